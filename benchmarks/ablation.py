@@ -102,14 +102,14 @@ def _product(form: str, m: int, n: int, k: int) -> tuple[sg.Graph, dict[str, Any
 @contextmanager
 def _nothing_kept() -> Iterator[None]:
     """No schedule comes from the cache: it has those of the paths that were there."""
-    from staticgrad.compiling import schedule_cache
+    from staticgrad.compiling import scheduling
 
-    before = schedule_cache.key
-    schedule_cache.key = lambda *_, **__: None
+    before = scheduling.entry_name
+    scheduling.entry_name = lambda *_, **__: None
     try:
         yield
     finally:
-        schedule_cache.key = before
+        scheduling.entry_name = before
 
 
 def compiled(make: Make) -> tuple[Any, dict[str, Any], sg.Graph]:

@@ -58,9 +58,9 @@ STAGES: Final = {
     "link": ("staticgrad.native.loader:load",),
     "plan": ("staticgrad.compiling.artifacts:Plans.plan",),
     "cache": (
-        "staticgrad.compiling.schedule_cache:key",
-        "staticgrad.compiling.schedule_cache:read",
-        "staticgrad.compiling.schedule_cache:write",
+        "staticgrad.compiling.scheduling:key",
+        "staticgrad.compiling.scheduling:read",
+        "staticgrad.compiling.scheduling:write",
     ),
 }
 #: What the rows of a library's processes are called behind its name.

@@ -44,7 +44,7 @@ def _returns(value: Any) -> Callable[..., Any]:
 
 
 def _lines(*_: Any, **__: Any) -> Any:
-    from staticgrad.codegen.source_lines import Lines
+    from staticgrad.codegen.block_functions import Lines
 
     return Lines()
 
@@ -209,12 +209,12 @@ _LOWERED: Final = "staticgrad.lowering."
 PATHS: Final = (
     # which nodes share a kernel
     Path("absorbing", _FUSION + "absorbing:absorbed", _first, row="small:shared late elements"),
-    Path("siblings", _FUSION + "siblings:read_together", _first, row="small:complex product"),
-    Path("totals", _FUSION + "totals:with_totals_apart", _first, row="small:least squares"),
+    Path("siblings", _FUSION + "sinking:read_together", _first, row="small:complex product"),
+    Path("totals", _FUSION + "merging:with_totals_apart", _first, row="small:least squares"),
     Path("merging", _FUSION + "merging:merged", _first, row="small:gelu f64 gradient"),
     Path("blocks", _FUSION + "blocks:blocked", _first, row="small:attention 64"),
-    Path("trimming", _FUSION + "trimming:with_trimmed", _first, row="suite:attention"),
-    Path("diagonals", _FUSION + "diagonals:reach_of", _returns(None), row="small:attention causal"),
+    Path("trimming", _FUSION + "blocks:with_trimmed", _first, row="suite:attention"),
+    Path("diagonals", _FUSION + "windows:reach_of", _returns(None), row="small:attention causal"),
     Path("sinking", _FUSION + "sinking:sunk", _first, row="suite:gmm_f64"),
     Path("cutting", _FUSION + "cutting:_cuts", _returns(None), row="small:longer chain"),
     Path(
@@ -223,15 +223,15 @@ PATHS: Final = (
         _returns(None),
         row="small:copies of rows",
     ),
-    Path("long_rows", _FUSION + "long_rows:in_pieces", _first, row="small:long sum"),
-    Path("pools", _FUSION + "pools:with_pools", _first, row="small:pooled convolution"),
+    Path("long_rows", _FUSION + "merging:in_pieces", _first, row="small:long sum"),
+    Path("pools", _FUSION + "windows:with_pools", _first, row="small:pooled convolution"),
     Path(
         "narrow_factors",
         _FUSION + "narrow_factors:with_narrow_factors",
         lambda groups: groups.graph,
         row="small:narrow product",
     ),
-    Path("streams", _FUSION + "streams:with_streams", _first, row="small:streamed"),
+    Path("streams", _FUSION + "copies:with_streams", _first, row="small:streamed"),
     Path(
         "sums_across", _FUSION + "walks:sums_across", _returns(False), row="small:row sums across"
     ),
@@ -239,55 +239,53 @@ PATHS: Final = (
     # what the graph becomes before
     Path(
         "column_formulas",
-        _PREPARED + "column_formulas:with_formulas_of_sums",
+        _PREPARED + "columns:with_formulas_of_sums",
         _first,
         row="small:batch norm gradient",
     ),
     Path(
         "invariants",
-        _PREPARED + "invariants:with_transposed_invariants",
+        _PREPARED + "loops:with_transposed_invariants",
         _first,
         row="suite:lstm_scan",
     ),
-    Path("loop_panels", _PREPARED + "panels:with_panels", _first, row="small:product in a scan"),
-    Path("patches", _PREPARED + "patches:with_patches", _first, row="small:patches"),
+    Path("loop_panels", _PREPARED + "products:with_panels", _first, row="small:product in a scan"),
+    Path("patches", _PREPARED + "windows:with_patches", _first, row="small:patches"),
     Path(
         "product_parts",
-        _PREPARED + "product_parts:with_product_parts",
+        _PREPARED + "products:with_product_parts",
         _first,
         row="small:long products",
     ),
     Path("joined_pads", _PREPARED + "regions:with_joined_pads", _first, row="small:cross gradient"),
     Path(
         "remainders",
-        _PREPARED + "remainders:with_remainders",
+        _PREPARED + "loops:with_remainders",
         _first,
         row="conv:11x11/4 | 8, 3 to 64 at 112x112:result",
     ),
     Path(
-        "shifted", _PREPARED + "shifted:with_shifted_formulas", _first, row="small:rosenbrock 64k"
+        "shifted", _PREPARED + "columns:with_shifted_formulas", _first, row="small:rosenbrock 64k"
     ),
-    Path("winograd", _PREPARED + "tiles:with_tiles", _first, row="small:pooled convolution"),
-    Path(
-        "filter_parts", _PREPARED + "filter_parts:with_parts", _first, row="small:dilated gradient"
-    ),
+    Path("winograd", _PREPARED + "windows:with_tiles", _first, row="small:pooled convolution"),
+    Path("filter_parts", _PREPARED + "windows:with_parts", _first, row="small:dilated gradient"),
     Path("logs", _PREPARED + "logs:with_logged_carries", _first, row="suite:lstm_scan"),
     Path(
         "vector_products",
-        _PREPARED + "vector_products:expand_vector_products",
+        _PREPARED + "products:expand_vector_products",
         _first,
         row="small:matrix vector loop",
     ),
     Path(
         "tested_iterations",
-        "staticgrad.preparation.tested_iterations:with_tested_iterations",
+        "staticgrad.preparation.loops:with_tested_iterations",
         _first,
         row="small:newton",
     ),
     # kernels
     Path(
         "folded",
-        _LOWERED + "folded:lower_folded",
+        _LOWERED + "stages:lower_folded",
         _returns(None),
         row="small:rows of 5 by elements",
     ),
@@ -370,7 +368,7 @@ PATHS: Final = (
     Path("next_tile", _CODE + "prefetching:touched_by_next_tile", _returns([]), row="suite:mlp"),
     Path(
         "peeling",
-        _CODE + "peeling:pays_to_peel",
+        _CODE + "vectors:pays_to_peel",
         lambda _, __, windows: not windows,
         row="small:shifted rows",
     ),
@@ -387,14 +385,14 @@ PATHS: Final = (
         _second,
         row="conv:7x7, depthwise | 16, 768 to 768 at 7x7:image",
     ),
-    Path("halves", _CODE + "narrowing:adds_rows", _returns(False), row="small:segment sums"),
+    Path("halves", _CODE + "expressions:adds_rows", _returns(False), row="small:segment sums"),
     Path(
         "half_registers",
         "staticgrad.codegen.stages:_lanes",
         lambda kernel, *_: kernel.lanes,
         row="small:patches",
     ),
-    Path("divides_beside", _CODE + "quotients:divides_beside", _returns(False), row="suite:gpt"),
+    Path("divides_beside", _CODE + "expressions:divides_beside", _returns(False), row="suite:gpt"),
     # products
     Path(
         "direct",

@@ -16,7 +16,7 @@ from typing import Final
 
 from passes.base import Pass, Watch
 from passes.loops.rounded_slices import is_slice, is_stack, reading, stacking
-from staticgrad.analysis.users import ValueKey, phases_of, users_of
+from staticgrad.analysis.liveness import ValueKey, phases_of, users_of
 from staticgrad.errors import PipelineError
 from staticgrad.errors.wording import did_you_mean, listed
 from staticgrad.ir.forms import Identity, Pointwise, Reduce, ReshapeForm, View

@@ -7,35 +7,208 @@ byte changes. What it takes to run again is weighed against the bytes; and it mu
 so fusion is asked: a clone that no kernel could keep to itself is not made. An answer takes as long
 as fusion does, so the gain is estimated first, and fusion is asked about choices that could spare a
 part of what is stored. Whether whole kernels run again is decided later (``passes.remat``).
+
+Regions of values that cross a border and depend on each other: which to store, which to make.
+
+Of each the least bytes are found that must be stored for the rest to be made again behind the
+border: a cut of the values between what is there anyway and what is wanted.
+
+How values are read behind a border, what they are views of, what it takes to run them again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from copy import copy
 from typing import TYPE_CHECKING, Final
 
 from passes.base import Pass, Watch
-from passes.residual_regions import CrossingRegions, Offer
-from passes.residual_values import (
-    CHEAP,
-    bases,
-    behind_products,
-    below,
-    reads_elements,
-    through,
-    work,
-)
-from staticgrad.analysis.users import ValueKey, phases_of, users_of
-from staticgrad.ir.forms import Identity, Pointwise
+from staticgrad.analysis.liveness import ValueKey, phases_of, users_of
+from staticgrad.analysis.vertex_cut import vertex_cut
+from staticgrad.ir.forms import Contract, Identity, Pointwise, Reduce, ReshapeForm, View
 from staticgrad.ir.graph import Graph, Node, Symbolic, rebuild
 from staticgrad.kept import cached_property
 from staticgrad.preparation.marks import is_mark, leave_unmarked, unmarked
 from staticgrad.preparation.regions import leave_joined, with_joined_pads
-from staticgrad.types.tensor import hint_bytes
+from staticgrad.records import dataclass
+from staticgrad.types.arrays import hint_bytes, hint_value
 
 if TYPE_CHECKING:
     from staticgrad.fusion.groups import Group, Home  # fusion is loaded where the pass runs
+
+#: Bytes that are worth ``flops`` operations.
+WORTH_BYTES: Final = 4
+#: An op of so few operations is done while others wait for memory.
+CHEAP: Final = 8
+
+
+def work(node: Node) -> int:
+    """What it takes to run a node again: operations, by the bytes whose worth is given in them."""
+    if is_mark(node) or node.op.flops <= CHEAP:
+        return 0
+    return node.op.flops * hint_value(node.types[0].size) * WORTH_BYTES
+
+
+def through(clones: Mapping[Node, Node], args: Sequence[Symbolic]) -> tuple[Symbolic, ...]:
+    """The operands, clones in the place of what they are clones of."""
+    return tuple(Symbolic(clones.get(arg.node, arg.node), arg.index) for arg in args)
+
+
+def below(
+    args: Sequence[Symbolic], nodes: Mapping[Node, object], ends: Mapping[Node, object]
+) -> set[Node]:
+    """Those of ``nodes`` that the operands depend on, by way of others of them alone.
+
+    Nothing below one of ``ends`` counts.
+    """
+    found: set[Node] = set()
+    waiting = [arg.node for arg in args]
+    while waiting:
+        node = waiting.pop()
+        if node in nodes and node not in found:
+            found.add(node)
+            if node not in ends:
+                waiting += [arg.node for arg in node.args]
+    return found
+
+
+def reads_elements(reader: Node, arg: Symbolic) -> bool:
+    """Whether a fused kernel meets the element of ``arg`` where it needs it."""
+    form = reader.form
+    if isinstance(form, Pointwise) or is_mark(reader):
+        return arg.shape == reader.types[0].shape
+    return isinstance(form, Reduce)
+
+
+def bases(value: Symbolic) -> Sequence[ValueKey]:
+    """The value, and what it is a view of, down to what lies in memory."""
+    found = [value.key]
+    while isinstance(found[-1][0].form, View | Identity | ReshapeForm):
+        found.append(found[-1][0].args[0].key)
+    return found
+
+
+def behind_products(
+    keys: Collection[ValueKey],
+    graph: Graph,
+    phases: Mapping[Node, int],
+    phase: int,
+    soon: bool = False,
+) -> set[ValueKey]:
+    """Those of values of which a reader of a phase waits for a product of what is made of them.
+
+    A product is a kernel of its own phase, so that none computes such a value and all its readers.
+    With ``soon`` it may also be what reads the elements of a reader that waits.
+    """
+    bits = {key: 1 << place for place, key in enumerate(keys)}
+    made: dict[Node, int] = {}  # of which values a node is made
+    waits: dict[Node, int] = {}  # and of which there is a product between
+    near: dict[Node, int] = {}  # and which it reads
+    found = 0
+    for node in graph.nodes:
+        of = through = read = 0
+        behind = phases[node] >= phase
+        for arg in node.args:
+            own = bits.get(arg.key, 0)
+            of |= made[arg.node] | own
+            through |= waits[arg.node]
+            read |= own | (near[arg.node] if soon and reads_elements(node, arg) else 0)
+        if isinstance(node.form, Contract):
+            through |= of
+        if behind:
+            found |= through & read
+        made[node], waits[node], near[node] = of, through, read if behind else 0
+    return {key for key, bit in bits.items() if found & bit}
+
+
+#: Rounds in which values that depend on each other are weighed; two are usual, whatever their
+#: number. What would take more stays as it is, and is counted.
+MOST_ROUNDS: Final = 64
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What one region could do: make the wanted values again from those that are kept."""
+
+    wanted: Sequence[ValueKey]
+    kept: Set[ValueKey]
+    gain: int  # bytes, before fusion is asked
+
+
+class CrossingRegions:
+    """Values of one border that depend on each other: what crosses, and what it is made of.
+
+    Iterating gives each connected set of them. What is there anyway is in none.
+    """
+
+    def __init__(self, border: Border, refused: Set[Node]) -> None:
+        self.border, self.refused = border, refused
+        self.wanted = [key for key in border.crossing if key not in border.stored]
+        self.operands: dict[ValueKey, list[ValueKey]] = {}  # of what may run again
+        self.readers: dict[ValueKey, list[ValueKey]] = {}
+        waiting = [key for key in self.wanted if self._may_run_again(key[0])]
+        while waiting:
+            key = waiting.pop()
+            if key in self.operands:
+                continue
+            node = key[0]
+            there = [arg for arg in node.args if border.weight(arg.key)]
+            self.operands[key] = [arg.key for arg in there]
+            for arg in there:
+                self.readers.setdefault(arg.key, []).append(key)
+                if arg.shape == node.types[0].shape and self._may_run_again(arg.node):
+                    waiting.append(arg.key)
+
+    def _may_run_again(self, node: Node) -> bool:
+        return node not in self.refused and self.border.may_run_again(node)
+
+    def __iter__(self) -> Iterator[list[ValueKey]]:
+        seen: set[ValueKey] = set()
+        for first in self.wanted:
+            if first in seen:
+                continue
+            seen.add(first)
+            values = [first]
+            for key in values:
+                near = (*self.operands.get(key, ()), *self.readers.get(key, ()))
+                values += [each for each in dict.fromkeys(near) if each not in seen]
+                seen.update(near)
+            yield values
+
+    def offer(self, values: Sequence[ValueKey]) -> Offer | None:
+        """What a connected set of values could do, if anything."""
+        number = {key: place for place, key in enumerate(values)}
+        wanted = [key for key in values if key in self.border.crossing]
+        weight = self.border.weight
+        cut = vertex_cut(
+            [self.border.price(weight(key)) for key in values],
+            [(number[x], number[key]) for key in values for x in self.operands.get(key, ())],
+            [number[key] for key in values if key not in self.operands],
+            [number[key] for key in wanted],
+            MOST_ROUNDS,
+            [work(key[0]) if key in self.operands else 0 for key in values],
+        )
+        if cut is None:
+            if not self.refused:
+                self.border.tangled.add(values[0])
+            return None
+        kept = frozenset(values[place] for place in cut)
+        again = [key for key in wanted if key not in kept]
+        if not again:
+            return None
+        return Offer(again, kept, sum(map(weight, wanted)) - sum(map(weight, kept)))
+
+    def nodes(self, offer: Offer) -> Iterator[Node]:
+        """The nodes to run again."""
+        waiting = list(offer.wanted)
+        seen = set(waiting)
+        while waiting:
+            key = waiting.pop()
+            yield key[0]
+            below = [x for x in self.operands[key] if x not in offer.kept and x not in seen]
+            waiting += dict.fromkeys(below)
+            seen.update(below)
+
 
 #: A choice that spares less than this part of what is stored is not worth asking fusion.
 LEAST_PART: Final = 1 / 100
@@ -462,3 +635,6 @@ class Border:
                 else:
                     self.behind[arg.key] = None
                     self.stored.update(bases(arg))
+
+
+# -- what ``checkpoint=`` says --------------------------------------------------------------------

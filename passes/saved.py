@@ -14,9 +14,8 @@ from passes.base import Pass, Pipeline, Watch
 from passes.clones import Clones
 from passes.remat import Policy, as_policy
 from passes.remat.store_all import StoreAll
-from passes.residual_values import bases
-from passes.residuals import Residuals
-from staticgrad.analysis.users import phases_of, users_of
+from passes.residuals import Residuals, bases
+from staticgrad.analysis.liveness import phases_of, users_of
 from staticgrad.errors import PipelineError
 from staticgrad.functions.checkpoints.marks import kept_values, policy_named, text_of
 from staticgrad.functions.checkpoints.saveable import Saveable, parts_of

@@ -36,7 +36,7 @@ def __getattr__(name: str) -> object:
 
     home, attribute = _HOMES[name]
     if home == "passes":
-        from staticgrad.errors.shadowed import refuse_shadowed_passes
+        from staticgrad.errors.tracebacks import refuse_shadowed_passes
 
         refuse_shadowed_passes()
     with collection_paused():  # what modules make stays
@@ -51,7 +51,7 @@ def _no_such_name(name: str) -> AttributeError:
 
     if name.startswith("_") or find_spec(f"{__name__}.{name}"):
         return AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from staticgrad.errors.elsewhere import no_such_name
+    from staticgrad.errors.hints import no_such_name
 
     return no_such_name("sg", name, tuple(__all__))
 

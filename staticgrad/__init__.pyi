@@ -36,12 +36,12 @@ from staticgrad.eager.at_once import (
 from staticgrad.errors import (
     BudgetInfeasible, StaticgradError
 )
-from staticgrad.errors.warned import (
+from staticgrad.errors.wording import (
     StaticgradWarning
 )
 from staticgrad.functions import (
-    arccos as acos, arccosh as acosh, arcsin as asin, arcsinh as asinh, arctan as atan, arctan2
-    as atan2, arctanh as atanh, invert as bitwise_invert, left_shift as bitwise_left_shift,
+    arccos as acos, arccosh as acosh, arcsin as asin, arcsinh as asinh, arctan2 as atan2, arctan
+    as atan, arctanh as atanh, invert as bitwise_invert, left_shift as bitwise_left_shift,
     right_shift as bitwise_right_shift, zeros as empty, zeros_like as empty_like, transpose as
     permute_dims
 )
@@ -71,20 +71,14 @@ from staticgrad.functions.filters import (
     convolve, correlate, interp, polyval, resize, sliding_window_view
 )
 from staticgrad.functions.indexing import (
-    at, getitem
-)
-from staticgrad.functions.joining import (
-    append, atleast_1d, atleast_2d, atleast_3d, block, column_stack, dsplit, dstack, fliplr,
-    flipud, hsplit, hstack, insert, matrix_transpose, unstack, vsplit, vstack
+    append, at, atleast_1d, atleast_2d, atleast_3d, block, column_stack, dsplit, dstack, fliplr,
+    flipud, getitem, hsplit, hstack, insert, matrix_transpose, unstack, vsplit, vstack
 )
 from staticgrad.functions.kinks import (
     conventions
 )
-from staticgrad.functions.loops.associative import (
-    associative_scan
-)
 from staticgrad.functions.loops.loops import (
-    cond, fori_loop, map_slices as map, scan, switch, while_loop
+    associative_scan, cond, fori_loop, map_slices as map, scan, switch, while_loop
 )
 from staticgrad.functions.loops.running import (
     cumlogsumexp, cummax, cummin
@@ -101,11 +95,9 @@ from staticgrad.functions.standard import (
     shape, size
 )
 from staticgrad.functions.statistics import (
-    argpartition, average, corrcoef, cov, digitize, histogram, histogram_bin_edges, isin,
-    lexsort, median, nanmedian, nanpercentile, nanquantile, partition, percentile, quantile
-)
-from staticgrad.functions.totals import (
-    count_nonzero, norm, prod, ptp
+    argpartition, average, corrcoef, count_nonzero, cov, digitize, histogram,
+    histogram_bin_edges, isin, lexsort, median, nanmedian, nanpercentile, nanquantile, norm,
+    partition, percentile, prod, ptp, quantile
 )
 from staticgrad.ir.graph import (
     Graph
@@ -137,10 +129,10 @@ from staticgrad.ops.convert import (
     astype, size_value
 )
 from staticgrad.ops.custom import (
-    custom_jvp, custom_vjp
+    custom_jvp, custom_vjp, host_call, numba_call
 )
 from staticgrad.ops.indexing import (
-    scatter_add, take, take_along_axis
+    concatenate as concat, concatenate, flip, scatter_add, stack, take, take_along_axis
 )
 from staticgrad.ops.logic import (
     bitwise_and, bitwise_or, bitwise_xor, equal, greater, greater_equal, invert, less,
@@ -161,9 +153,6 @@ from staticgrad.ops.scans import (
 from staticgrad.ops.selection import (
     clip, maximum, minimum, where
 )
-from staticgrad.ops.slices import (
-    concatenate as concat, concatenate, flip, stack
-)
 from staticgrad.ops.sorting import (
     argsort, searchsorted, sort, topk
 )
@@ -175,14 +164,8 @@ from staticgrad.ops.transcendental import (
     exp2, expm1, hypot, log, log10, log1p, log2, logaddexp, sigmoid, sin, sinh, sqrt, tan, tanh,
     xlogy
 )
-from staticgrad.ops.user_functions import (
-    host_call, numba_call
-)
 from staticgrad.planning.planner import (
     plan_abstract
-)
-from staticgrad.programs.batched import (
-    vmap
 )
 from staticgrad.programs.derivatives import (
     grad, jvp, linearize, value_and_grad, vjp
@@ -190,11 +173,11 @@ from staticgrad.programs.derivatives import (
 from staticgrad.programs.function import (
     function
 )
-from staticgrad.programs.matrices import (
-    hessian, hvp, jacobian
-)
 from staticgrad.programs.sparse import (
-    sparse_hessian, sparse_jacobian
+    hessian, hvp, jacobian, sparse_hessian, sparse_jacobian
+)
+from staticgrad.programs.transformed import (
+    vmap
 )
 from staticgrad.saving import (
     load, save

@@ -17,11 +17,18 @@ FUNCTIONS = {
         "array_split broadcast_arrays diag diagflat diagonal meshgrid pad repeat roll rot90"
         " split tile trace"
     ),
-    "staticgrad.functions.loops.associative": "associative_scan",
-    "staticgrad.functions.indexing": "at getitem",
+    "staticgrad.functions.loops.loops": (
+        "associative_scan cond fori_loop map=map_slices scan switch while_loop"
+    ),
+    "staticgrad.functions.loops.running": "cumlogsumexp cummax cummin",
+    "staticgrad.functions.indexing": (
+        "append at atleast_1d atleast_2d atleast_3d block column_stack dsplit dstack fliplr"
+        " flipud getitem hsplit hstack insert matrix_transpose unstack vsplit vstack"
+    ),
     "staticgrad.functions.statistics": (
-        "argpartition average corrcoef cov digitize histogram histogram_bin_edges isin lexsort"
-        " median nanmedian nanpercentile nanquantile partition percentile quantile"
+        "argpartition average corrcoef count_nonzero cov digitize histogram histogram_bin_edges"
+        " isin lexsort median nanmedian nanpercentile nanquantile norm partition percentile prod"
+        " ptp quantile"
     ),
     "staticgrad.functions.elementwise": (
         "allclose array_equal array_equiv choose copysign deg2rad divmod fabs float_power fmax"
@@ -39,19 +46,12 @@ FUNCTIONS = {
         "cross dot einsum inner kron matvec outer tensordot vdot vecdot vecmat"
     ),
     "staticgrad.functions.filters": "convolve correlate interp polyval resize sliding_window_view",
-    "staticgrad.functions.joining": (
-        "append atleast_1d atleast_2d atleast_3d block column_stack dsplit dstack fliplr flipud"
-        " hsplit hstack insert matrix_transpose unstack vsplit vstack"
-    ),
     "staticgrad.functions.kinks": "conventions",
-    "staticgrad.functions.loops.loops": "cond fori_loop map=map_slices scan switch while_loop",
     "staticgrad.functions.checkpoints.marks": "checkpoint checkpoint_name",
     "staticgrad.functions.missing_values": (
         "nanargmax nanargmin nancumprod nancumsum nanmax nanmean nanmin nanprod nanstd nansum"
         " nanvar"
     ),
-    "staticgrad.functions.loops.running": "cumlogsumexp cummax cummin",
-    "staticgrad.functions.totals": "count_nonzero norm prod ptp",
     "staticgrad.ir.graph": "Graph",
     "staticgrad.ir.nodes": "Parameter",
     "staticgrad.ir.value": "Value",
@@ -67,12 +67,14 @@ FUNCTIONS = {
     ),
     "staticgrad.ops.contract": "matmul",
     "staticgrad.ops.convert": "astype size_value",
-    "staticgrad.ops.custom": "custom_jvp custom_vjp",
+    "staticgrad.ops.custom": "custom_jvp custom_vjp host_call numba_call",
     "staticgrad.ops.transcendental": (
         "arccos arccosh arcsin arcsinh arctan arctan2 arctanh cbrt cos cosh erf erfc exp exp2"
         " expm1 hypot log log10 log1p log2 logaddexp sigmoid sin sinh sqrt tan tanh xlogy"
     ),
-    "staticgrad.ops.indexing": "scatter_add take take_along_axis",
+    "staticgrad.ops.indexing": (
+        "concat=concatenate concatenate flip scatter_add stack take take_along_axis"
+    ),
     "staticgrad.ops.marks": "stop_gradient",
     "staticgrad.ops.movement": (
         "broadcast_to expand_dims moveaxis ravel reshape squeeze swapaxes transpose"
@@ -80,10 +82,8 @@ FUNCTIONS = {
     "staticgrad.ops.positions": "iota",
     "staticgrad.ops.scans": "cumprod cumsum linear_scan",
     "staticgrad.ops.selection": "clip maximum minimum where",
-    "staticgrad.ops.slices": "concat=concatenate concatenate flip stack",
     "staticgrad.ops.sorting": "argsort searchsorted sort topk",
-    "staticgrad.ops.user_functions": "host_call numba_call",
-    "staticgrad.programs.batched": "vmap",
+    "staticgrad.programs.transformed": "vmap",
 }
 #: Module -> what the facade takes from it; of ``staticgrad.functions`` the standard's other names.
 OTHERS = {
@@ -92,19 +92,20 @@ OTHERS = {
     "staticgrad.config": "options show_config",
     "staticgrad.eager.at_once": "eager_mode",
     "staticgrad.errors": "BudgetInfeasible StaticgradError",
-    "staticgrad.errors.warned": "StaticgradWarning",
+    "staticgrad.errors.wording": "StaticgradWarning",
     "staticgrad.ir.printer": "same_graph",
     "staticgrad.types.dim": "dim",
     "staticgrad.types.dtype": (
-        "bfloat16=BF16 bool_=BOOL float16=F16 float32=F32 float64=F64 int16=I16 int32=I32 int64=I64"
-        " int8=I8 uint16=U16 uint32=U32 uint64=U64 uint8=U8"
+        "bfloat16=BF16 bool_=BOOL float16=F16 float32=F32 float64=F64 int16=I16 int32=I32"
+        " int64=I64 int8=I8 uint16=U16 uint32=U32 uint64=U64 uint8=U8"
     ),
     "staticgrad.ir.parser": "parse",
     "staticgrad.lints": "lint",
     "staticgrad.functions": (
-        "acos=arccos acosh=arccosh asin=arcsin asinh=arcsinh atan=arctan atan2=arctan2"
+        "acos=arccos acosh=arccosh asin=arcsin asinh=arcsinh atan2=arctan2 atan=arctan"
         " atanh=arctanh bitwise_invert=invert bitwise_left_shift=left_shift"
-        " bitwise_right_shift=right_shift empty=zeros empty_like=zeros_like permute_dims=transpose"
+        " bitwise_right_shift=right_shift empty=zeros empty_like=zeros_like"
+        " permute_dims=transpose"
     ),
     "staticgrad.functions.standard": (
         "asarray can_cast e finfo iinfo inf isdtype nan ndim newaxis pi result_type shape size"
@@ -113,8 +114,7 @@ OTHERS = {
     "staticgrad.planning.planner": "plan_abstract",
     "staticgrad.programs.derivatives": "grad jvp linearize value_and_grad vjp",
     "staticgrad.programs.function": "function",
-    "staticgrad.programs.matrices": "hessian hvp jacobian",
-    "staticgrad.programs.sparse": "sparse_hessian sparse_jacobian",
+    "staticgrad.programs.sparse": "hessian hvp jacobian sparse_hessian sparse_jacobian",
     "staticgrad.saving": "load save",
     "staticgrad.scopes": "scope",
     "staticgrad.compiling.tradeoffs": "tradeoff",
@@ -141,28 +141,23 @@ LAYERS = {
     "staticgrad.nn.activations": (
         "ELU GELU Identity LeakyReLU LogSoftmax PReLU ReLU SiLU Sigmoid Softmax Softplus Tanh"
     ),
-    "staticgrad.nn.multi_head": "MultiHeadAttention",
-    "staticgrad.nn.batch_norms": "BatchNorm1d BatchNorm2d BatchNorm3d",
-    "staticgrad.nn.cells": "GRUCell LSTMCell RNNCell",
-    "staticgrad.nn.convolutions": (
-        "Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d"
-    ),
-    "staticgrad.nn.dropouts": "Dropout Dropout1d Dropout2d Dropout3d",
-    "staticgrad.nn.embeddings": "Embedding EmbeddingBag",
-    "staticgrad.nn.initial": "manual_seed",
-    "staticgrad.nn.linears": "Bilinear Flatten Linear",
-    "staticgrad.nn.module": "Module",
+    "staticgrad.nn.transformers": "MultiHeadAttention TransformerBlock",
     "staticgrad.nn.normalization": (
-        "GroupNorm InstanceNorm1d InstanceNorm2d InstanceNorm3d LayerNorm RMSNorm"
+        "BatchNorm1d BatchNorm2d BatchNorm3d GroupNorm InstanceNorm1d InstanceNorm2d"
+        " InstanceNorm3d LayerNorm RMSNorm"
     ),
-    "staticgrad.nn.pooling": (
+    "staticgrad.nn.recurrent": "GRU GRUCell LSTM LSTMCell RNN RNNCell",
+    "staticgrad.nn.convolutions": (
         "AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveMaxPool1d AdaptiveMaxPool2d AvgPool1d"
-        " AvgPool2d AvgPool3d MaxPool1d MaxPool2d MaxPool3d"
+        " AvgPool2d AvgPool3d Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d"
+        " ConvTranspose3d MaxPool1d MaxPool2d MaxPool3d"
     ),
-    "staticgrad.nn.recurrent": "GRU LSTM RNN",
-    "staticgrad.nn.sequential": "ModuleDict ModuleList Sequential",
-    "staticgrad.nn.transformer": "TransformerBlock",
-    "staticgrad.nn.updating": "updates",
+    "staticgrad.nn.layers": (
+        "Bilinear Dropout Dropout1d Dropout2d Dropout3d Embedding EmbeddingBag Flatten Linear"
+        " ModuleDict ModuleList Sequential"
+    ),
+    "staticgrad.nn.initial": "manual_seed",
+    "staticgrad.nn.module": "Module updates",
 }
 
 #: Public name of a module -> where it stands.

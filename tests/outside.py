@@ -24,7 +24,7 @@ from passes.rewrite.base import Rewrite
 from staticgrad import backends, native
 from staticgrad.codegen.kernel_source import render
 from staticgrad.eager import Tensor
-from staticgrad.ir.combiners import COMBINERS, Combiner
+from staticgrad.ir.forms import COMBINERS, Combiner
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ops.elementwise import Floating

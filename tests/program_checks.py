@@ -26,8 +26,8 @@ from staticgrad.ir.graph import Node, Symbolic
 from staticgrad.ir.op import Op
 from staticgrad.memory.planner import Planner
 from staticgrad.testing.variants import LAYOUTS
+from staticgrad.types.arrays import TensorType
 from staticgrad.types.dtype import F64
-from staticgrad.types.tensor import TensorType
 from tests.compiled.agreement import as_tuple, differing
 from tests.limits import finfo
 from tests.random_graphs import input_value

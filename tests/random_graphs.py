@@ -21,9 +21,9 @@ from staticgrad.ir.discovery import load_ops
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Graph, Input, Node, Parameter, ParameterLeaf, Symbolic, constant
 from staticgrad.storage.parameter import ParameterStore
+from staticgrad.types.arrays import Shape, TensorType
 from staticgrad.types.dim import Dim, dim, evaluate
 from staticgrad.types.dtype import F32, F64, DType, as_dtype
-from staticgrad.types.tensor import Shape, TensorType
 
 load_ops()  # operators on values find their functions only after that
 

@@ -11,7 +11,7 @@ from types import ModuleType
 from passes import rules as rule_tables
 from passes.pipelines import LEVELS, PASSES
 from passes.rewrite import Rewrite, Rule
-from passes.rewrite.terms import Term
+from passes.rewrite.rule import Term
 from passes.rules.tables import TABLES
 from staticgrad.documentation.pages import GUIDE
 from staticgrad.lints import LINTS

@@ -14,11 +14,11 @@ from staticgrad.ir.schedule import Schedule
 from staticgrad.ir.verify_schedule import verify_schedule
 from staticgrad.memory.planner import plan
 from staticgrad.runtime.arena import Arena
-from staticgrad.runtime.guarded import GuardedTable
+from staticgrad.runtime.guard import GuardedTable
 from staticgrad.runtime.step import Program
 from staticgrad.storage.parameter import ParameterStore
+from staticgrad.types.arrays import TensorType
 from staticgrad.types.dim import evaluate
-from staticgrad.types.tensor import TensorType
 
 Arrays = dict[str, np.ndarray]
 

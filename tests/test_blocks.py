@@ -14,7 +14,7 @@ import staticgrad as sg
 from staticgrad import building
 from staticgrad.config import current
 from staticgrad.eager import Tensor, detect_mutation, enable_autograd, enable_grad, no_grad
-from staticgrad.eager.modes import checking, recording
+from staticgrad.eager.tape import checking, recording
 
 Block = Callable[[], AbstractContextManager[Any]]
 

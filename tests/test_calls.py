@@ -13,7 +13,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.errors import StaticgradError, UnknownArgumentError, UnknownSettingError
-from staticgrad.errors.elsewhere import _ROOMS
+from staticgrad.errors.hints import _ROOMS
 
 #: What programs get, and do not make; and what takes any keywords, to hand them on.
 GIVEN = {

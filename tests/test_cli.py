@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 import staticgrad as sg
 from passes.pipelines import pipeline
 from staticgrad.commands import cli, doctor
-from staticgrad.native import cache, selftest
+from staticgrad.native import cache, loader
 
 ROOT = Path(__file__).parents[1]
 
@@ -307,7 +307,7 @@ def test_the_doctor_finds_this_installation_well():
 
 @pytest.mark.slow
 def test_wrong_code_is_what_the_doctor_is_for(monkeypatch):
-    monkeypatch.setattr(selftest, "sound", lambda target: False)
+    monkeypatch.setattr(loader, "sound", lambda target: False)
     result = invoke("doctor")
     assert result.exit_code == 1
     (line,) = [line for line in result.stdout.splitlines() if line.startswith("FAIL")]

@@ -22,10 +22,7 @@ NAMING = (
 #: Files beyond these that name ops, each with the reason.
 EXCEPTIONS = {
     **dict.fromkeys(
-        [
-            f"passes/loops/{name}.py"
-            for name in ("merging", "pruning", "rounded_slices", "stacking")
-        ],
+        [f"passes/loops/{name}.py" for name in ("merging", "pruning", "stacking")],
         "what loops and branches hold and carry is known to passes over them",
     ),
     "staticgrad/memory/loop_pairs.py": "loops over what others stack, or over blocks of rows",
@@ -38,16 +35,12 @@ EXCEPTIONS = {
             f"staticgrad/autodiff/bodies/{name}.py"
             for name in (
                 "__init__",
-                "loops_backwards",
-                "loops_forwards",
-                "bounded_whiles",
-                "branches",
+                "loops",
             )
         ],
         "derivatives of ops that run bodies are made of the bodies'",
     ),
-    "staticgrad/autodiff/sums_of_rows.py": "a formula: sums of sums over rows, row by row",
-    "staticgrad/autodiff/sums_over_time.py": "a formula: sums of products as products of stacks",
+    "staticgrad/autodiff/sums.py": "formulas: sums over rows, and sums of products over time",
     "staticgrad/eager/shortcuts.py": "the operators of tensors, each bound to its op by hand",
 }
 

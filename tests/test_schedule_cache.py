@@ -19,9 +19,9 @@ from passes.dce import DeadNodes
 from passes.remat.store_all import StoreAll
 from staticgrad import backends, native
 from staticgrad.building import within
-from staticgrad.compiling import schedule_cache
+from staticgrad.compiling import scheduling
 from staticgrad.compiling.compiler import Compiled
-from staticgrad.compiling.schedule_cache import KnownSchedule
+from staticgrad.compiling.scheduling import KnownSchedule
 from staticgrad.native import cache, target
 from staticgrad.native.jit import ObjectCode
 from staticgrad.native.libraries import scipy_library
@@ -30,7 +30,7 @@ from staticgrad.ops.transcendental import Exp
 from tests.random_programs import Program, random_description
 
 #: That of the package itself; tests have one of their own.
-sources_of_package: Any = schedule_cache._sources
+sources_of_package: Any = scheduling._sources
 NO_SCHEDULE: Any = KnownSchedule(None, None, "")  # type: ignore[arg-type]
 
 #: A backend that is not built in, and asks one that is.
@@ -58,22 +58,22 @@ OPTIONS: list[dict[str, Any]] = [
 @pytest.fixture(autouse=True)
 def _entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Entries of the test's own; kernels are shared. Small programs are kept, too."""
-    monkeypatch.setattr(schedule_cache, "LEAST_NODES", 0)
-    monkeypatch.setattr(schedule_cache, "_sources", lambda: str(tmp_path))
+    monkeypatch.setattr(scheduling, "LEAST_NODES", 0)
+    monkeypatch.setattr(scheduling, "_sources", lambda: str(tmp_path))
 
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Whether each compilation so far found its schedule; some have no entry."""
     found: list[bool] = []
-    read = schedule_cache.read
+    read = scheduling.read_entry
 
     def watched(name: str) -> Any:
         known = read(name)
         found.append(known is not None)
         return known
 
-    monkeypatch.setattr(schedule_cache, "read", watched)
+    monkeypatch.setattr(scheduling, "read", watched)
     return found
 
 
@@ -227,8 +227,8 @@ def test_a_changed_source_of_the_package_makes_all_anew(
     for file in files:
         file.parent.mkdir(parents=True)
         file.write_text("x = 1\n")
-    monkeypatch.setattr(schedule_cache, "__file__", str(tmp_path / "staticgrad/compiling/c.py"))
-    monkeypatch.setattr(schedule_cache, "_sources", sources_of_package.__wrapped__)
+    monkeypatch.setattr(scheduling, "__file__", str(tmp_path / "staticgrad/compiling/c.py"))
+    monkeypatch.setattr(scheduling, "_sources", sources_of_package.__wrapped__)
     graph = step()
     sg.compile(graph)
     sg.compile(graph)
@@ -306,7 +306,7 @@ def test_what_others_have_a_part_in_is_not_kept(
         sg.compile(step())
     with sg.options(jit=False):
         sg.compile(step())
-    monkeypatch.setattr(schedule_cache, "LEAST_NODES", 10_000)
+    monkeypatch.setattr(scheduling, "LEAST_NODES", 10_000)
     sg.compile(step())
     assert reads == []
 
@@ -465,7 +465,7 @@ def test_graphs_that_differ_in_the_derivative_order_of_a_node_have_two_entries()
         x = sg.input("x", ("n",))
         with within(order=order):
             graph = sg.Graph({"y": sg.exp(x) + 1.0})
-        return schedule_cache.key(graph, Pipeline(()), StoreAll(), ())
+        return scheduling.entry_name(graph, Pipeline(()), StoreAll(), ())
 
     assert name(0) == name(0) is not None
     assert name(0) != name(1)

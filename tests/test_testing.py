@@ -13,7 +13,7 @@ from staticgrad.ops.elementwise import Elementwise, Floating
 from staticgrad.ops.operands import LinearOp
 from staticgrad.ops.selection import Maximum
 from staticgrad.testing import assert_same_graph, check_gradients, check_op
-from staticgrad.testing.graphs import array_text
+from staticgrad.testing.gradients import array_text
 
 LOG_TWO = float(np.log(2.0))
 

@@ -14,7 +14,7 @@ from staticgrad.ir.forms import Assemble, AxisMap, Region, View
 from staticgrad.ops.elementwise import Floating
 from staticgrad.ops.operands import LinearOp
 from staticgrad.testing import check_op
-from staticgrad.types.tensor import TensorType
+from staticgrad.types.arrays import TensorType
 
 POSITIVE = [(np.array([0.4, 1.2, 2.3]),)]
 MADE: dict[str, type] = {}

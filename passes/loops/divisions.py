@@ -10,8 +10,8 @@ from typing import Any
 
 from staticgrad.ir.graph import Symbolic, constant
 from staticgrad.ops.convert import SizeValue
+from staticgrad.ops.indexing import Concat, Slice
 from staticgrad.ops.movement import Reshape
-from staticgrad.ops.slices import Concat, Slice
 from staticgrad.records import NamedTuple
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64

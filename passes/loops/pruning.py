@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import replace
 
-from staticgrad.analysis.closure import closed_under
+from staticgrad.analysis.liveness import closed_under
 from staticgrad.ir.bodies import body_input, body_of, inlined
 from staticgrad.ir.graph import Graph, Node, Symbolic, ancestors
 from staticgrad.ops.loops import Branch, Loop

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from passes.loops.numbering import Numbering, ValueKey
+from passes.loops.merging import Numbering, ValueKey
 from staticgrad.analysis.vertex_cut import vertex_cut
 from staticgrad.errors import StaticgradError
 from staticgrad.ir.bodies import body_input, body_of
 from staticgrad.ir.forms import Assemble, Identity, Pointwise, ReshapeForm, View
 from staticgrad.ir.graph import Constant, Graph, Input, Node, Symbolic
 from staticgrad.ops.loops import Loop
-from staticgrad.types.tensor import hint_bytes
+from staticgrad.types.arrays import hint_bytes
 
 #: Forms of what is built again rather than stacked.
 _CHEAP = Pointwise | View | Identity | ReshapeForm | Assemble

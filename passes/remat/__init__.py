@@ -7,5 +7,4 @@ from outside registers, ``front`` what a budget chooses from.
 
 from passes.remat.base import Policy as Policy, Problem as Problem, as_policy as as_policy
 from passes.remat.recompute import Recompute as Recompute
-from passes.remat.sqrt import Sqrt as Sqrt
-from passes.remat.store_all import StoreAll as StoreAll
+from passes.remat.store_all import Sqrt as Sqrt, StoreAll as StoreAll

@@ -15,9 +15,9 @@ from itertools import product
 from random import Random
 from typing import Final
 
-from passes.remat.cheapest import Cheapest, Found, Place
+from passes.remat.greedy import Cheapest, Found, Place
 from staticgrad.planning.descents import SLOPES, Descents
-from staticgrad.planning.sequence_arrays import BEYOND_ALL
+from staticgrad.planning.sequences import BEYOND_ALL
 
 _SLOPES: Final = SLOPES[:2]
 #: Effort of a descent, of a trim and of what stands around them, in about five nanoseconds.

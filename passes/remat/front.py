@@ -1,7 +1,7 @@
 """The front: plans of one schedule and one set of sizes, from the cheapest to the smallest.
 
 A budget takes the cheapest plan of the front that meets it, so that predicted cost never grows with
-the budget. Sequences are found at canonical sizes (``passes.remat.canonical``), from what policies
+the budget. Sequences are found at canonical sizes (``passes.remat.base``), from what policies
 propose and what the search finds, with an effort that is counted. At each set of sizes near those
 their costs and bytes are counted anew; offsets are sought when a budget asks for them.
 """
@@ -16,14 +16,14 @@ from math import inf
 from typing import TYPE_CHECKING, Final
 
 from passes.remat.base import Policy, Problem, Steps
-from passes.remat.proposals import proposed
+from passes.remat.greedy import proposed
 from passes.remat.recompute import Recompute
+from staticgrad.analysis.plan_report import ArenaLayout, Placed
 from staticgrad.analysis.repeats import Repeats
-from staticgrad.analysis.timeline import ArenaLayout, Placed
 from staticgrad.records import NamedTuple, dataclass
 
 if TYPE_CHECKING:
-    from passes.remat.cheapest import Found
+    from passes.remat.greedy import Found
 
 _PLACING: Final = 100_000_000  # effort to place one sequence of a front, half a second at most
 _SLACK: Final = 100  # part of its load that an arena may exceed it by where the budget has room
@@ -340,7 +340,7 @@ def _found(problem: Problem, bound: int) -> list[Found]:
     """Sequences of steps by rising cost and falling load."""
     # a program without a budget starts without the search
     from passes.remat.abstract import abstracted
-    from passes.remat.cheapest import Found
+    from passes.remat.greedy import Found
     from passes.remat.search import BudgetSearch
 
     abstract = abstracted(problem)

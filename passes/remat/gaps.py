@@ -14,8 +14,8 @@ from typing import Final
 
 from passes.remat.abstract import Abstract, abstracted
 from passes.remat.base import Problem, Steps
-from passes.remat.cheapest import Cheapest, Found
 from passes.remat.exchanges import exchange
+from passes.remat.greedy import Cheapest, Found
 from staticgrad.planning.descents import SLOPES, Descents
 
 _GOALS: Final = 4  # between the bytes of the two, those of the dearer one included

@@ -3,19 +3,29 @@
 Of all gaps, the one with the most (bytes x positions over the target) per second of its closure;
 then lives and loads are derived anew from the sequence, in-place results included. A descent stops
 where nothing lowers the bytes over the target, or its effort is spent. It never looks at a clock.
+
+Sequences of which none has both a higher load and a higher cost than another.
+
+What a policy proposes, checked: sequences of step numbers, of which at least one is valid.
+
+A policy is somebody's program. What it returns may be of any kind; an error names the policy and
+the rule that it broke.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
-from itertools import accumulate
+from itertools import accumulate, pairwise
+from operator import index
 from typing import Final
 
-from passes.remat.base import Problem, Steps
+from passes.remat.base import Policy, Problem, Steps
 from staticgrad.analysis.liveness import Life
-from staticgrad.analysis.timeline import ArenaLayout
+from staticgrad.analysis.plan_report import ArenaLayout
+from staticgrad.errors import PolicyError
+from staticgrad.errors.wording import kind_of, shown
 from staticgrad.records import dataclass
 
 _TRIES: Final = 12  # gaps tried in vain before a descent gives up
@@ -248,3 +258,126 @@ class _Present:
             return False
         place = bisect_left(self._view.firsts.get(buffer, ()), self._gap.end) - 1
         return place >= 0 and self._view.lives[buffer][place].last >= self._gap.end
+
+
+_BELOW: Final = 8  # sequences of fewer bytes that are looked at for one budget
+
+
+@dataclass(frozen=True)
+class Found:
+    """A sequence of ops with its load and its cost."""
+
+    load: int
+    cost: float
+    ops: tuple[int, ...]
+
+
+#: A sequence, and the load that it is brought to.
+Place = tuple[tuple[int, ...], int]
+
+
+class Cheapest:
+    """Sequences of which none has both a higher load and a higher cost than another."""
+
+    def __init__(self) -> None:
+        self.found: list[Found] = []  # by rising load and falling cost
+
+    def add(self, new: Found) -> None:
+        """Keep a sequence if none is as good."""
+        at = bisect_right(self.found, new.load, key=lambda each: each.load)
+        if at and self.found[at - 1].cost <= new.cost:
+            return
+        left = [each for each in self.found if each.load < new.load or each.cost < new.cost]
+        insort(left, new, key=lambda each: each.load)
+        self.found = left
+
+    def within(self, load: int) -> Found | None:
+        """The cheapest with at most this load."""
+        at = bisect_right(self.found, load, key=lambda each: each.load)
+        return self.found[at - 1] if at else None
+
+    def widest(self, tried: Mapping[Place, int], most: int) -> Place | None:
+        """Where much may be gained: of two neighbours, of which one is much dearer than the other,
+        each with the load of the dearer one as goal, or the dearer one, and some of those of fewer
+        bytes, with a goal just below the load of the other. The difference of the two counts for
+        less with each time that the place was tried. None where all were tried ``most`` times."""
+        best: Place | None = None
+        highest = 0.0
+        for at, (lower, upper) in enumerate(pairwise(self.found)):
+            difference = lower.cost - upper.cost
+            if difference <= highest:
+                continue
+            for place in self._around(at):
+                times = tried.get(place, 0)
+                if difference / (1 + times) > highest and times < most:
+                    best, highest = place, difference / (1 + times)
+        return best
+
+    def _around(self, at: int) -> Iterator[Place]:
+        """The places of a sequence and the next cheaper one."""
+        lower, upper = self.found[at : at + 2]
+        yield lower.ops, lower.load
+        yield upper.ops, lower.load
+        for each in self.found[max(0, at + 1 - _BELOW) : at + 1][::-1]:
+            yield each.ops, upper.load - 1
+
+
+_HINT = "each step must run, after what it reads; see passes.remat.base.Policy"
+
+
+def proposed(policy: Policy, problem: Problem) -> list[Steps]:
+    """The valid ones of the sequences that a policy proposes.
+
+    Raises:
+        PolicyError: they are no sequences of step numbers, or none of them is valid.
+    """
+    found: list[Steps] = []
+    broken = ""
+    for number, given in enumerate(_given(policy, problem)):
+        sequence = _steps(policy, problem, number, given)
+        fault = problem.repeats.fault(sequence)
+        if fault is None:
+            found.append(sequence)
+        elif not broken:
+            broken = f"sequence {number}: {fault}"
+    if not found:
+        raise PolicyError(
+            f"policy {policy!r} proposed no valid sequence",
+            details=[broken or "it proposed no sequence at all"],
+            hint=_HINT,
+        )
+    return found
+
+
+def _given(policy: Policy, problem: Problem) -> list[object]:
+    try:
+        given: object = policy.sequences(problem)
+        if isinstance(given, Iterable) and not isinstance(given, str | bytes):
+            return list(given)
+    except Exception as error:
+        error.add_note(f"policy {policy!r} was proposing sequences")
+        raise
+    raise PolicyError(
+        f"policy {policy!r} returned {kind_of(given)} instead of sequences of steps",
+        hint="sequences(problem) returns, or yields, orders like problem.order",
+    )
+
+
+def _steps(policy: Policy, problem: Problem, number: int, given: object) -> Steps:
+    if not isinstance(given, Iterable) or isinstance(given, str | bytes):
+        raise PolicyError(
+            f"policy {policy!r}: sequence {number} is {kind_of(given)}, no sequence of steps",
+            hint="sequences(problem) returns a list of sequences, also where it is one",
+        )
+    steps: list[int] = []
+    count = len(problem.flow.schedule.steps)
+    for at, step in enumerate(given):
+        if isinstance(step, bool) or not hasattr(step, "__index__"):
+            wrong = f"{kind_of(step)} {shown(step)}, not the number of a step"
+        elif not 0 <= index(step) < count:
+            wrong = f"{index(step)}, and the steps are 0 to {count - 1}"
+        else:
+            steps.append(index(step))
+            continue
+        raise PolicyError(f"policy {policy!r}: sequence {number} has at position {at} {wrong}")
+    return tuple(steps)

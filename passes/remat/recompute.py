@@ -7,7 +7,7 @@ from typing import Final
 
 from passes.remat.base import Policy, Problem, Steps
 from passes.remat.segments import Forward
-from passes.remat.sqrt import Sqrt
+from passes.remat.store_all import Sqrt
 
 _FINEST: Final = 64  # the smallest bound tried is this fraction of what store_all keeps
 _MOST: Final = 120_000  # positions of sequences after which no further order is tried

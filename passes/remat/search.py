@@ -16,12 +16,12 @@ from itertools import count as count_from, pairwise
 from random import Random
 from typing import Final
 
-from passes.remat.cheapest import Cheapest, Found, Place
 from passes.remat.exchanges import exchange
+from passes.remat.greedy import Cheapest, Found, Place
 from passes.remat.walks import walk, walk_hot
 from staticgrad.planning.descents import SLOPES, Descents, Slope
 from staticgrad.planning.problem import Net
-from staticgrad.planning.searching import ruined
+from staticgrad.planning.within import ruined
 
 _LEVELS: Final = 20  # of equal bytes, from the lowest order down
 _PARTS: Final = 2  # of the way from one level to the next, in a long schedule

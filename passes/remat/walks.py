@@ -1,10 +1,10 @@
 """Walks from sequences that are there, which move runs as well as drop and make again.
 
 A large value may have to wait only because what runs again stands in the wrong order. Walks
-(``staticgrad.planning.walk_code``) find other orders; each begins where the next cheaper sequence
+(``staticgrad.planning.walks``) find other orders; each begins where the next cheaper sequence
 is far away, or at the smallest, and what it finds is kept where none is as good. Where much runs
 again, no small change leads from one good sequence to a better one: there, short *hot* walks begin
-at orders in which nothing does, as in ``staticgrad.planning.searching``.
+at orders in which nothing does, as in ``staticgrad.planning.within``.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from itertools import pairwise
 from random import Random
 from typing import Final
 
-from passes.remat.cheapest import Cheapest, Found, Place
+from passes.remat.greedy import Cheapest, Found, Place
 from staticgrad.planning.descents import Descents
-from staticgrad.planning.sequence_arrays import BEYOND_ALL
+from staticgrad.planning.sequences import BEYOND_ALL
 
 #: How much dearer a change may be at first, of all ops: how hot is best depends on the problem.
 _HEATS: Final = (0.003, 0.02, 0.01, 0.001, 0.05, 0.005, 0.15, 0.002)

@@ -26,8 +26,14 @@ from passes.rewrite.matching import (
     is_number as is_number,
     number_of as number_of,
 )
-from passes.rewrite.rule import Rule as Rule, rule as rule
-from passes.rewrite.terms import Term as Term, hole as hole, holes as holes, some as some
+from passes.rewrite.rule import (
+    Rule as Rule,
+    Term as Term,
+    hole as hole,
+    holes as holes,
+    rule as rule,
+    some as some,
+)
 from staticgrad.errors.tracebacks import boundary
 
 if TYPE_CHECKING:

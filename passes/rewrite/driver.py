@@ -20,8 +20,7 @@ from typing import Any, Final, cast
 import numpy as np
 
 from passes.rewrite.matching import Index, Match, matches, repeats_first
-from passes.rewrite.rule import Rule
-from passes.rewrite.terms import Term, filled
+from passes.rewrite.rule import Rule, Term, filled
 from staticgrad.building import within
 from staticgrad.errors import PipelineError, StaticgradError
 from staticgrad.errors.wording import kind_of, shown
@@ -38,8 +37,7 @@ from staticgrad.ir.graph import (
 )
 from staticgrad.records import dataclass
 from staticgrad.source import Location, merged
-from staticgrad.types.arrays import convert_array
-from staticgrad.types.tensor import TensorType
+from staticgrad.types.arrays import TensorType, convert_array
 
 #: Rewrites for one node of the input, all that follows from it included, before a cycle is assumed.
 _PATIENCE: Final = 500

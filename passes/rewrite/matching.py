@@ -12,8 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from passes.rewrite.rule import Rule
-from passes.rewrite.terms import Applied, Hole, Number, Term
+from passes.rewrite.rule import Applied, Hole, Number, Rule, Term
 from staticgrad.errors import OpDefinitionError, PipelineError
 from staticgrad.errors.wording import kind_of
 from staticgrad.ir.forms import Identity, ReshapeForm, View

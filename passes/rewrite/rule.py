@@ -4,20 +4,199 @@
 value; ``value`` ones hold in exact arithmetic, within an error that they state. Rules of each class
 keep derivatives too, at kinks and ties: a pass may be followed by ``grad``. A rule says nothing
 about how it is found: that is ``matching``.
+
+Terms: the third kind of value. Ops bound to a term build a pattern, not a node.
+
+The ordinary operators and functions write both sides of a rule: ``sg.log(sg.exp(x))`` over a hole
+is a term. A hole stands for any value, a number for a constant of that value, and ``some`` for an
+op whatever its attributes. A term has a type only so that functions can be applied to it; a pattern
+says nothing about types but what its rule states.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
 
-from passes.rewrite.terms import Applied, Hole, Term, subterms
-from staticgrad.errors import PipelineError
+from staticgrad.errors import PipelineError, StaticgradError
+from staticgrad.ir.op import Op
+from staticgrad.ir.value import Value
 from staticgrad.kept import cached_property
 from staticgrad.records import dataclass
+from staticgrad.types.arrays import TensorType
+from staticgrad.types.dtype import BOOL, F64, I64, DType, as_dtype
 
 if TYPE_CHECKING:
     from passes.rewrite.matching import Match
+
+#: What a term passes for where its type cannot be inferred.
+_ANY = TensorType(F64, ())
+
+
+class Term(Value):
+    """A value of a pattern: a hole, a number, or an op over terms."""
+
+    __slots__ = ("_type",)
+
+    kind: ClassVar[type[Value]]
+    _type: TensorType
+
+    @property
+    def type(self) -> TensorType:
+        return self._type
+
+    @classmethod
+    def bind(cls, op: Op, args: tuple[Any, ...]) -> Any:
+        """The op over terms, as a pattern."""
+        return Applied(type(op), args, op)
+
+    @classmethod
+    def lift(cls, data: object, like: DType | None = None) -> Self:
+        """A number of the pattern.
+
+        Raises:
+            TypeError: an array, which no pattern can hold.
+        """
+        if not isinstance(data, bool | int | float):
+            raise TypeError(f"a pattern holds numbers and terms, not {data!r}")
+        return Number(data, like)  # type: ignore[return-value]
+
+    def __iter__(self) -> Iterator[Any]:
+        raise TypeError(f"the term {self} is one value")
+
+    __hash__ = object.__hash__
+
+
+Term.kind = Term
+
+
+class Hole(Term):
+    """Any value; the same one wherever the hole occurs again."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str, dtype: DType = F64) -> None:
+        self.name, self._type = name, TensorType(dtype, ())
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+class Number(Term):
+    """A value whose elements are all this number, in the dtype that the place has.
+
+    0.0 is not -0.0. An integer fits every dtype that can hold it, a float only floating ones.
+    """
+
+    __slots__ = ("number",)
+
+    def __init__(self, number: bool | int | float, dtype: DType | None = None) -> None:
+        own = BOOL if isinstance(number, bool) else I64 if isinstance(number, int) else F64
+        self.number, self._type = number, TensorType(dtype or own, ())
+
+    def __repr__(self) -> str:
+        return str(self.number)
+
+
+class Applied(Term):
+    """An op over terms. ``op`` None: an op of the class or of one below it, with any attributes.
+
+    With a ``name`` the node that it matches can be asked for by the rule's replacement. ``open``:
+    it may have any operands, if one of them at least is the result of an op ``over``.
+    """
+
+    __slots__ = ("args", "name", "op", "op_class", "open", "over")
+
+    def __init__(
+        self,
+        op_class: type[Op],
+        args: tuple[Term, ...],
+        op: Op | None = None,
+        name: str = "",
+        open: bool = False,
+        over: type[Op] | None = None,
+    ) -> None:
+        self.op_class, self.args, self.op, self.name = op_class, args, op, name
+        self.open, self.over = open, over
+        self._type = _inferred(op, args)
+
+    def __repr__(self) -> str:
+        options = ",".join(f"{k}={v!r}" for k, v in self.op.attributes()) if self.op else ""
+        own = self.op_class.name or self.op_class.__name__
+        own = f"{own}{{{options}}}" if options else own
+        tag = f"{self.name}:" if self.name else ""
+        args = ", ".join(map(repr, self.args))
+        if self.open:
+            args = "..." if self.over is None else f"..., {self.over.name}, ..."
+        return f"{tag}{own}({args})"
+
+
+def hole(name: str, dtype: object = "float64") -> Hole:
+    """A hole. ``dtype`` matters only to functions that ask for it: ``where`` wants a bool."""
+    return Hole(name, as_dtype(dtype))
+
+
+def holes(names: str) -> tuple[Hole, ...]:
+    """One hole per name: ``x, y = holes("x y")``."""
+    return tuple(map(hole, names.split()))
+
+
+def some(op_class: type[Op], *args: Any, name: str = "", over: type[Op] | None = None) -> Applied:
+    """An op of ``op_class``, or of a class below it, with any attributes, over terms.
+
+    Args:
+        op_class: a class of ops; a family (``Elementwise``) stands for all of its ops.
+        args: terms and numbers; a single ``...`` for any operands.
+        name: makes the node available to the rule's replacement.
+        over: with ``...``, an op that one of the operands at least has to be the result of.
+    """
+    if args == (...,):
+        return Applied(op_class, (), None, name, open=True, over=over)
+    terms = tuple(arg if isinstance(arg, Term) else Term.lift(arg) for arg in args)
+    return Applied(op_class, terms, None, name)
+
+
+def named(term: Any, name: str) -> Applied:
+    """``term``, an op over terms, with a name under which its node can be asked for."""
+    assert isinstance(term, Applied)
+    return Applied(term.op_class, term.args, term.op, name, term.open, term.over)
+
+
+def subterms(term: Term) -> Iterator[Term]:
+    """The term and all below it, from the top."""
+    pending = [term]
+    while pending:
+        each = pending.pop()
+        yield each
+        if isinstance(each, Applied):
+            pending.extend(reversed(each.args))
+
+
+def filled(term: Any, values: Any) -> Any:
+    """The term over actual values: ``values[name]`` in its holes, bound op by op.
+
+    Numbers stay Python numbers, which take the dtype of what they meet; an op with open attributes
+    is that of ``values[its name]``.
+    """
+    if isinstance(term, Hole):
+        return values[term.name]
+    if isinstance(term, Number):
+        return term.number
+    if not isinstance(term, Applied):
+        return term
+    op = term.op if term.op is not None else values[term.name].node.op
+    return op(*(filled(arg, values) for arg in term.args))
+
+
+def _inferred(op: Op | None, args: tuple[Term, ...]) -> TensorType:
+    if op is None:
+        return _ANY
+    try:
+        found = op.infer(*(arg.type for arg in args))
+    except StaticgradError:
+        return _ANY
+    return found if isinstance(found, TensorType) else _ANY
+
 
 RuleClass = Literal["exact", "stable", "value"]
 CLASSES: Final[tuple[RuleClass, ...]] = ("exact", "stable", "value")

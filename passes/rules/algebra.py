@@ -21,8 +21,8 @@ from staticgrad.ops.arithmetic import Div, Mul
 from staticgrad.ops.contract import MatMul
 from staticgrad.ops.movement import Broadcast
 from staticgrad.ops.reduce import Sum
+from staticgrad.types.arrays import hint_value
 from staticgrad.types.dim import Size
-from staticgrad.types.tensor import hint_value
 
 x, y, z = holes("x y z")
 value = partial(rule, kind="value", dtypes="f")

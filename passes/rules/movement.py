@@ -18,11 +18,11 @@ from staticgrad.ir.graph import Symbolic
 from staticgrad.ir.summation import decompose
 from staticgrad.ops.contract import MatMul
 from staticgrad.ops.elementwise import Elementwise
+from staticgrad.ops.indexing import Concat, Pad, Slice
 from staticgrad.ops.movement import Broadcast, Reshape, Transpose
 from staticgrad.ops.reduce import Reduction, Sum
-from staticgrad.ops.slices import Concat, Pad, Slice
+from staticgrad.types.arrays import product as sizes_product
 from staticgrad.types.dim import Size, is_at_least
-from staticgrad.types.tensor import product as sizes_product
 
 x, y = holes("x y")
 #: Ops whose result may be the bytes of their operand.

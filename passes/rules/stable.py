@@ -22,17 +22,16 @@ from typing import Any, Final
 import numpy as np
 
 from passes.rewrite import Match, Rule, holds, holes, number_of, rule, some
-from passes.rewrite.terms import named
+from passes.rewrite.rule import named
 from staticgrad import functions as sg
 from staticgrad.functions.normalization import finite_or_zero, log_sum_exp, shares
 from staticgrad.ir.graph import Symbolic
 from staticgrad.ops.arithmetic import Div, Neg, Sub
-from staticgrad.ops.indexing import Take, TakeAlong
+from staticgrad.ops.indexing import Slice, Take, TakeAlong
 from staticgrad.ops.marks import StopGradient
 from staticgrad.ops.movement import Broadcast, Reshape, Transpose
 from staticgrad.ops.reduce import Max, Sum
 from staticgrad.ops.selection import Where
-from staticgrad.ops.slices import Slice
 from staticgrad.ops.transcendental import Erf, Exp, Sigmoid
 from staticgrad.types.dim import bounds
 

@@ -1,14 +1,29 @@
 """Budgets that depend on sizes: a share of what storing everything needs, or all that fits.
 
 ``compile`` reads them, and a planner asks what they are at the sizes of a plan.
+
+The error of a budget that no plan meets: what pins the peak, and what would lower it.
+
+Copies of feeds and marks of ``sg.checkpoint`` are the user's own choice: they are named apart from
+what the kernels need. All is read from the smallest plan that was found.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Final, Protocol
 
+from staticgrad.analysis.plan_check import (
+    aligned_bytes,
+    footprint,
+    largest_step,
+    lower_bound,
+    peak_buffers,
+)
+from staticgrad.analysis.plan_report import at_sizes, copied_feeds, step_line
+from staticgrad.errors import BudgetInfeasible
 from staticgrad.ir.plan import Plan
+from staticgrad.ir.schedule import Buffer, Schedule, Step
 from staticgrad.records import dataclass
 
 
@@ -80,3 +95,143 @@ class AtSizes:
     def words(self, sizes: Mapping[str, int]) -> str:
         """What makes the number what it is."""
         return self._budget.words(self._everything(sizes))
+
+
+_SHOWN: Final = 5  # buffers that an error names
+_FEW: Final = 2  # where there is more to say
+
+
+def over_budget(plan: Plan, budget: int, uncopied: int | None = None) -> BudgetInfeasible:
+    """The error of a budget that not even ``plan``, the smallest found, meets.
+
+    Args:
+        plan: the smallest found.
+        budget: the bytes that it should have met.
+        uncopied: the smallest peak found where no feed is copied; None where ``plan`` copies none.
+    """
+    bound, step = lower_bound(plan), largest_step(plan)
+    largest = [(placed.nbytes, buffer) for placed, buffer in peak_buffers(plan) if placed.nbytes]
+    marked = [(nbytes, buffer) for nbytes, buffer in largest if buffer.kept]
+    shown = _SHOWN if uncopied is None and not marked else _FEW
+    error = BudgetInfeasible(
+        f"the step needs {plan.peak_bytes} bytes{at_sizes(plan)}, the budget is {budget}",
+        details=[
+            f"the smallest peak found is {plan.peak_bytes} bytes",
+            f"no plan of its kernels needs fewer than {bound} bytes: {step_line(step)}",
+        ],
+        hint="nothing was run; give it more memory or smaller feeds",
+        at=step.origins[0] if step.origins else None,
+        related=[
+            (buffer.label or buffer.name, f"{nbytes} bytes", buffer.origin)
+            for nbytes, buffer in largest[:shown]
+        ],
+    )
+    error.budget, error.smallest_peak, error.lower_bound = budget, plan.peak_bytes, bound
+    if marked:
+        _name_marks(error, plan, marked)
+    if uncopied is not None:
+        _name_copies(error, plan, uncopied)
+    return error
+
+
+def _name_marks(error: BudgetInfeasible, plan: Plan, marked: Sequence[tuple[int, Buffer]]) -> None:
+    """What ``sg.checkpoint`` marks keep at the peak, and the bound that they raise."""
+    total = sum(nbytes for nbytes, _ in marked)
+    lines = dict.fromkeys(b.origin.resolve().short for _, b in marked if b.origin is not None)
+    places = ", ".join([*lines][:_SHOWN]) + (", ..." if len(lines) > _SHOWN else "")
+    error.marked_bound, step = marked_bound(plan)
+    error.details += (
+        f"marks of sg.checkpoint keep {total} bytes of it: {places}",
+        f"no plan that keeps all marked needs fewer than {error.marked_bound}: {step_line(step)}",
+    )
+    error.hint = "nothing was run; take marks away, or give it more memory"
+
+
+def _name_copies(error: BudgetInfeasible, plan: Plan, uncopied: int) -> None:
+    """Which feeds are copied into the arena, and whether it fits without."""
+    error.copied_feeds = copied_feeds(plan)
+    error.details += tuple(_copied(name, error.copied_feeds[name]) for name in error.copied_feeds)
+    if uncopied <= error.budget:
+        error.hint = f"without copies it needs {uncopied} bytes, and fits: {_NO_COPY}"
+    else:
+        error.details += (f"without copies it needs {uncopied} bytes",)
+
+
+def _copied(name: str, nbytes: int) -> str:
+    return f"the copy of feed {name!r} takes {nbytes} bytes of it"
+
+
+_NO_COPY: Final = "np.ascontiguousarray(feed), feed.astype(dtype)"
+
+
+def name_reasons(error: BudgetInfeasible, reasons: Mapping[str, tuple[str, str]]) -> None:
+    """Say of each copied feed why it is copied, and what makes the copy unnecessary.
+
+    Args:
+        error: whose ``copied_feeds`` they are.
+        reasons: input name -> why its feed is copied, and the expression that needs no copy.
+    """
+    known = {name: reasons[name] for name in error.copied_feeds if name in reasons}
+    said = {_copied(name, error.copied_feeds[name]): why for name, (why, _) in known.items()}
+    error.details = tuple(f"{d}: {said[d]}" if d in said else d for d in error.details)
+    cures = ", ".join([cure for _, cure in known.values()][:_SHOWN])
+    error.hint = error.hint.replace(_NO_COPY, cures or _NO_COPY)
+
+
+def marked_bound(plan: Plan) -> tuple[int, Step]:
+    """Arena bytes that no sequence can do without in which what is marked is never dropped.
+
+    A marked value lives from the first step that writes it to the last that reads it. When a step
+    runs first, all that it depends on has run, and nothing that depends on it: so each marked value
+    that it needs on the way, and that a step behind it still reads, lies beside what it touches.
+
+    Returns:
+        The bytes, and the step that needs them.
+    """
+    schedule, aligned = plan.schedule, aligned_bytes(plan)
+    beside = [0] * len(schedule.steps)
+    needs = _needs(schedule)
+    feeds: list[list[int]] = [[] for _ in needs]
+    for step, earlier in enumerate(needs):
+        for one in earlier:
+            feeds[one].append(step)
+    for buffer in schedule.buffers:
+        if not buffer.kept or buffer.name not in aligned:
+            continue
+        touching = [i for i, step in enumerate(schedule.steps) if buffer.name in _touched(step)]
+        between = _reached(touching[:1], feeds) & _reached(touching[1:], needs)
+        for step in between.difference(touching):
+            beside[step] += aligned[buffer.name]
+    sums = [
+        footprint(step, aligned) + more for step, more in zip(schedule.steps, beside, strict=True)
+    ]
+    best = max(range(len(sums)), key=lambda number: sums[number])
+    return sums[best], schedule.steps[best]
+
+
+def _touched(step: Step) -> Collection[str]:
+    return {access.buffer for access in step.accesses()}
+
+
+def _needs(schedule: Schedule) -> list[tuple[int, ...]]:
+    """Per step, the steps whose results it reads, or writes on."""
+    writer: dict[str, int] = {}
+    found = []
+    for number, step in enumerate(schedule.steps):
+        written = dict.fromkeys(step.writes())
+        earlier = dict.fromkeys(writer[b] for b in (*step.reads(), *written) if b in writer)
+        found.append(tuple(earlier))
+        writer.update(dict.fromkeys(written, number))
+    return found
+
+
+def _reached(start: Iterable[int], edges: list[tuple[int, ...]] | list[list[int]]) -> set[int]:
+    """Everything that edges lead to, the start included."""
+    found: set[int] = set()
+    stack = list(start)
+    while stack:
+        step = stack.pop()
+        if step not in found:
+            found.add(step)
+            stack.extend(edges[step])
+    return found

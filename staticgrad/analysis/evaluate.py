@@ -22,7 +22,7 @@ from typing import Any, Literal, overload
 import numpy as np
 
 from staticgrad.analysis.binding import Feeds, bind_feeds, bind_sizes, concrete_shape
-from staticgrad.analysis.users import last_uses
+from staticgrad.analysis.liveness import last_uses
 from staticgrad.building import within
 from staticgrad.errors import ArgumentError, IndexOutOfRange, OpDefinitionError, OutOfMemory
 from staticgrad.errors.wording import Related, shown
@@ -33,10 +33,9 @@ from staticgrad.ir.op import Array, Op
 from staticgrad.ir.rounded import rounded
 from staticgrad.ir.value import Value
 from staticgrad.types import dim as dims
-from staticgrad.types.arrays import ArrayData
+from staticgrad.types.arrays import ArrayData, TensorType
 from staticgrad.types.dim import Dim
 from staticgrad.types.dtype import F64, DType, as_dtype, kind_of_elements
-from staticgrad.types.tensor import TensorType
 
 
 @overload

@@ -12,9 +12,8 @@ from itertools import pairwise
 
 from staticgrad.ir.forms import Region, View
 from staticgrad.records import dataclass
-from staticgrad.types.dim import Size
-from staticgrad.types.kept_sizes import kept_by_sizes
-from staticgrad.types.tensor import Shape, c_strides
+from staticgrad.types.arrays import Shape, c_strides
+from staticgrad.types.dim import Size, kept_by_sizes
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from staticgrad.analysis.users import ValueKey
+from staticgrad.analysis.liveness import ValueKey
 from staticgrad.errors import NonFiniteError, Related
 from staticgrad.functions.aggregate import sum as total
 from staticgrad.functions.elementwise import isfinite, isnan
@@ -26,8 +26,8 @@ from staticgrad.ir.value import Value
 from staticgrad.ops.logic import logical_and, logical_not
 from staticgrad.records import NamedTuple, dataclass
 from staticgrad.source import Location
+from staticgrad.types.arrays import TensorType
 from staticgrad.types.dtype import as_dtype
-from staticgrad.types.tensor import TensorType
 
 #: What is looked for: what is not finite, made of finite numbers; or NaNs made of no NaN.
 Kind = Literal["nonfinite", "nan"]

@@ -15,8 +15,8 @@ from typing import Any
 from staticgrad.ir.graph import Graph
 from staticgrad.kept import cached_property
 from staticgrad.records import dataclass
+from staticgrad.types.arrays import hint_value
 from staticgrad.types.dim import Size, evaluate
-from staticgrad.types.tensor import hint_value
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from staticgrad.analysis.binding import concrete_shape
 from staticgrad.ir.forms import Contract, Identity, Reduce, ReshapeForm, View
 from staticgrad.ir.graph import Node
 from staticgrad.records import dataclass
-from staticgrad.types.tensor import TensorType
+from staticgrad.types.arrays import TensorType
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,7 @@ from typing import Any
 from staticgrad.autodiff.cone import Cone, ValueKey, cone_between, disconnected
 from staticgrad.autodiff.formulas import Formula, stable_formulas
 from staticgrad.autodiff.reverse import fitting, or_zeros, pulled_back, shares_of
-from staticgrad.autodiff.structure import (
-    check_floating,
-    fitted,
-    leaves,
-    mapped,
-    paired,
-)
+from staticgrad.autodiff.structure import check_floating, fitted, leaves, mapped, paired
 from staticgrad.building import within
 from staticgrad.errors import DisconnectedError, GradientError, OpDefinitionError
 from staticgrad.errors.wording import shown

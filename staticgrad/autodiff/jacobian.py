@@ -11,12 +11,7 @@ from typing import Any, Final
 
 from staticgrad.autodiff.forward import jvp
 from staticgrad.autodiff.reverse import grad
-from staticgrad.autodiff.structure import (
-    check_floating,
-    leaves,
-    mapped,
-    not_a_value,
-)
+from staticgrad.autodiff.structure import check_floating, leaves, mapped, not_a_value
 from staticgrad.building import within
 from staticgrad.errors import ArgumentError, DisconnectedError
 from staticgrad.ir.bodies import body_input

@@ -1,7 +1,7 @@
 """Where along a loop masks, places and conditions change that are one thing for most vectors.
 
 A load has ends, a test asks on which side of one a position lies. Between two ends nothing of this
-changes from vector to vector (``staticgrad.codegen.peeling``).
+changes from vector to vector (``staticgrad.codegen.vectors``).
 """
 
 from __future__ import annotations

@@ -3,28 +3,50 @@
 A value is *uniform* if it is the same for all lanes: then it is computed once, as a vector of one
 lane, before the loops it does not depend on, and broadcast where a vector reads it. The target
 language is the kernel vocabulary of ``staticgrad.native``; nothing here knows stages.
+
+The last elements of rows that are added onto memory: whole vectors, each half as wide.
+
+A scatter's rows go to a few places, so a row is often added to what an earlier one has just stored.
+A processor hands a store on to a load of the same bytes at once. One under a mask it hands on to
+nobody: the load waits until the store has reached the cache, 30 cycles for each short row.
+
+Square roots of vectors by products, to source: the bits of the processor's root, sooner.
+
+A processor takes twenty-four cycles for the roots of eight float64, twelve for those of sixteen
+float32, and in that time does thirty other operations. From an estimate of 1 / sqrt(x) to 14 bits,
+Goldschmidt's iteration doubles the digits of g = sqrt(x) and h = 1 / (2 sqrt(x)) together; then
+g + (x - g g) h, where x - g g has no rounding, is the rounded root (Markstein 1990; Cornea,
+Harrison and Tang 1999, "Correctness proofs outline for Newton-Raphson based floating-point divide
+and square root algorithms"). No root of a number lies in the middle of two numbers, and those that
+come near to one are few. Vectors that have a negative number, one that is not finite or a very
+small one go the processor's way.
+
+Quotients by a number that a loop's vectors share, to source: the bits of a division, sooner.
+
+A processor divides a vector in ten to sixteen cycles, and in that time does twenty other
+operations. With r = 1/s rounded, q = x r and x - q s without rounding, q + (x - q s) r is the
+rounded quotient, provided that nothing over- or underflows on the way (Markstein 1990; Brisebarre,
+Muller and Raina 2004, "Accelerating correctly rounded floating-point division when the divisor is
+known in advance"). Vectors in which something may, and divisors of unusual size, are divided.
+
+A loop that has enough else to do for a vector while the processor divides is quicker without the
+ten operations and the branch of each such quotient.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import field
 from typing import Final
 
-from staticgrad.codegen.block_functions import function_name, function_text
-from staticgrad.codegen.ends import MIRRORED, Ends, Inside, asks_where, is_place
-from staticgrad.codegen.quotients import (
-    DIVISORS,
-    divides_beside,
-    is_power_of_two,
-    quotient_name,
-    quotient_text,
-    span_of,
-)
-from staticgrad.codegen.roots import root_name, root_text
-from staticgrad.codegen.source_lines import (
+import numpy as np
+
+from staticgrad.codegen.block_functions import (
     Lines as Lines,
     element as element,
+    function_name,
+    function_text,
     number as number,
     operation as operation,
     position_source as position_source,
@@ -32,11 +54,106 @@ from staticgrad.codegen.source_lines import (
     scaled as scaled,
     total as total,
 )
+from staticgrad.codegen.ends import MIRRORED, Ends, Inside, asks_where, is_place
+from staticgrad.ir.execution import Known, known_of
 from staticgrad.ir.expr import BLOCKS, LEAVES, Access, Expr, Position, not_met, postorder
-from staticgrad.ir.known import Known, known_of
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.stages import Map, Store
 from staticgrad.native.machine import Machine
 from staticgrad.records import dataclass
-from staticgrad.types.dtype import DType
+from staticgrad.types.dtype import F32, F64, DType
+
+#: Iterations that take 14 bits to more than a format has.
+ITERATIONS: Final = {F32: 1, F64: 2}
+#: Powers of two from which on no residual of a root is denormal.
+LEAST: Final = {F32: -100, F64: -900}
+
+
+def root_name(dtype: DType) -> str:
+    """The name of the function that takes roots."""
+    return f"root_{dtype.code}"
+
+
+def root_text(dtype: DType) -> str:
+    """``root(x)``: the rounded square root of the lanes of x."""
+    ends = np.asarray([2.0 ** LEAST[dtype], np.inf], dtype.numpy)
+    first, end = (int(pattern) for pattern in ends.view(dtype.unsigned.numpy))
+    step = "    r = fma(-g, h, 0.5)\n    g = fma(g, r, g)\n    h = fma(h, r, h)\n"
+    return f"""\
+def {root_name(dtype)}(x):
+    least = like(x, {2.0 ** LEAST[dtype]})
+    y = estimated_inverse_root(select(x < least, least, x))
+    g = x * y
+    h = y * 0.5
+{step * ITERATIONS[dtype]}    found = fma(fma(-g, g, x), h, g)
+    usual = bitcast_{dtype.unsigned.code}(x) - {first} < {end - first}
+    if some(~usual & (x != 0.0)):
+        found = sqrt(x)
+    return found"""
+
+
+#: Powers of two between which a divisor, and then a dividend, lies for the short way. A dividend
+#: is as far above the least normal number as a format has digits, and a quotient is normal.
+DIVISORS: Final = {F32: 24, F64: 100}
+DIVIDENDS: Final = {F32: 100, F64: 900}
+#: Quotients of a vector, and other operations for each of them, from which on a processor divides
+#: beside the rest. One quotient alone was measured as fast either way, and those of eight float64,
+#: which take half as long again, by products.
+_SEVERAL: Final = 2
+_BESIDE: Final = 16
+
+
+def quotient_name(dtype: DType) -> str:
+    """The name of the function that divides."""
+    return f"quotient_{dtype.code}"
+
+
+def _fields(dtype: DType, most: int) -> tuple[int, int]:
+    """The patterns of a format's powers of two to minus ``most`` and to ``most``, as integers."""
+    powers = np.asarray([2.0**-most, 2.0**most], dtype.numpy).view(dtype.unsigned.numpy)
+    return int(powers[0]), int(powers[1])
+
+
+def quotient_text(dtype: DType) -> str:
+    """``quotient(x, s, r, span)``: x / s, where r is 1 / s, and ``span`` what ``span_of`` gives."""
+    first, _ = _fields(dtype, DIVIDENDS[dtype])
+    return f"""\
+def {quotient_name(dtype)}(x, s, r, span):
+    q = x * r
+    found = fma(fma(-q, s, x), r, q)
+    field = bitcast_{dtype.unsigned.code}(x)
+    size = (field & {(1 << (dtype.bits - 1)) - 1}) - {first}
+    size = select(field == 0, like(field, 0), size)
+    if some(size >= span):
+        found = x / s
+    return found"""
+
+
+def span_of(divisor: str, dtype: DType) -> str:
+    """How large dividends may be that a divisor of one lane takes the short way, as source.
+
+    None are if it is of unusual size.
+    """
+    first, end = _fields(dtype, DIVIDENDS[dtype])
+    most, code = DIVISORS[dtype], dtype.unsigned.code
+    usual = f"(absolute({divisor}) >= {2.0**-most}) & (absolute({divisor}) <= {2.0**most})"
+    return f"select({usual}, {code}x1({end - first}), {code}x1(0))"
+
+
+def is_power_of_two(divisor: object) -> bool:
+    """Whether a literal is one: compilers multiply by its inverse themselves."""
+    return isinstance(divisor, float) and abs(math.frexp(divisor)[0]) == 0.5
+
+
+def divides_beside(divisors: Sequence[Expr], work: int) -> bool:
+    """Whether a loop leaves the processor time to divide a vector by each of ``divisors``.
+
+    ``work``: the operations of a vector.
+    """
+    if len(divisors) < _SEVERAL or any(divisor.dtype != F32 for divisor in divisors):
+        return False
+    return work >= (_BESIDE + 1) * len(divisors)
+
 
 VECTOR = "j"
 NOWHERE: Final[frozenset[str]] = frozenset()
@@ -492,3 +609,58 @@ class Scope:
         if vector:
             steps.append(scaled(self.position(VECTOR), access.stride(VECTOR)))
         return total(self.base(access), *steps)
+
+
+def adds_rows(kernel: Kernel, stage: Map, first: Scope) -> bool:
+    """Whether each row of a Map is added to one place of memory, whose elements lie together.
+
+    ``first``: a scope in which the stage is written.
+    """
+    stores = [s for s in stage.body if isinstance(s, Store)]
+    return (
+        kernel.serial
+        and not stage.rows
+        and stage.axis.extent != 1
+        and bool(stores)
+        and all(s.combine and s.access.stride(VECTOR) == 1 and not s.access.bounded for s in stores)
+        and not any(first.is_vector(index) for s in stores for index in s.indices)
+    )
+
+
+def halves(first: Scope, multiple: int) -> dict[int, Scope]:
+    """Scopes of half as many lanes as ``first`` has, of a quarter, and so on.
+
+    ``multiple``: that of which rows have a multiple of elements; narrower vectors have no work.
+    """
+    found, lanes = {}, first.lanes // 2
+    while lanes and multiple % (2 * lanes):
+        found[lanes] = Scope(
+            lanes=lanes,
+            inner=first.inner,
+            before=first.before,
+            body=Lines(),
+            base=first.base,
+            position=first.position,
+            unit=first.unit,
+            apart=_moves,
+            first=first,
+            mask=f"m{lanes}",
+        )
+        lanes //= 2
+    return found
+
+
+def _moves(expr: Expr) -> bool:
+    """Whether an expression moves along the row, whatever its arguments do."""
+    if isinstance(expr.attribute, Access):
+        return expr.attribute.stride(VECTOR) != 0
+    return expr.op == "index" and expr.attribute == VECTOR
+
+
+def write_rest(out: Lines, stop: str, narrower: Mapping[int, Lines]) -> None:
+    """What is left of a row up to ``stop``, the widest vector first."""
+    for lanes, body in narrower.items():
+        out.add(f"if {VECTOR} + {lanes} <= {stop}:")
+        out.add(f"    m{lanes} = mask{lanes}({lanes})")
+        out.extend(body, 1)
+        out.add(f"    {VECTOR} = {VECTOR} + {lanes}")

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from staticgrad.codegen.counters import Counter, write_push
 from staticgrad.codegen.expressions import VECTOR, Lines, element, number
 from staticgrad.codegen.jammed import write_decode
-from staticgrad.ir.combiners import COMBINERS
+from staticgrad.codegen.lane_steps import Counter, write_push
+from staticgrad.ir.forms import COMBINERS
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import ColumnAccumulate, Extent, Map
 from staticgrad.ir.summation import COLUMN_BLOCK, GROUPS, SHORTEST_GROUP

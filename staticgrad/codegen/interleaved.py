@@ -18,7 +18,7 @@ from typing import Final
 from staticgrad.codegen.expressions import VECTOR, Lines, Scope, element, total
 from staticgrad.ir.expr import Access, Expr, Position, postorder
 from staticgrad.ir.kernels.stages import Map, Store, roots
-from staticgrad.ir.kernels.transposed import PLACES
+from staticgrad.ir.kernels.width import PLACES
 from staticgrad.records import NamedTuple, dataclass
 
 #: The longest run of which each element has its place in transposed squares.

@@ -119,7 +119,7 @@ def render(kernel: Kernel, machine: Machine | None = None) -> str:
 def _write_rows_together(kernel: Kernel, out: Lines, unit: Unit) -> None:
     """Rows of which each lane takes one, or of which a square is transposed."""
     if kernel.in_lanes:
-        from staticgrad.codegen.row_lanes import write_rows_in_lanes
+        from staticgrad.codegen.stages import write_rows_in_lanes
 
         write_rows_in_lanes(kernel, out, unit)
     else:
@@ -137,7 +137,7 @@ def _write_rows(
     """
     turns = partial(_write_turns, kernel, unit, axes, at)
     if kernel.in_strips:
-        from staticgrad.codegen.strips import write_strips
+        from staticgrad.codegen.stages import write_strips
 
         write_strips(kernel, unit, at, out, start, stop, turns)
     else:

@@ -2,25 +2,39 @@
 
 Sums follow ``ir/summation.py`` to the bit: lanes inside a block, blocks combined by a binary
 counter. This module knows the loops; expressions are written by ``codegen.expressions``.
+
+Strips of rows to source: a vector of rows runs each stage before the next one.
+
+Stages over a row are written for some rows side by side, one turn after the other; a stage of
+scalars in between is written once, each lane of its vectors a row. Numbers that later stages read
+lie in local memory meanwhile, an element for each row of the strip.
+
+Rows as the lanes of vectors to source: stages of scalars and of loops, for several vectors.
+
+What a row of a scalar stage keeps, or carries from iteration to iteration of a loop, each lane
+does, so that all names stand for vectors. Iterations wait for each other, vectors do not: some
+stand side by side.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import replace
+from itertools import groupby
+from typing import Final
 
-from staticgrad.codegen.counters import LEVELS, combine, write_fold, write_push
 from staticgrad.codegen.expressions import (
     VECTOR,
     Lines,
     Scope,
     Unit,
+    adds_rows,
     element,
+    halves,
     position_source,
     scaled,
     total,
 )
-from staticgrad.codegen.extremes import from_key
 from staticgrad.codegen.interleaved import Interleaved, interleaved
 from staticgrad.codegen.jammed import (
     Rows,
@@ -31,34 +45,43 @@ from staticgrad.codegen.jammed import (
     scopes_jammed,
 )
 from staticgrad.codegen.lane_steps import (
+    LEVELS,
     accumulator,
+    combine,
     counter_of,
     horizontal,
     in_blocks,
     needed,
     nothing_added,
+    write_fold,
     write_lane_step,
+    write_push,
 )
-from staticgrad.codegen.lookups import write_lookup, write_uniform_check
-from staticgrad.codegen.narrowing import adds_rows, halves
-from staticgrad.codegen.peeling import is_crossed, pays_to_peel
-from staticgrad.codegen.prefetching import WAITING, write_touches
+from staticgrad.codegen.prefetching import (
+    WAITING,
+    from_key,
+    write_lookup,
+    write_touches,
+    write_uniform_check,
+)
 from staticgrad.codegen.vectors import (
     MASKED,
     SHORT,
     Bodies,
+    is_crossed,
     mask_name,
     masks_made_before,
     may_be_jammed,
+    pays_to_peel,
     vectors_jammed,
     whole_vectors_of,
     work,
     write_vector_loop,
 )
-from staticgrad.ir.combiners import COMBINERS
-from staticgrad.ir.expr import Access, Position
+from staticgrad.ir.expr import Access, Expr, Position, postorder
+from staticgrad.ir.forms import COMBINERS
 from staticgrad.ir.kernels.found import is_first, may_leave
-from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.kernel import LANE_VECTORS, Kernel
 from staticgrad.ir.kernels.stages import (
     Accumulate,
     Axis,
@@ -67,12 +90,16 @@ from staticgrad.ir.kernels.stages import (
     ColumnAccumulate,
     Extent,
     Keep,
+    Loop,
     Map,
     Scalar,
     Search,
+    Stage,
     Statement,
     Store,
+    nested,
     roots,
+    statements,
 )
 from staticgrad.ir.kernels.together import whole_vectors
 from staticgrad.ir.kernels.width import half_registers
@@ -474,3 +501,245 @@ def _write_one(scope: Scope, statement: Store) -> None:
         there = f"load{verb}({access.operand}, {where}{mask})"
         value = combine(COMBINERS[statement.combine], there, value)
     out.add(f"store{verb}({access.operand}, {where}, {value}{mask})")
+
+
+#: Writes some stages for the rows from one number to another; lines of each turn of rows side by
+#: side stand before them and behind them.
+WriteRows = Callable[
+    [Lines, str, str, Sequence[Stage], Callable[[Rows], Lines], Callable[[Rows], Lines]], None
+]
+
+
+def write_strips(
+    kernel: Kernel, unit: Unit, at: str, out: Lines, start: str, stop: str, rows: WriteRows
+) -> None:
+    """Every stage for the rows from ``start`` to ``stop``, strip by strip.
+
+    ``at``: the variable of a row's number, as ``rows`` names it.
+    """
+    left = _left(kernel)
+    for name, value in left.items():
+        out.add(f"{name}_t = local_{element(value.dtype)}({kernel.lanes})")
+    out.add(f"for strip in range({start}, {stop}, {kernel.lanes}):")
+    strip = Lines()
+    strip.add(f"past_strip = strip + {kernel.lanes}")
+    strip.add(f"if past_strip > {stop}:")
+    strip.add(f"    past_strip = {stop}")
+    for stages in _runs(kernel):
+        if isinstance(stages[0], Scalar):
+            _write_vector(kernel, stages, strip, unit, left)
+            continue
+        given = [name for name in left if name in _given(stages)]
+        read = [name for name in left if name in _read(stages) and name not in given]
+
+        def before(jammed: Rows, names: Sequence[str] = read) -> Lines:
+            lines = Lines()
+            for name in names:
+                for row in range(jammed.count):
+                    lines.add(f"{of_row(name, row)} = load1({name}_t, {of_row(at, row)} - strip)")
+            return lines
+
+        def behind(jammed: Rows, names: Sequence[str] = given) -> Lines:
+            lines = Lines()
+            for name in names:
+                for row in range(jammed.count):
+                    lines.add(f"store1({name}_t, {of_row(at, row)} - strip, {of_row(name, row)})")
+            return lines
+
+        rows(strip, "strip", "past_strip", stages, before, behind)
+    out.extend(strip, 1)
+
+
+def _runs(kernel: Kernel) -> Iterator[Sequence[Stage]]:
+    """The stages, those that follow each other and are of one kind together."""
+    for _, run in groupby(kernel.stages, key=lambda stage: isinstance(stage, Scalar)):
+        yield [*run]
+
+
+def _given(stages: Sequence[Stage]) -> dict[str, Expr]:
+    """What each name stands for behind these stages."""
+    every = (s for stage in stages for s in statements(stage))
+    return {s.name: s.value for s in every if isinstance(s, Accumulate | Keep)}
+
+
+def _read(stages: Sequence[Stage]) -> set[str]:
+    """The names that stages read."""
+    every = postorder(root for stage in stages for s in statements(stage) for root in roots(s))
+    return {str(expr.attribute) for expr in every if expr.op == "ref"}
+
+
+def _left(kernel: Kernel) -> dict[str, Expr]:
+    """The numbers that some run of stages leaves for a later one."""
+    found: dict[str, Expr] = {}
+    given: dict[str, Expr] = {}
+    for stages in _runs(kernel):
+        found |= {name: given[name] for name in sorted(_read(stages)) if name in given}
+        given |= _given(stages)
+    return found
+
+
+# -- a vector of rows -----------------------------------------------------------------------------
+
+
+def _write_vector(
+    kernel: Kernel, stages: Sequence[Stage], out: Lines, unit: Unit, left: dict[str, Expr]
+) -> None:
+    """Stages of scalars, each lane a row of the strip."""
+    row, given = kernel.axes[-1].name, _given(stages)
+    out.add(f"{VECTOR} = strip")
+    out.add(f"m = mask{kernel.lanes}(past_strip - strip)")
+    read = [name for name in left if name in _read(stages) and name not in given]
+    for name in read:
+        out.add(f"{name}_w = load{kernel.lanes}({name}_t, 0)")
+    scope = Scope(
+        lanes=kernel.lanes,
+        inner=frozenset({VECTOR}),
+        before=out,
+        body=out,
+        base=base_text,
+        position=lambda axis: axis,
+        unit=unit,
+        result=lambda name: f"{name}_w",
+        vector_refs=frozenset(f"{name}_w" for name in (*read, *given)),
+    )
+    known: dict[Expr, Expr] = {}
+    for statement in (s for stage in stages for s in statements(stage)):
+        if isinstance(statement, Store):
+            indices = tuple(_along(index, row, known) for index in statement.indices)
+            access, value = _transposed(statement.access, row), _along(statement.value, row, known)
+            write_store(scope, replace(statement, access=access, value=value, indices=indices))
+        elif isinstance(statement, Keep):
+            value = _along(statement.value, row, known)
+            scope.emit([value])
+            out.add(f"{statement.name}_w = {scope.vector(value)}")
+            if statement.name in left:
+                out.add(f"store{kernel.lanes}({statement.name}_t, 0, {statement.name}_w)")
+
+
+def _along(root: Expr, row: str, known: dict[Expr, Expr]) -> Expr:
+    """An expression of a row as one of a vector that runs along the rows."""
+    for expr in postorder([root]):
+        if expr in known:
+            continue
+        args, attribute = tuple([known[arg] for arg in expr.args]), expr.attribute
+        if isinstance(attribute, Access):
+            attribute = _transposed(attribute, row)
+        elif expr.op == "index" and attribute == row:
+            attribute = VECTOR
+        same = attribute == expr.attribute and args == expr.args
+        known[expr] = expr if same else Expr(expr.op, expr.dtype, args, attribute)
+    return known[root]
+
+
+def _transposed(access: Access, row: str) -> Access:
+    """An access that vectors along the rows make."""
+    strides = tuple([(VECTOR if axis == row else axis, step) for axis, step in access.strides])
+    positions = tuple(
+        replace(p, terms=tuple([(VECTOR if a == row else a, step) for a, step in p.terms]))
+        for p in access.positions
+    )
+    return replace(access, strides=strides, positions=positions)
+
+
+#: Lines of the body for vectors side by side, at most.
+_ROOM: Final = 500
+
+
+def write_rows_in_lanes(kernel: Kernel, out: Lines, unit: Unit) -> None:
+    """The vectors of rows from ``begin`` to ``end``."""
+    masked = _row_lanes_body(kernel, unit, 1)
+    count = whole_vectors(work(masked, unit), LANE_VECTORS, _ROOM)
+    whole = _row_lanes_body(kernel, unit, count) if count > 1 else masked
+    write_vector_loop(out, "begin", "end", kernel.lanes, Bodies(masked, whole, count, {}))
+
+
+def _row_lanes_body(kernel: Kernel, unit: Unit, count: int) -> Lines:
+    lines = Lines()
+    _write_stages(kernel, kernel.stages, lines, unit, count)
+    return lines
+
+
+def _write_stages(
+    kernel: Kernel, stages: Sequence[Stage], out: Lines, unit: Unit, count: int
+) -> None:
+    for stage in stages:
+        if isinstance(stage, Scalar):
+            _write_scalar(stage, _scopes(kernel, out, unit, count), _limits(kernel))
+        elif isinstance(stage, Loop):
+            _write_carries(stage.first, _scopes(kernel, out, unit, count))
+            start, stop = loop_limits(out, unit, stage.axis)
+            out.add(f"for {stage.axis.name} in range({start}, {stop}):")
+            iteration = Lines()
+            _write_stages(kernel, stage.stages, iteration, unit, count)
+            _write_carries(stage.following, _scopes(kernel, iteration, unit, count))
+            out.extend(iteration, 1)
+
+
+def _write_scalar(stage: Scalar, scopes: Sequence[Scope], limits: Set[str]) -> None:
+    for statement in stage.body:
+        emit_jammed(scopes, roots(statement))
+        if isinstance(statement, Keep) and statement.name in limits:
+            scopes[0].body.add(f"{statement.name} = {scopes[0].one(statement.value)}")
+            continue
+        for scope in scopes:
+            if isinstance(statement, Store):
+                write_store(scope, statement)
+            elif isinstance(statement, Keep):
+                name = of_row(statement.name, scope.row)
+                scope.body.add(f"{name} = {scope.vector(statement.value)}")
+            elif isinstance(statement, Check):
+                write_lookup(scope, renamed(statement, scope.row))
+
+
+def _write_carries(carries: Sequence[Carry], scopes: Sequence[Scope]) -> None:
+    """Carries given anew, all at once."""
+    lines = scopes[0].body
+    emit_jammed(scopes, [carry.value for carry in carries])
+    names = [(of_row(c.name, s.row), c, s) for c in carries for s in scopes]
+    for name, carry, scope in names:
+        lines.add(f"{name}_n = {scope.vector(carry.value)}")
+    for name, _, _ in names:
+        lines.add(f"{name} = {name}_n")
+
+
+def _scopes(kernel: Kernel, lines: Lines, unit: Unit, count: int) -> list[Scope]:
+    """A scope for each of several vectors, one behind the other."""
+    first = _scope(kernel, lines, unit, 0, None)
+    return [first, *(_scope(kernel, lines, unit, number, first) for number in range(1, count))]
+
+
+def _scope(kernel: Kernel, lines: Lines, unit: Unit, number: int, first: Scope | None) -> Scope:
+    return Scope(
+        lanes=kernel.lanes,
+        inner=frozenset({VECTOR}),
+        before=lines,
+        body=lines,
+        base=base_text,
+        position=lambda axis: of_row(axis, number) if axis == VECTOR else axis,
+        unit=unit,
+        result=lambda name: of_row(name, number),
+        apart=_differs,
+        first=first,
+        row=number,
+        vector_refs=frozenset(of_row(name, number) for name in _results(kernel)),
+    )
+
+
+def _results(kernel: Kernel) -> list[str]:
+    """The names of what is kept and carried."""
+    every = (s for stage, _ in nested(kernel.stages) for s in statements(stage))
+    names = [s.name for s in every if isinstance(s, Keep | Carry)]
+    return [name for name in names if name not in _limits(kernel)]
+
+
+def _limits(kernel: Kernel) -> Set[str]:
+    """The names of the numbers at which loops begin and end, which are those of all rows."""
+    loops = (stage.axis for stage, _ in nested(kernel.stages) if isinstance(stage, Loop))
+    return {name for axis in loops for name in axis.limits}
+
+
+def _differs(expr: Expr) -> bool:
+    """Whether an expression differs between vectors, whatever its arguments do."""
+    if isinstance(expr.attribute, Access):
+        return expr.attribute.stride(VECTOR) != 0
+    return expr.op == "ref" or (expr.op == "index" and expr.attribute == VECTOR)

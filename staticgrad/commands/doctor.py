@@ -17,7 +17,7 @@ import numpy as np
 import staticgrad as sg
 from staticgrad import config, native
 from staticgrad.errors import SelfTestError, StaticgradError
-from staticgrad.native import cache, processors, selftest, target
+from staticgrad.native import cache, loader, processors, target
 from staticgrad.native.libraries import scipy_library
 from staticgrad.native.table import pool
 from staticgrad.records import dataclass
@@ -79,7 +79,7 @@ def _processor() -> str:
 
 def _threads() -> str:
     """How many threads programs take, and why; where there can be several, a shared sum."""
-    asked, allowed = config.current().threads, processors.allowed()
+    asked, allowed = config.current().threads, processors.allowed_processors()
     count = processors.threads(asked)
     if not pool.is_possible():
         return "1: there is no pool of workers on this system"
@@ -96,7 +96,7 @@ def _threads() -> str:
 def _self_test() -> str:
     if not config.current().jit:
         return "not run: the jit is off"
-    if not selftest.sound(target.host()):
+    if not loader.sound(target.host()):
         raise SelfTestError(
             "generated code is wrong on this processor",
             hint="clear the kernel cache so that a safer target is chosen: staticgrad cache clear",

@@ -18,10 +18,10 @@ import click
 
 import staticgrad as sg
 from staticgrad.errors import BudgetInfeasible, StaticgradError
-from staticgrad.planning.documents import problem_document
 from staticgrad.planning.page import plan_page
 from staticgrad.planning.placed import MemoryPlan
 from staticgrad.planning.planner import Effort, PolicyName, plan_abstract
+from staticgrad.planning.problem import problem_document
 from staticgrad.reports.memory_page import memory_page
 
 _FILE = click.Path(dir_okay=False)

@@ -25,7 +25,7 @@ from staticgrad.comparison.ways import DefineByRun, DefineThenRun, Subject, by_r
 from staticgrad.eager import Tensor
 from staticgrad.errors import StaticgradError, TracingWarning
 from staticgrad.ir.value import Value
-from staticgrad.pictures.numbers import seconds
+from staticgrad.pictures.markup import seconds
 from staticgrad.source import Origin
 
 _TIMES: Final = 3

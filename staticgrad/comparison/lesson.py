@@ -17,8 +17,7 @@ from staticgrad.comparison.report import Act, Anatomy, Comparison, StepCost
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.graph_picture import GraphDrawing
 from staticgrad.pictures.ladder import ladder
-from staticgrad.pictures.markup import fold, preformatted, table
-from staticgrad.pictures.numbers import nbytes, seconds
+from staticgrad.pictures.markup import fold, nbytes, preformatted, seconds, table
 from staticgrad.source import Location, Origin
 
 _BAR: Final = 100  # percent of the column that the costliest line takes

@@ -63,7 +63,7 @@ from staticgrad.comparison.work import work
 from staticgrad.eager.tape import serials
 from staticgrad.errors import MeasurementError, StaticgradError
 from staticgrad.optim import Optimizer
-from staticgrad.reports.dead import dead_nodes
+from staticgrad.reports.explain import dead_nodes
 
 _STEPS: Final = 12  # of a program whose sizes change, or that the tape runs alone
 _FIRST: Final = "staticgrad.comparison.first"

@@ -33,8 +33,7 @@ from staticgrad.comparison.table import (
 from staticgrad.ir.plan_picture import plan_svg
 from staticgrad.pictures import charts, markup
 from staticgrad.pictures.charts import Line
-from staticgrad.pictures.markup import fold, preformatted, table
-from staticgrad.pictures.numbers import nbytes, number, ratio, seconds
+from staticgrad.pictures.markup import fold, nbytes, number, preformatted, ratio, seconds, table
 
 BY_RUN: Final = "define by run"
 THEN_RUN: Final = "define then run"

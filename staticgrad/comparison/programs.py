@@ -28,10 +28,9 @@ from staticgrad.eager.tensor import TapeLeaf
 from staticgrad.errors import ArgumentError, TracingWarning
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.functions.trees import flatten
+from staticgrad.ir.execution import Session, traced_in
 from staticgrad.ir.graph import Graph, Parameter, Symbolic
-from staticgrad.ir.session import Session, traced_in
-from staticgrad.nn.module import Module
-from staticgrad.nn.scopes import as_scopes
+from staticgrad.nn.module import Module, as_scopes
 from staticgrad.optim import SGD, Optimizer
 from staticgrad.programs.function import Function
 from staticgrad.records import dataclass

@@ -14,7 +14,7 @@ from staticgrad.comparison.report import (
     TapeAlone,
     Timing,
 )
-from staticgrad.pictures.numbers import nbytes, number, ratio, seconds, span
+from staticgrad.pictures.markup import nbytes, number, ratio, seconds, span
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

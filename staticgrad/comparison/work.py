@@ -10,7 +10,7 @@ from staticgrad.comparison.report import WRITTEN, WorkRow
 from staticgrad.comparison.ways import DefineThenRun
 from staticgrad.errors.wording import listed
 from staticgrad.ir.graph import Graph
-from staticgrad.pictures.numbers import nbytes, number
+from staticgrad.pictures.markup import nbytes, number
 
 #: The passes of O1, one by one.
 _PIPELINE: Final = "dce,simplify,cse,fold,dce"

@@ -15,7 +15,7 @@ from staticgrad.config import SHARES, SPELLING, read_bytes, read_share
 from staticgrad.errors import ArgumentError, UnknownFeedError, UnknownNameError
 from staticgrad.errors.wording import did_you_mean, kind_of, listed, shown
 from staticgrad.ir.graph import Graph, Symbolic
-from staticgrad.native import physical_memory
+from staticgrad.native import processors
 from staticgrad.records import dataclass
 from staticgrad.types.dim import Dim
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from passes.base import Pipeline
     from passes.remat import Policy
     from staticgrad.functions.checkpoints.saveable import Saveable
-
 
 #: What ``compile`` takes beside the program.
 _OPTIONS: Final = (
@@ -119,7 +118,7 @@ def read_checkpoint(passes: Pipeline, given: object) -> tuple[Pipeline, Policy]:
 
     if isinstance(given, Policy) or (isinstance(given, str) and given in _OF_STEPS):
         return passes, as_policy(given)
-    from passes.saved import with_checkpoint  # few programs need it
+    from passes.saved import with_checkpoint
 
     return with_checkpoint(passes, given)
 
@@ -222,7 +221,7 @@ def room_here(budget: int | BudgetShare | BudgetFit | None) -> int | BudgetShare
     """
     if not isinstance(budget, BudgetFit) or budget.room is not None:
         return budget
-    room = physical_memory.allowed()
+    room = processors.allowed_memory()
     if room is None:
         raise ArgumentError(
             "memory_budget='fit': this system does not say how much memory a process may have",

@@ -17,12 +17,11 @@ from staticgrad import backends, config, native
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.errors import CompileError
 from staticgrad.forks import ProcessLock
-from staticgrad.ir.call_step import CallStep, routines
 from staticgrad.ir.execution import in_graphs
 from staticgrad.ir.graph import Parameter
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.plan import Plan
-from staticgrad.ir.schedule import Schedule, Step
+from staticgrad.ir.schedule import CallStep, Schedule, Step, routines
 from staticgrad.kept import SEEN_SIZES, Kept, collection_paused
 from staticgrad.native.libraries import routines as native_routines
 from staticgrad.records import dataclass

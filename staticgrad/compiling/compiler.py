@@ -46,7 +46,7 @@ from staticgrad.ir.plan import Plan
 from staticgrad.ir.value import Value
 from staticgrad.kept import collection_paused
 from staticgrad.native import processors
-from staticgrad.native.environment import default_environment
+from staticgrad.native.jit import default_environment
 from staticgrad.reports.stats import Counts, Stats
 from staticgrad.runtime import sections
 from staticgrad.runtime.executor import Executor, MakeTable, Memory
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from staticgrad.functions.checkpoints.saveable import Saveable
     from staticgrad.reports.explain import Explanation
     from staticgrad.reports.profiling import Profile
-    from staticgrad.runtime.bound import BoundRun
+    from staticgrad.runtime.arena import BoundRun
 
     #: What a run gives: an array or a dict of them.
     Results = WithDefault("Results", default=Any)
@@ -390,7 +390,7 @@ class Compiled(Generic[Results]):
 
             return Watch(self.graph, partial(side_program, self.options.backend, scheduled)).table
         if self.options.debug:
-            from staticgrad.runtime.guarded import GuardedTable
+            from staticgrad.runtime.guard import GuardedTable
 
             return GuardedTable
         return Table
@@ -419,8 +419,7 @@ class Compiled(Generic[Results]):
     ) -> Explanation:
         """What ``explain`` says as data, with ``as_json``: equal for equal programs."""
         from staticgrad.lowering.fuse import fusion
-        from staticgrad.reports.dead import dead_nodes
-        from staticgrad.reports.explain import Explanation, Sharing, unread_of
+        from staticgrad.reports.explain import Explanation, Sharing, dead_nodes, unread_of
 
         asked, once = bool(sizes) or bool(staged), self._constants
         plan = self.plan(staged=staged, **sizes) if asked else self._latest_or_fixed()
@@ -462,8 +461,8 @@ class Compiled(Generic[Results]):
             ArgumentError: ``path`` is none. OSError: the file cannot be written.
         """
         from staticgrad.compiling.tradeoffs import tradeoff
-        from staticgrad.reports.files import written
         from staticgrad.reports.memory_page import memory_page
+        from staticgrad.reports.pictures import written
 
         front = tradeoff(self, sizes)
         return written(path, memory_page(self.program_graph.name, self.plan(**sizes), front))
@@ -504,7 +503,7 @@ class Compiled(Generic[Results]):
             ArgumentError: ``path`` is none. OSError: a file cannot be written.
         """
         from staticgrad.exporting import export
-        from staticgrad.types.tensor import typical_value
+        from staticgrad.types.arrays import typical_value
 
         latest = self._latest_or_fixed()
         if latest is None or sizes:

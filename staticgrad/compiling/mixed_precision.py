@@ -26,8 +26,7 @@ from staticgrad.ir.execution import in_graphs
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.op import Array
 from staticgrad.ops.operands import dtype_of
-from staticgrad.pictures.markup import fold, fragment, paragraph, table
-from staticgrad.pictures.numbers import nbytes, seconds
+from staticgrad.pictures.markup import fold, fragment, nbytes, paragraph, seconds, table
 from staticgrad.records import dataclass
 from staticgrad.types.dtype import as_dtype, kind_of_elements
 

@@ -6,9 +6,8 @@ from collections.abc import Callable
 
 from staticgrad import native
 from staticgrad.compiling.artifacts import first_steps, machine_code
-from staticgrad.ir.call_step import routines
 from staticgrad.ir.graph import Graph
-from staticgrad.ir.schedule import Schedule
+from staticgrad.ir.schedule import Schedule, routines
 from staticgrad.memory.planner import Planner
 from staticgrad.native.libraries import routines as native_routines
 from staticgrad.runtime.side_run import SideProgram

@@ -39,11 +39,10 @@ from staticgrad.kept import collection_paused
 from staticgrad.memory.divided import KEPT, divisions
 from staticgrad.memory.planner import Planner
 from staticgrad.native import processors
-from staticgrad.native.environment import default_environment
+from staticgrad.native.jit import default_environment
 from staticgrad.pictures import charts
 from staticgrad.pictures.charts import Line
-from staticgrad.pictures.markup import fold, fragment, paragraph, table
-from staticgrad.pictures.numbers import byte_unit, seconds
+from staticgrad.pictures.markup import byte_unit, fold, fragment, paragraph, seconds, table
 from staticgrad.records import dataclass
 from staticgrad.runtime.sections import LEAST_SECTION
 
@@ -99,7 +98,7 @@ class Tradeoff:
     @property
     def problem(self) -> MemoryProblem:
         """What ``sg.plan_abstract`` takes: the kernels that store everything, with what each costs,
-        reads and makes, and the user's lines. ``staticgrad.planning.documents`` writes it."""
+        reads and makes, and the user's lines. ``staticgrad.planning.problem`` writes it."""
         plan = self.everything.plan
         return Planner(plan.schedule, workers=plan.workers).problem(dict(self.sizes))
 

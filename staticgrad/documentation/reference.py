@@ -2,20 +2,137 @@
 
 Which element types a function takes, and what it gives for them, is found by calling it with
 inputs of a graph: no page can say otherwise than the code.
+
+Docstrings in parts: what a page shows of a public name, and what a test asks of it.
+
+The parts are those that the docstrings of this package have: a summary, paragraphs, sections
+(``Args:``, ``Returns:``, ``Raises:``, ``Attributes:``) and examples that start with ``>>>``.
 """
 
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from typing import Any, Final
 
 import staticgrad as sg
-from staticgrad.documentation.docstrings import code, read
 from staticgrad.errors import CODES, StaticgradError
 from staticgrad.exports import FUNCTIONS, MODULES, OTHERS, homes
+from staticgrad.records import dataclass
 from staticgrad.types.dtype import BOOL, F16, F32, F64, I8, I32, I64, U8, DType
+
+#: The sections, in the order in which a page shows them.
+SECTIONS: Final = ("Args", "Attributes", "Returns", "Raises")
+_HEAD: Final = re.compile(rf"^({'|'.join(SECTIONS)}):(.*)$")
+_ENTRY: Final = re.compile(r"^(\*{0,2}[\w.]+(?:(?:, | and )\*{0,2}[\w.]+)*(?: \([^)]*\))?): ?(.*)$")
+
+
+@dataclass(frozen=True)
+class Docstring:
+    """``paragraphs`` in order, examples among them; ``sections`` by name, each as its lines."""
+
+    paragraphs: tuple[str, ...]
+    sections: dict[str, tuple[str, ...]]
+
+    @property
+    def examples(self) -> list[str]:
+        """The paragraphs that can be executed."""
+        return [each for each in self.paragraphs if each.startswith(">>>")]
+
+    def markdown(self) -> str:
+        """The docstring as Markdown, sections before examples."""
+        words = [each for each in self.paragraphs if not each.startswith(">>>")]
+        parts = [listed(each) for each in words]
+        for name in SECTIONS:
+            if name in self.sections:
+                parts += [f"**{name}**", entries(self.sections[name])]
+        parts += [f"```python\n{with_imports(each)}\n```" for each in self.examples]
+        return "\n\n".join(parts)
+
+
+def with_imports(example: str) -> str:
+    """Return the example under the imports that it leaves out: of ``sg`` and ``np``."""
+    names = {"np": "import numpy as np", "sg": "import staticgrad as sg"}
+    missing = [
+        f">>> {line}\n"
+        for name, line in names.items()
+        if line not in example and re.search(rf"\b{name}\.", example)
+    ]
+    return "".join(missing) + example
+
+
+def read(value: Any) -> Docstring:
+    """The docstring of a function, or of a class together with that of its ``__init__``."""
+    text = inspect.getdoc(value) or ""
+    if isinstance(value, type) and "__init__" in vars(value):
+        made = inspect.cleandoc(value.__init__.__doc__ or "")  # type: ignore[misc]
+        text += f"\n\n{made}"
+    return parsed(text)
+
+
+def parsed(text: str) -> Docstring:
+    """A docstring without its indentation, in parts."""
+    paragraphs: list[str] = []
+    sections: dict[str, tuple[str, ...]] = {}
+    for block in blocks(text):
+        head = _HEAD.match(block[0])
+        if head is None:
+            paragraphs.append("\n".join(block))
+            continue
+        rest = [head[2].strip()] if head[2].strip() else []
+        sections[head[1]] = (*sections.get(head[1], ()), *rest, *block[1:])
+    return Docstring(tuple(paragraphs), sections)
+
+
+def blocks(text: str) -> Iterator[list[str]]:
+    """Runs of lines: a paragraph, an example, or a section with all that is indented under it."""
+    found: list[str] = []
+    for line in text.splitlines():
+        within = bool(found) and _HEAD.match(found[0]) is not None and line.startswith(" ")
+        starts = line.startswith(">>>") and not (found and found[0].startswith(">>>"))
+        if found and not within and (not line.strip() or starts or _HEAD.match(line)):
+            yield found
+            found = []
+        if line.strip():
+            found.append(line)
+    if found:
+        yield found
+
+
+def entries(lines: tuple[str, ...]) -> str:
+    """A section as Markdown: a list of what has a name, else the text."""
+    shortest = min((len(line) - len(line.lstrip()) for line in lines if line[:1] == " "), default=0)
+    found: list[str] = []
+    for line in lines:
+        own = line[shortest:] if line[:1] == " " else line
+        entry = _ENTRY.match(own)
+        if entry is not None:
+            found.append(f"- `{entry[1]}`: {entry[2]}")
+        elif found:
+            found[-1] += f" {own.strip()}"
+        else:
+            found.append(own)
+    return code("\n".join(found))
+
+
+def listed(paragraph: str) -> str:
+    """A paragraph as Markdown; lines that are indented are code."""
+    lines = paragraph.splitlines()
+    if all(line.startswith("    ") for line in lines):
+        return "```text\n" + inspect.cleandoc("\n".join(lines)) + "\n```"
+    return code("\n".join(line.strip() if line[:1] == " " else line for line in lines))
+
+
+def code(text: str) -> str:
+    """Two backquotes as Markdown's one; stars outside of code stay stars."""
+    parts = text.replace("``", "`").split("`")
+    return "`".join(
+        part if k % 2 else part.replace("*", r"\*").replace("_", r"\_").replace("<", "&lt;")
+        for k, part in enumerate(parts)
+    )
+
 
 #: Address of a page -> its title, how users reach what is on it, and the names.
 Room = tuple[str, str, tuple[str, ...]]
@@ -27,17 +144,16 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
             "Graphs and compiled programs",
             "compiling.compiler compiling.mixed_precision compiling.tradeoffs programs.function"
             " analysis.evaluate ir.graph ir.value ir.nodes ir.parser ir.printer lints saving scopes"
-            " planning.planner config eager.at_once errors errors.warned types.dim"
-            " ops.user_functions",
+            " planning.planner config eager.at_once errors errors.wording types.dim",
         ),
         "derivatives": (
-            "Derivatives, batches, checkpoints",
-            "programs.derivatives programs.matrices programs.sparse programs.batched ops.custom"
+            "Derivatives, batches, checkpoints, functions of your own",
+            "programs.derivatives programs.sparse programs.transformed ops.custom"
             " ops.marks functions.checkpoints.marks functions.kinks",
         ),
         "loops": (
             "Loops and branches",
-            "functions.loops.loops functions.loops.associative",
+            "functions.loops.loops",
         ),
         "creation": (
             "Inputs, parameters, new arrays",
@@ -65,7 +181,7 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         ),
         "reductions": (
             "Sums, means, extremes",
-            "functions.aggregate functions.totals functions.missing_values",
+            "functions.aggregate functions.missing_values",
         ),
         "running": (
             "Running sums, differences, filters",
@@ -79,12 +195,8 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
             "Shapes and axes",
             "ops.movement functions.arrange",
         ),
-        "joining": (
-            "Joining and splitting",
-            "ops.slices functions.joining",
-        ),
         "indexing": (
-            "Indexing",
+            "Indexing, joining and splitting",
             "ops.indexing functions.indexing",
         ),
         "products": (
@@ -95,21 +207,15 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "sg.nn": {
         "module": (
             "Modules, linear layers, embeddings",
-            "nn.module nn.sequential nn.linears nn.embeddings nn.initial nn.updating nn.dropouts"
-            " functions.layers",
+            "nn.module nn.layers nn.initial functions.layers",
         ),
         "convolutions": (
-            "Convolutions",
-            "nn.convolutions functions.images.windows",
-        ),
-        "pooling": (
-            "Pools, grids, resizing",
-            "nn.pooling functions.images.pooling functions.images.resizing",
+            "Convolutions, pools, grids, resizing",
+            "nn.convolutions functions.images.windows functions.images.resizing",
         ),
         "normalization": (
             "Normalization",
-            "nn.normalization nn.batch_norms functions.normalization"
-            " functions.images.channel_norms",
+            "nn.normalization functions.normalization functions.images.channel_norms",
         ),
         "activations": (
             "Activations",
@@ -118,15 +224,15 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         ),
         "recurrent": (
             "Recurrent networks",
-            "nn.recurrent nn.cells functions.recurrent",
+            "nn.recurrent functions.recurrent",
         ),
         "attention": (
             "Attention and transformers",
-            "nn.multi_head nn.transformer functions.attention functions.rotary",
+            "nn.transformers functions.attention",
         ),
         "losses": (
             "Losses",
-            "functions.losses.basic functions.losses.further functions.losses.distances"
+            "functions.losses.basic functions.losses.distances functions.losses.further"
             " functions.losses.alignments",
         ),
     },
@@ -134,8 +240,8 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "factors": ("Factorizations, structured matrices", "functions.linalg.factors"),
         "solutions": (
             "Solutions, powers, norms",
-            "functions.linalg.solutions functions.linalg.matrices functions.linalg.norms"
-            " functions.joining functions.products functions.totals ops.contract",
+            "functions.linalg.solutions functions.linalg.matrices"
+            " functions.indexing functions.products functions.statistics ops.contract",
         ),
     },
     "sg.optim": {
@@ -145,8 +251,7 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         ),
         "training": (
             "Schedules, clipping, averages, an optimizer of your own",
-            "optim.schedules optim.gradients optim.averaging optim.groups optim.optimizer"
-            " optim.state",
+            "optim.schedules optim.gradients optim.averaging optim.optimizer optim.state",
         ),
     },
     "sg.special": {

@@ -15,7 +15,7 @@ from staticgrad.ir.calls import as_method
 from staticgrad.ir.functional import functions
 from staticgrad.ir.op import Array
 from staticgrad.ir.value import Value
-from staticgrad.types.tensor import Shape
+from staticgrad.types.arrays import Shape
 
 
 class ArrayLike(Value):

@@ -23,16 +23,22 @@ from staticgrad.errors import ArgumentError
 from staticgrad.functions.draws import GENERATORS
 from staticgrad.functions.trees import flatten, unflatten
 from staticgrad.ir.calls import Constructed
-from staticgrad.ir.execution import computing, holding, in_graphs
+from staticgrad.ir.execution import (
+    Session,
+    computing,
+    holding,
+    in_graphs,
+    running_session,
+    traced_in,
+)
 from staticgrad.ir.graph import ancestors
 from staticgrad.ir.nodes import Node, Parameter, Symbolic
 from staticgrad.ir.op import Array, Input, ParameterLeaf
 from staticgrad.ir.roots import check_updates
-from staticgrad.ir.session import Session, running_session, traced_in
 from staticgrad.ir.value import Value
 from staticgrad.records import dataclass
 from staticgrad.storage.parameter import ParameterStore, change_together
-from staticgrad.types.tensor import TensorType
+from staticgrad.types.arrays import TensorType
 
 
 class eager_mode(computing, metaclass=Constructed):  # noqa: N801 - as the others in ``modes.py``

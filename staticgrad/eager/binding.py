@@ -27,8 +27,8 @@ from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import Masked, shares_of
 from staticgrad.ops.elementwise import quiet
 from staticgrad.records import NamedTuple
+from staticgrad.types.arrays import TensorType
 from staticgrad.types.dtype import DType, as_dtype
-from staticgrad.types.tensor import TensorType
 
 _MOST_KEPT: Final = 10_000
 _type: Final = attrgetter("type")

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from staticgrad.eager import tape
-from staticgrad.eager.modes import enable_grad, recording
 from staticgrad.eager.random import replayed, states
 from staticgrad.eager.selection import KeptResult, Recording, Taking, selecting
+from staticgrad.eager.tape import enable_grad, recording
 from staticgrad.eager.tensor import Tensor
 from staticgrad.errors import ArgumentError
 from staticgrad.errors.tracebacks import boundary

@@ -15,7 +15,7 @@ import numpy as np
 
 from staticgrad.eager import tape
 from staticgrad.eager.arraylike import owned
-from staticgrad.eager.modes import enable_grad, no_grad, recording
+from staticgrad.eager.tape import enable_grad, no_grad, recording
 from staticgrad.eager.tensor import Tensor
 from staticgrad.errors import ArgumentError, CheckError, DisconnectedError, GradientError
 from staticgrad.errors.tracebacks import boundary

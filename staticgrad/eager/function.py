@@ -22,13 +22,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from staticgrad.eager import tape
-from staticgrad.eager.modes import no_grad, recording
+from staticgrad.eager.tape import no_grad, recording
 from staticgrad.eager.tensor import Tensor
 from staticgrad.errors import GradientError, OpDefinitionError
 from staticgrad.errors.tracebacks import boundary
 from staticgrad.ops.cotangent import ZERO, resolve
 from staticgrad.ops.elementwise import strong_dtype
-from staticgrad.types.tensor import TensorType
+from staticgrad.types.arrays import TensorType
 
 
 class Context:

@@ -15,14 +15,14 @@ import numpy as np
 
 from staticgrad.eager import tape
 from staticgrad.eager.differentiate import grad
-from staticgrad.eager.modes import enable_grad, no_grad
-from staticgrad.eager.rows import stacked_rows
+from staticgrad.eager.rowwise import stacked_rows
+from staticgrad.eager.tape import enable_grad, no_grad
 from staticgrad.eager.tensor import Tensor
 from staticgrad.errors import DisconnectedError, GradientError
 from staticgrad.errors.wording import shown
 from staticgrad.functions.trees import flatten, mapped, matched, unflatten
 from staticgrad.ir.functional import functions
-from staticgrad.types.tensor import TensorType
+from staticgrad.types.arrays import TensorType
 
 Tensors = Sequence[Tensor]
 _ZEROS: Final = "allow_disconnected=True gives zeros there"

@@ -16,7 +16,7 @@ import numpy as np
 
 from staticgrad.blocks import Block
 from staticgrad.eager.binding import Application, silent
-from staticgrad.eager.modes import selection
+from staticgrad.eager.tape import selection
 from staticgrad.errors import TapeError
 from staticgrad.functions.checkpoints.marks import (
     SAME_BYTES,
@@ -29,7 +29,7 @@ from staticgrad.functions.checkpoints.saveable import Saveable, parts_of
 from staticgrad.ir.op import Array, Op
 from staticgrad.ops.marks import name_of
 from staticgrad.records import NamedTuple
-from staticgrad.types.tensor import TensorType
+from staticgrad.types.arrays import TensorType
 
 
 class KeptResult(NamedTuple):

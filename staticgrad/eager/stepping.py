@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.eager.modes import no_grad
+from staticgrad.eager.tape import no_grad
 from staticgrad.eager.tensor import Tensor
 from staticgrad.errors import ImmutableError, ShapeError
 from staticgrad.ir.graph import ancestors

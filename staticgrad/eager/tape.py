@@ -9,31 +9,214 @@ A tensor that needs a gradient has an edge, apart from its array. The tape holds
 an operation keeps only those arrays that its rule reads, and the others die with the last tensor
 that has them, as they would without a tape. Hooks are functions that see the gradient at an edge on
 its way, and may replace it.
+
+What happens when an operation runs: record it or not, check its arrays or not.
+
+Each mode is a context manager and a decorator, and belongs to the thread, or the task of asyncio,
+that enters it. A derivative is computed from the arrays of the forward pass; ``detect_mutation``
+compares checksums of them.
+
+    >>> from staticgrad.eager import Tensor
+    >>> x = Tensor([1.0], requires_grad=True)
+    >>> with no_grad():
+    ...     (x * 2.0).requires_grad
+    False
+
+Arrays that tensors share with parameters, until the parameters are written.
+
+A tape that reads a parameter keeps no copy of it: its arrays are read-only views of the parameter's
+own. Who writes the parameter copies what it held before, if an array of a tape is still there; the
+views become views of the copy when they are read next (``settle``), so that a tape always has the
+values that it was made of.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
+from functools import cache, partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 from weakref import ref
 
 import numpy as np
 
-from staticgrad.eager.modes import Seal, checking, recording
-from staticgrad.eager.shared import moved, settled
+from staticgrad.blocks import Block, Nested
+from staticgrad.building import capture
 from staticgrad.errors import TapeError
 from staticgrad.errors.tracebacks import boundary
+from staticgrad.ir.calls import public
 from staticgrad.ir.execution import is_holding, present
-from staticgrad.ir.op import Op
+from staticgrad.ir.op import Array, Op
 from staticgrad.ops.cotangent import Masked, resolve, shares_of
 from staticgrad.ops.elementwise import strong_dtype
 from staticgrad.ops.sweep import Sweep
-from staticgrad.types.tensor import TensorType
+from staticgrad.storage.parameter import ParameterStore
+from staticgrad.types.arrays import TensorType
 
 if TYPE_CHECKING:
     from staticgrad.eager.tensor import Tensor
+
+#: Whether operations are recorded.
+recording: Final = Nested("staticgrad_recording", True)
+#: Whether each operation keeps checksums of its arrays.
+checking: Final = Nested("staticgrad_checking", False)
+#: Of ``selection.py``: what is kept of what runs; None: operations run as they are.
+selection: Final = Nested[Any]("staticgrad_selection", None)
+
+
+class no_grad(Block[bool]):  # noqa: N801 - the name this idea has everywhere
+    """Inside, nothing is recorded: ``with no_grad(): ...``, or ``@no_grad()`` on a function.
+
+    >>> from staticgrad.eager import Tensor
+    >>> x = Tensor(2.0, requires_grad=True)
+    >>> with no_grad():
+    ...     y = x * x
+    >>> y.requires_grad
+    False
+    """
+
+    def __init__(self) -> None:
+        super().__init__(recording, False)
+
+
+class enable_grad(Block[bool]):  # noqa: N801
+    """Inside, operations are recorded, also within ``no_grad``.
+
+    >>> from staticgrad.eager import Tensor
+    >>> x = Tensor(2.0, requires_grad=True)
+    >>> with no_grad(), enable_grad():
+    ...     y = x * x
+    >>> y.requires_grad
+    True
+    """
+
+    def __init__(self) -> None:
+        super().__init__(recording, True)
+
+
+class detect_mutation(Block[bool]):  # noqa: N801
+    """Inside, every operation keeps checksums of its arrays, and its line.
+
+    A backward pass over it raises TapeError, before any gradient changes, where an array that the
+    operation read or made has changed since: it names the operation and the line. Costs a pass over
+    every array.
+
+    >>> from staticgrad.eager import Tensor
+    >>> from staticgrad.errors import TapeError
+    >>> x = Tensor([1.0, 2.0], requires_grad=True)
+    >>> with detect_mutation():
+    ...     y = (x * x).sum()
+    >>> x.data[0] = 5.0
+    >>> try:
+    ...     y.backward()
+    ... except TapeError as error:
+    ...     print(error.code)
+    SG303
+    """
+
+    def __init__(self) -> None:
+        super().__init__(checking, True)
+
+
+@public
+def enable_autograd(quiet: bool = False) -> None:
+    """Record operations from here on, to the end of the block around; by default they are.
+
+    Args:
+        quiet: say nothing about it to the logger ``staticgrad``.
+
+    >>> enable_autograd()
+    """
+    if not recording.innermost() and not quiet:
+        from staticgrad.config import logger  # logging is loaded when somebody logs
+
+        logger.info("autograd is on: operations on tensors that require gradients are recorded")
+    recording.change(True)
+
+
+class Seal:
+    """The operands of a node with their checksums, those of its results, and the line.
+
+    It keeps all operands, also those that the rule does not read.
+    """
+
+    def __init__(self, operands: Sequence[Any], outs: Sequence[Any]) -> None:
+        self.origin = capture()
+        self.operands = [(tensor, _checksum(tensor)) for tensor in operands]
+        self.outs = [(ref(out), _checksum(out)) for out in outs]
+
+    def check(self, name: str) -> None:
+        """Raise TapeError if an array has changed since operation ``name``."""
+        named = [(f"operand {i}", *pair) for i, pair in enumerate(self.operands, 1)]
+        named += [("the result", out(), sealed) for out, sealed in self.outs]
+        for what, tensor, sealed in named:
+            if tensor is not None and _checksum(tensor) != sealed:
+                raise TapeError(
+                    f"{name}: the data of {what} changed between forward and backward",
+                    hint="its derivative would be wrong; write to arrays after the backward pass",
+                    at=self.origin,
+                )
+
+
+def _checksum(tensor: Any) -> tuple[Any, ...]:
+    data = tensor.data
+    return data.shape, data.dtype.str, zlib.crc32(data.tobytes())
+
+
+#: By the id of a shared array, which is alive: what it held before its parameter was written.
+moved: Final[dict[int, Array]] = {}
+
+
+def shared_with(store: ParameterStore, known: Any, forget: Callable[[], object]) -> Any:
+    """The bytes of a parameter, read-only: they stand still as long as nobody writes it.
+
+    Every view of them has them as its base, for they are no view of an array.
+
+    Args:
+        store: what holds the parameter's array.
+        known: what was given before, if it is still there.
+        forget: called before the parameter is written.
+
+    Returns:
+        The bytes; None where they cannot be shared: there are none, or they are being written.
+    """
+    if known is not None or not store.array.size:
+        return known
+    raw: Any = store.array.reshape(-1).view(np.uint8)
+    base: Any = np.frombuffer(memoryview(raw).toreadonly(), np.uint8)
+    alive = ref(base)
+
+    def before_write() -> None:
+        forget()
+        shared = alive()
+        if shared is not None:
+            moved[id(shared)] = shared.copy()
+            _alive[id(shared)] = ref(shared, partial(_drop, id(shared)))
+
+    return base if store.lock.share(before_write) else None
+
+
+#: By the same ids: references that end both entries with the array.
+_alive: Final[dict[int, Any]] = {}
+
+
+def _drop(key: int, _: object) -> None:
+    moved.pop(key, None)
+    _alive.pop(key, None)
+
+
+def settled(array: Any) -> Any:
+    """An array of a tape: as a view of the copy, if it was one of a parameter written since."""
+    base = array.base
+    if base is None or id(base) not in moved:
+        return array
+    copy = moved[id(base)]
+    start = array.__array_interface__["data"][0] - base.__array_interface__["data"][0]
+    found: Array = np.ndarray(array.shape, array.dtype, copy, start, array.strides)
+    found.flags.writeable = False
+    return found
+
 
 Cotangents = Sequence[Any]
 Hook = Callable[[Any], Any]

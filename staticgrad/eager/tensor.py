@@ -22,9 +22,17 @@ import numpy as np
 from staticgrad.eager import tape
 from staticgrad.eager.arraylike import ArrayLike, owned
 from staticgrad.eager.binding import Application, application, rule_reads, silent, type_of
-from staticgrad.eager.modes import no_grad, recording, selection
-from staticgrad.eager.shared import moved, settled, shared_with
-from staticgrad.eager.tape import Edge, Handle, Hook
+from staticgrad.eager.tape import (
+    Edge,
+    Handle,
+    Hook,
+    moved,
+    no_grad,
+    recording,
+    selection,
+    settled,
+    shared_with,
+)
 from staticgrad.errors import (
     DTypeError,
     GradientError,
@@ -35,21 +43,19 @@ from staticgrad.errors import (
     UnknownAttributeError,
 )
 from staticgrad.errors.calls import carries
-from staticgrad.errors.elsewhere import instead_of_method
-from staticgrad.errors.hints import WRITE
+from staticgrad.errors.hints import WRITE, instead_of_method
 from staticgrad.errors.tracebacks import boundary
 from staticgrad.errors.wording import did_you_mean
 from staticgrad.ir.calls import public
+from staticgrad.ir.execution import running_session
 from staticgrad.ir.nodes import Parameter
 from staticgrad.ir.op import Array, Op, as_array
-from staticgrad.ir.session import running_session
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import array_dtype
 from staticgrad.ops.operands import leaf_array
 from staticgrad.storage.parameter import ParameterStore
-from staticgrad.types.arrays import convert_array
+from staticgrad.types.arrays import TensorType, convert_array
 from staticgrad.types.dtype import F32, DType, whole_bools
-from staticgrad.types.tensor import TensorType
 
 _array: Final = attrgetter("array")
 _NUMBERS: Final = (bool, int, float)

@@ -26,7 +26,7 @@ import numpy as np
 from staticgrad.eager.at_once import eager_mode
 from staticgrad.eager.tensor import Tensor
 from staticgrad.errors import ArgumentError, ShapeError
-from staticgrad.errors.elsewhere import no_such_name
+from staticgrad.errors.hints import no_such_name
 from staticgrad.errors.tracebacks import boundary
 from staticgrad.errors.wording import shown
 from staticgrad.families import like

@@ -16,18 +16,19 @@ from types import MappingProxyType
 from typing import ClassVar, Self
 
 from staticgrad.building import capture
-from staticgrad.errors.codes import CODES as CODES
-from staticgrad.errors.warned import (
+from staticgrad.errors.wording import (
+    CODES as CODES,
     KernelCacheWarning as KernelCacheWarning,
     LargeConstantWarning as LargeConstantWarning,
     PluginWarning as PluginWarning,
+    Related as Related,
     SettingWarning as SettingWarning,
     ShapeAsValueWarning as ShapeAsValueWarning,
     StaticgradWarning as StaticgradWarning,
     TracingWarning as TracingWarning,
+    message,
     warn as warn,
 )
-from staticgrad.errors.wording import Related as Related, message
 from staticgrad.source import Location, SourceLine
 
 

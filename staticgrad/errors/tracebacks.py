@@ -4,19 +4,24 @@ A traceback grows while the interpreter unwinds, so frames can only be left out 
 crosses from the package into other code. The public functions, methods and operators are these
 boundaries: each has an ``except`` clause, which costs a successful call nothing, and calls
 ``cut`` there. ``STATICGRAD_TRACEBACK=full`` leaves tracebacks whole.
+
+A folder or file of the user that would be imported in the place of the package ``passes``.
 """
 
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import is_dataclass
+from functools import cache
+from importlib.util import find_spec
 from types import FrameType, FunctionType, TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 from staticgrad.building import is_package_file, is_user_file
-from staticgrad.errors import StaticgradError
+from staticgrad.errors import ShadowedPackageError, StaticgradError
 from staticgrad.upward import up
 
 P = ParamSpec("P")
@@ -134,3 +139,26 @@ def _passed_user_code(traceback: TracebackType | None) -> bool:
             return True
         traceback = traceback.tb_next
     return False
+
+
+@cache
+def refuse_shadowed_passes() -> None:
+    """Look whether ``import passes`` would find the package that staticgrad is installed with.
+
+    Every package that imports ``passes`` calls this before, so that the other one does not run.
+
+    Raises:
+        ShadowedPackageError: it would find another folder, or a file.
+    """
+    ours = os.path.join(os.path.dirname(__file__), "..", "..", "passes")  # noqa: PTH118, PTH120
+    spec = find_spec("passes")
+    found = [*((spec and spec.submodule_search_locations) or ())]
+    if spec is not None and not found:  # a single file, passes.py
+        found = [str(spec.origin)]
+    if not found or os.path.realpath(ours) in map(os.path.realpath, found):
+        return
+    raise ShadowedPackageError(
+        f"{found[0]} hides the package 'passes' that staticgrad is installed with",
+        details=[f"staticgrad's own is {os.path.realpath(ours)}"],
+        hint="rename it, or start Python where its folder is not on sys.path",
+    )

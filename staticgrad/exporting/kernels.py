@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
-from staticgrad.codegen.source_lines import position_source, scaled, total
+from staticgrad.codegen.block_functions import position_source, scaled, total
 from staticgrad.errors import ExportError
 from staticgrad.exporting.expressions import Functions, Indented, Scalars, bare, literal, storable
-from staticgrad.ir.combiners import COMBINERS, Combiner
 from staticgrad.ir.expr import Access, Expr, Position, load, postorder
+from staticgrad.ir.forms import COMBINERS, Combiner
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import (
     Accumulate,

@@ -30,20 +30,14 @@ from staticgrad.functions.filters import (
     convolve, correlate, interp, polyval, resize, sliding_window_view
 )
 from staticgrad.functions.indexing import (
-    at, getitem
-)
-from staticgrad.functions.joining import (
-    append, atleast_1d, atleast_2d, atleast_3d, block, column_stack, dsplit, dstack, fliplr,
-    flipud, hsplit, hstack, insert, matrix_transpose, unstack, vsplit, vstack
+    append, at, atleast_1d, atleast_2d, atleast_3d, block, column_stack, dsplit, dstack, fliplr,
+    flipud, getitem, hsplit, hstack, insert, matrix_transpose, unstack, vsplit, vstack
 )
 from staticgrad.functions.kinks import (
     conventions
 )
-from staticgrad.functions.loops.associative import (
-    associative_scan
-)
 from staticgrad.functions.loops.loops import (
-    cond, fori_loop, map_slices as map, scan, switch, while_loop
+    associative_scan, cond, fori_loop, map_slices as map, scan, switch, while_loop
 )
 from staticgrad.functions.loops.running import (
     cumlogsumexp, cummax, cummin
@@ -56,11 +50,9 @@ from staticgrad.functions.products import (
     cross, dot, einsum, inner, kron, matvec, outer, tensordot, vdot, vecdot, vecmat
 )
 from staticgrad.functions.statistics import (
-    argpartition, average, corrcoef, cov, digitize, histogram, histogram_bin_edges, isin,
-    lexsort, median, nanmedian, nanpercentile, nanquantile, partition, percentile, quantile
-)
-from staticgrad.functions.totals import (
-    count_nonzero, norm, prod, ptp
+    argpartition, average, corrcoef, count_nonzero, cov, digitize, histogram,
+    histogram_bin_edges, isin, lexsort, median, nanmedian, nanpercentile, nanquantile, norm,
+    partition, percentile, prod, ptp, quantile
 )
 from staticgrad.ir.graph import (
     Graph
@@ -83,10 +75,10 @@ from staticgrad.ops.convert import (
     astype, size_value
 )
 from staticgrad.ops.custom import (
-    custom_jvp, custom_vjp
+    custom_jvp, custom_vjp, host_call, numba_call
 )
 from staticgrad.ops.indexing import (
-    scatter_add, take, take_along_axis
+    concatenate as concat, concatenate, flip, scatter_add, stack, take, take_along_axis
 )
 from staticgrad.ops.logic import (
     bitwise_and, bitwise_or, bitwise_xor, equal, greater, greater_equal, invert, less,
@@ -107,9 +99,6 @@ from staticgrad.ops.scans import (
 from staticgrad.ops.selection import (
     clip, maximum, minimum, where
 )
-from staticgrad.ops.slices import (
-    concatenate as concat, concatenate, flip, stack
-)
 from staticgrad.ops.sorting import (
     argsort, searchsorted, sort, topk
 )
@@ -121,10 +110,7 @@ from staticgrad.ops.transcendental import (
     exp2, expm1, hypot, log, log10, log1p, log2, logaddexp, sigmoid, sin, sinh, sqrt, tan, tanh,
     xlogy
 )
-from staticgrad.ops.user_functions import (
-    host_call, numba_call
-)
-from staticgrad.programs.batched import (
+from staticgrad.programs.transformed import (
     vmap
 )
 

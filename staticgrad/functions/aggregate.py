@@ -36,9 +36,9 @@ from staticgrad.ops.operands import (
     related,
 )
 from staticgrad.ops.reduce import Extreme, Max, Min, Reduction, Sum
+from staticgrad.types.arrays import product
 from staticgrad.types.dim import bounds
 from staticgrad.types.dtype import BOOL, F64, I64
-from staticgrad.types.tensor import product
 
 
 def sum(

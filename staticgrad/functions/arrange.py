@@ -15,7 +15,7 @@ from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand, broadcast
-from staticgrad.ops.indexing import take
+from staticgrad.ops.indexing import Pad, concatenate, flip, part, sliced, take, with_zeros
 from staticgrad.ops.movement import broadcast_to, expand_dims, moveaxis, ravel, reshape, with_size
 from staticgrad.ops.operands import (
     Axes,
@@ -30,7 +30,6 @@ from staticgrad.ops.operands import (
     size_of,
 )
 from staticgrad.ops.positions import iota
-from staticgrad.ops.slices import Pad, concatenate, flip, part, sliced, with_zeros
 from staticgrad.types import dim as dims
 from staticgrad.types.arrays import array_of
 from staticgrad.types.dim import Dim, Size

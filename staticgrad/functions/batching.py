@@ -29,8 +29,8 @@ from staticgrad.ops.batching import over_batch
 from staticgrad.ops.movement import with_size
 from staticgrad.ops.operands import as_value, related, size_of
 from staticgrad.types import dim as dims
+from staticgrad.types.arrays import TensorType
 from staticgrad.types.dim import Dim, Size
-from staticgrad.types.tensor import TensorType
 
 
 def over_elements(

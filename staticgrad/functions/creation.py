@@ -49,10 +49,9 @@ from staticgrad.ops.operands import (
 )
 from staticgrad.ops.positions import iota
 from staticgrad.storage.parameter import ParameterStore
-from staticgrad.types.arrays import convert_array
+from staticgrad.types.arrays import BEYOND, MOST_SIZE, Shape, TensorType, convert_array
 from staticgrad.types.dim import Dim, Size, dim, floordiv, maximum
 from staticgrad.types.dtype import ALL_DTYPES, F32, F64, I64, DType
-from staticgrad.types.tensor import BEYOND, MOST_SIZE, Shape, TensorType
 
 _LARGEST: Final = float(np.finfo(np.float64).max)
 _DTYPE_NAMES: Final = {name for d in ALL_DTYPES for name in (d.code, d.name)}

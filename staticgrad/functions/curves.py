@@ -16,6 +16,7 @@ from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand
+from staticgrad.ops.indexing import Pad, concatenate
 from staticgrad.ops.operands import (
     MOST_PARTS,
     Axes,
@@ -31,7 +32,6 @@ from staticgrad.ops.operands import (
 )
 from staticgrad.ops.scans import cumprod, cumsum
 from staticgrad.ops.selection import where
-from staticgrad.ops.slices import Pad, concatenate
 
 
 def diff(

@@ -31,9 +31,9 @@ from staticgrad.ops.operands import (
 )
 from staticgrad.ops.philox import FOLDED, RandomBits, folded
 from staticgrad.ops.special import GammaLn, Ndtr, Ndtri, log_quantile_slope
+from staticgrad.types.arrays import Shape
 from staticgrad.types.dim import Size, dim, equal
 from staticgrad.types.dtype import F32, F64, I64, U64, DType
-from staticgrad.types.tensor import Shape
 
 
 def floating_dtype(op: str, dtype: Any) -> DType:

@@ -18,8 +18,8 @@ from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand, strong_dtype
 from staticgrad.ops.operands import as_value, is_number, related
+from staticgrad.types.arrays import MOST_SIZE
 from staticgrad.types.dim import maximum
-from staticgrad.types.tensor import MOST_SIZE
 
 #: Which elements count: a bool for each, broadcast against them; None or True for all.
 Mask = Operand | None

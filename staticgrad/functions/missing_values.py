@@ -14,7 +14,7 @@ from staticgrad.errors import DTypeError
 from staticgrad.families import like
 from staticgrad.functions import aggregate as of
 from staticgrad.functions.masking import Mask, correction_of, counted, mask_of
-from staticgrad.functions.totals import prod
+from staticgrad.functions.statistics import prod
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ops.arithmetic import flat_root

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from staticgrad.errors import ArgumentError, RankError, ShapeError
-from staticgrad.errors.elsewhere import no_such_name
+from staticgrad.errors.hints import no_such_name
 from staticgrad.errors.tracebacks import boundary
 from staticgrad.errors.wording import shown
 from staticgrad.functions.aggregate import mean, sum as total
@@ -57,18 +57,17 @@ from staticgrad.ops.selection import Relu, where
 from staticgrad.types import dim as dims
 
 if TYPE_CHECKING:  # what is imported when it is first asked for
-    from staticgrad.functions.images.pooling import (
+    from staticgrad.functions.attention import rotary as rotary
+    from staticgrad.functions.images.resizing import resize as resize
+    from staticgrad.functions.images.windows import (
         adaptive_avg_pool as adaptive_avg_pool,
         adaptive_max_pool as adaptive_max_pool,
         avg_pool as avg_pool,
-        lp_pool as lp_pool,
-        max_pool as max_pool,
-    )
-    from staticgrad.functions.images.resizing import resize as resize
-    from staticgrad.functions.images.windows import (
         conv as conv,
         conv_transpose as conv_transpose,
         fold as fold,
+        lp_pool as lp_pool,
+        max_pool as max_pool,
         unfold as unfold,
     )
     from staticgrad.functions.recurrent import (
@@ -81,7 +80,6 @@ if TYPE_CHECKING:  # what is imported when it is first asked for
         rnn_cell as rnn_cell,
         stacked as stacked,
     )
-    from staticgrad.functions.rotary import rotary as rotary
 
 __all__ = [
     "adaptive_avg_pool",
@@ -445,7 +443,7 @@ def binary_cross_entropy_with_logits(
 
 
 #: Modules of layers that few programs have: they are imported when one is first asked for.
-_LAYERS: Final = ("recurrent", "images.windows", "images.pooling", "images.resizing", "rotary")
+_LAYERS: Final = ("recurrent", "images.windows", "images.resizing", "attention")
 _present: Final = [name for name in __all__ if name in globals()]
 publish(globals(), __name__, [n for n in _present if globals()[n].__module__ == __name__])
 

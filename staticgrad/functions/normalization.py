@@ -29,8 +29,8 @@ from staticgrad.ops.reduce import Max
 from staticgrad.ops.selection import where
 from staticgrad.ops.transcendental import exp, log
 from staticgrad.types import dim as dims
+from staticgrad.types.arrays import product
 from staticgrad.types.dim import bounds
-from staticgrad.types.tensor import product
 
 
 @rowwise(1)

@@ -8,12 +8,13 @@ from string import ascii_lowercase, ascii_uppercase
 from typing import Any, Generic
 
 from staticgrad.errors import ArgumentError, RankError, ShapeError
-from staticgrad.functions.joining import unstack
+from staticgrad.functions.indexing import unstack
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.value import Value
 from staticgrad.ops.contract import matmul
 from staticgrad.ops.elementwise import Operand
+from staticgrad.ops.indexing import stack
 from staticgrad.ops.movement import expand_dims, moveaxis, reshape, transpose, with_size
 from staticgrad.ops.operands import (
     axis_of,
@@ -22,11 +23,10 @@ from staticgrad.ops.operands import (
     promoted_values,
     related,
 )
-from staticgrad.ops.slices import stack
 from staticgrad.records import dataclass
 from staticgrad.types import dim as dims
+from staticgrad.types.arrays import Shape, hint_value
 from staticgrad.types.dim import Size
-from staticgrad.types.tensor import Shape, hint_value
 
 
 def dot(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import numpy as np
 
 from staticgrad.errors import ArgumentError, DTypeError, UnknownAttributeError
-from staticgrad.errors.elsewhere import no_such_name
+from staticgrad.errors.hints import no_such_name
 from staticgrad.errors.tracebacks import boundary, bounded
 from staticgrad.errors.wording import did_you_mean, shown
 from staticgrad.functions.creation import parameter
@@ -39,18 +39,16 @@ from staticgrad.functions.draws import (
     met_shape,
 )
 from staticgrad.ir.calls import public
-from staticgrad.ir.execution import computing_kind, held
+from staticgrad.ir.execution import computing_kind, held, running_session
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter
-from staticgrad.ir.session import running_session
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand, array_dtype
 from staticgrad.ops.operands import dtype_of, floating, integer, is_number, related
 from staticgrad.ops.philox import FOLD, FOLDED, RandomBits
 from staticgrad.ops.special import Ndtri
-from staticgrad.types.arrays import array_of
+from staticgrad.types.arrays import Shape, array_of
 from staticgrad.types.dtype import F32, F64, I64, U64, DType
-from staticgrad.types.tensor import Shape
 
 __all__ = [
     "Generator",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 import numpy as np
 
 from staticgrad.errors import ArgumentError
-from staticgrad.errors.elsewhere import no_such_name
+from staticgrad.errors.hints import no_such_name
 from staticgrad.errors.tracebacks import boundary
 from staticgrad.families import like
 from staticgrad.functions import nn

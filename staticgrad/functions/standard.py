@@ -20,9 +20,9 @@ from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand, common_dtype, strong_dtype
 from staticgrad.ops.operands import as_value, axes_of, dtype_of
+from staticgrad.types.arrays import Shape, product
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import DType
-from staticgrad.types.tensor import Shape, product
 
 e: Final = math.e
 inf: Final = math.inf

@@ -18,7 +18,7 @@ from staticgrad.errors.wording import shown
 from staticgrad.functions.draws import FoldedKeys
 from staticgrad.functions.trees import Tree, flatten, paths
 from staticgrad.ir.bodies import body_input, is_body_input
-from staticgrad.ir.execution import in_graphs
+from staticgrad.ir.execution import body_of_a, in_graphs
 from staticgrad.ir.forms import (
     Assemble,
     Contract,
@@ -34,13 +34,12 @@ from staticgrad.ir.forms import (
 )
 from staticgrad.ir.graph import Constant, Input, Node, ParameterLeaf, Symbolic, constant
 from staticgrad.ir.kinds import two_kinds
-from staticgrad.ir.session import body_of_a
 from staticgrad.ir.text import INLINE_ELEMENTS
 from staticgrad.ops.elementwise import is_weak
 from staticgrad.ops.operands import as_value
 from staticgrad.records import dataclass
+from staticgrad.types.arrays import TensorType
 from staticgrad.types.dtype import I64
-from staticgrad.types.tensor import TensorType
 
 Wrapper = TypeVar("Wrapper", bound=Callable[..., Any])
 #: Forms of nodes that may run once in the place of every iteration: they need memory, and never

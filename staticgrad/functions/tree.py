@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from staticgrad.errors import ArgumentError, UnknownAttributeError
-from staticgrad.errors.elsewhere import no_such_name
+from staticgrad.errors.hints import no_such_name
 from staticgrad.errors.tracebacks import boundary
 from staticgrad.errors.wording import kind_of
 from staticgrad.functions import trees

@@ -13,12 +13,11 @@ its axes is not.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import pairwise
 from math import sqrt
 from typing import Final
 
-from staticgrad.analysis.kernel_costs import (
+from staticgrad.analysis.cost import (
     cut_cycles,
     cycles,
     instructions,
@@ -31,7 +30,8 @@ from staticgrad.fusion.walks import broken_rows
 from staticgrad.ir.forms import Contract, Gather, GatherAlong, SearchForm
 from staticgrad.ir.graph import Node
 from staticgrad.native.machine import current
-from staticgrad.types.tensor import TensorType
+from staticgrad.records import replace
+from staticgrad.types.arrays import TensorType
 
 #: A group is cut where that takes less than this part of its time: estimates are rough.
 _WORTH_IT: Final = 0.75

@@ -1,12 +1,19 @@
-"""A group of nodes while it grows."""
+"""A group of nodes while it grows.
+
+Who reads what drafts compute, of those that have a place so far and of all.
+
+Which groups may be one kernel by their forms, and how large a kernel may become.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
+from typing import Final, Protocol
 
-from staticgrad.analysis.kernel_costs import instructions
+from staticgrad.analysis.cost import LARGEST, LARGEST_EPILOGUE, instructions
 from staticgrad.analysis.layout import Strided, is_one_run
+from staticgrad.analysis.liveness import ValueKey, users_of
 from staticgrad.fusion.groups import (
     Group,
     GroupKind,
@@ -17,10 +24,90 @@ from staticgrad.fusion.groups import (
     TargetRegion,
     Transfer,
 )
-from staticgrad.fusion.sharing import ANCHORED, most_instructions
-from staticgrad.ir.graph import Node
+from staticgrad.fusion.reasons import (
+    BrokenRow,
+    LookupInProduct,
+    OtherRows,
+    PositionsInRow,
+    PositionsInWindows,
+    Reason,
+    ReductionInProduct,
+    TooLarge,
+    TwoProducts,
+)
+from staticgrad.ir.forms import Pointwise
+from staticgrad.ir.graph import Graph, Node
 from staticgrad.records import dataclass
-from staticgrad.types.tensor import Shape, product
+from staticgrad.types.arrays import Shape, product
+
+#: Kinds of groups that begin with a product or with windows, whose operands lie in memory; what
+#: follows is computed for each element of its result.
+ANCHORED: Final = ("gemm", "windows")
+
+
+class Outline(Protocol):
+    """What the form of a group's kernel follows from, while the group grows and afterwards."""
+
+    @property
+    def kind(self) -> GroupKind: ...
+    @property
+    def domain(self) -> Shape: ...
+    @property
+    def instructions(self) -> int: ...
+    @property
+    def row(self) -> int: ...
+    @property
+    def reductions(self) -> Mapping[Key, GroupReduction]: ...
+    @property
+    def regions(self) -> Mapping[Key, Sequence[TargetRegion]]: ...
+    @property
+    def keeps_axes(self) -> bool: ...
+    @property
+    def checked(self) -> bool: ...
+
+
+def most_instructions(group: Outline) -> int:
+    """How many instructions the kernel of a group may hold."""
+    return LARGEST_EPILOGUE if group.kind in ANCHORED else LARGEST
+
+
+def kept_apart(group: Outline, other: Outline) -> Reason | None:
+    """Why two groups over one domain cannot be one kernel by their forms, or for their size."""
+    gemms = (group.kind in ANCHORED) + (other.kind in ANCHORED)
+    rows = {each.row for each in (group, other) if each.reductions}
+    if gemms == 2:
+        return TwoProducts()
+    if gemms and rows:
+        return ReductionInProduct()
+    if gemms and (group.checked or other.checked):
+        return LookupInProduct()
+    if "windows" in (group.kind, other.kind) and (group.keeps_axes or other.keeps_axes):
+        return PositionsInWindows()
+    if len(rows) > 1:
+        return OtherRows(reduced_axes(group), reduced_axes(other))
+    if any(row > 1 for row in rows) and (group.keeps_axes or other.keeps_axes):
+        return PositionsInRow(max(rows))
+    if any(breaks_rows(each, row) for row in rows for each in (group, other)):
+        return BrokenRow(max(rows))
+    most = min(most_instructions(group), most_instructions(other))
+    if group.instructions + other.instructions > most:
+        return TooLarge(group.instructions + other.instructions, most)
+    return None
+
+
+def breaks_rows(group: Outline, row: int) -> bool:
+    """Whether parts that a group stores are several runs of memory along its last ``row`` axes.
+
+    A reduction of them, which has one result for a row, would then have one for each run.
+    """
+    regions = (each for several in group.regions.values() for each in several)
+    return not all(is_one_run(each.layout.strides, group.domain, row) for each in regions)
+
+
+def reduced_axes(group: Outline) -> tuple[int, ...]:
+    """The trailing axes that the group reduces as its row."""
+    rank = len(group.domain)
+    return tuple(range(rank - group.row, rank))
 
 
 @dataclass(eq=False)
@@ -179,3 +266,88 @@ def let_the_last_own(drafts: Iterable[Draft], homes: dict[Key, Draft]) -> None:
                 del home.stored[target]
                 last.stored[target] = None
             homes[target] = last
+
+
+class DraftReaders:
+    """The nodes of a graph, how those that have a place are read, and the drafts that have them."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._sources: dict[ValueKey, Source] = {}
+        self._homes: dict[Key, Draft] = {}
+        self._users = users_of(graph)
+        self._roots = {value.key for value in graph.roots}
+
+    def _home(self, key: Key) -> Draft | None:
+        """The draft that computes a buffer; None for leaves."""
+        draft = self._homes.get(key)
+        if draft is not None and draft.merged_into is not None:
+            draft = self._homes[key] = root_of(draft)
+        return draft
+
+    def _read_only_by(
+        self, draft: Draft, reader: Node, other: Draft | None = None, roots: bool = False
+    ) -> bool:
+        """Whether nobody but ``reader`` and the nodes of ``other`` needs a pointwise draft.
+
+        With ``roots`` its values may be outputs and updates besides: a later kernel stores them.
+        """
+        if not _is_unbound(draft, "map"):
+            return False
+        closed, elsewhere = [], None
+        for node in reversed(draft.open):
+            if self._is_read_by(node, draft, None, None):
+                closed.append(node)  # for good: nobody leaves a draft
+            elif not self._is_read_by(node, draft, reader, other, roots):
+                elsewhere = node
+                break
+        for node in closed:
+            del draft.open[node]
+        if elsewhere is not None:  # asked first the next time: most often it still is
+            draft.open[elsewhere] = draft.open.pop(elsewhere)
+        return elsewhere is None
+
+    def _is_read_by(
+        self,
+        node: Node,
+        draft: Draft,
+        reader: Node | None,
+        other: Draft | None,
+        roots: bool = False,
+    ) -> bool:
+        """Whether nobody but ``reader`` and the nodes of two drafts needs a node's value."""
+        return (roots or (node, 0) not in self._roots) and all(
+            user is reader or self._computes(user, draft, other) for user in self._users[node, 0]
+        )
+
+    def _computes(self, node: Node, draft: Draft, other: Draft | None) -> bool:
+        """Whether a node is one of these drafts'; reductions are no nodes of theirs."""
+        key = Home(node)
+        home = self._home(key)
+        return home is not None and home in (draft, other) and key not in home.reductions
+
+    def _comes_with(self, other: Draft, node: Node, best: Draft) -> bool:
+        """Whether a draft of a lower level may be computed where ``node`` is, in ``best``."""
+        if self._read_only_by(other, node, best, roots=True):
+            return True
+        if not best.waits:
+            return False
+        users = [user for each in other.nodes for user in self._users[each, 0]]
+        alike = all(
+            isinstance(user.form, Pointwise) and user.types[0].shape == other.domain
+            for user in users
+        )
+        return alike and other.kind == "map" and self._is_unread(other, best)
+
+    def _is_unread(self, draft: Draft, other: Draft | None = None) -> bool:
+        """Whether nobody with a place, but for the nodes of two drafts, reads one without one."""
+        return _is_unbound(draft, "map", "gemm") and all(
+            (user, 0) not in self._sources or self._home(Home(user)) in (draft, other or draft)
+            for node in draft.nodes
+            for user in self._users[node, 0]
+        )
+
+
+def _is_unbound(draft: Draft, *kinds: GroupKind) -> bool:
+    """Whether a draft is of one of these kinds, and nothing says yet where its values are."""
+    bound = draft.reductions or draft.stored or draft.checked or draft.regions
+    return draft.kind in kinds and not bound

@@ -9,6 +9,11 @@ node joins a group only if all it reads from elsewhere has a lower level, so no 
 group and come back. A group holds nodes of one *phase* (0 forward, 1 what needs a gradient), so
 that the memory policy may run forward kernels again; ``merging`` then joins a backward group to a
 forward one where that stores fewer bytes.
+
+Parts of a join that one kernel copies, from row to row of what they become.
+
+A kernel for each would write parts of rows with gaps between them: lines of memory come and go once
+for each part that they hold something of. One for all writes every line whole, and once.
 """
 
 from __future__ import annotations
@@ -17,9 +22,16 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from staticgrad.analysis.layout import Strided
-from staticgrad.analysis.users import phases_of
-from staticgrad.fusion.draft_readers import DraftReaders
-from staticgrad.fusion.drafts import Draft, let_the_last_own, root_of
+from staticgrad.analysis.liveness import phases_of
+from staticgrad.fusion.drafts import (
+    ANCHORED,
+    Draft,
+    DraftReaders,
+    breaks_rows,
+    kept_apart,
+    let_the_last_own,
+    root_of,
+)
 from staticgrad.fusion.groups import (
     GroupKind,
     GroupReduction,
@@ -33,9 +45,7 @@ from staticgrad.fusion.groups import (
     meets_elements,
     needs_home,
 )
-from staticgrad.fusion.joins import axis_of_parts, copied_together, fills_rows
-from staticgrad.fusion.lookups import is_one_hot
-from staticgrad.fusion.sharing import ANCHORED, breaks_rows, kept_apart
+from staticgrad.fusion.walks import is_one_hot
 from staticgrad.fusion.windows import is_window
 from staticgrad.ir.forms import (
     WINDOWED,
@@ -58,8 +68,43 @@ from staticgrad.ir.forms import (
     View,
 )  # fmt: skip
 from staticgrad.ir.graph import Constant, Graph, Node, Symbolic
+from staticgrad.ir.kernels.width import SHORT_STRIDE
 from staticgrad.ir.summation import decompose
-from staticgrad.types.tensor import Shape, TensorType
+from staticgrad.types.arrays import Shape, TensorType, hint_product
+
+#: Parts that one kernel copies, at most: each is a loop.
+_MOST: Final = 8
+#: Rows from which on there is something to gain, and elements of a part that fill vectors.
+_ROWS: Final = 16
+_FILLED: Final = 16
+
+
+def axis_of_parts(regions: Sequence[Region]) -> int | None:
+    """The one axis along which parts lie behind each other."""
+    axes = [
+        axis
+        for axis, starts in enumerate(zip(*(region.starts for region in regions), strict=True))
+        if any(start != starts[0] for start in starts)
+    ]
+    dense = all(step == 1 for region in regions for step in region.steps)
+    return axes[0] if len(axes) == 1 and dense else None
+
+
+def fills_rows(part: Source, axis: int) -> bool:
+    """Whether a part has many rows before an axis, each a run of memory or one number."""
+    shape = part.type.shape
+    if hint_product(shape[:axis]) < _ROWS or hint_product(shape[axis:]) < _FILLED:
+        return False
+    if part.inline:
+        return part.uniform
+    last = part.layout.strides[-1]
+    return isinstance(last, int) and 0 <= last <= SHORT_STRIDE
+
+
+def copied_together(parts: Sequence[int]) -> Sequence[Sequence[int]]:
+    """Parts of rows, by their numbers, in as many as one kernel copies."""
+    return [parts[first : first + _MOST] for first in range(0, len(parts), _MOST)]
+
 
 #: Scalars of scalars stay inline up to this depth; deeper ones get a kernel.
 MAX_INLINE_DEPTH: Final = 3

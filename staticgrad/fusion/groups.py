@@ -14,13 +14,13 @@ from dataclasses import field
 from typing import Final, Literal
 
 from staticgrad.analysis.layout import Strided
-from staticgrad.analysis.users import ValueKey
+from staticgrad.analysis.liveness import ValueKey
 from staticgrad.ir.forms import Pointwise, Region
 from staticgrad.ir.graph import Constant, Graph, Node, Symbolic
 from staticgrad.records import NamedTuple, dataclass, replace
 from staticgrad.source import Location
+from staticgrad.types.arrays import Shape, TensorType, hint_bytes
 from staticgrad.types.dim import Size
-from staticgrad.types.tensor import Shape, TensorType, hint_bytes
 
 GroupKind = Literal[
     "map", "rows", "columns", "gemm", "windows", "scatter", "scan", "sort", "copy", "block",

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from staticgrad.fusion.groups import Groups
 from staticgrad.ir.forms import Contract
 from staticgrad.ir.graph import Graph, Node, Symbolic
-from staticgrad.preparation.storage import is_wide_copy, narrowest
+from staticgrad.preparation.products import is_wide_copy, narrowest
 
 
 def with_narrow_factors(groups: Groups) -> Graph:

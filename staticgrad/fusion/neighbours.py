@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
+from staticgrad.fusion.drafts import ANCHORED, kept_apart, reduced_axes
 from staticgrad.fusion.groups import Group, Groups, Home, Key, Read, meets_elements, stored_bytes
 from staticgrad.fusion.merging import added, spared
 from staticgrad.fusion.reasons import (
@@ -34,12 +35,11 @@ from staticgrad.fusion.reasons import (
     WholeOperand,
 )  # fmt: skip
 from staticgrad.fusion.row_rules import RowRules
-from staticgrad.fusion.sharing import ANCHORED, kept_apart, reduced_axes
 from staticgrad.fusion.walks import walk_of
 from staticgrad.ir.forms import Gather, GatherAlong, SearchForm
 from staticgrad.ir.graph import Node
 from staticgrad.records import dataclass
-from staticgrad.types.tensor import Shape, hint_product
+from staticgrad.types.arrays import Shape, hint_product
 
 
 @dataclass(frozen=True)

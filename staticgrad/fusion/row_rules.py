@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from staticgrad.analysis.kernel_costs import instructions
+from staticgrad.analysis.cost import instructions
 from staticgrad.analysis.layout import is_one_run
 from staticgrad.fusion.groups import Group, Groups, Key, Partial, Read, Walk, meets_elements
-from staticgrad.fusion.lookups import may_compute_again, picks_of_row
 from staticgrad.fusion.reasons import (
     BrokenRow,
     FewRows,
@@ -25,12 +24,14 @@ from staticgrad.fusion.walks import (
     fewest_lanes,
     has_short_rows,
     may_be_short,
+    may_compute_again,
+    picks_of_row,
     sums_across,
 )
 from staticgrad.ir.forms import INDEXED, GatherAlong, Pointwise, ScatterAlong, SearchForm
 from staticgrad.ir.graph import Node
+from staticgrad.types.arrays import Shape, c_strides, hint_product
 from staticgrad.types.dtype import ALL_DTYPES
-from staticgrad.types.tensor import Shape, c_strides, hint_product
 
 #: Instructions of a group of rows, at most: its stages are written for several rows side by side.
 LARGEST_ROWS: Final = 640

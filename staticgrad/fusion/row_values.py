@@ -8,7 +8,7 @@ with or without axes of size 1 in the place of the row's.
 from __future__ import annotations
 
 from staticgrad.fusion.groups import Source, Walk
-from staticgrad.types.tensor import Shape, c_strides
+from staticgrad.types.arrays import Shape, c_strides
 
 
 def outer_shape(domain: Shape, row: int) -> Shape:

@@ -14,6 +14,7 @@ from collections.abc import Sequence, Set
 from typing import Final
 
 from staticgrad.analysis.layout import Strided
+from staticgrad.fusion.absorbing import Regrouping
 from staticgrad.fusion.groups import (
     Group,
     GroupReduction,
@@ -25,12 +26,11 @@ from staticgrad.fusion.groups import (
     Source,
     stored_bytes,
 )
-from staticgrad.fusion.precedence import Precedence
-from staticgrad.fusion.regrouping import Regrouping
+from staticgrad.fusion.reasons import Precedence
 from staticgrad.fusion.row_rules import RowRules
 from staticgrad.ir.kernels.stages import group_rows
 from staticgrad.records import replace
-from staticgrad.types.tensor import Shape, TensorType, product
+from staticgrad.types.arrays import Shape, TensorType, product
 
 #: Groups over one domain that are looked at as neighbours of one, at most.
 _NEAREST: Final = 8

@@ -1,4 +1,10 @@
-"""How the operands of a group move over its domain, and which rows are several runs of memory."""
+"""How the operands of a group move over its domain, and which rows are several runs of memory.
+
+Places that are looked up in a row, one for each: an element picked, or the only one that is set.
+
+Class labels pick an element of each row, and the gradient of that sets one. Both lie in their row:
+what is picked is computed at that place once more, and what is set is told by comparing positions.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from math import prod
 from typing import Final
 
-from staticgrad.analysis.kernel_costs import instructions
+from staticgrad.analysis.cost import instructions
 from staticgrad.analysis.layout import Strided, collapse, is_one_run
 from staticgrad.fusion.groups import (
     Group,
@@ -20,8 +26,8 @@ from staticgrad.fusion.groups import (
 )
 from staticgrad.fusion.row_values import is_per_row, row_walk
 from staticgrad.fusion.windows import window_walks
-from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.forms import (
+    COMBINERS,
     INDEXED,
     WINDOWED,
     Assemble,
@@ -29,12 +35,14 @@ from staticgrad.ir.forms import (
     Gather,
     GatherAlong,
     Pointwise,
+    Reduce,
     Scatter,
+    ScatterAlong,
     SearchForm,
 )
-from staticgrad.ir.graph import Node
+from staticgrad.ir.graph import Node, Symbolic
+from staticgrad.types.arrays import Shape, c_strides, hint_product, hint_value
 from staticgrad.types.dim import Size
-from staticgrad.types.tensor import Shape, c_strides, hint_product, hint_value
 
 #: Sums from here on, as far as a hint tells, are taken a vector of them at a time where their terms
 #: lie across memory; fewer would leave most lanes empty.
@@ -295,3 +303,48 @@ def lies_in_order(source: Source) -> bool:
     """Whether a value lies in C order, wherever in its buffer it begins."""
     layout = Strided(0, source.layout.strides)
     return layout.is_contiguous(source.type.shape)
+
+
+#: Operations that are computed once more at a place that is picked, at most.
+_MOST_AGAIN: Final = 24
+
+
+def is_one_hot(node: Node, users: Sequence[Node]) -> bool:
+    """Whether a scatter sets one element of each row, and its readers read elements."""
+    form = node.form
+    return (
+        isinstance(form, ScatterAlong)
+        and _one_of_row(node, form.axis)
+        and not node.types[0].dtype.is_bool
+        and all(isinstance(user.form, Pointwise | Reduce) for user in users)
+        and bool(users)
+    )
+
+
+def picks_of_row(node: Node) -> bool:
+    """Whether a gather picks one element of each row."""
+    form = node.form
+    return isinstance(form, GatherAlong) and _one_of_row(node, form.axis)
+
+
+def _one_of_row(node: Node, axis: int) -> bool:
+    shape = node.args[1].shape
+    return axis == len(shape) - 1 and shape[axis] == 1
+
+
+def may_compute_again(value: Symbolic, domain: Shape) -> bool:
+    """Whether an element of a value over ``domain`` can be computed at a place once more."""
+    waiting, seen = [value.node], {value.node}
+    while waiting:
+        node = waiting.pop()
+        form = node.form
+        if isinstance(form, ScatterAlong | Assemble):
+            return False
+        if not isinstance(form, Pointwise) or node.types[0].shape != domain:
+            continue
+        if form.indexed or len(seen) > _MOST_AGAIN:
+            return False
+        below = [arg.node for arg in node.args if arg.node not in seen]
+        seen.update(below)
+        waiting += below
+    return True

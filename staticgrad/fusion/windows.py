@@ -3,20 +3,40 @@
 A gradient of a slice is zeros with the cotangent somewhere inside, a shift is two slices one behind
 the other. Where such a value is read element by element, it needs no memory: a kernel over its
 positions reads each part where that lies in its region (``staticgrad.lowering.windows.parts``).
+
+Pools in the kernel that computes what they are read of, where that then needs no memory.
+
+A sum, a maximum or its place, of windows that do not overlap, reads each element of an image once,
+at most. Where a convolution and what follows it, or a map, computes the image for nobody else,
+one kernel of all stores what the windows come to, and not the image.
+
+Masks that forbid all columns behind some diagonal of a square, and what they make of values.
+
+A condition that never holds where the column is more than ``reach`` behind the row, as that of
+causal attention, leaves literals there: ``where(condition, x, 0.0)`` is 0.0. What would only be
+thrown away need not be computed. Conditions are read as the expressions of their elements, or, of a
+constant, from its elements.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from math import prod
+from typing import Any, Final
 
-from staticgrad.analysis.users import ValueKey
-from staticgrad.fusion.groups import Groups, Home, Source, Walk
-from staticgrad.ir.forms import Assemble, Pointwise, Reduce
-from staticgrad.ir.graph import Node
-from staticgrad.records import dataclass
-from staticgrad.types.dim import Size
-from staticgrad.types.tensor import hint_value
+import numpy as np
+
+from staticgrad.analysis.liveness import ValueKey
+from staticgrad.fusion.absorbing import Regrouping
+from staticgrad.fusion.groups import Group, Groups, Home, Key, Read, Source, Walk, meets_elements
+from staticgrad.ir import expr as ex
+from staticgrad.ir.expr import Expr
+from staticgrad.ir.forms import Assemble, Pointwise, Reduce, WindowAxis, WindowProduct, WindowReduce
+from staticgrad.ir.graph import Constant, Node
+from staticgrad.records import dataclass, replace
+from staticgrad.types.arrays import hint_value
+from staticgrad.types.dim import Size, is_at_least
+from staticgrad.types.dtype import I64
 
 #: Parts of a value that is read so, at most: each reads at every position, inside its region or
 #: not. Values of more parts are written to a buffer, region by region.
@@ -140,3 +160,265 @@ def window_walks(groups: Groups, node: Node) -> Iterator[Walk]:
             yield part.walk
         for place in part.places:
             yield axis_walk(node, place.axis)
+
+
+_KINDS: Final = ("sum", "max", "place")
+#: Taps of a window, at most: each is an image evaluated, all of them one body of a loop.
+_MOST_TAPS: Final = 16
+#: Instructions of a kernel for a vector of windows, at most.
+_LARGEST: Final = 400
+
+
+def with_pools(groups: Groups) -> Groups:
+    """The groups, pools in those that compute what they are read of."""
+    if not any(_pool(each) for each in groups.all):
+        return groups
+    return _Pools(groups).result()
+
+
+def _pool(group: Group) -> Node | None:
+    """The node of a group that reads windows, if it takes something of each and none overlap."""
+    if group.kind != "windows" or group.image is not None:
+        return None
+    for node in group.nodes:
+        if isinstance(node.form, WindowReduce):
+            fits = node.form.kind in _KINDS and _are_apart(node.form.axes)
+            return node if fits else None
+    return None
+
+
+def _are_apart(axes: Sequence[WindowAxis]) -> bool:
+    """Whether windows do not overlap, and have no border before them nor behind."""
+    counts = [axis.taps for axis in axes]
+    if not all(isinstance(count, int) for count in counts):
+        return False
+    along = all(
+        axis.dilation == 1 and axis.before == 0 and axis.taps <= axis.step and _lie_inside(axis)
+        for axis in axes
+    )
+    return along and 1 < prod(map(int, counts)) <= _MOST_TAPS
+
+
+def _lie_inside(axis: WindowAxis) -> bool:
+    """Whether the last window ends in the image, as far as sizes tell."""
+    return is_at_least(axis.image, axis.step * (axis.windows - 1) + axis.reach + 1)
+
+
+def _is_image(group: Group, axes: Sequence[WindowAxis]) -> bool:
+    """Whether a group computes elements that may be evaluated tap by tap."""
+    if group.reductions or group.columns or group.regions or group.keeps_axes or group.checked:
+        return False
+    if group.kind == "map":
+        plain = group.transfer is None and group.parts is None and not group.copied
+        return plain and all(isinstance(node.form, Pointwise) for node in group.nodes)
+    for node in group.nodes:
+        form = node.form
+        if isinstance(form, WindowProduct) and group.kind == "windows" and group.image is None:
+            apart = node.args[1].type.shape[1] == 1 and node.args[1].type.shape[0] == form.groups
+            strips = form.result == "windows" and form.lies_in_strips and not apart
+            if form.tiles:
+                return strips and [axis.step for axis in axes] == [2, 2]
+            return strips and len(axes) <= len(form.axes)
+    return False
+
+
+class _Pools(Regrouping):
+    """Groups while pools go to their images."""
+
+    def result(self) -> Groups:
+        """The groups after that."""
+        pools: dict[int, list[Group]] = {}
+        for group in self._before.all:
+            node = _pool(group)
+            image = None if node is None else self._before.home(_read(self._before, node).base)
+            if image is not None:
+                pools.setdefault(image.number, []).append(group)
+        for number, several in pools.items():
+            self._merge_if_spared(self._before.by_number[number], several)
+        if not self._into:
+            return self._before
+        owners = {key: self._final(number) for key, number in self._owners.items()}
+        return replace(self._before, by_number=self._groups, owners=owners, known_reads={})
+
+    def _merge_if_spared(self, image: Group, several: Sequence[Group]) -> None:
+        axes = _axes(several[0])
+        if not _is_image(image, axes) or not self._agree(image, several):
+            return
+        inside = {*image.nodes, *(node for each in several for node in each.nodes)}
+        stored = [key for key in image.stored if not self._is_spared(key, inside)]
+        whole = all(a.taps == a.step and a.windows * a.step == a.image for a in axes)
+        shown = stored or any(Home(node) in self._before.roots for node in image.nodes)
+        if len(stored) == len(image.stored) or (shown and not whole):
+            return
+        number = image.number
+        self._groups[number] = replace(
+            several[0],
+            number=number,
+            level=image.level,
+            nodes=tuple(sorted(inside - {*image.nodes}, key=self._position.__getitem__)),
+            stored=(*stored, *dict.fromkeys(key for each in several for key in each.stored)),
+            instructions=sum(each.instructions for each in (image, *several)),
+            image=replace(image, stored=tuple(stored)),
+        )
+        for each in several:
+            self._into[each.number] = number
+            del self._groups[each.number]
+
+    def _agree(self, image: Group, several: Sequence[Group]) -> bool:
+        """Whether all may be one kernel: of one geometry, phase and size, and nothing between."""
+        first, axes = several[0], _axes(several[0])
+        if image.domain == first.domain or any(
+            (each.domain, each.phase, _axes(each)) != (first.domain, image.phase, axes)
+            for each in several
+        ):
+            return False
+        taps = prod(int(axis.taps) for axis in axes)
+        if sum(each.instructions for each in several) + taps * image.instructions > _LARGEST:
+            return False
+        return all(
+            self._may_be_read(read, image, several)
+            for each in several
+            for read in self._before.reads(each)
+        )
+
+    def _may_be_read(self, read: Read, image: Group, several: Sequence[Group]) -> bool:
+        """Whether pools may read this in the kernel of their image: from it, or from memory."""
+        source, home = read.source, self._before.home(read.source.base)
+        if home is image:
+            is_pool = isinstance(read.reader.form, WindowReduce)
+            return is_pool and meets_elements(source, image.domain)
+        if home in several:
+            return read.elementwise and meets_elements(source, several[0].domain)
+        return home is None or home.level < image.level
+
+    def _is_spared(self, key: Key, inside: Collection[Node]) -> bool:
+        """Whether nobody but these nodes needs what a group stores."""
+        groups = self._before
+        alone = isinstance(key, Home) and key not in groups.roots and key not in groups.kept
+        return alone and all(user in inside for user in groups.users[key.node, 0])
+
+
+def _read(groups: Groups, node: Node) -> Source:
+    """What a pool reads."""
+    return groups.source(node.args[0])
+
+
+def _axes(group: Group) -> tuple[WindowAxis, ...]:
+    forms = (node.form for node in group.nodes)
+    return next(form.axes for form in forms if isinstance(form, WindowReduce))
+
+
+#: Loops of a square in the expressions of this module.
+_ROW, _COLUMN = "i", "j"
+
+
+def reach_of(groups: Groups, condition: Source) -> int | None:
+    """How far behind its row a condition may hold; None if anywhere, or if nobody knows."""
+    if condition.type.rank < 2:
+        return None
+    node = condition.base.node
+    if isinstance(node.op, Constant) and not condition.inline:
+        return _of_constant(condition, np.asarray(node.op.data.array))
+    if not condition.direct:
+        return None
+    made = _expression(groups, condition)
+    return None if made is None else _reach(made)
+
+
+def chosen(groups: Groups, node: Node) -> tuple[int, bool | int | float] | None:
+    """Of a choice by a condition between a value and a literal: the reach, and the literal."""
+    form = node.form
+    if not isinstance(form, Pointwise) or len(node.args) != 3 or form.sizes or form.indexed:
+        return None
+    condition, _, other = map(groups.source, node.args)
+    literal = other.base.node.op
+    if not (isinstance(literal, Constant) and other.inline and other.uniform):
+        return None
+    refs = [ex.ref(str(k), arg.type.dtype.compute) for k, arg in enumerate(node.args)]
+    made = form.scalar(*refs)
+    if made.op != "select" or made.args != tuple(refs):
+        return None
+    reach = reach_of(groups, condition)
+    if reach is None:
+        return None
+    number = literal.data.array[()].item()
+    return reach, number
+
+
+def _of_constant(condition: Source, array: Any) -> int | None:
+    """That of a constant matrix, or of one that is stretched over others."""
+    if not condition.direct or array.ndim < 2 or any(size != 1 for size in array.shape[:-2]):
+        return None
+    rows, columns = np.nonzero(array.reshape(array.shape[-2:]))
+    return int((columns - rows).max()) if len(rows) else None
+
+
+def _expression(groups: Groups, source: Source) -> Expr | None:
+    """The element of a value at a position, if nothing but the position decides it."""
+    known: dict[Node, Expr] = {}
+    waiting = [source.base.node]
+    while waiting:
+        node = waiting[-1]
+        if node in known:
+            waiting.pop()
+            continue
+        args = [groups.source(arg) for arg in node.args]
+        open_ = [arg.base.node for arg in args if arg.base.node not in known]
+        if not open_:
+            made = _element(node, [known[arg.base.node] for arg in args])
+            if made is None:
+                return None
+            known[node] = made
+        elif not all(arg.inline or arg.direct for arg in args) or len(waiting) > 16:
+            return None
+        else:
+            waiting += open_
+    return known[source.base.node]
+
+
+def _element(node: Node, args: Sequence[Expr]) -> Expr | None:
+    if isinstance(node.op, Constant) and node.types[0].rank == 0:
+        return ex.literal(node.op.data.array[()].item(), node.types[0].dtype)
+    form = node.form
+    if not isinstance(form, Pointwise) or not all(isinstance(size, int) for size in form.sizes):
+        return None
+    sizes = [ex.literal(size, I64) for size in form.sizes if isinstance(size, int)]
+    shape = node.types[0].shape
+    names = [*"b" * len(shape), _ROW, _COLUMN][2:]
+    places = [
+        ex.literal(0, I64) if size == 1 else ex.index(name)
+        for size, name in zip(shape, names, strict=True)
+    ]
+    return form.scalar(*args, *sizes, *(places if form.indexed else []))
+
+
+def _reach(condition: Expr) -> int | None:
+    if condition.op == "and":
+        known = [each for each in map(_reach, condition.args) if each is not None]
+        return min(known, default=None)
+    strict = {"le": 0, "lt": 1, "ge": 0, "gt": 1}
+    if condition.op not in strict:
+        return None
+    less, more = condition.args if condition.op in ("le", "lt") else condition.args[::-1]
+    left, right = _affine(less), _affine(more)
+    if left is None or right is None:
+        return None
+    row, column, more_by = (b - a for a, b in zip(left, right, strict=True))
+    return more_by - strict[condition.op] if (row, column) == (1, -1) else None
+
+
+def _affine(number: Expr) -> tuple[int, int, int] | None:
+    """Multiples of the row and of the column, and a number, of which an i64 is the sum."""
+    if number.dtype is not I64:
+        return None
+    if number.op == "literal":
+        return 0, 0, int(number.attribute)  # type: ignore[arg-type]
+    if number.op == "index" and number.attribute in (_ROW, _COLUMN):
+        return int(number.attribute == _ROW), int(number.attribute == _COLUMN), 0
+    if number.op in ("add", "sub"):
+        a, b = map(_affine, number.args)
+        if a is None or b is None:
+            return None
+        sign = 1 if number.op == "add" else -1
+        return a[0] + sign * b[0], a[1] + sign * b[1], a[2] + sign * b[2]
+    return None

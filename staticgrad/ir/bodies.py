@@ -3,12 +3,16 @@
 A body is closed: its inputs are the op's operands (and what the op itself gives it, such as the
 number of the iteration), and it reads nothing else but constants. Its names say places and nothing
 more, so that equal bodies have equal digests, whatever their functions were called.
+
+Steps that run schedules of their own: loops, loops that end by a test, and branches.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import field
 from types import MappingProxyType
+from typing import Final, Literal
 
 from staticgrad.ir.graph import (
     Constant,
@@ -18,10 +22,26 @@ from staticgrad.ir.graph import (
     Symbolic,
     ancestors,
 )
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.stages import Loop, Mode, nested
 from staticgrad.ir.op import Op
 from staticgrad.ir.roots import BODY_INPUTS
+from staticgrad.ir.schedule import (
+    Binding,
+    BoundOperands,
+    Call,
+    Control,
+    OperandPlace,
+    Schedule,
+    Scratch,
+    StepBody,
+)
+from staticgrad.kept import cached_property
+from staticgrad.records import NamedTuple, dataclass
 from staticgrad.source import Location
-from staticgrad.types.tensor import TensorType
+from staticgrad.types.arrays import TensorType
+from staticgrad.types.dim import Size
+from staticgrad.types.dtype import DType
 
 NAME = "body"
 
@@ -125,3 +145,205 @@ def rebuilt(
         copy.verified = node.verified and op is node.op
         new.update(((node, value.index), Symbolic(copy, value.index)) for value in node.values)
     return {name: new[value.key] for name, value in body.outputs.items()}
+
+
+Kind = Literal["loop", "while", "branch"]
+#: What an operand is for, and how it is touched: a value that goes in, a result, the second place
+#: of a carried value, the byte that a test leaves, the words of a check, the arenas of bodies.
+USES: Final[dict[str, Mode]] = {
+    "in": "in", "out": "out", "turn": "scratch", "test": "scratch", "check": "check",
+    "room": "scratch",
+}  # fmt: skip
+
+
+class BodyOperand(NamedTuple):
+    """An operand of a step with bodies: what it is for, its element type.
+
+    ``names``: of words of a check, the number of the body and what that calls them; of the second
+    place of a carried value, the number of the value.
+    """
+
+    use: str
+    dtype: DType
+    number: int = 0
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class BodyStep(BoundOperands):
+    """One loop or branch, its operands bound to buffers. See ``Step``.
+
+    ``kind`` is that of ``Control``. The operands for values that go in come first: of a branch the
+    number of the case, then its arguments; of loops so many ``carries`` as they are at first, so
+    many ``slices``, arrays of which each iteration takes a row, and values that stay. Then results:
+    of a branch its values, of loops the last carries, then arrays of which each iteration writes a
+    row, or of a ``while`` how many iterations were made. The result of a carry that is ``logged``
+    has a row for what each iteration begins with, which it reads there, and one for what the last
+    one ends with; each iteration writes the row of the next one. Others follow (``USES``). A
+    ``while`` has two ``schedules``, the test and the body, a branch one for each case.
+    ``iterations``: how often the body of a loop runs; of a ``while`` at most.
+
+    Bodies call their inputs ``in.i`` (the number of the iteration), ``in.c0``, ``in.x0``, ``in.p0``
+    and so on, their outputs ``out.c0`` and ``out.y0``, a test its own ``out.go``. What they do not
+    use, they do not have.
+    """
+
+    kind: Kind
+    types: tuple[BodyOperand, ...]
+    operands: tuple[Binding, ...]
+    schedules: tuple[Schedule, ...]
+    iterations: Size = 1
+    carries: int = 0
+    slices: int = 0
+    backwards: bool = False
+    logged: tuple[int, ...] = ()
+    phase: int = 0
+    label: str = field(default="", compare=False)
+    origins: tuple[Location, ...] = field(default=(), compare=False)
+
+    @property
+    def total(self) -> Size:
+        """One: iterations follow each other."""
+        return 1
+
+    @property
+    def grain(self) -> int:
+        """None."""
+        return 0
+
+    @cached_property
+    def arguments(self) -> tuple[Size, ...]:
+        """How many iterations there are, then the arguments of all steps of the bodies."""
+        return (
+            self.iterations,
+            *(a for body in self.schedules for step in body.steps for a in step.arguments),
+        )
+
+    def operand_types(self) -> Iterable[tuple[str, Mode, DType]]:
+        """Those of ``types``, named by what they are for."""
+        return ((f"{o.use}{n}", USES[o.use], o.dtype) for n, o in enumerate(self.types))
+
+    def numbers(self, use: str) -> list[int]:
+        """The numbers of the operands that are there for something."""
+        return [number for number, operand in enumerate(self.types) if operand.use == use]
+
+    def scratch(self) -> tuple[Scratch, ...]:
+        """Second places of carried values, the byte of a test, and room for bodies."""
+        return tuple(
+            Scratch(binding.buffer, "bodies" if operand.use == "room" else "step")
+            for operand, binding in zip(self.types, self.operands, strict=True)
+            if USES[operand.use] == "scratch"
+        )
+
+    def kernels(self) -> tuple[Kernel, ...]:
+        """Those of the bodies."""
+        return tuple(dict.fromkeys(kernel for body in self.schedules for kernel in body.kernels))
+
+    def calls(self, arguments: tuple[int, ...]) -> tuple[Call, ...]:
+        """What the bodies call in all iterations; of a branch, what every case calls."""
+        found: list[Call] = []
+        at, iterations = 1, self.iterations_at(arguments)
+        for body in self.bodies():
+            outside, moved = self._lasting(body), self._moved(body)
+            for step in body.schedule.steps:
+                behind = at + len(step.arguments)
+                for call in step.calls(arguments[at:behind]):
+                    places = [
+                        OperandPlace(
+                            outside.get(name, ""), parts * (iterations if name in moved else 1)
+                        )
+                        for name, parts in call.places or [(a.buffer, 1) for a in step.accesses()]
+                    ]
+                    found.append(call._replace(times=call.times * iterations, places=tuple(places)))
+                at = behind
+        return tuple(found)
+
+    def _lasting(self, body: StepBody) -> dict[str, str]:
+        """The buffers of a body that lie in the same ones around it in all iterations but one."""
+        carried = dict(body.carried)
+        lasting = {
+            name: self.operands[at].buffer for name, at in body.outside if name not in carried
+        }
+        for name, number in carried.items():
+            if number in self.logged:
+                lasting[name] = self.operands[self.control.carries[number][1]].buffer
+        return lasting
+
+    def _moved(self, body: StepBody) -> frozenset[str]:
+        """The buffers of a body that are in each iteration another part of those around it."""
+        logged = (name for name, number in body.carried if number in self.logged)
+        return body.rows.union(logged)
+
+    def iterations_at(self, arguments: tuple[int, ...]) -> int:
+        """How many iterations are reckoned with."""
+        if self.kind != "while":
+            return arguments[0]
+        return min(arguments[0], 1 if self._in_stretches else LIKELY)
+
+    @cached_property
+    def _in_stretches(self) -> bool:
+        """Whether an iteration makes many in a kernel, as long as a test holds."""
+        stages = (stage for kernel in self.kernels() for stage, _ in nested(kernel.stages))
+        return any(isinstance(stage, Loop) and stage.going for stage in stages)
+
+    @cached_property
+    def _bodies(self) -> tuple[StepBody, ...]:
+        given, results = self.numbers("in"), self.numbers("out")
+        outside: dict[str, int] = {}
+        if self.kind == "branch":
+            outside = {f"in.p{n}": number for n, number in enumerate(given[1:])}
+            outside |= {f"out.y{n}": number for n, number in enumerate(results)}
+        else:
+            rows = self.carries + self.slices
+            outside = {f"in.c{n}": number for n, number in enumerate(given[: self.carries])}
+            outside |= {f"in.x{n}": number for n, number in enumerate(given[self.carries : rows])}
+            outside |= {f"in.p{n}": number for n, number in enumerate(given[rows:])}
+            outside |= {f"out.c{n}": number for n, number in enumerate(results[: self.carries])}
+            outside |= {f"out.y{n}": number for n, number in enumerate(results[self.carries :])}
+            for number in self.numbers("test"):
+                outside["out.go"] = number
+        return tuple(self._body(number, outside) for number in range(len(self.schedules)))
+
+    def _body(self, number: int, outside: dict[str, int]) -> StepBody:
+        schedule = self.schedules[number]
+        known = {b.name for b in schedule.buffers}
+        names = {name: at for name, at in outside.items() if name in known}
+        names |= {
+            each.name: at
+            for at, each in enumerate(self.types)
+            if each.use == "check" and each.number == number
+        }
+        loops = self.kind != "branch"
+        rows = [f"in.x{n}" for n in range(self.slices)]
+        rows += [name for name in names if name.startswith("out.y") and loops]
+        carried = [(f"{way}.c{n}", n) for n in range(self.carries) for way in ("in", "out")]
+        return StepBody(
+            schedule,
+            tuple(names.items()),
+            frozenset(name for name in rows if name in names),
+            tuple((name, n) for name, n in carried if name in names),
+            "in.i" if loops and "in.i" in known else "",
+        )
+
+    def bodies(self) -> tuple[StepBody, ...]:
+        """Its schedules."""
+        return self._bodies
+
+    @cached_property
+    def control(self) -> Control:
+        """As its kind says."""
+        given, results = self.numbers("in"), self.numbers("out")
+        if self.kind == "branch":
+            return Control("branch", given[0])
+        turns = {self.types[n].number: n for n in self.numbers("turn")}
+        carries = tuple(
+            (given[n], results[n], turns.get(n, results[n])) for n in range(self.carries)
+        )
+        if self.kind == "loop":
+            return Control("loop", -1, self.backwards, carries, logged=self.logged)
+        (test,) = self.numbers("test")
+        return Control("while", test, False, carries, results[self.carries])
+
+
+#: Iterations of a loop without an end of its own that costs are reckoned with, at most.
+LIKELY: Final = 1000

@@ -5,6 +5,11 @@ signature of the NumPy function of that name: its names of operands, its options
 for values of a graph (``order=``, ``casting=``) at values under which nothing would change, and
 ``dtype=`` of ufuncs. What is left is refused in one error, at the user's line. So ``sg.f(...)``,
 ``np.f(x, ...)`` and ``x.f(...)`` take the same arguments, of symbolic values and of eager tensors.
+
+Routines: code that a schedule runs and no kernel describes, as of a library or of a user.
+
+A routine is known by name; who has its code registers it
+(``staticgrad.native.libraries.lapack``).
 """
 
 from __future__ import annotations
@@ -23,7 +28,9 @@ from staticgrad.errors.calls import check_arguments, raised_inside, unknown_argu
 from staticgrad.errors.tracebacks import cut
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.ir.execution import beside_arrays, present
-from staticgrad.types.dtype import as_dtype
+from staticgrad.ir.kernels.stages import Mode
+from staticgrad.records import dataclass
+from staticgrad.types.dtype import DType, as_dtype
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -450,3 +457,16 @@ def _dtype_of(x: Any) -> np.dtype[Any]:
     first = x[0] if isinstance(x, tuple) else x
     own = getattr(first, "dtype", None)
     return np.asarray(first).dtype if own is None else np.dtype(getattr(own, "numpy", own))
+
+
+@dataclass(frozen=True)
+class Routine:
+    """Code by its name, with what it does to each of its operands.
+
+    ``alone``: it runs on the thread that called the program, as one call for all iterations, while
+    no other step runs. Other routines are called by workers, for some of the iterations each.
+    """
+
+    name: str
+    operands: tuple[tuple[Mode, DType], ...]
+    alone: bool = False

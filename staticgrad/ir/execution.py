@@ -4,16 +4,39 @@ With values of a graph, or alone, a parameter is a value of the graph. Where ano
 computes at once it is its present array, a leaf of the tape; inside of ``eager_mode`` it is that
 alone, too, and operations without operands compute at once. What builds graphs for itself
 (tracing, differentiation, passes) does so ``in_graphs``, wherever it is called.
+
+What a function does while it is traced, beside what it gives.
+
+It may update parameters, and arrays that it closes over become constants. Both are noted in the
+session of the trace, for whoever traces it. Where a function runs at once instead, its session
+notes what it updates, so that all is written at the end.
+
+What a kernel may rely on of its integer arguments, whatever the sizes of the program.
+
+Kernels are generic in every size. What holds of a size in every step that runs a kernel is known
+before it is compiled: a row of a multiple of some vectors has no end to mask, one of a single block
+no counter of blocks, and products that are never flat need no code for such. ``verify_schedule``
+proves it of each step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Final
+from math import gcd
+from typing import TYPE_CHECKING, Any, Final
+from weakref import ref
 
 from staticgrad.blocks import Block, Nested
+from staticgrad.ir.kernels.stages import LONE
+from staticgrad.ir.summation import BLOCK
+from staticgrad.records import dataclass
+from staticgrad.types.dim import Dim, Size, bounds
+
+if TYPE_CHECKING:
+    from staticgrad.ir.graph import Node, Parameter
+    from staticgrad.types.arrays import Array, ArrayData
 
 #: The kind that operations without operands give here; None: values of a graph.
 _computing: Final = Nested[Any]("staticgrad_computing", None)
@@ -122,3 +145,133 @@ def present(args: tuple[Any, ...]) -> tuple[Any, ...]:
     if kind is None:
         return args
     return tuple([kind.lift(arg) if arg.__class__ in _parameters else arg for arg in args])
+
+
+class Session:
+    """One trace, or one run at once.
+
+    Attributes:
+        computes: whether it runs at once: values are tensors then.
+        updates: parameters with their next values, in the order of the program.
+        arrays: arrays that became constants, with what the constants hold.
+        inside: the functions in it that are building bodies, ``scan`` and so on, outermost first.
+        present: of a run at once: the tensors of parameters, by what holds their arrays.
+        born: optimizers that were made in it.
+        drawn: parameters made in it whose first values no seed of its own says.
+        kept: parameters made in it which an optimizer from outside keeps, for other traces too.
+        given: of a run at once: the tensors for which inputs stand in next values. What writes
+            these computes them, as a graph, when the run ends.
+        due: of a run at once: the steps of optimizers whose gradients are computed when it ends.
+    """
+
+    def __init__(self, computes: bool = False) -> None:
+        self.computes = computes
+        self.given: dict[Node, Any] = {}
+        self.due: list[Any] = []
+        self.updates: list[tuple[Parameter, Any]] = []
+        self.arrays: list[tuple[ref[Array], ArrayData]] = []
+        self.inside: list[str] = []
+        self.present: dict[object, Any] = {}
+        self.born: list[object] = []
+        self.drawn: list[Parameter] = []
+        self.kept: set[Node] = set()
+
+    def taken_back(self, parameter: Parameter) -> Any:
+        """The next value that a parameter has so far, which is no update any more; None: no one."""
+        for place, (updated, value) in enumerate(self.updates):
+            if updated.node is parameter.node:
+                del self.updates[place]
+                return value
+        return None
+
+    def note_array(self, source: Any, data: ArrayData) -> None:
+        """Remember where a constant comes from, as long as it is there."""
+        self.arrays.append((ref(source), data))
+
+
+_running: Final[ContextVar[Session | None]] = ContextVar("staticgrad_session", default=None)
+
+
+def running_session() -> Session | None:
+    """That of the trace which is running, if one is."""
+    return _running.get()
+
+
+@contextmanager
+def body_of_a(name: str) -> Iterator[None]:
+    """Inside, the trace which is running, if one is, builds a body of ``name``."""
+    noted = _running.get()
+    if noted is None:
+        yield
+        return
+    noted.inside.append(name)
+    try:
+        yield
+    finally:
+        noted.inside.pop()
+
+
+@contextmanager
+def traced_in(noted: Session) -> Iterator[Session]:
+    """Inside, a function is traced, or runs at once."""
+    token = _running.set(noted)
+    try:
+        yield noted
+    finally:
+        _running.reset(token)
+
+
+#: The largest multiple that is told: four vectors of the narrowest lanes that are written apart.
+LARGEST: Final = 64
+#: The largest bound that is told: no code depends on that of what is longer.
+BOUND: Final = 64
+#: Elements of which rows may be a multiple apart that lie in the same lines of a cache.
+EVEN: Final = 1024
+
+
+@dataclass(frozen=True)
+class Known:
+    """What holds of the argument ``name``.
+
+    It is a multiple of ``multiple``, a power of two; ``short``: it is from 1 to ``BLOCK``;
+    ``many``: it is 0, or more than ``LONE``; ``most``: it is no more than that, unless 0;
+    ``uneven``: it is no multiple of ``EVEN``.
+    """
+
+    name: str
+    multiple: int = 1
+    short: bool = False
+    many: bool = False
+    most: int = 0
+    uneven: bool = False
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether it says nothing."""
+        return self.multiple == 1 and not (self.short or self.many or self.most or self.uneven)
+
+    def holds(self, size: Size) -> bool:
+        """Whether it holds of a size for all values of the names in it."""
+        own = known_of(self.name, [size])
+        bounded = not self.most or 0 < own.most <= self.most
+        return (
+            bounded
+            and own.multiple % self.multiple == 0
+            and own.short >= self.short
+            and own.many >= self.many
+            and own.uneven >= self.uneven
+        )
+
+
+def known_of(name: str, sizes: Iterable[Size]) -> Known:
+    """All that holds of every one of some sizes."""
+    multiple, short, many, longest, uneven = LARGEST, True, True, 0, True
+    for size in sizes:
+        low, high = bounds(size)
+        step = gcd(*(number for _, number in size.terms)) if isinstance(size, Dim) else size
+        multiple = gcd(multiple, step)
+        short &= low is not None and low >= 1 and high is not None and high <= BLOCK
+        many &= (low is not None and low > LONE) or not 0 < step <= LONE
+        longest = max(longest, 1, BOUND + 1 if high is None else high)
+        uneven &= not isinstance(size, Dim) and size % EVEN != 0
+    return Known(name, multiple, short, many, longest if longest <= BOUND else 0, uneven)

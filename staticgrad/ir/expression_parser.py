@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any, Final
 
-from staticgrad.ir.document import DocumentReader
 from staticgrad.ir.expr import (
     LEAVES,
     PRIMITIVES,
@@ -19,6 +18,7 @@ from staticgrad.ir.expr import (
     index,
     literal,
     load,
+    mistyped,
     ref,
     size,
 )
@@ -27,12 +27,11 @@ from staticgrad.ir.kernels.stages import (
     Extent,
     Operand,
 )
+from staticgrad.ir.printer import DocumentReader
 from staticgrad.ir.text import suggestion
-from staticgrad.ir.typing_rules import mistyped
-from staticgrad.types.arrays import ArrayData
+from staticgrad.types.arrays import ArrayData, TensorType
 from staticgrad.types.dtype import ALL_DTYPES, I64, DType
 from staticgrad.types.lexis import Tokens, name_text
-from staticgrad.types.tensor import TensorType
 
 _MODES: Final = ("in", "out", "inout", "scratch", "check")
 _DTYPES: Final = {dtype.code for dtype in ALL_DTYPES}

@@ -44,8 +44,8 @@ from staticgrad.ir.roots import (
 from staticgrad.ir.value import Value
 from staticgrad.kept import collection_paused
 from staticgrad.source import Location, Origin
+from staticgrad.types.arrays import TensorType
 from staticgrad.types.dim import Guard, Named
-from staticgrad.types.tensor import TensorType
 
 _Kind = TypeVar("_Kind", bound=Op)
 #: What a rewrite gives for a node: its results, or the one that it has, or None to keep it.

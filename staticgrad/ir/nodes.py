@@ -25,18 +25,16 @@ from staticgrad.errors import (
 from staticgrad.errors.tracebacks import boundary
 from staticgrad.errors.values import NoNumbers, never_set
 from staticgrad.errors.wording import shown
-from staticgrad.ir.execution import computing_kind, register_parameters
+from staticgrad.ir.execution import computing_kind, register_parameters, running_session
 from staticgrad.ir.forms import Form
 from staticgrad.ir.kinds import set_default_kind
 from staticgrad.ir.op import Array, Constant, Input, Op, ParameterLeaf, as_array, result_types
 from staticgrad.ir.roots import check_updates
-from staticgrad.ir.session import running_session
 from staticgrad.ir.value import Value
 from staticgrad.source import Location
 from staticgrad.storage.parameter import ParameterStore, ParameterValue
-from staticgrad.types.arrays import ArrayData
+from staticgrad.types.arrays import ArrayData, TensorType
 from staticgrad.types.dtype import DType
-from staticgrad.types.tensor import TensorType
 
 _serial = itertools.count()
 _LARGE_CONSTANT: Final = 10**6  # bytes

@@ -26,10 +26,9 @@ from staticgrad.ir.ranges import Range, RangeOf
 from staticgrad.ir.value import Value
 from staticgrad.records import Immutable, dataclass
 from staticgrad.storage.parameter import ParameterStore
-from staticgrad.types.arrays import ArrayData, array_of
+from staticgrad.types.arrays import BEYOND, MOST_SIZE, ArrayData, TensorType, array_of
 from staticgrad.types.dim import Dim, Size, at_least, is_never_negative
 from staticgrad.types.dtype import DType
-from staticgrad.types.tensor import BEYOND, MOST_SIZE, TensorType
 
 if TYPE_CHECKING:
     from staticgrad.ir.graph import Graph

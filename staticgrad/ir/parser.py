@@ -17,17 +17,15 @@ from staticgrad.errors import ArgumentError, OutOfMemory, StaticgradError, Unkno
 from staticgrad.errors.calls import checked
 from staticgrad.errors.wording import kind_of
 from staticgrad.ir.discovery import AttributeMistake, broken, build_op, find_op
-from staticgrad.ir.document import DocumentReader, bound_constants
 from staticgrad.ir.graph import Constant, Graph, Input, Node, Parameter, ParameterLeaf, Symbolic
 from staticgrad.ir.op import Op, as_array, registered_ops, result_types
-from staticgrad.ir.printer import NO_FILE
+from staticgrad.ir.printer import NO_FILE, DocumentReader, bound_constants
 from staticgrad.ir.text import suggestion
 from staticgrad.kept import collection_paused
 from staticgrad.source import Location, SourceLine
 from staticgrad.storage.parameter import ParameterStore
-from staticgrad.types.arrays import ArrayData
+from staticgrad.types.arrays import ArrayData, TensorType
 from staticgrad.types.lexis import Tokens, name_text
-from staticgrad.types.tensor import TensorType
 
 _LEAVES: Final = ("input", "parameter")
 

@@ -28,10 +28,10 @@ from collections.abc import Iterator, Mapping
 
 import numpy.typing as npt
 
-from staticgrad.ir.document import bound_constants, distinct_sizes, header_line, size_lines
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.text import INDENT
 from staticgrad.ir.plan import Placement, Plan, PlannedStep
+from staticgrad.ir.printer import bound_constants, distinct_sizes, header_line, size_lines
 from staticgrad.ir.schedule import Schedule, Step
 from staticgrad.ir.schedule_text import ScheduleReader, kernel_names, schedule_lines
 from staticgrad.types.dim import Named

@@ -16,9 +16,8 @@ from staticgrad.errors import StaticgradError
 from staticgrad.ir.expr import Expr
 from staticgrad.ir.forms import MOVES
 from staticgrad.ir.op import Op
-from staticgrad.types.arrays import convert_array
+from staticgrad.types.arrays import TensorType, convert_array
 from staticgrad.types.dtype import DType, as_dtype
-from staticgrad.types.tensor import TensorType
 
 Run = Callable[..., Any]
 

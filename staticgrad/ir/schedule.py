@@ -2,6 +2,8 @@
 
 The listed order of steps is one valid order; what must stay in order follows from the buffers they
 read and write. Sizes stay symbolic: one Schedule serves every batch size.
+
+A step that calls a routine: code of a library, or of a user, over operands and sizes.
 """
 
 from __future__ import annotations
@@ -11,10 +13,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import field, replace
 from typing import Any, Literal, Protocol, Self, cast
 
+from staticgrad.ir.calls import Routine
+from staticgrad.ir.kernels.bodies import Reach, reaches
 from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.ir.kernels.reach import Reach, reaches
 from staticgrad.ir.kernels.stages import Mode, is_own
-from staticgrad.ir.routine import Routine
 from staticgrad.kept import cached_property
 from staticgrad.records import NamedTuple, dataclass
 from staticgrad.source import Location
@@ -433,7 +435,7 @@ class Schedule:
         if cached is None:
             checking = {number for number, step in enumerate(self.steps) if step.checks()}
             if len(checking) > 1:
-                from staticgrad.ir.implied_checks import implied_checks
+                from staticgrad.ir.verify import implied_checks
 
                 checking -= implied_checks(self.steps, self.by_name)
             cached = frozenset(checking)
@@ -456,3 +458,52 @@ class Schedule:
     def kernels(self) -> tuple[Kernel, ...]:
         """Distinct kernels in order of first use."""
         return tuple(dict.fromkeys(kernel for step in self.steps for kernel in step.kernels()))
+
+
+@dataclass(frozen=True)
+class CallStep(BoundOperands):
+    """One use of a routine: operands bound to buffers, arguments to sizes. See ``Step``. Nobody
+    knows which bytes of its operands it touches.
+
+    ``sizes`` are handed to the routine; ``operations`` is what one iteration is estimated to take.
+    """
+
+    routine: Routine
+    operands: tuple[Binding, ...]
+    sizes: tuple[Size, ...]
+    total: Size = 1
+    operations: Size = 0
+    phase: int = 0
+    label: str = field(default="", compare=False)
+    origins: tuple[Location, ...] = field(default=(), compare=False)
+
+    @property
+    def arguments(self) -> tuple[Size, ...]:
+        """The sizes, then the iterations and the operations of one."""
+        return (*self.sizes, self.total, self.operations)
+
+    @property
+    def grain(self) -> int:
+        """One iteration; all of a routine that runs alone."""
+        return 0 if self.routine.alone else 1
+
+    def operand_types(self) -> Iterable[tuple[str, Mode, DType]]:
+        """Those of the routine, by number. A check tells in which iteration it failed, and how."""
+        return ((f"p{n}", mode, dtype) for n, (mode, dtype) in enumerate(self.routine.operands))
+
+    def calls(self, arguments: tuple[int, ...]) -> tuple[Call, ...]:
+        """Its routine, once."""
+        *sizes, total, operations = arguments
+        return (Call(self.routine, tuple(sizes), 1, float(total * operations)),)
+
+
+def routines(schedule: Schedule) -> tuple[Routine, ...]:
+    """The distinct routines that a schedule calls, those of bodies too."""
+    found: dict[Routine, None] = {}
+    waiting = [schedule]
+    while waiting:
+        for step in waiting.pop().steps:
+            if isinstance(step, CallStep):
+                found[step.routine] = None
+            waiting += [body.schedule for body in step.bodies()]
+    return tuple(found)

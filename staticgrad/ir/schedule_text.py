@@ -33,16 +33,14 @@ from typing import Any, Final, get_args
 
 import numpy.typing as npt
 
-from staticgrad.ir.body_step import USES, BodyOperand, BodyStep, Kind
-from staticgrad.ir.call_step import CallStep
-from staticgrad.ir.document import bound_constants, distinct_sizes, header_line, size_lines
+from staticgrad.ir.bodies import USES, BodyOperand, BodyStep, Kind
+from staticgrad.ir.calls import Routine
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.parser import KernelReader
 from staticgrad.ir.kernels.stages import Mode
 from staticgrad.ir.kernels.text import INDENT, kernel_lines
-from staticgrad.ir.printer import comment
-from staticgrad.ir.routine import Routine
-from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Schedule, Step
+from staticgrad.ir.printer import bound_constants, comment, distinct_sizes, header_line, size_lines
+from staticgrad.ir.schedule import Binding, Buffer, CallStep, KernelStep, Schedule, Step
 from staticgrad.ir.text import INLINE_ELEMENTS, value_text
 from staticgrad.records import NamedTuple
 from staticgrad.source import Location, SourceLine

@@ -20,12 +20,10 @@ import numpy.typing as npt
 
 from staticgrad.errors import ArgumentError, ParseError
 from staticgrad.types import dim as dims
-from staticgrad.types.arrays import ArrayData, convert_array
-from staticgrad.types.dim import Dim, Size, dim
+from staticgrad.types.arrays import ArrayData, TensorType, convert_array
+from staticgrad.types.dim import Dim, Size, dim, product_weight, weight
 from staticgrad.types.dtype import ALL_DTYPES, F64, DType
 from staticgrad.types.lexis import Tokens, quoted, unquoted
-from staticgrad.types.size_weight import product_weight, weight
-from staticgrad.types.tensor import TensorType
 
 INLINE_ELEMENTS: Final = 16  # larger arrays are named by their digest and bound from outside
 MAX_NESTING: Final = 64  # tuples, parentheses, lists: deeper text is refused, not recursed into

@@ -3,6 +3,11 @@
 Rules are written once against ``Value``; its kinds are symbolic values, eager tensors and the holes
 of rewrite rules. The operand decides what binding means. Operators and methods call
 ``functional.functions``, which the ops fill.
+
+What the array API standard asks of an array object, beside what NumPy's arrays have.
+
+https://data-apis.org/array-api/2024.12/: the functions of its namespace are those of ``sg``, which
+has most of them, under the standard's names where NumPy has others.
 """
 
 from __future__ import annotations
@@ -15,21 +20,65 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar, cast
 
 import numpy as np
 
-from staticgrad.errors import AxisError
+from staticgrad.errors import ArgumentError, AxisError, RankError
 from staticgrad.errors.calls import carries
 from staticgrad.errors.tracebacks import boundary, cut
 from staticgrad.errors.values import no_function, no_operand, no_ufunc
+from staticgrad.errors.wording import shown
 from staticgrad.ir import functional
 from staticgrad.ir.calls import as_method, as_numpy
-from staticgrad.ir.standard import StandardArray
-from staticgrad.types.arrays import is_pandas
+from staticgrad.types.arrays import Shape, TensorType, is_pandas
 from staticgrad.types.dim import Dim, Size
 from staticgrad.types.dtype import DType
-from staticgrad.types.tensor import Shape, TensorType
+from staticgrad.upward import up
 
 if TYPE_CHECKING:
     from staticgrad.ir.kinds import Of, Places, V
     from staticgrad.ir.op import Op
+
+_VERSIONS: Final = (None, "2021.12", "2022.12", "2023.12", "2024.12")
+
+
+class StandardArray:
+    """Base of values: the attributes of the standard that are no operators."""
+
+    __slots__ = ()
+
+    @property
+    def mT(self: Of[V]) -> V:  # noqa: N802 - the standard's name
+        """The last two axes exchanged. Raises RankError where there are fewer."""
+        value: Any = self
+        if value.ndim < 2:
+            raise RankError(f"mT: {value!r} is no matrix", hint="x.T reverses all axes")
+        transposed: V = value.swapaxes(-1, -2)
+        return transposed
+
+    @property
+    def device(self) -> str:
+        """Where kernels run: the CPU."""
+        return "cpu"
+
+    def to_device(self, device: Any, /, *, stream: Any = None) -> Self:
+        """The value itself, for the CPU. Raises ArgumentError for any other device."""
+        if device != "cpu" or stream is not None:
+            raise ArgumentError(
+                f"there is no device {shown(device)}"
+                if stream is None
+                else "the CPU has no streams",
+                hint="kernels run on the CPU: there is nothing to move",
+            )
+        return self
+
+    def __array_namespace__(self, *, api_version: str | None = None) -> Any:
+        """The namespace with the standard's functions: ``sg``.
+
+        Raises:
+            ArgumentError: a version of the standard that is not known here.
+        """
+        if api_version not in _VERSIONS:
+            raise ArgumentError(f"the array API of {shown(api_version)} is not known here")
+        return up()
+
 
 #: Untyped here: operators are typed by the kind of their operand (``Of``).
 functions: Final[Any] = functional.functions

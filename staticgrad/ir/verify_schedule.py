@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, NoReturn
 
 from staticgrad.errors import VerifyError
-from staticgrad.ir.kernels.apart import stores_apart
+from staticgrad.ir.kernels.bodies import stores_apart
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.verify import verify_kernel
 from staticgrad.ir.schedule import BoundOperands, Buffer, KernelStep, Schedule, Step, StepBody

@@ -11,7 +11,7 @@ from staticgrad.lints.program import LintedGraph
 from staticgrad.lints.table import Lint, Seen
 from staticgrad.ops.elementwise import Elementwise
 from staticgrad.ops.operands import shape_text
-from staticgrad.types.tensor import Shape
+from staticgrad.types.arrays import Shape
 
 _SEVERAL_OPERANDS: Final = tuple(
     name

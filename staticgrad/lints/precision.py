@@ -16,9 +16,9 @@ from staticgrad.ir.graph import Constant, Node, Symbolic
 from staticgrad.ir.ranges import peeled
 from staticgrad.lints.program import LintedGraph
 from staticgrad.lints.table import Lint, Seen
+from staticgrad.types.arrays import Shape, hint_value
 from staticgrad.types.dim import dim
 from staticgrad.types.dtype import F32, F64
-from staticgrad.types.tensor import Shape, hint_value
 
 #: float32 holds every whole number up to here.
 _WHOLE: Final = 2**24

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Final
 
-from staticgrad.analysis.users import ValueKey, users_of
+from staticgrad.analysis.liveness import ValueKey, users_of
 from staticgrad.ir.graph import Graph, Node, Symbolic
 from staticgrad.ir.ranges import Range, Zero
 from staticgrad.kept import cached_property

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from staticgrad.analysis.users import ValueKey
+from staticgrad.analysis.liveness import ValueKey
 from staticgrad.ir.graph import Constant, Graph, Node
 from staticgrad.ir.ranges import ANY, Range, Zero
-from staticgrad.types.tensor import TensorType
+from staticgrad.types.arrays import TensorType
 
 #: Larger constants are not read.
 _READ: Final = 1 << 16

@@ -13,12 +13,11 @@ from dataclasses import field
 from typing import Final
 
 from staticgrad.analysis.layout import Strided
-from staticgrad.fusion.block_roles import Roles, roles_of
+from staticgrad.fusion.blocks import Roles, roles_of
 from staticgrad.fusion.groups import Group, Groups, Home, Key, Source, Walk
 from staticgrad.ir import expr as ex
-from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.expr import Access, Expr, Position
-from staticgrad.ir.forms import Contract
+from staticgrad.ir.forms import COMBINERS, Contract
 from staticgrad.ir.graph import Node
 from staticgrad.ir.kernels.kernel import GEMM_BLOCK
 from staticgrad.ir.kernels.stages import (
@@ -37,9 +36,9 @@ from staticgrad.ir.kernels.stages import (
 )
 from staticgrad.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over
 from staticgrad.records import dataclass, replace
+from staticgrad.types.arrays import Shape, c_strides
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64, DType
-from staticgrad.types.tensor import Shape, c_strides
 
 #: Rows of a tile that are taken side by side.
 _JAMMED: Final = 4

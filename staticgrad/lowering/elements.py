@@ -13,7 +13,7 @@ from itertools import product
 from math import prod
 
 from staticgrad.ir import expr as ex
-from staticgrad.ir.body_step import BodyStep
+from staticgrad.ir.bodies import BodyStep
 from staticgrad.ir.expr import Access, Expr, Position, postorder
 from staticgrad.ir.kernels.kernel import GEMM_BLOCK
 from staticgrad.ir.kernels.stages import (
@@ -38,7 +38,6 @@ from staticgrad.ir.kernels.stages import (
 )
 from staticgrad.ir.schedule import Schedule, Step
 from staticgrad.lowering.loops.driven import MOST, places_of
-from staticgrad.lowering.loops.written_cases import branch_of, write_branch
 from staticgrad.lowering.loops.written_out import (
     Found,
     Lookup,
@@ -46,6 +45,8 @@ from staticgrad.lowering.loops.written_out import (
     RowPlace,
     WrittenOut,
     bound_places,
+    branch_of,
+    write_branch,
 )
 from staticgrad.types.dim import Size, bounds
 from staticgrad.types.dtype import I64, DType

@@ -3,7 +3,7 @@
 Updates are written straight into the parameter's buffer where every reader of the old value can
 come before; else through a temporary and a copy at the end (``fusion.updates``); one that
 changes nothing is no step. Every step with a run-time check comes before the first that writes a
-parameter, unless it checks what one before it has checked (``ir/implied_checks.py``).
+parameter, unless it checks what one before it has checked (``ir/verify.py``).
 """
 
 from __future__ import annotations
@@ -12,16 +12,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from staticgrad.errors import GraphError
-from staticgrad.fusion.copies import WithCopies, with_copies, with_late_copies
+from staticgrad.fusion.copies import WithCopies, with_copies, with_late_copies, with_streams
 from staticgrad.fusion.groups import CheckBuffer, Copied, Group, Groups, Home, Key
 from staticgrad.fusion.merging import taken
 from staticgrad.fusion.narrow_factors import with_narrow_factors
-from staticgrad.fusion.streams import with_streams
 from staticgrad.fusion.updates import PendingStep, Update, copied_updates, in_order
-from staticgrad.ir.body_step import BodyStep
-from staticgrad.ir.call_step import CallStep
+from staticgrad.ir.bodies import BodyStep
 from staticgrad.ir.graph import Computation, Constant, Graph, Input, Parameter, ParameterLeaf
-from staticgrad.ir.schedule import Binding, BoundStep, Buffer, KernelStep, Role, Schedule, Touch
+from staticgrad.ir.schedule import (
+    Binding,
+    BoundStep,
+    Buffer,
+    CallStep,
+    KernelStep,
+    Role,
+    Schedule,
+    Touch,
+)
 from staticgrad.kept import collection_paused
 from staticgrad.lowering.known_sizes import kernels_told
 from staticgrad.lowering.operands import LoweredStep
@@ -34,8 +41,8 @@ from staticgrad.types.dtype import I64, DType
 
 if TYPE_CHECKING:
     from staticgrad.fusion.neighbours import KernelPair
-    from staticgrad.lowering.calls import LoweredCall
-    from staticgrad.lowering.loops.bodies import LoweredBodies
+    from staticgrad.lowering.copies import LoweredCall
+    from staticgrad.lowering.loops.driven import LoweredBodies
     from staticgrad.lowering.loops.written_loops import Stretch
 
 
@@ -212,7 +219,7 @@ class _Builder:
         """The works, of which each knows whether earlier ones have checked what it checks."""
         if sum(work.checks for work in works) < 2 or not self.updates:
             return [*works]
-        from staticgrad.ir.implied_checks import implied_checks
+        from staticgrad.ir.verify import implied_checks
 
         buffers = {
             **self.buffers,
@@ -227,7 +234,7 @@ class _Builder:
         lowered: LoweredStep | LoweredCall | LoweredBodies
         step: BoundStep
         if group.kind == "body":
-            from staticgrad.lowering.loops.bodies import lower_bodies  # few have loops
+            from staticgrad.lowering.loops.driven import lower_bodies  # few have loops
 
             bodies = lower_bodies(groups, group, self._schedules(group))
             whole = self._time_loop(bodies)
@@ -238,7 +245,7 @@ class _Builder:
             lowered = kernel or bodies
             step = self._step(group, kernel) if kernel else self._body_step(group, bodies)
         elif group.kind == "call":
-            from staticgrad.lowering.calls import lower_call
+            from staticgrad.lowering.copies import lower_call
 
             lowered = lower_call(groups, group)
             step = self._call_step(group, lowered)

@@ -1,4 +1,4 @@
-"""What kernels may rely on of their sizes: what holds in every step (``staticgrad.ir.known``).
+"""What kernels may rely on of their sizes: what holds in every step (``staticgrad.ir.execution``).
 
 All steps of a schedule decide together, so that equal computations stay one kernel.
 """
@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from staticgrad.ir.execution import Known, known_of
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import Extent, Gemm, Map, nested
 from staticgrad.ir.kernels.width import half_registers
-from staticgrad.ir.known import Known, known_of
 from staticgrad.records import replace
 from staticgrad.types.dim import Size
 

@@ -4,6 +4,8 @@ Every operand is first a *walk*: a start and a stride per axis of the group's do
 walks take as one are collapsed; then names are given (operands ``p0...``, integer arguments
 ``n0...``, loops ``i0...`` and ``j``), so that equal computations over other shapes give equal
 kernels. What the stages look like for each kind of group stands in ``stages``.
+
+The loops of a product of matrices: over batches or panels, rows and columns.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from dataclasses import field
 from operator import itemgetter
 from typing import Final
 
-from staticgrad.analysis.layout import collapse
+from staticgrad.analysis.layout import Strided, collapse
 from staticgrad.fusion.groups import CheckBuffer, Group, Groups, Key, ScratchBuffer, Source, Walk
 from staticgrad.fusion.walks import computes, store_walk, walk_of
 from staticgrad.ir import expr as ex
@@ -32,12 +34,12 @@ from staticgrad.ir.kernels.stages import (
     Store,
     operands_read,
 )
-from staticgrad.ir.kernels.transposed import SHORT_STRIDE, along_memory_last
+from staticgrad.ir.kernels.width import SHORT_STRIDE, along_memory_last
 from staticgrad.ir.rounded import element
 from staticgrad.records import dataclass, replace
+from staticgrad.types.arrays import Shape, hint_value
 from staticgrad.types.dim import Size, maximum, sum_of
 from staticgrad.types.dtype import BOOL, I64, U64, DType
-from staticgrad.types.tensor import Shape, hint_value
 
 VECTOR = "j"
 #: Elements of an axis from which on vectors may run along it instead of along the last one.
@@ -468,3 +470,42 @@ def map_axes(low: Lowering) -> tuple[list[Axis], Axis]:
     *outer, (name, extent) = several
     low.rename[name] = VECTOR
     return [Axis(axis, low.extent(size)) for axis, size in outer], Axis(VECTOR, low.extent(extent))
+
+
+def matrix(
+    low: Lowering, source: Source, transposed: bool, panels: bool = False
+) -> tuple[Walk, Size, Size]:
+    """The walk of a matrix operand over the batch axes, and its strides over (row, column)."""
+    rank, apart = len(low.group.domain), -3 if panels else -2
+    batch = Strided(0, source.layout.strides[:apart]).broadcast(
+        source.type.shape[:apart], low.group.domain[: rank - 2]
+    )
+    rows, columns = source.layout.strides[-2:]
+    if transposed:
+        rows, columns = columns, rows
+    return Walk(source.base, source.layout.offset, (*batch, 0, 0)), rows, columns
+
+
+def keep_matrix_axes(low: Lowering, rows: Size, moves: Mapping[Walk, Size]) -> None:
+    """Add the two matrix axes, uncollapsed, to the loops; ``moves``: of each walk by a row."""
+    rank = len(low.group.domain)
+    low.loops.names += [["i"], [VECTOR]]
+    low.loops.axes += [rank - 2, rank - 1]
+    low.loops.extents += [[rows], [low.group.domain[-1]]]
+    for walk, move in moves.items():
+        steps = [(n, s) for n, s in (("i", move), (VECTOR, walk.strides[-1])) if s != 0]
+        low.loops.strides[walk] = (*low.loops.strides[walk], *steps)
+
+
+def add_panels(low: Lowering, walk: Walk, b: Source) -> Size:
+    """Add the loop over panels of b around the product; gives the columns of one, its loop j."""
+    (count, _, columns), loops = b.type.shape, low.loops
+    name = "i0"
+    loops.names.append([name])
+    loops.extents.append([count])
+    for each, moves in loops.strides.items():
+        step = b.layout.strides[0] if each is walk else each.strides[-1] * columns
+        loops.strides[each] = (*((name, step),) * (step != 0), *moves)
+    if low.group.indexed:
+        low.panels_before[VECTOR] = ex.index(name) * low.size(columns)
+    return columns

@@ -20,8 +20,8 @@ from staticgrad.ir.forms import Scan
 from staticgrad.ir.kernels.stages import Axis, Carry, Keep, Loop, Map, Scalar, Store
 from staticgrad.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over
 from staticgrad.lowering.short_rows import FILLED, around_vector
+from staticgrad.types.arrays import c_strides, hint_value
 from staticgrad.types.dtype import DType
-from staticgrad.types.tensor import c_strides, hint_value
 
 #: Rows whose chains of operations run side by side. Rows of 4 KB, or of a multiple, share the few
 #: places that a first cache has for what lies so far apart: of 8 operands and 8 results none stay.

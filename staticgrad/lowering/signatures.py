@@ -39,9 +39,8 @@ from staticgrad.ir.forms import (
 )
 from staticgrad.ir.graph import Constant, Node
 from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.lowering.folded import MOST_SPREAD, lies_in_place, may_fold
 from staticgrad.lowering.operands import LoweredStep
-from staticgrad.lowering.stages import lower_group
+from staticgrad.lowering.stages import MOST_SPREAD, lies_in_place, lower_group, may_fold
 from staticgrad.records import NamedTuple, dataclass, replace
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import DType

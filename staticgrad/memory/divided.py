@@ -25,7 +25,7 @@ from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Schedule
 from staticgrad.memory.planner import Planner
 from staticgrad.records import NamedTuple
-from staticgrad.types.tensor import hint_value, typical_value
+from staticgrad.types.arrays import hint_value, typical_value
 
 if TYPE_CHECKING:
     from fractions import Fraction

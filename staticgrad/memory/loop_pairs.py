@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from math import lcm
 
-from staticgrad.analysis.users import ValueKey, users_of
+from staticgrad.analysis.liveness import ValueKey, users_of
 from staticgrad.ir.graph import Graph, Node, Symbolic, ancestors
+from staticgrad.ops.indexing import Slice
 from staticgrad.ops.loops import Loop
 from staticgrad.ops.movement import Reshape
-from staticgrad.ops.slices import Slice
 from staticgrad.records import NamedTuple
 from staticgrad.types.dim import Size
 

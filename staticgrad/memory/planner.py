@@ -13,8 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set as AbstractSet
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from passes.remat.base import Policy, Problem, Steps
-from passes.remat.canonical import FAR, are_alike, canonical_sizes, nearest
+from passes.remat.base import FAR, Policy, Problem, Steps, are_alike, canonical_sizes, nearest
 from passes.remat.front import Front, Layout, Layouts, Point, Sequences, lowest
 from passes.remat.store_all import StoreAll
 from staticgrad.analysis.budgets import Limit
@@ -22,8 +21,8 @@ from staticgrad.analysis.cost import FASTEST, all_seconds
 from staticgrad.analysis.liveness import Extents, Flow, SizeNumbers
 from staticgrad.analysis.lookups import failing_checks
 from staticgrad.analysis.plan_check import lower_bound
+from staticgrad.analysis.plan_report import ArenaLayout, Placed, Timeline
 from staticgrad.analysis.repeats import Repeats
-from staticgrad.analysis.timeline import ArenaLayout, Placed, Timeline
 from staticgrad.errors import BudgetInfeasible, SizeGuardError, UnknownNameError
 from staticgrad.ir.plan import Placement, Plan, PlannedStep
 from staticgrad.ir.schedule import Schedule
@@ -188,7 +187,7 @@ class Planner:
         chosen = self._chosen(sizes, numbers, copied, workers, budget)
         made = self._plan(sizes, numbers, copied, chosen, workers)
         if budget is not None and made.peak_bytes > budget:
-            from staticgrad.analysis.budget_error import over_budget
+            from staticgrad.analysis.budgets import over_budget
 
             uncopied = self._smallest_uncopied(sizes) if copied else None
             error = over_budget(made, budget, uncopied)

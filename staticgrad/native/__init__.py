@@ -141,7 +141,7 @@ def kernel(source: str, *, backend: BuiltIn | None = None) -> Code:
 
 def _refuse_finalizers() -> None:
     """What a finalizer compiles amid a compilation would wait for the thread that waits for it."""
-    from staticgrad.native.undisturbed import is_undisturbed
+    from staticgrad.native.jit import is_undisturbed
 
     if is_undisturbed():
         raise ReentryError(
@@ -257,14 +257,14 @@ def _prepared(source: str, settings: config.Config) -> Code | None:
 
 def _compile_together(sources: Sequence[str], settings: config.Config, loops: bool) -> None:
     """Kernels by ``vector``, each of which takes a part of the time of all."""
-    from staticgrad.native import loader, target, together
+    from staticgrad.native import loader, target
     from staticgrad.native.table import control_code, rows
 
     start, host = time.perf_counter(), target.host()
     beside = {} if loader.is_loaded(rows.SYMBOL, host) else {rows.SYMBOL: rows.text(host)}
     if loops and not loader.is_loaded(control_code.SYMBOL, host):
         beside[control_code.SYMBOL] = rows.control_text()
-    symbols = together.compiled(sources, host, settings, beside)
+    symbols = loader.compiled(sources, host, settings, beside)
     seconds = (time.perf_counter() - start) / max(len(symbols), 1)
     for source, symbol in symbols.items():
         address = loader.address(symbol, host)
@@ -296,9 +296,9 @@ def object_code(
 
 def _from_disk(name: str, symbol: str, host: Target, settings: config.Config) -> int | None:
     """The address of an entry's code, if it is on disk and can be loaded."""
-    from staticgrad.native import cache, loader, together
+    from staticgrad.native import cache, loader
 
-    stored = together.resolved(name, settings)
+    stored = loader.resolved(name, settings)
     if stored is None or stored.symbol != symbol or not _links(stored.elf, host, settings):
         return None
     try:
@@ -323,10 +323,10 @@ def _share(symbol: str, text: str, host: Target, settings: config.Config) -> Non
 
 def _links(elf: bytes, host: Target, settings: config.Config) -> bool:
     """Whether the functions that a kernel from disk shares with others are loaded, or on disk."""
-    from staticgrad.native import cache, loader, together
+    from staticgrad.native import cache, loader
 
     for name in loader.missing(elf, host):
-        stored = together.resolved(cache.key(name, host), settings)
+        stored = loader.resolved(cache.key(name, host), settings)
         if stored is None or stored.symbol != name:
             return False
         loader.load(stored.elf, name, host)
@@ -334,9 +334,9 @@ def _links(elf: bytes, host: Target, settings: config.Config) -> bool:
 
 
 def _load_python(source: str, start: float) -> Code:
-    from staticgrad.native.plain import rows as plain_rows
+    from staticgrad.native.plain import control as plain
 
-    address, function = plain_rows.register(source)
+    address, function = plain.register(source)
     seconds = time.perf_counter() - start
     symbol = f"python_{address}"
     return Code(symbol, address, source, "python", "compiled", seconds, python=function)
@@ -389,9 +389,9 @@ def driver() -> Driver:
 
 def _make_driver(jit: bool) -> Driver:
     if not jit:
-        from staticgrad.native.plain import rows as plain_rows
+        from staticgrad.native.plain import control as plain
 
-        return plain_rows.run
+        return plain.run
     from staticgrad.native import target
     from staticgrad.native.table import rows
 

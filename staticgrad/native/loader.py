@@ -5,21 +5,39 @@ read before they are handed over: an entry that is missing or a symbol that nobo
 error here, where LLVM would end the process. What an object defines and wants is in its ELF symbol
 table; only 64-bit little-endian ELF is read, which is what the compiler writes. Needs llvmlite,
 never Numba.
+
+Chooses the first target of a ladder whose code computes what NumPy computes.
+
+LLVM has miscompiled 512-bit mask arithmetic silently (a loop that stores a bool of two bool
+arrays and adds under it), so before the first kernel of an installation is compiled, loops of that
+kind run at awkward sizes. The verdict is remembered in the cache directory per machine and version;
+a rung that fails is left for the next, safer one, and none passing is an error.
+
+Kernels of one program compiled together: LLVM's setting up is a tenth of what it takes apart.
+
+Kernels that are neither in memory nor on disk become a few modules. What a module gives is kept on
+disk as an entry of its own, a bundle; the entries of its kernels, and of the functions that they
+share, name the bundle. Whatever stops a bundle is left to who compiles its kernels one by one.
 """
 
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from staticgrad.errors import CompileError
-from staticgrad.native import headroom, target as targets
+import numpy as np
+import numpy.typing as npt
+
+from staticgrad import config
+from staticgrad.errors import CompileError, SelfTestError
+from staticgrad.native import cache, headroom, jit, target as targets
 from staticgrad.native.constants import SHARED
+from staticgrad.native.jit import ObjectCode, undisturbed
 from staticgrad.native.lock import LOCK
 from staticgrad.native.target import Target
-from staticgrad.native.undisturbed import undisturbed
 from staticgrad.records import dataclass
 
 LIBRARY_SYMBOLS: Final = frozenset(
@@ -183,3 +201,219 @@ def load(code: bytes, symbol: str, target: Target) -> int:
         for each, place in found.items():
             _addresses.setdefault(f"{target.key}|{each}", place)
         return _addresses[name]
+
+
+Entry = Callable[[int, int, int, int], None]
+Array = npt.NDArray[Any]
+_ENTRY: Final = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+#: Lanes, and LLVM's level: each of either once, for a loop more takes as long as a small kernel.
+FORMS: Final = ((16, 1), (8, 2))
+LEVELS: Final = (1, 2)
+SIZES: Final = (1, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 127, 128, 160, 199)
+
+
+def mask_source(lanes: int, level: int) -> str:
+    """live = out and not res; count += size where live; chosen = live ? value : -value."""
+    return f"""\
+def kernel(t, own, begin, end):
+    level = {level}
+    out = ptr_b8(t[0])
+    res = ptr_b8(t[1])
+    live = ptr_b8(t[2])
+    size = ptr_i64(t[3])
+    total = ptr_i64(t[4])
+    value = ptr_f32(t[5])
+    chosen = ptr_f32(t[6])
+    count = i64x{lanes}(0)
+    for i in range(begin, end, {lanes}):
+        m = mask{lanes}(end - i)
+        v = load(value, i, m)
+        alive = load(out, i, m) & ~load(res, i, m) & (v == v)
+        store(live, i, alive, m)
+        count = count + select(alive, load(size, i, m), i64x{lanes}(0))
+        store(chosen, i, select(alive | (v > f32x{lanes}(1.0)), v, -v), m)
+    store1(total, 0, hsum(count))
+"""
+
+
+def first_sound(ladder: Sequence[Target]) -> Target:
+    """The first target that passes; remembered on disk. Raises SelfTestError if none does."""
+    name = _memory_name(ladder)
+    known = cache.recall(name)
+    if known is not None and known.isdecimal() and int(known) < len(ladder):
+        return ladder[int(known)]
+    for index, target in enumerate(ladder):
+        if sound(target):
+            cache.remember(name, str(index))
+            return target
+        config.logger.warning("code for %s fails the self-test; trying a safer target", target.cpu)
+    raise SelfTestError(
+        "the code that this installation generates is wrong on this processor",
+        hint="update llvmlite, or set STATICGRAD_JIT=0",
+    )
+
+
+def _memory_name(ladder: Sequence[Target]) -> str:
+    text = "\0".join([cache.environment(), *(target.key for target in ladder)])
+    return "selftest-" + hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def sound(target: Target) -> bool:
+    """Whether the suspicious loops compile and give NumPy's results, as LLVM compiles kernels."""
+    try:
+        runs = [run for level in LEVELS for run in _entries(level, target)]
+    except CompileError as error:
+        config.logger.warning("the self-test does not compile: %s", error)
+        return False
+    operands = _operands()
+    return all(_mask_loops_hold(runs, size, *operands) for size in SIZES)
+
+
+def _entries(level: int, target: Target) -> list[Entry]:
+    """The loops that LLVM compiles at a level; one module, as setting LLVM up takes longer."""
+    forms = [lanes for lanes, at in FORMS if at == level]
+    sources = [mask_source(lanes, level) for lanes in forms]
+    symbols = [jit.symbol_of(source, "vector") for source in sources]
+    texts = [text for source in sources for text in jit.modules(source, "vector")]
+    code = jit.compile_ir([jit.merged(texts)], symbols[0], target, level)
+    return [ctypes.CFUNCTYPE(None, *_ENTRY)(load(code.elf, symbol, target)) for symbol in symbols]
+
+
+def _operands() -> tuple[Array, ...]:
+    """What the loops read at the largest size: two bools, numbers, and values with NaNs."""
+    random, size = np.random.default_rng(0), max(SIZES)
+    value = random.normal(size=size).astype(np.float32)
+    value[::5] = np.nan
+    return (*(random.random((2, size)) < 0.5), random.integers(1, 100, size), value)
+
+
+def _mask_loops_hold(
+    runs: Sequence[Entry], size: int, out: Array, res: Array, weight: Array, value: Array
+) -> bool:
+    """Whether each of the loops gives what NumPy gives at one size."""
+    out, res, weight, value = out[-size:], res[-size:], weight[-size:], value[-size:]
+    wanted = out & ~res & (value == value)
+    with np.errstate(invalid="ignore"):
+        picked = np.where(wanted | (value > 1), value, -value)
+    live, chosen, total = np.empty(size, bool), np.empty(size, np.float32), np.empty(1, np.int64)
+    arrays = (out, res, live, weight, total, value, chosen)
+    record = np.array([array.ctypes.data for array in arrays], np.int64)
+
+    def holds(run: Entry) -> bool:
+        live[:], chosen[:], total[:] = ~wanted, 0, -1  # not what another run wrote
+        run(record.ctypes.data, 0, 0, size)
+        return bool(
+            np.array_equal(live.view(np.uint8), wanted.view(np.uint8))
+            and total[0] == weight[wanted].sum()
+            and np.array_equal(chosen, picked, equal_nan=True)
+        )
+
+    return all(holds(run) for run in runs)
+
+
+#: Lines of LLVM IR to a module, about: an interrupt waits for one (0.3 to 0.4 s), and so does a
+#: limit of memory. A module less saves 2 to 5 ms.
+LONGEST: Final = 12000
+#: How the content of an entry begins that names a bundle.
+_NAMES: Final = b"in "
+
+
+def resolved(name: str, settings: config.Config) -> ObjectCode | None:
+    """The entry of a name, with the code of its bundle if it is in one."""
+    found = cache.read(name, settings)
+    if found is None or not found.elf.startswith(_NAMES):
+        return found
+    bundle = cache.read(found.elf.removeprefix(_NAMES).decode("ascii", "replace"), settings)
+    return None if bundle is None else ObjectCode(bundle.elf, found.symbol)
+
+
+def compiled(
+    sources: Iterable[str], host: Target, settings: config.Config, beside: Mapping[str, str]
+) -> dict[str, str]:
+    """Compiles and loads kernels by ``vector``, several to a module; their symbols by source.
+
+    Those that this cannot do are left out. ``beside``: further LLVM modules by their entries, which
+    programs need as well and which are kept on disk by their texts.
+    """
+    kernels: dict[str, str] = {}
+    shared: dict[str, str] = {}
+    symbols: dict[str, str] = {}
+    for source in sources:
+        try:
+            (text,), called = jit.parts(source, "vector")
+        except CompileError:
+            continue  # who asks for it alone is told why
+        symbols[source] = jit.symbol_of(source, "vector")
+        kernels[symbols[source]] = text
+        shared |= called
+    wanted = {name: text for name, text in shared.items() if not _is_there(name, host, settings)}
+    keys = {name: cache.key(name, host) for name in wanted}
+    keys |= {symbol: cache.key(f"vector\0{source}", host) for source, symbol in symbols.items()}
+    keys |= {symbol: cache.key(text, host) for symbol, text in beside.items()}
+    # what is shared is short, so that a second module would take longer than the higher level
+    highest = max([jit.level_of([text]) for text in wanted.values()], default=1)
+    modules = [(highest, texts) for texts in _parts(wanted)]
+    for level, texts in (*modules, *_modules({**kernels, **beside})):  # those call what is shared
+        if not _bundle(texts, level, keys, host, settings):
+            break
+    return {s: symbol for s, symbol in symbols.items() if is_loaded(symbol, host)}
+
+
+def _is_there(symbol: str, host: Target, settings: config.Config) -> bool:
+    """Whether a shared function is loaded, or was now from disk."""
+    if is_loaded(symbol, host):
+        return True
+    stored = resolved(cache.key(symbol, host), settings)
+    if stored is None or stored.symbol != symbol:
+        return False
+    try:
+        return bool(load(stored.elf, symbol, host))
+    except CompileError:
+        return False
+
+
+def _modules(texts: Mapping[str, str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Texts by symbol, those that go into a module together: of one level, which stands first."""
+    levels = {symbol: jit.level_of([text]) for symbol, text in texts.items()}
+    for level in (1, 2):
+        of_level = {symbol: text for symbol, text in texts.items() if levels[symbol] == level}
+        yield from ((level, part) for part in _parts(of_level))
+
+
+def _parts(texts: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """The same of one level, none of them too long."""
+    part: dict[str, str] = {}
+    lines = 0
+    for symbol, text in texts.items():
+        if part and lines + text.count("\n") > LONGEST:
+            yield part
+            part, lines = {}, 0
+        part[symbol] = text
+        lines += text.count("\n")
+    if part:
+        yield part
+
+
+def _bundle(
+    texts: Mapping[str, str],
+    level: int,
+    keys: Mapping[str, str],
+    host: Target,
+    settings: config.Config,
+) -> bool:
+    """Compiles, stores and loads a module at LLVM's ``level``; whether that could be done."""
+    first = next(iter(texts))
+    try:
+        code = jit.compile_ir([jit.merged(texts.values())], first, host, level)
+        load(code.elf, first, host)
+    except CompileError as error:
+        config.log("cache", "%d kernels are compiled one by one: %s", len(texts), error)
+        return False
+    if len(texts) == 1:
+        cache.write(keys[first], code, settings)
+        return True
+    name = cache.key("\0".join(texts), host)
+    if cache.write(name, code, settings):
+        for symbol in texts:
+            cache.write(keys[symbol], ObjectCode(_NAMES + name.encode(), symbol), settings)
+    return True

@@ -15,7 +15,7 @@ from staticgrad import forks
 from staticgrad.forks import is_taken
 
 LOCK: Final = threading.RLock()
-#: Held by whoever calls LLVM, for a thread that holds ``LOCK`` (``native.undisturbed``).
+#: Held by whoever calls LLVM, for a thread that holds ``LOCK`` (``native.jit``).
 LIBRARY: Final = threading.RLock()
 
 

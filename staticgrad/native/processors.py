@@ -1,29 +1,79 @@
-"""How many processors this process may use: its affinity, and the quota of its container.
+"""Processors and memory that this process may use, control groups included.
 
-A container's limit is no affinity: the kernel lets all threads of a control group run until
-together they have used their share of a period, and then none of them. Threads beyond the share
-would only stop each other, so the share, rounded down, is the limit (control groups 1 and 2). Two
-hardware threads of one core share its arithmetic, so cores are counted.
+How many bytes of memory this process may have: the machine's, and the limit of its container.
+
+What the control groups of the process allow (versions 1 and 2): the limits of its container.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 
-from staticgrad.native.control_groups import GROUPS, MOUNTS, limits
+GROUPS: Final = Path("/proc/self/cgroup")
+MOUNTS: Final = Path("/proc/self/mountinfo")
+#: The limit that a group's folder says; None: none.
+Limit = Callable[[Path], float | None]
+
+
+def limits(
+    controller: str, second: Limit, first: Limit, groups: Path = GROUPS, mounts: Path = MOUNTS
+) -> Iterator[float]:
+    """The limits of a controller, of all groups that the process is in and that can be seen.
+
+    Args:
+        controller: its name in version 1.
+        second: reads a folder of version 2.
+        first: reads a folder of version 1.
+        groups: the file with the groups of the process.
+        mounts: the file with what is mounted where.
+    """
+    try:
+        own = [line.split(":", 2) for line in groups.read_text().splitlines()]
+        mounted = [line.split() for line in mounts.read_text().splitlines()]
+    except (OSError, UnicodeDecodeError):
+        return
+    for words in mounted:
+        if "-" not in words or len(words) < 5:
+            continue
+        behind = words[words.index("-") + 1 :]
+        kind, options = behind[0], behind[-1].split(",")
+        for number, controllers, path in (group for group in own if len(group) == 3):
+            if kind == "cgroup2" and number == "0":
+                yield from _along(Path(words[4]), words[3], path, second)
+            elif (
+                kind == "cgroup" and controller in controllers.split(",") and controller in options
+            ):
+                yield from _along(Path(words[4]), words[3], path, first)
+
+
+def _along(mount: Path, root: str, path: str, limit: Limit) -> Iterator[float]:
+    """The limits of a group and of those that it is in, as far as they can be seen."""
+    try:
+        inside = PurePosixPath(path).relative_to(root)
+    except ValueError:  # the group is not below what is mounted: a container sees its own as root
+        inside = PurePosixPath()
+    for folder in (inside, *inside.parents):
+        try:
+            found = limit(mount / folder)
+        except (OSError, ValueError):
+            continue
+        if found is not None and found > 0:
+            yield found
+
 
 _CORES: Final = Path("/sys/devices/system/cpu")
 
 
 def threads(asked: int | Literal["auto"]) -> int:
     """The number of threads that a setting stands for; a number stands for itself."""
-    return allowed() if asked == "auto" else asked
+    return allowed_processors() if asked == "auto" else asked
 
 
-def allowed() -> int:
+def allowed_processors() -> int:
     """How many threads of this process can compute at the same time without sharing a core."""
     try:
         usable = os.sched_getaffinity(0)
@@ -59,3 +109,20 @@ def _second_share(folder: Path) -> float | None:
 def _first_share(folder: Path) -> float | None:
     quota = int((folder / "cpu.cfs_quota_us").read_text())
     return None if quota < 0 else quota / int((folder / "cpu.cfs_period_us").read_text())
+
+
+def allowed_memory(groups: Path = GROUPS, mounts: Path = MOUNTS) -> int | None:
+    """Bytes of physical memory, or fewer where a control group allows fewer; None: not known."""
+    found = [int(limit) for limit in limits("memory", _second, _first, groups, mounts)]
+    with suppress(AttributeError, OSError, ValueError):  # not on every system
+        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    return min((each for each in found if each > 0), default=None)
+
+
+def _second(folder: Path) -> float | None:
+    limit = (folder / "memory.max").read_text().strip()
+    return None if limit == "max" else int(limit)
+
+
+def _first(folder: Path) -> float | None:
+    return int((folder / "memory.limit_in_bytes").read_text())

@@ -2,7 +2,7 @@
 
 Nothing is inherited from Numba's settings or LLVM's defaults: LLVM miscompiles some 512-bit mask
 code, so every choice is one of a short ladder of targets, and the self-test
-(:mod:`staticgrad.native.selftest`) decides how far down the ladder this machine must go.
+(:mod:`staticgrad.native.loader`) decides how far down the ladder this machine must go.
 llvmlite is imported on first use only.
 """
 
@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from staticgrad import config
 from staticgrad.errors import CompileError, CPUError
-from staticgrad.native import headroom
+from staticgrad.native.headroom import LLVM, require
 from staticgrad.native.lock import LOCK
 from staticgrad.records import dataclass
 
@@ -55,7 +55,7 @@ def binding() -> Any:
     loaded for another reason.
     """
     if "llvmlite.binding" not in sys.modules:
-        headroom.require(headroom.LLVM, "loading LLVM")
+        require(LLVM, "loading LLVM")
     try:
         import llvmlite.binding as llvm
     except OSError as error:
@@ -126,7 +126,7 @@ def host() -> Target:
     with LOCK:
         wanted = config.current().target
         if wanted not in _chosen:
-            from staticgrad.native import selftest
+            from staticgrad.native import loader
 
             rungs = [rung for rung in ladder() if wanted in ("host", rung.cpu)]
             if not rungs:
@@ -134,7 +134,7 @@ def host() -> Target:
                     f"the setting target is {wanted}, which {ladder()[0].triple} does not run",
                     hint='leave it at "host"',
                 )
-            _chosen[wanted] = selftest.first_sound(rungs)
+            _chosen[wanted] = loader.first_sound(rungs)
         return _chosen[wanted]
 
 

@@ -38,51 +38,30 @@ from staticgrad.nn.activations import (
     ELU, GELU, Identity, LeakyReLU, LogSoftmax, PReLU, ReLU, SiLU, Sigmoid, Softmax, Softplus,
     Tanh
 )
-from staticgrad.nn.batch_norms import (
-    BatchNorm1d, BatchNorm2d, BatchNorm3d
-)
-from staticgrad.nn.cells import (
-    GRUCell, LSTMCell, RNNCell
-)
 from staticgrad.nn.convolutions import (
-    Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
-)
-from staticgrad.nn.dropouts import (
-    Dropout, Dropout1d, Dropout2d, Dropout3d
-)
-from staticgrad.nn.embeddings import (
-    Embedding, EmbeddingBag
+    AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, AvgPool1d,
+    AvgPool2d, AvgPool3d, Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d,
+    ConvTranspose3d, MaxPool1d, MaxPool2d, MaxPool3d
 )
 from staticgrad.nn.initial import (
     manual_seed
 )
-from staticgrad.nn.linears import (
-    Bilinear, Flatten, Linear
+from staticgrad.nn.layers import (
+    Bilinear, Dropout, Dropout1d, Dropout2d, Dropout3d, Embedding, EmbeddingBag, Flatten,
+    Linear, ModuleDict, ModuleList, Sequential
 )
 from staticgrad.nn.module import (
-    Module
-)
-from staticgrad.nn.multi_head import (
-    MultiHeadAttention
+    Module, updates
 )
 from staticgrad.nn.normalization import (
-    GroupNorm, InstanceNorm1d, InstanceNorm2d, InstanceNorm3d, LayerNorm, RMSNorm
-)
-from staticgrad.nn.pooling import (
-    AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, AvgPool1d,
-    AvgPool2d, AvgPool3d, MaxPool1d, MaxPool2d, MaxPool3d
+    BatchNorm1d, BatchNorm2d, BatchNorm3d, GroupNorm, InstanceNorm1d, InstanceNorm2d,
+    InstanceNorm3d, LayerNorm, RMSNorm
 )
 from staticgrad.nn.recurrent import (
-    GRU, LSTM, RNN
+    GRU, GRUCell, LSTM, LSTMCell, RNN, RNNCell
 )
-from staticgrad.nn.sequential import (
-    ModuleDict, ModuleList, Sequential
-)
-from staticgrad.nn.transformer import (
-    TransformerBlock
-)
-from staticgrad.nn.updating import (
-    updates
+from staticgrad.nn.transformers import (
+    MultiHeadAttention, TransformerBlock
 )
 
 __all__ = [

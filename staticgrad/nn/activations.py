@@ -23,8 +23,7 @@ from staticgrad.functions.nn import (
     softplus,
 )
 from staticgrad.ir.calls import public
-from staticgrad.nn.module import Layer
-from staticgrad.nn.naming import named
+from staticgrad.nn.module import Layer, named
 from staticgrad.ops.operands import integer, is_number
 
 

@@ -25,9 +25,9 @@ from staticgrad.errors.calls import raised_inside
 from staticgrad.errors.wording import did_you_mean, shown
 from staticgrad.functions.creation import parameter
 from staticgrad.ir.calls import public
+from staticgrad.ir.execution import running_session
 from staticgrad.ir.nodes import Parameter
 from staticgrad.ir.op import Array
-from staticgrad.ir.session import running_session
 from staticgrad.ops.operands import integer, known_integer
 
 #: A name, or a function of a shape and a generator of NumPy that gives an array.

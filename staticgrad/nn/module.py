@@ -5,39 +5,376 @@ dicts of them, and in modules there; paths of attributes name them (``layers.0.w
 is a tree as lists and dicts are, whose leaves are its parameters and arrays, so that functions take
 and give modules. Everything else that it holds is static: where ``sg.function`` meets a module,
 another number, flag or mode (``train``, ``eval``) is another program.
+
+Names of parameters: of layers, then by paths from the module that is called; of deep copies.
+
+A layer does not know where it will stand, so ``Linear`` calls its weight ``linear3.weight``. When a
+module is called that no other one calls, its parameters get their paths as names,
+``blocks.1.attn.query.weight``. Names are new in deep copies:
+Target networks, teachers and ensembles are made by ``copy.deepcopy(model)`` and stand in one graph
+with their original, where two parameters of one name would be an error.
+
+Modules as named scopes of a program: ``layers.0``, or ``layers.0 Linear`` for who draws it.
+
+A module that no other one calls is a root. What the modules inside of it build belongs to scopes of
+their paths from there, and its parameters get their paths as names.
+
+A module as text: its tree, with shapes and counts.
+
+What a notebook shows of a module: its tree, folded, with shapes and counts.
+
+Updates of a graph that is built by hand.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
-from inspect import Parameter as Argument, Signature
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
+from copy import deepcopy
+from inspect import Parameter as Argument, Signature, signature
+from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, Self, TypeVar
+from weakref import WeakSet, WeakValueDictionary
 
 import numpy as np
 
+from staticgrad.building import within
 from staticgrad.errors import ArgumentError, ParameterValueError
 from staticgrad.errors.calls import check_call, check_takes_nothing, raised_inside
 from staticgrad.errors.tracebacks import boundary, cut
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.functions.call_types import P, R
+from staticgrad.functions.draws import GENERATORS
 from staticgrad.functions.random import Generator
-from staticgrad.functions.trees import Contents, flatten
+from staticgrad.functions.trees import Contents, flatten, is_module
 from staticgrad.ir.calls import public
-from staticgrad.ir.execution import computing, computing_kind, in_graphs
+from staticgrad.ir.execution import Session, computing, computing_kind, in_graphs, traced_in
 from staticgrad.ir.kinds import AnyValue, Operand
-from staticgrad.ir.nodes import Parameter
+from staticgrad.ir.nodes import Parameter, next_serial
 from staticgrad.ir.op import Array
+from staticgrad.ir.roots import check_updates
 from staticgrad.ir.value import Value
-from staticgrad.nn.drawing import contents, drawn
-from staticgrad.nn.naming import copied_apart, name_apart
-from staticgrad.nn.picture import module_html
-from staticgrad.nn.scopes import as_scopes, scope_of
-from staticgrad.storage.parameter import write_all
+from staticgrad.pictures.markup import fold, fragment, paragraph, preformatted, table
+from staticgrad.records import NamedTuple
+from staticgrad.storage.parameter import ParameterStore, write_all
 
 if TYPE_CHECKING:
     from staticgrad.nn.torch_weights import Incomplete
+
+M = TypeVar("M")
+
+#: Kinds of layers -> how many have been named so far.
+_named: Final[defaultdict[str, Iterator[int]]] = defaultdict(itertools.count)
+#: Names of parameters that were made for an attribute -> how many have had them so far.
+_own: Final[defaultdict[str, Iterator[int]]] = defaultdict(itertools.count)
+#: Beginnings of the names that layers gave.
+_of_layers: Final[set[str]] = set()
+#: What holds the arrays of parameters that were made for an attribute of a module.
+_for_attributes: Final[WeakSet[ParameterStore]] = WeakSet()
+#: Names that are paths -> what has them.
+_paths: Final[WeakValueDictionary[str, ParameterStore]] = WeakValueDictionary()
+#: What holds the arrays of parameters that have been attributes of modules.
+_held: Final[WeakSet[ParameterStore]] = WeakSet()
+#: The key of a deep copy's memo that says that a module around this one is copied.
+_INSIDE: Final = "staticgrad.nn: inside of a module"
+
+
+def named(kind: str) -> str:
+    """A name for the parameters of one more layer of a kind: ``linear``, ``linear1`` and so on."""
+    number = next(_named[kind])
+    name = f"{kind}{number}" if number else kind
+    _of_layers.add(name)
+    return name
+
+
+def name_by_path(stored: Iterable[tuple[str, Parameter]]) -> None:
+    """Name parameters by their paths from a module that is called.
+
+    Names stay that users gave, that are paths already, or that a graph has; so does that of a
+    parameter of the module itself, as a path without a dot says less. Where another module has the
+    same paths they get a number: ``blocks_1.0.scale``.
+    """
+    fresh = [(path, p.store) for path, p in stored if "." in path and _is_free(p.store)]
+    if not fresh:
+        return
+    names = [path for path, _ in fresh]
+    for number in itertools.count(1):
+        if not any(name in _paths for name in names):
+            break
+        names = [f"_{number}.".join(path.split(".", 1)) for path, _ in fresh]
+    for name, (_, store) in zip(names, fresh, strict=True):
+        store.rename(name)
+        _paths[name] = store
+
+
+def _is_free(store: ParameterStore) -> bool:
+    """Whether a parameter may be renamed: the package named it, by no path, and no graph has it."""
+    if store.in_graph or _paths.get(store.name) is store:
+        return False
+    return store.name.partition(".")[0] in _of_layers or store in _for_attributes
+
+
+def name_apart(value: Any) -> None:
+    """Number the names of parameters that were made for an attribute of a module just now.
+
+    A class whose ``__init__`` has ``self.scale = sg.parameter("scale", array)`` may be
+    instantiated several times: the second has ``scale_1``. What has stood in a module, or may stand
+    in a graph, keeps its name: other nodes have been made since it was.
+    """
+    found = [*_parameters_in(value)]
+    fresh = [p for p in found if p.store not in _held]
+    newest = next_serial()
+    if any(newest - p.node.serial > len(fresh) for p in fresh):
+        fresh = []
+    _held.update(p.store for p in found)
+    for p in fresh:
+        _for_attributes.add(p.store)
+        number = next(_own[p.name])
+        if number:
+            p.store.rename(f"{p.name}_{number}")
+
+
+def _parameters_in(value: Any, depth: int = 8) -> Iterator[Parameter]:
+    """A parameter itself, or those in lists, tuples and dicts."""
+    if isinstance(value, Parameter):
+        yield value
+    elif isinstance(value, list | tuple | dict) and depth:
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _parameters_in(part, depth - 1)
+
+
+def copied_apart(module: M, stores: Iterable[ParameterStore], memo: dict[Any, Any]) -> M:
+    """A deep copy, whose parameters have names of their own: ``linear_copy.weight``.
+
+    Args:
+        module: what is copied.
+        stores: those of the parameters inside of it, read by the outermost copy alone.
+        memo: what has been copied already; of a parameter among that the name stays, for a graph
+            or a compiled program that has it may be part of the same copy.
+    """
+    if _INSIDE in memo:
+        return _copied(module, memo)
+    own = {id(store): store for store in stores}
+    before = memo.keys() & own.keys()
+    memo[_INSIDE] = True
+    try:
+        copied = _copied(module, memo)
+    finally:
+        del memo[_INSIDE]
+    layers: dict[str, str] = {}
+    for key, store in own.items():
+        fresh = memo.get(key)
+        if key not in before and isinstance(fresh, ParameterStore):
+            fresh.rename(_name_of_copy(store.name, layers))
+    return copied
+
+
+def _copied(module: M, memo: dict[Any, Any]) -> M:
+    """What ``copy.deepcopy`` makes of an object without ``__deepcopy__``."""
+    reduced: Any = module.__reduce_ex__(4)
+    make, arguments, *rest = reduced
+    copied: Any = make(*deepcopy(arguments, memo))
+    memo[id(module)] = copied
+    state = deepcopy(rest[0], memo) if rest and rest[0] is not None else {}
+    own, slots = state if isinstance(state, tuple) else (state, None)
+    if hasattr(copied, "__setstate__"):
+        copied.__setstate__(state)
+    else:
+        vars(copied).update(own or {})
+        for name, value in (slots or {}).items():
+            setattr(copied, name, value)
+    found: M = copied
+    return found
+
+
+def _name_of_copy(name: str, layers: dict[str, str]) -> str:
+    """The name of a copied parameter: those of a layer have one beginning."""
+    layer, dot, own = name.partition(".")
+    if layer not in layers:
+        layers[layer] = named(re.sub(r"_copy\d*$", "", layer) + "_copy")
+    return layers[layer] + dot + own
+
+
+class _Called(NamedTuple):
+    """Where the code that runs is, among modules.
+
+    Attributes:
+        paths: of the modules inside of the root, by identity; "" is the root itself.
+        path: of the module that is called.
+        kinds: whether scopes have the names of classes behind.
+    """
+
+    paths: dict[int, str]
+    path: str = ""
+    kinds: bool = False
+
+
+_called: Final[ContextVar[_Called | None]] = ContextVar("staticgrad_modules", default=None)
+_PLAIN: Final = frozenset((int, float, str, bool, type(None)))
+_CONTAINERS: Final = (list, tuple, dict, Generator)
+_NO_SCOPE: Final[AbstractContextManager[None]] = nullcontext()
+
+
+@contextmanager
+def as_scopes(*roots: Module, kinds: bool = True) -> Iterator[None]:
+    """Inside, what the modules within these build belongs to scopes of their paths.
+
+    ``kinds``: with the names of their classes behind.
+    """
+    paths: dict[int, str] = {}
+    for root in roots:
+        for each, path in _name_parameters(root).items():
+            paths.setdefault(each, path)
+    token = _called.set(_Called(paths, "", kinds))
+    try:
+        yield
+    finally:
+        _called.reset(token)
+
+
+class scope_of:  # noqa: N801 - a context manager, used as a function
+    """The scope of a module that is called: its path from the module that calls it."""
+
+    __slots__ = ("_module", "_scope", "_token")
+
+    def __init__(self, module: Any) -> None:
+        self._module = module
+
+    def __enter__(self) -> None:
+        module, around = self._module, _called.get()
+        path = None if around is None else around.paths.get(id(module))
+        if around is None or path is None:
+            around, path = _Called(_name_parameters(module)), ""
+        own = path.removeprefix(f"{around.path}.")
+        name = f"{own} {type(module).__name__}" if around.kinds else own
+        self._scope = within(scope=name) if path and path != around.path else _NO_SCOPE
+        self._token = _called.set(_Called(around.paths, path, around.kinds))
+        self._scope.__enter__()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._scope.__exit__(None, None, None)
+        _called.reset(self._token)
+
+
+def _name_parameters(root: Any) -> dict[int, str]:
+    """Name the parameters of a root; return the paths of the modules inside of it, by identity."""
+    paths: dict[int, str] = {}
+    stored: list[tuple[str, Parameter]] = []
+    _walk(root, "", paths, stored)
+    name_by_path(stored)
+    return paths
+
+
+def _walk(
+    found: Any, path: str, paths: dict[int, str], stored: list[tuple[str, Parameter]]
+) -> None:
+    if is_module(found):
+        if id(found) in paths:
+            return
+        paths[id(found)] = path
+        parts: Any = vars(found).items()
+    elif isinstance(found, Generator):
+        parts = (("key", found.key), ("step", found.step))
+    else:
+        parts = found.items() if isinstance(found, dict) else enumerate(found)
+    for name, part in parts:
+        if part.__class__ in _PLAIN:
+            continue
+        if isinstance(part, Parameter):
+            stored.append((f"{path}.{name}" if path else str(name), part))
+        elif isinstance(part, _CONTAINERS) or is_module(part):
+            _walk(part, f"{path}.{name}" if path else str(name), paths, stored)
+
+
+def drawn(module: Any, parameters: Sequence[Parameter], most: int | None = None) -> str:
+    """Draw the module in a line, if it contains no module; else in a line for each, at ``most``."""
+    lines = list(_lines("", module))
+    if len(lines) == 1:
+        return lines[0]
+    count = sum(prod(map(int, p.shape)) for p in parameters)
+    lines[0] = f"{lines[0]}: {count:,} parameter{'s'[: count != 1]}"
+    if most is not None and len(lines) > most:
+        lines[most - 1 :] = [f"  ... {len(lines) - most + 1} more lines, which print(module) shows"]
+    return "\n".join(lines)
+
+
+def _lines(name: str, module: Any) -> Iterator[str]:
+    inner = [(path, each) for path, each in _entries("", module) if _has_line(each)]
+    title = f"{name}: {_text_of_call(module)}" if name else _text_of_call(module)
+    own = [f"{path} {p.type}" for path, p in _entries("", module) if isinstance(p, Parameter)]
+    if not inner:
+        yield title + (f": {', '.join(own)}" if own else "") + _mode(module)
+        return
+    yield title + _mode(module)
+    for path, each in inner:
+        if is_module(each):
+            yield from (f"  {line}" for line in _lines(path, each))
+        else:
+            yield f"  {path}: {getattr(each, '__name__', each)}"
+    yield from (f"  {line}" for line in own)
+
+
+def _mode(module: Any) -> str:
+    return "" if module.training else " (eval)"
+
+
+def _has_line(each: Any) -> bool:
+    return is_module(each) or (callable(each) and not isinstance(each, type | Generator))
+
+
+def _entries(path: str, found: Any) -> Iterator[tuple[str, Any]]:
+    """What a module holds, in containers as well, but not in modules."""
+    for name, each in contents(found):
+        inner = f"{path}.{name}" if path else str(name)
+        yield inner, each
+        if isinstance(each, list | tuple | dict):
+            yield from _entries(inner, each)
+
+
+def _text_of_call(module: Any) -> str:
+    """The class with those arguments that the module keeps under their names."""
+    own = vars(module)
+    given = []
+    for name, argument in signature(type(module)).parameters.items():
+        default, value = argument.default, own.get(name)
+        if default is True and name in own and value is None:
+            value = False
+        if not isinstance(value, bool | int | float | str | tuple) or value == default:
+            continue
+        required = default is Argument.empty and argument.kind is not Argument.KEYWORD_ONLY
+        given.append(repr(value) if required else f"{name}={value!r}")
+    return f"{type(module).__name__}({', '.join(given)})" if given else type(module).__name__
+
+
+def contents(found: Any) -> list[tuple[Any, Any]]:
+    """What is directly inside of a module or container, by name."""
+    if is_module(found):
+        return [*vars(found).items()]
+    if isinstance(found, Generator):
+        return [("key", found.key), ("step", found.step)]
+    if isinstance(found, dict):
+        return [*found.items()]
+    return [*enumerate(found)] if isinstance(found, list | tuple) else []
+
+
+def module_html(module: Module) -> str:
+    """The module: its parameters in a table, the whole tree under it."""
+    rows, total = [], 0
+    for path, parameter in module.named_parameters():
+        count = prod(map(int, parameter.shape))
+        total += count
+        rows.append((path, str(parameter.type), f"{count:,}"))
+    mode = "in training" if module.training else "as after training"
+    return fragment(
+        paragraph(f"{type(module).__name__}: {total:,} parameters, {mode}"),
+        preformatted(str(module)),
+        fold("parameters", table(("path", "type", "elements"), rows, numbers=(2,))),
+    )
+
 
 _FROM_TORCH: Final = "model.load_torch(state) converts names and layouts of PyTorch"
 R_co = TypeVar("R_co", covariant=True)
@@ -347,3 +684,36 @@ def _stored(module: Module) -> Iterator[tuple[str, Parameter, bool]]:
         if isinstance(found, Parameter) and found.node not in seen:
             seen.add(found.node)
             yield path, found, id(found) in states or not found.dtype.is_float
+
+
+@contextmanager
+@public
+def updates() -> Iterator[dict[Parameter, Any]]:
+    """Inside, parameters take no values: what they shall become is collected, for a graph.
+
+    So it is of running statistics, of ``p.update(value)``, ``opt.minimize(loss)`` and the steps of
+    generators; ``sg.function`` does it by itself. The dict is filled when the block ends.
+
+    Raises:
+        GraphError: a parameter is updated twice.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> norm, x = sg.nn.BatchNorm1d(3), sg.input("x", ("n", 3))
+    >>> with sg.nn.updates() as updates:
+    ...     y = norm(x + 1.0)
+    >>> f = sg.compile(sg.Graph({"y": y}, updates))
+    >>> f.run({"x": np.ones((4, 3), "float32")})["y"].shape
+    (4, 3)
+    >>> norm.running_mean.value.round(2).tolist()
+    [0.20000000298023224, 0.20000000298023224, 0.20000000298023224]
+    """
+    noted = Session()
+    found: dict[Parameter, Any] = {}
+    before = {each: each.streams for each in list(GENERATORS)}
+    with traced_in(noted):
+        yield found
+    for each in list(GENERATORS):
+        if isinstance(each.step, Parameter) and each.streams > before.get(each, 0):
+            noted.updates += each.updates.items()
+    check_updates(noted.updates)
+    found.update(noted.updates)

@@ -1,4 +1,7 @@
-"""Layers along time: sequences are [time, batch, features], unless the batch comes first."""
+"""Layers along time: sequences are [time, batch, features], unless the batch comes first.
+
+Recurrent cells: one step of the layers along time, for loops of one's own.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from staticgrad.errors import ArgumentError
 from staticgrad.families import like
-from staticgrad.functions import concatenate, stack, swapaxes
-from staticgrad.functions.recurrent import gru, lstm, rnn
+from staticgrad.functions import concatenate, stack, swapaxes, zeros
+from staticgrad.functions.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
 from staticgrad.ir.calls import public
 from staticgrad.ir.kinds import AnyValue, Operand
-from staticgrad.nn.dropouts import Dropout
 from staticgrad.nn.initial import Initial, Seed, first_value, source
-from staticgrad.nn.module import Module
-from staticgrad.nn.naming import named
-from staticgrad.ops.operands import integer
+from staticgrad.nn.layers import Dropout
+from staticgrad.nn.module import Module, named
+from staticgrad.ops.operands import as_value, integer
 
 
 def give_gates(
@@ -200,3 +202,107 @@ class LSTM(RNN):
 
     def _joined(self, lasts: list[Any]) -> Any:
         return stack([h for h, _ in lasts], 0), stack([c for _, c in lasts], 0)
+
+
+class RNNCell(Module):
+    """``tanh(x @ weight + h @ recurrent + bias)``: the next state of one time.
+
+    Args:
+        input_size, hidden_size: features of inputs and of states.
+        bias: whether there are biases.
+        init: first values of the weights, of ``hidden_size`` inputs.
+        dtype, seed: as ``Linear``.
+
+    Raises:
+        ArgumentError: as ``Linear``.
+
+    >>> import staticgrad as sg
+    >>> cell = sg.nn.RNNCell(3, 4)
+    >>> cell(sg.input("x", ("batch", 3), "float32")).shape
+    (batch, 4)
+    """
+
+    cell: ClassVar[Callable[..., Any]] = staticmethod(rnn_cell)
+    gates: ClassVar[int] = 1
+    weight: Any
+    recurrent: Any
+    bias: Any
+    bias_new: Any
+
+    @public
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        *,
+        init: Initial = "uniform",
+        dtype: Any = "float32",
+        seed: Seed = None,
+    ) -> None:
+        kind = type(self).__name__
+        self.input_size = integer(kind, "input_size", input_size)
+        self.hidden_size = integer(kind, "hidden_size", hidden_size)
+        sizes = self.input_size, self.hidden_size
+        drawn = init, dtype, source(seed)
+        give_gates(self, named(kind.lower()), sizes, self.gates, bias, drawn)
+
+    def forward(self, x: Any, state: Any = None) -> Any:
+        """The next state: of inputs [batch, input_size] and a state [batch, hidden_size].
+
+        Args:
+            x: the inputs of one time.
+            state: as it is given back (of an LSTM a pair); zeros by default.
+        """
+        x = as_value(type(self).__name__, x)
+        if state is None:
+            state = self._first(zeros((*x.shape[:-1], self.hidden_size), dtype=x.dtype, like=x))
+        more = {} if self.bias_new is None else {"b_new": self.bias_new}
+        bias = 0.0 if self.bias is None else self.bias
+        return type(self).cell(x, state, self.weight, self.recurrent, bias, **more)
+
+    if TYPE_CHECKING:
+
+        def __call__(self, x: Operand[AnyValue], state: Any = None) -> AnyValue: ...
+
+    def _first(self, still: Any) -> Any:
+        return still
+
+
+@like(RNNCell)
+class GRUCell(RNNCell):
+    """As ``RNNCell``, of gated units (Cho et al., arXiv 1406.1078): gates reset, update, new.
+
+    >>> import staticgrad as sg
+    >>> cell = sg.nn.GRUCell(3, 4)
+    >>> cell(sg.input("x", ("batch", 3), "float32")).shape
+    (batch, 4)
+    """
+
+    cell = staticmethod(gru_cell)
+    gates = 3
+
+
+@like(RNNCell)
+class LSTMCell(RNNCell):
+    """As ``RNNCell``, of long short-term memory: gates input, forget, cell, output.
+
+    Hochreiter and Schmidhuber, 1997. States are pairs (h, c).
+
+    >>> import staticgrad as sg
+    >>> h, c = sg.nn.LSTMCell(3, 4)(sg.input("x", ("batch", 3), "float32"))
+    >>> h.shape, c.shape
+    ((batch, 4), (batch, 4))
+    """
+
+    cell = staticmethod(lstm_cell)
+    gates = 4
+
+    if TYPE_CHECKING:
+
+        def __call__(  # type: ignore[override]
+            self, x: Operand[AnyValue], state: Any = None
+        ) -> tuple[AnyValue, AnyValue]: ...
+
+    def _first(self, still: Any) -> Any:
+        return still, still

@@ -26,15 +26,11 @@ from staticgrad.errors import MissingPackageError, ParameterValueError, Staticgr
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.ir.nodes import Parameter
 from staticgrad.ir.op import Array
-from staticgrad.nn.batch_norms import BatchNorm1d
-from staticgrad.nn.cells import RNNCell
-from staticgrad.nn.drawing import contents
-from staticgrad.nn.linears import Linear
-from staticgrad.nn.module import Module
-from staticgrad.nn.multi_head import MultiHeadAttention
-from staticgrad.nn.recurrent import RNN
-from staticgrad.nn.sequential import Sequential
-from staticgrad.nn.transformer import TransformerBlock
+from staticgrad.nn.layers import Linear, Sequential
+from staticgrad.nn.module import Module, contents
+from staticgrad.nn.normalization import BatchNorm1d
+from staticgrad.nn.recurrent import RNN, RNNCell
+from staticgrad.nn.transformers import MultiHeadAttention, TransformerBlock
 from staticgrad.records import NamedTuple
 from staticgrad.saving import load
 from staticgrad.storage.parameter import write_all

@@ -25,16 +25,17 @@ from staticgrad.ops.elementwise import (
     Elementwise,
     Floating,
     Operand,
+    binary,
     check_range,
     common_dtype,
     lifted,
+    unary,
 )
 from staticgrad.ops.operands import as_value
-from staticgrad.ops.public import binary, unary
 from staticgrad.ops.reduce import Max, Min
+from staticgrad.types.arrays import TensorType
 from staticgrad.types.dim import Dim
 from staticgrad.types.dtype import BOOL, DType
-from staticgrad.types.tensor import TensorType
 from staticgrad.vecmath.layout import sign_bit
 
 

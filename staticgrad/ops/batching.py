@@ -23,9 +23,9 @@ from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.op import Op
 from staticgrad.ops.batch_axis import in_front
 from staticgrad.ops.loops import NUMBER, Branch, Loop, While
+from staticgrad.types.arrays import TensorType
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import BOOL, I64
-from staticgrad.types.tensor import TensorType
 
 #: Ops that never raise; of finite operands, derivatives of every order are finite, overflow apart.
 _NAMES: Final = """

@@ -21,8 +21,8 @@ from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import Transpose, reshape, transpose
 from staticgrad.ops.operands import BilinearOp, as_values, promoted_values, related, shape_text
 from staticgrad.types import dim as dims
+from staticgrad.types.arrays import BroadcastError, Shape, TensorType, broadcast_shapes
 from staticgrad.types.dim import Size
-from staticgrad.types.tensor import BroadcastError, Shape, TensorType, broadcast_shapes
 
 #: Columns up to which the rows of a matrix are added one after the other, where that is a choice.
 LONGEST_DOWN: Final = 1 << 15

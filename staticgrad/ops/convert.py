@@ -17,10 +17,9 @@ from staticgrad.ir.ranges import Range, RangeOf, Zero
 from staticgrad.ops.cotangent import ONE, Partial
 from staticgrad.ops.elementwise import Elementwise, Operand
 from staticgrad.ops.operands import dtype_of
-from staticgrad.types.arrays import convert_array
+from staticgrad.types.arrays import BEYOND, MOST_SIZE, TensorType, convert_array
 from staticgrad.types.dim import Dim, Size, bounds
 from staticgrad.types.dtype import F64, DType
-from staticgrad.types.tensor import BEYOND, MOST_SIZE, TensorType
 
 
 class Cast(Elementwise, name="cast"):

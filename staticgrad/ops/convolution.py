@@ -14,20 +14,20 @@ bits do not depend on how a kernel is cut, what follows in it, or the number of 
 outside of the image counts as zeros: how these multiply with what is not finite is not defined.
 The references add up in double precision.
 
-Dense windows of three by three taps over many channels (``preparation/tiles.py`` says which) are
+Dense windows of three by three taps over many channels (``preparation/windows.py`` says which) are
 computed in tiles: y and x are then sums of sixteen such products over the channels, of differences
 of elements and of combined taps. That is as exact, and what is not finite may reach the three
 other results of its tile. Of a gradient w, sixteen sums over the tiles of a strip are chains, and
 are added up strip by strip.
 
 Where strides hardly make filters of whole strides longer, elements of y have the order of terms
-that they have with remainders of the strides as channels (``preparation/remainders.py``), and so
+that they have with remainders of the strides as channels (``preparation/loops.py``), and so
 have those of x, if there are many remainders.
 
 A gradient w in tiles, and one of few channels, is the sum of ``parts`` partial ones, each of as
-many images after each other, so that several threads have work (``preparation/filter_parts.py``
+many images after each other, so that several threads have work (``preparation/windows.py``
 says how many). Of each the terms are flattened and added up as above. One of windows side by side
-whose taps fill half a vector is a product of matrices instead (``preparation/patches.py``).
+whose taps fill half a vector is a product of matrices instead (``preparation/windows.py``).
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ from staticgrad.ops.windows import (
 )
 from staticgrad.records import NamedTuple
 from staticgrad.types import dim as dims
+from staticgrad.types.arrays import Shape, TensorType
 from staticgrad.types.dim import Dim, Size
-from staticgrad.types.tensor import Shape, TensorType
 
 #: Channels on each side of a filter whose sums are taken together.
 CHANNELS_TOGETHER: Final = 64
@@ -72,7 +72,7 @@ class Convolution(BilinearOp):
 
     ``extents`` are the last sizes of the result.
     ``tiles``: the filter is given by the combinations that tiles are computed of, w [o, c, 4, 4]
-    (``staticgrad/preparation/tiles.py``). No derivative is taken of what is put so.
+    (``staticgrad/preparation/windows.py``). No derivative is taken of what is put so.
     """
 
     flops: ClassVar[int] = 2  # per term

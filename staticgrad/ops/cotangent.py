@@ -21,8 +21,8 @@ from staticgrad.ir.op import Op
 from staticgrad.ir.value import Value
 from staticgrad.kept import cached_property
 from staticgrad.records import dataclass
+from staticgrad.types.arrays import Shape, TensorType
 from staticgrad.types.dtype import F32
-from staticgrad.types.tensor import Shape, TensorType
 
 #: Partial derivatives that cost nothing: recognised by ``times``, never multiplied.
 ONE: Final = 1.0

@@ -18,12 +18,12 @@ from staticgrad.ir.functional import functions
 from staticgrad.ir.op import Array, Op, lift_all
 from staticgrad.ops.batch_axis import in_front, merged, parted
 from staticgrad.ops.cotangent import ZERO, zeros_like_type
+from staticgrad.ops.indexing import concatenate, part
 from staticgrad.ops.operands import promoted_values, shape_text
-from staticgrad.ops.slices import concatenate, part
 from staticgrad.types import dim as dims
+from staticgrad.types.arrays import Shape, TensorType, product
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import F32, F64, I32, I64, DType, as_dtype
-from staticgrad.types.tensor import Shape, TensorType, product
 
 _ELEMENTS: Final = {F32: "f32", F64: "f64"}
 _ALSO_TAKES: Final = "x.astype('float32') for elements of 16 bits, 'float64' for integers"

@@ -16,8 +16,7 @@ from staticgrad.ir.functional import NUMPY_NAMES
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.op import Array, Constant
 from staticgrad.ir.ranges import Range, Zero
-from staticgrad.ops.elementwise import Elementwise, Operand, common_dtype
-from staticgrad.ops.public import binary, unary
+from staticgrad.ops.elementwise import Elementwise, Operand, binary, common_dtype, unary
 from staticgrad.types.dtype import BOOL, DType
 
 

@@ -22,9 +22,9 @@ from staticgrad.ir.graph import Graph, Input, Node
 from staticgrad.ir.op import Array, Op, lift_all
 from staticgrad.ir.rounded import rounded
 from staticgrad.types import dim as dims
+from staticgrad.types.arrays import TensorType
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import BOOL, I64
-from staticgrad.types.tensor import TensorType
 from staticgrad.upward import up
 
 NUMBER = TensorType(I64, ())

@@ -18,8 +18,8 @@ from staticgrad.ir.ranges import Range, RangeOf
 from staticgrad.ops.batch_axis import in_front
 from staticgrad.ops.cotangent import ONE, Partial
 from staticgrad.ops.elementwise import Elementwise
+from staticgrad.types.arrays import TensorType
 from staticgrad.types.dim import Size
-from staticgrad.types.tensor import TensorType
 
 
 class Mark(Elementwise):

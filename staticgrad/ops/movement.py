@@ -33,8 +33,8 @@ from staticgrad.ops.operands import (
     size_of,
 )
 from staticgrad.types import dim as dims
+from staticgrad.types.arrays import Shape, TensorType, product
 from staticgrad.types.dim import Dim, Size
-from staticgrad.types.tensor import Shape, TensorType, product
 
 
 class Reshape(LinearOp, name="reshape"):

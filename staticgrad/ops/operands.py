@@ -13,12 +13,12 @@ import numpy as np
 
 from staticgrad.errors import ArgumentError, AxisError, DTypeError, Related, ShapeError
 from staticgrad.errors.wording import shown
+from staticgrad.ir.execution import running_session
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Symbolic
 from staticgrad.ir.kinds import AnyValue, binding_kind, of_kind
 from staticgrad.ir.op import Op
 from staticgrad.ir.ranges import Range, RangeOf
-from staticgrad.ir.session import running_session
 from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import reached
 from staticgrad.ops.elementwise import (
@@ -30,10 +30,17 @@ from staticgrad.ops.elementwise import (
     shared_dtype,
     strong_dtype,
 )
-from staticgrad.types.arrays import Array, array_of, convert_array
+from staticgrad.types.arrays import (
+    BEYOND,
+    MOST_SIZE,
+    Array,
+    Shape,
+    TensorType,
+    array_of,
+    convert_array,
+)
 from staticgrad.types.dim import Dim, Size
 from staticgrad.types.dtype import F64, I64, U64, DType, as_dtype
-from staticgrad.types.tensor import BEYOND, MOST_SIZE, Shape, TensorType
 
 Axes = int | Sequence[int] | None
 #: More values than anybody wants of one function.

@@ -20,9 +20,9 @@ from staticgrad.ir.functional import functions
 from staticgrad.ir.op import Array, Op
 from staticgrad.ops.batch_axis import in_front
 from staticgrad.ops.operands import as_values
+from staticgrad.types.arrays import TensorType
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import U32, U64, DType
-from staticgrad.types.tensor import TensorType
 
 MULTIPLIERS: Final = (0xD2511F53, 0xCD9E8D57)
 WEYL: Final = (0x9E3779B9, 0xBB67AE85)  # of the golden ratio and the square root of 3

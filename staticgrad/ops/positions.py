@@ -16,10 +16,9 @@ from staticgrad.ops.operands import (
     integer,
     shape_of,
 )
-from staticgrad.types.arrays import convert_array
+from staticgrad.types.arrays import Shape, TensorType, convert_array
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64, DType
-from staticgrad.types.tensor import Shape, TensorType
 
 
 class Iota(Op, name="iota"):

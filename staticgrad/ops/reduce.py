@@ -14,8 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from staticgrad.errors import AxisError, DTypeError, EmptyReductionError
-from staticgrad.ir.combiners import COMBINERS
-from staticgrad.ir.forms import Form, Reduce
+from staticgrad.ir.forms import COMBINERS, Form, Reduce
 from staticgrad.ir.functional import functions
 from staticgrad.ir.op import Array, Op
 from staticgrad.ir.ranges import Range, RangeOf, Zero
@@ -25,9 +24,9 @@ from staticgrad.ops.cotangent import reached
 from staticgrad.ops.movement import Broadcast
 from staticgrad.ops.operands import kept_axes, without
 from staticgrad.types import dim as dims
+from staticgrad.types.arrays import TensorType
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import as_dtype
-from staticgrad.types.tensor import TensorType
 
 
 class Reduction(Op):

@@ -21,11 +21,11 @@ from staticgrad.ir.op import Array, Op
 from staticgrad.ir.ranges import Range, RangeOf
 from staticgrad.ops.batch_axis import in_front
 from staticgrad.ops.elementwise import Operand, quiet
+from staticgrad.ops.indexing import concatenate, flip, part, with_zeros
 from staticgrad.ops.operands import as_value, axis_of, counting_dtype, promoted_values
-from staticgrad.ops.slices import concatenate, flip, part, with_zeros
 from staticgrad.types import dim as dims
+from staticgrad.types.arrays import TensorType
 from staticgrad.types.dim import Size
-from staticgrad.types.tensor import TensorType
 
 Kind = Literal["sum", "prod", "linear"]
 _UFUNCS: Final = {"sum": np.add, "prod": np.multiply}

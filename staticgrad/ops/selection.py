@@ -25,12 +25,11 @@ from staticgrad.ir.ranges import Range, RangeOf, Zero
 from staticgrad.ir.value import Value
 from staticgrad.ops.arithmetic import Abs
 from staticgrad.ops.cotangent import ZERO, Cotangent, Masked, narrowed
-from staticgrad.ops.elementwise import Elementwise, Operand, lifted, promoted
+from staticgrad.ops.elementwise import Elementwise, Operand, binary, lifted, promoted
 from staticgrad.ops.logic import Lt, Relation
 from staticgrad.ops.operands import as_value
-from staticgrad.ops.public import binary
+from staticgrad.types.arrays import TensorType
 from staticgrad.types.dtype import BOOL, DType
-from staticgrad.types.tensor import TensorType
 
 #: From how many elements on, and for which item sizes, a choice is made on bits.
 _FEW: Final = 1024

@@ -33,9 +33,9 @@ from staticgrad.ops.operands import (
     size_of,
 )
 from staticgrad.types import dim as dims
+from staticgrad.types.arrays import TensorType
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I8, I32, I64, DType
-from staticgrad.types.tensor import TensorType
 
 #: Longer rows are refused: a position shares a word with a key of 32 bits.
 _LONGEST: Final = 2**32 - 1

@@ -19,9 +19,8 @@ from staticgrad.ir.functional import functions
 from staticgrad.ir.op import Array
 from staticgrad.ir.ranges import Range, Zero
 from staticgrad.ops.cotangent import ZERO, Cotangent, Partial, times
-from staticgrad.ops.elementwise import Floating, scipy_special
+from staticgrad.ops.elementwise import Floating, binary, scipy_special, unary
 from staticgrad.ops.marks import StopGradient
-from staticgrad.ops.public import binary, unary
 from staticgrad.ops.transcendental import Exp, Log, Log1p, XLogY, gaussian, polynomial, scaled_erfc
 from staticgrad.types.dtype import F32, F64
 from staticgrad.vecmath import bessel

@@ -19,8 +19,7 @@ from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.op import Array
 from staticgrad.ir.ranges import Range, RangeOf, Zero
 from staticgrad.ops.cotangent import ZERO, Partial
-from staticgrad.ops.elementwise import Floating, Operand, scipy_special
-from staticgrad.ops.public import binary, unary
+from staticgrad.ops.elementwise import Floating, Operand, binary, scipy_special, unary
 from staticgrad.types.dtype import F32, F64, DType
 from staticgrad.vecmath.layout import flip_sign, sign_bit
 from staticgrad.vecmath.scaled_error_function import ERFCX

@@ -11,8 +11,7 @@ from typing import Any, ClassVar, Final, Literal
 import numpy as np
 
 from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeError
-from staticgrad.ir.combiners import COMBINERS
-from staticgrad.ir.forms import Form, WindowAxis, WindowReduce, WindowSpread
+from staticgrad.ir.forms import COMBINERS, Form, WindowAxis, WindowReduce, WindowSpread
 from staticgrad.ir.functional import functions
 from staticgrad.ir.op import Array, Op
 from staticgrad.ir.ranges import EMPTY, Range, RangeOf
@@ -20,9 +19,9 @@ from staticgrad.ops.batch_axis import in_front
 from staticgrad.ops.elementwise import quiet
 from staticgrad.ops.operands import LinearOp
 from staticgrad.types import dim as dims
+from staticgrad.types.arrays import Shape, TensorType
 from staticgrad.types.dim import Dim, Size
 from staticgrad.types.dtype import I8, I16, I32, DType, as_dtype
-from staticgrad.types.tensor import Shape, TensorType
 
 #: A tap, the slices of the image that it reads, and of the windows that read them.
 Tap = tuple[tuple[int, ...], tuple[slice, ...], tuple[slice, ...]]

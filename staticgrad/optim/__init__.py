@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn
 
-from staticgrad.errors.elsewhere import no_such_name
+from staticgrad.errors.hints import no_such_name
 from staticgrad.errors.tracebacks import boundary
 from staticgrad.optim.averaging import Average
 from staticgrad.optim.gradients import (
@@ -25,9 +25,8 @@ from staticgrad.optim.gradients import (
     clip_by_value,
     global_norm,
 )
-from staticgrad.optim.groups import ParameterGroups
 from staticgrad.optim.lbfgs import LBFGS
-from staticgrad.optim.optimizer import Optimizer, registered_optimizers
+from staticgrad.optim.optimizer import Optimizer, ParameterGroups, registered_optimizers
 from staticgrad.optim.rules import (
     LAMB,
     SGD,

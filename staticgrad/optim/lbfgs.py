@@ -20,7 +20,7 @@ from staticgrad.ir.calls import Constructed
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter
 from staticgrad.ir.value import Value
-from staticgrad.optim.bounds import Count, Positive, check_fields
+from staticgrad.optim.gradients import Count, Positive, check_fields
 from staticgrad.records import NamedTuple, dataclass
 
 #: How far the loss must fall, and the slope flatten, for a step to be taken: c1 and c2.
@@ -196,7 +196,7 @@ class _Space:
             value = self._value(apart)
             return _At(x, value, grad(value, [apart])[0])
         from staticgrad.eager.differentiate import grad as of_tape  # who has tensors has loaded it
-        from staticgrad.eager.modes import enable_grad
+        from staticgrad.eager.tape import enable_grad
         from staticgrad.eager.tensor import Tensor
 
         with enable_grad():

@@ -11,7 +11,7 @@ from staticgrad.errors.wording import shown
 from staticgrad.families import like
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter
-from staticgrad.optim.bounds import Count, Decay, Flag, NotNegative, Positive, Share, require
+from staticgrad.optim.gradients import Count, Decay, Flag, NotNegative, Positive, Share, require
 from staticgrad.optim.optimizer import Optimizer, Updates, in_compute_dtype, rule
 from staticgrad.optim.schedules import Rate, rate_for
 from staticgrad.optim.state import slot, state_of

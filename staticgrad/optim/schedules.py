@@ -20,12 +20,12 @@ from staticgrad.errors.tracebacks import bounded
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.functions import parameter
 from staticgrad.ir.calls import Constructed
+from staticgrad.ir.execution import running_session
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter, Symbolic
-from staticgrad.ir.session import running_session
 from staticgrad.ir.value import Value
 from staticgrad.ops.operands import is_number, related
-from staticgrad.optim.bounds import (
+from staticgrad.optim.gradients import (
     NotNegative,
     Positive,
     Requirement,

@@ -23,8 +23,8 @@ from staticgrad.errors import SavedFileError
 from staticgrad.errors.wording import listed
 from staticgrad.functions import parameter
 from staticgrad.ir.calls import public
+from staticgrad.ir.execution import running_session
 from staticgrad.ir.graph import Parameter
-from staticgrad.ir.session import running_session
 from staticgrad.storage.parameter import ParameterStore, write_all
 
 if TYPE_CHECKING:

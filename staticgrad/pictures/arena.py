@@ -7,7 +7,7 @@ from html import escape
 from typing import Final
 
 from staticgrad.pictures.ladder import Column
-from staticgrad.pictures.numbers import nbytes
+from staticgrad.pictures.markup import nbytes
 from staticgrad.records import dataclass
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 760, 300, 74, 34, 14

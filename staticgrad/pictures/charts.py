@@ -12,7 +12,7 @@ from dataclasses import replace
 from html import escape
 from typing import Final
 
-from staticgrad.pictures.numbers import nbytes
+from staticgrad.pictures.markup import nbytes
 from staticgrad.records import dataclass
 
 _WIDTH: Final = 560

@@ -1,7 +1,7 @@
 """Placements closer to the load than first fit: a search for offsets below a height.
 
-Blocks are placed by ejections first (``staticgrad.planning.offset_ejections``), many then by
-windows (``staticgrad.planning.offset_windows``). Those that no chain of others alive together joins
+Blocks are placed by ejections first (``staticgrad.planning.offset_search``), many then by
+windows (``staticgrad.planning.offset_search``). Those that no chain of others alive together joins
 are searched apart, so that what one group found does not wait for the next. Heights are tried one
 after another: the bound, then some between it and the best, then the bound again with what effort
 is left. Effort is counted in blocks looked at, so results depend on the blocks and the effort
@@ -16,14 +16,18 @@ from itertools import compress
 from operator import add
 from typing import Final
 
-from staticgrad.planning.machine import code_at_hand, machine_code
-from staticgrad.planning.offset_arrays import PLACED, SPENT
-from staticgrad.planning.offset_ejections import MOST_PAIRS, Ejections, placed_by_ejections
-from staticgrad.planning.offset_fits import best_fit, fit
-from staticgrad.planning.offset_restarts import Restarts
-from staticgrad.planning.offset_search import search
-from staticgrad.planning.offset_windows import MOST_BLOCKS, MOST_MEMBERS, PlacedWindows
-from staticgrad.planning.offsets import Spans, first_fit, place, swept
+from staticgrad.planning.offset_search import (
+    MOST_BLOCKS,
+    MOST_MEMBERS,
+    MOST_PAIRS,
+    Ejections,
+    PlacedWindows,
+    Restarts,
+    placed_by_ejections,
+    search,
+)
+from staticgrad.planning.offsets import PLACED, SPENT, Spans, best_fit, first_fit, fit, place, swept
+from staticgrad.planning.problem import code_at_hand, machine_code
 
 #: Effort of a search that takes about a tenth of a second, one, and ten.
 BRIEF: Final = 30_000_000

@@ -4,13 +4,22 @@ First fit over several orders; the first that reaches the maximum load, a lower 
 placement, ends the search, else the lowest arena wins. Where too many blocks live together for
 that, blocks are placed as they begin, in near-linear time. Sizes come in aligned, so offsets leave
 aligned.
+
+The arrays of a search for offsets, and the names of the numbers that it keeps.
+
+Parts of a search for offsets: blocks that no section joins with others are placed apart.
+
+The functions are such as ``staticgrad.planning.offset_search`` has.
+
+First fit of many blocks, over arrays of integers as in ``staticgrad.planning.offset_search``.
 """
 
 from __future__ import annotations
 
 import heapq
+from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import compress, count
 from typing import Any, Final
 
@@ -219,3 +228,330 @@ class _Gaps:
         else:
             self.starts.insert(at, start)
             self.rooms.insert(at, end - start)
+
+
+PLACED: Final = 1
+IMPOSSIBLE: Final = 0
+SPENT: Final = -1
+GOING: Final = 2
+FAR: Final = 1 << 60
+PRIME: Final = 2147483647
+WIDE_PRIME: Final = 4503599627370449
+
+# the numbers that a search keeps, by their places in ``words``
+BLOCKS: Final = 0
+SECTIONS: Final = 1
+HEIGHT: Final = 2
+EFFORT: Final = 3  # what is left of it
+FLUSH: Final = 4  # how much sooner a block is tried that ends level with what is beside it
+PART: Final = 5
+OFFSET: Final = 6
+PARENT: Final = 7
+REST: Final = 8
+LEVEL: Final = 9
+TRAIL: Final = 10
+PARTS: Final = 11
+POOL: Final = 12
+ENTER: Final = 13
+LEFT: Final = 14
+LOWEST: Final = 15
+KEY: Final = 16
+LIFTS: Final = 17
+LOW: Final = 18
+HIGH: Final = 19
+CUT: Final = 20
+LIFT: Final = 21  # what lies lower and sleeps is lifted to this or more
+TIGHT: Final = 22  # whether blocks of the sections with the most bytes left are tried first: 1 for
+# what is left now, 2 for what was left when the part was made
+TRIES: Final = 23  # how many more blocks may be tried
+WORDS: Final = 24
+KNOWN: Final = 1 << 18  # places for what is known
+
+
+@dataclass(frozen=True)
+class OffsetSearch:
+    """Arrays of a search; blocks are numbered in the order in which they are tried.
+
+    ``low[b]`` and ``high[b]`` are the sections of a block, from and to; ``equal[b]`` is an equal
+    block before it, or -1. ``blame[s]`` counts the failures that section s was the reason of.
+    Parts are slices of ``pool``; ``fullest[i]`` are the most bytes that were left in a section of
+    the block ``pool[i]`` when its part was made.
+    """
+
+    words: array[int]
+    low: array[int]
+    high: array[int]
+    size: array[int]
+    equal: array[int]
+    weight: array[int]
+    blame: array[int]
+    known: array[int]
+    start: array[int]
+    members: array[int]
+    floor: array[int]
+    total: array[int]
+    joins: array[int]
+    base: array[int]
+    placed: array[int]
+    asleep: array[int]
+    score: array[int]
+    trail_of: array[int]
+    trail: array[int]
+    candidates: array[int]
+    pool: array[int]
+    fullest: array[int]
+    level_block: array[int]
+    level_trail: array[int]
+    level_begin: array[int]
+    level_next: array[int]
+    level_end: array[int]
+    level_part: array[int]
+    level_parent: array[int]
+    level_rest: array[int]
+    level_parts: array[int]
+    level_pool: array[int]
+    level_key: array[int]
+    level_forced: array[int]
+    level_lift: array[int]
+    level_offset: array[int]
+    part_begin: array[int]
+    part_end: array[int]
+    part_low: array[int]
+    part_high: array[int]
+    part_offset: array[int]
+    part_parent: array[int]
+    part_rest: array[int]
+    segment: array[int]
+    segment_count: array[int]
+    segment_slack: array[int]
+    segment_order: array[int]
+
+    @classmethod
+    def of(cls, blocks: int, sections: int, width: int) -> OffsetSearch:
+        """Room for so many blocks in sections, which have ``width`` members together."""
+        lengths = {
+            "words": WORDS,
+            "known": KNOWN,
+            "members": width,
+            "trail_of": (more := 8 * width + 64 * (blocks + sections) + 4096),
+            "trail": more,
+            "candidates": 64 * blocks + 4096,
+            "pool": 64 * blocks + 4096,
+            "fullest": 64 * blocks + 4096,
+        }
+        by_section = {"blame", "floor", "total", "joins", "start"}
+        found = {}
+        for name in cls.__annotations__:
+            length = lengths.get(name)
+            if length is None:
+                one = sections if name in by_section or name.startswith("segment") else blocks
+                one = 4 * blocks if name.startswith("part_") else one
+                length = one + 64
+            found[name] = array("q", [0]) * length
+        return cls(**found)
+
+
+def packed(s: OffsetSearch, part: int) -> int:
+    """The part without the blocks that are placed."""
+    words = s.words
+    pool = s.pool
+    new = words[PARTS]
+    words[PARTS] = new + 1
+    end = words[POOL]
+    s.part_begin[new] = end
+    for i in range(s.part_begin[part], s.part_end[part]):
+        b = pool[i]
+        if s.placed[b] == 0:
+            pool[end] = b
+            s.fullest[end] = s.fullest[i]
+            end = end + 1
+    s.part_end[new] = end
+    words[POOL] = end
+    s.part_low[new] = s.part_low[part]
+    s.part_high[new] = s.part_high[part]
+    return new
+
+
+def divided(s: OffsetSearch, part: int) -> int:
+    """Make parts of what is left of a part, and go into the one with the least room."""
+    words = s.words
+    segments = _segments(s, part)
+    left = 0
+    for i in range(s.part_begin[part], s.part_end[part]):
+        b = s.pool[i]
+        if s.placed[b] == 0:
+            segment = s.segment[s.low[b]]
+            s.segment_count[segment] = s.segment_count[segment] + 1
+            left = left + 1
+    found = _by_slack(s, segments)
+    if found == 0:
+        return GOING
+    room = 4 * words[BLOCKS]
+    if words[PARTS] + found + 2 > room or words[POOL] + left > 16 * room:
+        return SPENT
+    first = words[PARTS]
+    end = words[POOL]
+    rest = words[REST]
+    for k in range(0, found):
+        segment = s.segment_order[k]
+        new = first + k
+        s.part_begin[new] = end
+        s.part_end[new] = end
+        end = end + s.segment_count[segment]
+        s.part_offset[new] = words[OFFSET]
+        s.part_parent[new] = words[PARENT]
+        s.part_rest[new] = rest
+        s.part_low[new] = words[SECTIONS]
+        s.part_high[new] = 0
+        rest = new
+        s.segment_count[segment] = new
+    words[PARTS] = first + found
+    words[POOL] = end
+    for i in range(s.part_begin[part], s.part_end[part]):
+        b = s.pool[i]
+        if s.placed[b] == 0:
+            new = s.segment_count[s.segment[s.low[b]]]
+            s.pool[s.part_end[new]] = b
+            s.fullest[s.part_end[new]] = most_left(s, b)
+            s.part_end[new] = s.part_end[new] + 1
+            if s.low[b] < s.part_low[new]:
+                s.part_low[new] = s.low[b]
+            if s.high[b] > s.part_high[new]:
+                s.part_high[new] = s.high[b]
+    words[PART] = rest
+    words[REST] = s.part_rest[rest]
+    return GOING
+
+
+def _segments(s: OffsetSearch, part: int) -> int:
+    """Number the stretches of sections that blocks join, with the least room of each."""
+    words = s.words
+    offset = words[OFFSET]
+    segment = 0
+    s.segment_count[0] = 0
+    s.segment_slack[0] = FAR
+    end = s.part_high[part]
+    for section in range(s.part_low[part], end):
+        s.segment[section] = segment
+        total = s.total[section]
+        if total > 0:
+            ground = s.floor[section]
+            if ground < offset:
+                ground = offset
+            slack = words[HEIGHT] - total - ground
+            if slack < s.segment_slack[segment]:
+                s.segment_slack[segment] = slack
+        if s.joins[section] == 0 and section + 1 < end:
+            segment = segment + 1
+            s.segment_count[segment] = 0
+            s.segment_slack[segment] = FAR
+    return segment + 1
+
+
+def _by_slack(s: OffsetSearch, segments: int) -> int:
+    """Segments with blocks, the one with the most room first: the last is tried first."""
+    found = 0
+    order = s.segment_order
+    for segment in range(0, segments):
+        if s.segment_count[segment] > 0:
+            j = found
+            while j > 0:
+                if s.segment_slack[order[j - 1]] >= s.segment_slack[segment]:
+                    break
+                order[j] = order[j - 1]
+                j = j - 1
+            order[j] = segment
+            found = found + 1
+    return found
+
+
+def most_left(s: OffsetSearch, b: int) -> int:
+    """The most bytes that are left to place in a section of a block."""
+    most = 0
+    for section in range(s.low[b], s.high[b]):
+        if s.total[section] > most:
+            most = s.total[section]
+    return most
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Arrays of one first fit; ``order`` has the blocks as they are placed, ``above`` those that
+    are, by offset."""
+
+    count: array[int]
+    order: array[int]
+    first: array[int]
+    last: array[int]
+    size: array[int]
+    base: array[int]
+    above: array[int]
+
+
+def fit(s: Fit) -> int:
+    """Place each block in the lowest gap among those before it; the height."""
+    first = s.first
+    last = s.last
+    base = s.base
+    above = s.above
+    height = 0
+    for k in range(0, s.count[0]):
+        b = s.order[k]
+        size = s.size[b]
+        end = 0
+        for i in range(0, k):
+            x = above[i]
+            if first[x] <= last[b] and last[x] >= first[b]:
+                if base[x] - end >= size:
+                    break
+                if base[x] + s.size[x] > end:
+                    end = base[x] + s.size[x]
+        base[b] = end
+        if end + size > height:
+            height = end + size
+        i = k
+        while i > 0:
+            if base[above[i - 1]] <= end:
+                break
+            above[i] = above[i - 1]
+            i = i - 1
+        above[i] = b
+    return height
+
+
+def best_fit(
+    spans: Spans,
+    sizes: Sequence[int],
+    bound: int,
+    best: tuple[list[int], int],
+    run: Callable[[Fit], int],
+    more: Callable[[], Sequence[int]] | None = None,
+) -> tuple[list[int], int]:
+    """The lowest of a placement, if there is one yet, and the first fits of all orders, until one
+    reaches the bound; ``more`` gives an order that is tried behind the first of them."""
+    order, base, above = (array("q", bytes(8 * len(sizes))) for _ in range(3))
+    first, last, size = (array("q", values) for values in (spans.first, spans.last, sizes))
+    count = sum(map(bool, sizes))
+    record = Fit(array("q", [count]), order, first, last, size, base, above)
+    if 0 <= best[1] <= bound:
+        return best
+    for blocks in _orders(spans, sizes, more):
+        order[:count] = array("q", blocks)
+        height = run(record)
+        if best[1] < 0 or height < best[1]:
+            best = record.base.tolist(), height
+        if height <= bound:
+            break
+    return best
+
+
+def _orders(
+    spans: Spans, sizes: Sequence[int], more: Callable[[], Sequence[int]] | None
+) -> Iterator[list[int]]:
+    """The blocks that have bytes, in each order."""
+    sized = [b for b in range(len(sizes)) if sizes[b]]
+    for number, key in enumerate(ORDERS):
+        keys = [*map(key, sizes, spans.first, spans.last)]
+        yield sorted(sized, key=keys.__getitem__)
+        if number == 0 and more is not None:
+            yield [b for b in more() if sizes[b]]

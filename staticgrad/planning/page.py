@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from html import escape
 from typing import Final
 
-from staticgrad.pictures.numbers import byte_unit
-from staticgrad.planning.placed import MemoryPlan, allocations
+from staticgrad.pictures.markup import byte_unit
+from staticgrad.planning.placed import MemoryPlan, Runs, allocations
 from staticgrad.planning.problem import Net
-from staticgrad.planning.runs import Runs
 
 _WIDTH: Final = 960
 _HEIGHT: Final = 320

@@ -21,11 +21,11 @@ from staticgrad.ir.bodies import body_of
 from staticgrad.ir.forms import CallForm
 from staticgrad.ir.graph import Graph, Node, Symbolic
 from staticgrad.ops.contract import MatMul
+from staticgrad.ops.indexing import Slice
 from staticgrad.ops.loops import Loop
 from staticgrad.ops.movement import Reshape
-from staticgrad.ops.slices import Slice
+from staticgrad.types.arrays import hint_value
 from staticgrad.types.dim import Size
-from staticgrad.types.tensor import hint_value
 
 #: Multiplications for a row from which on a body is not written out as one kernel: with additions
 #: about as many expressions as ``staticgrad.lowering.loops.written_out.MOST``.

@@ -7,22 +7,27 @@ from typing import Final
 
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.schedule import Schedule
-from staticgrad.preparation.column_formulas import with_formulas_of_sums
-from staticgrad.preparation.filter_parts import with_parts
-from staticgrad.preparation.invariants import with_transposed_invariants
+from staticgrad.preparation.columns import with_formulas_of_sums, with_shifted_formulas
 from staticgrad.preparation.logs import with_logged_carries
+from staticgrad.preparation.loops import (
+    with_remainders,
+    with_tested_iterations,
+    with_transposed_invariants,
+)
 from staticgrad.preparation.marks import without_marks
-from staticgrad.preparation.panels import with_panels
-from staticgrad.preparation.patches import with_patches
-from staticgrad.preparation.product_parts import with_product_parts
+from staticgrad.preparation.products import (
+    expand_vector_products,
+    widen_accumulation,
+    with_panels,
+    with_product_parts,
+)
 from staticgrad.preparation.regions import with_joined_pads
-from staticgrad.preparation.remainders import with_remainders
-from staticgrad.preparation.shifted import with_shifted_formulas
-from staticgrad.preparation.storage import widen_accumulation
-from staticgrad.preparation.stretched_windows import without_stretched_windows
-from staticgrad.preparation.tested_iterations import with_tested_iterations
-from staticgrad.preparation.tiles import with_tiles
-from staticgrad.preparation.vector_products import expand_vector_products
+from staticgrad.preparation.windows import (
+    with_parts,
+    with_patches,
+    with_tiles,
+    without_stretched_windows,
+)
 
 #: At every level: results have the bits that these formulas give them.
 _ALWAYS: Final = (

@@ -4,15 +4,21 @@ A function is traced once. What it reads of globals, closures and attributes is 
 graph, so that a graph serves as long as that is as it was; what it writes there is written once.
 Which names these are, the instructions say: those of the function, of the functions that it names
 and of the methods of objects that it names, as far as they are the user's.
+
+Numbers that Python draws, or reads from a clock, while a function is traced: they are frozen.
+
+Where random states have moved, or a clock may have been read, the function is traced once more;
+what differs between the two graphs is of that kind.
 """
 
 from __future__ import annotations
 
 import dis
 import functools
+import pickle
 import sys
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from inspect import getattr_static, unwrap
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
@@ -21,6 +27,7 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.building import is_user_file
+from staticgrad.ir.graph import Constant, Graph
 from staticgrad.records import dataclass
 
 _MISSING: Final = object()
@@ -305,3 +312,44 @@ def _equal(one: Any, other: Any) -> bool:
     if isinstance(one, tuple):
         return len(one) == len(other) and all(map(_equal, one, other))
     return isinstance(one, _PLAIN) and bool(one == other or (one != one and other != other))
+
+
+def random_states(around: Captured) -> list[bytes]:
+    """Where the generators of NumPy and Python stand that a function may draw from."""
+    numpy_random, python_random = sys.modules.get("numpy.random"), sys.modules.get("random")
+    states: list[Any] = [_state(source) for source in around.sources]
+    if numpy_random is not None:
+        states.append(numpy_random.get_state())
+    if python_random is not None:
+        states.append(python_random.getstate())
+    return [pickle.dumps(state) for state in states]
+
+
+def _state(source: Any) -> Any:
+    if hasattr(source, "bit_generator"):
+        return source.bit_generator.state
+    get = getattr(source, "get_state", None) or getattr(source, "getstate", None)
+    return None if get is None else get()
+
+
+def differences(
+    one: Graph | None, other: Graph | None, kept: Sequence[tuple[Any, Any]]
+) -> Iterator[str]:
+    """What two traces of one function made differently, with the lines.
+
+    ``kept`` has what the results are beside values of the graph, of both.
+    """
+    nodes = [() if graph is None else graph.nodes for graph in (one, other)]
+    if len(nodes[0]) != len(nodes[1]):
+        yield f"the program has {len(nodes[0])} operations, and another time {len(nodes[1])}"
+        return
+    for first, second in zip(*nodes, strict=True):
+        if first.is_leaf and not isinstance(first.op, Constant):
+            continue
+        if first.op != second.op:
+            what = "a constant" if isinstance(first.op, Constant) else first.op.name
+            line = first.origin.places[0].resolve()
+            yield f"{what} of {line.short}, {line.text.strip()}"
+    for before, after in kept:
+        if type(before) is not type(after) or repr(before) != repr(after):
+            yield f"the result {before!r}"

@@ -38,10 +38,9 @@ from staticgrad.functions.call_types import (
 )
 from staticgrad.functions.trees import mapped
 from staticgrad.ir.calls import pickled
-from staticgrad.ir.execution import computing
+from staticgrad.ir.execution import computing, running_session
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.schedule import Schedule
-from staticgrad.ir.session import running_session
 from staticgrad.ir.value import Value
 from staticgrad.programs.arguments import (
     CallArguments,

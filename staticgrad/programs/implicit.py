@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from staticgrad.errors import ArgumentError
-from staticgrad.errors.elsewhere import no_such_name
+from staticgrad.errors.hints import no_such_name
 from staticgrad.errors.tracebacks import boundary
 from staticgrad.errors.wording import kind_of
 from staticgrad.families import like
@@ -23,7 +23,7 @@ from staticgrad.ir.functional import functions
 from staticgrad.ir.value import Value
 from staticgrad.ops.custom import custom_vjp
 from staticgrad.programs.derivatives import grad
-from staticgrad.programs.matrices import jacobian
+from staticgrad.programs.sparse import jacobian
 
 __all__ = ["argmin", "fixed_point", "root"]
 
@@ -245,7 +245,7 @@ def _recording(x: Any) -> Iterator[None]:
     if not x.computes:
         yield
         return
-    from staticgrad.eager.modes import enable_grad  # who has tensors has loaded it
+    from staticgrad.eager.tape import enable_grad  # who has tensors has loaded it
 
     with enable_grad():
         yield

@@ -31,13 +31,11 @@ from staticgrad.functions.creation import input as graph_input
 from staticgrad.functions.draws import Draws, steps_of
 from staticgrad.functions.trees import Tree, flatten, paths, unflatten
 from staticgrad.ir.bodies import is_body_input
-from staticgrad.ir.execution import in_graphs
+from staticgrad.ir.execution import Session, in_graphs, traced_in
 from staticgrad.ir.graph import Graph, Input, Node, Parameter, Symbolic, ancestors
-from staticgrad.ir.session import Session, traced_in
 from staticgrad.ir.value import Value
 from staticgrad.programs.arguments import CallArguments
-from staticgrad.programs.captured import Before, Captured, Frozen
-from staticgrad.programs.frozen import differences, random_states
+from staticgrad.programs.captured import Before, Captured, Frozen, differences, random_states
 from staticgrad.programs.sizes import Spec, shapes_of
 from staticgrad.types.arrays import ArrayData, convert_array
 from staticgrad.types.dim import named_sizes

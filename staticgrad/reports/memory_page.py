@@ -13,8 +13,7 @@ from staticgrad.ir.plan import Placement, Plan
 from staticgrad.ir.plan_picture import columns_with_repeats, plan_svg
 from staticgrad.ir.schedule import Buffer
 from staticgrad.pictures.ladder import Column
-from staticgrad.pictures.markup import STYLE, paragraph, table
-from staticgrad.pictures.numbers import nbytes, seconds
+from staticgrad.pictures.markup import STYLE, nbytes, paragraph, seconds, table
 from staticgrad.pictures.stacked import HeldBand, stacked
 
 if TYPE_CHECKING:

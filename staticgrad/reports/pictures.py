@@ -1,18 +1,24 @@
-"""What notebooks show of a compiled program and of an explanation."""
+"""What notebooks show of a compiled program and of an explanation.
+
+Where reports are written.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from staticgrad.errors import ArgumentError
+from staticgrad.errors.wording import kind_of
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.graph_picture import Runner, graph_svg
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.plan_picture import plan_svg
 from staticgrad.ir.schedule import Step
 from staticgrad.pictures import charts
-from staticgrad.pictures.markup import fold, fragment, paragraph, preformatted, table
-from staticgrad.pictures.numbers import seconds
+from staticgrad.pictures.markup import fold, fragment, paragraph, preformatted, seconds, table
 
 if TYPE_CHECKING:
     from staticgrad.reports.explain import Explanation, StepSection
@@ -115,3 +121,16 @@ def _rows(sections: Sequence[StepSection], before: str = "") -> list[tuple[str, 
         for inside in section.inside:
             rows += _rows(inside, f"{own}.")
     return rows
+
+
+def written(path: str | PathLike[str], text: str) -> Path:
+    """Write a report's text.
+
+    Raises:
+        ArgumentError: ``path`` is no path. OSError: the file cannot be written.
+    """
+    if not isinstance(path, str | PathLike):
+        raise ArgumentError(f"the path of a file comes first, got {kind_of(path)}")
+    found = Path(path)
+    found.write_text(text, "utf-8")
+    return found

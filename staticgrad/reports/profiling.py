@@ -25,8 +25,8 @@ from staticgrad.ir.plan import Plan, PlannedStep
 from staticgrad.ir.value import Value
 from staticgrad.records import dataclass
 from staticgrad.reports.explain import StepSection
-from staticgrad.reports.files import written
-from staticgrad.runtime.profiled import TimedTable, timed_runs
+from staticgrad.reports.pictures import written
+from staticgrad.runtime.probed import TimedTable, timed_runs
 
 __all__ = [
     "Limits",

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from staticgrad.analysis.lookups import index_failure
 from staticgrad.errors import IndexOutOfRange, StaticgradError
-from staticgrad.ir.call_step import CallStep
 from staticgrad.ir.plan import Plan, PlannedStep
-from staticgrad.ir.schedule import Step
+from staticgrad.ir.schedule import CallStep, Step
 from staticgrad.native.libraries import routines
 from staticgrad.records import dataclass
 from staticgrad.runtime.places import BufferPlaces

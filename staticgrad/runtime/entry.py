@@ -20,8 +20,7 @@ from staticgrad.native.constants import ENDLESS
 from staticgrad.native.entry import callables as native_entry
 from staticgrad.native.entry.words import HeadWord, HoldWord, PlaceWord, RecordWord
 from staticgrad.runtime.arena import address_of
-from staticgrad.runtime.outputs import OutputPool
-from staticgrad.runtime.ports import Port
+from staticgrad.runtime.feeds import OutputPool, Port
 from staticgrad.runtime.step import ParameterLocks, Table
 from staticgrad.storage.locks import POLL
 

@@ -21,19 +21,26 @@ from staticgrad.forks import ProcessLock
 from staticgrad.ir.graph import Graph, Symbolic
 from staticgrad.ir.plan import Plan
 from staticgrad.kept import SEEN_SIZES, Kept
-from staticgrad.native.environment import default_environment
+from staticgrad.native.jit import default_environment
 from staticgrad.native.lock import LOCK
 from staticgrad.records import dataclass
-from staticgrad.runtime.arena import Arena, address_of
-from staticgrad.runtime.feeds import BoundFeeds, FeedBinder, copy_feed
-from staticgrad.runtime.outputs import OutputPool, check_apart, given_outputs
-from staticgrad.runtime.ports import Port, input_ports, output_ports
+from staticgrad.runtime.arena import Arena, WrittenMemory, address_of
+from staticgrad.runtime.feeds import (
+    BoundFeeds,
+    FeedBinder,
+    OutputPool,
+    Port,
+    check_apart,
+    copy_feed,
+    given_outputs,
+    input_ports,
+    output_ports,
+)
 from staticgrad.runtime.step import ParameterLocks, Program, Table
-from staticgrad.runtime.written_memory import WrittenMemory
 from staticgrad.storage.locks import is_inside_another
 
 if TYPE_CHECKING:
-    from staticgrad.runtime.bound import BoundRun
+    from staticgrad.runtime.arena import BoundRun
     from staticgrad.runtime.entry import Entry, TableRecord
 
 Array = npt.NDArray[Any]
@@ -75,12 +82,12 @@ class Memory:
         return "\n".join([f"{name:<10}  {nbytes:>15,} bytes" for name, nbytes in rows])
 
     def _repr_html_(self) -> str:
-        from staticgrad.pictures import charts, markup, numbers
+        from staticgrad.pictures import charts, markup
 
         rows = [(each.name, float(getattr(self, each.name))) for each in fields(self)]
-        chart = charts.bars(rows, numbers.nbytes, "bytes of a step")
+        chart = charts.bars(rows, markup.nbytes, "bytes of a step")
         return markup.fragment(
-            markup.paragraph(f"{numbers.nbytes(self.total)} for a step"),
+            markup.paragraph(f"{markup.nbytes(self.total)} for a step"),
             f'<div class="chart">{chart}</div>',
         )
 
@@ -165,7 +172,7 @@ class Executor:
         if out is not None:
             self._given(out, self._result_shapes(sizes), bound)
             out = out if isinstance(out, Mapping) else {self._outputs[0].name: out}
-        from staticgrad.runtime.bound import BoundRun
+        from staticgrad.runtime.arena import BoundRun
 
         return BoundRun(self, self._feeds.named(feeds), out)
 
@@ -184,7 +191,7 @@ class Executor:
             with self._lock.taken:
                 return self._run_alone(bound, out, whose)
         except BudgetInfeasible as error:
-            from staticgrad.analysis.budget_error import name_reasons
+            from staticgrad.analysis.budgets import name_reasons
 
             name_reasons(error, self._feeds.reasons(feeds, bound))
             raise

@@ -3,21 +3,152 @@
 That program computes the same values on the same feeds and parameters, one kernel per operation,
 and writes neither parameters nor outputs; only where it finds nothing, the plan itself runs, as
 always. What is looked for, and how, is said in ``analysis.nonfinite``.
+
+In which iteration of a loop, and by which operation of its body, a NaN is made.
+
+The bodies of a guilty loop or branch run again, one iteration after the other, on what it was
+given. Each iteration is asked before what a whole program is asked (``analysis.nonfinite``); a loop
+that is guilty in it is looked into the same way.
+
+A table that runs one position of its plan at a time and notes how long each takes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from time import perf_counter_ns
+from typing import Any, Final
 
-from staticgrad.analysis.nonfinite import Probe, Suspect, accusation, evidence
-from staticgrad.ir.graph import Graph
+import numpy as np
+
+from staticgrad.analysis.binding import Feeds, concrete_shape
+from staticgrad.analysis.evaluate import at_sizes
+from staticgrad.analysis.nonfinite import Iteration, Kind, Probe, Suspect, accusation, evidence
+from staticgrad.errors import ArgumentError, IndexOutOfRange
+from staticgrad.errors.wording import shown
+from staticgrad.ir.bodies import inlined
+from staticgrad.ir.graph import Graph, Input, Node, Symbolic
+from staticgrad.ir.op import Array
 from staticgrad.ir.plan import Plan
 from staticgrad.kept import cached_property
 from staticgrad.native.constants import ENDLESS
-from staticgrad.runtime.arena import Arena
-from staticgrad.runtime.probed_iterations import look_inside
-from staticgrad.runtime.side_run import Compile
-from staticgrad.runtime.step import Program, Table, nothing
+from staticgrad.runtime.arena import Arena, address_of
+from staticgrad.runtime.executor import Executor
+from staticgrad.runtime.side_run import Compile, SideRun
+from staticgrad.runtime.step import ParameterLocks, Program, Table, nothing
+from staticgrad.storage.parameter import write_together
+from staticgrad.types.arrays import TensorType
+
+#: What messages call the inputs of a body, by the first letter of their labels.
+_ROLES = {"i": "iteration", "c": "carry", "x": "slice", "p": "operand"}
+
+
+def look_inside(
+    node: Node,
+    arrays: Sequence[Array],
+    kind: Kind,
+    sizes: Mapping[str, int],
+    compile_graph: Compile,
+    around: tuple[Iteration, ...] = (),
+) -> None:
+    """Run a loop or branch iteration by iteration; nothing where no operation of a body is guilty.
+
+    Args:
+        node: what is guilty as a whole.
+        arrays: its operands.
+        kind: what is looked for.
+        sizes: the value of every named size.
+        compile_graph: compiles graphs without updates.
+        around: the iterations of the loops around it.
+
+    Raises:
+        NonFiniteError: the operation in the first iteration that has one.
+    """
+    op: Any = at_sizes(node.op, sizes)
+    try:
+        op.interpreted(_Suspicious(node, kind, sizes, compile_graph, around), *arrays)
+    except IndexOutOfRange:  # what it reads then says nothing
+        return
+
+
+class _Suspicious:
+    """Runs bodies, each behind a search."""
+
+    def __init__(
+        self,
+        node: Node,
+        kind: Kind,
+        sizes: Mapping[str, int],
+        compile_graph: Compile,
+        around: tuple[Iteration, ...],
+    ) -> None:
+        self._node, self._kind, self._sizes = node, kind, sizes
+        self._compile, self._around = compile_graph, around
+        self._known: dict[Graph, _AskedBody] = {}
+
+    def run(self, body: Graph, arrays: Sequence[Array]) -> list[Array]:
+        """The outputs of a body.
+
+        Raises:
+            NonFiniteError: an operation of it makes what is looked for.
+            IndexOutOfRange: a lookup fails.
+        """
+        if body not in self._known:
+            self._known[body] = _AskedBody(body, self._kind, self._sizes, self._compile)
+        known = self._known[body]
+        given = [np.array(array, order="C") for array in arrays]
+        feeds = dict(zip(known.labels, map(address_of, given), strict=True))
+        if known.search is not None:
+            answers, failure = known.search.run(feeds)
+            guilty = known.probe.guilty(answers, None if failure is None else failure.at)
+            if guilty is not None:
+                iterations = (*self._around, self._iteration(body, given))
+                seen, _ = self._compile(evidence(guilty)).run(self._sizes, feeds)
+                node = guilty.value.node
+                if node.op.bodies:
+                    operands = [seen[f"operand{i}"] for i in range(len(node.args))]
+                    look_inside(node, operands, self._kind, self._sizes, self._compile, iterations)
+                raise accusation(guilty, seen, iterations)
+        results, failure = known.results.run(feeds)
+        if failure is not None:
+            raise failure
+        return [results[name].copy() for name in known.names]
+
+    def _iteration(self, body: Graph, given: Sequence[Array]) -> Iteration:
+        """What runs now, in words."""
+        if body.inputs[0].node.label == "i":
+            return Iteration(f"iteration {int(given[0])}", self._node.op.name, self._node.origin)
+        case = self._node.op.bodies.index(body)
+        return Iteration(f"case {case}", self._node.op.name, self._node.origin)
+
+    def empty(self, of: TensorType, iterations: int) -> Array:
+        """Room for a result of every iteration."""
+        return np.empty((iterations, *concrete_shape(of.shape, self._sizes)), of.dtype.numpy)
+
+
+class _AskedBody:
+    """A body as a graph of its own, and the questions about it, compiled."""
+
+    def __init__(
+        self, body: Graph, kind: Kind, sizes: Mapping[str, int], compile_graph: Compile
+    ) -> None:
+        inputs = [_named(value) for value in body.inputs]
+        self.labels = [value.node.label for value in inputs]
+        values = inlined(body, inputs)
+        self.names = [*body.outputs]
+        graph = Graph(dict(zip(self.names, values, strict=True)), inputs=inputs)
+        self.probe = Probe(graph, kind)
+        asked = self.probe.graph
+        self.search = None if asked is None else SideRun(compile_graph(asked), sizes)
+        self.results = SideRun(compile_graph(graph), sizes)
+
+
+def _named(value: Symbolic) -> Symbolic:
+    """An input of a graph like one of a body, with a name for messages."""
+    label = value.node.label
+    name = " ".join(filter(None, (_ROLES[label[0]], label[1:])))
+    node = Node(Input(name, value.type), (), (value.type,), value.node.origin, value.node.order)
+    return Symbolic(node)
 
 
 class _Search:
@@ -99,3 +230,79 @@ class _ProbedTable(Table):
                 feeds[label] = address
         self._watch.look(dict(self.plan.sizes), feeds)
         super().run(arena, begin_writing)
+
+
+#: Calls of no row, of which the shortest says what a call costs.
+_EMPTY_CALLS: Final = 20
+
+
+class TimedTable(Table):
+    """A table whose every position is a call of its own; results have the bytes of a plain run.
+
+    ``runs`` has, for each run, the nanoseconds of the clock at which each position began, and those
+    that it took, without what the call itself costs.
+    """
+
+    rows_of_steps = "apart"
+
+    def __init__(self, program: Program, plan: Plan) -> None:
+        super().__init__(program, plan)
+        self.runs: list[list[tuple[int, int]]] = []
+        self._spans: list[tuple[int, int]] = []
+        self._call_cost = 0
+
+    def run(self, arena: Arena, begin_writing: Callable[[], object] = nothing) -> None:
+        """As ``Table.run``; a run that fails is not noted."""
+        self._spans = []
+        self._call_cost = min(self._nanoseconds_of(0, 0) for _ in range(_EMPTY_CALLS))
+        super().run(arena, begin_writing)
+        self.runs.append(self._spans)
+
+    def _call(self, first: int, last: int) -> None:
+        for position in range(first, last):
+            begun = perf_counter_ns()
+            spent = self._nanoseconds_of(position, position + 1)
+            self._spans.append((begun, max(0, spent - self._call_cost)))
+
+    def _nanoseconds_of(self, first: int, last: int) -> int:
+        begun = perf_counter_ns()
+        super()._call(first, last)
+        return perf_counter_ns() - begun
+
+    def threads(self, position: int) -> int:
+        """How many threads may share a position's work: 1 where it stays with the caller."""
+        first, last = self._words.first_rows[position : position + 2]
+        shared = any(row.section for row in self._words.rows[first:last])
+        return self.plan.workers if shared else 1
+
+
+def timed_runs(executor: Executor, feeds: Feeds, runs: int) -> TimedTable:
+    """The table of so many runs with these feeds; parameters are put back.
+
+    The first run, whose memory is new, is one more.
+
+    Raises:
+        ArgumentError: ``runs`` is no whole number from 1 on.
+    """
+    if type(runs) is not int or runs < 1:
+        raise ArgumentError(f"profile: runs is {shown(runs)}, not a whole number from 1 on")
+    tables: list[TimedTable] = []
+
+    def make(program: Program, plan: Plan) -> Table:
+        tables.append(TimedTable(program, plan))
+        return tables[-1]
+
+    timed, program = executor.with_tables(make), executor.program
+    arrays = [program.stores[name].array for name in sorted(program.updated)]
+    before = [array.copy() for array in arrays]
+
+    def put_back(_: object, begin_writing: Callable[[], object]) -> None:
+        begin_writing()
+        write_together(arrays, before)
+
+    try:
+        for _ in range(runs + 1):
+            timed.run(feeds)
+    finally:
+        ParameterLocks(program).run(put_back, None)
+    return tables[-1]

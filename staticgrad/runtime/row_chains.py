@@ -8,22 +8,93 @@ and half of what a product reads is in the cache of another processor.
 Rows are cut into parts, one for each worker, or, where they are many, several. A chain is proved by
 the bytes that the rows of each part touch, of each access from the first to the last: what one part
 writes, in whatever step, no other one touches.
+
+Which rows of a step a worker keeps where it runs several steps alone, and how rows are cut.
+
+Which loops a worker may run through alone, for rows of its own: without a wait in any iteration.
+
+Where the rows of a recurrence have nothing to do with each other, in no step of an iteration and in
+none of what they carry, the only thing that workers wait for is the end of the loop. Handing over
+takes some microseconds on processors that share no cache, twice or more in each iteration.
+
+A loop is proved to be one, or left to workers that share each step: every buffer that iterations
+write is as many runs of bytes as there are rows, every step touches for a row that row's run alone,
+and buffers of a body that share bytes have the same runs. What no iteration writes may be read
+anywhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Final
 
 from staticgrad.analysis.barriers import BufferSpans, ByteRange, ByteSet, StepBytes
 from staticgrad.analysis.cost import FASTEST, call_seconds
+from staticgrad.ir.expr import Access
+from staticgrad.ir.kernels.bodies import LoopPart, Reach, accesses, elements, reaches
 from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.ir.kernels.reach import LoopPart, Reach, reaches
-from staticgrad.ir.kernels.stages import LANES, Gemm
-from staticgrad.ir.plan import Plan
-from staticgrad.records import NamedTuple
-from staticgrad.runtime.row_ranges import LONGEST, RowRange, call_of, ranges_of, row_loop
-from staticgrad.runtime.shares import rows_of
+from staticgrad.ir.kernels.stages import LANES, Axis, Gemm, Map
+from staticgrad.ir.plan import Plan, PlannedStep
+from staticgrad.ir.schedule import Call, Control, Step, StepBody, Touch
+from staticgrad.kept import cached_property
+from staticgrad.records import NamedTuple, dataclass
+from staticgrad.runtime.shares import ROWS, rows_of, shares
+
+#: Predicted seconds of what returns at its end alone: signals wait for that.
+LONGEST: Final = 0.01
+
+
+class RowRange(NamedTuple):
+    """Rows from ``first`` to ``behind``, of ``rows``: the part of this ``number``, of ``parts``."""
+
+    number: int
+    parts: int
+    first: int
+    behind: int
+    rows: int
+
+    def iterations(self, total: int) -> tuple[int, int]:
+        """Those of a map over all rows, of so many iterations."""
+        return self.first * total // self.rows, self.behind * total // self.rows
+
+
+def call_of(step: Step, planned: PlannedStep) -> Call | None:
+    """The kernel of a step, if it is one that notes nothing."""
+    if planned.bodies or planned.fails or step.checks():
+        return None
+    (call,) = step.calls(planned.arguments)
+    return call if isinstance(call.kernel, Kernel) else None
+
+
+def ranges_of(kernel: Kernel, arguments: tuple[int, ...], parts: int) -> tuple[RowRange, ...]:
+    """The rows of each part of a product, cut as ``shares`` are; none where it has no shares."""
+    number, first, ranges = rows_of(kernel), 0, list[RowRange]()
+    for part in shares(kernel, arguments, parts):
+        assert number is not None
+        behind = first + part.arguments[number]
+        ranges.append(RowRange(len(ranges), parts, first, behind, arguments[number]))
+        first = behind
+    return tuple(ranges)
+
+
+@lru_cache(maxsize=1024)
+def row_loop(kernel: Kernel) -> tuple[str | None, int | str]:
+    """The loop whose positions are rows, and its extent: of a product that over rows, else the
+    outermost one, or all elements of a map as one run; None where rows cannot be cut apart."""
+    if kernel.serial or kernel.grouped or kernel.listed is not None or kernel.in_lanes:
+        return None, 0
+    if kernel.outer == "tiles":
+        (stage,) = kernel.stages
+        assert isinstance(stage, Gemm)
+        return ROWS, stage.i[0].extent
+    if kernel.outer == "lanes":
+        stage = kernel.stages[0]
+        return (LANES, stage.axis.extent) if isinstance(stage, Map) else (None, 0)
+    if kernel.in_tiles or not kernel.axes:
+        return None, 0
+    return kernel.axes[0].name, kernel.axes[0].extent
+
 
 #: Predicted seconds of a chain, at least.
 LEAST_SECONDS: Final = 15e-6
@@ -201,3 +272,104 @@ def _reached(link: _Link, ranges: tuple[RowRange, ...]) -> list[tuple[Reach, ...
         return []
     cuts = [LoopPart(row, *part.iterations(total)) for part in ranges]
     return [reaches(link.kernel, link.arguments, cut) for cut in cuts]
+
+
+def row_ranges(
+    plan: Plan, body: StepBody, control: Control, iterations: int, workers: int
+) -> tuple[tuple[RowRange, ...], float]:
+    """The rows of each worker, and what the loop is predicted to take; none where it is no such
+    loop."""
+    calls, seconds = [], 0.0
+    for planned in plan.steps:
+        call = call_of(plan.schedule.steps[planned.step], planned)
+        if call is None:
+            return (), 0.0
+        calls.append(call)
+        seconds += iterations * call_seconds(call, FASTEST)
+    if workers == 1 or control.kind != "loop" or seconds > LONGEST:
+        return (), 0.0
+    found = {
+        ranges_of(kernel, arguments, workers)
+        for kernel, arguments, *_ in calls
+        if isinstance(kernel, Kernel) and kernel.outer == "tiles"
+    }
+    ranges = found.pop() if len(found) == 1 else ()
+    if not ranges or not _BuffersOfIterations(plan, body, ranges[0].rows).are_apart(calls):
+        return (), 0.0
+    return ranges, seconds
+
+
+@dataclass(frozen=True)
+class _BuffersOfIterations:
+    """What is asked of the buffers of a body whose products have so many rows."""
+
+    plan: Plan
+    body: StepBody
+    rows: int
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """The bytes of each buffer; of rows and carried values, those of an iteration."""
+        return dict(self.plan.buffer_bytes)
+
+    def are_apart(self, calls: Sequence[Call]) -> bool:
+        """Whether no row touches what another one writes."""
+        steps = [(self.plan.schedule.steps[p.step], p) for p in self.plan.steps]
+        written = {name for name, _ in self.body.carried}
+        written.update(name for step, _ in steps for name in step.writes())
+        if not self._placements_agree():
+            return False
+        return all(
+            access.is_own or access.buffer not in written or self._is_of_rows(call, n, access, at)
+            for call, (step, planned) in zip(calls, steps, strict=True)
+            for n, (access, at) in enumerate(zip(step.accesses(), planned.offsets, strict=True))
+        )
+
+    def _placements_agree(self) -> bool:
+        """Whether buffers that share bytes of the arena are the same runs of them."""
+        own = {scratch.buffer for step in self.plan.schedule.steps for scratch in step.scratch()}
+        places = sorted(self.plan.placements, key=lambda place: place.offset)
+        for number, one in enumerate(places):
+            for other in places[number + 1 :]:
+                if other.offset >= one.offset + one.nbytes:
+                    break
+                same = (
+                    one.offset == other.offset
+                    and self.sizes[one.buffer] == self.sizes[other.buffer]
+                )
+                if not same or one.buffer in own or other.buffer in own:
+                    return False
+        return True
+
+    def _is_of_rows(self, call: Call, operand: int, access: Touch, begin: int) -> bool:
+        """Whether a call touches for each row that row's run of a buffer, and nothing else."""
+        size, kernel = self.sizes[access.buffer], call.kernel
+        assert isinstance(kernel, Kernel)
+        values = dict(zip(kernel.arguments, call.arguments, strict=True))
+        name, width = kernel.operands[operand].name, size // self.rows
+        row, extent = row_loop(kernel)
+        if size % self.rows or row is None:
+            return False
+        total = extent if isinstance(extent, int) else values[extent]
+        if total != self.rows:  # all elements of a map as one run
+            lies = all(a.strides == ((LANES, 1),) and not a.positions for a, _ in _of(kernel, name))
+            whole = begin == 0 and total * access.dtype.itemsize == size
+            return row == LANES and lies and whole and total % self.rows == 0
+        for each, loops in _of(kernel, name):
+            step = each.stride(row)
+            moved = (step if isinstance(step, int) else values[step]) * access.dtype.itemsize
+            if moved != width or any(place.step(row) != 0 for place in each.positions):
+                return False
+            inside = [Axis(a.name, 1) if a.name == row else a for a in loops]
+            ends = elements(each, inside, values)
+            if ends is None or each.gather:
+                return False
+            first, last = (begin + end * access.dtype.itemsize for end in ends)
+            if first < 0 or last + access.dtype.itemsize > width:
+                return False
+        return True
+
+
+def _of(kernel: Kernel, operand: str) -> list[tuple[Access, tuple[Axis, ...]]]:
+    """The accesses to an operand, with the loops around each."""
+    return [pair for pair in accesses(kernel) if pair[0].operand == operand]

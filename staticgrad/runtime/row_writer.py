@@ -12,22 +12,19 @@ from collections.abc import Mapping, Sequence
 
 from staticgrad import native
 from staticgrad.analysis.cost import FASTEST, ROWS, call_seconds, plan_seconds
+from staticgrad.ir.calls import Routine
 from staticgrad.ir.kernels.chain_parts import PART
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.plan import PlannedStep
-from staticgrad.ir.routine import Routine
 from staticgrad.ir.schedule import Call, Step, StepBody
 from staticgrad.native import HEAD_WORDS, Head, Row
 from staticgrad.native.table.control_code import ControlKind, EntryWord, LoopWord
 from staticgrad.native.table.through_code import ThroughWord
 from staticgrad.records import NamedTuple
 from staticgrad.runtime.arena import address_of
-from staticgrad.runtime.division import Rows, divided
 from staticgrad.runtime.places import ARENA, FIXED, WORDS, BufferPlaces, Moved, Place, further
-from staticgrad.runtime.row_chains import Chain
-from staticgrad.runtime.row_loops import row_ranges
-from staticgrad.runtime.row_ranges import RowRange
-from staticgrad.runtime.sections import PlannedRow
+from staticgrad.runtime.row_chains import Chain, RowRange, row_ranges
+from staticgrad.runtime.sections import PlannedRow, Rows, divided
 from staticgrad.runtime.shares import RowShare, finer, in_runs, shares
 from staticgrad.runtime.waves import Wave
 

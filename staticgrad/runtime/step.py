@@ -4,6 +4,8 @@ A table holds the driver's rows and every kernel's record in one i64 array. It i
 plan; a run patches the addresses of feeds and outputs. Which numbers belong where is decided in
 the plan; this file turns them into addresses. Where interrupts may come between the rows,
 the rows update copies of the parameters.
+
+How long a plan is predicted to take, and where a run of it comes back to Python for signals.
 """
 
 from __future__ import annotations
@@ -16,9 +18,10 @@ from typing import Any, ClassVar, Final
 import numpy as np
 import numpy.typing as npt
 
+from staticgrad.analysis.cost import ROWS, all_seconds
+from staticgrad.ir.calls import Routine
 from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.ir.plan import Plan
-from staticgrad.ir.routine import Routine
+from staticgrad.ir.plan import Plan, PlannedStep
 from staticgrad.ir.schedule import Schedule
 from staticgrad.native.constants import ENDLESS
 from staticgrad.native.libraries.routines import RoutineCode
@@ -26,13 +29,74 @@ from staticgrad.native.table import pool
 from staticgrad.records import dataclass
 from staticgrad.runtime.arena import Arena, address_of
 from staticgrad.runtime.check_words import find_checks
-from staticgrad.runtime.division import TOGETHER, Rows
-from staticgrad.runtime.pace import PIECE, Pace
 from staticgrad.runtime.places import BufferPlaces
 from staticgrad.runtime.row_writer import Codes
+from staticgrad.runtime.sections import TOGETHER, Rows
 from staticgrad.runtime.words import Words
 from staticgrad.storage.parameter import ParameterStore, aligned_bytes, write_together
 from staticgrad.storage.reservation import LockSet
+
+#: Predicted seconds of rows that run in one call, behind which Python looks for signals. A call
+#: costs a millionth of a second, and whoever presses Ctrl-C feels a tenth. Some machines are slower
+#: than predicted; and a thread that computes in Python may take its turn between two calls.
+PIECE: Final = 0.02
+
+
+class Pace:
+    """The pace of one plan.
+
+    Attributes:
+        seconds: predicted, of all positions.
+        pieces: the positions before the commit, (first, last), each a call of the driver.
+        has_long_loop: whether a loop before the commit takes longer than one piece.
+        has_open_end: whether a loop before the commit ends only by a test.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        seconds = _seconds(plan)
+        before = plan.steps[: plan.commit]
+        own = seconds[: plan.commit]
+        self.seconds = sum(seconds)
+        self.pieces = _pieces(own)
+        loops = [spent for each, spent in zip(before, own, strict=True) if each.bodies]
+        self.has_long_loop = any(spent > PIECE for spent in loops)
+        self.has_open_end = any(_has_open_end(each, plan.schedule) for each in before)
+
+    @property
+    def comes_back(self) -> bool:
+        """Whether a loop before the commit returns to Python, for signals, before it has ended."""
+        return self.has_long_loop or self.has_open_end
+
+    @property
+    def is_short(self) -> bool:
+        """Whether one call runs all that is before the commit, as far as one can predict."""
+        return len(self.pieces) <= 1 and not self.has_long_loop
+
+
+def _seconds(plan: Plan) -> Sequence[float]:
+    """Predicted seconds of each position."""
+    steps = [plan.schedule.steps[planned.step] for planned in plan.steps]
+    return [*all_seconds(steps, [planned.arguments for planned in plan.steps], ROWS)]
+
+
+def _pieces(seconds: Sequence[float]) -> tuple[tuple[int, int], ...]:
+    """The rows before the commit, (first, last), cut after each that ends ``PIECE`` seconds."""
+    pieces, first, spent = [], 0, 0.0
+    for row, more in enumerate(seconds):
+        spent += more
+        if spent > PIECE:
+            pieces.append((first, row + 1))
+            first, spent = row + 1, 0.0
+    return (*pieces, (first, len(seconds))) if first < len(seconds) else tuple(pieces)
+
+
+def _has_open_end(planned: PlannedStep, schedule: Schedule) -> bool:
+    """Whether a step is a loop that ends by a test, or runs one."""
+    is_while = planned.bodies and schedule.steps[planned.step].control.kind == "while"
+    return bool(is_while) or any(
+        _has_open_end(each, body.schedule) for body in planned.bodies for each in body.steps
+    )
+
 
 Array = npt.NDArray[Any]
 #: Runs rows ``first`` to ``last`` (exclusive), as the worker whose block is at an address.

@@ -20,13 +20,11 @@ from staticgrad.analysis.barriers import BufferSpans, ByteRange, ByteSet
 from staticgrad.analysis.cost import FASTEST, call_seconds
 from staticgrad.ir.kernels.chain_parts import ChainPart, left_in
 from staticgrad.ir.kernels.kernel import GEMM_BLOCK, Kernel
-from staticgrad.ir.kernels.product_iterations import PANELS, streamed_rows
-from staticgrad.ir.kernels.stages import Extent, Gemm, panel_columns
+from staticgrad.ir.kernels.stages import PANELS, Extent, Gemm, panel_columns, streamed_rows
 from staticgrad.ir.plan import Plan, PlannedStep
 from staticgrad.ir.schedule import Call, Touch
 from staticgrad.records import NamedTuple
-from staticgrad.runtime.row_chains import CACHE
-from staticgrad.runtime.row_ranges import call_of
+from staticgrad.runtime.row_chains import CACHE, call_of
 
 #: Predicted seconds of a product, at least, and of a block for each worker, about.
 LEAST_SECONDS: Final = 3e-6

@@ -17,10 +17,9 @@ from staticgrad import native
 from staticgrad.ir.schedule import Touch
 from staticgrad.native import HEAD_WORDS, ROW_WORDS, Head, Row
 from staticgrad.runtime.arena import address_of
-from staticgrad.runtime.division import Rows
 from staticgrad.runtime.places import BufferPlaces
 from staticgrad.runtime.row_writer import Codes, RowWriter
-from staticgrad.runtime.sections import shared
+from staticgrad.runtime.sections import Rows, shared
 
 
 class Words:

@@ -24,9 +24,8 @@ import numpy.typing as npt
 from staticgrad.errors import ImmutableError, OutOfMemory, ParameterValueError, SymbolicValueError
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.storage.locks import Holder, ReadWriteLock, acquire_all, release_all
-from staticgrad.types.arrays import array_of, convert_array
+from staticgrad.types.arrays import TensorType, array_of, convert_array
 from staticgrad.types.dtype import as_dtype, kind_of_elements, whole_bools
-from staticgrad.types.tensor import TensorType
 
 ALIGNMENT: Final = 64  # bytes: a cache line, and the widest vector
 

@@ -12,10 +12,9 @@ framework. Public as ``sg.testing``.
 from typing import TYPE_CHECKING, NoReturn
 
 from staticgrad.errors import CheckError
-from staticgrad.errors.elsewhere import no_such_name
+from staticgrad.errors.hints import no_such_name
 from staticgrad.errors.tracebacks import boundary
-from staticgrad.testing.gradients import check_gradients
-from staticgrad.testing.graphs import assert_same_graph
+from staticgrad.testing.gradients import assert_same_graph, check_gradients
 from staticgrad.testing.ops import check_op
 
 __all__ = ["CheckError", "assert_same_graph", "check_gradients", "check_op"]

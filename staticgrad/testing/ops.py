@@ -32,9 +32,7 @@ from staticgrad.ir.op import Array, Op, registered_ops
 from staticgrad.ir.parser import parse
 from staticgrad.ir.printer import same_graph
 from staticgrad.records import dataclass
-from staticgrad.testing.gradients import check_gradients
-from staticgrad.testing.graphs import array_text
-from staticgrad.testing.slopes import is_smooth, kinks
+from staticgrad.testing.gradients import array_text, check_gradients, is_smooth, kinks
 from staticgrad.testing.variants import (
     FLOATS,
     LAYOUTS,
@@ -47,8 +45,8 @@ from staticgrad.testing.variants import (
     type_variants,
     views,
 )
+from staticgrad.types.arrays import TensorType
 from staticgrad.types.dtype import as_dtype
-from staticgrad.types.tensor import TensorType
 
 _MOST_SHOWN: Final = 4  # elements of a mismatch
 _MOST_NARROW: Final = 3  # samples whose float32 derivatives are tried

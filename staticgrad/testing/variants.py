@@ -16,7 +16,7 @@ import numpy as np
 from staticgrad.ir.functional import functions
 from staticgrad.ir.op import Array, Op
 from staticgrad.ops.elementwise import Elementwise
-from staticgrad.testing.slopes import CORNERS, PROBES, grid, smooth_points
+from staticgrad.testing.gradients import CORNERS, PROBES, grid, smooth_points
 from staticgrad.types.dtype import ALL_DTYPES, DType, as_dtype
 
 Operands = tuple[Array, ...]

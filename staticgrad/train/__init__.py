@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, NoReturn
 
-from staticgrad.errors.elsewhere import no_such_name
+from staticgrad.errors.hints import no_such_name
 from staticgrad.errors.tracebacks import boundary
 from staticgrad.train.fitting import Epoch, History, fit
 from staticgrad.train.minibatches import Batches, prefetch

@@ -9,26 +9,112 @@ time. What cannot be decided then becomes a ``Guard``, checked on the sizes of t
     3*batch - 3
     >>> (6 * batch) // 3
     2*batch
+
+How much a size takes to write out, and the bound on what sizes may multiply out to.
+
+Polynomials are kept multiplied out, so that ``(a+b+c+d)`` to the 25th has 3,276 terms, and a floor
+division of it is an atom that the next product repeats in every term. A size that a program means
+has a few terms; one beyond the bound is refused before it is computed.
+
+Results kept by the sizes that they were computed of, and by the hints of those.
+
+Sizes are equal whatever the hints of their names, but what is computed of them carries hints on:
+kept by equality alone, costs of one program would follow the hints of another.
+
+Intervals of whole numbers that may be open: what is known of the value of a size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import field
-from functools import lru_cache
-from math import gcd
+from functools import lru_cache, wraps
+from math import gcd, inf
 from operator import index
-from typing import Final
+from typing import Any, Final, ParamSpec, TypeVar
 
 from staticgrad.building import current, within
+from staticgrad.errors import ArgumentError
 from staticgrad.errors.calls import checked
-from staticgrad.errors.sizes import UnknownNumber, check_size, over_sizes
+from staticgrad.errors.values import UnknownNumber, check_size, over_sizes
 from staticgrad.records import dataclass
 from staticgrad.types.dtype import ALL_DTYPES
-from staticgrad.types.intervals import Bounds, product, quotient
 from staticgrad.types.lexis import name_text
-from staticgrad.types.size_weight import check_product, terms_weight
+
+Bounds = tuple[int | None, int | None]  # lowest and highest value; None: unbounded
+
+
+def product(left: Bounds, right: Bounds) -> Bounds:
+    """The interval of a product; an open end counts as infinite, and 0 times infinite is 0."""
+    corners = [a * b if a and b else 0 for a in _ends(left) for b in _ends(right)]
+    low, high = min(corners), max(corners)
+    return (low if isinstance(low, int) else None), (high if isinstance(high, int) else None)
+
+
+def _ends(interval: Bounds) -> tuple[int | float, int | float]:
+    low, high = interval
+    return (-inf if low is None else low), (inf if high is None else high)
+
+
+def quotient(numerator: Bounds, denominator: int | Bounds) -> Bounds:
+    """The interval of a quotient, rounded down; a denominator that is a number is positive."""
+    low, high = numerator
+    if isinstance(denominator, int):
+        return (None if low is None else low // denominator), (
+            None if high is None else high // denominator
+        )
+    smallest, _ = denominator
+    never_negative = low is not None and low >= 0 and smallest is not None and smallest >= 0
+    return (0, high) if never_negative else (None, None)
+
+
+#: Names, those in divisions and maxima included, and terms, that a product of sizes may have.
+HEAVIEST: Final = 2**13
+_NAME: Final = 16  # characters of a name that weigh as much as a name
+
+
+def terms_weight(terms: Mapping[Any, int]) -> int:
+    """The weight of a polynomial: of its terms, and of the atoms in them."""
+    return sum(1 + sum(map(_atom_weight, monomial)) for monomial in terms)
+
+
+def _atom_weight(atom: Any) -> int:
+    """The weight of a name, a floor division or a maximum."""
+    name = getattr(atom, "name", None)
+    if name is not None:
+        return 1 + len(name) // _NAME
+    division = hasattr(atom, "numerator")
+    parts = (atom.numerator, atom.denominator) if division else (atom.left, atom.right)
+    return 1 + sum(map(weight, parts))
+
+
+def weight(size: Any) -> int:
+    """The weight of a size; 1 for a literal one."""
+    return 1 if isinstance(size, int) else int(size.weight)
+
+
+def product_weight(left: Any, right: Any) -> int:
+    """At most the weight of the product of two sizes, and what it takes to compute it."""
+    if isinstance(left, int) or isinstance(right, int):
+        return max(weight(left), weight(right))
+    return len(right.terms) * int(left.weight) + len(left.terms) * int(right.weight)
+
+
+def check_product(left: Any, right: Any) -> None:
+    """Refuse a product that would have too many terms.
+
+    Raises:
+        ArgumentError: with the bound.
+    """
+    found = product_weight(left, right)
+    if found > HEAVIEST:
+        raise ArgumentError(
+            f"a product of sizes multiplies out to as many as {found} names and terms, more than"
+            f" {HEAVIEST}",
+            hint="give a name of its own to a size that is a part of others: sg.dim(name)",
+        )
+
 
 #: Words that mean something else where a size may stand in text; a size of that name is quoted.
 _RESERVED: Final = {"max", "inf", "nan", "True", "False", "None", *(d.code for d in ALL_DTYPES)}
@@ -531,3 +617,29 @@ def _note(guard: Guard) -> None:
     guards = current().guards
     if guards is not None and guard not in guards:
         guards.append(guard)
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def kept_by_sizes(function: Callable[P, T]) -> Callable[P, T]:
+    """Keep results of a function of sizes, shapes and what else hashes, all given by place."""
+
+    @lru_cache(maxsize=1024, typed=True)
+    def computed(_: tuple[object, ...], *given: Any) -> Any:
+        return function(*given)  # type: ignore[call-arg]
+
+    @wraps(function)
+    def found(*given: Any) -> Any:
+        return computed(tuple(map(_hints, given)), *given)
+
+    return found  # type: ignore[return-value]
+
+
+def _hints(given: object) -> object:
+    if isinstance(given, Dim):
+        if given.hints is None:
+            given.hints = tuple([named.hint for named in named_sizes(given)])
+        return given.hints
+    return tuple(map(_hints, given)) if isinstance(given, tuple) else None

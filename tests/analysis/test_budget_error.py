@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
-from staticgrad.analysis.budget_error import marked_bound
+from staticgrad.analysis.budgets import marked_bound
 from staticgrad.analysis.plan_check import lower_bound
 from staticgrad.memory.planner import Planner
 

@@ -16,7 +16,7 @@ from staticgrad.analysis.cost import (
     step_seconds,
     work_of,
 )
-from staticgrad.ir.body_step import BodyStep
+from staticgrad.ir.bodies import BodyStep
 from staticgrad.ir.plan import Plan, PlannedStep
 from staticgrad.lowering.fuse import fuse
 from staticgrad.memory.planner import plan

@@ -8,8 +8,8 @@ import pytest
 import staticgrad as sg
 from staticgrad.errors import ArgumentError, IndexOutOfRange, OpDefinitionError, OutOfMemory
 from staticgrad.ir.op import Op
+from staticgrad.types.arrays import TensorType
 from staticgrad.types.dtype import F32, F64
-from staticgrad.types.tensor import TensorType
 from tests.chains import sum_chain
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from staticgrad.analysis.interpret import fma, interpret
 from staticgrad.ir.expr import Access, Expr, apply, index, literal, load, ref, select
-from staticgrad.native.plain.fused_multiply import fma as fma_of_lanes
+from staticgrad.native.plain.lanes import fma as fma_of_lanes
 from staticgrad.types.dtype import BOOL, F32, F64, I8, I32, I64, U8, U32, U64, DType
 from staticgrad.vecmath.blocks import expand
 from tests.limits import finfo

@@ -3,7 +3,7 @@
 import pytest
 
 import staticgrad as sg
-from staticgrad.analysis.users import last_uses, users_of
+from staticgrad.analysis.liveness import last_uses, users_of
 
 
 @pytest.fixture

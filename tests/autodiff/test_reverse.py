@@ -10,7 +10,7 @@ import staticgrad as sg
 from staticgrad.errors import GradientError, OpDefinitionError
 from staticgrad.ir.graph import Symbolic, ancestors
 from staticgrad.ir.op import Op
-from staticgrad.types.tensor import TensorType
+from staticgrad.types.arrays import TensorType
 from tests.chains import sum_chain
 
 

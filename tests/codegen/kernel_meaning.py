@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from staticgrad.analysis.interpret import interpret
-from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.expr import Access, Expr, Position, load, postorder, ref
+from staticgrad.ir.forms import COMBINERS
 from staticgrad.ir.kernels.kernel import GEMM_BLOCK, Kernel
 from staticgrad.ir.kernels.stages import (
     Accumulate,

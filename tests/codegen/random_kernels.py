@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Final
 
-from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.expr import (
     ARITHMETIC,
     BITWISE,
@@ -25,9 +24,11 @@ from staticgrad.ir.expr import (
     index,
     literal,
     load,
+    mistyped,
     ref,
     size,
 )
+from staticgrad.ir.forms import COMBINERS
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import (
     Accumulate,
@@ -50,8 +51,7 @@ from staticgrad.ir.kernels.stages import (
     Store,
     nested,
 )
-from staticgrad.ir.kernels.strips import may_take_strips
-from staticgrad.ir.typing_rules import mistyped
+from staticgrad.ir.kernels.width import may_take_strips
 from staticgrad.types.dtype import ALL_DTYPES, BOOL, F32, F64, I32, I64, U8, DType
 
 #: n0 rows of n1 columns; each row of a column's rows is one of n2.

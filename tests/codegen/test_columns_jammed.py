@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from staticgrad.codegen.kernel_source import render
-from staticgrad.ir.combiners import COMBINERS
+from staticgrad.ir.forms import COMBINERS
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.kernels.verify import verify_kernel
 from staticgrad.ir.summation import column_sum, lane_sum

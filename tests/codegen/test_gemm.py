@@ -13,7 +13,7 @@ from staticgrad.codegen.products import direct, gemm
 from staticgrad.codegen.products.streams import WIDEST
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.parser import parse_kernel
-from staticgrad.ir.kernels.product_iterations import (
+from staticgrad.ir.kernels.stages import (
     CHUNK,
     LONE,
     MANY_PANELS,

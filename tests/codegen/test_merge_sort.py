@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from staticgrad.codegen.merge_sort import RUN, merge_sort, network
+from staticgrad.codegen.sorting import RUN, merge_sort, network
 from tests.native.support import call
 
 LENGTHS = (0, 1, 2, 7, 8, 9, 15, 16, 17, 63, 64, 65, 72, 127, 128, 129, 200, 511, 512, 513, 1000)

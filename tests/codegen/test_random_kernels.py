@@ -16,6 +16,7 @@ import pytest
 from staticgrad import native
 from staticgrad.codegen.kernel_source import render
 from staticgrad.errors import ParseError, VerifyError
+from staticgrad.ir.execution import known_of
 from staticgrad.ir.expr import Access, index, literal, ref
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.parser import parse_kernel
@@ -34,7 +35,6 @@ from staticgrad.ir.kernels.stages import (
     statements,
 )
 from staticgrad.ir.kernels.verify import verify_kernel
-from staticgrad.ir.known import known_of
 from staticgrad.types.dtype import BOOL, F32
 from tests.codegen.golden import on_file
 from tests.codegen.kernel_meaning import Array, Meaning

@@ -21,7 +21,7 @@ from staticgrad.comparison.ways import DefineByRun, DefineThenRun
 from staticgrad.comparison.work import work
 from staticgrad.errors import ArgumentError, BudgetInfeasible, MeasurementError, UnknownNameError
 from staticgrad.pictures import charts
-from staticgrad.pictures.numbers import nbytes, number, ratio, seconds
+from staticgrad.pictures.markup import nbytes, number, ratio, seconds
 
 OWN = """
 import numpy as np

@@ -11,8 +11,8 @@ import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.building import capture
 from staticgrad.ir.graph import Graph, Input, Node, Symbolic
+from staticgrad.types.arrays import TensorType
 from staticgrad.types.dtype import as_dtype
-from staticgrad.types.tensor import TensorType
 from tests.limits import finfo
 
 Arrays = Mapping[str, np.ndarray]

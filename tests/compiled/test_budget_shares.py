@@ -12,7 +12,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.errors import ArgumentError, BudgetInfeasible
-from staticgrad.native import physical_memory
+from staticgrad.native import processors
 from tests.native.test_processors import SECOND
 
 
@@ -69,7 +69,7 @@ def test_what_fits_stands_beside_feeds_and_parameters(monkeypatch: pytest.Monkey
     graph, n = chain(), 4000
     top = sg.compile(graph).plan(n=n).peak_bytes
     outside = n * 16 * 4 + 6 * 16 * 16 * 4 + 4  # x, weights, loss
-    monkeypatch.setattr(physical_memory, "allowed", lambda: outside + top // 2)
+    monkeypatch.setattr(processors, "allowed", lambda: outside + top // 2)
     fitting = sg.compile(graph, memory_budget="fit")
     told = sg.compile(graph, memory_budget=top // 2)
     assert str(fitting.plan(n=n)) == str(told.plan(n=n))
@@ -80,7 +80,7 @@ def test_what_fits_stands_beside_feeds_and_parameters(monkeypatch: pytest.Monkey
     again = sg.compile(chain(), memory_budget="fit")
     assert fitting.run(feeds)["loss"].tobytes() == again.run(feeds)["loss"].tobytes()
     assert fitting.peak_bytes == told.plan(n=n).peak_bytes
-    monkeypatch.setattr(physical_memory, "allowed", lambda: None)
+    monkeypatch.setattr(processors, "allowed", lambda: None)
     with pytest.raises(ArgumentError, match="does not say"):
         sg.compile(graph, memory_budget="fit")
 
@@ -99,6 +99,6 @@ def test_a_container_says_what_it_has(tmp_path: Path, text: str, wanted: int | N
     (tmp_path / "a" / "memory.max").write_text(text)
     (tmp_path / "mounts").write_text(SECOND.format(mount=tmp_path, root="/"))
     (tmp_path / "groups").write_text("0::/a\n")
-    whole = physical_memory.allowed(tmp_path / "none", tmp_path / "none")
-    found = physical_memory.allowed(tmp_path / "groups", tmp_path / "mounts")
+    whole = processors.allowed_memory(tmp_path / "none", tmp_path / "none")
+    found = processors.allowed_memory(tmp_path / "groups", tmp_path / "mounts")
     assert found == (whole if wanted is None else wanted)

@@ -16,8 +16,8 @@ from staticgrad.ir.op import Op
 from staticgrad.ir.schedule_text import parse_schedule
 from staticgrad.native.libraries import routines
 from staticgrad.native.libraries.routines import RoutineCode
+from staticgrad.types.arrays import TensorType
 from staticgrad.types.dtype import F32
-from staticgrad.types.tensor import TensorType
 
 #: y[i] = 2 * x[i] + words[0] over rows of n elements, by way of scratch; z[i] = -x[i].
 SOURCE = """

@@ -15,7 +15,7 @@ from passes.pipelines import pipeline
 from passes.remat.store_all import StoreAll
 from staticgrad.analysis.cost import plan_seconds
 from staticgrad.analysis.plan_check import verify_plan
-from staticgrad.autodiff import sums_over_time
+from staticgrad.autodiff import sums
 from staticgrad.errors import BudgetInfeasible
 from staticgrad.ir.bodies import body_input, body_of, walk_bodies
 from staticgrad.ir.verify import verify_graph
@@ -100,7 +100,7 @@ def test_a_budget_keeps_as_many_iterations_as_it_has_room_for(
 ) -> None:
     """Between a loop whose iterations all run again and one of which none does, there are
     others."""
-    monkeypatch.setattr(sums_over_time, "BLOCK_ROWS", 80)  # of five iterations
+    monkeypatch.setattr(sums, "BLOCK_ROWS", 80)  # of five iterations
     x, w = sg.input("x", (600, 16), "float32"), sg.input("w", (16, 16), "float32")
     last, _ = sg.scan(lambda h, each: (sg.tanh(each + h @ w), None), sg.zeros((16, 16)), x)
     graph = sg.Graph({"last": last, "dw": sg.grad((last * last).sum(), w)})
@@ -123,7 +123,7 @@ def test_a_budget_keeps_as_many_iterations_as_it_has_room_for(
 @pytest.mark.slow
 def test_less_memory_of_a_loop_costs_no_less_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a plan runs a whole loop again, segments or fewer kept iterations may be quicker."""
-    monkeypatch.setattr(sums_over_time, "BLOCK_ROWS", 64)
+    monkeypatch.setattr(sums, "BLOCK_ROWS", 64)
     x = sg.input("x", (48, 8, 32), "float32")
     w, u = (sg.input(name, (32, 128), "float32") for name in "wu")
 
@@ -212,7 +212,7 @@ def layers(iterations: int, reverse: bool, times: Any = None) -> tuple[sg.Graph,
 def test_sums_over_time_are_those_of_blocks_whatever_the_segments(
     iterations: int, reverse: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sums_over_time, "BLOCK_ROWS", 20)  # of four iterations
+    monkeypatch.setattr(sums, "BLOCK_ROWS", 20)  # of four iterations
     graph, feeds = layers(iterations, reverse)
     wide = sg.evaluate(graph, feeds, dtype="float64")
     plain = sg.compile(graph)
@@ -237,7 +237,7 @@ def test_sums_over_time_are_those_of_blocks_whatever_the_segments(
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("reverse", [False, True])
 def test_segments_of_named_iterations(reverse: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sums_over_time, "BLOCK_ROWS", 20)
+    monkeypatch.setattr(sums, "BLOCK_ROWS", 20)
     graph, _ = layers(40, reverse, sg.dim("times", hint=40))
     plain = sg.compile(graph, sizes={"n": 5})
     assert [pair.unit for pair in pairs_of(plain.graph)] == [4, 4]
@@ -251,7 +251,7 @@ def test_segments_of_named_iterations(reverse: bool, monkeypatch: pytest.MonkeyP
 @pytest.mark.slow
 def test_budgets_are_met_at_sizes_far_from_the_hints(monkeypatch: pytest.MonkeyPatch) -> None:
     """Loops were divided for 400 iterations: of 9, the undivided ones need less."""
-    monkeypatch.setattr(sums_over_time, "BLOCK_ROWS", 20)
+    monkeypatch.setattr(sums, "BLOCK_ROWS", 20)
     graph, _ = layers(40, False, sg.dim("times", hint=400))
     plain, times = sg.compile(graph), 9
     undivided = plain.plan(times=times, n=5).peak_bytes

@@ -13,7 +13,7 @@ from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ir.kernels.stages import Gemm
 from staticgrad.lowering.fuse import fuse
 from staticgrad.ops.convolution import ConvFilter
-from staticgrad.preparation.filter_parts import with_parts
+from staticgrad.preparation.windows import with_parts
 from tests.diagonals import diagonals
 
 RNG = np.random.default_rng(11)

@@ -10,7 +10,7 @@ import staticgrad as sg
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.lowering.fuse import fuse
-from staticgrad.ops.slices import Concat, Pad
+from staticgrad.ops.indexing import Concat, Pad
 from staticgrad.preparation.regions import MOST_SINGLE, MOST_STEP, with_joined_pads
 from tests.compiled.test_short_rows import numbers
 from tests.diagonals import diagonals

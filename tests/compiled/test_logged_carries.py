@@ -10,7 +10,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.analysis.plan_check import verify_plan
-from staticgrad.ir.body_step import BodyStep
+from staticgrad.ir.bodies import BodyStep
 from staticgrad.ir.schedule import Schedule
 from staticgrad.ir.schedule_text import parse_schedule
 from staticgrad.ir.verify_schedule import verify_schedule

@@ -27,8 +27,8 @@ from staticgrad.ops.convolution import Conv, ConvFilter, ConvImage
 from staticgrad.ops.elementwise import Elementwise
 from staticgrad.ops.marks import Mark
 from staticgrad.testing.variants import LAYOUTS, repeated, views
+from staticgrad.types.arrays import TensorType
 from staticgrad.types.dtype import F32, F64, as_dtype
-from staticgrad.types.tensor import TensorType
 from staticgrad.vecmath.blocks import LONG, ULP
 from tests.compiled.agreement import (
     as_tuple,

@@ -12,7 +12,7 @@ from hypothesis import given, settings, strategies as st
 import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.fusion.windows import FEW_ELEMENTS
-from staticgrad.ops.slices import Concat, Pad
+from staticgrad.ops.indexing import Concat, Pad
 from staticgrad.preparation.regions import with_joined_pads
 from tests.compiled.test_short_rows import numbers
 from tests.diagonals import diagonals

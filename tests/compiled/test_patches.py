@@ -12,7 +12,7 @@ import staticgrad as sg
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ops.convolution import Conv, ConvFilter, ConvImage
-from staticgrad.preparation.patches import with_patches
+from staticgrad.preparation.windows import with_patches
 from tests.diagonals import diagonals
 
 RNG = np.random.default_rng(5)

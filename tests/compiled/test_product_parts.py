@@ -12,7 +12,7 @@ from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ir.kernels.stages import Gemm
 from staticgrad.lowering.fuse import fuse
-from staticgrad.preparation.product_parts import with_product_parts
+from staticgrad.preparation.products import with_product_parts
 
 RNG = np.random.default_rng(5)
 

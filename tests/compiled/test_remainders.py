@@ -12,7 +12,7 @@ import staticgrad as sg
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ops.convolution import Conv, ConvImage
-from staticgrad.preparation.remainders import with_remainders
+from staticgrad.preparation.loops import with_remainders
 from tests.diagonals import diagonals
 
 RNG = np.random.default_rng(9)

@@ -12,7 +12,7 @@ import staticgrad as sg
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.errors import IndexOutOfRange
-from staticgrad.ir.combiners import COMBINERS
+from staticgrad.ir.forms import COMBINERS
 from staticgrad.ir.kernels.stages import Map
 from staticgrad.lowering.fuse import fuse
 from staticgrad.types.dtype import as_dtype

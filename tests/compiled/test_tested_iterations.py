@@ -12,7 +12,7 @@ import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.errors import IndexOutOfRange, NonFiniteError
 from staticgrad.ir.kernels.stages import Loop, nested
-from staticgrad.preparation import tested_iterations
+from staticgrad.preparation import loops
 from tests.diagonals import diagonals
 
 Program = tuple[dict[str, sg.Value], dict[str, Any]]
@@ -128,7 +128,7 @@ def test_iterations_in_a_kernel_have_the_bytes_of_single_ones(
 ) -> None:
     outputs, feeds = PROGRAMS[name]()
     graph = sg.Graph(outputs)
-    monkeypatch.setattr(tested_iterations, "_MOST", most)
+    monkeypatch.setattr(loops, "_MOST", most)
     f = sg.compile(graph)
     assert in_one_kernel(f)
     found, wanted = f.run(feeds), sg.evaluate(graph, feeds)

@@ -13,7 +13,7 @@ import pytest
 import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.errors import IndexOutOfRange
-from staticgrad.ir.body_step import BodyStep
+from staticgrad.ir.bodies import BodyStep
 from staticgrad.lowering.loops import time_loops
 from tests.loops.random_loops import random_step
 from tests.ops.graphs import variable

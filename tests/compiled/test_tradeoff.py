@@ -15,7 +15,7 @@ import pytest
 import staticgrad as sg
 from staticgrad import backends
 from staticgrad.analysis.cost import plan_seconds
-from staticgrad.autodiff import sums_over_time
+from staticgrad.autodiff import sums
 from staticgrad.errors import ArgumentError, BudgetInfeasible, UnknownNameError
 from staticgrad.ir.plan_picture import columns_with_repeats
 from staticgrad.reports.memory_page import held_bands
@@ -71,7 +71,7 @@ def test_each_choice_is_what_its_budget_plans(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.slow
 def test_loops_give_the_plans_of_all_their_divisions(monkeypatch: pytest.MonkeyPatch) -> None:
     """And of some in which part of the iterations does not run again, as budgets have them."""
-    monkeypatch.setattr(sums_over_time, "BLOCK_ROWS", 80)  # of two iterations
+    monkeypatch.setattr(sums, "BLOCK_ROWS", 80)  # of two iterations
     x, w = sg.input("x", (64, 40, 8)), sg.input("w", (8, 8))
     h, _ = sg.scan(lambda h, each: (sg.tanh(each + h @ w),) * 2, sg.zeros((40, 8)), x)
     graph = sg.Graph({"dw": sg.grad((h * h).sum(), w)})

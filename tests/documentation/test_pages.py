@@ -7,7 +7,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad import documentation, errors
-from staticgrad.documentation import docstrings, reference
+from staticgrad.documentation import reference
 from staticgrad.documentation.pages import GUIDE
 from staticgrad.errors import hints
 from staticgrad.exports import MODULES
@@ -85,7 +85,7 @@ def test_pages_of_the_reference_are_short_and_their_names_are_listed_by_subject(
     }
     assert len(documentation.page("reference/xp")) < 40_000
     index = documentation.page("reference/nn")
-    assert re.findall("^## (.*)", index, re.MULTILINE)[1] == "Convolutions"
+    assert re.findall("^## (.*)", index, re.MULTILINE)[1].startswith("Convolutions")
     assert "| [`Conv1d`](nn/convolutions.md#sg.nn.Conv1d) | The cross-correlation of" in index
     linked = re.findall(r"\.md#(sg\.nn\.\w+)\)", index)
     assert sorted(linked) == sorted(f"sg.nn.{name}" for name in sg.nn.__all__)
@@ -117,7 +117,7 @@ Raises:
 >>> 1 + 1
 2
 """
-    found = docstrings.parsed(text)
+    found = reference.parsed(text)
     assert found.paragraphs[:2] == ("Twice ``x``.", "More of it,\nin two lines.")
     assert found.examples == [">>> 1 + 1\n2"]
     assert set(found.sections) == {"Args", "Returns", "Raises"}
@@ -127,10 +127,10 @@ Raises:
 
 
 def test_a_page_adds_the_imports_that_an_example_leaves_out():
-    shown = docstrings.parsed("Twice.\n\n>>> sg.exp(np.ones(2))\n").markdown()
+    shown = reference.parsed("Twice.\n\n>>> sg.exp(np.ones(2))\n").markdown()
     assert ">>> import numpy as np\n>>> import staticgrad as sg\n>>> sg.exp(" in shown
     given = "Twice.\n\n>>> import staticgrad as sg\n>>> sg.exp(1.0)\n"
-    assert docstrings.parsed(given).markdown().count("import") == 1
+    assert reference.parsed(given).markdown().count("import") == 1
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from staticgrad.eager.binding import rule_reads
 from staticgrad.ir.op import Op
 from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import resolve, shares_of
-from staticgrad.types.tensor import TensorType
+from staticgrad.types.arrays import TensorType
 from tests.eager import oracle
 from tests.eager.test_every_op import every_op
 from tests.ops.samples import Sample, samples_of

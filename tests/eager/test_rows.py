@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.eager import Function, Tensor, checkpoint, rows
+from staticgrad.eager import Function, Tensor, checkpoint, rowwise
 from staticgrad.errors import DisconnectedError
 
 RNG = np.random.default_rng(0)
@@ -59,8 +59,8 @@ def test_rows_of_a_batch_are_those_of_single_walks(
     f, x = FUNCTIONS[name], tensor(12)
     found: list[list[Any]] = []
     for fewest, most in ((2, 1 << 20), (2, 1), (1000, 1)):
-        monkeypatch.setattr(rows, "FEWEST", fewest)
-        monkeypatch.setattr(rows, "MOST", most)
+        monkeypatch.setattr(rowwise, "FEWEST", fewest)
+        monkeypatch.setattr(rowwise, "MOST", most)
         matrices = [sg.jacobian(f, mode=mode)(x) for mode in (None, "reverse", "forward")]
         again = sg.jacobian(f(x), x)
         found.append([*matrices, again, sg.grad((again * again).sum(), x)])

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from staticgrad.ir.kernels.bodies import Reach
 from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.ir.kernels.reach import Reach
 from staticgrad.ir.schedule import Call, CheckWord, Control, Schedule, Scratch, StepBody, Touch
 from staticgrad.ir.schedule_text import ScheduleReader, StepForm, name_text, register_form
 from staticgrad.source import Location

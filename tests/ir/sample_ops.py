@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from staticgrad.errors import ShapeError
 from staticgrad.ir.op import Op
-from staticgrad.types.arrays import ArrayData
+from staticgrad.types.arrays import ArrayData, TensorType
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64, DType
-from staticgrad.types.tensor import TensorType
 
 
 class Everything(Op, name="sample.everything"):

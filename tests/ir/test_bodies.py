@@ -19,7 +19,7 @@ from staticgrad.ir.schedule_text import parse_schedule
 from staticgrad.ir.verify_schedule import verify_schedule
 from staticgrad.memory.planner import Planner
 from staticgrad.runtime.arena import Arena
-from staticgrad.runtime.guarded import GuardedTable
+from staticgrad.runtime.guard import GuardedTable
 from staticgrad.runtime.step import Program, Table
 from staticgrad.types.dim import Size, dim
 from staticgrad.types.dtype import F32

@@ -5,11 +5,10 @@ import pytest
 
 from staticgrad.analysis.interpret import interpret
 from staticgrad.errors import OpDefinitionError
-from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.expr import PRIMITIVES, Expr, literal, ref
-from staticgrad.ir.forms import Reduce
+from staticgrad.ir.forms import COMBINERS, Reduce
 from staticgrad.ir.op import registered_ops
-from staticgrad.native.plain.rows import VOCABULARY
+from staticgrad.native.plain.control import VOCABULARY
 from staticgrad.ops.reduce import Reduction
 from staticgrad.types.dtype import ALL_DTYPES, DType
 from tests.limits import finfo

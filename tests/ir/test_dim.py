@@ -9,6 +9,7 @@ from hypothesis import given, strategies as st
 from staticgrad.ir.kernels.stages import column_words, group_rows
 from staticgrad.ir.text import Reader
 from staticgrad.types import dim as dims
+from staticgrad.types.arrays import c_strides, hint_value, product
 from staticgrad.types.dim import (
     Dim,
     Size,
@@ -20,7 +21,6 @@ from staticgrad.types.dim import (
     maximum,
 )
 from staticgrad.types.lexis import Tokens
-from staticgrad.types.tensor import c_strides, hint_value, product
 
 A, B = dim("a"), dim("b")
 BOUNDED = dim("c", min=2, max=9)

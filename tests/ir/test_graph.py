@@ -22,9 +22,9 @@ from staticgrad.ir.graph import Graph, Node, Symbolic, ancestors, constant
 from staticgrad.ir.op import Op
 from staticgrad.ir.verify import verify_graph
 from staticgrad.ops.contract import MatMul
+from staticgrad.types.arrays import TensorType
 from staticgrad.types.dim import dim
 from staticgrad.types.dtype import F32, F64
-from staticgrad.types.tensor import TensorType
 from tests.ir.sample_ops import Link, TopTwo
 from tests.random_graphs import graphs, input_value, parameter_value
 

@@ -12,8 +12,7 @@ from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
 from staticgrad.errors import ArgumentError, OutOfMemory, ParseError, StaticgradError
-from staticgrad.types.dim import dim, sum_of
-from staticgrad.types.size_weight import HEAVIEST
+from staticgrad.types.dim import HEAVIEST, dim, sum_of
 from tests.ir.sample_ops import STEP
 
 GOLDEN = Path(__file__).parents[1] / "passes" / "golden"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from staticgrad.ir.kernels.apart import stores_apart
+from staticgrad.ir.kernels.bodies import stores_apart
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.types.dim import Size, dim
 

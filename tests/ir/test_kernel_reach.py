@@ -11,10 +11,9 @@ from staticgrad.analysis.barriers import barriers
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.errors import VerifyError
 from staticgrad.ir.expr import Access
-from staticgrad.ir.kernels.bodies import accesses
+from staticgrad.ir.kernels.bodies import accesses, reaches
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.parser import parse_kernel
-from staticgrad.ir.kernels.reach import reaches
 from staticgrad.ir.kernels.stages import Axis
 from staticgrad.ir.schedule import Binding, Schedule
 from staticgrad.memory.planner import Planner

@@ -20,8 +20,8 @@ from staticgrad.ir.graph import Graph, Parameter, Symbolic, constant
 from staticgrad.ir.parser import parse
 from staticgrad.ir.printer import first_difference, same_graph
 from staticgrad.ir.verify import verify_graph
+from staticgrad.types.arrays import TensorType
 from staticgrad.types.dtype import F32
-from staticgrad.types.tensor import TensorType
 from tests.ir.sample_ops import Link
 from tests.random_graphs import graphs, input_value, parameter_value
 
@@ -124,7 +124,7 @@ def test_a_pickle_names_data_classes_and_three_functions() -> None:
         "staticgrad.ir.op Input",
         "staticgrad.ir.op ParameterLeaf",
         "staticgrad.storage.parameter ParameterStore",
-        "staticgrad.types.tensor TensorType",
+        "staticgrad.types.arrays TensorType",
         "staticgrad.types.dtype as_dtype",
         "staticgrad.source SourceLine",
     }

@@ -12,12 +12,12 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.analysis.barriers import barriers
-from staticgrad.analysis.budget_error import marked_bound
+from staticgrad.analysis.budgets import marked_bound
 from staticgrad.analysis.liveness import Flow
 from staticgrad.analysis.plan_check import lower_bound, peak_buffers, verify_plan
 from staticgrad.analysis.repeats import Repeats
+from staticgrad.ir.kernels.bodies import Reach
 from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.ir.kernels.reach import Reach
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import (
     Call,
@@ -38,7 +38,7 @@ from tests.ir.schedule_samples import SCHEDULE
 
 #: Where a step's kernel is the subject: fusion binds it, the text of its kind, and its own check.
 KINDS = {
-    *("staticgrad/lowering/fuse.py", "staticgrad/ir/implied_checks.py"),
+    *("staticgrad/lowering/fuse.py", "staticgrad/ir/verify.py"),
     *("staticgrad/ir/schedule.py", "staticgrad/ir/schedule_text.py"),
     *("staticgrad/ir/verify_schedule.py", "staticgrad/reports/profiling.py"),
 }

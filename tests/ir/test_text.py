@@ -18,11 +18,10 @@ from staticgrad.ir.parser import parse
 from staticgrad.ir.printer import first_difference, graph_constants, print_graph, same_graph
 from staticgrad.ir.text import Reader, float_text, value_text
 from staticgrad.scopes import scope
-from staticgrad.types.arrays import ArrayData
+from staticgrad.types.arrays import ArrayData, TensorType
 from staticgrad.types.dim import dim
 from staticgrad.types.dtype import ALL_DTYPES, F32, F64, DType
 from staticgrad.types.lexis import Tokens, name_text, quoted, unquoted
-from staticgrad.types.tensor import TensorType
 from tests.ir.sample_ops import STEP, Everything, Link, TopTwo
 from tests.random_graphs import graphs, input_value, parameter_value
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings, strategies as st
 
 from staticgrad.errors import ParseError, UnknownNameError
 from staticgrad.ir.parser import parse
+from staticgrad.types.arrays import TensorType
 from staticgrad.types.dim import dim
 from staticgrad.types.dtype import F32
-from staticgrad.types.tensor import TensorType
 from tests.cases import check_all
 from tests.ir.mistakes import check_damaged, check_mistake
 from tests.ir.sample_ops import STEP

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from staticgrad.types.dim import collecting_guards, dim
-from staticgrad.types.dtype import F32, F64, I64
-from staticgrad.types.tensor import (
+from staticgrad.types.arrays import (
     BroadcastError,
     TensorType,
     broadcast_shapes,
     c_strides,
 )
+from staticgrad.types.dim import collecting_guards, dim
+from staticgrad.types.dtype import F32, F64, I64
 
 BATCH, OTHER = dim("batch"), dim("other")
 SHAPES = st.lists(st.sampled_from([0, 1, 1, 2, 3]), max_size=4).map(tuple)

@@ -10,9 +10,9 @@ from staticgrad.building import within
 from staticgrad.errors import VerifyError
 from staticgrad.ir.graph import Graph, Node, Symbolic
 from staticgrad.ir.verify import verify_graph
+from staticgrad.types.arrays import TensorType
 from staticgrad.types.dim import dim
 from staticgrad.types.dtype import F32, F64
-from staticgrad.types.tensor import TensorType
 from tests.ir.sample_ops import Link
 from tests.random_graphs import graphs, input_value, parameter_value
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings, strategies as st
 import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.errors import LinearAlgebraError
-from staticgrad.native.libraries.small_matrices import LANES, SMALL, SMALL_PIVOTED
+from staticgrad.native.libraries.recipes import LANES, SMALL, SMALL_PIVOTED
 from staticgrad.ops.linalg import LU, Cholesky, LUSolve, TriangularSolve
 
 MANY = 2 * max(LANES.values()) + 3

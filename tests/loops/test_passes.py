@@ -14,7 +14,7 @@ from staticgrad.ir.graph import Graph, Node
 from staticgrad.ir.verify import verify_graph
 from staticgrad.lowering.fuse import fuse
 from staticgrad.lowering.loops import driven
-from staticgrad.lowering.loops.bodies import LoweredBodies
+from staticgrad.lowering.loops.driven import LoweredBodies
 from tests.diagonals import diagonals
 from tests.loops.programs import TWINS
 from tests.ops.graphs import variable

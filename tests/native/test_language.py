@@ -15,7 +15,7 @@ from staticgrad.native import jit
 from staticgrad.native.language import frontend, operations, statements
 from staticgrad.native.language.kinds import ELEMENTS, LANES
 from staticgrad.native.language.statements import Syntax
-from staticgrad.native.plain import rows as plain_rows
+from staticgrad.native.plain import control as plain_rows
 from tests.native.support import MODES, Array, Mode, assert_same, call, number_dtype
 
 EVERY_MODE = pytest.mark.parametrize("mode", MODES)

@@ -12,8 +12,8 @@ import pytest
 
 from staticgrad.errors import KernelCacheWarning
 from staticgrad.native import cache
+from staticgrad.native.cache import NotPrivateError, private_folder
 from staticgrad.native.jit import ObjectCode
-from staticgrad.native.private_folder import NotPrivateError, private_folder
 
 CODE = ObjectCode(b"\x7fELF and so on", "symbol")
 STRANGER = 65534

@@ -15,7 +15,7 @@ import pytest
 from staticgrad import native
 from staticgrad.config import options
 from staticgrad.errors import CPUError, SelfTestError
-from staticgrad.native import jit, loader, selftest, target
+from staticgrad.native import jit, loader, target
 from tests.native.support import assembly, run_table
 
 ADD = """
@@ -222,29 +222,29 @@ def test_a_target_that_fails_is_left_for_a_safer_one(
         asked.append(candidate.level)
         return candidate is ladder[-1]
 
-    monkeypatch.setattr(selftest, "sound", only_the_last)
-    assert selftest.first_sound(ladder) is ladder[-1]
+    monkeypatch.setattr(loader, "sound", only_the_last)
+    assert loader.first_sound(ladder) is ladder[-1]
     assert asked == [rung.level for rung in ladder]
     assert len(ladder) == 1 or "safer" in caplog.text
-    assert selftest.first_sound(ladder) is ladder[-1]
+    assert loader.first_sound(ladder) is ladder[-1]
     assert len(asked) == len(ladder), "the verdict is remembered"
     with pytest.raises(SelfTestError, match="wrong on this processor"):
-        selftest.first_sound(ladder[:-1])
+        loader.first_sound(ladder[:-1])
 
 
 def test_every_rung_of_this_machine_passes_the_self_test() -> None:
-    assert all(selftest.sound(rung) for rung in target.ladder())
+    assert all(loader.sound(rung) for rung in target.ladder())
 
 
 def test_the_self_test_sees_wrong_code(monkeypatch: pytest.MonkeyPatch) -> None:
     host = target.host()  # which tests itself, where the cache is empty
-    honest = selftest.mask_source
+    honest = loader.mask_source
     monkeypatch.setattr(
-        selftest,
+        loader,
         "mask_source",
         lambda *form: honest(*form).replace("& ~load(res", "& load(res"),
     )
-    assert not selftest.sound(host)
+    assert not loader.sound(host)
 
 
 @pytest.mark.parametrize("missing", ["avx2", "fma"])

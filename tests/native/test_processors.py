@@ -98,7 +98,7 @@ def test_affinity_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
     before = os.sched_getaffinity(0)
     try:
         os.sched_setaffinity(0, {min(before)})
-        assert processors.allowed() == 1
+        assert processors.allowed_processors() == 1
         assert processors.threads("auto") == 1
         assert processors.threads(7) == 7
     finally:
@@ -109,4 +109,4 @@ def test_a_quota_is_rounded_down_to_one_at_least(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(processors, "_cores", lambda usable, folder: 8)
     for share, wanted in ((3.9, 3), (0.2, 1), (None, 8), (64.0, 8)):
         monkeypatch.setattr(processors, "quota", lambda groups, mounts, share=share: share)
-        assert processors.allowed() == wanted
+        assert processors.allowed_processors() == wanted

@@ -10,7 +10,7 @@ import pytest
 import staticgrad as sg
 from staticgrad import native
 from staticgrad.errors import CompileError
-from staticgrad.native import jit, together
+from staticgrad.native import jit, loader
 from tests.native.support import Array, call
 from tests.native.test_shared import run, source
 
@@ -85,10 +85,10 @@ def test_a_kernel_that_is_refused_leaves_the_others(monkeypatch: pytest.MonkeyPa
 
 
 def test_modules_are_of_one_level_and_not_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(together, "LONGEST", 100)
+    monkeypatch.setattr(loader, "LONGEST", 100)
     runs = "\n".join(["x", *["  %v = add i64 1, 2"] * 60])  # a long run of instructions
     short = "\n".join(["x", *["  br label %b"] * 60])
-    parts = [*together._modules({"a": runs, "b": short, "c": runs, "d": short, "e": "x\n  br b"})]
+    parts = [*loader._modules({"a": runs, "b": short, "c": runs, "d": short, "e": "x\n  br b"})]
     assert [[*part] for _, part in parts] == [["b"], ["d", "e"], ["a"], ["c"]]
     assert [level for level, _ in parts] == [1, 1, 2, 2]
 

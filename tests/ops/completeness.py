@@ -17,9 +17,9 @@ import numpy as np
 from staticgrad.errors import StaticgradError
 from staticgrad.ir.op import registered_ops
 from staticgrad.ops.elementwise import Elementwise
-from staticgrad.testing.slopes import CORNERS, grid, kinks
+from staticgrad.testing.gradients import CORNERS, grid, kinks
+from staticgrad.types.arrays import TensorType
 from staticgrad.types.dtype import ALL_DTYPES, DType, as_dtype
-from staticgrad.types.tensor import TensorType
 from tests.limits import finfo
 from tests.ops.samples import Sample, declaration_of, samples_of
 

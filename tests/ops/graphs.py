@@ -11,8 +11,8 @@ from staticgrad.analysis.evaluate import evaluate
 from staticgrad.building import capture
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Graph, Input, Node, Symbolic, ancestors
+from staticgrad.types.arrays import Shape, TensorType
 from staticgrad.types.dtype import F64, DType
-from staticgrad.types.tensor import Shape, TensorType
 
 
 def variable(label: str, dtype: DType = F64, shape: Shape = ()) -> Symbolic:

@@ -27,8 +27,8 @@ from staticgrad.ir.forms import CallForm
 from staticgrad.ir.op import Op
 from staticgrad.ir.rounded import rounded
 from staticgrad.ir.value import Value
+from staticgrad.types.arrays import TensorType
 from staticgrad.types.dtype import as_dtype
-from staticgrad.types.tensor import TensorType
 
 Rng = np.random.Generator
 Provider = Callable[[Rng], Iterator["Sample"]]

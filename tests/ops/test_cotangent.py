@@ -23,9 +23,9 @@ from staticgrad.ops.cotangent import (
     zeros_like_type,
 )
 from staticgrad.ops.elementwise import Elementwise
+from staticgrad.types.arrays import TensorType
 from staticgrad.types.dim import dim
 from staticgrad.types.dtype import BOOL, F32, F64
-from staticgrad.types.tensor import TensorType
 from tests.ops.graphs import call, op_names, run, variable
 from tests.ops.samples import load_providers
 

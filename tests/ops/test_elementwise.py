@@ -22,9 +22,9 @@ from staticgrad.ops.convert import size_value
 from staticgrad.ops.cotangent import stretched_axes
 from staticgrad.ops.elementwise import broadcast
 from staticgrad.ops.selection import Where
+from staticgrad.types.arrays import TensorType
 from staticgrad.types.dim import collecting_guards, dim
 from staticgrad.types.dtype import ALL_DTYPES, BOOL, F32, F64, I64, DType, as_dtype
-from staticgrad.types.tensor import TensorType
 from tests.limits import NUMPY_DTYPES
 from tests.ops.elementwise_samples import special
 from tests.ops.graphs import call, op_names, run, variable

@@ -24,8 +24,8 @@ from staticgrad.ir.op import registered_ops
 from staticgrad.ir.parser import parse
 from staticgrad.ir.printer import same_graph
 from staticgrad.ir.rounded import element
+from staticgrad.types.arrays import TensorType
 from staticgrad.types.dtype import as_dtype
-from staticgrad.types.tensor import TensorType
 from staticgrad.vecmath.blocks import LONG
 from tests.ops.elements import on_arrays
 from tests.ops.graphs import run, run_all, variable

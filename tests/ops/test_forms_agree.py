@@ -20,8 +20,8 @@ from staticgrad.ir.expr import literal
 from staticgrad.ir.op import Op, registered_ops
 from staticgrad.ir.rounded import widened
 from staticgrad.ops.cotangent import ZERO, resolve
+from staticgrad.types.arrays import TensorType
 from staticgrad.types.dtype import I64, as_dtype
-from staticgrad.types.tensor import TensorType
 from tests.ops.elements import on_arrays
 from tests.ops.graphs import run, variable
 from tests.ops.samples import Sample, samples_of

@@ -17,7 +17,7 @@ from staticgrad.errors import (
     ShapeError,
     SizeGuardError,
 )
-from staticgrad.ops.slices import Concat, Pad, Slice
+from staticgrad.ops.indexing import Concat, Pad, Slice
 from tests.ops.graphs import run
 from tests.ops.messages import assert_refused
 

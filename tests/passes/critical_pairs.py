@@ -19,7 +19,7 @@ import staticgrad as sg
 from passes.rewrite import Rule
 from passes.rewrite.driver import _replacement
 from passes.rewrite.matching import matches
-from passes.rewrite.terms import Applied, Hole, Number, Term
+from passes.rewrite.rule import Applied, Hole, Number, Term
 from staticgrad.errors import StaticgradError
 from staticgrad.ir.graph import Graph, Node, Symbolic
 from staticgrad.ir.op import Op
@@ -27,10 +27,9 @@ from staticgrad.ops.arithmetic import Add, Neg
 from staticgrad.ops.contract import MatMul
 from staticgrad.ops.convert import Cast
 from staticgrad.ops.elementwise import Elementwise
-from staticgrad.ops.indexing import Take, TakeAlong
+from staticgrad.ops.indexing import Concat, Pad, Slice, Take, TakeAlong
 from staticgrad.ops.movement import Broadcast, Reshape, Transpose
 from staticgrad.ops.reduce import Max, Reduction, Sum
-from staticgrad.ops.slices import Concat, Pad, Slice
 
 Substitution = dict[str, Term]
 Path = tuple[int, ...]

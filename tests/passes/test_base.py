@@ -16,7 +16,7 @@ from staticgrad.errors import PipelineError, VerifyError
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.op import Op
 from staticgrad.lowering.fuse import fuse
-from staticgrad.types.tensor import hint_value
+from staticgrad.types.arrays import hint_value
 
 
 class Reversed(Pass, name="reversed"):

@@ -12,7 +12,7 @@ from benchmarks.budgets import MODELS, step
 from benchmarks.optima import MODELS as OPTIMA
 from passes.pipelines import pipeline
 from passes.remat import search
-from passes.remat.canonical import canonical_sizes, nearest
+from passes.remat.base import canonical_sizes, nearest
 from staticgrad.analysis.cost import plan_seconds
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.errors import BudgetInfeasible

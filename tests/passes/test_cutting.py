@@ -12,22 +12,22 @@ from hypothesis import given, settings, strategies as st
 import staticgrad as sg
 from passes.pipelines import pipeline
 from staticgrad.analysis.binding import bind_sizes
-from staticgrad.analysis.evaluate import same_bytes
-from staticgrad.analysis.kernel_costs import (
+from staticgrad.analysis.cost import (
     LARGEST,
     LARGEST_EPILOGUE,
     cut_cycles,
     cycles,
     instructions,
 )
+from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.errors import FeedError
 from staticgrad.fusion import cutting
 from staticgrad.fusion.copies import with_copies
 from staticgrad.fusion.groups import Group, Groups, Parts
 from staticgrad.fusion.merging import fused
 from staticgrad.lowering.fuse import fuse
+from staticgrad.types.arrays import TensorType
 from staticgrad.types.dtype import F32
-from staticgrad.types.tensor import TensorType
 from tests.passes.golden_models import MODELS
 from tests.passes.test_fuse import with_gradients
 from tests.passes.test_groups import check_owners

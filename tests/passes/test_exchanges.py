@@ -9,12 +9,12 @@ from random import Random
 import pytest
 
 from passes.remat import search
-from passes.remat.cheapest import Cheapest, Found
 from passes.remat.exchanges import exchange
+from passes.remat.greedy import Cheapest, Found
 from passes.remat.walks import walk
 from staticgrad.planning.descents import SLOPES, Descents
+from staticgrad.planning.placed import Runs, is_valid
 from staticgrad.planning.problem import MemoryProblem, Net
-from staticgrad.planning.runs import Runs, is_valid
 from tests.diagonals import diagonals
 from tests.planning.problems import chain, optimum, random_problem
 

@@ -13,7 +13,7 @@ from staticgrad.errors import IndexOutOfRange
 from staticgrad.ir.graph import Constant
 from staticgrad.ir.op import Op
 from staticgrad.ir.verify import verify_graph
-from staticgrad.types.tensor import TensorType
+from staticgrad.types.arrays import TensorType
 from tests.chains import sum_chain
 
 

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes.base import Fixpoint, Pass, Pipeline
-from passes.interface import check_interface
+from passes.base import Fixpoint, Pass, Pipeline, check_interface
 from staticgrad.errors import PassInterfaceError
 from staticgrad.ir.graph import Graph
 from tests.cases import check_all

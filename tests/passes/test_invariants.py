@@ -9,7 +9,7 @@ import pytest
 
 import staticgrad as sg
 from passes.pipelines import pipeline
-from staticgrad.preparation.invariants import FEWEST_ITERATIONS, with_transposed_invariants
+from staticgrad.preparation.loops import FEWEST_ITERATIONS, with_transposed_invariants
 
 Size = int | str
 

@@ -9,7 +9,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.errors import VerifyError
-from staticgrad.ir.known import Known, known_of
+from staticgrad.ir.execution import Known, known_of
 from staticgrad.ir.schedule import KernelStep, Schedule
 from staticgrad.ir.schedule_text import parse_schedule
 from staticgrad.ir.verify_schedule import verify_schedule

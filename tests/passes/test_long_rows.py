@@ -14,8 +14,7 @@ import staticgrad as sg
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.errors import VerifyError
-from staticgrad.fusion.long_rows import LONG_ROW, PIECE
-from staticgrad.fusion.merging import fused
+from staticgrad.fusion.merging import LONG_ROW, PIECE, fused
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.kernels.verify import verify_kernel
 from staticgrad.ir.summation import BLOCK, block_sum, lane_sum

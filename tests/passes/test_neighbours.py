@@ -15,7 +15,7 @@ from hypothesis import given, settings
 
 import staticgrad as sg
 from passes.pipelines import pipeline
-from staticgrad.analysis.kernel_costs import LARGEST
+from staticgrad.analysis.cost import LARGEST
 from staticgrad.fusion.neighbours import KernelPair
 from staticgrad.fusion.reasons import (
     Between,

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.ir.body_step import BodyStep
-from staticgrad.ir.kernels.product_iterations import STREAMED
-from staticgrad.ir.kernels.stages import panel_columns
-from staticgrad.preparation import panels
+from staticgrad.ir.bodies import BodyStep
+from staticgrad.ir.kernels.stages import STREAMED, panel_columns
+from staticgrad.preparation import products
 from staticgrad.types.dtype import F32
 from tests.diagonals import diagonals
 
@@ -84,14 +83,14 @@ def rows_of(count: Any, inner: int = 128, columns: int = 256, iterations: int = 
 def test_where_it_pays() -> None:
     assert rows_of(32) == rows_of("many") == 1
     assert rows_of(STREAMED) == 0, "few rows read the matrix as it lies"
-    assert rows_of(panels.MOST_ROWS + 1) == 0, "tiles of many rows read a panel that is near"
-    assert rows_of(32, iterations=panels.FEWEST_ITERATIONS - 1) == 0
+    assert rows_of(products.MOST_ROWS + 1) == 0, "tiles of many rows read a panel that is near"
+    assert rows_of(32, iterations=products.FEWEST_ITERATIONS - 1) == 0
     assert rows_of(32, columns=250) == 0, "panels are whole"
     assert rows_of(32, columns=64) == 0, "the nearest cache has it"
     assert rows_of(32, inner=1024, columns=128) == 0, "rows of the first factor would collide"
     assert rows_of(10, inner=1000, columns=128) == 0, "the copy would be large beside the results"
     width = panel_columns(F32)
-    assert rows_of(32, inner=128, columns=panels.FEWEST_PANELS * width) == 1
+    assert rows_of(32, inner=128, columns=products.FEWEST_PANELS * width) == 1
 
 
 def test_a_matrix_that_is_read_otherwise_too_stays_as_it_is() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes import residual_regions, residuals
+from passes import residuals
 from passes.cse import CommonSubexpressions
 from passes.pipelines import pipeline
 from passes.residuals import Residuals
@@ -212,7 +212,7 @@ def test_a_region_is_weighed_whatever_its_size(depth):
 
 
 def test_what_takes_too_long_to_weigh_stays_and_is_counted(monkeypatch):
-    monkeypatch.setattr(residual_regions, "MOST_ROUNDS", 0)
+    monkeypatch.setattr(residuals, "MOST_ROUNDS", 0)
     graph = product(square)
     after, hits = Residuals().traced(graph)
     assert after is graph

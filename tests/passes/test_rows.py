@@ -13,7 +13,7 @@ from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.fusion.copies import with_copies
 from staticgrad.fusion.merging import fused
-from staticgrad.fusion.precedence import Precedence
+from staticgrad.fusion.reasons import Precedence
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import Columns, Map, Scalar
 from staticgrad.lowering.fuse import fuse, fusion

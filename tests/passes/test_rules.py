@@ -17,7 +17,7 @@ import pytest
 import staticgrad as sg
 from passes.cse import CommonSubexpressions
 from passes.rewrite import Rule, hole, holes, rewrite, rule, some
-from passes.rewrite.terms import Applied, Hole, filled, subterms
+from passes.rewrite.rule import Applied, Hole, filled, subterms
 from passes.rules.tables import RULES
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.errors import FeedError, PipelineError, StaticgradError
@@ -428,7 +428,7 @@ def test_new_nodes_stand_at_the_line_and_order_of_the_old():
 
 def test_open_patterns_and_families():
     from staticgrad.ops.elementwise import Elementwise
-    from staticgrad.ops.slices import Concat
+    from staticgrad.ops.indexing import Concat
 
     x = hole("x")
     a = sg.input("a", (3,))

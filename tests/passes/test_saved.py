@@ -13,7 +13,7 @@ import staticgrad as sg
 from passes.pipelines import pipeline
 from passes.saved import SavedValues
 from staticgrad import checkpoint_policies as cp
-from staticgrad.compiling import schedule_cache
+from staticgrad.compiling import scheduling
 from staticgrad.errors import ArgumentError, ParseError, StaticgradError
 
 FEEDS = {"x": np.random.default_rng(0).normal(size=(256, 32)).astype("f4")}
@@ -85,8 +85,8 @@ def test_a_policy_is_text_in_a_pipeline() -> None:
 
 
 def test_what_a_function_from_outside_decides_is_not_kept_on_disk() -> None:
-    assert not schedule_cache._is_own(SavedValues(_is_dot))
-    assert schedule_cache._is_own(SavedValues(ONLY))
+    assert not scheduling._is_own(SavedValues(_is_dot))
+    assert scheduling._is_own(SavedValues(ONLY))
 
 
 @pytest.mark.parametrize(

@@ -14,17 +14,16 @@ from passes.pipelines import pipeline
 from passes.remat import front, search
 from passes.remat.abstract import abstracted
 from passes.remat.base import Problem
-from passes.remat.cheapest import Found
-from passes.remat.proposals import proposed
+from passes.remat.greedy import Found, proposed
 from passes.remat.recompute import Recompute
 from passes.remat.search import BudgetSearch
 from staticgrad.analysis.cost import plan_seconds
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.lowering.fuse import fuse
 from staticgrad.memory.planner import Planner
-from staticgrad.planning.bounds import lower_bound
 from staticgrad.planning.descents import SLOPES, Descents
-from staticgrad.planning.runs import Runs, is_valid
+from staticgrad.planning.placed import Runs, is_valid
+from staticgrad.planning.planner import lower_bound
 from tests.memory.models import BATCH, MODELS
 
 WORDS = 1024  # bytes of check words, which abstract problems leave out

@@ -11,7 +11,7 @@ import staticgrad as sg
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.lowering.fuse import fuse
-from staticgrad.types.tensor import hint_value
+from staticgrad.types.arrays import hint_value
 from tests.diagonals import diagonals
 from tests.passes.test_siblings import assert_bytes_of_single_kernels, drawn
 

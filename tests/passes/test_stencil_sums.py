@@ -11,7 +11,7 @@ import pytest
 import staticgrad as sg
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
-from staticgrad.fusion.long_rows import LONG_ROW, PIECE
+from staticgrad.fusion.merging import LONG_ROW, PIECE
 from staticgrad.lowering.fuse import fuse
 from tests.diagonals import diagonals
 

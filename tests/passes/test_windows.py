@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ir.schedule import KernelStep
-from staticgrad.ops.slices import Concat, Pad, Slice
+from staticgrad.ops.indexing import Concat, Pad, Slice
 from tests.diagonals import diagonals
 from tests.random_graphs import Chooser
 

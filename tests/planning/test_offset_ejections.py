@@ -9,7 +9,7 @@ from hypothesis import given, settings, strategies as st
 
 from staticgrad.native import words
 from staticgrad.planning.exact_offsets import BRIEF, place_tightly
-from staticgrad.planning.offset_ejections import Ejections, placed_by_ejections
+from staticgrad.planning.offset_search import Ejections, placed_by_ejections
 from staticgrad.planning.offsets import Spans, swept
 from tests.planning.test_offset_search import holds
 

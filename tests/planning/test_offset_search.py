@@ -11,11 +11,17 @@ from hypothesis import given, settings, strategies as st
 from staticgrad.native import words
 from staticgrad.planning import exact_offsets
 from staticgrad.planning.exact_offsets import lowered_briefly, place_tightly
-from staticgrad.planning.offset_arrays import IMPOSSIBLE, PLACED
-from staticgrad.planning.offset_fits import best_fit, fit
-from staticgrad.planning.offset_restarts import Restarts
-from staticgrad.planning.offset_search import search
-from staticgrad.planning.offsets import ORDERS, Spans, first_fit, place
+from staticgrad.planning.offset_search import Restarts, search
+from staticgrad.planning.offsets import (
+    IMPOSSIBLE,
+    ORDERS,
+    PLACED,
+    Spans,
+    best_fit,
+    first_fit,
+    fit,
+    place,
+)
 
 
 def spans_of(blocks):

@@ -10,10 +10,8 @@ from hypothesis import given, settings, strategies as st
 
 from staticgrad.native import words
 from staticgrad.planning.exact_offsets import BRIEF, place_tightly
-from staticgrad.planning.offset_fits import best_fit, fit
-from staticgrad.planning.offset_search import search
-from staticgrad.planning.offset_windows import PlacedWindows
-from staticgrad.planning.offsets import Spans
+from staticgrad.planning.offset_search import PlacedWindows, search
+from staticgrad.planning.offsets import Spans, best_fit, fit
 from tests.planning.test_offset_search import holds
 
 

@@ -11,13 +11,13 @@ import pytest
 from click.testing import CliRunner
 
 import staticgrad as sg
-from staticgrad.analysis.timeline import Timeline
+from staticgrad.analysis.plan_report import Timeline
 from staticgrad.commands import cli
 from staticgrad.errors import ArgumentError, BudgetInfeasible
 from staticgrad.memory.planner import Planner
 from staticgrad.planning.checking import check_plan
-from staticgrad.planning.documents import problem_document, problem_of
 from staticgrad.planning.page import plan_page
+from staticgrad.planning.problem import problem_document, problem_of
 from tests.analysis.plan_documents import memory_documents
 from tests.planning.problems import chain
 

@@ -12,10 +12,15 @@ from hypothesis import assume, given, settings, strategies as st
 from staticgrad.commands import cli
 from staticgrad.errors import BudgetInfeasible, StaticgradError, VerifyError
 from staticgrad.planning.checking import check_plan
-from staticgrad.planning.documents import problem_document, problem_of
 from staticgrad.planning.offsets import MOST_BYTES
 from staticgrad.planning.planner import plan_abstract
-from staticgrad.planning.problem import MemoryOp, MemoryProblem, MemoryValue
+from staticgrad.planning.problem import (
+    MemoryOp,
+    MemoryProblem,
+    MemoryValue,
+    problem_document,
+    problem_of,
+)
 from tests.planning.problems import chain, random_problem
 
 NAN = float("nan")

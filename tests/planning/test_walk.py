@@ -8,15 +8,14 @@ from hypothesis import given, settings, strategies as st
 
 from benchmarks.memory_problems import random_graph
 from staticgrad.config import options
-from staticgrad.planning import sequence_arrays
+from staticgrad.planning import sequences
 from staticgrad.planning.checking import check_plan
 from staticgrad.planning.descents import Descents
 from staticgrad.planning.exact import solved
-from staticgrad.planning.placed import MemoryPlan
+from staticgrad.planning.placed import MemoryPlan, Runs, is_valid
 from staticgrad.planning.planner import plan_abstract
 from staticgrad.planning.problem import MemoryOp, MemoryProblem, MemoryValue, Net
-from staticgrad.planning.runs import Runs, is_valid
-from staticgrad.planning.walk_code import walk
+from staticgrad.planning.walks import walk
 from tests.planning.problems import chain, random_problem
 
 seeds = st.integers(0, 10_000)
@@ -41,28 +40,28 @@ def test_a_walk_knows_the_loads_and_the_lives_of_its_sequence(seed, heat, share,
         assert is_valid(net, found)
         assert descents.peak == Runs(net, found).peak
 
-    arrays = sequence_arrays.SequenceArrays.of(net)
+    arrays = sequences.SequenceArrays.of(net)
     words = arrays.words
-    words[sequence_arrays.TRIAL] = len(order)
+    words[sequences.TRIAL] = len(order)
     arrays.trial[: len(order)] = arrays.dear[: len(order)]
-    words[sequence_arrays.GOAL] = goal
-    words[sequence_arrays.HOT] = int(heat * sequence_arrays.SCALE)
-    words[sequence_arrays.RANDOM] = seed + 1
-    words[sequence_arrays.EFFORT] = 8_000
-    words[sequence_arrays.STEADY] = price
+    words[sequences.GOAL] = goal
+    words[sequences.HOT] = int(heat * sequences.SCALE)
+    words[sequences.RANDOM] = seed + 1
+    words[sequences.EFFORT] = 8_000
+    words[sequences.STEADY] = price
     if price:
-        words[sequence_arrays.LIMIT] = Runs(net, order).peak
+        words[sequences.LIMIT] = Runs(net, order).peak
     walk(arrays)
-    length = words[sequence_arrays.LENGTH]
+    length = words[sequences.LENGTH]
     last = arrays.sequence[:length].tolist()
     assert is_valid(net, last)
     runs = Runs(net, last)
     assert runs.sequence == last
     assert arrays.load[:length].tolist() == runs.loads
     assert arrays.across[: length + 1].tolist() == runs.across
-    assert not price or runs.peak <= words[sequence_arrays.LIMIT]
+    assert not price or runs.peak <= words[sequences.LIMIT]
     beyond = sum(max(0, load - goal) for load in runs.loads)
-    assert words[sequence_arrays.EXCESS] == beyond
+    assert words[sequences.EXCESS] == beyond
     for value, events in enumerate(runs.events):
         begin, end = arrays.event_at[value], arrays.event_at[value + 1]
         assert arrays.event[begin:end].tolist() == events
@@ -86,7 +85,7 @@ def test_a_flat_walk_pays_for_bytes_near_a_limit_and_never_exceeds_it(seed, shar
     def paid(each: Runs) -> float:
         goal = int(0.8 * most)
         beyond = sum(max(0, load - goal) for load in each.loads) / (goal * len(net.ops) + 1)
-        return each.cost / net.total + beyond * price * 2**18 / sequence_arrays.SCALE
+        return each.cost / net.total + beyond * price * 2**18 / sequences.SCALE
 
     assert paid(runs) <= paid(Runs(net, start)) + 1e-4
 

@@ -14,7 +14,7 @@ import pytest
 import staticgrad as sg
 from staticgrad.compiling.compiler import Compiled, compile
 from staticgrad.errors import OutOfMemory
-from staticgrad.runtime import arena as arena_module, outputs as outputs_module
+from staticgrad.runtime import arena as arena_module, feeds as outputs_module
 from tests.test_compiler import chain, swap
 
 

@@ -12,9 +12,9 @@ import pytest
 from staticgrad.errors import FeedDTypeError, MissingFeedError, UnknownFeedError
 from staticgrad.ir.graph import Graph, Input, Symbolic
 from staticgrad.runtime.feeds import BoundFeeds, FeedBinder
+from staticgrad.types.arrays import TensorType
 from staticgrad.types.dim import dim
 from staticgrad.types.dtype import F32, I64, U8, DType
-from staticgrad.types.tensor import TensorType
 
 N = dim("n")
 

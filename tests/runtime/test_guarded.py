@@ -19,7 +19,7 @@ from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Schedule
 from staticgrad.memory.planner import plan
 from staticgrad.runtime.arena import Arena
-from staticgrad.runtime.guarded import GuardedTable
+from staticgrad.runtime.guard import GuardedTable
 from staticgrad.runtime.step import Program
 from staticgrad.storage.parameter import ParameterStore
 from staticgrad.types.dtype import I64

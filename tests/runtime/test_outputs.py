@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from staticgrad.errors import OutOfMemory, OutputArrayError
-from staticgrad.runtime.outputs import OutputPool, check_apart, given_outputs
+from staticgrad.runtime.feeds import OutputPool, check_apart, given_outputs
 
 F4 = np.dtype(np.float32)
 SHAPES: dict[str, tuple[int, ...]] = {"y": (3, 4)}

@@ -24,7 +24,7 @@ import numpy as np
 
 import staticgrad as sg
 from staticgrad import native
-from staticgrad.native import cache, jit, loader, selftest, target
+from staticgrad.native import cache, jit, loader, target
 from tests.safety.child import say
 from tests.safety.entries import entry_at
 from tests.safety.failing_steps import in_another_thread
@@ -34,7 +34,7 @@ DOORS: tuple[tuple[Any, str], ...] = (
     (jit, "compile_source"), (jit, "compile_ir"), (jit.Compiler, "emit"),
     (jit.Compiler, "module"), (jit.Compiler, "optimise"), (loader, "load"), (loader, "check"),
     (cache, "key"), (cache, "read"), (cache, "write"), (cache, "_encode"), (cache, "_decode"),
-    (selftest, "sound"), (target, "machine"), (native, "_load"),
+    (loader, "sound"), (target, "machine"), (native, "_load"),
 )  # fmt: skip
 DISK: tuple[tuple[Any, str], ...] = (
     (tempfile, "mkstemp"), (os, "fdopen"), (Path, "replace"), (cache, "read_private"),

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from staticgrad.runtime import arena, outputs
+from staticgrad.runtime import arena, feeds
 from staticgrad.storage import parameter
 from staticgrad.types import arrays as constant
 
@@ -74,7 +74,7 @@ def fences(at_end: bool) -> Iterator[None]:
         return block
 
     doors: list[tuple[Any, str, Any]] = [
-        (module, "aligned_bytes", fenced_block) for module in (parameter, arena, outputs)
+        (module, "aligned_bytes", fenced_block) for module in (parameter, arena, feeds)
     ]
     doors.append((constant.ArrayData, "__init__", _fenced_constant(at_end)))
     before = [getattr(owner, name) for owner, name, _ in doors]

@@ -1,8 +1,8 @@
 """Derivatives of ops that run bodies, made of the derivatives of the bodies.
 
 A loop backwards is a loop that runs the other way (``loops_backwards.py``); tangents ride along as
-carries (``loops_forwards.py``). A bounded ``while`` is differentiated as a loop of that many
-iterations, of which the last do nothing (``bounded_whiles.py``). The derivative of a branch is a
+carries (``loops.py``). A bounded ``while`` is differentiated as a loop of that many
+iterations, of which the last do nothing (``branches.py``). The derivative of a branch is a
 branch (``branches.py``). All of them are ordinary ops, and differentiate again.
 """
 
@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from staticgrad.autodiff.bodies import branches, loops_backwards, loops_forwards
-from staticgrad.autodiff.bodies.bounded_whiles import bounded
-from staticgrad.autodiff.bodies.making import Found
+from staticgrad.autodiff.bodies import loops
+from staticgrad.autodiff.bodies.loops import Found, bounded
 from staticgrad.errors import GradientError
 from staticgrad.ir.op import Op
 from staticgrad.ops.cotangent import zeros_like_type
@@ -33,14 +32,14 @@ def cotangents(
     """
     match op:
         case Loop():
-            return loops_backwards.BackwardIteration(op, cts, needed).cotangents(args)
+            return loops.BackwardIteration(op, cts, needed).cotangents(args)
         case While():
             loop, first = bounded(op), zeros_like_type(NUMBER, args[0])
             return cotangents(loop, [None, *cts[: op.carries]], [first, *args], [False, *needed])[
                 1:
             ]
         case Branch():
-            return branches.cotangents(op, cts, args, needed)
+            return loops.cotangents(op, cts, args, needed)
     raise GradientError(f"op {op.name} has no derivative rule")
 
 
@@ -48,9 +47,9 @@ def tangents(op: Op, moved: Sequence[Found], args: Sequence[Any]) -> tuple[Found
     """The tangents of the results (None: zero), given those of the operands (None: zero)."""
     match op:
         case Loop():
-            return loops_forwards.tangents(op, moved, args)
+            return loops.loop_tangents(op, moved, args)
         case While():
-            return loops_forwards.tangents_of_while(op, moved, args)
+            return loops.tangents_of_while(op, moved, args)
         case Branch():
-            return branches.tangents(op, moved, args)
+            return loops.branch_tangents(op, moved, args)
     raise GradientError(f"op {op.name} has no derivative rule")

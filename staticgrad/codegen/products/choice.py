@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from staticgrad.codegen.block_functions import write_iterations
 from staticgrad.codegen.expressions import Lines, Unit
 from staticgrad.codegen.jammed import write_decode
 from staticgrad.codegen.products.looped import LoopedProduct
 from staticgrad.codegen.products.tiled import TiledProduct, WholePanels
-from staticgrad.codegen.source_lines import write_iterations
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import Gemm, small
 

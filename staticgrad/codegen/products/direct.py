@@ -24,8 +24,8 @@ from staticgrad.codegen.products.streams import (
     write_span,
 )
 from staticgrad.codegen.vectors import Bodies, work, write_vector_loop
-from staticgrad.ir.kernels.product_iterations import LONE
-from staticgrad.ir.known import BOUND
+from staticgrad.ir.execution import BOUND
+from staticgrad.ir.kernels.stages import LONE
 
 if TYPE_CHECKING:
     from staticgrad.codegen.products.gemm import PlainProduct

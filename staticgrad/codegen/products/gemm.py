@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from staticgrad.codegen.block_functions import write_iterations
 from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit, element, scaled, total
 from staticgrad.codegen.jammed import write_decode
 from staticgrad.codegen.prefetching import FEW_WAYS, has_small_sets, touched_by_next_tile
@@ -29,21 +30,22 @@ from staticgrad.codegen.products.streams import (
     write_streams,
 )
 from staticgrad.codegen.products.tiles import Tiles
-from staticgrad.codegen.source_lines import write_iterations
 from staticgrad.codegen.stages import base_text, scope_for, write_store
 from staticgrad.ir.expr import Access
 from staticgrad.ir.kernels.chain_parts import left_in, record_words
 from staticgrad.ir.kernels.kernel import GEMM_BLOCK, Kernel
-from staticgrad.ir.kernels.names import PRODUCT
-from staticgrad.ir.kernels.product_iterations import (
+from staticgrad.ir.kernels.stages import (
     CHUNK,
     FEWEST,
     MANY_PANELS,
     PANELS,
     TALL,
+    Gemm,
+    panel_columns,
+    roots,
     streamed_rows,
 )
-from staticgrad.ir.kernels.stages import Gemm, panel_columns, roots
+from staticgrad.ir.kernels.text import PRODUCT
 from staticgrad.records import dataclass
 
 #: Bytes of a vector of b times the inner indices of a part, and where rows lie across memory, of

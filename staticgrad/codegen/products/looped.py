@@ -17,15 +17,15 @@ from itertools import pairwise
 from math import inf, prod
 from typing import Final
 
+from staticgrad.codegen.block_functions import write_iterations
 from staticgrad.codegen.expressions import VECTOR, Lines, Unit, element, number, scaled, total
 from staticgrad.codegen.jammed import write_decode
 from staticgrad.codegen.products.packing import Packing
-from staticgrad.codegen.source_lines import write_iterations
 from staticgrad.codegen.stages import base_text, limit, scope_for, write_store
 from staticgrad.ir.expr import Access, Position, load
 from staticgrad.ir.kernels.kernel import GEMM_BLOCK, Kernel
-from staticgrad.ir.kernels.names import PRODUCT
 from staticgrad.ir.kernels.stages import Axis, Extent, Gemm, gemm_tile, nested, small
+from staticgrad.ir.kernels.text import PRODUCT
 from staticgrad.records import dataclass
 from staticgrad.types.dtype import DType
 

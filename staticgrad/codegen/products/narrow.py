@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from staticgrad.codegen.block_functions import write_iterations
 from staticgrad.codegen.expressions import Lines, scaled, total
 from staticgrad.codegen.products.direct import FLAT
-from staticgrad.codegen.source_lines import write_iterations
-from staticgrad.ir.kernels.product_iterations import LONE
+from staticgrad.ir.kernels.stages import LONE
 
 if TYPE_CHECKING:
     from staticgrad.codegen.products.gemm import PlainProduct

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from staticgrad.codegen.expressions import Lines, Unit, total
-from staticgrad.ir.known import EVEN
+from staticgrad.ir.execution import EVEN
 from staticgrad.records import dataclass
 
 #: Arguments of what packs a panel, from ``to`` on: b from ``at``, an inner index is ``step``

@@ -14,7 +14,7 @@ from staticgrad.codegen.vectors import Bodies, work, write_vector_loop
 from staticgrad.ir.expr import Access
 from staticgrad.ir.kernels.chain_parts import left_in
 from staticgrad.ir.kernels.kernel import GEMM_BLOCK
-from staticgrad.ir.kernels.product_iterations import LONE
+from staticgrad.ir.kernels.stages import LONE
 from staticgrad.ir.kernels.together import whole_vectors
 
 if TYPE_CHECKING:

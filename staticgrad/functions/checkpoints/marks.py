@@ -23,7 +23,7 @@ from staticgrad.ir.op import Op
 from staticgrad.ir.value import Value
 from staticgrad.ops.marks import Checkpoint, CheckpointName, Mark, Recomputed, name_of
 from staticgrad.ops.movement import Reshape, Transpose
-from staticgrad.types.tensor import TensorType
+from staticgrad.types.arrays import TensorType
 
 #: Whether each part of a policy keeps a result.
 Verdicts = tuple[bool, ...]

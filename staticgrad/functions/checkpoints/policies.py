@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from staticgrad.errors.elsewhere import no_such_name
+from staticgrad.errors.hints import no_such_name
 from staticgrad.errors.tracebacks import boundary
 from staticgrad.families import like
 from staticgrad.functions.checkpoints.saveable import (
@@ -23,7 +23,7 @@ from staticgrad.functions.checkpoints.saveable import (
     parts_of,
 )
 from staticgrad.ir.op import Op
-from staticgrad.types.tensor import TensorType
+from staticgrad.types.arrays import TensorType
 
 __all__ = [
     "checkpoint_dots",

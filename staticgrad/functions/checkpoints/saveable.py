@@ -10,7 +10,7 @@ from staticgrad.errors.wording import kind_of, shown
 from staticgrad.ir.op import Op
 from staticgrad.ops.marks import name_of
 from staticgrad.records import dataclass
-from staticgrad.types.tensor import TensorType
+from staticgrad.types.arrays import TensorType
 
 #: ``policy(op, *types)``: whether the result of the op on operands of these types is kept.
 Saveable = Callable[..., bool]

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn
 
-from staticgrad.errors.elsewhere import no_such_name
+from staticgrad.errors.hints import no_such_name
 from staticgrad.errors.tracebacks import boundary
-from staticgrad.functions.joining import matrix_transpose as matrix_transpose
+from staticgrad.functions.indexing import matrix_transpose as matrix_transpose
 from staticgrad.functions.linalg.factors import (
     cholesky as cholesky,
     eigh as eigh,
@@ -32,30 +32,28 @@ from staticgrad.functions.linalg.matrices import (
     outer as outer,
     trace as trace,
 )
-from staticgrad.functions.linalg.norms import (
-    cond as cond,
-    matrix_norm as matrix_norm,
-    matrix_rank as matrix_rank,
-    vector_norm as vector_norm,
-)
 from staticgrad.functions.linalg.solutions import (
     block_diag as block_diag,
     cho_factor as cho_factor,
     cho_solve as cho_solve,
+    cond as cond,
     det as det,
     expm as expm,
     inv as inv,
     lstsq as lstsq,
+    matrix_norm as matrix_norm,
     matrix_power as matrix_power,
+    matrix_rank as matrix_rank,
     pinv as pinv,
     slogdet as slogdet,
     solve as solve,
     solve_triangular as solve_triangular,
     solve_tridiagonal as solve_tridiagonal,
     toeplitz as toeplitz,
+    vector_norm as vector_norm,
 )
 from staticgrad.functions.products import kron as kron, tensordot as tensordot, vecdot as vecdot
-from staticgrad.functions.totals import norm as norm
+from staticgrad.functions.statistics import norm as norm
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import OF_MODULES
 from staticgrad.ops.contract import matmul as matmul

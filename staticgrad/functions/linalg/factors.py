@@ -17,6 +17,7 @@ from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ops.custom import CustomFunction, custom_vjp
 from staticgrad.ops.elementwise import Operand
+from staticgrad.ops.indexing import part
 from staticgrad.ops.linalg import (
     LU,
     QR,
@@ -29,7 +30,6 @@ from staticgrad.ops.linalg import (
     by_place,
     smaller,
 )
-from staticgrad.ops.slices import part
 from staticgrad.records import NamedTuple
 from staticgrad.types.dtype import F64
 

@@ -20,8 +20,8 @@ from staticgrad.ops.operands import (
     shape_text,
 )
 from staticgrad.types import dim as dims
+from staticgrad.types.arrays import BroadcastError, Shape, broadcast_shapes, hint_value, product
 from staticgrad.types.dim import Dim, Size
-from staticgrad.types.tensor import BroadcastError, Shape, broadcast_shapes, hint_value, product
 
 #: Allowed values of ``errors=``.
 ERRORS = ("raise", "nan")

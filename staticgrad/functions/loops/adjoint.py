@@ -11,8 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from staticgrad.errors import ArgumentError, DTypeError
-from staticgrad.functions.loops.eager import is_eager
-from staticgrad.functions.loops.loops import scan
+from staticgrad.functions.loops.loops import is_eager, scan
 from staticgrad.functions.tracing import Trace, Traced, called
 from staticgrad.functions.trees import flatten, unflatten
 from staticgrad.ir.bodies import body_input, body_of, inlined
@@ -20,8 +19,8 @@ from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Graph, Symbolic
 from staticgrad.ops.custom import CustomFunction
 from staticgrad.ops.operands import as_value
+from staticgrad.types.arrays import TensorType
 from staticgrad.types.dtype import DType
-from staticgrad.types.tensor import TensorType
 from staticgrad.upward import up
 
 #: The derivative of a vector at a time.

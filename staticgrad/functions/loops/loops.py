@@ -5,33 +5,44 @@ and builds one node of what they build (``ops/loops.py``), so that a program of 
 iterations has the size of one. Values and parameters that a function closes over become operands:
 gradients with respect to them are as of any. Carries, slices and results are trees: dicts, lists,
 tuples, named tuples and None. Of eager tensors the functions run in Python, iteration by iteration.
+
+What loops and branches are given: functions, numbers of iterations, slices, bounds,
+conditions.
+
+Loops and branches of define-by-run tensors: Python runs them, and the tape records each
+iteration.
+
+What a loop begins with: Python numbers among it take the dtype that an iteration gives them.
+
+Arrays of which each iteration of a loop reads the row of its number: these are slices of the
+loop.
+
+A body that says ``x[i]`` of the number of the iteration reads what ``scan`` would have handed to
+it. As a slice it needs no look-up, and its cotangent is stacked, row by row, where that of an array
+that all iterations read is added up as a whole in each of them.
+
+Prefixes of an associative function, in a tree of logarithmic depth or one after the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Sequence, Set
+from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
-from staticgrad.errors import ArgumentError, CarryError, DTypeError
-from staticgrad.errors.wording import kind_of
+from staticgrad.errors import (
+    ArgumentError,
+    CarryError,
+    DTypeError,
+    RankError,
+    ShapeError,
+    StaticgradError,
+)
+from staticgrad.errors.wording import kind_of, shown
 from staticgrad.functions.call_types import R, T
-from staticgrad.functions.draws import Draws
-from staticgrad.functions.loops.arguments import (
-    bound_of,
-    bounded_iterations,
-    check_function,
-    check_one,
-    iterations_of,
-    iterations_over,
-)
-from staticgrad.functions.loops.eager import (
-    is_eager,
-    run_branch,
-    run_loop,
-    run_while,
-)
-from staticgrad.functions.loops.first_carries import FirstCarries
-from staticgrad.functions.loops.iteration_slices import with_slices
+from staticgrad.functions.draws import Draws, loop_at_once
 from staticgrad.functions.operand_kinds import by_all_operands
 from staticgrad.functions.tracing import (
     Trace,
@@ -47,18 +58,387 @@ from staticgrad.functions.tracing import (
     not_a_pair,
 )
 from staticgrad.functions.trees import Tree, flatten, mapped, unflatten
-from staticgrad.ir.bodies import body_of
+from staticgrad.ir.bodies import body_input, body_of, rebuilt
+from staticgrad.ir.execution import body_of_a
+from staticgrad.ir.forms import Gather
 from staticgrad.ir.functional import functions
-from staticgrad.ir.graph import Symbolic
+from staticgrad.ir.graph import Graph, Node, Symbolic, constant
 from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.op import Op
 from staticgrad.ir.value import Value
+from staticgrad.ops.elementwise import is_weak
 from staticgrad.ops.loops import Branch, Loop, While
-from staticgrad.ops.operands import as_value
+from staticgrad.ops.operands import as_value, axis_of, known_integer
+from staticgrad.records import NamedTuple
 from staticgrad.types import dim as dims
-from staticgrad.types.dim import Size
-from staticgrad.types.dtype import BOOL, I64
-from staticgrad.types.tensor import TensorType
+from staticgrad.types.arrays import BEYOND, MOST_SIZE, TensorType
+from staticgrad.types.dim import Dim, Size
+from staticgrad.types.dtype import BOOL, F32, F64, I64, DType
+
+
+def check_function(name: str, what: str, function: Any, *given: str) -> None:
+    """Refuse what is no function, or one that does not take what it is given.
+
+    Args:
+        name: the public function that was called.
+        what: the argument of it that this is.
+        function: what was passed.
+        given: what it will be called with, by name, in order.
+
+    Raises:
+        ArgumentError: with what it takes and what it is given.
+    """
+    is_value = isinstance(function, Value)
+    if is_value or not callable(function):
+        raise ArgumentError(
+            f"{name}: {what} is {'a value' if is_value else kind_of(function)}, not a function",
+            hint=f"def {what}({', '.join(given)}): ..., or a lambda",
+        )
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # a function of C, which says nothing
+        return
+    try:
+        signature.bind(*given)
+    except TypeError:
+        raise ArgumentError(
+            f"{name}: {shown(function)} takes {signature}, and is called with ({', '.join(given)})",
+            hint=f"def {what}({', '.join(given)}): ..., whether it reads all of them or not",
+        ) from None
+
+
+def iterations_of(name: str, number: Any) -> Size:
+    """A number of iterations, or a bound of them.
+
+    Raises:
+        ArgumentError: it is no integer and no named size, or 2**63 or more.
+    """
+    if isinstance(number, Dim):
+        return number
+    found = None if isinstance(number, bool) else known_integer(number)
+    if found is not None:
+        if found > MOST_SIZE:
+            raise ArgumentError(f"{name}: {shown(found)} iterations: {BEYOND}")
+        return found
+    raise ArgumentError(
+        f"{name}: {shown(number)} is {kind_of(number)}, not an integer or a named size",
+        hint="a number that only a run knows: sg.while_loop, or sg.fori_loop(0, value, ...)",
+    )
+
+
+def bounded_iterations(name: str, most: Any) -> Size:
+    """A bound on the number of iterations.
+
+    Raises:
+        ArgumentError: as ``iterations_of``; or it is negative.
+    """
+    bound = iterations_of(name, most)
+    if not isinstance(bound, Dim) and bound < 0:
+        raise ArgumentError(f"{name}: max_steps must be >= 0, got {bound}")
+    return bound
+
+
+def iterations_over(name: str, values: Sequence[Any], length: Any) -> Size:
+    """The number of slices, which ``length`` confirms, or else says.
+
+    Raises:
+        RankError: a value without slices.
+        ArgumentError: no slices and no length, or one that is negative.
+        ShapeError: first axes that differ. Of named ones the op has a guard.
+    """
+    for value in values:
+        if not value.shape:
+            hint = "a list is a tree of values: np.array([1.0, 2.0]) and sg.stack([a, b]) are one"
+            raise RankError(f"{name}: {value!r} has no axis of slices", hint=hint)
+    if length is None and not values:
+        raise ArgumentError(
+            f"{name}: neither slices nor a length say how many iterations there are",
+            hint="length=100 makes so many; xs= gives each iteration its row of an array",
+        )
+    iterations = values[0].shape[0] if length is None else iterations_of(name, length)
+    if isinstance(iterations, int) and iterations < 0:
+        raise ArgumentError(f"{name}: length={iterations}: it is 0 or more")
+    for value in values:
+        count = value.shape[0]
+        if isinstance(count, int) and isinstance(iterations, int) and count != iterations:
+            wanted = (
+                f"{values[0]!r} has {iterations}" if length is None else f"length is {iterations}"
+            )
+            hint = "an iteration takes a row of each: all have as many, x[:n] has the first n"
+            raise ShapeError(f"{name}: {value!r} has {count} slices, {wanted}", hint=hint)
+    return iterations
+
+
+def bound_of(name: str, number: Any, kind: type[Any]) -> Any:
+    """A bound that only a run knows, as int64 of a kind.
+
+    Raises:
+        DTypeError: no integers. ArgumentError: several.
+    """
+    value = as_value(name, number, kind)
+    if not value.dtype.is_integer:
+        raise DTypeError(f"{name}: the bound {shown(number)} is {value.type}, not an integer")
+    if value.shape:
+        raise ArgumentError(f"{name}: the bound {shown(number)} is {value.type}, not one element")
+    return functions.astype(value, I64)
+
+
+def check_one(name: str, what: str, value: Any) -> None:
+    """Refuse a condition or an index of several elements.
+
+    Raises:
+        ArgumentError: with how to choose by element.
+    """
+    if value.shape:
+        raise ArgumentError(
+            f"{name}: {what} is {value.type}, not one element",
+            hint="sg.where(condition, a, b) chooses by element; .any() and .all() make one of many",
+        )
+
+
+#: Whether an iteration is run that no loop makes: for what it reads.
+_unmade: ContextVar[bool] = ContextVar("_unmade", default=False)
+
+
+def is_eager(leaves: Sequence[Any]) -> bool:
+    """Whether values compute at once."""
+    return binding_kind(tuple(leaves)).computes
+
+
+@loop_at_once()
+def run_loop(
+    iteration: Callable[[Any, Any, Any], tuple[Any, Any]],
+    init: Any,
+    slices: Sequence[Any],
+    iterations: Any,
+    reverse: bool,
+) -> tuple[Any, Any]:
+    """As ``for``; of no iterations the outputs have the types that an iteration over zeros would
+    give."""
+    first, tree = flatten(init)
+    kind = binding_kind((*first, *slices))
+    # Numbers stay what they are: they take the dtype of what they meet.
+    carry = unflatten(tree, [leaf if is_weak(leaf) else _lifted(kind, leaf) for leaf in first])
+    stacks: list[list[Any]] = []
+    shape = None
+    draws = Draws()
+    for i in reversed(range(iterations)) if reverse else range(iterations):
+        with draws.iteration(i), body_of_a("a loop"):
+            carry, output = iteration(kind.lift(i), carry, [each[i] for each in slices])
+        leaves, shape = flatten(output)
+        stacks.append(leaves)
+    carry = unflatten(flatten(carry)[1], [_lifted(kind, leaf) for leaf in flatten(carry)[0]])
+    if shape is None:
+        zeros = [_row_of_zeros(each) for each in slices]
+        with draws.iteration(0), body_of_a("a loop"):
+            moved, output = iteration(kind.lift(0), carry, zeros)
+        leaves, shape = flatten(output)
+        made = [_lifted(kind, leaf) for leaf in leaves]
+        none = [functions.where(False, leaf, functions.zeros_like(leaf)) for leaf in made]
+        empty = [functions.stack([leaf], 0)[:0] for leaf in none]
+        return _unmoved(kind, carry, moved), unflatten(shape, empty)
+    if reverse:
+        stacks.reverse()
+    rows = [[_lifted(kind, leaf) for leaf in column] for column in zip(*stacks, strict=True)]
+    return carry, unflatten(shape, [functions.stack(row, 0) for row in rows])
+
+
+def _row_of_zeros(each: Any) -> Any:
+    """A row of an array without rows: the sum over them, which has a gradient."""
+    total = functions.sum(each, 0)
+    return total if total.dtype == each.dtype else functions.zeros_like(each, shape=total.shape)
+
+
+def _unmoved(kind: type[Any], carry: Any, moved: Any) -> Any:
+    """A carry that no iteration has moved; what an iteration would read has a gradient, of zeros.
+
+    So it has in a graph, whose loop may have any number of iterations. The cotangent is masked, so
+    that no infinite derivative of the iteration that was not made meets a zero.
+    """
+    leaves, tree = flatten(carry)
+    found = []
+    for leaf, after in zip(leaves, map(partial(_lifted, kind), flatten(moved)[0]), strict=False):
+        linked = leaf.dtype.is_float and (after.dtype, after.shape) == (leaf.dtype, leaf.shape)
+        found.append(functions.where(False, after, leaf) if linked else leaf)
+    return unflatten(tree, [*found, *leaves[len(found) :]])
+
+
+@loop_at_once()
+def run_while(
+    test: Callable[[Any], Any], body: Callable[[Any], Any], init: Any, max_steps: Any
+) -> Any:
+    """As ``while``; of no iterations a loop with a bound has gradients of zeros, as in a graph.
+
+    An iteration that is not made draws, so that what is drawn behind the loop is what a graph
+    draws.
+    """
+    leaves, tree = flatten(init)
+    kind = binding_kind(tuple(leaves))
+    carry = unflatten(tree, [leaf if is_weak(leaf) else _lifted(kind, leaf) for leaf in leaves])
+    done = 0
+    draws = reached = Draws()
+    endless = max_steps is None and _unmade.get()  # nobody knows whether it would end
+    while not endless and (max_steps is None or done < max_steps):
+        with draws.iteration(done), body_of_a("a loop"):
+            if not bool(_number(test(carry))):
+                break
+            carry, done = body(carry), done + 1
+            reached = Draws()
+    if done:
+        reached.further()  # the test of the iteration that was not made began again
+        return carry
+    linked = _linked(test, body, carry, draws)
+    return carry if max_steps is None else linked
+
+
+def _linked(
+    test: Callable[[Any], Any], body: Callable[[Any], Any], carry: Any, draws: Draws
+) -> Any:
+    """The carry of a loop without iterations, with an edge to what an iteration would read.
+
+    An iteration may be one that fails where the test does, as where it looks something up: then
+    there is no such edge.
+    """
+    leaves, tree = flatten(carry)
+    kind = binding_kind(tuple(leaves))
+    before = _unmade.set(True)
+    try:
+        with draws.iteration(0), body_of_a("a loop"):
+            test(carry)
+            moved = body(carry)
+    except (StaticgradError, ArithmeticError, LookupError, ValueError):
+        return carry
+    finally:
+        _unmade.reset(before)
+    lifted = unflatten(tree, [_lifted(kind, leaf) for leaf in leaves])
+    found, _ = flatten(_unmoved(kind, lifted, moved))
+    kept = [new if isinstance(old, Value) else old for old, new in zip(leaves, found, strict=True)]
+    return unflatten(tree, kept)
+
+
+def run_branch(index: Any, cases: Sequence[Callable[..., Any]], operands: Sequence[Any]) -> Any:
+    """As ``if``."""
+    place = min(max(int(_number(index)), 0), len(cases) - 1)
+    with body_of_a("a branch"):
+        return cases[place](*operands)
+
+
+def _lifted(kind: type[Any], leaf: Any) -> Any:
+    return leaf if isinstance(leaf, Value) else kind.lift(leaf)
+
+
+def _number(value: Any) -> Any:
+    """The one number of a tensor, or of what is a number already."""
+    return value.item() if hasattr(value, "item") else value
+
+
+class FirstCarries:
+    """First carries of a loop as values, whose dtypes a trace of the body may still change.
+
+    A Python number has no dtype of its own: it takes the one that an iteration gives it. A float
+    begins as float32, and is float64 where nothing in the loop is float32. Each change asks for
+    another trace, and each number changes a bounded number of times, since dtypes only grow.
+
+    Attributes:
+        values: the carries of the next trace, one for each leaf.
+    """
+
+    def __init__(self, name: str, leaves: Sequence[Any]) -> None:
+        self._leaves = leaves
+        self._weak = [is_weak(leaf) for leaf in leaves]
+        self._narrow = [k for k, leaf in enumerate(leaves) if self._weak[k] and type(leaf) is float]
+        self.values: list[Symbolic] = as_results(name, leaves)
+        for place in self._narrow:
+            self.values[place] = constant(leaves[place], F32)
+
+    def follow(self, ends: Sequence[Symbolic]) -> bool:
+        """Give numbers the dtypes in which an iteration ends; whether any changed."""
+        grown = [
+            place
+            for place, (value, end) in enumerate(zip(self.values, ends, strict=True))
+            if self._weak[place] and end.dtype != value.dtype and not end.shape
+        ]
+        for place in grown:
+            self._settle(place, ends[place].dtype)
+        return bool(grown)
+
+    def widen_beside(self, others: Set[DType]) -> bool:
+        """Make floats float64 unless a carry of a dtype of its own, or one of ``others`` (those of
+        everything else that the loop reads), is float32; whether any changed."""
+        strong = {v.dtype for place, v in enumerate(self.values) if place not in self._narrow}
+        return F32 not in strong | others and self.widen()
+
+    def widen(self) -> bool:
+        """Make floats that are still float32 by default float64; whether there are any."""
+        narrow = self._narrow
+        for place in narrow:
+            self._settle(place, F64)
+        return bool(narrow)
+
+    def _settle(self, place: int, dtype: DType) -> None:
+        self._weak[place] = False
+        self._narrow = [each for each in self._narrow if each != place]
+        self.values[place] = constant(self._leaves[place], dtype)
+
+
+class Sliced(NamedTuple):
+    """A body that is handed rows: the arrays whose rows they are, behind slices that were there,
+    and the values that it still takes as they are."""
+
+    body: Graph
+    slices: list[Symbolic]
+    captured: list[Symbolic]
+
+
+def with_slices(
+    body: Graph, carries: int, slices: int, captured: Sequence[Symbolic], iterations: Size
+) -> Sliced:
+    """The body of a loop of so many iterations, with rows in the place of arrays.
+
+    Args:
+        body: it takes the number of the iteration, carries, slices, and ``captured``.
+    """
+    first = 1 + carries + slices
+    given = body.inputs[first:]
+    rows: dict[Node, int] = {}
+    moved: list[int] = []
+    for place, (value, own) in enumerate(zip(given, captured, strict=True)):
+        readers = _readers_of_rows(body, value)
+        if readers and own.shape[0] == iterations:
+            rows |= dict.fromkeys(readers, len(moved))
+            moved.append(place)
+    if not moved:
+        return Sliced(body, [], [*captured])
+    kept = [place for place in range(len(given)) if place not in moved]
+    known = {value.key: _like(value, value.node.label) for value in body.inputs[:first]}
+    known |= {given[k].key: _like(given[k], f"p{n}") for n, k in enumerate(kept)}
+    fresh = [_like(next(iter(n for n, at in rows.items() if at == k)).values[0], f"x{slices + k}")
+             for k in range(len(moved))]  # fmt: skip
+    inputs = [*known.values()]
+    inputs[first:first] = fresh
+    known |= {(node, 0): fresh[at] for node, at in rows.items()}
+    outputs = rebuilt(body, known)
+    return Sliced(
+        body_of(inputs, outputs), [captured[k] for k in moved], [captured[k] for k in kept]
+    )
+
+
+def _readers_of_rows(body: Graph, value: Symbolic) -> list[Node]:
+    """The nodes that read an input, if each reads the row whose number is that of the iteration."""
+    number = body.inputs[0]
+    readers = [n for n in body.nodes if any(arg.key == value.key for arg in n.args)]
+    for node in readers:
+        form = node.form
+        row = isinstance(form, Gather) and form.axis == 0
+        if not row or [arg.key for arg in node.args] != [value.key, number.key]:
+            return []
+    stays = any(output.key == value.key for output in body.outputs.values())
+    return [] if stays else readers
+
+
+def _like(value: Symbolic, label: str) -> Symbolic:
+    return body_input(label, value.type, value.node.origin, value.node.order)
+
 
 #: What a traced loop calls: the iteration's number, its carry and its slices give carry and
 #: outputs.
@@ -470,3 +850,129 @@ def _branch(
 def _applied(op: Op, own: Sequence[Any], captured: Sequence[Symbolic]) -> list[Any]:
     found: Any = op(*own, *captured)
     return [*found] if isinstance(found, tuple) else [found]
+
+
+@by_all_operands
+def associative_scan(
+    fn: Callable[[Any, Any], Any], elems: Any, reverse: bool = False, axis: int = 0
+) -> Any:
+    """``fn`` combined along an axis: result i is elems[0] ... elems[i], in a tree of log depth.
+
+    The tree depends on the length alone, and so do the bits of the result (G. E. Blelloch 1990:
+    pairs are combined, then every second result is one of half the length). Along an axis of a
+    named size there is no tree: a loop combines one element after the other.
+
+    Args:
+        fn: associative; takes two trees of arrays with any number of elements along ``axis`` and
+            combines them element by element.
+        elems: a tree of values with equal sizes along ``axis``, a named one at least 1 in a run.
+        reverse: combine from the end: result i is elems[n - 1] ... elems[i].
+        axis: along which.
+
+    Returns:
+        A tree like ``elems``.
+
+    Raises:
+        ArgumentError: sizes that differ.
+        CarryError: the function gives another shape or other containers.
+        SizeGuardError: in a run, a named size of 0.
+
+    >>> import staticgrad as sg
+    >>> x = sg.input("x", (5,), "float64")
+    >>> sg.evaluate(associative_scan(sg.maximum, x), {"x": [1.0, 3.0, 2.0, 5.0, 4.0]})
+    array([1., 3., 3., 5., 5.])
+    """
+    check_function("associative_scan", "fn", fn, "left", "right")
+    leaves, tree = flatten(elems)
+    values = [as_value("associative_scan", leaf) for leaf in leaves]
+    if not values:
+        raise ArgumentError("associative_scan: there are no elements")
+    axes = [axis_of("associative_scan", axis, value) for value in values]
+    sizes = [value.shape[place] for value, place in zip(values, axes, strict=True)]
+    if len(set(sizes)) != 1:
+        raise ArgumentError(f"associative_scan: the sizes {', '.join(map(str, sizes))} differ")
+    if reverse:
+        values = [functions.flip(v, place) for v, place in zip(values, axes, strict=True)]
+
+    def combine(left: list[Any], right: list[Any]) -> list[Any]:
+        found, shape = flatten(fn(unflatten(tree, left), unflatten(tree, right)))
+        check_structure("associative_scan", shape, tree)
+        for value, other in zip(found, right, strict=True):
+            if getattr(value, "shape", ()) != other.shape:
+                raise CarryError(
+                    f"associative_scan: the function gives {shown(value)} of two {shown(other)}",
+                    hint="it combines element by element along the axis: shapes stay",
+                )
+        return found
+
+    size = sizes[0]
+    if isinstance(size, Dim):
+        found = _one_by_one(named_after(fn, combine), values, axes)
+    else:
+        found = _prefixes(combine, values, axes, size)
+    if reverse:
+        found = [functions.flip(v, place) for v, place in zip(found, axes, strict=True)]
+    return unflatten(tree, found)
+
+
+def _one_by_one(
+    combine: Callable[[list[Any], list[Any]], list[Any]], values: list[Any], axes: Sequence[int]
+) -> list[Any]:
+    """The combinations of all beginnings, each of the one before it and of one element."""
+
+    def at(rows: list[Any]) -> list[Any]:
+        return [functions.expand_dims(row, place) for row, place in zip(rows, axes, strict=True)]
+
+    def further(so_far: list[Any], each: list[Any]) -> tuple[list[Any], list[Any]]:
+        found = combine(at(so_far), at(each))
+        rows = [functions.squeeze(v, place) for v, place in zip(found, axes, strict=True)]
+        return rows, rows
+
+    rows = [functions.moveaxis(v, place, 0) for v, place in zip(values, axes, strict=True)]
+    first = [row[0] for row in rows]
+    _, rest = scan(named_after(combine, further), first, [row[1:] for row in rows])
+    both = (functions.concatenate([a[None], b]) for a, b in zip(first, rest, strict=True))
+    return [  # the reshape notes that there is an element
+        functions.moveaxis(functions.reshape(found, row.shape), 0, place)
+        for found, row, place in zip(both, rows, axes, strict=True)
+    ]
+
+
+def _prefixes(
+    combine: Callable[[list[Any], list[Any]], list[Any]],
+    values: list[Any],
+    axes: Sequence[int],
+    size: int,
+) -> list[Any]:
+    """The combinations of all beginnings."""
+    if size < 2:
+        return values
+
+    def every(parts: list[Any], start: int, stop: int | None, step: int) -> list[Any]:
+        return [
+            part[(slice(None),) * place + (slice(start, stop, step),)]
+            for part, place in zip(parts, axes, strict=True)
+        ]
+
+    pairs = combine(every(values, 0, size - 1, 2), every(values, 1, None, 2))
+    odd = _prefixes(combine, pairs, axes, size // 2)
+    even = every(values, 0, 1, 1)
+    if size > 2:
+        rest = combine(every(odd, 0, (size - 1) // 2, 1), every(values, 2, None, 2))
+        even = [
+            functions.concatenate([first, more], place)
+            for first, more, place in zip(even, rest, axes, strict=True)
+        ]
+    return [_woven(*each) for each in zip(even, odd, axes, strict=True)]
+
+
+def _woven(even: Any, odd: Any, axis: int) -> Any:
+    """The elements of two values in turn; the first may have one more."""
+    count = odd.shape[axis]
+    whole = (slice(None),) * axis
+    both = functions.stack([even[(*whole, slice(0, count))], odd], axis + 1)
+    shape = (*odd.shape[:axis], 2 * count, *odd.shape[axis + 1 :])
+    found = functions.reshape(both, shape)
+    if even.shape[axis] == count:
+        return found
+    return functions.concatenate([found, even[(*whole, slice(count, None))]], axis)

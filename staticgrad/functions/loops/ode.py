@@ -16,13 +16,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from staticgrad.errors import ArgumentError, CarryError, RankError
-from staticgrad.errors.elsewhere import no_such_name
+from staticgrad.errors.hints import no_such_name
 from staticgrad.errors.tracebacks import boundary
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.functions.call_types import R
 from staticgrad.functions.loops import adjoint as adjoints
-from staticgrad.functions.loops.arguments import check_function
-from staticgrad.functions.loops.loops import fori_loop, scan, while_loop
+from staticgrad.functions.loops.loops import check_function, fori_loop, scan, while_loop
 from staticgrad.functions.operand_kinds import by_all_operands
 from staticgrad.functions.tracing import check_structure, named_after
 from staticgrad.functions.trees import Tree, flatten, mapped, unflatten

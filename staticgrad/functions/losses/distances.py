@@ -10,7 +10,7 @@ from typing import Any
 from staticgrad.families import like
 from staticgrad.functions.aggregate import sum as total
 from staticgrad.functions.losses.basic import Reduction, alike, mse, reduced
-from staticgrad.functions.totals import norm
+from staticgrad.functions.statistics import norm
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue

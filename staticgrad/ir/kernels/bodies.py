@@ -1,17 +1,29 @@
-"""The bodies of a kernel's stages, as verifiers walk them: statements and the loops around them."""
+"""The bodies of a kernel's stages, as verifiers walk them: statements and the loops around them.
+
+Whether operands that a kernel stores to in one buffer lie apart, for all values of the names.
+
+Which bytes of its operands a kernel touches, once its integer arguments have values.
+
+Loops, strides and positions say it exactly up to gaps: the first and the last element. The values
+of indices are known in a run only: an operand with a gather, a scatter or a search may be touched
+anywhere.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import NoReturn
 
 from staticgrad.errors import VerifyError
-from staticgrad.ir.expr import Access, Expr, postorder
+from staticgrad.ir.expr import Access, Expr, Position, postorder
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import (
     Axis,
+    ColumnAccumulate,
     Columns,
+    Extent,
     Gemm,
     Loop,
     Map,
@@ -23,10 +35,13 @@ from staticgrad.ir.kernels.stages import (
     Store,
     nested,
     roots,
+    statements,
 )
 from staticgrad.ir.kernels.text import signature, statement_text
 from staticgrad.kept import cached_property
-from staticgrad.records import dataclass
+from staticgrad.records import NamedTuple, dataclass
+from staticgrad.types.arrays import hint_value
+from staticgrad.types.dim import Size, is_at_least
 
 
 def broken(kernel: Kernel, headline: str, *place: str) -> NoReturn:
@@ -78,8 +93,8 @@ def bodies_of(
     if isinstance(stage, Gemm):
         for fed in stage.fed:
             yield from bodies_of(fed, (*around, stage.k[0]), iterations)
-    for statements, loops in _own(stage):
-        yield Body(stage, statements, (*around, *loops), around, iterations)
+    for computed, loops in _own(stage):
+        yield Body(stage, computed, (*around, *loops), around, iterations)
 
 
 def _own(stage: Stage) -> Iterator[tuple[tuple[Statement, ...], tuple[Axis, ...]]]:
@@ -143,3 +158,191 @@ def accesses_of(statement: Statement, seen: set[int]) -> Iterator[Access]:
             yield expr.attribute
     if isinstance(statement, Search):
         yield statement.access
+
+
+def stores_apart(
+    kernel: Kernel, arguments: Sequence[Size], names: Sequence[str], offsets: Sequence[Size]
+) -> bool:
+    """Whether stores to operands that begin at ``offsets`` of one buffer never meet.
+
+    That is proven where nothing is stored, and where all move alike, and each run of elements ends
+    before the next one begins.
+    """
+    paths = [[each for each in accesses(kernel) if each[0].operand == name] for name in names]
+    values = dict(zip(kernel.arguments, arguments, strict=True))
+    every = [loops for path in paths for _, loops in path]
+    if all(any(_size(axis.extent, values) == 0 for axis in loops) for loops in every):
+        return True
+    first = paths[0][0]
+    plain = all(len(path) == 1 and _moves_as(path[0], first) for path in paths)
+    if not plain or any(kernel.operand(name).mode != "out" for name in names):
+        return False
+    moves = _moves(*first, values)
+    places = sorted(offsets, key=hint_value)
+    return any(_apart(places, moves[:cut], moves[cut:]) for cut in range(len(moves) + 1))
+
+
+def _moves_as(
+    path: tuple[Access, tuple[Axis, ...]], other: tuple[Access, tuple[Axis, ...]]
+) -> bool:
+    access, loops = path
+    plain = not (access.gather or access.positions)
+    return plain and access.strides == other[0].strides and loops == other[1]
+
+
+def _moves(
+    access: Access, loops: Sequence[Axis], values: Mapping[str, Size]
+) -> list[tuple[Size, Size]]:
+    """The stride and the extent of every loop that moves an access, the farthest first."""
+
+    extents = {axis.name: _size(axis.extent, values) for axis in loops}
+    strides = [(axis, _size(stride, values)) for axis, stride in access.strides]
+    found = [(step, extents[axis]) for axis, step in strides if step != 0 and extents[axis] != 1]
+    return sorted(found, key=lambda move: -hint_value(move[0]))
+
+
+def _size(extent: Extent, values: Mapping[str, Size]) -> Size:
+    return extent if isinstance(extent, int) else values[extent]
+
+
+def _apart(
+    places: Sequence[Size],
+    outer: Sequence[tuple[Size, Size]],
+    inner: Sequence[tuple[Size, Size]],
+) -> bool:
+    """Whether runs of the inner loops from each of these places on lie side by side in a step of
+    the outer ones, none of which meets another."""
+    run: Size = 1
+    for stride, extent in inner:
+        run = run + (extent - 1) * stride
+    if not all(is_at_least(after, before + run) for before, after in pairwise(places)):
+        return False
+    if outer and not is_at_least(outer[-1][0], places[-1] - places[0] + run):
+        return False
+    return all(is_at_least(one[0], two[0] * two[1]) for one, two in pairwise(outer))
+
+
+#: Bytes [first, behind the last), counted from where an operand is bound; None: any of its buffer.
+Reach = tuple[int, int] | None
+_Values = Mapping[str, int]
+
+
+class LoopPart(NamedTuple):
+    """Iterations from ``first`` to ``behind`` of the loop ``name``."""
+
+    name: str
+    first: int
+    behind: int
+
+
+@lru_cache(maxsize=4096)
+def reaches(
+    kernel: Kernel, arguments: tuple[int, ...], part: LoopPart | None = None
+) -> tuple[Reach, ...]:
+    """What one run of the kernel may touch, operand by operand. (0, 0): nothing.
+
+    Args:
+        kernel: one that its verifier accepts.
+        arguments: the values of its integer arguments.
+        part: what is run of a loop, of which all else is left out. An operand that this
+            loop moves in another way than by a stride may be touched anywhere.
+    """
+    values = dict(zip(kernel.arguments, arguments, strict=True))
+    paths = _paths(kernel)
+    return tuple(
+        _bytes(paths.get(operand.name, ()), operand.dtype.itemsize, values, part)
+        for operand in kernel.operands
+    )
+
+
+@lru_cache(maxsize=1024)
+def _paths(kernel: Kernel) -> dict[str, Sequence[tuple[Access, tuple[Axis, ...]]] | None]:
+    """By operand, the accesses with the loops around them; None where they do not say it all."""
+    found: dict[str, list[tuple[Access, tuple[Axis, ...]]]] = {}
+    listed = kernel.listed is not None  # then a table says where operands are
+    anywhere = {operand.name for operand in kernel.operands if operand.is_own or listed}
+    for access, loops in accesses(kernel):
+        found.setdefault(access.operand, []).append((access, loops))
+        if access.gather:
+            anywhere.add(access.operand)
+    for stage, _ in nested(kernel.stages):
+        columns = (s for s in statements(stage) if isinstance(s, ColumnAccumulate))
+        anywhere.update(s.partials for s in columns)
+    return {**found, **dict.fromkeys(anywhere)}
+
+
+def _bytes(
+    paths: Sequence[tuple[Access, tuple[Axis, ...]]] | None,
+    itemsize: int,
+    values: _Values,
+    part: LoopPart | None,
+) -> Reach:
+    if paths is None:
+        return None
+    if part and any(p.step(part.name) != 0 for access, _ in paths for p in access.positions):
+        return None
+    ends = [end for path in paths if (end := _ends_of_part(*path, values, part)) is not None]
+    if not ends:
+        return 0, 0
+    first, last = min(low for low, _ in ends), max(high for _, high in ends)
+    return first * itemsize, (last + 1) * itemsize
+
+
+def _ends_of_part(
+    access: Access, loops: Sequence[Axis], values: _Values, part: LoopPart | None
+) -> tuple[int, int] | None:
+    """As ``elements``, of this part alone."""
+    if part is None:
+        return elements(access, loops, values)
+    count = part.behind - part.first
+    inside = [Axis(a.name, count) if a.name == part.name else a for a in loops]
+    ends = elements(access, inside, values)
+    moved = part.first * _number(access.stride(part.name), values)
+    return None if ends is None else (ends[0] + moved, ends[1] + moved)
+
+
+def elements(access: Access, loops: Sequence[Axis], values: _Values) -> tuple[int, int] | None:
+    """The first and the last element of an access; None where its loops run over nothing."""
+    last = {}
+    for axis in loops:
+        extent = axis.extent
+        last[axis.name] = number = (extent if isinstance(extent, int) else values[extent]) - 1
+        if number < 0:
+            return None
+    first, end = _ends(access.strides, last, values)
+    for position in access.positions:
+        places = _places(position, last, values)
+        if places is None:
+            return None
+        stride = _number(position.stride, values)
+        low, high = sorted(place * stride for place in places)
+        first, end = first + low, end + high
+    return first, end
+
+
+def _places(position: Position, last: Mapping[str, int], values: _Values) -> tuple[int, int] | None:
+    """The first and the last place of a position, of those inside its extent."""
+    low, high = _ends(position.terms, last, values)
+    start = _number(position.start, values)
+    low, high = start + low, start + high
+    if position.extent is not None:
+        low, high = max(low, 0), min(high, _number(position.extent, values) - 1)
+    return (low, high) if low <= high else None
+
+
+def _ends(
+    moves: Sequence[tuple[str, Extent]], last: Mapping[str, int], values: _Values
+) -> tuple[int, int]:
+    """How far down, and how far up, loops move a place, each by steps of so many."""
+    low = high = 0
+    for axis, step in moves:
+        move = last[axis] * (step if isinstance(step, int) else values[step])
+        if move < 0:
+            low += move
+        else:
+            high += move
+    return low, high
+
+
+def _number(number: Extent, values: _Values) -> int:
+    return number if isinstance(number, int) else values[number]

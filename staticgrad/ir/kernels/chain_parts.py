@@ -12,11 +12,10 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
+from staticgrad.ir.execution import Known
 from staticgrad.ir.expr import Access
 from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.ir.kernels.product_iterations import streamed_rows
-from staticgrad.ir.kernels.stages import LANES, Gemm
-from staticgrad.ir.known import Known
+from staticgrad.ir.kernels.stages import LANES, Gemm, streamed_rows
 from staticgrad.records import NamedTuple
 
 #: What ``end`` is in a call of a part.

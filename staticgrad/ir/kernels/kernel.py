@@ -21,10 +21,10 @@ from collections.abc import Hashable, Mapping, Sequence
 from math import prod
 from typing import Final, Literal
 
+from staticgrad.ir.execution import Known
 from staticgrad.ir.expr import BLOCKS, Access, Expr, Position, postorder
 from staticgrad.ir.kernels.alike import ROWS, WIDEST, checks_alike, loads_alike
 from staticgrad.ir.kernels.in_place import in_place_pairs, store_loops
-from staticgrad.ir.kernels.product_iterations import gemm_iterations
 from staticgrad.ir.kernels.stages import (
     LANES,
     Accumulate,
@@ -43,21 +43,25 @@ from staticgrad.ir.kernels.stages import (
     Statement,
     Store,
     column_words,
+    gemm_iterations,
     group_rows,
     nested,
     order_words,
     roots,
     statements,
+    structure,
 )
-from staticgrad.ir.kernels.structure import structure
-from staticgrad.ir.kernels.transposed import SQUARES, transposed_loads, transposed_stores
-from staticgrad.ir.kernels.width import whole_registers
-from staticgrad.ir.known import Known
+from staticgrad.ir.kernels.width import (
+    SQUARES,
+    transposed_loads,
+    transposed_stores,
+    whole_registers,
+)
 from staticgrad.kept import cached_property
 from staticgrad.records import dataclass
+from staticgrad.types.arrays import hint_value
 from staticgrad.types.dim import Size, maximum
 from staticgrad.types.dtype import BOOL
-from staticgrad.types.tensor import hint_value
 
 #: Elements that one group of outer iterations covers, so that claiming a group costs nothing.
 GRAIN_ELEMENTS: Final = 16384

@@ -18,7 +18,6 @@ from staticgrad.ir.kernels.bodies import (
     unseen,
 )
 from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.ir.kernels.names import PRODUCT
 from staticgrad.ir.kernels.stages import (
     Accumulate,
     Axis,
@@ -41,7 +40,7 @@ from staticgrad.ir.kernels.stages import (
     small,
     statements,
 )
-from staticgrad.ir.kernels.text import access_text
+from staticgrad.ir.kernels.text import PRODUCT, access_text
 from staticgrad.types.dtype import I64, DType
 
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from staticgrad.ir.combiners import COMBINERS
+from staticgrad.ir.execution import Known
 from staticgrad.ir.expr import (
     Access,
 )
 from staticgrad.ir.expression_parser import ExpressionReader
+from staticgrad.ir.forms import COMBINERS
 from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.ir.kernels.names import PRODUCT
 from staticgrad.ir.kernels.stages import (
     MOST_NESTED,
     Accumulate,
@@ -39,7 +39,7 @@ from staticgrad.ir.kernels.stages import (
     Statement,
     Store,
 )
-from staticgrad.ir.known import Known
+from staticgrad.ir.kernels.text import PRODUCT
 from staticgrad.types.dtype import I64
 from staticgrad.types.lexis import Tokens
 

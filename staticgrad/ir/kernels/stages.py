@@ -2,20 +2,28 @@
 
 A stage runs once for each position of the kernel's outer axes. Within one, every distinct Expr
 object is evaluated once, where the first statement needs it.
+
+How products are cut into iterations: chunks of rows times groups of panels of columns.
+
+Kernels as values that hash: what is equal has one text, and this is quicker to make.
+
+It goes by the fields of dataclasses, so that a stage or statement that is added is covered.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import fields, is_dataclass
+from functools import lru_cache
 from math import prod
-from typing import Final, Literal
+from types import UnionType
+from typing import Any, Final, Literal
 
-from staticgrad.ir.expr import Access, Expr, postorder
+from staticgrad.ir.expr import LEAVES, Access, Expr, postorder
 from staticgrad.ir.summation import COLUMN_BLOCK, GROUPS, SHORTEST_GROUP
 from staticgrad.records import dataclass
-from staticgrad.types.dim import Size, maximum
+from staticgrad.types.dim import Size, kept_by_sizes, maximum, minimum
 from staticgrad.types.dtype import I64, DType
-from staticgrad.types.kept_sizes import kept_by_sizes
 
 Extent = str | int  # an integer argument's name, or a literal
 Mode = Literal["in", "out", "inout", "scratch", "check"]
@@ -464,3 +472,127 @@ def loops_of(stage: Stage) -> tuple[Axis, ...]:
         case Loop(axis=axis):
             return (axis,)
     return ()
+
+
+#: Rows of C per iteration of a product of matrices, at most, and panels of columns, at most.
+CHUNK: Final = 128
+PANELS: Final = 4
+#: Rows where columns are many panels, which are packed anew for each chunk.
+TALL: Final = 224
+MANY_PANELS: Final = 24
+#: Iterations of such a product, if it has the panels: who is last keeps others waiting for one.
+FEWEST: Final = 12
+#: Rows up to which the second factor is read in the order in which it lies; and where it is
+#: transposed first, or has so few terms that it is near.
+STREAMED: Final = 8
+LONE: Final = 2
+
+
+def gemm_iterations(stage: Gemm, dtype: DType, rows: Size, columns: Size) -> Size:
+    """Chunks of rows times groups of panels of a product with so many rows and columns.
+
+    The bits of an element do not depend on it. Where rows are packed, several panels are to read
+    them, as long as workers have enough to share; where they are few, each panel is an iteration.
+    Where they are so few that the other factor is read as it lies, iterations take long runs of it.
+    """
+    if stage.plain:
+        return _iterations(rows, columns, dtype, streamed_rows(stage))
+    _, chunk, panel = gemm_tile(stage, dtype)
+    return ((rows + (chunk - 1)) // chunk) * ((columns + (panel - 1)) // panel)
+
+
+def streamed_rows(stage: Gemm) -> int:
+    """Rows up to which the second factor of a product of matrices is read as it lies."""
+    return STREAMED if stage.b.stride(LANES) == 1 else LONE
+
+
+@kept_by_sizes
+def _iterations(rows: Size, columns: Size, dtype: DType, streamed: int) -> Size:
+    width = panel_columns(dtype)
+    many = minimum(columns // (MANY_PANELS * width), 1)
+    chunk, panels = CHUNK + (TALL - CHUNK) * many, (columns + (width - 1)) // width
+    chunks = (rows + (chunk - 1)) // chunk
+    shared = minimum(chunks, chunks * panels // FEWEST)
+    wanted = maximum(shared, PANELS * (streamed + 1 - rows))
+    group = maximum(minimum(wanted, PANELS), 1)
+    return chunks * ((panels + (group - 1)) // group)
+
+
+def structure(kernel: object, statements: UnionType) -> Hashable:
+    """A kernel as nested tuples; equal ones are those of kernels whose texts are equal.
+
+    Expressions go by numbers, so that one that is shared is told from one that is computed twice.
+    Numbers begin anew in every field of a stage, but ``statements`` of one field share theirs: as
+    in the text, what is numbered in one field is not used in another.
+    """
+    return _Part(statements).of(kernel)
+
+
+#: Types of fields that hold no expressions, and that most fields have.
+_VALUES: Final = frozenset((str, int, bool, type(None)))
+
+
+class _Part:
+    """Expressions that are numbered together."""
+
+    def __init__(self, statements: UnionType) -> None:
+        self._statements = statements
+        self._known: dict[int, Hashable] = {}  # by identity: a number, or a leaf by value
+        self._count = 0
+
+    def of(self, part: object) -> Hashable:
+        """A field, an entry of one, or a whole stage."""
+        if isinstance(part, Expr):
+            return self._expression(part)
+        if isinstance(part, tuple):
+            return tuple([self.of(each) for each in part])
+        if isinstance(part, DType):
+            return part.code
+        kind: Any = type(part)
+        names = _names(kind)
+        if names is None:
+            value: Any = part
+            return value  # type: ignore[no-any-return]
+        own = isinstance(part, self._statements)
+        inner = [
+            each if type(each) in _VALUES else (self if own else _Part(self._statements)).of(each)
+            for each in [getattr(part, name) for name in names]
+        ]
+        return (kind.__name__, *inner)
+
+    def _expression(self, root: Expr) -> Hashable:
+        known = self._known
+        lines: list[Hashable] = []  # of what is met here first
+        stack = [root]
+        while stack:
+            expr = stack[-1]
+            waiting = [arg for arg in reversed(expr.args) if id(arg) not in known]
+            if waiting:
+                stack += waiting
+                continue
+            stack.pop()
+            if id(expr) in known:
+                continue
+            line = _line(expr, [known[id(arg)] for arg in expr.args])
+            if expr.op in LEAVES and expr.op != "load":
+                known[id(expr)] = line
+            else:
+                lines.append(line)
+                known[id(expr)] = self._count
+                self._count += 1
+        return (known[id(root)], *lines)
+
+
+def _line(expr: Expr, args: Iterable[Hashable]) -> Hashable:
+    value: Any = expr.attribute
+    if expr.op == "literal":  # 0.0 is not -0.0, and NaN is NaN
+        value = repr(float(value) if expr.dtype.is_float else int(value))
+    return (expr.op, expr.dtype.code, value, *args)
+
+
+@lru_cache
+def _names(kind: type[Any]) -> tuple[str, ...] | None:
+    """The fields of a part that goes by them; None for one that is a value itself."""
+    if kind is Access or not is_dataclass(kind):
+        return None
+    return tuple(field.name for field in fields(kind))

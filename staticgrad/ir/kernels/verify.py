@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from keyword import iskeyword
 from typing import Final
 
-from staticgrad.ir.combiners import COMBINERS, Combiner
-from staticgrad.ir.expr import Access
+from staticgrad.ir.execution import BOUND, LARGEST
+from staticgrad.ir.expr import Access, mistyped, mistyped_indices
+from staticgrad.ir.forms import COMBINERS, Combiner
 from staticgrad.ir.kernels.bodies import accesses, bodies, broken, refuse, shown
 from staticgrad.ir.kernels.kernel import MOST_JAMMED, Kernel
 from staticgrad.ir.kernels.lanes import (
@@ -22,7 +23,6 @@ from staticgrad.ir.kernels.lanes import (
     rows_fill_lanes,
     rows_stand_apart,
 )
-from staticgrad.ir.kernels.names import PRODUCT, misnamed
 from staticgrad.ir.kernels.order import columns_stand_alone, modes_are_kept, results_come_first
 from staticgrad.ir.kernels.stages import (
     FARTHEST,
@@ -49,10 +49,8 @@ from staticgrad.ir.kernels.stages import (
     small,
     statements,
 )
-from staticgrad.ir.kernels.strips import may_take_strips
-from staticgrad.ir.kernels.text import access_text
-from staticgrad.ir.known import BOUND, LARGEST
-from staticgrad.ir.typing_rules import mistyped, mistyped_indices
+from staticgrad.ir.kernels.text import PRODUCT, access_text, misnamed
+from staticgrad.ir.kernels.width import may_take_strips
 from staticgrad.types.dtype import BOOL, I32, I64, DType
 
 

@@ -5,14 +5,25 @@ of a register. A map has no order that stores, or finds the least or largest of 
 and nothing else: it may take whole registers. Where rows fill half of a vector at most, a map that
 stores may take half vectors: a processor whose registers of 512 bits are two halves takes half the
 time for them.
+
+Kernels whose rows are taken in strips: what is computed once per row is a vector of rows.
+
+A stage of scalars behind a sum of the row computes one number where a vector takes as long. In a
+strip as many rows as a vector has lanes run a stage before any of them runs the next, so that such
+a stage is a vector. No bit depends on it: each lane computes what a row alone does.
+
+Which operands of a map lie across memory: along its vectors, every element in another line.
+
+If a loop around the map goes along memory, as many of its rows as a vector has lanes read whole
+lines together, and write whole lines together. ``codegen.transposed`` writes that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final
 
-from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.expr import (
     ARITHMETIC,
     BITWISE,
@@ -22,8 +33,12 @@ from staticgrad.ir.expr import (
     Expr,
     postorder,
 )
+from staticgrad.ir.forms import COMBINERS
 from staticgrad.ir.kernels.stages import (
     Accumulate,
+    Axis,
+    ColumnAccumulate,
+    Keep,
     Map,
     Operand,
     Scalar,
@@ -31,7 +46,12 @@ from staticgrad.ir.kernels.stages import (
     Statement,
     Store,
     roots,
+    statements,
 )
+from staticgrad.types.dtype import F32, F64, I32, I64
+
+if TYPE_CHECKING:
+    from staticgrad.ir.kernels.kernel import Kernel
 
 #: Bits of a register, and the widest elements of which more than 16 fill one.
 _REGISTER: Final = 512
@@ -103,3 +123,135 @@ def _fills(value: Expr, along: str, widest: int) -> bool:
 def _runs(access: Access, along: str, steps: Sequence[int]) -> bool:
     """Whether an access has no ends and no indices, and goes along a loop by one of the steps."""
     return not (access.gather or access.bounded) and access.stride(along) in steps
+
+
+#: What rows leave for later stages: elements of these dtypes.
+KEPT: Final = (F32, F64, I32, I64)
+
+
+def may_take_strips(kernel: Kernel) -> bool:
+    """Whether rows may be taken so: one loop runs over them, its stages are maps and scalars, and
+    a row leaves nothing but numbers to later stages."""
+    moving = kernel.grouped or len(kernel.axes)
+    if moving != 1 or kernel.serial or kernel.listed is not None or kernel.own_rows:
+        return False
+    if kernel.outer not in ("axes", "groups") or kernel.in_lanes:
+        return False
+    return all(_fits(stage) for stage in kernel.stages)
+
+
+def _fits(stage: object) -> bool:
+    if isinstance(stage, Map):
+        inner = (Store, Accumulate, ColumnAccumulate)
+        return not (stage.rows or stage.axis.limits) and all(
+            isinstance(s, inner) and _kept(s) and not getattr(s, "blocks", False)
+            for s in stage.body
+        )
+    if not isinstance(stage, Scalar):
+        return False
+    return all(
+        isinstance(s, Keep | Store) and _kept(s) and not getattr(s, "combine", "")
+        for s in statements(stage)
+    )
+
+
+def _kept(statement: object) -> bool:
+    """Whether what a statement keeps, if it does, has room between stages."""
+    return not isinstance(statement, Keep | Accumulate) or statement.value.dtype in KEPT
+
+
+#: Strides along vectors, of either sign, up to which whole vectors are read and lanes chosen: in
+#: kernels those are literals.
+SHORT_STRIDE: Final = 4
+#: Elements of a row that lies in a lane from which on they are read in squares.
+PLACES: Final = 3
+#: Squares of elements, one behind the other along memory, that are read together: of each line a
+#: run of so many vectors.
+SQUARES: Final = 4
+
+
+def loads_across(
+    wanted: Iterable[Expr], row: str, vector: str, stored: Collection[str] = ()
+) -> Iterator[Expr]:
+    """Loads that lie across memory along ``vector``, and go along it with the loop ``row``.
+
+    None of operands that are ``stored`` to.
+    """
+    for load in postorder(wanted):
+        access = load.attribute
+        if not isinstance(access, Access) or access.operand in stored:
+            continue
+        if _is_across(access, row, vector):
+            yield load
+
+
+def _is_across(access: Access, row: str, vector: str) -> bool:
+    """Whether an access is moved far along ``vector``, and by one element along ``row``."""
+    moved = any(place.has_ends or place.step(vector) != 0 for place in access.positions)
+    if access.gather or moved:
+        return False
+    stride = access.stride(vector)
+    far = isinstance(stride, str) or abs(stride) > SHORT_STRIDE
+    return far and (row, 1) in access.strides
+
+
+def transposed_loads(axes: Sequence[Axis], stages: Sequence[Stage], row: str) -> Iterator[Expr]:
+    """Those of a kernel's one map that only stores."""
+    stage = _only_map(axes, stages)
+    if stage is not None:
+        stored = [s.access.operand for s in stage.body if isinstance(s, Store)]
+        wanted = (root for statement in stage.body for root in roots(statement))
+        yield from loads_across(wanted, row, stage.axis.name, stored)
+
+
+def transposed_stores(axes: Sequence[Axis], stages: Sequence[Stage], row: str) -> Iterator[Store]:
+    """Stores across memory of a kernel's one map, each the only one to its operand.
+
+    None where lanes read rows of several elements: those lie between each other, and reading them
+    takes more than storing what they come to.
+    """
+    stage = _only_map(axes, stages)
+    if stage is None:
+        return
+    stores = [s for s in stage.body if isinstance(s, Store)]
+    counts = Counter(store.access.operand for store in stores)
+    loads = [e.attribute for e in postorder(root for store in stores for root in roots(store))]
+    accesses = {access for access in loads if isinstance(access, Access)}
+    loaded = {access.operand for access in accesses}
+    found = [
+        store
+        for store in stores
+        if counts[store.access.operand] == 1 and store.access.operand not in loaded
+        if not store.combine and _is_across(store.access, row, stage.axis.name)
+    ]
+    if _in_rows(accesses, stage.axis.name) < PLACES * len(found) or not found:
+        yield from found
+
+
+def _in_rows(accesses: Iterable[Access], vector: str) -> int:
+    """How many places there are of an operand whose rows lie in lanes, in steps of a literal."""
+    strides = [(access.operand, access.stride(vector)) for access in accesses]
+    counts = Counter(name for name, step in strides if isinstance(step, int) and step > 1)
+    return max(counts.values(), default=0)
+
+
+def _only_map(axes: Sequence[Axis], stages: Sequence[Stage]) -> Map | None:
+    """A kernel's one map inside of loops, if all that it does is to store."""
+    stage = stages[0]
+    if not axes or len(stages) > 1 or not isinstance(stage, Map) or stage.rows or stage.axis.past:
+        return None
+    return stage if all(isinstance(statement, Store) for statement in stage.body) else None
+
+
+def along_memory_last(axes: Sequence[Axis], stages: Sequence[Stage]) -> Sequence[Axis]:
+    """The outer axes; last the one along which most operands that lie across memory go along it."""
+
+    def across(axis: Axis) -> int:
+        found = (transposed_loads, transposed_stores)
+        return sum(len([*those(axes, stages, axis.name)]) for those in found)
+
+    counts = Counter({axis: across(axis) for axis in axes})
+    best = max(reversed(axes), key=lambda axis: counts[axis], default=None)
+    if best is None or counts[best] == 0:
+        return axes
+    return (*(axis for axis in axes if axis is not best), best)

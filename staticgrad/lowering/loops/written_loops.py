@@ -28,11 +28,11 @@ from staticgrad.ir.kernels.stages import (
     Store,
     operands_read,
 )
-from staticgrad.ir.kernels.transposed import SHORT_STRIDE
+from staticgrad.ir.kernels.width import SHORT_STRIDE
 from staticgrad.ir.schedule import Buffer, Role, Schedule
 from staticgrad.lowering.elements import write_out
-from staticgrad.lowering.loops.bodies import LoweredBodies
-from staticgrad.lowering.loops.steady import ITERATIONS, Steady
+from staticgrad.lowering.loops.driven import LoweredBodies
+from staticgrad.lowering.loops.joined import ITERATIONS, Steady
 from staticgrad.lowering.loops.written_out import (
     ROW,
     Found,

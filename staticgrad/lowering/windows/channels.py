@@ -38,8 +38,8 @@ from staticgrad.lowering.windows.places import (
     tap_place,
 )
 from staticgrad.lowering.windows.products import window_place
+from staticgrad.types.arrays import c_strides, hint_value
 from staticgrad.types.dim import Size
-from staticgrad.types.tensor import c_strides, hint_value
 
 #: Taps that are written out for an element, at most, and remainders of strides.
 _MOST_TAPS: Final = 49

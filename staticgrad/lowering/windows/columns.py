@@ -25,9 +25,9 @@ from staticgrad.lowering.windows.phases import WindowPhases, has_phases, windows
 from staticgrad.lowering.windows.places import AxisPlace, ends, image_place_among
 from staticgrad.lowering.windows.strips import CHANNEL, PLANE, STRIP, Taps, WindowStrips
 from staticgrad.records import dataclass
+from staticgrad.types.arrays import c_strides, hint_value
 from staticgrad.types.dim import Size, maximum, minimum
 from staticgrad.types.dtype import DType
-from staticgrad.types.tensor import c_strides, hint_value
 
 #: Elements of the copies of an iteration, about, and iterations that there should be.
 _NEAR: Final = 2 * STRIP

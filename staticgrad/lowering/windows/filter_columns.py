@@ -23,9 +23,9 @@ from staticgrad.lowering.windows.filters import WindowFilters
 from staticgrad.lowering.windows.places import AxisPlace, along, reading_place
 from staticgrad.lowering.windows.products import WindowProducts
 from staticgrad.lowering.windows.strips import STRIP
-from staticgrad.preparation.filter_parts import is_fed
+from staticgrad.preparation.windows import is_fed
+from staticgrad.types.arrays import c_strides, hint_value
 from staticgrad.types.dim import Size
-from staticgrad.types.tensor import c_strides, hint_value
 
 #: Elements of the copies of an iteration, at most.
 _NEAR: Final = 2 * STRIP

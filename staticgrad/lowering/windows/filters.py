@@ -31,10 +31,10 @@ from staticgrad.ir.kernels.stages import (
 from staticgrad.lowering.operands import VECTOR, LoweredStep
 from staticgrad.lowering.windows.places import AxisPlace, along, ends
 from staticgrad.lowering.windows.products import WindowProducts, name_of
-from staticgrad.preparation.filter_parts import even_part
+from staticgrad.preparation.windows import even_part
+from staticgrad.types.arrays import c_strides, hint_value
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64
-from staticgrad.types.tensor import c_strides, hint_value
 
 #: Elements of the channels that are copied, nearly: they stay in the second cache.
 COPIED: Final = 1 << 17

@@ -17,7 +17,7 @@ from staticgrad.lowering.windows.products import WindowProducts
 from staticgrad.lowering.windows.strips import WindowStrips
 from staticgrad.lowering.windows.tile_filters import WindowTileFilters
 from staticgrad.lowering.windows.tiles import WindowTiles
-from staticgrad.preparation.filter_parts import is_fed
+from staticgrad.preparation.windows import is_fed
 
 
 def lower_windows(groups: Groups, group: Group) -> LoweredStep:

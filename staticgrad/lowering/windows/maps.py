@@ -12,9 +12,8 @@ from itertools import product
 from typing import Final
 
 from staticgrad.ir import expr as ex
-from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.expr import Expr
-from staticgrad.ir.forms import WindowAxis, WindowReduce, WindowSpread
+from staticgrad.ir.forms import COMBINERS, WindowAxis, WindowReduce, WindowSpread
 from staticgrad.ir.kernels.stages import Axis, Map, Store
 from staticgrad.lowering.operands import VECTOR, LoweredStep
 from staticgrad.lowering.windows.places import (

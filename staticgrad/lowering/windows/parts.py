@@ -16,9 +16,9 @@ from staticgrad.ir.forms import Assemble
 from staticgrad.ir.graph import Node
 from staticgrad.lowering.operands import Lowering
 from staticgrad.records import replace
+from staticgrad.types.arrays import hint_value
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64, DType
-from staticgrad.types.tensor import hint_value
 
 
 def windowed(low: Lowering, node: Node) -> Expr:

@@ -21,9 +21,9 @@ from staticgrad.ir.graph import Node
 from staticgrad.ir.kernels.stages import Axis, Extent, Mode, Store
 from staticgrad.lowering.operands import Lowering
 from staticgrad.records import dataclass
+from staticgrad.types.arrays import Shape
 from staticgrad.types.dim import Size, is_at_least
 from staticgrad.types.dtype import DType
-from staticgrad.types.tensor import Shape
 
 #: Extents of windows, and what moves by them, up to which a kernel is one for that number alone.
 MOST_LITERAL: Final = 16

@@ -19,8 +19,8 @@ from staticgrad.ir.forms import WindowAxis, WindowProduct
 from staticgrad.ir.kernels.stages import Axis, Gemm
 from staticgrad.lowering.operands import VECTOR, LoweredStep
 from staticgrad.lowering.windows.places import AxisPlace, WindowLowering, along, ends, reading_place
+from staticgrad.types.arrays import Shape
 from staticgrad.types.dim import Size, floordiv
-from staticgrad.types.tensor import Shape
 
 #: Farther than any place: what is moved so far lies outside of every axis.
 _OUTSIDE: Final = 1 << 40

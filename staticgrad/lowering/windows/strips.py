@@ -21,8 +21,8 @@ from staticgrad.lowering.operands import VECTOR, LoweredStep
 from staticgrad.lowering.windows.places import AxisPlace, along, ends
 from staticgrad.lowering.windows.products import WindowProducts, name_of
 from staticgrad.records import dataclass
+from staticgrad.types.arrays import c_strides, hint_value
 from staticgrad.types.dim import Size, maximum
-from staticgrad.types.tensor import c_strides, hint_value
 
 #: Elements of a strip and of its results, nearly: they stay in the second cache.
 STRIP: Final = 3 << 15

@@ -13,8 +13,8 @@ from typing import Final
 from staticgrad.ir.forms import WindowProduct
 from staticgrad.ir.graph import Node
 from staticgrad.records import dataclass
+from staticgrad.types.arrays import hint_value
 from staticgrad.types.dtype import DType
-from staticgrad.types.tensor import hint_value
 
 #: Results of a tile along an axis.
 RESULTS: Final = 2

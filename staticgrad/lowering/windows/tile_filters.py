@@ -20,8 +20,8 @@ from staticgrad.lowering.windows.places import AxisPlace, along, ends
 from staticgrad.lowering.windows.tile_cuts import RESULTS
 from staticgrad.lowering.windows.tiles import COMBINED, SIDE, WindowTiles, both_ways
 from staticgrad.ops.convolution import CHANNELS_TOGETHER
+from staticgrad.types.arrays import hint_value
 from staticgrad.types.dim import Size
-from staticgrad.types.tensor import hint_value
 
 #: What is combined of two results; signs.
 _GIVEN: Final = ((1, 0), (1, 1), (1, -1), (0, 1))

@@ -2,7 +2,7 @@
 
 A tile of results needs four by four elements of the image. These are combined by additions
 (``IMAGE``), then there are sixteen products over the channels with the combined filters
-(``staticgrad/preparation/tiles.py``), one for each combination, and sums of those are the results
+(``staticgrad/preparation/windows.py``), one for each combination, and sums of those are the results
 (``RESULT``). An iteration takes a strip of an image, or several images, of which all that passes
 between stages stays in the second cache; what is combined, four of the sixteen at a time, in the
 nearest one. Of the strip even and odd rows are copied apart, border and all; columns are told apart
@@ -27,9 +27,9 @@ from staticgrad.lowering.operands import VECTOR, LoweredStep
 from staticgrad.lowering.windows.places import AxisPlace, along, ends, image_place_among
 from staticgrad.lowering.windows.products import WindowProducts
 from staticgrad.lowering.windows.tile_cuts import RESULTS, best_cut, tiled
+from staticgrad.types.arrays import hint_value
 from staticgrad.types.dim import Size, minimum
 from staticgrad.types.dtype import DType
-from staticgrad.types.tensor import hint_value
 
 #: Elements of the image that a tile needs along an axis.
 SIDE: Final = 4

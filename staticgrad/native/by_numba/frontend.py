@@ -4,6 +4,12 @@ The entry and the helpers of a source become a :class:`KernelFunction` each, whi
 lowers; a helper is kept for the process by its text, so that it is compiled once for each choice of
 argument types. A small LLVM function gives the entry the name and signature that the driver calls.
 Importing this module imports Numba.
+
+Functions of users that Numba compiles, with the entry of a routine. Importing imports Numba.
+
+The function keeps Numba's own settings, where it has been jitted; otherwise it is, with
+``numba.njit``. A wrapper around it reads operands from the record, catches what it raises, and
+looks at the shapes of results before it copies them.
 """
 
 from __future__ import annotations
@@ -11,15 +17,22 @@ from __future__ import annotations
 import ast
 import hashlib
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
+import numba
+import numpy as np
 from numba.core import types
+from numba.core.dispatcher import Dispatcher
+from numba.extending import intrinsic
 
+from staticgrad.errors import CompileError
 from staticgrad.native.by_numba.simd import WORDS, numba_type
 from staticgrad.native.by_numba.target import KernelFunction
 from staticgrad.native.constants import CONSTANTS, ENTRY, MODULES
 from staticgrad.native.language.frontend import KERNEL_KINDS, Function, split_source
 from staticgrad.native.language.translation import KernelSourceError
+from staticgrad.native.lock import LOCK
 
 _SHIM: Final = """
 declare i32 @"{callee}"(ptr, ptr, ptr, i64, i64)
@@ -113,3 +126,85 @@ def _reason(error: Exception) -> str:
         message = next(filter(None, lines), type(error).__name__)
     line = f" line {place.group(1) or place.group(2)}" if place else ""
     return f"kernel source{line}: {message}"
+
+
+_NAMES = {"bool": "bool_"}
+
+
+@intrinsic
+def _pointer(typing: Any, word: Any) -> Any:
+    """The address that a word holds."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], context.get_value_type(types.voidptr))
+
+    return types.voidptr(types.int64), generate
+
+
+@intrinsic
+def _read_only(typing: Any, array: Any) -> Any:
+    """The same array, which may not be written to."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return arguments[0]
+
+    return array.copy(readonly=True)(array), generate
+
+
+def compiled(
+    label: str,
+    function: Callable[..., Any],
+    operands: tuple[tuple[str, int], ...],
+    results: tuple[tuple[str, int], ...],
+) -> Any:
+    """Numba's C function ``(record, own, begin, end)``.
+
+    Raises:
+        CompileError: Numba does not compile the function for these types.
+    """
+    jitted = function if isinstance(function, Dispatcher) else numba.njit(function)
+    source = _source(operands, results)
+    names = {
+        "function": jitted, "pointer": _pointer, "read_only": _read_only, "np": np,
+        "carray": numba.carray,  # type: ignore[attr-defined]
+    }  # fmt: skip
+    exec(compile(source, "<staticgrad numba_call>", "exec"), names)
+    words = types.CPointer(types.int64)
+    signature = types.void(words, words, types.int64, types.int64)
+    with LOCK:
+        try:
+            return numba.cfunc(signature)(names["call"])
+        except numba.core.errors.NumbaError as error:
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            raise CompileError(f"Numba does not compile {label}", details=lines[:6]) from error
+
+
+def _source(operands: tuple[tuple[str, int], ...], results: tuple[tuple[str, int], ...]) -> str:
+    """The wrapper as Python, which Numba compiles with the function."""
+    at = len(operands) + len(results)
+    lines = ["def call(record, own, begin, end):"]
+    lines.append("    noted = carray(pointer(own[0]), (2,), np.int64)")
+    names = [f"x{n}" for n in range(len(operands))] + [f"y{n}" for n in range(len(results))]
+    shapes: list[str] = []
+    for number, (name, (dtype, rank)) in enumerate(zip(names, (*operands, *results), strict=True)):
+        sizes = [f"record[{at + axis}]" for axis in range(rank)] or ["1"]
+        at += rank
+        shapes.append(f"({', '.join(sizes)},)")
+        made = f"carray(pointer(record[{number}]), {shapes[-1]}, np.{_NAMES.get(dtype, dtype)})"
+        if name[0] == "x":
+            made = f"read_only({made})" if rank else f"{made}[0]"
+        lines.append(f"    {name} = {made}")
+    given = ", ".join(names[: len(operands)])
+    found = [f"r{n}" for n in range(len(results))]
+    lines += ["    state = 1", "    try:"]
+    lines.append(f"        {', '.join(found)} = function({given})")
+    checks = [
+        f"r{n}.shape != {shapes[len(operands) + n]}" for n, (_, rank) in enumerate(results) if rank
+    ]
+    lines.append(f"        if {' or '.join(checks) or 'False'}:")
+    lines += ["            state = 2", "        else:"]
+    for n, (_, rank) in enumerate(results):
+        lines.append(f"            y{n}[:] = r{n}" if rank else f"            y{n}[0] = r{n}")
+    lines += ["            state = 0", "    except Exception:", "        state = 1"]
+    lines += ["    if state != 0:", "        noted[0] = 0", "        noted[1] = -state"]
+    return "\n".join(lines) + "\n"

@@ -22,9 +22,6 @@ from numba.core.datamodel.registry import default_manager
 from numba.core.typing import templates
 
 from staticgrad.native.language import (
-    call_operations,  # noqa: F401  # these fill FUNCTIONS
-    cast_operations,  # noqa: F401  # these fill FUNCTIONS
-    lane_loads,  # noqa: F401  # these fill FUNCTIONS
     lane_operations,  # noqa: F401  # these fill FUNCTIONS
     memory_operations,  # noqa: F401  # these fill FUNCTIONS
     streamed_memory,  # noqa: F401  # these fill FUNCTIONS

@@ -22,7 +22,7 @@ from staticgrad.native.language.translation import Bound
 from staticgrad.records import NamedTuple
 
 if TYPE_CHECKING:
-    from staticgrad.native.language.syntax_reader import SyntaxReader
+    from staticgrad.native.language.frontend import SyntaxReader
 
 Words = Sequence[str]
 """Names and numbers of a line, in the order of its text."""

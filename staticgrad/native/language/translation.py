@@ -1,23 +1,27 @@
 """A function being translated: kinds of values, calls, literals, the text's frame.
 
-:mod:`syntax_reader` walks the syntax tree, :mod:`joins` knows what variables stand for; this base
+:mod:`frontend` walks the syntax tree, :mod:`joins` knows what variables stand for; this base
 finds the kinds by one forward walk (every variable has one kind, no promotion) and writes LLVM IR
 through the operations. No environments, no exceptions, no reference counts.
+
+What the names of a function stand for while it is read: static single assignment on the way.
+
+A name stands for a value. Where paths meet that give it several, these are joined (LLVM's ``phi``).
+At the head of a loop a join is made for each name that the loop assigns, before it is known what
+the loop gives it. A join that nobody reads is not written.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
 
 from staticgrad.native.constants import OUTLINED, SHARED
 from staticgrad.native.language import (
-    call_operations,
-    cast_operations,
-    lane_loads,
     lane_operations,
     memory_operations,
+    operations,
     streamed_memory,
     strided_memory,
 )
@@ -47,9 +51,9 @@ two lines is stored and loaded in twice the time, in some threads and not in oth
 """
 
 REGISTERED = (
-    call_operations,
-    cast_operations,
-    lane_loads,
+    operations,
+    operations,
+    lane_operations,
     lane_operations,
     memory_operations,
     streamed_memory,
@@ -221,3 +225,141 @@ def argument_name(kind: Kind, index: int) -> str:
     """A parameter's name in the text."""
     stem = "v" if isinstance(kind, Vector) else "p" if isinstance(kind, Pointer) else "w"
     return f"{stem}{index}"
+
+
+class Path(NamedTuple):
+    """A way into a block: the block it comes from, and what names became since the paths split."""
+
+    label: str
+    changes: Mapping[str, Bound]
+
+
+class Arrival(NamedTuple):
+    """What a join is if control comes from a block."""
+
+    value: Bound
+    label: str
+
+
+class Join:
+    """One value of several: by the block from which control comes."""
+
+    __slots__ = ("edges", "kind", "line")
+
+    def __init__(self, kind: Kind, line: int) -> None:
+        self.kind = kind
+        self.line = line  # which of the function's lines is left free for the block's joins
+        self.edges: list[Arrival] = []
+
+
+class Names:
+    """What names stand for at the place that is being read."""
+
+    def __init__(self, out: Emitter) -> None:
+        self._out = out
+        self._values: dict[str, Bound] = {}
+        self._changes: list[tuple[str, Bound | None]] = []
+        self._joins: dict[str, Join] = {}
+        self._read: Final[list[str]] = []  # joins that instructions read
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._values
+
+    def value(self, name: str) -> Bound | None:
+        """What a name stands for here, to be read by an instruction."""
+        found = self._values.get(name)
+        if found is not None and found.value in self._joins:
+            self._read.append(found.value)
+        return found
+
+    def set(self, name: str, value: Bound) -> None:
+        """A name stands for another value from here on."""
+        self._changes.append((name, self._values.get(name)))
+        self._values[name] = value
+
+    def mark(self) -> int:
+        """A place to go back to."""
+        return len(self._changes)
+
+    def since(self, mark: int) -> dict[str, Bound]:
+        """What names became that were set since a place."""
+        return {name: self._values[name] for name, _ in self._changes[mark:]}
+
+    def undo(self, mark: int) -> None:
+        """Names stand for what they stood for at a place."""
+        for name, before in reversed(self._changes[mark:]):
+            if before is None:
+                del self._values[name]
+            else:
+                self._values[name] = before
+        del self._changes[mark:]
+
+    def head(self, entry: str, assigned: Iterable[str]) -> list[tuple[str, Join]]:
+        """Joins, at the head of a loop, of the names that it assigns and that have values before.
+
+        ``entry`` is the block before the loop.
+        """
+        joins, line = [], self._free_line()
+        for name in assigned:
+            before = self._values.get(name)
+            if before is not None:
+                join = self.join(name, before.kind, line)
+                join.edges.append(Arrival(before, entry))
+                joins.append((name, join))
+        return joins
+
+    def again(self, label: str, joins: Iterable[tuple[str, Join]]) -> None:
+        """A block from which control goes back to a loop's head."""
+        for name, join in joins:
+            join.edges.append(Arrival(self._values[name], label))
+
+    def counter(self, kind: Kind) -> tuple[str, Join]:
+        """A join without a name that is always read, at the beginning of a block."""
+        value, join = self._out.fresh(), Join(kind, self._free_line())
+        self._joins[value] = join
+        self._read.append(value)
+        return value, join
+
+    def meet(self, paths: Sequence[Path]) -> None:
+        """At the beginning of a block: what names stand for on all paths into it.
+
+        A name that has no value on one of them has none.
+        """
+        changed = dict.fromkeys(name for path in paths for name in path.changes)
+        line = self._free_line() if len(paths) > 1 else 0
+        for name in changed:
+            found = [path.changes.get(name, self._values.get(name)) for path in paths]
+            values = [value for value in found if value is not None]
+            if len(values) < len(paths):
+                continue
+            if len({text_of(value) for value in values}) == 1:
+                self.set(name, values[0])
+                continue
+            join = self.join(name, values[0].kind, line)
+            join.edges += [Arrival(v, path.label) for v, path in zip(values, paths, strict=True)]
+
+    def join(self, name: str, kind: Kind, line: int) -> Join:
+        """A name stands for a join from here on."""
+        value, join = self._out.fresh(), Join(kind, line)
+        self._joins[value] = join
+        self.set(name, Bound(kind, value))
+        return join
+
+    def _free_line(self) -> int:
+        self._out.lines.append("")
+        return len(self._out.lines) - 1
+
+    def write(self) -> None:
+        """The joins that are read, by instructions or by joins that are, into their blocks."""
+        waiting, lines = list(dict.fromkeys(self._read)), self._out.lines
+        known = set(waiting)
+        for name in waiting:
+            join = self._joins[name]
+            edges = ", ".join(f"[ {text_of(e.value)}, %{e.label} ]" for e in join.edges)
+            lines[join.line] += f"  {name} = phi {join.kind.llvm} {edges}\n"
+            for edge in join.edges:
+                text = edge.value.value
+                if isinstance(text, str) and text in self._joins and text not in known:
+                    known.add(text)
+                    waiting.append(text)
+        lines[:] = [line.rstrip("\n") for line in lines if line]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from staticgrad import config
-from staticgrad.native.libraries import routines, scipy_library, small_matrices
+from staticgrad.native.libraries import recipes, routines, scipy_library
 from staticgrad.native.libraries.recipes import RECIPES, Recipe
 from staticgrad.native.libraries.routines import RoutineCode, register
 
@@ -77,19 +77,19 @@ class _RecipeWriter:
     def small_functions(self) -> str:
         """The text for small matrices as functions: for a vector of them, and for one."""
         return "".join(
-            small_matrices.function(
+            recipes.function(
                 f"outlined_of_{lanes}",
                 self.small_parameters(),
                 self.recipe.small,
                 self.element,
                 lanes,
             )
-            for lanes in ((small_matrices.LANES[self.element], 1) if self.recipe.small else ())
+            for lanes in ((recipes.LANES[self.element], 1) if self.recipe.small else ())
         )
 
     def small_loop(self) -> list[str]:
         """The lines that take small matrices; ``done`` is then where others begin."""
-        lanes, given = small_matrices.LANES[self.element], ", ".join(self.small_parameters())
+        lanes, given = recipes.LANES[self.element], ", ".join(self.small_parameters())
         return [
             "    done = begin",
             "    alone = begin",

@@ -123,7 +123,7 @@ def _entry(name: str) -> _Registered:
 
 
 def _in_python(name: str, made: RoutineCode) -> RoutineCode:
-    from staticgrad.native.plain import rows as plain_rows
+    from staticgrad.native.plain import control as plain_rows
 
     if made.python is None:
         raise UnknownNameError(

@@ -1,0 +1,345 @@
+"""Sums over the iterations of a loop that are products after it.
+
+The cotangent of a recurrent weight adds up one product for each iteration. Stacked along the
+iterations, the factors of all of them are two matrices, and one product over (iteration, row) is
+the sum: it reads and writes the weight's gradient once instead of once an iteration. That pays
+where the factors of an iteration hold fewer elements than the product does. What is stacked for a
+product is summed once, too, where a bias adds it up. The choice is made where the derivative is, so
+that the order of these sums is that of nodes of the graph.
+
+Of many iterations, the products are those of blocks of so many iterations as have about
+``BLOCK_ROWS`` rows, added up by a loop over blocks in the order in which the loop before went
+through them. A block is complete when that loop has made its iterations, so that a loop that runs
+in segments of whole blocks can add up each of them, and the stacks need not exist as a whole
+(``staticgrad/memory/segments.py``).
+
+Sums over rows that a loop adds up from iteration to iteration, summed once after it.
+
+The cotangent of what all rows of a batch share, a constant of an equation, a bias, is in each
+iteration a sum over rows. Carried row by row it is arithmetic of a row alone, and the sum over rows
+follows the loop: the iterations of a row no longer wait for those of all others, and the loop may
+be one kernel (``lowering/loops/time_loops.py``). It is chosen where the derivative is made, so that
+the order of these sums is that of nodes of the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from staticgrad.building import here, within
+from staticgrad.ir.bodies import body_input, body_of
+from staticgrad.ir.forms import Assemble, Contract, Reduce, ReshapeForm
+from staticgrad.ir.functional import functions
+from staticgrad.ir.graph import Node, Symbolic
+from staticgrad.ops.cotangent import zeros_like_type
+from staticgrad.ops.indexing import Slice
+from staticgrad.ops.loops import NUMBER, Loop
+from staticgrad.records import dataclass
+from staticgrad.types.arrays import hint_product, hint_value, product
+from staticgrad.types.dim import Size
+
+#: Elements that are carried instead of their sum, at most: they are to stay in a cache.
+MOST_ELEMENTS: Final = 1 << 16
+
+
+@dataclass(frozen=True)
+class Share:
+    """What an iteration adds to a sum: ``value``, of which ``nodes`` make the term after the
+    loop."""
+
+    value: Symbolic
+    nodes: tuple[Node, ...] = ()
+
+    def term(self, total: Any) -> Any:
+        """The term, given the sum of the values of all iterations."""
+        for node in self.nodes:
+            with within(node.origin):
+                total = node.op(total)
+        return total
+
+
+def shares_of(total: Symbolic) -> list[Share]:
+    """The terms that a value adds up, those that sum rows apart from the rest."""
+    alike: dict[object, list[Share]] = {}
+    rest: list[Symbolic] = []
+    for term in added_terms(total):
+        share = _summed(term)
+        if share is None:
+            rest.append(term)
+        else:
+            key = (share.value.type, tuple(node.op for node in share.nodes))
+            alike.setdefault(key, []).append(share)
+    if not alike:
+        return [Share(total)]
+    found = [Share(added([s.value for s in same]), same[0].nodes) for same in alike.values()]
+    return [*found, Share(added(rest))] if rest else found
+
+
+def added_terms(total: Symbolic) -> Iterator[Symbolic]:
+    """The values that a value adds up."""
+    waiting = [total]
+    while waiting:
+        value = waiting.pop()
+        same = all(arg.type == value.type for arg in value.node.args)
+        if value.node.op.name == "add" and same:
+            waiting.extend(reversed(value.node.args))
+        else:
+            yield value
+
+
+def added(values: list[Symbolic]) -> Symbolic:
+    """The values, one added to the other."""
+    total: Any = values[0]
+    for value in values[1:]:
+        total = functions.add(total, value)
+    found: Symbolic = total
+    return found
+
+
+def _summed(term: Symbolic) -> Share | None:
+    """A term that is a sum over some axes but for its shape, and the zeros around it."""
+    nodes: list[Node] = []
+    value = term
+    while _only_moves(value):
+        nodes.append(value.node)
+        value = value.node.args[0]
+    form = value.node.form
+    if not isinstance(form, Reduce) or form.kind != "sum" or not value.dtype.is_float:
+        return None
+    (source,) = value.node.args
+    if hint_product(source.shape) > MOST_ELEMENTS:
+        return None
+    return Share(source, (value.node, *reversed(nodes)))
+
+
+def _only_moves(value: Symbolic) -> bool:
+    """Whether a value is another one in another shape, or with zeros around it."""
+    form = value.node.form
+    padded = isinstance(form, Assemble) and form.fill == 0
+    return (padded or isinstance(form, ReshapeForm)) and len(value.node.args) == 1
+
+
+#: Rows of a block of iterations, at most, but for blocks of few iterations; so many blocks are one
+#: product. More rows would be read by fewer products that read and write the sums, which is 2 % of
+#: what such a product takes; and no plan needs less memory than the stacks of a block.
+BLOCK_ROWS: Final = 1024
+ALONE: Final = 2
+#: Iterations of a block, at least: its products read and write the sums once.
+LEAST_ITERATIONS: Final = 4
+
+
+@dataclass(frozen=True)
+class Factor:
+    """A matrix of each iteration: ``value`` in the body, which ``source`` is but for its shape."""
+
+    value: Symbolic
+    source: Symbolic
+
+
+@dataclass(frozen=True)
+class Product:
+    """A term of a sum over iterations: the transpose of one matrix times another."""
+
+    left: Factor
+    right: Factor
+    origin: Any
+
+
+@dataclass(frozen=True)
+class Total:
+    """A term of a sum over iterations: a stacked value, summed over ``axes`` of its own as well."""
+
+    source: Symbolic
+    value: Symbolic
+    axes: tuple[int, ...]
+    origin: Any
+
+
+#: Stacks of values, a row for each iteration, by what they stack.
+Stacks = Mapping[tuple[Any, int], Any]
+
+
+class OverTime:
+    """The sums of one loop that are made after it.
+
+    Attributes:
+        outputs: the values of the body to stack, beside slices and carries that are there anyway.
+        rest: of the sums that were asked for, what is still added up from iteration to iteration.
+    """
+
+    def __init__(self, shares: Mapping[int, Symbolic], there: list[Symbolic]) -> None:
+        self.there = {value.key for value in there}
+        self.types = {place: share.type for place, share in shares.items()}
+        self.outputs: dict[tuple[Any, int], Symbolic] = {}
+        self.read: dict[tuple[Any, int], Symbolic] = {}
+        self.late: dict[int, list[Product | Total]] = {}
+        terms = {place: list(added_terms(share)) for place, share in shares.items()}
+        taken: set[tuple[int, int]] = set()
+        for place, each in terms.items():
+            for number, term in enumerate(each):
+                found = _product(term)
+                if found is not None and self._pays(found):
+                    self._take(place, found, found.left.source, found.right.source)
+                    taken.add((place, number))
+        for place, each in terms.items():
+            for number, term in enumerate(each):
+                total = self._total(term) if (place, number) not in taken else None
+                if total is not None:
+                    self._take(place, total, total.source)
+                    taken.add((place, number))
+        self.rest: dict[int, Symbolic] = {}
+        for place, each in terms.items():
+            left = [term for number, term in enumerate(each) if (place, number) not in taken]
+            if len(left) == len(each):
+                self.rest[place] = shares[place]
+            elif left:
+                self.rest[place] = added(left)
+
+    def _pays(self, found: Product) -> bool:
+        """Whether stacking moves fewer elements than a sum from iteration to iteration reads and
+        writes."""
+        new = [f.source for f in (found.left, found.right) if not self._is_stacked(f.source)]
+        out = hint_value(found.left.value.shape[1]) * hint_value(found.right.value.shape[1])
+        return sum(hint_product(value.shape) for value in new) <= 2 * out
+
+    def _is_stacked(self, value: Symbolic) -> bool:
+        return value.key in self.there or value.key in self.outputs
+
+    def _take(self, place: int, term: Product | Total, *sources: Symbolic) -> None:
+        self.late.setdefault(place, []).append(term)
+        for source in sources:
+            into = self.read if source.key in self.there else self.outputs
+            into[source.key] = source
+
+    def _total(self, term: Symbolic) -> Total | None:
+        """The term as a sum of something that is stacked for a product, if it is one."""
+        value, axes, origin = term, tuple[int, ...](), term.node.origin
+        form = value.node.form
+        if isinstance(form, Reduce) and form.kind == "sum":
+            value, axes = value.node.args[0], form.axes
+        source = _source(value)
+        return Total(source, value, axes, origin) if source.key in self.outputs else None
+
+    def results(self, stacks: Stacks, iterations: Size, reverse: bool) -> dict[int, Any]:
+        """The sums made after the loop, by place.
+
+        Args:
+            stacks: by what they stack.
+            iterations: how many the loop makes.
+            reverse: whether it runs from the last one.
+        """
+        terms = [term for each in self.late.values() for term in each]
+        rows = [hint_value(t.left.value.shape[0]) for t in terms if isinstance(t, Product)]
+        length = block_length(iterations, max(rows, default=1))
+        if not terms or length is None:
+            return self._sums(stacks, iterations)
+        count = iterations // length
+        rest = iterations - count * length
+        if rest == 0:
+            return self._of_blocks(stacks, count, length, reverse)
+        begins = (rest, 0) if reverse else (0, iterations - rest)
+        parts = {key: _rows(stack, begins[0], iterations - rest) for key, stack in stacks.items()}
+        lasts = {key: _rows(stack, begins[1], rest) for key, stack in stacks.items()}
+        found = self._of_blocks(parts, count, length, reverse)
+        more = self._sums(lasts, rest)
+        return {place: functions.add(total, more[place]) for place, total in found.items()}
+
+    def _sums(self, stacks: Stacks, iterations: Size) -> dict[int, Any]:
+        """The sums over the rows of these stacks, each at once."""
+        found: dict[int, Any] = {}
+        for place, terms in self.late.items():
+            for term in terms:
+                with within(term.origin):
+                    value = _made(term, stacks, iterations)
+                    known = found.get(place)
+                    found[place] = value if known is None else functions.add(known, value)
+        return found
+
+    def _of_blocks(self, stacks: Stacks, count: Size, length: int, reverse: bool) -> dict[int, Any]:
+        """The sums over ``count`` blocks of ``length`` iterations, one block after the other."""
+        sources = {s.key: s for each in self.late.values() for t in each for s in _sources(t)}
+        inputs = [body_input("i", NUMBER, *here())]
+        carried = [
+            body_input(f"c{n}", self.types[place], *here()) for n, place in enumerate(self.late)
+        ]
+        parts = {
+            key: body_input(f"x{n}", s.type.with_shape((length, *s.shape)), *here())
+            for n, (key, s) in enumerate(sources.items())
+        }
+        sums = self._sums(parts, length)
+        grown = {
+            f"c{n}": functions.add(total, sums[place])
+            for n, (place, total) in enumerate(zip(self.late, carried, strict=True))
+        }
+        body = body_of([*inputs, *carried, *parts.values()], grown)
+        blocks = [
+            functions.reshape(stacks[key], (count, length, *s.shape)) for key, s in sources.items()
+        ]
+        first = [zeros_like_type(self.types[place]) for place in self.late]
+        found: Any = Loop(body, count, len(first), len(blocks), reverse)(*first, *blocks)
+        return dict(zip(self.late, found if isinstance(found, tuple) else (found,), strict=True))
+
+
+def _rows(stack: Any, begin: Size, count: Size) -> Any:
+    """So many rows of a stack."""
+    starts = (begin, *(0 for _ in stack.shape[1:]))
+    return Slice(starts, (count, *stack.shape[1:]), (1,) * stack.ndim)(stack)
+
+
+def block_length(iterations: Size, rows: int) -> int | None:
+    """Iterations of a block, where an iteration has so many rows; None: all of them are one.
+
+    A divisor of the iterations where there is one between the most and half of that.
+    """
+    most = max(LEAST_ITERATIONS, BLOCK_ROWS // max(1, rows))
+    if hint_value(iterations) <= max(LEAST_ITERATIONS, ALONE * BLOCK_ROWS // max(1, rows)):
+        return None
+    if isinstance(iterations, int):
+        even = [n for n in range(most // 2, most + 1) if iterations % n == 0]
+        return even[-1] if even else most
+    return most
+
+
+def _sources(term: Product | Total) -> tuple[Symbolic, ...]:
+    """What is stacked for a term."""
+    return (term.source,) if isinstance(term, Total) else (term.left.source, term.right.source)
+
+
+def _made(term: Product | Total, stacks: Stacks, iterations: Size) -> Any:
+    if isinstance(term, Total):
+        stack = functions.reshape(stacks[term.source.key], (iterations, *term.value.shape))
+        return functions.sum(stack, (0, *(axis + 1 for axis in term.axes)))
+    left, right = (
+        functions.reshape(
+            stacks[factor.source.key],
+            (product((iterations, factor.value.shape[0])), factor.value.shape[1]),
+        )
+        for factor in (term.left, term.right)
+    )
+    return functions.matmul(functions.transpose(left), right)
+
+
+def _product(term: Symbolic) -> Product | None:
+    """A matrix product of two matrices, both stored with the rows that are summed over first."""
+    form = term.node.form
+    if not isinstance(form, Contract) or any(arg.ndim != 2 for arg in term.node.args):
+        return None
+    left: Any
+    right: Any
+    left, right = term.node.args
+    with within(term.node.origin):
+        left = left if form.transpose_a else functions.transpose(left)
+        right = functions.transpose(right) if form.transpose_b else right
+    return Product(_factor(left), _factor(right), term.node.origin)
+
+
+def _factor(value: Symbolic) -> Factor:
+    return Factor(value, _source(value))
+
+
+def _source(value: Symbolic) -> Symbolic:
+    """What the value is but for its shape."""
+    while isinstance(value.node.form, ReshapeForm):
+        value = value.node.args[0]
+    return value

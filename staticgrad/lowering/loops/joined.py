@@ -1,0 +1,575 @@
+"""The kernel of a loop, made of the stages of its bodies' kernels.
+
+What is carried lies in rows of scratch, and each iteration runs the stages of all kernels of the
+body and of the test over them, one behind the other. So rows that read each other stay vectors,
+however long they are, where ``written_loops`` and ``tested_loops`` write out every number; and no
+iteration goes back to the driver. Slices are read and stacks written where they lie. A carry has
+one place where the kernel that writes it may write over what it reads, and nobody reads the old one
+behind it; else the next one has a place of its own, and is copied at the end of an iteration.
+
+The stages of a step's kernel as those of another kernel, which runs several steps in turn.
+
+What no iteration of a loop changes, computed before the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from math import isnan
+from typing import Final
+
+from staticgrad.fusion.groups import Key, ScratchBuffer
+from staticgrad.ir import expr as ex
+from staticgrad.ir.expr import Access, Expr, Position, postorder
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.stages import (
+    LANES,
+    MOST_NESTED,
+    Accumulate,
+    Ahead,
+    Axis,
+    Carry,
+    Columns,
+    Extent,
+    Keep,
+    Loop,
+    Map,
+    Mode,
+    Operand,
+    Scalar,
+    Stage,
+    Statement,
+    Store,
+    nested,
+    operands_read,
+)
+from staticgrad.ir.schedule import Buffer, Schedule, Step
+from staticgrad.lowering.loops.driven import LoweredBodies
+from staticgrad.lowering.loops.written_out import NotWrittenOutError, bound_places
+from staticgrad.lowering.operands import LoweredStep
+from staticgrad.records import NamedTuple
+from staticgrad.types.dim import Size, is_at_least
+from staticgrad.types.dtype import BOOL, I64, DType
+
+#: The loop over iterations.
+ITERATIONS: Final = "i0"
+#: What needs no register to be there again.
+_AT_HAND: Final = ("literal", "index", "size")
+
+
+class Steady:
+    """Expressions of an iteration, of which those that no iteration changes are computed before the
+    loop.
+
+    ``kept`` are these, as far as an iteration needs them.
+    """
+
+    def __init__(self, roots: Sequence[Expr]) -> None:
+        self.kept: list[Keep] = []
+        self._names = 0
+        self._inside: dict[int, Expr] = {}
+        self._steady: dict[int, bool] = {}
+        order = [*postorder(roots)]
+        for node in order:
+            self._steady[id(node)] = not _changes(node) and all(
+                self._steady[id(arg)] for arg in node.args
+            )
+        for node in order:
+            if not self._steady[id(node)]:
+                args = tuple(self.inside(arg) for arg in node.args)
+                same = all(a is b for a, b in zip(args, node.args, strict=True))
+                made = node if same else Expr(node.op, node.dtype, args, node.attribute)
+                self._inside[id(node)] = made
+
+    def inside(self, expr: Expr) -> Expr:
+        """An expression as an iteration has it."""
+        if id(expr) not in self._inside:
+            self._inside[id(expr)] = expr
+            if expr.op not in _AT_HAND:
+                self._inside[id(expr)] = name = self.name(expr.dtype)
+                self.kept.append(Keep(str(name.attribute), expr))
+        return self._inside[id(expr)]
+
+    def name(self, dtype: DType) -> Expr:
+        """A name for a number that is kept, as what reads it has it."""
+        self._names += 1
+        return ex.ref(f"r{self._names - 1}", dtype)
+
+
+def _changes(expr: Expr) -> bool:
+    """Whether an expression differs from iteration to iteration, whatever its arguments do."""
+    if isinstance(expr.attribute, Access):
+        return expr.attribute.stride(ITERATIONS) != 0
+    return expr.op == "ref" or (expr.op == "index" and expr.attribute == ITERATIONS)
+
+
+#: Loops of a joined kernel around the stages of the others.
+_AROUND: Final = 1
+
+
+class JoinedNames:
+    """The operands, integer arguments and results of the kernel that is made.
+
+    ``operands``: by their number, or the name of what is scratch; ``rooms`` of that.
+    """
+
+    def __init__(self) -> None:
+        self.operands: dict[int | str, Operand] = {}
+        self.rooms: dict[str, tuple[DType, Size]] = {}
+        self.sizes: dict[Size, str] = {}
+        self._results = self._states = 0
+
+    def operand(self, number: int | str, dtype: DType, mode: Mode) -> str:
+        """The operand of a number, or for scratch."""
+        if number not in self.operands:
+            self.operands[number] = Operand(f"p{len(self.operands)}", dtype, mode)
+        return self.operands[number].name
+
+    def scratch(self, name: str, dtype: DType, size: Size) -> str:
+        """The operand for scratch of so many elements."""
+        self.rooms.setdefault(name, (dtype, size))
+        return self.operand(name, dtype, "scratch")
+
+    def argument(self, value: Size) -> str:
+        """The argument that holds a size."""
+        return self.sizes.setdefault(value, f"n{len(self.sizes)}")
+
+    def result(self, dtype: DType) -> Expr:
+        """A new number of the row."""
+        self._results += 1
+        return ex.ref(f"r{self._results - 1}", dtype)
+
+    def state(self, dtype: DType) -> Expr:
+        """Something new that a loop carries."""
+        self._states += 1
+        return ex.ref(f"s{self._states - 1}", dtype)
+
+
+class JoinedMemory(NamedTuple):
+    """Where a buffer is: an operand, and how an iteration moves in it."""
+
+    operand: str
+    strides: tuple[tuple[str, str], ...] = ()
+    positions: tuple[Position, ...] = ()
+
+
+class JoinedStages:
+    """One step whose stages become those of another kernel."""
+
+    def __init__(
+        self,
+        names: JoinedNames,
+        step: Step,
+        schedule: Schedule,
+        memory: Callable[[Buffer], JoinedMemory],
+    ) -> None:
+        """``memory``: where a buffer of the schedule that has the step is.
+
+        Raises:
+            NotWrittenOutError: the step is no kernel, or its rows are taken together.
+        """
+        if step.bodies() or len(step.kernels()) != 1:
+            raise NotWrittenOutError
+        (self._kernel,) = step.kernels()
+        kernel = self._kernel
+        together = kernel.grouped or kernel.in_strips or kernel.in_lanes or kernel.in_tiles
+        if together or kernel.listed is not None:
+            raise NotWrittenOutError
+        deepest = max(len(around) for _, around in nested(kernel.stages))
+        if _AROUND + len(kernel.axes) + deepest >= MOST_NESTED:
+            raise NotWrittenOutError
+        self._names, self._memory, self._schedule = names, memory, schedule
+        self._sizes = dict(zip(kernel.arguments, step.arguments, strict=True))
+        self._bound = bound_places(step)
+        self._refs: dict[str, Expr] = {}
+        self._alone = ""  # the loop of one place that a stage is no more
+        self._known: dict[int, Expr] = {}
+
+    def stages(self) -> Sequence[Stage]:
+        """The stages, in loops over the rows of the kernel.
+
+        Raises:
+            NotWrittenOutError: one is of another kind.
+        """
+        stages = tuple(self._each(self._kernel.stages))
+        jammed = self._kernel.jammed
+        for axis in reversed(self._kernel.axes):
+            stages = (Loop(self._axis(axis), (), stages, (), jammed),)
+            jammed = 1
+        return stages
+
+    def _each(self, stages: Sequence[Stage]) -> Iterator[Stage]:
+        for stage in stages:
+            self._known, self._alone = {}, ""
+            match stage:
+                case Map(axis=axis, body=body, rows=rows, ahead=ahead):
+                    yield self._map(axis, body, rows, ahead)
+                case Scalar(body=body):
+                    yield Scalar(self._statements(body))
+                case Columns():
+                    yield self._columns(stage)
+                case Loop(going="", jammed=1):
+                    first = self._carries(stage.first)
+                    inner = tuple(self._each(stage.stages))
+                    self._known = {}
+                    yield Loop(self._axis(stage.axis), first, inner, self._carries(stage.following))
+                case _:
+                    raise NotWrittenOutError
+
+    def _map(
+        self, axis: Axis, body: Sequence[Statement], rows: Sequence[Axis], ahead: Ahead | None
+    ) -> Stage:
+        """A loop over elements; over one, no loop."""
+        combines = any(isinstance(each, Accumulate) for each in body)
+        if not rows and not combines and self._number(axis.extent) == 1:
+            self._alone = axis.name
+            return Scalar(self._statements(body))
+        near = ahead and Ahead(_loop(ahead.axis), ahead.distance)
+        return Map(self._axis(axis), self._statements(body), tuple(map(self._axis, rows)), near)
+
+    def _columns(self, stage: Columns) -> Stage:
+        body, stores = self._statements(stage.body), self._statements(stage.stores)
+        return Columns(
+            self._axis(stage.axis),
+            tuple(map(self._axis, stage.rows)),
+            tuple(each for each in body if isinstance(each, Accumulate)),
+            tuple(each for each in stores if isinstance(each, Store)),
+            stage.in_lanes,
+        )
+
+    def _carries(self, carries: Sequence[Carry]) -> tuple[Carry, ...]:
+        for each in carries:
+            if each.name not in self._refs:
+                self._refs[each.name] = self._names.state(each.value.dtype)
+        return tuple(
+            Carry(str(self._refs[each.name].attribute), self._value(each.value)) for each in carries
+        )
+
+    def _statements(self, body: Sequence[Statement]) -> tuple[Statement, ...]:
+        return tuple([self._statement(each) for each in body])
+
+    def _statement(self, statement: Statement) -> Statement:
+        match statement:
+            case Store(access=access, value=value, indices=indices, combine=kind):
+                at = tuple(map(self._value, indices))
+                return Store(self._access(access), self._value(value), at, kind)
+            case Accumulate(name=name, value=value) | Keep(name=name, value=value):
+                after = self._value(value)
+                self._refs[name] = self._names.result(value.dtype)
+                return replace(statement, name=str(self._refs[name].attribute), value=after)
+        raise NotWrittenOutError
+
+    # -- expressions ------------------------------------------------------------------------------
+
+    def _value(self, root: Expr) -> Expr:
+        known = self._known
+        for node in postorder([root], known):
+            known[id(node)] = self._node(node, tuple(known[id(arg)] for arg in node.args))
+        return known[id(root)]
+
+    def _node(self, node: Expr, args: tuple[Expr, ...]) -> Expr:
+        match node.op:
+            case "literal":
+                return node
+            case "index" if node.attribute == self._alone:
+                return ex.literal(0, I64)
+            case "index":
+                return ex.index(_loop(str(node.attribute)))
+            case "size":
+                return ex.size(self._names.argument(self._sizes[str(node.attribute)]))
+            case "ref":
+                return self._refs[str(node.attribute)]
+            case "load":
+                assert isinstance(node.attribute, Access)
+                return self._load(node.attribute, node.dtype, args)
+        return Expr(node.op, node.dtype, args, node.attribute)
+
+    def _load(self, access: Access, dtype: DType, args: tuple[Expr, ...]) -> Expr:
+        """An element of memory; of a constant of one element, the number."""
+        data = self._schedule.by_name[self._bound[access.operand][0]].data
+        if data is None:
+            return Expr("load", dtype, args, self._access(access))
+        value = data.array.reshape(-1)[0].item() if data.array.size == 1 else None
+        if value is None or access.bounded or (isinstance(value, float) and isnan(value)):
+            raise NotWrittenOutError
+        return ex.literal(value, dtype)
+
+    def _access(self, access: Access) -> Access:
+        name, begin = self._bound[access.operand]
+        strides = [(_loop(a), self._extent(s)) for a, s in access.strides if a != self._alone]
+        positions = [
+            replace(
+                each,
+                terms=tuple(
+                    (_loop(a), self._extent(step)) for a, step in each.terms if a != self._alone
+                ),
+                start=self._extent(each.start),
+                stride=self._extent(each.stride),
+                extent=None if each.extent is None else self._extent(each.extent),
+            )
+            for each in access.positions
+        ]
+        if begin != 0:
+            start = begin if isinstance(begin, int) else self._names.argument(begin)
+            positions.append(Position((), start))
+        memory = self._memory(self._schedule.by_name[name])
+        strides = [*memory.strides, *strides]
+        gather = tuple(map(self._extent, access.gather))
+        return Access(memory.operand, tuple(strides), gather, (*memory.positions, *positions))
+
+    # -- loops and sizes --------------------------------------------------------------------------
+
+    def _axis(self, axis: Axis) -> Axis:
+        if axis.limits:
+            raise NotWrittenOutError
+        return Axis(_loop(axis.name), self._extent(axis.extent))
+
+    def _extent(self, value: Extent) -> Extent:
+        return value if isinstance(value, int) else self._names.argument(self._sizes[value])
+
+    def _number(self, extent: Extent) -> Size:
+        return extent if isinstance(extent, int) else self._sizes[extent]
+
+
+def _loop(name: str) -> str:
+    """The name of a loop inside of one over iterations."""
+    return name if name == LANES else f"{name[0]}{int(name[1:]) + _AROUND}"
+
+
+#: Scratch besides rows: the number of the iteration, and what the test has found.
+_NUMBER: Final = "number"
+_GOES: Final = "goes"
+
+
+class JoinedIterations:
+    """The kernel of a loop as it is made, of one that ends by a test or of so many iterations."""
+
+    kernel: Kernel
+    #: How many stages an iteration has, each of which waits for the one before.
+    stages_of_iteration: int
+
+    def __init__(self, bodies: LoweredBodies) -> None:
+        """``bodies``: those of a loop without a log."""
+        self._bodies, self._names = bodies, JoinedNames()
+        self._body = bodies.schedules[-1]
+        self._is_tested = bodies.form.kind == "while"
+        self._node = bodies.writes[0].node
+        self._carries = [self._body.by_name[f"out.c{n}"] for n in range(bodies.form.carries)]
+        self._moved = [n for n in range(bodies.form.carries) if not self._has_one_place(n)]
+
+    def write(self) -> None:
+        """Make the kernel.
+
+        Raises:
+            NotWrittenOutError: a body has steps of another kind, or it cannot be shown that what
+                they lay in scratch has room there.
+        """
+        stages = self._stages()
+        read = operands_read(stages)
+        self._used: dict[int | str, Operand] = {
+            n: o for n, o in self._names.operands.items() if o.mode != "in" or o.name in read
+        }
+        names = tuple(self._names.sizes.values())
+        self.kernel = Kernel(tuple(self._used.values()), names, (), stages)
+        needed = self.kernel.room(self.arguments)
+        for name, (_, size) in self._names.rooms.items():
+            if not is_at_least(size, needed.get(self._names.operands[name].name, 0)):
+                raise NotWrittenOutError
+
+    @property
+    def iterations(self) -> Size:
+        """How many iterations it makes at most."""
+        return self._bodies.iterations
+
+    @property
+    def arguments(self) -> tuple[Size, ...]:
+        """The integer arguments of the kernel."""
+        return tuple(self._names.sizes)
+
+    def step(self) -> LoweredStep:
+        """The step that runs the loop."""
+        rooms = self._names.rooms
+        scratch = {name: ScratchBuffer(self._node, n) for n, name in enumerate(rooms)}
+        bound: list[tuple[Key, Size]] = [
+            (scratch[n], 0) if isinstance(n, str) else self._bodies.operands[n] for n in self._used
+        ]
+        return LoweredStep.of_loop(
+            self.kernel,
+            tuple(bound),
+            self.arguments,
+            tuple((scratch[name], *room) for name, room in rooms.items()),
+        )
+
+    # -- stages -----------------------------------------------------------------------------------
+
+    def _stages(self) -> tuple[Stage, ...]:
+        """Rows come in, iterations are made, rows go out."""
+        begin = [
+            self._copied(self._row(n), self._names.operand(n, each.dtype, "in"), each)
+            for n, each in enumerate(self._carries)
+        ]
+        last = [
+            self._copied(self._out(n, each), self._row(n), each)
+            for n, each in enumerate(self._carries)
+            if self._bodies.writes[n] in self._bodies.stored
+        ]
+        if self._is_tested:
+            return (*begin, *self._tested_iterations(), *last)
+        iteration = [*self._numbered(self._number()), *self._iteration()]
+        self.stages_of_iteration = len(list(nested(iteration)))
+        return (*begin, Loop(self._axis, (), tuple(iteration), ()), *last)
+
+    @property
+    def _axis(self) -> Axis:
+        return Axis(ITERATIONS, self._names.argument(self._bodies.iterations))
+
+    def _number(self) -> Expr:
+        """The number of the iteration of a loop that does not end by a test."""
+        if not self._bodies.form.reverse:
+            return ex.index(ITERATIONS)
+        last = ex.size(self._names.argument(self._bodies.iterations - 1))
+        return ex.apply("sub", last, ex.index(ITERATIONS))
+
+    def _iteration(self) -> list[Stage]:
+        """The stages of an iteration."""
+        moved = [self._copied(self._row(n), self._next(n), self._carries[n]) for n in self._moved]
+        return [*self._joined(self._body), *moved]
+
+    def _tested_iterations(self) -> Sequence[Stage]:
+        """What the test finds first, the iterations, and how many were made."""
+        names, carries = self._names, self._bodies.form.carries
+        begin, goes = self._tested(ex.literal(0, I64))
+        done = ex.apply("add", ex.index(ITERATIONS), ex.literal(1, I64))
+        again, goes_on = self._tested(done)
+        iteration = [*self._iteration(), *again]
+        going, count, made = names.state(BOOL), names.state(I64), names.result(I64)
+        iteration.append(Scalar((Keep(str(made.attribute), done),)))
+        last = []
+        if self._bodies.writes[carries] in self._bodies.stored:
+            to = names.operand(self._given + carries, I64, "out")
+            last.append(Scalar((Store(Access(to), count),)))
+        self.stages_of_iteration = len(list(nested(iteration)))
+        state, total = str(going.attribute), str(count.attribute)
+        iterations = Loop(
+            self._axis,
+            (Carry(state, goes), Carry(total, ex.literal(0, I64))),
+            tuple(iteration),
+            (Carry(state, goes_on), Carry(total, made)),
+            going=state,
+        )
+        return (*begin, iterations, *last)
+
+    def _tested(self, number: Expr) -> tuple[list[Stage], Expr]:
+        """The stages of the test before the iteration of a number, and what it finds."""
+        stages = [*self._numbered(number), *self._joined(self._bodies.schedules[0])]
+        found = self._names.result(BOOL)
+        goes = ex.load(Access(self._names.scratch(_GOES, BOOL, 1)), BOOL)
+        return [*stages, Scalar((Keep(str(found.attribute), goes),))], found
+
+    def _numbered(self, number: Expr) -> Iterator[Stage]:
+        """The number of an iteration goes where kernels read it."""
+        steps = [step for each in self._bodies.schedules for step in each.steps]
+        if any("in.i" in step.reads() for step in steps):
+            place = self._names.scratch(_NUMBER, I64, 1)
+            yield Scalar((Store(Access(place), number),))
+
+    def _joined(self, schedule: Schedule) -> list[Stage]:
+        """The stages of all kernels of a body."""
+
+        def memory(buffer: Buffer) -> JoinedMemory:
+            return self._memory(buffer, schedule)
+
+        steps = schedule.steps
+        joined = (JoinedStages(self._names, each, schedule, memory) for each in steps)
+        return [stage for each in joined for stage in each.stages()]
+
+    def _copied(self, to: str, source: str, each: Buffer) -> Stage:
+        """A row that is copied."""
+        if each.size == 1:
+            return Scalar((Store(Access(to), ex.load(Access(source), each.dtype)),))
+        along = ((LANES, 1),)
+        value = ex.load(Access(source, along), each.dtype)
+        axis = Axis(LANES, self._names.argument(each.size))
+        return Map(axis, (Store(Access(to, along), value),))
+
+    # -- where rows are ---------------------------------------------------------------------------
+
+    @property
+    def _given(self) -> int:
+        """How many operands of the loop are values that go in."""
+        return sum(each.use == "in" for each in self._bodies.types)
+
+    def _has_one_place(self, number: int) -> bool:
+        """Whether an iteration may write a carry over what it was."""
+        old, new = f"in.c{number}", f"out.c{number}"
+        steps = self._body.steps
+        writers = [n for n, step in enumerate(steps) if new in step.writes()]
+        readers = [n for n, step in enumerate(steps) if old in step.reads()]
+        if len(writers) != 1 or any(n > writers[0] for n in readers):
+            return False
+        kernels = steps[writers[0]].kernels()
+        if writers[0] not in readers:
+            return True
+        places = bound_places(steps[writers[0]])
+        results = [name for name, place in places.items() if place[0] == new]
+        return len(kernels) == 1 and all(
+            place == (old, 0) and all((out, name) in kernels[0].in_place for out in results)
+            for name, place in places.items()
+            if place[0] == old
+        )
+
+    def _row(self, number: int) -> str:
+        """Where a carry is."""
+        each = self._carries[number]
+        return self._names.scratch(f"c{number}", each.dtype, each.size)
+
+    def _next(self, number: int) -> str:
+        """Where an iteration writes a carry."""
+        each = self._carries[number]
+        if number not in self._moved:
+            return self._row(number)
+        return self._names.scratch(f"next c{number}", each.dtype, each.size)
+
+    def _out(self, number: int, each: Buffer) -> str:
+        return self._names.operand(self._given + number, each.dtype, "out")
+
+    def _memory(self, buffer: Buffer, schedule: Schedule) -> JoinedMemory:
+        """Where a buffer of a body is.
+
+        Raises:
+            NotWrittenOutError: nowhere.
+        """
+        form, name, dtype = self._bodies.form, buffer.name, buffer.dtype
+        if buffer.role in ("temp", "scratch"):
+            own = "body" if schedule is self._body else "test"
+            return JoinedMemory(self._names.scratch(f"{own} {name}", dtype, buffer.size))
+        if name == "in.i":
+            return JoinedMemory(self._names.scratch(_NUMBER, I64, 1))
+        if name == "out.go":
+            return JoinedMemory(self._names.scratch(_GOES, BOOL, 1))
+        kind = name.rstrip("0123456789")
+        number = int(name.removeprefix(kind) or 0)
+        match kind:
+            case "in.c":
+                return JoinedMemory(self._row(number))
+            case "out.c":
+                return JoinedMemory(self._next(number))
+            case "in.p":
+                skipped = form.carries + form.slices
+                return JoinedMemory(self._names.operand(skipped + number, dtype, "in"))
+            case "in.x":
+                given = self._names.operand(form.carries + number, dtype, "in")
+                return self._by_iterations(given, buffer.size)
+            case "out.y":
+                stack = self._names.operand(self._given + form.carries + number, dtype, "out")
+                return self._by_iterations(stack, buffer.size)
+        raise NotWrittenOutError
+
+    def _by_iterations(self, operand: str, size: Size) -> JoinedMemory:
+        """Memory of so many elements for each iteration."""
+        stride = self._names.argument(size)
+        if not self._bodies.form.reverse:
+            return JoinedMemory(operand, ((ITERATIONS, stride),))
+        last = self._names.argument(self._bodies.iterations - 1)
+        return JoinedMemory(operand, (), (Position(((ITERATIONS, -1),), last, stride),))

@@ -1,0 +1,445 @@
+"""One layer after the other.
+
+Layers of products with a matrix, and of shapes.
+
+Elements that are left out, in training.
+
+Vectors by number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSequence
+from operator import index as integer
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+
+from staticgrad.errors import ArgumentError, IndexOutOfRange
+from staticgrad.errors.tracebacks import bounded
+from staticgrad.errors.wording import kind_of, shown
+from staticgrad.families import like
+from staticgrad.functions import matmul, ones, reshape, where
+from staticgrad.functions.attention import embedding
+from staticgrad.functions.layers import Pooled, bilinear, check_mode, embedding_bag
+from staticgrad.functions.random import Generator
+from staticgrad.ir.calls import public
+from staticgrad.ir.kinds import AnyValue, Operand
+from staticgrad.nn.convolutions import SpatialLayer
+from staticgrad.nn.initial import Initial, Seed, first_value, source, weight_and_bias
+from staticgrad.nn.module import Layer, named
+from staticgrad.ops.operands import as_value, axis_of, is_number
+
+
+class Linear(Layer):
+    """``x @ weight + bias``, for x [..., in_features]: [..., out_features].
+
+    Args:
+        in_features, out_features: sizes; weight is [in_features, out_features].
+        bias: whether there is one, [out_features].
+        init: first values of the weight, by name or as a function (``nn/initial.py``); those of
+            the bias are "uniform", too.
+        dtype: of the parameters.
+        seed: a number or a generator of NumPy; by default that of ``manual_seed``.
+
+    Raises:
+        ArgumentError: a size below 0, or an unknown ``init``.
+
+    >>> import staticgrad as sg
+    >>> layer = sg.nn.Linear(3, 2)
+    >>> layer
+    Linear(3, 2): weight f32[3, 2], bias f32[2]
+    >>> layer(sg.input("x", ("batch", 3), "float32")).shape
+    (batch, 2)
+    """
+
+    @public
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        init: Initial = "uniform",
+        dtype: Any = "float32",
+        seed: Seed = None,
+    ) -> None:
+        self.in_features, self.out_features = in_features, out_features
+        fans = (in_features, out_features)
+        self.weight, self.bias = weight_and_bias(
+            named("linear"), fans, out_features if bias else None, fans, (init, dtype, seed)
+        )
+
+    def forward(self, x: Any) -> Any:
+        """[..., out_features]."""
+        out = matmul(x, self.weight)
+        return out if self.bias is None else out + self.bias
+
+
+class Bilinear(Layer):
+    """``x1 @ weight[k] @ x2 + bias[k]`` for each k, of x1 [..., in1] and x2 [..., in2].
+
+    Args:
+        in1_features, in2_features, out_features: sizes; weight is [out, in1, in2].
+        bias: whether there is one, [out_features].
+        init, dtype, seed: as ``Linear``.
+
+    Raises:
+        ArgumentError: as ``Linear``.
+
+    >>> import staticgrad as sg
+    >>> layer = sg.nn.Bilinear(3, 4, 2)
+    >>> x, y = sg.input("x", ("batch", 3), "float32"), sg.input("y", ("batch", 4), "float32")
+    >>> layer(x, y).shape
+    (batch, 2)
+    """
+
+    @public
+    def __init__(
+        self,
+        in1_features: int,
+        in2_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        init: Initial = "uniform",
+        dtype: Any = "float32",
+        seed: Seed = None,
+    ) -> None:
+        self.in1_features, self.in2_features = in1_features, in2_features
+        self.out_features = out_features
+        self.weight, self.bias = weight_and_bias(
+            named("bilinear"),
+            (out_features, in1_features, in2_features),
+            out_features if bias else None,
+            (in1_features, out_features),
+            (init, dtype, seed),
+        )
+
+    def forward(self, x1: Any, x2: Any) -> Any:
+        """[..., out_features]."""
+        return bilinear(x1, x2, self.weight, self.bias)
+
+    if TYPE_CHECKING:
+
+        def __call__(  # type: ignore[override]
+            self, x1: Operand[AnyValue], x2: Operand[AnyValue]
+        ) -> AnyValue: ...
+
+
+class Flatten(Layer):
+    """Some axes as one, by default all but the first: [n, c, h, w] becomes [n, c * h * w].
+
+    Args:
+        start_dim, end_dim: the first of them and the last.
+
+    >>> import staticgrad as sg
+    >>> sg.nn.Flatten()(sg.input("x", ("batch", 3, 4, 4), "float32")).shape
+    (batch, 48)
+    """
+
+    @public
+    def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
+        self.start_dim, self.end_dim = start_dim, end_dim
+
+    def forward(self, x: Any) -> Any:
+        """The axes before, one more, and the axes behind."""
+        first, last = (axis_of("Flatten", axis, x) for axis in (self.start_dim, self.end_dim))
+        return reshape(x, (*x.shape[:first], -1, *x.shape[last + 1 :]))
+
+
+class Dropout(Layer):
+    """In training each element is 0 with probability ``p``, and the others are divided by 1 - p.
+
+    Srivastava et al., JMLR 15 (2014). Its generator draws the same bits for one seed and step in
+    both modes, and is a part of ``state_dict``.
+
+    Args:
+        p: the probability, in [0, 1).
+        seed: of the generator; by default drawn from the source of ``manual_seed``.
+
+    Raises:
+        ArgumentError: p outside of [0, 1).
+
+    >>> import staticgrad as sg
+    >>> layer = sg.nn.Dropout(0.5, seed=1)
+    >>> sg.evaluate(layer(sg.constant([1.0, 1.0, 1.0, 1.0])))
+    array([2., 2., 0., 2.])
+    >>> sg.evaluate(layer.eval()(sg.constant([1.0, 1.0, 1.0, 1.0])))
+    array([1., 1., 1., 1.])
+    """
+
+    @public
+    def __init__(self, p: float = 0.5, *, seed: int | None = None) -> None:
+        if not is_number(p) or not 0.0 <= p < 1.0:
+            raise ArgumentError(
+                f"{type(self).__name__}: the probability {shown(p)} is not in [0, 1)"
+            )
+        own = int(source(None).integers(np.iinfo(np.int64).max)) if seed is None else seed
+        self.p, self.generator = p, Generator(own, named("dropout"))
+
+    def forward(self, x: Any) -> Any:
+        """The shape of x."""
+        return self.generator.dropout(x, self.p) if self.training and self.p else x
+
+
+@like(Dropout)
+class Dropout1d(SpatialLayer, Dropout):
+    """As ``Dropout``, of whole channels: each [n, c, l] has one draw for its last axis.
+
+    Tompson et al., arXiv 1411.4280.
+
+    Raises:
+        ArgumentError: p outside of [0, 1). RankError: an operand of another rank.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> layer = sg.nn.Dropout1d(0.5, seed=1)
+    >>> sg.evaluate(layer(sg.constant(np.ones((1, 4, 2))))).tolist()
+    [[[2.0, 2.0], [2.0, 2.0], [0.0, 0.0], [2.0, 2.0]]]
+    """
+
+    def forward(self, x: Any) -> Any:
+        """The shape of x."""
+        value = as_value(type(self).__name__, x)
+        self.require_rank(value)
+        if not self.training or not self.p:
+            return value
+        shape = (*value.shape[:2], *(1,) * self.axes)
+        stays = self.generator.dropout(ones(shape, "float32", like=value), self.p) > 0.0
+        return where(stays, value * (1.0 / (1.0 - self.p)), 0.0)
+
+
+class Dropout2d(Dropout1d, axes=2):
+    """Apply ``Dropout1d`` to images [n, c, h, w]."""
+
+
+class Dropout3d(Dropout1d, axes=3):
+    """Apply ``Dropout1d`` to volumes [n, c, d, h, w]."""
+
+
+class Embedding(Layer):
+    """The rows of ``weight`` that ids name: of ids [...] it gives [..., embedding_dim].
+
+    Args:
+        num_embeddings, embedding_dim: how many vectors, and their size: weight is
+            [num_embeddings, embedding_dim].
+        init, dtype, seed: as ``Linear``; "normal" by default.
+
+    Raises:
+        ArgumentError: as ``Linear``. An id that there is none of raises in the run.
+
+    >>> import staticgrad as sg
+    >>> layer = sg.nn.Embedding(10, 3)
+    >>> layer(sg.input("ids", ("batch", 5), "int64")).shape
+    (batch, 5, 3)
+    """
+
+    @public
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        *,
+        init: Initial = "normal",
+        dtype: Any = "float32",
+        seed: Seed = None,
+    ) -> None:
+        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
+        shape, name = (num_embeddings, embedding_dim), named("embedding")
+        self.weight = first_value(f"{name}.weight", shape, init, shape, source(seed), dtype)
+
+    def forward(self, ids: Any) -> Any:
+        """[..., embedding_dim]."""
+        return embedding(ids, self.weight)
+
+
+@like(Embedding)
+class EmbeddingBag(Embedding):
+    """The mean, sum or maximum of the rows of ``weight`` that ids name, over their last axis.
+
+    Of ids [..., count] it gives [..., embedding_dim]. Where bags have fewer, ``mode="sum"`` with
+    weights of 0 leaves ids out.
+
+    Args:
+        mode: "mean", "sum" or "max".
+
+    Raises:
+        ArgumentError: as ``Linear``, or another mode. RankError: ids without an axis.
+
+    >>> import staticgrad as sg
+    >>> layer = sg.nn.EmbeddingBag(10, 3)
+    >>> layer(sg.input("ids", ("batch", 5), "int64")).shape
+    (batch, 3)
+    """
+
+    @public
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        *,
+        mode: Pooled = "mean",
+        init: Initial = "normal",
+        dtype: Any = "float32",
+        seed: Seed = None,
+    ) -> None:
+        check_mode("EmbeddingBag", mode)
+        super().__init__(num_embeddings, embedding_dim, init=init, dtype=dtype, seed=seed)
+        self.mode = mode
+
+    def forward(self, ids: Any, weights: Any = None) -> Any:
+        """[..., embedding_dim].
+
+        Args:
+            ids: integers [..., count].
+            weights: factors of the rows [..., count], for sums.
+        """
+        return embedding_bag(ids, self.weight, weights, mode=self.mode)
+
+
+class ModuleList(list[Any]):
+    """A list of modules. Any list is one: parameters are found in lists and dicts.
+
+    >>> import staticgrad as sg
+    >>> len(sg.nn.ModuleList(sg.nn.Linear(2, 2) for _ in range(3)))
+    3
+    """
+
+    @public
+    def __init__(self, modules: Iterable[Any] = ()) -> None:
+        super().__init__(modules)
+
+
+class ModuleDict(dict[str, Any]):
+    """A dict of modules. Any dict is one: parameters are found in lists and dicts.
+
+    >>> import staticgrad as sg
+    >>> list(sg.nn.ModuleDict({"up": sg.nn.Linear(2, 4), "down": sg.nn.Linear(4, 2)}))
+    ['up', 'down']
+    """
+
+    @public
+    def __init__(self, modules: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()) -> None:
+        super().__init__(modules)
+
+
+@bounded
+class Sequential(Layer, MutableSequence[Callable[..., Any]]):
+    """Modules and functions, each of what the one before gives.
+
+    It is a list of them: ``net[0] = layer``, ``net.append(layer)``, ``del net[-1]``, ``net + net``.
+    A function that was traced before is traced again then.
+
+    Args:
+        layers: what can be called with one value.
+
+    Raises:
+        ArgumentError: something that cannot be called.
+
+    >>> import staticgrad as sg
+    >>> sg.nn.Sequential(sg.nn.Linear(8, 4), sg.nn.gelu, sg.nn.Dropout(0.1), sg.nn.Linear(4, 2))
+    Sequential: 46 parameters
+      layers.0: Linear(8, 4): weight f32[8, 4], bias f32[4]
+      layers.1: gelu
+      layers.2: Dropout(p=0.1)
+      layers.3: Linear(4, 2): weight f32[4, 2], bias f32[2]
+    """
+
+    def __init__(self, *layers: Callable[..., Any]) -> None:
+        self.layers = [_layer(each) for each in layers]
+
+    def forward(self, x: Any) -> Any:
+        """What the last layer gives."""
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __iter__(self) -> Iterator[Callable[..., Any]]:
+        return iter(self.layers)
+
+    @overload
+    def __getitem__(self, place: int) -> Callable[..., Any]: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequential: ...
+    def __getitem__(self, place: int | slice) -> Any:
+        """A layer; or those of a slice, shared, in a Sequential."""
+        found = self.layers[self._checked(place)]
+        return Sequential(*found) if isinstance(found, list) else found
+
+    @overload
+    def __setitem__(self, place: int, layer: Callable[..., Any]) -> None: ...
+    @overload
+    def __setitem__(self, place: slice, layer: Iterable[Callable[..., Any]]) -> None: ...
+    def __setitem__(self, place: Any, layer: Any) -> None:
+        """Put a layer in the place of another one, or layers in those of a slice."""
+        place = self._checked(place)
+        if not isinstance(place, slice):
+            self.layers[place] = _layer(layer)
+        elif isinstance(layer, Iterable):
+            self.layers[place] = [_layer(each) for each in layer]
+        else:
+            raise ArgumentError(
+                f"Sequential: in the places of a slice stand layers, not {shown(layer)}",
+                hint="net[1:3] = [layer, other]",
+            )
+
+    def __delitem__(self, place: int | slice) -> None:
+        del self.layers[self._checked(place)]
+
+    def insert(self, index: int, value: Callable[..., Any]) -> None:
+        """Put a layer in front of the one at a place.
+
+        Raises:
+            ArgumentError: something that cannot be called.
+        """
+        self.layers.insert(index, _layer(value))
+
+    def extend(self, values: Iterable[Callable[..., Any]]) -> None:
+        """Put layers behind the last one, all of them or none.
+
+        Raises:
+            ArgumentError: something that cannot be called.
+        """
+        self.layers.extend([_layer(each) for each in values])
+
+    def __add__(self, other: Iterable[Callable[..., Any]]) -> Sequential:
+        """The layers of both, shared."""
+        if isinstance(other, Sequential | list | tuple):
+            return Sequential(*self.layers, *other)
+        return NotImplemented
+
+    def _checked(self, place: Any) -> Any:
+        """A place of a layer, or a slice.
+
+        Raises:
+            ArgumentError: something else.
+            IndexOutOfRange: there is no layer there.
+        """
+        if isinstance(place, slice):
+            return place
+        if isinstance(place, bool) or not hasattr(place, "__index__"):
+            raise ArgumentError(
+                f"Sequential: a layer is at an integer, not {shown(place)}", hint="net[0], net[-1]"
+            )
+        found, count = integer(place), len(self.layers)
+        if not -count <= found < count:
+            raise IndexOutOfRange(f"Sequential has {count} layers, none at {found}")
+        return found
+
+
+def _layer(given: Any) -> Callable[..., Any]:
+    """What can stand in a Sequential.
+
+    Raises:
+        ArgumentError: something that cannot be called.
+    """
+    if not callable(given) or isinstance(given, type):
+        raise ArgumentError(
+            f"Sequential: a layer is {shown(given)}, {kind_of(given)}",
+            hint="Sequential(*layers), and objects of the classes: sg.nn.ReLU()",
+        )
+    found: Callable[..., Any] = given
+    return found

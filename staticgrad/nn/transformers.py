@@ -1,0 +1,248 @@
+"""Attention with several heads, positions as rotations, and a cache of what was seen.
+
+A block of a transformer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+import numpy as np
+
+from staticgrad.errors import ArgumentError
+from staticgrad.functions import arange, at, reshape, swapaxes
+from staticgrad.functions.attention import attention, rotary
+from staticgrad.functions.nn import gelu
+from staticgrad.ir.calls import public
+from staticgrad.ir.kinds import AnyValue, Operand
+from staticgrad.nn.initial import Initial, Seed, source
+from staticgrad.nn.layers import Dropout, Linear
+from staticgrad.nn.module import Module
+from staticgrad.nn.normalization import LayerNorm, RMSNorm
+from staticgrad.ops.operands import integer
+from staticgrad.records import NamedTuple
+
+
+class Cache(NamedTuple):
+    """Keys and values of what was seen, [batch, heads, most, size], and how much that is."""
+
+    keys: Any
+    values: Any
+    length: Any
+
+
+class MultiHeadAttention(Module):
+    """Attention of ``num_heads`` heads, each over a part of the features (arXiv 1706.03762).
+
+    Args:
+        embed_dim: features of queries and results; the heads divide them.
+        num_heads: how many.
+        dropout: the share of the result's elements that is 0, in training.
+        bias: whether the four layers ``query``, ``key``, ``value`` and ``out`` have biases.
+        kdim, vdim: features of keys and values; by default those of queries.
+        causal: forbid every query the keys after it.
+        rotary: turn queries and keys by their places (``sg.nn.rotary``).
+        init, dtype, seed: of the layers, as ``Linear``; "xavier_uniform" by default.
+
+    Raises:
+        ArgumentError: heads that do not divide the features.
+
+    >>> import staticgrad as sg
+    >>> layer = sg.nn.MultiHeadAttention(8, num_heads=2, causal=True)
+    >>> layer(sg.input("x", ("batch", "time", 8), "float32")).shape
+    (batch, time, 8)
+    """
+
+    @public
+    def __init__(
+        self,
+        embed_dim: int,
+        num_heads: int,
+        dropout: float = 0.0,
+        bias: bool = True,
+        kdim: int | None = None,
+        vdim: int | None = None,
+        *,
+        causal: bool = False,
+        rotary: bool = False,
+        init: Initial = "xavier_uniform",
+        dtype: Any = "float32",
+        seed: Seed = None,
+    ) -> None:
+        num_heads = integer("MultiHeadAttention", "num_heads", num_heads)
+        embed_dim = integer("MultiHeadAttention", "embed_dim", embed_dim)
+        if num_heads < 1 or embed_dim % num_heads:
+            raise ArgumentError(
+                f"MultiHeadAttention: {num_heads} heads do not divide {embed_dim} features"
+            )
+        self.embed_dim, self.num_heads = embed_dim, num_heads
+        self.causal, self.rotary = causal, rotary
+        options: Any = {"init": init, "dtype": dtype, "seed": source(seed)}
+        self.query = Linear(embed_dim, embed_dim, bias, **options)
+        self.key = Linear(kdim or embed_dim, embed_dim, bias, **options)
+        self.value = Linear(vdim or embed_dim, embed_dim, bias, **options)
+        self.out = Linear(embed_dim, embed_dim, bias, **options)
+        self.dropout = Dropout(dropout) if dropout else None
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __call__(
+            self,
+            query: Operand[AnyValue],
+            key: Any = None,
+            value: Any = None,
+            mask: Any = None,
+            cache: None = None,
+        ) -> AnyValue: ...
+        @overload
+        def __call__(
+            self,
+            query: Operand[AnyValue],
+            key: Any = None,
+            value: Any = None,
+            mask: Any = None,
+            *,
+            cache: Cache,
+        ) -> tuple[AnyValue, Cache]: ...
+        @overload
+        def __call__(self, query: Any, *args: Any, **kwargs: Any) -> Any: ...
+        def __call__(self, query: Any, *args: Any, **kwargs: Any) -> Any: ...
+
+    def forward(
+        self, query: Any, key: Any = None, value: Any = None, mask: Any = None, cache: Any = None
+    ) -> Any:
+        """[batch, t, embed_dim]; with a cache the pair of that and the cache of all seen so far.
+
+        Args:
+            query: [batch, t, embed_dim].
+            key, value: [batch, s, kdim] and [batch, s, vdim]; by default query and key.
+            mask: bools that broadcast to [batch, heads, t, s]: False forbids a key to a query.
+            cache: of ``empty_cache``, or what the call before gave: keys and values of this call
+                are put behind those that are there, and queries see all of them.
+        """
+        key = query if key is None else key
+        q, k = self._heads(self.query(query)), self._heads(self.key(key))
+        v = self._heads(self.value(key if value is None else value))
+        start = 0 if cache is None else cache.length
+        if self.rotary:
+            q, k = rotary(q, start), rotary(k, start)
+        if cache is not None:
+            cache, mask = self._joined(cache, k, v, mask)
+            k, v = cache.keys, cache.values
+        found = attention(q, k, v, mask, causal=self.causal and cache is None)
+        rows = swapaxes(found, 1, 2)
+        out = self.out(reshape(rows, (*rows.shape[:2], self.embed_dim)))
+        if self.dropout is not None:
+            out = self.dropout(out)
+        return out if cache is None else (out, cache)
+
+    def empty_cache(self, batch: int, most: int, dtype: Any = "float32") -> Cache:
+        """A cache of arrays for ``most`` places; nothing has been seen."""
+        shape = (batch, self.num_heads, most, self.embed_dim // self.num_heads)
+        return Cache(np.zeros(shape, dtype), np.zeros(shape, dtype), np.int64(0))
+
+    def _heads(self, x: Any) -> Any:
+        """[batch, heads, t, size]."""
+        batch, time, features = x.shape
+        size = features // self.num_heads
+        return swapaxes(reshape(x, (batch, time, self.num_heads, size)), 1, 2)
+
+    def _joined(self, cache: Cache, k: Any, v: Any, mask: Any) -> tuple[Cache, Any]:
+        """The cache with further keys and values, and which of its places queries may see."""
+        time, most = k.shape[2], cache.keys.shape[2]
+        places = arange(time, like=k) + cache.length
+        keys = at(cache.keys)[:, :, places].set(k)
+        values = at(cache.values)[:, :, places].set(v)
+        last = places[:, None] if self.causal else cache.length + time - 1
+        seen = arange(most, like=k) <= last
+        return Cache(keys, values, cache.length + time), seen if mask is None else seen & mask
+
+
+class TransformerBlock(Module):
+    """Attention of a sequence to itself, then two layers for each place, both added to x.
+
+    Args:
+        embed_dim: features.
+        num_heads: heads of the attention.
+        mlp_dim: features between the two layers; by default 4 * embed_dim.
+        dropout: the share of both sums' second operands that is 0, in training.
+        activation: between the two layers, a function or a module; ``sg.nn.gelu`` by default.
+        norm: "layer" or "rms".
+        norm_first: normalise what the parts take (Xiong et al., arXiv 2002.04745), not the sums.
+        bias, causal, rotary, init, dtype, seed: as ``MultiHeadAttention``.
+
+    Raises:
+        ArgumentError: an unknown ``norm``; else as ``MultiHeadAttention``.
+
+    >>> import staticgrad as sg
+    >>> block = sg.nn.TransformerBlock(8, num_heads=2, causal=True)
+    >>> block(sg.input("x", ("batch", "time", 8), "float32")).shape
+    (batch, time, 8)
+    """
+
+    @public
+    def __init__(
+        self,
+        embed_dim: int,
+        num_heads: int,
+        mlp_dim: int | None = None,
+        dropout: float = 0.0,
+        activation: Callable[..., Any] | None = None,
+        *,
+        norm: Literal["layer", "rms"] = "layer",
+        norm_first: bool = True,
+        bias: bool = True,
+        causal: bool = False,
+        rotary: bool = False,
+        init: Initial = "xavier_uniform",
+        dtype: Any = "float32",
+        seed: Seed = None,
+    ) -> None:
+        if norm not in ("layer", "rms"):
+            raise ArgumentError(f"TransformerBlock: norm={norm!r}", hint='norm="layer", or "rms"')
+        layer: Any = LayerNorm if norm == "layer" else RMSNorm
+        options: Any = {"init": init, "dtype": dtype, "seed": source(seed)}
+        self.norm_first = norm_first
+        self.norm_attention, self.norm_mlp = (
+            layer(embed_dim, dtype=dtype),
+            layer(embed_dim, dtype=dtype),
+        )
+        self.attention = MultiHeadAttention(
+            embed_dim, num_heads, bias=bias, causal=causal, rotary=rotary, **options
+        )
+        self.norm_mlp = layer(embed_dim, dtype=dtype)
+        self.up = Linear(embed_dim, mlp_dim or 4 * embed_dim, bias, **options)
+        self.activation = activation or gelu
+        self.down = Linear(mlp_dim or 4 * embed_dim, embed_dim, bias, **options)
+        self.dropout = Dropout(dropout) if dropout else None
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __call__(
+            self, x: Operand[AnyValue], mask: Any = None, cache: None = None
+        ) -> AnyValue: ...
+        @overload
+        def __call__(
+            self, x: Operand[AnyValue], mask: Any = None, *, cache: Cache
+        ) -> tuple[AnyValue, Cache]: ...
+        @overload
+        def __call__(self, x: Operand[AnyValue], mask: Any = None, cache: Any = None) -> Any: ...
+        def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+
+    def forward(self, x: Any, mask: Any = None, cache: Any = None) -> Any:
+        """The shape of x [batch, t, embed_dim]; with a cache a pair, as ``MultiHeadAttention``."""
+        given = self.norm_attention(x) if self.norm_first else x
+        found = self.attention(given, mask=mask, cache=cache)
+        seen, cache = found if cache is not None else (found, None)
+        x = x + self._dropped(seen)
+        x = x if self.norm_first else self.norm_attention(x)
+        given = self.norm_mlp(x) if self.norm_first else x
+        x = x + self._dropped(self.down(self.activation(self.up(given))))
+        x = x if self.norm_first else self.norm_mlp(x)
+        return x if cache is None else (x, cache)
+
+    def _dropped(self, x: Any) -> Any:
+        return x if self.dropout is None else self.dropout(x)

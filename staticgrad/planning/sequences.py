@@ -1,0 +1,460 @@
+"""Sequences laid out and changed, over arrays of integers.
+
+Functions take the arrays of one ``SequenceArrays`` and keep to what ``staticgrad.native.words``
+compiles. A change is written to ``trial``, laid out there, and adopted where it helps.
+
+A problem and a sequence as arrays of integers, and the names of the numbers beside them.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
+from typing import Final
+
+from staticgrad.planning.problem import Net
+from staticgrad.records import dataclass
+
+STEPS: Final = 0
+VALUES: Final = 1
+GOAL: Final = 2  # bytes that the load is to keep
+EFFORT: Final = 3  # what is left of it
+LENGTH: Final = 4  # of the sequence
+TRIAL: Final = 5  # length of the sequence that is tried
+ROOM: Final = 6  # for steps
+EVENT_ROOM: Final = 7
+EXCESS: Final = 8  # bytes beyond the goal, added up over the steps
+TRIAL_EXCESS: Final = 9
+PEAK: Final = 10
+TRIAL_PEAK: Final = 11
+FLAT: Final = 12  # weight of a step beyond the goal, in 1024ths
+STEEP: Final = 13  # weight of how far it is beyond, in 1024ths
+NOISE: Final = 14  # of gains, in 1024ths
+RANDOM: Final = 15
+STAMP: Final = 16
+FOUND: Final = 17  # gaps to drop
+SPARE: Final = 18
+REFUSED: Final = 19
+SPANS: Final = 20
+ALIVE: Final = 21
+GROUPS: Final = 22  # of values, of each of which one gap is dropped at a time
+BROKEN: Final = 23  # whether a step of the trial ends what a later one needs
+SETTLED: Final = 24  # steps of the trial behind which updates no longer wait
+# of a walk
+LO: Final = 25  # where the window of a change begins
+HI: Final = 26
+HOT: Final = 27  # heat to begin with, in parts of the cost of all steps as SCALE has them
+HEAT: Final = 28
+PRICE: Final = 29
+COST: Final = 30
+TOUCHED: Final = 31
+MOVED: Final = 32
+BEGIN: Final = 33  # the first step whose load a change changes
+IDLE: Final = 34  # whether a change may leave runs that nobody reads
+BEST: Final = 35  # length of the best sequence
+BEST_OVER: Final = 36
+BEST_COST: Final = 37
+LIMIT: Final = 38  # the load that is to be kept; the goal or more
+STEADY: Final = 39  # a price of excess that stays, or 0; no change may exceed the limit then
+OVER: Final = 40  # bytes beyond the limit, added up over the steps
+WORDS: Final = 41
+
+SCALE: Final = 1 << 32  # what the cost of all steps counts
+BEYOND_ALL: Final = 1 << 60  # the load of a sequence that no plan may have
+_SIZES: Final = 1 << 20  # what the largest value counts as a gain
+MOST_GROUPS: Final = 64
+LONGEST: Final = 500  # steps of a closure
+MOST_REFUSED: Final = 30  # gaps that may be of no use before a descent ends
+
+
+@dataclass(frozen=True)
+class SequenceArrays:
+    """The arrays of descents; ``reads_at`` says where the ``reads`` of each step begin."""
+
+    words: array[int]
+    reads_at: array[int]
+    reads: array[int]
+    makes_at: array[int]
+    makes: array[int]
+    over_at: array[int]
+    over_taken: array[int]
+    over_given: array[int]
+    after_at: array[int]
+    after: array[int]
+    ends_at: array[int]
+    ends: array[int]
+    size: array[int]
+    weight: array[int]
+    kept: array[int]
+    producer: array[int]
+    cost: array[int]
+    workspace: array[int]
+    limit: array[int]
+    dear: array[int]
+    sequence: array[int]
+    load: array[int]
+    trial: array[int]
+    trial_load: array[int]
+    need: array[int]
+    count: array[int]
+    event_at: array[int]
+    event: array[int]
+    fill: array[int]
+    prefix: array[int]
+    run_at: array[int]
+    run: array[int]
+    closure: array[int]
+    stack: array[int]
+    place: array[int]
+    mark: array[int]
+    used: array[int]
+    due: array[int]
+    waiting: array[int]
+    held: array[int]
+    best: array[int]
+    best_value: array[int]
+    best_at: array[int]
+    refused_value: array[int]
+    refused_at: array[int]
+    span_from: array[int]
+    span_bytes: array[int]
+    across: array[int]
+    when: array[int]
+    ended: array[int]
+    seen: array[int]
+    touched: array[int]
+    moved: array[int]
+    moved_at: array[int]
+    more: array[int]
+    once: array[int]
+    window: array[int]
+    window_load: array[int]
+    window_alive: array[int]
+    walked: array[int]
+
+    @classmethod
+    def of(cls, net: Net) -> SequenceArrays:
+        """The arrays of a problem, with room for sequences of eight times its steps."""
+        steps, values = len(net.ops), len(net.sizes)
+        events = sum(map(len, (*net.reads, *net.makes)))
+        room, event_room = 8 * steps + 1_024, 10 * events + 4_096
+        total = net.total or 1.0
+        largest = max((1, *net.sizes))
+        found: dict[str, Iterable[int]] = {
+            "size": net.sizes,
+            "weight": (max(1, s * _SIZES // largest) if s else 0 for s in net.sizes),
+            "kept": map(int, net.kept),
+            "ended": (int(value in net.enders) for value in range(values)),
+            "producer": net.producer,
+            "cost": (1 + int(cost / total * SCALE) for cost in net.costs),
+            "workspace": net.workspace,
+            "limit": net.limits,
+            "dear": range(steps),
+        }
+        taken = [[pair[0] for pair in pairs] for pairs in net.overwrites]
+        given = [[pair[1] for pair in pairs] for pairs in net.overwrites]
+        for name, lists in (
+            ("reads", net.reads),
+            ("makes", net.makes),
+            ("over", taken),
+            ("after", net.after),
+            ("ends", net.ends),
+        ):
+            found[f"{name}_at"] = accumulate(map(len, lists), initial=0)
+            found["over_taken" if name == "over" else name] = _joined(lists)
+        found["over_given"] = _joined(given)
+        by_value = {"need", "event_at", "fill", "held", "seen", "touched", "moved", "moved_at"}
+        by_step = {"count", "run_at", "mark", "dear", "due", "waiting", "when"}
+        lengths = {"words": WORDS, "event": event_room, "used": values}
+        for name in cls.__annotations__:
+            if name not in found:
+                one = values if name in by_value else steps if name in by_step else room
+                found[name] = bytes(8 * (lengths.get(name, one) + 64))
+        arrays = {
+            name: array("q", items if isinstance(items, bytes) else [*items, 0])
+            for name, items in found.items()
+        }
+        words = arrays["words"]
+        words[STEPS], words[VALUES] = steps, values
+        words[ROOM], words[EVENT_ROOM] = room, event_room
+        return cls(**arrays)
+
+
+def _joined(lists: Iterable[Sequence[int]]) -> list[int]:
+    return [item for items in lists for item in items]
+
+
+def lay_out(s: SequenceArrays) -> int:
+    """Adopt the sequence in ``trial``, without idle runs; whether it keeps the goal."""
+    drop_idle(s)
+    find_loads(s)
+    adopt(s)
+    if s.words[EXCESS] > 0:
+        return 0
+    return 1
+
+
+def adopt(s: SequenceArrays) -> int:
+    """Make the trial the sequence."""
+    words = s.words
+    for t in range(0, words[TRIAL]):
+        s.sequence[t] = s.trial[t]
+        s.load[t] = s.trial_load[t]
+    words[LENGTH] = words[TRIAL]
+    words[EXCESS] = words[TRIAL_EXCESS]
+    words[PEAK] = words[TRIAL_PEAK]
+    return 0
+
+
+def drop_idle(s: SequenceArrays) -> int:
+    """Leave out of the trial runs that nobody reads; of each step one run stays."""
+    words = s.words
+    trial = s.trial
+    need = s.need
+    count = s.count
+    for step in range(0, words[STEPS]):
+        count[step] = 0
+    for value in range(0, words[VALUES]):
+        need[value] = s.kept[value]
+    length = words[TRIAL]
+    for t in range(0, length):
+        count[trial[t]] = count[trial[t]] + 1
+    to = length
+    for k in range(0, length):
+        step = trial[length - 1 - k]
+        used = 0
+        for i in range(s.makes_at[step], s.makes_at[step + 1]):
+            used = used + need[s.makes[i]]
+        if count[step] > 1 and used == 0:
+            count[step] = count[step] - 1
+        else:
+            for i in range(s.makes_at[step], s.makes_at[step + 1]):
+                need[s.makes[i]] = 0
+            for i in range(s.reads_at[step], s.reads_at[step + 1]):
+                need[s.reads[i]] = 1
+            to = to - 1
+            trial[to] = step
+    for t in range(to, length):
+        trial[t - to] = trial[t]
+    words[TRIAL] = length - to
+    words[EFFORT] = words[EFFORT] - length
+    return 0
+
+
+def find_loads(s: SequenceArrays) -> int:
+    """The loads of the trial, its peak, and its excess; beyond all where a step of it ends what a
+    later one needs."""
+    words = s.words
+    need = s.need
+    size = s.size
+    goal = words[GOAL]
+    alive = 0
+    for value in range(0, words[VALUES]):
+        need[value] = s.kept[value]
+        if s.kept[value] == 1:
+            alive = alive + size[value]
+    words[ALIVE] = alive
+    words[BROKEN] = 0
+    s.across[words[TRIAL]] = alive
+    excess = 0
+    peak = 0
+    length = words[TRIAL]
+    for k in range(0, length):
+        t = length - 1 - k
+        step = s.trial[t]
+        load = alive + s.workspace[step]
+        if s.over_at[step] < s.over_at[step + 1]:
+            load = load - saved(s, step)
+        load = load + there(s, step)
+        alive = words[ALIVE]
+        s.trial_load[t] = load
+        s.across[t] = alive
+        if load > peak:
+            peak = load
+        if load > goal:
+            excess = excess + load - goal
+    if words[BROKEN] > 0:
+        excess = BEYOND_ALL
+        peak = BEYOND_ALL
+    words[TRIAL_EXCESS] = excess
+    words[TRIAL_PEAK] = peak
+    words[EFFORT] = words[EFFORT] - 2 * length
+    return 0
+
+
+def there(s: SequenceArrays, step: int) -> int:
+    """Go back over a step; what it has beside the bytes that are alive behind it."""
+    words = s.words
+    need = s.need
+    alive = words[ALIVE]
+    more = 0
+    for i in range(s.ends_at[step], s.ends_at[step + 1]):
+        words[BROKEN] = words[BROKEN] + need[s.ends[i]]
+    for i in range(s.makes_at[step], s.makes_at[step + 1]):
+        value = s.makes[i]
+        if need[value] == 1:
+            alive = alive - s.size[value]
+            need[value] = 0
+        else:
+            more = more + s.size[value]
+    for i in range(s.reads_at[step], s.reads_at[step + 1]):
+        value = s.reads[i]
+        if need[value] == 0:
+            alive = alive + s.size[value]
+            more = more + s.size[value]
+            need[value] = 1
+    words[ALIVE] = alive
+    return more
+
+
+def saved(s: SequenceArrays, step: int) -> int:
+    """Bytes that a step writes over what dies there: each value once."""
+    used = s.used
+    begin = s.over_at[step]
+    end = s.over_at[step + 1]
+    for i in range(begin, end):
+        used[s.over_taken[i]] = 0
+        used[s.over_given[i]] = 0
+    saved = 0
+    for i in range(begin, end):
+        taken = s.over_taken[i]
+        given = s.over_given[i]
+        if used[taken] == 0 and used[given] == 0 and s.need[taken] == 0:
+            used[taken] = 1
+            used[given] = 1
+            saved = saved + s.size[given]
+    return saved
+
+
+def find_events(s: SequenceArrays) -> int:
+    """By value, ``2 * t`` for each step that reads it and ``2 * t + 1`` that makes it; counts of
+    steps."""
+    words = s.words
+    at = s.event_at
+    fill = s.fill
+    length = words[LENGTH]
+    for value in range(0, words[VALUES] + 1):
+        at[value] = 0
+    for step in range(0, words[STEPS]):
+        s.count[step] = 0
+    for k in range(0, length):
+        step = s.sequence[length - 1 - k]
+        s.count[step] = s.count[step] + 1
+        for i in range(s.reads_at[step], s.reads_at[step + 1]):
+            at[s.reads[i] + 1] = at[s.reads[i] + 1] + 1
+        for i in range(s.makes_at[step], s.makes_at[step + 1]):
+            at[s.makes[i] + 1] = at[s.makes[i] + 1] + 1
+    for value in range(0, words[VALUES]):
+        at[value + 1] = at[value + 1] + at[value]
+        fill[value] = at[value]
+    for t in range(0, length):
+        step = s.sequence[t]
+        for i in range(s.reads_at[step], s.reads_at[step + 1]):
+            value = s.reads[i]
+            s.event[fill[value]] = 2 * t
+            fill[value] = fill[value] + 1
+        for i in range(s.makes_at[step], s.makes_at[step + 1]):
+            value = s.makes[i]
+            s.event[fill[value]] = 2 * t + 1
+            fill[value] = fill[value] + 1
+    words[EFFORT] = words[EFFORT] - 2 * length
+    return 0
+
+
+def first_event(s: SequenceArrays, value: int, event: int) -> int:
+    """The place of the first event of a value that is no earlier."""
+    low = s.event_at[value]
+    high = s.event_at[value + 1]
+    while low < high:
+        middle = (low + high) // 2
+        if s.event[middle] < event:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+def later(s: SequenceArrays, value: int, k: int) -> int:
+    """Whether a value is needed from its event at place k on, made before or not."""
+    if k < s.event_at[value + 1]:
+        return 1 - s.event[k] % 2
+    return s.kept[value]
+
+
+def lives(s: SequenceArrays, value: int, t: int) -> int:
+    """Whether a value is held from before step t for a step from t on, or to the end."""
+    k = first_event(s, value, 2 * t)
+    if k == s.event_at[value]:
+        return 0
+    return later(s, value, k)
+
+
+def find_closure(s: SequenceArrays, value: int, t: int, most: int) -> int:
+    """Write the steps that make a value anew before step t, with what they need and is not there;
+    how many, or -1 where one of them may not run again there, where they are too many, or where
+    they cost more than ``most``."""
+    words = s.words
+    stamp = words[STAMP] + 1
+    words[STAMP] = stamp
+    step = s.producer[value]
+    if s.count[step] >= s.limit[step]:
+        return -1
+    found = 0
+    depth = 0
+    left = most - s.cost[step]
+    s.stack[0] = step
+    s.place[0] = s.reads_at[step]
+    s.mark[step] = stamp
+    while depth >= 0:
+        step = s.stack[depth]
+        at = s.place[depth]
+        if at < s.reads_at[step + 1]:
+            s.place[depth] = at + 1
+            needed = s.reads[at]
+            maker = s.producer[needed]
+            if s.mark[maker] != stamp and lives(s, needed, t) == 0:
+                if s.count[maker] >= s.limit[maker]:
+                    return -1
+                left = left - s.cost[maker]
+                if left < 0 or found + depth > LONGEST:
+                    words[EFFORT] = words[EFFORT] - 2 * (found + depth)
+                    return -1
+                s.mark[maker] = stamp
+                depth = depth + 1
+                s.stack[depth] = maker
+                s.place[depth] = s.reads_at[maker]
+        else:
+            s.closure[found] = step
+            found = found + 1
+            depth = depth - 1
+    words[EFFORT] = words[EFFORT] - 4 * found
+    return found
+
+
+def insert_closure(s: SequenceArrays, t: int, count: int) -> int:
+    """Put the closure into the trial before step t; whether there is room."""
+    words = s.words
+    trial = s.trial
+    length = words[TRIAL]
+    if length + count > words[ROOM]:
+        return 0
+    for k in range(0, length - t):
+        trial[length + count - 1 - k] = trial[length - 1 - k]
+    for i in range(0, count):
+        trial[t + i] = s.closure[i]
+    words[TRIAL] = length + count
+    return 1
+
+
+def has_room(s: SequenceArrays) -> int:
+    """Whether there is room for the events of the trial."""
+    words = s.words
+    events = 0
+    for t in range(0, words[TRIAL]):
+        step = s.trial[t]
+        events = events + s.reads_at[step + 1] - s.reads_at[step]
+        events = events + s.makes_at[step + 1] - s.makes_at[step]
+    if events > words[EVENT_ROOM]:
+        return 0
+    return 1

@@ -1,0 +1,757 @@
+"""A walk over sequences by changes of windows, over arrays of integers.
+
+Annealing (Kirkpatrick, Gelatt and Vecchi, Optimization by simulated annealing, 1983) drops values
+across gaps, takes repeated runs out, moves runs and swaps them. Bytes beyond the goal have a price
+that rises while some are beyond the limit and falls while none are, as in the search over sequences
+of FastSA ("A fast heuristic to optimize time-space tradeoff for large models"), where the goal is
+the limit. In a flat walk that price stays, and no change may exceed the limit. A change is weighed
+by its window alone: what stands behind it needs the same values as before, and what the window
+needs from before lives longer, or less long, from its last event on.
+
+The functions are such as ``staticgrad.native.words`` compiles.
+
+Changes of windows that a walk tries, over arrays of integers.
+
+Each writes the steps that it proposes to ``window``, and the window that they replace to LO and HI;
+it gives how many they are, or -1 where there is nothing to propose. The functions are such as
+``staticgrad.native.words`` compiles.
+
+Updates that wait for runs put in before them, over arrays of integers.
+
+The function is such as ``staticgrad.native.words`` compiles.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from staticgrad.planning.sequences import (
+    ALIVE,
+    BEGIN,
+    BEST,
+    BEST_COST,
+    BEST_OVER,
+    BEYOND_ALL,
+    BROKEN,
+    COST,
+    EFFORT,
+    EXCESS,
+    GOAL,
+    HEAT,
+    HI,
+    HOT,
+    IDLE,
+    LENGTH,
+    LIMIT,
+    LO,
+    MOVED,
+    OVER,
+    PRICE,
+    RANDOM,
+    ROOM,
+    SETTLED,
+    STAMP,
+    STEADY,
+    STEPS,
+    TOUCHED,
+    TRIAL,
+    VALUES,
+    SequenceArrays,
+    find_closure,
+    find_events,
+    first_event,
+    has_room,
+    later,
+    lay_out,
+    saved,
+    there,
+)
+
+_LOOKS: Final = 32  # steps that are looked at for one that is beyond the goal, or runs again
+_LONGEST: Final = 400  # steps of a window
+
+
+def proposed(s: SequenceArrays) -> int:
+    """A change drawn at random."""
+    kind = _drawn(s, 100)
+    if kind < 25:
+        return _dropped(s)
+    if kind < 45:
+        return _without(s)
+    if kind < 90:
+        return _moved(s)
+    return _swapped(s)
+
+
+def _drawn(s: SequenceArrays, count: int) -> int:
+    """A random number below ``count``."""
+    words = s.words
+    words[RANDOM] = words[RANDOM] * 48271 % 2147483647
+    return words[RANDOM] * count // 2147483648
+
+
+def _place(s: SequenceArrays) -> int:
+    """A step at random; half of the time one near the bytes beyond the goal, if any are found."""
+    words = s.words
+    length = words[LENGTH]
+    t = _drawn(s, length)
+    if words[EXCESS] > 0 and _drawn(s, 2) == 0:
+        for _ in range(0, _LOOKS):
+            if s.load[t] > words[GOAL]:
+                break
+            t = _drawn(s, length)
+        t = t + _drawn(s, 17) - 8
+        if t < 0:
+            t = 0
+        if t >= length:
+            t = length - 1
+    return t
+
+
+def _dropped(s: SequenceArrays) -> int:
+    """A value dropped across the gap before one of its readers."""
+    words = s.words
+    t = _place(s)
+    step = s.sequence[t]
+    count = s.reads_at[step + 1] - s.reads_at[step]
+    if count == 0:
+        return -1
+    value = s.reads[s.reads_at[step] + _drawn(s, count)]
+    if s.size[value] == 0:
+        return -1
+    count = find_closure(s, value, t, BEYOND_ALL)
+    if count > _LONGEST:
+        return -1
+    for i in range(0, count):
+        s.window[i] = s.closure[i]
+    words[LO] = t
+    words[HI] = t
+    return count
+
+
+def _without(s: SequenceArrays) -> int:
+    """A repeated run taken out."""
+    words = s.words
+    if words[LENGTH] == words[STEPS]:
+        return -1
+    for _ in range(0, _LOOKS):
+        t = _drawn(s, words[LENGTH])
+        if s.count[s.sequence[t]] > 1:
+            words[LO] = t
+            words[HI] = t + 1
+            return 0
+    return -1
+
+
+def _moved(s: SequenceArrays) -> int:
+    """A run, or a block of up to five, a little earlier or later, before its first reader, or
+    behind what it waits for."""
+    words = s.words
+    length = words[LENGTH]
+    lo = _place(s)
+    block = 1
+    if _drawn(s, 10) >= 7:
+        block = 2 + _drawn(s, 4)
+    if lo + block > length:
+        return -1
+    to = lo
+    kind = _drawn(s, 4)
+    if kind < 2:
+        far = _drawn(s, 1024) + 1
+        reach = 2 + 30 * far * far // 1048576 * far // 1024
+        to = lo + _drawn(s, 2 * reach + 1) - reach
+    elif kind == 2:
+        to = _first_reader(s, lo + block - 1) - block
+    else:
+        to = _behind_inputs(s, lo)
+    if to == lo or to < 0 or to + block > length:
+        return -1
+    return _written(s, lo, block, to)
+
+
+def _written(s: SequenceArrays, lo: int, block: int, to: int) -> int:
+    """The window of a block that goes to ``to``."""
+    words = s.words
+    begin = lo
+    end = to + block
+    if to < lo:
+        begin = to
+        end = lo + block
+    count = end - begin
+    if count > _LONGEST:
+        return -1
+    shift = block
+    if to < lo:
+        shift = lo - to
+    for i in range(0, count):
+        from_ = begin + i + shift
+        if from_ >= end:
+            from_ = from_ - count
+        s.window[i] = s.sequence[from_]
+    words[LO] = begin
+    words[HI] = end
+    return count
+
+
+def _first_reader(s: SequenceArrays, t: int) -> int:
+    """The step that first reads what step t makes."""
+    step = s.sequence[t]
+    found = s.words[LENGTH]
+    for i in range(s.makes_at[step], s.makes_at[step + 1]):
+        value = s.makes[i]
+        k = first_event(s, value, 2 * t + 2)
+        if k < s.event_at[value + 1] and s.event[k] // 2 < found:
+            found = s.event[k] // 2
+    return found
+
+
+def _behind_inputs(s: SequenceArrays, t: int) -> int:
+    """The place behind the last step before t that makes what step t reads, or reads it."""
+    step = s.sequence[t]
+    readers = _drawn(s, 2)
+    found = 0
+    for i in range(s.reads_at[step], s.reads_at[step + 1]):
+        value = s.reads[i]
+        k = first_event(s, value, 2 * t) - 1
+        while k > s.event_at[value] and readers == 0 and s.event[k] % 2 == 0:
+            k = k - 1
+        if k >= s.event_at[value] and s.event[k] // 2 + 1 > found:
+            found = s.event[k] // 2 + 1
+    return found
+
+
+def _swapped(s: SequenceArrays) -> int:
+    """Two runs in each other's place, next to each other or a little apart."""
+    words = s.words
+    lo = _place(s)
+    hi = lo + 1
+    if _drawn(s, 10) >= 7:
+        hi = lo + 2 + _drawn(s, 11)
+    if hi >= words[LENGTH]:
+        return -1
+    for t in range(lo, hi + 1):
+        s.window[t - lo] = s.sequence[t]
+    s.window[0] = s.sequence[hi]
+    s.window[hi - lo] = s.sequence[lo]
+    words[LO] = lo
+    words[HI] = hi + 1
+    return hi + 1 - lo
+
+
+_ROUND: Final = 64  # tries between two looks at heat and price
+_COOLER: Final = 970  # thousandths of the heat that each hundredth of the effort leaves
+_DEAREST: Final = 1 << 29
+_CHEAPEST: Final = 8
+_MILLION: Final = 1 << 20
+_MOST: Final = 1 << 30
+_WIDE: Final = 1 << 40  # bytes from which on shares are counted less exactly
+_LOG: Final = 710  # of two, in 1024ths
+
+
+def walk(s: SequenceArrays) -> int:
+    """Change the trial until the effort is spent; ``walked`` has the cheapest sequence met that
+    keeps the limit, or else the one of the fewest bytes beyond; whether it keeps the limit."""
+    words = s.words
+    lay_out(s)
+    _survey(s)
+    words[PRICE] = 20_000
+    if words[STEADY] > 0:
+        words[PRICE] = words[STEADY]
+    _set_over(s)
+    words[BEST_OVER] = words[OVER] + 1
+    words[BEST_COST] = words[COST] + 1
+    _keep_best(s)
+    words[HEAT] = words[HOT]
+    whole = words[EFFORT]
+    cooled = 0
+    tries = 0
+    while words[EFFORT] > 0 and words[LENGTH] > 1:
+        tries = tries + 1
+        words[EFFORT] = words[EFFORT] - 4
+        if tries % _ROUND == 0:
+            _set_over(s)
+            _set_price(s)
+            _keep_best(s)
+            while cooled < 100 and (100 - cooled) * whole > 100 * words[EFFORT]:
+                words[HEAT] = 1 + words[HEAT] * _COOLER // 1000
+                cooled = cooled + 1
+        count = proposed(s)
+        if count >= 0 and _weighed(s, count) == 1:
+            _take(s, count)
+    _set_over(s)
+    _keep_best(s)
+    if words[BEST_OVER] > 0:
+        return 0
+    return 1
+
+
+def _set_over(s: SequenceArrays) -> int:
+    """Add up the bytes beyond the limit; where the price stays, beyond the goal."""
+    words = s.words
+    words[OVER] = words[EXCESS]
+    if words[LIMIT] > words[GOAL] and words[STEADY] == 0:
+        over = 0
+        for t in range(0, words[LENGTH]):
+            over = over + _beyond(s.load[t], words[LIMIT])
+        words[OVER] = over
+        words[EFFORT] = words[EFFORT] - words[LENGTH] // 4
+    return 0
+
+
+def _set_price(s: SequenceArrays) -> int:
+    """Raise the price of excess while bytes are beyond the limit, and lower it while none are, but
+    for one that stays."""
+    words = s.words
+    if words[STEADY] > 0:
+        return 0
+    if words[OVER] > 0:
+        words[PRICE] = 1 + words[PRICE] * 108 // 100
+        if words[PRICE] > _DEAREST:
+            words[PRICE] = _DEAREST
+    else:
+        words[PRICE] = words[PRICE] * 96 // 100
+        if words[PRICE] < _CHEAPEST:
+            words[PRICE] = _CHEAPEST
+    return 0
+
+
+def _keep_best(s: SequenceArrays) -> int:
+    """Copy the sequence where none was as good."""
+    words = s.words
+    if _is_better(s) == 1:
+        for t in range(0, words[LENGTH]):
+            s.walked[t] = s.sequence[t]
+        words[BEST] = words[LENGTH]
+        words[BEST_OVER] = words[OVER]
+        words[BEST_COST] = words[COST]
+        words[EFFORT] = words[EFFORT] - words[LENGTH] // 2
+    return 0
+
+
+def _is_better(s: SequenceArrays) -> int:
+    """Whether the sequence is less beyond the limit than the best, or costs less where neither is;
+    where the price stays, whether it costs less with the price of its excess."""
+    words = s.words
+    if words[STEADY] > 0:
+        worse = words[COST] - words[BEST_COST]
+        if worse + _priced(s, words[OVER] - words[BEST_OVER]) < 0:
+            return 1
+        return 0
+    better = words[OVER] < words[BEST_OVER]
+    if words[OVER] == 0 and words[BEST_OVER] == 0:
+        better = words[COST] < words[BEST_COST]
+    if better:
+        return 1
+    return 0
+
+
+def _survey(s: SequenceArrays) -> int:
+    """Find events, what each step costs together, and where each step ran last."""
+    words = s.words
+    find_events(s)
+    total = 0
+    for t in range(0, words[LENGTH]):
+        step = s.sequence[t]
+        total = total + s.cost[step]
+        s.when[step] = t
+    words[COST] = total
+    words[EFFORT] = words[EFFORT] - words[LENGTH]
+    return 0
+
+
+def _weighed(s: SequenceArrays, count: int) -> int:
+    """Whether the walk takes the steps in ``window`` instead of those from LO to HI."""
+    words = s.words
+    lo = words[LO]
+    hi = words[HI]
+    if _is_allowed(s, count) == 0:
+        return 0
+    _touch_all(s, count)
+    dearer = 0
+    excess = 0
+    for t in range(lo, hi):
+        dearer = dearer - s.cost[s.sequence[t]]
+        if s.load[t] > words[GOAL]:
+            excess = excess - s.load[t] + words[GOAL]
+    for i in range(0, count):
+        dearer = dearer + s.cost[s.window[i]]
+    excess = excess + _window_excess(s, count)
+    if words[BROKEN] > 0 or _find_moved(s) == 0:
+        return 0
+    excess = excess + _excess_before(s)
+    worse = dearer + _priced(s, excess)
+    if words[BROKEN] == 0 and (worse <= 0 or worse <= words[HEAT] * _drawn_log(s) // 1024):
+        return 1
+    _forget_before(s)
+    return 0
+
+
+def _priced(s: SequenceArrays, excess: int) -> int:
+    """What excess costs: a mean excess of the goal over all steps is four times the price."""
+    words = s.words
+    sign = 1
+    if excess < 0:
+        sign = -1
+        excess = 0 - excess
+    goal = words[GOAL]
+    if goal > _WIDE:
+        goal = _WIDE
+    whole = goal * words[STEPS] + 1
+    share = 0
+    if excess < _WIDE:
+        share = excess * _MILLION // whole
+    else:
+        share = excess // (1 + whole // _MILLION)
+    if excess > 0:
+        share = share + 1
+    if share > _MOST:
+        share = _MOST
+    return sign * (share * words[PRICE] // 4)
+
+
+def _drawn_log(s: SequenceArrays) -> int:
+    """Minus the natural logarithm of a random number from 0 to 1, in 1024ths, by straight lines
+    between powers of two."""
+    words = s.words
+    words[RANDOM] = words[RANDOM] * 48271 % 2147483647
+    left = words[RANDOM]
+    found = 0
+    while left < _MOST:
+        left = left * 2
+        found = found + _LOG
+    return found + _LOG - (left - _MOST) * _LOG // _MOST
+
+
+def _is_allowed(s: SequenceArrays, count: int) -> int:
+    """Whether no step of the window reads what was overwritten before it."""
+    words = s.words
+    for i in range(0, count):
+        step = s.window[i]
+        for k in range(s.after_at[step], s.after_at[step + 1]):
+            writer = s.after[k]
+            if s.when[writer] < words[LO]:
+                return 0
+            if s.when[writer] < words[HI]:
+                for j in range(0, i):
+                    if s.window[j] == writer:
+                        return 0
+    return 1
+
+
+def _touch_all(s: SequenceArrays, count: int) -> int:
+    """Say of each value that the old window or the new one touches whether it is needed behind."""
+    words = s.words
+    words[STAMP] = words[STAMP] + 1
+    words[TOUCHED] = 0
+    for t in range(words[LO], words[HI]):
+        _touch(s, s.sequence[t])
+    if words[HI] - words[LO] != count:
+        for i in range(0, count):
+            _touch(s, s.window[i])
+    words[EFFORT] = words[EFFORT] - 4 * words[TOUCHED]
+    return 0
+
+
+def _touch(s: SequenceArrays, step: int) -> int:
+    for i in range(s.reads_at[step], s.reads_at[step + 1]):
+        _touch_value(s, s.reads[i])
+    for i in range(s.makes_at[step], s.makes_at[step + 1]):
+        _touch_value(s, s.makes[i])
+    for i in range(s.ends_at[step], s.ends_at[step + 1]):
+        _touch_value(s, s.ends[i])
+    return 0
+
+
+def _touch_value(s: SequenceArrays, value: int) -> int:
+    words = s.words
+    if s.seen[value] != words[STAMP]:
+        s.seen[value] = words[STAMP]
+        s.touched[words[TOUCHED]] = value
+        words[TOUCHED] = words[TOUCHED] + 1
+        s.need[value] = later(s, value, first_event(s, value, 2 * words[HI]))
+    return 0
+
+
+def _window_excess(s: SequenceArrays, count: int) -> int:
+    """Go back over the new window; loads, bytes alive before each step, and its excess."""
+    words = s.words
+    words[BROKEN] = 0
+    words[IDLE] = 0
+    alive = s.across[words[HI]]
+    words[ALIVE] = alive
+    excess = 0
+    for k in range(0, count):
+        i = count - 1 - k
+        step = s.window[i]
+        load = alive + s.workspace[step]
+        if s.over_at[step] < s.over_at[step + 1]:
+            load = load - saved(s, step)
+        used = 0
+        for m in range(s.makes_at[step], s.makes_at[step + 1]):
+            used = used + s.need[s.makes[m]]
+        if used == 0 and s.count[step] > 1:
+            words[IDLE] = 1
+        load = load + there(s, step)
+        alive = words[ALIVE]
+        s.window_load[i] = load
+        s.window_alive[i] = alive
+        if load > words[LIMIT] and words[STEADY] > 0:
+            words[BROKEN] = words[BROKEN] + 1
+        if load > words[GOAL]:
+            excess = excess + load - words[GOAL]
+    words[EFFORT] = words[EFFORT] - 3 * count
+    return excess
+
+
+def _find_moved(s: SequenceArrays) -> int:
+    """Which values live longer or less long before the window; whether all that it needs is there.
+
+    ``more`` are the bytes that come at a step and stay, ``once`` those of a step alone.
+    """
+    words = s.words
+    words[MOVED] = 0
+    for i in range(0, words[TOUCHED]):
+        value = s.touched[i]
+        k = first_event(s, value, 2 * words[LO])
+        needs = s.need[value]
+        if k == s.event_at[value]:
+            if needs == 1:
+                return 0
+        elif needs != later(s, value, k):
+            at = s.event[k - 1] // 2
+            if needs == 1 and _is_ended(s, value, s.event[k - 1]) == 1:
+                return 0
+            if needs == 0 and s.event[k - 1] % 2 == 1 and s.count[s.producer[value]] > 1:
+                words[IDLE] = 1
+            s.moved[words[MOVED]] = value
+            s.moved_at[words[MOVED]] = at
+            words[MOVED] = words[MOVED] + 1
+    return 1
+
+
+def _is_ended(s: SequenceArrays, value: int, event: int) -> int:
+    """Whether a step from an event of a value to the window ends it."""
+    if s.ended[value] == 0:
+        return 0
+    for t in range(event // 2 + event % 2, s.words[LO]):
+        step = s.sequence[t]
+        for i in range(s.ends_at[step], s.ends_at[step + 1]):
+            if s.ends[i] == value:
+                return 1
+    return 0
+
+
+def _excess_before(s: SequenceArrays) -> int:
+    """How the excess of the steps before the window changes; ``more`` and ``once`` are set."""
+    words = s.words
+    lo = words[LO]
+    goal = words[GOAL]
+    begin = lo
+    for i in range(0, words[MOVED]):
+        value = s.moved[i]
+        at = s.moved_at[i]
+        size = s.size[value]
+        if s.need[value] == 0:
+            size = 0 - size
+        s.more[at + 1] = s.more[at + 1] + size
+        if at < begin:
+            begin = at
+    for i in range(0, words[MOVED]):
+        at = s.moved_at[i]
+        step = s.sequence[at]
+        if s.over_at[step] < s.over_at[step + 1]:
+            s.once[at] = _saved_before(s, i)
+    words[BEGIN] = begin
+    excess = 0
+    running = 0
+    for t in range(begin, lo):
+        running = running + s.more[t]
+        old = s.load[t]
+        new = old + running + s.once[t]
+        if old > goal:
+            excess = excess - old + goal
+        if new > goal:
+            excess = excess + new - goal
+        if new > words[LIMIT] and new > old and words[STEADY] > 0:
+            words[BROKEN] = words[BROKEN] + 1
+    words[EFFORT] = words[EFFORT] - lo + begin - 4 * words[MOVED]
+    return excess
+
+
+def _saved_before(s: SequenceArrays, i: int) -> int:
+    """By how much the load of a step before the window rises, because what it writes over dies
+    there no longer, or does now."""
+    words = s.words
+    at = s.moved_at[i]
+    step = s.sequence[at]
+    for j in range(s.over_at[step], s.over_at[step + 1]):
+        taken = s.over_taken[j]
+        s.held[taken] = s.need[taken]
+        s.need[taken] = later(s, taken, first_event(s, taken, 2 * at + 2))
+    before = saved(s, step)
+    for j in range(0, words[MOVED]):
+        if s.moved_at[j] == at:
+            s.need[s.moved[j]] = 1 - later(s, s.moved[j], first_event(s, s.moved[j], 2 * words[LO]))
+    after = saved(s, step)
+    for j in range(s.over_at[step], s.over_at[step + 1]):
+        s.need[s.over_taken[j]] = s.held[s.over_taken[j]]
+    return before - after
+
+
+def _forget_before(s: SequenceArrays) -> int:
+    """Clear what a change that is not taken would do before its window."""
+    words = s.words
+    for i in range(0, words[MOVED]):
+        s.more[s.moved_at[i] + 1] = 0
+        s.once[s.moved_at[i]] = 0
+    return 0
+
+
+def _take(s: SequenceArrays, count: int) -> int:
+    """Make the change that was weighed."""
+    words = s.words
+    if words[HI] - words[LO] == count and words[IDLE] == 0:
+        return _take_in_place(s)
+    _forget_before(s)
+    lo = words[LO]
+    length = words[LENGTH]
+    if lo + count + length - words[HI] > words[ROOM]:
+        return 0
+    for t in range(0, lo):
+        s.trial[t] = s.sequence[t]
+    for i in range(0, count):
+        s.trial[lo + i] = s.window[i]
+    for t in range(words[HI], length):
+        s.trial[lo + count + t - words[HI]] = s.sequence[t]
+    words[TRIAL] = lo + count + length - words[HI]
+    if has_room(s) == 1:
+        lay_out(s)
+        _survey(s)
+    return 0
+
+
+def _take_in_place(s: SequenceArrays) -> int:
+    """Make a change that keeps all runs, with the loads that were found when it was weighed."""
+    words = s.words
+    lo = words[LO]
+    hi = words[HI]
+    goal = words[GOAL]
+    for i in range(0, words[TOUCHED]):
+        value = s.touched[i]
+        s.fill[value] = first_event(s, value, 2 * lo)
+    excess = words[EXCESS]
+    running = 0
+    for t in range(words[BEGIN], lo):
+        running = running + s.more[t]
+        old = s.load[t]
+        new = old + running + s.once[t]
+        s.load[t] = new
+        s.across[t] = s.across[t] + running
+        excess = excess + _beyond(new, goal) - _beyond(old, goal)
+    _forget_before(s)
+    for t in range(lo, hi):
+        step = s.window[t - lo]
+        excess = excess + _beyond(s.window_load[t - lo], goal) - _beyond(s.load[t], goal)
+        s.load[t] = s.window_load[t - lo]
+        s.across[t] = s.window_alive[t - lo]
+        s.sequence[t] = step
+        s.when[step] = t
+        for i in range(s.reads_at[step], s.reads_at[step + 1]):
+            s.event[s.fill[s.reads[i]]] = 2 * t
+            s.fill[s.reads[i]] = s.fill[s.reads[i]] + 1
+        for i in range(s.makes_at[step], s.makes_at[step + 1]):
+            s.event[s.fill[s.makes[i]]] = 2 * t + 1
+            s.fill[s.makes[i]] = s.fill[s.makes[i]] + 1
+    words[EXCESS] = excess
+    words[EFFORT] = words[EFFORT] - lo + words[BEGIN] - 8 * (hi - lo)
+    return 0
+
+
+def _beyond(load: int, goal: int) -> int:
+    if load > goal:
+        return load - goal
+    return 0
+
+
+def settle(s: SequenceArrays) -> int:
+    """Put each step of the trial that overwrites what a later one reads behind the last of these,
+    and with it those that read what it makes; whether that can be."""
+    words = s.words
+    words[EFFORT] = words[EFFORT] - words[TRIAL]
+    if _find_due(s) == 0:
+        return 1
+    trial = s.trial
+    for value in range(0, words[VALUES]):
+        s.held[value] = 0
+    words[SETTLED] = 0
+    waiting = 0
+    for t in range(0, words[TRIAL]):
+        step = trial[t]
+        if _must_wait(s, step, t) == 1:
+            if waiting >= words[STEPS]:
+                return 0
+            s.waiting[waiting] = step
+            waiting = waiting + 1
+            _hold(s, step, 1)
+        else:
+            trial[words[SETTLED]] = step
+            words[SETTLED] = words[SETTLED] + 1
+            if waiting > 0:
+                waiting = _let_go(s, waiting, t)
+    if waiting > 0:
+        return 0
+    return 1
+
+
+def _find_due(s: SequenceArrays) -> int:
+    """For each step, where the last one runs that reads what it overwrites; whether one of them
+    runs before that."""
+    words = s.words
+    for step in range(0, words[STEPS]):
+        s.due[step] = -1
+    early = 0
+    for k in range(0, words[TRIAL]):
+        t = words[TRIAL] - 1 - k
+        step = s.trial[t]
+        if s.due[step] > t:
+            early = 1
+        for i in range(s.after_at[step], s.after_at[step + 1]):
+            if s.due[s.after[i]] < t:
+                s.due[s.after[i]] = t
+    return early
+
+
+def _must_wait(s: SequenceArrays, step: int, t: int) -> int:
+    """Whether a step overwrites what is still to be read, or reads what a waiting one makes."""
+    if s.due[step] > t:
+        return 1
+    for i in range(s.reads_at[step], s.reads_at[step + 1]):
+        if s.held[s.reads[i]] > 0:
+            return 1
+    return 0
+
+
+def _hold(s: SequenceArrays, step: int, more: int) -> int:
+    """Count a waiting step, or one that waits no more, with what it makes."""
+    for i in range(s.makes_at[step], s.makes_at[step + 1]):
+        s.held[s.makes[i]] = s.held[s.makes[i]] + more
+    return 0
+
+
+def _let_go(s: SequenceArrays, waiting: int, t: int) -> int:
+    """Write the steps that need not wait behind step t; how many still do."""
+    words = s.words
+    left = 0
+    for k in range(0, waiting):
+        _hold(s, s.waiting[k], -1)
+    for k in range(0, waiting):
+        step = s.waiting[k]
+        if _must_wait(s, step, t) == 1:
+            s.waiting[left] = step
+            left = left + 1
+            _hold(s, step, 1)
+        else:
+            s.trial[words[SETTLED]] = step
+            words[SETTLED] = words[SETTLED] + 1
+    words[EFFORT] = words[EFFORT] - waiting
+    return left

@@ -1,0 +1,448 @@
+"""Cheap values that are only read inside of borders of zeros, computed where they are read.
+
+The gradient of a difference of neighbours adds up a few formulas of them, each shifted by a place.
+As values, they would be written by one kernel and read by another. But a shifted formula is the
+formula of what is shifted: where its operands lie in memory, whatever is computed, one kernel reads
+those at shifted positions, and takes zero beyond the borders. No byte depends on it.
+
+The sum of such a formula, of which the gradient is, runs over fewer elements than the gradient has.
+It goes over all of those where it adds -0.0 behind its last term, or the last ones of both its
+steps, which changes no bit (``staticgrad.ir.summation``): then one kernel computes both, and reads
+the array once.
+
+Sums across rows of cheap formulas, which compute the formulas themselves.
+
+A formula that a sum across rows alone wants, and shares a part with others, would be stored for it
+by the kernel of that part. Where it is cheap, and reads one or two arrays of what is there anyway,
+the sum gets nodes of its own for it: no array is stored and read, and the same operations run over
+the same operands, so no byte changes. (The gradient of a batch norm sums two products of its
+normalized input, each of which is computed of two arrays.) Where rows are reduced as well, the sum
+rather belongs into the kernel of those rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from typing import Final, cast
+
+from staticgrad.analysis.cost import instructions
+from staticgrad.analysis.liveness import ValueKey, users_of
+from staticgrad.building import within
+from staticgrad.ir.forms import Pointwise, Reduce, View
+from staticgrad.ir.graph import Graph, Node, Symbolic
+from staticgrad.ir.summation import decompose
+from staticgrad.ir.value import Value
+from staticgrad.ops.convert import SizeValue
+from staticgrad.ops.elementwise import Elementwise
+from staticgrad.ops.indexing import Pad
+from staticgrad.ops.movement import Broadcast, Reshape
+from staticgrad.ops.positions import Iota
+from staticgrad.ops.reduce import Sum
+from staticgrad.ops.selection import where
+from staticgrad.types.arrays import Shape, hint_product, product
+from staticgrad.types.dim import Size, bounds
+from staticgrad.types.dtype import I64
+
+#: Instructions that a sum computes for itself, at most.
+_MOST_INSTRUCTIONS: Final = 12
+#: Arrays that it reads for that, at most: storing one and reading it again moves as much as three.
+_MOST_ARRAYS: Final = 2
+#: Elements of an array from which on it takes time to store it.
+_LEAST_ELEMENTS: Final = 1 << 13
+
+
+def with_formulas_of_sums(graph: Graph) -> Graph:
+    """The graph, its sums across rows with such formulas to themselves."""
+    if not any(_sums_across(node) for node in graph.nodes):
+        return graph
+    formulas = _Formulas(graph)
+
+    def rewritten(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        formula = formulas.of(node) if _sums_across(node) else None
+        if formula is None:
+            return None
+        made: dict[Node, Node] = {}
+        copied = _copied(node.args[0], args[0], formula, made)
+        return Node(node.op, (copied,), node.types, node.origin, node.order).values
+
+    found = graph.replace_nodes(rewritten)
+    return graph if found is graph else found.without_dead_nodes()
+
+
+def _sums_across(node: Node) -> bool:
+    """Whether a node reduces leading axes alone, so that vectors run over what it gives."""
+    form = node.form
+    if not isinstance(form, Reduce):
+        return False
+    rows, rest = decompose(node.args[0].ndim, form.axes)
+    return bool(rest) and not rows
+
+
+def _copied(
+    old: Symbolic, new: Symbolic, formula: Mapping[Node, None], made: dict[Node, Node]
+) -> Symbolic:
+    """A value of a formula by nodes of its own; ``new`` is what it is in the new graph."""
+    if old.node not in formula:
+        return new
+    if old.node not in made:
+        node = new.node
+        pairs = zip(old.node.args, node.args, strict=True)
+        args = tuple([_copied(one, other, formula, made) for one, other in pairs])
+        made[old.node] = Node(node.op, args, node.types, node.origin, node.order)
+    return made[old.node].values[old.index]
+
+
+class _Formulas:
+    """Asks about the formulas of one graph."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._users = users_of(graph)
+        self._roots = {value.key for value in graph.roots}
+        self._parts: dict[Node, Node] = {}  # of elementwise nodes that read each other: the way up
+        self._by_rows: set[Node] = set()  # the first nodes of those parts where rows are reduced
+        for node in graph.nodes:
+            if isinstance(node.form, Pointwise):
+                for arg in node.args:
+                    if self._reads_element(node, arg):
+                        self._join(node, arg.node)
+        for node in graph.nodes:
+            for arg in node.args:
+                if self._is_by_rows(node, arg):
+                    read = arg.node if isinstance(node.form, Reduce) else node
+                    self._by_rows.add(self._first(read))
+
+    def of(self, node: Node) -> Mapping[Node, None] | None:
+        """The nodes that a sum had better compute itself; None where there are none."""
+        (value,) = node.args
+        first = value.node
+        large = hint_product(value.shape) >= _LEAST_ELEMENTS
+        if not large or not self._may_be_copied(first, node):
+            return None
+        if self._first(first) in self._by_rows:
+            return None
+        formula: dict[Node, None] = {first: None}
+        arrays: dict[ValueKey, None] = {}
+        waiting = [first]
+        while waiting:
+            for arg in waiting.pop().args:
+                if arg.shape == value.shape and self._may_be_copied(arg.node, node):
+                    if arg.node not in formula:
+                        formula[arg.node] = None
+                        waiting.append(arg.node)
+                elif _elements(arg) == product(value.shape):
+                    arrays[_base(arg).key] = None
+            if sum(map(instructions, formula)) > _MOST_INSTRUCTIONS or len(arrays) > _MOST_ARRAYS:
+                return None
+        alone = tuple(self._users[first, 0]) == (node,)
+        shared = any(user is not node and user not in formula for user in self._all_users(formula))
+        return formula if shared and (alone or len(arrays) < _MOST_ARRAYS) else None
+
+    def _all_users(self, formula: Mapping[Node, None]) -> list[Node]:
+        return [user for node in formula for user in self._users[node, 0]]
+
+    def _may_be_copied(self, node: Node, reader: Node) -> bool:
+        """Whether a node is elementwise, of the reader's phase, and no array that is there anyway:
+        for who does not read it by elements."""
+        form = node.form
+        if not isinstance(form, Pointwise) or form.indexed or form.sizes or len(node.types) > 1:
+            return False
+        if not node.args or node.order != reader.order or (node, 0) in self._roots:
+            return False
+        return all(isinstance(user.form, Pointwise | Reduce) for user in self._users[node, 0])
+
+    # -- what is one kernel with rows that are reduced ---------------------------------------------
+
+    def _reads_element(self, node: Node, arg: Symbolic) -> bool:
+        """Whether two nodes are elementwise over the same domain, in one phase."""
+        alike = arg.shape == node.types[0].shape and arg.node.order == node.order
+        return alike and isinstance(arg.node.form, Pointwise)
+
+    def _is_by_rows(self, node: Node, arg: Symbolic) -> bool:
+        """Whether a node reduces rows, or reads one element for each."""
+        if isinstance(node.form, Reduce):
+            return arg.ndim > 0 and not _sums_across(node)
+        if not isinstance(node.form, Pointwise) or arg.ndim == 0:
+            return False
+        base = _base(arg)
+        narrow = arg is not base and base.ndim > 0 and arg.shape[-1] != 1
+        return narrow and (base.shape[-1] == 1 or base.shape[-1] != arg.shape[-1])
+
+    def _first(self, node: Node) -> Node:
+        while (up := self._parts.get(node, node)) is not node:
+            self._parts[node] = self._parts.get(up, up)
+            node = up
+        return node
+
+    def _join(self, one: Node, other: Node) -> None:
+        self._parts[self._first(one)] = self._first(other)
+
+
+def _base(value: Symbolic) -> Symbolic:
+    """What a view is of."""
+    while value.node.args and isinstance(value.node.form, View):
+        value = value.node.args[0]
+    return value
+
+
+def _elements(value: Symbolic) -> object:
+    """How many elements lie behind a value."""
+    return product(_base(value).shape)
+
+
+#: Operations per element of a formula that is computed again, and its nodes, at most: one more
+#: array through memory takes about as long.
+MOST_FLOPS: Final = 24
+MOST_NODES: Final = 16
+#: The same for all the pads that it would be computed for: one that is computed once is stored once
+#: and read as often.
+MOST_TOGETHER: Final = 80
+#: Operands that are read from memory for all those pads, at most: each read has ends of its own.
+#: The gradient of a stencil of five points would read 25, in five times the time.
+MOST_READ: Final = 12
+
+
+def with_shifted_formulas(graph: Graph) -> Graph:
+    """The graph with its pads of cheap formulas as formulas of pads, where those lie in memory."""
+    if not any(isinstance(node.op, Pad) for node in graph.nodes):
+        return graph
+    shifting = _Shifting(graph)
+
+    def rewritten(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        if isinstance(node.op, Pad):
+            return shifting.shifted(node)
+        return shifting.summed(node) if isinstance(node.op, Sum) else None
+
+    return graph.replace_nodes(rewritten).without_dead_nodes()
+
+
+class _Shifting:
+    """Asks about, and makes, the formulas of one graph."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._users = users_of(graph)
+        self._roots = {value.key for value in graph.roots}
+        self._made: dict[tuple[Pad, int], dict[ValueKey, Symbolic]] = {}
+        self._later: dict[Node, set[Node]] = {}
+        #: Of the shape of what is padded: the pads that formulas take the place of.
+        self._pads: dict[Shape, list[Node]] = {}
+        for node in graph.nodes:
+            if isinstance(node.op, Pad) and _is_plain(node) and node.types[0].dtype.is_float:
+                self._pads.setdefault(node.args[0].shape, []).append(node)
+
+    def shifted(self, node: Node) -> tuple[Symbolic] | None:
+        """What stands for a pad; None where it stays."""
+        pad, (value,) = node.op, node.args
+        assert isinstance(pad, Pad)
+        if any(step != 1 for step in pad.steps):
+            return None
+        formula = self._formula(value)
+        if formula is None:
+            return None
+        return (self._made_of(formula, node, pad, value, _zero(value)),)
+
+    def _made_of(
+        self,
+        formula: Sequence[Node],
+        node: Node,
+        pad: Pad,
+        value: Symbolic,
+        outside: bool | int | float,
+        order: int | None = None,
+    ) -> Symbolic:
+        """The formula of a padded value, for a node; what several have in common is made once."""
+        order = node.order if order is None else order
+        made = self._made.setdefault((pad, order), {})
+        with within(node.origin, order):
+            for each in formula:
+                if (each, 0) not in made:
+                    args = [_padded(pad, arg, made) for arg in each.args]
+                    made[each, 0] = cast(Symbolic, each.op(*args))
+            inside, result = _inside(pad, value), made[value.key]
+            if inside is None:
+                return result
+            return cast(Symbolic, where(inside, result, outside))
+
+    def summed(self, node: Node) -> tuple[Symbolic] | None:
+        """A sum over the elements that a gradient has, in its phase; None where it stays."""
+        (value,) = node.args
+        op = node.op
+        assert isinstance(op, Sum)
+        if value.shape not in self._pads or not value.dtype.is_float or value.dtype.is_storage:
+            return None
+        formula = self._formula(value)
+        if formula is None or value.ndim - 1 not in op.axes:
+            return None
+        arrays = _arrays(formula)
+        # Terms that are added behind the last ones lie at the end of the outermost axes alone.
+        outermost = {axes[0] for axes in decompose(value.ndim, op.axes) if axes}
+        for other in self._pads[value.shape]:
+            whole = other.types[0].shape
+            trimmed = [axis for axis, size in enumerate(value.shape) if size != whole[axis]]
+            if not outermost.issuperset(trimmed):
+                continue
+            padded = self._formula(other.args[0])
+            if padded is None or not arrays & _arrays(padded) or self._waits(other, node):
+                continue
+            pad = Pad(whole, (0,) * value.ndim, (1,) * value.ndim)
+            terms = self._made_of(formula, node, pad, value, -0.0, other.order)
+            with within(node.origin, other.order):
+                total = cast(Symbolic, op(terms))
+                return (_of_nothing(total, [value.shape[axis] for axis in op.axes]),)
+        return None
+
+    def _waits(self, node: Node, other: Node) -> bool:
+        """Whether a pad, or a value of as many elements that is computed from it, needs another
+        node's value: then one kernel cannot compute both."""
+        behind = self._behind(other)
+        return node in behind or any(
+            each in behind and each.types[0].shape == node.types[0].shape
+            for each in self._behind(node)
+        )
+
+    def _behind(self, node: Node) -> set[Node]:
+        """All nodes that are computed from one."""
+        if node not in self._later:
+            found: set[Node] = set()
+            waiting = [node]
+            while waiting:
+                each = waiting.pop()
+                users = {
+                    user for index in range(len(each.types)) for user in self._users[each, index]
+                }
+                waiting += users - found
+                found |= users
+            self._later[node] = found
+        return self._later[node]
+
+    def _formula(self, value: Symbolic) -> Sequence[Node] | None:
+        """The nodes of a cheap formula of what lies in memory, operands first.
+
+        None where a value is none, or where others want it in memory.
+        """
+        found: dict[Node, None] = {}
+        read: set[ValueKey] = set()
+        waiting, flops = [value], 0
+        while waiting:
+            each = waiting.pop()
+            if each.node in found or each.ndim == 0 or _is_number(each):
+                continue
+            if _lies_in_memory(each):
+                if each.shape != value.shape:  # its axes of one element are not to be padded
+                    return None
+                read.add(each.key)
+                continue
+            if not self._is_elementwise(each, value):
+                return None
+            found[each.node] = None
+            flops += each.node.op.flops
+            if flops > MOST_FLOPS or len(found) > MOST_NODES:
+                return None
+            waiting += each.node.args
+        if not found or not self._is_read_by_elements(value):
+            return None
+        pads = len(self._pads.get(value.shape, ()))
+        if flops * pads > MOST_TOGETHER or len(read) * pads > MOST_READ:
+            return None
+        return _in_order(found)
+
+    def _is_elementwise(self, each: Symbolic, value: Symbolic) -> bool:
+        form = each.node.form
+        plain = isinstance(form, Pointwise) and not form.indexed and not form.sizes
+        return plain and isinstance(each.node.op, Elementwise) and each.shape == value.shape
+
+    def _is_read_by_elements(self, value: Symbolic) -> bool:
+        """Whether nobody would read a value from memory, once it is padded nowhere."""
+        readers = self._users[value.key]
+        elements = all(isinstance(r.form, Pointwise | Reduce) or _is_plain(r) for r in readers)
+        return elements and value.key not in self._roots
+
+
+def _arrays(formula: Sequence[Node]) -> set[Node]:
+    """The arrays in memory that a formula is computed of."""
+    found: set[Node] = set()
+    for value in (arg for node in formula for arg in node.args if arg.ndim and not _is_number(arg)):
+        if _lies_in_memory(value):
+            while not value.node.is_leaf:
+                value = value.node.args[0]
+            found.add(value.node)
+    return found
+
+
+def _of_nothing(total: Symbolic, sizes: Sequence[Size]) -> Symbolic:
+    """A sum over axes of these sizes: 0.0, not -0.0, where one of them has no element."""
+    open_sizes = [size for size in sizes if (bounds(size)[0] or 0) < 1]
+    if not open_sizes:
+        return total
+    tests: list[Value] = [SizeValue(size, I64)() > 0 for size in open_sizes]
+    any_there = reduce(lambda one, other: one & other, tests)
+    return cast(Symbolic, where(any_there, total, 0.0))
+
+
+def _is_plain(node: Node) -> bool:
+    return isinstance(node.op, Pad) and all(step == 1 for step in node.op.steps)
+
+
+def _is_number(value: Symbolic) -> bool:
+    """Whether a value is one number throughout, whatever its shape."""
+    while not value.node.is_leaf and isinstance(value.node.op, Broadcast | Reshape):
+        value = value.node.args[0]
+    return value.ndim == 0
+
+
+def _lies_in_memory(value: Symbolic) -> bool:
+    """Whether a value is an array that is given, or a view of one."""
+    while not value.node.is_leaf and isinstance(value.node.form, View):
+        value = value.node.args[0]
+    return value.node.is_leaf
+
+
+def _in_order(found: dict[Node, None]) -> Sequence[Node]:
+    """Nodes, operands first."""
+    order: dict[Node, None] = {}
+    stack = [(node, False) for node in found]
+    while stack:
+        node, done = stack.pop()
+        if node in order:
+            continue
+        if done:
+            order[node] = None
+            continue
+        stack.append((node, True))
+        stack += [(arg.node, False) for arg in node.args if arg.node in found]
+    return [*order]
+
+
+def _padded(pad: Pad, arg: Symbolic, made: dict[ValueKey, Symbolic]) -> Symbolic:
+    """An operand of a formula at the positions of the whole."""
+    if arg.key not in made:
+        if arg.ndim == 0:
+            return arg
+        if _is_number(arg):
+            number = arg
+            while number.ndim:
+                number = number.node.args[0]
+            made[arg.key] = cast(Symbolic, Broadcast(pad.shape, ())(number))
+        else:
+            made[arg.key] = cast(Symbolic, pad(arg))
+    return made[arg.key]
+
+
+def _inside(pad: Pad, value: Symbolic) -> Value | None:
+    """Whether a position of the whole lies within the borders; None where there are none.
+
+    The borders are sizes, not numbers, so that one kernel serves arrays of any length.
+    """
+    tests: list[Value] = []
+    sizes = zip(pad.starts, value.shape, pad.shape, strict=True)
+    for axis, (start, size, whole) in enumerate(sizes):
+        at = Iota(pad.shape, axis, I64)
+        if start != 0:
+            tests.append(at() >= SizeValue(start, I64)())
+        if start + size != whole:
+            tests.append(at() < SizeValue(start + size, I64)())
+    return reduce(lambda one, other: one & other, tests) if tests else None
+
+
+def _zero(value: Symbolic) -> bool | int | float:
+    return False if value.dtype.is_bool else 0.0 if value.dtype.is_float else 0

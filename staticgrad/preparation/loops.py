@@ -1,0 +1,379 @@
+"""Strided convolutions as those of windows next to each other, over more channels.
+
+Elements of an image at equal remainders of the strides are channels of their own, and so are the
+taps that read them: of windows a stride apart there are then windows next to each other, of fewer
+taps. These are copied as strips, or computed in tiles (``lowering.windows``), and the gradient of
+an image is one product for all remainders. A filter is padded to whole strides with taps of zero,
+so only one that is hardly longer by that is told apart. Terms are added up in the order of the new
+channels. Which convolutions are computed so is decided by what a node says of its geometry.
+
+Matrices that every iteration of a loop multiplies by, in the order in which its products read
+them.
+
+A product packs a transposed factor as it reads it. In a loop that would be done in every iteration;
+what stays the same for all of them is transposed once, before the first one, and read where it
+lies. ``panels`` has another order.
+
+Loops that end by a test, in stretches of iterations.
+
+A kernel does not return before its last iteration, and signals wait for that. So a loop without an
+end of its own, or one of many iterations, becomes two: the inner one makes so many iterations at
+most, and is a kernel (``lowering/loops/time_loops.py``); the outer one, the driver's, goes on
+while the inner one made as many as it may. Loops whose iterations are no kernel stay as they are.
+
+This happens just before kernels are made: derivatives and other passes see one loop.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from math import prod
+from typing import Any, ClassVar, Final, cast
+
+from staticgrad.analysis.cost import ROWS, all_seconds
+from staticgrad.building import here
+from staticgrad.ir.bodies import body_input, body_of, inlined, rebuilt
+from staticgrad.ir.forms import WindowProduct
+from staticgrad.ir.functional import functions
+from staticgrad.ir.graph import Graph, Node, Symbolic
+from staticgrad.ir.op import Op
+from staticgrad.ir.schedule import Schedule
+from staticgrad.ops.contract import MatMul
+from staticgrad.ops.convolution import Conv, ConvImage, Convolution
+from staticgrad.ops.indexing import Pad, sliced
+from staticgrad.ops.loops import NUMBER, TRUTH, Loop, While
+from staticgrad.ops.movement import swapaxes
+from staticgrad.types.arrays import TensorType, hint_value
+from staticgrad.types.dtype import I64
+
+#: Iterations for which that pays: transposing takes the time of packing in some of them.
+FEWEST_ITERATIONS: Final = 8
+#: Rows of an iteration's product up to which packing takes a noticeable part of it.
+MOST_ROWS: Final = 64
+#: Elements that stay in the second-level cache, from where a product reads them.
+MOST_ELEMENTS: Final = 1 << 17
+
+
+class Arrangement(ABC):
+    """An order of a matrix's elements in which products read it in iterations that do not change
+    it."""
+
+    #: Iterations for which that pays: bringing the matrix into the order takes time that some gain.
+    fewest_iterations: ClassVar[int]
+
+    @abstractmethod
+    def pays(self, value: Symbolic, readers: Sequence[Node], iterations: int) -> bool:
+        """Whether all that read a body's input are products that gain."""
+
+    @abstractmethod
+    def arranged(self, value: Symbolic) -> Symbolic:
+        """The matrix in the order, before the first iteration."""
+
+    @abstractmethod
+    def stored(self, kind: TensorType) -> TensorType:
+        """Its type in the body."""
+
+    @abstractmethod
+    def product(self, op: MatMul) -> Op:
+        """What multiplies by it there."""
+
+
+def with_arranged(graph: Graph, order: Arrangement) -> Graph:
+    """The graph whose loops take such matrices in an order; each element is what it was."""
+
+    def rewritten(node: Node, op: Loop, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        if hint_value(op.iterations) < order.fewest_iterations:
+            return None
+        places = _places(op, order)
+        if not places:
+            return None
+        operands = list(args)
+        for place in places:
+            operands[place] = order.arranged(args[place])
+        arranged = replace(op, body=_body(op.body, {1 + place for place in places}, order))
+        return Node(arranged, tuple(operands), node.types, node.origin, node.order).values
+
+    return graph.replace_ops(Loop, rewritten)
+
+
+def _places(op: Loop, order: Arrangement) -> list[int]:
+    """The places of the operands that an iteration reads as factors in the order, and not
+    otherwise."""
+    body = op.body
+    places = range(op.carries + op.slices, len(body.inputs) - 1)
+    readers: dict[Symbolic, list[Node]] = {body.inputs[1 + place]: [] for place in places}
+    by_key = {value.key: value for value in readers}
+    for node in body.nodes:
+        for arg in node.args:
+            if arg.key in by_key:
+                readers[by_key[arg.key]].append(node)
+    results = {value.key for value in body.outputs.values()}
+    iterations = hint_value(op.iterations)
+    return [
+        place
+        for place, (value, nodes) in zip(places, readers.items(), strict=True)
+        if value.key not in results and nodes and order.pays(value, nodes, iterations)
+    ]
+
+
+def _body(body: Graph, arranged: set[int], order: Arrangement) -> Graph:
+    """The body that takes these inputs in the order."""
+    new: dict[tuple[Node, int], Symbolic] = {}
+    for place, value in enumerate(body.inputs):
+        kind, node = value.type, value.node
+        kind = order.stored(kind) if place in arranged else kind
+        new[value.key] = body_input(node.label, kind, node.origin, node.order)
+    keys = {body.inputs[place].key for place in arranged}
+    products = {
+        node: order.product(node.op)
+        for node in body.nodes
+        if isinstance(node.op, MatMul) and node.args[1].key in keys
+    }
+    return body_of(new.values(), rebuilt(body, new, changed=products))
+
+
+class _Transposed(Arrangement):
+    """Transposed: products that would pack a transposed factor in every iteration read it as it
+    lies."""
+
+    fewest_iterations = FEWEST_ITERATIONS
+
+    def pays(self, value: Symbolic, readers: Sequence[Node], iterations: int) -> bool:
+        small = value.ndim == 2 and hint_value(value.type.size) <= MOST_ELEMENTS
+        return small and all(
+            isinstance(node.op, MatMul)
+            and node.op.transpose_b
+            and node.args[1].key == value.key != node.args[0].key
+            and hint_value(node.types[0].shape[-2]) <= MOST_ROWS
+            for node in readers
+        )
+
+    def arranged(self, value: Symbolic) -> Symbolic:
+        return cast(Symbolic, swapaxes(value, -1, -2))
+
+    def stored(self, kind: TensorType) -> TensorType:
+        return kind.with_shape(kind.shape[::-1])
+
+    def product(self, op: MatMul) -> Op:
+        return replace(op, transpose_b=False)
+
+
+def with_transposed_invariants(graph: Graph) -> Graph:
+    """The graph whose loops take such matrices transposed; each element is what it was."""
+    return with_arranged(graph, _Transposed())
+
+
+#: How many times as many taps there may be, at most.
+_MORE_TAPS: Final = 1.2
+#: Remainders up to which the gradient of an image has a product for each (``WindowPhases``).
+_FEW: Final = 9
+
+
+def with_remainders(graph: Graph) -> Graph:
+    """The graph whose strided convolutions have remainders of the strides as channels."""
+
+    def rewritten(
+        node: Node, _: Convolution, args: tuple[Symbolic, ...]
+    ) -> Sequence[Symbolic] | None:
+        if not _is_told_apart(node):
+            return None
+        found: Any = _Remainders(node).result(*args)
+        return (found,)
+
+    return graph.replace_ops((Conv, ConvImage), rewritten)
+
+
+def _is_told_apart(node: Node) -> bool:
+    form = node.form
+    assert isinstance(form, WindowProduct)
+    if form.groups != 1 or form.tiles or not node.types[0].dtype.is_float:
+        return False
+    sizes = [n for axis in form.axes for n in (axis.image, axis.windows, axis.taps)]
+    if not all(isinstance(n, int) for n in (*sizes, *(axis.before for axis in form.axes))):
+        return False
+    if 0 in sizes:
+        return False
+    if any(axis.dilation != 1 for axis in form.axes):
+        return False
+    steps = prod(axis.step for axis in form.axes)
+    if steps <= (_FEW if form.result == "image" else 1):
+        return False
+    taps = [(int(axis.taps), axis.step) for axis in form.axes]
+    return prod(-(-k // s) * s for k, s in taps) <= _MORE_TAPS * prod(k for k, _ in taps)
+
+
+class _Remainders:
+    """A strided convolution, or its image, by one of windows next to each other."""
+
+    def __init__(self, node: Node) -> None:
+        form = node.form
+        assert isinstance(form, WindowProduct)
+        self.kind, self.over_windows = node.types[0], form.result == "windows"
+        self.axes = form.axes
+        self.steps = [axis.step for axis in form.axes]
+        self.taps = [-(-int(axis.taps) // axis.step) for axis in form.axes]
+        found = zip(form.axes, self.taps, strict=True)
+        self.places = [int(axis.windows) + taps - 1 for axis, taps in found]
+
+    def result(self, first: Any, w: Any) -> Any:
+        """What the two operands give."""
+        apart = self._filter(w)
+        ones = (1,) * len(self.steps)
+        none = (0,) * len(self.steps)
+        if self.over_windows:
+            return Conv(ones, ones, none, self.kind.shape[2:])(self._image(first), apart)
+        return self._together(ConvImage(ones, ones, none, tuple(self.places))(first, apart))
+
+    def _filter(self, w: Any) -> Any:
+        """[o, c * remainders, taps...]: of an image, channels of the result come first in memory,
+        so that what is added up lies next to each other."""
+        o, c = w.shape[:2]
+        whole = [taps * step for taps, step in zip(self.taps, self.steps, strict=True)]
+        w = _padded(w, (o, c, *whole), (0,) * w.ndim)
+        count = len(self.steps)
+        w = functions.reshape(w, (o, c, *_pairs(self.taps, self.steps)))
+        taps, remainders = range(2, 2 + 2 * count, 2), range(3, 3 + 2 * count, 2)
+        if self.over_windows:
+            w = functions.transpose(w, (0, 1, *remainders, *taps))
+            return functions.reshape(w, (o, c * prod(self.steps), *self.taps))
+        w = functions.transpose(w, (1, *remainders, 0, *taps))
+        return functions.swapaxes(functions.reshape(w, (c * prod(self.steps), o, *self.taps)), 0, 1)
+
+    def _image(self, x: Any) -> Any:
+        """[n, c * remainders, places...], with the border."""
+        n, c = x.shape[:2]
+        whole = [count * step for count, step in zip(self.places, self.steps, strict=True)]
+        found = zip(self.axes, whole, strict=True)
+        kept = (n, c, *(min(int(a.image), size - int(a.before)) for a, size in found))
+        x = sliced(x, (0,) * x.ndim, kept, (1,) * x.ndim)
+        x = _padded(x, (n, c, *whole), (0, 0, *(int(axis.before) for axis in self.axes)))
+        count = len(self.steps)
+        x = functions.reshape(x, (n, c, *_pairs(self.places, self.steps)))
+        x = functions.transpose(x, (0, 1, *range(3, 3 + 2 * count, 2), *range(2, 2 + 2 * count, 2)))
+        return functions.reshape(x, (n, c * prod(self.steps), *self.places))
+
+    def _together(self, x: Any) -> Any:
+        """``_image`` transposed."""
+        n, c, *extents = self.kind.shape
+        count = len(self.steps)
+        x = functions.reshape(x, (n, c, *self.steps, *self.places))
+        pairs = [2 + k + side * count for k in range(count) for side in (1, 0)]
+        x = functions.transpose(x, (0, 1, *pairs))
+        whole = [places * step for places, step in zip(self.places, self.steps, strict=True)]
+        x = functions.reshape(x, (n, c, *whole))
+        starts = (0, 0, *(int(axis.before) for axis in self.axes))
+        ends = [min(int(a.image) + int(a.before), s) for a, s in zip(self.axes, whole, strict=True)]
+        kept = (n, c, *(end - start for end, start in zip(ends, starts[2:], strict=True)))
+        return _padded(sliced(x, starts, kept, (1,) * x.ndim), (n, c, *extents), (0,) * x.ndim)
+
+
+def _pairs(counts: Sequence[int], steps: Sequence[int]) -> list[int]:
+    return [extent for pair in zip(counts, steps, strict=True) for extent in pair]
+
+
+def _padded(x: Any, shape: Sequence[Any], starts: Sequence[Any]) -> Any:
+    """Zeros of ``shape`` with x in them from ``starts`` on; x itself where that is all."""
+    return x if x.shape == tuple(shape) else Pad(tuple(shape), tuple(starts), (1,) * x.ndim)(x)
+
+
+#: Iterations of a stretch, at most; of what is no longer, there is but one.
+_MOST: Final = 4096
+#: And at least, so that it pays to keep what is carried.
+_FEWEST: Final = 16
+#: Predicted seconds of a stretch: programs begin and end in native code while iterations take
+#: little beyond that (``runtime/entry.py``).
+_LONGEST: Final = 5e-5
+
+
+def with_tested_iterations(graph: Graph, fuse: Callable[[Graph], Schedule]) -> Graph:
+    """The graph with long loops that end by a test in stretches; ``fuse`` gives schedules."""
+
+    def rewritten(node: Node, op: While, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        if _is_short(op):
+            return None
+        length = _MOST
+        seconds = _seconds(fuse(_stretch(node, length)))
+        if seconds is None:
+            return None
+        while length > _FEWEST and seconds * length > _LONGEST * _MOST:
+            length //= 2
+        return _in_stretches(node, args, _stretch(node, length))
+
+    return graph.replace_ops(While, rewritten)
+
+
+def _is_short(op: While) -> bool:
+    """Whether a loop is one stretch."""
+    return isinstance(op.most, int) and op.most <= _MOST
+
+
+def _seconds(stretch: Schedule) -> float | None:
+    """What the kernel of a stretch is predicted to take, if it is one."""
+    kernels = [step for step in stretch.steps if not step.bodies()]
+    if len(kernels) != len(stretch.steps):
+        return None
+    arguments = [tuple(map(hint_value, step.arguments)) for step in kernels]
+    return sum(all_seconds(kernels, arguments, ROWS))
+
+
+class _StretchInputs:
+    """The inputs of a stretch: its number, the loop's carries, how many iterations were made,
+    whether there may be another one, and what stays."""
+
+    def __init__(self, node: Node) -> None:
+        assert isinstance(node.op, While)
+        carries = node.op.carries
+        types = [arg.type for arg in node.args]
+        self.number = body_input("i", NUMBER, *here())
+        self.carries = [_input("c", *each) for each in enumerate(types[:carries])]
+        self.done, self.goes = _input("c", carries, NUMBER), _input("c", carries + 1, TRUTH)
+        self.rest = [_input("p", *each) for each in enumerate(types[carries:])]
+        self.all = [self.number, *self.carries, self.done, self.goes, *self.rest]
+
+
+def _input(role: str, number: int, kind: TensorType) -> Symbolic:
+    return body_input(f"{role}{number}", kind, *here())
+
+
+def _stretch(node: Node, length: int) -> Graph:
+    """So many iterations, or what is left of them, as a body."""
+    op, outer = node.op, _StretchInputs(node)
+    assert isinstance(op, While)
+    inner = While(_from_there(node, op.test), _from_there(node, op.body), op.carries, length)
+    found: Any = inner(*outer.carries, outer.done, *outer.rest)
+    *carries, made = found
+    goes = functions.equal(made, length)
+    return body_of(outer.all, _labelled([*carries, outer.done + made, goes]))
+
+
+def _from_there(node: Node, body: Graph) -> Graph:
+    """A test or body of a stretch, which knows how many iterations were made before."""
+    op, types = node.op, [arg.type for arg in node.args]
+    assert isinstance(op, While)
+    i = body_input("i", NUMBER, *here())
+    carries = [_input("c", *each) for each in enumerate(types[: op.carries])]
+    done, *rest = [_input("p", *each) for each in enumerate([NUMBER, *types[op.carries :]])]
+    number: Any = done + i
+    given: list[Any] = inlined(body, [number, *carries, *rest])
+    if body is op.test and op.most is not None:
+        before: Any = functions.less(number, op.most)
+        given = [functions.logical_and(given[0], before)]
+    return body_of([i, *carries, done, *rest], dict(zip(body.outputs, given, strict=True)))
+
+
+def _in_stretches(node: Node, args: Sequence[Symbolic], stretch: Graph) -> Sequence[Symbolic]:
+    """The results of the loop, a stretch at a time."""
+    op, inputs = node.op, _StretchInputs(node)
+    assert isinstance(op, While)
+    test = body_of(inputs.all, {"go": inputs.goes})
+    loop = While(test, stretch, op.carries + 2)
+    first: list[Any] = [*args[: op.carries], functions.constant(0, I64), functions.constant(True)]
+    found: Any = loop(*first, *args[op.carries :])
+    results: Sequence[Symbolic] = found[: op.carries + 1]
+    return results
+
+
+def _labelled(values: Sequence[Any]) -> dict[str, Symbolic]:
+    return {f"c{number}": value for number, value in enumerate(values)}

@@ -1,0 +1,380 @@
+"""Convolutions whose windows lie side by side, as patches of an image do: products of two matrices.
+
+An element of the image lies in one window, so that images are matrices whose elements stand in
+another order: a row for each window, with its channels and taps, or a column for each. The order of
+the terms is that of the convolution, and so are the bits. To copy an image costs less than to look
+up where each element of a panel lies: rows where taps next to each other fill half a vector,
+otherwise columns where an image has many windows.
+
+What windows are read of has an element at every place before kernels are made of them.
+
+Gradients of filters in parts of the batch that are added up.
+
+A filter of few channels is a product of few rows and columns over very many terms: one iteration,
+which is the work of one thread. So the batch is cut into parts of as many images after each other,
+and what each gives is added up, by the column rule of ``ir/summation.py``. Parts are the same for
+every machine and plan. How many there are is decided by what a node says of its channels and taps,
+and by the batch only if it is known to have fewer images than that: what parts without images would
+give are zeros. Of windows of one tap next to each other, which are the elements of an image,
+nothing is copied.
+
+Dense convolutions of three by three taps, and their gradients, in tiles of two by two results.
+
+S. Winograd, "Arithmetic complexity of computations", 1980; A. Lavin and S. Gray, arXiv 1509.09308:
+F(2x2, 3x3) takes 16 multiplications for a tile, and an element of each filter, instead of 36. The
+filters are combined once, which is a product with a constant; ``lowering.windows.tiles`` makes the
+kernels of what follows. The gradient of a filter is F(3x3, 2x2), computed in parts of the batch
+that are added up.
+
+Which convolutions are computed so is decided by what a node says of its channels and images, not by
+the size of a batch or any number that a plan has: the bits are those of the node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from math import prod
+from typing import Any, Final, cast
+
+import numpy as np
+
+from staticgrad.building import within
+from staticgrad.ir.forms import WINDOWED, Identity, ReshapeForm, View, WindowAxis, WindowProduct
+from staticgrad.ir.functional import functions
+from staticgrad.ir.graph import Graph, Node, Symbolic, constant
+from staticgrad.ir.kernels.stages import FED_ROWS, panel_columns
+from staticgrad.ir.value import Value
+from staticgrad.ops.convolution import CHANNELS_TOGETHER, ConvFilter, ConvImage, Convolution
+from staticgrad.ops.indexing import Pad, sliced
+from staticgrad.types.arrays import hint_value, product
+from staticgrad.types.dim import Size, floordiv, is_at_least
+from staticgrad.types.dtype import DType
+
+
+def without_stretched_windows(graph: Graph) -> Graph:
+    """The graph with what windows are read of as it is, element for element.
+
+    Beyond the ends of an axis along which an operand does not move there would be its one element,
+    in the place of a border.
+    """
+
+    def held(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        form = node.form
+        if not isinstance(form, WINDOWED):
+            return None
+        count = len(form.axes)
+        stretched = [_stretches(x, range(x.ndim - count, x.ndim)) for x in node.args]
+        if not any(stretched):
+            return None
+        with within(node.origin, node.order):
+            whole = [_copied(x) if wide else x for x, wide in zip(args, stretched, strict=True)]
+            return (cast(Symbolic, node.op(*whole)),)
+
+    if not any(isinstance(node.form, WINDOWED) for node in graph.nodes):
+        return graph
+    return graph.replace_nodes(held)
+
+
+def _copied(value: Symbolic) -> Value:
+    return Pad(value.shape, (0,) * value.ndim, (1,) * value.ndim)(value)
+
+
+def _stretches(value: Symbolic, axes: Iterable[int]) -> bool:
+    """Whether a value repeats one element along some axis of these, as far as it is a view."""
+    form = value.node.form
+    if isinstance(form, ReshapeForm):
+        (whole,) = value.node.args
+        return _stretches(whole, range(whole.ndim))
+    if isinstance(form, View):
+        (viewed,) = value.node.args
+        named = {each.source: k for k, each in enumerate(form.axes)}
+        long = [axis for axis in axes if value.shape[axis] != 1]
+        if any(axis not in named for axis in long):
+            return True
+        return _stretches(viewed, [named[axis] for axis in long])
+    return isinstance(form, Identity) and _stretches(value.node.args[0], axes)
+
+
+#: Windows of an image from which on they are columns, where rows would be put together of shorter
+#: pieces than half a vector.
+_MANY: Final = 128
+
+
+def with_patches(graph: Graph) -> Graph:
+    """The graph whose convolutions over windows side by side are products of matrices."""
+
+    def rewritten(
+        node: Node, _: Convolution, args: tuple[Symbolic, ...]
+    ) -> Sequence[Symbolic] | None:
+        if not _lies_side_by_side(node):
+            return None
+        return (_Patches(node).result(*args),)
+
+    return graph.replace_ops(Convolution, rewritten)
+
+
+def _lies_side_by_side(node: Node) -> bool:
+    """Whether windows of several taps lie next to each other, without border, in one group."""
+    form = node.form
+    if not isinstance(form, WindowProduct) or form.groups != 1 or not node.types[0].dtype.is_float:
+        return False
+    several = any(axis.taps != 1 for axis in form.axes)
+    beside = all(axis.step == axis.taps and _lies_inside(axis) for axis in form.axes)
+    apart = all(axis.dilation == 1 or axis.taps == 1 for axis in form.axes)
+    long = form.axes[-1].step * 2 >= node.types[0].dtype.compute.lanes
+    return several and beside and apart and (long or form.result != "filter")
+
+
+def _lies_inside(axis: WindowAxis) -> bool:
+    """Whether no window has a tap in a border: there is none before, and none that matters."""
+    covered = is_at_least(axis.image, axis.windows * axis.taps)
+    return axis.before == 0 and (covered or axis.windows == floordiv(axis.image, axis.taps))
+
+
+class _Patches:
+    """A convolution, or one of its transposes, as a product of matrices."""
+
+    def __init__(self, node: Node) -> None:
+        form = node.form
+        assert isinstance(form, WindowProduct)
+        self.kind, self.result_of = node.types[0], form.result
+        self.windows = tuple([axis.windows for axis in form.axes])
+        self.taps = tuple([axis.taps for axis in form.axes])
+        by_pieces = form.axes[-1].step * 2 < self.kind.dtype.compute.lanes
+        self.as_columns = by_pieces and hint_value(product(self.windows)) >= _MANY
+
+    def result(self, first: Any, second: Any) -> Symbolic:
+        """What the two operands give."""
+        if self.result_of == "windows":
+            found = self._windows(first, second)
+        else:
+            found = (self._image if self.result_of == "image" else self._filter)(first, second)
+        result: Symbolic = found
+        return result
+
+    def _windows(self, x: Any, w: Any) -> Any:
+        filters = self._flat(w)
+        if self.as_columns:
+            return functions.reshape(functions.matmul(filters, self._matrix(x)), self.kind.shape)
+        return self._from_rows(functions.matmul(self._matrix(x), functions.swapaxes(filters, 0, 1)))
+
+    def _image(self, y: Any, w: Any) -> Any:
+        filters = self._flat(w)
+        if self.as_columns:
+            columns = functions.reshape(y, (*y.shape[:2], product(self.windows)))
+            return self._placed(functions.matmul(functions.swapaxes(filters, 0, 1), columns))
+        return self._placed(functions.matmul(self._to_rows(y), filters))
+
+    def _filter(self, x: Any, y: Any) -> Any:
+        found = functions.matmul(functions.swapaxes(self._to_rows(y), 0, 1), self._matrix(x))
+        return functions.reshape(found, self.kind.shape)
+
+    @staticmethod
+    def _flat(w: Any) -> Any:
+        return functions.reshape(w, (w.shape[0], product(w.shape[1:])))
+
+    # -- results of windows: images, or a row for each window -------------------------------------
+
+    def _to_rows(self, y: Any) -> Any:
+        moved = functions.moveaxis(y, 1, -1)
+        return functions.reshape(moved, (product(moved.shape[:-1]), y.shape[1]))
+
+    def _from_rows(self, rows: Any) -> Any:
+        batch, channels = self.kind.shape[:2]
+        return functions.moveaxis(functions.reshape(rows, (batch, *self.windows, channels)), -1, 1)
+
+    # -- images, or matrices of their patches -----------------------------------------------------
+
+    def _matrix(self, x: Any) -> Any:
+        batch, channels = x.shape[:2]
+        covered = (batch, channels, *self._covered())
+        x = sliced(x, (0,) * len(covered), covered, (1,) * len(covered))
+        apart = functions.transpose(functions.reshape(x, self._split(batch, channels)), self._order)
+        return functions.reshape(apart, self._shape(batch, channels))
+
+    def _placed(self, matrix: Any) -> Any:
+        batch, channels = self.kind.shape[:2]
+        split, order = self._split(batch, channels), self._order
+        apart = functions.reshape(matrix, tuple([split[axis] for axis in order]))
+        back = tuple([order.index(axis) for axis in range(len(order))])
+        x = functions.reshape(functions.transpose(apart, back), (batch, channels, *self._covered()))
+        if x.shape == self.kind.shape:
+            return x
+        return Pad(self.kind.shape, (0,) * x.ndim, (1,) * x.ndim)(x)
+
+    def _covered(self) -> tuple[Size, ...]:
+        return tuple([count * taps for count, taps in zip(self.windows, self.taps, strict=True)])
+
+    def _split(self, batch: Size, channels: Size) -> tuple[Size, ...]:
+        pairs = zip(self.windows, self.taps, strict=True)
+        return (batch, channels, *(extent for pair in pairs for extent in pair))
+
+    @property
+    def _order(self) -> tuple[int, ...]:
+        """The axes of an image that is split, in the order of those of its matrix."""
+        last = 2 + 2 * len(self.taps)
+        windows, taps = range(2, last, 2), (1, *range(3, last, 2))
+        return (0, *taps, *windows) if self.as_columns else (0, *windows, *taps)
+
+    def _shape(self, batch: Size, channels: Size) -> tuple[Size, ...]:
+        terms, windows = product((channels, *self.taps)), product(self.windows)
+        return (batch, terms, windows) if self.as_columns else (product((batch, windows)), terms)
+
+
+#: Iterations that there should be: of a gradient in tiles, and of one that is fed with images.
+_WANTED_OF_TILES: Final = 4
+_WANTED: Final = 8
+#: Iterations without parts that are enough.
+_ENOUGH: Final = 4
+
+
+def is_fed(form: WindowProduct, dtype: DType) -> bool:
+    """Whether the gradient of a filter has more taps than one, and no more than rows of a chunk."""
+    taps = prod((axis.taps for axis in form.axes), start=1)
+    few = isinstance(taps, int) and 1 < taps <= FED_ROWS
+    return form.result == "filter" and few and not dtype.is_storage
+
+
+def is_pointwise(form: WindowProduct, dtype: DType) -> bool:
+    """Whether windows are the elements of an image, one by one: of these nothing is copied."""
+    each = all(
+        axis.step == axis.taps == 1 and axis.before == 0 and axis.image == axis.windows
+        for axis in form.axes
+    )
+    return form.result == "filter" and each and form.groups == 1 and not dtype.is_storage
+
+
+def with_parts(graph: Graph) -> Graph:
+    """The graph whose gradients of filters of few channels are sums of those of parts."""
+
+    def rewritten(
+        node: Node, op: ConvFilter, args: tuple[Symbolic, ...]
+    ) -> Sequence[Symbolic] | None:
+        parts = _parts_of(node, op)
+        if parts == 0:
+            return None
+        return (in_parts(node, args, parts),)
+
+    return graph.replace_ops(ConvFilter, rewritten)
+
+
+def in_parts(node: Node, args: tuple[Symbolic, ...], parts: int, tiles: bool = False) -> Symbolic:
+    """The gradient of a filter by those of parts of the batch."""
+    assert isinstance(node.op, ConvFilter)
+    op = replace(node.op, parts=parts, tiles=tiles)
+    partial = op.infer(*(arg.type for arg in args))
+    (value,) = Node(op, args, (partial,), node.origin, node.order).values
+    found: Any = (
+        functions.reshape(value, value.type.shape[1:]) if parts == 1 else functions.sum(value, 0)
+    )
+    result: Symbolic = found
+    return result
+
+
+def parts_in_tiles(channels: Sequence[Size]) -> int:
+    """The parts of a gradient that is computed in tiles, by its channels on both sides."""
+    shared = prod(-(-size // CHANNELS_TOGETHER) for size in channels if isinstance(size, int))
+    return -(-_WANTED_OF_TILES // max(1, shared))
+
+
+def _parts_of(node: Node, op: ConvFilter) -> int:
+    """The parts of a gradient that goes through images one by one; 0 where it does not."""
+    form, dtype = node.form, node.types[0].dtype
+    if op.parts or not dtype.is_float:
+        return 0
+    assert isinstance(form, WindowProduct)
+    out, channels, *taps = node.types[0].shape
+    if not (isinstance(out, int) and isinstance(channels, int)):
+        return 0
+    pointwise = is_pointwise(form, dtype) and even_part(channels) is not None
+    if not (pointwise or is_fed(form, dtype)):
+        return 0
+    panels = -(-out // form.groups // panel_columns(dtype))
+    rows = channels * prod(tap for tap in taps if isinstance(tap, int))
+    shared = form.groups * panels * -(-rows // FED_ROWS)
+    if not 0 < shared < _ENOUGH:
+        return int(pointwise)
+    batch: Size = node.args[0].type.shape[0]
+    return min(-(-_WANTED // shared), max(1, batch) if isinstance(batch, int) else _WANTED)
+
+
+def even_part(channels: int) -> int | None:
+    """The channels of an iteration that are rows of a product where they lie: as many in each.
+
+    None where that would be few.
+    """
+    chunks = -(-channels // FED_ROWS)
+    return next((channels // n for n in range(chunks, 2 * chunks + 1) if channels % n == 0), None)
+
+
+#: Channels on each side, and elements of an image along an axis, at least, of results and images;
+#: and the product of the channels from which on fewer elements will do.
+_CHANNELS: Final = 16
+_EXTENT: Final = 14
+_PAIRS: Final = 4096
+_EXTENT_OF_PAIRS: Final = 7
+#: Of the gradient of a filter: the product of the channels, and elements of an image along an axis,
+#: at least. With registers of 256 bits these lose at first, and the choice is one for all machines.
+_PAIRS_OF_FILTERS: Final = 1024
+_EXTENT_OF_FILTERS: Final = 28
+_TAPS: Final = 3
+#: The four combinations of three taps.
+_COMBINED: Final = ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1))
+
+
+def with_tiles(graph: Graph) -> Graph:
+    """The graph whose convolutions take combined filters where they are computed in tiles."""
+
+    def rewritten(
+        node: Node, op: Convolution, args: tuple[Symbolic, ...]
+    ) -> Sequence[Symbolic] | None:
+        if not _is_dense(node):
+            return None
+        tiled = replace(op, tiles=True)
+        if isinstance(op, ConvFilter):
+            parts = parts_in_tiles(node.types[0].shape[:2])
+            return (in_parts(node, args, parts, tiles=True),)
+        filters = _combined(args[1], backwards=isinstance(op, ConvImage))
+        return Node(tiled, (args[0], filters), node.types, node.origin, node.order).values
+
+    return graph.replace_ops(Convolution, rewritten)
+
+
+def _is_dense(node: Node) -> bool:
+    """Whether a convolution, or the image or the filter of one, is computed in tiles."""
+    form, dtype = node.form, node.types[0].dtype
+    if not isinstance(form, WindowProduct) or form.tiles:
+        return False
+    of_filter = form.result == "filter"
+    first, second = (node.types[0] if of_filter else node.args[1].type).shape[:2]
+    if not (isinstance(first, int) and isinstance(second, int)):
+        return False
+    pairs, extent = (_PAIRS_OF_FILTERS, _EXTENT_OF_FILTERS) if of_filter else (0, _EXTENT)
+    if not of_filter and first * second >= _PAIRS:
+        extent = _EXTENT_OF_PAIRS
+    many = min(first, second) >= _CHANNELS and first * second >= pairs
+    plain = dtype.is_float and not dtype.is_storage and form.groups == 1 and len(form.axes) == 2
+    return many and plain and all(_is_long(axis, extent) for axis in form.axes)
+
+
+def _is_long(axis: WindowAxis, extent: int) -> bool:
+    """Whether windows of three taps lie next to each other, along an axis that is not short."""
+    long = all(not isinstance(n, int) or n >= extent for n in (axis.image, axis.windows))
+    return long and axis.step == axis.dilation == 1 and axis.taps == _TAPS
+
+
+def _combined(filters: Symbolic, backwards: bool) -> Symbolic:
+    """Filters [o, c, 4, 4] of combined taps, stored one combination after the other, and in each
+    of many channels those next to each other over which products are summed."""
+    taps = np.array(_COMBINED, filters.dtype.numpy)[:, :: -1 if backwards else 1]
+    both = constant(np.kron(taps, taps))
+    channels = filters.type.shape[:2]
+    transposed = backwards and hint_value(channels[0] * channels[1]) >= _PAIRS
+    given: Any = functions.swapaxes(filters, 0, 1) if transposed else filters
+    first, second = given.type.shape[:2]
+    flat: Any = functions.reshape(given, (first * second, _TAPS**2))
+    found: Any = functions.matmul(both, functions.swapaxes(flat, 0, 1))
+    apart: Any = functions.reshape(found, (4, 4, first, second))
+    result: Symbolic = functions.transpose(apart, (3, 2, 0, 1) if transposed else (2, 3, 0, 1))
+    return result
