@@ -73,7 +73,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
         found.append(known is not None)
         return known
 
-    monkeypatch.setattr(scheduling, "read", watched)
+    monkeypatch.setattr(scheduling, "read_entry", watched)
     return found
 
 
@@ -379,10 +379,10 @@ def test_another_process_finds_it(tmp_path: Path) -> None:
             import sys
             import numpy as np
             import staticgrad as sg
-            from staticgrad.compiling import schedule_cache
+            from staticgrad.compiling import scheduling
             from passes.base import Pipeline
 
-            schedule_cache.LEAST_NODES = 0
+            scheduling.LEAST_NODES = 0
             ran = []
             run = Pipeline.run
             Pipeline.run = lambda self, graph: ran.append(graph) or run(self, graph)

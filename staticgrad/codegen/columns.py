@@ -21,9 +21,10 @@ from math import prod
 from typing import Final, TypeVar
 
 from staticgrad.codegen.expressions import VECTOR, Lines, Unit, element, number, total
+from staticgrad.codegen.extremes import from_key, key_dtype, neutral_key, write_key
 from staticgrad.codegen.jammed import Rows, emit_jammed, of_row, scopes_jammed, write_decode
 from staticgrad.codegen.lane_steps import LEVELS, Counter, combine, write_fold, write_push
-from staticgrad.codegen.prefetching import from_key, key_dtype, large, neutral_key, write_key
+from staticgrad.codegen.prefetching import large
 from staticgrad.codegen.stages import Span, base_text, scope_for, write_store
 from staticgrad.codegen.transposed import TransposedTiles
 from staticgrad.codegen.vectors import may_be_mixed, vectors_jammed, work

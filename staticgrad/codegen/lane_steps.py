@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from staticgrad.codegen.expressions import VECTOR, Lines, Scope, element, number, operation, total
-from staticgrad.codegen.prefetching import key_dtype, neutral_key, write_key
+from staticgrad.codegen.extremes import key_dtype, neutral_key, write_key
 from staticgrad.ir.expr import Expr
 from staticgrad.ir.forms import COMBINERS, Combiner
 from staticgrad.ir.kernels.found import is_first, is_found

@@ -1,22 +1,10 @@
-"""Checks of indices and searches to source.
-
-An index that does not fit is clamped, and the first one is noted with its position. This module
-knows statements, no stages.
-
-Prefetches to source: what the map of a kernel will touch soon is brought near.
+"""Prefetches to source: what the map of a kernel will touch soon is brought near.
 
 Hardware finds the streams of short loops over whole vectors by itself, so those run at the rate of
 the caches; of memory, beside stores that pass the caches, at two thirds of its rate. It finds none
 of what is loaded under a mask, and a body that fills the window of instructions starts its loads
 late: such loops run at a third of that rate. A map may say how far ahead
 (``Ahead``); where none of a kernel does, its one map has a distance by default if it would wait.
-
-Extremes of floats to source: by integers that are ordered as the floats are.
-
-To join two floats so that NaN wins and -0 is below +0 takes several instructions, each of which
-waits for the one before: 14 cycles for every vector of a row. The bits of a float, those of
-negative ones turned over, are an integer whose order is that of the floats; a NaN becomes the one
-that wins. Of integers the larger one is found in a cycle; the winner is turned back at the end.
 """
 
 from __future__ import annotations
@@ -24,92 +12,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
-import numpy as np
-
-from staticgrad.codegen.expressions import (
-    VECTOR,
-    Lines,
-    Scope,
-    Unit,
-    element,
-    number,
-    scaled,
-    total,
-)
+from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit, scaled, total
 from staticgrad.ir.expr import Access, postorder
-from staticgrad.ir.forms import COMBINERS
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import (
-    Accumulate,
     Ahead,
-    Check,
     Map,
-    Search,
     Statement,
     Store,
     nested,
     roots,
 )
-from staticgrad.types.dtype import DType
-
-#: What notes an index that does not fit, if it is the first: a function, for it hardly ever runs.
-_NOTE: Final = "outlined_note"
-_NOTE_TEXT: Final = f"""\
-def {_NOTE}(words, position, index):
-    if words[0] < 0 or position < words[0]:
-        store1(words, 0, i64x1(position))
-        store1(words, 1, i64x1(index))"""
-
-
-def write_lookup(scope: Scope, lookup: Check | Search) -> None:
-    """``lookup`` has the name of its row."""
-    scope.emit(roots(lookup))
-    if isinstance(lookup, Search):
-        from staticgrad.codegen.sorting import write_search
-
-        write_search(scope, lookup)
-    elif scope.is_vector(lookup.index) or scope.is_vector(lookup.position):
-        _write_vector_check(scope, lookup)
-    else:
-        write_uniform_check(scope, lookup)
-        return
-    scope.vector_refs |= {lookup.name}
-
-
-def write_uniform_check(scope: Scope, check: Check) -> None:
-    """The check of one index for all lanes, before the loop where nothing in it is asked."""
-    scope.moved[check.name] = scope.depends(check.index) | scope.depends(check.position)
-    lines = scope.body if scope.moved[check.name] else scope.before
-    n, p = check.name, check.operand
-    lines.add(f"{n}_i = word({scope.one(check.index)})")
-    lines.add(f"{n}_w = {n}_i")
-    if check.wrap:
-        lines.add(f"if {n}_w < 0:")
-        lines.add(f"    {n}_w = {n}_w + {check.extent}")
-    scope.unit.helpers[_NOTE] = _NOTE_TEXT
-    lines.add(f"if {n}_w < 0 or {n}_w >= {check.extent}:")
-    lines.add(f"    {_NOTE}({p}, word({scope.one(check.position)}), {n}_i)")
-    lines.add(f"    {n}_w = 0")
-    lines.add(f"{n} = i64x1({n}_w)")
-
-
-def _write_vector_check(scope: Scope, check: Check) -> None:
-    lines, lanes = scope.body, scope.lanes
-    n, p, i64 = check.name, check.operand, f"i64x{scope.lanes}"
-    index = scope.vector(check.index)
-    wrapped = f"select({index} < 0, {index} + {check.extent}, {index})"
-    lines.add(f"{n}_w = {wrapped if check.wrap else index}")
-    lines.add(f"{n}_x = select_mask({scope.mask}, ({n}_w < 0) | ({n}_w >= {check.extent}), False)")
-    lines.add(f"{n} = select({n}_x, {i64}(0), {n}_w)")
-    lines.add(f"if word(cast_i64(hor({n}_x))) != 0:")
-    last = 2**63 - 1
-    lines.add(f"    {n}_q = select({n}_x, {scope.vector(check.position)}, {i64}({last}))")
-    lines.add(f"    {n}_p = hmin({n}_q)")
-    lines.add(f"    if {p}[0] < 0 or word({n}_p) < {p}[0]:")
-    lines.add(f"        store1({p}, 0, {n}_p)")
-    found = f"select({n}_q == splat{lanes}({n}_p), {index}, {i64}({last}))"
-    lines.add(f"        store1({p}, 1, hmin({found}))")
-
 
 #: Bytes that come together from memory.
 LINE: Final = 64
@@ -246,8 +159,8 @@ def _touches(
         width = kernel.operand(access.operand).dtype.itemsize
         for scope in scopes:
             place = scope.place(scope.access(access), (), vector=True)
-            for lane in range(0, kernel.lanes, LINE // width):
-                there = total(place, distance, str(lane))
+            for element in range(0, kernel.lanes, LINE // width):
+                there = total(place, distance, str(element))
                 if (access.operand, there) not in known:
                     known.add((access.operand, there))
                     out.add(f"{word}({access.operand}, {there})")
@@ -267,50 +180,3 @@ def _accesses(
     for expr in postorder(root for statement in statements for root in roots(statement)):
         if isinstance(expr.attribute, Access):
             yield expr.attribute, loaded
-
-
-#: The primitives that such integers stand for.
-_EXTREMES = ("maximum", "minimum")
-
-
-def is_by_key(statement: Accumulate) -> bool:
-    """Whether a reduction is one of floats that integers can stand for."""
-    return statement.value.dtype.is_float and COMBINERS[statement.kind].combine in _EXTREMES
-
-
-def key_dtype(statement: Accumulate) -> DType:
-    """The element type of the accumulators: of keys, or of the values themselves."""
-    dtype = statement.value.dtype
-    return dtype.signed if is_by_key(statement) else dtype
-
-
-def write_key(out: Lines, name: str, statement: Accumulate) -> str:
-    """Lines that turn the vector ``name`` into keys, where they are reduced so; their name."""
-    if not is_by_key(statement):
-        return name
-    dtype, code = statement.value.dtype.signed, element(statement.value.dtype.signed)
-    most = (1 << (dtype.bits - 1)) - 1
-    winner = most if COMBINERS[statement.kind].combine == "maximum" else -most - 1
-    out.add(f"{name}_i = bitcast_{code}({name})")
-    out.add(f"{name}_k = {name}_i ^ (({name}_i >> {dtype.bits - 1}) & {most})")
-    out.add(f"{name}_k = select({name} == {name}, {name}_k, like({name}_k, {winner}))")
-    return f"{name}_k"
-
-
-def neutral_key(statement: Accumulate) -> str:
-    """The identity of the reduction as an accumulator holds it, as a literal."""
-    dtype = statement.value.dtype
-    identity = COMBINERS[statement.kind].identity(dtype)
-    if not is_by_key(statement):
-        return number(identity)
-    bits = int(np.asarray(identity, dtype.numpy).view(dtype.signed.numpy))
-    return number(bits ^ ((1 << (dtype.bits - 1)) - 1) if bits < 0 else bits)
-
-
-def from_key(statement: Accumulate, key: str) -> str:
-    """What a key stands for, as source; ``key`` is a name."""
-    if not is_by_key(statement):
-        return key
-    dtype = statement.value.dtype.signed
-    most, last = (1 << (dtype.bits - 1)) - 1, dtype.bits - 1
-    return f"bitcast_{element(statement.value.dtype)}({key} ^ (({key} >> {last}) & {most}))"

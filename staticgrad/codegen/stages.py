@@ -35,6 +35,7 @@ from staticgrad.codegen.expressions import (
     scaled,
     total,
 )
+from staticgrad.codegen.extremes import from_key
 from staticgrad.codegen.interleaved import Interleaved, interleaved
 from staticgrad.codegen.jammed import (
     Rows,
@@ -57,13 +58,8 @@ from staticgrad.codegen.lane_steps import (
     write_lane_step,
     write_push,
 )
-from staticgrad.codegen.prefetching import (
-    WAITING,
-    from_key,
-    write_lookup,
-    write_touches,
-    write_uniform_check,
-)
+from staticgrad.codegen.lookups import write_lookup, write_uniform_check
+from staticgrad.codegen.prefetching import WAITING, write_touches
 from staticgrad.codegen.vectors import (
     MASKED,
     SHORT,

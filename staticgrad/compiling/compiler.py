@@ -46,7 +46,7 @@ from staticgrad.ir.plan import Plan
 from staticgrad.ir.value import Value
 from staticgrad.kept import collection_paused
 from staticgrad.native import processors
-from staticgrad.native.jit import default_environment
+from staticgrad.native.environment import default_environment
 from staticgrad.reports.stats import Counts, Stats
 from staticgrad.runtime import sections
 from staticgrad.runtime.executor import Executor, MakeTable, Memory

@@ -39,7 +39,7 @@ from staticgrad.kept import collection_paused
 from staticgrad.memory.divided import KEPT, divisions
 from staticgrad.memory.planner import Planner
 from staticgrad.native import processors
-from staticgrad.native.jit import default_environment
+from staticgrad.native.environment import default_environment
 from staticgrad.pictures import charts
 from staticgrad.pictures.charts import Line
 from staticgrad.pictures.markup import byte_unit, fold, fragment, paragraph, seconds, table

@@ -141,7 +141,7 @@ def kernel(source: str, *, backend: BuiltIn | None = None) -> Code:
 
 def _refuse_finalizers() -> None:
     """What a finalizer compiles amid a compilation would wait for the thread that waits for it."""
-    from staticgrad.native.jit import is_undisturbed
+    from staticgrad.native.undisturbed import is_undisturbed
 
     if is_undisturbed():
         raise ReentryError(

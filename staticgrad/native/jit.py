@@ -5,151 +5,26 @@ left for an auto-vectoriser, and the vectorisers are what miscompiles. ``vector`
 instructions too many: combining them (instcombine) takes a tenth of LLVM's time for a small gpt,
 and its steps take 3 % longer then, those of option prices 8 %. One lock covers compilation; LLVM
 contexts and target machines are made once per target.
-
-The floating-point environment of the calling thread: rounding, denormals, traps.
-
-The driver sets the default one around native code by itself. This is for the arithmetic that NumPy
-and Python do on a program's behalf: feeds that are converted, constants that are folded, kernels
-that run as plain Python. It goes by the C library; where that is unknown, nothing is changed.
-
-Calls of libraries that interrupts would break: in a thread of their own, where none comes.
-
-llvmlite frees an object and notes that only afterwards: a signal handler that raises in between
-(Ctrl-C) has it freed twice, which ends the process. Python runs signal handlers in the main thread
-only, and an exception that is sent to a thread meets that thread alone.
 """
 
 from __future__ import annotations
 
-import _thread
-import ctypes
 import functools
 import hashlib
 import re
 import sys
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from contextvars import copy_context
-from typing import Any, Final, Generic, Literal, TypeVar
+from typing import Any, Final, Literal
 
 from staticgrad.errors import CompileError
 from staticgrad.native import headroom, target as targets
 from staticgrad.native.language import lane_masks
 from staticgrad.native.language.emitter import SELDOM
-from staticgrad.native.lock import LIBRARY, LOCK
+from staticgrad.native.lock import LOCK
 from staticgrad.native.target import Target
+from staticgrad.native.undisturbed import undisturbed
 from staticgrad.records import dataclass
-
-_Room: Final = ctypes.c_char * 64  # for any C library's fenv_t
-
-
-@contextmanager
-def default_environment() -> Iterator[None]:
-    """Within it, arithmetic rounds to nearest and keeps denormals; then all is as it was found."""
-    found = _library()
-    if found is None:
-        yield
-        return
-    library, default = found
-    saved = _Room()
-    library.fegetenv(saved)
-    try:
-        library.fesetenv(default)  # inside: an interrupt may come right behind it
-        yield
-    finally:
-        library.fesetenv(saved)
-
-
-@functools.cache
-def _library() -> tuple[Any, ctypes.c_void_p] | None:
-    """The C library with its name for the default environment."""
-    try:
-        library = ctypes.PyDLL(None)
-        library.fegetenv.argtypes = library.fesetenv.argtypes = (ctypes.c_void_p,)
-        if sys.platform == "darwin":
-            place = ctypes.addressof(ctypes.c_char.in_dll(library, "_FE_DFL_ENV"))
-            return library, ctypes.c_void_p(place)
-    except (AttributeError, OSError, ValueError):
-        return None
-    return (library, ctypes.c_void_p(-1)) if sys.platform == "linux" else None
-
-
-#: Seconds after which a thread is asked for again that does not begin.
-PATIENCE: Final = 0.1
-_T = TypeVar("_T")
-
-
-class _Call(Generic[_T]):
-    """One call: what is to be done, and what came of it."""
-
-    def __init__(self, work: Callable[[], _T]) -> None:
-        self._work, self._context = work, copy_context()
-        self._results: list[_T] = []
-        self._error: BaseException | None = None
-        self._is_done = False
-        self._claim = threading.RLock()  # of the thread that does it
-        self._ended = threading.Lock()
-        self._ended.acquire()
-
-    def run(self) -> None:
-        """Do it, unless another thread has begun to; a fork waits for ``LIBRARY``."""
-        if not self._claim.acquire(blocking=False):
-            return
-        with LIBRARY:
-            _here.is_inside = True
-            try:
-                self._results.append(self._context.run(self._work))
-            except BaseException as error:
-                self._error = error
-            finally:
-                _here.is_inside = False
-                self._is_done = True
-                self._ended.release()
-
-    def result(self) -> _T:
-        """What it returned, or raised; an interrupt of the wait is raised when it has ended.
-
-        A thread that has not begun after ``PATIENCE`` never will: what was sent to this thread as
-        that one was made has met that one.
-        """
-        interrupt: BaseException | None = None
-        while not self._is_done:
-            try:
-                if not self._ended.acquire(timeout=PATIENCE):
-                    self.run()
-            except BaseException as error:
-                interrupt = error
-        if interrupt is not None:
-            raise interrupt
-        if self._error is not None:
-            raise self._error
-        return self._results[0]
-
-
-class _Here(threading.local):
-    is_inside = False
-
-
-_here: Final = _Here()
-
-
-def is_undisturbed() -> bool:
-    """Whether this thread makes such a call; a finalizer may run in the middle of it."""
-    return _here.is_inside
-
-
-def undisturbed(work: Callable[[], _T]) -> _T:
-    """What ``work`` returns or raises. It takes no lock that its caller may hold."""
-    if _here.is_inside:
-        return work()
-    call = _Call(work)
-    try:
-        _thread.start_new_thread(call.run, ())
-    except RuntimeError:  # no more threads: at the interpreter's end, or too little memory
-        return work()
-    return call.result()
-
 
 Compiled = Literal["numba", "vector"]
 """The backend that turns a source into LLVM IR."""

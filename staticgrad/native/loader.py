@@ -35,9 +35,10 @@ from staticgrad import config
 from staticgrad.errors import CompileError, SelfTestError
 from staticgrad.native import cache, headroom, jit, target as targets
 from staticgrad.native.constants import SHARED
-from staticgrad.native.jit import ObjectCode, undisturbed
+from staticgrad.native.jit import ObjectCode
 from staticgrad.native.lock import LOCK
 from staticgrad.native.target import Target
+from staticgrad.native.undisturbed import undisturbed
 from staticgrad.records import dataclass
 
 LIBRARY_SYMBOLS: Final = frozenset(

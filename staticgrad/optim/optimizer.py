@@ -55,7 +55,7 @@ from staticgrad.optim.state import (
 )
 
 if TYPE_CHECKING:
-    from staticgrad.optim.averaging import TensorSteps
+    from staticgrad.optim.on_tensors import TensorSteps
 
 _STEP: Final = (
     "an optimizer writes graphs: step = sg.Graph({'loss': loss}, opt.updates(loss, ws)), and each"
@@ -310,7 +310,7 @@ class Optimizer(metaclass=Constructed):
         >>> w.tolist()
         [0.5, 1.0]
         """
-        from staticgrad.optim.averaging import TensorSteps  # graphs do without the tape
+        from staticgrad.optim.on_tensors import TensorSteps
 
         return TensorSteps(self, tensors)
 

@@ -306,12 +306,12 @@ class Within:
     def _by_others(self) -> list[Found]:
         """What other policies propose, and the cheapest and the lowest of each brought to the
         budget."""
-        from staticgrad.planning import planner
+        from staticgrad.planning import policies
 
         descents, goal, limit = self.descents, self.budget, self.descending // 4
         found: list[Found] = []
-        for policy in planner.STARTS:
-            theirs = planner.proposed(descents, policy, goal)
+        for policy in policies.STARTS:
+            theirs = policies.proposed(descents, policy, goal)
             found += theirs
             for _, _, sequence in _ends(theirs, goal):
                 low = descents.descended(sequence, goal, SLOPES[0], self.random, limit)

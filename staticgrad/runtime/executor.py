@@ -21,7 +21,7 @@ from staticgrad.forks import ProcessLock
 from staticgrad.ir.graph import Graph, Symbolic
 from staticgrad.ir.plan import Plan
 from staticgrad.kept import SEEN_SIZES, Kept
-from staticgrad.native.jit import default_environment
+from staticgrad.native.environment import default_environment
 from staticgrad.native.lock import LOCK
 from staticgrad.records import dataclass
 from staticgrad.runtime.arena import Arena, WrittenMemory, address_of

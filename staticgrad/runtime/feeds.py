@@ -30,7 +30,7 @@ from staticgrad.errors import OutOfMemory, OutputArrayError
 from staticgrad.errors.wording import kind_of
 from staticgrad.ir.graph import Graph, Symbolic
 from staticgrad.ir.schedule import Schedule
-from staticgrad.native.jit import default_environment
+from staticgrad.native.environment import default_environment
 from staticgrad.records import NamedTuple
 from staticgrad.runtime.arena import address_of
 from staticgrad.storage.parameter import aligned_bytes

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from staticgrad import native
 from staticgrad.config import options
 from staticgrad.native import jit, target
-from staticgrad.native.jit import undisturbed
 from staticgrad.native.language.kinds import ELEMENTS
 from staticgrad.native.lock import LOCK
 from staticgrad.native.target import Target
+from staticgrad.native.undisturbed import undisturbed
 
 Array = NDArray[np.generic]
 #: Elements for storage as NumPy's numbers; kernels hold them as bits.

@@ -12,13 +12,15 @@ from hypothesis import given, settings, strategies as st
 from staticgrad.config import options
 from staticgrad.errors import ArgumentError, BudgetInfeasible, VerifyError
 from staticgrad.planning import within
+from staticgrad.planning.bounds import lower_bound
 from staticgrad.planning.checking import check_plan
 from staticgrad.planning.descents import SLOPES, Descents
 from staticgrad.planning.exact import solved
 from staticgrad.planning.exact_offsets import place_tightly
+from staticgrad.planning.fronts import plan_front
 from staticgrad.planning.offsets import Spans, place
 from staticgrad.planning.placed import Runs, is_valid
-from staticgrad.planning.planner import lower_bound, plan_abstract, plan_front
+from staticgrad.planning.planner import plan_abstract
 from staticgrad.planning.problem import (
     MemoryOp,
     MemoryProblem,

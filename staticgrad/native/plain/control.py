@@ -19,7 +19,7 @@ import numpy as np
 
 from staticgrad.errors import CompileError
 from staticgrad.native.constants import CONSTANTS, ENTRY, MODULES, ROW_WORDS, Row
-from staticgrad.native.jit import default_environment
+from staticgrad.native.environment import default_environment
 from staticgrad.native.language.kinds import ELEMENTS
 from staticgrad.native.lock import LOCK
 from staticgrad.native.plain import lanes, memory

@@ -1,0 +1,91 @@
+"""Calls of libraries that interrupts would break: in a thread of their own, where none comes.
+
+llvmlite frees an object and notes that only afterwards: a signal handler that raises in between
+(Ctrl-C) has it freed twice, which ends the process. Python runs signal handlers in the main thread
+only, and an exception that is sent to a thread meets that thread alone.
+"""
+
+from __future__ import annotations
+
+import _thread
+import threading
+from collections.abc import Callable
+from contextvars import copy_context
+from typing import Final, Generic, TypeVar
+
+from staticgrad.native.lock import LIBRARY
+
+#: Seconds after which a thread is asked for again that does not begin.
+PATIENCE: Final = 0.1
+_T = TypeVar("_T")
+
+
+class _Call(Generic[_T]):
+    """One call: what is to be done, and what came of it."""
+
+    def __init__(self, work: Callable[[], _T]) -> None:
+        self._work, self._context = work, copy_context()
+        self._results: list[_T] = []
+        self._error: BaseException | None = None
+        self._is_done = False
+        self._claim = threading.RLock()  # of the thread that does it
+        self._ended = threading.Lock()
+        self._ended.acquire()
+
+    def run(self) -> None:
+        """Do it, unless another thread has begun to; a fork waits for ``LIBRARY``."""
+        if not self._claim.acquire(blocking=False):
+            return
+        with LIBRARY:
+            _here.is_inside = True
+            try:
+                self._results.append(self._context.run(self._work))
+            except BaseException as error:
+                self._error = error
+            finally:
+                _here.is_inside = False
+                self._is_done = True
+                self._ended.release()
+
+    def result(self) -> _T:
+        """What it returned, or raised; an interrupt of the wait is raised when it has ended.
+
+        A thread that has not begun after ``PATIENCE`` never will: what was sent to this thread as
+        that one was made has met that one.
+        """
+        interrupt: BaseException | None = None
+        while not self._is_done:
+            try:
+                if not self._ended.acquire(timeout=PATIENCE):
+                    self.run()
+            except BaseException as error:
+                interrupt = error
+        if interrupt is not None:
+            raise interrupt
+        if self._error is not None:
+            raise self._error
+        return self._results[0]
+
+
+class _Here(threading.local):
+    is_inside = False
+
+
+_here: Final = _Here()
+
+
+def is_undisturbed() -> bool:
+    """Whether this thread makes such a call; a finalizer may run in the middle of it."""
+    return _here.is_inside
+
+
+def undisturbed(work: Callable[[], _T]) -> _T:
+    """What ``work`` returns or raises. It takes no lock that its caller may hold."""
+    if _here.is_inside:
+        return work()
+    call = _Call(work)
+    try:
+        _thread.start_new_thread(call.run, ())
+    except RuntimeError:  # no more threads: at the interpreter's end, or too little memory
+        return work()
+    return call.result()

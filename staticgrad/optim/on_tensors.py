@@ -1,0 +1,117 @@
+"""Steps of tensors of ``staticgrad.eager``, by the rules that write graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from staticgrad.eager.stepping import prepared
+from staticgrad.eager.tensor import Tensor
+from staticgrad.errors import ArgumentError
+from staticgrad.errors.wording import shown
+from staticgrad.ir.execution import holding, in_graphs
+from staticgrad.ir.graph import ancestors
+from staticgrad.ir.nodes import Symbolic
+from staticgrad.ir.op import Input, ParameterLeaf
+from staticgrad.optim.state import asked_of, states_made_by
+from staticgrad.types.arrays import TensorType
+
+
+class TensorSteps:
+    """An optimizer with the tensors that it steps; ``optimizer.on(tensors)`` makes it.
+
+    Tensors without a gradient stay. What the optimizer keeps from step to step is kept here.
+    """
+
+    def __init__(self, rule: Any, params: Iterable[Any]) -> None:
+        """A rule of ``sg.optim`` over tensors.
+
+        Raises:
+            ArgumentError: no tensors, or something else among them.
+        """
+        self.rule = rule
+        self.params: list[Any] = list(params)
+        self._states: dict[Any, Tensor] = {}
+        self._key: Any = None
+        self._graph: Any = None
+        if not self.params:
+            raise ArgumentError(f"{type(rule).__name__}: there are no parameters")
+        for each in self.params:
+            if not isinstance(each, Tensor):
+                what = f"{type(rule).__name__}.on takes tensors of staticgrad.eager"
+                raise ArgumentError(
+                    f"{what}, not {shown(each)}",
+                    hint="updates(loss, params) steps the parameters of a graph",
+                )
+
+    def step(self) -> None:
+        """Change every tensor by its gradient, in place, a block of elements at a time."""
+        self.apply({p: Tensor.of(p.grad) for p in self.params if p.grad is not None})
+
+    def apply(self, grads: dict[Tensor, Tensor]) -> None:
+        """Change these tensors by these gradients, in place: all of them, or none on an error."""
+        if not grads:
+            return
+        key = tuple((id(p), p.type, g.type) for p, g in grads.items())
+        if key != self._key:
+            self._key, self._graph = None, _RuleGraph(self.rule, list(grads), self._states)
+            self._key = key
+        write = prepared(*self._graph.step([g.array for g in grads.values()]))
+        write()
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for tensor in self.params:
+            tensor.zero_grad()
+
+
+class _RuleGraph:
+    """What a rule computes of the gradients of tensors, as values of a graph."""
+
+    def __init__(self, rule: Any, params: Sequence[Any], states: dict[Any, Tensor]) -> None:
+        self._states = states
+        self._symbols: dict[Tensor, Symbolic] = {}
+        self._tensors: dict[Any, Tensor] = {}  # by the node that stands for each
+        stand_ins, slopes = [self._symbol(p) for p in params], [_input(p.type) for p in params]
+        self._gradients = [slope.node for slope in slopes]
+        with (
+            in_graphs(),
+            holding(self._symbol),
+            states_made_by(self._state),
+            asked_of(self._tensor),
+        ):
+            found = rule.advanced(dict(zip(stand_ins, slopes, strict=True)))
+        self._updates = [(self._tensor(target), value) for target, value in found.items()]
+        read = ancestors([v for _, v in self._updates if isinstance(v, Symbolic)])
+        self._stores = {n: n.op.store for n in read if isinstance(n.op, ParameterLeaf)}
+
+    def step(self, slopes: Sequence[Any]) -> tuple[Any, Any]:
+        """The arrays with their next values, and those that are read, given the gradients."""
+        leaves = dict(zip(self._gradients, slopes, strict=True))
+        leaves |= {node: tensor.array for node, tensor in self._tensors.items()}
+        leaves |= {node: store.array for node, store in self._stores.items()}
+        return [(tensor.array, value) for tensor, value in self._updates], leaves
+
+    def _symbol(self, tensor: Tensor) -> Symbolic:
+        """The input that stands for a tensor: one to change, a state, or a rate."""
+        if tensor not in self._symbols:
+            self._symbols[tensor] = made = _input(tensor.type)
+            self._tensors[made.node] = tensor
+        return self._symbols[tensor]
+
+    def _tensor(self, stand_in: Any) -> Any:
+        """The tensor for which an input stands."""
+        return self._tensors[stand_in.node]
+
+    def _state(self, owner: Any, name: str, shape: Any, dtype: Any) -> Symbolic:
+        key = (None if owner is None else self._tensor(owner), name)
+        if key not in self._states:
+            self._states[key] = Tensor.of(np.zeros(shape, dtype))
+        return self._symbol(self._states[key])
+
+
+def _input(type: TensorType) -> Symbolic:
+    found: Symbolic = Symbolic.bind(Input("x", type), ())
+    return found
