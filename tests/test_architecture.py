@@ -161,7 +161,7 @@ LOCKS = {
     "staticgrad/native/lock.py": "registered",
     "staticgrad/native/libraries/scipy_library.py": "registered; in native code",
     "staticgrad/native/table/pool.ll": "registered; in native code",
-    "staticgrad/native/jit.py": "of one call, for whose end a fork waits",
+    "staticgrad/native/undisturbed.py": "of one call, for whose end a fork waits",
     "staticgrad/runtime/entry.py": "a gate that is waited for with a time limit",
     "staticgrad/storage/locks.py": "registered",
     "staticgrad/storage/reservation.py": "a memory fence: nothing else refers to the lock",

@@ -22,7 +22,10 @@ NAMING = (
 #: Files beyond these that name ops, each with the reason.
 EXCEPTIONS = {
     **dict.fromkeys(
-        [f"passes/loops/{name}.py" for name in ("merging", "pruning", "stacking")],
+        [
+            f"passes/loops/{name}.py"
+            for name in ("merging", "pruning", "rounded_slices", "stacking")
+        ],
         "what loops and branches hold and carry is known to passes over them",
     ),
     "staticgrad/memory/loop_pairs.py": "loops over what others stack, or over blocks of rows",

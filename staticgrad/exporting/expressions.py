@@ -290,9 +290,15 @@ def _unchanged(op: str, args: Sequence[str]) -> str | None:
     return next((args[1 - n] for n, arg in enumerate(args) if arg == neutral), None)
 
 
+#: Integers that Numba computes with as they are.
+WORDS: Final = frozenset({"i64", "u64"})
+#: Integers to which the processor converts floats by way of 32 bits.
+_SHORT: Final = frozenset({"i8", "i16", "u8", "u16"})
+
+
 def _wrap(text: str, dtype: DType) -> str:
     """Numba computes with 64 bits what has fewer: brought back to the element type."""
-    if dtype.is_integer and dtype.bits < 64:
+    if dtype.is_integer and dtype.code not in WORDS:
         return f"{NAMES[dtype.code]}({bare(text)})"
     return text
 
@@ -307,7 +313,7 @@ def _cast(text: str, source: DType, dtype: DType, functions: Functions) -> str:
             return f"{functions.helper('to_u64')}({text})"
         if dtype.code == "u32":
             return f"u32(i64({text}))"
-        if dtype.bits < 32:
+        if dtype.code in _SHORT:
             return f"{name}(i32({text}))"
     return f"{name}({text})"
 

@@ -7,7 +7,15 @@ from typing import Final
 
 from staticgrad.codegen.block_functions import position_source, scaled, total
 from staticgrad.errors import ExportError
-from staticgrad.exporting.expressions import Functions, Indented, Scalars, bare, literal, storable
+from staticgrad.exporting.expressions import (
+    WORDS,
+    Functions,
+    Indented,
+    Scalars,
+    bare,
+    literal,
+    storable,
+)
 from staticgrad.ir.expr import Access, Expr, Position, load, postorder
 from staticgrad.ir.forms import COMBINERS, Combiner
 from staticgrad.ir.kernels.kernel import Kernel
@@ -246,7 +254,7 @@ class KernelWriter:
         if combiner.combine == "add":
             return (
                 f"{a} + {b}"
-                if dtype.is_float or dtype.bits == 64
+                if dtype.is_float or dtype.code in WORDS
                 else f"{storable(dtype)}({a} + {b})"
             )
         name = (

@@ -41,6 +41,7 @@ KINDS = {
     *("staticgrad/lowering/fuse.py", "staticgrad/ir/verify.py"),
     *("staticgrad/ir/schedule.py", "staticgrad/ir/schedule_text.py"),
     *("staticgrad/ir/verify_schedule.py", "staticgrad/reports/profiling.py"),
+    "staticgrad/exporting/steps.py",
 }
 
 

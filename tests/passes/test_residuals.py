@@ -14,7 +14,7 @@ from passes.pipelines import pipeline
 from passes.residuals import Residuals
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.analysis.plan_report import stored_buffers
-from staticgrad.fusion import merging
+from staticgrad.fusion import grouping
 from staticgrad.fusion.grouping import group
 from staticgrad.fusion.groups import Groups
 from staticgrad.fusion.merging import fused
@@ -369,7 +369,7 @@ def test_fusion_takes_the_groups_that_it_was_asked_for(form, asked, monkeypatch)
     graph = product(form)
     settled = pipeline(SETTLED)(graph)
     fused_again = []
-    monkeypatch.setattr(merging, "group", lambda *a: fused_again.append(a) or group(*a))
+    monkeypatch.setattr(grouping, "group", lambda *a: fused_again.append(a) or group(*a))
     after = Residuals()(settled)
     assert after is not settled
     assert len(asked) == len({id(each) for each in asked}) == len(fused_again)
