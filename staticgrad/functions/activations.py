@@ -56,14 +56,14 @@ def relu6(x: Operand[AnyValue]) -> AnyValue:
 
 
 def hardtanh(x: Operand[AnyValue], min_val: float = -1.0, max_val: float = 1.0) -> AnyValue:
-    """x held between two numbers.
+    """Clip x between two numbers.
 
     Args:
         x: a value; integers and bools become float64.
         min_val, max_val: numbers, or values that broadcast with x.
 
     Returns:
-        A floating value, x where that lies between them.
+        A floating value, equal to x between the bounds.
 
     Raises:
         ShapeError: bounds that do not broadcast with x.
@@ -325,7 +325,7 @@ def log_sigmoid(x: Operand[AnyValue]) -> AnyValue:
 
 
 def glu(x: Operand[AnyValue], axis: int = -1) -> AnyValue:
-    """The first half along ``axis`` times the sigmoid of the second: Dauphin et al., 1612.08083.
+    """Multiply the first half along ``axis`` by the sigmoid of the second (Dauphin, 1612.08083).
 
     Args:
         x: a value; integers and bools become float64.
@@ -355,7 +355,7 @@ def glu(x: Operand[AnyValue], axis: int = -1) -> AnyValue:
 
 
 def softmin(x: Operand[AnyValue], axis: int = -1) -> AnyValue:
-    """``softmax`` of -x: what is smallest has the largest share.
+    """Compute ``softmax`` of -x: the smallest element has the largest weight.
 
     Args:
         x: a value; integers and bools become float64.
@@ -378,13 +378,13 @@ def softmin(x: Operand[AnyValue], axis: int = -1) -> AnyValue:
 def gumbel_softmax(
     logits: Operand[AnyValue], generator: Any, tau: float = 1.0, axis: int = -1
 ) -> AnyValue:
-    """A random draw of shares that nearly names one element: softmax((logits + noise) / tau).
+    """Draw a random relaxed one-hot vector: softmax((logits + noise) / tau).
 
     Jang et al., arXiv 1611.01144; the noise is Gumbel's.
 
     Args:
         logits: logarithms of weights; integers and bools become float64.
-        generator: draws the noise; of tensors one of ``staticgrad.eager``.
+        generator: draws the noise; for tensors, a generator of ``staticgrad.eager``.
         tau: above 0; the smaller, the nearer to one element.
         axis: along which the shares add up to 1.
 

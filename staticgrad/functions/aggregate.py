@@ -87,7 +87,7 @@ def max(
     initial: Operand[AnyValue] | None = None,
     where: Mask = None,
 ) -> AnyValue:
-    """Largest element over ``axis`` (all axes by default). NaN wins.
+    """Compute the largest element over ``axis`` (all axes by default); NaN wins.
 
     Equal elements share the gradient equally. A named size that is 0 in a run is an error of that
     run, unless there is an ``initial``: a number that the elements are compared with, and without
@@ -218,13 +218,13 @@ def var(
     mean: Operand[AnyValue] | None = None,
     correction: float | None = None,
 ) -> AnyValue:
-    """Variance over ``axis``: squared distances from the mean, divided by their number - ``ddof``.
+    """Compute the variance over ``axis``: squared distances from the mean, divided by n - ``ddof``.
 
     Args:
         x: a value.
         axis: which axes; all by default.
         dtype: a floating dtype to convert to first.
-        ddof: what is taken off the number of elements; ``correction`` is its other name.
+        ddof: subtracted from the number of elements; ``correction`` is its other name.
         keepdims: keep the reduced axes, with size 1.
         where: which elements count, as bools that broadcast to x; all by default.
         mean: the mean, if it is known: with the reduced axes kept.
@@ -329,9 +329,9 @@ def all(
 
 
 def argmax(x: Operand[AnyValue], axis: int | None = None, *, keepdims: bool = False) -> AnyValue:
-    """The position (int64) of the largest element along ``axis``, in C order over all by default.
+    """Return the index (int64) of the largest element along ``axis``, or in C order over all.
 
-    The first of equal ones; the first NaN if there is one.
+    If elements are equal, the first one; the first NaN if there is one.
 
     Args:
         x: a value.

@@ -104,7 +104,7 @@ def split(x: Operand[AnyValue], indices_or_sections: Any, axis: int = 0) -> list
 
 
 def array_split(x: Operand[AnyValue], indices_or_sections: Any, axis: int = 0) -> list[AnyValue]:
-    """As ``split``, but the first parts are one longer where the size does not divide evenly.
+    """Split x as ``split``, but the first parts are one longer if the size does not divide evenly.
 
     Args:
         x: a value.
@@ -133,11 +133,11 @@ def _cut(x: AnyValue, at: Sequence[Any], axis: int) -> list[AnyValue]:
 
 
 def repeat(x: Operand[AnyValue], repeats: Any, axis: int | None = None) -> AnyValue:
-    """Each element of x ``repeats`` times along ``axis``; of x flattened if it is None.
+    """Repeat each element of x ``repeats`` times along ``axis``; None flattens x.
 
     Args:
         x: a value.
-        repeats: one number (or size) for all, or integers known now, one per place of the axis.
+        repeats: one number (or size) for all, or integers known now, one per index of the axis.
         axis: which axis.
 
     Returns:
@@ -193,12 +193,12 @@ def tile(x: Operand[AnyValue], reps: Any) -> AnyValue:
 
 
 def diagonal(x: Operand[AnyValue], offset: int = 0, axis1: int = 0, axis2: int = 1) -> AnyValue:
-    """The elements x[.., i, .., i + offset, ..] of two axes, along a new last axis.
+    """Return the elements x[.., i, .., i + offset, ..] of two axes, along a new last axis.
 
     Args:
         x: a value with two axes or more.
         offset: which diagonal; above the main one it is positive.
-        axis1, axis2: of which axes.
+        axis1, axis2: the two axes.
 
     Returns:
         The diagonals, along a new last axis.
@@ -302,10 +302,10 @@ def trace(
 
 
 def broadcast_arrays(*values: Operand[AnyValue]) -> list[AnyValue]:
-    """The values, each repeated to the shape in which they meet; dtypes stay.
+    """Broadcast values to their common shape; dtypes are unchanged.
 
     Args:
-        values: what is to meet.
+        values: the values to broadcast.
 
     Returns:
         A list of values of one shape.
@@ -449,7 +449,7 @@ def pad(
 def _around(
     value: AnyValue, pairs: list[tuple[Size, Size]], mode: str, options: tuple[Any, Any, bool]
 ) -> AnyValue:
-    """Every mode but the constants, one axis after the other."""
+    """Pad one axis after the other, in every mode but the constant ones."""
     if mode in ("linear_ramp", "mean", "median") and not value.dtype.is_float:
         raise DTypeError(
             f"pad: mode={mode!r} takes floating elements, got {value.dtype.numpy}",
@@ -473,7 +473,7 @@ def _around(
 
 
 def _check_options(mode: str, **options: tuple[Any, Any, tuple[str, ...]]) -> None:
-    """Refuse an option that belongs to another mode."""
+    """Refuse an option of another mode."""
     for name, (given, default, modes) in options.items():
         if mode not in modes and not (given is default or (is_number(given) and given == default)):
             raise ArgumentError(
@@ -491,7 +491,7 @@ def _widths(x: Value, width: Any) -> Pairs:
 
 
 def _pairs(x: Value, data: Any, what: str) -> Pairs:
-    """Return what stands before and after each axis."""
+    """Return the sizes or values before and after each axis."""
     if isinstance(data, np.ndarray):
         data = data.tolist()
     if not isinstance(data, list | tuple):
@@ -524,7 +524,7 @@ def _with_constants(x: AnyValue, widths: list[tuple[Size, Size]], constants: Any
 
 
 def _number(x: AnyValue, what: str, data: Any) -> AnyValue:
-    """One number around x, in its dtype."""
+    """Return one padding value for x, in its dtype."""
     value = as_value("pad", data, getattr(x, "kind", type(x)))
     if value.ndim:
         raise ArgumentError(f"pad: {what} {value.type} is no number", related=related(value))
@@ -541,7 +541,7 @@ def _joined(x: AnyValue, axis: int, sides: tuple[Size, Size], slabs: list[AnyVal
 
 
 def _repeated(x: AnyValue, axis: int, sides: tuple[Size, Size], mode: str, odd: bool) -> AnyValue:
-    """x with elements of its own around it along ``axis``."""
+    """Pad x along ``axis`` with its own elements."""
     size, (before, after) = x.shape[axis], sides
     if size == 0:
         raise ShapeError(
@@ -568,7 +568,7 @@ def _turned_over(
     So a period on, every element is larger by twice the difference of the ends.
     """
     places, size, mode, of = given
-    same = int(mode == "symmetric")  # as far beyond the end as an element that lies before it
+    same = int(mode == "symmetric")  # as far beyond the end as the copied element is before it
     far = of.where(places < 0, -places - same, places)
     period = of.maximum(2 * size - 2 + 2 * same, 1)
     number = far // period
@@ -587,7 +587,7 @@ def _turned_over(
 
 
 def _source(places: Any, size: Any, mode: str, of: Any) -> Any:
-    """Return which element stands at each place, counted from the first one of the array.
+    """Return the index of the element at each position, relative to the start of the array.
 
     ``of`` has the functions: NumPy's module, or ours.
     """

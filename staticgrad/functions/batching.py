@@ -1,4 +1,4 @@
-"""What ``vmap`` builds: a function of single elements, over batches of them.
+"""``vmap``: functions of single elements, applied to batches of them.
 
 The function is called once, with values that stand for an element each, as a loop calls its own;
 what it builds is built again over the batch, op by op (``ops/batching.py``). The result is an
@@ -54,7 +54,7 @@ def over_elements(
 
 
 class _Batches:
-    """One call of a mapped function: its arguments, and which of them have an axis of elements.
+    """One call of a mapped function: its arguments, and which of them have a batch axis.
 
     ``given`` has the leaves that are operands, by place: those with an axis, which stands in front
     now (``over``), and tensors without one.
@@ -116,7 +116,7 @@ class _Batches:
         return unflatten(tree, [self._placed(name, *out, axis) for name, out, axis in placed])
 
     def _at_once(self, value: Any) -> Any:
-        """What computes at once for a large array that the function reads; of others themselves."""
+        """Return a large constant array as a value that computes at once; others unchanged."""
         op = value.node.op
         return self.kind.lift(op.data.array, op.data.dtype) if isinstance(op, Constant) else value
 
@@ -148,7 +148,7 @@ class _Held:
         self._known: dict[int, tuple[Any, Any]] = {}
 
     def __call__(self, tensor: Any) -> Any:
-        """Return what stands for a tensor in what is traced."""
+        """Return the symbolic value that replaces a tensor in the trace."""
         if id(tensor) not in self._known:
             value = self._trace.input(f"t{len(self._known)}", tensor.type)
             # as old as the trace: what is traced inside of it reads this from outside
@@ -163,7 +163,7 @@ class _Held:
 
     @property
     def inputs(self) -> list[Any]:
-        """Return what stands for them."""
+        """Return all symbolic values that replace tensors."""
         return [value for _, value in self._known.values()]
 
 
@@ -201,7 +201,7 @@ def _axes_of_arguments(tree: Tree, in_axes: Any) -> list[int | None]:
 
 
 def _spread(what: str, entry: Any, tree: Tree) -> list[int | None]:
-    """One axis for each leaf of a tree: ``entry`` is one for all, or built as the tree is."""
+    """Return one axis for each leaf of a tree: ``entry`` is one for all, or a tree alike."""
     if entry is None:
         return [None] * tree.count
     if is_record(entry) and type(entry) is tree.kind:

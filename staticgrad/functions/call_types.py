@@ -1,4 +1,4 @@
-"""What type checkers see of functions of arrays: which results they have of which arguments.
+"""Types for type checkers: the results of transformed functions for values and for arrays.
 
 A function is written over values, ``def loss(w: sg.Value, x: sg.Value) -> sg.Value``. What
 ``sg.function``, ``sg.grad`` and others make of it takes values, too, and arrays: of these it

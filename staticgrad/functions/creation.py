@@ -58,12 +58,12 @@ _DTYPE_NAMES: Final = {name for d in ALL_DTYPES for name in (d.code, d.name)}
 
 
 def input(name: str, shape: Any = (), dtype: Any = "float32") -> Value:
-    """A value that is fed at each run, under ``name``.
+    """Create a value that is fed at each run, under ``name``.
 
     Args:
-        name: the key of its feed; each input of a graph has its own.
+        name: the key of its feed; unique in a graph.
         shape: one entry per axis: an int; a name (the same name is the same size everywhere in the
-            graph); ``sg.dim(...)`` or an expression of sizes; None for a size of its own.
+            graph); ``sg.dim(...)`` or an expression of sizes; None for an anonymous size.
         dtype: the element type.
 
     Returns:
@@ -83,7 +83,7 @@ def input(name: str, shape: Any = (), dtype: Any = "float32") -> Value:
 
 
 def _check_shape_text(name: str, shape: Any) -> None:
-    """Refuse what stands in the place of the shape and is a dtype, or several names in one text."""
+    """Refuse a dtype, or several names in one string, as the shape."""
     if not isinstance(shape, str) or shape in _DTYPE_NAMES:
         raise ArgumentError(
             f"input {name!r}: {shown(shape)} stands where the shape does",
@@ -115,10 +115,10 @@ def _size(name: str, axis: int, entry: Any) -> Size:
 
 
 def parameter(name: str, array: npt.ArrayLike, dtype: Any = None) -> Parameter:
-    """A value with an array of its own, which updates replace; the array given is copied.
+    """Create a value that has an array, which updates replace; the given array is copied.
 
     Args:
-        name: each parameter of a graph has its own.
+        name: unique among the parameters of a graph.
         array: the first value; its shape never changes. A tuple of whole numbers is a value too,
             but looks like a shape: ShapeAsValueWarning.
         dtype: the element type; that of the array by default.
@@ -144,14 +144,14 @@ def parameter(name: str, array: npt.ArrayLike, dtype: Any = None) -> Parameter:
 
 
 def constant(array: npt.ArrayLike, dtype: Any = None) -> Value:
-    """A value known now: the array, copied. Inside of ``sg.eager_mode()`` a tensor.
+    """Create a constant from a copy of an array; inside of ``sg.eager_mode()`` a tensor.
 
     Args:
         array: an array, a number, or nested lists of numbers.
         dtype: the element type; that of the array by default (Python floats: float64).
 
     Returns:
-        The value, which stands wherever a value does.
+        The value, usable as any other value.
 
     >>> sg.evaluate(sg.constant([1.0, 2.0]) * 2.0)
     array([2., 4.])
@@ -377,7 +377,7 @@ def _number(value: int, dtype: Any) -> Any:
 
 
 def _single(op: str, dtype: Any) -> DType:
-    """The dtype of what is made from a shape: float32 where None is given."""
+    """Return the dtype of a creation function: float32 by default."""
     return F32 if dtype is None else dtype_of(op, dtype)
 
 

@@ -41,7 +41,7 @@ def diff(
     prepend: Operand[AnyValue] | None = None,
     append: Operand[AnyValue] | None = None,
 ) -> AnyValue:
-    """The differences between neighbours along ``axis``, taken ``n`` times.
+    """Compute the differences between neighbours along ``axis``, ``n`` times.
 
     Args:
         x: a value.
@@ -79,7 +79,7 @@ def diff(
 
 
 def _end(x: AnyValue, data: Operand[AnyValue] | None, axis: int) -> list[AnyValue]:
-    """Return what is joined to x along ``axis``; one number is repeated along the other axes."""
+    """Return the array to join to x along ``axis``; one number is repeated along the other axes."""
     if data is None:
         return []
     value = as_values("diff", x, data)[1]
@@ -233,7 +233,7 @@ def _share(steps: Value | None, axis: int, at: int) -> Any:
 def unwrap(
     p: Operand[AnyValue], discont: float | None = None, axis: int = -1, *, period: float = 2 * pi
 ) -> AnyValue:
-    """Angles without jumps: steps beyond ``discont`` (half a turn) lose whole turns.
+    """Remove jumps from angles: steps beyond ``discont`` (half a turn) lose whole turns.
 
     Args:
         p: angles; integers become float64.
@@ -242,7 +242,7 @@ def unwrap(
         period: a whole turn; radians by default.
 
     Raises:
-        ArgumentError: a period that is no positive number.
+        ArgumentError: a period that is not a positive number.
 
     >>> sg.evaluate(sg.unwrap([0.0, 90.0, 350.0], period=360.0))
     array([  0.,  90., -10.])
@@ -270,7 +270,7 @@ def cumulative_sum(
     dtype: Any = None,
     include_initial: bool = False,
 ) -> AnyValue:
-    """The running sum along ``axis``, which a vector does without.
+    """Compute the running sum along ``axis``, which is optional for a vector.
 
     Args:
         x: a value.
@@ -279,10 +279,10 @@ def cumulative_sum(
         include_initial: begin with a 0.
 
     Returns:
-        A value of the shape of x, one longer along ``axis`` where asked for.
+        A value of the shape of x, one longer along ``axis`` with ``include_initial``.
 
     Raises:
-        ArgumentError: no axis is given and x is no vector.
+        ArgumentError: no axis is given and x is not a vector.
 
     >>> sg.evaluate(sg.cumulative_sum([1, 2, 3], include_initial=True))
     array([0, 1, 3, 6])

@@ -51,7 +51,7 @@ def drawn_shape(op: str, data: Any) -> Shape:
 
 
 def met_shape(op: str, shape: Any, *parameters: Operand) -> Shape:
-    """The shape asked for, or that in which the parameters meet."""
+    """Return the given shape, or the broadcast shape of the parameters."""
     for given in parameters:
         if isinstance(given, tuple):
             raise ArgumentError(
@@ -93,7 +93,7 @@ class FoldedKeys:
         )
 
     def _is_folded(self, key: Symbolic) -> bool:
-        """Whether a key was made in the body, of one that is folded there (``vmap`` in it does)."""
+        """Return whether a key was made in the body from a folded one (as ``vmap`` in it does)."""
         node = key.node
         while isinstance(node.form, View | Identity | ReshapeForm):
             node = node.args[0].node
@@ -126,7 +126,7 @@ def _key_places(node: Node) -> frozenset[int]:
 
 
 class Stream(NamedTuple):
-    """What a draw reads beside the key: a step, and its own number in it."""
+    """The inputs of a draw beside the key: a step, and the number of its stream."""
 
     step: Any
     number: int
@@ -156,7 +156,7 @@ GENERATORS: Final[WeakSet[Drawing]] = WeakSet()
 def steps_of(nodes: Iterable[Node]) -> list[tuple[Parameter, Value]]:
     """The next steps of all generators from which these nodes draw, the older one first."""
     read = {node for node in nodes if isinstance(node.op, ParameterLeaf)}
-    found = {  # one of those that share a step, as shallow copies do
+    found = {  # one of several that share a step, as shallow copies do
         each.step.node: each
         for each in list(GENERATORS)
         if isinstance(each.step, Parameter) and each.step.node in read
@@ -166,7 +166,7 @@ def steps_of(nodes: Iterable[Node]) -> list[tuple[Parameter, Value]]:
 
 
 class Draws:
-    """Where all generators stood, so that what is traced or run again draws from there."""
+    """The positions of all generators, so that traced or repeated code draws the same numbers."""
 
     def __init__(self) -> None:
         self._before = [(each, each.streams) for each in list(GENERATORS)]
@@ -203,14 +203,14 @@ class Draws:
 
 @contextmanager
 def loop_at_once() -> Iterator[None]:
-    """A loop that runs at once; also a decorator of what runs one."""
+    """Run a loop eagerly; also a decorator of functions that run one."""
     before = Draws()
     yield
     before.end_loop()
 
 
 class Distributions:
-    """What a generator draws beside the simplest; ``sg.random.Generator`` is one."""
+    """The further distributions of a generator; ``sg.random.Generator`` is one."""
 
     if TYPE_CHECKING:  # a generator's
         key: Any
@@ -284,7 +284,7 @@ class Distributions:
             shape: that of the result without its last axis; that in which both meet by default.
             dtype: floating.
         """
-        from staticgrad.functions.linalg.factors import cholesky  # LAPACK, for who draws so
+        from staticgrad.functions.linalg.factors import cholesky  # LAPACK, loaded for this draw
 
         kind = floating_dtype("multivariate_normal", dtype)
         centre = functions.astype(self._operand("multivariate_normal", mean), kind)
@@ -335,7 +335,7 @@ class Distributions:
         self, x: int | Operand, shape: Any = (), replace: bool = True, p: Operand | None = None,
         axis: int = 0,
     ) -> Value:  # fmt: skip
-        """Slices of x, or numbers below x, drawn at random, as ``np.random.Generator.choice``.
+        """Draw slices of x, or numbers below x, at random, as ``np.random.Generator.choice``.
 
         With replacement the quantile of a uniform draw is taken, in float64. Without, the largest
         of ``log(p)`` plus Gumbel noise are those drawn one after the other (Kool, van Hoof and
@@ -396,7 +396,7 @@ class Distributions:
         return self._bits(shape, U64, self._stream())
 
     def _open(self, op: str, shape: Any, dtype: Any, *parameters: Operand) -> tuple[Any, DType]:
-        """Uniform in (0, 1), symmetric about 1/2, in the compute dtype; and the dtype asked for."""
+        """Draw from (0, 1), symmetric about 1/2, in the compute dtype; also return the dtype."""
         kind = floating_dtype(op, dtype)
         wide = kind.compute
         word = self._bits(met_shape(op, shape, *parameters), wide.unsigned, self._stream())
@@ -456,7 +456,7 @@ class CountDraws:
 
     @public
     def binomial(self, n: Operand, p: Operand, shape: Any = None, dtype: Any = I64) -> Value:
-        """Successes among ``n`` trials of probability ``p``; -1 where these are no such numbers.
+        """Draw the number of successes in ``n`` trials of probability ``p``; -1 for invalid n or p.
 
         From a mean of 10 on by transformed rejection (BTRS: Hörmann, "The generation of binomial
         random variates", 1993), of p or 1 - p, whichever is smaller. Counts carry no gradient.

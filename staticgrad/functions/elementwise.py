@@ -193,14 +193,14 @@ def nan_to_num(
     posinf: Operand[AnyValue] | None = None,
     neginf: Operand[AnyValue] | None = None,
 ) -> AnyValue:
-    """x with NaN and infinities replaced: by ``nan``, and by the ends of the dtype's range.
+    """Replace NaN and infinities in x: by ``nan``, and by the ends of the dtype's range.
 
-    What is replaced takes no gradient.
+    Replaced elements have a gradient of 0.
 
     Args:
         x: a value.
         copy: True alone.
-        nan, posinf, neginf: what stands for each; by default 0 and the ends of the range.
+        nan, posinf, neginf: the replacements; by default 0 and the ends of the range.
 
     Returns:
         A value of the shape of x.
@@ -227,11 +227,11 @@ def nan_to_num(
 
 
 def heaviside(x: Operand[AnyValue], at_zero: Operand[AnyValue]) -> AnyValue:
-    """0 below 0, ``at_zero`` at 0, 1 above; NaN of NaN; always floating. No gradient by x.
+    """Return 0 below 0, ``at_zero`` at 0, 1 above, NaN for NaN; always floating. No gradient by x.
 
     Args:
         x: numbers.
-        at_zero: what stands for 0; it broadcasts.
+        at_zero: the result at 0; it broadcasts.
 
     Returns:
         0, ``at_zero`` or 1, floating.
@@ -351,7 +351,7 @@ def isclose(
     atol: float = 1e-8,
     equal_nan: bool = False,
 ) -> AnyValue:
-    """Whether abs(x - y) <= atol + rtol * abs(y), or both are equal; with ``equal_nan`` both NaN.
+    """Return whether abs(x - y) <= atol + rtol * abs(y), or x == y; or both NaN (``equal_nan``).
 
     Args:
         x, y: numbers, which broadcast.
@@ -460,16 +460,16 @@ def select(
 def choose(
     a: Operand[AnyValue], choices: Sequence[Operand[AnyValue]] | AnyValue, *, mode: str = "raise"
 ) -> AnyValue:
-    """Per element ``choices[a]``; all broadcast.
+    """Select the element of ``choices[a]`` for each element; all broadcast.
 
     Args:
         a: integers.
         choices: values, or one with the choices along its first axis.
-        mode: of an element of a that is no choice, ``"raise"`` in the run that meets it; ``"wrap"``
+        mode: for an index out of range, ``"raise"`` an error in the run; ``"wrap"``
             it round; ``"clip"`` it to the first or the last.
 
     Returns:
-        Elements of the choices, in the shape that all have together.
+        Elements of the choices, in the common shape.
 
     >>> sg.evaluate(sg.choose([0, 1, 0], [[1, 2, 3], [10, 20, 30]]))
     array([ 1, 20,  3])
@@ -501,7 +501,7 @@ def piecewise(
     *args: Any,
     **kw: Any,
 ) -> AnyValue:
-    """Per element the value of the last function whose condition holds, in the dtype of x.
+    """Apply to each element the last function whose condition holds, in the dtype of x.
 
     Every function is applied to all of x; a number is a constant. One function more than conditions
     stands for where none holds, else that is 0.

@@ -36,13 +36,13 @@ from staticgrad.types.dim import Dim
 from staticgrad.types.dtype import I64
 
 _MODES: Final = ("full", "same", "valid")
-#: To here places to read are a constant of the graph.
+#: Up to this number of elements the indices to read are a constant of the graph.
 _MOST_PLACES: Final = 1 << 16
 NUMPY_NAMES["lib.stride_tricks.sliding_window_view"] = "sliding_window_view"
 
 
 def convolve(a: Operand[AnyValue], v: Operand[AnyValue], mode: str = "full") -> AnyValue:
-    """The sums of a[k] * v[n - k] over k, for vectors a and v.
+    """Compute the sums of a[k] * v[n - k] over k, for vectors a and v.
 
     Args:
         a, v: vectors. Where one size is known at build and the other one named, the shorter vector
@@ -157,15 +157,15 @@ def sliding_window_view(
     window_shape: int | tuple[int, ...],
     axis: int | tuple[int, ...] | None = None,
 ) -> AnyValue:
-    """Every window of x, the places inside of it on new axes at the end.
+    """Return every window of x, with the elements of a window on new axes at the end.
 
     Args:
         x: a value; the result is a value of its own, not a view.
         window_shape: the window's size along each axis of ``axis``.
-        axis: along which axes; all by default. One that is named twice has windows of windows.
+        axis: along which axes; all by default. An axis given twice has windows of windows.
 
     Returns:
-        Along each such axis as many places as windows fit; the sizes of the window at the end.
+        Each such axis has the number of windows as its size; the sizes of a window are at the end.
 
     >>> sg.evaluate(sg.sliding_window_view([1, 2, 3, 4], 2))
     array([[1, 2],
@@ -249,7 +249,7 @@ def interp(
 
 
 def _between(at: AnyValue, places: AnyValue, values: AnyValue) -> AnyValue:
-    """On the piece that each place lies on; beyond the ends the value there."""
+    """Interpolate on the piece that contains each point; beyond the ends use the value there."""
     if places.shape[0] == 1:
         # A constant, whose slope by x and xp is zero: they stand in the branch never taken.
         return where(False, at + places[0], values[0])
@@ -257,7 +257,7 @@ def _between(at: AnyValue, places: AnyValue, values: AnyValue) -> AnyValue:
     piece = functions.clip(searchsorted(places, at, "right") - 1, 0, count - 2)
     here, there = functions.take(places, piece), functions.take(places, piece + 1)
     low, high = functions.take(values, piece), functions.take(values, piece + 1)
-    # Beyond the ends what stands here is thrown away: it must not make a gradient infinite.
+    # Beyond the ends this result is discarded: it must not make a gradient infinite.
     inside = functions.logical_and(at >= places[0], at <= places[-1])
     slope = (high - low) / (there - here)
     line = low + slope * (where(inside, at, here) - here)

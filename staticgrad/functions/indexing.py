@@ -92,17 +92,17 @@ class Selection(Generic[AnyValue]):
 
     @property
     def place(self) -> int:
-        """Where NumPy puts the axes of the index arrays: first, if others stand between them."""
+        """The position of the index arrays' axes, as in NumPy: first if other axes separate them."""
         apart = self.advanced[-1] - self.advanced[0] >= len(self.advanced)
         return 0 if apart else self.arrays[0][0]
 
 
 def getitem(x: Operand[AnyValue], key: Any) -> AnyValue:
-    """``x[key]`` as NumPy has it: integers, slices, ``...``, ``None``, arrays of integers, masks.
+    """Return ``x[key]`` as in NumPy: integers, slices, ``...``, ``None``, integer arrays, masks.
 
-    Slices clip; of a named size the result's size is an expression of it. But a slice of one place
-    (``x[:1]``, ``x[-1:]``, ``x[k : k + 1]``) has the literal size 1 there, which broadcasts: the
-    place must exist, as for an integer, and an empty axis is an error of the run. An array or value
+    Slices clip; a named size becomes an expression of that size. A slice of one element
+    (``x[:1]``, ``x[-1:]``, ``x[k : k + 1]``) has the literal size 1, which broadcasts: its element
+    must exist, as for an integer, and an empty axis is an error of the run. An array or value
     of integers reads along its axis as ``take`` does; several broadcast and read together. A mask
     is an array of bools known now, or a tensor of bools; no value of a graph.
 
@@ -116,7 +116,7 @@ def getitem(x: Operand[AnyValue], key: Any) -> AnyValue:
     Raises:
         IndexOutOfRange: an integer outside a literal size (a named size, and a slice of one place
             of it, are checked in the run).
-        ArgumentError: a mask that is only known in a run, or something that is no index.
+        ArgumentError: a mask whose contents are only known in a run, or an invalid index.
 
     >>> sg.evaluate(sg.getitem([[1, 2], [3, 4]], (0, slice(None))))
     array([1, 2])
@@ -165,13 +165,13 @@ def _unmasked(x: Value, key: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _is_known_mask(item: Any) -> bool:
-    """Whether it is a mask that computes at once, so that the size of what it chooses is known."""
+    """Return whether ``item`` is an eager mask, whose number of selected elements is known."""
     return bool(item.computes) and item.dtype is BOOL and item.ndim > 0
 
 
 @dataclass(frozen=True)
 class _MaskAxis:
-    """One axis of a mask: where it holds, and how long it is."""
+    """One axis of a mask: the indices at which it is True, and its size."""
 
     places: Any
     size: int
@@ -350,9 +350,9 @@ def _no_index(item: Any) -> str:
 
 
 def rows_and_places(x: AnyValue, arrays: Sequence[tuple[int, Any]]) -> tuple[AnyValue, AnyValue]:
-    """x with the indexed axes first and as one, and the places that the arrays mean there.
+    """Return x with the indexed axes first and merged into one, and the indices into that axis.
 
-    Those of one array that a run gives are its indices as they are: who looks them up checks them.
+    A single array whose contents a run gives is returned unchanged: the lookup checks it.
 
     Args:
         x: what is indexed.
@@ -991,13 +991,13 @@ NUMPY_NAMES.update(
 def insert(
     x: Operand[AnyValue], obj: Any, values: Operand[AnyValue], axis: int | None = None
 ) -> AnyValue:
-    """x with ``values`` before the positions ``obj`` along ``axis``, in the dtype of x.
+    """Insert ``values`` before the indices ``obj`` along ``axis``, in the dtype of x.
 
     Args:
         x: a value.
         obj: a position in x; or a slice, a list of positions or a mask, in an axis of a literal
             size. Known when the graph is built.
-        values: what is put there. They broadcast to the shape of x with as many entries along
+        values: the new elements. They broadcast to the shape of x with as many entries along
             ``axis`` as there are positions; before one position there may be several.
         axis: along which; None flattens x.
 
@@ -1005,7 +1005,7 @@ def insert(
         x with more entries along ``axis``.
 
     Raises:
-        ArgumentError: ``obj`` is a value, or no position; several ones in an axis of a named size.
+        ArgumentError: ``obj`` is a value or not an index; several indices in a named size.
         IndexOutOfRange: a position that x does not have.
 
     >>> sg.evaluate(sg.insert([1, 2, 3], [1, 3], [7, 8]))

@@ -1,4 +1,4 @@
-"""What derivatives are where there is none: the table of every op's own statement.
+"""Derivatives at points where a function has none: a table of the choice of every op.
 
 Each op says it in its class attribute ``kink``; what is a function over ops, and no op, is added
 here. The names of both are those of the text form and of ``sg``.

@@ -1,4 +1,4 @@
-"""What a reduction counts and where it starts: NumPy's ``where=`` and ``initial=``.
+"""NumPy's ``where=`` and ``initial=`` of reductions: which elements count, and the start.
 
 Elements that are not counted are replaced by the one that changes nothing, so that no gradient
 reaches them; a start is one more element.
@@ -21,7 +21,7 @@ from staticgrad.ops.operands import as_value, is_number, related
 from staticgrad.types.arrays import MOST_SIZE
 from staticgrad.types.dim import maximum
 
-#: Which elements count: a bool for each, broadcast against them; None or True for all.
+#: A mask of the elements that count, which broadcasts to them; None or True for all.
 Mask = Operand | None
 
 
@@ -68,7 +68,7 @@ def degrees_of_freedom(
 
 
 def correction_of(op: str, ddof: Any, correction: Any) -> Any:
-    """What is taken off the number of elements: ``ddof``, or ``correction``, its other name."""
+    """Return the number to subtract from the element count: ``ddof`` or ``correction``."""
     if correction is not None and ddof != 0:
         raise ArgumentError(f"{op}: ddof and correction are one argument, given twice")
     less = ddof if correction is None else correction

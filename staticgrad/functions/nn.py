@@ -56,7 +56,7 @@ from staticgrad.ops.operands import (
 from staticgrad.ops.selection import Relu, where
 from staticgrad.types import dim as dims
 
-if TYPE_CHECKING:  # what is imported when it is first asked for
+if TYPE_CHECKING:  # imported on first use
     from staticgrad.functions.attention import rotary as rotary
     from staticgrad.functions.images.resizing import resize as resize
     from staticgrad.functions.images.windows import (
@@ -277,9 +277,9 @@ def leaky_relu(x: Operand[AnyValue], negative_slope: float = 0.01) -> AnyValue:
 
 @rowwise(1, fixed={"axis": -1})
 def softmax(x: Operand[AnyValue], axis: Axes = -1) -> AnyValue:
-    """exp(x) divided by its sum over ``axis``, without overflow.
+    """Compute exp(x) divided by its sum over ``axis``, without overflow.
 
-    NaN where the row holds +inf or NaN, or nothing above -inf. Empty along an empty axis.
+    NaN if the row contains +inf or NaN, or only -inf. Empty along an empty axis.
 
     Args:
         x: a value; integers and bools become float64.
@@ -302,7 +302,7 @@ def softmax(x: Operand[AnyValue], axis: Axes = -1) -> AnyValue:
 
 @rowwise(1, fixed={"axis": -1})
 def log_softmax(x: Operand[AnyValue], axis: Axes = -1) -> AnyValue:
-    """The logarithm of ``softmax``: x less its ``logsumexp`` over ``axis``, without overflow.
+    """Compute the logarithm of ``softmax``: x minus ``logsumexp`` over ``axis``, without overflow.
 
     Args:
         x: a value; integers and bools become float64.
@@ -325,9 +325,9 @@ def log_softmax(x: Operand[AnyValue], axis: Axes = -1) -> AnyValue:
 
 
 def logsumexp(x: Operand[AnyValue], axis: Axes = -1, *, keepdims: bool = False) -> AnyValue:
-    """log(sum(exp(x))) over ``axis``, without overflow; of a 0-d value, which has no axis, itself.
+    """Compute log(sum(exp(x))) over ``axis``, without overflow; a 0-d value is returned unchanged.
 
-    -inf where all elements are -inf or there are none, +inf where one is +inf.
+    -inf if all elements are -inf or there are none, +inf if one is +inf.
 
     Args:
         x: a value; integers and bools become float64.
@@ -442,7 +442,7 @@ def binary_cross_entropy_with_logits(
     return found
 
 
-#: Modules of layers that few programs have: they are imported when one is first asked for.
+#: Modules of layers that few programs use: they are imported on first use.
 _LAYERS: Final = ("recurrent", "images.windows", "images.resizing", "attention")
 _present: Final = [name for name in __all__ if name in globals()]
 publish(globals(), __name__, [n for n in _present if globals()[n].__module__ == __name__])

@@ -37,14 +37,14 @@ from staticgrad.types.dim import bounds
 def rms_norm(
     x: Operand[AnyValue], weight: Operand[AnyValue] | None = None, eps: float = 1e-5
 ) -> AnyValue:
-    """x / sqrt(mean(x ** 2) + eps) along the last axis, times ``weight`` (of that axis' size).
+    """Compute x / sqrt(mean(x ** 2) + eps) along the last axis, times ``weight`` (of that size).
 
     Zhang and Sennrich, arXiv 1910.07467.
 
     Args:
         x: a value [..., features].
         weight: of the size of the last axis; None for none.
-        eps: what is added to the mean square.
+        eps: added to the mean square.
 
     Returns:
         The normalised values, floating, of x's shape.
@@ -71,7 +71,7 @@ def batch_norm(
     axis: int = 1,
     eps: float = 1e-5,
 ) -> AnyValue:
-    """(x - mean) / sqrt(variance + eps) per channel, times ``weight``, plus ``bias``.
+    """Compute (x - mean) / sqrt(variance + eps) per channel, times ``weight``, plus ``bias``.
 
     Ioffe and Szegedy, arXiv 1502.03167.
 
@@ -88,7 +88,7 @@ def batch_norm(
 
     Raises:
         AxisError: there is no such axis.
-        ArgumentError: statistics that are no pair.
+        ArgumentError: statistics that are not a pair.
         ShapeError: numbers that are not one per channel.
 
     >>> import staticgrad as sg
@@ -110,14 +110,14 @@ def batch_norm(
 
 
 def batch_statistics(x: Operand[AnyValue], axis: int = 1) -> tuple[AnyValue, AnyValue]:
-    """Mean and variance (mean square) per channel, over all axes but ``axis``.
+    """Compute mean and variance (mean square) per channel, over all axes but ``axis``.
 
     Args:
         x: a value; integers and bools become float64.
         axis: which axis counts channels.
 
     Returns:
-        Two vectors, of a number for each channel.
+        Two vectors, with one number for each channel.
 
     Raises:
         AxisError: there is no such axis.
@@ -145,7 +145,7 @@ def group_norm(
     axis: int = 1,
     eps: float = 1e-5,
 ) -> AnyValue:
-    """(x - mean) / sqrt(variance + eps) over groups of channels and the axes after them.
+    """Compute (x - mean) / sqrt(variance + eps) over groups of channels and the axes after them.
 
     Wu and He, arXiv 1803.08494. Each element of the axes before the channels has statistics of its
     own.
@@ -206,7 +206,7 @@ def _affine(
 
 
 def _per_channel(op: str, data: Operand[AnyValue], x: AnyValue, axis: int) -> AnyValue:
-    """One number per place of ``axis``, in an array that broadcasts with x."""
+    """Return one number per index of ``axis``, in an array that broadcasts with x."""
     _, row = as_values(op, x, data)
     size = x.shape[axis]
     text = f"{op}: {shape_text(row.shape)} is not one number for each of {size} channels"
@@ -219,7 +219,7 @@ def _per_channel(op: str, data: Operand[AnyValue], x: AnyValue, axis: int) -> An
 
 
 def largest(x: AnyValue, axes: tuple[int, ...]) -> AnyValue:
-    """The largest element over ``axes``, which stay as axes of size 1; -inf of no elements."""
+    """Compute the largest element over ``axes``, which stay as axes of size 1; -inf if empty."""
     if not axes:
         return x
     at_least = bounds(product(x.shape[axis] for axis in axes))[0]

@@ -23,7 +23,7 @@ R = TypeVar("R")
 
 
 class TensorMet(BaseException):
-    """What is traced reads a tensor. No ``except Exception`` of a user's function catches it."""
+    """Raised when a trace reads a tensor; not caught by ``except Exception`` in a user's function."""
 
     def __init__(self, kind: Any) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ def _meet(tensor: Any) -> Any:
 
 
 def tensors_met() -> AbstractContextManager[None]:
-    """Inside, ``TensorMet`` is raised where what is traced reads a tensor."""
+    """Raise ``TensorMet`` inside of this context when a trace reads a tensor."""
     return nullcontext() if is_holding() else holding(_meet)
 
 

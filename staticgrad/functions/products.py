@@ -199,7 +199,7 @@ class _Term(Generic[AnyValue]):
         return self.value.shape[self.labels.index(label)]
 
     def ordered(self, labels: Sequence[str]) -> AnyValue:
-        """The operand with its axes in the order of ``labels``, which are all of its own."""
+        """Transpose the operand to the order of ``labels``, which are all of its labels."""
         return transpose(self.value, [self.labels.index(label) for label in labels])
 
 
@@ -474,7 +474,7 @@ class Subscripts:
 
 
 def check_text(subscripts: object) -> None:
-    """Refuse what is no text."""
+    """Check that the subscripts are a string."""
     if not isinstance(subscripts, str):
         raise ArgumentError(
             f"einsum: the subscripts come first, got {subscripts!r}",

@@ -59,7 +59,7 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-#: How others call it -> what to write here.
+#: Name in other libraries -> what to write here.
 _ELSEWHERE: Final = {
     **dict.fromkeys(("random", "rand"), "rng.uniform(shape=(3,))"),
     **dict.fromkeys(("standard_normal", "randn"), "rng.normal(shape=(3,))"),
@@ -325,12 +325,12 @@ def _cast(x: Value, kind: DType) -> Any:
 
 
 def _half_f32(word: Any) -> Any:
-    """Of a signed word: half of (0, 1), by all bits but the sign."""
+    """Map a signed word to half of (0, 1), by all bits but the sign."""
     return (_cast(word & np.int32(2**31 - 1), F32) + 0.5) * 2.0**-32
 
 
 def _half_f64(word: Any) -> Any:
-    """Of a signed word: half of (0, 1), by 53 bits beside the sign."""
+    """Map a signed word to half of (0, 1), by 53 bits beside the sign."""
     return (_cast(word >> np.int64(10) & np.int64(2**53 - 1), F64) + 0.5) * 2.0**-54
 
 

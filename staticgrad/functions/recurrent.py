@@ -185,7 +185,7 @@ def bidirectional(
     layer: Callable[..., tuple[Any, Any]], x: Any, ahead: Sequence[Any], back: Sequence[Any],
     **options: Any,
 ) -> tuple[Any, tuple[Any, Any]]:  # fmt: skip
-    """A layer along time, and one with weights of its own from the end to the beginning.
+    """Run a layer along time, and one with other weights from the end to the beginning.
 
     Args:
         layer: ``rnn``, ``lstm`` or ``gru``.
@@ -194,7 +194,7 @@ def bidirectional(
         options: ``lengths``, for both: then the second direction begins where a sequence ends.
 
     Returns:
-        The outputs of both side by side [time, batch, 2 * hidden], and both last states.
+        The outputs of both, concatenated [time, batch, 2 * hidden], and both last states.
 
     >>> weights = np.ones((2, 1)), np.zeros((1, 1)), 0.0
     >>> x = np.ones((3, 1, 2)) * [[[1.0]], [[2.0]], [[3.0]]]
@@ -268,7 +268,7 @@ def _layer(
 
 
 def _pair(name: str, state: Any) -> tuple[Any, Any]:
-    """The state of an LSTM, which is no array: the rows of one would pass for h and c."""
+    """Check the state of an LSTM: a pair, because the rows of an array could pass for h and c."""
     if not isinstance(state, tuple | list) or len(state) != 2:
         raise ArgumentError(
             f"{name}: the state is {kind_of(state)}, not a pair (h, c)",

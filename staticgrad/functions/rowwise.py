@@ -1,4 +1,4 @@
-"""Functions of which each row of the result depends on the same row of the operands.
+"""Functions that map each row of the operands to the same row of the result.
 
 They are written with the ordinary operators. A kind of value that computes at once may take them
 as one operation: a block of rows at a time, and for the derivative once more, so that what stands

@@ -1,4 +1,4 @@
-"""What the array API standard has beside functions of elements: constants, dtypes, ``asarray``.
+"""Array API standard: constants, dtypes, ``asarray`` and other functions beside elementwise ones.
 
 ``shape``, ``result_type`` and others are known when a graph is built: NumPy's functions of these
 names answer for values, too (``FACTS``), and build no node.
@@ -100,11 +100,11 @@ def ndim(a: Operand) -> int:
 
 
 def size(a: Operand, axis: int | tuple[int, ...] | None = None) -> Size:
-    """The number of elements, or the size of ``axis``, or the product of those of several.
+    """Return the number of elements, or the size of ``axis``, or the product of several sizes.
 
     Args:
         a: a value or array.
-        axis: of which axes; all by default.
+        axis: the axes; all by default.
 
     Returns:
         An int or an expression.
@@ -140,12 +140,12 @@ def _operand(data: Any) -> Any:
 
 
 def can_cast(from_: Any, to: Any, casting: Any = "safe") -> bool:
-    """Whether elements of ``from_`` (a dtype, or a value or array of it) convert to dtype ``to``.
+    """Return whether elements of ``from_`` (a dtype, value or array) convert to dtype ``to``.
 
     Args:
         from_: a dtype, or a value or array of it.
         to: a dtype.
-        casting: by which of NumPy's rules.
+        casting: one of NumPy's casting rules.
 
     >>> sg.can_cast("int32", "float64")
     True
@@ -189,7 +189,7 @@ def finfo(type: Any) -> np.finfo[Any]:
     """
     found = _element("finfo", type, "f")
     if found.kind == "V":
-        import ml_dtypes  # NumPy does not know the limits of what it does not have
+        import ml_dtypes  # NumPy has no limits for the dtypes of ml_dtypes
 
         limits: Any = ml_dtypes.finfo
         return limits(found)

@@ -247,12 +247,12 @@ Range = tuple[float, float] | None
 
 
 def digitize(x: Operand[AnyValue], bins: Operand[AnyValue], right: bool = False) -> AnyValue:
-    """The number of the bin that each element of x falls into: 0 below the first edge.
+    """Return the number of the bin that contains each element of x; 0 is below the first edge.
 
     Args:
         x: a value.
         bins: a vector of edges. An array may also descend; a value of the graph ascends.
-        right: an element that equals an edge belongs to the bin on its left.
+        right: an element that equals an edge is in the bin on its left.
 
     Raises:
         ArgumentError: an array that neither ascends nor descends.
@@ -309,7 +309,7 @@ def histogram(
     density: bool | None = None,
     weights: Operand[AnyValue] | None = None,
 ) -> tuple[AnyValue, AnyValue]:
-    """The number of elements of x in each bin, and the bins' edges.
+    """Count the elements of x in each bin; return the counts and the bins' edges.
 
     A bin holds what is not below its left and below its right edge, the last one also its right
     edge. What lies outside the edges, and NaN, is not counted.
@@ -338,7 +338,7 @@ def histogram(
     count = ends.shape[0] - 1
     last = part(ends, 0, count, 1)
     place = searchsorted(ends, elements, "right") - 1
-    beyond = functions.size_value(count, I64)  # one bin more, for what lies outside
+    beyond = functions.size_value(count, I64)  # one more bin, for elements outside of the edges
     place = where(elements == last, beyond - 1, place)
     place = where((place < 0) | (place >= beyond), beyond, place)
     if weights is None:
@@ -410,7 +410,7 @@ _METHODS: Final = ("linear", "lower", "higher", "midpoint", "nearest")
 
 
 def median(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> AnyValue:
-    """The middle element over ``axis``, or the mean of the two middle ones; NaN where one is NaN.
+    """Compute the middle element over ``axis``, or the mean of the two middle ones; NaN if one is.
 
     Args:
         x: a value; integers and bools become float64.
@@ -434,7 +434,7 @@ def median(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -
 
 @like(median)
 def nanmedian(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> AnyValue:
-    """``median`` of what is no NaN; NaN where all are.
+    """Compute the ``median``, ignoring NaN; NaN if all elements are NaN.
 
     >>> sg.evaluate(sg.nanmedian([1.0, float("nan"), 3.0]))
     array(2.)
@@ -453,7 +453,7 @@ def quantile(
     method: str = "linear",
     keepdims: bool = False,
 ) -> AnyValue:
-    """The element below which a part ``q`` of the elements over ``axis`` lies.
+    """Compute the element below which a fraction ``q`` of the elements over ``axis`` lies.
 
     Of n elements in order that is number q * (n - 1), counted from 0; where this is no whole
     number, the value between its neighbours. NaN where an element is NaN.
@@ -462,7 +462,7 @@ def quantile(
 
     Args:
         x: a value; integers and bools become float64.
-        q: a number in [0, 1], or several: then their results are stacked along a new first axis.
+        q: a number in [0, 1], or several, whose results are stacked along a new first axis.
         axis: which axes; all by default.
         method: between two elements, ``"linear"`` interpolation, the ``"lower"``, the ``"higher"``,
             their ``"midpoint"`` or the ``"nearest"`` (halfway: the one of even number).
@@ -472,7 +472,7 @@ def quantile(
         The quantiles: x without the axes, behind the axes of q.
 
     Raises:
-        ArgumentError: a q outside [0, 1] or only known in a run; another method.
+        ArgumentError: a q outside [0, 1] or only known in a run; an unknown method.
         EmptyReductionError: there are no elements.
 
     >>> sg.evaluate(sg.quantile([1.0, 2.0, 4.0], 0.5))
@@ -491,7 +491,7 @@ def nanquantile(
     method: str = "linear",
     keepdims: bool = False,
 ) -> AnyValue:
-    """``quantile`` of what is no NaN; NaN where all are.
+    """Compute the ``quantile``, ignoring NaN; NaN if all elements are NaN.
 
     >>> sg.evaluate(sg.nanquantile([1.0, float("nan"), 3.0], 0.25))
     array(1.5)
@@ -528,7 +528,7 @@ def nanpercentile(
     method: str = "linear",
     keepdims: bool = False,
 ) -> AnyValue:
-    """``percentile`` of what is no NaN; NaN where all are.
+    """Compute the ``percentile``, ignoring NaN; NaN if all elements are NaN.
 
     >>> sg.evaluate(sg.nanpercentile([1.0, float("nan"), 3.0], 25))
     array(1.5)
@@ -568,7 +568,7 @@ class _Rows(Generic[AnyValue]):
         return TakeAlong(self.axis)(self.sorted, places)
 
     def numbers(self) -> AnyValue:
-        """Return how many elements of each row are no NaN, as int64; 1 where all are."""
+        """Return how many elements of each row are not NaN, as int64; 1 if all are NaN."""
         there = functions.equal(self.sorted, self.sorted)
         return functions.maximum(of.sum(there, self.axis, keepdims=True), 1)
 
@@ -596,7 +596,7 @@ def _each(
     method: str,
     one: Callable[[_Rows[AnyValue], float, str], AnyValue],
 ) -> AnyValue:
-    """The quantile of every number of q, stacked where q is no single number."""
+    """Compute the quantile for every number of q; stack them unless q is a single number."""
     if method not in _METHODS:
         known = ", ".join(map(repr, _METHODS))
         raise ArgumentError(f"{rows.op}: method={method!r}", hint=f"there are {known}")
@@ -654,7 +654,7 @@ def _between_places(rows: _Rows[AnyValue], place: AnyValue, method: str) -> AnyV
 
 
 def _interpolated(left: AnyValue, right: AnyValue, weight: Any) -> AnyValue:
-    """From the nearer end, as NumPy does: left + d * weight, or right - d * (1 - weight)."""
+    """Interpolate from the nearer end, as NumPy: left + d * weight, or right - d * (1 - weight)."""
     step = right - left
     near_left, near_right = left + step * weight, right - step * (1.0 - weight)
     if isinstance(weight, float):
@@ -764,7 +764,7 @@ def prod(
     initial: Operand[AnyValue] | None = None,
     where: Mask = None,
 ) -> AnyValue:
-    """The product over ``axis`` (all axes by default); 1 of no elements. Integers widen to 64 bits.
+    """Multiply the elements over ``axis`` (all by default); 1 if empty. Integers widen to 64 bits.
 
     A literal size is multiplied pairwise, half by half; a named one from the first element on, on
     one thread. No division: the gradient is right where elements are 0. ``initial`` is one factor

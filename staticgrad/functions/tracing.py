@@ -51,14 +51,14 @@ _FREE: Final = View | Identity | ReshapeForm
 
 @dataclass(frozen=True)
 class Traced:
-    """One function, traced: the values that it was given, and those that it gave."""
+    """A traced function: its symbolic arguments and its results."""
 
     given: tuple[Symbolic, ...]
     results: tuple[Symbolic, ...]
 
 
 class Trace:
-    """One or several functions traced into bodies that have operands in common."""
+    """One or several functions traced into bodies that share operands."""
 
     def __init__(self) -> None:
         self.first = body_input("i", TensorType(I64, ()), capture())
@@ -92,7 +92,7 @@ class Trace:
 
 
 class _Cut:
-    """Which nodes behind a part's results belong to its body, and what they read from outside."""
+    """The nodes of a part's body, and the outer values that they read."""
 
     def __init__(self, part: Traced, first: Symbolic, once: bool, folds: bool) -> None:
         self.part, self.oldest = part, first.node.serial
@@ -131,7 +131,7 @@ class _Cut:
         return sorted(seen, key=lambda node: node.serial)
 
     def _kept(self, varying: set[Node]) -> set[Node]:
-        """The nodes of the body: those that vary, what is free for them, what is of constants."""
+        """Return the nodes of the body: the varying ones, and free or constant ones that they need."""
         kept, outer = set(varying), {node for node in self.nodes if node not in varying}
         of_constants: set[Node] = set()
         for node in self.nodes:
@@ -190,13 +190,13 @@ def labelled(prefix: str, values: Sequence[Symbolic]) -> dict[str, Symbolic]:
 
 
 def named_after(function: Any, wrapper: Wrapper) -> Wrapper:
-    """Return what calls a function of the user's, under its name, which is told where it raises."""
+    """Give ``wrapper`` the name of the user's function that it calls, for error messages."""
     cast(Any, wrapper).__qualname__ = str(getattr(function, "__qualname__", function))
     return wrapper
 
 
 def called(name: str, function: Callable[..., Any], *arguments: Any) -> tuple[list[Any], Tree]:
-    """The leaves and containers of what a function gives."""
+    """Call a function and return the leaves and containers of its result."""
     try:
         with in_graphs(), body_of_a(name):
             return flatten(function(*arguments))

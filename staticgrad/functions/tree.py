@@ -22,7 +22,7 @@ _TreeOf = TypeVar("_TreeOf")
 __all__ = ["flatten", "leaves", "map", "unflatten"]
 
 _AS_THEY_ARE: Final = "dataclasses, named tuples and modules are trees as they are"
-#: What ``jax.tree`` and ``jax.tree_util`` have besides -> what to write here.
+#: Further functions of ``jax.tree`` and ``jax.tree_util`` -> what to write here.
 _INSTEAD: Final = {
     "reduce": "functools.reduce(f, sg.tree.leaves(tree)); a total: sum(sg.tree.leaves(tree))",
     "all": "all(sg.tree.leaves(tree))",
@@ -44,7 +44,7 @@ def __dir__() -> list[str]:
 
 @public
 def map(f: Callable[..., Any], tree: _TreeOf, *others: Any) -> _TreeOf:
-    """The tree of what ``f`` gives for each leaf.
+    """Apply ``f`` to each leaf of a tree.
 
     Args:
         f: takes a leaf of each tree.

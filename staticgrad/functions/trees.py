@@ -22,7 +22,7 @@ _FUNCTION = "function"
 
 
 class Contents:
-    """What an object of another class holds (a module): trees by name, and what is static.
+    """The contents of an object of another class (a module): trees by name, and static parts.
 
     Classes say it by a method ``tree_contents``. Two are equal whose static parts are: of one type
     each and equal, or, where they cannot be compared, the same object.
@@ -124,7 +124,7 @@ def is_module(tree: Any) -> bool:
 
 
 def is_record(tree: Any) -> bool:
-    """Whether ``tree`` is a dataclass of the user's; the public classes here are no containers."""
+    """Return whether ``tree`` is a user's dataclass; the public classes here are not containers."""
     kind = type(tree)
     return (
         hasattr(kind, "__dataclass_fields__")
@@ -172,14 +172,14 @@ def paths(tree: Tree, name: str) -> list[str]:
 
 
 def mapped(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
-    """The tree of what ``function`` gives for each leaf, with those of trees built alike."""
+    """Apply ``function`` to each leaf, together with the leaves of trees of the same structure."""
     leaves, shape = flatten(tree)
     more = [flatten(other)[0] for other in others]
     return unflatten(shape, [function(*each) for each in zip(leaves, *more, strict=True)])
 
 
 def matched(name: str, what: str, given: Any, tree: Tree) -> list[Any]:
-    """The leaves of cotangents or tangents, which come in the containers of what they belong to.
+    """Return the leaves of cotangents or tangents, which have the containers of their values.
 
     In a function that is mapped over tensors a tensor is what stands for it, so that it is no
     constant, and gets a gradient.

@@ -1,1 +1,1 @@
-"""What ``sg.checkpoint`` keeps and what it computes again: policies, and marks on values."""
+"""``sg.checkpoint``: policies that select saved values, and marks on values."""

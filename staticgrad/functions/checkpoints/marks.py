@@ -25,7 +25,7 @@ from staticgrad.ops.marks import Checkpoint, CheckpointName, Mark, Recomputed, n
 from staticgrad.ops.movement import Reshape, Transpose
 from staticgrad.types.arrays import TensorType
 
-#: Whether each part of a policy keeps a result.
+#: For each part of a policy, True if it keeps a result.
 Verdicts = tuple[bool, ...]
 #: Ops whose result is the bytes of the operand, all of them.
 SAME_BYTES: Final = (Mark, Reshape, Transpose)
@@ -54,9 +54,9 @@ def verdicts(parts: Sequence[Saveable], op: Op, types: Sequence[TensorType]) -> 
 
 
 def under_name(parts: Sequence[Saveable], mark: Op, base: Verdicts) -> Verdicts:
-    """Return what the parts say of a value that has a name, given what they said of what made it.
+    """Return each part's verdict on a named value, given its verdict on the unnamed value.
 
-    A value and its name are one: kept under the name it is kept; refused under it, it is not.
+    The name decides: a value saved under its name is saved; one refused under it is not.
     """
     return tuple(
         bool(part(mark)) or (said and name_of(mark) not in getattr(part, "refused", ()))
@@ -65,7 +65,7 @@ def under_name(parts: Sequence[Saveable], mark: Op, base: Verdicts) -> Verdicts:
 
 
 def kept_values(policy: Saveable, nodes: Iterable[Node]) -> list[Node]:
-    """Those of ``nodes``, operands first, whose results the policy keeps."""
+    """Return the values of ``nodes`` (operands first) whose results the policy keeps."""
     parts = parts_of(policy)
     said: dict[Node, Verdicts] = {}
     names: dict[str, None] = {}
@@ -83,7 +83,7 @@ def kept_values(policy: Saveable, nodes: Iterable[Node]) -> list[Node]:
 
 
 def _bases(node: Node, among: Mapping[Node, object]) -> Iterable[Node]:
-    """Return what has the bytes of a node's result, and lies below it."""
+    """Yield the earlier nodes whose result is bitwise identical to a node's result."""
     while isinstance(node.op, SAME_BYTES) and node.args[0].node in among:
         node = node.args[0].node
         yield node
@@ -243,7 +243,7 @@ def _marked(leaf: Any) -> Any:
 
 
 def _with_region(f: Callable[..., Any], policy: Saveable, args: Any, kwargs: Any) -> Any:
-    """What ``f`` gives of values of graphs, marked to be computed again but for what is saved."""
+    """Apply ``f`` to values of graphs, with marks to recompute all but the saved values."""
     since = next_serial()
     found = f(*args, **kwargs)
     leaves = [leaf for leaf in flatten(found)[0] if isinstance(leaf, Symbolic)]

@@ -1,4 +1,4 @@
-"""What ``sg.checkpoint(f, policy=...)`` saves: predicates over ops, under the names of JAX.
+"""Policies of ``sg.checkpoint(f, policy=...)``: predicates over ops, under the names of JAX.
 
 A policy is called with an op and the types of its operands, and says whether the result is kept
 from forward to backward: ``policy(op, *types)``. Everything else that the function computes runs
@@ -42,7 +42,7 @@ _DOTS: Final = ("matmul", "conv", "conv_filter", "conv_image")
 
 
 def everything_saveable(op: Op, *types: TensorType) -> bool:
-    """Nothing runs again.
+    """Save everything; nothing is recomputed.
 
     Args:
         op: any.
@@ -155,7 +155,7 @@ def save_any_names_but_these(*names: str) -> Saveable:
 @maker
 @like(save_only_these_names)
 def save_anything_except_these_names(*names: str) -> Saveable:
-    """All is kept but values with one of these names.
+    """Save all values but those with one of these names.
 
     >>> sg.checkpoint_policies.save_anything_except_these_names("scores")
     save_anything_except_these_names('scores')
@@ -165,13 +165,13 @@ def save_anything_except_these_names(*names: str) -> Saveable:
 
 @maker
 def save_from_both_policies(*policies: Saveable) -> Saveable:
-    """What one of the policies keeps is kept.
+    """Save what at least one of the policies saves.
 
     Args:
         policies: any number of them.
 
     Raises:
-        ArgumentError: one that is no policy.
+        ArgumentError: an argument that is not a policy.
 
     >>> from staticgrad import checkpoint_policies as cp
     >>> cp.save_from_both_policies(cp.dots_saveable, cp.save_only_these_names("h"))

@@ -1,4 +1,4 @@
-"""What a policy of ``sg.checkpoint_policies`` is: a function of an op, or rules by names."""
+"""Policies of ``sg.checkpoint_policies``: functions of an op, or rules by names."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class SaveableRule:
     refused: tuple[str, ...] = ()
 
     def __call__(self, op: Op, *types: TensorType) -> bool:
-        """Whether the result of ``op`` is kept."""
+        """Return whether the result of ``op`` is kept."""
         raise TypeError(f"{type(self).__name__} does not say what it keeps")
 
 
@@ -75,7 +75,7 @@ class ButNames(SaveableRule):
 
 @dataclass(frozen=True, repr=False)
 class EitherRule(SaveableRule):
-    """What one of the parts keeps."""
+    """A policy that keeps a result if one of its parts does."""
 
     parts: tuple[Saveable, ...]
 
@@ -105,7 +105,7 @@ def names_given(what: str, names: Sequence[Any]) -> tuple[str, ...]:
 
 
 def parts_of(policy: object) -> tuple[Saveable, ...]:
-    """The rules of a policy, one of which must keep a value."""
+    """Return the rules of a policy; a value is kept if one of them keeps it."""
     if isinstance(policy, EitherRule):
         return policy.parts
     given: Any = policy

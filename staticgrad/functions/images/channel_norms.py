@@ -1,4 +1,4 @@
-"""Normalisation of each channel of an example by itself, and of a channel by its neighbours."""
+"""Normalisation per channel of an example, and of a channel by its neighbours."""
 
 from __future__ import annotations
 

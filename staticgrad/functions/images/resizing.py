@@ -47,7 +47,7 @@ def grid_sample(
     padding_mode: Border = "zeros",
     align_corners: bool = False,
 ) -> AnyValue:
-    """Images read at the places that a grid names, as spatial transformers do.
+    """Sample images at the positions of a grid, as spatial transformers do.
 
     M. Jaderberg et al., arXiv 1506.02025. -1 and 1 are the ends of an axis.
 
@@ -304,7 +304,7 @@ def resize(
     antialias: bool = False,
     exclude_outside: bool = False,
 ) -> AnyValue:
-    """Images in another size, along as many of the last axes as ``shape`` or ``scale`` has entries.
+    """Resize images along as many of the last axes as ``shape`` or ``scale`` has entries.
 
     The words are those of ONNX's ``Resize``. PyTorch's ``interpolate`` has half pixels, too, but
     for its ``mode="nearest"``, which is ``coordinates="asymmetric", rounding="floor"``, and its
@@ -383,7 +383,7 @@ def _factors(scale: Any) -> tuple[Fraction, ...]:
 def _along(
     x: AnyValue, axis: int, new: Size, ratio: tuple[Size, Size], options: _Resizing
 ) -> AnyValue:
-    """One axis in ``new`` elements, at distances of ratio[0] / ratio[1] old ones."""
+    """Resize one axis to ``new`` elements, at distances of ratio[0] / ratio[1] old ones."""
     old = x.shape[axis]
     named = isinstance(old, Dim)
 

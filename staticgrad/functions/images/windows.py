@@ -45,7 +45,7 @@ from staticgrad.types import dim as dims
 from staticgrad.types.arrays import Shape
 from staticgrad.types.dim import Dim, Size
 
-#: One for all axes, or one for each.
+#: One number for all axes, or one for each.
 PerAxis = int | Sequence[int]
 #: "valid", "same", or how many places before and after, in one number or a pair.
 Padding = str | Size | Sequence[Size | tuple[Size, Size]]
@@ -117,7 +117,7 @@ def windows_over(
 
 
 def reach(taps: Size, dilation: int) -> Size:
-    """From the first to the last element of a window, both included."""
+    """Return the number of elements from the first to the last tap of a window, both included."""
     return dilation * (taps - 1) + 1
 
 
@@ -200,14 +200,14 @@ def conv(
     dilation: PerAxis = 1,
     groups: int = 1,
 ) -> AnyValue:
-    """The cross-correlation of images with filters: what networks call a convolution.
+    """Compute the cross-correlation of images with filters, called convolution in networks.
 
     Args:
         x: [n, c, image...], of one axis of places or more.
         w: [o, c / groups, taps...]; with ``groups`` c each channel has filters of its own.
         bias: [o], added.
-        stride: places from one window to the next, for all axes or for each.
-        padding: zeros around the image: "valid" none, "same" such that a stride of 1 keeps its size
+        stride: the offset from one window to the next, for all axes or for each.
+        padding: zeros around the image: "valid" adds none, "same" keeps the size if the stride is 1
             (of an odd number one more after), a number, or (before, after) for each axis.
         dilation: places from one tap to the next.
         groups: into which the channels fall; each is convolved apart.
@@ -218,9 +218,9 @@ def conv(
     Raises:
         ArgumentError: a stride or dilation below 1; groups that do not divide the channels.
 
-    An image of no places gives none, unless a window is longer than its border and a stride.
+    An empty image gives an empty result, unless a window is longer than its border plus a stride.
 
-    Three by three taps over many channels are computed in tiles of two by two results (Winograd's
+    Filters of 3x3 taps over many channels are computed in tiles of 2x2 results (Winograd's
     F(2x2, 3x3)), as exactly as others: there NaN and infinities reach all results of their tiles.
     What a tap reads of the border, and what strides leave out, may count as zero times the tap:
     NaN and infinities of filters and cotangents may reach results that only zeros belong to.
@@ -342,7 +342,7 @@ def _cropped(
     wholes: list[Size],
     more: tuple[int, ...],
 ) -> tuple[Shape, Shape]:
-    """What a transposed convolution leaves out before each axis, and the sizes of its result."""
+    """Return what a transposed convolution crops before each axis, and the sizes of its result."""
     if padding == "same":
         kept = [size * step for size, step in zip(x.shape[2:], steps, strict=True)]
         missing = [dims.maximum(w - s, 0) for w, s in zip(wholes, steps, strict=True)]
@@ -414,7 +414,7 @@ def unfold(
     padding: Padding = "valid",
     dilation: PerAxis = 1,
 ) -> AnyValue:
-    """All windows of [n, c, places...], side by side; zeros in the border.
+    """Extract all windows of [n, c, spatial...] (im2col); the border is filled with zeros.
 
     Args:
         x: [n, c, places...].
@@ -490,20 +490,20 @@ def max_pool(
     dilation: PerAxis = 1,
     ceil_mode: bool = False,
 ) -> AnyValue:
-    """The largest element of each window of [n, c, places...]; NaN wins.
+    """Compute the largest element of each window of [n, c, spatial...]; NaN wins.
 
     Args:
         x: [n, c, places...].
         kernel_size: taps of a window, for all axes of places or for each.
         stride: places from one window to the next: by default as many as taps, so that windows do
             not overlap.
-        padding: as ``conv``; what is added never is the largest.
+        padding: as ``conv``; padding elements are never the largest.
         dilation: places from one tap to the next.
         ceil_mode: whether a last window that begins inside of the image or its border counts
             although it reaches further; elements that are not there do not take part.
 
     Returns:
-        [n, c, windows...]. Of equal elements the first has the gradient.
+        [n, c, windows...]. If elements are equal, the first receives the gradient.
 
     Raises:
         ShapeError: an image smaller than a window, a window inside of the border.
@@ -564,7 +564,7 @@ def avg_pool(
 
 
 def _counts(x: AnyValue, image: Shape, found: Windows) -> Any:
-    """How many elements of an image of these extents each window has."""
+    """Return how many elements of the image each window contains."""
     counts: Any = 1.0
     for axis, size in enumerate(image):
         ones = functions.ones((size,), x.dtype, like=x)
@@ -584,9 +584,9 @@ def lp_pool(
     dilation: PerAxis = 1,
     ceil_mode: bool = False,
 ) -> AnyValue:
-    """(sum of abs(x) ** p) ** (1 / p) over each window of [n, c, places...].
+    """Compute (sum of abs(x) ** p) ** (1 / p) over each window of [n, c, spatial...].
 
-    The gradient of a window of zeros is 0, as that of ``sg.norm``.
+    The gradient of a window of zeros is 0, as for ``sg.norm``.
 
     Args:
         p: a positive number; ``max_pool`` of magnitudes is its limit.
@@ -596,7 +596,7 @@ def lp_pool(
         [n, c, windows...].
 
     Raises:
-        ArgumentError: p that is no positive, finite number.
+        ArgumentError: p is not a positive, finite number.
         ShapeError, RankError: as ``avg_pool``.
 
     >>> import numpy as np, staticgrad as sg

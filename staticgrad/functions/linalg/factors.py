@@ -117,7 +117,7 @@ def qr(a: Operand[AnyValue], mode: str = "reduced") -> Any:
 
 
 def _lower_of(op: str, a: Operand[AnyValue], uplo: str) -> AnyValue:
-    """Symmetric matrices of which the lower triangle is to be read."""
+    """Return symmetric matrices arranged so that the lower triangle is read."""
     if uplo not in ("L", "U", "l", "u"):
         raise ArgumentError(f"{op}: UPLO={uplo!r} is neither 'L' nor 'U'")
     value = matrices(op, a)
@@ -171,7 +171,7 @@ def svd(
     *,
     errors: str = "raise",
 ) -> Any:
-    """U, descending singular values S and Vh, with (U * S) @ Vh = a.
+    """Compute U, descending singular values S and Vh, with (U * S) @ Vh = a.
 
     The gradients of U and Vh are NaN or infinite where singular values are equal, or one is 0; that
     of S alone is not (``svdvals``). Full bases have a gradient where m = n, S always.
@@ -225,7 +225,7 @@ def _symmetric_values(a: Operand[AnyValue], errors: str) -> AnyValue:
 
 
 def _symmetric(a: Operand[AnyValue], errors: str) -> SVDResult:
-    """By eigenvalues in the order of their magnitudes, their signs given to Vh."""
+    """Compute the SVD by eigenvalues, sorted by magnitude; Vh takes their signs."""
     values, vectors = eigh(a, errors=errors)
     order = functions.argsort(functions.absolute(values), -1, descending=True)
     values = functions.take_along_axis(values, order, -1)
@@ -341,7 +341,7 @@ def _rows(entries: Sequence[Any], n: int) -> Rows:
 
 
 def _root(row: Sequence[Any]) -> Any:
-    """The root of what a row is divided by: a power of two."""
+    """Return the square root of the divisor of a row: a power of two."""
     size = reduce(functions.maximum, map(functions.absolute, row))
     root: Any = np.float64(2.0 ** _ROOTS[-1][1])
     for border, power in _ROOTS[-2::-1]:

@@ -255,12 +255,12 @@ def solve_tridiagonal(
     *,
     errors: str = "raise",
 ) -> AnyValue:
-    """x with T @ x = b for a matrix T of three diagonals, in time that is linear in its size.
+    """Solve T @ x = b for a tridiagonal matrix T, in time that is linear in its size.
 
     Args:
-        lower: [..., n - 1], what stands below the diagonal.
+        lower: [..., n - 1], the elements below the diagonal.
         diagonal: [..., n].
-        upper: [..., n - 1], what stands above it.
+        upper: [..., n - 1], the elements above it.
         b: a vector [n], or columns [..., n, k].
         errors: "raise", or "nan" for singular matrices.
 
@@ -317,7 +317,7 @@ def pinv(
     rtol: Operand[AnyValue] | None = None,
     errors: str = "raise",
 ) -> AnyValue:
-    """The pseudo-inverses of matrices, by singular values.
+    """Compute the pseudo-inverses of matrices, by singular values.
 
     The derivative holds where the rank does not change.
 
@@ -392,7 +392,7 @@ _MOST_SQUARINGS: Final = 16
 
 
 def expm(a: Operand[AnyValue], *, max_squarings: int = _MOST_SQUARINGS) -> AnyValue:
-    """The exponentials of square matrices: Padé approximation of a / 2**s, squared s times.
+    """Compute exponentials of square matrices: Padé approximation of a / 2**s, squared s times.
 
     Higham, The scaling and squaring method for the matrix exponential revisited, 2005. How often a
     matrix is squared follows from its 1-norm in the run; the graph holds ``max_squarings``
@@ -400,7 +400,7 @@ def expm(a: Operand[AnyValue], *, max_squarings: int = _MOST_SQUARINGS) -> AnyVa
 
     Args:
         a: matrices [..., n, n] of float32 or float64.
-        max_squarings: enough for norms up to 5.4 * 2**max_squarings; those beyond give NaN.
+        max_squarings: enough for norms up to 5.4 * 2**max_squarings; larger norms give NaN.
 
     Returns:
         The exponentials, of a's shape.
@@ -502,11 +502,11 @@ def block_diag(*arrays: Operand[AnyValue]) -> AnyValue:
 
 
 def toeplitz(c: Operand[AnyValue], r: Operand[AnyValue] | None = None) -> AnyValue:
-    """The matrix whose diagonals are constant. As ``scipy.linalg.toeplitz``.
+    """Build the matrix whose diagonals are constant, as ``scipy.linalg.toeplitz``.
 
     Args:
         c: its first column [..., m]; leading axes broadcast.
-        r: its first row [..., n], of which the first element is not read; by default c.
+        r: its first row [..., n], whose first element is not read; by default c.
 
     Returns:
         Matrices [..., m, n].
@@ -540,12 +540,12 @@ def toeplitz(c: Operand[AnyValue], r: Operand[AnyValue] | None = None) -> AnyVal
 def cho_factor(
     a: Operand[AnyValue], lower: bool = False, *, errors: str = "raise"
 ) -> tuple[AnyValue, bool]:
-    """The Cholesky factor of matrices and which triangle it is, for ``cho_solve``.
+    """Compute the Cholesky factor of matrices, and which triangle it is, for ``cho_solve``.
 
     As ``scipy.linalg.cho_factor``, but the other triangle is 0, and by default the upper one.
 
     Args:
-        a: symmetric positive definite matrices [..., n, n], of which that triangle is read.
+        a: symmetric positive definite matrices [..., n, n]; only that triangle is read.
         lower: the factor is L with L @ L.T = a, not U with U.T @ U = a.
         errors: as ``cholesky``.
 
@@ -675,7 +675,7 @@ def matrix_rank(
     """Return how many singular values of matrices are above a threshold.
 
     Args:
-        A: matrices [..., m, n]; of a vector whether any element is not 0.
+        A: matrices [..., m, n]; for a vector, whether any element is not 0.
         tol: the threshold.
         hermitian: A is symmetric, of which the lower triangle is read.
         rtol: the threshold by the largest singular value; by default max(m, n) times the dtype's

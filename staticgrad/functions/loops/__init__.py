@@ -1,1 +1,1 @@
-"""Loops and branches over values, and what is made of them: running totals, equations."""
+"""Loops and branches over values, and functions built on them: running totals, equations."""

@@ -97,12 +97,12 @@ class Equation:
         return slope
 
     def cotangents(self, sums: Sequence[Any]) -> tuple[Any, ...]:
-        """Those of all operands, given those of the ``moving`` ones."""
+        """Return the cotangents of all operands, given those of the ``moving`` ones."""
         found = dict(zip(self.moving, sums, strict=True))
         return tuple(found.get(k) for k in range(len(self.operands)))
 
     def zeros(self, operands: Sequence[Any]) -> tuple[Any, ...]:
-        """Sums of which nothing has been added yet."""
+        """Return zeros to accumulate the cotangents of the moving operands in."""
         return tuple(functions.zeros_like(operands[k]) for k in self.moving)
 
 
@@ -112,7 +112,7 @@ def _raveled(leaves: Sequence[Any]) -> Any:
 
 
 def _pulled_back(body: Graph) -> Graph:
-    """From the inputs of a body, and the cotangent of its result, to those of floating inputs.
+    """Build the pullback: from a body's inputs and its result's cotangent to input cotangents.
 
     The time has none.
     """
@@ -168,9 +168,9 @@ def fixed(solve: Callable[..., Any], f: Slope, y: Any, times: Any, steps: int) -
 def adaptive(
     solve: Callable[..., Any], f: Slope, y: Any, start: Any, end: Any, options: dict[str, Any]
 ) -> Any:
-    """``rk45`` with a gradient by the adjoint method, back with the same tolerances.
+    """Solve as ``rk45``, with a gradient by the adjoint method with the same tolerances.
 
-    ``solve``: the method, ``options``: what it is asked to hold.
+    ``solve``: the method; ``options``: its tolerances and bounds.
     """
     dtype = as_value("rk45", flatten(y)[0][0]).dtype
     ends = [functions.astype(as_value("rk45", each), dtype) for each in (start, end)]

@@ -1,25 +1,25 @@
 """Loops and branches over values: scan, fori_loop, map, while_loop, cond, switch.
 
-Each calls the functions that it is given once, with values that stand for those of an iteration,
+Each calls its functions once, with symbolic values that stand for those of an iteration,
 and builds one node of what they build (``ops/loops.py``), so that a program of a thousand
 iterations has the size of one. Values and parameters that a function closes over become operands:
-gradients with respect to them are as of any. Carries, slices and results are trees: dicts, lists,
-tuples, named tuples and None. Of eager tensors the functions run in Python, iteration by iteration.
+gradients with respect to them work as usual. Carries, slices and results are trees: dicts, lists,
+tuples, named tuples and None. With eager tensors the functions run in Python, once per iteration.
 
-What loops and branches are given: functions, numbers of iterations, slices, bounds,
+Checks of the arguments of loops and branches: functions, iteration counts, slices, bounds,
 conditions.
 
 Loops and branches of define-by-run tensors: Python runs them, and the tape records each
 iteration.
 
-What a loop begins with: Python numbers among it take the dtype that an iteration gives them.
+First carries of a loop: Python numbers take the dtype that an iteration gives them.
 
-Arrays of which each iteration of a loop reads the row of its number: these are slices of the
+Arrays of which iteration i of a loop reads row i become slices of the
 loop.
 
-A body that says ``x[i]`` of the number of the iteration reads what ``scan`` would have handed to
-it. As a slice it needs no look-up, and its cotangent is stacked, row by row, where that of an array
-that all iterations read is added up as a whole in each of them.
+A body that reads ``x[i]`` with the loop index i reads what ``scan`` would pass to
+it. A slice needs no lookup, and its cotangent is stacked row by row. The cotangent of an array
+that all iterations read is accumulated as a whole in each of them.
 
 Prefixes of an associative function, in a tree of logarithmic depth or one after the other.
 """
@@ -77,7 +77,7 @@ from staticgrad.types.dtype import BOOL, F32, F64, I64, DType
 
 
 def check_function(name: str, what: str, function: Any, *given: str) -> None:
-    """Refuse what is no function, or one that does not take what it is given.
+    """Check that ``function`` is callable with the given arguments.
 
     Args:
         name: the public function that was called.
@@ -86,7 +86,7 @@ def check_function(name: str, what: str, function: Any, *given: str) -> None:
         given: what it will be called with, by name, in order.
 
     Raises:
-        ArgumentError: with what it takes and what it is given.
+        ArgumentError: it is not; the message has its parameters and the given arguments.
     """
     is_value = isinstance(function, Value)
     if is_value or not callable(function):
@@ -108,10 +108,10 @@ def check_function(name: str, what: str, function: Any, *given: str) -> None:
 
 
 def iterations_of(name: str, number: Any) -> Size:
-    """A number of iterations, or a bound of them.
+    """Check a number of iterations, or a bound of it, and return it.
 
     Raises:
-        ArgumentError: it is no integer and no named size, or 2**63 or more.
+        ArgumentError: it is neither an integer nor a named size, or is 2**63 or more.
     """
     if isinstance(number, Dim):
         return number
@@ -170,10 +170,10 @@ def iterations_over(name: str, values: Sequence[Any], length: Any) -> Size:
 
 
 def bound_of(name: str, number: Any, kind: type[Any]) -> Any:
-    """A bound that only a run knows, as int64 of a kind.
+    """Return a bound that only a run knows, as an int64 value of a kind.
 
     Raises:
-        DTypeError: no integers. ArgumentError: several.
+        DTypeError: not an integer. ArgumentError: several elements.
     """
     value = as_value(name, number, kind)
     if not value.dtype.is_integer:
@@ -196,12 +196,12 @@ def check_one(name: str, what: str, value: Any) -> None:
         )
 
 
-#: Whether an iteration is run that no loop makes: for what it reads.
+#: True while a trial iteration runs, outside of any loop, to find what the body reads.
 _unmade: ContextVar[bool] = ContextVar("_unmade", default=False)
 
 
 def is_eager(leaves: Sequence[Any]) -> bool:
-    """Whether values compute at once."""
+    """Return whether values compute at once."""
     return binding_kind(tuple(leaves)).computes
 
 
@@ -213,11 +213,11 @@ def run_loop(
     iterations: Any,
     reverse: bool,
 ) -> tuple[Any, Any]:
-    """As ``for``; of no iterations the outputs have the types that an iteration over zeros would
-    give."""
+    """Run a loop as ``for``; without iterations the outputs have the types that an iteration over
+    zeros gives."""
     first, tree = flatten(init)
     kind = binding_kind((*first, *slices))
-    # Numbers stay what they are: they take the dtype of what they meet.
+    # Python numbers are unchanged: they take the dtype of the other operand.
     carry = unflatten(tree, [leaf if is_weak(leaf) else _lifted(kind, leaf) for leaf in first])
     stacks: list[list[Any]] = []
     shape = None
@@ -267,7 +267,7 @@ def _unmoved(kind: type[Any], carry: Any, moved: Any) -> Any:
 def run_while(
     test: Callable[[Any], Any], body: Callable[[Any], Any], init: Any, max_steps: Any
 ) -> Any:
-    """As ``while``; of no iterations a loop with a bound has gradients of zeros, as in a graph.
+    """Run a loop as ``while``; with a bound and no iterations its gradients are 0, as in a graph.
 
     An iteration that is not made draws, so that what is drawn behind the loop is what a graph
     draws.
@@ -277,7 +277,7 @@ def run_while(
     carry = unflatten(tree, [leaf if is_weak(leaf) else _lifted(kind, leaf) for leaf in leaves])
     done = 0
     draws = reached = Draws()
-    endless = max_steps is None and _unmade.get()  # nobody knows whether it would end
+    endless = max_steps is None and _unmade.get()  # it might not end
     while not endless and (max_steps is None or done < max_steps):
         with draws.iteration(done), body_of_a("a loop"):
             if not bool(_number(test(carry))):
@@ -317,7 +317,7 @@ def _linked(
 
 
 def run_branch(index: Any, cases: Sequence[Callable[..., Any]], operands: Sequence[Any]) -> Any:
-    """As ``if``."""
+    """Run one case, chosen as by ``if``."""
     place = min(max(int(_number(index)), 0), len(cases) - 1)
     with body_of_a("a branch"):
         return cases[place](*operands)
@@ -328,15 +328,15 @@ def _lifted(kind: type[Any], leaf: Any) -> Any:
 
 
 def _number(value: Any) -> Any:
-    """The one number of a tensor, or of what is a number already."""
+    """Return the single number in a tensor; return other values unchanged."""
     return value.item() if hasattr(value, "item") else value
 
 
 class FirstCarries:
     """First carries of a loop as values, whose dtypes a trace of the body may still change.
 
-    A Python number has no dtype of its own: it takes the one that an iteration gives it. A float
-    begins as float32, and is float64 where nothing in the loop is float32. Each change asks for
+    A Python number has no fixed dtype: it takes the one that an iteration gives it. A float
+    begins as float32, and is float64 if nothing in the loop is float32. Each change requires
     another trace, and each number changes a bounded number of times, since dtypes only grow.
 
     Attributes:
@@ -363,8 +363,8 @@ class FirstCarries:
         return bool(grown)
 
     def widen_beside(self, others: Set[DType]) -> bool:
-        """Make floats float64 unless a carry of a dtype of its own, or one of ``others`` (those of
-        everything else that the loop reads), is float32; whether any changed."""
+        """Make floats float64 unless a carry of fixed dtype, or one of ``others`` (the dtypes of
+        everything else that the loop reads), is float32; return whether any changed."""
         strong = {v.dtype for place, v in enumerate(self.values) if place not in self._narrow}
         return F32 not in strong | others and self.widen()
 
@@ -455,7 +455,7 @@ def scan(
 ) -> tuple[R, T]:
     """Run ``f`` along the first axis of ``xs``, carrying a state from iteration to iteration.
 
-    As ``for x in xs: carry, y = f(carry, x)``, as one node of the graph whatever the length.
+    It computes ``for x in xs: carry, y = f(carry, x)`` as one node of the graph for any length.
 
     Args:
         f: takes the carry and a slice of ``xs``, and returns the next carry and an output; called
@@ -464,15 +464,15 @@ def scan(
             dtypes; a Python number takes the dtype that the iteration gives it.
         xs: a tree of values with equal first axes; None: the slices are None.
         length: the number of iterations; by default the size of those axes. It may be a named size.
-        reverse: from the last slice to the first; outputs stand where their slices stand.
+        reverse: run from the last slice to the first; outputs have the indices of their slices.
 
     Returns:
-        The last carry, and the outputs stacked along a new first axis. Of no slices the last carry
+        The last carry, and the outputs stacked along a new first axis. Without slices the carry
         is the first one.
 
     Raises:
         CarryError: a carry changes its type or its containers, at the line that does it.
-        ArgumentError: neither slices nor a length.
+        ArgumentError: there are neither slices nor a length.
         ShapeError, RankError: first axes that differ, or none.
 
     >>> import staticgrad as sg
@@ -510,24 +510,24 @@ def fori_loop(
     init_val: Any,
     max_steps: Any = None,
 ) -> R:
-    """``for i in range(lower, upper): carry = body_fun(i, carry)``, as one node of the graph.
+    """Run ``for i in range(lower, upper): carry = body_fun(i, carry)`` as one node of the graph.
 
     Args:
-        lower, upper: integers, named sizes, or integer values of one element, whose numbers only a
+        lower, upper: integers, named sizes, or integer values of one element, which only a
             run knows.
         body_fun: takes the number of the iteration (int64, 0-d) and the carry, returns the next
         carry.
         init_val: the first carry, a tree.
-        max_steps: stop after so many iterations; an integer or a named size. Where a bound is a
-            value, gradients in reverse mode need it, as those of ``while_loop``.
+        max_steps: the maximum number of iterations; an integer or a named size. If a bound is a
+            value, reverse-mode gradients require it, as for ``while_loop``.
 
     Returns:
         The last carry; the first one if there is no iteration.
 
     Raises:
         CarryError: as ``scan``.
-        DTypeError: a bound that is a value of no integers.
-        ArgumentError: a bound that is no integer or of several elements; ``max_steps`` of known
+        DTypeError: a bound that is a value of another dtype than integer.
+        ArgumentError: a bound that is not one integer; ``max_steps`` with known
             bounds.
 
     >>> import staticgrad as sg
@@ -563,16 +563,16 @@ def fori_loop(
 
 @by_all_operands
 def map_slices(f: Callable[[Any], R], xs: Any) -> R:
-    """``f`` of every slice of ``xs`` along its first axis, stacked: ``sg.map``.
+    """Apply ``f`` to every slice of ``xs`` along its first axis and stack the results: ``sg.map``.
 
-    One slice at a time, in one node of the graph; what broadcasts is better written without it.
+    It runs one slice at a time, in one node of the graph; broadcasting is faster if it applies.
 
     Args:
         f: takes a slice of each, in the containers of ``xs``.
         xs: a value, or values in containers, of equal first sizes.
 
     Returns:
-        What ``f`` gives, with the axis of slices in front.
+        The results of ``f``, with the axis of slices in front.
 
     Raises:
         ArgumentError: there are no slices.
@@ -600,14 +600,14 @@ def while_loop(
     init_val: Any,
     max_steps: Any = None,
 ) -> R:
-    """``while cond_fun(carry): carry = body_fun(carry)``, as one node of the graph.
+    """Run ``while cond_fun(carry): carry = body_fun(carry)`` as one node of the graph.
 
     Args:
         cond_fun: takes the carry, returns one bool.
         body_fun: takes the carry, returns the next one.
         init_val: the first carry, a tree.
-        max_steps: stop after so many iterations whatever the test says; an integer or a named size.
-            Needed for gradients in reverse mode, which keep every iteration's carry; ``jvp`` does
+        max_steps: the maximum number of iterations; an integer or a named size.
+            Reverse-mode gradients require it: they store every iteration's carry; ``jvp`` does
             not.
 
     Returns:
@@ -790,7 +790,7 @@ def _traced(
     build: Callable[[Trace, list[Symbolic], Sequence[TensorType]], list[Symbolic]],
     slices: Sequence[Value] = (),
 ) -> tuple[tuple[list[Traced], list[Symbolic]], list[Symbolic]]:
-    """What ``build`` traces, closed, with first carries whose types stay; and those carries.
+    """Trace ``build`` until the types of the first carries are stable; return trace and carries.
 
     The functions are traced again where a Python number takes another dtype than it began with.
     """
@@ -856,11 +856,11 @@ def _applied(op: Op, own: Sequence[Any], captured: Sequence[Symbolic]) -> list[A
 def associative_scan(
     fn: Callable[[Any, Any], Any], elems: Any, reverse: bool = False, axis: int = 0
 ) -> Any:
-    """``fn`` combined along an axis: result i is elems[0] ... elems[i], in a tree of log depth.
+    """Combine elements along an axis with ``fn``: result i is elems[0] ... elems[i], in log depth.
 
-    The tree depends on the length alone, and so do the bits of the result (G. E. Blelloch 1990:
-    pairs are combined, then every second result is one of half the length). Along an axis of a
-    named size there is no tree: a loop combines one element after the other.
+    The tree, and so the rounding of the result, depends only on the length (G. E. Blelloch 1990:
+    pairs are combined, then the scan of half the length gives every second result). Along a
+    named axis size a loop combines one element after the other instead.
 
     Args:
         fn: associative; takes two trees of arrays with any number of elements along ``axis`` and
@@ -873,7 +873,7 @@ def associative_scan(
         A tree like ``elems``.
 
     Raises:
-        ArgumentError: sizes that differ.
+        ArgumentError: the sizes differ.
         CarryError: the function gives another shape or other containers.
         SizeGuardError: in a run, a named size of 0.
 

@@ -77,7 +77,7 @@ def rk4(
     args: Sequence[Any] = (),
     adjoint: bool = False,
 ) -> R:
-    """The solution of ``y' = f(t, y, *args)`` by the classical method of fourth order.
+    """Solve ``y' = f(t, y, *args)`` by the classical method of fourth order.
 
     Args:
         f: takes a time, a state and ``args``, returns the state's derivative in the state's
@@ -95,7 +95,7 @@ def rk4(
 
     Raises:
         ArgumentError: no function, no times, or no steps.
-        RankError: times that are no vector.
+        RankError: times that are not a vector.
         CarryError: the derivative has other containers, or a dtype that the state cannot take.
         ArgumentError, DTypeError: ``adjoint`` of tensors, or of states of several dtypes.
 
@@ -130,7 +130,7 @@ def rk4(
 
 
 def _equation(name: str, f: Slope, y: Any, args: Any) -> tuple[Any, Slope]:
-    """The first state, of floats, and a derivative that is checked to be one of such a state.
+    """Return the first state, in floats, and a derivative that checks its own result.
 
     Raises:
         ArgumentError: ``f`` is no function of a time, a state and ``args``; args are no tuple.
@@ -211,7 +211,7 @@ def rk45(
     args: Sequence[Any] = (),
     adjoint: bool = False,
 ) -> Any:
-    """The solution of ``y' = f(t, y, *args)`` at ``end``, by Dormand-Prince steps of bounded error.
+    """Solve ``y' = f(t, y, *args)`` up to ``end``, by Dormand-Prince steps of bounded error.
 
     Args:
         f, y, args: as of ``rk4``; the state at ``start``.
@@ -262,7 +262,7 @@ def _adaptive(
         return state[0] < 1.0
 
     def trial(state: Any) -> Any:
-        part, step, y = state  # the part of the way that is done, and the step as such a part
+        part, step, y = state  # the completed fraction of the interval, and the step as a fraction
         step = functions.minimum(step, 1.0 - part)
         found, error = _trial(f, start + part * (end - start), y, step * (end - start), rtol, atol)
         error = functions.stop_gradient(error)
@@ -280,7 +280,7 @@ def _adaptive(
 
 
 def _trial(f: Slope, t: Any, y: Any, h: Any, rtol: float, atol: float) -> tuple[Any, Any]:
-    """The state after a step, and the size of its error over what is tolerated."""
+    """Return the state after a step, and the ratio of its error to the tolerance."""
     slopes: list[Any] = []
     found = y
     for node, stage in zip(_NODES, _STAGES, strict=True):

@@ -14,9 +14,9 @@ from staticgrad.ops.operands import as_value, axis_of, floating
 
 
 def cummax(x: Operand[AnyValue], axis: int | None = None, reverse: bool = False) -> AnyValue:
-    """The largest element so far along ``axis``; of x flattened if it is None.
+    """Compute the largest element so far along ``axis``; None flattens x.
 
-    NaN stays from where it comes. Gradients flow as those of ``maximum``, along the axis.
+    After a NaN all results are NaN. Gradients are those of ``maximum``, along the axis.
 
     Args:
         x: a value; along the axis of any size.

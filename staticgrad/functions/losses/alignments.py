@@ -18,7 +18,7 @@ from staticgrad.types import dim as dims
 
 __all__ = ["ctc_loss"]
 
-#: The logarithm that stands for no probability: finite, so that differences of two are numbers.
+#: The logarithm used for probability 0: finite, so that differences of two are not NaN.
 _NEVER: Final = -1e30
 
 
@@ -31,7 +31,7 @@ def ctc_loss(
     reduction: Reduction = "mean",
     zero_infinity: bool = False,
 ) -> AnyValue:
-    """-log of the probability of a labelling, summed over its alignments with a longer sequence.
+    """Compute -log of a labelling's probability, summed over alignments with a longer sequence.
 
     A. Graves et al., "Connectionist temporal classification" (2006): an alignment gives each time
     a label or the blank; equal neighbours become one, then blanks go. One ``scan`` over time.
@@ -45,7 +45,7 @@ def ctc_loss(
         blank: the class of no label.
         reduction: "mean" of the losses, each divided by the number of its labels (at least 1);
             "sum"; or "none": the losses [batch].
-        zero_infinity: 0 in the place of an infinite loss.
+        zero_infinity: replace infinite losses by 0.
 
     Returns:
         A 0-d value in the dtype of log_probs, or the losses [batch]. The loss of more labels than
@@ -53,7 +53,7 @@ def ctc_loss(
 
     Raises:
         RankError: log_probs without three axes, targets without two.
-        DTypeError: targets or lengths that are no integers.
+        DTypeError: targets or lengths that are not integers.
         ShapeError: other batches, or lengths that are not one number for each sequence.
         ArgumentError: another reduction.
 
@@ -124,7 +124,7 @@ def _with_blanks(labels: Any, blank: int) -> Any:
 
 
 def _forward(emitted: Any, path: Any, blank: int, times: Any) -> Any:
-    """log of what all beginnings have that end at a place of the path, behind the last time."""
+    """Compute the log-probability of each prefix of the path after the last time step."""
 
     def back(row: Any, places: int, with_: Any) -> Any:
         return functions.pad(row, ((0, 0), (places, 0)), constant_values=with_)[:, :-places]

@@ -188,10 +188,10 @@ def cross_entropy(
 def of_classes(
     op: str, scores: Any, labels: Any, weight: Any, ignore_index: Any
 ) -> tuple[Any, Any, Any]:
-    """Labels that are all classes, which rows count, and the weight of each row; None: all alike.
+    """Return valid class labels, which rows count, and each row's weight; None if all are alike.
 
     Raises:
-        ArgumentError: an index that is no whole number. ShapeError: not one weight for each class.
+        ArgumentError: an index that is not an integer. ShapeError: not one weight for each class.
     """
     counts = share = None
     if ignore_index is not None:

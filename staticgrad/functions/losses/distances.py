@@ -34,7 +34,7 @@ def pairwise_distance(
     eps: float = 1e-6,
     keepdims: bool = False,
 ) -> AnyValue:
-    """The p-norm of x1 - x2 + eps along the last axis.
+    """Compute the p-norm of x1 - x2 + eps along the last axis.
 
     Args:
         x1, x2: floating [..., d], of one shape, or one of them 0-d.
@@ -92,11 +92,11 @@ def triplet_margin_loss(
 def cosine_similarity(
     x1: Operand[AnyValue], x2: Operand[AnyValue], axis: int = 1, eps: float = 1e-8
 ) -> AnyValue:
-    """The cosine of the angle between rows: x1 . x2 / (|x1| |x2|), lengths held above eps.
+    """Compute the cosine between rows: x1 . x2 / (|x1| |x2|), with lengths of at least eps.
 
     Args:
         x1, x2: floating, of one shape, or one of them 0-d.
-        axis: along which the rows lie; 1 as in ``torch``.
+        axis: the axis of the rows; 1 as in ``torch``.
         eps: the least length that counts: the cosine of a row of zeros is 0.
 
     Returns:
@@ -147,7 +147,7 @@ def cosine_embedding_loss(
 
 
 def normalize(x: Operand[AnyValue], p: float = 2.0, axis: int = 1, eps: float = 1e-12) -> AnyValue:
-    """x divided by its p-norm along ``axis``, which is held above eps.
+    """Divide x by its p-norm along ``axis``, which is at least eps.
 
     Args:
         x: a value; integers become float64.

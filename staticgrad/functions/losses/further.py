@@ -45,7 +45,7 @@ __all__ = [
     "soft_margin_loss",
 ]
 
-#: What a logarithm of a probability is held above, so that no loss is infinite.
+#: The lower bound of the logarithm of a probability, so that no loss is infinite.
 _LOWEST_LOG: Final = -100.0
 
 
@@ -143,14 +143,14 @@ def kl_div(
     reduction: Reduction | Literal["batchmean"] = "mean",
     log_target: bool = False,
 ) -> AnyValue:
-    """target * (log(target) - input), 0 where the target is; summed, the divergence.
+    """Compute target * (log(target) - input), 0 where target is 0; the sum is the divergence.
 
     Args:
-        input: floating, the logarithms of what is compared with the target.
+        input: floating, the logarithms of the probabilities to compare with the target.
         target: probabilities of the same shape, or one of the two is 0-d.
         reduction: also ``"batchmean"``, the sum divided by the size of the first axis: the mean
             divergence of a batch.
-        log_target: the target, too, is given by its logarithms.
+        log_target: the target is given by its logarithms, too.
 
     >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.kl_div(sg.log([0.5, 0.5]), [1.0, 0.0], "sum")).round(4)
@@ -279,10 +279,10 @@ def margin_ranking_loss(
     margin: float = 0.0,
     reduction: Reduction = "mean",
 ) -> AnyValue:
-    """max(0, margin - t * (input1 - input2)): rank input1 above input2 (target 1) or below (-1).
+    """Compute max(0, margin - t * (input1 - input2)): rank input1 above (target 1) or below (-1).
 
     Args:
-        input1, input2, target: of one shape; what is 0-d goes with every shape.
+        input1, input2, target: of one shape, or 0-d.
         margin: by how much one should be above the other.
 
     >>> import staticgrad as sg
