@@ -92,7 +92,7 @@ class Selection(Generic[AnyValue]):
 
     @property
     def place(self) -> int:
-        """The position of the index arrays' axes, as in NumPy: first if other axes separate them."""
+        """The position of the index arrays' axes, as in NumPy: first if other axes split them."""
         apart = self.advanced[-1] - self.advanced[0] >= len(self.advanced)
         return 0 if apart else self.arrays[0][0]
 

@@ -23,7 +23,7 @@ R = TypeVar("R")
 
 
 class TensorMet(BaseException):
-    """Raised when a trace reads a tensor; not caught by ``except Exception`` in a user's function."""
+    """Raised when a trace reads a tensor. A user's ``except Exception`` does not catch it."""
 
     def __init__(self, kind: Any) -> None:
         super().__init__()

@@ -131,7 +131,7 @@ class _Cut:
         return sorted(seen, key=lambda node: node.serial)
 
     def _kept(self, varying: set[Node]) -> set[Node]:
-        """Return the nodes of the body: the varying ones, and free or constant ones that they need."""
+        """Return the body's nodes: the varying ones, and free or constant ones they need."""
         kept, outer = set(varying), {node for node in self.nodes if node not in varying}
         of_constants: set[Node] = set()
         for node in self.nodes:

@@ -87,15 +87,15 @@ class LeakyReLU(Layer):
 
 
 class PReLU(Layer):
-    """x where x > 0, else ``weight`` * x, of channels [n, c, ...]: He et al., arXiv 1502.01852.
+    """x if x > 0, else ``weight`` * x, per channel of [n, c, ...]: He et al., arXiv 1502.01852.
 
     Args:
-        num_parameters: how many slopes are learnt: one, or one for each channel.
+        num_parameters: the number of learnt slopes: one, or one for each channel.
         init: their first value.
         dtype: of the parameter.
 
     Raises:
-        ArgumentError: fewer than one, or a first value that is no number.
+        ArgumentError: fewer than one, or a first value that is not a number.
 
     >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.PReLU(init=0.5)(sg.constant([-1.0, 2.0])))

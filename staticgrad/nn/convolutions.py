@@ -78,14 +78,14 @@ class _Filters(SpatialLayer):
 
 
 class Conv1d(_Filters):
-    """The cross-correlation of [n, in_channels, l] with filters: [n, out_channels, windows].
+    """Cross-correlation of [n, in_channels, l] with filters: [n, out_channels, windows].
 
     Args:
         in_channels, out_channels: sizes.
         kernel_size: taps, for all spatial axes or for each; weight is [out_channels,
             in_channels / groups, taps...].
         stride, padding, dilation, groups: as ``sg.nn.conv``; padding may be "same".
-        bias: whether there is one, [out_channels].
+        bias: True adds a bias, [out_channels].
         init, dtype, seed: as ``Linear``; a filter's inputs are in_channels / groups times its taps.
 
     Raises:

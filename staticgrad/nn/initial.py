@@ -167,7 +167,7 @@ def first_value(
 def _made_by(
     how: Callable[..., Any], name: str, shape: tuple[int, ...], random: np.random.Generator
 ) -> Any:
-    """What a function of the user's gives.
+    """Return the checked result of a user's initializer.
 
     Raises:
         ArgumentError: it takes other arguments.

@@ -1,10 +1,10 @@
-"""One layer after the other.
+"""Sequences of layers.
 
-Layers of products with a matrix, and of shapes.
+Layers of matrix products, and layers that change shapes.
 
-Elements that are left out, in training.
+Dropout of elements, in training.
 
-Vectors by number.
+Embeddings: vectors by index.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class Flatten(Layer):
 
 
 class Dropout(Layer):
-    """In training each element is 0 with probability ``p``, and the others are divided by 1 - p.
+    """Set each element to 0 with probability ``p`` in training, and divide the others by 1 - p.
 
     Srivastava et al., JMLR 15 (2014). Its generator draws the same bits for one seed and step in
     both modes, and is a part of ``state_dict``.
@@ -185,7 +185,7 @@ class Dropout(Layer):
 
 @like(Dropout)
 class Dropout1d(SpatialLayer, Dropout):
-    """As ``Dropout``, of whole channels: each [n, c, l] has one draw for its last axis.
+    """``Dropout`` of whole channels: each channel of [n, c, l] has one draw for its last axis.
 
     Tompson et al., arXiv 1411.4280.
 
@@ -325,13 +325,13 @@ class ModuleDict(dict[str, Any]):
 
 @bounded
 class Sequential(Layer, MutableSequence[Callable[..., Any]]):
-    """Modules and functions, each of what the one before gives.
+    """A chain of modules and functions; each one takes the result of the one before.
 
     It is a list of them: ``net[0] = layer``, ``net.append(layer)``, ``del net[-1]``, ``net + net``.
-    A function that was traced before is traced again then.
+    After such a change, traced functions are traced again.
 
     Args:
-        layers: what can be called with one value.
+        layers: callables of one value.
 
     Raises:
         ArgumentError: something that cannot be called.
@@ -349,7 +349,7 @@ class Sequential(Layer, MutableSequence[Callable[..., Any]]):
         self.layers = [_layer(each) for each in layers]
 
     def forward(self, x: Any) -> Any:
-        """What the last layer gives."""
+        """Return the result of the last layer."""
         for layer in self.layers:
             x = layer(x)
         return x
@@ -431,7 +431,7 @@ class Sequential(Layer, MutableSequence[Callable[..., Any]]):
 
 
 def _layer(given: Any) -> Callable[..., Any]:
-    """What can stand in a Sequential.
+    """Check that an element of a Sequential is callable.
 
     Raises:
         ArgumentError: something that cannot be called.

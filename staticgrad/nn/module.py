@@ -1,6 +1,6 @@
 """Module: a function with parameters, made of its attributes.
 
-Nothing is registered. A module's parameters are those among its attributes, in lists, tuples and
+Nothing is registered. A module's parameters are the parameters in its attributes, lists, tuples and
 dicts of them, and in modules there; paths of attributes name them (``layers.0.weight``). A module
 is a tree as lists and dicts are, whose leaves are its parameters and arrays, so that functions take
 and give modules. Everything else that it holds is static: where ``sg.function`` meets a module,
@@ -8,20 +8,20 @@ another number, flag or mode (``train``, ``eval``) is another program.
 
 Names of parameters: of layers, then by paths from the module that is called; of deep copies.
 
-A layer does not know where it will stand, so ``Linear`` calls its weight ``linear3.weight``. When a
-module is called that no other one calls, its parameters get their paths as names,
+A layer has no path when it is created, so ``Linear`` calls its weight ``linear3.weight``. When a
+root module is called, its parameters get their paths as names,
 ``blocks.1.attn.query.weight``. Names are new in deep copies:
 Target networks, teachers and ensembles are made by ``copy.deepcopy(model)`` and stand in one graph
 with their original, where two parameters of one name would be an error.
 
-Modules as named scopes of a program: ``layers.0``, or ``layers.0 Linear`` for who draws it.
+Modules as named scopes of a program: ``layers.0``, or ``layers.0 Linear`` in pictures.
 
-A module that no other one calls is a root. What the modules inside of it build belongs to scopes of
+A module that no other one calls is a root. Nodes that the modules inside of it build get scopes of
 their paths from there, and its parameters get their paths as names.
 
 A module as text: its tree, with shapes and counts.
 
-What a notebook shows of a module: its tree, folded, with shapes and counts.
+The notebook view of a module: its tree, folded, with shapes and counts.
 
 Updates of a graph that is built by hand.
 """
@@ -73,11 +73,11 @@ _named: Final[defaultdict[str, Iterator[int]]] = defaultdict(itertools.count)
 _own: Final[defaultdict[str, Iterator[int]]] = defaultdict(itertools.count)
 #: Beginnings of the names that layers gave.
 _of_layers: Final[set[str]] = set()
-#: What holds the arrays of parameters that were made for an attribute of a module.
+#: The stores of parameters that were created for an attribute of a module.
 _for_attributes: Final[WeakSet[ParameterStore]] = WeakSet()
 #: Names that are paths -> what has them.
 _paths: Final[WeakValueDictionary[str, ParameterStore]] = WeakValueDictionary()
-#: What holds the arrays of parameters that have been attributes of modules.
+#: The stores of parameters that have been attributes of modules.
 _held: Final[WeakSet[ParameterStore]] = WeakSet()
 #: The key of a deep copy's memo that says that a module around this one is copied.
 _INSIDE: Final = "staticgrad.nn: inside of a module"
@@ -112,7 +112,7 @@ def name_by_path(stored: Iterable[tuple[str, Parameter]]) -> None:
 
 
 def _is_free(store: ParameterStore) -> bool:
-    """Whether a parameter may be renamed: the package named it, by no path, and no graph has it."""
+    """Return whether a parameter may be renamed: an automatic name, without a path, in no graph."""
     if store.in_graph or _paths.get(store.name) is store:
         return False
     return store.name.partition(".")[0] in _of_layers or store in _for_attributes
@@ -148,10 +148,10 @@ def _parameters_in(value: Any, depth: int = 8) -> Iterator[Parameter]:
 
 
 def copied_apart(module: M, stores: Iterable[ParameterStore], memo: dict[Any, Any]) -> M:
-    """A deep copy, whose parameters have names of their own: ``linear_copy.weight``.
+    """Return a deep copy whose parameters have new names: ``linear_copy.weight``.
 
     Args:
-        module: what is copied.
+        module: the module to copy.
         stores: those of the parameters inside of it, read by the outermost copy alone.
         memo: what has been copied already; of a parameter among that the name stays, for a graph
             or a compiled program that has it may be part of the same copy.
@@ -174,7 +174,7 @@ def copied_apart(module: M, stores: Iterable[ParameterStore], memo: dict[Any, An
 
 
 def _copied(module: M, memo: dict[Any, Any]) -> M:
-    """What ``copy.deepcopy`` makes of an object without ``__deepcopy__``."""
+    """Return the default result of ``copy.deepcopy`` for an object without ``__deepcopy__``."""
     reduced: Any = module.__reduce_ex__(4)
     make, arguments, *rest = reduced
     copied: Any = make(*deepcopy(arguments, memo))
@@ -200,7 +200,7 @@ def _name_of_copy(name: str, layers: dict[str, str]) -> str:
 
 
 class _Called(NamedTuple):
-    """Where the code that runs is, among modules.
+    """The position of the running code in the tree of modules.
 
     Attributes:
         paths: of the modules inside of the root, by identity; "" is the root itself.
@@ -221,9 +221,9 @@ _NO_SCOPE: Final[AbstractContextManager[None]] = nullcontext()
 
 @contextmanager
 def as_scopes(*roots: Module, kinds: bool = True) -> Iterator[None]:
-    """Inside, what the modules within these build belongs to scopes of their paths.
+    """Give nodes that the modules in ``roots`` build in this context scopes of their paths.
 
-    ``kinds``: with the names of their classes behind.
+    ``kinds``: append the names of their classes.
     """
     paths: dict[int, str] = {}
     for root in roots:
@@ -327,7 +327,7 @@ def _has_line(each: Any) -> bool:
 
 
 def _entries(path: str, found: Any) -> Iterator[tuple[str, Any]]:
-    """What a module holds, in containers as well, but not in modules."""
+    """Yield a module's contents, also in containers, but not in inner modules."""
     for name, each in contents(found):
         inner = f"{path}.{name}" if path else str(name)
         yield inner, each
@@ -351,7 +351,7 @@ def _text_of_call(module: Any) -> str:
 
 
 def contents(found: Any) -> list[tuple[Any, Any]]:
-    """What is directly inside of a module or container, by name."""
+    """Yield the direct contents of a module or container, by name."""
     if is_module(found):
         return [*vars(found).items()]
     if isinstance(found, Generator):
@@ -385,23 +385,23 @@ class WithForward(Protocol[P, R_co]):
 
     @property
     def forward(self) -> Callable[P, R_co]:
-        """What it computes."""
+        """Compute the result."""
 
 
 class Module:
-    """A function with parameters: subclasses set attributes, ``forward`` says what it computes.
+    """A function with parameters: subclasses set attributes and define ``forward``.
 
     ``__init__`` of a subclass needs not call this one's, for there is none. ``forward``
     is ordinary code over ordinary functions. Called with tensors it computes at once, with values
-    of a graph it builds more of the graph.
+    of a graph it builds nodes of the graph.
 
     The first call of a module names the parameters inside of it by their paths
-    (``inner.weight``; of a second model ``inner_1.weight``), and what it builds belongs to scopes
+    (``inner.weight``; in a second model ``inner_1.weight``), and the nodes it builds get scopes
     of these paths (``inner``), which errors, graphs and reports show.
 
     Attributes:
-        training: whether it behaves as in training (dropout drops); set by ``train`` and ``eval``.
-        states: names of attributes that ``state_dict`` keeps, but optimizers do not step.
+        training: True in training mode (dropout is active); set by ``train`` and ``eval``.
+        states: names of attributes that ``state_dict`` contains, but optimizers do not update.
 
     >>> import numpy as np, staticgrad as sg
     >>> class Scaled(sg.nn.Module):
@@ -440,14 +440,14 @@ class Module:
             super().__setattr__(name, value)
 
         def forward(self, *args: Any, **kwargs: Any) -> Any:
-            """What the module computes; subclasses say."""
+            """Compute the module's result; subclasses define it."""
             raise ArgumentError(
                 f"{type(self).__name__} does not say what it computes",
                 hint="def forward(self, x): in the class",
             )
 
     def __call__(self: WithForward[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """What ``forward`` gives, in the mode of its operands."""
+        """Return the result of ``forward``, in the mode of its operands."""
         try:
             with _mode_of(args, kwargs), scope_of(self):
                 try:
@@ -465,7 +465,7 @@ class Module:
     # -- what it holds ----------------------------------------------------------------------------
 
     def tree_contents(self) -> Contents:
-        """Its attributes, by name: those that hold values or arrays, and all others."""
+        """Return its attributes, by name: those that hold values or arrays, and all others."""
         parts = {name: value for name, value in vars(self).items() if _holds_values(value)}
         return Contents(parts, {n: v for n, v in vars(self).items() if n not in parts})
 
@@ -483,13 +483,13 @@ class Module:
                 yield path, found
 
     def scopes(self) -> AbstractContextManager[None]:
-        """Name what is built by their paths from this module: ``decoder/layers.0``.
+        """Name the nodes built inside by their paths from this module: ``decoder/layers.0``.
 
         A call of the module does so by itself. The block does it where parts of the module are
         called by other code than its ``forward``: ``model.decoder(model.encoder(x))``.
 
         Returns:
-            What ``with`` enters.
+            A context manager.
 
         >>> import staticgrad as sg
         >>> net = sg.nn.Sequential(sg.nn.Linear(3, 4), sg.nn.Linear(4, 2))
@@ -501,7 +501,7 @@ class Module:
         return as_scopes(self, kinds=False)
 
     def parameters(self) -> list[Parameter]:
-        """What optimizers step: each parameter once, in the order in which attributes were set."""
+        """Return the parameters for optimizers: each once, in the order of the attributes."""
         return [parameter for _, parameter in self.named_parameters()]
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
@@ -613,7 +613,7 @@ class Module:
             parameter.zero_grad()
 
     def __deepcopy__(self, memo: dict[Any, Any]) -> Self:
-        """A module with parameters of its own, whose names are new: both may be in one graph."""
+        """Return a module with new parameters, whose names are new: both may be in one graph."""
         stores = (found.store for _, found in _inside("", self) if isinstance(found, Parameter))
         return copied_apart(self, stores, memo)
 
@@ -644,7 +644,7 @@ class Layer(Module):
 
 
 def _mode_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> computing:
-    """That of the first operand that is no parameter: where there is none, the present one."""
+    """Return the mode of the first operand that is not a parameter; by default the present one."""
     if args and isinstance(args[0], Value) and not args[0].is_stored:
         leaves: Iterable[Any] = args  # nearly always: flattening takes longer than the rest
     else:
@@ -664,7 +664,7 @@ def _holds_values(attribute: Any) -> bool:
 
 
 def _inside(path: str, found: Any) -> Iterator[tuple[str, Any]]:
-    """An attribute and what is inside of it: modules, generators and parameters, with paths."""
+    """Yield an attribute and its contents: modules, generators and parameters, with paths."""
     if isinstance(found, Module | Generator | Parameter):
         yield path, found
     for name, each in contents(found):
@@ -672,7 +672,7 @@ def _inside(path: str, found: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _stored(module: Module) -> Iterator[tuple[str, Parameter, bool]]:
-    """Every parameter once, with its path, and whether no optimizer steps it."""
+    """Yield every parameter once, with its path, and whether optimizers leave it unchanged."""
     states = {
         id(parameter)
         for each in module.modules()
@@ -689,7 +689,7 @@ def _stored(module: Module) -> Iterator[tuple[str, Parameter, bool]]:
 @contextmanager
 @public
 def updates() -> Iterator[dict[Parameter, Any]]:
-    """Inside, parameters take no values: what they shall become is collected, for a graph.
+    """Collect the next values of parameters inside of this context, for a graph.
 
     So it is of running statistics, of ``p.update(value)``, ``opt.minimize(loss)`` and the steps of
     generators; ``sg.function`` does it by itself. The dict is filled when the block ends.

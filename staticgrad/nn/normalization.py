@@ -1,6 +1,6 @@
-"""Layers that normalise each example by itself.
+"""Layers that normalise each example separately.
 
-Normalisation by the statistics of a batch, which are kept for use.
+Normalisation by the statistics of a batch, with running statistics for evaluation.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class RMSNorm(Layer):
 
 
 class GroupNorm(Layer):
-    """Each group of channels of [n, c, ...], with the axes behind, by its mean and variance.
+    """Normalisation of each group of channels of [n, c, ...], and of the axes after them.
 
     Args:
         num_groups: how many; they divide the channels.
@@ -160,7 +160,7 @@ class GroupNorm(Layer):
 
 
 class InstanceNorm1d(SpatialLayer):
-    """Each channel of each example [n, c, l] by its own mean and variance along the axes behind.
+    """Normalisation of each channel of each example [n, c, l] over the axes after the channels.
 
     Ulyanov, Vedaldi and Lempitsky, arXiv 1607.08022. There are no running statistics.
 
@@ -216,7 +216,7 @@ class InstanceNorm3d(InstanceNorm1d, axes=3):
 
 
 class BatchNorm1d(SpatialLayer):
-    """Each channel of [n, c] or [n, c, l] by mean and variance, times ``weight``, plus ``bias``.
+    """Normalisation of each channel of [n, c] or [n, c, l], times ``weight``, plus ``bias``.
 
     In training these are the batch's, and the running ones move towards them (Ioffe and Szegedy,
     arXiv 1502.03167): ``running + momentum * (batch - running)``, the variance as an estimate,
@@ -230,7 +230,7 @@ class BatchNorm1d(SpatialLayer):
         eps: added to the variance.
         momentum: in [0, 1].
         affine: whether there are a weight and a bias, a number per channel.
-        track_running_stats: whether running statistics are kept; without, the batch's serve always.
+        track_running_stats: keep running statistics; False always uses those of the batch.
         dtype: of parameters and statistics.
 
     Raises:

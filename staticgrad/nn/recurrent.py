@@ -158,7 +158,7 @@ class RNN(Module):
 
 @like(RNN)
 class GRU(RNN):
-    """As ``RNN``, of gated units (Cho et al., arXiv 1406.1078): gates reset, update, new.
+    """``RNN`` of gated units (Cho et al., arXiv 1406.1078): gates reset, update, new.
 
     >>> import staticgrad as sg
     >>> outputs, states = sg.nn.GRU(3, 4)(sg.input("x", ("time", "batch", 3), "float32"))
@@ -178,7 +178,7 @@ class GRU(RNN):
 
 @like(RNN)
 class LSTM(RNN):
-    """As ``RNN``, of long short-term memory: gates input, forget, cell, output.
+    """``RNN`` of long short-term memory: gates input, forget, cell, output.
 
     Hochreiter and Schmidhuber, 1997. States are pairs (h, c).
 
@@ -271,7 +271,7 @@ class RNNCell(Module):
 
 @like(RNNCell)
 class GRUCell(RNNCell):
-    """As ``RNNCell``, of gated units (Cho et al., arXiv 1406.1078): gates reset, update, new.
+    """``RNNCell`` of gated units (Cho et al., arXiv 1406.1078): gates reset, update, new.
 
     >>> import staticgrad as sg
     >>> cell = sg.nn.GRUCell(3, 4)
@@ -285,7 +285,7 @@ class GRUCell(RNNCell):
 
 @like(RNNCell)
 class LSTMCell(RNNCell):
-    """As ``RNNCell``, of long short-term memory: gates input, forget, cell, output.
+    """``RNNCell`` of long short-term memory: gates input, forget, cell, output.
 
     Hochreiter and Schmidhuber, 1997. States are pairs (h, c).
 

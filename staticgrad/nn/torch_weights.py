@@ -178,7 +178,7 @@ def _joined(path: str, name: str) -> str:
 
 
 def torch_state(module: Module) -> dict[str, Array]:
-    """As ``Module.torch_state``."""
+    """Return the state under PyTorch's names, as ``Module.torch_state``."""
     state: dict[str, Array] = {}
     for each in layouts(module):
         arrays = each.write(tuple([parameter.value for parameter in each.parameters]))
@@ -187,7 +187,7 @@ def torch_state(module: Module) -> dict[str, Array]:
 
 
 def load_torch(module: Module, source: Any, strict: bool) -> Incomplete:
-    """As ``Module.load_torch``."""
+    """Load PyTorch's state, as ``Module.load_torch``."""
     state = _state_of(source)
     shapes = {name: array.shape for name, array in torch_state(module).items()}
     arrays, problems = {}, []
@@ -296,16 +296,16 @@ def _array(name: str, data: Any) -> Array:
 
 
 def is_torch(data: Any) -> bool:
-    """Whether something is a tensor of PyTorch, which is loaded then."""
+    """Return whether ``data`` is a tensor of PyTorch (only if PyTorch is loaded)."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(data, torch.Tensor)
 
 
 def is_torch_state(module: Module, state: Mapping[str, Any]) -> bool:
-    """Whether a state of this module has the names or the tensors of PyTorch."""
+    """Return whether a state of this module has the names or the tensors of PyTorch."""
     return any(map(is_torch, state.values())) or state.keys() == torch_state(module).keys()
 
 
 def is_converted(module: Module) -> bool:
-    """Whether an array of the module has another layout in PyTorch."""
+    """Return whether an array of the module has another layout in PyTorch."""
     return any(each.read is not _same for each in layouts(module))

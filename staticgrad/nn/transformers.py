@@ -1,4 +1,4 @@
-"""Attention with several heads, positions as rotations, and a cache of what was seen.
+"""Multi-head attention, rotary position embedding, and a cache of keys and values.
 
 A block of a transformer.
 """
@@ -25,7 +25,7 @@ from staticgrad.records import NamedTuple
 
 
 class Cache(NamedTuple):
-    """Keys and values of what was seen, [batch, heads, most, size], and how much that is."""
+    """Keys and values of earlier positions, [batch, heads, most, size], and their number."""
 
     keys: Any
     values: Any
@@ -113,7 +113,7 @@ class MultiHeadAttention(Module):
     def forward(
         self, query: Any, key: Any = None, value: Any = None, mask: Any = None, cache: Any = None
     ) -> Any:
-        """[batch, t, embed_dim]; with a cache the pair of that and the cache of all seen so far.
+        """Return [batch, t, embed_dim]; with a cache, a pair of that and the updated cache.
 
         Args:
             query: [batch, t, embed_dim].

@@ -74,9 +74,9 @@ class Average(metaclass=Constructed):
         return self._after({p: updates.get(p, p) for p in self.averages}, lambda p: p)
 
     def update(self) -> None:
-        """Take in the parameters: at each call of a function that is traced, or else at once.
+        """Add the present parameters to the average: at each call of a traced function, or at once.
 
-        In a function it stands behind ``opt.minimize(loss)``, whose new values it averages.
+        In a function, call it after ``opt.minimize(loss)``, whose new values it averages.
         """
         noted = running_session()
         if noted is not None:

@@ -202,7 +202,7 @@ def clip_by_value(grads: Any, max_value: float) -> Any:
 
 
 def clipped(grads: Sequence[Any], max_norm: float) -> list[Any]:
-    """As ``clip_by_global_norm``, for values of any kind, tensors included; nothing is checked."""
+    """Clip as ``clip_by_global_norm``, for values of any kind, tensors included; without checks."""
     scale = _scale(grads, max_norm)
     return [g * scale.astype(g.dtype) for g in grads]
 
@@ -271,7 +271,7 @@ class LossScale(metaclass=Constructed):
 
 
 def are_finite(grads: Sequence[Any]) -> Any:
-    """Whether every element of every gradient is finite: a 0-d bool."""
+    """Return whether every element of every gradient is finite: a 0-d bool."""
     found: Any = functions.all(functions.isfinite(grads[0]))
     for g in grads[1:]:
         found = functions.logical_and(found, functions.all(functions.isfinite(g)))

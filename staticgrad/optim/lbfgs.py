@@ -23,7 +23,7 @@ from staticgrad.ir.value import Value
 from staticgrad.optim.gradients import Count, Positive, check_fields
 from staticgrad.records import NamedTuple, dataclass
 
-#: How far the loss must fall, and the slope flatten, for a step to be taken: c1 and c2.
+#: Required decrease of the loss, and of the slope, to accept a step: c1 and c2 (Wolfe).
 _FALL: Final = 1e-4
 _FLATTER: Final = 0.9
 #: Trials along one direction.
@@ -33,13 +33,13 @@ _LEAST_CURVATURE: Final = 1e-10
 
 
 class Minimized(NamedTuple):
-    """Where a search has ended.
+    """The result of a search.
 
     Attributes:
-        x: the place, in the containers of the start.
+        x: the point, in the containers of the start.
         value: the loss there.
         slope: the largest element of the gradient there.
-        iterations: steps that were taken; converged: whether the slope is below the tolerance.
+        iterations: the number of steps; converged: True if the slope is below the tolerance.
     """
 
     x: Any
@@ -66,7 +66,7 @@ class LBFGS(metaclass=Constructed):
     graph all steps are iterations of one loop; of tensors the same rule runs at once.
 
     Args:
-        max_iter: the most steps.
+        max_iter: the maximum number of steps.
         history_size: how many steps the Hessian is estimated from.
         tolerance_grad: where no element of the gradient is larger the search ends.
 
@@ -195,7 +195,9 @@ class _Space:
             apart = x * 1.0
             value = self._value(apart)
             return _At(x, value, grad(value, [apart])[0])
-        from staticgrad.eager.differentiate import grad as of_tape  # who has tensors has loaded it
+        from staticgrad.eager.differentiate import (
+            grad as of_tape,
+        )  # already loaded if there are tensors
         from staticgrad.eager.tape import enable_grad
         from staticgrad.eager.tensor import Tensor
 
@@ -222,7 +224,7 @@ def _largest(slope: Any) -> Any:
 
 
 def _times_inverse(slope: Any, steps: Any, changes: Any) -> Any:
-    """The estimated inverse of the Hessian times a gradient; rows of zeros are no steps yet.
+    """Multiply a gradient by the estimated inverse Hessian; rows of zeros are unused steps.
 
     The two loops of algorithm 7.4, each a loop of the graph along the history.
     """

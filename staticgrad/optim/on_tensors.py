@@ -68,7 +68,7 @@ class TensorSteps:
 
 
 class _RuleGraph:
-    """What a rule computes of the gradients of tensors, as values of a graph."""
+    """A graph that computes a rule's results for the gradients of tensors."""
 
     def __init__(self, rule: Any, params: Sequence[Any], states: dict[Any, Tensor]) -> None:
         self._states = states

@@ -1,6 +1,6 @@
-"""What all optimizers have: from gradients to updates, whatever the rule of a step is.
+"""The base of all optimizers: from gradients to updates, for any step rule.
 
-ParameterGroups of parameters that step each in their own way.
+Groups of parameters with different options or optimizers.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ _KEPT: Final = "states kept"  # no option has this name
 
 
 def _is_default(value: object, default: object) -> bool:
-    """Whether a setting is its default; an array, or a value of a graph, never is."""
+    """Return whether a setting is its default; an array, or a value of a graph, never is."""
     return value is default or (
         type(value) is type(default) and not isinstance(value, Value) and bool(value == default)
     )
@@ -103,21 +103,21 @@ def _refuse_to_set(self: object, name: str, value: Any) -> NoReturn:
 @bounded
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Optimizer(metaclass=Constructed):
-    """What all optimizers have. Subclasses say in ``step`` how a gradient becomes an update.
+    """The base of all optimizers. Subclasses define in ``step`` how a gradient becomes an update.
 
     A step takes the mean of accumulated gradients, clips it by value, then by norm, and hands it to
-    the rule. Where it is skipped nothing but the loss scale changes.
+    the rule. If a step is skipped, only the loss scale changes.
 
     Args:
         accumulate: gradients of this many runs are added up, in the order of the runs, and their
             mean is applied in the last of them: k mini-batches of a mean loss act as one batch.
         max_value: each element of a gradient is clipped to [-max_value, max_value].
         max_norm: the gradients are scaled together to a global norm of at most this.
-        skip_nonfinite: a step whose gradients hold an infinity or NaN changes nothing.
+        skip_nonfinite: a step whose gradients contain an infinity or NaN changes nothing.
         loss_scale: ``updates`` and ``minimize`` differentiate the loss times this, and divide the
             gradients by it in float32 or wider, so that those of float16 do not vanish; steps that
             are not finite are skipped. A number, or ``LossScale()``, which finds one.
-        name: prefix of the state that belongs to no single parameter (``sgd.micro_step``); give
+        name: prefix of the state that is shared by all parameters (``sgd.micro_step``); give
             two optimizers of one graph two names.
 
     >>> import staticgrad as sg
@@ -140,7 +140,7 @@ class Optimizer(metaclass=Constructed):
             require_positive(self.loss_scale, "loss_scale")
 
     def __repr__(self) -> str:
-        """What was said of it: the learning rate, and what differs from its default."""
+        """Return the learning rate and the options that differ from their defaults."""
         given = sorted(fields(self), key=lambda each: bool(each.kw_only))
         said = [
             f"{each.name}={getattr(self, each.name)!r}"
@@ -151,11 +151,11 @@ class Optimizer(metaclass=Constructed):
 
     @public
     def updates(self, loss: Any, params: Any) -> Updates:
-        """The next value of every parameter, and of the state that this call makes for them.
+        """Return the next value of every parameter, and of the state that this call creates.
 
         Args:
             loss: a 0-d floating value.
-            params: parameters, in a list, tuple or dict (nested as one likes), or what has a method
+            params: parameters, in a (nested) list, tuple or dict, or an object with a method
                 ``parameters()``.
 
         Returns:
@@ -164,7 +164,7 @@ class Optimizer(metaclass=Constructed):
 
         Raises:
             GradientError: the loss has no gradient with respect to one of them.
-            ArgumentError: something among ``params`` is no parameter, or there are none.
+            ArgumentError: an element of ``params`` is not a parameter, or there are no parameters.
         """
         wanted = listed_parameters(params)
         if not wanted:
@@ -174,7 +174,7 @@ class Optimizer(metaclass=Constructed):
             return self.advanced(self._unscaled(dict(zip(wanted, found, strict=True))))
 
     def apply(self, grads: Mapping[Parameter, Any]) -> Updates:
-        """As ``updates``, for gradients made elsewhere (averaged, noised), of a loss as it is.
+        """Return updates as ``updates``, for gradients computed elsewhere, of an unscaled loss.
 
         Raises:
             ShapeError: a gradient that is not of its parameter's shape.
@@ -202,7 +202,7 @@ class Optimizer(metaclass=Constructed):
 
     @public
     def minimize(self, loss: Any, params: Any = None) -> None:
-        """Let each call of a traced function end with a step, as ``updates`` has it.
+        """Let each call of a traced function end with a step, as in ``updates``.
 
         What the optimizer keeps for a parameter is made once, and serves every trace. Of a loss
         that is a tensor the step happens now; in ``f.eagerly(...)`` when the function ends.
@@ -213,7 +213,7 @@ class Optimizer(metaclass=Constructed):
                 differentiable operations, but those that the function has updated before.
 
         Raises:
-            GraphError: no function is traced, and the loss is no tensor. Else as ``updates``.
+            GraphError: no function is traced, and the loss is not a tensor. Else as ``updates``.
 
         >>> import numpy as np, staticgrad as sg
         >>> w, opt = sg.parameter("w", np.ones(3)), sg.optim.SGD(0.5)
@@ -243,12 +243,12 @@ class Optimizer(metaclass=Constructed):
 
     @public
     def apply_gradients(self, grads: Mapping[Parameter, Any]) -> None:
-        """As ``minimize``, for gradients made elsewhere: clipped for each example, noised, summed.
+        """Apply a step as ``minimize``, for gradients computed elsewhere: clipped, noised, summed.
 
         Arrays and tensors are applied now; in ``f.eagerly(...)`` when the function ends.
 
         Args:
-            grads: the gradient of each parameter, of a loss as it is, without a loss scale.
+            grads: the gradient of each parameter, of the loss without a loss scale.
 
         Raises:
             GraphError: no function is traced, and a gradient is a value of a graph.
@@ -315,7 +315,7 @@ class Optimizer(metaclass=Constructed):
         return TensorSteps(self, tensors)
 
     def step(self, grads: Mapping[Parameter, Any]) -> Updates:
-        """One application of the gradients: the parameters and their state afterwards."""
+        """Apply the gradients once: return the next parameters and their state."""
         raise TypeError(f"{type(self).__name__} does not say how it steps")
 
     def __init_subclass__(cls, **keywords: Any) -> None:
@@ -332,9 +332,9 @@ class Optimizer(metaclass=Constructed):
         return made
 
     def state_dict(self) -> dict[str, Any]:
-        """Copies of what is kept from step to step, by name: ``w.momentum``.
+        """Return copies of the optimizer's state by name: ``w.momentum``.
 
-        What ``minimize`` keeps; of an optimizer without it, what ``updates`` made for its graph.
+        It is the state of ``minimize``, or else the state that ``updates`` created for its graph.
 
         Raises:
             SavedFileError: ``updates`` made states of one name for two graphs that live.
@@ -359,7 +359,7 @@ class Optimizer(metaclass=Constructed):
         return (self,)
 
     def __getstate__(self) -> dict[str, Any]:
-        """What copies and pickles are made of: the options, and what is kept at that time."""
+        """Return the contents of copies and pickles: the options, and the present state."""
         return {**vars(self), _KEPT: self.state_dict()}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
@@ -374,7 +374,7 @@ class Optimizer(metaclass=Constructed):
         if not isinstance(rate, RateSchedule):
             return self.step(grads)
         count = self.state("step")
-        now = object.__new__(type(self))  # without what is kept, which a copy has
+        now = object.__new__(type(self))  # without the state, which a copy has
         vars(now).update(vars(self), learning_rate=rate.at(count.astype("float64")))
         return {**now.step(grads), count: count + 1}
 
@@ -441,7 +441,7 @@ def in_compute_dtype(gradient: Any, p: Any) -> Any:
 
 @public
 def registered_optimizers() -> tuple[type[Optimizer], ...]:
-    """Every class of optimizers that there is, in the order of definition, a base before others.
+    """Return every class of optimizers, in the order of definition, a base before others.
 
     >>> import staticgrad as sg
     >>> sg.optim.Adam in registered_optimizers()
@@ -473,14 +473,14 @@ def _graph_step(step: Any) -> Any:
 
 
 def listed_parameters(params: Any) -> list[Parameter]:
-    """The parameters in ``params``, each once.
+    """Return the parameters in ``params``, each once.
 
     Args:
-        params: a list, tuple or dict of parameters, nested as one likes; or what has a method
+        params: a (nested) list, tuple or dict of parameters; or an object with a method
             ``parameters()``, as modules have.
 
     Raises:
-        ArgumentError: something among them is no parameter, or one stands there twice.
+        ArgumentError: an element is not a parameter, or one occurs twice.
     """
     own = getattr(params, "parameters", None)
     found: list[Any] = list(own()) if callable(own) else list(leaves(params, _TAKES))
@@ -504,13 +504,13 @@ def _require_distinct(params: Iterable[Parameter]) -> None:
 
 
 def check_gradients(name: str, grads: Any) -> None:
-    """Refuse what is no gradient by parameter.
+    """Check that ``grads`` maps parameters to their gradients.
 
     Args:
-        name: of the method that was given it.
+        name: the calling method.
 
     Raises:
-        ArgumentError: no mapping, or something that is no parameter. ShapeError: a gradient that is
+        ArgumentError: not a mapping, or a key is not a parameter. ShapeError: a gradient that is
             not of its parameter's shape.
     """
     if not isinstance(grads, Mapping):
@@ -530,13 +530,13 @@ def check_gradients(name: str, grads: Any) -> None:
 @bounded
 @rule
 class ParameterGroups(Optimizer):
-    """Other options, or another optimizer, for some of the parameters.
+    """Different options, or a different optimizer, for some of the parameters.
 
     Gradients are accumulated, clipped and scaled for all of them together: those options stand
     here.
 
     Args:
-        default: the optimizer of all parameters that no group has.
+        default: the optimizer of all parameters outside of the groups.
         groups: pairs of what belongs to a group and how that steps. What belongs to it: a function
             of a parameter that gives True or False, or parameters in containers, or what has a
             method ``parameters()``. How it steps: options that differ from ``default``, in a dict,
@@ -583,7 +583,7 @@ class ParameterGroups(Optimizer):
         return (lambda p: getattr(p, "node", None) in own), how
 
     def step(self, grads: Mapping[Parameter, Any]) -> Updates:
-        """What the optimizers of the groups give."""
+        """Return the results of the optimizers of the groups."""
         made: list[tuple[Callable[[Any], bool], Optimizer]] = vars(self)["_made"]
         parts: dict[int, dict[Parameter, Any]] = {}
         for p, g in grads.items():

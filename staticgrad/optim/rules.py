@@ -23,9 +23,9 @@ def moving_average(old: Any, new: Any, decay: float) -> Any:
 
 
 def with_decay(direction: Any, weight_decay: float, p: Parameter) -> Any:
-    """``direction + weight_decay * p``; without a decay no operation is added.
+    """Return ``direction + weight_decay * p``; without a decay no operation is added.
 
-    Of a gradient it is the L2 penalty's; of what the rate is multiplied with, decoupled decay.
+    Added to a gradient it is the L2 penalty; added to the scaled direction, decoupled decay.
     """
     return direction + weight_decay * p if weight_decay else direction
 
@@ -40,7 +40,7 @@ class SGD(Optimizer):
         p' = p - learning_rate * v'                     (momentum)
         p' = p - learning_rate * (g + momentum * v')    (nesterov)
 
-    The learning rate stands outside v, so that a changing rate does not act on past gradients.
+    The learning rate is not part of v, so that a changing rate does not act on past gradients.
 
     Args:
         learning_rate: a number, or a 0-d floating value (an input, a parameter, a schedule).
@@ -310,7 +310,7 @@ class RAdam(Adam):
         return updates
 
     def _rectification(self, t: Any) -> tuple[Any, Any]:
-        """Whether the second moment of step ``t`` is trusted, and the factor of its root if so."""
+        """Return whether the second moment of step ``t`` is usable, and the factor of its root."""
         power = functions.power(self.beta2, t)
         limit = 2.0 / (1.0 - self.beta2) - 1.0
         freedom = limit - 2.0 * t * power / (1.0 - power)
@@ -350,7 +350,7 @@ class LAMB(AdamW):
     weight_decay: NotNegative = 0.0
 
     def moved(self, p: Parameter, direction: Any) -> Any:
-        """The parameter after a step along ``-direction`` and towards zero, of its own length."""
+        """Return the parameter after a step along ``-direction`` with decay, scaled by its norm."""
         direction = with_decay(direction, self.weight_decay, p)
         wide = in_compute_dtype(p, p)
         length = functions.sqrt((wide * wide).sum())
@@ -366,7 +366,7 @@ _COEFFICIENTS: Final = (3.4445, -4.7750, 2.0315)
 
 @rule
 class Muon(AdamW):
-    """Muon: Jordan et al. (2024), as ``torch.optim.Muon``; AdamW for what is no matrix.
+    """Muon: Jordan et al. (2024), as ``torch.optim.Muon``; AdamW for all but matrices.
 
     A parameter of two axes has, with g its gradient, the slot ``<parameter>.momentum`` m:
 
@@ -388,7 +388,7 @@ class Muon(AdamW):
             sqrt(max(a, b)), with which AdamW's rates and decays serve (Liu et al., 2025).
 
     Raises:
-        ArgumentError: a hyperparameter outside its range, or an ``adjust`` that there is not.
+        ArgumentError: a hyperparameter outside its range, or an unknown ``adjust``.
 
     >>> import numpy as np
     >>> from staticgrad.eager import Tensor
@@ -712,9 +712,9 @@ def _rms(x: Any) -> Any:
 
 @rule
 class Rprop(Optimizer):
-    """Rprop: Riedmiller and Braun (ICNN 1993), without weight backtracking, as PyTorch has it.
+    """Rprop: Riedmiller and Braun (ICNN 1993), without weight backtracking, as in PyTorch.
 
-    Each element has a step of its own, ``learning_rate`` at first. It is for gradients of all data,
+    Each element has its own step size, ``learning_rate`` at first. It is for gradients of all data,
     not of batches. With g the gradient and the slots ``<parameter>.step_size`` s and
     ``<parameter>.gradient`` h, that of the step before:
 
@@ -726,7 +726,7 @@ class Rprop(Optimizer):
         learning_rate: the first step of each element: a number, a 0-d floating value or a schedule,
             which is read in the first run.
         shrink: in (0, 1); grow: 1 or more.
-        least, most: between these steps stay.
+        least, most: the bounds of the step sizes.
 
     >>> from staticgrad.eager import Tensor
     >>> w = Tensor([1.0, -2.0], requires_grad=True)
@@ -749,7 +749,7 @@ class Rprop(Optimizer):
         require(self.most >= self.least, "most", f"least or more, not {self.most}")
 
     def step(self, grads: Mapping[Parameter, Any]) -> Updates:
-        """Next parameters, step sizes and what is kept of gradients."""
+        """Return the next parameters, step sizes and stored gradients."""
         updates: Updates = {}
         for p, g in grads.items():
             s, h = slot(p, "step_size"), slot(p, "gradient")

@@ -1,8 +1,8 @@
 """Schedules: learning rates as formulas of the number of steps.
 
-A schedule stands where a learning rate stands, ``SGD(cosine(0.1, steps=1000))``: the optimizer
+A schedule can replace a learning rate, ``SGD(cosine(0.1, steps=1000))``: the optimizer
 counts its steps, and the rate is computed in the graph, in float64. Called with a number, an array
-or a value it gives the rate there: ``cosine(0.1, 1000)(np.arange(1000))`` is what to draw.
+or a value it gives the rate there: plot ``cosine(0.1, 1000)(np.arange(1000))``.
 
 Each schedule is a class of its settings, with bounds, and a formula.
 """
@@ -292,14 +292,14 @@ class one_cycle(RateSchedule):  # noqa: N801 - called as a function
 
 
 def _half_cosine(begin: float, end: float, part: Any) -> Any:
-    """From ``begin`` to ``end`` while ``part`` goes from 0 to 1; ``end`` beyond."""
+    """Go from ``begin`` to ``end`` while ``part`` goes from 0 to 1; ``end`` beyond."""
     angle = pi * functions.clip(part, 0.0, 1.0)
     return end + (begin - end) * (0.5 * (1.0 + functions.cos(angle)))
 
 
 @bounded
 class Plateau(RateSchedule):
-    """A learning rate that is multiplied by ``factor`` where a measure stands still.
+    """A learning rate that is multiplied by ``factor`` when a metric stops improving.
 
     The measure is what ``observe`` is given, once for each step or each epoch: a loss to be small.
     It stands still where it was not below the smallest one by ``gain`` for more than ``patience``

@@ -1,4 +1,4 @@
-"""What optimizers keep from step to step: parameters that are zero at first.
+"""The state that optimizers keep between steps: parameters that are zero at first.
 
 ``Optimizer.updates`` makes them anew at each call, and what is saved of the optimizer are those of
 graphs that still live. ``Optimizer.minimize`` finds those again that it made before, for a function
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 #: The state in which gradients of several runs are added up.
 ACCUMULATOR: Final = "accumulator"
-#: From an owner (or None), a name, a shape and an element type: a state that is zero at first.
+#: Creates a state of zeros from an owner (or None), a name, a shape and an element type.
 Maker = Callable[[Any, str, Any, Any], Any]
 
 
@@ -59,7 +59,7 @@ def slot(p: Parameter, name: str) -> Parameter:
 
 @contextmanager
 def states_made_by(maker: Maker) -> Iterator[None]:
-    """Within, ``maker`` makes (or finds again) what optimizers keep from step to step.
+    """Inside of this context, ``maker`` creates (or finds again) the state of optimizers.
 
     It is given the parameter that the state belongs to (None: the optimizer as a whole), the name,
     shape and element type. So the same rules serve tensors, which have no graph to put it in.
@@ -90,7 +90,7 @@ class _Kept:
 
 @contextmanager
 def states_made_once() -> Iterator[None]:
-    """Within, what is asked for twice by one name is made once."""
+    """Inside of this context, a state that is requested twice by one name is created once."""
     maker = _maker.get()
     if isinstance(maker, _Kept):
         yield
@@ -100,7 +100,7 @@ def states_made_once() -> Iterator[None]:
 
 
 class _Memory:
-    """What one optimizer keeps: states that were made, and loaded ones that none was made for."""
+    """The state of one optimizer: created states, and loaded ones that are not yet in use."""
 
     def __init__(self) -> None:
         self.made: dict[Any, Parameter] = {}
@@ -108,7 +108,7 @@ class _Memory:
         self.of_graphs: WeakSet[ParameterStore] = WeakSet()
 
     def stores(self) -> list[ParameterStore]:
-        """Where the states are: those of ``minimize``, else those that graphs have.
+        """Return the stores of the states: those of ``minimize``, else those in graphs.
 
         Raises:
             SavedFileError: two graphs have one of the same name.
@@ -127,7 +127,7 @@ class _Memory:
         return found
 
     def make(self, owner: Parameter | None, name: str, shape: Any, dtype: Any) -> Parameter:
-        """A state of zeros, or of what was loaded.
+        """Create a state of zeros, or of loaded values.
 
         Raises:
             SavedFileError: other states were loaded, but none of that name, shape and type.
@@ -177,7 +177,7 @@ def states_kept_by(optimizer: object) -> AbstractContextManager[None]:
 
 
 def states_noted_by(optimizer: object) -> AbstractContextManager[None]:
-    """Within, what is made anew for a graph is known as the optimizer's, as long as it lives."""
+    """Record new state of a graph, created in this context, as the optimizer's."""
     if _maker.get() is not _parameter_of_zeros:
         return nullcontext()
     memory = _memories.setdefault(optimizer, _Memory())
@@ -191,7 +191,7 @@ def states_noted_by(optimizer: object) -> AbstractContextManager[None]:
 
 
 def states_expected_of(optimizer: object, owners: Iterable[Any]) -> None:
-    """What was loaded and not yet asked for gets the names of its owners here.
+    """Rename loaded states that are not yet in use to the names of their owners here.
 
     Args:
         optimizer: what states were loaded into.
@@ -267,7 +267,7 @@ _asked: Final[ContextVar[Callable[[Any], Any] | None]] = ContextVar("asked_of", 
 
 @contextmanager
 def asked_of(owner: Callable[[Any], Any]) -> Iterator[None]:
-    """Within, ``owner`` gives the tensor for which a parameter of a rule stands."""
+    """Inside of this context, ``owner`` returns the tensor that a rule's parameter represents."""
     token = _asked.set(owner)
     try:
         yield
@@ -310,7 +310,7 @@ def refuse_other_kind(optimizer: Optimizer, states: Mapping[str, Any]) -> None:
 
 
 def _names(optimizer: Optimizer) -> frozenset[str] | None:
-    """The names of what it keeps for parameters; None: its rule does not take ours."""
+    """Return the names of its state for parameters; None if its rule cannot take them."""
     found = {ACCUMULATOR} if optimizer.accumulate > 1 else set()
 
     def make(owner: Any, name: str, shape: Any, dtype: Any) -> Any:
@@ -338,7 +338,7 @@ _NUMBER: Final = re.compile(r"_?(\d+)(?=\.|$)")
 
 
 def renumbered(given: Iterable[str], own: Iterable[tuple[str, ...]]) -> dict[str, str]:
-    """Which of the given names stands for which of our own.
+    """Match the given names with our names.
 
     Args:
         given: names from elsewhere.
