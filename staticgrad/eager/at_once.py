@@ -42,7 +42,7 @@ from staticgrad.types.arrays import TensorType
 
 
 class eager_mode(computing, metaclass=Constructed):  # noqa: N801 - as the others in ``modes.py``
-    """Inside, what no other operand says computes at once: ``with sg.eager_mode(): ...``.
+    """Compute at once inside of this context, unless an operand is a graph's value.
 
     A parameter alone is the tensor of its present array, arrays and numbers alone become tensors,
     ``sg.zeros`` and others give tensors, and generators draw them. ``loss.backward()`` leaves

@@ -22,7 +22,7 @@ from staticgrad.functions.trees import flatten, unflatten
 
 @boundary
 def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
-    """``function(*args)``; in the backward pass the function runs once more.
+    """Run ``function(*args)``; in the backward pass the function runs once more.
 
     Only what it reads from outside is kept: its arguments, and tensors it finds by itself, such as
     the parameters of a layer, which get their gradients as well. Random numbers come out the same
@@ -30,13 +30,13 @@ def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
 
     Args:
         function: gives a tensor, or tensors in containers; must compute the same both times.
-        args: passed on as they are.
+        args: passed to the function.
 
     Returns:
-        What it gives.
+        The result of the function.
 
     Raises:
-        ArgumentError: it gives something else.
+        ArgumentError: the result is something else.
 
     >>> from staticgrad.eager import Tensor
     >>> x = Tensor([1.0, 2.0], requires_grad=True)

@@ -185,7 +185,7 @@ def gradcheck(
     rtol: float = 1e-3,
     raise_exception: bool = True,
 ) -> bool:
-    """Whether gradients agree with (f(x + eps) - f(x - eps)) / (2 eps), at every element.
+    """Check gradients against (f(x + eps) - f(x - eps)) / (2 eps), at every element.
 
     Everything is computed in float64: floating inputs are converted. The function's results are
     weighted by fixed random numbers and added up.
@@ -198,7 +198,7 @@ def gradcheck(
         raise_exception: raise instead of returning False.
 
     Returns:
-        Whether they agree.
+        True if they agree.
 
     Raises:
         CheckError: they disagree; shows where most.

@@ -32,10 +32,10 @@ from staticgrad.types.arrays import TensorType
 
 
 class Context:
-    """What ``forward`` leaves for ``backward``; other attributes may be set at will.
+    """Data passed from ``forward`` to ``backward``; other attributes may be set freely.
 
     Attributes:
-        saved_tensors: what ``forward`` saved, while ``backward`` runs.
+        saved_tensors: the tensors that ``forward`` saved, while ``backward`` runs.
         needs_input_grad: for each argument of ``forward``, whether its cotangent is needed.
     """
 
@@ -135,7 +135,7 @@ class FunctionNode(tape.TapeNode):
                 each.settle()
 
     def shares(self, cts: Sequence[Any], needed: tuple[bool, ...]) -> Sequence[Any]:
-        """What ``backward`` gives for the operands that are tensors."""
+        """Return the cotangents that ``backward`` gives for the operands that are tensors."""
         ctx = self.ctx
         ctx.saved_tensors = saved = self.saved()
         try:

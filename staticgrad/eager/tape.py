@@ -57,9 +57,9 @@ from staticgrad.types.arrays import TensorType
 if TYPE_CHECKING:
     from staticgrad.eager.tensor import Tensor
 
-#: Whether operations are recorded.
+#: True if operations are recorded.
 recording: Final = Nested("staticgrad_recording", True)
-#: Whether each operation keeps checksums of its arrays.
+#: True if each operation stores checksums of its arrays.
 checking: Final = Nested("staticgrad_checking", False)
 #: Of ``selection.py``: what is kept of what runs; None: operations run as they are.
 selection: Final = Nested[Any]("staticgrad_selection", None)
@@ -309,7 +309,7 @@ class TapeNode:
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """The name for messages."""
         return type(self).__name__.removesuffix("Backward")
 
     def __repr__(self) -> str:
@@ -338,7 +338,7 @@ class TapeNode:
 
     @property
     def next_functions(self) -> tuple[TapeNode | None, ...]:
-        """For each operand the node that made it; None for leaves and constants."""
+        """The node that created each operand; None for leaves and constants."""
         return tuple([None if edge is None else edge.node for edge in self.operands])
 
     def result(self, number: int, array: Any) -> Tensor:
@@ -449,7 +449,7 @@ def named_node(base: type[TapeNode], name: str) -> type[Any]:
 
 
 def nodes_behind(outputs: Iterable[Edge | None], since: int = 0) -> list[TapeNode]:
-    """Every node that ``outputs`` depend on and that is not older than ``since``, latest first.
+    """Return the nodes that ``outputs`` depend on, not older than ``since``, latest first.
 
     Raises:
         TapeError: one has been released, or (``detect_mutation``) its arrays have changed.
@@ -491,7 +491,7 @@ class TapeSweep(Sweep[TapeNode, Edge]):
         self.sums: set[Edge] = set()  # whose pending cotangent is an array of this walk alone
 
     def run(self, seeds: Iterable[tuple[Edge, Any]]) -> dict[Edge, Any]:
-        """Every edge found with its cotangent, given those of the outputs."""
+        """Return every edge found with its cotangent, given those of the outputs."""
         self.through(seeds, self.nodes)
         for edge in list(self.pending):
             self.taken(edge)

@@ -88,10 +88,10 @@ bool = BOOL
 
 @boundary
 def unique_all(x: Operand[Tensor], /) -> Any:
-    """The different elements of a tensor, ascending; where each stands first, and how often.
+    """Return the distinct elements of a tensor, ascending; their first indices, and their counts.
 
     Args:
-        x: a tensor: how many there are depends on its values, which a graph does not know.
+        x: a tensor; the result's size depends on its values, so a graph cannot contain it.
 
     Returns:
         A named tuple ``(values, indices, inverse_indices, counts)``; each NaN counts as another
@@ -202,7 +202,7 @@ def nextafter(x1: Operand[Tensor], x2: Operand[Tensor], /) -> Tensor:
 
 @boundary
 def conj(x: Any, /) -> Any:
-    """x itself: there are no complex numbers.
+    """Return x unchanged: there are no complex numbers.
 
     Args:
         x: a tensor.
@@ -222,7 +222,7 @@ def conj(x: Any, /) -> Any:
 @like(conj)
 @boundary
 def real(x: Any, /) -> Any:
-    """x itself: there are no complex numbers.
+    """Return x unchanged: there are no complex numbers.
 
     >>> real(Tensor([1.0, -2.0]))
     Tensor([ 1., -2.])
@@ -232,7 +232,7 @@ def real(x: Any, /) -> Any:
 
 @boundary
 def imag(x: Any, /) -> Any:
-    """Zeros like x: there are no complex numbers.
+    """Return zeros like x: there are no complex numbers.
 
     Args:
         x: a tensor.

@@ -222,7 +222,7 @@ NUMPY_NAMES.update({"true_divide": "divide", "abs": "absolute", "fix": "trunc"})
 
 
 class Signbit(Floating, name="signbit"):
-    """Whether the sign bit is set: of -0 and of a NaN with it, too. Carries no gradient."""
+    """True if the sign bit is set: also for -0 and for NaN. Carries no gradient."""
 
     numpy = np.signbit
     exact = True
@@ -592,7 +592,7 @@ class _Rounding(Elementwise):
         return apply(self.primitive, x) if x.dtype.is_float else x
 
     def value_range(self, of: RangeOf, x: Any) -> Range | None:
-        """Whole numbers nearby: 0 in the place of what is small."""
+        """Return the range of nearby integers; small values may become 0."""
         a = of(x)
         low = a.low if isinf(a.low) else math.floor(a.low)
         high = a.high if isinf(a.high) else math.ceil(a.high)

@@ -14,7 +14,7 @@ from staticgrad.types.dim import Size
 
 
 def in_front(size: Size, args: Sequence[Any], over: Sequence[bool]) -> list[Any]:
-    """Every operand with the batch axis: one without it is repeated, which costs no memory."""
+    """Return every operand with the batch axis; broadcast the others, which costs no memory."""
     return [
         arg if has else functions.broadcast_to(arg, (size, *arg.shape))
         for arg, has in zip(args, over, strict=True)

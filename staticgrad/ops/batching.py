@@ -49,7 +49,7 @@ def is_tame(body: Graph) -> bool:
 def for_all(
     takes: Any, tame: bool, args: Sequence[Any], over: Sequence[bool], size: Size
 ) -> list[Any]:
-    """Operands of which elements that do not take the case have harmless ones.
+    """Replace operands of elements that do not take the case by harmless values.
 
     Args:
         takes: which elements take it, bool [size]. If the case is not tame, one at least does.
@@ -75,7 +75,7 @@ def for_all(
 
 
 def takers(index: Any, place: int, count: int) -> Any:
-    """Which elements of a batch take the case at ``place`` of ``count``, by their indices."""
+    """Return which elements of a batch take case ``place`` of ``count``, by their indices."""
     if place == 0:
         return functions.less_equal(index, 0)
     if place == count - 1:

@@ -73,7 +73,7 @@ class MatMul(BilinearOp, name="matmul"):
     def cotangents(
         self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
     ) -> tuple[Any, ...]:
-        """As ``vjp``, and None for an operand that is not ``needed``.
+        """Return cotangents as ``vjp``, and None for an operand that is not ``needed``.
 
         A product with a vector adds ``down`` where its matrix is read across its rows.
         """
@@ -251,7 +251,7 @@ class PanelMatMul(BilinearOp, name="panel_matmul"):
             return np.matmul(np.ascontiguousarray(a), whole)
 
     def vjp(self, ct: Any, out: Any, a: Any, b: Any) -> tuple[Any, ...]:
-        """Those of the product, with the gradient of b in panels too."""
+        """Return the cotangents of the product, with the gradient of b in panels too."""
         if not out.dtype.is_float:
             return None, None
         panels, inner, columns = b.shape

@@ -48,7 +48,7 @@ class Cast(Elementwise, name="cast"):
         return (ONE,)
 
     def value_range(self, of: RangeOf, x: Any) -> Range | None:
-        """That of the operand; what the dtype cannot hold is infinite."""
+        """Return the range of the operand; values beyond the dtype's range are infinite."""
         found = of(x)
         if not self.dtype.is_float:
             return found
@@ -103,7 +103,7 @@ def astype(x: Operand[AnyValue], dtype: Any) -> AnyValue:
 
 
 def apart(x: AnyValue) -> AnyValue:
-    """The elements of x as a value of its own, by which a function of x can be differentiated."""
+    """Return the elements of x as a new value, to differentiate with respect to it."""
     return Cast(x.dtype)(x)
 
 

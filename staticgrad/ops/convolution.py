@@ -68,7 +68,7 @@ _TAPS: Final = ((1, 0, 0, 0), (0, 1, -1, 0), (0, 0, 0, 1))
 
 
 class Convolution(BilinearOp):
-    """What a convolution and its two transposes have in common.
+    """The common base of a convolution and its two transposes.
 
     ``extents`` are the last sizes of the result.
     ``tiles``: the filter is given by the combinations that tiles are computed of, w [o, c, 4, 4]
@@ -85,7 +85,7 @@ class Convolution(BilinearOp):
     tiles: bool = False
 
     def check(self, *types: TensorType) -> None:
-        """Refuse operands that are no batches of images, or no filters."""
+        """Check that operands are batches of images, or filters."""
         check_numbers(self.name, *types)
         check_geometry(self.name, self.strides, self.dilation, self.before, self.extents)
         wanted = len(self.strides) + 2
@@ -112,7 +112,7 @@ class Convolution(BilinearOp):
         return window_axes(self.strides, self.dilation, self.before, taps, image, windows)
 
     def vjp(self, ct: Any, out: Any, a: Any, b: Any) -> tuple[Any, ...]:
-        """Of each operand the product of the other with the cotangent."""
+        """Return for each operand the product of the other one with the cotangent."""
         return self.cotangents(ct, out, (a, b), (True, True))
 
     def cotangents(
@@ -129,7 +129,7 @@ class Convolution(BilinearOp):
         return found[..., ::-1, ::-1] if self.result == "image" else found
 
     def is_exact(self, x: Array) -> bool:
-        """Whether on tensors, too, it is computed as the reference does: integers, and tiles."""
+        """Return whether tensors use the reference computation too: integers, and tiles."""
         return x.dtype.kind != "f" or self.tiles or not x.size
 
     def other(self, kind: type[Convolution], like: Any) -> Convolution:
@@ -212,7 +212,7 @@ def _parts(images: int, row: int, axes: Sequence[WindowAxis]) -> Iterator[_Part]
 
 
 def _patches(images: Array, axes: Sequence[WindowAxis], part: _Part) -> Array:
-    """What the windows of a part read: [g, c * taps, n * windows]."""
+    """Return the elements that the windows of a part read: [g, c * taps, n * windows]."""
     read = np.moveaxis(images[part.images], 0, 2)  # [g, c, n, image...]
     sizes = [part.rows.stop - part.rows.start, *(int(axis.windows) for axis in axes[1:])]
     taps = [int(axis.taps) for axis in axes]

@@ -98,7 +98,7 @@ def resolve(ct: Cotangent) -> Value:
 
 
 def under(outer: Cotangent, inner: Cotangent) -> Cotangent:
-    """``inner`` with the mask of ``outer`` on top of its own: both must hold."""
+    """Combine the mask of ``outer`` with that of ``inner``: both must hold."""
     if not isinstance(outer, Masked):
         return inner
     if inner is outer.value:
@@ -141,7 +141,7 @@ def _add(a: Cotangent, b: Cotangent) -> Cotangent:
 def shares_of(
     op: Op, cts: Sequence[Any], outs: Sequence[Any], args: Sequence[Any], needed: tuple[bool, ...]
 ) -> tuple[Any, ...]:
-    """One cotangent or None per operand, by the op's rule, given those of the results (or None).
+    """Return one cotangent or None per operand, by the op's rule, given those of the results.
 
     Nothing is built for operands that are not ``needed``, where the rule can leave them out.
     """

@@ -1,6 +1,6 @@
 """Functions with a derivative rule of the user: ``custom_vjp`` and ``custom_jvp``.
 
-Functions of users inside of a step: any Python code, or what Numba compiles.
+Functions of users inside of a step: any Python code, or code compiled by Numba.
 
 The op holds the function's *name*, so that graphs with it print, parse and pickle like any other; a
 process that reads such a graph defines the function again. The function must be pure: its results
@@ -134,7 +134,7 @@ def check_arguments(rule: Rule, count: int, what: str, takes: str) -> None:
 
 
 class CustomFunction:
-    """A function of values with a derivative rule of its own; ``custom_vjp`` makes it."""
+    """A function of values with a custom derivative rule; created by ``custom_vjp``."""
 
     kind: ClassVar[str] = "custom_vjp"
     takes: ClassVar[str] = "ct, out, *args"
@@ -144,7 +144,7 @@ class CustomFunction:
         self.__doc__, self.__module__ = function.__doc__, function.__module__
 
     def __reduce__(self) -> Any:
-        """By its name, or by value with cloudpickle, with its rule."""
+        """Pickle by name, or by value with cloudpickle, together with the rule."""
         own = getattr(self.function, "__qualname__", "")
         arguments = (type(self), self.function, self.name, _rules.get(self.name))
         return pickled(self, own, (_again, arguments))
@@ -440,7 +440,7 @@ def define(label: str, function: Callable[..., Any], rule: Callable[..., Any] | 
 
 
 class _UserCall(Op):
-    """What the function named ``label`` gives, of the types that are promised."""
+    """The result of the function named ``label``, with the declared types."""
 
     exact = True
     rule_is_foreign = True
@@ -527,7 +527,7 @@ class _UserCall(Op):
 
 
 class HostCall(_UserCall, name="call.host"):
-    """What a Python function gives, called inside of the step with the interpreter's lock."""
+    """The result of a Python function, called inside of the step with the interpreter's lock."""
 
     family = "host"
     label: str
@@ -536,7 +536,7 @@ class HostCall(_UserCall, name="call.host"):
 
 
 class NumbaCall(_UserCall, name="call.numba"):
-    """What a function gives that Numba compiles; called as machine code, without the lock."""
+    """The result of a function compiled by Numba; called as machine code, without the lock."""
 
     family = "numba"
     label: str
@@ -597,7 +597,7 @@ def host_call(
     vjp: Callable[..., Any] | None = None,
     name: str = "",
 ) -> Any:
-    """What a Python function of arrays gives, as a value: NumPy code inside of a compiled step.
+    """Call a Python function of arrays as a value: NumPy code inside of a compiled step.
 
     The call holds the interpreter's lock, on the thread that runs the program, while no other step
     runs. What it raises, the run raises, before any parameter changes. The function must not run
@@ -606,8 +606,8 @@ def host_call(
 
     Args:
         function: takes a NumPy array (a copy) for each operand, and gives an array, or a tuple of
-            them. It must be pure: equal calls are made once, one that nobody reads not at all.
-        args: operands, values or arrays. Nothing promotes.
+            them. It must be pure: equal calls run once, and unused calls do not run.
+        args: operands, values or arrays. They are not promoted.
         types: what the function gives: ``(shape, dtype)`` or a value of that type; a list of these
             for a tuple of results. Sizes may be named: ``(("batch", 3), "float32")``.
         vjp: the derivative rule, ``vjp(ct, out, *operands)`` over values, as for ``custom_vjp``; of
@@ -619,8 +619,8 @@ def host_call(
 
     Raises:
         CallError: in the run, other results than ``types`` says.
-        ArgumentError: no function, or no types.
-        GradientError: a gradient is asked for without a rule.
+        ArgumentError: there is no function, or there are no types.
+        GradientError: a gradient is needed but there is no rule.
 
     >>> x = sg.input("x", (4,), "float64")
     >>> y = sg.host_call(np.sort, x, types=x)

@@ -64,12 +64,12 @@ _KIND_NAMES: Final = {"b": "bool", "i": "integer", "f": "floating"}
 
 
 class Elementwise(Op):
-    """An op that acts on each element by itself; operands broadcast.
+    """An op that acts on each element separately; operands broadcast.
 
     Class attributes:
         kinds: dtype kinds that operands may have (letters of ``DType.kind``).
         hint: what to do instead, for a dtype that the op does not take.
-        arity: how many operands ``scalar`` has.
+        arity: the number of operands of ``scalar``.
         numpy: the function that ``reference`` calls, where it is one of NumPy's.
         scipy: the same, by its name in ``scipy.special``; it is computed in float64.
         primitive: the scalar primitive that ``scalar`` applies, where it is one.
@@ -181,7 +181,7 @@ class Elementwise(Op):
     def pullback(
         self, ct: Any, needed: Sequence[bool], out: Any, *args: Any
     ) -> tuple[Cotangent | None, ...]:
-        """``ct`` times each partial, in the result's shape; what is not needed may be None.
+        """Return ``ct`` times each partial, in the result's shape; None where it is not needed.
 
         Override where there is a cheaper form than partials.
         """
@@ -191,13 +191,13 @@ class Elementwise(Op):
         return tuple(shares)
 
     def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Cotangent | None, ...]:
-        """One cotangent per operand, in its type; the mask of a ``Masked`` ct stays on."""
+        """Return one cotangent per operand, in its type; the mask of a ``Masked`` ct stays."""
         return Elementwise.cotangents(self, ct, out, args, (True,) * len(args))
 
     def cotangents(
         self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
     ) -> tuple[Cotangent | None, ...]:
-        """As ``vjp``, and None for operands that are not ``needed``."""
+        """Return cotangents as ``vjp``, and None for operands that are not ``needed``."""
         if out.type.dtype.kind != "f" or not self.differentiable:
             return (None,) * len(args)
         masked = isinstance(ct, Masked)
@@ -285,7 +285,7 @@ def broadcast(name: str, shapes: Sequence[Shape]) -> Shape:
 
 
 def _aligned(shapes: Sequence[Shape], marked: int) -> list[str]:
-    """One line per shape, right-aligned by axis; carets under the axis ``marked`` from the end."""
+    """Return one line per shape, right-aligned by axis; carets mark axis ``marked``."""
     rank = max(map(len, shapes))
     rows = [[""] * (rank - len(shape)) + [str(size) for size in shape] for shape in shapes]
     widths = [max(len(row[axis]) for row in rows) for axis in range(rank)]
@@ -302,7 +302,7 @@ def _aligned(shapes: Sequence[Shape], marked: int) -> list[str]:
 
 
 def is_weak(arg: object) -> bool:
-    """Return whether ``arg`` is a Python scalar that takes the dtype of what it meets."""
+    """Return whether ``arg`` is a Python scalar that takes the dtype of the other operands."""
     return type(arg) in _WEAK
 
 
@@ -323,7 +323,7 @@ def strong_dtype(op: str, arg: object) -> DType:
 
 
 def array_dtype(what: str, data: object) -> DType:
-    """The dtype of an array-like that is no value; ``what`` begins the message."""
+    """Return the dtype of an array-like other than a value; ``what`` begins the message."""
     try:
         found = as_array(data, what).dtype
     except SymbolicValueError:
@@ -372,7 +372,7 @@ def common_dtype(op: str, args: Sequence[object]) -> DType:
 def promoted(
     op: Elementwise, args: Sequence[Any], kind: type[AnyValue] | None = None
 ) -> tuple[AnyValue, ...]:
-    """``args`` as values of the one dtype that ``op`` wants for them."""
+    """Return ``args`` as values of the one dtype that ``op`` requires for them."""
     shared, numbers = shared_dtype(args)
     wanted = op.operand_dtype(shared or common_dtype(op.name, args))
     if shared is wanted and not numbers:

@@ -98,7 +98,7 @@ class Take(LinearOp, name="take"):
         return ScatterIntoAxis(self.axis, x.shape[self.axis])(ct, *indices)
 
     def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
-        """Of one x, or at one set of indices for all; else at a position per element."""
+        """Batch with one x, or one set of indices, for all; else read one index per element."""
         x, indices = args
         if not over[1]:
             return Take(self.axis + 1)(x, indices)
@@ -152,7 +152,7 @@ class ScatterIntoAxis(LinearOp, name="scatter_add"):
         return Take(self.axis)(ct, *indices)
 
     def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
-        """At one set of indices for all; else at a position per element."""
+        """Batch with one set of indices for all; else write to one index per element."""
         x, indices = args
         if not over[1]:
             return ScatterIntoAxis(self.axis + 1, self.size)(x, indices)
@@ -259,7 +259,7 @@ def _along(indices: Any, size: Size, before: Shape, after: Shape) -> Any:
 
 
 def lands(op: str, x: TensorType, indices: TensorType, axis: int, size: Size) -> TensorType:
-    """The type of what x becomes where its rows go to ``indices``, along one axis of ``size``."""
+    """Return the type of x scattered to ``indices`` along one axis of ``size``."""
     after = axis + indices.rank
     if not 0 <= axis <= after <= x.rank:
         raise RankError(f"{op}: {x} does not have the axes of {indices} at {axis}")
@@ -401,7 +401,7 @@ def within(op: str, indices: AnyValue, size: Size, mode: str) -> AnyValue:
 def take_along_axis(
     x: Operand[AnyValue], indices: Operand[AnyValue], axis: int | None = -1
 ) -> AnyValue:
-    """x read at one position per element along ``axis``: out[i, j] = x[i, indices[i, j]].
+    """Read x at one index per element along ``axis``: out[i, j] = x[i, indices[i, j]].
 
     x and the indices have as many axes, whose sizes are equal or broadcast, but along the axis.
     Negative indices count from the end. One outside raises, in the run that meets it.
@@ -439,16 +439,16 @@ def _stretched(x: AnyValue, to: AnyValue, axis: int) -> AnyValue:
 def scatter_add(
     x: Operand[AnyValue], indices: Operand[AnyValue], size: Size, axis: int = 0
 ) -> AnyValue:
-    """Zeros with ``size`` places along ``axis``, to which x is added at ``indices``, in order.
+    """Add x to zeros with ``size`` entries along ``axis`` at ``indices``, in order.
 
     The transpose of ``take``: x has the axes of the indices, which become the axis ``axis`` of the
     result. Sums per group: ``scatter_add(values, group_of, groups)``.
 
     Args:
-        x: what is added: numbers.
+        x: the numbers to add.
         indices: integers; below 0 they count from the end, outside they raise in the run.
         size: how many places there are.
-        axis: where they are in the result.
+        axis: the position of the new axis in the result.
 
     Returns:
         A value in the dtype of x.
@@ -490,7 +490,7 @@ class ScatterExtreme(Op, name="scatter_extreme"):
         return np.moveaxis(out, 0, self.axis)
 
     def eager(self, x: Array, indices: Array) -> Any:
-        """By NumPy's loop, where it decides which of two zeros wins."""
+        """Run NumPy's loop only where it must decide which of two zeros wins."""
         out, rows, places = self._begun(x, indices)
         _UFUNCS[self.kind].at(out, places, rows)
         return np.moveaxis(out, 0, self.axis)
@@ -744,7 +744,7 @@ class Concat(Op, name="concat"):
         return np.concatenate(arrays, self.axis)
 
     def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:
-        """Each operand's part of the cotangent."""
+        """Return each operand's part of the cotangent."""
         return Concat.cotangents(self, ct, out, args, (True,) * len(args))
 
     def cotangents(
@@ -901,7 +901,7 @@ def several(op: str, values: Any, parts: bool = True) -> list[Any]:
 
 
 def _joined(op: str, values: Any, axis: Any, dtype: Any) -> tuple[Any, ...]:
-    """What is to be joined: values in a list, or the parts of one value along its first axis."""
+    """Return the values to join: those in a list, or the slices of one value."""
     operands = promoted_values(op, several(op, values, not isinstance(axis, Value)))
     if dtype is None:
         return operands

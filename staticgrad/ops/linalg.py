@@ -138,7 +138,7 @@ def by_place(x: Any, below: float, on: float, above: float) -> Any:
 
 
 def of_lower(x: Any) -> Any:
-    """The cotangent of what is read of a symmetric matrix, its lower triangle, given that of all.
+    """Return the cotangent of a symmetric matrix's lower triangle, given that of the whole matrix.
 
     ``x`` is the cotangent of the matrix as the formulas have it, symmetric or not.
     """
@@ -146,7 +146,7 @@ def of_lower(x: Any) -> Any:
 
 
 def mirrored(x: Any) -> Any:
-    """The symmetric matrix of which the lower triangle is read."""
+    """Return the symmetric matrix whose lower triangle is given."""
     below = by_place(x, 1.0, 0.0, 0.0)
     return by_place(x, 1.0, 1.0, 0.0) + adjoint(below)
 
@@ -234,7 +234,7 @@ def _gaps(values: Any) -> Any:
 
 
 class EigvalsH(LinearAlgebra, name="eigvalsh"):
-    """Ascending eigenvalues of symmetric matrices, of which only the lower triangle is read."""
+    """Ascending eigenvalues of symmetric matrices; only the lower triangle is read."""
 
     routine = "eigvalsh"
     errors: str = "raise"
@@ -403,7 +403,7 @@ class TriangularSolve(LinearAlgebra, name="triangular_solve"):
     def cotangents(
         self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
     ) -> tuple[Any, ...]:
-        """That of b solves the transposed system; that of a is minus its product with X."""
+        """Return the cotangents: b's solves the transposed system; a's is minus its X product."""
         by_b = self.again(args[0], ct, transposed=True)
         if not needed[0]:
             return None, by_b
@@ -627,7 +627,7 @@ class LUSolve(LinearAlgebra, name="lu_solve"):
     def cotangents(
         self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
     ) -> tuple[Any, ...]:
-        """That of b solves the transposed system; those of L and U are products of both."""
+        """Return the cotangents: b's solves the transposed system; L and U get products of both."""
         lu, permutation, _ = args
         by_b = LUSolve(not self.transposed, "nan")(lu, permutation, ct)
         if not needed[0]:

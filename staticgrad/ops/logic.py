@@ -31,7 +31,7 @@ class Truth(Elementwise):
 
 
 class Relation(Truth):
-    """Whether x stands in a relation to y.
+    """True where x has a relation to y.
 
     Class attributes:
         allows: whether it holds where x is less than, equal to, and greater than y.

@@ -32,7 +32,7 @@ TRUTH = TensorType(BOOL, ())
 
 
 class Interpreter(Protocol):
-    """Who runs bodies on arrays."""
+    """The interface of an interpreter that runs bodies on arrays."""
 
     def run(self, body: Graph, arrays: Sequence[Array]) -> list[Array]:
         """The outputs of a body, given its inputs."""
@@ -42,7 +42,7 @@ class Interpreter(Protocol):
 
 
 class _BodyOp(Op):
-    """An op that runs graphs of its own."""
+    """An op that runs graphs as its bodies."""
 
     flops = 0
 
@@ -52,13 +52,13 @@ class _BodyOp(Op):
 
     @abstractmethod
     def interpreted(self, interpreter: Interpreter, *arrays: Any) -> tuple[Any, ...]:
-        """The meaning, in NumPy, by somebody who runs the bodies. Sizes of the op are integers."""
+        """Compute the result in NumPy with an interpreter of the bodies. Sizes are integers."""
 
     def reference(self, *arrays: Any) -> Any:
         return single(self.interpreted(_Literal(), *arrays))
 
     def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:
-        """That of the bodies, run by an op of this family."""
+        """Return the cotangents, by an op of this family that runs the bodies' pullbacks."""
         return self.cotangents(ct, out, args, (True,) * len(args))
 
     def cotangents(
@@ -70,11 +70,11 @@ class _BodyOp(Op):
         return tuple(_derivatives().cotangents(self, given, args, wanted))
 
     def jvp(self, tangents: Sequence[Any], out: Any, *args: Any) -> Any:
-        """That of the bodies: tangents ride along."""
+        """Return the tangents, computed together with the results of the bodies."""
         return single(tuple(_derivatives().tangents(self, tangents, args)))
 
     def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
-        """That of the bodies, run by an op of this family."""
+        """Batch the bodies, run by an op of this family."""
         return import_module("staticgrad.ops.batching").of_bodies(self, size, args, over)
 
     def refuse(self, what: str, at: Node | None = None) -> OpDefinitionError:
@@ -283,7 +283,7 @@ def single(results: tuple[Any, ...]) -> Any:
 
 
 def output_types(body: Graph) -> list[TensorType]:
-    """The types of what a body gives, in order."""
+    """Return the types of a body's outputs, in order."""
     return [value.type for value in body.outputs.values()]
 
 
@@ -304,5 +304,5 @@ def _changed(carries: Sequence[TensorType], given: Sequence[TensorType]) -> str:
 
 
 def _derivatives() -> Any:
-    """Return what differentiates graphs, which stands above the ops and knows them."""
+    """Return the module that differentiates graphs; it is in a layer above the ops."""
     return up("staticgrad.autodiff.bodies")

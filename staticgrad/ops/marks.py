@@ -1,4 +1,4 @@
-"""Marks: a value itself, with what is said about it for derivatives and for memory.
+"""Marks: identity ops that carry information for derivatives and for memory.
 
 They stay in the graph until kernels are made of it, so that text, files and passes keep them; no
 kernel meets one.
@@ -67,7 +67,7 @@ class CheckpointName(Mark, name="checkpoint_name"):
 
 
 class Again(Mark, name="again"):
-    """x itself, for what is computed again of it: not to be merged with what was computed first.
+    """Identity of x for recomputed nodes, which must not be merged with the first computation.
 
     ``phase`` is the derivative order of what reads it: what runs again is merged within one.
     """
@@ -97,7 +97,7 @@ class FirstOperand(Op):
 
 
 class Recomputed(FirstOperand, name="recomputed"):
-    """The first operand; gradients compute again what lies between it and the others.
+    """The first operand; gradients recompute the nodes between it and the others.
 
     The last ``saved`` operands lie in between and are kept; it begins at the others.
     """
@@ -130,12 +130,12 @@ def name_of(op: Op) -> str:
 
 
 def read_again(order: int) -> Op:
-    """The mark in front of what is computed again for readers of a derivative order."""
+    """Return the mark in front of nodes recomputed for readers of a derivative order."""
     return Again(order)
 
 
 def region_behind(node: Node) -> tuple[Sequence[Symbolic], Sequence[Symbolic]] | None:
-    """Return what a region begins at, and what is saved of it, if the node ends one."""
+    """Return the inputs of a region, and its saved values, if the node ends one."""
     if not isinstance(node.op, Recomputed):
         return None
     rest = node.args[1:]

@@ -159,19 +159,19 @@ class Broadcast(LinearOp, name="broadcast"):
 def reshape(
     x: Operand[AnyValue], shape: Any, order: str | None = "C", *, copy: bool | None = None
 ) -> AnyValue:
-    """The elements of x under another shape; one size may be -1: what is left.
+    """Return the elements of x under another shape; one size may be -1 and is inferred.
 
     Args:
         x: a value.
         shape: one size or a tuple of sizes; named sizes and expressions of them too.
         order: ``"C"``, the last axis fastest; ``"F"``, the first; ``"A"`` is ``"C"`` here.
-        copy: of no effect: a value never changes.
+        copy: has no effect: a value never changes.
 
     Returns:
         The same elements in the same order, under the new shape.
 
     Raises:
-        ArgumentError: an entry that is no size; another order.
+        ArgumentError: an entry that is not a size; an unknown order.
 
     >>> sg.evaluate(sg.reshape([1, 2, 3, 4], (2, -1)))
     array([[1, 2],
@@ -332,11 +332,11 @@ def squeeze(x: Operand[AnyValue], axis: Axes = None) -> AnyValue:
 
 
 def ravel(x: Operand[AnyValue], order: str | None = "C") -> AnyValue:
-    """All elements of x along one axis: the last axis fastest, the first one for ``"F"``.
+    """Flatten x to one axis: the last axis varies fastest, for ``"F"`` the first one.
 
     Args:
         x: a value.
-        order: "C" or "F"; ``"A"`` and ``"K"``, which ask for the order in memory, are ``"C"`` here.
+        order: "C" or "F"; ``"A"`` and ``"K"``, the order in memory, are ``"C"`` here.
 
     Returns:
         The elements along one axis.

@@ -43,7 +43,7 @@ from staticgrad.types.dim import Dim, Size
 from staticgrad.types.dtype import F64, I64, U64, DType, as_dtype
 
 Axes = int | Sequence[int] | None
-#: More values than anybody wants of one function.
+#: The maximum number of values that one function returns.
 MOST_PARTS: Final = 1_000_000
 
 
@@ -145,7 +145,7 @@ def related(*values: object) -> list[Related]:
 
 
 def axis_of(op: str, axis: Any, x: Value, rank: int | None = None) -> int:
-    """``axis`` as a non-negative int below ``rank`` (by default that of ``x``).
+    """Return ``axis`` as a non-negative int below ``rank`` (by default that of ``x``).
 
     Raises:
         AxisError: there is no such axis.
@@ -189,7 +189,7 @@ def distinct_axes(op: str, axes: Iterable[Any], x: Value, rank: int | None = Non
 
 
 def integer(op: str, what: str, data: Any, *values: Value, most_bits: int | None = 64) -> int:
-    """``data``, a number or what computes at once, as a Python int.
+    """Return ``data``, a number or a value that computes at once, as a Python int.
 
     Raises:
         ArgumentError: it is no integer, or only known at run time, or has more than ``most_bits``.
@@ -221,7 +221,7 @@ def known_integer(data: Any) -> int | None:
 
 
 def number_of_parts(op: str, data: Any, *values: Value) -> int:
-    """``data`` as the number of values into which another is divided.
+    """Return ``data`` as the number of parts into which a value is divided.
 
     Raises:
         ArgumentError: it is no integer, below 1, or above a million: each part is a value.
@@ -234,7 +234,7 @@ def number_of_parts(op: str, data: Any, *values: Value) -> int:
 
 
 def _whole(what: str, data: object) -> str:
-    """What to write in place of something that is no integer."""
+    """Return a hint with a replacement for a non-integer."""
     if isinstance(data, Value):
         known = "it is only known in a run, and shapes are decided when the graph is built"
         traced = "\na traced function has a Python int when it is traced: f(x, int(n))"
@@ -252,7 +252,7 @@ def _whole(what: str, data: object) -> str:
 
 
 def is_number(data: object) -> bool:
-    """Whether ``data`` is a real number of Python or NumPy; bools are none."""
+    """Return whether ``data`` is a real number of Python or NumPy, and not a bool."""
     kinds = int | float | np.integer | np.floating
     return isinstance(data, kinds) and not isinstance(data, bool)
 
@@ -275,7 +275,7 @@ def size_of(op: str, data: Any, *values: Value) -> Size:
 
 
 def shape_of(op: str, data: Any, *values: Value) -> Shape:
-    """``data`` as a shape: one size or a sequence of them.
+    """Return ``data`` as a shape: one size or a sequence of sizes.
 
     Raises:
         ArgumentError: something that is no size.
@@ -322,7 +322,7 @@ def _has_arrays(data: Any) -> bool:
 
 
 def counting_dtype(op: str, own: DType, asked: Any = None) -> DType:
-    """The dtype in which elements of ``own`` are added and multiplied up: the one asked for.
+    """Return the dtype of sums and products of ``own`` elements: ``asked`` if it is given.
 
     By default NumPy's: 64 bits for integers and bools.
 

@@ -90,7 +90,7 @@ class RandomBits(Op, name="random_bits"):
         return None, None
 
     def scalar(self, key: Expr, step: Expr, *places: Expr) -> Expr:
-        """One element; ``places`` are the sizes of all axes, then the positions along them."""
+        """Compute one element; ``places`` are the sizes of all axes, then the indices."""
         rank = len(places) // 2
         position = literal(0, places[0].dtype) if places else literal(0, U64)
         own = zip(places[self.keys : rank], places[rank + self.keys :], strict=True)
@@ -108,7 +108,7 @@ class RandomBits(Op, name="random_bits"):
         return first.cast(U32) if self.dtype is U32 else (first & LOW) | (second << 32)
 
     def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
-        """One key more for each axis that has some."""
+        """Add one axis of keys for the batch."""
         op = replace(self, shape=(size, *self.shape), keys=self.keys + 1)
         shape = (*op.shape[: op.keys], *(1,) * self._own)
         return op(*(functions.reshape(arg, shape) for arg in in_front(size, args, over)))

@@ -53,7 +53,7 @@ class Reduction(Op):
 
 
 class Sum(Reduction, name="sum"):
-    """The sum over ``axes``, in the dtype of x; 0 of no elements. Integers wrap."""
+    """The sum over ``axes``, in the dtype of x; 0 if empty. Integers wrap."""
 
     positive = "kept"
     exact = True

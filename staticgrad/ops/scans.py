@@ -76,7 +76,7 @@ class CumSum(_Accumulation, name="cumsum"):
     kind = "sum"
 
     def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
-        """Every element takes the sum of the cotangents from its own place on."""
+        """Return for every element the sum of the cotangents from its index on."""
         return (_backwards(self, ct) if out.dtype.is_float else None,)
 
     def jvp(self, tangents: Sequence[Any], out: Any, x: Any) -> Any:

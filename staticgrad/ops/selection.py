@@ -138,7 +138,7 @@ class _Extremum(Elementwise):
     kink = "equal operands take half of the cotangent each; where one is NaN, both take NaN"
 
     def loses(self, x: Any, y: Any) -> Value:
-        """Return where x is not chosen although y is no NaN."""
+        """Return where x is not chosen although y is not NaN."""
         raise TypeError(f"op {self.name} does not say which operand loses")
 
     def pullback(
@@ -217,19 +217,19 @@ def where(
     x: Operand[AnyValue] | None = None,
     y: Operand[AnyValue] | None = None,
 ) -> AnyValue:
-    """x where the condition is true (not zero), else y; all three broadcast, x and y promote.
+    """Select x where the condition is true (not zero), else y; all broadcast, x and y promote.
 
-    A gradient counts only where its operand was chosen, whatever the other one holds.
+    A gradient counts only where its operand was chosen, even if the other one is NaN.
 
     Args:
         condition: bools, or numbers, which are true where they are not zero.
-        x, y: what is chosen from.
+        x, y: the values to choose from.
 
     Returns:
-        The chosen elements, in the dtype in which x and y meet.
+        The chosen elements, in the common dtype of x and y.
 
     Raises:
-        ArgumentError: the condition alone, of which NumPy gives the places where it is true.
+        ArgumentError: only the condition is given (NumPy returns the indices of True).
 
     >>> sg.evaluate(sg.where([True, False], [1.0, 2.0], 0.0))
     array([1., 0.])

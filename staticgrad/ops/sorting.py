@@ -134,7 +134,7 @@ class TopK(_Ordered, name="topk"):
 
 
 class SearchSorted(Op, name="searchsorted"):
-    """How many elements of the ascending vector a are below each of v (``right``: not above it).
+    """Number of elements of the ascending vector a below each of v (``right``: not above it).
 
     NaN is above all numbers. A binary search of one length for all: its way through an a that does
     not ascend is defined too.
@@ -212,7 +212,7 @@ def sort(
     stable: bool | None = None,
     descending: bool = False,
 ) -> AnyValue:
-    """x with its elements along ``axis`` in ascending order; of x flattened if it is None.
+    """Sort the elements of x along ``axis`` in ascending order; None flattens x.
 
     Always stable: equal elements (-0 and 0 are equal) stay in their order. NaN comes last.
 
@@ -227,7 +227,7 @@ def sort(
         The elements in order, of x's shape; flat where the axis is None.
 
     Raises:
-        ArgumentError: a ``kind`` that NumPy does not know, or an ``order``.
+        ArgumentError: a ``kind`` that NumPy does not have, or an ``order``.
 
     >>> sg.evaluate(sg.sort([3.0, 1.0, 2.0]))
     array([1., 2., 3.])

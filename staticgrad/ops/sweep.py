@@ -19,7 +19,7 @@ Key = TypeVar("Key")
 
 
 class Sweep(ABC, Generic[Node, Key]):
-    """One walk back: pending cotangents by value, and those found of values that are asked for."""
+    """One reverse sweep: pending cotangents by value, and the requested ones found so far."""
 
     def __init__(self) -> None:
         self.pending: dict[Key, Any] = {}
@@ -35,7 +35,7 @@ class Sweep(ABC, Generic[Node, Key]):
 
     @abstractmethod
     def needs_grad(self, key: Key | None) -> bool:
-        """Return whether the cotangent of an operand leads to one that is asked for."""
+        """Return whether the cotangent of an operand leads to a requested one."""
 
     @abstractmethod
     def shares(self, node: Node, cts: Sequence[Any], needed: tuple[bool, ...]) -> Sequence[Any]:
@@ -47,7 +47,7 @@ class Sweep(ABC, Generic[Node, Key]):
 
     @abstractmethod
     def taken(self, key: Key | None) -> Any:
-        """The cotangent of a result, now complete, which ``found`` keeps if it is asked for."""
+        """Return the complete cotangent of a result; store it in ``found`` if it is requested."""
 
     def through(self, seeds: Iterable[tuple[Key, Any]], nodes: Iterable[Node]) -> None:
         """Hand the cotangents of the outputs back through all nodes; at the leaves they wait."""

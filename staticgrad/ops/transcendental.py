@@ -205,7 +205,7 @@ class Erf(Floating, name="erf"):
     flops = 36
 
     def eager(self, x: Array) -> Any:
-        """In the dtype of x throughout: half the time in float32."""
+        """Compute in the dtype of x throughout: half the time in float32."""
         return scipy_special("erf")(x)
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:

@@ -59,7 +59,7 @@ def check_numbers(op: str, *types: TensorType) -> None:
 
 
 def check_windows(op: str, axes: Sequence[WindowAxis], first: int) -> None:
-    """Refuse fewer windows than none; of named sizes, note the guard under which there is one.
+    """Refuse a negative number of windows; for named sizes, add a guard.
 
     An image of no places may have no windows, and so may any whose named sizes are 0.
     """
@@ -85,7 +85,7 @@ def last(places: Sequence[slice] | Sequence[int]) -> Any:
 
 
 def each_tap(axes: Sequence[WindowAxis]) -> Iterator[Tap]:
-    """Every tap that reads an element of the image, in C order. Sizes must be integers."""
+    """Yield every tap that reads an element of the image, in C order. Sizes must be integers."""
     for found in product(*(list(_along(axis)) for axis in axes)):
         taps, image, windows = zip(*found, strict=True)
         yield taps, image, windows
@@ -333,17 +333,17 @@ class WindowMax(_Reduced, name="window_max"):
         return first
 
     def place(self, x: Any) -> Any:
-        """Return where in its window each maximum stands."""
+        """Return the index of each maximum in its window."""
         return self.other(WindowPlace, self.extents)(x)
 
     def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
-        """The cotangent where the maximum stands."""
+        """Return the cotangent at the index of the maximum."""
         if not out.dtype.is_float:
             return (None,)
         return (self.other(WindowPut, self.image(x))(ct, self.place(x)),)
 
     def jvp(self, tangents: Sequence[Any], out: Any, x: Any) -> Any:
-        """The tangent where the maximum stands."""
+        """Return the tangent at the index of the maximum."""
         if tangents[0] is None or not out.dtype.is_float:
             return None
         return self.other(WindowTake, self.extents)(tangents[0], self.place(x))
@@ -355,7 +355,7 @@ def _larger(first: Array, other: Array) -> Array:
 
 
 class WindowPlace(_Reduced, name="window_place"):
-    """Where in its window each first maximum stands: a number of taps in C order; NaN wins.
+    """Index of the first maximum in each window: a number of taps in C order; NaN wins.
 
     The border is never chosen; where a window has no element of the image, the place is 0.
     """
@@ -436,7 +436,7 @@ class WindowTake(_Selecting, _Reduced, name="window_take"):
 
 
 class _Spread(_Windowed):
-    """What the taps over each element of the image give, added up."""
+    """Sum of the contributions of all taps to each element of the image."""
 
     kind: ClassVar[Literal["fold", "put"]]
 
@@ -465,7 +465,7 @@ class _Spread(_Windowed):
         return out
 
     def put_together(self, lead: Shape, windows: Shape, dtype: Any, given: Any) -> Array:
-        """As ``added``, in place, in the order of the taps."""
+        """Add in place, in the order of the taps, as ``added``."""
         extents = tuple(map(int, self.extents))
         out = np.zeros((*lead, *extents), dtype)
         for tap, image, found in each_tap(self.axes(extents, windows)):
@@ -474,7 +474,7 @@ class _Spread(_Windowed):
 
 
 def _term(tap: Sequence[int], axes: Sequence[WindowAxis]) -> tuple[int, ...]:
-    """Return which term of a sum over taps one belongs to."""
+    """Return the index of the term in the sum over taps that contains ``tap``."""
     return tuple(k // axis.residues for k, axis in zip(tap, axes, strict=True))
 
 
