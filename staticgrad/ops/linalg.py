@@ -403,7 +403,7 @@ class TriangularSolve(LinearAlgebra, name="triangular_solve"):
     def cotangents(
         self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
     ) -> tuple[Any, ...]:
-        """Return the cotangents: b's solves the transposed system; a's is minus its X product."""
+        """Return cotangents: b's solves the transposed system; a's is minus its product with X."""
         by_b = self.again(args[0], ct, transposed=True)
         if not needed[0]:
             return None, by_b

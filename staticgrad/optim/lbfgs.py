@@ -195,9 +195,7 @@ class _Space:
             apart = x * 1.0
             value = self._value(apart)
             return _At(x, value, grad(value, [apart])[0])
-        from staticgrad.eager.differentiate import (
-            grad as of_tape,
-        )  # already loaded if there are tensors
+        from staticgrad.eager.differentiate import grad as of_tape  # loaded if there are tensors
         from staticgrad.eager.tape import enable_grad
         from staticgrad.eager.tensor import Tensor
 
