@@ -35,7 +35,7 @@ _PLAIN_LINES: Final = 6  # lines of progress where there is no terminal to redra
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command says: as data, as text or a table for people, and whether it holds."""
+    """The result of a command: as data, as text or a table for people, and whether it succeeded."""
 
     data: Mapping[str, Any]
     text: object

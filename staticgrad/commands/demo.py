@@ -65,7 +65,7 @@ class NodeCount:
 
 @dataclass(frozen=True)
 class DemoReport:
-    """What one run of the demo found.
+    """The results of one run of the demo.
 
     ``kernels`` counts the distinct kernels of the training step and of the prediction together,
     ``kernels_compiled`` and ``kernels_from_disk`` where their code came from (the driver of the
@@ -230,7 +230,7 @@ def _train(
     epochs: int,
     notify: Callable[[Progress], None],
 ) -> _Training:
-    """All epochs; the loss of an epoch is the mean over its images."""
+    """Train for all epochs; the loss of an epoch is the mean over its images."""
     done = _Training([], [])
     start = time.perf_counter()
     for epoch in range(1, epochs + 1):
@@ -250,7 +250,7 @@ def _train(
 
 
 def _batches(digits: Digits, random: np.random.Generator) -> Iterator[tuple[Array, Array]]:
-    """The training images once, in random order; the last batch holds what is left."""
+    """Yield the training images once, in random order; the last batch has the remainder."""
     order = random.permutation(len(digits.train_images))
     for start in range(0, len(order), BATCH):
         chosen = order[start : start + BATCH]

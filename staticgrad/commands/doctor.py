@@ -31,7 +31,7 @@ _OPTIONAL: Final = ("scikit-learn",)
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One line of the doctor: what was looked at, whether it holds, what was found."""
+    """One line of the doctor: the check, whether it passed, and the details."""
 
     check: str
     holds: bool
@@ -39,7 +39,7 @@ class CheckResult:
 
 
 def examine() -> tuple[CheckResult, ...]:
-    """Every check, in order; a check that fails does not stop the next."""
+    """Run every check, in order; a failed check does not stop the next."""
     return (
         CheckResult("staticgrad", True, sg.__version__),
         CheckResult("python", True, f"{platform.python_version()} on {platform.platform()}"),

@@ -45,7 +45,7 @@ def lint(
     without: Collection[str] = (),
     notes: bool = False,
 ) -> tuple[Finding, ...]:
-    """The numeric hazards of a program, by line; none is a promise, but each is worth a look.
+    """Return the numeric hazards of a program, by line; a finding is a hint, not proof of an error.
 
     Args:
         program: what ``sg.compile`` takes: a Graph, one Value, or a dict of Values. If it holds

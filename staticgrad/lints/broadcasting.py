@@ -39,7 +39,7 @@ def _outer(program: LintedGraph, node: Node) -> Seen | None:
 
 
 def _crossed(column: Shape, row: Shape) -> bool:
-    """Whether ``column`` has a size on an axis that ``row`` lacks, and 1 where ``row`` has it."""
+    """Return whether ``column`` has an axis that ``row`` lacks, and 1 where ``row`` has one."""
     missing = len(column) - len(row)
     for j, size in enumerate(row, missing):
         if size == 1 or column[j] != 1:
@@ -50,7 +50,7 @@ def _crossed(column: Shape, row: Shape) -> bool:
 
 
 def _is_asked_for(value: Symbolic) -> bool:
-    """Whether the axis of size 1 was inserted on purpose, by ``x[:, None]`` or a reshape."""
+    """Return whether ``x[:, None]`` or a reshape inserted the axis of size 1 on purpose."""
     node = value.node
     return node.op.name == "reshape" and node.args[0].node.origin != node.origin
 

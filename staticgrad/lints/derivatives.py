@@ -24,7 +24,7 @@ _MODEST: Final = 88.0
 
 
 def exponent(program: LintedGraph, node: Node) -> float | None:
-    """The literal exponent of a power, None where it is no power by a number."""
+    """Return the literal exponent of a power, or None."""
     if node.op.name == "sqrt":
         return 0.5
     if node.op.name == "cbrt":
@@ -36,7 +36,7 @@ def exponent(program: LintedGraph, node: Node) -> float | None:
 
 
 def divisor(program: LintedGraph, node: Node) -> Symbolic | None:
-    """What the node divides by, as a quotient or as a negative power."""
+    """Return the node's divisor, from a quotient or a negative power."""
     if node.op.name == "div":
         return node.args[1]
     power = exponent(program, node)

@@ -53,7 +53,7 @@ def _unshifted(program: LintedGraph, node: Node) -> Seen | None:
 
 
 def _use(program: LintedGraph, node: Node) -> str | None:
-    """What the sum is for: a divisor, or the operand of a logarithm."""
+    """Return how the sum is used: as a divisor, or as the operand of a logarithm."""
     pending = [node]
     for _ in range(_STEPS):
         if not pending:
@@ -113,7 +113,7 @@ def _probability(value: Symbolic) -> str:
 
 
 def _is_share(node: Node) -> bool:
-    """Whether a quotient is an exponential by a sum of exponentials."""
+    """Return whether a quotient is an exponential over a sum of exponentials."""
     whole = peeled(node.args[1]).node
     return (
         _exponential(node.args[0]) is not None

@@ -27,7 +27,7 @@ _RUNNING: Final = 2**20
 
 
 def _count(sizes: Shape) -> int:
-    """How many elements, as far as sizes are literal or hinted; others count as one."""
+    """Return the number of elements for literal or hinted sizes; others count as one."""
     return prod(hint_value(size, default=1) for size in sizes)
 
 
@@ -48,7 +48,7 @@ def _widened(program: LintedGraph, node: Node) -> Seen | None:
 
 
 def _is_cause(other: Symbolic, cast: Node) -> bool:
-    """Whether ``other`` widened what ``cast`` converts; parsed text has no columns."""
+    """Return whether ``other`` widened the operand of ``cast``; parsed text has no columns."""
     if other.node.op.name == "cast":
         return False
     return cast.origin.resolve().column is not None or (other.node.is_leaf and other.ndim > 0)
@@ -238,7 +238,7 @@ _EXACT: Final = frozenset(
 
 
 def _computed(value: Symbolic) -> bool:
-    """Whether a floating value is the rounded result of arithmetic."""
+    """Return whether a floating value is the rounded result of arithmetic."""
     for _ in range(16):
         node = peeled(value).node
         if node.is_leaf or (node.op.name == "cast" and not node.args[0].dtype.is_float):
@@ -271,7 +271,7 @@ def _equality(program: LintedGraph, node: Node) -> Seen | None:
 
 
 def _same_place(one: Node, two: Node) -> bool:
-    """Whether one call made both."""
+    """Return whether one call made both."""
     return one.origin.places[0] == two.origin.places[0]
 
 
@@ -280,7 +280,7 @@ def _is_isclose(reader: Node, node: Node) -> bool:
 
 
 def _is_picked(a: Symbolic, b: Symbolic) -> bool:
-    """Whether one is picked out of the other: x == max(x)."""
+    """Return whether one is picked out of the other: x == max(x)."""
     one, two = peeled(a).node, peeled(b).node
     for whole, part in ((one, two), (two, one)):
         if part.op.name in _EXACT and any(peeled(arg).node is whole for arg in part.args):

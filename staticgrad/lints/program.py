@@ -21,7 +21,7 @@ _WALK: Final = 64
 
 
 class Shield(Enum):
-    """Which choices stand behind a value that can be infinite.
+    """The ``where`` nodes between a possibly infinite value and the results.
 
     ``NONE``: it reaches a result. ``WHOLE``: a ``where`` drops it, in the gradient too.
     ``FORWARD``: a ``where`` drops it, but between the two stands an op through which the
@@ -47,11 +47,11 @@ class LintedGraph:
         return self.ranges[value.key]
 
     def readers(self, node: Node) -> list[Node]:
-        """What reads the first result of ``node``, gradients left out."""
+        """Return the readers of the first result of ``node``, without gradients."""
         return [user for user in self.users[(node, 0)] if user.order == node.order]
 
     def is_internal(self, node: Node, operand: Symbolic) -> bool:
-        """Whether the call that made ``node`` made the operand's zeros, too.
+        """Return whether the call that made ``node`` also made the operand's zeros.
 
         Then they are what a composite documents (``nanmean`` of a row of NaN), not what its caller
         wrote. Unknown, hence False, where origins are lines without columns.
@@ -69,7 +69,7 @@ class LintedGraph:
 
     @cached_property
     def differentiated(self) -> bool:
-        """Whether the graph holds gradients; else anything in it may yet be differentiated."""
+        """Return whether the graph has gradients; if not, any node may be differentiated later."""
         return any(node.order for node in self.built.nodes)
 
     @cached_property
@@ -91,7 +91,7 @@ class LintedGraph:
         return frozenset(found)
 
     def takes_gradient(self, node: Node, operand: Symbolic) -> bool:
-        """Whether the gradient of ``operand`` through ``node`` is asked for, or may be later."""
+        """Return whether the gradient of ``operand`` through ``node`` is or may be needed."""
         if operand.key not in self.moving or node.order:
             return False
         return not self.differentiated or not self._lines_of_gradients.isdisjoint(
@@ -128,7 +128,7 @@ class LintedGraph:
 
 
 def _chooses(reader: Node, node: Node, told: frozenset[Node]) -> bool:
-    """Whether ``reader`` is a ``where`` that drops ``node`` by what is known of its operand."""
+    """Return whether ``reader`` is a ``where`` that drops ``node`` by a test of its operand."""
     if reader.op.name != "where" or reader.args[0].node is node:
         return False
     return any(each in told for each in _ancestors(reader.args[0], _WALK))

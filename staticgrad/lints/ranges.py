@@ -54,7 +54,7 @@ def _of_type(kind: TensorType) -> Range:
 
 
 def _sane(found: Range, kind: TensorType) -> Range:
-    """Without NaN; zero is never where the interval lies beside it."""
+    """Return the range without NaN; zero is excluded if it is outside of the interval."""
     if math.isnan(found.low) or math.isnan(found.high):
         found = replace(found, low=-math.inf, high=math.inf)
     if found.low > 0 or found.high < 0:

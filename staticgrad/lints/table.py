@@ -65,7 +65,7 @@ class Lint:
             raise OpDefinitionError(f"lint {self.name!r} needs an example with and one without it")
 
     def findings(self, program: LintedGraph, node: Node) -> Iterator[Finding]:
-        """What it says of one node."""
+        """Return its findings for one node."""
         seen = self.check(program, node)
         if seen is not None:
             at = node.origin if seen.at is None else seen.at
@@ -125,7 +125,7 @@ class Finding:
 
 
 class Findings(tuple[Finding, ...]):
-    """What ``lint`` found: a tuple that a notebook shows as a table."""
+    """The findings of ``lint``: a tuple that a notebook shows as a table."""
 
     __slots__ = ()
 

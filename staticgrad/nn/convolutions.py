@@ -78,7 +78,7 @@ class _Filters(SpatialLayer):
 
 
 class Conv1d(_Filters):
-    """Cross-correlation of [n, in_channels, l] with filters: [n, out_channels, windows].
+    """The cross-correlation of [n, in_channels, l] with filters: [n, out_channels, windows].
 
     Args:
         in_channels, out_channels: sizes.

@@ -30,7 +30,7 @@ class Held:
 
 
 def arena(held: Sequence[Held], positions: int, peak: int, columns: Sequence[Column]) -> str:
-    """The picture as SVG text; ``columns`` says of each position what it belongs to.
+    """Return the picture as SVG text; ``columns`` has the label of each position.
 
     Of many boxes those below a pixel are drawn by rows of that height: those of a row that follow
     each other without a gap as one.

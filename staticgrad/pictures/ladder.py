@@ -75,7 +75,7 @@ def ladder(
     chips: Sequence[Chip] = (),
     title: str = "the graph",
 ) -> str:
-    """The picture as SVG text.
+    """Return the picture as SVG text.
 
     Args:
         bands: the lines, in the order in which they first run.

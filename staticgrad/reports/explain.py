@@ -27,7 +27,7 @@ from staticgrad.records import dataclass
 
 @dataclass(frozen=True)
 class UnreadGradients:
-    """Gradients that the loss has and nobody asked for, so that they were never built.
+    """Gradients that the loss has but that no call requested, so that they were never built.
 
     ``of``: names of inputs and parameters. ``without``, ``having``: the work of the derivative as
     it is, and as it were with these gradients; ``forward``: the work of the loss itself.
@@ -58,7 +58,7 @@ class UnreadGradients:
 
 @dataclass(frozen=True)
 class NodeCounts:
-    """Nodes of a program, counted.
+    """The number of nodes of a program, by kind.
 
     ``built``: from its first operation to its last, in the order of creation; ``reached``: those of
     them that an output or update depends on; ``left``: what the passes left of these. ``before``,
@@ -73,7 +73,7 @@ class NodeCounts:
     unread: UnreadGradients | None
 
     def lines(self) -> Iterator[str]:
-        """What ``explain`` says."""
+        """Return the lines for ``explain``."""
         text = f"nodes: {self.built:,} built, {self.reached:,} reached from outputs and updates"
         text += f", {self.left:,} left by the passes"
         if self.before is not None and self.after is not None:
@@ -267,7 +267,7 @@ def _listed(steps: Sequence[int]) -> str:
 
 @dataclass(frozen=True)
 class Unread:
-    """What is declared and takes no part: names of inputs, of parameters, of updated parameters.
+    """Unused declarations: names of inputs, of parameters, of updated parameters.
 
     No step reads the inputs: their feeds are checked, never copied. The parameters are neither
     read nor written, and not locked. The updates write what is there already.
@@ -288,7 +288,7 @@ class Unread:
 
 
 def unread_of(graph: Graph, schedule: Schedule) -> Unread:
-    """What is declared and touched by no step."""
+    """Return the declarations that no step reads."""
     read = {name for step in schedule.steps for name in step.reads()}
     written = {name for step in schedule.steps for name in step.writes()}
     own = [(b.role, b.label, b.name) for b in schedule.buffers]
@@ -304,7 +304,7 @@ def unread_of(graph: Graph, schedule: Schedule) -> Unread:
 
 @dataclass(frozen=True)
 class Explanation:
-    """All sections of one program; ``plan`` None where its sizes are open.
+    """All sections of one program; ``plan`` is None if its sizes are unknown.
 
     ``computed_once``: the steps that read constants alone, and ran when the program was compiled.
     ``compilers``: how many of its kernels each backend compiled.
@@ -404,7 +404,7 @@ class Explanation:
 
 
 def _bodies(plan: Plan) -> Iterator[dict[str, Any]]:
-    """What iterations and cases take, of each loop and branch outside of others."""
+    """Return what iterations and cases contain, for each outermost loop and branch."""
     for planned in plan.steps:
         for each in bodies_of(plan, planned):
             yield {"step": planned.step, **asdict(each)}

@@ -53,7 +53,7 @@ Compile = Callable[[Value, int], Callable[[Mapping[str, Any]], object]]
 
 @dataclass(frozen=True)
 class Limits:
-    """What this machine does with so many threads: f32 operations of a product, bytes of a copy.
+    """The limits of this machine for a thread count: f32 operations of a product, bytes of a copy.
 
     Both by the second.
     """
@@ -181,7 +181,7 @@ class Profile:
         return ""
 
     def rows(self, full: bool = False) -> list[ProfileRow]:
-        """The steps by their time, the longest first.
+        """Return the steps by their time, the longest first.
 
         Steps below a hundredth of the time are put together: those of one kernel, then what is
         still below by module, then the rest. ``full``: every step has a row of its own.
@@ -202,7 +202,7 @@ class Profile:
         return sorted(rows, key=lambda row: -row.seconds)
 
     def title(self) -> list[str]:
-        """What was measured, and the limits, a line each."""
+        """Return the title and the limits, a line each."""
         lines = [f"{self.graph}: {self.seconds * 1e6:.1f} us in steps, median of {self.runs} runs"]
         lines += [
             f"limits, {each.threads} threads: {each.flops / 1e9:.0f} GFLOP/s,"
@@ -216,7 +216,7 @@ class Profile:
         return lines
 
     def text(self, full: bool = False) -> str:
-        """A table of ``rows``; ``full``: every step has a row of its own."""
+        """Return a table of ``rows``; ``full``: one row for every step."""
         lines = self.title()
         lines.append("       us      %  threads   GB/s  GFLOP/s  % of limit  kernel")
         for row in self.rows(full):
@@ -308,7 +308,7 @@ def module_of(plan: Plan, planned: PlannedStep) -> str:
 
 
 def iterations_of(plan: Plan, planned: PlannedStep) -> int:
-    """How many iterations a step makes; 1 where it is no loop."""
+    """Return the number of iterations of a step; 1 if it is not a loop."""
     step = plan.schedule.steps[planned.step]
     return planned.arguments[0] if planned.bodies and step.control.kind == "loop" else 1
 
@@ -330,7 +330,7 @@ _known: Final[dict[int, Limits]] = {}
 
 
 def limits_of(threads: int, compile: Compile, again: bool = False) -> Limits:
-    """The limits of this machine for so many threads: the best of what was measured so far.
+    """Return the limits of this machine for a thread count: the best measured so far.
 
     They are measured when first asked for, and ``again`` if asked to.
     """

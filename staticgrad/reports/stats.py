@@ -18,7 +18,7 @@ _REASONS: Final = 1000  # latest reasons that are kept
 
 @dataclass(frozen=True)
 class Stats:
-    """What a compiled program has cost so far.
+    """The compile-time and run-time costs of a program so far.
 
     ``compiles``, ``disk_hits`` and ``memory_hits`` count its distinct kernels by where their code
     came from; ``plans`` counts the plans that were made, each once as long as it is kept;
@@ -53,7 +53,7 @@ class Counts:
             self._reasons.append(reason)
 
     def add_plan(self, plan: Plan) -> None:
-        """One more plan was made."""
+        """Count one more plan."""
         staged = copied_feeds(plan)
         copied = f", copies of {', '.join(staged)}" if staged else ""
         given = ", ".join(f"{name}={value}" for name, value in plan.sizes) or "no open sizes"
@@ -66,7 +66,7 @@ class Counts:
             self._stats = replace(self._stats, plans=self._stats.plans + 1)
 
     def add_kernel(self, name: str, label: str, code: Code) -> None:
-        """One more distinct kernel has its code."""
+        """Count one more distinct kernel with compiled code."""
         with self._lock.taken:
             stats = self._stats
             if code.origin == "compiled":

@@ -43,7 +43,7 @@ from staticgrad.types.dtype import F64, as_dtype
 
 @public
 def assert_same_graph(found: Graph | Value, expected: Graph | Value) -> None:
-    """Refuse two graphs that differ in structure, with the first line in which they do.
+    """Check that two graphs have the same structure; report the first line that differs.
 
     Nodes are compared in order: ops with attributes, operands, types; then inputs, parameters (by
     name and type), sizes, outputs and updates. Names of graphs, lines and orders do not count.
@@ -306,7 +306,7 @@ class _Check:
         return slope
 
     def direction(self, shape: tuple[int, ...]) -> Array:
-        """Random numbers of which the largest is 1."""
+        """Return random numbers, the largest of which is 1."""
         numbers = self.rng.normal(size=shape)
         return np.asarray(numbers / max(1.0, np.abs(numbers).max(initial=0.0)))
 
@@ -339,7 +339,7 @@ class _Check:
         )
 
     def farthest(self, value: Value, gradients: Sequence[Value]) -> list[str]:
-        """Which element of which input is farthest off, if there are not too many to try."""
+        """Return the input element with the largest error, unless there are too many to try."""
         feeds, moved = self.program.feeds, self.program.moved
         if sum(feeds[x].size for x in moved) > _MOST_PROBES:
             return []
@@ -357,7 +357,7 @@ class _Check:
         return [max(lines)[1]]
 
     def sample(self) -> list[str]:
-        """The point at which the check stands, a line per input."""
+        """Return the point of the check, a line per input."""
         return [f"at {_name(x)} = {array_text(a)}" for x, a in self.program.feeds.items()]
 
 
@@ -391,12 +391,12 @@ CORNERS: Final = np.array([-2.0, -1.5, -1.0, -0.5, 0.0, 0.3, 0.5, 1.0, 2.0, 3.0]
 
 
 def grid(axes: list[Array]) -> Operands:
-    """Every combination of the points of all axes, one array per axis."""
+    """Return every combination of the points of all axes, one array per axis."""
     return tuple(np.ascontiguousarray(a.ravel()) for a in np.meshgrid(*axes, indexing="ij"))
 
 
 def smooth_points(function: Function, points: Operands) -> Operands:
-    """Those of many points, for an elementwise function, at which it is smooth in all operands."""
+    """Return the points at which an elementwise function is smooth in all operands."""
     keep = np.ones(points[0].shape, bool)
     for position, array in enumerate(points):
         if array.dtype.kind == "f":
@@ -405,7 +405,7 @@ def smooth_points(function: Function, points: Operands) -> Operands:
 
 
 def is_smooth(function: Function, operands: Operands, rng: np.random.Generator) -> bool:
-    """Whether all results are finite and smooth along a random direction of all operands."""
+    """Return whether all results are finite and smooth along a random direction of all operands."""
     along = [rng.uniform(-1, 1, a.shape) if a.dtype.kind == "f" else 0 for a in operands]
 
     def at(step: float) -> Array:
@@ -481,7 +481,7 @@ def _slope(
 
 
 def _differ(slopes: Array) -> bool:
-    """Whether slopes (right, left, nearer right, nearer left) tell of a kink."""
+    """Return whether slopes (right, left, nearer right, nearer left) indicate a kink."""
     inside = slopes[np.isfinite(slopes)]
     if inside.size < slopes.size:
         return inside.size > 0 and bool(np.abs(inside[-1]) > 5 * np.abs(inside[0]) + 1e3)

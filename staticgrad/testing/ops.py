@@ -67,7 +67,7 @@ def check_op(
     dtypes: Iterable[str] = FLOATS,
     compiled: bool | None = None,
 ) -> None:
-    """Check one op on samples of its operands, and on what can be made of them.
+    """Check one op on samples of its operands, and on variants of them.
 
     For every sample, for its floating operands in float32 and float64, and with ``edges`` for
     special values (signed zeros, infinities, NaN, denormals, extremes) in their place:
@@ -147,7 +147,7 @@ def _declared(op: Op, dtypes: Iterable[str], given: Sequence[tuple[Array, ...]])
 
 @dataclass
 class _OpCheck:
-    """One op under test; every method refuses with the sample that it was given."""
+    """One op under test; every error message contains the sample."""
 
     op: Op
     rtol: float
@@ -212,7 +212,7 @@ class _OpCheck:
             raise self.failure(text, sample)
 
     def values(self, sample: tuple[Array, ...]) -> None:
-        """All readings of the op's arithmetic agree, in types too."""
+        """Check that all definitions of the op's arithmetic agree, in types too."""
         self.infer(sample)
         expected = [np.asarray(a) for a in as_tuple(self.op.reference(*sample))]
         self.element(sample, expected)
@@ -273,7 +273,7 @@ class _OpCheck:
         return found
 
     def layouts(self, sample: tuple[Array, ...], f: Compiled, feeds: dict[str, Array]) -> None:
-        """The kernel gives the same bytes from every layout, whatever stands round the operands."""
+        """Check that results are bitwise equal for every operand layout and surrounding memory."""
         wanted = {name: array.copy() for name, array in f.run(feeds).items()}
         for way, change in {**LAYOUTS, **SURROUNDED}.items():
             found = f.run({name: change(array) for name, array in feeds.items()})
@@ -397,7 +397,7 @@ class _OpCheck:
             )
 
     def attempt(self, what: str, sample: tuple[Array, ...], action: Callable[[], Any]) -> Any:
-        """What ``action`` gives; what it raises, with the sample.
+        """Return the result of ``action``; add the sample to its errors.
 
         Raises:
             CheckError: from the exception.

@@ -99,7 +99,7 @@ def probe_samples(op: Op, samples: Sequence[Operands]) -> Iterator[Operands]:
 
 
 def corner_samples(op: Op, samples: Sequence[Operands]) -> Iterator[Operands]:
-    """Where kinks are looked for: round numbers of every sign, in all pairs; equal elements."""
+    """Return samples at likely kinks: round numbers of every sign, in all pairs; equal elements."""
     if isinstance(op, Elementwise) and samples[0]:
         axes = [CORNERS if a.dtype.kind == "f" else np.unique(a)[:2] for a in samples[0]]
         for chosen in zip(*grid(axes), strict=True):
@@ -165,7 +165,7 @@ def _widened(sample: Operands, width: str) -> Operands:
 
 
 def _broadcast(sample: Operands) -> bool:
-    """Whether the shapes of a sample broadcast."""
+    """Return whether the shapes of a sample broadcast."""
     try:
         np.broadcast_shapes(*(a.shape for a in sample))
     except ValueError:
@@ -222,7 +222,7 @@ SURROUNDED: Final[dict[str, Callable[[Array], Array]]] = {
 
 
 def repeated(array: Array) -> Array:
-    """Every row the first one, without memory of its own: a stride of zero along the first axis."""
+    """Return the first row for every row, without memory: stride 0 along the first axis."""
     return np.broadcast_to(array[:1], array.shape) if array.ndim and array.shape[0] else array
 
 

@@ -119,7 +119,7 @@ ULP: Final[Mapping[tuple[str, DType], float]] = MappingProxyType(
 
 
 def expand(op: str, *args: Expr) -> Expr:
-    """The definition of the block ``op`` over its operands, in plain primitives.
+    """Return the definition of the block ``op`` over its operands, in plain primitives.
 
     Raises:
         KeyError: ``op`` is no block. TypeError: wrong operand count.

@@ -49,7 +49,7 @@ def _reduced(a: Expr, b: Expr, ratio: Expr) -> Expr:
 
 
 def _whole_fmod(x: Expr, y: Expr) -> Expr:
-    """For quotients of any size."""
+    """Compute fmod for quotients of any size."""
     return _WHOLE_FMOD[x.dtype](x, y)
 
 

@@ -145,7 +145,7 @@ def exp2(x: Expr) -> Expr:
 
 
 def sinh(x: Expr) -> Expr:
-    """From a quarter of e**|x| - 1, which is finite where the result is. -0 stays -0."""
+    """Compute sinh from a quarter of e**|x| - 1, finite where the result is. -0 stays -0."""
     c = CONSTANTS[x.dtype]
     magnitude = abs(x)
     r, d, low_bits = reduce_by_ln2(at_most(magnitude, c.overflow + 0.6), layout_of(x).bias - 2)
@@ -157,7 +157,7 @@ def sinh(x: Expr) -> Expr:
 
 
 def cosh(x: Expr) -> Expr:
-    """From a quarter of e**|x|, which is finite where the result is."""
+    """Compute cosh from a quarter of e**|x|, finite where the result is."""
     c = CONSTANTS[x.dtype]
     inside = at_most(abs(x), c.overflow + 0.6)
     r, d, low_bits = reduce_by_ln2(inside, layout_of(x).bias - 2)

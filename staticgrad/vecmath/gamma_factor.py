@@ -87,7 +87,7 @@ def gamma_star(z: Expr) -> Expr:
 
 
 def near_gamma(y: Expr, one: Expr) -> tuple[Expr, Expr, Expr]:
-    """What Gamma(y) is made of for y from 0 to 8: see the returned values.
+    """Return the factors of Gamma(y) for y from 0 to 8: see the returned values.
 
     Args:
         y: the argument.

@@ -90,7 +90,7 @@ SMALLEST: Final[dict[DType, float]] = {F32: 2.0**-30, F64: 2.0**-56}
 
 @dataclass(frozen=True)
 class Tail:
-    """One tail of the distribution, and whether it is the lower one."""
+    """One tail of the distribution; a flag selects the lower one."""
 
     value: Expr
     lower: Expr

@@ -94,7 +94,7 @@ def atan2(y: Expr, x: Expr) -> Expr:
 
 
 def _reduced(x: Expr) -> tuple[Expr, Expr, Expr]:
-    """Whether |x| > 1/2, s, and asin(s) - s, for s = |x| or sqrt((1 - |x|)/2)."""
+    """Return |x| > 1/2, s, and asin(s) - s, for s = |x| or sqrt((1 - |x|)/2)."""
     magnitude = abs(x)
     far = magnitude > 0.5
     z = select(far, (1.0 - magnitude) * 0.5, magnitude * magnitude)

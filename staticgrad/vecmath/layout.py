@@ -83,7 +83,7 @@ def at_least(x: Expr, low: float) -> Expr:
 
 
 def choose(condition: Expr, a: Number, b: Number, dtype: DType) -> Expr:
-    """One of two constants."""
+    """Select one of two constants."""
     return select(condition, literal(a, dtype), literal(b, dtype))
 
 

@@ -95,7 +95,7 @@ def ndtri(p: Expr) -> Expr:
 
 
 def erfinv(x: Expr) -> Expr:
-    """Where erf is x, the quantile at (1 + x)/2 over sqrt(2): relative to itself also near 0.
+    """Compute erfinv: the quantile at (1 + x)/2 over sqrt(2), accurate near 0 too.
 
     -inf at -1, inf at 1, NaN beyond. -0 stays -0.
     """

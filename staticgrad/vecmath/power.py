@@ -90,7 +90,7 @@ def _with_infinite_ends(magnitude: Expr, logarithm: Expr) -> Expr:
 
 
 def _out_of(x: Expr, smallest: float) -> Expr:
-    """Whether x is not in [smallest, inf): one unsigned comparison."""
+    """Return whether x is not in [smallest, inf), by one unsigned comparison."""
     first, end = (layout_of(x).bits_of(v) for v in (smallest, math.inf))
     return (bits(x) - first) >= end - first
 
@@ -174,7 +174,7 @@ def fast_two_sum(a: Expr, b: Expr) -> tuple[Expr, Expr]:
 
 
 def log_in_two_parts(parts: Split) -> tuple[Expr, Expr]:
-    """The logarithm of what was split, as high + low, relative error about 2**-65."""
+    """Return the logarithm of split parts as high + low, relative error about 2**-65."""
     m = parts.mantissa
     f = m - 1.0
     divisor = m + 1.0
@@ -199,7 +199,7 @@ def log_in_two_parts(parts: Split) -> tuple[Expr, Expr]:
 
 
 def int_pow(x: Expr, y: Expr) -> Expr:
-    """x ** y of integers, wrapping: squares of x, as long as an exponent has bits left.
+    """Compute x ** y of integers, wrapping, by repeated squaring over the bits of y.
 
     1 for a y below 0, whose powers are no integers.
     """

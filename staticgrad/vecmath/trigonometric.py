@@ -91,13 +91,13 @@ class Reduced:
 
 
 def _reduce_f32(magnitude: Expr, shift: int) -> Reduced:
-    """Every finite f32."""
+    """Reduce every finite f32."""
     r, quarter = _reduced_in_f64(magnitude, shift)
     return Reduced(r.cast(F32), None, quarter)
 
 
 def _reduced_in_f64(magnitude: Expr, shift: int) -> tuple[Expr, Expr]:
-    """r in f64 and the quarter of every finite f32; sizes are asked for once per vector.
+    """Return r in f64 and the quarter of every finite f32; sizes are tested once per vector.
 
     x = k 2**w with an integer k < 2**50 may lose whole circles from its factor: x 2/pi is, but for
     multiples of 4, k ((2**w 2/pi) mod 4), that number in two parts. Each of four w serves a range
@@ -124,7 +124,7 @@ def _rest_of_turns(x: Expr, high: Expr, low: Expr, shift: int) -> tuple[Expr, Ex
 
 
 def _reduce_f64(x: Expr, shift: int) -> Reduced:
-    """Every finite f64 x >= 0, its size asked for once per vector.
+    """Reduce every finite f64 x >= 0; its size is tested once per vector.
 
     Below SMALLEST: pi/2 in three parts; the second product and difference keep their errors.
     """

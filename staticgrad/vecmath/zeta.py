@@ -34,7 +34,7 @@ SMALLEST: Final[dict[DType, float]] = {F32: 2.0**-30, F64: 2.0**-55}
 
 
 def zeta(s: Expr, q: Expr) -> Expr:
-    """The sum of (q + k)**-s over k = 0, 1, ...: inf at s = 1 and at whole q from 0 down.
+    """Sum (q + k)**-s over k = 0, 1, ...: inf at s = 1 and at integers q <= 0.
 
     NaN for s below 1, and for other negative q unless s is whole. With r the fraction of such a q,
     it is zeta(s, r) + (-1)**s (zeta(s, 1 - r) - zeta(s, 1 - q)): the terms below 0, counted from
