@@ -60,7 +60,7 @@ CONTENTS: Final[dict[str, tuple[str, ...]]] = {
 
 
 def pages() -> dict[str, str]:
-    """All pages: address, as in ``reference/nn``, and Markdown."""
+    """Return all pages: the address, as in ``reference/nn``, and the Markdown."""
     found = {name: page(name) for names in CONTENTS.values() for name in names}
     known = {name: reference.page(room) for name, room in reference.rooms().items()}
     return found | {

@@ -102,7 +102,7 @@ def blocks(text: str) -> Iterator[list[str]]:
 
 
 def entries(lines: tuple[str, ...]) -> str:
-    """A section as Markdown: a list of what has a name, else the text."""
+    """Return a section as Markdown: a list of named entries, or else the text."""
     shortest = min((len(line) - len(line.lstrip()) for line in lines if line[:1] == " "), default=0)
     found: list[str] = []
     for line in lines:
@@ -267,7 +267,7 @@ _TYPES: Final = (BOOL, I8, I32, I64, U8, F16, F32, F64)
 
 
 def rooms() -> dict[str, Room]:
-    """The pages of the reference and what is on each: every public name, once."""
+    """Return the pages of the reference and their contents: every public name, once."""
     everything = {"sg": tuple(sorted({*homes(FUNCTIONS), *homes(OTHERS)}))}
     for name, home in sorted(MODULES.items()):
         if name not in ("errors", "passes"):  # which have pages of their own
@@ -282,7 +282,7 @@ def rooms() -> dict[str, Room]:
 
 
 def _by_subject(path: str, names: tuple[str, ...]) -> Iterator[tuple[str, Room]]:
-    """The pages of what has several: each name is on that of the module that defines it."""
+    """Return the pages of a module of several subjects, by the defining module of each name."""
     subject_of = {
         f"staticgrad.{module}": subject
         for subject, (_, modules) in SUBJECTS[path].items()
@@ -314,7 +314,7 @@ def page(room: Room) -> str:
 
 
 def _is_of_sg(name: str, value: Any) -> bool:
-    """Whether the name is one of ``sg``'s, too, and means the same there."""
+    """Return whether the name is also one of ``sg``, with the same meaning."""
     there = getattr(sg, name, None)
     if callable(value) and callable(there):
         return inspect.unwrap(value) is inspect.unwrap(there)
@@ -359,12 +359,12 @@ def find(name: str) -> tuple[str, Any] | None:
 
 
 def owner(path: str) -> Any:
-    """What has the names of a page: ``sg``, or one of its modules."""
+    """Return the module that has the names of a page: ``sg``, or one of its modules."""
     return sg if path == "sg" else import_module(MODULES.get(path.removeprefix("sg."), path))
 
 
 def entry(path: str, value: Any) -> str:
-    """What the reference says of one name."""
+    """Return the reference text of one name."""
     lines = [f"## {path}"]
     if not callable(value):
         return "\n\n".join([*lines, f"`{value!r}`"])
@@ -380,7 +380,7 @@ def entry(path: str, value: Any) -> str:
 
 
 def called(value: Any) -> str:
-    """The parameters of what is called, with their defaults; types stand in the code."""
+    """Return the parameters of a callable with their defaults, without types."""
     if not callable(value) or (isinstance(value, type) and issubclass(value, BaseException)):
         return ""
     made: Any = value
@@ -414,7 +414,7 @@ def _methods(kind: type) -> Iterator[str]:
 
 
 def dtypes(value: Callable[..., Any]) -> str:
-    """Which types come of which, in a line for each: ``f32[n, 3] gives f32[n, 3]``.
+    """Return the result type for each operand type, a line each: ``f32[n, 3] gives f32[n, 3]``.
 
     Empty where the function takes no operands, or needs more than these to be called.
     """
@@ -435,7 +435,7 @@ def dtypes(value: Callable[..., Any]) -> str:
 
 
 def _operands(value: Callable[..., Any]) -> int:
-    """How many operands a function needs; 0 where it needs something else, or is none."""
+    """Return the number of operands a function needs; 0 if it needs something else."""
     if isinstance(value, type):
         return 0
     needed = [
@@ -448,7 +448,7 @@ def _operands(value: Callable[..., Any]) -> int:
 
 
 def _tried(value: Callable[..., Any], count: int, dtype: DType) -> str | None:
-    """The type of what a function gives of operands of one type; None where it refuses them."""
+    """Return the result type for operands of one type; None if the function refuses them."""
     operands = [sg.input(f"x{k}", ("n", 3), dtype) for k in range(count)]
     try:
         found = value(*operands)

@@ -56,7 +56,7 @@ class Application(NamedTuple):
 
 
 class _Silent(threading.local):
-    """A context of this thread in which NumPy warns of nothing."""
+    """A context of this thread in which NumPy emits no warnings."""
 
     def __init__(self) -> None:
         self.context = Context()
@@ -127,7 +127,7 @@ Flags = tuple[bool, ...]
 
 
 class TypedOnly(Value):
-    """A value of which only the type is known; it remembers whether somebody read it."""
+    """A value with a type but no data; it records whether its data was read."""
 
     __slots__ = ("read", "type")
 
@@ -157,7 +157,7 @@ class TypedOnly(Value):
 def rule_reads(
     op: Op, types: Iterable[TensorType], outs: Iterable[TensorType], needed: Flags
 ) -> tuple[Flags, Flags]:
-    """For each operand and for each result of ``op``: whether its rule reads the elements.
+    """Return for each operand and each result of ``op`` whether its rule reads the elements.
 
     Args:
         op: the op; its rule need not exist.

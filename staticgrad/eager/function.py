@@ -159,12 +159,12 @@ class FunctionNode(tape.TapeNode):
         return lifted if recording.innermost() else tape.apart(lifted, Tensor, saved)
 
     def release(self) -> None:
-        """Let go of operands and of what was saved."""
+        """Release the operands and the saved values."""
         super().release()
         self.kept, self.ctx = [], Context()
 
 
 def completed(cts: Sequence[Any], types: Sequence[TensorType]) -> list[Any]:
-    """A plain cotangent for every result: zeros for those that are not used."""
+    """Return a plain cotangent for every result: zeros for unused results."""
     pairs = zip(cts, types, strict=True)
     return [resolve(Tensor.fitting(type, ZERO, "") if ct is None else ct) for ct, type in pairs]

@@ -29,7 +29,7 @@ _ZEROS: Final = "allow_disconnected=True gives zeros there"
 
 
 def reads_others(ys: Tensors, stands: Tensors) -> bool:
-    """Whether results depend on tensors that need gradients, beside ``stands``."""
+    """Return whether results depend on tensors that need gradients, beside ``stands``."""
     own = {stand.edge for stand in stands}
     edges = [edge for node in tape.nodes_behind(y.edge for y in ys) for edge in node.operands]
     edges += [y.edge for y in ys]
@@ -39,7 +39,7 @@ def reads_others(ys: Tensors, stands: Tensors) -> bool:
 def cotangents(
     name: str, ys: Tensors, by: Tensors, cts: Any, allow_disconnected: bool, again: bool
 ) -> list[Tensor]:
-    """Those of ``by``, given those of ``ys`` (None: 1, of results with one element).
+    """Return the cotangents of ``by``, given those of ``ys`` (None: 1, for one-element results).
 
     ``again``: to be differentiated in turn; else the tape is kept where there are ``cts``.
 
@@ -87,7 +87,7 @@ class Tangents:
             raise _disconnected(name)
 
     def along(self, directions: Tensors, again: bool) -> list[Tensor]:
-        """The tangent of each result.
+        """Return the tangent of each result.
 
         Raises:
             GradientError: a direction of another type than what moves.
@@ -208,7 +208,7 @@ def _by(x: Any, rule: Callable[[list[Any]], list[Tensor]]) -> Any:
 
 
 def fitted(name: str, what: str, tensors: Tensors, given: Sequence[Any]) -> list[Tensor]:
-    """Cotangents or tangents as tensors of the types of what they belong to; arrays become such.
+    """Return cotangents or tangents as tensors of the types of their values; convert arrays.
 
     Raises:
         GradientError: one is of another type.

@@ -112,11 +112,11 @@ class Generator(random.Generator):
         return Stream(self.step, self.streams - 1)
 
     def end_loop(self, streams: int) -> None:
-        """Nothing ends: ``advance`` is called for that."""
+        """Do nothing: ``advance`` ends a loop's step."""
 
 
 def states() -> State:
-    """Where every generator stands, and NumPy's global state."""
+    """Return the state of every generator, and NumPy's global state."""
     others = [
         (each, each.step.value, each.streams)
         for each in list(GENERATORS)

@@ -81,7 +81,7 @@ def _joined(parts: list[Any], count: int) -> Any:
 
 
 class RowsNode(tape.TapeNode):
-    """One call of a function by rows."""
+    """One recorded call of a row-wise function."""
 
     __slots__ = ("args", "function", "kwargs")
 
@@ -199,7 +199,7 @@ def stacked_rows(y: Tensor, by: Sequence[Tensor], one: Walk, absent: Absent) -> 
 
 
 def _take_symbols(nodes: Iterable[tape.TapeNode]) -> bool:
-    """Whether rules are written over values, and nobody looks at the gradients on their way."""
+    """Return whether rules accept symbolic values, and no hook reads the gradients."""
     return all(
         node.takes_symbols and not any(edge and edge.hooks for edge in _edges(node))
         for node in nodes
@@ -220,7 +220,7 @@ class _Units:
         return int(self._tensor.size)
 
     def of(self, first: int, past: int) -> Tensor:
-        """Those of some elements, stacked."""
+        """Return the unit cotangents of a range of elements, stacked."""
         past = min(past, len(self))
         units: Array = np.zeros((past - first, len(self)), self._tensor.dtype.compute.numpy)
         units[np.arange(past - first), np.arange(first, past)] = 1

@@ -90,7 +90,7 @@ def prepared(writes: Sequence[tuple[Array, Any]], leaves: Arrays) -> Callable[[]
 
 
 def _are_apart(roots: Sequence[tuple[Array, Node]], leaves: Arrays) -> bool:
-    """Whether no two of the arrays share memory."""
+    """Return whether no two of the arrays share memory."""
     every = {id(a): a for a in (*leaves.values(), *(array for array, _ in roots)) if a.size}
     ends = sorted(np.lib.array_utils.byte_bounds(array) for array in every.values())
     return all(ends[k][1] <= ends[k + 1][0] for k in range(len(ends) - 1))
@@ -150,7 +150,7 @@ def _parts(
     known: Mapping[Node, Array],
     leaves: Arrays,
 ) -> Iterable[tuple[list[Node], list[tuple[Array, Node]]]]:
-    """Split what is computed in blocks into parts that have no array in common.
+    """Split the nodes computed in blocks into parts that share no array.
 
     Returns:
         Of each part its nodes, operands first, and the arrays that are written.

@@ -169,7 +169,7 @@ moved: Final[dict[int, Array]] = {}
 
 
 def shared_with(store: ParameterStore, known: Any, forget: Callable[[], object]) -> Any:
-    """The bytes of a parameter, read-only: they stand still as long as nobody writes it.
+    """Return a parameter's bytes, read-only and unchanged until the parameter is written.
 
     Every view of them has them as its base, for they are no view of an array.
 
@@ -197,7 +197,7 @@ def shared_with(store: ParameterStore, known: Any, forget: Callable[[], object])
     return base if store.lock.share(before_write) else None
 
 
-#: By the same ids: references that end both entries with the array.
+#: By the same ids: weak references that delete both entries together with the array.
 _alive: Final[dict[int, Any]] = {}
 
 
@@ -423,7 +423,7 @@ class OpNode(TapeNode):
 
 
 def _weakly(edge: Edge | None) -> Callable[[], Edge | None]:
-    """What gives the edge while it is alive."""
+    """Return a callable that returns the edge while it is alive."""
     return _NOTHING if edge is None else ref(edge)
 
 
@@ -520,7 +520,7 @@ class TapeSweep(Sweep[TapeNode, Edge]):
         return key is not None if self.targets is None else key in self.active
 
     def shares(self, node: TapeNode, cts: Cotangents, needed: tuple[bool, ...]) -> Cotangents:
-        """By the node's rule."""
+        """Compute the operands' cotangents by the node's rule."""
         return node.shares(cts, needed)
 
     def fitting(self, share: Any, key: Edge, node: TapeNode) -> Any:

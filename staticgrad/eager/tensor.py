@@ -411,7 +411,7 @@ Tensor.kind = tape.TapeNode.tensor = Tensor
 
 
 class Hollow(Tensor):
-    """A tensor without an array: what a rule gets for an operand of which it asks the type only."""
+    """A tensor without an array, for operands of which a rule reads only the type."""
 
     __slots__ = ()
 
@@ -521,7 +521,7 @@ def _record(applied: Application, op: Op, args: tuple[Any, ...], outs: tuple[Ten
 
 
 def _needs_gradient(data: Any) -> bool:
-    """Whether ``data`` is a tensor that needs a gradient, or a list with one in it."""
+    """Return whether ``data`` is a tensor that needs a gradient, or a list that contains one."""
     if isinstance(data, list | tuple):
         return any(map(_needs_gradient, data))
     return isinstance(data, Tensor) and data.requires_grad
