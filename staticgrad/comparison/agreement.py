@@ -101,7 +101,7 @@ def _python_seeded(seed: int) -> Iterator[None]:
 
 
 def _same_graph(one: Graph, two: Graph) -> bool:
-    """Whether two graphs have the same nodes with the same attributes, to the bit."""
+    """Return whether two graphs have the same nodes with bitwise identical attributes."""
     if len(one.nodes) != len(two.nodes):
         return False
     places = [{node: k for k, node in enumerate(graph.nodes)} for graph in (one, two)]
@@ -122,7 +122,7 @@ def _same_op(one: Op, two: Op) -> bool:
 
 
 def _diverged(by_run: Sequence[float], then_run: Sequence[float]) -> str:
-    """At which step a loss stops being a finite number, if one does."""
+    """Return a sentence on the first step with a loss that is not finite, or ""."""
     first = [
         next((k for k, loss in enumerate(losses, 1) if not math.isfinite(loss)), None)
         for losses in (by_run, then_run)
@@ -178,7 +178,7 @@ def _difference(one: float, two: float) -> float:
 
 
 def _apart(one: Mapping[str, Array], two: Mapping[str, Array]) -> dict[str, float]:
-    """By name: the Euclidean distance over the larger norm."""
+    """Return the Euclidean distance over the larger norm, by name."""
     found = {}
     for name, array in one.items():
         a, b = np.float64(array).ravel(), np.float64(two[name]).ravel()

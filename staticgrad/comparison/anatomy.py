@@ -14,7 +14,7 @@ _RUNS = 8
 
 
 def anatomy(graph: Graph, way: DefineThenRun, batch: Batch, sizes: Mapping[str, int]) -> Anatomy:
-    """What the compiler made of a graph, and what its steps take with a batch.
+    """Return the compiled form of a graph, and the time of its steps with a batch.
 
     Args:
         graph: as the user's lines built it.

@@ -185,7 +185,7 @@ def _is_pair(found: Any) -> bool:
 
 
 def _needed(function: Callable[..., Any]) -> bool:
-    """Whether a function cannot be called without arguments."""
+    """Return whether a function cannot be called without arguments."""
     takes = inspect.signature(function).parameters.values()
     return any(p.default is p.empty and p.kind in _NEEDED for p in takes)
 

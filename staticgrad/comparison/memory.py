@@ -34,13 +34,13 @@ _POINTS, _READINGS = 240, 200_000
 
 
 def bytes_at(chosen: Subject, size: int, compiled: Mapping[str, DefineThenRun]) -> Bytes:
-    """What a step holds at a batch size, by policy."""
+    """Return the memory of a step at a batch size, by policy."""
     batch = chosen.draw(size, np.random.default_rng(0))
     return _bytes(size, tape_parts(chosen, batch), compiled, size)
 
 
 def bytes_of_depth(chosen: Subject, depth: int) -> Bytes:
-    """What a step of a model of so many layers holds, at its usual batch size."""
+    """Return the memory of a step of a model with a number of layers, at its usual batch size."""
     batch = chosen.draw(chosen.batch_size, np.random.default_rng(0))
     compiled = {policy: then_run(chosen, policy) for policy in POLICIES}
     return _bytes(depth, tape_parts(chosen, batch), compiled, chosen.batch_size)
@@ -66,7 +66,7 @@ def tape_peak(chosen: Subject, batch: Batch) -> int:
 
 
 def tape_parts(chosen: Subject, batch: Batch) -> dict[str, int]:
-    """What a step of the tape holds at its peak, in bytes, by what it is.
+    """Return the peak memory of a step of the tape, in bytes, by kind.
 
     Parameters, the state of the optimizer and the batch are there before. The arrays at the peak
     are ``activations`` (made by the forward pass), ``gradients`` (by the walk back) and ``updates``
@@ -197,7 +197,7 @@ def _layers(module: Module) -> list[Module]:
 
 
 def timelines(chosen: Subject, compiled: Mapping[str, DefineThenRun]) -> tuple[HeldBytes, ...]:
-    """What is held from the beginning of a step to its end: on the tape, and by policy."""
+    """Return the memory from the beginning of a step to its end: on the tape, and by policy."""
     batch = chosen.draw(chosen.batch_size, np.random.default_rng(0))
     found = [tape_timeline(chosen, batch)]
     for policy, way in compiled.items():
@@ -208,7 +208,7 @@ def timelines(chosen: Subject, compiled: Mapping[str, DefineThenRun]) -> tuple[H
 
 
 def tape_timeline(chosen: Subject, batch: Batch) -> HeldBytes:
-    """What the tape holds from the beginning of a step to its end."""
+    """Return the memory of the tape from the beginning of a step to its end."""
     return HeldBytes("tape", _points(_readings(chosen, batch)))
 
 
@@ -247,7 +247,7 @@ def _points(readings: Sequence[int]) -> tuple[int, ...]:
 
 
 def budgets(way: DefineThenRun, size: int) -> tuple[Budgeted, ...]:
-    """What less memory costs at a batch size: plans within shares of all, down to the smallest."""
+    """Return the cost of less memory at a batch size: plans within fractions of the full memory."""
     found = tradeoff(way.compiled, way.sizes(size))
     plans = {f"budget {budget}": found.within(budget) for budget in _BUDGETS}
     plans["smallest budget"] = found.smallest

@@ -75,12 +75,12 @@ class Model:
 
     @property
     def is_random(self) -> bool:
-        """Whether the loss takes a generator of random numbers."""
+        """True if the loss takes a generator of random numbers."""
         return _takes(self.loss, 3) and not _takes(self.loss, 2)
 
     @property
     def rule(self) -> str:
-        """How parameters are updated, in words."""
+        """The update rule of the parameters, in words."""
         clipped = "" if self.max_norm is None else f", gradients clipped to norm {self.max_norm:g}"
         if self.optimizer is None:
             return f"plain gradient descent, learning rate {self.learning_rate:g}{clipped}"
@@ -170,7 +170,7 @@ def checked(model: Model) -> Model:
 
 
 def _takes(function: Callable[..., Any], count: int) -> bool:
-    """Whether a function can be called with so many arguments; True where nobody knows."""
+    """Return whether a function accepts this number of arguments; True if it is unknown."""
     try:
         inspect.signature(function).bind(*range(count))
     except TypeError:

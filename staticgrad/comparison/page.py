@@ -73,7 +73,7 @@ class ShownTape(_Shown, TapeAlone):
 
 
 def _tape_body(found: TapeAlone) -> str:
-    """What the tape did, and why there is no graph."""
+    """Return what the tape did, and why there is no graph."""
     about = (
         *([found.note] if found.note else []),
         f"{found.parameters:,} parameters, batch size {found.batch_size}", found.rule,
@@ -216,7 +216,7 @@ def said_of_sizes(found: Comparison) -> str:
 
 
 def _against(found: Comparison) -> str:
-    """Where define-then-run loses."""
+    """Return the disadvantages of define-then-run."""
     items = "".join(f"<li>{escape(text)}</li>" for text in found.against)
     return f"<h3>Where define-then-run loses</h3><ul>{items}</ul>" if items else ""
 

@@ -66,7 +66,7 @@ class ExampleSource:
 
 
 class ComparedProgram:
-    """A function of arrays as it is compared.
+    """A function of arrays to compare.
 
     Attributes:
         name: what tables and pages call it.
@@ -128,7 +128,7 @@ class ComparedProgram:
         }
 
     def at_once(self, batch: Batch) -> Any:
-        """What the function gives, computed line by line."""
+        """Return the result of the function, computed line by line."""
         with named(self.name, self._made_of):
             return self.function.eagerly(*batch.values())
 
@@ -141,7 +141,7 @@ class ComparedProgram:
         write_all([(p.store, value) for p, value in self._start])
 
     def own_graph(self) -> Graph:
-        """The graph over parameters of its own, with the start values."""
+        """Return the graph over its own parameters, with the start values."""
         found: Graph = pickle.loads(self._copy)
         return found
 
@@ -404,7 +404,7 @@ def _counted(example: dict[str, Array], count: int) -> dict[str, tuple[str | Non
 
 
 def _counts(array: Array, count: int) -> bool:
-    """Whether the first axis of an array counts the examples."""
+    """Return whether the first axis of an array counts the examples."""
     return array.ndim > 0 and array.shape[0] == count
 
 
@@ -434,7 +434,7 @@ def _inner(what: Any) -> Any:
 
 
 def _modules_of(what: Any) -> list[Module]:
-    """A module itself, or those that a function reads."""
+    """Return a module itself, or the modules that a function reads."""
     if isinstance(what, Module):
         return [what]
     try:

@@ -154,7 +154,7 @@ class Budgeted:
 
 @dataclass(frozen=True)
 class WorkRow:
-    """What one step executes: operations or kernels, bytes of results, FLOPs."""
+    """The work of one step: operations or kernels, bytes of results, FLOPs."""
 
     name: str
     operations: int
@@ -356,7 +356,7 @@ class Comparison:
 
     @property
     def holds(self) -> bool:
-        """Whether both ways agree."""
+        """True if both ways agree."""
         return self.agreement.holds
 
     @property
@@ -405,7 +405,7 @@ class Comparison:
 
     @property
     def against(self) -> tuple[str, ...]:
-        """Where define-then-run loses on this program, in sentences."""
+        """The disadvantages of define-then-run for this program, in sentences."""
         found = []
         memory, policy = self.memory, next(iter(self.memory.arena))
         for who, nbytes in (

@@ -54,13 +54,13 @@ class Race:
     """
 
     def __init__(self, at: int, by_run: Run, then_run: Run) -> None:
-        """Each way runs twice, to warm up and to learn how long it takes."""
+        """Run each way twice, to warm up and to estimate its time."""
         self._at, self._runs = at, (by_run, then_run)
         self._repeats = [_repeats(run) for run in self._runs]
         self._parts: list[list[list[Sample]]] = []  # of each part the samples of both ways
 
     def run(self, seconds: float) -> None:
-        """One part: turns until ``seconds`` of wall time are up, one at least."""
+        """Run one part: turns until ``seconds`` of wall time are over, at least one."""
         with one_thread():  # a library may have been loaded since
             self._run(seconds)
 
@@ -82,7 +82,7 @@ class Race:
 
 
 def _repeats(run: Run) -> int:
-    """How often to run within one measurement."""
+    """Return the number of repetitions within one measurement."""
     run()
     return max(1, min(1000, int(_LEAST / max(_sample(run, 1)[1], 1e-6))))
 

@@ -101,7 +101,7 @@ def lines_of(refusal: Refusal) -> list[str]:
 
 
 def changes_rows(found: Changes) -> list[tuple[str, str]]:
-    """What steps of other sizes cost."""
+    """Return the cost of steps of other sizes."""
     rows = [(name, f"{low:,} to {high:,}") for name, (low, high) in found.sizes.items()]
     graphs = f"{found.graphs} graphs" if found.graphs != 1 else "1 graph"
     rows += [
@@ -119,7 +119,7 @@ def changes_rows(found: Changes) -> list[tuple[str, str]]:
 
 
 def verdict(found: Comparison) -> str:
-    """Whether both ways agree, and how far, or why not."""
+    """Return whether both ways agree, and how far, or why not."""
     both = found.agreement
     if not both.holds:
         return f"PROBLEM: {both.problem}"

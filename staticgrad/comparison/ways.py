@@ -35,7 +35,7 @@ class Way(Protocol):
     """What can be trained."""
 
     def step(self, batch: Batch) -> float:
-        """One step of the optimizer; the loss before it."""
+        """Run one step of the optimizer; return the loss before it."""
         ...
 
     def values(self) -> Mapping[str, Array]:
@@ -115,15 +115,15 @@ class DefineThenRun:
         self.compiled = sg.compile(self.graph, checkpoint=checkpoint, threads=1)
 
     def step(self, batch: Batch) -> float:
-        """One call of the compiled step."""
+        """Call the compiled step once."""
         return float(self.compiled.run(batch)["loss"].item())
 
     def forward(self, batch: Batch) -> float:
-        """One call of the compiled loss."""
+        """Call the compiled loss once."""
         return float(self._forward.run(batch)["loss"].item())
 
     def gradients(self, batch: Batch) -> Mapping[str, Array]:
-        """One call of the compiled gradient."""
+        """Call the compiled gradient once."""
         found: Mapping[str, Array] = self._gradients.run(batch)
         return found
 
@@ -220,12 +220,12 @@ def sizes_of(graph: sg.Graph, batch: Batch) -> dict[str, int]:
 
 
 def by_run(chosen: Subject) -> DefineByRun | ProgramAtOnce:
-    """What is compared, on the tape."""
+    """Return the program or model on the tape."""
     return DefineByRun(chosen) if isinstance(chosen, Model) else ProgramAtOnce(chosen)
 
 
 def then_run(chosen: Subject, checkpoint: str = "store_all") -> DefineThenRun:
-    """What is compared, compiled."""
+    """Return the program or model, compiled."""
     if isinstance(chosen, Model):
         return DefineThenRun(chosen, checkpoint)
     return ProgramThenRun(chosen, checkpoint)
