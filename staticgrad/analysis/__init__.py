@@ -1,5 +1,5 @@
-"""Pure functions of a graph: who reads what, which sizes hold, what it evaluates to.
+"""Pure functions of a graph: readers of values, valid sizes, numeric evaluation.
 
-Analyses change nothing and remember nothing; passes and stages call them. They know the graph and
+Analyses change nothing and store nothing; passes and stages call them. They depend on the graph and
 the ops, never a pass, a kernel or a plan.
 """

@@ -1,4 +1,4 @@
-"""Where workers must wait for each other: a plan's barriers, derived from the bytes it touches.
+"""The barriers of a plan, derived from the bytes that its steps touch.
 
 The workers walk the plan's steps together and claim groups of outer iterations
 (``PlannedStep.total`` in groups of ``grain``: cut by shape, never by the number of workers). Steps
@@ -28,7 +28,7 @@ class ByteRange:
     stop: int
 
     def part(self, begin: int, reach: tuple[int, int] | None) -> ByteRange:
-        """What an access reaches of them that begins so many bytes behind their start."""
+        """Return the bytes that an access reaches if it begins ``begin`` bytes after their start."""
         if reach is None:
             return self
         first, last = self.start + begin + reach[0], self.start + begin + reach[1]
@@ -69,7 +69,7 @@ class ByteSet:
         self._stops: dict[str, list[int]] = {}
 
     def meet(self, spans: Iterable[ByteRange]) -> bool:
-        """Whether a byte of the spans is in the set."""
+        """Return whether a byte of the spans is in the set."""
         for span in spans:
             starts, stops = self._starts.get(span.memory, []), self._stops.get(span.memory, [])
             first = bisect_right(stops, span.start)
@@ -92,7 +92,7 @@ class ByteSet:
 
 
 def touched_bytes(plan: Plan) -> Iterator[StepBytes]:
-    """What each step of the plan touches, in order."""
+    """Yield the bytes that each step of the plan touches, in order."""
     spans = BufferSpans(plan)
     for position, planned in enumerate(plan.steps):
         step = plan.schedule.steps[planned.step]
@@ -109,7 +109,7 @@ def touched_bytes(plan: Plan) -> Iterator[StepBytes]:
 
 
 class BufferSpans:
-    """Which bytes the buffers of a plan are, at a position."""
+    """The bytes of a plan's buffers, at a position."""
 
     def __init__(self, plan: Plan) -> None:
         self._places: dict[str, list[Placement]] = {}
@@ -118,7 +118,7 @@ class BufferSpans:
         self._sizes = dict(plan.buffer_bytes)
 
     def whole(self, buffer: str, position: int) -> ByteRange:
-        """All bytes of a buffer, those of each worker where they have parts of their own."""
+        """Return all bytes of a buffer, including the parts of each worker."""
         lives = self._places.get(buffer, [])
         number = bisect_right(lives, position, key=attrgetter("first")) - 1
         if number >= 0:

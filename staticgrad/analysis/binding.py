@@ -69,7 +69,7 @@ def bind_feeds(graph: Graph, feeds: Feeds, floats: DType | None = None) -> dict[
 
 
 def name_feeds(graph: Graph, feeds: Feeds) -> dict[str, Any]:
-    """What is fed to every input, by the input's name, as it was given.
+    """Return the feed of every input, unchanged, by the input's name.
 
     Raises:
         MissingFeedError, UnknownFeedError: the feeds are not those of the graph's inputs.
@@ -87,7 +87,7 @@ def name_feeds(graph: Graph, feeds: Feeds) -> dict[str, Any]:
 
 
 def named_inputs(graph: Graph, given: Any, what: str) -> tuple[str, ...]:
-    """The names of inputs that are given by name or as values.
+    """Return the names of inputs that are given by name or as values.
 
     Args:
         graph: whose inputs they are.
@@ -95,8 +95,8 @@ def named_inputs(graph: Graph, given: Any, what: str) -> tuple[str, ...]:
         what: the argument that they came in, for messages.
 
     Raises:
-        ArgumentError: no list of them.
-        UnknownFeedError: one that is no input of the graph.
+        ArgumentError: not a list of them.
+        UnknownFeedError: one that is not an input of the graph.
     """
     if isinstance(given, str | Value) or not isinstance(given, Iterable):
         raise ArgumentError(
@@ -165,11 +165,11 @@ def _symbolic_feed(value: Symbolic, data: Any) -> FeedDTypeError:
 def bind_sizes(
     graph: Graph, shapes: Mapping[str, Sequence[int]], sizes: Mapping[str, int] | None = None
 ) -> dict[str, int]:
-    """The value of every named size, from the shapes of the feeds, every promise checked.
+    """Return the value of every named size, from the shapes of the feeds, after all checks.
 
     Args:
-        graph: whose sizes are asked for.
-        shapes: input name -> shape of its feed. May lack inputs when ``sizes`` tells all names.
+        graph: the graph that has the sizes.
+        shapes: input name -> shape of its feed. May lack inputs when ``sizes`` has all names.
         sizes: values known beforehand; the shapes must agree with them.
 
     Raises:

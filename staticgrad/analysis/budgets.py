@@ -1,6 +1,6 @@
 """Budgets that depend on sizes: a share of what storing everything needs, or all that fits.
 
-``compile`` reads them, and a planner asks what they are at the sizes of a plan.
+``compile`` reads them, and a planner evaluates them at the sizes of a plan.
 
 The error of a budget that no plan meets: what pins the peak, and what would lower it.
 
@@ -38,7 +38,7 @@ class BudgetShare:
         return int(everything.peak_bytes * self.part)
 
     def words(self, everything: Plan) -> str:
-        """What its bytes follow from."""
+        """Return in words how its bytes are derived."""
         return (
             f"the budget is {self.part:.6g} of {everything.peak_bytes}, where everything is stored"
         )
@@ -46,9 +46,9 @@ class BudgetShare:
 
 @dataclass(frozen=True)
 class BudgetFit:
-    """What memory has room for beside feeds, parameters, constants and results.
+    """The memory that is left beside feeds, parameters, constants and results.
 
-    ``room`` is what the process may have; None: that of whoever compiles.
+    ``room`` is the memory of the process; None: that of the compiling process.
     """
 
     room: int | None = None
@@ -59,7 +59,7 @@ class BudgetFit:
         return max(0, self.room - _outside(everything))
 
     def words(self, everything: Plan) -> str:
-        """What its bytes follow from."""
+        """Return in words how its bytes are derived."""
         beside = f"{_outside(everything)} of feeds, parameters and results"
         return f"the budget is what {self.room} bytes of memory leave beside {beside}"
 
@@ -76,7 +76,7 @@ class Limit(Protocol):
     def at(self, sizes: Mapping[str, int]) -> int: ...
 
     def words(self, sizes: Mapping[str, int]) -> str:
-        """What makes the number what it is."""
+        """Return in words how the number is derived."""
         ...
 
 
@@ -93,7 +93,7 @@ class AtSizes:
         return self._budget.of(self._everything(sizes))
 
     def words(self, sizes: Mapping[str, int]) -> str:
-        """What makes the number what it is."""
+        """Return in words how the number is derived."""
         return self._budget.words(self._everything(sizes))
 
 
@@ -135,7 +135,7 @@ def over_budget(plan: Plan, budget: int, uncopied: int | None = None) -> BudgetI
 
 
 def _name_marks(error: BudgetInfeasible, plan: Plan, marked: Sequence[tuple[int, Buffer]]) -> None:
-    """What ``sg.checkpoint`` marks keep at the peak, and the bound that they raise."""
+    """Add the bytes that ``sg.checkpoint`` marks store at the peak, and the bound they raise."""
     total = sum(nbytes for nbytes, _ in marked)
     lines = dict.fromkeys(b.origin.resolve().short for _, b in marked if b.origin is not None)
     places = ", ".join([*lines][:_SHOWN]) + (", ..." if len(lines) > _SHOWN else "")
@@ -148,7 +148,7 @@ def _name_marks(error: BudgetInfeasible, plan: Plan, marked: Sequence[tuple[int,
 
 
 def _name_copies(error: BudgetInfeasible, plan: Plan, uncopied: int) -> None:
-    """Which feeds are copied into the arena, and whether it fits without."""
+    """Add the feeds that are copied into the arena, and whether the plan fits without copies."""
     error.copied_feeds = copied_feeds(plan)
     error.details += tuple(_copied(name, error.copied_feeds[name]) for name in error.copied_feeds)
     if uncopied <= error.budget:

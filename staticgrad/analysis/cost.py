@@ -1,11 +1,11 @@
-"""What a step is predicted to take: seconds from its kernel and the values of its sizes.
+"""The predicted seconds of a step, from its kernel and the values of its sizes.
 
 The roofline of Williams et al. (CACM 2009) and a fixed price per step:
 ``max(flops / peak, bytes / bandwidth) + launch``. Work is counted once per kernel, as polynomials
 of its integer arguments; a new batch size only evaluates them. Predictions choose between plans;
 they never decide what is correct, and no clock is read.
 
-What a fused kernel costs: instructions, how long they wait for each other, memory of a cut.
+The cost of a fused kernel: instructions, their latencies, memory of a cut.
 
 Estimates in cycles for one vector of elements, to compare ways of cutting a group with each other.
 A processor works on as many vectors of a loop at a time as its window of instructions holds, or as
@@ -91,9 +91,9 @@ SEARCH_FLOPS: Final = 100
 
 @dataclass(frozen=True)
 class Work:
-    """What one run of a kernel does: operations inside products and elsewhere, bytes moved.
+    """The work of one run of a kernel: operations inside products and elsewhere, bytes moved.
 
-    ``touched`` says of what is moved which operand it is of, and whether it is written.
+    ``touched`` gives for each part of the traffic its operand, and whether it is written.
     """
 
     products: tuple[Term, ...]
@@ -168,7 +168,7 @@ def step_seconds(kernel: Kernel, arguments: Sequence[int], machine: Rates = DEFA
 
 @dataclass(frozen=True)
 class Counted:
-    """What a step does with its arguments' values: operations, and bytes that it moves."""
+    """The operations and moved bytes of a step at its arguments' values."""
 
     products: float
     maps: float
@@ -341,7 +341,7 @@ def latency(node: Node) -> float:
 
 
 def vectors(kind: TensorType) -> int:
-    """How many vectors a value takes."""
+    """Return the number of vectors that a value takes."""
     return max(1, _bytes(kind) // _VECTOR_BYTES)
 
 

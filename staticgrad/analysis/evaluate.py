@@ -74,7 +74,7 @@ def evaluate(
     dtype: object = None,
     updates: bool = False,
 ) -> Any:
-    """What ``target`` computes on ``feeds``, by NumPy.
+    """Return the value of ``target`` on ``feeds``, computed by NumPy.
 
     Args:
         target: a Graph, a value, or a dict, list or tuple of values.
@@ -213,7 +213,7 @@ class _Run:
         return op.interpreted(_Bodies(self), *args)
 
     def run(self, node: Node) -> Callable[..., Any]:
-        """What computes a node's results of its operands' arrays."""
+        """Return the function that computes a node's results from its operands' arrays."""
         op = self.op(node.op)
         if self.wide:
             return op.reference
@@ -352,7 +352,7 @@ def _map_leaves(value: Any, change: Callable[[Any], Any]) -> Any:
 
 
 def same_bytes(found: Array, expected: Array) -> bool:
-    """Whether two arrays are the same result: equal dtype, shape and bits; any NaN equals any.
+    """Return whether two arrays are bitwise equal: same dtype, shape, bits; any NaN equals any.
 
     >>> same_bytes(np.array([0.0, np.nan]), np.array([0.0, -np.nan]))
     True

@@ -65,7 +65,7 @@ def _interpreted(
 
 
 def _iterated(loop: ScalarLoop, operands: list[Array], leaf: Callable[..., Array]) -> list[Array]:
-    """What a loop carries when no element goes on, or after its last iteration."""
+    """Return the carries of a loop when all elements have ended, or after its last iteration."""
     count = len(loop.carried)
     outside = {id(e): v for e, v in zip(loop.outside, operands[count:], strict=True)}
     held = list(operands[:count])
@@ -194,7 +194,7 @@ def _fma32(a: Array, b: Array, c: Array) -> Array:
 
 
 def _fma64(a: Array, b: Array, c: Array) -> Array:
-    """Where all magnitudes are moderate by error-free transformations, elsewhere after scaling."""
+    """Compute fma by error-free transformations for moderate magnitudes, else after scaling."""
     moderate = _between(a, 400) & _between(b, 400) & ((c == 0) | _between(c, 900))
     if moderate.all():
         return _fma_moderate(a, b, c)
@@ -215,7 +215,7 @@ def _between(x: Array, exponent: int) -> Array:
 
 
 def _fma_moderate(a: Array, b: Array, c: Array) -> Array:
-    """No step of this over- or underflows (Boldo & Melquiond 2008, figure 9)."""
+    """Compute fma where no step over- or underflows (Boldo & Melquiond 2008, figure 9)."""
     product, product_low = _two_product(a, b)
     middle, low = _two_sum(c, product_low)
     high, middle_low = _two_sum(product, middle)

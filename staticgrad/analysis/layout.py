@@ -29,7 +29,7 @@ class Strided:
         return _contiguous(shape)
 
     def is_contiguous(self, shape: Shape) -> bool:
-        """Whether this is C order from the buffer's first element; axes of size 1 do not move."""
+        """Return whether this is C order from the buffer's start; axes of size 1 do not matter."""
         return self.offset == 0 and all(
             extent == 1 or stride == wanted
             for extent, stride, wanted in zip(shape, self.strides, c_strides(shape), strict=True)
@@ -46,7 +46,7 @@ class Strided:
         return Strided(offset, tuple(strides))
 
     def region(self, region: Region) -> Strided:
-        """Where an operand lands inside a result of this layout."""
+        """Return the layout of an operand's region inside a result of this layout."""
         offset = self.offset
         for start, stride in zip(region.starts, self.strides, strict=True):
             offset = offset + start * stride
@@ -147,7 +147,7 @@ def collapse(
 
 
 def is_one_run(strides: Shape, domain: Shape, row: int) -> bool:
-    """Whether a walk finds its last ``row`` axes of a domain in one run of memory, or as one axis.
+    """Return whether the last ``row`` axes of a domain collapse to one axis or one run of memory.
 
     >>> is_one_run((20, 5, 1), (4, 4, 5), 2), is_one_run((40, 10, 1), (4, 4, 5), 2)
     (True, False)

@@ -1,14 +1,14 @@
-"""Which steps of a schedule must stay in order, when its buffers live, and its sizes as integers.
+"""The order constraints of a schedule's steps, the live ranges of its buffers, sizes as integers.
 
 ``Flow`` is what no size changes: accesses, conflicts between steps, in-place chances. It is derived
 once per schedule and serves every order and every batch size. A *sequence* is an order in which
 steps may occur several times; lifetimes follow from it alone. ``Extents`` fills in the numbers for
 one set of sizes, each distinct expression evaluated once. The planner chooses offsets.
 
-Who reads a value, and in which phase: user lists, last uses, and phases of a graph.
+The readers of a value and their phases: user lists, last uses, and phases of a graph.
 
 Values are keyed by (node, index); lists are in node order. Nothing is stored on a node: after a
-rewrite one asks again. Phase 0 is the forward part, phase 1 what needs a gradient of it, and so on;
+rewrite they are computed again. Phase 0 is the forward part, phase 1 its gradient, and so on;
 a value of one phase that a later one reads is a residual.
 
 The least set that is closed under a rule.
@@ -149,7 +149,7 @@ class Flow:
         return next((at for at, step in enumerate(order) if step in commits), len(order))
 
     def lives(self, sequence: Sequence[int], staged: Iterable[int] = ()) -> list[Life]:
-        """When each arena buffer lives: inputs and checks, then the others in order of first use.
+        """Return the live range of each arena buffer: inputs, checks, then by first use.
 
         Checks live from the start, where their words are reset, to the commit, where they are
         read; where a check runs after that, its words live for that step alone. A staged
@@ -208,7 +208,7 @@ class Flow:
 
 
 class TakingOver:
-    """What the results of one step may be written over."""
+    """The buffers that the results of one step may be written over."""
 
     def __init__(self, step: Step) -> None:
         self._accesses = step.accesses()
@@ -218,12 +218,12 @@ class TakingOver:
             self._numbers.setdefault(access.buffer, []).append(number)
 
     def may_update(self, new: str, old: str) -> bool:
-        """Whether the access that writes the buffer ``new`` may write over the buffer ``old``."""
+        """Return whether the access that writes the buffer ``new`` may overwrite the buffer ``old``."""
         out = next(n for n in self._numbers[new] if self._accesses[n].mode != "in")
         return self.may(out, old, self._accesses[out].begin)
 
     def may(self, out: int, buffer: str, begin: Size) -> bool:
-        """Whether access ``out`` may write over a buffer that nobody needs after the step.
+        """Return whether access ``out`` may write over a buffer that is dead after the step.
 
         It may where the step touches the buffer from ``begin`` on only, and reads each element only
         where, and before, it writes that of ``out``.
@@ -237,10 +237,10 @@ class TakingOver:
 
 
 class OldValues(Generic[K]):
-    """Which reads of old values are still to come, while steps run in an order that is being made.
+    """The reads of old values that are still to come, while an order of steps is built.
 
     An update may write over the old value of a parameter after the last read of it. Its own reads
-    do not count: whether a step may read what it writes over is asked of ``TakingOver``.
+    do not count: ``TakingOver`` decides whether a step may read what it writes over.
     """
 
     def __init__(
@@ -256,7 +256,7 @@ class OldValues(Generic[K]):
         )
 
     def is_needed(self, value: K) -> bool:
-        """Whether another step than its writers is still to read an old value."""
+        """Return whether a step other than its writers has yet to read an old value."""
         return self._left[value] > 0
 
     def ran(self, step: int, values: Iterable[K]) -> list[K]:
@@ -337,8 +337,8 @@ class SizeNumbers:
         return tuple([-(-nbytes // ALIGNMENT) * ALIGNMENT for nbytes in self.nbytes])
 
     def sharing(self, flow: Flow) -> bytes:
-        """By pair of ``flow.in_place``, of all steps in turn, whether its operands may share bytes
-        at these sizes; asked of many sequences of the one schedule."""
+        """Return for each pair of ``flow.in_place``, over all steps, whether its operands may
+        share bytes at these sizes; cached, because many sequences of one schedule need it."""
         if not self._sharing:
             aligned = self.all_aligned
             self._sharing.append(
@@ -460,25 +460,25 @@ def phases_of(graph: Graph, users: Mapping[ValueKey, Sequence[Node]]) -> dict[No
 
 
 def _is_place(form: Form) -> bool:
-    """Whether a node of this form says where in windows something stands."""
+    """Return whether a node of this form computes positions in windows."""
     return isinstance(form, WindowReduce) and form.kind == "place"
 
 
 def _runs_anywhere(node: Node) -> bool:
-    """Whether a node costs its readers nothing that they would not do themselves."""
+    """Return whether a node can be recomputed by its readers at no extra cost."""
     if isinstance(node.form, Identity):
         return not node.form.kept
     return isinstance(node.form, Pointwise) and not _is_rounded(node) and not _is_mask(node)
 
 
 def _is_mask(node: Node) -> bool:
-    """Whether a node tests numbers: a byte for each where an operand takes more."""
+    """Return whether a node compares numbers: a byte per element, where an operand takes more."""
     full = [arg for arg in node.args if arg.shape == node.types[0].shape]
     return node.types[0].dtype.is_bool and any(not arg.dtype.is_bool for arg in full)
 
 
 def _is_rounded(node: Node) -> bool:
-    """Whether a node gives its operand in a dtype that is for storage."""
+    """Return whether a node converts its operand to a storage dtype."""
     stored = node.types[0].dtype
     return len(node.args) == 1 and stored.is_storage and node.args[0].dtype is stored.compute
 

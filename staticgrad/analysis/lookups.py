@@ -63,7 +63,7 @@ def _failing(call: Call) -> Iterator[str]:
 
 
 def _varies(value: Expr, axis: str, inside: AbstractSet[str]) -> bool:
-    """Whether a value is another one from iteration to iteration of the loop ``axis``."""
+    """Return whether a value varies over the iterations of the loop ``axis``."""
     return any(
         (part.op == "index" and part.attribute == axis)
         or (part.op == "ref" and part.attribute in inside)

@@ -1,10 +1,10 @@
-"""Which operation of a graph first makes a NaN or an infinity: the question, put as a graph.
+"""A graph that finds the first operation of another graph to make a NaN or an infinity.
 
 ``Probe`` answers for every floating value in one run: has an element of it become NaN or infinite
 although what it was computed from was finite? ``evidence`` and ``accusation`` say more of the one
 that has. ``counted`` says which elements count for the results: an element that every ``where``
-behind it throws away counts for nothing, whatever it holds, nor does what is only asked whether it
-is finite.
+behind it discards does not count, whatever its value, nor does an operand of a test
+for finiteness.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Probe:
         return set(self._nodes[lines.index(line) :]) if line in lines else set()
 
     def is_a_mystery(self, answers: Mapping[str, Any]) -> bool:
-        """Whether a result has a NaN although all feeds and parameters are finite."""
+        """Return whether a result has a NaN although all feeds and parameters are finite."""
         outside = any(answers[name] for name in self._leaves)
         return not outside and any(answers[name] for name in self._roots)
 
@@ -136,13 +136,13 @@ class Probe:
 
 
 def evidence(suspect: Suspect) -> Graph:
-    """What ``accusation`` wants to see: the result, where it went wrong, and the operands."""
+    """Return the graph that ``accusation`` reads: the result, the bad elements, the operands."""
     operands = {f"operand{i}": arg for i, arg in enumerate(suspect.value.node.args)}
     return Graph({"result": suspect.value, "made": suspect.made, **operands}, name="evidence")
 
 
 class Iteration(NamedTuple):
-    """Where in a loop or branch something happens: ``words``, as "iteration 3", the op and its
+    """The iteration of a loop or branch: ``words``, as "iteration 3", the op and its
     line."""
 
     words: str
@@ -189,7 +189,7 @@ def accusation(
 
 
 def _derivative(order: int) -> str:
-    """Where a node belongs that ``grad`` built."""
+    """Return in words the derivative that ``grad`` built a node for."""
     if order == 0:
         return ""
     which = {1: "gradient", 2: "second derivative", 3: "third derivative"}

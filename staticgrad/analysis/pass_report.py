@@ -1,4 +1,4 @@
-"""What one pass did to a program: nodes, bytes, rules. Counted, so that it is the same every time.
+"""The effect of one pass on a program: nodes, bytes, rules. Counts only, hence reproducible.
 
 Seconds stand beside the counts and in no text or JSON made of them. The pipeline makes the reports,
 ``explain`` shows them.
@@ -24,7 +24,7 @@ class Report:
     """One pass: its name, the programs before and after it, the same object if nothing changed.
 
     ``hits`` counts how often each rule of the pass applied, ``seconds`` is wall time. Nodes and
-    bytes are counted when somebody asks, bytes at ``sizes`` or, without any, at the hints of the
+    bytes are counted at first use, bytes at ``sizes`` or, without any, at the hints of the
     named sizes. Reports of equal counts are equal.
     """
 

@@ -52,7 +52,7 @@ def verify_plan(plan: Plan) -> None:
 
 
 def peak_buffers(plan: Plan) -> list[tuple[Placement, Buffer]]:
-    """What lives in the arena at the step of the highest load, largest first."""
+    """Return the live arena buffers at the step of the highest load, largest first."""
     load = [0] * (len(plan.steps) + 1)
     for placement in plan.placements:
         load[placement.first] += placement.nbytes
@@ -86,7 +86,7 @@ def largest_step(plan: Plan) -> Step:
 
 
 def aligned_bytes(plan: Plan) -> dict[str, int]:
-    """What each arena buffer takes, by name: its bytes rounded up to 64."""
+    """Return the size of each arena buffer, by name: its bytes rounded up to 64."""
     return {p.buffer: _aligned(p.nbytes) for p in plan.placements}
 
 
@@ -139,7 +139,7 @@ def _check_steps(plan: Plan) -> None:
 
 
 def _is_idle(step: Step, empty: AbstractSet[str]) -> bool:
-    """Whether a step runs a kernel that stores into empty buffers alone and looks nothing up."""
+    """Return whether a step only runs a kernel that stores into empty buffers, without checks."""
     written = [a.buffer for a in step.accesses() if a.mode in ("out", "inout")]
     only_kernel = bool(step.kernels()) and not step.bodies() and not step.checks()
     return only_kernel and bool(written) and all(name in empty for name in written)
@@ -358,12 +358,12 @@ def _check_step_reaches(plan: Plan, planned: PlannedStep, nbytes: Mapping[str, i
 
 
 def _meet(spans: Sequence[tuple[int, int]], one: int, two: int) -> bool:
-    """Whether two spans share a byte."""
+    """Return whether two spans share a byte."""
     return max(spans[one][0], spans[two][0]) < min(spans[one][1], spans[two][1])
 
 
 def _check_overlaps(plan: Plan) -> None:
-    """No two placements share a byte while both live, unless one takes over the other's in place.
+    """Check that no two live placements share a byte, except results written in place.
 
     One sweep over time. What lives on beyond a position shares no byte with anything else there,
     so that in the order of offsets only neighbours can meet: n log n, and moves in a list.
@@ -385,7 +385,7 @@ def _check_overlaps(plan: Plan) -> None:
 
 
 def _met_behind(place: Placement, others: Sequence[Placement], first: int) -> Iterator[Placement]:
-    """Of others with no lower offsets, from number ``first`` on: those that share a byte."""
+    """Yield those of ``others`` from number ``first`` on that share a byte; offsets ascend."""
     for number in range(first, len(others)):
         if others[number].offset >= _end(place):
             return
@@ -413,7 +413,7 @@ class _Alive:
             del self._offsets[gone], self._places[gone]
 
     def meeting(self, place: Placement) -> list[Placement]:
-        """Those that share a byte with ``place``."""
+        """Return the placements that share a byte with ``place``."""
         first = bisect_right(self._offsets, place.offset)
         if first and _end(self._places[first - 1]) > place.offset:
             first -= 1
@@ -430,7 +430,7 @@ def _check_takes_over(plan: Plan, place: Placement, other: Placement) -> None:
 
 
 def _takes_over(plan: Plan, one: Placement, two: Placement) -> bool:
-    """Whether the later of two placements is an in-place result over the earlier."""
+    """Return whether the later of two placements is an in-place result over the earlier."""
     return any(
         out.first == into.last and out.offset == into.offset and _in_place(plan, out, into)
         for out, into in ((one, two), (two, one))

@@ -1,4 +1,4 @@
-"""What a plan does with memory, in words: what lives at the peak, what is stored, what runs again.
+"""The memory of a plan in words: live buffers at the peak, stored values, recomputation.
 
 Every figure is read from the plan.
 
@@ -42,7 +42,7 @@ class Repeated:
 
 @dataclass(frozen=True)
 class BodyWork:
-    """What one run of a body takes: ``seconds`` (predicted), bytes ``moved``, and its ``arena``.
+    """The cost of one run of a body: ``seconds`` (predicted), bytes ``moved``, and its ``arena``.
 
     ``iterations``: how often it runs; of a loop that a test ends, at most. 0: it is one of some
     cases.
@@ -64,7 +64,7 @@ class BodyWork:
 
 
 def bodies_of(plan: Plan, planned: PlannedStep) -> tuple[BodyWork, ...]:
-    """What the bodies of a step take, in their order."""
+    """Return the cost of the bodies of a step, in their order."""
     step, found = plan.schedule.steps[planned.step], []
     is_loop = step.control.kind == "loop"
     for body in planned.bodies:
@@ -170,7 +170,7 @@ def _line(buffer: Buffer) -> str:
 
 
 def step_line(step: Step) -> str:
-    """What a step computes, and the user's lines."""
+    """Return in words what a step computes, and the user's lines."""
     lines = ", ".join(dict.fromkeys(origin.resolve().labelled for origin in step.origins))
     return f"{step.label}  # {lines}" if lines else step.label
 

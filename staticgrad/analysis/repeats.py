@@ -1,4 +1,4 @@
-"""What it takes to run steps of a schedule again: units, closures, and which sequences are valid.
+"""Units, closures and valid sequences for recomputing steps of a schedule.
 
 A *unit* is what can only run again as a whole: the steps that write one buffer bit by bit (a fill
 and copies into regions, a scatter), else a single step. A *closure* is the steps that bring values
@@ -67,7 +67,7 @@ class Repeats:
         return tuple(sorted(found))
 
     def is_valid(self, sequence: Sequence[int]) -> bool:
-        """Whether every run finds the versions it reads in the listed order, every step runs,
+        """Return whether every run finds the versions it reads in this order, every step runs,
         updates run once, and every index is checked before the first update."""
         return self.fault(sequence) is None
 
@@ -145,7 +145,7 @@ class Repeats:
         return done if not waiting and self.is_valid(done) else None
 
     def _updates_wait(self, sequence: Sequence[int]) -> bool:
-        """Whether no step reads what an update has written over."""
+        """Return whether no step reads a value that an update has overwritten."""
         gone: set[Version] = set()
         for step in sequence:
             if gone and not gone.isdisjoint(self._reads[step]):

@@ -1,4 +1,4 @@
-"""The part of a graph between what is differentiated and what it is differentiated by.
+"""The nodes of a graph between outputs and the targets of a derivative.
 
 Finds the values that carry a gradient from ``y`` to the targets, in one pass over nodes that are
 not older than the oldest target, and says where and why a path dies when there is none.

@@ -1,4 +1,4 @@
-"""What is differentiated in the place of what was written: the same function, stable.
+"""Stable formulas: the same functions, rewritten before they are differentiated.
 
 A formula that overflows can have its value mended by a rewrite, but not its derivatives once they
 are taken: of log(1 + exp(x)) at 800 the first is 1 / inf * inf. So the ``stable`` rewrite rules are

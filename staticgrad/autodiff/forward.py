@@ -1,7 +1,7 @@
 """Forward mode: products of the Jacobian with tangents, as new nodes of the graph.
 
-Walks from what is moved to the outputs, each node once, producers before users, and asks each op
-for its ``jvp``. An op without one is pushed forward by transposing its VJP: that is linear in the
+Walks from the targets to the outputs, each node once, producers before users, and calls each op's
+``jvp``. An op without one is pushed forward by transposing its VJP: that is linear in the
 cotangent, so its own gradient, with the tangents as seeds, is the tangent of the result.
 """
 

@@ -46,10 +46,10 @@ def jacobian(y: Any, x: Any, mode: str | None = None, allow_disconnected: bool =
 
 
 def check_mode(mode: Any) -> None:
-    """Refuse a mode that there is not.
+    """Refuse an unsupported mode.
 
     Raises:
-        ArgumentError: it is no mode.
+        ArgumentError: the mode is neither None, "forward" nor "reverse".
     """
     if mode not in (None, "forward", "reverse"):
         raise ArgumentError(f"jacobian: mode={mode!r} is neither 'forward' nor 'reverse'")
@@ -112,12 +112,12 @@ def _matrix(y: Symbolic, x: Symbolic, mode: str | None, allow_disconnected: bool
 
 
 def _is_smaller(x: Symbolic, y: Symbolic) -> bool:
-    """Whether x has fewer elements; a named size counts for more than any literal one."""
+    """Return whether x has fewer elements; a named size counts for more than any literal one."""
     return _count(x) < _count(y)
 
 
 def _count(value: Symbolic) -> float:
-    """How many elements; infinitely many if a named size decides."""
+    """Return the number of elements; infinity if it depends on a named size."""
     count = prod(value.shape)
     return count if isinstance(count, int) else float("inf")
 

@@ -1,20 +1,20 @@
 """Reverse mode: products of cotangents with the Jacobian, as new nodes of the graph.
 
-Walks from the outputs back to what they are differentiated by, each node once, users before
-producers, and asks each op for its VJP. The new nodes are ordinary: they carry the forward node's
+Walks from the outputs back to the targets, each node once, users before
+producers, and calls each op's VJP. The new nodes are ordinary: they have the forward node's
 line, their ``order`` is one above what was differentiated, and they can be differentiated again.
 The walk is that of ``ops/scans.py``; which formula is differentiated, where that is not the one
 that was written, is in ``formulas.py``.
 
-What ``sg.checkpoint(f, policy=...)`` computes again: clones that a gradient reads in its place.
+Recomputation for ``sg.checkpoint(f, policy=...)``: clones that a gradient reads instead.
 
 A mark behind each result of the function says where it begins and what is saved of it
 (``ops.marks.Recomputed``). What lies in between is a region. The rule of a node in a region gets,
 for operands and results that are not saved, clones of the nodes that computed them, of the order of
-the gradient. What nobody reads after all is dropped with other dead nodes.
+the gradient. Unread clones are dropped with other dead nodes.
 
-A region within another runs again twice: the outer one computes what the inner one begins at, and
-of that the inner one computes what its gradient reads. So regions nest as recursive checkpoints do.
+A nested region is recomputed twice: the outer one recomputes the inputs of the inner one, and
+from them the inner one computes what its gradient reads. Regions nest as recursive checkpoints do.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _Ends = tuple[frozenset[_Key], frozenset[_Key]]
 
 
 class _Region:
-    """What lies between the marks of one function and what it begins at."""
+    """The nodes between the marks of one function and its inputs."""
 
     def __init__(self, ends: _Ends, order: int) -> None:
         self.begins, self.saved = ends
@@ -89,7 +89,7 @@ class _Region:
         self.nodes.difference_update(ancestors(before, oldest=oldest))
 
     def all_seen(self, values: Iterable[Symbolic]) -> tuple[Symbolic, ...]:
-        """What stands for values in a gradient of the region."""
+        """Return the values, or clones of them, that a gradient of the region reads."""
         return tuple(map(self.clones.seen, values))
 
     def _runs_again(self, value: Symbolic) -> bool:
@@ -238,7 +238,7 @@ def slopes_of_free(loss: Any, updated: Container[Node]) -> dict[Parameter, Any]:
 def pulled_back_stably(
     given: Sequence[tuple[Symbolic, Any]], targets: Sequence[Symbolic]
 ) -> list[Any]:
-    """As ``pulled_back``, of stable formulas."""
+    """Pull cotangents back as ``pulled_back`` does, through formulas that are stable already."""
     outputs = [y for y, _ in given]
     found = _swept(cone_between(outputs, targets), outputs, [ct for _, ct in given], targets)
     return [found.get(target.key) for target in targets]
@@ -247,9 +247,9 @@ def pulled_back_stably(
 def _check_paths(
     cone: Cone, given: Sequence[tuple[Symbolic, Any]], missing: Sequence[Symbolic]
 ) -> None:
-    """Refuse a value that no differentiable path leads to, in the formula as it was written.
+    """Refuse a value without a differentiable path in the formula as it was written.
 
-    Another one without that path tells that the value does not matter: its gradient is zero.
+    If only the stable formula has no path, the value does not matter: its gradient is zero.
 
     Raises:
         DisconnectedError: with the line at which the path dies.
@@ -273,7 +273,7 @@ def pulled_back(
 def _transposed(
     push: Callable[[tuple[Any, ...]], Any], args: Sequence[Symbolic], ct: Symbolic
 ) -> tuple[Any, ...]:
-    """What ``push``, linear in tangents, sends back to each operand for a cotangent.
+    """Return what ``push``, linear in tangents, sends back to each operand for a cotangent.
 
     Nothing of the result reads the stand-ins for tangents but a rule that is not linear on paper.
     """
@@ -287,7 +287,7 @@ TRANSPOSES[Symbolic] = _transposed
 
 
 class _GraphSweep(Sweep[Node, ValueKey]):
-    """The walk back over a cone, and what came of the values that are asked for."""
+    """The backward walk over a cone, and the cotangents of the targets."""
 
     def __init__(self, cone: Cone, asked: set[ValueKey]) -> None:
         super().__init__()
@@ -296,13 +296,13 @@ class _GraphSweep(Sweep[Node, ValueKey]):
         self.ends: set[tuple[ValueKey, Node]] = set()
 
     def run(self, given: Iterable[tuple[Symbolic, Symbolic]]) -> dict[ValueKey, Any]:
-        """The cotangent of every value asked for that a path leads to, given those of outputs."""
+        """Return the cotangent of every target that a path leads to, given those of outputs."""
         seeds = ((y.key, seed) for y, seed in given if y.key in self.cone.active)
         self.through(seeds, reversed(self.cone.nodes))
         return self.found
 
     def visit(self, node: Node) -> None:
-        """What is built for a node is on its line."""
+        """Visit a node; new nodes get its source line."""
         with within(node.origin):
             super().visit(node)
 
@@ -315,11 +315,11 @@ class _GraphSweep(Sweep[Node, ValueKey]):
         return [arg.key for arg in node.args]
 
     def needs_grad(self, key: ValueKey | None) -> bool:
-        """Those in the cone."""
+        """Return whether a value is in the cone."""
         return key in self.cone.active
 
     def shares(self, node: Node, cts: Sequence[Any], needed: tuple[bool, ...]) -> tuple[Any, ...]:
-        """By the op's rule, over what is computed again where it was not saved."""
+        """Apply the op's rule, with unsaved values recomputed."""
         outs, args = self.regions.around(node)
         return rule_shares(node.op, cts, outs, args, needed)
 
@@ -332,7 +332,7 @@ class _GraphSweep(Sweep[Node, ValueKey]):
         self.ends.add((key, node))
 
     def taken(self, key: ValueKey | None) -> Any:
-        """The mask itself goes on: no gradient depends on what else is asked for."""
+        """Return the pending cotangent unresolved (a mask stays): no gradient depends on the targets."""
         assert key is not None
         ct = self.pending.pop(key, None)
         if ct is not None and key in self.asked:
@@ -372,7 +372,7 @@ def _may_agree(left: Size, right: Size) -> bool:
 
 
 def or_zeros(found: Value | None, value: Symbolic) -> Value:
-    """``found``, or zeros of the type of ``value`` where there is none."""
+    """Return ``found``, or zeros of the type of ``value`` if it is None."""
     if found is not None:
         return found
     with within(value.node.origin):

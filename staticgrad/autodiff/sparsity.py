@@ -1,15 +1,15 @@
-"""Which elements of an output depend on which of an input, from the forms of the nodes between.
+"""The sparsity pattern of a Jacobian, from the forms of the nodes between input and output.
 
 Walked over a graph that is linear in the input, a tangent for one, this is where its Jacobian may
 have elements other than zero, whatever the numbers: rules of users, conditions and conventions at
 kinks have left their tangents, or none. A pattern is a sparse matrix of ones, a row for each
 element of a value and a column for each of the input.
 
-Loops are walked iteration by iteration. What a form does not say (routines, sorts, windows that
-put, loops of which nobody knows how many iterations they make) counts as if every element of
+Loops are walked iteration by iteration. Anything unknown (routines, sorts, windows that
+put, loops with an unknown number of iterations) counts as if every element of
 the result depended on every one of the operands: the pattern may have more than the derivative.
 
-Colourings: columns of a sparse matrix that one product finds together.
+Colourings: columns of a sparse matrix that one product computes together.
 
 Columns without a common row may share a product with the matrix: each row of it shows one of them
 (Curtis, Powell and Reid, 1974). Of a symmetric matrix an element may be read in its row or in its
@@ -118,7 +118,7 @@ def _any_row(patterns: Sequence[Pattern | None]) -> Pattern:
 
 
 def _count(shape: Any) -> int:
-    """How many elements, of literal sizes."""
+    """Return the number of elements, of literal sizes."""
     return int(np.prod(shape, dtype=np.int64))
 
 

@@ -49,7 +49,7 @@ def _leaves(structure: Any, takes: str) -> Iterator[Symbolic]:
 
 
 def _instead_of(structure: Any) -> str:
-    """What to pass instead of something that holds no values."""
+    """Return what to pass instead of something that holds no values."""
     if isinstance(structure, np.ndarray | np.generic | float):
         return 'numbers are constants: make it sg.parameter("w", array), or an input'
     if isinstance(structure, str):
@@ -64,7 +64,7 @@ def _instead_of(structure: Any) -> str:
 
 
 def not_a_value(caller: str, data: Any) -> GradientError:
-    """The error for something to differentiate that is no value of a graph."""
+    """Return the error for something to differentiate that is not a value of a graph."""
     what = f"{caller} differentiates a value of a graph, not {shown(data)}"
     if hasattr(data, "outputs"):
         hint = 'one of its outputs: graph["loss"]'

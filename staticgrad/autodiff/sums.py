@@ -45,8 +45,7 @@ MOST_ELEMENTS: Final = 1 << 16
 
 @dataclass(frozen=True)
 class Share:
-    """What an iteration adds to a sum: ``value``, of which ``nodes`` make the term after the
-    loop."""
+    """The term of an iteration in a sum: ``value``; ``nodes`` are computed after the loop."""
 
     value: Symbolic
     nodes: tuple[Node, ...] = ()
@@ -114,7 +113,7 @@ def _summed(term: Symbolic) -> Share | None:
 
 
 def _only_moves(value: Symbolic) -> bool:
-    """Whether a value is another one in another shape, or with zeros around it."""
+    """Return whether a value only reshapes its operand, or pads it with zeros."""
     form = value.node.form
     padded = isinstance(form, Assemble) and form.fill == 0
     return (padded or isinstance(form, ReshapeForm)) and len(value.node.args) == 1
@@ -165,7 +164,7 @@ class OverTime:
 
     Attributes:
         outputs: the values of the body to stack, beside slices and carries that are there anyway.
-        rest: of the sums that were asked for, what is still added up from iteration to iteration.
+        rest: of the requested sums, those that are still added up from iteration to iteration.
     """
 
     def __init__(self, shares: Mapping[int, Symbolic], there: list[Symbolic]) -> None:
@@ -197,7 +196,7 @@ class OverTime:
                 self.rest[place] = added(left)
 
     def _pays(self, found: Product) -> bool:
-        """Whether stacking moves fewer elements than a sum from iteration to iteration reads and
+        """Return whether stacking moves fewer elements than a sum in each iteration reads and
         writes."""
         new = [f.source for f in (found.left, found.right) if not self._is_stacked(f.source)]
         out = hint_value(found.left.value.shape[1]) * hint_value(found.right.value.shape[1])
@@ -302,7 +301,7 @@ def block_length(iterations: Size, rows: int) -> int | None:
 
 
 def _sources(term: Product | Total) -> tuple[Symbolic, ...]:
-    """What is stacked for a term."""
+    """Return the values that are stacked for a term."""
     return (term.source,) if isinstance(term, Total) else (term.left.source, term.right.source)
 
 
@@ -339,7 +338,7 @@ def _factor(value: Symbolic) -> Factor:
 
 
 def _source(value: Symbolic) -> Symbolic:
-    """What the value is but for its shape."""
+    """Return the value behind reshapes."""
     while isinstance(value.node.form, ReshapeForm):
         value = value.node.args[0]
     return value

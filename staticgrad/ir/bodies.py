@@ -87,12 +87,12 @@ def body_input(label: str, type: TensorType, origin: Location, order: int = 0) -
 
 
 def is_body_input(node: Node) -> bool:
-    """Whether the node is an input of a body."""
+    """Return whether the node is an input of a body."""
     return node in BODY_INPUTS
 
 
 def role_of(label: str) -> str:
-    """What an input of a body stands for, by its label, as messages say it."""
+    """Return in words what an input of a body stands for, given its label."""
     return {"i": "the number of the iteration", "c": "a carry", "x": "a slice"}.get(
         label[:1], "a value from outside"
     )
@@ -213,14 +213,14 @@ class BodyStep(BoundOperands):
 
     @cached_property
     def arguments(self) -> tuple[Size, ...]:
-        """How many iterations there are, then the arguments of all steps of the bodies."""
+        """The number of iterations, then the arguments of all steps of the bodies."""
         return (
             self.iterations,
             *(a for body in self.schedules for step in body.steps for a in step.arguments),
         )
 
     def operand_types(self) -> Iterable[tuple[str, Mode, DType]]:
-        """Those of ``types``, named by what they are for."""
+        """Yield the operand types, each with a name that says its use."""
         return ((f"{o.use}{n}", USES[o.use], o.dtype) for n, o in enumerate(self.types))
 
     def numbers(self, use: str) -> list[int]:
@@ -236,11 +236,11 @@ class BodyStep(BoundOperands):
         )
 
     def kernels(self) -> tuple[Kernel, ...]:
-        """Those of the bodies."""
+        """The kernels of all bodies, each once."""
         return tuple(dict.fromkeys(kernel for body in self.schedules for kernel in body.kernels))
 
     def calls(self, arguments: tuple[int, ...]) -> tuple[Call, ...]:
-        """What the bodies call in all iterations; of a branch, what every case calls."""
+        """Return the calls of all iterations; for a branch, the calls of every case."""
         found: list[Call] = []
         at, iterations = 1, self.iterations_at(arguments)
         for body in self.bodies():
@@ -275,14 +275,14 @@ class BodyStep(BoundOperands):
         return body.rows.union(logged)
 
     def iterations_at(self, arguments: tuple[int, ...]) -> int:
-        """How many iterations are reckoned with."""
+        """Return the number of iterations to assume in estimates."""
         if self.kind != "while":
             return arguments[0]
         return min(arguments[0], 1 if self._in_stretches else LIKELY)
 
     @cached_property
     def _in_stretches(self) -> bool:
-        """Whether an iteration makes many in a kernel, as long as a test holds."""
+        """True if a kernel runs many iterations at once, as long as a test holds."""
         stages = (stage for kernel in self.kernels() for stage, _ in nested(kernel.stages))
         return any(isinstance(stage, Loop) and stage.going for stage in stages)
 
@@ -331,7 +331,7 @@ class BodyStep(BoundOperands):
 
     @cached_property
     def control(self) -> Control:
-        """As its kind says."""
+        """The control that corresponds to ``kind``."""
         given, results = self.numbers("in"), self.numbers("out")
         if self.kind == "branch":
             return Control("branch", given[0])

@@ -1,4 +1,4 @@
-"""How the arguments of a public function are read: NumPy's names and order, and flags.
+"""Read the arguments of a public function: NumPy's names and order, and flags.
 
 A call that fits a function's own signature goes straight to it. Any other is read again by the
 signature of the NumPy function of that name: its names of operands, its options that mean nothing
@@ -8,7 +8,7 @@ for values of a graph (``order=``, ``casting=``) at values under which nothing w
 
 Routines: code that a schedule runs and no kernel describes, as of a library or of a user.
 
-A routine is known by name; who has its code registers it
+The schedule contains a routine's name; the module with its code registers it
 (``staticgrad.native.libraries.lapack``).
 """
 
@@ -411,7 +411,7 @@ def _without_idle(
 
 
 def _is_idle(name: str, word: str, given: Any, default: Any) -> bool:
-    """Whether NumPy's parameter at this value changes nothing here."""
+    """Return whether NumPy's parameter has no effect here at this value."""
     if given is default or given is np._NoValue:
         return True
     if word == "where":

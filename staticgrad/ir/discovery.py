@@ -41,7 +41,7 @@ def find_op(name: str) -> type[Op] | None:
 
 
 def _nothing() -> None:
-    """What is registered already needs no import."""
+    """Do nothing: a registered entry needs no import."""
 
 
 def load_ops() -> None:
@@ -96,7 +96,7 @@ def announced(group: str, failed: list[str] | None = None) -> Iterator[tuple[Any
 
 
 def package_of(entry: Any) -> str:
-    """What a message calls the package of an entry point."""
+    """Return the name that messages use for the package of an entry point."""
     package = getattr(entry, "dist", None)
     return f"the package {package.name!r}" if package is not None else "a package"
 
@@ -155,7 +155,7 @@ def _listed(known: Mapping[str, object]) -> str:
 
 
 def fits(value: object, hint: Any) -> bool:
-    """Whether a value is what an annotation says; an annotation not understood accepts anything."""
+    """Return whether a value has the annotated type; an unsupported annotation accepts anything."""
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
         return any(fits(value, option) for option in get_args(hint))

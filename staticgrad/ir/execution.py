@@ -1,17 +1,17 @@
-"""Which of two modes a parameter is read in: it is a value of a graph, and it has a present array.
+"""The mode in which a parameter is read: as a value of a graph, or as its current array.
 
 With values of a graph, or alone, a parameter is a value of the graph. Where another operand
 computes at once it is its present array, a leaf of the tape; inside of ``eager_mode`` it is that
 alone, too, and operations without operands compute at once. What builds graphs for itself
 (tracing, differentiation, passes) does so ``in_graphs``, wherever it is called.
 
-What a function does while it is traced, beside what it gives.
+The side effects of a function while it is traced.
 
 It may update parameters, and arrays that it closes over become constants. Both are noted in the
 session of the trace, for whoever traces it. Where a function runs at once instead, its session
 notes what it updates, so that all is written at the end.
 
-What a kernel may rely on of its integer arguments, whatever the sizes of the program.
+The facts about its integer arguments that a kernel may rely on, for all sizes of the program.
 
 Kernels are generic in every size. What holds of a size in every step that runs a kernel is known
 before it is compiled: a row of a multiple of some vectors has no end to mask, one of a single block
@@ -81,12 +81,12 @@ def holding(hold: Callable[[Any], Any] | None) -> Iterator[None]:
 
 
 def is_holding() -> bool:
-    """Whether what computes at once may stand beside values of a graph."""
+    """Return whether eager tensors may be operands together with values of a graph."""
     return _holding.get() is not None
 
 
 def held(value: Any) -> Any:
-    """What stands for ``value`` beside values of a graph, where that may be; else ``value``."""
+    """Return the graph value that stands for ``value`` where allowed; else ``value``."""
     hold = _holding.get()
     return hold(value) if hold is not None and getattr(value, "computes", False) else value
 
@@ -177,7 +177,7 @@ class Session:
         self.kept: set[Node] = set()
 
     def taken_back(self, parameter: Parameter) -> Any:
-        """The next value that a parameter has so far, which is no update any more; None: no one."""
+        """Remove and return the pending next value of a parameter; None if it has none."""
         for place, (updated, value) in enumerate(self.updates):
             if updated.node is parameter.node:
                 del self.updates[place]
@@ -231,11 +231,11 @@ EVEN: Final = 1024
 
 @dataclass(frozen=True)
 class Known:
-    """What holds of the argument ``name``.
+    """The facts that hold for the argument ``name``.
 
     It is a multiple of ``multiple``, a power of two; ``short``: it is from 1 to ``BLOCK``;
     ``many``: it is 0, or more than ``LONE``; ``most``: it is no more than that, unless 0;
-    ``uneven``: it is no multiple of ``EVEN``.
+    ``uneven``: it is not a multiple of ``EVEN``.
     """
 
     name: str
@@ -247,11 +247,11 @@ class Known:
 
     @property
     def is_nothing(self) -> bool:
-        """Whether it says nothing."""
+        """True if it contains no fact."""
         return self.multiple == 1 and not (self.short or self.many or self.most or self.uneven)
 
     def holds(self, size: Size) -> bool:
-        """Whether it holds of a size for all values of the names in it."""
+        """Return whether the facts hold for a size, for all values of the names in it."""
         own = known_of(self.name, [size])
         bounded = not self.most or 0 < own.most <= self.most
         return (
@@ -264,7 +264,7 @@ class Known:
 
 
 def known_of(name: str, sizes: Iterable[Size]) -> Known:
-    """All that holds of every one of some sizes."""
+    """Return all facts that hold for every one of some sizes."""
     multiple, short, many, longest, uneven = LARGEST, True, True, 0, True
     for size in sizes:
         low, high = bounds(size)

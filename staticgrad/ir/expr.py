@@ -34,7 +34,7 @@ from staticgrad.types.dtype import BOOL, I64, U64, DType
 
 @dataclass(frozen=True)
 class Primitive:
-    """What a scalar primitive takes and gives. Its meaning: ``analysis.interpret``.
+    """The operands and the result of a scalar primitive. Its meaning: ``analysis.interpret``.
 
     Attributes:
         operands: their number. They share one dtype, which is the result's, unless noted.
@@ -102,7 +102,7 @@ class Position:
     It moves an access by ``stride`` elements each. Within an ``extent`` only [0, extent) are
     elements: a load elsewhere gives its fill, a store elsewhere is left out. Steps, start, stride
     and extent are integer arguments' names or literals, of any sign but for the extent. ``within``:
-    whoever wrote the kernel knows that it is inside, since the loops that move it end in time.
+    the kernel guarantees that it is inside, since the loops that move it end in time.
     """
 
     terms: tuple[tuple[str, str | int], ...]
@@ -113,7 +113,7 @@ class Position:
 
     @property
     def has_ends(self) -> bool:
-        """Whether it may lie outside of its extent."""
+        """True if it may lie outside of its extent."""
         return self.extent is not None and not self.within
 
     def step(self, axis: str) -> str | int:
@@ -123,7 +123,7 @@ class Position:
 
 @dataclass(frozen=True)
 class Access:
-    """Where a load or store lands in an operand, in elements.
+    """The elements of an operand that a load or store accesses.
 
     ``operand`` names a kernel operand; ``strides`` pairs a loop axis with an integer argument's
     name or a literal; axes not named do not move it. ``gather`` holds one stride per gather index;
@@ -227,7 +227,7 @@ class Expr:
     __neg__, __invert__ = _unary("neg"), _unary("not")
 
     def __abs__(self) -> Expr:
-        """Of -x that of x, to the bit: both sides of a sigmoid take one exponential."""
+        """Return abs(x) also for -x, bit for bit: both sides of a sigmoid share one exponential."""
         negated = self.op == "neg" and self.dtype.is_float
         return apply("abs", self.args[0] if negated else self)
 
@@ -297,7 +297,7 @@ def apply(op: str, *args: Expr) -> Expr:
 
 
 def mistyped_operands(expr: Expr) -> str:
-    """What is wrong with the operands or the dtype of a primitive's result; empty if nothing is."""
+    """Return what is wrong with a primitive's operands or result dtype; empty if nothing is."""
     op, args, primitive = expr.op, expr.args, PRIMITIVES[expr.op]
     if len(args) != primitive.operands:
         count = primitive.operands
@@ -366,13 +366,13 @@ def rarely(condition: Expr, unusual: Iterable[Expr], usual: Iterable[Expr]) -> t
 
 
 def window(position: Expr, words: Iterable[int]) -> Expr:
-    """52 bits of a constant, given as u64 words, most significant first, from ``position`` on.
+    """Return 52 bits of a constant, given as u64 words, most significant first, from ``position``.
 
     A position whose byte is past the last word reads from the start of that word, at the same bit.
     Only inside named blocks.
 
     Raises:
-        TypeError: a position that is no u64.
+        TypeError: a position that is not u64.
     """
     if position.dtype is not U64:
         raise TypeError(f"a window's position is u64, not {position.dtype.code}")
@@ -421,7 +421,7 @@ _CONVERSIONS: Final = ("cast", "bitcast", "window")
 
 
 def mistyped(expr: Expr) -> str:
-    """What is wrong with the operands, dtype or attribute of ``expr``; empty if nothing is."""
+    """Return what is wrong with the operands, dtype or attribute of ``expr``; empty if valid."""
     if expr.op not in PRIMITIVES:
         return f"{expr.op!r} is no primitive"
     if expr.op == "load":
@@ -457,7 +457,7 @@ def _mistyped_load(expr: Expr) -> str:
 
 
 def mistyped_indices(access: Access, indices: tuple[Expr, ...]) -> str:
-    """What is wrong with the gather (or scatter) indices of an access."""
+    """Return what is wrong with the gather (or scatter) indices of an access."""
     if len(indices) != len(access.gather):
         return f"{len(access.gather)} gather strides for {_operands(len(indices), 'index')}"
     wrong = next((index.dtype for index in indices if index.dtype is not I64), None)
@@ -475,7 +475,7 @@ def _mistyped_name(expr: Expr) -> str:
 
 
 def _holds(dtype: DType, value: object) -> bool:
-    """Whether a literal's value is what ``literal`` makes of a number of this dtype."""
+    """Return whether a literal's value is one that ``literal`` makes for this dtype."""
     if dtype.is_float or dtype.is_bool:
         return isinstance(value, float if dtype.is_float else bool)
     if not isinstance(value, int) or isinstance(value, bool):

@@ -1,10 +1,10 @@
-"""Forms: how an op touches memory, as data. The fifth reading of an op, used by fusion only.
+"""Forms describe as data how an op accesses memory. Only fusion reads them.
 
-A closed set of a few shapes of computation stands between hundreds of ops and the kernels: whoever
-writes an op says which form it has, and never meets a kernel. The element arithmetic inside a form
+A small closed set of shapes of computation stands between hundreds of ops and the kernels: an op
+declares its form, and its author writes no kernel. The element arithmetic inside a form
 is an ``Expr``.
 
-The kinds of reductions: one ``Combiner`` each, which every reader of a reduction asks.
+The kinds of reductions: one ``Combiner`` each, which every reader of a reduction looks up.
 
 A kind is a row of ``COMBINERS``. A name that is not there is an error wherever it is looked up.
 """
@@ -26,7 +26,7 @@ Number = bool | int | float
 
 @dataclass(frozen=True)
 class Combiner:
-    """How the elements of a reduction become one.
+    """The rule that combines the elements of a reduction into one.
 
     Args:
         kind: its name in forms and in the text of kernels.
@@ -48,7 +48,7 @@ class Combiner:
     empty: Callable[[DType], Number]
 
     def is_ordered(self, dtype: DType) -> bool:
-        """Whether the bits of a result depend on the order in which elements are joined."""
+        """Return whether the bits of a result depend on the order of combination."""
         return self.rule == "tree" and dtype.is_float
 
 
@@ -88,7 +88,7 @@ COMBINERS: Final[dict[str, Combiner]] = {combiner.kind: combiner for combiner in
 
 @dataclass(frozen=True)
 class Leaf:
-    """No computation: the value is bound from outside (input, parameter, constant)."""
+    """A leaf without computation: its value is bound from outside (input, parameter, constant)."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ class Reduce:
 
     @property
     def combiner(self) -> Combiner:
-        """How elements are combined."""
+        """The rule that combines elements."""
         return COMBINERS[self.kind]
 
 
@@ -191,9 +191,9 @@ class Gather:
 
 @dataclass(frozen=True)
 class Scatter:
-    """What meets is combined: out[p, indices[i], q] with x[p, i, q], in index order.
+    """out[p, indices[i], q] combines x[p, i, q] in index order.
 
-    Where none goes there is what ``kind``, one of ``COMBINERS``, gives of no elements. Operands: x,
+    Elements without an index get ``empty`` of ``kind``, one of ``COMBINERS``. Operands: x,
     indices. Negative indices wrap, or (``wrap`` False) raise; out of range raises.
     """
 
@@ -203,7 +203,7 @@ class Scatter:
 
     @property
     def combiner(self) -> Combiner:
-        """How elements are combined."""
+        """The rule that combines elements."""
         return COMBINERS[self.kind]
 
 
@@ -257,9 +257,9 @@ class SortForm:
 
 @dataclass(frozen=True)
 class SearchForm:
-    """out[i] = how many elements of the vector a are below x[i], or (``right``) not above it.
+    """out[i] = number of elements of the vector a that are < x[i], or (``right``) <= x[i].
 
-    Operands: a, whose elements ascend, and x, of one dtype that is no bool. NaN is above all.
+    Operands: a, in ascending order, and x, of the same dtype, not bool. NaN is above all.
     """
 
     right: bool
@@ -267,7 +267,7 @@ class SearchForm:
 
 @dataclass(frozen=True)
 class Region:
-    """Where an operand lands in the result: per axis, position start + step * index."""
+    """The position of an operand in the result: per axis, start + step * index."""
 
     starts: tuple[Size, ...]
     steps: tuple[Size, ...]
@@ -347,9 +347,9 @@ class WindowAxis:
 
     @property
     def residues(self) -> int:
-        """How many taps next to each other lie over elements of the image that differ by no steps.
+        """The number of adjacent taps between two taps that read one element in adjacent windows.
 
-        Taps that far apart lie over the same element, in windows next to each other.
+        Those two taps read the element in adjacent windows.
         """
         return self.step // self.shared
 
@@ -373,7 +373,7 @@ class WindowProduct:
 
     @property
     def lies_in_strips(self) -> bool:
-        """Whether windows lie next to each other, and are more than single elements."""
+        """True if the windows are adjacent and larger than one element."""
         next_to_each_other = all(axis.step == 1 for axis in self.axes)
         several = any(axis.taps != 1 for axis in self.axes)
         return self.result != "filter" and next_to_each_other and several

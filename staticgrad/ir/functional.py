@@ -2,9 +2,9 @@
 
 Operators and methods of values stand below the ops, and ops of one family use functions of others,
 so neither can import what it calls. The package ``staticgrad.functions`` hands them over (by the
-table of ``staticgrad/exports.py``), each at its first use. Type checkers are told that
+so neither can import what it calls. The package ``staticgrad.functions`` registers them (by the
+table of ``staticgrad/exports.py``), each at its first use. For type checkers,
 ``functions`` is that package: a name that it does not have, and an argument that does not fit, are
-errors of theirs.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def load_functions() -> None:
 
 
 def numpy_function(name: str) -> Callable[..., Any] | None:
-    """Our function for a NumPy function's name, or None where there is none."""
+    """Return our function for a NumPy function's name, or None if there is none."""
     load_functions()
     found = OF_MODULES.get(name) or FUNCTIONS.get(NUMPY_NAMES.get(name, name))
     return found or SPECIAL.get(name)

@@ -53,11 +53,11 @@ Results = Sequence[Symbolic] | Symbolic | None
 
 
 class Graph:
-    """Nodes in topological order, with what goes in and what comes out. Immutable.
+    """Nodes in topological order, with inputs, outputs and updates. Immutable.
 
     ``outputs`` maps names to values, ``updates`` pairs parameters with their next value; outputs
-    and updates read the old values, all updates happen at once. ``found`` is what a pass found out
-    about the graph, under a name, for the pass that asks next; it is no part of the graph.
+    and updates read the old values, all updates happen at once. ``found`` stores analysis results
+    of passes by name, for later passes; it is not part of the graph.
 
     >>> import staticgrad as sg
     >>> x = sg.input("x", ("n",), "float64")
@@ -199,7 +199,7 @@ class Graph:
 
     @property
     def computation(self) -> Computation:
-        """What the graph computes, as a key: equal where digests are, which are seldom asked."""
+        """The computation as a key, equal exactly if the digests are; few digests are computed."""
         if self._computation is None:
             self._computation = Computation(self)
         return self._computation
@@ -339,9 +339,9 @@ class Graph:
 
 
 class Computation:
-    """What a graph computes, to be compared and hashed.
+    """The computation of a graph, to be compared and hashed.
 
-    A digest takes the whole text of a graph, so that it is made of graphs alone that agree in their
+    A digest takes the whole text of a graph, so it is made only for graphs that agree in their
     inputs' types and in their ops' names.
     """
 
@@ -379,7 +379,7 @@ def rebuild(node: Node, args: tuple[Symbolic, ...], origin: Location | None = No
 
 
 def reads_any(node: Node, of: Mapping[Node, object]) -> bool:
-    """Whether an operand of ``node`` is a result of one of these nodes."""
+    """Return whether an operand of ``node`` is a result of one of these nodes."""
     for arg in node.args:  # noqa: SIM110  # asked of every node: a generator takes twice as long
         if arg.node in of:
             return True
@@ -389,7 +389,7 @@ def reads_any(node: Node, of: Mapping[Node, object]) -> bool:
 def _results(
     rewrite: Callable[[Node, tuple[Symbolic, ...]], Results], node: Node, args: tuple[Symbolic, ...]
 ) -> tuple[Symbolic, ...] | None:
-    """What ``rewrite`` gives for a node, one value for each of its results; None: it stays."""
+    """Return one value per result of a node from ``rewrite``; None: the node stays."""
     given: Any = rewrite(node, args)
     if given is None:
         return None
@@ -418,7 +418,7 @@ def _described(given: object) -> str:
 
 
 def _same(left: tuple[Symbolic, ...], right: tuple[Symbolic, ...]) -> bool:
-    """Whether these are the same values."""
+    """Return whether these are the same values."""
     return all(a.node is b.node and a.index == b.index for a, b in zip(left, right, strict=True))
 
 

@@ -34,7 +34,7 @@ _COLOUR: Final = {"f": "", "b": ', color="#c2571a"', "u": ', color="#2e7d4f"'}
 
 @dataclass(frozen=True)
 class Runner:
-    """What runs a part of a graph: a kernel's name, what it computes, whether in the derivative."""
+    """A kernel that runs part of a graph: its name, its label, whether it is in the derivative."""
 
     name: str
     label: str
@@ -43,7 +43,7 @@ class Runner:
 
 
 def columns_of(graph: Graph) -> dict[Node, Column]:
-    """Where each node belongs: forward, backward, or to the updates alone."""
+    """Return the column of each node: forward, backward, or updates only."""
     outputs = set(ancestors(graph.outputs.values()))
     backward = [node for node in graph.nodes if node.order]
     read = set(ancestors([arg for node in backward for arg in node.args]))
@@ -101,7 +101,7 @@ def _quoted(text: str) -> str:
 
 
 def graph_html(graph: Graph) -> str:
-    """What a notebook shows of a graph."""
+    """Return the HTML that a notebook shows for a graph."""
     nodes = sum(not node.is_leaf for node in graph.nodes)
     said = (
         f"graph {graph.name}: {nodes:,} operations, {len(graph.parameters):,} parameters, "
@@ -143,11 +143,11 @@ class GraphDrawing:
         return not node.is_leaf or node in self._readers
 
     def _line(self, node: Node) -> SourceLine:
-        """Of a leaf that of its first reader: there the picture has it."""
+        """Return the line of a node; for a leaf, that of its first reader, where it is drawn."""
         return self._lines[self._readers[node] if node.is_leaf else node]
 
     def _chosen(self) -> Callable[[SourceLine], Key]:
-        """How lines are put together, so that they are not too many."""
+        """Return the key by which lines are grouped, so that there are not too many."""
         lines = {(each.scope, each.short): each for each in self._lines.values()}
         ways: tuple[Callable[[SourceLine], Key], ...] = (
             lambda at: (at.scope, at.short),

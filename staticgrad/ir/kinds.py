@@ -1,7 +1,7 @@
-"""Kinds of values: which one operands ask for, and what type checkers are told of it.
+"""Kinds of values: the one that operands select, and its declaration for type checkers.
 
-An operation on values of a kind gives a value of the kind. A parameter plus one is a ``Value``, no
-parameter; a tensor plus one is a ``Tensor``. So operators are not typed ``Self``: each kind says
+An operation on values of a kind gives a value of the kind. A parameter plus one is a ``Value``, not
+a parameter; a tensor plus one is a ``Tensor``. So operators are not typed ``Self``: each kind says
 with ``of_kind`` what its operations give. Functions are generic in ``AnyValue``: of tensors they
 give tensors, of anything else values.
 """
@@ -47,7 +47,7 @@ class Of(Protocol[V_co]):
 
     @property
     def of_kind(self) -> V_co:
-        """What operations give."""
+        """Return the value that operations give."""
 
 
 class Places(Protocol[V_co]):
@@ -97,9 +97,9 @@ def set_default_kind(kind: type[Value]) -> None:
 
 
 def binding_kind(args: tuple[Any, ...]) -> type[Any]:
-    """The kind of value that the operands ask for, a subclass of Value.
+    """Return the kind of value that the operands select, a subclass of Value.
 
-    A parameter beside what computes at once asks for that.
+    A parameter beside eager values counts as one of them.
 
     Raises:
         DTypeError: operands of two kinds meet.
@@ -115,9 +115,9 @@ def binding_kind(args: tuple[Any, ...]) -> type[Any]:
 
 
 def _where_they_meet(one: type[Value], other: type[Value], args: tuple[Any, ...]) -> type[Value]:
-    """The kind of all that are no parameters, if that is a graph's or computes at once.
+    """Return the kind of all operands except parameters, if it is a graph's or eager.
 
-    That of graphs where what computes at once may stand in them.
+    Return the kind of graphs if eager values may be their operands.
     """
     values = [arg for arg in args if isinstance(arg, Value) and not arg.is_stored]
     kinds = {getattr(arg, "kind", type(arg)) for arg in values}

@@ -86,7 +86,7 @@ class Node:
 
     @property
     def form(self) -> Form:
-        """How the node touches memory."""
+        """How the node accesses memory."""
         if self._form is None:
             try:
                 self._form = self.op.form(*self.types, *[arg.type for arg in self.args])
@@ -342,7 +342,7 @@ register_parameters(Parameter)
 
 
 def _check_types(op: Op, inferred: Any) -> None:
-    """Refuse what is no tuple of types; ops from outside may infer anything."""
+    """Refuse anything but a tuple of types; ops from outside may infer anything."""
     if not isinstance(inferred, tuple) or not all(isinstance(t, TensorType) for t in inferred):
         raise OpDefinitionError(
             f"{op.name}: infer gives {shown(inferred)}, not a TensorType or a tuple of them",

@@ -40,7 +40,7 @@ _REGISTRY: dict[str, type[Op]] = {}
 @dataclass_transform(frozen_default=True)
 @dataclass(frozen=True, eq=False, repr=False)
 class Op(Immutable):
-    """What is computed, with its attributes. Subclasses are frozen dataclasses by themselves.
+    """An operation with its attributes. Subclasses are frozen dataclasses.
 
     Class attributes:
         name: the registered name, ``family.op`` shortened to ``op`` for built-in ops, ``pkg.op``
@@ -50,7 +50,7 @@ class Op(Immutable):
         differentiable: False for ops whose results carry no gradient (integers, comparisons).
         flops: floating-point operations per element of the result, for cost decisions.
         commutative: swapping two operands changes no bit (NaN payloads aside).
-        kink: what the derivative is where there is none, in words; see ``sg.conventions``.
+        kink: the value used where the derivative does not exist, in words; see ``sg.conventions``.
         keeps_dtype: the values depend on the bits of the dtype (random draws, bit casts), so that
             evaluation in float64 runs the op as declared and widens its result.
         rule_is_foreign: the derivative is a user's function, looked up by name: it is called for
@@ -106,7 +106,7 @@ class Op(Immutable):
         raise self._undefined("what it computes", "reference(self, *arrays)")
 
     def eager(self, *arrays: Any) -> Any:
-        """What define-by-run tensors compute: ``reference``, unless that is written for clarity.
+        """Return what eager tensors compute: ``reference`` by default.
 
         An op overrides it where NumPy has a much faster form of the same function: another order
         of adding up, say, or a view where the reference gathers.
@@ -120,7 +120,7 @@ class Op(Immutable):
     def cotangents(
         self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
     ) -> tuple[Any, ...]:
-        """As ``vjp``; a rule that can leave out operands that are not ``needed`` overrides this."""
+        """Return cotangents as ``vjp``; override it to skip operands that are not ``needed``."""
         return self.vjp(ct, out, *args)
 
     def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
@@ -132,11 +132,11 @@ class Op(Immutable):
         return None
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
-        """How the op touches memory."""
+        """Return how the op accesses memory."""
         raise self._undefined("how it touches memory", "form(self, out, *types)")
 
     def value_range(self, of: RangeOf, *args: Any) -> Range | None:
-        """Where the elements of the only result lie; ``of`` gives the range of an operand.
+        """Return the range of the only result; ``of`` gives the range of an operand.
 
         None: nothing is known but what the element type says.
         """
@@ -147,7 +147,7 @@ class Op(Immutable):
         return args[0] if self.copies else None
 
     def counted(self, mask: Any, out: Any, *args: Any) -> tuple[Any, ...]:
-        """Which elements of each operand count, where those of the result in ``mask`` do.
+        """Return which elements of each operand count, given the ``mask`` of the result's.
 
         Masks are values of bools, or True for all elements, or False for none.
         """
@@ -272,10 +272,10 @@ def result_types(op: Op, types: Sequence[TensorType]) -> TensorType | tuple[Tens
 
 
 def op_class(name: str) -> type[Op]:
-    """The class registered under ``name``.
+    """Return the class registered under ``name``.
 
     Raises:
-        KeyError: there is none.
+        KeyError: no op has the name.
     """
     return _REGISTRY[name]
 

@@ -40,7 +40,7 @@ def parse(
     inputs: Mapping[str, Symbolic] | None = None,
     file: str = "<text>",
 ) -> Graph:
-    """The graph that ``text`` describes.
+    """Return the graph that ``text`` describes.
 
     Args:
         text: what ``print(graph)`` wrote, or what somebody wrote like it.
@@ -55,7 +55,7 @@ def parse(
         The graph, which prints as this text.
 
     Raises:
-        ParseError: the text is no graph; with the line, the column and the reason.
+        ParseError: the text is not a graph; with the line, the column and the reason.
         UnknownNameError: a name bound here that the text does not have.
         ArgumentError: no text; an array whose content is not that of its digest.
 
@@ -110,7 +110,7 @@ class _GraphReader(DocumentReader):
         return graph
 
     def graph(self) -> Graph:
-        """What stands behind the header of a document, or as the attribute of a node."""
+        """Parse the graph after the header of a document, or as the attribute of a node."""
         self.expect("graph")
         name = self.name("the graph's name")
         self.expect("(", "the graph's name")

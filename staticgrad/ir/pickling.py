@@ -57,7 +57,7 @@ def check_version(version: str) -> _Writer:
 
 
 def pickle_graph(graph: Graph) -> Reduced:
-    """What ``Graph.__reduce__`` gives."""
+    """Return the value of ``Graph.__reduce__``."""
     inputs = {value.node.label: value.node for value in graph.inputs}
     parameters = {value.node.label: value.node for value in graph.parameters}
     text, constants = print_graph(graph), graph_constants(graph)
@@ -90,7 +90,7 @@ def restore_graph(
 
 
 def pickle_node(node: Node) -> Reduced:
-    """What ``Node.__reduce__`` gives: inputs and parameters stand alone, other nodes do not.
+    """Return the value of ``Node.__reduce__``; only inputs and parameters pickle alone.
 
     Raises:
         GraphError: the node is neither.

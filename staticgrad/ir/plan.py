@@ -20,7 +20,7 @@ def own_stride(role: Role, nbytes: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where an arena buffer lives: bytes [offset, offset + nbytes) at positions [first, last].
+    """The bytes of an arena buffer: [offset, offset + nbytes) at positions [first, last].
 
     A buffer that is computed again has several, one after the other. Scratch and check words have
     a part for each worker in there, ``own_stride`` apart.
@@ -59,8 +59,8 @@ class Plan:
     ``peak_bytes`` is the size of the arena: the step uses exactly it and allocates nothing else.
     ``commit`` is the index (into ``steps``) of the first step that writes a parameter: every
     run-time check has been made before it. ``workers`` may run it at the same time, each with its
-    own scratch and check words, which ``peak_bytes`` and ``buffer_bytes`` count. ``remark`` is what
-    people should know of how the plan was chosen; text does not have it.
+    own scratch and check words, which ``peak_bytes`` and ``buffer_bytes`` count. ``remark`` tells
+    the plan was chosen; the text of a plan does not contain it.
     """
 
     schedule: Schedule

@@ -24,7 +24,7 @@ def plan_svg(plan: Plan) -> str:
 
 
 def columns_of_steps(plan: Plan) -> list[Column]:
-    """Of each position: forward, backward, or writing a parameter."""
+    """Return the column of each position: forward, backward, or writing a parameter."""
     roles = {buffer.name: buffer.role for buffer in plan.schedule.buffers}
     found: list[Column] = []
     for planned in plan.steps:
@@ -45,7 +45,7 @@ def columns_with_repeats(plan: Plan) -> list[Column]:
 
 
 def plan_html(plan: Plan) -> str:
-    """What a notebook shows of a plan."""
+    """Return the HTML that a notebook shows for a plan."""
     drawn = f'<div class="scroll">{plan_svg(plan)}</div>' if plan.placements else ""
     return fragment(paragraph(repr(plan).strip("<>")), drawn, fold("text", preformatted(str(plan))))
 

@@ -89,10 +89,10 @@ def planned_text(planned: PlannedStep, step: Step, names: Mapping[Kernel, str]) 
 def parse_plan(
     text: str, *, constants: Mapping[str, npt.ArrayLike] | None = None, file: str = "<text>"
 ) -> Plan:
-    """The plan that ``text`` describes, with its schedule; arguments as of ``parse_schedule``.
+    """Return the plan that ``text`` describes, with its schedule; see ``parse_schedule``.
 
     Raises:
-        ParseError: the text is no plan; with the line, the column and the reason.
+        ParseError: the text is not a plan; with the line, the column and the reason.
         ArgumentError: an array whose content is not that of its digest.
     """
     reader = _PlanReader(Tokens(text, file), bound_constants(constants))

@@ -176,7 +176,7 @@ def print_graph(graph: Graph, *, comments: bool = True) -> str:
 
 
 def graph_lines(graph: Graph, comments: bool = True, orders: bool = True) -> list[str]:
-    """What stands behind the header: signature, nodes, roots."""
+    """Return the lines after the header: signature, nodes, roots."""
     names = value_names(graph)
     nodes = node_lines(graph, names, comments, orders)
     return [signature(graph), *nodes, *root_lines(graph, names), "}"]
@@ -372,7 +372,7 @@ def _arrays_in(value: object) -> Iterator[ArrayData]:
 
 @checked
 def same_graph(left: Graph, right: Graph) -> bool:
-    """Whether two graphs are structurally equal.
+    """Return whether two graphs are structurally equal.
 
     Nodes are compared in order, by op, operands and type; lines of programs do not count.
 
@@ -397,7 +397,7 @@ def same_graph(left: Graph, right: Graph) -> bool:
 
 
 def first_difference(left: Graph, right: Graph) -> str | None:
-    """Two lines that show the first difference, ``left``, then ``right``; None if there is none."""
+    """Return two lines that show the first difference, ``left``, then ``right``; None if equal."""
     if left is right:
         return None
     for one, other in zip_longest(_lines(left), _lines(right), fillvalue="(nothing)"):

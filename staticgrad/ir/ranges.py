@@ -18,7 +18,7 @@ _INF: Final = math.inf
 
 
 class Zero(IntEnum):
-    """Whether a value can be zero.
+    """The ways in which a value can be zero.
 
     ``CHOSEN``: it is zero where a choice put a zero, through which no gradient flows.
     ``REACHED``: the formula reaches zero smoothly, for ordinary operands: ``x * x`` at 0.
@@ -85,7 +85,7 @@ class Range:
         )
 
     def signs(self) -> Range:
-        """What an odd increasing function gives, which is 0 at 0 only."""
+        """The range of an odd increasing function that is 0 at 0 only."""
         return Range(0.0 if self.low >= 0 else -_INF, 0.0 if self.high <= 0 else _INF, self.zero)
 
 
@@ -102,7 +102,7 @@ RangeOf = Callable[[Any], Range]
 
 
 def peeled(value: V) -> V:
-    """What is behind operations that hand their operand's elements on (``Op.source``)."""
+    """Return the value behind operations that pass on their operand's elements (``Op.source``)."""
     found: Any = value
     for _ in range(16):
         source = found.node.op.source(*found.node.args)

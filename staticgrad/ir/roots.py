@@ -1,4 +1,4 @@
-"""What a graph is asked to compute, as the user wrote it: outputs by name, updates by parameter.
+"""The roots of a graph as the user wrote them: outputs by name, updates by parameter.
 
 Both are read and checked here, and so are the names in the graph: inputs, parameters and named
 sizes may not share one among themselves. The conditions on sizes under which a graph holds are
@@ -251,9 +251,9 @@ def check_from_outside(inputs: Sequence[Symbolic], nodes: Iterable[Node]) -> Non
 
 
 def guards_of(nodes: Iterable[Node]) -> Iterator[tuple[Guard, Node]]:
-    """Every guard that the inference of these nodes notes, in their order.
+    """Yield every guard that the inference of these nodes notes, in their order.
 
-    What inference notes depends on an op and its operands' types: of those it is asked once.
+    Guards depend on an op and its operands' types only, so each such pair is inferred once.
     """
     known: dict[tuple[object, ...], list[Guard]] = {}
     named: dict[int, bool] = {}  # shapes by identity: most are those of an operand

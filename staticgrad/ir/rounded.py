@@ -1,8 +1,8 @@
-"""What an op computes of values of a storage dtype: in their compute dtype, rounded once.
+"""The value of an op for a storage dtype: computed in the compute dtype, rounded once.
 
 A value of a storage dtype is rounded where it comes about, whether it is then stored or not: so
-its bits do not depend on fusion. References are written for dtypes that have arithmetic, and this
-is how they are asked about others; lowering does the same to the expressions of elements.
+its bits do not depend on fusion. References are written for dtypes that have arithmetic; this
+module applies them to the others; lowering does the same to the expressions of elements.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def rounded(
 
 
 def element(scalar: Callable[..., Expr], dtype: DType, *elements: Expr) -> Expr:
-    """What ``scalar`` makes of elements, as a result of ``dtype``."""
+    """Return the result of ``scalar`` for elements, as a value of ``dtype``."""
     found = scalar(*[each.cast(each.dtype.compute) for each in elements])
     return found.cast(dtype) if dtype.is_storage else found
 
@@ -64,7 +64,7 @@ def _narrowed(array: Any, out: TensorType) -> Any:
 
 
 def _moves(op: Op, types: Sequence[TensorType], outs: Sequence[TensorType]) -> bool:
-    """Whether the results are elements of the operands as they are."""
+    """Return whether the results are unchanged elements of the operands."""
     try:
         return isinstance(op.form(outs[0], *types), MOVES)
     except StaticgradError:  # an op without kernels

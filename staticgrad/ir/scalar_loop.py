@@ -41,7 +41,7 @@ class ScalarLoop:
 
 
 class Iterated(Expr):
-    """What a loop carries at ``place`` when it ends. Operands: initial values, what is outside."""
+    """The final carry of a loop at ``place``. Operands: initial values, values from outside."""
 
     __slots__ = ("loop", "place")
 
@@ -83,7 +83,7 @@ def iterate(
 
 
 def operations(root: Expr) -> int:
-    """How many operations an expression takes as a rule, a loop's as often as it usually turns."""
+    """Return the usual number of operations of an expression, with its loops' iterations."""
     total = 0
     for expr in postorder([root]):
         total += expr.op not in LEAVES

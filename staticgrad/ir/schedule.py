@@ -56,7 +56,7 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Binding:
-    """What a kernel operand stands for in one step: a buffer from element ``offset`` on.
+    """The buffer that a kernel operand is bound to in one step, from element ``offset`` on.
 
     ``updated``: it reads a parameter's new value, which steps before it have written. Every other
     read of a parameter is one of its old value.
@@ -83,7 +83,7 @@ class Touch(NamedTuple):
 
     @property
     def is_own(self) -> bool:
-        """Whether each worker has bytes of its own for it."""
+        """True if each worker has its own bytes for it."""
         return is_own(self.mode)
 
 
@@ -91,7 +91,7 @@ class Scratch(NamedTuple):
     """A scratch buffer of a step: one for all of it, or one for each worker that runs it.
 
     That of ``bodies`` holds their arenas, of which one is in use at a time. Its size in the
-    schedule is 0: a plan knows how many bytes they take.
+    schedule is 0: the plan contains their number of bytes.
     """
 
     buffer: str
@@ -99,7 +99,7 @@ class Scratch(NamedTuple):
 
 
 class OperandPlace(NamedTuple):
-    """Where runs of a call find an operand: in how many parts, one behind the other, of a buffer.
+    """The location of a call's operand: a buffer, and the number of consecutive parts in it.
 
     ``buffer`` is of the schedule that has the step, or "" if a body of the step has it.
     """
@@ -141,7 +141,7 @@ class StepBody(NamedTuple):
 
 
 class Control(NamedTuple):
-    """Which bodies a step runs, in what order.
+    """The bodies that a step runs, and their order.
 
     A ``loop`` runs all of them, in order, as often as the first of the step's arguments says. A
     ``while`` does, too, at most that often, but ends where a byte of access ``decides`` is 0 after
@@ -174,7 +174,7 @@ class CheckWord(NamedTuple):
 
 
 class Step(Protocol):
-    """What everything behind lowering knows of a step: the bytes that it touches, and its cut.
+    """A step as all stages after lowering use it: the bytes that it touches, and its partition.
 
     ``total`` outer iterations in groups of ``grain`` (0: all are one group), which are independent:
     workers run them at the same time, each with scratch and check words of its own. ``arguments``
@@ -200,7 +200,7 @@ class Step(Protocol):
     def origins(self) -> tuple[Location, ...]: ...
 
     def accesses(self) -> tuple[Touch, ...]:
-        """What it touches, in an order that plans keep; a buffer may occur several times."""
+        """Return what it touches, in an order that plans keep; a buffer may occur several times."""
         ...
 
     def reaches(self, arguments: tuple[int, ...]) -> tuple[Reach, ...]:
@@ -222,7 +222,7 @@ class Step(Protocol):
         ...
 
     def checks(self) -> tuple[CheckWord, ...]:
-        """Where it notes indices that are out of range."""
+        """Return the places where it notes indices that are out of range."""
         ...
 
     def kernels(self) -> tuple[Kernel, ...]:
@@ -239,7 +239,7 @@ class Step(Protocol):
 
     @property
     def control(self) -> Control:
-        """How it runs its bodies, where it has any."""
+        """How it runs its bodies, if it has any."""
         ...
 
     def reads(self) -> Iterator[str]:
@@ -258,20 +258,20 @@ class BoundStep(Step, Protocol):
     def operands(self) -> tuple[Binding, ...]: ...
 
     def with_operands(self, operands: tuple[Binding, ...]) -> Self:
-        """The same step, its operands bound as told."""
+        """Return the same step with these operands."""
         ...
 
 
 class BoundOperands(ABC):
-    """What steps have by their operands, whatever they run. See ``BoundStep``.
+    """Base of steps: the methods that depend on operands only. See ``BoundStep``.
 
-    A step that touches parts of buffers, writes over an operand, or has kernels or bodies says so.
+    Steps that touch parts of buffers, write over an operand, or have kernels or bodies override it.
     """
 
     operands: tuple[Binding, ...]
 
     def with_operands(self, operands: tuple[Binding, ...]) -> Self:
-        """The same step, its operands bound as told."""
+        """Return the same step with these operands."""
         step = cast(Any, self)  # each kind of step is a dataclass; this base has no fields
         return cast(Self, replace(step, operands=operands))
 
@@ -324,7 +324,7 @@ class BoundOperands(ABC):
 
     @property
     def control(self) -> Control:
-        """That of no bodies."""
+        """The control of a step without bodies."""
         return Control()
 
     def reads(self) -> Iterator[str]:
@@ -368,11 +368,11 @@ class KernelStep(BoundOperands):
         return cls(kernel, tuple(operands), tuple(arguments), total, grain, phase, label, origins)
 
     def operand_types(self) -> Iterable[tuple[str, Mode, DType]]:
-        """Those of the kernel."""
+        """Return the operand types of the kernel."""
         return ((o.name, o.mode, o.dtype) for o in self.kernel.operands)
 
     def reaches(self, arguments: tuple[int, ...]) -> tuple[Reach, ...]:
-        """What loops, strides and positions of the kernel say."""
+        """Return the ranges given by loops, strides and positions of the kernel."""
         return reaches(self.kernel, arguments)
 
     @cached_property
@@ -462,8 +462,8 @@ class Schedule:
 
 @dataclass(frozen=True)
 class CallStep(BoundOperands):
-    """One use of a routine: operands bound to buffers, arguments to sizes. See ``Step``. Nobody
-    knows which bytes of its operands it touches.
+    """One use of a routine: operands bound to buffers, arguments to sizes. See ``Step``. The bytes
+    of its operands that it touches are unknown.
 
     ``sizes`` are handed to the routine; ``operations`` is what one iteration is estimated to take.
     """
@@ -488,7 +488,7 @@ class CallStep(BoundOperands):
         return 0 if self.routine.alone else 1
 
     def operand_types(self) -> Iterable[tuple[str, Mode, DType]]:
-        """Those of the routine, by number. A check tells in which iteration it failed, and how."""
+        """Return the operand types of the routine, by number."""
         return ((f"p{n}", mode, dtype) for n, (mode, dtype) in enumerate(self.routine.operands))
 
     def calls(self, arguments: tuple[int, ...]) -> tuple[Call, ...]:

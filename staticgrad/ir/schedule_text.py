@@ -143,7 +143,7 @@ def schedule_constants(schedule: Schedule) -> dict[str, npt.NDArray[Any]]:
 def parse_schedule(
     text: str, *, constants: Mapping[str, npt.ArrayLike] | None = None, file: str = "<text>"
 ) -> Schedule:
-    """The schedule that ``text`` describes.
+    """Return the schedule that ``text`` describes.
 
     Args:
         text: what ``print(schedule)`` wrote, or what somebody wrote like it.
@@ -151,7 +151,7 @@ def parse_schedule(
         file: what messages call the text.
 
     Raises:
-        ParseError: the text is no schedule; with the line, the column and the reason.
+        ParseError: the text is not a schedule; with the line, the column and the reason.
         ArgumentError: an array whose content is not that of its digest.
     """
     reader = ScheduleReader(Tokens(text, file), bound_constants(constants))
@@ -247,7 +247,7 @@ class ScheduleReader(KernelReader):
         self._idle[name] = at
 
     def kernel_step(self) -> KernelStep:
-        """What stands behind ``step``."""
+        """Parse what follows ``step``."""
         at = self.at
         name = self._declared(self.kernels, "a kernel defined before this line")
         kernel = self.kernels[name]
@@ -296,13 +296,13 @@ class ScheduleReader(KernelReader):
         return Binding(name, offset, self.accept("updated"))
 
     def operand(self) -> tuple[Mode, DType, Binding]:
-        """How an operand is touched, its element type, and what it is bound to."""
+        """Parse an operand: its mode, element type and binding."""
         mode = self._word(("in", "out", "inout", "scratch", "check"), "a mode")
         binding = self.binding()
         return mode, self._buffers[binding.buffer].dtype, binding  # type: ignore[return-value]
 
     def body_operand(self) -> tuple[BodyOperand, Binding]:
-        """What an operand of a step with bodies is for, and what it is bound to."""
+        """Parse an operand of a step with bodies: its use and its binding."""
         use = self._word(USES, "what an operand is for")
         binding = self.binding()
         number = self.integer("a number") if self.accept("of") else 0
@@ -330,7 +330,7 @@ class ScheduleReader(KernelReader):
 
 
 class StepForm(NamedTuple):
-    """How steps of one class are written behind a keyword, and read.
+    """The text form of a class of steps, after its keyword.
 
     ``write`` gives what stands between the keyword and the phase, with the names of kernels;
     ``read`` begins behind the keyword and ends behind the step, its label (``step_end``) and its

@@ -14,7 +14,7 @@ flattened in C order.
    rule*; then, if R is not empty, the m row sums along R are summed by it once more, as one row.
 2. T empty (the last axis is kept): the m terms along R are summed by the *column rule*.
 
-A sum over no elements is +0.0, also where a rule is asked for the sum of no terms.
+A sum over no elements is +0.0, also where a rule is applied to no terms.
 
 **Lane rule**, n terms t[0..n). L = ``lanes(dtype)``: 8 for 64-bit elements, else 16.
 
@@ -33,7 +33,7 @@ at most 32 of them; the last one may be shorter.
 - The block sums of a group, in order, are combined by the *counter rule*.
 - The group sums are added one after the other: g[0] + g[1], then + g[2], ...
 
-**Counter rule** (a binary counter; pairwise summation without knowing the number of terms). A stack
+**Counter rule** (a binary counter; pairwise summation for an unknown number of terms). A stack
 holds partial sums, each with a height. A new term is pushed with height 0; while the two topmost
 have equal heights, they are replaced by older + newer, one height up. At the end the rest is folded
 from the top: acc = top; acc = older + acc, down to the oldest.

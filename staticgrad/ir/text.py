@@ -149,7 +149,7 @@ class Reader:
 
     @property
     def found(self) -> str:
-        """What stands at the cursor, for a message."""
+        """The token at the cursor, for a message."""
         return repr(self.texts[self.at]) if self.kinds[self.at] != "end" else "the end of the text"
 
     def take(self, kind: str, what: str) -> str:

@@ -1,10 +1,10 @@
-"""Value: what an op can be bound to, and the operator syntax that all kinds share.
+"""Value: the operands of ops, and the operator syntax that all kinds share.
 
 Rules are written once against ``Value``; its kinds are symbolic values, eager tensors and the holes
 of rewrite rules. The operand decides what binding means. Operators and methods call
 ``functional.functions``, which the ops fill.
 
-What the array API standard asks of an array object, beside what NumPy's arrays have.
+Attributes that the array API standard requires of an array object, beside those of NumPy's arrays.
 
 https://data-apis.org/array-api/2024.12/: the functions of its namespace are those of ``sg``, which
 has most of them, under the standard's names where NumPy has others.
@@ -40,7 +40,7 @@ _VERSIONS: Final = (None, "2021.12", "2022.12", "2023.12", "2024.12")
 
 
 class StandardArray:
-    """Base of values: the attributes of the standard that are no operators."""
+    """Base of values: the attributes of the standard that are not operators."""
 
     __slots__ = ()
 
@@ -55,7 +55,7 @@ class StandardArray:
 
     @property
     def device(self) -> str:
-        """Where kernels run: the CPU."""
+        """The device of kernels: the CPU."""
         return "cpu"
 
     def to_device(self, device: Any, /, *, stream: Any = None) -> Self:
@@ -138,7 +138,7 @@ class Value(StandardArray):
 
         @property
         def of_kind(self) -> Value:
-            """What type checkers take operations on this value to give."""
+            """Return the result of operations on this value, for type checkers."""
 
     @classmethod
     @abstractmethod
@@ -442,12 +442,12 @@ class Value(StandardArray):
 
     @as_method
     def any(self: Of[V], axis: Any = None, *, keepdims: bool = False, where: Any = None) -> V:
-        """Whether an element over ``axis`` is true."""
+        """Return whether any element over ``axis`` is true."""
         return functions.any(self, axis, keepdims=keepdims, where=where)
 
     @as_method
     def all(self: Of[V], axis: Any = None, *, keepdims: bool = False, where: Any = None) -> V:
-        """Whether every element over ``axis`` is true."""
+        """Return whether every element over ``axis`` is true."""
         return functions.all(self, axis, keepdims=keepdims, where=where)
 
     @as_method
@@ -486,12 +486,12 @@ class Value(StandardArray):
 
     @as_method
     def ravel(self: Of[V], order: str = "C") -> V:
-        """All elements along one axis, in C order (or Fortran's, ``"F"``)."""
+        """Return all elements along one axis, in C order (or Fortran's, ``"F"``)."""
         return functions.ravel(self, order)
 
     @as_method
     def flatten(self: Of[V], order: str | int = "C", end_dim: int = -1, *, start_dim: int = 0) -> V:
-        """All elements along one axis, in C order (or Fortran's, ``"F"``).
+        """Return all elements along one axis, in C order (or Fortran's, ``"F"``).
 
         As in PyTorch, ``x.flatten(1)`` and ``x.flatten(start_dim=1)`` join the axes from 1 on, up
         to ``end_dim``.
@@ -522,7 +522,7 @@ class Value(StandardArray):
 
     @as_method
     def swapaxes(self: Of[V], axis1: int, axis2: int) -> V:
-        """With two axes exchanged."""
+        """Return the value with two axes exchanged."""
         return functions.swapaxes(self, axis1, axis2)
 
     @as_method
@@ -640,7 +640,7 @@ def _row_by_row(combine: Callable[..., Any], last: bool) -> Callable[..., Any]:
 
 
 def _overrides(item: object, protocol: str) -> bool:
-    """Whether ``item`` follows a protocol of NumPy's in a way of its own.
+    """Return whether ``item`` implements a protocol of NumPy's itself.
 
     Tables of pandas do, too, but have no answer for a value.
     """

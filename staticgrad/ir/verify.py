@@ -58,7 +58,7 @@ def _broken(graph: Graph, node: Node | None, headline: str) -> NoReturn:
 
 
 def nodes_are_listed_once(graph: Graph) -> None:
-    """No node stands twice in ``nodes``."""
+    """Check that no node occurs twice in ``nodes``."""
     if len(set(graph.nodes)) == len(graph.nodes):
         return
     seen: set[Node] = set()
@@ -110,7 +110,7 @@ def types_are_inferred(graph: Graph) -> None:
 
 
 def sizes_are_possible(graph: Graph) -> None:
-    """No axis has a size that is negative for all values of the names."""
+    """Check that no axis has a size that is negative for all values of the names."""
     possible: set[Size] = set()
     for node in graph.nodes:
         for tensor_type in node.types:
@@ -162,7 +162,7 @@ def leaves_are_listed(graph: Graph) -> None:
 
 
 def leaf_names_are_unique(graph: Graph) -> None:
-    """No two inputs and no two parameters share a name."""
+    """Check that no two inputs and no two parameters share a name."""
     for values in (graph.inputs, graph.parameters):
         seen: set[str] = set()
         for value in values:
@@ -257,7 +257,7 @@ class Look(NamedTuple):
     walk: Walk | None
 
     def implies(self, other: Look, size: Size) -> bool:
-        """Whether no index fails the other check if none fails this one; ``size``: the buffer's."""
+        """Return whether the other check passes if this one does; ``size``: the buffer's."""
         alike = self[:3] == other[:3] and (other.wrap or not self.wrap)
         if not alike or self.walk is None:
             return False
@@ -296,18 +296,18 @@ class _Steady:
         self._writers = Counter(name for step in steps for name in set(step.writes()))
 
     def holds_one(self, name: str) -> bool:
-        """Whether whoever reads the buffer reads the same."""
+        """Return whether all reads of the buffer see the same value."""
         given = self._buffers[name].role in ("input", "constant")
         return self._writers[name] == (0 if given else 1)
 
     def implied(self, look: Look, before: Sequence[Look]) -> bool:
-        """Whether a check passes where those before did."""
+        """Return whether a check passes if those before did."""
         size = self._buffers[look.buffer].size
         return any(each.implies(look, size) for each in before)
 
 
 def _looks(step: Step, steady: _Steady) -> Iterator[Look | None]:
-    """What a step's checks look at, None for each that nothing is known of."""
+    """Yield the look of each check of a step, None where nothing is known of it."""
     if isinstance(step, KernelStep) and step.kernel.listed is None:
         found = _looks_of_kernel(step)
     elif step.control.kind == "loop" and step.bodies():
@@ -333,7 +333,7 @@ def _looks_of_kernel(step: KernelStep) -> Iterator[Look | None]:
 
 
 def _looks_of_loop(step: Step) -> Iterator[Look | None]:
-    """Those of all iterations, each of which looks at a row of something, or at the same."""
+    """Yield the looks of all iterations: each at a row of a buffer, or at the same elements."""
     accesses, (iterations, *_) = step.accesses(), step.arguments
     for body in step.bodies():
         outside, carried = dict(body.outside), dict(body.carried)
@@ -364,7 +364,7 @@ class _Reading:
         self._bound, self._numbers = bound, numbers
 
     def look(self, check: Check, loops: Sequence[Axis], plain: bool) -> Look | None:
-        """What one check looks at; ``plain``: each position of the loops does, whatever happens."""
+        """Return the look of one check; ``plain``: its loops run all positions unconditionally."""
         loads: list[Access] = []
         formula = self._formula(check.index, loads, {})
         if formula is None or len(loads) != 1:
@@ -381,7 +381,7 @@ class _Reading:
     def _formula(
         self, expr: Expr, loads: list[Access], known: dict[int, Formula]
     ) -> Formula | None:
-        """How a value follows from one load, which is noted."""
+        """Return the formula by which a value follows from one load, which is noted."""
         if id(expr) in known:
             return known[id(expr)]
         found: Formula

@@ -68,7 +68,7 @@ def _broken(schedule: Schedule, headline: str, at: Step | Buffer | None = None) 
 
 
 def buffers_are_unique(schedule: Schedule) -> None:
-    """No two buffers share a name; no two inputs, parameters or outputs share a label."""
+    """Check that no two buffers share a name, nor two inputs, parameters or outputs a label."""
     names: set[str] = set()
     labels: set[tuple[str, str]] = set()
     for buffer in schedule.buffers:
@@ -94,7 +94,7 @@ def constants_have_data(schedule: Schedule) -> None:
 
 
 def sizes_are_possible(schedule: Schedule) -> None:
-    """No size or number of iterations is negative for all values of the names."""
+    """Check that no size or number of iterations is negative for all values of the names."""
     for buffer in schedule.buffers:
         if _is_negative(buffer.size):
             _broken(schedule, "the size of a buffer is negative", buffer)
@@ -182,7 +182,7 @@ def steps_run_what_their_kernels_count(schedule: Schedule) -> None:
 
 
 def sizes_are_as_known(schedule: Schedule) -> None:
-    """What a kernel relies on holds of the sizes of every step that runs it."""
+    """Check that the facts a kernel relies on hold for the sizes of every step that runs it."""
     for step in schedule.steps:
         if isinstance(step, KernelStep) and step.kernel.known:
             sizes = dict(zip(step.kernel.arguments, step.arguments, strict=True))
@@ -277,7 +277,7 @@ def steps_do_not_overwrite_what_they_read(schedule: Schedule) -> None:
 
 
 def _store_apart(step: Step, written: Sequence[int]) -> bool:
-    """Whether a step stores to places of a buffer that lie apart."""
+    """Return whether a step stores to disjoint places of a buffer."""
     if not isinstance(step, KernelStep):
         return False
     names = [step.kernel.operands[number].name for number in written]
@@ -289,7 +289,7 @@ def _store_apart(step: Step, written: Sequence[int]) -> bool:
 
 
 def values_are_written_before_they_are_read(schedule: Schedule) -> None:
-    """What a step reads from a temp or output, an earlier step has written."""
+    """Check that an earlier step writes what a step reads from a temp or output."""
     written: set[str] = set()
     for step in schedule.steps:
         for name in step.reads():

@@ -34,7 +34,7 @@ _word: Final = ctypes.c_size_t.from_address
 
 
 def address_as_asked(array: npt.NDArray[Any]) -> int:
-    """Where an array's first element is. (``array.ctypes`` leaves cycles to the collector.)"""
+    """Return the address of an array. (``array.ctypes`` leaves cycles to the collector.)"""
     address: int = array.__array_interface__["data"][0]
     return address
 
@@ -45,7 +45,7 @@ def address_as_laid_out(array: npt.NDArray[Any]) -> int:
 
 
 def _layout_is_known() -> bool:
-    """Whether reading the field gives what NumPy says, on this interpreter."""
+    """Return whether the field holds the address that NumPy reports, on this interpreter."""
     if sys.implementation.name != "cpython":
         return False
     block = np.empty((4, 6), np.uint8)
@@ -220,4 +220,4 @@ def _filled(words: list[int]) -> npt.NDArray[np.int64]:
 
 
 def _no_entry() -> None:
-    """No run in native code."""
+    """Do nothing: there is no run in native code."""

@@ -1,4 +1,4 @@
-"""Where a run notes what failed, and the error about it: indices out of range, failed routines."""
+"""The words in which a run notes failures, and their errors: bad indices, failed routines."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def find_checks(places: BufferPlaces) -> list[CheckWords]:
 def _checks_of(
     plan: Plan, planned: PlannedStep, parts: dict[str, Sequence[int]], path: tuple[int, ...]
 ) -> Iterator[CheckWords]:
-    """Those of one step, or of the steps of its bodies; ``parts`` of each buffer of words."""
+    """Yield the checks of one step, or of the steps of its bodies; ``parts``: of each buffer."""
     step = plan.schedule.steps[planned.step]
     if not planned.bodies:
         for check in step.checks():

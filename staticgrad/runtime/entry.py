@@ -34,7 +34,7 @@ LONG: Final = 10e-6
 FUEL: Final = 1_000_000
 
 
-#: Numbers that each run asks for: members of an enumeration take longer.
+#: Numbers that each run reads: members of an enumeration take longer.
 _RUNNING, _CLOSED, _LATEST = map(int, (HeadWord.RUNNING, HeadWord.CLOSED, HeadWord.LATEST))
 
 
@@ -128,7 +128,7 @@ def _write_places(
 
 
 class Entry(AtFork):
-    """What the native entry of a program knows, and whether it may run.
+    """The native entry of a program: its tables, and whether it may run.
 
     Attributes:
         enter: ``enter(feeds)``: the results, or None where the run in Python has to be taken.
@@ -195,7 +195,7 @@ class Entry(AtFork):
 
     @property
     def runs(self) -> int:
-        """How many runs began here and ended well."""
+        """The number of runs that began here and ended well."""
         return int(self._head[HeadWord.RUNS])
 
     @property
@@ -240,7 +240,7 @@ class Entry(AtFork):
         self.keep([record, *others[: MOST_RECORDS - 1]])
 
     def takes_long(self, table: Table) -> bool:
-        """Whether loops of a plan that only their tests end take longer than a run of it may."""
+        """Return whether the ``while`` loops of a plan may take longer than the limit of a run."""
         return table.loop_nanoseconds > FUEL
 
     def refuse(self, table: Table) -> None:
@@ -259,7 +259,7 @@ class Entry(AtFork):
 
     @property
     def records(self) -> Sequence[TableRecord]:
-        """Those that it tries, the first first."""
+        """The records that it tries, in order."""
         return self._records
 
     def after_fork_in_child(self) -> None:

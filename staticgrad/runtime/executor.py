@@ -49,7 +49,7 @@ MakePlan = Callable[[Mapping[str, int], frozenset[str]], Plan]
 #: (program, plan) -> what runs the plan: a Table, or one that watches its kernels.
 MakeTable = Callable[[Program, Plan], Table]
 _OFTEN: Final = 3  # runs before a program gets a native entry, whose code is loaded for the first
-_RECORD: Final = 1000  # bytes of what the native entry knows of a table, about
+_RECORD: Final = 1000  # bytes of the native entry's record of a table, about
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Memory:
 
     @property
     def total(self) -> int:
-        """All of them together."""
+        """The sum of all."""
         return self.arena + self.feeds + self.parameters + self.outputs + self.constants
 
     def __str__(self) -> str:
@@ -93,7 +93,7 @@ class Memory:
 
 
 class _Prepared:
-    """A table with the shapes of its outputs, and what the native entry knows of it."""
+    """A table with the shapes of its outputs, and its record in the native entry."""
 
     __slots__ = ("record", "shapes", "table")
 
@@ -158,7 +158,7 @@ class Executor:
         return self._run(feeds, out, None)
 
     def bind(self, feeds: Feeds, out: object = None) -> BoundRun[Any]:
-        """What runs with these feeds and arrays, called without arguments.
+        """Return a run bound to these feeds and arrays, called without arguments.
 
         Raises:
             FeedError, OutputArrayError: as ``run`` does, for what the arrays are now.
@@ -177,7 +177,7 @@ class Executor:
         return BoundRun(self, self._feeds.named(feeds), out)
 
     def run_bound(self, feeds: Feeds, out: object, whose: BoundRun[Any]) -> Any:
-        """As ``run``; ``whose`` may note that its arrays have been checked."""
+        """Run as ``run`` does; ``whose`` may note that its arrays have been checked."""
         results = self._run(feeds, out, whose)
         return next(iter(results.values())) if self._single else results
 
@@ -288,7 +288,7 @@ class Executor:
             whose.note(entry, record, results)
 
     def _make_entry(self) -> Entry | None:
-        """The native entry; None where there is none for this driver, or on this interpreter."""
+        """Return the native entry; None if this driver or interpreter does not support it."""
         with LOCK:  # a fork waits for it: no child is left with an import that a thread has begun
             from staticgrad.native.entry.callables import unused_references
             from staticgrad.runtime.entry import Entry
@@ -310,7 +310,7 @@ class Executor:
 
     @property
     def runs(self) -> int:
-        """How many runs have ended well."""
+        """The number of runs that ended well."""
         return self._runs + (0 if self._entry is None else self._entry.runs)
 
     def with_tables(self, make_table: MakeTable) -> Executor:
@@ -347,7 +347,7 @@ class Executor:
 
     @property
     def highest_touched(self) -> int | None:
-        """What the table of the latest run has seen of the arena; see ``Table``."""
+        """The highest arena byte touched, by the table of the latest run; see ``Table``."""
         latest = self._latest_table()
         return None if latest is None else latest.highest_touched
 
@@ -375,7 +375,7 @@ class Executor:
         return bind_sizes(self._graph, shapes, self._fixed_sizes)
 
     def _takes_numbers(self, staged: Iterable[str]) -> bool:
-        """Whether these inputs, which are copied, may be fed as numbers."""
+        """Return whether these inputs, which are copied, may be fed as numbers."""
         return all(self._named[name].number_bytes for name in staged)
 
     def _is_kept(self, record: TableRecord) -> bool:
@@ -423,7 +423,7 @@ class Executor:
 
 
 def _no_entry(_: object) -> None:
-    """No run in native code."""
+    """Do nothing: there is no run in native code."""
 
 
 def _reentry(text: str) -> ReentryError:
@@ -432,7 +432,7 @@ def _reentry(text: str) -> ReentryError:
 
 
 def _copy_quietly(place: Array, feed: Array) -> None:
-    """To be run in a context of its own: NumPy's error state ends with it, interrupt or not."""
+    """Copy a feed in a separate context: NumPy's error state ends with it, interrupt or not."""
     np.seterr(all="ignore")
     with default_environment():
         copy_feed(place, feed)

@@ -1,8 +1,8 @@
 """Feeds of one run: checked, and sorted into those read in place and those copied first.
 
-A C-contiguous, aligned array of the input's dtype in native byte order is read where it lies, a
+A C-contiguous, aligned array of the input's dtype in native byte order is read in place, a
 bool one where its bytes are 0 and 1. Any other is copied into the arena before the run, and the
-plan counts that copy. What is no array, a list, NumPy makes into one first, outside the arena.
+plan counts that copy. NumPy first converts other objects, as lists, outside the arena.
 Dtypes convert as in NumPy's ``same_kind``: within a kind in both directions (float64 to float32
 rounds, int64 to int32 wraps), and from a lower kind to a higher (bool, integer, floating), never
 down. Feeds are never written, and no reference to them outlives the run.
@@ -13,7 +13,7 @@ An array handed out is a view of a block that only this file holds. When the blo
 count is down to ours, the caller has dropped the array and every view of it, and the block is
 used again. Results therefore never alias each other, the arena, a feed or a parameter.
 
-The inputs and outputs of one program, as runs ask for them.
+The inputs and outputs of one program, as runs use them.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class BoundFeeds(NamedTuple):
 
 
 class FeedBinder:
-    """What the inputs of a graph take; binds the feeds of a run."""
+    """The inputs of a graph; binds the feeds of a run."""
 
     def __init__(self, graph: Graph, unused: frozenset[str] = frozenset()) -> None:
         """``unused`` names inputs that no kernel reads: they are checked, never copied."""
@@ -72,7 +72,7 @@ class FeedBinder:
         self._unused = unused
 
     def bind(self, feeds: Feeds) -> BoundFeeds:
-        """The feeds as arrays, with what a plan must know of them.
+        """Return the feeds as arrays, with the facts that a plan depends on.
 
         Args:
             feeds: input name or input value -> array, or anything that NumPy sees as one.
@@ -103,7 +103,7 @@ class FeedBinder:
         return BoundFeeds(tuple(arrays), (shapes, frozenset(staged)))
 
     def reasons(self, feeds: Feeds, bound: BoundFeeds) -> dict[str, tuple[str, str]]:
-        """Of each feed that is copied: why, and what to feed instead. By input, in their order."""
+        """Return why each copied feed is copied, and what to feed instead, by input, in order."""
         named = self.named(feeds)
         arrays = dict(zip(self._inputs, bound.arrays, strict=True))
         return {
@@ -128,7 +128,7 @@ def copy_feed(place: Array, feed: Array) -> None:
 
 
 def _reason(name: str, given: Any, array: Array, dtype: np.dtype[Any]) -> tuple[str, str]:
-    """Why a feed is copied, and what needs no copy."""
+    """Return why a feed is copied, and what needs no copy."""
     shown = name if name.isidentifier() else "feed"
     if not isinstance(given, np.ndarray):
         was = f"it is {kind_of(given)}, which NumPy makes {array.dtype}, and the input is {dtype}"
@@ -149,7 +149,7 @@ def _reason(name: str, given: Any, array: Array, dtype: np.dtype[Any]) -> tuple[
 
 
 def _has_other_bytes(data: Array) -> bool:
-    """Whether a contiguous array of bools has bytes other than 0 and 1."""
+    """Return whether a contiguous array of bools has bytes other than 0 and 1."""
     return bool(data.view(np.uint8).max() > 1)
 
 
@@ -305,7 +305,7 @@ def _meet(one: Array, two: Array) -> bool:
 
 
 class Port(NamedTuple):
-    """An input or output: the name it is asked for by, its buffer, its dtype and rank.
+    """An input or output: its public name, its buffer, its dtype and rank.
 
     ``buffer`` is None of an input that no step has. ``is_read``: some step reads it.
     ``is_checked``: its bytes must be 0 and 1. ``number_bytes``: how many it has where it may be

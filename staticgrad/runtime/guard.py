@@ -1,4 +1,4 @@
-"""The checks of ``debug=True``: what each kernel of a run may read and write, against what it does.
+"""The checks of ``debug=True``: permitted reads and writes of each kernel against actual ones.
 
 The guarded copy holds the arena in its planned layout and every feed, parameter, constant and
 output, with red zones between them. A kernel sees the bytes of its operands; all else, and what
@@ -8,8 +8,8 @@ results differ they depend on bytes that it may not read. The plan says where ea
 
 ``debug=True``: a table whose plan runs step by step, in a guarded copy of all it may touch.
 
-It hands the guard what it knows of a row: the buffers that its record points into, and the one
-kernel to run. What is looked for, and what poison is, is said in ``runtime.guard``.
+It passes on a row's data: the buffers that its record points into, and the one
+kernel to run. ``runtime.guard`` describes the checks and the poison.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ ZONE: Final = 4096
 #: What stands in bytes that a kernel may not read, in its first and second run: NaN in every
 #: floating dtype, -1 in every integer; then small numbers that are none of those.
 POISON: Final = (0xFF, 0xA5)
-#: What stands in results before they are written, so that copied poison is told from unwritten.
+#: Content of results before they are written, so that copied poison differs from unwritten.
 UNWRITTEN: Final = (0x7B, 0x3C)
 
 
@@ -106,7 +106,7 @@ class GuardedCopy:
 
 
 def span_of(place: Placement) -> ByteSpan:
-    """Where an arena buffer is in a copy."""
+    """Return the bytes of an arena buffer in a copy."""
     return ByteSpan(ZONE + place.offset, ZONE + place.offset + place.nbytes)
 
 
@@ -140,7 +140,7 @@ class _Outcome:
     results: dict[ByteSpan, Bytes]
 
     def left(self, span: ByteSpan) -> npt.NDArray[np.bool_]:
-        """Where a span of results is still the poison that was there before."""
+        """Return where a span of results still holds the poison from before."""
         same: npt.NDArray[np.bool_] = self.results[span] == self.poison[span.slice]
         return same
 
@@ -169,7 +169,7 @@ class WatchedRun:
         self.block[:] = self.truth
 
     def _fill(self, arena: Arena) -> None:
-        """What is there before the first step: feeds, parameters, constants, check words."""
+        """Write the contents before the first step: feeds, parameters, constants, check words."""
         roles = self._plan.schedule.by_name
         for name, span in self._copy.outside.items():
             if roles[name].role != "output":
@@ -256,12 +256,12 @@ class WatchedRun:
         return operand.mode != "check" or row < self._plan.commit
 
     def _lives_on(self, buffer: str, row: int) -> bool:
-        """Whether a buffer is there after the row."""
+        """Return whether a buffer is live after the row."""
         lives = self._lives.get(buffer)
         return lives is None or any(place.first <= row < place.last for place in lives)
 
     def _differ(self, first: _Outcome, second: _Outcome, spans: Sequence[ByteSpan]) -> bool:
-        """Whether the results of two runs differ, other than by poison that neither wrote over."""
+        """Return whether the results of two runs differ, other than by poison left by both."""
         for span in spans:
             different = first.results[span] != second.results[span]
             unwritten = first.left(span) & second.left(span) & ~self.known[span.slice]
@@ -380,7 +380,7 @@ class GuardedTable(Table):
         """Nothing: the records point into the guarded copy."""
 
     def run(self, arena: Arena, begin_writing: Callable[[], object] = nothing) -> None:
-        """As ``Table.run``, one row at a time.
+        """Run as ``Table.run`` does, one row at a time.
 
         Raises:
             KernelAccessError: a kernel touched what it may not; nothing was written outside the
@@ -423,7 +423,7 @@ class GuardedTable(Table):
         super()._call(row, row + 1)
 
     def is_skipped(self, row: int) -> bool:
-        """Whether a row has no iterations because an index of it cannot but fail."""
+        """Return whether a row has no iterations because an index in it is sure to fail."""
         return bool(self.plan.steps[row].fails)
 
     def touched(self, row: int, base: int) -> list[Touched]:
@@ -437,7 +437,7 @@ class GuardedTable(Table):
         return found
 
     def _begins(self, row: int, base: int) -> Sequence[int]:
-        """Where the buffer of each access begins: as the record says, or for bodies the plan."""
+        """Return where each access's buffer begins, from the record, or for bodies from the plan."""
         planned = self.plan.steps[row]
         accesses = self._schedule.steps[planned.step].accesses()
         if planned.bodies and self._copy is not None:

@@ -1,4 +1,4 @@
-"""Where the buffers of a plan are while its steps run: places that words of records point to."""
+"""The locations of a plan's buffers while its steps run, as words of records address them."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ def further(place: Place, nbytes: int) -> Place:
 
 
 class BufferPlaces:
-    """Where the buffers of a plan are at a position: in the arena, a place for each of their lives.
+    """The locations of a plan's buffers at a position: in the arena, one per live range.
 
-    Of a body, ``bound`` says where its inputs and outputs are, and ``checks`` where each worker's
-    words are of its checks; its arena begins ``base`` bytes into the program's.
+    For a body, ``bound`` gives its inputs and outputs, and ``checks`` each worker's check words;
+    its arena begins ``base`` bytes into the program's.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class BufferPlaces:
         return offset
 
     def find(self, buffer: str, position: int, inside: int = 0) -> Place:
-        """Where a buffer is, from so many bytes on."""
+        """Return the location of a buffer, from so many bytes on."""
         offset = self.offset(buffer, position)
         if offset is not None:
             return ARENA, offset + inside
@@ -98,7 +98,7 @@ class BufferPlaces:
         return further(self._bound.get(buffer) or (buffer, 0), inside)
 
     def parts(self, buffer: str, position: int, inside: int) -> Sequence[int]:
-        """Where in the arena each worker's part of a buffer is."""
+        """Return the arena offsets of each worker's part of a buffer."""
         if buffer in self._checks:
             return [part + inside for part in self._checks[buffer]]
         place = self.offset(buffer, position)

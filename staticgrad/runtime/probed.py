@@ -1,13 +1,13 @@
-"""``debug="nan"``: before a plan runs, another program looks for what makes NaNs of its feeds.
+"""``debug="nan"``: before a plan runs, another program searches for the source of NaNs.
 
 That program computes the same values on the same feeds and parameters, one kernel per operation,
 and writes neither parameters nor outputs; only where it finds nothing, the plan itself runs, as
-always. What is looked for, and how, is said in ``analysis.nonfinite``.
+always. ``analysis.nonfinite`` describes the search.
 
-In which iteration of a loop, and by which operation of its body, a NaN is made.
+The iteration of a loop, and the operation of its body, that makes a NaN.
 
 The bodies of a guilty loop or branch run again, one iteration after the other, on what it was
-given. Each iteration is asked before what a whole program is asked (``analysis.nonfinite``); a loop
+given. Each iteration is checked as a whole program is (``analysis.nonfinite``); a loop
 that is guilty in it is looked into the same way.
 
 A table that runs one position of its plan at a time and notes how long each takes.
@@ -115,7 +115,7 @@ class _Suspicious:
         return [results[name].copy() for name in known.names]
 
     def _iteration(self, body: Graph, given: Sequence[Array]) -> Iteration:
-        """What runs now, in words."""
+        """Return the current iteration, in words."""
         if body.inputs[0].node.label == "i":
             return Iteration(f"iteration {int(given[0])}", self._node.op.name, self._node.origin)
         case = self._node.op.bodies.index(body)
@@ -217,7 +217,7 @@ class _ProbedTable(Table):
         self._inputs = {b.name: b.label for b in program.schedule.buffers if b.role == "input"}
 
     def run(self, arena: Arena, begin_writing: Callable[[], object] = nothing) -> None:
-        """As ``Table.run``, if no operation makes a NaN or an infinity.
+        """Run as ``Table.run`` does, if no operation makes a NaN or an infinity.
 
         Raises:
             NonFiniteError: one does; nothing was written.
@@ -252,7 +252,7 @@ class TimedTable(Table):
         self._call_cost = 0
 
     def run(self, arena: Arena, begin_writing: Callable[[], object] = nothing) -> None:
-        """As ``Table.run``; a run that fails is not noted."""
+        """Run as ``Table.run`` does; a run that fails is not noted."""
         self._spans = []
         self._call_cost = min(self._nanoseconds_of(0, 0) for _ in range(_EMPTY_CALLS))
         super().run(arena, begin_writing)
@@ -270,14 +270,14 @@ class TimedTable(Table):
         return perf_counter_ns() - begun
 
     def threads(self, position: int) -> int:
-        """How many threads may share a position's work: 1 where it stays with the caller."""
+        """Return how many threads may share a position's work: 1 if only the caller runs it."""
         first, last = self._words.first_rows[position : position + 2]
         shared = any(row.section for row in self._words.rows[first:last])
         return self.plan.workers if shared else 1
 
 
 def timed_runs(executor: Executor, feeds: Feeds, runs: int) -> TimedTable:
-    """The table of so many runs with these feeds; parameters are put back.
+    """Return the table of so many runs with these feeds; parameters are restored.
 
     The first run, whose memory is new, is one more.
 

@@ -55,7 +55,7 @@ class RowRange(NamedTuple):
     rows: int
 
     def iterations(self, total: int) -> tuple[int, int]:
-        """Those of a map over all rows, of so many iterations."""
+        """Return the first and last iterations of a map over all rows, of ``total`` iterations."""
         return self.first * total // self.rows, self.behind * total // self.rows
 
 
@@ -213,7 +213,7 @@ def _apart(
     positions: tuple[int, int],
     ranges: tuple[RowRange, ...],
 ) -> int:
-    """Where steps end, from the first position on, of which no part touches what another writes."""
+    """Return where steps end, from the first position on, whose parts are independent."""
     rows = RowsApart(len(ranges))
     for position in range(*positions):
         link, planned = links[position], plan.steps[position]
@@ -235,8 +235,8 @@ def _apart(
 
 
 class RowsApart:
-    """What the rows of each part have touched, and written, since a chain began; and the scratch of
-    its steps, where a worker may be while another one is in another step."""
+    """The bytes that each part's rows have touched and written since a chain began; and the scratch
+    of its steps, because workers may be in different steps at the same time."""
 
     def __init__(self, parts: int) -> None:
         self.touched = [ByteSet() for _ in range(parts)]
@@ -244,7 +244,7 @@ class RowsApart:
         self.scratch, self.places = ByteSet(), set[ByteRange]()
 
     def take(self, step: Sequence[StepBytes], scratch: Sequence[ByteRange]) -> bool:
-        """Whether rows are apart with a step, by what it touches for each part, and its scratch."""
+        """Add a step; return whether its rows are independent, by the bytes of each part."""
         others = [place for place in scratch if place not in self.places]
         if self.scratch.meet(others) or any(rows.meet(others) for rows in self.touched):
             return False
@@ -264,7 +264,7 @@ class RowsApart:
 
 
 def _reached(link: _Link, ranges: tuple[RowRange, ...]) -> list[tuple[Reach, ...]]:
-    """What the rows of each part reach, operand by operand; nothing if they are not cut so."""
+    """Return the reach of each part's rows, by operand; empty if they cannot be divided."""
     row, extent = row_loop(link.kernel)
     number = link.kernel.arguments.index(extent) if isinstance(extent, str) else None
     total = extent if isinstance(extent, int) else link.arguments[number or 0]
@@ -277,8 +277,8 @@ def _reached(link: _Link, ranges: tuple[RowRange, ...]) -> list[tuple[Reach, ...
 def row_ranges(
     plan: Plan, body: StepBody, control: Control, iterations: int, workers: int
 ) -> tuple[tuple[RowRange, ...], float]:
-    """The rows of each worker, and what the loop is predicted to take; none where it is no such
-    loop."""
+    """Return the rows of each worker, and the predicted seconds of the loop; none if the loop cannot
+    be divided by rows."""
     calls, seconds = [], 0.0
     for planned in plan.steps:
         call = call_of(plan.schedule.steps[planned.step], planned)
@@ -301,7 +301,7 @@ def row_ranges(
 
 @dataclass(frozen=True)
 class _BuffersOfIterations:
-    """What is asked of the buffers of a body whose products have so many rows."""
+    """The buffers of a body whose products have so many rows."""
 
     plan: Plan
     body: StepBody
@@ -313,7 +313,7 @@ class _BuffersOfIterations:
         return dict(self.plan.buffer_bytes)
 
     def are_apart(self, calls: Sequence[Call]) -> bool:
-        """Whether no row touches what another one writes."""
+        """Return whether no row touches what another one writes."""
         steps = [(self.plan.schedule.steps[p.step], p) for p in self.plan.steps]
         written = {name for name, _ in self.body.carried}
         written.update(name for step, _ in steps for name in step.writes())
@@ -326,7 +326,7 @@ class _BuffersOfIterations:
         )
 
     def _placements_agree(self) -> bool:
-        """Whether buffers that share bytes of the arena are the same runs of them."""
+        """Return whether buffers that share bytes of the arena are the same runs of them."""
         own = {scratch.buffer for step in self.plan.schedule.steps for scratch in step.scratch()}
         places = sorted(self.plan.placements, key=lambda place: place.offset)
         for number, one in enumerate(places):
@@ -342,7 +342,7 @@ class _BuffersOfIterations:
         return True
 
     def _is_of_rows(self, call: Call, operand: int, access: Touch, begin: int) -> bool:
-        """Whether a call touches for each row that row's run of a buffer, and nothing else."""
+        """Return whether a call touches for each row only that row's run of a buffer."""
         size, kernel = self.sizes[access.buffer], call.kernel
         assert isinstance(kernel, Kernel)
         values = dict(zip(kernel.arguments, call.arguments, strict=True))

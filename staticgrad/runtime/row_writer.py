@@ -1,4 +1,4 @@
-"""How a plan becomes rows and records: its steps in order, loops and branches as jumps.
+"""Write a plan as rows and records: its steps in order, loops and branches as jumps.
 
 What a word of a record points to may change from iteration to iteration of a loop: then the loop
 has an entry for it (``native.control_code``), whose own words say where it points in the first
@@ -30,7 +30,7 @@ from staticgrad.runtime.waves import Wave
 
 
 class Codes(NamedTuple):
-    """Where the code of each kernel and routine is; the words that records of routines end with."""
+    """The address of each kernel and routine; the words that records of routines end with."""
 
     addresses: Mapping[Kernel | Routine, int]
     tails: Mapping[Kernel | Routine, tuple[int, ...]]
@@ -167,7 +167,7 @@ class RowWriter:
 
     @property
     def _keeps_rows(self) -> bool:
-        """Whether workers keep the rows of what is written now."""
+        """True if the rows being written are assigned to fixed workers."""
         return self.part is not None or self.times > 1
 
     def _shares(self, call: Call, accesses: int) -> Sequence[RowShare]:
@@ -197,7 +197,7 @@ class RowWriter:
     def _write_notes(
         self, places: BufferPlaces, position: int, planned: PlannedStep, step: Step
     ) -> None:
-        """What is sure to fail in a body is noted where the body comes to it, and does not run."""
+        """Write a note, in place of the step, where a check of a body is sure to fail."""
         for check in step.checks():
             if check.name in planned.fails:
                 self.control(ControlKind.NOTE)
@@ -205,7 +205,7 @@ class RowWriter:
                 self.point(self.word(), (ARENA, parts[0]))
 
     def _seconds(self, call: Call) -> float:
-        """What one processor is predicted to take for a row at its best."""
+        """Return the predicted seconds of a row on one processor at its best."""
         if call not in self._known:
             self._known[call] = call_seconds(call, FASTEST)
         return self._known[call]
@@ -292,7 +292,7 @@ class _BodyWriter:
             self._write_loop()
 
     def _place(self, access: int) -> Place:
-        """Where an access begins, as it is while the step runs."""
+        """Return where an access begins while the step runs."""
         inside = self.planned.offsets[access]
         return self.places.find(self.accesses[access].buffer, self.position, inside)
 
@@ -385,7 +385,7 @@ class _BodyWriter:
         return loop, record, carried
 
     def _write_first_rows(self) -> None:
-        """What logged values begin with goes where the first iteration reads it."""
+        """Move the initial values of logged carries to where the first iteration reads them."""
         for number in self.control.logged:
             first, last, _ = self.control.carries[number]
             stride = self._row_bytes(number)
@@ -403,7 +403,7 @@ class _BodyWriter:
         self.writer.word(nbytes)
 
     def _carried(self, loop: Loop, number: int) -> tuple[Moved, Moved]:
-        """Where a carried value is read, and where it is written, from iteration to iteration."""
+        """Return where a carried value is read and where it is written, over the iterations."""
         first, last, other = self.control.carries[number]
         if number in self.control.logged:
             stride, place = self._row_bytes(number), self._place(last)
@@ -424,7 +424,7 @@ class _BodyWriter:
         record: int,
         carried: Sequence[tuple[Moved, Moved]],
     ) -> dict[str, Place]:
-        """Where the inputs and outputs of a body are."""
+        """Return the locations of the inputs and outputs of a body."""
         plan = self.planned.bodies[number]
         nbytes = dict(plan.buffer_bytes)
         inputs = {b.name for b in body.schedule.buffers if b.role == "input"}
@@ -448,7 +448,7 @@ class _BodyWriter:
         return Moved(loop, place, further(place, stride), None, stride)
 
     def _write_results(self, record: int, carried: Sequence[tuple[Moved, Moved]]) -> None:
-        """What carries hold in the end goes where it is wanted, unless it is there."""
+        """Move the final carries to their destinations, unless they are already there."""
         nbytes = dict(self.places.plan.buffer_bytes)
         for number, (read, _) in enumerate(carried):
             if number not in self.control.logged:

@@ -1,11 +1,11 @@
-"""Which rows of a table workers share, and in which groups: decided by predicted seconds.
+"""The rows of a table that workers share, and their groups: decided by predicted seconds.
 
 The rows between two barriers may run at the same time. Where they take long enough they are a
 section, and the driver shares it; all other rows run on the caller, without any exchange between
 processors. Groups are whole multiples of those that the plan cuts by shape, so no byte of a result
 depends on where the cut is, nor on who runs it.
 
-How workers divide the steps of a plan: which run one by one, and which together.
+The division of a plan's steps among workers: sequential or concurrent steps.
 
 A step has rows of a table of its own, whose groups workers share if they take long enough
 (``sections``), or it is part of a chain (``row_chains``) or of a wave (``waves``).
@@ -42,12 +42,12 @@ class DividedPlan(NamedTuple):
     waits: frozenset[int]
 
     def at(self, position: int) -> Chain | Wave | None:
-        """What begins at a position, if it is no single step."""
+        """Return the chain or wave that begins at a position, or None for a single step."""
         return self.chains.get(position) or self.waves.get(position)
 
 
 def divided(plan: Plan, rows: Rows) -> DividedPlan:
-    """How the workers of a plan divide its steps, those of bodies aside."""
+    """Return how the workers of a plan divide its steps, except those of bodies."""
     if plan.workers == 1:  # one waits for nobody
         return DividedPlan({}, {}, frozenset(), frozenset())
     waits = {*barriers(plan)}
@@ -75,7 +75,7 @@ LEAST_AWAKE: Final = 45e-6
 
 
 class Alone(Enum):
-    """Why the caller runs a row that workers do not share."""
+    """The reason why the caller runs a row alone."""
 
     ONE_WORKER = "there is one thread"
     BODIES = "they run steps of their own"
@@ -147,7 +147,7 @@ def shared(drafts: Sequence[PlannedRow], workers: int) -> list[SharedRow]:
 
 
 def sharing_of(plan: Plan) -> SharedSteps:
-    """Which steps of a plan workers share, and how; those with bodies aside."""
+    """Return the steps of a plan that workers share, and how, except those with bodies."""
     steps = [plan.schedule.steps[planned.step] for planned in plan.steps]
     seconds = all_seconds(steps, [planned.arguments for planned in plan.steps], FASTEST)
     division = divided(plan, TOGETHER)

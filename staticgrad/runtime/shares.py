@@ -99,8 +99,8 @@ def shares(kernel: Kernel, arguments: tuple[int, ...], workers: int) -> tuple[Ro
 
 
 def _steps(kernel: Kernel, stage: Gemm, values: Mapping[str, int]) -> list[int] | None:
-    """How many bytes further each operand is in the next row; None if one is at several places, or
-    if the second factor is another one in each row."""
+    """Return the bytes from each operand's row to the next; None if one has several positions, or
+    if the second factor differs between rows."""
     found: dict[str, int] = {}
     for name, stride in _strides(stage):
         step = _value(stride, values) * kernel.operand(name).dtype.itemsize
@@ -116,9 +116,9 @@ def _half(rows: int, workers: int) -> int:
 
 @lru_cache(maxsize=1024)
 def rows_of(kernel: Kernel) -> int | None:
-    """The number of the argument that is how many rows a product has, and nothing else.
+    """Return the number of the argument that is only the number of rows of a product.
 
-    None where the kernel is no single product of matrices, whose second factor may lie in panels.
+    None if the kernel is not a single product of matrices, whose second factor may lie in panels.
     """
     if kernel.outer != "tiles" or kernel.listed is not None:
         return None

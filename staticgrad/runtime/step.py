@@ -64,12 +64,12 @@ class Pace:
 
     @property
     def comes_back(self) -> bool:
-        """Whether a loop before the commit returns to Python, for signals, before it has ended."""
+        """True if a loop before the commit returns to Python, for signals, before it has ended."""
         return self.has_long_loop or self.has_open_end
 
     @property
     def is_short(self) -> bool:
-        """Whether one call runs all that is before the commit, as far as one can predict."""
+        """True if one call is predicted to run everything before the commit."""
         return len(self.pieces) <= 1 and not self.has_long_loop
 
 
@@ -91,7 +91,7 @@ def _pieces(seconds: Sequence[float]) -> tuple[tuple[int, int], ...]:
 
 
 def _has_open_end(planned: PlannedStep, schedule: Schedule) -> bool:
-    """Whether a step is a loop that ends by a test, or runs one."""
+    """Return whether a step is a loop that ends by a test, or runs one."""
     is_while = planned.bodies and schedule.steps[planned.step].control.kind == "while"
     return bool(is_while) or any(
         _has_open_end(each, body.schedule) for body in planned.bodies for each in body.steps
@@ -131,7 +131,7 @@ class Program:
 
     @property
     def codes(self) -> Codes:
-        """What rows of its tables call."""
+        """The code that rows of its tables call."""
         addresses: dict[Kernel | Routine, int] = dict(self.addresses.items())
         tails: dict[Kernel | Routine, tuple[int, ...]] = {}
         for routine, code in self.routines.items():
@@ -148,7 +148,7 @@ class Program:
 
     @property
     def is_divisible(self) -> bool:
-        """Whether the driver is Python code, and interrupts may come between its rows."""
+        """True if the driver is Python code, and interrupts may come between its rows."""
         return isfunction(self.driver)
 
 
@@ -163,7 +163,7 @@ class ParameterLocks(LockSet):
 
 
 def nothing() -> None:
-    """What happens before the first write of a plan that nobody else can see."""
+    """Do nothing before a plan's first write, the default."""
 
 
 class Shadows:
@@ -182,7 +182,7 @@ class Shadows:
         }
 
     def address(self, name: str) -> int | None:
-        """Where the copy of a parameter is; None for one that is not updated."""
+        """Return the address of the copy of a parameter; None for one that is not updated."""
         copy = self._copies.get(name)
         return None if copy is None else address_of(copy)
 
@@ -261,7 +261,7 @@ class Table:
         return 0 if found is None else found.address
 
     def _make_shadows(self, program: Program) -> Shadows | None:
-        """What the rows update in place of parameters, if interrupts may come between them."""
+        """Return the copies that rows update, if interrupts may come between them."""
         if not program.is_divisible:
             return None
         return Shadows(program.stores[name] for name in program.updated)
@@ -297,7 +297,7 @@ class Table:
             bound[number] = address
 
     def address(self, buffer: str) -> int | None:
-        """Where a feed or output buffer is bound to."""
+        """Return the address that a feed or output buffer is bound to."""
         number = self._outside.get(buffer)
         return None if number is None or self._bound[number] == -1 else int(self._bound[number])
 

@@ -60,7 +60,7 @@ class Wave(NamedTuple):
 
     @property
     def positions(self) -> range:
-        """Those of its products."""
+        """The positions of its products."""
         return range(self.first, self.behind)
 
 
@@ -166,8 +166,8 @@ def _stages(placed: _PlacedKernel, stage: Gemm, workers: int) -> _Stages | None:
 
 
 def _joins(before: _PlacedKernel, earlier: _Stages, placed: _PlacedKernel, stages: _Stages) -> bool:
-    """Whether a product may begin while the one before it ends: its first part reads columns of
-    rows that are finished then, and touches nothing else that is written meanwhile."""
+    """Return whether a product may begin before the previous one ends: its first part reads columns
+    of finished rows, and touches nothing else that is written meanwhile."""
     last, first = earlier[-1][-1], stages[0][0]
     to, left = left_in(before.kernel), left_in(placed.kernel)
     (stage,) = placed.kernel.stages
@@ -197,7 +197,7 @@ def _bytes(places: Iterable[ByteRange]) -> ByteSet:
 
 
 def is_apart(kernel: Kernel, places: Sequence[ByteRange]) -> bool:
-    """Whether chains may be left where a result will be: the step has nothing else there."""
+    """Return whether partial chains may be stored in the result: nothing else of the step is there."""
     to = left_in(kernel)
     assert to is not None
     named = [*zip(kernel.operands, places, strict=True)]

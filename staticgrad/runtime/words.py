@@ -72,7 +72,7 @@ class Words:
 
     @property
     def has_sections(self) -> bool:
-        """Whether there are rows that workers may share."""
+        """True if there are rows that workers may share."""
         last = ROW_WORDS * self.first_rows[-1]
         return bool(self.array[Row._fields.index("section") : last : ROW_WORDS].any())
 

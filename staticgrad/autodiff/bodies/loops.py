@@ -33,7 +33,7 @@ from staticgrad.ops.cotangent import zeros_like_type
 from staticgrad.ops.loops import NUMBER, Branch, Loop, While
 from staticgrad.types.arrays import TensorType
 
-#: A cotangent or tangent, or None: there is none.
+#: A cotangent or tangent, or None if it is zero.
 Found = Any
 
 #: Groups of values by the prefix of their names; groups of one prefix are numbered through.
@@ -94,7 +94,7 @@ def reading(outputs: Iterable[Symbolic], inputs: Sequence[Symbolic]) -> list[int
 
 
 def found_or_zeros(found: Found, type: TensorType, like: Any = None) -> Any:
-    """A cotangent or tangent of that type; where there is none, zeros of the kind of ``like``."""
+    """Return a cotangent or tangent of that type: ``found``, else zeros of the kind of ``like``."""
     return zeros_like_type(type, like) if found is None else found
 
 
@@ -184,7 +184,7 @@ class BackwardIteration:
         return [found_or_zeros(self.shares.get(k), self.given[k].type) for k in self.moving]
 
     def _read(self, values: Sequence[Any], sums: _SumsOfInvariants) -> tuple[list[int], list[int]]:
-        """What the loop reads of the forward iterations: carries and slices, and the invariants."""
+        """Return the values of forward iterations that the loop reads: carries and slices, invariants."""
         read = reading(values, self.given)
         late = [k for k in range(self.ends[1]) if self.given[k].key in sums.late.read]
         kept = sorted({k for k in read if k < self.ends[1]}.union(late))
@@ -218,16 +218,16 @@ class _SumsOfInvariants:
         self.grown = [functions.add(t, v) for t, v in zip(self.totals, values, strict=True)]
 
     def stacked_beside(self, there: Sequence[Symbolic]) -> list[Symbolic]:
-        """What has to be stacked for the sums after the loop, beside what is there."""
+        """Return the values to stack for the sums after the loop that are not in ``there``."""
         keys = {value.key for value in there}
         return [value for key, value in self.late.outputs.items() if key not in keys]
 
     def zeros(self, args: Sequence[Any]) -> list[Any]:
-        """With which the totals begin, given the operands of the loop."""
+        """Return the initial totals, given the operands of the loop."""
         return [zeros_like_type(share.value.type, args[k]) for k, share in self._parts]
 
     def terms(self, totals: Sequence[Any]) -> Iterator[tuple[int, Any]]:
-        """What each total adds to the cotangent at its place."""
+        """Yield for each total its operand number and its term of the cotangent."""
         for (place, share), total in zip(self._parts, totals, strict=True):
             yield place, share.term(total)
 

@@ -18,7 +18,7 @@ WIDEST: Final = 1 << 13
 
 
 def checks_alike(axes: Sequence[Axis], stages: Sequence[Stage]) -> Iterator[Check]:
-    """Those of a kernel's one map, all stores of which are to places that are no look-ups."""
+    """Yield the checks of a kernel with one map whose stores all go to directly indexed places."""
     stage = stages[0]
     if not axes or len(stages) > 1 or not isinstance(stage, Map) or stage.rows or stage.axis.past:
         return
@@ -55,7 +55,7 @@ def loads_alike(checks: Sequence[Check], exprs: Sequence[Expr]) -> Iterator[Expr
 def differs(
     expr: Expr, axes: Collection[str], stored: Collection[str], given: Collection[str]
 ) -> bool:
-    """Whether an expression differs along loops, or may, whatever its arguments do.
+    """Return whether an expression may vary along loops, whatever its arguments are.
 
     ``stored``: operands that are stored to; ``given``: results that differ.
     """

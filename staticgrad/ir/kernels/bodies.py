@@ -82,7 +82,7 @@ def bodies(kernel: Kernel) -> tuple[Body, ...]:
 def bodies_of(
     stage: Stage, around: tuple[Axis, ...], iterations: tuple[Loop, ...] = ()
 ) -> Iterator[Body]:
-    """Those of one stage, and of the stages in it."""
+    """Yield the bodies of one stage and of the stages inside it."""
     if isinstance(stage, Loop):
         yield Body(stage, stage.first, around, around, iterations)
         inside = (*around, stage.axis)
@@ -152,7 +152,7 @@ def unseen(statement: Statement, seen: set[int]) -> Iterator[Expr]:
 
 
 def accesses_of(statement: Statement, seen: set[int]) -> Iterator[Access]:
-    """What a statement reads, but for what an earlier one of its body evaluates."""
+    """Yield the accesses that a statement reads, except those of expressions in ``seen``."""
     for expr in unseen(statement, seen):
         if isinstance(expr.attribute, Access):
             yield expr.attribute
@@ -163,9 +163,9 @@ def accesses_of(statement: Statement, seen: set[int]) -> Iterator[Access]:
 def stores_apart(
     kernel: Kernel, arguments: Sequence[Size], names: Sequence[str], offsets: Sequence[Size]
 ) -> bool:
-    """Whether stores to operands that begin at ``offsets`` of one buffer never meet.
+    """Return whether stores to operands that begin at ``offsets`` of one buffer never overlap.
 
-    That is proven where nothing is stored, and where all move alike, and each run of elements ends
+    That is proven if nothing is stored, and if all move alike and each run of elements ends
     before the next one begins.
     """
     paths = [[each for each in accesses(kernel) if each[0].operand == name] for name in names]
@@ -210,8 +210,8 @@ def _apart(
     outer: Sequence[tuple[Size, Size]],
     inner: Sequence[tuple[Size, Size]],
 ) -> bool:
-    """Whether runs of the inner loops from each of these places on lie side by side in a step of
-    the outer ones, none of which meets another."""
+    """Return whether runs of the inner loops from each of these places are disjoint within a step
+    of the outer loops, and steps do not overlap."""
     run: Size = 1
     for stride, extent in inner:
         run = run + (extent - 1) * stride
@@ -239,7 +239,7 @@ class LoopPart(NamedTuple):
 def reaches(
     kernel: Kernel, arguments: tuple[int, ...], part: LoopPart | None = None
 ) -> tuple[Reach, ...]:
-    """What one run of the kernel may touch, operand by operand. (0, 0): nothing.
+    """Return the range that one run of the kernel may touch, per operand. (0, 0): nothing.
 
     Args:
         kernel: one that its verifier accepts.
@@ -257,7 +257,7 @@ def reaches(
 
 @lru_cache(maxsize=1024)
 def _paths(kernel: Kernel) -> dict[str, Sequence[tuple[Access, tuple[Axis, ...]]] | None]:
-    """By operand, the accesses with the loops around them; None where they do not say it all."""
+    """Return the accesses and their loops, by operand; None where they are not complete."""
     found: dict[str, list[tuple[Access, tuple[Axis, ...]]]] = {}
     listed = kernel.listed is not None  # then a table says where operands are
     anywhere = {operand.name for operand in kernel.operands if operand.is_own or listed}
@@ -291,7 +291,7 @@ def _bytes(
 def _ends_of_part(
     access: Access, loops: Sequence[Axis], values: _Values, part: LoopPart | None
 ) -> tuple[int, int] | None:
-    """As ``elements``, of this part alone."""
+    """Return the first and last element, as ``elements`` does, for this part of a loop only."""
     if part is None:
         return elements(access, loops, values)
     count = part.behind - part.first
@@ -333,7 +333,7 @@ def _places(position: Position, last: Mapping[str, int], values: _Values) -> tup
 def _ends(
     moves: Sequence[tuple[str, Extent]], last: Mapping[str, int], values: _Values
 ) -> tuple[int, int]:
-    """How far down, and how far up, loops move a place, each by steps of so many."""
+    """Return how far down and how far up loops move a position, each by its own step."""
     low = high = 0
     for axis, step in moves:
         move = last[axis] * (step if isinstance(step, int) else values[step])

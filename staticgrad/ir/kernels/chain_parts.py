@@ -38,9 +38,9 @@ def record_words(kernel: Kernel) -> int:
 
 @lru_cache(maxsize=1024)
 def left_in(kernel: Kernel) -> Access | None:
-    """Where the chains of a product of matrices are left amid k; None if it has no parts.
+    """Return where a matrix product stores partial chains between parts of k; None if no parts.
 
-    The second factor is read as it lies, and a result of the chains' own dtype is stored by rows.
+    The second factor is read unpacked, and a result of the chains' own dtype is stored by rows.
     """
     if kernel.outer != "tiles" or kernel.axes or kernel.listed is not None:
         return None

@@ -1,4 +1,4 @@
-"""Which reductions of a row look for a position: the least or largest one at which something holds.
+"""Reductions of a row that search for the least or largest position at which a condition holds.
 
 Most vectors of a row have no such position, and behind the first one no other is the least. Writers
 compare positions where there are some, and leave the row (``codegen.lane_steps``).
@@ -15,7 +15,7 @@ _EXTREMES: Final = ("min", "max")
 
 
 def is_found(statement: Accumulate) -> bool:
-    """Whether the least or largest position along a row is wanted at which something holds."""
+    """Return whether a reduction finds the least or largest position where a condition holds."""
     value = statement.value
     if statement.kind not in _EXTREMES or statement.blocks or value.op != "select":
         return False
@@ -23,10 +23,10 @@ def is_found(statement: Accumulate) -> bool:
 
 
 def is_first(statement: Statement) -> bool:
-    """Whether the least position is wanted, so that what follows the first one counts no more."""
+    """Return whether a reduction finds the first position, so that later ones do not matter."""
     return isinstance(statement, Accumulate) and statement.kind == "min" and is_found(statement)
 
 
 def may_leave(stage: Map) -> bool:
-    """Whether the loop of a stage ends where all that it looks for is found."""
+    """Return whether the loop of a stage may end when all its searches have succeeded."""
     return not stage.rows and all(map(is_first, stage.body))

@@ -1,11 +1,11 @@
-"""Which results of a kernel may be written over which of its operands.
+"""Results of a kernel that may be written over its operands.
 
 **What is to be shown.** A kernel runs its outer iterations in any order and side by side. A result
 may take the bytes of an operand if no iteration reads an element of the operand after any iteration
 has stored there, itself included.
 
-**The premise.** No two iterations store to one element: a kernel whose bytes depended on who comes
-last would be wrong with any operands. Where stores have ends, that holds of all that they could
+**The premise.** No two iterations store to one element: a kernel whose bytes depend on the last
+writer would be wrong with any operands. Where stores have ends, that holds of all that they could
 reach.
 
 **The rule.** All stores to the result land at one access. Each load of the operand either
@@ -88,7 +88,7 @@ class _Box:
     positions: Counter[tuple[object, ...]]
 
     def holds(self, other: _Box) -> bool:
-        """Whether every element of another box is one of this."""
+        """Return whether this box contains every element of another box."""
         alike = self.outer == other.outer and self.positions == other.positions
         return alike and other.inner <= self.inner
 
@@ -155,7 +155,7 @@ class _Kernel:
 
     @cached_property
     def _readable(self) -> Mapping[int, Sequence[_Loaded]]:
-        """By width of elements: the operands that are read where loads say, with their loads."""
+        """The operands that are read only where loads say, with their loads, by element width."""
         found: dict[int, list[_Loaded]] = {}
         for name, loads in self.loads.items():
             operand = self.operands[name]
@@ -171,7 +171,7 @@ class _Kernel:
         box, once = self._box(stored, stage), self._stored_once(stored, stage)
 
         def comes_before(load: _Load) -> bool:
-            """Whether a load is at the element that is stored, or in the row before it is."""
+            """Return whether a load is at the stored element, or earlier in the same row."""
             if load.stage == stage:
                 return once and load.place <= place and _is_at(load.access, stored)
             return load.stage < stage and (self.one_row or self._is_inside(load, box))
@@ -179,7 +179,7 @@ class _Kernel:
         return (name for name, loads in loaded if all(map(comes_before, loads)))
 
     def _are_apart(self, stores: Sequence[tuple[Store, int, int]]) -> bool:
-        """Whether stores at several accesses are to different elements in all of an iteration."""
+        """Return whether several stores go to different elements during an iteration."""
         (first, stage, _), *others = stores
         if not isinstance(self.stages[stage], Map) or any(n != stage for _, n, _ in others):
             return False
@@ -202,14 +202,14 @@ class _Kernel:
         return True
 
     def _is_inside(self, load: _Load, box: _Box) -> bool:
-        """Whether a load of an earlier stage is of elements in a box."""
+        """Return whether a load of an earlier stage reads only elements in a box."""
         access = load.access
         indices = load.expr.args[: len(access.gather)]
         known = all(i.op == "ref" and i.attribute in self.checked for i in indices)
         return known and box.holds(self._box(access, load.stage, indices))
 
     def _stored_once(self, stored: Access, stage: int) -> bool:
-        """Whether a stage stores to an element once in an iteration, by its very loops."""
+        """Return whether the loops of a stage store to each element at most once per iteration."""
         loops = {
             a.name: a.extent for a in store_loops(self.stages[stage]) if a.extent not in (0, 1)
         }
@@ -266,12 +266,12 @@ def _kept_by_several(
 
 
 def _is_at(own: Access, stored: Access) -> bool:
-    """Whether a load's access is at the element that is stored."""
+    """Return whether a load's access is at the stored element."""
     return (own.strides, own.positions) == (stored.strides, stored.positions) and not own.gather
 
 
 def _start(access: Access) -> int:
-    """How many elements the literal starts of an access move it."""
+    """Return the number of elements by which literal starts move an access."""
     return sum(_literal(p.start) * _literal(p.stride) for p in access.positions)
 
 

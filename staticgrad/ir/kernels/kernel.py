@@ -114,7 +114,7 @@ class Kernel:
 
     @cached_property
     def key(self) -> Hashable:
-        """What kernels are compared by: equal where the texts are, and quicker to make."""
+        """The key that compares kernels: equal exactly if the texts are, and cheaper to make."""
         return structure(self, Statement)
 
     @cached_property
@@ -132,7 +132,7 @@ class Kernel:
 
     @cached_property
     def outer(self) -> Literal["axes", "lanes", "tiles", "groups"]:
-        """What one outer iteration is; see the module."""
+        """The unit of one outer iteration; see the module."""
         first = self.stages[0]
         if self.grouped:
             return "groups"
@@ -147,7 +147,7 @@ class Kernel:
 
     @property
     def in_lanes(self) -> bool:
-        """Whether rows are the lanes of vectors: each stage is scalar, or a loop of such stages."""
+        """True if rows are vector lanes: each stage is scalar, or a loop of scalar stages."""
         return len(self.axes) == 1 and self.axes[0].name == LANES
 
     @cached_property
@@ -162,7 +162,7 @@ class Kernel:
 
     @property
     def in_tiles(self) -> bool:
-        """Whether rows side by side read or write whole lines together."""
+        """True if adjacent rows are loaded or stored together as whole cache lines."""
         return bool(self.transposed or self.transposed_stores)
 
     @cached_property
@@ -194,13 +194,13 @@ class Kernel:
 
     @cached_property
     def streams(self) -> bool:
-        """Whether it stores anything past the caches."""
+        """True if it has streaming stores."""
         every = [s for stage, _ in nested(self.stages) for s in statements(stage)]
         return any(isinstance(s, Store) and s.streamed for s in every)
 
     @property
     def tile_rows(self) -> int:
-        """How many rows read and write them together."""
+        """The number of rows that are loaded or stored together."""
         return (SQUARES if self.transposed else 1) * self.lanes
 
     @cached_property
@@ -231,7 +231,7 @@ class Kernel:
         return frozenset(in_place_pairs(self.axes, self.stages, self.operands))
 
     def iterations(self, arguments: Sequence[Size]) -> Size:
-        """How many outer iterations there are where the integer arguments have these values."""
+        """Return the number of outer iterations for these values of the integer arguments."""
         values = dict(zip(self.arguments, arguments, strict=True))
         first = self.stages[0]
         if self.outer == "lanes":
@@ -287,19 +287,19 @@ class Kernel:
 
     @cached_property
     def _longer(self) -> int:
-        """How many times as long as moving an element an iteration takes of a loop of numbers."""
+        """Return the cost of one iteration of a scalar loop, in units of moving an element."""
         if not any(around for _, around in nested(self.stages)):
             return 1
         return 1 + len([*postorder(self.expressions)]) // _OPERATIONS
 
     @cached_property
     def _halves(self) -> int:
-        """How often the elements of a group are halved: a function takes as long as moving some."""
+        """Return how often the elements of a group are halved; a function counts as two moves."""
         functions = sum(expr.op in BLOCKS for expr in postorder(self.expressions))
         return min(FINEST, (1 + 2 * functions).bit_length() - 1)
 
     def rows(self, arguments: Sequence[Size]) -> Size:
-        """How many rows the grouped axes have where the integer arguments have these values."""
+        """Return the number of rows of the grouped axes for these integer arguments."""
         values = dict(zip(self.arguments, arguments, strict=True))
         axes = self.axes[len(self.axes) - self.grouped :]
         return prod((_extent(axis, values) for axis in axes), start=1)

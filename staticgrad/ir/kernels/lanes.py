@@ -1,5 +1,5 @@
-"""What a kernel must keep because iterations run side by side: those of a stage's vector loop, and
-rows that a kernel takes together."""
+"""Checks that the iterations of a kernel are independent: those of a stage's vector loop, and
+interleaved rows."""
 
 from __future__ import annotations
 
@@ -80,13 +80,13 @@ def iterations_store_apart(kernel: Kernel) -> None:
 
 
 def _is_apart(access: Access, axis: str) -> bool:
-    """Whether a loop moves an access, or lets a single iteration of it store."""
+    """Return whether a loop moves an access, or only one of its iterations stores."""
     alone = (p for p in access.bounded if p.extent == 1 and not p.within)
     return access.stride(axis) != 0 or any((axis, 1) in p.terms for p in alone)
 
 
 def _moves(exprs: Iterable[Expr], axis: str, moving: Set[str]) -> bool:
-    """Whether an expression varies along a loop, given the results that do."""
+    """Return whether an expression varies along a loop, given the results that do."""
     for expr in postorder(exprs):
         access = expr.attribute
         if isinstance(access, Access) and access.stride(axis):
@@ -159,7 +159,7 @@ def _ends_for_all(kernel: Kernel, stage: Stage) -> None:
 
 
 def _own_of_row(access: Access, row: str) -> bool:
-    """Whether rows store to elements apart, or the first one alone stores."""
+    """Return whether rows store to different elements, or only the first row stores."""
     first = any(p.terms == ((row, 1),) and p.extent == 1 for p in access.bounded)
     return access.stride(row) != 0 or first
 
@@ -224,7 +224,7 @@ def _ends_alike(kernel: Kernel, stage: Stage, loop: Loop | None) -> None:
 
 
 def _moves_alike(access: Access, axis: str, stored: Mapping[str, str | int]) -> bool:
-    """Whether an access moves along a loop as the stores to its operand do, if there are any."""
+    """Return whether an access moves along a loop as the stores to its operand do, if any."""
     stride = access.stride(axis)
     return stored.get(access.operand, stride) == stride
 
@@ -234,7 +234,7 @@ def _outer_strides(kernel: Kernel, access: Access) -> tuple[str | int, ...]:
 
 
 def _stored_apart(kernel: Kernel) -> dict[str, tuple[str | int, ...]]:
-    """How what is stored moves along the outer loops, by operand."""
+    """Return the outer strides of the stores, by operand."""
     modes = {operand.name: operand.mode for operand in kernel.operands}
     found: dict[str, tuple[str | int, ...]] = {}
     for body in bodies(kernel):
@@ -248,9 +248,9 @@ def _stored_apart(kernel: Kernel) -> dict[str, tuple[str | int, ...]]:
 
 
 def _follows(access: Access, axis: str, stored: Iterable[Access]) -> bool:
-    """Whether a load moves along a loop as all stores to its operand do.
+    """Return whether a load moves along a loop as all stores to its operand do.
 
-    What is added to both, the same for all lanes, is the word of whoever wrote the kernel.
+    An offset added to both, equal for all lanes, is guaranteed by the kernel's author.
     """
     strides = {other.stride(axis) for other in stored if other.operand == access.operand}
     return not strides or (strides == {access.stride(axis)} and access.stride(axis) != 0)

@@ -1,4 +1,4 @@
-"""What a kernel must keep because its stages run in order: what is read is there."""
+"""Checks of a kernel whose stages run in order: every value is defined before it is read."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def results_come_first(kernel: Kernel) -> None:
 
 
 def _results_of(kernel: Kernel, stages: Sequence[Stage], ready: dict[str, DType]) -> None:
-    """Those of stages, which are added to ``ready``; what a Loop's stages give stays inside."""
+    """Add the results of stages to ``ready``; results of a Loop's stages stay inside."""
     for stage in stages:
         _check_limits(kernel, stage, ready)
         if isinstance(stage, Loop):
@@ -109,7 +109,7 @@ def _check_limits(kernel: Kernel, stage: Stage, ready: Mapping[str, DType]) -> N
 def _check_refs(
     kernel: Kernel, statements: Sequence[Statement], known: Mapping[str, DType]
 ) -> dict[str, DType]:
-    """What statements check, find and keep; each may read what is known and what is before it."""
+    """Return the results of statements; each may read earlier ones and ``known``."""
     given: dict[str, DType] = {}
     seen: set[int] = set()
     for statement in statements:
@@ -130,7 +130,7 @@ def _check_ref(kernel: Kernel, expr: Expr, ready: Mapping[str, DType]) -> None:
 
 
 def columns_stand_alone(kernel: Kernel) -> None:
-    """What a column accumulates to and in, nothing else touches."""
+    """Check that nothing else accesses what a column accumulates to and in."""
     touched = Counter(access.operand for access, _ in accesses(kernel))
     every = (s for body in bodies(kernel) for s in body.statements)
     columns = [s for s in every if isinstance(s, ColumnAccumulate)]
@@ -167,8 +167,8 @@ def modes_are_kept(kernel: Kernel) -> None:
 
 
 def _of_earlier_iterations(body: Body, access: Access) -> set[str]:
-    """What Loops around a read store to, if none of it is read in their first iterations: a
-    position of the read that has ends moves with them."""
+    """Return the operands that surrounding Loops store to, unless the first iteration reads them:
+    a bounded position of the read moves with the loops."""
     return {
         statement.access.operand
         for iteration in body.iterations

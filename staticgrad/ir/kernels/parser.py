@@ -48,10 +48,10 @@ _STAGES: Final = ("map", "columns", "scalar", "gemm", "sort", "loop")
 
 
 def parse_kernel(text: str, *, file: str = "<text>") -> Kernel:
-    """The kernel that ``text`` describes; one that stands alone may have a name or not.
+    """Return the kernel that ``text`` describes; its name is optional.
 
     Raises:
-        ParseError: the text is no kernel; with the line, the column and the reason.
+        ParseError: the text is not a kernel; with the line, the column and the reason.
     """
     reader = KernelReader(Tokens(text, file))
     kernel = reader.kernel()[1]

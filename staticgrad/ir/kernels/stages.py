@@ -50,8 +50,8 @@ ORDER_ROOM: Final = 32
 
 
 def is_own(mode: Mode) -> bool:
-    """Whether operands of this mode are a worker's own: each outer iteration begins by writing what
-    it reads there, or the smallest of what workers note is taken."""
+    """Return whether operands of this mode are private to a worker: an outer iteration first writes
+    what it reads there, or the smallest of the workers' notes is taken."""
     return mode in ("scratch", "check")
 
 
@@ -69,7 +69,7 @@ class Operand:
 
     @property
     def is_own(self) -> bool:
-        """Whether each worker has memory of its own for it."""
+        """True if each worker has its own memory for it."""
         return is_own(self.mode)
 
 
@@ -96,11 +96,11 @@ class Axis:
 
 @dataclass(frozen=True)
 class Listed:
-    """Operands and integer arguments of which every outer iteration has its own.
+    """Operands and integer arguments that differ in every outer iteration.
 
     ``table`` is an i64 operand with a row for each iteration: the address of each operand's memory
     and the value of each argument of ``names``, in their order. So one kernel runs over memory of
-    many places and sizes. Where sizes are asked, a listed argument stands for its largest value.
+    many places and sizes. Where a bound is needed, a listed argument stands for its largest value.
     """
 
     table: str
@@ -192,7 +192,7 @@ class Search:
 
     @property
     def access(self) -> Access:
-        """Where it reads, at a position that it finds itself."""
+        """The access that it reads, at a position that it finds itself."""
         return Access(self.operand, (), (self.stride,))
 
 
@@ -211,8 +211,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Carry:
-    """What a Loop carries from iteration to iteration: name = value, before the first one or after
-    one."""
+    """A value that a Loop carries: name = value, before the first iteration or after one."""
 
     name: str
     value: Expr
@@ -292,12 +291,12 @@ class Gemm:
 
     @property
     def by_first(self) -> bool:
-        """Whether the first loop of k, of several, runs around tiles of all results."""
+        """True if the first of several loops of k runs around tiles of all results."""
         return bool(self.fed or (len(self.k) > 1 and self.k[0].past))
 
     @property
     def plain(self) -> bool:
-        """Whether it is a product of matrices: one loop each, and no positions."""
+        """True if it is a product of matrices: one loop each, and no positions."""
         single = len(self.i) == len(self.j) == len(self.k) == 1
         return single and not (self.a.positions or self.b.positions)
 
@@ -321,7 +320,7 @@ class Sort:
 
     @property
     def whole(self) -> bool:
-        """Whether everything is kept."""
+        """True if all elements are kept."""
         return self.axis.extent == self.kept.extent
 
 
@@ -375,9 +374,9 @@ def nested(
 
 
 def small(axes: Iterable[Axis]) -> bool:
-    """Whether loops are so few and short, whatever the sizes, that each position has its code.
+    """Return whether loops are so few and short, for all sizes, that they are unrolled fully.
 
-    Of a loop that may end before, positions that it leaves out would be computed all the same.
+    Not for a loop that may end early: skipped positions would still be computed.
     """
     count = 1
     for axis in axes:
@@ -439,7 +438,7 @@ def order_words(key: DType, extent: Size, kept: Size) -> Size:
 
 
 def keys_apart(key: DType) -> bool:
-    """Whether the keys of an Order are too wide to share a word with their positions."""
+    """Return whether the keys of an Order are too wide to share a word with their positions."""
     return 2 * key.bits > I64.bits
 
 
@@ -461,7 +460,7 @@ def column_words(extent: Size, rows: Size, lanes: int) -> Size:
 
 
 def loops_of(stage: Stage) -> tuple[Axis, ...]:
-    """All loops of a stage; those of a Loop's own stages are not its."""
+    """Return all loops of a stage, without those of a Loop's own stages."""
     match stage:
         case Map(loops=loops) | Gemm(loops=loops):
             return loops
@@ -519,9 +518,9 @@ def _iterations(rows: Size, columns: Size, dtype: DType, streamed: int) -> Size:
 
 
 def structure(kernel: object, statements: UnionType) -> Hashable:
-    """A kernel as nested tuples; equal ones are those of kernels whose texts are equal.
+    """Return a kernel as nested tuples, equal exactly if the kernels' texts are equal.
 
-    Expressions go by numbers, so that one that is shared is told from one that is computed twice.
+    Expressions are numbered, so a shared expression differs from one that is computed twice.
     Numbers begin anew in every field of a stage, but ``statements`` of one field share theirs: as
     in the text, what is numbered in one field is not used in another.
     """

@@ -337,7 +337,7 @@ _LETTERS: Final[dict[str, str]] = {
 
 
 def misnamed(kernel: Kernel) -> str:
-    """What the first name says that its bearer is not; empty if all names fit."""
+    """Return what is wrong with the first unfit name; empty if all names fit."""
     for role, name in _roles(kernel):
         letter = _LETTERS.get(role, role)
         found = _NUMBERED.fullmatch(name)

@@ -1,4 +1,4 @@
-"""How many vectors a loop's body is written for: what estimates and kernels agree on."""
+"""The number of vectors per loop iteration, shared by estimates and kernels."""
 
 from __future__ import annotations
 

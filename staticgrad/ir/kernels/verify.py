@@ -99,7 +99,7 @@ def strips_leave_numbers(kernel: Kernel) -> None:
 
 
 def _check_fed(kernel: Kernel, stage: Gemm) -> None:
-    """What feeds a product are maps that only store, for each but the innermost loop of k."""
+    """Check that fused producers of a product only store, one per loop of k but the innermost."""
     if len(stage.k) < 2 or small(stage.i):
         broken(kernel, "a product of so few loops, or rows, is not fed")
     every = [each for fed in stage.fed for each in (fed, *fed.body)]
@@ -129,8 +129,8 @@ def _check_loop(kernel: Kernel, stage: Loop, around: tuple[Axis, ...]) -> None:
 
 
 def lists_have_tables(kernel: Kernel) -> None:
-    """What each iteration has for itself is declared, listed once, no loop's number of iterations
-    and nobody's own memory; its table is an i64 input that nothing else reads."""
+    """Check that listed operands are declared, listed once, no loop's number of iterations and not
+    private to a worker; the table is an i64 input that nothing else reads."""
     if kernel.listed is None:
         return
     if kernel.outer != "axes" or not kernel.axes or kernel.jammed > 1:
@@ -244,7 +244,7 @@ def extents_are_arguments(kernel: Kernel) -> None:
 
 
 def arguments_are_known(kernel: Kernel) -> None:
-    """What is known is known of arguments that all iterations share, in their order, once."""
+    """Check that known facts are about arguments shared by all iterations, in their order, once."""
     listed = kernel.listed.names if kernel.listed else ()
     names = [known.name for known in kernel.known]
     if names != [name for name in kernel.arguments if name in names and name not in listed]:
@@ -256,7 +256,7 @@ def arguments_are_known(kernel: Kernel) -> None:
 
 
 def accesses_take_arguments(kernel: Kernel) -> None:
-    """What moves an access is an argument or a literal, and so are its ends."""
+    """Check that strides, steps and ends of accesses are arguments or literals."""
     declared = frozenset(kernel.arguments)
     for access, _ in accesses(kernel):
         for number in _numbers(access):
@@ -267,7 +267,7 @@ def accesses_take_arguments(kernel: Kernel) -> None:
 
 
 def _numbers(access: Access) -> Iterator[Extent]:
-    """What moves an access: strides, steps and starts."""
+    """Yield the strides, steps and starts of an access."""
     yield from (stride for _, stride in access.strides)
     yield from access.gather
     for position in access.positions:
@@ -309,7 +309,7 @@ def accesses_move_along_loops(kernel: Kernel) -> None:
 
 
 def memory_is_brought_near_in_time(kernel: Kernel) -> None:
-    """What a map brings near lies ahead along a loop around its statements."""
+    """Check that a map prefetches along a loop around its statements."""
     for stage, loops in nested(kernel.stages):
         if isinstance(stage, Map) and stage.ahead is not None:
             around = {axis.name for axis in (*kernel.axes, *loops, *stage.loops)}
@@ -320,8 +320,8 @@ def memory_is_brought_near_in_time(kernel: Kernel) -> None:
 
 
 def whole_vectors_are_streamed(kernel: Kernel) -> None:
-    """What a kernel stores past the caches are vectors of a map, one behind the other, of half a
-    line at least, to where it does nothing but store."""
+    """Check that streaming stores write whole vectors of a map, contiguously, of half a cache
+    line at least, to operands that the kernel only stores to."""
     outs = {operand.name for operand in kernel.operands if operand.mode == "out"}
     for stage, _ in nested(kernel.stages):
         for s in statements(stage):
@@ -335,7 +335,7 @@ def whole_vectors_are_streamed(kernel: Kernel) -> None:
 
 
 def positions_name_loops(kernel: Kernel) -> None:
-    """Every position that an expression asks for is that of a loop around it."""
+    """Check that every position in an expression is that of a loop around it."""
     for body in bodies(kernel):
         around = {axis.name for axis in body.loops}
         for expr in body.expressions:

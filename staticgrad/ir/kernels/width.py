@@ -1,4 +1,4 @@
-"""How many elements a map takes at a time where no sum says it: as many as registers hold.
+"""The number of elements that a map takes at a time if no sum fixes it: a full register.
 
 A vector has 16 elements at most, as the order of a sum says, so that one of bytes fills a quarter
 of a register. A map has no order that stores, or finds the least or largest of integers or bools,
@@ -6,13 +6,13 @@ and nothing else: it may take whole registers. Where rows fill half of a vector 
 stores may take half vectors: a processor whose registers of 512 bits are two halves takes half the
 time for them.
 
-Kernels whose rows are taken in strips: what is computed once per row is a vector of rows.
+Kernels whose rows are taken in strips: a value per row becomes a vector of rows.
 
 A stage of scalars behind a sum of the row computes one number where a vector takes as long. In a
 strip as many rows as a vector has lanes run a stage before any of them runs the next, so that such
 a stage is a vector. No bit depends on it: each lane computes what a row alone does.
 
-Which operands of a map lie across memory: along its vectors, every element in another line.
+Operands of a map that need a transposed access: along a vector, every element in another line.
 
 If a loop around the map goes along memory, as many of its rows as a vector has lanes read whole
 lines together, and write whole lines together. ``codegen.transposed`` writes that.
@@ -86,7 +86,7 @@ def half_registers(stage: Map, operands: Sequence[Operand], lanes: int) -> int:
 
 
 def _moves_whole(stage: Stage, widest: int) -> bool:
-    """Whether a stage is a map over registers of elements of at most so many bits, or scalars."""
+    """Return whether a stage is scalar, or a map over registers of ``widest``-bit elements."""
     if isinstance(stage, Scalar):
         return True
     if not isinstance(stage, Map):
@@ -103,7 +103,7 @@ def _moves_whole(stage: Stage, widest: int) -> bool:
 
 
 def _has_no_order(statement: Statement, along: str) -> bool:
-    """Whether a statement stores along a loop, or finds an extreme of numbers that are exact."""
+    """Return whether a statement stores along a loop, or finds an extreme of exact numbers."""
     if isinstance(statement, Store):
         return _runs(statement.access, along, (1,))
     if not isinstance(statement, Accumulate) or statement.value.dtype.is_float:
@@ -112,7 +112,7 @@ def _has_no_order(statement: Statement, along: str) -> bool:
 
 
 def _fills(value: Expr, along: str, widest: int) -> bool:
-    """Whether a value is one of a register of elements of so many bits."""
+    """Return whether a value fits a register of elements of ``widest`` bits."""
     if value.dtype.itemsize * 8 > widest:
         return False
     if isinstance(value.attribute, Access):
@@ -121,7 +121,7 @@ def _fills(value: Expr, along: str, widest: int) -> bool:
 
 
 def _runs(access: Access, along: str, steps: Sequence[int]) -> bool:
-    """Whether an access has no ends and no indices, and goes along a loop by one of the steps."""
+    """Return whether an access has no bounds, no indices, and moves by one of the steps."""
     return not (access.gather or access.bounded) and access.stride(along) in steps
 
 
@@ -130,8 +130,8 @@ KEPT: Final = (F32, F64, I32, I64)
 
 
 def may_take_strips(kernel: Kernel) -> bool:
-    """Whether rows may be taken so: one loop runs over them, its stages are maps and scalars, and
-    a row leaves nothing but numbers to later stages."""
+    """Return whether rows may be taken in strips: one loop runs over them, its stages are maps and
+    scalars, and a row passes only numbers to later stages."""
     moving = kernel.grouped or len(kernel.axes)
     if moving != 1 or kernel.serial or kernel.listed is not None or kernel.own_rows:
         return False
@@ -156,7 +156,7 @@ def _fits(stage: object) -> bool:
 
 
 def _kept(statement: object) -> bool:
-    """Whether what a statement keeps, if it does, has room between stages."""
+    """Return whether the value that a statement keeps, if any, has a dtype kept between stages."""
     return not isinstance(statement, Keep | Accumulate) or statement.value.dtype in KEPT
 
 
@@ -186,7 +186,7 @@ def loads_across(
 
 
 def _is_across(access: Access, row: str, vector: str) -> bool:
-    """Whether an access is moved far along ``vector``, and by one element along ``row``."""
+    """Return whether an access moves far along ``vector``, and by one element along ``row``."""
     moved = any(place.has_ends or place.step(vector) != 0 for place in access.positions)
     if access.gather or moved:
         return False
@@ -196,7 +196,7 @@ def _is_across(access: Access, row: str, vector: str) -> bool:
 
 
 def transposed_loads(axes: Sequence[Axis], stages: Sequence[Stage], row: str) -> Iterator[Expr]:
-    """Those of a kernel's one map that only stores."""
+    """Yield the transposed loads of a kernel's only map, which only stores."""
     stage = _only_map(axes, stages)
     if stage is not None:
         stored = [s.access.operand for s in stage.body if isinstance(s, Store)]
@@ -229,7 +229,7 @@ def transposed_stores(axes: Sequence[Axis], stages: Sequence[Stage], row: str) -
 
 
 def _in_rows(accesses: Iterable[Access], vector: str) -> int:
-    """How many places there are of an operand whose rows lie in lanes, in steps of a literal."""
+    """Return the largest number of accesses to one operand whose rows lie in lanes."""
     strides = [(access.operand, access.stride(vector)) for access in accesses]
     counts = Counter(name for name, step in strides if isinstance(step, int) and step > 1)
     return max(counts.values(), default=0)
