@@ -1,4 +1,4 @@
-"""Backends: who makes the machine code of kernels, by name.
+"""Backends: named generators of the machine code of kernels.
 
 A backend takes a ``Kernel`` and gives ``Code``, the address of a function that runs it. ``vector``
 and ``numba`` compile the same source, ``codegen``'s, which is a Numba function and runs as plain
@@ -50,7 +50,7 @@ Sources = Mapping[tuple[Kernel, int], str]
 
 @dataclass(frozen=True)
 class Backend:
-    """A way from kernels to machine code.
+    """A compiler from kernels to machine code.
 
     ``compile`` gives the code of a kernel, and raises CompileError for one that it does not take.
     It is asked once for equal kernels; the code is kept as long as the process lives.
@@ -62,12 +62,12 @@ class Backend:
 
 _registered: Final[dict[str, Backend]] = {}
 _codes: Final[dict[tuple[Backend, Kernel], Code]] = {}
-#: Sources that were written to compile them together, until each is asked for.
+#: Sources that were written to compile them together, until each is requested.
 _rendered: Final[dict[tuple[Kernel, int], str]] = {}
 
 
 def register(backend: Backend) -> Backend:
-    """Make a backend known by its name, for ``backend=`` and the setting.
+    """Register a backend by its name, for ``backend=`` and the setting.
 
     Raises:
         NameConflictError: another one has the name.
@@ -97,7 +97,7 @@ def render(kernel: Kernel, host: machine.Machine | None = None) -> str:
 
 
 def compiled(kernel: Kernel, name: str | None = None) -> Code:
-    """The code of a kernel by the backend of that name; None: the one of the setting.
+    """Return the code of a kernel by the backend of that name; None: the one of the setting.
 
     Raises:
         CompileError: the backend does not take the kernel.
@@ -117,7 +117,7 @@ def compiled(kernel: Kernel, name: str | None = None) -> Code:
 
 
 def sources(kernels: Iterable[Kernel], known: Sources, name: str | None = None) -> Sources:
-    """What ``prepare`` compiles of these kernels: their sources for the target.
+    """Return the sources that ``prepare`` compiles for these kernels, for the target.
 
     ``known``: those that were rendered before, on this machine. There are none where the jit is off
     or the backend is not built in.
@@ -135,7 +135,7 @@ def sources(kernels: Iterable[Kernel], known: Sources, name: str | None = None) 
 
 
 def prepare(rendered: Sources, name: str | None = None, loops: bool = False) -> None:
-    """Compiles what ``compiled`` will be asked for, together, where the backend is built in.
+    """Compile in one batch what ``compiled`` will request, if the backend is built in.
 
     ``rendered`` is what ``sources`` gave. ``loops``: and what follows loops and branches.
 

@@ -18,7 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Nested(Generic[T]):
-    """What the blocks of one kind around us say; they may be nested.
+    """The values of the enclosing blocks of one kind; they may be nested.
 
     Attributes:
         innermost: gives what the innermost block says; outside of any, the default.
@@ -34,7 +34,7 @@ class Nested(Generic[T]):
         self.innermost: Final[Callable[[], T]] = held.get  # read at each operation of a tape
 
     def all(self) -> tuple[T, ...]:
-        """What each block around us says, the outermost first."""
+        """Return the value of each enclosing block, the outermost first."""
         return tuple([value for _, value in self._around.get()])
 
     def begin(self, block: object, value: T) -> None:
@@ -122,7 +122,7 @@ def _yielding(block: Any, func: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _yielding_later(block: Any, func: Callable[..., Any]) -> Callable[..., Any]:
-    """As ``_yielding``, of an asynchronous generator function: its task is inside while it runs."""
+    """Wrap an asynchronous generator function; its task is inside the block while it runs."""
 
     async def within(*args: Any, **kwargs: Any) -> Any:
         generator = func(*args, **kwargs)
@@ -146,12 +146,12 @@ def _yielding_later(block: Any, func: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def waits_or_yields(func: object) -> bool:
-    """Whether a call of it only makes what computes later: a generator, a coroutine."""
+    """Return whether a call only creates a generator or a coroutine."""
     return any(is_of(func) for is_of in _OF_KINDS)
 
 
 def _has(flag: int) -> Callable[[object], bool]:
-    """Whether a function, a method or what is partial of one, is of a kind: ``inspect``'s flags."""
+    """Return a test whether a function, method or partial has a flag of ``inspect``."""
 
     def is_of(func: object) -> bool:
         while isinstance(func, partial):

@@ -1,4 +1,4 @@
-"""What is being built: the user's line, the named scope, the derivative order, guards on sizes.
+"""The state of graph building: the user's line, named scope, derivative order, size guards.
 
 One context, ``Building``, holds what is not an argument of the functions that build nodes. The line
 is that of ``within(origin)`` (gradients, rewrites and clones are built for a line of their own), or
@@ -49,7 +49,7 @@ _is_library: Final[dict[str, bool]] = {}
 
 
 class Building(NamedTuple):
-    """What holds for all that is built in one context.
+    """The state for everything that is built in one context.
 
     Attributes:
         scope: the path of named scopes, ``encoder/block3``; empty outside all.
@@ -112,7 +112,7 @@ class within(Decorator):  # noqa: N801 - a context manager, used as a function
 
 
 def current() -> Building:
-    """What holds here."""
+    """Return the current state."""
     return _state.get()
 
 
@@ -146,7 +146,7 @@ def _running(start: FrameType, scope: str) -> Origin:
 
 
 def user_frame() -> FrameType:
-    """The innermost frame of the user's own files.
+    """Return the innermost frame of the user's own files.
 
     Where there is none, the innermost one of an installed package or of the standard library that
     does not merely carry the call; else the outermost frame. What calls a command of staticgrad,
@@ -169,13 +169,13 @@ def count_as_user(file: str) -> None:
 
 
 def is_user_file(file: str) -> bool:
-    """Whether frames of a file belong to the user."""
+    """Return whether frames of a file belong to the user."""
     known = _is_library.get(file)
     return not (_file_is_library(file) if known is None else known)
 
 
 def is_package_file(file: str) -> bool:
-    """Whether frames of a file are the package's own, or only carry a call of its."""
+    """Return whether frames of a file are the package's own, or only carry a call of its."""
     if file.startswith("<"):
         return file.startswith(("<staticgrad ", "<__array_function__ "))
     ours = file.startswith(_LIBRARY_FOLDERS) or file in _CARRIERS

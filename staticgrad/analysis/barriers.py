@@ -28,7 +28,7 @@ class ByteRange:
     stop: int
 
     def part(self, begin: int, reach: tuple[int, int] | None) -> ByteRange:
-        """Return the bytes that an access reaches if it begins ``begin`` bytes after their start."""
+        """Return the bytes that an access reaches, which begins ``begin`` bytes into the span."""
         if reach is None:
             return self
         first, last = self.start + begin + reach[0], self.start + begin + reach[1]

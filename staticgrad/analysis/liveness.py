@@ -218,7 +218,7 @@ class TakingOver:
             self._numbers.setdefault(access.buffer, []).append(number)
 
     def may_update(self, new: str, old: str) -> bool:
-        """Return whether the access that writes the buffer ``new`` may overwrite the buffer ``old``."""
+        """Return whether the access that writes buffer ``new`` may overwrite buffer ``old``."""
         out = next(n for n in self._numbers[new] if self._accesses[n].mode != "in")
         return self.may(out, old, self._accesses[out].begin)
 

@@ -332,7 +332,7 @@ class _GraphSweep(Sweep[Node, ValueKey]):
         self.ends.add((key, node))
 
     def taken(self, key: ValueKey | None) -> Any:
-        """Return the pending cotangent unresolved (a mask stays): no gradient depends on the targets."""
+        """Return the pending cotangent, unresolved: gradients do not depend on other targets."""
         assert key is not None
         ct = self.pending.pop(key, None)
         if ct is not None and key in self.asked:

@@ -37,10 +37,10 @@ _OF_STEPS: Final = ("store_all", "sqrt", "recompute")
 
 @dataclass(frozen=True)
 class Options:
-    """How a program was compiled; part of its pickle.
+    """The options a program was compiled with; part of its pickle.
 
     ``memory_budget``: bytes, a share, or what fits; None for no limit. ``checkpoint``: the policy,
-    by name or itself. ``backend`` and ``threads``: None where the setting of whoever compiles
+    by name or itself. ``backend`` and ``threads``: None where the current setting
     decides.
     """
 
@@ -83,7 +83,7 @@ def read_program(program: object) -> tuple[Graph, bool]:
 
 
 def read_fuse(fuse: object) -> bool:
-    """Whether neighbouring operations are merged.
+    """Return whether neighbouring operations are merged.
 
     Raises:
         ArgumentError: neither True nor False.
@@ -124,10 +124,10 @@ def read_checkpoint(passes: Pipeline, given: object) -> tuple[Pipeline, Policy]:
 
 
 def read_sizes(sizes: Any) -> tuple[tuple[str, int], ...]:
-    """Values of named sizes, by name; a size that is only a name may stand for it.
+    """Return the values of named sizes, by name; keys may be sizes that are only a name.
 
     Raises:
-        ArgumentError: no dict, or a value that is no number of elements.
+        ArgumentError: not a dict, or a value that is not a number of elements.
     """
     if sizes is not None and not isinstance(sizes, Mapping):
         raise ArgumentError(f"sizes={sizes!r} is no dict", hint='sizes={"batch": 64}')
@@ -138,10 +138,10 @@ def read_sizes(sizes: Any) -> tuple[tuple[str, int], ...]:
 
 
 def read_size(name: object, value: Any) -> int:
-    """The value of one named size.
+    """Return the value of one named size.
 
     Raises:
-        ArgumentError: it is no number of elements.
+        ArgumentError: it is not a number of elements.
     """
     try:
         found = -1 if isinstance(value, bool) else index(value)
@@ -155,10 +155,10 @@ def read_size(name: object, value: Any) -> int:
 
 
 def all_sizes(graph: Graph, fixed: Mapping[str, int], given: Mapping[str, Any]) -> dict[str, int]:
-    """A value for each size that ``graph`` declares, of those that are fixed and that are given.
+    """Return a value for each size that ``graph`` declares, from fixed and given ones.
 
     Raises:
-        ArgumentError: a value that is no number of elements.
+        ArgumentError: a value that is not a number of elements.
         UnknownNameError: a size that the graph does not have, or one that is missing.
     """
     declared = [*graph.sizes]
@@ -214,10 +214,10 @@ def read_budget(budget: Any) -> int | BudgetShare | BudgetFit | None:
 
 
 def room_here(budget: int | BudgetShare | BudgetFit | None) -> int | BudgetShare | BudgetFit | None:
-    """A budget in which "fit" knows what this process may have.
+    """Return the budget; for "fit", with the memory that this process may use.
 
     Raises:
-        ArgumentError: the system does not say.
+        ArgumentError: the system does not report it.
     """
     if not isinstance(budget, BudgetFit) or budget.room is not None:
         return budget

@@ -1,4 +1,4 @@
-"""What one program is compiled to, made once and kept: its kernels by source, its plans by sizes.
+"""The compiled parts of one program, cached: its kernels by source, its plans by sizes.
 
 A kernel is compiled, or found in the cache, and named. A plan is made by a function that the caller
 hands in. Every plan of a new kind is checked by code that shares nothing with the planner; with the
@@ -53,7 +53,7 @@ class CompiledKernel:
 
     @property
     def llvm(self) -> str:
-        """The LLVM IR that its machine code is generated from, made again when asked for.
+        """The LLVM IR of its machine code, generated on request.
 
         Raises:
             ArgumentError: another backend than ``vector`` and ``numba`` compiled it, or none.
@@ -62,7 +62,7 @@ class CompiledKernel:
 
     @property
     def asm(self) -> str:
-        """Its machine code as assembly of this machine's target, made again when asked for.
+        """Its machine code as assembly of this machine's target, generated on request.
 
         Raises:
             ArgumentError: as ``llvm``.
@@ -135,7 +135,7 @@ class Kernels:
         )
 
     def name(self, step: Step) -> str:
-        """What messages call the kernels of a program's step, or its routine."""
+        """Return the name that messages use for the kernels of a step, or its routine."""
         if isinstance(step, CallStep):
             return step.routine.name
         return ", ".join(self._of[kernel].name for kernel in step.kernels())
@@ -195,7 +195,7 @@ def machine_code(kernel: Kernel, step: Step, backend: str | None) -> backends.Co
 
 
 def reasons_apart(pairs: Iterable[KernelPair]) -> tuple[Apart, ...]:
-    """Why neighbouring steps are two, as a section."""
+    """Return why neighbouring steps are not fused, as a section."""
     from staticgrad.reports.explain import Apart
 
     return tuple(
@@ -235,7 +235,7 @@ class Plans:
         """The plan at these sizes, in which the feeds of the ``staged`` buffers are copied first.
 
         Raises:
-            BudgetInfeasible: there is none within the budget.
+            BudgetInfeasible: no plan is within the budget.
             VerifyError: the plan breaks a promise of plans.
         """
         key = (tuple(sorted(sizes.items())), staged)

@@ -280,7 +280,7 @@ class Compiled(Generic[Results]):
     def bind(
         self, feeds: Feeds | None = None, out: object = None, **unknown: object
     ) -> BoundRun[Results]:
-        """What runs with these feeds: ``call = f.bind(feeds)``, then ``call()`` again and again.
+        """Return a run bound to these feeds: ``call = f.bind(feeds)``, then ``call()`` repeatedly.
 
         ``call()`` gives what ``f.run(feeds, out)`` would give then: it reads what the arrays hold
         when it is called, and writes into those of ``out``. The dicts are read now.
@@ -296,13 +296,13 @@ class Compiled(Generic[Results]):
 
     @public
     def plan(self, *, staged: object = (), **sizes: int) -> Plan:
-        """The plan at these sizes; nothing runs or is compiled. Asked again, it is the same object.
+        """Return the plan at these sizes, cached; nothing runs or is compiled.
 
         Args:
             staged: inputs, or their names, whose feeds are copied into the arena before the run:
                 strided or misaligned ones, those of another dtype or byte order, and bools of
                 other bytes than 0 and 1. By default none is.
-            sizes: values of the named sizes that ``compile`` was not told.
+            sizes: values of the named sizes that ``compile`` did not get.
 
         Raises:
             UnknownNameError: a size that the graph does not have, or one that is missing.
@@ -370,7 +370,7 @@ class Compiled(Generic[Results]):
 
     @property
     def graph(self) -> Graph:
-        """What the passes made of ``program_graph``."""
+        """The graph after the passes."""
         return self._scheduling.graph
 
     @property
@@ -383,7 +383,7 @@ class Compiled(Generic[Results]):
     # -- debug modes ------------------------------------------------------------------------------
 
     def _table_maker(self) -> MakeTable:
-        """What runs plans; a program that is not debugged loads no debug mode."""
+        """Return the maker of tables that run plans; debug modes are imported on use."""
         if self.options.debug == "nan":
             from staticgrad.compiling.side_programs import side_program
             from staticgrad.runtime.probed import Watch
@@ -404,7 +404,7 @@ class Compiled(Generic[Results]):
 
     @public
     def explain(self, *, staged: object = (), before: bool = False, **sizes: int) -> str:
-        """What each pass did, which kernels run, in the order listed, and what memory that needs.
+        """Explain each pass, the kernels that run, in the order listed, and the memory they need.
 
         That is the plan of ``plan(staged=..., **sizes)`` where either is given, else that of
         ``peak_bytes``: what lives at the peak, which feeds are copied, what is stored from forward
@@ -417,7 +417,7 @@ class Compiled(Generic[Results]):
     def explanation(
         self, *, staged: object = (), before: bool = False, **sizes: int
     ) -> Explanation:
-        """What ``explain`` says as data, with ``as_json``: equal for equal programs."""
+        """Return the content of ``explain`` as data, with ``as_json``: equal for equal programs."""
         from staticgrad.lowering.fuse import fusion
         from staticgrad.reports.explain import Explanation, Sharing, dead_nodes, unread_of
 
@@ -451,14 +451,14 @@ class Compiled(Generic[Results]):
 
         Args:
             path: where to write it, ``"memory.html"``.
-            sizes: values of the named sizes that ``compile`` was not told.
+            sizes: values of the named sizes that ``compile`` did not get.
 
         Returns:
             The path.
 
         Raises:
             UnknownNameError, SizeGuardError, BudgetInfeasible: as ``plan``.
-            ArgumentError: ``path`` is none. OSError: the file cannot be written.
+            ArgumentError: ``path`` is not a path. OSError: the file cannot be written.
         """
         from staticgrad.compiling.tradeoffs import tradeoff
         from staticgrad.reports.memory_page import memory_page
@@ -469,7 +469,7 @@ class Compiled(Generic[Results]):
 
     @public
     def profile(self, feeds: Feeds | None = None, *, runs: int = 10) -> Profile:
-        """What each step takes with these feeds: time, bytes, operations, share of the limits.
+        """Measure each step with these feeds: time, bytes, operations, share of the limits.
 
         Steps run one after the other, so many times; parameters are then as they were before.
         The limits are those of this machine, measured by the first profile of a process.
@@ -492,7 +492,7 @@ class Compiled(Generic[Results]):
         Args:
             path: where to write it, ``"step.py"``.
             sizes: values of named sizes at which the order of steps is planned, by default those
-                of the latest run. They stay free in the file, unless ``compile`` was told them.
+                of the latest run. They stay free in the file, unless ``compile`` got them.
 
         Returns:
             The path.
@@ -500,7 +500,7 @@ class Compiled(Generic[Results]):
         Raises:
             ExportError: a part of the program has no such form, as a call of a library.
             UnknownNameError, SizeGuardError, BudgetInfeasible: as ``plan``.
-            ArgumentError: ``path`` is none. OSError: a file cannot be written.
+            ArgumentError: ``path`` is not a path. OSError: a file cannot be written.
         """
         from staticgrad.exporting import export
         from staticgrad.types.arrays import typical_value

@@ -25,7 +25,7 @@ ROOM: Final = 1 << 20
 
 @dataclass(frozen=True, eq=False)
 class ConstantPart:
-    """What of ``whole`` depends on constants alone: ``graph`` computes ``values``, in order.
+    """The constant part of ``whole``: ``graph`` computes ``values``, in order.
 
     ``graph`` has neither inputs nor parameters nor named sizes.
     """
@@ -40,7 +40,7 @@ class ConstantPart:
         return Graph(named, name=f"{self.whole.name} once")
 
     def unfilled(self) -> Graph:
-        """The whole with zeros in the place of the part's results, for who asks for plans alone."""
+        """Return the whole with zeros in place of the part's results, for planning only."""
         kinds = [(value.type.shape, value.dtype.numpy) for value in self.values]
         return self.replaced({str(n): np.zeros(*kind) for n, kind in enumerate(kinds)})
 
@@ -56,9 +56,9 @@ class ConstantPart:
 
 
 def constant_part(graph: Graph) -> ConstantPart | None:
-    """What no feed, parameter or named size changes and ``fold`` cannot compute, if there is any.
+    """Return the part that depends on constants alone and that ``fold`` cannot compute, or None.
 
-    A result is no part of it where it would be held without need: exact ops are as quick where they
+    A result is left out where storing it gains nothing: exact ops are as quick where they
     are read, views cost nothing, and all results together take no more bytes than the graph's own
     constants, and ``ROOM``.
     """

@@ -1,4 +1,4 @@
-"""What storing values in a narrow float costs in accuracy, and what it saves, on the user's feeds.
+"""The accuracy and the savings of storing values in a narrow float, on the user's feeds.
 
 A program is compiled with the pass ``narrow`` and without it, and both run on the same feeds. What
 it writes to parameters counts among its results, so that no parameter moves. An error is given
@@ -36,16 +36,16 @@ if TYPE_CHECKING:
 
 #: The name and version of the document that ``as_json`` gives.
 SCHEMA: Final = "staticgrad-precision/1"
-#: What a page shows of many results, before its reader asks for all.
+#: The number of results that a page shows at first.
 _MOST_ROWS: Final = 12
 _HEADS: Final = ("result", "largest error", "in ULP", "mean error", "in ULP", "not finite")
 
 
 @dataclass(frozen=True)
 class ResultError:
-    """How far a result is from the exact one, relative to the root mean square of that.
+    """The error of a result against the exact one, relative to the root mean square of that.
 
-    ``overflowed``: how many elements are not finite that are finite in the exact one.
+    ``overflowed``: the number of elements that are finite only in the exact one.
     """
 
     name: str
@@ -56,7 +56,7 @@ class ResultError:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one of the two programs takes: bytes of its arena, seconds of a run."""
+    """The cost of one of the two programs: bytes of its arena, seconds of a run."""
 
     peak_bytes: int
     seconds: float
@@ -80,7 +80,7 @@ class Precision:
     narrow: Cost
 
     def as_json(self) -> dict[str, Any]:
-        """All figures as JSON has them."""
+        """Return all figures as JSON has them."""
         costs = {"exact": self.exact, "narrow": self.narrow}
         return {
             "schema": SCHEMA, "graph": self.graph, "dtype": self.dtype, "pipeline": self.pipeline,
@@ -166,7 +166,7 @@ def precision(
     memory_budget: float | str | None = None,
     runs: int = 5,
 ) -> Precision:
-    """What a program loses and saves where values are stored in ``dtype``, on these feeds.
+    """Measure the errors and savings of storing values in ``dtype``, on these feeds.
 
     Everything is still computed and added up in float32. Parameters do not move: what the program
     would write to them is compared with its other results. To compile the program so, give the
@@ -191,8 +191,8 @@ def precision(
         and seconds of both programs.
 
     Raises:
-        ArgumentError: what is given is no program, or ``runs`` no positive number.
-        PipelineError: a dtype, a kind of readers, or an op that there is not.
+        ArgumentError: ``program`` is not a program, or ``runs`` not a positive number.
+        PipelineError: an unsupported dtype, kind of readers, or op.
         FeedError: feeds that ``run`` refuses.
 
     >>> import numpy as np, staticgrad as sg
@@ -265,7 +265,7 @@ def _run(
 
 
 def _error(name: str, wanted: Array, found: Array) -> ResultError:
-    """How far one result is from the exact one; of what is no float, the share that differs."""
+    """Return the error of one result; if it is not a float, the share of elements that differ."""
     if wanted.size == 0:
         return ResultError(name, 0.0, 0.0, 0)
     if kind_of_elements(wanted.dtype) != "f":

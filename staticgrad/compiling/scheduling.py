@@ -1,12 +1,12 @@
-"""From a program to its schedule: passes, constants, fusion; or what a process before found.
+"""From a program to its schedule: passes, constants, fusion; or a schedule cached on disk.
 
-What the passes made of the graph, and what they did, is made when somebody asks for it, where the
+The graph after the passes, and the reports of the passes, are computed on request if the
 schedule was on disk: it follows from the program, as it did then.
 
 Schedules on disk, found by their programs: what was compiled before skips passes and fusion.
 
 An entry of the kernel cache holds the schedule of one program and the sources of its kernels,
-pickled: who finds it loads neither fusion nor code generation. Its name is a digest of all
+pickled: reading it needs neither fusion nor code generation. Its name is a digest of all
 that they follow from: the graph with its lines and the files in which they stand, how it is
 compiled, this package's sources, the processor and its nearest cache, and of programs with linear
 algebra the core of OpenBLAS. What another package has a
@@ -82,13 +82,13 @@ class KnownSchedule(NamedTuple):
 
 
 def entry_name(graph: Graph, passes: Pipeline, policy: object, told: object) -> str | None:
-    """The name of a program's entry; None for one that is not kept.
+    """Return the name of a program's cache entry; None for one that is not stored.
 
     Args:
         graph: the program.
         passes: what runs over it.
         policy: what decides what is computed again; like the passes, of this package.
-        told: all else that was said, as values that print alike if they are equal.
+        told: all other options, as values that print alike if they are equal.
     """
     settings = config.current()
     watched = settings.check or settings.dump is not None or "passes" in settings.log
@@ -162,7 +162,7 @@ def _each(passes: Pipeline | Fixpoint) -> Iterator[Pass]:
 
 
 def _is_own(each: object) -> bool:
-    """Whether nothing from outside decides what a pass or policy does."""
+    """Return whether a pass or policy depends only on code of this package."""
     own = type(each).__module__.partition(".")[0] in _PACKAGES
     return own and not getattr(each, "is_foreign", False)
 
@@ -251,7 +251,7 @@ class _Operations:
 def _place(
     origin: Location, instructions: dict[tuple[int, int], str], files: dict[str, None]
 ) -> str:
-    """Where a node was made: all that a message may say of it, given what its file holds.
+    """Describe where a node was made: all that a message may say of it, given its file's text.
 
     Not by the offset: within one instruction it moves once the interpreter has specialised it.
     """
@@ -270,7 +270,7 @@ def _place(
 
 
 def _file_state(name: str) -> str:
-    """What tells whether the text of a file has changed."""
+    """Return a value that changes when the text of a file changes."""
     try:
         status = Path(name).stat()
     except (OSError, ValueError):
@@ -297,7 +297,7 @@ def scheduled(graph: Graph, fuse: bool) -> Schedule:
 
 @dataclass(frozen=True, eq=False)
 class Scheduling:
-    """How one program gets its schedule.
+    """The stages from one program to its schedule.
 
     ``make`` makes the schedule of a graph; ``told`` is all else that it depends on, as values that
     print alike if they are equal; None where the schedule is not to be kept. ``make_table``: what
@@ -343,12 +343,12 @@ class Scheduling:
 
     @property
     def graph(self) -> Graph:
-        """What the passes made of the program."""
+        """The graph after the passes."""
         return self._passed[0]
 
     @property
     def reports(self) -> tuple[Report, ...]:
-        """What each pass did."""
+        """The report of each pass."""
         return self._passed[1]
 
     def scheduled(self, schedule: Schedule) -> Graph:
@@ -374,7 +374,7 @@ class Scheduling:
 
     @cached_property
     def _limits(self) -> tuple[Policy, int | Limit | None, int, float]:
-        """The limits, in which a budget knows what it is at any sizes."""
+        """Return the limits, with a budget that can be evaluated at any sizes."""
         policy, budget, workers, least = self.limits
         if isinstance(budget, BudgetShare | BudgetFit):
             limit = AtSizes(budget, lambda sizes: self._everything.plan(sizes))

@@ -1,4 +1,4 @@
-"""What less memory costs: the plans that a program has at some sizes, before a kernel is compiled.
+"""The cost of using less memory: a program's plans at some sizes, before compiling a kernel.
 
 The rows are the plans that a budget chooses from, of every division of the program's loops, and of
 some in which part of the iterations does not run again (a budget finds the part that it has room
@@ -97,16 +97,16 @@ class Tradeoff:
 
     @property
     def problem(self) -> MemoryProblem:
-        """What ``sg.plan_abstract`` takes: the kernels that store everything, with what each costs,
+        """The input of ``sg.plan_abstract``: the kernels that store everything, what each one costs,
         reads and makes, and the user's lines. ``staticgrad.planning.problem`` writes it."""
         plan = self.everything.plan
         return Planner(plan.schedule, workers=plan.workers).problem(dict(self.sizes))
 
     def within(self, budget: float | str) -> Choice | None:
-        """The quickest plan within a budget, spelt as ``memory_budget``; None if there is none.
+        """Return the quickest plan within a budget, spelt as ``memory_budget``; None if none fits.
 
         Raises:
-            ArgumentError: it is no budget.
+            ArgumentError: it is not a budget.
         """
         wanted = room_here(read_budget(budget))
         if wanted is None:
@@ -124,7 +124,7 @@ class Tradeoff:
         return choice.seconds / self.everything.seconds - 1 if self.everything.seconds else 0.0
 
     def as_json(self) -> dict[str, Any]:
-        """All figures as JSON has them."""
+        """Return all figures as JSON has them."""
         return {
             "schema": SCHEMA,
             "graph": self.graph,
@@ -195,7 +195,7 @@ class Tradeoff:
         ]  # fmt: skip
 
 
-#: What a page shows of many choices, before its reader asks for all.
+#: The number of choices that a page shows at first.
 _MOST_ROWS = 12
 _HEADS = ("bytes", "share", "predicted", "more time", "kernels again")
 
@@ -214,7 +214,7 @@ def tradeoff(
     fuse: bool = True,
     threads: int | str | None = None,
 ) -> Tradeoff:
-    """The plans that a ``memory_budget`` would choose from, without compiling a kernel.
+    """Return the plans that a ``memory_budget`` would choose from, without compiling a kernel.
 
     Args:
         program: a Graph, a Value, a dict of Values, or a compiled program, whose own kernels and
@@ -229,7 +229,7 @@ def tradeoff(
         The choices, from the quickest to the smallest, with their predicted times.
 
     Raises:
-        ArgumentError: what is given is no program; a function without ``arguments``, or something
+        ArgumentError: ``program`` is not a program; a function without ``arguments``, or something
             else with them.
         UnknownNameError: a size that the graph does not have, or one that is missing.
         SizeGuardError: sizes that the graph's conditions exclude, or at which a value is beyond

@@ -63,9 +63,9 @@ class StaticgradError(Exception):
         return message(headline, self.at, self.related, self.details, self.hint)
 
     def with_related(self, related: Sequence[Related]) -> Self:
-        """The error itself, now naming these operands, unless it names some already.
+        """Return the error, with these related operands unless it has some already.
 
-        For a caller that knows where the operands were made, which the raiser did not.
+        For a caller that has the operands' source lines, which the raiser lacks.
         """
         self.related = self.related or tuple(related)
         return self
@@ -177,7 +177,7 @@ class GraphError(StaticgradError, ValueError):
 
 
 class ParseError(StaticgradError, ValueError):
-    """Text that is no graph, schedule, plan or pipeline.
+    """Text that does not parse as a graph, schedule, plan or pipeline.
 
     ``line`` and ``column`` count from 1 and point into the text, which the message shows; ``at``
     is that place.
@@ -358,7 +358,7 @@ class CallError(StaticgradError, RuntimeError):
 
 
 class LinearAlgebraError(CallError, ValueError):
-    """A matrix without the inverse, the factor or the decomposition that is asked for."""
+    """A matrix without the requested inverse, factor or decomposition."""
 
     code = "SG415"
 

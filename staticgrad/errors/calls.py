@@ -57,7 +57,7 @@ def carries(function: F) -> F:
 
 
 def raised_inside(error: TypeError) -> bool:
-    """Whether the function that was called raised it, not the call itself."""
+    """Return whether the function that was called raised it, not the call itself."""
     inner = error.__traceback__ and error.__traceback__.tb_next
     while inner is not None and (
         inner.tb_frame.f_code in _carriers or inner.tb_frame.f_code.co_filename == _DECORATORS
@@ -88,7 +88,7 @@ def check_arguments(name: str, ours: Signature, args: Any, kwargs: Any) -> None:
 
 
 def _as_read(ours: Signature, args: Any) -> str:
-    """What was given by place, under the names that it was read as."""
+    """Return the positional arguments in words, with the names of their parameters."""
     kinds = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
     named = [n for n, p in ours.parameters.items() if p.kind in kinds]
     pairs = [(n, given) for n, given in zip(named, args, strict=False) if n != "self"]
@@ -182,5 +182,5 @@ def what_it_takes(ours: Signature) -> str:
 
 
 def _names(ours: Signature) -> list[str]:
-    """What a user may pass by name."""
+    """Return the names of the arguments that may be passed by name."""
     return [name for name in ours.parameters if name != "self"]

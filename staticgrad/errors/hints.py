@@ -1,4 +1,4 @@
-"""Migration hints: what people type who know PyTorch, JAX or NumPy, and what to write here.
+"""Migration hints from names of PyTorch, JAX or NumPy to those of this package.
 
 The tables hold only what is typed often; for everything else messages name the nearest name that
 exists. The page ``other-names`` of the documentation shows them. ``MISSING`` says of NumPy's
@@ -255,7 +255,7 @@ _IMPORTED: Final = ("staticgrad.comparison", "staticgrad.eager")
 
 
 def no_such_name(room: str, name: str, known: Sequence[str] = ()) -> AttributeError:
-    """The error for a name that ``sg`` or one of its modules does not have.
+    """Return the error for a name that ``sg`` or one of its modules does not have.
 
     Args:
         room: ``sg``, or how users reach the module (``sg.nn``).
@@ -338,7 +338,7 @@ def _letters(name: str) -> str:
 
 
 def _where(room: str, name: str) -> str:
-    """Where else the name stands."""
+    """Return the other module that has the name."""
     if name == "Parameter" and room != "sg":  # the class is there, a function makes them
         return "it is sg.parameter(name, array)"
     if room != "sg" and name in up().__all__:
@@ -352,7 +352,7 @@ def _where(room: str, name: str) -> str:
 
 
 def _imported(name: str) -> str:
-    """Where a name comes from that users import."""
+    """Return the import statement of a name that users import."""
     found = (module for module in _IMPORTED if name in import_module(module).__all__)
     return next((f"from {module} import {name}" for module in found), "")
 

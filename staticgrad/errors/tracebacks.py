@@ -114,14 +114,14 @@ def _of_others(traceback: TracebackType | None) -> TracebackType | None:
 
 
 def _is_internal(frame: FrameType) -> bool:
-    """Whether a frame is the package's, or an ``__init__`` that ``dataclasses`` has written."""
+    """Return whether a frame is the package's, or an ``__init__`` that ``dataclasses`` wrote."""
     file, name = frame.f_code.co_filename, frame.f_code.co_name
     written = file == "<string>" and name == "__init__"
     return is_package_file(file) or (written and is_dataclass(frame.f_locals.get("self")))
 
 
 def _is_of_user_code(traceback: TracebackType | None) -> bool:
-    """Whether the innermost frame of the package called the user's code."""
+    """Return whether the innermost frame of the package called the user's code."""
     called: Any = None
     while traceback is not None:
         file = traceback.tb_frame.f_code.co_filename

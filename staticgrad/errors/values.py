@@ -38,7 +38,7 @@ from staticgrad.errors.wording import Related, did_you_mean, kind_of, shown
 
 
 def _runs(frame: FrameType, instruction: str) -> bool:
-    """Whether a line runs ``out[i] = x`` (STORE_SUBSCR) or reads ``x[i]`` (BINARY_SUBSCR)."""
+    """Return whether a line runs ``out[i] = x`` (STORE_SUBSCR) or ``x[i]`` (BINARY_SUBSCR)."""
     from opcode import opname  # for messages: a correct program never loads it
 
     code = frame.f_code.co_code
@@ -341,7 +341,7 @@ class UnknownNumber:
         return same(left, right)
 
     def whole(self, number: Any) -> int:
-        """What stands beside a size in its arithmetic, as an int.
+        """Return the other operand of a size's arithmetic as an int.
 
         Raises:
             SymbolicValueError: it is no whole number.
@@ -356,7 +356,7 @@ class UnknownNumber:
 
 
 def _takes_over(other: object) -> bool:
-    """Whether ``other`` brings operators that come first: NumPy's convention, which values keep."""
+    """Return whether ``other`` has operators that take precedence: NumPy's convention."""
     return getattr(other, "__array_priority__", 0.0) > 0.0
 
 
@@ -378,7 +378,7 @@ def over_sizes(method: Operator) -> Operator:
 
 
 def check_size(name: Any, min: Any, max: Any, hint: Any, multiple_of: Any) -> None:
-    """Refuse a size that cannot be.
+    """Refuse an invalid size.
 
     Raises:
         ArgumentError: no name, bounds that are no whole numbers or that no size can meet, or a

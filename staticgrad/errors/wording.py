@@ -1,4 +1,4 @@
-"""What a message looks like: the user's line, the operands, details and a hint, in twelve lines.
+"""The layout of a message: the user's line, the operands, details and a hint, in twelve lines.
 
 The errors of ``staticgrad.errors`` hand in the words.
 
@@ -67,7 +67,7 @@ def _text(data: object) -> str:
 
 
 def kind_of(data: object) -> str:
-    """What something is, with its article: ``a list``, ``an ndarray``, ``None``."""
+    """Return the kind of an object, with its article: ``a list``, ``an ndarray``, ``None``."""
     if data is None:
         return "None"
     name = data.__name__ if isinstance(data, type) else type(data).__name__
@@ -77,15 +77,15 @@ def kind_of(data: object) -> str:
 
 
 def why_no_array(error: Exception) -> str:
-    """What NumPy could not make an array of, without its own words for ragged lists."""
+    """Return why NumPy could not make an array, with our words for ragged lists."""
     text = str(error)
     return "its lists have different lengths" if "inhomogeneous" in text else text
 
 
 def closest(wrong: object, known: Iterable[str]) -> str | None:
-    """The known name that ``wrong`` is a slip of: three quarters of the letters, in their order.
+    """Return the known name that ``wrong`` misspells: three quarters of the letters, in order.
 
-    Of three letters and less only their case and order may differ: ``det`` is no slip of ``dot``.
+    Of three letters and less only their case and order may differ: ``det`` does not match ``dot``.
     """
     from difflib import get_close_matches  # for messages: a correct program never loads it
 
@@ -235,7 +235,7 @@ class ShapeAsValueWarning(StaticgradWarning):
 
 
 class TracingWarning(StaticgradWarning):
-    """What a traced function does once, where a plain one does it at each call."""
+    """A side effect that a traced function has once, and a plain one at each call."""
 
     code = "SG910"
 

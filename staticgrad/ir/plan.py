@@ -60,7 +60,7 @@ class Plan:
     ``commit`` is the index (into ``steps``) of the first step that writes a parameter: every
     run-time check has been made before it. ``workers`` may run it at the same time, each with its
     own scratch and check words, which ``peak_bytes`` and ``buffer_bytes`` count. ``remark`` tells
-    the plan was chosen; the text of a plan does not contain it.
+    how the plan was chosen; the text of a plan does not contain it.
     """
 
     schedule: Schedule

@@ -54,7 +54,7 @@ class CallArguments:
     def __init__(
         self, bound: BoundArguments, static: Sequence[str], by_name: Sequence[str] = ()
     ) -> None:
-        """Those that a call has bound, of which some are another thing when given by name."""
+        """Store the arguments of a call; some mean something else when given by name."""
         self._takes = bound.signature
         held = {name: each for name, each in bound.arguments.items() if name in static}
         free = {name: each for name, each in bound.arguments.items() if name not in static}
@@ -90,9 +90,9 @@ class CallArguments:
         self.sizes = tuple(size for shape in self.shapes for size in shape)
 
     def called(self, function: Callable[..., Any], values: Sequence[Any]) -> tuple[Any, list[str]]:
-        """What a function gives for these arguments with ``values`` in the place of the arrays.
+        """Return the function's result for these arguments, with ``values`` in place of the arrays.
 
-        And the names of those arguments whose containers it changes.
+        Also return the names of those arguments whose containers it changes.
         """
         given = iter(values)
         leaves = [next(given) if is_array(leaf) else leaf for leaf in self.leaves]
@@ -110,7 +110,7 @@ class CallArguments:
 
 
 def tells_names(f: Any) -> bool:
-    """Whether an argument by name is another thing to a function than one by its place."""
+    """Return whether a function treats an argument by name differently from one by position."""
     return bool(getattr(f, TELLS_NAMES, False))
 
 
@@ -144,10 +144,10 @@ def bound_to(takes: Signature, name: str, args: Any, kwargs: Any) -> BoundArgume
 
 
 def signature_of(f: Callable[..., Any]) -> Signature:
-    """What a function takes; a ufunc takes its operands.
+    """Return the signature of a function; that of a ufunc has its operands.
 
     Raises:
-        TypeError, ValueError: it does not say so, as some functions of C.
+        TypeError, ValueError: it has none, as some functions of C.
     """
     if not isinstance(f, np.ufunc):
         return signature(f)
@@ -173,20 +173,20 @@ def without_defaults(f: Callable[..., Any]) -> Signature | None:
 
 
 def is_array(leaf: Any) -> bool:
-    """Whether a leaf becomes an input of the graph."""
+    """Return whether a leaf becomes an input of the graph."""
     return not isinstance(leaf, Value | type) and any(hasattr(leaf, name) for name in _ARRAYS)
 
 
 def is_value(leaf: Any) -> bool:
-    """Whether a leaf is a value or a tensor; a parameter is as good as closed over."""
+    """Return whether a leaf is a value or a tensor; parameters count as closed over."""
     return isinstance(leaf, Value) and not isinstance(leaf, Parameter)
 
 
 def _dtype_of(name: str, array: Any) -> DType:
-    """The element type of an array.
+    """Return the element type of an array.
 
     Raises:
-        DTypeError: there is no such one: text, objects, complex numbers.
+        DTypeError: it is not supported: text, objects, complex numbers.
     """
     try:
         return as_dtype(array.dtype)
@@ -218,7 +218,7 @@ def _hashable(name: str, leaf: Any) -> Any:
 
 
 def _names(tree: Tree, name: str) -> list[str]:
-    """How inputs are called: ``batch.image``."""
+    """Return the names of inputs: ``batch.image``."""
     if tree.kind is object:
         return [name]
     parts = zip(tree.keys, tree.parts, strict=True)

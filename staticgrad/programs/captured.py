@@ -1,7 +1,7 @@
-"""What a function reads and writes around it, found in its bytecode.
+"""The names outside a function that it reads and writes, found in its bytecode.
 
-A function is traced once. What it reads of globals, closures and attributes is then part of its
-graph, so that a graph serves as long as that is as it was; what it writes there is written once.
+A function is traced once. The globals, closures and attributes that it reads become part of its
+graph, so a graph is valid as long as they are unchanged; what it writes there is written once.
 Which names these are, the instructions say: those of the function, of the functions that it names
 and of the methods of objects that it names, as far as they are the user's.
 
@@ -58,7 +58,7 @@ class OuterName:
 
     @property
     def value(self) -> Any:
-        """What stands there now."""
+        """The current value of the name."""
         if type(self.holder) is CellType:
             try:
                 return self.holder.cell_contents
@@ -77,7 +77,7 @@ class Captured:
     """
 
     def __init__(self, function: Any, objects: Mapping[str, Any]) -> None:
-        """Of a function some of whose arguments are known objects."""
+        """Analyse a function, some of whose arguments are known objects."""
         self.reads: dict[tuple[int, str], OuterName] = {}
         self.writes: dict[tuple[int, str], OuterName] = {}
         self.sources: list[Any] = []
@@ -208,7 +208,7 @@ class Captured:
 
 
 def _is_users(kind: type) -> bool:
-    """Whether a class is the user's own."""
+    """Return whether a class is defined in the user's code."""
     module = sys.modules.get(kind.__module__)
     return kind.__module__ != "builtins" and is_user_file(
         getattr(module, "__file__", None) or "<user>"
@@ -229,7 +229,7 @@ def _is_random(value: Any) -> bool:
 
 
 class Before:
-    """What stood around a function before it was traced."""
+    """The values around a function before it was traced."""
 
     def __init__(self, around: Captured) -> None:
         self._around = around
@@ -241,7 +241,7 @@ class Before:
         }
 
     def changes(self) -> Iterator[tuple[str, str]]:
-        """What is other now: how the user writes it, and what was done to it."""
+        """Yield the changed names: their spelling in the user's code, and the kind of change."""
         for key, place in self._around.writes.items():
             if place.value is not self._written[key]:
                 yield place.label, "assigns"
@@ -257,7 +257,7 @@ def _contents(container: Any) -> list[Any]:
 
 
 def _inner(container: Any, depth: int = 3) -> list[Any]:
-    """What a container holds, and those in it, as deep as programs build them by hand."""
+    """Return the contents of a container and of nested ones, up to ``depth`` levels."""
     found = _contents(container)
     inner = [each for each in found if depth and isinstance(each, (tuple, *_CONTAINERS))]
     return found + [each for part in inner if len(part) <= _FEW for each in _inner(part, depth - 1)]
@@ -268,7 +268,7 @@ def _same(one: list[Any], other: list[Any]) -> bool:
 
 
 class Frozen:
-    """What stood around a function when it was traced, by which another call finds its graph."""
+    """The values around a function when it was traced, by which another call finds its graph."""
 
     def __init__(self, around: Captured) -> None:
         places = [(place, place.value) for place in around.reads.values()]
@@ -306,7 +306,7 @@ def _alike(one: Any, other: Any) -> bool:
 
 
 def _equal(one: Any, other: Any) -> bool:
-    """Whether two plain values are equal; of other values only the same are."""
+    """Return whether two plain values are equal; other values have to be identical."""
     if type(one) is not type(other):
         return False
     if isinstance(one, tuple):
@@ -315,7 +315,7 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 def random_states(around: Captured) -> list[bytes]:
-    """Where the generators of NumPy and Python stand that a function may draw from."""
+    """Return the states of the generators of NumPy and Python that a function may draw from."""
     numpy_random, python_random = sys.modules.get("numpy.random"), sys.modules.get("random")
     states: list[Any] = [_state(source) for source in around.sources]
     if numpy_random is not None:
@@ -335,9 +335,9 @@ def _state(source: Any) -> Any:
 def differences(
     one: Graph | None, other: Graph | None, kept: Sequence[tuple[Any, Any]]
 ) -> Iterator[str]:
-    """What two traces of one function made differently, with the lines.
+    """Yield the differences between two traces of one function, with the lines.
 
-    ``kept`` has what the results are beside values of the graph, of both.
+    ``kept`` has the constant parts of the results, of both.
     """
     nodes = [() if graph is None else graph.nodes for graph in (one, other)]
     if len(nodes[0]) != len(nodes[1]):

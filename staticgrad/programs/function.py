@@ -63,7 +63,7 @@ _MOST_KNOWN: Final = 256
 
 @dataclass(frozen=True)
 class TraceStats:
-    """What a traced function has cost so far: ``reasons`` says why for each trace."""
+    """The cost of a traced function until now: ``reasons`` has one entry for each trace."""
 
     traces: int
     calls: int
@@ -114,7 +114,7 @@ class Function(OfArrays[P, R]):
         self._lock = ProcessLock()
 
     def __reduce__(self) -> Any:
-        """By its name, or by value with cloudpickle, as functions are pickled."""
+        """Pickle by name, or by value with cloudpickle, as functions are pickled."""
         arguments = (self._function, self._static, self._said, self._options)
         return pickled(self, self._name, (Function, arguments))
 
@@ -138,7 +138,7 @@ class Function(OfArrays[P, R]):
             raise UnknownAttributeError(f"a traced function has no {name!r}", hint=hint)
 
     def __get__(self, owner: Any, _kind: Any = None) -> Any:
-        """As a method: the object that has it is its first argument."""
+        """Bind as a method: the instance is the first argument."""
         return self if owner is None else MethodType(self, owner)
 
     def _called(self, *args: Any, **kwargs: Any) -> Any:
@@ -173,7 +173,7 @@ class Function(OfArrays[P, R]):
 
     @boundary
     def _eagerly(self, *args: Any, **kwargs: Any) -> Any:
-        """What a call with these arguments gives and does, computed line by line on the tape.
+        """Run a call with these arguments eagerly, line by line on the tape.
 
         Nothing is traced or compiled: Python runs the function with tensors in the place of its
         arrays, so that a debugger, ``print`` and ``if`` see numbers. Updates are written when it
@@ -234,7 +234,7 @@ class Function(OfArrays[P, R]):
 
     @property
     def stats(self) -> TraceStats:
-        """How often it was traced, and why."""
+        """The number of traces, and their reasons."""
         return TraceStats(len(self._reasons), self._calls, tuple(self._reasons))
 
     def __repr__(self) -> str:
@@ -247,7 +247,7 @@ class Function(OfArrays[P, R]):
         return "\n".join([f"{self._name}{self._takes}: {times}", *self._reasons])
 
     def _repr_html_(self) -> str:
-        """What ``str`` says, and the picture of the latest graph."""
+        """Return the text of ``str`` and a picture of the latest graph."""
         from staticgrad.ir.graph_picture import graph_html
         from staticgrad.pictures.markup import fragment, preformatted
 
@@ -368,10 +368,10 @@ class Function(OfArrays[P, R]):
 
 
 def _signature_of(f: Callable[..., Any]) -> Signature:
-    """What a function takes.
+    """Return the signature of a function.
 
     Raises:
-        ArgumentError: it does not say so, as functions of C.
+        ArgumentError: it has none, as functions of C.
     """
     try:
         return signature_of(f)
@@ -383,7 +383,7 @@ def _signature_of(f: Callable[..., Any]) -> Signature:
 
 
 def _of_arrays(args: tuple[Any, ...]) -> Any:
-    """What calls with arrays by position have in common that run one program; None of others."""
+    """Return the key of calls with positional arrays that run one program; None for other calls."""
     found = []
     for each in args:
         if type(each) is not np.ndarray and not isinstance(each, np.generic):

@@ -64,7 +64,7 @@ class Transformed:
     __signature__: Signature | None  # set where it is not that of the other one
 
     def __init__(self, f: Any, name: str, rule: Rule, places: tuple[int, ...] = ()) -> None:
-        """By a rule; at ``places`` Python numbers are arrays."""
+        """Wrap ``f`` by a rule; at ``places`` Python numbers are arrays."""
         functools.update_wrapper(self, f, updated=())
         if isinstance(f, np.ufunc):
             self.__signature__ = signature_of(f)
@@ -114,9 +114,9 @@ class Transformed:
 
 
 def runs_directly(*given: Any) -> bool:
-    """Whether a call with these arguments is run by its rule, and not compiled.
+    """Return whether a call with these arguments runs by its rule, uncompiled.
 
-    So it is among values, while a function is traced, and in ``eager_mode``, where arrays are
+    That is the case for values, while a function is traced, and in ``eager_mode``, where arrays are
     tensors.
     """
     if running_session() is not None or computing_kind() is not None:
@@ -133,7 +133,7 @@ def as_array(leaf: Any) -> Any:
 
 
 class _Programs:
-    """What was made of a function. Copies of its attributes, as ``wraps`` makes them, are empty."""
+    """The programs made of one function. Copies of its attributes, as by ``wraps``, are empty."""
 
     def __init__(self, owner: Any) -> None:
         self.owner = ref(owner)
@@ -147,7 +147,7 @@ _KEPT: Final = "__staticgrad_made__"
 
 
 def made_once(f: Any, key: Hashable, make: Callable[[], Any]) -> Any:
-    """What ``make`` gives for a function: the same at each call where the function can keep it."""
+    """Return the result of ``make`` for a function, cached if the function has attributes."""
     if not isinstance(f, FunctionType):
         return make()
     kept = vars(f).get(_KEPT)
@@ -193,10 +193,10 @@ class DerivativePoint:
     """
 
     def __init__(self, name: str, args: Sequence[Any], by: Any, direct: bool) -> None:
-        """By what ``by`` names. ``direct``: nothing but the arguments has their values.
+        """Set up for the arguments that ``by`` names. ``direct``: only they have their values.
 
         Raises:
-            ArgumentError: there is no such argument. GradientError: one that has no derivatives.
+            ArgumentError: there is no such argument. GradientError: one that is not differentiable.
         """
         self.name, self.args = name, list(args)
         self.places = places_of(name, by)
@@ -228,7 +228,7 @@ class DerivativePoint:
 
     @property
     def is_eager(self) -> bool:
-        """Whether the arguments compute at once."""
+        """True if the arguments are eager."""
         return bool(self.kind.computes)
 
     def _stand(self, label: str, leaf: Any, direct: bool) -> Any:
@@ -253,10 +253,10 @@ class DerivativePoint:
         return leaf if direct else apart(held(leaf))
 
     def value(self, found: Any) -> Any:
-        """What the function gave, as one value.
+        """Return the result of the function as one value.
 
         Raises:
-            GradientError: it gave containers.
+            GradientError: it returned containers.
         """
         leaves, tree = flatten(found)
         if tree.kind is not object:
@@ -269,7 +269,7 @@ class DerivativePoint:
         return self.values(leaves)[0]
 
     def values(self, leaves: Sequence[Any]) -> list[Any]:
-        """What the function gave, as values; numbers and arrays are constants."""
+        """Return the results of the function as values; numbers and arrays become constants."""
         return [as_value(self.name, leaf, self.kind) for leaf in leaves]
 
     def given_back(self, y: Any) -> Any:
@@ -277,7 +277,7 @@ class DerivativePoint:
         return y.detach() if self.is_eager and not self._is_differentiated([y]) else y
 
     def _is_differentiated(self, ys: Sequence[Any]) -> bool:
-        """Whether tensors found here may be differentiated by who called this."""
+        """Return whether the caller may differentiate tensors found here."""
         if not self._recorded_outside:
             return False
         if any(stand.grad_fn is not None for stand in self.stands):
@@ -322,7 +322,7 @@ class DerivativePoint:
         return list(found)
 
     def _is_differentiated_by(self, given: Sequence[Any]) -> bool:
-        """Whether tangents or cotangents need gradients."""
+        """Return whether tangents or cotangents need gradients."""
         return self._recorded_outside and any(
             isinstance(each, Value) and each.computes and each.requires_grad  # type: ignore[attr-defined]
             for each in given
@@ -344,7 +344,7 @@ def _tape() -> Any:
 
 
 def _is_recording() -> bool:
-    """Whether operations on tensors are recorded where a derivative is asked for."""
+    """Return whether operations on tensors are recorded where a derivative is computed."""
     from staticgrad.eager.tape import recording
 
     return recording.innermost()
@@ -434,7 +434,7 @@ def vmap(
     f: Callable[P, R], in_axes: Any = 0, out_axes: Any = 0, *, axis_size: Any = None
 ) -> Callable[P, R]: ...
 def vmap(f: Any, in_axes: Any = 0, out_axes: Any = 0, *, axis_size: Any = None) -> Any:
-    """``f`` over batches: what it gives for each element along an axis, stacked, without a loop.
+    """Map ``f`` over batches: its results for each element along an axis, stacked, without a loop.
 
     ``f`` is written for one element and is called once, with values of an element's shape; what it
     builds is computed for all elements at a time. It may close over values and parameters, hold

@@ -437,7 +437,7 @@ class GuardedTable(Table):
         return found
 
     def _begins(self, row: int, base: int) -> Sequence[int]:
-        """Return where each access's buffer begins, from the record, or for bodies from the plan."""
+        """Return where the buffer of each access begins, by the record or, for bodies, the plan."""
         planned = self.plan.steps[row]
         accesses = self._schedule.steps[planned.step].accesses()
         if planned.bodies and self._copy is not None:

@@ -277,8 +277,8 @@ def _reached(link: _Link, ranges: tuple[RowRange, ...]) -> list[tuple[Reach, ...
 def row_ranges(
     plan: Plan, body: StepBody, control: Control, iterations: int, workers: int
 ) -> tuple[tuple[RowRange, ...], float]:
-    """Return the rows of each worker, and the predicted seconds of the loop; none if the loop cannot
-    be divided by rows."""
+    """Return the rows of each worker, and the predicted seconds of the loop; none if it cannot be
+    divided by rows."""
     calls, seconds = [], 0.0
     for planned in plan.steps:
         call = call_of(plan.schedule.steps[planned.step], planned)

@@ -197,7 +197,7 @@ def _bytes(places: Iterable[ByteRange]) -> ByteSet:
 
 
 def is_apart(kernel: Kernel, places: Sequence[ByteRange]) -> bool:
-    """Return whether partial chains may be stored in the result: nothing else of the step is there."""
+    """Return whether partial chains may be stored in the result: the step uses it for no more."""
     to = left_in(kernel)
     assert to is not None
     named = [*zip(kernel.operands, places, strict=True)]

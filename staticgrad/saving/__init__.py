@@ -47,7 +47,7 @@ def save(path: Any, tree: Any) -> None:
 
 
 def _path(path: Any, function: str) -> Path:
-    """Where a file is, or shall be."""
+    """Return the path of a file to read or write."""
     if not isinstance(path, str | PathLike):
         raise ArgumentError(
             f"{function}: the path comes first, got {kind_of(path)}",
@@ -60,7 +60,7 @@ _CHECKPOINT: Final = 'sg.train.fit wrote it: sg.load(path, into={"state": ...})'
 
 
 def _is_checkpoint(found: Any, into: Any) -> bool:
-    """Whether a tree that is asked for lies one deeper, as ``sg.train.fit`` saves it."""
+    """Return whether the requested tree lies one level deeper, as ``sg.train.fit`` saves it."""
     return (
         isinstance(found, dict)
         and {*found} == {"state", "fit"}
@@ -70,7 +70,7 @@ def _is_checkpoint(found: Any, into: Any) -> bool:
 
 @public
 def load(path: Any, into: Any = None) -> Any:
-    """What a file of ``save`` holds; with ``into`` it is also written into the places of a tree.
+    """Return the content of a file of ``save``; with ``into`` also write it into that tree.
 
     Args:
         path: as in ``save``. Files that others wrote are a dict of arrays by name.

@@ -39,14 +39,14 @@ _LONGEST: Final = 2**16 - 1 - len(".npy")
 
 @dataclass(frozen=True)
 class Content:
-    """What a file holds: arrays by name, and the text beside them, None in files of others."""
+    """The content of a file: arrays by name, and the text beside them, None in foreign files."""
 
     arrays: Arrays
     text: str | None
 
 
 def write_file(path: Path, content: Content) -> None:
-    """Write a file, wholly or not at all.
+    """Write a file atomically.
 
     Raises:
         ArgumentError: a suffix of no format; a name that a file cannot have.
@@ -63,7 +63,7 @@ def write_file(path: Path, content: Content) -> None:
 
 
 def read_file(path: Path) -> Content:
-    """What a file holds.
+    """Read the content of a file.
 
     Raises:
         SavedFileError: it is damaged, cut off, or no file of its suffix.
@@ -185,7 +185,7 @@ def _write_npz(path: Path, arrays: Arrays, note: str) -> None:
 
 
 def _bits(array: Any) -> Any:
-    """Of bfloat16, which npy does not know, the words; a name says of what."""
+    """Return the words of bfloat16, which npy does not support, under a dtype name that says so."""
     return array.view(np.dtype([("bfloat16", "u2")])) if array.dtype == BF16 else array
 
 

@@ -30,7 +30,7 @@ _NAMES: Final = "names"
 
 
 def is_keeper(tree: Any) -> bool:
-    """Whether it gives what it keeps by name, and takes it back: modules, optimizers, loaders."""
+    """Return whether it has ``state_dict`` and ``load_state_dict``, as modules, optimizers, loaders."""
     return callable(getattr(tree, "state_dict", None)) and callable(
         getattr(tree, "load_state_dict", None)
     )
@@ -88,7 +88,7 @@ def _names_in(tree: Any, path: str = "") -> dict[str, str]:
 
 
 def content_of(tree: Any) -> Content:
-    """What a file of ``tree`` holds.
+    """Return the content of a file for ``tree``.
 
     Raises:
         ArgumentError: something in it is neither array, number nor container; with its path. Or it
@@ -192,7 +192,7 @@ def _built(described: Any, arrays: Arrays) -> Any:
 
 
 def _by_present_names(parts: Mapping[str, Parameter], found: dict[Any, Any]) -> dict[Any, Any]:
-    """What was saved of parameters by name; of those that had other names then by the present."""
+    """Return the saved state of parameters by name, old names replaced by the present ones."""
     present = {}
     for name, p in parts.items():
         latest = (f for f in p.store.former if f in found and f not in parts)
@@ -202,7 +202,7 @@ def _by_present_names(parts: Mapping[str, Parameter], found: dict[Any, Any]) -> 
 
 
 def _is_kept(found: Any) -> bool:
-    """Whether it is more than numbers and texts, which have no places."""
+    """Return whether it holds more than numbers and texts, which are not restored in place."""
     if isinstance(found, dict | list | tuple):
         return any(map(_is_kept, found.values() if isinstance(found, dict) else found))
     return isinstance(found, np.ndarray)
@@ -221,7 +221,7 @@ def renamed_in(tree: Any, saved: Mapping[str, str]) -> dict[str, str]:
 
 
 class Restoring:
-    """What is written where; nothing is written before all of it has been looked at.
+    """The pending writes of a load; nothing is written before all of it has been checked.
 
     ``renamed`` are names of parameters when they were saved -> the names of those in their places.
     """
@@ -255,7 +255,7 @@ class Restoring:
             self._fit(own, found, path, lambda array: self._arrays.append((own, array)))
 
     def _in_our_names(self, state: dict[Any, Any]) -> dict[Any, Any]:
-        """What is kept by names, ``w`` and ``w.momentum``, by those that parameters have here."""
+        """Return state that is keyed ``w`` or ``w.momentum``, with the present parameter names."""
         found = {}
         for key, each in state.items():
             name = next((n for n in self._renamed if f"{key}.".startswith(f"{n}.")), None)

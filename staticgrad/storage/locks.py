@@ -1,4 +1,4 @@
-"""Read-write locks that are fair, taken many at once, and left whole by forks and interrupts.
+"""Fair read-write locks, taken many at once, that survive forks and interrupts.
 
 Waiting threads are served in the order of arrival: a thread that trains in a loop cannot keep
 another from reading its parameters, nor a fork from happening. Locks are taken in the order of
@@ -71,17 +71,17 @@ class Holder:
         self.outer: Holder | None = None
 
     def is_live(self) -> bool:
-        """Whether it holds what it took."""
+        """True if it holds its locks."""
         return self.token.locked()
 
     @property
     def writing(self) -> bool:
-        """Whether it may be changing what it took to write."""
+        """True if it may be changing what it locked for writing."""
         return self._writing
 
     @property
     def stands(self) -> bool:
-        """Whether locks are reserved for it. Once taken back, for good."""
+        """True if locks are reserved for it. Once revoked, a reservation stays so."""
         return False
 
     def stand(self) -> None:
@@ -99,7 +99,7 @@ class Holder:
 
 
 class Here(threading.local):
-    """What this thread holds: a chain of holders, some of which may have ended."""
+    """The holders of this thread: a chain, some of which may have ended."""
 
     innermost: Holder | None = None
 
@@ -108,7 +108,7 @@ HERE: Final = Here()
 
 
 def is_inside_another() -> bool:
-    """Whether this code interrupts code of the same thread that holds or awaits a lock."""
+    """Return whether this code interrupts code of the same thread that holds or awaits a lock."""
     holder = HERE.innermost
     while holder is not None:
         if holder.is_live():
@@ -147,9 +147,9 @@ class ReadWriteLock:
             _locks.add(self)
 
     def read(self, copy: Callable[[], _T]) -> _T:
-        """What ``copy``, one call that no interrupt divides, makes of a value that stands still.
+        """Return the result of ``copy``, one uninterruptible call, on a value that does not change.
 
-        It waits for nothing but a write that has begun: a step that has not come to its first write
+        It blocks only for a write that has begun: a step before its first write
         leaves the old value to be read.
 
         Raises:
@@ -208,9 +208,9 @@ class ReadWriteLock:
         return [*self._holders, *(self._reserved or ())[:1]]
 
     def _is_reserved_here(self) -> bool:
-        """Whether it is reserved for steps of this thread, none of which is under way.
+        """Return whether it is reserved for steps of this thread, and no step is running.
 
-        Then one call of this thread needs no more than that nobody else comes while it lasts, and
+        Then one call of this thread needs only to exclude other threads while it lasts, and
         a loop may look at its parameters, or set one, after each of its steps.
         """
         reserved = self._reserved
@@ -368,7 +368,7 @@ def _reentry(text: str) -> ReentryError:
 
 
 def _live(holder: Holder | None) -> list[Holder]:
-    """Those of a chain that hold something, the innermost first."""
+    """Return the holders of a chain that hold something, the innermost first."""
     found = []
     while holder is not None:
         if holder.is_live():
@@ -424,7 +424,7 @@ def reserve(locks: Iterable[tuple[ReadWriteLock, bool]], holder: Holder) -> None
 
 
 def _state_is_ours() -> bool:
-    """Whether this thread holds ``_state``: an interruption has come amid its use."""
+    """Return whether this thread holds ``_state``: an interrupt came during its use."""
     ours: Any = _state
     return bool(ours._is_owned())
 

@@ -47,7 +47,7 @@ class ParameterStore:
     """The current value of one parameter: name, type, bytes, lock.
 
     Attributes:
-        leaf: what tapes know it as, once it has met a tensor.
+        leaf: its leaf on tapes, once it has met a tensor.
         former: the names that it, or what it is a copy of, had before, the latest first.
         in_graph: whether a graph has it, which is a value and fixes its name.
     """
@@ -190,7 +190,7 @@ def change_together(stores: Iterable[ParameterStore], change: Callable[[], objec
 
 
 class ParameterValue(np.ndarray[Any, np.dtype[Any]]):
-    """What ``w.value`` gives: a read-only copy; a result computed from it is an ordinary array.
+    """The value of ``w.value``: a read-only copy; a result computed from it is an ordinary array.
 
     Writing into a copy would change nothing that a graph reads, without a word. ``w.value += 1`` is
     another matter: Python reads, adds and assigns, so the sum has to be a new array. A copy of it

@@ -34,7 +34,7 @@ SETTLED: Final = 16
 _STORES_IN_ORDER: Final = platform.machine().lower() in ("x86_64", "amd64")
 
 
-#: Numbers that each run asks for: members of an enumeration take longer.
+#: Numbers that each run reads: members of an enumeration take longer.
 _STANDS, _RUNNING, _WRITING = map(int, (HoldWord.STANDS, HoldWord.RUNNING, HoldWord.WRITING))
 
 
@@ -54,18 +54,18 @@ class Reserved(Holder):
         self._words[HoldWord.THREAD] = self.thread
 
     def is_live(self) -> bool:
-        """As of any holder; a native step has no token."""
+        """True if it holds its locks; a native step has no token."""
         return self.token.locked() or self._words[_RUNNING] != 0
 
     @property
     def writing(self) -> bool:
-        """As of any holder; where stores may be seen late, from the start of a native step on."""
+        """True if it may be writing; on weakly ordered CPUs, from a native step's start on."""
         words = self._words
         return self._writing or words[_WRITING if _STORES_IN_ORDER else _RUNNING] != 0
 
     @property
     def stands(self) -> bool:
-        """As of any holder."""
+        """True if the locks are reserved for it."""
         return self._words[_STANDS] != 0
 
     def stand(self) -> None:
@@ -78,7 +78,7 @@ class Reserved(Holder):
         threading.Lock().acquire()  # its instruction ends the store before a later read begins
 
     def begin_step(self) -> None:
-        """What the last step left is over."""
+        """Clear the state of the last step."""
         self._writing = self.paused = False
 
 
@@ -93,7 +93,7 @@ class LockSet:
 
     @property
     def holder(self) -> Reserved | None:
-        """For whom the locks are reserved, or were; None where there are no locks."""
+        """The holder that the locks are or were reserved for; None if there are no locks."""
         return self._reserved if self._locks else None
 
     def end_native_step(self) -> None:
@@ -140,7 +140,7 @@ class LockSet:
     def _run_in_turn(
         self, work: Callable[[_T, Callable[[], object]], object], argument: _T
     ) -> None:
-        """As ``run``, where somebody else may hold or await some of the locks."""
+        """Run as ``run`` does, when other holders may hold or await some of the locks."""
         holder = Holder(is_step=True)
         try:
             with holder.token:

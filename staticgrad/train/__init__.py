@@ -1,4 +1,4 @@
-"""Training loops, for those who want one: batches, prefetching, ``fit``. Each is usable alone."""
+"""Optional training loops: batches, prefetching, ``fit``. Each is usable alone."""
 
 from typing import TYPE_CHECKING, NoReturn
 

@@ -36,7 +36,7 @@ _ENDS: Final = 8
 @bounded
 @dataclass
 class History:
-    """What a training has come to.
+    """The results of a training.
 
     Args:
         losses: the mean over the batches of the loss, of each epoch.
@@ -64,7 +64,7 @@ class History:
         return min(range(len(found)), key=found.__getitem__, default=-1)
 
     def _columns(self) -> dict[str, list[float]]:
-        """What there is a number of for each epoch, by name."""
+        """Return the figures of each epoch, by name."""
         own = {each.name: getattr(self, each.name) for each in fields(self)}
         own |= self.metrics
         return {name: found for name, found in own.items() if found and isinstance(found, list)}
@@ -272,14 +272,14 @@ def _numbers(who: str, found: Any) -> dict[str, float]:
 
 
 def _rows(batch: Any) -> int:
-    """How many examples a batch has: the first size of its first array; 1 of what has none."""
+    """Return the number of examples in a batch: its first array's first size; else 1."""
     first = batch[0] if isinstance(batch, tuple | list) and batch else batch
     shape = getattr(first, "shape", ())
     return int(shape[0]) if shape else 1
 
 
 def _check_options(state: object, checkpoint: object, callbacks: Any, **called: object) -> None:
-    """Refuse a checkpoint of nothing, and what is called later but is no function."""
+    """Refuse a checkpoint without state, and callbacks that are not functions."""
     if not isinstance(callbacks, list | tuple):
         raise ArgumentError(
             f"fit: callbacks is {kind_of(callbacks)}, not a list of functions",
@@ -300,7 +300,7 @@ def _check_options(state: object, checkpoint: object, callbacks: Any, **called: 
 
 
 class _Progress:
-    """Where a training is."""
+    """The position of a training."""
 
     def __init__(
         self,

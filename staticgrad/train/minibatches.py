@@ -200,7 +200,7 @@ def _make(items: Iterable[Item], waiting: Queue[tuple[bool, Any]], left: Event) 
 
 
 def _gave(waiting: Queue[tuple[bool, Any]], entry: tuple[bool, Any], left: Event) -> bool:
-    """Whether there was room before the consumer had left."""
+    """Return whether the queue had room before the consumer left."""
     while not left.is_set():
         try:
             waiting.put(entry, timeout=0.1)

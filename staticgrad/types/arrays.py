@@ -181,7 +181,7 @@ def array_of(
     error: type[StaticgradError] = DTypeError,
     related: Sequence[Related] = (),
 ) -> Array:
-    """``data`` as a plain array of any dtype, layout and byte order; no copy where it has memory.
+    """Return ``data`` as a plain array of any dtype, layout, byte order; without a copy if it is one.
 
     Args:
         data: an array, or what NumPy or DLPack sees as one, pandas included.
@@ -213,7 +213,7 @@ def array_of(
 
 
 def _is_masked(data: Any) -> bool:
-    """Whether ``data`` is a masked array, or a list with one: NumPy would drop the mask."""
+    """Return whether ``data`` is a masked array, or a list with one: NumPy would drop the mask."""
     known = sys.modules.get("numpy.ma")  # loaded by whoever has such an array
     masked = getattr(known, "MaskedArray", None)
     if masked is None:
@@ -229,7 +229,7 @@ def _is_masked(data: Any) -> bool:
 
 
 def is_pandas(data: Any) -> bool:
-    """Whether something is an object of pandas, which is loaded then."""
+    """Return whether something is an object of pandas, which is loaded then."""
     return type(data).__module__.partition(".")[0] == "pandas"
 
 

@@ -390,7 +390,7 @@ def minimum(left: Size, right: Size) -> Size:
 
 
 def is_at_least(left: Size, right: Size) -> bool:
-    """Whether that holds for all values of the names, as far as bounds tell."""
+    """Return whether left >= right for all values of the names, as far as bounds show."""
     others, parts = {left, *_alternatives(left)}, _alternatives(right)
     lows = [[bounds(other - part)[0] for other in others] for part in parts]
     return all(any(low is not None and low >= 0 for low in row) for row in lows)
@@ -405,7 +405,7 @@ def maximum_of(size: Size) -> tuple[Size, ...]:
 
 
 def _alternatives(size: Size) -> tuple[Size, ...]:
-    """All sizes of which it is the maximum, of maxima of maxima as well, or itself alone."""
+    """Return all operands of a maximum, nested ones included, or the size itself."""
     parts = maximum_of(size)
     if len(parts) == 1:
         return parts
@@ -423,7 +423,7 @@ def is_never_negative(size: Size) -> bool:
 
 
 def _is_proved(size: Size, steps: Iterator[int]) -> bool:
-    """Whether ``size`` is at least 0, within so many steps."""
+    """Return whether ``size`` is provably at least 0, within so many steps."""
     low = bounds(size)[0]
     if low is not None and low >= 0:
         return True
@@ -485,7 +485,7 @@ def _divide_monomial(
 
 
 def _multiple_atom(numerator: Size, denominator: Size) -> bool:
-    """Whether declared ``multiple_of`` promises make an integer denominator divide every term."""
+    """Return whether ``multiple_of`` promises make an integer denominator divide every term."""
     if not isinstance(denominator, int):
         return False
     for monomial, c in _terms(numerator):
@@ -568,7 +568,7 @@ class Guard:
     text: str
 
     def holds(self, values: Mapping[str, int]) -> bool:
-        """Whether the condition is true for the given values of the names."""
+        """Return whether the condition is true for the given values of the names."""
         left, right = evaluate(self.left, values), evaluate(self.right, values)
         return left == right if self.relation == "==" else left >= right
 
@@ -582,7 +582,7 @@ def collecting_guards() -> Iterator[list[Guard]]:
 
 
 def equal(left: Size, right: Size, text: str) -> bool:
-    """Whether two sizes agree: False if they never can, else True, with a guard if it depends."""
+    """Return whether two sizes agree: False if never, else True, with a guard if it depends."""
     if left == right:
         return True
     difference = left - right
@@ -596,13 +596,13 @@ def equal(left: Size, right: Size, text: str) -> bool:
 
 
 def _reaches_zero(size: Dim) -> bool:
-    """Whether the coefficients allow the value 0 at all: their divisor divides the constant."""
+    """Return whether the coefficients allow the value 0: their divisor divides the constant."""
     constant = dict(size.terms).get((), 0)
     return constant % gcd(*(c for monomial, c in size.terms if monomial)) == 0
 
 
 def at_least(left: Size, right: Size, text: str) -> bool:
-    """Whether left >= right: False if it never can be, else True, with a guard if it depends."""
+    """Return whether left >= right: False if never, else True, with a guard if it depends."""
     difference = left - right
     if is_never_negative(difference):
         return True

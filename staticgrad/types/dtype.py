@@ -21,7 +21,7 @@ _KIND_ORDER: Final = {"b": 0, "i": 1, "u": 1, "f": 2}
 
 @dataclass(frozen=True, eq=False)
 class DType:
-    """An element type, of which there is one object, copies and pickles included.
+    """An element type: a singleton, also after copying and pickling.
 
     It stands wherever NumPy takes a dtype, equals every spelling of it (``x.dtype == np.float32``,
     ``== "float32"``), hashes as the NumPy dtype does and has its attributes. Inside the package two
@@ -97,12 +97,12 @@ class DType:
 
     @property
     def is_storage(self) -> bool:
-        """Whether values of it are only stored, and computed in another dtype."""
+        """True if its values are only stored, and computed in another dtype."""
         return self._compute is not None
 
     @property
     def bias(self) -> int:
-        """Of a float: what its exponent field holds beyond the exponent; also the largest exponent.
+        """The exponent bias of a float; also its largest exponent.
 
         Sign, exponent and fraction fill an IEEE format, and the first of its digits is implied.
         """
@@ -214,7 +214,7 @@ _BY_NAME: Final = {d.name: d for d in ALL_DTYPES} | {
 
 
 def _integer(kind: str, like: DType) -> DType:
-    """The integer of a kind that is as wide as ``like``.
+    """Return the integer of a kind that is as wide as ``like``.
 
     Raises:
         TypeError: there is none.
@@ -277,12 +277,12 @@ def promote(a: DType, b: DType) -> DType:
 
 
 def holds_float(outer: DType, inner: DType) -> bool:
-    """Whether a floating dtype has every value of another."""
+    """Return whether a floating dtype has every value of another."""
     return outer.digits >= inner.digits and outer.bias >= inner.bias
 
 
 def kind_of_elements(dtype: np.dtype[Any]) -> str:
-    """NumPy's letter for a kind of elements; f also for floats that NumPy does not know."""
+    """Return NumPy's letter for a kind of elements; f also for floats that NumPy lacks."""
     foreign = dtype.kind == "V" and dtype.name == BF16.name
     return "f" if foreign else dtype.kind
 

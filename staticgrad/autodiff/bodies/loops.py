@@ -184,7 +184,7 @@ class BackwardIteration:
         return [found_or_zeros(self.shares.get(k), self.given[k].type) for k in self.moving]
 
     def _read(self, values: Sequence[Any], sums: _SumsOfInvariants) -> tuple[list[int], list[int]]:
-        """Return the values of forward iterations that the loop reads: carries and slices, invariants."""
+        """Return the forward values that the loop reads: carries and slices, then invariants."""
         read = reading(values, self.given)
         late = [k for k in range(self.ends[1]) if self.given[k].key in sums.late.read]
         kept = sorted({k for k in read if k < self.ends[1]}.union(late))
