@@ -97,7 +97,7 @@ class Tradeoff:
 
     @property
     def problem(self) -> MemoryProblem:
-        """The input of ``sg.plan_abstract``: the kernels that store everything, what each one costs,
+        """The input of ``sg.plan_abstract``: kernels that store everything, with what each costs,
         reads and makes, and the user's lines. ``staticgrad.planning.problem`` writes it."""
         plan = self.everything.plan
         return Planner(plan.schedule, workers=plan.workers).problem(dict(self.sizes))

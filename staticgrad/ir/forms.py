@@ -347,9 +347,9 @@ class WindowAxis:
 
     @property
     def residues(self) -> int:
-        """The number of adjacent taps between two taps that read one element in adjacent windows.
+        """The number of distinct positions of taps modulo ``step``.
 
-        Those two taps read the element in adjacent windows.
+        Taps that far apart read the same element, in different windows.
         """
         return self.step // self.shared
 

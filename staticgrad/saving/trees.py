@@ -30,7 +30,7 @@ _NAMES: Final = "names"
 
 
 def is_keeper(tree: Any) -> bool:
-    """Return whether it has ``state_dict`` and ``load_state_dict``, as modules, optimizers, loaders."""
+    """Return whether it has a ``state_dict`` that it loads: modules, optimizers, loaders."""
     return callable(getattr(tree, "state_dict", None)) and callable(
         getattr(tree, "load_state_dict", None)
     )

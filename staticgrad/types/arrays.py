@@ -181,7 +181,7 @@ def array_of(
     error: type[StaticgradError] = DTypeError,
     related: Sequence[Related] = (),
 ) -> Array:
-    """Return ``data`` as a plain array of any dtype, layout, byte order; without a copy if it is one.
+    """Return ``data`` as a plain array of any dtype, layout, byte order; no copy if it has memory.
 
     Args:
         data: an array, or what NumPy or DLPack sees as one, pandas included.
