@@ -270,7 +270,7 @@ def options(**settings: object) -> AbstractContextManager[Config]:
 
 
 def in_blocks() -> tuple[tuple[str, object], ...]:
-    """What the ``options`` blocks around us set, as a key; empty outside of any."""
+    """Return the settings of the enclosing ``options`` blocks, as a key; empty outside of any."""
     held = _overrides()
     return tuple(sorted(held.items())) if held else ()
 

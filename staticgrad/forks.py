@@ -74,7 +74,7 @@ def _reentrant() -> Any:
 
 
 def is_taken(lock: Any) -> bool:
-    """Whether a thread, this one included, has taken an RLock."""
+    """Return whether a thread, this one included, has taken an RLock."""
     if lock._is_owned() or not lock.acquire(blocking=False):
         return True
     lock.release()

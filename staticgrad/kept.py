@@ -1,4 +1,4 @@
-"""What a process keeps: results within a number of bytes, properties that are computed once."""
+"""Caches of a process: results within a number of bytes, properties that are computed once."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ class Kept(Generic[K, V]):
 
     @property
     def oldest(self) -> float:
-        """When the longest unused value was used, if it may be dropped."""
+        """Return when the least recently used value was used, if it may be dropped."""
         try:
             first = next(iter(self._found.values()))[2][0]
         except (StopIteration, RuntimeError):  # it is being used
@@ -145,7 +145,7 @@ class Kept(Generic[K, V]):
         return [value]
 
     def peek(self, key: K) -> V | None:
-        """The value; asking is no use."""
+        """Return the value without marking it as used."""
         found = self._found.get(key)
         return None if found is None else found[0]
 
@@ -158,7 +158,7 @@ class Kept(Generic[K, V]):
         del found  # as above
 
     def values(self) -> Iterator[V]:
-        """The values, the longest unused first; asking is no use."""
+        """Yield the values, least recently used first, without marking them as used."""
         return (value for value, _, _ in self._found.values())
 
     def __len__(self) -> int:
@@ -191,7 +191,7 @@ class cached_property(Generic[T]):  # noqa: N801 - it stands in for the one of t
 
 @contextmanager
 def collection_paused() -> Iterator[None]:
-    """No cyclic collection inside the block; afterwards as it was. May be nested.
+    """Disable cyclic collection inside the block; restore it afterwards. May be nested.
 
     Every full collection walks all live objects, so that a function which only makes nodes takes
     more than linear time under it. Nodes hold no cycles: nothing is lost by waiting. The collection
@@ -210,7 +210,7 @@ def collection_paused() -> Iterator[None]:
 
 
 def _is_frozen() -> bool:
-    """Whether the program has frozen objects of its own, which stay so.
+    """Return whether the program has frozen objects of its own, which stay frozen.
 
     To count those takes 10 ns for each, and so is done once.
     """

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 else:
 
     def replace(record, /, **changes):
-        """The record with other values in some fields, as ``dataclasses.replace`` makes it.
+        """Return the record with other values in some fields, as ``dataclasses.replace`` does.
 
         That takes several times as long, for it asks each field what it is.
         """
@@ -129,7 +129,7 @@ def _record(cls: type[Any], show: bool, compare: bool, frozen: bool, slots: bool
 
 
 def _is_plain(cls: type[Any]) -> bool:
-    """Whether an instance is made with a dictionary of its fields, and nothing else is done."""
+    """Return whether an instance is made only from a dictionary of its fields."""
     new: object = cls.__new__
     made = type(cls).__call__ is type.__call__ and new is object.__new__
     return made and cls.__dictoffset__ != 0 and not hasattr(cls, "__post_init__")
@@ -286,7 +286,7 @@ def _init_text(forms: Sequence[str], kind: str, followed: bool) -> str:
 
 
 def _values(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
-    """What reads these attributes, as a tuple."""
+    """Return a function that reads these attributes, as a tuple."""
     if len(names) > 1:
         return attrgetter(*names)
     if names:

@@ -1,4 +1,4 @@
-"""Where a value comes from: the line of the user's program that made it, and the named scope.
+"""The origin of a value: the line of the user's program that made it, and the named scope.
 
 An ``Origin`` is made for every node, so it only stores the code object and the instruction; file,
 line, columns and text are looked up when somebody asks. What a rewrite builds of nodes of several
@@ -123,7 +123,7 @@ class SourceLine:
 
 
 def _as_line(line: SourceLine) -> tuple[object, ...]:
-    """How a place travels: as its line, looked up, for code objects stay where they are."""
+    """Pickle a place as its line, looked up: code objects are not pickled."""
     return SourceLine, tuple(getattr(line, field.name) for field in dataclasses.fields(line))
 
 
@@ -177,7 +177,7 @@ class Origin(tuple[CodeType, int, str]):
 
     @property
     def long(self) -> str:
-        """As ``SourceLine.long``."""
+        """The same as ``SourceLine.long``."""
         return self.resolve().long
 
     def __eq__(self, other: object) -> bool:
@@ -234,7 +234,7 @@ class Merged(tuple[Origin | SourceLine, ...]):
 
     @property
     def long(self) -> str:
-        """As ``SourceLine.long``."""
+        """The same as ``SourceLine.long``."""
         return self.resolve().long
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -270,7 +270,7 @@ def lines_of(origins: Iterable[Location]) -> str:
 
 
 def _spot(place: Origin | SourceLine) -> object:
-    """What two places on one line have in common, without reading a file."""
+    """Return the common key of two places on one line, without reading a file."""
     if isinstance(place, SourceLine):
         return (place.file, place.line, place.scope)
     code, offset, scope_path = place

@@ -1,4 +1,4 @@
-"""Where lower packages call higher ones: the only imports that go up, made when they run.
+"""The calls from lower packages to higher ones: the only upward imports, made when they run.
 
 Import statements point down only (``pyproject.toml`` has the layers). Beside what is listed here,
 higher packages register themselves in lower ones: ``set_default_kind`` and ``register_parameters``

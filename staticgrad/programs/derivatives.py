@@ -83,7 +83,7 @@ def grad(
     argnums: Any = None,
     has_aux: bool = False,
 ) -> Any:
-    """The gradient of ``y`` with respect to each value in ``wrt``; of a function, a function.
+    """Return the gradient of ``y`` with respect to each of ``wrt`` (a function if ``y`` is one).
 
     ``sg.grad(f)`` takes the arguments of ``f`` and gives the gradient by the first one. With arrays
     it runs compiled, as under ``sg.function``; with values of a graph it builds more of the graph;
@@ -405,7 +405,7 @@ def linearize(
     *,
     argnums: int | tuple[int, ...] | None = None,
 ) -> tuple[Any, Any]:
-    """What a function gives at a point, and its derivative there as a function of tangents.
+    """Return a function's result at a point, and its derivative there as a function of tangents.
 
     Args:
         f: takes and gives floating values in containers.
@@ -435,21 +435,21 @@ def linearize(
 
 
 def rules_of_functions() -> Any:
-    """What derivatives of functions are: a module with which the compiler is loaded."""
+    """Return the module of derivatives of functions, which imports the compiler."""
     from staticgrad.programs import of_functions  # values alone do without
 
     return of_functions
 
 
 def are_tensors(y: Any) -> bool:
-    """Whether what is to be differentiated is a tensor, or the first value of containers is."""
+    """Return whether ``y`` is a tensor, or the first value in its containers is."""
     while isinstance(y, list | tuple | dict) and y:
         y = next(iter(y.values() if isinstance(y, dict) else y))
     return isinstance(y, Value) and bool(y.computes)
 
 
 def rules_of_tensors() -> Any:
-    """What derivatives of tensors are: a module of the tape's."""
+    """Return the module of derivatives of tensors, which belongs to the tape."""
     from staticgrad.eager import of_tensors  # who has tensors has loaded most of it
 
     return of_tensors

@@ -167,7 +167,7 @@ def _check(name: str, f: Any) -> None:
 
 
 def _implicit(residual: Function, solve: Function, x0: Any, args: tuple[Any, ...]) -> Any:
-    """What ``solve`` gives, with the derivatives of a zero of the residual."""
+    """Return the result of ``solve``, with the derivatives of a zero of the residual."""
     solution = custom_vjp(solve, name=f"staticgrad.implicit.{next(_numbers)}")
 
     @solution.rule
@@ -205,7 +205,7 @@ def _repeated(
 
 
 def _linearized(f: Function, x: Any, given: tuple[Any, ...]) -> tuple[Any, Any]:
-    """What a function gives at x, and its derivative by x as a matrix."""
+    """Return a function's value at x, and its derivative by x as a matrix."""
     with _recording(x):
         at = _leaf(x)
         found = f(at, *given)

@@ -57,7 +57,7 @@ def _pair(name: str, found: Any) -> tuple[Any, Any]:
 
 @by_all_operands
 def vjp(f: AnyFunction, x: Any, ct: Any, allow_disconnected: bool, argnums: Any = None) -> Any:
-    """What a function gives at a point, with cotangents or the function of them."""
+    """Return a function's result at a point, with cotangents or the function of them."""
     by = _by("vjp", x, argnums)
 
     def start(x: Any, direct: bool) -> Any:
@@ -86,7 +86,7 @@ def vjp(f: AnyFunction, x: Any, ct: Any, allow_disconnected: bool, argnums: Any 
 
 @by_all_operands
 def jvp(f: AnyFunction, x: Any, tangent: Any, allow_disconnected: bool, argnums: Any = None) -> Any:
-    """What a function gives at a point, with its tangents."""
+    """Return a function's result at a point, with its tangents."""
     by = _by("jvp", x, argnums)
 
     def rule(x: Any, tangent: Any, direct: bool) -> Any:
@@ -98,7 +98,7 @@ def jvp(f: AnyFunction, x: Any, tangent: Any, allow_disconnected: bool, argnums:
 
 @by_all_operands
 def linearize(f: AnyFunction, x: Any, allow_disconnected: bool, argnums: Any) -> Any:
-    """What a function gives at a point, with the function of tangents."""
+    """Return a function's result at a point, with the function of tangents."""
     by = _by("linearize", x, argnums)
     if runs_directly(x):
         return _pushing("linearize", f, x, by, False, allow_disconnected)
@@ -108,7 +108,7 @@ def linearize(f: AnyFunction, x: Any, allow_disconnected: bool, argnums: Any) ->
 def _pushing(
     name: str, f: AnyFunction, x: Any, by: Any, direct: bool, allow: bool
 ) -> tuple[Any, Any]:
-    """What a function gives at a point, and what takes tangents to those of that."""
+    """Return a function's result at a point, and a function from its tangents to the result's."""
     point = DerivativePoint(name, x if isinstance(x, tuple) else (x,), by, direct)
     with recording(point):
         leaves, tree = flatten(f(*point.args))
@@ -141,7 +141,7 @@ def _by(name: str, x: Any, argnums: Any) -> Any:
 
 
 def _value_of(f: AnyFunction, x: Any, by: Any) -> Any:
-    """What a function gives of arrays."""
+    """Return a function's result for arrays."""
     x = with_arrays(x, by)
     args = x if isinstance(x, tuple) else (x,)
     program = made_once(f, "value", lambda: function(f))

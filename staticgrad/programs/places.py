@@ -19,7 +19,7 @@ Wrt = int | tuple[int, ...] | Value | Structure
 
 
 def is_function(y: Any) -> bool:
-    """Whether what is to be differentiated is a function, not what one gives."""
+    """Return whether a function itself is to be differentiated, not its result."""
     if isinstance(y, Value | Graph | type) or not callable(y):
         return False
     return not hasattr(type(y), "run")  # a compiled program

@@ -1,4 +1,4 @@
-"""Which sizes of a traced function's arguments are named: those that were seen to change.
+"""The named sizes of a traced function's arguments: those that have changed between calls.
 
 At first every size is literal. An axis that comes with a second size has a name from then on, and
 axes whose sizes changed together share one, so that further sizes compile nothing.
@@ -33,7 +33,7 @@ def spec_of(seen: Sequence[Sequence[int]], labels: Sequence[str], said: Mapping[
 
 
 def fits(spec: Spec, sizes: Sequence[int]) -> bool:
-    """Whether a program of these sizes takes arguments of those."""
+    """Return whether a program of these sizes takes arguments of those sizes."""
     known: dict[str, int] = {}
     return len(spec) == len(sizes) and all(
         known.setdefault(wanted, size) == size if isinstance(wanted, str) else wanted == size

@@ -59,7 +59,7 @@ _NEAR: Final = 0.4
 
 
 class _Products(NamedTuple):
-    """How a matrix is found: its pattern (CSR), a colour for each column, or each row, and by what
+    """A plan to compute a matrix: its pattern (CSR), a colour for each column, or row, and by what
     it is multiplied, a sum of unit vectors for each colour.
     """
 
@@ -97,7 +97,7 @@ class SparseDerivative:
 
     @public
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """The matrix at these arguments: a row for each element of the result, in C order.
+        """Return the matrix at these arguments: a row for each element of the result, in C order.
 
         Raises:
             ArgumentError: values of a graph or tensors; an argument that is no floating array.
@@ -120,7 +120,7 @@ class SparseDerivative:
 
     @public
     def pattern(self, *args: Any, **kwargs: Any) -> Any:
-        """Where elements may be other than zero, for arguments of these shapes: ones.
+        """Return the pattern of possible nonzeros, for arguments of these shapes, as ones.
 
         Raises:
             As a call.
@@ -130,7 +130,7 @@ class SparseDerivative:
 
     @public
     def products(self, *args: Any, **kwargs: Any) -> int:
-        """How many products with the matrix a call with arguments of these shapes computes.
+        """Return the number of products with the matrix for arguments of these shapes.
 
         Raises:
             As a call.

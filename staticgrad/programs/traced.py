@@ -76,7 +76,7 @@ class TracedProgram:
         self._arrays = [(array, data) for array, data in noted.arrays if array() is not None]
 
     def changed(self) -> str:
-        """What is other than when it was traced, in words; empty if it still holds."""
+        """Return what has changed since tracing, in words; empty if the program is still valid."""
         place = None if self._frozen is None else self._frozen.changed()
         if place is not None:
             return f"{place.label} is another"
@@ -101,7 +101,7 @@ class TracedProgram:
         return found
 
     def run(self, arrays: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
-        """The results, in their containers: arrays, and NumPy's scalars where there is no axis."""
+        """Return the results in their containers: arrays, or NumPy's scalars for no axes."""
         if self.graph is None:
             return unflatten(self._tree, self.leaves)
         feeds = {name: array for name, array in arrays.items() if name in self._read}
@@ -296,14 +296,14 @@ def _names(value: Symbolic) -> set[str]:
 
 
 def _same_numbers(source: Any, held: ArrayData) -> bool:
-    """Whether a constant still holds what its array does, in the dtype that it took."""
+    """Return whether a constant still equals its array, in the dtype that it took."""
     if source.dtype != held.array.dtype:
         source = convert_array(source.astype(source.dtype.newbyteorder("=")), held.dtype)
     return _same_bytes(source, held.array)
 
 
 def _same_bytes(one: Any, other: Any) -> bool:
-    """Whether two arrays hold the same bytes; of large ones nothing is copied."""
+    """Return whether two arrays have the same bytes; large ones are not copied."""
     if one.nbytes != other.nbytes or one.nbytes < _LARGE:
         return bool(one.tobytes() == other.tobytes())
     bytes_of = [np.ascontiguousarray(a).reshape(-1).view(np.uint8) for a in (one, other)]
