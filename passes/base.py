@@ -199,7 +199,7 @@ class Pass(Immutable):
         return self(program), {}
 
     def unrounded(self) -> Pass:
-        """What is compared with the graph before: the pass, but for what it rounds by intention."""
+        """Return the pass to compare with the graph before: without intentional rounding."""
         return self
 
     def options(self) -> dict[str, Any]:
@@ -411,7 +411,7 @@ def _traced(each: Pass, program: Any, watch: Watch | None = None) -> tuple[Any, 
 
 
 def _in_body(each: Pass, hits: Counter[str], watch: Watch | None, body: Graph) -> Graph:
-    """What a pass makes of the body of a loop or branch."""
+    """Return the result of a pass for the body of a loop or branch."""
     after, own = each.traced(body, watch)
     hits.update(own)
     check_kind(str(each), _gives(each), after)

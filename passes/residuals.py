@@ -43,14 +43,14 @@ CHEAP: Final = 8
 
 
 def work(node: Node) -> int:
-    """What it takes to run a node again: operations, by the bytes whose worth is given in them."""
+    """Return the cost of running a node again, in operations weighed by the worth of a byte."""
     if is_mark(node) or node.op.flops <= CHEAP:
         return 0
     return node.op.flops * hint_value(node.types[0].size) * WORTH_BYTES
 
 
 def through(clones: Mapping[Node, Node], args: Sequence[Symbolic]) -> tuple[Symbolic, ...]:
-    """The operands, clones in the place of what they are clones of."""
+    """Return the operands, replaced by their clones where there are clones."""
     return tuple(Symbolic(clones.get(arg.node, arg.node), arg.index) for arg in args)
 
 
@@ -73,7 +73,7 @@ def below(
 
 
 def reads_elements(reader: Node, arg: Symbolic) -> bool:
-    """Whether a fused kernel meets the element of ``arg`` where it needs it."""
+    """Return whether a fused kernel reads ``arg`` at the element that it computes."""
     form = reader.form
     if isinstance(form, Pointwise) or is_mark(reader):
         return arg.shape == reader.types[0].shape
@@ -95,7 +95,7 @@ def behind_products(
     phase: int,
     soon: bool = False,
 ) -> set[ValueKey]:
-    """Those of values of which a reader of a phase waits for a product of what is made of them.
+    """Return the values with a reader in a phase that depends on a product of those values.
 
     A product is a kernel of its own phase, so that none computes such a value and all its readers.
     With ``soon`` it may also be what reads the elements of a reader that waits.
@@ -128,7 +128,7 @@ MOST_ROUNDS: Final = 64
 
 @dataclass(frozen=True)
 class Offer:
-    """What one region could do: make the wanted values again from those that are kept."""
+    """A choice for one region: recompute the wanted values from those that are kept."""
 
     wanted: Sequence[ValueKey]
     kept: Set[ValueKey]
@@ -136,7 +136,7 @@ class Offer:
 
 
 class CrossingRegions:
-    """Values of one border that depend on each other: what crosses, and what it is made of.
+    """Values of one border that depend on each other: crossing values and their operands.
 
     Iterating gives each connected set of them. What is there anyway is in none.
     """
@@ -176,7 +176,7 @@ class CrossingRegions:
             yield values
 
     def offer(self, values: Sequence[ValueKey]) -> Offer | None:
-        """What a connected set of values could do, if anything."""
+        """Return the best recomputation for a connected set of values, or None."""
         number = {key: place for place, key in enumerate(values)}
         wanted = [key for key in values if key in self.border.crossing]
         weight = self.border.weight
@@ -261,7 +261,7 @@ class Residuals(Pass, name="residuals"):
         return graph, {name: count for name, count in counts.items() if count}
 
     def _at_border(self, border: Border) -> tuple[Graph, int]:
-        """The graph with clones for one phase, none of which is a kernel; and how many.
+        """Return the graph with clones for one phase, none of which is a kernel; and their number.
 
         Where a clone that several nodes read would be a kernel, each may get a clone to itself, or
         the value is stored after all: what stores less in the end.
@@ -356,14 +356,14 @@ class _Kernels:
         return len(self.groups)
 
     def _place(self, key: ValueKey) -> Home:
-        """Where a value of the graph itself lies."""
+        """Return the home of a value of the original graph."""
         node, index = key
         from staticgrad.fusion.groups import Home
 
         return Home(*(self._new[node][index].key if node in self._new else key))
 
     def stores(self, key: ValueKey) -> bool:
-        """Whether a kernel writes a value for others to read."""
+        """Return whether a kernel stores a value for other kernels."""
         return self.groups.stores(self._place(key))
 
     def home(self, key: ValueKey) -> Group | None:
@@ -403,14 +403,14 @@ class Border:
 
     @cached_property
     def marked(self) -> set[ValueKey]:
-        """What the user wants kept."""
+        """The values that the user marked to be kept."""
         forms = ((node, node.form) for node in self.graph.nodes)
         same = [node for node, form in forms if isinstance(form, Identity) and form.kept]
         return {key for node in same for key in bases(node.args[0])}
 
     @cached_property
     def groups(self) -> _Kernels:
-        """The kernels that fusion makes of the graph as it is."""
+        """The kernels that fusion makes of the unchanged graph."""
         return self._groups_of(self.graph)
 
     def _groups_of(self, graph: Graph) -> _Kernels:
@@ -431,7 +431,7 @@ class Border:
 
     @cached_property
     def inside(self) -> set[ValueKey]:
-        """What crosses within one kernel of both phases, so that nobody need store it."""
+        """The values that cross within one kernel of both phases and need not be stored."""
         return {
             key
             for key in self.crossing
@@ -444,9 +444,9 @@ class Border:
         }
 
     def chosen(self, refused: Set[Node]) -> list[Node]:
-        """The nodes to clone, in the order of the graph; none of those that are refused.
+        """Return the nodes to clone in graph order, without the refused ones.
 
-        None at all where they would spare too little to ask fusion.
+        The result is empty if they would save too little to run fusion.
         """
         key = frozenset(refused)
         if key not in self._chosen:
@@ -458,9 +458,9 @@ class Border:
         return self._chosen[key]
 
     def surely_chosen(self, inside: Set[ValueKey]) -> list[Node]:
-        """The nodes to clone where these values cross inside of kernels; fusion is not asked.
+        """Return the nodes to clone if these values cross inside kernels, without running fusion.
 
-        None at all where its answer could change the choice.
+        The result is empty if fusion could change the choice.
         """
         border = self
         if inside:
@@ -478,7 +478,7 @@ class Border:
         return [node for node in self.graph.nodes if node in found]
 
     def _found(self, refused: Set[Node]) -> set[Node]:
-        """The nodes to clone, none of those that are refused."""
+        """Return the nodes to clone, without the refused ones."""
         regions, offers = self._offers(refused)
         if not self._is_worth_it(offers):
             return set()
@@ -531,9 +531,9 @@ class Border:
         return found
 
     def trial(self, chosen: Sequence[Node], apart: Set[Node]) -> Trial | None:
-        """What ``cloned`` gives, and the kernels that fusion makes of it: asked once.
+        """Return the result of ``cloned`` and the kernels that fusion makes of it (cached).
 
-        None where there would be too many clones.
+        Return None if there would be too many clones.
         """
         key = (*chosen, frozenset(apart & set(chosen)))
         if key not in self._trials:
@@ -594,7 +594,7 @@ class Border:
         return hint_bytes(node.types[index])
 
     def price(self, nbytes: int) -> int:
-        """What bytes stored are worth, in the unit of ``work``."""
+        """Return the worth of stored bytes, in the unit of ``work``."""
         return nbytes * max(self.flops, 0)
 
     def added(self, kept: Iterable[ValueKey]) -> int:
@@ -619,14 +619,14 @@ class Border:
         return self.groups.home(key)
 
     def may_run_again(self, node: Node) -> bool:
-        """Whether a fused kernel behind the border could run the node."""
+        """Return whether a fused kernel behind the border could run the node."""
         form = node.form
         if is_mark(node):
             return True
         return isinstance(form, Pointwise) and not form.indexed and (node, 0) not in self.marked
 
     def _sort_operands(self, reader: Node) -> None:
-        """Sort operands: those that a fused kernel could compute for itself, those in memory."""
+        """Sort operands into those that a fused kernel could compute itself and those in memory."""
         own = self.phases[reader] == self.phase
         for arg in reader.args:
             if self.phases[arg.node] < self.phase and not arg.node.is_leaf:

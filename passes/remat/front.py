@@ -129,7 +129,7 @@ class Sequences:
         return cost / self._costs[0] - 1.0 if self._costs[0] else 0.0
 
     def is_valid(self, number: int, repeats: Repeats) -> bool:
-        """Whether a sequence breaks no rule; the search knows most of them."""
+        """Return whether a sequence is valid; the search checks most rules."""
         if number not in self._valid:
             self._valid[number] = repeats.is_valid(self.found[number])
         return self._valid[number]

@@ -205,7 +205,7 @@ class _View:
     # -- moving and holding -----------------------------------------------------------------------
 
     def can_wait(self, step: int, since: int) -> bool:
-        """Whether a run of ``step`` at ``since`` would make its next one unnecessary."""
+        """Return whether a run of ``step`` at ``since`` would make its next run unnecessary."""
         at = self.later[step, since]
         return at >= 0 and len(self.problem.repeats.unit[step]) == 1 and self._fits(step, since, at)
 
@@ -215,7 +215,7 @@ class _View:
         return sorted(found, key=lambda at: (-self.problem.seconds[self.sequence[at]], at))
 
     def can_hold(self, at: int) -> bool:
-        """Whether the results of a repeated run could wait from the run before."""
+        """Return whether the results of a repeated run could be kept from the run before."""
         step = self.sequence[at]
         if len(self.problem.repeats.unit[step]) > 1:
             return False
@@ -223,7 +223,7 @@ class _View:
         return self._fits(step, before, at)
 
     def _fits(self, step: int, since: int, at: int) -> bool:
-        """Whether what readers want of ``step`` at ``at`` can lie there from ``since`` on."""
+        """Return whether the results of ``step`` read at ``at`` can be stored from ``since`` on."""
         extra, begin = 0, at
         for buffer in self.problem.flow.begins[step]:
             place = bisect_left(self.firsts[buffer], at)
@@ -248,7 +248,7 @@ class _Later:
 
 
 class _Present:
-    """Which buffers are there at the end of a gap, besides the one that the gap drops."""
+    """The buffers that are alive at the end of a gap, except the one that the gap drops."""
 
     def __init__(self, view: _View, gap: _Gap) -> None:
         self._view, self._gap = view, gap
@@ -277,7 +277,7 @@ Place = tuple[tuple[int, ...], int]
 
 
 class Cheapest:
-    """Sequences of which none has both a higher load and a higher cost than another."""
+    """A Pareto front of sequences by load and cost."""
 
     def __init__(self) -> None:
         self.found: list[Found] = []  # by rising load and falling cost

@@ -55,7 +55,7 @@ class Several:
 
 @dataclass(frozen=True)
 class ColumnRule(ABC):
-    """How the rows of some columns are reduced: ``value`` (after ``inside``) is a row's vector."""
+    """The reduction of columns over rows; ``value`` (after ``inside``) is a row's vector."""
 
     stage: Columns
     s: Accumulate
@@ -90,7 +90,7 @@ class ColumnRule(ABC):
 
     @property
     def nothing(self) -> str:
-        """The result of no rows."""
+        """The result of a reduction of no rows."""
         return self.full(self.combiner.empty(self.s.value.dtype))
 
     @property
@@ -165,7 +165,7 @@ class Open(ColumnRule):
 
     @abstractmethod
     def begin(self, at: str) -> str:
-        """What the columns at a place of the chunk start a block with."""
+        """Return the start value of a block for the columns at an index of the chunk."""
 
     @property
     def running(self) -> str:
@@ -283,7 +283,7 @@ class ByLanes(ColumnRule):
 
 
 def _through_rows(rules: Sequence[Open], out: Lines) -> None:
-    """The rows of a block, into local memory, for sums that read them together.
+    """Write the rows of a block into local memory, for sums that read them together.
 
     Several whole vectors at a time, so that memory is read in runs, and sums do not wait for each
     other; then what is left.
@@ -474,7 +474,7 @@ _Down = TypeVar("_Down", Unrolled, Running, ByGroups)
 
 
 def write_columns(kernel: Kernel, stage: Columns, out: Lines, loop: Span, unit: Unit) -> None:
-    """For each few vectors of columns: all rows, in the order of the rule; then the stores."""
+    """Write, for a few vectors of columns each, all rows in the rule's order, then the stores."""
     before, chunk, final = Lines(), Lines(), Lines()
     large = _large_from(kernel, stage, unit)
     width = "width" if large else str(_across(kernel, stage, unit) * kernel.lanes)
@@ -598,10 +598,10 @@ def _across(kernel: Kernel, stage: Columns, unit: Unit) -> int:
 
 
 def _large_from(kernel: Kernel, stage: Columns, unit: Unit) -> str:
-    """When rows of lanes are read whole, too, as a test: where a second cache does not hold them.
+    """Return the condition under which whole rows are read: they exceed the L2 cache.
 
-    The accumulators of a column are as many as there are lanes, so that those of whole rows leave
-    the nearest cache.
+    A column has as many accumulators as there are lanes, so the accumulators of whole rows do not
+    fit in L1.
     """
     if not (stage.in_lanes and stage.rows and _is_simple(kernel, stage)):
         return ""
@@ -614,7 +614,7 @@ def _large_from(kernel: Kernel, stage: Columns, unit: Unit) -> str:
 
 
 def _are_whole(kernel: Kernel, stage: Columns) -> bool:
-    """Whether rows are always read whole, of a simple reduction."""
+    """Return whether rows of a simple reduction are always read whole."""
     if not _is_simple(kernel, stage):
         return False
     s = stage.body[0]
@@ -624,7 +624,7 @@ def _are_whole(kernel: Kernel, stage: Columns) -> bool:
 
 
 def _is_simple(kernel: Kernel, stage: Columns) -> bool:
-    """Whether it is one reduction of what is loaded, with few operations.
+    """Return whether the stage is one reduction of loaded values with few operations.
 
     And of few in a kernel, since each takes up to 224 KiB of the stack.
     """
@@ -638,23 +638,22 @@ def _is_simple(kernel: Kernel, stage: Columns) -> bool:
 
 
 def _loads(s: Accumulate) -> list[Access]:
-    """What a reduction reads."""
+    """Return the accesses that a reduction loads."""
     return [e.attribute for e in postorder(roots(s)) if isinstance(e.attribute, Access)]
 
 
 def _is_plain(access: Access) -> bool:
-    """Whether vectors of an access lie along memory, inside its ends, or repeat one element."""
+    """Return whether vectors of an access are contiguous and in bounds, or repeat one element."""
     return access.stride(VECTOR) in (0, 1) and not access.gather and not access.bounded
 
 
 def _transposed(stage: Columns, s: Accumulate) -> Sequence[Expr]:
-    """Loads of what lies along memory from row to row: it is transposed, a block of rows at a
-    time."""
+    """Return the loads that are contiguous from row to row; blocks of rows are transposed."""
     return tuple(loads_across(roots(s), stage.rows[0].name, VECTOR)) if len(stage.rows) == 1 else ()
 
 
 def _first_of_block(around: frozenset[str], access: Access) -> str:
-    """Where the rows of a block begin, of an access along them."""
+    """Return the first element of a block of rows, for an access that is contiguous along them."""
     return total(base_text(access, around), "block")
 
 
@@ -666,7 +665,7 @@ def _several(
     unit: Unit,
     lines: int,
 ) -> list[tuple[Several, ...]]:
-    """For each sum what a row gives for several vectors of columns at a time, the most first."""
+    """Return for each sum the vectors of a row, for several vectors at a time, most first."""
     inner = [VECTOR, *(axis.name for axis in stage.rows)]
     wanted = [root for s in sums for root in roots(s)]
     found: list[list[Several]] = [[] for _ in sums]
@@ -684,7 +683,7 @@ def _several(
 
 
 def _together(kernel: Kernel, stage: Columns, s: Accumulate, before: Lines, unit: Unit) -> Several:
-    """What rows side by side give for one vector of columns."""
+    """Return the values of several interleaved rows for one vector of columns."""
     inner = [VECTOR, *(axis.name for axis in stage.rows)]
     first = scope_for(kernel, inner, before, Lines(), unit, kernel.lanes)
     scopes = scopes_jammed(Rows(stage.rows, (), (), ROWS_TOGETHER, left=False), first)

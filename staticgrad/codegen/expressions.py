@@ -130,7 +130,7 @@ def {quotient_name(dtype)}(x, s, r, span):
 
 
 def span_of(divisor: str, dtype: DType) -> str:
-    """How large dividends may be that a divisor of one lane takes the short way, as source.
+    """Return the range of dividends for which a scalar divisor takes the fast path, as source.
 
     None are if it is of unusual size.
     """
@@ -141,12 +141,12 @@ def span_of(divisor: str, dtype: DType) -> str:
 
 
 def is_power_of_two(divisor: object) -> bool:
-    """Whether a literal is one: compilers multiply by its inverse themselves."""
+    """Return whether a literal is a power of two: compilers multiply by its inverse."""
     return isinstance(divisor, float) and abs(math.frexp(divisor)[0]) == 0.5
 
 
 def divides_beside(divisors: Sequence[Expr], work: int) -> bool:
-    """Whether a loop leaves the processor time to divide a vector by each of ``divisors``.
+    """Return whether a loop has enough other work to hide divisions by each of ``divisors``.
 
     ``work``: the operations of a vector.
     """
@@ -163,13 +163,13 @@ _COMPARED: Final = {"lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 
 
 def _runs_on(expr: Expr) -> bool:
-    """Whether an expression is the position along the vector axis."""
+    """Return whether an expression is the index along the vector axis."""
     return expr.op == "index" and expr.attribute == VECTOR
 
 
 @dataclass
 class Unit:
-    """What all stages of one kernel's source share: helper functions, and the counter of names.
+    """State shared by all stages of one kernel's source: helper functions and the name counter.
 
     ``helpers`` are the functions that the kernel calls, in order of need; ``once`` are lines before
     the loop over iterations. ``spread`` has the lanes of values that were broadcast: another stage
@@ -192,11 +192,11 @@ class Unit:
 
     @property
     def has_masks(self) -> bool:
-        """Whether masks have registers of their own."""
+        """True if masks have registers of their own."""
         return self.machine.has_mask_registers
 
     def told(self, extent: str | int) -> Known:
-        """What holds of a number as source, if it is an argument or a literal."""
+        """Return the known facts about a number given as source (an argument or a literal)."""
         text = str(extent)
         if text.isdecimal():
             return known_of(text, [int(text)])
@@ -223,7 +223,7 @@ class Unit:
 
 @dataclass
 class Scope:
-    """Where expressions of one loop nest are written.
+    """The place where expressions of one loop nest are written.
 
     ``inner`` names the loop axes inside the nest: what depends on none of them goes to ``before``.
     ``base`` gives an operand's element offset (source text) from the loops outside the vector axis,
@@ -276,7 +276,7 @@ class Scope:
 
     @property
     def _shares_lanes(self) -> bool:
-        """Whether its vectors have the lanes of those of the first scope."""
+        """True if the vectors have the lanes of the first scope."""
         return self.first is None or self.first.lanes == self.lanes
 
     def depends(self, expr: Expr) -> frozenset[str]:
@@ -313,7 +313,7 @@ class Scope:
             self._write(expr)
 
     def _is_shared(self, expr: Expr) -> bool:
-        """Whether the first row has the value already: then this one takes it from there."""
+        """Return whether the first row already computed the value, so that this row reuses it."""
         if self.first is None:
             return False
         if self.apart(expr) or any(a in self._own for a in expr.args):
@@ -372,8 +372,8 @@ class Scope:
         return primitive(expr, args)
 
     def _take_sides(self, test: Expr, value: Expr, other: Expr) -> None:
-        """Where a test asks for positions, most have the ``other`` value, unless that is a number
-        beyond a border."""
+        """Record that a test of indices is usually false, so that most vectors take ``other``,
+        unless ``other`` is a literal beyond a border."""
         if other.op == "literal" or not asks_where(test):
             return
         if not self.is_vector(test):
@@ -404,11 +404,11 @@ class Scope:
         return None
 
     def _has_estimates(self, dtype: DType) -> bool:
-        """Whether products serve for quotients and roots: on registers of 512 bits."""
+        """Return whether products can replace quotients and roots: with 512-bit registers only."""
         return self.unit.has_masks and dtype in DIVISORS and self.lanes > 1
 
     def _divides_all(self, divisor: Expr) -> bool:
-        """Whether a loop's vectors are divided by one number, which is sooner done by products."""
+        """Return whether a loop divides by one number, which is faster as products."""
         if self._divides or not self._has_estimates(divisor.dtype):
             return False
         if divisor.op == "literal":
@@ -452,7 +452,7 @@ class Scope:
         return self.operand(expr, False, self.body)
 
     def _end(self, expr: Expr) -> tuple[bool, str] | None:
-        """Where along the vector axis an expression ends to hold, or begins; None if nowhere.
+        """Return the index along the vector axis where a test stops or starts to hold, or None.
 
         It compares a position, or one behind a place, with what sizes and positions of loops around
         say.
@@ -478,7 +478,7 @@ class Scope:
         return str(place.attribute) if said else f"word({self.one(place)})"
 
     def _beyond(self, expr: Expr, lasts: bool, end: str) -> str:
-        """Whether positions along the vector axis have come to an end, or not: lanes of a mask."""
+        """Return the mask of lanes that are before the end (``lasts``) or behind it."""
         text = f"mask{self.lanes}({end} - {self.position(VECTOR)})"
         name = self._mask(text if lasts else f"mask{self.lanes}({self.lanes}) ^ {text}", self.body)
         at, masks = self.position(VECTOR), self._all_or_none
@@ -520,7 +520,7 @@ class Scope:
         return f"select_mask({mask}, {found}, {self.operand(expr.args[-1], vector, lines)})"
 
     def _near(self, access: Access, where: str, lines: Lines) -> str:
-        """The place of a load, or one that is the operand's where no lane lies inside of all ends.
+        """Return the index of a load, or 0 if no lane is within bounds.
 
         A processor takes hundreds of cycles over an address that is nobody's, of which no lane
         is loaded.
@@ -586,7 +586,7 @@ class Scope:
         return self._mask(f"mask_of(({place} >= 0) & ({place} < {extent}))", lines)
 
     def addressing(self, access: Access, indices: tuple[Expr, ...]) -> tuple[str, str]:
-        """How a vector access finds its lanes: contiguous, strided, or at places from its base."""
+        """Return how a vector access finds its lanes: contiguous, strided, or gathered."""
         if any(self.is_vector(i) for i in indices):
             steps = [  # a product with 0 is not left out: it makes the sum a vector
                 f"{self.vector(index)} * {stride}"
@@ -612,7 +612,7 @@ class Scope:
 
 
 def adds_rows(kernel: Kernel, stage: Map, first: Scope) -> bool:
-    """Whether each row of a Map is added to one place of memory, whose elements lie together.
+    """Return whether each row of a Map is added to contiguous elements of memory.
 
     ``first``: a scope in which the stage is written.
     """
@@ -628,7 +628,7 @@ def adds_rows(kernel: Kernel, stage: Map, first: Scope) -> bool:
 
 
 def halves(first: Scope, multiple: int) -> dict[int, Scope]:
-    """Scopes of half as many lanes as ``first`` has, of a quarter, and so on.
+    """Return scopes with half the lanes of ``first``, a quarter, and so on.
 
     ``multiple``: that of which rows have a multiple of elements; narrower vectors have no work.
     """
@@ -651,14 +651,14 @@ def halves(first: Scope, multiple: int) -> dict[int, Scope]:
 
 
 def _moves(expr: Expr) -> bool:
-    """Whether an expression moves along the row, whatever its arguments do."""
+    """Return whether an expression itself varies along the row, regardless of its arguments."""
     if isinstance(expr.attribute, Access):
         return expr.attribute.stride(VECTOR) != 0
     return expr.op == "index" and expr.attribute == VECTOR
 
 
 def write_rest(out: Lines, stop: str, narrower: Mapping[int, Lines]) -> None:
-    """What is left of a row up to ``stop``, the widest vector first."""
+    """Write the remainder of a row up to ``stop``, the widest vector first."""
     for lanes, body in narrower.items():
         out.add(f"if {VECTOR} + {lanes} <= {stop}:")
         out.add(f"    m{lanes} = mask{lanes}({lanes})")

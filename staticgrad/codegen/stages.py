@@ -290,7 +290,7 @@ def _write_statement(scope: Scope, statement: Statement, ends: tuple[str, str]) 
 def _write_row(
     out: Lines, loop: Span, lanes: int, bodies: Bodies, sums: Sequence[Accumulate], unit: Unit
 ) -> None:
-    """The vector loop, with what is accumulated over it."""
+    """Write the vector loop and its accumulators."""
     counted = [s for s in sums if s.blocks]
     sums = [s for s in sums if not s.blocks]
     for s in counted:
@@ -321,14 +321,14 @@ def _write_row(
 
 
 def _write_vectors(out: Lines, loop: Span, lanes: int, bodies: Bodies, unit: Unit) -> None:
-    """The loop over vectors, as far as it is known what there is."""
+    """Write the loop over vectors, using the known facts about its extent."""
     multiple = unit.told(loop.stop).multiple if loop.start == "0" else 1
     single = _is_single(loop, lanes, unit)
     write_vector_loop(out, loop.start, loop.stop, lanes, bodies, multiple, single)
 
 
 def _is_single(loop: Span, lanes: int, unit: Unit) -> bool:
-    """Whether a row is known to be one vector."""
+    """Return whether a row is known to be one vector."""
     told = unit.told(loop.stop)
     return loop.start == "0" and told.short and 0 < told.most <= lanes
 
@@ -392,7 +392,7 @@ def _several_blocks(loop: Span, unit: Unit) -> str:
 
 
 def limit(out: Lines, unit: Unit, axis: Axis, name: str) -> str:
-    """Where a loop ends, or begins, at a number that was kept: at most at its extent."""
+    """Return the source of a loop limit; a limit that was stored is clamped to the extent."""
     if not name:
         return str(axis.extent)
     place = unit.fresh("e")
@@ -403,7 +403,7 @@ def limit(out: Lines, unit: Unit, axis: Axis, name: str) -> str:
 
 
 def loop_limits(out: Lines, unit: Unit, axis: Axis) -> tuple[str, Extent]:
-    """From which iteration a loop of stages goes, and up to which."""
+    """Return the first iteration of a loop of stages and its end, as source."""
     start, stop = "0", axis.extent
     if axis.past:
         stop = limit(out, unit, axis, axis.past)
@@ -425,7 +425,7 @@ def write_loops(out: Lines, axes: Sequence[Axis], body: Lines) -> None:
 
 
 def write_store(scope: Scope, statement: Store) -> None:
-    """A vector store: contiguous, strided or scattered, or joined with what is there.
+    """Write a vector store: contiguous, strided or scattered, or combined with memory.
 
     Whole vectors that are streamed pass the caches where they lie in halves of lines.
     """
@@ -547,13 +547,13 @@ def write_strips(
 
 
 def _runs(kernel: Kernel) -> Iterator[Sequence[Stage]]:
-    """The stages, those that follow each other and are of one kind together."""
+    """Yield runs of consecutive stages of the same kind."""
     for _, run in groupby(kernel.stages, key=lambda stage: isinstance(stage, Scalar)):
         yield [*run]
 
 
 def _given(stages: Sequence[Stage]) -> dict[str, Expr]:
-    """What each name stands for behind these stages."""
+    """Return the value of each name that these stages define."""
     every = (s for stage in stages for s in statements(stage))
     return {s.name: s.value for s in every if isinstance(s, Accumulate | Keep)}
 
@@ -722,7 +722,7 @@ def _scope(kernel: Kernel, lines: Lines, unit: Unit, number: int, first: Scope |
 
 
 def _results(kernel: Kernel) -> list[str]:
-    """The names of what is kept and carried."""
+    """Return the names of kept and carried values."""
     every = (s for stage, _ in nested(kernel.stages) for s in statements(stage))
     names = [s.name for s in every if isinstance(s, Keep | Carry)]
     return [name for name in names if name not in _limits(kernel)]
@@ -735,7 +735,7 @@ def _limits(kernel: Kernel) -> Set[str]:
 
 
 def _differs(expr: Expr) -> bool:
-    """Whether an expression differs between vectors, whatever its arguments do."""
+    """Return whether an expression itself differs between vectors, regardless of its arguments."""
     if isinstance(expr.attribute, Access):
         return expr.attribute.stride(VECTOR) != 0
     return expr.op == "ref" or (expr.op == "index" and expr.attribute == VECTOR)

@@ -41,17 +41,17 @@ LONGEST_WITH_MASKS: Final = 32
 
 
 def is_crossed(windows: Mapping[str, Inside]) -> bool:
-    """Whether a loop has masks of its loads' ends, which some vectors cross."""
+    """Return whether a loop has masks for the bounds of its loads, which some vectors cross."""
     return any(each.kind == "mask" for each in windows.values())
 
 
 def has_sides(windows: Mapping[str, Inside]) -> bool:
-    """Whether a value has parts side by side along the loop, each with elements of its own."""
+    """Return whether a value has adjacent parts along the loop, each with its own elements."""
     return any(each.kind == "mask" and not each.usual for each in windows.values())
 
 
 def pays_to_peel(body: Lines, unit: Unit, windows: Mapping[str, Inside]) -> bool:
-    """Whether such a loop's body is short enough to be written twice, or for parts three times."""
+    """Return whether a loop's body is short enough to be written two or three times."""
     masks_are_cheap = unit.has_masks and not has_sides(windows)
     return len(body.lines) <= (LONGEST_WITH_MASKS if masks_are_cheap else LONGEST)
 
@@ -219,13 +219,13 @@ def work(body: Lines, unit: Unit) -> int:
 
 
 def whole_vectors_of(body: Lines, lines: int, unit: Unit) -> int:
-    """How many vectors a body of so many lines, helpers included, takes side by side."""
+    """Return the number of interleaved vectors for a body of ``lines``, helpers included."""
     is_chain = lines > 2 * SHORT and _is_chain(body, lines, unit)
     return vectors_together(lines, is_chain, unit.vector_bits)
 
 
 def _is_chain(body: Lines, lines: int, unit: Unit) -> bool:
-    """Whether most lines wait for the one before, and few values are alive at a time."""
+    """Return whether most lines depend on the one before and few values are alive."""
     first: dict[str, int] = {}
     last: dict[str, int] = {}
     waited: dict[str, int] = {}
@@ -243,14 +243,14 @@ def _is_chain(body: Lines, lines: int, unit: Unit) -> bool:
 
 
 def may_be_jammed(kernel: Kernel, stage: Map, runs: Interleaved) -> bool:
-    """Whether lines of several vectors may be mixed: no vector reads what another one stores."""
+    """Return whether vectors may be interleaved: none reads what another one stores."""
     if kernel.serial or runs.loads or runs.waiting:
         return False
     return may_be_mixed(stage.body)
 
 
 def may_be_mixed(statements: Sequence[Statement]) -> bool:
-    """Whether lines of several vectors of these statements may be mixed."""
+    """Return whether several vectors of these statements may be interleaved."""
     if not all(isinstance(statement, Store | Accumulate) for statement in statements):
         return False
     stores = [s.access for s in statements if isinstance(s, Store)]
@@ -290,7 +290,7 @@ def _following(first: Scope, number: int) -> Scope:
 
 
 def _moves(expr: Expr) -> bool:
-    """Whether an expression differs between vectors, whatever its arguments do."""
+    """Return whether an expression itself differs between vectors, without its arguments."""
     if isinstance(expr.attribute, Access):
         return expr.attribute.stride(VECTOR) != 0
     return expr.op == "index" and expr.attribute == VECTOR
@@ -356,7 +356,7 @@ def _write_single(
 
 
 def masks_made_before(out: Lines, row: Lines, known: Iterable[str], unit: Unit) -> Lines:
-    """A row of one vector, the masks of which that no row changes are made in ``out``.
+    """Return a row of one vector; masks that no row changes are computed in ``out``.
 
     ``known``: the names that have their value there.
     """

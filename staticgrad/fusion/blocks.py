@@ -49,7 +49,7 @@ class Slot(NamedTuple):
 
 
 class RowStage(NamedTuple):
-    """One walk along a row: nodes in order, what is reduced, what is kept for later stages.
+    """One loop over a row: ordered nodes, its reductions, and values kept for later stages.
 
     ``known`` are the reductions whose results it may read. ``ends``: it ends where its tile does.
     """
@@ -138,7 +138,7 @@ class _RolesReader:
         self.wanted = self._wanted_beyond()
 
     def _in_order(self) -> list[Node]:
-        """The nodes, and those of the reductions, each after those that it reads."""
+        """Return the nodes and reduction nodes in topological order."""
         nodes = dict.fromkeys([*self.group.nodes, *(k.node for k in self.group.reductions)])
         found: dict[Node, None] = {}
         waiting = [*reversed(nodes)]
@@ -156,19 +156,19 @@ class _RolesReader:
     # -- masks -------------------------------------------------------------------------------------
 
     def _skips(self) -> bool:
-        """Whether every row has an allowed column, every column an allowed row, or nearly so."""
+        """Return whether (almost) every row and column has an unmasked element."""
         rows, columns = self.group.domain[-2:]
         more = columns - rows
         return self.reach >= 0 and isinstance(more, int) and more <= self.reach + 1
 
     def _is_left_out(self, product: Node) -> bool:
-        """Whether a product may leave out what masks forbid, as zeros."""
+        """Return whether a product may skip masked elements because they are zeros."""
         first = self.groups.source(product.args[0])
         number = self.beyond.get(first.base)
         return first.type.dtype.is_float and number is not None and _is_zero(number)
 
     def _joins(self, key: Key) -> bool:
-        """Whether a reduction may join what masks forbid to its result afterwards."""
+        """Return whether masked elements may be added to the result of a reduction afterwards."""
         reduction = self.group.reductions[key]
         number = self.beyond.get(reduction.source.base)
         if number is None:
@@ -265,7 +265,7 @@ class _RolesReader:
         return tuple(chain)
 
     def _follows(self, node: Node, user: Node) -> bool:
-        """Whether ``user`` needs of what the block computes nothing but ``node``."""
+        """Return whether ``node`` is the only value of the block that ``user`` reads."""
         if user not in self.position or self.wide.get(Home(user)) != 0:
             return False
         if Home(user) in self.beyond:  # what is thrown away may be left out before
@@ -276,7 +276,7 @@ class _RolesReader:
         return all(base == Home(node) or not self._computes(base) for base in bases)
 
     def _operands_of(self, node: Node) -> Sequence[Key]:
-        """What the operands of a node are read from."""
+        """Return the keys that the operands of a node are read from."""
         found = self._operands.get(node)
         if found is None:
             found = [base for arg in node.args for base in self._bases(arg)]
@@ -284,7 +284,7 @@ class _RolesReader:
         return found
 
     def _bases(self, value: Symbolic) -> Iterator[Key]:
-        """What a value is read from, those behind inline values too."""
+        """Yield the keys that a value is read from, including those behind inline values."""
         waiting = [self.groups.source(value)]
         while waiting:
             source = waiting.pop()
@@ -317,7 +317,7 @@ class _RolesReader:
         return tuple(found)
 
     def _find_kept(self, done: set[Node]) -> None:
-        """What must be stored: for others, for products, and for later walks."""
+        """Find the values to store: for other groups, for products, and for later stages."""
         products = [*self.over_rows, *self.over_columns]
         wanted = {self.groups.source(node.args[0]).base for node in products}
         last = self._last_levels()
@@ -329,7 +329,7 @@ class _RolesReader:
                 self.kept.append(key)
 
     def _is_cheap(self, key: Key) -> bool:
-        """Whether a value is as quickly computed again by who reads it later."""
+        """Return whether recomputing a value costs no more than reading it."""
         if key.node.op.flops > _CHEAP:
             return False
         bases = self._operands_of(key.node)
@@ -367,7 +367,7 @@ class _RolesReader:
     # -- scratch -----------------------------------------------------------------------------------
 
     def _slots(self, first: Sequence[Key], stages: Sequence[RowStage]) -> dict[Key, Slot]:
-        """Where in scratch the kept values lie: in the place of one that nobody reads any more."""
+        """Return the scratch slot of each kept value; slots are reused after the last read."""
         whole = {self.groups.source(node.args[0]).base for node in self.over_columns}
         last = self._last_reads(stages)
         slots: dict[Key, Slot] = {}
@@ -443,7 +443,7 @@ def _readers(groups: Groups) -> Mapping[Key, Sequence[Group]]:
 def _looks_away(
     key: Key, group: Group, own: Roles, reader: Group, roles: Mapping[int, Roles]
 ) -> bool:
-    """Whether a reader needs nothing of a value where the mask of its home forbids it."""
+    """Return whether a reader ignores elements of a value that its group's mask excludes."""
     other = roles.get(reader.number)
     if other is None or reader.domain != group.domain:
         return False
@@ -468,7 +468,7 @@ def blocked(groups: Groups) -> Groups:
 
 
 def _starts(groups: Groups, group: Group) -> bool:
-    """Whether a group is a product of many matrices with as many others."""
+    """Return whether a group is a batched matrix product with a batched second factor."""
     large = all(hint_value(size) >= _LEAST for size in group.domain[-2:])
     if group.kind != "gemm" or len(group.domain) < 3 or group.parts is not None or not large:
         return False
@@ -518,7 +518,7 @@ class _Blocking(Regrouping):
         )
 
     def _with_inline_masks(self) -> Mapping[ValueKey, Source]:
-        """How values are read: what positions alone decide, and blocks alone read, inline.
+        """Return groups in which masks computed from indices alone are inline for block readers.
 
         Its groups end with that.
         """
@@ -538,7 +538,7 @@ class _Blocking(Regrouping):
         return sources
 
     def _is_of_positions(self, group: Group) -> bool:
-        """Whether a group computes small things from positions in a square and nothing else."""
+        """Return whether a group only computes small values from indices of a square."""
         if group.kind != "map" or group.reductions or group.checked or group.windowed:
             return False
         if group.regions:
@@ -583,7 +583,7 @@ class _Blocking(Regrouping):
                 return
 
     def _fits(self, block: Group) -> bool:
-        """Whether what a block keeps of one matrix stays in the cache, sizes at their hints."""
+        """Return whether the scratch of a matrix fits in the cache (symbolic sizes at hints)."""
         rows, columns = map(hint_value, block.domain[-2:])
         roles = roles_of(self._before, block)
         slots = {slot: key for key, slot in roles.slots.items()}
@@ -596,7 +596,7 @@ class _Blocking(Regrouping):
     def _with_again(
         self, seed: Group, members: Sequence[Group]
     ) -> tuple[Sequence[Group], Sequence[Node]]:
-        """The members and products of what an earlier phase computes of values that they read.
+        """Return the members, and the products of an earlier phase that they recompute.
 
         The values are computed again, as are the weights of attention in its gradient.
         """
@@ -624,7 +624,7 @@ class _Blocking(Regrouping):
                 yield group
 
     def _forget(self, again: Sequence[Node], number: int) -> None:
-        """What a block computes again need not be stored for it."""
+        """Stop storing values for a block that recomputes them."""
         for node in again:
             key = Home(node)
             readers = self._readers.get(key, set())
@@ -676,7 +676,7 @@ class _Blocking(Regrouping):
         return found
 
     def _sums_rows(self, seed: Group, group: Group) -> bool:
-        """Whether a group multiplies columns over all rows."""
+        """Return whether a group is a product that sums over all rows (transposed first factor)."""
         if group.kind != "gemm" or group is seed:
             return False
         form = _product(group).form
@@ -707,7 +707,7 @@ class _Blocking(Regrouping):
         )
 
     def _is_needed(self, key: Key, numbers: set[int]) -> bool:
-        """Whether somebody outside these groups needs a value in memory."""
+        """Return whether a value must be in memory for a reader outside these groups."""
         if key in self._roots or key in self._before.kept:
             return True
         return any(self._final(each) not in numbers for each in self._readers.get(key, ()))
@@ -728,14 +728,14 @@ class _Blocking(Regrouping):
 
 
 class _Square:
-    """What fits into a block over the domain of a product."""
+    """The groups that fit into a block over the domain of a product."""
 
     def __init__(self, groups: Groups, seed: Group) -> None:
         self.groups, self.domain = groups, seed.domain
         self.rows, self.scores = seed.domain[:-1], Home(_product(seed))
 
     def takes(self, group: Group) -> bool:
-        """Whether a group is one of the forms that a block holds."""
+        """Return whether a group has one of the forms that a block supports."""
         if group.keeps_axes or group.checked or group.copied or group.columns or group.regions:
             return False
         if group.kind == "gemm":
@@ -748,7 +748,7 @@ class _Square:
         return self._is_per_row(group.domain) and not group.reductions
 
     def cone(self, key: Key, known: Container[Key]) -> list[Node] | None:
-        """The nodes that make a value of what is known, if they are few and quickly computed."""
+        """Return the nodes that compute a value from known ones, if they are few and cheap."""
         found: dict[Node, None] = {}
         waiting = [key.node]
         while waiting:
@@ -770,7 +770,7 @@ class _Square:
         return [*found]
 
     def _multiplies(self, group: Group) -> bool:
-        """Whether a group is a product of what lies in the square, and nothing else."""
+        """Return whether a group is one product whose first factor has the shape of the square."""
         source = self.groups.source(_product(group).args[0])
         return len(group.nodes) == 1 and meets_elements(source, self.domain)
 
@@ -783,7 +783,7 @@ class _Square:
         reads: Mapping[int, Sequence[Read]],
         again: Iterable[Node] = (),
     ) -> bool:
-        """Whether members read of each other what their rows hold, and of what is computed again.
+        """Return whether members read only rows of each other and of recomputed values.
 
         Where columns are as many as those of a factor, a product of rows has the shape of scores.
         """

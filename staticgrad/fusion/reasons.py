@@ -399,11 +399,11 @@ class Precedence:
         return tuple(found)
 
     def place(self, number: int) -> int:
-        """Where a number stands in the order."""
+        """Return the index of a number in the order."""
         return self._place[number]
 
     def before(self, number: int) -> Set[int]:
-        """Those that have an edge to it."""
+        """Return the predecessors of a number."""
         return self._before[number]
 
     def all(self) -> list[int]:
@@ -411,7 +411,7 @@ class Precedence:
         return [number for number in self._order if number is not None]
 
     def may_merge(self, one: int, other: int) -> bool:
-        """Whether two may become one: False also where finding that out would take long."""
+        """Return whether two nodes may be merged; False also if finding out would take long."""
         return self._following(one, other) is not None
 
     def closed(self, numbers: Iterable[int]) -> bool:

@@ -67,7 +67,7 @@ class AxisShift:
 
     @property
     def is_bounded(self) -> bool:
-        """Whether an access itself tells what lies outside: one that moves does."""
+        """True if the access itself checks its bounds: its stride is not zero."""
         return self.stride != 0
 
 
@@ -81,7 +81,7 @@ class Part:
 
 
 def is_window(node: Node, users: Mapping[ValueKey, Sequence[Node]]) -> bool:
-    """Whether a value put together from parts is read from the parts, instead of from a buffer.
+    """Return whether an assembled value is read from its parts instead of from a buffer.
 
     Its regions must be few, and their steps 1 or -1. A value with borders of one number takes one
     kernel so, whoever reads it, unless it is hardly anything but borders. One of parts side by side
@@ -102,7 +102,7 @@ def is_window(node: Node, users: Mapping[ValueKey, Sequence[Node]]) -> bool:
 
 
 def _has_long_rows(node: Node, users: Mapping[ValueKey, Sequence[Node]]) -> bool:
-    """Whether most vectors along the last axis lie in one part, and no sum goes across them.
+    """Return whether most vectors of the last axis lie in one part and no sum crosses them.
 
     A row of few elements is written out for a vector of rows.
     """
@@ -118,7 +118,7 @@ def _has_long_rows(node: Node, users: Mapping[ValueKey, Sequence[Node]]) -> bool
 
 
 def _reduced(node: Node, users: Mapping[ValueKey, Sequence[Node]]) -> Iterator[tuple[int, ...]]:
-    """The axes over which a value is reduced, or what is computed of its elements before that."""
+    """Yield the axes over which a value, or an elementwise function of it, is reduced."""
     found, waiting = {node}, [node]
     while waiting and len(found) < MOST_READERS:
         for user in users[waiting.pop(), 0]:
@@ -130,7 +130,7 @@ def _reduced(node: Node, users: Mapping[ValueKey, Sequence[Node]]) -> Iterator[t
 
 
 def parts_of(groups: Groups, node: Node) -> Iterator[Part]:
-    """How each part of a window is read."""
+    """Yield the access of each part of a window."""
     form = node.form
     assert isinstance(form, Assemble)
     whole = node.types[0].shape
@@ -149,12 +149,12 @@ def parts_of(groups: Groups, node: Node) -> Iterator[Part]:
 
 
 def axis_walk(node: Node, axis: int) -> Walk:
-    """What moves along one axis alone, so that no other is taken as one with it."""
+    """Return a walk along one axis only, so that this axis is not merged with others."""
     return Walk(Home(node), 0, tuple(int(k == axis) for k in range(node.types[0].rank)))
 
 
 def window_walks(groups: Groups, node: Node) -> Iterator[Walk]:
-    """What a window moves along the axes of its reader."""
+    """Yield the walks of a window along the axes of its reader."""
     for part in parts_of(groups, node):
         if not part.source.uniform:
             yield part.walk
@@ -170,7 +170,7 @@ _LARGEST: Final = 400
 
 
 def with_pools(groups: Groups) -> Groups:
-    """The groups, pools in those that compute what they are read of."""
+    """Return the groups, with pools merged into the groups that compute their images."""
     if not any(_pool(each) for each in groups.all):
         return groups
     return _Pools(groups).result()
@@ -188,7 +188,7 @@ def _pool(group: Group) -> Node | None:
 
 
 def _are_apart(axes: Sequence[WindowAxis]) -> bool:
-    """Whether windows do not overlap, and have no border before them nor behind."""
+    """Return whether windows do not overlap and have no borders."""
     counts = [axis.taps for axis in axes]
     if not all(isinstance(count, int) for count in counts):
         return False
@@ -200,12 +200,12 @@ def _are_apart(axes: Sequence[WindowAxis]) -> bool:
 
 
 def _lie_inside(axis: WindowAxis) -> bool:
-    """Whether the last window ends in the image, as far as sizes tell."""
+    """Return whether the last window provably ends inside the image."""
     return is_at_least(axis.image, axis.step * (axis.windows - 1) + axis.reach + 1)
 
 
 def _is_image(group: Group, axes: Sequence[WindowAxis]) -> bool:
-    """Whether a group computes elements that may be evaluated tap by tap."""
+    """Return whether a group computes elements that may be evaluated tap by tap."""
     if group.reductions or group.columns or group.regions or group.keeps_axes or group.checked:
         return False
     if group.kind == "map":
@@ -265,7 +265,7 @@ class _Pools(Regrouping):
             del self._groups[each.number]
 
     def _agree(self, image: Group, several: Sequence[Group]) -> bool:
-        """Whether all may be one kernel: of one geometry, phase and size, and nothing between."""
+        """Return whether all may be one kernel: same geometry, phase and size, nothing between."""
         first, axes = several[0], _axes(several[0])
         if image.domain == first.domain or any(
             (each.domain, each.phase, _axes(each)) != (first.domain, image.phase, axes)
@@ -282,7 +282,7 @@ class _Pools(Regrouping):
         )
 
     def _may_be_read(self, read: Read, image: Group, several: Sequence[Group]) -> bool:
-        """Whether pools may read this in the kernel of their image: from it, or from memory."""
+        """Return whether pools may read this in their image's kernel: from it, or from memory."""
         source, home = read.source, self._before.home(read.source.base)
         if home is image:
             is_pool = isinstance(read.reader.form, WindowReduce)
@@ -292,14 +292,14 @@ class _Pools(Regrouping):
         return home is None or home.level < image.level
 
     def _is_spared(self, key: Key, inside: Collection[Node]) -> bool:
-        """Whether nobody but these nodes needs what a group stores."""
+        """Return whether only these nodes read a value that a group stores."""
         groups = self._before
         alone = isinstance(key, Home) and key not in groups.roots and key not in groups.kept
         return alone and all(user in inside for user in groups.users[key.node, 0])
 
 
 def _read(groups: Groups, node: Node) -> Source:
-    """What a pool reads."""
+    """Return the source that a pool reads."""
     return groups.source(node.args[0])
 
 
@@ -326,7 +326,7 @@ def reach_of(groups: Groups, condition: Source) -> int | None:
 
 
 def chosen(groups: Groups, node: Node) -> tuple[int, bool | int | float] | None:
-    """Of a choice by a condition between a value and a literal: the reach, and the literal."""
+    """Return the reach and the literal of a choice by a condition; None for other nodes."""
     form = node.form
     if not isinstance(form, Pointwise) or len(node.args) != 3 or form.sizes or form.indexed:
         return None

@@ -97,7 +97,7 @@ class _BlockLowering(Lowering):
         return f"r{len(self.group.reductions) + self.count - 1}"
 
     def _limits(self) -> Iterator[Keep]:
-        """How many rows a tile has, and where its columns end."""
+        """Yield the number of rows of a tile and the end of its columns."""
         yield Keep(self.last, self._left(self.domain[-2]))
         if self.roles.beyond or self.roles.short:
             end = ex.index(self.tile) * self.height + self.roles.tile_end
@@ -173,7 +173,7 @@ class _BlockLowering(Lowering):
         return _strides(self.groups.source(node.args[1]), form.transpose_b)
 
     def _walks(self) -> Iterator[Walk]:
-        """How everything in memory moves over the outer axes."""
+        """Yield the walks of all operands in memory over the outer axes."""
         for node in self.roles.products:
             first, second = map(self.groups.source, node.args)
             if first.base not in self.roles.wide:
@@ -195,20 +195,20 @@ class _BlockLowering(Lowering):
                 yield self._read_walk(source, shape)
 
     def _read_walk(self, source: Source, shape: Shape) -> Walk:
-        """How a source moves where a node of a shape reads it, of all elements or one per row."""
+        """Return the walk of a source read by a node of ``shape``: all elements or one per row."""
         strides = source.layout.broadcast(source.type.shape, shape)
         if shape != self.domain:
             strides = (*strides[: len(self.domain) - 1], 0)
         return Walk(source.base, source.layout.offset, strides)
 
     def _matrix(self, source: Source) -> Walk:
-        """How the matrices of a product's operand follow each other."""
+        """Return the walk from matrix to matrix of a product's operand."""
         outer = self.domain[:-2]
         batch = Strided(0, source.layout.strides[:-2]).broadcast(source.type.shape[:-2], outer)
         return Walk(source.base, source.layout.offset, (*batch, 0, 0))
 
     def _target(self, key: Key) -> Walk:
-        """How the matrices or rows of a result follow each other."""
+        """Return the walk over the matrices or rows of a result."""
         rank, shape = len(self.domain), self.groups.value_type(key).shape
         strides = c_strides(shape)
         if key in self.roles.per_row:
@@ -245,7 +245,7 @@ class _BlockLowering(Lowering):
         return Store(self._scratch(key, VECTOR), value)
 
     def _scratch(self, key: Key, columns: str) -> Access:
-        """Where a value of the rows of this tile lies in scratch."""
+        """Return the scratch access of a value of this tile's rows."""
         slot = self.roles.slots[key]
         dtype, wide = self.groups.value_type(key).dtype, self.domain[-1]
         name = self.scratch_operand(slot.node, dtype)
@@ -255,7 +255,7 @@ class _BlockLowering(Lowering):
         return Access(name, ((self.row, self.argument(wide)), *moves))
 
     def _kept(self, key: Key, columns: str) -> Access:
-        """Where a value of the rows of this tile lies, which an earlier stage has stored."""
+        """Return the access of a value of this tile's rows that an earlier stage has stored."""
         if key in self.group.stored:
             dtype = self.groups.value_type(key).dtype
             return self._along(self._target(key), dtype, columns, "out")
@@ -355,7 +355,7 @@ class _BlockLowering(Lowering):
     # -- rows -------------------------------------------------------------------------------------
 
     def _row_stages(self) -> Iterator[Stage]:
-        """A Map for each time that the row is walked, then what is stored of each row."""
+        """Yield a Map for each pass over the row, then the stores of each row."""
         names = {key: f"r{number}" for number, key in enumerate(self.group.reductions)}
         for stage in self.roles.stages:
             self._begin(self.iteration)

@@ -73,7 +73,7 @@ def _runs(elements: WrittenOut, steps: Sequence[Step]) -> list[_StepRun | _Branc
 
 
 class _BranchRun:
-    """One branch as it is run: every case of it."""
+    """The run of one branch: all of its cases."""
 
     def __init__(self, elements: WrittenOut, branch: BodyStep) -> None:
         self._elements, self._branch = elements, branch
@@ -93,7 +93,7 @@ def _write_case(elements: WrittenOut, schedule: Schedule) -> None:
 
 
 class _StepRun:
-    """One step as it is run: where its loops are, and what its stages have given."""
+    """The run of one step: loop indices and the results of its stages."""
 
     def __init__(self, elements: WrittenOut, step: Step) -> None:
         if step.bodies() or len(step.kernels()) != 1:
@@ -371,7 +371,7 @@ class _StepRun:
         return RowPlace(row, place)
 
     def _is_inside(self, here: RowPlace, position: Position) -> bool:
-        """Whether all rows are inside of its ends, or none is."""
+        """Return whether all rows are within bounds, or none is."""
         assert position.extent is not None
         extent = self._number(position.extent)
         ends = [here.at]
@@ -388,7 +388,7 @@ class _StepRun:
 
 
 def _in_rows(at: Mapping[str, RowPlace]) -> bool:
-    """Whether what happens there happens in each row."""
+    """Return whether a statement at these indices runs in each row."""
     return any(place.row != 0 for place in at.values())
 
 

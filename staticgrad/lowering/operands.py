@@ -183,7 +183,7 @@ class Lowering:
         return liked if is_it else self.extent(value)
 
     def stride(self, loop: str, value: Size) -> Extent:
-        """How far a loop moves an access; along vectors, a short stride is a literal."""
+        """Return the stride of an access along a loop; short strides along vectors are literals."""
         if loop == VECTOR and isinstance(value, int) and abs(value) <= SHORT_STRIDE:
             return value
         return self.argument(value)
@@ -287,7 +287,7 @@ class Lowering:
     # -- expressions ------------------------------------------------------------------------------
 
     def walk(self, source: Source) -> Walk:
-        """How a source moves over the group's domain."""
+        """Return the walk of a source over the group's domain."""
         return walk_of(self.group, source)
 
     def own(self, source: Source) -> Expr:
@@ -443,7 +443,7 @@ def axis_order(low: Lowering, loads: Iterable[Walk], stores: Iterable[Walk]) -> 
 
 
 def _is_across(walk: Walk, axis: int) -> bool:
-    """Whether a walk goes far with a step along an axis, and to its neighbour along another one."""
+    """Return whether a walk has a long stride along an axis and stride 1 along another one."""
     stride = walk.strides[axis]
     near = isinstance(stride, int) and abs(stride) <= SHORT_STRIDE
     return not near and any(step == 1 for step in walk.strides)

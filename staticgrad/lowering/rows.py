@@ -51,7 +51,7 @@ _LOAD: Final = 1
 
 
 class RowPoint(NamedTuple):
-    """Where something is computed: in the loop of a stage, or once per row behind it.
+    """A point of the row kernel: in the loop of a stage, or once per row behind it.
 
     Points compare by their order. What needs no stage is computed per row behind stage -1.
     """
@@ -61,7 +61,7 @@ class RowPoint(NamedTuple):
 
     @property
     def next(self) -> int:
-        """The first stage that may read what is computed here."""
+        """The first stage that may read values computed here."""
         return self.stage + self.per_row
 
 
@@ -81,7 +81,7 @@ class _Stay(NamedTuple):
 
 @dataclass(frozen=True)
 class RowPlan:
-    """What each stage of a group of rows computes.
+    """The nodes, kept values, reductions and stores of each stage of a group of rows.
 
     ``nodes``: at each point those that are computed there, in the order of the graph. ``kept``:
     elements that the row keeps in memory, each with the result in whose place, or None: only the
@@ -236,13 +236,13 @@ class _Planning:
             self._find_result(key)
 
     def _checked_at(self, node: Node) -> RowPoint:
-        """Where the place that a node sets is known."""
+        """Return the point at which the index that a node sets is known."""
         known = self._known(self._groups.source(node.args[1]))
         return RowPoint(-1, True) if known is None else known
 
     def _picked_at(self, node: Node) -> RowPoint:
-        """Where an element is read of the row: as soon as its place is known and the row was read,
-        so that a result may be written over the row from then on."""
+        """Return the point at which an element of the row is read: once its index is known and
+        the row was read, so that a result may be written over the row from then on."""
         return min(self._home[Home(node)], max(self._checked_at(node), _FIRST))
 
     def _find_results_below(self, node: Node) -> None:
@@ -309,7 +309,7 @@ class _Planning:
     def _in_results(
         self, kept: Mapping[Node, Key | None], nodes: Mapping[RowPoint, Sequence[Node]]
     ) -> dict[Node, Key | None]:
-        """What is kept, in the places of results of its type while nothing else is there.
+        """Put kept values into results of the same type, as long as these are not written yet.
 
         Where one value is read for the last time the next one may be written, if it is computed
         from the first, so that no lane writes before it has read.
@@ -322,7 +322,7 @@ class _Planning:
         }
 
         def apart(one: _Stay, other: _Stay) -> bool:
-            """Whether one is read no more when the other is written."""
+            """Return whether the last read of one value precedes the write of the other."""
             if one.last == other.first:
                 return self._reads_from(other.node, one.node, set(nodes[one.last]))
             return one.last < other.first
@@ -338,7 +338,7 @@ class _Planning:
         return found
 
     def _reads_from(self, reader: Node, node: Node, inside: set[Node]) -> bool:
-        """Whether computing one node at a point reads another one, which the row keeps."""
+        """Return whether computing a node at a point reads another node, which the row keeps."""
         waiting, seen = [reader], {reader}
         while waiting:
             for arg in waiting.pop().args:
@@ -446,8 +446,8 @@ class _RowLowering(Lowering):
         return self.finish(stages, axes, jammed=jammed, grouped=grouped, in_strips=strip > 0)
 
     def _strip(self, stages: Sequence[Stage], axes: Sequence[Axis], grouped: int) -> int:
-        """Rows of a strip, or 0: what is computed once per row must be worth a vector of it, and a
-        strip must stay in the cache."""
+        """Return the rows of a strip; 0 if the work per row is too small for a vector of rows,
+        or a strip does not fit in the cache."""
         if not axes:
             return 0
         operands = tuple(self.operands.values())
@@ -465,7 +465,7 @@ class _RowLowering(Lowering):
         return kernel.lanes if fits and may_take_strips(kernel) else 0
 
     def _target(self, key: Key) -> Walk:
-        """Where a value is stored: the whole of a buffer, element by element or row by row."""
+        """Return the walk that stores a value: a whole buffer, by element or by row."""
         shape, group = self.groups.value_type(key).shape, self.group
         if is_per_row(shape, group.domain, group.row):
             shape = outer_shape(group.domain, group.row)
@@ -474,7 +474,7 @@ class _RowLowering(Lowering):
     # -- one context ------------------------------------------------------------------------------
 
     def _body(self, context: RowPoint) -> tuple[Statement, ...]:
-        """What is computed in a context, and what becomes of it."""
+        """Return the statements of a context: its nodes and what is stored, kept or reduced."""
         plan, group, self.memo, self.loads = self.plan, self.group, {}, {}
         nodes = plan.nodes.get(context, ())
         self.present = {*nodes}
@@ -506,7 +506,7 @@ class _RowLowering(Lowering):
         return tuple(body)
 
     def _looked_up(self, node: Node) -> Sequence[Statement]:
-        """The check of a place in the row, which is known from then on.
+        """Return the check of an index into the row, which is known from then on.
 
         What is picked there and is not computed in this context is read at once, and kept.
         """
@@ -537,7 +537,7 @@ class _RowLowering(Lowering):
                 waiting += fresh
 
     def _is_number(self, source: Source) -> bool:
-        """Whether a value of the group is one of the row, which is not computed again."""
+        """Return whether a value of the group has one element per row and is not recomputed."""
         shape = source.base.node.types[0].shape
         is_result = source.base in self.group.reductions
         return is_result or is_per_row(shape, self.group.domain, self.group.row)
@@ -549,7 +549,7 @@ class _RowLowering(Lowering):
         return Keep(name, loaded.cast(dtype.compute))
 
     def _at_place(self, access: Access, dtype: DType, place: Expr) -> Expr:
-        """The element of an operand at a place of the row, or what is kept of it."""
+        """Return an operand's element at an index of the row, or the value kept of it."""
         kept = self.picked.get((access, place.attribute))
         return ex.load(access, dtype, place) if kept is None else kept.cast(dtype)
 
@@ -619,20 +619,20 @@ class _RowLowering(Lowering):
         return self.memo[key]
 
     def walk(self, source: Source) -> Walk:
-        """How a source moves over the domain, where it is read for a node of the present shape."""
+        """Return the walk of a source over the domain, for a node of the present shape."""
         return walk_of(self.group, source, self.shape)
 
     # -- what a row keeps -------------------------------------------------------------------------
 
     def _is_kept_apart(self, node: Node) -> bool:
-        """Whether a row keeps a value that is no result, or not yet one."""
+        """Return whether a row keeps a value that is not stored in its own result."""
         return node in self.plan.kept and self.plan.kept[node] != Home(node)
 
     def _kept_store(self, node: Node) -> Store:
         return Store(self._place(node), self.memo[Home(node)])
 
     def _place(self, node: Node) -> Access:
-        """Where the row keeps a value of its elements."""
+        """Return the access at which the row keeps the elements of a node."""
         key, dtype = self.plan.kept[node], node.types[0].dtype
         if key is not None:
             return self.access(self.targets[key], dtype, "out")
@@ -651,7 +651,7 @@ class _RowLowering(Lowering):
 
 
 def rows_jammed(low: Lowering, shared: bool = False) -> int:
-    """How many rows stand side by side: what waits for memory or for a sum fills the time.
+    """Return the number of interleaved rows, which hide the latency of memory and sums.
 
     ``shared``: they read a row that is the same for all.
     """
@@ -668,12 +668,12 @@ def rows_jammed(low: Lowering, shared: bool = False) -> int:
 
 
 def memory_ahead(low: Lowering, axes: Sequence[Axis], jammed: int) -> Ahead:
-    """What is brought near: the next rows, or what follows in these."""
+    """Return what to prefetch: the next rows, or later parts of these."""
     return _lines_ahead(axes, jammed * _row_bytes(low), jammed, _itemsize(low))
 
 
 def _lines_ahead(axes: Sequence[Axis], nbytes: int, rows: int, width: int) -> Ahead:
-    """So many rows ahead, unless those take too many bytes: then further along the row."""
+    """Prefetch ``rows`` rows ahead, or further along the row if those have too many bytes."""
     if axes and nbytes <= _FAR:
         return Ahead(axes[-1].name, rows)
     return Ahead(VECTOR, _BYTES_AHEAD // width)

@@ -116,14 +116,14 @@ def lower_folded(groups: Groups, group: Group) -> LoweredStep | None:
 
 
 def may_fold(group: Group) -> bool:
-    """Whether the last of several axes is short, whatever the operands are."""
+    """Return whether the last of several axes may be folded, whatever the operands are."""
     if len(group.domain) < 2 or not group.nodes:
         return False
     return isinstance(group.domain[-1], int)
 
 
 def lies_in_place(groups: Groups, group: Group) -> bool:
-    """Whether a result will probably be stored over an operand, which nobody reads any more."""
+    """Return whether a result will probably be stored over an operand that is read last here."""
     results = [groups.value_type(key) for key in group.stored if _is_between(groups, key)]
     wanted = {(kind.size, kind.dtype.itemsize) for kind in results}
     for base in dict.fromkeys([read.source.base for read in groups.reads(group)]) if wanted else ():
@@ -136,12 +136,12 @@ def lies_in_place(groups: Groups, group: Group) -> bool:
 
 
 def _is_between(groups: Groups, key: Key) -> bool:
-    """Whether a value is no result of the program, whose bytes nothing else takes."""
+    """Return whether a value is an intermediate, not a result of the program."""
     return isinstance(key, Home) and key not in groups.roots and key not in groups.kept
 
 
 def _is_read_last(groups: Groups, group: Group, base: Key) -> bool:
-    """Whether no later group reads a value, or a view of it."""
+    """Return whether no later group reads a value, or a view of it."""
     waiting = [base.node]
     while waiting:
         node = waiting.pop()
@@ -155,7 +155,7 @@ def _is_read_last(groups: Groups, group: Group, base: Key) -> bool:
 
 
 class _Folding(Lowering):
-    """The state of lowering such a group.
+    """The state of lowering a group with short rows.
 
     Attributes:
         row, inner: the loops that are folded, and their extents ``rows`` and ``length``.
@@ -203,19 +203,19 @@ class _Folding(Lowering):
         return max((d.lanes for d in dtypes if not d.is_bool), default=1)
 
     def _steps(self, walk: Walk) -> tuple[Size, Size]:
-        """How a walk moves along rows, and inside of one."""
+        """Return the strides of a walk along rows, and inside a row."""
         moves = dict(self.loops.strides[walk])
         return moves.get(self.row, 0), moves.get(self.inner, 0)
 
     def _is_flat(self, walk: Walk) -> bool:
-        """Whether rows lie behind each other, as in the domain."""
+        """Return whether rows are contiguous, as in the domain."""
         return self._steps(walk) == (self.length, 1)
 
     def _is_spread(self, walk: Walk) -> bool:
         return not self._is_flat(walk) and self._steps(walk) != (0, 0)
 
     def _is_worth_it(self, stored: Sequence[Walk]) -> bool:
-        """Whether vectors are that empty, compared with what is spread out for each row."""
+        """Return whether folding fills enough lanes to pay for spreading operands for each row."""
         walks = [*self.loops.strides]
         if not all(map(self._is_flat, stored)):
             return False
@@ -339,7 +339,7 @@ def lower_group(groups: Groups, group: Group) -> LoweredStep:
 
 
 def _short_or_folded(groups: Groups, group: Group) -> LoweredStep | None:
-    """The kernel of a map whose last axes are short; None where vectors along them do as well.
+    """Return the kernel of a map with short last axes; None if vectors along them are as fast.
 
     Rows of three to eight elements that are dealt out to lanes take two to three times as long as
     folded ones in registers of 256 bits, of which a vector has two (Zen 3).
@@ -485,14 +485,14 @@ def _lower_map(low: Lowering) -> LoweredStep:
 
 
 def _shares_a_row(group: Group, loads: Sequence[Walk]) -> bool:
-    """Whether all rows read the same one beside their own, as a matrix and a vector are read."""
+    """Return whether all rows read one shared row, as in a matrix and a vector."""
     split = len(group.domain) - group.row
     moves = [[stride != 0 for stride in walk.strides] for walk in loads]
     return any(any(each[split:]) and not any(each[:split]) for each in moves)
 
 
 def _waits_for_rows(group: Group, shared: bool) -> bool:
-    """Whether a row alone would wait: for several sums, and for memory, which hardware finds late.
+    """Return whether a single row would be bound by latency: of several sums, or of memory.
 
     One sum of a row is as fast by itself, where the processor is at the next row meanwhile; not
     where rows share what they read: side by side they load it once.
@@ -506,7 +506,7 @@ def _waits_for_rows(group: Group, shared: bool) -> bool:
 
 
 def _accumulated(low: Lowering, name: str, reduction: GroupReduction) -> Accumulate:
-    """A reduction of a row; of what its pieces come to, where the order counts, by the counter."""
+    """Return a reduction of a row; partial results of pieces are combined in order if needed."""
     value = low.widened(reduction.source)
     ordered = COMBINERS[reduction.kind].is_ordered(value.dtype)
     in_pieces = isinstance(reduction.source.base, Pieces)
@@ -651,7 +651,7 @@ def _lower_scatter(low: Lowering) -> LoweredStep:
 
 
 def _lower_sort(low: Lowering) -> LoweredStep:
-    """Rows along one axis, in order; of the results those that somebody reads."""
+    """Lower a sort of rows along one axis; only results that are read are stored."""
     (node,) = low.group.nodes
     form, domain = node.form, low.group.domain
     assert isinstance(form, forms.SortForm)

@@ -105,12 +105,12 @@ class Planner:
 
     @cached_property
     def repeats(self) -> Repeats:
-        """What may run again."""
+        """The steps that may run again."""
         return Repeats(self.flow)
 
     @collection_paused()
     def plan(self, sizes: Mapping[str, int], *, staged: AbstractSet[str] = frozenset()) -> Plan:
-        """The plan for these sizes.
+        """Return the plan for these sizes.
 
         Without a budget, the policy's. With one, the cheapest of the front that needs no more than
         the budget, and no more than the policy's plan.
@@ -206,7 +206,7 @@ class Planner:
         return self.budget.at(sizes)
 
     def _workers(self, numbers: SizeNumbers) -> int:
-        """How many workers a plan for the sizes of these numbers is for."""
+        """Return the number of workers that a plan for these sizes is made for."""
         if self.workers == 1 or not self._least_shared:
             return self.workers
         seconds = all_seconds(self.schedule.steps, numbers.arguments, FASTEST)
@@ -313,7 +313,7 @@ class Planner:
     def front(
         self, sizes: Mapping[str, int], *, staged: AbstractSet[str] = frozenset()
     ) -> tuple[tuple[Plan, float], ...]:
-        """What a budget chooses from: plans with their predicted seconds, cheapest first.
+        """Return the plans that a budget chooses from, with predicted seconds, cheapest first.
 
         Raises:
             SizeGuardError: as ``plan`` does.

@@ -58,7 +58,7 @@ def with_segments(graph: Graph, levels: int = 1, kept: Fraction = NOTHING) -> Gr
 def _with_pair_divided(
     graph: Graph, pair: LoopPair, levels: int, kept: Fraction
 ) -> tuple[Graph, set[Node]]:
-    """The graph with a pair in segments; the first loops of what stands there then."""
+    """Return the graph with one pair in segments, and the new first loops."""
     cut = _cut(graph, pair, levels, kept)
     if cut is None:
         return graph, {pair.first}
@@ -75,7 +75,7 @@ def _with_pair_divided(
 def _cut(
     graph: Graph, pair: LoopPair, levels: int, kept: Fraction
 ) -> tuple[LoopPair, Division] | None:
-    """How a pair is divided, with what follows it or without; None: not at all."""
+    """Return the division of a pair, with its followers or without; None if there is none."""
     iterations = hint_value(pair.iterations)
     ways = [pair]
     if levels:
@@ -97,7 +97,7 @@ def _cut(
 
 
 def _pays(pair: LoopPair) -> bool:
-    """Whether more is not stacked than is put together of segments and others, which is a copy."""
+    """Return whether the bytes no longer stacked exceed those copied to join the segments."""
     spared = kept = 0
     ahead = [(pair.first, pair.stacks)] if pair.stacks else []  # else it stays as it is
     for node, places in (*ahead, (pair.second, pair.passed)):
@@ -121,7 +121,7 @@ class _Ahead(NamedTuple):
 def _divided(
     graph: Graph, pair: LoopPair, cut: Division, levels: int
 ) -> tuple[Graph, Node | None, Node | None]:
-    """The graph with one pair in segments; its first loop over these, and over what is kept."""
+    """Return the graph with one pair in segments, the outer loop, and the loop over kept rows."""
     stacked = {(pair.first, loop_of(pair.first).carries + place) for place in pair.stacks}
     stacked |= {(pair.second, loop_of(pair.second).carries + place) for place in pair.passed}
     watched = {value.node for each in pair.followers for value in each.others}
@@ -193,7 +193,7 @@ def _apply(op: Loop, args: Sequence[Symbolic]) -> list[Symbolic]:
 
 
 def _segment_type(value: Symbolic, length: int) -> TensorType:
-    """What a segment has of an array of a row per iteration."""
+    """Return the type of a segment of an array with one row per iteration."""
     return value.type.with_shape((length, *value.type.shape[1:]))
 
 
@@ -269,7 +269,7 @@ def _outer_first(
 
 
 class _Operands(NamedTuple):
-    """What a segment of a second loop reads; ``states`` are the carries of the first one."""
+    """The operands of a segment of a second loop; ``states`` are the first one's carries."""
 
     carries: Sequence[Symbolic]
     totals: Sequence[Symbolic]
@@ -337,7 +337,7 @@ class _Back:
         return {self.node: own} | self._by_follower(late)
 
     def _over_segments(self, given: _Operands) -> list[Symbolic]:
-        """The results of the loop over segments, of which whole arrays are given."""
+        """Return the results of the loop over segments, given whole arrays."""
         cut, body = self.cut, _SegmentInputs(self.node)
         inside = _Operands(
             body.take("c", [value.type for value in given.carries]),
@@ -359,7 +359,7 @@ class _Back:
         return _apply(outer, operands)
 
     def _by_follower(self, late: Sequence[Symbolic]) -> dict[Node, Sequence[Symbolic]]:
-        """What followers carry in the end, of each its own."""
+        """Return the final carries of each follower."""
         left = iter(late)
         return {each.node: [next(left) for _ in each.node.types] for each in self.pair.followers}
 
@@ -372,7 +372,7 @@ class _Back:
         return found
 
     def _known(self, found: Sequence[Any], back: Sequence[Any]) -> dict[ValueKey, Any]:
-        """What both loops stack in a segment, by what stacked it for all iterations."""
+        """Return the values that both loops stack in a segment, by the original stacks."""
         pair, carries = self.pair, self.ahead.carries
         known = {(pair.first, carries + n): v for n, v in zip(pair.stacks, found, strict=True)}
         own = range(self.op.carries, len(self.node.types))
@@ -416,7 +416,7 @@ class _Back:
         fixed: Sequence[Symbolic],
         begin: Begin,
     ) -> list[Symbolic]:
-        """What a follower carries behind a segment."""
+        """Return the carries of a follower behind a segment."""
         op, length = loop_of(each.node), known[each.sources[0].key].shape[0]
         blocks, left = length // each.length, length % each.length
         if blocks == 0:

@@ -80,13 +80,13 @@ class Code:
 
     @property
     def native(self) -> bool:
-        """Whether ``address`` is machine code."""
+        """True if ``address`` is machine code."""
         return self.python is None
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """What this process has asked for: kernels by origin, and seconds spent compiling."""
+    """Requests of this process: kernels by origin, and seconds spent compiling."""
 
     compiled: int = 0
     disk: int = 0
@@ -95,7 +95,7 @@ class Statistics:
 
 
 class _Process:
-    """What one process holds; a forked child keeps the loaded code."""
+    """The kernels and drivers of one process; a forked child keeps the loaded code."""
 
     def __init__(self) -> None:
         self.kernels: dict[tuple[str, str, str], Code] = {}  # by mode, source, target
@@ -140,7 +140,7 @@ def kernel(source: str, *, backend: BuiltIn | None = None) -> Code:
 
 
 def _refuse_finalizers() -> None:
-    """What a finalizer compiles amid a compilation would wait for the thread that waits for it."""
+    """Refuse to compile in a finalizer during a compilation: both would wait for each other."""
     from staticgrad.native.undisturbed import is_undisturbed
 
     if is_undisturbed():
@@ -163,7 +163,7 @@ def _coded_memory_errors() -> Iterator[None]:
 
 
 def _automatic(source: str, settings: config.Config) -> Code:
-    """By ``vector`` if it takes the source, else by ``numba``; the reason is the former's."""
+    """Compile by ``vector`` if it supports the source, else by ``numba``."""
     by_numba, by_vector = ((mode, source, settings.target) for mode in ("numba", "vector"))
     if by_numba in _process.kernels and by_vector not in _process.kernels:
         return _found(source, "numba", settings)
@@ -256,7 +256,7 @@ def _prepared(source: str, settings: config.Config) -> Code | None:
 
 
 def _compile_together(sources: Sequence[str], settings: config.Config, loops: bool) -> None:
-    """Kernels by ``vector``, each of which takes a part of the time of all."""
+    """Compile kernels by ``vector``; each is charged an equal share of the time."""
     from staticgrad.native import loader, target
     from staticgrad.native.table import control_code, rows
 
@@ -322,7 +322,7 @@ def _share(symbol: str, text: str, host: Target, settings: config.Config) -> Non
 
 
 def _links(elf: bytes, host: Target, settings: config.Config) -> bool:
-    """Whether the functions that a kernel from disk shares with others are loaded, or on disk."""
+    """Return whether the functions that a kernel from disk shares are loaded or on disk."""
     from staticgrad.native import cache, loader
 
     for name in loader.missing(elf, host):
@@ -399,7 +399,7 @@ def _make_driver(jit: bool) -> Driver:
 
 
 def control() -> int:
-    """The address of what follows rows without a function (``Head.control``); 0 with the jit off.
+    """Return the address of the code behind rows without a function; 0 with the jit off.
 
     Raises as ``kernel`` does where nothing can be compiled.
     """
@@ -414,7 +414,7 @@ def control() -> int:
 
 
 def through() -> int:
-    """The address of what runs loops from their first iteration to their last (``through_code``).
+    """Return the address of the code that runs all iterations of loops (``through_code``).
 
     0 with the jit off: then Python runs each row. Raises as ``kernel`` does where nothing can be
     compiled.
@@ -428,7 +428,7 @@ def through() -> int:
 
 
 def shared_runs() -> int:
-    """The address of what runs rows together with workers, which drivers find in a pool.
+    """Return the address of the code that runs rows together with the workers of a pool.
 
     Raises as ``kernel`` does where nothing can be compiled.
     """

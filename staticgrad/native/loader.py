@@ -130,7 +130,7 @@ def _engine(target: Target) -> Any:
 
 
 def is_loaded(symbol: str, target: Target) -> bool:
-    """Whether an object with that entry has been loaded."""
+    """Return whether an object with that entry has been loaded."""
     return f"{target.key}|{symbol}" in _addresses
 
 
@@ -260,7 +260,7 @@ def _memory_name(ladder: Sequence[Target]) -> str:
 
 
 def sound(target: Target) -> bool:
-    """Whether the suspicious loops compile and give NumPy's results, as LLVM compiles kernels."""
+    """Return whether the suspicious loops compile and give NumPy's results."""
     try:
         runs = [run for level in LEVELS for run in _entries(level, target)]
     except CompileError as error:
@@ -281,7 +281,7 @@ def _entries(level: int, target: Target) -> list[Entry]:
 
 
 def _operands() -> tuple[Array, ...]:
-    """What the loops read at the largest size: two bools, numbers, and values with NaNs."""
+    """Return the operands of the loops at the largest size: two bools, numbers, NaNs."""
     random, size = np.random.default_rng(0), max(SIZES)
     value = random.normal(size=size).astype(np.float32)
     value[::5] = np.nan
@@ -291,7 +291,7 @@ def _operands() -> tuple[Array, ...]:
 def _mask_loops_hold(
     runs: Sequence[Entry], size: int, out: Array, res: Array, weight: Array, value: Array
 ) -> bool:
-    """Whether each of the loops gives what NumPy gives at one size."""
+    """Return whether each of the loops gives NumPy's results at one size."""
     out, res, weight, value = out[-size:], res[-size:], weight[-size:], value[-size:]
     wanted = out & ~res & (value == value)
     with np.errstate(invalid="ignore"):
@@ -361,7 +361,7 @@ def compiled(
 
 
 def _is_there(symbol: str, host: Target, settings: config.Config) -> bool:
-    """Whether a shared function is loaded, or was now from disk."""
+    """Return whether a shared function is loaded, or could be loaded from disk."""
     if is_loaded(symbol, host):
         return True
     stored = resolved(cache.key(symbol, host), settings)
@@ -374,7 +374,7 @@ def _is_there(symbol: str, host: Target, settings: config.Config) -> bool:
 
 
 def _modules(texts: Mapping[str, str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Texts by symbol, those that go into a module together: of one level, which stands first."""
+    """Yield the texts of each module with their level, which is equal within a module."""
     levels = {symbol: jit.level_of([text]) for symbol, text in texts.items()}
     for level in (1, 2):
         of_level = {symbol: text for symbol, text in texts.items() if levels[symbol] == level}

@@ -240,7 +240,7 @@ def trim(s: SequenceArrays) -> int:
 
 
 def _find_runs(s: SequenceArrays) -> int:
-    """Where each step runs."""
+    """Find the indices at which each step runs."""
     words = s.words
     total = 0
     for step in range(0, words[STEPS]):
@@ -483,6 +483,6 @@ class Descents:
 def _code_of(
     function: Callable[[SequenceArrays], int],
 ) -> tuple[Callable[[SequenceArrays], int], int]:
-    """A function as machine code, else as it is, and how much longer it takes."""
+    """Return a function as machine code, else unchanged, and how many times slower it is."""
     code = machine_code(function)
     return (function, _SLOWER) if code is None else (code, 1)

@@ -137,7 +137,7 @@ def listed(s: OffsetSearch, part: int, begin: int) -> int:
 
 
 def _rank(s: OffsetSearch, part: int, i: int) -> int:
-    """When the block at a place of the pool is tried among those of its offset: the least first."""
+    """Return the rank of a pool entry among the blocks of its offset; the lowest is tried first."""
     words = s.words
     b = s.pool[i]
     rank = b
@@ -286,7 +286,7 @@ def _enter(s: OffsetSearch) -> int:
 
 
 def _survey(s: OffsetSearch, begin: int, end: int, offset: int) -> int:
-    """What is left of a part: how many blocks, the lowest end of one, and their key."""
+    """Return the number of unplaced blocks of a part, their lowest end and a key for them."""
     pool = s.pool
     base = s.base
     left = 0
@@ -376,7 +376,7 @@ def _let_sleep(s: OffsetSearch, level: int, at: int) -> int:
 
 
 def _awake(s: OffsetSearch, section: int) -> int:
-    """Whether a section fits although what sleeps in it must be lifted."""
+    """Return whether a section still fits when its sleeping blocks must be lifted."""
     words = s.words
     offset = words[OFFSET]
     lift = words[LIFT]
@@ -393,7 +393,7 @@ def _awake(s: OffsetSearch, section: int) -> int:
 
 
 def _begins(s: OffsetSearch, x: int, offset: int, lift: int) -> int:
-    """Where a block may lie from on: what sleeps, or lies lower, is lifted."""
+    """Return the lowest offset of a block; blocks that sleep or lie lower are lifted."""
     at = s.base[x]
     if at < lift and (at < offset or (at == offset and s.asleep[x] == at)):
         return lift
@@ -401,7 +401,7 @@ def _begins(s: OffsetSearch, x: int, offset: int, lift: int) -> int:
 
 
 def _put(s: OffsetSearch, part: int, b: int) -> int:
-    """Place a block where it is, and lift those that live with it."""
+    """Place a block at its offset and lift the blocks that are alive at the same time."""
     words = s.words
     base = s.base
     low = s.low
@@ -452,7 +452,7 @@ def _put(s: OffsetSearch, part: int, b: int) -> int:
 
 
 def _fits(s: OffsetSearch, part: int, offset: int, top: int) -> int:
-    """Whether what is left of each section fits above what stands in it."""
+    """Return whether the unplaced blocks of each section fit above the placed ones."""
     words = s.words
     height = words[HEIGHT]
     for section in range(s.part_low[part], s.part_high[part]):
@@ -689,7 +689,7 @@ def _least_blamed(s: EjectionSearch, b: int, count: int) -> int:
 
 
 def _blamed(s: EjectionSearch, offset: int, top: int, count: int) -> int:
-    """How often the blocks between an offset and a top have failed, and once for each."""
+    """Sum the failures of the blocks between ``offset`` and ``top``, plus one for each block."""
     found = 0
     for i in range(0, count):
         if s.low[i] >= top:
@@ -701,7 +701,7 @@ def _blamed(s: EjectionSearch, offset: int, top: int, count: int) -> int:
 
 class Ejections:
     """Searches for offsets of some blocks; ``run`` is ``placed_by_ejections``, or its machine code.
-    ``effort`` is what they took together. Later ones know what failed in those before them."""
+    ``effort`` is their total effort. Later ones reuse the failure counts of earlier ones."""
 
     def __init__(
         self, spans: Spans, sizes: Sequence[int], run: Callable[[EjectionSearch], int]
@@ -720,7 +720,7 @@ class Ejections:
         self._searches = search, replace(search, failures=search.failures[:])
 
     def lowered(self, height: int, effort: int) -> Placed | None:
-        """A placement that is no higher than a height, if the effort finds one."""
+        """Return a placement that is at most ``height`` high, or None if the effort runs out."""
         height -= height % self._unit  # blocks hang from it, so offsets are aligned as sizes are
         stop = self.effort + effort
         for part, order, s in zip(_PARTS, self._latest_first, self._searches, strict=True):
@@ -738,8 +738,8 @@ class Ejections:
 
 
 def _fullest(spans: Spans, sizes: Sequence[int]) -> list[tuple[int, int]]:
-    """Of each block the load of its fullest step, one where a block begins, and how long it lives:
-    steps at which none does are left out, however many there are."""
+    """Return for each block the highest load during its life, and the length of its life.
+    Only steps at which a block begins are examined, so the number of steps does not matter."""
     begins = sorted(set(spans.first))
     first = tuple(bisect_left(begins, at) for at in spans.first)
     last = tuple(bisect_right(begins, at) - 1 for at in spans.last)
@@ -749,7 +749,7 @@ def _fullest(spans: Spans, sizes: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def _alive_together(spans: Spans, sizes: Sequence[int]) -> tuple[array[int], array[int]]:
-    """``start`` and ``others`` of blocks, of those that have bytes."""
+    """Return ``start`` and ``others`` for the blocks that are not empty."""
     sized = np.flatnonzero(np.array(sizes, np.int64))
     first, last = (np.array(each, np.int64)[sized] for each in (spans.first, spans.last))
     order = np.argsort(first, kind="stable")
@@ -861,7 +861,7 @@ class Restarts:
         return found, height
 
     def _turns(self) -> Iterator[_Turn]:
-        """What to try: the plain orders in one way, then as much of restarts, then the next way."""
+        """Yield what to try: plain orders in one mode, as many restarts, then the next mode."""
         random = Random(0)
         count = len(self.blocks)
         plain, keys = self._plain, self._keys

@@ -363,7 +363,7 @@ def find_events(s: SequenceArrays) -> int:
 
 
 def first_event(s: SequenceArrays, value: int, event: int) -> int:
-    """The place of the first event of a value that is no earlier."""
+    """Return the index of the first event of a value that is not earlier than ``event``."""
     low = s.event_at[value]
     high = s.event_at[value + 1]
     while low < high:
@@ -376,14 +376,14 @@ def first_event(s: SequenceArrays, value: int, event: int) -> int:
 
 
 def later(s: SequenceArrays, value: int, k: int) -> int:
-    """Whether a value is needed from its event at place k on, made before or not."""
+    """Return whether a value is needed from its event at index k on, computed before or not."""
     if k < s.event_at[value + 1]:
         return 1 - s.event[k] % 2
     return s.kept[value]
 
 
 def lives(s: SequenceArrays, value: int, t: int) -> int:
-    """Whether a value is held from before step t for a step from t on, or to the end."""
+    """Return whether a value is alive before step t for a step from t on, or to the end."""
     k = first_event(s, value, 2 * t)
     if k == s.event_at[value]:
         return 0
@@ -448,7 +448,7 @@ def insert_closure(s: SequenceArrays, t: int, count: int) -> int:
 
 
 def has_room(s: SequenceArrays) -> int:
-    """Whether there is room for the events of the trial."""
+    """Return whether the arrays have room for the events of the trial."""
     words = s.words
     events = 0
     for t in range(0, words[TRIAL]):

@@ -329,8 +329,8 @@ def _keep_best(s: SequenceArrays) -> int:
 
 
 def _is_better(s: SequenceArrays) -> int:
-    """Whether the sequence is less beyond the limit than the best, or costs less where neither is;
-    where the price stays, whether it costs less with the price of its excess."""
+    """Return whether the sequence has less excess than the best, or equal excess and a lower cost.
+    In steady mode, return whether its cost plus the price of its excess is lower."""
     words = s.words
     if words[STEADY] > 0:
         worse = words[COST] - words[BEST_COST]
@@ -360,7 +360,7 @@ def _survey(s: SequenceArrays) -> int:
 
 
 def _weighed(s: SequenceArrays, count: int) -> int:
-    """Whether the walk takes the steps in ``window`` instead of those from LO to HI."""
+    """Return whether the walk replaces the steps from LO to HI by those in ``window``."""
     words = s.words
     lo = words[LO]
     hi = words[HI]
@@ -387,7 +387,7 @@ def _weighed(s: SequenceArrays, count: int) -> int:
 
 
 def _priced(s: SequenceArrays, excess: int) -> int:
-    """What excess costs: a mean excess of the goal over all steps is four times the price."""
+    """Return the price of an excess: a mean excess of the goal over all steps costs four prices."""
     words = s.words
     sign = 1
     if excess < 0:
@@ -423,7 +423,7 @@ def _drawn_log(s: SequenceArrays) -> int:
 
 
 def _is_allowed(s: SequenceArrays, count: int) -> int:
-    """Whether no step of the window reads what was overwritten before it."""
+    """Return whether no step of the window reads a value that was overwritten before."""
     words = s.words
     for i in range(0, count):
         step = s.window[i]
@@ -504,7 +504,7 @@ def _window_excess(s: SequenceArrays, count: int) -> int:
 
 
 def _find_moved(s: SequenceArrays) -> int:
-    """Which values live longer or less long before the window; whether all that it needs is there.
+    """Find values whose live ranges before the window change; return whether its inputs are there.
 
     ``more`` are the bytes that come at a step and stay, ``once`` those of a step alone.
     """
@@ -530,7 +530,7 @@ def _find_moved(s: SequenceArrays) -> int:
 
 
 def _is_ended(s: SequenceArrays, value: int, event: int) -> int:
-    """Whether a step from an event of a value to the window ends it."""
+    """Return whether a step between an event of a value and the window ends the value."""
     if s.ended[value] == 0:
         return 0
     for t in range(event // 2 + event % 2, s.words[LO]):
@@ -542,7 +542,7 @@ def _is_ended(s: SequenceArrays, value: int, event: int) -> int:
 
 
 def _excess_before(s: SequenceArrays) -> int:
-    """How the excess of the steps before the window changes; ``more`` and ``once`` are set."""
+    """Return the change of the excess before the window; ``more`` and ``once`` are set."""
     words = s.words
     lo = words[LO]
     goal = words[GOAL]
@@ -579,8 +579,8 @@ def _excess_before(s: SequenceArrays) -> int:
 
 
 def _saved_before(s: SequenceArrays, i: int) -> int:
-    """By how much the load of a step before the window rises, because what it writes over dies
-    there no longer, or does now."""
+    """Return how much the load of a step before the window rises because a value that it overwrites
+    no longer dies there (negative if it now does)."""
     words = s.words
     at = s.moved_at[i]
     step = s.sequence[at]
@@ -674,8 +674,8 @@ def _beyond(load: int, goal: int) -> int:
 
 
 def settle(s: SequenceArrays) -> int:
-    """Put each step of the trial that overwrites what a later one reads behind the last of these,
-    and with it those that read what it makes; whether that can be."""
+    """Move each step that overwrites a value, and the readers of its results, behind the last
+    reader of that value; return whether such an order exists."""
     words = s.words
     words[EFFORT] = words[EFFORT] - words[TRIAL]
     if _find_due(s) == 0:
@@ -704,8 +704,8 @@ def settle(s: SequenceArrays) -> int:
 
 
 def _find_due(s: SequenceArrays) -> int:
-    """For each step, where the last one runs that reads what it overwrites; whether one of them
-    runs before that."""
+    """Set ``due`` of each step to the last reader of the values that it overwrites; return whether
+    a step runs before its due position."""
     words = s.words
     for step in range(0, words[STEPS]):
         s.due[step] = -1
@@ -722,7 +722,7 @@ def _find_due(s: SequenceArrays) -> int:
 
 
 def _must_wait(s: SequenceArrays, step: int, t: int) -> int:
-    """Whether a step overwrites what is still to be read, or reads what a waiting one makes."""
+    """Return whether a step overwrites a value still to be read, or reads one not yet computed."""
     if s.due[step] > t:
         return 1
     for i in range(s.reads_at[step], s.reads_at[step + 1]):

@@ -234,19 +234,19 @@ class Within:
             self._is_kept(MemoryPlan.of(self.net, min(found)[2], self.bound, self.budget))
 
     def _is_kept(self, plan: MemoryPlan) -> bool:
-        """Whether the arena of a plan keeps the budget; it is the best so far then."""
+        """Return whether a plan's arena meets the budget; the plan is then the best so far."""
         self.smallest = min(self.smallest, plan.height)
         if plan.height <= self.budget:
             self.best = plan
         return plan.height <= self.budget
 
     def _is_near(self) -> bool:
-        """Whether the plan costs little more than the cheapest sequence within the budget."""
+        """Return whether the plan costs little more than the cheapest sequence in the budget."""
         least = min(cost for load, cost, _ in self.found if load <= self.budget)
         return self.best is not None and self.best.cost - least <= _NEAR * self.net.total
 
     def _is_free_placed(self) -> bool:
-        """Whether a sequence that runs nothing again is placed: no plan is cheaper."""
+        """Return whether a sequence without recomputation is placed: no plan is cheaper."""
         free = [each for each in self.found if self._is_free(each)]
         self.place(free)
         if free and self.best is None:
@@ -254,15 +254,15 @@ class Within:
         return self.best is not None and self.best.cost <= self.net.total * _SAME
 
     def _is_free(self, found: Found) -> bool:
-        """Whether what was found keeps the budget and runs nothing again."""
+        """Return whether a sequence meets the budget without recomputation."""
         return found[0] <= self.budget and found[1] <= self.net.total * _SAME
 
     def _kept(self, sequence: list[int]) -> Found:
-        """What the descents made last."""
+        """Return load, cost and sequence of the last descent."""
         return self.descents.peak, self.net.cost(sequence), sequence
 
     def _descended(self) -> list[Found]:
-        """What each descent ends at, trimmed."""
+        """Return the trimmed results of each descent."""
         descents, goal = self.descents, self.budget
         found: list[Found] = []
         given = list(range(len(self.net.ops)))
@@ -329,7 +329,7 @@ class Within:
         return [fitting[cost] for cost in sorted(fitting)[:count]]
 
     def _flat(self, found: Sequence[Found], price: int) -> list[Found]:
-        """What flat walks find from the cheapest sequences within the budget."""
+        """Return the results of flat walks from the cheapest sequences within the budget."""
         limit = self.walking // _FLAT_PART
         count = _FLAT // 2 if self.is_short and self.over else _FLAT
         starts = self._cheapest(found, count) if limit else []
@@ -337,7 +337,7 @@ class Within:
         return [self._kept(flatten(each, self.budget, price, random, limit)) for each in starts]
 
     def _rebuilt(self) -> list[Found]:
-        """What ruin and rebuild makes of the cheapest sequence that keeps the budget."""
+        """Return the result of ruin and rebuild for the cheapest sequence within the budget."""
         count, start = len(self.net.ops), _ends(self.found, self.budget)[0]
         if not self.rebuilding or count > _REBUILT or start[0] > self.budget:
             return []

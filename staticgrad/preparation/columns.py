@@ -71,7 +71,7 @@ def with_formulas_of_sums(graph: Graph) -> Graph:
 
 
 def _sums_across(node: Node) -> bool:
-    """Whether a node reduces leading axes alone, so that vectors run over what it gives."""
+    """Return whether a node reduces leading axes only, so that vectors run along its result."""
     form = node.form
     if not isinstance(form, Reduce):
         return False
@@ -154,12 +154,12 @@ class _Formulas:
     # -- what is one kernel with rows that are reduced ---------------------------------------------
 
     def _reads_element(self, node: Node, arg: Symbolic) -> bool:
-        """Whether two nodes are elementwise over the same domain, in one phase."""
+        """Return whether two nodes are elementwise over the same domain, in one phase."""
         alike = arg.shape == node.types[0].shape and arg.node.order == node.order
         return alike and isinstance(arg.node.form, Pointwise)
 
     def _is_by_rows(self, node: Node, arg: Symbolic) -> bool:
-        """Whether a node reduces rows, or reads one element for each."""
+        """Return whether a node reduces rows, or reads one element for each row."""
         if isinstance(node.form, Reduce):
             return arg.ndim > 0 and not _sums_across(node)
         if not isinstance(node.form, Pointwise) or arg.ndim == 0:
@@ -179,14 +179,14 @@ class _Formulas:
 
 
 def _base(value: Symbolic) -> Symbolic:
-    """What a view is of."""
+    """Return the base of a view."""
     while value.node.args and isinstance(value.node.form, View):
         value = value.node.args[0]
     return value
 
 
 def _elements(value: Symbolic) -> object:
-    """How many elements lie behind a value."""
+    """Return the number of elements of a value's base."""
     return product(_base(value).shape)
 
 
@@ -231,7 +231,7 @@ class _Shifting:
                 self._pads.setdefault(node.args[0].shape, []).append(node)
 
     def shifted(self, node: Node) -> tuple[Symbolic] | None:
-        """What stands for a pad; None where it stays."""
+        """Return the replacement of a pad; None if it stays."""
         pad, (value,) = node.op, node.args
         assert isinstance(pad, Pad)
         if any(step != 1 for step in pad.steps):
@@ -352,7 +352,7 @@ class _Shifting:
         return plain and isinstance(each.node.op, Elementwise) and each.shape == value.shape
 
     def _is_read_by_elements(self, value: Symbolic) -> bool:
-        """Whether nobody would read a value from memory, once it is padded nowhere."""
+        """Return whether all readers of a value read it by elements, once it is not padded."""
         readers = self._users[value.key]
         elements = all(isinstance(r.form, Pointwise | Reduce) or _is_plain(r) for r in readers)
         return elements and value.key not in self._roots
@@ -384,14 +384,14 @@ def _is_plain(node: Node) -> bool:
 
 
 def _is_number(value: Symbolic) -> bool:
-    """Whether a value is one number throughout, whatever its shape."""
+    """Return whether a value is one number broadcast to a shape."""
     while not value.node.is_leaf and isinstance(value.node.op, Broadcast | Reshape):
         value = value.node.args[0]
     return value.ndim == 0
 
 
 def _lies_in_memory(value: Symbolic) -> bool:
-    """Whether a value is an array that is given, or a view of one."""
+    """Return whether a value is an input array, or a view of one."""
     while not value.node.is_leaf and isinstance(value.node.form, View):
         value = value.node.args[0]
     return value.node.is_leaf
@@ -429,7 +429,7 @@ def _padded(pad: Pad, arg: Symbolic, made: dict[ValueKey, Symbolic]) -> Symbolic
 
 
 def _inside(pad: Pad, value: Symbolic) -> Value | None:
-    """Whether a position of the whole lies within the borders; None where there are none.
+    """Return whether an index of the whole lies within the borders; None without borders.
 
     The borders are sizes, not numbers, so that one kernel serves arrays of any length.
     """

@@ -65,7 +65,7 @@ class Arrangement(ABC):
 
     @abstractmethod
     def pays(self, value: Symbolic, readers: Sequence[Node], iterations: int) -> bool:
-        """Whether all that read a body's input are products that gain."""
+        """Return whether all readers of a body's input are products that gain."""
 
     @abstractmethod
     def arranged(self, value: Symbolic) -> Symbolic:
@@ -77,7 +77,7 @@ class Arrangement(ABC):
 
     @abstractmethod
     def product(self, op: MatMul) -> Op:
-        """What multiplies by it there."""
+        """Return the product that replaces ``op`` in the loop."""
 
 
 def with_arranged(graph: Graph, order: Arrangement) -> Graph:
@@ -218,7 +218,7 @@ class _Remainders:
         self.places = [int(axis.windows) + taps - 1 for axis, taps in found]
 
     def result(self, first: Any, w: Any) -> Any:
-        """What the two operands give."""
+        """Return the result for the two operands."""
         apart = self._filter(w)
         ones = (1,) * len(self.steps)
         none = (0,) * len(self.steps)
@@ -305,12 +305,12 @@ def with_tested_iterations(graph: Graph, fuse: Callable[[Graph], Schedule]) -> G
 
 
 def _is_short(op: While) -> bool:
-    """Whether a loop is one stretch."""
+    """Return whether a loop is one stretch."""
     return isinstance(op.most, int) and op.most <= _MOST
 
 
 def _seconds(stretch: Schedule) -> float | None:
-    """What the kernel of a stretch is predicted to take, if it is one."""
+    """Return the predicted seconds of a stretch's kernel; None if it is not one kernel."""
     kernels = [step for step in stretch.steps if not step.bodies()]
     if len(kernels) != len(stretch.steps):
         return None
@@ -338,7 +338,7 @@ def _input(role: str, number: int, kind: TensorType) -> Symbolic:
 
 
 def _stretch(node: Node, length: int) -> Graph:
-    """So many iterations, or what is left of them, as a body."""
+    """Return up to ``length`` iterations as a body."""
     op, outer = node.op, _StretchInputs(node)
     assert isinstance(op, While)
     inner = While(_from_there(node, op.test), _from_there(node, op.body), op.carries, length)
@@ -349,7 +349,7 @@ def _stretch(node: Node, length: int) -> Graph:
 
 
 def _from_there(node: Node, body: Graph) -> Graph:
-    """A test or body of a stretch, which knows how many iterations were made before."""
+    """Return a test or body of a stretch, which counts the iterations made before."""
     op, types = node.op, [arg.type for arg in node.args]
     assert isinstance(op, While)
     i = body_input("i", NUMBER, *here())

@@ -53,7 +53,7 @@ from staticgrad.types.dtype import DType
 
 
 def without_stretched_windows(graph: Graph) -> Graph:
-    """The graph with what windows are read of as it is, element for element.
+    """Return the graph with the operands of windows materialized where they repeat elements.
 
     Beyond the ends of an axis along which an operand does not move there would be its one element,
     in the place of a border.
@@ -81,7 +81,7 @@ def _copied(value: Symbolic) -> Value:
 
 
 def _stretches(value: Symbolic, axes: Iterable[int]) -> bool:
-    """Whether a value repeats one element along some axis of these, as far as it is a view."""
+    """Return whether a value, if it is a view, repeats one element along one of these axes."""
     form = value.node.form
     if isinstance(form, ReshapeForm):
         (whole,) = value.node.args
@@ -115,7 +115,7 @@ def with_patches(graph: Graph) -> Graph:
 
 
 def _lies_side_by_side(node: Node) -> bool:
-    """Whether windows of several taps lie next to each other, without border, in one group."""
+    """Return whether windows of several taps are adjacent, without border, in one group."""
     form = node.form
     if not isinstance(form, WindowProduct) or form.groups != 1 or not node.types[0].dtype.is_float:
         return False
@@ -127,7 +127,7 @@ def _lies_side_by_side(node: Node) -> bool:
 
 
 def _lies_inside(axis: WindowAxis) -> bool:
-    """Whether no window has a tap in a border: there is none before, and none that matters."""
+    """Return whether no window has a tap in a border that matters."""
     covered = is_at_least(axis.image, axis.windows * axis.taps)
     return axis.before == 0 and (covered or axis.windows == floordiv(axis.image, axis.taps))
 
@@ -145,7 +145,7 @@ class _Patches:
         self.as_columns = by_pieces and hint_value(product(self.windows)) >= _MANY
 
     def result(self, first: Any, second: Any) -> Symbolic:
-        """What the two operands give."""
+        """Return the result for the two operands."""
         if self.result_of == "windows":
             found = self._windows(first, second)
         else:
@@ -230,14 +230,14 @@ _ENOUGH: Final = 4
 
 
 def is_fed(form: WindowProduct, dtype: DType) -> bool:
-    """Whether the gradient of a filter has more taps than one, and no more than rows of a chunk."""
+    """Return whether a filter's gradient has more than one tap, and at most a chunk of rows."""
     taps = prod((axis.taps for axis in form.axes), start=1)
     few = isinstance(taps, int) and 1 < taps <= FED_ROWS
     return form.result == "filter" and few and not dtype.is_storage
 
 
 def is_pointwise(form: WindowProduct, dtype: DType) -> bool:
-    """Whether windows are the elements of an image, one by one: of these nothing is copied."""
+    """Return whether windows are single elements of an image, which are not copied."""
     each = all(
         axis.step == axis.taps == 1 and axis.before == 0 and axis.image == axis.windows
         for axis in form.axes
@@ -342,7 +342,7 @@ def with_tiles(graph: Graph) -> Graph:
 
 
 def _is_dense(node: Node) -> bool:
-    """Whether a convolution, or the image or the filter of one, is computed in tiles."""
+    """Return whether a convolution, or its image or filter gradient, is computed in tiles."""
     form, dtype = node.form, node.types[0].dtype
     if not isinstance(form, WindowProduct) or form.tiles:
         return False
@@ -359,7 +359,7 @@ def _is_dense(node: Node) -> bool:
 
 
 def _is_long(axis: WindowAxis, extent: int) -> bool:
-    """Whether windows of three taps lie next to each other, along an axis that is not short."""
+    """Return whether windows of three taps are adjacent, along an axis that is not short."""
     long = all(not isinstance(n, int) or n >= extent for n in (axis.image, axis.windows))
     return long and axis.step == axis.dilation == 1 and axis.taps == _TAPS
 

@@ -151,7 +151,7 @@ class WrittenLoop:
 
     @property
     def _given(self) -> int:
-        """How many operands of the loop are values that go in."""
+        """The number of the loop's operands that are inputs."""
         return sum(each.use == "in" for each in self._bodies.types)
 
     def step(self) -> LoweredStep:
@@ -160,7 +160,7 @@ class WrittenLoop:
         return LoweredStep.of_loop(self.kernel, bound, self.arguments)
 
     def _bound(self, number: int | str) -> tuple[Key, Size]:
-        """What an operand of the loop stands for."""
+        """Return the buffer and offset of an operand of the loop."""
         if not isinstance(number, str):
             return self._bodies.operands[number]
         node, origin = self._bodies.writes[0].node, self._schedule.by_name[number].origin
@@ -191,7 +191,7 @@ class WrittenLoop:
         return self._with_results(steady, iterations, self._last(nexts))
 
     def _nexts(self) -> dict[Carried, Expr]:
-        """What an iteration gives every element that is carried."""
+        """Return the next value of every carried element."""
         nexts = {
             (n, place): value
             for n in range(self._bodies.form.carries)
@@ -214,14 +214,14 @@ class WrittenLoop:
         ]
 
     def _first(self, nexts: Iterable[Carried]) -> tuple[Carry, ...]:
-        """What is carried into the first iteration."""
+        """Return the carries into the first iteration."""
         return tuple(
             Carry(str(self._carry(n, place).attribute), self._load(n, place, f"out.c{n}"))
             for n, place in nexts
         )
 
     def _last(self, nexts: Iterable[Carried]) -> list[Store]:
-        """The stores of what is carried out of the last iteration, as far as somebody reads it."""
+        """Return the stores of final carries that are read."""
         return [
             Store(self._result(n, place, False), self._carry(n, place))
             for n, place in nexts
@@ -262,7 +262,7 @@ class WrittenLoop:
         return self._elements.made("mul", I64, (number, ex.size(self._argument(self._length))))
 
     def _results(self, name: str) -> Mapping[RowPlace, Expr]:
-        """The elements of a result of the body, of which there is each."""
+        """Return the elements of a result of the body, all of which must be present."""
         held = self._elements.memory.get(name, {})
         count: Size = len(held)
         if any(place.row != 0 for place in held):
@@ -336,7 +336,7 @@ class WrittenLoop:
         return ex.load(replace(access, gather=strides), dtype, *at)
 
     def _result(self, number: int, place: RowPlace, stacked: bool) -> Access:
-        """Where an element of a result of the loop is stored."""
+        """Return the access that stores an element of a result of the loop."""
         form = self._bodies.form
         name = f"out.y{number - form.carries}" if stacked else f"out.c{number}"
         buffer = self._schedule.by_name[name]

@@ -94,7 +94,7 @@ def _check_array(c: EntryCode, array: str, kind: str, dtype: str, flags: int, ra
 def _check_shape(
     c: EntryCode, array: str, rank: str, wanted: str, first: str, otherwise: str
 ) -> None:
-    """The extents of an array are those that stand from word ``first`` on."""
+    """Check that the extents of an array equal the words from ``first`` on."""
     shape = c.field(array, ObjectField.SHAPE)
     with c.each(rank) as axis:
         same = c.is_(c.word(shape, axis), "eq", c.word(wanted, c.add(first, axis)))
@@ -129,7 +129,7 @@ def _find_record(c: EntryCode, feeds: Feeds) -> str:
 
 
 def _check_addresses(c: EntryCode, feeds_at: str, feeds: Feeds) -> None:
-    """No feed lies in what the step updates, and bools are 0 and 1."""
+    """Check that feeds do not overlap updated memory, and that bools are 0 and 1."""
     bools = c.pointer("%head", HeadWord.BOOLS_AT)
     written = c.pointer("%head", HeadWord.WRITTEN_AT)
     with c.each(c.word("%head", HeadWord.FEEDS)) as i:
@@ -149,7 +149,7 @@ def _check_addresses(c: EntryCode, feeds_at: str, feeds: Feeds) -> None:
 
 
 def _check_bools(c: EntryCode, begin: str, size: str) -> None:
-    """No byte is above 1."""
+    """Check that all bytes are 0 or 1."""
     base = c.value(f"inttoptr i64 {begin} to ptr")
     wide = f"<{_CHUNK} x i8>"
     seen, rest = c.variable("zeroinitializer", wide), c.variable("0", "i8")
@@ -169,7 +169,7 @@ def _check_bools(c: EntryCode, begin: str, size: str) -> None:
 
 
 def _check_bound(c: EntryCode, record: str, feeds: Feeds) -> None:
-    """Where arrays for results were given: all memory is where it was when they were checked."""
+    """Check that all memory is unchanged since the given result arrays were checked."""
     c.do(f"br i1 {c.is_('%self', 'eq', 'null', 'ptr')}, label %results, label %bound")
     c.label("bound")
     c.require(c.is_(c.word("%self", BoundWord.GIVEN), "ne", 0), "results")
@@ -197,7 +197,7 @@ def _check_bound(c: EntryCode, record: str, feeds: Feeds) -> None:
 def _make_results(
     c: EntryCode, calls: str, record: str, results: str, made: str, result: str
 ) -> None:
-    """An array for each result; ``result`` is what is returned."""
+    """Make an array for each result; ``result`` is the return value."""
     names, ranks = (
         c.pointer("%head", at) for at in (HeadWord.RESULT_NAMES_AT, HeadWord.RESULT_RANKS_AT)
     )

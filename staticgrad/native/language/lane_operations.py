@@ -90,7 +90,7 @@ def _in_registers(
     values: Sequence[str],
     emit: Callable[[Emitter, Vector, Sequence[str]], str],
 ) -> str:
-    """What an instruction of AVX-512 that takes 128 to 512 bits gives for vectors of any length."""
+    """Return the result of an AVX-512 instruction of 128 to 512 bits for vectors of any length."""
     bits = kind.element.bits
     if kind.lanes * bits > 512:
         narrow = vector(kind.element, kind.lanes // 2)
@@ -185,7 +185,7 @@ def _alike(a: Kind, b: Kind) -> Kind | None:
 
 
 def _in_turn(number: int, count: int, lanes: int) -> list[tuple[int, int]]:
-    """Of which vector, and where in it, each lane is of the vector ``number`` of some in turn."""
+    """Return for each lane of vector ``number`` its source vector and its lane in that."""
     return [divmod(number * lanes + lane, count)[::-1] for lane in range(lanes)]
 
 

@@ -127,7 +127,7 @@ class Forms:
         self.filled: set[int] = set()
 
     def _open(self, node: ast.Name | ast.Constant) -> int | None:
-        """Which open place a name or number is, if it is one."""
+        """Return the number of the open place of a name or number, or None."""
         found = self._places.get(node.col_offset)
         if found is not None:
             if node.end_col_offset != node.col_offset + 1:
@@ -220,7 +220,7 @@ class Forms:
         return chosen
 
     def _plain(self, node: ast.expr) -> Needs | None:
-        """What an expression of sums and products needs to be a word; None if it is no such one."""
+        """Return what a sum or product needs to be a word; None for other expressions."""
         match node:
             case ast.Name():
                 return Needs((self.text(node),), ())
@@ -236,7 +236,7 @@ class Forms:
         return None
 
     def _plain_test(self, node: ast.expr) -> Needs | None:
-        """What a test needs to compare such words, or to join comparisons of them."""
+        """Return what a test needs to compare words, or to combine such comparisons."""
         match node:
             case ast.BoolOp(values=values):
                 return _all_of([self._plain_test(each) for each in values])
@@ -245,7 +245,7 @@ class Forms:
         return None
 
     def bit(self, node: ast.expr) -> Callable[[SyntaxReader, Words], str]:
-        """An i1 operand of comparisons, all of which may be evaluated."""
+        """Return an i1 operand of comparisons, all of which may be evaluated."""
         if not isinstance(node, ast.BoolOp):
             value = self.value(node)
             return lambda r, words: r.truth(value(r, words))
@@ -327,7 +327,7 @@ class Forms:
 
 
 def _all_of(parts: Sequence[Needs | None]) -> Needs | None:
-    """What all parts need together; None if one of them cannot be had."""
+    """Return the needs of all parts together; None if one part has None."""
     names: tuple[Callable[[Words], str], ...] = ()
     numbers: tuple[int, ...] = ()
     for part in parts:
@@ -358,7 +358,7 @@ def _applied(operation: Operation, left: Value, right: Value) -> Value:
 
 
 def _chained(both: bool, values: Sequence[Value]) -> Value:
-    """``a and b and c`` (or ``or``), of which each is evaluated if those before it ask for it."""
+    """Return ``a and b and c`` (or ``or``) with short-circuit evaluation."""
     first, *rest = values
 
     def chained(r: SyntaxReader, words: Words) -> Bound:
@@ -450,7 +450,7 @@ def _expression_form(
 
 
 class PlainLine(NamedTuple):
-    """What a line does, over its words, and the names that it assigns."""
+    """The action of a line over its words, and the names that it assigns."""
 
     act: Act
     words: Words

@@ -49,7 +49,7 @@ def lanes_of(kind: Kind) -> int:
 
 
 def address_of(out: Emitter, pointer: Kind, base: Operand, index: Operand) -> str:
-    """Where an element lies that a pointer counts."""
+    """Return the address of an element of a pointer."""
     scalar = element_of(pointer).llvm
     return out.place(scalar, base, index)
 
@@ -98,7 +98,7 @@ def _mask_of_result(kind: Kind) -> Kind | None:
 
 
 def loaded_kind(pointer: Kind, index: Kind, mask: Kind) -> Kind | None:
-    """What a load under a mask gives."""
+    """Return the kind of a masked load; None if the operands do not fit."""
     if isinstance(pointer, Pointer) and index is WORD and isinstance(mask, Mask):
         return vector(pointer.element, mask.lanes)
     return None
@@ -167,7 +167,7 @@ def masked_store(out: Emitter, kind: Vector, address: str, value: str, mask: Ope
 
 
 def _register(kind: Vector) -> Vector:
-    """The lanes of a whole register, for those that fill a part of one.
+    """Return the kind of a full register for vectors that fill only a part of one.
 
     LLVM itself takes a mask of few lanes for one of many without clearing the rest, which is not
     clear when the mask comes back from the stack: stores behind the last lane.
@@ -349,13 +349,13 @@ def _exchanged(out: Emitter, kind: Vector, rows: list[str]) -> list[str]:
 
 
 def _fenced(out: Emitter, kind: Vector, value: str) -> str:
-    """The same value, of which LLVM does not look at how it was made."""
+    """Return the same value behind a fence that hides its origin from LLVM."""
     name = f"llvm.arithmetic.fence.{_mangled(kind)}"
     return out.intrinsic(kind.llvm, name, [(kind.llvm, value)])
 
 
 def choice(lanes: list[int]) -> str:
-    """Which lanes a shuffle takes of its two vectors, as a constant."""
+    """Return the lanes that a shuffle takes from its two vectors, as a constant."""
     return f"<{len(lanes)} x i32> <{', '.join(f'i32 {lane}' for lane in lanes)}>"
 
 

@@ -72,7 +72,7 @@ class Operation:
             return None
 
     def refusal(self, kinds: tuple[Kind, ...]) -> str:
-        """What to say when it does not take these kinds."""
+        """Return the error message for operands of unsupported kinds."""
         return f"{self.name} does not take ({', '.join(kind.name for kind in kinds)})"
 
 
@@ -119,7 +119,7 @@ def _real_of(out: Emitter, target: str, source: str, value: str) -> str:
 
 
 def meet(*kinds: Kind) -> Vector | None:
-    """The one vector kind of operands of which literals adapt; None if they differ."""
+    """Return the one vector kind of the operands (literals adapt to it); None if they differ."""
     first = kinds[0]
     if isinstance(first, Vector) and kinds.count(first) == len(kinds):
         return first
@@ -205,7 +205,7 @@ def _exponent(number: Operand) -> int | None:
 
 
 def _quotient(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
-    """No number is negative, which LLVM does not know: it would write four instructions for one."""
+    """Divide words, by a shift for powers of two: words are never negative here."""
     (whole, by), shift = map(text.word, values), _exponent(values[1])
     return out.do(f"sdiv i64 {whole}, {by}" if shift is None else f"ashr i64 {whole}, {shift}")
 
@@ -550,7 +550,7 @@ def _from_integer(out: Emitter, source: Vector, target: Vector, value: str) -> s
 
 
 def _odd_f32(out: Emitter, source: Vector, value: str) -> str:
-    """As f32; of two neighbours the one whose pattern is odd. See :mod:`narrow_floats`."""
+    """Convert to f32, rounding to odd. See :mod:`narrow_floats`."""
     single, double = vector("f32", source.lanes), vector("f64", source.lanes)
     if source.element.digits <= single.element.digits:
         return convert(out, source, single, value)
