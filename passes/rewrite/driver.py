@@ -97,7 +97,7 @@ class Rewritten:
     touched: Set[Node]
 
     def value(self, before: Symbolic) -> Symbolic:
-        """What stands for ``before`` by now."""
+        """Return the current replacement of ``before``."""
         while (results := self.new.get(before.node)) is not None:
             before = results[before.index]
         return before
@@ -228,7 +228,7 @@ class _Driver:
             self._numbers[node] = self._numbers[node.args[0].node]
 
     def _final(self, value: Symbolic) -> Symbolic:
-        """What stands for ``value`` by now; the steps on the way are shortened."""
+        """Return the current replacement of ``value`` and shorten the chain of replacements."""
         passed = []
         while (results := self.new.get(value.node)) is not None:
             passed.append(value.node)

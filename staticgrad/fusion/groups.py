@@ -31,7 +31,7 @@ GroupKind = Literal[
 
 
 class Home(NamedTuple):
-    """Where the kernel that computes a result of a node writes it; equal to the value's key."""
+    """The buffer of a result of a node; equal to the value's key."""
 
     node: Node
     result: int = 0
@@ -46,7 +46,7 @@ class Partial:
 
 @dataclass(frozen=True, slots=True)
 class Pieces:
-    """What pieces of a long row come to; ``partial``: in the first of a node's two steps."""
+    """The results of the pieces of a long row; ``partial``: of the first of a node's two steps."""
 
     node: Node
     partial: bool
@@ -63,7 +63,7 @@ class CheckBuffer:
 
 @dataclass(frozen=True, slots=True)
 class ScratchBuffer:
-    """What the kernel of a node uses while it runs, and nobody before or after; one of several."""
+    """A scratch buffer of the kernel of a node; one of several."""
 
     node: Node
     number: int = 0
@@ -120,7 +120,7 @@ _read: Final = tuple.__new__
 
 
 class Walk(NamedTuple):
-    """How an operand moves over the axes of a domain, in elements of its buffer."""
+    """The offset and strides of an operand over the axes of a domain, in elements."""
 
     base: Key
     offset: Size
@@ -231,23 +231,23 @@ class Group:
 
     @property
     def targets(self) -> Sequence[Key]:
-        """The values of which the group stores parts."""
+        """The values whose parts the group stores."""
         found = [region.target for several in self.regions.values() for region in several]
         return [*dict.fromkeys(found)]
 
     @property
     def keeps_axes(self) -> bool:
-        """Whether some axis must have a loop of its own."""
+        """True if some axis must have a loop of its own."""
         return self.indexed or self.windowed
 
     @property
     def whole(self) -> Group:
-        """The group of which it is a part, or the group itself."""
+        """The group before cutting, or the group itself."""
         return self if self.parts is None else self.parts.whole
 
     @property
     def members(self) -> tuple[Node, ...]:
-        """All nodes that it computes something for, as people are told: each once."""
+        """All nodes that it computes values for, each once."""
         if self.transfer is not None:
             return (self.transfer.target.node,)
         results = [key.node for key in (*self.reductions, *self.columns)]
@@ -286,7 +286,7 @@ class Groups:
         return len(self.by_number)
 
     def source(self, value: Symbolic) -> Source:
-        """How ``value`` is read."""
+        """Return the source that ``value`` is read from."""
         return self.sources[value.key]
 
     def places_of_operands(self, group: Group) -> list[tuple[Key, Size]]:
@@ -308,12 +308,12 @@ class Groups:
         return None if number is None else self.by_number[number]
 
     def stores(self, key: Key) -> bool:
-        """Whether a kernel writes the value for others to read."""
+        """Return whether a kernel stores the value for other groups."""
         home = self.home(key)
         return home is not None and key in home.stored
 
     def reads(self, group: Group) -> Sequence[Read]:
-        """What a group reads, its own values included; behind inline values too."""
+        """Return the reads of a group, of its own values and behind inline values too."""
         found = self.known_reads.get(group)
         if found is None:
             found = self.known_reads[group] = [*self._reads(group)]
@@ -352,12 +352,12 @@ class Groups:
 
 
 def meets_elements(source: Source, domain: Shape) -> bool:
-    """Whether a reader over ``domain`` reads of a value the element at its own position."""
+    """Return whether a reader over ``domain`` reads the element at its own index."""
     return source.direct and source.depth == 0 and source.type.shape == domain
 
 
 def needs_home(source: Source) -> bool:
-    """Whether somebody must compute an inline value before it can be read from a buffer."""
+    """Return whether an inline value must be computed before it can be read from a buffer."""
     return source.inline and not isinstance(source.base.node.op, Constant)
 
 

@@ -71,7 +71,7 @@ def in_pieces(groups: Groups) -> Groups:
 
 
 def has_long_row(group: Group) -> bool:
-    """Whether a group has but few rows to reduce, and long ones."""
+    """Return whether a group reduces few and long rows."""
     if group.kind != "map" or group.row != 1 or not group.reductions:
         return False
     rows = hint_product(group.domain[:-1])
@@ -79,7 +79,7 @@ def has_long_row(group: Group) -> bool:
 
 
 def may_be_in_pieces(group: Group) -> bool:
-    """Whether its rows are taken in pieces: it looks nothing up, and stores no parts of values."""
+    """Return whether the rows of a group may be split into pieces."""
     return not (group.checked or group.regions) and has_long_row(group)
 
 
@@ -146,7 +146,7 @@ def _found(groups: Groups) -> Iterator[int]:
 
 
 def _reduces_rows(groups: Groups, group: Group) -> bool:
-    """Whether a group reduces long rows of a large domain, along memory."""
+    """Return whether a group reduces long contiguous rows of a large domain."""
     if group.kind != "map" or group.row != 1 or not group.reductions or len(group.domain) < 2:
         return False
     if hint_value(group.domain[-1]) < _LEAST_ROW or not is_large(group.domain):
@@ -184,7 +184,7 @@ def _between(groups: Groups, rows: Group, columns: list[Group]) -> set[int]:
 
 
 def _is_number_per_row(group: Group, rows: Group) -> bool:
-    """Whether a group computes one number for each row."""
+    """Return whether a group computes one number for each row."""
     plain = not (group.keeps_axes or group.checked or group.regions or group.parts)
     if group.kind != "map" or not plain or group.row not in (0, len(group.domain)):
         return False
@@ -346,7 +346,7 @@ class _Merging(Regrouping):
 
 
 def spared(groups: Groups, earlier: Group, later: Group) -> Sequence[Key]:
-    """What ``earlier`` stores for nobody but itself and ``later``."""
+    """Return the values that ``earlier`` stores only for itself and ``later``."""
     inside = {*_element_readers(earlier), *_element_readers(later)}
     return [
         key
@@ -360,7 +360,7 @@ def spared(groups: Groups, earlier: Group, later: Group) -> Sequence[Key]:
 
 
 def added(groups: Groups, later: Group) -> Sequence[Key]:
-    """What a group stores that is no output or update."""
+    """Return the values that a group stores and that are not outputs or updates."""
     return [key for key in later.stored if key not in groups.roots]
 
 

@@ -50,7 +50,7 @@ _SHARED: Final = 2
 
 
 def read_together(groups: Groups) -> Groups:
-    """The groups, those that reduce one large array row by row, or map the same ones, as one."""
+    """Return the groups; those that reduce or map the same large arrays are merged."""
     found: dict[tuple[object, ...], list[int]] = {}
     for group in groups.all if groups.fused else ():
         if _may_share(groups, group):
@@ -67,7 +67,7 @@ def read_together(groups: Groups) -> Groups:
 
 
 def _may_share(groups: Groups, group: Group) -> bool:
-    """Whether a group does nothing but reduce rows of a large domain to few elements."""
+    """Return whether a group only reduces rows of a large domain to few elements."""
     if group.kind != "map" or not group.reductions:
         return False
     if group.keeps_axes or group.checked or group.regions or group.parts is not None:
@@ -80,7 +80,7 @@ def _may_share(groups: Groups, group: Group) -> bool:
 
 
 def _mapped(groups: Groups, group: Group) -> frozenset[Walk]:
-    """What a group reads that does nothing but map several large arrays; else nothing."""
+    """Return the walks of a group that only maps several large arrays; else the empty set."""
     if group.kind != "map" or group.reductions or group.parts is not None:
         return frozenset()
     if group.keeps_axes or group.checked or not is_large(group.domain):
@@ -91,13 +91,13 @@ def _mapped(groups: Groups, group: Group) -> frozenset[Walk]:
 
 
 def is_large(domain: Shape, least: int = LARGE) -> bool:
-    """Whether a domain has many elements; one of open sizes may have."""
+    """Return whether a domain has many elements; True if its size is not known."""
     elements = product(domain)
     return not isinstance(elements, int) or elements >= least
 
 
 def _is_whole(walk: Walk, domain: Shape) -> bool:
-    """Whether a walk meets as many elements as the domain has."""
+    """Return whether a walk reads as many elements as the domain has."""
     moves = zip(walk.strides, domain, strict=True)
     return all(stride != 0 or extent == 1 for stride, extent in moves)
 
@@ -164,11 +164,11 @@ class _Siblings(Regrouping):
         return not both_end and self._live_together(first, second)
 
     def _ends(self, group: Group) -> bool:
-        """Whether readers of an array wait for the group by its number: it writes the last part."""
+        """Return whether readers of an array depend on the group: it writes the last part."""
         return any(self._owner(key) == group.number for key in group.targets)
 
     def _live_together(self, one: Group, other: Group) -> bool:
-        """Whether what both store lies in memory at the same time, whoever computes it."""
+        """Return whether the results of both groups are alive at the same time anyway."""
         if not set(one.targets).isdisjoint(other.targets):
             return True
         if {*one.stored, *other.stored} <= self._before.roots:
@@ -235,7 +235,7 @@ class _Sinking:
         return replace(self._before, by_number=self._groups, owners=self._owners)
 
     def _cones(self, group: Group) -> Mapping[int, Sequence[Node]]:
-        """By reader, the nodes that are computed for it alone, each behind those that read it."""
+        """Return the nodes that are computed for one reader only, by reader, readers first."""
         plain = not (group.keeps_axes or group.checked or group.regions or group.columns)
         if group.kind not in _FROM or not plain or group.parts is not None:
             return {}
@@ -251,7 +251,7 @@ class _Sinking:
         return found
 
     def _may_move(self, node: Node) -> bool:
-        """Whether a node may be computed elsewhere, whoever reads it."""
+        """Return whether a node may be computed in another group."""
         groups, key = self._before, Home(node)
         if not isinstance(node.form, Pointwise) or node.form.indexed or len(node.types) > 1:
             return False
@@ -274,7 +274,7 @@ class _Sinking:
         return found.pop() if len(found) == 1 else None
 
     def _reads(self, group: Group, reader: Group, node: Node, user: Node) -> bool:
-        """Whether a group reads a value of another one by elements, and might compute it."""
+        """Return whether a group reads a value of another one by elements and could compute it."""
         if reader is group or reader.kind not in _INTO_OF[group.kind]:
             return False
         if (
@@ -344,7 +344,7 @@ class _Sinking:
         )
 
     def _traffic(self, group: Group) -> int:
-        """Bytes that a group moves: of each buffer at most an element per position.
+        """Return the bytes that a group moves: at most one element per index for each buffer.
 
         What is stored is brought near first, so it counts twice.
         """

@@ -71,7 +71,7 @@ class Fusion:
     updates: Mapping[int, str]
 
     def neighbours(self) -> list[KernelPair]:
-        """Every pair of steps of which one reads what the other computes, and why they are two."""
+        """Return every pair of steps in which one reads a result of the other, with the reason."""
         from staticgrad.fusion.neighbours import neighbours
 
         step = {number: place for place, number in enumerate(self.steps)}
@@ -255,7 +255,7 @@ class _Builder:
         return PendingStep(group.number, step, lowered.reads, lowered.writes, position, group.level)
 
     def _step(self, group: Group, lowered: LoweredStep) -> KernelStep:
-        """A lowered group with its buffers, and what people are told about it."""
+        """Return the step of a lowered group: its kernel, buffers and annotations."""
         scratch = {key: (dtype, size) for key, dtype, size in lowered.scratch}
         names = {
             key: self._add("s", "scratch", *scratch[key])
@@ -347,7 +347,7 @@ def _origins(group: Group) -> tuple[Location, ...]:
 
 
 def _label(group: Group) -> str:
-    """What a step computes, for people: its ops, or what it copies."""
+    """Return a label for a step: its ops, or the value that it copies."""
     names = ", ".join(dict.fromkeys([node.op.name for node in group.members]))
     copies = group.transfer is not None and isinstance(group.transfer.target, Copied)
     return f"copy of {names}" if copies else names

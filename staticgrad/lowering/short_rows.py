@@ -190,7 +190,7 @@ class _ShortRows(Lowering):
         return self._picked(node, looked_up)
 
     def _picked(self, node: Node, looked_up: Expr) -> Expr:
-        """The element of a row at a place; of those that the group computes the one is chosen."""
+        """Return the element of a row at an index, chosen among those that the group computes."""
         data = self.groups.source(node.args[0])
         if not computes(self.groups, self.group, data):
             walk, _, stride = gather_walks(self.groups, node)
@@ -204,7 +204,7 @@ class _ShortRows(Lowering):
         return found
 
     def _once(self, key: Key) -> bool:
-        """Whether the row has a value once, not for each of its elements."""
+        """Return whether a value has one element per row."""
         if key in self.group.reductions:
             return True
         return self.group.kind == "rows" and self._is_per_row(self.groups.value_type(key).shape)
@@ -241,7 +241,7 @@ class _ShortRows(Lowering):
         return combined(reduction.kind, terms).cast(self.groups.value_type(key).dtype)
 
     def walk(self, source: Source) -> Walk:
-        """How a source moves over the domain, where it is read for a node of the present shape."""
+        """Return the walk of a source over the domain, for a node of the present shape."""
         return walk_of(self.group, source, self.shape)
 
     # -- results ----------------------------------------------------------------------------------
@@ -274,7 +274,7 @@ def around_vector(low: Lowering) -> tuple[list[Axis], Axis]:
 
 
 def combined(kind: str, terms: Sequence[Expr]) -> Expr:
-    """The terms of a row as one, as the lane rule adds a row of no more than a block."""
+    """Return the combined terms of a row, in the order of the lane rule."""
     return in_lanes(terms, lanes(terms[0].dtype), partial(ex.apply, COMBINERS[kind].combine))
 
 
@@ -324,12 +324,12 @@ class _PieceLowering(Lowering):
         return self.finish(stages, [*axes, Axis(self.piece, self.extent(pieces))])
 
     def _result(self, key: Key) -> Walk:
-        """How the results of pieces move over the rows."""
+        """Return the walk of the results of pieces over the rows."""
         *outer, _ = c_strides(self.groups.value_type(key).shape)
         return Walk(key, 0, (*outer, 0))
 
     def _final(self, key: Key, walk: Walk, name: str) -> Store:
-        """The store of what a piece comes to."""
+        """Return the store of the result of a piece."""
         dtype = self.groups.value_type(key).dtype
         access = self.access(walk, dtype, "out")
         access = Access(access.operand, (*access.strides, (self.piece, 1)))
@@ -354,7 +354,7 @@ class _PieceLowering(Lowering):
         return self._known[root]
 
     def _moved(self, access: Access) -> Access:
-        """An access of which what moves along the row is moved by pieces and inside of them."""
+        """Return an access whose stride along the row is split into pieces and their inside."""
         positions = [replace(each, terms=self._terms(each.terms)) for each in access.positions]
         strides = tuple([move for move in access.strides if move[0] != VECTOR])
         step = dict(access.strides).get(VECTOR, 0)

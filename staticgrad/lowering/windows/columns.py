@@ -81,7 +81,7 @@ class _Shape:
             yield high, images
 
     def cost(self, cut: tuple[int, int]) -> float:
-        """What an image takes by copies for each tap: multiplications of vectors."""
+        """Return the cost per image of copies for each tap, in multiplications of vectors."""
         rows, images = cut
         copied = self.copies * self._copied(rows, 0) * images * _COPIED
         return (self._product(self.columns(rows, images)) + copied) * self._strips(rows) / images
@@ -93,7 +93,7 @@ class _Shape:
 
     @property
     def cost_of_strips(self) -> float:
-        """What an image takes in strips that are copied once."""
+        """The cost per image of strips that are copied once."""
         reach = self.reaches[-1]
         each = max(self.inner, self.out) * (self.found[-1] + reach)
         rows = -(-self.found[0] // self._strips(max(STRIP // each, 1)))
@@ -141,7 +141,7 @@ def _shape_of(node: Node) -> _Shape:
 
 
 def by_columns(node: Node) -> type[WindowColumns] | None:
-    """How a convolution is lowered by copies for each tap, where that pays."""
+    """Return how a convolution is lowered by copies for each tap; None if it does not pay."""
     form = node.form
     assert isinstance(form, WindowProduct)
     taps = [axis.taps for axis in form.axes]
@@ -203,7 +203,7 @@ class WindowColumns(WindowStrips):
         self.wide = [self.high, *between]
 
     def _has_copies(self, number: int) -> bool:
-        """Whether taps along an axis have a copy each."""
+        """Return whether each tap along an axis has its own copy."""
         axes = self.form.axes
         return number == len(axes) - 1 or (self.over_windows and axes[number].step > 1)
 
