@@ -230,7 +230,7 @@ def _transposed_operand(match: Match) -> Any:
 
 
 def _rows_of_batch(match: Match) -> Any:
-    """The product of a batch with one matrix, of the batch as it is.
+    """Return the product of an unreshaped batch with one matrix.
 
     The rows of a batch are those of one matrix (``matmul`` makes it so), and its results a batch
     again. What follows then reads elements of the product, not of a reshape of it, and shares its
@@ -253,7 +253,7 @@ def _rows_of_batch(match: Match) -> Any:
 
 
 def _lies_in_rows(batch: Symbolic) -> bool:
-    """Whether the rows of a batch lie at one distance from each other, all of them."""
+    """Return whether all rows of a batch have one constant stride."""
     chain = [batch]
     while isinstance(chain[-1].node.op, _VIEWS):
         chain.append(chain[-1].node.args[0])

@@ -40,7 +40,7 @@ _PRIMES: Final = (2, 3, 5, 7)
 
 
 class _Step(NamedTuple):
-    """Where accesses lie between each other: all but the element from which each starts."""
+    """The pattern of interleaved accesses, without the start element of each."""
 
     operand: str
     strides: tuple[tuple[str, str | int], ...]
@@ -74,7 +74,7 @@ class _InterleavedRun:
         return tuple(found) if left == 1 and few else ()
 
     def is_dealt(self, scope: Scope) -> bool:
-        """Whether whole vectors are read or written; narrow registers do not shuffle so."""
+        """Return whether whole vectors are read or written; this needs mask registers."""
         return bool(self.factors and scope.unit.has_masks)
 
     @property
@@ -315,6 +315,6 @@ def _tile(scope: Scope, model: Expr, squares: int) -> str:
 
 
 def write_left(out: Lines, body: Lines, count: str, deeper: int) -> None:
-    """How many lanes are on, for bodies that ask."""
+    """Write the number of active lanes, for bodies that read it."""
     if body.counted:
         out.add(f"{'    ' * deeper}left = {count}")

@@ -165,7 +165,7 @@ def network(size: int) -> Iterator[tuple[int, int]]:
 
 
 def write_sort(kernel: Kernel, stage: Sort, out: Lines, unit: Unit) -> None:
-    """The body for one outer iteration: the row's order in the scratch, then what is stored."""
+    """Write the body of one outer iteration: the row's order into scratch, then the stores."""
     lanes, p = kernel.lanes, stage.order.scratch
     wide = keys_apart(stage.order.key.dtype)
     keys = Lines()
@@ -312,7 +312,7 @@ def _ordered(search: Search, text: str) -> str:
 
 
 def _write_probe(scope: Scope, search: Search, wanted: str, at: str) -> None:
-    """Whether the elements at a vector of positions come before the wanted ones."""
+    """Write the test whether elements at a vector of indices come before the wanted ones."""
     lines, name = scope.body, search.name
     place = scaled(f"({at})", search.stride)
     if search.stride == 0:  # every element is the first; the product keeps it a vector

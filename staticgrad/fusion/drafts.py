@@ -46,7 +46,7 @@ ANCHORED: Final = ("gemm", "windows")
 
 
 class Outline(Protocol):
-    """What the form of a group's kernel follows from, while the group grows and afterwards."""
+    """The properties of a group that determine the form of its kernel."""
 
     @property
     def kind(self) -> GroupKind: ...
@@ -67,7 +67,7 @@ class Outline(Protocol):
 
 
 def most_instructions(group: Outline) -> int:
-    """How many instructions the kernel of a group may hold."""
+    """Return the largest number of instructions of a group's kernel."""
     return LARGEST_EPILOGUE if group.kind in ANCHORED else LARGEST
 
 
@@ -96,7 +96,7 @@ def kept_apart(group: Outline, other: Outline) -> Reason | None:
 
 
 def breaks_rows(group: Outline, row: int) -> bool:
-    """Whether parts that a group stores are several runs of memory along its last ``row`` axes.
+    """Return whether stored parts are several runs of memory along the last ``row`` axes.
 
     A reduction of them, which has one result for a row, would then have one for each run.
     """
@@ -137,16 +137,16 @@ class Draft:
 
     @property
     def keeps_axes(self) -> bool:
-        """Whether some axis must have a loop of its own."""
+        """True if some axis must have a loop of its own."""
         return self.indexed or self.windowed
 
     @property
     def last(self) -> tuple[int, int]:
-        """By which drafts that store parts of one value have an order."""
+        """The order of drafts that store parts of one value."""
         return self.level, self.number
 
     def targets(self) -> Iterator[Key]:
-        """The values of which it stores parts."""
+        """Yield the values whose parts the draft stores."""
         found = {region.target: None for several in self.regions.values() for region in several}
         yield from found
         if self.transfer is not None and self.transfer.target not in found:
@@ -159,7 +159,7 @@ class Draft:
         self.instructions += instructions(node)
 
     def accepts(self, phase: int, domain: Shape) -> bool:
-        """Whether a pointwise node of ``phase`` over ``domain`` may join, levels aside."""
+        """Return whether a pointwise node may join, regardless of levels."""
         return (
             self.kind in ("map", *ANCHORED)
             and self.domain == domain
@@ -168,7 +168,7 @@ class Draft:
         )
 
     def may_store(self, source: Source, layout: Strided, phase: int) -> bool:
-        """Whether a source is all of a value that it computes, to be stored under a layout too."""
+        """Return whether a source is a whole value of the draft, storable under a layout too."""
         base = source.base
         if source.inline or not isinstance(base, Home) or base in self.reductions:
             return False
@@ -192,7 +192,7 @@ class Draft:
         self.regions.setdefault(base, []).append(TargetRegion(region.target, moving))
 
     def stores_parts_of(self, key: Key) -> bool:
-        """Whether a value is one of which the draft stores parts, be they all there is."""
+        """Return whether the draft stores parts of a value, or all of them."""
         if not self.regions:
             return False
         return any(each.target == key for several in self.regions.values() for each in several)
@@ -250,7 +250,7 @@ def root_of(draft: Draft) -> Draft:
 
 
 def let_the_last_own(drafts: Iterable[Draft], homes: dict[Key, Draft]) -> None:
-    """Of drafts that store parts of one value let the last be its home.
+    """Make the last draft that stores parts of a value the home of that value.
 
     Of equal levels that is the one of the highest number, so that drafts which store parts of
     several values come in one order for all of them.
@@ -269,7 +269,7 @@ def let_the_last_own(drafts: Iterable[Draft], homes: dict[Key, Draft]) -> None:
 
 
 class DraftReaders:
-    """The nodes of a graph, how those that have a place are read, and the drafts that have them."""
+    """The nodes of a graph, their sources, and the drafts that compute them."""
 
     def __init__(self, graph: Graph) -> None:
         self._sources: dict[ValueKey, Source] = {}
@@ -287,7 +287,7 @@ class DraftReaders:
     def _read_only_by(
         self, draft: Draft, reader: Node, other: Draft | None = None, roots: bool = False
     ) -> bool:
-        """Whether nobody but ``reader`` and the nodes of ``other`` needs a pointwise draft.
+        """Return whether only ``reader`` and the nodes of ``other`` read a pointwise draft.
 
         With ``roots`` its values may be outputs and updates besides: a later kernel stores them.
         """
@@ -314,19 +314,19 @@ class DraftReaders:
         other: Draft | None,
         roots: bool = False,
     ) -> bool:
-        """Whether nobody but ``reader`` and the nodes of two drafts needs a node's value."""
+        """Return whether only ``reader`` and the nodes of two drafts read a node's value."""
         return (roots or (node, 0) not in self._roots) and all(
             user is reader or self._computes(user, draft, other) for user in self._users[node, 0]
         )
 
     def _computes(self, node: Node, draft: Draft, other: Draft | None) -> bool:
-        """Whether a node is one of these drafts'; reductions are no nodes of theirs."""
+        """Return whether one of these drafts computes a node that is not a reduction."""
         key = Home(node)
         home = self._home(key)
         return home is not None and home in (draft, other) and key not in home.reductions
 
     def _comes_with(self, other: Draft, node: Node, best: Draft) -> bool:
-        """Whether a draft of a lower level may be computed where ``node`` is, in ``best``."""
+        """Return whether a draft of a lower level may be computed in ``best``, beside ``node``."""
         if self._read_only_by(other, node, best, roots=True):
             return True
         if not best.waits:
@@ -348,6 +348,6 @@ class DraftReaders:
 
 
 def _is_unbound(draft: Draft, *kinds: GroupKind) -> bool:
-    """Whether a draft is of one of these kinds, and nothing says yet where its values are."""
+    """Return whether a draft is of one of these kinds and its values have no buffers yet."""
     bound = draft.reductions or draft.stored or draft.checked or draft.regions
     return draft.kind in kinds and not bound

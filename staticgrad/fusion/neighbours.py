@@ -54,7 +54,7 @@ class KernelPair:
 
 
 def neighbours(groups: Groups, updates: Mapping[int, str] | None = None) -> list[KernelPair]:
-    """Every pair of groups of which one reads a buffer that the other writes, by the reader.
+    """Return every pair of groups in which one reads a buffer of the other, by the reader.
 
     Args:
         groups: the groups in the end, with their copies.
@@ -69,7 +69,7 @@ _Edge = tuple[Key, Read]
 
 
 class _Neighbours:
-    """The groups, with who writes and who reads what."""
+    """The groups, with the writers and readers of each buffer."""
 
     def __init__(self, groups: Groups, updates: Mapping[int, str]) -> None:
         self.groups = groups
@@ -128,7 +128,7 @@ class _Neighbours:
             yield Home(node), Read(node, self.groups.sources[node, 0], False)
 
     def _reason(self, one: Group, other: Group) -> Reason:
-        """Of groups as they were before any was cut: why they are two, or one was cut."""
+        """Return why two groups, as they were before cutting, are separate, or why one was cut."""
         if not self.groups.fused:
             return FusionOff()
         if one is other:
@@ -158,7 +158,7 @@ class _Neighbours:
         return None
 
     def of_operands(self, one: Group, other: Group, reads: Sequence[Read]) -> Reason | None:
-        """What the reader asks of a value that it reads."""
+        """Return the reason that lies in how the reader reads a value, or None."""
         for read in reads:
             source = read.source
             if source.base in one.reductions:
@@ -251,7 +251,7 @@ class _Neighbours:
         return PhaseBorder(one.phase, other.phase)
 
     def of_forms(self, one: Group, other: Group, reads: Sequence[Read]) -> Reason | None:
-        """What no kernel can hold together, or what would be too large."""
+        """Return the reason that no kernel can combine them, or that it would be too large."""
         return kept_apart(one, other)
 
     def of_levels(self, one: Group, other: Group, reads: Sequence[Read]) -> Reason | None:

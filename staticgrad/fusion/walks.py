@@ -57,7 +57,7 @@ _OUTGROWN: Final = 1.5
 
 
 def walk_of(group: Group, source: Source, shape: Shape | None = None) -> Walk:
-    """How a source moves over the domain of the group that reads it, a copy of it where it has one.
+    """Return the walk of a source (or of its copy) over the domain of the group that reads it.
 
     The source may have fewer axes than the domain, and stretches over the others. ``shape``: of the
     node that reads it, where that has one element per row of a group of rows.
@@ -77,7 +77,7 @@ def store_walk(group: Group, key: Key, shape: Shape) -> Walk:
 
 
 def computes(groups: Groups, group: Group, source: Source) -> bool:
-    """Whether the group itself computes the source, element by element (or row by row)."""
+    """Return whether the group itself computes the source, by element or by row."""
     if group.kind == "rows":
         return not source.inline and groups.home(source.base) is group
     return (
@@ -132,7 +132,7 @@ def source_walks(
 
 
 def gather_walks(groups: Groups, node: Node) -> tuple[Walk, Walk, Size]:
-    """Of a gather: the walk of the data, that of the indices, and the stride of the index.
+    """Return the walk of a gather's data, the walk of its indices, and the index stride.
 
     For a scatter the data is the result, laid out contiguously.
     """
@@ -181,7 +181,7 @@ def rows_together(
 
 
 def sums_across(groups: Groups, group: Group) -> bool:
-    """Whether a group is a few sums whose terms follow each other across memory, not along it.
+    """Return whether a group is a few sums over strided rows, whose columns are contiguous.
 
     Then whole vectors of neighbouring rows are read at once, a term of each.
     """
@@ -205,15 +205,14 @@ def _is_pointwise(node: Node) -> bool:
 
 
 def _all_in_order(reductions: Iterable[GroupReduction]) -> bool:
-    """Whether there are a few reductions, all of terms whose order counts: they go through rows
-    as one."""
+    """Return whether there are a few reductions, all of which depend on the order of terms."""
     dtypes = [(each.kind, each.source.type.dtype) for each in reductions]
     few = 0 < len(dtypes) <= MOST_ACROSS
     return few and all(COMBINERS[kind].is_ordered(dtype) for kind, dtype in dtypes)
 
 
 def has_short_rows(groups: Groups, group: Group) -> bool:
-    """Whether a group's rows are so short that a row lies in each lane of its vectors.
+    """Return whether the rows are so short that each lane of a vector takes one row.
 
     Then how rows lie in memory does not matter. Along a row, a vector and the rest of another one
     are mostly waiting: for each other in a sum, for comparisons in an extreme of floats, for masks
@@ -232,7 +231,7 @@ def has_short_rows(groups: Groups, group: Group) -> bool:
 
 
 def _outgrows_registers(group: Group) -> bool:
-    """Whether a group of rows keeps more values of a row than there are registers.
+    """Return whether a group of rows keeps more values of a row than there are registers.
 
     Where it finds positions in rows, as argmax does, that does not count: along a row they take
     twice as long.
@@ -246,14 +245,14 @@ def _outgrows_registers(group: Group) -> bool:
 
 
 def _lies_along(groups: Groups, group: Group) -> bool:
-    """Whether rows of all operands are runs of memory."""
+    """Return whether rows of all operands are contiguous."""
     walks = operand_walks(groups, group)
     runs = all(is_one_run(walk.strides, group.domain, group.row) for walk in walks)
     return runs and all(walk.strides[-1] in (0, 1) for walk in walks)
 
 
 def fewest_lanes(reductions: Iterable[GroupReduction]) -> int:
-    """The lanes of a vector of what is reduced, of the widest elements."""
+    """Return the lanes of a vector of the widest elements that are reduced."""
     return min(each.source.type.dtype.compute.lanes for each in reductions)
 
 
@@ -275,13 +274,13 @@ def may_be_short(domain: Shape, row: int, reductions: Iterable[GroupReduction], 
 
 
 def _longest_short(reduction: GroupReduction) -> int:
-    """How long the rows of a reduction may be to lie in one lane each."""
+    """Return the greatest row length at which each lane takes one row."""
     longest = reduction.source.type.dtype.compute.lanes
     return longest if _is_extreme_of_integers(reduction) else 2 * longest - 1
 
 
 def _is_extreme_of_integers(reduction: GroupReduction) -> bool:
-    """Whether integers are compared, positions among them."""
+    """Return whether a reduction is a minimum or maximum of integers, or of their indices."""
     is_integer = reduction.source.type.dtype.compute.is_integer
     return is_integer and COMBINERS[reduction.kind].rule != "tree"
 
@@ -300,7 +299,7 @@ def broken_rows(groups: Groups, group: Group) -> Sequence[Walk]:
 
 
 def lies_in_order(source: Source) -> bool:
-    """Whether a value lies in C order, wherever in its buffer it begins."""
+    """Return whether a value is in C order, at any offset in its buffer."""
     layout = Strided(0, source.layout.strides)
     return layout.is_contiguous(source.type.shape)
 
@@ -310,7 +309,7 @@ _MOST_AGAIN: Final = 24
 
 
 def is_one_hot(node: Node, users: Sequence[Node]) -> bool:
-    """Whether a scatter sets one element of each row, and its readers read elements."""
+    """Return whether a scatter sets one element per row and its readers read elements."""
     form = node.form
     return (
         isinstance(form, ScatterAlong)
@@ -322,7 +321,7 @@ def is_one_hot(node: Node, users: Sequence[Node]) -> bool:
 
 
 def picks_of_row(node: Node) -> bool:
-    """Whether a gather picks one element of each row."""
+    """Return whether a gather picks one element of each row."""
     form = node.form
     return isinstance(form, GatherAlong) and _one_of_row(node, form.axis)
 
@@ -333,7 +332,7 @@ def _one_of_row(node: Node, axis: int) -> bool:
 
 
 def may_compute_again(value: Symbolic, domain: Shape) -> bool:
-    """Whether an element of a value over ``domain`` can be computed at a place once more."""
+    """Return whether an element of a value over ``domain`` can be recomputed at an index."""
     waiting, seen = [value.node], {value.node}
     while waiting:
         node = waiting.pop()

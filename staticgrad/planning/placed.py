@@ -40,7 +40,7 @@ class Runs:
         self.loads, self.across = _loads(net, self.sequence)
 
     def needed(self, value: int, t: int) -> bool:
-        """Whether the value is held from before step t for a step from t on, or to the end."""
+        """Return whether a value is alive before step t for a step from t on, or to the end."""
         events = self.events[value]
         i = bisect_left(events, 2 * t)
         return i > 0 and (not events[i] & 1 if i < len(events) else self.net.kept[value])
@@ -52,7 +52,7 @@ class Runs:
 
     @property
     def cost(self) -> float:
-        """What the sequence costs."""
+        """The cost of the sequence."""
         return self.net.cost(self.sequence)
 
 
@@ -116,7 +116,7 @@ def without_idle(net: Net, sequence: Sequence[int]) -> list[int]:
 
 
 def is_valid(net: Net, sequence: Sequence[int]) -> bool:
-    """Whether every step has its inputs, none reads what was overwritten, and limits hold."""
+    """Return whether steps have their inputs, read nothing overwritten, and keep their limits."""
     made: set[int] = set()
     ran: Counter[int] = Counter()
     for step in sequence:
@@ -161,7 +161,7 @@ class Allocations:
 
 
 def allocations(runs: Runs) -> Allocations:
-    """What a sequence allocates."""
+    """Return the allocations of a sequence."""
     net = runs.net
     length = len(runs.sequence)
     found = Allocations([], [], [], {}, {}, {}, [[] for _ in range(length)])
@@ -230,7 +230,7 @@ class MemoryPlan:
 
     @property
     def overhead(self) -> float:
-        """What runs again, as a share of the cost of all ops; 0 where that is nothing."""
+        """The cost of recomputation, as a share of the cost of all ops."""
         return (self.cost - self.net.total) / self.net.total if self.net.total else 0.0
 
     @property

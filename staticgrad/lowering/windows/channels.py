@@ -55,7 +55,7 @@ _ROWS, _COPY = 0, 1
 
 
 def is_by_channels(groups: Groups, group: Group) -> bool:
-    """Whether a convolution has one channel on each side of a group, and few taps."""
+    """Return whether a convolution has one channel on each side of a group and few taps."""
     node = WindowLowering(groups, group).anchor
     form = node.form
     if not isinstance(form, WindowProduct) or node.types[0].dtype.is_storage:
@@ -140,14 +140,14 @@ class WindowChannels(WindowMaps):
         return self.finish([*copied, stage], outer)
 
     def _of_copy(self, names: Sequence[str], tap: Sequence[int], row: int, together: int) -> Expr:
-        """What a tap of an element is in the copy, that of a row among those side by side."""
+        """Return the load of a tap of an element from the copy, for one of the interleaved rows."""
         access = self._place_of("", names, tap, row, together)
         if (access, None) not in self.loaded:
             self.loaded[access, None] = ex.load(access, self.dtype)
         return self.loaded[access, None]
 
     def _reads_where_it_lies(self, together: int, rows: Size, extent: Size) -> bool:
-        """Whether all rows of an image, a vector each, stand side by side.
+        """Return whether all rows of an image, a vector each, are interleaved.
 
         Then it is known which taps lie above or below it, and masks along rows cost less than a
         copy."""
@@ -157,7 +157,7 @@ class WindowChannels(WindowMaps):
         return known and vector and together == rows > 1 and self.axes[-1].step == 1
 
     def _of_image(self, lead: Sequence[AxisPlace], loop: str, tap: Sequence[int], row: int) -> Expr:
-        """What a tap of an element in a row is, where the image lies."""
+        """Return the load of a tap of an element in a row, directly from the image."""
         y, x = (
             start + axis.dilation * (k if self.over_windows else int(axis.taps) - 1 - k)
             for axis, start, k in zip(self.axes, self.starts, tap, strict=True)
@@ -278,7 +278,7 @@ class WindowChannels(WindowMaps):
         row: int = 0,
         together: int = 1,
     ) -> Access:
-        """What a tap of a window is, or the window that has a tap there, in the copy.
+        """Return the access of a tap of a window, or of the window with a tap there, in the copy.
 
         Of a row among those that are taken ``together`` along the last axis but one.
         """
@@ -329,7 +329,7 @@ class WindowChannels(WindowMaps):
 
 
 def _rows_together(extents: Sequence[Size], taps: int) -> int:
-    """How many rows of elements are computed side by side: they share what they read.
+    """Return the number of rows computed together: they share loads.
 
     A turn takes about as long with fewer, since they wait; so few turns are made.
     """
@@ -341,7 +341,7 @@ def _rows_together(extents: Sequence[Size], taps: int) -> int:
 
 
 def _read_place(axis: WindowAxis, window: str, tap: int | str) -> AxisPlace:
-    """Where in the image a tap is, at a loop's position or at one number."""
+    """Return the index of a tap in the image, for a loop's index or for a number."""
     if isinstance(tap, str):
         return reading_place(axis, window, tap)
     return tap_place(axis, window, tap)

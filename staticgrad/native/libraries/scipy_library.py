@@ -207,7 +207,7 @@ def _module(name: str) -> Any:
 
 
 def _pointer_of(capsule: object) -> int:
-    """What a capsule holds."""
+    """Return the pointer in a capsule."""
     name, pointer = ctypes.pythonapi.PyCapsule_GetName, ctypes.pythonapi.PyCapsule_GetPointer
     name.restype, name.argtypes = ctypes.c_char_p, [ctypes.py_object]
     pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
@@ -263,7 +263,7 @@ def _threads() -> tuple[Any, ...] | None:
 
 
 def guard() -> ThreadGuard:
-    """What keeps the library to one thread while steps call it."""
+    """Return the guard that limits the library to one thread while steps call it."""
     return _native_guard() if config.current().jit else python_guard()
 
 
