@@ -73,7 +73,7 @@ class BudgetSearch:
             self.effort = max(min(each * count, most), least * count)
 
     def begin_with(self, order: Sequence[int]) -> None:
-        """Add a valid order without repeats, of which there is one at least."""
+        """Add a valid order without repeats; at least one is required."""
         self.orders.append(self.add(order))
 
     def add(self, sequence: Sequence[int]) -> Found:
@@ -99,7 +99,7 @@ class BudgetSearch:
         return self.cheapest.found[::-1]
 
     def _kept(self, ops: list[int]) -> Found:
-        """What the descents found last, kept if none is as good."""
+        """Add the result of the last descent to the front and return it."""
         self.descents.effort += _CALL + 5 * len(ops)
         found = Found(self.descents.peak, self.net.cost(ops), tuple(ops))
         self.cheapest.add(found)
@@ -168,7 +168,7 @@ class BudgetSearch:
         return found.ops, found.load <= goal
 
     def _trim(self, ops: Sequence[int], goal: int, noise: float) -> Found:
-        """What is left where runs go that a goal does not ask for."""
+        """Return the trimmed sequence: runs that the goal does not need are removed."""
         limit = self.effort // (20 if self.rebuilds else 40)
         return self._kept(self.descents.trimmed(ops, goal, self.random, noise, limit))
 
@@ -217,7 +217,7 @@ class BudgetSearch:
         line[number] = (found if found.cost < best.cost and found.load <= goal else best), found
 
     def _descended_apart(self, goal: int) -> Found:
-        """Where a descent at random from one of the orders ends, trimmed if it keeps the goal."""
+        """Return the result of a random descent from one order, trimmed if it meets the goal."""
         random, descents = self.random, self.descents
         order = random.choice(self.orders)
         steep = float(random.random() < 0.5)
@@ -254,7 +254,7 @@ class BudgetSearch:
                 self._trim(ops, goal, 0.0)
 
     def _exchange_and_walk(self, part: float) -> None:
-        """What exchanges find, walks begin with, and the other way round."""
+        """Alternate exchanges and walks; each begins with the results of the other."""
         share, most = _IMPROVING
         descents, exchanged = self.descents, dict[Place, int]()
         stop = descents.effort + int(part * min(self.effort * share, most))
@@ -272,7 +272,7 @@ class BudgetSearch:
             self._rebuilt(least, least, goal)
 
     def _rebuilt(self, start: Found, best: Found, goal: int) -> Found:
-        """What one round makes of a sequence: another, if that is not much dearer than the best."""
+        """Return the sequence of one round, or ``best`` if it costs much more."""
         descents, random = self.descents, self.random
         share = 1.0 - 0.25 * random.random() ** 2 if random.random() < 0.7 else 1.0
         flat = float(random.random() < 0.6)

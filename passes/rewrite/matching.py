@@ -32,7 +32,7 @@ Readers = Callable[[Symbolic], int]
 
 
 class Match:
-    """What a pattern found: ``match.x`` is the value in the hole (or the named op) ``x``.
+    """The match of a pattern: ``match.x`` is the value in the hole (or the named op) ``x``.
 
     ``match.root`` is the value to be replaced.
     """
@@ -55,7 +55,7 @@ class Match:
         return name in self._found
 
     def readers(self, name: str) -> int:
-        """How many nodes and roots read the value in the hole (or of the named op)."""
+        """Return how many nodes and roots read the value in the hole (or of the named op)."""
         return self._readers(self._found[name])
 
     def op(self, name: str) -> Any:
@@ -64,7 +64,7 @@ class Match:
 
     @property
     def nodes(self) -> list[Node]:
-        """The nodes that the pattern says something of, the root first; what is in holes is not.
+        """The nodes that the pattern describes, the root first; holes are not included.
 
         With those by which what is in one hole is computed twice.
         """
@@ -96,7 +96,7 @@ class Index:
         self._of_op: dict[type[Any], tuple[Rule, ...]] = {}
 
     def numbers(self, value: Symbolic) -> int:
-        """Which numbers of the patterns ``value`` is throughout, a bit each."""
+        """Return the set of pattern numbers that ``value`` equals everywhere, as bits."""
         found = number_of(value)
         if found is None or found not in self._any_number:
             return 0
@@ -179,12 +179,12 @@ def _condition(rule: Rule, match: Match) -> bool:
 
 
 def holds(pattern: Term, value: Symbolic) -> bool:
-    """Whether ``pattern`` is what stands at ``value``."""
+    """Return whether ``pattern`` matches ``value``."""
     return next(_found_all((pattern,), (value,), {}), None) is not None
 
 
 def _found(pattern: Applied, value: Symbolic, found: Bindings) -> Iterator[Bindings]:
-    """Every way in which ``pattern`` holds at ``value``, given what is bound already."""
+    """Yield all bindings with which ``pattern`` matches ``value``, given earlier bindings."""
     node = value.node
     if not isinstance(node.op, pattern.op_class):
         return
@@ -260,7 +260,7 @@ def _found_below(pairs: list[tuple[Applied, Symbolic]], found: Bindings) -> Iter
 
 
 def number_of(value: Symbolic) -> Any:
-    """The NumPy scalar that every element of ``value`` is, or None where that is not known.
+    """Return the NumPy scalar that all elements of ``value`` equal, or None if unknown.
 
     Sees through what moves or broadcasts elements. Of no elements nothing is known.
     """
@@ -279,7 +279,7 @@ def number_of(value: Symbolic) -> Any:
 
 
 def repeats_first(node: Node) -> bool:
-    """Whether every element of the result is one of the only operand, moved or repeated."""
+    """Return whether the only operand's elements are only moved or repeated."""
     if len(node.args) != 1 or type(node.op).form is Elementwise.form:
         return False
     try:
@@ -289,13 +289,13 @@ def repeats_first(node: Node) -> bool:
 
 
 def is_number(value: Symbolic, number: bool | int | float) -> bool:
-    """Whether every element of ``value`` is ``number``, bit for bit in its dtype."""
+    """Return whether every element of ``value`` is ``number``, bit for bit in its dtype."""
     found = number_of(value)
     return found is not None and _is(found, number)
 
 
 def _is(found: Any, number: bool | int | float) -> bool:
-    """Whether a NumPy scalar is ``number``, bit for bit in its dtype."""
+    """Return whether a NumPy scalar is ``number``, bit for bit in its dtype."""
     if found != number or (isinstance(number, float) and kind_of_elements(found.dtype) != "f"):
         return False
     try:

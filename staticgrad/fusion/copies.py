@@ -62,7 +62,7 @@ class WithCopies:
 
 
 def with_copies(groups: Groups) -> WithCopies:
-    """The groups, and those that copy what must lie in a buffer of its own."""
+    """Return the groups, with copy groups for values that need a buffer of their own."""
     roots = _Copying(groups)
     outputs = {name: roots.of_root(value) for name, value in groups.graph.outputs.items()}
     changing = [pair for pair in groups.graph.updates if not _keeps_its_value(groups, *pair)]
@@ -119,7 +119,7 @@ class _Copying:
         return key
 
     def _transposed(self, source: Source) -> Key | None:
-        """A root that is a value in another order of axes: the value's group stores it so.
+        """Return a root that is a value in another axis order: its group stores it so.
 
         Only where nobody else reads the value: else it lies in its own order anyway. Who reads an
         inline value in memory, as loops do, is not known.
@@ -143,7 +143,7 @@ class _Copying:
 
     @cached_property
     def _reads(self) -> Counter[Key]:
-        """How often groups and roots read the buffers of others."""
+        """The number of reads of each buffer by other groups and by roots."""
         groups = self._before
         found = Counter(groups.source(value).base for value in groups.graph.roots)
         for group in groups.all:
@@ -226,7 +226,7 @@ class _Copying:
         self._add(home, source.base)
 
     def _may_be_taken(self, source: Source) -> bool:
-        """Whether a group computes just these bytes into a buffer that is no root's yet."""
+        """Return whether a group computes exactly this buffer and no root has it yet."""
         base = source.base
         return (
             not source.inline
@@ -236,13 +236,13 @@ class _Copying:
         )
 
     def _is_whole(self, source: Source) -> bool:
-        """Whether a value is all of its base in C order: the base, or a reshape of it."""
+        """Return whether a value is its whole base in C order: the base or a reshape."""
         whole = source.type.size == self._before.value_type(source.base).size
         return source.direct or (whole and source.layout.is_contiguous(source.type.shape))
 
 
 def _in_order_of(source: Source, shape: Shape) -> Strided | None:
-    """Where elements of a value lie in ``source``, if it is that value in an order of its axes."""
+    """Return the permuted layout of ``source``, if it only permutes axes; else None."""
     steps = source.layout.strides
     axes = {
         (step, size): axis
@@ -258,7 +258,7 @@ def _in_order_of(source: Source, shape: Shape) -> Strided | None:
 
 
 def _keeps_its_value(groups: Groups, parameter: Parameter, value: Symbolic) -> bool:
-    """Whether an update writes what is there already: then it is no step, and takes no lock."""
+    """Return whether an update writes the value that is there already: then it is no step."""
     source = groups.source(value)
     return (
         source.base == Home(parameter.node)
@@ -276,7 +276,7 @@ _KINDS: Final = ("map", "rows", "copy")
 
 
 def with_streams(placed: WithCopies) -> WithCopies:
-    """The groups, those that store results past the caches with these results."""
+    """Return the groups; those that use streaming stores for results have these in ``streamed``."""
     outputs = {*placed.outputs.values()}
     found: Mapping[int, tuple[Key, ...]] = {
         group.number: tuple(_streamed(placed.groups, group, outputs)) for group in placed.groups.all
@@ -300,7 +300,7 @@ def _streamed(groups: Groups, group: Group, outputs: Iterable[Key]) -> list[Key]
 
 
 def _is_large(groups: Groups, group: Group, key: Key) -> bool:
-    """Whether a result has elements enough, in rows that begin where vectors may be streamed."""
+    """Return whether a result is large and its rows are aligned for streaming stores."""
     kind = groups.value_type(key)
     row = hint_value(group.domain[-1]) * kind.dtype.itemsize if len(group.domain) > 1 else 0
     wide = kind.dtype.itemsize >= _WIDE and row % HALF_LINE == 0

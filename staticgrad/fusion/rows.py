@@ -85,7 +85,7 @@ class _Joining(Regrouping):
     # -- joining ----------------------------------------------------------------------------------
 
     def _join_forerunners(self, number: int) -> None:
-        """Join a group to those that it reads, the latest first, and to what those read."""
+        """Join a group to the groups that it reads, the latest first, and to what those read."""
         last: int | None = number
         while last is not None and self._rules.fits(self._groups[last]):
             number, last = last, self._forerunner(last)
@@ -123,7 +123,7 @@ class _Joining(Regrouping):
             self._join(one, other)
 
     def _whole_reads(self, number: int, domain: Shape) -> Set[Key]:
-        """What a group reads that is of a domain."""
+        """Return the bases that a group reads and that have a given domain."""
         known = self._whole.setdefault(number, {})
         found = known.get(domain)
         if found is None:
@@ -157,13 +157,13 @@ class _Joining(Regrouping):
         return apart is None and self._order.may_merge(one.number, other.number)
 
     def _read_of(self, writer: Group, reads: Sequence[Read], reader: Group) -> list[Read]:
-        """What of a group's reads another one computes."""
+        """Return the reads of a group that another group computes."""
         if writer.number not in self._order.before(reader.number):
             return []
         return [each for each in reads if self._owner(each.source.base) == writer.number]
 
     def _serves(self, one: Group, other: Group) -> bool:
-        """Whether a group computes nothing but what another one reads, and nothing long."""
+        """Return whether a group computes only cheap values that another group reads."""
         if not self._across or any(self._rules.takes_long(node) for node in one.nodes):
             return False
         return all(
@@ -173,7 +173,7 @@ class _Joining(Regrouping):
         )
 
     def _spares(self, one: Group, other: Group) -> bool:
-        """Whether two groups of two phases as one store less, results aside."""
+        """Return whether merging two groups of two phases stores less, apart from results."""
         inside = (one.number, other.number)
         stored = [key for key in (*one.stored, *other.stored) if self._is_inner(key)]
         less = [
@@ -269,14 +269,14 @@ class _Joining(Regrouping):
         )
 
     def _is_needed(self, key: Key, number: int) -> bool:
-        """Whether somebody outside a group needs a value of it in memory."""
+        """Return whether a value of a group must be in memory for readers outside the group."""
         readers = self._readers.get(key, ())
         return not self._is_inner(key) or any(self._final(each) != number for each in readers)
 
     # -- what had better stay apart ---------------------------------------------------------------
 
     def _take_out(self, number: int) -> None:
-        """Take out of a group of rows what is computed per row there for nothing in the row."""
+        """Remove parts that are computed once per row but are not read in the row."""
         group, parts = self._groups[number], self._parts[number]
         out = []
         for part in reversed(parts[1:]):

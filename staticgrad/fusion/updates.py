@@ -48,12 +48,12 @@ class PendingStep:
 
     @property
     def checks(self) -> bool:
-        """Whether it notes indices that are out of range."""
+        """True if the step checks indices."""
         return bool(self.step.checks())
 
     @property
     def checks_first(self) -> bool:
-        """Whether its checks come before parameters are written."""
+        """True if its checks come before parameters are written."""
         return self.checks and not self.checked
 
 
@@ -78,7 +78,7 @@ class ReadsAndWrites:
                 several.sort(key=lambda number: self.works[number].level)
 
     def taking_over(self, number: int) -> TakingOver:
-        """What the results of a work's step may be written over; found once for each work."""
+        """Return what the results of a step may overwrite (cached)."""
         if number not in self._taking_over:
             self._taking_over[number] = TakingOver(self.works[number].step)
         return self._taking_over[number]
@@ -114,7 +114,7 @@ def copied_updates(works: Sequence[PendingStep], updates: Sequence[Update]) -> l
 
 
 def in_order(works: Sequence[PendingStep], in_place: Sequence[Update]) -> list[PendingStep] | None:
-    """The works as they may run, those that overwrite a parameter as early as possible.
+    """Return the works in a valid order; those that overwrite a parameter come early.
 
     None if there is no such order.
     """
@@ -124,7 +124,7 @@ def in_order(works: Sequence[PendingStep], in_place: Sequence[Update]) -> list[P
 
 
 def _may_overwrite(access: ReadsAndWrites, update: Update) -> bool:
-    """Whether its kernels check no index, and read the old value only where they write."""
+    """Return whether its kernels check no index, and read the old value only where they write."""
     writers = access.writers[update.key]
     for number in writers:
         work = access.works[number]
@@ -215,7 +215,7 @@ class _Ordering:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every work has a place."""
+        """True if every work is ordered."""
         return len(self.done) == len(self.access.works)
 
     def run(self) -> None:
@@ -295,7 +295,7 @@ class _Ordering:
             self._note_blocked(later)
 
     def _reads_of_old_values(self) -> dict[int, list[Key]]:
-        """By work, the old values of parameters that it reads and an update in place writes over.
+        """Return, by work, the old parameter values that it reads and an update overwrites.
 
         Works that read none are left out.
         """

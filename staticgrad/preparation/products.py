@@ -70,13 +70,13 @@ def widen_accumulation(graph: Graph) -> Graph:
 
 
 def wide(value: Symbolic) -> Symbolic:
-    """A value of a storage dtype in its compute dtype; another one as it is."""
+    """Return a value of a storage dtype in its compute dtype; other values unchanged."""
     dtype = value.dtype
     return cast(Symbolic, astype(value, dtype.compute)) if dtype.is_storage else value
 
 
 def is_wide_copy(value: Symbolic) -> bool:
-    """Whether a value is a narrow one widened, or a view of that."""
+    """Return whether a value is a narrow one widened, or a view of that."""
     node = value.node
     if isinstance(node.form, View | ReshapeForm | Identity) and len(node.args) == 1:
         return is_wide_copy(node.args[0])
@@ -88,7 +88,7 @@ def is_wide_copy(value: Symbolic) -> bool:
 
 
 def narrowest(value: Symbolic) -> Symbolic:
-    """The narrow value of which one is a wide copy, or the same view of it; another one itself."""
+    """Return the narrow value of a wide copy (or the same view of it); else the value."""
     if not is_wide_copy(value):
         return value
     node = value.node
@@ -119,7 +119,7 @@ def with_product_parts(graph: Graph) -> Graph:
 
 
 def _is_long(node: Node, op: MatMul, args: tuple[Symbolic, ...]) -> bool:
-    """Whether a product is one iteration, of several blocks of terms that a sum adds in order."""
+    """Return whether a product is one iteration with several blocks of terms, summed in order."""
     if node.types[0].rank != 2:
         return False
     kind = node.types[0]
@@ -182,7 +182,7 @@ class _Expanding:
         self._outer: dict[Node, tuple[Value, Value]] = {}  # columns times rows, by what they became
 
     def expanded(self, node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
-        """What stands in the place of a node, given what its operands became."""
+        """Return the replacement of a node for its new operands; None if it stays."""
         if isinstance(node.op, Transpose):
             return self._transposed(node, args[0])
         if not isinstance(node.op, MatMul):
@@ -233,14 +233,14 @@ class _Expanding:
 
     @cached_property
     def _reads(self) -> Counter[tuple[Node, int]]:
-        """How often values are read, by nodes and as results."""
+        """The number of reads of each value, by nodes and as results."""
         found = Counter(value.key for value in self._graph.roots)
         found.update(arg.key for node in self._graph.nodes for arg in node.args)
         return found
 
 
 def _is_wide(product: Symbolic) -> bool:
-    """Whether rows and columns of a product both fill its tiles."""
+    """Return whether rows and columns of a product both fill its tiles."""
     return min(map(hint_value, product.shape[-2:])) >= _WIDE
 
 
@@ -301,7 +301,7 @@ class _InPanels(Arrangement):
 
 
 def _is_product(value: Symbolic, node: Node, iterations: int) -> bool:
-    """Whether a node multiplies rows by a matrix as it lies: not so few that they stream it."""
+    """Return whether a node multiplies enough rows by an untransposed matrix to tile it."""
     op = node.op
     if not isinstance(op, MatMul) or op.transpose_a or op.transpose_b or node.args[0].ndim != 2:
         return False

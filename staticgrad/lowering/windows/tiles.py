@@ -95,7 +95,7 @@ class WindowTiles(WindowProducts):
         return image_place_among("i0", loop, self.images, self.read.type.shape[0])
 
     def _read_channel(self, loop: str) -> AxisPlace:
-        """The channel of what is read at a loop over those of an iteration."""
+        """Return the input channel at a loop over the channels of an iteration."""
         return AxisPlace(((loop, 1),))
 
     def _channel_of(self, loop: str) -> AxisPlace:
@@ -176,7 +176,7 @@ class WindowTiles(WindowProducts):
         return self._for_tiles((c, self.inner), image, row, stores)
 
     def _tile(self, channel: str, image: str, row: str) -> Sequence[tuple[str, Size]]:
-        """What moves from tile to tile."""
+        """Return the strides from tile to tile."""
         return ((channel, self.tiles), (image, self.run), (row, self.pitch), (VECTOR, 1))
 
     def apart(self, channels: Size) -> Size:
@@ -225,7 +225,7 @@ class WindowTiles(WindowProducts):
         return self._for_tiles((o, self.each), image, row, stores)
 
     def _result(self, channel: str, image: str) -> Sequence[tuple[str, Size]]:
-        """What moves from the results of an image to those of another one."""
+        """Return the strides from the results of an image to those of another one."""
         size = RESULTS**2 * self.run
         return ((channel, self.there * size), (image, size))
 
@@ -305,7 +305,7 @@ def both_ways(
 
 
 def _combinations(signs: Signs, given: Sequence[Expr]) -> list[Expr]:
-    """Sums of what has a sign: what is added first, then what is taken away."""
+    """Return signed sums: positive terms first, then negative ones."""
     return [_sum(sorted(zip(row, given, strict=True), key=lambda each: -each[0])) for row in signs]
 
 

@@ -33,7 +33,7 @@ SYMBOL: Final = "sg_control"
 
 
 class ControlKind(IntEnum):
-    """What a row of function 0 does."""
+    """The action of a row of function 0."""
 
     BEGIN = 1
     END = 2
