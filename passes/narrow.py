@@ -101,14 +101,14 @@ class Narrow(Pass, name="narrow"):
         return graph, {self.name: len(chosen.bases)}
 
     def takes_op(self, node: Node) -> bool:
-        """Whether results of this node are to be rounded, by its op and its scope."""
+        """Return whether results of this node are to be rounded, by its op and its scope."""
         return _matches(self.ops, [node.op.name]) and _matches(
             self.scopes, [*_around(node.origin.scope)]
         )
 
 
 def _matches(patterns: str, names: Sequence[str]) -> bool:
-    """Whether one of the names is meant by the patterns, and none of those behind ``!``."""
+    """Return whether the patterns include one of the names, and none behind ``!`` does."""
     wanted = [each for each in patterns.split() if not each.startswith("!")] or ["*"]
     refused = [each[1:] for each in patterns.split() if each.startswith("!")]
     return any(fnmatchcase(name, each) for name in names for each in wanted) and not any(
@@ -126,7 +126,7 @@ def _around(scope: str) -> Iterator[str]:
 
 
 def is_seen(node: Node) -> bool:
-    """Whether a node is its operand seen otherwise, where that lies."""
+    """Return whether a node is a view of its operand."""
     return isinstance(node.form, View | ReshapeForm | Identity) and len(node.args) == 1
 
 

@@ -231,7 +231,7 @@ class Rule:
     examples: tuple[Callable[..., Any], ...] = ()
 
     def __post_init__(self) -> None:
-        """Check that the rule is one.
+        """Check the rule.
 
         Raises:
             PipelineError: a pattern that is no op over terms, a hole on the right that is not on
@@ -251,7 +251,7 @@ class Rule:
 
     @cached_property
     def is_deep(self) -> bool:
-        """Whether the pattern says something of other nodes than the one at its top."""
+        """True if the pattern describes other nodes besides its root."""
         below = (isinstance(each, Applied) for each in self.pattern.args)
         return self.pattern.over is not None or any(below)
 

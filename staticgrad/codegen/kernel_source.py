@@ -57,7 +57,7 @@ _NARROW: Final = 4
 
 
 def render(kernel: Kernel, machine: Machine | None = None) -> str:
-    """The source of ``kernel``: vector-math helpers, then ``kernel(t, own, begin, end)``.
+    """Return the source of ``kernel``: vector-math helpers, then ``kernel(t, own, begin, end)``.
 
     ``t`` points to int64 words: one pointer per operand that workers share, then the integer
     arguments; the words of what is listed are not read. ``own`` points to the words of the worker
@@ -117,7 +117,7 @@ def render(kernel: Kernel, machine: Machine | None = None) -> str:
 
 
 def _write_rows_together(kernel: Kernel, out: Lines, unit: Unit) -> None:
-    """Rows of which each lane takes one, or of which a square is transposed."""
+    """Write rows that are taken as lanes or as transposed square tiles."""
     if kernel.in_lanes:
         from staticgrad.codegen.stages import write_rows_in_lanes
 
@@ -156,7 +156,7 @@ def _write_turns(
     before: Callable[[Rows], Lines] = lambda _: Lines(),
     behind: Callable[[Rows], Lines] = lambda _: Lines(),
 ) -> None:
-    """Stages for the rows along ``axes``, some side by side, and what is left.
+    """Write the stages for the rows along ``axes``, some interleaved, then the remainder.
 
     ``before`` and ``behind``: lines around the stages of a turn.
     """
@@ -228,7 +228,7 @@ def _write_stages(
 
 
 def _write_loop(kernel: Kernel, loop: Loop, out: Lines, unit: Unit, jammed: Rows) -> None:
-    """Iteration after iteration, of all rows; those side by side together, and what is left."""
+    """Write all iterations of all rows; interleaved rows together, then the remainder."""
     name, again = loop.axis.name, may_run_again(loop.stages, unit)
     write_carries(kernel, loop.first, out, unit, jammed)
     start, stop = loop_limits(out, unit, loop.axis)
@@ -254,7 +254,7 @@ def _runs(
     again: bool,
     wide: Sequence[str] = (),
 ) -> Iterator[tuple[int, str, Extent]]:
-    """How many rows are taken at a time, from which one and up to which: whole turns first.
+    """Yield the number of rows taken together, with first and end; whole turns come first.
 
     ``again``: the last row may run several times, so that the last turn is a whole one, too. None
     are side by side where a number of ``wide`` is large.

@@ -67,12 +67,12 @@ class LoopPair(NamedTuple):
 
     @property
     def iterations(self) -> Size:
-        """How many iterations each makes."""
+        """The number of iterations of each loop."""
         return loop_of(self.first).iterations
 
     @property
     def unit(self) -> int:
-        """What lengths of segments are multiples of: the blocks of the followers."""
+        """The unit of segment lengths: a common multiple of the followers' blocks."""
         return lcm(*(each.length for each in self.followers))
 
 
@@ -83,7 +83,7 @@ def loop_of(node: Node) -> Loop:
 
 
 def pairs_of(graph: Graph, followed: bool = True, again: bool = True) -> list[LoopPair]:
-    """The pairs of a graph, as they stand in it.
+    """Return the pairs of a graph.
 
     Args:
         graph: where they stand.
@@ -101,7 +101,7 @@ def pairs_of(graph: Graph, followed: bool = True, again: bool = True) -> list[Lo
 
 
 class _Readers:
-    """Who reads what in a graph, and which loops may follow a pair."""
+    """The readers of values in a graph, and the loops that may follow a pair."""
 
     def __init__(self, graph: Graph, followed: bool) -> None:
         self.users: Mapping[ValueKey, Sequence[Node]] = users_of(graph)
@@ -111,7 +111,7 @@ class _Readers:
         self.behind = [node for node in nodes if _only_carries(node)]
 
     def pair(self, node: Node, again: bool) -> LoopPair | None:
-        """The pair of which the node is the first loop."""
+        """Return the pair whose first loop is the node, or None."""
         second = self._second(node)
         if second is None:
             return None
@@ -138,13 +138,13 @@ class _Readers:
         return None
 
     def _reads_rows(self, reader: Node, key: ValueKey) -> bool:
-        """Whether a loop reads a value as slices and not otherwise."""
+        """Return whether a loop reads a value only as slices."""
         op = loop_of(reader)
         read = [n for n, arg in enumerate(reader.args) if arg.key == key]
         return all(op.carries <= n < op.carries + op.slices for n in read)
 
     def _follows(self, each: Follower, first: Node, second: Node) -> bool:
-        """Whether a loop reads what a pair stacks, and nothing that is made later."""
+        """Return whether a loop reads stacks of a pair, and nothing that is computed later."""
         pair = (first, second)
         if each.node in pair or not any(source.node in pair for source in each.sources):
             return False
@@ -183,7 +183,7 @@ class _Readers:
                 yield place
 
     def _feeds(self, node: Node, followers: Collection[Follower]) -> bool:
-        """Whether a node hands what it reads to followers and to nobody else."""
+        """Return whether only followers read the results of a node."""
         nodes = {each.node for each in followers}
         waiting = [node]
         while waiting:
@@ -198,7 +198,7 @@ class _Readers:
         return True
 
     def _is_end(self, node: Node, followers: Iterable[Follower], second: Node) -> bool:
-        """Whether a node behind the pair cuts rows out that fill no block of a follower."""
+        """Return whether a node behind the pair slices rows that fill no block of a follower."""
         op = node.op
         if not isinstance(op, Slice) or op.lengths[1:] != node.args[0].shape[1:]:
             return False
@@ -231,7 +231,7 @@ def _runs_back(op: Loop, reader: Node) -> bool:
 
 
 def _only_carries(node: Node) -> bool:
-    """Whether a node is a loop over slices that gives its last carries and nothing else."""
+    """Return whether a node is a loop over slices whose only results are its last carries."""
     op = node.op
     if not isinstance(op, Loop):
         return False
@@ -256,7 +256,7 @@ def _follower(node: Node, second: Loop) -> Follower | None:
 
 
 def _source(blocks: Symbolic, iterations: Size, begin: Size, count: Size) -> Symbolic | None:
-    """The array of a row per iteration of which ``count`` rows from ``begin`` on are blocks."""
+    """Return the array whose ``count`` rows from ``begin`` on are the blocks, or None."""
     if not isinstance(blocks.node.op, Reshape):
         return None
     (array,) = blocks.node.args

@@ -95,7 +95,7 @@ class TestedLoop(WrittenLoop):
     _states = 0
 
     def _goes(self, number: Expr, given: Given) -> Expr:
-        """What the test finds before the iteration of a number, of what is carried then."""
+        """Return the result of the test before iteration ``number``, for the carries given then."""
         carries = self._bodies.form.carries
 
         def source(name: str, dtype: DType, place: RowPlace, indices: Found) -> Expr:
@@ -224,19 +224,19 @@ def _tested_loop(lowered: LoweredBodies) -> LoweredStep | None:
 
 
 def _is_worth_sharing(steps: Sequence[Step]) -> bool:
-    """Whether workers would share one of these steps."""
+    """Return whether one of these steps is long enough for workers to share."""
     kernels = [step for step in steps if not step.bodies()]
     arguments = [tuple(map(hint_value, step.arguments)) for step in kernels]
     return max(all_seconds(kernels, arguments, FASTEST), default=0.0) >= _SHARED
 
 
 def _one_lane_seconds(loop: WrittenLoop) -> float:
-    """What a kernel of numbers is predicted to take."""
+    """Return the predicted seconds of a kernel of numbers."""
     return step_seconds(loop.kernel, [hint_value(size) for size in loop.arguments], _ONE_LANE)
 
 
 def _seconds(loop: WrittenLoop | JoinedIterations) -> float:
-    """What a kernel is predicted to take."""
+    """Return the predicted seconds of a kernel."""
     return step_seconds(loop.kernel, [hint_value(size) for size in loop.arguments], ROWS)
 
 
@@ -254,7 +254,7 @@ def _is_slower_than_driven(lowered: LoweredBodies, loop: WrittenLoop, reading: R
 
 
 def _driven_seconds(steps: Sequence[Step], machine: Rates = _WAITING) -> float:
-    """What the driver is predicted to take for an iteration, in which the longest case is taken."""
+    """Return the predicted seconds of the driver for an iteration with the longest branch case."""
     branches = [branch for step in steps if (branch := branch_of(step))]
     others = [step for step in steps if not branch_of(step)]
     arguments = [tuple(hint_value(size) for size in step.arguments) for step in others]
