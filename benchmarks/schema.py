@@ -18,7 +18,7 @@ Status = Literal["ok", "wrong", "crashed", "timeout", "unsupported", "not yet", 
 
 
 class SchemaError(ValueError):
-    """A file that is no report of this version."""
+    """A file that is not a report of this version."""
 
 
 @dataclass(frozen=True)

@@ -282,7 +282,7 @@ def _at(b: Builder) -> Entry | None:
     kind = b.chooser.integer(0, 3)
     start = b.chooser.integer(0, count - 1)
     if kind == 0:
-        whole = x.sum()  # known in a run only: the same places, or 0 where the sum is no number
+        whole = x.sum()  # known in a run only: the same places, or 0 where the sum is not a number
         known = sg.equal(whole, whole).astype("int64")
         places = sg.constant(b.numbers.integers(-count, count, 4)) * known
         return Entry(sg.at(x)[places].set(0.75), entry.bound + 1)

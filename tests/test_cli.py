@@ -170,7 +170,7 @@ def test_without_a_cache_dir_says_so(tmp_path, monkeypatch):
     assert json.loads(invoke("cache", "dir", "--json").stdout) == {"directory": None}
     said = invoke("cache", "info").stdout
     assert said.startswith("no directory that is safe to write: ")
-    assert "kernels is no folder" in said
+    assert "kernels is not a folder" in said
 
 
 # opt

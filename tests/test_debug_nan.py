@@ -199,7 +199,7 @@ def test_an_update_of_an_optimizer() -> None:
     assert np.array_equal(w.value, before)
 
 
-# -- what is no maker -----------------------------------------------------------------------------
+# -- what is not a maker ---------------------------------------------------------------------------
 
 NOT_FINITE = np.array([[np.inf, 1.0, np.nan], [-np.inf, 2.0, 3.0]], "float32")
 

@@ -126,7 +126,7 @@ def test_what_check_gradients_refuses():
         check_gradients(lambda x: x * 1.0, [np.array([1, 2])])
     with pytest.raises(ArgumentError, match="'x' has no feed"):
         check_gradients(x * 2.0, {})
-    with pytest.raises(ArgumentError, match="'y' has no feed, or is no input"):
+    with pytest.raises(ArgumentError, match="'y' has no feed, or is not an input"):
         check_gradients(x * 2.0, {"x": [1.0, 2.0], "y": 1.0})
     with pytest.raises(ArgumentError, match="takes a function, a Graph or values"):
         check_gradients(3.0, {})

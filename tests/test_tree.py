@@ -12,7 +12,7 @@ from staticgrad.errors import ArgumentError
 
 
 def test_a_step_of_a_module_is_a_module() -> None:
-    """Its functions are no leaves; the gradient by it is built as it is."""
+    """Its functions are not leaves; the gradient by it is built as it is."""
     model = sg.nn.Sequential(sg.nn.Linear(2, 3, dtype="float64"), sg.tanh, sg.nn.Dropout(0.0))
     x = np.random.default_rng(0).normal(size=(4, 2))
 

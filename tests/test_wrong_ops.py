@@ -152,7 +152,7 @@ WRONG_FLIPS = {
         {"form": lambda self, out, x: Assemble((Region((0,) * out.rank, (1,) * out.rank),), 0)},
         "the kernel and reference differ",
     ),
-    "its transpose is no transpose": (
+    "its transpose is not a transpose": (
         {"transposed": lambda self, ct, x, *indices: ct},
         "the rules give a slope of",
     ),

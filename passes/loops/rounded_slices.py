@@ -31,7 +31,9 @@ def reading(node: Node, args: tuple[Symbolic, ...], narrow: Collection[int]) -> 
     assert isinstance(loop, Loop)
     inputs: list[Symbolic] = []
     known: dict[tuple[Node, int], Symbolic] = {}
-    for place, old in enumerate(loop.body.inputs, -1):  # the number of the iteration is no operand
+    for place, old in enumerate(
+        loop.body.inputs, -1
+    ):  # the number of the iteration is not an operand
         kind = old.type.with_dtype(args[place].dtype) if place in narrow else old.type
         new = body_input(old.node.label, kind, old.node.origin, old.node.order)
         inputs.append(new)

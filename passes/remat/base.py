@@ -82,7 +82,7 @@ def as_policy(given: object) -> Policy:
     else:
         hint = did_you_mean(given, _REGISTRY)
     raise ArgumentError(
-        f"checkpoint={given!r} is no policy",
+        f"checkpoint={given!r} is not a policy",
         hint=hint
         + f"there are {', '.join(map(repr, _REGISTRY))}, and objects of passes.remat.base.Policy",
     )

@@ -238,7 +238,7 @@ class Rule:
                 the left, an unknown class, a ``value`` rule that does not state its error.
         """
         if not isinstance(self.pattern, Applied):
-            raise PipelineError(f"rule {self.name!r}: the pattern {self.pattern!r} is no op")
+            raise PipelineError(f"rule {self.name!r}: the pattern {self.pattern!r} is not an op")
         if self.kind not in CLASSES:
             raise PipelineError(f"rule {self.name!r}: {self.kind!r} is none of {CLASSES}")
         if self.kind == "value" and not self.error:

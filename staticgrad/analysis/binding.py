@@ -325,7 +325,7 @@ def _feed_name(graph: Graph, inputs: Mapping[str, Symbolic], key: object) -> str
             )
     if not isinstance(key, str):
         raise UnknownFeedError(
-            f"{shown(key)} is no input: feeds are keyed by input or by an input's name",
+            f"{shown(key)} is not an input: feeds are keyed by input or by an input's name",
             hint=_known(inputs),
             related=[("it", str(key.type), key.node.origin)] if isinstance(key, Symbolic) else [],
         )
@@ -358,7 +358,7 @@ def _weak_array(value: Symbolic, data: Any) -> Array:
         raise
     except (ValueError, OverflowError) as error:
         raise FeedDTypeError(
-            f"feed {input_label(value)!r} is no array of {value.dtype.numpy.name}:"
+            f"feed {input_label(value)!r} is not an array of {value.dtype.numpy.name}:"
             f" {why_no_array(error)}",
             related=[_related(value)],
         ) from None

@@ -273,7 +273,7 @@ def _check_reads_of_parameter(
 def _check_commit(plan: Plan) -> None:
     roles = {b.name: b.role for b in plan.schedule.buffers}
     if not 0 <= plan.commit <= len(plan.steps):
-        _refuse(plan, f"commit {plan.commit} is no step")
+        _refuse(plan, f"commit {plan.commit} is not a step")
     seen: set[int] = set()
     first_checks = plan.schedule.first_checks
     for at, planned in enumerate(plan.steps):

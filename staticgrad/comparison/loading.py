@@ -101,7 +101,7 @@ def model(spec: Spec, depth: int | None = None) -> Model:
     """A model by its name, or a user's own. Raises as ``subject``, also of what is no Model."""
     found = subject(spec, depth=depth)
     if not isinstance(found, Model):
-        raise ArgumentError(f"{found.name} is no Model", at=found.origin)
+        raise ArgumentError(f"{found.name} is not a Model", at=found.origin)
     return found
 
 

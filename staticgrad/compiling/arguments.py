@@ -130,7 +130,7 @@ def read_sizes(sizes: Any) -> tuple[tuple[str, int], ...]:
         ArgumentError: not a dict, or a value that is not a number of elements.
     """
     if sizes is not None and not isinstance(sizes, Mapping):
-        raise ArgumentError(f"sizes={sizes!r} is no dict", hint='sizes={"batch": 64}')
+        raise ArgumentError(f"sizes={sizes!r} is not a dict", hint='sizes={"batch": 64}')
     return tuple(
         (str(name) if isinstance(name, Dim) else name, read_size(name, value))
         for name, value in (sizes or {}).items()
@@ -207,7 +207,7 @@ def read_budget(budget: Any) -> int | BudgetShare | BudgetFit | None:
         )
     if found is None:
         raise ArgumentError(
-            f"memory_budget={budget!r} is no number of bytes, no share and not 'fit'",
+            f"memory_budget={budget!r} is not a number of bytes, no share and not 'fit'",
             hint=f"{SPELLING}; {SHARES}; 'fit' is what memory has room for",
         )
     return found

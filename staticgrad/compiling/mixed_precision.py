@@ -217,7 +217,7 @@ def _graph_of(program: Any, runs: object) -> Graph:
             "precision takes a graph, not a function", hint="sg.precision(f.graph(x, y), feeds)"
         )
     if type(runs) is not int or runs < 1:
-        raise ArgumentError(f"precision: runs={runs!r} is no positive number")
+        raise ArgumentError(f"precision: runs={runs!r} is not a positive number")
     return program.program_graph if isinstance(program, Compiled) else read_program(program)[0]
 
 

@@ -289,7 +289,7 @@ class UnknownNumber:
     def __float__(self) -> NoReturn:
         raise self._refuse("float()", "as a number inside the graph: sg.size_value(size)")
 
-    if not TYPE_CHECKING:  # to a type checker a size is no function
+    if not TYPE_CHECKING:  # to a type checker a size is not a function
 
         def __call__(self, *_args: object, **_named: object) -> NoReturn:
             raise UnknownAttributeError(
@@ -350,7 +350,7 @@ class UnknownNumber:
             return operator.index(number)
         except TypeError:
             raise self._refuse(
-                f"{number!r} is no size",
+                f"{number!r} is not a size",
                 "sizes are whole numbers; as a number inside the graph: sg.size_value(size)",
             ) from None
 

@@ -150,7 +150,7 @@ CODES: Final[dict[str, str]] = {
     "SG113": "a masked array, whose mask no kernel reads",
     "SG114": "a carry that changes its type from iteration to iteration, or cases of several types",
     "SG201": "a graph that cannot be: its outputs, inputs or updates contradict each other",
-    "SG202": "text that is no graph, schedule, plan or pipeline",
+    "SG202": "text that is not a graph, schedule, plan or pipeline",
     "SG203": "an invariant of a graph, schedule or plan that does not hold",
     "SG204": "a pass that changed what the graph computes",
     "SG205": "a pipeline whose passes do not follow each other, or an option that a pass refuses",

@@ -250,7 +250,7 @@ def diag(x: Operand[AnyValue], k: int = 0) -> AnyValue:
     if value.ndim == 2:
         return diagonal(value, k)
     if value.ndim != 1:
-        raise RankError(f"diag: {value.type} is no vector or matrix", related=related(value))
+        raise RankError(f"diag: {value.type} is not a vector or matrix", related=related(value))
     shift = integer("diag", "k", k, value)
     size = value.shape[0] + abs(shift)
     across = with_zeros(
@@ -527,7 +527,7 @@ def _number(x: AnyValue, what: str, data: Any) -> AnyValue:
     """Return one padding value for x, in its dtype."""
     value = as_value("pad", data, getattr(x, "kind", type(x)))
     if value.ndim:
-        raise ArgumentError(f"pad: {what} {value.type} is no number", related=related(value))
+        raise ArgumentError(f"pad: {what} {value.type} is not a number", related=related(value))
     return functions.astype(value, x.dtype)
 
 

@@ -91,7 +91,7 @@ def _check_shape_text(name: str, shape: Any) -> None:
         )
     if "," in shape or len(shape.split()) > 1:
         raise ArgumentError(
-            f"input {name!r}: {shown(shape)} is no shape",
+            f"input {name!r}: {shown(shape)} is not a shape",
             hint='one entry per axis, in a tuple: ("batch", "features")',
         )
 
@@ -104,7 +104,7 @@ def _size(name: str, axis: int, entry: Any) -> Size:
             raise ArgumentError(f"input {name!r}: the name of axis {axis} is empty")
         return dim(entry)
     if isinstance(entry, bool | np.bool_):
-        raise ArgumentError(f"input {name!r}: {entry} is no size for axis {axis}")
+        raise ArgumentError(f"input {name!r}: {entry} is not a size for axis {axis}")
     if known_integer(entry) == -1:
         raise ShapeError(
             f"input {name!r}, axis {axis}: the size -1 is negative",
@@ -356,7 +356,7 @@ def _fractions(first: Any, end: Any, step: Any, dtype: Any, like: AnyValue | Non
     for number in (first, end, step):
         if not is_number(number) or not abs(number) <= _LARGEST:
             raise ArgumentError(
-                f"arange: {shown(number)} is no finite number",
+                f"arange: {shown(number)} is not a finite number",
                 hint="steps of fractions go between literal numbers; sg.linspace takes values",
                 related=related(number),
             )

@@ -248,7 +248,7 @@ def unwrap(
     array([  0.,  90., -10.])
     """
     if not is_number(period) or not period > 0:
-        raise ArgumentError(f"unwrap: period={shown(period)} is no positive number")
+        raise ArgumentError(f"unwrap: period={shown(period)} is not a positive number")
     half = period / 2
     value = floating("unwrap", p)
     place = axis_of("unwrap", axis, value)

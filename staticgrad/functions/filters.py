@@ -91,7 +91,7 @@ def _vectors(op: str, a: Operand[AnyValue], v: Operand[AnyValue]) -> tuple[AnyVa
     left, right = (functions.reshape(x, (1,)) if x.ndim == 0 else x for x in (left, right))
     for value in (left, right):
         if value.ndim != 1:
-            raise RankError(f"{op}: {value.type} is no vector", related=related(value))
+            raise RankError(f"{op}: {value.type} is not a vector", related=related(value))
         if value.shape[0] == 0:
             raise ShapeError(f"{op}: {value.type} has no elements", related=related(value))
     return left, right
@@ -230,7 +230,7 @@ def interp(
     at, places, values = (floating("interp", v) for v in promoted_values("interp", (x, xp, fp)))
     if places.ndim != 1 or values.ndim != 1:
         raise RankError(
-            f"interp: points of {places.type} and {values.type} are no vectors",
+            f"interp: points of {places.type} and {values.type} are not vectors",
             related=related(places, values),
         )
     if places.shape != values.shape or places.shape[0] == 0:
@@ -316,7 +316,9 @@ def polyval(p: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
     """
     coefficients, at = promoted_values("polyval", (p, x))
     if coefficients.ndim != 1:
-        raise RankError(f"polyval: {coefficients.type} is no vector", related=related(coefficients))
+        raise RankError(
+            f"polyval: {coefficients.type} is not a vector", related=related(coefficients)
+        )
     count = integer("polyval", "number of coefficients", coefficients.shape[0], coefficients)
     total = functions.zeros_like(at)
     for place in range(count):

@@ -333,7 +333,7 @@ def _index_array(x: Value, item: Any) -> Any:
         )
     if kind not in "iu":
         raise ArgumentError(
-            f"{shown(item)} is no index",
+            f"{shown(item)} is not an index",
             hint=_no_index(item),
             related=related(x, array),
         )
@@ -565,8 +565,8 @@ class Place:
         new = self._lifted(values)
         if new.ndim > len(rest):
             raise ShapeError(
-                f"values {shape_text(new.shape)} for the places of a mask: only a run knows how"
-                " many there are",
+                f"values {shape_text(new.shape)} for the true elements of a mask: their number is"
+                " known when it runs",
                 hint="one value for all of them; of values by place sg.where(mask, values, x)",
                 related=related(new, mask),
             )
@@ -1041,7 +1041,7 @@ def _positions(obj: Any, size: Any) -> Any:
     """The positions that a slice, a list or a mask names."""
     if isinstance(obj, Value):
         raise ArgumentError(
-            "insert: obj is a value, whose numbers only a run knows",
+            "insert: obj must be known when the graph is built, got a symbolic value",
             hint="positions are known when the graph is built: a number, a slice, a list",
         )
     if isinstance(size, Dim):

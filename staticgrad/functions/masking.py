@@ -74,7 +74,7 @@ def correction_of(op: str, ddof: Any, correction: Any) -> Any:
     less = ddof if correction is None else correction
     less = int(less) if isinstance(less, np.integer) else less
     if not is_number(less) or abs(less) > MOST_SIZE:
-        raise ArgumentError(f"{op}: ddof={shown(less)} is no number of elements")
+        raise ArgumentError(f"{op}: ddof={shown(less)} is not a number of elements")
     return less
 
 

@@ -101,7 +101,7 @@ def batch_norm(
     given: Any = batch_statistics(value, place) if statistics is None else statistics
     if not isinstance(given, tuple | list) or len(given) != 2:
         raise ArgumentError(
-            f"batch_norm: statistics={shown(statistics)} is no pair",
+            f"batch_norm: statistics={shown(statistics)} is not a pair",
             hint="statistics=(mean, variance), as batch_statistics gives them",
         )
     middle, spread = (_per_channel("batch_norm", s, value, place) for s in given)

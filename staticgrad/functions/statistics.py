@@ -393,7 +393,7 @@ def _ends(range: Any) -> tuple[float, float]:
     try:
         low, high = map(float, range)
     except (TypeError, ValueError):
-        raise ArgumentError(f"histogram: range={shown(range)} is no pair of numbers") from None
+        raise ArgumentError(f"histogram: range={shown(range)} is not a pair of numbers") from None
     return low, high
 
 
@@ -602,7 +602,9 @@ def _each(
         raise ArgumentError(f"{rows.op}: method={method!r}", hint=f"there are {known}")
     parts = None if isinstance(q, Value) else array_of(q, f"{rows.op}: q")
     if parts is None or parts.dtype.kind not in "iuf":
-        raise ArgumentError(f"{rows.op}: q={shown(q)} is no number known when the graph is built")
+        raise ArgumentError(
+            f"{rows.op}: q={shown(q)} is not a number known when the graph is built"
+        )
     if not np.all((parts >= 0) & (parts <= whole)):
         raise ArgumentError(f"{rows.op}: q={shown(q)} reaches outside [0, {whole:g}]")
     found = [one(rows, float(number) / whole, method) for number in parts.ravel()]

@@ -239,7 +239,7 @@ def check_structure(name: str, given: Tree, taken: Tree) -> None:
         forgotten = "a function without return gives None: it ends with return carry"
         returned = "a carry returns in the containers in which it came, cases give the same ones"
         raise CarryError(
-            f"{name}: the function gives {given}, where {taken} is due (? stands for a value)",
+            f"{name}: the function returned {given}, expected {taken} (? stands for a value)",
             hint=forgotten if str(given) == "None" else returned,
         )
 

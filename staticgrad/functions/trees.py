@@ -187,7 +187,7 @@ def matched(name: str, what: str, given: Any, tree: Tree) -> list[Any]:
     leaves, own = flatten(given)
     if own != tree:
         raise GradientError(
-            f"{name}: the {what}s are {own}, where {tree} is due (? stands for a value)",
+            f"{name}: the {what}s are {own}, expected {tree} (? stands for a value)",
             hint=f"one {what} for each value, in the same containers",
         )
     return [held(leaf) for leaf in leaves]

@@ -446,7 +446,7 @@ def _in_dtype(function: Callable[..., Any], name: str, args: Any, kwargs: dict[s
     narrows = any(not np.can_cast(_dtype_of(x), dtype.numpy, "same_kind") for x in bound.args)
     if _dtype_of(found) != dtype.numpy or narrows:
         raise DTypeError(
-            f"{name}: dtype={shown(asked)} is no dtype that it is computed in here",
+            f"{name}: dtype={shown(asked)} is not a dtype that it is computed in here",
             hint="convert the operands or the result: x.astype(dtype)",
         )
     return found

@@ -306,7 +306,7 @@ def mistyped_operands(expr: Expr) -> str:
     is_choice = op in CHOICES
     listed = ", ".join(arg.dtype.code for arg in args)
     if is_choice and args[0].dtype is not BOOL:
-        return f"{op} of {listed}: the condition is no bool"
+        return f"{op} of {listed}: the condition is not a bool"
     if any(arg.dtype is not dtype for arg in (args[1:] if is_choice else args)):
         return f"{op} of {listed}: dtypes differ"
     if dtype.is_storage and not is_choice:
@@ -423,7 +423,7 @@ _CONVERSIONS: Final = ("cast", "bitcast", "window")
 def mistyped(expr: Expr) -> str:
     """Return what is wrong with the operands, dtype or attribute of ``expr``; empty if valid."""
     if expr.op not in PRIMITIVES:
-        return f"{expr.op!r} is no primitive"
+        return f"{expr.op!r} is not a primitive"
     if expr.op == "load":
         return _mistyped_load(expr)
     if expr.op == "literal":
@@ -452,7 +452,7 @@ def _mistyped_load(expr: Expr) -> str:
         return mistyped_indices(access, expr.args)
     fill = expr.args[-1]
     if fill.op != "literal" or fill.dtype is not expr.dtype:
-        return f"the fill of {expr.dtype.code} is no literal of it"
+        return f"the fill of {expr.dtype.code} is not a literal of it"
     return mistyped_indices(access, expr.args[:-1])
 
 

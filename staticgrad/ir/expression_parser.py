@@ -122,7 +122,7 @@ class ExpressionReader(DocumentReader):
         at = self.at
         name = self._result_name()
         if self._results.get(name) is not I64:
-            self.fail(f"{self.texts[at]} is no i64 that was kept", at)
+            self.fail(f"{self.texts[at]} is not an i64 that was kept", at)
         return name
 
     def _integer(self) -> Extent:
@@ -201,7 +201,7 @@ class ExpressionReader(DocumentReader):
         if name in self._arguments:
             return self._leaves.setdefault(f"n {name}", size(name))
         known = suggestion(name, [*self._loops, *self._arguments])
-        raise self.mistake(f"{name_text(name)} is no loop and no argument here", at, known)
+        raise self.mistake(f"{name_text(name)} is neither a loop nor an argument here", at, known)
 
     def _known(self, token: str) -> Expr:
         found = self._values.get(token)

@@ -156,7 +156,7 @@ class Reduce:
         if self.kind not in COMBINERS:
             known = ", ".join(COMBINERS)
             raise OpDefinitionError(
-                f"{self.kind!r} is no kind of reduction", hint=f"there are {known}"
+                f"{self.kind!r} is not a kind of reduction", hint=f"there are {known}"
             )
 
     @property

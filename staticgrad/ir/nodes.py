@@ -258,7 +258,7 @@ class Parameter(Symbolic):
             self.store.leaf.grad = gradient
         elif gradient is not None:
             raise GradientError(
-                f"parameter {self.name!r} has met no tensor: no backward pass has a gradient of it",
+                f"parameter {self.name!r} has no gradient: it was not used in eager mode",
                 hint="of values of a graph gradients are values: dw = sg.grad(loss, w)",
                 related=[describe(self, 0)],
             )

@@ -80,7 +80,7 @@ def check_roots(
     for value in inputs:
         if not (_is_value(value) and isinstance(value.node.op, Input)):
             raise GraphError(
-                f"inputs= holds {shown(value)}, which is no input",
+                f"inputs= holds {shown(value)}, which is not an input",
                 hint="list the values themselves: inputs=[x]",
             )
 
@@ -133,13 +133,13 @@ def _check_output(label: Any, value: Any) -> None:
 def _check_update(parameter: Parameter, value: Symbolic) -> None:
     if not (_is_value(parameter) and isinstance(parameter.node.op, ParameterLeaf)):
         raise GraphError(
-            f"update of {shown(parameter)}, which is no parameter",
+            f"update of {shown(parameter)}, which is not a parameter",
             hint="sg.parameter(name, array) makes what updates can change",
             related=[_related(parameter)] if _is_value(parameter) else [],
         )
     if not _is_value(value):
         raise GraphError(
-            f"update of parameter {parameter.name!r}: {shown(value)} is no symbolic value",
+            f"update of parameter {parameter.name!r}: {shown(value)} is not a symbolic value",
             hint=_hint(value),
             related=[_related(parameter)],
         )

@@ -49,7 +49,7 @@ class StandardArray:
         """The last two axes exchanged. Raises RankError where there are fewer."""
         value: Any = self
         if value.ndim < 2:
-            raise RankError(f"mT: {value!r} is no matrix", hint="x.T reverses all axes")
+            raise RankError(f"mT: {value!r} is not a matrix", hint="x.T reverses all axes")
         transposed: V = value.swapaxes(-1, -2)
         return transposed
 

@@ -217,7 +217,7 @@ def orders_are_counts(graph: Graph) -> None:
     """A derivative order is a non-negative integer."""
     for node in graph.nodes:
         if node.order < 0:
-            _broken(graph, node, f"{node.order!r} is no derivative order")
+            _broken(graph, node, f"{node.order!r} is not a derivative order")
 
 
 #: Every invariant, in an order in which each may rely on those before it.

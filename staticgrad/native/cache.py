@@ -94,7 +94,7 @@ def _checked_way(path: Path) -> Path:
             way, status = here, found
             continue
         if not stat.S_ISLNK(found.st_mode):
-            raise NotADirectoryError(f"{here} is no folder")
+            raise NotADirectoryError(f"{here} is not a folder")
         links += 1
         if links > _MOST_LINKS:
             raise NotPrivateError(f"{path} has too many links on the way")
@@ -169,7 +169,7 @@ def read_private(path: Path, most: int) -> tuple[bytes, os.stat_result]:
 
 def _wrong_with(status: os.stat_result, most: int) -> str:
     if not stat.S_ISREG(status.st_mode):
-        return "is no regular file"
+        return "is not a regular file"
     if _CHECKED and status.st_uid != os.geteuid():
         return "belongs to another user"
     if _CHECKED and status.st_mode & _OTHERS_WRITE:

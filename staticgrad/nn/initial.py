@@ -84,7 +84,7 @@ def _generator(seed: Seed) -> np.random.Generator:
         return np.random.default_rng(seed)  # a generator is itself
     except (TypeError, ValueError):
         raise ArgumentError(
-            f"seed={shown(seed)} is no seed",
+            f"seed={shown(seed)} is not a seed",
             hint="a whole number from 0 on, or a generator: np.random.default_rng(0)",
         ) from None
 

@@ -191,7 +191,8 @@ def matmul(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
     left, right = promoted_values("matmul", (a, b))
     if left.ndim == 0 or right.ndim == 0:
         raise RankError(
-            f"matmul: {shape_text(left.shape)} @ {shape_text(right.shape)}: a scalar is no matrix",
+            f"matmul: {shape_text(left.shape)} @ {shape_text(right.shape)}: a scalar is not a"
+            " matrix",
             hint="multiply with *",
             related=related(left, right),
         )

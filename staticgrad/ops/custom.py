@@ -561,7 +561,7 @@ def _types_of(op: str, given: Any) -> tuple[TensorType, ...]:
             continue
         if not isinstance(each, tuple) or len(each) != 2:
             raise ArgumentError(
-                f"{op}: types={shown(each)} is no type",
+                f"{op}: types={shown(each)} is not a type",
                 hint='types=((3, "n"), "float64"), a value of the same type, or a list of these',
             )
         shape, dtype = each
@@ -578,7 +578,7 @@ def _called(cls: type[_UserCall], function: Any, args: Any, types: Any, vjp: Any
     if not callable(function):
         raise ArgumentError(f"{op} takes a function, not {kind_of(function)}")
     if vjp is not None and not callable(vjp):
-        raise ArgumentError(f"{op}: vjp={shown(vjp)} is no function")
+        raise ArgumentError(f"{op}: vjp={shown(vjp)} is not a function")
     plain = getattr(function, "py_func", function)
     own = getattr(plain, "__qualname__", type(plain).__name__)
     label = name or f"{module_of(plain)}.{own}"

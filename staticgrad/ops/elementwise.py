@@ -328,7 +328,7 @@ def array_dtype(what: str, data: object) -> DType:
         found = as_array(data, what).dtype
     except SymbolicValueError:
         raise SymbolicValueError(
-            f"{what}: {kind_of(data)} with values of a graph in it is no array",
+            f"{what}: {kind_of(data)} with values of a graph in it is not an array",
             hint="sg.stack([a, b]) makes one value of several, sg.concatenate joins them",
         ) from None
     if found.kind in "OUS" and not isinstance(data, np.ndarray | list | tuple):

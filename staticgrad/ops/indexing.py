@@ -480,7 +480,7 @@ class ScatterExtreme(Op, name="scatter_extreme"):
 
     def infer(self, x: TensorType, indices: TensorType) -> TensorType:
         if self.kind not in _UFUNCS:
-            raise ArgumentError(f"{self.name}: {self.kind!r} is no kind", hint="'max' or 'min'")
+            raise ArgumentError(f"{self.name}: {self.kind!r} is not a kind", hint="'max' or 'min'")
         return lands(self.name, x, indices, self.axis, self.size)
 
     def reference(self, x: Array, indices: Array) -> Any:

@@ -57,7 +57,8 @@ class LinearAlgebra(Op):
         """The batch, the rows and the columns of matrices."""
         if x.rank < 2:
             raise RankError(
-                f"{self.name}: {x} is no matrix", hint="matrices are the last two axes: x[:, None]"
+                f"{self.name}: {x} is not a matrix",
+                hint="matrices are the last two axes: x[:, None]",
             )
         *batch, rows, columns = x.shape
         return tuple(batch), rows, columns

@@ -79,7 +79,7 @@ class Transpose(LinearOp, name="transpose"):
 
     def infer(self, x: TensorType) -> TensorType:
         if sorted(self.perm) != list(range(x.rank)):
-            raise AxisError(f"transpose: {self.perm} is no permutation of the axes of {x}")
+            raise AxisError(f"transpose: {self.perm} is not a permutation of the axes of {x}")
         return x.with_shape(tuple(x.shape[axis] for axis in self.perm))
 
     def reference(self, x: Array) -> Any:

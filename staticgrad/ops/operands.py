@@ -332,7 +332,7 @@ def counting_dtype(op: str, own: DType, asked: Any = None) -> DType:
     if asked is not None:
         wanted = dtype_of(op, asked)
         if wanted.is_bool:
-            raise DTypeError(f"{op}: dtype=bool: bools are no numbers", hint="x.any(), x.all()")
+            raise DTypeError(f"{op}: dtype=bool: bools are not numbers", hint="x.any(), x.all()")
         return wanted
     if own.is_float:
         return own

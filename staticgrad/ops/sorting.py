@@ -146,7 +146,7 @@ class SearchSorted(Op, name="searchsorted"):
 
     def infer(self, a: TensorType, v: TensorType) -> TensorType:
         if a.rank != 1:
-            raise RankError(f"searchsorted: {a} is no vector")
+            raise RankError(f"searchsorted: {a} is not a vector")
         if a.dtype is not v.dtype or a.dtype.is_bool:
             raise DTypeError(f"searchsorted: numbers of one dtype, not {v} among {a}")
         return TensorType(I64, v.shape)

@@ -147,7 +147,7 @@ class LBFGS(metaclass=Constructed):
         owners = flatten(params)[0]
         for each in owners:
             if not isinstance(each, Parameter):
-                raise ArgumentError(f"LBFGS.minimize: {kind_of(each)} is no parameter")
+                raise ArgumentError(f"LBFGS.minimize: {kind_of(each)} is not a parameter")
         found = self.minimum(f, params, *args)
         for parameter, value in zip(owners, flatten(found.x)[0], strict=True):
             parameter.update(value)

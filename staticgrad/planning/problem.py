@@ -101,7 +101,7 @@ class MemoryProblem:
 
     def _known(self, name: Identifier, where: str) -> None:
         if name not in self.by_id:
-            refuse(f"{where} {name!r}, which is no value")
+            refuse(f"{where} {name!r}, which is not a value")
 
     @cached_property
     def by_id(self) -> dict[Identifier, MemoryValue]:
@@ -407,7 +407,7 @@ def read_problem(path: str | Path) -> MemoryProblem:
     try:
         document = json.loads(text, object_pairs_hook=_fields_once)
     except ValueError as error:
-        refuse(f"{path} is no JSON: {error}")
+        refuse(f"{path} is not JSON: {error}")
     except RecursionError:
         refuse(f"{path} is nested too deeply")
     return problem_of(document)
@@ -479,7 +479,7 @@ class _Fields:
 
     def __init__(self, given: object, where: str) -> None:
         if not isinstance(given, Mapping):
-            refuse(f"{where} is no object, but {_short(given)}")
+            refuse(f"{where} is not an object, but {_short(given)}")
         self.given = given
         self.where = where
 

@@ -328,7 +328,7 @@ class Function(OfArrays[P, R]):
         unknown = self._said.keys() - given.arrays.keys()
         if unknown:
             raise ArgumentError(
-                f"{self._name}: sizes names {shown(min(unknown))}, which is no array here",
+                f"{self._name}: sizes names {shown(min(unknown))}, which is not an array here",
                 hint=f"the arrays are {', '.join(given.arrays) or 'none'}",
             )
         for name, shape in zip(given.arrays, given.shapes, strict=True):
@@ -404,7 +404,8 @@ def _check_static(f: Callable[..., Any], names: tuple[str, ...]) -> None:
     for name in names:
         if name not in takes.parameters:
             raise ArgumentError(
-                f"function: static names {shown(name)}, which is no argument of {f.__qualname__}",
+                f"function: static names {shown(name)}, which is not an argument of"
+                f" {f.__qualname__}",
                 hint=f"it takes {takes}",
             )
 

@@ -186,7 +186,7 @@ def _program(target: Any, feeds: Feeds) -> _Program:
         arrays[bound[parameter.node]] = parameter.value
     wrong = [*map(str, given), *(_name(x) for x, array in arrays.items() if array is None)]
     if wrong:
-        raise ArgumentError(f"{wrong[0]!r} has no feed, or is no input")
+        raise ArgumentError(f"{wrong[0]!r} has no feed, or is not an input")
     graph = graph.replace_nodes(lambda node, _: [bound[node]] if node in bound else None)
     return _of_values(list(graph.outputs.values()), arrays)
 

@@ -208,7 +208,7 @@ def array_of(
     except StaticgradError:
         raise
     except (TypeError, ValueError, RuntimeError, BufferError) as reason:
-        raise error(f"{what} is no array: {why_no_array(reason)}", related=related) from None
+        raise error(f"{what} is not an array: {why_no_array(reason)}", related=related) from None
     return found
 
 

@@ -67,7 +67,7 @@ def unquoted(token: str) -> str:
 def _unescape(match: re.Match[str]) -> str:
     code, character, unknown = match.groups()
     if unknown is not None:
-        raise ValueError(f'\\{unknown} is no escape; there are \\" \\\\ and \\u{{hex}}')
+        raise ValueError(f'\\{unknown} is not an escape; there are \\" \\\\ and \\u{{hex}}')
     return chr(int(code, 16)) if code is not None else str(character)
 
 

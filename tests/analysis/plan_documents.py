@@ -103,7 +103,7 @@ class _Export:
     def _free(self, name: str) -> None:
         self.steps.append(["f", self.current.pop(name)])
 
-    # -- what is no step --------------------------------------------------------------------------
+    # -- what is not a step ----------------------------------------------------------------------
 
     def _begin(self, name: str, place: Placement) -> None:
         made = self._value(name, name)

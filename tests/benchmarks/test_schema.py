@@ -1,4 +1,4 @@
-"""Reports are written and read back whole; what is no report is refused, with the place."""
+"""Reports are written and read back whole; what is not a report is refused, with the place."""
 
 import json
 from dataclasses import replace

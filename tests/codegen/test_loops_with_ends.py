@@ -86,8 +86,8 @@ def test_positions_between_the_limits_are_taken(
     ("old", "new", "headline"),
     [
         ("map j: n3 to @r1", "map j: n3 from @r1", "has no numbers from which or to which"),
-        ("loop i1: n1 {", "loop i1: n1 to @r3 {", "is no i64 that was kept"),
-        ("map j: n3 to @r1", "map j: n3 to @r3", "is no i64 that was kept"),
+        ("loop i1: n1 {", "loop i1: n1 to @r3 {", "is not an i64 that was kept"),
+        ("map j: n3 to @r1", "map j: n3 to @r3", "is not an i64 that was kept"),
         ("over i0: 1 {", "over i0: n0 by 2 {", "ends elsewhere in each row"),
     ],
 )
@@ -156,8 +156,8 @@ def test_a_loop_goes_on_while_what_it_carries_holds(mode: Mode, most: int) -> No
 @pytest.mark.parametrize(
     ("old", "new", "headline"),
     [
-        ("while @s2", "while @s1", "goes on by what is no truth that it carries"),
-        ("while @s2", "while @r1", "goes on by what is no truth that it carries"),
+        ("while @s2", "while @s1", "goes on by what is not a truth that it carries"),
+        ("while @s2", "while @r1", "goes on by what is not a truth that it carries"),
         (
             "while @s2",
             "while @s2 by 2",

@@ -54,7 +54,7 @@ def room(length: int) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float
 
 
 def test_numbers_from_memory_are_compared_in_full() -> None:
-    """One that words cannot count on from, as the largest, is no end of a mask."""
+    """One that words cannot count on from, as the largest, is not an end of a mask."""
     text = TEXT.replace("p0: in f32,", "p0: in f32, p3: in i64,").replace(
         "%0: i64 = mul i0, i64(13)\n    %1: i64 = sub %0, i64(20)", "%1: i64 = load p3[i0]"
     )

@@ -108,7 +108,7 @@ def test_graphs_of_n_nodes_and_e_edges() -> None:
 
 @pytest.mark.slow
 def test_a_step_that_updates_what_it_reads() -> None:
-    """k-means is no loss to be trained: its own update runs."""
+    """k-means is not a loss to be trained: its own update runs."""
     centres = sg.parameter("centres", X[:4].copy())
 
     def kmeans(x: Any) -> Any:

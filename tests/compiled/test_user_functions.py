@@ -150,7 +150,7 @@ def test_mistakes_are_coded() -> None:
     x = sg.input("x", (3,), "float64")
     for given, text in (
         ({"types": []}, "promises no result"),
-        ({"types": "float64"}, "is no type"),
+        ({"types": "float64"}, "is not a type"),
     ):
         with pytest.raises(ArgumentError, match=text):
             sg.host_call(np.sort, x, **given)

@@ -28,7 +28,7 @@ GEOMETRIES: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
     ((0, 4, 4, 4), (128, 4, 3, 3), {"padding": 1}),
     ((7, 48, 3, 5), (268, 48, 3, 3), {"padding": (1, 0)}),  # its filters by columns, too
     ((5, 64, 7, 7), (133, 64, 3, 2), {"stride": 2, "padding": 1}),
-    ((3, 8, 5, 5), (74, 8, 3, 3), {"stride": 2, "padding": 1}),  # a vector that is no panel
+    ((3, 8, 5, 5), (74, 8, 3, 3), {"stride": 2, "padding": 1}),  # a vector that is not a panel
     ((9, 32, 1, 2), (64, 32, 5, 5), {"stride": 2, "padding": 2}),  # one window
 ]
 

@@ -190,7 +190,7 @@ class Attached:
 
 def test_every_door_says_why_there_is_no_array() -> None:
     def check(door: str) -> None:
-        with pytest.raises(StaticgradError, match=r"is no array: .*requires grad\. Use detach"):
+        with pytest.raises(StaticgradError, match=r"is not an array: .*requires grad\. Use detach"):
             DOORS[door](Attached())
 
     check_all(check, zip(sorted(DOORS.keys() - {"index"})))

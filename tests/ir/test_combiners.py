@@ -51,5 +51,5 @@ def test_every_reduction_has_a_kind() -> None:
 
 
 def test_an_unknown_kind_is_refused_where_it_is_named() -> None:
-    with pytest.raises(OpDefinitionError, match="'product' is no kind of reduction"):
+    with pytest.raises(OpDefinitionError, match="'product' is not a kind of reduction"):
         Reduce("product", (0,))

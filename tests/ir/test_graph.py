@@ -65,7 +65,7 @@ def test_what_is_no_graph_is_refused() -> None:
         Graph({"y": np.zeros(3)})  # type: ignore[dict-item]
     with pytest.raises(GraphError, match="outputs map names"):
         Graph({1: x})  # type: ignore[dict-item]
-    with pytest.raises(GraphError, match=r"update of <x: .*>, which is no parameter"):
+    with pytest.raises(GraphError, match=r"update of <x: .*>, which is not a parameter"):
         Graph(updates=[(x, x)])  # type: ignore[list-item]
     with pytest.raises(GraphError, match="updated twice"):
         Graph(updates=[(w, x), (w, x)])

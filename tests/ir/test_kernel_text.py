@@ -366,7 +366,7 @@ MISTAKES = [
     (EVERYTHING, "%1: i64 = cast", "%1: i64 = §casts", "casts is not a primitive", "cast?"),
     (EVERYTHING, "fma %2, %3, f32(-0.0)", "§fma %2, %3", "fma takes 3 operands, got 2", ""),
     (EVERYTHING, "fma %2, %3, f32(-0.0)", "§fma %2, %3, f64(1.0)", "dtypes differ", ""),
-    (EVERYTHING, "select %5, %4", "§select %4, %4", "the condition is no bool", ""),
+    (EVERYTHING, "select %5, %4", "§select %4, %4", "the condition is not a bool", ""),
     (EVERYTHING, "%5: bool = lt", "%5: f32 = §lt", "lt of f32, f32 gives bool, not f32", ""),
     (EVERYTHING, "%3: f32 = load", "%3: f64 = §load", "p2 is f32, the text says f64", ""),
     (
@@ -393,9 +393,9 @@ MISTAKES = [
     (EVERYTHING, "%9, @r1", "§%6, @r1", "%6 belongs to another stage", ""),
     (EVERYTHING, "%9, @r1", "§%99, @r1", "%99 is not defined", "did you mean %9?"),
     (EVERYTHING, "%10: f32 =", "§%11: f32 = neg %9 %10: f32 =", "%11 is not used", ""),
-    (EVERYTHING, "mul i0, n1", "mul §j, n1", "j is no loop and no argument here", ""),
-    (EVERYTHING, "f64(0.1)", "f64(§i0)", "i0 is no float64", ""),
-    (EVERYTHING, "f64(0.1)", 'f64(§"x")', "'x' is no float64", ""),
+    (EVERYTHING, "mul i0, n1", "mul §j, n1", "j is neither a loop nor an argument here", ""),
+    (EVERYTHING, "f64(0.1)", "f64(§i0)", "i0 is not a float64", ""),
+    (EVERYTHING, "f64(0.1)", 'f64(§"x")', "'x' is not a float64", ""),
     (EVERYTHING, "cast %0", "§cast %0, %0", "cast takes 1 operand, got 2", ""),
     (
         EVERYTHING,

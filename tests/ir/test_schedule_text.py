@@ -222,7 +222,7 @@ MISTAKES = [
     ("f32[3] parameter", "f32[3] §param", "param is not the role of a buffer", ""),
     ("buffer param.w: f32[3]", "buffer §param.w: f32[3, 1]", "one size, in elements", ""),
     ("param.w: f32", "param.w: §float", "expected an element type", ""),
-    ("f32[1, 3] [[1.0", "§f32[1, 3] [[true", "true is no float32", ""),
+    ("f32[1, 3] [[1.0", "§f32[1, 3] [[true", "true is not a float32", ""),
     ("= f32[1, 3]", "= §f32[3]", "the elements do not have the shape (3,)", ""),
     ("= f32[1, 3] [[1.0, -0.0, inf]]", "= §7", "expected an array", ""),
     ("step k0(", "step §k9(", "k9 is not a kernel defined before this line", ""),

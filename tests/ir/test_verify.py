@@ -167,7 +167,7 @@ def test_orders() -> None:
     x = input_value("x", VECTOR)
     with within(order=-1):
         y = np.tanh(x)
-    with pytest.raises(VerifyError, match="-1 is no derivative order"):
+    with pytest.raises(VerifyError, match="-1 is not a derivative order"):
         verify_graph(graph_of(x.node, y.node))
     with within(order=2):
         y = np.tanh(x)

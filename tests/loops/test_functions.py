@@ -251,7 +251,7 @@ def test_a_carry_that_drifts_is_reported_where_it_does() -> None:
     for wrong in (lambda c, row: c, lambda c, row: None):
         with pytest.raises(CarryError, match="not a pair"):
             sg.scan(wrong, 0.0, x)
-    with pytest.raises(CarryError, match=r"gives \[\?\], where \? is due"):
+    with pytest.raises(CarryError, match=r"returned \[\?\], expected \?"):
         sg.scan(lambda c, row: ([c], None), 0.0, x)
     with pytest.raises(CarryError, match=r"the result\[1\] is i64\[\] of one function, and f32"):
         sg.cond(x.sum() > 0, lambda: (x, x.sum()), lambda: (x, x.astype("int64").sum()))

@@ -29,7 +29,7 @@ class Sections:
     """Sections of two groups, one for the caller and one for the worker, in simulated time.
 
     The caller works for ``worked`` nanoseconds, alone for twice as long, and waits for ``waited``,
-    while the worker has no processor. Less than ``PATIENCE`` is no stall.
+    while the worker has no processor. Less than ``PATIENCE`` is not a stall.
     """
 
     pool: Pool

@@ -1,7 +1,7 @@
 """Every parameter of NumPy's functions, tried on values: what a sample is, and how it is judged.
 
 NumPy says in float64 what a call gives; values must give the same, or refuse with a code and the
-parameter's name. What NumPy itself refuses for its own reasons is no sample, but each parameter
+parameter's name. What NumPy itself refuses for its own reasons is not a sample, but each parameter
 must have one.
 """
 

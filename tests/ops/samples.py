@@ -138,7 +138,7 @@ def declaration_of(name: str) -> Declaration | None:
 
 
 def is_called(name: str) -> bool:
-    """Whether the op is a call of a routine, by a step that is no kernel."""
+    """Whether the op is a call of a routine, by a step that is not a kernel."""
     for sample in samples_of(name)[:1]:
         types = [TensorType(as_dtype(a.dtype), a.shape) for a in sample.arrays]
         inferred = sample.op.infer(*types)

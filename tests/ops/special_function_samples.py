@@ -77,7 +77,7 @@ for _name in BINARY:
 
 
 def _remains(name: str) -> Callable[[Rng], Iterator[Sample]]:
-    """Smooth where x / y is no whole number: there both derivatives are constant."""
+    """Smooth where x / y is not a whole number: there both derivatives are constant."""
 
     def provider(rng: Rng) -> Iterator[Sample]:
         op = op_class(name)()

@@ -89,7 +89,7 @@ def test_a_batch_times_one_matrix_is_one_product():
     x, w = sg.input("x", ("batch", 7, 3), "float64"), sg.input("w", (3, 2), "float64")
     assert (x @ w).shape == (sg.dim("batch"), 7, 2)
     products = [op for op in op_names(grad((x @ w).sum(), w)) if op in ("matmul", "sum")]
-    assert products == ["matmul"], "the gradient of w is no sum of products"
+    assert products == ["matmul"], "the gradient of w is not a sum of products"
 
 
 # -- refusals -------------------------------------------------------------------------------------
@@ -128,7 +128,7 @@ def test_other_operands_that_do_not_fit():
     a = sg.input("a", (2, 3, 4))
     with assert_refused(ShapeError, "batch axes", "2 != 5", "a f32[2, 3, 4]", line="a @ np.ones"):
         a @ np.ones((5, 4, 1), np.float32)
-    with assert_refused(RankError, "a scalar is no matrix", "*", line="sg.matmul(a, 2.0)"):
+    with assert_refused(RankError, "a scalar is not a matrix", "*", line="sg.matmul(a, 2.0)"):
         sg.matmul(a, 2.0)
     with assert_refused(DTypeError, "bools", "int64"):
         sg.matmul(np.ones((2, 2), bool), np.ones((2, 2), bool))

@@ -182,7 +182,7 @@ def test_refusals() -> None:
     x = sg.input("x", (9,), "float64")
     cases = [
         (ArgumentError, "'wide' is not one of", lambda: sg.convolve(x, x, "wide")),
-        (RankError, "is no vector", lambda: sg.correlate(x, np.ones((2, 2)))),
+        (RankError, "is not a vector", lambda: sg.correlate(x, np.ones((2, 2)))),
         (ShapeError, "no elements", lambda: sg.convolve(x, np.ones(0))),
         (ArgumentError, "2 window sizes", lambda: sg.sliding_window_view(x, (2, 2))),
         (ShapeError, "a window of 10", lambda: sg.sliding_window_view(x, 10)),
@@ -190,7 +190,7 @@ def test_refusals() -> None:
         (ShapeError, "2 places for 3", lambda: sg.interp(x, [0.0, 1.0], [1.0, 2.0, 3.0])),
         (ArgumentError, "period", lambda: sg.interp(x, PLACES, HEIGHTS, period=0)),
         (ShapeError, "negative", lambda: sg.resize(x, (-1, 3))),
-        (RankError, "is no vector", lambda: sg.polyval(np.ones((2, 2)), x)),
+        (RankError, "is not a vector", lambda: sg.polyval(np.ones((2, 2)), x)),
     ]  # fmt: skip
     for error, words, call in cases:
         with assert_refused(error, words):

@@ -24,8 +24,8 @@ LEFT_OUT = {
     "rint": "an integer is rounded already, and stays an integer",
     "trapezoid": "NumPy adds neighbours before it converts, and wraps",
     "unwrap": "NumPy takes differences before it converts, and unsigned ones wrap",
-    "ones_like": "the operand is no input of the graph",
-    "zeros_like": "the operand is no input of the graph",
+    "ones_like": "the operand is not an input of the graph",
+    "zeros_like": "the operand is not an input of the graph",
     "searchsorted": "the first operand must be sorted",
 }
 

@@ -67,9 +67,9 @@ def test_it_meets_numpys_integers_as_a_size():
     [
         (lambda: BATCH / 2, "divides with //"),
         (lambda: 2 / BATCH, "size_value"),
-        (lambda: BATCH * 0.5, "0.5 is no size"),
-        (lambda: np.float64(0.5) * BATCH, "0.5) is no size"),
-        (lambda: np.arange(3) * BATCH, "is no size"),
+        (lambda: BATCH * 0.5, "0.5 is not a size"),
+        (lambda: np.float64(0.5) * BATCH, "0.5) is not a size"),
+        (lambda: np.arange(3) * BATCH, "is not a size"),
         (lambda: BATCH**2, "size_value"),
         (lambda: BATCH < 3, "sg.dim"),
         (lambda: BATCH >= 3, "sg.dim"),
@@ -77,7 +77,7 @@ def test_it_meets_numpys_integers_as_a_size():
         (lambda: np.sqrt(BATCH), "np.sqrt"),
         (lambda: np.add.reduce(BATCH), "np.add"),
         (lambda: np.zeros((BATCH,)), "whole number"),
-        (lambda: [0] * BATCH, "is no size"),
+        (lambda: [0] * BATCH, "is not a size"),
     ],
 )
 def test_as_a_number_of_python_it_is_refused(refused, word):

@@ -175,7 +175,7 @@ def test_numpys_functions_and_arguments():
         (lambda x: sg.topk(x, -1), ShapeError, ["-1"]),
         (lambda x: sg.topk(x, 1.5), ArgumentError, ["1.5"]),
         (lambda x: sg.topk(x, x), ArgumentError, ["is not an integer"]),
-        (lambda x: sg.searchsorted(x, x), RankError, ["is no vector"]),
+        (lambda x: sg.searchsorted(x, x), RankError, ["is not a vector"]),
         (lambda x: sg.searchsorted(x[0], x, "middle"), ArgumentError, ["'middle'"]),
         (lambda x: sg.lexsort([]), ArgumentError, ["no keys"]),
         (lambda x: sg.sort(np.zeros(3, complex)), DTypeError, ["complex"]),

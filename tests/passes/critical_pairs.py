@@ -2,8 +2,8 @@
 
 Two rules overlap where the pattern of one fits inside that of the other (Knuth and Bendix, "Simple
 word problems in universal algebras", 1970). Each pattern is unified with every subterm of every
-other that is no hole; what comes out is made a program, once for each choice of the attributes that
-patterns leave open, and rewritten by either rule first.
+other that is not a hole; what comes out is made a program, once for each choice of the attributes
+that patterns leave open, and rewritten by either rule first.
 """
 
 from __future__ import annotations

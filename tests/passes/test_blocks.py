@@ -282,7 +282,7 @@ def test_rows_of_several_blocks() -> None:
     assert shortened(f)
 
 
-# -- what is no block ------------------------------------------------------------------------------
+# -- what is not a block ---------------------------------------------------------------------------
 
 
 def blocks_in(outputs: Any) -> list[Any]:
@@ -350,7 +350,7 @@ SQUARES: dict[str, Callable[[Any, Any, Any], Any]] = {
     ("form", "order"), [*((form, 1) for form in SQUARES), *((form, 2) for form in [*SQUARES][:3])]
 )
 def test_what_rows_come_to_may_have_the_shape_of_scores(form: str, order: int) -> None:
-    """As many keys as columns of a value: results of products are no scores for that."""
+    """As many keys as columns of a value: results of products are not scores for that."""
     x, v, u = sources = [sg.input(name, (3, 17, 17), "float64") for name in "xvu"]
     y = SQUARES[form](x, v, u)
     loss = (y * y).sum()

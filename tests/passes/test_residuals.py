@@ -163,7 +163,9 @@ def test_what_the_user_marks_is_kept():
 
 def test_what_forward_writes_anyway_is_not_exchanged_for_what_it_would_have_to_write():
     x, w = sg.input("x", ("n", 8)), sg.parameter("w", np.ones((8, 8), "f4"))
-    loss = square(x @ w).sum()  # a sum is no part of a product's kernel, which stores the factors
+    loss = square(
+        x @ w
+    ).sum()  # a sum is not a part of a product's kernel, which stores the factors
     graph = pipeline(SETTLED)(sg.Graph({"loss": loss, "dw": sg.grad(loss, w)}))
     assert Residuals()(graph) is graph
 

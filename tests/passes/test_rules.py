@@ -336,7 +336,7 @@ def test_rules_that_are_none():
     x, y = holes("x y")
     with pytest.raises(PipelineError, match="y is not in neg"):
         rule("free", -x, y)
-    with pytest.raises(PipelineError, match="is no op"):
+    with pytest.raises(PipelineError, match="is not an op"):
         rule("hole", x, x)
     with pytest.raises(PipelineError, match="states no error"):
         rule("vague", -x, x, "value")

@@ -93,7 +93,7 @@ def test_what_a_function_from_outside_decides_is_not_kept_on_disk() -> None:
     ("policy", "said"),
     [
         (cp.save_only_these_names("q"), "no value is named 'q'"),
-        ("dots_savable", "'dots_savable' is no policy"),
+        ("dots_savable", "'dots_savable' is not a policy"),
         (cp.save_only_these_names, "makes a policy of its arguments"),
         (lambda op, *types: 1, "gives 1 for"),
     ],

@@ -205,7 +205,7 @@ def test_a_problem_survives_its_document(tmp_path):
         assert problem_of(problem_document(problem)) == problem
     path = Path(tmp_path, "problem.json")
     path.write_text("{", "utf-8")
-    with pytest.raises(VerifyError, match=r"problem\.json is no JSON"):
+    with pytest.raises(VerifyError, match=r"problem\.json is not JSON"):
         read_problem(path)
     path.write_text("[" * 100_000, "utf-8")
     with pytest.raises(VerifyError, match=r"problem\.json is nested too deeply"):
@@ -220,14 +220,14 @@ def test_a_problem_survives_its_document(tmp_path):
         (("values", 1, "id"), 2.5, "'id' of values[1] is 2.5, not a name"),
         (("values", 2, "id"), "x", "value 'x' occurs twice"),
         (("values", 1, "alias_of"), "a0", "value 'a0' is a view of itself"),
-        (("ops", 1, "inputs"), ["a7"], "op 'f1' reads 'a7', which is no value"),
+        (("ops", 1, "inputs"), ["a7"], "op 'f1' reads 'a7', which is not a value"),
         (("ops", 0, "inputs"), ["a2"], "op 'f0' reads 'a2' before an op of the list makes it"),
         (("ops", 1, "outputs"), ["a0"], "op 'f1' makes 'a0', which is there already"),
         (("ops", 0, "cost"), "much", "'cost' of ops[0] is 'much'"),
         (("ops", 0, "inplace"), [["x", "a2"]], "no input and output of it"),
         (("ops", 0, "mutates"), ["a1"], "updates 'a1', which is not resident"),
-        (("ops", 0), 7, "ops[0] is no object"),
-        (("outputs",), ["z"], "outputs names 'z', which is no value"),
+        (("ops", 0), 7, "ops[0] is not an object"),
+        (("outputs",), ["z"], "outputs names 'z', which is not a value"),
         (("donated",), ["a0"], "donated value 'a0' is not resident"),
     ],
 )

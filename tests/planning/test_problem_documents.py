@@ -236,8 +236,8 @@ def test_a_file_of_anything_is_told_in_one_line(tmp_path_factory, content):
     [
         ('{"format": 1, "format": 2}', "field 'format' stands twice in one object"),
         ('{"format": NaN}', "'format' of the document is nan, not text"),
-        ('{"values": ' + "9" * 5_000 + "}", "is no JSON"),
-        ("[]", "the document is no object, but []"),
+        ('{"values": ' + "9" * 5_000 + "}", "is not JSON"),
+        ("[]", "the document is not an object, but []"),
     ],
 )
 def test_what_json_allows_and_a_problem_does_not(tmp_path, text, said):

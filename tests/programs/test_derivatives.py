@@ -351,7 +351,7 @@ def test_updates_and_draws_inside_happen_at_each_call():
         (lambda: sg.grad(lambda x: x.sum(), has_aux=True)(W), GradientError, "not a pair"),
         (lambda: sg.grad(lambda x: 1.0)(W), DisconnectedError, "does not depend"),
         (lambda: sg.grad(lambda x: x.sum())("a"), GradientError, "argument 0 is 'a'"),
-        (lambda: sg.jvp(loss, (W, X), (W,)), GradientError, "where .*is due"),
+        (lambda: sg.jvp(loss, (W, X), (W,)), GradientError, "expected "),
         (lambda: sg.jvp(lambda x: x, W, W[:2]), GradientError, "must be equal"),
         (lambda: sg.vjp(lambda x: x, W, {"a": W}), GradientError, "cotangents are"),
         (lambda: sg.linearize(3, W), ArgumentError, "not a function"),

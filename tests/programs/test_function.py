@@ -229,7 +229,10 @@ def test_numbers_of_arrays_are_refused_with_the_cure(wrong: Any):
         (lambda: sg.function(lambda x: x, sizes={"y": ("n",)})(X), "sizes names 'y'"),
         (lambda: sg.function(lambda x: x, sizes={"x": ("n",)})(X), "sizes has 1 entries"),
         (lambda: sg.function(3), "an int, not a function"),
-        (lambda: sg.function(truth, static="y"), "static names 'y', which is no argument of truth"),
+        (
+            lambda: sg.function(truth, static="y"),
+            "static names 'y', which is not an argument of truth",
+        ),
         (
             lambda: sg.function(lambda d: d)({"a": {"b": X}, "a.b": X}),
             "two arrays are called 'd.a.b'",

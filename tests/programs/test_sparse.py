@@ -99,7 +99,9 @@ def test_random_patterns_by_columns_and_by_stars() -> None:
         shape = tuple(rng.integers(1, 14, size=2))
         a = np.where(rng.random(shape) < rng.uniform(0, 0.5), rng.normal(size=shape), 0.0)
         x = rng.normal(size=shape[1])
-        given = sg.sparse_jacobian(lambda x, a: a @ x, sparsity=a)  # a is no constant: no pattern
+        given = sg.sparse_jacobian(
+            lambda x, a: a @ x, sparsity=a
+        )  # a is not a constant: no pattern
         np.testing.assert_allclose(given(x, a).toarray(), a, atol=1e-15)
         square = np.tril(rng.normal(size=(9, 9)) * (rng.random((9, 9)) < 0.3))
         square = square + square.T

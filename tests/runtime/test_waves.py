@@ -90,7 +90,7 @@ def run(graph: sg.Graph, rows: int, workers: int) -> int:
 def test_few_rows_are_waves_of_equal_bytes(
     named: bool, step: Any, workers: int, rows: int, dtype: str
 ) -> None:
-    """A single row that is known when a program is compiled is no product of matrices there."""
+    """A single row that is known when a program is compiled is not a product of matrices there."""
     graph = network("batch" if named or rows == 1 else rows, dtype, step)
     assert run(graph, rows, workers) >= 2 * workers
 

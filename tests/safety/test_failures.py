@@ -51,7 +51,7 @@ def test_ctrl_c_at_the_nth_moment_of_a_step(kinds: list[str]) -> None:
 @pytest.mark.parametrize("stride", [4999, pytest.param(97, marks=exhaustive)])
 def test_ctrl_c_at_the_nth_moment_between_rows_of_python(stride: int) -> None:
     """Such a step may be interrupted behind its commit, before a check that an earlier one
-    implies: what is written by then is no parameter yet."""
+    implies: what is written by then is not a parameter yet."""
     assert "done" in run_child("failing_steps", "interrupt", f"warm/{stride}", STATICGRAD_JIT="0")
 
 

@@ -161,7 +161,9 @@ def _borders(
 def _pair(op: str, given: Any, x: Value) -> tuple[Size, Size]:
     pair = tuple(given) if isinstance(given, list | tuple) else (given, given)
     if len(pair) != 2:
-        raise ArgumentError(f"{op}: padding={shown(given)} of an axis is no pair (before, after)")
+        raise ArgumentError(
+            f"{op}: padding={shown(given)} of an axis is not a pair (before, after)"
+        )
     return size_of(op, pair[0], x), size_of(op, pair[1], x)
 
 
@@ -604,7 +606,7 @@ def lp_pool(
     array([[[ 5., 10.]]])
     """
     if not is_number(p) or not 0 < p < inf:
-        raise ArgumentError(f"lp_pool: p={shown(p)} is no positive, finite number")
+        raise ArgumentError(f"lp_pool: p={shown(p)} is not a positive, finite number")
     value = floating("lp_pool", x)
     found = _pool("lp_pool", value, kernel_size, stride, padding, dilation, ceil_mode)
     powers = value * value if p == 2 else functions.absolute(value)

@@ -39,7 +39,7 @@ def matrices(op: str, x: Operand[AnyValue]) -> AnyValue:
     value = floating(op, x)
     if value.ndim < 2:
         raise RankError(
-            f"{op}: {value.type} is no matrix",
+            f"{op}: {value.type} is not a matrix",
             hint="matrices are the last two axes: x[:, None] is a column",
             related=related(value),
         )
@@ -191,7 +191,7 @@ def as_matrices(op: str, x: Operand[AnyValue]) -> AnyValue:
     """x of any dtype, if it has two axes."""
     value = as_value(op, x)
     if value.ndim < 2:
-        raise RankError(f"{op}: {value.type} is no matrix", related=related(value))
+        raise RankError(f"{op}: {value.type} is not a matrix", related=related(value))
     return value
 
 
@@ -216,7 +216,7 @@ def multi_dot(arrays: Sequence[Operand[AnyValue]]) -> AnyValue:
     values[-1] = expand_dims(values[-1], -1) if last else values[-1]
     for each in values:
         if each.ndim != 2:
-            raise RankError(f"multi_dot: {each.type} is no matrix", related=related(each))
+            raise RankError(f"multi_dot: {each.type} is not a matrix", related=related(each))
     found = _chained(values, 0, len(values) - 1, _splits([*_chain_sizes(values)]))
     found = functions.squeeze(found, 0) if first else found
     return functions.squeeze(found, -1) if last else found

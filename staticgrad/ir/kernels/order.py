@@ -186,7 +186,7 @@ def _filled(kernel: Kernel, modes: Mapping[str, str], statement: Statement) -> s
             return {access.operand}
         case Order(scratch=scratch):
             own = modes.get(scratch) == "scratch"
-            refuse(kernel, not own, "keys are ordered in what is no scratch", statement)
+            refuse(kernel, not own, "keys are ordered in what is not a scratch", statement)
             return {scratch}
         case ColumnAccumulate(partials=partials, scratch=scratch):
             own = (modes.get(partials), modes.get(scratch)) == ("out", "scratch")
@@ -222,4 +222,4 @@ def _check_uses(kernel: Kernel, read: set[str], stored: set[str], noted: set[str
             broken(kernel, f"{operand.mode} operand {operand.name} is not used as such")
     wrong = noted - {operand.name for operand in kernel.operands if operand.mode == "check"}
     if wrong:
-        broken(kernel, f"a check is noted to {min(wrong)}, which is no check operand")
+        broken(kernel, f"a check is noted to {min(wrong)}, which is not a check operand")

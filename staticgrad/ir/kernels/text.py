@@ -344,7 +344,7 @@ def misnamed(kernel: Kernel) -> str:
         fits = found is not None and found[1] == letter if role in _LETTERS else name == role
         if not fits:
             wanted = f"{letter}0, {letter}1, ..." if role in _LETTERS else role
-            return f"{name!r} is no name for {_article(role)}: {wanted}"
+            return f"{name!r} is not a name for {_article(role)}: {wanted}"
     return ""
 
 

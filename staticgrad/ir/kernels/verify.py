@@ -125,7 +125,7 @@ def _check_loop(kernel: Kernel, stage: Loop, around: tuple[Axis, ...]) -> None:
     if first != following:
         broken(kernel, f"the loop {stage.axis.name} begins with other carries than it goes on with")
     if stage.going and (stage.going, BOOL) not in first:
-        broken(kernel, f"the loop {stage.axis.name} goes on by what is no truth that it carries")
+        broken(kernel, f"the loop {stage.axis.name} goes on by what is not a truth that it carries")
 
 
 def lists_have_tables(kernel: Kernel) -> None:
@@ -142,7 +142,7 @@ def lists_have_tables(kernel: Kernel) -> None:
         broken(kernel, f"a table cannot list {', '.join(names) or 'nothing'}")
     tables = [o for o in kernel.operands if o.name == table]
     if [(o.dtype, o.mode) for o in tables] != [(I64, "in")]:
-        broken(kernel, f"{table} is no table: an i64 input is")
+        broken(kernel, f"{table} is not a table: an i64 input is")
     if table in {access.operand for access, _ in accesses(kernel)}:
         broken(kernel, f"the table {table} is read by a stage")
     if any(isinstance(stage, Gemm) for stage, _ in nested(kernel.stages)):
@@ -196,7 +196,7 @@ def names_are_distinct(kernel: Kernel) -> None:
         seen: set[str] = set()
         for name in (*fixed, *loops):
             if not name.isidentifier() or iskeyword(name):
-                broken(kernel, f"{name!r} is no identifier")
+                broken(kernel, f"{name!r} is not an identifier")
             if name in seen:
                 broken(kernel, f"two things are called {name}")
             seen.add(name)
@@ -240,7 +240,7 @@ def extents_are_arguments(kernel: Kernel) -> None:
                 _check_extent(kernel, declared, statement.extent, what)
         for expr in body.expressions:
             if expr.op == "size" and expr.attribute not in declared:
-                broken(kernel, f"the size {expr.attribute} is no argument")
+                broken(kernel, f"the size {expr.attribute} is not an argument")
 
 
 def arguments_are_known(kernel: Kernel) -> None:
@@ -261,7 +261,7 @@ def accesses_take_arguments(kernel: Kernel) -> None:
     for access, _ in accesses(kernel):
         for number in _numbers(access):
             if isinstance(number, str) and number not in declared:
-                broken(kernel, f"the stride {number} is no argument", access_text(access))
+                broken(kernel, f"the stride {number} is not an argument", access_text(access))
         for position in access.bounded:
             _check_extent(kernel, declared, position.extent or 0, "the extent of a position")
 
@@ -286,7 +286,7 @@ def _axes(kernel: Kernel) -> Iterator[Axis]:
 def _check_extent(kernel: Kernel, declared: frozenset[str], extent: Extent, what: str) -> None:
     if isinstance(extent, str):
         if extent not in declared:
-            broken(kernel, f"{what} is {extent}, which is no argument")
+            broken(kernel, f"{what} is {extent}, which is not an argument")
     elif extent < 0:
         broken(kernel, f"{what} is {extent}")
 
@@ -298,7 +298,7 @@ def accesses_move_along_loops(kernel: Kernel) -> None:
     passing = {operand.name for operand in kernel.operands if operand.mode == "scratch"}
     for access, loops in accesses(kernel):
         if access.operand not in declared:
-            broken(kernel, f"{access.operand} is no operand", access_text(access))
+            broken(kernel, f"{access.operand} is not an operand", access_text(access))
         if access.operand in passing and access.gather:
             broken(kernel, "a scratch is not gathered", access_text(access))
         around = {axis.name for axis in loops}
@@ -386,7 +386,7 @@ def _check_kind(
 ) -> Combiner:
     combiner, dtype = COMBINERS.get(kind), statement.value.dtype
     if combiner is None:
-        broken(kernel, f"{kind!r} is no kind of accumulation", shown(statement))
+        broken(kernel, f"{kind!r} is not a kind of accumulation", shown(statement))
     refused = dtype.kind not in combiner.kinds or dtype.is_storage
     refuse(kernel, refused, f"there is no {kind} of {dtype.code}", statement)
     return combiner

@@ -95,7 +95,7 @@ def vector_operand(out: Emitter, kind: Vector, given: Kind, value: Operand) -> s
         return text.constant(kind, value)
     element = kind.element
     if element.kind == "s":
-        raise TypeError(f"a number computed at run time is no operand of {kind.name}")
+        raise TypeError(f"a number computed at run time is not an operand of {kind.name}")
     if given is TRUTH:
         verb = "uitofp" if element.kind == "f" else "zext"
         scalar = out.do(f"{verb} i1 {value} to {element.llvm}")
