@@ -231,10 +231,6 @@ def test_the_table_has_every_function() -> None:
         assert stated()[name][:2] == (ULP[block, F32], ULP[block, F64])
 
 
-#: NumPy allows its functions so many on processors with AVX-512; the table is of one without.
-NUMPY_ULP = 4.0
-
-
 @pytest.mark.thinned(4)
 @pytest.mark.parametrize("name", CASES)
 def test_errors_are_within_the_table(name: str) -> None:
@@ -251,5 +247,4 @@ def test_errors_are_within_the_table(name: str) -> None:
             errors = off_by(found, true)
             worst = int(np.argmax(errors))
             at = float(points[worst])
-            bound = max(bounds[way], NUMPY_ULP) if way == "evaluate" else bounds[way]
-            assert errors[worst] <= bound, f"{way} at {at!r}: {errors[worst]:.2f} ulp"
+            assert errors[worst] <= bounds[way], f"{way} at {at!r}: {errors[worst]:.2f} ulp"
