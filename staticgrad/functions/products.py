@@ -144,7 +144,7 @@ def vecmat(x: Operand[AnyValue], a: Operand[AnyValue]) -> AnyValue:
 def _at_least(op: str, value: Value, rank: int) -> None:
     if value.ndim < rank:
         kind = "vector" if rank == 1 else "matrix"
-        raise RankError(f"{op}: {value.type} is no {kind}", related=related(value))
+        raise RankError(f"{op}: {value.type} is not a {kind}", related=related(value))
 
 
 def cross(

@@ -428,7 +428,7 @@ def mistyped(expr: Expr) -> str:
         return _mistyped_load(expr)
     if expr.op == "literal":
         held = _holds(expr.dtype, expr.attribute)
-        return "" if held else f"{expr.attribute!r} is no {expr.dtype.code}"
+        return "" if held else f"{expr.attribute!r} is not an {expr.dtype.code}"
     if expr.op not in _CONVERSIONS:
         return _mistyped_name(expr) if expr.op in LEAVES else mistyped_operands(expr)
     if len(expr.args) != 1:

@@ -370,7 +370,7 @@ class Reader:
         flat = self._flatten(elements, shape, at) if 0 not in shape or elements != [] else []
         for element in flat:
             if not _fits(element, declared.dtype):
-                self.fail(f"{element!r} is no {declared.dtype.numpy.name}", at)
+                self.fail(f"{element!r} is not a {declared.dtype.numpy.name}", at)
         try:
             held = np.float64 if declared.dtype.is_storage else declared.dtype.numpy
             array = np.array(flat, held).reshape(shape)

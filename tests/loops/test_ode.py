@@ -220,7 +220,7 @@ def test_mistakes_are_told_in_the_words_of_the_call() -> None:
         with pytest.raises(CarryError, match=r"rk4: the derivative is .*f64\[2\]>, of a state f32"):
             sg.ode.rk4(lambda t, y: doubles, y, times, adjoint=adjoint)
         with pytest.raises(
-            CarryError, match=r"rk45: the function gives \[\?, \?\], where \(\?, \?\)"
+            CarryError, match=r"rk45: the function returned \[\?, \?\], expected \(\?, \?\)"
         ):
             sg.ode.rk45(lambda t, y: [y[1], y[0]], (y, y), 0.0, 1.0, adjoint=adjoint)
         for steps, says in ((0, "steps=0"), (2.5, "steps 2.5 is not an integer")):

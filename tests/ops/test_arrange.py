@@ -121,7 +121,7 @@ def test_refusals():
         sg.repeat(x, [1, 2], 1)
     with assert_refused(ArgumentError, "2 shifts for 1 axes", line="sg.roll"):
         sg.roll(x, (1, 2), (0,))
-    with assert_refused(RankError, "no vector or matrix", line="sg.diag"):
+    with assert_refused(RankError, "not a vector or matrix", line="sg.diag"):
         sg.diag(np.zeros((2, 2, 2)))
     with assert_refused(RankError, "no two axes", line="sg.diagonal"):
         sg.diagonal(np.zeros(2))

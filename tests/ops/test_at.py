@@ -332,7 +332,9 @@ def test_refusals():
         x.at[x > 0].get()
     with assert_refused(ShapeError, "a mask [4] for axes [3]", line="x.at[x[0] > 0]"):
         x.at[x[0] > 0].set(0.0)
-    with assert_refused(ShapeError, "values [3, 4] for the places", line="x.at[x > 0].set(x)"):
+    with assert_refused(
+        ShapeError, "values [3, 4] for the true elements", line="x.at[x > 0].set(x)"
+    ):
         x.at[x > 0].set(x)
     with assert_refused(ShapeError, "[3] does not fit [4]", line="x.at[x[:, 0] > 0].add"):
         x.at[x[:, 0] > 0].add(np.zeros(3))

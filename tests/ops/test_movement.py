@@ -139,7 +139,7 @@ def test_permutations_that_are_none():
         sg.expand_dims(x, (0, 4))
     with assert_refused(ArgumentError, "2 axes cannot move to 1"):
         sg.moveaxis(x, (0, 1), 0)
-    with assert_refused(AxisError, "no permutation", line="Transpose((0, 0))"):
+    with assert_refused(AxisError, "not a permutation", line="Transpose((0, 0))"):
         Transpose((0, 0))(x)
     with assert_refused(ShapeError, "axis 0 has size 3, not 1", line="sg.squeeze(x, 0)"):
         sg.squeeze(x, 0)

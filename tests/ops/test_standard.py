@@ -40,7 +40,7 @@ def test_attributes_of_the_standard(value):
         value.to_device("cuda")
     with assert_refused(ArgumentError, "2099.12"):
         value.__array_namespace__(api_version="2099.12")
-    with assert_refused(RankError, "no matrix", line="value[0, 0].mT"):
+    with assert_refused(RankError, "not a matrix", line="value[0, 0].mT"):
         value[0, 0].mT  # noqa: B018
 
 

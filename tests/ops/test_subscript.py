@@ -257,11 +257,11 @@ def test_keys_that_are_none():
         x[[0, 1], [0, 4]]
     with assert_refused(ArgumentError, "'...'"):
         x[..., ...]
-    with assert_refused(ArgumentError, "no index", "whole numbers: 1"):
+    with assert_refused(ArgumentError, "not an index", "whole numbers: 1"):
         x[1.0]
-    with assert_refused(ArgumentError, "no index"):
+    with assert_refused(ArgumentError, "not an index"):
         x[x]
-    with assert_refused(ArgumentError, "no index"):
+    with assert_refused(ArgumentError, "not an index"):
         x["row"]
     with assert_refused(ArgumentError, "step of 0", line="x[::0]"):
         x[::0]

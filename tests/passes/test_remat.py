@@ -188,7 +188,7 @@ def test_policies_are_found_by_name_and_others_refused() -> None:
     assert as_policy(Sqrt(3)) == Sqrt(3) != Sqrt()
     with pytest.raises(ArgumentError, match="did you mean 'recompute'"):
         as_policy("recomput")
-    with pytest.raises(ArgumentError, match="no policy"):
+    with pytest.raises(ArgumentError, match="not a policy"):
         as_policy(None)
 
 
