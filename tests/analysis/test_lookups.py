@@ -52,3 +52,13 @@ def test_a_plan_that_runs_such_a_step_is_refused() -> None:
     ):
         with pytest.raises(VerifyError, match="the numbers of step 0"):
             verify_plan(replace(plan, steps=(wrong,)))
+
+
+def test_a_lookup_outside_of_an_empty_loop_fails_too() -> None:
+    """As NumPy's: rows of no columns are not in a table without rows."""
+    table, rows = sg.input("table", ("n", "m")), sg.input("rows", (5,), "int64")
+    f = sg.compile(sg.take(table, rows, 0))
+    for columns in (0, 3):
+        assert [step.fails != () for step in f.plan(n=0, m=columns).steps] == [True]
+        with pytest.raises(IndexOutOfRange, match="axis"):
+            f.run({"table": np.ones((0, columns), "f4"), "rows": np.zeros(5, "i8")})

@@ -70,11 +70,13 @@ def test_functions_over_axes_have_numpys_nan(name):
 
 
 def gradients(function, at):
-    """Derivatives by every operand, compiled, and by the tape."""
+    """Derivatives by every operand, compiled, evaluated, and by the tape."""
     values = [sg.input(f"x{i}", (), "float64") for i in range(len(at))]
     found = sg.grad(function(*values), values, allow_disconnected=True)
     graph = sg.Graph({str(i): g for i, g in enumerate(found)}, inputs=values)
     compiled = list(sg.compile(graph).run(dict(zip(values, at, strict=True))).values())
+    evaluated = [*sg.evaluate(graph, dict(zip(values, at, strict=True))).values()]
+    np.testing.assert_array_equal(compiled, evaluated)
     tensors = [Tensor(x, requires_grad=True, dtype="float64") for x in at]
     function(*tensors).backward()
     eager = [0.0 if t.grad is None else t.grad for t in tensors]
