@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -259,9 +260,14 @@ def test_racing_processes_stay_near_the_limit(tmp_path: Path) -> None:
 
 def test_keys_tell_sources_and_targets_apart() -> None:
     host = target.host()
-    other = target.Target(host.triple, host.cpu, host.features + ",-fma", 256, 1)
-    keys = {cache.key("a", host), cache.key("b", host), cache.key("a", other)}
-    assert len(keys) == 3
+    others = [
+        replace(host, cpu="x86-64"),
+        replace(host, features=host.features + ",-fma"),
+        replace(host, triple="aarch64-unknown-linux-gnu"),
+        replace(host, vector_bits=host.vector_bits // 2),
+    ]
+    keys = {cache.key("a", host), cache.key("b", host), *(cache.key("a", each) for each in others)}
+    assert len(keys) == 6
     assert "numba" in cache.environment()
 
 
