@@ -112,9 +112,9 @@ def literal(value: object, dtype: DType) -> str:
 
 
 class Scalars:
-    """Writes expressions into ``lines``; what is written once has a name.
+    """A writer of expressions into ``lines``; one that has several readers gets a name.
 
-    ``leaf`` gives the text of a load, index, size or ref, of the texts of its indices.
+    ``leaf`` returns the text of a load, index, size or ref, given the texts of its indices.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class Scalars:
         return f"v{self._count[0] - 1}"
 
     def announce(self, roots: Iterable[Expr]) -> None:
-        """Count who reads what of statements that follow: what has several readers gets a name."""
+        """Count the readers of each expression under ``roots``; one with several gets a name."""
         roots = list(roots)
         self._kept += roots
         for expr in postorder(roots):
@@ -183,7 +183,7 @@ class Scalars:
                 self._known[id(expr)] = text
 
     def _write_rarely(self, expr: Expr, order: Sequence[Expr]) -> None:
-        """Every choice by one condition: what only unusual values need is computed under an if."""
+        """Write all choices by one condition; an ``if`` computes what only unusual values need."""
         condition = self.name(expr.args[0])
         choices = [e for e in order if e.op == "rarely" and e.args[0] is expr.args[0]]
         names = {id(choice): self.fresh() for choice in choices}
@@ -199,7 +199,7 @@ class Scalars:
         self._known = before | names
 
     def _write_loop(self, loop: ScalarLoop, expr: Expr) -> None:
-        """What a loop carries, from iteration to iteration, as long as it goes on."""
+        """Write a loop over carried values that ends early if its condition fails."""
         for each in loop.outside:
             self._known[id(each)] = self._named(self._known[id(each)])
         before = dict(self._known)
@@ -264,7 +264,7 @@ class Scalars:
 
 
 def _usual(roots: Iterable[Expr], known: Mapping[int, str]) -> Iterable[Expr]:
-    """Every expression but what only the unusual operand of a choice needs, operands first."""
+    """Yield the expressions, operands first, without those that only an unusual value needs."""
     met = set(known)
     stack = [*reversed([*roots])]
     while stack:
@@ -297,7 +297,7 @@ _SHORT: Final = frozenset({"i8", "i16", "u8", "u16"})
 
 
 def _wrap(text: str, dtype: DType) -> str:
-    """Numba computes with 64 bits what has fewer: brought back to the element type."""
+    """Convert an integer to its element type if Numba computes it with 64 bits."""
     if dtype.is_integer and dtype.code not in WORDS:
         return f"{NAMES[dtype.code]}({bare(text)})"
     return text
@@ -319,7 +319,7 @@ def _cast(text: str, source: DType, dtype: DType, functions: Functions) -> str:
 
 
 def is_simple(text: str) -> bool:
-    """Whether a text is a name or a number."""
+    """Return whether a text is a name or a number."""
     if text.endswith(")") and text.split("(", 1)[0] in NAMES.values():
         text = text.split("(", 1)[1][:-1]
     return text.replace("_", "").replace(".", "").replace("-", "").replace("+", "").isalnum()

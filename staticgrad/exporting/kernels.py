@@ -142,7 +142,7 @@ class KernelWriter:
         self._lines.depth -= count
 
     def _groups(self, apart: Sequence[Axis], rows: Sequence[Axis]) -> None:
-        """Rows in groups: what is summed over the rows of a group is stored behind its last one."""
+        """Write a loop over groups of rows; the sums of a group are stored after its last row."""
         lines, add = self._lines, self.functions.helper
         count = product(axis.extent for axis in rows)
         lines.add(
@@ -291,7 +291,7 @@ class KernelWriter:
         scalars: Scalars,
         own: Iterable[str] = (),
     ) -> None:
-        """Name before a loop what does not differ in it; results that are its ``own`` do."""
+        """Name loop-invariant expressions before a loop; its ``own`` results are not invariant."""
         own = {*own, *(s.name for s in body if isinstance(s, Check | Search | Keep | Accumulate))}
         moved: set[int] = set()
         for expr in postorder(root for s in body for root in roots(s)):
@@ -373,17 +373,17 @@ class KernelWriter:
         return COMBINERS[s.kind].is_ordered(s.value.dtype)
 
     def _in_blocks(self, s: Accumulate) -> bool:
-        """Whether its terms are collected and summed a block at a time."""
+        """Return whether the terms are collected and summed a block at a time."""
         return self._is_ordered(s) and not s.blocks
 
     def _is_short(self, axis: Axis) -> bool:
-        """Whether a row is one block at most."""
+        """Return whether a row is at most one block."""
         if isinstance(axis.extent, int):
             return axis.extent <= BLOCK
         return any(known.name == axis.extent and known.short for known in self.kernel.known)
 
     def _begin(self, s: Accumulate) -> None:
-        """What a reduction begins with; arrays are allocated once, before all loops."""
+        """Write the initial value of a reduction; arrays are allocated once, before all loops."""
         dtype, name = s.value.dtype, self._ref(s.name)
         if self._is_ordered(s):
             if not s.blocks:
@@ -579,7 +579,7 @@ class KernelWriter:
         self._close(4)
 
     def _count_of(self, axes: Sequence[Axis], name: str) -> str:
-        """How many positions loops have, all together; a name where that is no name or number."""
+        """Return the number of iterations of all loops together; name it if it is an expression."""
         first, past = self._span(axes[0])
         head = (
             str(axes[0].extent)
@@ -667,7 +667,7 @@ class Direct(NamedTuple):
 
 
 def _direct(access: Access, outer: Sequence[Axis], inner: Sequence[Axis]) -> Direct | None:
-    """How a factor is read without being copied first; None where several loops move it."""
+    """Return how to read a factor without a copy, or None if that is not possible."""
     if len(outer) > 1 or len(inner) > 1 or access.positions or access.gather:
         return None
     if outer[0].limits or inner[0].limits:
@@ -679,7 +679,7 @@ def _direct(access: Access, outer: Sequence[Axis], inner: Sequence[Axis]) -> Dir
 
 
 def _moves(check: Check, loops: Collection[str], body: Sequence[Statement]) -> bool:
-    """Whether an index or its position differs along loops."""
+    """Return whether an index or its position differs along loops."""
     own = {s.name for s in body if isinstance(s, Check | Search | Keep)}
     for expr in postorder(roots(check)):
         access = expr.attribute

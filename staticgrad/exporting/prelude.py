@@ -1,4 +1,4 @@
-"""What exported files have in front of their kernels: the functions of which a file takes some."""
+"""Functions that exported files define before their kernels; a file contains those it needs."""
 
 from __future__ import annotations
 
@@ -420,7 +420,7 @@ PRELUDE: Final = {
 
 
 def prelude_of(names: Collection[str]) -> list[str]:
-    """The functions of some names and what they call, in their order."""
+    """Return the texts of the named functions and of those that they call, in table order."""
     needed, waiting = set[str](), [*names]
     while waiting:
         name = waiting.pop()

@@ -79,7 +79,7 @@ class ProgramWriter:
         return f"Runs may differ in {names}; steps are in the order\nthat was planned for {at}."
 
     def _tables(self, arrays_file: str) -> Iterator[str]:
-        """What goes in and out, and what is checked."""
+        """Yield the lines of the tables of inputs, guards and results."""
         yield f'ARRAYS = Path(__file__).with_name("{arrays_file}")'
         yield "#: The element type and shape of each feed, and whether a step reads it."
         yield "INPUTS = {"

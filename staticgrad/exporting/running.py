@@ -1,4 +1,4 @@
-"""The parts of an exported file that all files have: its head, and what calls the steps."""
+"""The parts that all exported files share: the head and the code that calls the steps."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ _OF_KERNELS: Final = re.compile(r"[cijknprv]\d*")
 
 
 def variable(name: str, taken: Iterable[str]) -> str:
-    """A name as a variable of Python that is none of those taken."""
+    """Return a name as a Python identifier that is not in ``taken``."""
     found = re.sub(r"\W", "_", name, flags=re.ASCII)
     found = f"_{found}" if not found or found[0].isdigit() else found
     while keyword.iskeyword(found) or found in taken:
@@ -58,7 +58,7 @@ class BufferLife:
 
 
 class OperandSpan(NamedTuple):
-    """Where an operand begins: in what memory, of a buffer of the arena between which bytes."""
+    """The start of an operand: its memory, its buffer's bytes in the arena, and its offset."""
 
     memory: str
     begin: int
@@ -66,7 +66,7 @@ class OperandSpan(NamedTuple):
     offset: str
 
     def meets(self, other: OperandSpan) -> bool:
-        """Whether both may touch one element."""
+        """Return whether both may contain the same element."""
         if self.memory != other.memory:
             return False
         return self.memory != "arena" or (self.begin < other.end and other.begin < self.end)
@@ -88,7 +88,7 @@ class Function:
     comments: dict[str, None] = field(default_factory=dict)
 
     def writer(self, functions: Functions) -> KernelWriter:
-        """What writes it, its arrays named as its steps name them where those agree."""
+        """Return the writer of the kernel; an array has the steps' name for it if they agree."""
         operands, taken = self.kernel.operands, {*self.kernel.arguments, *RESERVED}
         names: dict[str, str] = {}
         for number, operand in enumerate(operands):
@@ -104,12 +104,12 @@ class Function:
         return KernelWriter(self.kernel, self.name, names, functions, self.apart)
 
     def text(self, functions: Functions) -> str:
-        """The function, and over it what it computes."""
+        """Return the function, below comments that say what it computes."""
         return "\n".join([*(f"# {c}" for c in self.comments), self.writer(functions).text()])
 
 
 class StepsWriter:
-    """Writes the steps of a plan, and collects what they need.
+    """A writer of the steps of a plan that collects the functions they need.
 
     ``free`` has the variables of sizes that stay free, ``fixed`` the values of the others. With
     free sizes the arena is laid out when the file runs: ``lives`` says what it holds when.
@@ -212,7 +212,7 @@ class StepsWriter:
         scope: dict[str, str],
         offsets: Mapping[str, tuple[int, int]],
     ) -> None:
-        """One step, under a comment that says what it computes."""
+        """Write one step under a comment that says what it computes."""
         comment = f"{step.label}: {lines_of(step)}"
         self.lines.add(f"# {comment}")
         at = step.origins[0] if step.origins else None
@@ -383,7 +383,7 @@ class LoopWriter:
     def _scope(
         self, body: StepBody, carries: Sequence[tuple[str, str, str]], row: str
     ) -> dict[str, str]:
-        """The variables of what a body reads and writes around it, in one iteration."""
+        """Return the variables outside a body that it reads and writes in one iteration."""
         inputs = {b.name for b in body.schedule.buffers if b.role == "input"}
         carried, scope = dict(body.carried), dict[str, str]()
         for name, at in body.outside:

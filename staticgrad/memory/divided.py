@@ -1,11 +1,11 @@
-"""Which of a graph's loops run in segments: what a policy or a budget asks for, among schedules.
+"""The choice of the loops of a graph that run in segments, by a policy or a budget.
 
-A budget takes the quickest of those that meet it, up to the first that meets it without kernels
-that run again beside its segments: the loops as they are, then what is stacked for sums over time
-in segments, then segments that run again, segments of segments. Each level runs loops once more, so
-of as many iterations as the budget leaves room for, segments are a level less deep. A policy, which
-is there to need few bytes, takes segments where they need fewer. Sizes that are open stand at their
-hints; where the plan for others is above the budget, ``Divisions`` tries every division.
+The schedules are tried in this order: the loops unchanged, values stacked for sums over time in
+segments, segments that run again, segments of segments. A budget takes the fastest that meets it;
+the search ends at the first that meets it without recomputed kernels beside its segments. Each
+level runs loops once more, so for as many iterations as the budget has room for, segments are a
+level less deep. A policy, which is there to save bytes, takes segments if they need fewer. Symbolic
+sizes have their hints; if the plan for others exceeds the budget, ``Divisions`` tries all.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Divisions:
 
 
 def _interface(schedule: Schedule) -> object:
-    """What runs of a schedule know of it from outside."""
+    """Return the outside of a schedule: results, outer buffers, and those read and written."""
     roles = ("input", "output", "parameter")
     outside = {b.name: (b.role, b.label) for b in schedule.buffers if b.role in roles}
     read = outside.keys() & {name for step in schedule.steps for name in step.reads()}
@@ -108,8 +108,8 @@ def _interface(schedule: Schedule) -> object:
 
 
 def _has_pairs(graph: Graph) -> bool:
-    """Whether there are pairs of loops, which could be divided."""
-    from staticgrad.memory.loop_pairs import pairs_of  # few programs are asked
+    """Return whether there are pairs of loops, which could be divided."""
+    from staticgrad.memory.loop_pairs import pairs_of  # few programs need it
 
     return bool(pairs_of(graph))
 
@@ -120,8 +120,8 @@ def divisions(
     limits: tuple[Policy, int | Limit | None, int, float],
     kept: Sequence[int] = (),
 ) -> Iterator[Divided]:
-    """Every division of a graph into whole levels: none where there is no pair of loops. Before the
-    first in which iterations run again, those in which these percentages of them do not."""
+    """Yield each division of a graph into whole levels; nothing if there is no pair of loops. The
+    first that runs all iterations again follows those that keep ``kept`` percent of them."""
     if not _has_pairs(graph):
         return
     from fractions import Fraction
@@ -140,9 +140,9 @@ def divisions(
 
 
 class _Tried(NamedTuple):
-    """What a plan of a divided graph needs: the smallest there is, where none meets the budget.
+    """The cost of a plan of a divided graph: of the smallest plan if none meets the budget.
 
-    ``stored``: bytes where no kernel runs again beside its segments.
+    ``stored``: the bytes if no kernel beside its segments runs again.
     """
 
     divided: Divided
@@ -204,7 +204,7 @@ def divided(
 
 
 def _rank(tried: _Tried, budget: int) -> tuple[float, float]:
-    """By bytes beyond the budget, then by time."""
+    """Return a sort key: the bytes beyond the budget, then the time."""
     return max(tried.peak - budget, 0), tried.seconds
 
 

@@ -1,8 +1,8 @@
-"""Pairs of loops of which the second runs backwards over what the first stacks, and what follows.
+"""Pairs of loops, whose second one runs backwards over the first one's stacks, and followers.
 
-Such a pair can run in segments (``segments.py``). What stands behind it and adds up products
-of both loops' values, block of iterations by block, is a loop over blocks of their stacks: it
-follows the pair, and segments of whole blocks go through it one after the other, in its order.
+Such a pair can run in segments (``segments.py``). A follower is a loop over blocks of their stacks
+that adds up products of both loops' values, block of iterations by block. Segments of whole blocks
+go through it one after the other, in its order.
 """
 
 from __future__ import annotations

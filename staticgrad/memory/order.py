@@ -47,9 +47,9 @@ def candidate_orders(flow: Flow, nbytes: Sequence[int]) -> tuple[Order, ...]:
 
 
 def _late(flow: Flow, order: Order, free: AbstractSet[int]) -> Order:
-    """The order with the steps that free nothing right before the first that waits for them.
+    """Return the order with steps that free nothing right before the first that needs them.
 
-    Until the first parameter is written a run may be given up, so the later that is, the better.
+    A run may be cancelled until the first parameter is written, so that should happen late.
     """
     done: set[int] = set()
     found: list[int] = []
@@ -68,9 +68,9 @@ def _late(flow: Flow, order: Order, free: AbstractSet[int]) -> Order:
 
 
 def _freeing_nothing(flow: Flow) -> set[int]:
-    """Updates such as that of a counter, and what follows from them and parameters alone.
+    """Return updates such as a counter's, and the steps that read only them and parameters.
 
-    They read nothing that would die there, so that only what waits for them tells when they run.
+    Nothing that they read dies there, so only their readers determine when they run.
     """
     roles = [buffer.role for buffer in flow.schedule.buffers]
     commits, checks, free = set(flow.commits), set(flow.checks), set[int]()
@@ -86,7 +86,7 @@ def _freeing_nothing(flow: Flow) -> set[int]:
 
 
 class _Edges:
-    """What must come before what; the last vertex is a barrier between checks and commits."""
+    """The order of dependent steps; the last vertex is a barrier between checks and commits."""
 
     def __init__(self, flow: Flow) -> None:
         self.steps = len(flow.before)
@@ -186,8 +186,8 @@ class _Greedy:
         self.heap: list[tuple[int, int, int]] = []
 
     def price(self, step: int) -> int:
-        """Bytes that running the step now adds to what is live after it; those of a step in
-        ``free`` do not count, for it goes first."""
+        """Return the bytes that running the step now adds to those live after it; a step in
+        ``free`` goes first, whatever its bytes are."""
         if step in self.free:
             return self._before_all
         total = 0

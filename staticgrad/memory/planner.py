@@ -68,10 +68,10 @@ class Planner:
         workers: int = 1,
         least_shared: float = 0.0,
     ) -> None:
-        """Derive what no size changes. Each of ``workers`` has scratch of its own in every plan.
+        """Derive what does not depend on sizes. Each of ``workers`` has its own scratch.
 
-        Plans are for one worker where fewer than ``least_shared`` seconds are predicted, or where
-        only so the budget holds.
+        Plans are for one worker if fewer than ``least_shared`` seconds are predicted, or if only
+        such a plan meets the budget.
 
         Raises:
             VerifyError: a check that could only run after a parameter was written.
@@ -151,8 +151,8 @@ class Planner:
                 raise SizeGuardError(f"at {at}, a value has {what}", at=buffer.origin)
 
     def _exceeds(self, sizes: Mapping[str, int], staged: AbstractSet[str], workers: int) -> bool:
-        """Whether it is proven that no plan for so many workers meets the budget; asked as long as
-        none was sought."""
+        """Return whether a lower bound proves that no plan for so many workers meets the budget;
+        False if one was sought before."""
         budget = self.budget_at(sizes)
         copied = frozenset(self.flow.index[name] for name in staged)
         if budget is None or (copied, workers) in self._sought:
@@ -172,8 +172,8 @@ class Planner:
         return self._everything(numbers, frozenset()).height
 
     def problem(self, sizes: Mapping[str, int]) -> MemoryProblem:
-        """What is planned at these sizes in the terms of ``sg.plan_abstract``: no feed is copied,
-        bytes are aligned, costs are predicted seconds."""
+        """Return the problem at these sizes in the terms of ``sg.plan_abstract``: no feed is
+        copied, bytes are aligned, costs are predicted seconds."""
         from passes.remat.abstract import exported
 
         numbers = self._numbers(sizes, self._workers(self.extents.at(sizes)))
@@ -200,7 +200,7 @@ class Planner:
         return replace(made, remark=f"nothing is computed again: {wanting} bytes")
 
     def budget_at(self, sizes: Mapping[str, int]) -> int | None:
-        """The bytes that the budget allows at these sizes; None where there is none."""
+        """Return the bytes that the budget allows at these sizes, or None without a budget."""
         if self.budget is None or isinstance(self.budget, int):
             return self.budget
         return self.budget.at(sizes)
@@ -238,7 +238,7 @@ class Planner:
         workers: int,
         budget: int | None,
     ) -> Point:
-        """The policy's plan, or the front's cheapest within the budget; the smallest if none is."""
+        """Return the policy's plan, or the front's cheapest within the budget, or its smallest."""
         if budget is None:
             return self._by_policy(numbers, staged)
         most = budget
@@ -304,7 +304,7 @@ class Planner:
         return layout
 
     def _smallest_uncopied(self, sizes: Mapping[str, int]) -> int:
-        """The peak where no feed is copied, of the smallest plan if none meets the budget."""
+        """Return the peak without copied feeds: of the smallest plan if none meets the budget."""
         try:
             return self.plan(sizes).peak_bytes
         except BudgetInfeasible as error:

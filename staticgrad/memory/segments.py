@@ -1,16 +1,15 @@
-"""Loops whose iterations run again: a loop and the one that runs backwards over what it stacks,
-nested.
+"""Nested segments of a pair of loops: the first loop runs again for the one that runs backwards.
 
-A loop that stacks values for a loop in the other direction keeps those of all its iterations until
-that one runs. With segments of so many iterations, the outer loop keeps the carries with which each
-segment begins, and no more; the loop in the other direction runs a segment again before it goes
+A loop that stacks values for a loop in the other direction stores those of all its iterations until
+that one runs. With segments of ``length`` iterations, the outer loop stores only the carries at the
+start of each segment; the loop in the other direction runs a segment again before it goes
 through it (Chen et al. 2016 for layers; Griewank and Walther 2000 for steps of time). So bytes for
 ``iterations`` values become bytes for ``iterations / length + length`` of them, for one more run of
-the first loop. The inner pair may be taken apart again. Iterations that fill no segment stand
-apart: the first loop makes them first, the other one last. Of the last iterations everything may be
-kept that is stacked, for as many as there is memory for: the second loop begins with them, and they
-do not run again. Iterations follow each other as before, sums are added up in the same order, and
-every value is computed by the same kernels, so that no byte of a result changes.
+the first loop. The inner pair may be divided again. Iterations that do not fill a segment are
+separate: the first loop runs them first, the other one last. The stacked values of the last
+iterations may all be stored, for as many as fit into memory: the second loop begins with them, and
+they do not run again. The order of iterations and of sums does not change, and every value is
+computed by the same kernels, so results stay bitwise identical.
 """
 
 from __future__ import annotations
@@ -75,7 +74,7 @@ def _with_pair_divided(
 def _cut(
     graph: Graph, pair: LoopPair, levels: int, kept: Fraction
 ) -> tuple[LoopPair, Division] | None:
-    """Return the division of a pair, with its followers or without; None if there is none."""
+    """Return the division of a pair, with its followers or without, or None."""
     iterations = hint_value(pair.iterations)
     ways = [pair]
     if levels:
@@ -228,10 +227,10 @@ def _with_begin(body: Graph) -> Graph:
 def _outer_first(
     pair: LoopPair, args: Sequence[Symbolic], cut: Division
 ) -> tuple[list[Symbolic], _Ahead]:
-    """The results of the first loop over segments, and what the other one needs of it.
+    """Return the results of the first loop over segments, and what the other loop needs of it.
 
-    What the other loop alone reads is not among the results: its old values, which nobody reads any
-    more, stand for it.
+    Values that only the other loop reads are not among the results: its old values, which are not
+    read any more, are in their places.
     """
     node, op = pair.first, loop_of(pair.first)
     carries, rows = op.carries, op.carries + op.slices
@@ -381,9 +380,9 @@ class _Back:
     def _segment(
         self, given: _Operands, length: Size, begin: Begin, kept: Sequence[Symbolic] = ()
     ) -> tuple[list[Symbolic], list[Symbolic], dict[ValueKey, Symbolic]]:
-        """The first loop again, the second one, the followers: what these give, what is stacked.
+        """Build the first loop again, the second one and the followers; return results and stacks.
 
-        What is ``kept`` of the first one is not computed again.
+        The ``kept`` values of the first one are not computed again.
         """
         op, ahead, found = self.op, self.ahead, [*kept]
         own, again, rows = len(self.node.args) - op.carries - op.slices, 0, 0

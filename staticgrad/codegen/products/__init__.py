@@ -1,1 +1,1 @@
-"""Products to source: register tiles, what is packed for them, and products that need neither."""
+"""Products to source: register tiles, packing for them, and products that need neither."""

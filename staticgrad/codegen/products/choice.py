@@ -1,4 +1,4 @@
-"""Which products over several loops, or of windows, are written how."""
+"""The choice of how products over several loops, or of windows, are written."""
 
 from __future__ import annotations
 

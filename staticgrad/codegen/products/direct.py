@@ -51,9 +51,9 @@ _PLAIN: Final = 12
 
 
 def is_direct(product: PlainProduct) -> bool:
-    """Whether so few columns or terms are known of it that hardly anything is packed.
+    """Return whether columns or terms are known to be so few that hardly anything is packed.
 
-    Masks of registers of 256 bits are vectors themselves, which are made anew for every load.
+    With registers of 256 bits a mask is a vector, which is computed again for every load.
     """
     if any(store.combine for store in product.stage.stores):
         return False
@@ -67,7 +67,7 @@ def is_direct(product: PlainProduct) -> bool:
 
 
 def _pays(product: PlainProduct) -> bool:
-    """Whether all terms that may be known are few: two vectors go side by side (``jammed``)."""
+    """Return whether up to ``BOUND`` terms are few: two vectors are interleaved (``jammed``)."""
     fills = product.rows != "across" or product.lanes <= HEIGHTS[0]
     return product.straight is not None and product.fills_panels and fills
 
@@ -259,7 +259,7 @@ class _DirectProduct:
         out.add(f"{pack}({p.stage.a.operand}, packed, {passed})")
 
     def _write_tile(self, out: Lines, height: int, whole: bool) -> None:
-        """The sums of some vectors of columns of rows from ``top`` on, and what is stored."""
+        """Write the sums of some vectors of columns of rows from ``top`` on, and their stores."""
         names = [
             [of_row(f"sum{'_' * v}", row) for row in range(height)] for v in range(self.jammed)
         ]
@@ -274,7 +274,7 @@ class _DirectProduct:
             self._write_stored(out, names[0], whole)
 
     def _write_each_vector(self, out: Lines, write: Callable[[int], None]) -> None:
-        """What ``write`` adds, for the first columns and for those of each vector behind them."""
+        """Call ``write`` for the first columns and, if it adds lines, for each further vector."""
         before = len(out.lines)
         write(0)
         for v in range(1, self.jammed if len(out.lines) > before else 1):
@@ -309,7 +309,7 @@ class _DirectProduct:
                 out.add(f"    {sums[row]} = {p.tiles.added(x, f'y{v}', sums[row])}")
 
     def _write_touches(self, out: Lines, height: int) -> None:
-        """What the next rows store is brought near, where no second cache holds all results."""
+        """Write the prefetch of the next rows' stores, for results that exceed L2."""
         touched = Lines()
         touched.lines += self.touched
         if self.touched:
@@ -319,7 +319,7 @@ class _DirectProduct:
             out.extend(touched, 2)
 
     def _write_registers(self, out: Lines, names: list[str], whole: bool) -> None:
-        """The epilogue of every row: no row twice, as what is stored may be read from its place."""
+        """Write the epilogue of each row, only once: it may read elements that it overwrites."""
         for row, name in enumerate(names):
             if row and not whole:
                 out.add(f"if top + {row} < last_row:")

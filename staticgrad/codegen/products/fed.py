@@ -1,10 +1,9 @@
-"""Products of which each position of the first loop of k is fed: maps write what is multiplied.
+"""Products with fused producers: maps write factors in each iteration of the first loop of k.
 
-The results of a chunk of rows and a panel of columns stay while the first loop of k runs around
-them. At each of its positions the maps run; then the inner indices of that position are multiplied,
-a part at a time, parts ending where a block of the flattened k does. So the sums are those of any
-other product. Rows are read where they lie: tables have the distance of each row, and of each run
-of the innermost k.
+The results of a chunk of rows and a panel of columns stay while the first loop of k runs. Each of
+its iterations runs the maps, then multiplies its inner indices, a part at a time; a part ends where
+a block of the flattened k ends. So sums are added in the same order as in any other product. Rows
+are read in place: tables contain the offset of each row, and of each run of the innermost k.
 """
 
 from __future__ import annotations

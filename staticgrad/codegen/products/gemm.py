@@ -70,7 +70,7 @@ _MATRIX = frozenset({"i", "j", "k"})
 
 @dataclass(frozen=True)
 class Params:
-    """What of a product is near at a time.
+    """The block sizes of a product.
 
     Args:
         depth: inner indices of a part.
@@ -95,7 +95,7 @@ def write_gemm(kernel: Kernel, stage: Gemm, out: Lines, unit: Unit) -> None:
 
 
 def stored_as_is(kernel: Kernel, stage: Gemm) -> Access | None:
-    """Where a product's results go as they are, by rows, if nothing else is done with them."""
+    """Return where results are stored unchanged, by rows; None if more is done with them."""
     if len(stage.stores) != 1 or len(stage.i) != 1:
         return None
     (store,) = stage.stores
@@ -178,9 +178,9 @@ class PlainProduct:
         )
 
     def _lies_in_panels(self) -> bool:
-        """Whether an outer axis goes over panels of b that lie one behind the other, and a stays.
+        """Return whether an outer axis goes over consecutive panels of b, and a does not move.
 
-        Then an iteration is one panel, whose rows follow each other, and nothing is packed.
+        Then an iteration is one panel with contiguous rows, and nothing is packed.
         """
         a, b = self.stage.a, self.stage.b
         whole = self.fills_panels and 0 < self.most_columns <= self.columns
@@ -190,18 +190,18 @@ class PlainProduct:
 
     @property
     def reads_in_place(self) -> bool:
-        """Whether tiles of few rows may read panels where they lie."""
+        """True if tiles of few rows may read panels in place."""
         return self.across == 1 and not self.b_stored.is_storage
 
     @property
     def lies(self) -> str:
-        """How columns of b are to each other, as those who pack them call it."""
+        """The layout of the columns of b, as the packing functions name it."""
         return "transposed" if self.transposed else "along" if self.across == 1 else "strided"
 
     # the iterations, as ``ir.product_iterations`` cuts them
 
     def write_cut(self, out: Lines) -> None:
-        """What iterations are, before the loop over them."""
+        """Write the partition into iterations, before the loop over them."""
         self._write_first_and_past_k(out)
         m, columns = self.m, self.columns
         chunk = str(CHUNK)
@@ -289,7 +289,7 @@ class PlainProduct:
         out.extend(body)
 
     def _declare(self, out: Lines) -> None:
-        """Local memory, and what it is used for."""
+        """Write the declarations of local memory and of the variables that describe it."""
         self.declare_room(out)
         if self.packs_rows:
             pitch = self.packing.pitch(self.height)
@@ -314,11 +314,11 @@ class PlainProduct:
 
     @property
     def _packs(self) -> str:
-        """Whether rows are packed, as a word in source.
+        """The condition for packing rows, as a word in source.
 
-        Those across memory are if many panels read them. Those along it are if they displace each
-        other in the nearest cache: even fewer rows than a set has lines map to the same set if
-        pages lie between them. Packing rows of neighbouring pages takes longer than it saves.
+        Rows across memory are packed if many panels read them, rows along it if they evict each
+        other from L1: even fewer rows than a set has lines map to the same set if pages lie
+        between them. Packing rows of neighbouring pages takes longer than it saves.
         """
         if self.a_stored.is_storage:
             return "1"
@@ -381,12 +381,12 @@ class PlainProduct:
 
     @property
     def _widens_squares(self) -> bool:
-        """Whether square blocks of b are transposed as they are stored, and widened then."""
+        """True if square blocks of b are transposed in their storage type, then widened."""
         return self.transposed and self.b_stored.is_storage
 
     @property
     def _slot(self) -> str:
-        """Where a panel begins among those that are packed."""
+        """The start of a panel among the packed ones."""
         return "0" if self._one_panel else scaled("(j0 - first_column)", str(self.depth))
 
     @property
@@ -394,7 +394,7 @@ class PlainProduct:
         return self.params.columns == self.columns
 
     def _write_panels(self, out: Lines) -> None:
-        """The panels of a part, packed one behind the other, but for what is read where it lies."""
+        """Write the packing of a part's panels, one behind the other, but not those read in place."""
         start, pack = "first_column", Lines()
         if self.in_panels:
             return
@@ -466,9 +466,9 @@ class PlainProduct:
         out.extend(rows, 1)
 
     def _write_row_place(self, out: Lines) -> None:
-        """Where the tile's rows are, ``a_at`` and ``at`` and their strides, and what comes near.
+        """Write the addresses and strides of a tile's rows (``a_at``, ``at``) and of the prefetch.
 
-        Behind the last tile that is the first one of the next part.
+        The last tile prefetches the first one of the next part.
         """
         a, row, inner = self.stage.a.operand, self.row, self.inner
         start = total(self.a, scaled("(first_row + top)", row), scaled("depth", inner))
@@ -494,7 +494,7 @@ class PlainProduct:
             out.add(f"    {line}")
 
     def _write_panel_place(self, out: Lines) -> None:
-        """Where the panel is, and the results are, and what the tile brings near."""
+        """Write the addresses of the panel, of the results and of the tile's prefetch."""
         out.add(f"wide = {self.n} - j0")
         b, near = self.stage.b.operand, self.rows != "across"
         hop, leap = (self.row, self.inner) if near else (self.inner, self.inner)
@@ -581,7 +581,7 @@ class PlainProduct:
             out.add(f"{shift}    {line}")
 
     def _tile_arguments(self, part: int) -> str:
-        """What a tile is called with, for a part of the panel."""
+        """Return the arguments of a tile, for a part of the panel."""
         to, packs = self.straight, self.packs_rows
         named = {
             "a": f"ptr_{self.element}(a_at)" if packs else self.stage.a.operand,
@@ -605,7 +605,7 @@ class PlainProduct:
     # the epilogue
 
     def _write_kept(self, out: Lines) -> None:
-        """What follows the tiles of some rows: their blocks are added, and they are stored."""
+        """Write the code after the tiles of some rows, which adds their blocks and stores them."""
         if not self.one_block:
             back = f" - {self.whole}"
             out.add("if past == stop and block > 0:")

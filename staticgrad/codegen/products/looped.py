@@ -1,10 +1,10 @@
-"""Products over several loops, or of windows, to source: what is multiplied is never copied out.
+"""Products over several loops, or of windows, to source; their operands are never copied out.
 
 i, j and k are flattened. Rows past the end are computed on the last row and not stored, and each
 element is one FMA chain in ascending k per block (``GEMM_BLOCK``), block results added in order, as
 in ``codegen.gemm``, which writes products of matrices. A panel of b is packed a part of k at a
-time, run by run of the innermost j; where a reads a window with ends, so are the rows of a tile.
-What the loops of k add to a place is looked up in a table of words, made once, where it is no
+time, run by run of the innermost j; so are the rows of a tile if a reads a window with ends.
+The offset that the loops of k add is read from a table of words, made once, unless it is a
 multiple of the flattened k.
 """
 
@@ -41,7 +41,7 @@ NARROW_ROWS: Final = 4
 
 @dataclass(frozen=True)
 class Once:
-    """Which loops of a product are known to have one iteration.
+    """The loops of a product that are known to have one iteration.
 
     Those over chunks of rows, over panels of columns, over blocks of the inner indices (one has no
     iteration where they end before they begin), and over the parts that are packed at a time.
@@ -82,12 +82,12 @@ class LoopedProduct:
 
     @property
     def room(self) -> int:
-        """Elements of the chunk's results, and of what tiles write beyond its last row."""
+        """The elements of the chunk's results, with those that tiles write beyond its last row."""
         return self.chunk * self.columns
 
     @property
     def packed_count(self) -> str:
-        """How many rows of a tile are packed."""
+        """The number of packed rows of a tile, as text."""
         return str(self.rows)
 
     @property
@@ -127,14 +127,14 @@ class LoopedProduct:
 
     @property
     def is_transposed(self) -> bool:
-        """Whether b lies the other way round: its panels are packed by squares."""
+        """True if b is stored transposed: its panels are packed by squares."""
         b = self.stage.b
         transposed = len(self.stage.j) == 1 and b.stride("k") == 1 != b.stride(VECTOR)
         return transposed and not b.bounded and not self.b_stored.is_storage
 
     @cached_property
     def keeps_panels(self) -> bool:
-        """Whether panels that were packed are found again by the next iterations.
+        """True if the next iterations reuse packed panels.
 
         A product in a loop over tiles of rows multiplies by the same second factor in every
         iteration. Its panels are packed in the first iteration that needs them, one behind the
@@ -152,7 +152,7 @@ class LoopedProduct:
 
     @property
     def slot(self) -> str:
-        """Where the panel begins in those that are kept."""
+        """The start of the panel among the packed ones that are reused."""
         return f"{self}_slot" if self.keeps_panels else "0"
 
     @property
@@ -162,7 +162,7 @@ class LoopedProduct:
 
     @cached_property
     def once(self) -> Once:
-        """Which of the loops are known to have one iteration."""
+        """The loops that are known to have one iteration."""
         stage, alone = self.stage, self.kernel.outer != "tiles"
         chunk, panel = self._most(stage.i) <= self.chunk, self._most(stage.j) <= self.columns
         some = all(not axis.limits and self.unit.told(axis.extent).short for axis in stage.j)
@@ -184,12 +184,12 @@ class LoopedProduct:
 
     @property
     def fills_panels(self) -> bool:
-        """Whether columns are known to be whole panels."""
+        """True if columns are known to be whole panels."""
         return self._are_multiples_of(self.columns)
 
     @property
     def fills_vectors(self) -> bool:
-        """Whether columns are known to be whole vectors: the last panel may have one less."""
+        """True if columns are known to be whole vectors: the last panel may have one less."""
         return self._are_multiples_of(self.lanes)
 
     def _are_multiples_of(self, number: int) -> bool:
@@ -198,7 +198,7 @@ class LoopedProduct:
 
     @property
     def begins(self) -> bool:
-        """Whether k begins at a number that was kept."""
+        """True if k begins at a stored number."""
         return bool(self.stage.k[0].first)
 
     def write_limits(self, out: Lines) -> None:
@@ -243,7 +243,7 @@ class LoopedProduct:
 
     @property
     def is_fresh(self) -> str:
-        """Whether a tile's part is the first of a block, as a word in source."""
+        """The condition that a tile's part is the first of a block, as a word in source."""
         return "1" if self.once.part else f"1 if {self}_depth == {self.first_of_block} else 0"
 
     def _write_blocks(self, out: Lines, pack: Lines, tile: Lines) -> None:
@@ -333,7 +333,7 @@ class LoopedProduct:
     # packing
 
     def panel_access(self) -> Access:
-        """b over the loops of j and around, what those of k add in terms of their own."""
+        """Return the access to b along j and outer loops; the loops of k add their own terms."""
         b, inside = self.stage.b, self.inner
         steps = {axis: step for axis, step in b.strides if axis in inside}
         positions = []
@@ -531,12 +531,12 @@ class LoopedProduct:
 
     @property
     def reads_panel(self) -> bool:
-        """Whether b is read where it lies: among stages rows are few, and so are its readers."""
+        """True if b is read in place: among stages rows are few, and so are its readers."""
         return self.lies and not self.split  # masks of two registers cost more than a copy
 
     @property
     def lies(self) -> bool:
-        """Whether b may be read where it lies."""
+        """True if b may be read in place."""
         plain = len(self.stage.j) == 1 and not self.stage.b.bounded and not self.b_stored.is_storage
         return plain and self.kernel.outer != "tiles" and self.stage.b.stride(VECTOR) == 1
 
@@ -608,7 +608,7 @@ def steps_of(access: Access, inside: set[str]) -> dict[str, Extent]:
 
 
 def flat_step(steps: Mapping[str, Extent], axes: Sequence[Axis]) -> Extent | None:
-    """The one stride along loops flattened in C order; None if it is not known to be one."""
+    """Return the one stride along loops flattened in C order, or None if that is not known."""
     if len(axes) == 1:
         return steps.get(axes[0].name, 0)
     if all(step == 0 for step in steps.values()):

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 def has_rows_for_lanes(product: PlainProduct) -> bool:
-    """Whether rows lie so, and columns are known to be few, and rows and terms to be many.
+    """Return whether rows lie across memory, columns are known to be few, rows and terms many.
 
-    Of few terms transposing the results takes as long as the multiplications.
+    With few terms, transposing the results takes as long as the multiplications.
     """
     few = 0 < product.most_columns <= product.lanes and not 0 < product.most_terms <= FLAT
     many = product.tall and not 0 < product.most_rows <= product.lanes
@@ -75,7 +75,7 @@ def _width(p: PlainProduct) -> int:
 
 
 def _write_vectors(p: PlainProduct, out: Lines) -> None:
-    """Where vectors of rows are from ``depth`` on: packed where they reach beyond all rows."""
+    """Write the address of row vectors from ``depth`` on; pack them if they exceed the rows."""
     a, columns = p.stage.a.operand, _width(p)
     place = total(p.a, "start", scaled("depth", p.inner))
     out.add(f"b_at = address({a})")
@@ -91,7 +91,7 @@ def _write_vectors(p: PlainProduct, out: Lines) -> None:
 
 
 def _arguments(p: PlainProduct, start: int) -> str:
-    """What a tile is called with, for vectors from ``start`` on."""
+    """Return the arguments of a tile, for vectors from ``start`` on."""
     places, columns = (scaled("top", p.across), scaled("depth", p.down)), _width(p)
     named = {
         "a": p.stage.b.operand,

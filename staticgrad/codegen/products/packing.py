@@ -1,8 +1,8 @@
-"""Packing what products read: functions that kernels share, for each way in which a factor lies.
+"""Packing operands of products: functions that kernels share, for each layout of a factor.
 
-A panel of b holds the vectors of one inner index behind those of another; rows of a that lie across
-memory are packed as tiles, of each the rows of one inner index behind those of another. What lies
-beyond the ends of a matrix is zero, or not written where nobody reads it.
+A panel of b contains the vectors of one inner index behind those of another; rows of a that lie
+across memory are packed as tiles in the same order of inner indices. Elements beyond the ends of a
+matrix are zero, or not written if they are not read.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class Packing:
 
 
 def may_collide(unit: Unit, stride: str | int, itemsize: int) -> bool:
-    """Whether elements so far apart may lie in the same lines of the nearest cache."""
+    """Return whether elements at this stride may map to the same lines of L1."""
     elements = WAY // itemsize
     told = elements % EVEN == 0 and unit.told(stride).uneven
     return not (told or (isinstance(stride, int) and stride % elements != 0))

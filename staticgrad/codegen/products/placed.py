@@ -44,7 +44,7 @@ class PlacedProduct(TiledProduct):
 
     @property
     def run(self) -> str:
-        """How long a run is."""
+        """The length of a run."""
         text = " * ".join(str(axis.extent) for axis in self.along)
         return f"({text})" if len(self.along) > 1 else text
 
@@ -56,7 +56,7 @@ class PlacedProduct(TiledProduct):
             out.add(f"{self}_told = -1")
 
     def write_places(self, out: Lines) -> None:
-        """How far each row of the chunk lies from the first of all."""
+        """Write the table of the offsets of the chunk's rows from the first row of all."""
         w, each = self.name, Lines()
         write_decode(each, f"{w}_row", self.stage.i)
         steps = steps_of(self.stage.a, {axis.name for axis in self.stage.i})
@@ -66,7 +66,7 @@ class PlacedProduct(TiledProduct):
         out.extend(each, 1)
 
     def write_runs(self, out: Lines, count: str) -> None:
-        """How far runs lie, from the one of ``number`` on, of so many, unless they are there."""
+        """Write the table of the offsets of runs from ``number`` on, unless it is there already."""
         w, made, each = self.name, Lines(), Lines()
         moved = total(*(scaled(axis.name, self.steps.get(axis.name, 0)) for axis in self.around))
         write_decode(each, f"{w}_at", self.around)
@@ -121,12 +121,12 @@ class LyingProduct(PlacedProduct):
 
     @property
     def is_looked_up(self) -> bool:
-        """Whether rows need no packing, and the loops of k move b by no one stride."""
+        """True if rows are not packed and b has no single stride along the loops of k."""
         b = flat_step(steps_of(self.stage.b, self.inner), self.stage.k)
         return not self.packs_rows and b is None
 
     def write_tile(self, out: Lines) -> None:
-        """As others, with the distances of the rows first, in tiles of equal heights if two do."""
+        """Write the tiles after the offsets of rows; if two suffice, they have equal heights."""
         self.least(out, "last", f"{self}_first + {self.chunk}", f"{self}_m")
         self.write_tall(out)
         if self.is_placed:

@@ -1,6 +1,6 @@
-"""Products of few rows, or of one inner index: what is read is a stream of memory.
+"""Products of few rows, or of one inner index: their operand is streamed from memory.
 
-Iterations are cut as those of tiles are, but go on over those that follow.
+Iterations are partitioned as for tiles, but one continues over those that follow it.
 """
 
 from __future__ import annotations
@@ -122,9 +122,9 @@ def write_few_rows(product: PlainProduct, out: Lines) -> None:
 
 
 def write_span(product: PlainProduct, out: Lines, widest: int | str = WIDEST // LONE) -> None:
-    """As many columns as iterations follow, up to the next multiple of what has room, ``widest``.
+    """Extend an iteration over the following ones, up to the next multiple of ``widest`` columns.
 
-    That is a multiple of an iteration's columns, so that no other begins within one.
+    ``widest`` is rounded down to whole iterations, so that no other begins within one.
     """
     out.add(f"span = {widest} // group * group")
     out.add("if left % span > 0 and o > begin:")

@@ -49,7 +49,7 @@ class TiledProduct(LoopedProduct):
 
     @property
     def takes_rows(self) -> bool:
-        """Whether rows are read where they lie, or have ends, so that they are packed anyway."""
+        """True if rows are read in place, or have ends, so that they are packed anyway."""
         return self.step is not None or bool(self.stage.a.bounded)
 
     @property
@@ -109,8 +109,8 @@ class TiledProduct(LoopedProduct):
 
     @cached_property
     def straight(self) -> Access | None:
-        """Where tiles store results that nothing follows, if they may: other threads see none of
-        it, and columns are whole panels."""
+        """The access to which tiles store results without epilogue; None if they may not. Other
+        threads do not see the results, and columns are whole panels."""
         return None
 
     @property
@@ -126,7 +126,7 @@ class TiledProduct(LoopedProduct):
         return to if self.kernel.operand(to.operand).mode == "scratch" else None
 
     def _write_kept(self, out: Lines) -> None:
-        """The rows whose tiles store: those of no tile that has more rows than there are."""
+        """Write the end of the rows whose tiles store: they have no more rows than there are."""
         w, heights = self.name, self.tiles.covering
         out.add(f"{w}_rest = ({w}_last - {w}_first) % {self.tall}")
         out.add(f"{w}_kept = {w}_last")
@@ -139,7 +139,7 @@ class TiledProduct(LoopedProduct):
                 out.add(f"    {w}_kept = {w}_first")
 
     def _stored(self, to: Access, part: int) -> dict[str, str]:
-        """What a tile is called with that stores."""
+        """Return the arguments of a tile that stores."""
         w, axis = self.name, self.stage.i[0].name
         around = base_text(to, frozenset({VECTOR, axis}))
         row = scaled(f"{w}_top", to.stride(axis))
@@ -159,7 +159,7 @@ class TiledProduct(LoopedProduct):
         out.add(f"    {w}_ahead = {w}_ahead + {scaled(str(self.lanes), b.stride(VECTOR))}")
 
     def write_rows_begin(self, out: Lines) -> None:
-        """Where the rows of a tile begin that are read where they lie."""
+        """Write the start of the rows of a tile that are read in place."""
         write_decode(out, f"{self}_top", self.stage.i)
         base = base_text(self.stage.a, frozenset(self.inner))
         out.add(f"{self}_a = {total(base, scaled(f'{self}_depth', self.step or 0))}")
@@ -176,7 +176,7 @@ class TiledProduct(LoopedProduct):
             self._write_kept(out)
 
     def arguments(self, part: int) -> dict[str, str]:
-        """What a tile is called with, for a part of the panel."""
+        """Return the arguments of a tile, for a part of the panel."""
         w, packs, keeps = self.name, self.packs_rows, self.keeps_panels
         across = self.stage.b.stride(VECTOR)
         return {
@@ -215,7 +215,7 @@ class WholePanels(TiledProduct):
 
     @property
     def is_possible(self) -> bool:
-        """Whether the factors lie so."""
+        """True if the layouts of the factors allow it."""
         return self.lies and self.fills_vectors and not self.packs_rows and self.down is not None
 
     @property

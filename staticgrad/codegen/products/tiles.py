@@ -322,7 +322,7 @@ class Tiles:
 
     @property
     def stream_arguments(self) -> tuple[str, ...]:
-        """Names of the arguments of what computes a few rows: those of tiles up to ``fresh``."""
+        """The argument names of functions for a few rows: those of tiles up to ``fresh``."""
         names = replace(self, placed=False).arguments
         names = tuple([name for name in names if name != "width"])
         return (*names[:3], *names[names.index("at") : names.index("ahead")])
