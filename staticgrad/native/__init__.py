@@ -140,7 +140,7 @@ def kernel(source: str, *, backend: BuiltIn | None = None) -> Code:
 
 
 def _refuse_finalizers() -> None:
-    """Refuse to compile in a finalizer during a compilation: both would wait for each other."""
+    """Refuse to compile in a finalizer during a compilation, which would deadlock."""
     from staticgrad.native.undisturbed import is_undisturbed
 
     if is_undisturbed():
@@ -216,12 +216,12 @@ def _load(source: str, mode: Compiled, settings: config.Config, start: float) ->
 
 
 def prepare(sources: Iterable[str], *, backend: BuiltIn | None = None, loops: bool = False) -> None:
-    """Finds or compiles several kernels at once, for which ``kernel`` will be asked.
+    """Find or compile several kernels at once, before ``kernel`` is called for each of them.
 
-    With ``loops`` it compiles what ``control`` gives beside them.
+    With ``loops`` it also compiles what ``control`` returns.
 
-    Together they take less time than one by one. What cannot be had so is left to ``kernel``, as
-    it is with the jit off, or where ``numba`` compiles.
+    Together they take less time than one by one. Kernels that this cannot find or compile are left
+    to ``kernel``, as are all with the jit off or if ``numba`` compiles.
 
     Raises CPUError, SelfTestError and OutOfMemory as ``kernel`` does.
     """

@@ -107,7 +107,7 @@ def _checked_way(path: Path) -> Path:
 
 
 def _status(path: Path) -> os.stat_result:
-    """The status of what is at ``path``, a link itself included; a folder is made of nothing."""
+    """Return the status of ``path``, without following a link; make a missing folder."""
     try:
         return path.lstat()
     except FileNotFoundError:
@@ -116,10 +116,10 @@ def _status(path: Path) -> os.stat_result:
 
 
 def _replaceable(status: os.stat_result) -> bool:
-    """Whether users besides the owner may rename what lies in a folder.
+    """Return whether users besides the owner may rename files in a folder.
 
-    A sticky folder lets them rename only what is theirs. A group of which the user is the only
-    member is the user.
+    In a sticky folder they may rename only their own files. A group whose only member is the user
+    counts as the user.
     """
     mode = status.st_mode
     if not mode & _OTHERS_WRITE or mode & stat.S_ISVTX:
@@ -139,11 +139,11 @@ def _own_group(group: int) -> bool:
 
 
 def read_private(path: Path, most: int) -> tuple[bytes, os.stat_result]:
-    """What is in a regular file of our own, of at most ``most`` bytes, with its status.
+    """Return the bytes of a regular file of our own, at most ``most``, and its status.
 
     Raises:
-        NotPrivateError: a link, something that is no regular file, one that belongs to another user
-            or that others may write, or a longer one.
+        NotPrivateError: a link, another kind of file, a file that another user owns or others may
+            write, or a longer one.
         OSError: it cannot be read.
     """
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -193,7 +193,7 @@ LARGEST_ENTRY: Final = 64 * 2**20  # bytes; a kernel has thousands
 
 @dataclass(frozen=True)
 class CacheInfo:
-    """What the disk cache holds: its directory (None: no cache), files, bytes.
+    """The contents of the disk cache: its directory (None: no cache), files, bytes.
 
     ``others`` of the files belong to other installations (another version of staticgrad, Numba,
     llvmlite, NumPy or Python); ``limit`` is the setting ``cache_size``; ``refusal`` says why there
@@ -210,7 +210,7 @@ class CacheInfo:
 
 @dataclass
 class _Fill:
-    """Bytes in a folder as this process last counted them, and what it has written since."""
+    """Bytes in a folder as this process last counted them, and bytes written since."""
 
     counted: int
     written: int = 0
@@ -236,7 +236,7 @@ def environment() -> str:
 
 
 def _version_of(package: str) -> str:
-    """What tells one release of an installed package from another, without importing it."""
+    """Return a text that identifies an installed package's release, without importing it."""
     spec = find_spec(package)
     if spec is not None and spec.origin is not None:
         with contextlib.suppress(OSError):  # both generate this file; reading it takes microseconds
@@ -254,9 +254,9 @@ def key(source: str, target: Target) -> str:
 
 
 def directory(settings: config.Config | None = None) -> Path | None:
-    """The cache directory, made if need be; None when there is no safe, writable one.
+    """Return the cache directory, made if needed; None without a safe, writable one.
 
-    Reading the settings costs more than finding a kernel, so a caller who has them passes them.
+    Reading the settings costs more than finding a kernel, so a caller that has them passes them.
     """
     return _found_directory(settings)[0]
 
@@ -311,7 +311,7 @@ def path_of(folder: Path, name: str) -> Path:
 
 
 def read(name: str, settings: config.Config | None = None) -> ObjectCode | None:
-    """The entry called ``name``; None when there is none or it does not verify.
+    """Return the entry called ``name``; None if it is missing or does not verify.
 
     Warns, once per process, of an entry that is not the user's own regular file.
     """
@@ -379,7 +379,7 @@ def _write_all(handle: int, content: bytes) -> None:
 
 
 def _make_room(folder: Path, added: int, limit: int) -> None:
-    """Counts what was written; removes old entries when the folder may hold too much."""
+    """Count written bytes; remove old entries when the folder may contain too many."""
     fill = _fills.get(folder)
     if fill is not None:
         fill.written += added
@@ -389,13 +389,13 @@ def _make_room(folder: Path, added: int, limit: int) -> None:
 
 
 def prune(limit: int | None = None) -> int:
-    """Removes what no process of this installation reads, then the longest unused entries.
+    """Remove the entries of other installations, then the longest unused entries.
 
     Args:
         limit: bytes that may stay; by default the setting ``cache_size``.
 
     Returns:
-        How many entries were removed.
+        The number of entries removed.
     """
     settings = config.current()
     folder = directory(settings)
@@ -405,9 +405,9 @@ def prune(limit: int | None = None) -> int:
 
 
 def _trimmed(folder: Path, limit: int, forgotten: float) -> tuple[int, int]:
-    """How many entries were removed from a folder, and the bytes left.
+    """Remove entries from a folder; return how many, and the bytes left.
 
-    Those of other installations go when unused for ``forgotten`` seconds, and the longest unused
+    It removes those of other installations unused for ``forgotten`` seconds, and the longest unused
     ones until three quarters of the limit are left, so that the next write need not count again.
     Racing processes remove the same files.
     """
@@ -442,7 +442,7 @@ def _age(status: os.stat_result, now: float) -> float:
 
 
 def _files(folder: Path) -> list[tuple[Path, os.stat_result]]:
-    """Entries and unfinished files of a folder, with their status; none if it is gone."""
+    """Return the entries and unfinished files of a folder with status; empty if it is gone."""
     found = []
     with contextlib.suppress(OSError), os.scandir(folder) as inside:
         for each in inside:
@@ -478,7 +478,7 @@ def discard(name: str) -> None:
 
 
 def info() -> CacheInfo:
-    """How many kernels the cache directory holds, and their bytes."""
+    """Return the number of kernels in the cache directory, and their bytes."""
     settings = config.current()
     folder, refusal = _found_directory(settings)
     if folder is None:

@@ -11,11 +11,11 @@ ENTRY: Final = "kernel"
 """The function of a source that is called as ``kernel(record, own, begin, end)``."""
 
 OUTLINED: Final = "outlined_"
-"""How the name of a helper begins that stays a function: it is called, not inlined."""
+"""The prefix of the name of a helper that stays a function: it is called, not inlined."""
 
 
 SHARED: Final = "shared_"
-"""How the name of one begins that is compiled once for all kernels that call it."""
+"""The prefix of the name of a helper that is compiled once for all kernels that call it."""
 
 
 #: Fuel of a run that nobody interrupts.

@@ -1,9 +1,9 @@
-"""Whether the process may still have memory that LLVM is going to ask for.
+"""Checks that the process may still allocate the memory that LLVM will need.
 
-Where LLVM gets no memory for code it ends the process, so that is asked before. What is asked for
-is address space, which limits (``ulimit -v``) and systems that promise no more than they have
-refuse; it is given back untouched. A container that is killed when it touches too much cannot be
-foreseen so. Of stacks, which kernels keep packed panels on, the limits are read.
+LLVM ends the process if it gets no memory for code, so this is checked before. The check allocates
+address space, which limits (``ulimit -v``) and systems without overcommit refuse, and frees it
+untouched. It cannot foresee that a container is killed when it touches too much memory. For stacks,
+on which kernels store packed panels, the limits are read.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ STACK = MIB
 
 
 def is_there(nbytes: int) -> bool:
-    """Whether the system would give so much now."""
+    """Return whether the system would allocate so many bytes now."""
     try:
         mmap.mmap(-1, nbytes).close()
     except (OSError, ValueError, MemoryError):
@@ -52,7 +52,7 @@ def require_stack() -> None:
 
 
 def too_little(text: str) -> OutOfMemory:
-    """The error, which says what helps."""
+    """Return the error, with a hint."""
     return OutOfMemory(
         text, hint="allow the process more address space (ulimit -v); nothing was compiled or run"
     )

@@ -99,7 +99,7 @@ class Compiler:
         manager.run(module, self.builder)
 
     def module(self, texts: Sequence[str]) -> Any:
-        """The texts as one optimised module; the first defines what is seen from outside."""
+        """Return the texts as one optimised module that exports what the first one defines."""
         header = f'target datalayout = "{self.layout}"\ntarget triple = "{self.target.triple}"\n'
         if self.target.has_mask_registers:
             texts = [lane_masks.cleared(text) for text in texts]
@@ -122,16 +122,16 @@ class Compiler:
         return module
 
     def emit(self, texts: Sequence[str], level: int | None = None) -> bytes:
-        """The ELF object of a module; the first text defines what is seen from outside.
+        """Return the ELF object of a module that exports what the first text defines.
 
-        Numba's code has several texts, and its addresses are for LLVM to find.
+        Numba's code has several texts, and LLVM finds its addresses.
         """
         machine, module = self.machines[level or level_of(texts)], self.module(texts)
         with self._left_out() if len(texts) == 1 else nullcontext():
             return bytes(machine.emit_object(module))
 
     def assembly(self, texts: Sequence[str], level: int) -> str:
-        """The assembly text of what ``emit`` gives as an ELF object."""
+        """Return the assembly text of the ELF object that ``emit`` returns."""
         module = self.module(texts)
         with self._left_out() if len(texts) == 1 else nullcontext():
             return str(self.machines[level].emit_assembly(module))
@@ -243,7 +243,7 @@ def _bound_at_once(text: str) -> str:
 
 
 def _link_inside(module: Any, others: Iterable[Any]) -> None:
-    """Link modules into one, of which nothing but what that one defines is seen from outside."""
+    """Link other modules into a module, which exports only its own definitions."""
     entries = {function.name for function in module.functions if not function.is_declaration}
     for each in others:
         module.link_in(each)

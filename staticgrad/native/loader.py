@@ -44,7 +44,7 @@ from staticgrad.records import dataclass
 LIBRARY_SYMBOLS: Final = frozenset(
     {"memset", "memcpy", "memmove", "fmod", "fmodf", "_GLOBAL_OFFSET_TABLE_"}
 )
-"""What compiled code may call outside itself: the C library's."""
+"""The external symbols that compiled code may use: the C library's."""
 
 _ONE_ARGUMENT: Final = (
     "sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh exp exp2 expm1 log log2 log10 "
@@ -55,7 +55,7 @@ MATH_SYMBOLS: Final = frozenset(
     for name in (*_ONE_ARGUMENT.split(), "atan2", "pow", "hypot", "copysign", "fma", "ldexp")
     for width in ("", "f")
 )
-"""What a user's own scalar code may call too, where the process has it: the C math library's."""
+"""The symbols that a user's own scalar code may use too, if loaded: the C math library's."""
 
 _HEADER: Final = b"\x7fELF\x02\x01\x01"
 _SYMBOL_TABLE: Final = 2
@@ -238,7 +238,7 @@ def kernel(t, own, begin, end):
 
 
 def first_sound(ladder: Sequence[Target]) -> Target:
-    """The first target that passes; remembered on disk. Raises SelfTestError if none does."""
+    """Return the first target that passes, stored on disk; raise SelfTestError if all fail."""
     name = _memory_name(ladder)
     known = cache.recall(name)
     if known is not None and known.isdecimal() and int(known) < len(ladder):
@@ -382,7 +382,7 @@ def _modules(texts: Mapping[str, str]) -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def _parts(texts: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """The same of one level, none of them too long."""
+    """Split texts of one level into parts that are not too long."""
     part: dict[str, str] = {}
     lines = 0
     for symbol, text in texts.items():

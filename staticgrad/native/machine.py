@@ -46,7 +46,7 @@ class Machine:
 
     @property
     def has_mask_registers(self) -> bool:
-        """Whether masks of lanes have registers of their own."""
+        """True if masks of lanes have their own registers."""
         return self.vector_bits >= 512
 
 

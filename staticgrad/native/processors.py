@@ -74,7 +74,7 @@ def threads(asked: int | Literal["auto"]) -> int:
 
 
 def allowed_processors() -> int:
-    """How many threads of this process can compute at the same time without sharing a core."""
+    """Return how many threads of this process can compute at once without sharing a core."""
     try:
         usable = os.sched_getaffinity(0)
     except AttributeError:  # not on every system
@@ -85,7 +85,7 @@ def allowed_processors() -> int:
 
 
 def _cores(usable: Iterable[int], folder: Path) -> int:
-    """How many cores these processors belong to."""
+    """Return the number of cores that these processors belong to."""
     found = set()
     for number in usable:
         try:

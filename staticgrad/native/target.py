@@ -24,7 +24,7 @@ _WIDE: Final = ("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
 
 @dataclass(frozen=True)
 class Target:
-    """What code is generated for: an LLVM triple, CPU name and feature string.
+    """The target of generated code: an LLVM triple, CPU name and feature string.
 
     ``vector_bits`` is the width of a register (512, 256 or 128); ``level`` is the rung of the
     ladder, 0 the fastest.
@@ -38,7 +38,7 @@ class Target:
 
     @property
     def has_mask_registers(self) -> bool:
-        """Whether masks of lanes have registers of their own."""
+        """True if masks of lanes have their own registers."""
         return self.vector_bits >= 512
 
     @property
@@ -117,9 +117,9 @@ _chosen: dict[str, Target] = {}
 
 
 def host() -> Target:
-    """What kernels are compiled for: the first of the ladder that passes the self-test.
+    """Return the target of kernels: the first of the ladder that passes the self-test.
 
-    The setting ``target`` may leave all rungs out but the lowest, which older processors have too.
+    The setting ``target`` may exclude all rungs but the lowest, which older processors have too.
 
     Raises CPUError on a processor that is not supported and SelfTestError when no rung passes.
     """

@@ -1,8 +1,8 @@
-"""Calls of libraries that interrupts would break: in a thread of their own, where none comes.
+"""Library calls that an interrupt would break, made in a thread that gets no interrupts.
 
 llvmlite frees an object and notes that only afterwards: a signal handler that raises in between
-(Ctrl-C) has it freed twice, which ends the process. Python runs signal handlers in the main thread
-only, and an exception that is sent to a thread meets that thread alone.
+(Ctrl-C) makes it free the object twice, which ends the process. Python runs signal handlers in the
+main thread only, and an exception that is sent to a thread is raised in that thread only.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 
 
 class _Call(Generic[_T]):
-    """One call: what is to be done, and what came of it."""
+    """One call: its work, and the result or the error."""
 
     def __init__(self, work: Callable[[], _T]) -> None:
         self._work, self._context = work, copy_context()
@@ -33,7 +33,7 @@ class _Call(Generic[_T]):
         self._ended.acquire()
 
     def run(self) -> None:
-        """Do it, unless another thread has begun to; a fork waits for ``LIBRARY``."""
+        """Do the work unless another thread has begun it; a fork waits for ``LIBRARY``."""
         if not self._claim.acquire(blocking=False):
             return
         with LIBRARY:
@@ -48,10 +48,10 @@ class _Call(Generic[_T]):
                 self._ended.release()
 
     def result(self) -> _T:
-        """What it returned, or raised; an interrupt of the wait is raised when it has ended.
+        """Return its result or raise its error; an interrupt is raised when the call has ended.
 
-        A thread that has not begun after ``PATIENCE`` never will: what was sent to this thread as
-        that one was made has met that one.
+        A thread that has not begun after ``PATIENCE`` never will: an exception sent to this thread
+        while that one was made was raised in that one.
         """
         interrupt: BaseException | None = None
         while not self._is_done:
@@ -75,12 +75,12 @@ _here: Final = _Here()
 
 
 def is_undisturbed() -> bool:
-    """Whether this thread makes such a call; a finalizer may run in the middle of it."""
+    """Return whether this thread makes such a call; a finalizer may run in the middle of it."""
     return _here.is_inside
 
 
 def undisturbed(work: Callable[[], _T]) -> _T:
-    """What ``work`` returns or raises. It takes no lock that its caller may hold."""
+    """Return or raise what ``work`` does. It takes no lock that its caller may hold."""
     if _here.is_inside:
         return work()
     call = _Call(work)

@@ -394,7 +394,7 @@ class PlainProduct:
         return self.params.columns == self.columns
 
     def _write_panels(self, out: Lines) -> None:
-        """Write the packing of a part's panels, one behind the other, but not those read in place."""
+        """Write the packing of a part's panels, one behind the other, unless read in place."""
         start, pack = "first_column", Lines()
         if self.in_panels:
             return

@@ -92,7 +92,7 @@ def _jitted(
 
 
 def _refuse_statements(function: Function) -> None:
-    """Nobody would see an exception of a kernel, so none may be raised."""
+    """Refuse statements that raise: an exception of a kernel would be lost."""
     for node in ast.walk(function.tree):
         match node:
             case ast.Raise() | ast.Assert():
@@ -112,7 +112,7 @@ _UNIFIED: Final = re.compile(r"Cannot unify (\S+) and (\S+) for '([^'.]+)[^']*'"
 
 
 def _reason(error: Exception) -> str:
-    """Numba's long message in one line: the place in the source and what was wrong there."""
+    """Return Numba's long message in one line: the place in the source and the error there."""
     text = _COLOUR.sub("", str(error))
     ours, unified = _OURS.search(text), _UNIFIED.search(text)
     place = _PLACE.search(text, ours.end() if ours else 0) or _PLACE.search(text)

@@ -111,7 +111,7 @@ class _Template(templates.AbstractTemplate):
     prefer_literal = True
     operation: Operation
     shared: bool
-    """Whether Numba has a meaning of its own for the key, to which other types are left."""
+    """True if Numba has its own meaning for the key, which holds for other types."""
 
     def generic(self, args: tuple[Any, ...], kws: dict[str, Any]) -> Any:
         if self.shared and not any(isinstance(item, SimdType) for item in args):
@@ -183,7 +183,7 @@ def _operand(given: Any, value: Any) -> Operand:
 
 
 def _write(builder: Any, out: Emitter) -> None:
-    """Adds what an operation wrote to the function that Numba builds."""
+    """Add the output of an operation to the function that Numba builds."""
     for name, (result, arguments) in out.externals.items():
         kind = ir.FunctionType(llvm_type(result), [llvm_type(text) for text in arguments])
         cgutils.get_or_insert_function(builder.module, kind, name)
@@ -209,7 +209,7 @@ _NUMBA_KEYS: Final[dict[Any, Operation]] = {
         if hasattr(operator, f"i{name.removesuffix('_')}")
     },
 }
-"""Builtins and operators that Numba has too -> what they mean between our types."""
+"""Builtins and operators that Numba has too -> their meaning between our types."""
 
 WORDS: Final = {
     name: operation for name, operation in FUNCTIONS.items() if name not in ("bool", "getitem")
@@ -233,7 +233,7 @@ def registries() -> tuple[Any, Any]:
 
 
 def _argument_types(key: Any, operation: Operation) -> list[tuple[Any, ...]]:
-    """Where one of our types stands among the arguments of a key that Numba shares."""
+    """Return the argument types with one of ours, for a key that Numba shares."""
     if key is bool or operation.name in ("neg", "invert"):
         return [(SimdType,)]
     return [(SimdType, types.Any), (types.Any, SimdType), (SimdType, SimdType)]

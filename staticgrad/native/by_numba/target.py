@@ -50,7 +50,7 @@ _FLAGS: Final = {
 
 
 class KernelTarget(CPU):
-    """The token by which Numba tells targets apart; what suits a CPU suits it."""
+    """The token of the target in Numba; all that is registered for a CPU suits it."""
 
 
 target_registry[NAME] = KernelTarget
@@ -182,13 +182,13 @@ class _TargetContext(BaseContext):
     build_list = build_set = build_map = _refuse
 
     def declare_env_global(self, module: Any, envname: str) -> None:
-        """No Python environment: kernels call nothing of Python's."""
+        """Declare no Python environment: kernels do not call Python."""
 
     def post_lowering(self, mod: Any, library: Any) -> None:
         """Nothing is to be rewritten."""
 
     def get_executable(self, library: _Library, fndesc: Any, env: Any) -> _Library:
-        """What stands for a compiled function among Numba's tables."""
+        """Return the library, which represents a compiled function in Numba's tables."""
         return library
 
 

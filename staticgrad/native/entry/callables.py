@@ -1,8 +1,8 @@
-"""The native entry of a run as Python callables; ``text`` says what it does.
+"""The native entry of a run as Python callables; ``text`` describes it.
 
-It reads fields of arrays and references of objects where CPython and NumPy have them. That they are
-there is looked at once; where they are not (another interpreter, one without its lock), there is no
-native entry, and every run takes the path in Python.
+It reads fields of arrays and reference counts at the offsets of CPython and NumPy. The offsets are
+checked once; if they differ (another interpreter, one without its lock), there is no native entry,
+and every run takes the path in Python.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class _Method(ctypes.Structure):
 
 @functools.cache
 def calls() -> Words:
-    """What the entry calls, in the order of ``CallWord``."""
+    """Return the addresses that the entry uses, in the order of ``CallWord``."""
     api = ctypes.pythonapi
     table = _numpy_interface()
     known = {
@@ -76,9 +76,9 @@ def _numpy_interface() -> Any:
 
 @functools.cache
 def unused_references() -> int | None:
-    """What the entry reads as the references to an array to which two objects refer.
+    """Return the count that the entry reads for an array to which two objects refer.
 
-    None where it would not read what is there, and must not be used.
+    None if it would read at wrong offsets, and must not be used.
     """
     if sys.implementation.name != "cpython" or object.__basicsize__ != ObjectField.DATA:
         return None
@@ -115,7 +115,7 @@ def _fields_are_known() -> bool:
 
 
 def _numbers_are_known() -> bool:
-    """Whether the bytes of numbers are where they are read."""
+    """Return whether the bytes of numbers are at the offsets that are read."""
     single, double = np.float32(0.1), np.float64(0.1)
     return (
         ctypes.c_float.from_address(id(single) + ObjectField.VALUE).value == single
@@ -125,7 +125,7 @@ def _numbers_are_known() -> bool:
 
 
 def _interface_is_known() -> bool:
-    """Whether NumPy's functions are where they are called, and do what they are called for."""
+    """Return whether NumPy's functions are in the slots that are called, and work."""
     table = _numpy_interface()
     if table[_ARRAY_TYPE] != id(np.ndarray):
         return False

@@ -49,7 +49,7 @@ def text(triple: str) -> str:
 
 
 def _look_at_state(c: EntryCode, calls: str) -> str:
-    """Nobody runs the program, and its locks are this thread's."""
+    """Require that the program is open and not running, and that its locks are this thread's."""
     hold = c.pointer("%head", HeadWord.HOLD_AT)
     thread = c.call(calls, CallWord.PyThread_get_thread_ident, "i64")
     c.require(c.is_(c.word("%head", HeadWord.RUNNING), "eq", 0), "refuse")
@@ -371,7 +371,7 @@ def _point(c: EntryCode, place: str, begin: str) -> None:
 
 
 def _settle(c: EntryCode, calls: str, hold: str, record: str, failed: str) -> None:
-    """Count the run; where somebody waits for its end, let them in."""
+    """Count the run; if another thread waits for its end, let that thread in."""
     with c.when(c.is_(c.get(failed), "eq", 0)):
         c.put("%head", HeadWord.RUNS, c.add(c.word("%head", HeadWord.RUNS), 1))
         c.put("%head", HeadWord.LATEST, record, "ptr")

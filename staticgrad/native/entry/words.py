@@ -43,7 +43,7 @@ class HeadWord(IntEnum):
 
 
 class HoldWord(IntEnum):
-    """Words of who holds the locks of a program's parameters."""
+    """Words of the holder of the locks of a program's parameters."""
 
     STANDS = 0  # 1 while the locks are reserved
     RUNNING = 1
@@ -121,7 +121,7 @@ class CallWord(IntEnum):
 
 
 class ObjectField(IntEnum):
-    """Where fields of objects are, in bytes, on the interpreters that the entry is used with."""
+    """The byte offsets of fields of objects, on the interpreters that the entry is used with."""
 
     REFERENCES = 0
     TYPE = 8

@@ -84,7 +84,7 @@ class Emitter:
         self.bits: dict[str, str] = {}
         """Bytes 0/1 that were widened -> the i1 per lane that they were."""
         self.seldom: set[str] = set()
-        """Tests of what hardly ever holds."""
+        """Tests that are rarely true."""
         self.chosen: dict[str, tuple[str, Operand, Operand]] = {}
         """Words that are one of two -> the i1 that chooses, and both."""
         self._known: dict[str, str] = {}
@@ -119,7 +119,7 @@ class Emitter:
         return name
 
     def enter(self) -> None:
-        """A loop begins with the next block: what it need not repeat is written before it."""
+        """Begin a loop with the next block; loop-invariant code is written before it."""
         self.lines.append("")
         self._around.append(_Around(self._count, len(self.lines) - 1))
 
@@ -144,7 +144,7 @@ class Emitter:
         return name
 
     def _is_inside(self, value: Operand) -> bool:
-        """Whether the innermost loop computes a value."""
+        """Return whether the innermost loop computes a value."""
         if not isinstance(value, str) or not value.startswith("%v"):
             return False
         loop = self._around[-1]
@@ -197,7 +197,7 @@ class Emitter:
         return len(self._order)
 
     def forget(self, mark: int) -> None:
-        """What was computed since a place need not be computed where control comes next."""
+        """Forget values computed since a mark, which the next block may be reached without."""
         for instruction in self._order[mark:]:
             del self._known[instruction]
         del self._order[mark:]

@@ -53,7 +53,7 @@ class _NoJoinError(Exception):
 
 
 class _Loop:
-    """A loop being read: where ``continue`` and ``break`` go, and what they bring with them."""
+    """A loop being read: the targets of ``continue`` and ``break``, and the values they carry."""
 
     def __init__(self, head: str, after: str, joins: list[tuple[str, Join]]) -> None:
         self.head, self.after, self.joins = head, after, joins
@@ -106,16 +106,16 @@ class SyntaxReader(FunctionTranslation):
         self.globals: dict[str, Bound] = {}
         """Names of the language and of helpers that were read."""
         self.lasting: dict[str, Bound] = {}
-        """Names of what exists while compiling only."""
+        """Names of objects that exist only while compiling."""
         self.kinds: dict[str, Kind] = {}
         self.assigned = syntax.assigned
-        """How many statements assign each variable."""
+        """The number of statements that assign each variable."""
         self.loops: list[_Loop] = []
         self.count = 0
         self.label = "entry"
         """The block being written."""
         self.open = True
-        """Whether it has no terminator yet."""
+        """True if the block has no terminator yet."""
 
     def run(self, symbol: str, linkage: str) -> Translated:
         """Lowers the body."""
@@ -306,7 +306,7 @@ class SyntaxReader(FunctionTranslation):
     # -- values
 
     def are_words(self, names: Iterable[str]) -> bool:
-        """Whether names stand for words, on every path."""
+        """Return whether names stand for words on every path."""
         return all(name in self.names and self.kinds[name] is WORD for name in names)
 
     def selected(self, bit: str, yes: Bound, no: Bound) -> Bound:
@@ -344,7 +344,7 @@ class SyntaxReader(FunctionTranslation):
         return Bound(kind, self.out.read(f"phi {kind.llvm} {edges}"))
 
     def name(self, name: str) -> Bound:
-        """What a name stands for: a variable, or what the language or a helper is called."""
+        """Return the meaning of a name: a variable, or an operation or helper of that name."""
         found = self.names.value(name)
         if found is not None:
             return found
@@ -377,7 +377,7 @@ class Function:
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """The name of the function."""
         return self.syntax.name
 
     @property
@@ -423,10 +423,10 @@ def _functions(source: str) -> list[Function]:
 
 
 def _functions_by_part(source: str) -> list[Function] | None:
-    """The same, helpers that are known not parsed again; None where a part is no function alone.
+    """Return the same without parsing known helpers again; None if a part is not one function.
 
-    If each part by itself is one function, then the source is those functions: none of them ends
-    within a string, a bracket or a line.
+    If each part by itself is one function, then the source is those functions: no part ends within
+    a string, a bracket or a line.
     """
     functions, above = [], 0
     for part in parts_of(source):
@@ -543,12 +543,12 @@ def _alone(lowered: Translated, body: str, helpers: dict[str, str]) -> str:
 
 
 def _names(text: str, name: str) -> bool:
-    """Whether a function calls another one, or reads a table."""
+    """Return whether a function calls another one, or reads a table."""
     return f"@{name}" in text and re.search(rf"@{re.escape(name)}\b", text) is not None
 
 
 def _text(lowered: Translated, parts: list[str]) -> str:
-    """A module of functions, with declarations of what they call of LLVM's."""
+    """Return a module of functions, with declarations of the LLVM functions that they call."""
     body = "\n".join(parts)
     declared = [
         declaration(name, *types)
@@ -581,5 +581,5 @@ def _with_calls(kernel: Translated) -> Translated:
 
 
 def _calls(text: str, name: str) -> int:
-    """How often a function's text calls another."""
+    """Return how often a function's text calls another."""
     return text.count(f"@{name}(")

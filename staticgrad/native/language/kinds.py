@@ -45,12 +45,12 @@ class Element:
 
     @cached_property
     def numpy(self) -> np.dtype[np.generic]:
-        """The NumPy dtype; bool is held as a byte, what is for storage as its bits."""
+        """The NumPy dtype; bool is stored as a byte, a storage type as its bits."""
         return np.dtype(f"u{self.bytes}" if self.kind in "bs" else f"{self.kind}{self.bytes}")
 
     @property
     def signed(self) -> bool:
-        """Whether it is a signed integer."""
+        """True for a signed integer."""
         return self.kind == "i"
 
 
@@ -87,7 +87,7 @@ class Vector(metaclass=_One):
 
     @cached_property
     def name(self) -> str:
-        """As in the source and in messages."""
+        """The name in the source and in messages."""
         return f"{self.element.name}x{self.lanes}"
 
     @cached_property
@@ -105,7 +105,7 @@ class Pointer(metaclass=_One):
 
     @property
     def name(self) -> str:
-        """As in the source and in messages."""
+        """The name in the source and in messages."""
         return f"ptr_{self.element.name}"
 
     @property
@@ -122,7 +122,7 @@ class Mask(metaclass=_One):
 
     @property
     def name(self) -> str:
-        """As in the source and in messages."""
+        """The name in the source and in messages."""
         return f"mask{self.lanes}"
 
     @property

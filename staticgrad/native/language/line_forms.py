@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 Words = Sequence[str]
 """Names and numbers of a line, in the order of its text."""
 Value = Callable[["SyntaxReader", Words], Bound]
-"""What an expression is, for a reader."""
+"""The value of an expression, for a reader."""
 Act = Callable[["SyntaxReader", Words], None]
-"""What a statement does to a reader."""
+"""The effect of a statement on a reader."""
 
 _BINARY: Final[dict[type, Operation]] = {
     ast.Add: OPERATORS["add"],
@@ -61,8 +61,8 @@ _UNARY: Final[dict[type, str]] = {
 
 
 class Needs(NamedTuple):
-    """What must hold for an expression to be sums and products of words: its names are words, and
-    its numbers are whole."""
+    """The conditions for an expression to be sums and products of words: its names are words,
+    and its numbers are whole."""
 
     names: tuple[Callable[[Words], str], ...]
     numbers: tuple[int, ...]
@@ -82,7 +82,7 @@ class Test(NamedTuple):
 
 
 class Expression(NamedTuple):
-    """An expression in a line; ``test``: what it is as a test without branches, if it is one."""
+    """An expression in a line; ``test`` is its form as a test without branches, if it is one."""
 
     value: Value
     words: Words
@@ -102,9 +102,9 @@ class GivenWord(NamedTuple):
 
 
 class StatementForm(NamedTuple):
-    """What a statement without others in it does, and the names that it assigns.
+    """The effect of a statement without others in it, and the names that it assigns.
 
-    ``given`` is what it assigns to one name, with what that needs to be a word.
+    ``given`` is the value that it assigns to one name, with its conditions to be a word.
     """
 
     act: Act
@@ -120,7 +120,7 @@ class NotPlainError(Exception):
 
 
 class Forms:
-    """Expressions and statements of one tree; ``places`` are the columns of what is left open."""
+    """Expressions and statements of one tree; ``places`` maps columns to open places."""
 
     def __init__(self, places: Mapping[int, int] | None = None) -> None:
         self._places = {} if places is None else places
@@ -415,7 +415,7 @@ def _form_of(text: str) -> tuple[str, Words]:
 
 
 def _taken_apart(form: str) -> tuple[ast.stmt, Forms, int]:
-    """The one statement of a form, and how many places it leaves open."""
+    """Return the one statement of a form, its ``Forms``, and the number of open places."""
     starts = [found.start() for found in _WORDS.finditer(form) if found[0] not in _KEYWORDS]
     places = {start: place for place, start in enumerate(starts)}
     try:

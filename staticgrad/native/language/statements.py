@@ -43,7 +43,7 @@ class If(NamedTuple):
     orelse: Block
 
     def given(self) -> GivenWord | None:
-        """The one word that it may give a name, by a test of words, if it does no more."""
+        """Return the one word that it may assign by a test of words; None if it does more."""
         if self.orelse or len(self.body) != 1 or self.test.test is None:
             return None
         only = self.body[0]
@@ -51,7 +51,7 @@ class If(NamedTuple):
 
 
 class Loop(NamedTuple):
-    """``while test`` or, with a name, ``for name in test``; ``assigned``: what it assigns."""
+    """``while test`` or, with a name, ``for name in test``; ``assigned``: the names assigned."""
 
     line: int
     name: str
@@ -149,7 +149,7 @@ class _Lines:
 
 
 def read(part: str) -> Syntax | None:
-    """The one function of a text; None where the text is not plain enough to tell."""
+    """Return the one function of a text; None if the text is not plain enough to decide."""
     lines = part.rstrip("\n").split("\n")
     header = _HEADER.fullmatch(lines[0])
     if header is None or not _has_plain_characters(part):

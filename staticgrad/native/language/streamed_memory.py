@@ -1,8 +1,8 @@
-"""Stores past the caches: what nobody reads soon goes to memory without being fetched first.
+"""Streaming stores: results that are not read soon go to memory without fetching lines first.
 
-A processor that writes a part of a line reads the line before. A store that passes the caches is
-gathered to whole lines instead, which halves what a result costs that no cache holds. Such stores
-are not ordered among others before ``settle``.
+A processor that writes a part of a line reads the line before. Streaming stores are gathered to
+whole lines instead, which halves the cost of a result that exceeds the caches. They are not ordered
+among other stores before ``settle``.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class _Span:
 
     @property
     def offsets(self) -> tuple[int, ...]:
-        """Where vectors begin that cover the span and reach no further; the last ones may meet."""
+        """The offsets of vectors that cover exactly the span; the last ones may overlap."""
         lanes = self.kind.lanes
         return tuple(min(n * lanes, self.length - lanes) for n in range(self.step))
 
@@ -144,7 +144,7 @@ def _strided_index(out: Emitter, lanes: int, start: Operand, stride: Operand) ->
 
 
 def _whole(pointer: Kind, stride: Operand, lanes: int) -> _Span | None:
-    """What whole vectors cover, where a stride allows them."""
+    """Return the span that whole vectors cover; None if the stride does not allow them."""
     if lanes == 1 or not isinstance(stride, int) or not 1 <= abs(stride) <= LONGEST:
         return None
     return _Span(vector(element_of(pointer), lanes), int(stride))

@@ -67,7 +67,7 @@ class KernelSourceError(TypeError):
 
 
 class Bound(NamedTuple):
-    """What a variable stands for: its kind and its operand (or the parts of a range)."""
+    """The meaning of a variable: its kind and its operand (or the parts of a range)."""
 
     kind: Kind
     value: Any
@@ -75,7 +75,7 @@ class Bound(NamedTuple):
 
 @dataclass(frozen=True)
 class Translated:
-    """A function's text, the kind it returns, and what else its module must hold."""
+    """A function's text, the kind it returns, and the other parts that its module needs."""
 
     symbol: str
     result: Kind
@@ -137,7 +137,7 @@ class FunctionTranslation:
         return text_of(self.call(FUNCTIONS["bool"], [value]))
 
     def literal(self, value: object) -> Bound:
-        """What stands for itself in a source."""
+        """Return the meaning of a constant, operation or helper in a source."""
         if value is None:
             return Bound(NOTHING, "")
         if isinstance(value, bool):
@@ -228,14 +228,14 @@ def argument_name(kind: Kind, index: int) -> str:
 
 
 class Path(NamedTuple):
-    """A way into a block: the block it comes from, and what names became since the paths split."""
+    """A way into a block: the block it comes from, and the changes of names since the split."""
 
     label: str
     changes: Mapping[str, Bound]
 
 
 class Arrival(NamedTuple):
-    """What a join is if control comes from a block."""
+    """The value of a join if control comes from a block."""
 
     value: Bound
     label: str
@@ -253,7 +253,7 @@ class Join:
 
 
 class Names:
-    """What names stand for at the place that is being read."""
+    """The meanings of names at the place that is being read."""
 
     def __init__(self, out: Emitter) -> None:
         self._out = out
@@ -266,7 +266,7 @@ class Names:
         return name in self._values
 
     def value(self, name: str) -> Bound | None:
-        """What a name stands for here, to be read by an instruction."""
+        """Return the meaning of a name here, to be read by an instruction."""
         found = self._values.get(name)
         if found is not None and found.value in self._joins:
             self._read.append(found.value)
@@ -282,11 +282,11 @@ class Names:
         return len(self._changes)
 
     def since(self, mark: int) -> dict[str, Bound]:
-        """What names became that were set since a place."""
+        """Return the meanings of the names that were set since a mark."""
         return {name: self._values[name] for name, _ in self._changes[mark:]}
 
     def undo(self, mark: int) -> None:
-        """Names stand for what they stood for at a place."""
+        """Restore the meanings of names at a mark."""
         for name, before in reversed(self._changes[mark:]):
             if before is None:
                 del self._values[name]
@@ -321,9 +321,9 @@ class Names:
         return value, join
 
     def meet(self, paths: Sequence[Path]) -> None:
-        """At the beginning of a block: what names stand for on all paths into it.
+        """Set names, at the beginning of a block, to their meanings on all paths into it.
 
-        A name that has no value on one of them has none.
+        A name without a value on one of them gets no value.
         """
         changed = dict.fromkeys(name for path in paths for name in path.changes)
         line = self._free_line() if len(paths) > 1 else 0

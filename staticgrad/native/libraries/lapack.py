@@ -71,7 +71,7 @@ class _RecipeWriter:
             yield f"        {name} = ptr_{kind}({place}{moved})"
 
     def small_parameters(self) -> list[str]:
-        """What the functions for small matrices take."""
+        """Return the parameters of the functions for small matrices."""
         return [*self.sizes, *(name for name, _, _, place in self.parts() if place[0] == "t")]
 
     def small_functions(self) -> str:
@@ -117,7 +117,7 @@ class _RecipeWriter:
         return lines
 
     def line(self, line: str) -> list[str]:
-        """What a line of a recipe stands for."""
+        """Return the source lines of a line of a recipe."""
         if line in ("check", "checked"):
             return self.check(line == "check")
         found = _CALL.fullmatch(line)
@@ -126,7 +126,7 @@ class _RecipeWriter:
         return self.call(found[2], found[3])
 
     def check(self, of_info: bool) -> list[str]:
-        """Notes the first matrix that failed, or writes what stands for its results."""
+        """Return lines that note the first failed matrix, or write a substitute for its results."""
         lines = ["how = word(load1(ints, 0))"] if of_info else []
         if self.checks:
             return [
@@ -205,7 +205,7 @@ def run(
 
 
 def words(functions: tuple[str, ...], guard: scipy_library.ThreadGuard) -> tuple[int, ...]:
-    """What the record of a routine ends with."""
+    """Return the last words of the record of a routine."""
     return (guard.function, guard.state, *map(scipy_library.address, functions))
 
 

@@ -1,26 +1,26 @@
-"""What the routines of linear algebra do for a matrix, in the kernel language and calls of LAPACK.
+"""Recipes of linear algebra for one matrix, in the kernel language and calls of LAPACK.
 
 Matrices lie in C order, which Fortran reads as their transposes: each recipe is the algorithm of
 the transposed problem, so that nothing is transposed in memory. A line of a recipe is a line of the
 kernel language, or a call of LAPACK, in whose arguments
 
 - a letter in quotes is a character, ``#word`` the character of a code that the step gave;
-- ``0.0`` and ``nan`` are numbers, and so is what has a point;
+- ``0.0`` and ``nan`` are numbers, and so is any text with a point;
 - a name of an operand, a result or scratch is a pointer to this iteration's part; ``b[i]`` to an
   element of it; ``info`` the integer that says how the call ended;
 - anything else is a word, handed over as an integer.
 
-``check`` ends an iteration whose ``info`` is not 0, ``checked`` one whose ``how`` is not: it is
-noted, or what the step gave for it is written instead.
+``check`` ends an iteration whose ``info`` is not 0, ``checked`` one whose ``how`` is not 0: it is
+noted, or the step's substitute is written instead.
 
 Factors and solutions of small matrices: loops in the language of kernels, many matrices
 interleaved.
 
 A call of LAPACK takes as long as the arithmetic of dozens of elements, and each step of a small
-factorization waits for the one before. So a lane of a vector has a matrix of its own; what remains
-of a batch is taken one by one by the same text with one lane, which gives the same bytes.
+factorization depends on the one before. So each lane of a vector computes one matrix; the remainder
+of a batch is computed one by one by the same text with one lane, bitwise identical.
 In a text ``$`` stands for the lanes, ``real`` and ``whole`` for elements and for integers as wide.
-A text ends by returning 0, or how a matrix failed; of many, each is then done again by itself.
+A text returns 0, or how a matrix failed; if it had many, each is then computed again by itself.
 
 Source: Golub and Van Loan, Matrix Computations, 4th edition: 3.4.1 (outer products with pivots),
 4.2.5 (outer products of a Cholesky factor), 3.1.3 (substitution by columns).

@@ -258,7 +258,7 @@ def core() -> str:
 
 @cache
 def _threads() -> tuple[Any, ...] | None:
-    """SciPy's functions that tell and set how many threads its BLAS has; None if there are none."""
+    """Return SciPy's functions that get and set its BLAS's number of threads, or None."""
     return _blas_functions("get_num_threads", "set_num_threads")
 
 

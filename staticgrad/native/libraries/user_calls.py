@@ -70,7 +70,7 @@ def checked(
     outs: list[NDArray[Any]],
     array_of: Callable[[Any], NDArray[Any]] = np.asarray,
 ) -> None:
-    """Write what a function gave into the results.
+    """Write the values that a function returned into the results.
 
     Raises:
         CallError: another number of results, another shape, or a dtype of another kind.

@@ -1,11 +1,11 @@
-"""Rows of function 0 in plain Python: where a table goes on (``control_code`` says what they do).
+"""Rows of function 0 in plain Python: how a table continues (``control_code`` describes them).
 
-Nobody interrupts a table that Python runs amid its loops by fuel: signals are seen between rows.
+A table that Python runs is not interrupted by fuel in its loops: signals are seen between rows.
 
 Runs kernels as plain Python (``STATICGRAD_JIT=0``): registration, tokens, the table loop.
 
-A registered kernel has a token in place of an address; tokens are small odd numbers, which no
-function has for an address. The table's layout is the native driver's.
+A registered kernel has a token in place of an address; tokens are small odd numbers, which are
+never addresses of functions. The table's layout is the native driver's.
 """
 
 from __future__ import annotations

@@ -200,7 +200,7 @@ def _require(kind: Vector, families: str) -> None:
 
 
 def meet(*operands: Lanes | Number) -> Vector:
-    """The one kind of operands of which numbers adapt; TypeError if they differ."""
+    """Return the one kind of the operands, to which numbers adapt; TypeError if they differ."""
     kinds = [operand.kind for operand in operands if isinstance(operand, Lanes)]
     if not kinds or any(kind is not kinds[0] for kind in kinds[1:]):
         raise TypeError(f"operands of kinds {sorted({kind.name for kind in kinds})}")
@@ -455,7 +455,7 @@ def window(position: Lanes, *words: int) -> Lanes:
 
 
 def some(v: Lanes) -> bool:
-    """Whether any lane of a bool vector is true."""
+    """Return whether any lane of a bool vector is true."""
     _require(v.kind, "b")
     return bool(v.data.any())
 

@@ -39,12 +39,12 @@ class LaneMask:
 
     @property
     def lanes(self) -> int:
-        """How many lanes."""
+        """The number of lanes."""
         return len(self.bits)
 
 
 class Address:
-    """A typed pointer: element type, address, and what keeps scratch alive."""
+    """A typed pointer: element type, address, and the owner that keeps scratch alive."""
 
     __slots__ = ("base", "element", "owner")
 
@@ -203,13 +203,13 @@ def _scratch(element: Element) -> Callable[[int], Address]:
 
 
 def prefetch(pointer: Address, index: int) -> None:
-    """Brings nothing nearer: plain Python has no memory to wait for."""
+    """Check the pointer only: plain Python does not prefetch."""
     if not isinstance(pointer, Address):
         raise TypeError("prefetch takes a pointer")
 
 
 def fits(pointer: Address, index: int, mask: LaneMask) -> bool:
-    """Whether a vector under the mask may be streamed from an element on."""
+    """Return whether a vector under the mask may be streamed from an element on."""
     return bool(mask.bits.all()) and pointer.at(index) % _STREAMED == 0
 
 
@@ -221,7 +221,7 @@ def stream(pointer: Address, index: int, value: Lanes) -> None:
 
 
 def settle() -> None:
-    """Nothing waits to be stored."""
+    """Do nothing: all stores are done."""
 
 
 def getitem(pointer: Address, index: int) -> int:
@@ -230,7 +230,7 @@ def getitem(pointer: Address, index: int) -> int:
 
 
 def address(pointer: Address) -> int:
-    """Where a pointer points, as a word."""
+    """Return the address of a pointer as a word."""
     return pointer.base
 
 

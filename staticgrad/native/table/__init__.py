@@ -1,1 +1,1 @@
-"""What walks a table: rows that run kernels or say where to go on, and the pool of workers."""
+"""The driver of tables, whose rows run kernels or jump to other rows, and the worker pool."""

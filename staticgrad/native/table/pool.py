@@ -40,7 +40,7 @@ _C_FUNCTIONS: Final = {
 
 @dataclass(frozen=True)
 class PoolState:
-    """What a pool has been doing: threads, sections that were shared, and penalties of stalls."""
+    """The statistics of a pool: threads, shared sections, and penalties of stalls."""
 
     threads: int
     sections: int
@@ -96,7 +96,7 @@ class Pool(AtFork):
         self.set("penalty", pool_code.LEAST_PENALTY)
 
     def end(self) -> None:
-        """Let the threads end, and wait for them; what runs later runs alone."""
+        """End the threads and join them; later runs use the caller's thread alone."""
         self.set("ended", 1)
         wake = ctypes.c_int32.from_address(self.address + PLACES["wake"])
         wake.value += 1
@@ -110,7 +110,7 @@ class Pool(AtFork):
 
     @property
     def state(self) -> PoolState:
-        """What it has been doing."""
+        """The statistics of the pool."""
         return PoolState(self.get("alive"), self.get("sections"), self.get("stalls"))
 
 
@@ -118,9 +118,9 @@ _made: Final[list[Pool]] = []
 
 
 def pool(threads: int) -> Pool | None:
-    """The pool, made if there is none, for so many threads at least; None where it cannot be.
+    """Return the pool for at least so many threads, made if needed; None if it is impossible.
 
-    Raises as ``native.kernel`` does where its code cannot be compiled.
+    Raises as ``native.kernel`` does if its code cannot be compiled.
     """
     if not is_possible():
         return None
@@ -138,7 +138,7 @@ def present() -> Pool | None:
 
 
 def is_possible() -> bool:
-    """Whether this system has what the pool is made of."""
+    """Return whether this system supports the pool."""
     return sys.platform == "linux" and os.uname().machine in pool_code.FUTEX
 
 

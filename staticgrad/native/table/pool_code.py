@@ -183,12 +183,12 @@ _POINT: Final = """
 
 
 def is_possible(triple: str) -> bool:
-    """Whether there are workers on a target: threads that sleep by ``futex``."""
+    """Return whether a target supports workers: threads that sleep by ``futex``."""
     return "linux" in triple and triple.split("-")[0] in FUTEX
 
 
 def numbers(words: Mapping[str, int]) -> dict[str, int]:
-    """What stands for names in the source of the policy; ``words`` as in ``text``."""
+    """Return the values of names in the source of the policy; ``words`` as in ``text``."""
     heads = {name: at for name, at in words.items() if name.startswith("head ")}
     return {
         **{name: value for name, value in globals().items() if isinstance(value, int)},

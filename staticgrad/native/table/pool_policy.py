@@ -1,4 +1,4 @@
-"""What the pool decides by what it has measured, as source in the kernel language.
+"""The decisions of the pool by its measurements, as source in the kernel language.
 
 ``pool_code`` says what for. The function is called before rows are run, with the address of the
 first, and behind a section that was shared, with 0. ``pool`` and ``head`` are the words of the

@@ -154,7 +154,7 @@ def shared_text(target: Target, symbol: str = SHARED_SYMBOL, points: bool = Fals
 
 
 def shared_source(target: Target) -> str:
-    """What ``shared_text`` is made from: it takes less time, and is as telling."""
+    """Return the parts of ``shared_text``, which identify it and take less time to write."""
     policy = pool_policy.source(pool_code.numbers(WORDS))
     return pool_code.text(target.triple, WORDS, SHARED_SYMBOL) + policy
 
