@@ -28,7 +28,7 @@ def _footprint(net: Net, step: int, held: set[int]) -> int:
 
 
 def _held(net: Net) -> list[set[int]]:
-    """By step, values that are there during its first run whatever the plan."""
+    """Return, by step, the values that are live during its first run in every plan."""
     ancestors = [0] * len(net.ops)  # bits by step
     for step, reads in enumerate(net.reads):
         for value in reads:

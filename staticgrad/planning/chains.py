@@ -132,7 +132,7 @@ class _ChainProgram:
         choice[better] = k
 
     def sequence(self, slots: int) -> list[int]:
-        """The cheapest for so many slots; empty where there is none."""
+        """Return the cheapest sequence for so many slots, or an empty list."""
         last = len(self.blocks.forward) - 1
         if not np.isfinite(self.cost[0, last, slots]):
             return []

@@ -1,6 +1,6 @@
-"""Whether a plan of a problem holds: its steps are made in order, on nothing but their words.
+"""A check that a plan of a problem is valid: its steps are carried out in order, as written.
 
-No search and no layout is used here, so that a mistake of theirs is found.
+It shares no code with searches and layouts, so that it finds their mistakes.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from staticgrad.records import dataclass
 
 @dataclass(frozen=True)
 class CheckedPlan:
-    """What a plan costs and needs: ``load`` is the most bytes alive at once, ``height`` the end of
-    the highest allocation, 0 without offsets."""
+    """The cost and the bytes of a plan: ``load`` is the most bytes alive at once, ``height`` the
+    end of the highest allocation, 0 without offsets."""
 
     cost: float
     load: int
@@ -33,19 +33,19 @@ def check_plan(
     budget: int | None = None,
     offsets: bool = True,
 ) -> CheckedPlan:
-    """Carry out a plan (``staticgrad-schedule/1``) and say what it needs.
+    """Carry out a plan (``staticgrad-schedule/1``) and return its cost and its bytes.
 
     Args:
-        problem: what is planned.
+        problem: the problem that the plan belongs to.
         document: ``steps``, and the height of the ``arena``; or ``op_order``, the ops alone, each
             value freed after its last use.
-        align: what sizes are rounded up to, and offsets are multiples of.
+        align: sizes are rounded up to multiples of it, and offsets must be multiples.
         budget: bytes that neither the load nor the arena may exceed.
         offsets: whether every allocation must have one.
 
     Raises:
-        VerifyError: a step that cannot be made, or a plan that does not give what it must. The
-            message names the step and the rule.
+        VerifyError: a step that cannot be carried out, or a plan with missing results. The message
+            names the step and the rule.
     """
     state = _State(problem, align, document.get("arena"), offsets)
     steps = document.get("steps") or steps_of_order(problem, document.get("op_order", ()))
@@ -65,7 +65,7 @@ def check_plan(
 
 
 class _State:
-    """What is there while a plan is carried out."""
+    """The state while a plan is carried out."""
 
     def __init__(self, problem: MemoryProblem, align: int, arena: int | None, all_: bool) -> None:
         self.problem = problem
@@ -171,7 +171,7 @@ class _State:
         self.height = max(self.height, end)
 
     def end(self) -> None:
-        """What must hold when all steps were made."""
+        """Check the conditions after all steps."""
         self.where = "the end"
         for value in self.problem.outputs:
             if value not in self.there:

@@ -256,8 +256,8 @@ def _find_runs(s: SequenceArrays) -> int:
 
 
 def _may_go(s: SequenceArrays, step: int, t: int) -> int:
-    """Whether the goal seems to be kept without a run: what it makes lives on from before, what
-    only it reads ends sooner."""
+    """Return whether the goal seems to be met without a run: the values that it makes live on
+    from before, and those that only it reads end sooner."""
     words = s.words
     words[SPANS] = 0
     lowest = t
@@ -329,8 +329,8 @@ _SLOWER: Final = 60  # times that the code takes longer as it is written
 
 @dataclass(frozen=True)
 class Slope:
-    """How a descent weighs gaps: ``noise`` changes gains at random; a step beyond the goal counts
-    ``flat``, and ``steep`` times how far it is beyond; ``share`` of the budget is the goal."""
+    """The weights of a descent: ``noise`` changes gains at random; a step beyond the goal counts
+    ``flat``, and ``steep`` times its excess; ``share`` of the budget is the goal."""
 
     noise: float = 0.0
     flat: float = 1.0
@@ -351,8 +351,8 @@ SLOPES: Final = (
 
 
 class Descents:
-    """Descents and trims of the sequences of one problem. ``effort`` is what they took, in about
-    five nanoseconds."""
+    """Descents and trims of the sequences of one problem. ``effort`` is their time, in units of
+    about five nanoseconds."""
 
     def __init__(self, net: Net) -> None:
         self.net = net
@@ -365,15 +365,15 @@ class Descents:
 
     @property
     def peak(self) -> int:
-        """The largest load of the sequence that was found last; beyond all where it is no valid
-        one, or too long to be looked at."""
+        """The largest load of the sequence that was found last; beyond all loads if the sequence
+        is invalid or too long to be examined."""
         return self._arrays.words[sequences.PEAK]
 
     def descended(
         self, sequence: Sequence[int], goal: int, slope: Slope, random: Random, limit: int
     ) -> list[int]:
-        """A sequence whose load is at most ``goal``, or what is left when no gap helps any more or
-        the effort is spent; ``peak`` tells."""
+        """Return a sequence whose load is at most ``goal``, or the last one when no gap helps any
+        more or the effort is spent; ``peak`` is its load."""
         words = self._arrays.words
         words[sequences.FLAT] = int(1024 * slope.flat)
         words[sequences.STEEP] = int(1024 * slope.steep)
@@ -383,7 +383,7 @@ class Descents:
 
     @contextmanager
     def holding(self, values: Sequence[int]) -> Iterator[None]:
-        """Descents inside drop none of these values across a gap; trims may."""
+        """Keep descents inside from dropping these values across a gap; trims may drop them."""
         weight = self._arrays.weight
         before = [weight[value] for value in values]
         for value in values:

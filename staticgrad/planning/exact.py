@@ -27,8 +27,8 @@ _THRESHOLDS: Final = (0.5, 0.2, 0.8, 0.05, 0.95)
 
 @dataclass(frozen=True)
 class Solved:
-    """What the solver found: the sequence, if there is one within the budget, and a cost that no
-    sequence of this order and form undercuts (infinity where there is none)."""
+    """The result of the solver: the sequence, if there is one within the budget, and a lower bound
+    of the cost of all sequences of this order and form (infinity without one)."""
 
     sequence: tuple[int, ...] | None
     bound: float
@@ -96,7 +96,7 @@ class _Model:
         return self._name("S", t, value)
 
     def _alive(self, t: int, value: int, i: int) -> int:
-        """Whether the value is needed in stage t from place i on, or after the stage."""
+        """Return the variable of a value needed in stage t from place i on, or after the stage."""
         for reader in self.readers[value]:
             if i <= reader <= t:
                 return self._name("X", t, value, reader)
@@ -172,7 +172,7 @@ class _Model:
         self._row(after, 0.0, 0.0)
 
     def _credits(self, t: int, i: int) -> list[tuple[float, int]]:
-        """What a step saves where it writes over inputs that die there."""
+        """Return the bytes that a step saves by writing over inputs that die there."""
         found = []
         once: dict[int, list[int]] = defaultdict(list)
         for number, (taken, given) in enumerate(self.net.overwrites[self.order[i]]):
@@ -203,7 +203,7 @@ class _Model:
         return max((*self.net.costs, 0.0)) or 1.0
 
     def _called(self, seconds: float, whole: np.ndarray) -> OptimizeResult:
-        """What the solver says, where some variables are whole numbers."""
+        """Return the solver's result; the variables in ``whole`` are integers."""
         price = np.zeros(len(self.upper))
         for (kind, _, i, _), variable in self.names.items():
             if kind == "R":
@@ -222,8 +222,8 @@ class _Model:
         )
 
     def rounded(self, seconds: float) -> Iterator[list[int]]:
-        """Sequences that hold what the relaxation holds by more than a threshold, and make again
-        what is then missing (two-phase rounding)."""
+        """Yield sequences that hold the values whose relaxed variable exceeds a threshold, and
+        recompute the missing ones (two-phase rounding)."""
         x = self._called(seconds, np.zeros(len(self.upper))).x
         if x is None:
             return
@@ -232,7 +232,7 @@ class _Model:
             yield self._completed(held)
 
     def _completed(self, held: set[tuple[int, int]]) -> list[int]:
-        """The sequence whose stages hold (stage, value) and run what else they need."""
+        """Return the sequence whose stages hold (stage, value) and run the steps they need."""
         net, there = self.net, set[int]()
         found: list[int] = []
         stages = len(self.order)

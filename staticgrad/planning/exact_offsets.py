@@ -86,8 +86,8 @@ def place_tightly(
 def lowered_briefly(
     spans: Spans, sizes: Sequence[int], bound: int, best: tuple[list[int], int]
 ) -> tuple[list[int], int]:
-    """The lowest of a placement of few blocks and of what a search of a millisecond finds, for
-    which nothing is compiled."""
+    """Return the lower one of a placement of few blocks and the result of a millisecond's search,
+    for which nothing is compiled."""
     if best[1] <= bound or len(sizes) > _FEW:
         return best
     return _searched_apart(spans, sizes, bound, _MILLISECOND, best)
@@ -96,7 +96,7 @@ def lowered_briefly(
 def _searched_apart(
     spans: Spans, sizes: Sequence[int], bound: int, effort: int, best: tuple[list[int], int]
 ) -> tuple[list[int], int]:
-    """The lowest of a placement and of what searches of its groups find, each by itself."""
+    """Return the lower one of a placement and the results of separate searches of its groups."""
     groups = spans.groups(compress(range(len(sizes)), sizes))
     if len(groups) < 2:
         return _searched(spans, sizes, bound, effort, best)
@@ -154,7 +154,7 @@ def _by_windows(
 def _searched(
     spans: Spans, sizes: Sequence[int], bound: int, effort: int, best: tuple[list[int], int]
 ) -> tuple[list[int], int]:
-    """The lowest of a placement and of what a search of one group finds."""
+    """Return the lower one of a placement and the result of a search of one group."""
     if len(sizes) > MOST_BLOCKS:
         return best
     searched = Restarts(spans, sizes, code_at_hand(search))
@@ -175,8 +175,8 @@ def _first_fit(
     bound: int,
     order: Callable[[], Sequence[int]] | None,
 ) -> tuple[list[int], int]:
-    """As ``place``, and in one more order; of many blocks by machine code, so that all orders are
-    tried."""
+    """Place as ``place`` does, and in one more order; machine code places many blocks, so that all
+    orders are tried."""
     run = machine_code(fit) if _FEW < len(sizes) <= _MOST_FITTED else None
     if run is None:
         best = place(spans, sizes, bound)

@@ -151,7 +151,7 @@ def _rank(s: OffsetSearch, part: int, i: int) -> int:
 
 
 def _level_sides(s: OffsetSearch, part: int, b: int) -> int:
-    """On how many of its two sides a block would end level with what stands there."""
+    """Return on how many of its two sides a block would end level with the neighbour."""
     offset = s.words[OFFSET]
     top = s.base[b] + s.size[b]
     sides = 0
@@ -171,7 +171,7 @@ def _level_sides(s: OffsetSearch, part: int, b: int) -> int:
 
 
 def search(s: OffsetSearch) -> int:
-    """Offsets in ``base`` (PLACED), the proof that there are none, or that the effort is SPENT."""
+    """Find offsets in ``base`` (PLACED), or prove that none exist, or end with SPENT effort."""
     _begin(s)
     words = s.words
     state = GOING
@@ -505,7 +505,7 @@ def _raised(s: OffsetSearch, section: int, top: int) -> int:
 
 
 def _take(s: OffsetSearch, level: int, b: int) -> int:
-    """Undo what placing a block of a level did."""
+    """Undo the placement of a block of a level."""
     words = s.words
     blocks = words[BLOCKS]
     mark = words[TRAIL]
@@ -597,7 +597,7 @@ class EjectionSearch:
 
 
 def placed_by_ejections(s: EjectionSearch) -> int:
-    """Place blocks until none waits or the effort is spent; how many wait."""
+    """Place blocks until all are placed or the effort is spent; return how many are left."""
     words = s.words
     while words[_WAITING] > 0 and words[_EFFORT] > 0:
         words[_WAITING] = words[_WAITING] - 1
@@ -861,7 +861,7 @@ class Restarts:
         return found, height
 
     def _turns(self) -> Iterator[_Turn]:
-        """Yield what to try: plain orders in one mode, as many restarts, then the next mode."""
+        """Yield the trials: plain orders in one mode, as many restarts, then the next mode."""
         random = Random(0)
         count = len(self.blocks)
         plain, keys = self._plain, self._keys
@@ -982,7 +982,7 @@ _EACH: Final = 6_000  # effort of the first search of a window, for each of its 
 
 
 class PlacedWindows:
-    """Placements of blocks by windows; ``effort`` is what their searches took together.
+    """Placements of blocks by windows; ``effort`` is the sum of their searches' efforts.
 
     ``fit`` and ``search`` are ``offset_fits.fit`` and ``offset_search.search`` as machine code.
     """
@@ -1064,8 +1064,8 @@ class PlacedWindows:
         return searched.placed()[0] if state == PLACED else None
 
     def _fitted(self, fixed: dict[int, int]) -> Placed:
-        """First fit of the blocks whose offsets are known, from the lowest on, so that none ends
-        higher than there, then of the others, the largest first."""
+        """Return a first fit of the blocks with known offsets, from the lowest on, so that each
+        ends no higher than there, then of the others, the largest first."""
         record = self._record
         others = (b for b in self._by_size if b not in fixed)
         order = [*sorted(fixed, key=fixed.__getitem__), *others]

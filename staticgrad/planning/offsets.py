@@ -1,15 +1,15 @@
-"""Where blocks of memory go in one arena: offsets for intervals of time and sizes.
+"""The offsets of blocks of memory in one arena, by their live ranges and sizes.
 
 First fit over several orders; the first that reaches the maximum load, a lower bound for any
-placement, ends the search, else the lowest arena wins. Where too many blocks live together for
-that, blocks are placed as they begin, in near-linear time. Sizes come in aligned, so offsets leave
-aligned.
+placement, ends the search, else the lowest arena wins. If too many blocks live together for that,
+blocks are placed as they begin, in near-linear time. Sizes are aligned, so offsets are aligned
+too.
 
-The arrays of a search for offsets, and the names of the numbers that it keeps.
+The arrays of a search for offsets, and the names of the numbers that it stores.
 
-Parts of a search for offsets: blocks that no section joins with others are placed apart.
+Parts of a search for offsets: blocks that no section connects are placed separately.
 
-The functions are such as ``staticgrad.planning.offset_search`` has.
+The functions have the form of those in ``staticgrad.planning.offset_search``.
 
 First fit of many blocks, over arrays of integers as in ``staticgrad.planning.offset_search``.
 """
@@ -61,14 +61,14 @@ class Spans:
 
     @cached_property
     def pairs(self) -> int:
-        """How many pairs of blocks are alive at one step."""
+        """The number of pairs of blocks that are alive at the same step."""
         ends = sorted(self.last)
         begins = enumerate(sorted(self.first))
         return sum(before - bisect_left(ends, first) for before, first in begins)
 
     @property
     def held_bytes(self) -> int:
-        """About how many bytes the spans take, with the neighbours if they were asked for."""
+        """The approximate bytes of the spans, with the neighbours if these were computed."""
         asked = "neighbours" in self.__dict__
         return (80 + 56 * asked) * len(self.first) + 16 * asked * self.pairs
 
@@ -373,7 +373,7 @@ def packed(s: OffsetSearch, part: int) -> int:
 
 
 def divided(s: OffsetSearch, part: int) -> int:
-    """Make parts of what is left of a part, and go into the one with the least room."""
+    """Divide the rest of a part into parts, and enter the one with the least room."""
     words = s.words
     segments = _segments(s, part)
     left = 0

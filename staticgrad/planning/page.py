@@ -61,7 +61,7 @@ def plan_page(plan: MemoryPlan) -> str:
 
 
 def _said(net: Net, step: int) -> str:
-    """An op by its name, what it makes, what it writes to, and the line that it comes from."""
+    """Return an op's name, the values that it makes and updates, and its source line."""
     op = net.ops[step]
     made = [f"{net.names[value]} ({net.sizes[value]:,})" for value in net.makes[step]]
     made += [f"{name} anew" for name in op.mutates]

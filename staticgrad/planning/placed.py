@@ -83,7 +83,7 @@ def _loads(net: Net, steps: Sequence[int]) -> tuple[list[int], list[int]]:
 
 
 def _saved(net: Net, step: int, lives: Callable[[int], bool]) -> int:
-    """Bytes that a step writes over what dies there; ``lives(value)`` is asked of inputs."""
+    """Return the bytes that a step writes over dying inputs; ``lives(value)`` is for inputs."""
     return sum(net.sizes[given] for _, given in written_over(net, step, lives))
 
 

@@ -1,4 +1,4 @@
-"""Plans of abstract problems: what a budget is, which policy seeks, what is refused."""
+"""Plans of abstract problems: the forms of a budget, the choice of a policy, and the checks."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def plan_abstract(
 def _found(
     net: Net, limit: int, policy: str, effort: str, seed: int, bound: int, smallest: int
 ) -> tuple[MemoryPlan | None, int]:
-    """What a policy finds within a limit of bytes, and the smallest arena that it met."""
+    """Return a policy's plan within a limit of bytes, and the smallest arena that it met."""
     within = Within(net, limit, effort if limit >= bound else "fast", seed, bound, smallest)
     if policy == "optimal":
         within.seek()
@@ -134,8 +134,8 @@ def _limit(budget: int | float | str | None, everything: int) -> int:
 
 
 def _proven(net: Net, budget: int, bound: int, best: MemoryPlan | None) -> MemoryPlan | None:
-    """The best of a plan and of what the solver finds for its order of first runs, and for the
-    order of the problem; with the cost that no plan of the plan's own order undercuts."""
+    """Return the best of a plan and of the solver's plans for its order of first runs and for the
+    order of the problem, with a lower bound of the cost for the plan's own order."""
     from staticgrad.planning.exact import solved
 
     given = tuple(range(len(net.ops)))

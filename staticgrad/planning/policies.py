@@ -38,8 +38,8 @@ _SEGMENTS: Final = 48  # segmentations that are tried
 
 
 def turning_points(net: Net) -> list[int]:
-    """How many steps of the given order are forward: those up to the first that makes an output or
-    updates something, and those up to the largest load."""
+    """Return the numbers of forward steps of the given order: up to the first step that makes an
+    output or updates something, and up to the largest load."""
     runs = Runs(net, range(len(net.ops)))
     ends = [runs.loads.index(runs.peak) + 1] if runs.loads else [0]
     for step, op in enumerate(net.ops):
@@ -107,15 +107,15 @@ def equal_bytes(net: Net, goal: int) -> Iterator[list[int]]:
 
 
 def _counts(forward: int) -> list[int]:
-    """How many segments are tried: few one by one, the square root among them."""
+    """Return the numbers of segments to try: few one by one, the square root among them."""
     top = max(forward, 2)
     wide = {int(2 * (top / 2) ** (k / _SEGMENTS)) for k in range(_SEGMENTS + 1)}
     return sorted({*wide, isqrt(top)} - {0, 1})
 
 
 def kept_only(net: Net, forward: int, kept: Iterable[int]) -> list[int]:
-    """The sequence in which later steps find only ``kept`` of the forward values: what else they
-    read is made again before the first of them that does, with what that needs."""
+    """Return the sequence whose later steps find only ``kept`` of the forward values: the others
+    are recomputed, with their inputs, before the first later step that reads them."""
     there = {*kept, *(v for v, step in enumerate(net.producer) if step >= forward)}
     found = list(range(forward))
     for step in range(forward, len(net.ops)):
@@ -127,7 +127,7 @@ def kept_only(net: Net, forward: int, kept: Iterable[int]) -> list[int]:
 
 
 def _made_again(net: Net, value: int, there: set[int]) -> list[int]:
-    """Steps that make a value of what is there, which then has what they make."""
+    """Return steps that make a value from those in ``there``, and add theirs to ``there``."""
     found: list[int] = []
     stack = [(net.producer[value], iter(net.reads[net.producer[value]]))]
     marked = {net.producer[value]}

@@ -1,19 +1,19 @@
-"""The problem of recomputation, apart from any program: ops, values, and what each needs.
+"""The problem of recomputation without a program: ops, values, and their dependencies.
 
-A sequence of ops, in which one may occur several times, is a plan of it. A value lives from a run
-that makes it to its last use before the next such run, so what is stored and what is computed again
-follows from the sequence alone. ``Net`` has the same problem in numbers, for searches.
+A plan is a sequence of ops, in which an op may occur several times. A value lives from a run that
+makes it to its last use before the next such run, so the sequence alone determines which values are
+stored and which are recomputed. ``Net`` is the same problem in numbers, for searches.
 
 Problems and plans as JSON: ``staticgrad-memgraph/1`` and ``staticgrad-schedule/1``.
 
 A problem has ``values`` ({id, size, kind, alias_of}), ``ops`` ({id, name, inputs, outputs, cost,
 workspace, inplace, mutates, reads_updated, max_runs, line}), ``resident``, ``donated`` and
 ``outputs``; ``name``, ``provenance`` and ``line`` (where an op comes from) are free text. Any other
-field is refused, since it may be a misspelt one, whose default would be another problem. A plan has
+field is refused, since it may be misspelt, and its default would be another problem. A plan has
 ``steps``, each ["c", op, {"inplace": pairs, "offsets": {value: byte}}] or ["f", value], and the
 height of its ``arena``.
 
-Functions over arrays of integers as machine code, where there is a compiler.
+Functions over arrays of integers as machine code, if there is a compiler.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MOST_COST: Final = 1e300  # of an op, so that sums stay finite
 
 @dataclass(frozen=True)
 class MemoryValue:
-    """A value of ``size`` bytes. A view (``alias_of``) owns none and keeps its base allocated."""
+    """A value of ``size`` bytes. A view (``alias_of``) uses none and keeps its base allocated."""
 
     id: Identifier
     size: int
@@ -47,12 +47,12 @@ class MemoryValue:
 
 @dataclass(frozen=True)
 class MemoryOp:
-    """What runs: ``cost`` in any unit, ``workspace`` bytes while it does.
+    """An op that runs: ``cost`` in any unit, ``workspace`` bytes while it runs.
 
-    ``inplace`` has pairs (input, output) that may share bytes where the input dies; ``mutates`` the
-    resident values that it writes, ``reads_updated`` those that it reads as they are after that.
-    ``max_runs`` of 1 says that it must not run again, ``None`` that it may at any time. ``line`` is
-    where it comes from, as "train.py:8"; pages of plans show it, and nothing depends on it.
+    ``inplace`` has pairs (input, output) that may share bytes if the input dies; ``mutates`` the
+    resident values that it writes, ``reads_updated`` those that it reads after they were written.
+    If ``max_runs`` is 1, it must not run again; if it is ``None``, it may at any time. ``line`` is
+    its source line, as "train.py:8"; pages of plans show it, and nothing depends on it.
     """
 
     id: Identifier
@@ -70,10 +70,10 @@ class MemoryOp:
 
 @dataclass(frozen=True)
 class MemoryProblem:
-    """Ops in an order in which they can run, their values, and what is there before and after.
+    """Ops in an order in which they can run, their values, and the values before and after.
 
-    ``resident`` values never lie in the arena; those ``donated`` need not outlive their last
-    reader. ``outputs`` are there at the end.
+    ``resident`` values never lie in the arena; ``donated`` ones may die after their last reader.
+    ``outputs`` are alive at the end.
 
     Raises:
         VerifyError: a value or an op that contradicts the others.
@@ -120,7 +120,7 @@ class MemoryProblem:
 
     @cached_property
     def bases(self) -> dict[Identifier, Identifier]:
-        """The value whose bytes a value has: itself, or what it is a view of."""
+        """The value whose bytes a value has: itself, or the base of a view."""
         found: dict[Identifier, Identifier] = {}
         for value in self.values:
             views, base = [], value
@@ -134,7 +134,7 @@ class MemoryProblem:
 
     @property
     def cost(self) -> float:
-        """What it costs to run every op once."""
+        """The cost of running every op once."""
         return fsum(op.cost for op in self.ops)
 
     def owned(self, name: Identifier) -> int:
@@ -286,17 +286,17 @@ class Net:
 
     @cached_property
     def enders(self) -> dict[int, frozenset[int]]:
-        """Of values that steps end, the steps that do."""
+        """The steps that end a value, by value."""
         values = {value for ended in self.ends for value in ended}
         return {v: frozenset(i for i, gone in enumerate(self.ends) if v in gone) for v in values}
 
     @cached_property
     def total(self) -> float:
-        """What it costs to run every step once."""
+        """The cost of running every step once."""
         return fsum(self.costs)
 
     def cost(self, sequence: Sequence[int]) -> float:
-        """What a sequence costs."""
+        """Return the cost of a sequence."""
         return fsum(self.costs[step] for step in sequence)
 
 
@@ -315,8 +315,8 @@ def _bases_of(problem: MemoryProblem, op: MemoryOp) -> list[Identifier]:
 def _needed(
     problem: MemoryProblem, free: dict[Identifier, MemoryOp]
 ) -> dict[Identifier, tuple[Identifier, ...]]:
-    """What a reader of each value needs: it and its base; in the place of a free view, the base and
-    the other views that it is made of."""
+    """Return the values that a reader of each value needs: it and its base; for a free view, its
+    base and the needs of the inputs that it is made from."""
     bases = problem.bases
     found = {each.id: tuple(dict.fromkeys((each.id, bases[each.id]))) for each in problem.values}
     for op in problem.ops:
@@ -349,7 +349,7 @@ def _overwrites(
 def _limits(
     problem: MemoryProblem, ops: Sequence[MemoryOp], free: dict[Identifier, MemoryOp]
 ) -> tuple[int, ...]:
-    """How often each step may run: updates, and what has views that are not free, once."""
+    """Return how often each step may run: once if it updates, or has views that are not free."""
     views = [v.id for v in problem.values if v.alias_of is not None and v.id not in free]
     viewed = {problem.bases[name] for name in views}
     without = float("inf")
@@ -484,7 +484,7 @@ class _Fields:
         self.where = where
 
     def only(self, known: Sequence[str]) -> None:
-        """Refuse fields that are none of these."""
+        """Refuse fields that are not among these."""
         for key in self.given:
             if key not in known:
                 near = did_you_mean(key, known)

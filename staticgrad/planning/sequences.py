@@ -243,8 +243,8 @@ def drop_idle(s: SequenceArrays) -> int:
 
 
 def find_loads(s: SequenceArrays) -> int:
-    """The loads of the trial, its peak, and its excess; beyond all where a step of it ends what a
-    later one needs."""
+    """Find the loads of the trial, its peak, and its excess; beyond all loads if one of its steps
+    ends a value that a later one needs."""
     words = s.words
     need = s.need
     size = s.size
@@ -284,7 +284,7 @@ def find_loads(s: SequenceArrays) -> int:
 
 
 def there(s: SequenceArrays, step: int) -> int:
-    """Go back over a step; what it has beside the bytes that are alive behind it."""
+    """Go back over a step; return its bytes beside those that are alive behind it."""
     words = s.words
     need = s.need
     alive = words[ALIVE]
@@ -309,7 +309,7 @@ def there(s: SequenceArrays, step: int) -> int:
 
 
 def saved(s: SequenceArrays, step: int) -> int:
-    """Bytes that a step writes over what dies there: each value once."""
+    """Return the bytes that a step writes over values that die there, each value once."""
     used = s.used
     begin = s.over_at[step]
     end = s.over_at[step + 1]
@@ -328,8 +328,8 @@ def saved(s: SequenceArrays, step: int) -> int:
 
 
 def find_events(s: SequenceArrays) -> int:
-    """By value, ``2 * t`` for each step that reads it and ``2 * t + 1`` that makes it; counts of
-    steps."""
+    """Find, by value, ``2 * t`` for each step that reads it and ``2 * t + 1`` for each that makes
+    it, and the counts of steps."""
     words = s.words
     at = s.event_at
     fill = s.fill
@@ -391,8 +391,8 @@ def lives(s: SequenceArrays, value: int, t: int) -> int:
 
 
 def find_closure(s: SequenceArrays, value: int, t: int, most: int) -> int:
-    """Write the steps that make a value anew before step t, with what they need and is not there;
-    how many, or -1 where one of them may not run again there, where they are too many, or where
+    """Write the steps that recompute a value before step t, with the missing values they need;
+    return how many, or -1 if one of them may not run again there, if they are too many, or if
     they cost more than ``most``."""
     words = s.words
     stamp = words[STAMP] + 1

@@ -194,7 +194,7 @@ def _written(s: SequenceArrays, lo: int, block: int, to: int) -> int:
 
 
 def _first_reader(s: SequenceArrays, t: int) -> int:
-    """The step that first reads what step t makes."""
+    """Return the step that first reads a value that step t makes."""
     step = s.sequence[t]
     found = s.words[LENGTH]
     for i in range(s.makes_at[step], s.makes_at[step + 1]):
@@ -206,7 +206,7 @@ def _first_reader(s: SequenceArrays, t: int) -> int:
 
 
 def _behind_inputs(s: SequenceArrays, t: int) -> int:
-    """The place behind the last step before t that makes what step t reads, or reads it."""
+    """Return the place behind the last step before t that makes or reads a value that t reads."""
     step = s.sequence[t]
     readers = _drawn(s, 2)
     found = 0
@@ -299,8 +299,8 @@ def _set_over(s: SequenceArrays) -> int:
 
 
 def _set_price(s: SequenceArrays) -> int:
-    """Raise the price of excess while bytes are beyond the limit, and lower it while none are, but
-    for one that stays."""
+    """Raise the price of excess while bytes exceed the limit, lower it while they do not; a
+    steady price stays."""
     words = s.words
     if words[STEADY] > 0:
         return 0
@@ -316,7 +316,7 @@ def _set_price(s: SequenceArrays) -> int:
 
 
 def _keep_best(s: SequenceArrays) -> int:
-    """Copy the sequence where none was as good."""
+    """Copy the sequence if it is better than the best."""
     words = s.words
     if _is_better(s) == 1:
         for t in range(0, words[LENGTH]):
@@ -346,7 +346,7 @@ def _is_better(s: SequenceArrays) -> int:
 
 
 def _survey(s: SequenceArrays) -> int:
-    """Find events, what each step costs together, and where each step ran last."""
+    """Find events, the cost of all steps together, and where each step ran last."""
     words = s.words
     find_events(s)
     total = 0
@@ -599,7 +599,7 @@ def _saved_before(s: SequenceArrays, i: int) -> int:
 
 
 def _forget_before(s: SequenceArrays) -> int:
-    """Clear what a change that is not taken would do before its window."""
+    """Clear the effects before its window of a change that is not taken."""
     words = s.words
     for i in range(0, words[MOVED]):
         s.more[s.moved_at[i] + 1] = 0
@@ -732,14 +732,14 @@ def _must_wait(s: SequenceArrays, step: int, t: int) -> int:
 
 
 def _hold(s: SequenceArrays, step: int, more: int) -> int:
-    """Count a waiting step, or one that waits no more, with what it makes."""
+    """Add ``more`` to the counts of the values that a deferred step makes."""
     for i in range(s.makes_at[step], s.makes_at[step + 1]):
         s.held[s.makes[i]] = s.held[s.makes[i]] + more
     return 0
 
 
 def _let_go(s: SequenceArrays, waiting: int, t: int) -> int:
-    """Write the steps that need not wait behind step t; how many still do."""
+    """Write the deferred steps that may run behind step t; return how many are left."""
     words = s.words
     left = 0
     for k in range(0, waiting):

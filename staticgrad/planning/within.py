@@ -127,8 +127,8 @@ def hot_walks(
 def _trimmed(
     descents: Descents, sequence: list[int], budget: int, random: Random, limit: int
 ) -> tuple[int, float, list[int]]:
-    """The load, the cost and the sequence of what the descents made last, trimmed where it keeps
-    the budget."""
+    """Return the load, the cost and the sequence of the last descent, trimmed if it meets the
+    budget."""
     if descents.peak <= budget:
         sequence = descents.trimmed(sequence, budget, random, 0.0, limit)
     return descents.peak, descents.net.cost(sequence), sequence
@@ -212,8 +212,8 @@ class Within:
             self._aim_lower()
 
     def place(self, found: Sequence[Found], tries: int = _TRIES) -> None:
-        """Place the cheapest of sequences, up to the first whose arena keeps the budget; where none
-        does, the one that misses it by the least again, with more effort."""
+        """Place the cheapest of sequences, up to the first whose arena meets the budget; if none
+        does, place the one that misses it by the least again, with more effort."""
         self.over = 0
         missed: list[MemoryPlan] = []
         for sequence in self._cheapest(found, tries):
@@ -279,8 +279,8 @@ class Within:
         return found
 
     def _search(self) -> None:
-        """Add what searches make of sequences that descents ended at, and what other policies
-        give."""
+        """Add the results of searches from the sequences that descents ended at, and those of other
+        policies."""
         if not self.walking:
             return
         descents, goal, short = self.descents, self.budget, self.is_short
@@ -296,16 +296,16 @@ class Within:
             self.found += hot_walks(descents, given, goal, self.walking * 2 // 3)
 
     def _until_free(self, found: Iterable[Found], goal: int) -> Iterator[Found]:
-        """What is found up to the first that keeps the goal and runs nothing again: none is
-        cheaper. Of many ops all is, since such a sequence of fewer bytes is easier to place."""
+        """Yield results up to the first that meets the goal and recomputes nothing: it is the
+        cheapest. With many ops yield all: one with fewer bytes is easier to place."""
         for each in found:
             yield each
             if self._is_free(each) and each[0] <= goal and self.is_short:
                 break
 
     def _by_others(self) -> list[Found]:
-        """What other policies propose, and the cheapest and the lowest of each brought to the
-        budget."""
+        """Return the proposals of other policies, and the cheapest and the lowest of each brought
+        to the budget."""
         from staticgrad.planning import policies
 
         descents, goal, limit = self.descents, self.budget, self.descending // 4
@@ -378,7 +378,7 @@ class Within:
 
 
 def _ends(found: Sequence[Found], goal: int) -> list[Found]:
-    """The cheapest that keeps the goal, or the lowest if none does, and the cheapest of all."""
+    """Return the cheapest that meets the goal, or else the lowest, and the cheapest of all."""
     if not found:
         return []
     first = min(found, key=lambda each: (each[0] > goal, each[1] if each[0] <= goal else each[0]))
