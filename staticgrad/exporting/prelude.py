@@ -8,7 +8,7 @@ from typing import Final
 
 _TEXT: Final = '''
 def _instruction(name, operands=1):
-    """An operation of the processor that NumPy has no name for, or a slower one."""
+    """An operation of the processor that NumPy does not have, or has only slower."""
 
     def typed(*kinds):
         def code(context, builder, signature, values):
@@ -113,7 +113,7 @@ def smaller(a, b):
 
 @jit(forceinline=True)
 def floor_divide(a, b):
-    """As NumPy's; 0 for a divisor of 0."""
+    """Divide as NumPy does; 0 for a divisor of 0."""
     if b == 0:
         return a - a
     return a * b if b == -1 else a // b
@@ -121,7 +121,7 @@ def floor_divide(a, b):
 
 @jit(forceinline=True)
 def remainder(a, b):
-    """With the divisor's sign, as NumPy's; 0 for a divisor of 0."""
+    """The remainder with the divisor's sign, as NumPy's; 0 for a divisor of 0."""
     if b == 0 or b == -1:
         return a - a
     return a % b
@@ -129,7 +129,7 @@ def remainder(a, b):
 
 @jit(forceinline=True)
 def c_fmod(a, b):
-    """What a division leaves, with the sign of a; exact."""
+    """The exact remainder of a division, with the sign of a."""
     return np.fmod(a, b)
 
 
@@ -250,7 +250,7 @@ def add_block(levels, number, value):
 
 @jit
 def fold(levels, blocks):
-    """The sum of so many blocks: what ``add_block`` has left, the latest first."""
+    """The sum of so many blocks: the partial sums of ``add_block``, the latest first."""
     total = levels[0] * 0 if blocks > 0 else levels.dtype.type(0.0)
     met = False
     for level in range(40):

@@ -85,7 +85,7 @@ class ProgramWriter:
         yield "INPUTS = {"
         yield from self._inputs()
         yield "}"
-        yield "#: Conditions on sizes, each with what is wrong where it does not hold."
+        yield "#: Conditions on sizes, each with the error if it is false."
         yield from _listed("GUARDS", dict.fromkeys(self._guards()))
         yield "#: The number, element type and shape of each result; one number is one result."
         yield "OUTPUTS = {"
@@ -99,7 +99,7 @@ class ProgramWriter:
         yield from _listed("PARAMETERS", [b.label for b in self.buffers["parameter"]])
         yield from _listed("CONSTANTS", self.constants)
         yield f"SIZES = {[*self.free]}"
-        yield "#: What steps check: lines of the program, and what looks up there."
+        yield "#: The checks of steps: lines of the program, and the ops that look up there."
         yield from _listed("CHECKS", self.steps.checks)
         if not self.free:
             yield f"ARENA = {self.plan.peak_bytes}  # bytes of the memory in which all steps work"

@@ -109,10 +109,10 @@ class Function:
 
 
 class StepsWriter:
-    """A writer of the steps of a plan that collects the functions they need.
+    """A writer of the steps of a plan that collects the functions and helpers they need.
 
     ``free`` has the variables of sizes that stay free, ``fixed`` the values of the others. With
-    free sizes the arena is laid out when the file runs: ``lives`` says what it holds when.
+    free sizes the arena is laid out when the file runs, from the live ranges in ``lives``.
     """
 
     def __init__(self, free: Mapping[str, str], fixed: Mapping[str, int]) -> None:

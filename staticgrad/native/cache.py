@@ -3,19 +3,18 @@
 One file per kernel, ``<installation>-<key>.kernel``: a magic line, a digest of key and rest, the
 entry's name, the ELF object. No pickle. Writers replace files whole, readers verify the digest; a
 file that does not verify, or stands under another's key, is compiled anew and replaced. The digest
-tells damage, not origin: what keeps strangers' code out is that folder and file are the user's own
-(``private_folder``). A
-directory that cannot be written, or that another user could write, leaves the process without a
-disk cache and otherwise unharmed.
+detects damage, not another author: code of other users is kept out because folder and file must
+belong to the user (``private_folder``). If the directory cannot be written, or another user could
+write it, the process has no disk cache and works otherwise.
 
 The setting ``cache_size`` bounds the bytes: entries go that were not used for the longest time, and
 those of other installations after a month. Processes that write at once may each exceed it by an
 eighth.
 
-Whether files on disk are the user's own: the folder, what is above it, each file in it.
+Checks that files on disk belong to the user: the folder, those above it, each file in it.
 
-Kernels on disk run as machine code, so a file is believed only if nobody else could have put it
-there or changed it. The superuser can do so anyway; his folders and links are accepted on the way.
+Kernels on disk run as machine code, so a file is used only if no other user could have written it.
+The superuser can do so anyway, so the superuser's folders and links are accepted on the way.
 On systems without user ids nothing is checked.
 """
 

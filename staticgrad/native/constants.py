@@ -18,7 +18,7 @@ SHARED: Final = "shared_"
 """The prefix of the name of a helper that is compiled once for all kernels that call it."""
 
 
-#: Fuel of a run that nobody interrupts.
+#: Fuel of a run that is never interrupted.
 ENDLESS: Final = 2**62
 
 

@@ -17,7 +17,7 @@ Kernels of one program compiled together: LLVM's setting up is a tenth of what i
 
 Kernels that are neither in memory nor on disk become a few modules. What a module gives is kept on
 disk as an entry of its own, a bundle; the entries of its kernels, and of the functions that they
-share, name the bundle. Whatever stops a bundle is left to who compiles its kernels one by one.
+share, name the bundle. If a bundle fails, its kernels are compiled one by one, which reports why.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
 Stage t ends with the first run of the t-th step of the order; steps before it may run again in it,
 once, in the order. R[t, i] says that step i runs in stage t, S[t, v] that a value is held when it
-begins: the model of Checkmate (Jain et al., arXiv 1910.02653). Lives are told otherwise: X[t, v, q]
-says that the value is needed by its reader q in stage t or by a later one, which falls from reader
-to reader, so that these and the bytes alive at each place of a stage are no integers to branch on.
-HiGHS (Huangfu and Hall, 2018) solves it, as SciPy has it.
+begins: the model of Checkmate (Jain et al., arXiv 1910.02653). Live ranges differ: X[t, v, q] says
+that the value is needed by its reader q in stage t or by a later one, which falls from reader to
+reader, so neither these nor the bytes alive at each place of a stage are integers to branch on.
+SciPy's HiGHS (Huangfu and Hall, 2018) solves it.
 """
 
 from __future__ import annotations

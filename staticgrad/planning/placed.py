@@ -25,7 +25,7 @@ from staticgrad.records import dataclass
 
 
 class Runs:
-    """A valid sequence laid out, without runs that nobody needs."""
+    """A valid sequence laid out, without unneeded runs."""
 
     def __init__(self, net: Net, sequence: Iterable[int]) -> None:
         self.net = net
@@ -99,7 +99,7 @@ def written_over(net: Net, step: int, lives: Callable[[int], bool]) -> list[tupl
 
 
 def without_idle(net: Net, sequence: Sequence[int]) -> list[int]:
-    """The sequence without runs whose results nobody reads; of each step one run stays."""
+    """Return the sequence without runs whose results are never read; each step keeps one run."""
     counts = Counter(sequence)
     need = list(net.kept)
     left = []

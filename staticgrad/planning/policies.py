@@ -1,8 +1,8 @@
-"""Policies of others, by name: sequences for a budget, as baselines and as starts of the search.
+"""Published policies, by name: sequences for a budget, as baselines and as starts of the search.
 
 The *forward* steps are those up to the first output, or to the largest load, of the given order;
-the steps behind them read what they left. A policy says which forward values are kept until then,
-and in which pieces the others are made again; lives follow from the sequence.
+the steps behind them read their values. A policy decides which forward values are stored until
+then, and in which pieces the others are recomputed; the sequence determines the live ranges.
 
 - ``sqrt``: segments of equally many forward steps (Chen et al., Training deep nets with sublinear
   memory cost, arXiv 1604.06174, the plain form).
@@ -14,7 +14,7 @@ and in which pieces the others are made again; lives follow from the sequence.
 - ``min_cut``: the fewest bytes between forward and backward steps, for thresholds of what may be
   made again (as PyTorch's partitioner of joint graphs).
 
-All sequences of a policy are given; who calls takes the cheapest that keeps the budget.
+All sequences of a policy are returned; the caller takes the cheapest that meets the budget.
 """
 
 from __future__ import annotations

@@ -208,7 +208,7 @@ def adopt(s: SequenceArrays) -> int:
 
 
 def drop_idle(s: SequenceArrays) -> int:
-    """Leave out of the trial runs that nobody reads; of each step one run stays."""
+    """Remove runs that are never read from the trial; each step keeps one run."""
     words = s.words
     trial = s.trial
     need = s.need

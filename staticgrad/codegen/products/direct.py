@@ -1,11 +1,11 @@
-"""Products of few columns, or of few terms, straight from registers to where results lie.
+"""Products of few columns, or of few terms, stored directly from registers to the results.
 
-Of such a product, packing and a tile in local memory take as long as the multiplications. Rows go
-side by side through all terms of one vector of columns, which a processor reads where it lies: with
-an element of each row repeated, every step is one instruction. A second factor that lies badly is
-packed first, or whose rows may lie in the same lines of a cache; with registers of 256 bits any
-that more than a few rows read; and so are a tile's rows across memory. Each element is the FMA
-chain of all products (``codegen.gemm``).
+For few columns or terms, packing and a tile in local memory cost as much as the multiplications.
+Rows are interleaved over all terms of one vector of columns, which is read in place: with an
+element of each row broadcast, every step is one instruction. A second factor is packed first if its
+layout is bad, if its rows may map to the same cache lines, or, with registers of 256 bits, if more
+than a few rows read it; a tile's rows across memory are packed too. Each element is the FMA chain
+of all products (``codegen.gemm``).
 """
 
 from __future__ import annotations

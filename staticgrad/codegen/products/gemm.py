@@ -5,10 +5,10 @@ Each element is one FMA chain in ascending k per block (``GEMM_BLOCK``), block r
 order, whatever the tile: rows past the end are computed and not stored.
 
 The loops are those of BLIS: a part of the inner indices, for which some panels of b are packed
-into the second cache; then tile after tile of rows goes through all of them, packed before if the
-rows lie badly. Tiles are functions (``codegen.tiles``), which bring the next rows near meanwhile.
-They add to the results where these belong, if nothing follows; else the epilogue goes along the
-rows of a tile behind the last part of k. ``Params`` has the sizes; no result depends on them.
+into L2; then tile after tile of rows goes through all of them, packed before if the layout of the
+rows is bad. Tiles are functions (``codegen.tiles``), which prefetch the next rows meanwhile. They
+add to the results in place if nothing follows; else the epilogue goes along the rows of a tile
+after the last part of k. ``Params`` has the sizes; no result depends on them.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Products of few columns whose first factor lies across memory: rows are the lanes of vectors.
 
-Few columns fill a part of a vector. Where the rows of a lie next to each other, a vector of them is
-as good: the tiles of C' = B'A' (``codegen.tiles``) have the columns for rows, and vectors of a are
-read where they lie. Each element is the same chain of multiplications. What a tile comes to is
+Few columns fill a part of a vector. If the rows of a are adjacent in memory, vectors of rows are
+used instead: the tiles of C' = B'A' (``codegen.tiles``) have the columns for rows, and vectors of a
+are read in place. Each element is the same chain of multiplications. The result of a tile is
 transposed in local memory before it goes through the epilogue, row by row. While vectors are
-multiplied, the next ones of the same inner indices are brought near.
+multiplied, the next ones of the same inner indices are prefetched.
 """
 
 from __future__ import annotations

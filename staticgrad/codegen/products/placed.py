@@ -1,7 +1,7 @@
 """Products that pack no rows: each row, and each run of inner indices, begins where a table says.
 
-A run is as many loops of k as rows see as one, innermost ones. Where b is read as it lies, too, and
-columns do not fill a panel, chains stand in the kernel itself.
+A run is the most innermost loops of k that have one stride in the rows. If b is read in place, too,
+and columns do not fill a panel, the FMA chains are in the kernel itself.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Products over several loops that take register tiles.
 
 Panels are packed as in ``codegen.products``; each part of one goes through the tiles that products
-of matrices have (``codegen.tiles``). Rows are read where they lie if the loops of k are as one in
+of matrices have (``codegen.tiles``). Rows are read in place if the loops of k have one stride in
 them, and else packed, a tile at a time.
 """
 

@@ -1,9 +1,9 @@
 """Register tiles of products: a function of all heights and widths, which kernels share.
 
-A tile's accumulators fill the registers. In a function of its own they keep them, whatever the
-kernel around needs, and all kernels of a process call one machine code. The least height that
-covers the rows that are left is taken when the kernel runs. While a tile runs, it brings memory
-near that its kernel reads next, a line at each step of k.
+A tile's accumulators fill the registers. In a separate function they are not spilled, whatever the
+kernel around needs, and all kernels of a process call one machine code. The smallest height that
+covers the remaining rows is chosen when the kernel runs. While a tile runs, it prefetches memory
+that its kernel reads next, a line at each step of k.
 """
 
 from __future__ import annotations

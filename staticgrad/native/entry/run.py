@@ -267,7 +267,7 @@ def _take_given(
 def _take_from_pool(
     c: EntryCode, calls: str, array: str, i: str, rank: str, shapes: str, first: str
 ) -> None:
-    """A view of a block that nobody else refers to."""
+    """A view of a block that has no other references."""
     pool = c.place(c.pointer("%head", HeadWord.POOLS_AT), c.times(i, 2))
     unused = c.value(f"trunc i64 {c.word('%head', HeadWord.UNUSED)} to i32")
     with c.each("2") as k:

@@ -37,7 +37,7 @@ class HeadWord(IntEnum):
     WRITTEN_AT = 19
     CALLS_AT = 20
     DRIVER = 21
-    UNUSED = 22  # references to a block's memory that nobody uses
+    UNUSED = 22  # references to an unused block's memory
     KEYS_AT = 23  # for each input the value by which it was fed lately, or 0
     NUMBERS_AT = 24  # for each input without axes its bytes, where numbers are taken for it, or 0
 

@@ -1,9 +1,8 @@
 """Lines of a kernel source, ready to be executed by a reader of the language.
 
-Kernels have thousands of lines, most of which differ from others in names and numbers alone. So of
-each line the form is looked up: its text with every name and number in it left open. A form is
-parsed once per process, by Python's parser, as a function of a reader and of what stands in the
-open places.
+Kernels have thousands of lines; most differ from others only in names and numbers. So the form of
+each line is looked up: its text with every name and number left open. A form is parsed once per
+process, by Python's parser, as a function of a reader and of the texts in the open places.
 """
 
 from __future__ import annotations

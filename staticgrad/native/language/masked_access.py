@@ -1,10 +1,10 @@
 """Masked loads and stores where registers of 256 bits have no instructions for them, or slow ones.
 
-LLVM writes a masked access of bytes or halves lane by lane then: a test, a branch and a copy for
-each. Words have instructions, of which stores take some 12 cycles on AMD's processors. Kernels have
+There LLVM writes a masked access of bytes or halves lane by lane: a test, a branch and a copy for
+each. Words have instructions; their stores take some 12 cycles on AMD's processors. Kernels have
 masks at the ends of their rows, so most are the first few lanes of a vector. A function of each
-kind reads the whole vector where it lies in one page, which is there if any of its lanes is on, and
-stores the first lanes as a few pieces. Whatever is not of that kind goes lane by lane, in a loop.
+kind reads the whole vector if it lies in one page, which is mapped if any of its lanes is on, and
+stores the first lanes as a few pieces. All other masks go lane by lane, in a loop.
 
 LLVM (20 to 22) loads a register without a mask where it knows that the mask has no lane in it, if
 it found that out of an expression of masks: the upper half of ``and(mask, first three lanes)`` of

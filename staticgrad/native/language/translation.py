@@ -8,7 +8,7 @@ What the names of a function stand for while it is read: static single assignmen
 
 A name stands for a value. Where paths meet that give it several, these are joined (LLVM's ``phi``).
 At the head of a loop a join is made for each name that the loop assigns, before it is known what
-the loop gives it. A join that nobody reads is not written.
+the loop gives it. A join that is never read is not written.
 """
 
 from __future__ import annotations

@@ -134,7 +134,7 @@ _kernels: Final[dict[int, PythonKernel]] = {}
 def register(source: str) -> tuple[int, PythonKernel]:
     """The token and the callable ``(record address, own address, begin, end)`` of a source.
 
-    Raises CompileError when the source is no Python or has no entry.
+    Raises CompileError when the source is not valid Python or has no entry.
     """
     namespace: dict[str, Any] = {**VOCABULARY, **CONSTANTS, **MODULES}
     filename = f"<staticgrad kernel {len(_kernels)}>"

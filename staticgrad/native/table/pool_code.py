@@ -1,20 +1,20 @@
 """The code of the pool: how a section is claimed, run and waited for, and how workers sleep.
 
-``pool.ll`` beside this file has its functions as LLVM IR, ``pool_policy`` what they decide.
+``pool.ll`` beside this file has its functions as LLVM IR, ``pool_policy`` their decisions.
 
 A section is some rows of a table that may run at the same time. Its iterations are cut into
 groups, which are numbered through, and each worker has a part of them: so what a worker wrote in
-one section is still in its cache in the next. Its *ticket* says how many of its part nobody has
-claimed yet, and, in the upper half, the generation of the section, so that a claim succeeds only
-in the section that its claimer has looked at. Who has finished its own part goes on with those of
-others; how many groups it ran it says at the end, and the section ends when all have been run. A
-claim takes one group. Of products, whose rows are packed once for all groups of a claim, it takes
-all but an eighth of what is left of a part, and about half where the section has other rows, whose
-groups take other times. Where what a part touches is in its worker's cache, the others look for a
-while whether its worker comes (``KEEPS``). So
+one section is still in its cache in the next. Its *ticket* contains the number of unclaimed groups
+of its part and, in the upper half, the generation of the section, so that a claim succeeds only
+in the section that its claimer has looked at. A worker that has finished its own part continues
+with those of others; at the end it adds the number of groups that it ran, and the section ends when
+all have been run. A claim takes one group. For products, whose rows are packed once for all groups
+of a claim, it takes all but an eighth of the rest of a part, or about half if the section has other
+rows, whose groups take other times. If the data of a part is in its worker's cache, the others wait
+a while for that worker (``KEEPS``). So
 
-- the caller waits for a group that somebody runs, never for a worker that has claimed nothing:
-  where the other processors are taken, it claims everything itself;
+- the caller waits only for a group that is being run, never for a worker that has claimed nothing:
+  if the other processors are busy, it claims everything itself;
 - what a worker reads of a section, it reads after a claim, while the section cannot end.
 
 Workers look for a ticket for ``SPIN`` nanoseconds after the last group that they ran, then sleep
