@@ -126,8 +126,8 @@ def bind(feeds):
 
 
 def result_of(name, shape, dtype):
-    """An array for a result: one of former runs, if nobody has it any more. New memory is slower
-    to write than most kernels are."""
+    """Return an array for a result: one of former runs, if it has no other references. New memory
+    is slower to write than most kernels are."""
     former = _results.setdefault(name, [])
     for array in former:
         if sys.getrefcount(array) == 3 and array.shape == shape:  # the list, the loop, the call

@@ -49,10 +49,10 @@ class Divided(NamedTuple):
 
 
 class Divisions:
-    """Plans of a program within a budget, at whatever sizes, by the first division that has one.
+    """Plans of a program within a budget, at any sizes, by the first division that has one.
 
-    That is the one that was chosen; where none of its plans meets the budget, the loops as they
-    are, then in segments, level after level. Those are made when they are asked for.
+    The chosen division is the first; if none of its plans meets the budget, the unchanged loops
+    follow, then segments, level after level. These are built only when they are needed.
     """
 
     def __init__(self, chosen: Planner, others: Callable[[], Iterator[Divided]]) -> None:

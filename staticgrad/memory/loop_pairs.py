@@ -23,8 +23,8 @@ class Follower(NamedTuple):
     """A loop over blocks of ``length`` iterations that only carries; its slices are those of
     arrays.
 
-    ``sources``: of each slice the array of a row per iteration, of which the operand is a reshape.
-    Rows that fill no block, fewer than one has, are left out of it: the last ones that the pair
+    ``sources``: for each slice the array with a row per iteration; the operand is a reshape of it.
+    The operand leaves out the rows that do not fill a block: the last ones that the pair
     makes.
     """
 
@@ -50,7 +50,7 @@ class Follower(NamedTuple):
 
 
 class LoopPair(NamedTuple):
-    """A loop, the loop that runs the other way, and the stacks that nobody else reads.
+    """A loop, the loop that runs the other way, and the stacks that only these read.
 
     ``stacks``: of each result of the first, by its place behind the carries, the places among the
     operands of the second at which that is read (none: followers alone read it). ``followers`` run

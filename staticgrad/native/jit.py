@@ -178,9 +178,9 @@ def symbol_of(source: str, backend: Compiled) -> str:
 def compile_ir(
     texts: Sequence[str], symbol: str, target: Target, level: int | None = None
 ) -> ObjectCode:
-    """Compiles LLVM IR modules, of which the first has ``symbol`` and the attributes ``#0``.
+    """Compile LLVM IR modules; the first one has ``symbol`` and the attributes ``#0``.
 
-    ``level`` is LLVM's; None: what suits the modules.
+    ``level`` is LLVM's; None chooses it by the modules.
     """
     with LOCK:
         headroom.require(headroom.COMPILE, "compiling a kernel")

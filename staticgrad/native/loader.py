@@ -135,7 +135,7 @@ def is_loaded(symbol: str, target: Target) -> bool:
 
 
 def missing(code: bytes, target: Target) -> list[str]:
-    """The functions shared by kernels that an object calls and nobody has loaded yet."""
+    """Return the functions shared by kernels that an object calls and that are not loaded yet."""
     try:
         wanted = symbols(code).undefined
     except ValueError:
@@ -145,9 +145,9 @@ def missing(code: bytes, target: Target) -> list[str]:
 
 
 def check(code: bytes, symbol: str, target: Target) -> Symbols:
-    """The symbols of an object that may be loaded.
+    """Return the symbols of an object that may be loaded.
 
-    Raises CompileError unless the object defines ``symbol`` and wants only library symbols, and
+    Raises CompileError unless the object defines ``symbol`` and needs only library symbols and
     functions that are loaded.
     """
     try:

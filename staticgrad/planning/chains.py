@@ -3,8 +3,8 @@
 Beaumont, Eyraud-Dubois, Herrmann, Joly and Shilova, Optimal checkpointing for heterogeneous chains
 (arXiv 1911.13214): the cheapest way to run blocks s to t forward and backward in m bytes either
 keeps all that block s leaves, or runs up to some block and keeps only what goes into that one.
-Bytes are counted in slots; gradients and workspace are not, so that who calls measures what comes
-out for several m.
+Bytes are counted in slots, without gradients and workspace, so the caller measures the sequences
+for several m.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Blocks:
 
 
 def blocks_of(net: Net, forward: int) -> Blocks:
-    """The blocks of the first steps of the given order, of which so many are forward."""
+    """Return the blocks of the given order, whose first ``forward`` steps are forward."""
     borders = _borders(net, forward)
     block_of = {}
     for number, (begin, end) in enumerate(zip((0, *borders), (*borders, forward), strict=True)):

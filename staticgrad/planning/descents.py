@@ -283,8 +283,8 @@ def _may_go(s: SequenceArrays, step: int, t: int) -> int:
 
 
 def _begin_of_life(s: SequenceArrays, value: int, event: int, made: int) -> int:
-    """The step after which a value lives longer (``made``), or ends, without one of its events;
-    an event of which that is not so changes nothing."""
+    """Return the step after which a value lives longer (``made``), or ends, without one of its
+    events; an event without such an effect changes nothing."""
     words = s.words
     k = s.event_at[value]
     end = s.event_at[value + 1]

@@ -1,4 +1,4 @@
-"""Plans for several budgets of one problem, of which a smaller one never gives a cheaper plan."""
+"""Plans for several budgets of one problem; a smaller budget never gives a cheaper plan."""
 
 from __future__ import annotations
 

@@ -6,10 +6,10 @@ MiniMalloc: A Lightweight Memory Allocator for Hardware-Accelerated Machine Lear
 2023). What has been tried at an offset *sleeps* while the next block of that offset is tried,
 until something lifts it, so that no placement is met twice (sleep sets: Godefroid, 1996); what
 lifts it ends no lower than any block that is left, so a section whose lowest blocks all sleep
-is as full as if they lay there. Blocks that no section joins any more are *parts*, each
-searched by itself, and as in MiniMalloc in an order of its own: by what was left of its
-sections when it was made. What is left of a part, with the offsets from which on its blocks may
-lie, is *known* once it failed. A block that lifts no other has no alternative.
+is as full as if they lay there. Blocks that no section connects any more are *parts*, each
+searched by itself and, as in MiniMalloc, in its own order: by the rest of its sections when it
+was made. The rest of a part, with the lowest offsets that its blocks may have, is *known* once
+it failed. A block that lifts no other has no alternative.
 
 Functions take the arrays of one ``OffsetSearch`` and keep to whole numbers, names, items, tests and
 loops, so that the same text runs as machine code (``staticgrad.native.words``).
@@ -20,11 +20,11 @@ The functions are such as ``staticgrad.planning.offset_search`` has.
 
 Placements below a height by ejections: a block that fits nowhere takes the place of others.
 
-A block goes into the lowest gap below the height. One that finds none goes where the blocks in its
+A block goes into the lowest gap below the height. Without a gap it goes where the blocks in its
 way have failed least often so far, and these are placed next (guided ejection search: Nagata and
 Bräysy, A powerful route minimization heuristic for the vehicle routing problem with time windows,
-2009). Where few steps are as full as the height, blocks of the fullest steps come first; where many
-are, blocks come as they begin. A change moves only blocks that live together with what moved, so
+2009). If few steps are as full as the height, blocks of the fullest steps come first; if many are,
+blocks come as they begin. A change moves only blocks that live together with the moved ones, so
 ten thousand blocks take no longer for each than a hundred.
 
 Functions are such as ``staticgrad.planning.offset_search`` has.

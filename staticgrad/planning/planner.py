@@ -35,32 +35,32 @@ def plan_abstract(
 ) -> MemoryPlan:
     """The cheapest plan found whose arena needs no more than a budget.
 
-    A plan is a sequence of ops, in which one may occur several times, and an offset for every
-    allocation of it. It depends on the arguments alone, since effort is counted and not timed; but
+    A plan is a sequence of ops, in which an op may occur several times, and an offset for every
+    allocation. It depends on the arguments alone, since effort is counted and not timed; but
     for "exact", whose solver has a minute for each of two orders.
 
     Args:
         problem: ops and values, as ``staticgrad.planning.problem`` has them, or the document
             (``staticgrad-memgraph/1``) or the file that describes them.
         budget: bytes of the arena: a number, or text as "64MiB"; "50%" and 0.5 are shares of what
-            storing everything needs. None is no limit.
+            storing everything needs. None means unlimited.
         policy: "optimal" searches for the ops to run again, "store_all" runs none again. The others
-            are of other planners (``staticgrad.planning.policies``), and take none of its search:
+            are from other planners (``staticgrad.planning.policies``) and do not use its search:
             "sqrt" and "chen" make segments, "chain" is a dynamic program over blocks, "min_cut"
             stores the fewest bytes; "milp" and "rounded" take a solver's minute, up to 150 ops.
         effort: "fast" for descents alone, "default" for a search after them, "exact" for a mixed
             integer program after that, up to 150 ops: ``MemoryPlan.least`` says what it proved.
-        align: what sizes are rounded up to, and offsets are multiples of.
-        seed: of the search.
+        align: sizes are rounded up to multiples of it, and offsets are multiples of it.
+        seed: the seed of the search.
 
     Returns:
         The plan: ``sequence``, ``offsets``, the ``height`` of its arena, and its ``cost``.
 
     Raises:
-        VerifyError: a document that describes no problem; the message names the field.
-        ArgumentError: an argument that is none of these.
+        VerifyError: a document that does not describe a problem; the message names the field.
+        ArgumentError: an argument with another value.
         BudgetInfeasible: no plan was found; the error has the smallest arena found, and a bound
-            below which there is none.
+            below which no plan exists.
 
     >>> from staticgrad.planning.problem import MemoryOp, MemoryProblem, MemoryValue
     >>> values = [MemoryValue(name, 100) for name in "abc"]

@@ -193,7 +193,7 @@ class _TargetContext(BaseContext):
 
 
 class _Options(cpu.CPUTargetOptions):
-    """The same flags for every function, whatever a decorator or a variable asks for."""
+    """The same flags for every function, whatever a decorator or a variable sets."""
 
     def finalize(self, flags: Any, options: Any) -> None:
         for name, value in _FLAGS.items():

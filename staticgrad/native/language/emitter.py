@@ -73,10 +73,10 @@ _TOUCHING: Final = ("llvm.masked.", "llvm.prefetch.")
 
 
 class Emitter:
-    """Collects the text of one LLVM function, block by block.
+    """A collector of the text of one LLVM function, block by block.
 
-    An instruction that computes what another one has computed is not written again where that one
-    comes first on every path: who writes blocks says where that ends (``mark``, ``forget``).
+    An instruction is not written again if an equal one comes first on every path; the writer of
+    blocks marks where that ends (``mark``, ``forget``).
     """
 
     def __init__(self, stem: str = "v") -> None:

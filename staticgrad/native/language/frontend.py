@@ -7,7 +7,7 @@ sources the same way.
 The direct reading of a kernel source: syntax tree -> LLVM IR text, without Numba.
 
 The same operations as in Numba's pipeline (:mod:`simd`), so the same bytes; it takes a fraction of
-the time and needs llvmlite only, and it knows the kernel language and nothing else of Python.
+the time, needs llvmlite only, and supports only the kernel language, not the rest of Python.
 """
 
 from __future__ import annotations
@@ -267,7 +267,7 @@ class SyntaxReader(FunctionTranslation):
         self._loop_body(loop, inside, statement.body, (statement.name, current))
 
     def _head(self, statement: Loop) -> _Loop:
-        """Begins the block in which a loop asks whether it goes on."""
+        """Begin the block that tests whether a loop continues."""
         head, after, entry = self._new_label(), self._new_label(), self.label
         self.out.enter()
         self._start(head)

@@ -383,7 +383,7 @@ def _nothing(r: SyntaxReader, words: Words) -> None:
 
 
 def _let(value: Bound) -> None:
-    """A value that nobody asks for."""
+    """Ignore a value: the statement only evaluates it."""
 
 
 @functools.lru_cache(maxsize=1 << 12)

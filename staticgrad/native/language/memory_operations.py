@@ -415,7 +415,7 @@ def _item(out: Emitter, kinds: Kinds, values: Values) -> Operand:
 
 
 def _place(out: Emitter, kinds: Kinds, values: Values) -> Operand:
-    """``address(p)``: where a pointer points, of which ``ptr_f32`` and its like make one again."""
+    """``address(p)``: a pointer as a word; ``ptr_f32`` and its like make it a pointer again."""
     return out.do(f"ptrtoint ptr {values[0]} to i64")
 
 

@@ -61,14 +61,14 @@ _made: Final[dict[tuple[str, bool], RoutineCode]] = {}
 def register(
     family: str, make: Callable[[str], RoutineCode], failure: Failure | None = None
 ) -> None:
-    """Let steps call routines whose names begin with a family's, and a colon behind it.
+    """Let steps call routines whose names begin with the name of a family and a colon.
 
     Args:
-        family: what the names begin with.
-        make: gives the code of a routine, by the rest of its name. It is asked once for each, for
-            the first program that calls it.
-        failure: what the run raises where an iteration has failed: an error, from the rest of the
-            name, the number of the iteration, and what the routine noted beside it.
+        family: the prefix of the names.
+        make: returns the code of a routine, by the rest of its name. It is called once for each
+            routine, for the first program that calls it.
+        failure: returns the error that the run raises if an iteration has failed, from the rest of
+            the name, the number of the iteration, and the word that the routine noted beside it.
 
     Raises:
         NameConflictError: there is such a family.

@@ -186,10 +186,10 @@ def address(name: str) -> int:
 
 @cache
 def _module(name: str) -> Any:
-    """A module of ``scipy.linalg`` that is a library, without the package around it.
+    """Return a module of ``scipy.linalg`` that is a library, without importing the package.
 
-    The package imports a tenth of a second of Python that nobody here calls. Who imports the module
-    later gets this object.
+    The package takes a tenth of a second to import Python code that is not called here. Later
+    imports of the module return this object.
     """
     full = f"scipy.linalg.{name}"
     with LOCK:

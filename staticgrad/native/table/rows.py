@@ -4,9 +4,9 @@ A row is eight int64 words, a ``Row``. Its function is called as ``f(record, own
 where ``own`` points to the words of the worker that calls: the addresses of its scratch and check
 words. They lie in the worker's block, ``Row.own`` bytes from its start, behind a ``Head``. Where
 that names a pool, the rows of a section are shared with its workers (``pool_code``), by code that
-is an object of its own; otherwise, and wherever nobody helps, the caller runs all of a row in one
+is a separate object; otherwise, and if no worker helps, the caller runs all of a row in one
 call. Rows without a function are loops and branches, which the caller follows by ``Head.control``
-(``control_code``), an object of its own, too: most programs have none.
+(``control_code``), a separate object, too: most programs have no such rows.
 
 It saves the floating-point environment (MXCSR on x86-64, FPCR on aarch64), sets the default one -
 round to nearest, denormals kept, no traps - and restores exactly what it found. With ``jit`` off
