@@ -121,7 +121,7 @@ def floor_divide(a, b):
 
 @jit(forceinline=True)
 def remainder(a, b):
-    """The remainder with the divisor's sign, as NumPy's; 0 for a divisor of 0."""
+    """The rest with the divisor's sign, as NumPy's; 0 for a divisor of 0."""
     if b == 0 or b == -1:
         return a - a
     return a % b
@@ -129,7 +129,7 @@ def remainder(a, b):
 
 @jit(forceinline=True)
 def c_fmod(a, b):
-    """The exact remainder of a division, with the sign of a."""
+    """The exact rest of a division, with the sign of a."""
     return np.fmod(a, b)
 
 
