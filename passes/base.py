@@ -1,15 +1,14 @@
-"""What a pass is, and the pipeline that runs passes: text, checks, clocks, dumps.
+"""The base class of passes, and the pipeline that runs them: text, checks, timing, dumps.
 
-A pass only transforms. The pipeline verifies before and after each one, holds the graph's interface
-(``passes.base``), times it, counts what it did, dumps text, and leaves passes out by name. A
-pipeline is text, ``dce,cse{border=True},fold``, and a pass itself. ``passes.pipelines`` names the
-passes.
+A pass only transforms. The pipeline verifies before and after each pass, checks the graph's
+interface, times the pass, counts its changes, dumps text, and leaves passes out by name. A pipeline
+is text, ``dce,cse{border=True},fold``, and is itself a pass. ``passes.pipelines`` lists the passes
+by name.
 
-What no pass may touch: what a graph takes in, what it gives, and which parameters it writes.
-
-Feeds are checked against the graph as its user wrote it, and kernels come from what the passes left
-of it. Where the two differ, a kernel reads or writes beyond an array. So the interface is compared
-after every pass that changed something; that is linear in the nodes, and no option turns it off.
+No pass may change the inputs, the outputs or the updated parameters of a graph. Feeds are checked
+against the graph that the user wrote, but kernels are made from the graph after the passes. If the
+two differ, a kernel reads or writes beyond an array. So the interface is compared after every pass
+that changed something. This is linear in the nodes, and no option turns it off.
 """
 
 from __future__ import annotations
@@ -35,15 +34,15 @@ from staticgrad.types.dim import Size, named_sizes
 
 
 def check_kind(name: str, level: str, program: object) -> None:
-    """Refuse what a pass gave where a Graph was due.
+    """Check that a pass returned a Graph if its level is ``graph``.
 
     Args:
-        name: of the pass, for the message.
-        level: what the pass says that it gives; only ``graph`` is known here.
-        program: what it gave.
+        name: the name of the pass, for the message.
+        level: the declared level of the result; only ``graph`` is checked here.
+        program: the result of the pass.
 
     Raises:
-        PassInterfaceError: the level is ``graph``, and the program is none.
+        PassInterfaceError: the level is ``graph``, and the program is not a Graph.
     """
     if level == "graph" and not isinstance(program, Graph):
         raise PassInterfaceError(
@@ -53,10 +52,10 @@ def check_kind(name: str, level: str, program: object) -> None:
 
 
 def check_interface(name: str, before: Graph, after: Graph) -> None:
-    """Refuse a pass that changed the interface of a graph.
+    """Check that a pass did not change the interface of a graph.
 
     Inputs are compared by their nodes, in order; outputs by name, order and type; updates by
-    parameter, order and type. Parameters and named sizes may go, and none may come.
+    parameter, order and type. Parameters and named sizes may be removed, but not added.
 
     Raises:
         PassInterfaceError: the first difference, at the line of the value that differs.
@@ -73,7 +72,7 @@ def check_interface(name: str, before: Graph, after: Graph) -> None:
 
 
 def _differences(before: Graph, after: Graph) -> Iterator[tuple[str, Symbolic | None]]:
-    """Each difference in words, with the value that it is about."""
+    """Yield a text for each difference, with the value concerned."""
     old, new = _labelled(before.inputs), _labelled(after.inputs)
     yield from _between("input", old, new)
     for name, value in old.items():
@@ -94,7 +93,7 @@ def _differences(before: Graph, after: Graph) -> Iterator[tuple[str, Symbolic | 
 def _between(
     what: str, before: Mapping[str, Symbolic], after: Mapping[str, Symbolic]
 ) -> Iterator[tuple[str, Symbolic | None]]:
-    """Names and types of one kind of value."""
+    """Yield the differences of names and types of one kind of value."""
     for name, value in before.items():
         if name not in after:
             yield f"{what} {name!r} is gone", value
@@ -120,7 +119,7 @@ def _parameters(graph: Graph) -> list[Parameter]:
 
 
 def _in_sizes(before: Graph, after: Graph) -> Iterator[tuple[str, Symbolic | None]]:
-    """Named sizes that only new nodes speak of: no feed tells them."""
+    """Yield named sizes that occur only in new nodes: no feed determines them."""
     old = set(before.nodes)
     seen: dict[int, Size] = {}  # by identity: few dims are shared by many types
     declared = [extent for value in before.inputs for extent in value.shape]
@@ -138,11 +137,11 @@ def _in_sizes(before: Graph, after: Graph) -> Iterator[tuple[str, Symbolic | Non
                         yield f"size {named.name!r} is new", Symbolic(node)
 
 
-#: Is told of each change as it happens; what it gets prints as a line.
+#: Is called with each change as it happens; the argument prints as a line.
 Watch = Callable[[object], object]
 
 
-#: Name -> the pass that pipeline text calls so.
+#: Name in pipeline text -> the pass.
 REGISTRY: Final[dict[str, type[Pass]]] = {}
 
 
@@ -150,16 +149,16 @@ REGISTRY: Final[dict[str, type[Pass]]] = {}
 class Pass(Immutable):
     """A named function from a program to a program; its fields are its options.
 
-    Subclasses are frozen dataclasses by themselves, with the decorator or without it. Pipeline text
-    has them by their names once they are defined. Called twice with equal input they give equal
-    output; when nothing changed they return the object they were given.
+    Subclasses become frozen dataclasses, with the decorator or without it. Once defined, they are
+    available in pipeline text by name. Equal inputs give equal outputs. A pass that changes nothing
+    returns its input object.
 
     Class attributes:
-        name: what pipeline text calls it.
-        keeps: ``exact`` if results keep every byte, else ``close``.
-        takes, gives: the level of its input and output; ``graph`` unless said otherwise.
-        inside: the pipeline runs it inside of the bodies of loops and branches, too, inner ones
-            first. A pass that gives no graph runs them itself, or does without.
+        name: the name in pipeline text.
+        keeps: ``exact`` if results stay bitwise identical, else ``close``.
+        takes, gives: the level of its input and output; ``graph`` by default.
+        inside: if true, the pipeline also runs it in the bodies of loops and branches, inner ones
+            first. A pass that does not return a graph must handle bodies itself.
     """
 
     name: ClassVar[str] = ""
@@ -180,21 +179,21 @@ class Pass(Immutable):
             REGISTRY[name] = cls
 
     def __call__(self, program: Any) -> Any:
-        """The transformed program, or ``program`` itself when nothing changed.
+        """Return the transformed program, or ``program`` itself if nothing changed.
 
         Raises:
-            PipelineError: the class does not say what it is.
+            PipelineError: the class does not define ``__call__``.
         """
         raise PipelineError(
             f"pass {self.name!r} does not say what it does", hint="define __call__(self, graph)"
         )
 
     def traced(self, program: Any, watch: Watch | None = None) -> tuple[Any, Mapping[str, int]]:
-        """The transformed program, and how often each of the pass's rules applied, if it has any.
+        """Return the transformed program, and how often each of the pass's rules applied.
 
-        The pipeline calls this one; a pass that has one rule counts it under its own name, one
-        without rules only says ``__call__``. ``watch`` is told of every single change that the
-        pass can tell apart.
+        The pipeline calls this method. A pass with one rule counts it under the pass's name; a pass
+        without rules defines only ``__call__``. ``watch`` is called for every change that the pass
+        can distinguish.
         """
         return self(program), {}
 
@@ -203,7 +202,7 @@ class Pass(Immutable):
         return self
 
     def options(self) -> dict[str, Any]:
-        """Fields that differ from their default, in declaration order."""
+        """Return the fields that differ from their default, in declaration order."""
         return {
             each.name: getattr(self, each.name)
             for each in fields(self)  # type: ignore[arg-type]  # subclasses are dataclasses
@@ -211,14 +210,14 @@ class Pass(Immutable):
         }
 
     def __str__(self) -> str:
-        """The text that ``passes.pipelines.pipeline`` reads back."""
+        """Return the text that ``passes.pipelines.pipeline`` reads back."""
         options = ",".join(f"{key}={value!r}" for key, value in self.options().items())
         return f"{self.name}{{{options}}}" if options else self.name
 
     __repr__ = __str__
 
 
-#: Level of a program -> what checks its invariants. A level without an entry is not checked.
+#: Level of a program -> its verifier. A level without an entry is not verified.
 VERIFIERS: Final[dict[str, Callable[[Any], object]]] = {"graph": verify_graph}
 
 
@@ -235,10 +234,10 @@ class Pipeline(Pass, name="pipeline"):
     passes: tuple[Pass, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check that each pass takes what the one before it gives.
+        """Check that each pass takes the level that the pass before it gives.
 
         Raises:
-            PipelineError: two neighbours that do not fit.
+            PipelineError: the levels of two neighbours differ.
         """
         for before, after in zip(self.passes, self.passes[1:], strict=False):
             if _gives(before) != _takes(after):
@@ -249,7 +248,7 @@ class Pipeline(Pass, name="pipeline"):
                 )
 
     def __call__(self, program: Any) -> Any:
-        """``run`` without the reports."""
+        """Return the result of ``run`` without the reports."""
         return self.run(program)[0]
 
     @collection_paused()
@@ -263,25 +262,25 @@ class Pipeline(Pass, name="pipeline"):
         watch: Watch | None = None,
         check: bool | None = None,
     ) -> tuple[Any, tuple[Report, ...]]:
-        """The transformed program, with one report per pass that ran, in order.
+        """Return the transformed program, with one report per pass that ran, in order.
 
         Args:
-            program: a Graph, or what the first pass takes.
+            program: a Graph, or the input level of the first pass.
             verify: check the program's invariants before the first pass and after each that
                 changed something.
             disable: names of passes to leave out; all of them must occur in the pipeline.
-            dump: a folder that takes ``00-input.sg``, ``01-dce.sg`` and so on; the setting
+            dump: a folder for ``00-input.sg``, ``01-dce.sg`` and so on; the setting
                 ``dump`` (``STATICGRAD_DUMP``) by default.
-            watch: told of each rewrite, with its rule, as it happens.
+            watch: called with each rewrite, with its rule, as it happens.
             check: evaluate each graph before and after each pass on small random feeds; the setting
                 ``check`` (``STATICGRAD_CHECK``) by default.
 
         Raises:
-            VerifyError: an invariant that does not hold, naming the pass behind it.
-            PassInterfaceError: a pass that changed inputs, outputs, updates or their types, or that
-                gave no graph; whatever ``verify`` and ``check`` say.
-            PassMismatchError: with ``check``, a pass that changed a result; with a minimal graph.
-            PipelineError: a disabled name that does not occur, or a border that it tore open.
+            VerifyError: an invariant does not hold after a pass, which is named.
+            PassInterfaceError: a pass changed inputs, outputs, updates or their types, or did not
+                return a graph; checked regardless of ``verify`` and ``check``.
+            PassMismatchError: with ``check``, a pass changed a result; with a minimal graph.
+            PipelineError: a disabled name does not occur, or neighbours no longer fit without it.
         """
         kept = _without(self, disable)
         settings = config.current(dump=dump, check=check)
@@ -305,7 +304,7 @@ class Pipeline(Pass, name="pipeline"):
         return program, tuple(reports)
 
     def unrounded(self) -> Pipeline:
-        """The pipeline of its passes without what they round."""
+        """Return the pipeline of its passes without their intentional rounding."""
         return Pipeline(tuple([each.unrounded() for each in self.passes]))
 
     def __str__(self) -> str:
@@ -315,10 +314,10 @@ class Pipeline(Pass, name="pipeline"):
 
 
 class Fixpoint(Pass, name="fixpoint"):
-    """Passes again and again until none of them changes anything: ``fixpoint{limit=9}(cse,fold)``.
+    """Passes that are repeated until none changes the program: ``fixpoint{limit=9}(cse,fold)``.
 
-    ``limit`` bounds the rounds; a graph that still changes then is returned as it is, for every
-    pass leaves a correct graph.
+    ``limit`` bounds the rounds. The graph after the last round is returned even if it would still
+    change, because every pass leaves a correct graph.
     """
 
     inside = False
@@ -326,21 +325,21 @@ class Fixpoint(Pass, name="fixpoint"):
     limit: int = 25
 
     def __post_init__(self) -> None:
-        """Check that the passes can follow each other in a circle.
+        """Check that the passes can follow each other in a cycle.
 
         Raises:
-            PipelineError: they cannot, or there are none, or no rounds.
+            PipelineError: they cannot, or there are no passes, or no rounds.
         """
         if not self.passes or self.limit < 1:
             raise PipelineError("a fixpoint needs at least one pass and one round")
         Pipeline((*self.passes, self.passes[0]))
 
     def __call__(self, program: Any) -> Any:
-        """The program after the first round without a change, or after ``limit`` rounds."""
+        """Return the program after the first round without a change, or after ``limit`` rounds."""
         return self.traced(program)[0]
 
     def traced(self, program: Any, watch: Watch | None = None) -> tuple[Any, Mapping[str, int]]:
-        """The same, with the hits of all rounds."""
+        """Return the result of ``__call__``, and the hits of all rounds."""
         hits: Counter[str] = Counter()
         for _ in range(self.limit):
             before = program
@@ -352,7 +351,7 @@ class Fixpoint(Pass, name="fixpoint"):
         return program, hits
 
     def unrounded(self) -> Fixpoint:
-        """The same rounds of its passes without what they round."""
+        """Return the same rounds of its passes without their intentional rounding."""
         return Fixpoint(tuple([each.unrounded() for each in self.passes]), self.limit)
 
     def __str__(self) -> str:
@@ -391,7 +390,7 @@ def _reported(each: Pass, program: Any, watch: Watch | None) -> Report:
 
 
 def _traced(each: Pass, program: Any, watch: Watch | None = None) -> tuple[Any, Mapping[str, int]]:
-    """What ``each.traced`` gives, if it is of the right kind and keeps the graph's interface."""
+    """Return the result of ``each.traced``; check its kind and the graph's interface."""
     given, inside = program, Counter[str]()
     if each.inside and each.gives == "graph" and isinstance(program, Graph):
         given = map_bodies(program, partial(_in_body, each, inside, watch))
@@ -432,7 +431,7 @@ def _verified(program: Any, level: str, culprit: str) -> None:
 
 
 def _validated(each: Pass, before: Graph, after: Graph) -> None:
-    from passes.validation import validate  # evaluation is loaded where somebody checks
+    from passes.validation import validate  # evaluation is loaded only for checks
 
     compared = each.unrounded()
 
@@ -445,7 +444,7 @@ def _validated(each: Pass, before: Graph, after: Graph) -> None:
 
 
 def keeps(each: Pass) -> str:
-    """``exact`` if a pass and all those in it keep every byte, else ``close``."""
+    """Return ``exact`` if a pass and all passes in it are exact, else ``close``."""
     inner = getattr(each, "passes", ())
     return "close" if any(keeps(p) == "close" for p in inner) else each.keeps
 

@@ -1,6 +1,6 @@
-"""How the iterations of a loop are divided: a rest, segments of a length, and what is not divided.
+"""The division of a loop's iterations: a remainder, segments of equal length, undivided ones.
 
-The loop that runs first makes them in this order, the other one backwards.
+The loop that runs first has them in this order, the other one in reverse order.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from staticgrad.types.dtype import I64
 
 
 def segment_length(iterations: int, wanted: int | None = None, unit: int = 1) -> int | None:
-    """How many iterations a segment has, a multiple of ``unit``; None: there are not two segments.
+    """Return the iterations of a segment, a multiple of ``unit``; None if two do not fit.
 
-    The divisor of ``iterations`` next to ``wanted`` (by default its root), unless none is less than
-    twice as long or half as long: then other iterations are left.
+    It is the divisor of ``iterations`` next to ``wanted`` (by default the square root). If all
+    divisors differ from it by more than a factor of 2, other lengths are used; iterations are left.
     """
     wanted = max(2, wanted or isqrt(iterations))
     lengths = [n for n in range(unit, iterations // 2 + 1, unit) if n > 1]
@@ -30,25 +30,24 @@ def segment_length(iterations: int, wanted: int | None = None, unit: int = 1) ->
 
 
 class Division(NamedTuple):
-    """Iterations in the order of the loop that runs first: a rest, segments of a length, ``kept``
-    ones.
+    """Iterations in the order of the loop that runs first: a remainder, segments, ``kept`` ones.
 
-    The second loop makes the rest last, and those first of which all stacks are kept.
+    The second loop runs the remainder last, and first the iterations whose stacks are all kept.
     """
 
     iterations: Size
     length: int
-    reverse: bool  # which way the second loop runs
+    reverse: bool  # whether the second loop runs backwards
     kept: int = 0
 
     @property
     def parts(self) -> Size:
-        """How many segments there are."""
+        """The number of segments."""
         return (self.iterations - self.kept) // self.length
 
     @property
     def rest(self) -> Size:
-        """The iterations that fill none."""
+        """The number of iterations that fill no segment."""
         return (self.iterations - self.kept) % self.length
 
     @property
@@ -58,36 +57,36 @@ class Division(NamedTuple):
 
     @property
     def rest_begin(self) -> Size:
-        """The first iteration of the rest."""
+        """The first iteration of the remainder."""
         return 0 if self.reverse else self.iterations - self.rest
 
     @property
     def kept_begin(self) -> Size:
-        """The first iteration of those that are kept."""
+        """The first of the kept iterations."""
         return self.iterations - self.kept if self.reverse else 0
 
     @property
     def has_pieces(self) -> bool:
-        """Whether there is more than segments."""
+        """True if there are iterations outside of segments."""
         return self.rest != 0 or self.kept != 0
 
     def segments(self, array: Symbolic) -> Any:
-        """An array of a row per iteration as one of so many rows per segment."""
+        """Return an array with a row per iteration, reshaped to segments of rows."""
         rows = part(array, self.begin, self.parts * self.length)
         return Reshape((self.parts, self.length, *array.shape[1:]))(rows)
 
     def of_rest(self, array: Symbolic) -> Any:
-        """The rows of the rest."""
+        """Return the rows of the remainder."""
         return part(array, self.rest_begin, self.rest)
 
     def of_kept(self, array: Symbolic) -> Any:
-        """The rows of the iterations that are kept."""
+        """Return the rows of the kept iterations."""
         return part(array, self.kept_begin, self.kept)
 
     def whole(
         self, segments: Symbolic, rest: Symbolic | None = None, kept: Symbolic | None = None
     ) -> Any:
-        """The array of a row per iteration whose rows these are."""
+        """Return the array with a row per iteration, joined from these parts."""
         rows: Any = Reshape((self.parts * self.length, *segments.shape[2:]))(segments)
         pieces = [each for each in (rest, rows, kept) if each is not None]
         if len(pieces) == 1:
@@ -96,22 +95,22 @@ class Division(NamedTuple):
 
 
 class Begin(NamedTuple):
-    """The iteration with which a segment begins: ``first``, and for a loop over segments,
-    further."""
+    """The first iteration of a segment: ``first``, plus ``number * length`` in a loop over
+    segments."""
 
     first: Size
     number: Any = None
     length: int = 0
 
     def value(self, unit: int = 1, before: Size = 0) -> Any:
-        """As a number, of blocks of so many iterations behind the first few."""
+        """Return the number of blocks of ``unit`` iterations after the first ``before`` ones."""
         first = (self.first - before) // unit
         known: Any = constant(first, I64) if isinstance(first, int) else SizeValue(first, I64)()
         return known if self.number is None else self.number * (self.length // unit) + known
 
 
 def part(array: Symbolic, begin: Size, count: Size) -> Any:
-    """Some rows of an array."""
+    """Return ``count`` rows of an array from ``begin`` on."""
     if count == array.shape[0]:
         return array
     starts = (begin, *(0 for _ in array.shape[1:]))

@@ -1,14 +1,13 @@
-"""Loops of equal iterations over equal data as one: each value of an iteration is computed once.
+"""Merging of loops with equal iterations over equal data: each value is computed once.
 
-The gradient of a loop stacks the carries with which iterations began, by a loop that differs from
-the one that was differentiated in its outputs alone; tangents ride along beside carries that are
-those of the loop without them. Where all carries of one loop are carries of another, the other can
-give the results of both.
+The gradient of a loop stacks the carries at the beginning of each iteration with a second loop,
+which differs from the original only in its outputs. A loop with tangents has the carries of the
+original, too. If all carries of one loop are carries of another, the other loop can compute the
+results of both.
 
-Value numbers of bodies: two values of equal numbers are equal, whichever body computes them.
-
-A number stands for an op over numbers (J. Cocke and J. T. Schwartz 1970). Inputs are numbered by
-what the caller says they are, so that values of two bodies can be compared.
+Values of bodies are compared by value numbers: values with equal numbers are equal in all bodies. A
+number stands for an op over numbers (J. Cocke and J. T. Schwartz 1970). The caller numbers the
+inputs, so that values of two bodies can be compared.
 """
 
 from __future__ import annotations
@@ -31,11 +30,11 @@ class Numbering:
         self._known: dict[Hashable, int] = {}
 
     def of(self, what: Hashable) -> int:
-        """The number of something that is no result of a node."""
+        """Return the number of a key: an input, or an op over numbers."""
         return self._known.setdefault(what, len(self._known))
 
     def values(self, body: Graph, inputs: Sequence[int]) -> dict[ValueKey, int]:
-        """The number of every value of a body, given those of its inputs."""
+        """Return the number of every value of a body, given the numbers of its inputs."""
         found = {value.key: number for value, number in zip(body.inputs, inputs, strict=True)}
         for node in body.nodes:
             if not isinstance(node.op, Input):
@@ -60,7 +59,7 @@ class Copier:
     def copies(
         self, values: Sequence[Symbolic], numbers: dict[ValueKey, int], body: Graph
     ) -> list[Symbolic]:
-        """``values`` of ``body`` over what was copied before."""
+        """Return the copies of ``values`` of ``body``; values already copied are reused."""
         wanted = self._missing(values, numbers)
         for node in body.nodes:
             if node not in wanted:
@@ -87,7 +86,7 @@ Place = tuple[Node, int]
 
 
 def merged(graph: Graph) -> tuple[Graph, int]:
-    """The graph with such loops as one, and how many went."""
+    """Return the graph with such loops merged, and the number of removed loops."""
     count = 0
     while True:
         found = _first_pair(graph)
@@ -97,7 +96,7 @@ def merged(graph: Graph) -> tuple[Graph, int]:
 
 
 def _first_pair(graph: Graph) -> Graph | None:
-    """The graph with the first two loops merged that can be."""
+    """Return the graph with the first mergeable pair of loops merged, or None."""
     place = {node: k for k, node in enumerate(graph.nodes)}
     groups: dict[object, list[Node]] = {}
     for node in graph.nodes:
@@ -130,7 +129,7 @@ def _operands_ahead(graph: Graph, place: Mapping[Node, int], pair: _Pair) -> Gra
 
 
 class _Pair:
-    """Two loops, the carries that they have in common, and the loop that is both."""
+    """Two loops, their common carries, and the merged loop."""
 
     def __init__(self, first: Node, later: Node) -> None:
         self.nodes = (first, later)
@@ -153,7 +152,7 @@ class _Pair:
         self.is_one = len(self.paired) == min(counts) and bool(self.paired or shared)
 
     def _candidates(self) -> dict[int, int]:
-        """Carries of the second loop -> those of the first that begin as the same value."""
+        """Return carries of the second loop -> carries of the first with the same initial value."""
         first, later = self.nodes
         left = dict(enumerate(first.args[: _op(first).carries]))
         found: dict[int, int] = {}
@@ -186,7 +185,7 @@ class _Pair:
         return self.values[0][values[0]] == self.values[1][values[1]]
 
     def replaced(self, graph: Graph) -> Graph:
-        """The graph with one loop in the place of both."""
+        """Return the graph with one loop in the place of both."""
         node, results = self.one()
         first, later = self.nodes
         stands = {first: results[0], later: results[1]}
@@ -198,7 +197,7 @@ class _Pair:
         return graph.replace_nodes(rewritten)
 
     def one(self) -> tuple[Node, tuple[list[int], list[int]]]:
-        """The loop that does both, and which of its results are those of each."""
+        """Return the merged loop, and for each loop the indices of its results."""
         operands: list[dict[int, tuple[Symbolic, Symbolic]]] = [{}, {}, {}]  # by number, by role
         for node, numbers in zip(self.nodes, self.inputs, strict=True):
             op = _op(node)
@@ -233,7 +232,7 @@ class _Pair:
     def _outputs(
         self, which: int, copier: Copier
     ) -> tuple[dict[int, Symbolic], dict[int, Symbolic]]:
-        """Next carries by the number of the carry, outputs by their own."""
+        """Return the next carries by the number of the carry, and outputs by their number."""
         op, values = _op(self.nodes[which]), self.values[which]
         outs = [*op.body.outputs.values()]
         made = copier.copies(outs, values, op.body)

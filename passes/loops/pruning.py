@@ -1,7 +1,7 @@
-"""What nobody reads of loops and branches: results, carries, slices, invariants, arguments.
+"""Removal of unread results, carries, slices, invariants and arguments of loops and branches.
 
-A carry is needed where its last value is read, or where a needed result of an iteration reads it.
-One that no iteration changes is an invariant. Operands that are one value are one input.
+A carry is needed if its last value is read, or if a needed result of an iteration reads it. A
+carry that no iteration changes becomes an invariant. Operands with the same value share one input.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from staticgrad.ops.loops import Branch, Loop
 
 
 def pruned(graph: Graph) -> tuple[Graph, int]:
-    """The graph with loops and branches that do what is read, and how many had more.
+    """Return the graph with pruned loops and branches, and how many of them changed.
 
-    Readers come behind, so that the last node is pruned first: what it no longer reads may be what
-    an earlier one no longer gives.
+    The last node is pruned first, because readers come later: operands that it no longer reads may
+    be results that an earlier node need not compute.
     """
     count = 0
     for node in reversed([node for node in graph.nodes if node.op.bodies]):
@@ -34,7 +34,7 @@ def pruned(graph: Graph) -> tuple[Graph, int]:
 
 
 def _read(graph: Graph, node: Node) -> set[int]:
-    """The results of a node that somebody reads whom somebody needs."""
+    """Return the results of a node that live nodes or outputs read."""
     live = set(ancestors(graph.roots))
     read = {v.index for v in graph.roots if v.node is node}
     return read | {
@@ -43,15 +43,15 @@ def _read(graph: Graph, node: Node) -> set[int]:
 
 
 def _replaced(graph: Graph, node: Node, found: Mapping[int, Symbolic]) -> Graph:
-    """The graph in which other values stand for the results of ``node`` that are read."""
+    """Return the graph with other values in the place of the read results of ``node``."""
     some = next(iter(found.values()))
     results = [found.get(index, some) for index in range(len(node.types))]
-    live = graph.without_dead_nodes()  # what is dead may read the others
+    live = graph.without_dead_nodes()  # dead nodes may read the other results
     return live.replace_nodes(lambda each, args: results if each is node else None)
 
 
 def _without(node: Node, read: Collection[int]) -> Mapping[int, Symbolic] | None:
-    """What stands for the results that are read; None where nothing is to be dropped."""
+    """Return the replacements of the read results; None if nothing can be dropped."""
     if isinstance(node.op, Loop):
         return _loop(node, node.op, read)
     if isinstance(node.op, Branch):
@@ -60,7 +60,7 @@ def _without(node: Node, read: Collection[int]) -> Mapping[int, Symbolic] | None
 
 
 def _loop(node: Node, op: Loop, read: Collection[int]) -> Mapping[int, Symbolic] | None:
-    """The same for a loop: carries, stacks and operands that are read, and carries that stay."""
+    """Return the replacements of a loop's read results; None if nothing can be dropped."""
     given, outs = op.body.inputs, [*op.body.outputs.values()]
     still = {k for k in range(op.carries) if outs[k].key == given[1 + k].key}
     carries, stacked = _read_of_iterations(op, read, still)
@@ -92,7 +92,7 @@ def _loop(node: Node, op: Loop, read: Collection[int]) -> Mapping[int, Symbolic]
 def _read_of_iterations(
     op: Loop, read: Collection[int], still: Set[int]
 ) -> tuple[list[int], list[int]]:
-    """The carries that some iteration or reader needs, without those that stay, and the stacks."""
+    """Return the needed carries, without the unchanged ones (``still``), and the read stacks."""
     given, outs = op.body.inputs, [*op.body.outputs.values()]
     stacked = sorted(k for k in read if k >= op.carries)
 
@@ -106,9 +106,9 @@ def _read_of_iterations(
 def _read_operands(
     node: Node, op: Loop, results: Sequence[int], carries: Sequence[int]
 ) -> tuple[list[int], list[int], dict[int, int]]:
-    """The slices and the invariants that ``results`` read; which operand each of them is.
+    """Return the slices and the invariants that ``results`` read, and the operand each one uses.
 
-    A carry that stays is an invariant. Operands that are one value are one operand.
+    An unchanged carry is an invariant. Operands with the same value share one operand.
     """
     given, outs = op.body.inputs, [*op.body.outputs.values()]
     past = set(ancestors([outs[k] for k in results]))
@@ -126,13 +126,13 @@ def _body(
     outs: Sequence[Symbolic],
     same: Mapping[int, int],
 ) -> tuple[list[Symbolic], list[Symbolic]]:
-    """New inputs in the place of some, and ``outs`` over them.
+    """Return the new inputs, and ``outs`` over them.
 
     Args:
         body: the body.
         order: the prefix of the name, and the place in the body, of every input that stays.
         outs: values of the body that read no other input.
-        same: places of inputs that are one value -> the place of the one that stays.
+        same: places of inputs with the same value -> the place of the input that stays.
     """
     given = body.inputs
     count: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""Loops that read and stack narrow values: conversions stand in their bodies, a slice at a time."""
+"""Loops that read and stack narrow values: their bodies convert a slice at a time."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from staticgrad.types.dtype import F32, DType
 
 
 def is_slice(node: Node, place: int) -> bool:
-    """Whether an operand of a node is an array of which a loop reads a slice in each iteration."""
+    """Return whether an operand is an array of which a loop reads a slice in each iteration."""
     op = node.op
     return isinstance(op, Loop) and op.carries <= place < op.carries + op.slices
 
 
 def is_stack(node: Node, index: int) -> bool:
-    """Whether a result of a node is what a loop stacks."""
+    """Return whether a result of a node is a stack of a loop."""
     return isinstance(node.op, Loop) and index >= node.op.carries
 
 
 def reading(node: Node, args: tuple[Symbolic, ...], narrow: Collection[int]) -> Node:
-    """A loop over other operands, of which those at some places have slices that it widens."""
+    """Return the loop over new operands; slices of the ``narrow`` ones are widened in the body."""
     loop = node.op
     assert isinstance(loop, Loop)
     inputs: list[Symbolic] = []
@@ -43,7 +43,7 @@ def reading(node: Node, args: tuple[Symbolic, ...], narrow: Collection[int]) -> 
 
 
 def stacking(node: Node, narrow: Collection[int], dtype: DType) -> Node:
-    """A loop that rounds some of what it stacks."""
+    """Return the loop with the ``narrow`` results rounded before they are stacked."""
     loop = node.op
     assert isinstance(loop, Loop)
     if not narrow:

@@ -1,11 +1,10 @@
-"""Which values of a loop's iterations its gradient reads from a stack instead of building them
-again.
+"""The choice of values of a loop's iterations that its gradient reads from a stack instead of
+recomputing them.
 
-The loop that runs backwards builds the forward body again from stacked carries. What takes a
-product, a scan or a sort to build is not built again: of the values between those and what the
-gradient reads, the cut of the fewest bytes is stacked by the forward loop, nearest to the gradient
-where bytes are equal. What is elementwise over stacked values, or parts of them side by side, is
-built again.
+The backward loop recomputes the forward body from stacked carries. Values that need a product, a
+scan or a sort are not recomputed. Between those and the values that the gradient reads, the forward
+loop stacks the vertex cut of the fewest bytes; among equal cuts the one nearest to the gradient.
+Elementwise results of stacked values, and concatenations of their parts, are recomputed.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ from staticgrad.ir.graph import Constant, Graph, Input, Node, Symbolic
 from staticgrad.ops.loops import Loop
 from staticgrad.types.arrays import hint_bytes
 
-#: Forms of what is built again rather than stacked.
+#: Forms that are recomputed rather than stacked.
 _CHEAP = Pointwise | View | Identity | ReshapeForm | Assemble
 
 
 def stacked(graph: Graph) -> tuple[Graph, int]:
-    """The graph in which loops read what was expensive in the loop behind it; how many values."""
+    """Return the graph with expensive values of forward loops stacked, and their number."""
     count = 0
     done: set[tuple[object, object]] = set()
     while True:
@@ -56,7 +55,7 @@ def _first(graph: Graph, done: set[tuple[object, object]]) -> tuple[Graph, int] 
 
 
 def _chosen(ahead: Node, back: Node) -> list[tuple[Symbolic, Symbolic]]:
-    """Pairs of a value of the body behind to be read, and of the one ahead that is equal."""
+    """Return pairs of a value of the backward body to read, and the equal forward value."""
     numbers, theirs = _numbered(ahead, back)
     by_number: dict[int, Symbolic] = {}
     for node in ahead.op.bodies[0].nodes:
@@ -77,7 +76,7 @@ def _chosen(ahead: Node, back: Node) -> list[tuple[Symbolic, Symbolic]]:
     assert isinstance(ahead.op, Loop)
     own = [*ahead.op.body.outputs.values()][ahead.op.carries :]
     given = {numbers[value.key] for value in own}
-    # Of equal bytes, what a kernel writes anyway rather than views of it, which take copies.
+    # For equal bytes, values that a kernel writes are preferred to views, which need copies.
     weights = [
         0 if theirs[node, 0] in given else len(nodes) * _nbytes(node) + isinstance(node.form, View)
         for node in nodes
@@ -100,7 +99,7 @@ def _is_cheap(node: Node) -> bool:
 
 
 def _numbered(ahead: Node, back: Node) -> tuple[dict[ValueKey, int], dict[ValueKey, int]]:
-    """Numbers of the values of both bodies: a slice that the one stacked is what it stacked."""
+    """Return the numbers of both bodies' values; a slice has the number of the stacked value."""
     numbering = Numbering()
     one, other = ahead.op, back.op
     assert isinstance(one, Loop)
@@ -124,7 +123,7 @@ def _numbered(ahead: Node, back: Node) -> tuple[dict[ValueKey, int], dict[ValueK
 
 
 def _moved(graph: Graph, ahead: Node, back: Node, chosen: list[tuple[Symbolic, Symbolic]]) -> Graph:
-    """The graph in which the loop ahead stacks the values that the one behind reads."""
+    """Return the graph in which loop ``ahead`` stacks the values that loop ``back`` reads."""
     one, other = ahead.op, back.op
     assert isinstance(one, Loop)
     assert isinstance(other, Loop)
@@ -154,7 +153,7 @@ def _moved(graph: Graph, ahead: Node, back: Node, chosen: list[tuple[Symbolic, S
 def _reading(
     back: Node, args: tuple[Symbolic, ...], values: list[Symbolic], more: list[Symbolic]
 ) -> list[Symbolic]:
-    """The loop that reads ``values`` of its body as slices of ``more``."""
+    """Return the results of the loop that reads ``values`` of its body as slices of ``more``."""
     op = back.op
     assert isinstance(op, Loop)
     at = 1 + op.carries + op.slices
@@ -180,7 +179,7 @@ def _like(value: Symbolic, label: str) -> Symbolic:
 def _inlined_over(
     body: Graph, inputs: list[Symbolic], known: dict[ValueKey, Symbolic]
 ) -> list[Symbolic]:
-    """The outputs of a body over new inputs, where some values are known already."""
+    """Return the outputs of a body over new inputs; values in ``known`` are not copied."""
     new = {value.key: operand for value, operand in zip(body.inputs, inputs, strict=True)} | known
     for node in body.nodes:
         if isinstance(node.op, Input) or (node, 0) in known:

@@ -11,19 +11,19 @@ from staticgrad.ir.graph import Graph
 class MergedLoops(Pass, name="loops"):
     """Make one loop of those over equal data, stack what gradients read, drop what nobody reads.
 
-    A loop whose carries are those of another gives its results there: the loop that stacks carries
-    for a gradient, or carries tangents, is then the one that was differentiated. What takes a
-    product to build is stacked for the loop that runs backwards, which reads it instead. Results,
-    carries, slices and invariants that nobody reads go; a carry that no iteration changes is an
-    invariant. Every value stays what it was, to the byte.
+    A loop whose carries are carries of another loop is merged into it: then the loop that stacks
+    carries for a gradient, or carries tangents, is the original loop. Values that need a product
+    are stacked for the backward loop, which reads them instead. Unread results, carries, slices and
+    invariants are removed; a carry that no iteration changes becomes an invariant. All values stay
+    bitwise identical.
     """
 
     def __call__(self, graph: Graph) -> Graph:
-        """The graph with its loops merged and pruned."""
+        """Return the graph with its loops merged and pruned."""
         return self.traced(graph)[0]
 
     def traced(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
-        """The same; how many loops were merged and pruned, and how many values stacked."""
+        """Return the graph, and the numbers of pruned and merged loops and of stacked values."""
         if not any(node.op.bodies for node in program.nodes):
             return program, {}
         from passes.loops.merging import merged  # few programs have loops

@@ -1,9 +1,9 @@
-"""Schedules written out: what each element that a step leaves is, as an expression of what goes in.
+"""Schedules written out: each element that a step stores, as an expression of the inputs.
 
 The kernels of a schedule are run once, with expressions in the place of numbers. Loops over a few
-places are written out, and of a loop over rows that have nothing to do with each other one row
-stands for all. The result is a straight line of scalar arithmetic with the operations of the
-kernels, in their order and with the trees of their sums, so that it has their bits.
+places are unrolled, and one row stands for all rows of a loop over independent rows. The result is
+straight-line scalar arithmetic with the operations of the kernels, in their order and with the
+trees of their sums, so that results are bitwise identical.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ from staticgrad.types.dtype import I64, DType
 
 
 def write_out(elements: WrittenOut, steps: Sequence[Step]) -> None:
-    """Run steps, none if it is plain that one of them cannot be written out.
+    """Run steps with expressions; run no step if it is clear in advance that one cannot be run.
 
     Raises:
-        NotWrittenOutError: it cannot be told row by row, or takes too many expressions.
+        NotWrittenOutError: a step cannot be run row by row, or takes too many expressions.
     """
     runs = _runs(elements, steps)
     if sum(run.expected() for run in runs) > MOST:
@@ -340,8 +340,8 @@ class _StepRun:
     def _place(
         self, access: Access, indices: Sequence[Expr], at: Mapping[str, RowPlace]
     ) -> tuple[RowPlace | None, Found]:
-        """Where an access is in its buffer (None: outside of its ends) but for indices that a run
-        finds."""
+        """Return the place of an access in its buffer (None: out of bounds), and the indices with
+        their strides that are not literals."""
         row: Size = 0
         element = self._bound[access.operand][1]
         for axis, stride in access.strides:
@@ -371,7 +371,7 @@ class _StepRun:
         return RowPlace(row, place)
 
     def _is_inside(self, here: RowPlace, position: Position) -> bool:
-        """Return whether all rows are within bounds, or none is."""
+        """Return True if all rows are within bounds, False if none is; raise otherwise."""
         assert position.extent is not None
         extent = self._number(position.extent)
         ends = [here.at]
@@ -393,7 +393,7 @@ def _in_rows(at: Mapping[str, RowPlace]) -> bool:
 
 
 def _least(size: Size) -> float:
-    """The least value that a size may have."""
+    """Return the least value that a size may have."""
     if isinstance(size, int):
         return size
     low = bounds(size)[0]

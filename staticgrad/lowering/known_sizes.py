@@ -1,6 +1,6 @@
-"""What kernels may rely on of their sizes: what holds in every step (``staticgrad.ir.execution``).
+"""Facts about sizes that kernels rely on: they hold in every step (``staticgrad.ir.execution``).
 
-All steps of a schedule decide together, so that equal computations stay one kernel.
+The facts are those common to all steps of a schedule, so that equal computations stay one kernel.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from staticgrad.types.dim import Size
 
 
 def kernels_told(uses: Iterable[tuple[Kernel, tuple[Size, ...]]]) -> dict[Kernel, Kernel]:
-    """The kernels that steps run over some sizes, with what holds of all of them, by kernel."""
+    """Return for each kernel a kernel with the facts that hold for all its sizes."""
     sizes: dict[Kernel, dict[tuple[Size, ...], None]] = {}
     for kernel, arguments in uses:
         sizes.setdefault(kernel, {})[arguments] = None
@@ -24,7 +24,7 @@ def kernels_told(uses: Iterable[tuple[Kernel, tuple[Size, ...]]]) -> dict[Kernel
 
 
 def _told(kernel: Kernel, given: Sequence[tuple[Size, ...]]) -> Kernel:
-    """A kernel with what holds of its arguments in some steps, as far as its code depends on it."""
+    """Return a kernel with the facts about its arguments on which its code depends."""
     asked: dict[Extent, bool] = {}
     for extent, in_product in _asked(kernel):
         asked[extent] = asked.get(extent, False) or in_product
@@ -49,22 +49,22 @@ def _told(kernel: Kernel, given: Sequence[tuple[Size, ...]]) -> Kernel:
 
 
 def _heard(known: Known, in_product: bool, apart: bool, vectors: Sequence[int]) -> Known:
-    """What code may depend on: of rows which of the ``vectors`` they fit in, of products their
-    bounds, and how far rows lie apart."""
+    """Return the facts that code depends on: the narrowest of the ``vectors`` that rows fit in,
+    the bounds of products, and ``uneven`` for strides between rows."""
     single = (lanes for lanes in vectors if known.short and 0 < known.most <= lanes)
     most = known.most if in_product else next(single, 0)
     return replace(known, most=most, uneven=known.uneven and apart)
 
 
 def _halved(kernel: Kernel) -> Iterator[Extent]:
-    """The extents of rows that may be taken in half vectors."""
+    """Yield the extents of rows that may be processed in half vectors."""
     for stage, _ in nested(kernel.stages):
         if isinstance(stage, Map) and half_registers(stage, kernel.operands, kernel.lanes):
             yield stage.axis.extent
 
 
 def _apart(kernel: Kernel) -> Iterator[Extent]:
-    """How far rows lie apart that tiles of products read."""
+    """Yield the strides between the rows that tiles of products read."""
     if kernel.listed is not None:
         return
     for stage, _ in nested(kernel.stages):
@@ -73,7 +73,7 @@ def _apart(kernel: Kernel) -> Iterator[Extent]:
 
 
 def _asked(kernel: Kernel) -> Iterator[tuple[Extent, bool]]:
-    """The extents of rows and of products, which iterations share, and whether they are these."""
+    """Yield the extents of rows and products that iterations share; True for products."""
     if kernel.outer == "lanes" or kernel.listed is not None:
         return  # the loop over lanes is cut anywhere
     for stage, _ in nested(kernel.stages):

@@ -1,12 +1,11 @@
-"""What lowering sees of a group, as a value: groups of one signature are lowered once.
+"""Signatures of groups, everything that lowering reads: groups with equal ones are lowered once.
 
-A signature holds the forms of a group's nodes, their types, how their operands lie in memory and
-which of them are the same; values and offsets are numbered in the order in which they are met, and
-of offsets into one value the distances stand in it, since loads of neighbours share an operand. So
-the layers of a network and the steps of a recurrence have one signature, and a kernel's operands
-are told apart by these numbers alone. Sizes stand in it as they are: whether two axes are walked as
-one depends on products of sizes, which numbers would not show. (Equal kernels of other sizes become
-one object here after they were lowered.)
+A signature holds the forms and types of a group's nodes, the layouts of their operands, and which
+operands are the same. Values and offsets are numbered in the order of their first use. For offsets
+into one value it holds the distances, since adjacent loads share an operand. So the layers of a
+network and the steps of a recurrence have equal signatures, and a kernel's operands differ only by
+these numbers. Sizes are not numbered: whether two axes are collapsed depends on products of sizes.
+(Equal kernels of other sizes become one object after they were lowered.)
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ from staticgrad.records import NamedTuple, dataclass, replace
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import DType
 
-#: Further buffers that lowering asks for, by the form of the node that they belong to.
+#: Additional buffers that lowering uses, by the form of their node.
 _BESIDE: Final[Mapping[type, Callable[[Node], Key]]] = {
     Gather: CheckBuffer,
     GatherAlong: CheckBuffer,
@@ -53,7 +52,7 @@ _BESIDE: Final[Mapping[type, Callable[[Node], Key]]] = {
     ScatterAlong: CheckBuffer,
     SortForm: ScratchBuffer,
 }
-#: What stands in a signature in the place of a value's number.
+#: Codes in a signature in the place of a value's number.
 _NOTHING, _LITERAL, _KNOWN, _INLINE, _COPIED = range(-5, 0)
 
 #: A value and an offset into its buffer, both by their numbers.
@@ -62,7 +61,7 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True)
 class Signature:
-    """What lowering sees of a group; the values and offsets that its numbers stand for."""
+    """Everything that lowering reads of a group; the values and offsets behind its numbers."""
 
     text: Hashable
     keys: tuple[Key, ...]
@@ -93,7 +92,7 @@ class _Pattern(NamedTuple):
         )
 
     def over(self, signature: Signature) -> LoweredStep:
-        """The same for another group of that signature."""
+        """Return the lowered step for another group with this signature."""
         first, keys, offsets = self.lowered, signature.keys, signature.offsets
         return LoweredStep(
             first.kernel,
@@ -109,7 +108,7 @@ class _Pattern(NamedTuple):
 
 
 def signature_of(groups: Groups, group: Group) -> Signature:
-    """What lowering sees of one of these groups, by numbers that mean something here alone."""
+    """Return the signature of one of these groups, with numbers that are valid only in it."""
     return _Reader(groups, group, _Codes()).signature()
 
 
@@ -122,7 +121,7 @@ class Lowerings:
         self._codes = _Codes()
 
     def lower(self, groups: Groups, group: Group) -> LoweredStep:
-        """What ``lower_group`` gives for one of these groups; equal kernels are one object."""
+        """Return the result of ``lower_group`` for a group; equal kernels are one object."""
         signature = _Reader(groups, group, self._codes).signature()
         found = self._found.get(signature.text)
         if found is None:
@@ -142,11 +141,11 @@ class _Codes:
         self._met: list[object] = []  # keeps them alive, and so their ids
 
     def of(self, value: Hashable) -> int:
-        """The number of a value that hardly ever occurs twice as one object."""
+        """Return the number of a value that rarely occurs twice as the same object."""
         return self._by_value.setdefault(value, len(self._by_value))
 
     def of_shared(self, value: Hashable) -> int:
-        """The number of a value that many share."""
+        """Return the number of a value that is a widely shared object."""
         number = self._by_id.get(id(value))
         if number is None:
             number = self._by_id[id(value)] = self.of(value)
@@ -166,7 +165,7 @@ class _Reader:
         self._text: list[Hashable] = []
 
     def signature(self) -> Signature:
-        """What lowering sees of the group."""
+        """Return the signature of the group."""
         group, text = self._group, self._text
         counts = (len(group.nodes), len(group.reductions), len(group.columns), len(group.stored))
         domain = self._codes.of_shared(group.domain)
@@ -210,7 +209,7 @@ class _Reader:
         return Signature(tuple(text), tuple(self._keys), tuple(self._offsets))
 
     def _add_image(self, group: Group) -> None:
-        """What computes the elements that windows are read of, over a domain of its own."""
+        """Add the nodes that compute the elements of windows, over a domain of their own."""
         groups = self._groups
         self._groups = groups.of_image(group)
         self._group = image = self._groups.by_number[group.number]
@@ -242,7 +241,7 @@ class _Reader:
             for number in range(max(RESULT + results, SCRATCHES)):
                 self._number(ScratchBuffer(node, number))
         self._add_operation(node)
-        if kind is not Pointwise:  # it may read from memory what others have inline
+        if kind is not Pointwise:  # it may read from memory values that are inline elsewhere
             for source in map(self._groups.source, node.args):
                 if source.inline:
                     self._add_read(source)
@@ -254,14 +253,14 @@ class _Reader:
             self._add(self._groups.source(arg))
 
     def _add(self, source: Source) -> None:
-        """How a value is computed or read."""
+        """Add how a value is computed or read."""
         if source.inline:
             self._add_inline(source.base.node, self._codes.of_shared(source.type))
         else:
             self._add_read(source)
 
     def _add_read(self, source: Source) -> None:
-        """Where a value lies, and whether the group itself computes it."""
+        """Add the location of a value, and whether the group itself computes it."""
         base, layout, codes = source.base, source.layout, self._codes
         self._text += (
             *self._place(base, layout.offset),
@@ -277,7 +276,7 @@ class _Reader:
                 self._text += (_COPIED, self._number(copy))
 
     def _place(self, base: Key, offset: Size) -> tuple[Hashable, ...]:
-        """The numbers of a value and of an offset into it, and how far from its first offset."""
+        """Return the numbers of a value and an offset, and the distance from its first offset."""
         distance = offset - self._first.setdefault(base, offset)
         return self._number(base), self._offsets.setdefault(offset, len(self._offsets)), distance
 

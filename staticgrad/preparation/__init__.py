@@ -1,1 +1,1 @@
-"""What a graph becomes just before its nodes are grouped: Graph -> Graph, for kernels alone."""
+"""Rewrites of a graph just before its nodes are grouped: Graph -> Graph, only for kernels."""

@@ -1,23 +1,21 @@
-"""Cheap values that are only read inside of borders of zeros, computed where they are read.
+"""Cheap formulas that are recomputed where they are read: shifted ones, and those of sums.
 
-The gradient of a difference of neighbours adds up a few formulas of them, each shifted by a place.
-As values, they would be written by one kernel and read by another. But a shifted formula is the
-formula of what is shifted: where its operands lie in memory, whatever is computed, one kernel reads
-those at shifted positions, and takes zero beyond the borders. No byte depends on it.
+The gradient of a difference of neighbours adds a few formulas of them, each shifted by a place.
+Stored as values, they would be written by one kernel and read by another. But a shifted formula is
+the formula of its shifted operands. If the operands are in memory anyway, one kernel reads them at
+shifted positions, with zero beyond the borders. Results stay bitwise identical.
 
-The sum of such a formula, of which the gradient is, runs over fewer elements than the gradient has.
-It goes over all of those where it adds -0.0 behind its last term, or the last ones of both its
-steps, which changes no bit (``staticgrad.ir.summation``): then one kernel computes both, and reads
-the array once.
+The sum whose gradient this is runs over fewer elements than the gradient has. It can run over all
+of them if it adds -0.0 after its last term, or after the last ones of both its steps, which changes
+no bit (``staticgrad.ir.summation``). Then one kernel computes both, and reads the array once.
 
-Sums across rows of cheap formulas, which compute the formulas themselves.
-
-A formula that a sum across rows alone wants, and shares a part with others, would be stored for it
-by the kernel of that part. Where it is cheap, and reads one or two arrays of what is there anyway,
-the sum gets nodes of its own for it: no array is stored and read, and the same operations run over
-the same operands, so no byte changes. (The gradient of a batch norm sums two products of its
-normalized input, each of which is computed of two arrays.) Where rows are reduced as well, the sum
-rather belongs into the kernel of those rows.
+Sums across rows of cheap formulas compute the formulas themselves. A formula that only a sum across
+rows reads, and that shares a part with other values, would be stored for the sum by the kernel of
+that part. If it is cheap, and reads one or two arrays that are in memory anyway, the sum gets
+copies of its nodes: no array is stored and read, and the same operations run over the same
+operands, so results stay bitwise identical. (The gradient of a batch norm sums two products of its
+normalized input, each computed from two arrays.) If rows are reduced as well, the sum belongs in
+the kernel of those rows.
 """
 
 from __future__ import annotations
@@ -44,16 +42,16 @@ from staticgrad.types.arrays import Shape, hint_product, product
 from staticgrad.types.dim import Size, bounds
 from staticgrad.types.dtype import I64
 
-#: Instructions that a sum computes for itself, at most.
+#: Most instructions that a sum recomputes.
 _MOST_INSTRUCTIONS: Final = 12
-#: Arrays that it reads for that, at most: storing one and reading it again moves as much as three.
+#: Most arrays that it reads for that: storing an array and reading it moves as much as three.
 _MOST_ARRAYS: Final = 2
-#: Elements of an array from which on it takes time to store it.
+#: Elements from which storing an array takes noticeable time.
 _LEAST_ELEMENTS: Final = 1 << 13
 
 
 def with_formulas_of_sums(graph: Graph) -> Graph:
-    """The graph, its sums across rows with such formulas to themselves."""
+    """Return the graph in which sums across rows have copies of such formulas."""
     if not any(_sums_across(node) for node in graph.nodes):
         return graph
     formulas = _Formulas(graph)
@@ -113,7 +111,7 @@ class _Formulas:
                     self._by_rows.add(self._first(read))
 
     def of(self, node: Node) -> Mapping[Node, None] | None:
-        """The nodes that a sum had better compute itself; None where there are none."""
+        """Return the nodes that a sum should recompute, or None."""
         (value,) = node.args
         first = value.node
         large = hint_product(value.shape) >= _LEAST_ELEMENTS
@@ -142,8 +140,8 @@ class _Formulas:
         return [user for node in formula for user in self._users[node, 0]]
 
     def _may_be_copied(self, node: Node, reader: Node) -> bool:
-        """Whether a node is elementwise, of the reader's phase, and no array that is there anyway:
-        for who does not read it by elements."""
+        """Return whether a node is elementwise, in the reader's phase, and not stored anyway: no
+        output, and all its users are elementwise or reductions."""
         form = node.form
         if not isinstance(form, Pointwise) or form.indexed or form.sizes or len(node.types) > 1:
             return False
@@ -292,8 +290,8 @@ class _Shifting:
         return None
 
     def _waits(self, node: Node, other: Node) -> bool:
-        """Whether a pad, or a value of as many elements that is computed from it, needs another
-        node's value: then one kernel cannot compute both."""
+        """Return whether a pad, or a value of its shape computed from it, depends on another
+        node: then one kernel cannot compute both."""
         behind = self._behind(other)
         return node in behind or any(
             each in behind and each.types[0].shape == node.types[0].shape
@@ -301,7 +299,7 @@ class _Shifting:
         )
 
     def _behind(self, node: Node) -> set[Node]:
-        """All nodes that are computed from one."""
+        """Return all nodes that depend on a node."""
         if node not in self._later:
             found: set[Node] = set()
             waiting = [node]

@@ -1,14 +1,14 @@
-"""Loops that stack what they carry, in one array with the carried value itself.
+"""Loops that stack their carries: the stack and the carry share one array.
 
-The gradient of a loop reads what each iteration began with, and often what it ended with: the same
-values, an iteration later. As two stacks they took twice the bytes, and a copy each in every
-iteration, beside the two places of the carried value. Here one array has a row for what each
-iteration begins with, which the iteration reads there, and one for what the last iteration ends
-with. Each iteration writes the row of the next one; what was a stack is all rows of it but the last
-one, or but the first one.
+The gradient of a loop reads the carries at the beginning of each iteration, and often those at its
+end: the same values, an iteration later. Two stacks would take twice the bytes, and a copy each in
+every iteration, besides the two buffers of the carry. Here one array has a row for the carry at the
+beginning of each iteration, which the iteration reads in place, and a row for the final carry. Each
+iteration writes the row of the next one. A stack is all rows except the last one, or except the
+first one.
 
-This happens just before kernels are made. Loops that may become one kernel, whose carries are in
-registers, stay as they are.
+This rewrite runs just before kernels are made. Loops that may become one kernel, whose carries are
+in registers, are unchanged.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from staticgrad.ops.movement import Reshape
 from staticgrad.types.arrays import hint_value
 from staticgrad.types.dim import Size
 
-#: Multiplications for a row from which on a body is not written out as one kernel: with additions
-#: about as many expressions as ``staticgrad.lowering.loops.written_out.MOST``.
+#: Multiplications per row from which a body is not written out as one kernel: with additions about
+#: as many expressions as ``staticgrad.lowering.loops.driven.MOST``.
 HEAVY: Final = 3000
 
 
 def with_logged_carries(graph: Graph) -> Graph:
-    """The graph whose loops over several kernels keep what they carry where it is stacked."""
+    """Return the graph whose loops over several kernels store their carries in the stacks."""
     roots = {value.key for value in graph.roots}
 
     def logged(node: Node, op: Loop, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
@@ -46,7 +46,7 @@ def with_logged_carries(graph: Graph) -> Graph:
 
 
 def _is_driven(body: Graph) -> bool:
-    """Whether it is plain that a body is several kernels: it has a large product, or a routine."""
+    """Return whether a body surely has several kernels: it has a large product, or a routine."""
     carried = {value.node for value in body.inputs if value.node.label.startswith("c")}
     for node in body.nodes:
         if node.is_leaf:

@@ -1,4 +1,4 @@
-"""Marks that matter to derivatives alone leave a graph before kernels are made of it."""
+"""Removal of marks, which matter only to derivatives, before kernels are made."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Final
 from staticgrad.ir.forms import Identity
 from staticgrad.ir.graph import Graph, Node, Symbolic, reads_any, rebuild
 
-#: The name under which a graph has itself without marks.
+#: The key under which a graph stores itself without marks.
 _NOTE: Final = "unmarked"
 
 
 def is_mark(node: Node) -> bool:
-    """Whether the node is its first operand, for all that a kernel can tell."""
+    """Return whether a kernel can replace the node by its first operand."""
     form = node.form
     return isinstance(form, Identity) and not form.kept
 
 
 def without_marks(graph: Graph) -> Graph:
-    """The graph with the operands of marks in their place, and without what only marks read.
+    """Return the graph with marks replaced by their operands, without nodes that only marks read.
 
-    ``stop_gradient`` and the markers of ``custom_vjp`` stand in every graph that a pass gives, so
-    that it has the derivatives of the one that it was made of. No kernel needs them: each is its
-    first operand, and what only the rule of a marker would read is not computed.
+    ``stop_gradient`` and the markers of ``custom_vjp`` stay in every graph that a pass returns, so
+    that its derivatives stay the same. Kernels do not need them: the value of each is its first
+    operand, and values that only the rule of a marker would read are not computed.
     """
 
     found = graph.found.get(_NOTE)
@@ -31,13 +31,13 @@ def without_marks(graph: Graph) -> Graph:
 
 
 def leave_unmarked(graph: Graph, without: Graph) -> None:
-    """Keep what ``without_marks`` gives with the graph: most of its nodes are the graph's own."""
+    """Store the result of ``without_marks`` with the graph; they share most nodes."""
     if without is not graph:
         graph.found[_NOTE] = without
 
 
 def unmarked(graph: Graph) -> tuple[Graph, Mapping[Node, Sequence[Symbolic]]]:
-    """The graph without marks, and the results there of nodes that have other ones in it."""
+    """Return the graph without marks, and the new results of nodes that changed."""
     new: dict[Node, Sequence[Symbolic]] = {}
     if not any(map(is_mark, graph.nodes)):
         return graph, new

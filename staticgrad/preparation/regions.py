@@ -1,12 +1,12 @@
-"""Sums of pads whose regions lie apart, as parts one behind the other.
+"""Sums of pads with disjoint regions, rewritten as concatenations.
 
-The gradient of an array that is read slice by slice is a sum of pads, one for each slice: most of
-what it adds is zeros. Where the slices lie apart along one axis, each element of the sum is that of
-one slice, plus zeros, so the sum is a join of the slices, plus zero, and of the zeros between them.
-No byte depends on it: x + 0.0 is x, but for -0.0, and stays so however many zeros are added.
+The gradient of an array that is read slice by slice is a sum of pads, one for each slice: most
+terms are zeros. If the slices are disjoint along one axis, each element of the sum is an element
+of one slice, plus zeros. So the sum is a concatenation of the slices, plus zero, and of the zeros
+between them. Results stay bitwise identical: x + 0.0 is x except for -0.0, for any number of zeros.
 
-Slices of every k-th element lie apart, too, along an axis of their own: the k elements of which
-each takes one. So does a single one, whose pad has zeros on both sides there.
+Slices of every k-th element are disjoint, too, along a new axis of size k, of which each slice
+takes one element. The same holds for a single such slice; its pad has zeros on both sides there.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from staticgrad.types.dim import Size, is_at_least
 
 
 class _Line(NamedTuple):
-    """The one axis along which a pad is none of the whole, and its step there."""
+    """The only axis along which a pad is smaller than the whole, and its step there."""
 
     axis: int
     step: int
 
 
 class _PadsApart(NamedTuple):
-    """Terms ``first`` to ``last`` of a sum, pads that lie apart along a line, in that order."""
+    """Terms ``first`` to ``last`` of a sum: pads that are disjoint along a line, in ``order``."""
 
     first: int
     last: int
@@ -43,24 +43,24 @@ class _PadsApart(NamedTuple):
     order: tuple[int, ...]
 
 
-#: The largest steps of single pads that are split, of which other kernels hardly read a vector.
+#: The largest step of single pads that are split: other kernels read hardly a vector of these.
 MOST_SINGLE: Final = 4
-#: And of pads that are added up.
+#: The largest step of pads that are summed.
 MOST_STEP: Final = 16
 
 
-#: The name under which a graph has itself with joined pads.
+#: The key under which a graph stores itself with joined pads.
 _NOTE: Final = "joined pads"
 
 
 def leave_joined(graph: Graph, joined: Graph) -> None:
-    """Keep what ``with_joined_pads`` gave with the graph, for the next who asks."""
+    """Store the result of ``with_joined_pads`` with the graph for its next call."""
     if joined is not graph:
         graph.found[_NOTE] = joined
 
 
 def with_joined_pads(graph: Graph) -> Graph:
-    """The graph with sums of pads that lie apart along one axis as joins of what is padded."""
+    """Return the graph with sums of pads that are disjoint along one axis as concatenations."""
     found = graph.found.pop(_NOTE, None)
     return found if isinstance(found, Graph) else _with_joined_pads(graph)
 
@@ -85,7 +85,7 @@ def _with_joined_pads(graph: Graph) -> Graph:
 
 
 class _Sums:
-    """The sums of a graph: by their last addition the additions, first to last, and their runs."""
+    """The sums of a graph: last addition -> additions, first to last; and -> runs of pads."""
 
     def __init__(self, graph: Graph) -> None:
         self._users = users_of(graph)
@@ -108,7 +108,7 @@ class _Sums:
                     self.joined.update(terms[k].node for run in runs for k in run.order)
 
     def _goes_on(self, node: Node) -> bool:
-        """Whether the first operand of an addition is one that nobody else reads."""
+        """Return whether the first operand is an addition that only this node reads, once."""
         first = node.args[0]
         alone = first.key not in self._roots and len(self._users[first.key]) == 1
         return isinstance(first.node.op, Add) and alone and first.key != node.args[1].key
@@ -119,7 +119,7 @@ def _terms(spine: Sequence[Node]) -> list[Symbolic]:
 
 
 def _runs(terms: Sequence[Symbolic]) -> Iterator[_PadsApart]:
-    """Neighbours among the terms that are pads and lie apart."""
+    """Yield runs of adjacent terms that are disjoint pads."""
     first: int | None = None
     for place in range(len(terms) + 1):
         pads = place < len(terms) and _line(terms[place]) is not None
@@ -132,7 +132,7 @@ def _runs(terms: Sequence[Symbolic]) -> Iterator[_PadsApart]:
 
 
 def _line(value: Symbolic) -> _Line | None:
-    """The one line along which a value is a pad."""
+    """Return the only line along which a value is a pad, or None."""
     pad = value.node.op
     if not isinstance(pad, Pad):
         return None
@@ -145,20 +145,20 @@ def _line(value: Symbolic) -> _Line | None:
 
 
 def _takes_one_each(node: Node, line: _Line, most: int) -> bool:
-    """Whether a pad has one of each ``step`` elements along its axis, up to so many, to the end."""
+    """Return whether a pad has one of every ``step`` <= ``most`` elements along its whole axis."""
     pad, (axis, step) = cast(Pad, node.op), line
     start, whole = pad.starts[axis], node.args[0].shape[axis] * step
     return 1 < step <= most and isinstance(start, int) and start < step and whole == pad.shape[axis]
 
 
 def _splits(node: Node) -> bool:
-    """Whether a single pad is one along an axis of its own."""
+    """Return whether a single pad is split along a new axis."""
     line = _line(node.values[0])
     return line is not None and 1 < line.step <= MOST_SINGLE
 
 
 def _split(node: Node, value: Symbolic) -> Symbolic:
-    """The pad, with the elements of which it takes one along an axis of their own."""
+    """Return the pad with its step as a new axis, of which it takes one element."""
     pad, line = cast(Pad, node.op), cast(_Line, _line(node.values[0]))
     axis, after = line.axis, line.axis + 1
     with within(node.origin, node.order):
@@ -170,14 +170,14 @@ def _split(node: Node, value: Symbolic) -> Symbolic:
 
 
 def _alone(value: Symbolic, axis: int) -> Symbolic:
-    """A value with an axis of size 1 behind one of its own."""
+    """Return a value with a new axis of size 1 after ``axis``."""
     shape = (*value.shape[: axis + 1], 1, *value.shape[axis + 1 :])
     return cast(Symbolic, Reshape(shape)(value))
 
 
 def _apart(terms: Sequence[Symbolic], first: int, last: int) -> Iterator[_PadsApart]:
-    """These pads in the order of their regions, as many together as follow each other and lie
-    apart."""
+    """Yield runs of adjacent pads that are disjoint, as long as possible, in the order of their
+    regions."""
     line = cast(_Line, _line(terms[first]))
     together: dict[int, tuple[Size, Size]] = {}
     for place in range(first, last):
@@ -194,7 +194,7 @@ def _lie_apart(one: tuple[Size, Size], other: tuple[Size, Size]) -> bool:
 
 
 def _run(regions: Mapping[int, tuple[Size, Size]], line: _Line) -> Iterator[_PadsApart]:
-    """Pads in the order of their regions; nothing of a single one."""
+    """Yield pads in the order of their regions; a single pad yields nothing."""
     order = sorted(regions, key=lambda place: tuple(map(hint_value, regions[place])))
     neighbours = pairwise([regions[place] for place in order])
     if len(order) > 1 and all(is_at_least(begin, end) for (_, end), (begin, _) in neighbours):
@@ -202,7 +202,7 @@ def _run(regions: Mapping[int, tuple[Size, Size]], line: _Line) -> Iterator[_Pad
 
 
 def _region(value: Symbolic, line: _Line) -> tuple[Size, Size]:
-    """Where a pad's region begins and ends along a line; which of each ``step`` elements it has."""
+    """Return begin and end of a pad's region along a line, within a step if the step is > 1."""
     start = cast(Pad, value.node.op).starts[line.axis]
     return start, start + (value.node.args[0].shape[line.axis] if line.step == 1 else 1)
 
@@ -213,7 +213,7 @@ def _joined(
     runs: Sequence[_PadsApart],
     rebuilt: dict[Node, tuple[Symbolic, ...]],
 ) -> Symbolic:
-    """The sum, each of its runs as one term."""
+    """Return the sum with each of its runs as one term."""
     terms = [rebuilt[spine[0]][0], *(rebuilt[node][1] for node in spine)]
     with within(root.origin, root.order):
         for run in reversed(runs):
@@ -226,10 +226,10 @@ def _joined(
 
 
 def _join(pads: Sequence[Symbolic], line: _Line) -> Symbolic:
-    """What is padded one behind the other, with zeros between, plus zero.
+    """Return the concatenation of the padded values, with zeros between, plus zero.
 
-    Slices lie in memory, and whoever reads elements of their join reads those: zero is added to
-    the join. Other parts are computed where they belong in it, zero with them.
+    If all parts are slices, which are in memory and are read in place, zero is added to the
+    concatenation. Otherwise the parts are computed in place, and zero is added to each of them.
     """
     whole, (axis, step) = pads[0].type, line
     along = axis if step == 1 else axis + 1
@@ -251,14 +251,14 @@ def _join(pads: Sequence[Symbolic], line: _Line) -> Symbolic:
 
 
 def _plus_zero(value: Symbolic) -> Symbolic:
-    """A value plus zero; of another shape of a value before that, where its elements are known."""
+    """Return a value plus zero; below a reshape zero is added before the reshape."""
     if isinstance(value.node.op, Reshape):
         return cast(Symbolic, Reshape(value.shape)(value.node.args[0] + 0.0))
     return cast(Symbolic, value + 0.0)
 
 
 def _zeros(like: Symbolic, axis: int, count: Size) -> list[Symbolic]:
-    """So many zeros along an axis; nothing where there are none."""
+    """Return ``count`` zeros along an axis; an empty list if ``count`` is 0."""
     if count == 0:
         return []
     shape = (*like.shape[:axis], count, *like.shape[axis + 1 :])

@@ -1,4 +1,4 @@
-"""Everything that a graph becomes before its nodes are grouped, in order."""
+"""The sequence of rewrites of a graph before its nodes are grouped."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from staticgrad.preparation.windows import (
     without_stretched_windows,
 )
 
-#: At every level: results have the bits that these formulas give them.
+#: At every level: these formulas determine the bits of the results.
 _ALWAYS: Final = (
     *(without_marks, with_patches, with_remainders, expand_vector_products, widen_accumulation),
     *(without_stretched_windows, with_tiles, with_parts, with_product_parts),
 )
-#: Where kernels take several nodes: the same bits from fewer passes over memory.
+#: If kernels have several nodes: the same bits with fewer passes over memory.
 _MERGED: Final = (
     *(with_transposed_invariants, with_joined_pads, with_shifted_formulas, with_formulas_of_sums),
     *(with_logged_carries, with_panels),
@@ -42,10 +42,10 @@ _MERGED: Final = (
 
 
 def prepared(graph: Graph, fuse: Callable[[Graph], Schedule] | None) -> Graph:
-    """The graph that kernels are made of.
+    """Return the graph from which kernels are made.
 
-    ``fuse`` makes schedules of stretches of loops; without it every node is a kernel of its own,
-    and what fewer kernels would gain from is left as it is.
+    ``fuse`` makes schedules of stretches of loops. Without it every node is a separate kernel, and
+    rewrites that help only fused kernels are skipped.
     """
     for rewrite in _ALWAYS:
         graph = rewrite(graph)

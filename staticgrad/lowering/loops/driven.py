@@ -1,6 +1,6 @@
-"""Which loops are plainly the driver's, told without the modules that make kernels of others.
+"""Loops that the driver surely runs, decided without importing the modules that fuse loops.
 
-The steps of loops and branches: what their operands are bound to, and the schedules they run.
+The steps of loops and branches: the buffers bound to their operands, and their schedules.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ ENDLESS: Final = 2**62
 
 @dataclass(frozen=True)
 class LoweredBodies:
-    """A loop or branch, and what its first operands stand for: values from an element on.
+    """A loop or branch; ``operands`` are its first operands: values from an element on.
 
-    ``rest``: the operands behind those, with the buffers that they need besides. ``stored``: the
-    results that somebody reads.
+    ``rest``: the operands after those, with the additional buffers that they need. ``stored``: the
+    results that are read.
     """
 
     form: BodyForm
@@ -44,15 +44,15 @@ class LoweredBodies:
 
     @property
     def iterations(self) -> Size:
-        """How often the body of a loop runs, at most."""
+        """The maximum number of iterations of a loop."""
         return ENDLESS if self.form.iterations is None else self.form.iterations
 
 
 def lower_bodies(
     groups: Groups, group: Group, schedules: Sequence[Schedule], iterations: Size | None = None
 ) -> LoweredBodies:
-    """The loop or branch of a group, given the schedules of its bodies; ``iterations`` are others
-    than the loop's where an iteration of these bodies makes several of it."""
+    """Return the loop or branch of a group, given the schedules of its bodies; ``iterations``
+    replaces the loop's number if an iteration of these bodies runs several of the loop's."""
     (node,) = group.nodes
     form = node.form
     assert isinstance(form, BodyForm)
@@ -87,7 +87,7 @@ def lower_bodies(
     )
 
 
-#: Expressions, and statements run, of what is worth writing out, at most; places of one loop.
+#: Most expressions, and statements run, that are worth writing out; most places of one loop.
 MOST: Final = 6000
 LONGEST: Final = 512
 #: Numbers of rows that are tried, at most.
@@ -95,8 +95,8 @@ _TRIED: Final = 3
 
 
 def is_plainly_driven(bodies: LoweredBodies) -> bool:
-    """Whether a loop of so many iterations has a product of matrices, which is no stage of joined
-    iterations, and takes too many expressions to be written out, whatever its rows are."""
+    """Return whether a loop has a matrix product, which iterations in one kernel do not support,
+    and takes too many expressions to be written out for any choice of rows."""
     if bodies.form.kind != "loop":
         return False
     steps = [*with_cases(bodies.schedules[0].steps)]
@@ -109,7 +109,7 @@ def is_plainly_driven(bodies: LoweredBodies) -> bool:
 
 
 def readings(steps: Iterable[Step]) -> Iterator[tuple[Size | None, bool]]:
-    """What may be the rows of a body, the most of them first; None: there is but one."""
+    """Yield candidates for the rows of a body, the largest first; None means a single row."""
     found: dict[Size, None] = {}
     for step in with_cases(steps):
         if step.bodies() or len(step.kernels()) != 1:
@@ -128,7 +128,7 @@ def readings(steps: Iterable[Step]) -> Iterator[tuple[Size | None, bool]]:
 
 
 def with_cases(steps: Iterable[Step]) -> Iterator[Step]:
-    """Steps, and those of cases in the place of a branch."""
+    """Yield the steps; a branch is replaced by the steps of all its cases."""
     for step in steps:
         if isinstance(step, BodyStep) and step.kind == "branch":
             for case in step.schedules:
@@ -138,8 +138,8 @@ def with_cases(steps: Iterable[Step]) -> Iterator[Step]:
 
 
 def places_of(extent: Size, rows: Size | None) -> tuple[int, bool] | None:
-    """How many places of a loop are written out where rows are so many, and whether they are those
-    of one row; None: it cannot be."""
+    """Return how many places of a loop are written out if there are ``rows`` rows, and whether
+    they are those of one row; None if the loop cannot be written out."""
     if rows is not None:
         count = divide_exactly(extent, rows)
         if isinstance(count, int) and 1 <= count <= LONGEST:
@@ -148,7 +148,7 @@ def places_of(extent: Size, rows: Size | None) -> tuple[int, bool] | None:
 
 
 def _expressions(steps: Iterable[Step], rows: Size | None) -> float:
-    """How many expressions steps take, at least: a statement has one, and is counted itself."""
+    """Return a lower bound of the expressions of steps: two for each statement."""
     total = 0.0
     for step in steps:
         (kernel,) = step.kernels()
@@ -165,7 +165,7 @@ def _of_kernel(kernel: Kernel, sizes: dict[str, Size], rows: Size | None) -> flo
             extent = axis.extent if isinstance(axis.extent, int) else sizes[axis.extent]
             places = places_of(extent, rows)
             if places is None or (places[1] and axis in combined):
-                return inf  # there is no row whose places are so many, or it would combine rows
+                return inf  # too many places for a row, or a sum over rows
             each *= places[0]
         total += each
     return total

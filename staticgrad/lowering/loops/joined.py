@@ -1,15 +1,14 @@
 """The kernel of a loop, made of the stages of its bodies' kernels.
 
-What is carried lies in rows of scratch, and each iteration runs the stages of all kernels of the
-body and of the test over them, one behind the other. So rows that read each other stay vectors,
-however long they are, where ``written_loops`` and ``tested_loops`` write out every number; and no
-iteration goes back to the driver. Slices are read and stacks written where they lie. A carry has
-one place where the kernel that writes it may write over what it reads, and nobody reads the old one
-behind it; else the next one has a place of its own, and is copied at the end of an iteration.
+Carries are rows of scratch, and each iteration runs the stages of all kernels of the body and of
+the test over them, one after the other. So rows that read each other stay vectors of any length,
+while ``written_loops`` and ``time_loops`` write out every number; and no iteration returns to the
+driver. Slices and stacks are accessed in place. A carry has one buffer if the kernel that writes it
+may overwrite what it reads, and the old value is not read later; else the next value has a buffer
+of its own, and is copied at the end of an iteration.
 
-The stages of a step's kernel as those of another kernel, which runs several steps in turn.
-
-What no iteration of a loop changes, computed before the loop.
+``JoinedStages`` turns the stages of a step's kernel into those of the joined kernel. ``Steady``
+hoists loop-invariant expressions.
 """
 
 from __future__ import annotations
@@ -54,15 +53,14 @@ from staticgrad.types.dtype import BOOL, I64, DType
 
 #: The loop over iterations.
 ITERATIONS: Final = "i0"
-#: What needs no register to be there again.
+#: Ops that are not hoisted: their values need no register.
 _AT_HAND: Final = ("literal", "index", "size")
 
 
 class Steady:
-    """Expressions of an iteration, of which those that no iteration changes are computed before the
-    loop.
+    """Expressions of an iteration; the loop-invariant ones are hoisted out of the loop.
 
-    ``kept`` are these, as far as an iteration needs them.
+    ``kept`` are the hoisted ones that an iteration reads.
     """
 
     def __init__(self, roots: Sequence[Expr]) -> None:
@@ -83,7 +81,7 @@ class Steady:
                 self._inside[id(node)] = made
 
     def inside(self, expr: Expr) -> Expr:
-        """An expression as an iteration has it."""
+        """Return an expression as an iteration reads it: by name if it is hoisted."""
         if id(expr) not in self._inside:
             self._inside[id(expr)] = expr
             if expr.op not in _AT_HAND:
@@ -92,13 +90,13 @@ class Steady:
         return self._inside[id(expr)]
 
     def name(self, dtype: DType) -> Expr:
-        """A name for a number that is kept, as what reads it has it."""
+        """Return a reference to a new name for a kept number."""
         self._names += 1
         return ex.ref(f"r{self._names - 1}", dtype)
 
 
 def _changes(expr: Expr) -> bool:
-    """Whether an expression differs from iteration to iteration, whatever its arguments do."""
+    """Return whether an expression itself, without its arguments, varies by iteration."""
     if isinstance(expr.attribute, Access):
         return expr.attribute.stride(ITERATIONS) != 0
     return expr.op == "ref" or (expr.op == "index" and expr.attribute == ITERATIONS)
@@ -109,9 +107,9 @@ _AROUND: Final = 1
 
 
 class JoinedNames:
-    """The operands, integer arguments and results of the kernel that is made.
+    """The operands, integer arguments and results of the joined kernel.
 
-    ``operands``: by their number, or the name of what is scratch; ``rooms`` of that.
+    ``operands``: by number, or by name for scratch; ``rooms``: dtype and size of scratch.
     """
 
     def __init__(self) -> None:
@@ -121,33 +119,33 @@ class JoinedNames:
         self._results = self._states = 0
 
     def operand(self, number: int | str, dtype: DType, mode: Mode) -> str:
-        """The operand of a number, or for scratch."""
+        """Return the operand of a number, or of a name for scratch."""
         if number not in self.operands:
             self.operands[number] = Operand(f"p{len(self.operands)}", dtype, mode)
         return self.operands[number].name
 
     def scratch(self, name: str, dtype: DType, size: Size) -> str:
-        """The operand for scratch of so many elements."""
+        """Return the operand for scratch of ``size`` elements."""
         self.rooms.setdefault(name, (dtype, size))
         return self.operand(name, dtype, "scratch")
 
     def argument(self, value: Size) -> str:
-        """The argument that holds a size."""
+        """Return the argument that holds a size."""
         return self.sizes.setdefault(value, f"n{len(self.sizes)}")
 
     def result(self, dtype: DType) -> Expr:
-        """A new number of the row."""
+        """Return a reference to a new result."""
         self._results += 1
         return ex.ref(f"r{self._results - 1}", dtype)
 
     def state(self, dtype: DType) -> Expr:
-        """Something new that a loop carries."""
+        """Return a reference to a new carry of a loop."""
         self._states += 1
         return ex.ref(f"s{self._states - 1}", dtype)
 
 
 class JoinedMemory(NamedTuple):
-    """Where a buffer is: an operand, and how an iteration moves in it."""
+    """The location of a buffer: an operand, and its strides by iteration."""
 
     operand: str
     strides: tuple[tuple[str, str], ...] = ()
@@ -164,10 +162,10 @@ class JoinedStages:
         schedule: Schedule,
         memory: Callable[[Buffer], JoinedMemory],
     ) -> None:
-        """``memory``: where a buffer of the schedule that has the step is.
+        """``memory`` returns the location of a buffer of the step's schedule.
 
         Raises:
-            NotWrittenOutError: the step is no kernel, or its rows are taken together.
+            NotWrittenOutError: the step is not one kernel, or its rows are grouped.
         """
         if step.bodies() or len(step.kernels()) != 1:
             raise NotWrittenOutError
@@ -183,14 +181,14 @@ class JoinedStages:
         self._sizes = dict(zip(kernel.arguments, step.arguments, strict=True))
         self._bound = bound_places(step)
         self._refs: dict[str, Expr] = {}
-        self._alone = ""  # the loop of one place that a stage is no more
+        self._alone = ""  # the loop of extent 1 that a stage had
         self._known: dict[int, Expr] = {}
 
     def stages(self) -> Sequence[Stage]:
-        """The stages, in loops over the rows of the kernel.
+        """Return the stages, in loops over the rows of the kernel.
 
         Raises:
-            NotWrittenOutError: one is of another kind.
+            NotWrittenOutError: a stage is of an unsupported kind.
         """
         stages = tuple(self._each(self._kernel.stages))
         jammed = self._kernel.jammed
@@ -220,7 +218,7 @@ class JoinedStages:
     def _map(
         self, axis: Axis, body: Sequence[Statement], rows: Sequence[Axis], ahead: Ahead | None
     ) -> Stage:
-        """A loop over elements; over one, no loop."""
+        """Return a loop over elements; a scalar stage if there is one element."""
         combines = any(isinstance(each, Accumulate) for each in body)
         if not rows and not combines and self._number(axis.extent) == 1:
             self._alone = axis.name
@@ -286,7 +284,7 @@ class JoinedStages:
         return Expr(node.op, node.dtype, args, node.attribute)
 
     def _load(self, access: Access, dtype: DType, args: tuple[Expr, ...]) -> Expr:
-        """An element of memory; of a constant of one element, the number."""
+        """Return an element of memory, or the number if it is a constant of one element."""
         data = self._schedule.by_name[self._bound[access.operand][0]].data
         if data is None:
             return Expr("load", dtype, args, self._access(access))
@@ -333,24 +331,24 @@ class JoinedStages:
 
 
 def _loop(name: str) -> str:
-    """The name of a loop inside of one over iterations."""
+    """Return the name of a loop inside of the loop over iterations."""
     return name if name == LANES else f"{name[0]}{int(name[1:]) + _AROUND}"
 
 
-#: Scratch besides rows: the number of the iteration, and what the test has found.
+#: Scratch besides rows: the number of the iteration, and the result of the test.
 _NUMBER: Final = "number"
 _GOES: Final = "goes"
 
 
 class JoinedIterations:
-    """The kernel of a loop as it is made, of one that ends by a test or of so many iterations."""
+    """A builder of the kernel of a loop that ends by a test or has a number of iterations."""
 
     kernel: Kernel
-    #: How many stages an iteration has, each of which waits for the one before.
+    #: The number of stages of an iteration; each depends on the one before.
     stages_of_iteration: int
 
     def __init__(self, bodies: LoweredBodies) -> None:
-        """``bodies``: those of a loop without a log."""
+        """``bodies`` are those of a loop without a log."""
         self._bodies, self._names = bodies, JoinedNames()
         self._body = bodies.schedules[-1]
         self._is_tested = bodies.form.kind == "while"
@@ -362,8 +360,8 @@ class JoinedIterations:
         """Make the kernel.
 
         Raises:
-            NotWrittenOutError: a body has steps of another kind, or it cannot be shown that what
-                they lay in scratch has room there.
+            NotWrittenOutError: a body has unsupported steps, or it cannot be shown that their
+                scratch is large enough.
         """
         stages = self._stages()
         read = operands_read(stages)
@@ -379,7 +377,7 @@ class JoinedIterations:
 
     @property
     def iterations(self) -> Size:
-        """How many iterations it makes at most."""
+        """The maximum number of iterations."""
         return self._bodies.iterations
 
     @property
@@ -388,7 +386,7 @@ class JoinedIterations:
         return tuple(self._names.sizes)
 
     def step(self) -> LoweredStep:
-        """The step that runs the loop."""
+        """Return the step that runs the loop."""
         rooms = self._names.rooms
         scratch = {name: ScratchBuffer(self._node, n) for n, name in enumerate(rooms)}
         bound: list[tuple[Key, Size]] = [
@@ -404,7 +402,7 @@ class JoinedIterations:
     # -- stages -----------------------------------------------------------------------------------
 
     def _stages(self) -> tuple[Stage, ...]:
-        """Rows come in, iterations are made, rows go out."""
+        """Return the stages: copies of the carries in, the iterations, copies out."""
         begin = [
             self._copied(self._row(n), self._names.operand(n, each.dtype, "in"), each)
             for n, each in enumerate(self._carries)
@@ -425,19 +423,19 @@ class JoinedIterations:
         return Axis(ITERATIONS, self._names.argument(self._bodies.iterations))
 
     def _number(self) -> Expr:
-        """The number of the iteration of a loop that does not end by a test."""
+        """Return the number of the iteration of a loop that does not end by a test."""
         if not self._bodies.form.reverse:
             return ex.index(ITERATIONS)
         last = ex.size(self._names.argument(self._bodies.iterations - 1))
         return ex.apply("sub", last, ex.index(ITERATIONS))
 
     def _iteration(self) -> list[Stage]:
-        """The stages of an iteration."""
+        """Return the stages of an iteration."""
         moved = [self._copied(self._row(n), self._next(n), self._carries[n]) for n in self._moved]
         return [*self._joined(self._body), *moved]
 
     def _tested_iterations(self) -> Sequence[Stage]:
-        """What the test finds first, the iterations, and how many were made."""
+        """Return the stages of the first test, the iterations, and the store of their number."""
         names, carries = self._names, self._bodies.form.carries
         begin, goes = self._tested(ex.literal(0, I64))
         done = ex.apply("add", ex.index(ITERATIONS), ex.literal(1, I64))
@@ -461,21 +459,21 @@ class JoinedIterations:
         return (*begin, iterations, *last)
 
     def _tested(self, number: Expr) -> tuple[list[Stage], Expr]:
-        """The stages of the test before the iteration of a number, and what it finds."""
+        """Return the stages of the test before iteration ``number``, and its result."""
         stages = [*self._numbered(number), *self._joined(self._bodies.schedules[0])]
         found = self._names.result(BOOL)
         goes = ex.load(Access(self._names.scratch(_GOES, BOOL, 1)), BOOL)
         return [*stages, Scalar((Keep(str(found.attribute), goes),))], found
 
     def _numbered(self, number: Expr) -> Iterator[Stage]:
-        """The number of an iteration goes where kernels read it."""
+        """Yield the store of the iteration's number if a kernel reads it."""
         steps = [step for each in self._bodies.schedules for step in each.steps]
         if any("in.i" in step.reads() for step in steps):
             place = self._names.scratch(_NUMBER, I64, 1)
             yield Scalar((Store(Access(place), number),))
 
     def _joined(self, schedule: Schedule) -> list[Stage]:
-        """The stages of all kernels of a body."""
+        """Return the stages of all kernels of a body."""
 
         def memory(buffer: Buffer) -> JoinedMemory:
             return self._memory(buffer, schedule)
@@ -485,7 +483,7 @@ class JoinedIterations:
         return [stage for each in joined for stage in each.stages()]
 
     def _copied(self, to: str, source: str, each: Buffer) -> Stage:
-        """A row that is copied."""
+        """Return the copy of a row."""
         if each.size == 1:
             return Scalar((Store(Access(to), ex.load(Access(source), each.dtype)),))
         along = ((LANES, 1),)
@@ -497,11 +495,11 @@ class JoinedIterations:
 
     @property
     def _given(self) -> int:
-        """How many operands of the loop are values that go in."""
+        """The number of the loop's operands that are inputs."""
         return sum(each.use == "in" for each in self._bodies.types)
 
     def _has_one_place(self, number: int) -> bool:
-        """Whether an iteration may write a carry over what it was."""
+        """Return whether an iteration may write a carry in place."""
         old, new = f"in.c{number}", f"out.c{number}"
         steps = self._body.steps
         writers = [n for n, step in enumerate(steps) if new in step.writes()]
@@ -520,12 +518,12 @@ class JoinedIterations:
         )
 
     def _row(self, number: int) -> str:
-        """Where a carry is."""
+        """Return the operand of a carry."""
         each = self._carries[number]
         return self._names.scratch(f"c{number}", each.dtype, each.size)
 
     def _next(self, number: int) -> str:
-        """Where an iteration writes a carry."""
+        """Return the operand to which an iteration writes a carry."""
         each = self._carries[number]
         if number not in self._moved:
             return self._row(number)
@@ -535,10 +533,10 @@ class JoinedIterations:
         return self._names.operand(self._given + number, each.dtype, "out")
 
     def _memory(self, buffer: Buffer, schedule: Schedule) -> JoinedMemory:
-        """Where a buffer of a body is.
+        """Return the location of a buffer of a body.
 
         Raises:
-            NotWrittenOutError: nowhere.
+            NotWrittenOutError: the buffer has no location.
         """
         form, name, dtype = self._bodies.form, buffer.name, buffer.dtype
         if buffer.role in ("temp", "scratch"):
@@ -567,7 +565,7 @@ class JoinedIterations:
         raise NotWrittenOutError
 
     def _by_iterations(self, operand: str, size: Size) -> JoinedMemory:
-        """Memory of so many elements for each iteration."""
+        """Return the location of ``size`` elements for each iteration."""
         stride = self._names.argument(size)
         if not self._bodies.form.reverse:
             return JoinedMemory(operand, ((ITERATIONS, stride),))

@@ -1,19 +1,18 @@
 """Loops as one kernel: rows outside, iterations inside, carried values in registers.
 
-A body whose rows have nothing to do with each other, or that is about a handful of numbers, needs
-no kernels of its own. Written out (``lowering.elements``) it is scalar arithmetic, and the loop a
-``Loop`` around it: its carries are the kernel's, slices are read and stacks written where they lie.
-Rows are the lanes of vectors, and are shared among workers. All operations are those of the body's
-kernels, so that the bits are the same either way.
+A body with independent rows, or with only a few numbers, needs no separate kernels. Written out
+(``lowering.elements``) it is scalar arithmetic inside of a ``Loop``. Its carries are those of the
+kernel; slices and stacks are accessed in place. Rows are vector lanes, and are shared among
+workers. All operations are those of the body's kernels, so results are bitwise identical.
 
-A kernel does not return before its last iteration, and signals wait for that. So a loop that is
-long, or whose iterations are a named size, is two: the driver's, over *stretches* of iterations,
-and the kernel's over the iterations of one. What is carried goes through memory between them.
+A kernel returns only after its last iteration, and signals are delayed until then. So a loop that
+is long, or whose number of iterations is a named size, is two loops: the driver's over *stretches*
+of iterations, and the kernel's over the iterations of a stretch. Carries pass between stretches
+through memory.
 
-The kernel of a loop that ends by a test, written out as other loops are.
-
-The test stands before the first iteration and behind each one: what it finds is carried, and the
-loop goes on while that holds. There is one row, since a test is of all rows together.
+A loop that ends by a test is written out in the same way. The test runs before the first iteration
+and after each one. Its result is carried, and the loop runs while it is true. There is one row,
+because a test depends on all rows.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ from staticgrad.types.arrays import hint_value
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import BOOL, I64, DType
 
-#: An element of a carry, as a test reads it.
+#: Returns an element of a carry that a test reads.
 Given = Callable[[int, RowPlace], Expr]
 _ONE: RowPlace = RowPlace(0, 0)
 
@@ -55,8 +54,7 @@ class TestedLoop(WrittenLoop):
         super().__init__(bodies, body, Reading(None, True, False))
 
     def _stages(self) -> tuple[Stage, ...]:
-        """What stays the same in all iterations, the loop, and the stores of what is carried
-        last."""
+        """Return the loop-invariant stage, the loop, and the stores of the final carries."""
         nexts = self._nexts()
         carries, made = self._bodies.form.carries, self._elements.made
         first = self._goes(
@@ -88,7 +86,7 @@ class TestedLoop(WrittenLoop):
         return self._with_results(steady, iterations, last)
 
     def _state(self, dtype: DType) -> Expr:
-        """Something else that is carried."""
+        """Return a reference to a new carry that is not an element."""
         self._states += 1
         return ex.ref(f"s{len(self._carried) + self._states - 1}", dtype)
 
@@ -111,40 +109,39 @@ class TestedLoop(WrittenLoop):
         write_out(test, self._test.steps)
         held = test.memory.get("out.go", {})
         if test.lookups or held.keys() != {_ONE}:
-            raise NotWrittenOutError  # a test checks no index
+            raise NotWrittenOutError  # checks of indices are not supported in a test
         return held[_ONE]
 
 
 #: Predicted seconds of a kernel without stretches, at most.
 _LONGEST: Final = 0.02
-#: A processor that computes with numbers, not with vectors, and has them at hand.
+#: Rates of scalar arithmetic with all numbers in registers.
 _ONE_LANE: Final = Rates(map_flops=1e10, bandwidth=1e12, launch=0.0)
-#: What the driver's kernels of few elements take: one waits for what the one before has stored.
+#: Rates of the driver's small kernels: each depends on the stores of the one before.
 _WAITING: Final = Rates(launch=1.5e-8)
-#: A processor whose rows lie in its first cache, of a kernel with the loop inside; the driver's.
+#: Rates with rows in L1: for a kernel that contains the loop, and for the driver's kernels.
 _NEAR: Final = Rates(bandwidth=2e11, launch=0.0)
 _NEAR_WAITING: Final = Rates(bandwidth=2e11, launch=1.5e-8)
-#: What each stage of an iteration waits for the one before, where rows lie in memory.
+#: Seconds that each stage of an iteration waits for the one before, if rows are in memory.
 _STAGE: Final = 2.5e-9
-#: What of the driver's time stages in one kernel take, at most: with no more to gain than that, the
-#: same stages took up to a twentieth longer there.
+#: Largest ratio of the time in one kernel to the driver's time: with a smaller gain predicted, the
+#: same stages took up to a twentieth longer in one kernel.
 _GAIN: Final = 0.975
 #: Predicted seconds of a step from which on workers share it (``runtime/sections.py``).
 _SHARED: Final = 3e-6
-#: Iterations of a stretch, at least, so that it pays to keep what is carried; and at most.
+#: Fewest iterations of a stretch, so that carries in registers pay; and the most.
 _SHORTEST: Final = 8
 _MOST_ITERATIONS: Final = 1 << 20
-#: Bytes of slices and stacks from which on each iteration has a page of its own; and of all
-#: iterations, from which on these are more pages than processors keep the addresses of (2,048):
-#: such loops took 1.3 to 2.6 times as long. With fewer pages two workers lose as much by the
-#: stretches as they gain.
+#: Bytes of slices and stacks from which each iteration has its own page; and bytes of all
+#: iterations from which there are more pages than a TLB has entries (2,048): such loops took 1.3
+#: to 2.6 times as long. With fewer pages two workers lose as much by stretches as they gain.
 _PAGE: Final = 4 << 10
 _FAR: Final = 8 << 20
 
 
 def lower_time_loop(lowered: LoweredBodies) -> LoweredStep | Stretch | None:
-    """The kernel of a loop, or of stretches of it; None where a body of other steps, or rows that
-    read each other, has none."""
+    """Return the kernel of a loop, or of its stretches; None if the body has unsupported steps or
+    its rows read each other."""
     if lowered.form.kind == "while":
         return _tested_loop(lowered)
     if lowered.form.kind != "loop" or lowered.form.logged:
@@ -176,8 +173,8 @@ def lower_time_loop(lowered: LoweredBodies) -> LoweredStep | Stretch | None:
 
 
 def _is_far(lowered: LoweredBodies) -> bool:
-    """Whether what a vector of rows reads and writes of all iterations lies in more pages of memory
-    than a processor has at hand, where a few iterations of all rows lie in a few."""
+    """Return whether a vector of rows accesses more pages in all iterations than the TLB holds,
+    while a few iterations of all rows access few pages."""
     body = lowered.schedules[-1]
     moved = [each for each in body.buffers if each.name.startswith(("in.x", "out.y"))]
     iteration = sum(hint_value(each.size) * each.dtype.itemsize for each in moved)
@@ -185,8 +182,8 @@ def _is_far(lowered: LoweredBodies) -> bool:
 
 
 def _joined(lowered: LoweredBodies) -> tuple[float, JoinedIterations] | None:
-    """The kernel of a short loop of the bodies' stages, if it is quicker than the driver; with what
-    it is predicted to take."""
+    """Return the predicted seconds and the kernel of a short loop of the bodies' stages; None if
+    it is not quicker than the driver."""
     steps = [step for schedule in lowered.schedules for step in schedule.steps]
     iterations = max(1, hint_value(lowered.iterations))
     if not isinstance(lowered.iterations, int) or _is_worth_sharing(steps):
@@ -208,7 +205,7 @@ def _joined(lowered: LoweredBodies) -> tuple[float, JoinedIterations] | None:
 
 
 def _tested_loop(lowered: LoweredBodies) -> LoweredStep | None:
-    """The kernel of a loop that ends by a test, if it is short whatever the test says."""
+    """Return the kernel of a loop that ends by a test, if it is short even without the test."""
     if not isinstance(lowered.iterations, int) or lowered.iterations >= ENDLESS:
         return None
     joined, whole = _joined(lowered), TestedLoop(lowered)
@@ -241,8 +238,8 @@ def _seconds(loop: WrittenLoop | JoinedIterations) -> float:
 
 
 def _is_slower_than_driven(lowered: LoweredBodies, loop: WrittenLoop, reading: Reading) -> bool:
-    """Whether iterations of the only row, or of rows for which all cases of a branch are computed,
-    are predicted to take longer than the driver's."""
+    """Return whether iterations of a single row, or of rows that compute all cases of a branch,
+    are predicted to be slower than the driver's."""
     steps = [step for schedule in lowered.schedules for step in schedule.steps]
     if reading.rows is None:
         whole = _one_lane_seconds(loop)
@@ -266,8 +263,8 @@ def _driven_seconds(steps: Sequence[Step], machine: Rates = _WAITING) -> float:
 
 
 def _stretch(iterations: Size, seconds: float) -> int:
-    """The iterations of a stretch, if all of them are predicted to take so long; 0 for no
-    stretches."""
+    """Return the iterations of a stretch if all iterations take ``seconds``; 0 if stretches are
+    not needed."""
     if isinstance(iterations, int) and seconds <= _LONGEST:
         return 0
     each = seconds / max(1, hint_value(iterations))

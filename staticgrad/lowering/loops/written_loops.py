@@ -1,7 +1,7 @@
 """The kernel of a loop, written out: its operands and arguments, its carries, its iterations.
 
-Carries are numbers that the kernel carries from iteration to iteration, slices are read and stacks
-written where they lie. What no iteration changes is computed before the first one.
+Carries are numbers in registers of the kernel; slices and stacks are accessed in place.
+Loop-invariant expressions are hoisted.
 """
 
 from __future__ import annotations
@@ -46,27 +46,27 @@ from staticgrad.records import NamedTuple
 from staticgrad.types.dim import Size, bounds, maximum
 from staticgrad.types.dtype import I64, DType
 
-#: The number of an operand that is none of the loop's: that of the stretch.
+#: The number of the additional operand that holds the number of the stretch.
 _NUMBER: Final = -1
 
 
 class Reading(NamedTuple):
-    """How a body is read: what its rows are (None: there is but one), and whether the elements of a
-    row lie next to each other. ``ends``: the kernel has a row also where there are none, which
-    reads and stores no element of a row."""
+    """An interpretation of a body: its rows (None: a single one), and whether the elements of a
+    row are adjacent (``inner``). ``ends``: the kernel runs at least one row; with 0 rows it neither
+    reads nor stores elements of rows."""
 
     rows: Size | None
     inner: bool
     ends: bool
 
 
-#: A carried element: the number of the value, and where it lies in that.
+#: A carried element: the number of the carry, and the place in it.
 Carried = tuple[int, RowPlace]
 
 
 class Stretch(NamedTuple):
-    """The body of a loop over stretches: a kernel, the buffers that it is bound to in their order,
-    the results; and how many stretches there are."""
+    """The body of a loop over stretches: a kernel, its arguments, its buffers in order, and the
+    number of stretches."""
 
     kernel: Kernel
     arguments: tuple[Size, ...]
@@ -80,13 +80,13 @@ class Stretch(NamedTuple):
 
 
 class NoFirstRowError(NotWrittenOutError):
-    """There may be no row that stores what is the same in all of them."""
+    """Raised if there may be no row, and results that all rows share would not be stored."""
 
 
 class WrittenLoop:
-    """The kernel of a loop as it is made: its operands, arguments, and carried elements.
+    """A builder of the kernel of a loop: its operands, arguments, and carried elements.
 
-    ``length``: of the stretches that it runs one of; 0: all iterations.
+    ``length``: iterations of the stretch that the kernel runs; 0: all iterations.
     """
 
     kernel: Kernel
@@ -106,7 +106,7 @@ class WrittenLoop:
         """Make the kernel.
 
         Raises:
-            NotWrittenOutError: there is none.
+            NotWrittenOutError: the loop cannot be written out.
         """
         write_out(self._elements, self._schedule.steps)
         stages = self._stages()
@@ -127,7 +127,7 @@ class WrittenLoop:
         return tuple(self._sizes)
 
     def stretch(self) -> Stretch:
-        """The kernel of a stretch."""
+        """Return the kernel of a stretch."""
         count = self._bodies.iterations
         buffers = tuple(self._buffer(number) for number in self._operands)
         return Stretch(
@@ -135,7 +135,7 @@ class WrittenLoop:
         )
 
     def _buffer(self, number: int | str) -> Buffer:
-        """The buffer of an operand in the body of a loop over stretches."""
+        """Return the buffer of an operand in the body of a loop over stretches."""
         if isinstance(number, str):
             return self._schedule.by_name[number]
         if number == _NUMBER:
@@ -155,7 +155,7 @@ class WrittenLoop:
         return sum(each.use == "in" for each in self._bodies.types)
 
     def step(self) -> LoweredStep:
-        """The step that runs the loop."""
+        """Return the step that runs the loop."""
         bound = tuple(self._bound(number) for number in self._operands)
         return LoweredStep.of_loop(self.kernel, bound, self.arguments)
 
@@ -169,8 +169,7 @@ class WrittenLoop:
     # -- stages -----------------------------------------------------------------------------------
 
     def _stages(self) -> tuple[Stage, ...]:
-        """What stays the same in all iterations, the loop, and the stores of what is carried
-        last."""
+        """Return the loop-invariant stage, the loop, and the stores of the final carries."""
         nexts = self._nexts()
         stacked = self._stacked()
         lookups = self._elements.lookups
@@ -198,13 +197,13 @@ class WrittenLoop:
             for place, value in self._results(f"out.c{n}").items()
         }
         if not self._carried.keys() <= nexts.keys():
-            raise NotWrittenOutError  # a row reads what another one carries
+            raise NotWrittenOutError  # a row reads a carry of another row
         for each in nexts:
             self._carry(*each)
         return nexts
 
     def _stacked(self) -> list[tuple[int, RowPlace, Expr]]:
-        """The elements that each iteration stores: of a result by its number, where, and what."""
+        """Return the elements that each iteration stores: number of the result, place, value."""
         carries = self._bodies.form.carries
         return [
             (carries + n, place, value)
@@ -231,7 +230,7 @@ class WrittenLoop:
     def _with_results(
         self, steady: Steady, iterations: Loop, last: Sequence[Store]
     ) -> tuple[Stage, ...]:
-        """The loop behind what it does not change, and before what it leaves."""
+        """Return the hoisted expressions, the loop, and the stores of its results."""
         before = [Scalar(tuple(steady.kept))] if steady.kept else []
         behind = [Scalar(tuple(last))] if last else []
         return (*before, iterations, *behind)
@@ -242,7 +241,7 @@ class WrittenLoop:
         return Check(each.name, index, extent, position, operand, each.wrap)
 
     def _loop(self, steady: Steady) -> Axis:
-        """The loop over iterations; that of the last stretch ends early, or begins late."""
+        """Return the loop over iterations; in the last stretch it ends early, or begins late."""
         extent = self._argument(self._iterations)
         if not self._length:
             return Axis(ITERATIONS, extent)
@@ -257,7 +256,7 @@ class WrittenLoop:
         return Axis(ITERATIONS, extent, first=name)
 
     def _begin(self) -> Expr:
-        """The number of the first iteration of a stretch."""
+        """Return the number of the first iteration of a stretch."""
         number = ex.load(Access(self._operand(_NUMBER, I64, "in")), I64)
         return self._elements.made("mul", I64, (number, ex.size(self._argument(self._length))))
 
@@ -273,7 +272,7 @@ class WrittenLoop:
         return held
 
     def _carry(self, number: int, place: RowPlace) -> Expr:
-        """An element that is carried."""
+        """Return the reference to a carried element."""
         if (number, place) not in self._carried:
             dtype = self._schedule.by_name[f"out.c{number}"].dtype
             self._carried[number, place] = ex.ref(f"s{len(self._carried)}", dtype)
@@ -285,7 +284,7 @@ class WrittenLoop:
         return self._sizes.setdefault(value, f"n{len(self._sizes)}")
 
     def _extent(self, value: Size) -> Extent:
-        """An argument; small numbers stay literal."""
+        """Return the argument for a size; small numbers stay literal."""
         if isinstance(value, int) and abs(value) <= SHORT_STRIDE:
             return value
         return self._argument(value)
@@ -299,20 +298,20 @@ class WrittenLoop:
         return self._operands[number].name
 
     def _source(self, name: str, dtype: DType, place: RowPlace, indices: Found) -> Expr:
-        """An element of an input of the body."""
+        """Return an element of an input of the body."""
         form = self._bodies.form
         if name == "in.i":
             return self._number()
         kind, number = name[3], int(name[4:])
         if kind == "c":
             if indices:
-                raise NotWrittenOutError  # what is carried lies in no memory
+                raise NotWrittenOutError  # carries are not in memory
             return self._carry(number, place)
         skipped = {"x": form.carries, "p": form.carries + form.slices}[kind]
         return self._load(skipped + number, place, name, kind == "x", indices)
 
     def _number(self) -> Expr:
-        """The number of the iteration."""
+        """Return the number of the iteration."""
         iteration = ex.index(ITERATIONS)
         if self._bodies.form.reverse:
             iteration = ex.apply("sub", ex.size(self._argument(self._iterations - 1)), iteration)
@@ -321,15 +320,15 @@ class WrittenLoop:
     def _load(
         self, number: int, place: RowPlace, name: str, sliced: bool = False, indices: Found = ()
     ) -> Expr:
-        """An element of an operand of the loop; ``name``: of its buffer in the body."""
+        """Return an element of an operand of the loop; ``name`` is its buffer in the body."""
         buffer = self._schedule.by_name[name]
         return self._load_of(number, buffer.dtype, place, buffer.size if sliced else 0, indices)
 
     def _load_of(
         self, number: int, dtype: DType, place: RowPlace, slice_size: Size, indices: Found
     ) -> Expr:
-        """An element of an operand of the loop, of the iteration's slice, where slices have a
-        size."""
+        """Return an element of an operand of the loop; of the iteration's slice if ``slice_size``
+        is not 0."""
         access = self._access(self._operand(number, dtype, "in"), place, slice_size)
         strides = tuple(self._extent(stride) for _, stride in indices)
         at = tuple(index for index, _ in indices)
@@ -350,7 +349,7 @@ class WrittenLoop:
         return Access(operand, access.strides, (), (*access.positions, first))
 
     def _access(self, operand: str, place: RowPlace, slice_size: Size) -> Access:
-        """An element of a row; of the iteration's slice, where slices have a size."""
+        """Return the access of an element of a row; of the iteration's slice if it has a size."""
         strides: list[tuple[str, Extent]] = []
         positions = []
         if slice_size != 0 and self._bodies.form.reverse:
@@ -371,7 +370,7 @@ class WrittenLoop:
 
 
 def kept(steady: Steady, body: list[Keep | Store | Check], value: Expr) -> Expr:
-    """A value of an iteration as what follows it reads it: by a name that ``body`` gives it."""
+    """Return a value of an iteration by a name; ``body`` is extended by its definition."""
     after = steady.inside(value)
     if after.op in ("ref", "literal"):
         return after

@@ -1,13 +1,12 @@
-"""The elements of buffers as expressions, as kernels that are written out leave them.
+"""The elements of buffers as expressions, after kernels that are written out have run.
 
-Each expression is made once, and one of numbers is the number. An element is known by its place in
-a row: its stride from row to row, and its offset. What is stored at one place is found at that
-place alone, so that a row that reads another one's element is refused.
+Each expression is made once, and constants are folded. An element is identified by its place in a
+row: its stride from row to row, and its offset. A stored value is found at exactly its place, so
+that a row that reads an element of another row is refused.
 
-Branches written out: what all cases leave, and a choice of it.
-
-A case of a few numbers costs less than to leave a kernel for it. All are computed, and ``select``
-takes the elements of one: the bits are those of that case, and nothing of the others is seen.
+A branch is written out as a selection between the results of all cases. A case of a few numbers
+costs less than leaving the kernel for it. All cases are computed, and ``select`` takes the elements
+of one: results are bitwise those of that case, and the other cases have no effect.
 """
 
 from __future__ import annotations
@@ -31,12 +30,12 @@ from staticgrad.records import NamedTuple
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import BOOL, I64, DType
 
-#: Runs of rows, one behind the other, that a buffer has at most.
+#: Most runs of rows, one after the other, in a buffer.
 _RUNS: Final = 64
 
 
 class NotWrittenOutError(Exception):
-    """A schedule that has no such form, or one that is too long."""
+    """Raised for a schedule that cannot be written out, or would be too long."""
 
 
 class RowPlace(NamedTuple):
@@ -47,7 +46,7 @@ class RowPlace(NamedTuple):
 
 
 class Lookup(NamedTuple):
-    """An index that a run checks, as a ``Check`` does; its words are the buffer ``words``."""
+    """An index to check, as in a ``Check``; the result is written to the buffer ``words``."""
 
     name: str
     words: str
@@ -57,14 +56,14 @@ class Lookup(NamedTuple):
     wrap: bool
 
 
-#: The indices of a load that a run finds, with their strides.
+#: The indices of a load that are computed in the run, with their strides.
 Found = tuple[tuple[Expr, Size], ...]
-#: The element of an input of a schedule, by the name of its buffer.
+#: Returns an element of an input of a schedule, by the name of its buffer.
 Source = Callable[[str, DType, RowPlace, Found], Expr]
 
 
 def bound_places(step: Step) -> dict[str, tuple[str, Size]]:
-    """The buffer of each operand of a step, and the first element that is bound."""
+    """Return the buffer of each operand of a step, and the first element that is bound."""
     return {
         access.name: (access.buffer, access.begin // access.dtype.itemsize)
         for access in step.accesses()
@@ -75,12 +74,12 @@ class WrittenOut:
     """The elements of a schedule's buffers as its steps are run, in one row out of ``rows``.
 
     Args:
-        schedule: whose constants are known.
-        rows: how many rows there are; None: all that is computed is one row.
-        inner: what a loop over ``m * rows`` places means: the m elements of each row lie next to
-            each other, or (False) there are m runs of rows.
-        source: the element of an input, by the name of its buffer and indices found in the run.
-        size: a size as an expression.
+        schedule: the schedule that is run; it has the constants.
+        rows: the number of rows; None: everything is one row.
+        inner: the meaning of a loop over ``m * rows`` places. True: the m elements of each row are
+            adjacent; False: there are m runs of rows.
+        source: returns an element of an input, by its buffer and the indices computed in the run.
+        size: returns a size as an expression.
     """
 
     def __init__(
@@ -99,30 +98,30 @@ class WrittenOut:
         self.lookups: list[Lookup] = []
 
     def within(self, schedule: Schedule, source: Source) -> WrittenOut:
-        """The elements of a schedule that a step of this one runs, as ``source`` gives its inputs;
-        its expressions are among these."""
+        """Return the elements of a schedule that a step of this one runs, with the inputs of
+        ``source``; both share their expressions."""
         inner = copy(self)
         inner.schedule, inner._source, inner.memory, inner.lookups = schedule, source, {}, []
         return inner
 
     def spend(self) -> None:
-        """Count what is written out."""
+        """Count an expression that is written out; raise if there are too many."""
         if next(self._spent) >= MOST:
             raise NotWrittenOutError
 
     # -- expressions, each made once --------------------------------------------------------------
 
     def literal(self, value: bool | int | float, dtype: DType) -> Expr:
-        """A number."""
+        """Return a number as an expression."""
         exact = repr(float(value) if dtype.is_float else int(value))
         return self._kept(("literal", dtype, exact), lambda: ex.literal(value, dtype))
 
     def size(self, value: Size) -> Expr:
-        """A size."""
+        """Return a size as an expression."""
         return self.literal(value, I64) if isinstance(value, int) else self._size(value)
 
     def position(self, place: RowPlace) -> Expr:
-        """A position along a loop."""
+        """Return the position of a place, as an expression of the row's number."""
         if place.row == 0:
             return self.size(place.at)
         moved = self.made("mul", I64, (self.row, self.size(place.row)))
@@ -136,7 +135,7 @@ class WrittenOut:
     def made(
         self, op: str, dtype: DType, args: tuple[Expr, ...], attribute: ex.Attribute = None
     ) -> Expr:
-        """A primitive over expressions; of numbers, the number."""
+        """Return a primitive over expressions; constants are folded."""
         if op == "select" and args[0].op == "literal":
             return args[1] if args[0].attribute else args[2]
         key = (op, dtype, tuple(map(id, args)), attribute)
@@ -159,7 +158,7 @@ class WrittenOut:
     # -- memory -----------------------------------------------------------------------------------
 
     def load(self, buffer: str, place: RowPlace, dtype: DType, indices: Found = ()) -> Expr:
-        """The element of a buffer."""
+        """Return the element of a buffer."""
         found = self.schedule.by_name[buffer]
         if found.role == "input":
             at = tuple((id(i), stride) for i, stride in indices)
@@ -183,15 +182,15 @@ class WrittenOut:
         return self.literal(value, dtype)
 
     def store(self, buffer: str, place: RowPlace, value: Expr) -> None:
-        """Let a buffer hold an element, which no other place of the buffer is."""
+        """Store an element of a buffer at a place that overlaps no other place."""
         held = self.memory.setdefault(buffer, {})
         if any(other.row != place.row for other in held) or not self._stands_apart(place):
             raise NotWrittenOutError
         held[place] = value
 
     def _stands_apart(self, place: RowPlace) -> bool:
-        """Whether it is the element of a row, of which some lie next to each other, or of one of
-        some runs of such rows."""
+        """Return whether the place belongs to one row: adjacent elements of a row, or an element of
+        one of the runs of rows."""
         if place.row == 0:
             return isinstance(place.at, int)
         if not isinstance(place.row, int) or place.row < 0 or self.rows is None:
@@ -202,7 +201,7 @@ class WrittenOut:
     # -- sums -------------------------------------------------------------------------------------
 
     def combined(self, kind: str, terms: Sequence[Expr], dtype: DType, by_lanes: bool) -> Expr:
-        """Terms as a reduction combines them, in the order of ``ir/summation.py``."""
+        """Return the reduction of terms, in the order of ``ir/summation.py``."""
         combiner = COMBINERS[kind]
         if not terms:
             return self.literal(combiner.empty(dtype), dtype)
@@ -232,16 +231,16 @@ Run = Callable[[WrittenOut, Schedule], None]
 
 
 def branch_of(step: Step) -> BodyStep | None:
-    """A step that takes one of several cases, if it is one."""
+    """Return the step if it is a branch, else None."""
     return step if isinstance(step, BodyStep) and step.kind == "branch" else None
 
 
 def write_branch(elements: WrittenOut, step: BodyStep, run: Run) -> None:
-    """Let the buffers of a branch's results hold what the case of its index leaves there.
+    """Store the results of the case at a branch's index to the buffers of its results.
 
     Raises:
-        NotWrittenOutError: a case that cannot be told row by row; one that checks an index, which
-            must not fail where it is not taken; cases that leave other elements.
+        NotWrittenOutError: a case cannot be written out; a case checks an index, which must not
+            fail if the case is not taken; or cases store different elements.
     """
     bound = [*bound_places(step).values()]
     index, *given = (bound[number] for number in step.numbers("in"))
@@ -260,7 +259,7 @@ def write_branch(elements: WrittenOut, step: BodyStep, run: Run) -> None:
 def _case(
     elements: WrittenOut, schedule: Schedule, given: Sequence[tuple[str, Size]], run: Run
 ) -> WrittenOut:
-    """The elements of one case, whose inputs are the branch's operands."""
+    """Return the elements of one case, whose inputs are the branch's operands."""
 
     def source(name: str, dtype: DType, place: RowPlace, indices: Found) -> Expr:
         buffer, begin = given[int(name.removeprefix("in.p"))]
@@ -274,7 +273,7 @@ def _case(
 
 
 def _chosen(elements: WrittenOut, index: Expr, values: list[Expr]) -> Expr:
-    """The value of the case that an index names; the first and the last hold it."""
+    """Return the value of the case at an index; the index is clamped to the cases."""
     chosen = values[-1]
     for number in reversed(range(len(values) - 1)):
         if values[number] is not chosen:

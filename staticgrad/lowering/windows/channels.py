@@ -1,8 +1,8 @@
-"""Convolutions of each channel apart: maps over windows, or sums along rows, instead of products.
+"""Depthwise convolutions: maps over windows, or sums along rows, instead of matrix products.
 
-With one channel on each side of a group there is nothing that a tile of registers reads twice. An
-element is a chain of its taps, in the order of the product's terms and with its bits; a tap of the
-filter is the sum of rows multiplied, of which vectors are summed down the rows, and then along.
+With one channel on each side of a group a tile of registers has no operand to reuse. An element is
+a chain of its taps in the order of the product's terms, bitwise identical to the product. A tap of
+the filter is a sum of products of rows: vectors are summed down the rows, then along the row.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ _MOST_TAPS: Final = 49
 _MOST_RESIDUES: Final = 9
 #: Elements of a channel of all images that are copied with their border, at most.
 _COPIED: Final = 1 << 17
-#: Rows of elements side by side, at most: the chain of one waits for each of its terms. Of chains
-#: from so many taps on twice as many.
+#: Rows that are interleaved, at most: each chain is bound by latency. Chains of at least ``_LONG``
+#: taps interleave twice as many.
 _TOGETHER: Final = 4
 _LONG: Final = 25
 #: The scratch buffers of a filter: rows of its taps, and the copy.
@@ -68,7 +68,7 @@ def is_by_channels(groups: Groups, group: Group) -> bool:
 
 
 class WindowChannels(WindowMaps):
-    """The state of lowering such a convolution, or one of its transposes."""
+    """The state of lowering a depthwise convolution, or one of its transposes."""
 
     def lowered(self) -> LoweredStep:
         """The kernel of the group."""
@@ -96,7 +96,7 @@ class WindowChannels(WindowMaps):
         return weight.fma(value, total) if self.dtype.is_float else total + weight * value
 
     def _chain(self, lead: Sequence[AxisPlace], loops: Sequence[str]) -> Expr:
-        """The element of a window: its taps, one after the other."""
+        """Return the element of a window: the sum of its taps, one after the other."""
         total = ex.literal(0, self.dtype)
         taps = product(*(range(int(axis.taps)) for axis in self.axes))
         for tap, (value, _) in zip(taps, self.taps(lead, loops), strict=True):
@@ -104,7 +104,7 @@ class WindowChannels(WindowMaps):
         return total
 
     def _chained(self) -> LoweredStep:
-        """Elements as chains of taps, of a channel that is copied with its border."""
+        """Return the kernel of chains of taps over a channel that is copied with its border."""
         outer = self.lead
         extents = [axis.windows if self.over_windows else axis.image for axis in self.axes]
         taps = [*product(*(range(int(axis.taps)) for axis in self.axes))]
@@ -149,8 +149,8 @@ class WindowChannels(WindowMaps):
     def _reads_where_it_lies(self, together: int, rows: Size, extent: Size) -> bool:
         """Return whether all rows of an image, a vector each, are interleaved.
 
-        Then it is known which taps lie above or below it, and masks along rows cost less than a
-        copy."""
+        Then taps above or below the image are known when lowering, and masks along rows cost less
+        than a copy."""
         numbers = [*self.ends, *self.starts]
         known = len(self.axes) == 2 and all(isinstance(number, int) for number in numbers)
         vector = isinstance(extent, int) and extent <= self.dtype.lanes
@@ -172,7 +172,7 @@ class WindowChannels(WindowMaps):
     def over(
         self, kind: str, lead: Sequence[AxisPlace], loops: Sequence[str], residue: Residue
     ) -> Expr:
-        """The element of an image: the taps that lie over it, one after the other."""
+        """Return the element of an image: the sum of the taps over it, one after the other."""
         total = ex.literal(0, self.dtype)
         if any(apart for _, apart in residue):
             return total
@@ -194,7 +194,7 @@ class WindowChannels(WindowMaps):
     # -- filters ----------------------------------------------------------------------------------
 
     def _filter(self) -> LoweredStep:
-        """Rows of image and windows multiplied, and added up: down the rows, then along them."""
+        """Return the kernel of sums of image rows times window rows: down the rows, then along."""
         images, windows = self.x, self.w
         outer = [self.loop("i0", self.group.domain[0])]
         taps = self._taps_together(outer)
@@ -230,7 +230,7 @@ class WindowChannels(WindowMaps):
         return self.finish([*stages, Scalar(tuple(stores))], outer)
 
     def _taps_together(self, outer: list[Axis]) -> list[tuple[int | str, ...]]:
-        """The taps of an iteration: all, or where they are many those along the last axis."""
+        """Return the taps of an iteration: all, or those along the last axis if there are many."""
         counts = [int(axis.taps) for axis in self.axes]
         alone = len(counts) - 1 if prod(counts) > FEW else 0
         loops = [self.loop(f"i{1 + k}", counts[k], taps=True) for k in range(alone)]
@@ -239,7 +239,7 @@ class WindowChannels(WindowMaps):
         return [(*(loop.name for loop in loops), *tap) for tap in rest]
 
     def _pays_to_copy(self, images: Size) -> bool:
-        """Whether taps lie in a border, and a channel of so many images is in the second cache."""
+        """Return whether taps lie in a border, and a channel of so many images fits in L2."""
         reaches = [axis.reach for axis in self.axes]
         if self.over_windows:
             self.wide = [
@@ -267,7 +267,7 @@ class WindowChannels(WindowMaps):
         return Access(self.scratch[key], tuple(strides), (), places)
 
     def _apart(self) -> Sequence[Size]:
-        """Elements of the copy from one image, and one place along each axis, to the next."""
+        """Return the strides of the copy: from image to image, and along each axis."""
         return c_strides((1, *self.wide))
 
     def _place_of(
@@ -280,7 +280,7 @@ class WindowChannels(WindowMaps):
     ) -> Access:
         """Return the access of a tap of a window, or of the window with a tap there, in the copy.
 
-        Of a row among those that are taken ``together`` along the last axis but one.
+        ``row`` is one of the ``together`` interleaved rows along the last axis but one.
         """
         plane, *apart = self._apart()
         found = [*zip(self.axes, names, apart, tap, strict=True)]
@@ -298,9 +298,9 @@ class WindowChannels(WindowMaps):
         return self._scratch(_COPY, [(n, plane), *moved] if n else moved, start)
 
     def _copied(self, n: tuple[Axis, ...], lead: Sequence[AxisPlace], made: int) -> Sequence[Map]:
-        """A channel of an image, or of all images along a loop, with the border.
+        """Return the maps that copy a channel of an image, or of all images, with the border.
 
-        Where it is known how far the image lies in it, zeros come first, and the image over them.
+        If the extent of the border is known, zeros are stored first, then the image over them.
         """
         names = [*(f"i{made + k}" for k in range(len(self.axes) - 1)), VECTOR]
         plane, *apart = self._apart()
@@ -324,14 +324,14 @@ class WindowChannels(WindowMaps):
         return Map(whole, (zero,)), copied
 
     def _row(self, number: int, extent: Size) -> Access:
-        """A row of scratch, among those of all taps."""
+        """Return the scratch row of the tap ``number``."""
         return self._scratch(_ROWS, [(VECTOR, 1)], number * extent)
 
 
 def _rows_together(extents: Sequence[Size], taps: int) -> int:
     """Return the number of rows computed together: they share loads.
 
-    A turn takes about as long with fewer, since they wait; so few turns are made.
+    An iteration with fewer rows takes about as long (latency), so iterations are kept few.
     """
     rows = extents[-2] if len(extents) > 1 else 1
     most = _TOGETHER if taps < _LONG else 2 * _TOGETHER

@@ -1,12 +1,12 @@
-"""Convolutions whose columns are windows alone: those of small images, and of strides.
+"""Convolutions whose product has only windows as columns: for small images and for strides.
 
-In a strip that is copied once every row of windows has a border behind it, and columns of the
-product that nobody needs are computed for it: of an image of four by four, half of them. Here a
-strip is copied once for each tap along the last axis, as that tap reads it. So rows follow each
-other without a border, and those of several images stand side by side. Taps along an axis whose
-windows do not lie next to each other have copies of their own, too. All copies of a channel are
-made of its strip, border and all, which is copied first: there no tap has ends or steps. Sums are
-those of the product that reads windows where they lie, term by term.
+In a strip that is copied once, every row of windows ends in a border, and the product computes
+unused columns there: half of all columns for a 4 x 4 image. Here a strip is copied once for each
+tap along the last axis, in the order in which that tap reads it. Rows then follow each other
+without a border, and rows of several images are adjacent. Taps along an axis with a step > 1 have
+copies, too. All copies of a channel are made from its strip with the border, which is copied first,
+so that no tap needs bounds or steps. The sums are those of the product that reads windows in
+place, term by term.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from staticgrad.types.dtype import DType
 #: Elements of the copies of an iteration, about, and iterations that there should be.
 _NEAR: Final = 2 * STRIP
 _WANTED: Final = 4
-#: Multiplications of vectors in the time in which a vector of a copy is made of a channel's strip;
-#: and one of a strip that is copied once, behind the ends of an image.
+#: The cost of a vector of a copy from a channel's strip, in multiplications of vectors; and of a
+#: vector of a strip that is copied once, with bounds checks.
 _COPIED: Final = 14
 _COPIED_ONCE: Final = 24
-#: Channels of the result that make up for copies where windows do not lie next to each other.
+#: Channels of the result from which copies pay where windows have a step > 1.
 _ROWS: Final = 64
 #: Taps along the last axis, at most: each has a store in one loop.
 _MOST_TAPS: Final = 32
@@ -44,8 +44,8 @@ _MOST_TAPS: Final = 32
 
 @dataclass(frozen=True)
 class _Shape:
-    """A convolution at likely sizes: images, places along each axis of what is computed, how far
-    the taps of each axis reach, how many have copies, and are; channels in and out."""
+    """A convolution at likely sizes: images, extents of the result, reach of the taps along each
+    axis, numbers of copies and of taps, channels in and out."""
 
     images: int
     found: tuple[int, ...]
@@ -57,18 +57,18 @@ class _Shape:
     lanes: int
 
     def columns(self, rows: int, images: int = 1, between: int = 0) -> int:
-        """Columns of a strip of so many rows, with so many places behind each row."""
+        """Return the columns of a strip of ``rows`` rows, with ``between`` places after each."""
         row = self._between * (self.found[-1] + between) * images
         return -(-(rows * row - between) // self.lanes) * self.lanes
 
     def elements(self, rows: int, images: int) -> int:
-        """Elements of the copies of an iteration."""
+        """Return the number of elements of the copies of an iteration."""
         high = rows + self.reaches[0]
         return self.copies * self.inner * self.columns(high, images)
 
     @property
     def cuts(self) -> Iterator[tuple[int, int]]:
-        """Rows and images of an iteration, whose copies stay near."""
+        """Pairs of rows and images of an iteration whose copies have at most ``_NEAR`` elements."""
         high = self.found[0]
         yield 1, 1
         for rows in range(2, high + 1):
@@ -88,7 +88,7 @@ class _Shape:
 
     @property
     def cut(self) -> tuple[int, int]:
-        """The cheapest cut; of equal ones the one with the fewest copies."""
+        """The cheapest cut; among equal ones the one with the fewest copied elements."""
         return min(self.cuts, key=lambda cut: (self.cost(cut), self.elements(*cut)))
 
     @property
@@ -107,13 +107,13 @@ class _Shape:
         return columns // self.lanes * self.out * self.inner * self.taps
 
     def _copied(self, rows: int, further: int) -> int:
-        """Vectors of one copy of an image's strip."""
+        """Return the number of vectors of one copy of an image's strip."""
         vectors = -(-(self.found[-1] + further) // self.lanes)
         return self.inner * (rows + self.reaches[0]) * self._between * vectors
 
     @property
     def _between(self) -> int:
-        """Places of the axes between the first and the last, with what taps reach."""
+        """Places of the axes between the first and the last, with the reach of the taps."""
         return prod(n + r for n, r in zip(self.found[1:-1], self.reaches[1:-1], strict=True))
 
 
@@ -161,7 +161,7 @@ def by_columns(node: Node) -> type[WindowColumns] | None:
 
 
 class WindowColumns(WindowStrips):
-    """The state of lowering such a product, for its result or for its image."""
+    """The state of lowering such a convolution, for its result or for its image."""
 
     def lowered(self) -> LoweredStep:
         self.outer: list[Axis] = []
@@ -188,7 +188,7 @@ class WindowColumns(WindowStrips):
         return self.finish((self._copied(inner), *self._made(out, inner, found)), self.outer)
 
     def _lay_out(self, found: Sequence[Size]) -> None:
-        """Rows of a copy, in each the images, and of those the places along all other axes."""
+        """Set the layout of a copy: rows, in each row the images, in each image the other axes."""
         between = [n + self._shared_reach(k) for k, n in enumerate(found)][1:]
         strides = c_strides((1, self.there, *between))
         self.apart, self.beside = (strides[0], *strides[2:]), strides[1]
@@ -208,22 +208,22 @@ class WindowColumns(WindowStrips):
         return number == len(axes) - 1 or (self.over_windows and axes[number].step > 1)
 
     def _copies(self, axis: WindowAxis) -> tuple[Size, int, Size, int]:
-        """Copies along an axis, how far from one to the next, where the first one reads its first
-        place, and how far it is from place to place."""
+        """Return the number of copies along an axis, the offset from one to the next, the index of
+        the first place of the first one, and the step from place to place."""
         if self.over_windows:
             return axis.taps, axis.dilation, -axis.before, axis.step
         return axis.taps, -axis.dilation, axis.before, 1
 
     def _shared_reach(self, number: int) -> Size:
-        """Places behind those that are computed, which the taps of a copy read."""
+        """Return the places beyond the computed ones that the taps of a copy read."""
         return 0 if self._has_copies(number) else self._reach(self.form.axes[number])
 
     def _image_of(self, loop: str) -> AxisPlace:
-        """The image at a loop over those of an iteration."""
+        """Return the index of the image at a loop over the images of an iteration."""
         return image_place_among(self.n, loop, self.images, self.group.domain[0])
 
     def _copy_strides(self) -> list[Size]:
-        """Elements from the copy of a tap to that of the next one, along each axis."""
+        """Return the stride from the copy of a tap to that of the next one, along each axis."""
         found: list[Size] = []
         further = self.whole
         for number in reversed(range(len(self.form.axes))):
@@ -235,16 +235,16 @@ class WindowColumns(WindowStrips):
     # -- the stages -------------------------------------------------------------------------------
 
     def _copied(self, inner: Size) -> Loop:
-        """What each tap reads of the strips of some images.
+        """Return the loop that copies the strips of some images once for each tap.
 
-        Of a channel the strip is copied first, border and all, and along the last axis each
-        remainder of the step apart. There taps read next to each other, without ends.
+        The strip of a channel is copied first, with the border, and split along the last axis by
+        remainders of the step. Taps then read adjacent elements of it, without bounds.
         """
         c = self._fresh()
         return Loop(self.loop(c, inner), (), (self._bordered_strip(inner, c), self._spread(c)), ())
 
     def _bordered_strip(self, inner: Size, c: str) -> Map:
-        """The strip of a channel with its border."""
+        """Return the map that copies the strip of a channel with its border."""
         *axes, last = self.form.axes
         image, rows = self._fresh(), [self._fresh() for _ in axes]
         places = [self._row_of_strip(k, row) for k, row in enumerate(rows)]
@@ -265,7 +265,7 @@ class WindowColumns(WindowStrips):
         return Map(self.loop(VECTOR, self._strip_row), tuple(stores), tuple(loops))
 
     def _spread(self, c: str) -> Map:
-        """The copies for each tap: those of one along the last axis stand next to each other."""
+        """Return the map that makes the copies for each tap from the strip of a channel."""
         *axes, last = self.form.axes
         image, rows = self._fresh(), [self._fresh() for _ in axes]
         copies = [self._fresh() if self._has_copies(k) else "" for k in range(len(axes))]
@@ -298,25 +298,25 @@ class WindowColumns(WindowStrips):
         return self.read.type.dtype
 
     def _before(self, axis: WindowAxis) -> int:
-        """How far the last copy of an axis begins before the first one, if it does."""
+        """Return how far the last copy of an axis begins before the first one; 0 if it does not."""
         count, apart, _, _ = self._copies(axis)
         return max(-apart, 0) * (int(count) - 1)
 
     @property
     def _strip_row(self) -> Size:
-        """Places of a row of the strip at one remainder of the step."""
+        """The number of places of a row of the strip at one remainder of the step."""
         count, apart, _, step = self._copies(self.form.axes[-1])
         return self.wide[-1] + abs(apart) * (int(count) - 1) // step
 
     def _strip_rows(self, number: int) -> Size:
-        """Places of the strip along an axis but the last."""
+        """Return the number of places of the strip along an axis but the last."""
         count, apart, _, step = self._copies(self.form.axes[number])
         if not self._has_copies(number):
             return self.wide[number]
         return step * (self.wide[number] - 1) + apart * (count - 1) + 1
 
     def _strip_strides(self) -> Sequence[Size]:
-        """Elements of the strip from one image, and one place along each axis, to the next."""
+        """Return the strides of the strip: from image to image, and along each axis."""
         rows = [self._strip_rows(number) for number in range(len(self.form.axes) - 1)]
         row = self._copies(self.form.axes[-1])[3] * self._strip_row
         return c_strides((1, *rows, row))
@@ -329,7 +329,7 @@ class WindowColumns(WindowStrips):
         return () if start == 0 else (Position((), self.argument(start)),)
 
     def _row_of_strip(self, number: int, row: str) -> AxisPlace:
-        """Where a row of the strip is read, along an axis but the last."""
+        """Return the index at which a row of the strip is read, along an axis but the last."""
         axis = self.form.axes[number]
         _, _, start, step = self._copies(axis)
         if not self._has_copies(number):
@@ -357,8 +357,8 @@ class WindowColumns(WindowStrips):
 
 
 class WindowPhaseColumns(WindowColumns, WindowPhases):
-    """The same of images by what was computed from every s-th window; copies are as far apart as
-    the windows that taps read."""
+    """Copies for the image gradient of a strided convolution: one for each window that taps
+    read."""
 
     def _copies(self, axis: WindowAxis) -> tuple[Size, int, Size, int]:
         return self._reach(axis) + 1, 1, self._start(axis), 1

@@ -1,9 +1,9 @@
-"""Gradients of convolutions by their filters over small images: what each tap reads lies in a row.
+"""Filter gradients of convolutions over small images: the terms of each tap are copied to a row.
 
-Image by image, as ``filters`` has it, a run of terms is a row of windows, which is less than
-a vector where images are small. Here an iteration copies some channels of all images, once for
-each tap, as that tap reads them: a row of copies are all terms of a tap, in the order of the sums,
-and the result is a product of plain matrices, stored row by row.
+In ``filters``, which goes image by image, a run of terms is a row of windows: less than a vector
+if images are small. Here an iteration copies some channels of all images once for each tap, in the
+order in which that tap reads them. A row of the copy has all terms of a tap in the order of the
+sum, and the result is a product of plain matrices, stored row by row.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _NEAR: Final = 2 * STRIP
 #: Iterations that there should be; panels of columns of an iteration, at least.
 _WANTED: Final = 4
 _PANELS: Final = 2
-#: Rows of w windows, image by image, take 1 + 4 / w of a plain product's time, with steps twice as
-#: much more. A vector of copies takes 30 multiplications of vectors; panels that are transposed a
+#: Rows of w windows, image by image, take 1 + 4 / w of a plain product's time; 1 + 8 / w with
+#: steps. A vector of copies costs 30 multiplications of vectors; transposed panels cost a
 #: twentieth of the product.
 _SHORT: Final = 4
 _COPIED: Final = 30
@@ -41,7 +41,7 @@ _TRANSPOSED: Final = 0.05
 
 
 def channels_by_columns(node: Node) -> int:
-    """The channels of an iteration, by the sizes' hints; 0 where such copies do not pay."""
+    """Return the channels of an iteration, by the sizes' hints; 0 if copies do not pay."""
     form, dtype = node.form, node.types[0].dtype
     assert isinstance(form, WindowProduct)
     if not is_fed(form, dtype) or form.parts or form.tiles or form.groups > 1:
@@ -111,7 +111,7 @@ class WindowFilterColumns(WindowProducts):
         return Access(self.scratch[key], tuple((n, self.stride(n, s)) for n, s in moved))
 
     def _copied(self, taps: int) -> Map:
-        """All terms of each tap, for some channels."""
+        """Return the map that copies all terms of each tap, for some channels."""
         axes, c, image = self.form.axes, self._fresh(), self._fresh()
         names = [*(self._fresh() for _ in axes[1:]), VECTOR]
         own = [self._fresh() for _ in axes]

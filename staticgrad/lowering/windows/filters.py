@@ -1,10 +1,10 @@
-"""Gradients of convolutions by their filters: an image at a time, with its border, in scratch.
+"""Filter gradients of convolutions: an image at a time, copied to scratch with its border.
 
-An iteration has some channels of the image and a panel of output channels, and goes through the
-batch. It copies the channels of an image, border and all; there every tap of every window is a
-distance, whatever the window's step, so that no row of the product is packed. The windows of the
-image are turned once for all rows. Sums are those of the product that reads windows where they lie,
-term by term.
+An iteration has some channels of the image and a panel of output channels, and loops over the
+batch. It copies the channels of an image with the border. In the copy every tap of every window has
+a fixed offset, for any step, so that no row of the product is packed. The windows of the image are
+transposed once for all rows. The sums are those of the product that reads windows in place, term
+by term.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from staticgrad.types.arrays import c_strides, hint_value
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64
 
-#: Elements of the channels that are copied, nearly: they stay in the second cache.
+#: Elements of the copied channels, about: they stay in L2.
 COPIED: Final = 1 << 17
 #: Rows of a product below which more iterations do not pay, and how many of those there should be.
 _LEAST_ROWS: Final = 64
@@ -47,10 +47,10 @@ _IMAGES: Final = "r1"
 
 
 class WindowFilters(WindowProducts):
-    """The state of lowering such a gradient."""
+    """The state of lowering a filter gradient."""
 
     def lowered(self) -> LoweredStep:
-        """The kernel of the group: a product that is fed with images."""
+        """Return the kernel of the group: a product that copies images first."""
         self.outer: list[Axis] = []
         self.first, self.second = (self.groups.source(arg) for arg in self.anchor.args)
         axes, dtype = self.form.axes, self.first.type.dtype
@@ -69,7 +69,7 @@ class WindowFilters(WindowProducts):
         return self.finish((*numbers, *limit, product), self.outer)
 
     def _product_of(self, lead: Sequence[AxisPlace], column: Axis, images: Axis) -> Gemm:
-        """The product, whose columns have the last of the places in front of the channels."""
+        """Return the product; the last place of ``lead`` is the place of its columns."""
         axes = self.form.axes
         self.c = self.loop(self._fresh(), self.part)
         taps = self._flattened([axis.taps for axis in axes], "i", [True] * len(axes))
@@ -90,9 +90,9 @@ class WindowFilters(WindowProducts):
     # -- sizes ------------------------------------------------------------------------------------
 
     def _images(self) -> tuple[tuple[Scalar, ...], Axis, tuple[AxisPlace, ...]]:
-        """The loop over images: all, or those of a part, with what keeps how many are left then.
+        """Return the loop over images: all, or those of a part.
 
-        With it the place of what the iteration gives among the parts.
+        Before it the stage that stores how many are left; after it the place among the parts.
         """
         batch, name = self.second.type.shape[0], self._fresh()
         if not self.form.parts:
@@ -106,7 +106,7 @@ class WindowFilters(WindowProducts):
         return (kept,), Axis(name, self.extent(each), _IMAGES), along(part)
 
     def _channels_together(self, width: int) -> int:
-        """The channels of an iteration, by the sizes' hints."""
+        """Return the channels of an iteration, by the sizes' hints."""
         taps = prod(int(axis.taps) for axis in self.form.axes)
         channels = max(1, hint_value(self.channels))
         around = max(1, self.form.parts) * self.form.groups * -(-hint_value(self.out) // width)
@@ -123,7 +123,7 @@ class WindowFilters(WindowProducts):
         return self.outer[-1].name
 
     def _panel(self, width: int) -> tuple[tuple[Scalar, ...], AxisPlace]:
-        """What keeps how many columns are left, where there are several panels; and the columns."""
+        """Return the stage that stores how many columns are left, if any, and the columns."""
         terms: list[tuple[str, Size]] = [(self.g, self.out)] if self.g else []
         if isinstance(self.out, int) and self.out <= width:
             return (), AxisPlace((*terms, (VECTOR, 1)))
@@ -137,7 +137,7 @@ class WindowFilters(WindowProducts):
         return (self.chunk, self.part), (self.c.name, 1)
 
     def _beyond(self, extent: Size) -> Size | None:
-        """The end of an axis of channels, if parts may reach beyond it."""
+        """Return the end of an axis of channels if parts may reach beyond it, else None."""
         chunks = -(-self.channels // self.part)
         return None if ends(0, chunks * self.part - 1, self.channels) is None else extent
 
@@ -150,7 +150,7 @@ class WindowFilters(WindowProducts):
         return Access(self.scratch[key], tuple(strides))
 
     def _copied(self) -> Map:
-        """The channels of an image, with the border."""
+        """Return the map that copies the channels of an image with the border."""
         axes = self.form.axes
         names = [self._fresh() for _ in axes[1:]] + [VECTOR]
         places = [
@@ -170,7 +170,7 @@ class WindowFilters(WindowProducts):
         return Map(rows[-1], (store,), (self.c, *rows[:-1]))
 
     def _taken(self, taps: Sequence[Axis | None], ys: Sequence[Axis | None]) -> Access:
-        """What a tap of a window is, in the copy."""
+        """Return the access of a tap of a window in the copy."""
         moved: list[tuple[str, Size]] = [(self.c.name, self.plane)]
         for axis, apart, tap, y in zip(self.form.axes, self.apart, taps, ys, strict=True):
             moved += [(tap.name, axis.dilation * apart)] if tap else []
@@ -179,7 +179,7 @@ class WindowFilters(WindowProducts):
 
 
 class WindowPoints(WindowFilters):
-    """The same for windows of one tap, the elements of the image: rows are read where they lie."""
+    """Filter gradients with one tap, the elements of the image: rows are read in place."""
 
     def _channels_together(self, width: int) -> int:
         found = even_part(int(self.channels))

@@ -1,4 +1,4 @@
-"""Which kernel a group has that reads windows."""
+"""The choice of the kernel of a group that reads windows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from staticgrad.preparation.windows import is_fed
 
 
 def lower_windows(groups: Groups, group: Group) -> LoweredStep:
-    """The kernel of a group that reads windows."""
+    """Return the kernel of a group that reads windows."""
     if group.image is not None:
         return _pooled(group.image).over(groups, group).lowered()
     anchor = WindowLowering(groups, group).anchor
@@ -48,7 +48,7 @@ def lower_windows(groups: Groups, group: Group) -> LoweredStep:
 
 
 def _pooled(image: Group) -> type[PooledMaps | PooledStrips | PooledTiles]:
-    """How pools are computed with their image."""
+    """Return the class that lowers pools together with their image."""
     forms = (node.form for node in image.nodes)
     form = next((each for each in forms if isinstance(each, WindowProduct)), None)
     if form is None:

@@ -1,7 +1,7 @@
 """Pools and their transposes to kernels: a map over windows, or over images, every tap written out.
 
-A pool's element is an expression of the loads of its taps. What spreads windows over an image has
-one element for each remainder of the strides written out, which share what they read of windows.
+A pool's element is an expression of the loads of its taps. A spread of windows over an image has
+one element written out for each remainder of the strides; these elements share loads of windows.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from staticgrad.lowering.windows.products import (
 from staticgrad.lowering.windows.taps import largest_of, place_of, sum_of
 from staticgrad.types.dim import Size
 
-#: A remainder of the strides along each axis: of taps, and of elements that no tap lies over.
+#: A remainder of the strides along each axis: that of taps, and that of elements without taps.
 Residue = tuple[tuple[int, int], ...]
 
 
 class WindowMaps(WindowLowering):
-    """The state of lowering a pool, or what spreads windows, with what follows it."""
+    """The state of lowering a pool, or a spread of windows, with its epilogue."""
 
     def lowered(self) -> LoweredStep:
         """The kernel of the group."""
@@ -51,7 +51,7 @@ class WindowMaps(WindowLowering):
 
     @property
     def lead(self) -> tuple[Axis, ...]:
-        """Loops over the axes before the windows'."""
+        """Loops over the axes before those of the windows."""
         count = len(self.group.domain) - len(self.axes)
         sizes = self.group.domain[:count]
         return tuple(self.loop(f"i{n}", size) for n, size in enumerate(sizes))
@@ -59,14 +59,14 @@ class WindowMaps(WindowLowering):
     def _loops(
         self, extents: Sequence[Size], first: int, literal: bool = False
     ) -> tuple[Axis, ...]:
-        """Loops over the last axes, the innermost along vectors; small extents may be literals."""
+        """Return the loops over the last axes, innermost along vectors; ``literal`` if small."""
         names = [f"i{first + n}" for n in range(len(extents) - 1)] + [VECTOR]
         return tuple(self.loop(*each, literal) for each in zip(names, extents, strict=True))
 
     def _map(
         self, outer: Sequence[Axis], loops: Sequence[Axis], stores: Sequence[Store]
     ) -> LoweredStep:
-        """One map over the last axes for each position of those before them."""
+        """Return one map over the last axes for each index of the axes before them."""
         *rows, last = loops
         stage = Map(last, tuple(stores), tuple(rows) if outer else ())
         return self.finish([stage], outer if outer else rows)
@@ -77,7 +77,7 @@ class WindowMaps(WindowLowering):
         return self.mapped(partial(_READINGS[kind], self))
 
     def mapped(self, reading: Callable[[Sequence[AxisPlace], Sequence[str]], Expr]) -> LoweredStep:
-        """A map over windows, of elements that are read at places and loops."""
+        """Return a map over windows; ``reading`` gives the element at places and loops."""
         outer = self.lead
         loops = self._loops([axis.windows for axis in self.axes], len(outer))
         lead = along(*(axis.name for axis in outer))
@@ -106,7 +106,7 @@ class WindowMaps(WindowLowering):
     def taps(
         self, lead: Sequence[AxisPlace], loops: Sequence[str], fill: bool | int | float = 0
     ) -> Iterator[tuple[Expr, bool]]:
-        """The element of each tap, in C order, and whether it may lie in the border."""
+        """Yield the element of each tap, in C order, and whether it may lie in the border."""
         for tap in product(*(range(int(axis.taps)) for axis in self.axes)):
             found = zip(self.axes, loops, tap, strict=True)
             places = [tap_place(axis, loop, k) for axis, loop, k in found]
@@ -114,20 +114,20 @@ class WindowMaps(WindowLowering):
             yield self.element(self.x, (*lead, *places), fill), bounded
 
     def summed(self, lead: Sequence[AxisPlace], loops: Sequence[str]) -> Expr:
-        """The sum of the taps."""
+        """Return the sum of the taps."""
         return sum_of(value for value, _ in self.taps(lead, loops))
 
     def largest(self, lead: Sequence[AxisPlace], loops: Sequence[str]) -> Expr:
-        """The largest of the taps."""
+        """Return the largest of the taps."""
         return largest_of(value for value, _ in self.taps(lead, loops, self._least))
 
     @property
     def _least(self) -> bool | int | float:
-        """What loses against every element."""
+        """The identity of the maximum in the dtype of the elements."""
         return COMBINERS["max"].identity(self.x.type.dtype)
 
     def chosen(self, lead: Sequence[AxisPlace], loops: Sequence[str]) -> Expr:
-        """Which tap is the first of the largest inside of the image; the border never is."""
+        """Return the number of the first largest tap; taps in the border do not count."""
         dtype = self.x.type.dtype.compute
         least = self._least
         most = -least if dtype.is_float else ~int(least)
@@ -141,7 +141,7 @@ class WindowMaps(WindowLowering):
         return place_of([value for value, _ in low], self.dtype, inside)
 
     def taken(self, lead: Sequence[AxisPlace], loops: Sequence[str]) -> Expr:
-        """The tap at the place that the second operand says."""
+        """Return the tap whose number the second operand stores."""
         places = self.groups.source(self.anchor.args[1])
         at = self.element(places, (*lead, *along(*loops)))
         first, *rest = [value for value, _ in self.taps(lead, loops)]
@@ -169,7 +169,7 @@ class WindowMaps(WindowLowering):
     def over(
         self, kind: str, lead: Sequence[AxisPlace], loops: Sequence[str], residue: Residue
     ) -> Expr:
-        """What the taps over elements of a remainder give, added up."""
+        """Return the sum of the values of the taps over elements of a remainder."""
         dtype = self.x.type.dtype.compute
         if any(apart for _, apart in residue):  # no tap lies there
             return ex.literal(0, dtype)
@@ -189,7 +189,7 @@ class WindowMaps(WindowLowering):
         return reduce(lambda one, other: one + other, terms)
 
     def _given(self, kind: str, places: Sequence[AxisPlace], tap: tuple[int, ...]) -> Expr:
-        """What a tap gives of the window at these places."""
+        """Return the value of a tap of the window at these places."""
         count = len(self.axes)
         if kind == "fold":
             lead = places[: len(places) - count]
@@ -205,7 +205,7 @@ class WindowMaps(WindowLowering):
 
 
 def _inside(low: Expr, high: Expr, least: float, most: float) -> Expr:
-    """Whether an element lies in the image: read with two fills it is not both of them."""
+    """Return whether an element lies in the image: it differs from one of its two fills."""
     beyond = low.eq(ex.literal(least, low.dtype)) & high.eq(ex.literal(most, high.dtype))
     return ~beyond
 

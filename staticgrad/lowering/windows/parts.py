@@ -1,8 +1,8 @@
-"""Values put together from parts, read where they are needed: each part at positions with ends.
+"""Values assembled from parts, read on demand: each part at positions with bounds.
 
-An element is that of the part in whose region it lies. Along an axis that a region does not fill
-the read is a ``Position`` with ends, moved by the loop of that axis; along all others it is a walk
-like any other, so that those may still be taken as one.
+An element is that of the part whose region contains it. Along an axis that a region does not fill
+the read is a ``Position`` with bounds, moved by the loop of that axis. Along all other axes it is
+an ordinary walk, so that these axes can still be collapsed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from staticgrad.types.dtype import I64, DType
 
 
 def windowed(low: Lowering, node: Node) -> Expr:
-    """The element of a window at the current position, in the dtype of its parts."""
+    """Return the element of an assembly at the current position, in the dtype of its parts."""
     form, dtype = node.form, node.types[0].dtype
     assert isinstance(form, Assemble)
     fill = None if form.fill is None else ex.literal(form.fill, dtype.compute)
@@ -49,18 +49,18 @@ def windowed(low: Lowering, node: Node) -> Expr:
 
 
 def _is_elsewhere(low: Lowering, node: Node, part: Part) -> bool:
-    """Whether the element of loops that are written out lies in another part, whatever else."""
+    """Return whether loops that are written out place the element outside of the part."""
     return any(_is_inside(low, node, place) is False for place in part.places)
 
 
 def _is_inside(low: Lowering, node: Node, place: AxisShift) -> bool | None:
-    """Whether an element lies in a part along an axis; None where the loops decide it."""
+    """Return whether an element lies in a part along an axis; None if the loops decide it."""
     index, extent = _index(low, node, place), place.extent
     return 0 <= index < extent if isinstance(index, int) and isinstance(extent, int) else None
 
 
 def _index(low: Lowering, node: Node, place: AxisShift) -> Size | None:
-    """The index along an axis of a part where loops are written out; None elsewhere."""
+    """Return the index along an axis of a part if its loop is written out, else None."""
     loop = _origin(low, node, place.axis)
     if loop is not None and loop not in low.place:
         return None
@@ -76,7 +76,7 @@ def _computed(value: Expr) -> Expr:
 
 
 def _element(low: Lowering, node: Node, part: Part) -> Expr:
-    """The element of a part where the position lies in it; elsewhere 0, or any of its elements."""
+    """Return the element of a part; outside of the part 0, or any of its elements."""
     if part.source.uniform:
         return low.value(part.source)
     dtype: DType = part.source.type.dtype
@@ -97,13 +97,13 @@ def _position(low: Lowering, node: Node, place: AxisShift) -> Position:
 
 
 def _loop(low: Lowering, node: Node, axis: int) -> str | None:
-    """The loop of an axis of the whole; None for one of size 1, which has none."""
+    """Return the loop of an axis of the whole; None for an axis of size 1."""
     loop = _origin(low, node, axis)
     return None if loop is None else low.rename.get(loop, loop)
 
 
 def _origin(low: Lowering, node: Node, axis: int) -> str | None:
-    """The same as it was named first."""
+    """Return the original name of the loop of an axis; None for an axis of size 1."""
     moves = low.loops.strides[axis_walk(node, axis)]
     return moves[0][0] if moves else None
 
@@ -111,7 +111,7 @@ def _origin(low: Lowering, node: Node, axis: int) -> str | None:
 def _inside(
     low: Lowering, node: Node, places: tuple[AxisShift, ...] | list[AxisShift]
 ) -> Expr | None:
-    """Whether the position lies in a part, as far as these places say; None: everywhere."""
+    """Return the test that these places lie in a part; None if they always do."""
     tests: list[Expr] = []
     for place in places:
         if _is_inside(low, node, place):

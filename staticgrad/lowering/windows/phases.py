@@ -1,9 +1,9 @@
-"""Images by what was computed from every s-th window: a product for each remainder of the strides.
+"""Image gradients of strided convolutions: a product for each remainder of the strides.
 
-Elements of an image at one remainder have their taps in common, and these lie over windows next to
-each other. So a strip of the windows is copied once, with its border, and each remainder is a
-product over the places of the strip, as ``strips`` has them, by its taps alone. Results of
-the remainders along the last axis are stored together, next to each other.
+Elements of an image at one remainder have the same taps, and these read adjacent windows. So a
+strip of the windows is copied once, with its border, and each remainder is a product of its taps
+over the places of the strip, as in ``strips``. The results of the remainders along the last axis
+are stored together, next to each other.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MOST_PHASES: Final = 9
 
 
 def has_phases(form: WindowProduct) -> bool:
-    """Whether a product gives images whose remainders each have a few taps of their own."""
+    """Return whether a product gives images whose taps differ for each of a few remainders."""
     steps = [axis.step for axis in form.axes]
     known = all(isinstance(n, int) for axis in form.axes for n in (axis.taps, axis.before))
     apart = all(axis.shared == 1 for axis in form.axes)
@@ -35,7 +35,7 @@ def has_phases(form: WindowProduct) -> bool:
 
 
 class WindowPhases(WindowStrips):
-    """The state of lowering such a product; places of the plane are windows."""
+    """The state of lowering such a gradient; places of the plane are windows."""
 
     def _extent(self, axis: WindowAxis) -> Size:
         return -(-axis.image // axis.step)
@@ -67,7 +67,7 @@ class WindowPhases(WindowStrips):
     def _stored(
         self, out: Size, found: Sequence[Size], phases: Sequence[int], kept: Sequence[bool]
     ) -> Map:
-        """The elements at some remainders of all axes but the last, at each of its own."""
+        """Return the map that stores the elements at some remainders, all of the last axis."""
         i, names = self._fresh(), [*(self._fresh() for _ in found[1:]), VECTOR]
         extents = [self.each, self.strip, *found[1:]]
         loops, moved, lead = self._over_columns(i, names, extents)
@@ -83,7 +83,7 @@ class WindowPhases(WindowStrips):
         return Map(loops[-1], tuple(stores), tuple(loops[:-1]))
 
     def _place(self, axis: WindowAxis, phase: int, name: str, first: bool) -> AxisPlace:
-        """The elements at a remainder along an axis."""
+        """Return the place of the elements at a remainder along an axis."""
         terms: list[tuple[str, Size]] = [(name, axis.step)]
         extent = self._extent(axis)
         if first:
@@ -94,10 +94,10 @@ class WindowPhases(WindowStrips):
 
 
 def _lying(axis: WindowAxis, phase: int) -> tuple[int, int, int]:
-    """The first tap over elements at a remainder, how many, and the window it has at the first.
+    """Return the first tap over elements at a remainder, the number of taps, the first's window.
 
-    Step * window + dilation * tap - before is the remainder; each further tap, ``step`` on, lies
-    in a window ``dilation`` back.
+    step * window + dilation * tap - before equals the remainder. Each further tap is ``step`` on,
+    and its window is ``dilation`` back.
     """
     before, taps = int(axis.before), int(axis.taps)
     first = next(
@@ -111,7 +111,7 @@ def _lying(axis: WindowAxis, phase: int) -> tuple[int, int, int]:
 
 
 def windows_read(axis: WindowAxis) -> tuple[int, int]:
-    """The first and the last window that the elements from 0 to step - 1 read."""
+    """Return the first and the last window that the elements from 0 to step - 1 read."""
     found = [_lying(axis, phase) for phase in range(axis.step)]
     read = [(at - axis.dilation * (count - 1), at) for _, count, at in found if count]
     return min(low for low, _ in read), max(high for _, high in read)

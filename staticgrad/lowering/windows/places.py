@@ -1,8 +1,7 @@
-"""Accesses of kernels that read windows: several loops move a place along one axis.
+"""Accesses of kernels that read windows: several loops move an index along one axis.
 
-Each axis of an operand, and of what the group computes, has an ``AxisPlace``: the loops that move
-it, where it begins, and its ends where a loop may leave them. An access is made of places and
-strides.
+Each axis of an operand, and of the group's results, has an ``AxisPlace``: the loops that move the
+index, its start, and its bounds where a loop may leave them. Places and strides make an access.
 """
 
 from __future__ import annotations
@@ -43,20 +42,20 @@ class AxisPlace:
 
 
 def along(*loops: str) -> tuple[AxisPlace, ...]:
-    """Places that are loops; of no name, an axis of one element."""
+    """Return the places at these loops; an empty name stands for an axis of one element."""
     return tuple(AxisPlace(((name, 1),) if name else ()) for name in loops)
 
 
 def ends(low: Size, high: Size, extent: Size) -> Size | None:
-    """The extent of an axis, if places from ``low`` to ``high`` may leave it."""
+    """Return the extent of an axis if places from ``low`` to ``high`` may leave it, else None."""
     return None if is_at_least(low, 0) and is_at_least(extent, high + 1) else extent
 
 
 def inside(start: Size, count: Size, extent: Size) -> tuple[int, Size, Size | None]:
-    """Which of ``count`` places from ``start`` on lie in [0, extent): the first, and how many.
+    """Return the places from ``start`` on in [0, extent): the first, their number, and a bound.
 
-    Behind them the end that each has to be held against. Where it hangs on sizes that are not known
-    which they are, they are all of them; else there is no such end.
+    If their number depends on unknown sizes, all ``count`` places are returned with the bound to
+    check, if they may leave it; else the bound is None.
     """
     past = start + count - extent
     if not isinstance(start, int) or not isinstance(past, int):
@@ -66,14 +65,14 @@ def inside(start: Size, count: Size, extent: Size) -> tuple[int, Size, Size | No
 
 
 def image_place_among(outer: str, loop: str, together: int, batch: Size) -> AxisPlace:
-    """The image at a loop over those ``together`` in an iteration of the outer loop; the last
-    iteration may have fewer."""
+    """Return the image at a loop over the ``together`` images of an iteration of ``outer``; the
+    last iteration may have fewer."""
     last = together * (-(-batch // together)) - 1
     return AxisPlace(((outer, together), (loop, 1)), 0, ends(0, last, batch))
 
 
 def tap_place(axis: WindowAxis, window: str, tap: int) -> AxisPlace:
-    """Where in the image a tap of the window at a loop's position is."""
+    """Return the index in the image of a tap of the window at a loop."""
     start = axis.dilation * tap - axis.before
     high = start + axis.step * (axis.windows - 1)
     terms = ((window, axis.step),) if window else ()
@@ -81,7 +80,7 @@ def tap_place(axis: WindowAxis, window: str, tap: int) -> AxisPlace:
 
 
 def reading_place(axis: WindowAxis, window: str, tap: str) -> AxisPlace:
-    """The same where the tap is a loop, too."""
+    """Return the index in the image of the tap at loop ``tap`` of the window at a loop."""
     last = axis.reach - axis.before
     high = last + axis.step * (axis.windows - 1)
     terms = [(n, s) for n, s in ((window, axis.step), (tap, axis.dilation)) if n]
@@ -90,9 +89,9 @@ def reading_place(axis: WindowAxis, window: str, tap: str) -> AxisPlace:
 
 @dataclass
 class WindowLowering(Lowering):
-    """The state of lowering a group with windows: ``places`` of the axes of its domain.
+    """The state of lowering a group with windows; ``places`` are those of its domain's axes.
 
-    ``literal_ends``: ends of places are literals if they are small, as extents of taps are.
+    ``literal_ends``: bounds of places are literals if they are small, like extents of taps.
     """
 
     places: tuple[AxisPlace, ...] = ()
@@ -106,13 +105,13 @@ class WindowLowering(Lowering):
         return next(node for node in self.group.nodes if isinstance(node.form, WINDOWED))
 
     def number(self, value: Size, most: int = MOST_LITERAL) -> Extent:
-        """A step, a start, or a stride between taps: a literal if it is small."""
+        """Return a step, a start, or a stride between taps; a literal if it is small."""
         if isinstance(value, int) and abs(value) <= most:
             return value
         return self.argument(value)
 
     def count(self, value: Size) -> Extent:
-        """The extent of a loop over taps."""
+        """Return the extent of a loop over taps."""
         return value if isinstance(value, int) and value <= MOST_LITERAL else self.extent(value)
 
     def _end(self, value: Size | None) -> Extent | None:
@@ -128,9 +127,9 @@ class WindowLowering(Lowering):
         mode: Mode = "in",
         most: int = 1,
     ) -> Access:
-        """An access of an operand that has these places along its axes.
+        """Return the access of an operand that has these places along its axes.
 
-        Along an axis that it repeats it has no end. Strides up to ``most`` are literals.
+        It has no bound along a repeated axis. Strides up to ``most`` are literals.
         """
         name = self.operand(source.base, source.offset, dtype, mode)
         (self.reads if mode == "in" else self.writes)[source.base] = None
@@ -159,21 +158,21 @@ class WindowLowering(Lowering):
     def access(
         self, walk: Walk, dtype: DType, mode: Mode = "in", gather: Sequence[Size] = ()
     ) -> Access:
-        """An access over the domain."""
+        """Return an access over the domain."""
         strides = self.merged.get(walk.strides, walk.strides)
         return self.located(Walk(walk.base, walk.offset, strides), self.places, dtype, mode)
 
     def here(self, walk: Walk) -> tuple[Walk, tuple[int, ...]]:
-        """A walk; its places are those of ``places``, whatever they are now."""
+        """Return the walk itself; its places are the current ``places``."""
         return walk, ()
 
     def move_to(self, places: Iterable[AxisPlace]) -> None:
-        """Go on at other places, where nothing is known yet."""
+        """Move to other places and clear the memo of evaluated values."""
         self.places = tuple(places)
         self.memo, self.loads = {}, {}
 
     def value(self, source: Source) -> Expr:
-        """The element of a source at the current place; loads of equal places are one."""
+        """Return the element of a source at the current places; equal loads are one."""
         found = super().value(source)
         if found.op == "load":
             assert isinstance(found.attribute, Access)
@@ -183,7 +182,7 @@ class WindowLowering(Lowering):
     def element(
         self, source: Source, places: Sequence[AxisPlace], fill: bool | int | float = 0
     ) -> Expr:
-        """An operand's element at some places, in its compute dtype; ``fill`` beyond their ends."""
+        """Return an operand's element at some places, in its compute dtype; ``fill`` outside."""
         dtype = source.type.dtype
         access = self.located(
             Walk(source.base, source.layout.offset, source.layout.strides), places, dtype
@@ -195,7 +194,7 @@ class WindowLowering(Lowering):
         return self.widest(self.loaded[key])
 
     def widest(self, value: Expr) -> Expr:
-        """A value in its compute dtype."""
+        """Return a value in its compute dtype."""
         if not value.dtype.is_storage:
             return value
         if ("widened", value) not in self.memo:
@@ -203,14 +202,14 @@ class WindowLowering(Lowering):
         return self.memo["widened", value]
 
     def results(self) -> list[tuple[Key, Walk]]:
-        """The values that the group stores, each with its walk."""
+        """Return the values that the group stores, each with its walk."""
         return [
             (key, self.store_walk(key, self.groups.value_type(key).shape))
             for key in self.group.stored
         ]
 
     def stores(self, anchor: Expr) -> list[Store]:
-        """The stores at the current places, where the anchor has this element."""
+        """Return the stores at the current places, where the anchor has this element."""
         self.memo[Home(self.anchor)] = anchor
         for node in self.group.nodes:
             if node is not self.anchor:
@@ -221,13 +220,13 @@ class WindowLowering(Lowering):
         ]
 
     def loop(self, name: str, extent: Size, taps: bool = False) -> Axis:
-        """A loop of the kernel."""
+        """Return a loop of the kernel."""
         return Axis(name, self.count(extent) if taps else self.extent(extent))
 
     def merge_last(self, count: int, others: Sequence[Shape]) -> tuple[Shape, list[Shape]]:
-        """The extents of the domain's last axes, taken as one where everything is walked so.
+        """Return the extents of the domain's last axes, collapsed where all walks allow it.
 
-        ``others`` are strides of operands over axes like these; what is left of them is given.
+        ``others`` are strides of operands over the same axes; they are returned collapsed.
         """
         domain = self.group.domain
         walks = [*operand_walks(self.groups, self.group), *(w for _, w in self.results())]

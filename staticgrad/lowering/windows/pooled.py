@@ -1,8 +1,8 @@
-"""Pools in the kernel that computes what they are read of: their taps are elements in registers.
+"""Pools in the kernel that computes their image: the taps are elements in registers.
 
-Windows that do not overlap read each element of an image once, at most. So whoever computes the
-image evaluates it at each tap of a window, and takes the sum, the largest, or its place. The image
-is stored only where somebody else reads it, tap by tap.
+Windows that do not overlap read each element of an image once, at most. So the kernel that computes
+the image evaluates it at each tap of a window, and takes the sum, the largest, or its place. The
+image is stored, tap by tap, only if another kernel reads it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from staticgrad.lowering.windows.tiles import TILES, WindowTiles
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import DType
 
-#: Where the taps of a window are beside its first one, along each axis.
+#: The offset of a tap from the first one of its window, along each axis.
 Tap = tuple[int, ...]
 
 
@@ -37,7 +37,7 @@ class _Pooled(WindowLowering):
 
     @classmethod
     def over(cls, groups: Groups, group: Group) -> Self:
-        """The state of lowering a group that has an image."""
+        """Return the state of lowering a group that has an image."""
         inside = groups.of_image(group)
         made = cls(inside, inside.by_number[group.number])
         made.pools, made.all_groups = group, groups
@@ -50,21 +50,21 @@ class _Pooled(WindowLowering):
         return next(form.axes for form in forms if isinstance(form, WindowReduce))
 
     def steps(self, count: int) -> list[int]:
-        """From one window to the next along the last axes of the image."""
+        """Return the steps from window to window along the last ``count`` axes of the image."""
         steps = [axis.step for axis in self.windows]
         return [1] * (count - len(steps)) + steps
 
     def taps(self, count: int) -> list[Tap]:
-        """The taps of a window in C order, along the last axes of the image."""
+        """Return the taps of a window in C order, along the last ``count`` axes of the image."""
         taps = product(*(range(int(axis.taps)) for axis in self.windows))
         return [(0,) * (count - len(self.windows)) + tap for tap in taps]
 
     def pooled(
         self, taps: Sequence[Tap], moved: Callable[[Tap], None], places: Sequence[AxisPlace]
     ) -> tuple[Store, ...]:
-        """The stores at the image's elements, and at the ``places`` of the windows.
+        """Return the stores at the image's elements, and at the ``places`` of the windows.
 
-        ``moved`` goes on to a tap, and evaluates the image there.
+        ``moved`` moves to a tap and evaluates the image there.
         """
         pools = [node for node in self.pools.nodes if isinstance(node.form, WindowReduce)]
         read = [self.groups.source(node.args[0]) for node in pools]
@@ -86,7 +86,7 @@ class _Pooled(WindowLowering):
         return (*stores, *self._stored())
 
     def evaluated(self, places: Sequence[AxisPlace], anchor: Expr | None = None) -> None:
-        """Go on to these places of the image; its nodes, of which one may be known already."""
+        """Move to these places of the image and evaluate its nodes; the product's may be given."""
         self.move_to(places)
         for node in self.group.nodes:
             if anchor is not None and isinstance(node.form, WindowProduct):
@@ -139,7 +139,7 @@ class PooledStrips(_Pooled, WindowStrips):
         return Map(loops[-1], stores, tuple(loops[:-1]))
 
     def _result(self, i: str, names: Sequence[str], tap: Tap) -> Expr:
-        """The element of the product at a tap of a window."""
+        """Return the element of the product at a tap of a window."""
         steps = self.steps(len(names))
         moved: list[tuple[str, Extent]] = [(i, self.argument(self.panels))]
         positions: list[Position] = []
@@ -179,7 +179,7 @@ class PooledTiles(_Pooled, WindowTiles):
 
 
 class PooledMaps(_Pooled):
-    """Pools over elements that are computed of others."""
+    """Pools over elements that are computed from others, without a product."""
 
     def lowered(self) -> LoweredStep:
         """The kernel of the group: a map over windows."""

@@ -1,9 +1,9 @@
 """Convolutions to kernels: products whose rows, columns or inner indices are several loops.
 
-Nothing is copied out of the image: what a window reads is a place that several loops move. A result
-has as rows its channels and as columns its windows, an image its channels and its elements, a
+The image is read in place: several loops move the index that a window reads. The rows and columns
+of a result are its channels and windows, those of an image its channels and elements, those of a
 filter its channels and taps by output channels. With strides, elements of an image at equal
-remainders have their taps in common, so that an image is a product for each remainder.
+remainders have the same taps, so that an image is a product for each remainder.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from staticgrad.lowering.windows.places import AxisPlace, WindowLowering, along,
 from staticgrad.types.arrays import Shape
 from staticgrad.types.dim import Size, floordiv
 
-#: Farther than any place: what is moved so far lies outside of every axis.
+#: Farther than any index: an index moved so far lies outside of every axis.
 _OUTSIDE: Final = 1 << 40
 #: Taps of a filter up to which the strides between them are literals.
 _MOST_TAPS: Final = 64
 
 
 class WindowProducts(WindowLowering):
-    """The state of lowering a convolution, or one of its transposes, with what follows it."""
+    """The state of lowering a convolution, or one of its transposes, with its epilogue."""
 
     @property
     def form(self) -> WindowProduct:
-        """What is multiplied."""
+        """The form of the product."""
         form = self.anchor.form
         assert isinstance(form, WindowProduct)
         return form
@@ -127,14 +127,14 @@ class WindowProducts(WindowLowering):
         return "i0"
 
     def _group(self) -> str:
-        """The loop over groups, or "" where there is one."""
+        """Return the loop over groups; "" if there is only one group."""
         if self.form.groups == 1:
             return ""
         self.outer.append(self.loop(f"i{len(self.outer)}", self.form.groups))
         return self.outer[-1].name
 
     def _part(self, channels: Size) -> Size:
-        """The channels of one group."""
+        """Return the channels of one group."""
         return channels if self.form.groups == 1 else floordiv(channels, self.form.groups)
 
     def _residues(self, axis: WindowAxis) -> tuple[str, str]:
@@ -157,16 +157,16 @@ class WindowProducts(WindowLowering):
         return f"i{self.made}"
 
     def _columns(self, extents: Sequence[Size]) -> tuple[Axis, ...]:
-        """The loops of j, all of the domain's last axes."""
+        """Return the loops of the columns, the domain's last axes."""
         names = [self._fresh() for _ in extents[1:]] + [VECTOR]
         return tuple(self.loop(name, extent) for name, extent in zip(names, extents, strict=True))
 
     def _inner(self, extents: Sequence[Size], literal: bool = True) -> list[Axis | None]:
-        """The loops of k, but those of one element; the last one is called k."""
+        """Return the loops of the sum, None for extent 1; the last one is called k."""
         return self._flattened(extents, "k", [False] + [literal] * (len(extents) - 1))
 
     def _rows(self, extents: Sequence[Size]) -> list[Axis | None]:
-        """The loops of i, but those of one element; the last one is called i."""
+        """Return the loops of the rows, None for extent 1; the last one is called i."""
         return self._flattened(extents, "i", [False] + [True] * (len(extents) - 1))
 
     def _flattened(
@@ -185,7 +185,7 @@ class WindowProducts(WindowLowering):
         return [loop.name for loop in loops]
 
     def _axes(self, strides: Sequence[Shape]) -> tuple[tuple[WindowAxis, ...], list[Shape]]:
-        """The axes of windows; those of single elements, which lie in a row, as one."""
+        """Return the axes of windows; windows of single elements in a row are collapsed."""
         axes = self.form.axes
         trivial = all(
             axis.step == axis.taps == 1 and axis.before == 0 and axis.image == axis.windows
@@ -204,19 +204,19 @@ class WindowProducts(WindowLowering):
     def _factor(
         self, source: Source, places: Sequence[AxisPlace], strides: Shape | None = None
     ) -> Access:
-        """A factor at its places; between the taps of a filter strides are literals."""
+        """Return a factor at its places; strides between the taps of a filter are literals."""
         layout, is_filter = source.layout, self.form.result != "filter" and source is self.second
         walk = Walk(source.base, layout.offset, layout.strides if strides is None else strides)
         return self.located(walk, places, source.type.dtype, most=self._taps if is_filter else 1)
 
     @property
     def _taps(self) -> int:
-        """Elements between two channels of a filter, where they are few: literals."""
+        """The largest literal stride: elements of a channel of a filter if they are few, else 1."""
         taps = prod((axis.taps for axis in self.form.axes), start=1)
         return taps if isinstance(taps, int) and taps <= _MOST_TAPS else 1
 
     def _filters(self, places: Sequence[AxisPlace]) -> Sequence[AxisPlace]:
-        """The places of taps: those of single elements have one tap along each axis."""
+        """Return the places of taps, one for each axis; collapsed axes have a single tap."""
         missing = len(self.form.axes) - len(places)
         return (*places, *(AxisPlace(()) for _ in range(missing)))
 
@@ -235,7 +235,7 @@ class WindowProducts(WindowLowering):
 
 
 def name_of(loop: Axis | None) -> str:
-    """The name of a loop; "" where an axis of one element has none."""
+    """Return the name of a loop; "" for an axis of one element, which has no loop."""
     return loop.name if loop else ""
 
 
@@ -247,20 +247,20 @@ def _inner_loops(first: Axis | None, rest: Sequence[Axis | None]) -> tuple[Axis,
 
 
 def _first(axis: WindowAxis) -> Size:
-    """The least q for which some remainder has an element: index = step * q + its shift."""
+    """Return the least q for which a remainder has an element: index = step * q + shift."""
     most = axis.dilation * (axis.residues - 1) + axis.shared - 1
     return (axis.before - most + axis.step - 1) // axis.step
 
 
 def elements(axis: WindowAxis) -> Size:
-    """How many q there are, at most, for one remainder."""
+    """Return the largest number of q for one remainder."""
     return (axis.image - 1 + axis.before) // axis.step - _first(axis) + 1
 
 
 def image_place(axis: WindowAxis, loop: str, u: str | int = "", apart: str | int = "") -> AxisPlace:
-    """The element of the image at q = ``loop`` for the taps u + residues * t.
+    """Return the element of the image at q = ``loop`` for the taps u + residues * t.
 
-    ``u`` and ``apart`` are loops, or where they are; ``apart`` has no taps but at 0.
+    ``u`` and ``apart`` are loops or indices; elements with ``apart`` > 0 have no taps.
     """
     start = axis.step * _first(axis) - axis.before
     terms: list[tuple[str, Size]] = [(loop, axis.step)] if loop else []
@@ -278,7 +278,7 @@ def image_place(axis: WindowAxis, loop: str, u: str | int = "", apart: str | int
 
 
 def window_place(axis: WindowAxis, loop: str, term: str | int = "", apart: str = "") -> AxisPlace:
-    """The window whose tap u + residues * ``term`` lies over the element at q = ``loop``."""
+    """Return the window whose tap u + residues * ``term`` is at the element q = ``loop``."""
     step = axis.dilation // axis.shared
     count = -(-axis.taps // axis.residues)
     start = _first(axis)
@@ -297,7 +297,7 @@ def window_place(axis: WindowAxis, loop: str, term: str | int = "", apart: str =
 
 
 def filter_place(axis: WindowAxis, term: str, u: str) -> AxisPlace:
-    """The tap u + residues * term."""
+    """Return the place of the tap u + residues * term."""
     residues = axis.residues
     terms = [(name, step) for name, step in ((u, 1), (term, residues)) if name]
     count = -(-axis.taps // residues)

@@ -1,10 +1,10 @@
-"""Convolutions whose windows lie next to each other: a strip of the image with its border, once.
+"""Convolutions with step 1: a strip of the image is copied once, with its border.
 
-An iteration copies its strip into scratch, border and all. There every tap is one distance from
-the window, whatever the row: so the columns of the product are the strip's places in a row, those
-between rows included and as many more as fill a panel, and nothing is packed for it. The results
-pass through scratch, too, where what follows finds the columns that count. Sums are those of the
-product that reads windows where they lie, term by term.
+An iteration copies its strip into scratch with the border. There every tap has a fixed offset from
+its window in every row. So the columns of the product are all consecutive places of the strip,
+with those between rows and enough to fill a panel, and nothing is packed. The results are stored
+in scratch, too, from which the epilogue reads the valid columns. The sums are those of the product
+that reads windows in place, term by term.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from staticgrad.records import dataclass
 from staticgrad.types.arrays import c_strides, hint_value
 from staticgrad.types.dim import Size, maximum
 
-#: Elements of a strip and of its results, nearly: they stay in the second cache.
+#: Elements of a strip and of its results, about: they stay in L2.
 STRIP: Final = 3 << 15
 #: Places of a strip along the only axis of an image, at least.
 _LEAST: Final = 128
-#: Iterations that there should be, columns of one that are worth their border, and rows of one.
+#: Desired iterations, columns of an iteration that are worth a border, and its rows.
 _WANTED: Final = 4
 _WORTH: Final = 256
 _ROWS: Final = 16
@@ -40,7 +40,7 @@ PLANE, CHANNEL, RESULT = range(3)
 class Taps:
     """Taps along an axis: ``first`` + ``step`` * t of the filter, t below ``count``.
 
-    They read the plane ``start`` + ``moved`` * t places on.
+    They read the plane at the offset ``start`` + ``moved`` * t, in places.
     """
 
     count: Size
@@ -51,10 +51,10 @@ class Taps:
 
 
 class WindowStrips(WindowProducts):
-    """The state of lowering such a product, for its result or for its image."""
+    """The state of lowering such a convolution, for its result or for its image."""
 
     def lowered(self) -> LoweredStep:
-        """The kernel of the group: a copy, the product, and what follows."""
+        """Return the kernel of the group: a copy, the product and the epilogue."""
         self.outer: list[Axis] = []
         self.read, self.filters = (self.groups.source(arg) for arg in self.anchor.args)
         self.first, self.second = self.read, self.filters
@@ -84,7 +84,7 @@ class WindowStrips(WindowProducts):
         return self.finish((self._copied(inner), *self._made(out, inner, found)), self.outer)
 
     def _made(self, out: Size, inner: Size, found: Sequence[Size]) -> tuple[Stage, ...]:
-        """The stages that make the results of a strip, ``found`` places along each axis."""
+        """Return the stages of the results of a strip, with ``found`` places along each axis."""
         taps = [_taps_of(axis, self.over_windows) for axis in self.form.axes]
         return self._multiplied(out, inner, taps), self._followed(out, found)
 
@@ -92,29 +92,29 @@ class WindowStrips(WindowProducts):
 
     @property
     def over_windows(self) -> bool:
-        """Whether the image is read, and not its windows."""
+        """True if the product reads the image and computes windows; else the reverse."""
         return self.form.result == "windows"
 
     def _channels(self) -> tuple[Size, Size]:
-        """Channels of the result, and those that are added up."""
+        """Return the channels of the result, and those that are summed."""
         filters = self.filters.type.shape
         mine, other = self._part(filters[0]), filters[1]
         return (mine, other) if self.over_windows else (other, mine)
 
     def _extent(self, axis: WindowAxis) -> Size:
-        """Places along an axis of what is computed."""
+        """Return the extent of the result along an axis."""
         return axis.windows if self.over_windows else axis.image
 
     def _reach(self, axis: WindowAxis) -> Size:
-        """Places of the plane from the first to the last that a place reads."""
+        """Return the distance from the first to the last place of the plane that a result reads."""
         return axis.reach
 
     def _start(self, axis: WindowAxis) -> Size:
-        """What the first place of the plane reads."""
+        """Return the index that the first place of the plane reads."""
         return -axis.before if self.over_windows else axis.before - axis.reach
 
     def _strip(self, extent: Size, out: Size, inner: Size) -> int:
-        """Places of a strip along the first axis, whose strips are about as long as each other."""
+        """Return the places of a strip along the first axis; strips are about equally long."""
         each = max(hint_value(out), hint_value(inner), 1) * max(hint_value(self.apart[0]), 1)
         least = _LEAST if len(self.wide) == 1 else 1
         places = max(1, hint_value(extent))
@@ -131,14 +131,14 @@ class WindowStrips(WindowProducts):
         return max(1, hint_value(self.read.type.shape[0])) * self.form.groups
 
     def _parts(self, out: Size) -> Size:
-        """Channels of an iteration: fewer than there are where iterations would be too few."""
+        """Return the channels of an iteration: a part of all if iterations would be too few."""
         if self.iterations >= _WANTED or not isinstance(out, int):
             return out
         enough = range(-(-_WANTED // self.iterations), _WANTED + 1)
         return next((out // parts for parts in enough if out % (parts * _ROWS) == 0), out)
 
     def _mine(self, loop: str, out: Size) -> AxisPlace:
-        """The channel of the result at a loop over those of an iteration."""
+        """Return the channel of the result at a loop over the channels of an iteration."""
         terms: list[tuple[str, Size]] = [(self.g, out)] if self.g else []
         terms += [(self.part, self.each)] if self.part else []
         return AxisPlace((*terms, (loop, 1)))
@@ -155,7 +155,7 @@ class WindowStrips(WindowProducts):
         return Access(self.scratch[key], tuple(strides), (), more)
 
     def _copied(self, inner: Size) -> Stage:
-        """The strip with its border."""
+        """Return the map that copies the strip with its border."""
         axes = self.form.axes
         names = [self._fresh() for _ in axes[1:]] + [VECTOR]
         c = self._fresh()
@@ -174,11 +174,11 @@ class WindowStrips(WindowProducts):
         return Map(loops[-1], (self._kept(moved, value),), tuple(loops[:-1]), Ahead(c, 1))
 
     def _kept(self, moved: Sequence[tuple[str, Extent]], value: Expr) -> Store:
-        """An element of the plane."""
+        """Return the store of an element of the plane."""
         return Store(self._scratch(PLANE, moved), value.cast(self.read.type.dtype))
 
     def _bordered(self, axis: WindowAxis, name: str, wide: Size, first: bool) -> AxisPlace:
-        """Where the element of a place in the plane is read."""
+        """Return the index at which a place of the plane reads its element."""
         start = self._start(axis)
         extent = axis.image if self.over_windows else axis.windows
         terms: list[tuple[str, Size]] = [(name, 1)]
@@ -191,7 +191,7 @@ class WindowStrips(WindowProducts):
     def _multiplied(
         self, out: Size, inner: Size, along_axes: Sequence[Taps], result: int = RESULT
     ) -> Gemm:
-        """The product over all places of the strip, to one of the results."""
+        """Return the product over all places of the strip, stored to one of the results."""
         c, *taps = self._inner([inner, *(each.count for each in along_axes)])
         channel = along(name_of(c))
         filters = [
@@ -223,21 +223,21 @@ class WindowStrips(WindowProducts):
         return Gemm((i,), (j,), loops, a, b, (Store(to, value),))
 
     def _plane_move(self, number: int, taps: Taps) -> tuple[Size, Size]:
-        """Elements of the plane from tap to tap along an axis, and where the first one reads."""
+        """Return the stride of the plane from tap to tap along an axis, and the first offset."""
         return taps.moved * self.apart[number], taps.start * self.apart[number]
 
     def _over_columns(
         self, i: str, names: Sequence[str], extents: Sequence[Size]
     ) -> tuple[list[Axis], list[tuple[str, Extent]], tuple[AxisPlace, ...]]:
-        """Loops over the rows and columns that count, places along each axis; what moves from one
-        to the other in a result; and the place of their image."""
+        """Return loops over the rows and valid columns, axis by axis; their strides in a result;
+        and the place of their image."""
         loops = [self.loop(name, n) for name, n in zip((i, *names), extents, strict=True)]
         moved = [(i, self.argument(self.panels))]
         moved += [(n, self.argument(s)) for n, s in zip(names, self.apart, strict=True)]
         return loops, moved, along(self.n)
 
     def _followed(self, out: Size, found: Sequence[Size]) -> Map:
-        """What follows, for the columns that count."""
+        """Return the map of the epilogue, over the valid columns."""
         i, names = self._fresh(), [*(self._fresh() for _ in found[1:]), VECTOR]
         extents = [self.each, self.strip, *found[1:]]
         loops, moved, lead = self._over_columns(i, names, extents)
@@ -251,7 +251,7 @@ class WindowStrips(WindowProducts):
 
 
 def _taps_of(axis: WindowAxis, over_windows: bool) -> Taps:
-    """Those of windows next to each other; over an element of the image they lie backwards."""
+    """Return the taps of windows with step 1; over an element of the image in reverse order."""
     if over_windows:
         return Taps(axis.taps, 0, 1, 0, axis.dilation)
     return Taps(axis.taps, 0, 1, axis.reach, -axis.dilation)

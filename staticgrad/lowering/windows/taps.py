@@ -1,4 +1,4 @@
-"""What is made of the elements of a window, taps in C order."""
+"""The sum, the maximum and its place over the elements of a window, taps in C order."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from staticgrad.types.dtype import DType
 
 
 def sum_of(values: Iterable[Expr]) -> Expr:
-    """The sum of the taps."""
+    """Return the sum of the taps."""
     return reduce(lambda one, other: one + other, values)
 
 
 def largest_of(values: Iterable[Expr]) -> Expr:
-    """The first of the largest taps; NaN wins. ``place_of`` says which, by the same tests."""
+    """Return the first of the largest taps; NaN wins. ``place_of`` returns its number."""
     return reduce(_larger, values)
 
 
 def place_of(
     values: Sequence[Expr], dtype: DType, inside: Sequence[Expr | None] | None = None
 ) -> Expr:
-    """Which tap is the first of the largest, as a number of ``dtype``; NaN wins.
+    """Return the number of the first of the largest taps, in ``dtype``; NaN wins.
 
-    ``inside``: whether each lies in the image, None where it is known to. One of the border is
-    never chosen, unless all are; then the place is 0.
+    ``inside``: whether each tap lies in the image, None if it always does. A tap in the border is
+    never chosen; if all taps are in the border, the place is 0.
     """
     tests = [None] * len(values) if inside is None else inside
     (best, *rest), (met, *others) = values, tests
@@ -49,7 +49,7 @@ def _larger(best: Expr, value: Expr) -> Expr:
 
 
 def _is_better(value: Expr, best: Expr) -> Expr:
-    """Whether an element is larger, or the first NaN; two comparisons, not three."""
+    """Return whether an element is larger, or the first NaN; two comparisons, not three."""
     if not value.dtype.is_float:
         return value > best
     return ~(value <= best) & best.eq(best)

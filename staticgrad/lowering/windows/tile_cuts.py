@@ -1,8 +1,8 @@
-"""How many tiles of a convolution an iteration takes, and how they lie.
+"""The number of tiles of a convolution in an iteration, and their layout.
 
-What passes between the stages of an iteration stays in the second cache, which limits its tiles.
-Products and combinations take whole vectors of them: of the cuts within the limit the cheapest one
-has the least of both for a tile that counts.
+The data passed between the stages of an iteration stays in L2, which limits its tiles. Products
+and combinations process whole vectors of tiles. The cheapest cut within the limit has the lowest
+cost of both for each useful tile.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from staticgrad.types.dtype import DType
 RESULTS: Final = 2
 #: Combinations of a tile, for which products are made.
 COMBINATIONS: Final = 16
-#: Bytes of what the products read and write for the tiles of an iteration, about; and its tiles.
+#: Bytes that the products read and write for the tiles of an iteration, about; and its tiles.
 _NEAR: Final = 1 << 19
 _FEWEST_TILES: Final = 64
 _MOST_TILES: Final = 256
-#: Iterations that there should be, and channels of one, of which a multiple is taken; and those of
-#: one that are worth it that several iterations combine the same elements.
+#: Desired iterations; the channels of an iteration are a multiple of ``_ROWS``; from ``_MANY``
+#: channels each it pays that several iterations combine the same elements.
 WANTED: Final = 4
 _ROWS: Final = 16
 _MANY: Final = 64
-#: Vectors that are multiplied in the time in which a vector of tiles is combined, in one channel;
-#: one that is not whole; and in which a vector of an image, or of results, is copied.
+#: Costs in multiplications of vectors, for one channel: to combine a vector of tiles; to combine
+#: a partial vector; to copy a vector of an image or of results.
 _COMBINED: Final = 70
 _MASKED: Final = 140
 _COPIED: Final = 12
-#: Vectors of tiles that are multiplied in the time of any fewer: filters are read for all at once.
+#: Fewer vectors of tiles than this take the same time: filters are read once for all.
 _FEWEST_VECTORS: Final = 2
 
 
 @dataclass(frozen=True)
 class Tiled:
-    """What is computed in tiles: so many rows of so many, of so many images, and channels."""
+    """The result in tiles: rows of tiles, tiles of a row, images, channels (out, in), dtype."""
 
     high: int
     wide: int
@@ -50,7 +50,7 @@ class Tiled:
 
 
 def tiled(node: Node) -> Tiled:
-    """What a convolution in tiles, or the image of one, computes at likely sizes."""
+    """Return the tiles of a convolution, or of the image of one, at likely sizes."""
     form = node.form
     assert isinstance(form, WindowProduct)
     of_image = form.result == "image"
@@ -64,19 +64,19 @@ def tiled(node: Node) -> Tiled:
 
 @dataclass(frozen=True)
 class Cut:
-    """Rows of tiles of so many images in an iteration; ``joined``: each row goes on in the next
-    one, with a tile of border between them that nobody needs."""
+    """Rows of tiles and images in an iteration; ``joined``: rows are contiguous, with an unused
+    tile of border between them."""
 
     rows: int
     images: int
     joined: bool
 
     def tiles(self, of: Tiled) -> int:
-        """The tiles of an iteration, with those of borders."""
+        """Return the number of tiles of an iteration, with those of borders."""
         return self.images * self.rows * (of.wide + self.joined)
 
     def cost(self, of: Tiled) -> float:
-        """What an image takes: multiplications of vectors."""
+        """Return the cost per image in multiplications of vectors."""
         lanes = of.dtype.lanes
         out, inner = of.channels
         vectors = max(_FEWEST_VECTORS, -(-self.tiles(of) // lanes))
@@ -92,23 +92,23 @@ class Cut:
         return (multiplied + around) * strips * idle * again
 
     def iterations(self, of: Tiled) -> int:
-        """Strips of all images."""
+        """Return the number of strips of all images."""
         return -(-of.images // self.images) * -(-of.high // self.rows)
 
     def parts(self, of: Tiled) -> int:
-        """Parts of the channels of the result, each an iteration of its own where strips are few:
-        what is made of the image is made for each."""
+        """Return the number of parts of the result's channels, each a separate iteration if there
+        are few strips; the image is copied and combined for each part."""
         out, wanted = of.channels[0], -(-WANTED // self.iterations(of))
         return next(n for n in range(wanted, 0, -1) if n == 1 or out % (n * _ROWS) == 0)
 
 
 def best_cut(of: Tiled) -> Cut:
-    """The cheapest cut, of equal ones the one of fewest tiles: every worker has their scratch."""
+    """Return the cheapest cut; if equal, that of fewest tiles: each worker has scratch for them."""
     return min(_cuts(of), key=lambda cut: (cut.cost(of), cut.tiles(of)))
 
 
 def _cuts(of: Tiled) -> Iterator[Cut]:
-    """Strips of an image, each about as long as another one; several images where one is small."""
+    """Yield cuts into equally long strips of an image, or into several images if they are small."""
     moved = sum(of.channels) * COMBINATIONS * of.dtype.itemsize
     most = max(_FEWEST_TILES, min(_NEAR // moved, _MOST_TILES))
     for kind in (False, True):

@@ -1,10 +1,10 @@
-"""Gradients of convolutions by filters of three by three taps, with fewer multiplications.
+"""Filter gradients of 3 x 3 convolutions in tiles, with fewer multiplications (Winograd).
 
-What a tile of two by two results gives the nine taps is F(3x3, 2x2) of the same algorithm that
-``tiles`` computes results with: the tile's four by four elements of the image are combined
-as there, its results are combined, too (``_GIVEN``), and of sixteen products, summed
-over all tiles of all images, sums are the taps. An iteration has some channels of each side, and
-goes through the batch, a strip of an image at a time; sums stay in the second cache.
+The contribution of a tile of two by two results to the nine taps is F(3x3, 2x2) of the algorithm
+in ``tiles``. The tile's four by four elements of the image are combined as there, and its results
+are combined, too (``_GIVEN``). Sixteen products are summed over all tiles of all images; sums of
+these are the taps. An iteration has some channels of each side, and loops over the batch, a strip
+of an image at a time; the sums stay in L2.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from staticgrad.ops.convolution import CHANNELS_TOGETHER
 from staticgrad.types.arrays import hint_value
 from staticgrad.types.dim import Size
 
-#: What is combined of two results; signs.
+#: The signs of the combinations of two results.
 _GIVEN: Final = ((1, 0), (1, 1), (1, -1), (0, 1))
-#: Tiles of a strip, about: what is combined of one stays in the second cache, or nearly.
+#: Tiles of a strip, about: the combinations of a strip stay in L2, or nearly.
 _TILES: Final = 256
 #: Iterations that there should be, and channels of one, at least.
 _WANTED: Final = 2
@@ -35,10 +35,10 @@ _GIVENS, _SUMS = 2, 3
 
 
 class WindowTileFilters(WindowTiles):
-    """The state of lowering such a gradient; its first axis are parts of the batch."""
+    """The state of lowering such a gradient; its first axis has the parts of the batch."""
 
     def lowered(self) -> LoweredStep:
-        """The kernel of the group: combinations and products, image by image, then the taps."""
+        """Return the kernel: combinations and products, image by image, then the taps."""
         self.read, self.given = (self.groups.source(arg) for arg in self.anchor.args)
         self.dtype = self.anchor.types[0].dtype
         self.over_windows = True
@@ -62,7 +62,7 @@ class WindowTileFilters(WindowTiles):
         return self.finish((self._zeros(), kept, images, self._nine()), self.outer)
 
     def _cut_strips(self) -> None:
-        """Strips of rows of tiles, each about as long as another one. The bits depend on them."""
+        """Cut rows of tiles into about equally long strips. The rounding depends on the cut."""
         high, self.wide = (-(-axis.windows // RESULTS) for axis in self.form.axes)
         rows, wide = (max(1, hint_value(size)) for size in (high, self.wide))
         strips = -(-rows // max(1, _TILES // wide))
@@ -72,8 +72,8 @@ class WindowTileFilters(WindowTiles):
         self.run = self.tiles = self.rows * self.wide
 
     def _cut_channels(self, parts: int) -> None:
-        """The images of a part, and the channels of an iteration on both sides: fewer than may be
-        together where parts of the batch are too few."""
+        """Set the images of a part, and the channels of an iteration on both sides: fewer than the
+        maximum if there are too few parts of the batch."""
         self.part = -(-self.batch // parts)
         out, channels = hint_value(self.result), hint_value(self.channels)
         shares = [-(-count // CHANNELS_TOGETHER) for count in (out, channels)]
@@ -87,7 +87,7 @@ class WindowTileFilters(WindowTiles):
     # -- places -----------------------------------------------------------------------------------
 
     def _image_of(self, loop: str) -> AxisPlace:
-        """The image of the iteration, one of those that the iteration's part has."""
+        """Return the image of the iteration within the part of the batch."""
         return AxisPlace((("i0", self.part), (self.n, 1)), 0, self.batch, within=True)
 
     def _read_channel(self, loop: str) -> AxisPlace:
@@ -97,21 +97,21 @@ class WindowTileFilters(WindowTiles):
         return _share("i1", self.each, loop, self.result)
 
     def _added(self, t: str, o: str, start: Size = 0) -> Access:
-        """Sums over tiles: of one of the sixteen, or of that at a loop."""
+        """Return the sums over tiles, of one of the sixteen products or of that at loop ``t``."""
         moved = ((t, self.each * self.inner),) if t else ()
         return self._scratch(_SUMS, (*moved, (o, self.inner), (VECTOR, 1)), start)
 
     # -- stages -----------------------------------------------------------------------------------
 
     def _zeros(self) -> Map:
-        """No sums yet."""
+        """Return the map that sets the sums to 0."""
         t, o = self._fresh(), self._fresh()
         store = Store(self._added(t, o), ex.literal(0, self.dtype))
         rows = (Axis(t, SIDE**2), self.loop(o, self.each))
         return Map(self.loop(VECTOR, self.inner), (store,), rows)
 
     def _givens(self) -> Map:
-        """Of two by two results the sixteen combinations, for each tile."""
+        """Return the map of the sixteen combinations of two by two results, for each tile."""
         o, image, row = self._fresh(), self._fresh(), self._fresh()
         high, wide = self.form.axes
 
@@ -136,7 +136,7 @@ class WindowTileFilters(WindowTiles):
         return self._over((o, self.each), image, (row, self.rows), self.wide, stores)
 
     def _products(self) -> Loop:
-        """The sixteen products over the tiles of a strip, added to the sums."""
+        """Return the sixteen products over the tiles of a strip, added to the sums."""
         t = self._fresh()
         a = self._scratch(_GIVENS, ((t, self.apart(self.each)), ("i", self.tiles), ("k", 1)))
         b = self._scratch(COMBINED, ((t, self.apart(self.inner)), ("k", 1), (VECTOR, self.tiles)))
@@ -147,7 +147,7 @@ class WindowTileFilters(WindowTiles):
         return Loop(Axis(t, SIDE**2), (), (product,), ())
 
     def _nine(self) -> Map:
-        """The nine taps, and what follows."""
+        """Return the map of the nine taps and the epilogue."""
         o = self._fresh()
         size = self.each * self.inner
         sums = [
@@ -167,13 +167,13 @@ class WindowTileFilters(WindowTiles):
 
 
 def _share(outer: str, each: Size, loop: str, every: Size) -> AxisPlace:
-    """The channel at a loop over those of an iteration, which may not all be there."""
+    """Return the channel at a loop over the channels of an iteration; the last may have fewer."""
     last = each * (-(-every // each)) - 1
     return AxisPlace(((outer, each), (loop, 1)), 0, ends(0, last, every))
 
 
 def _three(given: Sequence[Expr]) -> tuple[Expr, Expr, Expr]:
-    """Three taps of four sums, of which the last has the sign of its result."""
+    """Return three taps from four sums; the last sum is subtracted."""
     first, plus, minus, last = given
     half = ex.literal(0.5, first.dtype)
     both = (plus + minus) * half

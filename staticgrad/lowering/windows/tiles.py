@@ -1,17 +1,16 @@
-"""Convolutions of three by three taps in tiles of two by two results, with fewer multiplications.
+"""3 x 3 convolutions in tiles of two by two results, with fewer multiplications (Winograd).
 
 A tile of results needs four by four elements of the image. These are combined by additions
-(``IMAGE``), then there are sixteen products over the channels with the combined filters
-(``staticgrad/preparation/windows.py``), one for each combination, and sums of those are the results
-(``RESULT``). An iteration takes a strip of an image, or several images, of which all that passes
-between stages stays in the second cache; what is combined, four of the sixteen at a time, in the
-nearest one. Of the strip even and odd rows are copied apart, border and all; columns are told apart
-in registers.
+(``IMAGE``). Sixteen products over the channels with the combined filters follow, one for each
+combination (``staticgrad/preparation/windows.py``); sums of these are the results (``RESULT``). An
+iteration takes a strip of an image, or several images, so that all data passed between stages
+stays in L2, and the combinations, four of the sixteen at a time, in L1. Even and odd rows of the
+strip are copied separately, with the border; even and odd columns are separated in registers.
 
-Rows of tiles that are no whole vectors may be joined: those of the strip have a tile more than
-there are, of border, so that what tiles need lies at one distance from each, whatever the row.
-Vectors go on from row to row, and what the tiles between rows hold is never stored. Products take
-those tiles, too: ``tile_cuts`` says which is cheaper.
+Rows of tiles that do not fill whole vectors may be joined. Each row of the strip then has one more
+tile, of border, so that the elements of a tile have a fixed offset in every row. Vectors cross from
+row to row, and the values of tiles between rows are never stored. Products process those tiles,
+too; ``tile_cuts`` chooses the cheaper layout.
 """
 
 from __future__ import annotations
@@ -35,10 +34,10 @@ from staticgrad.types.dtype import DType
 SIDE: Final = 4
 #: Rows of signs.
 Signs = Sequence[Sequence[int]]
-#: What is combined of four elements of the image, and of four sums of products; signs.
+#: The signs of the combinations of four elements of the image, and of four sums of products.
 IMAGE: Final = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))
 RESULT: Final = ((1, 1, 1, 0), (0, 1, -1, -1))
-#: Bytes that lie at one place of the nearest cache, and how far from there the next one begins.
+#: Bytes between addresses of the same L1 set, and the offset from there to the next buffer.
 _PAGE: Final = 1 << 12
 _BESIDE: Final = 1 << 8
 #: The scratch: the strip of an image with its border, its combinations, the sums of products, the
@@ -48,10 +47,10 @@ SCRATCHES: Final = 4
 
 
 class WindowTiles(WindowProducts):
-    """The state of lowering such a convolution, or the image of one."""
+    """The state of lowering such a convolution, or its image gradient."""
 
     def lowered(self) -> LoweredStep:
-        """The kernel of the group: combinations, products, results, and what follows."""
+        """Return the kernel of the group: combinations, products, results and epilogue."""
         self.outer: list[Axis] = []
         self.strip = "i1"
         self.read, self.filters = (self.groups.source(arg) for arg in self.anchor.args)
@@ -69,8 +68,8 @@ class WindowTiles(WindowProducts):
         return self.finish((*stages, self._summed(), self._followed()), self.outer)
 
     def _cut(self, high: Size) -> None:
-        """Iterate over strips of ``high`` rows of tiles, each about as long as another one; over
-        several images where they are small; and over parts of the channels where these are few."""
+        """Cut ``high`` rows of tiles into about equally long strips; take several images together
+        if they are small; cut the channels into parts if there are few strips."""
         batch = self.read.type.shape[0]
         of = tiled(self.anchor)
         cut = best_cut(of)
@@ -87,11 +86,11 @@ class WindowTiles(WindowProducts):
 
     @property
     def across(self) -> Size:
-        """Pairs of elements from one row of the strip to the next: a tile needs two of them."""
+        """Pairs of elements from one row of the strip to the next; a tile reads two pairs."""
         return self.wide + 1
 
     def _image_of(self, loop: str) -> AxisPlace:
-        """The image at a loop over those of an iteration."""
+        """Return the index of the image at a loop over the images of an iteration."""
         return image_place_among("i0", loop, self.images, self.read.type.shape[0])
 
     def _read_channel(self, loop: str) -> AxisPlace:
@@ -99,17 +98,17 @@ class WindowTiles(WindowProducts):
         return AxisPlace(((loop, 1),))
 
     def _channel_of(self, loop: str) -> AxisPlace:
-        """The channel of the result at a loop over those of an iteration."""
+        """Return the channel of the result at a loop over the channels of an iteration."""
         return AxisPlace((("i2", self.each), (loop, 1)))
 
     # -- stages -----------------------------------------------------------------------------------
 
     def _zeros_around(self) -> tuple[Map, ...]:
-        """Zeros where later stages read what no other stage writes: behind the last tile, and
-        behind the strip, where the last tile of a run reads on.
+        """Return stores of zeros to places that no other stage writes but later stages read: after
+        the last tile, and after the strip, where the last tile of a run reads on.
 
-        No result depends on them. But bytes that others left there may be subnormal numbers, and
-        arithmetic with those takes a hundred times as long.
+        No result depends on them. But old bytes there may be subnormal numbers, and arithmetic
+        with subnormal numbers takes a hundred times as long.
         """
         zero, zeros = ex.literal(0, self.dtype), []
         if self.joined:
@@ -128,7 +127,7 @@ class WindowTiles(WindowProducts):
         return tuple(zeros)
 
     def _copied(self) -> Map:
-        """The strip with its border: even and odd rows apart."""
+        """Return the map that copies the strip with its border, even and odd rows separately."""
         c, image, row = self._fresh(), self._fresh(), self._fresh()
         step, high, wide = RESULTS * self.rows, self.rows + 1, RESULTS * self.across
         down, across = self.form.axes
@@ -154,11 +153,11 @@ class WindowTiles(WindowProducts):
 
     @property
     def _plane_size(self) -> Size:
-        """Elements of even or odd rows of the images of a channel."""
+        """The number of elements of even or odd rows of the images of a channel."""
         return self.there * (self.rows + 1) * RESULTS * self.across
 
     def _combined(self, rows: Signs = IMAGE) -> Map:
-        """Combinations of four by four elements, for each tile, of rows with these signs."""
+        """Return the map of the combinations of each tile's elements, of rows with these signs."""
         c, image = self._fresh(), self._fresh()
         row = "" if self.joined else self._fresh()
         wide = RESULTS * self.across
@@ -180,15 +179,15 @@ class WindowTiles(WindowProducts):
         return ((channel, self.tiles), (image, self.run), (row, self.pitch), (VECTOR, 1))
 
     def apart(self, channels: Size) -> Size:
-        """Elements from one of the sixteen combinations of channels to the next.
+        """Return the stride from one of the sixteen combinations of channels to the next.
 
-        All are written, or read, together: they do not begin at one place of the nearest cache.
+        All are written, or read, together: the stride avoids that they map to the same L1 set.
         """
         size, itemsize = channels * self.tiles, self.dtype.itemsize
         return size + (_BESIDE - hint_value(size) * itemsize) % _PAGE // itemsize
 
     def _multiplied(self, first: int) -> Loop:
-        """The products over the channels of combinations from a number on."""
+        """Return the products over the channels for the combinations from ``first`` on."""
         t = self._fresh()
         b = self._scratch(COMBINED, ((t, self.apart(self.inner)), ("k", self.tiles), (VECTOR, 1)))
         moved = ((t, self.apart(self.each)), ("i", self.tiles), (VECTOR, 1))
@@ -200,7 +199,7 @@ class WindowTiles(WindowProducts):
         return Loop(Axis(t, SIDE), (), (product,), ())
 
     def _filter_access(self, number: AxisPlace) -> Access:
-        """The combined taps of a combination: four by four of them, one after the other."""
+        """Return the access of the combined taps; there are four by four, one after the other."""
         first, second, _, apart = self.filters.layout.strides
         walk = Walk(self.filters.base, self.filters.layout.offset, (first, second, apart))
         channels = (self._channel_of("i"), *along("k"))
@@ -208,7 +207,7 @@ class WindowTiles(WindowProducts):
         return self.located(walk, (*places, number), self.dtype)
 
     def _summed(self) -> Map:
-        """The results of each tile: even and odd rows apart."""
+        """Return the map of the results of each tile, even and odd rows separately."""
         o, image = self._fresh(), self._fresh()
         row = "" if self.joined else self._fresh()
 
@@ -230,7 +229,7 @@ class WindowTiles(WindowProducts):
         return ((channel, self.there * size), (image, size))
 
     def _followed(self) -> Map:
-        """What follows, for the results that there are."""
+        """Return the map of the epilogue, over the valid results."""
         o, image, row = self._fresh(), self._fresh(), self._fresh()
         moved = (*self._result(o, image), (row, RESULTS * self.pitch), (VECTOR, 1))
         stores: list[Store] = []
@@ -244,7 +243,7 @@ class WindowTiles(WindowProducts):
         return self._image_of(image), self._channel_of(channel)
 
     def _row_of_results(self, row: str, odd: int) -> AxisPlace:
-        """The results of an even or odd row of a row of tiles."""
+        """Return the place of the even or odd row of results of a row of tiles."""
         terms: tuple[tuple[str, Size], ...] = ((self.strip, RESULTS * self.rows), (row, RESULTS))
         last = odd + RESULTS * (self.rows * self.strips - 1)
         return AxisPlace(terms, odd, ends(odd, last, self.found[0]))
@@ -252,7 +251,7 @@ class WindowTiles(WindowProducts):
     def _for_tiles(
         self, channel: tuple[str, Size], image: str, row: str, stores: Sequence[Store]
     ) -> Map:
-        """Stores for each channel, image and tile; ``row``: row by row, or "" for all as one."""
+        """Return stores for each channel, image and tile; ``row`` is a loop, or "" if joined."""
         if row:
             return self._over(channel, image, (row, self.rows), self.wide, stores)
         rows = (self.loop(*channel), self.loop(image, self.there))
@@ -266,7 +265,7 @@ class WindowTiles(WindowProducts):
         wide: Size,
         stores: Sequence[Store],
     ) -> Map:
-        """Stores for each channel, image, row and element of it."""
+        """Return stores for each channel, image, row and element of the row."""
         rows = (self.loop(*channel), self.loop(image, self.there), self.loop(*row))
         return Map(self.loop(VECTOR, wide), tuple(stores), rows)
 
@@ -280,7 +279,7 @@ class WindowTiles(WindowProducts):
     def _every_second(
         self, number: int, moved: Sequence[tuple[str, Size]], start: Size, place: int
     ) -> Access:
-        """Every second element of a run in scratch, from a place of it on."""
+        """Return the access of every second element of a run in scratch, from ``place`` on."""
         access = self._scratch(number, moved, start)
         return Access(
             access.operand,
@@ -291,15 +290,15 @@ class WindowTiles(WindowProducts):
 
 
 def square(given: Callable[[int, int], Expr]) -> list[list[Expr]]:
-    """Four by four expressions."""
+    """Return four by four expressions."""
     return [[given(a, b) for b in range(SIDE)] for a in range(SIDE)]
 
 
 def both_ways(
     signs: Signs, given: Sequence[Sequence[Expr]], rows: Signs | None = None
 ) -> list[Expr]:
-    """The combinations of rows of elements, down and then along, row by row; ``rows``: the signs
-    of those rows that are wanted, if they are not all."""
+    """Return the combinations of elements, down and then along, row by row; ``rows`` are the
+    signs of the rows to compute, by default all."""
     down = [_combinations(rows or signs, column) for column in zip(*given, strict=True)]
     return [value for row in zip(*down, strict=True) for value in _combinations(signs, row)]
 
