@@ -34,14 +34,14 @@ class Clones:
         self._read: dict[tuple[Node, int], Symbolic] = {}
 
     def seen(self, value: Symbolic) -> Symbolic:
-        """What stands for a value: its clone, or what stands for it outside."""
+        """Return the clone of a value, or its replacement outside of the clones."""
         value = self._behind_marks(value)
         if not self.runs_again(value):
             return self.outside(value)
         return Symbolic(self._clone(value.node), value.index)
 
     def _clone(self, wanted: Node) -> Node:
-        """A node once more, and all below it that runs again."""
+        """Return the clone of a node; all operands that run again are cloned, too."""
         waiting = [wanted]
         while waiting:
             node = waiting[-1]
@@ -59,13 +59,13 @@ class Clones:
         return self.made[wanted]
 
     def _behind_marks(self, value: Symbolic) -> Symbolic:
-        """A value that runs again, without the marks for what has run."""
+        """Return a value below the marks of values that have run, if it runs again."""
         while self.runs_again(value) and is_for_regions(value.node.op):
             value = value.node.args[0]
         return value
 
     def _operand(self, value: Symbolic) -> Symbolic:
-        """What a clone reads."""
+        """Return the value that a clone reads as operand."""
         if self.runs_again(value):
             return Symbolic(self.made[value.node], value.index)
         if isinstance(value.node.op, Constant):

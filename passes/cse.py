@@ -30,11 +30,11 @@ class CommonSubexpressions(Pass, name="cse"):
     border: bool = False
 
     def __call__(self, graph: Graph) -> Graph:
-        """The graph with each expression once."""
+        """Return the graph with each expression once."""
         return self.traced(graph)[0]
 
     def traced(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
-        """The same, and how many nodes were merged into others."""
+        """Return the graph, and the number of nodes merged into others."""
         same = self._duplicates(program)
         if not same:
             return program, {}
@@ -81,5 +81,5 @@ def _origins(same: Mapping[Node, Node]) -> dict[Node, Location]:
 
 
 def _creation(result: tuple[Node, int]) -> tuple[int, int]:
-    """The order of creation, by which operands of a commutative op are sorted."""
+    """Return the order of creation, by which operands of a commutative op are sorted."""
     return (result[0].serial, result[1])

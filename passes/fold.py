@@ -31,11 +31,11 @@ class Fold(Pass, name="fold"):
     limit: int = 65536
 
     def __call__(self, graph: Graph) -> Graph:
-        """The graph with its foldable nodes as constants."""
+        """Return the graph with its foldable nodes as constants."""
         return self.traced(graph)[0]
 
     def traced(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
-        """The same, and how many nodes were folded."""
+        """Return the graph, and the number of folded nodes."""
         count = 0
 
         def folded(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
@@ -50,7 +50,7 @@ class Fold(Pass, name="fold"):
         return after, {self.name: count} if count else {}
 
     def folds(self, node: Node, args: tuple[Symbolic, ...]) -> bool:
-        """Whether ``node`` over ``args`` is exact, constant and small enough."""
+        """Return whether ``node`` over ``args`` is exact, constant and small enough."""
         if not node.op.exact or node.is_leaf:
             return False
         read = 0
@@ -77,6 +77,6 @@ def _computed(node: Node, args: tuple[Symbolic, ...]) -> tuple[Any, ...] | None:
 
 
 def _constant(node: Node, array: Any) -> Symbolic:
-    """A constant at the line and order of the node that it replaces."""
+    """Return a constant at the line and order of the node that it replaces."""
     data = ArrayData(array)
     return Symbolic(Node(Constant(data), (), (data.type,), node.origin, node.order))

@@ -1,10 +1,9 @@
-"""Mixed precision: values that cross from one kernel to another are stored in a narrow float.
+"""Mixed precision: values that pass from one kernel to another are stored in a narrow float.
 
-A value is rounded by two conversions, to a dtype that is for storage only and back. So it takes
-half the bytes where it lies in memory, and everything is still computed and added up in float32.
-Which values are rounded follows from the graph alone, not from how kernels are made of it, so that
-results do not depend on the machine. What nobody would store is not rounded: that would cost digits
-and spare nothing.
+A value is rounded by two conversions: to a storage-only dtype and back. So it takes half the bytes
+in memory, and everything is still computed and summed in float32. The choice of rounded values
+depends only on the graph, not on its kernels, so that results do not depend on the machine. Values
+that would not be stored are not rounded: that would cost digits and save no bytes.
 """
 
 from __future__ import annotations
@@ -80,15 +79,15 @@ class Narrow(Pass, name="narrow"):
                 )
 
     def unrounded(self) -> Pass:
-        """The same changes to the graph, without the rounding."""
+        """Return the pass that makes the same changes to the graph, without the rounding."""
         return replace(self, dtype="float32")
 
     def __call__(self, graph: Graph) -> Graph:
-        """The graph with its rounded values."""
+        """Return the graph with its rounded values."""
         return self.traced(graph)[0]
 
     def traced(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
-        """The same, and how many values were rounded."""
+        """Return the graph, and the number of rounded values."""
         if self.dtype == "bfloat16" and not HAS_BFLOAT16:
             raise PipelineError(
                 "narrow: bfloat16 needs the package ml_dtypes",
@@ -108,7 +107,7 @@ class Narrow(Pass, name="narrow"):
 
 
 def _matches(patterns: str, names: Sequence[str]) -> bool:
-    """Return whether the patterns include one of the names, and none behind ``!`` does."""
+    """Return whether a pattern matches one of the names, and no pattern after ``!`` does."""
     wanted = [each for each in patterns.split() if not each.startswith("!")] or ["*"]
     refused = [each[1:] for each in patterns.split() if each.startswith("!")]
     return any(fnmatchcase(name, each) for name in names for each in wanted) and not any(
@@ -131,14 +130,14 @@ def is_seen(node: Node) -> bool:
 
 
 def base_of(value: Symbolic) -> Symbolic:
-    """What a value is a view of."""
+    """Return the value of which this one is a view, or the value itself."""
     while is_seen(value.node):
         (value,) = value.node.args
     return value
 
 
 class _Chosen:
-    """What is rounded, and who reads it so."""
+    """The values to round, and their readers that read the rounded value."""
 
     def __init__(self, graph: Graph, options: Narrow) -> None:
         self.options = options
@@ -156,14 +155,14 @@ class _Chosen:
                     self.bases[base.key] = None
 
     def reads(self, node: Node, value: Symbolic) -> bool:
-        """Whether a node reads a value rounded."""
+        """Return whether a node reads a value rounded."""
         base = base_of(value)
         if base.key not in self.bases or is_seen(node):
             return False
         return self.options.readers == "all" or self.phases[node] > self.phases[base.node]
 
     def by_all(self, key: ValueKey) -> bool:
-        """Whether everybody who reads a value, or a view of it, reads it rounded."""
+        """Return whether all readers of a value, or of a view of it, read it rounded."""
         waiting = [key]
         for value in waiting:
             for user in self.users[value]:
@@ -174,7 +173,7 @@ class _Chosen:
         return True
 
     def _may(self, base: Symbolic) -> bool:
-        """Whether a value that is no view may be rounded."""
+        """Return whether a value that is not a view may be rounded."""
         node, kind = base.node, base.type
         if kind.dtype is not self._wide or node.is_leaf:
             return False
@@ -187,7 +186,7 @@ class _Chosen:
         return self.options.takes_op(node)
 
     def _counts(self, reader: Node, base: Symbolic) -> bool:
-        """Whether a reader is why a value lies in memory."""
+        """Return whether a reader causes a value to be stored."""
         if self.phases[reader] > self.phases[base.node]:
             return True
         return self.options.readers == "all" and not isinstance(reader.form, Pointwise | Reduce)
@@ -204,7 +203,7 @@ class _Rounded:
         self.shared: dict[ValueKey, Symbolic] = {}  # widened for readers of the value's own phase
 
     def result(self) -> Graph:
-        """The graph."""
+        """Return the graph."""
         for node in self.graph.nodes:
             self._add(node)
         return self.graph.with_nodes(self.nodes, self.exact).without_dead_nodes()
@@ -245,7 +244,7 @@ class _Rounded:
                 self.exact[value.key] = given
 
     def _read(self, node: Node, value: Symbolic, own: dict[ValueKey, Symbolic]) -> Symbolic:
-        """An operand as a node reads it, which has widened its ``own`` already."""
+        """Return an operand as a node reads it, which has widened its ``own`` already."""
         if not self.chosen.reads(node, value):
             return self.exact.get(value.key, value)
         phase = self.chosen.phases[node]
@@ -255,7 +254,7 @@ class _Rounded:
         return known[value.key]
 
     def _narrow_of(self, value: Symbolic) -> Symbolic:
-        """A rounded value, or the same view of it as one has of the exact one."""
+        """Return a rounded value, or the same view of it as one has of the exact one."""
         if value.key not in self.narrow:
             node = value.node
             (viewed,) = node.args
@@ -265,7 +264,7 @@ class _Rounded:
         return self.narrow[value.key]
 
     def _cast(self, value: Symbolic, dtype: DType, at: Node, order: int) -> Symbolic:
-        """A value converted, at the line of a node."""
+        """Return a value converted, at the line of a node."""
         new = Node(Cast(dtype), (value,), (value.type.with_dtype(dtype),), at.origin, order)
         self.nodes.append(new)
         return Symbolic(new)

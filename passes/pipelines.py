@@ -192,7 +192,7 @@ class _PipelineReader:
         found[name] = value
 
     def literal(self) -> Any:
-        """A Python literal up to the comma or brace that ends it."""
+        """Return a Python literal up to the comma or brace that ends it."""
         self.skip()
         for end in _ends(self.text, self.at):
             try:
@@ -226,7 +226,7 @@ class _PipelineReader:
         raise self.error(headline, width, hint)
 
     def error(self, headline: str, width: int = 1, hint: str = "") -> ParseError:
-        """An error that points at where the reader stands."""
+        """Return an error that points at where the reader stands."""
         before = self.text[: self.at]
         return ParseError(
             headline,
@@ -240,7 +240,7 @@ class _PipelineReader:
 
 
 def _is_like(value: Any, default: Any) -> bool:
-    """Whether an option may have ``value``, judged by its default where that tells."""
+    """Return whether ``value`` has the type of the option's default, if it has one."""
     if default is MISSING or default is None:
         return True
     return type(value) is type(default) or (type(value) is int and type(default) is float)

@@ -1,19 +1,16 @@
-"""Residuals: what crosses from forward to backward; what is cheap is computed again behind it.
+"""Residuals: values stored from forward to backward; cheap ones are recomputed instead.
 
-A value of an earlier phase that a later one reads is stored in between. Where fewer bytes would be
-stored if cheap elementwise ops ran again, over what is stored or alive anyway, the later phase gets
-clones of them, in its own derivative order. A clone is the same op over the same operands, so no
-byte changes. What it takes to run again is weighed against the bytes; and it must not be a kernel,
-so fusion is asked: a clone that no kernel could keep to itself is not made. An answer takes as long
-as fusion does, so the gain is estimated first, and fusion is asked about choices that could spare a
-part of what is stored. Whether whole kernels run again is decided later (``passes.remat``).
+A value of an earlier phase that a later phase reads is stored in between. If fewer bytes would be
+stored by recomputing cheap elementwise ops from values that are stored or alive anyway, the later
+phase gets clones of these ops, in its own derivative order. A clone is the same op over the same
+operands, so results stay bitwise identical. The cost of recomputing is weighed against the bytes.
+A clone must not be a separate kernel, so fusion runs: a clone that would be stored is not made. As
+fusion is slow, the gain is estimated first, and fusion is run only for choices that could save a
+part of the stored bytes. Recomputing whole kernels is decided later (``passes.remat``).
 
-Regions of values that cross a border and depend on each other: which to store, which to make.
-
-Of each the least bytes are found that must be stored for the rest to be made again behind the
-border: a cut of the values between what is there anyway and what is wanted.
-
-How values are read behind a border, what they are views of, what it takes to run them again.
+Values that cross a border and depend on each other form a region. For each region the fewest bytes
+are stored from which the rest can be recomputed behind the border: a vertex cut between the values
+that are there anyway and the values that are read.
 """
 
 from __future__ import annotations
@@ -38,7 +35,7 @@ if TYPE_CHECKING:
 
 #: Bytes that are worth ``flops`` operations.
 WORTH_BYTES: Final = 4
-#: An op of so few operations is done while others wait for memory.
+#: An op of at most this many operations is hidden by memory latency.
 CHEAP: Final = 8
 
 
@@ -57,7 +54,7 @@ def through(clones: Mapping[Node, Node], args: Sequence[Symbolic]) -> tuple[Symb
 def below(
     args: Sequence[Symbolic], nodes: Mapping[Node, object], ends: Mapping[Node, object]
 ) -> set[Node]:
-    """Those of ``nodes`` that the operands depend on, by way of others of them alone.
+    """Return the ``nodes`` that the operands depend on, by paths inside of ``nodes``.
 
     Nothing below one of ``ends`` counts.
     """
@@ -81,7 +78,7 @@ def reads_elements(reader: Node, arg: Symbolic) -> bool:
 
 
 def bases(value: Symbolic) -> Sequence[ValueKey]:
-    """The value, and what it is a view of, down to what lies in memory."""
+    """Return the value, and what it is a view of, down to what lies in memory."""
     found = [value.key]
     while isinstance(found[-1][0].form, View | Identity | ReshapeForm):
         found.append(found[-1][0].args[0].key)
@@ -199,7 +196,7 @@ class CrossingRegions:
         return Offer(again, kept, sum(map(weight, wanted)) - sum(map(weight, kept)))
 
     def nodes(self, offer: Offer) -> Iterator[Node]:
-        """The nodes to run again."""
+        """Yield the nodes to run again."""
         waiting = list(offer.wanted)
         seen = set(waiting)
         while waiting:
@@ -236,14 +233,14 @@ class Residuals(Pass, name="residuals"):
     flops: int = 48
 
     def __call__(self, graph: Graph) -> Graph:
-        """The graph with its clones."""
+        """Return the graph with its clones."""
         return self.traced(graph)[0]
 
     def traced(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
-        """The same, how many nodes were cloned, and how many regions took too long to weigh."""
+        """Return the graph, the number of clones, and of regions too long to weigh."""
         if any(node.op.bodies for node in program.nodes):
-            return program, {}  # what crosses a loop is decided where the loop is differentiated
-        joined = with_joined_pads(program)  # as fusion will see it, so that it need not ask again
+            return program, {}  # residuals of loops are chosen when a loop is differentiated
+        joined = with_joined_pads(program)  # as in fusion, which reuses it
         graph, cloned, tangled = joined, 0, 0
         known: dict[Graph, _Kernels] = {}
         last = max((node.order for node in graph.nodes), default=0)
@@ -261,10 +258,10 @@ class Residuals(Pass, name="residuals"):
         return graph, {name: count for name, count in counts.items() if count}
 
     def _at_border(self, border: Border) -> tuple[Graph, int]:
-        """Return the graph with clones for one phase, none of which is a kernel; and their number.
+        """Return the graph with clones for one phase that are not kernels, and their number.
 
-        Where a clone that several nodes read would be a kernel, each may get a clone to itself, or
-        the value is stored after all: what stores less in the end.
+        If a clone with several readers would be a kernel, each reader gets a separate clone, or the
+        value is stored: the choice that stores less.
         """
         graph = border.graph
         if (beyond_doubt := self._beyond_doubt(border)) is not None:
@@ -284,11 +281,11 @@ class Residuals(Pass, name="residuals"):
         return best
 
     def _beyond_doubt(self, border: Border) -> tuple[Graph, int] | None:
-        """The same where the kernels of the graph with clones tell enough: fusion is asked once.
+        """Return the same if the kernels of the graph with clones suffice: fusion runs once.
 
-        None where those of the graph without clones might have another choice made: where a value
-        that crosses no more may have been computed in one kernel with all that read it, or a value
-        to be kept may not have been in memory.
+        None if the kernels of the graph without clones might lead to another choice: a value that
+        no longer crosses may have been computed in one kernel with all its readers, or a value to
+        keep may not have been in memory.
         """
         chosen = [] if border.graph in border.known else border.surely_chosen(set())
         leaving = {(node, 0) for node in chosen} & border.crossing.keys()
@@ -316,9 +313,9 @@ class Residuals(Pass, name="residuals"):
 
 
 def _settled(border: Border, alone: bool) -> tuple[Graph, Sequence[Node]]:
-    """The graph with those clones that add no kernel, and the clones.
+    """Return the graph with the clones that add no kernel, and these clones.
 
-    With ``alone``, readers get clones to themselves before a value is given up.
+    With ``alone``, readers first get separate clones before a value is stored after all.
     """
     apart: set[Node] = set()
     refused: set[Node] = set()
@@ -343,7 +340,7 @@ def _settled(border: Border, alone: bool) -> tuple[Graph, Sequence[Node]]:
 
 
 class _Kernels:
-    """The kernels that fusion makes of a graph: it sees the graph without marks, and so do they."""
+    """The kernels that fusion makes of a graph, which it reads without marks."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -367,11 +364,11 @@ class _Kernels:
         return self.groups.stores(self._place(key))
 
     def home(self, key: ValueKey) -> Group | None:
-        """The group that computes a value."""
+        """Return the group that computes a value."""
         return self.groups.home(self._place(key))
 
     def leave(self) -> None:
-        """Keep them with the graph, so that fusion need not be asked again."""
+        """Store the groups with the graph, so that fusion need not run again."""
         from staticgrad.fusion.merging import leave
 
         leave_unmarked(self.graph, self.seen)
@@ -379,13 +376,13 @@ class _Kernels:
 
 
 class Border:
-    """The border before one phase: what crosses it, and what could be run again behind it."""
+    """The border before one phase: values that cross it, and values that could be recomputed."""
 
     def __init__(
         self, graph: Graph, phase: int, flops: int, known: dict[Graph, _Kernels] | None = None
     ) -> None:
         self.graph, self.phase, self.flops = graph, phase, flops
-        self.known = {} if known is None else known  # what fusion was asked already
+        self.known = {} if known is None else known  # results of fusion so far
         self.users = users_of(graph)
         self.phases = phases_of(graph, self.users)
         self.crossing: dict[ValueKey, None] = {}  # only kernels that could compute it read it
@@ -395,11 +392,11 @@ class Border:
         self._chosen: dict[frozenset[Node], list[Node]] = {}
         self._trials: dict[tuple[object, ...], Trial | None] = {}
         self.tangled: set[ValueKey] = set()  # of regions that take too many rounds
-        self.stored = {value.key for value in graph.roots}  # alive behind the border, whatever
+        self.stored = {value.key for value in graph.roots}  # alive behind the border in any case
         for node in graph.nodes:
             if self.phases[node] >= phase:
                 self._sort_operands(node)
-        self._most = self.bytes_of(self.crossing.keys())  # before fusion is asked
+        self._most = self.bytes_of(self.crossing.keys())  # before fusion runs
 
     @cached_property
     def marked(self) -> set[ValueKey]:
@@ -545,7 +542,7 @@ class Border:
     def cloned(
         self, chosen: Sequence[Node], apart: Set[Node]
     ) -> tuple[Graph, list[tuple[Node, Node]]]:
-        """The graph in which readers of the phase read clones of the chosen nodes.
+        """Return the graph in which readers of the phase read clones of the chosen nodes.
 
         Nodes of ``apart`` have a clone for each reader. With every node and its clone; no more are
         made once there are too many.

@@ -59,15 +59,15 @@ class SavedValues(Pass, name="saved"):
 
     @property
     def is_foreign(self) -> bool:
-        """Whether a function from outside decides, whose code may change unseen."""
+        """True if the policy is a user's function, whose code may change unnoticed."""
         return not isinstance(self.policy, str)
 
     def __call__(self, graph: Graph) -> Graph:
-        """The graph with its clones."""
+        """Return the graph with its clones."""
         return self.traced(graph)[0]
 
     def traced(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
-        """The same, and how many nodes were cloned.
+        """Return the graph, and the number of cloned nodes.
 
         Raises:
             ArgumentError: the policy mentions a name that no value has.
@@ -113,7 +113,7 @@ def _is_kept(node: Node) -> bool:
 
 
 def read_checkpoint(given: Any) -> Policy | SavedValues:
-    """A policy over steps, or the pass of a predicate over ops.
+    """Return a policy over steps, or the pass of a predicate over ops.
 
     Raises:
         ArgumentError: neither.
@@ -127,7 +127,7 @@ def read_checkpoint(given: Any) -> Policy | SavedValues:
 
 
 def with_checkpoint(passes: Pipeline, given: Any) -> tuple[Pipeline, Policy]:
-    """A pipeline in which a predicate has its pass, and the policy over steps."""
+    """Return a pipeline in which a predicate has its pass, and the policy over steps."""
     chosen = read_checkpoint(given)
     if isinstance(chosen, Policy):
         return passes, chosen

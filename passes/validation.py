@@ -70,7 +70,7 @@ def validate(name: str, transform: Transform, before: Graph, after: Graph, allow
 
 
 def mismatch(before: Graph, after: Graph, allowed: str) -> str | None:
-    """What differs and on which feeds, or None. Feeds that ``before`` refuses are left out."""
+    """Return the first difference, or None. Feeds that ``before`` refuses are skipped."""
     floats = (kind.dtype for node in before.nodes for kind in node.types if kind.dtype.is_float)
     rtol, atol = _CLOSE[min(floats, key=lambda dtype: dtype.digits, default=F64)]
     for feeds, sizes in sample_feeds(before):
@@ -143,7 +143,7 @@ def _computed(graph: Graph, feeds: Feeds, sizes: Mapping[str, int]) -> dict[str,
 
 
 def _all_finite(graph: Graph, feeds: Feeds, sizes: Mapping[str, int]) -> bool:
-    """Whether every floating value on the way is finite."""
+    """Return whether every intermediate floating value is finite."""
     inner = [v for node in graph.nodes for v in node.values if v.dtype.is_float]
     opened = Graph({str(n): value for n, value in enumerate(inner)}, inputs=graph.inputs)
     return all(np.isfinite(array).all() for array in evaluate(opened, feeds, sizes=sizes).values())
@@ -179,7 +179,7 @@ def _shrunk(graph: Graph, wrong: Callable[[Graph], str | None]) -> Graph:
 
 
 def _first_wrong_value(graph: Graph, wrong: Callable[[Graph], str | None]) -> Graph:
-    """The earliest value that is wrong when asked for alone; else the graph."""
+    """Return a graph of the earliest value that alone is wrong; else the whole graph."""
     values = [v for node in graph.nodes[:_MOST_NODES] for v in node.values if not node.is_leaf]
     roots = [value for value in graph.roots if value.node not in graph.nodes[:_MOST_NODES]]
     for value in (*values, *roots):
@@ -190,7 +190,7 @@ def _first_wrong_value(graph: Graph, wrong: Callable[[Graph], str | None]) -> Gr
 
 
 def _cuts(graph: Graph) -> Iterator[Graph]:
-    """The graph with one inner value as an input; those nearest to the result first."""
+    """Yield the graph with one inner value as an input; those nearest to the result first."""
     root = next(iter(graph.roots))
     for cut in reversed(graph.nodes):
         if cut.is_leaf or cut is root.node:

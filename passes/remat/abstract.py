@@ -1,8 +1,8 @@
-"""A schedule at concrete sizes as a problem of ``staticgrad.planning``, and sequences back from it.
+"""Translation of a schedule at concrete sizes to ``staticgrad.planning``, and of sequences back.
 
-Values of that problem are what buffers of the arena hold, one for each step that writes a buffer:
-the bytes of the one before are taken over. What lies elsewhere has no bytes there, and only says
-what must come before what. Words of checks are left out; the layout of a sequence has them.
+The values of that problem are contents of buffers in the arena, one for each step that writes a
+buffer; it takes over the bytes of the one before. Values outside of the arena have 0 bytes and only
+order the steps. Words of checks are left out; the layout of a sequence has them.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from staticgrad.records import dataclass
 from staticgrad.source import lines_of
 
 _STAGED: Final = "staged"  # the op that copies feeds
-_LOOKED: Final = "looked"  # the op, and what it makes, that updates wait for: indices were checked
+_LOOKED: Final = "looked"  # the op, and its result, that updates depend on: indices were checked
 
 
 @dataclass(frozen=True)
 class Abstract:
-    """A problem in the planner's terms; ``step_of`` is the step of each op, -1 of those of none."""
+    """A problem in the planner's terms; ``step_of`` is the step of each op, or -1."""
 
     net: Net
     step_of: tuple[int, ...]
 
     def steps(self, ops: Iterable[int]) -> Steps:
-        """The steps of a sequence of ops."""
+        """Return the steps of a sequence of ops."""
         return tuple(step for op in ops if (step := self.step_of[op]) >= 0)
 
     def ops(self, sequence: Steps) -> list[int]:
-        """The ops of a sequence of steps; those without a step as soon as they can run."""
+        """Return the ops of a sequence of steps; ops without a step run as early as possible."""
         op_of = {step: op for op, step in enumerate(self.step_of)}
         waiting = {op: {*self.net.reads[op]} for op, step in enumerate(self.step_of) if step < 0}
         found = [op for op, values in waiting.items() if not values]
@@ -53,12 +53,12 @@ class Abstract:
 
 
 def abstracted(problem: Problem) -> Abstract:
-    """The schedule as a problem of the planner."""
+    """Return the schedule as a problem of the planner."""
     return _Translation(problem).result()
 
 
 def exported(problem: Problem) -> MemoryProblem:
-    """The schedule as a problem by itself, in which each op names the user's lines."""
+    """Return the schedule as a problem by itself, in which each op names the user's lines."""
     found = abstracted(problem)
     steps = problem.flow.schedule.steps
     ops = (
@@ -167,7 +167,7 @@ class _Translation:
         )
 
     def _written(self, buffer: int, step: int) -> Identifier:
-        """The value that a buffer holds when a step has written it."""
+        """Return the value that a buffer holds when a step has written it."""
         name: Identifier = self.flow.names[buffer]
         size = self.problem.numbers.aligned(buffer) if self.inside[buffer] else 0
         if buffer in self.there:

@@ -1,17 +1,15 @@
-"""What a policy of recomputation is, and the problem that it is given.
+"""The base class of recomputation policies, and the problem that a policy solves.
 
 A policy is a frozen dataclass with a ``name``; its fields are its options. It proposes sequences
-of steps, in which a step may occur several times; the planner lays each out in the true arena and
-takes the lowest. A policy cannot give a wrong result: sequences are checked, and lifetimes follow
-from them. A class from outside registers by its name when it is defined.
+of steps, in which a step may occur several times. The planner lays out each one in the real arena
+and takes the lowest. A policy cannot cause wrong results: sequences are checked, and lifetimes are
+derived from them. User-defined classes are registered by name when they are defined.
 
-The sizes that sequences are searched at, for all sizes near them.
-
-What runs again, and when, is decided at canonical sizes: each named size rounded to the nearest
-power of two, by ratio. Sizes nearby take over the sequences and count bytes and seconds anew. So do
-sizes further away, of the sequences that a planner has, where these cost no more there than where
-they were searched (``Front.is_as_cheap``): a search takes a second, and its results would hardly
-differ. What a planner plans first thus follows from the schedule, the sizes and the budget alone.
+Recomputation is planned at canonical sizes: each named size rounded to the nearest power of two, by
+ratio. Nearby sizes reuse the sequences and recount bytes and seconds. Sizes further away also reuse
+a planner's sequences if these cost no more there than at the sizes of the search
+(``Front.is_as_cheap``): a search takes a second, and its results would hardly differ. The first
+plan of a planner thus depends only on the schedule, the sizes and the budget.
 """
 
 from __future__ import annotations
@@ -66,7 +64,7 @@ class Policy(Immutable):
 
 
 def as_policy(given: object) -> Policy:
-    """A policy, or the registered one of that name with its defaults.
+    """Return a policy, or the registered one of that name with its defaults.
 
     Raises:
         ArgumentError: neither.
@@ -139,38 +137,38 @@ class Problem:
         return fsum(map(self.seconds.__getitem__, sequence))
 
     def cost_with(self, again: Iterable[int]) -> float:
-        """``cost`` of a sequence of all steps, of which these run again, to the last bit."""
+        """Return exactly the ``cost`` of a sequence of all steps in which these run again."""
         return fsum((*self._once, *map(self.seconds.__getitem__, again)))
 
     @cached_property
     def _once(self) -> tuple[float, ...]:
-        """A few numbers that have the very sum of the seconds of all steps, which one alone would
-        round."""
+        """A few numbers whose exact sum is that of the seconds of all steps; a single number would
+        be rounded."""
         parts: list[float] = []
         while rest := fsum((*self.seconds, *(-part for part in parts))):
             parts.append(rest)
         return tuple(parts)
 
     def droppable(self, buffer: int) -> bool:
-        """Whether a buffer holds a value that may be computed again."""
+        """Return whether a buffer holds a value that may be recomputed."""
         writer = self.repeats.writer.get(buffer)
         return writer is not None and buffer not in self.kept and self.repeats.repeatable[writer]
 
 
-#: How much more the bytes of one buffer may change from the sizes to the canonical ones than those
-#: of another: where the batch changes by a factor, weights do not, and scores change by its square.
+#: Largest ratio between the changes in bytes of two buffers, from given to canonical sizes: if the
+#: batch changes by a factor, weights do not change, and scores change by its square.
 NEAR: Final = 2.0
-#: The same where sequences are there already, and what they cost is compared.
+#: The same if sequences already exist and their costs are compared.
 FAR: Final = 8.0
 
 
 def canonical_sizes(sizes: Mapping[str, int]) -> dict[str, int]:
-    """Each size rounded to the nearest power of two, by ratio."""
+    """Return each size rounded to the nearest power of two, by ratio."""
     return {name: _rounded(size) for name, size in sizes.items()}
 
 
 def _rounded(size: int) -> int:
-    """The power of two nearest to a size by ratio; sizes below one stay."""
+    """Return the power of two nearest to a size by ratio; sizes below one are unchanged."""
     if size < 1:
         return size
     below = 1 << (size.bit_length() - 1)
@@ -178,8 +176,8 @@ def _rounded(size: int) -> int:
 
 
 def nearest(sizes: Mapping[str, int], known: Iterable[Mapping[str, int]]) -> Mapping[str, int]:
-    """Of some sizes, one at least, those of which none is far from these by ratio; of equals the
-    first."""
+    """Return the sizes in ``known`` (at least one) whose largest ratio to these is the least; the
+    first if equal."""
 
     def distance(other: Mapping[str, int]) -> float:
         return max(
@@ -192,8 +190,8 @@ def nearest(sizes: Mapping[str, int], known: Iterable[Mapping[str, int]]) -> Map
 def are_alike(
     numbers: SizeNumbers, canonical: SizeNumbers, arena: tuple[bool, ...], spread: float = NEAR
 ) -> bool:
-    """Whether sequences of canonical sizes serve these: no buffer of the arena has bytes at the one
-    and none at the other, and none changes by more than ``spread`` times what others do."""
+    """Return whether canonical sizes' sequences suit these: buffers of the arena are empty at both
+    or at neither, and their changes differ by at most a factor of ``spread``."""
     pairs = {
         *compress(zip(numbers.all_aligned, canonical.all_aligned, strict=True), arena),
         (1, 1),

@@ -1,11 +1,11 @@
-"""What ran again is kept, and others run again in its place.
+"""Exchanges: a recomputed value is kept, and others are recomputed in its place.
 
-A descent takes the values that give most bytes for their seconds, one by one, so that it does not
-find that one large value may be kept where several small ones of a chain run again together. An
-*exchange* takes one repeated run out of a sequence; what it makes then lives on from the run
-before. A descent that must not drop those values finds what else is dropped, and what it does not
-need after all is trimmed: a chain of ejections (Glover, 1996) around one choice. Exchanges begin at
-sequences that are there and keep all that none is as good as, so that a front only improves.
+A descent drops the values that save most bytes for their seconds, one by one. So it does not find
+that one large value could be kept if several small ones of a chain are recomputed together. An
+*exchange* removes one repeated run from a sequence; its values then live on from the run before. A
+descent that must not drop those values finds others to drop, and runs that are not needed are
+trimmed: an ejection chain (Glover, 1996) around one choice. Exchanges begin at existing sequences
+and add only sequences that no other dominates, so that a front only improves.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def exchange(
 
 
 def _exchanged(descents: Descents, ops: tuple[int, ...], goal: int, stop: int) -> list[Found]:
-    """What each exchange of a sequence gives, until effort stands at ``stop``."""
+    """Return the result of each exchange of a sequence, until effort reaches ``stop``."""
     net, random, given = descents.net, Random(1), list[Found]()
     for (step, left), slope in product(_without_one(ops), _SLOPES):
         if descents.effort >= stop:
@@ -63,7 +63,7 @@ def _exchanged(descents: Descents, ops: tuple[int, ...], goal: int, stop: int) -
 
 
 def _without_one(ops: Sequence[int]) -> Iterator[tuple[int, list[int]]]:
-    """Each repeated run's step, and the sequence without that run."""
+    """Yield the step of each repeated run, and the sequence without that run."""
     seen: set[int] = set()
     for at, step in enumerate(ops):
         if step in seen:

@@ -1,9 +1,9 @@
 """The front: plans of one schedule and one set of sizes, from the cheapest to the smallest.
 
 A budget takes the cheapest plan of the front that meets it, so that predicted cost never grows with
-the budget. Sequences are found at canonical sizes (``passes.remat.base``), from what policies
-propose and what the search finds, with an effort that is counted. At each set of sizes near those
-their costs and bytes are counted anew; offsets are sought when a budget asks for them.
+the budget. Sequences are found at canonical sizes (``passes.remat.base``): those that policies
+propose, and those that the search finds with a counted effort. At each set of sizes near those,
+costs and bytes are recounted; offsets are computed when a budget needs them.
 """
 
 from __future__ import annotations
@@ -61,23 +61,23 @@ class Point:
 
     @classmethod
     def of(cls, placed: Placed, seconds: float) -> Point:
-        """The point of a layout."""
+        """Return the point of a layout."""
         sequence, offsets = placed.layout.timeline.sequence, placed.offsets
         by_life = [offsets[block] for block in placed.layout.blocks]
         return cls(array("i", sequence), array("q", by_life), placed.height, seconds)
 
     @property
     def held_bytes(self) -> int:
-        """About how many bytes the point takes."""
+        """The approximate bytes that the point takes."""
         return 350 + 4 * len(self.sequence) + 8 * len(self.offsets)
 
 
 def lowest(problem: Problem, policy: Policy) -> Point:
-    """Of what a policy proposes, the sequence of the lowest arena; of equals the cheapest, then the
-    first.
+    """Return the sequence of the lowest arena that a policy proposes; if equal the cheapest, then
+    the first.
 
     Raises:
-        PolicyError: it proposes no valid sequence.
+        PolicyError: the policy proposes no valid sequence.
     """
     best: Point | None = None
     layouts = [problem.layout(sequence) for sequence in proposed(policy, problem)]
@@ -92,8 +92,8 @@ def lowest(problem: Problem, policy: Policy) -> Point:
 
 
 class Sequences:
-    """Sequences of one schedule by falling load and rising cost, as these are at the sizes of the
-    problem, and what follows from them alone."""
+    """Sequences of one schedule by falling load and rising cost at the sizes of the problem, and
+    data derived from them."""
 
     def __init__(self, problem: Problem, bound: int) -> None:
         """Find them.
@@ -106,21 +106,21 @@ class Sequences:
         self.found = tuple(array("i", each.ops) for each in found)
         self._loads = tuple(each.load for each in found)
         self._costs = tuple(each.cost for each in found)
-        #: The steps of each that run again, as often as they do.
+        #: The repeated steps of each sequence, once for each repetition.
         self.again = tuple(array("i", _again(sequence)) for sequence in self.found)
         self._valid: dict[int, bool] = {}
-        #: Offsets by life, by number, and whether they were sought to the last.
+        #: Number, and whether offsets are optimized fully -> offsets by life.
         self._offsets: dict[tuple[int, bool], array[int]] = {}
 
     @property
     def held_bytes(self) -> int:
-        """About how many bytes they take."""
+        """The approximate bytes that the sequences take."""
         each = (*self.found, *self.again, *self._offsets.values())
         return sum(200 + numbers.itemsize * len(numbers) for numbers in each)
 
     def overhead(self, share: float) -> float:
-        """What the cheapest sequence within a share of the bytes without a budget costs beyond it,
-        as a share, where sequences were sought; infinity where there is none."""
+        """Return the relative extra cost of the cheapest sequence within a share of the bytes
+        without a budget, at the sizes of the search; infinity if there is none."""
         limit = share * self._loads[0]
         fitting = (
             cost for load, cost in zip(self._loads, self._costs, strict=True) if load <= limit
@@ -135,7 +135,7 @@ class Sequences:
         return self._valid[number]
 
     def placed(self, number: int, layouts: Layouts, *, tight: bool) -> Placed:
-        """A sequence with offsets.
+        """Return a sequence with offsets.
 
         Where first fit is not near its load, blocks are tried in the order that they have in the
         arena at the sizes that sequences were sought at: a search there serves all sizes near them.
@@ -172,11 +172,11 @@ class Layouts(NamedTuple):
 
 
 class Front:
-    """What budgets choose from at one set of sizes: sequences by rising cost, and where those that
-    a budget asked for have their lives."""
+    """The plans for budgets at one set of sizes: sequences by rising cost, and the offsets of
+    those that a budget used."""
 
     def __init__(self, problem: Problem, sequences: Sequences) -> None:
-        """Count costs. A sequence goes where a later one, which needs fewer bytes, is cheaper."""
+        """Compute costs; drop a sequence if a later one, which needs fewer bytes, is cheaper."""
         self.sequences = sequences
         self._numbers: list[int] = []  # of those that count here
         self._costs: list[float] = []
@@ -195,15 +195,15 @@ class Front:
 
     @property
     def held_bytes(self) -> int:
-        """About how many bytes the front takes, beside its sequences."""
+        """The approximate bytes that the front takes, besides its sequences."""
         placed = sum(point.held_bytes for point in self._points.values() if point is not None)
         placed += sum(100 + 4 * len(each) for gap in self._between.values() for _, each in gap)
         return placed + 100 * len(self._numbers) + 150 * len(self._loads)
 
     def within(self, problem: Problem, limit: int, layouts: Layouts) -> Point | None:
-        """The cheapest plan of at most so many bytes.
+        """Return the cheapest plan of at most ``limit`` bytes, or None.
 
-        Loads fall from sequence to sequence, or nearly so, and few of them are looked at.
+        Loads fall, or nearly so, from sequence to sequence: a binary search computes few of them.
         """
 
         def fits(at: int) -> bool:
@@ -221,7 +221,7 @@ class Front:
         return None
 
     def _within_gap(self, problem: Problem, at: int, limit: int, layout: Layout) -> Point | None:
-        """The cheapest plan of so many bytes between a sequence and the one before it."""
+        """Return the cheapest plan within ``limit`` between a sequence and the one before it."""
         for cost, sequence in self._gap(problem, at):
             made = layout(sequence)
             if made.load <= limit and problem.repeats.is_valid(sequence):
@@ -232,8 +232,8 @@ class Front:
         return None
 
     def _gap(self, problem: Problem, at: int) -> Sequence[tuple[float, array[int]]]:
-        """Costs and sequences between a sequence and the one before it, by rising cost, where the
-        two are far apart; they do not depend on a budget."""
+        """Return costs and sequences between a sequence and the one before it, by rising cost, if
+        their costs are far apart; they do not depend on a budget."""
         steps = len(problem.flow.schedule.steps)
         if not 0 < at < len(self._numbers) or _DESCENDED < steps <= _LEVELLED:
             return ()
@@ -249,14 +249,14 @@ class Front:
         return self._between[at]
 
     def is_as_cheap(self, point: Point, limit: int, layout: Layout) -> bool:
-        """Whether the cheapest plan within so many bytes costs about what the same share of the
-        bytes costs at the sizes that sequences were sought at."""
+        """Return whether a plan within ``limit`` has about the extra cost (relative) that the same
+        share of bytes has at the sizes of the search."""
         extra = point.seconds - self._costs[0]
         there = self.sequences.overhead(limit / max(1, self._load(0, layout)))
         return extra <= (there + _FURTHER) * self._costs[0]
 
     def smallest(self, problem: Problem, layouts: Layouts) -> Point:
-        """The plan of the fewest bytes, of equals the cheapest."""
+        """Return the plan of the fewest bytes; if equal the cheapest."""
         best: Point | None = None
         for at in reversed(range(len(self._numbers))):
             if best is not None and self._load(at, layouts.here) > best.height:
@@ -270,10 +270,10 @@ class Front:
         return best
 
     def points(self, problem: Problem, layouts: Layouts) -> tuple[Point, ...]:
-        """All plans that none equals or beats in both arena and cost, the cheapest first.
+        """Return the Pareto-optimal plans by arena and cost, the cheapest first.
 
-        Offsets are sought further where the next plan is dearer by far, and to the last for the
-        smallest; elsewhere a budget may be met by a slightly cheaper plan than these say.
+        Offsets are optimized further if the next plan is much dearer, and fully for the smallest
+        plan. Elsewhere a slightly cheaper plan than the listed one may meet a budget.
         """
         order = problem.layout(problem.order).placed(_PLACING)
         # At canonical sizes another order may be the cheapest.
@@ -284,8 +284,8 @@ class Front:
         return tuple(kept)
 
     def _listed(self, problem: Problem, layouts: Layouts) -> Iterator[Point]:
-        """Plans by rising cost: those of the sequences, and of what is found between two of them
-        that are far apart."""
+        """Yield plans by rising cost: those of the sequences, and those found between two distant
+        sequences."""
         found: list[tuple[float, array[int], Point | None]] = []
         short = len(problem.flow.schedule.steps) <= _DESCENDED
         for at, cost in enumerate(self._costs):
@@ -308,7 +308,7 @@ class Front:
             yield point
 
     def _load(self, at: int, layout: Layout) -> int:
-        """The load of a sequence."""
+        """Return the load of a sequence."""
         if at not in self._loads:
             self._loads[at] = layout(self._sequence(at)).load
         return self._loads[at]
@@ -317,7 +317,7 @@ class Front:
         return self.sequences.found[self._numbers[at]]
 
     def _point(self, problem: Problem, at: int, layouts: Layouts, *, tight: bool) -> Point | None:
-        """A sequence with offsets; what they are does not depend on who asked first."""
+        """Return a sequence with offsets; they do not depend on the order of calls."""
         if (at, tight) not in self._points:
             point, number = None, self._numbers[at]
             if self.sequences.is_valid(number, problem.repeats):
@@ -328,7 +328,7 @@ class Front:
 
 
 def _again(sequence: Steps) -> Iterator[int]:
-    """The steps of a sequence that ran before."""
+    """Yield the steps of a sequence that have already run."""
     seen: set[int] = set()
     for step in sequence:
         if step in seen:
@@ -361,7 +361,7 @@ def _found(problem: Problem, bound: int) -> list[Found]:
 
 
 def _descend(problem: Problem, start: Steps, bound: int, limit: int) -> Iterator[Steps]:
-    """A sequence for each target that a greedy descent reaches, and where it ends."""
+    """Yield a sequence for each target that a greedy descent reaches, and where it ends."""
     from passes.remat.greedy import Descent
 
     descent = Descent(problem, start, limit)

@@ -1,9 +1,9 @@
-"""Sequences between two neighbours of a front of which one is much dearer than the other.
+"""Sequences between two neighbours of a front with very different costs.
 
-Sequences are found at canonical sizes, where a budget that one just meets may be one that it just
-misses at sizes nearby. Descents at the very sizes, from the cheaper neighbour down, and exchanges
-of runs find what is between the two. Of a long schedule, sequences are some hundredths of the bytes
-apart: the one of fewer bytes is trimmed to goals between the two.
+Sequences are found at canonical sizes; a sequence that just meets a budget there may just miss it
+at sizes nearby. Descents at the given sizes, from the cheaper neighbour down, and exchanges of runs
+find sequences between the two. In a long schedule, the bytes of neighbours differ by some percent:
+the sequence of fewer bytes is trimmed to goals between the two.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def between(problem: Problem, upper: Steps, lower: Steps) -> list[tuple[float, a
     cheapest = Cheapest()
 
     def kept(ops: list[int]) -> int:
-        """The load of what was found last."""
+        """Return the load of what was found last."""
         cheapest.add(Found(descents.peak, net.cost(ops), tuple(ops)))
         return descents.peak
 
@@ -59,8 +59,8 @@ def between(problem: Problem, upper: Steps, lower: Steps) -> list[tuple[float, a
 
 
 def trimmed_between(problem: Problem, upper: Steps, lower: Steps) -> list[tuple[float, array[int]]]:
-    """As ``between``, by trims alone: of ten thousand steps, one takes some hundredths of a
-    second."""
+    """Return sequences like ``between``, but only by trims: a trim of ten thousand steps takes some
+    hundredths of a second."""
     abstract = abstracted(problem)
     net, descents, random = abstract.net, Descents(abstract.net), Random(1)
     top, low = (problem.layout(each).load for each in (upper, lower))

@@ -1,15 +1,14 @@
-"""Greedy descent: drop a value across a gap between two uses, compute it again before the next.
+"""Greedy descent: drop a value across a gap between two uses, recompute it before the next.
 
-Of all gaps, the one with the most (bytes x positions over the target) per second of its closure;
-then lives and loads are derived anew from the sequence, in-place results included. A descent stops
-where nothing lowers the bytes over the target, or its effort is spent. It never looks at a clock.
+The chosen gap has the most (bytes x positions over the target) per second of its closure. Then
+lives and loads are derived again from the sequence, in-place results included. A descent stops if
+nothing lowers the bytes over the target, or if its effort is used up. It does not depend on time.
 
-Sequences of which none has both a higher load and a higher cost than another.
+``Cheapest`` is a Pareto front of sequences: none has both a higher load and a higher cost.
 
-What a policy proposes, checked: sequences of step numbers, of which at least one is valid.
-
-A policy is somebody's program. What it returns may be of any kind; an error names the policy and
-the rule that it broke.
+The proposals of a policy are checked: sequences of step numbers, at least one of them valid. A
+policy may be a user's code and return anything; an error names the policy and the rule that it
+broke.
 """
 
 from __future__ import annotations
@@ -118,7 +117,7 @@ def _excess(layout: ArenaLayout, target: int) -> int:
 
 
 def _without_idle(problem: Problem, sequence: Sequence[int]) -> list[int]:
-    """The sequence without repeated runs whose results nobody reads."""
+    """Return the sequence without repeated runs whose results nobody reads."""
     flow, unit = problem.flow, problem.repeats.unit
     first = {step: at for at, step in reversed(list(enumerate(sequence)))}
     repeated = [first[step] < at for at, step in enumerate(sequence)]
@@ -283,7 +282,7 @@ class Cheapest:
         self.found: list[Found] = []  # by rising load and falling cost
 
     def add(self, new: Found) -> None:
-        """Keep a sequence if none is as good."""
+        """Add a sequence unless one with at most its load and cost is present."""
         at = bisect_right(self.found, new.load, key=lambda each: each.load)
         if at and self.found[at - 1].cost <= new.cost:
             return
@@ -292,15 +291,16 @@ class Cheapest:
         self.found = left
 
     def within(self, load: int) -> Found | None:
-        """The cheapest with at most this load."""
+        """Return the cheapest sequence with at most this load, or None."""
         at = bisect_right(self.found, load, key=lambda each: each.load)
         return self.found[at - 1] if at else None
 
     def widest(self, tried: Mapping[Place, int], most: int) -> Place | None:
-        """Where much may be gained: of two neighbours, of which one is much dearer than the other,
-        each with the load of the dearer one as goal, or the dearer one, and some of those of fewer
-        bytes, with a goal just below the load of the other. The difference of the two counts for
-        less with each time that the place was tried. None where all were tried ``most`` times."""
+        """Return the place (sequence and goal) at the largest cost difference of two neighbours.
+
+        Goals: the load of the dearer one, for both; just below the load of the other, for the
+        dearer one and some of fewer bytes. The difference is divided by 1 + the number of tries of
+        the place. None if all places were tried ``most`` times."""
         best: Place | None = None
         highest = 0.0
         for at, (lower, upper) in enumerate(pairwise(self.found)):
@@ -314,7 +314,7 @@ class Cheapest:
         return best
 
     def _around(self, at: int) -> Iterator[Place]:
-        """The places of a sequence and the next cheaper one."""
+        """Yield the places of a sequence and the next cheaper one."""
         lower, upper = self.found[at : at + 2]
         yield lower.ops, lower.load
         yield upper.ops, lower.load
@@ -326,7 +326,7 @@ _HINT = "each step must run, after what it reads; see passes.remat.base.Policy"
 
 
 def proposed(policy: Policy, problem: Problem) -> list[Steps]:
-    """The valid ones of the sequences that a policy proposes.
+    """Return the valid ones of the sequences that a policy proposes.
 
     Raises:
         PolicyError: they are no sequences of step numbers, or none of them is valid.

@@ -81,7 +81,7 @@ class BudgetSearch:
         return self._kept(self.descents.laid_out(sequence))
 
     def found(self) -> list[Found]:
-        """The cheapest of each load, from the cheapest to the smallest."""
+        """Return the cheapest of each load, from the cheapest to the smallest."""
         self.descents.effort = 0
         self.orders.sort(key=lambda found: found.load)
         self.levels = [*_levels(self.orders[0].load, self.floor)]

@@ -1,9 +1,9 @@
-"""Forward steps in segments: what is kept at the borders, and how the rest is computed again.
+"""Forward steps in segments: values kept at the borders, and recomputation of the rest.
 
-Shared by the policies that store what crosses the borders between segments and compute each segment
-again when the backward steps reach it (Chen et al., arXiv 1604.06174). Borders may lie anywhere:
-what crosses one is every value that later forward steps read, be it one or several. Where the
-borders lie is for the policies.
+Shared by the policies that store the values that cross borders between segments and recompute each
+segment when the backward steps reach it (Chen et al., arXiv 1604.06174). Borders may be anywhere:
+all values that later forward steps read cross a border, one or several. The policies choose the
+borders.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Forward:
     """The forward steps of an order, by place 0, 1, ... among themselves.
 
     Attributes:
-        problem, order: what it was made from.
+        problem, order: the arguments it was made from.
         crossing: droppable buffers that backward steps read, each with the place that computes it.
         last_read: temporary buffer -> the last place that reads or writes it.
         first: temporary buffer -> the place that begins it.
@@ -36,7 +36,7 @@ class Forward:
 
     @classmethod
     def of(cls, problem: Problem, order: Steps) -> Forward:
-        """The forward steps of ``order``: those before the last phase."""
+        """Return the forward steps of ``order``: those before the last phase."""
         steps, flow = problem.flow.schedule.steps, problem.flow
         first: dict[int, int] = {}
         last: dict[int, int] = {}
@@ -86,8 +86,8 @@ class Forward:
         return self.keeping(kept, places[-1])
 
     def keeping(self, kept: Collection[int], until: int) -> Steps | None:
-        """As ``sequence``, with everything computed at or before the place ``until`` dropped but
-        ``kept`` and what the user wants kept."""
+        """Return a sequence like ``sequence``, with all values up to the place ``until`` dropped
+        except ``kept`` and those that the user keeps."""
         dropped = {
             b
             for b, place in self.first.items()

@@ -16,7 +16,7 @@ class StoreAll(Policy, name="store_all"):
     """Each step runs once."""
 
     def sequences(self, problem: Problem) -> Iterable[Steps]:
-        """The orders without repetition."""
+        """Return the orders without repetition."""
         return problem.orders
 
 
@@ -40,7 +40,7 @@ class Sqrt(Policy, name="sqrt"):
         yield problem.order
 
     def borders(self, forward: Forward) -> list[int]:
-        """The last place of every segment but the last one."""
+        """Return the last place of every segment but the last one."""
         crossing = forward.bytes_crossing()
         total, count = sum(crossing), sum(size > 0 for size in crossing)
         segments = self.segments or isqrt(count)

@@ -43,11 +43,11 @@ class Rewrite(Pass):
             raise PipelineError(f"pass {self.name!r} has no rule {', '.join(map(repr, unknown))}")
 
     def __call__(self, graph: Graph) -> Graph:
-        """The rewritten graph."""
+        """Return the rewritten graph."""
         return self.traced(graph)[0]
 
     def traced(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
-        """The rewritten graph, and how often each rule applied."""
+        """Return the rewritten graph, and how often each rule applied."""
         later = self.later and {*self.later} & {node.op.name for node in program.nodes}
         rules = (*self.rules, *self._of_ops(later))
         chosen = [each for each in rules if each.name not in self.without]
@@ -55,6 +55,6 @@ class Rewrite(Pass):
         return rewrite(program, chosen, limit=limit, watch=watch)
 
     def _of_ops(self, names: Iterable[str]) -> Iterator[Rule]:
-        """The further rules of a graph that has these ops."""
+        """Yield the further rules of a graph that has these ops."""
         for module in dict.fromkeys(self.later[name] for name in sorted(names)):
             yield from import_module(module).RULES

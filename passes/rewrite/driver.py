@@ -88,7 +88,7 @@ def rewrite(
 
 @dataclass(frozen=True)
 class Rewritten:
-    """What ``rewrite_nodes`` made: ``value(v)`` is what stands for v.
+    """The result of ``rewrite_nodes``: ``value(v)`` is the replacement of v.
 
     ``touched`` are the nodes that rewrites replaced or looked through.
     """
@@ -103,7 +103,7 @@ class Rewritten:
         return before
 
     def keeps(self, value: Symbolic) -> bool:
-        """Whether all that read ``value`` still do, or read what has taken over its operands."""
+        """Return whether readers of ``value`` still read it, or a node rebuilt from it."""
         while value.node not in self.touched:
             results = self.new.get(value.node)
             if results is None:
@@ -145,7 +145,7 @@ def rewrite_nodes(
 
 @lru_cache(maxsize=64)
 def _index(rules: tuple[Rule, ...]) -> Index:
-    """The index of a table, made once: a pipeline runs the same tables again and again."""
+    """Return the index of a table, made once: a pipeline runs the same tables again and again."""
     return Index(rules)
 
 
@@ -269,7 +269,7 @@ class _Driver:
         return self._index.candidates(node, self._numbers)
 
     def _rewritten(self, node: Node) -> Rewriting | None:
-        """The first rewrite that applies; where none ever will, the node is marked."""
+        """Return the first rewrite that applies; mark the node if none can ever apply."""
         if self._limit is not None and self.hits.total() >= self._limit:
             return None
         asked = self._reads.asked
@@ -304,7 +304,7 @@ class _Driver:
 
 
 class _Reads:
-    """How often the input reads a value; what rules have made is read once. Counted on demand."""
+    """Counts of the readers of input values, on demand; values made by rules count as read once."""
 
     def __init__(self) -> None:
         self.graph: Graph
@@ -325,14 +325,14 @@ class _Reads:
 
 
 def _origin(rule: Rule, match: Match) -> Location:
-    """The lines of every node that is replaced, first that of the value itself."""
+    """Return the lines of every node that is replaced, first that of the value itself."""
     if not rule.is_deep:
         return match.root.node.origin
     return merged([node.origin for node in match.nodes])
 
 
 def _replacement(rule: Rule, match: Match, origin: Location) -> Symbolic | None:
-    """What the rule puts in the place of the match, of the same type; None: it does not apply."""
+    """Return the replacement of the match, of the same type; None if the rule does not apply."""
     try:
         with within(origin, match.root.node.order):
             right = rule.replacement
@@ -360,7 +360,7 @@ def _fitted(rule: Rule, wanted: TensorType, built: Any) -> Symbolic:
 
 
 def _number(rule: Rule, wanted: TensorType, number: bool | int | float) -> Symbolic:
-    """A number as a constant of the wanted dtype, which must be able to hold it."""
+    """Return a number as a constant of the wanted dtype, which must be able to hold it."""
     try:
         with np.errstate(over="ignore"):  # a float that is an infinity in float32
             scalar = convert_array(np.asarray(number), wanted.dtype)[()]

@@ -59,7 +59,7 @@ class Match:
         return self._readers(self._found[name])
 
     def op(self, name: str) -> Any:
-        """The op of the node that the named term of the pattern found."""
+        """Return the op of the node that the named term of the pattern found."""
         return self._found[name].node.op
 
     @property
@@ -160,10 +160,10 @@ def matches(
 
 
 def _condition(rule: Rule, match: Match) -> bool:
-    """Whether the rule's further condition holds.
+    """Return whether the rule's additional condition holds.
 
     Raises:
-        PipelineError: it gives no truth.
+        PipelineError: the condition does not return a truth value.
     """
     try:
         found = rule.where(match) if rule.where is not None else True
@@ -206,7 +206,7 @@ def _found(pattern: Applied, value: Symbolic, found: Bindings) -> Iterator[Bindi
 
 
 def _orders(node: Node) -> tuple[tuple[Symbolic, ...], ...]:
-    """The operands in every order in which they may be taken."""
+    """Return the operands in every order in which they may be taken."""
     args = node.args
     if node.op.commutative and len(args) == 2 and args[0].key != args[1].key:
         return (args, args[::-1])
@@ -236,7 +236,7 @@ def _found_all(
 
 
 def _equal_nodes(one: Symbolic, other: Symbolic) -> Iterator[Node]:
-    """The nodes of two values that compute the same twice; none if it is not the same."""
+    """Yield the nodes of two values that compute the same twice; nothing if they differ."""
     pairs = [(one, other)]
     equals: dict[Node, Node] = {}
     while pairs:

@@ -47,12 +47,12 @@ class Term(Value):
 
     @classmethod
     def bind(cls, op: Op, args: tuple[Any, ...]) -> Any:
-        """The op over terms, as a pattern."""
+        """Return the op over terms, as a pattern."""
         return Applied(type(op), args, op)
 
     @classmethod
     def lift(cls, data: object, like: DType | None = None) -> Self:
-        """A number of the pattern.
+        """Return a number of the pattern.
 
         Raises:
             TypeError: an array, which no pattern can hold.
@@ -142,7 +142,7 @@ def holes(names: str) -> tuple[Hole, ...]:
 
 
 def some(op_class: type[Op], *args: Any, name: str = "", over: type[Op] | None = None) -> Applied:
-    """An op of ``op_class``, or of a class below it, with any attributes, over terms.
+    """Return an op of ``op_class``, or of a class below it, with any attributes, over terms.
 
     Args:
         op_class: a class of ops; a family (``Elementwise``) stands for all of its ops.
@@ -163,7 +163,7 @@ def named(term: Any, name: str) -> Applied:
 
 
 def subterms(term: Term) -> Iterator[Term]:
-    """The term and all below it, from the top."""
+    """Yield the term and all below it, from the top."""
     pending = [term]
     while pending:
         each = pending.pop()
@@ -173,7 +173,7 @@ def subterms(term: Term) -> Iterator[Term]:
 
 
 def filled(term: Any, values: Any) -> Any:
-    """The term over actual values: ``values[name]`` in its holes, bound op by op.
+    """Return the term over actual values: ``values[name]`` in its holes, bound op by op.
 
     Numbers stay Python numbers, which take the dtype of what they meet; an op with open attributes
     is that of ``values[its name]``.
@@ -262,7 +262,7 @@ class Rule:
 
 
 def rule(name: str, pattern: Any, replacement: Any, kind: RuleClass = "exact", **more: Any) -> Rule:
-    """A rule; see ``Rule`` for the rest of the arguments."""
+    """Return a rule; see ``Rule`` for the rest of the arguments."""
     return Rule(name, pattern, replacement, kind, **more)
 
 

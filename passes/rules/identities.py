@@ -88,7 +88,7 @@ STRENGTH: Final[tuple[Rule, ...]] = (
 
 
 def holds(outer: DType, inner: DType) -> bool:
-    """Whether ``outer`` has every value of ``inner``."""
+    """Return whether ``outer`` can represent every value of ``inner``."""
     if inner == outer or inner.is_bool:
         return True
     if inner.is_float or outer.is_bool:

@@ -48,7 +48,7 @@ _LOG_OF_TWO: Final = math.log(2.0)
 
 
 def positive(value: Symbolic) -> bool:
-    """Whether the true elements of ``value`` are positive, whatever they round to."""
+    """Return whether the exact elements of ``value`` are positive, before rounding."""
     pending = [value]
     for _ in range(16):
         if not pending:
@@ -63,7 +63,7 @@ def positive(value: Symbolic) -> bool:
 
 
 def _may_overflow(match: Match) -> bool:
-    """Whether exp(x) may be infinite; what is -abs(x) already is left alone."""
+    """Return whether exp(x) may be infinite; -abs(x) is excluded."""
     return not any(holds(pattern, match.x) for pattern in _BELOW_ZERO)
 
 
@@ -82,12 +82,12 @@ def _log_one_minus_exp(match: Match) -> Any:
 
 
 def _is_whole(match: Match) -> bool:
-    """Whether x is not one of the two ranges that the formula above makes of it."""
+    """Return whether x is not one of the two ranges made by the formula above."""
     return not isinstance(match.x.node.op, Where)
 
 
 def _is_a_product(match: Match) -> bool:
-    """Whether y is positive, and exp(x) * y is no sigmoid."""
+    """Return whether y is positive, and exp(x) * y is not a sigmoid."""
     y = match.y.node
     if isinstance(y.op, Sigmoid):
         one, two = match.x, y.args[0]
@@ -109,7 +109,7 @@ def _top(match: Match) -> Any:
 
 
 def _is_plain(match: Match) -> bool:
-    """Whether there are elements, and nobody has taken the largest one off already."""
+    """Return whether there are elements, and the largest one is not subtracted already."""
     below = match.x.node
     if any((bounds(match.x.shape[axis])[0] or 0) < 1 for axis in match.op("sum").axes):
         return False
@@ -140,7 +140,7 @@ def _softmax(match: Match) -> Any:
 
 
 def _is_softmax(match: Match) -> bool:
-    """Whether each element is divided by the sum over its own row."""
+    """Return whether each element is divided by the sum over its own row."""
     axes = match.op("sum").axes
     kept = tuple(1 if k in axes else size for k, size in enumerate(match.x.shape))
     whole = match["whole" if "whole" in match else "sum"].shape
@@ -158,7 +158,7 @@ def _log_below(match: Match) -> Any:
 
 
 def _has_stable_log(match: Match) -> bool:
-    """Whether x is a ratio of exponentials or a sigmoid, moved or not."""
+    """Return whether x is a ratio of exponentials or a sigmoid, moved or not."""
     node = match.x.node
     while isinstance(node.op, _MOVING):
         node = node.args[0].node

@@ -18,7 +18,7 @@ _POSITIVE: Final = sg.nn.relu(x)
 
 
 def _lies_inside(match: Match) -> bool:
-    """Whether every window has an element of the image, so that none is below all numbers."""
+    """Return whether all windows lie in the image, so that no maximum is of a border alone."""
     pool = match.op("pool")
     axes = pool.axes(pool.image(match.x), pool.extents)
     return all(
@@ -28,7 +28,7 @@ def _lies_inside(match: Match) -> bool:
 
 
 def _is_gradient(match: Match) -> bool:
-    """Whether cotangents go to the places of the same windows."""
+    """Return whether cotangents go to the places of the same windows."""
     put, image = match.op("put"), match.op("pool").image(match.x)
     return bool(_lies_inside(match) and match.op("pool").other(WindowPut, image) == put)
 

@@ -1,9 +1,9 @@
 """A block to one kernel: products over a square of queries and keys, and the rows between them.
 
-An outer iteration is one matrix of each operand, as a head of attention. A loop takes its rows by
-tiles: products into scratch, their rows (several side by side), products of what the rows hold.
-What is summed over rows of several tiles is multiplied after the loop. A value that a later stage
-reads lies in scratch, where a value that nobody reads any more may lie too.
+An outer iteration is one matrix of each operand, like a head of attention. A loop over tiles of
+rows has three stages: products into scratch, their rows (several interleaved), products of the
+results. Products that sum over rows of several tiles run after the loop. A value that a later stage
+reads is in scratch; scratch of dead values is reused.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _JAMMED: Final = 4
 
 
 def lower_block(groups: Groups, group: Group) -> LoweredStep:
-    """The kernel of a group of kind ``block``."""
+    """Return the kernel of a group of kind ``block``."""
     return _BlockLowering(groups, group).lowered()
 
 
@@ -71,7 +71,7 @@ class _BlockLowering(Lowering):
     # -- places -----------------------------------------------------------------------------------
 
     def lowered(self) -> LoweredStep:
-        """The stages over the axes of batches and heads."""
+        """Return the stages over the axes of batches and heads."""
         rank = len(self.domain)
         self.loops = loops_over(self.domain, [range(rank - 2)], self._walks(), merge=True)
         axes = [Axis(name, self.extent(size)) for name, size in self.loops.flat(0)]
@@ -92,7 +92,7 @@ class _BlockLowering(Lowering):
         return Axis(self.tile, self.extent((rows + (self.height - 1)) // self.height))
 
     def _fresh(self) -> str:
-        """The name of a number that is kept."""
+        """Return the name of a number that is kept."""
         self.count += 1
         return f"r{len(self.group.reductions) + self.count - 1}"
 
@@ -108,7 +108,7 @@ class _BlockLowering(Lowering):
         return left.minimum(ex.literal(self.height, I64))
 
     def _columns(self, short: bool, name: str = VECTOR) -> Axis:
-        """The loop over columns, which may end where those of the tile do."""
+        """Return the loop over columns, which may end where those of the tile do."""
         return Axis(name, self.extent(self.domain[-1]), self.end if short else "")
 
     # -- what is left out --------------------------------------------------------------------------
@@ -156,7 +156,7 @@ class _BlockLowering(Lowering):
         return ex.select(whole, ex.literal(0.0, dtype), ex.literal(-0.0, dtype))
 
     def _with_zeros(self, node: Node, value: Expr, start: int) -> Expr:
-        """A product and what it leaves out from, or up to, a place of the tile."""
+        """Return a product and what it leaves out from, or up to, a place of the tile."""
         if node not in self.roles.short:
             return value
         rows = node in self.roles.over_rows
@@ -167,7 +167,7 @@ class _BlockLowering(Lowering):
         return value + ex.load(access, value.dtype, fill=ex.literal(-0.0, value.dtype))
 
     def _steps(self, node: Node) -> tuple[Size, Size]:
-        """The strides of the second matrix of a product along its rows and columns."""
+        """Return the strides of the second matrix of a product along its rows and columns."""
         form = node.form
         assert isinstance(form, Contract)
         return _strides(self.groups.source(node.args[1]), form.transpose_b)
@@ -218,7 +218,7 @@ class _BlockLowering(Lowering):
         return Walk(key, 0, (*strides[:-2], 0, 0))
 
     def _in_tile(self, stride: Size) -> tuple[Position, ...]:
-        """The place of a row of the tile: loops over them end at the last one."""
+        """Return the place of a row of the tile: loops over them end at the last one."""
         if stride == 0:
             return ()
         terms, rows = ((self.tile, self.height), (self.row, 1)), self.extent(self.domain[-2])
@@ -232,7 +232,7 @@ class _BlockLowering(Lowering):
         return Access(access.operand, (*access.strides, *moves), (), self._in_tile(down))
 
     def _outer(self, walk: Walk, dtype: DType, mode: str) -> Access:
-        """An access that moves along the outer axes alone."""
+        """Return an access that moves along the outer axes alone."""
         return self.access(walk, dtype, "in" if mode == "in" else "out")
 
     # -- scratch ----------------------------------------------------------------------------------
@@ -264,7 +264,7 @@ class _BlockLowering(Lowering):
     # -- products ---------------------------------------------------------------------------------
 
     def _factor(self, source: Source, moves: Sequence[tuple[str, Size]]) -> Access:
-        """A matrix that lies outside, with the strides along the product's loops."""
+        """Return a matrix that lies outside, with the strides along the product's loops."""
         access = self._outer(self._matrix(source), source.type.dtype, "in")
         steps = tuple((axis, self.argument(step)) for axis, step in moves if step != 0)
         return Access(access.operand, (*access.strides, *steps))
@@ -405,7 +405,7 @@ class _BlockLowering(Lowering):
     # -- expressions ------------------------------------------------------------------------------
 
     def positions(self, shape: Shape) -> list[Expr]:
-        """The row and the column of the square; a value with positions has no other axes."""
+        """Return the row and the column of the square; a value with positions has no other axes."""
         places = [ex.index(self.tile) * self.height + ex.index(self.row), ex.index(VECTOR)]
         places = [*[ex.literal(0, I64)] * len(shape), *places][-len(shape) :] if shape else []
         return [
@@ -414,7 +414,7 @@ class _BlockLowering(Lowering):
         ]
 
     def _begin(self, row: str) -> None:
-        """A stage of its own: nothing is evaluated yet."""
+        """Begin a new stage with an empty memo."""
         self.row, self.shape = row, self.domain
         self.memo.clear()
 
@@ -425,7 +425,7 @@ class _BlockLowering(Lowering):
         self.shape = self.domain
 
     def value(self, source: Source) -> Expr:
-        """The element of a source at the current position."""
+        """Return the element of a source at the current position."""
         if source.inline:
             return self.inline(source)
         key = source.base
@@ -453,6 +453,6 @@ def _together(loops: Iterable[Loop]) -> list[Loop]:
 
 
 def _strides(source: Source, transposed: bool) -> tuple[Size, Size]:
-    """The strides of a matrix along rows and columns, as a product takes it."""
+    """Return the strides of a matrix along rows and columns, as a product takes it."""
     rows, columns = source.layout.strides[-2:]
     return (columns, rows) if transposed else (rows, columns)

@@ -1,6 +1,6 @@
-"""Copies into a buffer, or into a part of one; several that lie in the same rows are one kernel.
+"""Copies into a buffer, or into a part of one; several copies to the same rows are one kernel.
 
-The steps of groups that call a routine: operands, results and scratch as they are bound.
+The steps of groups that call a routine, with their bound operands, results and scratch.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MOST_DEALT: Final = 8
 
 
 def lower_copies(low: Lowering) -> LoweredStep:
-    """The kernel of a copy group: one map, or one for each part of a row."""
+    """Return the kernel of a copy group: one map, or one for each part of a row."""
     copies = low.group.transfers
     if len(copies) > 1:
         return _lower_rows(low, copies)
@@ -53,12 +53,12 @@ def lower_copies(low: Lowering) -> LoweredStep:
 
 
 def _is_short(domain: Shape) -> bool:
-    """Whether the last of several axes may be shorter than half of a vector."""
+    """Return whether the last of several axes has at most half a vector of the most lanes."""
     return len(domain) > 1 and isinstance(domain[-1], int) and domain[-1] <= BOOL.lanes // 2
 
 
 def _written_out(low: Lowering, copy: Transfer, walks: Sequence[Walk]) -> LoweredStep | None:
-    """A copy whose last axes are short, with a store for each of their elements; None: others."""
+    """Return a copy with a store for each element of its short last axes; else None."""
     from staticgrad.lowering.short_rows import around_vector, written_axes
 
     row = written_axes(low.group, walks, [copy.target_type.dtype], alike=True)
@@ -88,7 +88,7 @@ def _dealt_out(low: Lowering, copy: Transfer, walks: Sequence[Walk]) -> LoweredS
 
 
 def _each_place(low: Lowering, copy: Transfer, target: Walk) -> tuple[Store, ...]:
-    """The stores of a copy at every place of the loops of the second segment."""
+    """Return the stores of a copy at every place of the loops of the second segment."""
     names, stores = low.loops.names[1], []
     for place in product(*(range(int(extent)) for extent in low.loops.extents[1])):
         low.place = dict(zip(names, place, strict=True))
@@ -126,12 +126,12 @@ def _lower_rows(low: Lowering, copies: Sequence[Transfer]) -> LoweredStep:
 
 
 def _outside(walk: Walk, split: int) -> Walk:
-    """How an operand moves from row to row."""
+    """Return the walk of an operand from row to row."""
     return Walk(walk.base, walk.offset, walk.strides[:split])
 
 
 def _inside(outside: Loops, walks: Sequence[Walk], shape: Shape, split: int) -> Loops:
-    """The loops over rows, and those over a part of a row in which these operands move."""
+    """Return the loops over rows, and over the part of a row in which these operands move."""
     extents, moves = collapse(shape[split:], [walk.strides[split:] for walk in walks])
     if not extents:
         extents, moves = [1], [[0] for _ in walks]
@@ -148,7 +148,7 @@ def _inside(outside: Loops, walks: Sequence[Walk], shape: Shape, split: int) -> 
 
 
 def _walks(low: Lowering, copy: Transfer) -> list[Walk]:
-    """How a copy moves in what it reads, if that is memory, and in what it writes."""
+    """Return the walks of a copy: in its source, if that is in memory, and in its target."""
     layout = _layout(copy)
     target = Walk(copy.target, layout.offset, layout.strides)
     source = copy.source
@@ -159,13 +159,13 @@ def _walks(low: Lowering, copy: Transfer) -> list[Walk]:
 
 
 def _layout(copy: Transfer) -> Strided:
-    """Where the elements of a copy lie in its buffer."""
+    """Return the layout of a copy's elements in its buffer."""
     layout = Strided.contiguous(copy.target_type.shape)
     return layout if copy.region is None else layout.region(copy.region)
 
 
 def _moved(low: Lowering, store: Store, offset: Size) -> Store:
-    """A store so many elements on: all parts of a row are stored through one operand."""
+    """Return the store moved by ``offset``: all parts of a row are stored by one operand."""
     if offset == 0:
         return store
     start = Position((), low.extent(offset))
@@ -174,7 +174,7 @@ def _moved(low: Lowering, store: Store, offset: Size) -> Store:
 
 
 def _store(low: Lowering, copy: Transfer, target: Walk) -> Store:
-    """The store of an element of a copy."""
+    """Return the store of an element of a copy."""
     dtype, source = copy.target_type.dtype, copy.source
     value = ex.literal(copy.fill, dtype) if source is None else low.value(source)
     streamed = copy.target in low.group.streamed
@@ -199,7 +199,7 @@ class LoweredCall:
 
 
 def lower_call(groups: Groups, group: Group) -> LoweredCall:
-    """The call that computes a group of kind ``call``."""
+    """Return the call that computes a group of kind ``call``."""
     (node,) = group.nodes
     form = node.form
     assert isinstance(form, CallForm)

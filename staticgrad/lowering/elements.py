@@ -165,7 +165,7 @@ class _StepRun:
             yield {axis.name: place for axis, place in zip(axes, places, strict=True)}
 
     def _along(self, axis: Axis) -> Sequence[RowPlace]:
-        """The places of a loop: those of a row, of several elements of a row, or all."""
+        """Return the places of a loop: those of a row, of several elements of a row, or all."""
         extent, rows = self._number(axis.extent), self.elements.rows
         if axis.limits:
             raise NotWrittenOutError

@@ -1,9 +1,9 @@
 """fuse: Graph -> Schedule. Groups become kernels, values get buffers, steps get a valid order.
 
-Updates are written straight into the parameter's buffer where every reader of the old value can
-come before; else through a temporary and a copy at the end (``fusion.updates``); one that
-changes nothing is no step. Every step with a run-time check comes before the first that writes a
-parameter, unless it checks what one before it has checked (``ir/verify.py``).
+Updates are written directly to the parameter's buffer if every reader of the old value can run
+before; else through a temporary and a copy at the end (``fusion.updates``). An update that changes
+nothing has no step. Every step with a run-time check runs before the first step that writes a
+parameter, unless an earlier step has made the same check (``ir/verify.py``).
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Fusion:
 
 
 def fusion(graph: Graph, merge: bool = True) -> Fusion:
-    """What ``fuse`` gives, with the groups: the same each time it is asked for the same graph."""
+    """Return the result of ``fuse`` with the groups; equal graphs give equal results."""
     computed = prepared(graph, fuse if merge else None)
     groups = taken(computed, merge)
     if merge and (narrow := with_narrow_factors(groups)) is not groups.graph:
@@ -91,9 +91,9 @@ def fusion(graph: Graph, merge: bool = True) -> Fusion:
 
 
 def scheduled(placed: WithCopies) -> Fusion:
-    """The schedule of these groups: each is lowered once, then it is decided where updates write.
+    """Return the schedule of these groups: each is lowered once, then updates get their buffers.
 
-    While groups are lowered, the new value of a parameter has a buffer of its own, ``new.name``.
+    While groups are lowered, the new value of a parameter has a separate buffer, ``new.name``.
     """
     graph = placed.groups.graph
     builder = _Builder(placed)
@@ -111,7 +111,7 @@ def scheduled(placed: WithCopies) -> Fusion:
 
 
 def _told(steps: Sequence[BoundStep]) -> tuple[BoundStep, ...]:
-    """The steps, with kernels that rely on what holds of the sizes in all of them."""
+    """Return the steps, with kernels that rely on what holds of the sizes in all of them."""
     uses = [(step.kernel, step.arguments) for step in steps if isinstance(step, KernelStep)]
     told = kernels_told(uses)
     return tuple(
@@ -216,7 +216,7 @@ class _Builder:
         return [self.work(self.groups, self.groups.by_number[number]) for number in self.late]
 
     def checked(self, works: Sequence[PendingStep]) -> list[PendingStep]:
-        """The works, of which each knows whether earlier ones have checked what it checks."""
+        """Return the works; each is marked if earlier ones already made its checks."""
         if sum(work.checks for work in works) < 2 or not self.updates:
             return [*works]
         from staticgrad.ir.verify import implied_checks
@@ -229,7 +229,7 @@ class _Builder:
         return [replace(work, checked=n in implied) for n, work in enumerate(works)]
 
     def work(self, groups: Groups, group: Group) -> PendingStep:
-        """The step that computes a group, with what decides about its place in the order."""
+        """Return the step that computes a group, with the data that orders it among others."""
         position = max([self._position[node] for node in group.members], default=0)
         lowered: LoweredStep | LoweredCall | LoweredBodies
         step: BoundStep
@@ -275,7 +275,7 @@ class _Builder:
         )
 
     def _call_step(self, group: Group, call: LoweredCall) -> CallStep:
-        """A call with its buffers."""
+        """Return a call with its buffers."""
         bound = [Binding(self._buffer_of(key), offset) for key, offset in call.operands]
         bound += [Binding(self._add("s", "scratch", *each)) for each in call.scratch]
         if call.check is not None:
@@ -293,7 +293,7 @@ class _Builder:
         )
 
     def _schedules(self, group: Group) -> list[Schedule]:
-        """The schedules of a group's bodies; those of equal bodies are one."""
+        """Return the schedules of a group's bodies; those of equal bodies are one."""
         (node,) = group.nodes
         for body in node.op.bodies:
             if body.computation not in self._inner:
@@ -301,7 +301,7 @@ class _Builder:
         return [self._inner[body.computation] for body in node.op.bodies]
 
     def _time_loop(self, bodies: LoweredBodies) -> LoweredStep | Stretch | None:
-        """The kernel of a loop, or of stretches of it, if it has one."""
+        """Return the kernel of a loop, or of stretches of it, if it has one."""
         from staticgrad.lowering.loops.driven import is_plainly_driven  # few have loops
 
         if not self.groups.fused or is_plainly_driven(bodies):
@@ -311,14 +311,14 @@ class _Builder:
         return lower_time_loop(bodies)
 
     def _stretched(self, group: Group, each: Stretch) -> Schedule:
-        """The schedule of one stretch of a loop."""
+        """Return the schedule of one stretch of a loop."""
         bound = [Binding(buffer.name) for buffer in each.buffers]
         about = (group.phase, _label(group), _origins(group))
         step = KernelStep.of(each.kernel, bound, each.arguments, *about)
         return Schedule("stretch", each.buffers, (step,), each.outputs)
 
     def _body_step(self, group: Group, lowered: LoweredBodies) -> BodyStep:
-        """A loop or branch with its buffers."""
+        """Return a loop or branch with its buffers."""
         form = lowered.form
         bound = [Binding(self._buffer_of(key), offset) for key, offset in lowered.operands]
         for _, each in lowered.rest:
@@ -341,7 +341,7 @@ class _Builder:
 
 
 def _origins(group: Group) -> tuple[Location, ...]:
-    """The user's lines that a group computes."""
+    """Return the user's lines that a group computes."""
     nodes = group.members
     return tuple(dict.fromkeys([place for node in nodes for place in node.origin.places]))
 
@@ -354,7 +354,7 @@ def _label(group: Group) -> str:
 
 
 def _renamed(step: BoundStep, new_names: Mapping[str, str]) -> BoundStep:
-    """The step with new values where they came to lie; what reads a parameter's says so."""
+    """Return the step with new values where they came to lie; what reads a parameter's says so."""
     if not any(binding.buffer in new_names for binding in step.operands):
         return step
     operands = tuple(

@@ -1,9 +1,9 @@
 """The state of lowering one group: loops, operands, integer arguments, expressions.
 
 Every operand is first a *walk*: a start and a stride per axis of the group's domain. Axes that all
-walks take as one are collapsed; then names are given (operands ``p0...``, integer arguments
+walks can merge are collapsed; then names are assigned (operands ``p0...``, integer arguments
 ``n0...``, loops ``i0...`` and ``j``), so that equal computations over other shapes give equal
-kernels. What the stages look like for each kind of group stands in ``stages``.
+kernels. ``stages`` has the stages for each kind of group.
 
 The loops of a product of matrices: over batches or panels, rows and columns.
 """
@@ -176,7 +176,7 @@ class Lowering:
     # -- operands and arguments -------------------------------------------------------------------
 
     def argument(self, value: Size, liked: Extent = 0) -> Extent:
-        """The argument that holds ``value``, ``liked`` if that does; 0 and 1 are literal."""
+        """Return the argument that holds ``value``, ``liked`` if that does; 0 and 1 are literal."""
         if isinstance(value, int) and value in (0, 1):
             return value
         is_it = isinstance(liked, str) and self.arguments[liked] == value
@@ -200,14 +200,14 @@ class Lowering:
         return name
 
     def operand(self, key: Key, offset: Size, dtype: DType, mode: Mode) -> str:
-        """The kernel operand for a value's buffer from ``offset`` on, added if it is new."""
+        """Return the kernel operand for a value's buffer from ``offset`` on, added if it is new."""
         place = (key, offset, mode)
         if place not in self.operands:
             self.operands[place] = Operand(f"p{len(self.operands)}", dtype, mode)
         return self.operands[place].name
 
     def scratch_operand(self, node: Node, dtype: DType = I64) -> str:
-        """The operand for the scratch that belongs to a node of the group."""
+        """Return the operand for the scratch that belongs to a node of the group."""
         key = ScratchBuffer(node)
         self.scratch[key] = self.operand(key, 0, dtype, "scratch")
         return self.scratch[key]
@@ -215,7 +215,7 @@ class Lowering:
     def access(
         self, walk: Walk, dtype: DType, mode: Mode = "in", gather: Sequence[Size] = ()
     ) -> Access:
-        """An access along ``walk`` after collapsing, where unrolled loops are now."""
+        """Return an access along ``walk`` after collapsing, where unrolled loops are now."""
         offset, start = self.near.get(walk, (walk.offset, 0))
         name = self.operand(walk.base, offset, dtype, mode)
         (self.reads if mode == "in" else self.writes)[walk.base] = None
@@ -241,11 +241,11 @@ class Lowering:
         return [(self.rename.get(axis, axis), stride) for axis, stride in moves]
 
     def stored(self, access: Access, value: Expr, streamed: bool) -> Store:
-        """A store of elements: past the caches, if so and they lie one behind the other."""
+        """Return a store of elements: past the caches, if so and they lie one behind the other."""
         return Store(access, value, streamed=streamed and access.strides[-1:] == ((VECTOR, 1),))
 
     def here(self, walk: Walk) -> tuple[Walk, tuple[int, ...]]:
-        """A walk, and where it is along the unrolled loops that move it."""
+        """Return a walk, and where it is along the unrolled loops that move it."""
         moves = (a for a, s in self.loops.strides[walk] if s != 0)
         return walk, tuple(self.place[a] for a in moves if a in self.place)
 
@@ -258,9 +258,9 @@ class Lowering:
         grouped: int = 0,
         in_strips: bool = False,
     ) -> LoweredStep:
-        """The kernel made of these stages, without operands that none of them reads.
+        """Return the kernel made of these stages, without unread operands.
 
-        An op need not look at all of its operands: x ** 0 is 1.
+        An op need not read all of its operands: x ** 0 is 1.
         """
         read = operands_read(stages)
         used = {p: o for p, o in self.operands.items() if o.mode != "in" or o.name in read}
@@ -291,7 +291,7 @@ class Lowering:
         return walk_of(self.group, source)
 
     def own(self, source: Source) -> Expr:
-        """The element of a value that the group computes."""
+        """Return the element of a value that the group computes."""
         return self.memo[source.base]
 
     def store_walk(self, key: Key, shape: Shape) -> Walk:
@@ -299,7 +299,7 @@ class Lowering:
         return store_walk(self.group, key, shape)
 
     def value(self, source: Source) -> Expr:
-        """The element of a source at the current position."""
+        """Return the element of a source at the current position."""
         if source.inline:
             return self.inline(source)
         if computes(self.groups, self.group, source):
@@ -311,7 +311,7 @@ class Lowering:
         return self.loads[here]
 
     def inline(self, source: Source) -> Expr:
-        """A literal, size or position, rebuilt here."""
+        """Return a literal, size or position, rebuilt here."""
         node = source.base.node
         if isinstance(node.op, Constant):
             return ex.literal(node.op.data.array[()].item(), node.op.data.dtype)
@@ -329,7 +329,7 @@ class Lowering:
         return element(form.scalar, node.types[0].dtype, *args, *sizes, *positions)
 
     def widened(self, source: Source) -> Expr:
-        """The element of a source in the dtype in which it is computed."""
+        """Return the element of a source in the dtype in which it is computed."""
         value = self.value(source)
         if not value.dtype.is_storage:
             return value
@@ -338,7 +338,7 @@ class Lowering:
         return self.memo["widened", value]
 
     def size(self, value: Size) -> Expr:
-        """A size as an i64 expression."""
+        """Return a size as an i64 expression."""
         argument = self.argument(value)
         return ex.literal(argument, I64) if isinstance(argument, int) else ex.size(argument)
 
@@ -349,7 +349,7 @@ class Lowering:
         return [by_axis[axis] for axis in range(len(by_axis))]
 
     def positions(self, shape: Shape) -> list[Expr]:
-        """The position along each axis of a value that broadcasts to the domain."""
+        """Return the position along each axis of a value that broadcasts to the domain."""
         names = self.axis_names()
         trailing = list(zip(names, self.group.domain, strict=True))[len(names) - len(shape) :]
         return [
@@ -358,7 +358,7 @@ class Lowering:
         ]
 
     def index(self, name: str) -> Expr:
-        """The position along a loop."""
+        """Return the position along a loop."""
         known = name in self.place
         found = ex.literal(self.place[name], I64) if known else ex.index(name)
         return self.panels_before[name] + found if name in self.panels_before else found
@@ -366,7 +366,7 @@ class Lowering:
     # -- gathers ----------------------------------------------------------------------------------
 
     def checked(self, node: Node, index: Expr, extent: Size, position: Expr) -> Expr:
-        """An index that is wrapped, clamped and, if it fails, noted."""
+        """Return an index that is wrapped, clamped and, if it fails, noted."""
         name = f"c{len(self.checks)}"
         operand = self.operand(CheckBuffer(node), 0, I64, "check")
         if index.dtype is U64:  # what no i64 holds must not come out as a negative index
@@ -393,7 +393,7 @@ class Lowering:
         return sum_of((1, maximum(1 - extent, 0)) for extent in extents)
 
     def position(self, shape: Shape, positions: Sequence[Expr]) -> Expr:
-        """The flat C-order position of a multi-index."""
+        """Return the flat C-order position of a multi-index."""
         flat: Expr = ex.literal(0, I64)
         for extent, at in zip(shape, positions, strict=True):
             flat = flat * self.size(extent) + at
@@ -420,7 +420,7 @@ def note_neighbours(low: Lowering, walks: Iterable[Walk]) -> None:
 
 
 def axis_order(low: Lowering, loads: Iterable[Walk], stores: Iterable[Walk]) -> Sequence[int]:
-    """The axes of the domain, with that one last along which vectors run.
+    """Return the axes of the domain, with that one last along which vectors run.
 
     It is the domain's last, or another one along which fewer operands lie across memory. Stores
     count more where a tile takes long to compute: their lines come one after the other then.
@@ -460,7 +460,7 @@ def vector_axis(low: Lowering, segment: int) -> tuple[list[Axis], Axis]:
 
 
 def map_axes(low: Lowering) -> tuple[list[Axis], Axis]:
-    """The loops of a map that are not merged. Behind the others, the last that has several
+    """Return the loops of a map that are not merged. Behind the others, the last that has several
     elements, where the last of all has one: that one is no loop."""
     flat = low.loops.flat(0)
     several = [loop for loop in flat if loop[1] != 1]

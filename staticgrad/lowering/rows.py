@@ -1,14 +1,11 @@
 """A group of rows to its kernel: a loop over the row for each stage, and numbers between them.
 
-Which stage of a group of rows computes what, and what a row keeps from stage to stage.
+Stage s is a loop over the row; numbers that are computed once per row stand between s and s + 1. An
+element belongs to the first stage after all row results that it depends on. Later stages recompute
+it, or, if that takes longer than a load, read it from memory of the row: the place of a result of
+the row with its dtype that is not written yet, if there is one, else scratch.
 
-Stage s is a loop over the row; between s and s + 1 stands what is computed once per row. A value of
-an element belongs to the first stage behind all row results that it depends on. Where later stages
-need it too they compute it again, or, where that takes longer than reading it, find it in memory
-that the row keeps: in the place of a result of the row that is not written yet, if there is one of
-its dtype, else in scratch.
-
-Look-ups that have one place in each row: the check of the place, and the element that is set.
+Look-ups with one index in each row: the check of the index, and the element that is set.
 """
 
 from __future__ import annotations
@@ -102,7 +99,7 @@ class RowPlan:
 
 
 def row_plan(groups: Groups, group: Group) -> RowPlan:
-    """The stages of a group of rows."""
+    """Return the stages of a group of rows."""
     return _Planning(groups, group).plan()
 
 
@@ -128,7 +125,7 @@ class _Planning:
         self._present: list[set[object]] = [set() for _ in range(self._count)]
 
     def plan(self) -> RowPlan:
-        """The plan."""
+        """Return the plan."""
         results: dict[int, list[Key]] = {}
         for key, reduction in self._group.reductions.items():
             stage = self._home[key].stage
@@ -183,7 +180,7 @@ class _Planning:
         self._present[stage] |= self._below(source).keys()
 
     def _store(self, key: Key) -> RowPoint:
-        """The point at which a value is stored."""
+        """Return the point at which a value is stored."""
         point = self._home[key]
         if key not in self._own:
             return point
@@ -206,7 +203,7 @@ class _Planning:
         return first + effort.index(min(effort))
 
     def _below(self, source: Source) -> dict[object, int]:
-        """The nodes and operands from which an element is computed, with what each costs."""
+        """Return the nodes and operands from which an element is computed, with what each costs."""
         found: dict[object, int] = {}
         waiting = [source]
         while waiting:
@@ -256,7 +253,7 @@ class _Planning:
         self._home[key] = RowPoint(0 if known is None else known.next, True)
 
     def _known(self, source: Source) -> RowPoint | None:
-        """The point in which a value is known; None where it is before all stages."""
+        """Return the point in which a value is known; None where it is before all stages."""
         return None if source.inline else self._home.get(source.base)
 
     def _is_per_row(self, node: Node) -> bool:
@@ -265,7 +262,7 @@ class _Planning:
     # -- what is kept -----------------------------------------------------------------------------
 
     def _efforts(self) -> dict[Node, int]:
-        """Instructions that it takes to compute a value of an element where nothing else is."""
+        """Return the instructions to compute an element of each node if nothing is kept."""
         found: dict[Node, int] = {}
         for node in self._group.nodes:
             if self._is_per_row(node):
@@ -288,7 +285,7 @@ class _Planning:
     def _computed_at(
         self, node: Node, kept: dict[Node, Key | None], numbers: list[Node]
     ) -> Iterator[RowPoint]:
-        """The points that compute a node, given all that need it."""
+        """Yield the points that compute a node, given all that need it."""
         needs, home = self._needs[node], self._home[Home(node)]
         if self._is_per_row(node):
             if any(each > home for each in needs):
@@ -398,7 +395,7 @@ _LONG_ROW: Final = 2 << 10
 
 
 def lower_rows(groups: Groups, group: Group) -> LoweredStep:
-    """The kernel that computes a group of rows."""
+    """Return the kernel that computes a group of rows."""
     return _RowLowering(groups, group).lowered()
 
 
@@ -406,7 +403,7 @@ class _RowLowering(Lowering):
     """The state of lowering a group of rows; ``memo`` holds the values of one context."""
 
     def lowered(self) -> LoweredStep:
-        """The kernel of the group."""
+        """Return the kernel of the group."""
         group = self.group
         self.plan = row_plan(self.groups, group)
         self.shape = group.domain
@@ -519,7 +516,7 @@ class _RowLowering(Lowering):
         return [check, *map(self._kept_pick, loads)]
 
     def _picks(self, node: Node, place: Expr) -> Iterator[Expr]:
-        """The loads at its place that a picked element is computed from."""
+        """Yield the loads at its place that a picked element is computed from."""
         self.shape = node.types[0].shape
         data = self.groups.source(node.args[0])
         if not computes(self.groups, self.group, data):
@@ -562,7 +559,7 @@ class _RowLowering(Lowering):
         return self.scalar(node)
 
     def _picked(self, node: Node) -> Expr:
-        """The element of a row at a place; one of the group is computed there once more."""
+        """Return the element of a row at a place; one of the group is computed there once more."""
         data, place = self.groups.source(node.args[0]), self.places[node]
         if computes(self.groups, self.group, data):
             return self._again(data, place)
@@ -571,7 +568,7 @@ class _RowLowering(Lowering):
         return self._at_place(self.access(walk, dtype, gather=(stride,)), dtype, place)
 
     def _again(self, source: Source, place: Expr) -> Expr:
-        """An element at another place of the row."""
+        """Return an element at another place of the row."""
         node, group = source.base.node, self.group
         own = computes(self.groups, group, source)
         if source.uniform or (own and self._is_number(source)):
@@ -606,7 +603,7 @@ class _RowLowering(Lowering):
         return ColumnAccumulate(reduction.kind, value, partials, scratch)
 
     def own(self, source: Source) -> Expr:
-        """A value of the group: computed in this context, or what an earlier one left."""
+        """Return a value of the group: computed in this context, or what an earlier one left."""
         return self._result(source.base)
 
     def _result(self, key: Key) -> Expr:
@@ -641,7 +638,7 @@ class _RowLowering(Lowering):
     # -- rows side by side, and memory ahead ------------------------------------------------------
 
     def _ahead(self, axes: Sequence[Axis], jammed: int) -> tuple[int, Ahead]:
-        """The stage that brings memory near, and what."""
+        """Return the stage that brings memory near, and what."""
         work = {
             number: sum(map(instructions, self.plan.nodes.get(RowPoint(number, False), ())))
             for number in range(self.plan.stages)
@@ -689,7 +686,7 @@ def _itemsize(low: Lowering) -> int:
 
 
 def _streams(low: Lowering) -> Sequence[Key]:
-    """The buffers that are walked along the row."""
+    """Return the buffers that are walked along the row."""
     first = len(low.group.domain) - low.group.row
     moving = [w.base for w in low.loops.strides if any(step != 0 for step in w.strides[first:])]
     return [*dict.fromkeys(moving)]

@@ -1,9 +1,9 @@
-"""Running totals to kernels: along rows in lanes, of several rows side by side, or row by row.
+"""Running totals to kernels: along rows in lanes, with several interleaved rows, or row by row.
 
-Each element comes of the one before it, in this order and no other, so that along the axis nothing
-runs side by side. What does are rows: where an axis behind the running one fills vectors, a vector
-of rows, from one to the next; where rows are short, one in each lane, every element written out;
-elsewhere some rows together, whose chains of operations fill the time in which each waits.
+Each element depends on the one before it, in a fixed order, so that there is no parallelism along
+the axis, only across rows. If an axis after the running one fills vectors, a vector of rows is
+computed at a time. If rows are short, there is one in each lane, fully unrolled. Otherwise some
+rows are interleaved, to hide the latency of each chain of operations.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _FEWEST: Final = 8
 
 
 def lower_scan(low: Lowering) -> LoweredStep:
-    """The kernel of a running total."""
+    """Return the kernel of a running total."""
     (node,) = low.group.nodes
     assert isinstance(node.form, Scan)
     domain, axis = low.group.domain, node.form.axis
@@ -54,20 +54,20 @@ class _Scanned:
         self.dtype: DType = node.types[0].dtype
         self.sources: list[Source] = [low.groups.source(arg) for arg in node.args]
         self.result = Walk(Home(node), 0, c_strides(low.group.domain))
-        #: What stands before the first element: the total of it and any x is x.
+        #: The total before the first element: combined with any x it gives x.
         self.nothing = ex.literal(1 if self.kind == "prod" else -0.0, self.dtype)
 
     @property
     def walks(self) -> list[Walk]:
-        """Of the result and of all that is read."""
+        """The walks of the result and of all sources."""
         return [self.result, *source_walks(self.low.groups, self.low.group, self.sources)]
 
     def grown(self, total: Expr, first: Expr | bool) -> Expr:
-        """The total up to the current element, from that before it; whether it is the first."""
+        """Return the total up to the current element; ``first``: whether it is the first one."""
         *factors, value = (self.low.value(source) for source in self.sources)
         if self.kind == "prod":
             return total * value
-        for factor in factors:  # that of the first element is not to be looked at
+        for factor in factors:  # the factor of the first element is not used
             one = ex.literal(1, self.dtype)
             if first is True:
                 return value
@@ -75,12 +75,12 @@ class _Scanned:
         return total + value
 
     def store(self, value: Expr) -> Store:
-        """The current element of the result."""
+        """Return the current element of the result."""
         return Store(self.low.access(self.result, self.dtype, "out"), value)
 
 
 def _in_lanes(low: Lowering) -> LoweredStep:
-    """A row in each lane."""
+    """Return a row in each lane."""
     scanned = _Scanned(low)
     others = [k for k in range(len(low.group.domain)) if k != scanned.axis]
     low.loops = loops_over(low.group.domain, [others, [scanned.axis]], scanned.walks, merge=True)
@@ -95,7 +95,7 @@ def _in_lanes(low: Lowering) -> LoweredStep:
 
 
 def _from_row_to_row(low: Lowering) -> LoweredStep:
-    """A vector of neighbouring rows, each total from the one that was just stored."""
+    """Return a vector of neighbouring rows, each total from the one that was just stored."""
     scanned, domain = _Scanned(low), low.group.domain
     before, behind = range(scanned.axis), range(scanned.axis + 1, len(domain))
     low.loops = loops_over(domain, [before, [scanned.axis], behind], scanned.walks, merge=True)
@@ -139,6 +139,6 @@ def _axes(low: Lowering, segment: int) -> list[Axis]:
 
 
 def _iterations(low: Lowering) -> Axis:
-    """The loop along the running axis; one of an axis of one element goes round once."""
+    """Return the loop along the running axis; one of an axis of one element goes round once."""
     loops = _axes(low, 1)
     return loops[0] if loops else Axis(f"i{sum(map(len, low.loops.names))}", 1)

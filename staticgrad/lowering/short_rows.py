@@ -1,9 +1,9 @@
-"""Groups whose rows are shorter than two vectors: a row in each lane, all its elements written out.
+"""Groups whose rows are shorter than two vectors: a row in each lane, its elements unrolled.
 
-The vector axis is one around the row. Each element of the row is a place of its own, whose loads
-and stores lie between those of its neighbours; reductions are expressions of them, in the order of
-``ir/summation.py``, and what reads their results are expressions of those. A kernel that took such
-rows one at a time would leave most lanes empty.
+The vector axis is an axis around the row. Each element of the row has separate strided loads and
+stores. Reductions are expressions of the elements, in the order of ``ir/summation.py``, and their
+readers are expressions of the results. A kernel that processed such rows one at a time would leave
+most lanes empty.
 
 Pieces of long rows to their kernel: an iteration for each piece; the last one is shorter.
 """
@@ -58,12 +58,12 @@ _Place = tuple[int, ...] | None
 
 
 def lower_short_rows(groups: Groups, group: Group) -> LoweredStep:
-    """The kernel of a group whose rows are short, of one stage or of several."""
+    """Return the kernel of a group whose rows are short, of one stage or of several."""
     return _ShortRows(groups, group).lowered(group.row)
 
 
 def lower_short_map(groups: Groups, group: Group, alike: bool) -> LoweredStep | None:
-    """The kernel of a group without reductions, if its last axes are short; else None.
+    """Return the kernel of a group without reductions, if its last axes are short; else None.
 
     ``alike``: also where only operands that are the same in all rows keep them from being one.
     """
@@ -79,11 +79,11 @@ def lower_short_map(groups: Groups, group: Group, alike: bool) -> LoweredStep | 
 
 
 def written_axes(group: Group, walks: Sequence[Walk], stored: Sequence[DType], alike: bool) -> int:
-    """How many of the last axes of a map are written out; 0: vectors along them do as well.
+    """Return how many of the last axes of a map are written out; 0 if vectors along them suffice.
 
-    They do where the last axis is long or is one with that before it. Where only operands that are
-    the same in all rows keep the two apart, they are written out if ``alike``: ``folded`` takes
-    less time for most of those.
+    They suffice if the last axis is long, or is collapsed with the one before it. If only operands
+    that are the same in all rows prevent the collapse, the axes are written out only if ``alike``:
+    ``folded`` is faster for most of these.
     """
     domain, rank = group.domain, len(group.domain)
     loops = loops_over(domain, [range(rank)], walks, merge=not group.indexed)
@@ -117,7 +117,7 @@ class _ShortRows(Lowering):
     around: dict[str, int]
 
     def lowered(self, row: int) -> LoweredStep:
-        """The kernel of the group, whose rows are its last axes, so many."""
+        """Return the kernel of the group, whose rows are its last axes, so many."""
         group, rank = self.group, len(self.group.domain)
         self.shape = group.domain
         stored = group.stored
@@ -144,7 +144,7 @@ class _ShortRows(Lowering):
         return self.finish([stage], [a for a in axes if a.name not in names])
 
     def _written_loops(self) -> list[tuple[str, int]]:
-        """The loops between that of vectors and the row that are written out as the row is.
+        """Return the loops between that of vectors and the row that are written out as the row is.
 
         Rows that differ in those alone lie side by side, and are stored so.
         """
@@ -173,7 +173,7 @@ class _ShortRows(Lowering):
             self.memo[Home(node)] = self._element(node, looked_up)
 
     def _looked_up(self, node: Node) -> Expr:
-        """The place in the row that a node looks up, checked."""
+        """Return the place in the row that a node looks up, checked."""
         self.shape = node.args[1].type.shape
         self._go_to(None)
         return checked_place(self, node)
@@ -219,7 +219,7 @@ class _ShortRows(Lowering):
         self.memo = self.memos.setdefault(place, {})
 
     def own(self, source: Source) -> Expr:
-        """A value of the group, at this place or of the whole row."""
+        """Return a value of the group, at this place or of the whole row."""
         return self._value(source.base)
 
     def _value(self, key: Key) -> Expr:
@@ -230,7 +230,7 @@ class _ShortRows(Lowering):
         return self.memos[None][key] if self._once(key) else self.memo[key]
 
     def _reduced(self, key: Key) -> Expr:
-        """A reduction of the row, in the dtype of its result."""
+        """Return a reduction of the row, in the dtype of its result."""
         shape, memo, place = self.shape, self.memo, self.place
         reduction, terms = self.group.reductions[key], []
         self.shape = self.group.domain
@@ -257,7 +257,7 @@ class _ShortRows(Lowering):
 
 
 def _windowed(low: Lowering, node: Node) -> Expr:
-    """The element of a window, whose reading is loaded with the first."""
+    """Return the element of a window, whose reading is loaded with the first."""
     from staticgrad.lowering.windows.parts import windowed
 
     return windowed(low, node)
@@ -279,7 +279,7 @@ def combined(kind: str, terms: Sequence[Expr]) -> Expr:
 
 
 def lower_pieces(groups: Groups, group: Group) -> LoweredStep:
-    """The kernel that computes a group whose rows are taken in pieces."""
+    """Return the kernel that computes a group whose rows are taken in pieces."""
     return _PieceLowering(groups, group).lowered()
 
 
@@ -289,7 +289,7 @@ class _PieceLowering(Lowering):
     piece = ""
 
     def lowered(self) -> LoweredStep:
-        """The kernel of the group."""
+        """Return the kernel of the group."""
         group, rank = self.group, len(self.group.domain)
         self._known: dict[Expr, Expr] = {}
         stored = [key for key in group.stored if key not in group.reductions]
@@ -338,7 +338,7 @@ class _PieceLowering(Lowering):
     # -- from places in a row to places in its pieces ----------------------------------------------
 
     def _in_piece(self, root: Expr) -> Expr:
-        """An expression of an element of the row as one of an element of a piece."""
+        """Return an expression of an element of the row as one of an element of a piece."""
         for expr in postorder([root]):
             if expr in self._known:
                 continue

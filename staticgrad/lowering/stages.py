@@ -1,13 +1,13 @@
 """One group to one kernel: the stages for each kind of group.
 
-How operands are addressed and expressions written stands in ``operands``.
+``operands`` has the addressing of operands and the expressions.
 
 Elementwise groups over short inner axes: vectors run over several rows of elements.
 
-Where all operands of a group lie in memory as its domain does, its axes are one. One operand that
-is broadcast, along rows or across them, keeps the last two apart, and rows shorter than a vector
-leave most of its lanes empty. Here what does not lie as the domain is first spread out in scratch,
-some hundred rows at a time: once for a few rows where it is the same in all of them, else for each
+If all operands of a group have the layout of its domain, its axes are collapsed. An operand that is
+broadcast, along rows or across them, prevents this for the last two axes, and rows shorter than a
+vector leave most of its lanes empty. Here operands with another layout are first expanded into
+scratch, some hundred rows at a time: once for a few rows if all rows are the same, else for each
 row. Then the rows are one run of elements.
 """
 
@@ -108,7 +108,7 @@ _FEWEST: Final = 1 << 10
 
 
 def lower_folded(groups: Groups, group: Group) -> LoweredStep | None:
-    """The kernel of a group whose short inner axis folds into the one before; else None."""
+    """Return the kernel of a group whose short inner axis folds into the one before; else None."""
     plain = not (group.reductions or group.keeps_axes or group.checked or group.regions)
     if group.kind != "map" or not plain or not may_fold(group):
         return None
@@ -164,7 +164,7 @@ class _Folding(Lowering):
     """
 
     def lowered(self) -> LoweredStep | None:
-        """The kernel of the group, if that takes less time."""
+        """Return the kernel of the group, if that takes less time."""
         group = self.group
         stores = [(k, self.store_walk(k, self.groups.value_type(k).shape)) for k in group.stored]
         walks = [*operand_walks(self.groups, group), *(walk for _, walk in stores)]
@@ -258,7 +258,7 @@ class _Folding(Lowering):
         return self.groups.value_type(walk.base).dtype
 
     def _room(self, walk: Walk) -> str:
-        """The scratch in which an operand is spread out."""
+        """Return the scratch in which an operand is spread out."""
         key = self.spread[walk]
         self.scratch[key] = self.operand(key, 0, self._dtype(walk), "scratch")
         return self.scratch[key]
@@ -267,7 +267,7 @@ class _Folding(Lowering):
         return Access(self._room(walk), ((self.within, self.length), (VECTOR, 1)))
 
     def _origin(self, walk: Walk) -> Expr:
-        """The element of an operand in a row of the chunk."""
+        """Return the element of an operand in a row of the chunk."""
         name = self.operand(walk.base, walk.offset, self._dtype(walk), "in")
         self.reads[walk.base] = None
         along, across = self._steps(walk)
@@ -289,7 +289,7 @@ class _Folding(Lowering):
     def access(
         self, walk: Walk, dtype: DType, mode: Mode = "in", gather: Sequence[Size] = ()
     ) -> Access:
-        """An access along a walk in the run of elements."""
+        """Return an access along a walk in the run of elements."""
         if walk in self.spread:
             alike = self._steps(walk)[0] == 0
             runs = () if alike else ((self.run, _RUN * self.length),)
@@ -311,7 +311,7 @@ _SHARED: Final = 1 << 12
 
 
 def lower_group(groups: Groups, group: Group) -> LoweredStep:
-    """The kernel that computes ``group``, one of ``groups``.
+    """Return the kernel that computes ``group``, one of ``groups``.
 
     What writes kinds of groups that few programs have is loaded with the first of them.
     """
@@ -357,7 +357,7 @@ def _short_or_folded(groups: Groups, group: Group) -> LoweredStep | None:
 
 
 def _walks(low: Lowering) -> list[Walk]:
-    """The walks of everything that the group reads from memory."""
+    """Return the walks of everything that the group reads from memory."""
     return operand_walks(low.groups, low.group)
 
 
@@ -412,7 +412,7 @@ def _index_load(low: Lowering, node: Node, walk: Walk) -> Expr:
 
 
 def _index_position(low: Lowering, node: Node) -> Expr:
-    """The flat position in the index array; where it is broadcast, of the first reader."""
+    """Return the flat position in the index array; where it is broadcast, of the first reader."""
     form = node.form
     shape = node.args[1].type.shape
     start = form.axis if isinstance(form, Gather | Scatter) else 0
@@ -426,7 +426,7 @@ def _index_position(low: Lowering, node: Node) -> Expr:
 
 
 def _stores(low: Lowering) -> list[tuple[Key, Walk]]:
-    """The values that the group stores element by element, each with its walk.
+    """Return the values that the group stores element by element, each with its walk.
 
     Of a value that it stores parts of only the parts are its own.
     """
@@ -514,7 +514,7 @@ def _accumulated(low: Lowering, name: str, reduction: GroupReduction) -> Accumul
 
 
 def _reduced(low: Lowering, key: Key, target: Walk, name: str) -> Store:
-    """The store of a reduction's result, which was accumulated in the compute dtype."""
+    """Return the store of a reduction's result, which was accumulated in the compute dtype."""
     dtype = low.groups.value_type(key).dtype
     return Store(low.access(target, dtype, "out"), ex.ref(name, dtype.compute).cast(dtype))
 
@@ -526,7 +526,7 @@ def _lower_columns(low: Lowering) -> LoweredStep:
 
 
 def _column_results(group: Group, kept: Sequence[int]) -> list[tuple[Key, Walk]]:
-    """The results of reductions over all axes but those kept, each with its walk."""
+    """Return the results of reductions over all axes but those kept, each with its walk."""
     shape = tuple(group.domain[a] for a in kept)
     strides: list[Size] = [0] * len(group.domain)
     for axis, stride in zip(kept, c_strides(shape), strict=True):
@@ -537,7 +537,7 @@ def _column_results(group: Group, kept: Sequence[int]) -> list[tuple[Key, Walk]]
 def _columns_step(
     low: Lowering, kept: Sequence[int], summed: Sequence[int], in_lanes: bool
 ) -> LoweredStep:
-    """The reductions of a group over the axes ``summed``, a vector of results at a time."""
+    """Return the reductions of a group over the axes ``summed``, a vector of results at a time."""
     group = low.group
     results = _column_results(group, kept)
     walks = [*_walks(low), *(walk for _, walk in results)]

@@ -80,7 +80,7 @@ def _sums_across(node: Node) -> bool:
 def _copied(
     old: Symbolic, new: Symbolic, formula: Mapping[Node, None], made: dict[Node, Node]
 ) -> Symbolic:
-    """A value of a formula by nodes of its own; ``new`` is what it is in the new graph."""
+    """Return a value of a formula by nodes of its own; ``new`` is what it is in the new graph."""
     if old.node not in formula:
         return new
     if old.node not in made:
@@ -262,7 +262,7 @@ class _Shifting:
             return cast(Symbolic, where(inside, result, outside))
 
     def summed(self, node: Node) -> tuple[Symbolic] | None:
-        """A sum over the elements that a gradient has, in its phase; None where it stays."""
+        """Return a sum over the elements that a gradient has, in its phase; None where it stays."""
         (value,) = node.args
         op = node.op
         assert isinstance(op, Sum)
@@ -314,7 +314,7 @@ class _Shifting:
         return self._later[node]
 
     def _formula(self, value: Symbolic) -> Sequence[Node] | None:
-        """The nodes of a cheap formula of what lies in memory, operands first.
+        """Return the nodes of a cheap formula of what lies in memory, operands first.
 
         None where a value is none, or where others want it in memory.
         """
@@ -357,7 +357,7 @@ class _Shifting:
 
 
 def _arrays(formula: Sequence[Node]) -> set[Node]:
-    """The arrays in memory that a formula is computed of."""
+    """Return the arrays in memory that a formula is computed of."""
     found: set[Node] = set()
     for value in (arg for node in formula for arg in node.args if arg.ndim and not _is_number(arg)):
         if _lies_in_memory(value):
@@ -368,7 +368,7 @@ def _arrays(formula: Sequence[Node]) -> set[Node]:
 
 
 def _of_nothing(total: Symbolic, sizes: Sequence[Size]) -> Symbolic:
-    """A sum over axes of these sizes: 0.0, not -0.0, where one of them has no element."""
+    """Return a sum over axes of these sizes: 0.0, not -0.0, where one of them has no element."""
     open_sizes = [size for size in sizes if (bounds(size)[0] or 0) < 1]
     if not open_sizes:
         return total
@@ -412,7 +412,7 @@ def _in_order(found: dict[Node, None]) -> Sequence[Node]:
 
 
 def _padded(pad: Pad, arg: Symbolic, made: dict[ValueKey, Symbolic]) -> Symbolic:
-    """An operand of a formula at the positions of the whole."""
+    """Return an operand of a formula at the positions of the whole."""
     if arg.key not in made:
         if arg.ndim == 0:
             return arg

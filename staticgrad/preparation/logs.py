@@ -90,7 +90,7 @@ def _stacks(node: Node, op: Loop, roots: set[tuple[Node, int]]) -> dict[int, tup
 def _logged(
     node: Node, op: Loop, args: tuple[Symbolic, ...], stacks: dict[int, tuple[int, bool]]
 ) -> list[Symbolic]:
-    """The results of the loop that logs the carries of these stacks."""
+    """Return the results of the loop that logs the carries of these stacks."""
     carries = tuple(sorted({carry for carry, _ in stacks.values()}))
     outs = [*op.body.outputs.values()]
     kept = [place for place in range(op.carries, len(outs)) if place not in stacks]

@@ -69,7 +69,7 @@ class Arrangement(ABC):
 
     @abstractmethod
     def arranged(self, value: Symbolic) -> Symbolic:
-        """The matrix in the order, before the first iteration."""
+        """Return the matrix in the order, before the first iteration."""
 
     @abstractmethod
     def stored(self, kind: TensorType) -> TensorType:
@@ -81,7 +81,7 @@ class Arrangement(ABC):
 
 
 def with_arranged(graph: Graph, order: Arrangement) -> Graph:
-    """The graph whose loops take such matrices in an order; each element is what it was."""
+    """Return the graph whose loops take such matrices in an order; each element is what it was."""
 
     def rewritten(node: Node, op: Loop, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
         if hint_value(op.iterations) < order.fewest_iterations:
@@ -99,7 +99,7 @@ def with_arranged(graph: Graph, order: Arrangement) -> Graph:
 
 
 def _places(op: Loop, order: Arrangement) -> list[int]:
-    """The places of the operands that an iteration reads as factors in the order, and not
+    """Return the places of the operands that an iteration reads as factors in the order, and not
     otherwise."""
     body = op.body
     places = range(op.carries + op.slices, len(body.inputs) - 1)
@@ -119,7 +119,7 @@ def _places(op: Loop, order: Arrangement) -> list[int]:
 
 
 def _body(body: Graph, arranged: set[int], order: Arrangement) -> Graph:
-    """The body that takes these inputs in the order."""
+    """Return the body that takes these inputs in the order."""
     new: dict[tuple[Node, int], Symbolic] = {}
     for place, value in enumerate(body.inputs):
         kind, node = value.type, value.node
@@ -161,7 +161,7 @@ class _Transposed(Arrangement):
 
 
 def with_transposed_invariants(graph: Graph) -> Graph:
-    """The graph whose loops take such matrices transposed; each element is what it was."""
+    """Return the graph whose loops take such matrices transposed; each element is what it was."""
     return with_arranged(graph, _Transposed())
 
 
@@ -172,7 +172,7 @@ _FEW: Final = 9
 
 
 def with_remainders(graph: Graph) -> Graph:
-    """The graph whose strided convolutions have remainders of the strides as channels."""
+    """Return the graph whose strided convolutions have remainders of the strides as channels."""
 
     def rewritten(
         node: Node, _: Convolution, args: tuple[Symbolic, ...]
@@ -364,7 +364,7 @@ def _from_there(node: Node, body: Graph) -> Graph:
 
 
 def _in_stretches(node: Node, args: Sequence[Symbolic], stretch: Graph) -> Sequence[Symbolic]:
-    """The results of the loop, a stretch at a time."""
+    """Return the results of the loop, a stretch at a time."""
     op, inputs = node.op, _StretchInputs(node)
     assert isinstance(op, While)
     test = body_of(inputs.all, {"go": inputs.goes})

@@ -49,7 +49,7 @@ _IN_MEMORY = Scan | Scatter | ScatterAlong
 
 
 def widen_accumulation(graph: Graph) -> Graph:
-    """The graph with its totals of storage dtypes computed in their compute dtypes.
+    """Return the graph with its totals of storage dtypes computed in their compute dtypes.
 
     Their kernels add to elements of the result that they wrote before. Of a storage dtype each of
     those would be rounded on its way, so the total is a value of the compute dtype, and rounded to
@@ -134,7 +134,7 @@ def _is_long(node: Node, op: MatMul, args: tuple[Symbolic, ...]) -> bool:
 
 
 def _added_up(a: Any, b: Any) -> Symbolic:
-    """The product of factors whose first axes are the terms."""
+    """Return the product of factors whose first axes are the terms."""
     terms = a.shape[0]
     assert isinstance(terms, int)
     blocks = terms // GEMM_BLOCK
@@ -159,7 +159,7 @@ _WIDE: Final = 64
 
 
 def expand_vector_products(graph: Graph) -> Graph:
-    """The graph with its vector products as multiplications and sums.
+    """Return the graph with its vector products as multiplications and sums.
 
     A product with one column, one row, or one inner index moves far more bytes than a tile of
     registers can reuse. As a multiplication that a sum reads it streams through its matrix once,
@@ -212,7 +212,7 @@ class _Expanding:
             return (_as(Reshape(node.types[0].shape)(total), node),)
 
     def _transposed(self, node: Node, product: Symbolic) -> Sequence[Symbolic] | None:
-        """A product that only this transpose reads, with its last axes exchanged.
+        """Return a product that only this transpose reads, with its last axes exchanged.
 
         Factors of which neither lies across memory would both do so.
         """
@@ -249,7 +249,7 @@ def _multiplied(a: Value, b: Value) -> Value:
 
 
 def _as(value: Value, node: Node) -> Symbolic:
-    """A value in the dtype of a node's result, rounded once."""
+    """Return a value in the dtype of a node's result, rounded once."""
     return cast(Symbolic, astype(value, node.types[0].dtype))
 
 
@@ -267,7 +267,7 @@ PART: Final = 4
 
 
 def with_panels(graph: Graph) -> Graph:
-    """The graph whose loops take such matrices in panels; each element is what it was."""
+    """Return the graph whose loops take such matrices in panels; each element is what it was."""
     return with_arranged(graph, _InPanels())
 
 

@@ -102,7 +102,7 @@ _MANY: Final = 128
 
 
 def with_patches(graph: Graph) -> Graph:
-    """The graph whose convolutions over windows side by side are products of matrices."""
+    """Return the graph whose convolutions over windows side by side are products of matrices."""
 
     def rewritten(
         node: Node, _: Convolution, args: tuple[Symbolic, ...]
@@ -246,7 +246,7 @@ def is_pointwise(form: WindowProduct, dtype: DType) -> bool:
 
 
 def with_parts(graph: Graph) -> Graph:
-    """The graph whose gradients of filters of few channels are sums of those of parts."""
+    """Return the graph whose gradients of filters of few channels are sums of those of parts."""
 
     def rewritten(
         node: Node, op: ConvFilter, args: tuple[Symbolic, ...]
@@ -260,7 +260,7 @@ def with_parts(graph: Graph) -> Graph:
 
 
 def in_parts(node: Node, args: tuple[Symbolic, ...], parts: int, tiles: bool = False) -> Symbolic:
-    """The gradient of a filter by those of parts of the batch."""
+    """Return the gradient of a filter by those of parts of the batch."""
     assert isinstance(node.op, ConvFilter)
     op = replace(node.op, parts=parts, tiles=tiles)
     partial = op.infer(*(arg.type for arg in args))
@@ -273,13 +273,13 @@ def in_parts(node: Node, args: tuple[Symbolic, ...], parts: int, tiles: bool = F
 
 
 def parts_in_tiles(channels: Sequence[Size]) -> int:
-    """The parts of a gradient that is computed in tiles, by its channels on both sides."""
+    """Return the parts of a gradient that is computed in tiles, by its channels on both sides."""
     shared = prod(-(-size // CHANNELS_TOGETHER) for size in channels if isinstance(size, int))
     return -(-_WANTED_OF_TILES // max(1, shared))
 
 
 def _parts_of(node: Node, op: ConvFilter) -> int:
-    """The parts of a gradient that goes through images one by one; 0 where it does not."""
+    """Return the parts of a gradient that goes through images one by one; 0 where it does not."""
     form, dtype = node.form, node.types[0].dtype
     if op.parts or not dtype.is_float:
         return 0

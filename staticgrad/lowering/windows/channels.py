@@ -71,7 +71,7 @@ class WindowChannels(WindowMaps):
     """The state of lowering a depthwise convolution, or one of its transposes."""
 
     def lowered(self) -> LoweredStep:
-        """The kernel of the group."""
+        """Return the kernel of the group."""
         form = self.anchor.form
         assert isinstance(form, WindowProduct)
         self.axes = form.axes
@@ -88,7 +88,7 @@ class WindowChannels(WindowMaps):
     # -- elements ---------------------------------------------------------------------------------
 
     def _weight(self, lead: Sequence[AxisPlace], tap: Sequence[int]) -> Expr:
-        """A tap of the filter of this channel."""
+        """Return a tap of the filter of this channel."""
         places = (lead[1], AxisPlace(()), *(AxisPlace((), k) for k in tap))
         return self.element(self.w, places)
 

@@ -39,7 +39,7 @@ class WindowMaps(WindowLowering):
     """The state of lowering a pool, or a spread of windows, with its epilogue."""
 
     def lowered(self) -> LoweredStep:
-        """The kernel of the group."""
+        """Return the kernel of the group."""
         form = self.anchor.form
         assert isinstance(form, WindowReduce | WindowSpread)
         self.axes = form.axes

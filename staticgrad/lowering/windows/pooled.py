@@ -182,7 +182,7 @@ class PooledMaps(_Pooled):
     """Pools over elements that are computed from others, without a product."""
 
     def lowered(self) -> LoweredStep:
-        """The kernel of the group: a map over windows."""
+        """Return the kernel of the group: a map over windows."""
         domain = self.pools.domain
         names = [*(f"i{n}" for n in range(len(domain) - 1)), VECTOR]
         loops = [self.loop(name, size) for name, size in zip(names, domain, strict=True)]

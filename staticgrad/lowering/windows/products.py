@@ -39,7 +39,7 @@ class WindowProducts(WindowLowering):
         return form
 
     def lowered(self) -> LoweredStep:
-        """The kernel of the group."""
+        """Return the kernel of the group."""
         self.outer: list[Axis] = []
         self.first, self.second = (self.groups.source(arg) for arg in self.anchor.args)
         if self.form.result == "windows":
@@ -138,7 +138,7 @@ class WindowProducts(WindowLowering):
         return channels if self.form.groups == 1 else floordiv(channels, self.form.groups)
 
     def _residues(self, axis: WindowAxis) -> tuple[str, str]:
-        """The loops over what elements of the image have in common along an axis, or ""."""
+        """Return the loops over what elements of the image have in common along an axis, or ""."""
         names = []
         for extent in (axis.residues, axis.shared):
             name = f"i{len(self.outer)}" if extent > 1 else ""
