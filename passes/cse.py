@@ -71,7 +71,7 @@ class CommonSubexpressions(Pass, name="cse"):
 
 
 def _origins(same: Mapping[Node, Node]) -> dict[Node, Location]:
-    """The origin of every node that stands for some of other lines; a constant has one, its own."""
+    """Return the origin of each node that replaces others; a constant keeps its own."""
     lines: dict[Node, list[Location]] = {}
     for node, kept in same.items():
         if not node.is_leaf and node.origin != kept.origin:

@@ -65,7 +65,7 @@ class Fold(Pass, name="fold"):
 
 
 def _computed(node: Node, args: tuple[Symbolic, ...]) -> tuple[Any, ...] | None:
-    """The results as arrays of the inferred types; None where the op raises or a size is open."""
+    """Return the results as arrays of the inferred types; None on errors or open sizes."""
     arrays = [arg.node.op.data.array for arg in args if isinstance(arg.node.op, Constant)]
     try:
         with within(node.origin), np.errstate(all="ignore"):

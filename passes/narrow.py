@@ -116,8 +116,8 @@ def _matches(patterns: str, names: Sequence[str]) -> bool:
 
 
 def _around(scope: str) -> Iterator[str]:
-    """A scope and those around it, ``encoder/block3`` and ``encoder``; with points, too, as paths
-    of modules are written."""
+    """Yield a scope and the scopes around it, ``encoder/block3`` and ``encoder``; also with dots,
+    like module paths."""
     parts = scope.split("/")
     for count in range(len(parts), 0, -1):
         yield "/".join(parts[:count])

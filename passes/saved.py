@@ -81,7 +81,7 @@ class SavedValues(Pass, name="saved"):
 
 
 def _with_clones(graph: Graph, phase: int, policy: Saveable) -> tuple[Graph, int]:
-    """The graph in which a phase reads what is saved of earlier ones, and clones of the rest."""
+    """Return the graph in which a phase reads saved values of earlier ones, else clones."""
     phases = phases_of(graph, users_of(graph))
     kept = {*kept_values(policy, graph.nodes)}
     marked = [node.values[0] for node in graph.nodes if _is_kept(node)]

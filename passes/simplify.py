@@ -1,4 +1,4 @@
-"""The passes that apply a table of rewrite rules until none applies: exact, stable, within an
+"""The passes that apply a table of rewrite rules to a fixpoint: exact, stable, within an
 error.
 """
 

@@ -165,7 +165,7 @@ def _agree(expected: Array, found: Array, allowed: str, rtol: float, atol: float
 
 
 def _shrunk(graph: Graph, wrong: Callable[[Graph], str | None]) -> Graph:
-    """The smallest program found that is still wrong: one value, of as few nodes as possible."""
+    """Return the smallest wrong program found: one value, of as few nodes as possible."""
     smallest = _first_wrong_value(graph, wrong)
     for _ in range(len(smallest.nodes)):
         smaller = next(

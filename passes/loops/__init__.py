@@ -1,1 +1,1 @@
-"""Loops and branches as wholes: merged, freed of what nobody reads, residuals chosen."""
+"""Passes over whole loops and branches: merging, pruning and the choice of residuals."""

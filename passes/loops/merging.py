@@ -115,7 +115,7 @@ def _first_pair(graph: Graph) -> Graph | None:
 
 
 def _operands_ahead(graph: Graph, place: Mapping[Node, int], pair: _Pair) -> Graph | None:
-    """The graph with all operands of the later loop before the first; None if they depend on it."""
+    """Return the graph with the later loop's operands before the first; None if not possible."""
     first, later = pair.nodes
     before = dict.fromkeys(graph.nodes[: place[first]])
     needed = ancestors(later.args, stop=before)

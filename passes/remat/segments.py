@@ -73,7 +73,7 @@ class Forward:
         return found
 
     def sequence(self, borders: Collection[int]) -> Steps | None:
-        """The order, with what does not cross a border dropped and computed again, a segment at a
+        """Return the order with values that cross no border dropped and recomputed, a segment at a
         time; what comes after the last border is kept. None where updates stand in the way."""
         if not borders:
             return self.order

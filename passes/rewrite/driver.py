@@ -1,13 +1,13 @@
-"""The driver: every node once, operands first, rules until none applies; near-linear.
+"""The driver: visits every node once, operands first, and applies rules to a fixpoint; near-linear.
 
-Operands are in their final form before a node is looked at, and what a rule builds is looked at
-before whatever reads it: one walk reaches the fixpoint of rules that look downwards. New nodes have
-the lines of all that the pattern found, and the derivative order of what they replace. Nothing
-recurses over the graph.
+Operands are in their final form before a node is visited, and nodes built by a rule are visited
+before their readers: one walk reaches the fixpoint of rules that match downwards. New nodes have
+the lines of all matched nodes, and the derivative order of the node that they replace. There is no
+recursion over the graph.
 
-That no rule applies at a node is a fact about that node and what is below it, which never change:
-it is marked, and a later walk with the same rules, in another round or another pipeline, looks only
-at what is new.
+Whether a rule applies at a node depends only on the node and its operands, which never change. If
+none applies, the node is marked, and a later walk with the same rules, in another round or
+pipeline, visits only new nodes.
 """
 
 from __future__ import annotations
@@ -67,13 +67,13 @@ def rewrite(
     limit: int | None = None,
     watch: Callable[[Rewriting], object] | None = None,
 ) -> tuple[Graph, Mapping[str, int]]:
-    """``graph`` with ``rules`` applied until none applies, and how often each one did.
+    """Return ``graph`` with ``rules`` applied to a fixpoint, and how often each one applied.
 
     Args:
-        graph: what to rewrite; it stays as it is.
+        graph: the graph to rewrite; it is not changed.
         rules: in order of preference.
         limit: stop after so many rewrites, to find the one that breaks something.
-        watch: told of each rewrite as it happens.
+        watch: called with each rewrite as it happens.
 
     Returns:
         The same object if nothing applied.
@@ -247,7 +247,7 @@ class _Driver:
         return rebuilt
 
     def _fresh(self, rewriting: Rewriting) -> list[Node]:
-        """The nodes that the rule built, operands first: they are newer than what it found."""
+        """Return the nodes that the rule built, operands first: those newer than the match."""
         newest = rewriting.before.node.serial
         seen: set[Node] = set()
         stack = [rewriting.after.node]
@@ -259,7 +259,7 @@ class _Driver:
         return sorted(seen, key=lambda node: node.serial)
 
     def _candidates(self, node: Node) -> tuple[Rule, ...]:
-        """The rules that may apply; numbers are known of operands that the walk leaves out, too."""
+        """Return the rules that may apply, also with numbers of operands outside of the walk."""
         for arg in node.args:
             if arg.node not in self._done:
                 self._done[arg.node] = None

@@ -103,7 +103,7 @@ class Index:
         return sum(1 << bit for bit, each in enumerate(self._numbers) if _is(found, each))
 
     def candidates(self, node: Node, numbers: Mapping[Node, int]) -> tuple[Rule, ...]:
-        """The rules that may match at ``node``, in order, given the ``numbers`` of operands."""
+        """Return the rules that may match at ``node``, in order, given operands' ``numbers``."""
         if len(node.types) != 1:
             return ()
         seen: list[Any] = [type(node.op), node.types[0].dtype.kind]

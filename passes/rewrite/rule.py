@@ -132,7 +132,7 @@ class Applied(Term):
 
 
 def hole(name: str, dtype: object = "float64") -> Hole:
-    """A hole. ``dtype`` matters only to functions that ask for it: ``where`` wants a bool."""
+    """Return a hole. ``dtype`` matters only to functions that check it: ``where`` needs a bool."""
     return Hole(name, as_dtype(dtype))
 
 
@@ -157,7 +157,7 @@ def some(op_class: type[Op], *args: Any, name: str = "", over: type[Op] | None =
 
 
 def named(term: Any, name: str) -> Applied:
-    """``term``, an op over terms, with a name under which its node can be asked for."""
+    """Return ``term``, an op over terms, with a name that gives access to its node."""
     assert isinstance(term, Applied)
     return Applied(term.op_class, term.args, term.op, name, term.open, term.over)
 

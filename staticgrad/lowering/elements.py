@@ -84,7 +84,7 @@ class _BranchRun:
         return sum(run.expected() for steps in cases for run in _runs(self._elements, steps))
 
     def run(self) -> None:
-        """All cases, of whose results one is chosen."""
+        """Run all cases and select the results of one."""
         write_branch(self._elements, self._branch, _write_case)
 
 
@@ -106,7 +106,7 @@ class _StepRun:
         self._orders: dict[Expr, list[Expr]] = {}
 
     def run(self) -> None:
-        """All outer iterations, in order."""
+        """Run all outer iterations, in order."""
         if self.kernel.listed is not None:
             raise NotWrittenOutError
         for at in self._places(self.kernel.axes):

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 @collection_paused()
 def fuse(graph: Graph, merge: bool = True) -> Schedule:
-    """The schedule that computes ``graph``: outputs into output buffers, updates into parameters.
+    """Return the schedule of ``graph``: outputs go to output buffers, updates to parameters.
 
     With ``merge`` off every node is a kernel of its own; the bytes of the results are the same.
     Near-linear in the nodes. The graph must be free of dead nodes (run ``dce`` first) or their

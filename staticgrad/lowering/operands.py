@@ -131,7 +131,7 @@ class LoweredStep:
         arguments: tuple[Size, ...],
         scratch: tuple[tuple[Key, DType, Size], ...] = (),
     ) -> LoweredStep:
-        """The step of a kernel that is written out from a loop's bodies, not from a group."""
+        """Return the step of a kernel that is written out from a loop's bodies."""
         used = [(key, each.mode) for (key, _), each in zip(operands, kernel.operands, strict=True)]
         return cls(
             kernel,
@@ -189,12 +189,12 @@ class Lowering:
         return self.argument(value)
 
     def extent(self, value: Size) -> Extent:
-        """The argument that holds a loop extent; never a literal: kernels serve all shapes."""
+        """Return the argument for a loop extent; never a literal: kernels serve all shapes."""
         found = self.sizes.get(value)
         return self.sized(value) if found is None else found
 
     def sized(self, value: Size) -> str:
-        """An argument of its own for a size, which others that hold the same size do not become."""
+        """Return a separate argument for a size, not shared with equal sizes."""
         name = self.sizes[value] = f"n{len(self.arguments)}"
         self.arguments[name] = value
         return name
@@ -295,7 +295,7 @@ class Lowering:
         return self.memo[source.base]
 
     def store_walk(self, key: Key, shape: Shape) -> Walk:
-        """A contiguous buffer over the domain's leading axes (``shape``), unmoved by the rest."""
+        """Return the walk of a contiguous buffer over the domain's leading axes (``shape``)."""
         return store_walk(self.group, key, shape)
 
     def value(self, source: Source) -> Expr:
@@ -343,7 +343,7 @@ class Lowering:
         return ex.literal(argument, I64) if isinstance(argument, int) else ex.size(argument)
 
     def axis_names(self) -> list[str]:
-        """The loop of every axis of the domain that was not merged, in the domain's order."""
+        """Return the loop of every axis of the domain that was not merged, in its order."""
         names = [self.rename.get(n, n) for segment in self.loops.names for n in segment]
         by_axis = dict(zip(self.loops.axes, names, strict=False))
         return [by_axis[axis] for axis in range(len(by_axis))]
@@ -475,7 +475,7 @@ def map_axes(low: Lowering) -> tuple[list[Axis], Axis]:
 def matrix(
     low: Lowering, source: Source, transposed: bool, panels: bool = False
 ) -> tuple[Walk, Size, Size]:
-    """The walk of a matrix operand over the batch axes, and its strides over (row, column)."""
+    """Return the walk of a matrix operand over the batch axes, and its (row, column) strides."""
     rank, apart = len(low.group.domain), -3 if panels else -2
     batch = Strided(0, source.layout.strides[:apart]).broadcast(
         source.type.shape[:apart], low.group.domain[: rank - 2]

@@ -192,7 +192,7 @@ class _Planning:
         return point
 
     def _cheapest(self, source: Source) -> int:
-        """The stage that has the least to do to compute an element that no stage waits for."""
+        """Return the stage with the least work to compute an element that no stage depends on."""
         known = self._known(source)
         first = 0 if known is None else known.next
         below = self._below(source)
@@ -349,7 +349,7 @@ class _Planning:
 
 
 def checked_place(low: Lowering, node: Node) -> Expr:
-    """The place in the row that a node looks up, checked; it moves along the outer axes only."""
+    """Return the checked index in the row that a node looks up; only outer axes move it."""
     form, index = node.form, low.groups.source(node.args[1])
     assert isinstance(form, INDEXED)
     whole = node.types[0] if isinstance(form, ScatterAlong) else node.args[0].type

@@ -237,7 +237,7 @@ class _Folding(Lowering):
     # -- spreading out ---------------------------------------------------------------------------
 
     def _spreading(self) -> list[Stage]:
-        """The stages that spread operands out: over the rows of a run, or over all of a chunk."""
+        """Return the stages that expand operands: over the rows of a run, or over a whole chunk."""
         alike = [walk for walk in self.spread if self._steps(walk)[0] == 0]
         numbers = [walk for walk in self.spread if self._steps(walk)[1] == 0]
         each = [walk for walk in self.spread if walk not in (*alike, *numbers)]

@@ -288,7 +288,7 @@ _LONGEST: Final = 5e-5
 
 
 def with_tested_iterations(graph: Graph, fuse: Callable[[Graph], Schedule]) -> Graph:
-    """The graph with long loops that end by a test in stretches; ``fuse`` gives schedules."""
+    """Return the graph with long tested loops in stretches; ``fuse`` gives schedules."""
 
     def rewritten(node: Node, op: While, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
         if _is_short(op):

@@ -105,7 +105,7 @@ _MOST_BYTES: Final = 256
 
 
 def with_product_parts(graph: Graph) -> Graph:
-    """The graph whose products of few rows and columns over many terms are sums of products."""
+    """Return the graph with products of few rows and columns over many terms as sums of parts."""
 
     def rewritten(node: Node, op: MatMul, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
         if not _is_long(node, op, args):

@@ -324,7 +324,7 @@ _COMBINED: Final = ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1))
 
 
 def with_tiles(graph: Graph) -> Graph:
-    """The graph whose convolutions take combined filters where they are computed in tiles."""
+    """Return the graph with combined filters for convolutions that are computed in tiles."""
 
     def rewritten(
         node: Node, op: Convolution, args: tuple[Symbolic, ...]
