@@ -502,7 +502,7 @@ class Border:
         return gain > 0 and gain >= LEAST_PART * self._most
 
     def between_products(self, chosen: Sequence[Node], apart: Set[Node]) -> set[Node]:
-        """The chosen nodes with a clone for kernels of several products, which must be stored.
+        """Return the chosen nodes with a clone for kernels of several products: they are stored.
 
         Two products are two kernels, and a value is computed by one, so fusion need not be asked.
         Nodes of ``apart`` have a clone for each reader.

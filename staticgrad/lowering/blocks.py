@@ -117,9 +117,9 @@ class _BlockLowering(Lowering):
         return node in self.roles.short and node not in self.roles.scores
 
     def _zeros(self, node: Node) -> Loop:
-        """What the terms that a product leaves out add up to, from each place on, or up to it.
+        """Return the loop that sums the skipped terms of a product, from or up to each place.
 
-        They are products with 0.0: a zero of either sign, or NaN where the other factor is none or
+        They are products with 0.0: a zero of either sign, or NaN if the other factor is NaN or
         infinite. The sum of zeros behind a chain counts, -0.0 where all of them are; before one it
         does not, but for a block of the sum of its own, which is 0.0.
         """
