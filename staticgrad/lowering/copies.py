@@ -53,7 +53,7 @@ def lower_copies(low: Lowering) -> LoweredStep:
 
 
 def _is_short(domain: Shape) -> bool:
-    """Return whether the last of several axes has at most half a vector of the most lanes."""
+    """Return whether the last of several axes may be shorter than half of a vector."""
     return len(domain) > 1 and isinstance(domain[-1], int) and domain[-1] <= BOOL.lanes // 2
 
 
