@@ -205,7 +205,7 @@ def _joined(lowered: LoweredBodies) -> tuple[float, JoinedIterations] | None:
 
 
 def _tested_loop(lowered: LoweredBodies) -> LoweredStep | None:
-    """Return the kernel of a loop that ends by a test, if even all iterations are short."""
+    """Return the kernel of a loop that ends by a test, if it is short when all iterations run."""
     if not isinstance(lowered.iterations, int) or lowered.iterations >= ENDLESS:
         return None
     joined, whole = _joined(lowered), TestedLoop(lowered)
