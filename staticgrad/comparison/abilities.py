@@ -1,6 +1,6 @@
-"""What one may want to do, and what each way answers, with the reason.
+"""Capabilities that a user may need, and the answer of each execution mode with its reason.
 
-Where the compiled way refuses, the reason is what it really says: the error is provoked here.
+Where compiled mode refuses, the reason is its real error message: the error is provoked here.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What a graph cannot do, acted out on the very program that is compared.
+"""Demonstrations of what a graph cannot do, run on the compared program itself.
 
-Each act tries something on the tape and in the graph and keeps what both really did: numbers,
+Each act tries something on the tape and in the graph and records what both really did: numbers,
 messages, counts.
 """
 
@@ -41,7 +41,7 @@ def acts(chosen: Subject, way: DefineThenRun) -> tuple[Act, ...]:
 
 
 def _print(chosen: Subject, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
-    """What ``print`` shows."""
+    """Show what ``print`` prints on the tape and while the graph is built."""
     loss = graph_of(chosen).outputs["loss"]
     yield Act(
         "print(loss), in the middle of the program",
@@ -53,7 +53,7 @@ def _print(chosen: Subject, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
 
 
 def _debugger(chosen: Subject, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
-    """What a debugger sees that stops where the user's function returns."""
+    """Show what a debugger sees if it stops where the user's function returns."""
     code = chosen.origin[0] if isinstance(chosen.origin, Origin) else None
     tape = _names_at_return(code, lambda: by_run(chosen).step(batch))
 

@@ -1,8 +1,8 @@
-"""Whether both ways compute the same: losses, gradients, parameters, and if not, why not.
+"""A check that both ways compute equal losses, gradients and parameters, or the reason if not.
 
-Both ways add up in different orders, so that figures agree to rounding only; what counts as
-agreement is stated in ``TOLERANCE``. Before anything is compared the model itself is tried: one
-that gives another graph each time it is called has a number of Python's in it, frozen when the
+The two ways add in different orders, so figures agree only up to rounding; ``TOLERANCE`` states
+what counts as agreement. The model itself is checked before anything is compared: if it gives a
+different graph each time it is called, it contains a Python number, which is frozen when the
 graph is built.
 """
 
@@ -65,7 +65,7 @@ def agreement(model: Subject, compiled: DefineThenRun) -> Agreement:
 
 
 def _frozen(model: Model, graph: Graph) -> str:
-    """Why the model is another one each time, if it is."""
+    """Return why the model differs from call to call; empty if it does not."""
     batch = model.draw(model.batch_size, np.random.default_rng(0))
     losses = []
     for seed in (1, 2):
@@ -149,7 +149,7 @@ def _kind(loss: float) -> str:
 def _disagreement(
     model: Subject, losses: float, gradients: Mapping[str, float], parameters: Mapping[str, float]
 ) -> str:
-    """Which figure lies farther apart than rounding explains."""
+    """Return which figure differs by more than rounding explains."""
     kinds = {np.asarray(a).dtype.name for a in model.parameters.values()}
     most = max(
         (TOLERANCE.get(kind, TOLERANCE["float32"]) for kind in kinds), default=TOLERANCE["float32"]

@@ -149,7 +149,7 @@ def graph(found: Comparison) -> str:
 
 
 def passes(found: Comparison) -> str:
-    """What each pass did, with the lines that went and came; then fusion."""
+    """Describe what each pass did, with the lines it removed and added; then fusion."""
     anatomy = found.anatomy
     rows = []
     for report in anatomy.reports:

@@ -83,7 +83,7 @@ def subject(
 
 
 def _made(make: Callable[..., Any], name: str, depth: int | None) -> Any:
-    """What a function gives that is called without arguments, or with ``depth``."""
+    """Call a function without arguments, or with ``depth``, and return its result."""
     takes = inspect.signature(make)
     if depth is not None and "depth" not in takes.parameters:
         raise ArgumentError(f"model {name!r} has no argument depth")
@@ -119,7 +119,7 @@ def _no_model(spec: Any, name: str, found: Any) -> ArgumentError:
 
 
 def _from_file(spec: str) -> tuple[Any, dict[str, Any]]:
-    """What ``path.py:name`` stands for, or the only candidate of ``path.py``; the file's names."""
+    """Return the object ``path.py:name``, or the only candidate of ``path.py``, and all names."""
     path, colon, name = spec.rpartition(":")
     if not colon or spec.endswith(".py"):
         path, name = spec, ""
@@ -199,9 +199,9 @@ def _module_name(file: Path) -> str:
 
 @contextmanager
 def _beside(file: Path, module: ModuleType) -> Iterator[None]:
-    """As Python runs a script: the module is known by its name, its folder comes first.
+    """Register the module by name and put its folder first on the path, as for a script.
 
-    Both stay for as long as the process, if the file runs: functions may import later.
+    Both stay until the process ends if the file runs: functions may import later.
     """
     before = sys.modules.get(module.__name__)
     sys.modules[module.__name__] = module

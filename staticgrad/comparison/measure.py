@@ -196,7 +196,7 @@ def _dead(chosen: Subject, trained: DefineThenRun, size: int) -> tuple[str, ...]
 
 
 def _refused_size(chosen: Subject, trained: DefineThenRun, size: int) -> Refusal | None:
-    """Why a program does not run with so many examples, as one that has their number in it."""
+    """Return why a program does not run with ``size`` examples, or None if it does."""
     try:
         trained.plan(size)
         if isinstance(chosen, ComparedProgram):
@@ -208,7 +208,7 @@ def _refused_size(chosen: Subject, trained: DefineThenRun, size: int) -> Refusal
 
 
 def _tape_alone(chosen: ComparedProgram, seconds: float, watch: Watch) -> TapeAlone:
-    """What the tape does, each step from the start values; and why there is no graph."""
+    """Run the tape, each step from the start values, and say why there is no graph."""
     draw = np.random.default_rng(0)
     batches = [chosen.draw(chosen.batch_size, draw) for _ in range(_STEPS)]
     tape = by_run(chosen)
@@ -247,7 +247,7 @@ def _tape_alone(chosen: ComparedProgram, seconds: float, watch: Watch) -> TapeAl
 
 
 def _changes(chosen: ComparedProgram) -> Changes | None:
-    """What steps of other sizes cost, one after the other; None where sizes stay."""
+    """Measure consecutive steps of different sizes; None if sizes do not change."""
     if not chosen.changes:
         return None
     draw = np.random.default_rng(11)

@@ -1,4 +1,4 @@
-"""What a step holds: of the tape measured, of the compiled step read from plans."""
+"""The memory of a step: measured for the tape, read from plans for the compiled step."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def _traced(step: Callable[[], object]) -> list[int]:
 
 
 def _at_peak(step: Callable[[], object], nbytes: float) -> list[tuple[str, int]] | None:
-    """What is held when ``nbytes`` are reached, as parts with bytes; None: they are not."""
+    """Return the parts and bytes allocated when ``nbytes`` is reached; None if it never is."""
     seen: list[tracemalloc.Snapshot] = []
 
     def note(frame: FrameType, event: str, arg: Any) -> None:
@@ -147,7 +147,7 @@ def _at_peak(step: Callable[[], object], nbytes: float) -> list[tuple[str, int]]
 
 
 def _part(trace: tracemalloc.Trace) -> str:
-    """What a piece of memory is, by where it comes from."""
+    """Classify an allocation by its traceback."""
     if trace.domain != np.lib.tracemalloc_domain:
         return "objects"
     files = {frame.filename.rpartition(os.sep)[2] for frame in trace.traceback}
@@ -213,9 +213,9 @@ def tape_timeline(chosen: Subject, batch: Batch) -> HeldBytes:
 
 
 def _readings(chosen: Subject, batch: Batch) -> list[int]:
-    """What NumPy and Python hold each time a function ends in a step of the tape.
+    """Return the bytes allocated by NumPy and Python at each function return in a tape step.
 
-    A long step has its first readings only, at most ``_READINGS``.
+    For a long step these are only the first ``_READINGS`` readings.
     """
     tape = by_run(chosen)
     held, count = array("q", bytes(8 * _READINGS)), 0

@@ -1,4 +1,4 @@
-"""What is trained: a loss written once over any kind of value, and the data that it is fed with.
+"""A model to train: a loss written once for any kind of value, and the data for it.
 
 The loss of a model is an ordinary function of parameters and a batch; it runs on tensors as it does
 on symbolic values. Whatever the user's functions get wrong is said here, with their own lines.
@@ -130,7 +130,7 @@ class Model:
 
 
 def _known(one: int, two: int, size: int) -> bool:
-    """Whether an axis stays, or counts the examples."""
+    """Return whether an axis is constant or has the number of examples as its length."""
     return one == two or (one, two) == (size, size + 1)
 
 

@@ -55,7 +55,7 @@ def page(found: Comparison | TapeAlone) -> str:
 
 
 class _Shown:
-    """What a notebook shows as its page, in a frame: both keep their styles."""
+    """A page that a notebook shows in a frame, so that their styles do not mix."""
 
     def _repr_html_(self: Any) -> str:
         return (
@@ -207,7 +207,7 @@ def _head(found: Comparison) -> str:
 
 
 def said_of_sizes(found: Comparison) -> str:
-    """Why a graph serves fewer sizes, and what sizes that change cost."""
+    """Describe why a graph serves fewer sizes, and the cost of sizes that change."""
     parts = [f"<h2>What one graph refuses</h2>{refused(found.refusal)}"] if found.refusal else []
     if found.changes is not None:
         rows = changes_rows(found.changes)
@@ -348,7 +348,7 @@ def _even(found: Comparison, state: str) -> str:
 
 
 def _paid(step: float | None) -> str:
-    """When compiling has paid for itself."""
+    """Return the step by which compiling has paid for itself."""
     if step is None:
         return "never"
     return f"step {step:,.0f}" if step >= 0.5 else "at once"
@@ -392,7 +392,7 @@ def _memory(found: Comparison) -> str:
 
 
 def _timeline(found: Comparison) -> str:
-    """What is held from the beginning of a step to its end; policies that differ."""
+    """Draw the memory in use over a step, for the policies that differ."""
     shown, seen = [], set()
     for each in found.timelines:
         if each.nbytes and (each.name == TAPE or each.nbytes not in seen):
@@ -419,7 +419,7 @@ def _growth(memories: Sequence[Bytes], what: str) -> str:
 
 
 def _budget_curve(found: Comparison) -> str:
-    """What a byte less costs: predicted time against the planned peak."""
+    """Draw the predicted time against the planned peak memory."""
     pairs = {(float(b.peak), b.time) for b in found.budgets}
     pairs |= {(float(found.memory.arena[p]), found.memory.times[p]) for p in found.memory.arena}
     best = [(size, time) for size, time in sorted(pairs) if not any(

@@ -1,4 +1,4 @@
-"""How the page looks and what it does when it is pointed at: its style and its one script.
+"""The style sheet of the page, and its one script, which reacts to the pointer.
 
 The script links what belongs together. An element has a name (``data-id``) and the names of others
 (``data-to``): ``l3`` a line of the picture, ``n12`` operations there, ``k5`` a kernel,

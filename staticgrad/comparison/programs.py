@@ -1,4 +1,4 @@
-"""What is compared where it is no Model: a module, or a function of arrays, with example arrays.
+"""Compared programs other than a Model: a module or a function, with example arrays.
 
 A module is trained on a loss; a function that steps its parameters itself runs as it is; a loss is
 trained where it reads parameters, else differentiated by its arguments; of any other function the
@@ -53,7 +53,7 @@ Step = Callable[..., Any]
 
 @dataclass(frozen=True, eq=False)
 class ExampleSource:
-    """Where arrays come from: ``example``, or ``drawn(size, random)`` for each step.
+    """The source of arrays: ``example``, or ``drawn(size, random)`` for each step.
 
     ``name``, ``size`` and ``note`` are those of a model.
     """
@@ -113,7 +113,7 @@ class ComparedProgram:
 
     @property
     def retraces(self) -> bool:
-        """Whether sizes change and each needs a graph of its own."""
+        """True if sizes change and each needs a separate graph."""
         return self.changes and self.refusal is not None
 
     def draw(self, size: int, draw: np.random.Generator) -> Batch:

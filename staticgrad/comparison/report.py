@@ -1,4 +1,4 @@
-"""What a comparison found, as data: each figure that tables and pages show."""
+"""The results of a comparison as data: each figure that tables and pages show."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Pair:
 
     @property
     def ratio(self) -> float:
-        """How many times the compiled way's processor time the tape takes: of the minima."""
+        """The minimum processor time of the tape divided by that of the compiled way."""
         return self.by_run.cpu / self.then_run.cpu
 
     @property
@@ -314,7 +314,7 @@ class TapeAlone:
         return True
 
     def as_json(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Return the comparison as JSON-compatible data."""
         found: dict[str, Any] = _plain({"schema": SCHEMA, "holds": True, **_data(self)})
         return found
 
@@ -376,7 +376,7 @@ class Comparison:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a reader of the times has to know, in sentences."""
+        """Sentences that warn a reader of the times."""
         pairs = (*self.batches, *self.depths)
         found = []
         waiting = max(pair.waiting for pair in pairs)
@@ -392,7 +392,7 @@ class Comparison:
 
     @property
     def about_the_tape(self) -> str:
-        """What the times of the tape are times of, in a sentence."""
+        """A sentence that says what the times of the tape measure."""
         eager = next((p for p in self.peers if p.pair is not None), None)
         text = "The tape's times are those of NumPy and Python"
         if eager is None or eager.pair is None:

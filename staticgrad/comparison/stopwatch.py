@@ -75,7 +75,7 @@ class Race:
         self._parts.append(samples)
 
     def pair(self) -> Pair:
-        """What was measured, in two parts at least."""
+        """Return the measured times; at least two parts must have been measured."""
         ratios = [min(one)[0] / min(two)[0] for one, two in self._parts]
         one, two = ([s for part in self._parts for s in part[way]] for way in (0, 1))
         return Pair(self._at, _timing(one), _timing(two), (min(ratios), max(ratios)))

@@ -67,7 +67,7 @@ PEER_HEADS: Final = ("time", "/ compiled", "its range", "peak", "losses")
 
 
 def peer_rows(found: Comparison) -> list[tuple[str, ...]]:
-    """What other libraries take and hold, or why there are no figures."""
+    """Return a row of time and memory for each other library, or why it has no figures."""
     return [
         (peer.name.replace("PyTorch, ", ""), seconds(peer.pair.by_run.cpu), ratio(peer.pair.ratio),
          between(peer.pair), nbytes(peer.tape or 0), f"to {peer.losses or 0.0:.0e}")
@@ -137,7 +137,7 @@ def verdict(found: Comparison) -> str:
 
 
 def rows_of_times(found: Comparison) -> list[tuple[str, Pair]]:
-    """What was timed, in words, with its figures."""
+    """Return a description and the figures of everything that was timed."""
     return [
         *((f"batch size {pair.at}", pair) for pair in found.batches),
         *([("  its forward pass", found.forward)] if found.forward else []),

@@ -41,7 +41,7 @@ EAGER, COMPILED = "PyTorch, eager", "torch.compile"
 
 
 class NoPeer(Exception):  # noqa: N818 - a reason, not an error
-    """Why there is no such program for PyTorch."""
+    """The reason why a program has no PyTorch counterpart."""
 
 
 def peers(chosen: Subject, seconds: float, torch_compile: bool = False) -> tuple[Peer, ...]:

@@ -32,7 +32,7 @@ _SEED: Final = 0  # of the random numbers that a loss draws
 
 
 class Way(Protocol):
-    """What can be trained."""
+    """An execution mode that can train."""
 
     def step(self, batch: Batch) -> float:
         """Run one step of the optimizer; return the loss before it."""
@@ -287,7 +287,7 @@ def _optimizer(model: Model) -> optim.Optimizer:
 
 
 def unused(model: Model, name: str) -> GradientError:
-    """What is wrong with a parameter that no gradient reaches."""
+    """Return the error for a parameter that no gradient reaches."""
     return GradientError(
         f"the loss of {model.name!r} does not depend on parameter {name!r}",
         hint="leave it out of Model.parameters, or use it", at=model.origin,

@@ -1,4 +1,4 @@
-"""What one step executes, counted: operations, bytes of their results, FLOPs."""
+"""The work of one step, counted: operations, bytes of their results, FLOPs."""
 
 from __future__ import annotations
 

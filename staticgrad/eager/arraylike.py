@@ -1,4 +1,4 @@
-"""What a tensor has of an array: its shape, its elements, NumPy's and Python's conversions.
+"""The array interface of a tensor: shape, elements, conversions to NumPy and Python.
 
 Gradients are in ``tensor.py``.
 """

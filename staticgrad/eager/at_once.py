@@ -63,8 +63,9 @@ class eager_mode(computing, metaclass=Constructed):  # noqa: N801 - as the other
 
 
 def run_at_once(call: Callable[[list[Tensor]], Any], arrays: Sequence[Any]) -> Any:
-    """What ``call`` gives of tensors of these arrays: its leaves as arrays. Then it is written what
-    it updates, all or nothing, and the generators that it drew from go on by a step.
+    """Call ``call`` on tensors of these arrays and return the leaves of its result as arrays.
+
+    Then write its updates, all or none, and advance the generators that it drew from by a step.
 
     Raises:
         GraphError: updates that a graph refuses as well.

@@ -67,10 +67,10 @@ silent: Final = _Silent()
 
 
 def application(op: Op, args: tuple[Any, ...]) -> Application:
-    """How ``op`` runs on tensors of the types of ``args``.
+    """Return how to run ``op`` on tensors of the types of ``args``.
 
     Raises:
-        StaticgradError: as type inference does, if the operands do not fit.
+        StaticgradError: the operands do not fit, as in type inference.
     """
     key = (op.__class__, *op.__dict__.values(), *map(id, map(_type, args)))
     found = _applications.get(key)

@@ -72,7 +72,7 @@ def recomputed(
 
 
 class _Recomputed:
-    """What it takes to run the function again."""
+    """The arguments and state for running the function again."""
 
     def __init__(
         self,

@@ -114,7 +114,7 @@ def _walked(
 def _transposed(
     push: Callable[[tuple[Any, ...]], Any], args: Sequence[Tensor], ct: Tensor
 ) -> tuple[Any, ...]:
-    """What ``push``, linear in tangents, sends back to each operand for a cotangent."""
+    """Return the cotangent of each operand by transposing ``push``, linear in tangents."""
     stand_ins = [
         Tensor(np.zeros(arg.shape, arg.dtype.numpy), requires_grad=True)
         if arg.dtype.is_float

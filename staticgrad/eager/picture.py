@@ -1,4 +1,4 @@
-"""What a notebook shows of a tensor: its numbers, its type, how it was made, its gradient."""
+"""The view of a tensor in a notebook: its numbers, type, origin and gradient."""
 
 from __future__ import annotations
 

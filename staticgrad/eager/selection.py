@@ -94,7 +94,7 @@ class Recording:
             number = done.base
 
     def ended(self) -> Mapping[int, KeptResult]:
-        """What is kept, by the numbers of the operations.
+        """Return the kept results by operation number.
 
         Raises:
             ArgumentError: the policy mentions a name that no value has.

@@ -403,7 +403,7 @@ class OpNode(TapeNode):
         self.results = [settled(x) if x.__class__ is np.ndarray else x for x in self.results]
 
     def shares(self, cts: Cotangents, needed: tuple[bool, ...]) -> Cotangents:
-        """What the op's rule gives; arrays of operands and results are copied, not handed on."""
+        """Return the result of the op's rule, with arrays of operands and results copied."""
         outs = [
             self.result(number, result) if result.__class__ is np.ndarray else result
             for number, result in enumerate(self.results)

@@ -86,7 +86,7 @@ class Node:
 
     @property
     def form(self) -> Form:
-        """How the node accesses memory."""
+        """The memory access of the node."""
         if self._form is None:
             try:
                 self._form = self.op.form(*self.types, *[arg.type for arg in self.args])

@@ -239,7 +239,7 @@ class Step(Protocol):
 
     @property
     def control(self) -> Control:
-        """How it runs its bodies, if it has any."""
+        """The way in which the step runs its bodies, if it has any."""
         ...
 
     def reads(self) -> Iterator[str]:

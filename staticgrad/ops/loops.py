@@ -273,7 +273,7 @@ class _Literal:
         return [known[value.key] for value in body.outputs.values()]
 
     def empty(self, of: TensorType, iterations: int) -> Array:
-        """Of the declared shape."""
+        """Return an empty array for ``iterations`` values of the declared shape."""
         return np.empty((iterations, *(int(size) for size in of.shape)), of.dtype.numpy)
 
 

@@ -191,7 +191,7 @@ def log_quantile_slope(a: Any, log_x: Any) -> Any:
 
 
 def _end(a: Any, x: Any, below: Any) -> Any:
-    """Where the integral ends: the exponent is below ``-_DEPTH``, by either of its two parts."""
+    """Return the end of the integral: either part puts the exponent below ``-_DEPTH``."""
     a, x = StopGradient()(a), StopGradient()(x)
     ratio = _DEPTH / functions.maximum(x, 1e-300)
     root = functions.sqrt(2.0 * ratio)
@@ -670,7 +670,7 @@ def _density(a: Any, x: Any) -> Any:
 
 
 class IncompleteGamma(Floating):
-    """What P and Q share: their derivatives are the same but for ``sign``."""
+    """The base class of P and Q, whose derivatives are equal except for ``sign``."""
 
     kink = "x = 0 is where the domain begins"
     interval = Range(0.0, 1.0)

@@ -120,7 +120,7 @@ class _Pixels:
 def _distance(
     piece: tuple[tuple[float, float], tuple[float, float]], left: float, right: float, middle: float
 ) -> float:
-    """How far above or below ``middle`` a piece of a line is, between ``left`` and ``right``."""
+    """Return the vertical distance of a segment from ``middle`` between ``left`` and ``right``."""
     (x0, y0), (x1, y1) = sorted(piece)
     if x1 < left or x0 > right:
         return math.inf

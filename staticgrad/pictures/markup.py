@@ -59,7 +59,7 @@ STYLE: Final = """
 
 
 def fragment(*parts: str) -> str:
-    """What a notebook shows: the parts under each other, with their style."""
+    """Return the parts below each other, with their style, for a notebook."""
     return f'<div class="sg"><style>{STYLE}</style>{"".join(parts)}</div>'
 
 

@@ -1,4 +1,4 @@
-"""What is held over time, in layers: a band for each part, one above the other, as SVG text."""
+"""Memory over time as a stacked chart: a band for each part, as SVG text."""
 
 from __future__ import annotations
 

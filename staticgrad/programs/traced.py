@@ -204,7 +204,7 @@ class Tracer:
     def _program(
         self, found: Any, spec: Spec, noted: Session, inputs: Sequence[Symbolic]
     ) -> TracedProgram:
-        """What the function gave, as a graph and what comes of it."""
+        """Return the traced program of the result of the function."""
         own = {value.node: value.node.label for value in inputs}
         if isinstance(found, Graph):
             outputs, updates = dict(found.outputs), found.updates

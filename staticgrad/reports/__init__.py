@@ -1,1 +1,1 @@
-"""What a compiled program says of itself: sections, pictures, pages, times and counts."""
+"""Reports about a compiled program: sections, pictures, pages, times and counts."""

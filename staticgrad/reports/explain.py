@@ -1,4 +1,4 @@
-"""What the compiler did with a graph, as sections: passes, kernels, memory. Text and JSON.
+"""A report of what the compiler did: sections on passes, kernels and memory; text and JSON.
 
 A section is data that was counted or decided, never timed, so that two explanations of one program
 are equal and a difference is a difference of the program. The compiler hands the sections in.
@@ -205,7 +205,7 @@ def _step_lines(steps: Sequence[StepSection], plan: Plan | None, margin: str) ->
 
 @dataclass(frozen=True)
 class Apart:
-    """Why two steps are two: ``read_in`` reads what ``computed_in`` computes, both by number.
+    """The reason why two steps are not fused: step ``read_in`` reads a value of ``computed_in``.
 
     ``computes`` and ``reads``: the operation that computes the value, and one that reads it, with
     their lines. ``reason`` is the kind of reason, ``numbers`` are what decided it.
@@ -228,7 +228,7 @@ class Apart:
 
 @dataclass(frozen=True)
 class Sharing:
-    """By how many threads a plan may be run, and the numbers of the steps that they share.
+    """The number of threads that may run a plan, and the numbers of the steps that they share.
 
     Most of these are cut into groups of rows and columns. ``in_parts`` are products of few rows,
     cut into parts of the inner indices, so that a thread keeps the rows of weights that it has
@@ -361,7 +361,7 @@ class Explanation:
             yield f"before the passes:\n{self.before}"
 
     def _narrow_lines(self, plan: Plan) -> Iterator[str]:
-        """What narrow values are of the peak, if the program was made to have some."""
+        """Yield the share of narrow values in the peak, if the narrow pass ran."""
         if not any(each.name == "narrow" for each in self.passes):
             return
         kinds = [(place.nbytes, buffer.dtype) for place, buffer in peak_buffers(plan)]

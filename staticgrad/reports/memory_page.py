@@ -161,7 +161,7 @@ def _own_lives(plan: Plan) -> list[tuple[Placement, int]]:
 
 
 def _again(plan: Plan) -> str:
-    """What runs more than once."""
+    """Return a table of the steps that run more than once."""
     rows = [
         (
             plan.schedule.steps[each.step].label,

@@ -1,4 +1,4 @@
-"""What notebooks show of a compiled program and of an explanation.
+"""The views of a compiled program and of an explanation in notebooks.
 
 Where reports are written.
 """

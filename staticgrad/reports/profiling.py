@@ -1,4 +1,4 @@
-"""What each step of a program takes, beside what it moves and computes, and the machine's limits.
+"""The time of each step, next to the bytes and operations it needs and the machine's limits.
 
 Bytes and operations are counted from the kernels, as predictions do (``analysis.cost``): each
 operand once, however often a kernel reads it. Limits are measured on this machine, once per process
@@ -113,7 +113,7 @@ class ProfileRow:
 
     @property
     def told(self) -> str:
-        """What the steps compute, or how many there are."""
+        """A description of what the steps compute, or their number."""
         first, count = self.steps[0], len(self.steps)
         if count == 1:
             return first.told
@@ -261,7 +261,7 @@ class Profile:
 def profile_of(
     graph: str, table: TimedTable, sections: tuple[StepSection, ...], compile: Compile
 ) -> Profile:
-    """What the runs of a table have taken, the first one aside if there are others.
+    """Return the times of the runs of a table, without the first run if there are others.
 
     Limits that the runs contradict are measured once more.
     """

@@ -1,4 +1,4 @@
-"""What a compiled program has cost so far, counted where it happens, with the reason of each."""
+"""The costs of a compiled program so far, each counted where it occurs, with its reason."""
 
 from __future__ import annotations
 

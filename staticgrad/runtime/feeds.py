@@ -207,7 +207,7 @@ class OutputPool:
         return block.template.view(), block.address
 
     def note_blocks(self, words: memoryview) -> None:
-        """From here on, keep in these words the addresses of the blocks' arrays, 0 for none."""
+        """Write the addresses of the blocks' arrays to these words from now on, 0 for none."""
         self._noted = words
         self._keep(self._blocks)
 

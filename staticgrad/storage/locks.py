@@ -85,13 +85,13 @@ class Holder:
         return False
 
     def stand(self) -> None:
-        """From here on locks are reserved for it."""
+        """Begin the reservation of the locks for this holder."""
 
     def take_back(self) -> None:
         """End the reservation."""
 
     def begin_writing(self) -> None:
-        """From here on, what the holder took to write may change at any moment."""
+        """Begin to write: from now on the arrays taken for writing may change at any moment."""
         self._writing = True
         if not self.stands:
             with _state:  # who saw before that nothing was being written has ended its copy

@@ -69,7 +69,7 @@ class Reserved(Holder):
         return self._words[_STANDS] != 0
 
     def stand(self) -> None:
-        """From here on the locks are reserved."""
+        """Begin the reservation of the locks."""
         self._words[_STANDS] = 1
 
     def take_back(self) -> None:
