@@ -155,7 +155,7 @@ def _part(trace: tracemalloc.Trace) -> str:
 
 
 def _state(chosen: Subject) -> int:
-    """The bytes that optimizers keep for parameters; 0 of a program without a graph."""
+    """Return the bytes of optimizer state for parameters; 0 for a program without a graph."""
     if isinstance(chosen, ComparedProgram) and not chosen.has_graph:
         return 0
     stores = {p.store for p in graph_of(chosen).parameters}

@@ -1,7 +1,7 @@
 """A model to train: a loss written once for any kind of value, and the data for it.
 
 The loss of a model is an ordinary function of parameters and a batch; it runs on tensors as it does
-on symbolic values. Whatever the user's functions get wrong is said here, with their own lines.
+on symbolic values. Errors in the user's functions are reported here, with their own lines.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Compared programs other than a Model: a module or a function, with example arrays.
 
 A module is trained on a loss; a function that steps its parameters itself runs as it is; a loss is
-trained where it reads parameters, else differentiated by its arguments; of any other function the
-results are compared. Its parameters take part with the values that they have, and have them again
+trained if it reads parameters, otherwise differentiated by its arguments; for any other function
+the results are compared. Parameters start with their current values, which are restored
 afterwards.
 """
 
@@ -117,7 +117,7 @@ class ComparedProgram:
         return self.changes and self.refusal is not None
 
     def draw(self, size: int, draw: np.random.Generator) -> Batch:
-        """So many of the examples, some of them several times where there are fewer."""
+        """Draw ``size`` examples; all examples in order if ``size`` is their number."""
         if self._source.drawn is not None:
             return self._source.drawn(size, draw)
         count = self.batch_size

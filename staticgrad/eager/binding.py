@@ -1,12 +1,12 @@
-"""What runs an op on arrays, and what its derivative rule reads: found once per op and types.
+"""The execution of an op on arrays, and the values its derivative rule reads, per op and types.
 
 Type inference says in the user's terms what is wrong with operands; for types that it has accepted
-before it need not run again. References keep NumPy's warnings silent one by one; here whole
-operations run in a context in which they are, which takes a tenth of the time.
+before it need not run again. References silence NumPy's warnings one by one; here a whole
+operation runs in one context that silences them, which takes a tenth of the time.
 
-A derivative rule is written over values, so it also runs on a kind of value that has a type and
-nothing else. It reads what it hands to an op, or on as a cotangent; it does not read what it only
-asks for a shape. A rule that does not run this way is taken to read everything.
+A derivative rule is written over values, so it also runs on values that have only a type. It reads
+a value if it passes it to an op or returns it as a cotangent, not if it only uses the shape.
+A rule that does not run this way is assumed to read everything.
 """
 
 from __future__ import annotations

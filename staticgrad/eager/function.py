@@ -125,7 +125,7 @@ class FunctionNode(tape.TapeNode):
         super().__init__(tuple([arg.edge for arg in operands]), outs, operands)
 
     def saved(self) -> tuple[Tensor, ...]:
-        """What ``forward`` saved; a result is made again, for it holds this node."""
+        """Return the saved tensors; a result is created again because it refers to this node."""
         return tuple([self.result(*t) if isinstance(t, tuple) else t for t in self.kept])
 
     def settle(self) -> None:

@@ -1,8 +1,8 @@
-"""What a checkpoint with a policy keeps of a function that runs at once, and how it runs again.
+"""The results that a checkpoint with a policy keeps in eager mode, and their use in the rerun.
 
-The first run asks the policy about every operation, and notes the arrays that it keeps by the
-number of the operation. The second run takes these in the place of computing them. It must consist
-of the same operations, which is checked where an array is taken.
+The first run applies the policy to every operation and records the arrays to keep by operation
+number. The second run uses these arrays instead of computing them. It must consist of the same
+operations, which is checked when an array is used.
 """
 
 from __future__ import annotations

@@ -345,9 +345,9 @@ class Tensor(ArrayLike):
             tensor._grad = own
 
     def seeded(self, gradient: Any) -> tuple[Edge, Tensor]:
-        """Where the gradient of this tensor arrives, and ``gradient`` as such.
+        """Return the edge of this tensor and ``gradient`` as a tensor of its dtype, default 1.
 
-        Raises as ``backward``.
+        Raises the errors of ``backward``.
         """
         if self.edge is None:
             raise TapeError(

@@ -1,4 +1,4 @@
-"""Random numbers of many distributions, made of uniform ones: the methods of ``Generator``."""
+"""Random numbers of many distributions, computed from uniform ones: methods of ``Generator``."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""NumPy's indexing syntax, ``x[...]``: which slice, reshape or take a key means.
+"""NumPy's indexing syntax, ``x[...]``: translate a key to slices, reshapes and takes.
 
-Integers, slices with any step, ``...``, ``None``, arrays of integers, and masks known now. An index
-beyond a literal size is an error where it is written; beyond a named size, or in an array, in the
-run. Of several arrays each is checked and wrapped along its own axis; then they are one array of
-positions among the rows of x.
+Keys are integers, slices with any step, ``...``, ``None``, integer arrays, and constant masks. An
+index beyond a literal size is an error when the graph is built; beyond a named size, or in an
+array, at run time. Each of several arrays is checked and wrapped along its own axis; then they are
+combined to one array of row indices.
 
 Values joined and split, in NumPy's names: append, insert, stack and split families, block.
 """

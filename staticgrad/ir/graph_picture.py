@@ -204,7 +204,7 @@ class GraphDrawing:
         return list(found.values())
 
     def _edges(self) -> list[tuple[int, int]]:
-        """From box to box; leaves lead to their first reader alone."""
+        """Return the edges between boxes; a leaf is connected only to its first reader."""
         found: dict[tuple[int, int], None] = {}
         for node in self._graph.nodes:
             for arg in node.args:

@@ -1,10 +1,10 @@
-"""Module: a function with parameters, made of its attributes.
+"""Module: a function with parameters, which are stored in its attributes.
 
-Nothing is registered. A module's parameters are the parameters in its attributes, lists, tuples and
-dicts of them, and in modules there; paths of attributes name them (``layers.0.weight``). A module
-is a tree as lists and dicts are, whose leaves are its parameters and arrays, so that functions take
-and give modules. Everything else that it holds is static: where ``sg.function`` meets a module,
-another number, flag or mode (``train``, ``eval``) is another program.
+Nothing is registered. A module's parameters are those in its attributes, in lists, tuples and
+dicts of them, and in modules there; attribute paths name them (``layers.0.weight``). A module is
+a tree like lists and dicts, and its leaves are its parameters and arrays, so functions can take
+and return modules. Everything else in it is static: ``sg.function`` traces another program if a
+number, flag or mode (``train``, ``eval``) of the module changes.
 
 Names of parameters: of layers, then by paths from the module that is called; of deep copies.
 

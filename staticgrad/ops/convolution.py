@@ -180,7 +180,7 @@ class _Part(NamedTuple):
     rows: slice
 
     def taps(self, axes: Sequence[WindowAxis]) -> Iterator[tuple[Any, Any, Any]]:
-        """For every tap its places among taps, in the images, and among the windows of the part."""
+        """Yield the indices of each tap: among taps, in the images, among windows of the part."""
         first, end = self.rows.start, self.rows.stop
         for tap, image, windows in each_tap(axes):
             low, high = max(windows[0].start, first), min(windows[0].stop, end)

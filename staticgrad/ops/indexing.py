@@ -571,11 +571,11 @@ def _of_two(kind: str, a: Array, b: Array) -> Array:
 
 
 def last_entries(flat: Any, size: Size) -> Any:
-    """For each of ``size`` places the last entry of ``flat`` that names it; negative where none.
+    """Return the last position in ``flat`` of each index below ``size``; negative if absent.
 
     Args:
-        flat: a vector of places, integers; negative ones count from the end.
-        size: how many places there are.
+        flat: a vector of integer indices; negative ones count from the end.
+        size: the number of indices.
     """
     numbers = iota(flat.shape, 0, like=flat)
     return ScatterExtreme("max", 0, size)(numbers, flat)

@@ -111,7 +111,7 @@ class Extreme(Reduction):
         return out
 
     def least(self, x: Array) -> Any:
-        """What is combined first: the neutral element, or None for an error where nothing is."""
+        """Return the initial value: the neutral element, or None if an empty axis is an error."""
         return COMBINERS[self.kind].identity(as_dtype(x.dtype)) if self.neutral else None
 
     def loses(self, x: Any, out: Any) -> Value:

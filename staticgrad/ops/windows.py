@@ -158,14 +158,14 @@ def _apart(y: Any, role: str, axis: str, size: Size, groups: int) -> Any:
 
 
 def _place(role: str, axis: str, groups: int) -> tuple[int, tuple[bool, int]]:
-    """Which of the first two axes the batch joins, and whether it stands behind the groups."""
+    """Return which of the first two axes the batch joins, and whether it is behind the groups."""
     place = next(k for k, letters in enumerate(_AXES[role]) if axis in letters)
     inside = _AXES[role][place][0] != axis and groups > 1
     return place, (inside, int(inside))
 
 
 def _quotient(size: Size, by: Size) -> Size:
-    """A size without a factor that it is known to have."""
+    """Divide a size by a known factor."""
     if isinstance(size, int) and isinstance(by, int):
         return size // by if by else 0
     return dims.floordiv(size, by)

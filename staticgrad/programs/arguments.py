@@ -156,10 +156,10 @@ def signature_of(f: Callable[..., Any]) -> Signature:
 
 
 def without_defaults(f: Callable[..., Any]) -> Signature | None:
-    """What a function takes, as ``bound_to`` fills no default in; None where it does not say so.
+    """Return the signature without default values, for ``bound_to``; None if it is unavailable.
 
-    For whom an argument that nobody gave is another one than its default: a default of ``vmap``'s
-    function has no axis of elements.
+    For callers that distinguish an omitted argument from its default: a default of ``vmap``'s
+    function has no batch axis.
     """
     try:
         known = signature_of(f)

@@ -1,7 +1,7 @@
-"""Derivatives of values and of functions: ``grad``, ``jvp``, ``vjp`` and what is made of them.
+"""Derivatives of values and functions: ``grad``, ``jvp``, ``vjp`` and what is built on them.
 
-Of values they are those of ``autodiff``: more nodes of the graph. Of functions they give functions
-(``of_functions.py``), so that they compose in any order with each other, ``vmap`` and ``function``.
+For values, ``autodiff`` adds nodes to the graph. For functions, the result is a function
+(``of_functions.py``), so they compose in any order with each other, ``vmap`` and ``function``.
 ``jvp``, ``vjp`` and ``linearize`` of a function are called with a point, as elsewhere.
 """
 

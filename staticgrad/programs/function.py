@@ -1,8 +1,8 @@
 """``sg.function``: NumPy-style Python, traced at the first call and compiled.
 
-The function is called with values of a graph in the place of arrays. Its graph is kept for calls of
+The function is called with values of a graph instead of arrays. Its graph is reused for calls with
 the same signature: the same containers, element types, ranks and static arguments, and sizes that
-the graph takes (``sizes.py``). Parameters that it reads are those of the graph.
+the graph accepts (``sizes.py``). The parameters that it reads are those of the graph.
 """
 
 from __future__ import annotations

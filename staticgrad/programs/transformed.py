@@ -297,7 +297,7 @@ class DerivativePoint:
         return list(grad(y, self.stands, None, allow_disconnected))
 
     def pulled(self, ys: Sequence[Any], cts: Sequence[Any], allow_disconnected: bool) -> Any:
-        """The cotangents, given those of several values."""
+        """Return the cotangents of the arguments for the cotangents of ``ys``."""
         if not self.is_eager:
             return self.put_back(vjp(list(ys), self.stands, list(cts), allow_disconnected))
         again = self._is_differentiated(ys) or self._is_differentiated_by(cts)
@@ -306,7 +306,7 @@ class DerivativePoint:
         return self.put_back(found)
 
     def pushing(self, ys: Sequence[Any], allow_disconnected: bool) -> Callable[[Any], list[Any]]:
-        """From tangents of the arguments to those of several values."""
+        """Return a function from tangents of the arguments to the tangents of ``ys``."""
         if not self.is_eager:
             return lambda ways: forward.jvp(list(ys), self.stands, list(ways), allow_disconnected)
         again, of_tape = self._is_differentiated(ys), _tape()

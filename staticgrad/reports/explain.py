@@ -1,9 +1,9 @@
 """A report of what the compiler did: sections on passes, kernels and memory; text and JSON.
 
 A section is data that was counted or decided, never timed, so that two explanations of one program
-are equal and a difference is a difference of the program. The compiler hands the sections in.
+are equal, and any difference is a difference of the program. The compiler passes the sections in.
 
-Count the nodes that a program does not need: what was never reached, and what passes dropped.
+Unneeded nodes are counted too: those never reached, and those that passes dropped.
 """
 
 from __future__ import annotations
@@ -222,7 +222,7 @@ class Apart:
 
     @property
     def told(self) -> str:
-        """All but the numbers of the steps."""
+        """The text without the numbers of the steps."""
         return f"{self.computes} -> {self.reads}: {self.text}  # {' -> '.join(self.lines)}"
 
 

@@ -1,7 +1,4 @@
-"""The views of a compiled program and of an explanation in notebooks.
-
-Where reports are written.
-"""
+"""The views of a compiled program and of an explanation in notebooks."""
 
 from __future__ import annotations
 

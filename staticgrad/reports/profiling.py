@@ -4,7 +4,7 @@ Bytes and operations are counted from the kernels, as predictions do (``analysis
 operand once, however often a kernel reads it. Limits are measured on this machine, once per process
 and number of threads: a matrix product, and a copy of arrays beyond the caches. A step in a cache
 may move more bytes in a second than that copy does. Each step is waited for, also those that
-workers run through in other runs (``runtime/row_chains.py``), so that all together may take longer.
+workers run in other runs (``runtime/row_chains.py``), so the sum may exceed the time of a run.
 """
 
 from __future__ import annotations
@@ -163,10 +163,10 @@ class Profile:
 
     @property
     def doubt(self) -> str:
-        """What shows that the limits are too low: the machine was busy. Empty where nothing does.
+        """Evidence that the limits are too low, as the machine was busy; empty if there is none.
 
-        A copy is beaten by what is read from caches; not by steps that move as much as it, as no
-        product is by any step, nor more threads by fewer.
+        A step that reads from caches may be faster than the copy. A step that moves as much as the
+        copy may not; no step may be faster than the product, nor fewer threads than more.
         """
         fewest = self.limits[0]
         for each in self.limits[1:]:

@@ -258,7 +258,7 @@ class ReadWriteLock:
         return found
 
     def _end_reservation(self) -> None:
-        """From here on who holds it stands in ``_holders``. Right again after an interrupt."""
+        """Move the reserved holder to ``_holders``; safe to repeat after an interrupt."""
         if self._reserved is not None:
             holder, write = self._reserved
             holder.take_back()  # before the look at its token: see the text of this file

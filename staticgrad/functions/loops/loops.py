@@ -1,8 +1,8 @@
 """Loops and branches over values: scan, fori_loop, map, while_loop, cond, switch.
 
-Each calls its functions once, with symbolic values that stand for those of an iteration,
-and builds one node of what they build (``ops/loops.py``), so that a program of a thousand
-iterations has the size of one. Values and parameters that a function closes over become operands:
+Each calls its functions once, with symbolic values for those of an iteration, and builds
+one node from the result (``ops/loops.py``), so a program of a thousand iterations is as
+large as a program of one. Values and parameters that a function closes over become operands:
 gradients with respect to them work as usual. Carries, slices and results are trees: dicts, lists,
 tuples, named tuples and None. With eager tensors the functions run in Python, once per iteration.
 
