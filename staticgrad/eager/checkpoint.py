@@ -24,12 +24,12 @@ from staticgrad.functions.trees import flatten, unflatten
 def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
     """Run ``function(*args)``; in the backward pass the function runs once more.
 
-    Only what it reads from outside is kept: its arguments, and tensors it finds by itself, such as
-    the parameters of a layer, which get their gradients as well. Random numbers come out the same
-    both times: those of ``staticgrad.eager.Generator`` and of NumPy's global state.
+    Only what it reads from outside is stored: its arguments, and captured tensors such as the
+    parameters of a layer, which get gradients too. Random numbers are equal in both runs:
+    those of ``staticgrad.eager.Generator`` and of NumPy's global state.
 
     Args:
-        function: gives a tensor, or tensors in containers; must compute the same both times.
+        function: gives a tensor, or tensors in containers; must compute equal results in both runs.
         args: passed to the function.
 
     Returns:

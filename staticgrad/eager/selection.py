@@ -56,7 +56,7 @@ def selecting(chosen: Recording | Taking | None) -> Block[Any]:
 
 
 class Recording:
-    """The first run of a function: computes everything, and keeps what the policy wants kept."""
+    """The first run of a function: computes everything, and stores what the policy saves."""
 
     def __init__(self, policy: Saveable) -> None:
         self.policy, self.parts = policy, parts_of(policy)

@@ -285,8 +285,8 @@ Edges = tuple[Edge | None, ...]
 class TapeNode:
     """One recorded operation: ``grad_fn`` of its results. Subclasses have a rule, ``shares``.
 
-    The edges of the results are held weakly, for they hold the node: where one is gone nobody can
-    want its gradient.
+    The edges of the results are weak references, because they refer to the node: if one is gone,
+    its gradient cannot be requested.
     """
 
     __slots__ = ("edges", "outs", "seal", "serial")

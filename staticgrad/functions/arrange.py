@@ -76,12 +76,12 @@ def _rolled(x: AnyValue, shift: int, axis: int) -> AnyValue:
 
 
 def split(x: Operand[AnyValue], indices_or_sections: Any, axis: int = 0) -> list[AnyValue]:
-    """x in consecutive parts along ``axis``: so many of equal size, or cut at the given positions.
+    """Split x along ``axis`` into a number of equal parts, or at the given indices.
 
     Args:
         x: a value.
-        indices_or_sections: how many parts of equal size; or a list of places to cut at.
-        axis: along which.
+        indices_or_sections: the number of equal parts; or a list of indices to split at.
+        axis: the axis to split.
 
     Returns:
         A list of parts.
@@ -167,14 +167,14 @@ def repeat(x: Operand[AnyValue], repeats: Any, axis: int | None = None) -> AnyVa
 
 
 def tile(x: Operand[AnyValue], reps: Any) -> AnyValue:
-    """x laid side by side, ``reps`` times along each axis; missing axes come first.
+    """Repeat x ``reps`` times along each axis; missing axes are added in front.
 
     Args:
         x: a value.
         reps: a number for the last axis, or one for each of the last axes.
 
     Returns:
-        x beside itself, so many times along each axis.
+        The repeated value; its size along each axis is multiplied by ``reps``.
 
     >>> sg.evaluate(sg.tile([1, 2], 2))
     array([1, 2, 1, 2])
@@ -321,15 +321,15 @@ def broadcast_arrays(*values: Operand[AnyValue]) -> list[AnyValue]:
 def meshgrid(
     *values: Operand[AnyValue], indexing: str = "xy", sparse: bool = False
 ) -> list[AnyValue]:
-    """Coordinate grids from vectors: one array per vector, each varying along one axis.
+    """Return coordinate grids: one array per vector, each varying along one axis.
 
     Args:
-        values: vectors; what has other axes is flattened.
+        values: vectors; values of other ranks are flattened.
         indexing: ``"ij"`` puts the first vector along axis 0, ``"xy"`` along axis 1.
         sparse: leave the other axes at size 1.
 
     Returns:
-        As many values as vectors, in a list; as many axes as vectors.
+        A list of one value per vector, each with one axis per vector.
 
     >>> sg.evaluate(sg.meshgrid([1, 2], [3, 4, 5]))
     [array([[1, 2],

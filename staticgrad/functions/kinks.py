@@ -26,7 +26,7 @@ _NO_GRADIENT: Final = "carries no gradient"
 
 
 class Conventions(dict[str, str]):
-    """Name of an op or function -> what its derivative is at kinks; prints as a table."""
+    """A map from op or function names to their derivatives at kinks; prints as a table."""
 
     def __str__(self) -> str:
         width = max(map(len, self), default=0)
@@ -34,9 +34,9 @@ class Conventions(dict[str, str]):
 
 
 def conventions() -> Conventions:
-    """Return what the derivative of each op is at its kinks, and which ops carry none.
+    """Return the derivative of each op at its kinks, and which ops have no derivative.
 
-    An op that is not listed has the derivative that mathematics gives, wherever there is one.
+    An op that is not listed has the mathematical derivative wherever it exists.
     Ops from outside are listed too, once they are defined.
 
     >>> conventions()["abs"]

@@ -455,8 +455,8 @@ def quantile(
 ) -> AnyValue:
     """Compute the element below which a fraction ``q`` of the elements over ``axis`` lies.
 
-    Of n elements in order that is number q * (n - 1), counted from 0; where this is no whole
-    number, the value between its neighbours. NaN where an element is NaN.
+    Of n sorted elements it is the one at index q * (n - 1); if this is not an integer, ``method``
+    computes it from the two neighbours. NaN if an element is NaN.
 
     The dtype is that of x. Positions are computed in float64.
 

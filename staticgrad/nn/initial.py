@@ -190,7 +190,7 @@ def weight_and_bias(
     fans: tuple[int, int],
     given: tuple[Initial, Any, Seed],
 ) -> tuple[Parameter, Parameter | None]:
-    """A weight of some shape, and a bias of so many elements, if it is to have one.
+    """Return a weight of a shape, and a bias of a number of elements, or no bias.
 
     Args:
         name: of the layer, before those of its parameters.

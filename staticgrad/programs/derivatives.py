@@ -87,7 +87,7 @@ def grad(
 
     ``sg.grad(f)`` takes the arguments of ``f`` and gives the gradient by the first one. With arrays
     it runs compiled, as under ``sg.function``; with values of a graph it builds more of the graph;
-    with tensors it uses the tape. Of a tensor the gradient is a tensor, differentiable in turn.
+    with tensors it uses the tape. The gradient of a tensor is a tensor and can be differentiated.
 
     Args:
         y: a floating value; of one element (0-d, or of literal sizes 1) unless a seed is given. Or
@@ -177,9 +177,9 @@ def value_and_grad(
     argnums: Any = None,
     has_aux: bool = False,
 ) -> Any:
-    """``y`` itself and its gradient: ``(y, grad(y, wrt))``, to be returned from one graph.
+    """Return ``y`` and its gradient, ``(y, grad(y, wrt))``, in one graph.
 
-    Both are parts of the same graph, so that asking for both costs no second forward pass.
+    Both are parts of the same graph, so there is no second forward pass.
 
     Returns:
         The pair. Of a function, a function that gives it; with ``has_aux``,
@@ -258,7 +258,7 @@ def vjp(
     *,
     argnums: int | tuple[int, ...] | None = None,
 ) -> Any:
-    """Reverse mode: the cotangents of ``x``, given those of ``y``; ct times the Jacobian.
+    """Return the cotangents of ``x`` for cotangents of ``y``: ct times the Jacobian (reverse mode).
 
     Args:
         y: a floating value, or a list, tuple or dict of them, of any shapes. Or a function.

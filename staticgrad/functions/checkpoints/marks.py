@@ -149,7 +149,7 @@ def checkpoint(x: Callable[P, R], policy: Saveable | None = None) -> Callable[P,
 @overload
 def checkpoint(x: Operand[AnyValue]) -> AnyValue: ...
 def checkpoint(x: Any, policy: Any = None) -> Any:
-    """x itself, marked to be kept: no policy or budget drops it and computes it again.
+    """Return x, marked to be stored: no policy or budget recomputes it.
 
     Where a step is compiled to use less memory (``compile(checkpoint=..., memory_budget=...)``),
     the values between marked ones are what is recomputed first. Of a function it is one that marks
@@ -219,14 +219,14 @@ def _checked(f: Callable[..., Any], policy: Any) -> Callable[..., Any]:
 
 
 def checkpoint_name(x: Operand[AnyValue], name: str) -> AnyValue:
-    """x itself, under a name by which policies know it.
+    """Return x with a name that checkpoint policies can refer to.
 
-    ``sg.checkpoint_policies.save_only_these_names("h")`` and others speak of such names. Several
+    ``sg.checkpoint_policies.save_only_these_names("h")`` and others refer to names. Several
     values may share one. It stays in the text of graphs and in files, and costs nothing in a run.
 
     Args:
         x: a value.
-        name: any text but the empty one.
+        name: a non-empty text.
 
     Returns:
         The same numbers; gradients flow through.

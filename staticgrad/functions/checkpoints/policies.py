@@ -57,7 +57,7 @@ def everything_saveable(op: Op, *types: TensorType) -> bool:
 
 
 def nothing_saveable(op: Op, *types: TensorType) -> bool:
-    """Only what the function takes is kept.
+    """Save only the arguments of the function.
 
     Args:
         op: any.

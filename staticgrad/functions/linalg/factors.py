@@ -180,7 +180,7 @@ def svd(
         a: matrices [..., m, n] of float32 or float64, k = min(m, n).
         full_matrices: U [..., m, m] and Vh [..., n, n]; else U [..., m, k] and Vh [..., k, n].
         compute_uv: False gives S alone.
-        hermitian: a is symmetric, of which the lower triangle is read; by its eigenvalues.
+        hermitian: a is symmetric; only its lower triangle is read; uses its eigenvalues.
         errors: "raise", or "nan": matrices that hold NaN give NaN.
 
     Returns:

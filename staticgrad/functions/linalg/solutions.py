@@ -325,7 +325,7 @@ def pinv(
         a: matrices [..., m, n] of float32 or float64.
         rcond, rtol: singular values up to ``rtol`` times the largest one count as 0; by default
             max(m, n) times the dtype's epsilon.
-        hermitian: a is symmetric, of which the lower triangle is read.
+        hermitian: a is symmetric; only its lower triangle is read.
         errors: as for ``svd``.
 
     Returns:
@@ -394,9 +394,9 @@ _MOST_SQUARINGS: Final = 16
 def expm(a: Operand[AnyValue], *, max_squarings: int = _MOST_SQUARINGS) -> AnyValue:
     """Compute exponentials of square matrices: Padé approximation of a / 2**s, squared s times.
 
-    Higham, The scaling and squaring method for the matrix exponential revisited, 2005. How often a
-    matrix is squared follows from its 1-norm in the run; the graph holds ``max_squarings``
-    products, of which those that are not needed change nothing.
+    Higham, The scaling and squaring method for the matrix exponential revisited, 2005. The number
+    of squarings depends on the 1-norm at run time; the graph contains ``max_squarings`` products,
+    and those that are not needed change nothing.
 
     Args:
         a: matrices [..., n, n] of float32 or float64.
@@ -677,7 +677,7 @@ def matrix_rank(
     Args:
         A: matrices [..., m, n]; for a vector, whether any element is not 0.
         tol: the threshold.
-        hermitian: A is symmetric, of which the lower triangle is read.
+        hermitian: A is symmetric; only its lower triangle is read.
         rtol: the threshold by the largest singular value; by default max(m, n) times the dtype's
             epsilon.
 

@@ -139,7 +139,7 @@ def bounded_iterations(name: str, most: Any) -> Size:
 
 
 def iterations_over(name: str, values: Sequence[Any], length: Any) -> Size:
-    """The number of slices, which ``length`` confirms, or else says.
+    """Return the number of slices; ``length`` must agree, or gives it if there are no slices.
 
     Raises:
         RankError: a value without slices.
@@ -170,7 +170,7 @@ def iterations_over(name: str, values: Sequence[Any], length: Any) -> Size:
 
 
 def bound_of(name: str, number: Any, kind: type[Any]) -> Any:
-    """Return a bound that only a run knows, as an int64 value of a kind.
+    """Return a bound that is computed at run time, as an int64 value of a kind.
 
     Raises:
         DTypeError: not an integer. ArgumentError: several elements.
@@ -615,7 +615,7 @@ def while_loop(
 
     Raises:
         CarryError: as ``scan``. DTypeError: the test gives no bool.
-        ArgumentError: ``max_steps`` is no integer, or below 0.
+        ArgumentError: ``max_steps`` is not an integer, or below 0.
 
     >>> import staticgrad as sg
     >>> x = sg.input("x", (), "float64")

@@ -223,7 +223,7 @@ def rk45(
         max_steps: steps to try at most, those that fail included. A solution that needs more ends
             before ``end``: it is NaN.
         adjoint: the gradient is solved backwards, with the same tolerances and at most as many
-            steps, of which nothing is kept. It has no ``jvp``.
+            steps, and stores none of them. It has no ``jvp``.
 
     Returns:
         The state at ``end``. The gradient goes through the steps that were taken; the sizes of
