@@ -222,7 +222,7 @@ def kernels(anatomy: Anatomy) -> str:
 
 
 def acts(found: Comparison) -> str:
-    """What a graph cannot do, and what a tape cannot know, as it happened."""
+    """Show what a graph and a tape cannot do, by what really happened."""
     return (
         '<h2 id="limits">What either way cannot do</h2>'
         '<p class="why">Each of these was tried on this very program a moment ago.</p>'

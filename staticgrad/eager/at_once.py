@@ -158,7 +158,7 @@ def _is_of_graph(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class _RuleGraph:
-    """What the rule of an optimizer computes of gradients: next values, which read ``inputs``.
+    """The graph of an optimizer's rule: the next values as functions of ``inputs``.
 
     ``held`` are the tensors for which other inputs stand, as a learning rate.
     """

@@ -82,7 +82,7 @@ class Recording:
         return found
 
     def _name(self, mark: Op, number: int | None) -> None:
-        """What a name says of the value that has it, and of what that is a view of."""
+        """Apply a name to its value, and to the values that it is a view of."""
         while number is not None:
             done = self._done[number]
             said = under_name(self.parts, mark, done.said)

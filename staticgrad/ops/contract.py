@@ -132,7 +132,7 @@ def _is_one(size: Size) -> bool:
 
 
 def _is_row(size: Size) -> bool:
-    """Whether a matrix has rows of this size that may be added up one after the other: not one
+    """Return whether rows of this size may be added up one after the other: not one
     column, and not so many that a row and its sums leave the cache."""
     return not isinstance(size, int) or 1 < size <= LONGEST_DOWN
 

@@ -110,7 +110,7 @@ class _Pixels:
     points: tuple[tuple[float, float], ...]
 
     def is_near(self, left: float, right: float, middle: float) -> bool:
-        """Whether it comes within a line of text of what lies from ``left`` to ``right``."""
+        """Return whether the line is within a text height of ``middle`` in this range."""
         return any(
             _distance(pair, left, right, middle) < _NAME_HEIGHT
             for pair in zip(self.points, self.points[1:] or self.points, strict=False)
@@ -131,7 +131,7 @@ def _distance(
 
 
 def _free(name: str, end: tuple[float, float], taken: Sequence[_Pixels]) -> _Pixels:
-    """Where a name stands behind the end of its line: at its level, or as far below or above it as
+    """Place a name behind the end of its line: at its level, or as far below or above it as
     other names and all lines make it, but not below the axis of x."""
     left, level = end[0] + 8, end[1]
     right = left + _LETTER * len(name)
