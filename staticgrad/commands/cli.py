@@ -268,7 +268,7 @@ def cache() -> None:
 @cache.command()
 @answering
 def info() -> Answer:
-    """Where the cache is, how many kernels it holds, and their bytes."""
+    """Show the folder of the cache, the number of its kernels, and their bytes."""
     from staticgrad import native
 
     found = native.cache_info()

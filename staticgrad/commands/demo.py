@@ -209,7 +209,7 @@ def build(random: np.random.Generator) -> Network:
 
 @dataclass
 class _Training:
-    """What a training run has measured: per step its batch size, time and, over all, the rest."""
+    """Measurements of a training run: batch size and time of each step, and totals."""
 
     sizes: list[int]
     nanoseconds: list[int]

@@ -1,4 +1,4 @@
-"""What an installation is made of, and whether it works: versions, processor, self-test, cache.
+"""Checks of an installation: versions, processor, self-test, cache.
 
 Every check is a function that returns what it found and raises what is wrong; none of them changes
 the installation beyond filling the kernel cache as any compilation would.
@@ -78,7 +78,7 @@ def _processor() -> str:
 
 
 def _threads() -> str:
-    """How many threads programs take, and why; where there can be several, a shared sum."""
+    """Report the number of threads and the reason; with several, check a shared sum."""
     asked, allowed = config.current().threads, processors.allowed_processors()
     count = processors.threads(asked)
     if not pool.is_possible():

@@ -34,7 +34,7 @@ def subject(
     optimizer: Optimizer | None = None,
     depth: int | None = None,
 ) -> Model | ComparedProgram:
-    """What somebody wants to have compared: a model, or a program of functions and modules.
+    """Load what is to be compared: a model, or a program of functions and modules.
 
     Args:
         spec: ``linear``, ``mlp``, ``deep``, ``chars``; ``path.py:name``, or ``path.py`` where

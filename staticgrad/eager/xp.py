@@ -315,7 +315,7 @@ def _tensor(array: Any) -> Tensor:
 
 
 class _Info:
-    """What ``__array_namespace_info__`` gives."""
+    """The result of ``__array_namespace_info__``."""
 
     def capabilities(self) -> dict[str, Any]:
         return {"boolean indexing": True, "data-dependent shapes": True, "max dimensions": 64}

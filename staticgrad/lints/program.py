@@ -1,4 +1,4 @@
-"""What lints ask about a graph: ranges, readers, where gradients flow, what ``where`` guards.
+"""Facts about a graph for lints: ranges, readers, gradient flow, guards by ``where``.
 
 Each answer is computed once, or by a walk of bounded length, so that linting stays near-linear.
 """
@@ -101,7 +101,7 @@ class LintedGraph:
     # -- guards -----------------------------------------------------------------------------------
 
     def guard(self, node: Node, operand: Symbolic) -> Shield:
-        """How ``node``, which is infinite for some ``operand``, is kept from the results.
+        """Return how ``node``, infinite for some ``operand``, is kept out of the results.
 
         A ``where`` counts if its condition is computed from the operand, or from what the operand
         is computed from.

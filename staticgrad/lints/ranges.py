@@ -1,4 +1,4 @@
-"""In which interval a value lies, and whether it can be zero, as far as its formula says.
+"""Intervals of values and whether they can be zero, as far as their formulas say.
 
 One walk over the graph, operands first, that asks each op (``Op.value_range``). Whoever reads the
 ranges decides what is a hazard.

@@ -1,4 +1,4 @@
-"""What a lint is: a name, the ops it looks at, its check, examples; and what it says, a finding.
+"""The record of a lint (name, ops, check, examples) and its findings.
 
 ``tests/lints`` runs every lint on its own examples: one without both kinds cannot be registered.
 """
