@@ -102,7 +102,7 @@ def test_what_cannot_be_minimised_is_refused() -> None:
         opt.minimum(lambda t: t[0].sum(), (x, np.ones(2, "float32")))
     with pytest.raises(ArgumentError, match="nothing to be moved"):
         opt.minimum(rosenbrock, ())
-    with pytest.raises(ArgumentError, match="no parameter"):
+    with pytest.raises(ArgumentError, match="not a parameter"):
         opt.minimize(rosenbrock, x)
     for wrong in ({"max_iter": 0}, {"history_size": 1.5}, {"tolerance_grad": 0.0}):
         with pytest.raises(ArgumentError, match=next(iter(wrong))):

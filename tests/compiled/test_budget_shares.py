@@ -69,7 +69,7 @@ def test_what_fits_stands_beside_feeds_and_parameters(monkeypatch: pytest.Monkey
     graph, n = chain(), 4000
     top = sg.compile(graph).plan(n=n).peak_bytes
     outside = n * 16 * 4 + 6 * 16 * 16 * 4 + 4  # x, weights, loss
-    monkeypatch.setattr(processors, "allowed", lambda: outside + top // 2)
+    monkeypatch.setattr(processors, "allowed_memory", lambda: outside + top // 2)
     fitting = sg.compile(graph, memory_budget="fit")
     told = sg.compile(graph, memory_budget=top // 2)
     assert str(fitting.plan(n=n)) == str(told.plan(n=n))
@@ -80,7 +80,7 @@ def test_what_fits_stands_beside_feeds_and_parameters(monkeypatch: pytest.Monkey
     again = sg.compile(chain(), memory_budget="fit")
     assert fitting.run(feeds)["loss"].tobytes() == again.run(feeds)["loss"].tobytes()
     assert fitting.peak_bytes == told.plan(n=n).peak_bytes
-    monkeypatch.setattr(processors, "allowed", lambda: None)
+    monkeypatch.setattr(processors, "allowed_memory", lambda: None)
     with pytest.raises(ArgumentError, match="does not say"):
         sg.compile(graph, memory_budget="fit")
 
