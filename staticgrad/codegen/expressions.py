@@ -642,7 +642,7 @@ def halves(first: Scope, multiple: int) -> dict[int, Scope]:
             base=first.base,
             position=first.position,
             unit=first.unit,
-            apart=_moves,
+            apart=differs,
             first=first,
             mask=f"m{lanes}",
         )
@@ -650,8 +650,8 @@ def halves(first: Scope, multiple: int) -> dict[int, Scope]:
     return found
 
 
-def _moves(expr: Expr) -> bool:
-    """Return whether an expression itself varies along the row, regardless of its arguments."""
+def differs(expr: Expr) -> bool:
+    """Return whether an expression itself differs between vectors, without its arguments."""
     if isinstance(expr.attribute, Access):
         return expr.attribute.stride(VECTOR) != 0
     return expr.op == "index" and expr.attribute == VECTOR

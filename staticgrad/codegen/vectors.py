@@ -25,10 +25,10 @@ from itertools import accumulate
 from typing import Final
 
 from staticgrad.codegen.ends import Inside
-from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit, write_rest
+from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit, differs, write_rest
 from staticgrad.codegen.interleaved import Interleaved, write_left
 from staticgrad.codegen.jammed import of_row
-from staticgrad.ir.expr import Access, Expr, postorder
+from staticgrad.ir.expr import Access, postorder
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import Accumulate, Map, Statement, Store, roots
 from staticgrad.ir.kernels.together import FEW_ALIVE, vectors_together
@@ -283,17 +283,10 @@ def _following(first: Scope, number: int) -> Scope:
         base=first.base,
         position=position,
         unit=first.unit,
-        apart=_moves,
+        apart=differs,
         first=first,
         mask=first.mask,
     )
-
-
-def _moves(expr: Expr) -> bool:
-    """Return whether an expression itself differs between vectors, without its arguments."""
-    if isinstance(expr.attribute, Access):
-        return expr.attribute.stride(VECTOR) != 0
-    return expr.op == "index" and expr.attribute == VECTOR
 
 
 def write_vector_loop(

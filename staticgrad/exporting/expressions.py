@@ -40,7 +40,7 @@ _OF_INTEGERS: Final = {
 
 
 class Indented:
-    """Indented of source at their depth."""
+    """Lines of source, each at the depth at which it is added."""
 
     def __init__(self) -> None:
         self.text: list[str] = []

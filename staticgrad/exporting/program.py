@@ -44,10 +44,9 @@ class ProgramWriter:
                 end = "_out" if role == "output" and buffer.label in steps.taken else ""
                 scope[buffer.name] = steps.fresh((buffer.label or buffer.name) + end)
         outside = [*scope.values()]
-        inputs, outputs = len(self.buffers["input"]), len(self.buffers["output"])
+        taken = len(outside) - len(self.buffers["output"])
         steps.write(self.plan, scope)
-        takes = [*outside[:inputs], *outside[inputs : len(outside) - outputs]]
-        takes += [*steps.constants, *outside[len(outside) - outputs :], *self.free.values()]
+        takes = [*outside[:taken], *steps.constants, *outside[taken:], *self.free.values()]
         kernels = [function.text(steps.helpers) for function in steps.functions.values()]
         head = HEAD.replace("<name>", self.graph.name).replace("<arrays>", arrays_file)
         body = "\n".join(steps.lines.text)

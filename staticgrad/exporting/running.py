@@ -13,8 +13,8 @@ HEAD: Final = '''
 From top to bottom: what goes in and out, the functions that kernels call, the kernels (each with
 the operations and the lines of the program that it computes), the plan (in which order kernels run,
 and where in one block of memory, the arena, their results are), and ``run``. Arrays are flat: the
-element [i, j] of an array with n columns is number i * n + j. ``at(...)`` only tells Numba that a
-place is no negative number, so that LLVM makes vectors of the loop. Every sum is added in the order
+element [i, j] of an array with n columns is number i * n + j. ``at(...)`` only tells Numba that an
+index is not negative, so that LLVM makes vectors of the loop. Every sum is added in the order
 that its number of terms fixes, so that results are the same whatever compiles this file.
 """
 

@@ -258,11 +258,11 @@ class StepsWriter:
         if function is None:
             words = re.findall(r"\w+", step.label)[:3]
             name = self.fresh("_".join([f"k{len(self.functions)}", *words]))
-            function = Function(step.kernel, shared, apart, name)
-            function.uses.append(texts)
+            function = Function(step.kernel, shared, apart, name, [texts])
             function.text(Functions())  # what cannot be exported is refused here
             self.functions[key] = function
-        function.uses.append(texts)
+        else:
+            function.uses.append(texts)
         function.comments[comment] = None
         taken = function.writer(self.helpers).operands
         takes = [text for text, o in zip(texts, operands, strict=True) if o.name in taken]

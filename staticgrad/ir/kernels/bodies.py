@@ -18,7 +18,7 @@ from typing import NoReturn
 
 from staticgrad.errors import VerifyError
 from staticgrad.ir.expr import Access, Expr, Position, postorder
-from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.kernel import Kernel, number_of
 from staticgrad.ir.kernels.stages import (
     Axis,
     ColumnAccumulate,
@@ -171,7 +171,7 @@ def stores_apart(
     paths = [[each for each in accesses(kernel) if each[0].operand == name] for name in names]
     values = dict(zip(kernel.arguments, arguments, strict=True))
     every = [loops for path in paths for _, loops in path]
-    if all(any(_size(axis.extent, values) == 0 for axis in loops) for loops in every):
+    if all(any(number_of(axis.extent, values) == 0 for axis in loops) for loops in every):
         return True
     first = paths[0][0]
     plain = all(len(path) == 1 and _moves_as(path[0], first) for path in paths)
@@ -195,14 +195,10 @@ def _moves(
 ) -> list[tuple[Size, Size]]:
     """The stride and the extent of every loop that moves an access, the farthest first."""
 
-    extents = {axis.name: _size(axis.extent, values) for axis in loops}
-    strides = [(axis, _size(stride, values)) for axis, stride in access.strides]
+    extents = {axis.name: number_of(axis.extent, values) for axis in loops}
+    strides = [(axis, number_of(stride, values)) for axis, stride in access.strides]
     found = [(step, extents[axis]) for axis, step in strides if step != 0 and extents[axis] != 1]
     return sorted(found, key=lambda move: -hint_value(move[0]))
-
-
-def _size(extent: Extent, values: Mapping[str, Size]) -> Size:
-    return extent if isinstance(extent, int) else values[extent]
 
 
 def _apart(
@@ -297,7 +293,7 @@ def _ends_of_part(
     count = part.behind - part.first
     inside = [Axis(a.name, count) if a.name == part.name else a for a in loops]
     ends = elements(access, inside, values)
-    moved = part.first * _number(access.stride(part.name), values)
+    moved = part.first * number_of(access.stride(part.name), values)
     return None if ends is None else (ends[0] + moved, ends[1] + moved)
 
 
@@ -314,7 +310,7 @@ def elements(access: Access, loops: Sequence[Axis], values: _Values) -> tuple[in
         places = _places(position, last, values)
         if places is None:
             return None
-        stride = _number(position.stride, values)
+        stride = number_of(position.stride, values)
         low, high = sorted(place * stride for place in places)
         first, end = first + low, end + high
     return first, end
@@ -323,10 +319,10 @@ def elements(access: Access, loops: Sequence[Axis], values: _Values) -> tuple[in
 def _places(position: Position, last: Mapping[str, int], values: _Values) -> tuple[int, int] | None:
     """The first and the last place of a position, of those inside its extent."""
     low, high = _ends(position.terms, last, values)
-    start = _number(position.start, values)
+    start = number_of(position.start, values)
     low, high = start + low, start + high
     if position.extent is not None:
-        low, high = max(low, 0), min(high, _number(position.extent, values) - 1)
+        low, high = max(low, 0), min(high, number_of(position.extent, values) - 1)
     return (low, high) if low <= high else None
 
 
@@ -342,7 +338,3 @@ def _ends(
         else:
             high += move
     return low, high
-
-
-def _number(number: Extent, values: _Values) -> int:
-    return number if isinstance(number, int) else values[number]

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from math import prod
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 from staticgrad.ir.execution import Known
 from staticgrad.ir.expr import BLOCKS, Access, Expr, Position, postorder
@@ -63,6 +63,7 @@ from staticgrad.types.arrays import hint_value
 from staticgrad.types.dim import Size, maximum
 from staticgrad.types.dtype import BOOL
 
+S = TypeVar("S", bound=Size)
 #: Elements that one group of outer iterations covers, so that claiming a group costs nothing.
 GRAIN_ELEMENTS: Final = 16384
 #: How often that is halved, at most, where elements take long.
@@ -327,9 +328,9 @@ class Kernel:
             for axes, access in places:
                 last: Size = 0
                 for name, stride in access.strides:
-                    last = last + (_extent(axes[name], values) - 1) * _number(stride, values)
+                    last = last + (_extent(axes[name], values) - 1) * number_of(stride, values)
                 for place in access.positions:
-                    last = last + _farthest(place, axes, values) * _number(place.stride, values)
+                    last = last + _farthest(place, axes, values) * number_of(place.stride, values)
                 found[operand] = maximum(found.get(operand, 0), count * (last + 1))
         return found
 
@@ -375,19 +376,20 @@ def _counted(stage: Stage) -> tuple[Axis, ...]:
     return (stage.axis,) if isinstance(stage, Sort) else ()
 
 
-def _number(number: Extent, values: Mapping[str, Size]) -> Size:
-    return number if isinstance(number, int) else values[number]
+def number_of(extent: Extent, values: Mapping[str, S]) -> int | S:
+    """Return an extent, stride or start: a literal, or the value of the argument it names."""
+    return extent if isinstance(extent, int) else values[extent]
 
 
 def _extent(axis: Axis, values: Mapping[str, Size]) -> Size:
-    return _number(axis.extent, values)
+    return number_of(axis.extent, values)
 
 
 def _farthest(place: Position, axes: Mapping[str, Axis], values: Mapping[str, Size]) -> Size:
     """The last position that a store lands at."""
     if place.extent is not None:
-        return _number(place.extent, values) - 1
-    last = _number(place.start, values)
+        return number_of(place.extent, values) - 1
+    last = number_of(place.start, values)
     for name, step in place.terms:
-        last = last + (_extent(axes[name], values) - 1) * _number(step, values)
+        last = last + (_extent(axes[name], values) - 1) * number_of(step, values)
     return last

@@ -43,6 +43,11 @@ class LoweredBodies:
     stored: tuple[Key, ...]
 
     @property
+    def inputs(self) -> int:
+        """The number of operands that are inputs."""
+        return sum(each.use == "in" for each in self.types)
+
+    @property
     def iterations(self) -> Size:
         """The maximum number of iterations of a loop."""
         return ENDLESS if self.form.iterations is None else self.form.iterations

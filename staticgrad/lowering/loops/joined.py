@@ -445,7 +445,7 @@ class JoinedIterations:
         iteration.append(Scalar((Keep(str(made.attribute), done),)))
         last = []
         if self._bodies.writes[carries] in self._bodies.stored:
-            to = names.operand(self._given + carries, I64, "out")
+            to = names.operand(self._bodies.inputs + carries, I64, "out")
             last.append(Scalar((Store(Access(to), count),)))
         self.stages_of_iteration = len(list(nested(iteration)))
         state, total = str(going.attribute), str(count.attribute)
@@ -493,11 +493,6 @@ class JoinedIterations:
 
     # -- where rows are ---------------------------------------------------------------------------
 
-    @property
-    def _given(self) -> int:
-        """The number of the loop's operands that are inputs."""
-        return sum(each.use == "in" for each in self._bodies.types)
-
     def _has_one_place(self, number: int) -> bool:
         """Return whether an iteration may write a carry in place."""
         old, new = f"in.c{number}", f"out.c{number}"
@@ -530,7 +525,7 @@ class JoinedIterations:
         return self._names.scratch(f"next c{number}", each.dtype, each.size)
 
     def _out(self, number: int, each: Buffer) -> str:
-        return self._names.operand(self._given + number, each.dtype, "out")
+        return self._names.operand(self._bodies.inputs + number, each.dtype, "out")
 
     def _memory(self, buffer: Buffer, schedule: Schedule) -> JoinedMemory:
         """Return the location of a buffer of a body.
@@ -560,7 +555,9 @@ class JoinedIterations:
                 given = self._names.operand(form.carries + number, dtype, "in")
                 return self._by_iterations(given, buffer.size)
             case "out.y":
-                stack = self._names.operand(self._given + form.carries + number, dtype, "out")
+                stack = self._names.operand(
+                    self._bodies.inputs + form.carries + number, dtype, "out"
+                )
                 return self._by_iterations(stack, buffer.size)
         raise NotWrittenOutError
 

@@ -140,7 +140,7 @@ class WrittenLoop:
             return self._schedule.by_name[number]
         if number == _NUMBER:
             return Buffer("in.i", "input", I64, 1, label="i")
-        form, given = self._bodies.form, self._given
+        form, given = self._bodies.form, self._bodies.inputs
         ends = form.carries, form.carries + form.slices, given, given + form.carries
         kind = next((n for n, end in enumerate(ends) if number < end), len(ends))
         name = ("in.c", "in.x", "in.p", "out.c", "out.y")[kind] + str(number - (0, *ends)[kind])
@@ -148,11 +148,6 @@ class WrittenLoop:
         size = found.size * self._length if kind in (1, 4) else found.size
         role: Role = "input" if kind < 3 else "output"
         return Buffer(name, role, found.dtype, size, label=name.split(".")[1])
-
-    @property
-    def _given(self) -> int:
-        """The number of the loop's operands that are inputs."""
-        return sum(each.use == "in" for each in self._bodies.types)
 
     def step(self) -> LoweredStep:
         """Return the step that runs the loop."""
@@ -339,7 +334,7 @@ class WrittenLoop:
         form = self._bodies.form
         name = f"out.y{number - form.carries}" if stacked else f"out.c{number}"
         buffer = self._schedule.by_name[name]
-        operand = self._operand(self._given + number, buffer.dtype, "out")
+        operand = self._operand(self._bodies.inputs + number, buffer.dtype, "out")
         access = self._access(operand, place, buffer.size if stacked else 0)
         if self._rows is None or place.row != 0:
             return access
