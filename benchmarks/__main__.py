@@ -30,6 +30,7 @@ BENCHMARKS: Final = {
     "scaling": "time per node of each stage, build to plan",
     "scan_compilation": "compile time of a scan over that of one step, beside JAX",
     "startup": "interpreter start to first result and to exit",
+    "tuning": "the measured choice of directives, kernel by kernel",
     "sweep": "a training step against batch, depth and nodes",
     "tape": "define-by-run peak and time, beside PyTorch",
 }

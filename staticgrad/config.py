@@ -187,6 +187,9 @@ class Config:
         target: the processor that kernels are compiled for: "host", this one with all it has, or
             "x86-64-v3", any with AVX2, on which results are equal. Kernels and times are those of
             that processor then.
+        tune: measure a few schedules of each kernel when a program is compiled, and keep the
+            fastest (``staticgrad.compiling.tuning``). Results are equal. ``sg.compile(...,
+            tune=)`` says it for one program.
         log: topics that are logged to standard error.
         traceback: what errors show of the calls that led to them: "user", the lines of the user's
             files; "full", also those of staticgrad itself.
@@ -201,6 +204,7 @@ class Config:
     check: bool = False
     threads: int | Literal["auto"] = "auto"
     target: Literal["host", "x86-64-v3"] = "host"
+    tune: bool = False
     log: tuple[str, ...] = ()
     traceback: Literal["user", "full"] = "user"
 
@@ -216,6 +220,7 @@ _SETTINGS: Final[dict[str, tuple[Callable[[object], object], str]]] = {
     "check": (_flag, "compare the graph before and after each pass"),
     "threads": (_threads, "threads that a program may use; auto: the processors of this process"),
     "target": (_target, "processor that kernels are compiled for: host, or x86-64-v3 (AVX2)"),
+    "tune": (_flag, "measure a few schedules of each kernel, and keep the fastest"),
     "log": (_topics, f"topics to log: {', '.join(_TOPICS)}"),
     "traceback": (_traceback, "lines of calls that errors show: user, or full"),
 }

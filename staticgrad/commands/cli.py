@@ -1,5 +1,5 @@
-"""The command line: ``staticgrad demo | compare | docs | doctor | cache | opt | explain | lint``,
-and ``plan | tradeoff``, which write files (``commands/plans.py``).
+"""The command line: ``staticgrad demo | compare | docs | doctor | cache | opt | explain | tune``
+and ``lint``, ``plan | tradeoff``, which write files (``commands/plans.py``).
 
 A command computes an ``Answer``; one place prints it, as text or with ``--json`` as one JSON
 document on standard output. Exit codes: 0, it holds; 1, it does not, or staticgrad reported an
@@ -444,6 +444,24 @@ def explain(file: IO[str], sizes: tuple[str, ...], source: bool, before: bool) -
         data["source"] = program.source
     text = str(explanation)
     return Answer(data, f"{text}\n\n{program.source}" if source else text)
+
+
+@main.command()
+@click.argument("file", type=GRAPH_FILE, default="-")
+@click.option("--size", "sizes", multiple=True, metavar="NAME=N", help="A named size; repeatable.")
+@answering
+def tune(file: IO[str], sizes: tuple[str, ...]) -> Answer:
+    """Measure the schedules of a graph's kernels.
+
+    Each kernel is timed with a few schedules, and the fastest is kept.
+
+    The graph is read from FILE, by default standard input. Named sizes that --size does not give
+    are taken at their hints. Choices go to the kernel cache, where sg.compile(tune=True) and
+    STATICGRAD_TUNE=1 find them for sizes of the same class.
+    """
+    known = dict(map(named_size, sizes))
+    found = sg.compile(read_graph(file), sizes=known, tune=True).explanation().tuning
+    return Answer({"tuning": [*found]}, "\n".join(found) or "no kernel has a choice of schedules")
 
 
 @main.command("lint")

@@ -52,6 +52,7 @@ class Options:
     debug: bool | Literal["nan"] = False
     backend: str | None = None
     threads: int | str | None = None
+    tune: bool = False
 
 
 def read_program(program: object) -> tuple[Graph, bool]:

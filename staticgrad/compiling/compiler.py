@@ -7,7 +7,7 @@ asks about afterwards: the graph, the schedule, the kernels' sources, and why ea
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextvars import copy_context
 from functools import partial
 from pathlib import Path
@@ -43,6 +43,7 @@ from staticgrad.ir.calls import public
 from staticgrad.ir.execution import in_graphs
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.plan import Plan
+from staticgrad.ir.schedule import Schedule
 from staticgrad.ir.value import Value
 from staticgrad.kept import collection_paused
 from staticgrad.native import processors
@@ -81,6 +82,7 @@ def compile(
     debug: bool | Literal["nan"] | None = None,
     backend: str | None = None,
     threads: int | Literal["auto"] | None = None,
+    tune: bool | None = None,
 ) -> Compiled[Array]: ...
 @overload
 def compile(
@@ -94,6 +96,7 @@ def compile(
     debug: bool | Literal["nan"] | None = None,
     backend: str | None = None,
     threads: int | Literal["auto"] | None = None,
+    tune: bool | None = None,
 ) -> Compiled[dict[str, Array]]: ...
 @public
 def compile(
@@ -107,6 +110,7 @@ def compile(
     debug: bool | Literal["nan"] | None = None,
     backend: str | None = None,
     threads: int | Literal["auto"] | None = None,
+    tune: bool | None = None,
 ) -> Compiled[Any]:
     """Compile a Graph, one Value, or a dict of Values, for all values of its named sizes.
 
@@ -130,6 +134,9 @@ def compile(
             of ``staticgrad.backends``. None: the setting, also where a pickle is loaded.
         threads: how many threads may run it, the calling one included; results keep their bytes.
             ``"auto"``: as many as there are processors for them. None: the setting.
+        tune: True: each kernel is timed with a few schedules at its sizes (named sizes that
+            ``sizes`` lacks: at their hints), and keeps the fastest; results keep their bytes.
+            Choices are kept in the kernel cache. None: the setting.
 
     Returns:
         The program: ``run`` it with feeds, ask for its ``plan``.
@@ -144,7 +151,7 @@ def compile(
     array([2., 4.])
     """
     read_checkpoint(Pipeline(()), checkpoint)
-    settings = config.current(debug=debug, backend=backend, threads=threads)
+    settings = config.current(debug=debug, backend=backend, threads=threads, tune=tune)
     options = Options(
         memory_budget=read_budget(memory_budget),
         checkpoint=checkpoint,
@@ -154,6 +161,7 @@ def compile(
         debug=settings.debug,
         backend=backend,
         threads=None if threads is None else settings.threads,
+        tune=settings.tune,
     )
     return copy_context().run(Compiled, program, options)  # its np.errstate ends with it
 
@@ -217,8 +225,8 @@ class Compiled(Generic[Results]):
                 self.threads,
                 sections.LEAST_SECTION,
             ),
-            partial(scheduled, fuse=options.fuse),
-            None if options.debug else (options.fuse, options.backend),
+            partial(scheduled, fuse=options.fuse, tuned_at=options.sizes if options.tune else None),
+            None if options.debug else (options.fuse, options.backend, options.tune),
             self._kernels,
             once,
         )
@@ -442,7 +450,15 @@ class Compiled(Generic[Results]):
                 self.program_graph, self.graph, None if plan is None else dict(plan.sizes)
             ),
             before=self.program_graph if before else None,
+            tuning=tuple(map(str, self._choices(schedule))),
         )
+
+    def _choices(self, schedule: Schedule) -> Iterator[object]:
+        """Yield what was measured of the kernels of a tuned program."""
+        if self.options.tune:
+            from staticgrad.compiling.tuning import choices
+
+            yield from choices(schedule, dict(self.options.sizes))
 
     @public
     def report(self, path: str | Path, **sizes: int) -> Path:

@@ -21,7 +21,7 @@ import functools
 import linecache
 import os
 import pickle
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final
@@ -285,12 +285,21 @@ LOOP_LIMIT: Final = 1_000_000_000
 Limits = tuple[Policy, int | BudgetShare | BudgetFit | None, int, float]
 
 
-def scheduled(graph: Graph, fuse: bool) -> Schedule:
-    """The kernels of a graph; the schedule is checked by code that shares nothing with fusion."""
+def scheduled(
+    graph: Graph, fuse: bool, tuned_at: Iterable[tuple[str, int]] | None = None
+) -> Schedule:
+    """The kernels of a graph; the schedule is checked by code that shares nothing with fusion.
+
+    ``tuned_at``: the sizes at which kernels are timed with several schedules; None: they are not.
+    """
     from staticgrad.ir.verify_schedule import verify_schedule
     from staticgrad.lowering.fuse import fuse as fuse_graph  # not where the schedule is on disk
 
     schedule = fuse_graph(graph, fuse)
+    if tuned_at is not None:
+        from staticgrad.compiling.tuning import tuned  # not by default
+
+        schedule = tuned(schedule, dict(tuned_at))
     verify_schedule(schedule)
     return schedule
 

@@ -34,7 +34,14 @@ CONTENTS: Final[dict[str, tuple[str, ...]]] = {
         "exercises",
     ),
     "How to: coming from": ("from-numpy", "from-pytorch", "from-jax", "from-tensorflow"),
-    "How to: use": ("run-a-program", "train-and-save", "pytorch-weights", "export", "compare"),
+    "How to: use": (
+        "run-a-program",
+        "train-and-save",
+        "pytorch-weights",
+        "export",
+        "tune",
+        "compare",
+    ),
     "Cookbook": (
         "cookbook",
         "gaussian-process",

@@ -309,6 +309,7 @@ class Explanation:
     ``computed_once``: the steps that read constants alone, and ran when the program was compiled.
     ``compilers``: how many of its kernels each backend compiled.
     ``apart``: every pair of steps of which one reads what the other computes.
+    ``tuning``: kernels whose schedules were measured, with the times (``sg.compile(tune=True)``).
     ``dead``: the nodes that nothing needs, counted. ``before``: the graph ahead of all passes, if
     it was asked for.
     """
@@ -327,6 +328,7 @@ class Explanation:
     sharing: Sharing | None = None
     dead: NodeCounts | None = None
     before: Graph | None = None
+    tuning: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return "\n".join(self._lines())
@@ -349,6 +351,9 @@ class Explanation:
             yield from (f"      {step}" for step in self.computed_once)
         yield "steps:"
         yield from _step_lines(self.steps, self.plan, "  ")
+        if self.tuning:
+            yield "schedules by measurement:"
+            yield from (f"      {each}" for each in self.tuning)
         yield from self._apart_lines()
         yield from self.unread.lines()
         if self.plan is None:
@@ -393,6 +398,7 @@ class Explanation:
             "steps": [asdict(each) for each in self.steps],
             "kernels": self.kernels,
             "compilers": dict(self.compilers),
+            "tuning": [*self.tuning],
             "apart": [asdict(each) for each in self.apart],
             "unread": asdict(self.unread),
             "sizes": None if self.plan is None else dict(self.plan.sizes),

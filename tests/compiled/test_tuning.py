@@ -1,0 +1,184 @@
+"""Measured schedules: equal results, choices on disk, illegal directives refused."""
+
+import json
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.compiling import tuning
+from staticgrad.errors import VerifyError
+from staticgrad.ir.kernels.directives import Directives, directives_of, plain, with_directives
+from staticgrad.ir.kernels.stages import Ahead
+from staticgrad.ir.schedule import KernelStep
+
+RNG = np.random.default_rng(3)
+
+
+def layer_norm():
+    x, w = sg.input("x", ("rows", 96), "float32"), sg.input("w", (96,), "float32")
+    loss = (sg.nn.layer_norm(x, w) * x).sum()
+    return {"loss": loss, **dict(zip("xw", sg.grad(loss, [x, w]), strict=True))}
+
+
+def softmax():
+    return {"y": sg.nn.softmax(sg.input("x", ("rows", 70), "float64"), axis=1)}
+
+
+def gather():
+    x, at = sg.input("x", (40, 24), "float32"), sg.input("at", ("n",), "int64")
+    return {"y": sg.take(x, at, 0) * 2.0, "z": sg.grad(sg.take(x, at, 0).sum(), x)}
+
+
+def columns():
+    x = sg.input("x", (300, 33), "float32")
+    return {"sum": sg.tanh(x).sum(axis=0), "max": x.max(axis=0), "mean": sg.exp(x).mean()}
+
+
+def scan():
+    x = sg.input("x", (20, 8), "float32")
+    carry, out = sg.scan(lambda c, each: (c * 0.5 + each,) * 2, x[0] * 0.0, x)
+    return {"carry": carry, "out": out}
+
+
+def windows():
+    x, w = sg.input("x", (2, 3, 12, 12), "float32"), sg.input("w", (4, 3, 3, 3), "float32")
+    y = sg.nn.max_pool(sg.nn.relu(sg.nn.conv(x, w, padding=1)), 2)
+    return {"y": y, "slope": sg.grad((y * y).sum(), w)}
+
+
+def streamed():
+    x = sg.input("x", (1 << 21,), "float32")
+    return {"y": x + 1.0, "z": sg.transpose(sg.reshape(x, (1 << 10, 1 << 11)))}
+
+
+PROGRAMS = (layer_norm, softmax, gather, columns, scan, windows, streamed)
+
+
+def feeds_of(graph, rows):
+    found = {}
+    for value in graph.inputs:
+        shape = [size if isinstance(size, int) else rows for size in value.shape]
+        drawn = RNG.normal(size=shape) * (8 if value.dtype.is_integer else 1)
+        found[value.node.label] = np.abs(drawn).astype(value.dtype.numpy)
+    return found
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_every_set_of_directives_gives_the_same_bytes(program, monkeypatch, tmp_path):
+    graph = sg.Graph(program())
+    feeds = feeds_of(graph, 37)
+    before = sg.compile(graph).run(feeds)
+    taken = set()
+    for number in range(1, tuning.MOST + 3):
+
+        def measured(sets, arguments, elements, number=number):
+            chosen = [*sets][number % len(sets)]
+            taken.add(str(chosen))
+            return chosen, dict.fromkeys(sets, 1)
+
+        monkeypatch.setattr(tuning, "measured", measured)
+        monkeypatch.setattr(tuning, "_known", {})
+        with sg.options(cache_dir=tmp_path / str(number)):
+            after = sg.compile(graph, tune=True).run(feeds)
+        for name, array in before.items():
+            assert array.tobytes() == after[name].tobytes(), (name, taken)
+    assert len(taken) > 1
+
+
+def kernels(graph):
+    for step in sg.compile(graph).schedule.steps:
+        if isinstance(step, KernelStep):
+            yield step.kernel
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_directives_are_read_and_put_back(program):
+    for kernel in kernels(sg.Graph(program())):
+        bare, directives = plain(kernel), directives_of(kernel)
+        assert directives_of(bare) == Directives()
+        assert with_directives(bare, directives) == kernel
+        for other, changed in tuning.candidates(kernel).items():
+            assert directives_of(changed) == other
+
+
+ILLEGAL = {
+    "no rows": Directives(interleave=0),
+    "more rows than registers": Directives(interleave=64),
+    "an unknown axis": Directives(prefetch=((0, Ahead("nowhere", 4)),)),
+    "no distance": Directives(prefetch=((0, Ahead("j", 0)),)),
+}
+
+
+@pytest.mark.parametrize("directives", ILLEGAL.values(), ids=ILLEGAL)
+def test_illegal_directives_are_refused(directives):
+    (kernel,) = kernels(sg.Graph(sg.exp(sg.input("x", (100,), "float32"))))
+    with pytest.raises(VerifyError):
+        with_directives(kernel, directives)
+
+
+def test_streaming_stores_are_for_whole_vectors_alone():
+    x = sg.input("x", (64, 64), "float32")
+    kernel = next(kernels(sg.Graph(x.sum(axis=1))))
+    outs = tuple(o.name for o in kernel.operands if o.mode == "out")
+    with pytest.raises(VerifyError, match="whole vectors"):
+        with_directives(kernel, Directives(stream=outs))
+
+
+def test_choices_are_kept_for_other_processes_and_explained(tmp_path):
+    graph = sg.Graph(layer_norm(), name="norm")
+    child = "import pickle, sys; print(pickle.load(open(sys.argv[1], 'rb')).explain())"
+    with sg.options(cache_dir=tmp_path / "cache"):
+        f = sg.compile(graph, tune=True, sizes={"rows": 256})
+        told = f.explanation().as_json()["tuning"]
+        assert told
+        for line in told:
+            assert "as lowered" in line
+            assert line in f.explain()
+        with (tmp_path / "program").open("wb") as file:
+            pickle.dump(f, file)
+    environment = {
+        "STATICGRAD_CACHE_DIR": str(tmp_path / "cache"),
+        "PYTHONPATH": ":".join(sys.path),
+    }
+    arguments = [sys.executable, "-c", child, str(tmp_path / "program")]
+    shown = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=True)
+    assert all(line in shown.stdout for line in told)
+    assert "by measurement" not in sg.compile(graph, sizes={"rows": 256}).explain()
+
+
+def test_the_setting_tunes_every_program(monkeypatch, tmp_path):
+    monkeypatch.setenv("STATICGRAD_TUNE", "1")
+    with sg.options(cache_dir=tmp_path):
+        assert "by measurement" in sg.compile(softmax()).explain()
+        assert "by measurement" not in sg.compile(softmax(), tune=False).explain()
+
+
+def test_without_machine_code_nothing_is_measured(tmp_path):
+    graph = sg.Graph(softmax())
+    feeds = {"x": RNG.normal(size=(3, 70))}
+    want = sg.compile(graph).run(feeds)
+    with sg.options(jit=False, cache_dir=tmp_path):
+        f = sg.compile(graph, tune=True)
+        np.testing.assert_array_equal(f.run(feeds)["y"], want["y"])
+        assert f.explanation().tuning == ()
+
+
+def test_command(tmp_path):
+    from click.testing import CliRunner
+
+    from staticgrad.commands.cli import main
+
+    path = tmp_path / "graph.txt"
+    path.write_text(str(sg.Graph(softmax())))
+    with sg.options(cache_dir=tmp_path / "cache"):
+        answer = CliRunner().invoke(main, ["tune", str(path), "--size", "rows=64", "--json"])
+        assert answer.exit_code == 0
+        (line,) = json.loads(answer.output)["tuning"]
+        assert "as lowered" in line
+        wrong = CliRunner().invoke(main, ["tune", str(path), "--size", "columns=64"])
+        assert wrong.exit_code == 1
+        assert "its sizes are rows" in wrong.output
