@@ -1,15 +1,15 @@
-"""Demonstrations of what a graph cannot do, run on the compared program itself.
+"""What each way can and cannot do: general abilities, and demonstrations on the compared program.
 
-Each act tries something on the tape and in the graph and records what both really did: numbers,
-messages, counts.
+Each demonstration tries something on the tape and in the graph and records the result of both:
+numbers, messages, counts. An ability that compiled mode lacks has its real error as the reason.
 """
 
 from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from functools import partial
 from time import perf_counter
 from types import FrameType
 from typing import Any, Final
@@ -17,11 +17,10 @@ from typing import Any, Final
 import numpy as np
 
 import staticgrad as sg
-from staticgrad.building import within
-from staticgrad.comparison.model import BATCH, Array, Batch, Model
-from staticgrad.comparison.programs import ComparedProgram
-from staticgrad.comparison.report import Act
-from staticgrad.comparison.ways import DefineByRun, DefineThenRun, Subject, by_run, graph_of
+from staticgrad.comparison.model import BATCH, Batch
+from staticgrad.comparison.programs import ComparedProgram, python_random_kept
+from staticgrad.comparison.report import Ability, Act
+from staticgrad.comparison.ways import DefineThenRun, by_run
 from staticgrad.eager import Tensor
 from staticgrad.errors import StaticgradError, TracingWarning
 from staticgrad.ir.value import Value
@@ -30,39 +29,48 @@ from staticgrad.source import Origin
 
 _TIMES: Final = 3
 _NAMES: Final = 6  # that a debugger shows
-Run = Callable[[], float]
 
 
-def acts(chosen: Subject, way: DefineThenRun) -> tuple[Act, ...]:
-    """The acts that this program allows, in the order in which a newcomer meets them."""
+def acts(chosen: ComparedProgram, way: DefineThenRun) -> tuple[Act, ...]:
+    """Return the demonstrations that this program allows, in the order newcomers ask."""
     batch = chosen.draw(chosen.batch_size, np.random.default_rng(0))
     made = (_print, _debugger, _branch, _number, _edit, _size, _mistake)
     return tuple(act for each in made for act in each(chosen, way, batch))
 
 
-def _print(chosen: Subject, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
-    """Show what ``print`` prints on the tape and while the graph is built."""
-    loss = graph_of(chosen).outputs["loss"]
+def _print(chosen: ComparedProgram, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
     yield Act(
         "print(loss), in the middle of the program",
         f"{by_run(chosen).step(batch):.7g}",
-        f"{loss!r}",
+        f"{chosen.graph.outputs['loss']!r}",
         "While a graph is built there are types and no numbers. Ask for the value as one more"
         " output, or run the program line by line on the tape.",
     )
 
 
-def _debugger(chosen: Subject, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
-    """Show what a debugger sees if it stops where the user's function returns."""
+def _debugger(chosen: ComparedProgram, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
+    """Show the values of a debugger that stops where the user's function returns."""
     code = chosen.origin[0] if isinstance(chosen.origin, Origin) else None
-    tape = _names_at_return(code, lambda: by_run(chosen).step(batch))
 
-    def build() -> object:
-        if isinstance(chosen, Model):
-            return graph_of(chosen)
-        return chosen.new_function().graph(*batch.values())
+    def names_at_return(run: Callable[[], object]) -> str:
+        lines: list[str] = []
 
-    graph = _names_at_return(code, build)
+        def inside(frame: FrameType, event: str, arg: Any) -> Any:
+            if event == "return" and not lines:
+                values = {n: v for n, v in frame.f_locals.items() if isinstance(v, Value)}
+                lines.extend(f"{name} = {_as_seen(value)}" for name, value in values.items())
+            return inside
+
+        before = sys.gettrace()
+        sys.settrace(lambda frame, event, arg: inside if frame.f_code is code else None)
+        try:
+            run()
+        finally:
+            sys.settrace(before)
+        return "\n".join(lines[:_NAMES])
+
+    tape = names_at_return(lambda: by_run(chosen).step(batch))
+    graph = names_at_return(lambda: chosen.new_function().graph(*batch.values()))
     if tape and graph:
         yield Act(
             "breakpoint, where the function returns",
@@ -74,29 +82,8 @@ def _debugger(chosen: Subject, way: DefineThenRun, batch: Batch) -> Iterator[Act
         )
 
 
-def _names_at_return(code: Any, run: Callable[[], object]) -> str:
-    """The values that a function has when it returns for the first time, a line each."""
-    lines: list[str] = []
-
-    def inside(frame: FrameType, event: str, arg: Any) -> Any:
-        if event == "return" and not lines:
-            lines.extend(
-                f"{name} = {_as_seen(value)}" for name, value in frame.f_locals.items()
-                if isinstance(value, Value)
-            )  # fmt: skip
-        return inside
-
-    before = sys.gettrace()
-    sys.settrace(lambda frame, event, arg: inside if frame.f_code is code else None)
-    try:
-        run()
-    finally:
-        sys.settrace(before)
-    return "\n".join(lines[:_NAMES])
-
-
 def _as_seen(value: Value) -> str:
-    """A tensor by its numbers, a value of a graph as it shows itself."""
+    """Return a tensor as numbers, a value of a graph as its repr."""
     if not isinstance(value, Tensor):
         return repr(value)
     if value.size == 1:
@@ -105,14 +92,15 @@ def _as_seen(value: Value) -> str:
     return f"{array.dtype} {list(array.shape)}, {array.min():.4g} to {array.max():.4g}"
 
 
-def _branch(chosen: Subject, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
-    """A branch on the loss."""
+def _branch(chosen: ComparedProgram, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
+    """Branch on the loss."""
     number = by_run(chosen).step(batch)
     limit = float(f"{number / 2:.2g}")
-    graph = graph_of(chosen)
+    graph = chosen.graph
     loss: Any = sg.mean(graph.outputs["loss"])
     chose = sg.where(loss > limit, loss * 0.5, loss)
     found = sg.compile(sg.Graph({"chosen": chose}, inputs=graph.inputs), threads=1)
+    chosen.restore()
     taken = float(found.run(batch)["chosen"])
     yield Act(
         f"if loss > {limit:g}: loss = loss * 0.5",
@@ -124,74 +112,40 @@ def _branch(chosen: Subject, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
     )
 
 
-def _number(chosen: Subject, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
-    """A number that Python draws."""
-    runs = _noisy_model(chosen, batch) if isinstance(chosen, Model) else _noisy(chosen, batch)
-    state = np.random.get_state()
-    np.random.seed(0)
-    try:
-        with warnings.catch_warnings(record=True) as warned:
-            warnings.simplefilter("always", TracingWarning)
-            said = [", ".join(f"{run():.8g}" for _ in range(_TIMES)) for run in runs]
-    finally:
-        np.random.set_state(state)
+def _number(chosen: ComparedProgram, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
+    """Add a number that Python draws."""
+    function = chosen.new_function(lambda loss: loss + np.random.rand())
+
+    def three(run: Callable[..., Any]) -> str:
+        said = []
+        for _ in range(_TIMES):
+            chosen.restore()  # the parameters are the same, as the batch is
+            result = run(*batch.values())
+            first = result[0] if isinstance(result, tuple) else result
+            said.append(f"{float(np.mean(first)):.8g}")
+        return ", ".join(said)
+
+    with python_random_kept(), warnings.catch_warnings(record=True) as warned:
+        np.random.seed(0)
+        warnings.simplefilter("always", TracingWarning)
+        tape, graph = three(function.eagerly), three(function)
     notes = [str(each.message) for each in warned if issubclass(each.category, TracingWarning)]
     yield Act(
         "loss + np.random.rand(), three times on the same batch",
-        said[0], "\n\n".join([said[1], *notes[:1]]),
+        tape, "\n\n".join([graph, *notes[:1]]),
         "Python runs once, when the graph is built: its random number, its clock, its counter are"
         " frozen there. Numbers that differ are drawn from sg.random.Generator(seed), or fed.",
     )  # fmt: skip
 
 
-def _noisy_model(chosen: Model, batch: Batch) -> tuple[Run, Run]:
-    noisy = replace(chosen, loss=_with_noise(chosen.loss, chosen.is_random))
-    compiled: list[DefineThenRun] = []
-
-    def graph() -> float:
-        compiled.extend([] if compiled else [DefineThenRun(noisy)])
-        return compiled[0].forward(batch)
-
-    return lambda: DefineByRun(noisy).forward(batch), graph
-
-
-def _noisy(chosen: ComparedProgram, batch: Batch) -> tuple[Run, Run]:
-    def with_noise(*arrays: Any) -> Any:
-        found = _first(chosen.plain(*arrays))
-        with within(chosen.origin):
-            return found + np.random.rand()
-
-    with_noise.__qualname__ = chosen.name
-    function, arrays = sg.function(with_noise), list(batch.values())
-
-    def from_start(run: Callable[..., Any]) -> Run:
-        def once() -> float:
-            chosen.restore()  # as the batch, the parameters are the same
-            return float(np.mean(run(*arrays)))
-
-        return once
-
-    return from_start(function.eagerly), from_start(function)
-
-
-def _with_noise(loss: Callable[..., Any], is_random: bool) -> Callable[..., Any]:
-    if is_random:
-        return lambda parameters, batch, random: loss(parameters, batch, random) + np.random.rand()
-    return lambda parameters, batch: loss(parameters, batch) + np.random.rand()
-
-
-def _first(result: Any) -> Any:
-    """The first value of a result."""
-    while isinstance(result, dict | list | tuple):
-        result = next(iter(result.values() if isinstance(result, dict) else result))
-    return result
-
-
-def _edit(chosen: Subject, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
-    """A line that is edited."""
+def _edit(chosen: ComparedProgram, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
+    """Edit a line."""
     known = {kernel.source for kernel in way.compiled.kernels}
     begin = perf_counter()
-    edited = sg.compile(_edited(chosen), threads=1)
+    function = chosen.new_function(lambda loss: loss * 3.0)
+    if chosen.changes:  # of other sizes, too, so that it has names for them
+        function.graph(*chosen.draw(chosen.batch_size, np.random.default_rng(1)).values())
+    edited = function.compile(*batch.values())
     spent = perf_counter() - begin
     new = sum(kernel.source not in known for kernel in edited.kernels)
     yield Act(
@@ -204,19 +158,8 @@ def _edit(chosen: Subject, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
     )
 
 
-def _edited(chosen: Subject) -> sg.Graph:
-    if isinstance(chosen, Model):
-        loss = chosen.loss
-        return graph_of(replace(chosen, loss=lambda *given: loss(*given) * 3.0)
-                        if not chosen.is_random
-                        else replace(chosen, loss=lambda p, b, r: loss(p, b, r) * 3.0))  # fmt: skip
-    graph: Any = chosen.own_graph()
-    outputs = {**graph.outputs, "loss": graph.outputs["loss"] * 3.0}
-    return sg.Graph(outputs, graph.updates, inputs=graph.inputs, name="edited")
-
-
-def _size(chosen: Subject, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
-    """Another batch size."""
+def _size(chosen: ComparedProgram, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
+    """Plan for another batch size."""
     if [*way.graph.sizes] != [BATCH]:
         return
     size = chosen.batch_size + 3
@@ -238,10 +181,14 @@ def _size(chosen: Subject, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
     )
 
 
-def _mistake(chosen: Subject, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
-    """An array of a wrong shape."""
-    for name, attempts in _attempts(chosen, batch):
-        tape, graph = map(_said, attempts)
+def _mistake(chosen: ComparedProgram, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
+    """Run and build with an array of a wrong shape."""
+    for name, array in batch.items():
+        if array.ndim < 2:
+            continue
+        wider = {**batch, name: np.concatenate([array, array[..., :1]], axis=-1)}.values()
+        function = chosen.new_function()
+        tape, graph = (_said(partial(run, *wider)) for run in (function.eagerly, function.graph))
         if tape and graph:
             yield Act(
                 f"a mistake: {name} has one column too many",
@@ -253,48 +200,8 @@ def _mistake(chosen: Subject, way: DefineThenRun, batch: Batch) -> Iterator[Act]
             return
 
 
-def _attempts(
-    chosen: Subject, batch: Batch
-) -> Iterator[tuple[str, tuple[Callable[[], object], Callable[[], object]]]]:
-    """Names of arrays, and for each the step with one of another shape, run both ways."""
-    if isinstance(chosen, Model):
-        for name, array in chosen.parameters.items():
-            if np.ndim(array):
-                wrong = replace(chosen, parameters={**chosen.parameters, name: _wider(array)})
-                yield name, (_stepping(wrong, batch), _building(wrong))
-        return
-    for name, array in batch.items():
-        if array.ndim > 1:
-            wider = [*{**batch, name: _wider(array)}.values()]
-            yield name, _calling(chosen, wider)
-
-
-def _stepping(model: Model, batch: Mapping[str, Array]) -> Callable[[], object]:
-    return lambda: DefineByRun(model).forward(batch)
-
-
-def _building(model: Model) -> Callable[[], object]:
-    return lambda: graph_of(model)
-
-
-def _calling(
-    program: ComparedProgram, arrays: list[Array]
-) -> tuple[Callable[[], object], Callable[[], object]]:
-    def at_once() -> object:
-        return program.function.eagerly(*arrays)
-
-    def built() -> object:
-        return program.function.graph(*arrays)
-
-    return at_once, built
-
-
-def _wider(array: Array) -> Array:
-    return np.concatenate([array, array[..., :1]], axis=-1)
-
-
 def _said(attempt: Callable[[], object], *, with_line: bool = True) -> str:
-    """The error that an attempt meets, with its line; empty where there is none."""
+    """Return the error of an attempt, with its line; empty if there is none."""
     try:
         attempt()
     except StaticgradError as error:
@@ -304,3 +211,60 @@ def _said(attempt: Callable[[], object], *, with_line: bool = True) -> str:
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return ""
+
+
+def abilities() -> tuple[Ability, ...]:
+    """Return the table of abilities, in the order of a newcomer's questions."""
+    x: Any = sg.input("x", ("n", 4))
+
+    def refused(attempt: Callable[[], object]) -> str:
+        return _said(attempt, with_line=False)
+
+    return (
+        Ability(
+            "branch on a value: if loss > 1", True, False,
+            f"{refused(lambda: bool(x.sum() > 1.0))}; both branches can stand in the graph, "
+            "chosen per element by sg.where",
+        ),
+        Ability(
+            "print a value while it runs", True, False,
+            f"{refused(lambda: float(x.sum()))}; ask for it as a further output",
+        ),
+        Ability(
+            "loop until a value converges", True, False,
+            "a graph has a fixed number of nodes; loops of Python are unrolled when it is built",
+        ),
+        Ability(
+            "another batch size", True, True,
+            "sizes have names: one compilation serves them all, each gets a plan in milliseconds",
+        ),
+        Ability(
+            "another number of axes, or layers", True, False,
+            "rank and depth are part of the graph; another one is another compilation",
+        ),
+        Ability(
+            "hear of a wrong shape before anything runs", False, True,
+            f"the line that builds the node says it: {refused(lambda: x @ np.ones((3, 2)))}",
+        ),
+        Ability(
+            "know the memory of a step before it runs", False, True,
+            "the plan is exact: f.plan(batch=64).peak_bytes; a tape shows it by running",
+        ),
+        Ability(
+            "give a byte budget", False, True,
+            "which results to keep and which to compute again is a plan, made before the run",
+        ),
+        Ability(
+            "step through it in a debugger", True, True,
+            "the tape line by line of the model; the compiled step with STATICGRAD_JIT=0, kernel "
+            "by kernel, as plain Python that names the model's lines",
+        ),
+        Ability(
+            "differentiate a gradient again", True, True,
+            "grad(..., create_graph=True) on the tape; in the graph gradients are ordinary nodes",
+        ),
+        Ability(
+            "merge operations across the whole step", False, True,
+            "a tape has run each operation before it sees the next",
+        ),
+    )  # fmt: skip

@@ -15,7 +15,7 @@ import numpy as np
 
 from staticgrad.comparison.model import Model, checked, function_line, named
 from staticgrad.comparison.models import MODELS
-from staticgrad.comparison.programs import ComparedProgram, program
+from staticgrad.comparison.programs import ComparedProgram, of_model, program
 from staticgrad.errors import ArgumentError, UnknownNameError
 from staticgrad.errors.wording import did_you_mean, listed
 from staticgrad.nn.module import Module
@@ -33,7 +33,7 @@ def subject(
     loss: Callable[..., Any] | None = None,
     optimizer: Optimizer | None = None,
     depth: int | None = None,
-) -> Model | ComparedProgram:
+) -> ComparedProgram:
     """Load what is to be compared: a model, or a program of functions and modules.
 
     Args:
@@ -52,11 +52,36 @@ def subject(
         ArgumentError: it is none of these, or takes no depth; a part is not what it has to be.
         ProgramError: the user's file or function fails by itself.
     """
+    found = _loaded(spec, arrays, loss, optimizer, depth)
+    return of_model(found) if isinstance(found, Model) else found
+
+
+def model(spec: Spec, depth: int | None = None) -> Model:
+    """Return a model by its name, or a user's own.
+
+    Raises:
+        UnknownNameError, ProgramError: as ``subject``.
+        ArgumentError: as ``subject``, and if it is not a Model.
+    """
+    found = _loaded(spec, depth=depth)
+    if not isinstance(found, Model):
+        raise ArgumentError(f"{found.name} is not a Model", at=found.origin)
+    return found
+
+
+def _loaded(
+    spec: Spec,
+    arrays: Sequence[Any] = (),
+    loss: Callable[..., Any] | None = None,
+    optimizer: Optimizer | None = None,
+    depth: int | None = None,
+) -> Model | ComparedProgram:
     beside: dict[str, Any] = {}
     found: Any = spec
-    if isinstance(spec, str) and spec not in MODELS:
-        found, beside = _from_file(spec)
-    found = MODELS[spec] if isinstance(spec, str) and spec in MODELS else found
+    if isinstance(spec, str):
+        found = MODELS.get(spec)
+        if found is None:
+            found, beside = _from_file(spec)
     if arrays:
         return program(found, arrays, loss, optimizer)
     if loss is not None or optimizer is not None:
@@ -64,11 +89,19 @@ def subject(
             "loss= and optimizer= are of a module or function that is given with its arrays",
             hint="compare(module, x, target, optimizer=...); a Model has its own",
         )
-    if isinstance(found, Model) and depth is None:
-        return checked(found)
     name = spec if isinstance(spec, str) else getattr(found, "__name__", "model")
     if callable(found) and not isinstance(found, Module | Function):
-        found = _made(found, name, depth)
+        takes = inspect.signature(found)
+        if depth is not None and "depth" not in takes.parameters:
+            raise ArgumentError(f"model {name!r} has no argument depth")
+        if _needed(found):
+            raise ArgumentError(
+                f"{name!r} takes {takes}: a function of arrays needs some",
+                hint="compare(function, x, y), or in a file: def name(): return function, x, y",
+                at=function_line(found),
+            )
+        with named(f"{name!r}", found):
+            found = found() if depth is None else found(depth=depth)
     elif depth is not None:
         raise ArgumentError(f"model {name!r} has no argument depth")
     if isinstance(found, Model):
@@ -78,44 +111,14 @@ def subject(
     if isinstance(found, Module) and beside:
         return program(found, _arrays_beside(str(spec), found, beside))
     if isinstance(found, Module | Function):
-        return program(found, ())  # says that there are no arrays
-    raise _no_model(spec, name, found)
-
-
-def _made(make: Callable[..., Any], name: str, depth: int | None) -> Any:
-    """Call a function without arguments, or with ``depth``, and return its result."""
-    takes = inspect.signature(make)
-    if depth is not None and "depth" not in takes.parameters:
-        raise ArgumentError(f"model {name!r} has no argument depth")
-    if _needed(make):
-        raise ArgumentError(
-            f"{name!r} takes {takes}: a function of arrays needs some",
-            hint="compare(function, x, y), or in a file: def name(): return function, x, y",
-            at=function_line(make),
-        )
-    with named(f"{name!r}", make):
-        return make() if depth is None else make(depth=depth)
-
-
-def model(spec: Spec, depth: int | None = None) -> Model:
-    """A model by its name, or a user's own. Raises as ``subject``, also of what is no Model."""
-    found = subject(spec, depth=depth)
-    if not isinstance(found, Model):
-        raise ArgumentError(f"{found.name} is not a Model", at=found.origin)
-    return found
-
-
-def _no_model(spec: Any, name: str, found: Any) -> ArgumentError:
-    hint = "a Model of staticgrad.comparison, or a tuple (module or function, *arrays)"
-    if callable(spec) or isinstance(spec, str):
-        return ArgumentError(
-            f"model {name!r} is or returns {type(found).__name__}", hint=hint,
-            at=function_line(spec),
-        )  # fmt: skip
-    return ArgumentError(
+        return program(found, ())  # raises: there are no arrays
+    is_named = callable(spec) or isinstance(spec, str)
+    raise ArgumentError(
+        f"model {name!r} is or returns {type(found).__name__}" if is_named else
         f"a model is a name, a Model or a function that returns one, not {type(spec).__name__}",
-        hint=hint,
-    )
+        hint="a Model of staticgrad.comparison, or a tuple (module or function, *arrays)",
+        at=function_line(spec) if is_named else None,
+    )  # fmt: skip
 
 
 def _from_file(spec: str) -> tuple[Any, dict[str, Any]]:
@@ -128,7 +131,10 @@ def _from_file(spec: str) -> tuple[Any, dict[str, Any]]:
                 f"no model is named {spec!r}", hint=f"{', '.join(MODELS)}, or path.py:name"
             )
     file = Path(path).resolve()
-    loading = importlib.util.spec_from_file_location(_module_name(file), file)
+    taken = sys.modules.get(file.stem)
+    is_free = taken is None or getattr(taken, "__file__", None) == str(file)
+    module_name = file.stem if is_free else f"compared_{file.stem}"
+    loading = importlib.util.spec_from_file_location(module_name, file)
     if loading is None or loading.loader is None or not file.is_file():
         raise UnknownNameError(f"there is no Python file {path!r}")
     module = importlib.util.module_from_spec(loading)
@@ -163,8 +169,12 @@ def _arrays_beside(spec: str, found: Module, names: dict[str, Any]) -> list[Any]
 
 def _only_candidate(path: str, module: ModuleType) -> str:
     """The name of what a file has to compare: models and tuples, else functions, else modules."""
+
+    def is_example(found: Any) -> bool:
+        return isinstance(found, tuple) and len(found) > 1 and callable(found[0])
+
     own = {n: v for n, v in vars(module).items() if not n.startswith("_")}
-    ready = [n for n, v in own.items() if isinstance(v, Model) or _is_pair(v)]
+    ready = [n for n, v in own.items() if isinstance(v, Model) or is_example(v)]
     makers = [
         n
         for n, v in own.items()
@@ -180,21 +190,10 @@ def _only_candidate(path: str, module: ModuleType) -> str:
     return found[0]
 
 
-def _is_pair(found: Any) -> bool:
-    return isinstance(found, tuple) and len(found) > 1 and callable(found[0])
-
-
 def _needed(function: Callable[..., Any]) -> bool:
     """Return whether a function cannot be called without arguments."""
     takes = inspect.signature(function).parameters.values()
     return any(p.default is p.empty and p.kind in _NEEDED for p in takes)
-
-
-def _module_name(file: Path) -> str:
-    """The file's own name, unless another module has it."""
-    taken = sys.modules.get(file.stem)
-    own = taken is None or getattr(taken, "__file__", None) == str(file)
-    return file.stem if own else f"compared_{file.stem}"
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A model run both ways, and what that took: time, memory, first results.
+"""A program run both ways, and what that took: time, memory, first results.
 
 Both ways run on one thread and take turns, so that a noisy machine is noisy for both; first results
 come from fresh processes. What is counted rather than timed (bytes, kernels, operations) is exact.
@@ -20,17 +20,16 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.comparison.abilities import abilities
-from staticgrad.comparison.acts import acts
+from passes.pipelines import pipeline
+from staticgrad.analysis.work import work_of
+from staticgrad.comparison.acts import abilities, acts
 from staticgrad.comparison.agreement import agreement
-from staticgrad.comparison.anatomy import anatomy
 from staticgrad.comparison.loading import Spec, subject
 from staticgrad.comparison.memory import (
-    POLICIES,
     budgets,
-    bytes_at,
-    bytes_of_depth,
+    bytes_of,
     checkpointed,
+    compiled_by_policy,
     tape_peak,
     tape_timeline,
     timelines,
@@ -42,32 +41,35 @@ from staticgrad.comparison.report import (
     EMPTY,
     TAPE,
     WARM,
+    WRITTEN,
+    Anatomy,
     Changes,
     Comparison,
     FirstResult,
     Peer,
     Refusal,
+    StepCost,
     TapeAlone,
+    WorkRow,
     refusal_of,
 )
-from staticgrad.comparison.stopwatch import PARTS, Race, one_thread, pools_while_timed
-from staticgrad.comparison.ways import (
-    DefineThenRun,
-    Subject,
-    by_run,
-    comparable,
-    graph_of,
-    then_run,
-)
-from staticgrad.comparison.work import work
+from staticgrad.comparison.stopwatch import PARTS, Race, one_thread, pools
+from staticgrad.comparison.ways import DefineThenRun, by_run
 from staticgrad.eager.tape import serials
 from staticgrad.errors import MeasurementError, StaticgradError
+from staticgrad.errors.wording import listed
+from staticgrad.ir.graph import Graph
 from staticgrad.optim import Optimizer
+from staticgrad.pictures.markup import nbytes, number
 from staticgrad.reports.explain import dead_nodes
+from staticgrad.reports.pictures import runners
 
 _STEPS: Final = 12  # of a program whose sizes change, or that the tape runs alone
+_RUNS: Final = 8  # of the compiled program, whose steps are timed one by one
 _FIRST: Final = "staticgrad.comparison.first"
-#: What keeps the libraries of a fresh process on one thread.
+#: The passes of O1, one by one.
+_PIPELINE: Final = "dce,simplify,cse,fold,dce"
+#: The environment that keeps the libraries of a fresh process on one thread.
 _ONE_THREAD: Final = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
 )
@@ -104,7 +106,7 @@ def compare(
         seconds: of wall time per timing of a pair; twenty measurements of each way at least.
         torch_compile: where PyTorch is installed, compare with ``torch.compile``, too; it compiles
             for about a minute.
-        watch: told what is being measured.
+        watch: called with a description of what is being measured.
 
     Returns:
         The report, as data and ``as_json()``; ``comparison.page.page`` makes its page. Of a program
@@ -118,58 +120,65 @@ def compare(
         MeasurementError: a process that measures a first result failed.
     """
     chosen = subject(spec, arrays, loss, optimizer)
-    chosen.draw(chosen.batch_size, np.random.default_rng(0))  # what loads data does it now
-    chosen = comparable(chosen)
+    about: dict[str, Any] = {
+        "model": chosen.name,
+        "note": chosen.note,
+        "parameters": sum(array.size for array in chosen.parameters.values()),
+        "batch_size": chosen.batch_size,
+        "rule": chosen.rule,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores,"
+        f" Python {platform.python_version()}",
+    }
     with one_thread(), unchanged(chosen):
-        if isinstance(chosen, ComparedProgram) and not chosen.has_graph:
-            return _tape_alone(chosen, seconds, watch)
-        return _compared(spec, chosen, batches, depths, seconds, torch_compile, watch)
+        if chosen.graph is None:
+            watch("the tape alone: there is no graph")
+            return _tape_alone(chosen, seconds, about)
+        return _compared(spec, chosen, batches, depths, seconds, torch_compile, watch, about)
 
 
 def _compared(
     spec: Spec,
-    chosen: Subject,
+    chosen: ComparedProgram,
     batches: Iterable[int] | None,
     depths: Iterable[int] | None,
     seconds: float,
     torch_compile: bool,
     watch: Watch,
+    about: Mapping[str, Any],
 ) -> Comparison:
     usual = chosen.batch_size
     watch("whether both ways agree")
-    trained = then_run(chosen)
+    trained = DefineThenRun(chosen)
     agreed = agreement(chosen, trained)
     named = [*trained.graph.sizes] == [BATCH]
     wanted = batches or ((max(usual // 4, 1), usual * 4) if named else ())
     serves = {n: _refused_size(chosen, trained, n) for n in wanted if named and n != usual}
     sizes = sorted({usual, *(n for n, refused in serves.items() if refused is None)})
-    refusal = chosen.refusal if isinstance(chosen, ComparedProgram) else None
-    refusal = next(filter(None, (refusal, *serves.values())), None)
+    refusal = next(filter(None, (chosen.refusal, *serves.values())), None)
     timings = [_race(chosen, n, n) for n in sizes]
-    forward = _race(chosen, usual, usual, forward=True) if isinstance(chosen, Model) else None
-    others = _depths(spec, chosen, depths, watch)
+    forward = [_race(chosen, usual, usual, "forward")] if hasattr(by_run(chosen), "forward") else []
+    others: dict[int, ComparedProgram] = {}
+    if chosen.depth is not None and not isinstance(spec, Model):
+        watch("other depths, which are compiled first")
+        numbers = set(depths or (max(chosen.depth // 2, 2), chosen.depth, chosen.depth * 4))
+        others = {depth: subject(spec, depth=depth) for depth in sorted(numbers)}
     layers = [_race(each, depth, usual) for depth, each in others.items()]
     for part in range(PARTS):
         watch(f"the time of steps, part {part + 1} of {PARTS}")
-        for race in (*timings, *([forward] if forward else []), *layers):
+        for race in (*timings, *forward, *layers):
             race.run(seconds / PARTS)
     watch("memory")
-    by_policy = {policy: then_run(chosen, policy) for policy in POLICIES}
-    memories = tuple(bytes_at(chosen, n, by_policy) for n in sizes)
+    by_policy = compiled_by_policy(chosen)
+    memories = tuple(bytes_of(chosen, n, n, by_policy) for n in sizes)
     batch = chosen.draw(usual, np.random.default_rng(0))
     watch("what a graph cannot do")
     return ShownComparison(
-        model=chosen.name,
-        note=chosen.note,
-        parameters=sum(np.asarray(array).size for array in chosen.parameters.values()),
-        batch_size=usual,
-        rule=chosen.rule,
-        machine=_machine(),
-        threads=pools_while_timed(),
+        **about,
+        threads=_pools_while_timed(),
         agreement=agreed,
         batches=tuple(race.pair() for race in timings),
         depths=tuple(race.pair() for race in layers),
-        forward=forward.pair() if forward else None,
+        forward=forward[0].pair() if forward else None,
         first=_first_results(spec, usual, watch),
         memories=memories,
         budgets=budgets(trained, usual),
@@ -178,67 +187,61 @@ def _compared(
         abilities=abilities(),
         acts=acts(chosen, trained),
         timelines=timelines(chosen, by_policy),
-        depth_memories=tuple(bytes_of_depth(each, depth) for depth, each in others.items()),
-        anatomy=anatomy(graph_of(chosen), trained, batch, trained.sizes(usual)),
-        module="\n".join(map(repr, chosen.modules)) if isinstance(chosen, ComparedProgram) else "",
-        dead=_dead(chosen, trained, usual),
-        checkpointed=checkpointed(chosen, batch) if isinstance(chosen, ComparedProgram) else None,
+        depth_memories=tuple(
+            bytes_of(each, depth, each.batch_size, compiled_by_policy(each))
+            for depth, each in others.items()
+        ),
+        anatomy=_anatomy(chosen.graph, trained, batch, trained.sizes(usual)),
+        module="\n".join(map(repr, chosen.modules)),
+        dead=tuple(dead_nodes(chosen.graph, trained.compiled.graph, trained.sizes(usual)).lines()),
+        checkpointed=checkpointed(chosen, batch),
         refusal=refusal,
-        changes=_changes(chosen) if isinstance(chosen, ComparedProgram) else None,
+        changes=_changes(chosen) if chosen.changes else None,
         peers=_peers(chosen, seconds, torch_compile, watch),
     )
 
 
-def _dead(chosen: Subject, trained: DefineThenRun, size: int) -> tuple[str, ...]:
-    """The nodes that nothing needs, counted."""
-    graph, sizes = graph_of(chosen), trained.sizes(size)
-    return tuple(dead_nodes(graph, trained.compiled.graph, sizes).lines())
-
-
-def _refused_size(chosen: Subject, trained: DefineThenRun, size: int) -> Refusal | None:
+def _refused_size(chosen: ComparedProgram, trained: DefineThenRun, size: int) -> Refusal | None:
     """Return why a program does not run with ``size`` examples, or None if it does."""
     try:
         trained.plan(size)
-        if isinstance(chosen, ComparedProgram):
-            by_run(chosen).step(chosen.draw(size, np.random.default_rng(0)))
-            chosen.restore()
+        by_run(chosen).step(chosen.draw(size, np.random.default_rng(0)))
+        chosen.restore()
     except StaticgradError as error:
         return refusal_of(error, chosen.origin, LITERAL)
     return None
 
 
-def _tape_alone(chosen: ComparedProgram, seconds: float, watch: Watch) -> TapeAlone:
+def _pools_while_timed() -> int:
+    """Return the threads of libraries while steps are timed, also of those loaded since."""
+    with one_thread():
+        return pools()
+
+
+def _tape_alone(chosen: ComparedProgram, seconds: float, about: Mapping[str, Any]) -> TapeAlone:
     """Run the tape, each step from the start values, and say why there is no graph."""
     draw = np.random.default_rng(0)
     batches = [chosen.draw(chosen.batch_size, draw) for _ in range(_STEPS)]
     tape = by_run(chosen)
     losses, operations = [], []
-    watch("the tape alone: there is no graph")
+
+    def from_start(batch: Batch) -> float:
+        chosen.restore()
+        return tape.step(batch)
+
     for batch in batches:
-        chosen.restore()
         before = next(serials)
-        losses.append(tape.step(batch))
+        losses.append(from_start(batch))
         operations.append(next(serials) - before - 1)
-
-    def again() -> None:
-        chosen.restore()
-        tape.step(batches[0])
-
-    race = Race(chosen.batch_size, again, again)
+    race = Race(chosen.batch_size, lambda: from_start(batches[0]))
     for _ in range(2):
         race.run(seconds)
-    refusal = chosen.refusal
-    assert refusal is not None
+    assert chosen.refusal is not None
     return ShownTape(
-        model=chosen.name,
-        note=chosen.note,
-        parameters=sum(array.size for array in chosen.parameters.values()),
-        batch_size=chosen.batch_size,
-        rule=chosen.rule,
-        machine=_machine(),
-        threads=pools_while_timed(),
-        refusal=refusal,
-        tape=race.pair().by_run,
+        **about,
+        threads=_pools_while_timed(),
+        refusal=chosen.refusal,
+        tape=race.timings()[0],
         nbytes=tape_peak(chosen, batches[0]),
         operations=tuple(operations),
         losses=tuple(losses),
@@ -246,10 +249,8 @@ def _tape_alone(chosen: ComparedProgram, seconds: float, watch: Watch) -> TapeAl
     )
 
 
-def _changes(chosen: ComparedProgram) -> Changes | None:
-    """Measure consecutive steps of different sizes; None if sizes do not change."""
-    if not chosen.changes:
-        return None
+def _changes(chosen: ComparedProgram) -> Changes:
+    """Measure consecutive steps of different sizes."""
     draw = np.random.default_rng(11)
     batches = [chosen.draw(chosen.batch_size, draw) for _ in range(_STEPS)]
     axes: dict[str, set[int]] = {}
@@ -257,20 +258,23 @@ def _changes(chosen: ComparedProgram) -> Changes | None:
         for name, array in batch.items():
             for axis, size in enumerate(array.shape):
                 axes.setdefault(f"{name}.shape[{axis}]", set()).add(size)
-    tape, trained, function = by_run(chosen), then_run(chosen), chosen.new_function()
-    runs: dict[str, Callable[[Batch], object]] = {"tape": tape.step}
-    if chosen.retraces:
-        runs["new"] = runs["again"] = lambda batch: function(*batch.values())
-    else:
-        runs["new"] = runs["again"] = trained.step
-    times: dict[str, list[float]] = {"tape": [], "new": [], "again": []}
+    trained, function = DefineThenRun(chosen), chosen.new_function()
+
+    def compiled(batch: Batch) -> object:
+        return function(*batch.values()) if chosen.retraces else trained.step(batch)
+
+    runs = {"tape": by_run(chosen).step, "new": compiled, "again": compiled}
+    times: dict[str, list[float]] = {name: [] for name in runs}
     for batch in batches:
         for name, run in runs.items():
             begin = time.perf_counter()
             run(batch)
             times[name].append(time.perf_counter() - begin)
-    plans = trained.compiled.stats.plans
-    usual = {} if chosen.retraces else trained.sizes(chosen.batch_size)
+    graphs, plans, usual = 1, trained.compiled.stats.plans, {}
+    if chosen.retraces:
+        graphs = plans = function.stats.traces
+    else:
+        usual = trained.sizes(chosen.batch_size)
     planned = {
         name: tuple(
             trained.compiled.plan(**{**usual, name: each}).peak_bytes
@@ -282,14 +286,16 @@ def _changes(chosen: ComparedProgram) -> Changes | None:
         sizes={name: (min(found), max(found)) for name, found in axes.items() if len(found) > 1},
         steps=len(batches),
         shapes=len({tuple(a.shape for a in batch.values()) for batch in batches}),
-        graphs=function.stats.traces if chosen.retraces else 1,
-        plans=function.stats.traces if chosen.retraces else plans,
+        graphs=graphs,
+        plans=plans,
         **{name: statistics.median(each) for name, each in times.items()},
         planned=planned,
     )
 
 
-def _peers(chosen: Subject, seconds: float, torch_compile: bool, watch: Watch) -> tuple[Peer, ...]:
+def _peers(
+    chosen: ComparedProgram, seconds: float, torch_compile: bool, watch: Watch
+) -> tuple[Peer, ...]:
     from staticgrad.comparison.torch_peer import peers  # it translates programs, which takes time
 
     watch("PyTorch, if it is installed")
@@ -303,55 +309,92 @@ def _peers(chosen: Subject, seconds: float, torch_compile: bool, watch: Watch) -
             del os.environ[silent]
 
 
-def _depths(
-    spec: Spec, chosen: Subject, depths: Iterable[int] | None, watch: Watch
-) -> dict[int, Subject]:
-    if chosen.depth is None or isinstance(spec, Model):
-        return {}
-    wanted = sorted(set(depths or (max(chosen.depth // 2, 2), chosen.depth, chosen.depth * 4)))
-    watch("other depths, which are compiled first")
-    return {depth: subject(spec, depth=depth) for depth in wanted}
-
-
-def _race(chosen: Subject, at: int, size: int, forward: bool = False) -> Race:
-    """Steps of both ways, to be timed; each sees the same few batches again and again."""
+def _race(chosen: ComparedProgram, at: int, size: int, method: str = "step") -> Race:
+    """Return steps of both ways, to be timed; each sees the same few batches again and again."""
     draw = np.random.default_rng(1)
     batches = [chosen.draw(size, draw) for _ in range(4)]
 
     def runner(way: Any) -> Callable[[], float]:
-        run: Callable[[Any], float] = way.forward if forward else way.step
+        run: Callable[[Any], float] = getattr(way, method)
         turn = cycle(batches)
         run(batches[0])
         return lambda: run(next(turn))
 
-    return Race(at, runner(by_run(chosen)), runner(then_run(chosen)))
+    return Race(at, runner(by_run(chosen)), runner(DefineThenRun(chosen)))
 
 
 def _first_results(spec: Spec, size: int, watch: Watch) -> Mapping[str, FirstResult]:
+    """Measure the first result of a program with a name in fresh processes."""
     if not isinstance(spec, str):
         return {}
     watch("first results in fresh processes")
-    with tempfile.TemporaryDirectory() as folder:
-        return {
-            TAPE: _first_result("tape", spec, size, folder),
-            EMPTY: _first_result("compiled", spec, size, folder),
-            WARM: _first_result("compiled", spec, size, folder),
-        }
+    found = {}
+    with tempfile.TemporaryDirectory() as cache:
+        for state in (TAPE, EMPTY, WARM):
+            way = "tape" if state == TAPE else "compiled"
+            begun = repr(time.monotonic())
+            done = subprocess.run(
+                [sys.executable, "-m", _FIRST, way, spec, str(size), begun],
+                env={**os.environ, **_ONE_THREAD, "STATICGRAD_CACHE_DIR": cache},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if done.returncode:
+                last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+                raise MeasurementError(f"the process that measures the first result failed: {last}")
+            found[state] = FirstResult(**json.loads(done.stdout.splitlines()[-1]))
+    return found
 
 
-def _first_result(way: str, spec: str, size: int, cache: str) -> FirstResult:
-    done = subprocess.run(
-        [sys.executable, "-m", _FIRST, way, spec, str(size), repr(time.monotonic())],
-        env={**os.environ, **_ONE_THREAD, "STATICGRAD_CACHE_DIR": cache},
-        capture_output=True,
-        text=True,
-        check=False,
+def work(step: DefineThenRun, size: int) -> tuple[WorkRow, ...]:
+    """Return rows of the work of a step: the joint graph as written, after each pass that changed
+    it, as kernels."""
+    graph, sizes = step.graph, step.sizes(size)
+
+    def row(name: str) -> WorkRow:
+        found = work_of(graph.nodes, sizes)
+        return WorkRow(name, found.operations, found.nbytes, found.flops)
+
+    def shown(row: WorkRow) -> tuple[int, str, str]:
+        return row.operations, nbytes(row.nbytes), number(row.flops)
+
+    rows = [row(WRITTEN)]
+    dead = step.compiled.explanation(before=False, **sizes).dead
+    if dead is not None and dead.unread is not None and dead.before is not None:
+        spared, built = dead.unread.spared, dead.before
+        rows.insert(0, WorkRow(
+            f"with gradients of {listed(dead.unread.of)}", built.operations + spared.operations,
+            built.nbytes + spared.nbytes, built.flops + spared.flops,
+        ))  # fmt: skip
+    for each in pipeline(_PIPELINE).passes:
+        graph = each(graph)
+        after = row(f"after {each}")
+        if shown(after) != shown(rows[-1]):
+            rows.append(after)
+    plan = step.compiled.plan(**sizes)
+    size_of = dict(plan.buffer_bytes)
+    written = [b.name for b in plan.schedule.buffers if b.role in ("temp", "output", "scratch")]
+    total = sum(size_of[name] for name in written)
+    return (*rows, WorkRow("fused into kernels", len(plan.steps), total, rows[-1].flops))
+
+
+def _anatomy(graph: Graph, way: DefineThenRun, batch: Batch, sizes: Mapping[str, int]) -> Anatomy:
+    """Return the compiled form of a graph, and the time of its steps with a batch."""
+    compiled = way.compiled
+    found = compiled.explanation(before=False, **sizes)
+    timed = compiled.profile(batch, runs=_RUNS)
+    steps = compiled.schedule.steps
+    names = [(section.kernel, step) for section, step in zip(found.steps, steps, strict=True)]
+    return Anatomy(
+        graph=graph,
+        reports=found.passes,
+        runners=tuple(runners(names)),
+        kernels=compiled.kernels,
+        plan=compiled.plan(**sizes),
+        costs=tuple(
+            StepCost(each.kernel, steps[each.step].phase, each.computes, each.lines, each.fastest)
+            for each in timed.steps
+        ),
+        apart=tuple(dict.fromkeys(each.told for each in found.apart)),
     )
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise MeasurementError(f"the process that measures the first result failed: {last}")
-    return FirstResult(**json.loads(done.stdout.splitlines()[-1]))
-
-
-def _machine() -> str:
-    return f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"

@@ -21,6 +21,7 @@ import numpy.typing as npt
 import staticgrad as sg
 from staticgrad.building import capture
 from staticgrad.errors import ArgumentError, ProgramError, ShapeError, StaticgradError
+from staticgrad.ir.value import Value
 from staticgrad.optim import Optimizer
 from staticgrad.records import dataclass
 from staticgrad.source import Location, Origin
@@ -70,7 +71,7 @@ class Model:
 
     @property
     def origin(self) -> Location:
-        """The line of the loss: of what is made for it, inputs and parameters."""
+        """The line of the loss."""
         return function_line(self.loss)
 
     @property
@@ -90,7 +91,13 @@ class Model:
         """The loss of a batch. Raises ProgramError where the user's function fails."""
         given = (parameters, batch, random) if self.is_random else (parameters, batch)
         with named(f"the loss of {self.name!r}", self.loss):
-            return self.loss(*given)
+            loss = self.loss(*given)
+        if not isinstance(loss, Value):
+            raise ArgumentError(
+                f"the loss of {self.name!r} gives {type(loss).__name__}, not a value",
+                hint="write it with sg functions and operators", at=self.origin,
+            )  # fmt: skip
+        return loss
 
     def draw(self, size: int, draw: np.random.Generator) -> Batch:
         """A batch. Raises ProgramError where the user's function fails."""
@@ -116,72 +123,77 @@ class Model:
             if name in self.shapes:
                 found[name] = tuple(self.shapes[name])
                 continue
-            pair = array.shape, longer[name].shape if name in longer else ()
-            axes = zip(*pair, strict=False)
-            if len(pair[0]) != len(pair[1]) or not all(_known(a, b, size) for a, b in axes):
+            more = longer[name].shape if name in longer else ()
+            pairs = [*zip(array.shape, more, strict=False)]
+            known = all(a == b or (a, b) == (size, size + 1) for a, b in pairs)
+            if len(more) != array.ndim or not known:
                 raise ShapeError(
-                    f"feed {name!r} has shape {pair[0]} for {size} examples, {pair[1]} for one more"
-                    ": an axis stays as it is, or counts the examples",
+                    f"feed {name!r} has shape {array.shape} for {size} examples, {more} for one"
+                    " more: an axis stays as it is, or counts the examples",
                     hint='Model(shapes={"name": ("batch", 3)}) says it outright',
                     at=function_line(self.batch),
                 )
-            found[name] = tuple([BATCH if a != b else a for a, b in zip(*pair, strict=True)])
+            found[name] = tuple([BATCH if a != b else a for a, b in pairs])
         return found
 
 
-def _known(one: int, two: int, size: int) -> bool:
-    """Return whether an axis is constant or has the number of examples as its length."""
-    return one == two or (one, two) == (size, size + 1)
-
-
 def checked(model: Model) -> Model:
-    """The model, if its parts are what they have to be.
+    """Return the model if its parts are valid.
 
     Raises:
         ArgumentError: a part of another kind, or functions that take something else.
     """
-    at = function_line(model.loss)
-    if not model.parameters:
-        raise ArgumentError(f"model {model.name!r} has no parameters", at=at)
+
+    def require(holds: bool, message: str, hint: str = "", function: Any = model.loss) -> None:
+        if not holds:
+            raise ArgumentError(message, hint=hint, at=function_line(function))
+
+    require(bool(model.parameters), f"model {model.name!r} has no parameters")
     for name, array in model.parameters.items():
-        if np.asarray(array).dtype.kind != "f":
-            raise ArgumentError(
-                f"parameter {name!r} is {np.asarray(array).dtype}, not floating",
-                hint='np.zeros(3, "float32")', at=at,
-            )  # fmt: skip
-    if not (_takes(model.loss, 2) or _takes(model.loss, 3)):
-        raise ArgumentError(
-            f"the loss of {model.name!r} takes {inspect.signature(model.loss)}",
-            hint="loss(parameters, batch), or loss(parameters, batch, random)", at=at,
+        dtype = np.asarray(array).dtype
+        require(
+            dtype.kind == "f", f"parameter {name!r} is {dtype}, not floating",
+            'np.zeros(3, "float32")',
         )  # fmt: skip
-    if not _takes(model.batch, 2):
-        raise ArgumentError(
-            f"the batch of {model.name!r} takes {inspect.signature(model.batch)}",
-            hint="batch(size, draw): arrays by name", at=function_line(model.batch),
-        )  # fmt: skip
-    if type(model.batch_size) is not int or model.batch_size < 1:
-        raise ArgumentError(f"batch_size is {model.batch_size!r}, not 1 or more", at=at)
-    if model.optimizer is not None and not isinstance(model.optimizer, Optimizer):
-        raise ArgumentError(
-            f"optimizer is {type(model.optimizer).__name__}, not one of sg.optim",
-            hint="sg.optim.Adam(1e-3); those of sg.eager have no graph", at=at,
-        )  # fmt: skip
+    require(
+        _takes(model.loss, 2) or _takes(model.loss, 3),
+        f"the loss of {model.name!r} takes {_signature(model.loss)}",
+        "loss(parameters, batch), or loss(parameters, batch, random)",
+    )
+    require(
+        _takes(model.batch, 2), f"the batch of {model.name!r} takes {_signature(model.batch)}",
+        "batch(size, draw): arrays by name", model.batch,
+    )  # fmt: skip
+    require(
+        type(model.batch_size) is int and model.batch_size >= 1,
+        f"batch_size must be an integer >= 1, got {model.batch_size!r}",
+    )
+    require(
+        model.optimizer is None or isinstance(model.optimizer, Optimizer),
+        f"optimizer is {type(model.optimizer).__name__}, not one of sg.optim",
+        "sg.optim.Adam(1e-3); those of sg.eager have no graph",
+    )
     return model
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
+    try:
+        return inspect.signature(function)
+    except ValueError:  # built in, without a signature
+        return None
 
 
 def _takes(function: Callable[..., Any], count: int) -> bool:
     """Return whether a function accepts this number of arguments; True if it is unknown."""
+    signature = _signature(function)
     try:
-        inspect.signature(function).bind(*range(count))
+        return signature is None or bool(signature.bind(*range(count)))
     except TypeError:
         return False
-    except ValueError:  # built in, without a signature
-        return True
-    return True
 
 
 def function_line(function: Any) -> Location:
-    """The first line of a function, to blame for what is made for it; else the running line."""
+    """Return the first line of a function, otherwise the running line."""
     while isinstance(function, partial):
         function = function.func
     inner = inspect.unwrap(function) if callable(function) else function

@@ -1,8 +1,8 @@
-"""Compared programs other than a Model: a module or a function, with example arrays.
+"""Compared programs: a model, a module or a function, with the arrays that it is run on.
 
-A module is trained on a loss; a function that steps its parameters itself runs as it is; a loss is
-trained if it reads parameters, otherwise differentiated by its arguments; for any other function
-the results are compared. Parameters start with their current values, which are restored
+A model or module is trained on its loss; a function that steps its parameters itself runs as it is;
+a loss is trained if it reads parameters, otherwise differentiated by its arguments; for any other
+function the results are compared. Parameters start with their current values, which are restored
 afterwards.
 """
 
@@ -10,35 +10,39 @@ from __future__ import annotations
 
 import inspect
 import pickle
+import random
+import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 
 import staticgrad as sg
+from staticgrad.building import within
 from staticgrad.comparison import training
-from staticgrad.comparison.examples import Examples
 from staticgrad.comparison.model import BATCH, Array, Batch, Model, function_line, named
 from staticgrad.comparison.report import Refusal, refusal_of
 from staticgrad.eager import Tensor
 from staticgrad.eager.at_once import eager_mode
 from staticgrad.eager.tensor import TapeLeaf
-from staticgrad.errors import ArgumentError, TracingWarning
+from staticgrad.errors import ArgumentError, GradientError, TracingWarning
 from staticgrad.errors.wording import kind_of, shown
-from staticgrad.functions.trees import flatten
+from staticgrad.functions.trees import flatten, paths, unflatten
 from staticgrad.ir.execution import Session, traced_in
-from staticgrad.ir.graph import Graph, Parameter, Symbolic
+from staticgrad.ir.graph import Graph, Parameter
 from staticgrad.nn.module import Module, as_scopes
 from staticgrad.optim import SGD, Optimizer
+from staticgrad.programs.captured import differences
 from staticgrad.programs.function import Function
-from staticgrad.records import dataclass
-from staticgrad.source import Location
+from staticgrad.records import NamedTuple, dataclass
 from staticgrad.storage.parameter import write_all
 
+SEED: Final = 0  # of the random numbers that the loss of a model draws
 _RATE: Final = 0.05
-#: What ``sg.function`` says where a function takes no named sizes.
+#: The words of ``sg.function`` for a function that takes no named sizes.
 _REFUSES: Final = "which it refuses: "
 LITERAL: Final = (
     "the graph serves these sizes alone: the program has the number of examples as a literal;"
@@ -48,68 +52,85 @@ _EACH_SIZE: Final = (
     "each new size is traced and compiled again; written with sg.scan and sg.scatter_add one graph"
     " serves all sizes"
 )
+_FROZEN: Final = (
+    "the loss gives another graph each time it is called: a number of Python's (random, a"
+    " counter, a clock) is frozen where a graph is built, and new in every step of a tape;"
+    " draw from the generator that loss(parameters, batch, random) is given"
+)
 Step = Callable[..., Any]
 
 
 @dataclass(frozen=True, eq=False)
-class ExampleSource:
-    """The source of arrays: ``example``, or ``drawn(size, random)`` for each step.
+class ArraySource:
+    """The arrays of a program.
 
-    ``name``, ``size`` and ``note`` are those of a model.
+    Attributes:
+        example: the arrays of one step, by name.
+        drawn: ``drawn(size, random)`` gives those of each step; None: rows of ``example``.
+        changes: whether sizes may differ from step to step.
+        sizes: the names of axes; by default the first axis of arrays as long as the first one.
+        model: the model that the arrays belong to.
     """
 
-    example: dict[str, Array]
+    example: Batch
     drawn: Callable[[int, np.random.Generator], Batch] | None = None
-    name: str = ""
-    size: int = 0
-    note: str = ""
+    changes: bool = False
+    sizes: Mapping[str, Sequence[str | None]] | None = None
+    model: Model | None = None
 
 
 class ComparedProgram:
     """A function of arrays to compare.
 
     Attributes:
-        name: what tables and pages call it.
-        plain: the step as Python has it.
-        function: the step, traced and run at once by ``sg.function``.
-        graph: its graph, whose first result is called ``loss``.
+        name, note: the text that tables and pages show.
+        plain: the step as Python has it, ``wrap(evaluate)``; ``evaluate`` gives its loss.
+        function: the step as ``sg.function`` traces it.
+        graph: its graph, whose first result is called ``loss``; None if there is none.
         batch_size: how many examples the arrays hold.
         parameters: the start values of the parameters, by name.
         rule: how parameters are updated, in words.
-        frozen: what tracing warned of, empty if nothing.
-        refusal: why there is no graph of it, or why its graph serves only these sizes.
-        has_graph: whether there is one.
-        steps, is_loss: what a run on the tape showed where there is none: whether it updates
+        frozen: a description of numbers that differ from trace to trace; empty if there are none.
+        refusal: the reason why there is no graph, or why it serves only these sizes.
+        updates, is_loss: for a program without a graph whether a run on the tape updated
             parameters, and whether its result is a loss.
-        changes: whether arrays are drawn for each step, of sizes that may differ.
+        model: the model that it trains.
+        trained: for a module: it, its loss (None: the usual one) and its optimizer.
     """
 
-    depth: int | None = None
-    is_random = False
-    #: Of a module: it, its loss (None: the usual one) and its optimizer.
     trained: tuple[Module, Callable[..., Any] | None, Optimizer] | None = None
 
-    def __init__(self, step: Step, source: ExampleSource, made_of: Any, rule: str) -> None:
-        self.name = source.name or _called(made_of)
-        self.note = source.note
-        self._made_of = _inner(made_of)
-        self.origin: Location = function_line(self._made_of)
-        self.rule = rule
-        self._example, self._source = source.example, source
-        self.changes = source.drawn is not None
-        self.batch_size = source.size or next(
-            (a.shape[0] for a in self._example.values() if a.ndim), 1
-        )
-        self.plain = step
+    def __init__(
+        self, evaluate: Step, source: ArraySource, made_of: Any, rule: str,
+        wrap: Callable[[Step], Step] = lambda evaluate: evaluate,
+    ) -> None:  # fmt: skip
+        self.model = model = source.model
+        self.name = model.name if model else _called(made_of)
+        self.note = model.note if model else ""
+        self.depth = model.depth if model else None
+        self._made_of, self._source = _inner(made_of), source
+        self.origin = function_line(self._made_of)
+        self.rule, self._evaluate, self._wrap = rule, evaluate, wrap
+        self.plain = wrap(evaluate)
+        self._example = {name: np.asarray(array) for name, array in source.example.items()}
+        lengths = [array.shape[0] for array in self._example.values() if array.ndim]
+        self.batch_size = model.batch_size if model else next(iter(lengths), 1)
         self.modules = _modules_of(made_of)
         self.refusal: Refusal | None = None
-        self.frozen, self.has_graph = "", False
-        self.steps = self.is_loss = False
+        self.frozen = ""
+        self.updates = self.is_loss = False
         self.read: list[Parameter] = []
         self.graph: Any = None
-        self._trace(self.modules)
-        self._copy = pickle.dumps(self.graph) if self.has_graph else b""
+        self._sizes: Mapping[str, Sequence[str | None]] = {}
+        self._trace()
         self.parameters = {p.name: np.array(p.value) for p, _ in self._start}
+        if model:
+            self.parameters = {n: np.asarray(array) for n, array in model.parameters.items()}
+
+    @property
+    def changes(self) -> bool:
+        """True if sizes may differ from step to step."""
+        return self._source.changes
 
     @property
     def retraces(self) -> bool:
@@ -132,12 +153,24 @@ class ComparedProgram:
         with named(self.name, self._made_of):
             return self.function.eagerly(*batch.values())
 
-    def new_function(self) -> Function[..., Any]:
-        """The step as a traced function that has seen nothing yet."""
-        return _traced(self.plain, self._example, {})
+    def new_function(self, change: Step | None = None) -> Function[..., Any]:
+        """Return the step as a function that has not been traced, with ``change(loss)``."""
+        if change is None:
+            return self._traced(self.plain, self._sizes)
+
+        def changed(*arrays: Any) -> Any:
+            result = self._evaluate(*arrays)
+            while isinstance(result, dict | list | tuple):
+                result = next(iter(result.values() if isinstance(result, dict) else result))
+            with within(self.origin):
+                return change(result)
+
+        step = self._wrap(changed)
+        step.__name__ = self.name
+        return self._traced(step, self._sizes)
 
     def restore(self) -> None:
-        """The parameters as they were."""
+        """Write the start values to the parameters."""
         write_all([(p.store, value) for p, value in self._start])
 
     def own_graph(self) -> Graph:
@@ -145,38 +178,88 @@ class ComparedProgram:
         found: Graph = pickle.loads(self._copy)
         return found
 
-    def _trace(self, modules: Sequence[Module]) -> None:
+    def _trace(self) -> None:
         """Trace with a named size for the examples; without; or run on the tape alone.
 
         Raises:
-            ProgramError, StaticgradError: it runs on the tape neither.
+            ProgramError, StaticgradError: it fails on the tape, too.
         """
-        attempts = [{}] if self.changes else [_counted(self._example, self.batch_size), {}]
+        counted = self._source.sizes
+        if counted is None:
+            counted = {
+                name: (BATCH, *(None,) * (array.ndim - 1))
+                for name, array in self._example.items() if _counts(array, self.batch_size)
+            }  # fmt: skip
         first: Exception | None = None
-        for sizes in attempts:
-            self.function = _traced(self.plain, self._example, sizes)
+        for sizes in [{}] if self.changes else [counted, {}]:
+            self._sizes, self.function = sizes, self._traced(self.plain, sizes)
             try:
-                self.graph, self.frozen = self._drawn(modules)
+                self.graph, self.frozen = self._drawn()
+            except GradientError:
+                raise  # it has no derivative on the tape either
             except Exception as error:
                 first = first or error
                 continue
-            self.has_graph = True
             self._start = [(p, np.array(p.value)) for p in self.graph.parameters]
             if first is not None:
                 self.refusal = refusal_of(first, self.origin, LITERAL)
             elif self.changes:
                 self.refusal = self._refused_names()
+            self._copy = pickle.dumps(self.graph)
             return
         assert first is not None
-        ran = self._on_the_tape()
-        if ran is None:
+        if not self._runs_on_the_tape():
             raise first
-        self.read = ran
-        self._start = [(p, np.array(p.value)) for p in ran]
+        self._start = [(p, np.array(p.value)) for p in self.read]
         self.refusal = refusal_of(first, self.origin)
 
+    def _traced(self, step: Step, sizes: Mapping[str, Sequence[str | None]]) -> Function[..., Any]:
+        """Return a step as a function of arrays with these names and named sizes."""
+
+        def named_step(*arrays: Any) -> Any:
+            return step(*arrays)
+
+        kinds = [inspect.Parameter(n, inspect.Parameter.POSITIONAL_ONLY) for n in self._example]
+        named_step.__signature__ = inspect.Signature(kinds)  # type: ignore[attr-defined]
+        named_step.__name__ = named_step.__qualname__ = getattr(step, "__name__", "step")
+        return sg.function(named_step, sizes=sizes, threads=1)
+
+    def _drawn(self) -> tuple[Graph, str]:
+        """Return the graph, and a description of frozen numbers."""
+        arrays = [*self._example.values()]
+        with (
+            warnings.catch_warnings(record=True) as said, python_random_kept(),
+            as_scopes(*self.modules), named(self.name, self._made_of),
+        ):  # fmt: skip
+            warnings.simplefilter("always")
+            found = self.function.graph(*arrays)
+            if not found.outputs:
+                raise ArgumentError(
+                    f"{self.name} gives no result that depends on its arrays", at=self.origin
+                )
+        texts = [str(each.message) for each in said if issubclass(each.category, TracingWarning)]
+        return self._named(found), texts[0] if texts else ""
+
+    def _named(self, found: Graph) -> Graph:
+        """Return the graph with its first floating result under the name ``loss``.
+
+        Arrays that it does not read are inputs, too, so that it takes whole batches.
+        """
+        results = list(found.outputs.values())
+        first = next((v for v in results if v.type.dtype.is_float), results[0])
+        rest = {f"result{k}": v for k, v in enumerate(results) if v is not first}
+        inputs: dict[str, Any] = {value.node.label: value for value in found.inputs}
+        for name, array in self._example.items():
+            if name not in inputs and not self.changes:
+                names = self._sizes.get(name, (None,) * array.ndim)
+                shape = [label or size for label, size in zip(names, array.shape, strict=True)]
+                inputs[name] = sg.input(name, shape, array.dtype)
+        inputs = {name: inputs[name] for name in self._example if name in inputs}
+        outputs = {"loss": first, **rest}
+        return Graph(outputs, found.updates, inputs=[*inputs.values()], name="step")
+
     def _refused_names(self) -> Refusal | None:
-        """Let the function see further sizes; why it does not take names for them, if so."""
+        """Trace with further sizes; return the reason if the function takes no names for them."""
         for seed in (1, 2, 3):
             batch = self.draw(self.batch_size, np.random.default_rng(seed))
             with warnings.catch_warnings(), named(self.name, self._made_of):
@@ -184,58 +267,33 @@ class ComparedProgram:
                 found = self.function.graph(*batch.values())
         refused = [each for each in self.function.stats.reasons if _REFUSES in each]
         if not refused:
-            self.graph = _named(found)
+            self.graph = self._named(found)
             return None
         where = self.origin.resolve()
         message = refused[-1].partition(_REFUSES)[2]
         return Refusal(message, where.short, where.text.strip(), _EACH_SIZE)
 
-    def _on_the_tape(self) -> list[Parameter] | None:
-        """The parameters that a run on the tape reads; None: it fails there as well."""
-        noted = Session(computes=True)
+    def _runs_on_the_tape(self) -> bool:
+        """Run the program on the tape, and note the parameters that it reads and updates."""
+        noted, tensors = Session(computes=True), map(Tensor.of, self._example.values())
+        arguments = []
+        for tensor in tensors:
+            tensor.requires_grad = tensor.type.dtype.is_float
+            arguments.append(tensor)
         try:
             with traced_in(noted), eager_mode():
-                found = self.plain(*map(_floating_leaf, self._example.values()))
+                found = self.plain(*arguments)
         except Exception:
-            return None
+            return False
         leaves = [leaf for leaf in flatten(found)[0] if isinstance(leaf, Tensor)]
-        if not leaves:
-            return None
-        self.steps = any(p.dtype.is_float for p, _ in noted.updates)
+        self.updates = any(p.dtype.is_float for p, _ in noted.updates)
         self.is_loss = len(leaves) == 1 and leaves[0].size == 1 and leaves[0].dtype.is_float
         read = {p.node: p for p, _ in noted.updates}
         for leaf in noted.present.values():
             if isinstance(leaf, TapeLeaf) and leaf.parameter is not None:
                 read[leaf.parameter.node] = leaf.parameter
-        return [*read.values()]
-
-    def _drawn(self, modules: Sequence[Module]) -> tuple[Graph, str]:
-        """The graph, and what the tracer warned of."""
-        arrays = [*self._example.values()]
-        with warnings.catch_warnings(record=True) as said, as_scopes(*modules):
-            warnings.simplefilter("always")
-            with named(self.name, self._made_of):
-                found = self.function.graph(*arrays)
-        if not found.outputs:
-            raise ArgumentError(
-                f"{self.name} gives no result that depends on its arrays", at=self.origin
-            )
-        texts = [str(each.message) for each in said if issubclass(each.category, TracingWarning)]
-        return _named(found), texts[0] if texts else ""
-
-
-def _named(found: Graph) -> Graph:
-    """The graph with its first floating result under the name ``loss``."""
-    results = list(found.outputs.values())
-    first = next((v for v in results if v.type.dtype.is_float), results[0])
-    rest = {f"result{k}": v for k, v in enumerate(results) if v is not first}
-    return Graph({"loss": first, **rest}, found.updates, inputs=found.inputs, name="step")
-
-
-def _floating_leaf(array: Array) -> Tensor:
-    tensor = Tensor.of(array)
-    tensor.requires_grad = tensor.type.dtype.is_float
-    return tensor
+        self.read = [*read.values()]
+        return bool(leaves)
 
 
 def program(
@@ -244,7 +302,7 @@ def program(
     loss: Callable[..., Any] | None = None,
     optimizer: Optimizer | None = None,
 ) -> ComparedProgram:
-    """A module or function with example arrays, as it is compared.
+    """Return a module or function with example arrays as it is compared.
 
     Args:
         what: a module, which takes as many arrays as its ``forward`` needs, the rest being given
@@ -277,150 +335,221 @@ def program(
     rule = type(steps).__name__ if optimizer else f"plain gradient descent, learning rate {_RATE:g}"
     drawn = None
     if len(arrays) == 1 and inspect.isroutine(arrays[0]):
-        drawn = arrays[0]
-        with named(f"the draw of {_called(what)}", drawn):
-            arrays = _in_a_tuple(drawn(np.random.default_rng(0)))
+
+        def drawn_arguments(random: np.random.Generator) -> tuple[Any, ...]:
+            found = arguments_of(random)
+            return found if isinstance(found, tuple) else (found,)
+
+        def drawn(size: int, random: np.random.Generator) -> Batch:
+            return _examples(names, drawn_arguments(random)).arrays
+
+        arguments_of = arrays[0]
+        with named(f"the draw of {_called(what)}", arguments_of):
+            arrays = drawn_arguments(np.random.default_rng(0))
     if isinstance(what, Module):
         evaluate, names = _of_module(what, arrays, loss)
-        examples = Examples.named(names, arrays)
-        step = training.step_of(examples.in_a_row(evaluate), steps)
-        made = ComparedProgram(step, _source(names, examples, drawn), what, rule)
+    elif loss is not None:
+        raise ArgumentError("a function is compared as it is: loss= is for modules")
+    else:
+        evaluate, names = _inner(what), _names_of(_inner(what), len(arrays))
+    examples = _examples(names, arrays)
+    evaluate = examples.in_a_row(evaluate)
+    source = ArraySource(examples.arrays, drawn, changes=drawn is not None)
+    if isinstance(what, Module):
+        made = ComparedProgram(evaluate, source, what, rule, lambda f: training.step_of(f, steps))
         made.trained = what, loss, steps
         return made
-    if loss is not None:
-        raise ArgumentError("a function is compared as it is: loss= is for modules")
-    names = _names_of(_inner(what), len(arrays))
-    examples = Examples.named(names, arrays)
-    plain, source = examples.in_a_row(_inner(what)), _source(names, examples, drawn)
-    return _of_function(what, plain, source, steps, rule)
-
-
-def _in_a_tuple(found: Any) -> tuple[Any, ...]:
-    return found if isinstance(found, tuple) else (found,)
-
-
-def _source(
-    names: Sequence[str], examples: Examples, drawn: Callable[..., Any] | None
-) -> ExampleSource:
-    if drawn is None:
-        return ExampleSource(examples.arrays)
-
-    def again(size: int, draw: np.random.Generator) -> Batch:
-        return Examples.named(names, _in_a_tuple(drawn(draw))).arrays
-
-    return ExampleSource(examples.arrays, again)
+    return _of_function(what, evaluate, source, steps, rule)
 
 
 def _of_module(
     module: Module, arrays: Sequence[Any], loss: Callable[..., Any] | None
 ) -> tuple[Step, list[str]]:
-    """The loss of a module as a function of all arrays, and the names of these."""
-    takes = [
-        p for p in inspect.signature(module.forward).parameters.values() if p.default is p.empty
-    ]
-    wanted = [p.name for p in takes if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    """Return the loss of a module as a function of all arrays, and their names."""
+    parameters = inspect.signature(module.forward).parameters.values()
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    wanted = [p.name for p in parameters if p.default is p.empty and p.kind in kinds]
     count = min(max(len(wanted), 1), len(arrays))
-    targets = arrays[count:]
-    if loss is None and len(targets) != 1:
+    targets = len(arrays) - count
+    if loss is None and targets != 1:
         raise ArgumentError(
             f"{_called(module)} is given {len(arrays)} arrays, of which forward takes {count}:"
-            f" {len(targets)} are left for the loss",
+            f" {targets} are left for the loss",
             hint="compare(module, x, target), or loss=lambda output, *rest: ...",
         )
-    names = [*(wanted[:count] or ["x"]), *(["target"] if len(targets) == 1 else [])]
+    names = [*(wanted[:count] or ["x"]), *(["target"] if targets == 1 else [])]
     names += [f"target{k}" for k in range(len(arrays) - len(names))]
-    both = training.loss_of(module, loss or training.usual_loss)
-
-    def evaluate(*given: Any) -> Any:
-        return both(given[:count], given[count:])
-
-    return evaluate, names
+    return training.loss_of(module, loss or training.usual_loss, count), names
 
 
 def _of_function(
-    what: Any, plain: Step, source: ExampleSource, steps: Optimizer, rule: str
+    what: Any, evaluate: Step, source: ArraySource, steps: Optimizer, rule: str
 ) -> ComparedProgram:
-    """A step as it is, a loss with its gradient, or another function."""
-    as_is = ComparedProgram(plain, source, what, "as the function does it")
-    if as_is.has_graph:
-        result, graph = as_is.graph.outputs["loss"], as_is.graph
+    """Return a step as it is, a loss with its gradient, or another function."""
+    as_is = ComparedProgram(evaluate, source, what, "as the function does it")
+    is_loss, updates, free = as_is.is_loss, as_is.updates, as_is.read
+    steps_itself = updates
+    graph = as_is.graph
+    if graph is not None:
+        result = graph.outputs["loss"]
         is_loss = all(size == 1 for size in result.shape) and result.type.dtype.is_float
-        free = [p for p in graph.parameters if p.dtype.is_float and _reaches(result, p)]
-        steps_itself = any(p.node in {q.node for q in free} for p, _ in graph.updates)
-        if any(node.order for node in graph.nodes) or len(graph.outputs) > 1:
-            is_loss = False
-    else:
-        is_loss, steps_itself = as_is.is_loss, as_is.steps
-        free = [p for p in as_is.read if p.dtype.is_float]
+        is_loss &= len(graph.outputs) == 1 and not any(node.order for node in graph.nodes)
+        read = set(Graph(result).nodes)
+        free = [p for p in graph.parameters if p.node in read]
+        updates = bool(graph.updates)
+        steps_itself = any(p.dtype.is_float and p.node in read for p, _ in graph.updates)
     if steps_itself or not is_loss:
-        updates = as_is.graph.updates if as_is.has_graph else as_is.steps
         as_is.rule = as_is.rule if updates else "nothing: results alone are compared"
         return as_is
-    if free:
-        return ComparedProgram(training.step_of(plain, steps), source, what, rule)
+    if any(p.dtype.is_float for p in free):
+        wrap = lambda f: training.step_of(f, steps)  # noqa: E731
+        return ComparedProgram(evaluate, source, what, rule, wrap)
     wanted = [k for k, a in enumerate(source.example.values()) if a.dtype.kind == "f"]
     if not wanted:
         return as_is
     rule = "nothing: the value and its gradient are compared"
-    return ComparedProgram(training.gradient_of(plain, wanted), source, what, rule)
+    wrap = lambda f: training.gradient_of(f, wanted)  # noqa: E731
+    return ComparedProgram(evaluate, source, what, rule, wrap)
 
 
 def of_model(model: Model) -> ComparedProgram:
-    """A model whose sizes change from step to step, or whose loss makes no graph, as a program."""
+    """Return a model as it is compared.
+
+    Raises:
+        GradientError: a parameter that the loss does not depend on.
+        ArgumentError: a loss that is not a value.
+    """
     parameters = {name: sg.parameter(name, array) for name, array in model.parameters.items()}
-    random, optimizer = sg.random.Generator(0), model.optimizer or SGD(model.learning_rate)
-    example = model.draw(model.batch_size, np.random.default_rng(0))
+    random = sg.random.Generator(SEED)
+    batches = [model.draw(model.batch_size, np.random.default_rng(k)) for k in range(4)]
+    example = batches[0]
+    shapes = {tuple(array.shape for array in batch.values()) for batch in batches}
+    stated = {size for shape in model.shapes.values() for size in shape if isinstance(size, str)}
+    changes = len(shapes) > 1 or bool(stated - {BATCH})
+    sizes = {} if changes else model.input_shapes(example)
 
-    def loss(*arrays: Any) -> Any:
-        return model.loss_of(parameters, dict(zip(example, arrays, strict=True)), random)
+    def evaluate(*arrays: Any) -> Any:
+        loss = model.loss_of(parameters, dict(zip(example, arrays, strict=True)), random)
+        if not loss.computes:
+            read = {p.name for p in Graph(loss).parameters}
+            unread = next((name for name in parameters if name not in read), None)
+            if unread is not None:
+                raise unused(model, unread)
+        return loss
 
-    step = training.step_of(loss, optimizer, [*parameters.values()], model.max_norm)
-    source = ExampleSource(dict(example), model.draw, model.name, model.batch_size, model.note)
-    return ComparedProgram(step, source, model.loss, model.rule)
-
-
-def _reaches(result: Symbolic, parameter: Symbolic) -> bool:
-    return parameter.node in set(Graph(result).nodes)
-
-
-def _traced(step: Step, example: dict[str, Array], sizes: Any) -> Function[..., Any]:
-    """The step as a function of arrays of these names and named sizes."""
-    inner = step
-
-    def named_step(*arrays: Any) -> Any:
-        return inner(*arrays)
-
-    kinds = [inspect.Parameter(n, inspect.Parameter.POSITIONAL_ONLY) for n in example]
-    named_step.__signature__ = inspect.Signature(kinds)  # type: ignore[attr-defined]
-    named_step.__name__ = named_step.__qualname__ = getattr(step, "__name__", "step")
-    return sg.function(named_step, sizes=sizes, threads=1)
-
-
-def _counted(example: dict[str, Array], count: int) -> dict[str, tuple[str | None, ...]]:
-    """The names of axes, for arrays whose first axis counts the examples."""
-    return {
-        name: (BATCH, *(None,) * (a.ndim - 1)) for name, a in example.items() if _counts(a, count)
+    names = {
+        name: [size if isinstance(size, str) else None for size in shape]
+        for name, shape in sizes.items()
     }
+    made = ComparedProgram(
+        evaluate, ArraySource(example, model.draw, changes, names, model), model.loss, model.rule,
+        lambda f: training.step_of(f, rule_of(model), [*parameters.values()]),
+    )  # fmt: skip
+
+    def traced() -> Graph:
+        values = {name: sg.input(name, sizes[name], a.dtype) for name, a in example.items()}
+        return Graph(model.loss_of(parameters, values, sg.random.Generator(SEED)))
+
+    if sizes and made.graph is not None and made.refusal is None:
+        with python_random_kept():
+            made.frozen = _FROZEN if any(differences(traced(), traced(), ())) else ""
+    return made
 
 
-def _counts(array: Array, count: int) -> bool:
-    """Return whether the first axis of an array counts the examples."""
-    return array.ndim > 0 and array.shape[0] == count
+def rule_of(model: Model) -> Optimizer:
+    """Return the optimizer of a model, which clips its gradients."""
+    rule = model.optimizer or SGD(model.learning_rate)
+    return rule if model.max_norm is None else replace(rule, max_norm=model.max_norm)
+
+
+def unused(model: Model, name: str) -> GradientError:
+    """Return the error for a parameter that no gradient reaches."""
+    return GradientError(
+        f"the loss of {model.name!r} does not depend on parameter {name!r}",
+        hint="leave it out of Model.parameters, or use it", at=model.origin,
+    )  # fmt: skip
+
+
+# -- arguments ------------------------------------------------------------------------------------
+
+
+class Examples(NamedTuple):
+    """The arguments of a function or module.
+
+    Attributes:
+        arrays: all arrays in order, by the names of the arguments; an array in a container is named
+            by the path to it, ``batch['x']`` as ``batch_x``.
+        arguments: for each argument its containers, and its leaves: None for an array, a tuple of
+            the text for a text, which stays as it is.
+    """
+
+    arrays: dict[str, Array]
+    arguments: list[tuple[Any, list[Any]]]
+
+    def in_a_row(self, function: Step) -> Step:
+        """Return ``function`` as a function of the arrays in their order."""
+        if all(tree.kind is object for tree, _ in self.arguments):
+            return function
+
+        def evaluate(*arrays: Any) -> Any:
+            left = iter(arrays)
+            return function(*[
+                unflatten(tree, [next(left) if text is None else text[0] for text in leaves])
+                for tree, leaves in self.arguments
+            ])  # fmt: skip
+
+        evaluate.__name__ = evaluate.__qualname__ = getattr(function, "__name__", "evaluate")
+        return evaluate
+
+
+def _examples(names: Sequence[str], arguments: Sequence[Any]) -> Examples:
+    found = Examples({}, [])
+    for name, argument in zip(names, arguments, strict=True):
+        leaves, tree = flatten(_with_arrays(argument))
+        texts: list[Any] = []
+        for path, leaf in zip(paths(tree, name), leaves, strict=True):
+            is_text = isinstance(leaf, str | bytes) and tree.kind is not object
+            texts.append((leaf,) if is_text else None)
+            if not is_text:
+                own = re.sub(r"\W+", "_", path).strip("_") or "x"
+                taken = (k for k in range(2, len(found.arrays) + 3) if f"{own}_{k}" not in found[0])
+                own = f"{own}_{next(taken)}" if own in found.arrays else own
+                is_array = isinstance(leaf, np.ndarray)
+                found.arrays[own] = leaf if is_array else np.asarray(getattr(leaf, "data", leaf))
+        found.arguments.append((tree, texts))
+    return found
+
+
+def _with_arrays(tree: Any) -> Any:
+    """Return the tree with arrays in the place of lists of numbers."""
+    if isinstance(tree, dict):
+        return {key: _with_arrays(each) for key, each in tree.items()}
+    if not isinstance(tree, list | tuple) or hasattr(tree, "_fields"):
+        return tree
+    leaves, _ = flatten(tree)
+    if leaves and all(isinstance(leaf, int | float | np.generic) for leaf in leaves):
+        return np.asarray(tree)
+    return type(tree)(_with_arrays(each) for each in tree)
 
 
 def _names_of(function: Any, count: int) -> list[str]:
-    """The names of a function's first arguments, as far as it says them."""
+    """Return the names of a function's first arguments, as far as its signature has them."""
     try:
-        takes = inspect.signature(function)
-        takes.bind(*range(count))
+        signature = inspect.signature(function)
+        signature.bind(*range(count))
     except TypeError as error:
         raise ArgumentError(
             f"{_called(function)} is given {count} arrays: {error}", at=function_line(function)
         ) from None
     except ValueError:  # built in, without a signature
         return [f"x{k}" for k in range(count)]
-    own = [p.name for p in takes.parameters.values() if p.kind is not p.VAR_POSITIONAL]
+    own = [p.name for p in signature.parameters.values() if p.kind is not p.VAR_POSITIONAL]
     return [own[k] if k < len(own) else f"x{k}" for k in range(count)]
+
+
+def _counts(array: Array, count: int) -> bool:
+    """Return whether the first axis of an array counts the examples."""
+    return array.ndim > 0 and array.shape[0] == count
 
 
 def _called(what: Any) -> str:
@@ -429,7 +558,6 @@ def _called(what: Any) -> str:
 
 
 def _inner(what: Any) -> Any:
-    """The plain function."""
     return inspect.unwrap(what) if isinstance(what, Function) else what
 
 
@@ -446,10 +574,20 @@ def _modules_of(what: Any) -> list[Module]:
 
 
 @contextmanager
-def unchanged(chosen: object) -> Iterator[None]:
-    """Afterwards the parameters of a program have the values that they had before."""
+def unchanged(chosen: ComparedProgram) -> Iterator[None]:
+    """Restore the parameters of a program at the end."""
     try:
         yield
     finally:
-        if isinstance(chosen, ComparedProgram):
-            chosen.restore()
+        chosen.restore()
+
+
+@contextmanager
+def python_random_kept() -> Iterator[None]:
+    """Restore the state of Python's and NumPy's global random numbers at the end."""
+    states = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])

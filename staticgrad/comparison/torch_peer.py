@@ -21,10 +21,10 @@ import numpy as np
 from staticgrad import nn, optim
 from staticgrad.comparison import models
 from staticgrad.comparison.model import Batch, Model
-from staticgrad.comparison.programs import ComparedProgram
+from staticgrad.comparison.programs import ComparedProgram, rule_of
 from staticgrad.comparison.report import Peer
 from staticgrad.comparison.stopwatch import PARTS, Race
-from staticgrad.comparison.ways import Subject, by_run, then_run
+from staticgrad.comparison.ways import DefineThenRun, by_run
 
 _STEPS: Final = 5  # whose losses are compared
 _TOLERANCE: Final = 1e-3  # relative: both add up in other orders
@@ -44,7 +44,7 @@ class NoPeer(Exception):  # noqa: N818 - a reason, not an error
     """The reason why a program has no PyTorch counterpart."""
 
 
-def peers(chosen: Subject, seconds: float, torch_compile: bool = False) -> tuple[Peer, ...]:
+def peers(chosen: ComparedProgram, seconds: float, torch_compile: bool = False) -> tuple[Peer, ...]:
     """PyTorch's ways of the program, measured in turns with the compiled step; none without it.
 
     Args:
@@ -74,7 +74,7 @@ def peers(chosen: Subject, seconds: float, torch_compile: bool = False) -> tuple
 
 
 def _measured(
-    name: str, chosen: Subject, way: TorchTraining, batches: Sequence[Batch], seconds: float
+    name: str, chosen: ComparedProgram, way: TorchTraining, batches: Sequence[Batch], seconds: float
 ) -> Peer:
     """Losses beside those of the tape, times in turns with the compiled step, the peak."""
     tape = by_run(chosen)
@@ -82,7 +82,7 @@ def _measured(
     apart = max(abs(a - b) / max(abs(b), 1e-12) for a, b in pairs)
     if not apart <= _TOLERANCE:
         raise NoPeer(f"losses differ by {apart:.0e}: it is another program there")
-    ours, ring = then_run(chosen), cycle(batches)
+    ours, ring = DefineThenRun(chosen), cycle(batches)
     race = Race(chosen.batch_size, lambda: way.step(next(ring)), lambda: ours.step(next(ring)))
     for _ in range(PARTS):
         race.run(seconds / PARTS)
@@ -104,7 +104,7 @@ def _one_thread() -> Any:
 class TorchTraining:
     """A program trained by PyTorch: one ``step`` for each batch."""
 
-    def __init__(self, chosen: Subject, compiled: bool = False) -> None:
+    def __init__(self, chosen: ComparedProgram, compiled: bool = False) -> None:
         """Build it with the start values.
 
         Raises:
@@ -112,14 +112,12 @@ class TorchTraining:
         """
         import torch
 
-        if isinstance(chosen, Model):
-            self._parameters, loss = _of_model(chosen)
-            rule = chosen.optimizer or optim.SGD(chosen.learning_rate)
-            max_norm = chosen.max_norm
+        if chosen.model is not None:
+            self._parameters, loss = _of_model(chosen.model)
+            rule = rule_of(chosen.model)
         else:
             self._parameters, loss, rule = _of_program(chosen)
-            max_norm = None
-        self._max_norm = rule.max_norm if max_norm is None else max_norm
+        self._max_norm = rule.max_norm
         self._loss = torch.compile(loss) if compiled else loss
         self._optimizer = _optimizer(rule, self._parameters)
 

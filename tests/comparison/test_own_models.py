@@ -12,7 +12,8 @@ from click.testing import CliRunner
 import staticgrad as sg
 from staticgrad.commands.cli import main
 from staticgrad.comparison import Model, model
-from staticgrad.comparison.ways import DefineByRun, DefineThenRun, training_graph
+from staticgrad.comparison.programs import of_model
+from staticgrad.comparison.ways import DefineByRun, DefineThenRun
 from staticgrad.errors import (
     ArgumentError,
     GradientError,
@@ -75,7 +76,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def trained_alike(chosen: Model, size: int | None = None) -> None:
-    ways = DefineByRun(chosen), DefineThenRun(chosen)
+    ways = DefineByRun(chosen), DefineThenRun(of_model(chosen))
     data = chosen.draw(size or chosen.batch_size, np.random.default_rng(0))
     for _ in range(3):
         one, two = (way.step(data) for way in ways)
@@ -85,7 +86,7 @@ def trained_alike(chosen: Model, size: int | None = None) -> None:
 def test_a_file_is_run_as_python_runs_it(file: str) -> None:
     """Dataclasses with deferred annotations, pickles, modules beside it, feeds without a batch."""
     chosen = model(file)
-    graph = training_graph(chosen)
+    graph = of_model(chosen).graph
     shapes = {v.node.op.label: v.shape for v in graph.inputs}
     assert {name: tuple(map(str, shape)) for name, shape in shapes.items()} == {
         "x": ("batch", "3", "2"), "y": ("batch",), "adjacency": ("3", "3"), "scale": (),
@@ -164,7 +165,7 @@ def test_shapes_may_be_stated() -> None:
         return {"x": np.ones((2 * size, 2), "float32"), "y": np.ones((2 * size, 1), "float32")}
 
     with pytest.raises(ShapeError, match="for one more") as caught:
-        training_graph(Model("own", start(), loss, pairs, 4))
+        of_model(Model("own", start(), loss, pairs, 4))
     assert "test_own_models.py" in str(caught.value)
     assert "def pairs" in str(caught.value)
     stated = {"x": ("batch", 2), "y": ("batch", 1)}
@@ -176,10 +177,10 @@ def test_a_batch_axis_may_stand_anywhere_or_nowhere() -> None:
         return {k: v.T.copy() for k, v in batch(size, draw).items()}
 
     made = Model("own", start(), lambda p, b: loss(p, {k: v.T for k, v in b.items()}), last, 3)
-    assert str(training_graph(made).inputs[0].shape[1]) == "batch"
+    assert str(of_model(made).graph.inputs[0].shape[1]) == "batch"
     trained_alike(made)
     fixed = Model("own", start(), loss, lambda size, draw: batch(7, draw), 3)
-    assert not training_graph(fixed).sizes
+    assert not of_model(fixed).graph.sizes
     trained_alike(fixed)
 
 
@@ -192,7 +193,7 @@ MISTAKES: list = [
     (Model("m", start(), loss, lambda: {}), ArgumentError, "the batch of 'm' takes ()"),
     (Model("m", {}, loss, batch), ArgumentError, "no parameters"),
     (Model("m", {"w": np.zeros(2, int)}, loss, batch), ArgumentError, "not floating"),
-    (Model("m", start(), loss, batch, 0), ArgumentError, "batch_size is 0"),
+    (Model("m", start(), loss, batch, 0), ArgumentError, ">= 1, got 0"),
     (Model("m", start(), loss, batch, optimizer="adam"), ArgumentError, "not one of sg.optim"),
     (Model("m", start() | {"b": np.zeros(1, "f4")}, loss, batch), GradientError, "parameter 'b'"),
     (Model("m", start(), fails, batch), ProgramError, "ZeroDivisionError"),
@@ -211,7 +212,7 @@ MISTAKES: list = [
 @pytest.mark.parametrize(("made", "error", "says"), MISTAKES)
 def test_mistakes_are_said_at_the_users_line(made: Model, error: type, says: str) -> None:
     with pytest.raises(error) as caught:
-        training_graph(model(made))
+        of_model(model(made))
     assert says in str(caught.value)
     assert "test_own_models.py" in str(caught.value)
     with pytest.raises(StaticgradError):

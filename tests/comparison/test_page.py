@@ -16,7 +16,7 @@ import staticgrad as sg
 from staticgrad import eager
 from staticgrad.comparison import Comparison, compare, model
 from staticgrad.comparison.page import page
-from staticgrad.comparison.ways import training_graph
+from staticgrad.comparison.programs import of_model
 from staticgrad.ir.graph_picture import GraphDrawing, graph_html
 from staticgrad.lints import LINTS
 
@@ -147,7 +147,7 @@ def test_lines_boxes_and_kernels_are_linked(found: Comparison) -> None:
 
 def test_a_graph_of_many_nodes_is_folded() -> None:
     """The picture of 100 layers has the bands of one, and no page of half a megabyte."""
-    few, many = (training_graph(model("deep", depth)) for depth in (5, 100))
+    few, many = (of_model(model("deep", depth)).graph for depth in (5, 100))
     drawn = [GraphDrawing(graph) for graph in (few, many)]
     assert len(many.nodes) > 10 * len(few.nodes)
     assert len(drawn[0].bands) == len(drawn[1].bands) < 10

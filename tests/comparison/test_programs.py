@@ -16,7 +16,7 @@ from staticgrad.comparison.agreement import agreement
 from staticgrad.comparison.loading import subject
 from staticgrad.comparison.model import function_line
 from staticgrad.comparison.programs import ComparedProgram, program
-from staticgrad.comparison.ways import by_run, then_run
+from staticgrad.comparison.ways import DefineThenRun, by_run
 from staticgrad.errors import ArgumentError, ProgramError, StaticgradError, UnknownNameError
 
 DRAW = np.random.default_rng(0)
@@ -25,7 +25,7 @@ Y = X.sum(1, keepdims=True)
 
 
 def agree(made: ComparedProgram) -> None:
-    both = agreement(made, then_run(made))
+    both = agreement(made, DefineThenRun(made))
     assert both.holds, both.problem
     made.restore()
 
@@ -121,7 +121,7 @@ def test_functions(function, arrays, rule: str, orders: bool) -> None:
     assert any(node.order for node in made.graph.nodes) == orders
     agree(made)
     other = made.draw(5, np.random.default_rng(1))
-    ways = by_run(made), then_run(made)
+    ways = by_run(made), DefineThenRun(made)
     one, two = (way.step(other) for way in ways)
     made.restore()
     assert one == pytest.approx(two, rel=1e-5)
@@ -129,7 +129,7 @@ def test_functions(function, arrays, rule: str, orders: bool) -> None:
 
 def test_a_frozen_number_is_a_problem() -> None:
     made = program(lambda x: (x * np.random.rand()).sum(), (X,))
-    both = agreement(made, then_run(made))
+    both = agreement(made, DefineThenRun(made))
     assert "differs from time to time" in both.problem
 
 
