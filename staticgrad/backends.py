@@ -93,6 +93,10 @@ def render(kernel: Kernel, host: machine.Machine | None = None) -> str:
     """Return the source of a kernel for a machine, this one if it is left out."""
     from staticgrad.codegen.kernel_source import render  # not where a process before has rendered
 
+    if config.current().nest:
+        from staticgrad import nest
+
+        return nest.source(kernel, host or machine.current()) or render(kernel, host)
     return render(kernel, host)
 
 

@@ -114,6 +114,7 @@ TWICE = {
     "Identity": "the module, and the form of an op that gives its operand",
     "Loop": "the op, and what repeats stages of a kernel",
     "Sort": "the op, and the stage of a kernel, which messages call by its class",
+    **dict.fromkeys(("Stream", "Vector"), "a directive, by the field's word"),
     **dict.fromkeys(
         ("Function", "Scalar"),
         "native compiles functions of Python; it knows no graph, and its terms are its own",

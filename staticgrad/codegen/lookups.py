@@ -12,9 +12,9 @@ from staticgrad.codegen.expressions import Scope
 from staticgrad.ir.kernels.stages import Check, Search, roots
 
 #: What notes an index that does not fit, if it is the first: a function, for it hardly ever runs.
-_NOTE: Final = "outlined_note"
-_NOTE_TEXT: Final = f"""\
-def {_NOTE}(words, position, index):
+NOTE: Final = "outlined_note"
+NOTE_TEXT: Final = f"""\
+def {NOTE}(words, position, index):
     if words[0] < 0 or position < words[0]:
         store1(words, 0, i64x1(position))
         store1(words, 1, i64x1(index))"""
@@ -45,9 +45,9 @@ def write_uniform_check(scope: Scope, check: Check) -> None:
     if check.wrap:
         lines.add(f"if {n}_w < 0:")
         lines.add(f"    {n}_w = {n}_w + {check.extent}")
-    scope.unit.helpers[_NOTE] = _NOTE_TEXT
+    scope.unit.helpers[NOTE] = NOTE_TEXT
     lines.add(f"if {n}_w < 0 or {n}_w >= {check.extent}:")
-    lines.add(f"    {_NOTE}({p}, word({scope.one(check.position)}), {n}_i)")
+    lines.add(f"    {NOTE}({p}, word({scope.one(check.position)}), {n}_i)")
     lines.add(f"    {n}_w = 0")
     lines.add(f"{n} = i64x1({n}_w)")
 

@@ -16,7 +16,7 @@ import ast
 import functools
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any, Final
 
 from staticgrad.native.constants import CONSTANTS, ENTRY, OUTLINED, SHARED
@@ -219,21 +219,25 @@ class SyntaxReader(FunctionTranslation):
             bit = test.bit(self, statement.test.words)
             self.bind(given.name, self.selected(bit, value, before))
             return
+        branches = [statement.body, statement.orelse] if statement.orelse else [statement.body]
         bit = self._tested(statement.test)
+        self.branched(bit, [functools.partial(self._body, branch) for branch in branches])
+
+    def branched(self, bit: str, branches: Sequence[Callable[[], None]]) -> None:
+        """Write one of one or two branches, by a test."""
         yes, after = self._new_label(), self._new_label()
-        no = self._new_label() if statement.orelse else after
+        no = self._new_label() if len(branches) > 1 else after
         self._fork(bit, yes, no)
-        paths = [] if statement.orelse else [Path(self.label, {})]
-        for label, branch in ((yes, statement.body), (no, statement.orelse)):
-            if branch:
-                names, known = self.names.mark(), self.out.mark()
-                self._start(label)
-                self._body(branch)
-                if self.open:
-                    paths.append(Path(self.label, self.names.since(names)))
-                    self._jump(after)
-                self.names.undo(names)
-                self.out.forget(known)
+        paths = [] if len(branches) > 1 else [Path(self.label, {})]
+        for label, branch in zip((yes, no), branches, strict=False):
+            names, known = self.names.mark(), self.out.mark()
+            self._start(label)
+            branch()
+            if self.open:
+                paths.append(Path(self.label, self.names.since(names)))
+                self._jump(after)
+            self.names.undo(names)
+            self.out.forget(known)
         self._start(after)
         self.names.meet(paths)
 
@@ -245,17 +249,44 @@ class SyntaxReader(FunctionTranslation):
         return self.truth(test.of(self))
 
     def _while(self, statement: Loop) -> None:
-        loop = self._head(statement)
-        bit, inside = self._tested(statement.test), self._new_label()
+        self.out.enter()
+        body = functools.partial(self._body, statement.body)
+        self.repeated(lambda: self._tested(statement.test), statement.assigned, body)
+        self.out.leave()
+
+    def repeated(
+        self, test: Callable[[], str], assigned: Iterable[str], body: Callable[[], None]
+    ) -> None:
+        """Write a loop as long as a test holds."""
+        loop = self._head(assigned)
+        bit, inside = test(), self._new_label()
         self._fork(bit, inside, loop.after)
-        self._loop_body(loop, inside, statement.body)
+        self._loop_body(loop, inside, body)
 
     def _for(self, statement: Loop) -> None:
         found = statement.test.of(self)
         if found.kind is not RANGE:
             raise self.failure("for loops run over range(...)")
         start, stop, step = (Bound(WORD, value) for value in found.value)
-        entry, loop = self.label, self._head(statement)
+
+        def body(current: Bound) -> None:
+            self.bind(statement.name, current)
+            self._body(statement.body)
+
+        self.out.enter()
+        self.counted(start, stop, step, statement.assigned, body)
+        self.out.leave()
+
+    def counted(
+        self,
+        start: Bound,
+        stop: Bound,
+        step: Bound,
+        assigned: Iterable[str],
+        body: Callable[[Bound], None],
+    ) -> None:
+        """Write a loop over a range."""
+        entry, loop = self.label, self._head(assigned)
         value, join = self.names.counter(WORD)
         join.edges.append(Arrival(start, entry))
         current = Bound(WORD, value)
@@ -264,33 +295,26 @@ class SyntaxReader(FunctionTranslation):
         more = OPERATORS["gt" if down else "lt"]
         inside = self._new_label()
         self._fork(self.truth(self.call(more, [current, stop])), inside, loop.after)
-        self._loop_body(loop, inside, statement.body, (statement.name, current))
+        self._loop_body(loop, inside, lambda: body(current))
 
-    def _head(self, statement: Loop) -> _Loop:
+    def _head(self, assigned: Iterable[str]) -> _Loop:
         """Begin the block that tests whether a loop continues."""
         head, after, entry = self._new_label(), self._new_label(), self.label
-        self.out.enter()
         self._start(head)
-        joins = self.names.head(entry, statement.assigned)
-        return _Loop(head, after, joins)
+        return _Loop(head, after, self.names.head(entry, assigned))
 
-    def _loop_body(
-        self, loop: _Loop, label: str, body: Block, first: tuple[str, Bound] | None = None
-    ) -> None:
-        """The body, which ``first`` begins, and the block behind the loop."""
+    def _loop_body(self, loop: _Loop, label: str, body: Callable[[], None]) -> None:
+        """The body, and the block behind the loop."""
         leaving, known = self.label, self.out.mark()
         loop.mark = self.names.mark()
         self._start(label)
-        if first is not None:
-            self.bind(*first)
         self.loops.append(loop)
-        self._body(body)
+        body()
         self.loops.pop()
         if self.open:
             self._again(loop)
         self.names.undo(loop.mark)
         self.out.forget(known)
-        self.out.leave()
         self._start(loop.after)
         self.names.meet([Path(leaving, {}), *loop.breaks])
 
@@ -394,6 +418,16 @@ _MOST_COPIED: Final = 3000
 
 #: Text of a helper's part -> the function, with the line numbers of the part.
 _parsed: Final[dict[str, Function]] = {}
+#: The same of entries that were written as statements before their text was printed.
+_entries: Final[dict[str, Function]] = {}
+_MOST_ENTRIES: Final = 256
+
+
+def remember_entry(part: str, syntax: Syntax) -> None:
+    """Use these statements for the entry of this text instead of reading it."""
+    if len(_entries) >= _MOST_ENTRIES:
+        del _entries[next(iter(_entries))]
+    _entries[part] = Function(part, syntax)
 
 
 def split_source(source: str) -> dict[str, Function]:
@@ -430,7 +464,7 @@ def _functions_by_part(source: str) -> list[Function] | None:
     """
     functions, above = [], 0
     for part in parts_of(source):
-        function = _parsed.get(part)
+        function = _parsed.get(part) or _entries.get(part)
         if function is None:
             syntax = statements.read(part)
             try:

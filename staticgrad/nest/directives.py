@@ -1,0 +1,220 @@
+"""Directives: how the loops of a kernel run. No bit of a result depends on them.
+
+A kernel says *what* is computed. Beside it stand directives, plain data: they are listed, printed,
+chosen and measured. ``checked`` is the one place that knows which of them are legal; ``defaults``
+chooses them where nobody else does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import Final
+
+from staticgrad.codegen.block_functions import function_text
+from staticgrad.codegen.vectors import may_be_mixed
+from staticgrad.ir.expr import BLOCKS, LEAVES, Expr, postorder
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.stages import (
+    HALF_LINE,
+    Axis,
+    Columns,
+    Loop,
+    Map,
+    Store,
+    nested,
+    roots,
+    statements,
+)
+from staticgrad.ir.kernels.together import FEW_ALIVE, vectors_together, whole_vectors
+from staticgrad.native.machine import Machine
+from staticgrad.records import NamedTuple
+from staticgrad.types.dtype import DType
+
+
+class Vector(NamedTuple):
+    """The elements that fill no vector: ``mask`` takes every vector under a mask, ``peel`` those
+    alone."""
+
+    tail: str = "peel"
+    stage: int = -1
+
+
+class Interleave(NamedTuple):
+    """``factor`` iterations of a loop at a time, statement by statement; axis ``o`` is the rows of
+    a kernel, ``j`` the vectors of a map."""
+
+    axis: str
+    factor: int
+    stage: int = -1
+
+
+class Prefetch(NamedTuple):
+    """Memory is prefetched ``distance`` iterations of a loop ahead."""
+
+    axis: str
+    distance: int
+    stage: int = -1
+
+
+class Stream(NamedTuple):
+    """Stores to an operand bypass the caches."""
+
+    operand: str
+
+
+Directive = Vector | Interleave | Prefetch | Stream
+Directives = tuple[Directive, ...]
+
+#: Operations of a body up to which a processor's window holds several vectors by itself.
+SHORT: Final = 32
+#: Operations beyond which a body is written once, under masks that have registers of their own.
+MASKED: Final = 128
+#: Share of a body's operations that wait for each other, from which on it is a chain.
+_CHAINED: Final = 0.7
+
+
+class IllegalDirectiveError(ValueError):
+    """A directive that a kernel does not allow; the message says why."""
+
+
+def checked(kernel: Kernel, directives: Iterable[Directive]) -> Directives:
+    """Return the directives if all of them are legal for the kernel.
+
+    Raises:
+        IllegalDirectiveError: one of them would change results, or names what is not there.
+    """
+    found: list[Directive] = []
+    known = set[tuple[object, ...]]()
+    for each in directives:
+        reason = _refusal(kernel, each)
+        key = (type(each), *(f for f in each if not isinstance(f, int)), getattr(each, "stage", -1))
+        if key in known:
+            reason = "it is given twice"
+        if reason:
+            raise IllegalDirectiveError(f"{each}: {reason}")
+        known.add(key)
+        found.append(each)
+    return tuple(found)
+
+
+def _refusal(kernel: Kernel, each: Directive) -> str:
+    stages = kernel.stages
+    if not isinstance(each, Stream):
+        if not -1 <= each.stage < len(stages):
+            return "there is no such stage"
+        stages = stages if each.stage < 0 else (stages[each.stage],)
+    maps = [s for s, _ in nested(stages) if isinstance(s, Map)]
+    match each:
+        case Vector(tail):
+            return "" if tail in ("peel", "mask") else "there is no such tail"
+        case Interleave("o", count):
+            if count < 1 or (kernel.own_rows and count > kernel.jammed):
+                return f"there is scratch for {kernel.jammed} rows"
+            if kernel.outer not in ("axes", "groups") or kernel.serial:
+                return "the rows of this kernel run in their order"
+            if any(isinstance(s, Columns | Loop) for s in kernel.stages):
+                return "a stage of this kernel takes one row at a time"
+            return ""
+        case Interleave("j", count):
+            if count < 1 or count & (count - 1):
+                return "vectors are taken by powers of two"
+            if kernel.serial:
+                return "the elements of this kernel run in their order"
+            if not any(map(_may_interleave, maps)) and not _columns(stages):
+                return "a vector may read what another one stores"
+            return ""
+        case Interleave():
+            return "there is no such axis"
+        case Prefetch(axis, distance):
+            if distance < 1:
+                return "the distance is one iteration at least"
+            return "" if axis in {a.name for a in _axes(kernel)} else "there is no such axis"
+        case Stream(operand):
+            sizes = {o.name: o.dtype.itemsize for o in kernel.operands if not o.is_own}
+            if sizes.get(operand, 0) * kernel.lanes < HALF_LINE:
+                return "no operand of this name is stored to in vectors of 32 bytes or more"
+            return ""
+
+
+def _may_interleave(stage: Map) -> bool:
+    return may_be_mixed(stage.body)
+
+
+def _columns(stages: Iterable[object]) -> list[Columns]:
+    return [s for s in stages if isinstance(s, Columns)]
+
+
+def _axes(kernel: Kernel) -> Iterator[Axis]:
+    yield from kernel.axes
+    for stage, around in nested(kernel.stages):
+        yield from around
+        if isinstance(stage, Map):
+            yield from stage.loops
+        elif isinstance(stage, Columns):
+            yield from (stage.axis, *stage.rows)
+
+
+@lru_cache(maxsize=1 << 9)
+def _lines(op: str, dtype: DType) -> int:
+    return function_text(op, dtype).count("\n")
+
+
+def work(e: Expr) -> int:
+    """Return the operations of an expression without those of its operands."""
+    return _lines(e.op, e.dtype) if e.op in BLOCKS else int(e.op not in LEAVES)
+
+
+def _is_chain(exprs: list[Expr], total: int) -> bool:
+    """Return whether most operations wait for each other and few values are alive."""
+    last = {arg: k for k, e in enumerate(exprs) for arg in e.args}
+    changes, waited = [0] * (len(exprs) + 1), dict[Expr, int]()
+    for k, e in enumerate(exprs):
+        waited[e] = 1 + work(e) + max((waited[a] for a in e.args), default=0)
+        changes[k] += 1
+        changes[last.get(e, k)] -= 1
+    alive = most = 0
+    for change in changes:
+        alive += change
+        most = max(most, alive)
+    return most <= FEW_ALIVE and max(waited.values(), default=0) >= _CHAINED * total
+
+
+def defaults(kernel: Kernel, machine: Machine) -> Directives:
+    """Return the directives that a kernel has if nobody chooses others."""
+    found: list[Directive] = []
+    jammed = kernel.jammed if kernel.outer in ("axes", "groups") and not kernel.serial else 1
+    if any(isinstance(s, Columns | Loop) for s in kernel.stages):
+        jammed = 1
+    if jammed > 1:
+        found.append(Interleave("o", jammed))
+    streams = dict[str, None]()
+    for number, stage in enumerate(kernel.stages):
+        if isinstance(stage, Map):
+            found += _of_map(kernel, stage, number, jammed, machine)
+        elif isinstance(stage, Columns):
+            found.append(Interleave("j", 8, number))
+        for s in statements(stage):
+            if isinstance(s, Store) and s.streamed:
+                streams[s.access.operand] = None
+    return (*found, *map(Stream, streams))
+
+
+def _of_map(
+    kernel: Kernel, stage: Map, number: int, jammed: int, machine: Machine
+) -> Iterator[Directive]:
+    if stage.ahead is not None:
+        yield Prefetch(stage.ahead.axis, stage.ahead.distance, number)
+    exprs = [*postorder([root for s in stage.body for root in roots(s)])]
+    total = len(stage.body) + len(exprs) + sum(work(e) for e in exprs if e.op in BLOCKS)
+    if total <= SHORT:
+        return
+    if jammed == 1 and not kernel.serial and may_be_mixed(stage.body):
+        is_chain = total > 2 * SHORT and _is_chain(exprs, total)
+        count = vectors_together(total, is_chain, machine.vector_bits)
+        if count > 1:
+            yield Interleave("j", count, number)
+        elif not count:
+            yield Vector("mask", number)
+    elif (machine.has_mask_registers and total > MASKED) or not whole_vectors(total, 1):
+        yield Vector("mask", number)

@@ -1,0 +1,334 @@
+"""The records of a loop nest, and the builder that puts them in place.
+
+A nest is a tuple of statements over names. A name is an object of its own, so that no two values
+share one by accident. The builder does three things as it goes, each record touched once:
+
+- *value numbering*: an equal operation over equal operands gives the name that is there;
+- *placement*: a value stands in the outermost block in which its operands have their values, and a
+  load stays inside of the loops that store to its operand;
+- *copies*: a value that differs between copies of a loop's body (``Each``) is computed for each of
+  them, everything else once. This is unroll-and-jam, for rows and for vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from staticgrad.records import NamedTuple
+
+
+class UnsupportedError(Exception):
+    """A kernel that the nest does not cover yet; the message names the reason."""
+
+
+class Name:
+    """A value, or a variable that is assigned again.
+
+    ``depth``: the number of blocks around the one that defines it. ``at``: the pointer and the
+    place that a derived pointer consists of.
+    """
+
+    __slots__ = ("at", "depth", "is_variable", "text")
+
+    def __init__(self, text: str, depth: int, is_variable: bool = False) -> None:
+        self.text, self.depth, self.is_variable = text, depth, is_variable
+        self.at: tuple[Name, Offset] | None = None
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+class Offset(NamedTuple):
+    """Elements behind a pointer: a sum of products of words, and a constant."""
+
+    terms: tuple[tuple[Name, Name | int], ...]
+    constant: int = 0
+
+
+Arg = Name | Offset | int | float | bool
+
+
+class Each(tuple[Arg, ...]):
+    """The values of one operand in all copies of a loop's body."""
+
+    __slots__ = ()
+
+
+Value = Arg | Each
+
+
+class Apply(NamedTuple):
+    """An operation of the kernel language, or a call of a function of the nest."""
+
+    name: str
+    args: tuple[Any, ...]
+
+
+class Let(NamedTuple):
+    """A name gets the value of an operation."""
+
+    name: Name
+    value: Apply
+
+
+class Do(NamedTuple):
+    """An operation without a value: a store, a prefetch."""
+
+    value: Apply
+
+
+class For(NamedTuple):
+    """A counted loop; ``assigned``: the variables that its body assigns."""
+
+    counter: Name
+    start: Name | int
+    stop: Name | int
+    step: Name | int
+    body: Block
+    assigned: tuple[Name, ...]
+
+
+class Repeat(NamedTuple):
+    """A loop that runs as long as a test of words holds."""
+
+    test: Apply
+    body: Block
+    assigned: tuple[Name, ...]
+
+
+class When(NamedTuple):
+    """A choice between two blocks."""
+
+    test: Apply
+    body: Block
+    orelse: Block = ()
+
+
+Statement = Let | Do | For | Repeat | When
+Block = tuple[Statement, ...]
+
+
+class Nest(NamedTuple):
+    """``kernel(t, own, begin, end)``: its parameters, its body, the functions that it calls."""
+
+    parameters: tuple[Name, ...]
+    body: Block
+    functions: dict[str, str]
+
+
+class _Open:
+    """A block under construction."""
+
+    __slots__ = ("assigned", "is_branch", "known", "out", "stored")
+
+    def __init__(self, stored: frozenset[str], is_branch: bool) -> None:
+        self.out: list[Statement] = []
+        self.known: dict[Any, Name] = {}
+        self.assigned: dict[Name, None] = {}
+        self.stored, self.is_branch = stored, is_branch
+
+
+#: Operations that fail for some operands, so that they stay behind the tests around them.
+_FAILING: Final = ("floordiv", "mod")
+
+
+class Builder:
+    """Appends statements to the innermost open block, and values where they belong."""
+
+    def __init__(self) -> None:
+        self.blocks = [_Open(frozenset(), False)]
+        self.reserved: set[str] = set()
+        self._count = 0
+        self._stores: dict[str, int] = {}
+
+    # -- values
+
+    def name(self, prefix: str, depth: int, is_variable: bool = False) -> Name:
+        """A new name."""
+        text = f"{prefix}{self._count}"
+        self._count += 1
+        if text in self.reserved:
+            return self.name(prefix, depth, is_variable)
+        return Name(text, depth, is_variable)
+
+    def named(self, text: str, name: str, *args: Arg) -> Name:
+        """A value before all loops whose name is given."""
+        found = Name(text, 0)
+        self.blocks[0].out.append(Let(found, Apply(name, args)))
+        return found
+
+    def op(self, name: str, *args: Value) -> Any:
+        """The value of an operation that touches no memory, for each copy if operands differ."""
+        for arg in args:
+            if type(arg) is Each:
+                return self.each(name, args)
+        return self._place("v", name, args, 0)
+
+    def each(self, name: str, args: tuple[Value, ...]) -> Each:
+        """The same over operands of which some differ between copies."""
+        count = max(len(arg) for arg in args if type(arg) is Each)
+        return Each(self.op(name, *(pick(arg, k) for arg in args)) for k in range(count))
+
+    def load(self, operand: str, name: str, *args: Arg) -> Name:
+        """The value of a load of an operand's memory."""
+        least = 0
+        for depth in range(len(self.blocks) - 1, 0, -1):
+            block = self.blocks[depth]
+            if block.is_branch or operand in block.stored:
+                least = depth
+                break
+        return self._place("v", name, args, least, self._stores.get(operand, 0))
+
+    def local(self, code: str, count: int) -> Name:
+        """New scratch on the stack."""
+        return self._let("l", Apply(f"local_{code}", (count,)), len(self.blocks) - 1)
+
+    def _place(
+        self, prefix: str, name: str, args: tuple[Any, ...], least: int, stores: int = 0
+    ) -> Name:
+        depth, is_fixed = least, True
+        key: list[Any] = [name, stores]
+        for arg in args:
+            kind = type(arg)
+            if kind is Name:
+                if arg.is_variable:
+                    is_fixed = False
+                elif arg.depth > depth:
+                    depth = arg.depth
+                key.append(arg)
+            elif kind is Offset:
+                for term in arg.terms:
+                    for each in term:
+                        if type(each) is Name:
+                            if each.is_variable:
+                                is_fixed = False
+                            elif each.depth > depth:
+                                depth = each.depth
+                key.append(arg)
+            else:
+                key.append(repr(arg))
+        if not is_fixed:
+            return self._let(prefix, Apply(name, args), len(self.blocks) - 1)
+        if name in _FAILING and type(args[1]) is Name:
+            depth = len(self.blocks) - 1
+        numbered, known = tuple(key), self.blocks[depth].known
+        found = known.get(numbered)
+        if found is None:
+            found = known[numbered] = self._let(prefix, Apply(name, args), depth)
+        return found
+
+    def _let(self, prefix: str, value: Apply, depth: int) -> Name:
+        name = self.name(prefix, depth)
+        self.blocks[depth].out.append(Let(name, value))
+        return name
+
+    def pointer(self, pointer: Name, place: Offset) -> tuple[Name, Offset]:
+        """A pointer that has what outer loops add, and the rest of a place."""
+        here = len(self.blocks) - 1
+        by_depth: dict[int, list[tuple[Name, Name | int]]] = {}
+        for term in place.terms:
+            a, b = term
+            depth = here if a.is_variable else a.depth
+            if type(b) is Name:
+                depth = here if b.is_variable else max(depth, b.depth)
+            by_depth.setdefault(depth, []).append(term)
+        for depth in sorted(by_depth):
+            if depth < here:
+                part = Offset(tuple(by_depth.pop(depth)))
+                derived = self._place("q", "at", (pointer, part), 0)
+                derived.at = pointer, part
+                pointer = derived
+        rest = by_depth.get(here, ())
+        return pointer, Offset(tuple(rest), place.constant)
+
+    # -- statements
+
+    def do(self, name: str, *args: Arg, stores: str = "") -> None:
+        """An operation without a value; ``stores``: the operand that it writes to."""
+        if stores:
+            self._stores[stores] = self._stores.get(stores, 0) + 1
+        self.blocks[-1].out.append(Do(Apply(name, args)))
+
+    def variable(self, prefix: str, name: str, *args: Value) -> Any:
+        """A variable (one for each copy, if operands differ), with its first value."""
+        return self.new_variable(prefix, Apply(name, args))
+
+    def new_variable(self, prefix: str, value: Apply) -> Any:
+        count = max((len(a) for a in value.args if type(a) is Each), default=0)
+        if count:
+            args = [tuple(pick(a, k) for a in value.args) for k in range(count)]
+            return Each(self.new_variable(prefix, Apply(value.name, own)) for own in args)
+        found = self.name(prefix, len(self.blocks) - 1, True)
+        self.blocks[-1].out.append(Let(found, value))
+        return found
+
+    def assign(self, variable: Value, name: str, *args: Value) -> None:
+        """A variable (of each copy) gets a new value."""
+        if type(variable) is Each:
+            for k, own in enumerate(variable):
+                self.assign(own, name, *(pick(arg, k) for arg in args))
+            return
+        assert isinstance(variable, Name)
+        for block in self.blocks[variable.depth + 1 :]:
+            block.assigned[variable] = None
+        self.blocks[-1].out.append(Let(variable, Apply(name, args)))
+
+    def least(self, a: Arg, b: Arg) -> Any:
+        """The smaller one of two words."""
+        return self.op("choose_lt", a, b, a, b)
+
+    @contextmanager
+    def loop(
+        self,
+        start: Name | int,
+        stop: Name | int,
+        step: Name | int = 1,
+        stored: frozenset[str] = frozenset(),
+        prefix: str = "i",
+    ) -> Iterator[Name]:
+        """A counted loop around what is appended inside; ``stored``: operands stored to in it."""
+        index = self.name(prefix, len(self.blocks))
+        block = self._enter(stored, False)
+        yield index
+        self.blocks.pop()
+        body, assigned = tuple(block.out), tuple(block.assigned)
+        self.blocks[-1].out.append(For(index, start, stop, step, body, assigned))
+
+    @contextmanager
+    def repeat(self, test: Apply, stored: frozenset[str] = frozenset()) -> Iterator[None]:
+        """A loop as long as a test holds."""
+        block = self._enter(stored, False)
+        yield
+        self.blocks.pop()
+        self.blocks[-1].out.append(Repeat(test, tuple(block.out), tuple(block.assigned)))
+
+    @contextmanager
+    def branch(self, name: str, *args: Arg) -> Iterator[None]:
+        """What runs only if a test holds."""
+        block = self._enter(frozenset(), True)
+        yield
+        self.blocks.pop()
+        self.blocks[-1].out.append(When(Apply(name, args), tuple(block.out)))
+
+    @contextmanager
+    def otherwise(self) -> Iterator[None]:
+        """What runs if the test of the branch before does not hold."""
+        branch = self.blocks[-1].out.pop()
+        assert isinstance(branch, When)
+        block = self._enter(frozenset(), True)
+        yield
+        self.blocks.pop()
+        self.blocks[-1].out.append(branch._replace(orelse=tuple(block.out)))
+
+    def _enter(self, stored: frozenset[str], is_branch: bool) -> _Open:
+        for operand in stored:
+            self._stores[operand] = self._stores.get(operand, 0) + 1
+        self.blocks.append(_Open(stored, is_branch))
+        return self.blocks[-1]
+
+
+def pick(value: Any, copy: int) -> Any:
+    """The value in one copy."""
+    return value[copy] if type(value) is Each else value

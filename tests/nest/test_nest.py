@@ -1,0 +1,183 @@
+"""Nests of random kernels: every reader gives the same bytes under any legal directives.
+
+``python -m pytest tests/nest -m exhaustive`` runs two thousand.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad import nest
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.parser import parse_kernel
+from staticgrad.ir.kernels.stages import Map
+from staticgrad.native.machine import Machine, current
+from staticgrad.nest.directives import (
+    Directive,
+    Directives,
+    IllegalDirectiveError,
+    Interleave,
+    Prefetch,
+    Stream,
+    Vector,
+    checked,
+    defaults,
+)
+from tests.codegen.kernel_meaning import Meaning
+from tests.codegen.random_kernels import random_kernel
+from tests.codegen.test_random_kernels import memory_of, sizes_of, told
+from tests.native.support import Mode, assert_same, call
+
+FEW = 24
+
+
+def directives_of(kernel: Kernel, random: Random) -> Directives:
+    """Return directives that are legal for a kernel, drawn at random."""
+    axes = [axis.name for stage in kernel.stages if isinstance(stage, Map) for axis in stage.loops]
+    drawn: list[Directive] = []
+    for stage in range(len(kernel.stages)):
+        drawn.append(Vector(random.choice(("peel", "mask")), stage))
+        drawn.append(Interleave("j", random.choice((1, 2, 4)), stage))
+        if axes:
+            drawn.append(Prefetch(random.choice(axes), random.choice((1, 7, 512)), stage))
+    drawn.append(Interleave("o", random.choice((1, 2, 3, 4))))
+    drawn += [Stream(o.name) for o in kernel.operands if o.mode == "out" and random.random() < 0.3]
+    found: Directives = ()
+    for each in drawn:
+        try:
+            found = checked(kernel, (*found, each))
+        except IllegalDirectiveError:
+            continue
+    return found
+
+
+def check_kernel(seed: int, modes: tuple[Mode, ...]) -> bool:
+    """Compare nests of a random kernel with its meaning; return whether the nest covers it."""
+    kernel = random_kernel(seed)
+    sizes = sizes_of(kernel, seed)
+    if seed % 3 == 0:
+        kernel = told(kernel, sizes)
+    machine, random = current(), Random(seed)
+    lists = [defaults(kernel, machine), *(directives_of(kernel, random) for _ in range(2))]
+    if nest.source(kernel, machine, lists[0]) is None:
+        return False
+    words = [sizes[argument] for argument in kernel.arguments]
+    wanted = memory_of(kernel, sizes, seed)
+    Meaning(kernel, wanted, sizes).run()
+    count = int(kernel.iterations(words))
+    passing = {o.name for o in kernel.operands if o.mode == "scratch"}
+    for directives in lists:
+        source = nest.source(kernel, machine, directives)
+        assert source is not None
+        for mode in modes:
+            memory = memory_of(kernel, sizes, seed)
+            shared = [memory[o.name] for o in kernel.operands if not o.is_own]
+            own = [memory[o.name] for o in kernel.operands if o.is_own]
+            call(source, shared, words, 0, count, own=own, mode=mode)
+            for name, array in memory.items():
+                if name not in passing and isinstance(array, np.ndarray):
+                    what = f"kernel {seed} at {sizes}, {mode}, {directives}: {name}\n{kernel}"
+                    assert_same(array, wanted[name], what)
+    return True
+
+
+@pytest.mark.parametrize("seed", range(1, FEW + 1))
+def test_every_reader_gives_the_meaning_under_any_directives(seed: int) -> None:
+    check_kernel(seed, ("vector", "python"))
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("seed", range(FEW + 1, 2001))
+def test_two_thousand_kernels_keep_their_meaning(seed: int) -> None:
+    check_kernel(seed, ("vector", "python"))
+
+
+SOFTMAX = """\
+kernel(p0: in f32, p1: out f32; n0, n1) over i0: n0 {
+  map j: n1 {
+    %0: f32 = load p0[i0*n1 + j]
+    @r0: f32 = max %0
+  }
+  map j: n1 {
+    %1: f32 = load p0[i0*n1 + j]
+    %2: f32 = sub %1, @r0
+    %3: f32 = exp %2
+    store p1[i0*n1 + j] = %3
+  }
+}
+"""
+SCATTERED = """\
+serial kernel(p0: in f32, p1: inout f32; n0) over i0: n0 {
+  map j: n0 {
+    %0: f32 = load p0[i0*n0 + j]
+    store p1[j] += %0
+  }
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("directive", "reason"),
+    [
+        (Vector("none"), "no such tail"),
+        (Vector("peel", 2), "no such stage"),
+        (Interleave("j", 3), "powers of two"),
+        (Interleave("k", 2), "no such axis"),
+        (Prefetch("i7", 4), "no such axis"),
+        (Prefetch("j", 0), "one iteration at least"),
+        (Stream("p7"), "no operand of this name"),
+    ],
+)
+def test_illegal_directives_are_refused(directive: Directive, reason: str) -> None:
+    with pytest.raises(IllegalDirectiveError, match=reason):
+        checked(parse_kernel(SOFTMAX), (directive,))
+
+
+@pytest.mark.parametrize("axis", ["o", "j"])
+def test_rows_that_run_in_their_order_are_not_interleaved(axis: str) -> None:
+    with pytest.raises(IllegalDirectiveError, match="order"):
+        checked(parse_kernel(SCATTERED), (Interleave(axis, 2),))
+
+
+def test_a_directive_is_given_once() -> None:
+    kernel = parse_kernel(SOFTMAX)
+    checked(kernel, (Interleave("j", 2, 0), Interleave("j", 4, 1)))
+    with pytest.raises(IllegalDirectiveError, match="twice"):
+        checked(kernel, (Interleave("j", 2, 0), Interleave("j", 4, 0)))
+
+
+def test_each_row_is_loaded_once_by_interleaved_copies() -> None:
+    """What does not differ between rows is computed once; loops run over all of them together."""
+    kernel = parse_kernel(SOFTMAX)
+    alone, four = (
+        nest.source(kernel, Machine(), (Interleave("o", n), Vector("mask"))) for n in (1, 4)
+    )
+    assert alone is not None
+    assert four is not None
+    assert alone.count("load(p0") == 2
+    assert four.count("load(p0") == 8
+    assert alone.count("for ") == four.count("for ") == 3
+    assert alone.count("mask16(") == four.count("mask16(")
+
+
+def test_reasons_are_counted() -> None:
+    nest.REFUSED.clear()
+    assert nest.source(parse_kernel(SCATTERED), current()) is None
+    assert nest.REFUSED == {"rows in their order": 1}
+
+
+def test_programs_run_by_nests_on_request() -> None:
+    x = sg.input("x", ("n", 40), "float32")
+    program = {"y": sg.nn.softmax(x), "total": x.sum(axis=0)}
+    values = {"x": np.linspace(-3, 3, 280, dtype="f4").reshape(7, 40)}
+    plain = sg.compile(program)
+    with sg.options(nest=True):
+        nested = sg.compile(program)
+        found = nested.run(values)
+    assert {k.source for k in plain.kernels}.isdisjoint(k.source for k in nested.kernels)
+    for name, array in plain.run(values).items():
+        assert_same(found[name], array, name)
