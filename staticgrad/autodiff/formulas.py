@@ -39,13 +39,7 @@ class Formula:
 def stable_formulas(
     cone: Cone, outputs: Sequence[Symbolic], targets: Sequence[Symbolic]
 ) -> list[Formula]:
-    """Formulas for ``outputs`` that have each of ``targets`` in one of them.
-
-    Args:
-        cone: what lies between the two as they were written.
-        outputs: what is differentiated; at least one.
-        targets: what it is differentiated by.
-    """
+    """Formulas for ``outputs`` that have each of ``targets`` in one of them."""
     found = rewrite_nodes(cone.nodes, STABILIZING, beside=cone.beside)
     if found is None:
         return [Formula(cone, tuple(outputs), {t.key: t for t in targets}, False)]

@@ -29,14 +29,7 @@ _GIVES = "jvp gives a tangent {} for a result {}"
 
 @public
 def jvp(y: Any, x: Any, tangent: Any, allow_disconnected: bool = False) -> Any:
-    """Forward mode: the tangents of ``y`` when ``x`` moves along ``tangent``, as ``sg.jvp`` says.
-
-    Raises:
-        GradientError: something else than floating values; a tangent that does not fit; an op on
-            the way without a rule.
-        DisconnectedError: a value of ``y`` that no differentiable path leads to, or one of ``x``
-            that none starts from.
-    """
+    """Forward mode: the tangents of ``y`` when ``x`` moves along ``tangent``."""
     outputs = leaves(y, "jvp takes values to differentiate")
     moved = leaves(x, "jvp takes values to differentiate by")
     check_floating(outputs, "of")
@@ -75,7 +68,6 @@ def pushed_forward(outputs: Sequence[Symbolic], given: Sequence[tuple[Symbolic, 
 
 
 def _pushed_along(formula: Formula, directions: Sequence[tuple[Symbolic, Any]]) -> _Push:
-    """The tangents of a formula when those of its targets are as given."""
     push = _Push(formula.cone, formula.outputs)
     for value, direction in directions:
         if value.key in formula.targets:
@@ -91,11 +83,6 @@ def _check(
     outputs: Sequence[Symbolic],
     directions: Sequence[tuple[Symbolic, Any]],
 ) -> None:
-    """Refuse what no path connects in the formula as it was written.
-
-    Raises:
-        DisconnectedError: with the line at which the path dies.
-    """
     if len(done) == 1:
         ((formula, push),) = done
         try:
@@ -138,11 +125,7 @@ class _Push:
                         self.add(value.key, fitting(found, value, node, _GIVES))
 
     def check(self, outputs: Sequence[Symbolic], moved: Sequence[Symbolic]) -> None:
-        """Refuse an output without a tangent, and a moved value that no output moves with.
-
-        Raises:
-            DisconnectedError: with the line at which the path dies.
-        """
+        """Refuse an output without a tangent, and a moved value that no output moves with."""
         for y in outputs:
             if y.key not in self.tangents:
                 raise disconnected(y, moved[0], self.blocked)

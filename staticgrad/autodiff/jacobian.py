@@ -23,7 +23,6 @@ from staticgrad.ir.value import Value
 from staticgrad.ops.batch_axis import in_front
 from staticgrad.ops.batching import moved_over_batch
 from staticgrad.ops.cotangent import zeros_like_type
-from staticgrad.types.dim import Size
 
 _LINEAR: Final = (
     "the gradient of what is linear in a value does not depend on it\n"
@@ -33,11 +32,7 @@ _LINEAR: Final = (
 
 @public
 def jacobian(y: Any, x: Any, mode: str | None = None, allow_disconnected: bool = False) -> Any:
-    """The derivative of every element of ``y`` by every element of ``x``, as ``sg.jacobian`` says.
-
-    Raises:
-        GradientError, DisconnectedError: as ``grad``. ArgumentError: another mode.
-    """
+    """The derivative of every element of ``y`` by every element of ``x``."""
     check_mode(mode)
     (output,) = _one(y, "jacobian")
     check_floating([output], "of")
@@ -46,22 +41,14 @@ def jacobian(y: Any, x: Any, mode: str | None = None, allow_disconnected: bool =
 
 
 def check_mode(mode: Any) -> None:
-    """Refuse an unsupported mode.
-
-    Raises:
-        ArgumentError: the mode is neither None, "forward" nor "reverse".
-    """
+    """Refuse an unsupported mode."""
     if mode not in (None, "forward", "reverse"):
         raise ArgumentError(f"jacobian: mode={mode!r} is neither 'forward' nor 'reverse'")
 
 
 @public
 def hvp(y: Any, x: Any, v: Any, allow_disconnected: bool = False) -> Any:
-    """The Hessian of ``y`` by ``x``, times ``v``, as ``sg.hvp`` says.
-
-    Raises:
-        GradientError, DisconnectedError: as ``grad`` and ``jvp``.
-    """
+    """The Hessian of ``y`` by ``x``, times ``v``, as ``sg.hvp`` says."""
     slope = grad(y, x, None, allow_disconnected)
     try:
         return jvp(slope, x, v, allow_disconnected)
@@ -72,11 +59,7 @@ def hvp(y: Any, x: Any, v: Any, allow_disconnected: bool = False) -> Any:
 
 @public
 def hessian(y: Any, x: Any, allow_disconnected: bool = False) -> Any:
-    """The second derivatives of ``y`` by every pair of elements of ``x``, as ``sg.hessian`` says.
-
-    Raises:
-        GradientError, DisconnectedError: as ``jacobian``.
-    """
+    """The second derivatives of ``y`` by every pair of elements of ``x``."""
     (value,) = _one(x, "hessian")
     slope = grad(y, value, None, allow_disconnected)
     return jacobian(slope, value, "forward", allow_disconnected)
@@ -90,14 +73,17 @@ def _one(value: Any, caller: str) -> tuple[Symbolic]:
 
 @in_graphs()
 def _matrix(y: Symbolic, x: Symbolic, mode: str | None, allow_disconnected: bool) -> Value:
-    forward = mode == "forward" if mode else _is_smaller(x, y)
+    forward = mode == "forward" if mode else (_count(x) < _count(y))
     along, across = (x, y) if forward else (y, x)
     count = prod(along.shape)
     shape = (*y.shape, *x.shape)
     with within(y.node.origin, max(y.node.order, x.node.order) + 1):
         if count == 0:
             return zeros_like_type(across.type.with_shape(shape))
-        units = _units(along, count)
+        # A unit vector of the type of `value` for each of its elements, in C order.
+        places = functions.reshape(functions.iota((count,)), along.shape)
+        numbers = functions.reshape(functions.iota((count,)), (count, *(1,) * along.ndim))
+        units = functions.astype(functions.equal(numbers, places), along.dtype)
         unit = body_input("unit", along.type, y.node.origin, y.node.order)
     product: Any = (
         jvp(y, x, unit, allow_disconnected) if forward else grad(y, x, unit, allow_disconnected)
@@ -111,19 +97,7 @@ def _matrix(y: Symbolic, x: Symbolic, mode: str | None, allow_disconnected: bool
         return matrix
 
 
-def _is_smaller(x: Symbolic, y: Symbolic) -> bool:
-    """Return whether x has fewer elements; a named size counts for more than any literal one."""
-    return _count(x) < _count(y)
-
-
 def _count(value: Symbolic) -> float:
     """Return the number of elements; infinity if it depends on a named size."""
     count = prod(value.shape)
     return count if isinstance(count, int) else float("inf")
-
-
-def _units(value: Symbolic, count: Size) -> Value:
-    """A unit vector of the type of ``value`` for each of its elements, in C order."""
-    places = functions.reshape(functions.iota((count,)), value.shape)
-    numbers = functions.reshape(functions.iota((count,)), (count, *(1,) * value.ndim))
-    return functions.astype(functions.equal(numbers, places), value.dtype)

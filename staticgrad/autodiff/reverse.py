@@ -152,11 +152,7 @@ def grad(y: Any, wrt: Any, seed: Any = None, allow_disconnected: bool = False) -
 
 @public
 def vjp(y: Any, x: Any, ct: Any, allow_disconnected: bool = False) -> Any:
-    """Reverse mode: the cotangents of ``x``, given those of ``y``, as ``sg.vjp`` says.
-
-    Raises:
-        GradientError, DisconnectedError: as ``grad``.
-    """
+    """Reverse mode: the cotangents of ``x``, given those of ``y``, as ``sg.vjp`` says."""
     check_floating(leaves(y, "vjp takes values to differentiate"), "of")
     wanted = leaves(x, "vjp takes values to differentiate by")
     given = list(paired(y, ct, "cotangent"))
@@ -201,11 +197,7 @@ def _swept(
 
 
 def slopes_where_there_are(y: Symbolic, wanted: Sequence[Symbolic]) -> list[Value | None]:
-    """The gradient of each wanted value, or None where no differentiable path leads to it.
-
-    Raises:
-        GradientError: as ``grad``.
-    """
+    """The gradient of each wanted value, or None where no differentiable path leads to it."""
     _check_output(y, None)
     cone = cone_between([y], wanted)
     with in_graphs(), within(order=cone.order + 1):
@@ -215,11 +207,7 @@ def slopes_where_there_are(y: Symbolic, wanted: Sequence[Symbolic]) -> list[Valu
 
 
 def slopes_of_free(loss: Any, updated: Container[Node]) -> dict[Parameter, Any]:
-    """The gradients of the parameters that a loss depends on and that were not ``updated`` before.
-
-    Raises:
-        GradientError: as ``grad``. ArgumentError: there are none.
-    """
+    """The gradients of the parameters that a loss depends on, except those in ``updated``."""
     nodes = ancestors([loss]) if isinstance(loss, Symbolic) else []
     free = [node for node in nodes if isinstance(node.op, ParameterLeaf) and node not in updated]
     ps = [Parameter(node) for node in sorted(free, key=lambda node: node.serial)]
@@ -250,9 +238,6 @@ def _check_paths(
     """Refuse a value without a differentiable path in the formula as it was written.
 
     If only the stable formula has no path, the value does not matter: its gradient is zero.
-
-    Raises:
-        DisconnectedError: with the line at which the path dies.
     """
     sweep = _GraphSweep(cone, {value.key for value in missing})
     found = sweep.run(given)
@@ -349,12 +334,7 @@ def shares_of(node: Node, cotangents: Sequence[Any], wanted: tuple[bool, ...]) -
 def fitting(
     share: Any, arg: Symbolic, node: Node, what: str = "vjp gives a cotangent {} for an operand {}"
 ) -> Any:
-    """``share`` with exactly the type of ``arg``: sizes that agree only by a guard are renamed.
-
-    Raises:
-        OpDefinitionError: the op's rule gives another dtype or rank, or sizes that cannot agree;
-            ``what`` is the message over the two types.
-    """
+    """``share`` with exactly the type of ``arg``: sizes that agree only by a guard are renamed."""
     if isinstance(share, float) and share == ZERO:  # a rule that hands on an unused cotangent
         return zeros_like_type(arg.type)
     if share.type == arg.type:

@@ -65,7 +65,6 @@ def dependence(graph: Graph, of: Symbolic, by: Symbolic) -> Pattern:
 
 
 def _walk(graph: Graph, known: dict[Any, Pattern]) -> None:
-    """The patterns of all values of a graph that depend on those that are known."""
     for node in graph.nodes:
         patterns = [known.get(arg.key) for arg in node.args]
         if any(pattern is not None for pattern in patterns):
@@ -196,12 +195,10 @@ def _through_iterations(
 
 
 def _nothing(value: Symbolic, columns: int) -> Pattern:
-    """The pattern of a value that depends on nothing."""
     return _sparse().csr_array((_count(value.shape), columns), dtype=np.int8)
 
 
 def _through_one(node: Node, form: Any, place: int, pattern: Pattern) -> Pattern | None:
-    """The pattern of a result with one operand that depends on the input."""
     out: Any = node.types[0].shape
     shape: Any = node.args[place].shape
     numbers, count = _numbered(shape), _count(out)
@@ -385,6 +382,5 @@ def read_symmetric(pattern: Any, colours: Array, products: Array) -> Array:
 
 
 def _rows_of(pattern: Any) -> Array:
-    """The row of each element that is written down."""
     rows: Array = np.repeat(np.arange(pattern.shape[0]), np.diff(pattern.indptr))
     return rows

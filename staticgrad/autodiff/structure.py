@@ -27,11 +27,7 @@ Structure = list[Any] | tuple[Any, ...] | dict[Any, Any]
 
 
 def leaves(structure: Any, takes: str = "grad takes values to differentiate by") -> list[Symbolic]:
-    """Every value in nested dicts, lists and tuples, in order; ``takes`` begins the message.
-
-    Raises:
-        GradientError: something else stands among them.
-    """
+    """Every value in nested dicts, lists and tuples, in order; ``takes`` begins the message."""
     return list(_leaves(structure, takes))
 
 
@@ -49,7 +45,6 @@ def _leaves(structure: Any, takes: str) -> Iterator[Symbolic]:
 
 
 def _instead_of(structure: Any) -> str:
-    """Return what to pass instead of something that holds no values."""
     if isinstance(structure, np.ndarray | np.generic | float):
         return 'numbers are constants: make it sg.parameter("w", array), or an input'
     if isinstance(structure, str):
@@ -92,11 +87,7 @@ def mapped(structure: Any, function: Callable[[Symbolic], Any]) -> Any:
 
 
 def paired(structure: Any, given: Any, role: str) -> Iterator[tuple[Symbolic, Any]]:
-    """Every value with what ``given`` has in its place; ``role`` names that in messages.
-
-    Raises:
-        GradientError: ``given`` is not built like ``structure``.
-    """
+    """Every value with what ``given`` has in its place; ``role`` names that in messages."""
     if isinstance(structure, Symbolic):
         yield structure, given
     elif isinstance(structure, dict):
@@ -124,11 +115,7 @@ def _differs(role: str, wanted: str, given: Any) -> GradientError:
 
 
 def fitted(value: Symbolic, given: Any, role: str) -> Symbolic:
-    """``given``, a value or array, as a value of exactly the type of ``value``.
-
-    Raises:
-        GradientError: it is something else, or of another type.
-    """
+    """``given``, a value or array, as a value of exactly the type of ``value``."""
     found = given if isinstance(given, Symbolic) else _constant(value, given, role)
     if found.type != value.type:
         made = [(role, str(found.type), found.node.origin)] if found is given else []
@@ -155,11 +142,7 @@ def _constant(value: Symbolic, given: Any, role: str) -> Symbolic:
 
 
 def check_floating(values: Iterable[Symbolic], role: str) -> None:
-    """Refuse values that have no derivatives; ``role`` is "of" or "by".
-
-    Raises:
-        GradientError: with the first of them.
-    """
+    """Refuse values that have no derivatives; ``role`` is "of" or "by"."""
     for value in values:
         if value.dtype.is_float:
             continue

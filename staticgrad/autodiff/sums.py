@@ -198,12 +198,13 @@ class OverTime:
     def _pays(self, found: Product) -> bool:
         """Return whether stacking moves fewer elements than a sum in each iteration reads and
         writes."""
-        new = [f.source for f in (found.left, found.right) if not self._is_stacked(f.source)]
+        new = [
+            f.source
+            for f in (found.left, found.right)
+            if not (f.source.key in self.there or f.source.key in self.outputs)
+        ]
         out = hint_value(found.left.value.shape[1]) * hint_value(found.right.value.shape[1])
         return sum(hint_product(value.shape) for value in new) <= 2 * out
-
-    def _is_stacked(self, value: Symbolic) -> bool:
-        return value.key in self.there or value.key in self.outputs
 
     def _take(self, place: int, term: Product | Total, *sources: Symbolic) -> None:
         self.late.setdefault(place, []).append(term)
@@ -221,13 +222,7 @@ class OverTime:
         return Total(source, value, axes, origin) if source.key in self.outputs else None
 
     def results(self, stacks: Stacks, iterations: Size, reverse: bool) -> dict[int, Any]:
-        """The sums made after the loop, by place.
-
-        Args:
-            stacks: by what they stack.
-            iterations: how many the loop makes.
-            reverse: whether it runs from the last one.
-        """
+        """The sums made after the loop, by place."""
         terms = [term for each in self.late.values() for term in each]
         rows = [hint_value(t.left.value.shape[0]) for t in terms if isinstance(t, Product)]
         length = block_length(iterations, max(rows, default=1))
@@ -281,7 +276,6 @@ class OverTime:
 
 
 def _rows(stack: Any, begin: Size, count: Size) -> Any:
-    """So many rows of a stack."""
     starts = (begin, *(0 for _ in stack.shape[1:]))
     return Slice(starts, (count, *stack.shape[1:]), (1,) * stack.ndim)(stack)
 
@@ -301,7 +295,6 @@ def block_length(iterations: Size, rows: int) -> int | None:
 
 
 def _sources(term: Product | Total) -> tuple[Symbolic, ...]:
-    """Return the values that are stacked for a term."""
     return (term.source,) if isinstance(term, Total) else (term.left.source, term.right.source)
 
 
@@ -338,7 +331,6 @@ def _factor(value: Symbolic) -> Factor:
 
 
 def _source(value: Symbolic) -> Symbolic:
-    """Return the value behind reshapes."""
     while isinstance(value.node.form, ReshapeForm):
         value = value.node.args[0]
     return value

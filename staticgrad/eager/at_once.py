@@ -66,9 +66,6 @@ def run_at_once(call: Callable[[list[Tensor]], Any], arrays: Sequence[Any]) -> A
     """Call ``call`` on tensors of these arrays and return the leaves of its result as arrays.
 
     Then write its updates, all or none, and advance the generators that it drew from by a step.
-
-    Raises:
-        GraphError: updates that a graph refuses as well.
     """
     noted = Session(computes=True)
     before = {each: each.streams for each in list(GENERATORS)}
@@ -102,7 +99,6 @@ def _read_only(array: Any) -> Array:
 
 
 def _array(leaf: Any) -> Any:
-    """A result as the array that a compiled program would give."""
     if not isinstance(leaf, Value) or not (leaf.computes or leaf.is_stored):
         return leaf
     array: Array = Tensor.lift(leaf).array
@@ -230,17 +226,7 @@ def minimize(
     optimizer: object,
     advance: Callable[[Any], Mapping[Parameter, Any]],
 ) -> None:
-    """A step of an optimizer: now, or where a function runs at once, when it ends.
-
-    Args:
-        loss: a tensor of one element.
-        params: what to step; None: all that the loss depends on and that was not updated before.
-        optimizer: whose step it is.
-        advance: from gradients by parameter to updates, as values of a graph.
-
-    Raises:
-        ArgumentError: it depends on no parameter. Else as ``grad``.
-    """
+    """A step of an optimizer: now, or where a function runs at once, when it ends."""
     with _collecting() as noted:
         if params is None:
             params = read_by(loss, {p.node for p, _ in noted.updates})
@@ -257,12 +243,7 @@ def step_now(
     optimizer: object,
     advance: Callable[[Any], Mapping[Parameter, Any]],
 ) -> None:
-    """A step by these gradients, arrays or tensors: now, or when the function that runs ends.
-
-    Args:
-        grads: by parameter.
-        optimizer, advance: as of ``minimize``.
-    """
+    """A step by these gradients, arrays or tensors: now, or when the function that runs ends."""
     with _collecting() as noted:
         tensors = {p: Tensor.lift(gradient) for p, gradient in grads.items()}
         rule = _rule_graph(optimizer, {p: t.type for p, t in tensors.items()}, advance)
@@ -277,11 +258,7 @@ def _note(rule: _RuleGraph, noted: Session) -> None:
 
 
 def read_by(loss: Any, updated: Collection[Node]) -> list[Parameter]:
-    """The parameters that a loss depends on, but for some, in the order in which they were made.
-
-    Raises:
-        ArgumentError: there are none.
-    """
+    """The parameters that a loss depends on, but for some, in the order in which they were made."""
     edges = [edge for node in tape.nodes_behind([loss.edge]) for edge in node.operands]
     owners = {edge.tensor() for edge in (loss.edge, *edges) if edge is not None}
     read = [owner.parameter for owner in owners if isinstance(owner, TapeLeaf)]

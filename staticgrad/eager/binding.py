@@ -67,30 +67,23 @@ silent: Final = _Silent()
 
 
 def application(op: Op, args: tuple[Any, ...]) -> Application:
-    """Return how to run ``op`` on tensors of the types of ``args``.
-
-    Raises:
-        StaticgradError: the operands do not fit, as in type inference.
-    """
+    """Return how to run ``op`` on tensors of the types of ``args``."""
     key = (op.__class__, *op.__dict__.values(), *map(id, map(_type, args)))
     found = _applications.get(key)
     if found is None:
-        found = _kept(_applications, key, _inferred(op, list(map(_type, args))))
+        types = list(map(_type, args))
+        try:
+            inferred = result_types(op, types)
+        except StaticgradError as error:
+            operands = [(f"operand {i}", str(t), None) for i, t in enumerate(types, 1)]
+            raise error.with_related(operands) from None
+        several = isinstance(inferred, tuple)
+        outs = tuple(map(_interned, inferred if isinstance(inferred, tuple) else (inferred,)))
+        carries = op.differentiable and any(t.dtype.is_float for t in outs)
+        node: Any = named_node(OpNode, type(op).__name__) if carries else None
+        run = rounded(_runner(type(op)), op, types, outs)
+        found = _kept(_applications, key, Application(run, outs, several, node, tuple(types), {}))
     return found
-
-
-def _inferred(op: Op, types: list[TensorType]) -> Application:
-    try:
-        inferred = result_types(op, types)
-    except StaticgradError as error:
-        operands = [(f"operand {i}", str(t), None) for i, t in enumerate(types, 1)]
-        raise error.with_related(operands) from None
-    several = isinstance(inferred, tuple)
-    outs = tuple(map(_interned, inferred if isinstance(inferred, tuple) else (inferred,)))
-    carries = op.differentiable and any(t.dtype.is_float for t in outs)
-    node: Any = named_node(OpNode, type(op).__name__) if carries else None
-    run = rounded(_runner(type(op)), op, types, outs)
-    return Application(run, outs, several, node, tuple(types), {})
 
 
 def _runner(op: type[Op]) -> Callable[..., Any]:
@@ -157,14 +150,7 @@ class TypedOnly(Value):
 def rule_reads(
     op: Op, types: Iterable[TensorType], outs: Iterable[TensorType], needed: Flags
 ) -> tuple[Flags, Flags]:
-    """Return for each operand and each result of ``op`` whether its rule reads the elements.
-
-    Args:
-        op: the op; its rule need not exist.
-        types: of the operands.
-        outs: of the results.
-        needed: for which operands cotangents are asked.
-    """
+    """Return for each operand and each result of ``op`` whether its rule reads the elements."""
     args, results = list(map(TypedOnly, types)), list(map(TypedOnly, outs))
     if op.rule_is_foreign:
         return (True,) * len(args), (True,) * len(results)

@@ -5,7 +5,7 @@ Chen et al., "Training deep nets with sublinear memory cost", arXiv 1604.06174.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from staticgrad.eager import tape
@@ -50,11 +50,7 @@ def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
 def recomputed(
     function: Callable[..., Any], args: tuple[Any, ...], policy: Saveable | None = None
 ) -> Any:
-    """``checkpoint``; what the policy saves is not computed again.
-
-    Raises:
-        ArgumentError: as ``checkpoint``; the policy mentions a name that no value has.
-    """
+    """``checkpoint``; what the policy saves is not computed again."""
     if not recording.innermost():
         return function(*args)
     since, before = next(tape.serials), states()
@@ -64,7 +60,14 @@ def recomputed(
     kept = {} if selection is None else selection.ended()
     results = _results(found)
     outs = tuple([result.detach() for result in results])
-    outside = _read_from_outside(results, since)
+    # The edges older than node number `since` that results depend on.
+    reached = [result.edge for result in results]
+    reached += [edge for node in tape.nodes_behind(reached, since) for edge in node.operands]
+    outside = tuple(
+        edge
+        for edge in dict.fromkeys(reached)
+        if edge is not None and (edge.node is None or edge.node.serial < since)
+    )
     if outside:
         call = _Recomputed(function, args, before, kept)
         CheckpointBackward(call, outside, outs)
@@ -129,14 +132,3 @@ def _results(found: Any) -> tuple[Tensor, ...]:
     if not results or not all(isinstance(result, Tensor) for result in results):
         raise ArgumentError(f"checkpoint: the function gives {shown(found)}, not tensors alone")
     return results
-
-
-def _read_from_outside(results: Iterable[Tensor], since: int) -> tape.Edges:
-    """The edges older than node number ``since`` that results depend on."""
-    reached = [result.edge for result in results]
-    reached += [edge for node in tape.nodes_behind(reached, since) for edge in node.operands]
-    return tuple(
-        edge
-        for edge in dict.fromkeys(reached)
-        if edge is not None and (edge.node is None or edge.node.serial < since)
-    )

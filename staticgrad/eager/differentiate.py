@@ -20,7 +20,6 @@ from staticgrad.eager.tensor import Tensor
 from staticgrad.errors import ArgumentError, CheckError, DisconnectedError, GradientError
 from staticgrad.errors.tracebacks import boundary
 from staticgrad.ir.calls import public
-from staticgrad.ir.op import Array
 from staticgrad.ops.cotangent import TRANSPOSES, ZERO
 
 
@@ -214,7 +213,17 @@ def gradcheck(
         raise CheckError("gradcheck: no input requires a gradient")
     found = grad(_total(function, wide), moved, allow_disconnected=True)
     for number, (tensor, ct) in enumerate(zip(moved, found, strict=True), 1):
-        expected = _differences(function, wide, tensor, eps)
+        # Central differences by every element of `moved`.
+        expected = np.zeros_like(tensor.data)
+        with no_grad():
+            for place in np.ndindex(*expected.shape):
+                kept = tensor.data[place]
+                tensor.data[place] = kept + eps
+                above = _total(function, wide).item()
+                tensor.data[place] = kept - eps
+                below = _total(function, wide).item()
+                tensor.data[place] = kept
+                expected[place] = (above - below) / (2.0 * eps)
         wrong = ~np.isclose(ct.data, expected, rtol, atol)
         if not wrong.any():
             continue
@@ -229,7 +238,6 @@ def gradcheck(
 
 
 def _widened(tensor: Tensor) -> Tensor:
-    """A copy in float64 if it is floating."""
     dtype = "float64" if tensor.dtype.is_float else tensor.dtype
     return Tensor(tensor.data, tensor.requires_grad, dtype)
 
@@ -241,20 +249,3 @@ def _total(function: Callable[..., Any], inputs: Sequence[Tensor]) -> Any:
     for result in results if isinstance(results, tuple) else (results,):
         total = total + (result * random.uniform(0.5, 1.5, result.shape)).sum()
     return total
-
-
-def _differences(
-    function: Callable[..., Any], inputs: Sequence[Tensor], moved: Tensor, eps: float
-) -> Array:
-    """Central differences by every element of ``moved``."""
-    out = np.zeros_like(moved.data)
-    with no_grad():
-        for place in np.ndindex(*out.shape):
-            kept = moved.data[place]
-            moved.data[place] = kept + eps
-            above = _total(function, inputs).item()
-            moved.data[place] = kept - eps
-            below = _total(function, inputs).item()
-            moved.data[place] = kept
-            out[place] = (above - below) / (2.0 * eps)
-    return out

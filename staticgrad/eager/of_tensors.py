@@ -42,11 +42,6 @@ def cotangents(
     """Return the cotangents of ``by``, given those of ``ys`` (None: 1, for one-element results).
 
     ``again``: to be differentiated in turn; else the tape is kept where there are ``cts``.
-
-    Raises:
-        GradientError: results that are not floating; one of several elements without a cotangent.
-        ShapeError: a cotangent of another shape.
-        DisconnectedError: one of ``by`` that the results do not depend on.
     """
     _check_floating(name, ys)
     given = [None] * len(ys) if cts is None else cts
@@ -87,12 +82,7 @@ class Tangents:
             raise _disconnected(name)
 
     def along(self, directions: Tensors, again: bool) -> list[Tensor]:
-        """Return the tangent of each result.
-
-        Raises:
-            GradientError: a direction of another type than what moves.
-            DisconnectedError: a result that none of what moves leads to.
-        """
+        """Return the tangent of each result."""
         ways = fitted(self._name, "tangent", self.slopes, directions)
         moving = [
             (slope, way)
@@ -111,11 +101,7 @@ class Tangents:
 def matrices(
     name: str, y: Tensor, by: Tensors, mode: str | None, allow_disconnected: bool, again: bool
 ) -> list[Tensor]:
-    """The Jacobian of ``y`` by each of ``by``: row by row, or by columns where these are fewer.
-
-    Raises:
-        GradientError, DisconnectedError: as ``cotangents``.
-    """
+    """The Jacobian of ``y`` by each of ``by``: row by row, or by columns where these are fewer."""
     columns = sum(each.size for each in by)
     forward = mode == "forward" if mode else columns < y.size
     _check_floating(name, [y])
@@ -136,11 +122,7 @@ def matrices(
 
 
 def _rows(name: str, y: Tensor, by: Tensors, allow_disconnected: bool, again: bool) -> list[Any]:
-    """The gradients of each element of ``y`` by each of ``by``, stacked along a first axis.
-
-    Raises:
-        DisconnectedError: as ``cotangents``.
-    """
+    """The gradients of each element of ``y`` by each of ``by``, stacked along a first axis."""
 
     def one(ct: Tensor) -> list[Tensor]:
         return cotangents(name, [y], by, [ct], allow_disconnected, again)
@@ -208,11 +190,7 @@ def _by(x: Any, rule: Callable[[list[Any]], list[Tensor]]) -> Any:
 
 
 def fitted(name: str, what: str, tensors: Tensors, given: Sequence[Any]) -> list[Tensor]:
-    """Return cotangents or tangents as tensors of the types of their values; convert arrays.
-
-    Raises:
-        GradientError: one is of another type.
-    """
+    """Return cotangents or tangents as tensors of the types of their values; convert arrays."""
     found = [Tensor.lift(one, of.dtype) for one, of in zip(given, tensors, strict=True)]
     for one, of in zip(found, tensors, strict=True):
         if one.type != of.type:

@@ -57,7 +57,6 @@ class Generator(random.Generator):
         self.state = (0, 0)
 
     def _enlist(self) -> None:
-        """Be among those that what is computed again draws from as before."""
         super()._enlist()
         _generators.add(self)
 

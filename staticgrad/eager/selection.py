@@ -94,11 +94,7 @@ class Recording:
             number = done.base
 
     def ended(self) -> Mapping[int, KeptResult]:
-        """Return the kept results by operation number.
-
-        Raises:
-            ArgumentError: the policy mentions a name that no value has.
-        """
+        """Return the kept results by operation number."""
         check_names(self.policy, self._names)
         return self.kept
 
@@ -111,11 +107,7 @@ class Taking:
         self._numbers = count()
 
     def run(self, applied: Application, op: Op, arrays: Sequence[Array]) -> Any:
-        """The arrays of an operation.
-
-        Raises:
-            TapeError: it is another one than in the first run.
-        """
+        """The arrays of an operation."""
         kept = self.kept.get(next(self._numbers))
         if kept is None:
             return silent.context.run(applied.run, op, *arrays)

@@ -57,7 +57,6 @@ def _reflected(op: Op, general: Operator) -> Operator:
 
 
 def _is_held(number: float) -> bool:
-    """Return whether the number converts to any floating dtype without a warning."""
     return -_LARGEST < number < _LARGEST or number in (_INFINITY, -_INFINITY)
 
 

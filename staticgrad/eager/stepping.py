@@ -42,16 +42,7 @@ _set_item: Final[Any] = setitem
 
 
 def prepared(writes: Sequence[tuple[Array, Any]], leaves: Arrays) -> Callable[[], object]:
-    """Compute all that is not written in place, and return the call that writes.
-
-    Args:
-        writes: arrays with their next values (of a graph, tensors, or arrays), each of its array's
-            shape and element type.
-        leaves: the arrays for which inputs and parameters of the graph stand.
-
-    Raises:
-        ShapeError: a next value of another shape. ImmutableError: an array that is read-only.
-    """
+    """Compute all that is not written in place, and return the call that writes."""
     for array, value in writes:
         if value.shape != array.shape:
             raise ShapeError(f"a step of an array of shape {array.shape} gives {value.shape}")
@@ -90,7 +81,6 @@ def prepared(writes: Sequence[tuple[Array, Any]], leaves: Arrays) -> Callable[[]
 
 
 def _are_apart(roots: Sequence[tuple[Array, Node]], leaves: Arrays) -> bool:
-    """Return whether no two of the arrays share memory."""
     every = {id(a): a for a in (*leaves.values(), *(array for array, _ in roots)) if a.size}
     ends = sorted(np.lib.array_utils.byte_bounds(array) for array in every.values())
     return all(ends[k][1] <= ends[k + 1][0] for k in range(len(ends) - 1))
@@ -119,7 +109,6 @@ def _elementwise(nodes: Sequence[Node], leaves: Arrays) -> set[Node]:
 def _computed(
     nodes: Sequence[Node], in_place: set[Node], leaves: Arrays, roots: set[Node]
 ) -> dict[Node, Array]:
-    """The arrays of the leaves and of all other nodes that are read afterwards."""
     last = {arg.node: node for node in nodes if node not in in_place for arg in node.args}
     kept = roots.union(arg.node for node in in_place for arg in node.args)
     found: dict[Node, tuple[Tensor, ...]] = {n: (Tensor.of(a),) for n, a in leaves.items()}
@@ -150,11 +139,6 @@ def _parts(
     known: Mapping[Node, Array],
     leaves: Arrays,
 ) -> Iterable[tuple[list[Node], list[tuple[Array, Node]]]]:
-    """Split the nodes computed in blocks into parts that share no array.
-
-    Returns:
-        Of each part its nodes, operands first, and the arrays that are written.
-    """
     holders = {id(array): node for node, array in leaves.items()}
     needed = {node for _, node in roots}
     links = [(node, holders[id(a)]) for a, node in roots if id(a) in holders]

@@ -172,14 +172,6 @@ def shared_with(store: ParameterStore, known: Any, forget: Callable[[], object])
     """Return a parameter's bytes, read-only and unchanged until the parameter is written.
 
     Every view of them has them as its base, for they are no view of an array.
-
-    Args:
-        store: what holds the parameter's array.
-        known: what was given before, if it is still there.
-        forget: called before the parameter is written.
-
-    Returns:
-        The bytes; None where they cannot be shared: there are none, or they are being written.
     """
     if known is not None or not store.array.size:
         return known
@@ -264,12 +256,7 @@ class Handle:
 
 
 def hooked(edge: Edge, ct: Any, kind: type[Tensor]) -> Any:
-    """The cotangent of a tensor after its hooks have seen it, in the order of registration.
-
-    Raises:
-        DTypeError: a hook gives no array of numbers.
-        OpDefinitionError: a hook gives something of another shape.
-    """
+    """The cotangent of a tensor after its hooks have seen it, in the order of registration."""
     for hook in list((edge.hooks or {}).values()):
         replaced = hook(ct)
         if replaced is not None:
@@ -423,7 +410,6 @@ class OpNode(TapeNode):
 
 
 def _weakly(edge: Edge | None) -> Callable[[], Edge | None]:
-    """Return a callable that returns the edge while it is alive."""
     return _NOTHING if edge is None else ref(edge)
 
 
@@ -449,11 +435,7 @@ def named_node(base: type[TapeNode], name: str) -> type[Any]:
 
 
 def nodes_behind(outputs: Iterable[Edge | None], since: int = 0) -> list[TapeNode]:
-    """Return the nodes that ``outputs`` depend on, not older than ``since``, latest first.
-
-    Raises:
-        TapeError: one has been released, or (``detect_mutation``) its arrays have changed.
-    """
+    """Return the nodes that ``outputs`` depend on, not older than ``since``, latest first."""
     stack = list(outputs)
     seen: set[TapeNode] = set()
     while stack:

@@ -503,7 +503,6 @@ def _made(array: Any, type: TensorType) -> Tensor:
 
 
 def _record(applied: Application, op: Op, args: tuple[Any, ...], outs: tuple[Tensor, ...]) -> None:
-    """Leave a node on the tape that keeps what the rule reads."""
     wanted = tuple([arg.edge is not None for arg in args])
     kept = applied.kept.get(wanted)
     if kept is None:

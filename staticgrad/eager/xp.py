@@ -301,7 +301,6 @@ def from_dlpack(x: Any, /, *, device: str | None = None, copy: Any = None) -> Te
 
 
 def _array(x: Any) -> Any:
-    """The numbers of an operand. Raises SymbolicValueError for a value of a graph."""
     return np.asarray(x)
 
 

@@ -107,13 +107,7 @@ def body_of(inputs: Iterable[Symbolic], outputs: Mapping[str, Symbolic]) -> Grap
 
 
 def inlined(body: Graph, operands: Sequence[Symbolic], order: int | None = None) -> list[Symbolic]:
-    """The outputs of ``body`` over other operands, as new nodes at their own lines.
-
-    Args:
-        body: a closed graph.
-        operands: one for each input, of its type.
-        order: the derivative order of the new nodes; by default that of the nodes of the body.
-    """
+    """The outputs of ``body`` over other operands, as new nodes at their own lines."""
     known = {value.key: operand for value, operand in zip(body.inputs, operands, strict=True)}
     return [*rebuilt(body, known, order).values()]
 
@@ -124,14 +118,7 @@ def rebuilt(
     order: int | None = None,
     changed: Mapping[Node, Op] = MappingProxyType({}),
 ) -> dict[str, Symbolic]:
-    """The outputs of ``body``, by name, as new nodes over other values at their own lines.
-
-    Args:
-        body: a closed graph.
-        known: what stands for its inputs, and for other values that need not be built again.
-        order: the derivative order of the new nodes; by default that of the nodes of the body.
-        changed: nodes that are built with another op, whose results are of the same types.
-    """
+    """The outputs of ``body``, by name, as new nodes over other values at their own lines."""
     new = dict(known)
     for node in body.nodes:
         if isinstance(node.op, Input) or (node, 0) in known:
@@ -259,7 +246,6 @@ class BodyStep(BoundOperands):
         return tuple(found)
 
     def _lasting(self, body: StepBody) -> dict[str, str]:
-        """The buffers of a body that lie in the same ones around it in all iterations but one."""
         carried = dict(body.carried)
         lasting = {
             name: self.operands[at].buffer for name, at in body.outside if name not in carried
@@ -270,7 +256,6 @@ class BodyStep(BoundOperands):
         return lasting
 
     def _moved(self, body: StepBody) -> frozenset[str]:
-        """The buffers of a body that are in each iteration another part of those around it."""
         logged = (name for name, number in body.carried if number in self.logged)
         return body.rows.union(logged)
 

@@ -180,14 +180,7 @@ def is_pickled_by_value() -> bool:
 
 
 def pickled(made: Any, name: str, again: tuple[Any, ...]) -> Any:
-    """Return what ``made.__reduce__`` gives, where a decorator has made it of a function.
-
-    Args:
-        made: what the decorator gave; its ``__module__`` is that of the function.
-        name: the qualified name of the function, by which it is pickled as functions are.
-        again: a function that makes it, and its arguments; where the name is that of something
-            else, or cloudpickle would write the function by value.
-    """
+    """Return what ``made.__reduce__`` gives, where a decorator has made it of a function."""
     found: Any = sys.modules.get(made.__module__)
     for part in name.split("."):
         found = getattr(found, part, None)
@@ -253,11 +246,7 @@ def _flags(function: Callable[..., Any]) -> dict[str, tuple[int, bool]]:
 
 
 def _with_flags(name: str, flags: dict[str, tuple[int, bool]], args: Any, kwargs: Any) -> Arguments:
-    """The arguments, flags of NumPy as Python's.
-
-    Raises:
-        ArgumentError: a flag that is neither True nor False.
-    """
+    """The arguments, flags of NumPy as Python's."""
     for flag, (place, optional) in flags.items():
         given = kwargs.get(flag, True) if len(args) <= place else args[place]
         if given is True or given is False or (given is None and optional):
@@ -278,12 +267,7 @@ def _with_flags(name: str, flags: dict[str, tuple[int, bool]], args: Any, kwargs
 
 
 def _read(function: Callable[..., Any], name: str, args: Any, kwargs: dict[str, Any]) -> Any:
-    """``function`` of arguments that do not fit it, read by the signature of NumPy's ``name``.
-
-    Raises:
-        ArgumentError: a parameter of NumPy's that is not supported.
-        UnknownArgumentError: an argument that neither has, or one missing, or given twice.
-    """
+    """``function`` of arguments that do not fit it, read by the signature of NumPy's ``name``."""
     theirs = _numpy(name)
     ours = inspect.signature(function)
     word = name.rpartition(".")[2]
@@ -338,11 +322,7 @@ def _by_name(
     places: list[str],
     ours: inspect.Signature,
 ) -> Arguments:
-    """Positional arguments that the function takes by name only, by the names that NumPy has.
-
-    Raises:
-        UnknownArgumentError: more than NumPy takes, or one given twice.
-    """
+    """Positional arguments that the function takes by name only, by the names that NumPy has."""
     kinds = [p.kind for p in ours.parameters.values()]
     if inspect.Parameter.VAR_POSITIONAL in kinds:
         return args, kwargs
@@ -372,11 +352,6 @@ def _renamed(
 
 
 def _in_our_words(name: str, kwargs: dict[str, Any], renamed: dict[str, str]) -> dict[str, Any]:
-    """The arguments by our names.
-
-    Raises:
-        UnknownArgumentError: one given under both names.
-    """
     found: dict[str, Any] = {}
     for word, given in kwargs.items():
         own = renamed.get(word, word)
@@ -389,12 +364,6 @@ def _in_our_words(name: str, kwargs: dict[str, Any], renamed: dict[str, str]) ->
 def _without_idle(
     name: str, defaults: dict[str, Any], ours: inspect.Signature, kwargs: dict[str, Any]
 ) -> dict[str, Any]:
-    """The arguments without those of NumPy's that change nothing.
-
-    Raises:
-        ArgumentError: one that would change something.
-        UnknownArgumentError: one that NumPy does not have.
-    """
     kept = {}
     for word, given in kwargs.items():
         if word in ours.parameters or (word == "dtype" and defaults.keys() == {*_OF_UFUNCS}):
@@ -411,7 +380,6 @@ def _without_idle(
 
 
 def _is_idle(name: str, word: str, given: Any, default: Any) -> bool:
-    """Return whether NumPy's parameter has no effect here at this value."""
     if given is default or given is np._NoValue:
         return True
     if word == "where":
@@ -425,11 +393,7 @@ def _is_idle(name: str, word: str, given: Any, default: Any) -> bool:
 
 
 def _in_dtype(function: Callable[..., Any], name: str, args: Any, kwargs: dict[str, Any]) -> Any:
-    """A ufunc computed in a dtype: its operands are converted first.
-
-    Raises:
-        DTypeError: an operand that would lose its kind, or a result that cannot be of the dtype.
-    """
+    """A ufunc computed in a dtype: its operands are converted first."""
     from staticgrad.ir.functional import functions
 
     asked = kwargs.pop("dtype")

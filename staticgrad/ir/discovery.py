@@ -113,12 +113,7 @@ class AttributeMistake(Exception):  # noqa: N818 - caught, and reported as a Par
 
 
 def build_op(cls: type[Op], attributes: Mapping[str, Any]) -> Op:
-    """The op with these attributes, defaults for the rest.
-
-    Raises:
-        AttributeMistake: an unknown, missing or ill-typed attribute. What the op's own checks raise
-            passes through.
-    """
+    """The op with these attributes, defaults for the rest."""
     known = _fields(cls)
     for name, value in attributes.items():
         if name not in known:
@@ -127,7 +122,12 @@ def build_op(cls: type[Op], attributes: Mapping[str, Any]) -> Op:
                 name,
                 suggestion(name, known) or _listed(known),
             )
-        if not fits(value, _hints(cls).get(name, Any)):
+        if cls not in _HINTS:
+            try:
+                _HINTS[cls] = get_type_hints(cls)
+            except (NameError, TypeError):  # an annotation that exists for type checkers only
+                _HINTS[cls] = {}
+        if not fits(value, _HINTS[cls].get(name, Any)):
             raise AttributeMistake(
                 f"{cls.name}: {name} takes {known[name].type}, not {value!r}", name
             )
@@ -139,15 +139,6 @@ def build_op(cls: type[Op], attributes: Mapping[str, Any]) -> Op:
 
 def _fields(cls: type[Op]) -> dict[str, Field[Any]]:
     return {field.name: field for field in fields(cls) if field.init}
-
-
-def _hints(cls: type[Op]) -> dict[str, Any]:
-    if cls not in _HINTS:
-        try:
-            _HINTS[cls] = get_type_hints(cls)
-        except (NameError, TypeError):  # an annotation that exists for type checkers only
-            _HINTS[cls] = {}
-    return _HINTS[cls]
 
 
 def _listed(known: Mapping[str, object]) -> str:

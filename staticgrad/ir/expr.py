@@ -285,11 +285,7 @@ class Expr:
 
 
 def apply(op: str, *args: Expr) -> Expr:
-    """The primitive ``op`` over ``args``, checked.
-
-    Raises:
-        TypeError: wrong operand count or dtypes; nothing promotes by itself down here.
-    """
+    """The primitive ``op`` over ``args``, checked."""
     found = Expr(op, BOOL if op in COMPARE else args[-1].dtype, args)
     if wrong := mistyped_operands(found):
         raise TypeError(wrong)
@@ -370,9 +366,6 @@ def window(position: Expr, words: Iterable[int]) -> Expr:
 
     A position whose byte is past the last word reads from the start of that word, at the same bit.
     Only inside named blocks.
-
-    Raises:
-        TypeError: a position that is not u64.
     """
     if position.dtype is not U64:
         raise TypeError(f"a window's position is u64, not {position.dtype.code}")
@@ -425,7 +418,15 @@ def mistyped(expr: Expr) -> str:
     if expr.op not in PRIMITIVES:
         return f"{expr.op!r} is not a primitive"
     if expr.op == "load":
-        return _mistyped_load(expr)
+        access = expr.attribute
+        if not isinstance(access, Access):
+            return "a load without an access"
+        if len(expr.args) != len(access.gather) + 1 or not access.bounded:
+            return mistyped_indices(access, expr.args)
+        fill = expr.args[-1]
+        if fill.op != "literal" or fill.dtype is not expr.dtype:
+            return f"the fill of {expr.dtype.code} is not a literal of it"
+        return mistyped_indices(access, expr.args[:-1])
     if expr.op == "literal":
         held = _holds(expr.dtype, expr.attribute)
         return "" if held else f"{expr.attribute!r} is not an {expr.dtype.code}"
@@ -442,18 +443,6 @@ def mistyped(expr: Expr) -> str:
         return f"bitcast of {source.code} to {expr.dtype.code}: widths differ"
     held = isinstance(expr.attribute, str) and expr.args[0].dtype is expr.dtype is U64
     return "" if held else "a window takes a u64 and its words"
-
-
-def _mistyped_load(expr: Expr) -> str:
-    access = expr.attribute
-    if not isinstance(access, Access):
-        return "a load without an access"
-    if len(expr.args) != len(access.gather) + 1 or not access.bounded:
-        return mistyped_indices(access, expr.args)
-    fill = expr.args[-1]
-    if fill.op != "literal" or fill.dtype is not expr.dtype:
-        return f"the fill of {expr.dtype.code} is not a literal of it"
-    return mistyped_indices(access, expr.args[:-1])
 
 
 def mistyped_indices(access: Access, indices: tuple[Expr, ...]) -> str:

@@ -256,7 +256,16 @@ class ExpressionReader(DocumentReader):
                 if self.accept("["):
                     positions.append(self._position())
                 else:
-                    self._access_term(strides, gather, indices)
+                    if self.kinds[self.at] == "value" or self.texts[self.at] in _DTYPES:
+                        indices.append(self._expression())
+                        gather.append(self._stride())
+                    elif self.accept("("):
+                        indices.append(self._expression())
+                        self.expect(")", "the index")
+                        gather.append(self._stride())
+                    else:
+                        axis = self._declared(self._loops, "a loop around this access")
+                        strides.append((axis, self._stride()))
                 more = self.accept("+")
         if not self.accept("]"):
             self.fail(f"expected '+', '*' or ']', found {self.found}")
@@ -277,20 +286,6 @@ class ExpressionReader(DocumentReader):
         if not self.accept("]"):
             self.fail(f"expected '+', 'in' or ']', found {self.found}")
         return Position(tuple(terms), start, self._stride(), extent, within)
-
-    def _access_term(
-        self, strides: list[tuple[str, Extent]], gather: list[Extent], indices: list[Expr]
-    ) -> None:
-        if self.kinds[self.at] == "value" or self.texts[self.at] in _DTYPES:
-            indices.append(self._expression())
-            gather.append(self._stride())
-        elif self.accept("("):
-            indices.append(self._expression())
-            self.expect(")", "the index")
-            gather.append(self._stride())
-        else:
-            axis = self._declared(self._loops, "a loop around this access")
-            strides.append((axis, self._stride()))
 
     def _stride(self) -> Extent:
         return self._integer() if self.accept("*") else 1

@@ -418,7 +418,6 @@ def _described(given: object) -> str:
 
 
 def _same(left: tuple[Symbolic, ...], right: tuple[Symbolic, ...]) -> bool:
-    """Return whether these are the same values."""
     return all(a.node is b.node and a.index == b.index for a, b in zip(left, right, strict=True))
 
 

@@ -95,7 +95,6 @@ def dot(graph: Graph) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A string of Graphviz."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'
 

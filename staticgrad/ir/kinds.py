@@ -100,9 +100,6 @@ def binding_kind(args: tuple[Any, ...]) -> type[Any]:
     """Return the kind of value that the operands select, a subclass of Value.
 
     A parameter beside eager values counts as one of them.
-
-    Raises:
-        DTypeError: operands of two kinds meet.
     """
     found: type[Value] | None = None
     for arg in args:

@@ -160,7 +160,11 @@ class Symbolic(NoNumbers, Value):
             node = Node(op, args, (inferred,), *here(skip=2))
             node.verified = True
             return Symbolic(node)
-        _check_types(op, inferred)
+        if not isinstance(inferred, tuple) or not all(isinstance(t, TensorType) for t in inferred):
+            raise OpDefinitionError(
+                f"{op.name}: infer gives {shown(inferred)}, not a TensorType or a tuple of them",
+                hint="the operand's own type, or x.with_shape(shape), x.with_dtype(dtype)",
+            )
         node = Node(op, args, inferred, *here(skip=2))
         node.verified = bool(inferred)
         return node.values
@@ -339,15 +343,6 @@ def _at_once(name: str) -> Any:
 for _name in ("array", "bool", "float", "getattr", "index", "int", "iter"):
     setattr(Parameter, f"__{_name}__", _at_once(f"__{_name}__"))
 register_parameters(Parameter)
-
-
-def _check_types(op: Op, inferred: Any) -> None:
-    """Refuse anything but a tuple of types; ops from outside may infer anything."""
-    if not isinstance(inferred, tuple) or not all(isinstance(t, TensorType) for t in inferred):
-        raise OpDefinitionError(
-            f"{op.name}: infer gives {shown(inferred)}, not a TensorType or a tuple of them",
-            hint="the operand's own type, or x.with_shape(shape), x.with_dtype(dtype)",
-        )
 
 
 def describe(value: Symbolic, position: int, what: str = "") -> Related:

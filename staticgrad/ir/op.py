@@ -232,7 +232,6 @@ class Op(Immutable):
 
 
 def _key(value: Any) -> Any:
-    """A value under equality by type and bits."""
     if isinstance(value, tuple):
         return tuple(map(_key, value))
     if isinstance(value, float):
@@ -250,9 +249,6 @@ def result_types(op: Op, types: Sequence[TensorType]) -> TensorType | tuple[Tens
 
     Every size of the result is between 0 and ``MOST_SIZE``. A named size that may be negative for
     some values is noted as a guard, unless it is the size of an operand, which was noted there.
-
-    Raises:
-        ShapeError: a size outside of that range. And all that inference raises.
     """
     inferred = op.infer(*types)
     for each in inferred if isinstance(inferred, tuple) else (inferred,):
@@ -272,11 +268,7 @@ def result_types(op: Op, types: Sequence[TensorType]) -> TensorType | tuple[Tens
 
 
 def op_class(name: str) -> type[Op]:
-    """Return the class registered under ``name``.
-
-    Raises:
-        KeyError: no op has the name.
-    """
+    """Return the class registered under ``name``."""
     return _REGISTRY[name]
 
 
@@ -296,11 +288,7 @@ def lift_all(args: tuple[Any, ...], like: DType | None = None) -> tuple[Any, ...
 
 
 def as_array(data: object, what: str = "the operand") -> Array:
-    """``data`` as a plain array in native byte order (no copy where it is one).
-
-    Raises:
-        DTypeError, MaskedArrayError: as ``array_of``.
-    """
+    """``data`` as a plain array in native byte order (no copy where it is one)."""
     array = array_of(data, what)
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 

@@ -180,28 +180,23 @@ class _GraphReader(DocumentReader):
         value = self.bound_parameters.get(label)
         if not isinstance(value, Parameter):
             self._literal_shape(declared, start)
-            value = self._new_parameter(label, declared, value, start)
+            try:
+                if value is None:
+                    store = ParameterStore.zeros(label, declared)
+                else:
+                    array = as_array(value, f"parameter {label!r}")
+                    if array.dtype != declared.dtype.numpy or array.shape != declared.shape:
+                        found = f"{array.dtype}{list(array.shape)}"
+                        self.fail(f"the parameter is {declared}, its array {found}", start)
+                    store = ParameterStore(label, array)
+            except OutOfMemory as error:
+                self.fail(error.headline, start, error.hint)
+            op = ParameterLeaf(store)
+            value = Parameter(Node(op, (), (op.infer(),), self._origin(start, "")))
         self._check_bound(value, label, declared, start)
         self.parameters.append(value)
         self._define(start, value)
         self.nodes.append(value.node)
-
-    def _new_parameter(
-        self, label: str, declared: TensorType, given: npt.ArrayLike | None, start: int
-    ) -> Parameter:
-        try:
-            if given is None:
-                store = ParameterStore.zeros(label, declared)
-            else:
-                array = as_array(given, f"parameter {label!r}")
-                if array.dtype != declared.dtype.numpy or array.shape != declared.shape:
-                    found = f"{array.dtype}{list(array.shape)}"
-                    self.fail(f"the parameter is {declared}, its array {found}", start)
-                store = ParameterStore(label, array)
-        except OutOfMemory as error:
-            self.fail(error.headline, start, error.hint)
-        op = ParameterLeaf(store)
-        return Parameter(Node(op, (), (op.infer(),), self._origin(start, "")))
 
     def _check_bound(self, value: Symbolic, label: str, declared: TensorType, start: int) -> None:
         if value.type != declared or label not in _labels(value):
@@ -276,7 +271,17 @@ class _GraphReader(DocumentReader):
         op_at = self.at
         op = self._op(types)
         args = tuple(self.sequence(self._operand, ")")) if self.accept("(") else ()
-        inferred = self._infer(op, args, op_at)
+        try:
+            signature(op.infer).bind(*args)
+        except TypeError:
+            takes = len(signature(op.infer).parameters)
+            operands = f"{takes} operand{'s' * (takes != 1)}"
+            self.fail(f"{op.name} takes {operands}, {len(args)} are given", op_at)
+        try:
+            inferred = result_types(op, [arg.type for arg in args])
+        except Exception as error:  # inference is the op's own code, over types it may not expect
+            self.fail(_reason(error, op.name), op_at, getattr(error, "hint", ""))
+        inferred = (inferred,) if isinstance(inferred, TensorType) else tuple(inferred)
         if inferred != types:
             given = ", ".join(map(str, inferred))
             self.fail(
@@ -345,19 +350,6 @@ class _GraphReader(DocumentReader):
         if not isinstance(attributes["digest"], str):
             self.fail("a digest is written in quotes", at)
         return Constant(self.bound_array(attributes["digest"], declared, at))
-
-    def _infer(self, op: Op, args: tuple[Symbolic, ...], at: int) -> tuple[TensorType, ...]:
-        try:
-            signature(op.infer).bind(*args)
-        except TypeError:
-            takes = len(signature(op.infer).parameters)
-            operands = f"{takes} operand{'s' * (takes != 1)}"
-            self.fail(f"{op.name} takes {operands}, {len(args)} are given", at)
-        try:
-            inferred = result_types(op, [arg.type for arg in args])
-        except Exception as error:  # inference is the op's own code, over types it may not expect
-            self.fail(_reason(error, op.name), at, getattr(error, "hint", ""))
-        return (inferred,) if isinstance(inferred, TensorType) else tuple(inferred)
 
     def _origin(self, at: int, comment: str) -> Location:
         if comment not in self._origins:

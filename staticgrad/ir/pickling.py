@@ -42,11 +42,7 @@ _WRITER: Final = _Writer()
 
 
 def check_version(version: str) -> _Writer:
-    """Refuse what another version of staticgrad pickled.
-
-    Raises:
-        GraphError: ``version`` is not that of this package.
-    """
+    """Refuse what another version of staticgrad pickled."""
     if version == __version__:
         return _WRITER
     raise GraphError(
@@ -90,11 +86,7 @@ def restore_graph(
 
 
 def pickle_node(node: Node) -> Reduced:
-    """Return the value of ``Node.__reduce__``; only inputs and parameters pickle alone.
-
-    Raises:
-        GraphError: the node is neither.
-    """
+    """Return the value of ``Node.__reduce__``; only inputs and parameters pickle alone."""
     if not isinstance(node.op, Input | ParameterLeaf):
         raise GraphError(
             "a value inside a graph cannot be pickled or deep-copied without its graph",

@@ -90,11 +90,7 @@ def distinct_sizes(sizes: Iterable[Size]) -> list[Named]:
 
 
 def bound_constants(constants: Mapping[str, npt.ArrayLike] | None) -> dict[str, ArrayData]:
-    """The arrays that a caller binds to digests.
-
-    Raises:
-        ArgumentError: no arrays by digest; an array whose content is not that of its digest.
-    """
+    """The arrays that a caller binds to digests."""
     if not isinstance(constants, Mapping | None):
         raise ArgumentError(
             f"constants are arrays by digest, not {kind_of(constants)}",
@@ -129,22 +125,19 @@ class DocumentReader(Reader):
     def size_declarations(self) -> None:
         """``size batch {min=1, hint=64}``, any number of times."""
         while self.accept("size"):
-            self._size_declaration()
-
-    def _size_declaration(self) -> None:
-        start = self.at
-        token = self.texts[self.at]
-        quoted = self.kinds[self.at] == "size"
-        self.at += quoted
-        name = self.unquote(token[1:]) if quoted else self.take("name", "the name of a size")
-        if name in self.sizes:
-            self.fail(f"the size {token} is declared twice", start)
-        self.expect("{", "the name of the size")
-        promises = dict(self.sequence(self._promise, "}"))
-        try:
-            self.sizes[name] = dim(name, **promises)
-        except ValueError as error:
-            self.fail(str(error), start)
+            start = self.at
+            token = self.texts[self.at]
+            quoted = self.kinds[self.at] == "size"
+            self.at += quoted
+            name = self.unquote(token[1:]) if quoted else self.take("name", "the name of a size")
+            if name in self.sizes:
+                self.fail(f"the size {token} is declared twice", start)
+            self.expect("{", "the name of the size")
+            promises = dict(self.sequence(self._promise, "}"))
+            try:
+                self.sizes[name] = dim(name, **promises)
+            except ValueError as error:
+                self.fail(str(error), start)
 
     def _promise(self) -> tuple[str, int]:
         key = self.take("name", f"one of {', '.join(_PROMISES)}")
@@ -166,11 +159,7 @@ Names = Mapping[tuple[Node, int], str]
 
 
 def print_graph(graph: Graph, *, comments: bool = True) -> str:
-    """The canonical text; without ``comments`` nothing in it names the user's files.
-
-    Raises:
-        OpDefinitionError: an attribute that the text form cannot hold.
-    """
+    """The canonical text; without ``comments`` nothing in it names the user's files."""
     lines = [header_line("ir"), *size_lines(sizes_of(graph)), *graph_lines(graph, comments)]
     return "\n".join(lines) + "\n"
 
@@ -420,11 +409,7 @@ def _lines(graph: Graph) -> list[str]:
     lines = [
         size_line(named, hint=False) for named in sorted(sizes_of(graph), key=lambda n: n.name)
     ]
-    lines += [_leaf_line(node) for node in leaves]
+    lines += [f"{leaf_name(node)}: {node.types[0]}" for node in leaves]
     body = (node for node in graph.nodes if node not in header)
     lines += [node_text(node, names, orders=False, bodies=body_text) for node in body]
     return lines + [line.strip() for line in root_lines(graph, names)]
-
-
-def _leaf_line(node: Node) -> str:
-    return f"{leaf_name(node)}: {node.types[0]}"

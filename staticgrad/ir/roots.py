@@ -31,11 +31,7 @@ _PAIRS = (
 
 
 def read_outputs(outputs: Any) -> dict[Any, Any]:
-    """Outputs by name; one value is called ``"output"``.
-
-    Raises:
-        GraphError: neither a value nor a dict.
-    """
+    """Outputs by name; one value is called ``"output"``."""
     if isinstance(outputs, Value):
         return {"output": outputs}
     if isinstance(outputs, Mapping) or outputs is None:
@@ -47,11 +43,7 @@ def read_outputs(outputs: Any) -> dict[Any, Any]:
 
 
 def read_updates(updates: Any) -> tuple[tuple[Any, Any], ...]:
-    """Updates as pairs.
-
-    Raises:
-        GraphError: no dict and no pairs.
-    """
+    """Updates as pairs."""
     if isinstance(updates, Mapping):
         return tuple(updates.items())
     pairs = tuple(updates) if isinstance(updates, Iterable) and not _is_value(updates) else (None,)
@@ -64,16 +56,22 @@ def read_updates(updates: Any) -> tuple[tuple[Any, Any], ...]:
 def check_roots(
     outputs: Mapping[Any, Any], updates: Sequence[tuple[Any, Any]], inputs: Sequence[Any]
 ) -> None:
-    """Check what a graph shall compute, and the inputs that it shall have in any case.
-
-    Raises:
-        GraphError: nothing to compute, the wrong kind of object, an update of another type or two
-            of one parameter.
-    """
+    """Check what a graph shall compute, and the inputs that it shall have in any case."""
     if not outputs and not updates:
         raise GraphError("a graph needs at least one output or update")
     for label, value in outputs.items():
-        _check_output(label, value)
+        if _is_value(label):
+            raise GraphError(
+                f"output {shown(label)} has a value for a name: outputs map names to symbolic"
+                " values",
+                hint="updates stand beside them: sg.Graph(outputs, updates={w: its next value})",
+                related=[_related(label)],
+            )
+        if not isinstance(label, str) or not _is_value(value):
+            raise GraphError(
+                f"output {label!r} is {shown(value)}: outputs map names to symbolic values",
+                hint=_hint(value) if isinstance(label, str) else "a name is a text",
+            )
     check_updates(updates)
     if isinstance(inputs, Value) or not isinstance(inputs, Iterable):
         raise GraphError(f"inputs= is {kind_of(inputs)}, not a list", hint="inputs=[x]")
@@ -86,27 +84,32 @@ def check_roots(
 
 
 def check_graph_name(name: Any) -> None:
-    """Check what a text form shall call a graph.
-
-    Raises:
-        GraphError: no text.
-    """
+    """Check what a text form shall call a graph."""
     if not isinstance(name, str):
         raise GraphError(f"a graph's name is {shown(name)}, not a text", hint='name="step"')
 
 
 def check_updates(updates: Sequence[tuple[Any, Any]], computed: bool = False) -> None:
-    """Check parameters and their next values: those of a graph, or tensors (``computed``).
-
-    Raises:
-        GraphError: as ``check_roots``.
-    """
+    """Check parameters and their next values: those of a graph, or tensors (``computed``)."""
     seen: set[Any] = set()
     for parameter, value in updates:
         if computed and isinstance(value, Value):
             _check_type(parameter, value)
         elif not computed:
-            _check_update(parameter, value)
+            if not (_is_value(parameter) and isinstance(parameter.node.op, ParameterLeaf)):
+                raise GraphError(
+                    f"update of {shown(parameter)}, which is not a parameter",
+                    hint="sg.parameter(name, array) makes what updates can change",
+                    related=[_related(parameter)] if _is_value(parameter) else [],
+                )
+            if not _is_value(value):
+                raise GraphError(
+                    f"update of parameter {parameter.name!r}: {shown(value)} is not a symbolic"
+                    " value",
+                    hint=_hint(value),
+                    related=[_related(parameter)],
+                )
+            _check_type(parameter, value)
         if parameter.node in seen:
             raise GraphError(
                 f"parameter {parameter.name!r} is updated twice",
@@ -114,36 +117,6 @@ def check_updates(updates: Sequence[tuple[Any, Any]], computed: bool = False) ->
                 related=[_related(parameter)],
             )
         seen.add(parameter.node)
-
-
-def _check_output(label: Any, value: Any) -> None:
-    if _is_value(label):
-        raise GraphError(
-            f"output {shown(label)} has a value for a name: outputs map names to symbolic values",
-            hint="updates stand beside them: sg.Graph(outputs, updates={w: its next value})",
-            related=[_related(label)],
-        )
-    if not isinstance(label, str) or not _is_value(value):
-        raise GraphError(
-            f"output {label!r} is {shown(value)}: outputs map names to symbolic values",
-            hint=_hint(value) if isinstance(label, str) else "a name is a text",
-        )
-
-
-def _check_update(parameter: Parameter, value: Symbolic) -> None:
-    if not (_is_value(parameter) and isinstance(parameter.node.op, ParameterLeaf)):
-        raise GraphError(
-            f"update of {shown(parameter)}, which is not a parameter",
-            hint="sg.parameter(name, array) makes what updates can change",
-            related=[_related(parameter)] if _is_value(parameter) else [],
-        )
-    if not _is_value(value):
-        raise GraphError(
-            f"update of parameter {parameter.name!r}: {shown(value)} is not a symbolic value",
-            hint=_hint(value),
-            related=[_related(parameter)],
-        )
-    _check_type(parameter, value)
 
 
 def _check_type(parameter: Parameter, value: Value) -> None:
@@ -198,11 +171,7 @@ Describe = Callable[["Symbolic", int], Related]
 def check_names(
     inputs: Sequence[Symbolic], parameters: Sequence[Parameter], describe: Describe
 ) -> None:
-    """Refuse two inputs or two parameters of one name, and two declarations of one size.
-
-    Raises:
-        NameConflictError: with both lines.
-    """
+    """Refuse two inputs or two parameters of one name, and two declarations of one size."""
     for what, values in (("input", inputs), ("parameter", parameters)):
         seen: dict[str, Symbolic] = {}
         for value in values:
@@ -233,11 +202,7 @@ BODY_INPUTS: Final[WeakSet[Node]] = WeakSet()
 
 
 def check_from_outside(inputs: Sequence[Symbolic], nodes: Iterable[Node]) -> None:
-    """Refuse a graph that reads what the body of a loop or branch was given.
-
-    Raises:
-        GraphError: with the line of the loop, and the first that reads the value.
-    """
+    """Refuse a graph that reads what the body of a loop or branch was given."""
     for value in inputs if BODY_INPUTS else ():
         if value.node in BODY_INPUTS:
             readers = (node for node in nodes if any(arg.node is value.node for arg in node.args))

@@ -64,7 +64,6 @@ def _narrowed(array: Any, out: TensorType) -> Any:
 
 
 def _moves(op: Op, types: Sequence[TensorType], outs: Sequence[TensorType]) -> bool:
-    """Return whether the results are unchanged elements of the operands."""
     try:
         return isinstance(op.form(outs[0], *types), MOVES)
     except StaticgradError:  # an op without kernels

@@ -61,9 +61,6 @@ def iterate(
 
     ``step`` takes the carried values and gives whether a lane goes on, of the values as they are,
     and the values after the iteration. It may read any expression around it.
-
-    Raises:
-        TypeError: the values after an iteration are not of the dtypes of those before.
     """
     carried = tuple(ref("carried", value.dtype) for value in initial)
     going, following = step(*carried)

@@ -78,12 +78,7 @@ def lanes(dtype: DType) -> int:
 
 
 def decompose(rank: int, axes: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The reduced axes as (T, R): those summed as rows, and the rest; see the module.
-
-    Args:
-        rank: number of axes of the operand.
-        axes: those to reduce, sorted and non-negative.
-    """
+    """The reduced axes as (T, R): those summed as rows, and the rest; see the module."""
     first = rank
     while first and first - 1 in axes:
         first -= 1
@@ -182,7 +177,6 @@ def column_sum(terms: Array) -> Array:
 
 
 def _counter(terms: Iterable[Array]) -> Array:
-    """The counter rule over one term or more."""
     stack: list[tuple[int, Array]] = []
     for term in terms:
         height, total = 0, np.asarray(term)

@@ -81,11 +81,7 @@ def _nested_text(array: npt.NDArray[Any], dtype: DType) -> str:
 
 
 def value_text(value: object) -> str:
-    """An attribute value.
-
-    Raises:
-        TypeError: a kind of value that the text forms cannot hold.
-    """
+    """An attribute value."""
     if isinstance(value, tuple):
         inner = ", ".join(map(value_text, value))
         return f"({inner},)" if len(value) == 1 else f"({inner})"

@@ -267,12 +267,7 @@ class Look(NamedTuple):
 
 
 def implied_checks(steps: Sequence[Step], buffers: Mapping[str, Buffer]) -> frozenset[int]:
-    """The numbers of the steps with checks that pass wherever those of earlier steps did.
-
-    Args:
-        steps: in an order in which they may run.
-        buffers: those that they are bound to, by name.
-    """
+    """The numbers of the steps with checks that pass wherever those of earlier steps did."""
     checking = [number for number, step in enumerate(steps) if step.checks()]
     if len(checking) < 2:
         return frozenset()

@@ -37,11 +37,7 @@ _BOUND: Final = {
 
 
 def verify_schedule(schedule: Schedule) -> None:
-    """Check every invariant, and those of every kernel.
-
-    Raises:
-        VerifyError: the first that does not hold, with the step and the user's line.
-    """
+    """Check every invariant, and those of every kernel."""
     for check in CHECKS:
         check(schedule)
 
@@ -277,7 +273,6 @@ def steps_do_not_overwrite_what_they_read(schedule: Schedule) -> None:
 
 
 def _store_apart(step: Step, written: Sequence[int]) -> bool:
-    """Return whether a step stores to disjoint places of a buffer."""
     if not isinstance(step, KernelStep):
         return False
     names = [step.kernel.operands[number].name for number in written]

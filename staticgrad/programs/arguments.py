@@ -127,11 +127,7 @@ def with_names(takes: Signature, names: Iterable[str]) -> Signature:
 
 
 def bound_to(takes: Signature, name: str, args: Any, kwargs: Any) -> BoundArguments:
-    """The arguments by name, defaults filled in.
-
-    Raises:
-        ArgumentError: they are not those that the function takes.
-    """
+    """The arguments by name, defaults filled in."""
     try:
         bound = takes.bind(*args, **kwargs)
     except TypeError as error:
@@ -144,11 +140,7 @@ def bound_to(takes: Signature, name: str, args: Any, kwargs: Any) -> BoundArgume
 
 
 def signature_of(f: Callable[..., Any]) -> Signature:
-    """Return the signature of a function; that of a ufunc has its operands.
-
-    Raises:
-        TypeError, ValueError: it has none, as some functions of C.
-    """
+    """Return the signature of a function; that of a ufunc has its operands."""
     if not isinstance(f, np.ufunc):
         return signature(f)
     names = [f"x{k + 1}" for k in range(f.nin)] if f.nin > 1 else ["x"]
@@ -183,11 +175,6 @@ def is_value(leaf: Any) -> bool:
 
 
 def _dtype_of(name: str, array: Any) -> DType:
-    """Return the element type of an array.
-
-    Raises:
-        DTypeError: it is not supported: text, objects, complex numbers.
-    """
     try:
         return as_dtype(array.dtype)
     except TypeError:  # of another library, or none of ours
@@ -195,11 +182,6 @@ def _dtype_of(name: str, array: Any) -> DType:
 
 
 def _hashable(name: str, leaf: Any) -> Any:
-    """A static argument as a part of the signature.
-
-    Raises:
-        ArgumentError: it has no hash, so that it cannot be compared.
-    """
     if isinstance(leaf, Parameter):
         return (name, id(leaf.store))
     if isinstance(leaf, float):

@@ -172,7 +172,6 @@ class Captured:
         return value
 
     def _follow_values(self, value: Any) -> None:
-        """Look into what may be called of what a place holds."""
         several = isinstance(value, (tuple, *_CONTAINERS)) and len(value) <= _FEW
         for each in _contents(value) if several else (value,):
             if callable(each) and not isinstance(each, type):
@@ -208,7 +207,6 @@ class Captured:
 
 
 def _is_users(kind: type) -> bool:
-    """Return whether a class is defined in the user's code."""
     module = sys.modules.get(kind.__module__)
     return kind.__module__ != "builtins" and is_user_file(
         getattr(module, "__file__", None) or "<user>"

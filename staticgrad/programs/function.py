@@ -266,11 +266,6 @@ class Function(OfArrays[P, R]):
         return CallArguments(bound, self._static, tuple(sorted(kwargs)))
 
     def _of(self, args: Any, kwargs: Any) -> TracedProgram:
-        """The graph of a call.
-
-        Raises:
-            ArgumentError: values of a graph, which have no sizes yet.
-        """
         given = self._given(args, kwargs)
         if given.has_values:
             raise self._without_graph()
@@ -368,11 +363,6 @@ class Function(OfArrays[P, R]):
 
 
 def _signature_of(f: Callable[..., Any]) -> Signature:
-    """Return the signature of a function.
-
-    Raises:
-        ArgumentError: it has none, as functions of C.
-    """
     try:
         return signature_of(f)
     except (TypeError, ValueError):
@@ -393,11 +383,6 @@ def _of_arrays(args: tuple[Any, ...]) -> Any:
 
 
 def _check_static(f: Callable[..., Any], names: tuple[str, ...]) -> None:
-    """Refuse names that are none of arguments.
-
-    Raises:
-        ArgumentError: with those that there are.
-    """
     takes = signature(f)
     if any(each.kind is each.VAR_KEYWORD for each in takes.parameters.values()):
         return

@@ -124,11 +124,7 @@ def _pushing(
 
 
 def _by(name: str, x: Any, argnums: Any) -> Any:
-    """Return the places of the arguments in ``x`` by which a function is differentiated.
-
-    Raises:
-        ArgumentError: ``argnums`` are no places.
-    """
+    """Return the places of the arguments in ``x`` by which a function is differentiated."""
     if argnums is None:
         return tuple(range(len(x))) if isinstance(x, tuple) else 0
     places = places_of(name, argnums)
@@ -141,7 +137,6 @@ def _by(name: str, x: Any, argnums: Any) -> Any:
 
 
 def _value_of(f: AnyFunction, x: Any, by: Any) -> Any:
-    """Return a function's result for arrays."""
     x = with_arrays(x, by)
     args = x if isinstance(x, tuple) else (x,)
     program = made_once(f, "value", lambda: function(f))

@@ -56,22 +56,14 @@ def takes_argnums(word: str) -> Callable[[Callable[..., Any]], Callable[..., Any
 
 
 def chosen(word: str, by: Any, argnums: Any) -> Any:
-    """Return the second argument of a derivative of a function, given by position or by name.
-
-    Raises:
-        ArgumentError: it is given twice.
-    """
+    """Return the second argument of a derivative of a function, given by position or by name."""
     if by is not FIRST and argnums is not None:
         raise ArgumentError(f"{word} and argnums are one argument, given twice")
     return by if argnums is None else argnums
 
 
 def check_value(name: str, argnums: Any, has_aux: bool = False) -> None:
-    """Refuse options of functions where a value is differentiated.
-
-    Raises:
-        ArgumentError: one is given.
-    """
+    """Refuse options of functions where a value is differentiated."""
     if argnums is not None or has_aux:
         word = "has_aux" if argnums is None else "argnums"
         raise ArgumentError(

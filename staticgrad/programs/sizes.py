@@ -13,13 +13,7 @@ Spec = tuple[int | str, ...]
 
 
 def spec_of(seen: Sequence[Sequence[int]], labels: Sequence[str], said: Mapping[int, str]) -> Spec:
-    """The sizes, named where they differ among the calls.
-
-    Args:
-        seen: the sizes of each call.
-        labels: the name that each axis gives to those that change with it.
-        said: the names that the user gave to axes, by place.
-    """
+    """The sizes, named where they differ among the calls."""
     names: dict[tuple[int, ...], str] = {}
     spec: list[int | str] = []
     for place, column in enumerate(zip(*seen, strict=True)):

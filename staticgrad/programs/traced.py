@@ -87,11 +87,7 @@ class TracedProgram:
         return ""
 
     def program(self, options: Mapping[str, Any]) -> Compiled:
-        """The graph, compiled once for each set of settings that it is called with.
-
-        Raises:
-            GraphError: there is nothing to compute.
-        """
+        """The graph, compiled once for each set of settings that it is called with."""
         around = in_blocks()
         found = self._compiled.get(around)
         if found is None:
@@ -125,12 +121,7 @@ class Tracer:
         self._warned: set[str] = set()
 
     def trace(self, given: CallArguments, spec: Spec) -> TracedProgram:
-        """The graph of the function over arguments of these sizes.
-
-        Raises:
-            GraphError: it makes parameters anew, whose values would begin again; or it reads an
-                input that is none of its arguments.
-        """
+        """The graph of the function over arguments of these sizes."""
         around = Captured(self._function, given.objects)
         before, states = Before(around), random_states(around)
         noted = Session()
@@ -173,7 +164,6 @@ class Tracer:
             stand.further()
 
     def _once(self, given: CallArguments, spec: Spec, noted: Session) -> TracedProgram:
-        """One run of the function over values."""
         shapes = shapes_of(spec, [len(shape) for shape in given.shapes])
         inputs: list[Any] = [
             graph_input(name, shape, dtype)
@@ -197,14 +187,30 @@ class Tracer:
         for name in changed:
             self._warn(f"changes its argument {name}", "its caller does not see that: return it")
         traced = self._program(found, spec, noted, inputs)
-        _check_guards(traced, given)
-        self._check_made(traced, first, noted)
+        # Refuse a graph whose named sizes are not those of the call.
+        named = zip(traced.spec, given.sizes, strict=True)
+        values = {name: size for name, size in named if isinstance(name, str)}
+        for guard, node in traced.graph.guards if traced.graph and values else ():
+            if not guard.holds(values):
+                raise SizeGuardError(guard.text, at=node.origin)
+        # Refuse what another trace would begin anew; what was there before may keep what is
+        # made.
+        updates = traced.graph.updates if traced.graph else ()
+        own = [p for p, _ in updates if p.node not in noted.kept]
+        made = [parameter for parameter in own if parameter.node.serial > first]
+        if made and self._made:
+            raise GraphError(
+                f"{self._name} makes the parameter {made[0].name!r} when it is traced: in"
+                " another trace its values would begin again",
+                hint="make it outside of the function; opt.minimize(loss) keeps what it makes\n"
+                'or name the sizes that differ at first: sg.function(sizes={"x": ("batch", None)})',
+            )
+        self._made += made
         return traced
 
     def _program(
         self, found: Any, spec: Spec, noted: Session, inputs: Sequence[Symbolic]
     ) -> TracedProgram:
-        """Return the traced program of the result of the function."""
         own = {value.node: value.node.label for value in inputs}
         if isinstance(found, Graph):
             outputs, updates = dict(found.outputs), found.updates
@@ -233,11 +239,7 @@ class Tracer:
         return TracedProgram(spec, [*own.values()], graph, leaves, tree)
 
     def _check_results(self, leaves: Sequence[Any]) -> None:
-        """Refuse what would be computed later, and what hides values of the graph.
-
-        Raises:
-            ArgumentError: a generator, a coroutine or another iterator, a set of values.
-        """
+        """Refuse what would be computed later, and what hides values of the graph."""
         for leaf in leaves:
             hides = isinstance(leaf, set | frozenset) and any(isinstance(x, Value) for x in leaf)
             if hides or isinstance(leaf, Iterator | Awaitable | AsyncIterator):
@@ -255,26 +257,7 @@ class Tracer:
             related=[(node.label, str(value.type), node.origin)],
         )
 
-    def _check_made(self, traced: TracedProgram, first: float, noted: Session) -> None:
-        """Refuse what another trace would begin anew; what was there before may keep what is made.
-
-        Raises:
-            GraphError: with the parameter.
-        """
-        updates = traced.graph.updates if traced.graph else ()
-        own = [p for p, _ in updates if p.node not in noted.kept]
-        made = [parameter for parameter in own if parameter.node.serial > first]
-        if made and self._made:
-            raise GraphError(
-                f"{self._name} makes the parameter {made[0].name!r} when it is traced: in"
-                " another trace its values would begin again",
-                hint="make it outside of the function; opt.minimize(loss) keeps what it makes\n"
-                'or name the sizes that differ at first: sg.function(sizes={"x": ("batch", None)})',
-            )
-        self._made += made
-
     def _warn(self, what: str, cure: str) -> None:
-        """Warn once of something that a function does."""
         if what not in self._warned:
             self._warned.add(what)
             warn(TracingWarning, f"{self._name} {what}: {cure}")
@@ -291,7 +274,6 @@ def _telling_sizes(graph: Graph, inputs: Sequence[Symbolic]) -> list[Symbolic]:
 
 
 def _names(value: Symbolic) -> set[str]:
-    """The named sizes of an argument's shape."""
     return {named.name for size in value.shape for named in named_sizes(size)}
 
 
@@ -299,28 +281,12 @@ def _same_numbers(source: Any, held: ArrayData) -> bool:
     """Return whether a constant still equals its array, in the dtype that it took."""
     if source.dtype != held.array.dtype:
         source = convert_array(source.astype(source.dtype.newbyteorder("=")), held.dtype)
-    return _same_bytes(source, held.array)
-
-
-def _same_bytes(one: Any, other: Any) -> bool:
-    """Return whether two arrays have the same bytes; large ones are not copied."""
-    if one.nbytes != other.nbytes or one.nbytes < _LARGE:
-        return bool(one.tobytes() == other.tobytes())
-    bytes_of = [np.ascontiguousarray(a).reshape(-1).view(np.uint8) for a in (one, other)]
-    words = one.nbytes // 8 * 8
+    other = held.array
+    # Large arrays are compared in place, without copies.
+    if source.nbytes != other.nbytes or source.nbytes < _LARGE:
+        return bool(source.tobytes() == other.tobytes())
+    bytes_of = [np.ascontiguousarray(a).reshape(-1).view(np.uint8) for a in (source, other)]
+    words = source.nbytes // 8 * 8
     first, second = (each[:words].view(np.uint64) for each in bytes_of)
     rest, others = (each[words:] for each in bytes_of)
     return bool((first == second).all() and (rest == others).all())
-
-
-def _check_guards(traced: TracedProgram, given: CallArguments) -> None:
-    """Refuse a graph whose named sizes are not those of the call.
-
-    Raises:
-        SizeGuardError: with what must agree.
-    """
-    named = zip(traced.spec, given.sizes, strict=True)
-    values = {name: size for name, size in named if isinstance(name, str)}
-    for guard, node in traced.graph.guards if traced.graph and values else ():
-        if not guard.holds(values):
-            raise SizeGuardError(guard.text, at=node.origin)

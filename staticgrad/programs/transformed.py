@@ -163,11 +163,7 @@ def made_once(f: Any, key: Hashable, make: Callable[[], Any]) -> Any:
 
 
 def places_of(name: str, by: Any) -> tuple[int, ...] | None:
-    """The places of arguments that ``by`` names, or None where it names parameters.
-
-    Raises:
-        ArgumentError: it names neither.
-    """
+    """The places of arguments that ``by`` names, or None where it names parameters."""
     entries = by if isinstance(by, list | tuple) else (by,)
     if entries and all(isinstance(each, int | np.integer) for each in entries):
         if any(isinstance(each, bool) or each < 0 for each in entries):
@@ -232,11 +228,7 @@ class DerivativePoint:
         return bool(self.kind.computes)
 
     def _stand(self, label: str, leaf: Any, direct: bool) -> Any:
-        """The value of an argument, apart from others that are computed of the same.
-
-        Raises:
-            GradientError: it has no derivatives.
-        """
+        """The value of an argument, apart from others that are computed of the same."""
         if not isinstance(leaf, Value):
             try:
                 leaf = as_value(self.name, np.asarray(leaf), self.kind)
@@ -253,11 +245,7 @@ class DerivativePoint:
         return leaf if direct else apart(held(leaf))
 
     def value(self, found: Any) -> Any:
-        """Return the result of the function as one value.
-
-        Raises:
-            GradientError: it returned containers.
-        """
+        """Return the result of the function as one value."""
         leaves, tree = flatten(found)
         if tree.kind is not object:
             raise GradientError(
@@ -277,7 +265,6 @@ class DerivativePoint:
         return y.detach() if self.is_eager and not self._is_differentiated([y]) else y
 
     def _is_differentiated(self, ys: Sequence[Any]) -> bool:
-        """Return whether the caller may differentiate tensors found here."""
         if not self._recorded_outside:
             return False
         if any(stand.grad_fn is not None for stand in self.stands):
@@ -322,7 +309,6 @@ class DerivativePoint:
         return list(found)
 
     def _is_differentiated_by(self, given: Sequence[Any]) -> bool:
-        """Return whether tangents or cotangents need gradients."""
         return self._recorded_outside and any(
             isinstance(each, Value) and each.computes and each.requires_grad  # type: ignore[attr-defined]
             for each in given
@@ -344,14 +330,12 @@ def _tape() -> Any:
 
 
 def _is_recording() -> bool:
-    """Return whether operations on tensors are recorded where a derivative is computed."""
     from staticgrad.eager.tape import recording
 
     return recording.innermost()
 
 
 def _recorded(tensor: Any, outside: bool) -> Any:
-    """A tensor of the same array by which a tape can be differentiated."""
     if tensor.requires_grad and outside:
         return apart(tensor)
     found = tensor.detach()

@@ -100,11 +100,7 @@ class BroadcastError(Exception):
 
 
 def broadcast_shapes(shapes: Sequence[Shape]) -> Shape:
-    """The shape in which ``shapes`` meet, by NumPy's rule for literal sizes.
-
-    Raises:
-        BroadcastError: two sizes of one axis can never agree.
-    """
+    """The shape in which ``shapes`` meet, by NumPy's rule for literal sizes."""
     if shapes.count(shapes[0]) == len(shapes):
         return shapes[0]
     shapes = [shape for shape in shapes if shape]  # a scalar meets everything
@@ -181,17 +177,9 @@ def array_of(
     error: type[StaticgradError] = DTypeError,
     related: Sequence[Related] = (),
 ) -> Array:
-    """Return ``data`` as a plain array of any dtype, layout, byte order; no copy if it has memory.
+    """Return ``data`` as a plain array of any dtype, layout and byte order.
 
-    Args:
-        data: an array, or what NumPy or DLPack sees as one, pandas included.
-        what: begins the message: ``feed 'x'``.
-        error: is raised where there is no array in it.
-        related: operands that the message lists.
-
-    Raises:
-        MaskedArrayError: a masked array, or a list with one.
-        StaticgradError: ``error``; or what a value of a graph in a list raises.
+    No copy if it has memory. ``what`` begins the message of an ``error``.
     """
     if type(data) is np.ndarray:
         return data

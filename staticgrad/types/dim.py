@@ -102,11 +102,7 @@ def product_weight(left: Any, right: Any) -> int:
 
 
 def check_product(left: Any, right: Any) -> None:
-    """Refuse a product that would have too many terms.
-
-    Raises:
-        ArgumentError: with the bound.
-    """
+    """Refuse a product that would have too many terms."""
     found = product_weight(left, right)
     if found > HEAVIEST:
         raise ArgumentError(
@@ -345,11 +341,7 @@ def dim(
 
 
 def floordiv(numerator: Size, denominator: Size) -> Size:
-    """floor(numerator / denominator), divided out as far as the polynomials allow it.
-
-    Raises:
-        ZeroDivisionError: the denominator is the literal 0.
-    """
+    """floor(numerator / denominator), divided out as far as the polynomials allow it."""
     if not isinstance(denominator, Dim):
         return _floordiv_by_int(numerator, index(denominator))
     exact = divide_exactly(numerator, denominator)

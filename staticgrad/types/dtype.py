@@ -214,11 +214,7 @@ _BY_NAME: Final = {d.name: d for d in ALL_DTYPES} | {
 
 
 def _integer(kind: str, like: DType) -> DType:
-    """Return the integer of a kind that is as wide as ``like``.
-
-    Raises:
-        TypeError: there is none.
-    """
+    """Return the integer of a kind that is as wide as ``like``."""
     found = _BY_CODE.get(f"{kind}{like.bits}")
     if found is None:
         raise TypeError(f"no integer is as wide as {like.code}")

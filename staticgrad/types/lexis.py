@@ -56,11 +56,7 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def unquoted(token: str) -> str:
-    """The text that ``quoted`` wrote.
-
-    Raises:
-        ValueError: an escape that does not exist, or a code point beyond Unicode.
-    """
+    """The text that ``quoted`` wrote."""
     return re.sub(_ESCAPE, _unescape, token[1:-1])
 
 

@@ -22,14 +22,7 @@ from staticgrad.ops.loops import NUMBER, Branch, Loop, While
 def cotangents(
     op: Op, cts: Sequence[Found], args: Sequence[Any], needed: Sequence[bool]
 ) -> tuple[Found, ...]:
-    """The cotangents of the operands (None: none).
-
-    Args:
-        op: an op that runs bodies.
-        cts: those of the results (None: unused).
-        args: the operands.
-        needed: whether an operand needs one.
-    """
+    """The cotangents of the operands (None: none)."""
     match op:
         case Loop():
             return loops.BackwardIteration(op, cts, needed).cotangents(args)

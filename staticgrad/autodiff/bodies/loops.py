@@ -56,13 +56,7 @@ class Inputs:
 
 
 def closed(number: Sequence[Symbolic], given: Roles, results: Roles) -> Graph:
-    """A body of these inputs and outputs, under canonical names.
-
-    Args:
-        number: the number of the iteration, where there is one.
-        given: its inputs.
-        results: its outputs.
-    """
+    """A body of these inputs and outputs, under canonical names."""
     outs = dict(_named(results))
     inside = body_of([*number, *(value for _, group in given for value in group)], outs)
     wanted = [*(("i", value) for value in number), *_named(given)]
@@ -71,7 +65,6 @@ def closed(number: Sequence[Symbolic], given: Roles, results: Roles) -> Graph:
 
 
 def _named(roles: Roles) -> list[tuple[str, Symbolic]]:
-    """The values of all groups under their names."""
     count: dict[str, int] = {}
     named = []
     for prefix, group in roles:
@@ -151,7 +144,10 @@ class BackwardIteration:
         )
         sliced = [self.shares[k] for k in self.sliced]
         results = [*sliced, *sums.stacked_beside(sliced)]
-        carried = [*self._departing(), *sums.grown]
+        carried = [
+            *[found_or_zeros(self.shares.get(k), self.given[k].type) for k in self.moving],
+            *sums.grown,
+        ]
         kept, rest = self._read([*carried, *results], sums)
         body = closed(
             [self.inputs.number],
@@ -178,10 +174,6 @@ class BackwardIteration:
         for k, total in sums.late.results(by_value, op.iterations, back.reverse).items():
             where[k] = functions.add(total, where[k]) if k in where else total
         return tuple(where.get(k) if self.needed[k] else None for k in range(len(args)))
-
-    def _departing(self) -> list[Any]:
-        """The cotangents of what moves, as an iteration hands them to the one before it."""
-        return [found_or_zeros(self.shares.get(k), self.given[k].type) for k in self.moving]
 
     def _read(self, values: Sequence[Any], sums: _SumsOfInvariants) -> tuple[list[int], list[int]]:
         """Return the forward values that the loop reads: carries and slices, then invariants."""
@@ -233,7 +225,6 @@ class _SumsOfInvariants:
 
 
 def _live_carries(op: Loop, needed: Sequence[bool]) -> set[int]:
-    """The carries whose cotangent reaches an operand that needs one."""
     given = op.body.inputs[1:]
     rest = [v for k, v in enumerate(given) if k >= op.carries and needed[k]]
 
@@ -431,9 +422,6 @@ def bounded(op: While) -> Loop:
 
     It has stopped where an iteration's number is not that of the iterations done; then nothing
     runs.
-
-    Raises:
-        GradientError: the ``while`` has no bound.
     """
     if op.most is None:
         raise GradientError(

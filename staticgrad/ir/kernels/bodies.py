@@ -45,11 +45,7 @@ from staticgrad.types.dim import Size, is_at_least
 
 
 def broken(kernel: Kernel, headline: str, *place: str) -> NoReturn:
-    """Refuse a kernel.
-
-    Raises:
-        VerifyError: always; its details are the ``place`` and the kernel's first line.
-    """
+    """Refuse a kernel."""
     raise VerifyError(f"kernel: {headline}", details=[*place, signature(kernel)])
 
 
@@ -98,7 +94,6 @@ def bodies_of(
 
 
 def _own(stage: Stage) -> Iterator[tuple[tuple[Statement, ...], tuple[Axis, ...]]]:
-    """The statements of a stage with its loops around them."""
     match stage:
         case Map(body=body, loops=loops):
             yield body, loops
@@ -235,14 +230,7 @@ class LoopPart(NamedTuple):
 def reaches(
     kernel: Kernel, arguments: tuple[int, ...], part: LoopPart | None = None
 ) -> tuple[Reach, ...]:
-    """Return the range that one run of the kernel may touch, per operand. (0, 0): nothing.
-
-    Args:
-        kernel: one that its verifier accepts.
-        arguments: the values of its integer arguments.
-        part: what is run of a loop, of which all else is left out. An operand that this
-            loop moves in another way than by a stride may be touched anywhere.
-    """
+    """Return the range that one run of the kernel may touch, per operand. (0, 0): nothing."""
     values = dict(zip(kernel.arguments, arguments, strict=True))
     paths = _paths(kernel)
     return tuple(

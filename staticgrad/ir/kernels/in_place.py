@@ -119,7 +119,6 @@ class _Kernel:
             self._read(number, stage)
 
     def _read(self, number: int, stage: Stage) -> None:
-        """Note what a stage loads and stores."""
         if isinstance(stage, Gemm):
             self.unknown |= {stage.a.operand, stage.b.operand}
         met: set[int] = set()
@@ -179,7 +178,6 @@ class _Kernel:
         return (name for name, loads in loaded if all(map(comes_before, loads)))
 
     def _are_apart(self, stores: Sequence[tuple[Store, int, int]]) -> bool:
-        """Return whether several stores go to different elements during an iteration."""
         (first, stage, _), *others = stores
         if not isinstance(self.stages[stage], Map) or any(n != stage for _, n, _ in others):
             return False
@@ -202,14 +200,12 @@ class _Kernel:
         return True
 
     def _is_inside(self, load: _Load, box: _Box) -> bool:
-        """Return whether a load of an earlier stage reads only elements in a box."""
         access = load.access
         indices = load.expr.args[: len(access.gather)]
         known = all(i.op == "ref" and i.attribute in self.checked for i in indices)
         return known and box.holds(self._box(access, load.stage, indices))
 
     def _stored_once(self, stored: Access, stage: int) -> bool:
-        """Return whether the loops of a stage store to each element at most once per iteration."""
         loops = {
             a.name: a.extent for a in store_loops(self.stages[stage]) if a.extent not in (0, 1)
         }
@@ -266,12 +262,10 @@ def _kept_by_several(
 
 
 def _is_at(own: Access, stored: Access) -> bool:
-    """Return whether a load's access is at the stored element."""
     return (own.strides, own.positions) == (stored.strides, stored.positions) and not own.gather
 
 
 def _start(access: Access) -> int:
-    """Return the number of elements by which literal starts move an access."""
     return sum(_literal(p.start) * _literal(p.stride) for p in access.positions)
 
 

@@ -368,7 +368,6 @@ class Kernel:
 
 
 def _counted(stage: Stage) -> tuple[Axis, ...]:
-    """The loops whose elements count as work of an iteration."""
     if isinstance(stage, Map | Gemm):
         return stage.loops
     if isinstance(stage, Columns):
@@ -386,7 +385,6 @@ def _extent(axis: Axis, values: Mapping[str, Size]) -> Size:
 
 
 def _farthest(place: Position, axes: Mapping[str, Axis], values: Mapping[str, Size]) -> Size:
-    """The last position that a store lands at."""
     if place.extent is not None:
         return number_of(place.extent, values) - 1
     last = number_of(place.start, values)

@@ -153,7 +153,6 @@ def rows_fill_lanes(kernel: Kernel) -> None:
 
 
 def _ends_for_all(kernel: Kernel, stage: Stage) -> None:
-    """A loop that ends by what a row carries is that of one row."""
     if isinstance(stage, Loop) and stage.going:
         broken(kernel, f"the loop {stage.axis.name} goes on by what each row carries")
 

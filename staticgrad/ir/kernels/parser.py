@@ -358,6 +358,5 @@ class KernelReader(ExpressionReader):
 
 
 def _without(loops: dict[str, Axis], axes: tuple[Axis, ...]) -> dict[str, Axis]:
-    """The loops around a place that some do not run around."""
     names = {axis.name for axis in axes}
     return {name: axis for name, axis in loops.items() if name not in names}

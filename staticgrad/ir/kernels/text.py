@@ -217,17 +217,13 @@ def _statement_lines(statements: Sequence[Statement], numbers: Iterator[int]) ->
         for root in roots(statement):
             while id(root) not in known:
                 expr = next(walk)
-                if _has_line(expr):
+                if expr.op not in ("literal", "index", "size", "ref"):
                     known[id(expr)] = f"%{next(numbers)}"
                     args = [known[id(arg)] for arg in expr.args]
                     yield f"{known[id(expr)]}: {expr.dtype.code} = {_primitive(expr, args)}"
                 else:
                     known[id(expr)] = leaf_text(expr)
         yield statement_text(statement, [known[id(root)] for root in roots(statement)])
-
-
-def _has_line(expr: Expr) -> bool:
-    return expr.op not in ("literal", "index", "size", "ref")
 
 
 def leaf_text(expr: Expr) -> str:

@@ -55,11 +55,7 @@ from staticgrad.types.dtype import BOOL, I32, I64, DType
 
 
 def verify_kernel(kernel: Kernel) -> None:
-    """Check every invariant.
-
-    Raises:
-        VerifyError: the first that does not hold, with the kernel's first line and the place.
-    """
+    """Check every invariant."""
     for check in CHECKS:
         check(kernel)
 
@@ -85,11 +81,30 @@ def stages_fit_together(kernel: Kernel) -> None:
             shared = "other stages" if len(every) > 1 else "groups of rows"
             broken(kernel, f"a {type(stage).__name__.lower()} shares the kernel with {shared}")
         if isinstance(stage, Loop):
-            _check_loop(kernel, stage, around)
+            if not stage.stages:
+                broken(kernel, f"the loop {stage.axis.name} does nothing")
+            if len(around) >= MOST_NESTED:
+                broken(kernel, f"loops of stages nest {MOST_NESTED} deep at most")
+            first, following = (
+                [(carry.name, carry.value.dtype) for carry in carries]
+                for carries in (stage.first, stage.following)
+            )
+            if first != following:
+                broken(
+                    kernel,
+                    f"the loop {stage.axis.name} begins with other carries than it goes on with",
+                )
+            if stage.going and (stage.going, BOOL) not in first:
+                broken(
+                    kernel,
+                    f"the loop {stage.axis.name} goes on by what is not a truth that it carries",
+                )
         if isinstance(stage, Gemm) and stage.fed:
             _check_fed(kernel, stage)
         if isinstance(stage, Columns) and stage.in_lanes:
-            _check_lanes(kernel, stage)
+            rules = {COMBINERS[s.kind].rule for s in stage.body if s.kind in COMBINERS}
+            if rules - {"tree"}:
+                broken(kernel, "only sums have a rule of lanes")
 
 
 def strips_leave_numbers(kernel: Kernel) -> None:
@@ -105,27 +120,6 @@ def _check_fed(kernel: Kernel, stage: Gemm) -> None:
     every = [each for fed in stage.fed for each in (fed, *fed.body)]
     if not all(isinstance(each, Map | Store) for each in every):
         broken(kernel, "a product is fed by what only stores")
-
-
-def _check_lanes(kernel: Kernel, stage: Columns) -> None:
-    rules = {COMBINERS[s.kind].rule for s in stage.body if s.kind in COMBINERS}
-    if rules - {"tree"}:
-        broken(kernel, "only sums have a rule of lanes")
-
-
-def _check_loop(kernel: Kernel, stage: Loop, around: tuple[Axis, ...]) -> None:
-    if not stage.stages:
-        broken(kernel, f"the loop {stage.axis.name} does nothing")
-    if len(around) >= MOST_NESTED:
-        broken(kernel, f"loops of stages nest {MOST_NESTED} deep at most")
-    first, following = (
-        [(carry.name, carry.value.dtype) for carry in carries]
-        for carries in (stage.first, stage.following)
-    )
-    if first != following:
-        broken(kernel, f"the loop {stage.axis.name} begins with other carries than it goes on with")
-    if stage.going and (stage.going, BOOL) not in first:
-        broken(kernel, f"the loop {stage.axis.name} goes on by what is not a truth that it carries")
 
 
 def lists_have_tables(kernel: Kernel) -> None:
@@ -366,19 +360,15 @@ def memory_is_typed(kernel: Kernel) -> None:
             _check_statement(kernel, dtypes, statement)
     for stage, _ in nested(kernel.stages):
         if isinstance(stage, Gemm):
-            _check_product(kernel, stage, dtypes)
-
-
-def _check_product(kernel: Kernel, stage: Gemm, dtypes: dict[str, DType]) -> None:
-    """Factors of one dtype, whichever of both is stored in a narrower one."""
-    dtype, other = dtypes[stage.a.operand], dtypes[stage.b.operand]
-    for access in (stage.a, stage.b):
-        if access.gather:
-            broken(kernel, "a factor of a product is not gathered", access_text(access))
-    if dtype.compute is not other.compute:
-        _check_dtype(kernel, dtypes, stage.b, dtype, "product")
-    if dtype.is_bool:
-        broken(kernel, "there is no product of bools", access_text(stage.a))
+            # Factors of one dtype, whichever of both is stored in a narrower one.
+            dtype, other = dtypes[stage.a.operand], dtypes[stage.b.operand]
+            for access in (stage.a, stage.b):
+                if access.gather:
+                    broken(kernel, "a factor of a product is not gathered", access_text(access))
+            if dtype.compute is not other.compute:
+                _check_dtype(kernel, dtypes, stage.b, dtype, "product")
+            if dtype.is_bool:
+                broken(kernel, "there is no product of bools", access_text(stage.a))
 
 
 def _check_kind(

@@ -229,7 +229,6 @@ def transposed_stores(axes: Sequence[Axis], stages: Sequence[Stage], row: str) -
 
 
 def _in_rows(accesses: Iterable[Access], vector: str) -> int:
-    """Return the largest number of accesses to one operand whose rows lie in lanes."""
     strides = [(access.operand, access.stride(vector)) for access in accesses]
     counts = Counter(name for name, step in strides if isinstance(step, int) and step > 1)
     return max(counts.values(), default=0)
