@@ -153,7 +153,7 @@ class Symbolic(NoNumbers, Value):
     def bind(cls, op: Op, args: tuple[Any, ...]) -> Any:
         """A new node; its result, or a tuple of them."""
         try:
-            inferred = result_types(op, [arg.node.types[arg.index] for arg in args])
+            inferred: Any = result_types(op, [arg.node.types[arg.index] for arg in args])
         except StaticgradError as error:
             raise error.with_related([describe(arg, i) for i, arg in enumerate(args)]) from None
         if isinstance(inferred, TensorType):

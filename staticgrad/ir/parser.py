@@ -153,15 +153,9 @@ class _GraphReader(DocumentReader):
 
     # header
 
-    def _leaf_name(self, sigil: str, what: str) -> str:
-        token = self.take("value", what)
-        if token[0] != sigil:
-            self.fail(f"expected {what}, found {token!r}", self.at - 1)
-        return self.unquote(token[1:]) if token[1] == '"' else token[1:]
-
     def _input(self) -> None:
         start = self.at
-        label = self._leaf_name("%", "an input (%name)")
+        label = self.marked("%", "an input (%name)")
         self.expect(":", "the input")
         declared = self.type()
         value = self.bound_inputs.get(label)
@@ -174,7 +168,7 @@ class _GraphReader(DocumentReader):
 
     def _parameter(self) -> None:
         start = self.at
-        label = self._leaf_name("@", "a parameter (@name)")
+        label = self.marked("@", "a parameter (@name)")
         self.expect(":", "the parameter")
         declared = self.type()
         value = self.bound_parameters.get(label)
@@ -262,10 +256,10 @@ class _GraphReader(DocumentReader):
 
     def _node(self) -> None:
         start = self.at
-        results = self._separated(self._result)
+        results = self.separated(self._result)
         self.expect(":", "the name of a result")
         types_at = self.at
-        types = tuple(self._separated(self.type))
+        types = tuple(self.separated(self.type))
         order = self.integer("the derivative order") if self.accept("^") else 0
         self.expect("=", "the type")
         op_at = self.at
@@ -294,12 +288,6 @@ class _GraphReader(DocumentReader):
         self.nodes.append(node)
         for index, at in enumerate(results):
             self._define(at, Symbolic(node, index))
-
-    def _separated(self, item: Any) -> list[Any]:
-        items = [item()]
-        while self.accept(","):
-            items.append(item())
-        return items
 
     def _result(self) -> int:
         token = self.take("value", "the name of a result (%0)")

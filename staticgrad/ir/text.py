@@ -162,6 +162,17 @@ class Reader:
         except (ValueError, OverflowError) as error:
             self.fail(str(error), self.at - 1 if at is None else at)
 
+    def marked(self, mark: str, what: str) -> str:
+        """The name of a value, which begins with ``mark``."""
+        token = self.take("value", what)
+        if token[0] != mark:
+            self.fail(f"expected {what}, found {token!r}", self.at - 1)
+        return self.unmarked(token)
+
+    def unmarked(self, token: str) -> str:
+        """The name in a token behind its mark, bare or quoted."""
+        return self.unquote(token[1:]) if token[1] == '"' else token[1:]
+
     def name(self, what: str) -> str:
         """A name, bare or quoted."""
         if self.kinds[self.at] == "string":
@@ -189,6 +200,25 @@ class Reader:
                 return items
             if not self.accept(","):
                 self.fail(f"expected ',' or {close!r}, found {self.found}")
+
+    def separated(self, item: Callable[[], Any]) -> list[Any]:
+        """One or more items with commas between them."""
+        items = [item()]
+        while self.accept(","):
+            items.append(item())
+        return items
+
+    def listed(
+        self, first: Callable[[], Any], second: Callable[[], Any], of: str
+    ) -> tuple[list[Any], list[Any]]:
+        """``(a, b; c, d)``: items of two kinds; without ``;`` there are none of the second."""
+        self.expect("(", of)
+        left = [] if self.texts[self.at] in (";", ")") else self.separated(first)
+        if self.accept(";"):
+            return left, self.sequence(second, ")")
+        if not self.accept(")"):
+            self.fail(f"expected ',', ';' or ')', found {self.found}")
+        return left, []
 
     def nested(self, read: Callable[[], Any]) -> Any:
         """``read()`` one level deeper; refuses text that nests without end."""

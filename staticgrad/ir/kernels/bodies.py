@@ -14,39 +14,28 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
-from typing import NoReturn
 
-from staticgrad.errors import VerifyError
 from staticgrad.ir.expr import Access, Expr, Position, postorder
 from staticgrad.ir.kernels.kernel import Kernel, number_of
 from staticgrad.ir.kernels.stages import (
     Axis,
     ColumnAccumulate,
-    Columns,
     Extent,
     Gemm,
     Loop,
-    Map,
-    Scalar,
     Search,
-    Sort,
     Stage,
     Statement,
     Store,
     nested,
+    parts,
     roots,
     statements,
 )
-from staticgrad.ir.kernels.text import signature, statement_text
 from staticgrad.kept import cached_property
 from staticgrad.records import NamedTuple, dataclass
 from staticgrad.types.arrays import hint_value
 from staticgrad.types.dim import Size, is_at_least
-
-
-def broken(kernel: Kernel, headline: str, *place: str) -> NoReturn:
-    """Refuse a kernel."""
-    raise VerifyError(f"kernel: {headline}", details=[*place, signature(kernel)])
 
 
 @dataclass(frozen=True)
@@ -89,24 +78,8 @@ def bodies_of(
     if isinstance(stage, Gemm):
         for fed in stage.fed:
             yield from bodies_of(fed, (*around, stage.k[0]), iterations)
-    for computed, loops in _own(stage):
+    for computed, loops in parts(stage):
         yield Body(stage, computed, (*around, *loops), around, iterations)
-
-
-def _own(stage: Stage) -> Iterator[tuple[tuple[Statement, ...], tuple[Axis, ...]]]:
-    match stage:
-        case Map(body=body, loops=loops):
-            yield body, loops
-        case Columns(axis=axis, rows=rows, body=accumulations, stores=stores):
-            yield accumulations, (axis, *rows)
-            yield stores, (axis,)
-        case Scalar(body=body):
-            yield body, ()
-        case Gemm(i=i, j=j, stores=stores):
-            yield stores, (*i, *j)
-        case Sort(axis=axis, kept=kept, order=order, stores=stores):
-            yield (order,), (axis,)
-            yield stores, (kept,)
 
 
 def accesses(kernel: Kernel) -> Iterator[tuple[Access, tuple[Axis, ...]]]:
@@ -122,37 +95,6 @@ def accesses(kernel: Kernel) -> Iterator[tuple[Access, tuple[Axis, ...]]]:
         for statement in body.statements:
             if isinstance(statement, Store | Search):
                 yield statement.access, body.loops
-
-
-def shown(statement: Statement) -> str:
-    """The text of a statement without its expressions."""
-    return statement_text(statement, ["..." for _ in roots(statement)])
-
-
-def refuse(kernel: Kernel, wrong: bool, headline: str, statement: Statement) -> None:
-    """Refuse a kernel for a statement of it, if that is wrong."""
-    if wrong:
-        broken(kernel, headline, shown(statement))
-
-
-def unseen(statement: Statement, seen: set[int]) -> Iterator[Expr]:
-    """The expressions of a statement that no earlier one of its body evaluates."""
-    stack: list[Expr] = list(roots(statement))
-    while stack:
-        expr = stack.pop()
-        if id(expr) not in seen:
-            seen.add(id(expr))
-            yield expr
-            stack += expr.args
-
-
-def accesses_of(statement: Statement, seen: set[int]) -> Iterator[Access]:
-    """Yield the accesses that a statement reads, except those of expressions in ``seen``."""
-    for expr in unseen(statement, seen):
-        if isinstance(expr.attribute, Access):
-            yield expr.attribute
-    if isinstance(statement, Search):
-        yield statement.access
 
 
 def stores_apart(

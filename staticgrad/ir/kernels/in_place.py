@@ -39,17 +39,16 @@ from staticgrad.ir.expr import Access, Expr, Position, not_met
 from staticgrad.ir.kernels.stages import (
     Axis,
     Check,
-    Columns,
     Extent,
     Gemm,
     Map,
     Operand,
     Scalar,
     Search,
-    Sort,
     Stage,
     Store,
     loops_of,
+    parts,
     roots,
     statements,
 )
@@ -189,7 +188,7 @@ class _Kernel:
         starts = [_start(access) for access in accesses]
         moves = [
             (abs(_literal(first.access.stride(axis.name))), axis.extent)
-            for axis in store_loops(self.stages[stage])
+            for axis in parts(self.stages[stage])[-1][1]
             if axis.extent not in (0, 1)
         ]
         run = 1 + max(starts) - min(starts)  # how far starts, then faster loops, reach
@@ -207,7 +206,7 @@ class _Kernel:
 
     def _stored_once(self, stored: Access, stage: int) -> bool:
         loops = {
-            a.name: a.extent for a in store_loops(self.stages[stage]) if a.extent not in (0, 1)
+            a.name: a.extent for a in parts(self.stages[stage])[-1][1] if a.extent not in (0, 1)
         }
         if not all(stored.stride(name) for name in loops):
             return False
@@ -281,15 +280,3 @@ def _started(access: Access) -> Access:
 def _literal(number: Extent) -> int:
     """A literal; 0, which proves nothing, for a size."""
     return number if isinstance(number, int) else 0
-
-
-def store_loops(stage: Stage) -> tuple[Axis, ...]:
-    """The loops of a stage around its stores."""
-    match stage:
-        case Map(loops=loops):
-            return loops
-        case Columns(axis=axis) | Sort(kept=axis):
-            return (axis,)
-        case Gemm(i=i, j=j):
-            return (*i, *j)
-    return ()

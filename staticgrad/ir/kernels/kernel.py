@@ -24,7 +24,7 @@ from typing import Final, Literal, TypeVar
 from staticgrad.ir.execution import Known
 from staticgrad.ir.expr import BLOCKS, Access, Expr, Position, postorder
 from staticgrad.ir.kernels.alike import ROWS, WIDEST, checks_alike, loads_alike
-from staticgrad.ir.kernels.in_place import in_place_pairs, store_loops
+from staticgrad.ir.kernels.in_place import in_place_pairs
 from staticgrad.ir.kernels.stages import (
     LANES,
     Accumulate,
@@ -47,6 +47,7 @@ from staticgrad.ir.kernels.stages import (
     group_rows,
     nested,
     order_words,
+    parts,
     roots,
     statements,
     structure,
@@ -274,10 +275,10 @@ class Kernel:
             ]
             whole = covered // max(1, *terms, 1) // FEWEST_COLUMNS * FEWEST_COLUMNS
             return max(1, min(covered, FEWEST_COLUMNS), whole)
-        elements = [
-            prod(hint_value(_extent(axis, values)) for axis in (*around, *_counted(stage)))
-            for stage, around in nested(self.stages)
-        ]
+        elements = []
+        for stage, around in nested(self.stages):
+            loops = stage.loops if isinstance(stage, Gemm) else parts(stage)[0][1]
+            elements.append(prod(hint_value(_extent(axis, values)) for axis in (*around, *loops)))
         rows = max(1, covered // max(1, *elements))
         rows = max(min(rows, _FEWEST_ROWS), rows // self._longer)
         if self.in_lanes:
@@ -352,7 +353,7 @@ class Kernel:
         own = {operand.name for operand in self.operands if operand.mode == "scratch"}
         found: dict[str, Places] = {}
         for stage, around in nested(self.stages) if own else ():
-            axes = {a.name: a for a in (*self.axes, *around, *store_loops(stage))}
+            axes = {a.name: a for a in (*self.axes, *around, *parts(stage)[-1][1])}
             for statement in statements(stage):
                 if isinstance(statement, Store) and statement.access.operand in own:
                     found.setdefault(statement.access.operand, []).append((axes, statement.access))
@@ -365,14 +366,6 @@ class Kernel:
     def operand(self, name: str) -> Operand:
         """The operand called ``name``; a kernel may have thousands of them."""
         return self._by_name[name]
-
-
-def _counted(stage: Stage) -> tuple[Axis, ...]:
-    if isinstance(stage, Map | Gemm):
-        return stage.loops
-    if isinstance(stage, Columns):
-        return (stage.axis, *stage.rows)
-    return (stage.axis,) if isinstance(stage, Sort) else ()
 
 
 def number_of(extent: Extent, values: Mapping[str, S]) -> int | S:

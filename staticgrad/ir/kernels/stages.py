@@ -350,15 +350,36 @@ Stage = Map | Columns | Scalar | Gemm | Sort | Loop
 MOST_NESTED: Final = 8
 
 
+def parts(stage: Stage) -> tuple[tuple[tuple[Statement, ...], tuple[Axis, ...]], ...]:
+    """The statements of a stage in order, in parts, each with the loops of the stage around it.
+
+    What a Loop runs, and what feeds a Gemm, are stages of their own.
+    """
+    match stage:
+        case Map():
+            return ((stage.body, stage.loops),)
+        case Columns(axis=axis):
+            return (stage.body, (axis, *stage.rows)), (stage.stores, (axis,))
+        case Scalar():
+            return ((stage.body, ()),)
+        case Gemm():
+            return ((stage.stores, (*stage.i, *stage.j)),)
+        case Sort():
+            return ((stage.order,), (stage.axis,)), (stage.stores, (stage.kept,))
+        case Loop():
+            return (stage.first, ()), (stage.following, (stage.axis,))
+
+
 def statements(stage: Stage) -> tuple[Statement, ...]:
     """The statements of a stage, in order; those of a Loop's own stages are not its."""
-    if isinstance(stage, Columns):
-        return (*stage.body, *stage.stores)
-    if isinstance(stage, Sort):
-        return (stage.order, *stage.stores)
-    if isinstance(stage, Loop):
-        return (*stage.first, *stage.following)
-    return stage.stores if isinstance(stage, Gemm) else stage.body
+    return tuple([statement for own, _ in parts(stage) for statement in own])
+
+
+def loops_of(stage: Stage) -> tuple[Axis, ...]:
+    """Return all loops of a stage, without those of a Loop's own stages."""
+    if isinstance(stage, Gemm):
+        return stage.loops
+    return tuple(dict.fromkeys(axis for _, loops in parts(stage) for axis in loops))
 
 
 def nested(
@@ -457,20 +478,6 @@ def column_words(extent: Size, rows: Size, lanes: int) -> Size:
     blocks = (group_rows(rows) + (COLUMN_BLOCK - 1)) // COLUMN_BLOCK
     levels = blocks + COLUMN_LEVELS - maximum(blocks, COLUMN_LEVELS)
     return (levels + 1) * ((extent + (lanes - 1)) // lanes * lanes)
-
-
-def loops_of(stage: Stage) -> tuple[Axis, ...]:
-    """Return all loops of a stage, without those of a Loop's own stages."""
-    match stage:
-        case Map(loops=loops) | Gemm(loops=loops):
-            return loops
-        case Columns(axis=axis, rows=rows):
-            return (axis, *rows)
-        case Sort(axis=axis, kept=kept):
-            return (axis, kept)
-        case Loop(axis=axis):
-            return (axis,)
-    return ()
 
 
 #: Rows of C per iteration of a product of matrices, at most, and panels of columns, at most.
