@@ -14,9 +14,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from functools import wraps
 from math import prod
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import numpy as np
 
@@ -82,32 +81,40 @@ class StandardArray:
 
 #: Untyped here: operators are typed by the kind of their operand (``Of``).
 functions: Final[Any] = functional.functions
-F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _operator(method: F) -> F:
-    """An operator of two operands: what no array can be made of is refused, or left to Python."""
-    name, function = method.__name__, method.__code__.co_names[-1]
-    compares = name in ("__lt__", "__le__", "__gt__", "__ge__")
-    reflected = "__eq__" if compares else f"__r{name[2:]}"  # what Python asks the right operand for
+def _operator(name: str, function: str, turned: bool = False) -> Callable[[Of[V], Any], V]:
+    """An operator of two operands: what no array can be made of is refused, or left to Python.
 
-    @wraps(method)
-    def called(self: Any, other: Any) -> Any:
+    ``turned``: the value is the second operand.
+    """
+    compares = name in ("eq", "ne", "lt", "le", "gt", "ge")
+    opposite = "__eq__" if compares else f"__r{name}__"  # what Python asks the other operand for
+
+    def operator(self: Any, other: Any) -> Any:
         try:
             if _is_operand(other):
-                return method(self, other)
-            if name in ("__eq__", "__ne__"):  # then it is another thing, and Python says so
+                found = getattr(functions, function)
+                return found(other, self) if turned else found(self, other)
+            if name in ("eq", "ne"):  # then it is another thing, and Python says so
                 return NotImplemented
             if other is None or isinstance(other, complex | str | bytes | dict | set):
                 raise no_operand(function, other)
-            if hasattr(type(other), reflected):
+            if hasattr(type(other), opposite):
                 return NotImplemented  # it may know what to do
             raise no_operand(function, other)
         except Exception as error:
             cut(error)
             raise
 
-    return cast("F", called)
+    operator.__name__, operator.__qualname__ = f"__{name}__", f"Value.__{name}__"
+    return operator
+
+
+def _pair(name: str, turned: bool = False) -> Callable[[Of[V], Any], tuple[V, V]]:
+    found: Any = _operator(name, "divmod", turned)
+    pair: Callable[[Of[V], Any], tuple[V, V]] = found
+    return pair
 
 
 class Value(StandardArray):
@@ -175,93 +182,40 @@ class Value(StandardArray):
 
     # -- operators --------------------------------------------------------------------------------
 
-    @_operator
-    def __add__(self: Of[V], other: Any) -> V:
-        return functions.add(self, other)
-
-    @_operator
-    def __radd__(self: Of[V], other: Any) -> V:
-        return functions.add(other, self)
-
-    @_operator
-    def __sub__(self: Of[V], other: Any) -> V:
-        return functions.subtract(self, other)
-
-    @_operator
-    def __rsub__(self: Of[V], other: Any) -> V:
-        return functions.subtract(other, self)
-
-    @_operator
-    def __mul__(self: Of[V], other: Any) -> V:
-        return functions.multiply(self, other)
-
-    @_operator
-    def __rmul__(self: Of[V], other: Any) -> V:
-        return functions.multiply(other, self)
-
-    @_operator
-    def __truediv__(self: Of[V], other: Any) -> V:
-        return functions.divide(self, other)
-
-    @_operator
-    def __rtruediv__(self: Of[V], other: Any) -> V:
-        return functions.divide(other, self)
-
-    @_operator
-    def __floordiv__(self: Of[V], other: Any) -> V:
-        return functions.floor_divide(self, other)
-
-    @_operator
-    def __rfloordiv__(self: Of[V], other: Any) -> V:
-        return functions.floor_divide(other, self)
-
-    @_operator
-    def __mod__(self: Of[V], other: Any) -> V:
-        return functions.remainder(self, other)
-
-    @_operator
-    def __rmod__(self: Of[V], other: Any) -> V:
-        return functions.remainder(other, self)
-
-    @_operator
-    def __divmod__(self: Of[V], other: Any) -> tuple[V, V]:
-        return functions.divmod(self, other)
-
-    @_operator
-    def __rdivmod__(self: Of[V], other: Any) -> tuple[V, V]:
-        return functions.divmod(other, self)
-
-    @_operator
-    def __lshift__(self: Of[V], other: Any) -> V:
-        return functions.left_shift(self, other)
-
-    @_operator
-    def __rlshift__(self: Of[V], other: Any) -> V:
-        return functions.left_shift(other, self)
-
-    @_operator
-    def __rshift__(self: Of[V], other: Any) -> V:
-        return functions.right_shift(self, other)
-
-    @_operator
-    def __rrshift__(self: Of[V], other: Any) -> V:
-        return functions.right_shift(other, self)
-
-    @_operator
-    def __pow__(self: Of[V], other: Any) -> V:
-        return functions.power(self, other)
-
-    @_operator
-    def __rpow__(self: Of[V], other: Any) -> V:
-        return functions.power(other, self)
-
-    @_operator
-    def __matmul__(self: Of[V], other: Any) -> V:
-        return functions.matmul(self, other)
-
-    @_operator
-    def __rmatmul__(self: Of[V], other: Any) -> V:
-        return functions.matmul(other, self)
+    __add__ = _operator("add", "add")
+    __radd__ = _operator("radd", "add", turned=True)
+    __sub__ = _operator("sub", "subtract")
+    __rsub__ = _operator("rsub", "subtract", turned=True)
+    __mul__ = _operator("mul", "multiply")
+    __rmul__ = _operator("rmul", "multiply", turned=True)
+    __truediv__ = _operator("truediv", "divide")
+    __rtruediv__ = _operator("rtruediv", "divide", turned=True)
+    __floordiv__ = _operator("floordiv", "floor_divide")
+    __rfloordiv__ = _operator("rfloordiv", "floor_divide", turned=True)
+    __mod__ = _operator("mod", "remainder")
+    __rmod__ = _operator("rmod", "remainder", turned=True)
+    __divmod__ = _pair("divmod")
+    __rdivmod__ = _pair("rdivmod", turned=True)
+    __lshift__ = _operator("lshift", "left_shift")
+    __rlshift__ = _operator("rlshift", "left_shift", turned=True)
+    __rshift__ = _operator("rshift", "right_shift")
+    __rrshift__ = _operator("rrshift", "right_shift", turned=True)
+    __pow__ = _operator("pow", "power")
+    __rpow__ = _operator("rpow", "power", turned=True)
+    __matmul__ = _operator("matmul", "matmul")
+    __rmatmul__ = _operator("rmatmul", "matmul", turned=True)
+    __and__ = _operator("and", "bitwise_and")
+    __rand__ = _operator("rand", "bitwise_and", turned=True)
+    __or__ = _operator("or", "bitwise_or")
+    __ror__ = _operator("ror", "bitwise_or", turned=True)
+    __xor__ = _operator("xor", "bitwise_xor")
+    __rxor__ = _operator("rxor", "bitwise_xor", turned=True)
+    __eq__ = _operator("eq", "equal")  # type: ignore[assignment]
+    __ne__ = _operator("ne", "not_equal")  # type: ignore[assignment]
+    __lt__ = _operator("lt", "less")
+    __le__ = _operator("le", "less_equal")
+    __gt__ = _operator("gt", "greater")
+    __ge__ = _operator("ge", "greater_equal")
 
     @boundary
     def __neg__(self: Of[V]) -> V:
@@ -274,57 +228,9 @@ class Value(StandardArray):
     def __abs__(self: Of[V]) -> V:
         return functions.absolute(self)
 
-    @_operator
-    def __and__(self: Of[V], other: Any) -> V:
-        return functions.bitwise_and(self, other)
-
-    @_operator
-    def __rand__(self: Of[V], other: Any) -> V:
-        return functions.bitwise_and(other, self)
-
-    @_operator
-    def __or__(self: Of[V], other: Any) -> V:
-        return functions.bitwise_or(self, other)
-
-    @_operator
-    def __ror__(self: Of[V], other: Any) -> V:
-        return functions.bitwise_or(other, self)
-
-    @_operator
-    def __xor__(self: Of[V], other: Any) -> V:
-        return functions.bitwise_xor(self, other)
-
-    @_operator
-    def __rxor__(self: Of[V], other: Any) -> V:
-        return functions.bitwise_xor(other, self)
-
     @boundary
     def __invert__(self: Of[V]) -> V:
         return functions.invert(self)
-
-    @_operator
-    def __eq__(self: Of[V], other: object) -> V:  # type: ignore[override]
-        return functions.equal(self, other)
-
-    @_operator
-    def __ne__(self: Of[V], other: object) -> V:  # type: ignore[override]
-        return functions.not_equal(self, other)
-
-    @_operator
-    def __lt__(self: Of[V], other: Any) -> V:
-        return functions.less(self, other)
-
-    @_operator
-    def __le__(self: Of[V], other: Any) -> V:
-        return functions.less_equal(self, other)
-
-    @_operator
-    def __gt__(self: Of[V], other: Any) -> V:
-        return functions.greater(self, other)
-
-    @_operator
-    def __ge__(self: Of[V], other: Any) -> V:
-        return functions.greater_equal(self, other)
 
     __hash__ = object.__hash__
 

@@ -559,10 +559,10 @@ def _modes_are_kept(kernel: Kernel) -> None:
                         _broken(kernel, "a column goes to an output, in a scratch", statement)
                     stored |= {partials, scratch}
     used = {"in": read, "out": stored, "inout": stored, "scratch": stored, "check": noted}
-    for operand in kernel.operands:
-        if operand.name not in used[operand.mode]:
-            _broken(kernel, f"{operand.mode} operand {operand.name} is not used as such")
-    wrong = noted - {operand.name for operand in kernel.operands if operand.mode == "check"}
+    for name, mode in modes.items():
+        if name not in used[mode]:
+            _broken(kernel, f"{mode} operand {name} is not used as such")
+    wrong = noted - {name for name, mode in modes.items() if mode == "check"}
     if wrong:
         _broken(kernel, f"a check is noted to {min(wrong)}, which is not a check operand")
 
