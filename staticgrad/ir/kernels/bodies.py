@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
 
-from staticgrad.ir.expr import Access, Expr, Position, postorder
+from staticgrad.ir.expr import Access, Expr, postorder
 from staticgrad.ir.kernels.kernel import Kernel, number_of
 from staticgrad.ir.kernels.stages import (
     Axis,
@@ -110,32 +110,19 @@ def stores_apart(
     every = [loops for path in paths for _, loops in path]
     if all(any(number_of(axis.extent, values) == 0 for axis in loops) for loops in every):
         return True
-    first = paths[0][0]
-    plain = all(len(path) == 1 and _moves_as(path[0], first) for path in paths)
-    if not plain or any(kernel.operand(name).mode != "out" for name in names):
+    access, loops = paths[0][0]
+    for (own, around), *others in paths:
+        alike = (own.strides, around) == (access.strides, loops)
+        if others or own.gather or own.positions or not alike:
+            return False
+    if any(kernel.operand(name).mode != "out" for name in names):
         return False
-    moves = _moves(*first, values)
+    extents = {axis.name: number_of(axis.extent, values) for axis in loops}
+    strides = [(number_of(stride, values), extents[axis]) for axis, stride in access.strides]
+    moves = [move for move in strides if move[0] != 0 and move[1] != 1]
+    moves.sort(key=lambda move: -hint_value(move[0]))  # the farthest first
     places = sorted(offsets, key=hint_value)
     return any(_apart(places, moves[:cut], moves[cut:]) for cut in range(len(moves) + 1))
-
-
-def _moves_as(
-    path: tuple[Access, tuple[Axis, ...]], other: tuple[Access, tuple[Axis, ...]]
-) -> bool:
-    access, loops = path
-    plain = not (access.gather or access.positions)
-    return plain and access.strides == other[0].strides and loops == other[1]
-
-
-def _moves(
-    access: Access, loops: Sequence[Axis], values: Mapping[str, Size]
-) -> list[tuple[Size, Size]]:
-    """The stride and the extent of every loop that moves an access, the farthest first."""
-
-    extents = {axis.name: number_of(axis.extent, values) for axis in loops}
-    strides = [(axis, number_of(stride, values)) for axis, stride in access.strides]
-    found = [(step, extents[axis]) for axis, step in strides if step != 0 and extents[axis] != 1]
-    return sorted(found, key=lambda move: -hint_value(move[0]))
 
 
 def _apart(
@@ -207,53 +194,39 @@ def _bytes(
         return None
     if part and any(p.step(part.name) != 0 for access, _ in paths for p in access.positions):
         return None
-    ends = [end for path in paths if (end := _ends_of_part(*path, values, part)) is not None]
+    ends = []
+    for access, loops in paths:
+        moved = 0
+        if part is not None:
+            count = part.behind - part.first
+            loops = [Axis(a.name, count) if a.name == part.name else a for a in loops]
+            moved = part.first * number_of(access.stride(part.name), values)
+        if (both := elements(access, loops, values)) is not None:
+            ends.append((both[0] + moved, both[1] + moved))
     if not ends:
         return 0, 0
     first, last = min(low for low, _ in ends), max(high for _, high in ends)
     return first * itemsize, (last + 1) * itemsize
 
 
-def _ends_of_part(
-    access: Access, loops: Sequence[Axis], values: _Values, part: LoopPart | None
-) -> tuple[int, int] | None:
-    """Return the first and last element, as ``elements`` does, for this part of a loop only."""
-    if part is None:
-        return elements(access, loops, values)
-    count = part.behind - part.first
-    inside = [Axis(a.name, count) if a.name == part.name else a for a in loops]
-    ends = elements(access, inside, values)
-    moved = part.first * number_of(access.stride(part.name), values)
-    return None if ends is None else (ends[0] + moved, ends[1] + moved)
-
-
 def elements(access: Access, loops: Sequence[Axis], values: _Values) -> tuple[int, int] | None:
     """The first and the last element of an access; None where its loops run over nothing."""
-    last = {}
-    for axis in loops:
-        extent = axis.extent
-        last[axis.name] = number = (extent if isinstance(extent, int) else values[extent]) - 1
-        if number < 0:
-            return None
+    last = {axis.name: number_of(axis.extent, values) - 1 for axis in loops}
+    if any(number < 0 for number in last.values()):
+        return None
     first, end = _ends(access.strides, last, values)
     for position in access.positions:
-        places = _places(position, last, values)
-        if places is None:
+        low, high = _ends(position.terms, last, values)
+        start = number_of(position.start, values)
+        low, high = start + low, start + high
+        if position.extent is not None:
+            low, high = max(low, 0), min(high, number_of(position.extent, values) - 1)
+        if low > high:
             return None
         stride = number_of(position.stride, values)
-        low, high = sorted(place * stride for place in places)
-        first, end = first + low, end + high
+        first += min(low * stride, high * stride)
+        end += max(low * stride, high * stride)
     return first, end
-
-
-def _places(position: Position, last: Mapping[str, int], values: _Values) -> tuple[int, int] | None:
-    """The first and the last place of a position, of those inside its extent."""
-    low, high = _ends(position.terms, last, values)
-    start = number_of(position.start, values)
-    low, high = start + low, start + high
-    if position.extent is not None:
-        low, high = max(low, 0), min(high, number_of(position.extent, values) - 1)
-    return (low, high) if low <= high else None
 
 
 def _ends(

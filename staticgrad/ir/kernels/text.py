@@ -75,13 +75,13 @@ from staticgrad.ir.kernels.stages import (
     Loop,
     Map,
     Order,
-    Scalar,
     Search,
     Sort,
     Stage,
     Statement,
     Store,
     nested,
+    parts,
     roots,
     statements,
 )
@@ -96,7 +96,7 @@ INDENT: Final = "  "
 
 def print_kernel(kernel: Kernel) -> str:
     """The canonical text of a kernel that stands alone."""
-    return "\n".join([f"{signature(kernel)} {{", *_body(kernel), "}"]) + "\n"
+    return "\n".join(_block(signature(kernel), _stages(kernel, kernel.stages, count()))) + "\n"
 
 
 def kernel_lines(kernel: Kernel, name: str) -> list[str]:
@@ -126,20 +126,15 @@ def _known(known: Known) -> str:
 def _outer(kernel: Kernel) -> str:
     """``i0: n0, groups of i1: n1, i2: n2 by 4 in strips``."""
     apart = len(kernel.axes) - kernel.grouped
-    parts = [_axes(kernel.axes[:apart])] if apart else []
+    axes = [_axes(kernel.axes[:apart])] if apart else []
     if kernel.grouped:
-        parts.append(f"groups of {_axes(kernel.axes[apart:])}")
-    text = ", ".join(parts) + (f" by {kernel.jammed}" if kernel.jammed != 1 else "")
+        axes.append(f"groups of {_axes(kernel.axes[apart:])}")
+    text = ", ".join(axes) + (f" by {kernel.jammed}" if kernel.jammed != 1 else "")
     text += " in strips" if kernel.in_strips else ""
     if kernel.listed is None:
         return text
     names = ", ".join(map(_name, kernel.listed.names))
     return f"{text} from {_name(kernel.listed.table)} ({names})"
-
-
-def _body(kernel: Kernel) -> Iterator[str]:
-    for line in _stages(kernel, kernel.stages, count()):
-        yield INDENT + line
 
 
 def _stages(kernel: Kernel, stages: Iterable[Stage], numbers: Iterator[int]) -> Iterator[str]:
@@ -161,52 +156,38 @@ def _head(stage: Stage) -> str:
             return f"map {_axes(loops)}{near}"
         case Columns(axis=axis):
             return f"columns {_axis(axis)}"
-        case Scalar():
-            return "scalar"
         case Gemm(i=i, j=j, k=k):
-            return f"gemm {', '.join(map(_group, (i, j, k)))}"
-        case Sort():
-            return "sort"
+            groups = (_axes(g) if len(g) == 1 else f"({_axes(g)})" for g in (i, j, k))
+            return f"gemm {', '.join(groups)}"
         case Loop(axis=axis, jammed=jammed, going=going):
             while_ = f" while @{name_text(going)}" if going else ""
             return f"loop {_axis(axis)}{while_}" + (f" by {jammed}" if jammed != 1 else "")
+    return type(stage).__name__.lower()
 
 
 def _stage_lines(kernel: Kernel, stage: Stage, numbers: Iterator[int]) -> Iterator[str]:
-    if isinstance(stage, Columns):
-        word = "lanes" if stage.in_lanes else "rows"
-        yield f"{word} {_axes(stage.rows)} {{" if stage.rows else f"{word} {{"
-        for line in _statement_lines(stage.body, numbers):
-            yield INDENT + line
-        yield "}"
-        yield from _statement_lines(stage.stores, numbers)
-    elif isinstance(stage, Sort):
-        for head, axis, body in (
-            ("keys", stage.axis, (stage.order,)),
-            ("kept", stage.kept, stage.stores),
-        ):
-            yield f"{head} {_axis(axis)} {{"
-            for line in _statement_lines(body, numbers):
-                yield INDENT + line
-            yield "}"
-    elif isinstance(stage, Loop):
-        if stage.first:
-            yield from _block("first", _statement_lines(stage.first, numbers))
-        yield from _stages(kernel, stage.stages, numbers)
-        if stage.following:
-            yield from _block("following", _statement_lines(stage.following, numbers))
-    elif isinstance(stage, Gemm):
-        yield from _product(kernel, stage, numbers)
-    else:
-        yield from _statement_lines(stage.body, numbers)
-
-
-def _product(kernel: Kernel, stage: Gemm, numbers: Iterator[int]) -> Iterator[str]:
-    if stage.fed:
-        yield from _block("fed", _stages(kernel, stage.fed, numbers))
-    codes = (o.dtype.compute.code for o in kernel.operands if o.name == stage.a.operand)
-    yield f"@acc: {next(codes, '?')} = sum {access_text(stage.a)} * {access_text(stage.b)}"
-    yield from _statement_lines(stage.stores, numbers)
+    match stage:
+        case Columns(rows=rows, body=body):
+            head = f"{'lanes' if stage.in_lanes else 'rows'} {_axes(rows)}".rstrip()
+            yield from _block(head, _statement_lines(body, numbers))
+        case Sort(axis=axis, kept=kept, order=order):
+            yield from _block(f"keys {_axis(axis)}", _statement_lines((order,), numbers))
+            yield from _block(f"kept {_axis(kept)}", _statement_lines(stage.stores, numbers))
+            return
+        case Loop(first=first, following=following):
+            if first:
+                yield from _block("first", _statement_lines(first, numbers))
+            yield from _stages(kernel, stage.stages, numbers)
+            if following:
+                yield from _block("following", _statement_lines(following, numbers))
+            return
+        case Gemm(fed=fed, a=a, b=b):
+            if fed:
+                yield from _block("fed", _stages(kernel, fed, numbers))
+            codes = (o.dtype.compute.code for o in kernel.operands if o.name == a.operand)
+            yield f"@acc: {next(codes, '?')} = sum {access_text(a)} * {access_text(b)}"
+    last, _ = parts(stage)[-1]
+    yield from _statement_lines(last, numbers)
 
 
 def _statement_lines(statements: Sequence[Statement], numbers: Iterator[int]) -> Iterator[str]:
@@ -244,31 +225,27 @@ def _primitive(expr: Expr, args: Sequence[str]) -> str:
 
 def statement_text(statement: Statement, values: Sequence[str]) -> str:
     """A statement over the texts of the expressions it evaluates, as ``roots`` lists them."""
+    code = "i64"
     match statement:
         case Store(access=access, combine=kind, streamed=streamed):
             verb = "stream" if streamed else "store"
             assign = {"": "=", "sum": "+="}.get(kind, f"{kind} =")
             return f"{verb} {access_text(access, values[:-1])} {assign} {values[-1]}"
-        case Accumulate(name=name, kind=kind, value=value, blocks=blocks):
-            of = " of blocks" if blocks else ""
-            return f"@{name_text(name)}: {value.dtype.code} = {kind}{of} {values[0]}"
         case ColumnAccumulate(kind=kind, partials=partials, scratch=scratch):
             return f"column {kind} {values[0]} to {_name(partials)} in {_name(scratch)}"
-        case Keep(name=name, value=value):
-            return f"@{name_text(name)}: {value.dtype.code} = keep {values[0]}"
-        case Check(name=name, extent=extent, wrap=wrap, operand=operand):
-            wrapped = " wrap" if wrap else ""
-            inside = f"check {values[0]} in {_extent(extent)}{wrapped}"
-            return f"@{name_text(name)}: i64 = {inside} at {values[1]} to {_name(operand)}"
-        case Carry(name=name, value=value):
-            return f"@{name_text(name)}: {value.dtype.code} = carry {values[0]}"
-        case Search(name=name, operand=operand, right=right):
-            side = "right" if right else "left"
-            place = f"{_name(operand)} step {_extent(statement.stride)}"
-            inside = f"{values[0]} in {place} of {_extent(statement.extent)}"
-            return f"@{name_text(name)}: i64 = search {side} {inside}"
-        case Order(name=name, scratch=scratch):
-            return f"@{name_text(name)}: i64 = order {values[0]} in {_name(scratch)}"
+        case Accumulate(kind=kind, value=value, blocks=blocks):
+            code, text = value.dtype.code, f"{kind}{' of blocks' if blocks else ''} {values[0]}"
+        case Keep(value=value) | Carry(value=value):
+            code, text = value.dtype.code, f"{type(statement).__name__.lower()} {values[0]}"
+        case Check(extent=extent, wrap=wrap, operand=operand):
+            inside = f"{values[0]} in {_extent(extent)}{' wrap' if wrap else ''}"
+            text = f"check {inside} at {values[1]} to {_name(operand)}"
+        case Search(operand=operand, right=right, stride=stride, extent=extent):
+            place = f"{_name(operand)} step {_extent(stride)} of {_extent(extent)}"
+            text = f"search {'right' if right else 'left'} {values[0]} in {place}"
+        case Order(scratch=scratch):
+            text = f"order {values[0]} in {_name(scratch)}"
+    return f"@{name_text(statement.name)}: {code} = {text}"
 
 
 def access_text(access: Access, indices: Iterable[str] = ()) -> str:
@@ -294,10 +271,6 @@ def position_text(position: Position) -> str:
 
 def _scaled(text: str, stride: Extent) -> str:
     return text if stride == 1 else f"{text}*{_extent(stride)}"
-
-
-def _group(axes: Sequence[Axis]) -> str:
-    return _axes(axes) if len(axes) == 1 else f"({_axes(axes)})"
 
 
 def _axes(axes: Iterable[Axis]) -> str:
@@ -330,24 +303,25 @@ _LETTERS: Final[dict[str, str]] = {
     "check": "c",
     "carry": "s",
 }
+#: The role of a statement's name.
+_OF_RESULTS: Final[dict[type, str]] = {
+    Accumulate: "result", Keep: "result", Carry: "carry", Check: "check", Search: "check",
+    Order: "at",
+}  # fmt: skip
 
 
 def misnamed(kernel: Kernel) -> str:
     """Return what is wrong with the first unfit name; empty if all names fit."""
     for role, name in _roles(kernel):
-        letter = _LETTERS.get(role, role)
+        letter = _LETTERS.get(role)
         found = _NUMBERED.fullmatch(name)
-        fits = found is not None and found[1] == letter if role in _LETTERS else name == role
-        if not fits:
-            wanted = f"{letter}0, {letter}1, ..." if role in _LETTERS else role
-            return f"{name!r} is not a name for {_article(role)}: {wanted}"
+        if letter is None and name != role:
+            what = "an order" if role == "at" else "this loop of the stage"
+            return f"{name!r} is not a name for {what}: {role}"
+        if letter is not None and (found is None or found[1] != letter):
+            what = f"a{'n' * (role[0] in 'aeiou')} {role}"
+            return f"{name!r} is not a name for {what}: {letter}0, {letter}1, ..."
     return ""
-
-
-def _article(role: str) -> str:
-    if role not in _LETTERS:
-        return "an order" if role == "at" else "this loop of the stage"
-    return f"a{'n' * (role[0] in 'aeiou')} {role}"
 
 
 def _roles(kernel: Kernel) -> Iterator[tuple[str, str]]:
@@ -370,16 +344,5 @@ def _roles(kernel: Kernel) -> Iterator[tuple[str, str]]:
             case Sort(axis=axis, kept=kept):
                 yield from ((LANES, axis.name), (LANES, kept.name))
         for statement in statements(stage):
-            yield from _roles_of(statement)
-
-
-def _roles_of(statement: Statement) -> Iterator[tuple[str, str]]:
-    match statement:
-        case Accumulate(name=name) | Keep(name=name):
-            yield "result", name
-        case Carry(name=name):
-            yield "carry", name
-        case Check(name=name) | Search(name=name):
-            yield "check", name
-        case Order(name=name):
-            yield "at", name
+            if role := _OF_RESULTS.get(type(statement)):
+                yield role, statement.name  # type: ignore[union-attr]
