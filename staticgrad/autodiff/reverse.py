@@ -281,26 +281,21 @@ class _GraphSweep(Sweep[Node, ValueKey]):
         self.ends: set[tuple[ValueKey, Node]] = set()
 
     def run(self, given: Iterable[tuple[Symbolic, Symbolic]]) -> dict[ValueKey, Any]:
-        """Return the cotangent of every target that a path leads to, given those of outputs."""
         seeds = ((y.key, seed) for y, seed in given if y.key in self.cone.active)
         self.through(seeds, reversed(self.cone.nodes))
         return self.found
 
     def visit(self, node: Node) -> None:
-        """Visit a node; new nodes get its source line."""
         with within(node.origin):
             super().visit(node)
 
     def results(self, node: Node) -> list[ValueKey]:
-        """One key per result."""
         return [(node, index) for index in range(len(node.types))]
 
     def operands(self, node: Node) -> list[ValueKey]:
-        """The keys of the operands."""
         return [arg.key for arg in node.args]
 
     def needs_grad(self, key: ValueKey | None) -> bool:
-        """Return whether a value is in the cone."""
         return key in self.cone.active
 
     def shares(self, node: Node, cts: Sequence[Any], needed: tuple[bool, ...]) -> tuple[Any, ...]:
@@ -309,11 +304,9 @@ class _GraphSweep(Sweep[Node, ValueKey]):
         return rule_shares(node.op, cts, outs, args, needed)
 
     def fitting(self, share: Any, key: ValueKey, node: Node) -> Any:
-        """``share``; sizes that agree only by a guard are renamed."""
         return fitting(share, Symbolic(*key), node)
 
     def blocked(self, key: ValueKey, node: Node) -> None:
-        """The path ends here."""
         self.ends.add((key, node))
 
     def taken(self, key: ValueKey | None) -> Any:

@@ -140,7 +140,6 @@ class TypedOnly(Value):
 
     @classmethod
     def lift(cls, data: object, like: DType | None = None) -> Self:
-        """The outline of an array or number."""
         if isinstance(data, TypedOnly):
             return data  # type: ignore[return-value]
         array = as_array(data)

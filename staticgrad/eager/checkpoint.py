@@ -122,7 +122,6 @@ class CheckpointBackward(tape.TapeNode):
         return [None if edge is None else sweep.pending.get(edge) for edge in edges]
 
     def release(self) -> None:
-        """Let go of the function and its operands."""
         super().release()
         self.call = None
 

@@ -129,13 +129,11 @@ class FunctionNode(tape.TapeNode):
         return tuple([self.result(*t) if isinstance(t, tuple) else t for t in self.kept])
 
     def settle(self) -> None:
-        """What was saved; a result that is saved as such is new."""
         for each in self.kept:
             if isinstance(each, Tensor):
                 each.settle()
 
     def shares(self, cts: Sequence[Any], needed: tuple[bool, ...]) -> Sequence[Any]:
-        """Return the cotangents that ``backward`` gives for the operands that are tensors."""
         ctx = self.ctx
         ctx.saved_tensors = saved = self.saved()
         try:
@@ -159,7 +157,6 @@ class FunctionNode(tape.TapeNode):
         return lifted if recording.innermost() else tape.apart(lifted, Tensor, saved)
 
     def release(self) -> None:
-        """Release the operands and the saved values."""
         super().release()
         self.kept, self.ctx = [], Context()
 

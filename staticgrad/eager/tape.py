@@ -381,16 +381,13 @@ class OpNode(TapeNode):
         return self.op.name
 
     def saved(self) -> tuple[Tensor, ...]:
-        """The operands that the rule reads."""
         return tuple([arg for arg in self.args if arg.__class__ is self.tensor])
 
     def settle(self) -> None:
-        """The operands and the results."""
         TapeNode.settle(self)
         self.results = [settled(x) if x.__class__ is np.ndarray else x for x in self.results]
 
     def shares(self, cts: Cotangents, needed: tuple[bool, ...]) -> Cotangents:
-        """Return the result of the op's rule, with arrays of operands and results copied."""
         outs = [
             self.result(number, result) if result.__class__ is np.ndarray else result
             for number, result in enumerate(self.results)
@@ -404,7 +401,6 @@ class OpNode(TapeNode):
         return shares if recording.innermost() else apart(shares, self.tensor, (*args, *outs))
 
     def release(self) -> None:
-        """Let go of the operands, and of the arrays."""
         TapeNode.release(self)
         self.args, self.results = (), ()
 
@@ -490,23 +486,18 @@ class TapeSweep(Sweep[TapeNode, Edge]):
             node.release()
 
     def results(self, node: TapeNode) -> Iterable[Edge | None]:
-        """The edges that are alive."""
         return [edge() for edge in node.outs]
 
     def operands(self, node: TapeNode) -> Edges:
-        """The edges of the operands."""
         return node.operands
 
     def needs_grad(self, key: Edge | None) -> bool:
-        """Without targets all that have an edge."""
         return key is not None if self.targets is None else key in self.active
 
     def shares(self, node: TapeNode, cts: Cotangents, needed: tuple[bool, ...]) -> Cotangents:
-        """Compute the operands' cotangents by the node's rule."""
         return node.shares(cts, needed)
 
     def fitting(self, share: Any, key: Edge, node: TapeNode) -> Any:
-        """``share``, which has the type of the edge."""
         if share.__class__ is float or share.type is not key.type:
             return node.tensor.fitting(key.type, share, node.name)
         return share

@@ -190,12 +190,10 @@ class BodyStep(BoundOperands):
 
     @property
     def total(self) -> Size:
-        """One: iterations follow each other."""
         return 1
 
     @property
     def grain(self) -> int:
-        """None."""
         return 0
 
     @cached_property
@@ -207,7 +205,6 @@ class BodyStep(BoundOperands):
         )
 
     def operand_types(self) -> Iterable[tuple[str, Mode, DType]]:
-        """Yield the operand types, each with a name that says its use."""
         return ((f"{o.use}{n}", USES[o.use], o.dtype) for n, o in enumerate(self.types))
 
     def numbers(self, use: str) -> list[int]:
@@ -215,7 +212,6 @@ class BodyStep(BoundOperands):
         return [number for number, operand in enumerate(self.types) if operand.use == use]
 
     def scratch(self) -> tuple[Scratch, ...]:
-        """Second places of carried values, the byte of a test, and room for bodies."""
         return tuple(
             Scratch(binding.buffer, "bodies" if operand.use == "room" else "step")
             for operand, binding in zip(self.types, self.operands, strict=True)
@@ -223,7 +219,6 @@ class BodyStep(BoundOperands):
         )
 
     def kernels(self) -> tuple[Kernel, ...]:
-        """The kernels of all bodies, each once."""
         return tuple(dict.fromkeys(kernel for body in self.schedules for kernel in body.kernels))
 
     def calls(self, arguments: tuple[int, ...]) -> tuple[Call, ...]:
@@ -267,7 +262,6 @@ class BodyStep(BoundOperands):
 
     @cached_property
     def _in_stretches(self) -> bool:
-        """True if a kernel runs many iterations at once, as long as a test holds."""
         stages = (stage for kernel in self.kernels() for stage, _ in nested(kernel.stages))
         return any(isinstance(stage, Loop) and stage.going for stage in stages)
 
@@ -311,12 +305,10 @@ class BodyStep(BoundOperands):
         )
 
     def bodies(self) -> tuple[StepBody, ...]:
-        """Its schedules."""
         return self._bodies
 
     @cached_property
     def control(self) -> Control:
-        """The control that corresponds to ``kind``."""
         given, results = self.numbers("in"), self.numbers("out")
         if self.kind == "branch":
             return Control("branch", given[0])

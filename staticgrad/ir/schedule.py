@@ -271,7 +271,6 @@ class BoundOperands(ABC):
     operands: tuple[Binding, ...]
 
     def with_operands(self, operands: tuple[Binding, ...]) -> Self:
-        """Return the same step with these operands."""
         step = cast(Any, self)  # each kind of step is a dataclass; this base has no fields
         return cast(Self, replace(step, operands=operands))
 
@@ -287,19 +286,15 @@ class BoundOperands(ABC):
         )
 
     def accesses(self) -> tuple[Touch, ...]:
-        """One for each operand, in their order."""
         return self._accesses
 
     def reaches(self, arguments: tuple[int, ...]) -> tuple[Reach, ...]:
-        """Any byte of every buffer."""
         return (None,) * len(self.operands)
 
     def in_place(self) -> tuple[tuple[int, int], ...]:
-        """None."""
         return ()
 
     def scratch(self) -> tuple[Scratch, ...]:
-        """The scratch operands: each iteration begins by writing them."""
         return tuple(Scratch(a.buffer, "worker") for a in self._accesses if a.mode == "scratch")
 
     @cached_property
@@ -311,28 +306,22 @@ class BoundOperands(ABC):
         )
 
     def checks(self) -> tuple[CheckWord, ...]:
-        """The check operands, in their order."""
         return self._checks
 
     def kernels(self) -> tuple[Kernel, ...]:
-        """None."""
         return ()
 
     def bodies(self) -> tuple[StepBody, ...]:
-        """None."""
         return ()
 
     @property
     def control(self) -> Control:
-        """The control of a step without bodies."""
         return Control()
 
     def reads(self) -> Iterator[str]:
-        """Buffers read, in operand order."""
         return (a.buffer for a in self._accesses if a.mode in ("in", "inout"))
 
     def writes(self) -> Iterator[str]:
-        """Buffers written, scratch and check words too, in operand order."""
         return (a.buffer for a in self._accesses if a.mode != "in")
 
 
@@ -368,11 +357,9 @@ class KernelStep(BoundOperands):
         return cls(kernel, tuple(operands), tuple(arguments), total, grain, phase, label, origins)
 
     def operand_types(self) -> Iterable[tuple[str, Mode, DType]]:
-        """Return the operand types of the kernel."""
         return ((o.name, o.mode, o.dtype) for o in self.kernel.operands)
 
     def reaches(self, arguments: tuple[int, ...]) -> tuple[Reach, ...]:
-        """Return the ranges given by loops, strides and positions of the kernel."""
         return reaches(self.kernel, arguments)
 
     @cached_property
@@ -381,15 +368,12 @@ class KernelStep(BoundOperands):
         return tuple((number[out], number[read]) for out, read in sorted(self.kernel.in_place))
 
     def in_place(self) -> tuple[tuple[int, int], ...]:
-        """``Kernel.in_place`` by the numbers of operands, in the order of their names."""
         return self._in_place
 
     def kernels(self) -> tuple[Kernel, ...]:
-        """The one that it uses."""
         return (self.kernel,)
 
     def calls(self, arguments: tuple[int, ...]) -> tuple[Call, ...]:
-        """Its kernel, once."""
         return (Call(self.kernel, arguments),)
 
 
@@ -417,30 +401,22 @@ class Schedule:
         """The buffer called ``name``."""
         return self.by_name[name]
 
-    @property
+    @cached_property
     def by_name(self) -> dict[str, Buffer]:
-        cached: dict[str, Buffer] | None = self.__dict__.get("_by_name")
-        if cached is None:
-            cached = {b.name: b for b in self.buffers}
-            object.__setattr__(self, "_by_name", cached)
-        return cached
+        return {b.name: b for b in self.buffers}
 
-    @property
+    @cached_property
     def first_checks(self) -> frozenset[int]:
         """The steps with checks that come before parameters are written, by number.
 
         A step whose checks pass wherever those of earlier ones did is none of them.
         """
-        cached: frozenset[int] | None = self.__dict__.get("_first_checks")
-        if cached is None:
-            checking = {number for number, step in enumerate(self.steps) if step.checks()}
-            if len(checking) > 1:
-                from staticgrad.ir.verify import implied_checks
+        checking = {number for number, step in enumerate(self.steps) if step.checks()}
+        if len(checking) > 1:
+            from staticgrad.ir.verify import implied_checks
 
-                checking -= implied_checks(self.steps, self.by_name)
-            cached = frozenset(checking)
-            object.__setattr__(self, "_first_checks", cached)
-        return cached
+            checking -= implied_checks(self.steps, self.by_name)
+        return frozenset(checking)
 
     def sizes(self) -> Iterator[Size]:
         """Every size in the order of the text."""
@@ -479,20 +455,16 @@ class CallStep(BoundOperands):
 
     @property
     def arguments(self) -> tuple[Size, ...]:
-        """The sizes, then the iterations and the operations of one."""
         return (*self.sizes, self.total, self.operations)
 
     @property
     def grain(self) -> int:
-        """One iteration; all of a routine that runs alone."""
         return 0 if self.routine.alone else 1
 
     def operand_types(self) -> Iterable[tuple[str, Mode, DType]]:
-        """Return the operand types of the routine, by number."""
         return ((f"p{n}", mode, dtype) for n, (mode, dtype) in enumerate(self.routine.operands))
 
     def calls(self, arguments: tuple[int, ...]) -> tuple[Call, ...]:
-        """Its routine, once."""
         *sizes, total, operations = arguments
         return (Call(self.routine, tuple(sizes), 1, float(total * operations)),)
 

@@ -78,11 +78,8 @@ def operands_come_first(graph: Graph) -> None:
                 where = "is listed after it" if listed else "belongs to no node of the graph"
                 _broken(graph, node, f"operand {position} of {node.op.name} {where}")
             if not 0 <= arg.index < len(arg.node.types):
-                _broken(
-                    graph,
-                    node,
-                    f"operand {position} of {node.op.name} is a result that does not exist",
-                )
+                which = f"operand {position} of {node.op.name}"
+                _broken(graph, node, f"{which} is a result that does not exist")
         seen.add(node)
 
 
@@ -95,51 +92,43 @@ def types_are_inferred(graph: Graph) -> None:
             _broken(graph, node, f"{node.op.name} has no result")
         try:
             inferred = node.op.infer(*[arg.type for arg in node.args])
-        except StaticgradError as error:
-            _broken(graph, node, f"{node.op.name} refuses its operands: {error.headline}")
-        except (TypeError, ValueError, IndexError) as error:
-            _broken(graph, node, f"{node.op.name} refuses its operands: {error}")
+        except (StaticgradError, TypeError, ValueError, IndexError) as error:
+            reason = getattr(error, "headline", error)
+            _broken(graph, node, f"{node.op.name} refuses its operands: {reason}")
         types = (inferred,) if isinstance(inferred, TensorType) else inferred
         if types != node.types:
-            _broken(
-                graph,
-                node,
-                f"{node.op.name} gives {', '.join(map(str, types))}, the node says otherwise",
-            )
+            given = ", ".join(map(str, types))
+            _broken(graph, node, f"{node.op.name} gives {given}, the node says otherwise")
         node.verified = True
+
+
+def _extents(graph: Graph) -> Iterator[tuple[Node, TensorType, Size]]:
+    """Every size of an axis once, with the node and type that have it first."""
+    seen: set[Size] = set()
+    for node in graph.nodes:
+        for tensor_type in node.types:
+            for extent in tensor_type.shape:
+                if extent not in seen:
+                    seen.add(extent)
+                    yield node, tensor_type, extent
 
 
 def sizes_are_possible(graph: Graph) -> None:
     """Check that no axis has a size that is negative for all values of the names."""
-    possible: set[Size] = set()
-    for node in graph.nodes:
-        for tensor_type in node.types:
-            for extent in tensor_type.shape:
-                if extent in possible:
-                    continue
-                high = extent if isinstance(extent, int) else bounds(extent)[1]
-                if high is not None and high < 0:
-                    _broken(graph, node, f"an axis of {tensor_type} has a negative size")
-                possible.add(extent)
+    for node, tensor_type, extent in _extents(graph):
+        high = extent if isinstance(extent, int) else bounds(extent)[1]
+        if high is not None and high < 0:
+            _broken(graph, node, f"an axis of {tensor_type} has a negative size")
 
 
 def size_names_agree(graph: Graph) -> None:
     """One named size has one set of promises, wherever it occurs."""
     declared: dict[str, Named] = {}
-    seen: set[Size] = set()
-    for node in graph.nodes:
-        for tensor_type in node.types:
-            for extent in tensor_type.shape:
-                if extent in seen:
-                    continue
-                seen.add(extent)
-                for named in () if isinstance(extent, int) else named_sizes(extent):
-                    if declared.setdefault(named.name, named) != named:
-                        _broken(
-                            graph,
-                            node,
-                            f"size {named.name!r} is declared twice, with different bounds",
-                        )
+    for node, _, extent in _extents(graph):
+        for named in named_sizes(extent):
+            if declared.setdefault(named.name, named) != named:
+                wrong = f"size {named.name!r} is declared twice, with different bounds"
+                _broken(graph, node, wrong)
 
 
 def leaves_are_listed(graph: Graph) -> None:
@@ -149,16 +138,12 @@ def leaves_are_listed(graph: Graph) -> None:
         own = dict.fromkeys(node for node in graph.nodes if isinstance(node.op, kind))
         for node in own:
             if listed[node] != 1:
-                _broken(
-                    graph,
-                    node,
-                    f"the {node.op.name} is listed {listed[node]} times among the {node.op.name}s",
-                )
+                times = f"listed {listed[node]} times among the {node.op.name}s"
+                _broken(graph, node, f"the {node.op.name} is {times}")
         for node in listed:
             if node not in own:
-                _broken(
-                    graph, node, f"an {node.op.name} is listed that is no such node of the graph"
-                )
+                wrong = f"an {node.op.name} is listed that is no such node of the graph"
+                _broken(graph, node, wrong)
 
 
 def leaf_names_are_unique(graph: Graph) -> None:
@@ -194,11 +179,8 @@ def updates_fit(graph: Graph) -> None:
         if parameter.node in seen:
             _broken(graph, parameter.node, f"parameter {parameter.name!r} is updated twice")
         if parameter.type != value.type:
-            _broken(
-                graph,
-                value.node,
-                f"the update of {parameter.name!r} is {value.type}, not {parameter.type}",
-            )
+            wrong = f"the update of {parameter.name!r} is {value.type}, not {parameter.type}"
+            _broken(graph, value.node, wrong)
         seen.add(parameter.node)
 
 
@@ -334,7 +316,8 @@ def _looks_of_loop(step: Step) -> Iterator[Look | None]:
         outside, carried = dict(body.outside), dict(body.carried)
         sizes = {buffer.name: buffer.size for buffer in body.schedule.buffers}
         steady = _Steady(body.schedule.steps, body.schedule.by_name)
-        for look in (look for each in body.schedule.steps for look in _looks_if_any(each, steady)):
+        checking = (each for each in body.schedule.steps if each.checks())
+        for look in (look for each in checking for look in _looks(each, steady)):
             if look is None or look.buffer in carried or look.buffer not in outside:
                 yield None
                 continue
@@ -346,10 +329,6 @@ def _looks_of_loop(step: Step) -> Iterator[Look | None]:
             begin = divide_exactly(access.begin, access.dtype.itemsize)
             known = walk if begin is not None else None
             yield look._replace(buffer=access.buffer, begin=look.begin + (begin or 0), walk=known)
-
-
-def _looks_if_any(step: Step, steady: _Steady) -> Iterator[Look | None]:
-    return _looks(step, steady) if step.checks() else iter(())
 
 
 class _Reading:

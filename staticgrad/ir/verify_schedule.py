@@ -8,7 +8,7 @@ must be one that computes what it says.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final, NoReturn
 
 from staticgrad.errors import VerifyError
@@ -110,7 +110,7 @@ def size_names_agree(schedule: Schedule) -> None:
     """One named size has one set of promises, wherever it occurs."""
     declared: dict[str, Named] = {}
     for size in dict.fromkeys(schedule.sizes()):
-        for named in () if isinstance(size, int) else named_sizes(size):
+        for named in named_sizes(size):
             if declared.setdefault(named.name, named) != named:
                 _broken(schedule, f"size {named.name!r} is declared twice, with different bounds")
 
@@ -123,26 +123,20 @@ def kernels_are_sound(schedule: Schedule) -> None:
     seen: set[Kernel] = set()
     for step in schedule.steps:
         for kernel in step.kernels():
-            if kernel not in seen:
-                seen.add(kernel)
-                _check_kernel(schedule, step, kernel)
+            if kernel in seen:
+                continue
+            seen.add(kernel)
+            try:
+                verify_kernel(kernel)
+            except VerifyError as error:
+                from staticgrad.ir.schedule_text import kernel_names, step_text
 
-
-def _check_kernel(schedule: Schedule, step: Step, kernel: Kernel) -> None:
-    try:
-        verify_kernel(kernel)
-    except VerifyError as error:
-        headline, details = error.headline, error.details
-    else:
-        return
-    from staticgrad.ir.schedule_text import kernel_names, step_text
-
-    names = kernel_names(schedule)
-    raise VerifyError(
-        f"schedule {schedule.name!r}, {names[kernel]} ({step.label}): {headline}",
-        details=[*details, step_text(step, names)],
-        at=step.origins[0] if step.origins else None,
-    )
+                names = kernel_names(schedule)
+                raise VerifyError(
+                    f"schedule {schedule.name!r}, {names[kernel]} ({step.label}): {error.headline}",
+                    details=[*error.details, step_text(step, names)],
+                    at=step.origins[0] if step.origins else None,
+                ) from None
 
 
 def steps_bind_everything(schedule: Schedule) -> None:
@@ -261,8 +255,15 @@ def steps_do_not_overwrite_what_they_read(schedule: Schedule) -> None:
             written = [n for n in numbers if accesses[n].mode != "in"]
             if not written or len(numbers) == 1:
                 continue
-            if len(written) > 1 and not _store_apart(step, written):
-                _broken(schedule, f"it writes {buffer!r} through two operands", step)
+            if len(written) > 1:
+                apart = isinstance(step, KernelStep) and stores_apart(
+                    step.kernel,
+                    step.arguments,
+                    [step.kernel.operands[number].name for number in written],
+                    [step.operands[number].offset for number in written],
+                )
+                if not apart:
+                    _broken(schedule, f"it writes {buffer!r} through two operands", step)
             out, pairs = written[0], step.in_place()
             place = (accesses[out].begin, accesses[out].updated)
             for n in numbers:
@@ -270,14 +271,6 @@ def steps_do_not_overwrite_what_they_read(schedule: Schedule) -> None:
                     (out, n) not in pairs or (accesses[n].begin, accesses[n].updated) != place
                 ):
                     _broken(schedule, f"it reads {buffer!r} while it writes it", step)
-
-
-def _store_apart(step: Step, written: Sequence[int]) -> bool:
-    if not isinstance(step, KernelStep):
-        return False
-    names = [step.kernel.operands[number].name for number in written]
-    offsets = [step.operands[number].offset for number in written]
-    return stores_apart(step.kernel, step.arguments, names, offsets)
 
 
 # -- order ----------------------------------------------------------------------------------------
