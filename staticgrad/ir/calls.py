@@ -77,7 +77,8 @@ def public(
         home: the module that it is public in, for pickles; by default the one that defines it.
         operands: what becomes of the arguments by position.
     """
-    name = _label(function)
+    owner, _, name = function.__qualname__.rpartition(".")
+    name = owner.rpartition(".")[2] if name == "__init__" else name  # that of its class
     called: Callable[P, T] = _reading(function, name, name, operands)
     called.__module__ = home or function.__module__
     return called
@@ -108,20 +109,7 @@ def _reading(
         return _read(function, numpy_name, args, kwargs)
 
     @functools.wraps(function)
-    def plain(*args: Any, **kwargs: Any) -> Any:
-        try:
-            if len(args) + len(kwargs) > 1:
-                block = beside_arrays(args, kwargs)
-                if block is not None:
-                    with block:
-                        return read(args, kwargs)
-            return read(args, kwargs)
-        except Exception as error:
-            cut(error)
-            raise
-
-    @functools.wraps(function)
-    def flagged(*args: Any, **kwargs: Any) -> Any:
+    def called(*args: Any, **kwargs: Any) -> Any:
         try:
             for flag in flags:
                 if len(args) > first or type(kwargs.get(flag, True)) is not bool:
@@ -137,13 +125,7 @@ def _reading(
             cut(error)
             raise
 
-    return flagged if flags else plain
-
-
-def _label(function: Callable[..., Any]) -> str:
-    """The name that messages use: of ``__init__`` that of its class."""
-    owner, _, name = function.__qualname__.rpartition(".")
-    return owner.rpartition(".")[2] if name == "__init__" else name
+    return called
 
 
 def publish(names: dict[str, Any], home: str, functions: Iterable[str]) -> None:
@@ -208,7 +190,7 @@ class Constructed(ABCMeta):
     @property
     def __signature__(cls) -> inspect.Signature:
         """The arguments of the constructor; without it ``inspect`` shows those of ``__call__``."""
-        whole = _construction(cls)
+        whole = inspect.signature(cls.__init__)
         return whole.replace(parameters=[*whole.parameters.values()][1:])
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
@@ -219,15 +201,11 @@ class Constructed(ABCMeta):
                 if raised_inside(error):
                     raise
                 refused = error
-            check_arguments(cls.__name__, _construction(cls), (None, *args), kwargs)
+            check_arguments(cls.__name__, inspect.signature(cls.__init__), (None, *args), kwargs)
             raise refused
         except Exception as error:
             cut(error)
             raise
-
-
-def _construction(cls: Any) -> inspect.Signature:
-    return inspect.signature(cls.__init__)
 
 
 # -- flags ----------------------------------------------------------------------------------------
@@ -286,8 +264,8 @@ def _read(function: Callable[..., Any], name: str, args: Any, kwargs: dict[str, 
             known = {**further, **known}
         operands = [n for n, p in ours.parameters.items() if p.kind in _OPERANDS]
         args, kwargs = _by_name(word, args, kwargs, places or operands, ours)
-        renamed = _renamed(word, dict(zip(places, operands, strict=False)), known, ours)
-        kwargs = _in_our_words(word, kwargs, renamed)
+        pairs = dict(zip(places, operands, strict=False))
+        kwargs = _in_our_words(word, kwargs, pairs, known, ours)
         kwargs = _without_idle(word, {n: p.default for n, p in known.items()}, ours, kwargs)
     check_arguments(word, ours, args, kwargs)
     args, kwargs = _with_flags(word, _flags(function), args, kwargs)
@@ -343,15 +321,12 @@ def _by_name(
 _OTHER_NAMES: Final = {"clip": {"a_min": "min", "a_max": "max"}}
 
 
-def _renamed(
-    name: str, places: dict[str, str], known: dict[str, Any], ours: inspect.Signature
-) -> dict[str, str]:
-    """NumPy's names -> ours: of what stands in the same place and has a name of its own in each."""
+def _in_our_words(
+    name: str, kwargs: dict[str, Any], places: dict[str, str], known: dict[str, Any], ours: Any
+) -> dict[str, Any]:
+    """The arguments by our names: of what stands in one place, each side has a name of its own."""
     pairs = {n: own for n, own in places.items() if n not in ours.parameters and own not in known}
-    return {**pairs, **_OTHER_NAMES.get(name, {})}
-
-
-def _in_our_words(name: str, kwargs: dict[str, Any], renamed: dict[str, str]) -> dict[str, Any]:
+    renamed = {**pairs, **_OTHER_NAMES.get(name, {})}
     found: dict[str, Any] = {}
     for word, given in kwargs.items():
         own = renamed.get(word, word)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 import types
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, fields
 from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
 from staticgrad.errors import PluginWarning, warn
@@ -31,17 +31,14 @@ broken: Final[list[str]] = []
 
 def find_op(name: str) -> type[Op] | None:
     """The op class registered as ``name``; imports every op there is before it gives None."""
-    for more in (_nothing, load_ops, _load_announced):
-        more()
+    for more in (None, load_ops, _load_announced):
+        if more is not None:
+            more()
         try:
             return op_class(name)
         except KeyError:
             continue
     return None
-
-
-def _nothing() -> None:
-    """Do nothing: a registered entry needs no import."""
 
 
 def load_ops() -> None:
@@ -65,7 +62,7 @@ def _load_announced() -> None:
         return
     _announced_loaded = True
     for _ in announced(ENTRY_POINTS, broken):
-        pass
+        pass  # importing it registers its ops
 
 
 def announced(group: str, failed: list[str] | None = None) -> Iterator[tuple[Any, Any]]:
@@ -114,13 +111,13 @@ class AttributeMistake(Exception):  # noqa: N818 - caught, and reported as a Par
 
 def build_op(cls: type[Op], attributes: Mapping[str, Any]) -> Op:
     """The op with these attributes, defaults for the rest."""
-    known = _fields(cls)
+    known = {field.name: field for field in fields(cls) if field.init}
     for name, value in attributes.items():
         if name not in known:
             raise AttributeMistake(
                 f"{cls.name} has no attribute {name!r}",
                 name,
-                suggestion(name, known) or _listed(known),
+                suggestion(name, known) or f"it has {', '.join(known) or 'none'}",
             )
         if cls not in _HINTS:
             try:
@@ -137,29 +134,20 @@ def build_op(cls: type[Op], attributes: Mapping[str, Any]) -> Op:
     return cls(**attributes)
 
 
-def _fields(cls: type[Op]) -> dict[str, Field[Any]]:
-    return {field.name: field for field in fields(cls) if field.init}
-
-
-def _listed(known: Mapping[str, object]) -> str:
-    return f"it has {', '.join(known)}" if known else "it has none"
-
-
 def fits(value: object, hint: Any) -> bool:
     """Return whether a value has the annotated type; an unsupported annotation accepts anything."""
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
         return any(fits(value, option) for option in get_args(hint))
     if origin is tuple:
-        return isinstance(value, tuple) and _items_fit(value, get_args(hint))
+        hints = get_args(hint)
+        if not isinstance(value, tuple):
+            return False
+        if len(hints) == 2 and hints[1] is ...:
+            return all(fits(item, hints[0]) for item in value)
+        return len(value) == len(hints) and all(map(fits, value, hints))
     if origin is Literal:
         return value in get_args(hint)
     if hint is float:  # an integer is a float to annotations
         return isinstance(value, int | float)
     return isinstance(value, hint) if isinstance(hint, type) else True
-
-
-def _items_fit(items: tuple[object, ...], hints: tuple[Any, ...]) -> bool:
-    if len(hints) == 2 and hints[1] is ...:
-        return all(fits(item, hints[0]) for item in items)
-    return len(items) == len(hints) and all(map(fits, items, hints))

@@ -231,8 +231,8 @@ class Graph:
                 continue
             if not _same(results, node.values):
                 new[node] = results
-            for fresh in _unlisted(results, order):
-                order[fresh] = None
+            behind = ancestors(results, stop=order)  # operands first
+            order.update(dict.fromkeys(sorted(behind, key=lambda node: node.serial)))
         nodes = tuple(order)
         if not new and len(nodes) == len(self.nodes):
             return self
@@ -419,11 +419,6 @@ def _described(given: object) -> str:
 
 def _same(left: tuple[Symbolic, ...], right: tuple[Symbolic, ...]) -> bool:
     return all(a.node is b.node and a.index == b.index for a, b in zip(left, right, strict=True))
-
-
-def _unlisted(results: Iterable[Symbolic], listed: Mapping[Node, None]) -> list[Node]:
-    """Nodes behind ``results`` that are not listed yet, operands first."""
-    return sorted(ancestors(results, stop=listed), key=lambda node: node.serial)
 
 
 def ancestors(
