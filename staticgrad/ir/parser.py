@@ -72,7 +72,11 @@ def parse(
         )
     bound = bound_constants(constants)
     reader = _GraphReader(Tokens(text, file), bound, parameters or {}, inputs or {})
-    return reader.document()
+    reader.header("ir", "graph")
+    reader.size_declarations()
+    graph = reader.graph()
+    reader.finished("graph")
+    return graph
 
 
 def _labels(leaf: Symbolic) -> tuple[str, ...]:
@@ -100,14 +104,6 @@ class _GraphReader(DocumentReader):
         self.parameters: list[Parameter] = []
         self.outputs: dict[str, Symbolic] = {}
         self.updates: dict[Node, tuple[Parameter, Symbolic]] = {}
-        self._origins: dict[str, Location | None] = {}
-
-    def document(self) -> Graph:
-        self.header("ir", "graph")
-        self.size_declarations()
-        graph = self.graph()
-        self.finished("graph")
-        return graph
 
     def graph(self) -> Graph:
         """Parse the graph after the header of a document, or as the attribute of a node."""
@@ -120,7 +116,16 @@ class _GraphReader(DocumentReader):
             self.sequence(self._parameter, ")")
         self._refuse_unknown_bindings()
         self.expect("{", "the graph's signature")
-        self._body()
+        while self.kinds[self.at] == "value":
+            self._node()
+        if self.accept("return"):
+            self.separated(self._output)
+        while self.accept("update"):
+            self._update()
+        if not self.accept("}"):
+            self.fail(f"expected a node, 'return', 'update' or '}}', found {self.found}")
+        if not self.outputs and not self.updates:
+            self.fail("a graph needs at least one output or update", self.at - 1)
         return Graph.of_parts(
             nodes=self.nodes,
             inputs=self.inputs,
@@ -160,7 +165,7 @@ class _GraphReader(DocumentReader):
         declared = self.type()
         value = self.bound_inputs.get(label)
         if value is None:
-            value = Symbolic(Node(Input(label, declared), (), (declared,), self._origin(start, "")))
+            value = Symbolic(Node(Input(label, declared), (), (declared,), self._origin(start)))
         self._check_bound(value, label, declared, start)
         self.inputs.append(value)
         self._define(start, value)
@@ -186,7 +191,7 @@ class _GraphReader(DocumentReader):
             except OutOfMemory as error:
                 self.fail(error.headline, start, error.hint)
             op = ParameterLeaf(store)
-            value = Parameter(Node(op, (), (op.infer(),), self._origin(start, "")))
+            value = Parameter(Node(op, (), (op.infer(),), self._origin(start)))
         self._check_bound(value, label, declared, start)
         self.parameters.append(value)
         self._define(start, value)
@@ -194,40 +199,19 @@ class _GraphReader(DocumentReader):
 
     def _check_bound(self, value: Symbolic, label: str, declared: TensorType, start: int) -> None:
         if value.type != declared or label not in _labels(value):
-            own_label = getattr(value.node.op, "label", None)
-            self.fail(
-                f"bound to {own_label!r}, {value.type}; the text says {declared}",
-                start,
-            )
+            bound = f"bound to {getattr(value.node.op, 'label', None)!r}, {value.type}"
+            self.fail(f"{bound}; the text says {declared}", start)
 
     def _refuse_unknown_bindings(self) -> None:
-        for bound, values in (
-            (self.bound_inputs, self.inputs),
-            (self.bound_parameters, self.parameters),
-        ):
+        both = (self.bound_inputs, self.inputs), (self.bound_parameters, self.parameters)
+        for bound, values in both:
             labels = {label for value in values for label in _labels(value)}
             for name in bound:
                 if name not in labels:
-                    raise UnknownNameError(
-                        f"the text has no input or parameter {name!r}",
-                        hint=suggestion(name, labels),
-                    )
+                    unknown = f"the text has no input or parameter {name!r}"
+                    raise UnknownNameError(unknown, hint=suggestion(name, labels))
 
     # body
-
-    def _body(self) -> None:
-        while self.kinds[self.at] == "value":
-            self._node()
-        if self.accept("return"):
-            self._output()
-            while self.accept(","):
-                self._output()
-        while self.accept("update"):
-            self._update()
-        if not self.accept("}"):
-            self.fail(f"expected a node, 'return', 'update' or '}}', found {self.found}")
-        if not self.outputs and not self.updates:
-            self.fail("a graph needs at least one output or update", self.at - 1)
 
     def _define(self, at: int, value: Symbolic) -> None:
         key = self._key(self.texts[at], at)
@@ -283,8 +267,7 @@ class _GraphReader(DocumentReader):
             )
         if len(results) != len(types):
             self.fail(f"{op.name} has {len(types)} results, {len(results)} are named", start)
-        origin = self._origin(start, self.tokens.comments.get(self.at - 1, ""))
-        node = Node(op, args, types, origin, order)
+        node = Node(op, args, types, self.named_line() or self._origin(start), order)
         self.nodes.append(node)
         for index, at in enumerate(results):
             self._define(at, Symbolic(node, index))
@@ -339,12 +322,7 @@ class _GraphReader(DocumentReader):
             self.fail("a digest is written in quotes", at)
         return Constant(self.bound_array(attributes["digest"], declared, at))
 
-    def _origin(self, at: int, comment: str) -> Location:
-        if comment not in self._origins:
-            self._origins[comment] = _source_line(comment)
-        found = self._origins[comment]
-        if found is not None:
-            return found
+    def _origin(self, at: int) -> Location:
         number, line = self.tokens.line_of(at)
         return SourceLine(NO_FILE, number, text=line)
 
@@ -370,13 +348,6 @@ class _GraphReader(DocumentReader):
         if value.type != target.type:
             self.fail(f"{self.texts[at]} is {target.type}, its update {value.type}", self.at - 1)
         self.updates[target.node] = (target, value)
-
-
-def _source_line(comment: str) -> SourceLine | None:
-    try:
-        return SourceLine.from_text(comment)
-    except ValueError:  # a remark, or nothing
-        return None
 
 
 def _reason(error: Exception, name: str) -> str:

@@ -110,7 +110,15 @@ class _PlanReader(ScheduleReader):
         self.expect("plan")
         self.expect("(", "plan")
         sizes: dict[str, int] = {}
-        self.sequence(lambda: self._size_value(sizes), ")")
+
+        def size_value() -> None:
+            quoted = self.kinds[self.at] == "size"
+            token = self.take("size" if quoted else "name", "the name of a size")
+            name = self._new(self.unquote(token[1:]) if quoted else token, sizes, "size")
+            self.expect("=", "the name of the size")
+            sizes[name] = self.integer("the value of the size")
+
+        self.sequence(size_value, ")")
         self.expect("{", "the sizes")
         self.expect("arena")
         peak = self.integer("the bytes of the arena")
@@ -125,7 +133,11 @@ class _PlanReader(ScheduleReader):
             steps.append(self._planned(schedule))
         nbytes: dict[str, int] = {}
         while self.accept("bytes"):
-            self._bytes(nbytes)
+            at = self.at
+            buffer = self.buffer_name()
+            if buffer in nbytes:
+                self.fail(f"the bytes of {name_text(buffer)} are given twice", at)
+            nbytes[buffer] = self.integer("a number of bytes")
         if not self.accept("}"):
             self.fail(f"expected place, run, bytes (in that order) or '}}', found {self.found}")
         return Plan(
@@ -138,13 +150,6 @@ class _PlanReader(ScheduleReader):
             buffer_bytes=tuple(nbytes.items()),
             workers=workers,
         )
-
-    def _size_value(self, sizes: dict[str, int]) -> None:
-        quoted = self.kinds[self.at] == "size"
-        token = self.take("size" if quoted else "name", "the name of a size")
-        name = self._new(self.unquote(token[1:]) if quoted else token, sizes, "size")
-        self.expect("=", "the name of the size")
-        sizes[name] = self.integer("the value of the size")
 
     def _placement(self) -> Placement:
         buffer = self.buffer_name()
@@ -184,16 +189,14 @@ class _PlanReader(ScheduleReader):
         grain = self.integer("the iterations of a group")
         fails: list[str] = []
         if self.accept("fails"):
-            fails.append(self.name("the name of an operand"))
-            while self.accept(","):
-                fails.append(self.name("the name of an operand"))
+            fails = self.separated(lambda: self.name("the name of an operand"))
         offsets = tuple(offset for _, offset in operands)
-        found = tuple(self._body_plan(body.schedule) for body in bodies)
-        return PlannedStep(number, tuple(arguments), offsets, total, grain, tuple(fails), found)
-
-    def _body_plan(self, schedule: Schedule) -> Plan:
-        with self.inside(schedule):
-            return self.plan(schedule)
+        found = []
+        for body in bodies:
+            with self.inside(body.schedule):
+                found.append(self.plan(body.schedule))
+        counts = (total, grain, tuple(fails), tuple(found))
+        return PlannedStep(number, tuple(arguments), offsets, *counts)
 
     def _placed(self) -> tuple[str, int]:
         buffer = self.buffer_name()
@@ -202,10 +205,3 @@ class _PlanReader(ScheduleReader):
     def _signed(self) -> int:
         sign = -1 if self.accept("-") else 1
         return sign * self.integer("a number")
-
-    def _bytes(self, nbytes: dict[str, int]) -> None:
-        at = self.at
-        buffer = self.buffer_name()
-        if buffer in nbytes:
-            self.fail(f"the bytes of {name_text(buffer)} are given twice", at)
-        nbytes[buffer] = self.integer("a number of bytes")

@@ -38,10 +38,10 @@ from staticgrad.errors.wording import kind_of
 from staticgrad.ir.graph import Constant, Graph, Input, Node, ParameterLeaf, Symbolic
 from staticgrad.ir.op import Op
 from staticgrad.ir.text import INLINE_ELEMENTS, Reader, array_text, value_text
-from staticgrad.source import Location
+from staticgrad.source import Location, SourceLine
 from staticgrad.types.arrays import ArrayData, TensorType
 from staticgrad.types.dim import Dim, Named, Size, dim, named_sizes
-from staticgrad.types.lexis import name_text, quoted
+from staticgrad.types.lexis import Tokens, name_text, quoted
 
 VERSION: Final = 1
 _PROMISES: Final = ("min", "max", "multiple_of", "hint")
@@ -96,20 +96,21 @@ def bound_constants(constants: Mapping[str, npt.ArrayLike] | None) -> dict[str, 
             f"constants are arrays by digest, not {kind_of(constants)}",
             hint="constants=graph_constants(graph), or schedule_constants, gives them",
         )
-    return {digest: _checked(digest, array) for digest, array in (constants or {}).items()}
-
-
-def _checked(digest: str, array: npt.ArrayLike) -> ArrayData:
-    data = ArrayData(array)
-    if data.digest != digest:
-        raise ArgumentError(
-            f"the array bound for constant {digest!r} has the digest {data.digest!r}"
-        )
-    return data
+    found = {digest: ArrayData(array) for digest, array in (constants or {}).items()}
+    for digest, data in found.items():
+        if data.digest != digest:
+            raise ArgumentError(
+                f"the array bound for constant {digest!r} has the digest {data.digest!r}"
+            )
+    return found
 
 
 class DocumentReader(Reader):
-    """Reads what stands before the thing itself."""
+    """Reads what stands before the thing itself, and comments."""
+
+    def __init__(self, tokens: Tokens, constants: dict[str, ArrayData] | None = None) -> None:
+        super().__init__(tokens, constants)
+        self._lines: dict[str, SourceLine | None] = {}  # by comment
 
     def header(self, form: str, thing: str) -> None:
         """The first line; ``thing`` is what people call the document: a graph, a plan."""
@@ -145,6 +146,16 @@ class DocumentReader(Reader):
             self.fail(f"a size promises {', '.join(_PROMISES)}, not {key}", self.at - 1)
         self.expect("=", key)
         return key, self.integer(f"the number of {key}")
+
+    def named_line(self) -> SourceLine | None:
+        """The line, or lines, that the comment behind the token just read names."""
+        comment = self.tokens.comments.get(self.at - 1, "")
+        if comment not in self._lines:
+            try:
+                self._lines[comment] = SourceLine.from_text(comment)
+            except ValueError:  # a remark, or nothing
+                self._lines[comment] = None
+        return self._lines[comment]
 
     def finished(self, thing: str) -> None:
         """Nothing follows."""
@@ -230,14 +241,13 @@ def _declarations(values: Iterable[Symbolic]) -> str:
 
 def node_lines(graph: Graph, names: Names, comments: bool = True, orders: bool = True) -> list[str]:
     """One line per node that is not in the header; more for one that has bodies."""
-    lines = []
-    for node in graph.nodes:
-        if _is_header_leaf(node):
-            continue
-        bodies = partial(body_text, comments=comments, orders=orders)
-        text = f"  {node_text(node, names, orders=orders, bodies=bodies)}"
-        lines.append(f"{text}{comment([node.origin])}" if comments else text)
-    return lines
+    bodies = partial(body_text, comments=comments, orders=orders)
+    return [
+        f"  {node_text(node, names, orders=orders, bodies=bodies)}"
+        + (comment([node.origin]) if comments else "")
+        for node in graph.nodes
+        if not _is_header_leaf(node)
+    ]
 
 
 def body_text(graph: Graph, *, comments: bool = False, orders: bool = False) -> str:
@@ -281,7 +291,9 @@ def op_text(op: Op, bodies: Callable[[Graph], str] | None = None) -> str:
     if isinstance(op, Input | ParameterLeaf):  # in the header of a text, here in messages only
         return op.name
     if isinstance(op, Constant):
-        return f"constant{{{_constant_attribute(op.data)}}}"
+        inline = op.data.array.size <= INLINE_ELEMENTS
+        data = f"value={array_text(op.data)}" if inline else f"digest={quoted(op.data.digest)}"
+        return f"constant{{{data}}}"
     try:
         written = partial(_attribute_text, bodies=bodies)
         attributes = [
@@ -302,12 +314,6 @@ def _attribute_text(value: object, bodies: Callable[[Graph], str] | None) -> str
         inner = ", ".join(_attribute_text(part, bodies) for part in value)
         return f"({inner},)" if len(value) == 1 else f"({inner})"
     return value_text(value)
-
-
-def _constant_attribute(data: ArrayData) -> str:
-    if data.array.size <= INLINE_ELEMENTS:
-        return f"value={array_text(data)}"
-    return f"digest={quoted(data.digest)}"
 
 
 def root_lines(graph: Graph, names: Names) -> list[str]:

@@ -43,7 +43,7 @@ from staticgrad.ir.printer import bound_constants, comment, distinct_sizes, head
 from staticgrad.ir.schedule import Binding, Buffer, CallStep, KernelStep, Schedule, Step
 from staticgrad.ir.text import INLINE_ELEMENTS, value_text
 from staticgrad.records import NamedTuple
-from staticgrad.source import Location, SourceLine
+from staticgrad.source import Location
 from staticgrad.types.arrays import ArrayData
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import DType
@@ -179,27 +179,30 @@ class ScheduleReader(KernelReader):
         self.expect("{", "the schedule's name")
         steps: list[Step] = []
         while not self.accept("}") and not self.accept("return"):
-            self._item(steps)
+            word = self.texts[self.at] if self.kinds[self.at] == "name" else ""
+            if word in _FORMS:
+                self.at += 1
+                steps.append(_FORMS[word].read(self))
+            elif word in ("kernel", "serial"):
+                self._kernel()
+            elif self.accept("buffer"):
+                self._buffer()
+            else:
+                self.fail(f"expected a buffer, kernel, step, 'return' or '}}', found {self.found}")
         outputs: dict[str, str] = {}
+
+        def output() -> None:
+            name = self._new(self.name("the name of an output"), outputs, "output")
+            self.expect("=", "the name of the output")
+            outputs[name] = self.buffer_name()
+
         if self.texts[self.at - 1] == "return":
-            self.separated(lambda: self._output(outputs))
+            self.separated(output)
             if not self.accept("}"):
                 self.fail(f"expected ',' or '}}', found {self.found}")
         for kernel, at in self._idle.items():
             self.fail(f"no step uses the kernel {name_text(kernel)}", at)
         return Schedule(name, tuple(self._buffers.values()), tuple(steps), tuple(outputs.items()))
-
-    def _item(self, steps: list[Step]) -> None:
-        if self.accept("buffer"):
-            self._buffer()
-        elif self.texts[self.at] in _FORMS and self.kinds[self.at] == "name":
-            form = _FORMS[self.texts[self.at]]
-            self.at += 1
-            steps.append(form.read(self))
-        elif self.texts[self.at] in ("kernel", "serial") and self.kinds[self.at] == "name":
-            self._kernel()
-        else:
-            self.fail(f"expected a buffer, kernel, step, 'return' or '}}', found {self.found}")
 
     def _buffer(self) -> None:
         at = self.at
@@ -211,31 +214,15 @@ class ScheduleReader(KernelReader):
         role = self._word(_ROLES, "the role of a buffer")
         kept = self.accept("kept")
         label = self.name("a label") if self.kinds[self.at] == "string" else ""
-        data = self._data() if self.accept("=") else None
-        self._buffers[name] = Buffer(
-            name,
-            role,  # type: ignore[arg-type]
-            declared.dtype,
-            declared.shape[0],
-            label,
-            data,
-            self._origin(),
-            kept,
-        )
-
-    def _data(self) -> ArrayData:
-        at = self.at
-        data = self.value()
-        if not isinstance(data, ArrayData):
-            self.fail("expected an array: f32[2] [1.0, 0.5], or f32[99] and its digest", at)
-        return data
-
-    def _origin(self) -> SourceLine | None:
-        """The line, or lines, that the comment behind the token just read names."""
-        try:
-            return SourceLine.from_text(self.tokens.comments.get(self.at - 1, ""))
-        except ValueError:  # a remark, or nothing
-            return None
+        data = None
+        if self.accept("="):
+            at = self.at
+            data = self.value()
+            if not isinstance(data, ArrayData):
+                self.fail("expected an array: f32[2] [1.0, 0.5], or f32[99] and its digest", at)
+        dtype, size = declared.dtype, declared.shape[0]
+        line = self.named_line()
+        self._buffers[name] = Buffer(name, role, dtype, size, label, data, line, kept)  # type: ignore[arg-type]
 
     def _kernel(self) -> None:
         serial = self.texts[self.at] == "serial"
@@ -269,7 +256,7 @@ class ScheduleReader(KernelReader):
         """The phase, the label and the lines behind a step."""
         phase = self.integer("the phase") if self.accept("^") else 0
         label = self.name("a label") if self.kinds[self.at] == "string" else ""
-        origin = self._origin()
+        origin = self.named_line()
         return phase, label, () if origin is None else origin.places
 
     def body(self) -> Schedule:
@@ -315,11 +302,6 @@ class ScheduleReader(KernelReader):
         """The schedules that follow."""
         while self.texts[self.at] == "schedule":
             yield self.body()
-
-    def _output(self, outputs: dict[str, str]) -> None:
-        name = self._new(self.name("the name of an output"), outputs, "output")
-        self.expect("=", "the name of the output")
-        outputs[name] = self.buffer_name()
 
     def buffer_name(self) -> str:
         """The name of a buffer declared before."""
@@ -382,19 +364,18 @@ def _read_call_step(reader: ScheduleReader) -> CallStep:
 
 
 def _body_step_text(step: BodyStep, _: Mapping[Kernel, str]) -> str:
-    operands = ", ".join(map(_body_operand_text, step.types, step.operands))
+    operands = ", ".join(
+        f"{operand.use} {binding_text(binding)}"
+        + (f" of {operand.number}" if operand.use in ("turn", "check") else "")
+        + (f" {name_text(operand.name)}" if operand.name else "")
+        for operand, binding in zip(step.types, step.operands, strict=True)
+    )
     if step.kind == "branch":
         return f"({operands})"
     way = " backwards" if step.backwards else ""
     way += "".join(f" logged {number}" for number in step.logged)
     counts = f"iterations {step.iterations} carries {step.carries} slices {step.slices}"
     return f"({operands}) {counts}{way}"
-
-
-def _body_operand_text(operand: BodyOperand, binding: Binding) -> str:
-    inside = f" of {operand.number}" if operand.use in ("turn", "check") else ""
-    inside += f" {name_text(operand.name)}" if operand.name else ""
-    return f"{operand.use} {binding_text(binding)}{inside}"
 
 
 def _read_body_step(reader: ScheduleReader, kind: Kind) -> BodyStep:
@@ -417,18 +398,8 @@ def _read_body_step(reader: ScheduleReader, kind: Kind) -> BodyStep:
     count = {"loop": 1, "while": 2}.get(kind, 0)
     schedules = [reader.body() for _ in range(count)] or [*reader.bodies()]
     types, operands = tuple(each for each, _ in read), tuple(bound for _, bound in read)
-    return BodyStep(
-        kind,
-        types,
-        operands,
-        tuple(schedules),
-        iterations,
-        carries,
-        slices,
-        backwards,
-        logged,
-        *end,
-    )
+    counts = (iterations, carries, slices, backwards, logged)
+    return BodyStep(kind, types, operands, tuple(schedules), *counts, *end)
 
 
 register_form(StepForm("step", KernelStep, _kernel_step_text, ScheduleReader.kernel_step))

@@ -369,11 +369,10 @@ def _floordiv_by_int(numerator: Size, denominator: int) -> Size:
 
 def maximum(left: Size, right: Size) -> Size:
     """The larger of two sizes; decided at once where the bounds of the names allow it."""
-    for smaller, larger in ((right, left), (left, right)):
-        if is_at_least(larger, smaller):
-            return larger
     first, second = sorted((left, right), key=lambda size: (isinstance(size, int), str(size)))
-    return _of_atom(MaxSize(first, second))
+    if is_at_least(first, second):
+        return first
+    return second if is_at_least(second, first) else _of_atom(MaxSize(first, second))
 
 
 def minimum(left: Size, right: Size) -> Size:
