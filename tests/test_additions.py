@@ -13,7 +13,7 @@ TABLE = re.compile(r"^\| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
-def added() -> subprocess.CompletedProcess[str]:
+def added():
     command = [sys.executable, "-m", "tests.outside"]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
 

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tomllib
 import typing
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -32,16 +31,16 @@ HEAVY = {"numba", "llvmlite", "scipy", "rich", "click"}
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def python_files(*folders: str) -> list[Path]:
+def python_files(*folders):
     return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
 
 
-def shown(path: Path, node: ast.AST | None = None) -> str:
+def shown(path, node=None):
     line = f":{node.lineno}" if isinstance(node, ast.stmt | ast.expr) else ""
     return f"{path.relative_to(ROOT)}{line}"
 
 
-def functions(tree: ast.AST) -> Iterator[Function]:
+def functions(tree):
     """Those of a file; expressions hold none."""
     waiting = [tree]
     while waiting:
@@ -60,7 +59,7 @@ class Facts:
     idle: list[str]  # tests that assert nothing
 
 
-def facts_of(path: Path) -> Facts:
+def facts_of(path):
     tree = ast.parse(path.read_text("utf-8"))
     defined = [*functions(tree)]
     local = {node.name: node for node in defined}
@@ -75,14 +74,14 @@ def facts_of(path: Path) -> Facts:
     )
 
 
-def is_overload(node: ast.AST) -> bool:
+def is_overload(node):
     """Whether it is a signature for type checkers, whose words stand with the definition."""
     marks = [ast.unparse(mark) for mark in getattr(node, "decorator_list", ())]
     return "overload" in marks
 
 
 @cache
-def facts() -> dict[Path, Facts]:
+def facts():
     """Facts of every file.
 
     Each is parsed once. No syntax tree is kept, because every collection of the remaining run
@@ -97,12 +96,12 @@ def facts() -> dict[Path, Facts]:
             gc.enable()
 
 
-def module_name(path: Path) -> str:
+def module_name(path):
     parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def run_python(program: str, *arguments: str) -> str:
+def run_python(program, *arguments):
     """What a fresh interpreter prints that finds the packages in the checkout."""
     command = [sys.executable, "-c", program, *arguments]
     run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
@@ -194,7 +193,7 @@ def test_modules_and_public_names_say_what_they_are():
     assert silent == []
 
 
-def tracked(*options: str) -> list[Path]:
+def tracked(*options):
     """The files of the repository; none in a source archive."""
     listing = ["git", "ls-files", "--cached", *options, "-z"]
     run = subprocess.run(listing, capture_output=True, text=True, cwd=ROOT, check=False)
@@ -301,7 +300,7 @@ def test_any_module_can_be_imported_first():
     run_python(IMPORTS, *names)
 
 
-def loaded_after(program: str) -> set[str]:
+def loaded_after(program):
     """The top-level packages that are loaded when ``program`` has run."""
     tail = "import sys, json\nprint(json.dumps([n for n in sys.modules if '.' not in n]))"
     return set(json.loads(run_python(f"{program}\n{tail}").splitlines()[-1]))
@@ -418,7 +417,7 @@ def test_completion_in_passes_shows_passes_only():
 
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="sg has no 'gradients'"):
-        _ = staticgrad.gradients  # type: ignore[attr-defined]
+        _ = staticgrad.gradients
 
 
 @pytest.mark.parametrize("name", ["passes/__init__.py", "passes.py"])
@@ -447,9 +446,7 @@ def test_a_folder_that_hides_passes_is_named_before_it_runs(tmp_path, name):
 # Tests
 
 
-def can_fail(
-    function: Function, local: dict[str, Function], seen: frozenset[str] = frozenset()
-) -> bool:
+def can_fail(function, local, seen=frozenset()):
     """Whether a test asserts: by itself, by ``raises``/``warns``, a checker or a local function."""
     for node in ast.walk(function):
         if isinstance(node, ast.Assert | ast.Raise):

@@ -19,13 +19,12 @@ from staticgrad import backends, native
 from staticgrad.codegen.kernel_source import render
 from staticgrad.compiling import arguments
 from staticgrad.errors import ConfigError, NameConflictError
-from staticgrad.ir.kernels.kernel import Kernel
 from tests.native.support import assert_same
 
 FEEDS = {"x": np.linspace(-2, 2, 42, dtype="float32").reshape(14, 3)}
 
 
-def program() -> dict[str, sg.Value]:
+def program():
     """An elementwise kernel, a product, a reduction, and their derivatives."""
     x = sg.input("x", ("n", 3))
     w = sg.parameter("w", np.ones((3, 2), np.float32))
@@ -33,7 +32,7 @@ def program() -> dict[str, sg.Value]:
     return {"loss": loss, "slope": sg.grad(loss, x)}
 
 
-def compilers(compiled: sg.Compiled) -> set[str]:
+def compilers(compiled):
     return {kernel.compiler for kernel in compiled.kernels}
 
 
@@ -92,7 +91,7 @@ def test_an_option_given_to_run_is_recognised_whatever_it_is():
 
 def test_what_is_no_backend_is_not_registered():
     with pytest.raises(sg.errors.ArgumentError, match="takes a Backend, not a function"):
-        backends.register(interpreted)  # type: ignore[arg-type]
+        backends.register(interpreted)
 
 
 def test_a_wrong_name_in_the_environment_names_the_variable(monkeypatch):
@@ -126,7 +125,7 @@ for backend in sys.argv[1:]:
 
 @pytest.mark.slow
 def test_backends_share_no_object_of_the_kernel_cache(tmp_path):
-    def said(*asked: str) -> list[str]:
+    def said(*asked):
         command = [sys.executable, "-c", COMPILE, *asked]
         place = {**os.environ, "STATICGRAD_CACHE_DIR": str(tmp_path / "cache")}
         run = subprocess.run(command, env=place, capture_output=True, text=True, check=True)
@@ -146,7 +145,7 @@ def test_backends_share_no_object_of_the_kernel_cache(tmp_path):
 # -- backends from outside ------------------------------------------------------------------------
 
 
-def interpreted(kernel: Kernel) -> backends.Code:
+def interpreted(kernel):
     """Code that calls back into Python: the kernel's source over NumPy lanes."""
     source = render(kernel)
     with sg.options(jit=False):
@@ -157,10 +156,10 @@ def interpreted(kernel: Kernel) -> backends.Code:
     return backends.Code("interpreted", address, source, "tests.interpreted", keep=called)
 
 
-ASKED: list[Kernel] = []
+ASKED = []
 
 
-def _compile(kernel: Kernel) -> backends.Code:
+def _compile(kernel):
     ASKED.append(kernel)
     return interpreted(kernel)
 
@@ -191,7 +190,7 @@ def test_its_name_is_known_and_belongs_to_it_alone():
 
 
 def test_a_kernel_that_a_backend_refuses_is_an_error_at_its_line():
-    def refuse(kernel: Kernel) -> backends.Code:
+    def refuse(kernel):
         raise sg.errors.CompileError("tests.refusing takes no kernel")
 
     backends.register(backends.Backend("tests.refusing", refuse))

@@ -1,10 +1,8 @@
 """Blocks of settings and modes that generators hold: each ends for itself, in whatever order."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -18,7 +16,7 @@ from staticgrad.eager.tape import checking, recording
 
 Block = Callable[[], AbstractContextManager[Any]]
 
-BLOCKS: dict[str, tuple[Block, Block, Callable[[], Any], Any]] = {
+BLOCKS = {
     "eager mode": (sg.eager_mode, sg.eager_mode, lambda: type(sg.zeros(1)) is Tensor, True),
     "one setting": (
         lambda: sg.options(debug=True), lambda: sg.options(debug=True),
@@ -38,10 +36,10 @@ BLOCKS: dict[str, tuple[Block, Block, Callable[[], Any], Any]] = {
 
 
 @pytest.mark.parametrize("name", BLOCKS)
-def test_a_block_that_ends_behind_its_outer_one_leaves_all_as_before(name: str) -> None:
+def test_a_block_that_ends_behind_its_outer_one_leaves_all_as_before(name):
     outer, inner, state, inside = BLOCKS[name]
 
-    def suspended() -> Iterator[None]:
+    def suspended():
         with inner():
             yield
 
@@ -51,28 +49,28 @@ def test_a_block_that_ends_behind_its_outer_one_leaves_all_as_before(name: str) 
         next(generator)
         assert state() == inside
     assert state() == inside  # the inner block has not ended
-    generator.close()  # type: ignore[attr-defined]
+    generator.close()
     assert state() == before
     assert current() == settings
 
 
 @pytest.mark.parametrize("name", BLOCKS)
-def test_a_block_belongs_to_the_task_that_enters_it(name: str) -> None:
+def test_a_block_belongs_to_the_task_that_enters_it(name):
     _, inner, state, inside = BLOCKS[name]
     before, seen = state(), []
 
-    async def within(entered: asyncio.Event, looked: asyncio.Event) -> None:
+    async def within(entered, looked):
         with inner():
             entered.set()
             await looked.wait()
             seen.append(state() == inside)
 
-    async def beside(entered: asyncio.Event, looked: asyncio.Event) -> None:
+    async def beside(entered, looked):
         await entered.wait()
         seen.append(state() == before)
         looked.set()
 
-    async def both() -> None:
+    async def both():
         entered, looked = asyncio.Event(), asyncio.Event()
         await asyncio.gather(within(entered, looked), beside(entered, looked))
 
@@ -81,12 +79,12 @@ def test_a_block_belongs_to_the_task_that_enters_it(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BLOCKS)
-def test_one_block_ends_for_each_thread_that_has_entered_it(name: str) -> None:
+def test_one_block_ends_for_each_thread_that_has_entered_it(name):
     _, inner, state, inside = BLOCKS[name]
     block, before, seen = inner(), state(), []
     together = threading.Barrier(2)
 
-    def beside() -> None:
+    def beside():
         with block:
             together.wait()
             together.wait()
@@ -103,7 +101,7 @@ def test_one_block_ends_for_each_thread_that_has_entered_it(name: str) -> None:
     assert seen == [True, True, True]
 
 
-def test_one_block_within_itself_ends_where_it_was_entered_first() -> None:
+def test_one_block_within_itself_ends_where_it_was_entered_first():
     block = no_grad()
     with block:
         with enable_grad():
@@ -115,12 +113,12 @@ def test_one_block_within_itself_ends_where_it_was_entered_first() -> None:
 
 
 @pytest.mark.parametrize("name", BLOCKS)
-def test_a_block_holds_while_the_generator_that_it_decorates_runs(name: str) -> None:
+def test_a_block_holds_while_the_generator_that_it_decorates_runs(name):
     _, inner, state, inside = BLOCKS[name]
     before, seen = state(), []
 
     @inner()
-    def echo(first: int) -> Iterator[Any]:
+    def echo(first):
         try:
             given = yield first
             seen.append(state() == inside)
@@ -133,13 +131,13 @@ def test_a_block_holds_while_the_generator_that_it_decorates_runs(name: str) -> 
             seen.append(state() == inside)
         return "end"
 
-    generator: Any = echo(1)
+    generator = echo(1)
     assert (next(generator), state()) == (1, before)
     assert (generator.send(2), state()) == (2, before)
     assert (generator.throw(ValueError("three")), state()) == ("three", before)
     with pytest.raises(StopIteration, match="end"):
         next(generator)
-    closed: Any = echo(1)
+    closed = echo(1)
     next(closed)
     closed.close()
     assert state() == before
@@ -147,16 +145,16 @@ def test_a_block_holds_while_the_generator_that_it_decorates_runs(name: str) -> 
 
 
 @pytest.mark.parametrize("name", BLOCKS)
-def test_a_block_holds_while_the_task_runs_whose_function_it_decorates(name: str) -> None:
+def test_a_block_holds_while_the_task_runs_whose_function_it_decorates(name):
     _, inner, state, inside = BLOCKS[name]
     before = state()
 
     @inner()
-    async def told(looked: asyncio.Event) -> bool:
+    async def told(looked):
         await looked.wait()
         return bool(state() == inside)
 
-    async def beside() -> tuple[bool, Any]:
+    async def beside():
         looked = asyncio.Event()
         task = asyncio.create_task(told(looked))
         await asyncio.sleep(0)
@@ -168,12 +166,12 @@ def test_a_block_holds_while_the_task_runs_whose_function_it_decorates(name: str
 
 
 @pytest.mark.parametrize("name", BLOCKS)
-def test_a_block_holds_while_the_asynchronous_generator_that_it_decorates_runs(name: str) -> None:
+def test_a_block_holds_while_the_asynchronous_generator_that_it_decorates_runs(name):
     _, inner, state, inside = BLOCKS[name]
     before, seen = state(), []
 
     @inner()
-    async def echo(first: int) -> AsyncIterator[Any]:
+    async def echo(first):
         try:
             given = yield first
             await asyncio.sleep(0)
@@ -186,13 +184,13 @@ def test_a_block_holds_while_the_asynchronous_generator_that_it_decorates_runs(n
         finally:
             seen.append(state() == inside)
 
-    async def beside() -> None:
-        generator: Any = echo(1)
+    async def beside():
+        generator = echo(1)
         assert (await anext(generator), state()) == (1, before)
         assert (await generator.asend(2), state()) == (2, before)
         assert (await generator.athrow(ValueError("three")), state()) == ("three", before)
         assert [each async for each in generator] == []
-        closed: Any = echo(1)
+        closed = echo(1)
         await anext(closed)
         await closed.aclose()
         assert state() == before
@@ -202,12 +200,12 @@ def test_a_block_holds_while_the_asynchronous_generator_that_it_decorates_runs(n
 
 
 @pytest.mark.parametrize("name", BLOCKS)
-def test_a_block_decorates_a_function(name: str) -> None:
+def test_a_block_decorates_a_function(name):
     _, inner, state, inside = BLOCKS[name]
     before = state()
 
     @inner()
-    def told(x: int) -> tuple[int, bool]:
+    def told(x):
         """What it says."""
         return x, state() == inside
 
@@ -215,7 +213,7 @@ def test_a_block_decorates_a_function(name: str) -> None:
     assert state() == before
 
 
-def test_enable_autograd_holds_to_the_end_of_the_block_around() -> None:
+def test_enable_autograd_holds_to_the_end_of_the_block_around():
     with no_grad():
         with no_grad():
             enable_autograd(quiet=True)

@@ -1,12 +1,8 @@
 """Calls that do not fit a public function are one error, with a code and the user's line."""
 
-from __future__ import annotations
-
 import inspect
 import pickle
-from collections.abc import Iterator
 from importlib import import_module
-from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +20,7 @@ ROOMS = {"sg": "staticgrad", "sg.ode": "staticgrad.functions.loops.ode",
          "sg.implicit": "staticgrad.programs.implicit", **_ROOMS}  # fmt: skip
 
 
-def callables() -> Iterator[str]:
+def callables():
     for room, home in ROOMS.items():
         module = import_module(home)
         for name in module.__all__ if room != "sg.checkpoint_policies" else ():
@@ -33,12 +29,12 @@ def callables() -> Iterator[str]:
                 yield f"{home}:{name}"
 
 
-def at(path: str) -> Any:
+def at(path):
     home, _, name = path.partition(":")
     return getattr(import_module(home), name)
 
 
-def answer(function: Any) -> str:
+def answer(function):
     """What a call with an argument that nothing has is answered."""
     try:
         function(no_such_argument=1)
@@ -49,32 +45,32 @@ def answer(function: Any) -> str:
     return "no error"
 
 
-def test_an_argument_that_a_function_does_not_have_is_named() -> None:
+def test_an_argument_that_a_function_does_not_have_is_named():
     answers = {path: answer(at(path)) for path in callables()}
     assert len(answers) > 500
     assert {p: said for p, said in answers.items() if "no_such_argument" not in said} == {}
 
 
-def test_the_hint_says_what_a_function_takes() -> None:
+def test_the_hint_says_what_a_function_takes():
     for function, takes in ((sg.show_config, "it takes no arguments"), (sg.scope, "it takes name")):
         with pytest.raises(UnknownArgumentError) as caught:
             function("a", "b")
         assert takes in str(caught.value)
 
 
-def survives_pickling(function: Any) -> bool:
+def survives_pickling(function):
     try:
         return pickle.loads(pickle.dumps(function)) is function
     except (pickle.PicklingError, AttributeError, TypeError):
         return False
 
 
-def test_a_public_function_is_itself_after_pickling() -> None:
+def test_a_public_function_is_itself_after_pickling():
     assert [path for path in callables() if not survives_pickling(at(path))] == []
 
 
 @pytest.mark.parametrize("dtype", ["float8", "complex64", 3])
-def test_an_unknown_dtype_is_one_error(dtype: object) -> None:
+def test_an_unknown_dtype_is_one_error(dtype):
     x = sg.input("x", ("n",), "float32")
     for make in (
         lambda: sg.astype(x, dtype),
@@ -115,7 +111,7 @@ X = sg.input("x", (3,), "float32")
         (lambda: sg.nn.GRU(3, None), "GRU: hidden_size None is not an integer"),
     ],
 )
-def test_an_argument_of_another_kind_is_one_error(make: Any, says: str) -> None:
+def test_an_argument_of_another_kind_is_one_error(make, says):
     with pytest.raises(StaticgradError, match=says) as caught:
         make()
     assert "test_calls.py" in str(caught.value)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 import staticgrad as sg
 from passes.pipelines import pipeline
@@ -38,12 +38,12 @@ graph twice(%x: f32[n]) {
 """
 
 
-def invoke(*arguments: str, text: str | None = None) -> Result:
+def invoke(*arguments, text=None):
     """A command's result; an error that staticgrad did not report itself is raised here."""
     return CliRunner().invoke(cli.main, arguments, input=text, catch_exceptions=False)
 
 
-def answer(*arguments: str, text: str | None = None) -> dict:
+def answer(*arguments, text=None):
     """What a command that succeeds prints with --json: one document, and nothing else."""
     result = invoke(*arguments, "--json", text=text)
     assert result.exit_code == 0, result.output
@@ -317,7 +317,7 @@ def test_wrong_code_is_what_the_doctor_is_for(monkeypatch):
 
 
 def test_the_doctor_goes_on_after_a_failure(monkeypatch):
-    def absent(name: str) -> str:
+    def absent(name):
         raise doctor.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(doctor.metadata, "version", absent)

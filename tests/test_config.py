@@ -23,11 +23,11 @@ def _empty_surroundings(tmp_path, monkeypatch):
         monkeypatch.delenv(variable)
 
 
-def write_project(text: str) -> None:
+def write_project(text):
     Path("pyproject.toml").write_text(f"[tool.staticgrad]\n{text}\n", encoding="utf-8")
 
 
-def source_of(name: str, **arguments: object) -> str:
+def source_of(name, **arguments):
     return next(s.source for s in settings(**arguments) if s.name == name)
 
 
@@ -255,7 +255,7 @@ def test_chosen_topics_go_to_standard_error_once(capsys, caplog):
 
 def test_a_config_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        current().debug = True  # type: ignore[misc]
+        current().debug = True
 
 
 def test_read_once_keeps_what_held_at_its_beginning(monkeypatch):
@@ -289,7 +289,7 @@ def test_settings_are_read_as_often_whatever_the_number_of_kernels(monkeypatch):
         reads.append(arguments)
         return settings(**arguments)
 
-    def compiled(size: int, count: int) -> int:
+    def compiled(size, count):
         x = sg.input("x", (size, size), "float32")
         y = x
         for _ in range(count):

@@ -1,10 +1,7 @@
 """``debug=True``: the same bytes as without, the peak measured, and faults named for the user."""
 
-from __future__ import annotations
-
 import pickle
 import threading
-from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +21,7 @@ from tests.compiled.whole_programs import Maker
 from tests.memory.test_deep_mlp import deep
 from tests.random_graphs import random_graph
 
-OPTIONS: tuple[dict[str, Any], ...] = (
+OPTIONS = (
     {},
     {"checkpoint": "recompute"},
     {"checkpoint": "sqrt"},
@@ -33,14 +30,14 @@ OPTIONS: tuple[dict[str, Any], ...] = (
 )
 
 
-def peak_of(program: sg.Compiled) -> int:
+def peak_of(program):
     """The peak of the plan that the latest run followed, staged feeds included."""
     plan = program._executor.latest
     assert plan is not None
     return plan.peak_bytes
 
 
-def smallest_budget(graph: sg.Graph, feeds: Any) -> int:
+def smallest_budget(graph, feeds):
     """The smallest peak that the planner finds for a step."""
     try:
         sg.compile(graph, memory_budget=0, debug=False).run(feeds)
@@ -49,7 +46,7 @@ def smallest_budget(graph: sg.Graph, feeds: Any) -> int:
     return 0
 
 
-def run_both(graph: sg.Graph, feeds: Any, **options: Any) -> sg.Compiled:
+def run_both(graph, feeds, **options):
     """Run without and with ``debug``, compare all bytes, and the peak with what was touched."""
     if options.get("memory_budget") == "lowest":
         options["memory_budget"] = smallest_budget(graph, feeds)
@@ -69,7 +66,7 @@ def run_both(graph: sg.Graph, feeds: Any, **options: Any) -> sg.Compiled:
     return program
 
 
-def check_real(seed: int) -> None:
+def check_real(seed):
     graph, feeds = random_graph(np.random.default_rng(seed), max_ops=10, empty=seed % 3 == 0)
     graph = with_derivatives(graph)
     try:
@@ -79,7 +76,7 @@ def check_real(seed: int) -> None:
         return  # a size that no feed determines; an update that looks something up
 
 
-def check_whole(seed: int) -> None:
+def check_whole(seed):
     maker = Maker(seed)
     graph = maker.build(8)
     feeds = maker.feeds(graph, {"b": 5, "c": 3})
@@ -91,21 +88,21 @@ def check_whole(seed: int) -> None:
 
 
 @pytest.mark.slow
-def test_random_programs_keep_their_bytes_and_touch_their_peak() -> None:
+def test_random_programs_keep_their_bytes_and_touch_their_peak():
     for seed in range(5):  # each of OPTIONS once
         check_real(seed)
         check_whole(seed)
 
 
 @pytest.mark.exhaustive
-def test_more_random_programs() -> None:
+def test_more_random_programs():
     for seed in range(1200, 1210):
         check_real(seed)
         check_whole(seed)
 
 
 @pytest.mark.slow
-def test_every_policy_and_budget_of_a_deep_network() -> None:
+def test_every_policy_and_budget_of_a_deep_network():
     """Steps that occur again find their buffers anew, poisoned in between."""
     graph = deep(6, "tanh", 16)
     rng = np.random.default_rng(0)
@@ -119,7 +116,7 @@ def test_every_policy_and_budget_of_a_deep_network() -> None:
     assert repeated == [False, True, True, False, True]
 
 
-def test_feeds_that_are_copied_first_and_several_sizes() -> None:
+def test_feeds_that_are_copied_first_and_several_sizes():
     x = sg.input("x", ("n", 5), "float32")
     last, _ = sg.scan(lambda c, row: (sg.sort(c - row), None), sg.zeros(5), x)  # a step of steps
     graph = sg.Graph({"y": sg.tanh(x) @ x.T, "s": x.sum(0), "last": last})
@@ -133,7 +130,7 @@ def test_feeds_that_are_copied_first_and_several_sizes() -> None:
 # -- a run like any other -------------------------------------------------------------------------
 
 
-def training() -> tuple[sg.Graph, sg.Parameter]:
+def training():
     w = sg.parameter("w", np.full((3, 2), 0.5, "float32"))
     x, y = sg.input("x", ("n", 3), "float32"), sg.input("y", ("n",), "int64")
     loss = sg.nn.cross_entropy(x @ w, y)
@@ -143,7 +140,7 @@ def training() -> tuple[sg.Graph, sg.Parameter]:
 FEEDS = {"x": np.arange(12, dtype="float32").reshape(4, 3) / 10, "y": np.array([0, 1, 1, 1])}
 
 
-def test_outputs_of_the_caller_and_recycled_ones() -> None:
+def test_outputs_of_the_caller_and_recycled_ones():
     graph, w = training()
     f = sg.compile(graph, debug=True)
     out = np.empty((3, 2), "float32")
@@ -157,7 +154,7 @@ def test_outputs_of_the_caller_and_recycled_ones() -> None:
     assert not np.shares_memory(second["old"], w.store.array)
 
 
-def test_checks_are_raised_before_a_parameter_changes() -> None:
+def test_checks_are_raised_before_a_parameter_changes():
     graph, w = training()
     f = sg.compile(graph, debug=True)
     with pytest.raises(IndexOutOfRange):
@@ -166,7 +163,7 @@ def test_checks_are_raised_before_a_parameter_changes() -> None:
     f.run(FEEDS)
 
 
-def test_a_lookup_in_an_empty_axis_is_an_index_out_of_range() -> None:
+def test_a_lookup_in_an_empty_axis_is_an_index_out_of_range():
     x, i = sg.input("x", ("n",), "float32"), sg.input("i", ("m",), "int64")
     program = {"y": sg.exp(sg.take(x, i)).sum()}
     for debug in (False, True):
@@ -174,7 +171,7 @@ def test_a_lookup_in_an_empty_axis_is_an_index_out_of_range() -> None:
             sg.compile(program, debug=debug).run({"x": np.zeros(0, "float32"), "i": [0, 0]})
 
 
-def test_pickles_options_and_settings() -> None:
+def test_pickles_options_and_settings():
     x = sg.input("x", ("n",), "float32")
     f = pickle.loads(pickle.dumps(sg.compile(x * 2.0, debug=True)))
     assert f.options.debug is True
@@ -185,10 +182,10 @@ def test_pickles_options_and_settings() -> None:
         assert sg.compile(x * 2.0).options.debug is True
         assert sg.compile(x * 2.0, debug=False).options.debug is False
     with pytest.raises(sg.StaticgradError, match="debug=: 3 is not true or false"):
-        sg.compile(x, debug=3)  # type: ignore[arg-type]
+        sg.compile(x, debug=3)
 
 
-def test_several_threads_and_plain_python() -> None:
+def test_several_threads_and_plain_python():
     graph, w = training()
     f = sg.compile(graph, debug=True)
     threads = [threading.Thread(target=lambda: [f.run(FEEDS) for _ in range(5)]) for _ in range(4)]
@@ -209,10 +206,10 @@ def test_several_threads_and_plain_python() -> None:
 # -- faults, as a user sees them ------------------------------------------------------------------
 
 
-def test_a_wrong_kernel_is_named_with_the_users_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_kernel_is_named_with_the_users_lines(monkeypatch):
     render = backends.render
 
-    def wrong(*given: Any) -> str:
+    def wrong(*given):
         source = render(*given)
         return source + "    store1(p0, 1, f32x1(9.0))\n" if "tanh" in source else source
 
@@ -231,7 +228,7 @@ def test_a_wrong_kernel_is_named_with_the_users_lines(monkeypatch: pytest.Monkey
     assert f.stats.runs == 0
 
 
-def test_a_kernel_that_writes_too_little_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kernel_that_writes_too_little_is_found(monkeypatch):
     render = backends.render
     monkeypatch.setattr(
         backends,
@@ -246,10 +243,10 @@ def test_a_kernel_that_writes_too_little_is_found(monkeypatch: pytest.MonkeyPatc
         f.run({"x": np.zeros(4, "float32")})
 
 
-def test_bodies_whose_operand_nothing_reads_run_under_debug() -> None:
+def test_bodies_whose_operand_nothing_reads_run_under_debug():
     x, z = sg.input("x", (3, 2), "float64"), sg.input("z", (), "float64")
 
-    def iteration(state: Any) -> Any:
+    def iteration(state):
         (_, count), _ = sg.scan(
             lambda c, row: ((c[0] + row.sum(), c[1] + 1), c[0]), (state[1], 0), x[0:0]
         )

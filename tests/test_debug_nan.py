@@ -1,13 +1,9 @@
 """``debug="nan"``: the operation that made a NaN or an infinity is named, and nothing else is."""
 
-from __future__ import annotations
-
 import dataclasses
 import pickle
 import re
 import threading
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,11 +16,11 @@ X = np.array([[0.5, -1.0, 2.0], [3.0, 0.0, -0.25]], "float32")
 POSITIVE = np.abs(X) + 1
 
 
-def vector() -> Any:
+def vector():
     return sg.input("x", ("n", 3), "float32")
 
 
-def refused(program: Any, feeds: dict[str, Any]) -> NonFiniteError:
+def refused(program, feeds):
     """The error of a debug run; the program itself runs without."""
     with pytest.raises(NonFiniteError) as error:
         sg.compile(program, debug="nan").run(feeds)
@@ -33,84 +29,84 @@ def refused(program: Any, feeds: dict[str, Any]) -> NonFiniteError:
     return error.value
 
 
-def log_of_zero(x: Any) -> Any:
+def log_of_zero(x):
     return sg.log(abs(x))
 
 
-def log_of_a_negative(x: Any) -> Any:
+def log_of_a_negative(x):
     return sg.log(x)
 
 
-def slope_of_sqrt_at_zero(x: Any) -> Any:
+def slope_of_sqrt_at_zero(x):
     return sg.grad(sg.sqrt(abs(x)).sum(), x)
 
 
-def zero_by_zero(x: Any) -> Any:
+def zero_by_zero(x):
     return (x * 0.0) / (x * 0.0)
 
 
-def one_by_zero(x: Any) -> Any:
+def one_by_zero(x):
     return 1.0 / x
 
 
-def exp_overflow(x: Any) -> Any:
+def exp_overflow(x):
     return sg.exp(x * 50.0)
 
 
-def sum_overflow(x: Any) -> Any:
+def sum_overflow(x):
     return (abs(x) * 1e38).sum()
 
 
-def product_overflow(x: Any) -> Any:
+def product_overflow(x):
     return (x * 1e30) @ (x * 1e30).T
 
 
-def cancelled_variance(x: Any) -> Any:
+def cancelled_variance(x):
     """E[x^2] - E[x]^2 of equal numbers is below 0 in floating point."""
     y = x * 0.0 + np.array([0.1, 0.1, 0.1], "float32")
     return sg.sqrt((y * y).mean(1) - y.mean(1) * y.mean(1) - 1e-7)
 
 
-def power_of_a_negative(x: Any) -> Any:
+def power_of_a_negative(x):
     return x**0.5 * 2.0
 
 
-def softmax_by_hand(x: Any) -> Any:
+def softmax_by_hand(x):
     """Its factor keeps it from the rule that mends e / e.sum()."""
     e = sg.exp(x * 40.0)
     return (2.0 * e) / e.sum(1, keepdims=True)
 
 
-def slope_behind_where(x: Any) -> Any:
+def slope_behind_where(x):
     """The mask of where ends at the sum: behind it the slope of sqrt is infinite times 0."""
     norm = sg.sqrt((x * 0.0 * x).sum(1))
     return sg.grad(sg.where(x[:, 0] > 100.0, norm.sum(), 0.0).sum(), x)
 
 
-def slope_of_norm_at_zero(x: Any) -> Any:
+def slope_of_norm_at_zero(x):
     y = x * 0.0
     return sg.grad(sg.sqrt((y * y).sum()), x)
 
 
-def cast_overflow(x: Any) -> Any:
+def cast_overflow(x):
     return (x.astype("float64") * 1e300).astype("float32")
 
 
-def second_derivative(x: Any) -> Any:
+def second_derivative(x):
     """x**1.5 has slope 0 at 0, whose own slope is infinite."""
     return sg.grad(sg.grad((abs(x) ** 1.5).sum(), x).sum(), x)
 
 
-def reciprocal_of_underflow(x: Any) -> Any:
+def reciprocal_of_underflow(x):
     return 1.0 / sg.exp(x * 0.0 - 150.0)
 
 
-def arccos_outside(x: Any) -> Any:
+def arccos_outside(x):
     return sg.arccos(x)
 
 
 #: How a value is made -> how the message begins, and ends its line about the first bad element.
-MAKERS: dict[Callable[[Any], Any], tuple[str, str]] = {
+MAKERS = {
     log_of_zero: ("log makes an infinity", "1 of 6 elements, the first at [1, 1]: log(0.0) = -inf"),
     log_of_a_negative: ("log makes NaN", "3 of 6 elements, the first at [0, 1]: log(-1.0) = nan"),
     slope_of_sqrt_at_zero: ("in the gradient of this line, div makes an", "div(0.5, 0.0) = inf"),
@@ -136,7 +132,7 @@ MAKERS: dict[Callable[[Any], Any], tuple[str, str]] = {
 
 @pytest.mark.thinned(6)
 @pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
-def test_the_maker_is_named_with_its_line_and_element(make: Callable[[Any], Any]) -> None:
+def test_the_maker_is_named_with_its_line_and_element(make):
     error = refused(make(vector()), {"x": X})
     begins, ends = MAKERS[make]
     assert error.headline.startswith(begins)
@@ -147,7 +143,7 @@ def test_the_maker_is_named_with_its_line_and_element(make: Callable[[Any], Any]
     assert error.code == "SG412"
 
 
-def test_the_message() -> None:
+def test_the_message():
     error = refused(log_of_a_negative(vector()), {"x": X})
     text = re.sub(r"test_debug_nan\.py:\d+", "file", str(error)).splitlines()
     assert text[0] == "[SG412] log makes NaN out of finite numbers"
@@ -158,14 +154,14 @@ def test_the_message() -> None:
     assert text[7].strip().startswith("hint: no parameter has changed")
 
 
-def test_the_first_of_several_is_named() -> None:
+def test_the_first_of_several_is_named():
     x = vector()
     rooted = sg.sqrt(x)
     error = refused({"y": rooted, "z": sg.log(x * 0.0)}, {"x": X})
     assert error.headline.startswith("sqrt")
 
 
-def test_nothing_is_updated_when_an_update_goes_wrong() -> None:
+def test_nothing_is_updated_when_an_update_goes_wrong():
     w = sg.parameter("w", np.ones(3, "float32"))
     v = sg.parameter("v", np.zeros(3, "float32"))
     x = vector()
@@ -185,7 +181,7 @@ def test_nothing_is_updated_when_an_update_goes_wrong() -> None:
     assert f.stats.runs == 1
 
 
-def test_an_update_of_an_optimizer() -> None:
+def test_an_update_of_an_optimizer():
     w = sg.parameter("w", np.full(3, 2.0, "float32"))
     loss = (w * w).sum()
     updates = sg.optim.SGD(1e38).updates(loss, [w])
@@ -216,7 +212,7 @@ NOT_FINITE = np.array([[np.inf, 1.0, np.nan], [-np.inf, 2.0, 3.0]], "float32")
         lambda x: sg.grad(sg.nn.logsumexp(x, 1).sum(), x),
     ],
 )
-def test_what_was_in_the_feeds_already_is_no_fault(make: Callable[[Any], Any]) -> None:
+def test_what_was_in_the_feeds_already_is_no_fault(make):
     program = make(vector())
     found = sg.compile(program, debug="nan").run({"x": NOT_FINITE})
     plain = sg.compile(program, debug=False).run({"x": NOT_FINITE})
@@ -224,7 +220,7 @@ def test_what_was_in_the_feeds_already_is_no_fault(make: Callable[[Any], Any]) -
     assert not np.isfinite(found).all()
 
 
-def test_elements_are_told_apart_in_elementwise_operations() -> None:
+def test_elements_are_told_apart_in_elementwise_operations():
     """The infinity of a feed does not hide the log of 0 beside it."""
     x = vector()
     data = NOT_FINITE.copy()
@@ -232,7 +228,7 @@ def test_elements_are_told_apart_in_elementwise_operations() -> None:
     assert "the first at [1, 1]: log(0.0) = -inf" in str(refused(sg.log(abs(x)), {"x": data}))
 
 
-def test_nan_in_a_parameter_is_no_fault() -> None:
+def test_nan_in_a_parameter_is_no_fault():
     w = sg.parameter("w", np.array([np.nan, 1.0, np.inf], "float32"))
     f = sg.compile(sg.Graph({"y": w * 2.0}, updates={w: w - 1.0}), debug="nan")
     assert np.isnan(f.run({})["y"][0])
@@ -257,32 +253,32 @@ MASKED = {
 
 @pytest.mark.thinned(4)
 @pytest.mark.parametrize("name", MASKED)
-def test_what_a_where_throws_away_is_no_fault(name: str) -> None:
+def test_what_a_where_throws_away_is_no_fault(name):
     program = MASKED[name](vector())
     found = sg.compile(program, debug="nan").run({"x": X})
     assert np.isfinite(found).all()
     assert_same({"y": found}, {"y": sg.compile(program, debug=False).run({"x": X})})
 
 
-def test_what_a_where_lets_through_is_a_fault() -> None:
+def test_what_a_where_lets_through_is_a_fault():
     x = vector()
     error = refused(sg.where(x > -0.5, sg.log(x), 0.0), {"x": X})
     assert "2 of 6 elements, the first at [1, 1]: log(0.0) = -inf" in str(error)
 
 
-def scores(mask: np.ndarray) -> Any:
+def scores(mask):
     """Softmax by hand over masked scores."""
     masked = sg.where(mask, vector(), -np.inf)
     e = sg.exp(masked - masked.max(1, keepdims=True))
     return e / e.sum(1, keepdims=True)
 
 
-def test_the_infinity_of_a_mask_is_no_fault() -> None:
+def test_the_infinity_of_a_mask_is_no_fault():
     f = sg.compile(scores(np.array([True, True, False])), debug="nan")
     assert np.allclose(f.run({"x": X}).sum(1), 1.0)
 
 
-def test_a_nan_out_of_the_programs_own_infinities_is_a_fault() -> None:
+def test_a_nan_out_of_the_programs_own_infinities_is_a_fault():
     """A row that is masked wholly: -inf - -inf."""
     program = scores(np.array([[True, True, True], [False, False, False]]))
     error = refused(program, {"x": X})
@@ -294,13 +290,13 @@ def test_a_nan_out_of_the_programs_own_infinities_is_a_fault() -> None:
 # -- a run like any other -------------------------------------------------------------------------
 
 
-def training() -> tuple[sg.Graph, Any]:
+def training():
     w = sg.parameter("w", np.full((3, 2), 0.5, "float32"))
     loss = sg.nn.cross_entropy(vector() @ w, sg.input("y", ("n",), "int64"))
     return sg.Graph({"loss": loss}, updates={w: w - sg.grad(loss, w)}), w
 
 
-def test_runs_that_make_no_nan_are_as_without_debugging() -> None:
+def test_runs_that_make_no_nan_are_as_without_debugging():
     losses = []
     for debug in (False, "nan", True):
         graph, w = training()
@@ -314,7 +310,7 @@ def test_runs_that_make_no_nan_are_as_without_debugging() -> None:
         assert all(np.array_equal(a, b) for a, b in zip(other, losses[0], strict=True))
 
 
-def test_an_index_out_of_range_is_reported_unless_a_nan_is_behind_it() -> None:
+def test_an_index_out_of_range_is_reported_unless_a_nan_is_behind_it():
     table = np.arange(4.0)
     x = vector()
     program = sg.take(table, (x * 10.0).astype("int64"))
@@ -324,7 +320,7 @@ def test_an_index_out_of_range_is_reported_unless_a_nan_is_behind_it() -> None:
         sg.compile(sg.take(table, sg.log(x * 0.0).astype("int64")), debug="nan").run({"x": X})
 
 
-def test_what_comes_after_a_failed_lookup_says_nothing() -> None:
+def test_what_comes_after_a_failed_lookup_says_nothing():
     """In an empty axis the lookup does not run at all, and what it would have made is garbage."""
     x, i = sg.input("x", ("n",), "float32"), sg.input("i", ("m",), "int64")
     f = sg.compile(1.0 / sg.take(x, i) + sg.log(sg.take(x, i)), debug="nan")
@@ -336,13 +332,13 @@ def test_what_comes_after_a_failed_lookup_says_nothing() -> None:
         f.run({"x": np.zeros(2, "float32"), "i": [0, 1]})
 
 
-def test_new_sizes_pickles_threads_and_plain_python() -> None:
+def test_new_sizes_pickles_threads_and_plain_python():
     x = vector()
     f = pickle.loads(pickle.dumps(sg.compile(sg.log(x), debug="nan")))
     assert f.options.debug == "nan"
-    outcomes: list[Any] = []
+    outcomes = []
 
-    def call(rows: int, bad: bool) -> None:
+    def call(rows, bad):
         data = np.ones((rows, 3), "float32")
         data[-1, 1] = 0.0 if bad else 1.0
         try:
@@ -362,14 +358,14 @@ def test_new_sizes_pickles_threads_and_plain_python() -> None:
         assert "log(0.0) = -inf" in str(refused(sg.log(abs(x)), {"x": X}))
 
 
-def test_two_programs_that_share_a_parameter() -> None:
+def test_two_programs_that_share_a_parameter():
     """The question and the step are asked and done under the same locks."""
     w = sg.parameter("w", np.ones(3, "float32"))
     step = sg.compile(sg.Graph({"y": 1.0 / w}, updates={w: w * 1.0}), debug="nan")
     other = sg.compile(sg.Graph({"z": w}, updates={w: 1.0 - w}), debug=False)
     stop = threading.Event()
 
-    def flip() -> None:
+    def flip():
         while not stop.is_set():
             other.run({})
             other.run({})
@@ -387,7 +383,7 @@ def test_two_programs_that_share_a_parameter() -> None:
         thread.join()
 
 
-def test_graphs_without_floats_and_with_leaves_only() -> None:
+def test_graphs_without_floats_and_with_leaves_only():
     n = sg.input("n", (3,), "int64")
     assert sg.compile(n + 1, debug="nan").run({"n": [1, 2, 3]}).tolist() == [2, 3, 4]
     x = vector()
@@ -397,7 +393,7 @@ def test_graphs_without_floats_and_with_leaves_only() -> None:
     assert sg.compile(sg.log(x), debug="nan").run({"x": np.zeros((0, 3), "float32")}).size == 0
 
 
-def test_the_setting_is_the_default_and_an_argument_wins() -> None:
+def test_the_setting_is_the_default_and_an_argument_wins():
     x = vector()
     with sg.options(debug="nan"):
         with pytest.raises(NonFiniteError):
@@ -407,38 +403,38 @@ def test_the_setting_is_the_default_and_an_argument_wins() -> None:
     with pytest.raises(NonFiniteError):
         kept.run({"x": X})
     with pytest.raises(sg.StaticgradError, match="debug=: 'inf' is not true or false"):
-        sg.compile(x, debug="inf")  # type: ignore[arg-type]
+        sg.compile(x, debug="inf")
 
 
-def rows(count: int) -> Any:
+def rows(count):
     return sg.input("x", (count, 3), "float32")
 
 
-def scanned(x: Any) -> Any:
+def scanned(x):
     return sg.scan(lambda c, row: (c * 0.5 + sg.log(row), c), sg.zeros((3,), "float32"), x)[1]
 
 
-def scanned_inside(x: Any) -> Any:
-    def iteration(c: Any, part: Any) -> Any:
+def scanned_inside(x):
+    def iteration(c, part):
         return sg.scan(lambda d, row: (d + sg.sqrt(row), None), c, part)[0], None
 
     return sg.scan(iteration, sg.zeros((3,), "float32"), x.reshape(2, 5, 3))[0]
 
 
-def slope_of_a_scan(x: Any) -> Any:
+def slope_of_a_scan(x):
     ends = sg.scan(lambda c, row: (c * sg.sqrt(row), None), sg.ones((3,), "float32"), x)[0]
     return sg.grad(ends.sum(), x)
 
 
-def chosen(x: Any) -> Any:
-    def iteration(c: Any, row: Any) -> Any:
+def chosen(x):
+    def iteration(c, row):
         return sg.cond(row.sum() < 2.0, lambda: c + sg.log(row), lambda: c), None
 
     return sg.scan(iteration, sg.zeros((3,), "float32"), x)[0]
 
 
-def counted_while(x: Any) -> Any:
-    def iteration(state: Any) -> Any:
+def counted_while(x):
+    def iteration(state):
         number, c = state
         return number + 1.0, sg.sqrt(c - 1.0)
 
@@ -446,7 +442,7 @@ def counted_while(x: Any) -> Any:
 
 
 #: A program -> the elements of x that differ from 1, and how the message begins.
-INSIDE: dict[Callable[[Any], Any], tuple[dict[tuple[int, int], float], str]] = {
+INSIDE = {
     scanned: ({(6, 1): -1.0, (8, 0): -1.0}, "in iteration 6, log makes NaN"),
     scanned_inside: ({(8, 1): -1.0}, "in iteration 1, in iteration 3, sqrt makes NaN"),
     slope_of_a_scan: (
@@ -460,9 +456,7 @@ INSIDE: dict[Callable[[Any], Any], tuple[dict[tuple[int, int], float], str]] = {
 
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("program", INSIDE)
-def test_the_iteration_of_a_loop_and_the_line_of_its_body_are_named(
-    program: Callable[[Any], Any],
-) -> None:
+def test_the_iteration_of_a_loop_and_the_line_of_its_body_are_named(program):
     changed, begins = INSIDE[program]
     x = np.ones((10, 3), "float32")
     for place, value in changed.items():
@@ -472,7 +466,7 @@ def test_the_iteration_of_a_loop_and_the_line_of_its_body_are_named(
     assert f"in {program.__name__}" in str(error)
 
 
-FACTORED: dict[str, Callable[[Any], Any]] = {
+FACTORED = {
     "lu_solve makes NaN": lambda x: sg.linalg.inv(x, errors="nan") + 1.0,
     "sqrt makes NaN": lambda x: sg.sqrt(sg.linalg.qr(x)[1] - 9.0),
     "log makes NaN": lambda x: sg.log(sg.host_call(np.negative, x, types=x)),
@@ -480,13 +474,13 @@ FACTORED: dict[str, Callable[[Any], Any]] = {
 
 
 @pytest.mark.parametrize("begins", FACTORED)
-def test_steps_that_call_libraries_are_looked_into(begins: str) -> None:
+def test_steps_that_call_libraries_are_looked_into(begins):
     x = sg.input("x", (3, 3), "float64")
     value = FACTORED[begins](x)
     assert begins in str(refused(value, {"x": np.ones((3, 3))})).splitlines()[0]
 
 
-def test_factorizations_of_finite_numbers_pass() -> None:
+def test_factorizations_of_finite_numbers_pass():
     x = sg.input("x", (3, 3), "float64")
     f = sg.compile(sg.linalg.cholesky(x), debug="nan")
     np.testing.assert_array_equal(f.run({"x": 4.0 * np.eye(3)}), 2.0 * np.eye(3))

@@ -1,7 +1,5 @@
 """What other libraries do with values and tensors: dtypes, pandas, scipy.special."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from scipy import special

@@ -27,7 +27,7 @@ from staticgrad.source import SourceLine
 _PACKAGE = Path(errors.__file__).parent
 
 
-def defined(base: type) -> list[type]:
+def defined(base):
     classes = [c for c in vars(errors).values() if inspect.isclass(c) and issubclass(c, base)]
     return sorted(classes, key=lambda c: c.code)
 
@@ -36,12 +36,12 @@ ERRORS = [c for c in defined(StaticgradError) if c is not ParseError]
 WARNINGS = defined(StaticgradWarning)
 
 
-def parse_error() -> ParseError:
+def parse_error():
     text = "graph f(%x: f32) {\n  %0 = ezp(%x)\n}"
     return ParseError("no op named 'ezp'", text=text, line=2, column=8, width=3, hint="exp?")
 
 
-def deep_in_the_library(**names: object) -> dict[str, object]:
+def deep_in_the_library(**names):
     """Functions whose frames belong to the package; ``h`` calls ``g`` calls ``f``, which raises."""
     text = "def f(): raise make()\ndef g(): f()\ndef h(): g()"
     exec(compile(text, str(_PACKAGE / "not_a_file.py"), "exec"), names)
@@ -133,7 +133,7 @@ def test_what_does_not_fit_is_counted_and_the_hint_stays():
     assert lines[2:-2] == [f"  {i}" for i in range(8)]
 
 
-def _line() -> SourceLine:
+def _line():
     return SourceLine("train.py", 8)
 
 

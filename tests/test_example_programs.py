@@ -1,13 +1,10 @@
 """Twelve programs, each written once: line by line, traced and as graphs they give the same."""
 
-from __future__ import annotations
-
 import ast
 import importlib.util
 import inspect
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,11 +13,11 @@ PROGRAMS = sorted(path for path in FOLDER.glob("*.py") if path.stem != "ways")
 
 
 @pytest.fixture
-def load(monkeypatch: pytest.MonkeyPatch) -> Any:
+def load(monkeypatch):
     """A program, or what they share, as a module of its own."""
     monkeypatch.syspath_prepend(str(FOLDER))
 
-    def loaded(path: Path) -> Any:
+    def loaded(path):
         spec = importlib.util.spec_from_file_location(path.stem, path)
         assert spec is not None
         assert spec.loader is not None
@@ -36,7 +33,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Any:
 LONG, LONGEST = ("cnn", "hmc", "maml", "vae"), ("gan", "gpt", "lstm", "neural_ode")
 
 
-def marks(path: Path) -> list[pytest.MarkDecorator]:
+def marks(path):
     """The marks of a program that trains for long."""
     slow, exhaustive = path.stem in LONG, path.stem in LONGEST
     return [pytest.mark.slow] * slow + [pytest.mark.exhaustive] * exhaustive
@@ -44,7 +41,7 @@ def marks(path: Path) -> list[pytest.MarkDecorator]:
 
 @pytest.mark.thinned(6)
 @pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.stem)
-def test_a_program_is_one_in_three_ways(path: Path, load: Any) -> None:
+def test_a_program_is_one_in_three_ways(path, load):
     pytest.importorskip("sklearn")
     load(FOLDER / "ways.py")
     program = load(path)
@@ -54,16 +51,14 @@ def test_a_program_is_one_in_three_ways(path: Path, load: Any) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", [pytest.param(p, marks=marks(p), id=p.stem) for p in PROGRAMS])
-def test_a_script_runs_to_its_end(
-    path: Path, load: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_script_runs_to_its_end(path, load, capsys):
     pytest.importorskip("sklearn")
     load(FOLDER / "ways.py")
     load(path).main()
     assert "the same bits traced and by hand" in capsys.readouterr().out
 
 
-def test_all_are_there_and_short() -> None:
+def test_all_are_there_and_short():
     assert [path.stem for path in PROGRAMS] == [
         "bundle", "cnn", "gan", "gpt", "hmc", "logistic", "lstm", "maml", "mixture", "mlp",
         "neural_ode", "vae",

@@ -1,7 +1,5 @@
 """What a compiled program says about itself: passes, rules, steps, memory; reproducible."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np
@@ -11,7 +9,7 @@ import staticgrad as sg
 from staticgrad.analysis.pass_report import value_bytes
 
 
-def program() -> sg.Compiled:
+def program():
     x = sg.input("x", ("n", 4))
     w = sg.parameter("w", np.ones((4, 3), "f4"))
     loss = sg.log(sg.exp(sg.negative(-(x @ w))).sum(-1)).sum()

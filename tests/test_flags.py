@@ -1,11 +1,7 @@
 """A flag is True or False: every bool argument of the public functions, classes and methods."""
 
-from __future__ import annotations
-
 import inspect
-from collections.abc import Callable, Iterator
 from types import FunctionType
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +16,7 @@ ROOMS = {"sg": sg, "sg.nn": sg.nn, "sg.optim": sg.optim, "sg.random": sg.random,
          "sg.testing": sg.testing, "eager": eager}  # fmt: skip
 
 
-def public_things() -> Iterator[tuple[str, Any]]:
+def public_things():
     """What users reach by a name: functions, classes and the methods of these."""
     for room, module in ROOMS.items():
         for name in getattr(module, "__all__", None) or vars(module):
@@ -35,9 +31,9 @@ def public_things() -> Iterator[tuple[str, Any]]:
     yield "Value", Value
 
 
-def flags() -> dict[str, tuple[Callable[..., Any], str, bool]]:
+def flags():
     """Place -> the function to call, its flag, whether None is allowed."""
-    found: dict[str, tuple[Callable[..., Any], str, bool]] = {}
+    found = {}
     for path, thing in public_things():
         functions = {path: (thing, thing)} if isinstance(thing, FunctionType) else {}
         if isinstance(thing, type):
@@ -58,8 +54,8 @@ def flags() -> dict[str, tuple[Callable[..., Any], str, bool]]:
 FLAGS = flags()
 
 
-def test_what_is_no_bool_is_refused_before_anything_else() -> None:
-    def check(place: str) -> None:
+def test_what_is_no_bool_is_refused_before_anything_else():
+    def check(place):
         function, flag, _ = FLAGS[place]
         needed = {"learning_rate": 0.1} if "SGD" in place else {}
         if "ParameterGroups" in place:
@@ -72,7 +68,7 @@ def test_what_is_no_bool_is_refused_before_anything_else() -> None:
     check_all(check, zip(FLAGS))
 
 
-def test_there_are_many() -> None:
+def test_there_are_many():
     assert len(FLAGS) > 80
     for known in ("sg.compile(fuse)", "sg.nn.attention(causal)", "Value.sum(keepdims)",
                   "eager.Tensor.__init__(requires_grad)", "sg.optim.SGD.__init__(nesterov)",
@@ -81,7 +77,7 @@ def test_there_are_many() -> None:
         assert known in FLAGS
 
 
-def test_numpys_bools_are_bools() -> None:
+def test_numpys_bools_are_bools():
     x = sg.input("x", (3, 4))
     assert sg.sum(x, axis=0, keepdims=np.True_).shape == (1, 4)
     assert x.max(axis=0, keepdims=np.False_).shape == (4,)

@@ -8,23 +8,23 @@ from staticgrad import forks
 
 
 class Noted(forks.AtFork):
-    def __init__(self, name: str, seen: list[str]) -> None:
+    def __init__(self, name, seen):
         super().__init__()
         self.name, self.seen = name, seen
 
-    def before_fork(self) -> None:
+    def before_fork(self):
         self.seen.append(f"before {self.name}")
 
-    def after_fork(self) -> None:
+    def after_fork(self):
         self.seen.append(f"after {self.name}")
 
-    def after_fork_in_child(self) -> None:
+    def after_fork_in_child(self):
         self.seen.append(f"in child {self.name}")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks")
-def test_what_was_registered_last_is_held_last_and_given_back_first() -> None:
-    seen: list[str] = []
+def test_what_was_registered_last_is_held_last_and_given_back_first():
+    seen = []
     members = [Noted("a", seen), Noted("b", seen)]
     read, write = os.pipe()
     child = os.fork()

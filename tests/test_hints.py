@@ -12,7 +12,7 @@ from staticgrad.errors import hints
 from staticgrad.ir.functional import numpy_function
 
 
-def exists(name: str) -> bool:
+def exists(name):
     """Whether a name that messages call missing is there all the same."""
     if hasattr(np, name) and name not in hints.INSTEAD:  # what NumPy's function of the name does
         return numpy_function(name) is not None

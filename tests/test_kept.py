@@ -1,12 +1,9 @@
 """What is kept stays within its bytes, and what was used last stays."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
@@ -22,11 +19,9 @@ ROOT = Path(__file__).parents[1]
         st.tuples(st.sampled_from(["put", "get", "drop"]), st.integers(0, 6), st.integers(0, 60))
     ),
 )
-def test_it_is_the_list_of_the_latest_uses_within_the_limit(
-    limit: int, steps: list[tuple[str, int, int]]
-) -> None:
-    kept: Kept[int, str] = Kept(limit)
-    model: list[tuple[int, int]] = []  # (key, bytes), the longest unused first
+def test_it_is_the_list_of_the_latest_uses_within_the_limit(limit, steps):
+    kept = Kept(limit)
+    model = []  # (key, bytes), the longest unused first
     for what, key, nbytes in steps:
         found = next((entry for entry in model if entry[0] == key), None)
         model = [entry for entry in model if entry[0] != key]
@@ -44,12 +39,12 @@ def test_it_is_the_list_of_the_latest_uses_within_the_limit(
         assert (len(kept), kept.nbytes) == (len(model), sum(n for _, n in model))
 
 
-def test_to_keep_one_more_takes_no_look_at_all_others() -> None:
+def test_to_keep_one_more_takes_no_look_at_all_others():
     """Beyond the limit, too: values are counted anew once for as many as there are."""
-    kept: Kept[int, str] = Kept(1000)
+    kept = Kept(1000)
     counted = 0
 
-    def count(frame: Any, event: str, argument: Any) -> None:
+    def count(frame, event, argument):
         nonlocal counted
         counted += event == "call" and frame.f_code.co_name == "nbytes"
 
@@ -64,14 +59,14 @@ def test_to_keep_one_more_takes_no_look_at_all_others() -> None:
 
 
 @pytest.mark.parametrize("line", range(40))
-def test_an_exception_in_the_middle_leaves_nothing_wrong(line: int) -> None:
+def test_an_exception_in_the_middle_leaves_nothing_wrong(line):
     """One line of ``put`` and ``get`` is interrupted, by a use of the same object that raises."""
-    kept: Kept[int, str] = Kept(10)
+    kept = Kept(10)
     for key in range(4):
         kept.put(key, f"value {key}", 4)
     left = line
 
-    def interrupt(frame: Any, event: str, argument: Any) -> Any:
+    def interrupt(frame, event, argument):
         nonlocal left
         if frame.f_code.co_filename.endswith("kept.py") and event == "line":
             left -= 1
@@ -122,7 +117,7 @@ print("done")
 """
 
 
-def test_a_collection_that_was_paused_walks_nothing_behind_it_and_loses_nothing() -> None:
+def test_a_collection_that_was_paused_walks_nothing_behind_it_and_loses_nothing():
     """What was made meanwhile is old then; cycles among it, and frozen objects, are as before."""
     command = [sys.executable, "-c", PAUSED]  # a process without the objects of all tests
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)

@@ -1,9 +1,5 @@
 """L-BFGS: known minima, the inverse by hand, both worlds, what is refused."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -17,11 +13,11 @@ A = RNG.normal(size=(12, 5))
 B = RNG.normal(size=12)
 
 
-def rosenbrock(x: Any) -> Any:
+def rosenbrock(x):
     return ((1.0 - x[:-1]) ** 2 + 100.0 * (x[1:] - x[:-1] ** 2) ** 2).sum()
 
 
-def walled(x: Any) -> Any:
+def walled(x):
     """Defined where all elements are above 0, which a first step may leave."""
     return (x - sg.log(x)).sum() * 40.0
 
@@ -39,7 +35,7 @@ LOSSES = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LOSSES)
-def test_minima_are_found_in_both_worlds(name: str) -> None:
+def test_minima_are_found_in_both_worlds(name):
     loss, start, place = LOSSES[name]
     opt = sg.optim.LBFGS(history_size=5, tolerance_grad=1e-7)
     search = sg.function(lambda x: opt.minimum(loss, x))
@@ -52,7 +48,7 @@ def test_minima_are_found_in_both_worlds(name: str) -> None:
     assert isinstance(opt.minimum(loss, Tensor(start, dtype="float64")).x, Tensor)
 
 
-def test_the_inverse_is_that_of_bfgs_written_as_matrices() -> None:
+def test_the_inverse_is_that_of_bfgs_written_as_matrices():
     steps, slope = RNG.normal(size=(4, 6)), RNG.normal(size=6)
     curved = np.diag(np.arange(1.0, 7.0))
     steps[0] = 0.0  # no step yet
@@ -67,12 +63,12 @@ def test_the_inverse_is_that_of_bfgs_written_as_matrices() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_module_is_fitted_to_batches_of_any_size(dtype: str) -> None:
+def test_a_module_is_fitted_to_batches_of_any_size(dtype):
     model = sg.nn.Sequential(sg.nn.Linear(3, 1, dtype=dtype), sg.tanh)
     opt = sg.optim.LBFGS(max_iter=30, tolerance_grad=1e-4)
 
     @sg.function
-    def fit(x: Any, y: Any) -> Any:
+    def fit(x, y):
         return opt.minimize(lambda m: ((m(x)[:, 0] - y) ** 2).mean(), model).value
 
     weights = np.array([0.5, -0.3, 0.2])
@@ -90,10 +86,10 @@ def test_a_module_is_fitted_to_batches_of_any_size(dtype: str) -> None:
 
 
 @pytest.mark.slow
-def test_what_cannot_be_minimised_is_refused() -> None:
+def test_what_cannot_be_minimised_is_refused():
     opt, x = sg.optim.LBFGS(), sg.input("x", (3,), "float64")
     with pytest.raises(ArgumentError, match="not a function"):
-        opt.minimum(x.sum(), x)  # type: ignore[arg-type]
+        opt.minimum(x.sum(), x)
     with pytest.raises(ShapeError, match="one number"):
         opt.minimum(lambda x: x, x)
     with pytest.raises(DTypeError, match="int64"):
@@ -106,7 +102,7 @@ def test_what_cannot_be_minimised_is_refused() -> None:
         opt.minimize(rosenbrock, x)
     for wrong in ({"max_iter": 0}, {"history_size": 1.5}, {"tolerance_grad": 0.0}):
         with pytest.raises(ArgumentError, match=next(iter(wrong))):
-            sg.optim.LBFGS(**wrong)  # type: ignore[arg-type]
+            sg.optim.LBFGS(**wrong)
     stuck = sg.function(lambda x: opt.minimum(lambda x: sg.sqrt(x).sum() * np.nan, x))(np.ones(2))
     assert (stuck.iterations, bool(stuck.converged)) == (0, False)
     np.testing.assert_array_equal(stuck.x, 1.0)

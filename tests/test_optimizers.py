@@ -1,7 +1,5 @@
 """Every optimizer of the registry: by hand, on tensors, in functions, on threads, in one kernel."""
 
-from __future__ import annotations
-
 import dataclasses
 import inspect
 from typing import Any
@@ -26,28 +24,28 @@ every = pytest.mark.parametrize(("cls", "options"), CASES)
 Arrays = list[np.ndarray[Any, np.dtype[Any]]]
 
 
-def start(dtype: str = "float64") -> Arrays:
+def start(dtype="float64"):
     draw = np.random.default_rng(5)
     return [draw.normal(size=shape).astype(dtype) for shape in ((3, 4), (4,), (200, 2))]
 
 
-def batch(run: int, dtype: str = "float64") -> Any:
+def batch(run, dtype="float64"):
     return np.random.default_rng(run).normal(size=(4,)).astype(dtype)
 
 
-def loss_of(x: Any, params: Any) -> Any:
+def loss_of(x, params):
     """Of matrices and vectors, of any kind of values, and not quadratic."""
     a, b, c = params
     return ((a * b + x) ** 2).sum() + sg.sqrt(c * c + 1.0).sum() * 0.3 + (b * b * b).sum()
 
 
-def gradient(run: int, params: Arrays) -> Arrays:
+def gradient(run, params):
     a, b, c = params
     inner = 2 * (a * b + batch(run))
     return [inner * b, (inner * a).sum(0) + 3 * b**2, 0.3 * c / np.sqrt(c * c + 1.0)]
 
 
-def compiled(optimizer: optim.Optimizer, dtype: str = "float64", **options: Any) -> Any:
+def compiled(optimizer, dtype="float64", **options):
     """The parameters, and a function of the number of a run that steps them."""
     x = sg.input("x", (4,), dtype)
     params = [sg.parameter(f"p{k}", array) for k, array in enumerate(start(dtype))]
@@ -56,7 +54,7 @@ def compiled(optimizer: optim.Optimizer, dtype: str = "float64", **options: Any)
     return params, lambda run: step.run({"x": batch(run, dtype)})
 
 
-def test_radam_trusts_its_second_moment_above_five_degrees_of_freedom() -> None:
+def test_radam_trusts_its_second_moment_above_five_degrees_of_freedom():
     """With beta2 = .999 step 5 has 4.996 and step 6 has 5.994."""
     optimizer = sg.optim.RAdam(0.1, beta2=0.999)
     w = Tensor(np.array([1.0, -2.0]), requires_grad=True)
@@ -70,7 +68,7 @@ def test_radam_trusts_its_second_moment_above_five_degrees_of_freedom() -> None:
 
 
 @every
-def test_three_steps_are_those_by_hand(cls: Any, options: Any) -> None:
+def test_three_steps_are_those_by_hand(cls, options):
     optimizer = cls(**options)
     params, step = compiled(optimizer)
     runs = 3 * optimizer.accumulate
@@ -83,7 +81,7 @@ def test_three_steps_are_those_by_hand(cls: Any, options: Any) -> None:
 @pytest.mark.thinned(20)
 @every
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 2e-5), ("float64", 1e-11)])
-def test_tensors_take_the_same_steps(cls: Any, options: Any, dtype: str, tolerance: float) -> None:
+def test_tensors_take_the_same_steps(cls, options, dtype, tolerance):
     optimizer = cls(**options)
     params, step = compiled(optimizer, dtype)
     tensors = [Tensor(array, requires_grad=True, dtype=dtype) for array in start(dtype)]
@@ -98,12 +96,12 @@ def test_tensors_take_the_same_steps(cls: Any, options: Any, dtype: str, toleran
         np.testing.assert_allclose(tensor.data, p.value, rtol=tolerance, atol=tolerance)
 
 
-def minimizing(optimizer: optim.Optimizer) -> Any:
+def minimizing(optimizer):
     """The parameters, and a function that steps them."""
     params = [sg.parameter(f"p{k}", array) for k, array in enumerate(start("float32"))]
 
     @sg.function(threads=2)
-    def train(x: Any) -> Any:
+    def train(x):
         loss = loss_of(x, params)
         optimizer.minimize(loss)
         return loss
@@ -113,7 +111,7 @@ def minimizing(optimizer: optim.Optimizer) -> Any:
 
 @pytest.mark.thinned(15)
 @every
-def test_functions_and_threads_take_them_to_the_bit(cls: Any, options: Any) -> None:
+def test_functions_and_threads_take_them_to_the_bit(cls, options):
     """A traced function minimizes, on two threads and on the tape; the graph runs on one."""
     optimizer = cls(**options)
     params, train = minimizing(optimizer)
@@ -140,7 +138,7 @@ KERNELS = {
 
 @pytest.mark.thinned(10)
 @every
-def test_a_parameter_is_updated_in_one_kernel(cls: Any, options: Any) -> None:
+def test_a_parameter_is_updated_in_one_kernel(cls, options):
     together = {"max_norm", "skip_nonfinite", "loss_scale", "accumulate"}
     options = {name: given for name, given in options.items() if name not in together}
     w = sg.parameter("w", np.ones((64, 64), "float32"))
@@ -152,7 +150,7 @@ def test_a_parameter_is_updated_in_one_kernel(cls: Any, options: Any) -> None:
 
 
 @pytest.mark.parametrize("option", [{"accumulate": 4}, {"skip_nonfinite": True}])
-def test_a_condition_around_an_update_makes_it_no_second_kernel(option: Any) -> None:
+def test_a_condition_around_an_update_makes_it_no_second_kernel(option):
     """The new values and those that stay are chosen between in the kernel that computes them."""
     w, g = sg.parameter("w", np.ones((64, 64), "float32")), sg.input("g", (64, 64))
     found = sg.compile(sg.Graph({}, optim.Adam(0.1, **option).apply({w: g})))
@@ -163,7 +161,7 @@ def test_a_condition_around_an_update_makes_it_no_second_kernel(option: Any) -> 
 # -- what all of them share ------------------------------------------------------------------------
 
 
-def test_steps_that_are_not_finite_change_nothing() -> None:
+def test_steps_that_are_not_finite_change_nothing():
     optimizer = optim.Adam(0.1, skip_nonfinite=True)
     w = sg.parameter("w", np.ones(3))
     updates = optimizer.apply({w: sg.input("g", (3,), "float64")})
@@ -177,14 +175,14 @@ def test_steps_that_are_not_finite_change_nothing() -> None:
     step.run({"g": np.ones(3)})
     assert int(next(p for p in updates if p.name == "adam.step").value) == 2
     with pytest.raises(ValueError, match="skip_nonfinite must be True or False"):
-        optim.SGD(0.1, skip_nonfinite=1)  # type: ignore[arg-type]
+        optim.SGD(0.1, skip_nonfinite=1)
 
 
-def test_gradients_of_float16_that_would_vanish_do_not() -> None:
+def test_gradients_of_float16_that_would_vanish_do_not():
     """The gradient of 2**-20 is nothing in float16 without a scale, and 1 with 2**20."""
     x = sg.input("x", (4,), "float16")
 
-    def moved(scale: Any) -> Any:
+    def moved(scale):
         w = sg.parameter("w", np.ones(4, "float16"))
         loss = (w * x).sum() * np.float16(2.0**-10)
         updates = optim.SGD(2.0**19, loss_scale=scale).updates(loss, [w])
@@ -196,7 +194,7 @@ def test_gradients_of_float16_that_would_vanish_do_not() -> None:
     np.testing.assert_allclose(moved(optim.LossScale(2.0**12)), 2.0**-8)
 
 
-def test_a_loss_scale_halves_where_a_step_overflows_and_doubles_after_finite_ones() -> None:
+def test_a_loss_scale_halves_where_a_step_overflows_and_doubles_after_finite_ones():
     w = sg.parameter("w", np.zeros((), "float32"))
     x = sg.input("x", (), "float32")
     optimizer = optim.SGD(1.0, loss_scale=optim.LossScale(2.0**10, every=3))
@@ -217,7 +215,7 @@ def test_a_loss_scale_halves_where_a_step_overflows_and_doubles_after_finite_one
 
 @pytest.mark.thinned(30)
 @every
-def test_gradients_of_ones_own_take_the_steps_of_minimize(cls: Any, options: Any) -> None:
+def test_gradients_of_ones_own_take_the_steps_of_minimize(cls, options):
     """In a function over three traces, at once on its tape, and as arrays where nothing is traced.
 
     To the last bits where both are compiled; what is kept from step to step is the same.
@@ -227,11 +225,11 @@ def test_gradients_of_ones_own_take_the_steps_of_minimize(cls: Any, options: Any
     twins = [sg.parameter(f"p{k}", array) for k, array in enumerate(start())]
 
     @sg.function
-    def minimized(x: Any) -> None:
+    def minimized(x):
         one.minimize(loss_of(x.mean(0), params))
 
     @sg.function
-    def applied(x: Any) -> None:
+    def applied(x):
         slopes = sg.grad(loss_of(x.mean(0), twins), twins)
         other.apply_gradients(dict(zip(twins, slopes, strict=True)))
 
@@ -254,7 +252,7 @@ def test_gradients_of_ones_own_take_the_steps_of_minimize(cls: Any, options: Any
 
 @pytest.mark.thinned
 @every
-def test_states_of_another_kind_are_refused_when_they_are_loaded(cls: Any, options: Any) -> None:
+def test_states_of_another_kind_are_refused_when_they_are_loaded(cls, options):
     """What an optimizer has kept goes into its like, and not into one that keeps nothing."""
     one, like, plain = cls(**options), cls(**options), optim.SGD(0.1)
     params, step = compiled(one)
@@ -272,7 +270,7 @@ def test_states_of_another_kind_are_refused_when_they_are_loaded(cls: Any, optio
 
 
 @pytest.mark.slow
-def test_an_optimizer_that_has_stepped_refuses_states_of_another_kind() -> None:
+def test_an_optimizer_that_has_stepped_refuses_states_of_another_kind():
     adam, momentum = optim.Adam(0.1), optim.SGD(0.1, momentum=0.5)
     (_, one), (_, other) = compiled(adam), compiled(momentum)
     one(0), other(0)
@@ -283,11 +281,11 @@ def test_an_optimizer_that_has_stepped_refuses_states_of_another_kind() -> None:
 class Numbered(sg.nn.Module):
     """Names of parameters of it differ in their numbers, and so do those of its instances."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.layers = [sg.nn.Linear(2, 2, seed=k) for k in range(11)]  # 10 is behind 9, not 1
         self.scale = sg.parameter("numbered", np.ones(2, "float32"))
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x):
         for layer in self.layers:
             x = sg.tanh(layer(x))
         return x * self.scale
@@ -296,10 +294,10 @@ class Numbered(sg.nn.Module):
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["graph", "function", "tape"])
 @pytest.mark.parametrize("before", [0, 1], ids=["before its first step", "after a step"])
-def test_states_go_to_another_model_of_the_class_by_order(how: str, before: int) -> None:
+def test_states_go_to_another_model_of_the_class_by_order(how, before):
     x = np.linspace(-1, 1, 6, dtype="float32").reshape(3, 2)
 
-    def made() -> Any:
+    def made():
         model, opt = Numbered(), optim.Adam(0.05)
         if how == "graph":
             loss = (model(sg.input("x", (3, 2), "float32")) ** 2).mean()
@@ -307,7 +305,7 @@ def test_states_go_to_another_model_of_the_class_by_order(how: str, before: int)
             return model, opt, lambda: f.run({"x": x})
 
         @sg.function
-        def step(x: Any) -> None:
+        def step(x):
             opt.minimize((model(x) ** 2).mean(), model)
 
         return model, opt, lambda: step(x) if how == "function" else step.eagerly(x)
@@ -326,7 +324,7 @@ def test_states_go_to_another_model_of_the_class_by_order(how: str, before: int)
         np.testing.assert_array_equal(twin.value, p.value)
 
 
-def test_names_that_differ_in_more_than_numbers_stay_apart() -> None:
+def test_names_that_differ_in_more_than_numbers_stay_apart():
     for given, own, found in (
         (["a", "a1"], ["a1", "a2"], {"a": "a1", "a1": "a2"}),
         (["a", "a1"], ["a1", "a"], {}),  # the same names
@@ -340,7 +338,7 @@ def test_names_that_differ_in_more_than_numbers_stay_apart() -> None:
     assert renumbered(["a", "b"], [("a1", "a")]) == {}  # a copy of a
 
 
-def test_groups_say_who_is_in_them() -> None:
+def test_groups_say_who_is_in_them():
     a, b, c = (sg.parameter(name, np.ones(2)) for name in "abc")
     loss = (a + b + c).sum()
     how = optim.ParameterGroups(
@@ -381,7 +379,7 @@ W = sg.parameter("w", np.ones(2))
         (lambda: optim.Average([], decay=1.0), "decay must be"),
     ],
 )  # fmt: skip
-def test_what_is_refused(make: Any, says: str) -> None:
+def test_what_is_refused(make, says):
     with pytest.raises(sg.StaticgradError, match=says):
         make()
 
@@ -390,7 +388,7 @@ def test_what_is_refused(make: Any, says: str) -> None:
 
 T = np.arange(12.0)
 #: A schedule, and what it is by hand at 0, 1, ... 11.
-SCHEDULES: Any = {
+SCHEDULES = {
     "constant": (optim.constant(0.3), np.full(12, 0.3)),
     "step_decay": (optim.step_decay(0.8, every=4, factor=0.5), 0.8 * 0.5 ** (T // 4)),
     "exponential": (optim.exponential(0.8, 0.9, every=2), 0.8 * 0.9 ** (T / 2)),
@@ -416,7 +414,7 @@ SCHEDULES: Any = {
 
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_schedules(name: str) -> None:
+def test_schedules(name):
     """As numbers, as values of a graph, and as steps of an optimizer with and without a counter."""
     schedule, wanted = SCHEDULES[name]
     np.testing.assert_allclose(schedule(T), wanted, rtol=1e-13)
@@ -437,14 +435,14 @@ def test_schedules(name: str) -> None:
         assert repr(eval(repr(schedule), vars(optim))) == repr(schedule)
 
 
-def test_an_adam_counts_its_steps_once() -> None:
+def test_an_adam_counts_its_steps_once():
     w = sg.parameter("w", np.ones(2))
     updates = optim.Adam(optim.cosine(0.1, steps=4), accumulate=2).updates((w * w).sum(), [w])
     assert sorted(p.name for p in updates if not p.ndim) == ["adam.micro_step", "adam.step"]
 
 
-def test_a_plateau_falls_after_its_patience() -> None:
-    def losses() -> Any:
+def test_a_plateau_falls_after_its_patience():
+    def losses():
         return [5.0, 4.0, 4.0, 3.95, 3.0, 3.0, 3.0, np.nan, 3.0, 3.0]
 
     wanted = [1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25]
@@ -459,7 +457,7 @@ def test_a_plateau_falls_after_its_patience() -> None:
     optimizer = optim.SGD(traced)
 
     @sg.function
-    def step(loss: Any) -> Any:
+    def step(loss):
         optimizer.minimize(w * 1.0, [w])
         traced.observe(loss)
         return traced.rate * 1.0
@@ -470,12 +468,12 @@ def test_a_plateau_falls_after_its_patience() -> None:
 
 
 @pytest.mark.parametrize("warm_up", [0, 10])
-def test_averages(warm_up: float) -> None:
+def test_averages(warm_up):
     w = sg.parameter("w", np.zeros(2, "float32"))
     optimizer, mean = optim.SGD(1.0), optim.Average([w], decay=0.75, warm_up=warm_up)
 
     @sg.function
-    def step(x: Any) -> Any:
+    def step(x):
         loss = (w * x).sum()
         optimizer.minimize(loss)
         mean.update()
@@ -499,7 +497,7 @@ def test_averages(warm_up: float) -> None:
     sg.compile(graph).run()
 
 
-def test_averages_that_cannot_be_applied_change_no_parameter() -> None:
+def test_averages_that_cannot_be_applied_change_no_parameter():
     """What stops the block before it begins, an interrupt too, leaves values as they were."""
     w, v = sg.parameter("w", np.zeros(2, "float32")), sg.parameter("v", np.zeros(3, "float32"))
     mean = optim.Average([w, v])

@@ -74,7 +74,7 @@ CALLS = {
 }
 
 
-def given() -> dict[str, np.ndarray]:
+def given():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(5, 6))
     return {
@@ -104,7 +104,7 @@ def test_one_call_gives_the_same_in_torch():
     arrays = given()
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
 
-    def check(name: str) -> None:
+    def check(name):
         theirs = eval(CALLS[name], {"f": getattr(torch.nn.functional, name), **tensors})
         ours = eval(CALLS[name], {"f": getattr(sg.nn, name), **arrays})
         np.testing.assert_allclose(sg.evaluate(ours), theirs.numpy(), rtol=1e-6, atol=1e-9)

@@ -1,9 +1,6 @@
 """``f.profile``: what is counted is right, what is measured adds up, nothing is changed by it."""
 
-from __future__ import annotations
-
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,20 +8,19 @@ import pytest
 import staticgrad as sg
 from staticgrad.errors import FeedError, IndexOutOfRange
 from staticgrad.native.table import pool
-from staticgrad.programs.function import Function
 from staticgrad.reports import profiling
 from staticgrad.reports.profiling import Limits, live_bytes
 from staticgrad.runtime.sections import Alone
 
 
 @pytest.fixture(autouse=True)
-def _limits(monkeypatch: pytest.MonkeyPatch) -> None:
+def _limits(monkeypatch):
     """Round limits that no machine reaches, instead of measured ones."""
     known = {n: Limits(n, n * 1e12, n * 1e10) for n in (1, 2)}
     monkeypatch.setattr(profiling, "_known", known)
 
 
-def training() -> tuple[sg.Parameter, sg.Graph, dict[str, np.ndarray]]:
+def training():
     x = sg.input("x", ("n", 300))
     w = sg.parameter("w", np.ones((300, 200), "f4"))
     loss = sg.square(sg.tanh(x @ w)).mean()
@@ -32,7 +28,7 @@ def training() -> tuple[sg.Parameter, sg.Graph, dict[str, np.ndarray]]:
     return w, graph, {"x": np.random.default_rng(0).normal(size=(400, 300)).astype("f4")}
 
 
-def test_counts_are_those_of_the_program_and_parameters_are_put_back() -> None:
+def test_counts_are_those_of_the_program_and_parameters_are_put_back():
     w, graph, feeds = training()
     f = sg.compile(graph, threads=2)
     before = w.value
@@ -61,7 +57,7 @@ def test_counts_are_those_of_the_program_and_parameters_are_put_back() -> None:
     assert max(step.live for step in found.steps) <= plan.peak_bytes
 
 
-def test_live_bytes_are_those_of_the_placements() -> None:
+def test_live_bytes_are_those_of_the_placements():
     _, graph, _ = training()
     plan = sg.compile(graph, threads=1).plan(n=400)
     found = live_bytes(plan)
@@ -74,7 +70,7 @@ def test_live_bytes_are_those_of_the_placements() -> None:
     assert 0.9 * plan.peak_bytes < max(found) <= plan.peak_bytes
 
 
-def test_text_json_and_trace(tmp_path: Path) -> None:
+def test_text_json_and_trace(tmp_path):
     _, graph, feeds = training()
     found = sg.compile(graph, threads=1).profile(feeds, runs=2)
     lines = found.text(full=True).splitlines()
@@ -94,7 +90,7 @@ def test_text_json_and_trace(tmp_path: Path) -> None:
     assert [event["args"]["arena"] for event in counters] == [step.live for step in found.steps]
 
 
-def test_errors_are_those_of_a_run_and_parameters_stay() -> None:
+def test_errors_are_those_of_a_run_and_parameters_stay():
     w = sg.parameter("w", np.zeros(3, "f4"))
     places = sg.input("places", (4,), "int64")
     picked = sg.take(w, places, 0)
@@ -107,7 +103,7 @@ def test_errors_are_those_of_a_run_and_parameters_stay() -> None:
     np.testing.assert_array_equal(w.value, 0)
 
 
-def test_the_limits_of_a_machine_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_limits_of_a_machine_are_measured_once(monkeypatch):
     monkeypatch.setattr(profiling, "_known", {})
     monkeypatch.setattr(profiling, "_COPIED", 1 << 12)
     monkeypatch.setattr(profiling, "_SIDE", 16)
@@ -120,9 +116,7 @@ def test_the_limits_of_a_machine_are_measured_once(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.slow
-def test_limits_that_the_steps_contradict_are_measured_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_limits_that_the_steps_contradict_are_measured_again(monkeypatch):
     """A machine that was busy when they were measured, and one that still is."""
     _, graph, feeds = training()
     f = sg.compile(graph, threads=1)
@@ -139,7 +133,7 @@ def test_limits_that_the_steps_contradict_are_measured_again(
     assert two.doubt == "2 threads reach less than 1"
 
 
-def test_plain_python_is_profiled_too() -> None:
+def test_plain_python_is_profiled_too():
     with sg.options(jit=False):
         w = sg.parameter("w", np.ones((3, 2), "f4"))
         x = sg.input("x", (4, 3))
@@ -149,7 +143,7 @@ def test_plain_python_is_profiled_too() -> None:
     np.testing.assert_array_equal(w.value, 1)
 
 
-def test_explain_says_which_steps_are_shared() -> None:
+def test_explain_says_which_steps_are_shared():
     _, graph, feeds = training()
     f = sg.compile(graph, threads=2)
     f.run(feeds)
@@ -177,23 +171,23 @@ def test_explain_says_which_steps_are_shared() -> None:
     assert "threads: 1, sharing no step" in single.explain(n=400)
 
 
-def _one_thread() -> tuple[Function, str]:
+def _one_thread():
     x = sg.input("x", (64, 64))
     return sg.compile(sg.Graph({"y": x @ x}), threads=1), "matmul"
 
 
-def _loop() -> tuple[Function, str]:
+def _loop():
     x, w = sg.input("x", (20, 64, 64)), sg.input("w", (64, 64))
     last, _ = sg.scan(lambda h, row: (sg.tanh(h @ w + row), None), sg.zeros((64, 64)), x)
     return sg.compile(sg.Graph({"y": last}), threads=2), "loop"
 
 
-def _short() -> tuple[Function, str]:
+def _short():
     x, few = sg.input("x", (512, 512)), sg.input("few", (8,))
     return sg.compile(sg.Graph({"long": sg.tanh(x @ x), "y": sg.exp(few.sum())}), threads=2), "exp"
 
 
-def _single_row() -> tuple[Function, str]:
+def _single_row():
     x = sg.input("x", (100_000,))
     return sg.compile(sg.Graph({"y": sg.cumsum(sg.tanh(x))}), threads=2), "cumsum"
 
@@ -209,7 +203,7 @@ NOT_SHARED = {
 
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("why", Alone)
-def test_explain_says_why_a_step_is_not_shared(why: Alone) -> None:
+def test_explain_says_why_a_step_is_not_shared(why):
     f, label = NOT_SHARED[why]()
     sharing = f.explanation().sharing
     assert sharing is not None
@@ -220,7 +214,7 @@ def test_explain_says_why_a_step_is_not_shared(why: Alone) -> None:
     assert (text in f.explain()) is (why is not Alone.ONE_WORKER)
 
 
-def test_a_loop_says_what_an_iteration_takes_and_what_runs_in_it() -> None:
+def test_a_loop_says_what_an_iteration_takes_and_what_runs_in_it():
     x, w = sg.input("x", ("times", 4, 64), "float32"), sg.input("w", (64, 64), "float32")
     start = sg.zeros((4, 64), "float32")
     last, _ = sg.scan(lambda c, row: (sg.sin(c @ w + row), None), start, x)
@@ -243,7 +237,7 @@ def test_a_loop_says_what_an_iteration_takes_and_what_runs_in_it() -> None:
     assert f"40 iterations of {loop.seconds / 40 * 1e6:.3f} us" in str(found)
 
 
-def test_a_branch_says_what_its_cases_take() -> None:
+def test_a_branch_says_what_its_cases_take():
     x = sg.input("x", (1000,), "float32")
     y = sg.cond(x.sum() > 0.0, lambda: sg.sin(x) @ sg.cos(x), lambda: x[0])
     f = sg.compile(y, threads=1)

@@ -20,7 +20,7 @@ OPTIONS = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_every_value_is_tame(options: dict[str, bool]) -> None:
+def test_every_value_is_tame(options):
     """The evaluator checks shapes and dtypes against the types on the way."""
     for seed in range(40):
         graph, feeds = random_graph(np.random.default_rng(seed), **options)
@@ -32,14 +32,14 @@ def test_every_value_is_tame(options: dict[str, bool]) -> None:
             assert np.all(np.abs(array.astype(float)) <= (2.0**65 if wraps else LIMIT**3 * 4096))
 
 
-def test_a_seed_gives_one_graph() -> None:
+def test_a_seed_gives_one_graph():
     first, feeds = random_graph(np.random.default_rng(5))
     second, again = random_graph(np.random.default_rng(5))
     assert same_graph(first, second)
     assert all(np.array_equal(feeds[name], again[name]) for name in feeds)
 
 
-def test_smooth_graphs_have_only_smooth_ops() -> None:
+def test_smooth_graphs_have_only_smooth_ops():
     rough = {"abs", "sign", "floor", "ceil", "rint", "trunc", "maximum", "minimum", "max", "min"}
     for seed in range(40):
         graph, _ = random_graph(np.random.default_rng(seed), smooth=True, integers=False)
@@ -48,14 +48,14 @@ def test_smooth_graphs_have_only_smooth_ops() -> None:
 
 
 @pytest.mark.slow
-def test_named_sizes_occur_and_can_be_left_out() -> None:
+def test_named_sizes_occur_and_can_be_left_out():
     made = [random_graph(np.random.default_rng(seed))[0] for seed in range(40)]
     assert sum(bool(graph.sizes) for graph in made) > 10
     made = [random_graph(np.random.default_rng(seed), named_sizes=False)[0] for seed in range(40)]
     assert not any(graph.sizes for graph in made)
 
 
-def test_varied_graphs_have_ops_of_several_results_and_chains_of_casts() -> None:
+def test_varied_graphs_have_ops_of_several_results_and_chains_of_casts():
     """Two results of one op are read by the same function, and integers lose their sign."""
     made = [random_graph(np.random.default_rng(seed), varied=True)[0] for seed in range(40)]
     several, casts = 0, set()

@@ -5,10 +5,8 @@ A few in the ordinary suite; a thousand by hand, in minutes:
 and prints its text and a script; the last tests plant mistakes and see that this is so.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import hypothesis
 import numpy as np
@@ -28,7 +26,7 @@ from tests.program_checks import (
     check_program,
     compare,
 )
-from tests.random_programs import Description, Program, described, descriptions
+from tests.random_programs import Program, described, descriptions
 
 CHUNK = 50
 QUIET = settings(
@@ -40,7 +38,7 @@ QUIET = settings(
 )
 
 
-def check(description: Description) -> None:
+def check(description):
     """Everything that must hold; each program on one other way, in turn."""
     turn = sum(description.header)
     way = SLOW_WAYS[turn // 50 % 2] if turn % 50 == 0 else WAYS[turn % (len(WAYS) - 2)]
@@ -50,19 +48,13 @@ def check(description: Description) -> None:
         check_derivatives(program)
 
 
-def run_chunk(
-    chunk: int,
-    count: int,
-    check: Callable[[Description], None],
-    phases: tuple[Phase, ...] = (Phase.generate, Phase.shrink),
-    **options: Any,
-) -> None:
+def run_chunk(chunk, count, check, phases=(Phase.generate, Phase.shrink), **options):
     """``check`` on ``count`` programs, the same ones for the same chunk."""
 
     @hypothesis.seed(chunk)
     @settings(QUIET, max_examples=count, phases=phases)
     @given(descriptions(**options))
-    def on_each(description: Description) -> None:
+    def on_each(description):
         check(description)
 
     on_each()
@@ -70,28 +62,28 @@ def run_chunk(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("chunk", [1, 3, 4, 5])  # which hold six ways; each takes some 3 s
-def test_random_programs(chunk: int) -> None:
+def test_random_programs(chunk):
     run_chunk(chunk, 4, check, max_steps=20)
 
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("chunk", range(100, 100 + 1000 // CHUNK))
-def test_a_thousand_random_programs(chunk: int) -> None:
+def test_a_thousand_random_programs(chunk):
     run_chunk(chunk, CHUNK, check, max_steps=30)
 
 
 # -- what the generator gives ----------------------------------------------------------------------
 
 
-def drawn(count: int, **options: Any) -> list[Program]:
-    found: list[Program] = []
+def drawn(count, **options):
+    found = []
     run_chunk(7, count, lambda d: found.append(Program(d)), **options)
     return found
 
 
 #: Ops that few programs hold: special functions and factorizations are one step among many.
-RARE_MODULES: Final = ("linalg", "special")
-RARE: Final = {
+RARE_MODULES = ("linalg", "special")
+RARE = {
     name
     for name, op in registered_ops().items()
     if op.__module__.startswith(tuple(f"staticgrad.ops.{module}" for module in RARE_MODULES))
@@ -99,7 +91,7 @@ RARE: Final = {
 
 
 @pytest.mark.slow
-def test_programs_hold_every_kind_of_op() -> None:
+def test_programs_hold_every_kind_of_op():
     programs = drawn(150)
     nodes = [node for program in programs for node in program.graph.nodes]
     held = {node.op.name for node in nodes}
@@ -131,13 +123,13 @@ def test_programs_hold_every_kind_of_op() -> None:
 
 
 @pytest.mark.slow
-def test_values_are_tame() -> None:
+def test_values_are_tame():
     for program in drawn(40):
         for name, array in sg.evaluate(program.graph, program.feeds).items():
             assert np.all(np.isfinite(array)) or "of" in name or "by" in name, program.told()
 
 
-def test_a_description_reads_back_and_gives_one_program() -> None:
+def test_a_description_reads_back_and_gives_one_program():
     program = drawn(3)[-1]
     again = Program(eval(str(program.description), {"described": described}))
     assert again.description == program.description
@@ -146,7 +138,7 @@ def test_a_description_reads_back_and_gives_one_program() -> None:
 
 
 @pytest.mark.slow
-def test_the_script_of_a_failure_runs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_script_of_a_failure_runs(capsys):
     program = drawn(5)[-1]
     exec(program.script(), {})
     assert len(capsys.readouterr().out.splitlines()) == len(program.graph.outputs)
@@ -155,10 +147,10 @@ def test_the_script_of_a_failure_runs(capsys: pytest.CaptureFixture[str]) -> Non
 # -- planted mistakes ------------------------------------------------------------------------------
 
 
-def shrunk(op: str, check: Callable[[Program], None], **options: Any) -> MismatchError:
+def shrunk(op, check, **options):
     """The smallest failure that hypothesis finds; of programs without the op, none is looked at."""
 
-    def on(description: Description) -> None:
+    def on(description):
         program = Program(description)
         if any(node.op.name == op for node in program.graph.nodes):
             check(program)
@@ -168,7 +160,7 @@ def shrunk(op: str, check: Callable[[Program], None], **options: Any) -> Mismatc
     return caught.value
 
 
-def written(program: Program) -> list[str]:
+def written(program):
     """The ops that are left of the program, without its loss and derivatives."""
     outputs = program.graph.outputs
     own = [value for name, value in outputs.items() if name == "out" or name.startswith("more")]
@@ -176,11 +168,11 @@ def written(program: Program) -> list[str]:
     return [node.op.name for node in nodes if not node.is_leaf]
 
 
-def nodes_alone(program: Program) -> None:
+def nodes_alone(program):
     check_nodes(program, program.feeds)
 
 
-def a_wrong_pass(program: Program) -> None:
+def a_wrong_pass(program):
     """The graph before and after a pass that exchanges the operands of differences."""
     graph = program.stable.replace_nodes(
         lambda node, args: [node.op(*args[::-1])] if node.op.name == "sub" else None
@@ -191,7 +183,7 @@ def a_wrong_pass(program: Program) -> None:
 
 #: Op, what of it is wrong, who notices, what is drawn, and how many ops may be left.
 Planted = tuple[str, str, Any, Callable[[Program], None], dict[str, Any], int]
-PLANTED: dict[str, Planted] = {
+PLANTED = {
     "an element is wrong": ("cos", "scalar", lambda self, x: x.sin(), nodes_alone, {}, 4),
     "padding is wrong": (
         "pad", "form", lambda self, out, x: Assemble((Region(self.starts, self.steps),), 1),
@@ -211,7 +203,7 @@ SHRUNK = "a pass is wrong"
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mistake", [mistake for mistake in PLANTED if mistake != SHRUNK])
-def test_a_planted_mistake_is_noticed(mistake: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_planted_mistake_is_noticed(mistake, monkeypatch):
     name, method, wrong, check, options, _ = PLANTED[mistake]
     monkeypatch.setattr(registered_ops()[name], method, wrong)
     assert "staticgrad-ir 1" in str(shrunk(name, check, phases=(Phase.generate,), **options))
@@ -221,9 +213,7 @@ def test_a_planted_mistake_is_noticed(mistake: str, monkeypatch: pytest.MonkeyPa
     "mistake",
     [m if m == SHRUNK else pytest.param(m, marks=pytest.mark.exhaustive) for m in PLANTED],
 )
-def test_a_planted_mistake_shrinks_to_a_few_nodes(
-    mistake: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_planted_mistake_shrinks_to_a_few_nodes(mistake, monkeypatch):
     name, method, wrong, check, options, most = PLANTED[mistake]
     monkeypatch.setattr(registered_ops()[name], method, wrong)
     error = shrunk(name, check, **options)

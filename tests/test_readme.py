@@ -51,7 +51,7 @@ def test_paths_that_a_page_names_exist(page):
 def test_public_names_and_codes_of_a_page_exist(page):
     text = (ROOT / page).read_text("utf-8")
     for name in re.findall(r"\bsg\.(\w+(?:\.\w+)?)", text):
-        value: object = staticgrad
+        value = staticgrad
         for part in name.split("."):
             value = getattr(value, part)
     assert set(re.findall(r"\bSG\d{3}\b", text)) <= set(staticgrad.errors.CODES)

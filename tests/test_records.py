@@ -1,7 +1,5 @@
 """Records are the standard library's data classes: the same classes made both ways, compared."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 import inspect
@@ -20,7 +18,7 @@ from staticgrad.kept import cached_property
 Decorator = Callable[..., Any]
 
 
-def frozen(dataclass: Decorator) -> type[Any]:
+def frozen(dataclass):
     @dataclass(frozen=True)
     class Point:
         """Two numbers and what is derived from them."""
@@ -32,13 +30,13 @@ def frozen(dataclass: Decorator) -> type[Any]:
         seen: tuple[int, ...] = field(default_factory=tuple, repr=False)
         total: float = field(init=False)
 
-        def __post_init__(self) -> None:
+        def __post_init__(self):
             object.__setattr__(self, "total", self.x + self.y)
 
     return Point
 
 
-def changing(dataclass: Decorator) -> type[Any]:
+def changing(dataclass):
     @dataclass
     class Bag:
         name: str
@@ -48,7 +46,7 @@ def changing(dataclass: Decorator) -> type[Any]:
     return Bag
 
 
-def identity(dataclass: Decorator) -> type[Any]:
+def identity(dataclass):
     @dataclass(frozen=True, eq=False, repr=False)
     class Plain:
         """Compared by identity."""
@@ -58,7 +56,7 @@ def identity(dataclass: Decorator) -> type[Any]:
     return Plain
 
 
-def derived(dataclass: Decorator) -> type[Any]:
+def derived(dataclass):
     @dataclass(frozen=True)
     class Base:
         x: int
@@ -72,32 +70,32 @@ def derived(dataclass: Decorator) -> type[Any]:
     return Derived
 
 
-def with_its_own(dataclass: Decorator) -> type[Any]:
+def with_its_own(dataclass):
     @dataclass(frozen=True)
     class Named:
         x: int
 
-        def __hash__(self) -> int:
+        def __hash__(self):
             return 5
 
-        def __repr__(self) -> str:
+        def __repr__(self):
             return "mine"
 
     return Named
 
 
-def equal_by_itself(dataclass: Decorator) -> type[Any]:
+def equal_by_itself(dataclass):
     @dataclass(frozen=True)
     class Odd:
         x: int
 
-        def __eq__(self, other: object) -> bool:
+        def __eq__(self, other):
             return isinstance(other, type(self)) and (self.x - other.x) % 2 == 0
 
     return Odd
 
 
-def slotted(dataclass: Decorator) -> type[Any]:
+def slotted(dataclass):
     @dataclass(frozen=True, slots=True)
     class Slotted:
         x: int
@@ -106,7 +104,7 @@ def slotted(dataclass: Decorator) -> type[Any]:
     return Slotted
 
 
-def by_keyword(dataclass: Decorator) -> type[Any]:
+def by_keyword(dataclass):
     @dataclass(kw_only=True)
     class ByKeyword:
         x: int
@@ -115,7 +113,7 @@ def by_keyword(dataclass: Decorator) -> type[Any]:
     return ByKeyword
 
 
-def empty(dataclass: Decorator) -> type[Any]:
+def empty(dataclass):
     @dataclass(frozen=True)
     class Empty:
         """Nothing."""
@@ -126,7 +124,7 @@ def empty(dataclass: Decorator) -> type[Any]:
 MAKERS = (
     frozen, changing, identity, derived, with_its_own, equal_by_itself, slotted, by_keyword, empty
 )  # fmt: skip
-CALLS: tuple[tuple[tuple[Any, ...], dict[str, Any]], ...] = (
+CALLS = (
     ((), {}),
     ((1,), {}),
     ((3,), {}),
@@ -146,7 +144,7 @@ CALLS: tuple[tuple[tuple[Any, ...], dict[str, Any]], ...] = (
 FLAW = (TypeError, "super(type, obj): obj must be an instance or subtype of type")
 
 
-def outcome(what: Callable[[], Any]) -> Any:
+def outcome(what):
     """A result, or the error, by kind and text."""
     try:
         return what()
@@ -155,10 +153,10 @@ def outcome(what: Callable[[], Any]) -> Any:
 
 
 @pytest.mark.parametrize("make", MAKERS)
-def test_a_record_is_a_data_class(make: Callable[[Decorator], type[Any]]) -> None:
+def test_a_record_is_a_data_class(make):
     ours, theirs = make(records.dataclass), make(dataclasses.dataclass)
 
-    def described(cls: type[Any]) -> Any:
+    def described(cls):
         every = [
             (f.name, f.type, f.init, f.repr, f.compare, f.default) for f in dataclasses.fields(cls)
         ]
@@ -196,11 +194,11 @@ def test_a_record_is_a_data_class(make: Callable[[Decorator], type[Any]]) -> Non
             assert (one == another) is False
 
 
-def test_subclasses_of_the_standard_library_see_whether_a_record_is_frozen() -> None:
+def test_subclasses_of_the_standard_library_see_whether_a_record_is_frozen():
     base, changing_base = derived(records.dataclass), changing(records.dataclass)
 
     @dataclasses.dataclass(frozen=True)
-    class More(base):  # type: ignore[misc, valid-type]
+    class More(base):
         w: int = 0
 
     assert More(1, w=4) == More(1, 2, 3, 4)
@@ -210,7 +208,7 @@ def test_subclasses_of_the_standard_library_see_whether_a_record_is_frozen() -> 
         dataclasses.dataclass(frozen=True)(type("Less", (changing_base,), {}))
 
 
-def test_a_mutable_default_is_refused() -> None:
+def test_a_mutable_default_is_refused():
     with pytest.raises(ValueError, match="default_factory"):
 
         @records.dataclass
@@ -234,7 +232,7 @@ class KeptInSlots:
     y: str = ""
 
 
-def test_records_are_copied_and_pickled() -> None:
+def test_records_are_copied_and_pickled():
     for value in (Kept(1, "a"), KeptInSlots(1, "a")):
         assert (
             pickle.loads(pickle.dumps(value)) == copy.deepcopy(value) == copy.copy(value) == value
@@ -242,7 +240,7 @@ def test_records_are_copied_and_pickled() -> None:
     assert not hasattr(KeptInSlots(1), "__dict__")
 
 
-def test_classes_with_fields_of_one_form_share_code_under_their_own_names() -> None:
+def test_classes_with_fields_of_one_form_share_code_under_their_own_names():
     made = [
         records.dataclass(type(name, (), {"__annotations__": dict.fromkeys(names, object)}))
         for name, names in (("A", ("x", "y")), ("B", ("self_", "_record_0")), ("C", ("y", "x")))
@@ -254,7 +252,7 @@ def test_classes_with_fields_of_one_form_share_code_under_their_own_names() -> N
         records.dataclass(type("D", (), {"__annotations__": {"a": int, "b": int}, "a": 1}))
 
 
-def test_modules_make_their_data_classes_as_records() -> None:
+def test_modules_make_their_data_classes_as_records():
     """So that starting does not compile the methods of each class."""
     root = Path(records.__file__).parent.parent
     others = ("staticgrad/records.py", "staticgrad/optim/")
@@ -268,7 +266,7 @@ def test_modules_make_their_data_classes_as_records() -> None:
             ), path
 
 
-def named(base: Any) -> Any:
+def named(base):
     class Point(base):
         """Two numbers and a note."""
 
@@ -277,7 +275,7 @@ def named(base: Any) -> Any:
         note: str = ""
 
         @property
-        def total(self) -> float:
+        def total(self):
             """Both."""
             return self.x + self.y
 
@@ -346,7 +344,7 @@ class Summed:
     second: tuple[int, ...] = ()
 
     @cached_property
-    def total(self) -> int:
+    def total(self):
         """The sum of all."""
         return self.first + sum(self.second)
 
@@ -357,13 +355,13 @@ class Checked:
 
     first: int
 
-    def __post_init__(self) -> None:
+    def __post_init__(self):
         if self.first < 0:
             raise ValueError("negative")
 
 
 @pytest.mark.parametrize("changes", [{}, {"first": 5}, {"second": (7,), "first": 1}])
-def test_replaced_records_are_those_of_the_standard_library(changes: dict[str, Any]) -> None:
+def test_replaced_records_are_those_of_the_standard_library(changes):
     record = Summed(2, (3, 4))
     assert record.total == 9
     found, wanted = records.replace(record, **changes), dataclasses.replace(record, **changes)
@@ -373,8 +371,8 @@ def test_replaced_records_are_those_of_the_standard_library(changes: dict[str, A
     assert record == Summed(2, (3, 4))
 
 
-def test_replacing_refuses_what_making_refuses() -> None:
+def test_replacing_refuses_what_making_refuses():
     with pytest.raises(TypeError, match="third"):
-        records.replace(Summed(2), third=1)  # type: ignore[call-arg]
+        records.replace(Summed(2), third=1)
     with pytest.raises(ValueError, match="negative"):
         records.replace(Checked(2), first=-1)

@@ -1,11 +1,8 @@
 """What stands where: names of ops only in ops, one meaning for each class name."""
 
-from __future__ import annotations
-
 import ast
 import re
 from collections import defaultdict
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -49,7 +46,7 @@ EXCEPTIONS = {
 
 
 @cache
-def trees() -> dict[str, ast.Module]:
+def trees():
     return {
         path.relative_to(ROOT).as_posix(): ast.parse(path.read_text("utf-8"))
         for package in ("staticgrad", "passes")
@@ -57,7 +54,7 @@ def trees() -> dict[str, ast.Module]:
     }
 
 
-def ops_named_in(tree: ast.Module) -> Iterator[str]:
+def ops_named_in(tree):
     """Classes of ops that a file imports, and names of ops that it compares ``op.name`` with."""
     ops = registered_ops()
     classes = {(op.__module__, op.__name__) for op in ops.values() if op.name not in LEAVES}
@@ -96,7 +93,7 @@ def test_ranges_are_read_of_ops_alone():
     assert sorted(ops_named_in(trees()["staticgrad/ir/ranges.py"])) == []
 
 
-def class_names() -> dict[str, list[str]]:
+def class_names():
     """Class name -> the files that define one of that name at their top level."""
     found = defaultdict(list)
     for path, tree in trees().items():

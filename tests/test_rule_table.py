@@ -1,7 +1,5 @@
 """The page about passes: its table says what the rules are, and its programs run."""
 
-from __future__ import annotations
-
 import re
 
 import pytest
@@ -26,10 +24,8 @@ def test_every_rule_stands_in_the_table_once():
 
 
 @pytest.mark.slow
-def test_the_programs_of_the_page_run_and_print_what_it_says(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    namespace: dict[str, object] = {"__name__": "page"}
+def test_the_programs_of_the_page_run_and_print_what_it_says(capsys):
+    namespace = {"__name__": "page"}
     count = 0
     for kind, text in BLOCKS.findall(rule_table.PAGE.read_text("utf-8")):
         if kind == "python":

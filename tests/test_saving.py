@@ -1,7 +1,5 @@
 """``sg.save`` and ``sg.load``: every type, resumed to the bit; a wrong file changes nothing."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 import functools
@@ -9,8 +7,6 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import ml_dtypes
@@ -35,7 +31,7 @@ class Pair(NamedTuple):
 
 
 @every_format
-def test_trees_come_back_as_they_were(suffix: str, tmp_path: Path) -> None:
+def test_trees_come_back_as_they_were(suffix, tmp_path):
     draw = np.random.default_rng(0)
     arrays = [(draw.normal(size=(2, 3)) * 9).astype(kind) for kind in KINDS]
     tree = {
@@ -68,12 +64,12 @@ class Record:
     epoch: int
 
 
-def _trained_module() -> Any:
+def _trained_module():
     module = sg.nn.Sequential(sg.nn.Linear(2, 3), sg.nn.BatchNorm1d(3))
     opt = sg.optim.Adam(0.1)
 
     @sg.function
-    def step(x: Any) -> Any:
+    def step(x):
         loss = (module(x) ** 2).sum()
         opt.minimize(loss, module.parameters())
         return loss
@@ -82,13 +78,13 @@ def _trained_module() -> Any:
     return {"module": module, "opt": opt}
 
 
-def _graph() -> sg.Graph:
+def _graph():
     w = sg.parameter("w", np.ones(2))
     return sg.Graph({"y": w * 2.0}, {w: w + 1.0})
 
 
 #: A tree of each kind that is saved.
-KINDS_OF_TREES: dict[str, Callable[[], Any]] = {
+KINDS_OF_TREES = {
     "number": lambda: 3,
     "text": lambda: "ü\ud800\0",
     "nothing": lambda: None,
@@ -121,13 +117,13 @@ REFUSED = {"bits", "quarters", "masked", "itself", "too deep", "digits"}
 REFUSED_BY_ONE = {("long double", ".safetensors")}
 
 
-def _itself() -> Any:
-    tree: list[Any] = [np.ones(2)]
+def _itself():
+    tree = [np.ones(2)]
     tree.append(tree)
     return tree
 
 
-def _same(one: Any, other: Any) -> bool:
+def _same(one, other):
     if isinstance(one, dict):
         return [*one] == [*other] and all(map(_same, one.values(), other.values()))
     if isinstance(one, list | tuple):
@@ -140,7 +136,7 @@ def _same(one: Any, other: Any) -> bool:
 @pytest.mark.thinned(8)
 @every_format
 @pytest.mark.parametrize("kind", KINDS_OF_TREES)
-def test_what_is_saved_can_be_loaded(kind: str, suffix: str, tmp_path: Path) -> None:
+def test_what_is_saved_can_be_loaded(kind, suffix, tmp_path):
     tree, path, again = KINDS_OF_TREES[kind](), tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"
     if kind in REFUSED or kind.startswith("name") or (kind, suffix) in REFUSED_BY_ONE:
         with pytest.raises(MaskedArrayError if kind == "masked" else ArgumentError):
@@ -165,14 +161,14 @@ def test_what_is_saved_can_be_loaded(kind: str, suffix: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("path", ["a\0.npz", "b\0.safetensors", "\ud800.npz"])
-def test_a_path_that_none_can_be_is_refused(path: str) -> None:
+def test_a_path_that_none_can_be_is_refused(path):
     with pytest.raises(ArgumentError, match="no path can have"):
         sg.save(path, {"a": np.ones(1)})
     with pytest.raises(ArgumentError, match="no path can have"):
         sg.load(path)
 
 
-def test_a_file_is_not_loaded_into_a_masked_array_or_an_endless_tree(tmp_path: Path) -> None:
+def test_a_file_is_not_loaded_into_a_masked_array_or_an_endless_tree(tmp_path):
     sg.save(tmp_path / "f.npz", [np.ones(2)])
     masked = np.ma.array([3.0, 4.0], mask=[True, False])
     with pytest.raises(MaskedArrayError):
@@ -220,21 +216,19 @@ print(float(loss).hex(), digest, sorted(opt.state_dict()), int(rng.step.value))
 
 @pytest.mark.slow
 @pytest.mark.parametrize("steps_before", [0, 1])
-def test_states_follow_the_places_of_parameters_not_their_names(
-    steps_before: int, tmp_path: Path
-) -> None:
+def test_states_follow_the_places_of_parameters_not_their_names(steps_before, tmp_path):
     """Layers are numbered as a process makes them: a model made again has other names."""
     draw = np.random.default_rng(3)
     arrays = [draw.normal(size=(8, 4)) for _ in range(7)]
 
-    def made() -> tuple[dict[str, Any], Any]:
+    def made():
         sg.nn.manual_seed(1)
         layers = [sg.nn.Linear(4, 4, dtype="float64") for _ in range(3)]  # equal shapes
         model, opt = sg.nn.Sequential(*layers), sg.optim.Adam(sg.optim.cosine(0.1, 20))
         mean = sg.optim.Average(list(model.parameters()), decay=0.9)
 
         @sg.function
-        def step(x: Any) -> Any:
+        def step(x):
             loss = (model(x) ** 2).mean()
             opt.minimize(loss)
             mean.update()
@@ -259,8 +253,8 @@ def test_states_follow_the_places_of_parameters_not_their_names(
 
 
 @pytest.mark.slow
-def test_training_goes_on_to_the_bit_in_another_process(tmp_path: Path) -> None:
-    def run(name: str, first: int, last: int) -> str:
+def test_training_goes_on_to_the_bit_in_another_process(tmp_path):
+    def run(name, first, last):
         given = [sys.executable, "-c", TRAINING, str(tmp_path / name), str(first), str(last)]
         return subprocess.run(given, capture_output=True, text=True, check=True).stdout
 
@@ -270,13 +264,13 @@ def test_training_goes_on_to_the_bit_in_another_process(tmp_path: Path) -> None:
     assert "adamw.step" in whole
 
 
-def places() -> dict[str, Any]:
+def places():
     """Everything that can be written into, in one tree."""
     w = sg.parameter("w", np.ones(3, "float32"))
     opt = sg.optim.SGD(1.0, momentum=0.5)
 
     @sg.function
-    def step(x: Any) -> Any:
+    def step(x):
         opt.minimize((w * x).sum(), [w])
         return w + 0.0
 
@@ -284,13 +278,13 @@ def places() -> dict[str, Any]:
     return {"w": w, "opt": opt, "rng": sg.random.Generator(1), "t": Tensor([1.0]), "a": np.ones(2)}
 
 
-def digest(tree: dict[str, Any]) -> list[Any]:
+def digest(tree):
     rng, opt = tree["rng"], tree["opt"].state_dict()
     arrays = (tree["w"].value, rng.key.value, rng.step.value, tree["t"].data, tree["a"])
     return [a.tolist() for a in (*arrays, *opt.values())]
 
 
-def moved(tree: dict[str, Any]) -> dict[str, Any]:
+def moved(tree):
     """The same places with other numbers."""
     tree["w"].value = np.full(3, 9.0, "float32")
     tree["rng"].step.value = np.uint64(5)
@@ -301,7 +295,7 @@ def moved(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 @every_format
-def test_a_damaged_file_is_refused_and_changes_nothing(suffix: str, tmp_path: Path) -> None:
+def test_a_damaged_file_is_refused_and_changes_nothing(suffix, tmp_path):
     path = tmp_path / f"f{suffix}"
     sg.save(path, places())
     whole, into = path.read_bytes(), moved(places())
@@ -331,11 +325,11 @@ def test_a_damaged_file_is_refused_and_changes_nothing(suffix: str, tmp_path: Pa
     assert digest(into) == digest(places()) != before
 
 
-def other(**changed: Any) -> Any:
+def other(**changed):
     return lambda tree: {**tree, **changed}
 
 
-WRONG: dict[str, tuple[Any, str]] = {
+WRONG = {
     "a shape": (other(w=np.ones(4, "float32")), r"w is float32\[3\] here, float32\[4\] in the"),
     "a type": (other(w=np.ones(3)), r"w is float32\[3\] here, float64\[3\]"),
     "a number": (other(a=3), r"a is float64\[2\] here, 3|a is float64\[2\] here, an int"),
@@ -356,7 +350,7 @@ WRONG: dict[str, tuple[Any, str]] = {
 
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", WRONG)
-def test_a_file_that_does_not_fit_is_refused_and_changes_nothing(name: str, tmp_path: Path) -> None:
+def test_a_file_that_does_not_fit_is_refused_and_changes_nothing(name, tmp_path):
     change, says = WRONG[name]
     path, into = tmp_path / "f.npz", moved(places())
     sg.save(path, change(places()))
@@ -366,14 +360,14 @@ def test_a_file_that_does_not_fit_is_refused_and_changes_nothing(name: str, tmp_
     assert digest(into) == before
 
 
-def test_a_module_says_where_a_file_differs(tmp_path: Path) -> None:
+def test_a_module_says_where_a_file_differs(tmp_path):
     path = tmp_path / "m.npz"
     sg.save(path, sg.nn.Sequential(sg.nn.Linear(2, 3)))
     with pytest.raises(SavedFileError, match=r"'layers.0.bias': unknown[^$]*weight: missing"):
         sg.load(path, sg.nn.Linear(2, 3))
 
 
-def _steps(w: Any, opt: Any, how: str) -> Any:
+def _steps(w, opt, how):
     """A step of a quadratic loss: of a graph, of a traced function, on the tape."""
     if how == "graph":
         loss = (w**2).sum()
@@ -382,7 +376,7 @@ def _steps(w: Any, opt: Any, how: str) -> Any:
         return lambda: opt.minimize((Tensor([1.0, 2.0], dtype="float64") * w * w).sum(), [w])
 
     @sg.function
-    def step() -> Any:
+    def step():
         loss = (w**2).sum()
         opt.minimize(loss, [w])
         return loss
@@ -395,7 +389,7 @@ def _steps(w: Any, opt: Any, how: str) -> Any:
 @pytest.mark.parametrize(
     "again", [copy.deepcopy, lambda both: pickle.loads(pickle.dumps(both))], ids=["copy", "pickle"]
 )
-def test_copies_and_pickles_of_an_optimizer_have_what_it_keeps(again: Any, how: str) -> None:
+def test_copies_and_pickles_of_an_optimizer_have_what_it_keeps(again, how):
     w = sg.parameter("w", np.array([3.0, -4.0]))
     opt = sg.optim.Adam(sg.optim.cosine(0.5, steps=9), max_norm=1.0)
     step = _steps(w, opt, how)
@@ -416,8 +410,8 @@ def test_copies_and_pickles_of_an_optimizer_have_what_it_keeps(again: Any, how: 
 
 @pytest.mark.parametrize("make", [sg.random.Generator, Generator], ids=["both worlds", "tensors"])
 @pytest.mark.parametrize("draw", ["normal", "gamma", "loop"])
-def test_draws_at_once_go_on_where_they_stood(make: Any, draw: str, tmp_path: Path) -> None:
-    def drawn(generator: Any) -> Any:
+def test_draws_at_once_go_on_where_they_stood(make, draw, tmp_path):
+    def drawn(generator):
         with sg.eager_mode():
             if draw == "gamma":
                 return generator.gamma(0.5, shape=(3,)).data
@@ -439,7 +433,7 @@ def test_draws_at_once_go_on_where_they_stood(make: Any, draw: str, tmp_path: Pa
         assert not np.isin(one, following).any()
 
 
-def test_the_first_step_says_where_loaded_state_does_not_fit() -> None:
+def test_the_first_step_says_where_loaded_state_does_not_fit():
     w = sg.parameter("v", np.ones(3))
     for state, says in (
         ({"w.momentum": np.ones(3)}, "'v.momentum' nothing was loaded"),
@@ -462,9 +456,7 @@ def test_the_first_step_says_where_loaded_state_does_not_fit() -> None:
         sg.optim.RMSProp(0.1, loss_scale=sg.optim.LossScale(initial=8.0, every=2)),
     ],
 )
-def test_what_was_saved_before_the_first_step_is_restored_behind_it(
-    opt: Any, tmp_path: Path
-) -> None:
+def test_what_was_saved_before_the_first_step_is_restored_behind_it(opt, tmp_path):
     w = sg.parameter("w", np.ones(3))
     state = {"w": w, "opt": opt}
     step = sg.function(lambda x: opt.minimize(((w * x) ** 2).sum()))
@@ -488,13 +480,13 @@ def test_what_was_saved_before_the_first_step_is_restored_behind_it(
         lambda: sg.optim.Adam(sg.optim.cosine(0.1, steps=9), max_norm=1.0, accumulate=2),
     ],
 )
-def test_what_an_optimizer_made_for_its_graph_is_saved_with_it(make: Any, tmp_path: Path) -> None:
-    def program(opt: Any) -> Any:
+def test_what_an_optimizer_made_for_its_graph_is_saved_with_it(make, tmp_path):
+    def program(opt):
         w = sg.parameter("w", np.ones(3))
         loss = ((w * np.arange(3.0)) ** 2).sum()
         return w, sg.compile(sg.Graph({"loss": loss}, opt.updates(loss, [w])))
 
-    def losses(f: Any) -> list[float]:
+    def losses(f):
         return [float(f.run()["loss"]) for _ in range(3)]
 
     path, opt = tmp_path / "run.npz", make()
@@ -517,12 +509,12 @@ def test_what_an_optimizer_made_for_its_graph_is_saved_with_it(make: Any, tmp_pa
     assert losses(again[1]) != expected
 
 
-def test_what_stood_there_stays_where_writing_fails(tmp_path: Path, monkeypatch: Any) -> None:
+def test_what_stood_there_stays_where_writing_fails(tmp_path, monkeypatch):
     path = tmp_path / "f.npz"
     sg.save(path, {"a": np.ones(3)})
     before = path.read_bytes()
 
-    def full(handle: int) -> None:
+    def full(handle):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
@@ -533,10 +525,8 @@ def test_what_stood_there_stays_where_writing_fails(tmp_path: Path, monkeypatch:
     assert [*tmp_path.iterdir()] == [path]
 
 
-def test_what_a_format_s_library_cannot_write_is_the_system_s_error(
-    tmp_path: Path, monkeypatch: Any
-) -> None:
-    def full(*args: Any, **kwargs: Any) -> None:
+def test_what_a_format_s_library_cannot_write_is_the_system_s_error(tmp_path, monkeypatch):
+    def full(*args, **kwargs):
         raise safetensors.SafetensorError("I/O error: No space left on device (os error 28)")
 
     monkeypatch.setattr(safetensors.numpy, "save_file", full)
@@ -546,7 +536,7 @@ def test_what_a_format_s_library_cannot_write_is_the_system_s_error(
     assert [*tmp_path.iterdir()] == []
 
 
-def test_what_killed_processes_left_of_a_file_is_removed(tmp_path: Path) -> None:
+def test_what_killed_processes_left_of_a_file_is_removed(tmp_path):
     ages = {".f.npz.7-ab.tmp": 7200, ".f.npz.8-cd.tmp": 60, ".g.npz.7-ab.tmp": 7200}
     for name, age in ages.items():
         left = tmp_path / name
@@ -556,7 +546,7 @@ def test_what_killed_processes_left_of_a_file_is_removed(tmp_path: Path) -> None
     assert {each.name for each in tmp_path.iterdir()} == {"f.npz", *list(ages)[1:]}
 
 
-def test_files_of_others_are_arrays_by_name(tmp_path: Path) -> None:
+def test_files_of_others_are_arrays_by_name(tmp_path):
     arrays = {"layer.weight": np.arange(6.0).reshape(2, 3), "file": np.ones(2, "float32")}
     np.savez(tmp_path / "a.npz", **{k.replace("file", "f"): v for k, v in arrays.items()})
     np.savez_compressed(tmp_path / "b.npz", x=arrays["file"])
@@ -576,7 +566,7 @@ def test_files_of_others_are_arrays_by_name(tmp_path: Path) -> None:
     assert {k: v.tolist() for k, v in theirs.items()} == {k: v.tolist() for k, v in arrays.items()}
 
 
-def test_graphs_and_compiled_programs_are_their_parameters(tmp_path: Path) -> None:
+def test_graphs_and_compiled_programs_are_their_parameters(tmp_path):
     w = sg.parameter("w", np.ones(3))
     f = sg.compile(sg.Graph({"y": w * 2.0}, sg.optim.Adam().updates((w * w).sum(), [w])))
     f.run()
@@ -600,7 +590,7 @@ def test_graphs_and_compiled_programs_are_their_parameters(tmp_path: Path) -> No
     ],
     ids=str,
 )
-def test_what_cannot_be_saved_is_refused(tree: Any, says: str, tmp_path: Path) -> None:
+def test_what_cannot_be_saved_is_refused(tree, says, tmp_path):
     with pytest.raises(ArgumentError, match=says):
         sg.save(tmp_path / "f.npz", tree)
     with pytest.raises(ArgumentError, match="ends in no known format"):
@@ -608,7 +598,7 @@ def test_what_cannot_be_saved_is_refused(tree: Any, says: str, tmp_path: Path) -
     assert [*tmp_path.iterdir()] == []
 
 
-def test_without_the_package_it_says_what_to_install(tmp_path: Path, monkeypatch: Any) -> None:
+def test_without_the_package_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "safetensors", None)
     monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
     with pytest.raises(MissingPackageError, match=r"staticgrad\[safetensors\]"):
@@ -617,7 +607,7 @@ def test_without_the_package_it_says_what_to_install(tmp_path: Path, monkeypatch
         sg.load(tmp_path / "f.npz")
 
 
-def test_a_checkpoint_says_where_its_state_lies(tmp_path: Path) -> None:
+def test_a_checkpoint_says_where_its_state_lies(tmp_path):
     state = {"w": sg.parameter("w", np.zeros(2))}
     path = tmp_path / "run.npz"
     sg.train.fit(lambda x: 1.0, [1], state=state, checkpoint=path)

@@ -1,14 +1,9 @@
 """Schedules on disk: what is read back is what would be made, and nothing else is read back."""
 
-from __future__ import annotations
-
 import pickle
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +15,6 @@ from passes.remat.store_all import StoreAll
 from staticgrad import backends, native
 from staticgrad.building import within
 from staticgrad.compiling import scheduling
-from staticgrad.compiling.compiler import Compiled
 from staticgrad.compiling.scheduling import KnownSchedule
 from staticgrad.native import cache, target
 from staticgrad.native.jit import ObjectCode
@@ -30,8 +24,8 @@ from staticgrad.ops.transcendental import Exp
 from tests.random_programs import Program, random_description
 
 #: That of the package itself; tests have one of their own.
-sources_of_package: Any = scheduling._sources
-NO_SCHEDULE: Any = KnownSchedule(None, None, "")  # type: ignore[arg-type]
+sources_of_package = scheduling._sources
+NO_SCHEDULE = KnownSchedule(None, None, "")
 
 #: A backend that is not built in, and asks one that is.
 BY_SOURCE = backends.register(
@@ -40,7 +34,7 @@ BY_SOURCE = backends.register(
     )
 )
 
-OPTIONS: list[dict[str, Any]] = [
+OPTIONS = [
     {},
     {"pipeline": "O0"},
     {"pipeline": "O2"},
@@ -56,19 +50,19 @@ OPTIONS: list[dict[str, Any]] = [
 
 
 @pytest.fixture(autouse=True)
-def _entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _entries(tmp_path, monkeypatch):
     """Entries of the test's own; kernels are shared. Small programs are kept, too."""
     monkeypatch.setattr(scheduling, "LEAST_NODES", 0)
     monkeypatch.setattr(scheduling, "_sources", lambda: str(tmp_path))
 
 
 @pytest.fixture
-def reads(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+def reads(monkeypatch):
     """Whether each compilation so far found its schedule; some have no entry."""
-    found: list[bool] = []
+    found = []
     read = scheduling.read_entry
 
-    def watched(name: str) -> Any:
+    def watched(name):
         known = read(name)
         found.append(known is not None)
         return known
@@ -77,7 +71,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return found
 
 
-def step(scale: float = 0.5, hint: int = 6) -> sg.Graph:
+def step(scale=0.5, hint=6):
     """A loss with an index to look up, a constant part, two phases, and an update."""
     n = sg.dim("n", min=1, hint=hint)
     x = sg.input("x", (n, 4), "float32")
@@ -89,12 +83,12 @@ def step(scale: float = 0.5, hint: int = 6) -> sg.Graph:
     return sg.Graph({"loss": loss}, updates={w: w - 0.1 * sg.grad(loss, w)}, name="step")
 
 
-def feeds(n: int = 6) -> dict[str, Any]:
+def feeds(n=6):
     x = np.linspace(-1, 1, n * 4, dtype="float32").reshape(n, 4)
     return {"x": x, "at": np.arange(n) % n}
 
 
-def results(f: Compiled[Any]) -> dict[str, np.ndarray]:
+def results(f):
     """What two steps give, and what they leave in the parameters, which are set back."""
     parameters = f.program_graph.parameters
     before = [p.value.copy() for p in parameters]
@@ -106,9 +100,7 @@ def results(f: Compiled[Any]) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_what_is_found_is_what_was_made(
-    options: dict[str, Any], reads: list[bool], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_found_is_what_was_made(options, reads, monkeypatch):
     graph = step()
     made = sg.compile(graph, **options)
     with monkeypatch.context() as without:
@@ -127,7 +119,7 @@ def test_what_is_found_is_what_was_made(
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_random_programs_are_found_with_their_bytes(seed: int, reads: list[bool]) -> None:
+def test_random_programs_are_found_with_their_bytes(seed, reads):
     program = Program(random_description(np.random.default_rng(seed), 24, seed % 2 == 0))
     runs = []
     for _ in range(2):
@@ -137,7 +129,7 @@ def test_random_programs_are_found_with_their_bytes(seed: int, reads: list[bool]
     assert all(each.tobytes() == runs[1][name].tobytes() for name, each in runs[0].items())
 
 
-def test_errors_of_a_found_program_are_at_the_users_line(reads: list[bool]) -> None:
+def test_errors_of_a_found_program_are_at_the_users_line(reads):
     graph = step()
     texts = []
     for _ in range(2):
@@ -161,13 +153,13 @@ def test_errors_of_a_found_program_are_at_the_users_line(reads: list[bool]) -> N
         lambda: sg.compile(step(), sizes={"n": 6}),
     ],
 )
-def test_another_program_is_not_found(other: Callable[[], object], reads: list[bool]) -> None:
+def test_another_program_is_not_found(other, reads):
     sg.compile(step(), threads=2)
     other()
     assert reads == [False, False]
 
 
-def repeated() -> sg.Graph:
+def repeated():
     """The slope of a loop, whose iterations a budget may divide."""
     x = sg.input("x", (64, 8), "float32")
     end = sg.fori_loop(0, 16, lambda _, y: sg.tanh(y) * 1.5, x)
@@ -184,16 +176,14 @@ def repeated() -> sg.Graph:
         (repeated, {"checkpoint": "sqrt"}, False),
     ],
 )
-def test_the_number_of_threads_is_told_where_loops_may_be_divided(
-    program: Callable[[], sg.Graph], options: dict[str, Any], found: bool, reads: list[bool]
-) -> None:
+def test_the_number_of_threads_is_told_where_loops_may_be_divided(program, options, found, reads):
     graph = program()
     compiled = [sg.compile(graph, threads=threads, **options) for threads in (1, 2)]
     assert reads == [False, found]
     assert str(compiled[0].schedule) == str(compiled[1].schedule)
 
 
-def test_another_target_is_not_found(reads: list[bool]) -> None:
+def test_another_target_is_not_found(reads):
     graph = step()
     with sg.options(target="x86-64-v3"):
         sg.compile(graph)
@@ -202,7 +192,7 @@ def test_another_target_is_not_found(reads: list[bool]) -> None:
     assert reads == [False, target.host() == narrow]
 
 
-def test_another_cache_of_data_is_another_program(reads: list[bool]) -> None:
+def test_another_cache_of_data_is_another_program(reads):
     """Kernels are made for it."""
     sg.compile(step())
     with assumed(Machine(l2=4 << 20)):
@@ -210,7 +200,7 @@ def test_another_cache_of_data_is_another_program(reads: list[bool]) -> None:
     assert reads == [False, False]
 
 
-def test_another_backend_has_the_schedule_without_sources(reads: list[bool]) -> None:
+def test_another_backend_has_the_schedule_without_sources(reads):
     graph = step()
     with sg.options(backend=BY_SOURCE.name):
         first = results(sg.compile(graph))
@@ -220,9 +210,7 @@ def test_another_backend_has_the_schedule_without_sources(reads: list[bool]) -> 
     assert all(first[name].tobytes() == each.tobytes() for name, each in results(f).items())
 
 
-def test_a_changed_source_of_the_package_makes_all_anew(
-    tmp_path: Path, reads: list[bool], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_changed_source_of_the_package_makes_all_anew(tmp_path, reads, monkeypatch):
     files = [tmp_path / each for each in ("staticgrad/codegen/a.py", "passes/rules/b.py")]
     for file in files:
         file.parent.mkdir(parents=True)
@@ -238,10 +226,10 @@ def test_a_changed_source_of_the_package_makes_all_anew(
     assert reads == [False, True, False, False]
 
 
-def test_a_line_that_the_interpreter_has_specialised_is_the_same_line(reads: list[bool]) -> None:
+def test_a_line_that_the_interpreter_has_specialised_is_the_same_line(reads):
     """Its instructions' offsets differ then, as they do under a profiler."""
 
-    def traced() -> sg.Graph:
+    def traced():
         x = sg.input("x", (8,), "float32")
         return sg.Graph({"y": x[2:4] * 2.0})
 
@@ -253,16 +241,15 @@ def test_a_line_that_the_interpreter_has_specialised_is_the_same_line(reads: lis
     assert reads == [False, True]
 
 
-def made_in(file: Path, text: str) -> sg.Graph:
+def made_in(file, text):
     """The graph that a file of that text makes."""
     file.write_text(textwrap.dedent(text))
-    names: dict[str, Any] = {}
+    names = {}
     exec(compile(file.read_text(), str(file), "exec"), names)
-    graph: sg.Graph = names["graph"]
-    return graph
+    return names["graph"]
 
 
-def test_a_changed_file_is_another_program(tmp_path: Path, reads: list[bool]) -> None:
+def test_a_changed_file_is_another_program(tmp_path, reads):
     """Its lines stand in messages."""
     file = tmp_path / "program.py"
     text = """
@@ -278,7 +265,7 @@ def test_a_changed_file_is_another_program(tmp_path: Path, reads: list[bool]) ->
 class Foreign(Pass, name="foreign"):
     """A pass of somebody else, which may do something else tomorrow."""
 
-    def __call__(self, program: sg.Graph) -> sg.Graph:
+    def __call__(self, program):
         return program
 
 
@@ -290,9 +277,7 @@ class ForeignPolicy(StoreAll):
     """A policy of somebody else."""
 
 
-def test_what_others_have_a_part_in_is_not_kept(
-    reads: list[bool], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_what_others_have_a_part_in_is_not_kept(reads, monkeypatch, tmp_path):
     x = sg.input("x", (3,), "float32")
     sg.compile(sg.exp(sg.host_call(np.sort, x, types=x)))
     sg.compile(sg.exp(ForeignExp()(x)))
@@ -311,7 +296,7 @@ def test_what_others_have_a_part_in_is_not_kept(
     assert reads == []
 
 
-def test_large_constants_are_not_kept(reads: list[bool]) -> None:
+def test_large_constants_are_not_kept(reads):
     x = sg.input("x", (200_000,), "float32")
     for number in (1.5, 2.5):
         x = x * np.full(200_000, number, "float32")
@@ -329,13 +314,11 @@ def test_large_constants_are_not_kept(reads: list[bool]) -> None:
         pickle.dumps(((), NO_SCHEDULE, "sources")),
     ],
 )
-def test_an_entry_that_cannot_be_read_is_made_anew(
-    content: bytes, reads: list[bool], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_entry_that_cannot_be_read_is_made_anew(content, reads, monkeypatch):
     graph, names = step(), list[str]()
     write = cache.write
 
-    def watched(name: str, code: ObjectCode, *rest: Any) -> bool:
+    def watched(name, code, *rest):
         names.extend([name] if code.symbol == "schedule" else [])
         return write(name, code, *rest)
 
@@ -350,9 +333,7 @@ def test_an_entry_that_cannot_be_read_is_made_anew(
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.5, 0.99])
-def test_an_entry_that_is_cut_off_is_made_anew(
-    keep: float, reads: list[bool], tmp_path: Path
-) -> None:
+def test_an_entry_that_is_cut_off_is_made_anew(keep, reads, tmp_path):
     graph = step()
     with sg.options(cache_dir=tmp_path):
         wanted = results(sg.compile(graph))
@@ -370,7 +351,7 @@ def test_an_entry_that_is_cut_off_is_made_anew(
 
 
 @pytest.mark.slow
-def test_another_process_finds_it(tmp_path: Path) -> None:
+def test_another_process_finds_it(tmp_path):
     """And neither runs passes nor fuses, nor loads what makes kernels."""
     script = tmp_path / "train.py"
     script.write_text(
@@ -414,10 +395,10 @@ def test_another_process_finds_it(tmp_path: Path) -> None:
     assert first[2] == second[2] == "True 1", "explain asks for the passes"
 
 
-def test_a_tree_deeper_than_pickle_goes_is_found(reads: list[bool]) -> None:
+def test_a_tree_deeper_than_pickle_goes_is_found(reads):
     """A sum of many values as a tree, and a kernel whose expression is thousands deep."""
 
-    def made() -> sg.Graph:
+    def made():
         x = sg.input("x", (8,), "float32")
         values = [sg.tanh(x * float(number % 7)) for number in range(200)]
         while len(values) > 1:
@@ -437,9 +418,7 @@ def test_a_tree_deeper_than_pickle_goes_is_found(reads: list[bool]) -> None:
         np.testing.assert_allclose(value, wanted[name], rtol=1e-4, atol=1e-3)
 
 
-def test_linear_algebra_is_kept_for_one_core_of_openblas(
-    reads: list[bool], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_linear_algebra_is_kept_for_one_core_of_openblas(reads, monkeypatch):
     """A schedule may hold what LAPACK gave for constants; another core gives other bits."""
     x = sg.input("x", (2,), "float64")
     program = sg.linalg.cholesky(np.array([[2.0, 1.0], [1.0, 3.0]])) @ x
@@ -450,18 +429,16 @@ def test_linear_algebra_is_kept_for_one_core_of_openblas(
         assert reads[-1] == is_read
 
 
-def test_programs_without_linear_algebra_do_not_ask_for_the_core(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def refused() -> str:
+def test_programs_without_linear_algebra_do_not_ask_for_the_core(monkeypatch):
+    def refused():
         raise AssertionError("this loads SciPy")
 
     monkeypatch.setattr(scipy_library, "core", refused)
     sg.compile(step())
 
 
-def test_graphs_that_differ_in_the_derivative_order_of_a_node_have_two_entries() -> None:
-    def name(order: int) -> str | None:
+def test_graphs_that_differ_in_the_derivative_order_of_a_node_have_two_entries():
+    def name(order):
         x = sg.input("x", ("n",))
         with within(order=order):
             graph = sg.Graph({"y": sg.exp(x) + 1.0})

@@ -1,11 +1,8 @@
 """What the results of the library show of themselves: ``repr``, ``str``, pictures in notebooks."""
 
-from __future__ import annotations
-
 import re
 import xml.dom.minidom
 from functools import cache
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,20 +16,20 @@ SCREEN = 2000
 
 
 class Block(sg.nn.Module):
-    def __init__(self) -> None:
+    def __init__(self):
         self.norm, self.inner = sg.nn.LayerNorm(8), sg.nn.Linear(8, 8)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x):
         return x + sg.tanh(self.inner(self.norm(x)))
 
 
 @cache
-def training() -> tuple[Any, Any, dict[str, Any]]:
+def training():
     """A step of many parameters, compiled, with its feeds."""
     net, opt = sg.nn.Sequential(*[Block() for _ in range(40)]), sg.optim.Adam(1e-3)
 
     @sg.function
-    def step(x: Any, y: Any) -> Any:
+    def step(x, y):
         loss = ((net(x) - y) ** 2).mean()
         opt.minimize(loss)
         return loss
@@ -42,7 +39,7 @@ def training() -> tuple[Any, Any, dict[str, Any]]:
     return step, net, feeds
 
 
-def results() -> dict[str, Any]:
+def results():
     step, net, feeds = training()
     f = step.compile(**feeds)
     x = sg.input("x", (3,))
@@ -66,11 +63,11 @@ def results() -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_no_repr_exceeds_a_screen() -> None:
+def test_no_repr_exceeds_a_screen():
     """Neither of a large result, nor of what its attributes are."""
-    seen: dict[str, int] = {}
+    seen = {}
 
-    def look(result: Any, path: str, depth: int) -> None:
+    def look(result, path, depth):
         seen[path] = len(repr(result))
         for name in () if depth == 0 else [*dir(type(result)), *getattr(result, "__dict__", ())]:
             if name.startswith("_"):
@@ -91,14 +88,14 @@ def test_no_repr_exceeds_a_screen() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["step", "memory", "profile", "kernel", "history", "findings"])
-def test_results_have_a_text_and_a_picture(name: str) -> None:
+def test_results_have_a_text_and_a_picture(name):
     result = results()[name]
     assert str(result) != repr(result)
     assert len(str(result).splitlines()) > 1
     assert result._repr_html_().startswith('<div class="sg">')
 
 
-def test_llvm_and_assembly_of_a_kernel() -> None:
+def test_llvm_and_assembly_of_a_kernel():
     x = sg.input("x", ("n",), "float32")
     (kernel,) = sg.compile(sg.special.gammaln(x) + 1.0, backend="vector").kernels
     defined = {*re.findall(r"^define [^@]*@([\w.]+)", kernel.llvm, re.MULTILINE)}
@@ -116,7 +113,7 @@ def test_llvm_and_assembly_of_a_kernel() -> None:
     assert "f.kernels[0].llvm" in caught.value.hint
 
 
-def test_a_graph_as_a_picture_in_a_file() -> None:
+def test_a_graph_as_a_picture_in_a_file():
     w = sg.parameter("w", np.ones(3))
     loss = (sg.tanh(sg.input("x", (3,))) * w).sum()
     graph = sg.Graph({"loss": loss}, {w: w - sg.grad(loss, w)}, name='a "b"')
@@ -131,17 +128,17 @@ def test_a_graph_as_a_picture_in_a_file() -> None:
     assert {*re.findall(r"(\w+) -> (\w+);", text)} <= {(a, b) for a in numbers for b in numbers}
 
 
-def profiled(steps: list[StepProfile], flops: float = 1e12) -> Profile:
+def profiled(steps, flops=1e12):
     return Profile("g", {}, 1, (Limits(1, flops, 1e10),), tuple(steps), (0.0,) * len(steps))
 
 
-def timed(kernel: str, seconds: float, module: str, share: float = 0.5) -> StepProfile:
+def timed(kernel, seconds, module, share=0.5):
     return StepProfile(
         0, 0, kernel, "mul", ("a.py:1",), 1, seconds, seconds, 1e3, 1e3, share, 0, 1, 0.0, module
     )
 
 
-def test_a_profile_folds_small_rows_by_kernel_and_module() -> None:
+def test_a_profile_folds_small_rows_by_kernel_and_module():
     steps = [timed("k0", 1.0, "")]
     steps += [timed("k1", 0.004, f"layer{k}") for k in range(40)]
     steps += [timed(f"k{k}", 0.004, "head") for k in range(2, 12)]
@@ -155,7 +152,7 @@ def test_a_profile_folds_small_rows_by_kernel_and_module() -> None:
     assert len(found.text(full=True).splitlines()) == 3 + len(steps)
 
 
-def test_a_profile_gives_no_part_of_a_limit_that_is_exceeded() -> None:
+def test_a_profile_gives_no_part_of_a_limit_that_is_exceeded():
     """Bytes may come from caches; a machine that was busy has no limits."""
     quiet = profiled([timed("k0", 1.0, "", 2.58), timed("k1", 1.0, "", 0.5)])
     assert [row.cells(quiet)[5] for row in quiet.rows()] == ["in caches", "50.0"]

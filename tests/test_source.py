@@ -19,13 +19,13 @@ from hypothesis import given, strategies as st
 from staticgrad import building, source
 from staticgrad.errors import ArgumentError
 from staticgrad.scopes import scope
-from staticgrad.source import Location, Origin, SourceLine
+from staticgrad.source import Origin, SourceLine
 
 _PACKAGE = Path(source.__file__).parent
 _HERE = Path(__file__).name
 
 
-def run_as(file: str, text: str, **names: object) -> dict[str, object]:
+def run_as(file, text, **names):
     """Run ``text`` as the contents of ``file``; linecache knows it, as it does in a notebook."""
     linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
     names["capture"] = building.capture
@@ -33,13 +33,11 @@ def run_as(file: str, text: str, **names: object) -> dict[str, object]:
     return names
 
 
-def library(
-    text: str, file: Path = _PACKAGE / "not_a_file.py", **names: object
-) -> dict[str, object]:
+def library(text, file=_PACKAGE / "not_a_file.py", **names):
     return run_as(str(file), text, **names)
 
 
-def carets(location: Location) -> str:
+def carets(location):
     """The part of the source text that the message underlines."""
     _, text, marks = location.long.splitlines()
     start = marks.index("^")
@@ -243,7 +241,7 @@ def test_a_scope_needs_a_name_that_can_be_printed(name):
 
 def test_a_scope_needs_text():
     with pytest.raises(ArgumentError, match="not 3"):
-        scope(3)  # type: ignore[arg-type]
+        scope(3)
 
 
 def test_what_is_built_on_behalf_of_a_line_has_that_line():
@@ -360,7 +358,7 @@ def test_several_lines_read_back_from_text():
 def test_one_context_holds_scope_line_order_and_guards():
     """What is not given stays as it is outside, and all of it ends with the block."""
     line = SourceLine("model.py", 3)
-    guards: list[object] = []
+    guards = []
     assert building.current() == building.Building()
     with building.within(scope="encoder"), building.within(line, order=2):
         with building.within(guards=guards):

@@ -56,28 +56,27 @@ OURS_LATER = (
 )
 
 
-def loaded(program: str) -> list[str]:
+def loaded(program):
     """The modules that a fresh process has loaded after ``program``, besides those of NumPy."""
     run = subprocess.run(
         [sys.executable, "-c", program + REPORT], capture_output=True, text=True, check=True
     )
-    names: list[str] = json.loads(run.stdout)
-    return names
+    return json.loads(run.stdout)
 
 
 @pytest.fixture(scope="module")
-def after_building() -> list[str]:
+def after_building():
     return loaded(BUILD)
 
 
 @pytest.mark.thinned(4)
 @pytest.mark.parametrize("name", [*LATER, *OURS_LATER])
-def test_building_and_printing_load_nothing_of(name: str, after_building: list[str]) -> None:
+def test_building_and_printing_load_nothing_of(name, after_building):
     inside = name + "."
     assert [module for module in after_building if (module + ".").startswith(inside)] == []
 
 
-def test_import_loads_the_table_of_contents_alone() -> None:
+def test_import_loads_the_table_of_contents_alone():
     program = "import sys\nnumpys = set(sys.modules)\nimport staticgrad\n"
     assert [name for name in loaded(program) if name.startswith(("staticgrad", "numpy"))] == [
         "staticgrad.exports",
@@ -85,14 +84,14 @@ def test_import_loads_the_table_of_contents_alone() -> None:
     ]
 
 
-def test_the_standard_library_beyond_numpys_is_small(after_building: list[str]) -> None:
+def test_the_standard_library_beyond_numpys_is_small(after_building):
     others = [name for name in after_building if name.split(".")[0] not in OURS]
     assert len(others) < 20, others
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["importlib.metadata", "staticgrad.ir.parser"])
-def test_they_load_when_they_are_needed(name: str) -> None:
+def test_they_load_when_they_are_needed(name):
     """An unknown op is the reason to look at other packages' entry points."""
     unknown = "contextlib.suppress(sg.StaticgradError):"
     read = "    sg.parse(str(step).replace('= log', '= other.log'))"
@@ -130,7 +129,7 @@ except sg.errors.NameConflictError as error:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("program", BY_NAME)
-def test_what_is_found_by_name_is_there_whatever_was_imported(program: str) -> None:
+def test_what_is_found_by_name_is_there_whatever_was_imported(program):
     run = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
@@ -138,7 +137,7 @@ def test_what_is_found_by_name_is_there_whatever_was_imported(program: str) -> N
 
 
 @pytest.mark.slow
-def test_all_functions_load_in_one_order_whatever_hashes_are() -> None:
+def test_all_functions_load_in_one_order_whatever_hashes_are():
     """Workers of a test run find documentation by that order, and refuse to differ."""
     program = "from staticgrad import functions as f; f.load_all(); print([*vars(f)])"
     orders = {

@@ -72,7 +72,7 @@ LAZY = {
 
 
 @cache
-def tree() -> Tree:
+def tree():
     return Tree(ROOT)
 
 

@@ -1,7 +1,5 @@
 """A long compilation shows a line on a terminal after a second, and nothing anywhere else."""
 
-from __future__ import annotations
-
 import os
 import pty
 import subprocess
@@ -31,7 +29,7 @@ print("done")
 """
 
 
-def run(seconds: float, *, on_terminal: bool = True, **variables: str) -> str:
+def run(seconds, *, on_terminal=True, **variables):
     """What the program writes to standard error."""
     env = {name: each for name, each in os.environ.items() if name not in ("CI", "TERM")}
     env |= {"PYTHONPATH": str(Path(__file__).parents[1]), "TERM": "xterm", **variables}
@@ -56,7 +54,7 @@ def run(seconds: float, *, on_terminal: bool = True, **variables: str) -> str:
 
 
 @pytest.mark.slow
-def test_a_long_compilation_shows_a_line_that_is_erased() -> None:
+def test_a_long_compilation_shows_a_line_that_is_erased():
     said = run(2.5)
     assert "compiling step: machine code of 1 steps  " in said
     assert said.endswith("\r\x1b[K")
@@ -65,5 +63,5 @@ def test_a_long_compilation_shows_a_line_that_is_erased() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [{"on_terminal": False}, {"CI": "true"}, {"TERM": "dumb"}])
-def test_nothing_is_written_elsewhere(how: dict[str, str]) -> None:
-    assert run(1.5, **how) == ""  # type: ignore[arg-type]
+def test_nothing_is_written_elsewhere(how):
+    assert run(1.5, **how) == ""

@@ -1,17 +1,13 @@
 """Errors show the lines of the user's files and the message: no frame of the package."""
 
-from __future__ import annotations
-
 import io
 import logging
 import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Callable
 from operator import setitem
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,34 +17,34 @@ from staticgrad.eager import Tensor
 from staticgrad.errors import StaticgradError
 
 PACKAGE = str(Path(sg.__file__).parent)
-NOTHING: dict[str, int] = {}
+NOTHING = {}
 ONES = np.ones((3, 4), "float32")
 x = sg.input("x", (3, 4), "float32")
 w = sg.parameter("w", ONES)
 
 
-def _frames(error: BaseException) -> list[str]:
+def _frames(error):
     return [each.filename for each in traceback.extract_tb(error.__traceback__)]
 
 
 class _Model(sg.nn.Module):
-    def __init__(self) -> None:
+    def __init__(self):
         self.layers = sg.nn.Sequential(sg.nn.Linear(4, 5), sg.nn.Linear(4, 5))
 
-    def forward(self, value: Any) -> Any:
+    def forward(self, value):
         return self.layers(value)
 
 
-def _scanned(body: Callable[[Any, Any], Any]) -> Any:
+def _scanned(body):
     return sg.scan(body, sg.zeros(()), x)
 
 
-def _loss_of_a_model(value: Any) -> Any:
+def _loss_of_a_model(value):
     return _Model()(value).sum()
 
 
 #: What raises; how many frames of this file there are, that of the test not counted.
-MISTAKES: dict[str, tuple[Callable[[], Any], int]] = {
+MISTAKES = {
     "function": (lambda: sg.matmul(x, x), 1),
     "operator": (lambda: x + np.ones(7), 1),
     "reflected operator": (lambda: np.ones(7) + x, 1),
@@ -56,13 +52,13 @@ MISTAKES: dict[str, tuple[Callable[[], Any], int]] = {
     "truth": (lambda: bool(x), 1),
     "index": (lambda: x[7], 1),
     "method": (lambda: x.sum(7), 1),
-    "argument": (lambda: x.sum(axes=7), 1),  # type: ignore[call-arg]
-    "ufunc of NumPy": (lambda: np.add(x, np.ones(7)), 1),  # type: ignore[call-overload]
+    "argument": (lambda: x.sum(axes=7), 1),
+    "ufunc of NumPy": (lambda: np.add(x, np.ones(7)), 1),
     "function of NumPy": (lambda: np.concatenate([x, np.ones(7)]), 1),
-    "item": (lambda: setitem(x, 0, 1), 1),  # type: ignore[call-overload]
-    "name of the package": (lambda: sg.no_such_name, 1),  # type: ignore[attr-defined]
-    "name of a module": (lambda: sg.nn.NoSuchLayer, 1),  # type: ignore[attr-defined]
-    "attribute of a value": (lambda: x.no_such_name, 1),  # type: ignore[attr-defined]
+    "item": (lambda: setitem(x, 0, 1), 1),
+    "name of the package": (lambda: sg.no_such_name, 1),
+    "name of a module": (lambda: sg.nn.NoSuchLayer, 1),
+    "attribute of a value": (lambda: x.no_such_name, 1),
     "graph": (lambda: sg.Graph({}), 1),
     "text": (lambda: sg.parse("graph"), 1),
     "option": (lambda: sg.options(thread=1), 1),
@@ -84,30 +80,28 @@ MISTAKES: dict[str, tuple[Callable[[], Any], int]] = {
 
 
 @pytest.mark.parametrize("case", MISTAKES)
-def test_an_error_shows_the_lines_of_the_user(case: str) -> None:
+def test_an_error_shows_the_lines_of_the_user(case):
     mistake, count = MISTAKES[case]
     with pytest.raises(StaticgradError) as caught:
         mistake()
     assert _frames(caught.value) == [__file__] * (count + 1)
 
 
-def test_an_error_in_a_callback_shows_the_lines_of_the_user() -> None:
+def test_an_error_in_a_callback_shows_the_lines_of_the_user():
     with pytest.raises(KeyError) as caught:
         sg.function(lambda rows: _scanned(lambda carry, row: NOTHING["missing"]))(ONES)
     assert _frames(caught.value) == [__file__] * 4
 
 
-def test_an_error_that_is_no_one_of_the_users_keeps_all_frames(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_an_error_that_is_no_one_of_the_users_keeps_all_frames(monkeypatch):
     monkeypatch.setattr("staticgrad.ops.contract.MatMul.infer", property(int))
     with pytest.raises(TypeError) as caught:
         sg.matmul(x, x.T)
     assert any(file.startswith(PACKAGE) for file in _frames(caught.value))
 
 
-def test_what_the_user_handled_is_shown_and_what_the_package_handled_is_not() -> None:
-    def both() -> None:
+def test_what_the_user_handled_is_shown_and_what_the_package_handled_is_not():
+    def both():
         try:
             NOTHING["missing"]
         except KeyError:
@@ -117,11 +111,11 @@ def test_what_the_user_handled_is_shown_and_what_the_package_handled_is_not() ->
         both()
     assert "KeyError" in "".join(traceback.format_exception(caught.value))
     with pytest.raises(StaticgradError) as caught:
-        sg.tanh(x, 1, 2, 3)  # type: ignore[call-arg]
+        sg.tanh(x, 1, 2, 3)
     assert "During handling" not in "".join(traceback.format_exception(caught.value))
 
 
-def test_the_setting_shows_all_frames() -> None:
+def test_the_setting_shows_all_frames():
     with pytest.raises(StaticgradError) as caught, sg.options(traceback="full"):
         x + np.ones(7)
     assert any(file.startswith(PACKAGE) for file in _frames(caught.value))
@@ -129,7 +123,7 @@ def test_the_setting_shows_all_frames() -> None:
         pass
 
 
-def test_logs_and_threads_show_the_same(capfd: pytest.CaptureFixture[str]) -> None:
+def test_logs_and_threads_show_the_same(capfd):
     text = io.StringIO()
     logger = logging.Logger("of a test")
     logger.addHandler(logging.StreamHandler(text))
@@ -152,7 +146,7 @@ def test_logs_and_threads_show_the_same(capfd: pytest.CaptureFixture[str]) -> No
 
 @pytest.mark.thinned(2)
 @pytest.mark.parametrize("setting", ["", "full"])
-def test_a_program_prints_its_own_lines_and_the_message(tmp_path: Path, setting: str) -> None:
+def test_a_program_prints_its_own_lines_and_the_message(tmp_path, setting):
     program = tmp_path / "program.py"
     program.write_text('import staticgrad as sg\nx = sg.input("x", (3, 4))\nsg.matmul(x, x)\n')
     done = subprocess.run(
@@ -170,7 +164,7 @@ def test_a_program_prints_its_own_lines_and_the_message(tmp_path: Path, setting:
     assert ("ShapeError" in "".join(done.stderr.splitlines()[3])) == (setting == "")
 
 
-def test_a_notebook_shows_the_cell_and_the_message() -> None:
+def test_a_notebook_shows_the_cell_and_the_message():
     ipython = pytest.importorskip("IPython.core.interactiveshell")
     shell = ipython.InteractiveShell(colors="nocolor")
     out, sys.stdout = sys.stdout, io.StringIO()

@@ -1,15 +1,11 @@
 """``sg.train``: batches by seed, made ahead, and a loop that goes on where it was stopped."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +15,7 @@ from staticgrad.errors import ArgumentError, SavedFileError
 from staticgrad.train import Batches, History, fit, prefetch
 
 
-def test_batches_hold_every_example_once_in_an_order_of_seed_and_pass() -> None:
+def test_batches_hold_every_example_once_in_an_order_of_seed_and_pass():
     x, y = np.arange(10), np.arange(10.0) * 2
     for size in (1, 3, 10, 99):
         batches = Batches(x, y, size=size, seed=4)
@@ -40,10 +36,10 @@ def test_batches_hold_every_example_once_in_an_order_of_seed_and_pass() -> None:
     assert [a.tolist() for a in Batches(x, size=4).epoch(0, start=2)] == [[8, 9]]
 
 
-def test_items_are_made_ahead_in_a_thread_that_ends() -> None:
+def test_items_are_made_ahead_in_a_thread_that_ends():
     threads, made = threading.active_count(), []
 
-    def items(count: int, fault: bool = False) -> Iterator[int]:
+    def items(count, fault=False):
         for n in range(count):
             made.append(n)
             yield n
@@ -59,7 +55,7 @@ def test_items_are_made_ahead_in_a_thread_that_ends() -> None:
     made.clear()
     endless = prefetch(items(10**9), ahead=2)
     assert [next(endless), next(endless)] == [0, 1]
-    endless.close()  # type: ignore[attr-defined]
+    endless.close()
     assert len(made) <= 6
     assert threading.active_count() == threads
 
@@ -67,13 +63,13 @@ def test_items_are_made_ahead_in_a_thread_that_ends() -> None:
 X = np.random.default_rng(0).normal(size=(20, 3))
 
 
-def training() -> Any:
+def training():
     """A step, its state and its parameter: least squares, with a rate that falls."""
     w = sg.parameter("w", np.zeros(3))
     opt = sg.optim.Adam(sg.optim.cosine(0.1, steps=40))
 
     @sg.function
-    def step(x: Any, y: Any) -> Any:
+    def step(x, y):
         loss = ((x @ w - y) ** 2).mean()
         opt.minimize(loss)
         return loss
@@ -81,14 +77,14 @@ def training() -> Any:
     return step, {"w": w, "opt": opt}, w
 
 
-def data() -> Batches:
+def data():
     return Batches(X, X @ np.array([1.0, -2.0, 3.0]), size=6, seed=2)
 
 
 @pytest.mark.slow
-def test_it_trains_validates_and_stops_early() -> None:
+def test_it_trains_validates_and_stops_early():
     step, _, w = training()
-    lines: list[str] = []
+    lines = []
     measures = iter([3.0, 2.0, 2.5, 2.0, 2.0, 1.0])
     found = fit(step, data(), 9, validate=lambda: next(measures), patience=3, progress=lines.append)
     assert found.measures == [3.0, 2.0, 2.5, 2.0, 2.0]
@@ -108,7 +104,7 @@ def test_it_trains_validates_and_stops_early() -> None:
 
 
 @pytest.mark.slow
-def test_it_goes_on_from_a_checkpoint_to_the_bit(tmp_path: Path) -> None:
+def test_it_goes_on_from_a_checkpoint_to_the_bit(tmp_path):
     """Stopped by an error of the step anywhere, or by a new call with more epochs."""
     step, state, w = training()
     whole = fit(step, data(), 4, state=state)
@@ -125,21 +121,21 @@ def test_it_goes_on_from_a_checkpoint_to_the_bit(tmp_path: Path) -> None:
         fit(step, data(), 4, state={**state, "more": np.ones(2)}, checkpoint=path)
 
 
-def measured() -> Any:
+def measured():
     """As ``training``, with metrics beside the loss."""
     step, state, w = training()
 
-    def both(x: Any, y: Any) -> Any:
+    def both(x, y):
         return {"loss": step(x, y), "rows": x.shape[0], "worst": np.abs(x).max()}
 
     return both, state, w
 
 
-def test_metrics_are_means_over_rows_and_the_loss_is_what_it_was() -> None:
+def test_metrics_are_means_over_rows_and_the_loss_is_what_it_was():
     step, _, w = training()
     plain = fit(step, data(), 3)
     both, _, v = measured()
-    lines: list[str] = []
+    lines = []
     found = fit(both, data(), 3, validate=lambda: {"loss": 2.0, "rows": 7}, progress=lines.append)
     assert found.losses == plain.losses
     np.testing.assert_array_equal(w.value, v.value)
@@ -152,9 +148,7 @@ def test_metrics_are_means_over_rows_and_the_loss_is_what_it_was() -> None:
 @pytest.mark.thinned
 @pytest.mark.parametrize("shuffle", [True, 5])
 @pytest.mark.parametrize("at", [2, 5, 8])
-def test_it_goes_on_to_the_bit_with_shuffled_data_and_metrics(
-    shuffle: Any, at: int, tmp_path: Path
-) -> None:
+def test_it_goes_on_to_the_bit_with_shuffled_data_and_metrics(shuffle, at, tmp_path):
     batches = Batches(X, X @ np.array([1.0, -2.0, 3.0]), size=6)
     for form in (batches, [*batches]):
         both, state, w = measured()
@@ -163,7 +157,7 @@ def test_it_goes_on_to_the_bit_with_shuffled_data_and_metrics(
         both, state, again = measured()
         count = 0
 
-        def ended(x: Any, y: Any, both: Any = both) -> Any:
+        def ended(x, y, both=both):
             nonlocal count
             count += 1
             if count == at:
@@ -178,10 +172,10 @@ def test_it_goes_on_to_the_bit_with_shuffled_data_and_metrics(
         assert batches.seed is None
 
 
-def test_shuffled_data_have_every_example_in_another_order_in_each_epoch() -> None:
-    def orders(data: Any, **how: Any) -> list[list[int]]:
-        seen: list[int] = []
-        fit(lambda x: (seen.extend(np.ravel(x).tolist()), 0.0)[1], data, 2, **how)  # type: ignore[func-returns-value]
+def test_shuffled_data_have_every_example_in_another_order_in_each_epoch():
+    def orders(data, **how):
+        seen = []
+        fit(lambda x: (seen.extend(np.ravel(x).tolist()), 0.0)[1], data, 2, **how)
         return [seen[:12], seen[12:]]
 
     x = np.arange(12)
@@ -195,16 +189,16 @@ def test_shuffled_data_have_every_example_in_another_order_in_each_epoch() -> No
     assert orders(Batches(x, seed=3), shuffle=1) == orders(Batches(x, seed=1))
 
 
-def test_callbacks_see_each_epoch_and_may_end_the_training(tmp_path: Path) -> None:
+def test_callbacks_see_each_epoch_and_may_end_the_training(tmp_path):
     both, state, _ = measured()
-    seen: list[Any] = []
+    seen = []
 
-    def enough(epoch: sg.train.Epoch) -> Any:
+    def enough(epoch):
         seen.append((epoch.number, epoch.loss, epoch.measure, epoch.metrics["val_rows"]))
         assert epoch.history.losses[-1] == epoch.loss
         return "enough" if epoch.number == 1 else None
 
-    options: Any = {"validate": lambda: {"loss": 1.0, "rows": 2}, "state": state}
+    options = {"validate": lambda: {"loss": 1.0, "rows": 2}, "state": state}
     options["checkpoint"] = tmp_path / "run.npz"
     found = fit(both, data(), 5, callbacks=[enough, lambda epoch: False], **options)
     assert found.stopped == "enough"
@@ -233,7 +227,7 @@ print(fit(ended, data(), 3, state=state, checkpoint={path!r}), w.value.tolist())
 
 
 @pytest.mark.slow
-def test_sigterm_ends_it_behind_its_step_with_a_checkpoint(tmp_path: Path) -> None:
+def test_sigterm_ends_it_behind_its_step_with_a_checkpoint(tmp_path):
     step, state, w = training()
     whole = fit(step, data(), 3, state=state)
     root, path = str(Path(__file__).parents[1]), str(tmp_path / "run.npz")
@@ -251,7 +245,7 @@ def test_sigterm_ends_it_behind_its_step_with_a_checkpoint(tmp_path: Path) -> No
 
 @pytest.mark.thinned(2)
 @pytest.mark.parametrize("epochs", [1, 3])
-def test_sigterm_between_epochs_ends_it_as_well(epochs: int, tmp_path: Path) -> None:
+def test_sigterm_between_epochs_ends_it_as_well(epochs, tmp_path):
     """While the measure of the first, or only, epoch is made: no step comes behind it."""
     step, state, w = training()
     path = tmp_path / "run.npz"
@@ -263,7 +257,7 @@ def test_sigterm_between_epochs_ends_it_as_well(epochs: int, tmp_path: Path) -> 
             epochs,
             state=state,
             checkpoint=path,
-            validate=lambda: os.kill(os.getpid(), signal.SIGTERM) or 0.0,  # type: ignore[func-returns-value]
+            validate=lambda: os.kill(os.getpid(), signal.SIGTERM) or 0.0,
         )
     assert caught.value.code == 128 + signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) is before
@@ -274,16 +268,14 @@ def test_sigterm_between_epochs_ends_it_as_well(epochs: int, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(("path", "error"), [("no/run.npz", OSError), ("run.pt", ArgumentError)])
-def test_a_checkpoint_without_a_place_is_refused_before_the_first_step(
-    path: str, error: type[Exception], tmp_path: Path
-) -> None:
-    steps: list[Any] = []
+def test_a_checkpoint_without_a_place_is_refused_before_the_first_step(path, error, tmp_path):
+    steps = []
     with pytest.raises(error):
         fit(steps.append, [X], state={}, checkpoint=tmp_path / path)
     assert not steps
 
 
-def test_a_measure_that_is_no_number_is_never_the_best() -> None:
+def test_a_measure_that_is_no_number_is_never_the_best():
     measures = iter([np.nan, 3.0, 2.0, np.nan, 1.0])
     found = fit(lambda x: 1.0, [X], 5, validate=lambda: next(measures), patience=2)
     assert (found.best, found.stopped, len(found.measures)) == (4, "", 5)
@@ -297,22 +289,22 @@ def test_a_measure_that_is_no_number_is_never_the_best() -> None:
         (lambda: Batches(X, size=0), "size is 0"),
         (lambda: Batches(X, X[:3]), r"arrays of \[20, 3\] examples"),
         (lambda: prefetch([], ahead=0), "ahead is 0"),
-        (lambda: fit(print, [], 1.5), "epochs is 1.5"),  # type: ignore[arg-type]
-        (lambda: fit(print, [X], X), r"Batches\(x, y"),  # type: ignore[arg-type]
+        (lambda: fit(print, [], 1.5), "epochs is 1.5"),
+        (lambda: fit(print, [X], X), r"Batches\(x, y"),
         (lambda: fit(print, [], 1), "the data gives no batch"),
         (lambda: fit(lambda x: x, [X]), "not one number"),
         (lambda: fit(lambda x: None, [X]), "step gives None"),
         (lambda: fit(lambda x: {"accuracy": 1.0}, [X]), "step gives 'accuracy', and no loss"),
         (lambda: fit(lambda x: {"loss": 1.0, "a": x}, [X]), "as 'a', not one number"),
         (lambda: fit(lambda x: 1.0, [X], validate=dict), "validate gives an empty dict"),
-        (lambda: fit(lambda x: 1.0, [X], callbacks=print), "not a list of functions"),  # type: ignore[arg-type]
-        (lambda: fit(lambda x: 1.0, [X], callbacks=[3]), "callback 0 is an int"),  # type: ignore[list-item]
+        (lambda: fit(lambda x: 1.0, [X], callbacks=print), "not a list of functions"),
+        (lambda: fit(lambda x: 1.0, [X], callbacks=[3]), "callback 0 is an int"),
         (lambda: fit(lambda x: 1.0, [X], callbacks=[lambda e: e]), "a callback gives Epoch"),
         (lambda: fit(lambda x: 1.0, [X], shuffle=-1), "shuffle is -1"),
         (lambda: fit(lambda x: 1.0, iter([X]), shuffle=True), "no batches by number"),
         (lambda: fit(print, [], checkpoint="run.npz"), "a checkpoint needs a state"),
     ],
 )
-def test_what_is_refused(make: Any, says: str) -> None:
+def test_what_is_refused(make, says):
     with pytest.raises((ArgumentError, ValueError), match=says):
         make()

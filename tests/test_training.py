@@ -1,7 +1,5 @@
 """Whole programs against loops written by hand in NumPy: a linear layer, and an MLP under SGD."""
 
-from __future__ import annotations
-
 import itertools
 
 import numpy as np
@@ -12,7 +10,7 @@ import staticgrad as sg
 SIZES = (96, 64, 33, 17, 10)
 
 
-def initial(rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
+def initial(rng):
     """Weights scaled by fan-in and zero biases, float64."""
     return [
         (rng.standard_normal((m, n)) / np.sqrt(m), np.zeros(n))

@@ -1,9 +1,5 @@
 """``sg.tree``: functions of values as functions of containers, modules too."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -11,15 +7,15 @@ import staticgrad as sg
 from staticgrad.errors import ArgumentError
 
 
-def test_a_step_of_a_module_is_a_module() -> None:
+def test_a_step_of_a_module_is_a_module():
     """Its functions are not leaves; the gradient by it is built as it is."""
     model = sg.nn.Sequential(sg.nn.Linear(2, 3, dtype="float64"), sg.tanh, sg.nn.Dropout(0.0))
     x = np.random.default_rng(0).normal(size=(4, 2))
 
-    def loss(model: Any, x: Any) -> Any:
+    def loss(model, x):
         return (model(x) ** 2).sum()
 
-    def after(x: Any) -> Any:
+    def after(x):
         slopes = sg.grad(loss)(model, x)
         assert slopes.layers[1] is sg.tanh
         return loss(sg.tree.map(lambda p, slope: p - 0.1 * slope, model, slopes), x)
@@ -39,11 +35,11 @@ def test_a_step_of_a_module_is_a_module() -> None:
     assert sg.tree.leaves(model) == model.parameters()
 
 
-def test_trees_that_differ_are_refused() -> None:
+def test_trees_that_differ_are_refused():
     with pytest.raises(ArgumentError, match="differently"):
         sg.tree.map(max, {"a": 1}, {"b": 1})
     with pytest.raises(ArgumentError, match="not a function"):
-        sg.tree.map({"a": 1}, {"a": 1})  # type: ignore[arg-type]
+        sg.tree.map({"a": 1}, {"a": 1})
     with pytest.raises(ArgumentError, match="takes 2 leaves, not 1"):
         sg.tree.unflatten(sg.tree.flatten([1, 2])[1], [1])
     with pytest.raises(ArgumentError, match="list"):

@@ -1,7 +1,5 @@
 """Words that the project no longer uses, in names and in prose, each with the field's term."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 
@@ -21,18 +19,18 @@ WORDS = {
 _WORD = re.compile(rf"(?<![a-z])({'|'.join(WORDS)})s?(?![a-z])", re.IGNORECASE)
 
 
-def texts() -> dict[str, str]:
+def texts():
     """The package's files and the documents, by their paths."""
     folders = ("staticgrad", "passes", "benchmarks", "examples", "docs")
     files = [p for folder in folders for p in (ROOT / folder).rglob("*") if _is_text(p)]
     return {str(p.relative_to(ROOT)): p.read_text("utf-8") for p in [*files, *ROOT.glob("*.md")]}
 
 
-def _is_text(path: Path) -> bool:
+def _is_text(path):
     return path.suffix in (".py", ".md", ".pyi") and "results" not in path.parts
 
 
-def found_in(path: str, text: str) -> list[str]:
+def found_in(path, text):
     """``path:line: word, write ...`` for each word."""
     lines = [(0, path), *enumerate(text.splitlines(), 1)]
     return [

@@ -1,9 +1,6 @@
 """Deliberately wrong ops, each wrong in one place only: ``check_op`` finds every one of them."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +14,7 @@ from staticgrad.testing import check_op
 from staticgrad.types.arrays import TensorType
 
 POSITIVE = [(np.array([0.4, 1.2, 2.3]),)]
-MADE: dict[str, type] = {}
+MADE = {}
 
 
 class Cube(Floating, name="tests.cube"):
@@ -53,7 +50,7 @@ class Flip(LinearOp, name="tests.flip"):
         return View((*axes, AxisMap(last, out.shape[last] - 1, -1)))
 
 
-def made(base: type, **wrong: Any) -> Any:
+def made(base, **wrong):
     """An instance of a copy of ``base``, registered, with some methods replaced."""
     name = f"{base.__name__}{len(MADE)}"
     MADE[name] = type(name, (base,), {"__module__": __name__, **wrong}, name=f"tests.wrong.{name}")
@@ -62,7 +59,7 @@ def made(base: type, **wrong: Any) -> Any:
     return MADE[name]()
 
 
-def shifted(form: View) -> View:
+def shifted(form):
     """The view one place further: it ends outside the operand."""
     return View((*form.axes[:-1], replace(form.axes[-1], start=form.axes[-1].start + 1)))
 

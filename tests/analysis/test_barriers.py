@@ -1,7 +1,5 @@
 """Barriers: none missing, none idle, and those of a training step."""
 
-from __future__ import annotations
-
 import itertools
 
 import numpy as np
@@ -11,11 +9,10 @@ from hypothesis import example, given, settings, strategies as st
 import staticgrad as sg
 from staticgrad.analysis.barriers import ByteRange, ByteSet, barriers, touched_bytes
 from staticgrad.errors import IndexOutOfRange
-from staticgrad.ir.plan import Plan
 from tests.random_graphs import random_graph
 
 
-def conflicts(plan: Plan, i: int, j: int) -> bool:
+def conflicts(plan, i, j):
     """Whether two steps of a plan may not run at the same time, word by word."""
     steps = list(touched_bytes(plan))
 
@@ -28,7 +25,7 @@ def conflicts(plan: Plan, i: int, j: int) -> bool:
     return bool(writes[0] & (reads[1] | writes[1]) or writes[1] & reads[0])
 
 
-def check_barriers(plan: Plan) -> None:
+def check_barriers(plan):
     found = barriers(plan)
     edges = [0, *found, len(plan.steps)]
     for start, stop in itertools.pairwise(edges):
@@ -51,7 +48,7 @@ def test_a_set_of_bytes_is_one(spans):
     assert not made.meet([ByteRange("other", 0, 45)])
 
 
-def training_step(**options) -> sg.Compiled:
+def training_step(**options):
     x, y = sg.input("x", ("batch", 8)), sg.input("y", ("batch",), "int64")
     w = [sg.parameter(f"w{n}", np.ones((8, 8), "float32")) for n in range(3)]
     h = x

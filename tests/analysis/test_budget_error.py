@@ -1,10 +1,6 @@
 """The error of a budget names copies of feeds, with their cure, and marks, with their bound."""
 
-from __future__ import annotations
-
 import pickle
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +14,7 @@ from staticgrad.memory.planner import Planner
 N = 1000
 
 
-def refused(call: Callable[[], Any]) -> sg.BudgetInfeasible:
+def refused(call):
     with pytest.raises(sg.BudgetInfeasible) as caught:
         call()
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
@@ -27,12 +23,12 @@ def refused(call: Callable[[], Any]) -> sg.BudgetInfeasible:
     return caught.value
 
 
-def misaligned(dtype: str) -> np.ndarray:
+def misaligned(dtype):
     return np.zeros(8 * N + 1, np.uint8)[1:].view(dtype)
 
 
 #: The dtype of the input, a feed that is copied, why, and what needs no copy.
-FEEDS: dict[str, tuple[str, Any, str, str]] = {
+FEEDS = {
     "strided": ("f8", np.zeros(2 * N)[::2], "it is strided", "np.ascontiguousarray(x)"),
     "dtype": (
         "f8",
@@ -62,7 +58,7 @@ FEEDS: dict[str, tuple[str, Any, str, str]] = {
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("size", [N, "n"])
 @pytest.mark.parametrize("name", FEEDS)
-def test_a_copy_that_does_not_fit_is_named_with_its_cure(name: str, size: int | str) -> None:
+def test_a_copy_that_does_not_fit_is_named_with_its_cure(name, size):
     dtype, data, why, cure = FEEDS[name]
     x, y = sg.input("x", (size,), np.dtype(dtype).name), sg.input("y", (size,))
     step = sg.Graph({"z": sg.where(x, y, 0.0) if dtype == "?" else x * y})
@@ -81,7 +77,7 @@ def test_a_copy_that_does_not_fit_is_named_with_its_cure(name: str, size: int | 
     assert f.plan(**named).peak_bytes == 0
 
 
-def test_a_copy_is_not_blamed_for_what_does_not_fit_without_it() -> None:
+def test_a_copy_is_not_blamed_for_what_does_not_fit_without_it():
     x = sg.input("x", (N, 8))
     f = sg.compile(sg.nn.softmax(x @ sg.parameter("w", np.eye(8, dtype="f4")), axis=0).sum())
     needed = f.peak_bytes
@@ -95,7 +91,7 @@ def test_a_copy_is_not_blamed_for_what_does_not_fit_without_it() -> None:
     assert error.copied_feeds == {"x": 32 * N}
 
 
-def deep(layers: int, marks: Any) -> sg.Graph:
+def deep(layers, marks):
     x = sg.input("x", (64, 16))
     weights = [sg.parameter(f"w{i}", np.eye(16, dtype="f4")) for i in range(layers)]
     h = x
@@ -109,7 +105,7 @@ def deep(layers: int, marks: Any) -> sg.Graph:
 
 
 @pytest.mark.slow
-def test_marks_that_pin_the_peak_are_named() -> None:
+def test_marks_that_pin_the_peak_are_named():
     """Of six hidden layers of 4096 bytes the last is written beside the five before it."""
     f = sg.compile(deep(6, range(6)))
     error = refused(lambda: sg.compile(deep(6, range(6)), memory_budget=f.peak_bytes // 2))
@@ -127,7 +123,7 @@ def test_marks_that_pin_the_peak_are_named() -> None:
 @pytest.mark.slow
 @given(st.sets(st.integers(0, 7)), st.booleans())
 @settings(max_examples=8, deadline=None)
-def test_no_plan_that_keeps_the_marked_is_below_their_bound(marks: set[int], fuse: bool) -> None:
+def test_no_plan_that_keeps_the_marked_is_below_their_bound(marks, fuse):
     schedule = sg.compile(deep(8, marks), fuse=fuse).schedule
     plans = [plan for plan, _ in Planner(schedule).front({})]
     bounds = {marked_bound(plan)[0] for plan in plans}

@@ -1,7 +1,5 @@
 """Predicted seconds: operations and bytes counted by hand."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
@@ -17,7 +15,6 @@ from staticgrad.analysis.cost import (
     work_of,
 )
 from staticgrad.ir.bodies import BodyStep
-from staticgrad.ir.plan import Plan, PlannedStep
 from staticgrad.lowering.fuse import fuse
 from staticgrad.memory.planner import plan
 from tests.passes.test_memory import chain
@@ -28,20 +25,20 @@ SLOW_MAPS = Rates(product_flops=1e30, map_flops=1.0, bandwidth=1e30, launch=0.0)
 SLOW_PRODUCTS = Rates(product_flops=1.0, map_flops=1e30, bandwidth=1e30, launch=0.0)
 
 
-def test_elementwise_kernels() -> None:
+def test_elementwise_kernels():
     assert step_seconds(NEGATE, [10], SLOW_MEMORY) == pytest.approx(2 * 4 * 10)
     assert step_seconds(ADD3, [10], SLOW_MEMORY) == pytest.approx(4 * 4 * 10)
     assert step_seconds(ADD3, [10], SLOW_MAPS) == pytest.approx(2 * 10)
     assert step_seconds(ADD3, [0], Rates(launch=3.0)) == 3.0
 
 
-def test_gathered_elements_are_counted_once_each() -> None:
+def test_gathered_elements_are_counted_once_each():
     # indices of 8 bytes, the elements they find, the result; an index check per element
     assert step_seconds(TAKE, [10, 1000], SLOW_MEMORY) == pytest.approx((8 + 4 + 4) * 10)
     assert step_seconds(TAKE, [10, 1000], SLOW_MAPS) == pytest.approx(10)
 
 
-def test_products_and_their_epilogues() -> None:
+def test_products_and_their_epilogues():
     x = sg.input("x", ("m", 30), "float32")
     w = sg.input("w", (30, 50), "float32")
     (step,) = fuse(pipeline("O1")(sg.Graph({"y": x @ w * 2.0 + 1.0}))).steps
@@ -53,7 +50,7 @@ def test_products_and_their_epilogues() -> None:
     assert step_seconds(step.kernel, arguments, SLOW_MEMORY) == pytest.approx(moved)
 
 
-def test_both_sides_of_a_sigmoid_take_one_exponential() -> None:
+def test_both_sides_of_a_sigmoid_take_one_exponential():
     """What the formulas of s(x) and s(-x) have in common is computed, and counted, once."""
     x = sg.input("x", ("n",), "float32")
     one, both = (
@@ -64,7 +61,7 @@ def test_both_sides_of_a_sigmoid_take_one_exponential() -> None:
     assert both == one + 3 + 1 + 1
 
 
-def test_double_precision_products_cost_twice() -> None:
+def test_double_precision_products_cost_twice():
     seconds = []
     for dtype in ("float32", "float64"):
         x = sg.input("x", (20, 20), dtype)
@@ -74,7 +71,7 @@ def test_double_precision_products_cost_twice() -> None:
     assert seconds[1] == 2 * seconds[0]
 
 
-def test_reductions_read_what_they_add() -> None:
+def test_reductions_read_what_they_add():
     x = sg.input("x", (40, 60), "float32")
     for axis, kept in ((0, 60), (1, 40)):
         made = plan(fuse(sg.Graph({"y": x.sum(axis)})), {})
@@ -84,20 +81,20 @@ def test_reductions_read_what_they_add() -> None:
         assert step_seconds(kernel, made.steps[0].arguments, SLOW_MAPS) == pytest.approx(2400)
 
 
-def test_vector_math_costs_more_than_arithmetic() -> None:
+def test_vector_math_costs_more_than_arithmetic():
     x = sg.input("x", (1000,), "float32")
     seconds = [plan_seconds(plan(fuse(sg.Graph({"y": y})), {}), SLOW_MAPS) for y in (-x, sg.exp(x))]
     assert seconds[1] > 8 * seconds[0]
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int32"])
-def test_divisions_of_whole_numbers_cost_more_than_memory(dtype: str) -> None:
+def test_divisions_of_whole_numbers_cost_more_than_memory(dtype):
     x, y = sg.input("x", (1000,), dtype), sg.input("y", (1000,), dtype)
     seconds = [plan_seconds(plan(fuse(sg.Graph({"z": z})), {}), FASTEST) for z in (x + y, x // y)]
     assert seconds[1] > 2 * seconds[0]
 
 
-def test_a_plan_costs_what_its_runs_cost() -> None:
+def test_a_plan_costs_what_its_runs_cost():
     made = plan(chain(5), {"n": 100})
     each = step_seconds(NEGATE, [100])
     assert plan_seconds(made) == pytest.approx(5 * each)
@@ -110,7 +107,7 @@ CACHED = Rates(1e30, 1e30, bandwidth=4.0, launch=0.0, cached=4000.0, again=0.0)
 SIDE = 64
 
 
-def driven(iterations: tuple[int, ...]) -> tuple[Plan, PlannedStep, BodyStep]:
+def driven(iterations):
     """A loop, or loops in each other, of ``h @ u + x`` over the rows of an array; its plan."""
     x = sg.input("x", (*iterations, SIDE, SIDE), "float32")
     u = sg.input("u", (SIDE, SIDE), "float32")
@@ -131,9 +128,7 @@ def driven(iterations: tuple[int, ...]) -> tuple[Plan, PlannedStep, BodyStep]:
 
 
 @pytest.mark.parametrize("iterations", [(2,), (64,), (65,), (1000,), (5, 13), (4, 16), (3, 4)])
-def test_loops_find_in_a_cache_what_iterations_share_or_all_of_them_touch_little_of(
-    iterations: tuple[int, ...],
-) -> None:
+def test_loops_find_in_a_cache_what_iterations_share_or_all_of_them_touch_little_of(iterations):
     _, planned, step = driven(iterations)
     count, matrix = np.prod(iterations), SIDE * SIDE
     far = bool(4 * matrix * count > NEAR)  # the rows of x; h, u and the result stay
@@ -142,13 +137,13 @@ def test_loops_find_in_a_cache_what_iterations_share_or_all_of_them_touch_little
     assert seconds == pytest.approx(count * each, rel=1e-6)
 
 
-def test_a_loop_of_one_iteration_costs_what_its_step_costs() -> None:
+def test_a_loop_of_one_iteration_costs_what_its_step_costs():
     _, planned, step = driven((1,))
     (seconds,) = all_seconds([step], [planned.arguments], CACHED)
     assert seconds == pytest.approx(4 * SIDE * SIDE)
 
 
-def test_inner_rows_of_what_an_iteration_makes_are_those_of_one_iteration() -> None:
+def test_inner_rows_of_what_an_iteration_makes_are_those_of_one_iteration():
     x = sg.input("x", (40, SIDE, SIDE), "float32")
     u = sg.input("u", (SIDE, SIDE), "float32")
 

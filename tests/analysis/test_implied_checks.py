@@ -1,10 +1,5 @@
 """A check that passes wherever one before it did holds no update back; failures leave all old."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -17,17 +12,17 @@ from staticgrad.lowering.fuse import fuse
 WORDS, WIDTH, BATCH, TIME = 11, 16, 4, 7
 
 
-def _tokens(dtype: str = "int64", *, batch: int | str = BATCH, time: int = TIME) -> Any:
+def _tokens(dtype="int64", *, batch=BATCH, time=TIME):
     return sg.input("x", (batch, time), dtype)
 
 
-def _lookups(table: Any) -> Mapping[str, Callable[[], Any]]:
+def _lookups(table):
     """Sums of looked-up rows by name; the gradient of each scatters into the table."""
     numbers, x = sg.input("v", (BATCH, TIME, WORDS), "float32"), _tokens()
     transposed = _tokens(batch=TIME, time=40)
     weights, start = np.eye(WIDTH, dtype="f4"), sg.zeros((40, WIDTH))
 
-    def cell(h: Any, rows: Any) -> Any:
+    def cell(h, rows):
         return (sg.tanh(h @ weights + table[rows]),) * 2
 
     return {
@@ -48,14 +43,14 @@ def _lookups(table: Any) -> Mapping[str, Callable[[], Any]]:
 NAMES = tuple(_lookups(sg.parameter("E", np.zeros((WORDS, WIDTH), "f4"))))
 
 
-def _checks(graph: sg.Graph) -> tuple[int, int]:
+def _checks(graph):
     """How many steps check an index, and how many of them before parameters are written."""
     schedule = fuse(pipeline("O1")(graph))
     return sum(bool(step.checks()) for step in schedule.steps), len(schedule.first_checks)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_scatter_of_what_was_looked_up_is_no_barrier(name: str) -> None:
+def test_a_scatter_of_what_was_looked_up_is_no_barrier(name):
     table = sg.parameter("E", np.ones((WORDS, WIDTH), "f4"))
     loss = sg.square(sg.tanh(_lookups(table)[name]())).sum()
     graph = sg.Graph({"loss": loss}, sg.optim.SGD(0.1).updates(loss, [table]))
@@ -64,12 +59,12 @@ def test_a_scatter_of_what_was_looked_up_is_no_barrier(name: str) -> None:
     assert first == 1
 
 
-def test_checks_of_something_else_are_barriers() -> None:
+def test_checks_of_something_else_are_barriers():
     table, small = (sg.parameter(n, np.ones((k, WIDTH), "f4")) for n, k in (("E", 11), ("S", 10)))
     x, y = _tokens(), sg.input("y", (BATCH, TIME), "int64")
     scores = sg.input("scores", (BATCH, WORDS), "float32")
 
-    def after(looked: Any, rows: Any, into: Any = table) -> sg.Graph:
+    def after(looked, rows, into=table):
         """A lookup, whose sum says what is added to some rows."""
         added = sg.tanh(looked).sum() * sg.ones((*rows.shape, WIDTH))
         new = into + sg.scatter_add(added, rows, into.shape[0])
@@ -96,7 +91,7 @@ def test_checks_of_something_else_are_barriers() -> None:
 class _Model:
     """A table, layers (or a loop over columns), an output of classes; its step, and its state."""
 
-    def __init__(self, optimizer: Any, loop: bool = False, **options: Any) -> None:
+    def __init__(self, optimizer, loop=False, **options):
         random = np.random.default_rng(1)
         shapes = {"E": (WORDS, WIDTH), "w": (WIDTH, WIDTH), "u": (WIDTH, WORDS)}
         self.params = [sg.parameter(n, random.normal(size=s)) for n, s in shapes.items()]
@@ -115,12 +110,12 @@ class _Model:
         self.f = sg.compile(sg.Graph({"loss": loss}, updates), **options)
         self.feeds = {n: random.integers(0, WORDS, (BATCH, TIME)) for n in ("x", "labels")}
 
-    def held(self) -> list[bytes]:
+    def held(self):
         """The bytes of all parameters."""
         return [np.asarray(each.value).tobytes() for each in self.all]
 
 
-RUNS: Mapping[str, tuple[Any, tuple[Mapping[str, Any], ...]]] = {
+RUNS = {
     "SGD": (sg.optim.SGD(0.1), ({}, {"threads": 2, "memory_budget": "80%"})),
     "loop": (sg.optim.SGD(0.1), ({"loop": True, "threads": 2},)),
     "Adam": (sg.optim.Adam(0.1), ({"checkpoint": "recompute"}, {"debug": "nan"})),
@@ -137,7 +132,7 @@ WRONG = (
 
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("run", RUNS)
-def test_a_failing_index_leaves_every_parameter_old(run: str) -> None:
+def test_a_failing_index_leaves_every_parameter_old(run):
     optimizer, several = RUNS[run]
     finals = set()
     for options in several:

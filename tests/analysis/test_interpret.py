@@ -9,9 +9,9 @@ from hypothesis import given, strategies as st
 from numpy.typing import NDArray
 
 from staticgrad.analysis.interpret import fma, interpret
-from staticgrad.ir.expr import Access, Expr, apply, index, literal, load, ref, select
+from staticgrad.ir.expr import Access, apply, index, literal, load, ref, select
 from staticgrad.native.plain.lanes import fma as fma_of_lanes
-from staticgrad.types.dtype import BOOL, F32, F64, I8, I32, I64, U8, U32, U64, DType
+from staticgrad.types.dtype import BOOL, F32, F64, I8, I32, I64, U8, U32, U64
 from staticgrad.vecmath.blocks import expand
 from tests.limits import finfo
 from tests.native.support import assert_same
@@ -19,20 +19,20 @@ from tests.native.support import assert_same
 Array = NDArray[np.generic]
 
 
-def evaluate(root: Expr, **named: Array) -> Array:
+def evaluate(root, **named):
     return interpret([root], lambda node: named[str(node.attribute)])[0]
 
 
-def binary(op: str, a: list[float], b: list[float], dtype: DType) -> Array:
+def binary(op, a, b, dtype):
     x, y = np.array(a, dtype.numpy), np.array(b, dtype.numpy)
     return evaluate(apply(op, ref("x", dtype), ref("y", dtype)), x=x, y=y)
 
 
-def bits(values: Array) -> list[int]:
+def bits(values):
     return values.view(f"u{values.itemsize}").tolist()
 
 
-def rounded(exact: Fraction, dtype: DType) -> float:
+def rounded(exact, dtype):
     """The nearest number of the format, ties to even; exact is not 0."""
     fraction, least = (23, -149) if dtype == F32 else (52, -1074)
     limit = float(finfo(dtype.numpy).max)
@@ -45,7 +45,7 @@ def rounded(exact: Fraction, dtype: DType) -> float:
     return value if exact > 0 else -value
 
 
-def exact_fma(a: float, b: float, c: float, dtype: DType) -> float:
+def exact_fma(a, b, c, dtype):
     if not np.isfinite([a, b, c]).all():
         with np.errstate(all="ignore"):
             finite = np.isfinite([a, b]).all()
@@ -57,7 +57,7 @@ def exact_fma(a: float, b: float, c: float, dtype: DType) -> float:
     return -0.0 if product < 0 and np.copysign(1.0, c) < 0 and c == 0 else 0.0
 
 
-def close_calls(width: int) -> st.SearchStrategy[tuple[float, float, float]]:
+def close_calls(width):
     """Random operands, few-bit ones that make ties, and summands that nearly cancel the product."""
     any_float = st.floats(width=width)
     few_bits = st.builds(
@@ -77,7 +77,7 @@ def close_calls(width: int) -> st.SearchStrategy[tuple[float, float, float]]:
     return st.tuples(operand, operand, operand | power) | cancelling
 
 
-def _next_to(value: float, steps: int, width: int) -> float:
+def _next_to(value, steps, width):
     kind = np.float32 if width == 32 else np.float64
     x = kind(value)
     for _ in range(abs(steps)):
@@ -85,7 +85,7 @@ def _next_to(value: float, steps: int, width: int) -> float:
     return float(x)
 
 
-def assert_fma(cases: list[tuple[float, float, float]], dtype: DType) -> None:
+def assert_fma(cases, dtype):
     a, b, c = (np.array(column, dtype.numpy) for column in zip(*cases, strict=True))
     expected = np.array([exact_fma(*case, dtype) for case in cases], dtype.numpy)
     with np.errstate(all="ignore"):
@@ -94,12 +94,12 @@ def assert_fma(cases: list[tuple[float, float, float]], dtype: DType) -> None:
 
 
 @given(st.lists(close_calls(32), min_size=1, max_size=20))
-def test_fma_f32_rounds_once(cases: list[tuple[float, float, float]]):
+def test_fma_f32_rounds_once(cases):
     assert_fma(cases, F32)
 
 
 @given(st.lists(close_calls(64), min_size=1, max_size=20))
-def test_fma_f64_rounds_once(cases: list[tuple[float, float, float]]):
+def test_fma_f64_rounds_once(cases):
     assert_fma(cases, F64)
 
 
@@ -117,7 +117,7 @@ def test_fma_hard_cases():
 
 
 @pytest.mark.parametrize(("dtype", "step"), [(F32, 2.0**-12), (F64, 2.0**-27)])
-def test_fma_breaks_ties_by_what_lies_far_below(dtype: DType, step: float):
+def test_fma_breaks_ties_by_what_lies_far_below(dtype, step):
     """The product (1 + step)(1 + n step) ends in half a unit; the summand is far smaller."""
     scale = 1 if dtype == F32 else 2
     ties = [(s * (1 + step), 1 + n * scale * step) for s in (1, -1) for n in (1, 3)]
@@ -193,7 +193,7 @@ def test_casts_are_numpy_s():
 
 
 @given(st.floats(width=32))
-def test_bitcast_keeps_the_pattern(value: float):
+def test_bitcast_keeps_the_pattern(value):
     x = np.array([value], np.float32)
     word = evaluate(ref("x", F32).bitcast(U32), x=x)
     assert word.tolist() == [struct.unpack("<I", x.tobytes())[0]]
@@ -240,9 +240,9 @@ def test_a_block_means_its_definition():
 
 
 def test_shared_nodes_and_leaves_are_evaluated_once():
-    calls: list[str] = []
+    calls = []
 
-    def leaf(node: Expr) -> Array:
+    def leaf(node):
         calls.append(str(node.attribute))
         return np.array([2.0])
 
@@ -265,7 +265,7 @@ def test_gather_indices_reach_the_leaf():
     table = np.array([10.0, 20.0, 30.0])
     gathered = load(Access("t", (), ("s",)), F64, index("i") * 2)
 
-    def leaf(node: Expr, *indices: Array) -> Array:
+    def leaf(node, *indices):
         return np.arange(2) if node.op == "index" else table[indices[0]]
 
     assert interpret([gathered], leaf)[0].tolist() == [10, 30]

@@ -1,7 +1,5 @@
 """A step whose lookups cannot but fail has no iterations, and the plan says so."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +16,7 @@ from tests.safety.empty_axes import LOOKUPS
 
 
 @diagonals(2, ("name", LOOKUPS), ("debug", [False, True]))
-def test_the_plan_is_what_runs(name: str, debug: bool) -> None:
+def test_the_plan_is_what_runs(name, debug):
     table, rows = sg.input("table", ("n", 40)), sg.input("rows", (5,), "int64")
     new = sg.input("new", (5, 40))
     outputs = {"y": LOOKUPS[name](table, rows, new)}
@@ -39,7 +37,7 @@ def test_the_plan_is_what_runs(name: str, debug: bool) -> None:
         f.run({**feeds, "new": np.ones((5, 40), "f4")})
 
 
-def test_a_plan_that_runs_such_a_step_is_refused() -> None:
+def test_a_plan_that_runs_such_a_step_is_refused():
     table, rows = sg.input("table", ("n", 40)), sg.input("rows", (5,), "int64")
     plan = sg.compile(sg.take(table, rows, 0)).plan(n=0)
     (step,) = plan.steps
@@ -54,7 +52,7 @@ def test_a_plan_that_runs_such_a_step_is_refused() -> None:
             verify_plan(replace(plan, steps=(wrong,)))
 
 
-def test_a_lookup_outside_of_an_empty_loop_fails_too() -> None:
+def test_a_lookup_outside_of_an_empty_loop_fails_too():
     """As NumPy's: rows of no columns are not in a table without rows."""
     table, rows = sg.input("table", ("n", "m")), sg.input("rows", (5,), "int64")
     f = sg.compile(sg.take(table, rows, 0))

@@ -1,14 +1,12 @@
 """An update may write over an old value after the last read by somebody else."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 
 from staticgrad.analysis.liveness import OldValues
 
 
-def test_a_value_is_needed_until_its_last_run_by_another_step() -> None:
+def test_a_value_is_needed_until_its_last_run_by_another_step():
     reads = [(0, ["v"]), (1, ["v", "w"]), (0, ["v"]), (2, ["v", "w"])]  # step 0 runs twice
     old = OldValues(reads, {"v": {2}, "w": {1, 2}})
     assert old.is_needed("v")
@@ -21,7 +19,7 @@ def test_a_value_is_needed_until_its_last_run_by_another_step() -> None:
     assert old.ran(2, ["v", "w"]) == []
 
 
-def test_those_who_place_updates_ask_one_rule() -> None:
+def test_those_who_place_updates_ask_one_rule():
     asking = set()
     for path in (*Path("passes").rglob("*.py"), *Path("staticgrad").rglob("*.py")):
         if re.search(r"\bOldValues\(|\bTakingOver\(", path.read_text()):

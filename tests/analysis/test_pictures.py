@@ -1,7 +1,5 @@
 """Pictures of plans: what a plan holds is drawn where it lies, however many tensors there are."""
 
-from __future__ import annotations
-
 import re
 
 import numpy as np
@@ -17,7 +15,7 @@ _BOX = re.compile(
 
 @pytest.mark.parametrize("count", [0, 1, 30, 399, 400, 1000])
 @pytest.mark.parametrize("largest", [64, 4096])
-def test_everything_held_is_drawn_where_it_lies(count: int, largest: int) -> None:
+def test_everything_held_is_drawn_where_it_lies(count, largest):
     """The middle of each tensor is in a box of its colour, and boxes are in the frame."""
     rng = np.random.default_rng(count)
     sizes = rng.integers(1, largest, count)

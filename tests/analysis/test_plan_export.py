@@ -1,15 +1,11 @@
 """Plans as JSON, judged by a small simulator that knows only the documents."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
-from typing import Any
 
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from staticgrad.ir.schedule import Schedule
 from staticgrad.memory.planner import plan
 from tests.analysis.plan_documents import memory_documents
 from tests.passes.test_memory import chain, schedules, training_step
@@ -22,7 +18,7 @@ class InvalidError(Exception):
 class Simulator:
     """Runs a schedule over a live set and byte ranges; ``top`` is the highest byte used."""
 
-    def __init__(self, graph: dict[str, Any], schedule: dict[str, Any]) -> None:
+    def __init__(self, graph, schedule):
         self.sizes = {v["id"]: v["size"] for v in graph["values"]}
         self.ops = {op["id"]: op for op in graph["ops"]}
         self.arena = schedule["arena"]
@@ -39,13 +35,13 @@ class Simulator:
         if self.runs.keys() != self.ops.keys() or not self.live.issuperset(graph["outputs"]):
             raise InvalidError("not everything was computed")
 
-    def free(self, name: str) -> None:
+    def free(self, name):
         if name not in self.live:
             raise InvalidError(f"{name} is freed and not live")
         self.live.discard(name)
         self.ranges.pop(name, None)
 
-    def compute(self, op: dict[str, Any], options: dict[str, Any]) -> None:
+    def compute(self, op, options):
         self.runs[op["id"]] += 1
         if self.runs[op["id"]] > op.get("max_runs", self.runs[op["id"]]):
             raise InvalidError(f"{op['id']} runs again")
@@ -65,7 +61,7 @@ class Simulator:
             self.live.add(value)
         self.updated |= set(op.get("mutates", ()))
 
-    def place(self, value: str, begin: int, end: int) -> None:
+    def place(self, value, begin, end):
         if begin % 64 or end > self.arena:
             raise InvalidError(f"{value} lies at {begin}")
         if any(begin < e and b < end for b, e in self.ranges.values()):
@@ -74,7 +70,7 @@ class Simulator:
         self.top = max(self.top, end)
 
 
-def documents(schedule: Schedule, sizes: dict[str, int], staged: bool = False) -> tuple[Any, Any]:
+def documents(schedule, sizes, staged=False):
     inputs = {b.name for b in schedule.buffers if b.role == "input"} if staged else set()
     made = plan(schedule, sizes, staged=inputs)
     graph, steps = json.loads(json.dumps(memory_documents(made)))
@@ -83,15 +79,13 @@ def documents(schedule: Schedule, sizes: dict[str, int], staged: bool = False) -
 
 @settings(max_examples=100)
 @given(schedules(), st.integers(0, 70), st.integers(0, 40), st.booleans())
-def test_every_plan_is_valid_to_an_outsider(
-    schedule: Schedule, n: int, m: int, staged: bool
-) -> None:
+def test_every_plan_is_valid_to_an_outsider(schedule, n, m, staged):
     graph, steps = documents(schedule, {"n": n, "m": m}, staged)
     assert Simulator(graph, steps).top == steps["arena"]
 
 
 @pytest.mark.parametrize("check", [False, True])
-def test_a_training_step_is_exported_whole(check: bool) -> None:
+def test_a_training_step_is_exported_whole(check):
     schedule = training_step(4, check=check)
     graph, steps = documents(schedule, {"n": 100})
     assert Simulator(graph, steps).top == steps["arena"]
@@ -99,7 +93,7 @@ def test_a_training_step_is_exported_whole(check: bool) -> None:
     assert sum(bool(op.get("mutates")) for op in graph["ops"]) == 4
 
 
-def test_a_damaged_document_is_noticed() -> None:
+def test_a_damaged_document_is_noticed():
     graph, steps = documents(training_step(3), {"n": 100})
     offsets = next(s[2]["offsets"] for s in steps["steps"] if s[0] == "c" and s[2]["offsets"])
     offsets[next(iter(offsets))] += 32

@@ -1,14 +1,12 @@
 """Units, closures, and which sequences of steps are valid."""
 
-from __future__ import annotations
-
 from staticgrad.analysis.liveness import Flow, Life
 from staticgrad.analysis.repeats import Repeats
 from tests.passes.test_memory import chain, training_step
 from tests.runtime.handmade import ADD, COPY, FORK, I64, NEGATE, TAKE, Builder, N
 
 
-def test_lives_follow_from_the_sequence() -> None:
+def test_lives_follow_from_the_sequence():
     flow = Flow(chain(4))  # b0 -> b1 -> b2 -> b3 -> b4
     assert flow.lives([0, 1, 2, 3]) == [Life(1, 0, 1), Life(2, 1, 2), Life(3, 2, 3)]
     again = [0, 1, 0, 1, 2, 3]
@@ -18,7 +16,7 @@ def test_lives_follow_from_the_sequence() -> None:
     assert flow.lives([0, 1, 2, 3], staged=[0])[0] == Life(0, 0, 0)
 
 
-def test_check_words_live_until_the_commit_and_for_a_step_after_it() -> None:
+def test_check_words_live_until_the_commit_and_for_a_step_after_it():
     build = Builder()
     x, rows = build.buffer("input"), build.buffer("input", dtype=I64)
     words, found = build.buffer("check", 2, dtype=I64), build.buffer("temp")
@@ -35,7 +33,7 @@ def test_check_words_live_until_the_commit_and_for_a_step_after_it() -> None:
     assert not repeats.is_valid([0, 1, 1, 2])
 
 
-def test_closures_start_from_what_is_there() -> None:
+def test_closures_start_from_what_is_there():
     flow = Flow(chain(6))
     repeats = Repeats(flow)
     assert repeats.closure(flow.index["b4"], set()) == (0, 1, 2, 3)
@@ -43,7 +41,7 @@ def test_closures_start_from_what_is_there() -> None:
     assert repeats.closure(flow.index["b0"], set()) is None
 
 
-def test_what_several_steps_write_is_one_unit() -> None:
+def test_what_several_steps_write_is_one_unit():
     build = Builder()
     x, parts, twin, y = (build.buffer(r) for r in ("input", "temp", "temp", "output"))
     build.step(NEGATE, x, parts)
@@ -58,7 +56,7 @@ def test_what_several_steps_write_is_one_unit() -> None:
     assert repeats.is_valid([0, 1, 2, 1]) is False
 
 
-def test_a_value_read_half_written_is_not_computed_again() -> None:
+def test_a_value_read_half_written_is_not_computed_again():
     build = Builder()
     x, parts, half, y = (build.buffer(r) for r in ("input", "temp", "temp", "output"))
     build.step(NEGATE, x, parts)
@@ -73,7 +71,7 @@ def test_a_value_read_half_written_is_not_computed_again() -> None:
     assert repeats.closure(flow.index[half], {flow.index[parts]}) == (1,)
 
 
-def test_updates_wait_for_reads_that_come_later() -> None:
+def test_updates_wait_for_reads_that_come_later():
     flow = Flow(training_step(2))
     repeats = Repeats(flow)
     steps = list(range(len(flow.before)))

@@ -1,7 +1,5 @@
 """The least vertex cut against all subsets of small random graphs."""
 
-from __future__ import annotations
-
 import itertools
 
 import numpy as np

@@ -4,13 +4,9 @@ The oracles are the function without the mark, whose bytes results and gradients
 of the ops that a gradient consists of.
 """
 
-from __future__ import annotations
-
 import functools
 import pickle
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +21,7 @@ RNG = np.random.default_rng(0)
 X, W = RNG.normal(size=(6, 4)), RNG.normal(size=(4, 4))
 
 #: Policy -> how often the gradient of ``block`` has (matmul, exp, sin, cos).
-POLICIES: dict[str, tuple[Any, tuple[int, ...]]] = {
+POLICIES = {
     "everything_saveable": (cp.everything_saveable, (6, 1, 1, 1)),
     "nothing_saveable": (cp.nothing_saveable, (8, 2, 2, 1)),
     "dots_saveable": (cp.dots_saveable, (6, 2, 2, 1)),
@@ -42,7 +38,7 @@ POLICIES: dict[str, tuple[Any, tuple[int, ...]]] = {
 }
 
 
-def block(x: Any, w: Any) -> dict[str, Any]:
+def block(x, w):
     """A product, an exponential and a sine, in two results, the second of which is a view."""
     h = sg.checkpoint_name(sg.exp((x @ w).reshape(4, 6)).reshape(6, 4), "h")
     p = sg.checkpoint_name(h @ w, "p")
@@ -50,20 +46,20 @@ def block(x: Any, w: Any) -> dict[str, Any]:
     return {"a": s * s, "b": (s + h).T}
 
 
-def loss(f: Callable[..., Any]) -> Callable[..., Any]:
-    def of(x: Any, w: Any) -> Any:
+def loss(f):
+    def of(x, w):
         found = f(x, w)
         return (found["a"] * found["b"].T).sum() + f(found["a"], w)["b"].sum()
 
     return of
 
 
-def same(found: Any, wanted: Any) -> None:
+def same(found, wanted):
     for one, other in zip(found, wanted, strict=True):
         np.testing.assert_array_equal(np.asarray(one), np.asarray(other), strict=True)
 
 
-def gradients(f: Callable[..., Any]) -> sg.Graph:
+def gradients(f):
     x, w = sg.input("x", (6, 4), "float64"), sg.input("w", (4, 4), "float64")
     out = loss(f)(x, w)
     dx, dw = sg.grad(out, [x, w])
@@ -71,7 +67,7 @@ def gradients(f: Callable[..., Any]) -> sg.Graph:
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_a_gradient_computes_again_what_is_not_saved(policy: str) -> None:
+def test_a_gradient_computes_again_what_is_not_saved(policy):
     saved, wanted = POLICIES[policy]
     x, w = sg.input("x", (6, 4), "float64"), sg.input("w", (4, 4), "float64")
     total = sum(v.sum() for v in sg.checkpoint(block, saved)(x, w).values())
@@ -82,7 +78,7 @@ def test_a_gradient_computes_again_what_is_not_saved(policy: str) -> None:
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_bytes_are_those_without_the_mark_in_every_world(policy: str) -> None:
+def test_bytes_are_those_without_the_mark_in_every_world(policy):
     saved = POLICIES[policy][0]
     plain, marked = gradients(block), gradients(sg.checkpoint(block, policy=saved))
     feeds = {"x": X, "w": W}
@@ -96,16 +92,16 @@ def test_bytes_are_those_without_the_mark_in_every_world(policy: str) -> None:
         np.testing.assert_allclose(one.grad, wanted[name], rtol=1e-12)
 
 
-def test_kernels_give_the_bytes_that_they_give_without_the_mark() -> None:
+def test_kernels_give_the_bytes_that_they_give_without_the_mark():
     saved = POLICIES["only h"][0]
     wanted = sg.compile(gradients(block)).run({"x": X, "w": W})
     same(sg.grad(loss(sg.checkpoint(block, saved)), (0, 1))(X, W), [wanted["dx"], wanted["dw"]])
 
 
 @pytest.mark.slow
-def test_other_derivatives_are_those_without_the_mark() -> None:
+def test_other_derivatives_are_those_without_the_mark():
     marked, plain = loss(sg.checkpoint(block, policy=POLICIES["dots or h"][0])), loss(block)
-    derived: Mapping[str, Callable[..., Any]] = {
+    derived = {
         "jvp": lambda f: sg.jvp(f, (X, W), (X, W)),
         "hvp": lambda f: [sg.hvp(lambda w: f(X, w), W, W)],
         "by rows": lambda f: sg.vmap(sg.grad(f, (0, 1)), (0, None))(np.stack([X, 2 * X]), W),
@@ -117,12 +113,12 @@ def test_other_derivatives_are_those_without_the_mark() -> None:
             np.testing.assert_allclose(one, other, rtol=1e-12, err_msg=name)
 
 
-def over_a_scan(f: Callable[..., Any], w: Any) -> Any:
+def over_a_scan(f, w):
     last, _ = sg.scan(lambda c, _: (c * 0.5 + sg.tanh(f(X, c)), c), w, length=3)
     return last.sum()
 
 
-def twice(f: Callable[..., Any]) -> Any:
+def twice(f):
     """A gradient of a gradient of tensors."""
     from staticgrad.eager import grad
 
@@ -131,12 +127,12 @@ def twice(f: Callable[..., Any]) -> Any:
     return grad((first * first).sum(), [w])[0].data
 
 
-def test_blocks_that_save_nothing_need_less_memory_and_nest() -> None:
-    def peak(wrap: Callable[..., Any], outer: Callable[..., Any]) -> tuple[int, Any]:
+def test_blocks_that_save_nothing_need_less_memory_and_nest():
+    def peak(wrap, outer):
         h = sg.input("x", (256, 32))
         weights = [sg.parameter(f"w{k}", np.eye(32, dtype="f4")) for k in range(9)]
 
-        def three(h: Any, ws: Any) -> Any:
+        def three(h, ws):
             for w in ws:
                 h = wrap(lambda h, w=w: sg.sin(sg.exp(h @ w) @ w))(h)
             return h
@@ -147,10 +143,10 @@ def test_blocks_that_save_nothing_need_less_memory_and_nest() -> None:
         f = sg.compile(sg.Graph({"loss": out}, sg.optim.SGD(0.1).updates(out, weights)))
         return f.peak_bytes, f.run({"x": np.ones((256, 32), "f4")})["loss"]
 
-    def nothing(f: Any) -> Any:
+    def nothing(f):
         return sg.checkpoint(f, cp.nothing_saveable)
 
-    def as_is(f: Any) -> Any:
+    def as_is(f):
         return f
 
     (most, wanted), *less = [
@@ -161,12 +157,12 @@ def test_blocks_that_save_nothing_need_less_memory_and_nest() -> None:
     assert all(value == wanted for _, value in less)
 
 
-def normed(h: Any, w: Any) -> Any:
+def normed(h, w):
     """A stable rule applies to the softplus; the softmax reads its maximum without gradient."""
     return h + sg.nn.softmax(sg.log(1.0 + sg.exp(sg.nn.layer_norm(h) @ w)))
 
 
-def looked_through(h: Any, w: Any) -> Any:
+def looked_through(h, w):
     """Of the exponential in front of it and its logarithm, a stable rule makes a softplus."""
     return sg.tanh(sg.log(1.0 + h) @ w)
 
@@ -175,27 +171,27 @@ def looked_through(h: Any, w: Any) -> Any:
 @pytest.mark.parametrize(
     ("block", "between"), [(normed, lambda h: h), (looked_through, sg.exp)], ids=["normed", "seen"]
 )
-def test_of_formulas_made_stable_each_block_runs_again_once(block: Any, between: Any) -> None:
+def test_of_formulas_made_stable_each_block_runs_again_once(block, between):
     rows, square = RNG.normal(size=(64, 16)), RNG.normal(size=(6, 16, 16)) / 4
 
-    def total(wrap: Callable[..., Any], h: Any, weights: Any) -> Any:
+    def total(wrap, h, weights):
         for w in weights:
             h = wrap(block)(between(h), w)
         return (h * h).mean()
 
-    def as_is(f: Any) -> Any:
+    def as_is(f):
         return f
 
-    def nothing(f: Any) -> Any:
+    def nothing(f):
         return sg.checkpoint(f, cp.nothing_saveable)
 
-    def graph(wrap: Callable[..., Any], blocks: int) -> sg.Graph:
+    def graph(wrap, blocks):
         h = sg.input("h", (64, 16), "float64")
         weights = [sg.input(f"w{k}", (16, 16), "float64") for k in range(blocks)]
         slopes = sg.grad(total(wrap, h, weights), [h, *weights])
         return sg.Graph({f"d{k}": slope for k, slope in enumerate(slopes)})
 
-    def matmuls(of: sg.Graph) -> int:
+    def matmuls(of):
         return sum(node.op.name == "matmul" for node in of.nodes)
 
     graphs = [graph(nothing, blocks) for blocks in (1, 3, 6)]
@@ -216,7 +212,7 @@ def test_of_formulas_made_stable_each_block_runs_again_once(block: Any, between:
             np.testing.assert_allclose(got, slope, rtol=1e-9, atol=1e-13)
 
 
-def test_a_name_that_no_value_has_is_one_error_at_the_call() -> None:
+def test_a_name_that_no_value_has_is_one_error_at_the_call():
     f = sg.checkpoint(block, policy=cp.save_only_these_names("h", "q"))
     tensors = [Tensor(v, requires_grad=True) for v in (X, W)]
     symbols = [sg.input("x", (6, 4)), sg.input("w", (4, 4))]
@@ -240,15 +236,15 @@ def test_a_name_that_no_value_has_is_one_error_at_the_call() -> None:
         (lambda: cp.save_from_both_policies("a"), "not a policy"),
     ],
 )
-def test_mistakes_are_named(wrong: Callable[[], Any], said: str) -> None:
+def test_mistakes_are_named(wrong, said):
     with pytest.raises(ArgumentError, match=said):
         wrong()
 
 
-def test_a_function_that_computes_something_else_the_second_time_is_refused() -> None:
-    calls: list[int] = []
+def test_a_function_that_computes_something_else_the_second_time_is_refused():
+    calls = []
 
-    def f(x: Any) -> Any:
+    def f(x):
         calls.append(0)
         return sg.sin(x) if len(calls) == 1 else sg.cos(x)
 
@@ -257,14 +253,14 @@ def test_a_function_that_computes_something_else_the_second_time_is_refused() ->
         out.sum().backward()
 
 
-def test_a_function_that_waits_or_yields_is_refused() -> None:
-    def yields(x: Any) -> Any:
+def test_a_function_that_waits_or_yields_is_refused():
+    def yields(x):
         yield sg.exp(x)
 
-    async def waits(x: Any) -> Any:
+    async def waits(x):
         return sg.exp(x)
 
-    async def both(x: Any) -> Any:
+    async def both(x):
         yield sg.exp(x)
 
     for function in (yields, waits, both, functools.partial(yields)):

@@ -1,7 +1,5 @@
 """Each special path of the compiler is reached by the benchmark's program that it is there for."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 
@@ -16,29 +14,29 @@ ROWS = sorted({path.row for path in paths.PATHS})
 
 
 @pytest.fixture(scope="module")
-def programs() -> dict[str, ablation.Make]:
+def programs():
     return ablation.corpus()
 
 
 @pytest.mark.thinned(6)
 @pytest.mark.parametrize("row", ROWS)
-def test_a_path_is_taken_by_its_program(row: str, programs: dict[str, ablation.Make]) -> None:
+def test_a_path_is_taken_by_its_program(row, programs):
     """Hits are counted, not timed: a path that its program no longer takes is to be deleted."""
     wanted = {path.name for path in paths.PATHS if path.row == row and path.bits <= _bits()}
     assert wanted <= {name for name, count in ablation.hits(programs[row]).items() if count}
 
 
-def _bits() -> int:
+def _bits():
     return machine.current().vector_bits
 
 
-def test_names_are_unique_and_lines_are_counted() -> None:
+def test_names_are_unique_and_lines_are_counted():
     names = [path.name for path in paths.PATHS]
     assert len(names) == len({*names})
     assert all(path.lines > 0 for path in paths.PATHS)
 
 
-def test_a_path_without_is_back_afterwards(programs: dict[str, ablation.Make]) -> None:
+def test_a_path_without_is_back_afterwards(programs):
     make = programs["small:complex product"]
     before = ablation.hits(make)["siblings"]
     with paths.without("siblings"):
@@ -51,12 +49,12 @@ def test_a_path_without_is_back_afterwards(programs: dict[str, ablation.Make]) -
         assert same_bytes(again.run(feeds)[name], found)
 
 
-def test_an_unknown_path_is_refused() -> None:
+def test_an_unknown_path_is_refused():
     with pytest.raises(ValueError, match="no path is named 'nothing'"), paths.without("nothing"):
         pass
 
 
-def test_nothing_that_counts_hits_stays_in_modules_loaded_meanwhile() -> None:
+def test_nothing_that_counts_hits_stays_in_modules_loaded_meanwhile():
     """A path can be left out after hits were counted in a process that loads modules late."""
     code = """
 from benchmarks import ablation, paths

@@ -6,21 +6,21 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as command, schema
-from benchmarks.compare import Comparison, compare, text
+from benchmarks.compare import compare, text
 from benchmarks.measure import steady, summary
-from benchmarks.schema import Limits, Memory, Report, Row
+from benchmarks.schema import Limits, Memory
 from tests.benchmarks.made_up import report, row
 
 
-def compared(old: Row, new: Row) -> Comparison:
+def compared(old, new):
     return compare(report(old), report(new))
 
 
-def worse(found: Comparison) -> list[str]:
+def worse(found):
     return [change.what for change in found.changes if change.worse]
 
 
-def drawn(center: float, spread: float, seed: int) -> Row:
+def drawn(center, spread, seed):
     """A row whose samples are drawn from a lognormal distribution, as times are."""
     random = np.random.default_rng(seed)
     base = row("staticgrad", [center] * 3)
@@ -32,45 +32,45 @@ def drawn(center: float, spread: float, seed: int) -> Row:
 
 
 @pytest.mark.parametrize("spread", [0.001, 0.01, 0.05, 0.2])
-def test_the_same_distribution_is_never_slower(spread: float) -> None:
+def test_the_same_distribution_is_never_slower(spread):
     for seed in range(20):
         found = compared(drawn(1e-3, spread, seed), drawn(1e-3, spread, seed + 100))
         assert worse(found) == []
 
 
 @pytest.mark.parametrize(("spread", "factor"), [(0.001, 1.06), (0.01, 1.1), (0.05, 1.2)])
-def test_a_slower_distribution_is_caught(spread: float, factor: float) -> None:
+def test_a_slower_distribution_is_caught(spread, factor):
     for seed in range(20):
         slow = drawn(1e-3 * factor, spread, seed + 100)
         assert worse(compared(drawn(1e-3, spread, seed), slow)) == ["time per call"]
 
 
-def test_a_difference_within_the_range_over_rounds_is_noise() -> None:
+def test_a_difference_within_the_range_over_rounds_is_noise():
     assert worse(compared(row("a", [1.0, 1.2, 1.4]), row("a", [1.3, 1.4, 1.5]))) == []
     assert worse(compared(row("a", [1.2, 1.2, 1.2]), row("a", [1.4, 1.4, 1.4]))) != []
 
 
-def test_one_more_planned_byte_is_caught() -> None:
+def test_one_more_planned_byte_is_caught():
     old = row("staticgrad", [1.0])
     found = compared(old, replace(old, memory=Memory(1, 2, 4097)))
     assert worse(found) == ["planned bytes"]
     assert worse(compared(old, replace(old, memory=Memory(9, 9, 4095)))) == []
 
 
-def test_a_row_that_no_longer_passes_is_lost() -> None:
+def test_a_row_that_no_longer_passes_is_lost():
     old = row("staticgrad", [1.0])
     found = compared(old, replace(old, status="wrong", detail="w is off", rounds=()))
     assert found.worse
     assert "LOST    mlp staticgrad 1: wrong: w is off" in text(found)
 
 
-def test_faster_is_said_and_fails_nothing() -> None:
+def test_faster_is_said_and_fails_nothing():
     found = compared(row("a", [1.0]), row("a", [0.5]))
     assert not found.worse
     assert "better  mlp a 1: time per call 1 s -> 500 ms" in text(found)
 
 
-def disturbed(found: Row) -> Row:
+def disturbed(found):
     return replace(found, rounds=tuple(replace(r, busy=0.5) for r in found.rounds))
 
 
@@ -92,37 +92,37 @@ OTHERS = [row(f"peer{number}", [1.0]) for number in range(20)]
         (report(row("a", [1.0])), replace(report(row("a", [2.0])), machine=ANOTHER)),
     ],
 )
-def test_a_difference_in_a_noisy_run_is_unsure(old: Report, new: Report) -> None:
+def test_a_difference_in_a_noisy_run_is_unsure(old, new):
     found = compare(old, new)
     assert not found.worse
     assert "unsure  mlp a 1: time per call 1 s -> 2 s" in text(found)
     assert "measure both again on a quiet machine" in text(found)
 
 
-def test_one_disturbed_row_leaves_the_others_sure() -> None:
+def test_one_disturbed_row_leaves_the_others_sure():
     old = report(row("a", [1.0]), *OTHERS)
     new = report(row("a", [2.0]), disturbed(OTHERS[0]), *OTHERS[1:])
     assert worse(compare(old, new)) == ["time per call"]
 
 
-def test_planned_bytes_of_a_noisy_run_still_count() -> None:
+def test_planned_bytes_of_a_noisy_run_still_count():
     old = disturbed(row("staticgrad", [1.0]))
     found = compared(old, replace(old, memory=Memory(1, 2, 4097)))
     assert worse(found) == ["planned bytes"]
 
 
-def test_a_first_result_counts_the_import() -> None:
+def test_a_first_result_counts_the_import():
     old = row("a", [1.0])
     slow = tuple(replace(r, phases=replace(r.phases, imports=3.0)) for r in old.rounds)
     assert worse(compared(old, replace(old, rounds=slow))) == ["first result, cold"]
 
 
-def test_a_slowed_kernel_is_caught_by_the_command(tmp_path, capsys) -> None:
+def test_a_slowed_kernel_is_caught_by_the_command(tmp_path, capsys):
     """The measuring loop itself runs, on a clock that only the measured program moves."""
     now = [0.0]
 
-    def kernel(cost: float):
-        def step() -> None:
+    def kernel(cost):
+        def step():
             now[0] += cost
 
         return step

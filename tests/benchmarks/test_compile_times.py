@@ -1,7 +1,5 @@
 """The map of compile times: stages add up to what they take, and the programs are programs."""
 
-from __future__ import annotations
-
 from time import process_time
 
 import numpy as np
@@ -17,7 +15,7 @@ SMALL = ("unrolled_100", "hessian_rosenbrock", "hessian_network", "per_sample", 
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_gradients_are_those_of_the_loss(name: str) -> None:
+def test_gradients_are_those_of_the_loss(name):
     """Along the gradient itself the loss grows by its square, as central differences say."""
     workload = programs()[name].in_float64()
     data = workload.make()
@@ -36,8 +34,8 @@ def test_gradients_are_those_of_the_loss(name: str) -> None:
     np.testing.assert_allclose((ahead - behind) / (2 * step), square, rtol=1e-4)
 
 
-def test_a_stage_is_counted_without_those_inside_of_it() -> None:
-    def busy(seconds: float) -> None:
+def test_a_stage_is_counted_without_those_inside_of_it():
+    def busy(seconds):
         end = process_time() + seconds
         while process_time() < end:
             pass
@@ -45,7 +43,7 @@ def test_a_stage_is_counted_without_those_inside_of_it() -> None:
     stages = Stages()
     inner = stages.timed("inner", lambda: busy(0.02))
 
-    def work() -> None:
+    def work():
         inner()
         busy(0.01)
         inner()
@@ -58,14 +56,14 @@ def test_a_stage_is_counted_without_those_inside_of_it() -> None:
     assert sum(stages.spent.values()) <= whole
 
 
-def test_a_row_that_took_too_long_says_so() -> None:
+def test_a_row_that_took_too_long_says_so():
     row = {"build": 0.1, "compile": 0.2, "call": 0.1, "whole": 0.6, "nodes": 7, "kernels": 2}
     text = line("x", {"staticgrad": row, "jax": None, "by stage": {"stage LLVM": 0.25}})
     whole, rest = ["600", "late", "-", "-", "-", "-"], ["400", "late", "-", "-"]
     assert text.split() == ["x", "7", "2", *whole, *rest, "LLVM", "250"]
 
 
-def test_libraries_are_compared_by_whole_processes() -> None:
+def test_libraries_are_compared_by_whole_processes():
     """Imports count; each of both times is the least of all turns."""
     turns = [
         {"build": 0.1, "compile": 0.2, "call": 0.1, "whole": 0.9, "nodes": 7, "kernels": 2},

@@ -1,10 +1,6 @@
 """Kinds of convolutions that are timed: what their results are compared with, and the table."""
 
-from __future__ import annotations
-
 import json
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +15,7 @@ KINDS = [
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
-def test_results_are_compared_with_direct_sums(kind: Kind) -> None:
+def test_results_are_compared_with_direct_sums(kind):
     given, made = calls("staticgrad", kind, 1)
     found = {part: np.array(call()) for part, call in made.items()}
     check(kind, given, found)
@@ -29,7 +25,7 @@ def test_results_are_compared_with_direct_sums(kind: Kind) -> None:
             check(kind, given, wrong)
 
 
-def test_times_go_into_a_file_and_a_table(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+def test_times_go_into_a_file_and_a_table(tmp_path, monkeypatch, capsys):
     file = tmp_path / "found.json"
     monkeypatch.setattr(convolutions, "KINDS", KINDS[:1])
     convolutions.main(["--threads", "1", "--into", str(file), "--each", "0"])
@@ -47,5 +43,5 @@ def test_times_go_into_a_file_and_a_table(tmp_path: Path, monkeypatch: Any, caps
     assert "1 thread\n" in table
 
 
-def test_kinds_have_names_of_their_own() -> None:
+def test_kinds_have_names_of_their_own():
     assert len({str(kind) for kind in convolutions.KINDS}) == len(convolutions.KINDS)

@@ -1,16 +1,13 @@
 """The benchmark of every op: each op of the registry has a case, which computes what it says."""
 
-from __future__ import annotations
-
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import staticgrad.functions  # noqa: F401 - fills the registry
 from benchmarks.every_op import report
-from benchmarks.every_op.cases import CASES, IN_WORKLOADS, WITHOUT_WORK, Case
+from benchmarks.every_op.cases import CASES, IN_WORKLOADS, WITHOUT_WORK
 from benchmarks.every_op.command import main
 from benchmarks.every_op.libraries import Numpy, Own
 from benchmarks.every_op.measure import (
@@ -28,19 +25,19 @@ from benchmarks.every_op.report import Cell
 from staticgrad.ir.op import op_class, registered_ops
 
 
-def test_every_op_has_a_case() -> None:
+def test_every_op_has_a_case():
     own = {name for name in registered_ops() if op_class(name).__module__.startswith("staticgrad.")}
     covered = {case.op for case in CASES}
     assert own == covered | WITHOUT_WORK | IN_WORKLOADS
     assert not covered & (WITHOUT_WORK | IN_WORKLOADS)
 
 
-def test_labels_tell_cases_apart() -> None:
+def test_labels_tell_cases_apart():
     told = [(case.label, dtype) for case in CASES for dtype in case.dtypes]
     assert len({*told}) == len(told)
 
 
-def test_points_have_all_layouts_and_gradients() -> None:
+def test_points_have_all_layouts_and_gradients():
     (case,) = (case for case in CASES if case.label == "tanh")
     found = [point for _, point in points([case], (10, 1_000_000))]
     assert {(p.dtype, p.backward) for p in found} == {
@@ -51,7 +48,7 @@ def test_points_have_all_layouts_and_gradients() -> None:
 
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("case", CASES[::6], ids=lambda case: case.label)
-def test_libraries_agree_with_the_definition(case: Case) -> None:
+def test_libraries_agree_with_the_definition(case):
     libraries = [Own(1), Numpy(1)]
     for _, point in points([case], (1000,)):
         if point.dtype in case.dtypes[:1]:
@@ -60,7 +57,7 @@ def test_libraries_agree_with_the_definition(case: Case) -> None:
             assert found.seconds["staticgrad"] > 0
 
 
-def test_a_wrong_result_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_result_is_told(monkeypatch):
     (case,) = (case for case in CASES if case.label == "add" and "float32" in case.dtypes)
     own = Own(1)
     right = own.step
@@ -70,7 +67,7 @@ def test_a_wrong_result_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert measure(case, point, [own], quick=True).wrong == "too far off"
 
 
-def test_operands_lie_as_the_layout_says() -> None:
+def test_operands_lie_as_the_layout_says():
     (case,) = (case for case in CASES if case.label == "matmul")
     rows, columns = shape_of(1000)
     shapes = {}
@@ -86,11 +83,11 @@ def test_operands_lie_as_the_layout_says() -> None:
     }
 
 
-def test_the_least_of_all_rounds_counts() -> None:
+def test_the_least_of_all_rounds_counts():
     now = [0.0]
     costs = iter([1.0, 1.0, 3.0, 5.0, 2.0, 7.0])
 
-    def step() -> None:
+    def step():
         now[0] += next(costs)
 
     found = timed({"one": step, "other": step}, 2, clock=lambda: now[0])
@@ -98,7 +95,7 @@ def test_the_least_of_all_rounds_counts() -> None:
 
 
 @pytest.mark.slow
-def test_the_table_and_the_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_and_the_picture(tmp_path, capsys):
     path, picture = tmp_path / "results.json", tmp_path / "results.svg"
     base = {"label": "exp", "dtype": "float32", "layout": "contiguous", "backward": False}
     entries = [
@@ -117,7 +114,7 @@ def test_the_table_and_the_picture(tmp_path: Path, capsys: pytest.CaptureFixture
     assert picture.read_text().startswith("<?xml")
 
 
-def test_results_are_added_to_a_file_that_lacks_them(tmp_path: Path) -> None:
+def test_results_are_added_to_a_file_that_lacks_them(tmp_path):
     """Of a tree that has them a run goes on with the others; of another tree it begins anew."""
     path = tmp_path / "results.json"
     chosen = ["--op", "neg", "--quick", "--json", str(path), "--layout", "contiguous"]
@@ -136,18 +133,18 @@ def test_results_are_added_to_a_file_that_lacks_them(tmp_path: Path) -> None:
     assert len(path.read_text().splitlines()) == 8
 
 
-def test_results_are_compared_in_c_order_too() -> None:
+def test_results_are_compared_in_c_order_too():
     (case,) = (case for case in CASES if case.label == "add" and "float32" in case.dtypes)
     point = Point("add", "float32", "transposed", 1000, backward=False)
     found = measure(case, point, [Own(1), Numpy(1)], quick=True)
     assert {*found.seconds} == {"staticgrad", "numpy", "numpy, in C order"}
 
 
-def test_calls_behind_others_are_counted_alone() -> None:
+def test_calls_behind_others_are_counted_alone():
     """Of each turn the last call counts: the four before it fill the caches."""
     now, calls = [0.0], list[str]()
 
-    def step(name: str) -> None:
+    def step(name):
         calls.append(name)
         now[0] += 1.0 if calls[-5:].count(name) < 5 else 0.25
 
@@ -162,12 +159,10 @@ def test_calls_behind_others_are_counted_alone() -> None:
     assert in_order(lambda: fed)().flags.c_contiguous
 
 
-def test_what_is_slower_has_its_reason_or_none(tmp_path: Path) -> None:
+def test_what_is_slower_has_its_reason_or_none(tmp_path):
     """Reasons apply to what they measured alone; parts are merged, the later ones counting."""
 
-    def cell(
-        label: str, layout: str, size: int, ratio: float, in_order: float = 0.0, again: float = 0.0
-    ) -> Cell:
+    def cell(label, layout, size, ratio, in_order=0.0, again=0.0):
         back = layout == "strided"
         return Cell(ratio, "numpy", 1.0, label, "float32", layout, size, back, in_order, again)
 

@@ -11,7 +11,7 @@ from benchmarks.workloads import all_workloads
 WORKLOADS = all_workloads()
 
 
-def right(name: str):
+def right(name):
     """A workload, its arrays, the truth, and a right answer in its dtype."""
     workload = WORKLOADS[name]
     data, truth = workload.make(small=True), truth_of(workload, small=True)
@@ -28,14 +28,14 @@ def right(name: str):
 
 
 @pytest.mark.parametrize("name", ["mlp", "mlp_f64", "gmm", "logreg", "adam"])
-def test_the_truth_rounded_passes(name: str) -> None:
+def test_the_truth_rounded_passes(name):
     verdict = judge(*right(name))
     assert verdict.passed
     assert verdict.error < 1e-6
 
 
 @pytest.mark.parametrize("factor", [0.0, 0.5, -1.0, 1.01])
-def test_a_wrong_update_is_refused(factor: float) -> None:
+def test_a_wrong_update_is_refused(factor):
     workload, data, truth, results, after = right("mlp")
     before = data.variables["w1"]
     after["w1"] = (before + factor * (after["w1"].astype("float64") - before)).astype("float32")
@@ -45,7 +45,7 @@ def test_a_wrong_update_is_refused(factor: float) -> None:
 
 
 @pytest.mark.parametrize("what", ["loss", "gradient:mu", "gradient:l"])
-def test_one_wrong_element_is_refused(what: str) -> None:
+def test_one_wrong_element_is_refused(what):
     workload, data, truth, results, after = right("gmm")
     array = np.array(results[what])
     array.flat[-1] += 5e-4 * np.max(np.abs(array))
@@ -54,7 +54,7 @@ def test_one_wrong_element_is_refused(what: str) -> None:
     assert "tolerance 1e-04" in verdict.reason
 
 
-def test_missing_misshapen_and_nan_are_refused() -> None:
+def test_missing_misshapen_and_nan_are_refused():
     workload, data, truth, results, after = right("gmm")
     without = {name: a for name, a in results.items() if name != "gradient:q"}
     assert "gradient:q is missing" in judge(workload, data, truth, without, after).reason
@@ -64,7 +64,7 @@ def test_missing_misshapen_and_nan_are_refused() -> None:
     assert "NaN" in judge(workload, data, truth, bad, after).reason
 
 
-def test_a_second_step_that_forgot_the_first_is_refused() -> None:
+def test_a_second_step_that_forgot_the_first_is_refused():
     workload, data, truth, results, after = right("mlp")
     verdict = judge(workload, data, truth, results, after)
     assert truth.second_loss is not None
@@ -72,7 +72,7 @@ def test_a_second_step_that_forgot_the_first_is_refused() -> None:
     assert not judge_second(workload, truth, verdict, float(truth.results["loss"])).passed
 
 
-def test_a_truth_reads_back(tmp_path) -> None:
+def test_a_truth_reads_back(tmp_path):
     truth = truth_of(WORKLOADS["tiny"], small=True)
     truth.save(tmp_path / "truth.npz")
     found = Truth.load(tmp_path / "truth.npz")
@@ -87,7 +87,7 @@ def test_a_truth_reads_back(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(("name", "what"), [("gmm", "gradient:mu"), ("logreg", "hvp:w")])
-def test_a_wrong_gradient_is_not_certified(name: str, what: str) -> None:
+def test_a_wrong_gradient_is_not_certified(name, what):
     workload = WORKLOADS[name]
     data = workload.make(small=True).astype("float64")
     results = dict(truth_of(workload, small=True).results)

@@ -1,7 +1,5 @@
 """The map of matrix products: results are compared first, cells are counted by their ratios."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
@@ -9,7 +7,7 @@ from benchmarks import gemm_map
 
 
 @pytest.mark.slow
-def test_cells_are_measured_by_every_library_that_is_asked() -> None:
+def test_cells_are_measured_by_every_library_that_is_asked():
     keys = [("float32", "tt", 3, 5, 2), ("float64", "nn", 1, 1, 1)]
     found = gemm_map.measure(keys, 1, 100.0, "staticgrad,numpy")
     assert set(found) == {"float32 tt 3 5 2 1", "float64 nn 1 1 1 1"}
@@ -20,7 +18,7 @@ def test_cells_are_measured_by_every_library_that_is_asked() -> None:
 
 @pytest.mark.parametrize("form", gemm_map.FORMS)
 @pytest.mark.parametrize("size", [4, 600])
-def test_a_wrong_result_stops_the_run(form: str, size: int) -> None:
+def test_a_wrong_result_stops_the_run(form, size):
     random = np.random.default_rng(0)
     a, b = (random.normal(size=(size, size)).astype("f4") for _ in range(2))
     right = (a if form[0] == "n" else a.T) @ (b if form[1] == "n" else b.T)
@@ -30,7 +28,7 @@ def test_a_wrong_result_stops_the_run(form: str, size: int) -> None:
         gemm_map._check("one", form, a, b, right)
 
 
-def test_the_report_counts_cells_that_fall_short() -> None:
+def test_the_report_counts_cells_that_fall_short():
     rates = {"staticgrad": 8.0, "numpy": 10.0, "torch": 4.0}
     found = {
         "float32 nn 64 64 64 1": rates,
@@ -45,7 +43,7 @@ def test_the_report_counts_cells_that_fall_short() -> None:
 
 
 @pytest.mark.slow
-def test_the_picture_is_drawn() -> None:
+def test_the_picture_is_drawn():
     pytest.importorskip("matplotlib")
     rates = {"staticgrad": 8.0, "numpy": 10.0, "torch": 4.0}
     assert gemm_map.picture({"float32 nn 64 64 64 1": rates}).startswith(b"\x89PNG")

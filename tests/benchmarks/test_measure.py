@@ -10,53 +10,53 @@ from benchmarks.measure import KEPT, SHORTEST, steady
 class Program:
     """Takes these times, one after the other and over again; counts its results alive."""
 
-    def __init__(self, *costs: float) -> None:
+    def __init__(self, *costs):
         self.costs, self.now, self.calls, self.alive = costs, 0.0, 0, []
 
-    def __call__(self) -> object:
+    def __call__(self):
         self.now += self.costs[self.calls % len(self.costs)]
         self.calls += 1
         return np.zeros(1)
 
-    def clock(self) -> float:
+    def clock(self):
         return self.now
 
 
 @pytest.mark.parametrize("cost", [1e-7, 3e-5, 1e-3, 7.0])
-def test_the_median_is_the_cost(cost: float) -> None:
+def test_the_median_is_the_cost(cost):
     program = Program(cost)
     found = steady(program, 0.05, program.clock)
     assert found.median == pytest.approx(cost, rel=1e-6)
     assert found.samples >= 3
 
 
-def test_quick_calls_are_timed_many_at_a_time() -> None:
+def test_quick_calls_are_timed_many_at_a_time():
     program = Program(1e-7)
     found = steady(program, 0.05, program.clock)
     assert program.calls / found.samples == pytest.approx(SHORTEST / 1e-7, rel=0.3)
 
 
-def test_quartiles_are_those_of_the_samples() -> None:
+def test_quartiles_are_those_of_the_samples():
     program = Program(1.0, 2.0, 3.0, 4.0, 5.0)
     found = steady(program, 1000.0, program.clock)
     assert (found.low, found.median, found.high) == pytest.approx((2, 3, 4), abs=0.01)
     assert found.late == pytest.approx(5, abs=0.01)
 
 
-def test_kept_results_stay_alive() -> None:
-    alive: set[int] = set()
+def test_kept_results_stay_alive():
+    alive = set()
     most = 0
 
     class Result:
-        def __init__(self) -> None:
+        def __init__(self):
             alive.add(id(self))
 
-        def __del__(self) -> None:
+        def __del__(self):
             alive.discard(id(self))
 
     now = [0.0]
 
-    def step() -> Result:
+    def step():
         nonlocal most
         now[0] += 1.0
         result = Result()
@@ -67,7 +67,7 @@ def test_kept_results_stay_alive() -> None:
     assert most == KEPT + 1
 
 
-def test_threads_that_take_turns_do_half_together(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_that_take_turns_do_half_together(monkeypatch):
     """Each of them hashes for a second, and waits for the other."""
     ticks = iter(
         [0.0, 9.0, *(t for at in (10.0, 20.0, 30.0) for t in (at, at + 1, at + 2, at + 4))]

@@ -18,7 +18,7 @@ FAILED = replace(row("torch", [1.0]), status="crashed", detail="it <b>fell</b>",
 WHOLE = report(FAST, SLOW, FAILED)
 
 
-def test_figures() -> None:
+def test_figures():
     assert figures.seconds(FAST) == 1e-3
     assert figures.noise(FAST) == pytest.approx(0.05)
     assert figures.ratio(WHOLE, FAST) == pytest.approx(0.5)
@@ -33,11 +33,11 @@ def test_figures() -> None:
     ("value", "text"),
     [(None, "-"), (12.3456, "12.3 s"), (0.9996, "1 s"), (0.5, "500 ms"), (1.5e-6, "1.5 us")],
 )
-def test_durations(value: float | None, text: str) -> None:
+def test_durations(value, text):
     assert figures.duration(value) == text
 
 
-def test_the_best_peer_is_one_that_passed_with_few_enough_threads() -> None:
+def test_the_best_peer_is_one_that_passed_with_few_enough_threads():
     quick = replace(row("pytensor", [1e-4]), threads=2)
     rows = [*WHOLE.rows, quick]
     one, two = (figures.best_peer(rows, "mlp", threads) for threads in (1, 2))
@@ -45,7 +45,7 @@ def test_the_best_peer_is_one_that_passed_with_few_enough_threads() -> None:
     assert two is quick
 
 
-def test_a_busy_machine_is_said() -> None:
+def test_a_busy_machine_is_said():
     busy = replace(FAST, rounds=tuple(replace(r, busy=0.5) for r in FAST.rounds))
     assert "not quiet: 1 of 2 rows" in markdown(report(busy, SLOW))
     halved = tuple(replace(r, together=0.5) for r in FAST.rounds)
@@ -55,13 +55,13 @@ def test_a_busy_machine_is_said() -> None:
     assert "not quiet" not in markdown(WHOLE)
 
 
-def shown(*rows: schema.Row) -> str:
+def shown(*rows):
     target = io.StringIO()
     show(report(*rows), Console(file=target, width=250))
     return target.getvalue()
 
 
-def columns(text: str, name: str) -> dict[str, str]:
+def columns(text, name):
     """The cells of a row by the heads of the table."""
     heads, *rows = [
         [cell.strip() for cell in re.split("[│┃]", line)[1:-1]]
@@ -71,20 +71,20 @@ def columns(text: str, name: str) -> dict[str, str]:
     return dict(zip(heads, next(cells for cells in rows if cells[0] == name), strict=True))
 
 
-def test_a_column_of_ratios_has_one_divisor() -> None:
+def test_a_column_of_ratios_has_one_divisor():
     middle = row("torch", [4e-3])
     text = shown(FAST, SLOW, middle)
     found = {name: columns(text, name)["x best peer"] for name in ("staticgrad", "jax", "torch")}
     assert found == {"staticgrad": "0.50", "jax": "1.00", "torch": "2.00"}
 
 
-def test_first_results_count_the_import() -> None:
+def test_first_results_count_the_import():
     found = columns(shown(FAST, SLOW), "staticgrad")
     assert (found["first cold"], found["first warm"]) == ("1.13 s", "230 ms")
     assert found["of it import"] == "100 ms"
 
 
-def test_a_row_that_uses_more_than_its_one_thread_is_marked() -> None:
+def test_a_row_that_uses_more_than_its_one_thread_is_marked():
     rounds = tuple(replace(r, busy=1.5) for r in SLOW.rounds)
     text = shown(FAST, replace(SLOW, rounds=rounds), replace(SLOW, threads=2, rounds=rounds))
     assert columns(text, "jax")["threads"] == "1+"
@@ -93,14 +93,14 @@ def test_a_row_that_uses_more_than_its_one_thread_is_marked() -> None:
     assert columns(shown(FAST, SLOW), "jax")["threads"] == "1"
 
 
-def test_the_table_has_every_row() -> None:
+def test_the_table_has_every_row():
     text = shown(FAST, SLOW, FAILED)
     assert "crashed: it <b>fell</b>" in text
     assert "0.50" in text
     assert "limits at 2 threads: 200 GFLOP/s float32" in text
 
 
-def test_markdown_shows_losses_too() -> None:
+def test_markdown_shows_losses_too():
     lines = markdown(WHOLE).splitlines()
     assert "| workload | one thread | staticgrad | jax | torch | ratio | of limit |" in lines
     assert "| mlp | 1 ms | 1 ms | 2 ms | crashed | 0.50 | 100% |" in lines
@@ -110,7 +110,7 @@ def test_markdown_shows_losses_too() -> None:
     assert "| mlp | 4 ms | 4 ms | 2 ms | 2.00 | 25% |" in slower
 
 
-def test_starts_and_peaks_are_those_of_workloads_that_all_have() -> None:
+def test_starts_and_peaks_are_those_of_workloads_that_all_have():
     lines = markdown(report(FAST, SLOW)).splitlines()
     assert (
         "| first result, caches empty | 1.13 s (1.13 s to 1.13 s) | 1.13 s (1.13 s to 1.13 s) |"
@@ -125,7 +125,7 @@ def test_starts_and_peaks_are_those_of_workloads_that_all_have() -> None:
     assert "| mlp | 1.13 s / 230 ms, 200 MB | 1.13 s / 230 ms, 200 MB | - / -, - |" in alone
 
 
-def test_the_page_renders_and_escapes() -> None:
+def test_the_page_renders_and_escapes():
     pytest.importorskip("matplotlib")
     pytest.importorskip("jinja2")
     from benchmarks.plot import page
@@ -137,7 +137,7 @@ def test_the_page_renders_and_escapes() -> None:
     assert not re.search(r"(src|href)=\"(?!#)|url\((?!#)|@import", text)  # self-contained
 
 
-def test_legends_name_libraries_whose_first_row_has_filled_caches_alone() -> None:
+def test_legends_name_libraries_whose_first_row_has_filled_caches_alone():
     pytest.importorskip("matplotlib")
     pytest.importorskip("jinja2")
     from benchmarks.plot import page
@@ -146,7 +146,7 @@ def test_legends_name_libraries_whose_first_row_has_filled_caches_alone() -> Non
     assert text.count(">staticgrad</text>") == text.count(">jax</text>") == 2
 
 
-def test_labels_of_the_roofline_do_not_lie_over_each_other() -> None:
+def test_labels_of_the_roofline_do_not_lie_over_each_other():
     """Twelve workloads of nearly the same place."""
     figure_module = pytest.importorskip("matplotlib.figure")
     from benchmarks.plot import label
@@ -161,7 +161,7 @@ def test_labels_of_the_roofline_do_not_lie_over_each_other() -> None:
     assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
 
 
-def test_the_command_reads_a_report(tmp_path, capsys) -> None:
+def test_the_command_reads_a_report(tmp_path, capsys):
     file = tmp_path / "report.json"
     file.write_text(schema.dump(WHOLE), encoding="utf-8")
     assert command.main(["--from", str(file), "--markdown"]) == 0
@@ -171,7 +171,7 @@ def test_the_command_reads_a_report(tmp_path, capsys) -> None:
     assert command.main(["--from", str(file), "--markdown"]) == 1
 
 
-def test_the_command_lists_and_refuses_unknown_names(capsys) -> None:
+def test_the_command_lists_and_refuses_unknown_names(capsys):
     assert command.main(["--list"]) == 0
     listed = capsys.readouterr().out
     assert "blackscholes" in listed
@@ -182,7 +182,7 @@ def test_the_command_lists_and_refuses_unknown_names(capsys) -> None:
         command.main(["nothing"])
 
 
-def test_each_module_with_a_command_is_a_benchmark_by_name() -> None:
+def test_each_module_with_a_command_is_a_benchmark_by_name():
     folder = Path(command.__file__).parent
     commands = {
         path.stem for path in folder.glob("*.py") if "\ndef main(" in path.read_text("utf-8")
@@ -191,13 +191,13 @@ def test_each_module_with_a_command_is_a_benchmark_by_name() -> None:
 
 
 @pytest.mark.parametrize("name", command.BENCHMARKS)
-def test_each_benchmark_shows_its_options(name, capsys) -> None:
+def test_each_benchmark_shows_its_options(name, capsys):
     with pytest.raises(SystemExit, match="0"):
         command.main([name, "--help"])
     assert f"usage: python -m benchmarks {name}" in capsys.readouterr().out
 
 
-def test_a_file_without_a_list_is_named(tmp_path, monkeypatch) -> None:
+def test_a_file_without_a_list_is_named(tmp_path, monkeypatch):
     for package, everything in (
         (implementations, implementations.all_implementations),
         (workloads, workloads.all_workloads),

@@ -2,15 +2,13 @@
 
 import os
 import time
-from collections.abc import Mapping
-from pathlib import Path
 
 import pytest
 
 from benchmarks import machine, runner
 from benchmarks.implementations.with_staticgrad import StaticgradImplementation
 from benchmarks.runner import Run, environment, execute, pairs_of
-from benchmarks.schema import Limits, Row, dump, load
+from benchmarks.schema import Limits, dump, load
 from benchmarks.worker import Job
 from benchmarks.workloads import all_workloads
 from tests.benchmarks import made_up
@@ -19,7 +17,7 @@ ROSENBROCK = all_workloads()["rosenbrock_200"]
 
 
 @pytest.fixture(scope="module")
-def rows() -> dict[str, Row]:
+def rows():
     """One run with everything that can happen."""
     implementations = (
         StaticgradImplementation,
@@ -28,7 +26,7 @@ def rows() -> dict[str, Row]:
         made_up.Raising,
         made_up.Declining,
     )
-    lines: list[str] = []
+    lines = []
     run = Run((ROSENBROCK,), implementations, (1,), 2, 0.01, timeout=120.0, small=True)
     report = execute(run, lines.append)
     assert load(dump(report)) == report
@@ -38,7 +36,7 @@ def rows() -> dict[str, Row]:
 
 
 @pytest.mark.slow
-def test_a_row_that_passes_has_every_figure(rows: dict[str, Row]) -> None:
+def test_a_row_that_passes_has_every_figure(rows):
     row = rows["staticgrad"]
     assert row.status == "ok", row.detail
     assert len(row.rounds) == 2
@@ -62,16 +60,14 @@ def test_a_row_that_passes_has_every_figure(rows: dict[str, Row]) -> None:
         ("declining", "unsupported", "double backward"),
     ],
 )
-def test_what_goes_wrong_is_said_and_shows_no_time(
-    rows: dict[str, Row], name: str, status: str, detail: str
-) -> None:
+def test_what_goes_wrong_is_said_and_shows_no_time(rows, name, status, detail):
     row = rows[name]
     assert (row.status, row.detail) == (status, detail)
     assert row.rounds == ()
 
 
 @pytest.mark.slow
-def test_a_process_that_hangs_is_ended(tmp_path: Path) -> None:
+def test_a_process_that_hangs_is_ended(tmp_path):
     place = f"{made_up.Hanging.__module__}:{made_up.Hanging.__name__}"
     job = Job(str(tmp_path / "result"), str(tmp_path), 1, ROSENBROCK.name, place)
     start = time.monotonic()
@@ -79,7 +75,7 @@ def test_a_process_that_hangs_is_ended(tmp_path: Path) -> None:
     assert time.monotonic() - start < 60
 
 
-def test_no_inherited_variable_pins_a_library(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_inherited_variable_pins_a_library(monkeypatch):
     pinned = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "STATICGRAD_JIT", "XLA_FLAGS")
     for name in pinned:
         monkeypatch.setenv(name, "1")
@@ -92,7 +88,7 @@ def test_no_inherited_variable_pins_a_library(monkeypatch: pytest.MonkeyPatch) -
     assert found["PYTHONPATH"].startswith(str(runner.ROOT))
 
 
-def test_one_threaded_implementations_run_once() -> None:
+def test_one_threaded_implementations_run_once():
     class OnOneThread(StaticgradImplementation):
         threads = 1
 
@@ -102,7 +98,7 @@ def test_one_threaded_implementations_run_once() -> None:
     assert [pair.threads for pair in pairs_of(run)] == [1, 2, 8]
 
 
-def test_a_quick_run_leaves_out_what_takes_long_to_compile(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_quick_run_leaves_out_what_takes_long_to_compile(monkeypatch):
     monkeypatch.setattr(made_up.Wrong, "quick", frozenset({"tiny"}))
     monkeypatch.setattr(made_up.Crashing, "quick", False)
     found = {}
@@ -118,10 +114,10 @@ def test_a_quick_run_leaves_out_what_takes_long_to_compile(monkeypatch: pytest.M
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinities here")
-def test_a_core_can_be_held_by_another_process() -> None:
+def test_a_core_can_be_held_by_another_process():
     """While the block runs, and no longer."""
 
-    def others() -> float:
+    def others():
         return sum(os.times()[2:4])
 
     before = others()
@@ -135,7 +131,7 @@ def test_a_core_can_be_held_by_another_process() -> None:
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_reports_what_it_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_run_reports_what_it_measured(monkeypatch):
     class Interrupted(made_up.Raising):
         name = "interrupted"
 
@@ -143,13 +139,13 @@ def test_an_interrupted_run_reports_what_it_measured(monkeypatch: pytest.MonkeyP
     limits = Limits(threads=1, gemm32=1e9, gemm64=1e9, copy=1e9)
     monkeypatch.setattr(runner, "_limits", lambda *_: ((limits,), machine.describe()))
 
-    def launch(job: Job, extra: Mapping[str, str], timeout: float) -> object:
+    def launch(job, extra, timeout):
         if job.implementation.endswith(":Interrupted"):
             raise KeyboardInterrupt
         return real(job, extra, timeout)
 
     monkeypatch.setattr(runner, "launch", launch)
-    lines: list[str] = []
+    lines = []
     run = Run((ROSENBROCK,), (made_up.Declining, Interrupted), (1,), 3, 0.01, seed=0, small=True)
     report = execute(run, lines.append)
     assert [row.implementation for row in report.rows] == ["declining"]

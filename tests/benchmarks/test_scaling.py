@@ -1,7 +1,5 @@
 """The growth of stages, at sizes that take no time."""
 
-from __future__ import annotations
-
 import json
 from types import SimpleNamespace
 
@@ -10,9 +8,7 @@ import pytest
 from benchmarks import scaling
 
 
-def test_every_stage_has_its_row(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_stage_has_its_row(capsys, monkeypatch):
     collect = SimpleNamespace(collect=lambda: 0)  # of all that a test process has
     monkeypatch.setattr(scaling, "gc", collect)
     monkeypatch.setattr(
@@ -26,8 +22,8 @@ def test_every_stage_has_its_row(
     assert all([*row] == [*scaling.COLUMNS] for row in rows)
 
 
-def test_what_grows_is_named() -> None:
-    def row(ratio: float, calls: float, us: float = 5.0) -> dict[str, float]:
+def test_what_grows_is_named():
+    def row(ratio, calls, us=5.0):
         return dict(zip(scaling.COLUMNS, (us, us * ratio, ratio, 1.0, calls, calls), strict=True))
 
     table = {
@@ -47,7 +43,7 @@ def test_what_grows_is_named() -> None:
 @pytest.mark.parametrize(
     ("name", "sizes"), [("blocks", (6, 18)), ("chain", (450, 1350)), ("recurrence", (6, 18))]
 )
-def test_calls_per_node_stay(name: str, sizes: tuple[int, int]) -> None:
+def test_calls_per_node_stay(name, sizes):
     """Counts, not times: what is super-linear at these sizes is at any.
 
     Both sizes are decided alike: residuals leaves a chain as it is from some 400 nodes on, where

@@ -1,9 +1,5 @@
 """Compile time of a scan beside one step of it: both are the same program, and its figures."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -14,7 +10,7 @@ from benchmarks.implementations.with_staticgrad import StaticgradImplementation
 
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("cell", scan_compilation.CELLS)
-def test_a_scan_of_one_step_is_the_step(tmp_path: Path, cell: str) -> None:
+def test_a_scan_of_one_step_is_the_step(tmp_path, cell):
     settings = Settings(1, str(tmp_path))
     found = {}
     for program in scan_compilation.PROGRAMS:
@@ -33,7 +29,7 @@ def test_a_scan_of_one_step_is_the_step(tmp_path: Path, cell: str) -> None:
     assert all(np.isfinite(array).all() for array in alone.values())
 
 
-def test_least_times_make_the_ratio() -> None:
+def test_least_times_make_the_ratio():
     alone = scan_compilation.ALONE
     rows = {"step": [(2.0, 0.5), (1.0, 0.25)], "scan": [(1.5, 3.0), (2.0, 4.0)]}
     rows[alone] = [(0.75, 0.5), (0.8, 0.5)]

@@ -9,7 +9,7 @@ from benchmarks import schema
 from tests.benchmarks.made_up import report, row
 
 
-def test_a_report_reads_back_as_it_was_written() -> None:
+def test_a_report_reads_back_as_it_was_written():
     failed = replace(row("jax", [1e-3]), status="crashed", detail="why", rounds=(), memory=None)
     whole = report(row("staticgrad", [1e-3, 2e-3]), failed)
     assert schema.load(schema.dump(whole)) == whole
@@ -28,14 +28,14 @@ def test_a_report_reads_back_as_it_was_written() -> None:
         (lambda d: d.update(rows={}), "report.rows"),
     ],
 )
-def test_what_does_not_fit_is_refused_with_its_place(change, message) -> None:
+def test_what_does_not_fit_is_refused_with_its_place(change, message):
     data = json.loads(schema.dump(report(row("staticgrad", [1e-3]))))
     change(data)
     with pytest.raises(schema.SchemaError, match=message):
         schema.load(json.dumps(data))
 
 
-def test_a_field_with_a_default_may_be_missing() -> None:
+def test_a_field_with_a_default_may_be_missing():
     data = json.loads(schema.dump(report(row("staticgrad", [1e-3]))))
     data["rows"][0]["rounds"][0]["dropped"].pop("mean")
     (found,) = schema.load(json.dumps(data)).rows
@@ -43,11 +43,11 @@ def test_a_field_with_a_default_may_be_missing() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3"])
-def test_what_is_no_json_object_is_refused(text: str) -> None:
+def test_what_is_no_json_object_is_refused(text):
     with pytest.raises(schema.SchemaError):
         schema.load(text)
 
 
-def test_infinite_figures_are_not_written() -> None:
+def test_infinite_figures_are_not_written():
     with pytest.raises(ValueError, match="Out of range"):
         schema.dump(report(row("staticgrad", [1e-3], error=float("inf"))))

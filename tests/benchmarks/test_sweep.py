@@ -10,7 +10,7 @@ from benchmarks.__main__ import main
 
 
 @pytest.mark.slow
-def test_the_tables_have_their_points(tmp_path, monkeypatch, capsys) -> None:
+def test_the_tables_have_their_points(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sweep, "BATCHES", (1, 3))
     monkeypatch.setattr(sweep, "DEPTHS", (2,))
     monkeypatch.setattr(sweep, "NODES", (20,))

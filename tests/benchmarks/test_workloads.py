@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks.certificate import truth_of
 from benchmarks.gate import judge, judge_second
-from benchmarks.implementation import Program, Settings
+from benchmarks.implementation import Settings
 from benchmarks.implementations.with_eager import EagerProgram
 from benchmarks.implementations.with_staticgrad import StaticgradProgram
 from benchmarks.workloads import all_workloads
@@ -15,7 +15,7 @@ WORKLOADS = all_workloads()
 SETTINGS = Settings(1, "")
 
 
-def check(kind: type[Program], name: str) -> None:
+def check(kind, name):
     workload = WORKLOADS[name]
     data, truth = workload.make(small=True), truth_of(workload, small=True)
     program = kind(workload, data, SETTINGS)
@@ -31,18 +31,18 @@ def check(kind: type[Program], name: str) -> None:
 
 @pytest.mark.thinned(6)
 @every_nth(2, "name", sorted(WORKLOADS))  # each run of the benchmarks asks the gate for all
-def test_staticgrad_passes_the_gate(name: str) -> None:
+def test_staticgrad_passes_the_gate(name):
     check(StaticgradProgram, name)
 
 
 @pytest.mark.thinned(5)
 @pytest.mark.parametrize("name", sorted(WORKLOADS.keys() - {"adam"}))  # it starts from moments of 0
-def test_the_twin_passes_the_gate(name: str) -> None:
+def test_the_twin_passes_the_gate(name):
     check(EagerProgram, name)
 
 
 @pytest.mark.parametrize("name", sorted(WORKLOADS))
-def test_arrays_are_the_same_every_time_and_of_the_dtype(name: str) -> None:
+def test_arrays_are_the_same_every_time_and_of_the_dtype(name):
     workload = WORKLOADS[name]
     first, second = workload.make(small=True), workload.make(small=True)
     for group in ("variables", "feeds", "along"):
@@ -53,7 +53,7 @@ def test_arrays_are_the_same_every_time_and_of_the_dtype(name: str) -> None:
     assert first.batch.keys() <= first.feeds.keys()
 
 
-def test_the_counted_work_is_that_of_the_products() -> None:
+def test_the_counted_work_is_that_of_the_products():
     """Two products of a layer's size forward and backward, three where a gradient flows on."""
     truth, data = truth_of(WORKLOADS["tiny"]), WORKLOADS["tiny"].make()
     layers = [a.size for name, a in data.variables.items() if name.startswith("w")]

@@ -1,10 +1,6 @@
 """Every door for arrays takes the same kinds, reads the same numbers, and refuses the same ones."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from itertools import product
-from typing import Any
 
 import numpy as np
 import pandas
@@ -24,54 +20,54 @@ OTHER = np.arange(6.0, dtype="float32").reshape(3, 2)
 # Doors: what takes an array of shape [3, 2], and gives the numbers that it has read.
 
 
-def _run(feed: Any) -> Any:
+def _run(feed):
     return sg.compile(sg.input("x", (3, 2)) * 1.0).run({"x": feed})
 
 
-def _evaluate(feed: Any) -> Any:
+def _evaluate(feed):
     return sg.evaluate(sg.input("x", (3, 2)) * 1.0, {"x": feed})
 
 
-def _assigned(data: Any) -> Any:
+def _assigned(data):
     w = sg.parameter("w", OTHER)
     w.value = data
     return w.value
 
 
-def _parsed(data: Any) -> Any:
+def _parsed(data):
     text = "staticgrad-ir 1 graph g() params(@w: f32[3, 2]) { return y = @w }"
     (w,) = sg.parse(text, parameters={"w": data}).parameters
     return w.value
 
 
-def _seed(data: Any) -> Any:
+def _seed(data):
     x = sg.input("x", (3, 2))
     return sg.evaluate(sg.grad(x * 1.0, x, seed=data), {})
 
 
-def _indexed(data: Any) -> Any:
+def _indexed(data):
     steps = array_of(data).astype(int) if not isinstance(data, np.ma.MaskedArray) else data
     return sg.evaluate(sg.constant(np.arange(9.0))[steps], {})
 
 
-def _data(data: Any) -> Any:
+def _data(data):
     tensor = Tensor(OTHER)
     tensor.data = data
     return tensor.data
 
 
-def _grad(data: Any) -> Any:
+def _grad(data):
     tensor = Tensor(OTHER, requires_grad=True)
     tensor.grad = data
     return tensor.grad
 
 
-def _called(data: Any) -> Any:
+def _called(data):
     given = sg.host_call(lambda _: data, np.float32(0), types=((3, 2), "float32"))
     return sg.compile(given).run()
 
 
-DOORS: dict[str, Callable[[Any], Any]] = {
+DOORS = {
     "feed of run": _run,
     "feed of evaluate": _evaluate,
     "parameter": lambda data: sg.parameter("w", data).value,
@@ -102,33 +98,33 @@ class Subclass(np.ndarray):
 class Liar(np.ndarray):
     """An array that is wrong about itself."""
 
-    shape = property(lambda self: (10**7, 2))  # type: ignore[assignment]
-    dtype = property(lambda self: np.dtype("complex128"))  # type: ignore[assignment]
-    strides = property(lambda self: (0, 0))  # type: ignore[assignment]
-    size = property(lambda self: 1)  # type: ignore[assignment]
+    shape = property(lambda self: (10**7, 2))
+    dtype = property(lambda self: np.dtype("complex128"))
+    strides = property(lambda self: (0, 0))
+    size = property(lambda self: 1)
 
-    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+    def __array__(self, *args, **kwargs):
         raise AssertionError("an array is read in memory")
 
 
 class Protocol:
     """What follows NumPy's protocol."""
 
-    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+    def __array__(self, dtype=None, copy=None):
         return NUMBERS.copy()
 
 
 class Lent:
     """What lends its memory by DLPack only."""
 
-    def __dlpack__(self, **options: Any) -> Any:
+    def __dlpack__(self, **options):
         return NUMBERS.__dlpack__(**options)
 
-    def __dlpack_device__(self) -> Any:
+    def __dlpack_device__(self):
         return NUMBERS.__dlpack_device__()
 
 
-KINDS: dict[str, Callable[[], Any]] = {
+KINDS = {
     "array": NUMBERS.copy,
     "Fortran": lambda: np.asfortranarray(NUMBERS),
     "strided": lambda: np.repeat(NUMBERS, 2, axis=0)[::2],
@@ -150,31 +146,31 @@ KINDS: dict[str, Callable[[], Any]] = {
 
 
 @pytest.mark.slow
-def test_every_door_reads_every_kind() -> None:
-    def check(door: str, kind: str) -> None:
+def test_every_door_reads_every_kind():
+    def check(door, kind):
         found = DOORS[door](KINDS[kind]())
         assert np.array_equal(np.asarray(found), NUMBERS)
 
     check_all(check, product(DOORS, KINDS))
 
 
-REFUSED: dict[str, Callable[[], Any]] = {
+REFUSED = {
     "masked": lambda: np.ma.masked_array(NUMBERS, NUMBERS > 5),
     "without a mask": lambda: np.ma.masked_array(NUMBERS),
     "subclass of masked": lambda: NUMBERS.view(type("Own", (np.ma.MaskedArray,), {})),
 }
 
 
-def test_every_door_refuses_masked_arrays() -> None:
-    def check(door: str, kind: str) -> None:
+def test_every_door_refuses_masked_arrays():
+    def check(door, kind):
         with pytest.raises(MaskedArrayError, match="is a masked array, and no kernel reads"):
             DOORS[door](REFUSED[kind]())
 
     check_all(check, product(DOORS, REFUSED))
 
 
-def test_every_door_refuses_masked_arrays_in_lists() -> None:
-    def check(door: str) -> None:
+def test_every_door_refuses_masked_arrays_in_lists():
+    def check(door):
         with pytest.raises(MaskedArrayError):
             DOORS[door]([[1.0, 2.0], [3.0, np.ma.masked], np.ma.masked_array([5.0, 6.0])])
 
@@ -184,12 +180,12 @@ def test_every_door_refuses_masked_arrays_in_lists() -> None:
 class Attached:
     """As a tensor of PyTorch that needs a gradient."""
 
-    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+    def __array__(self, dtype=None, copy=None):
         raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use detach()")
 
 
-def test_every_door_says_why_there_is_no_array() -> None:
-    def check(door: str) -> None:
+def test_every_door_says_why_there_is_no_array():
+    def check(door):
         with pytest.raises(StaticgradError, match=r"is not an array: .*requires grad\. Use detach"):
             DOORS[door](Attached())
 
@@ -205,7 +201,7 @@ def test_every_door_says_why_there_is_no_array() -> None:
     ],
     ids=["text", "missing truths"],
 )
-def test_tables_of_other_things_are_refused(door: str, data: Any) -> None:
+def test_tables_of_other_things_are_refused(door, data):
     with pytest.raises(StaticgradError):
         DOORS[door](data)
 
@@ -228,7 +224,7 @@ def test_tables_of_other_things_are_refused(door: str, data: Any) -> None:
         ),
     ],
 )
-def test_columns_of_pandas(column: Any, wanted: Any) -> None:
+def test_columns_of_pandas(column, wanted):
     found = array_of(column)
     assert type(found) is np.ndarray
     assert found.dtype == wanted.dtype
@@ -238,21 +234,21 @@ def test_columns_of_pandas(column: Any, wanted: Any) -> None:
 # Output arrays are written, so they have to be arrays.
 
 
-def program() -> Any:
+def program():
     return sg.compile(sg.input("x", ("n", 2)) * 2.0)
 
 
 @pytest.mark.parametrize("kind", [Subclass, np.matrix, np.ndarray])
-def test_subclasses_are_written_as_what_they_are(kind: Any) -> None:
+def test_subclasses_are_written_as_what_they_are(kind):
     out = np.zeros((3, 2), "float32")
     found = program().run({"x": NUMBERS}, out=out.view(kind))
     assert np.array_equal(out, NUMBERS * 2)
     assert np.shares_memory(found, out)
 
 
-def test_an_output_array_that_is_wrong_about_itself_is_not_written_beyond_its_end() -> None:
+def test_an_output_array_that_is_wrong_about_itself_is_not_written_beyond_its_end():
     class Longer(np.ndarray):
-        shape = property(lambda self: (3, 2))  # type: ignore[assignment]
+        shape = property(lambda self: (3, 2))
 
     whole = np.zeros(100, "float32")
     with pytest.raises(StaticgradError, match=r"has shape \(3,\)"):
@@ -260,16 +256,16 @@ def test_an_output_array_that_is_wrong_about_itself_is_not_written_beyond_its_en
     assert not whole.any()
 
 
-def test_a_feed_that_is_wrong_about_itself_is_read_as_it_is() -> None:
+def test_a_feed_that_is_wrong_about_itself_is_read_as_it_is():
     found = program().run({"x": NUMBERS.view(Liar)})
     assert found.tolist() == (NUMBERS * 2).tolist()
 
 
-def test_masked_output_arrays_are_refused() -> None:
+def test_masked_output_arrays_are_refused():
     with pytest.raises(MaskedArrayError, match="the array for output"):
         program().run({"x": NUMBERS}, out=np.ma.masked_array(np.zeros((3, 2), "float32")))
 
 
-def test_a_masked_array_to_the_left_is_refused() -> None:
+def test_a_masked_array_to_the_left_is_refused():
     with pytest.raises(MaskedArrayError, match="masked array"):
         _ = np.ma.masked_array(NUMBERS, NUMBERS > 5) * sg.input("x", (3, 2))

@@ -1,7 +1,5 @@
 """Plans are trees: a step with bodies goes through every reader of schedules and plans."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np
@@ -12,16 +10,15 @@ from staticgrad.analysis.cost import DEFAULT, all_seconds, plan_seconds, step_se
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.codegen.kernel_source import render
 from staticgrad.errors import VerifyError
-from staticgrad.ir.plan import Plan
 from staticgrad.ir.plan_text import parse_plan
-from staticgrad.ir.schedule import Buffer, Schedule
+from staticgrad.ir.schedule import Buffer
 from staticgrad.ir.schedule_text import parse_schedule
 from staticgrad.ir.verify_schedule import verify_schedule
 from staticgrad.memory.planner import Planner
 from staticgrad.runtime.arena import Arena
 from staticgrad.runtime.guard import GuardedTable
 from staticgrad.runtime.step import Program, Table
-from staticgrad.types.dim import Size, dim
+from staticgrad.types.dim import dim
 from staticgrad.types.dtype import F32
 from tests.ir.repeated_step import Repeated
 from tests.runtime.handmade import ADD, ADD3, COPY, NEGATE, Builder, N
@@ -30,7 +27,7 @@ from tests.runtime.several_workers import Claims
 ITERATIONS = dim("iterations", min=0)
 
 
-def body(wide: bool) -> Schedule:
+def body(wide):
     """b = 3a, by way of one temporary, or (``wide``) of two that live together."""
     build = Builder()
     build.buffers += [Buffer("a", "input", F32, N, "a"), Buffer("b", "output", F32, N, "b")]
@@ -46,19 +43,19 @@ def body(wide: bool) -> Schedule:
     return build.schedule(b="b")
 
 
-def program(iterations: Size = ITERATIONS, wide: bool = False) -> Schedule:
+def program(iterations=ITERATIONS, wide=False):
     """y = -(9**iterations * x): the value goes from one buffer to the other and back."""
     build = Builder()
     x, y = build.buffer("input", label="x"), build.buffer("output", label="y")
     here, there, room = build.buffer("temp"), build.buffer("temp"), build.buffer("scratch", 0)
     build.step(COPY, x, here)
     repeated = Repeated(here, there, room, iterations, body(False), body(wide), label="thrice")
-    build.steps.append(repeated)  # type: ignore[arg-type]
+    build.steps.append(repeated)
     build.step(NEGATE, here, y)
     return build.schedule(y=y)
 
 
-def run(plan: Plan, table_class: type[Table] = Table, *rest: int) -> np.ndarray:
+def run(plan, table_class=Table, *rest):
     schedule = plan.schedule
     addresses = {k: native.kernel(render(k)).address for k in schedule.kernels}
     table = table_class(Program(schedule, addresses, {}, native.driver()), plan, *rest)
@@ -72,7 +69,7 @@ def run(plan: Plan, table_class: type[Table] = Table, *rest: int) -> np.ndarray:
     return y
 
 
-def test_the_text_of_a_schedule_with_bodies_reads_back() -> None:
+def test_the_text_of_a_schedule_with_bodies_reads_back():
     schedule = program()
     verify_schedule(schedule)
     text = str(schedule)
@@ -84,7 +81,7 @@ def test_the_text_of_a_schedule_with_bodies_reads_back() -> None:
 
 
 @pytest.mark.parametrize("iterations", [0, 1, 3])
-def test_a_plan_with_bodies_is_placed_verified_written_and_run(iterations: int) -> None:
+def test_a_plan_with_bodies_is_placed_verified_written_and_run(iterations):
     plan = Planner(program(wide=True)).plan({"n": 40, "iterations": iterations})
     verify_plan(plan)
     each = -(-40 * 4 // 64) * 64
@@ -98,14 +95,14 @@ def test_a_plan_with_bodies_is_placed_verified_written_and_run(iterations: int) 
 
 
 @pytest.mark.parametrize("workers", [2, 3])
-def test_workers_wait_between_the_bodies(workers: int) -> None:
+def test_workers_wait_between_the_bodies(workers):
     plan = Planner(program(), workers=workers).plan({"n": 40, "iterations": 3})
     verify_plan(plan)
     for seed in range(5):
         np.testing.assert_array_equal(run(plan, Claims, seed), -729 * np.arange(1, 41, dtype="f4"))
 
 
-def test_the_predicted_seconds_are_those_of_the_kernels_that_run() -> None:
+def test_the_predicted_seconds_are_those_of_the_kernels_that_run():
     plan = Planner(program()).plan({"n": 40, "iterations": 5})
     steps = [plan.schedule.steps[planned.step] for planned in plan.steps]
     _, inner, _ = all_seconds(steps, [planned.arguments for planned in plan.steps])
@@ -113,14 +110,14 @@ def test_the_predicted_seconds_are_those_of_the_kernels_that_run() -> None:
     assert inner == pytest.approx(5 * sum(map(plan_seconds, plan.steps[1].bodies)))
 
 
-def damaged(plan: Plan, **changes: object) -> Plan:
+def damaged(plan, **changes):
     """The plan with its first body changed."""
     first, second = plan.steps[1].bodies
-    made = replace(plan.steps[1], bodies=(replace(first, **changes), second))  # type: ignore[arg-type]
+    made = replace(plan.steps[1], bodies=(replace(first, **changes), second))
     return replace(plan, steps=(plan.steps[0], made, plan.steps[2]))
 
 
-def test_damage_in_a_body_is_found() -> None:
+def test_damage_in_a_body_is_found():
     plan = Planner(program()).plan({"n": 40, "iterations": 2})
     first = plan.steps[1].bodies[0]
     for changes in (
@@ -142,12 +139,12 @@ def test_damage_in_a_body_is_found() -> None:
         )
 
 
-def test_bodies_that_do_other_than_their_step_says_are_refused() -> None:
+def test_bodies_that_do_other_than_their_step_says_are_refused():
     schedule = program()
     step = schedule.steps[1]
     assert isinstance(step, Repeated)
 
-    def with_first(first: Schedule) -> Schedule:
+    def with_first(first):
         steps = (schedule.steps[0], replace(step, first=first), schedule.steps[2])
         return replace(schedule, steps=steps)
 

@@ -10,13 +10,13 @@ from staticgrad.ir.forms import COMBINERS, Reduce
 from staticgrad.ir.op import registered_ops
 from staticgrad.native.plain.control import VOCABULARY
 from staticgrad.ops.reduce import Reduction
-from staticgrad.types.dtype import ALL_DTYPES, DType
+from staticgrad.types.dtype import ALL_DTYPES
 from tests.limits import finfo
 
 CASES = [(k, d) for k, c in COMBINERS.items() for d in ALL_DTYPES if d.kind in c.kinds]
 
 
-def numbers(dtype: DType) -> np.ndarray:
+def numbers(dtype):
     """The extremes, zeros of both signs, and some numbers between."""
     if dtype.is_float:
         found = [-np.inf, finfo(dtype.numpy).min, -1.5, -0.0, 0.0, 2.0, np.inf, np.nan]
@@ -29,7 +29,7 @@ def numbers(dtype: DType) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("kind", "dtype"), CASES, ids=lambda case: str(case))
-def test_the_identity_changes_no_bit_on_either_side(kind: str, dtype: DType) -> None:
+def test_the_identity_changes_no_bit_on_either_side(kind, dtype):
     combiner, given = COMBINERS[kind], numbers(dtype)
     neutral, x = literal(combiner.identity(dtype), dtype), ref("x", dtype)
     for args in ((neutral, x), (x, neutral)):
@@ -39,17 +39,17 @@ def test_the_identity_changes_no_bit_on_either_side(kind: str, dtype: DType) -> 
 
 
 @pytest.mark.parametrize("kind", COMBINERS)
-def test_words_of_a_kind_exist(kind: str) -> None:
+def test_words_of_a_kind_exist(kind):
     assert COMBINERS[kind].kind == kind
     assert PRIMITIVES[COMBINERS[kind].combine].operands == 2
     assert COMBINERS[kind].horizontal in VOCABULARY
 
 
-def test_every_reduction_has_a_kind() -> None:
+def test_every_reduction_has_a_kind():
     kinds = {op.kind for op in registered_ops().values() if issubclass(op, Reduction)}
     assert kinds == {*COMBINERS}
 
 
-def test_an_unknown_kind_is_refused_where_it_is_named() -> None:
+def test_an_unknown_kind_is_refused_where_it_is_named():
     with pytest.raises(OpDefinitionError, match="'product' is not a kind of reduction"):
         Reduce("product", (0,))

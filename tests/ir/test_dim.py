@@ -12,7 +12,6 @@ from staticgrad.types import dim as dims
 from staticgrad.types.arrays import c_strides, hint_value, product
 from staticgrad.types.dim import (
     Dim,
-    Size,
     bounds,
     dim,
     evaluate,
@@ -36,12 +35,12 @@ VALUES = st.fixed_dictionaries(
 )
 
 
-def python(size: Size, values: dict[str, int]) -> int:
+def python(size, values):
     """The value of a size's text, read as Python."""
     return int(eval(str(size), {"max": max, "__builtins__": {}}, values))
 
 
-def arithmetic(children: st.SearchStrategy[Size]) -> st.SearchStrategy[Size]:
+def arithmetic(children):
     pairs = st.tuples(children, children)
     return st.one_of(
         pairs.map(lambda p: p[0] + p[1]),
@@ -56,7 +55,7 @@ ATOMS = st.one_of(st.sampled_from([A, B, BOUNDED, EVEN]), SMALL)
 SIZES = st.recursive(ATOMS, arithmetic, max_leaves=6)
 
 
-def read(text: str, *known: Size) -> Size:
+def read(text, *known):
     reader = Reader(Tokens(text))
     reader.sizes = {named.name: size for size in known for named in dims.named_sizes(size)}
     size = reader.size()
@@ -65,7 +64,7 @@ def read(text: str, *known: Size) -> Size:
 
 
 @given(SIZES, SIZES, VALUES)
-def test_arithmetic_is_that_of_integers(left: Size, right: Size, values: dict[str, int]) -> None:
+def test_arithmetic_is_that_of_integers(left, right, values):
     x, y = evaluate(left, values), evaluate(right, values)
     assert evaluate(left + right, values) == x + y
     assert evaluate(left - right, values) == x - y
@@ -77,7 +76,7 @@ def test_arithmetic_is_that_of_integers(left: Size, right: Size, values: dict[st
 
 @pytest.mark.slow
 @given(SIZES, st.integers(-7, 7).filter(bool), VALUES)
-def test_division_by_a_literal(size: Size, divisor: int, values: dict[str, int]) -> None:
+def test_division_by_a_literal(size, divisor, values):
     value = evaluate(size, values)
     assert evaluate(floordiv(size, divisor), values) == value // divisor
     if isinstance(size, Dim):
@@ -85,7 +84,7 @@ def test_division_by_a_literal(size: Size, divisor: int, values: dict[str, int])
 
 
 @given(SIZES, SIZES, SIZES)
-def test_one_form_per_polynomial(x: Size, y: Size, z: Size) -> None:
+def test_one_form_per_polynomial(x, y, z):
     assert x + y == y + x
     assert x * y == y * x
     assert (x + y) * z == x * z + y * z
@@ -97,7 +96,7 @@ def test_one_form_per_polynomial(x: Size, y: Size, z: Size) -> None:
 @given(
     st.integers(-9, 9), st.integers(-9, 9), st.integers(-9, 9), st.integers(1, 6), st.integers(1, 4)
 )
-def test_one_form_per_floor_division(a: int, b: int, k: int, divisor: int, factor: int) -> None:
+def test_one_form_per_floor_division(a, b, k, divisor, factor):
     """Multiples leave the quotient, and common factors the fraction."""
     numerator = a * A + b * B + k
     once = floordiv(numerator, divisor)
@@ -107,13 +106,13 @@ def test_one_form_per_floor_division(a: int, b: int, k: int, divisor: int, facto
 
 
 @given(st.integers(-4, 4), st.integers(-4, 4), st.integers(1, 5))
-def test_what_divides_exactly_leaves_no_division(a: int, k: int, factor: int) -> None:
+def test_what_divides_exactly_leaves_no_division(a, k, factor):
     divisor = A + factor
     assert floordiv((a * B + k) * divisor, divisor) == a * B + k
 
 
 @given(SIZES, VALUES)
-def test_bounds_hold_every_value(size: Size, values: dict[str, int]) -> None:
+def test_bounds_hold_every_value(size, values):
     low, high = bounds(size)
     value = evaluate(size, values)
     assert low is None or low <= value
@@ -121,7 +120,7 @@ def test_bounds_hold_every_value(size: Size, values: dict[str, int]) -> None:
 
 
 @given(SIZES, VALUES)
-def test_what_is_proved_never_negative_is_not(size: Size, values: dict[str, int]) -> None:
+def test_what_is_proved_never_negative_is_not(size, values):
     assert not is_never_negative(size) or evaluate(size, values) >= 0
 
 
@@ -144,24 +143,24 @@ def test_what_is_proved_never_negative_is_not(size: Size, values: dict[str, int]
     ],
     ids=str,
 )
-def test_sizes_that_are_never_negative(size: Size, proved: bool) -> None:
+def test_sizes_that_are_never_negative(size, proved):
     assert is_never_negative(size) is proved
 
 
-def test_a_proof_ends() -> None:
-    size: Size = A
+def test_a_proof_ends():
+    size = A
     for k in range(5):
         size = maximum(size - maximum(B - k, k), B - size // 2) - 1
     assert not is_never_negative(size)
 
 
 @given(SIZES, VALUES)
-def test_text_is_python(size: Size, values: dict[str, int]) -> None:
+def test_text_is_python(size, values):
     assert python(size, values) == evaluate(size, values)
 
 
 @given(SIZES)
-def test_text_reads_back(size: Size) -> None:
+def test_text_reads_back(size):
     again = read(str(size), A, B, BOUNDED, EVEN)
     assert again == size
     assert str(again) == str(size)
@@ -169,7 +168,7 @@ def test_text_reads_back(size: Size) -> None:
 
 
 @given(SIZES)
-def test_pickles_and_copies_are_equal(size: Size) -> None:
+def test_pickles_and_copies_are_equal(size):
     assert pickle.loads(pickle.dumps(size)) == size
     assert copy.deepcopy(size) == size
 
@@ -198,21 +197,21 @@ def test_pickles_and_copies_are_equal(size: Size) -> None:
         (dim('quote"') * 2, '2*$"quote\\""'),
     ],
 )
-def test_examples(size: Size, text: str) -> None:
+def test_examples(size, text):
     assert str(size) == text
     assert read(text, A, B) == size
 
 
-def test_named_sizes_in_text_order() -> None:
+def test_named_sizes_in_text_order():
     assert [n.name for n in dims.named_sizes(maximum(B + A, 3) + BOUNDED // 2)] == ["c", "a", "b"]
 
 
-def test_a_hint_is_no_part_of_equality() -> None:
+def test_a_hint_is_no_part_of_equality():
     assert dim("n", hint=3) == dim("n", hint=4)
     assert dim("n", min=1) != dim("n")
 
 
-def test_typical_values_respect_promises() -> None:
+def test_typical_values_respect_promises():
     assert hint_value(2 * dim("n", hint=5)) == 10
     assert hint_value(dim("n", max=10)) == 10
     assert hint_value(dim("n", min=100)) == 100
@@ -220,13 +219,13 @@ def test_typical_values_respect_promises() -> None:
     assert hint_value(dim("n", multiple_of=48, max=64)) == 48
 
 
-def test_a_promised_multiple_divides_exactly() -> None:
+def test_a_promised_multiple_divides_exactly():
     assert dims.divide_exactly(EVEN + 8, 4) == EVEN // 4 + 2
     assert dims.divide_exactly(A + 8, 4) is None
     assert dims.divide_exactly(EVEN, 8) is None
 
 
-def test_guards_are_noted_only_where_they_are_needed() -> None:
+def test_guards_are_noted_only_where_they_are_needed():
     with dims.collecting_guards() as guards:
         assert dims.equal(A, A, "same")
         assert not dims.equal(3, 4, "never")
@@ -244,15 +243,15 @@ def test_guards_are_noted_only_where_they_are_needed() -> None:
     assert not guards[1].holds({"a": 2})
 
 
-def test_what_is_no_size_is_refused() -> None:
+def test_what_is_no_size_is_refused():
     for wrong in ("", 3):
         with pytest.raises(ValueError, match="name"):
-            dim(wrong)  # type: ignore[arg-type]
+            dim(wrong)
     for bounds_ in ({"min": -1}, {"min": 3, "max": 2}, {"multiple_of": 0}):
         with pytest.raises(ValueError, match="no size has"):
             dim("n", **bounds_)
     with pytest.raises(TypeError):
-        A * 0.5  # type: ignore[operator]
+        A * 0.5
     with pytest.raises(ZeroDivisionError):
         A // 0
     for convert in (bool, int, range):

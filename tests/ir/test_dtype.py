@@ -21,7 +21,6 @@ from staticgrad.types.dtype import (
     F32,
     F64,
     I64,
-    DType,
     as_dtype,
     promote,
     promote_weak,
@@ -31,7 +30,7 @@ from tests.limits import NUMPY_DTYPES, finfo
 
 
 @pytest.mark.parametrize("dtype", NUMPY_DTYPES, ids=str)
-def test_every_spelling_means_the_dtype(dtype: DType) -> None:
+def test_every_spelling_means_the_dtype(dtype):
     numpy = dtype.numpy
     swapped = numpy.newbyteorder()
     codes = () if dtype.code in ("i8", "u8") else (dtype.code,)
@@ -45,39 +44,39 @@ def test_every_spelling_means_the_dtype(dtype: DType) -> None:
     )
 
 
-def test_python_types_are_those_of_numpy() -> None:
+def test_python_types_are_those_of_numpy():
     assert (as_dtype(bool), as_dtype(int), as_dtype(float)) == (BOOL, I64, F64)
     assert as_dtype("f8") is F64
 
 
 @pytest.mark.parametrize("spec", ["i8", "u8"])
-def test_what_counts_bits_here_and_bytes_in_numpy_is_refused(spec: str) -> None:
+def test_what_counts_bits_here_and_bytes_in_numpy_is_refused(spec):
     with pytest.raises(TypeError, match=r"counts bits in graphs, bytes in NumPy: u?int8 or"):
         as_dtype(spec)
 
 
 @pytest.mark.parametrize("dtype", NUMPY_DTYPES, ids=str)
-def test_numpy_takes_it_for_one_of_its_own(dtype: DType) -> None:
+def test_numpy_takes_it_for_one_of_its_own(dtype):
     numpy = dtype.numpy
-    assert np.dtype(dtype) is numpy  # type: ignore[call-overload]
-    assert np.zeros(3, dtype).dtype is numpy  # type: ignore[call-overload]
-    assert np.ones(2).astype(dtype).dtype is numpy  # type: ignore[call-overload]
-    assert np.issubdtype(dtype, np.floating) == dtype.is_float  # type: ignore[arg-type]
-    assert np.promote_types(dtype, numpy) is numpy  # type: ignore[arg-type]
-    assert np.can_cast(dtype, dtype)  # type: ignore[arg-type]
+    assert np.dtype(dtype) is numpy
+    assert np.zeros(3, dtype).dtype is numpy
+    assert np.ones(2).astype(dtype).dtype is numpy
+    assert np.issubdtype(dtype, np.floating) == dtype.is_float
+    assert np.promote_types(dtype, numpy) is numpy
+    assert np.can_cast(dtype, dtype)
     if dtype.is_float:
-        assert finfo(dtype).bits == dtype.bits  # type: ignore[call-overload]
+        assert finfo(dtype).bits == dtype.bits
     elif dtype.is_integer:
-        assert np.iinfo(dtype).bits == dtype.bits  # type: ignore[call-overload]
+        assert np.iinfo(dtype).bits == dtype.bits
     for name in ("name", "kind", "type", "char", "str", "num", "byteorder", "itemsize", "names"):
         assert getattr(dtype, name) == getattr(numpy, name)
     assert f"{dtype}" == str(dtype) == numpy.name
     with pytest.raises(AttributeError):
-        dtype.nothing  # type: ignore[attr-defined]  # noqa: B018
+        dtype.nothing  # noqa: B018
 
 
 @pytest.mark.parametrize("dtype", NUMPY_DTYPES, ids=str)
-def test_equality_is_numpys_with_every_spelling(dtype: DType) -> None:
+def test_equality_is_numpys_with_every_spelling(dtype):
     for other in ALL_DTYPES:
         for spec in (other, other.numpy, other.name, other.numpy.type, other.numpy.str[1:]):
             assert (dtype == spec) == (spec == dtype) == (dtype.numpy == other.numpy), spec
@@ -90,19 +89,19 @@ def test_equality_is_numpys_with_every_spelling(dtype: DType) -> None:
 
 
 @pytest.mark.parametrize("dtype", ALL_DTYPES, ids=str)
-def test_a_dictionary_finds_it_by_either(dtype: DType) -> None:
-    assert {dtype: 1}[dtype.numpy] == {dtype.numpy: 1}[dtype] == 1  # type: ignore[index]
+def test_a_dictionary_finds_it_by_either(dtype):
+    assert {dtype: 1}[dtype.numpy] == {dtype.numpy: 1}[dtype] == 1
     assert len({*ALL_DTYPES, *(d.numpy for d in ALL_DTYPES)}) == len(ALL_DTYPES)
 
 
 @pytest.mark.parametrize("spec", ["float128", "complex64", object, "U3", "no such type", None, 3.5])
-def test_what_is_no_dtype_is_refused_with_the_list(spec: object) -> None:
+def test_what_is_no_dtype_is_refused_with_the_list(spec):
     with pytest.raises(TypeError, match="is not a dtype of staticgrad; there are bool, int8"):
         as_dtype(spec)
 
 
-def test_arrays_meet_as_in_numpy_except_integers_with_floats() -> None:
-    def check(a: DType, b: DType) -> None:
+def test_arrays_meet_as_in_numpy_except_integers_with_floats():
+    def check(a, b):
         expected = (
             next(d for d in (a, b) if d.is_float)
             if a.is_float != b.is_float
@@ -113,8 +112,8 @@ def test_arrays_meet_as_in_numpy_except_integers_with_floats() -> None:
     check_all(check, itertools.combinations_with_replacement(NUMPY_DTYPES, 2))
 
 
-def test_python_scalars_are_weak_as_in_numpy() -> None:
-    def check(scalar: float, other: DType) -> None:
+def test_python_scalars_are_weak_as_in_numpy():
+    def check(scalar, other):
         meant = (np.zeros(1, other.numpy) + scalar).dtype
         assert promote_weak(scalar, other) is as_dtype(meant)
 
@@ -122,14 +121,14 @@ def test_python_scalars_are_weak_as_in_numpy() -> None:
 
 
 @pytest.mark.parametrize("dtype", ALL_DTYPES, ids=str)
-def test_pickles_and_copies_are_the_object(dtype: DType) -> None:
+def test_pickles_and_copies_are_the_object(dtype):
     assert pickle.loads(pickle.dumps(dtype)) is dtype
     assert copy.deepcopy(dtype) is dtype
     assert repr(F32) == "sg.float32"
 
 
 @pytest.mark.parametrize("dtype", ALL_DTYPES, ids=str)
-def test_a_dtype_says_what_its_format_holds(dtype: DType) -> None:
+def test_a_dtype_says_what_its_format_holds(dtype):
     if dtype.is_float:
         facts = finfo(dtype.numpy)
         assert dtype.digits == facts.nmant + 1
@@ -148,15 +147,15 @@ def test_a_dtype_says_what_its_format_holds(dtype: DType) -> None:
     assert {dtype.signed.itemsize, dtype.unsigned.itemsize} == {dtype.itemsize}
 
 
-def test_a_width_that_no_register_has_is_an_error() -> None:
+def test_a_width_that_no_register_has_is_an_error():
     with pytest.raises(KeyError):
         vector("f24", 16)
 
 
-def test_a_dtype_holds_another_where_numpy_casts_it_safely() -> None:
+def test_a_dtype_holds_another_where_numpy_casts_it_safely():
     """NumPy's table, but for integers in floats: it calls int64 in float64 safe, which rounds."""
 
-    def check(outer: DType, inner: DType) -> None:
+    def check(outer, inner):
         expected = np.can_cast(inner.numpy, outer.numpy, "safe")
         if inner.is_integer and outer.is_float:
             largest = int(np.iinfo(inner.numpy).max)
@@ -170,7 +169,7 @@ def test_a_dtype_holds_another_where_numpy_casts_it_safely() -> None:
 _WIDTH_BY_HAND = re.compile(r"\.bits (==|!=|<=?|>=?) \d|dtype is (not )?F\d\d|itemsize == \d")
 
 
-def test_no_file_chooses_by_a_width_of_its_own() -> None:
+def test_no_file_chooses_by_a_width_of_its_own():
     """What depends on a width is asked of the dtype.
 
     Lints name float32 and float64, and exported files are text for Numba, which has no such dtypes.
@@ -187,7 +186,7 @@ def test_no_file_chooses_by_a_width_of_its_own() -> None:
     assert found == []
 
 
-def test_bfloat16_is_that_of_its_package() -> None:
+def test_bfloat16_is_that_of_its_package():
     ml_dtypes = pytest.importorskip("ml_dtypes")
     foreign = np.dtype(ml_dtypes.bfloat16)
     for spec in ("bfloat16", "bf16", foreign, ml_dtypes.bfloat16, BF16):
@@ -196,7 +195,7 @@ def test_bfloat16_is_that_of_its_package() -> None:
     assert {BF16: 1}[foreign] == {foreign: 1}[BF16] == 1
     assert (BF16.numpy, BF16.itemsize, str(BF16), BF16.code) == (foreign, 2, "bfloat16", "bf16")
     assert BF16 not in (F16, F32, "float16", np.dtype("V2"), np.uint16)
-    assert np.zeros(3, BF16).dtype == foreign  # type: ignore[call-overload]
+    assert np.zeros(3, BF16).dtype == foreign
     met = {F16: F32, BF16: BF16, F32: F32, F64: F64}
     for other in ALL_DTYPES:
         wanted = met.get(other, BF16)
@@ -209,7 +208,7 @@ def test_bfloat16_is_that_of_its_package() -> None:
 
 
 @pytest.mark.slow
-def test_without_its_package_bfloat16_is_refused() -> None:
+def test_without_its_package_bfloat16_is_refused():
     program = """
 import importlib.util
 find = importlib.util.find_spec

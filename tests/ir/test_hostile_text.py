@@ -2,9 +2,7 @@
 
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,11 +17,11 @@ GOLDEN = Path(__file__).parents[1] / "passes" / "golden"
 TEXTS = [STEP, *(path.read_text("utf-8") for path in sorted(GOLDEN.glob("*.sg")))]
 
 
-def work(call: Callable[[], Any]) -> int:
+def work(call):
     """How many functions are called, those written in C included."""
     calls = 0
 
-    def count(frame: Any, event: str, arg: Any) -> None:
+    def count(frame, event, arg):
         nonlocal calls
         calls += event in ("call", "c_call")
 
@@ -36,7 +34,7 @@ def work(call: Callable[[], Any]) -> int:
     return calls
 
 
-def outcome(text: str) -> str:
+def outcome(text):
     """The code of the error; empty for a graph. Anything but a coded error is raised."""
     try:
         sg.parse(text)
@@ -45,19 +43,19 @@ def outcome(text: str) -> str:
     return ""
 
 
-def text_of(inputs: str = "", parameters: str = "", body: str = "", result: str = "%x") -> str:
+def text_of(inputs="", parameters="", body="", result="%x"):
     given = f" params({parameters})" * bool(parameters)
     return f"staticgrad-ir 1\ngraph g({inputs}){given} {{ {body} return y = {result} }}"
 
 
-def one_size(size: str) -> str:
+def one_size(size):
     return text_of(f"%x: f32[{size}]")
 
 
 SUM = "(a + b + c + d)"
 
 
-def nested(depth: int) -> str:
+def nested(depth):
     """Divisions of products of divisions: each level is repeated in every term of the next."""
     size = "a"
     for _ in range(depth):
@@ -66,7 +64,7 @@ def nested(depth: int) -> str:
 
 
 #: Name -> the text at a length, and whether it is a graph.
-GROWING: dict[str, tuple[Callable[[int], str], bool]] = {
+GROWING = {
     "power": (lambda n: one_size("*".join([SUM] * n)), False),
     "power divided": (lambda n: one_size("*".join([SUM] * n) + "//7"), False),
     "nested divisions": (lambda n: one_size(nested(min(n, 60))), False),
@@ -113,7 +111,7 @@ GROWING: dict[str, tuple[Callable[[int], str], bool]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", GROWING)
-def test_work_grows_with_the_length_only(kind: str) -> None:
+def test_work_grows_with_the_length_only(kind):
     make, is_graph = GROWING[kind]
     long = make(2000)
     assert (outcome(long) == "") is is_graph
@@ -122,7 +120,7 @@ def test_work_grows_with_the_length_only(kind: str) -> None:
     assert len(outcome(long)) in (0, 5)
 
 
-def test_places_in_one_long_line_share_its_text() -> None:
+def test_places_in_one_long_line_share_its_text():
     graph = sg.parse(GROWING["inputs in a line"][0](100))
     texts = [value.node.origin.resolve().text for value in graph.inputs]
     assert len(set(map(id, texts))) == 1
@@ -139,7 +137,7 @@ ABSURD = [
 
 
 @pytest.mark.parametrize("shape", ABSURD)
-def test_parameters_and_constants_of_absurd_sizes_are_refused(shape: str) -> None:
+def test_parameters_and_constants_of_absurd_sizes_are_refused(shape):
     with pytest.raises(ParseError, match=r"parameter 'w', f32.*") as caught:
         sg.parse(text_of(parameters=f"@w: f32[{shape}]", result="@w"))
     assert caught.value.headline.endswith("does not fit into memory")
@@ -148,19 +146,19 @@ def test_parameters_and_constants_of_absurd_sizes_are_refused(shape: str) -> Non
         sg.parse(text_of(body=f"%0: f32[{shape}] = constant{{value=[]}}", result="%0"))
 
 
-def test_a_parameter_of_absurd_size_is_refused() -> None:
+def test_a_parameter_of_absurd_size_is_refused():
     with pytest.raises(OutOfMemory, match=r"parameter 'w', .* does not fit into memory"):
         sg.parameter("w", np.broadcast_to(np.float32(1), (2**50,)))
 
 
-def test_parameters_that_are_not_bound_start_at_zero() -> None:
+def test_parameters_that_are_not_bound_start_at_zero():
     graph = sg.parse(text_of(parameters="@w: f32[3, 5], @b: bool[], @n: i64[0]", result="@w"))
     for parameter in graph.parameters:
         assert not parameter.value.any()
         assert parameter.store.array.ctypes.data % 64 == 0 or not parameter.store.array.size
 
 
-def test_products_of_sizes_are_bounded_for_programs_too() -> None:
+def test_products_of_sizes_are_bounded_for_programs_too():
     a, b, c, d = map(dim, "abcd")
     size, largest = a + b + c + d, 0
     with pytest.raises(ArgumentError, match="a product of sizes multiplies out"):  # noqa: PT012
@@ -168,7 +166,7 @@ def test_products_of_sizes_are_bounded_for_programs_too() -> None:
             size = size * (a + b + c + d)
             largest = size.weight
     assert 1000 < largest <= HEAVIEST
-    many: Any = sum_of((1, dim(f"n{i}")) for i in range(1500))
+    many = sum_of((1, dim(f"n{i}")) for i in range(1500))
     assert len((many * a).terms) == 1500  # rows of as many inputs, times something
 
 
@@ -186,7 +184,7 @@ FOREIGN = [
 @pytest.mark.slow
 @given(data=st.data())
 @settings(max_examples=160)
-def test_mutated_texts_end_in_a_graph_or_a_coded_error(data: st.DataObject) -> None:
+def test_mutated_texts_end_in_a_graph_or_a_coded_error(data):
     pieces = PIECES.findall(data.draw(st.sampled_from(TEXTS)))
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(pieces) - 1))
@@ -210,7 +208,7 @@ def test_mutated_texts_end_in_a_graph_or_a_coded_error(data: st.DataObject) -> N
     text = "".join(pieces)
     found = ""
 
-    def read() -> None:
+    def read():
         nonlocal found
         found = outcome(text)
 

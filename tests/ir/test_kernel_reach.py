@@ -1,7 +1,5 @@
 """The bytes that kernels may touch, against the places that their loops visit."""
 
-from __future__ import annotations
-
 from itertools import product
 
 import numpy as np
@@ -10,22 +8,18 @@ import pytest
 from staticgrad.analysis.barriers import barriers
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.errors import VerifyError
-from staticgrad.ir.expr import Access
 from staticgrad.ir.kernels.bodies import accesses, reaches
-from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.parser import parse_kernel
-from staticgrad.ir.kernels.stages import Axis
-from staticgrad.ir.schedule import Binding, Schedule
+from staticgrad.ir.schedule import Binding
 from staticgrad.memory.planner import Planner
-from staticgrad.types.dim import Size
 from tests.codegen.random_kernels import random_kernel
 from tests.runtime.handmade import NEGATE, Builder, N
 
 
-def visited(access: Access, loops: tuple[Axis, ...], values: dict[str, int]) -> set[int]:
+def visited(access, loops, values):
     """Every element at which an access lands, by running its loops."""
 
-    def number(given: str | int) -> int:
+    def number(given):
         return given if isinstance(given, int) else values[given]
 
     found = set()
@@ -43,7 +37,7 @@ def visited(access: Access, loops: tuple[Axis, ...], values: dict[str, int]) -> 
     return found
 
 
-def check(kernel: Kernel, arguments: tuple[int, ...]) -> None:
+def check(kernel, arguments):
     """Positions with ends are passed over in steps: of those the ends alone are known."""
     values = dict(zip(kernel.arguments, arguments, strict=True))
     found = reaches(kernel, arguments)
@@ -62,7 +56,7 @@ def check(kernel: Kernel, arguments: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_random_kernels_reach_from_the_first_to_the_last_place(seed: int) -> None:
+def test_random_kernels_reach_from_the_first_to_the_last_place(seed):
     kernel = random_kernel(seed)
     rng = np.random.default_rng(seed)
     for _ in range(3):
@@ -87,7 +81,7 @@ kernel(p0: in f32, p1: out f32; n0, n1) {
 """
 
 
-def test_reversed_axes_and_positions_with_ends() -> None:
+def test_reversed_axes_and_positions_with_ends():
     strided, window = parse_kernel(STRIDED), parse_kernel(WINDOW)
     assert reaches(strided, (3, 4, 10)) == ((-24, 84), (0, 48))
     assert reaches(strided, (3, 4, -10)) == ((-104, 4), (0, 48))
@@ -100,7 +94,7 @@ def test_reversed_axes_and_positions_with_ends() -> None:
             check(window, (n, abs(m)))
 
 
-def halves(first: Size, second: Size) -> Schedule:
+def halves(first, second):
     """-x and -z written to two places of one result of 2n elements, which a third step reads."""
     build = Builder()
     x, z = build.buffer("input", label="x"), build.buffer("input", label="z")
@@ -111,7 +105,7 @@ def halves(first: Size, second: Size) -> Schedule:
     return build.schedule(y=copied)
 
 
-def test_pieces_of_one_buffer_need_no_barrier() -> None:
+def test_pieces_of_one_buffer_need_no_barrier():
     """Two halves are written at the same time, pieces that overlap are not; their reader waits."""
     for first, second, wanted in ((0, N, (2,)), (N, 0, (2,)), (0, N - 1, (1, 2)), (1, 0, (1, 2))):
         made = Planner(halves(first, second), workers=2).plan({"n": 50})
@@ -119,7 +113,7 @@ def test_pieces_of_one_buffer_need_no_barrier() -> None:
         verify_plan(made)
 
 
-def test_a_step_that_leaves_its_buffer_is_refused() -> None:
+def test_a_step_that_leaves_its_buffer_is_refused():
     for second, text in ((N + 1, "bytes 204 to 404"), (-1, "bytes -4 to 196")):
         made = Planner(halves(0, second)).plan({"n": 50})
         with pytest.raises(VerifyError, match=f"step 1 touches {text} of 'b2', which has 400"):
@@ -127,7 +121,7 @@ def test_a_step_that_leaves_its_buffer_is_refused() -> None:
         verify_plan(Planner(halves(0, second)).plan({"n": 0}))
 
 
-def test_a_step_may_write_beside_what_it_reads() -> None:
+def test_a_step_may_write_beside_what_it_reads():
     for begin, fits in ((N, True), (N - 1, False)):
         build = Builder()
         x, y = build.buffer("input", label="x"), build.buffer("output", 2 * N, label="y")

@@ -1,7 +1,5 @@
 """Kernels are equal where their texts are: what they are compared by needs no text."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from dataclasses import replace
 from itertools import combinations
@@ -12,7 +10,7 @@ import pytest
 
 from staticgrad.errors import ParseError
 from staticgrad.ir import expr as ex
-from staticgrad.ir.expr import Access, Expr
+from staticgrad.ir.expr import Access
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.kernels.stages import Axis, Map, Operand, Store
@@ -21,7 +19,7 @@ from tests.codegen.random_kernels import random_kernel
 from tests.codegen.test_changed_kernels import changed
 
 
-def kernel_of(value: Expr, *others: Expr) -> Kernel:
+def kernel_of(value, *others):
     names = [f"p{n + 1}" for n in range(1 + len(others))]
     operands = (Operand("p0", F32, "in"), *(Operand(name, F32, "out") for name in names))
     body = tuple(
@@ -32,8 +30,8 @@ def kernel_of(value: Expr, *others: Expr) -> Kernel:
 
 
 @pytest.mark.slow
-def test_kernels_are_equal_where_their_texts_are() -> None:
-    by_text: dict[str, list[Kernel]] = defaultdict(list)
+def test_kernels_are_equal_where_their_texts_are():
+    by_text = defaultdict(list)
     for seed in range(60):
         random, text = Random(seed), str(random_kernel(seed))
         for written in (text, *(changed(text, random) for _ in range(8))):
@@ -49,7 +47,7 @@ def test_kernels_are_equal_where_their_texts_are() -> None:
     assert len({kernels[0] for kernels in by_text.values()}) == len(by_text)
 
 
-def test_zeros_by_their_sign_and_nan_by_its_name() -> None:
+def test_zeros_by_their_sign_and_nan_by_its_name():
     values = [0.0, -0.0, float("nan"), float("inf"), 1.0]
     kernels = [kernel_of(ex.literal(value, F32)) for value in values]
     assert all(a != b for a, b in combinations(kernels, 2))
@@ -57,7 +55,7 @@ def test_zeros_by_their_sign_and_nan_by_its_name() -> None:
     assert kernel_of(ex.literal(again, F32)) == kernels[2]
 
 
-def test_what_is_shared_is_not_what_is_computed_twice() -> None:
+def test_what_is_shared_is_not_what_is_computed_twice():
     load = ex.load(Access("p0", (("j", 1),)), F32)
     again = ex.load(Access("p0", (("j", 1),)), F32)
     shared, twice = kernel_of(load.exp(), load.exp()), kernel_of(load.exp(), again.exp())
@@ -71,7 +69,7 @@ def test_what_is_shared_is_not_what_is_computed_twice() -> None:
     )
 
 
-def test_every_field_counts() -> None:
+def test_every_field_counts():
     kernel = random_kernel(3)
     others = [
         replace(kernel, serial=not kernel.serial),
@@ -85,7 +83,7 @@ def test_every_field_counts() -> None:
     assert hash(replace(kernel)) == hash(kernel)
 
 
-def test_a_shared_expression_is_walked_once() -> None:
+def test_a_shared_expression_is_walked_once():
     """Thirty squarings of squarings: a walk along paths would take a thousand million steps."""
     value = ex.load(Access("p0", (("j", 1),)), F32)
     for _ in range(30):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from staticgrad.errors import ParseError
-from staticgrad.ir.expr import Access, Expr, apply, index, literal, load, not_met, postorder, size
+from staticgrad.ir.expr import Access, apply, index, literal, load, not_met, postorder, size
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.kernels.stages import (
@@ -129,7 +129,7 @@ kernel(p0: in f64, p1: in f64, p2: out i64; n0, n1) {
 EXAMPLES = [EVERYTHING, COLUMNS, GEMM, SCATTER, INDICES, SORT, SEARCH]
 
 
-def same(left: Kernel, right: Kernel) -> bool:
+def same(left, right):
     """Equality of the data, apart from the text: statement by statement, DAG by DAG."""
     if (left.operands, left.arguments, left.axes, left.serial) != (
         right.operands,
@@ -148,7 +148,7 @@ def same(left: Kernel, right: Kernel) -> bool:
 
 
 @pytest.mark.parametrize("text", EXAMPLES)
-def test_canonical_text_is_a_fixed_point_and_sound(text: str) -> None:
+def test_canonical_text_is_a_fixed_point_and_sound(text):
     kernel = parse_kernel(text)
     assert str(kernel) == text
     assert parse_kernel(text) == kernel
@@ -156,7 +156,7 @@ def test_canonical_text_is_a_fixed_point_and_sound(text: str) -> None:
     verify_kernel(kernel)
 
 
-def test_a_text_is_read_as_what_it_says() -> None:
+def test_a_text_is_read_as_what_it_says():
     kernel = parse_kernel(EVERYTHING)
     assert [o.mode for o in kernel.operands] == ["in"] * 3 + ["out"] * 2 + ["check", "inout"]
     assert kernel.arguments == ("n0", "n1", "n2", "n3")
@@ -177,12 +177,12 @@ def test_a_text_is_read_as_what_it_says() -> None:
         "p0", (("i0", "n1"), ("i1", -1)), ("n3",)
     )
     assert isinstance(largest, Accumulate)
-    assert math.isnan(float(largest.value.attribute))  # type: ignore[arg-type]
+    assert math.isnan(float(largest.value.attribute))
     assert isinstance(end.body[1], Store)
     assert end.body[1].combine == "sum"
 
 
-def test_stages_are_read_as_what_they_are() -> None:
+def test_stages_are_read_as_what_they_are():
     (columns,) = parse_kernel(COLUMNS).stages
     assert isinstance(columns, Columns)
     assert columns.rows == (Axis("i0", "n1"), Axis("i1", "n2"))
@@ -202,15 +202,15 @@ def test_stages_are_read_as_what_they_are() -> None:
     assert (sort.axis, sort.kept) == (Axis("j", "n1"), Axis("j", "n2"))
     assert (sort.order.name, sort.order.scratch, sort.order.key.op) == ("at", "p1", "bitcast")
     assert not sort.whole
-    left, right, _ = parse_kernel(SEARCH).stages[0].body  # type: ignore[union-attr]
+    left, right, _ = parse_kernel(SEARCH).stages[0].body
     assert left == Search("c0", left.value, "p0", 1, "n1", right=False)
     assert right == Search("c1", left.value, "p0", -1, 3, right=True)
     scatter = parse_kernel(SCATTER)
     assert scatter.serial
-    assert not scatter.stages[0].body[0].wrap  # type: ignore[union-attr]
+    assert not scatter.stages[0].body[0].wrap
 
 
-def chain(exprs: list[Expr], dtype: object = F32) -> Kernel:
+def chain(exprs, dtype=F32):
     """A kernel that stores each expression to p0, one after the other."""
     stores = tuple(Store(Access("p0", (("j", 1),)), e) for e in exprs)
     operands = (Operand("p0", exprs[0].dtype, "out"), Operand("p1", F32, "in"))
@@ -220,7 +220,7 @@ def chain(exprs: list[Expr], dtype: object = F32) -> Kernel:
 X = load(Access("p1", (("j", 1),)), F32)
 
 
-def test_sharing_survives_and_is_part_of_the_text() -> None:
+def test_sharing_survives_and_is_part_of_the_text():
     square = X * X
     shared = chain([square + square])
     twice = chain([X * X + X * X])
@@ -233,13 +233,13 @@ def test_sharing_survives_and_is_part_of_the_text() -> None:
     assert same(parse_kernel(str(twice)), twice)
 
 
-def test_what_two_statements_share_is_written_before_the_first() -> None:
+def test_what_two_statements_share_is_written_before_the_first():
     total = X + 1
     lines = str(chain([total * 2, total * 3])).splitlines()[2:-2]
     assert [line.split()[0] for line in lines] == ["%0:", "%1:", "%2:", "store", "%3:", "store"]
 
 
-def test_stages_share_nothing() -> None:
+def test_stages_share_nothing():
     total = X + 1
     one = Map(Axis("j", "n0"), (Store(Access("p0", (("j", 1),)), total),))
     kernel = Kernel(chain([X]).operands, ("n0",), (), (one, one))
@@ -249,7 +249,7 @@ def test_stages_share_nothing() -> None:
     assert "%3: f32 = add %2, f32(1.0)" in str(kernel)
 
 
-def test_equal_texts_are_one_kernel() -> None:
+def test_equal_texts_are_one_kernel():
     one, two, other = parse_kernel(GEMM), parse_kernel(GEMM), parse_kernel(COLUMNS)
     assert one is not two
     assert one == two
@@ -259,13 +259,13 @@ def test_equal_texts_are_one_kernel() -> None:
     assert one.text == GEMM
 
 
-def test_a_name_may_stand_in_the_text_but_is_no_part_of_the_kernel() -> None:
+def test_a_name_may_stand_in_the_text_but_is_no_part_of_the_kernel():
     named = GEMM.replace("kernel(", "kernel k7(")
     assert parse_kernel(named) == parse_kernel(GEMM)
     assert "\n".join(kernel_lines(parse_kernel(GEMM), "k7")) + "\n" == named
 
 
-def test_names_that_are_no_identifiers_are_quoted() -> None:
+def test_names_that_are_no_identifiers_are_quoted():
     kernel = Kernel(
         (Operand("f32", F32, "in"), Operand("a b", F32, "out")),
         ("bool",),
@@ -276,21 +276,21 @@ def test_names_that_are_no_identifiers_are_quoted() -> None:
     assert str(parse_kernel(str(kernel))) == str(kernel)
 
 
-def numbers(dtype: object) -> st.SearchStrategy[object]:
+def numbers(dtype):
     if dtype in (F32, F64):
         return st.floats(width=32 if dtype is F32 else 64)
     if dtype is BOOL:
         return st.booleans()
-    bits, signed = dtype.bits, dtype.kind == "i"  # type: ignore[attr-defined]
+    bits, signed = dtype.bits, dtype.kind == "i"
     low = -(2 ** (bits - 1)) if signed else 0
     return st.integers(low, low + 2**bits - 1)
 
 
 @given(data=st.data())
-def test_literals_read_back_to_the_same_bits(data: st.DataObject) -> None:
+def test_literals_read_back_to_the_same_bits(data):
     dtype = data.draw(st.sampled_from(ALL_DTYPES))
     value = data.draw(numbers(dtype))
-    expr = literal(value, dtype)  # type: ignore[arg-type]
+    expr = literal(value, dtype)
     read = parse_kernel(str(chain([expr]))).expressions[0]
     assert (read.op, read.dtype, type(read.attribute)) == ("literal", dtype, type(expr.attribute))
     if isinstance(expr.attribute, float) and not math.isnan(expr.attribute):
@@ -300,9 +300,9 @@ def test_literals_read_back_to_the_same_bits(data: st.DataObject) -> None:
 
 
 @st.composite
-def expressions(draw: st.DrawFn) -> Expr:
+def expressions(draw):
     """A random DAG over floats, integers and bools."""
-    pool: list[Expr] = [X, literal(0.5, F32), index("j"), size("n0"), literal(3, I64), X < 1]
+    pool = [X, literal(0.5, F32), index("j"), size("n0"), literal(3, I64), X < 1]
     binary = ["add", "mul", "maximum", "lt", "eq", "pow", "and", "shl"]
     for _ in range(draw(st.integers(0, 20))):
         op = draw(st.sampled_from([*binary, "neg", "exp", "cast", "select"]))
@@ -320,7 +320,7 @@ def expressions(draw: st.DrawFn) -> Expr:
 
 @pytest.mark.slow
 @given(expressions())
-def test_random_expressions_read_back(expr: Expr) -> None:
+def test_random_expressions_read_back(expr):
     kernel = chain([expr])
     wrong_condition = any(e.op == "select" and e.args[0].dtype != BOOL for e in postorder([expr]))
     float_bits = any(e.op in ("and", "shl") and e.dtype in (F32, F64) for e in postorder([expr]))
@@ -340,7 +340,7 @@ def test_random_expressions_read_back(expr: Expr) -> None:
 
 
 @pytest.mark.slow
-def test_a_long_kernel_needs_no_recursion() -> None:
+def test_a_long_kernel_needs_no_recursion():
     expr = X
     for _ in range(5_000):
         expr = expr + 1.0
@@ -350,7 +350,7 @@ def test_a_long_kernel_needs_no_recursion() -> None:
     verify_kernel(read)
 
 
-def test_spacing_and_remarks_do_not_matter() -> None:
+def test_spacing_and_remarks_do_not_matter():
     loose = GEMM.replace("\n", "  # a remark\n\n").replace("*", " * ").replace(":", " :")
     assert str(parse_kernel(loose.replace("\n", "\r\n"))) == GEMM
 
@@ -430,23 +430,23 @@ MISTAKES = [
 ]
 
 
-def test_mistakes_are_shown_where_they_are() -> None:
+def test_mistakes_are_shown_where_they_are():
     check_all(partial(check_mistake, parse_kernel), MISTAKES)
 
 
 @pytest.mark.slow
 @given(data=st.data())
 @settings(max_examples=200)
-def test_damaged_text_is_a_parse_error_or_a_kernel(data: st.DataObject) -> None:
+def test_damaged_text_is_a_parse_error_or_a_kernel(data):
     text = data.draw(st.sampled_from(EXAMPLES))
     check_damaged(parse_kernel, text, ["", *"()9-,%@}\né"], data)
 
 
-def test_walks_that_share_what_they_met_give_each_expression_once() -> None:
+def test_walks_that_share_what_they_met_give_each_expression_once():
     chain = [load(Access("p", (("j", 1),)), F32)]
     for _ in range(200):
         chain.append(apply("mul", chain[-1], chain[0]))
-    met: set[int] = set()
+    met = set()
     walks = [[*not_met([expr], met)] for expr in chain]
     assert [expr for walk in walks for expr in walk] == chain
     assert [*postorder([chain[-1]], met)] == []

@@ -16,7 +16,7 @@ from hypothesis import given
 
 from staticgrad.errors import GraphError, StaticgradError
 from staticgrad.ir import pickling
-from staticgrad.ir.graph import Graph, Parameter, Symbolic, constant
+from staticgrad.ir.graph import Graph, Parameter, constant
 from staticgrad.ir.parser import parse
 from staticgrad.ir.printer import first_difference, same_graph
 from staticgrad.ir.verify import verify_graph
@@ -29,7 +29,7 @@ LINK = Link()
 VECTOR = TensorType(F32, (3,))
 
 
-def model() -> tuple[Graph, Symbolic, Parameter]:
+def model():
     x, w = input_value("x", VECTOR), parameter_value("w", np.arange(3, dtype="float32"))
     table = constant(np.arange(20, dtype="float32"))
     return Graph({"y": np.tanh(x * w), "table": table}, {w: w * 0.5}, name="model"), x, w
@@ -37,7 +37,7 @@ def model() -> tuple[Graph, Symbolic, Parameter]:
 
 @pytest.mark.slow
 @given(graphs(empty=True))
-def test_graphs_travel_whole(made: tuple[Graph, dict[str, np.ndarray]]) -> None:
+def test_graphs_travel_whole(made):
     graph, _ = made
     read = pickle.loads(pickle.dumps(graph))
     assert first_difference(read, graph) is None
@@ -49,7 +49,7 @@ def test_graphs_travel_whole(made: tuple[Graph, dict[str, np.ndarray]]) -> None:
 
 
 @pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
-def test_what_was_shared_stays_shared(protocol: int) -> None:
+def test_what_was_shared_stays_shared(protocol):
     graph, x, w = model()
     other = Graph(np.sin(w))
     read, read_x, read_w, read_other = pickle.loads(pickle.dumps((graph, x, w, other), protocol))
@@ -62,7 +62,7 @@ def test_what_was_shared_stays_shared(protocol: int) -> None:
     assert np.array_equal(w.value, np.arange(3))
 
 
-def test_lines_of_leaves_travel_with_their_text() -> None:
+def test_lines_of_leaves_travel_with_their_text():
     graph, x, _ = model()
     made = x.node.origin.resolve()
     read = pickle.loads(pickle.dumps(graph))
@@ -70,7 +70,7 @@ def test_lines_of_leaves_travel_with_their_text() -> None:
     assert read.nodes[-1].origin.short == graph.nodes[-1].origin.short
 
 
-def test_a_copy_is_the_graph_and_a_deep_copy_is_independent() -> None:
+def test_a_copy_is_the_graph_and_a_deep_copy_is_independent():
     graph, x, w = model()
     assert copy.copy(graph) is graph
     deep, deep_x, deep_w = copy.deepcopy((graph, x, w))
@@ -82,7 +82,7 @@ def test_a_copy_is_the_graph_and_a_deep_copy_is_independent() -> None:
     assert np.array_equal(w.value, np.arange(3))
 
 
-def test_an_inner_value_is_refused_with_its_line() -> None:
+def test_an_inner_value_is_refused_with_its_line():
     _, x, _ = model()
     y = np.tanh(x)
     for action in (pickle.dumps, copy.deepcopy):
@@ -94,7 +94,7 @@ def test_an_inner_value_is_refused_with_its_line() -> None:
 
 
 @pytest.mark.slow
-def test_a_fresh_process_knows_the_ops() -> None:
+def test_a_fresh_process_knows_the_ops():
     graph, x, w = model()
     program = (
         "import pickle, sys; x, w, g = pickle.load(sys.stdin.buffer); sys.stdout.write(str(g));"
@@ -111,7 +111,7 @@ def test_a_fresh_process_knows_the_ops() -> None:
     assert run.stdout.decode() == str(graph)
 
 
-def test_a_pickle_names_data_classes_and_three_functions() -> None:
+def test_a_pickle_names_data_classes_and_three_functions():
     names = {
         argument
         for opcode, argument, _ in pickletools.genops(pickle.dumps(model()[0], 2))
@@ -131,17 +131,15 @@ def test_a_pickle_names_data_classes_and_three_functions() -> None:
     assert not {name for name in names if name is not None and "code" in name} - {"_codecs encode"}
 
 
-def test_damage_is_a_clear_error() -> None:
+def test_damage_is_a_clear_error():
     graph, _, _ = model()
-    rebuild, (writer, text, *rest) = graph.__reduce__()  # type: ignore[misc]
+    rebuild, (writer, text, *rest) = graph.__reduce__()
     with pytest.raises(StaticgradError, match="reads version 1"):
-        rebuild(writer, text.replace("-ir 1", "-ir 9"), *rest)  # type: ignore[operator]
+        rebuild(writer, text.replace("-ir 1", "-ir 9"), *rest)
 
 
 @pytest.mark.parametrize("protocol", [2, pickle.HIGHEST_PROTOCOL])
-def test_a_pickle_of_another_version_is_one_error(
-    protocol: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pickle_of_another_version_is_one_error(protocol, monkeypatch):
     graph, x, _ = model()
     with monkeypatch.context() as patch:
         patch.setattr(pickling, "__version__", "0.0.9")
@@ -155,7 +153,7 @@ def test_a_pickle_of_another_version_is_one_error(
 
 @pytest.mark.usefixtures("collected_apart")
 @pytest.mark.slow
-def test_long_chains_never_recurse() -> None:
+def test_long_chains_never_recurse():
     x = input_value("x", VECTOR)
     value = x
     for _ in range(1_500):

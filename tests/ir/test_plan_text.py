@@ -11,7 +11,7 @@ from passes.pipelines import pipeline
 from staticgrad.analysis.binding import bind_sizes
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.errors import FeedError
-from staticgrad.ir.plan import Placement, Plan, PlannedStep
+from staticgrad.ir.plan import Placement, PlannedStep
 from staticgrad.ir.plan_text import parse_plan, print_plan
 from staticgrad.ir.schedule_text import parse_schedule, schedule_constants
 from staticgrad.lowering.fuse import fuse
@@ -23,11 +23,11 @@ from tests.passes.test_fuse import with_gradients
 from tests.random_graphs import random_graph
 
 
-def again(plan: Plan) -> Plan:
+def again(plan):
     return parse_plan(str(plan), constants=schedule_constants(plan.schedule))
 
 
-def test_canonical_text_is_a_fixed_point_and_sound() -> None:
+def test_canonical_text_is_a_fixed_point_and_sound():
     plan = parse_plan(PLAN)
     assert str(plan) == PLAN
     verify_plan(plan)
@@ -35,7 +35,7 @@ def test_canonical_text_is_a_fixed_point_and_sound() -> None:
 
 @pytest.mark.slow
 @given(st.integers(0, 2**32), st.booleans())
-def test_a_plan_reads_back(seed: int, staged: bool) -> None:
+def test_a_plan_reads_back(seed, staged):
     graph, feeds = random_graph(np.random.default_rng(seed), empty=True)
     graph = with_gradients(graph)
     try:
@@ -51,7 +51,7 @@ def test_a_plan_reads_back(seed: int, staged: bool) -> None:
         verify_plan(read)
 
 
-def test_a_text_is_read_as_what_it_says() -> None:
+def test_a_text_is_read_as_what_it_says():
     plan = parse_plan(PLAN)
     assert plan.schedule == parse_schedule(SCHEDULE)
     assert plan.sizes == (("batch", 5),)
@@ -61,7 +61,7 @@ def test_a_text_is_read_as_what_it_says() -> None:
     assert plan.buffer_bytes[1] == ("in.a b", 40)
 
 
-def test_odd_numbers_and_names_read_back() -> None:
+def test_odd_numbers_and_names_read_back():
     plan = parse_plan(PLAN)
     first = replace(plan.steps[0], arguments=(-5, 3), offsets=(-4, 0, 8), total=0)
     odd = replace(
@@ -75,7 +75,7 @@ def test_odd_numbers_and_names_read_back() -> None:
     assert str(again(odd)) == str(odd)
 
 
-def test_steps_may_run_twice_and_buffers_have_two_places() -> None:
+def test_steps_may_run_twice_and_buffers_have_two_places():
     plan = parse_plan(PLAN)
     twice = replace(
         plan,
@@ -85,7 +85,7 @@ def test_steps_may_run_twice_and_buffers_have_two_places() -> None:
     assert again(twice) == twice
 
 
-def test_without_comments_nothing_names_the_users_files() -> None:
+def test_without_comments_nothing_names_the_users_files():
     text = print_plan(parse_plan(PLAN), comments=False)
     assert "train.py" not in text
     assert parse_plan(text) == parse_plan(PLAN)
@@ -111,12 +111,12 @@ MISTAKES = [
 ]
 
 
-def test_mistakes_are_shown_where_they_are() -> None:
+def test_mistakes_are_shown_where_they_are():
     check_all(partial(check_mistake, parse_plan, PLAN), MISTAKES)
 
 
 @pytest.mark.slow
 @given(data=st.data())
 @settings(max_examples=100)
-def test_damaged_text_is_a_parse_error_or_a_plan(data: st.DataObject) -> None:
+def test_damaged_text_is_a_parse_error_or_a_plan(data):
     check_damaged(parse_plan, PLAN, ["", *'()9-,"}\n#', ".."], data, PLAN.index("plan("))

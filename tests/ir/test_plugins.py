@@ -30,7 +30,7 @@ MODULES = {
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Path:
+def site(tmp_path):
     """A folder of installed packages, as pip leaves them."""
     for name, source in MODULES.items():
         (tmp_path / f"{name}_ops.py").write_text(source)
@@ -41,7 +41,7 @@ def site(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(site: Path, program: str, given: bytes = b"") -> str:
+def run(site, program, given=b""):
     done = subprocess.run(
         [sys.executable, "-c", program],
         input=given,
@@ -65,7 +65,7 @@ print(sorted(name for name in sys.modules if name.endswith("_ops")))
 
 
 @pytest.mark.slow
-def test_pickles_of_built_in_ops_import_no_plugin(site: Path) -> None:
+def test_pickles_of_built_in_ops_import_no_plugin(site):
     x, w = sg.input("x", (2,)), sg.parameter("w", [1.0, 2.0])
     graph = sg.Graph({"y": sg.tanh(x) * w})
     assert run(site, UNPICKLE, pickle.dumps((graph, x, w))) == "[]\n"
@@ -90,7 +90,7 @@ for each in sorted(str(each.message) for each in seen):
 
 
 @pytest.mark.slow
-def test_a_broken_plugin_costs_one_warning_that_names_it(site: Path) -> None:
+def test_a_broken_plugin_costs_one_warning_that_names_it(site):
     values, first, second, *warnings = run(site, PARSE).splitlines()
     assert values == "[3.0, 6.0, 9.0]"
     assert first == second == "SG202 4"

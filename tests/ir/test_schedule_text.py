@@ -2,7 +2,6 @@
 
 from functools import partial
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ from passes.pipelines import pipeline
 from staticgrad.analysis.binding import bind_sizes
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.errors import ArgumentError, FeedError, ParseError
-from staticgrad.ir.graph import Graph
 from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Schedule
 from staticgrad.ir.schedule_text import parse_schedule, print_schedule, schedule_constants
 from staticgrad.lowering.fuse import fuse
@@ -29,20 +27,20 @@ from tests.runtime.handmade import ADD, COPY, TAKE, Builder, N
 from tests.schedules import run_schedule
 
 
-def again(schedule: Schedule) -> Schedule:
+def again(schedule):
     return parse_schedule(str(schedule), constants=schedule_constants(schedule))
 
 
 # -- the laws -------------------------------------------------------------------------------------
 
 
-def test_canonical_text_is_a_fixed_point() -> None:
+def test_canonical_text_is_a_fixed_point():
     assert str(parse_schedule(SCHEDULE)) == SCHEDULE
 
 
 @pytest.mark.slow
 @given(st.integers(0, 2**32))
-def test_a_schedule_reads_back(seed: int) -> None:
+def test_a_schedule_reads_back(seed):
     graph = with_gradients(random_graph(np.random.default_rng(seed), empty=True)[0])
     for schedule in (fuse(pipeline("O1")(graph)), fuse(graph, merge=False)):
         read = again(schedule)
@@ -56,7 +54,7 @@ def test_a_schedule_reads_back(seed: int) -> None:
 @pytest.mark.slow
 @given(st.integers(0, 2**32))
 @settings(max_examples=8)
-def test_a_schedule_that_was_read_computes_the_same_bytes(seed: int) -> None:
+def test_a_schedule_that_was_read_computes_the_same_bytes(seed):
     graph, feeds = random_graph(np.random.default_rng(seed))
     graph = with_gradients(graph)
     try:
@@ -66,9 +64,7 @@ def test_a_schedule_that_was_read_computes_the_same_bytes(seed: int) -> None:
     computes_the_same(fuse(pipeline("O1")(graph)), graph, feeds, sizes)
 
 
-def computes_the_same(
-    schedule: Schedule, graph: Graph, feeds: dict[str, Any], sizes: dict[str, int]
-) -> None:
+def computes_the_same(schedule, graph, feeds, sizes):
     expected = run_schedule(schedule, graph, feeds, sizes)
     found = run_schedule(again(schedule), graph, feeds, sizes)
     assert found.keys() == expected.keys()
@@ -77,7 +73,7 @@ def computes_the_same(
 
 
 @pytest.mark.slow
-def test_every_kind_of_stage_computes_the_same_bytes(rng: np.random.Generator) -> None:
+def test_every_kind_of_stage_computes_the_same_bytes(rng):
     x, y = sg.input("x", ("batch", 7), "float32"), sg.input("y", ("batch",), "int64")
     w = sg.parameter("w", rng.standard_normal((7, 5)).astype("float32"))
     table = sg.constant(rng.standard_normal((5, 6)).astype("float32"))
@@ -98,7 +94,7 @@ def test_every_kind_of_stage_computes_the_same_bytes(rng: np.random.Generator) -
 # -- what a text holds ----------------------------------------------------------------------------
 
 
-def test_a_text_is_read_as_what_it_says() -> None:
+def test_a_text_is_read_as_what_it_says():
     schedule = parse_schedule(SCHEDULE)
     batch = dim("batch", min=1)
     assert schedule.name == "train step"
@@ -121,14 +117,14 @@ def test_a_text_is_read_as_what_it_says() -> None:
     assert (second.label, last.phase, last.origins) == ("", 1, ())
 
 
-def handmade() -> Builder:
+def handmade():
     built = Builder()
     x, y = built.buffer("input", label="x"), built.buffer("output", label="y")
     built.step(ADD, x, x, y)
     return built
 
 
-def test_kernels_of_one_text_are_one_kernel() -> None:
+def test_kernels_of_one_text_are_one_kernel():
     built = Builder()
     x, t, y = (built.buffer(role, label=role) for role in ("input", "temp", "output"))
     copied = parse_schedule(str(handmade().schedule(y="b1"))).kernels[0]
@@ -142,7 +138,7 @@ def test_kernels_of_one_text_are_one_kernel() -> None:
 
 
 @pytest.mark.parametrize("offset", [5, -5, N, -N + 8, 2 * N - 3, -(N // 2), N // 2, 3 - N * N])
-def test_offsets_read_back(offset: Any) -> None:
+def test_offsets_read_back(offset):
     built = handmade()
     step = built.steps[0]
     built.steps[0] = KernelStep(
@@ -153,7 +149,7 @@ def test_offsets_read_back(offset: Any) -> None:
     assert again(schedule).steps[0].label == 'a "label"'
 
 
-def test_constants_are_inline_or_named_by_their_digest() -> None:
+def test_constants_are_inline_or_named_by_their_digest():
     large, small = ArrayData(np.arange(40.0)), ArrayData(np.float32(0.1))
     empty = ArrayData(np.zeros((0, 3), "float32"))
     buffers = tuple(
@@ -176,32 +172,32 @@ def test_constants_are_inline_or_named_by_their_digest() -> None:
 @pytest.mark.parametrize(
     "where", ["a, b.py:3", "train.py:3 [a, b:7]", "<cell>:1", "odd name:2.py:9 [s]"]
 )
-def test_odd_file_names_in_comments_are_kept(where: str) -> None:
+def test_odd_file_names_in_comments_are_kept(where):
     text = SCHEDULE.replace("train.py:8, train.py:9 [a/b]", f"x.py:1, {where}, y.py:2")
     assert str(parse_schedule(text)) == text
     assert len(parse_schedule(text).steps[0].origins) >= 3
 
 
-def test_remarks_are_no_lines() -> None:
+def test_remarks_are_no_lines():
     schedule = parse_schedule(SCHEDULE.replace("# train.py:3", "# a remark"))
     assert schedule.buffers[0].origin is None
 
 
-def test_without_comments_nothing_names_the_users_files() -> None:
+def test_without_comments_nothing_names_the_users_files():
     schedule = parse_schedule(SCHEDULE)
     text = print_schedule(schedule, comments=False)
     assert "#" not in text
     assert parse_schedule(text) == schedule
 
 
-def test_promises_of_sizes_are_part_of_the_schedule() -> None:
+def test_promises_of_sizes_are_part_of_the_schedule():
     loose = SCHEDULE.replace("size batch {min=1, hint=64}\n", "")
     assert parse_schedule(loose) != parse_schedule(SCHEDULE)
     assert str(parse_schedule(loose)) == loose
 
 
 @pytest.mark.slow
-def test_a_long_schedule_needs_no_recursion() -> None:
+def test_a_long_schedule_needs_no_recursion():
     built = Builder()
     names = [built.buffer("input", label="x"), *(built.buffer("temp") for _ in range(5_000))]
     for source, target in pairwise(names):
@@ -242,11 +238,11 @@ MISTAKES = [
 ]
 
 
-def test_mistakes_are_shown_where_they_are() -> None:
+def test_mistakes_are_shown_where_they_are():
     check_all(partial(check_mistake, parse_schedule, SCHEDULE), MISTAKES)
 
 
-def test_a_kernel_without_a_step_is_a_mistake() -> None:
+def test_a_kernel_without_a_step_is_a_mistake():
     lines = [line for line in SCHEDULE.splitlines() if "step k2(" not in line]
     with pytest.raises(ParseError, match="no step uses the kernel k2") as caught:
         parse_schedule("\n".join(lines))
@@ -256,11 +252,11 @@ def test_a_kernel_without_a_step_is_a_mistake() -> None:
 @pytest.mark.slow
 @given(data=st.data())
 @settings(max_examples=200)
-def test_damaged_text_is_a_parse_error_or_a_schedule(data: st.DataObject) -> None:
+def test_damaged_text_is_a_parse_error_or_a_schedule(data):
     check_damaged(parse_schedule, SCHEDULE, ["", *'()9-,"+}\n#'], data)
 
 
-def test_checks_are_kept() -> None:
+def test_checks_are_kept():
     built = Builder()
     x = built.buffer("input", label="x")
     wanted = built.buffer("input", 5, "i", dtype=TAKE.operands[1].dtype)

@@ -1,9 +1,7 @@
 """Planning and checking ask a step for its accesses, scratch and checks, never for its kernel."""
 
-from __future__ import annotations
-
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,16 +15,10 @@ from staticgrad.analysis.liveness import Flow
 from staticgrad.analysis.plan_check import lower_bound, peak_buffers, verify_plan
 from staticgrad.analysis.repeats import Repeats
 from staticgrad.ir.kernels.bodies import Reach
-from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import (
-    Call,
     CheckWord,
     Control,
-    Schedule,
     Scratch,
-    Step,
-    StepBody,
     Touch,
 )
 from staticgrad.ir.schedule_text import parse_schedule
@@ -60,49 +52,49 @@ class Opaque:
     reaches: Callable[[tuple[int, ...]], tuple[Reach, ...]] = field(compare=False)
 
     @classmethod
-    def of(cls, step: Step) -> Opaque:
+    def of(cls, step):
         return cls(
             step.accesses(), step.in_place(), step.arguments, step.total, step.grain, step.phase,
             step.label, step.origins, step.reaches,
         )  # fmt: skip
 
-    def accesses(self) -> tuple[Touch, ...]:
+    def accesses(self):
         return self.known
 
-    def in_place(self) -> tuple[tuple[int, int], ...]:
+    def in_place(self):
         return self.pairs
 
-    def scratch(self) -> tuple[Scratch, ...]:
+    def scratch(self):
         return tuple(Scratch(a.buffer, "worker") for a in self.known if a.mode == "scratch")
 
-    def checks(self) -> tuple[CheckWord, ...]:
+    def checks(self):
         return ()
 
-    def kernels(self) -> tuple[Kernel, ...]:
+    def kernels(self):
         return ()
 
-    def calls(self, arguments: tuple[int, ...]) -> tuple[Call, ...]:
+    def calls(self, arguments):
         return ()
 
-    def bodies(self) -> tuple[StepBody, ...]:
+    def bodies(self):
         return ()
 
     @property
-    def control(self) -> Control:
+    def control(self):
         return Control()
 
-    def reads(self) -> Iterator[str]:
+    def reads(self):
         return (a.buffer for a in self.known if a.mode in ("in", "inout"))
 
-    def writes(self) -> Iterator[str]:
+    def writes(self):
         return (a.buffer for a in self.known if a.mode != "in")
 
 
-def opaque(schedule: Schedule) -> Schedule:
+def opaque(schedule):
     return replace(schedule, steps=tuple(map(Opaque.of, schedule.steps)))
 
 
-def trained(optimizer: sg.optim.Optimizer) -> Schedule:
+def trained(optimizer):
     """A step with sorting, reductions, a product and updates."""
     x = sg.input("x", ("n", 6))
     w, b = sg.parameter("w", np.ones((6, 4), "f4")), sg.parameter("b", np.ones(4, "f4"))
@@ -113,7 +105,7 @@ def trained(optimizer: sg.optim.Optimizer) -> Schedule:
 
 @pytest.mark.thinned(2)
 @pytest.mark.parametrize("optimizer", [sg.optim.SGD(0.1), sg.optim.Adam(0.1)])
-def test_plans_need_no_kernels(optimizer: sg.optim.Optimizer) -> None:
+def test_plans_need_no_kernels(optimizer):
     schedule = trained(optimizer)
     hidden = opaque(schedule)
     assert not hidden.kernels
@@ -127,7 +119,7 @@ def test_plans_need_no_kernels(optimizer: sg.optim.Optimizer) -> None:
             assert readings(plan) == readings(wanted)
 
 
-def readings(plan: Plan) -> tuple[object, ...]:
+def readings(plan):
     """What else is asked of a plan, in a form without steps."""
     repeats = Repeats(Flow(plan.schedule))
     return (
@@ -141,7 +133,7 @@ def readings(plan: Plan) -> tuple[object, ...]:
     )
 
 
-def test_what_a_kernel_step_touches() -> None:
+def test_what_a_kernel_step_touches():
     scale, look_up, update = parse_schedule(SCHEDULE).steps
     assert [(a.buffer, str(a.begin), a.mode) for a in scale.accesses()] == [
         ("in.x", "0", "in"),
@@ -159,7 +151,7 @@ def test_what_a_kernel_step_touches() -> None:
     ]
 
 
-def test_few_files_know_the_kinds_of_steps() -> None:
+def test_few_files_know_the_kinds_of_steps():
     found = set()
     for folder in ("staticgrad", "passes"):
         for path in Path(folder).rglob("*.py"):
@@ -169,7 +161,7 @@ def test_few_files_know_the_kinds_of_steps() -> None:
     assert found == KINDS
 
 
-def test_nothing_is_written_over_what_is_read_in_another_place() -> None:
+def test_nothing_is_written_over_what_is_read_in_another_place():
     """Each element of the result reads two of a temporary, or of the old parameter."""
     values = np.arange(16.0).reshape(4, 4)
     x, w = sg.input("x", (16,), "float64"), sg.parameter("w", values)

@@ -1,7 +1,5 @@
 """The tree of a sum: against a second, scalar reading of its definition; its zeros; its error."""
 
-from __future__ import annotations
-
 from itertools import pairwise, product
 from typing import Any
 
@@ -27,9 +25,9 @@ Terms = list[Any]
 # -- the definition once more, one number at a time -----------------------------------------------
 
 
-def counter(terms: Terms) -> Any:
-    heights: list[int] = []
-    sums: Terms = []
+def counter(terms):
+    heights = []
+    sums = []
     for term in terms:
         heights.append(0)
         sums.append(term)
@@ -44,7 +42,7 @@ def counter(terms: Terms) -> Any:
     return total
 
 
-def row(terms: Terms, dtype: np.dtype) -> Any:
+def row(terms, dtype):
     if not terms:
         return dtype.type(0.0)
     width = 8 if dtype.itemsize == 8 else 16
@@ -63,7 +61,7 @@ def row(terms: Terms, dtype: np.dtype) -> Any:
     return counter(blocks)
 
 
-def column(terms: Terms, dtype: np.dtype) -> Any:
+def column(terms, dtype):
     if not terms:
         return dtype.type(0.0)
     length = max(32, -(-len(terms) // 32))
@@ -83,7 +81,7 @@ def column(terms: Terms, dtype: np.dtype) -> Any:
     return total
 
 
-def by_definition(array: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+def by_definition(array, axes):
     rank = array.ndim
     trailing = 0
     while trailing < rank and rank - 1 - trailing in axes:
@@ -106,7 +104,7 @@ def by_definition(array: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
     return out
 
 
-def same_bits(found: np.ndarray, expected: np.ndarray) -> bool:
+def same_bits(found, expected):
     return (found.dtype, found.shape, found.tobytes()) == (
         expected.dtype,
         expected.shape,

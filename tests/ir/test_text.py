@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from hypothesis import given, strategies as st
 
 from staticgrad.building import within
 from staticgrad.errors import ArgumentError, OpDefinitionError, ParseError
-from staticgrad.ir.graph import Graph, Symbolic, constant
+from staticgrad.ir.graph import Graph, constant
 from staticgrad.ir.op import op_class
 from staticgrad.ir.parser import parse
 from staticgrad.ir.printer import first_difference, graph_constants, print_graph, same_graph
@@ -20,21 +19,21 @@ from staticgrad.ir.text import Reader, float_text, value_text
 from staticgrad.scopes import scope
 from staticgrad.types.arrays import ArrayData, TensorType
 from staticgrad.types.dim import dim
-from staticgrad.types.dtype import ALL_DTYPES, F32, F64, DType
+from staticgrad.types.dtype import ALL_DTYPES, F32, F64
 from staticgrad.types.lexis import Tokens, name_text, quoted, unquoted
 from tests.ir.sample_ops import STEP, Everything, Link, TopTwo
 from tests.random_graphs import graphs, input_value, parameter_value
 
 
-def vector(name: str = "x", extent: Any = 3) -> Symbolic:
+def vector(name="x", extent=3):
     return input_value(name, TensorType(F32, (extent,)))
 
 
-def again(graph: Graph) -> Graph:
+def again(graph):
     return parse(str(graph), constants=graph_constants(graph))
 
 
-def value_of(text: str) -> Any:
+def value_of(text):
     reader = Reader(Tokens(text))
     value = reader.value()
     assert reader.kinds[reader.at] == "end"
@@ -44,20 +43,20 @@ def value_of(text: str) -> Any:
 # -- the laws -------------------------------------------------------------------------------------
 
 
-def test_canonical_text_is_a_fixed_point() -> None:
+def test_canonical_text_is_a_fixed_point():
     assert str(parse(STEP)) == STEP
 
 
 @pytest.mark.slow
 @given(graphs(empty=True))
-def test_a_graph_reads_back(made: tuple[Graph, dict[str, np.ndarray]]) -> None:
+def test_a_graph_reads_back(made):
     graph, _ = made
     read = again(graph)
     assert first_difference(read, graph) is None
     assert str(read) == str(graph)
 
 
-def test_spacing_line_breaks_and_remarks_do_not_matter() -> None:
+def test_spacing_line_breaks_and_remarks_do_not_matter():
     loose = """# a remark
 staticgrad-ir 1 graph   g(
   %x : f32[ 3 ],   # the input
@@ -72,7 +71,7 @@ staticgrad-ir 1 graph   g(
     assert str(parse(loose.replace("\n", "\r\n"))) == str(parse(loose))
 
 
-def test_leaves_come_first_wherever_they_were_made() -> None:
+def test_leaves_come_first_wherever_they_were_made():
     x = vector()
     y = np.tanh(x)
     w = parameter_value("w", np.ones(3, "float32"))
@@ -92,7 +91,7 @@ for seed in range(12):
 
 
 @pytest.mark.slow
-def test_text_does_not_depend_on_hashing_or_ids() -> None:
+def test_text_does_not_depend_on_hashing_or_ids():
     root = str(Path.cwd())
     texts = set()
     for seed in ("1", "2"):
@@ -107,7 +106,7 @@ def test_text_does_not_depend_on_hashing_or_ids() -> None:
 # -- what a text holds ----------------------------------------------------------------------------
 
 
-def test_unused_inputs_dead_nodes_and_leaf_outputs_survive() -> None:
+def test_unused_inputs_dead_nodes_and_leaf_outputs_survive():
     x, unused, w = vector(), vector("unused"), parameter_value("w", np.ones(3, "float32"))
     live, dead = np.tanh(x), np.sin(x)
     graph = Graph.of_parts(
@@ -120,13 +119,13 @@ def test_unused_inputs_dead_nodes_and_leaf_outputs_survive() -> None:
     )
     read = again(graph)
     assert same_graph(read, graph)
-    assert [v.node.op.label for v in read.inputs] == ["x", "unused"]  # type: ignore[attr-defined]
+    assert [v.node.op.label for v in read.inputs] == ["x", "unused"]
     assert read.nodes[-1].op.name == "sin"
     assert read.outputs["parameter"].node is read.parameters[0].node
     assert 'graph ""(' in str(graph)
 
 
-def test_orders_lines_and_scopes_survive() -> None:
+def test_orders_lines_and_scopes_survive():
     x = vector()
     with scope("block3"), scope("attention"), within(order=2):
         y = np.tanh(x)
@@ -139,7 +138,7 @@ def test_orders_lines_and_scopes_survive() -> None:
     assert "#" not in print_graph(graph, comments=False)
 
 
-def test_nodes_without_a_comment_point_into_the_text() -> None:
+def test_nodes_without_a_comment_point_into_the_text():
     node = parse(STEP).nodes[6]
     assert node.op.name == "constant"
     resolved = node.origin.resolve()
@@ -147,7 +146,7 @@ def test_nodes_without_a_comment_point_into_the_text() -> None:
     assert resolved.text == STEP.splitlines()[5]
 
 
-def test_sizes_keep_their_promises() -> None:
+def test_sizes_keep_their_promises():
     declared = dim("batch", min=2, max=64, multiple_of=2, hint=8)
     odd = dim("two words", min=1)
     x = input_value("x", TensorType(F32, (declared // 2, odd, dim("free"))))
@@ -158,7 +157,7 @@ def test_sizes_keep_their_promises() -> None:
     assert "size free" not in text
     read = parse(text)
     assert str(read) == text
-    assert read.sizes["batch"] == declared.terms[0][0][0]  # type: ignore[union-attr]
+    assert read.sizes["batch"] == declared.terms[0][0][0]
     assert read.sizes["batch"].hint == 8
 
 
@@ -183,7 +182,7 @@ NAMES = st.text(max_size=6) | st.sampled_from(
 
 
 @given(NAMES, NAMES, NAMES, NAMES)
-def test_any_name_survives(name: str, output: str, size: str, parameter: str) -> None:
+def test_any_name_survives(name, output, size, parameter):
     x = input_value(name, TensorType(F32, (dim(size) if size else 2,)))
     w = parameter_value(parameter, np.zeros((), "float32"))
     graph = Graph({output: np.tanh(x) * w}, {w: w}, name=output)
@@ -191,30 +190,30 @@ def test_any_name_survives(name: str, output: str, size: str, parameter: str) ->
     assert len(text.splitlines()) == text.count("\n")
     read = again(graph)
     assert str(read) == text
-    assert read.inputs[0].node.op.label == name  # type: ignore[attr-defined]
+    assert read.inputs[0].node.op.label == name
     assert read.parameters[0].name == parameter
     assert list(read.outputs) == [output]
     assert list(read.sizes) == ([size] if size else [])
 
 
 @given(NAMES)
-def test_names_have_one_spelling(name: str) -> None:
+def test_names_have_one_spelling(name):
     assert unquoted(quoted(name)) == name
     spelled = name_text(name)
     assert spelled == name or unquoted(spelled) == name
 
 
-def test_bare_and_quoted_names_are_one_name_but_numbers_are_not() -> None:
+def test_bare_and_quoted_names_are_one_name_but_numbers_are_not():
     text = 'staticgrad-ir 1\ngraph g(%"x": f32[], %"0": f32[]) {\n  %0: f32[] = add(%x, %"0")\n'
     graph = parse(text + "  return out = %0\n}\n")
-    assert [arg.node.op.label for arg in graph.nodes[-1].args] == ["x", "0"]  # type: ignore[attr-defined]
+    assert [arg.node.op.label for arg in graph.nodes[-1].args] == ["x", "0"]
     assert '(%x: f32[], %"0": f32[])' in str(graph)
 
 
 # -- constants ------------------------------------------------------------------------------------
 
 
-def bits(array: np.ndarray) -> bytes:
+def bits(array):
     with np.errstate(invalid="ignore"):  # of a NaN that signals
         return np.where(array != array, array.dtype.type("nan"), array).tobytes()
 
@@ -222,7 +221,7 @@ def bits(array: np.ndarray) -> bytes:
 @pytest.mark.thinned(7)
 @pytest.mark.parametrize("dtype", ALL_DTYPES, ids=str)
 @given(data=st.data())
-def test_inline_constants_keep_every_bit(dtype: DType, data: st.DataObject) -> None:
+def test_inline_constants_keep_every_bit(dtype, data):
     shape = data.draw(st.sampled_from([(), (1,), (3,), (2, 2), (0,), (3, 0), (0, 3), (1, 1, 5)]))
     count = int(np.prod(shape))
     raw = data.draw(st.binary(min_size=count * dtype.itemsize, max_size=count * dtype.itemsize))
@@ -230,7 +229,7 @@ def test_inline_constants_keep_every_bit(dtype: DType, data: st.DataObject) -> N
     array = array % 2 == 1 if dtype.is_bool else array.view(dtype.numpy)
     graph = Graph(constant(array))
     assert not graph_constants(graph)
-    read = again(graph).nodes[0].op.data.array  # type: ignore[attr-defined]
+    read = again(graph).nodes[0].op.data.array
     assert read.dtype == array.dtype
     assert read.shape == array.shape
     if dtype.is_float:
@@ -257,12 +256,12 @@ def test_inline_constants_keep_every_bit(dtype: DType, data: st.DataObject) -> N
         (-float("nan"), F64, "nan"),
     ],
 )
-def test_floats_are_short(value: float, dtype: DType, text: str) -> None:
+def test_floats_are_short(value, dtype, text):
     assert float_text(float(dtype.numpy.type(value)), dtype) == text
 
 
 @given(st.floats(width=32, allow_nan=False, allow_infinity=False))
-def test_float32_is_as_short_as_numpy_makes_it(value: float) -> None:
+def test_float32_is_as_short_as_numpy_makes_it(value):
     text = float_text(value, F32)
     assert np.float32(float(text)).tobytes() == np.float32(value).tobytes()
     digits = sum(c.isdigit() for c in text.partition("e")[0].strip("-0."))
@@ -270,7 +269,7 @@ def test_float32_is_as_short_as_numpy_makes_it(value: float) -> None:
     assert digits <= max(sum(c.isdigit() for c in shortest), len(str(int(abs(value)))))
 
 
-def test_large_constants_are_bound_by_digest() -> None:
+def test_large_constants_are_bound_by_digest():
     small, large = np.arange(16.0), np.arange(17.0)
     graph = Graph(constant(large) + constant(np.append(small, 0)) + constant(large))
     arrays = graph_constants(graph)
@@ -278,7 +277,7 @@ def test_large_constants_are_bound_by_digest() -> None:
     digest = ArrayData(large).digest
     assert f'constant{{digest="{digest}"}}' in str(graph)
     assert str(again(graph)) == str(graph)
-    assert np.array_equal(again(graph).nodes[0].op.data.array, large)  # type: ignore[attr-defined]
+    assert np.array_equal(again(graph).nodes[0].op.data.array, large)
     with pytest.raises(ParseError, match="no array is bound") as caught:
         parse(str(graph))
     assert "graph_constants" in caught.value.hint
@@ -291,7 +290,7 @@ def test_large_constants_are_bound_by_digest() -> None:
 # -- attributes -----------------------------------------------------------------------------------
 
 
-def test_attributes_of_every_kind() -> None:
+def test_attributes_of_every_kind():
     n = dim("n")
     x = vector(extent=n)
     op = Everything(
@@ -320,7 +319,7 @@ def test_attributes_of_every_kind() -> None:
     assert "{count=0}" in str(Graph(Everything(count=0)(x)))
 
 
-def test_an_attribute_array_can_be_large() -> None:
+def test_an_attribute_array_can_be_large():
     graph = Graph(Everything(count=1, table=ArrayData(np.arange(40)))(vector()))
     assert list(graph_constants(graph)) == [ArrayData(np.arange(40)).digest]
     assert same_graph(again(graph), graph)
@@ -339,16 +338,16 @@ ATTRIBUTES = st.recursive(SIMPLE, lambda inner: st.lists(inner, max_size=3).map(
 
 
 @given(ATTRIBUTES)
-def test_attribute_values_read_back(value: Any) -> None:
+def test_attribute_values_read_back(value):
     read = value_of(value_text(value))
     assert read == value
     assert value_text(read) == value_text(value)
 
 
-def test_only_plain_data_can_be_an_attribute() -> None:
+def test_only_plain_data_can_be_an_attribute():
     for wrong in ([1], {1}, np.float32(1), object()):
         with pytest.raises(OpDefinitionError, match="no way to write"):
-            str(Graph(Everything(count=wrong)(vector())))  # type: ignore[arg-type]
+            str(Graph(Everything(count=wrong)(vector())))
 
 
 # -- structural equality --------------------------------------------------------------------------
@@ -370,7 +369,7 @@ def test_only_plain_data_can_be_an_attribute() -> None:
         ('  update @"w/b" = %7\n', "", 'update @"w/b"', "(nothing)"),
     ],
 )
-def test_the_first_difference_is_reported(old: str, new: str, left: str, right: str) -> None:
+def test_the_first_difference_is_reported(old, new, left, right):
     one, other = parse(STEP), parse(STEP.replace(old, new))
     report = first_difference(one, other)
     assert same_graph(one, other) == (report is None) == (not left)
@@ -380,7 +379,7 @@ def test_the_first_difference_is_reported(old: str, new: str, left: str, right: 
         assert right in second
 
 
-def test_what_does_not_count() -> None:
+def test_what_does_not_count():
     nan = np.array([0x7FC00001], "uint32").view("float32")
     assert same_graph(Graph(constant(nan)), Graph(constant(np.array([np.nan], "float32"))))
     assert not same_graph(Graph(constant(np.float32(0))), Graph(constant(np.float32(-0.0))))
@@ -394,7 +393,7 @@ def test_what_does_not_count() -> None:
 TANH, LINK = op_class("tanh")(), Link()
 
 
-def chain(count: int) -> Graph:
+def chain(count):
     x = vector()
     value = x
     for _ in range(count // 2):
@@ -403,12 +402,12 @@ def chain(count: int) -> Graph:
 
 
 @pytest.mark.slow
-def test_a_chain_of_20_000_nodes_prints_and_reads_back() -> None:
+def test_a_chain_of_20_000_nodes_prints_and_reads_back():
     text = str(chain(20_000))
     assert str(parse(text)) == text
 
 
-def test_wide_nodes_are_no_trouble() -> None:
+def test_wide_nodes_are_no_trouble():
     x = vector()
     graph = Graph(Link()(*[x] * 5_000))
     assert same_graph(again(graph), graph)
@@ -418,5 +417,5 @@ def test_wide_nodes_are_no_trouble() -> None:
     )
 
 
-def test_repr_is_short() -> None:
+def test_repr_is_short():
     assert repr(parse(STEP)) == "<graph step: 2 inputs, 2 parameters, 7 nodes, 3 outputs, 1 update>"

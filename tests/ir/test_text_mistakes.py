@@ -1,7 +1,6 @@
 """Mistakes in a text, and wrong arrays bound to it: one clear error each, at its place."""
 
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pytest
@@ -71,19 +70,19 @@ MISTAKES = [
 ]
 
 
-def test_mistakes_are_shown_where_they_are() -> None:
+def test_mistakes_are_shown_where_they_are():
     check_all(partial(check_mistake, parse, STEP), MISTAKES)
 
 
 @pytest.mark.slow
 @given(data=st.data())
 @settings(max_examples=300)
-def test_damaged_text_is_a_parse_error_or_a_graph(data: st.DataObject) -> None:
+def test_damaged_text_is_a_parse_error_or_a_graph(data):
     check_damaged(parse, STEP, ["", *'()9-,"%', "max(", "\\", "\n", "é", "e9"], data)
 
 
 @pytest.mark.parametrize("open_", ["(", "-", "max(1, ", "["])
-def test_endless_nesting_is_refused(open_: str) -> None:
+def test_endless_nesting_is_refused(open_):
     for text in (
         STEP.replace("batch//2", open_ * 9_999, 1),
         STEP.replace("value=1e-05", f"value={open_ * 9_999}", 1),
@@ -92,12 +91,12 @@ def test_endless_nesting_is_refused(open_: str) -> None:
             parse(text)
 
 
-def test_numbers_of_too_many_digits_are_refused() -> None:
+def test_numbers_of_too_many_digits_are_refused():
     with pytest.raises(ParseError, match="too many digits"):
         parse(STEP.replace("f32[4]", f"f32[{'9' * 5000}]"))
 
 
-def test_parameters_are_bound_by_name_or_start_at_zero() -> None:
+def test_parameters_are_bound_by_name_or_start_at_zero():
     w = parameter_value("w", np.arange(4, dtype="float32"))
     graph = parse(STEP, parameters={"w": w})
     assert graph.parameters[0].node is w.node
@@ -118,6 +117,6 @@ def test_parameters_are_bound_by_name_or_start_at_zero() -> None:
         ({"W": np.zeros(4)}, UnknownNameError, "no input or parameter 'W'"),
     ],
 )
-def test_wrong_bindings_are_refused(bound: Any, error: type[Exception], message: str) -> None:
+def test_wrong_bindings_are_refused(bound, error, message):
     with pytest.raises(error, match=message):
         parse(STEP, parameters=bound)

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy import special
 
 from staticgrad.analysis.interpret import interpret
-from staticgrad.ir.expr import BLOCKS, Expr, postorder, ref
-from staticgrad.types.dtype import F32, F64, DType
+from staticgrad.ir.expr import BLOCKS, postorder, ref
+from staticgrad.types.dtype import F32, F64
 from staticgrad.vecmath.blocks import LONG, ULP, expand
 from staticgrad.vecmath.trigonometric import SMALLEST, TWO_OVER_PI_BITS
 from tests.diagonals import diagonals
@@ -34,23 +34,23 @@ LANDMARKS = (
 )  # fmt: skip
 
 
-def block(op: str, *arrays: Array) -> Array:
+def block(op, *arrays):
     dtype = F32 if arrays[0].dtype == np.float32 else F64
     root = expand(op, *(ref(str(i), dtype) for i in range(len(arrays))))
     return interpret([root], lambda node: arrays[int(node.attribute)])[0]
 
 
-def words(dtype: DType) -> type[np.unsignedinteger]:
+def words(dtype):
     return np.uint32 if dtype == F32 else np.uint64
 
 
-def patterns(dtype: DType, count: int) -> Array:
+def patterns(dtype, count):
     """Evenly spaced bit patterns: every exponent, both signs, infinities and NaNs."""
     step = (1 << dtype.bits) // count | 1
     return (np.arange(count, dtype=words(dtype)) * words(dtype)(step)).view(dtype.numpy)
 
 
-def around(dtype: DType, centres: tuple[float, ...], width: int) -> Array:
+def around(dtype, centres, width):
     """``width`` neighbours on either side of each centre, with both signs."""
     with np.errstate(over="ignore"):
         centre = np.array(centres, dtype.numpy)
@@ -60,7 +60,7 @@ def around(dtype: DType, centres: tuple[float, ...], width: int) -> Array:
     return np.concatenate([x, -x])
 
 
-def samples(dtype: DType, count: int) -> Array:
+def samples(dtype, count):
     rng = np.random.default_rng(11)
     linear = [rng.uniform(-r, r, count // 4) for r in (1.0, 6.0, 110.0, 750.0)]
     log_uniform = np.exp(rng.uniform(-50, 5, count // 2)) * rng.choice([-1, 1], count // 2)
@@ -73,7 +73,7 @@ def samples(dtype: DType, count: int) -> Array:
     )
 
 
-def extended_erf(x: Array) -> Array:
+def extended_erf(x):
     """2/sqrt(pi) exp(-x**2) sum of 2**n x**(2n+1) / (2n+1)!!: only positive terms (A&S 7.1.6)."""
     inside = np.clip(x, -7, 7)
     term = total = inside
@@ -84,7 +84,7 @@ def extended_erf(x: Array) -> Array:
     return np.where(np.isnan(x), x, 2 / root_pi * np.exp(-inside * inside) * total)
 
 
-def extended_erfc(x: Array) -> Array:
+def extended_erfc(x):
     """1 - erf below 1, beyond by its continued fraction (A&S 7.1.14), x**2 split at 20 bits."""
     a = np.minimum(np.abs(x), 110)
     head = np.rint(a * 2**20) / 2**20
@@ -98,18 +98,18 @@ def extended_erfc(x: Array) -> Array:
     return np.where(np.isnan(x), x, np.where(x < 0, 2 - tail, tail))
 
 
-def double_erfc(x: Array) -> Array:
+def double_erfc(x):
     return np.frompyfunc(math.erfc, 1, 1)(x).astype(np.float64)
 
 
-def extended_logit(p: Array) -> Array:
+def extended_logit(p):
     """By the logarithms; near 1/2, where these cancel, 2 artanh(2 p - 1)."""
     far = np.log(p) - np.log1p(-p)
     near = np.abs(p - 0.5) < 0.25
     return np.where(near, 2 * np.arctanh(np.where(near, 2 * p - 1, 0)), far)
 
 
-def truth(op: str, *arrays: Array) -> Array:
+def truth(op, *arrays):
     """The function to at least 50 bits for f32 operands, 63 for f64."""
     with np.errstate(all="ignore"):
         wide = [a.astype(np.float64 if a.dtype == np.float32 else np.longdouble) for a in arrays]
@@ -128,7 +128,7 @@ def truth(op: str, *arrays: Array) -> Array:
         return extended_erf(wide[0])
 
 
-def normal_quantile(p: Array) -> Array:
+def normal_quantile(p):
     """SciPy's for f32 operands; beyond that, Newton's iteration on the logarithm of the tail."""
     near = special.ndtri(p.astype(np.float64))
     if p.dtype == np.float64:
@@ -147,7 +147,7 @@ def normal_quantile(p: Array) -> Array:
     return np.where(inside, np.where(p < half, -z, z), near.astype(np.longdouble))
 
 
-def whole_quotient(x: Array, y: Array) -> Array:
+def whole_quotient(x, y):
     """NumPy's quotient rounded down where that is special or small, beyond in whole numbers."""
     with np.errstate(all="ignore"):
         found, ratio = np.floor_divide(x, y), np.abs(x / y)
@@ -157,7 +157,7 @@ def whole_quotient(x: Array, y: Array) -> Array:
     return exact
 
 
-def ulps(got: Array, true: Array) -> Array:
+def ulps(got, true):
     """|got - true| in units of the last place at the true value; inf where they differ in kind."""
     info = finfo(got.dtype)
     with np.errstate(all="ignore"):
@@ -170,7 +170,7 @@ def ulps(got: Array, true: Array) -> Array:
     return np.where(borderline, np.where(same, 0, np.inf), distance)
 
 
-def assert_within(op: str, *arrays: Array) -> None:
+def assert_within(op, *arrays):
     got = block(op, *arrays)
     distance = ulps(got, truth(op, *arrays))
     worst = int(np.argmax(distance))
@@ -185,18 +185,18 @@ def test_the_table_covers_every_block():
 
 @pytest.mark.thinned(2)
 @pytest.mark.parametrize("op", UNARY)
-def test_f32_error(op: str):
+def test_f32_error(op):
     assert_within(op, samples(F32, 50_000))
 
 
 @pytest.mark.thinned(2)
 @needs_extended
 @pytest.mark.parametrize("op", UNARY)
-def test_f64_error(op: str):
+def test_f64_error(op):
     assert_within(op, samples(F64, 8_000))
 
 
-def power_samples(dtype: DType, count: int) -> tuple[Array, Array]:
+def power_samples(dtype, count):
     """Any patterns; then bases whose power is finite, near 1 and far; whole exponents."""
     rng = np.random.default_rng(12)
     low, high, reach = (-104.0, 88.8, 85.0) if dtype == F32 else (-746.0, 709.8, 700.0)
@@ -228,21 +228,21 @@ def test_f64_pow_error():
 
 @needs_extended
 @pytest.mark.parametrize("op", TRIGONOMETRIC)
-def test_f64_angles_next_to_multiples_of_a_quarter_turn(op: str):
+def test_f64_angles_next_to_multiples_of_a_quarter_turn(op):
     rng = np.random.default_rng(13)
     quarter = 2 * np.arctan(np.longdouble(1))
     turns = np.floor(np.exp2(rng.uniform(0, 52, 20_000))).astype(np.longdouble)
     assert_within(op, (turns * quarter).astype(np.float64))
 
 
-def specials(dtype: DType) -> Array:
+def specials(dtype):
     info = finfo(dtype.numpy)
     positive = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, np.inf, info.max, info.tiny, info.smallest_subnormal]
     odd = 2.0**info.nmant + 1
     return np.array([*positive, *(-v for v in positive), odd, -odd, np.nan], dtype.numpy)
 
 
-def assert_same_special_values(got: Array, expected: Array) -> None:
+def assert_same_special_values(got, expected):
     """Infinities, NaNs, zeros with their sign and units where NumPy has them."""
     special = ~np.isfinite(expected) | (expected == 0) | (np.abs(expected) == 1)
     np.testing.assert_array_equal(got[special], expected[special])
@@ -253,12 +253,12 @@ def assert_same_special_values(got: Array, expected: Array) -> None:
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("op", UNARY)
-def test_special_values(op: str, dtype: DType):
+def test_special_values(op, dtype):
     x = specials(dtype)
     assert_same_special_values(block(op, x), truth(op, x).astype(dtype.numpy))
 
 
-def dividends(dtype: DType, count: int) -> tuple[Array, Array]:
+def dividends(dtype, count):
     """Any patterns, specials against specials, and next to multiples of the divisor of any size."""
     rng = np.random.default_rng(19)
     any_x = patterns(dtype, count)
@@ -273,7 +273,7 @@ def dividends(dtype: DType, count: int) -> tuple[Array, Array]:
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize(("op", "oracle"), [("fmod", np.fmod), ("floor_quotient", np.floor_divide)])
-def test_divisions_are_numpys_to_the_byte(op: str, oracle: np.ufunc, dtype: DType):
+def test_divisions_are_numpys_to_the_byte(op, oracle, dtype):
     x, y = dividends(dtype, 20_000)
     with np.errstate(all="ignore"):
         wanted, got = oracle(x, y), block(op, x, y)
@@ -283,13 +283,13 @@ def test_divisions_are_numpys_to_the_byte(op: str, oracle: np.ufunc, dtype: DTyp
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_special_values_of_pow(dtype: DType):
+def test_special_values_of_pow(dtype):
     x, y = (v.ravel() for v in np.meshgrid(specials(dtype), specials(dtype)))
     with np.errstate(all="ignore"):
         assert_same_special_values(block("pow", x, y), np.power(x, y))
 
 
-def arc_cotangent(n: int, bits: int) -> int:
+def arc_cotangent(n, bits):
     """2**bits atan(1/n), short by less than its last 20 bits."""
     term = total = (1 << bits) // n
     for k in range(3, 2 * bits, 2):
@@ -305,7 +305,7 @@ PI_BITS = 1400
 PI = 4 * (4 * arc_cotangent(5, PI_BITS) - arc_cotangent(239, PI_BITS))
 
 
-def large_angle(op: str, x: float) -> np.longdouble:
+def large_angle(op, x):
     """The function of x, reduced with whole numbers."""
     fraction, exponent = math.frexp(abs(x))
     whole, place = int(fraction * 2**53), exponent - 53 + PI_BITS
@@ -328,7 +328,7 @@ def test_the_bits_of_two_over_pi():
 
 @needs_extended
 @pytest.mark.parametrize("op", TRIGONOMETRIC)
-def test_f64_angles_of_every_size(op: str):
+def test_f64_angles_of_every_size(op):
     rng = np.random.default_rng(17)
     x = np.exp2(rng.uniform(45, 1023.99, 3_000)) * rng.choice([-1, 1], 3_000)
     powers = 2.0 ** np.arange(45, 1024)
@@ -350,14 +350,14 @@ def test_f64_angles_whose_values_are_known():
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("op", TRIGONOMETRIC)
-def test_infinite_angles_are_nan(op: str, dtype: DType):
+def test_infinite_angles_are_nan(op, dtype):
     x = np.array([np.inf, -np.inf, np.nan], dtype.numpy)
     assert np.isnan(block(op, x)).all()
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("op", ["expm1", "log1p", "sin", "tan", "sinh", "tanh", "atan", "asin"])
-def test_tiny_inputs_return_themselves(op: str, dtype: DType):
+def test_tiny_inputs_return_themselves(op, dtype):
     tiny = finfo(dtype.numpy).smallest_subnormal * np.array([1, 3, 2**20, 2**40], dtype.numpy)
     x = np.concatenate([tiny, -tiny])
     np.testing.assert_array_equal(block(op, x), x)
@@ -367,7 +367,7 @@ def test_tiny_inputs_return_themselves(op: str, dtype: DType):
 @diagonals(
     2, ("op", ["sin", "tan", "sinh", "tanh", "erf", "atan", "asin", "cbrt"]), ("dtype", FLOATS)
 )
-def test_odd_functions_are_odd_to_the_bit(op: str, dtype: DType):
+def test_odd_functions_are_odd_to_the_bit(op, dtype):
     x = samples(dtype, 2_000)
     np.testing.assert_array_equal(block(op, -x), -block(op, x))
 
@@ -375,7 +375,7 @@ def test_odd_functions_are_odd_to_the_bit(op: str, dtype: DType):
 @pytest.mark.thinned(4)
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("op", ["sin", "cos", "tanh", "erf"])
-def test_bounded_by_one(op: str, dtype: DType):
+def test_bounded_by_one(op, dtype):
     assert np.nanmax(np.abs(block(op, samples(dtype, 5_000)))) <= 1
 
 
@@ -387,13 +387,13 @@ def test_bounded_by_one(op: str, dtype: DType):
      ("erf", -3, 3), ("exp2", -140, 127), ("log2", 1e-3, 12), ("log10", 1e-3, 12), ("cbrt", -9, 9),
      ("atan", -9, 9), ("asin", -1, 1), ("logit", 0, 1)],
 )  # fmt: skip
-def test_never_falls_over_a_grid(op: str, low: float, high: float, dtype: DType):
+def test_never_falls_over_a_grid(op, low, high, dtype):
     x = np.linspace(low, high, 20_001)
     assert (np.diff(block(op, x.astype(dtype.numpy))) >= 0).all()
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_expansions_hold_plain_primitives_only_and_few(dtype: DType):
+def test_expansions_hold_plain_primitives_only_and_few(dtype):
     budget = {"exp": 28, "expm1": 30, "tanh": 31, "log": 36, "log1p": 39, "erf": 56, "sin": 55,
               "cos": 54, "tan": 57, "fmod": 16, "floor_quotient": 20, "ndtri": 62, "pow": 128,
               "exp2": 26, "log2": 45, "log10": 45, "cbrt": 55, "atan": 33, "asin": 31, "acos": 36,
@@ -414,11 +414,11 @@ def test_expansions_hold_plain_primitives_only_and_few(dtype: DType):
         assert root.dtype == dtype
 
 
-def seldom(root: Expr) -> list[Expr]:
+def seldom(root):
     """What only the unusual values of ``rarely`` need."""
     choices = [node for node in postorder([root]) if node.op == "rarely"]
     usual = {node: node.args[2] for node in choices}
-    always: set[Expr] = set()
+    always = set()
     stack = [root]
     while stack:
         node = stack.pop()
@@ -429,7 +429,7 @@ def seldom(root: Expr) -> list[Expr]:
 
 
 def test_expand_refuses_what_is_no_block():
-    x: Expr = ref("x", F32)
+    x = ref("x", F32)
     with pytest.raises(KeyError):
         expand("add", x, x)
     with pytest.raises(TypeError):

@@ -1,7 +1,5 @@
 """Each invariant of a graph, broken once."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -19,13 +17,13 @@ from tests.random_graphs import graphs, input_value, parameter_value
 VECTOR = TensorType(F32, (3,))
 
 
-def parts(**changes: Any) -> Graph:
+def parts(**changes):
     """x, w, tanh(x), tanh(x) + w; some parts replaced."""
     x, w = input_value("x", VECTOR), parameter_value("w", np.zeros(3, "float32"))
     middle = np.tanh(x)
     out = middle + w
     values = {"x": x, "w": w, "middle": middle, "out": out}
-    made: dict[str, Any] = {
+    made = {
         "nodes": [x.node, w.node, middle.node, out.node],
         "inputs": [x],
         "parameters": [w],
@@ -37,25 +35,25 @@ def parts(**changes: Any) -> Graph:
     return Graph.of_parts(**made)
 
 
-def typed(node: Node, *types: TensorType) -> Node:
+def typed(node, *types):
     return Node(node.op, node.args, types, node.origin, node.order)
 
 
-def test_a_sound_graph_passes() -> None:
+def test_a_sound_graph_passes():
     verify_graph(parts())
 
 
 @pytest.mark.slow
 @given(graphs(empty=True))
-def test_graphs_that_users_build_are_sound(made: tuple[Graph, dict[str, np.ndarray]]) -> None:
+def test_graphs_that_users_build_are_sound(made):
     verify_graph(made[0])
 
 
-def foreign(values: dict[str, Symbolic]) -> Symbolic:
+def foreign(values):
     return np.tanh(input_value("other", VECTOR))
 
 
-BROKEN: list[tuple[dict[str, Any], str]] = [
+BROKEN = [
     (
         {"nodes": lambda v: [v[k].node for k in ("x", "w", "middle", "middle", "out")]},
         "listed twice",
@@ -91,12 +89,12 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("changes", "message"), BROKEN)
-def test_broken_parts(changes: dict[str, Any], message: str) -> None:
+def test_broken_parts(changes, message):
     with pytest.raises(VerifyError, match=message):
         verify_graph(parts(**changes))
 
 
-def test_an_update_by_a_value_of_another_type() -> None:
+def test_an_update_by_a_value_of_another_type():
     x, w = input_value("x", VECTOR), parameter_value("w", np.zeros(3, "float32"))
     total = x.sum()
     graph = Graph.of_parts(
@@ -110,7 +108,7 @@ def test_an_update_by_a_value_of_another_type() -> None:
         verify_graph(graph)
 
 
-def graph_of(*nodes: Node) -> Graph:
+def graph_of(*nodes):
     values = [Symbolic(node) for node in nodes]
     return Graph.of_parts(
         nodes=nodes,
@@ -120,7 +118,7 @@ def graph_of(*nodes: Node) -> Graph:
     )
 
 
-def test_types_that_inference_does_not_give() -> None:
+def test_types_that_inference_does_not_give():
     x = input_value("x", VECTOR)
     for types, message in (
         ((TensorType(F64, (3,)),), r"tanh gives f32\[3\]"),
@@ -131,7 +129,7 @@ def test_types_that_inference_does_not_give() -> None:
             verify_graph(graph_of(x.node, typed(np.tanh(x).node, *types)))
 
 
-def test_operands_that_an_op_refuses() -> None:
+def test_operands_that_an_op_refuses():
     x, y = input_value("x", VECTOR), input_value("y", TensorType(F32, (4,)))
     add = (x + x).node
     bad = Node(add.op, (x, y), add.types, add.origin)
@@ -141,7 +139,7 @@ def test_operands_that_an_op_refuses() -> None:
         verify_graph(graph_of(x.node, Node(Link(), (), (VECTOR,), add.origin)))
 
 
-def test_results_that_do_not_exist() -> None:
+def test_results_that_do_not_exist():
     x = input_value("x", VECTOR)
     node = np.tanh(x).node
     with pytest.raises(VerifyError, match="operand 0 of tanh is a result that does not exist"):
@@ -150,7 +148,7 @@ def test_results_that_do_not_exist() -> None:
         )
 
 
-def test_names_and_sizes() -> None:
+def test_names_and_sizes():
     x, twin = input_value("x", VECTOR), input_value("x", VECTOR)
     with pytest.raises(VerifyError, match="two are called 'x'"):
         verify_graph(graph_of(x.node, twin.node, (x + twin).node))
@@ -163,7 +161,7 @@ def test_names_and_sizes() -> None:
         verify_graph(graph_of(negative.node))
 
 
-def test_orders() -> None:
+def test_orders():
     x = input_value("x", VECTOR)
     with within(order=-1):
         y = np.tanh(x)
@@ -174,7 +172,7 @@ def test_orders() -> None:
     verify_graph(Graph(np.sin(y)))  # a later node may be of a lower order
 
 
-def test_the_message_shows_the_node_and_the_line() -> None:
+def test_the_message_shows_the_node_and_the_line():
     x = input_value("x", VECTOR)
     node = np.tanh(x).node
     graph = graph_of(x.node, typed(node, TensorType(F64, (3,))))

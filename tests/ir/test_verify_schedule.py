@@ -1,8 +1,6 @@
 """Each invariant of a schedule and of a kernel, broken once."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -45,20 +43,20 @@ from tests.passes.test_fuse import with_gradients
 from tests.random_graphs import random_graph
 
 
-def test_a_sound_schedule_passes() -> None:
+def test_a_sound_schedule_passes():
     verify_schedule(parse_schedule(SCHEDULE))
 
 
 @pytest.mark.slow
 @given(st.integers(0, 2**32))
 @settings(max_examples=25)
-def test_schedules_that_fusion_makes_are_sound(seed: int) -> None:
+def test_schedules_that_fusion_makes_are_sound(seed):
     graph = with_gradients(random_graph(np.random.default_rng(seed), empty=True)[0])
     verify_schedule(fuse(pipeline("O1")(graph)))
     verify_schedule(fuse(graph, merge=False))
 
 
-def test_a_scratch_without_room_is_refused() -> None:
+def test_a_scratch_without_room_is_refused():
     x = sg.input("x", (sg.dim("n"), 30))
     schedule = fuse(pipeline("O1")(sg.Graph({"y": sg.topk(x, 3)[0], "z": sg.sort(x)})))
     scratch = [buffer for buffer in schedule.buffers if buffer.role == "scratch"]
@@ -135,12 +133,12 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("old", "new", "message", "detail"), BROKEN)
-def test_broken_schedules_are_refused(old: str, new: str, message: str, detail: str) -> None:
+def test_broken_schedules_are_refused(old, new, message, detail):
     assert old in SCHEDULE
     refused(parse_schedule(SCHEDULE.replace(old, new, 1)), message, detail.removeprefix("step "))
 
 
-def refused(schedule: Schedule, message: str, detail: str = "") -> VerifyError:
+def refused(schedule, message, detail=""):
     with pytest.raises(VerifyError) as caught:
         verify_schedule(schedule)
     error = caught.value
@@ -151,19 +149,19 @@ def refused(schedule: Schedule, message: str, detail: str = "") -> VerifyError:
     return error
 
 
-def changed(**changes: Callable[[Any], Any]) -> Schedule:
+def changed(**changes):
     schedule = parse_schedule(SCHEDULE)
     return replace(schedule, **{k: change(getattr(schedule, k)) for k, change in changes.items()})
 
 
-def first(**changes: Any) -> Callable[[Any], Any]:
+def first(**changes):
     """The first step changed."""
     return lambda steps: (replace(steps[0], **changes), *steps[1:])
 
 
 BATCH = dim("batch", min=2)
 #: What no text can say.
-CHANGED: list[tuple[dict[str, Callable[[Any], Any]], str]] = [
+CHANGED = [
     ({"buffers": lambda b: (*b, b[0])}, "two buffers are called 'in.x'"),
     ({"buffers": lambda b: (replace(b[0], size=-1), *b[1:])}, "the size of a buffer is negative"),
     (
@@ -181,13 +179,11 @@ CHANGED: list[tuple[dict[str, Callable[[Any], Any]], str]] = [
 
 
 @pytest.mark.parametrize(("changes", "message"), CHANGED)
-def test_what_no_text_can_say_is_refused(
-    changes: dict[str, Callable[[Any], Any]], message: str
-) -> None:
+def test_what_no_text_can_say_is_refused(changes, message):
     refused(changed(**changes), message)
 
 
-def test_the_new_value_of_a_parameter_may_be_read_once_it_is_there() -> None:
+def test_the_new_value_of_a_parameter_may_be_read_once_it_is_there():
     late = f"  step k2(param.w updated, out.y, t4; 3) {CUT}\n  return"
     schedule = parse_schedule(SCHEDULE.replace("  return", late))
     verify_schedule(schedule)
@@ -195,7 +191,7 @@ def test_the_new_value_of_a_parameter_may_be_read_once_it_is_there() -> None:
     assert "k2(param.w updated, out.y, t4; 3)" in str(schedule)
 
 
-def test_an_error_names_the_step_and_the_users_line() -> None:
+def test_an_error_names_the_step_and_the_users_line():
     error = refused(
         parse_schedule(SCHEDULE.replace("step k0(in.x, c3, t4", "step k0(in.x, c3, c3")),
         "step 0 (mul): out operand p2 is constant 'c3'",
@@ -205,7 +201,7 @@ def test_an_error_names_the_step_and_the_users_line() -> None:
     assert "train.py:8" in str(error)
 
 
-def test_an_unsound_kernel_is_shown_with_its_step() -> None:
+def test_an_unsound_kernel_is_shown_with_its_step():
     text = SCHEDULE.replace(
         "%2: f32 = sub %0, %1\n      store p2[j]", "%2: f32 = sub %0, %1\n      store p0[j]"
     )
@@ -213,15 +209,15 @@ def test_an_unsound_kernel_is_shown_with_its_step() -> None:
     assert any("kernel(p0: in f32" in line for line in error.details)
 
 
-def test_a_write_through_two_operands_is_refused() -> None:
+def test_a_write_through_two_operands_is_refused():
     kernel = parse_kernel(TWO_RESULTS)
     schedule = parse_schedule(SCHEDULE)
     step = KernelStep.of(kernel, (Binding("out.y"),) * 2, (3,))
     refused(replace(schedule, steps=(step,)), "through two operands")
 
 
-def test_compiling_verifies_always(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[Schedule] = []
+def test_compiling_verifies_always(monkeypatch):
+    seen = []
     monkeypatch.setattr("staticgrad.ir.verify_schedule.verify_schedule", seen.append)
     x = sg.input("x", (3,), "float32")
     for check in (True, False):
@@ -248,13 +244,13 @@ LOADED_ONCE = load(Access("p0"), F32)
 READ = Scalar((Store(Access("p1"), ref("r0", F32)),))
 
 
-def within(loop: Loop, times: int) -> Loop:
+def within(loop, times):
     for number in range(times):
         loop = Loop(Axis(f"i{number + 2}", 2), (), (loop,), ())
     return loop
 
 
-def at(*positions: Position, fill: Expr | None = None) -> Expr:
+def at(*positions, fill=None):
     return load(Access("p0", (), (), positions), F32, fill=fill)
 
 
@@ -281,17 +277,17 @@ P = {
 }
 
 
-def kernel(*stages: Any, operands: str = "p0 p1", **changes: Any) -> Kernel:
+def kernel(*stages, operands="p0 p1", **changes):
     made = Kernel(tuple(P[name] for name in operands.split()), ("n0",), (), stages)
     return replace(made, **changes)
 
 
-def stores(value: Expr, *more: Any) -> Map:
+def stores(value, *more):
     """p1[j] = value, then more statements."""
     return Map(MAP.axis, (Store(Access("p1", J), value), *more))
 
 
-def total(*statements: Any) -> Columns:
+def total(*statements):
     return Columns(Axis("j", "n0"), (Axis("i0", 2),), statements, MAP.body)
 
 
@@ -308,7 +304,7 @@ LOOP = Loop(
 )
 SORT = Sort(MAP.axis, MAP.axis, ORDER, (Store(Access("p1", J), load(Access("p0", J), F32)),))
 SEARCH = Search("c0", LOADED, "p0", 1, "n0")
-KERNELS: list[tuple[Kernel, str]] = [
+KERNELS = [
     (kernel(), "there is no stage"),
     (kernel(MAP, Scalar((SUM,))), "no place in a scalar stage"),
     (kernel(replace(GEMM, stores=(SUM,))), "no place in a gemm stage"),
@@ -446,8 +442,8 @@ KERNELS: list[tuple[Kernel, str]] = [
 ]
 
 
-def test_broken_kernels_are_refused() -> None:
-    def check(broken: Kernel, message: str) -> None:
+def test_broken_kernels_are_refused():
+    def check(broken, message):
         with pytest.raises(VerifyError) as caught:
             verify_kernel(broken)
         error = caught.value
@@ -482,12 +478,12 @@ SOUND = {
 
 
 @pytest.mark.parametrize("sound", SOUND.values(), ids=SOUND)
-def test_sound_kernels_pass_and_read_back(sound: Kernel) -> None:
+def test_sound_kernels_pass_and_read_back(sound):
     verify_kernel(sound)
     assert parse_kernel(str(sound)) == sound
 
 
-def test_constants_of_a_wrong_dtype_are_refused() -> None:
+def test_constants_of_a_wrong_dtype_are_refused():
     data = ArrayData(np.zeros(3))
     schedule = Schedule("s", (Buffer("c", "constant", F32, 3, data=data),), (), ())
     with pytest.raises(VerifyError, match="3 elements of f64"):

@@ -1,7 +1,5 @@
 """``staticgrad lint``: what it prints, as text and as JSON, and its exit codes."""
 
-from __future__ import annotations
-
 import json
 
 import pytest
@@ -22,7 +20,7 @@ graph g(%x: f32[n], %y: f32[n]) {
 CLEAN = HAZARD.replace("log(", "exp(")
 
 
-def run(*arguments: str, text: str = HAZARD):
+def run(*arguments, text=HAZARD):
     return CliRunner().invoke(cli.main, ["lint", *arguments], input=text, catch_exceptions=False)
 
 

@@ -1,7 +1,5 @@
 """Every lint on its own examples, the whole programs without hazards, and what a finding prints."""
 
-from __future__ import annotations
-
 import dataclasses
 import inspect
 from pathlib import Path

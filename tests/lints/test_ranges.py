@@ -1,7 +1,5 @@
 """Ranges hold: what a formula is said never to be, it never is; on random programs and by hand."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
@@ -24,7 +22,7 @@ NUMBERS = (0.0, 1.0, -1.0, 0.5, 2.0, -2.0, 3.0)
 ROUND = (0.0, 1.0, -1.0, 0.25, -2.0, 2.5)
 
 
-def random_program(rng: np.random.Generator, length: int):
+def random_program(rng, length):
     """A graph of ``length`` steps that no range analysis was written for; every value an output."""
     values = [sg.input("x", (5,), "float64"), sg.input("n", (5,), "int64").astype("float64")]
 

@@ -1,7 +1,5 @@
 """Derivatives of functions: of arrays, values and tensors, in any order, with vmap and function."""
 
-from __future__ import annotations
-
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,36 +26,36 @@ W = RNG.normal(size=3)
 F = Callable[..., Any]
 
 
-def loss(w: Any, x: Any) -> Any:
+def loss(w, x):
     return (sg.tanh(x @ w) ** 2).sum()
 
 
-def slope_by_hand(w: Any, x: Any) -> Any:
+def slope_by_hand(w, x):
     t = np.tanh(x @ w)
     return x.T @ (2 * t * (1 - t * t))
 
 
-def hessian_by_hand(w: Any, x: Any) -> Any:
+def hessian_by_hand(w, x):
     t = np.tanh(x @ w)
     bent = 2 * (1 - t * t) * (1 - 3 * t * t)
     return x.T @ (bent[:, None] * x)
 
 
-def ran(made: F, *args: Any) -> Any:
+def ran(made, *args):
     """A function of values, with an input of a graph for each argument."""
     inputs = [sg.input(f"x{k}", np.shape(each), "float64") for k, each in enumerate(args)]
     feeds = {f"x{k}": each for k, each in enumerate(args)}
     return sg.compile(made(*inputs)).run(feeds)
 
 
-def on_the_tape(made: F, *args: Any) -> Any:
+def on_the_tape(made, *args):
     """A function of bare tensors, which leaves nothing on the tape."""
     found = made(*[Tensor(each, dtype=np.asarray(each).dtype) for each in args])
     assert not found.requires_grad
     return found.data
 
 
-WAYS: dict[str, Callable[..., Any]] = {
+WAYS = {
     "arrays": lambda made, *args: made(*args),
     "values": ran,
     "tensors": on_the_tape,
@@ -66,7 +64,7 @@ WAYS: dict[str, Callable[..., Any]] = {
 
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("way", WAYS)
-def test_each_is_what_it_is_by_hand(way: str):
+def test_each_is_what_it_is_by_hand(way):
     run = WAYS[way]
     close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11)  # noqa: E731
     wanted, slope, bent = (np.tanh(X @ W) ** 2).sum(), slope_by_hand(W, X), hessian_by_hand(W, X)
@@ -101,7 +99,7 @@ class Layer:
 def test_containers_places_and_parameters():
     scale = sg.parameter("scale", np.array(2.0))
 
-    def f(layer: Layer, x: Any, power: int = 2, *, sign: int = 1) -> Any:
+    def f(layer, x, power=2, *, sign=1):
         out = (x @ layer.w + layer.b) ** power * scale * sign
         return out.sum(), {"largest": out.max(), "power": power}
 
@@ -168,7 +166,7 @@ def test_tensors_use_the_tape():
     np.testing.assert_allclose(kept.data, slope_by_hand(W, X))
 
 
-def bare(array: Any, needs: bool = False) -> Tensor:
+def bare(array, needs=False):
     return Tensor(array, needs, "float64")
 
 
@@ -195,8 +193,8 @@ def test_a_tape_knows_who_else_differentiates():
 
 
 @pytest.mark.parametrize("mode", [None, "forward", "reverse"])
-def test_matrices_of_tensors_are_those_of_arrays(mode: str | None):
-    def f(pair: Any, scale: Any) -> Any:
+def test_matrices_of_tensors_are_those_of_arrays(mode):
+    def f(pair, scale):
         w, x = pair
         return {"y": sg.tanh(x @ w) * scale, "all": (w * w).sum(), "w": w}
 
@@ -240,7 +238,7 @@ def test_derivatives_of_tensors_by_tensors():
         (lambda w: sg.linearize(sg.floor, w), DisconnectedError, "linearize: no"),
     ],
 )
-def test_what_tensors_refuse_names_the_line(wrong: F, error: type[Exception], message: str):
+def test_what_tensors_refuse_names_the_line(wrong, error, message):
     with pytest.raises(error, match=message) as caught:
         wrong(bare(W))
     assert "test_derivatives.py" in str(caught.value)
@@ -251,7 +249,7 @@ def test_what_tensors_refuse_names_the_line(wrong: F, error: type[Exception], me
 def test_programs_are_kept_with_their_function():
     counted = []
 
-    def f(x: Any) -> Any:
+    def f(x):
         counted.append(x.shape)
         return (x**2).sum()
 
@@ -264,7 +262,7 @@ def test_programs_are_kept_with_their_function():
     assert sg.grad(f) is not sg.grad(f, (0,))
 
     @wraps(f)
-    def other(x: Any) -> Any:
+    def other(x):
         return 3.0 * f(x)
 
     with pytest.warns(TracingWarning, match="changes 'counted'"):
@@ -276,7 +274,7 @@ def test_programs_are_kept_with_their_function():
 def test_every_transformation_chooses_arguments_by_argnums():
     """By argnums alone: the other arguments have no derivative here."""
 
-    def f(steps: int, x: Any, labels: Any, w: Any) -> Any:
+    def f(steps, x, labels, w):
         return (x**2 * labels).sum() * w * steps
 
     labels, w = np.array([3, 4, 5]), np.float64(2.0)
@@ -309,7 +307,7 @@ def test_every_transformation_chooses_arguments_by_argnums():
 def test_updates_and_draws_inside_happen_at_each_call():
     rng, seen = sg.random.Generator(1), sg.parameter("seen", np.int64(0))
 
-    def f(x: Any) -> Any:
+    def f(x):
         seen.update(seen + 1)
         return (x * rng.normal(shape=x.shape, dtype="float64")).sum()
 
@@ -359,6 +357,6 @@ def test_updates_and_draws_inside_happen_at_each_call():
         (lambda: sg.grad(loss)(W, X[:, :2]), ShapeError, "inner sizes"),
     ],
 )
-def test_mistakes(wrong: Any, error: type[Exception], says: str):
+def test_mistakes(wrong, error, says):
     with pytest.raises(error, match=says):
         wrong()

@@ -1,7 +1,5 @@
 """One program in both modes: parameters meet tensors, and traced functions run line by line."""
 
-from __future__ import annotations
-
 import asyncio
 import pickle
 import threading
@@ -26,7 +24,7 @@ X = RNG.normal(size=(6, 3))
 Y = np.array([0, 1, 2, 1, 0, 2])
 
 
-def weight(name: str, *shape: int, seed: int = 0, dtype: Any = np.float64) -> sg.Parameter:
+def weight(name, *shape, seed=0, dtype=np.float64):
     return sg.parameter(name, np.random.default_rng(seed).normal(size=shape).astype(dtype))
 
 
@@ -34,10 +32,10 @@ def weight(name: str, *shape: int, seed: int = 0, dtype: Any = np.float64) -> sg
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_gradients_are_those_of_the_graph(dtype: Any) -> None:
+def test_gradients_are_those_of_the_graph(dtype):
     w, b, x = weight("w", 3, 4, dtype=dtype), weight("b", 4, dtype=dtype), X.astype(dtype)
 
-    def loss(x: Any) -> Any:
+    def loss(x):
         hidden = sg.nn.layer_norm(sg.tanh(x @ w + b), b, 0.5 * b)
         return (sg.nn.softmax(hidden) * hidden).sum() + (w**2).sum()
 
@@ -55,7 +53,7 @@ def test_gradients_are_those_of_the_graph(dtype: Any) -> None:
         np.testing.assert_allclose(found.data, slope, rtol=1e-5)
 
 
-def test_outside_of_the_mode_a_tensor_decides() -> None:
+def test_outside_of_the_mode_a_tensor_decides():
     w = weight("w", 3, 4)
     y = Tensor(X) @ w + w[0].shape[0] * 1.0
     assert isinstance(y, Tensor)
@@ -69,7 +67,7 @@ def test_outside_of_the_mode_a_tensor_decides() -> None:
     np.testing.assert_allclose(w.grad, np.repeat(X.sum(0)[:, None], 4, 1), rtol=1e-6)
 
 
-def test_a_write_between_forward_and_backward_changes_no_gradient() -> None:
+def test_a_write_between_forward_and_backward_changes_no_gradient():
     w = weight("w", 3)
     expected = 3 * w.value**2
     total = (Tensor(np.ones(3), dtype="float64") * w * w * w).sum()
@@ -84,7 +82,7 @@ def test_a_write_between_forward_and_backward_changes_no_gradient() -> None:
     np.testing.assert_array_equal((Tensor(np.ones(3), dtype="float64") * w).data, 1.0)
 
 
-def test_one_leaf_for_all_uses_of_a_value() -> None:
+def test_one_leaf_for_all_uses_of_a_value():
     w = weight("w", 3)
     one, other = Tensor.lift(w), Tensor.lift(w)
     assert one is other
@@ -93,7 +91,7 @@ def test_one_leaf_for_all_uses_of_a_value() -> None:
     np.testing.assert_allclose(sg.grad(inner.sum(), [w])[0].data, 6 * w.value, rtol=1e-6)
 
 
-def test_gradients_can_be_set_and_are_asked_for_where_there_are_some() -> None:
+def test_gradients_can_be_set_and_are_asked_for_where_there_are_some():
     w = weight("w", 3)
     with pytest.raises(UnknownAttributeError, match=r"sg\.grad"):
         w.grad  # noqa: B018
@@ -112,7 +110,7 @@ def test_gradients_can_be_set_and_are_asked_for_where_there_are_some() -> None:
         assert not (Tensor(np.ones(3), dtype="float64") * w).requires_grad
 
 
-def test_the_mode_belongs_to_its_thread_and_task_and_not_to_graphs() -> None:
+def test_the_mode_belongs_to_its_thread_and_task_and_not_to_graphs():
     w, seen = weight("w", 3), []
     with sg.eager_mode():
         thread = threading.Thread(target=lambda: seen.append(w * 2.0))
@@ -127,11 +125,11 @@ def test_the_mode_belongs_to_its_thread_and_task_and_not_to_graphs() -> None:
         assert isinstance(w * 2.0, Tensor)
     assert not isinstance(seen[0], Tensor)
 
-    async def inside() -> None:
+    async def inside():
         with sg.eager_mode():
             await asyncio.sleep(0.01)
 
-    async def both() -> Any:
+    async def both():
         task = asyncio.create_task(inside())
         await asyncio.sleep(0)
         found = w * 2.0
@@ -141,7 +139,7 @@ def test_the_mode_belongs_to_its_thread_and_task_and_not_to_graphs() -> None:
     assert not isinstance(asyncio.run(both()), Tensor)
 
     @sg.eager_mode()
-    def decorated() -> Any:
+    def decorated():
         return w * 2.0
 
     assert isinstance(decorated(), Tensor)
@@ -152,11 +150,11 @@ def test_the_mode_belongs_to_its_thread_and_task_and_not_to_graphs() -> None:
 Program = tuple[Callable[..., Any], list[Any]]
 
 
-def regression() -> Program:
+def regression():
     w, b, opt = weight("w", 3, 3), weight("b", 3), sg.optim.AdamW(0.05)
     rng, seen = sg.random.Generator(3), sg.parameter("seen", 0)
 
-    def step(x: Any, y: Any) -> Any:
+    def step(x, y):
         seen.update(seen + x.shape[0])
         hidden = rng.dropout(sg.nn.gelu(x @ w + b), 0.25) + rng.normal(
             0.0, 0.1, shape=(3,), dtype="float64"
@@ -168,12 +166,12 @@ def regression() -> Program:
     return step, [w, b, rng.step, seen]
 
 
-def adversaries() -> Program:
+def adversaries():
     g, d = weight("g", 2, 3), weight("d", 3, 1, seed=1)
     one, other = sg.optim.SGD(0.1, momentum=0.9), sg.optim.Adam(0.02, name="other")
     rng = sg.random.Generator(5)
 
-    def step(x: Any, y: Any) -> Any:
+    def step(x, y):
         made = rng.normal(shape=(6, 2), dtype="float64") @ g
         real, fake = x @ d, made @ d
         of_d = (sg.nn.softplus(-real) + sg.nn.softplus(fake)).mean()
@@ -185,11 +183,11 @@ def adversaries() -> Program:
     return step, [g, d, rng.step]
 
 
-def recurrent() -> Program:
+def recurrent():
     w, u, opt = weight("w", 3, 3), weight("u", 3, 3, seed=2), sg.optim.SGD(0.1, accumulate=2)
 
-    def step(x: Any, y: Any) -> Any:
-        def iteration(h: Any, row: Any) -> Any:
+    def step(x, y):
+        def iteration(h, row):
             h = sg.tanh(row @ w + h @ u)
             return h, h
 
@@ -201,13 +199,13 @@ def recurrent() -> Program:
     return step, [w, u]
 
 
-def adaptation() -> Program:
+def adaptation():
     w, opt = weight("w", 3, seed=4), sg.optim.SGD(0.1)
 
-    def fitted(w: Any, x: Any, y: Any) -> Any:
+    def fitted(w, x, y):
         return ((x @ w - y) ** 2).mean()
 
-    def step(x: Any, y: Any) -> Any:
+    def step(x, y):
         nearer = w - 0.1 * sg.grad(fitted)(w, x[:3], y[:3])
         loss = sg.checkpoint(fitted)(nearer, x[3:], y[3:])
         opt.minimize(loss)
@@ -216,10 +214,10 @@ def adaptation() -> Program:
     return step, [w]
 
 
-def batches_of_one() -> Program:
+def batches_of_one():
     w, mean, opt = weight("w", 3, seed=4), sg.parameter("mean", np.zeros(3)), sg.optim.SGD(0.1)
 
-    def step(x: Any, y: Any) -> Any:
+    def step(x, y):
         mean.update(0.9 * mean + 0.1 * x.mean(0))
         each = sg.vmap(lambda row: sg.tanh(row * w).sum() * (row - mean).sum())(x)
         opt.minimize((each - y).mean())
@@ -233,7 +231,7 @@ PROGRAMS = (regression, adversaries, recurrent, adaptation, batches_of_one)
 
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.__name__)
-def test_three_calls_are_those_of_the_compiled_program(program: Any) -> None:
+def test_three_calls_are_those_of_the_compiled_program(program):
     (one, of_one), (other, of_other) = program(), program()
     compiled, plain = sg.function(one), sg.function(other)
     for _ in range(3):
@@ -254,13 +252,13 @@ def test_three_calls_are_those_of_the_compiled_program(program: Any) -> None:
             np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
 
 
-def _leaves(found: Any) -> Any:
+def _leaves(found):
     if isinstance(found, dict):
         found = [*found.values()]
     return found if isinstance(found, tuple | list) else [found]
 
 
-def test_draws_have_the_same_bits_and_go_on_with_the_steps() -> None:
+def test_draws_have_the_same_bits_and_go_on_with_the_steps():
     rng = sg.random.Generator(9)
     f = sg.function(
         lambda x: (
@@ -280,14 +278,12 @@ def test_draws_have_the_same_bits_and_go_on_with_the_steps() -> None:
     assert not np.array_equal(first[1], second[1])
 
 
-def test_no_node_is_built_and_nothing_is_written_where_it_fails(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_no_node_is_built_and_nothing_is_written_where_it_fails(monkeypatch):
     w, count, opt = weight("w", 3), sg.parameter("count", 0), sg.optim.Adam(0.1)
     before = w.value
 
     @sg.function
-    def step(x: Any, fails: bool) -> Any:
+    def step(x, fails: bool):
         count.update(count + 1)
         loss = ((x @ w) ** 2).mean()
         opt.minimize(loss)
@@ -299,7 +295,7 @@ def test_no_node_is_built_and_nothing_is_written_where_it_fails(
     step.eagerly(X, False)  # makes the optimizer's parameters
     w.value, count.value = before, 0
 
-    def refuse(*_args: Any, **_kwargs: Any) -> None:
+    def refuse(*_args, **_kwargs):
         raise AssertionError("a symbolic node was built")
 
     monkeypatch.setattr(type(w.node), "__init__", refuse)
@@ -313,11 +309,11 @@ def test_no_node_is_built_and_nothing_is_written_where_it_fails(
 
 
 @pytest.mark.parametrize("how", ["twice", "dtype", "shape", "body"])
-def test_updates_that_a_graph_refuses_are_refused(how: str) -> None:
+def test_updates_that_a_graph_refuses_are_refused(how):
     w = weight("w", 3)
 
     @sg.function
-    def step(x: Any) -> Any:
+    def step(x):
         if how == "twice":
             w.update(w + 1.0)
             w.update(w + 2.0)
@@ -337,7 +333,7 @@ def test_updates_that_a_graph_refuses_are_refused(how: str) -> None:
     assert messages[0] == messages[1]
 
 
-def test_optimizers_step_at_once() -> None:
+def test_optimizers_step_at_once():
     w, other = weight("w", 3), weight("v", 3)
     start, opt = w.value, sg.optim.SGD(0.5)
     with sg.eager_mode():
@@ -354,7 +350,7 @@ def test_optimizers_step_at_once() -> None:
         sg.grad(Tensor([1.0]).sum(), w)
 
 
-def test_what_is_no_array_is_told() -> None:
+def test_what_is_no_array_is_told():
     f = sg.function(lambda x: x * 2.0)
     with pytest.raises(ArgumentError, match="plain function"):
         f.eagerly(Tensor(X))

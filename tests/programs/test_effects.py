@@ -1,7 +1,5 @@
 """What a traced function reads and does beside its arguments and results."""
 
-from __future__ import annotations
-
 import time
 import warnings
 from contextlib import nullcontext
@@ -25,14 +23,14 @@ from staticgrad.errors import (
 RNG = np.random.default_rng(5)
 X = RNG.normal(size=(4, 3))
 
-factor: Any = 2.0
+factor = 2.0
 table = np.arange(3.0)
 settings = {"shift": 1.0}
 calls = 0
-log: list[Any] = []
+log = []
 
 
-def scaled(x: Any) -> Any:
+def scaled(x):
     return x * factor
 
 
@@ -45,7 +43,7 @@ class State:
 
 def test_dataclasses_go_in_and_come_out():
     @sg.function
-    def f(state: State, x: Any) -> Any:
+    def f(state: State, x):
         return State(state.w * x, state.steps + 1, state.name.upper())
 
     found = f(State(np.ones(3), np.int64(4)), 2 * np.ones(3))
@@ -64,11 +62,11 @@ def test_dataclasses_go_in_and_come_out():
 class Model:
     offset = 0.5
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.gain, self.training = 3.0, True
         self.layers: list[Any] = [np.sign]
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x):
         x = x + self.offset
         for each in self.layers:
             x = each(x)
@@ -83,10 +81,10 @@ def test_names_around_a_function_are_read_as_they_are(monkeypatch):
     model = Model()
 
     @sg.function
-    def f(x: Any) -> Any:
+    def f(x):
         return model(scaled(x)) + place * closed + table + settings["shift"]
 
-    def wanted() -> Any:
+    def wanted():
         gain = model.gain if model.training else 1.0
         x = X * module["factor"] + Model.offset
         for each in model.layers:
@@ -135,7 +133,7 @@ def test_an_optimizer_keeps_its_state_whatever_is_traced():
     optimizer = sg.optim.Adam(0.1)
 
     @sg.function
-    def step(x: Any, y: Any, slow: bool = False) -> Any:
+    def step(x, y, slow: bool = False):
         loss = ((x @ w + b - y) ** 2).mean() * sg.stop_gradient(frozen)
         optimizer.minimize(loss * 0.5 if slow else loss)
         return loss
@@ -168,7 +166,7 @@ def test_updates_are_of_each_call_and_read_the_old_value():
     total, seen = sg.parameter("total", np.zeros(3)), sg.parameter("seen", np.int64(0))
 
     @sg.function
-    def f(x: Any) -> Any:
+    def f(x):
         total.update(total + x.sum(0))
         seen.update(seen + x.shape[0])
         return total / sg.maximum(seen, 1).astype("float64")
@@ -199,20 +197,20 @@ def test_generators_go_on_with_each_call_whatever_is_traced():
     assert not np.any(second(X) == f(X))
 
 
-def draws_of_numpy(x: Any) -> Any:
+def draws_of_numpy(x):
     return x + np.random.normal(size=3)
 
 
-def draws_of_an_own(x: Any) -> Any:
+def draws_of_an_own(x):
     return x + RNG.normal(size=3)
 
 
-def reads_a_clock(x: Any) -> Any:
+def reads_a_clock(x):
     return x + time.perf_counter()
 
 
 @pytest.mark.parametrize("wrong", [draws_of_numpy, draws_of_an_own, reads_a_clock])
-def test_frozen_numbers_are_reported_with_their_line(wrong: Any):
+def test_frozen_numbers_are_reported_with_their_line(wrong):
     f = sg.function(wrong)
     with pytest.warns(TracingWarning, match="freezes a number") as caught:
         f(X)
@@ -225,11 +223,11 @@ def test_frozen_numbers_are_reported_with_their_line(wrong: Any):
 
 def test_a_module_made_in_a_traced_function_is_reported_once():
     @sg.function
-    def fresh(x: Any) -> Any:
+    def fresh(x):
         return sg.nn.Linear(3, 2)(x)
 
     @sg.function
-    def seeded(x: Any) -> Any:
+    def seeded(x):
         return sg.nn.Linear(3, 2, seed=0)(x)
 
     with pytest.warns(TracingWarning, match="fresh makes parameters") as caught:
@@ -242,7 +240,7 @@ def test_a_module_made_in_a_traced_function_is_reported_once():
 
 
 def test_side_effects_are_reported_with_the_cure():
-    kept: list[Any] = []
+    kept = []
 
     class Counter:
         hits = 0
@@ -250,7 +248,7 @@ def test_side_effects_are_reported_with_the_cure():
     counter = Counter()
 
     @sg.function
-    def f(batch: Any) -> Any:
+    def f(batch):
         global calls
         calls += 1
         log.append(batch["x"].shape)
@@ -282,21 +280,21 @@ def test_side_effects_are_reported_with_the_cure():
     assert "test_effects.py" in str(found.value)
 
 
-def mismatch() -> Any:
+def mismatch():
     w = sg.parameter("w", np.ones(3))
     return sg.function(lambda x: w.update(x))(X)
 
 
-def twice() -> Any:
+def twice():
     w = sg.parameter("w", np.ones(3))
     return sg.function(lambda x: (w.update(x + w), w.update(x)))(X[0])
 
 
-def in_a_body(run: Any) -> Any:
+def in_a_body(run):
     """Nothing there depends on the body, so that only its place says how often it would happen."""
     w = sg.parameter("w", np.ones(3))
 
-    def body(*_given: Any) -> Any:
+    def body(*_given):
         w.update(w + 1.0)
         return w * 0.5
 
@@ -343,12 +341,12 @@ def in_a_body(run: Any) -> Any:
         ),
     ],
 )
-def test_mistakes(wrong: Any, error: type[Exception], says: str):
+def test_mistakes(wrong, error, says):
     with pytest.raises(error, match=says):
         wrong()
 
 
-def test_a_written_byte_of_a_large_array_is_noticed_wherever_it_is() -> None:
+def test_a_written_byte_of_a_large_array_is_noticed_wherever_it_is():
     table = np.zeros(5003, np.float32)  # no multiple of eight bytes
     seen = [table, table[::-1], np.asfortranarray(np.zeros((70, 50)))]
     f = sg.function(lambda x: x * sum(each.sum() for each in map(sg.constant, seen)))

@@ -1,10 +1,7 @@
 """``sg.function``: what it traces when, what it takes and gives, and what it says of mistakes."""
 
-from __future__ import annotations
-
 import copy
 import pickle
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,7 +29,7 @@ def test_containers_static_arguments_and_parameters():
     w = sg.parameter("w", np.eye(3))
 
     @sg.function(static="how")
-    def f(batch: Any, scale: Any, how: Any = ("sum",), *, sign: int = 1) -> Any:
+    def f(batch, scale, how=("sum",), *, sign: int = 1):
         out = batch["image"] @ w * scale * sign
         return {"y": out.sum(axis=1), "pair": (out, how[0], None), "n": 7}
 
@@ -54,7 +51,7 @@ def test_containers_static_arguments_and_parameters():
 
 def test_sizes_are_literal_then_named_then_nothing_compiles():
     @sg.function
-    def f(x: Any, y: Any) -> Any:
+    def f(x, y):
         return (x + y).sum(axis=0), x.mean()
 
     for rows in (4, 6, 1, 9, 0):
@@ -73,14 +70,14 @@ def test_sizes_are_literal_then_named_then_nothing_compiles():
 
 def test_sizes_that_the_function_needs_stay_literal():
     @sg.function
-    def f(x: Any) -> Any:
+    def f(x):
         total = 0.0
         for row in range(x.shape[0]):
             total = total * 0.5 + x[row]
         return total
 
     for rows in (4, 2, 3, 2):
-        total: Any = 0.0
+        total = 0.0
         for row in X[:rows]:
             total = total * 0.5 + row
         np.testing.assert_allclose(f(X[:rows]), total)
@@ -92,7 +89,7 @@ def test_a_wrong_size_is_the_users_error_and_spoils_nothing():
     w = sg.parameter("w", np.ones((3, 2)))
 
     @sg.function
-    def f(x: Any) -> Any:
+    def f(x):
         return x @ w
 
     f(X)
@@ -109,7 +106,7 @@ def test_updates_happen_at_each_call():
     optimizer = sg.optim.Adam(0.1)
 
     @sg.function(sizes={"x": ("batch", None), "y": ("batch",)})
-    def step(x: Any, y: Any) -> Any:
+    def step(x, y):
         loss = ((x @ w - y) ** 2).mean()
         return sg.Graph({"loss": loss}, optimizer.updates(loss, [w]))
 
@@ -126,7 +123,7 @@ def test_state_that_another_trace_would_lose_is_refused():
     w = sg.parameter("w", np.zeros(3))
 
     @sg.function
-    def step(x: Any) -> Any:
+    def step(x):
         loss = ((x @ w - 1.0) ** 2).mean()
         return sg.Graph(loss, sg.optim.Adam(0.1).updates(loss, [w]))
 
@@ -143,7 +140,7 @@ def test_models_and_optimizers_may_be_made_anew_beneath_a_function():
     made = {"w": sg.parameter("w", np.ones(3)), "opt": sg.optim.Adam(0.1)}
 
     @sg.function
-    def step(x: Any) -> Any:
+    def step(x):
         loss = ((made["w"] - x) ** 2).sum()
         made["opt"].minimize(loss)
         return loss
@@ -177,11 +174,11 @@ def test_it_composes():
     """Of values and tensors it is the plain function; methods have their object."""
 
     @sg.function
-    def f(x: Any) -> Any:
+    def f(x):
         return sg.tanh(x).sum(axis=-1)
 
     @sg.function
-    def slopes(x: Any) -> Any:
+    def slopes(x):
         return sg.vmap(lambda row: sg.grad(f(row), row))(x)
 
     np.testing.assert_allclose(slopes(X), 1 - np.tanh(X) ** 2)
@@ -191,11 +188,11 @@ def test_it_composes():
     assert f.stats.traces == 0
 
     class Scaled:
-        def __init__(self, by: float) -> None:
+        def __init__(self, by):
             self.by = by
 
         @sg.function
-        def __call__(self, x: Any) -> Any:
+        def __call__(self, x):
             return x * self.by
 
     np.testing.assert_allclose(Scaled(2.0)(X) + Scaled(3.0)(X), 5 * X)
@@ -205,16 +202,16 @@ def test_it_composes():
     assert sg.function(lambda: (3, "a"))() == (3, "a")
 
 
-def truth(x: Any) -> Any:
+def truth(x):
     return x if x.sum() > 0 else -x
 
 
-def number(x: Any) -> Any:
+def number(x):
     return x * int(x.sum())
 
 
 @pytest.mark.parametrize("wrong", [truth, number])
-def test_numbers_of_arrays_are_refused_with_the_cure(wrong: Any):
+def test_numbers_of_arrays_are_refused_with_the_cure(wrong):
     with pytest.raises(SymbolicValueError, match="static=") as caught:
         sg.function(wrong)(X)
     assert "test_function.py" in str(caught.value)
@@ -241,7 +238,7 @@ def test_numbers_of_arrays_are_refused_with_the_cure(wrong: Any):
         (lambda: sg.function(lambda x: {"a": {x}})(X), "gives a set"),
     ],
 )
-def test_mistakes(call: Any, says: str):
+def test_mistakes(call, says):
     with pytest.raises(ArgumentError) as caught:
         call()
     assert says in str(caught.value)
@@ -249,7 +246,7 @@ def test_mistakes(call: Any, says: str):
 
 def test_errors_of_the_function_are_its_own():
     @sg.function
-    def f(x: Any) -> Any:
+    def f(x):
         raise KeyError("mine")
 
     with pytest.raises(KeyError) as caught:
@@ -271,7 +268,7 @@ def test_numbers_that_change_are_warned_of():
 
 
 @sg.function
-def tripled(x: Any) -> Any:
+def tripled(x):
     return sg.sqrt(x) * 3.0
 
 
@@ -298,12 +295,12 @@ def test_arrays_are_those_that_a_run_takes():
 
 
 @pytest.mark.parametrize("sizes", [None, {"x": ("n",), "y": ("m", "n")}])
-def test_sizes_alone_may_be_read_of_an_argument(sizes: Any) -> None:
-    def loss(x: Any, y: Any, s: Any) -> Any:
+def test_sizes_alone_may_be_read_of_an_argument(sizes):
+    def loss(x, y, s):
         return s * s + s * x.sum() + y.sum()
 
     @sg.function(sizes=sizes)
-    def f(x: Any, y: Any, s: Any) -> Any:
+    def f(x, y, s):
         again = sg.fori_loop(0, x.shape[0], lambda i, c: c * 2.0, s)
         slopes = sg.grad(loss, 1)(x, y, s), sg.hessian(loss, allow_disconnected=True)(x, y, s)
         return sg.zeros(x.shape) + s, s * y.shape[0], again, *slopes
@@ -315,11 +312,11 @@ def test_sizes_alone_may_be_read_of_an_argument(sizes: Any) -> None:
             np.testing.assert_array_equal(one, other)
 
 
-def test_results_without_axes_are_scalars_as_numpys_functions_give_them() -> None:
+def test_results_without_axes_are_scalars_as_numpys_functions_give_them():
     """They print as numbers; a state of them that goes in again is traced once."""
 
     @sg.function
-    def step(total: Any, x: Any) -> Any:
+    def step(total, x):
         return total + x.sum(), {"x": 2.0 * x}
 
     total, x = np.float32(1.5), np.ones(3, "float32")

@@ -1,9 +1,5 @@
 """Solutions of equations by ``sg.implicit``: found, and differentiated twice, in every world."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -16,21 +12,21 @@ A = np.array([0.5, -1.0, 2.0])
 ZERO = np.zeros(3)
 
 
-def by_root(a: Any) -> Any:
+def by_root(a):
     return sg.implicit.root(lambda x, a: x + sg.tanh(M @ x) * a - a, ZERO, a)
 
 
-def by_fixed_point(a: Any) -> Any:
+def by_fixed_point(a):
     return sg.implicit.fixed_point(lambda x, a: a - sg.tanh(M @ x) * a, ZERO, a)
 
 
-def by_argmin(a: Any) -> Any:
+def by_argmin(a):
     return sg.implicit.argmin(
         lambda x, a: (sg.exp(x) - a * x).sum() + 0.5 * (x @ M @ x) + 3.0 * (x * x).sum(), ZERO, a
     )
 
 
-def residual(a: Any, x: Any, f: Any) -> Any:
+def residual(a, x, f):
     if f is by_argmin:
         return np.exp(x) - a + 0.5 * (M + M.T) @ x + 6.0 * x
     return x + np.tanh(M @ x) * a - a
@@ -41,14 +37,14 @@ every = pytest.mark.parametrize("f", [by_root, by_fixed_point, by_argmin])
 
 @pytest.mark.thinned(3)
 @every
-def test_solutions_and_both_derivatives(f: Any) -> None:
+def test_solutions_and_both_derivatives(f):
     a = sg.input("a", (3,), "float64")
     x = f(a)
     slope = sg.grad((x * x).sum(), a)
     second = sg.grad((slope * slope).sum(), a)
     run = sg.compile({"x": x, "slope": slope, "second": second}).run
 
-    def central(name: str, of: Any) -> Any:
+    def central(name, of):
         h = 1e-5 * np.eye(3)
         found = [of(run({"a": A + e})[name]) - of(run({"a": A - e})[name]) for e in h]
         return np.array(found) / 2e-5
@@ -62,8 +58,8 @@ def test_solutions_and_both_derivatives(f: Any) -> None:
 
 @pytest.mark.thinned(3)
 @every
-def test_functions_batches_and_tensors_give_the_same(f: Any) -> None:
-    def energy(a: Any) -> Any:
+def test_functions_batches_and_tensors_give_the_same(f):
+    def energy(a):
         return (f(a) ** 2).sum()
 
     slope = sg.grad(energy)(A)
@@ -79,7 +75,7 @@ def test_functions_batches_and_tensors_give_the_same(f: Any) -> None:
     np.testing.assert_allclose(again.data, wanted, rtol=1e-6)
 
 
-def test_float32_matrices_and_integers() -> None:
+def test_float32_matrices_and_integers():
     a, n = sg.input("a", (2, 2), "float32"), sg.input("n", (), "int64")
     first = np.ones((2, 2), "float32")
     x = sg.implicit.root(lambda x, a, n: x**3 - a * sg.astype(n, "float32"), first, a, n)
@@ -89,7 +85,7 @@ def test_float32_matrices_and_integers() -> None:
     np.testing.assert_allclose(found[1], 2 / 12, rtol=1e-4)
 
 
-def test_what_is_refused() -> None:
+def test_what_is_refused():
     a = sg.input("a", (3,), "float64")
     with pytest.raises(ArgumentError, match="root: f is a value, not a function"):
         sg.implicit.root(a, ZERO)

@@ -1,10 +1,5 @@
 """Sparse Jacobians and Hessians beside the dense ones; patterns and products beside known ones."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -20,13 +15,13 @@ V = RNG.normal(size=9)
 M = RNG.normal(size=(4, 3))
 
 
-def lag(before: Any, each: Any) -> tuple[Any, Any]:
+def lag(before, each):
     """Carries what an iteration reads, and no more, to the next."""
     return each, (each - before) ** 2
 
 
 #: A function, where, its elements that the pattern has, and its products by columns or rows.
-CASES: dict[str, tuple[Callable[[Any], Any], Any, int, int]] = {
+CASES = {
     "stencil": (lambda x: x[2:] - x[1:-1] * (x[2:] - x[:-2]), V, 21, 3),
     "matrix": (lambda x: (A @ x) ** 2, V, int((A != 0).sum()), int((A != 0).sum(1).max())),
     "rows": (lambda x: sg.sin(x @ A.T), np.stack([V, V]), 2 * int((A != 0).sum()), 4),
@@ -57,7 +52,7 @@ CASES: dict[str, tuple[Callable[[Any], Any], Any, int, int]] = {
 
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", CASES)
-def test_a_sparse_jacobian_is_the_dense_one(name: str) -> None:
+def test_a_sparse_jacobian_is_the_dense_one(name):
     f, x, count, products = CASES[name]
     mode = (None, "forward", "reverse")[[*CASES].index(name) % 3]
     found = sg.sparse_jacobian(f, mode=mode)
@@ -70,7 +65,7 @@ def test_a_sparse_jacobian_is_the_dense_one(name: str) -> None:
     assert sg.sparse_jacobian(f).products(x) <= products
 
 
-def rosenbrock(x: Any) -> Any:
+def rosenbrock(x):
     return (100.0 * (x[1:] - x[:-1] ** 2) ** 2 + (1.0 - x[:-1]) ** 2).sum()
 
 
@@ -83,7 +78,7 @@ def rosenbrock(x: Any) -> Any:
         (lambda x: x.sum(), V, 0, 0),
     ],
 )
-def test_a_sparse_hessian_is_the_dense_one(f: Any, x: Any, count: int, products: int) -> None:
+def test_a_sparse_hessian_is_the_dense_one(f, x, count, products):
     dense = sg.hessian(f, allow_disconnected=True)(Tensor(x))
     wanted = dense.data.reshape(x.size, x.size)
     found = sg.sparse_hessian(f)
@@ -92,7 +87,7 @@ def test_a_sparse_hessian_is_the_dense_one(f: Any, x: Any, count: int, products:
 
 
 @pytest.mark.slow
-def test_random_patterns_by_columns_and_by_stars() -> None:
+def test_random_patterns_by_columns_and_by_stars():
     """Products of random matrices and forms, whose derivatives are the matrices."""
     for seed in range(4):
         rng = np.random.default_rng(seed)
@@ -109,7 +104,7 @@ def test_random_patterns_by_columns_and_by_stars() -> None:
         np.testing.assert_allclose(form(rng.normal(size=9), square).toarray(), square, atol=1e-14)
 
 
-def test_shapes_places_and_static_arguments() -> None:
+def test_shapes_places_and_static_arguments():
     found = sg.sparse_jacobian(lambda power, x, scale=1.0: x**power * scale, 1)
     for size in (4, 6, 5):
         x = V[:size]
@@ -143,12 +138,12 @@ def test_shapes_places_and_static_arguments() -> None:
         ),
     ],
 )
-def test_what_is_refused(call: Any, error: Any, message: str) -> None:
+def test_what_is_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
 
 
-def test_inside_of_a_traced_function_the_hint_is_to_leave_it_out() -> None:
+def test_inside_of_a_traced_function_the_hint_is_to_leave_it_out():
     matrix = sg.sparse_jacobian(lambda x: x * x)
     with pytest.raises(sg.errors.ArgumentError, match="call it without sg"):
         sg.function(matrix)(np.ones(3))

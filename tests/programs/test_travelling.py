@@ -17,7 +17,7 @@ PACKAGES = {"loky": "joblib", "cloudpickle": "cloudpickle", "spawn": "multiproce
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", PACKAGES)
-def test_what_a_script_defines_gives_the_same_in_other_processes(how: str) -> None:
+def test_what_a_script_defines_gives_the_same_in_other_processes(how):
     pytest.importorskip(PACKAGES[how])
     run = subprocess.run(
         [sys.executable, str(SCRIPT), how], capture_output=True, text=True, timeout=300, check=False
@@ -32,7 +32,7 @@ def plain(x):
 doubled = sg.function(plain)  # of another name
 
 
-def test_a_function_whose_name_is_another_object_is_made_again() -> None:
+def test_a_function_whose_name_is_another_object_is_made_again():
     again = pickle.loads(pickle.dumps(doubled))
     assert again is not doubled
     assert again(np.ones(2)).tolist() == [2.0, 2.0]
@@ -41,7 +41,7 @@ def test_a_function_whose_name_is_another_object_is_made_again() -> None:
     assert copy.copy(local) is local
 
 
-def test_a_host_function_that_is_defined_again_is_the_latest() -> None:
+def test_a_host_function_that_is_defined_again_is_the_latest():
     x = sg.input("x", (2,), "float64")
     for factor in (1.0, 2.0, 3.0, 4.0):
         y = sg.host_call(lambda a, factor=factor: a * factor, x, types=x, name="tests.again")

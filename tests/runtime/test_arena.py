@@ -1,7 +1,5 @@
 """The arena: alignment, growth, and what is left when the system gives nothing."""
 
-from __future__ import annotations
-
 import tracemalloc
 
 import numpy as np
@@ -12,7 +10,7 @@ from staticgrad.runtime.arena import Arena, address_as_asked, address_of
 
 
 @pytest.mark.parametrize("nbytes", [0, 1, 63, 64, 65, 4096, 1_000_000])
-def test_the_arena_is_aligned_and_large_enough(nbytes: int) -> None:
+def test_the_arena_is_aligned_and_large_enough(nbytes):
     arena = Arena()
     arena.reserve(nbytes)
     assert arena.base % 64 == 0
@@ -20,7 +18,7 @@ def test_the_arena_is_aligned_and_large_enough(nbytes: int) -> None:
     assert arena.array(0, np.dtype(np.uint8), (nbytes,)).ctypes.data == arena.base
 
 
-def test_what_suffices_is_kept() -> None:
+def test_what_suffices_is_kept():
     arena = Arena()
     arena.reserve(10_000)
     base = arena.base
@@ -29,7 +27,7 @@ def test_what_suffices_is_kept() -> None:
     assert (arena.base, arena.capacity) == (base, 10_000)
 
 
-def test_the_old_block_goes_before_the_new_one_comes() -> None:
+def test_the_old_block_goes_before_the_new_one_comes():
     arena = Arena()
     arena.reserve(8_000_000)
     tracemalloc.start()
@@ -43,7 +41,7 @@ def test_the_old_block_goes_before_the_new_one_comes() -> None:
 
 
 @pytest.mark.parametrize("nbytes", [2**62, 2**63, 2**70])
-def test_too_much_is_one_clear_error_and_the_arena_recovers(nbytes: int) -> None:
+def test_too_much_is_one_clear_error_and_the_arena_recovers(nbytes):
     arena = Arena()
     arena.reserve(100)
     with pytest.raises(OutOfMemory, match=f"arena of {nbytes} bytes"):
@@ -54,14 +52,14 @@ def test_too_much_is_one_clear_error_and_the_arena_recovers(nbytes: int) -> None
     arena.array(0, np.dtype(np.float64), (125,))[:] = 1.0
 
 
-def test_words_and_arrays_are_the_same_bytes() -> None:
+def test_words_and_arrays_are_the_same_bytes():
     arena = Arena()
     arena.reserve(128)
     arena.array(64, np.dtype(np.int64), (2,))[:] = (7, -1)
     assert (arena.words[8], arena.words[9]) == (7, -1)
 
 
-def test_the_address_read_from_an_array_is_the_one_that_numpy_tells() -> None:
+def test_the_address_read_from_an_array_is_the_one_that_numpy_tells():
     block = np.zeros((6, 5), np.float32)
     views = [block, block[2:, 1:], block[::-1, ::2], block.T, block[:0], block[3, 2:3], block.real]
     for view in [*views, np.zeros(()), np.frombuffer(b"12345678", np.int64)]:

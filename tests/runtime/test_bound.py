@@ -1,7 +1,5 @@
 """Feeds, and arrays for results, that are bound once."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
@@ -10,7 +8,6 @@ from staticgrad.errors import FeedError, OutputArrayError
 from tests.runtime.native_runs import (
     OTHER_FEEDS,
     WRONG_FEEDS,
-    Change,
     Program,
     error_of,
     natively,
@@ -21,12 +18,12 @@ pytestmark = needs_entry
 
 
 @pytest.fixture
-def program() -> Program:
+def program():
     return Program()
 
 
 @pytest.mark.parametrize("change", OTHER_FEEDS.values(), ids=OTHER_FEEDS)
-def test_bound_feeds_may_change_as_others(program: Program, change: Change) -> None:
+def test_bound_feeds_may_change_as_others(program, change):
     feeds = program.feeds()
     call = program.f.bind(feeds)
     changed = dict(feeds)
@@ -40,7 +37,7 @@ def test_bound_feeds_may_change_as_others(program: Program, change: Change) -> N
     assert program.f.stats.runs == program.steps
 
 
-def test_bound_arrays_are_written(program: Program) -> None:
+def test_bound_arrays_are_written(program):
     feeds, out = program.feeds(), {"y": np.zeros((3, 5), np.float32)}
     call = program.f.bind(feeds, out)
     before = natively(program.f)
@@ -54,7 +51,7 @@ def test_bound_arrays_are_written(program: Program) -> None:
     assert natively(program.f) >= before + 5
 
 
-BAD_OUT: dict[str, Change] = {
+BAD_OUT = {
     "read-only": lambda out: out["y"].setflags(write=False),
     "of another shape": lambda out: setattr(out["y"], "shape", (5, 3)),
     "of another dtype": lambda out: setattr(out["y"], "dtype", np.dtype("i4")),
@@ -62,7 +59,7 @@ BAD_OUT: dict[str, Change] = {
 
 
 @pytest.mark.parametrize("change", BAD_OUT.values(), ids=BAD_OUT)
-def test_bound_arrays_that_no_longer_fit_are_refused(program: Program, change: Change) -> None:
+def test_bound_arrays_that_no_longer_fit_are_refused(program, change):
     out = {"y": np.zeros((3, 5), np.float32)}
     call = program.f.bind(program.feeds(), out)
     for _ in range(3):
@@ -76,7 +73,7 @@ def test_bound_arrays_that_no_longer_fit_are_refused(program: Program, change: C
         program.f.bind(program.feeds(), out)
 
 
-def test_bound_arrays_that_come_to_meet_are_refused() -> None:
+def test_bound_arrays_that_come_to_meet_are_refused():
     x = sg.input("x", ("n",), "float32")
     f = sg.compile({"y": x * 2.0})
     memory = np.zeros(100, np.float32)
@@ -91,7 +88,7 @@ def test_bound_arrays_that_come_to_meet_are_refused() -> None:
     assert (call()["y"] == 0).all()
 
 
-def test_binding_checks_what_a_run_checks(program: Program) -> None:
+def test_binding_checks_what_a_run_checks(program):
     feeds = program.feeds()
     for change, error in WRONG_FEEDS.values():
         wrong = program.feeds()
@@ -107,7 +104,7 @@ def test_binding_checks_what_a_run_checks(program: Program) -> None:
         program.f.bind(x=feeds["x"])
 
 
-def test_one_array_is_bound_to_the_only_result() -> None:
+def test_one_array_is_bound_to_the_only_result():
     x = sg.input("x", ("n",), "float32")
     f = sg.compile(x * 2.0)
     out = np.zeros(4, np.float32)

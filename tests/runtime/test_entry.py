@@ -1,26 +1,22 @@
 """Runs that begin and end in native code: what they take, what they leave to the checked path."""
 
-from __future__ import annotations
-
 import gc
 import os
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.errors import FeedError, IndexOutOfRange, StaticgradError
+from staticgrad.errors import FeedError, IndexOutOfRange
 from staticgrad.native.entry.words import SMALL
 from staticgrad.runtime import executor
 from staticgrad.storage.reservation import SETTLED
 from tests.runtime.native_runs import (
     OTHER_FEEDS,
     WRONG_FEEDS,
-    Change,
     Program,
     error_of,
     natively,
@@ -31,11 +27,11 @@ pytestmark = needs_entry
 
 
 @pytest.fixture
-def program() -> Program:
+def program():
     return Program()
 
 
-def test_a_run_of_what_ran_before_is_native(program: Program) -> None:
+def test_a_run_of_what_ran_before_is_native(program):
     before = natively(program.f)
     for _ in range(5):
         program.run(program.feeds())
@@ -43,7 +39,7 @@ def test_a_run_of_what_ran_before_is_native(program: Program) -> None:
     assert (program.w.value == program.steps).all()
 
 
-def test_a_program_that_runs_a_few_times_loads_no_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_that_runs_a_few_times_loads_no_entry(monkeypatch):
     monkeypatch.setattr(executor, "_OFTEN", 4)
     f = sg.compile(sg.input("x", (3,), "float32") * 2.0)
     for run in range(8):
@@ -52,7 +48,7 @@ def test_a_program_that_runs_a_few_times_loads_no_entry(monkeypatch: pytest.Monk
     assert natively(f) == 4
 
 
-def test_sizes_seen_lately_are_native(program: Program) -> None:
+def test_sizes_seen_lately_are_native(program):
     for rows in (3, 1, 8, 2, 0):
         program.run(program.feeds(rows))
     before = natively(program.f)
@@ -67,7 +63,7 @@ def test_sizes_seen_lately_are_native(program: Program) -> None:
         program.run(program.feeds(3))
 
 
-def test_a_loop_that_looks_at_its_parameter_stays_native(program: Program) -> None:
+def test_a_loop_that_looks_at_its_parameter_stays_native(program):
     before = natively(program.f)
     for _ in range(5):
         program.run(program.feeds())
@@ -77,7 +73,7 @@ def test_a_loop_that_looks_at_its_parameter_stays_native(program: Program) -> No
 
 
 @pytest.mark.parametrize("change", OTHER_FEEDS.values(), ids=OTHER_FEEDS)
-def test_other_feeds_have_the_results_that_they_should(program: Program, change: Change) -> None:
+def test_other_feeds_have_the_results_that_they_should(program, change):
     feeds = program.feeds()
     program.run(feeds)
     change(feeds)
@@ -87,9 +83,7 @@ def test_other_feeds_have_the_results_that_they_should(program: Program, change:
 
 
 @pytest.mark.parametrize(("change", "error"), WRONG_FEEDS.values(), ids=WRONG_FEEDS)
-def test_wrong_feeds_are_refused_as_ever(
-    program: Program, change: Change, error: type[StaticgradError]
-) -> None:
+def test_wrong_feeds_are_refused_as_ever(program, change, error):
     """The message is that of a program that has never run natively."""
     feeds = program.feeds()
     program.run(feeds)
@@ -100,7 +94,7 @@ def test_wrong_feeds_are_refused_as_ever(
     assert (program.w.value == program.steps).all()
 
 
-def test_a_feed_in_a_parameters_memory_is_refused() -> None:
+def test_a_feed_in_a_parameters_memory_is_refused():
     w = sg.parameter("w", np.ones((4, 3), np.float32))
     x = sg.input("x", ("n", 3), "float32")
     f = sg.compile(sg.Graph({"y": x + 1.0}, {w: w + 1.0}))
@@ -114,7 +108,7 @@ def test_a_feed_in_a_parameters_memory_is_refused() -> None:
     assert (w.value == 1 + f.stats.runs).all()
 
 
-def test_bools_of_other_bytes_are_seen() -> None:
+def test_bools_of_other_bytes_are_seen():
     x = sg.input("x", ("n",), "bool")
     f = sg.compile(sg.where(x, 1.0, 0.0))
     for size in (1, 3, 64, 65, 200):
@@ -130,7 +124,7 @@ def test_bools_of_other_bytes_are_seen() -> None:
         assert natively(f) == before + 1
 
 
-def test_an_index_out_of_range_changes_nothing() -> None:
+def test_an_index_out_of_range_changes_nothing():
     w = sg.parameter("w", np.zeros(3, np.float32))
     i = sg.input("i", ("n",), "int64")
     f = sg.compile(sg.Graph({"taken": sg.take(w, i, 0)}, {w: w + 1.0}))
@@ -150,7 +144,7 @@ def test_an_index_out_of_range_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("columns", [5, SMALL])
-def test_results_that_the_caller_keeps_stay_as_they_are(columns: int) -> None:
+def test_results_that_the_caller_keeps_stay_as_they_are(columns):
     program = Program(columns)
     feeds = program.feeds()
     kept = [program.run(feeds)["y"] for _ in range(20)]
@@ -166,7 +160,7 @@ def test_results_that_the_caller_keeps_stay_as_they_are(columns: int) -> None:
     np.testing.assert_array_equal(view, wanted)
 
 
-def test_a_result_may_be_the_next_feed() -> None:
+def test_a_result_may_be_the_next_feed():
     x = sg.input("x", ("n",), "float32")
     f = sg.compile({"x": x + 1.0})
     for size in (3, 5000):
@@ -176,7 +170,7 @@ def test_a_result_may_be_the_next_feed() -> None:
             assert (feeds["x"] == step).all()
 
 
-def test_one_value_comes_as_an_array_and_no_input_needs_no_feeds() -> None:
+def test_one_value_comes_as_an_array_and_no_input_needs_no_feeds():
     w = sg.parameter("w", np.zeros(3, np.float32))
     f = sg.compile(sg.Graph({"w": w}, {w: w + 1.0}))
     total = sg.compile((w * 1.0).sum())
@@ -196,7 +190,7 @@ def test_one_value_comes_as_an_array_and_no_input_needs_no_feeds() -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("collected_apart")
-def test_nothing_is_held_and_nothing_is_lost(program: Program) -> None:
+def test_nothing_is_held_and_nothing_is_lost(program):
     """References of the feeds, of None, of dtypes and dicts; native runs and refused ones."""
     feeds = program.feeds()
     bad = {**feeds, "x": feeds["x"].astype("f8")}
@@ -222,24 +216,24 @@ class Key(str):
 
     action: Callable[[], object]
 
-    def __hash__(self) -> int:
+    def __hash__(self):
         return str.__hash__(self)
 
-    def __eq__(self, other: object) -> bool:
+    def __eq__(self, other):
         self.action()
         return str.__eq__(self, other)
 
 
-def test_code_that_runs_while_feeds_are_looked_up(program: Program) -> None:
+def test_code_that_runs_while_feeds_are_looked_up(program):
     feeds = program.feeds()
 
-    def act() -> None:
+    def act():
         strange.pop("bias", None)  # what was found first must live on
         program.run(program.feeds())
 
     key = Key("x")
     key.action = act
-    strange: dict[str, Any] = {"bias": feeds["bias"], key: feeds["x"]}
+    strange = {"bias": feeds["bias"], key: feeds["x"]}
     for _ in range(3):
         strange["bias"] = np.array(0.5, np.float32)
         try:
@@ -254,10 +248,10 @@ def test_code_that_runs_while_feeds_are_looked_up(program: Program) -> None:
 # -- other threads --------------------------------------------------------------------------------
 
 
-def test_threads_that_run_one_program_lose_no_step(program: Program) -> None:
+def test_threads_that_run_one_program_lose_no_step(program):
     steps, errors = 400, []
 
-    def work() -> None:
+    def work():
         feeds = program.feeds()
         for _ in range(steps):
             results = program.f.run(feeds)
@@ -273,14 +267,14 @@ def test_threads_that_run_one_program_lose_no_step(program: Program) -> None:
     assert (program.w.value == program.steps + 4 * steps).all()
 
 
-def test_who_reads_meanwhile_sees_whole_steps() -> None:
+def test_who_reads_meanwhile_sees_whole_steps():
     """A step long enough to let others in: they find all of it written, or nothing."""
     w = sg.parameter("w", np.zeros(100_000, np.float32))
     x = sg.input("x", (100_000,), "float32")
     f = sg.compile(sg.Graph({"s": (sg.tanh(x) + w).sum()}, {w: w + 1.0}))
     feeds, done, seen = {"x": np.zeros(100_000, np.float32)}, threading.Event(), []
 
-    def read() -> None:
+    def read():
         while not done.is_set():
             value = w.value
             seen.append((value == value[0]).all())
@@ -300,12 +294,12 @@ def test_who_reads_meanwhile_sees_whole_steps() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
-def test_a_child_runs_on(program: Program) -> None:
+def test_a_child_runs_on(program):
     """Forked while another thread runs natively: the child finds nothing under way."""
     stop = threading.Event()
     feeds = program.feeds(2000)
 
-    def work() -> None:
+    def work():
         while not stop.is_set():
             program.f.run(feeds)
 
@@ -327,7 +321,7 @@ def test_a_child_runs_on(program: Program) -> None:
         thread.join()
 
 
-def test_a_loop_that_its_test_ends_is_native_while_it_is_short() -> None:
+def test_a_loop_that_its_test_ends_is_native_while_it_is_short():
     """A long one is given up before any parameter is written, and runs where signals are seen."""
     w = sg.parameter("w", np.zeros(2))
     n, x = sg.input("n", (), "int64"), sg.input("x", (2,), "float64")
@@ -337,7 +331,7 @@ def test_a_loop_that_its_test_ends_is_native_while_it_is_short() -> None:
     f = sg.compile(sg.Graph({"last": last, "iterations": iterations}, {w: w + last}))
     total, feeds = np.zeros(2), {"x": np.array([1.0, 3.0]), "n": np.array(4)}
 
-    def step(count: int) -> None:
+    def step(count):
         feeds["n"] = np.array(count)
         wanted = feeds["x"] * (2.0 - 0.5**count)
         found = f.run(feeds)

@@ -1,25 +1,22 @@
 """Runs of compiled programs: what they allocate, what a failure or an interrupt leaves, threads."""
 
-from __future__ import annotations
-
 import gc
 import signal
 import threading
 import tracemalloc
-from typing import Any
 
 import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.compiling.compiler import Compiled, compile
+from staticgrad.compiling.compiler import compile
 from staticgrad.errors import OutOfMemory
 from staticgrad.runtime import arena as arena_module, feeds as outputs_module
 from tests.test_compiler import chain, swap
 
 
 @pytest.fixture
-def training() -> tuple[Any, Compiled]:
+def training():
     w = sg.parameter("w", np.zeros((5, 6), np.float32))
     x = sg.input("x", ("batch", 5), "float32")
     h = (x * 0.5) @ w + 1.0
@@ -27,7 +24,7 @@ def training() -> tuple[Any, Compiled]:
 
 
 @pytest.mark.usefixtures("collected_apart")
-def test_a_warm_step_allocates_nothing(training: tuple[Any, Compiled]) -> None:
+def test_a_warm_step_allocates_nothing(training):
     _, f = training
     data = np.ones((200, 5), np.float32)
     out = {"h": np.empty((200, 6), np.float32)}
@@ -58,7 +55,7 @@ def test_a_warm_step_allocates_nothing(training: tuple[Any, Compiled]) -> None:
     assert peak - after < 4000  # Python's own objects of one call; an intermediate has 4800 bytes
 
 
-def test_the_first_step_allocates_the_arena_and_the_outputs(training: tuple[Any, Compiled]) -> None:
+def test_the_first_step_allocates_the_arena_and_the_outputs(training):
     _, f = training
     data = np.ones((40_000, 5), np.float32)
     peak = f.plan(batch=40_000).peak_bytes
@@ -78,14 +75,12 @@ def test_the_first_step_allocates_the_arena_and_the_outputs(training: tuple[Any,
 
 
 @pytest.mark.parametrize("module", [arena_module, outputs_module])
-def test_memory_that_the_system_does_not_give_changes_nothing(
-    module: Any, training: tuple[Any, Compiled], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_memory_that_the_system_does_not_give_changes_nothing(module, training, monkeypatch):
     w, f = training
     f.run({"x": np.ones((2, 5), np.float32)})
     before = w.value
 
-    def refuse(count: int) -> Any:
+    def refuse(count):
         raise MemoryError
 
     with monkeypatch.context() as patch:
@@ -97,14 +92,14 @@ def test_memory_that_the_system_does_not_give_changes_nothing(
 
 
 @pytest.mark.parametrize("call", [0, 1])
-def test_ctrl_c_leaves_all_old_or_all_new(call: int) -> None:
+def test_ctrl_c_leaves_all_old_or_all_new(call):
     """The interrupt is seen between the driver's calls: before the updates, or after them all."""
     a, b, f = swap()
     old = (a.value, b.value)
     table = next(iter(_tables(f, {})))
     driver, calls = table._driver, []
 
-    def interrupted(*words: int) -> None:
+    def interrupted(*words):
         driver(*words)
         calls.append(words)
         if len(calls) == call + 1:
@@ -120,7 +115,7 @@ def test_ctrl_c_leaves_all_old_or_all_new(call: int) -> None:
     assert np.array_equal(f.run()["a"], wanted[0])
 
 
-def test_a_real_ctrl_c_leaves_no_lock_taken() -> None:
+def test_a_real_ctrl_c_leaves_no_lock_taken():
     """SIGINT at random moments: the swap is whole, and every lock is free for another thread."""
     if threading.current_thread() is not threading.main_thread():
         pytest.skip("signals arrive in the main thread")
@@ -142,27 +137,27 @@ def test_a_real_ctrl_c_leaves_no_lock_taken() -> None:
         signal.signal(signal.SIGALRM, before)
     assert interrupts == 200
     assert sorted([a.value.tolist(), b.value.tolist()]) == pair
-    done: list[Any] = []
+    done = []
     other = threading.Thread(target=lambda: done.append(f.run()["a"]), daemon=True)
     other.start()
     other.join(10)
     assert done
 
 
-def _tables(f: Compiled, feeds: Any) -> list[Any]:
+def _tables(f, feeds):
     """The tables of a program after binding (not running) these feeds."""
     executor = f._executor
     executor._prepare(executor._feeds.bind(feeds))
     return [prepared.table for prepared in executor._tables.values()]
 
 
-def test_threads_share_one_program(rng: np.random.Generator) -> None:
+def test_threads_share_one_program(rng):
     f = compile(chain(sg.input("x", ("batch", 5), "float32")))
     feeds = [rng.standard_normal((n, 5)).astype(np.float32) for n in (1, 40, 300, 5)]
     wanted = [f.run({"x": feed}).copy() for feed in feeds]
-    right: list[bool] = []
+    right = []
 
-    def work(k: int) -> None:
+    def work(k):
         right.extend(np.array_equal(f.run({"x": feeds[k]}), wanted[k]) for _ in range(100))
 
     threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
@@ -173,12 +168,12 @@ def test_threads_share_one_program(rng: np.random.Generator) -> None:
     assert right == [True] * 400
 
 
-def test_threads_compile_and_update_together() -> None:
+def test_threads_compile_and_update_together():
     w = sg.parameter("w", np.zeros(7, np.float32))
     graph = sg.Graph(outputs={"w": w}, updates={w: w + 1.0})
-    failed: list[BaseException] = []
+    failed = []
 
-    def work() -> None:
+    def work():
         try:
             f = compile(graph)
             for _ in range(50):
@@ -195,12 +190,12 @@ def test_threads_compile_and_update_together() -> None:
     assert w.value.tolist() == [200] * 7
 
 
-def test_a_feed_that_runs_the_program_itself_does_not_hang() -> None:
+def test_a_feed_that_runs_the_program_itself_does_not_hang():
     x = sg.input("x", (2,), "float32")
     f = compile(x + 1.0)
 
     class Lazy:
-        def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        def __array__(self, dtype=None, copy=None):
             return f.run({"x": np.zeros(2, np.float32)})
 
     assert f.run({"x": Lazy()}).tolist() == [2, 2]

@@ -1,27 +1,22 @@
 """Feeds: what is read in place, what is copied first, what is refused and how."""
 
-from __future__ import annotations
-
 import array as arrays
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from staticgrad.errors import FeedDTypeError, MissingFeedError, UnknownFeedError
 from staticgrad.ir.graph import Graph, Input, Symbolic
-from staticgrad.runtime.feeds import BoundFeeds, FeedBinder
+from staticgrad.runtime.feeds import FeedBinder
 from staticgrad.types.arrays import TensorType
 from staticgrad.types.dim import dim
-from staticgrad.types.dtype import F32, I64, U8, DType
+from staticgrad.types.dtype import F32, I64, U8
 
 N = dim("n")
 
 
-def symbolic(label: str, dtype: DType, *shape: Any) -> Symbolic:
-    value: Symbolic = Symbolic.bind(Input(label, TensorType(dtype, shape)), ())
-    return value
+def symbolic(label, dtype, *shape):
+    return Symbolic.bind(Input(label, TensorType(dtype, shape)), ())
 
 
 X = symbolic("x", F32, N, 3)
@@ -31,18 +26,18 @@ LABELS = np.arange(4)
 DATA = np.arange(12, dtype=np.float32).reshape(4, 3)
 
 
-def bind_x(data: Any) -> BoundFeeds:
+def bind_x(data):
     return FeedBinder(GRAPH).bind({"x": data, "y": LABELS})
 
 
-def test_a_plain_array_is_read_where_it_lies() -> None:
+def test_a_plain_array_is_read_where_it_lies():
     bound = bind_x(DATA)
     assert bound.arrays[0] is DATA
     assert bound.arrays[1] is LABELS
     assert bound.key == (((4, 3), (4,)), frozenset())
 
 
-def test_keys_are_names_or_values_in_any_order() -> None:
+def test_keys_are_names_or_values_in_any_order():
     for feeds in ({Y: LABELS, X: DATA}, {"y": LABELS, X: DATA}, {"y": LABELS, "x": DATA}):
         bound = FeedBinder(GRAPH).bind(feeds)
         assert bound.arrays[0] is DATA
@@ -50,27 +45,27 @@ def test_keys_are_names_or_values_in_any_order() -> None:
     assert FeedBinder(GRAPH).bind({again: DATA, Y: LABELS}).arrays[0] is DATA
 
 
-def _read_only() -> Any:
+def _read_only():
     data = DATA.copy()
     data.flags.writeable = False
     return data
 
 
 class _HasArray:
-    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+    def __array__(self, dtype=None, copy=None):
         return DATA
 
 
 class _HasDlpack:
-    def __dlpack__(self, **options: Any) -> Any:
+    def __dlpack__(self, **options):
         return DATA.__dlpack__(**options)
 
-    def __dlpack_device__(self) -> Any:
+    def __dlpack_device__(self):
         return DATA.__dlpack_device__()
 
 
 @pytest.mark.parametrize("data", [_read_only(), _HasArray(), _HasDlpack(), memoryview(DATA)])
-def test_what_is_an_array_in_disguise_is_not_copied(data: Any) -> None:
+def test_what_is_an_array_in_disguise_is_not_copied(data):
     bound = bind_x(data)
     assert not bound.staged
     assert np.array_equal(bound.arrays[0], DATA)
@@ -78,7 +73,7 @@ def test_what_is_an_array_in_disguise_is_not_copied(data: Any) -> None:
         assert np.shares_memory(bound.arrays[0], DATA)
 
 
-def test_a_memory_map_is_read_in_place(tmp_path: Path) -> None:
+def test_a_memory_map_is_read_in_place(tmp_path):
     np.save(tmp_path / "x.npy", DATA)
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
     bound = bind_x(mapped)
@@ -86,7 +81,7 @@ def test_a_memory_map_is_read_in_place(tmp_path: Path) -> None:
     assert np.shares_memory(bound.arrays[0], mapped)
 
 
-def _misaligned() -> Any:
+def _misaligned():
     raw = np.empty(DATA.nbytes + 1, np.uint8)[1:].view(np.float32).reshape(DATA.shape)
     raw[...] = DATA
     return raw
@@ -110,14 +105,14 @@ def _misaligned() -> Any:
         DATA.astype(int).tolist(),
     ],
 )
-def test_any_other_array_is_staged_and_not_converted_yet(data: Any) -> None:
+def test_any_other_array_is_staged_and_not_converted_yet(data):
     bound = bind_x(data)
     assert bound.staged == {"x"}
     assert bound.arrays[0].shape == (4, 3)
     assert np.array_equal(bound.arrays[0], np.asarray(data))
 
 
-def test_numbers_are_weak() -> None:
+def test_numbers_are_weak():
     small = symbolic("s", U8)
     binder = FeedBinder(Graph({"s": small}))
     assert binder.bind({"s": 255}).arrays[0] == 255
@@ -139,23 +134,23 @@ def test_numbers_are_weak() -> None:
         [[1.0], [2.0, 3.0]],
     ],
 )
-def test_what_does_not_convert_is_refused(data: Any) -> None:
+def test_what_does_not_convert_is_refused(data):
     with pytest.raises(FeedDTypeError, match="feed 'x' is"):
         bind_x(data)
 
 
-def test_floats_are_no_labels() -> None:
+def test_floats_are_no_labels():
     with pytest.raises(FeedDTypeError, match="feed 'y' is float64, the input takes int64"):
         FeedBinder(GRAPH).bind({"x": DATA, "y": LABELS * 1.0})
 
 
-def test_a_buffer_of_a_wider_integer_never_wraps_into_a_narrow_one() -> None:
+def test_a_buffer_of_a_wider_integer_never_wraps_into_a_narrow_one():
     narrow = symbolic("s", U8, N)
     with pytest.raises(FeedDTypeError):
         FeedBinder(Graph({"s": narrow})).bind({"s": arrays.array("q", [300])})
 
 
-def test_missing_and_unknown_feeds_name_what_there_is() -> None:
+def test_missing_and_unknown_feeds_name_what_there_is():
     binder = FeedBinder(GRAPH)
     with pytest.raises(MissingFeedError, match="'y'"):
         binder.bind({"x": DATA})
@@ -169,7 +164,7 @@ def test_missing_and_unknown_feeds_name_what_there_is() -> None:
         binder.bind({"x": DATA, "y": LABELS, 3: 1.0})
 
 
-def test_an_unused_input_is_checked_and_never_copied() -> None:
+def test_an_unused_input_is_checked_and_never_copied():
     binder = FeedBinder(GRAPH, frozenset({"x"}))
     assert not binder.bind({"x": DATA[::-1], "y": LABELS}).staged
     with pytest.raises(FeedDTypeError):

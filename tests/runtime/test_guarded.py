@@ -1,22 +1,15 @@
 """Kernels and plans that touch what they may not: each is found, named, and harms nothing."""
 
-from __future__ import annotations
-
 import re
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 
-from passes.remat import Policy, Problem
+from passes.remat import Policy
 from staticgrad import native
 from staticgrad.codegen.kernel_source import render
 from staticgrad.errors import IndexOutOfRange, KernelAccessError, VerifyError
-from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.ir.plan import Plan
-from staticgrad.ir.schedule import Schedule
 from staticgrad.memory.planner import plan
 from staticgrad.runtime.arena import Arena
 from staticgrad.runtime.guard import GuardedTable
@@ -37,13 +30,7 @@ def kernel(t, own, begin, end):
 """
 
 
-def run(
-    schedule: Schedule,
-    made: Plan,
-    feeds: Mapping[str, Any],
-    sources: Mapping[Kernel, str] | None = None,
-    **stores: ParameterStore,
-) -> tuple[dict[str, np.ndarray], GuardedTable]:
+def run(schedule, made, feeds, sources=None, **stores):
     """One watched run, some kernels with a source of the test's own; results by buffer name."""
     given = sources or {}
     addresses = {k: native.kernel(given.get(k, render(k))).address for k in schedule.kernels}
@@ -63,7 +50,7 @@ def run(
     return results, table
 
 
-def negation() -> tuple[Schedule, str, str]:
+def negation():
     """t = -x; y = t + x: the buffers are b0 (x), b1 (t) and b2 (y)."""
     build = Builder()
     x, t, y = build.buffer("input", label="x"), build.buffer("temp"), build.buffer("output")
@@ -72,11 +59,11 @@ def negation() -> tuple[Schedule, str, str]:
     return build.schedule(y=y), x, y
 
 
-def ones(count: int) -> np.ndarray:
+def ones(count):
     return np.ones(count, np.float32)
 
 
-def test_a_sound_step_gives_its_results_and_the_peak() -> None:
+def test_a_sound_step_gives_its_results_and_the_peak():
     schedule, x, y = negation()
     made = plan(schedule, {"n": 37})
     data = np.linspace(-1, 1, 37, dtype=np.float32)
@@ -95,7 +82,7 @@ WRONG_WRITES = {
 
 
 @pytest.mark.parametrize("statement", WRONG_WRITES)
-def test_a_write_outside_is_found_and_named(statement: str) -> None:
+def test_a_write_outside_is_found_and_named(statement):
     schedule, x, _ = negation()
     made = plan(schedule, {"n": 37})
     data = ones(37)
@@ -106,7 +93,7 @@ def test_a_write_outside_is_found_and_named(statement: str) -> None:
     assert len(str(error.value).splitlines()) <= 12
 
 
-def test_a_write_into_another_live_buffer_is_found() -> None:
+def test_a_write_into_another_live_buffer_is_found():
     build = Builder()
     x, a, b, y = (build.buffer(r, label="x") for r in ("input", "temp", "temp", "output"))
     build.step(COPY, x, a)
@@ -120,7 +107,7 @@ def test_a_write_into_another_live_buffer_is_found() -> None:
         run(schedule, made, {x: ones(16)}, {NEGATE: source})
 
 
-def stray_read(source: str, count: int = 37) -> str:
+def stray_read(source, count=37):
     """What is said of t = source(x); y = t + x."""
     schedule, x, _ = negation()
     with pytest.raises(KernelAccessError) as error:
@@ -128,7 +115,7 @@ def stray_read(source: str, count: int = 37) -> str:
     return error.value.headline
 
 
-def test_a_read_behind_an_operand_is_found_to_the_byte() -> None:
+def test_a_read_behind_an_operand_is_found_to_the_byte():
     source = NEGATION.replace("-v0", "-load(p0, j + 1, m)")
     headline = stray_read(source)
     assert "step 0, k0 (), depends on a red zone, " in headline
@@ -137,20 +124,20 @@ def test_a_read_behind_an_operand_is_found_to_the_byte() -> None:
     assert headline.endswith("behind the end of 'b0', which is none of its operands")
 
 
-def test_a_read_of_a_result_before_it_is_written_is_found() -> None:
+def test_a_read_of_a_result_before_it_is_written_is_found():
     source = NEGATION.replace("-v0", "load(p1, j, m) - v0")
     assert stray_read(source).startswith("step 0, k0 (), depends on byte ")
     assert stray_read(source).endswith(" of 'b1', which nobody has written yet")
 
 
-def test_a_read_that_changes_nothing_is_no_fault() -> None:
+def test_a_read_that_changes_nothing_is_no_fault():
     schedule, x, y = negation()
     source = NEGATION.replace("-v0", "select(load(p1, j, m) == v0, f32x16(0.0) - v0, -v0)")
     results, _ = run(schedule, plan(schedule, {"n": 37}), {x: ones(37)}, {NEGATE: source})
     assert results[y].tolist() == [0.0] * 37
 
 
-def test_what_one_step_leaves_unwritten_the_next_must_not_read() -> None:
+def test_what_one_step_leaves_unwritten_the_next_must_not_read():
     schedule, x, _ = negation()
     source = NEGATION.replace("mask16(end - j)", "mask16(end - j - 1)")
     with pytest.raises(KernelAccessError) as error:
@@ -159,7 +146,7 @@ def test_what_one_step_leaves_unwritten_the_next_must_not_read() -> None:
     assert "of 'b1', which nobody has written yet" in error.value.headline
 
 
-def test_a_copy_of_poison_is_told_from_a_result_that_is_not_written() -> None:
+def test_a_copy_of_poison_is_told_from_a_result_that_is_not_written():
     build = Builder()
     x, y = build.buffer("input", label="x"), build.buffer("output")
     build.step(NEGATE, x, y)
@@ -173,7 +160,7 @@ def test_a_copy_of_poison_is_told_from_a_result_that_is_not_written() -> None:
         run(schedule, made, {x: ones(32)}, {NEGATE: leaving})
 
 
-def test_a_read_of_a_buffer_after_its_death_is_found() -> None:
+def test_a_read_of_a_buffer_after_its_death_is_found():
     """What the arena still held in a plain run is poison once its last reader has run."""
     build = Builder()
     x, a, b, c = (build.buffer(r, label="x") for r in ("input", "temp", "temp", "temp"))
@@ -197,7 +184,7 @@ def test_a_read_of_a_buffer_after_its_death_is_found() -> None:
     assert places[a].offset <= byte < places[a].offset + 64
 
 
-def test_a_plan_in_which_two_live_buffers_meet_is_refused() -> None:
+def test_a_plan_in_which_two_live_buffers_meet_is_refused():
     build = Builder()
     x, a, b, y = (build.buffer(r, label="x") for r in ("input", "temp", "temp", "output"))
     build.step(NEGATE, x, a)
@@ -210,7 +197,7 @@ def test_a_plan_in_which_two_live_buffers_meet_is_refused() -> None:
         run(schedule, replace(made, placements=meeting), {x: ones(8)})
 
 
-def test_nothing_is_written_when_a_later_step_is_at_fault() -> None:
+def test_nothing_is_written_when_a_later_step_is_at_fault():
     """The parameter has its new value in the copy already; the store keeps the old one."""
     build = Builder()
     x, w, y = build.buffer("input", label="x"), build.buffer("parameter", label="w"), ""
@@ -228,7 +215,7 @@ def test_nothing_is_written_when_a_later_step_is_at_fault() -> None:
     assert (store.read().tolist(), results[y].tolist()) == ([1.0] * 8, [-1.0] * 8)
 
 
-def lookup() -> tuple[Schedule, str, str, str]:
+def lookup():
     build = Builder()
     x, rows = build.buffer("input", label="x"), build.buffer("input", label="i", dtype=I64)
     y, words = build.buffer("output"), build.buffer("check", 2, dtype=I64)
@@ -236,7 +223,7 @@ def lookup() -> tuple[Schedule, str, str, str]:
     return build.schedule(y=y), x, rows, y
 
 
-def test_the_words_of_a_check_that_runs_again_are_touched() -> None:
+def test_the_words_of_a_check_that_runs_again_are_touched():
     """No index fails, so that nothing is written there: a kernel has them all the same."""
     build = Builder()
     x, rows = build.buffer("input", label="x"), build.buffer("input", label="i", dtype=I64)
@@ -250,7 +237,7 @@ def test_the_words_of_a_check_that_runs_again_are_touched() -> None:
     class Again(Policy):
         """Looks everything up again for the last step."""
 
-        def sequences(self, problem: Problem) -> list[list[int]]:
+        def sequences(self, problem):
             return [[0, 1, 0, 2]]
 
     made = plan(schedule, {"n": 8}, policy=Again())
@@ -264,7 +251,7 @@ def test_the_words_of_a_check_that_runs_again_are_touched() -> None:
         assert table.highest_touched == each.peak_bytes
 
 
-def test_checks_are_made_and_raised_as_in_a_plain_run() -> None:
+def test_checks_are_made_and_raised_as_in_a_plain_run():
     schedule, x, rows, y = lookup()
     made = plan(schedule, {"n": 20})
     data = np.arange(20, dtype=np.float32)

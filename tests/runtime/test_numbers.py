@@ -1,9 +1,6 @@
 """Numbers as feeds, and feeds by value, of runs in native code."""
 
-from __future__ import annotations
-
 import math
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +15,7 @@ INTEGERS = (0, 7, -3, 2**24 + 1, 2**53 + 1, 2**62 + 2**37 + 1, -(2**63))
 SCALARS = (np.float32(0.1), np.float64(0.1), np.float64(1e300), np.float32(1e-45))
 
 
-def program(dtype: str) -> tuple[sg.Compiled[Any], sg.Compiled[Any]]:
+def program(dtype):
     """A program of two numbers, and the same one whose runs are all in Python."""
     a, b = sg.input("a", (), dtype), sg.input("b", (), dtype)
     graph = sg.Graph({"a": a * 1.0, "sum": a + b})
@@ -27,14 +24,14 @@ def program(dtype: str) -> tuple[sg.Compiled[Any], sg.Compiled[Any]]:
     return native, checked
 
 
-def same(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
+def same(found, wanted):
     return all(found[name].tobytes() == wanted[name].tobytes() for name in wanted)
 
 
 @pytest.mark.thinned(4)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("number", [*FLOATS, *INTEGERS, *SCALARS], ids=repr)
-def test_numbers_are_what_the_checked_path_makes_of_them(dtype: str, number: Any) -> None:
+def test_numbers_are_what_the_checked_path_makes_of_them(dtype, number):
     f, checked = program(dtype)
     feeds = {"a": number, "b": np.array(2.0, dtype)}
     for _ in range(2):
@@ -49,7 +46,7 @@ OTHERS = (True, *BEYOND, np.int64(3), np.float16(0.5), np.bool_(True), np.array(
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_numbers_arrays_and_others_take_turns(dtype: str) -> None:
+def test_numbers_arrays_and_others_take_turns(dtype):
     f, checked = program(dtype)
     every = (*FLOATS, *OTHERS, *INTEGERS, *SCALARS, np.array(0.25, dtype), np.array(3))
     for turn in range(3):
@@ -65,7 +62,7 @@ def test_numbers_arrays_and_others_take_turns(dtype: str) -> None:
     assert natively(f) > 0
 
 
-def test_a_number_of_another_kind_is_refused_as_ever() -> None:
+def test_a_number_of_another_kind_is_refused_as_ever():
     f, _ = program("float32")
     for _ in range(3):
         f.run({"a": 1.0, "b": 2.0})
@@ -77,7 +74,7 @@ def test_a_number_of_another_kind_is_refused_as_ever() -> None:
     assert natively(f) == runs
 
 
-def test_a_loop_may_change_its_rate() -> None:
+def test_a_loop_may_change_its_rate():
     w = sg.parameter("w", np.ones(3, np.float32))
     rate, step = sg.input("rate", (), "float32"), sg.input("step", (), "float32")
     f = sg.compile(sg.Graph({"w": w}, {w: w - rate * step}))
@@ -88,7 +85,7 @@ def test_a_loop_may_change_its_rate() -> None:
     assert natively(f) > 40
 
 
-def test_numbers_are_bound() -> None:
+def test_numbers_are_bound():
     a, x = sg.input("a", (), "float32"), sg.input("x", ("n",), "float32")
     f = sg.compile(a * x)
     feed, out = np.ones(5, np.float32), np.zeros(5, np.float32)
@@ -100,11 +97,11 @@ def test_numbers_are_bound() -> None:
         assert natively(f) >= before + 5
 
 
-def test_feeds_by_value_are_found() -> None:
+def test_feeds_by_value_are_found():
     a, x = sg.input("a", (), "float32"), sg.input("x", ("n",), "float32")
     f = sg.compile(a * x)
     data = np.arange(5, dtype=np.float32)
-    forms: list[dict[Any, Any]] = [{a: 2.0, x: data}, {"a": 2.0, x: data}, {x: data, "a": 2.0}]
+    forms = [{a: 2.0, x: data}, {"a": 2.0, x: data}, {x: data, "a": 2.0}]
     for feeds in forms * 2:
         assert (f.run(feeds) == 2 * data).all()
     before = natively(f)
@@ -118,7 +115,7 @@ def test_feeds_by_value_are_found() -> None:
 
 @only_x86
 @pytest.mark.parametrize("name", STATES)
-def test_conversions_do_not_go_by_the_callers_environment(name: str) -> None:
+def test_conversions_do_not_go_by_the_callers_environment(name):
     f, checked = program("float32")
     feeds = {"a": 0.1, "b": 16777217}
     small = {"a": 1e-40, "b": -1e-40}

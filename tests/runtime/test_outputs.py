@@ -1,9 +1,5 @@
 """Output arrays: aligned, never handed out while anybody sees them, checked when given."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -11,11 +7,11 @@ from staticgrad.errors import OutOfMemory, OutputArrayError
 from staticgrad.runtime.feeds import OutputPool, check_apart, given_outputs
 
 F4 = np.dtype(np.float32)
-SHAPES: dict[str, tuple[int, ...]] = {"y": (3, 4)}
+SHAPES = {"y": (3, 4)}
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (1,), (3, 0, 2), (5, 7)])
-def test_arrays_are_aligned_contiguous_and_of_the_shape(shape: tuple[int, ...]) -> None:
+def test_arrays_are_aligned_contiguous_and_of_the_shape(shape):
     array, address = OutputPool("y", F4).take(shape)
     assert (array.shape, array.dtype, array.ctypes.data) == (shape, F4, address)
     assert array.flags.c_contiguous
@@ -23,7 +19,7 @@ def test_arrays_are_aligned_contiguous_and_of_the_shape(shape: tuple[int, ...]) 
     assert address % 64 == 0 or not array.size
 
 
-def test_a_dropped_array_is_used_again_and_a_held_one_is_not() -> None:
+def test_a_dropped_array_is_used_again_and_a_held_one_is_not():
     pool = OutputPool("y", F4)
     first, address = pool.take((100,))
     second, other = pool.take((100,))
@@ -34,34 +30,34 @@ def test_a_dropped_array_is_used_again_and_a_held_one_is_not() -> None:
     assert not np.shares_memory(second, third)
 
 
-def _slice(a: Any) -> Any:
+def _slice(a):
     return a[3:]
 
 
-def _memoryview(a: Any) -> Any:
+def _memoryview(a):
     return memoryview(a)
 
 
-def _subclass(a: Any) -> Any:
+def _subclass(a):
     return a.view(np.ma.MaskedArray)
 
 
-def _reshaped_transpose(a: Any) -> Any:
+def _reshaped_transpose(a):
     return a.reshape(10, 10).T[::2]
 
 
-def _interface(a: Any) -> Any:
+def _interface(a):
     return np.asarray(memoryview(a)[5:])
 
 
-def _dlpack(a: Any) -> Any:
+def _dlpack(a):
     return np.from_dlpack(a)
 
 
 @pytest.mark.parametrize(
     "view", [_slice, _memoryview, _subclass, _reshaped_transpose, _interface, _dlpack]
 )
-def test_a_view_of_a_dropped_array_keeps_its_memory(view: Any) -> None:
+def test_a_view_of_a_dropped_array_keeps_its_memory(view):
     pool = OutputPool("y", F4)
     array, address = pool.take((100,))
     seen = view(array)
@@ -72,7 +68,7 @@ def test_a_view_of_a_dropped_array_keeps_its_memory(view: Any) -> None:
     assert pool.take((100,))[0].shape == (100,)
 
 
-def test_an_array_changed_in_place_comes_back_as_it_was() -> None:
+def test_an_array_changed_in_place_comes_back_as_it_was():
     pool = OutputPool("y", F4)
     array, address = pool.take((6,))
     array.shape = (2, 3)
@@ -84,7 +80,7 @@ def test_an_array_changed_in_place_comes_back_as_it_was() -> None:
     assert again.flags.writeable
 
 
-def test_other_shapes_let_go_of_the_memory() -> None:
+def test_other_shapes_let_go_of_the_memory():
     pool = OutputPool("y", F4)
     for n in (10, 20, 30, 10):
         array, _ = pool.take((n,))
@@ -92,18 +88,18 @@ def test_other_shapes_let_go_of_the_memory() -> None:
     assert len(pool._blocks) <= 2
 
 
-def test_an_output_that_does_not_fit_into_memory() -> None:
+def test_an_output_that_does_not_fit_into_memory():
     with pytest.raises(OutOfMemory, match="output 'y'"):
         OutputPool("y", F4).take((2**61,))
 
 
-def _read_only() -> Any:
+def _read_only():
     array = np.empty((3, 4), F4)
     array.flags.writeable = False
     return array
 
 
-def _misaligned() -> Any:
+def _misaligned():
     return np.empty(49, np.uint8)[1:].view(F4).reshape(3, 4)
 
 
@@ -120,24 +116,24 @@ def _misaligned() -> Any:
         (_misaligned(), "aligned"),
     ],
 )
-def test_an_array_that_the_result_does_not_fit_is_refused(array: Any, says: str) -> None:
+def test_an_array_that_the_result_does_not_fit_is_refused(array, says):
     with pytest.raises(OutputArrayError, match=says):
         given_outputs({"y": array}, SHAPES, {"y": F4})
 
 
-def test_an_unknown_output_and_one_array_for_two_are_refused() -> None:
+def test_an_unknown_output_and_one_array_for_two_are_refused():
     with pytest.raises(OutputArrayError, match="names 'z'"):
         given_outputs({"z": np.empty((3, 4), F4)}, SHAPES, {"y": F4})
     with pytest.raises(OutputArrayError, match="2 outputs"):
         given_outputs(np.empty(3, F4), {"y": (3,), "z": (3,)}, {"y": F4, "z": F4})
 
 
-def test_one_array_stands_for_the_only_output() -> None:
+def test_one_array_stands_for_the_only_output():
     array = np.empty((3, 4), F4)
     assert given_outputs(array, SHAPES, {"y": F4})["y"] is array
 
 
-def test_overlaps_are_found_and_neighbours_are_not() -> None:
+def test_overlaps_are_found_and_neighbours_are_not():
     whole = np.zeros(100, F4)
     check_apart({"y": whole[:50]}, [("feed 'x'", whole[50:])])
     check_apart({"y": whole[:50], "z": whole[50:]}, [])

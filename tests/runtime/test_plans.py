@@ -1,13 +1,9 @@
 """The plan that is told of is the plan that ran; each is made once and kept within some bytes."""
 
-from __future__ import annotations
-
 import dataclasses
 import gc
 import pickle
 import tracemalloc
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +12,6 @@ import staticgrad as sg
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.compiling import artifacts
 from staticgrad.errors import ArgumentError, UnknownFeedError, VerifyError
-from staticgrad.ir.plan import Plan
-from staticgrad.ir.schedule import Schedule
 from staticgrad.kept import Budget
 from staticgrad.lowering.fuse import fuse
 from staticgrad.memory.planner import Planner
@@ -28,13 +22,13 @@ from tests.diagonals import diagonals
 N = 1000
 
 
-def misaligned(dtype: str) -> np.ndarray:
+def misaligned(dtype):
     raw = np.zeros(N * np.dtype(dtype).itemsize + 1, np.uint8)
     return raw[1:].view(dtype)
 
 
 #: What makes a feed be copied: the input's dtype, the feed.
-COPIED: dict[str, tuple[str, Any]] = {
+COPIED = {
     "strided": ("float64", np.zeros(2 * N)[::2]),
     "reversed": ("float32", np.zeros(N, "float32")[::-1]),
     "another dtype": ("float32", np.zeros(N)),
@@ -47,7 +41,7 @@ COPIED: dict[str, tuple[str, Any]] = {
 }
 
 
-def program(dtype: str, size: int | str) -> sg.Graph:
+def program(dtype, size):
     x = sg.input("x", (size,), dtype)
     y = sg.input("y", (size,), "float32")
     return sg.Graph({"z": sg.where(x, y, 2.0) if dtype == "bool" else sg.sin(x) * 2 + y.sum()})
@@ -55,7 +49,7 @@ def program(dtype: str, size: int | str) -> sg.Graph:
 
 @pytest.mark.thinned(4)
 @diagonals(2, ("why", COPIED), ("size", [N, "n"]))
-def test_the_plan_that_ran_is_told_of(why: str, size: int | str) -> None:
+def test_the_plan_that_ran_is_told_of(why, size):
     dtype, data = COPIED[why]
     f = sg.compile(program(dtype, size), debug=True)
     named = {"n": N} if size == "n" else {}
@@ -80,14 +74,14 @@ def test_the_plan_that_ran_is_told_of(why: str, size: int | str) -> None:
     assert f.stats.plans == 2
 
 
-def test_before_any_run_it_is_the_plan_without_copies() -> None:
+def test_before_any_run_it_is_the_plan_without_copies():
     f = sg.compile(program("float64", N))
     assert f.peak_bytes == f.plan().peak_bytes < f.plan(staged=["x", "y"]).peak_bytes
     assert "feeds copied first" not in f.explain()
     assert "feeds copied first: x (8000 bytes), y (4000 bytes)" in f.explain(staged=["x", "y"])
 
 
-def test_bools_of_other_bytes_are_copied_in_the_arena_alone() -> None:
+def test_bools_of_other_bytes_are_copied_in_the_arena_alone():
     x = sg.input("x", (1_000_000,), "bool")
     f = sg.compile(sg.Graph({"count": sg.astype(x, "int64").sum()}))
     data = np.full(1_000_000, 2, np.uint8).view(bool)
@@ -101,7 +95,7 @@ def test_bools_of_other_bytes_are_copied_in_the_arena_alone() -> None:
     assert f.peak_bytes >= 1_000_000
 
 
-def test_inputs_are_staged_by_name_or_as_values() -> None:
+def test_inputs_are_staged_by_name_or_as_values():
     x, unread = sg.input("x", ("n",)), sg.input("unread", ("n",))
     f = sg.compile(sg.Graph({"y": x * 2.0}, inputs=[unread]))
     assert f.plan(n=100, staged=[x]) is f.plan(staged=("x", "x"), n=100)
@@ -114,7 +108,7 @@ def test_inputs_are_staged_by_name_or_as_values() -> None:
             f.plan(n=100, staged=wrong)
 
 
-def test_a_plan_is_made_once() -> None:
+def test_a_plan_is_made_once():
     f = sg.compile(program("float32", "n"))
     assert f.plan(n=5) is f.plan(n=5)
     feeds = {"x": np.zeros(5, "f4"), "y": np.zeros(5, "f4")}
@@ -130,7 +124,7 @@ def test_a_plan_is_made_once() -> None:
     assert fixed.stats.plans == 1
 
 
-def training(layers: int) -> sg.Graph:
+def training(layers):
     x = sg.input("x", ("n", 8))
     weights = [sg.parameter(f"w{k}", np.eye(8, dtype="f4")) for k in range(layers)]
     h = x
@@ -144,13 +138,13 @@ def training(layers: int) -> sg.Graph:
 @pytest.mark.slow
 @pytest.mark.usefixtures("collected_apart")
 @pytest.mark.parametrize("layers", [2, 12])
-def test_bytes_of_plans_and_tables_are_estimated_honestly(layers: int) -> None:
+def test_bytes_of_plans_and_tables_are_estimated_honestly(layers):
     f = sg.compile(training(layers))
     program = f._executor.program
     planner = Planner(f.schedule)
     planner.plan({"n": 1})
 
-    def measured(make: Any) -> tuple[float, Any]:
+    def measured(make):
         gc.collect()
         tracemalloc.start()
         made = [make(1000 + k) for k in range(10)]
@@ -165,7 +159,7 @@ def test_bytes_of_plans_and_tables_are_estimated_honestly(layers: int) -> None:
     assert 0.7 < tables[0].held_bytes / nbytes < 1.5
 
 
-def test_plans_and_tables_are_kept_within_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plans_and_tables_are_kept_within_their_bytes(monkeypatch):
     size = sg.compile(training(2)).plan(n=3).held_bytes
     monkeypatch.setattr(artifacts, "SEEN_SIZES", Budget(5 * size))
     monkeypatch.setattr(executor, "SEEN_SIZES", Budget(10 * size))
@@ -183,7 +177,7 @@ def test_plans_and_tables_are_kept_within_their_bytes(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.slow
-def test_all_programs_share_one_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_programs_share_one_budget(monkeypatch):
     """What was used last stays, of whichever program; what one keeps stands in its memory."""
     budget = Budget(60 * sg.compile(training(2)).plan(n=3).held_bytes)  # other tests' are not ours
     monkeypatch.setattr(artifacts, "SEEN_SIZES", budget)
@@ -206,8 +200,8 @@ def test_all_programs_share_one_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [f.stats.plans for f in programs[1:]] == made[1:]
 
 
-def test_every_schedule_is_verified(monkeypatch: pytest.MonkeyPatch) -> None:
-    def without_its_first_step(graph: sg.Graph, merge: bool) -> Schedule:
+def test_every_schedule_is_verified(monkeypatch):
+    def without_its_first_step(graph, merge):
         schedule = fuse(graph, merge)
         return dataclasses.replace(schedule, steps=schedule.steps[1:])
 
@@ -216,8 +210,8 @@ def test_every_schedule_is_verified(monkeypatch: pytest.MonkeyPatch) -> None:
         sg.compile(training(2))
 
 
-def test_each_kind_of_plan_is_verified_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[Plan] = []
+def test_each_kind_of_plan_is_verified_once(monkeypatch):
+    seen = []
     monkeypatch.setattr(
         artifacts, "verify_plan", lambda plan: (verify_plan(plan), seen.append(plan))
     )
@@ -234,10 +228,8 @@ def test_each_kind_of_plan_is_verified_once(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("wrong", ["empty", "copied"])
-def test_a_wrong_plan_of_a_later_kind_is_refused(
-    monkeypatch: pytest.MonkeyPatch, wrong: str
-) -> None:
-    def sometimes_wrong(self: Planner, sizes: Any, **more: Any) -> Plan:
+def test_a_wrong_plan_of_a_later_kind_is_refused(monkeypatch, wrong):
+    def sometimes_wrong(self, sizes, **more):
         made = plan_of(self, sizes, **more)
         if not (sizes["n"] == 0 if wrong == "empty" else more["staged"]):
             return made
@@ -253,8 +245,8 @@ def test_a_wrong_plan_of_a_later_kind_is_refused(
         f.run({"x": bad if wrong == "copied" else bad.copy()})
 
 
-def test_a_wrong_plan_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    def all_at_once(self: Planner, *args: Any, **more: Any) -> Plan:
+def test_a_wrong_plan_is_refused(monkeypatch):
+    def all_at_once(self, *args, **more):
         made = plan_of(self, *args, **more)
         moved = tuple(dataclasses.replace(place, offset=0) for place in made.placements)
         return dataclasses.replace(made, placements=moved)
@@ -270,11 +262,11 @@ def test_a_wrong_plan_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("collected_apart")
-def test_nothing_is_collected_while_a_program_is_compiled_and_planned() -> None:
+def test_nothing_is_collected_while_a_program_is_compiled_and_planned():
     graph = training(30)
-    seen: list[str] = []
+    seen = []
 
-    def note(phase: str, info: dict[str, int]) -> None:
+    def note(phase, info):
         seen.append(phase)
 
     gc.collect()
@@ -292,12 +284,12 @@ def test_nothing_is_collected_while_a_program_is_compiled_and_planned() -> None:
 
 
 @pytest.mark.slow
-def test_nothing_is_collected_while_a_graph_is_made_read_fused_or_planned() -> None:
+def test_nothing_is_collected_while_a_graph_is_made_read_fused_or_planned():
     graph = training(30)
     schedule = fuse(graph)
     planner = Planner(schedule)
     text, packed, roots = str(graph), pickle.dumps(graph), (graph.outputs, graph.updates)
-    stages: dict[str, Callable[[], object]] = {
+    stages = {
         "graph": lambda: sg.Graph(*roots),
         "parse": lambda: sg.parse(text),
         "unpickle": lambda: pickle.loads(packed),
@@ -305,9 +297,9 @@ def test_nothing_is_collected_while_a_graph_is_made_read_fused_or_planned() -> N
         "planner": lambda: Planner(schedule),
         "plan": lambda: planner.plan({"n": 3}),
     }
-    seen: list[str] = []
+    seen = []
 
-    def note(phase: str, info: dict[str, int]) -> None:
+    def note(phase, info):
         seen.append(phase)
 
     before = gc.get_threshold()

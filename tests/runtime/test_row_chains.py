@@ -1,8 +1,6 @@
 """Workers run several steps through, each for rows of its own, where rows are apart."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,7 +19,7 @@ WIDE = 64
 
 
 @pytest.fixture(autouse=True, scope="module")
-def short_chains() -> Iterator[None]:
+def short_chains():
     """Chains that take no time are run through, too."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(row_chains, "LEAST_SECONDS", 0.0)
@@ -31,47 +29,47 @@ def short_chains() -> Iterator[None]:
 Layer = Callable[[Any, Any], Any]
 
 
-def dense(h: Any, w: Any) -> Any:
+def dense(h, w):
     return sg.tanh(h @ w + 0.1)
 
 
-def transposed_weights(h: Any, w: Any) -> Any:
+def transposed_weights(h, w):
     return sg.tanh(h @ w.T)
 
 
-def residual(h: Any, w: Any) -> Any:
+def residual(h, w):
     return h + sg.nn.relu(h @ w)
 
 
-def normed(h: Any, w: Any) -> Any:
+def normed(h, w):
     return sg.nn.layer_norm(h) @ w
 
 
-def gated(h: Any, w: Any) -> Any:
+def gated(h, w):
     """Columns of a product, of which each part goes through something else."""
     z = h @ w
     return sg.concatenate([sg.sigmoid(z[:, :20]) * h[:, :20], sg.tanh(z[:, 20:])], axis=1)
 
 
-def shared(h: Any, w: Any) -> Any:
+def shared(h, w):
     return sg.nn.softmax(h @ w) @ w
 
 
-def backwards(h: Any, w: Any) -> Any:
+def backwards(h, w):
     """Each row reads that of another worker."""
     return sg.tanh(h[::-1] @ w)
 
 
-def centred(h: Any, w: Any) -> Any:
+def centred(h, w):
     return (h - h.mean(axis=0)) @ w
 
 
-def together(h: Any, w: Any) -> Any:
+def together(h, w):
     """A product of the rows with each other; behind it are two that a worker runs through."""
     return sg.tanh((h @ h.T) @ h @ w)
 
 
-def shifted(h: Any, w: Any) -> Any:
+def shifted(h, w):
     return sg.concatenate([h[1:], h[:1]]) @ w
 
 
@@ -79,7 +77,7 @@ APART = (dense, transposed_weights, residual, normed, gated, shared)
 TOGETHER = (backwards, centred, shifted)
 
 
-def network(layers: Sequence[Layer], dtype: str = "float32") -> sg.Graph:
+def network(layers, dtype="float32"):
     h = sg.input("x", ("batch", WIDE), dtype)
     weights = [sg.input(f"w{number}", (WIDE, WIDE), dtype) for number in range(3)]
     for number, layer in enumerate(layers):
@@ -87,7 +85,7 @@ def network(layers: Sequence[Layer], dtype: str = "float32") -> sg.Graph:
     return sg.Graph({"h": h})
 
 
-def feeds(graph: sg.Graph, batch: int) -> dict[str, np.ndarray]:
+def feeds(graph, batch):
     random = np.random.default_rng(batch)
     found = {}
     for value in graph.inputs:
@@ -96,7 +94,7 @@ def feeds(graph: sg.Graph, batch: int) -> dict[str, np.ndarray]:
     return found
 
 
-def run_through(f: sg.Compiled, given: Mapping[str, Any], workers: int) -> list[int]:
+def run_through(f, given, workers):
     """The parts of each chain; the bytes are those of one worker, whichever part comes first."""
     tables = [check_equal_bytes(f, given, workers, seed, ChainedClaims) for seed in range(4)]
     (found,) = {
@@ -106,7 +104,7 @@ def run_through(f: sg.Compiled, given: Mapping[str, Any], workers: int) -> list[
     return list(found)
 
 
-def steps_of(f: sg.Compiled, given: Mapping[str, Any], workers: int) -> list[int]:
+def steps_of(f, given, workers):
     """How many steps each chain has."""
     executor = with_workers(f, workers, 0, ChainedClaims)
     executor.run(given)
@@ -121,9 +119,7 @@ def steps_of(f: sg.Compiled, given: Mapping[str, Any], workers: int) -> list[int
     ("batch,workers", [(32, 2), (33, 2), (64, 2), (50, 3)]),
     ("layer", APART),
 )
-def test_rows_that_are_apart_are_run_through(
-    layer: Layer, batch: int, workers: int, dtype: str
-) -> None:
+def test_rows_that_are_apart_are_run_through(layer, batch, workers, dtype):
     graph = network([layer] * 4, dtype)
     f, given = sg.compile(graph, threads=1), feeds(graph, batch)
     assert run_through(f, given, workers) == [workers]
@@ -132,12 +128,12 @@ def test_rows_that_are_apart_are_run_through(
 
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("layer", TOGETHER, ids=lambda layer: layer.__name__)
-def test_rows_that_read_each_other_wait(layer: Layer) -> None:
+def test_rows_that_read_each_other_wait(layer):
     graph = network([layer] * 4)
     assert run_through(sg.compile(graph, threads=1), feeds(graph, 32), 2) == []
 
 
-def test_a_chain_begins_behind_what_reads_all_rows() -> None:
+def test_a_chain_begins_behind_what_reads_all_rows():
     graph = network([together])
     f, given = sg.compile(graph, threads=1), feeds(graph, 32)
     assert run_through(f, given, 2) == [2]
@@ -146,51 +142,51 @@ def test_a_chain_begins_behind_what_reads_all_rows() -> None:
 
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("layer", TOGETHER, ids=lambda layer: layer.__name__)
-def test_chains_end_where_rows_meet(layer: Layer) -> None:
+def test_chains_end_where_rows_meet(layer):
     graph = network([dense, dense, dense, layer, dense, residual, dense])
     found = run_through(sg.compile(graph, threads=1), feeds(graph, 32), 2)
     assert 2 <= len(found) <= 3
 
 
-def test_few_rows_and_single_products_stay_together() -> None:
+def test_few_rows_and_single_products_stay_together():
     graph = network([dense] * 4)
     assert run_through(sg.compile(graph, threads=1), feeds(graph, 8), 2) == []
     graph = network([normed])
     assert run_through(sg.compile(graph, threads=1), feeds(graph, 32), 2) == []
 
 
-def test_chains_of_no_time_stay_with_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chains_of_no_time_stay_with_the_caller(monkeypatch):
     monkeypatch.setattr(row_chains, "LEAST_SECONDS", LEAST_SECONDS)
     few, many = network([dense] * 2), network([dense] * 40)
     assert run_through(sg.compile(few, threads=1), feeds(few, 24), 2) == []
     assert run_through(sg.compile(many, threads=1), feeds(many, 48), 2) == [2]
 
 
-def test_few_rows_read_no_more_than_a_cache_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_rows_read_no_more_than_a_cache_holds(monkeypatch):
     graph = network([dense] * 3)
     monkeypatch.setattr(row_chains, "CACHE", 3 * 4 * WIDE**2 - 1)
     assert run_through(sg.compile(graph, threads=1), feeds(graph, 48), 2) == []
     assert run_through(sg.compile(graph, threads=1), feeds(graph, 64), 2) == [2]
 
 
-def test_few_rows_do_not_turn_weights_in_each_part() -> None:
+def test_few_rows_do_not_turn_weights_in_each_part():
     for layer, found in ((dense, [2]), (transposed_weights, [])):
         graph = network([layer] * 4)
         assert run_through(sg.compile(graph, threads=1), feeds(graph, 24), 2) == found
 
 
-def test_many_rows_are_cut_into_several_parts() -> None:
+def test_many_rows_are_cut_into_several_parts():
     graph = network([dense, normed, residual])
     assert run_through(sg.compile(graph, threads=1), feeds(graph, 600), 2) == [4]
 
 
-def test_scratch_is_of_workers_not_of_parts() -> None:
+def test_scratch_is_of_workers_not_of_parts():
     """Whoever runs a part is in another step than others: its scratch is where they may not be."""
 
-    def span(start: int, stop: int) -> ByteRange:
+    def span(start, stop):
         return ByteRange("", start, stop)
 
-    def halves(reads: tuple[int, int], writes: tuple[int, int]) -> list[StepBytes]:
+    def halves(reads, writes):
         """Each part has one half."""
         cuts = [(a, (a + b) // 2, b) for a, b in (reads, writes)]
         return [
@@ -207,7 +203,7 @@ def test_scratch_is_of_workers_not_of_parts() -> None:
         assert not rows.take(halves((64, 128), (512, 576)), [scratch]), scratch
 
 
-def training_step(dtype: str) -> tuple[sg.Compiled, dict[str, np.ndarray]]:
+def training_step(dtype):
     """A recurrence that is written out, and layers; each gradient has terms of all steps."""
     random = np.random.default_rng(0)
     x, y = sg.input("x", (5, "batch", WIDE), dtype), sg.input("y", ("batch", WIDE), dtype)
@@ -229,7 +225,7 @@ def training_step(dtype: str) -> tuple[sg.Compiled, dict[str, np.ndarray]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("workers", [2, 3, 4])
-def test_a_training_step_has_equal_bytes(workers: int, dtype: str) -> None:
+def test_a_training_step_has_equal_bytes(workers, dtype):
     f, given = training_step(dtype)
     assert run_through(f, given, workers)[0] == workers
 
@@ -242,9 +238,7 @@ def test_a_training_step_has_equal_bytes(workers: int, dtype: str) -> None:
     workers=st.integers(2, 4),
     slopes=st.booleans(),
 )
-def test_random_layers_have_equal_bytes(
-    layers: list[Layer], batch: int, workers: int, slopes: bool
-) -> None:
+def test_random_layers_have_equal_bytes(layers, batch, workers, slopes):
     graph = network(layers)
     if slopes:
         wanted = [value for value in graph.inputs if value.node.label != "x"]
@@ -256,7 +250,7 @@ def test_random_layers_have_equal_bytes(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"debug": True}, {"debug": "nan"}])
-def test_modes_give_equal_bytes(options: dict[str, Any]) -> None:
+def test_modes_give_equal_bytes(options):
     graph = network([dense, residual, normed, gated, dense])
     given = feeds(graph, 48)
     wanted = sg.compile(graph, threads=1).run(given)["h"].tobytes()
@@ -267,7 +261,7 @@ def test_modes_give_equal_bytes(options: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-def test_plain_python_gives_equal_bytes() -> None:
+def test_plain_python_gives_equal_bytes():
     graph = network([dense, residual])
     given = feeds(graph, 25)
     wanted = sg.compile(graph, threads=1).run(given)["h"].tobytes()

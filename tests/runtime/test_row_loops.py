@@ -1,8 +1,6 @@
 """Workers run loops from their first iteration to their last where the rows of iterations are
 apart."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -13,23 +11,23 @@ import staticgrad as sg
 from staticgrad import native
 from staticgrad.errors import NonFiniteError
 from tests.diagonals import diagonals
-from tests.runtime.several_workers import Claims, check_equal_bytes
+from tests.runtime.several_workers import check_equal_bytes
 
 ITERATIONS = 7
 WIDE = 64
 Body = Callable[..., tuple[Any, Any]]
 
 
-def cell(h: Any, row: Any, u: Any) -> Any:
+def cell(h, row, u):
     return sg.tanh(row + h @ u)
 
 
-def plain(h: Any, row: Any, u: Any, w: Any) -> Any:
+def plain(h, row, u, w):
     h = cell(h, row, u)
     return h, h
 
 
-def gated(h: Any, row: Any, u: Any, w: Any) -> Any:
+def gated(h, row, u, w):
     """Columns of a wider product, of which each part goes through something else."""
     z = (row + h) @ w
     gate = sg.sigmoid(z[:, :WIDE])
@@ -37,39 +35,39 @@ def gated(h: Any, row: Any, u: Any, w: Any) -> Any:
     return h, z[:, WIDE:] * 2.0
 
 
-def normalized(h: Any, row: Any, u: Any, w: Any) -> Any:
+def normalized(h, row, u, w):
     """A sum along each row, and one number of it as a result."""
     h = cell(h, row, u)
     h = h / (1.0 + (h * h).sum(axis=1, keepdims=True))
     return h, h[:, 0]
 
 
-def twice(h: Any, row: Any, u: Any, w: Any) -> Any:
+def twice(h, row, u, w):
     """Several products, whose results lie in the same bytes of the arena one after the other."""
     h = cell(cell(h, row, u), row, u.T)
     return cell(h, row * 0.5, u), None
 
 
-def centred(h: Any, row: Any, u: Any, w: Any) -> Any:
+def centred(h, row, u, w):
     h = cell(h, row, u)
     return h - h.mean(axis=0), None
 
 
-def transposed(h: Any, row: Any, u: Any, w: Any) -> Any:
+def transposed(h, row, u, w):
     """Each row reads that of another worker."""
     return cell(h[::-1], row, u), h
 
 
-def shifted(h: Any, row: Any, u: Any, w: Any) -> Any:
+def shifted(h, row, u, w):
     return cell(sg.concatenate([h[1:], h[:1]]), row, u), None
 
 
-def summed(h: Any, row: Any, u: Any, w: Any) -> Any:
+def summed(h, row, u, w):
     h = cell(h, row, u)
     return h, h.sum(axis=0)
 
 
-def squared(h: Any, row: Any, u: Any, w: Any) -> Any:
+def squared(h, row, u, w):
     """A product of the rows with each other."""
     h = cell(h, row, u)
     return sg.tanh((h @ h.T) @ row), None
@@ -79,7 +77,7 @@ APART = (plain, gated, normalized, twice)
 TOGETHER = (centred, transposed, shifted, summed, squared)
 
 
-def program(body: Body, backwards: bool = False) -> sg.Graph:
+def program(body, backwards=False):
     x = sg.input("x", (ITERATIONS, "batch", WIDE))
     u, w = sg.input("u", (WIDE, WIDE)), sg.input("w", (WIDE, 3 * WIDE))
     start = sg.zeros((x.shape[1], WIDE), "float32")
@@ -87,18 +85,18 @@ def program(body: Body, backwards: bool = False) -> sg.Graph:
     return sg.Graph({"last": last} | ({} if every is None else {"every": every}))
 
 
-def feeds(batch: int) -> dict[str, np.ndarray]:
+def feeds(batch):
     random = np.random.default_rng(batch)
     shapes = {"x": (ITERATIONS, batch, WIDE), "u": (WIDE, WIDE), "w": (WIDE, 3 * WIDE)}
     return {n: random.normal(0, 0.2, shape).astype("float32") for n, shape in shapes.items()}
 
 
-def through(table: Claims) -> list[int]:
+def through(table):
     """How many parts each loop has that workers run through."""
     return [row.total for row in table.rows if row.function == native.through()]
 
 
-def checked(graph: sg.Graph, batch: int, workers: int) -> list[int]:
+def checked(graph, batch, workers):
     """The loops' parts; the bytes are those of one worker, whichever part comes first."""
     f = sg.compile(graph, threads=1)
     given = {value.node.label: feeds(batch)[value.node.label] for value in graph.inputs}
@@ -110,25 +108,23 @@ def checked(graph: sg.Graph, batch: int, workers: int) -> list[int]:
 @diagonals(
     2, ("backwards", [False, True]), ("batch,workers", [(24, 2), (33, 2), (40, 3)]), ("body", APART)
 )
-def test_rows_that_are_apart_are_run_through(
-    body: Body, batch: int, workers: int, backwards: bool
-) -> None:
+def test_rows_that_are_apart_are_run_through(body, batch, workers, backwards):
     assert checked(program(body, backwards), batch, workers) == [workers]
 
 
 @pytest.mark.thinned(4)
 @pytest.mark.parametrize("body", TOGETHER, ids=lambda body: body.__name__)
-def test_rows_that_read_each_other_wait_in_each_iteration(body: Body) -> None:
+def test_rows_that_read_each_other_wait_in_each_iteration(body):
     assert checked(program(body), 32, 2) == []
 
 
-def test_few_rows_stay_together() -> None:
+def test_few_rows_stay_together():
     assert checked(program(plain), 8, 2) == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [2, 3])
-def test_gradients_are_run_through(workers: int) -> None:
+def test_gradients_are_run_through(workers):
     graph = program(gated)
     values = {value.node.label: value for value in graph.inputs}
     loss = (graph.outputs["last"] ** 2).sum() + graph.outputs["every"].mean()
@@ -136,12 +132,12 @@ def test_gradients_are_run_through(workers: int) -> None:
     assert checked(sg.Graph({"loss": loss} | slopes), 48, workers) == [workers] * 2
 
 
-def test_loops_in_loops_are_run_through() -> None:
+def test_loops_in_loops_are_run_through():
     """The loop around moves what the inner one begins with, and the rows that it reads."""
     x, u = sg.input("x", (3, ITERATIONS, "batch", WIDE)), sg.input("u", (WIDE, WIDE))
     start = sg.zeros((x.shape[2], WIDE), "float32")
 
-    def around(h: Any, rows: Any) -> Any:
+    def around(h, rows):
         h, every = sg.scan(lambda g, row: (cell(g, row, u),) * 2, h, rows)
         return h - h.mean(axis=0), every
 
@@ -158,7 +154,7 @@ def test_loops_in_loops_are_run_through() -> None:
 
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("options", [{}, {"debug": True}, {"debug": "nan"}])
-def test_modes_give_equal_bytes(options: dict[str, Any]) -> None:
+def test_modes_give_equal_bytes(options):
     graph, given = program(gated), feeds(40)
     del given["u"]
     wanted = {n: a.tobytes() for n, a in sg.compile(graph, threads=1).run(given).items()}
@@ -169,7 +165,7 @@ def test_modes_give_equal_bytes(options: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-def test_plain_python_gives_equal_bytes() -> None:
+def test_plain_python_gives_equal_bytes():
     given = {name: feeds(25)[name][: 2 if name == "x" else None] for name in ("x", "u")}
     x, u = sg.input("x", (2, 25, WIDE)), sg.input("u", (WIDE, WIDE))
     start = sg.zeros((25, WIDE), "float32")
@@ -180,7 +176,7 @@ def test_plain_python_gives_equal_bytes() -> None:
 
 
 @pytest.mark.slow
-def test_the_iteration_of_a_nan_is_named() -> None:
+def test_the_iteration_of_a_nan_is_named():
     given = feeds(40)
     del given["w"]
     given["x"] = abs(given["x"]) + 0.1

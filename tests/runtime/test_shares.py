@@ -1,12 +1,9 @@
 """Workers keep the same rows of every step of a loop, whatever batch there is; no byte depends on
 it."""
 
-from __future__ import annotations
-
 import signal
 import threading
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +20,7 @@ from tests.runtime.several_workers import check_equal_bytes
 ITERATIONS = 9
 
 
-def recurrent(hidden: int) -> sg.Graph:
+def recurrent(hidden):
     """A recurrent layer along time and its gradients, for any batch: a product and a map an
     iteration."""
     x = sg.input("x", (ITERATIONS, "batch", hidden))
@@ -34,13 +31,13 @@ def recurrent(hidden: int) -> sg.Graph:
     return sg.Graph({"loss": loss, "slopes": sg.grad(loss, u), "last": last})
 
 
-def feeds(hidden: int, batch: int) -> dict[str, np.ndarray]:
+def feeds(hidden, batch):
     random = np.random.default_rng(batch)
     x = random.normal(0, 0.3, (ITERATIONS, batch, hidden)).astype("float32")
     return {"x": x, "u": random.normal(0, hidden**-0.5, (hidden, hidden)).astype("float32")}
 
 
-def product(expression: Any, rows: int, terms: int, columns: int, **inputs: Any) -> Any:
+def product(expression, rows, terms, columns, **inputs):
     """The kernel of a program that is one product, and the arguments of its step."""
     graph = sg.Graph({"y": expression(**{n: sg.input(n, shape) for n, shape in inputs.items()})})
     plan = sg.compile(graph).plan(r=rows, k=terms, n=columns)
@@ -51,7 +48,7 @@ def product(expression: Any, rows: int, terms: int, columns: int, **inputs: Any)
     raise AssertionError("no product")
 
 
-def plain(rows: int, terms: int = 64, columns: int = 96) -> Any:
+def plain(rows, terms=64, columns=96):
     return product(
         lambda a, b, c: a @ b + c,
         rows, terms, columns, a=("r", "k"), b=("k", "n"), c=("r", "n"),
@@ -60,7 +57,7 @@ def plain(rows: int, terms: int = 64, columns: int = 96) -> Any:
 
 @pytest.mark.thinned
 @diagonals(2, ("workers", [2, 3]), ("batch", [1, 25, 32, 33, 64, 130]))
-def test_iterations_have_equal_bytes(batch: int, workers: int) -> None:
+def test_iterations_have_equal_bytes(batch, workers):
     f = sg.compile(recurrent(96), threads=1)
     for seed in range(3):
         check_equal_bytes(f, feeds(96, batch), workers, seed)
@@ -68,11 +65,11 @@ def test_iterations_have_equal_bytes(batch: int, workers: int) -> None:
 
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("workers", [2, 3, 4])
-def test_an_iteration_has_a_row_of_the_table_for_each_share_of_a_product(workers: int) -> None:
+def test_an_iteration_has_a_row_of_the_table_for_each_share_of_a_product(workers):
     """A product, and no more: those outside of loops are one row."""
     x, u = sg.input("x", (ITERATIONS, "batch", 96)), sg.input("u", (96, 96))
 
-    def iteration(h: Any, row: Any) -> Any:
+    def iteration(h, row):
         h = sg.tanh(row + h @ u)
         return h - h.mean(axis=0), None  # rows read each other: workers wait in each iteration
 
@@ -84,7 +81,7 @@ def test_an_iteration_has_a_row_of_the_table_for_each_share_of_a_product(workers
 
 
 @pytest.mark.parametrize(("rows", "workers"), [(26, 2), (32, 2), (33, 2), (64, 3), (200, 6)])
-def test_shares_are_all_rows_once(rows: int, workers: int) -> None:
+def test_shares_are_all_rows_once(rows, workers):
     kernel, arguments = plain(rows)
     found = shares(kernel, arguments, workers)
     number = kernel.arguments.index(kernel.stages[0].i[0].extent)
@@ -104,7 +101,7 @@ def test_shares_are_all_rows_once(rows: int, workers: int) -> None:
     assert first == rows
 
 
-def test_a_product_keeps_its_columns_where_shares_are_of_no_use() -> None:
+def test_a_product_keeps_its_columns_where_shares_are_of_no_use():
     kernel, arguments = plain(32)
     assert shares(kernel, arguments, 2)
     assert not shares(kernel, arguments, 1)
@@ -114,7 +111,7 @@ def test_a_product_keeps_its_columns_where_shares_are_of_no_use() -> None:
     assert not shares(*large, 2), "no cache holds the second factor"
 
 
-def test_products_whose_rows_stand_elsewhere_are_left_whole() -> None:
+def test_products_whose_rows_stand_elsewhere_are_left_whole():
     """Of a transposed factor rows are as far apart as there are rows of the product."""
     transposed = product(
         lambda a, b: sg.sin(a.T @ b), 32, 64, 96, a=("k", "r"), b=("k", "n")
@@ -127,7 +124,7 @@ def test_products_whose_rows_stand_elsewhere_are_left_whole() -> None:
     assert not shares(replace(kernel, stages=(stage,)), arguments, 2), "a row has another number"
 
 
-def trained(hidden: int, iterations: int) -> tuple[sg.Graph, sg.Parameter]:
+def trained(hidden, iterations):
     """A step of SGD on a recurrent layer that looks up a row of a table in each iteration.
 
     It adds the logarithm of ``level``, for each iteration and row a number.
@@ -140,7 +137,7 @@ def trained(hidden: int, iterations: int) -> tuple[sg.Graph, sg.Parameter]:
     u = sg.parameter("u", np.random.default_rng(0).normal(0, 0.1, (hidden, hidden)).astype("f4"))
     table = sg.input("table", (5, hidden))
 
-    def iteration(h: Any, each: Any) -> Any:
+    def iteration(h, each):
         h = sg.tanh(each[0] + h @ u + table[each[1]] + sg.log(each[2]))
         return h, None
 
@@ -149,7 +146,7 @@ def trained(hidden: int, iterations: int) -> tuple[sg.Graph, sg.Parameter]:
     return sg.Graph({"loss": loss, "last": last}, sg.optim.SGD(0.1).updates(loss, [u])), u
 
 
-def training_feeds(hidden: int, iterations: int, batch: int) -> dict[str, np.ndarray]:
+def training_feeds(hidden, iterations, batch):
     random = np.random.default_rng(batch)
     return {
         "x": random.normal(0, 0.3, (iterations, batch, hidden)).astype("float32"),
@@ -159,21 +156,21 @@ def training_feeds(hidden: int, iterations: int, batch: int) -> dict[str, np.nda
     }
 
 
-def steps_of(f: Any, u: sg.Parameter, given: dict[str, np.ndarray], start: np.ndarray) -> bytes:
+def steps_of(f, u, given, start):
     """What two steps give, and the parameter behind them."""
     u.value = start
     found = [array.tobytes() for _ in range(2) for array in f.run(given).values()]
     return b"".join([*found, u.value.tobytes()])
 
 
-WAYS: tuple[dict[str, Any], ...] = (
+WAYS = (
     {}, {"debug": True}, {"debug": "nan"}, {"checkpoint": "recompute", "debug": True},
 )  # fmt: skip
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", WAYS, ids=str)
-def test_shared_iterations_have_equal_bytes_in_every_mode(options: dict[str, Any]) -> None:
+def test_shared_iterations_have_equal_bytes_in_every_mode(options):
     graph, u = trained(64, ITERATIONS)
     start, given = u.value, training_feeds(64, ITERATIONS, 56)
     wanted = steps_of(sg.compile(graph, threads=1), u, given, start)
@@ -184,7 +181,7 @@ def test_shared_iterations_have_equal_bytes_in_every_mode(options: dict[str, Any
 
 @pytest.mark.slow
 @pytest.mark.parametrize("debug", [False, True, "nan"])
-def test_a_lookup_that_fails_in_a_shared_iteration_changes_no_parameter(debug: Any) -> None:
+def test_a_lookup_that_fails_in_a_shared_iteration_changes_no_parameter(debug):
     graph, u = trained(64, ITERATIONS)
     start, given = u.value, training_feeds(64, ITERATIONS, 56)
     wrong = given | {"places": np.where(np.arange(ITERATIONS) == 6, 5, given["places"])}
@@ -203,7 +200,7 @@ def test_a_lookup_that_fails_in_a_shared_iteration_changes_no_parameter(debug: A
 
 
 @pytest.mark.slow
-def test_the_iteration_of_a_nan_is_named_whoever_had_its_row() -> None:
+def test_the_iteration_of_a_nan_is_named_whoever_had_its_row():
     graph, u = trained(64, ITERATIONS)
     start, given = u.value, training_feeds(64, ITERATIONS, 56)
     for row in (0, 55):
@@ -222,7 +219,7 @@ def test_the_iteration_of_a_nan_is_named_whoever_had_its_row() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 3])
-def test_interrupts_between_shared_iterations_leave_a_step_whole(threads: int) -> None:
+def test_interrupts_between_shared_iterations_leave_a_step_whole(threads):
     """Iterations take several pieces of the driver's fuel; a signal comes at random moments."""
     if threading.current_thread() is not threading.main_thread():
         pytest.skip("signals arrive in the main thread")
@@ -234,7 +231,7 @@ def test_interrupts_between_shared_iterations_leave_a_step_whole(threads: int) -
     outputs = {name: array.tobytes() for name, array in f.run(given).items()}
     after = u.value.tobytes()
 
-    def ring(*_: object) -> None:
+    def ring(*_):
         raise TimeoutError
 
     before, random = signal.signal(signal.SIGALRM, ring), np.random.default_rng(threads)
@@ -261,7 +258,7 @@ def test_interrupts_between_shared_iterations_leave_a_step_whole(threads: int) -
     ("columns", "workers", "wanted"),
     [(5000, 1, 128), (5000, 2, 1024), (5000, 3, 768), (1024, 2, 256), (600, 2, 128), (300, 3, 128)],
 )
-def test_workers_add_columns_up_in_runs(columns: int, workers: int, wanted: int) -> None:
+def test_workers_add_columns_up_in_runs(columns, workers, wanted):
     """Of 4 KiB at most, two for each worker if there are so many columns."""
     x, v = sg.input("x", (700, columns)), sg.input("v", (1, 700))
     draws = np.random.default_rng(columns)

@@ -1,9 +1,6 @@
 """The driver's table of a plan: addresses, checks before the commit, all or nothing."""
 
-from __future__ import annotations
-
 import threading
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +11,6 @@ from staticgrad import native
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.codegen.kernel_source import render
 from staticgrad.errors import IndexOutOfRange
-from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Schedule
 from staticgrad.memory.planner import plan
 from staticgrad.runtime.arena import Arena
@@ -29,14 +25,12 @@ from tests.runtime.handmade import ADD, COPY, NEGATE, TAKE, Builder, N
 Arrays = dict[str, Any]
 
 
-def program(schedule: Schedule, **stores: ParameterStore) -> Program:
+def program(schedule, **stores):
     addresses = {k: native.kernel(render(k)).address for k in schedule.kernels}
     return Program(schedule, addresses, stores, native.driver())
 
 
-def run(
-    schedule: Schedule, made: Plan, feeds: Mapping[str, Any], **stores: ParameterStore
-) -> Arrays:
+def run(schedule, made, feeds, **stores):
     """Run a plan once; feeds and results by buffer name."""
     table = Table(program(schedule, **stores), made)
     arena = Arena()
@@ -58,7 +52,7 @@ def run(
     return results
 
 
-def update_program() -> tuple[Schedule, tuple[str, str, str]]:
+def update_program():
     """y = x + w; then w = -y, with y an output; a lookup is checked between."""
     build = Builder()
     x, w = build.buffer("input", label="x"), build.buffer("parameter", label="w")
@@ -73,7 +67,7 @@ def update_program() -> tuple[Schedule, tuple[str, str, str]]:
     return build.schedule(y=y, t=taken), (x, rows, y)
 
 
-def test_outputs_read_the_old_value_and_the_parameter_takes_the_new() -> None:
+def test_outputs_read_the_old_value_and_the_parameter_takes_the_new():
     schedule, (x, rows, y) = update_program()
     made = plan(schedule, {"n": 37})
     verify_plan(made)
@@ -86,9 +80,7 @@ def test_outputs_read_the_old_value_and_the_parameter_takes_the_new() -> None:
 
 
 @pytest.mark.parametrize("bad", [{5: 37}, {36: -38, 20: 99}, {0: 2**40, 1: -(2**40)}])
-def test_the_smallest_failing_position_is_raised_before_any_parameter_changes(
-    bad: dict[int, int],
-) -> None:
+def test_the_smallest_failing_position_is_raised_before_any_parameter_changes(bad):
     schedule, (x, rows, _) = update_program()
     made = plan(schedule, {"n": 37})
     store = ParameterStore("w", np.ones(37, np.float32))
@@ -104,7 +96,7 @@ def test_the_smallest_failing_position_is_raised_before_any_parameter_changes(
     assert np.array_equal(store.read(), np.ones(37, np.float32))
 
 
-def test_negative_indices_count_from_the_end() -> None:
+def test_negative_indices_count_from_the_end():
     schedule, (x, rows, _) = update_program()
     store = ParameterStore("w", np.ones(5, np.float32))
     data = np.arange(5, dtype=np.float32)
@@ -113,7 +105,7 @@ def test_negative_indices_count_from_the_end() -> None:
     assert results["b3"].tolist() == [4, 0, 4, 0, 3]
 
 
-def test_of_two_failing_steps_the_first_listed_is_raised() -> None:
+def test_of_two_failing_steps_the_first_listed_is_raised():
     build = Builder()
     x = build.buffer("input", label="x")
     rows = [build.buffer("input", label=f"i{k}", dtype=I64) for k in range(2)]
@@ -127,7 +119,7 @@ def test_of_two_failing_steps_the_first_listed_is_raised() -> None:
         run(schedule, plan(schedule, {"n": 20}), feeds)
 
 
-def test_a_second_run_forgets_the_failure_of_the_first() -> None:
+def test_a_second_run_forgets_the_failure_of_the_first():
     build = Builder()
     x, rows = build.buffer("input", label="x"), build.buffer("input", label="i", dtype=I64)
     y, words = build.buffer("output", label="y"), build.buffer("check", 2, dtype=I64)
@@ -151,7 +143,7 @@ def test_a_second_run_forgets_the_failure_of_the_first() -> None:
             assert result.tolist() == [3, 2, 1, 0]
 
 
-def test_a_table_follows_an_arena_that_moves() -> None:
+def test_a_table_follows_an_arena_that_moves():
     build = Builder()
     x, t, y = build.buffer("input", label="x"), build.buffer("temp"), build.buffer("output")
     build.step(NEGATE, x, t)
@@ -170,7 +162,7 @@ def test_a_table_follows_an_arena_that_moves() -> None:
         assert np.array_equal(result, data)
 
 
-def test_constants_and_offsets_inside_a_buffer() -> None:
+def test_constants_and_offsets_inside_a_buffer():
     data = ArrayData(np.arange(10, dtype=np.float32))
     buffers = (
         Buffer("c", "constant", F32, 10, data=data),
@@ -188,12 +180,10 @@ def test_constants_and_offsets_inside_a_buffer() -> None:
 
 @pytest.mark.slow
 @given(schedules(uniform=True), st.integers(0, 70), st.booleans())
-def test_random_schedules_give_the_bytes_of_the_listed_order(
-    schedule: Schedule, n: int, stage: bool
-) -> None:
+def test_random_schedules_give_the_bytes_of_the_listed_order(schedule, n, stage):
     """Orders, in-place results and shared bytes against NumPy with one array per buffer."""
     random = np.random.default_rng(n)
-    values: Arrays = {}
+    values = {}
     for buffer in schedule.buffers:
         data = random.integers(0, max(n, 1), n) if buffer.dtype == I64 else random.random(n)
         values[buffer.name] = data.astype(buffer.dtype.numpy)
@@ -216,7 +206,7 @@ def test_random_schedules_give_the_bytes_of_the_listed_order(
     assert all(np.array_equal(feeds[name], values[name]) for name in inputs)
 
 
-def run_in_numpy(schedule: Schedule, values: Arrays) -> None:
+def run_in_numpy(schedule, values):
     """The listed order, one array per buffer."""
     for step in schedule.steps:
         names = [b.buffer for b in step.operands]
@@ -232,7 +222,7 @@ def run_in_numpy(schedule: Schedule, values: Arrays) -> None:
                 values[name] = -total if step.kernel is NEGATE else total
 
 
-def test_parameter_locks_are_taken_in_creation_order_and_given_back() -> None:
+def test_parameter_locks_are_taken_in_creation_order_and_given_back():
     first, second = ParameterStore("a", np.zeros(1)), ParameterStore("b", np.zeros(1))
     build = Builder()
     x = build.buffer("input", label="x")
@@ -248,10 +238,10 @@ def test_parameter_locks_are_taken_in_creation_order_and_given_back() -> None:
     blocked = threading.Thread(target=second.read)
 
     class Probe(Table):
-        def __init__(self) -> None:
+        def __init__(self):
             pass
 
-        def run(self, arena: Arena, begin_writing: Callable[[], object] = nothing) -> None:
+        def run(self, arena, begin_writing=nothing):
             assert first.read() == 0  # readers share
             begin_writing()
             blocked.start()

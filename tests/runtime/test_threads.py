@@ -1,12 +1,9 @@
 """Programs that a pool of workers runs: equal bytes for every number of threads."""
 
-from __future__ import annotations
-
 import os
 import pickle
 import signal
 import threading
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +14,7 @@ from staticgrad.errors import BudgetInfeasible, ConfigError, IndexOutOfRange
 from staticgrad.memory.planner import Planner
 from staticgrad.native.table import pool, pool_code
 from staticgrad.runtime import sections
-from staticgrad.runtime.executor import Executor, MakePlan
+from staticgrad.runtime.executor import Executor
 from tests.random_graphs import random_graph
 from tests.runtime.test_workers import training_step
 
@@ -25,7 +22,7 @@ pytestmark = pytest.mark.skipif(not pool.is_possible(), reason="no pool on this 
 
 
 @pytest.fixture
-def everything_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+def everything_is_shared(monkeypatch):
     """Rows are cut as finely as they can be, however short they are."""
     monkeypatch.setattr(staticgrad.ir.kernels.kernel, "GRAIN_ELEMENTS", 16)
     for name in ("LEAST_SECTION", "LEAST_AWAKE"):
@@ -33,19 +30,19 @@ def everything_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sections, "LEAST_GROUP", 1e-12)
 
 
-def shared_sections() -> int:
+def shared_sections():
     made = pool.present()
     return 0 if made is None else made.state.sections
 
 
-def forgive_stalls() -> None:
+def forgive_stalls():
     """Let the next section be shared even where a busy machine has just stalled a worker."""
     made = pool.present()
     if made is not None:
         made.set("alone_until", 0)
 
 
-def outcome(graph: sg.Graph, feeds: dict[str, Any], **options: Any) -> list[bytes]:
+def outcome(graph, feeds, **options):
     """The bytes of two runs' results, and of the parameters behind them; these are put back."""
     old = [p.value for p in graph.parameters]
     f = sg.compile(graph, **options)
@@ -57,7 +54,7 @@ def outcome(graph: sg.Graph, feeds: dict[str, Any], **options: Any) -> list[byte
     return bytes_
 
 
-def test_groups_are_finer_where_elements_take_long() -> None:
+def test_groups_are_finer_where_elements_take_long():
     """A gate over 32 rows of 128 is worth two workers, a copy of them is not."""
     x = sg.input("x", (32, 128))
     gate = sg.sigmoid(x) * sg.tanh(x) + sg.sigmoid(x * 2.0) * sg.tanh(x * 3.0)
@@ -68,7 +65,7 @@ def test_groups_are_finer_where_elements_take_long() -> None:
 
 
 @pytest.mark.parametrize(("rows", "grain"), [(8192, 128), (64, 256)])
-def test_groups_of_columns_are_cut_by_their_terms(rows: int, grain: int) -> None:
+def test_groups_of_columns_are_cut_by_their_terms(rows, grain):
     """Gradients by a bias or by a vector sum many rows into few columns."""
     x, y = sg.input("x", (rows, 512)), sg.input("y", (rows,))
     for value in (x.sum(axis=0), x.T @ y):
@@ -76,7 +73,7 @@ def test_groups_of_columns_are_cut_by_their_terms(rows: int, grain: int) -> None
 
 
 @pytest.mark.slow
-def test_a_training_step_has_equal_bytes(everything_is_shared: None) -> None:
+def test_a_training_step_has_equal_bytes(everything_is_shared):
     f, feeds = training_step()
     old = [p.value for p in f.graph.parameters]
     found = []
@@ -94,12 +91,12 @@ def test_a_training_step_has_equal_bytes(everything_is_shared: None) -> None:
     assert all(each == found[0] for each in found)
 
 
-def planner_of(planner: Planner) -> MakePlan:
+def planner_of(planner):
     return lambda sizes, staged: planner.plan(sizes, staged=staged)
 
 
 @pytest.mark.exhaustive
-def test_kernels_of_numba_are_shared(everything_is_shared: None) -> None:
+def test_kernels_of_numba_are_shared(everything_is_shared):
     x, w = sg.input("x", ("n", 40)), sg.parameter("w", np.ones(40, "f4"))
     h = sg.nn.softmax(x * w)
     graph = sg.Graph({"h": h, "columns": h.sum(axis=0)}, {w: w - h.mean(axis=0)})
@@ -110,7 +107,7 @@ def test_kernels_of_numba_are_shared(everything_is_shared: None) -> None:
 
 @pytest.mark.thinned(4)
 @pytest.mark.parametrize("seed", range(8))
-def test_random_programs_have_equal_bytes(everything_is_shared: None, seed: int) -> None:
+def test_random_programs_have_equal_bytes(everything_is_shared, seed):
     graph, feeds = random_graph(np.random.default_rng(100 + seed), max_ops=25)
     wanted = outcome(graph, feeds, threads=1)
     assert outcome(graph, feeds, threads=2) == wanted
@@ -119,14 +116,14 @@ def test_random_programs_have_equal_bytes(everything_is_shared: None, seed: int)
 
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("options", [{"debug": True}, {"debug": "nan"}, {"fuse": False}])
-def test_debug_modes_share_too(everything_is_shared: None, options: dict[str, Any]) -> None:
+def test_debug_modes_share_too(everything_is_shared, options):
     f, feeds = training_step()
     wanted = outcome(f.program_graph, feeds, threads=1)
     assert outcome(f.program_graph, feeds, threads=3, **options) == wanted
 
 
 @pytest.mark.slow
-def test_without_the_jit_the_plan_is_the_same(everything_is_shared: None) -> None:
+def test_without_the_jit_the_plan_is_the_same(everything_is_shared):
     f, feeds = training_step()
     plan = sg.compile(f.program_graph, threads=3).plan(n=130)
     with sg.options(jit=False):
@@ -139,7 +136,7 @@ def test_without_the_jit_the_plan_is_the_same(everything_is_shared: None) -> Non
     assert found.tobytes() == fast.tobytes()
 
 
-def test_the_smallest_failing_index_is_raised(everything_is_shared: None) -> None:
+def test_the_smallest_failing_index_is_raised(everything_is_shared):
     table, rows = sg.input("table", (40, 40)), sg.input("rows", (300,), "int64")
     places = np.arange(300) % 39
     places[[77, 200, 290]] = 99, 98, 97
@@ -152,7 +149,7 @@ def test_the_smallest_failing_index_is_raised(everything_is_shared: None) -> Non
 
 
 @pytest.mark.slow
-def test_threads_is_an_argument_a_setting_and_part_of_a_pickle() -> None:
+def test_threads_is_an_argument_a_setting_and_part_of_a_pickle():
     x = sg.input("x", (2000, 300))
     graph = sg.Graph(sg.sort(x, axis=1))
     assert sg.compile(graph, threads=5).plan().workers == 5
@@ -168,17 +165,17 @@ def test_threads_is_an_argument_a_setting_and_part_of_a_pickle() -> None:
             sg.compile(graph, threads="auto"))).threads  # fmt: skip
     for wrong in (0, -1, 257, 1.5, "many", True, ""):
         with pytest.raises(ConfigError, match="threads"):
-            sg.compile(graph, threads=wrong)  # type: ignore[arg-type]
+            sg.compile(graph, threads=wrong)
 
 
-def test_small_programs_are_planned_for_one() -> None:
+def test_small_programs_are_planned_for_one():
     x = sg.input("x", ("n", 30))
     f = sg.compile(sg.sort(x, axis=1), threads=8)
     assert f.plan(n=2).workers == 1
     assert f.plan(n=2000).workers == 8
 
 
-def test_a_budget_that_holds_for_one_alone() -> None:
+def test_a_budget_that_holds_for_one_alone():
     """A sort of 300 words needs 4,800 bytes of scratch a worker, beside what it stores."""
     x = sg.input("x", (2000, 300))
     result = sg.sort(sg.exp(x), axis=1)
@@ -192,7 +189,7 @@ def test_a_budget_that_holds_for_one_alone() -> None:
         sg.compile(result, threads=8, memory_budget=alone - 1)
 
 
-def test_rows_of_a_few_microseconds_stay_with_the_caller() -> None:
+def test_rows_of_a_few_microseconds_stay_with_the_caller():
     x, w = sg.input("x", (64, 512)), sg.parameter("w", np.zeros((512, 512), "f4"))
     h = sg.tanh(x @ w)
     f = sg.compile({"h": h, "small": h[0].sum()}, threads=2)
@@ -207,14 +204,14 @@ def test_rows_of_a_few_microseconds_stay_with_the_caller() -> None:
 
 
 @pytest.mark.slow
-def test_programs_in_several_threads_run_beside_each_other() -> None:
+def test_programs_in_several_threads_run_beside_each_other():
     x = sg.input("x", (400, 300))
     programs = [sg.compile(sg.exp(x) @ (sg.tanh(x) * k).T, threads=2) for k in (1.0, 2.0, 3.0)]
     feed = {"x": np.random.default_rng(0).normal(size=(400, 300)).astype("f4")}
     wanted = [f.run(feed).tobytes() for f in programs]
-    wrong: list[int] = []
+    wrong = []
 
-    def go(number: int) -> None:
+    def go(number):
         found = (programs[number].run(feed).tobytes() for _ in range(100))
         wrong.extend(number for each in found if each != wanted[number])
 
@@ -228,7 +225,7 @@ def test_programs_in_several_threads_run_beside_each_other() -> None:
 
 
 @pytest.mark.slow
-def test_an_interrupt_is_seen_between_rows() -> None:
+def test_an_interrupt_is_seen_between_rows():
     """A step of many seconds, on two threads, ends soon after the signal; the program goes on."""
     x = sg.input("x", (700, 700))
     h = x
@@ -237,10 +234,10 @@ def test_an_interrupt_is_seen_between_rows() -> None:
     f = sg.compile(h, threads=2)
     feed = {"x": np.eye(700, dtype="f4")}
 
-    def ring(*_: object) -> None:
+    def ring(*_):
         raise TimeoutError
 
-    def run_long() -> None:
+    def run_long():
         for _ in range(1000):
             f.run(feed)
 
@@ -257,7 +254,7 @@ def test_an_interrupt_is_seen_between_rows() -> None:
 
 
 @pytest.mark.slow
-def test_forked_children_share_with_workers_of_their_own() -> None:
+def test_forked_children_share_with_workers_of_their_own():
     """A child has the memory of the pool and none of its threads; others may have been running."""
     x = sg.input("x", (400, 300))
     f, beside = (sg.compile(sg.exp(x * k) @ sg.tanh(x).T, threads=2) for k in (1.0, 2.0))
@@ -265,7 +262,7 @@ def test_forked_children_share_with_workers_of_their_own() -> None:
     wanted = f.run(feed).tobytes()
     ended = threading.Event()
 
-    def go() -> None:
+    def go():
         while not ended.is_set():
             beside.run(feed)
 
@@ -280,7 +277,7 @@ def test_forked_children_share_with_workers_of_their_own() -> None:
         thread.join()
 
 
-def _forked(f: sg.Compiled, feed: dict[str, Any], wanted: bytes) -> int:
+def _forked(f, feed, wanted):
     child = os.fork()
     if child == 0:
         same = all(f.run(feed).tobytes() == wanted for _ in range(20))

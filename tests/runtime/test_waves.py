@@ -1,12 +1,8 @@
 """Workers keep the rows of weights that are trained, in products of few rows, too."""
 
-from __future__ import annotations
-
 import itertools
-from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +11,7 @@ from hypothesis import given, settings, strategies as st
 import staticgrad as sg
 from staticgrad.analysis.barriers import ByteRange
 from staticgrad.ir.kernels.chain_parts import PART, ChainPart, left_in
-from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import Gemm
-from staticgrad.ir.plan import Plan
 from staticgrad.runtime import waves as module
 from staticgrad.runtime.waves import is_apart, waves
 from staticgrad.types.dim import evaluate
@@ -31,7 +25,7 @@ SIZES = (90, 300, 257, 5)
 
 
 @pytest.fixture(autouse=True, scope="module")
-def short_waves() -> Iterator[None]:
+def short_waves():
     """Products that take no time are waves, too, of as many blocks as they have iterations."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "LEAST_SECONDS", 0.0)
@@ -40,20 +34,20 @@ def short_waves() -> Iterator[None]:
         yield
 
 
-def sgd(parameters: list[Any], gradients: list[Any]) -> dict[Any, Any]:
+def sgd(parameters, gradients):
     return {p: p - 0.1 * g for p, g in zip(parameters, gradients, strict=True)}
 
 
-def adam(parameters: list[Any], gradients: list[Any]) -> dict[Any, Any]:
+def adam(parameters, gradients):
     return sg.optim.Adam(0.1).apply(dict(zip(parameters, gradients, strict=True)))
 
 
-def network(rows: int | str, dtype: str, step: Any = sgd, tied: bool = False) -> sg.Graph:
+def network(rows, dtype, step=sgd, tied=False):
     """A training step of dense layers; ``tied``: two of them have the same weights."""
     random = np.random.default_rng(0)
     sizes = (SIZES[1],) * 3 if tied else SIZES
     h = x = sg.input("x", (rows, sizes[0]), dtype)
-    weights: list[Any] = []
+    weights = []
     for number, shape in enumerate(pairwise(sizes)):
         if not (tied and weights):
             weights.append(sg.parameter(f"w{number}", random.normal(0, 0.1, shape).astype(dtype)))
@@ -62,13 +56,13 @@ def network(rows: int | str, dtype: str, step: Any = sgd, tied: bool = False) ->
     return sg.Graph({"loss": loss, "h": h}, step(weights, sg.grad(loss, weights)))
 
 
-def fed(graph: sg.Graph, rows: int) -> dict[str, np.ndarray]:
+def fed(graph, rows):
     (x,) = graph.inputs
     shape = (rows, x.shape[1])
     return {"x": np.random.default_rng(rows).normal(size=shape).astype(x.dtype.numpy)}
 
 
-def run(graph: sg.Graph, rows: int, workers: int) -> int:
+def run(graph, rows, workers):
     """How many parts of products workers run; the bytes are those of one worker."""
     f = sg.compile(graph, threads=1)
     tables = [
@@ -87,9 +81,7 @@ def run(graph: sg.Graph, rows: int, workers: int) -> int:
     ("step", [sgd, adam]),
     ("named", [False, True]),
 )
-def test_few_rows_are_waves_of_equal_bytes(
-    named: bool, step: Any, workers: int, rows: int, dtype: str
-) -> None:
+def test_few_rows_are_waves_of_equal_bytes(named, step, workers, rows, dtype):
     """A single row that is known when a program is compiled is not a product of matrices there."""
     graph = network("batch" if named or rows == 1 else rows, dtype, step)
     assert run(graph, rows, workers) >= 2 * workers
@@ -97,16 +89,16 @@ def test_few_rows_are_waves_of_equal_bytes(
 
 @pytest.mark.thinned(2)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_tied_weights(dtype: str) -> None:
+def test_tied_weights(dtype):
     assert run(network("batch", dtype, tied=True), 2, 2) >= 4
 
 
-def test_many_rows_are_cut_as_ever() -> None:
+def test_many_rows_are_cut_as_ever():
     graph = network("batch", "float32")
     assert run(graph, 9, 2) == run(graph, 40, 2) == 0
 
 
-def test_weights_that_no_cache_keeps_are_read_by_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_that_no_cache_keeps_are_read_by_columns(monkeypatch):
     graph = network("batch", "float32")
     largest = 4 * SIZES[1] * SIZES[2]
     monkeypatch.setattr(module, "CACHE", largest // 2)
@@ -115,12 +107,12 @@ def test_weights_that_no_cache_keeps_are_read_by_columns(monkeypatch: pytest.Mon
     assert {0, 1} & {*products(planned(graph, 2))} == {0}
 
 
-def test_weights_that_nobody_changes_are_read_by_columns() -> None:
+def test_weights_that_nobody_changes_are_read_by_columns():
     x, w = sg.input("x", ("batch", 300)), sg.parameter("w", np.ones((300, 300), np.float32))
     assert run(sg.Graph({"y": sg.nn.relu(x @ w)}), 1, 2) == 0
 
 
-def test_chains_are_left_where_a_step_has_nothing_else() -> None:
+def test_chains_are_left_where_a_step_has_nothing_else():
     """A result in the place of what its epilogue adds would be there before that is read."""
     x, w, r = sg.input("x", ("m", "k")), sg.input("w", ("k", "n")), sg.input("r", ("m", "n"))
     f = sg.compile(sg.Graph({"y": r + x @ w}), threads=1)
@@ -135,7 +127,7 @@ def test_chains_are_left_where_a_step_has_nothing_else() -> None:
         assert is_apart(kernel, places) == (name == to.operand)
 
 
-def test_all_terms_and_iterations_are_in_one_part_each() -> None:
+def test_all_terms_and_iterations_are_in_one_part_each():
     plan = planned(network("batch", "float32"), 3)
     for joined in (False, True):
         found = products(plan, joined)
@@ -149,9 +141,9 @@ def test_all_terms_and_iterations_are_in_one_part_each() -> None:
             assert {*done.values()} == {max(part.past for part in parts)}
 
 
-def products(plan: Plan, joined: bool = True) -> dict[int, list[ChainPart]]:
+def products(plan, joined=True):
     """The parts of each product that is one of a wave, in the order of the stages."""
-    found: dict[int, list[ChainPart]] = {}
+    found = {}
     for wave in waves(plan, joined)[0]:
         for work in filter(None, itertools.chain(*wave.stages)):
             found.setdefault(work.position, []).append(work.part)
@@ -160,9 +152,7 @@ def products(plan: Plan, joined: bool = True) -> dict[int, list[ChainPart]]:
 
 @pytest.mark.thinned(2)
 @pytest.mark.parametrize(("seconds", "joins"), [(1e-12, True), (1.0, False)])
-def test_a_wave_begins_where_what_it_reads_is_finished(
-    seconds: float, joins: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wave_begins_where_what_it_reads_is_finished(seconds, joins, monkeypatch):
     """Of one block nothing is; of several, all columns but those of the last one."""
     monkeypatch.setattr(module, "BLOCK_SECONDS", seconds)
     plan = planned(network("batch", "float32"), 2)
@@ -171,7 +161,7 @@ def test_a_wave_begins_where_what_it_reads_is_finished(
     assert run(network("batch", "float32"), 2, 2) > 0
 
 
-def planned(graph: sg.Graph, workers: int) -> Plan:
+def planned(graph, workers):
     executor = with_workers(sg.compile(graph, threads=1), workers, 0, ChainedClaims)
     executor.run(fed(graph, 1))
     assert executor._latest is not None
@@ -186,9 +176,7 @@ def planned(graph: sg.Graph, workers: int) -> Plan:
     st.lists(st.integers(1, 150), min_size=1, max_size=4),
     st.integers(0, 4),
 )
-def test_a_chain_in_parts_has_the_bytes_of_one(
-    made: tuple[str, str], rows: int, lengths: list[int], middle: int
-) -> None:
+def test_a_chain_in_parts_has_the_bytes_of_one(made, rows, lengths, middle):
     """Any cut of the inner indices and of the iterations, one part behind the other."""
     terms, columns, dtype = sum(lengths), 300, made[0]
     kernel, code = _product(*made)
@@ -200,7 +188,7 @@ def test_a_chain_in_parts_has_the_bytes_of_one(
     total = evaluate(kernel.iterations([*words.values()]), {})
     assert total > 1
 
-    def call(to: np.ndarray, *more: int) -> None:
+    def call(to, *more):
         record = np.array([*(p.ctypes.data for p in (a, b, to)), *words.values(), *more])
         ENTRY(code)(record.ctypes.data, 0, 0, PART if more else total)
 
@@ -215,7 +203,7 @@ def test_a_chain_in_parts_has_the_bytes_of_one(
 
 
 @cache
-def _product(dtype: str, backend: str) -> tuple[Kernel, int]:
+def _product(dtype, backend):
     """The kernel of a product of matrices, and the address of its code."""
     a, b = sg.input("a", ("m", "k"), dtype), sg.input("b", ("k", "n"), dtype)
     f = sg.compile(sg.Graph({"y": a @ b}), threads=1, backend=backend)
@@ -224,7 +212,7 @@ def _product(dtype: str, backend: str) -> tuple[Kernel, int]:
     return kernel, address
 
 
-def argument_of(kernel: Kernel, loop: str) -> Any:
+def argument_of(kernel, loop):
     """The argument that is the extent of a product's loop, m for its rows, n for its columns."""
     (stage,) = kernel.stages
     assert isinstance(stage, Gemm)
@@ -232,7 +220,7 @@ def argument_of(kernel: Kernel, loop: str) -> Any:
 
 
 @pytest.mark.slow
-def test_what_a_program_says_of_its_waves() -> None:
+def test_what_a_program_says_of_its_waves():
     """Products are shared in parts of the inner indices, in a profile too, and nobody else is."""
     graph = network("batch", "float32")
     f = sg.compile(graph, threads=2)

@@ -1,8 +1,6 @@
 """Several workers that claim groups in any order give the bytes of one, in the bytes that are
 planned."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
@@ -18,12 +16,12 @@ from tests.runtime.several_workers import check_equal_bytes, with_workers
 
 
 @pytest.fixture
-def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_groups(monkeypatch):
     """Groups of few iterations, so that small programs have many."""
     monkeypatch.setattr(staticgrad.ir.kernels.kernel, "GRAIN_ELEMENTS", 16)
 
 
-def training_step() -> tuple[sg.Compiled, dict[str, np.ndarray]]:
+def training_step():
     """Products, a lookup, a scatter, a sort that keeps a few, sums over rows and columns, Adam."""
     x, rows = sg.input("x", ("n", 40)), sg.input("rows", ("n",), "int64")
     rng = np.random.default_rng(0)
@@ -42,7 +40,7 @@ def training_step() -> tuple[sg.Compiled, dict[str, np.ndarray]]:
 
 @pytest.mark.thinned(4)
 @pytest.mark.parametrize("workers", [1, 2, 3, 16])
-def test_a_training_step_has_equal_bytes(workers: int, small_groups: None) -> None:
+def test_a_training_step_has_equal_bytes(workers, small_groups):
     f, feeds = training_step()
     for seed in range(5):
         table = check_equal_bytes(f, feeds, workers, seed)
@@ -54,12 +52,12 @@ def test_a_training_step_has_equal_bytes(workers: int, small_groups: None) -> No
 
 @pytest.mark.thinned(4)
 @pytest.mark.parametrize("seed", range(12))
-def test_random_programs_have_equal_bytes(seed: int, small_groups: None) -> None:
+def test_random_programs_have_equal_bytes(seed, small_groups):
     graph, feeds = random_graph(np.random.default_rng(seed), max_ops=25)
     check_equal_bytes(sg.compile(graph), feeds, 2 + seed % 3, seed)
 
 
-def test_the_smallest_failing_position_of_all_workers_is_raised(small_groups: None) -> None:
+def test_the_smallest_failing_position_of_all_workers_is_raised(small_groups):
     table, rows = sg.input("table", (40, 40)), sg.input("rows", (300,), "int64")
     f = sg.compile({"y": sg.take(table, rows, 0), "z": sg.take(table, rows[:40] + 1, 1)})
     places = np.arange(300) % 39
@@ -77,7 +75,7 @@ def test_the_smallest_failing_position_of_all_workers_is_raised(small_groups: No
 
 
 @pytest.mark.parametrize("workers", range(1, 17))
-def test_the_peak_counts_scratch_times_workers(workers: int) -> None:
+def test_the_peak_counts_scratch_times_workers(workers):
     """300 keys of 32 bits need 300 words twice; two lookups note in two pairs of words each."""
     x, rows = sg.input("x", (7, 300)), sg.input("rows", (7,), "int64")
     f = sg.compile({"y": sg.take(sg.sort(x, axis=1), rows, 0)})
@@ -92,7 +90,7 @@ def test_the_peak_counts_scratch_times_workers(workers: int) -> None:
     check_equal_bytes(f, feeds, workers, workers)
 
 
-def test_plans_with_too_little_for_their_workers_are_refused() -> None:
+def test_plans_with_too_little_for_their_workers_are_refused():
     f = sg.compile(sg.sort(sg.input("x", (7, 300)), axis=1), threads=1)
     plan = f.plan()
     for text in (str(plan).replace(" commit 1", " commit 1 workers 2"),

@@ -1,9 +1,5 @@
 """Results alias nothing, feeds are never written, and memory that is given in is used as said."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -14,7 +10,7 @@ from tests.memory.test_random_programs import program
 Arrays = dict[str, np.ndarray]
 
 
-def memory_of(f: Any, feeds: Arrays) -> Arrays:
+def memory_of(f, feeds):
     """What results must lie apart from, by what it is."""
     graph = f.program_graph
     return {
@@ -29,9 +25,9 @@ def memory_of(f: Any, feeds: Arrays) -> Arrays:
     }
 
 
-def check_apart(f: Any, feeds: Arrays) -> Arrays:
+def check_apart(f, feeds):
     """Results of a run, none of which shares a byte with another or with anything else."""
-    found: Arrays = f.run(feeds)
+    found = f.run(feeds)
     others = memory_of(f, feeds)
     for at, (name, array) in enumerate(found.items()):
         rest = {**others, **{f"output {n}": a for n, a in [*found.items()][:at]}}
@@ -40,7 +36,7 @@ def check_apart(f: Any, feeds: Arrays) -> Arrays:
     return found
 
 
-def frozen(feeds: Arrays) -> Arrays:
+def frozen(feeds):
     for array in feeds.values():
         array.flags.writeable = False
     return feeds
@@ -48,7 +44,7 @@ def frozen(feeds: Arrays) -> Arrays:
 
 @pytest.mark.thinned(6)
 @pytest.mark.parametrize("seed", range(8))
-def test_results_of_random_programs_lie_apart_and_stay(seed: int) -> None:
+def test_results_of_random_programs_lie_apart_and_stay(seed):
     """Neither a later run, nor feeds that are overwritten, nor a parameter's value changes them."""
     graph, feeds = program(seed)
     f = sg.compile(graph)
@@ -65,7 +61,7 @@ def test_results_of_random_programs_lie_apart_and_stay(seed: int) -> None:
         assert not np.shares_memory(array, later[name])
 
 
-def test_outputs_that_are_views_of_others_lie_apart() -> None:
+def test_outputs_that_are_views_of_others_lie_apart():
     """An input, a parameter, a constant, the same value twice, and views of them, as outputs."""
     x, w = sg.input("x", (4, 3), "float32"), sg.parameter("w", np.ones((4, 3), np.float32))
     c, y = sg.constant(np.ones((4, 3), np.float32)), sg.exp(x)
@@ -75,13 +71,13 @@ def test_outputs_that_are_views_of_others_lie_apart() -> None:
         "wide": sg.broadcast_to(x[0], (4, 3)),
     }  # fmt: skip
     for options in ({}, {"fuse": False}, {"pipeline": "O0"}):
-        f = sg.compile(sg.Graph(outputs, updates={w: x}), **options)  # type: ignore[arg-type]
+        f = sg.compile(sg.Graph(outputs, updates={w: x}), **options)
         for _ in range(2):
             found = check_apart(f, {"x": np.ones((4, 3), np.float32)})
             assert all(array.flags.writeable for array in found.values())
 
 
-def test_an_output_array_may_share_nothing() -> None:
+def test_an_output_array_may_share_nothing():
     """With a feed, a parameter, another output, or a view of one of them, to the byte."""
     x = sg.input("x", (8,), "float32")
     w = sg.parameter("w", np.zeros(8, np.float32))
@@ -98,7 +94,7 @@ def test_an_output_array_may_share_nothing() -> None:
 
 
 @pytest.mark.parametrize("updated", [True, False])
-def test_a_feed_in_the_memory_of_a_parameter(updated: bool) -> None:
+def test_a_feed_in_the_memory_of_a_parameter(updated):
     """It is refused where the step would write it, each time, and taken where it only reads."""
     x = sg.input("x", (8,), "float32")
     w, v = (sg.parameter(name, np.ones(8, np.float32)) for name in "wv")
@@ -115,7 +111,7 @@ def test_a_feed_in_the_memory_of_a_parameter(updated: bool) -> None:
     assert f.run({"x": strided})["y"].tolist() == [2.0] * 8
 
 
-def test_bools_of_any_byte_become_zero_and_one() -> None:
+def test_bools_of_any_byte_become_zero_and_one():
     """NumPy takes any byte for True by way of a buffer; parameters and constants take it so too."""
     raw = np.frombuffer(bytes([0, 1, 2, 255, 128, 0]), np.bool_)
     strided = np.frombuffer(bytes([0, 9, 1, 9, 2, 9, 255, 9, 128, 9, 0, 9]), np.bool_)[::2]
@@ -124,7 +120,7 @@ def test_bools_of_any_byte_become_zero_and_one() -> None:
     for odd in (raw, strided):
         w, c = sg.parameter("w", odd), sg.constant(odd)
         assert set(w.value.view(np.uint8)) == {0, 1}
-        outputs: dict[str, Any] = {}
+        outputs = {}
         for name, value in (("w", w), ("c", c)):
             outputs |= {
                 f"{name} counted": value.astype("int32") + x, f"{name} not": ~value,

@@ -3,8 +3,6 @@
 The trials run in children, so that a lock that is left taken or a crash is one failed test.
 """
 
-from __future__ import annotations
-
 import os
 import random
 import signal
@@ -12,7 +10,6 @@ import subprocess
 import sys
 import time
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 
@@ -37,19 +34,19 @@ amount = pytest.mark.parametrize(
 @pytest.mark.slow
 @needs_hooks
 @amount
-def test_the_nth_allocation_of_a_step_fails(kinds: list[str]) -> None:
+def test_the_nth_allocation_of_a_step_fails(kinds):
     assert run_child("failing_steps", "memory", *kinds).count("done") == len(kinds)
 
 
 @pytest.mark.slow
 @amount
-def test_ctrl_c_at_the_nth_moment_of_a_step(kinds: list[str]) -> None:
+def test_ctrl_c_at_the_nth_moment_of_a_step(kinds):
     assert run_child("failing_steps", "interrupt", *kinds).count("done") == len(kinds)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stride", [4999, pytest.param(97, marks=exhaustive)])
-def test_ctrl_c_at_the_nth_moment_between_rows_of_python(stride: int) -> None:
+def test_ctrl_c_at_the_nth_moment_between_rows_of_python(stride):
     """Such a step may be interrupted behind its commit, before a check that an earlier one
     implies: what is written by then is not a parameter yet."""
     assert "done" in run_child("failing_steps", "interrupt", f"warm/{stride}", STATICGRAD_JIT="0")
@@ -57,7 +54,7 @@ def test_ctrl_c_at_the_nth_moment_between_rows_of_python(stride: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("most", [0, *(pytest.param(most, marks=exhaustive) for most in (1, 4))])
-def test_the_nth_call_of_a_compilation_fails(most: int, tmp_path: Path) -> None:
+def test_the_nth_call_of_a_compilation_fails(most, tmp_path):
     """Every call of each function; else some failures of the first one, and all others of it."""
     assert "done" in run_child("failing_compiles", str(tmp_path), str(most))
 
@@ -65,13 +62,13 @@ def test_the_nth_call_of_a_compilation_fails(most: int, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of address space")
 @pytest.mark.parametrize("kind", ["vector", "numba", "import"])
-def test_too_little_address_space_for_a_compilation(kind: str) -> None:
+def test_too_little_address_space_for_a_compilation(kind):
     """LLVM would end the process; what it may ask for is asked for before."""
     assert "refused" in run_child("scarce", kind)
 
 
 @pytest.mark.slow
-def test_threads_run_in_a_small_stack_or_say_that_it_is_too_small() -> None:
+def test_threads_run_in_a_small_stack_or_say_that_it_is_too_small():
     ran, refused = run_child("small_stacks").splitlines()
     assert ran == "True"
     assert refused == "[SG410] threads have stacks of 256 KiB, and kernels may take 1024"
@@ -87,7 +84,7 @@ for n in itertools.count():
 """
 
 
-def whole_entries(folder: Path) -> int:
+def whole_entries(folder):
     """How many entries there are; all of them are whole."""
     paths = list(folder.glob("*" + cache.SUFFIX))
     for path in paths:
@@ -98,7 +95,7 @@ def whole_entries(folder: Path) -> int:
 
 
 @pytest.mark.slow
-def test_kill_9_while_the_cache_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kill_9_while_the_cache_is_written(tmp_path, monkeypatch):
     """Entries stay whole; what was half written is swept away once nobody can be writing it."""
     environment = {**os.environ, "STATICGRAD_CACHE_DIR": str(tmp_path)}
     folder = tmp_path / "kernels"
@@ -142,7 +139,7 @@ assert y.tolist() == [1.0] * 4
 
 
 @pytest.mark.slow
-def test_a_full_disk_only_costs_time(tmp_path: Path) -> None:
+def test_a_full_disk_only_costs_time(tmp_path):
     environment = {**os.environ, "STATICGRAD_CACHE_DIR": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-c", FULL_DISK],

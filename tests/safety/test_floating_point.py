@@ -4,10 +4,6 @@ Whatever rounding or flushing the caller has set, a program gives the bytes of t
 environment (round to nearest, denormals kept), and the caller finds his setting again.
 """
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -20,7 +16,7 @@ TINY = 5e-324
 settings = pytest.mark.parametrize("name", STATES)
 
 
-def program() -> sg.Graph:
+def program():
     """Denormals, halves of last places, constants to fold, gathers and an update."""
     x = sg.input("x", ("n",), "float64")
     z = sg.input("z", ("n",), "float32")
@@ -36,9 +32,9 @@ def program() -> sg.Graph:
     return sg.Graph(outputs, updates={w: w * 1.0 + TINY})
 
 
-def feeds(layout: str) -> dict[str, Any]:
+def feeds(layout):
     x = np.array([TINY, 1e-310, 1.0, 0.1, -3e-39, 1e-45, 2.0**-1074, 0.7] * 3)
-    made: dict[str, Any] = {"x": x, "z": (x * 1e-6).astype("f4"), "rows": np.array([0, 5, -1])}
+    made = {"x": x, "z": (x * 1e-6).astype("f4"), "rows": np.array([0, 5, -1])}
     if layout == "staged":  # float64 is rounded to float32 on its way in
         made |= {"x": x[::-1].copy()[::-1], "z": x * 1e-6}
     if layout == "lists":
@@ -46,14 +42,14 @@ def feeds(layout: str) -> dict[str, Any]:
     return made
 
 
-def results(f: Any, data: dict[str, Any]) -> list[bytes]:
+def results(f, data):
     w = f.program_graph.parameters[0]
     w.value = np.full(3, TINY)
     return [*(a.tobytes() for a in f.run(data).values()), w.value.tobytes()]
 
 
 @pytest.fixture(scope="module")
-def wanted() -> dict[str, list[bytes]]:
+def wanted():
     f = sg.compile(program())
     return {layout: results(f, feeds(layout)) for layout in ("plain", "staged", "lists")}
 
@@ -61,9 +57,7 @@ def wanted() -> dict[str, list[bytes]]:
 @pytest.mark.thinned
 @settings
 @pytest.mark.parametrize("jit", [True, False])
-def test_results_do_not_depend_on_the_caller(
-    name: str, jit: bool, wanted: dict[str, list[bytes]]
-) -> None:
+def test_results_do_not_depend_on_the_caller(name, jit, wanted):
     """Compiled and run where another environment rules, to the bytes of the default one."""
     graph, data = program(), {layout: feeds(layout) for layout in wanted}
     with sg.options(jit=jit):
@@ -78,7 +72,7 @@ def test_results_do_not_depend_on_the_caller(
 
 
 @settings
-def test_a_refused_run_leaves_the_environment_as_well(name: str) -> None:
+def test_a_refused_run_leaves_the_environment_as_well(name):
     f, data = sg.compile(program()), feeds("staged")
     bad = {**data, "rows": np.array([99, 0, 0])}
     with state(STATES[name]):
@@ -88,7 +82,7 @@ def test_a_refused_run_leaves_the_environment_as_well(name: str) -> None:
             f.run({**data, "rows": 0.5})
 
 
-def test_flags_of_exceptions_are_left_as_found() -> None:
+def test_flags_of_exceptions_are_left_as_found():
     """Divisions by zero inside a kernel raise no flag outside."""
     x = sg.input("x", (4,), "float64")
     f = sg.compile({"y": 1.0 / x, "z": sg.sqrt(x - 1.0), "e": sg.exp(x * 1e6)})

@@ -3,8 +3,6 @@
 The trials run in children, so that a hang is one failed test.
 """
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import textwrap
@@ -14,7 +12,7 @@ import pytest
 from tests.safety.child import ROOT, run_child
 
 #: More of the moments of steps that have many.
-MORE_MOMENTS: tuple[tuple[tuple[str, ...], dict[str, str]], ...] = (
+MORE_MOMENTS = (
     (("off", "13"), {"STATICGRAD_BACKEND": "numba"}),
     (("off", "1"), {}),
     (("off", "199"), {"STATICGRAD_JIT": "0"}),
@@ -34,12 +32,12 @@ MORE_MOMENTS: tuple[tuple[tuple[str, ...], dict[str, str]], ...] = (
         *(pytest.param(*more, marks=pytest.mark.exhaustive) for more in MORE_MOMENTS),
     ],
 )
-def test_at_every_moment_of_a_step(arguments: tuple[str, ...], environment: dict[str, str]) -> None:
+def test_at_every_moment_of_a_step(arguments, environment):
     """Parameters can be read, whole; what is not possible is refused; nothing hangs."""
     assert run_child("interrupting", *arguments, **environment).endswith("done\n")
 
 
-def script(text: str) -> str:
+def script(text):
     """What a program printed that must end by itself."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", textwrap.dedent(text)],
@@ -54,7 +52,7 @@ def script(text: str) -> str:
 
 
 @pytest.mark.slow
-def test_a_signal_handler_saves_parameters_in_the_middle_of_training() -> None:
+def test_a_signal_handler_saves_parameters_in_the_middle_of_training():
     """Python runs it when a native call returns, and the step still has its locks there."""
     out = script("""
         import os, signal, threading, numpy as np, staticgrad as sg
@@ -83,7 +81,7 @@ def test_a_signal_handler_saves_parameters_in_the_middle_of_training() -> None:
 
 
 @pytest.mark.slow
-def test_a_finalizer_reads_a_parameter_in_the_middle_of_a_watched_step() -> None:
+def test_a_finalizer_reads_a_parameter_in_the_middle_of_a_watched_step():
     out = script("""
         import gc, numpy as np, staticgrad as sg
         w = sg.parameter("w", np.zeros(8, "float32"))
@@ -110,7 +108,7 @@ def test_a_finalizer_reads_a_parameter_in_the_middle_of_a_watched_step() -> None
 
 
 @pytest.mark.slow
-def test_the_refusal_says_what_to_do() -> None:
+def test_the_refusal_says_what_to_do():
     out = script("""
         import signal, numpy as np, staticgrad as sg
         w = sg.parameter("w", np.zeros(2_000_000, "float32"))
@@ -139,22 +137,20 @@ def test_the_refusal_says_what_to_do() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("source", ["signals", "threads"])
 @pytest.mark.parametrize("interrupts", [200, pytest.param(100_000, marks=pytest.mark.exhaustive)])
-def test_interrupts_leave_nothing_held_and_nothing_half_written(
-    source: str, interrupts: int
-) -> None:
+def test_interrupts_leave_nothing_held_and_nothing_half_written(source, interrupts):
     """Amid reading, setting, running, planning and compiling."""
     out = run_child("storm", source, str(interrupts), timeout=1500)
     assert "interrupts, 0 held, 0 half written" in out
 
 
 @pytest.mark.slow
-def test_interrupts_amid_the_work_of_llvm() -> None:
+def test_interrupts_amid_the_work_of_llvm():
     """llvmlite frees an object twice where an interrupt keeps it from noting the first time."""
     assert "0 held" in run_child("storm", "signals", "500", "1", "compile_anew")
 
 
 @pytest.mark.slow
-def test_a_step_runs_after_ctrl_c_in_an_assignment() -> None:
+def test_a_step_runs_after_ctrl_c_in_an_assignment():
     out = script("""
         import signal, threading, numpy as np, staticgrad as sg
         w = sg.parameter("w", np.zeros(1_000_000, "float32"))
@@ -177,7 +173,7 @@ def test_a_step_runs_after_ctrl_c_in_an_assignment() -> None:
 
 
 @pytest.mark.slow
-def test_an_interrupt_between_rows_ends_the_step_and_changes_nothing() -> None:
+def test_an_interrupt_between_rows_ends_the_step_and_changes_nothing():
     """Ctrl-C comes while the first piece of a long step runs; a second one while it commits."""
     out = script("""
         import os, signal, numpy as np, staticgrad as sg

@@ -1,7 +1,5 @@
 """What the system counts: resident memory of a large step, and both heaps over many warm steps."""
 
-from __future__ import annotations
-
 import os
 import sys
 
@@ -25,7 +23,7 @@ POLICIES = {
 }
 
 
-def check_resident(policy: str, megabytes: int, layout: str, part: float) -> None:
+def check_resident(policy, megabytes, layout, part):
     """The step's rise is the arena's peak and the output arrays, within a part of their sum."""
     peak, outputs, rise, _ = map(int, run_child("resident", policy, str(megabytes), layout).split())
     assert peak >= megabytes << 20
@@ -42,13 +40,13 @@ def check_resident(policy: str, megabytes: int, layout: str, part: float) -> Non
         *(pytest.param(policy, "plain", marks=mark) for policy, mark in POLICIES.items()),
     ],
 )
-def test_a_large_step_uses_what_it_says(policy: str, layout: str) -> None:
+def test_a_large_step_uses_what_it_says(policy, layout):
     check_resident(policy, 256, layout, 0.02)
 
 
 @pytest.mark.slow
 @glibc
-def test_warm_steps_leave_both_heaps_as_they_were() -> None:
+def test_warm_steps_leave_both_heaps_as_they_were():
     """Outputs kept, dropped and given; sizes among known ones; staged, failing and refused runs."""
     lines = run_child("steady").splitlines()
     assert len(lines) == 10

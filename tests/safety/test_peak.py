@@ -5,16 +5,11 @@ not asked. A buffer takes whole lines of 64 bytes; its last line may be padding,
 changed byte lies in the last line of the plan, and no byte beyond the plan is changed.
 """
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import pytest
 
 import staticgrad as sg
 from staticgrad.analysis.binding import bind_sizes
-from staticgrad.compiling.compiler import Compiled
 from staticgrad.memory.planner import Planner
 from tests.memory.test_deep_mlp import deep
 from tests.memory.test_random_programs import program
@@ -22,9 +17,9 @@ from tests.memory.test_random_programs import program
 BEYOND = 4096  # bytes behind the plan's that are watched, too
 
 
-def changed_end(f: Compiled, feeds: dict[str, Any], pattern: int) -> int:
+def changed_end(f, feeds, pattern):
     """One run over a filled arena; where its highest changed byte ends."""
-    executor: Any = f._executor
+    executor = f._executor
     peak = executor._prepare(executor._feeds.bind(feeds)).table.plan.peak_bytes
     executor._arena.reserve(peak + BEYOND)
     block = executor._arena.array(0, np.dtype(np.uint8), (peak + BEYOND,))
@@ -34,7 +29,7 @@ def changed_end(f: Compiled, feeds: dict[str, Any], pattern: int) -> int:
     return int(changed[-1]) + 1 if changed.size else 0
 
 
-def unwritten_scratch(f: Compiled) -> bool:
+def unwritten_scratch(f):
     """Whether the plan has scratch, which a kernel need not fill, at its very top."""
     plan = f._executor.latest
     assert plan is not None
@@ -43,7 +38,7 @@ def unwritten_scratch(f: Compiled) -> bool:
     return top is not None and roles[top.buffer] == "scratch"
 
 
-def check_touched(f: Compiled, feeds: dict[str, Any]) -> int:
+def check_touched(f, feeds):
     """The peak, after comparing it with what two runs leave."""
     start = {p: p.value for p in f.program_graph.parameters}
     ends = []
@@ -58,24 +53,24 @@ def check_touched(f: Compiled, feeds: dict[str, Any]) -> int:
     return peak
 
 
-def touched_programs(first: int, last: int) -> int:
+def touched_programs(first, last):
     """Random programs, some of them under other plans as well; how many plans had an arena."""
     arenas = 0
     for seed in range(first, last):
         graph, feeds = program(seed)
-        others: list[dict[str, Any]] = [{"checkpoint": "recompute"}, {"fuse": False}]
+        others = [{"checkpoint": "recompute"}, {"fuse": False}]
         for options in [{}, *others[: 2 * (seed % 6 == 0)]]:
             arenas += check_touched(sg.compile(graph, **options), feeds) > 0
     return arenas
 
 
 @pytest.mark.slow
-def test_random_programs_touch_their_peak() -> None:
+def test_random_programs_touch_their_peak():
     assert touched_programs(0, 8) > 7
 
 
 @pytest.mark.exhaustive
-def test_many_random_programs_touch_their_peak() -> None:
+def test_many_random_programs_touch_their_peak():
     assert touched_programs(100, 150) > 40
 
 
@@ -83,7 +78,7 @@ def test_many_random_programs_touch_their_peak() -> None:
 @pytest.mark.parametrize(
     ("checkpoint", "layout"), [("store_all", "plain"), ("sqrt", "staged"), ("recompute", "plain")]
 )
-def test_a_deep_network_touches_its_peak(checkpoint: str, layout: str) -> None:
+def test_a_deep_network_touches_its_peak(checkpoint, layout):
     f = sg.compile(deep(20, "tanh", width=48), checkpoint=checkpoint)
     numbers = np.random.default_rng(0)
     for batch in (1, 33, 130):
@@ -95,7 +90,7 @@ def test_a_deep_network_touches_its_peak(checkpoint: str, layout: str) -> None:
             assert f.peak_bytes == f.plan(batch=batch).peak_bytes
 
 
-def test_a_budget_is_kept_to_the_byte() -> None:
+def test_a_budget_is_kept_to_the_byte():
     """A budget at the smallest peak: no byte beyond it is touched."""
     graph, feeds = program(6)
     sizes = bind_sizes(graph, {name: a.shape for name, a in feeds.items()}, {})

@@ -1,10 +1,7 @@
 """Forks amid running threads, threads that share parameters, and ``python -O``."""
 
-from __future__ import annotations
-
 import os
 import threading
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,25 +14,25 @@ from tests.safety.child import run_child
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize("forks", [5, pytest.param(40, marks=pytest.mark.exhaustive)])
-def test_forks_while_threads_run_plan_and_compile(forks: int) -> None:
+def test_forks_while_threads_run_plan_and_compile(forks):
     assert run_child("forks", str(forks)).endswith("done\n")
 
 
 @pytest.mark.slow
-def test_the_safety_checks_do_not_stand_in_assert_statements() -> None:
+def test_the_safety_checks_do_not_stand_in_assert_statements():
     out = run_child("failing_steps", "interrupt", "warm/5", flags=("-O",))
     assert "done" in out
 
 
-def test_programs_that_share_parameters_see_whole_steps() -> None:
+def test_programs_that_share_parameters_see_whole_steps():
     """One program writes two parameters that are always equal; others read both meanwhile."""
     v, w = (sg.parameter(name, np.zeros(50_000, np.float32)) for name in "vw")
     writer = sg.compile(sg.Graph({"first": v[0]}, {p: p + 1.0 for p in (v, w)}))
     other = sg.compile(sg.Graph({"last": w[-1]}, {p: p + 1.0 for p in (w, v)}))
     reader = sg.compile(sg.max(sg.absolute(v - w)))
-    problems: list[object] = []
+    problems = []
 
-    def repeat(f: Any, check: Any) -> None:
+    def repeat(f, check):
         try:
             problems.extend(f for _ in range(60) if not check(f.run()))
         except BaseException as error:
@@ -53,7 +50,7 @@ def test_programs_that_share_parameters_see_whole_steps() -> None:
     assert (w.value == 120).all()
 
 
-def test_cached_properties_take_no_lock() -> None:
+def test_cached_properties_take_no_lock():
     """A thread that computes one does not keep another from it, as a forked child would be."""
     inside, go_on = threading.Event(), threading.Event()
 
@@ -61,7 +58,7 @@ def test_cached_properties_take_no_lock() -> None:
         calls = 0
 
         @cached_property
-        def value(self) -> int:
+        def value(self):
             """What takes long."""
             self.calls += 1
             if self.calls == 1:

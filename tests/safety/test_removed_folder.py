@@ -48,7 +48,7 @@ for wrong in (lambda: x @ sg.constant(np.ones(5)), lambda: program.run({"x": 1})
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cache", ["absolute", "relative"])
-def test_every_call_works_in_a_removed_folder(tmp_path: Path, cache: str) -> None:
+def test_every_call_works_in_a_removed_folder(tmp_path, cache):
     program, folder = tmp_path / "program.py", tmp_path / "folder"
     program.write_text(PROGRAM)
     folder.mkdir()

@@ -4,50 +4,45 @@ Such bytes may be subnormal numbers, whose arithmetic takes a hundred times as l
 filled with them before each kernel, and MXCSR says whether one was an operand.
 """
 
-from __future__ import annotations
-
 import ctypes
-from typing import Any, Final
 
 import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.ir.plan import Plan
 from staticgrad.native.constants import ROW_WORDS
-from staticgrad.runtime.arena import Arena
-from staticgrad.runtime.step import Program, Table, nothing
+from staticgrad.runtime.step import Table, nothing
 from tests.compiled.test_window_tiles import GEOMETRIES
 from tests.safety.fenced_programs import PROGRAMS
 from tests.safety.mxcsr import DEFAULT, only_x86, register
 
-_CALL: Final = ctypes.PYFUNCTYPE(None, *[ctypes.c_int64] * 4)
-_SUBNORMAL_OPERAND: Final = 2
+_CALL = ctypes.PYFUNCTYPE(None, *[ctypes.c_int64] * 4)
+_SUBNORMAL_OPERAND = 2
 #: An integer that is subnormal as f32, and twice as f64.
-_SMALL: Final = 77
+_SMALL = 77
 
 
 class _Watched(Table):
     """A table that runs kernel by kernel; ``told`` are the positions whose operands, other than
     scratch as it was found, were or were not subnormal numbers."""
 
-    def __init__(self, program: Program, plan: Plan, filled: int) -> None:
+    def __init__(self, program, plan, filled):
         super().__init__(program, plan)
         self.told: dict[int, bool] = {}
         self._filled = filled
 
-    def run(self, arena: Arena, begin_writing: Any = nothing) -> None:
+    def run(self, arena, begin_writing=nothing):
         self._all = arena.array(0, np.dtype(np.int32), (self.plan.peak_bytes // 4,))
         super().run(arena, begin_writing)
 
-    def _call(self, first: int, last: int) -> None:
+    def _call(self, first, last):
         for position in range(first, last):
             for p in self.plan.placements:
                 if p.first == position and self.plan.schedule.buffer(p.buffer).role == "scratch":
                     self._all[p.offset // 4 : (p.offset + p.nbytes) // 4] = self._filled
             self.told[position] = self._has_subnormals(position)
 
-    def _has_subnormals(self, position: int) -> bool:
+    def _has_subnormals(self, position):
         mxcsr, words = register(), self._words
         before = mxcsr.get()
         mxcsr.set(DEFAULT)
@@ -62,11 +57,11 @@ class _Watched(Table):
             mxcsr.set(before)
 
 
-def kernels_with_subnormals(f: Any, feeds: dict[str, Any], filled: int) -> set[int]:
+def kernels_with_subnormals(f, feeds, filled):
     """The positions of the plan that computed with one."""
-    tables: list[_Watched] = []
+    tables = []
 
-    def make(program: Program, plan: Plan) -> Table:
+    def make(program, plan):
         tables.append(_Watched(program, plan, filled))
         return tables[-1]
 
@@ -74,12 +69,12 @@ def kernels_with_subnormals(f: Any, feeds: dict[str, Any], filled: int) -> set[i
     return {position for position, told in tables[-1].told.items() if told}
 
 
-def check_scratch(f: Any, feeds: dict[str, Any]) -> None:
+def check_scratch(f, feeds):
     assert kernels_with_subnormals(f, feeds, _SMALL) == kernels_with_subnormals(f, feeds, 0)
 
 
 @only_x86
-def test_a_subnormal_operand_is_seen() -> None:
+def test_a_subnormal_operand_is_seen():
     x = sg.input("x", ("n",), "float32")
     f = sg.compile(x + 1.0, threads=1)
     assert kernels_with_subnormals(f, {"x": np.full(5, 1e-40, "float32")}, 0) == {0}
@@ -89,7 +84,7 @@ def test_a_subnormal_operand_is_seen() -> None:
 @pytest.mark.slow
 @only_x86
 @pytest.mark.parametrize("name", ["products at tile tails", "a training step", "attention"])
-def test_of_programs(name: str) -> None:
+def test_of_programs(name):
     graph, given = PROGRAMS[name]()
     *_, feeds = given
     check_scratch(sg.compile(graph, threads=1), feeds)
@@ -98,7 +93,7 @@ def test_of_programs(name: str) -> None:
 @pytest.mark.thinned(2)
 @only_x86
 @pytest.mark.parametrize("geometry", GEOMETRIES[:2], ids=str)
-def test_of_tiles_and_their_gradients(geometry: Any) -> None:
+def test_of_tiles_and_their_gradients(geometry):
     batch, channels, results, image, pads, _ = geometry
     rng = np.random.default_rng(0)
     x, w = sg.input("x", (batch, channels, *image)), sg.input("w", (results, channels, 3, 3))

@@ -1,9 +1,6 @@
 """What tests of locks ask for."""
 
-from __future__ import annotations
-
 import weakref
-from collections.abc import Iterator
 
 import pytest
 
@@ -12,13 +9,13 @@ from tests.storage.reserved import Other
 
 
 @pytest.fixture(autouse=True)
-def _locks_of_this_test_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def _locks_of_this_test_alone(monkeypatch):
     """A fork looks at every lock that is alive: of other tests' parameters there are thousands."""
     monkeypatch.setattr(locks, "_locks", weakref.WeakSet())
 
 
 @pytest.fixture
-def other() -> Iterator[Other]:
+def other():
     """One other thread."""
     thread = Other()
     yield thread

@@ -1,7 +1,5 @@
 """Read-write locks: who waits is served in the order of arrival, and forks come first."""
 
-from __future__ import annotations
-
 import os
 import threading
 import time
@@ -22,7 +20,7 @@ from staticgrad.storage.locks import (
 Locks = Sequence[tuple[ReadWriteLock, bool]]
 
 
-def hold(locks: Locks) -> Holder:
+def hold(locks):
     """Take locks as a step does, up to its first write."""
     holder = Holder(is_step=True)
     holder.token.acquire()
@@ -35,7 +33,7 @@ def hold(locks: Locks) -> Holder:
     return holder
 
 
-def give_back(locks: Locks, holder: Holder) -> None:
+def give_back(locks, holder):
     holder.token.release()
     release_all(locks, holder)
 
@@ -43,16 +41,16 @@ def give_back(locks: Locks, holder: Holder) -> None:
 class Waiting:
     """Threads that take locks one after the other and write down in which order they got them."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.got: list[str] = []
         self.threads: list[threading.Thread] = []
         self.go_on = threading.Event()
 
-    def start(self, name: str, lock: ReadWriteLock, write: bool, *, stay: bool = False) -> None:
+    def start(self, name, lock, write, *, stay=False):
         """A thread that is queued when this returns."""
         before = len(lock._queue)
 
-        def take() -> None:
+        def take():
             holder = hold([(lock, write)])
             self.got.append(name)
             if stay:
@@ -64,14 +62,14 @@ class Waiting:
         while len(lock._queue) == before:
             time.sleep(0.001)
 
-    def join(self) -> None:
+    def join(self):
         self.go_on.set()
         for thread in self.threads:
             thread.join(10)
             assert not thread.is_alive()
 
 
-def test_who_waits_is_served_in_the_order_of_arrival() -> None:
+def test_who_waits_is_served_in_the_order_of_arrival():
     lock, waiting = ReadWriteLock(), Waiting()
     here = hold([(lock, True)])
     for name in ("w1", "r1", "w2", "r2"):
@@ -81,7 +79,7 @@ def test_who_waits_is_served_in_the_order_of_arrival() -> None:
     assert waiting.got == ["w1", "r1", "w2", "r2"]
 
 
-def test_nobody_overtakes_a_waiting_writer() -> None:
+def test_nobody_overtakes_a_waiting_writer():
     lock, waiting = ReadWriteLock(), Waiting()
     here = hold([(lock, False)])
     waiting.start("writer", lock, True)
@@ -92,7 +90,7 @@ def test_nobody_overtakes_a_waiting_writer() -> None:
     assert waiting.got == ["writer", "reader"]
 
 
-def test_readers_next_to_each_other_hold_it_together() -> None:
+def test_readers_next_to_each_other_hold_it_together():
     lock, waiting = ReadWriteLock(), Waiting()
     here = hold([(lock, True)])
     for name in ("r1", "r2", "r3"):
@@ -106,11 +104,11 @@ def test_readers_next_to_each_other_hold_it_together() -> None:
     waiting.join()
 
 
-def test_a_loop_of_writes_lets_a_reader_in_at_once() -> None:
+def test_a_loop_of_writes_lets_a_reader_in_at_once():
     """A lock that its last holder takes again before others wake starves them."""
     lock, stop, rounds = ReadWriteLock(), threading.Event(), 0
 
-    def write() -> None:
+    def write():
         nonlocal rounds
         while not stop.is_set():
             holder = hold([(lock, True)])
@@ -134,7 +132,7 @@ def test_a_loop_of_writes_lets_a_reader_in_at_once() -> None:
     assert worst <= 2
 
 
-def test_a_wait_that_was_interrupted_leaves_no_turn_behind() -> None:
+def test_a_wait_that_was_interrupted_leaves_no_turn_behind():
     first, second, waiting = ReadWriteLock(), ReadWriteLock(), Waiting()
     here = hold([(second, True)])
     both, gone = ((first, True), (second, True)), Holder(is_step=True)
@@ -152,7 +150,7 @@ def test_a_wait_that_was_interrupted_leaves_no_turn_behind() -> None:
     assert waiting.got == ["next"]
 
 
-def test_who_ended_without_tidying_up_holds_nothing() -> None:
+def test_who_ended_without_tidying_up_holds_nothing():
     """A second interrupt may come before anything is tidied up; who waits finds out by itself."""
     lock, waiting = ReadWriteLock(), Waiting()
     here = hold([(lock, True)])
@@ -165,16 +163,16 @@ def test_who_ended_without_tidying_up_holds_nothing() -> None:
     assert waiting.got == ["writer", "another"]
 
 
-def test_a_step_is_no_hindrance_for_readers_until_it_writes() -> None:
+def test_a_step_is_no_hindrance_for_readers_until_it_writes():
     lock, found = ReadWriteLock(), list[str]()
     step = Holder(is_step=True)
     step.token.acquire()
     acquire_all([(lock, True)], step)
 
-    def read() -> None:
+    def read():
         found.append(lock.read(lambda: "read"))
 
-    def finish(expected: int) -> bool:
+    def finish(expected):
         thread.join(0.2)
         assert len(found) == expected
         return thread.is_alive()
@@ -192,7 +190,7 @@ def test_a_step_is_no_hindrance_for_readers_until_it_writes() -> None:
     assert not finish(2)
 
 
-def test_giving_back_what_is_not_held_does_nothing() -> None:
+def test_giving_back_what_is_not_held_does_nothing():
     lock = ReadWriteLock()
     here = hold([(lock, True)])
     release_all([(lock, True)], Holder(is_step=True))
@@ -202,7 +200,7 @@ def test_giving_back_what_is_not_held_does_nothing() -> None:
     assert not lock._holders
 
 
-def test_locks_are_numbered_in_the_order_of_their_creation() -> None:
+def test_locks_are_numbered_in_the_order_of_their_creation():
     serials = [ReadWriteLock().serial for _ in range(5)]
     assert serials == sorted(set(serials))
 
@@ -210,7 +208,7 @@ def test_locks_are_numbered_in_the_order_of_their_creation() -> None:
 # -- forks ----------------------------------------------------------------------------------------
 
 
-def forked() -> int:
+def forked():
     """The exit status of a child that finds every lock free."""
     child = os.fork()
     if not child:
@@ -225,11 +223,11 @@ def forked() -> int:
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_a_fork_waits_for_the_writer_and_comes_before_the_next() -> None:
+def test_a_fork_waits_for_the_writer_and_comes_before_the_next():
     lock, stop = ReadWriteLock(), threading.Event()
     torn = []
 
-    def write(name: str) -> None:
+    def write(name):
         while not stop.is_set():
             holder = hold([(lock, True)])
             torn.append(name)
@@ -252,7 +250,7 @@ def test_a_fork_waits_for_the_writer_and_comes_before_the_next() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_thread_forks_while_it_writes_itself() -> None:
+def test_a_thread_forks_while_it_writes_itself():
     lock, other = ReadWriteLock(), ReadWriteLock()
     mine = [(lock, True), (other, False)]
     here = hold(mine)
@@ -265,10 +263,10 @@ def test_a_thread_forks_while_it_writes_itself() -> None:
 # -- code that interrupts its own thread ----------------------------------------------------------
 
 
-def queued(lock: ReadWriteLock, take: Locks) -> threading.Thread:
+def queued(lock, take):
     """A thread that holds some of the locks it takes, and waits for ``lock``."""
 
-    def work() -> None:
+    def work():
         holder = Holder(is_step=True)
         try:
             with holder.token:
@@ -283,7 +281,7 @@ def queued(lock: ReadWriteLock, take: Locks) -> threading.Thread:
     return thread
 
 
-def test_what_interrupts_a_step_reads_what_waits_for_that_step() -> None:
+def test_what_interrupts_a_step_reads_what_waits_for_that_step():
     """Another thread holds ``first`` and waits for ``second``, which the interrupted step holds."""
     first, second = ReadWriteLock("first"), ReadWriteLock("second")
     step = hold([(second, True)])
@@ -304,12 +302,12 @@ def test_what_interrupts_a_step_reads_what_waits_for_that_step() -> None:
     assert not is_inside_another()
 
 
-def test_what_interrupts_a_step_waits_for_a_write_that_has_begun() -> None:
+def test_what_interrupts_a_step_waits_for_a_write_that_has_begun():
     lock, own, waiting = ReadWriteLock(), ReadWriteLock(), Waiting()
     step = hold([(own, True)])
     started, go_on = threading.Event(), threading.Event()
 
-    def write() -> None:
+    def write():
         holder = hold([(lock, True)])
         started.set()
         go_on.wait(10)
@@ -327,11 +325,11 @@ def test_what_interrupts_a_step_waits_for_a_write_that_has_begun() -> None:
     waiting.join()
 
 
-def test_two_interruptions_that_would_wait_for_each_other() -> None:
+def test_two_interruptions_that_would_wait_for_each_other():
     """Each thread's step is writing one value, and what interrupts it reads the other's."""
     locks, both, results = (ReadWriteLock(), ReadWriteLock()), threading.Barrier(2), list[str]()
 
-    def work(mine: ReadWriteLock, other: ReadWriteLock) -> None:
+    def work(mine, other):
         step = hold([(mine, True)])
         both.wait(10)
         try:
@@ -350,13 +348,13 @@ def test_two_interruptions_that_would_wait_for_each_other() -> None:
     assert not any(lock._holders or lock._queue for lock in locks)
 
 
-def test_an_interruption_amid_the_bookkeeping_of_locks() -> None:
+def test_an_interruption_amid_the_bookkeeping_of_locks():
     """It cannot let others do their part of it, and need not."""
     lock, own = ReadWriteLock(), ReadWriteLock()
     step = hold([(own, True)])
     started, go_on = threading.Event(), threading.Event()
 
-    def write() -> None:
+    def write():
         holder = hold([(lock, True)])
         started.set()
         go_on.wait(10)

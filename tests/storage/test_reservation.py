@@ -1,8 +1,5 @@
 """Locks are reserved for one program while nobody else wants one; code that interrupts it."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Sequence
 from itertools import count
 
 import pytest
@@ -13,9 +10,7 @@ from staticgrad.storage.reservation import SETTLED
 from tests.safety.moments import moments
 from tests.storage.reserved import (
     ACTS,
-    Begin,
     Guarded,
-    Other,
     each_act,
     each_stride,
     forks,
@@ -26,12 +21,12 @@ from tests.storage.reserved import (
 # -- when locks are reserved ----------------------------------------------------------------------
 
 
-def test_locks_that_nobody_else_wants_are_taken_by_one_token() -> None:
+def test_locks_that_nobody_else_wants_are_taken_by_one_token():
     guarded = Guarded()
     settle(guarded.one, guarded.run)
     holder = guarded.one._reserved
 
-    def look(_: None, begin: Begin) -> None:
+    def look(_, begin):
         assert holder.token.locked()
         assert not guarded.a._holders
         assert is_inside_another()
@@ -46,9 +41,7 @@ def test_locks_that_nobody_else_wants_are_taken_by_one_token() -> None:
 
 
 @pytest.mark.parametrize("act", [Guarded.read, Guarded.set])
-def test_between_steps_its_thread_reads_and_sets_without_ending_it(
-    act: Callable[[Guarded], None],
-) -> None:
+def test_between_steps_its_thread_reads_and_sets_without_ending_it(act):
     """A step of the program that is under way holds a value as ever."""
     guarded = Guarded()
     settle(guarded.one, guarded.run)
@@ -60,7 +53,7 @@ def test_between_steps_its_thread_reads_and_sets_without_ending_it(
         assert not any(lock._holders or lock._queue for lock in waiting)
         guarded.run()
 
-    def work(_: None, begin: Begin) -> None:
+    def work(_, begin):
         begin()
         with pytest.raises(ReentryError):
             guarded.b.write(lambda: None)
@@ -71,9 +64,7 @@ def test_between_steps_its_thread_reads_and_sets_without_ending_it(
 
 
 @pytest.mark.parametrize("act", [Guarded.read, Guarded.set, Guarded.share])
-def test_whoever_else_wants_one_ends_it_until_the_program_has_settled(
-    act: Callable[[Guarded], None], other: Other
-) -> None:
+def test_whoever_else_wants_one_ends_it_until_the_program_has_settled(act, other):
     guarded = Guarded()
     settle(guarded.one, guarded.run)
     other.submit(act, guarded).result(10)
@@ -85,7 +76,7 @@ def test_whoever_else_wants_one_ends_it_until_the_program_has_settled(
     guarded.check()
 
 
-def test_programs_take_a_shared_lock_from_each_other() -> None:
+def test_programs_take_a_shared_lock_from_each_other():
     guarded = Guarded()
     for _ in range(3):
         settle(guarded.one, guarded.run)
@@ -95,7 +86,7 @@ def test_programs_take_a_shared_lock_from_each_other() -> None:
         guarded.check()
 
 
-def test_programs_that_share_nothing_keep_their_locks_by_turns() -> None:
+def test_programs_that_share_nothing_keep_their_locks_by_turns():
     first, second = Guarded(), Guarded()
     settle(first.one, first.run)
     settle(second.one, second.run)
@@ -107,7 +98,7 @@ def test_programs_that_share_nothing_keep_their_locks_by_turns() -> None:
     assert second.one._reserved.stands
 
 
-def test_another_thread_takes_the_locks_over(other: Other) -> None:
+def test_another_thread_takes_the_locks_over(other):
     guarded = Guarded()
     settle(guarded.one, guarded.run)
     before = guarded.one._reserved
@@ -120,12 +111,12 @@ def test_another_thread_takes_the_locks_over(other: Other) -> None:
     guarded.check()
 
 
-def test_a_program_inside_the_step_of_another_reserves_nothing() -> None:
+def test_a_program_inside_the_step_of_another_reserves_nothing():
     outer, inner = Guarded(), Guarded()
     settle(inner.one, inner.run)
     reserved = inner.one._reserved
 
-    def work(_: None, __: Begin) -> None:
+    def work(_, __):
         for _ in range(2 * SETTLED):
             inner.run()
             assert not inner.one._reserved.stands
@@ -135,11 +126,11 @@ def test_a_program_inside_the_step_of_another_reserves_nothing() -> None:
     inner.check()
 
 
-def test_a_step_that_fails_gives_back_what_it_reserved() -> None:
+def test_a_step_that_fails_gives_back_what_it_reserved():
     guarded = Guarded()
     settle(guarded.one, guarded.run)
 
-    def fail(_: None, begin: Begin) -> None:
+    def fail(_, begin):
         begin()
         raise ValueError("index")
 
@@ -150,7 +141,7 @@ def test_a_step_that_fails_gives_back_what_it_reserved() -> None:
     assert guarded.one._reserved.stands
 
 
-def test_what_an_earlier_step_left_behind_is_of_no_account() -> None:
+def test_what_an_earlier_step_left_behind_is_of_no_account():
     guarded = Guarded()
     settle(guarded.one, guarded.run)
     holder = guarded.one._reserved
@@ -169,14 +160,12 @@ def test_what_an_earlier_step_left_behind_is_of_no_account() -> None:
 @each_act
 @each_stride
 @pytest.mark.parametrize("main", [Guarded.run, Guarded.share])
-def test_what_interrupts_a_step_at_every_moment(
-    main: Callable[[Guarded], None], act: Callable[[Guarded], None], stride: int
-) -> None:
+def test_what_interrupts_a_step_at_every_moment(main, act, stride):
     guarded, refused = Guarded(), 0
     for n in numbers(stride, main.__name__, act.__name__):
         guarded.prepare()
 
-        def interrupt() -> None:
+        def interrupt():
             nonlocal refused
             try:
                 act(guarded)
@@ -192,7 +181,7 @@ def test_what_interrupts_a_step_at_every_moment(
             return
 
 
-def test_an_interruption_that_needs_other_locks_at_every_moment_of_a_step() -> None:
+def test_an_interruption_that_needs_other_locks_at_every_moment_of_a_step():
     """It ends no reservation, but the step is the innermost no more."""
     guarded = Guarded()
     for n in count(1):
@@ -213,14 +202,12 @@ class Interrupt(BaseException):
 @pytest.mark.parametrize("act", ACTS[:-1], ids=[act.__name__ for act in ACTS[:-1]])
 @each_stride
 @pytest.mark.parametrize("reserved", [False, True])
-def test_an_interrupt_at_every_moment_leaves_nothing_held(
-    act: Callable[[Guarded], None], reserved: bool, stride: int, other: Other
-) -> None:
-    everything: Sequence[Callable[[Guarded], None]] = (
+def test_an_interrupt_at_every_moment_leaves_nothing_held(act, reserved, stride, other):
+    everything = (
         Guarded.read, Guarded.set, Guarded.run, Guarded.share,
     )  # fmt: skip
 
-    def raise_interrupt() -> None:
+    def raise_interrupt():
         raise Interrupt
 
     if act is Guarded.run_often:

@@ -1,13 +1,9 @@
 """Locks that are reserved for one program keep other threads out as locks taken one by one do."""
 
-from __future__ import annotations
-
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import Future
 from functools import partial
 
 import pytest
@@ -16,9 +12,7 @@ from staticgrad.storage import locks as module
 from staticgrad.storage.reservation import SETTLED
 from tests.safety.moments import moments
 from tests.storage.reserved import (
-    Begin,
     Guarded,
-    Other,
     done_or_waiting,
     each_act,
     each_stride,
@@ -30,17 +24,11 @@ from tests.storage.reserved import (
 # -- two threads ----------------------------------------------------------------------------------
 
 
-def meet(
-    guarded: Guarded,
-    n: int,
-    here: Callable[[], None],
-    there: Callable[[], Future[None]],
-    seconds: float,
-) -> bool:
+def meet(guarded, n, here, there, seconds):
     """Start something in another thread at the n-th moment of this one; whether there was one."""
-    begun: list[Future[None]] = []
+    begun = []
 
-    def start() -> None:
+    def start():
         begun.append(there())
         done_or_waiting(begun[0], seconds)
 
@@ -57,9 +45,7 @@ def meet(
 @each_act
 @each_stride
 @pytest.mark.parametrize("main", [Guarded.run, Guarded.share])
-def test_another_thread_at_every_moment_of_a_step(
-    main: Callable[[Guarded], None], act: Callable[[Guarded], None], stride: int, other: Other
-) -> None:
+def test_another_thread_at_every_moment_of_a_step(main, act, stride, other):
     """Of one that takes all by a token, and of one after which the locks are reserved."""
     guarded = Guarded()
     for n in numbers(stride, main.__name__, act.__name__):
@@ -73,9 +59,7 @@ def test_another_thread_at_every_moment_of_a_step(
 @forks
 @each_act
 @each_stride
-def test_a_reserved_step_of_another_thread_at_every_moment(
-    act: Callable[[Guarded], None], stride: int, other: Other
-) -> None:
+def test_a_reserved_step_of_another_thread_at_every_moment(act, stride, other):
     guarded = Guarded()
     if act in (Guarded.run_often, Guarded.fork):
         stride *= 23
@@ -87,15 +71,13 @@ def test_a_reserved_step_of_another_thread_at_every_moment(
     assert n > 5
 
 
-def test_who_waits_for_a_reserved_step_is_let_in_at_its_end(
-    other: Other, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_waits_for_a_reserved_step_is_let_in_at_its_end(other, monkeypatch):
     monkeypatch.setattr(module, "POLL", 60)
     guarded = Guarded()
     settle(guarded.one, guarded.run)
-    begun: list[Future[None]] = []
+    begun = []
 
-    def work(_: None, __: Begin) -> None:
+    def work(_, __):
         begun.append(other.submit(guarded.set))
         while not guarded.b._queue:
             time.sleep(0.001)
@@ -107,14 +89,12 @@ def test_who_waits_for_a_reserved_step_is_let_in_at_its_end(
 
 @forks
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_child_holds_nothing_although_its_fork_looked_at_nothing(
-    other: Other, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_child_holds_nothing_although_its_fork_looked_at_nothing(other, monkeypatch):
     """An interrupt that comes while a fork waits is only reported, and it forks."""
     guarded, inside, go_on = Guarded(), threading.Event(), threading.Event()
     other.submit(settle, guarded.one, guarded.run).result(10)
 
-    def work(_: None, __: Begin) -> None:
+    def work(_, __):
         inside.set()
         go_on.wait(10)
 
@@ -136,14 +116,14 @@ def test_a_child_holds_nothing_although_its_fork_looked_at_nothing(
     guarded.check()
 
 
-def test_a_step_begins_to_write_when_who_saw_that_it_does_not_has_read(other: Other) -> None:
+def test_a_step_begins_to_write_when_who_saw_that_it_does_not_has_read(other):
     guarded, copying, writing = Guarded(), threading.Event(), threading.Event()
 
-    def copy() -> bool:
+    def copy():
         copying.set()
         return writing.wait(0.05)
 
-    def work(_: None, begin: Begin) -> None:
+    def work(_, begin):
         read = other.submit(lambda: seen.append(guarded.a.read(copy)))
         assert copying.wait(10)
         begin()
@@ -151,7 +131,7 @@ def test_a_step_begins_to_write_when_who_saw_that_it_does_not_has_read(other: Ot
         read.result(10)
 
     for settled in (False, True):
-        seen: list[bool] = []
+        seen = []
         if settled:
             settle(guarded.one, guarded.run)
         copying.clear()
@@ -161,20 +141,20 @@ def test_a_step_begins_to_write_when_who_saw_that_it_does_not_has_read(other: Ot
     guarded.check()
 
 
-def test_what_another_thread_holds_is_not_reserved(other: Other) -> None:
+def test_what_another_thread_holds_is_not_reserved(other):
     """Not even if it came after the step that would have been the last in turn."""
     guarded, inside, go_on = Guarded(), threading.Event(), threading.Event()
 
-    def stay() -> None:
+    def stay():
         inside.set()
         go_on.wait(10)
 
-    def work(_: None, __: Begin) -> None:
+    def work(_, __):
         waiting.append(other.submit(guarded.a.write, stay))
         while not guarded.a._queue:
             time.sleep(0.001)
 
-    waiting: list[Future[None]] = []
+    waiting = []
     for _ in range(SETTLED - 1):
         guarded.run()
     guarded.one.run(work, None)
