@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ir.op import registered_ops
 from staticgrad.vecmath.blocks import LONG
 from tests.compiled.agreement import as_tuple, assert_same, input_like
@@ -72,25 +71,6 @@ def test_programs_in_plain_python(seed: int) -> None:
     graph = maker.build(5)
     feeds = maker.feeds(graph, {"b": 3, "c": 2})
     assert_same(plain_python(graph, feeds), sg.compile(graph).run(feeds), seed)
-
-
-def test_the_same_value_beside_other_neighbours(rng: np.random.Generator) -> None:
-    """A value is the same whatever else is asked for, and however often it is computed."""
-    x, w = sg.input("x", ("b", 40), "float32"), sg.constant(rng.normal(size=(40, 7)).astype("f4"))
-    hidden = sg.tanh(x @ w)
-    values = {
-        "sum": (hidden * hidden).sum(0),
-        "soft": sg.nn.softmax(hidden, 1),
-        "norm": sg.nn.layer_norm(hidden),
-        "slope": sg.grad(sg.exp(hidden).sum(), x),
-        "mean": hidden.mean(),
-    }
-    data = {"x": rng.normal(size=(37, 40)).astype("float32")}
-    together = sg.compile(values).run(data)
-    for name, value in values.items():
-        assert same_bytes(sg.compile(value).run(data), together[name]), name
-    cut = sg.compile({**values, "hidden": hidden, "more": hidden + 1.0, "twice": hidden * hidden})
-    assert_same({name: cut.run(data)[name] for name in values}, together)
 
 
 def test_a_second_run_and_a_second_program_give_the_same_bytes(rng: np.random.Generator) -> None:

@@ -12,7 +12,7 @@ from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.lowering.fuse import fuse
 from staticgrad.ops.indexing import Concat, Pad
 from staticgrad.preparation.regions import MOST_SINGLE, MOST_STEP, with_joined_pads
-from tests.compiled.test_short_rows import numbers
+from tests.compiled.ways import numbers
 from tests.diagonals import diagonals
 
 

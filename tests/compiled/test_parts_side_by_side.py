@@ -14,7 +14,7 @@ from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.fusion.windows import FEW_ELEMENTS
 from staticgrad.ops.indexing import Concat, Pad
 from staticgrad.preparation.regions import with_joined_pads
-from tests.compiled.test_short_rows import numbers
+from tests.compiled.ways import numbers
 from tests.diagonals import diagonals
 
 WAYS: tuple[dict[str, Any], ...] = (

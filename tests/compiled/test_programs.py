@@ -68,46 +68,6 @@ def test_more_programs_over_whole_numbers(start: int) -> None:
         check_whole(seed, 16)
 
 
-def check(graph: sg.Graph, feeds: dict[str, Any]) -> None:
-    assert_same(sg.compile(graph).run(feeds), sg.evaluate(graph, feeds))
-
-
-def test_positions_inside_a_column_reduction() -> None:
-    """The kept axis is walked first there; a position must still be that of its own axis."""
-    x, i = sg.input("x", ("b", 4), "float32"), sg.input("i", ("b",), "int64")
-    graph = sg.Graph(
-        {
-            "triangle": sg.tril(x).sum(0),
-            "upper": sg.maximum(sg.triu(x, 1), 0).max(0),
-            "counts": sg.one_hot(i, 9, dtype="float32").sum(0),
-            "places": (x * sg.iota(x.shape, 0, "float32") + sg.iota(x.shape, 1, "float32")).sum(0),
-            "largest": sg.argmax(x, 0),
-        }
-    )
-    rng = np.random.default_rng(0)
-    data = rng.integers(-3, 4, (19, 4)).astype("float32")
-    check(graph, {"x": data, "i": rng.integers(0, 9, 19)})
-
-
-def test_lookups_beside_products_and_inside_column_reductions() -> None:
-    """Kernels that cannot check an index do not take one in."""
-    x, i = sg.input("x", ("b", 4), "float32"), sg.input("i", ("b",), "int64")
-    rng = np.random.default_rng(0)
-    w = sg.parameter("w", rng.integers(-3, 4, (4, 5)).astype("float32"))
-    table = sg.parameter("table", rng.integers(-3, 4, (7, 5)).astype("float32"))
-    rows = sg.take(table, i, 0)
-    graph = sg.Graph({"sum": x @ w + rows, "columns": rows.sum(0), "most": (rows * 2).max(0)})
-    data = rng.integers(-3, 4, (19, 4)).astype("float32")
-    check(graph, {"x": data, "i": rng.integers(-7, 7, 19)})
-
-
-def test_an_empty_constant_under_a_named_size_is_not_folded() -> None:
-    none = sg.constant(np.zeros((0, 1), "float32"))
-    x = sg.input("x", ("b",), "float32")
-    graph = sg.Graph({"y": sg.broadcast_to(none, (0, sg.dim("b"))) + x})
-    check(graph, {"x": np.ones(3, np.float32)})
-
-
 # -- real numbers ---------------------------------------------------------------------------------
 
 

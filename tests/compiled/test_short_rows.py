@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
-from passes.pipelines import pipeline
-from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.errors import IndexOutOfRange
 from staticgrad.ir.forms import COMBINERS
-from staticgrad.ir.kernels.stages import Map
-from staticgrad.lowering.fuse import fuse
-from staticgrad.types.dtype import as_dtype
+from staticgrad.ir.kernels.stages import Map, Store
+from staticgrad.lowering.copies import MOST_DEALT
+from staticgrad.lowering.short_rows import MOST_PLACES
+from tests.compiled.ways import check, drawn, kernels, numbers, scheduled, stages
 from tests.diagonals import diagonals
 from tests.limits import NUMPY_DTYPES
 
-Array = np.ndarray
+Value = sg.Value
 #: How rows of a length lie in memory, made of x [n, 3, length], or of transposed [length, 3, n].
-LAYOUTS: dict[str, Callable[[sg.Value, sg.Value], sg.Value]] = {
+LAYOUTS: dict[str, Callable[[Any, Any], Any]] = {
     "one behind the other": lambda x, _: x,
     "reversed": lambda x, _: x[:, :, ::-1],
     "rows in reverse": lambda x, _: x[::-1, :, :],
@@ -34,47 +35,66 @@ LAYOUTS: dict[str, Callable[[sg.Value, sg.Value], sg.Value]] = {
     "one element again": lambda x, _: sg.broadcast_to(x[:, :, :1], x.shape),
 }
 EXACT = ("sum", "max", "min")
+ALONE: tuple[dict[str, Any], ...] = ()
 
 
-def numbers(shape: tuple[int, ...], dtype: np.dtype, seed: int = 0) -> Array:
-    """Of every sign and size, with NaN, infinities and zeros of both signs among floats."""
-    random = np.random.default_rng(seed)
-    if dtype.kind == "b":
-        return random.integers(0, 2, shape).astype(dtype)
-    found = random.integers(-99, 99, shape) * random.choice([0.25, 1.0, 37.5], shape)
-    if dtype.kind not in "iu":
-        strange = random.choice([np.nan, np.inf, -0.0, 0.0, 1e-3], shape)
-        found = np.where(random.integers(0, 9, shape) == 0, strange, found)
-    with np.errstate(all="ignore"):
-        return found.astype(dtype)
-
-
-def agree(graph: sg.Graph, feeds: dict[str, Array], **how: bool) -> None:
-    found, wanted = sg.compile(graph, **how).run(feeds), sg.evaluate(graph, feeds)
-    for name, array in wanted.items():
-        assert same_bytes(np.asarray(found[name]), np.asarray(array)), name
-
-
-def reduced(x: sg.Value, kind: str) -> sg.Value:
+def reduced(x: Value, kind: str) -> Value:
     """Over the last axis; of bools the sum is that of their numbers."""
     if kind == "sum" and x.dtype.is_bool:
         x = x.astype("int32")
     return {"sum": sg.sum, "max": sg.max, "min": sg.min}[kind](x, axis=-1)
 
 
-@pytest.mark.thinned
-@diagonals(2, ("length", [1, 4, 10, 17, 31]), ("layout", LAYOUTS))
-def test_every_length_in_every_layout(length: int, layout: str) -> None:
+def looked_up(x: Value, other: Value, at: Value) -> dict[str, Value]:
+    """Elements picked of what rows compute and of what lies in memory, and elements that are set,
+    at places that are fed and at such as the row finds."""
+    largest = sg.max(x, axis=-1, keepdims=True)
+    below = sg.where(x < largest, x, largest * 2.0)
+    first = sg.argmin(below, axis=-1, keepdims=True)
+    return {
+        "below": below - sg.take_along_axis(below, at, axis=-1),
+        "at first": sg.take_along_axis(x, first, axis=-1),
+        "of memory": sg.take_along_axis(other, at, axis=-1) * largest,
+        "set": sg.grad((sg.take_along_axis(x, at, axis=-1) * 3.0).sum(), x) * below,
+    }
+
+
+def laid_out(layout: str, length: int, *sizes: int) -> tuple[Value, list[dict[str, np.ndarray]]]:
+    """Rows in a layout, and feeds for so many of them."""
     x = sg.input("x", ("n", 3, length), "float32")
     transposed = sg.input("transposed", (length, 3, "n"), "float32")
     rows = LAYOUTS[layout](x, transposed)
+    arrays = [numbers((n, 3, length), "f4") for n in sizes]
+    (name,) = (each.node.op.label for each in sg.Graph(rows).inputs)
+    return rows, [{name: a if name == "x" else np.ascontiguousarray(a.T)} for a in arrays]
+
+
+@pytest.mark.thinned
+@diagonals(2, ("length", [1, 4, 10, 17, 31]), ("layout", LAYOUTS))
+def test_every_length_in_every_layout(length: int, layout: str) -> None:
+    rows, feeds = laid_out(layout, length, 0, 1, 8, 33)
     outputs = {kind: reduced(rows, kind) for kind in EXACT}
     doubled = rows * 2.0
-    graph = sg.Graph({**outputs, "doubled": doubled, "of doubled": reduced(doubled, "sum")})
-    for n in (0, 1, 8, 33):
-        array = numbers((n, 3, length), np.dtype("f4"))
-        feeds = {"x": array, "transposed": np.ascontiguousarray(array.T)}
-        agree(graph, {value.node.op.label: feeds[value.node.op.label] for value in graph.inputs})
+    check(
+        {**outputs, "doubled": doubled, "of doubled": reduced(doubled, "sum")}, *feeds, ways=ALONE
+    )
+
+
+@pytest.mark.thinned
+@diagonals(2, ("length", [2, 7, 15]), ("layout", LAYOUTS))
+def test_look_ups_in_every_layout(length: int, layout: str) -> None:
+    rows, feeds = laid_out(layout, length, 1, 8, 33)
+    places = sg.input("places", (*rows.shape[:2], 1), "int32")
+    other = sg.input("other", (*rows.shape[:2], 5), "float32")
+    graph = sg.Graph(looked_up(rows, other, places))
+    random, least = np.random.default_rng(length), min(5, int(rows.shape[2]))
+    for each in feeds:
+        ((name, array),) = each.items()
+        each[name] = np.nan_to_num(array, posinf=3, neginf=-3)
+        shape = LAYOUTS[layout](each[name], each[name]).shape[:2]
+        each["places"] = random.integers(-least, least, (*shape, 1)).astype("int32")
+        each["other"] = random.normal(size=(*shape, 5)).astype("float32")
+    check(graph, *feeds, ways=ALONE)
 
 
 @pytest.mark.slow
@@ -82,8 +102,8 @@ def test_every_length_in_every_layout(length: int, layout: str) -> None:
 def test_every_dtype(dtype: np.dtype) -> None:
     for length in (2, 3, 8, 9, 16, 31):
         x = sg.input("x", ("n", length), dtype)
-        graph = sg.Graph({kind: reduced(x, kind) for kind in EXACT if kind in COMBINERS})
-        agree(graph, {"x": numbers((45, length), as_dtype(dtype).numpy)})
+        outputs = {kind: reduced(x, kind) for kind in EXACT if kind in COMBINERS}
+        check(outputs, {"x": numbers((45, length), x.dtype.numpy)}, ways=ALONE)
 
 
 @pytest.mark.slow
@@ -101,23 +121,20 @@ def test_rows_of_several_axes_in_any_order(shape: list[int], order, row: int, se
     transposed = sg.transpose(x * y, (0, *(1 + axis for axis in axes)))
     trailing = tuple(range(transposed.ndim)[-min(row, len(shape)) :])
     positive = sg.abs(transposed)
-    graph = sg.Graph(
-        {
-            "sum": sg.sum(transposed, axis=trailing),
-            "max": sg.max(positive - 1.0, axis=trailing),
-            "positive": positive,
-            "gradient": sg.grad((sg.sum(transposed * transposed, axis=trailing) ** 2).sum(), x),
-        }
-    )
-    feeds = {
-        "x": numbers((12, *shape), np.dtype("f8"), seed),
-        "y": numbers((shape[-1],), np.dtype("f8"), seed + 1),
+    outputs = {
+        "sum": sg.sum(transposed, axis=trailing),
+        "max": sg.max(positive - 1.0, axis=trailing),
+        "positive": positive,
+        "gradient": sg.grad((sg.sum(transposed * transposed, axis=trailing) ** 2).sum(), x),
     }
-    agree(graph, feeds)
-    agree(graph, feeds, fuse=False)
+    shapes = {"x": (12, *shape), "y": shape[-1:]}
+    check(outputs, {name: numbers(s, "f8", seed + len(s)) for name, s in shapes.items()})
 
 
-def normalised(x: sg.Value, axes: tuple[int, ...]) -> dict[str, sg.Value]:
+# -- which rows stand in lanes ---------------------------------------------------------------------
+
+
+def normalised(x: Value, axes: tuple[int, ...] = (-1,)) -> dict[str, Value]:
     """What takes several turns along a row: each reads what the one before found."""
     largest = sg.max(x, axis=axes, keepdims=True)
     shares = sg.abs(x - largest) / (sg.sum(sg.abs(x - largest), axis=axes, keepdims=True) + 1.0)
@@ -126,38 +143,87 @@ def normalised(x: sg.Value, axes: tuple[int, ...]) -> dict[str, sg.Value]:
     return {"out": centred / spread, "spread": spread, "largest": sg.max(x, axis=axes) * 2.0}
 
 
-@pytest.mark.slow
-@diagonals(2, ("length", [2, 5, 11]), ("dtype", ["float32", "float64", "float16"]))
-def test_rows_of_several_stages_are_one_map(length: int, dtype: str) -> None:
-    x = sg.input("x", ("n", 3, length), dtype)
-    graph = sg.Graph(normalised(x, (2,)))
-    (step,) = fuse(pipeline("O1")(graph)).steps
-    (stage,) = step.kernel.stages
-    assert isinstance(stage, Map)
-    for n in (0, 1, 33):
-        array = np.nan_to_num(numbers((n, 3, length), np.dtype(dtype)), posinf=3, neginf=-3)
-        agree(graph, {"x": array})
-        agree(graph, {"x": array}, fuse=False)
+def with_positions(x: Value) -> dict[str, Value]:
+    below = sg.max(x, axis=1, keepdims=True) - x
+    shares = below / (sg.sum(below, axis=1, keepdims=True) + 1.0)
+    return {"shares": shares, "first": sg.argmax(x, axis=1)}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("length", "dtype"), [(24, "float32"), (31, "float32"), (13, "float64")])
-def test_rows_that_outgrow_registers_are_taken_one_by_one(length: int, dtype: str) -> None:
-    x = sg.input("x", (40, length), dtype)
-    array = np.nan_to_num(numbers((40, length), np.dtype(dtype)), posinf=3, neginf=-3)
-    along = sg.Graph(normalised(x, (1,)))
-    (step,) = fuse(pipeline("O1")(along)).steps
-    assert len(step.kernel.stages) > 1
-    agree(along, {"x": array})
-    numbers_alone = sg.Graph({k: v for k, v in normalised(x, (1,)).items() if k != "out"})
-    (step,) = fuse(pipeline("O1")(numbers_alone)).steps  # nothing waits in registers
-    assert [type(stage) for stage in step.kernel.stages] == [Map]
-    agree(numbers_alone, {"x": array})
-    transposed = sg.input("x", (length, 40), dtype)
-    across = sg.Graph(normalised(transposed.T, (1,)))
-    (step,) = fuse(pipeline("O1")(across)).steps
-    assert [type(stage) for stage in step.kernel.stages] == [Map]
-    agree(across, {"x": np.ascontiguousarray(array.T)})
+def with_columns(x: Value) -> dict[str, Value]:
+    slope = x / (sg.sum(sg.abs(x), axis=1, keepdims=True) + 1.0)
+    return {"slope": slope, "columns": sg.sum(slope * x, axis=0)}
+
+
+def extremes(x: Value) -> dict[str, Value]:
+    return {"first": sg.argmax(x, axis=1), "last": sg.argmin(x[:, ::-1], axis=1)}
+
+
+def numbers_alone(x: Value) -> dict[str, Value]:
+    """Nothing of a row waits in registers."""
+    return {name: value for name, value in normalised(x).items() if name != "out"}
+
+
+PROGRAMS: dict[str, Callable[[Any], Any]] = {
+    "normalised": normalised,
+    "normalised across memory": lambda x: normalised(x.T),
+    "numbers of rows": numbers_alone,
+    "positions beside elements": with_positions,
+    "positions": extremes,
+    "sums of columns": with_columns,
+    "any": lambda x: sg.any(x > 0.0, axis=1),
+    "all": lambda x: sg.all(x > 0.0, axis=1),
+    "two axes transposed": lambda x: sg.sum(sg.abs(sg.transpose(x, (0, 2, 1))), (1, 2)),
+    "largest": lambda x: sg.max(x, axis=1),
+    **{
+        way: lambda x, layout=layout: layout(sg.abs(x), sg.abs(x.T)).sum(2)
+        for way, layout in LAYOUTS.items()
+    },
+}
+#: Program, dtype, shapes whose rows stand in lanes, and shapes whose rows do not.
+ROWS: list[tuple[str, str, list[Any], list[Any]]] = [
+    ("normalised", "float32", [("n", 3, 2), ("n", 3, 5), ("n", 3, 11)], [(40, 24), (40, 31)]),
+    ("normalised", "float64", [("n", 3, 2), ("n", 3, 5), ("n", 3, 11)], [(40, 13)]),
+    ("normalised", "float16", [("n", 3, 2), ("n", 3, 5), ("n", 3, 11)], []),
+    ("normalised across memory", "float32", [(24, 40), (31, 40)], []),
+    ("normalised across memory", "float64", [(13, 40)], []),
+    ("numbers of rows", "float32", [(40, 24), (40, 31)], []),
+    ("numbers of rows", "float64", [(40, 13)], []),
+    ("positions beside elements", "float32", [("n", 12), ("n", 27)], []),
+    ("positions beside elements", "float64", [("n", 15)], []),
+    ("positions", "float32", [("n", 5), ("n", 10), ("n", 31)], []),
+    ("positions", "float64", [("n", 15)], []),
+    ("any", "float32", [("n", 17), ("n", 31)], []),
+    ("all", "float32", [("n", 17), ("n", 31)], []),
+    ("two axes transposed", "float32", [(40, 3, 4)], []),
+    *(
+        (way, "float32", [(40, 3, 12)], [])
+        for way in ("reversed", "rows in reverse", "rows in turn", "across memory")
+    ),
+    ("largest", "float32", [], [(7, 10), (99, 33)]),  # few rows, and longer ones
+    ("largest", "float64", [], [(99, 17)]),
+    ("largest", "int32", [], [(99, 17)]),
+    ("sums of columns", "float32", [(5000, 8)], [(5000, 16)]),  # whose rows fill vectors
+    ("sums of columns", "float64", [(5000, 4)], [(5000, 8)]),
+]
+
+
+@pytest.mark.thinned(3)
+@pytest.mark.parametrize(
+    ("name", "dtype", "shape", "in_lanes"),
+    [
+        (name, dtype, shape, shape in inside)
+        for name, dtype, inside, others in ROWS
+        for shape in (*inside, *others)
+    ],
+    ids=str,
+)
+def test_rows_stand_in_lanes(name: str, dtype: str, shape: Any, in_lanes: bool) -> None:
+    graph = sg.Graph(PROGRAMS[name](sg.input("x", shape, dtype)))
+    feeds = [drawn(graph, n, n=n) for n in ((0, 1, 8, 33) if "n" in shape else (1,))]
+    for each in feeds:
+        each["x"] = (np.round(each["x"] * 2) / 2).astype(dtype)  # many are equal
+    check(graph, *feeds, ways=({"fuse": False},))
+    assert (stages(graph)[0] == "Map") == in_lanes
 
 
 @pytest.mark.slow
@@ -166,149 +232,30 @@ def test_cross_entropy_of_few_classes_is_one_map_and_a_total(length: int, dtype:
     x, y = sg.input("x", (5000, length), dtype), sg.input("y", (5000,), "int64")
     loss = sg.nn.cross_entropy(x, y)
     graph = sg.Graph({"loss": loss, "slope": sg.grad(loss, x)})
-    (step,) = [
+    (step,) = (
         step
-        for step in fuse(pipeline("O1")(graph)).steps
+        for step in scheduled(graph).steps
         if any(operand.mode == "check" for operand in step.kernel.operands)
-    ]
+    )
     assert [type(stage) for stage in step.kernel.stages] == [Map]
-    feeds = {
-        "x": np.random.default_rng(0).normal(size=(5000, length)).astype(dtype),
-        "y": np.random.default_rng(1).integers(0, length, 5000),
-    }
-    found, apart = sg.compile(graph).run(feeds), sg.compile(graph, fuse=False).run(feeds)
-    for name, array in sg.evaluate(graph, feeds).items():
-        assert same_bytes(np.asarray(found[name]), np.asarray(apart[name])), name
-        np.testing.assert_allclose(found[name], array, rtol=1e-5, atol=1e-9)
+    feeds = drawn(graph)
+    check(graph, feeds)
     feeds["y"][[4321, 4567]] = length, -1
     with pytest.raises(IndexOutOfRange, match=f"label {length} is out of range"):
         sg.compile(graph).run(feeds)
 
 
-def looked_up(x: sg.Value, other: sg.Value, at: sg.Value) -> dict[str, sg.Value]:
-    """Elements picked of what rows compute and of what lies in memory, and elements that are set,
-    at places that are fed and at such as the row finds."""
-    largest = sg.max(x, axis=-1, keepdims=True)
-    below = sg.where(x < largest, x, largest * 2.0)
-    first = sg.argmin(below, axis=-1, keepdims=True)
-    picked = sg.take_along_axis(below, at, axis=-1)
-    return {
-        "below": below - picked,
-        "at first": sg.take_along_axis(x, first, axis=-1),
-        "of memory": sg.take_along_axis(other, at, axis=-1) * largest,
-        "set": sg.grad((sg.take_along_axis(x, at, axis=-1) * 3.0).sum(), x) * below,
-    }
-
-
-@pytest.mark.thinned
-@diagonals(2, ("length", [2, 7, 15]), ("layout", LAYOUTS))
-def test_look_ups_in_every_layout(length: int, layout: str) -> None:
-    x = sg.input("x", ("n", 3, length), "float32")
-    transposed = sg.input("transposed", (length, 3, "n"), "float32")
-    rows = LAYOUTS[layout](x, transposed)
-    places = sg.input("places", (*rows.shape[:2], 1), "int32")
-    other = sg.input("other", (*rows.shape[:2], 5), "float32")
-    graph = sg.Graph(looked_up(rows, other, places))
-    names = {value.node.op.label for value in graph.inputs}
-    random = np.random.default_rng(length)
-    for n in (1, 8, 33):
-        array = np.nan_to_num(numbers((n, 3, length), np.dtype("f4")), posinf=3, neginf=-3)
-        feeds = {"x": array, "transposed": np.ascontiguousarray(array.T)}
-        shape = LAYOUTS[layout](array, feeds["transposed"]).shape[:2]
-        least = min(5, graph.outputs["below"].type.shape[-1])
-        feeds["places"] = random.integers(-least, least, (*shape, 1)).astype("int32")
-        feeds["other"] = random.normal(size=(*shape, 5)).astype("float32")
-        agree(graph, {name: feeds[name] for name in names})
-
-
-@pytest.mark.thinned(3)
-@pytest.mark.parametrize(
-    ("length", "dtype", "joined"),
-    [(8, "float32", False), (16, "float32", True), (4, "float64", False), (8, "float64", True)],
-)
-def test_rows_that_fill_vectors_leave_lanes_for_sums_of_columns(
-    length: int, dtype: str, joined: bool
-) -> None:
-    x = sg.input("x", (5000, length), dtype)
-    slope = x / (sg.sum(sg.abs(x), axis=1, keepdims=True) + 1.0)
-    graph = sg.Graph({"slope": slope, "columns": sg.sum(slope * x, axis=0)})
-    steps = fuse(pipeline("O1")(graph)).steps
-    maps = [stage for stage in steps[0].kernel.stages if isinstance(stage, Map)]
-    assert (len(maps) > 1) is joined
-    feeds = {"x": np.random.default_rng(0).normal(size=(5000, length)).astype(dtype)}
-    agree(graph, feeds)
-    agree(graph, feeds, fuse=False)
-
-
-def test_several_stages_of_rows_in_two_runs() -> None:
-    x, y = sg.input("x", (40, 3, 4), "float32"), sg.input("y", (40, 1, 4), "float32")
-    graph = sg.Graph(normalised(sg.transpose(x * y, (0, 2, 1)), (1, 2)))
-    agree(graph, {"x": numbers((40, 3, 4), np.dtype("f4")), "y": np.ones((40, 1, 4), "f4")})
-
-
 def test_what_would_be_written_out_too_long_stays_apart() -> None:
-    x = sg.input("x", ("n", 31), "float32")
-    y = x
+    y = sg.input("x", ("n", 31), "float32")
     for k in range(12):
         y = sg.tanh(y - sg.max(y, axis=1, keepdims=True)) + 0.1 * k
-    assert 1 < len(fuse(pipeline("O1")(sg.Graph(y))).steps) <= 12
-
-
-@pytest.mark.thinned(3)
-@pytest.mark.parametrize(
-    ("length", "dtype"), [(5, "float32"), (10, "float32"), (31, "float32"), (15, "float64")]
-)
-def test_positions_of_rows_in_lanes(length: int, dtype: str) -> None:
-    x = sg.input("x", ("n", length), dtype)
-    (step,) = fuse(pipeline("O1")(sg.Graph(sg.argmax(x, axis=1)))).steps
-    assert [type(stage) for stage in step.kernel.stages] == [Map]
-    graph = sg.Graph({"first": sg.argmax(x, axis=1), "last": sg.argmin(x[:, ::-1], axis=1)})
-    array = np.random.default_rng(0).integers(0, 4, (50, length)).astype(dtype)
-    found = sg.compile(graph).run({"x": array})
-    np.testing.assert_array_equal(found["first"], array.argmax(1))
-    np.testing.assert_array_equal(found["last"], array[:, ::-1].argmin(1))
-
-
-@pytest.mark.parametrize("layout", ["reversed", "rows in reverse", "rows in turn", "across memory"])
-def test_one_stage_and_no_copy(layout: str) -> None:
-    x, transposed = sg.input("x", (40, 3, 12), "float32"), sg.input("t", (12, 3, 40), "float32")
-    rows = LAYOUTS[layout](x, transposed)
-    (step,) = fuse(pipeline("O1")(sg.Graph(sg.sum(sg.sqrt(rows), axis=2)))).steps
-    (stage,) = step.kernel.stages
-    assert isinstance(stage, Map)
-
-
-@pytest.mark.thinned(2)
-@pytest.mark.parametrize("length", [17, 31])
-def test_whether_any_or_all_of_a_row_hold_is_one_map(length: int) -> None:
-    x = sg.input("x", (40, length), "float32")
-    graph = sg.Graph({"any": sg.any(x > 0.0, axis=1), "all": sg.all(x > 0.0, axis=1)})
-    (step,) = fuse(pipeline("O1")(graph)).steps
-    assert [type(stage) for stage in step.kernel.stages] == [Map]
-    agree(graph, {"x": numbers((40, length), np.dtype("f4"))})
-
-
-def test_rows_of_two_axes_need_no_copy() -> None:
-    x = sg.input("x", (40, 3, 4), "float32")
-    graph = sg.Graph(sg.sum(sg.sqrt(sg.transpose(x, (0, 2, 1))), axis=(1, 2)))
-    assert len(fuse(pipeline("O1")(graph)).steps) == 1
-
-
-@pytest.mark.parametrize(
-    ("shape", "dtype"),
-    [((7, 10), "float32"), ((99, 33), "float32"), ((99, 17), "float64"), ((99, 17), "int32")],
-)
-def test_few_or_longer_rows_are_taken_one_by_one(shape: tuple[int, ...], dtype: str) -> None:
-    x = sg.input("x", shape, dtype)
-    (step,) = fuse(sg.Graph(sg.max(x, axis=1))).steps
-    assert len(step.kernel.stages) == 2
+    assert 1 < len(scheduled(y).steps) <= 12
 
 
 @pytest.mark.parametrize("batch", [0, 3])
 def test_axes_of_no_elements_around_short_rows_are_loops(batch: int) -> None:
     """Beside a named size, around which vectors lie: loops of literal extents are written out."""
-    x = sg.input("x", ("m", 0, 4), "float64")
-    by = sg.input("by", ("m", 1, 4), "float64")
+    x, by = sg.input("x", ("m", 0, 4), "float64"), sg.input("by", ("m", 1, 4), "float64")
     f = sg.compile({"sums": (x * by).sum(-1) + 1.0, "total": (x * by).sum((1, 2)) + 1.0})
     found = f.run({"x": np.ones((batch, 0, 4)), "by": np.ones((batch, 1, 4))})
     assert found["sums"].shape == (batch, 0)
@@ -316,38 +263,166 @@ def test_axes_of_no_elements_around_short_rows_are_loops(batch: int) -> None:
 
 
 @pytest.mark.thinned(3)
-@pytest.mark.parametrize(("length", "dtype"), [(12, "float32"), (27, "float32"), (15, "float64")])
-def test_rows_whose_positions_are_found_stay_in_lanes_with_elements(
-    length: int, dtype: str
-) -> None:
-    x = sg.input("x", ("n", length), dtype)
-    below = sg.max(x, axis=1, keepdims=True) - x
-    shares = below / (sg.sum(below, axis=1, keepdims=True) + 1.0)
-    graph = sg.Graph({"shares": shares, "first": sg.argmax(x, axis=1)})
-    (step,) = fuse(pipeline("O1")(graph)).steps
-    assert [type(stage) for stage in step.kernel.stages] == [Map]
-    for n in (1, 8, 33):
-        agree(graph, {"x": np.random.default_rng(n).integers(-3, 4, (n, length)).astype(dtype)})
+@pytest.mark.parametrize("shape", [("n", 5), ("n", 100), (3, "n", 4), ("n", 2, 5)])
+def test_one_place_in_each_row_is_looked_up_for_a_vector_of_rows(shape: Any) -> None:
+    x, at = sg.input("x", shape, "float32"), sg.input("at", (*shape[:-1], 1), "int64")
+    graph = sg.Graph({"picked": sg.take_along_axis(x, at, axis=-1) * 2.0})
+    (kernel,) = kernels(graph)
+    assert len(kernel.axes) == len(shape) - 2
+    feeds = [drawn(graph, n=n) for n in (0, 1, 45)]
+    for each in feeds:
+        each["at"] -= 2
+    f = check(graph, *feeds, ways=ALONE)
+    feeds[-1]["at"].flat[[40, 44]] = shape[-1], -1000
+    with pytest.raises(IndexOutOfRange, match=rf"(?s)index {shape[-1]} is out.*element 40"):
+        f.run(feeds[-1])
+
+
+# -- maps and copies whose last axes are short -----------------------------------------------------
+
+
+def placed(value: Value, place: int, count: int) -> Value:
+    """Zeros, and a value at one place of a new last axis."""
+    return sg.pad(value[..., None], [(0, 0)] * value.ndim + [(place, count - place - 1)])
+
+
+#: Values of the shape of x [..., n]; ``last`` has its last axis alone, ``row`` all others.
+MAPS: dict[str, Callable[[Value, Value, Value], Value]] = {
+    "scaled rows": lambda x, row, last: x * row[..., None],
+    "scaled columns": lambda x, row, last: x * last + row[..., None],
+    "repeated": lambda x, row, last: sg.broadcast_to(row[..., None], x.shape),
+    "outer": lambda x, row, last: row[..., None] * last,
+    "parts": lambda x, row, last: reduce(
+        sg.add, [placed(x[..., k] * row, k, x.shape[-1]) for k in range(x.shape[-1])]
+    ),
+    "two parts": lambda x, row, last: (
+        placed(row, 0, x.shape[-1]) + placed(x[..., 0], x.shape[-1] - 1, x.shape[-1])
+    ),
+    "shifted": lambda x, row, last: (
+        sg.pad(x[..., 1:], [(0, 0)] * (x.ndim - 1) + [(1, 0)]) + row[..., None]
+    ),
+    "reversed": lambda x, row, last: x[..., ::-1] * row[..., None],
+    "marked": lambda x, row, last: sg.where(sg.arange(x.shape[-1]) == 1, x, row[..., None]),
+    "transposed": lambda x, row, last: sg.swapaxes(x, 0, 1).reshape(x.shape) + row[..., None],
+}  # fmt: skip
+
+
+@pytest.mark.thinned
+@diagonals(2, ("name", MAPS), ("length", [2, 3, 5, 8, 9]), ("dtype", ["float32", "float64"]))
+def test_every_length_in_every_map(name: str, length: int, dtype: str) -> None:
+    x = sg.input("x", ("m", "k", length), dtype)
+    row, last = sg.input("row", ("m", "k"), dtype), sg.input("last", (length,), dtype)
+    graph = sg.Graph({"y": MAPS[name](x, row, last)})
+    names, feeds = [value.node.op.label for value in graph.inputs], []
+    for m, k in ((1, 1), (3, 7), (2, 16), (5, 33)):
+        shapes = {"x": (m, k, length), "row": (m, k), "last": (length,)}
+        feeds.append({name: numbers(shapes[name], dtype, m) for name in names})
+    check(graph, *feeds, ways=ALONE)
+
+
+@pytest.mark.slow
+@settings(max_examples=30, deadline=None)
+@given(
+    st.sampled_from([dtype for dtype in NUMPY_DTYPES if dtype != np.bool_]),
+    st.lists(st.integers(1, 6), min_size=1, max_size=3),
+    st.integers(1, 40),
+    st.lists(st.booleans(), min_size=4, max_size=4),
+)
+def test_any_short_axes(dtype: np.dtype, short: list[int], n: int, kept: list[bool]) -> None:
+    """Axes of an operand that are broadcast are one long; all others are those of the whole."""
+    shape = (n, *short)
+    part = tuple(size if keep else 1 for size, keep in zip(shape, kept, strict=False))
+    x, y = sg.input("x", shape, dtype.name), sg.input("y", part, dtype.name)
+    outputs = {"sum": x + y, "copy": sg.broadcast_to(y, shape).reshape(-1)}
+    check(outputs, {"x": numbers(shape, dtype, n), "y": numbers(part, dtype, n + 1)}, ways=ALONE)
+
+
+def stores(outputs: Any) -> int:
+    """The most stores of a kernel of one map."""
+    return max(
+        sum(isinstance(statement, Store) for statement in stage.body)
+        for kernel in kernels(outputs)
+        for stage in kernel.stages
+    )
+
+
+def test_rows_in_lanes_have_a_store_for_each_element() -> None:
+    x = sg.input("x", (100, 2, 3), "float32")
+    assert stores(x * x[:, :1, :1]) == 6
+    assert stores(sg.broadcast_to(x[:, :, None, :], (100, 2, 4, 3)).reshape(-1)) == 4 * 3
+    for length, many in ((5, True), (MOST_PLACES, False), (100, False)):
+        x, row = sg.input("x", (100, length), "float32"), sg.input("row", (100, 1), "float32")
+        (kernel,) = kernels(x * row)
+        assert (kernel.stages[-1].body[-1].access.positions != ()) or not many  # type: ignore[union-attr]
+    x = sg.input("x", (3, 2), "float32")  # few rows
+    assert stores(x * x[:, :1]) == 1
+    x = sg.input("x", (1000, 2, 2), "float64")
+    slope = sg.grad((x[:, 0, 0] * x[:, 1, 1] - x[:, 0, 1] * x[:, 1, 0]).sum(), x)
+    assert stores(slope) == 2 * 2  # parts are chosen when kernels are made: nothing is compared
+    assert not any("lt" in str(kernel) or "ge" in str(kernel) for kernel in kernels(slope))
+
+
+@pytest.mark.thinned(4)
+@diagonals(
+    2, ("side", [2, 3, 5, MOST_DEALT, MOST_DEALT + 1]), ("dtype", ["float32", "float64", "int8"])
+)
+def test_neighbours_are_dealt_out(side: int, dtype: str) -> None:
+    """Images of blocks of channels and back, whatever the sizes around: pixels in, pixels out."""
+    x = sg.input("x", ("n", 3, "h", side, "w", side), dtype)
+    deep = sg.transpose(x, (0, 1, 3, 5, 2, 4))
+    outputs = {"deep": deep, "wide": sg.transpose(deep, (0, 1, 4, 2, 5, 3)) + 0}
+    sizes = ((2, 3, 16), (1, 5, 33), (0, 2, 2), (2, 1, 1), (1, 2, 7))
+    check(
+        outputs, *({"x": numbers((n, 3, h, side, w, side), dtype)} for n, h, w in sizes), ways=ALONE
+    )
+
+
+def test_pairs_are_read_as_whole_vectors() -> None:
+    x = sg.input("x", (4, 3, 16, 2, 16, 2), "float32")
+    (kernel,) = sg.compile(sg.Graph({"y": sg.transpose(x, (0, 1, 3, 5, 2, 4))})).kernels
+    assert "load_strided" not in kernel.source
+
+
+def test_short_rows_of_several_axes() -> None:
+    """They begin wherever a worker does."""
+    x, y = sg.input("x", ("n", 5, 11, 16), "float32"), sg.input("y", (5, 1, 1, 16), "float32")
+    feeds = [
+        {"x": numbers((n, 5, 11, 16), "f4"), "y": numbers((5, 1, 1, 16), "f4", 1)}
+        for n in (0, 1, 7, 900)
+    ]
+    check({"z": sg.transpose(x, (1, 0, 2, 3)) * y}, *feeds, ways=({"threads": 3},))
+
+
+# -- rows that fill half of a vector at most -------------------------------------------------------
 
 
 @pytest.mark.thinned(3)
-@pytest.mark.parametrize("shape", [("n", 5), ("n", 100), (3, "n", 4), ("n", 2, 5)])
-def test_one_place_in_each_row_is_looked_up_for_a_vector_of_rows(
-    shape: tuple[int | str, ...],
-) -> None:
-    x, at = sg.input("x", shape, "float32"), sg.input("at", (*shape[:-1], 1), "int64")
-    graph = sg.Graph({"picked": sg.take_along_axis(x, at, axis=-1) * 2.0})
-    (step,) = fuse(pipeline("O1")(graph)).steps
-    assert len(step.kernel.axes) == len(shape) - 2
-    random = np.random.default_rng(0)
-    for n in (0, 1, 45):
-        lengths = tuple(n if size == "n" else size for size in shape)
-        feeds = {
-            "x": random.normal(size=lengths).astype("float32"),
-            "at": random.integers(-4, 4, (*lengths[:-1], 1)),
-        }
-        agree(graph, feeds)
-    feeds["at"].flat[[40, 44]] = lengths[-1], -1000
-    with pytest.raises(IndexOutOfRange, match=f"index {lengths[-1]} is out of range") as error:
-        sg.compile(graph).run(feeds)
-    assert "element 40" in str(error.value)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int32"])
+def test_half_vectors_have_the_bytes_of_the_evaluator(dtype: str) -> None:
+    sources = ""
+    for width in (3, 7, 8):
+        x = sg.input("x", (2, 3, 4, width + 1), dtype)
+        y = sg.nn.max_pool(x, (3, 2), stride=1, padding=((1, 1), (0, 0)))
+        f = check({"y": y}, {"x": np.nan_to_num(numbers(x.shape, dtype))}, ways=({"threads": 2},))
+        sources += "".join(kernel.source for kernel in f.kernels)
+    half = 4 if dtype == "float64" else 8
+    assert (f"m{half} = mask{half}(" in sources) == (dtype != "float16")  # of 128 bits
+
+
+@pytest.mark.parametrize(("dtype", "lanes"), [("float32", 16), ("float64", 8)])
+def test_only_rows_of_half_a_vector_take_half_of_one(dtype: str, lanes: int) -> None:
+    for width, taken in ((lanes // 2 - 1, lanes // 2), (lanes // 2 + 1, lanes)):
+        x, w = sg.input("x", (2, 3, 4, width), dtype), sg.input("w", (3, 1, 3, 3), dtype)
+        (kernel,) = sg.compile(sg.nn.conv(x, w, padding=1, groups=3)).kernels
+        assert f"mask{taken}({width})" in kernel.source
+
+
+@pytest.mark.thinned(2)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_bytes_under_masks_that_wait_on_the_stack_stay_in_their_array(dtype: str) -> None:
+    x, s = sg.input("x", (5, 3, 4, 8), dtype), [sg.input(n, (3, 1, 1), dtype) for n in "abcd"]
+    y = sg.nn.relu((x - s[0]) * s[1] * s[2] + s[3])
+    pooled, w = sg.nn.max_pool(y, (2, 2)), sg.input("w", (5, 3, 2, 4), dtype)
+    loss = (sg.tanh(pooled) * w).sum()
+    graph = sg.Graph({"of_x": sg.grad(loss, x), "of_b": sg.grad((pooled * w * w).sum(), s[1])})
+    check(graph, drawn(graph), ways=({"debug": True},))

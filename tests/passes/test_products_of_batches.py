@@ -7,12 +7,8 @@ import pytest
 
 import staticgrad as sg
 from passes.pipelines import pipeline
-from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ir.kernels.stages import Gemm
 from staticgrad.lowering.fuse import fuse
-from staticgrad.ops.contract import MatMul
-
-SHAPES = {"time": (4, 6, 32), "images": (2, 3, 4, 32), "named": ("n", 6, 32), "one": (7, 1, 32)}
 
 
 def layer(x, w, b, rest):
@@ -31,22 +27,6 @@ def graph(x, rest):
 def of_shape(shape):
     x, rest = (sg.input(name, shape, "float32") for name in ("x", "rest"))
     return graph(x, rest)
-
-
-def feeds(shape):
-    rng = np.random.default_rng(3)
-    shape = tuple(5 if n == "n" else n for n in shape)
-    shapes = {"x": shape, "rest": shape, "w": (32, 32), "b": (32,)}
-    return {name: rng.normal(size=size).astype("float32") for name, size in shapes.items()}
-
-
-@pytest.mark.thinned(3)
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_a_layer_over_batches_gives_the_bytes_of_its_parts(shape):
-    given = feeds(shape)
-    fused, apart = (sg.compile(of_shape(shape), pipeline=level) for level in ("O1", "O0"))
-    found, wanted = fused.run(given), apart.run(given)
-    assert all(same_bytes(np.asarray(found[name]), np.asarray(wanted[name])) for name in wanted)
 
 
 @pytest.mark.parametrize("shape", [(4, 6, 32), (2, 3, 4, 32)])
@@ -72,40 +52,6 @@ def test_rows_that_lie_apart_are_multiplied_as_before():
         value = part @ (w if part.shape[-1] == 32 else w[::2]) + 1.0
         after = simplify(sg.Graph(value))
         assert any(node.op.name == "reshape" for node in after.nodes) == apart, part.shape
-
-
-def test_what_differs_between_matrices_of_a_batch_is_added_to_each():
-    x, w, place = sg.input("x", (3, 20, 8)), sg.input("w", (8, 24)), sg.input("place", (20, 24))
-    program = sg.compile(sg.Graph(sg.tanh(x @ w + place)), threads=1)
-    rng = np.random.default_rng(0)
-    given = {"x": rng.normal(size=(3, 20, 8)), "w": rng.normal(size=(8, 24))}
-    given = {name: array.astype("float32") for name, array in given.items()}
-    given["place"] = np.arange(480, dtype="float32").reshape(20, 24) / 480
-    wanted = np.tanh(given["x"].astype("float64") @ given["w"] + given["place"])
-    np.testing.assert_allclose(program.run(given)["output"], wanted, rtol=1e-5, atol=1e-6)
-    assert len(program.schedule.steps) == 1
-
-
-def test_matrices_may_be_multiplied_by_themselves_and_by_what_they_hold():
-    """Then one walk over the batch is that of rows and of something else."""
-    x, y = sg.input("x", (3, 5, 4), "float64"), sg.input("y", (6, 1, 4), "float64")
-    w, rng = sg.input("w", (4, 7), "float64"), np.random.default_rng(1)
-    given = {n: rng.normal(size=s) for n, s in (("x", (3, 5, 4)), ("y", (6, 1, 4)), ("w", (4, 7)))}
-    a, b, c = given.values()
-    program = sg.compile(
-        sg.Graph({"square": x @ x.transpose(0, 2, 1), "held": MatMul()(y, w) + y[..., :1]})
-    )
-    found = program.run(given)
-    np.testing.assert_allclose(found["square"], a @ a.swapaxes(1, 2), rtol=1e-14, atol=1e-14)
-    np.testing.assert_allclose(found["held"], b @ c + b[..., :1], rtol=1e-14, atol=1e-14)
-
-
-def test_shapes_of_one_copy_share_it():
-    x, w = sg.input("x", (3, 4, 5, 8)), sg.input("w", (32, 32))
-    transposed = x.transpose(0, 2, 1, 3)
-    batch, rows = transposed.reshape(3, 5, 32), transposed.reshape(15, 32)
-    steps = fuse(sg.Graph({"one": batch @ w, "other": rows.T @ rows})).steps
-    assert sum(step.label == "reshape" for step in steps) == 1
 
 
 def test_a_row_computes_what_it_alone_reads_of_a_product_that_is_stored():

@@ -14,14 +14,9 @@ from passes.pipelines import pipeline
 from passes.residuals import Residuals
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.analysis.plan_report import stored_buffers
-from staticgrad.fusion import grouping
-from staticgrad.fusion.grouping import group
-from staticgrad.fusion.groups import Groups
-from staticgrad.fusion.merging import fused
 from staticgrad.ir.verify import verify_graph
 from staticgrad.lowering.fuse import fuse
 from staticgrad.memory.planner import Planner
-from staticgrad.preparation.marks import without_marks
 from tests.passes.test_properties import joint_graph
 
 SETTLED = "stabilize,dce,fixpoint(simplify,cse,fold),dce"
@@ -223,53 +218,6 @@ def test_what_takes_too_long_to_weigh_stays_and_is_counted(monkeypatch):
     assert "  residuals: unchanged\n         2x too long to weigh\n" in f.explain()
 
 
-@pytest.fixture
-def asked(monkeypatch) -> list[sg.Graph]:
-    """The graphs whose kernels fusion was asked for."""
-    graphs: list[sg.Graph] = []
-
-    def noted(graph: sg.Graph, merge: bool = True) -> Groups:
-        graphs.append(graph)
-        return fused(graph, merge)
-
-    monkeypatch.setattr("staticgrad.fusion.merging.fused", noted)
-    return graphs
-
-
-@pytest.mark.parametrize(("rows", "most"), [(20, 5), (1, 0)])
-def test_fusion_is_asked_about_choices_that_could_spare_something(asked, rows, most):
-    """An activation over 20 or 1 of 200 rows; 19 more products with the rest of them."""
-    x = sg.input("x", (200, 8))
-    w, v = (sg.parameter(name, np.ones((8, 8), "f4")) for name in "wv")
-    loss = sg.square(square(x[:rows] @ w) @ v).sum()
-    for i in range(3):
-        loss = loss + sg.square(sg.exp((x * float(i + 1)) @ w) @ v).sum()
-    dw, dv = sg.grad(loss, [w, v])
-    graph = pipeline(SETTLED)(sg.Graph({"loss": loss, "dw": dw, "dv": dv}))
-    after, hits = Residuals().traced(graph)
-    assert hits == ({"residuals": 3} if most else {})
-    assert (after is graph) == (not most)
-    assert min(most, 1) <= len(asked) <= most
-
-
-def test_fusion_is_asked_once_where_products_stand_between(asked):
-    """The factors cross to a phase that waits for the second product."""
-    _, hits = Residuals().traced(product(square))
-    assert hits == {"residuals": 3}
-    assert len(asked) == 1
-
-
-def test_fusion_is_asked_about_both_where_kernels_of_two_phases_may_be_one(asked):
-    """Behind a sum the slope is computed beside the loss: what crosses need not be stored."""
-    x = sg.input("x", ("n", 8))
-    w = sg.parameter("w", np.ones((8, 8), "f4"))
-    loss = square(x @ w).sum()
-    graph = pipeline(SETTLED)(sg.Graph({"loss": loss, "dw": sg.grad(loss, w)}))
-    after, _ = Residuals().traced(graph)
-    assert after is graph
-    assert graph in asked
-
-
 def decided(graph: sg.Graph, monkeypatch) -> tuple[str, str]:
     """The graph with clones as the kernels of few graphs tell, and as those of all do."""
     quick = str(Residuals()(graph))
@@ -307,15 +255,6 @@ def recurrence(steps: int, width: int = 4) -> sg.Graph:
     return pipeline(SETTLED)(sg.Graph({"loss": loss, "dw": dw, "dv": dv}))
 
 
-def test_every_clone_is_read():
-    border = residuals.Border(recurrence(24), 1, 8)
-    chosen = border.chosen(set())
-    for apart in (set(), set(chosen[1::3])):
-        after, clones = border.cloned(chosen, apart)
-        assert len(clones) >= len(chosen)
-        assert {clone for _, clone in clones} <= set(after.nodes)
-
-
 def test_a_recurrence_is_not_unrolled_for_each_of_its_readers():
     border = residuals.Border(recurrence(24), 1, 1000)
     chosen = border.chosen(set())
@@ -339,15 +278,6 @@ def test_second_derivatives_have_two_borders():
     assert all(same_bytes(found[name], array) for name, array in wanted.items())
 
 
-def test_compiled_results_keep_their_bytes():
-    graph = product(square)
-    feeds = {"x": np.random.default_rng(0).normal(size=(37, 8)).astype("f4")}
-    for parameter in graph.parameters:
-        parameter.value = np.random.default_rng(1).normal(size=(8, 8)).astype("f4")
-    wanted, found = (sg.compile(graph, pipeline=p).run(feeds) for p in ("dce", "residuals"))
-    assert all(same_bytes(found[name], array) for name, array in wanted.items())
-
-
 @pytest.mark.parametrize("seed", range(12))
 def test_no_clone_is_a_kernel_or_stored(seed):
     graph, feeds = joint_graph(seed)
@@ -358,49 +288,3 @@ def test_no_clone_is_a_kernel_or_stored(seed):
         assert len(fuse(after).steps) <= len(fuse(graph).steps)
         wanted, found = sg.evaluate(graph, feeds), sg.evaluate(after, feeds)
         assert all(same_bytes(found[name], array) for name, array in wanted.items())
-
-
-def square_over_its_size(x: sg.Value) -> sg.Value:
-    """With a mark, which fusion does not see."""
-    return square(x) / (1.0 + sg.stop_gradient(sg.abs(x)))
-
-
-@pytest.mark.parametrize("form", [square, square_over_its_size])
-def test_fusion_takes_the_groups_that_it_was_asked_for(form, asked, monkeypatch):
-    """They are found once for each graph, and are not kept with a graph that is fused."""
-    graph = product(form)
-    settled = pipeline(SETTLED)(graph)
-    fused_again = []
-    monkeypatch.setattr(grouping, "group", lambda *a: fused_again.append(a) or group(*a))
-    after = Residuals()(settled)
-    assert after is not settled
-    assert len(asked) == len({id(each) for each in asked}) == len(fused_again)
-    seen = without_marks(after)
-    assert (seen is after) == (form is square)
-    assert set(seen.found) == {"groups"}
-    found = fuse(after)
-    assert len(fused_again) == len(asked)
-    assert not seen.found
-    assert not settled.found
-    assert str(fuse(after)) == str(found)
-
-
-@pytest.mark.parametrize("steps", [5, 7])
-def test_a_clone_that_two_products_read_is_stored(steps):
-    """Without asking fusion, which says the same."""
-    x = sg.input("x", (steps, 8, 16), "float32")
-    w, u = (sg.parameter(name, np.zeros((16, 16), "f4")) for name in "wu")
-    state, kept, loss = x[0], x[0], sg.constant(0.0, "float32")
-    for step in range(steps):
-        z = x[step] @ w + state @ u
-        kept = sg.sigmoid(z) * kept + sg.tanh(z)
-        state = sg.tanh(kept)
-        loss = loss + sg.square(state).mean()
-    grads = dict(zip(("dw", "du"), sg.grad(loss, [w, u]), strict=True))
-    border = residuals.Border(pipeline(SETTLED)(sg.Graph({"loss": loss, **grads})), 1, 8)
-    chosen = border.chosen(set())
-    found = border.between_products(chosen, set())
-    _, clones, kernels = border.trial(chosen, set())
-    assert found
-    assert found <= {node for node, clone in clones if kernels.stores((clone, 0))}
-    assert not border.between_products(chosen, {*chosen})

@@ -17,7 +17,6 @@ from staticgrad.fusion.reasons import Precedence
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import Columns, Map, Scalar
 from staticgrad.lowering.fuse import fuse, fusion
-from tests.diagonals import diagonals
 from tests.passes.test_groups import check_owners
 from tests.passes.test_neighbours import check as check_reasons
 from tests.row_programs import RowProgram
@@ -53,33 +52,12 @@ def test_softmax_is_one_kernel_and_its_gradient_another() -> None:
     assert [stages(kernel).count(Map) for kernel in made if stages(kernel).count(Map) > 1] == [3, 2]
 
 
-def test_a_row_keeps_its_exponentials_in_the_place_of_the_result() -> None:
-    (kernel,) = kernels(sg.nn.softmax(x_of("n", 100)))
-    assert [operand.mode for operand in kernel.operands] == ["in", "out"]
-    assert kernel.text.count("exp") == 1
-
-
-def test_what_no_result_has_room_for_is_kept_in_scratch() -> None:
-    x = x_of("n", 100)
-    e = sg.exp(x)
-    (kernel,) = kernels(sg.sum(sg.tanh(e - e.sum(1, keepdims=True)), 1))
-    assert [operand.mode for operand in kernel.operands].count("scratch") == 1
-    assert kernel.text.count("exp") == 1
-
-
 def test_a_softmax_writes_over_what_it_reads_no_more() -> None:
     (kernel,) = kernels(sg.nn.softmax(x_of("n", 100)))
     assert kernel.in_place == {("p1", "p0")}
     x, w = x_of("n", 64), sg.parameter("w", np.ones((64, 64), "f4"))
     f = sg.compile(sg.Graph(sg.nn.softmax(x @ w) @ w))
     assert f.plan(n=1000).peak_bytes < 2 * 1000 * 64 * 4  # one array, and what a row keeps
-
-
-def test_what_is_read_behind_a_store_is_not_written_over() -> None:
-    x = x_of("n", 100)
-    e = sg.exp(x - sg.max(x, 1, keepdims=True))
-    (kernel,) = kernels(e / e.sum(1, keepdims=True) + x)
-    assert kernel.in_place == frozenset()
 
 
 def test_layer_norm_is_one_kernel() -> None:
@@ -102,37 +80,6 @@ def test_the_gradient_of_a_layer_norm_is_one_kernel_and_two_that_combine() -> No
     assert "scratch" in backward.text
 
 
-def test_two_values_that_a_row_keeps_lie_in_one_result_in_turn() -> None:
-    x = x_of("n", 100)
-    first = sg.exp(x - sg.max(x, 1, keepdims=True))
-    second = sg.tanh(first / first.sum(1, keepdims=True))
-    (kernel,) = kernels(second / sg.sum(second, 1, keepdims=True))
-    assert [operand.mode for operand in kernel.operands] == ["in", "out"]
-    assert (kernel.text.count("exp"), kernel.text.count("tanh")) == (1, 1)
-
-
-@pytest.mark.parametrize("rows", [300, "n"])
-def test_cross_entropy_and_its_gradient_are_one_kernel_and_the_sum_of_the_rows(rows: Any) -> None:
-    x, labels = x_of(rows, 100), sg.input("t", (rows,), "int64")
-    loss = sg.nn.cross_entropy(x, labels)
-    both, total = kernels({"loss": loss, "dx": sg.grad(loss, x)})
-    assert both.text.count("exp") == 1
-    assert [operand.mode for operand in both.operands].count("scratch") == 0
-    assert "map j: n0" in total.text
-
-
-@pytest.mark.thinned(3)
-@diagonals(2, ("rows", [1, 7, 130]), ("dtype", ["float32", "float64", "float16"]))
-def test_cross_entropy_in_rows_has_the_bytes_of_single_operations(dtype: str, rows: int) -> None:
-    random = np.random.default_rng(0)
-    x, labels = x_of("n", 100, dtype=dtype), sg.input("t", ("n",), "int64")
-    loss = sg.nn.cross_entropy(x * 2.0, labels)
-    graph = sg.Graph({"loss": loss, "dx": sg.grad(loss, x)})
-    feeds = {"x": random.normal(size=(rows, 100)).astype(dtype), "t": random.integers(0, 100, rows)}
-    found, wanted = (sg.compile(graph, fuse=fuse).run(feeds) for fuse in (True, False))
-    assert all(same_bytes(found[name], wanted[name]) for name in wanted)
-
-
 @pytest.mark.parametrize("wanted", [("loss", "dx"), ("loss",), ("dx",)])
 def test_a_label_outside_the_classes_is_told_with_its_place(wanted: tuple[str, ...]) -> None:
     x, labels = x_of(40, 50), sg.input("t", (40,), "int64")
@@ -144,14 +91,6 @@ def test_a_label_outside_the_classes_is_told_with_its_place(wanted: tuple[str, .
         feeds["t"][[31, 17]] = wrong
         with pytest.raises(sg.StaticgradError, match=rf"(?s){wrong}.*17"):
             f.run(feeds)
-
-
-def test_one_place_of_a_row_is_set_without_a_buffer_of_zeros() -> None:
-    x, labels = x_of("n", 50), sg.input("t", ("n",), "int64")
-    picked = sg.take_along_axis(sg.tanh(x), labels[:, None], -1)
-    texts = [kernel.text for kernel in kernels(sg.grad(sg.sum(picked), x))]
-    assert len(texts) == 1
-    assert "serial" not in texts[0]
 
 
 @pytest.mark.parametrize("place", [0, -1])
@@ -167,49 +106,6 @@ def test_the_only_place_of_a_row_is_set_beside_a_longer_one(place: int) -> None:
     assert len(f.schedule.steps) == 1
     with pytest.raises(sg.errors.IndexOutOfRange):
         f.run({"x": np.zeros(5, "f4"), "scale": np.ones(1, "f4"), "at": [1]})
-
-
-def test_columns_of_few_terms_stay_apart() -> None:
-    x, gain = x_of(40, 40), x_of(40, name="g")
-    slope = sg.grad(sg.sum(sg.nn.softmax(x * gain) * x), gain)
-    assert not any(kernel.grouped for kernel in kernels(slope))
-
-
-def test_sums_over_other_rows_stay_apart() -> None:
-    x = x_of(100, 80, 40)
-    e = sg.nn.softmax(x)
-    counts = [kernel.grouped for kernel in kernels({"a": e.sum(0), "b": e.sum((0, 1)), "e": e})]
-    assert sorted(counts)[-2:] == [0, 1] or sorted(counts)[-2:] == [0, 2]
-
-
-def test_log_softmax_of_a_residual_sum_is_one_kernel() -> None:
-    x, r = x_of("n", 600), x_of("n", 600, name="r")
-    (kernel,) = kernels(sg.nn.log_softmax(x + r) * 2.0)
-    assert len(kernel.stages) > 3
-
-
-def test_rows_of_several_axes_that_are_one_run_of_memory_join() -> None:
-    (kernel,) = kernels(sg.nn.softmax(x_of("n", 30, 20), (1, 2)))
-    assert len(kernel.axes) == 1
-
-
-def test_rows_that_lie_across_memory_stay_apart() -> None:
-    assert len(kernels(sg.nn.softmax(x_of("n", 100), 0))) > 1
-
-
-def test_what_needs_other_rows_is_another_kernel() -> None:
-    x = x_of(40, 40)
-    total = x.sum(1)
-    (own,) = kernels(x * total.reshape((40, 1)))
-    assert len(own.stages) > 1
-    assert len(kernels(x * total)) == 2  # along columns
-    assert len(kernels(x * total[::-1].reshape((40, 1)))) == 2
-
-
-def test_a_path_by_way_of_another_kernel_keeps_two_apart() -> None:
-    x, w = x_of("n", 32), sg.parameter("w", np.ones((32, 32), "f4"))
-    y = sg.nn.softmax(x)
-    assert len(kernels(sg.nn.softmax(y @ w) + y)) == 3
 
 
 def test_the_update_of_a_parameter_stays_in_place() -> None:
@@ -325,23 +221,6 @@ def test_what_was_joined_to_a_part_that_is_taken_out_stays_in_the_group() -> Non
     feeds = {"m": draw(size=(4, 4)), "b": draw(size=4), "x": draw(size=4)}
     found = sg.compile(graph).run(feeds)["h"]
     np.testing.assert_allclose(found, sg.evaluate(graph, feeds)["h"], rtol=1e-10)
-
-
-def test_sums_over_rows_are_of_elements_not_of_what_a_row_adds_up_to() -> None:
-    """A product with a vector per row, summed over the rows: its own axis is one element."""
-    x, w, b = (
-        sg.input(name, shape, "float64")
-        for name, shape in {"x": (16, 10, 32), "w": (16, 1, 32), "b": (16, 10, 1)}.items()
-    )
-    y = 2.0 * (sg.sum(x * w, -1, keepdims=True) + b)
-    graph = sg.Graph({"y": y, "total": y.sum((0, 1))})
-    feeds = {
-        n: np.random.default_rng(0).normal(size=v.shape)
-        for n, v in zip("xwb", (x, w, b), strict=True)
-    }
-    found, expected = sg.compile(graph).run(feeds), sg.evaluate(graph, feeds)
-    for name, array in expected.items():
-        np.testing.assert_allclose(found[name], array, rtol=1e-12, atol=1e-11)
 
 
 def test_groups_that_store_parts_of_two_joins_come_in_one_order() -> None:

@@ -124,37 +124,6 @@ def test_repeated_parts_are_lowered_once(
     assert many == few
 
 
-def test_what_differs_in_what_is_stored_or_in_its_places_is_lowered_by_itself() -> None:
-    x, y = (sg.input(name, (6, 4), "float64") for name in "xy")
-    first, second = sg.tanh(x), sg.tanh(y)
-    one, two = first * 2.0, second * 2.0
-    stored = {"first": first, "one": one + 1.0, "two": two, "last": two + 1.0}  # two of three each
-    check_groups(sg.Graph(stored))
-    apart, together = sg.exp(x[1:]) * x[:-1], sg.exp(y[1:]) * y[1:]  # two places of x, one of y
-    check_groups(sg.Graph({"apart": apart, "together": together}))
-
-
-def test_what_differs_in_one_size_one_constant_or_one_operand_is_lowered_by_itself() -> None:
-    x, y = sg.input("x", ("n", 4), "float64"), sg.input("y", ("n", 5), "float64")
-    values = {
-        "a": sg.tanh(x) + 1.0,
-        "b": sg.tanh(x) + 2.0,
-        "c": sg.tanh(y) + 1.0,
-        "d": sg.tanh(x) + x,
-        "e": sg.tanh(x) + x[::-1],
-        "zero": x * 0.0,
-        "minus zero": x * -0.0,
-    }
-    graph = sg.Graph(values)
-    check_groups(graph, merge=True)
-    feeds = {"x": np.arange(12.0).reshape(3, 4), "y": np.arange(15.0).reshape(3, 5)}
-    found, wanted = sg.compile(graph, pipeline="").run(feeds), sg.evaluate(graph, feeds)
-    for name in values:
-        np.testing.assert_allclose(found[name], wanted[name], rtol=1e-14)
-    assert not np.signbit(found["zero"]).any()
-    assert np.signbit(found["minus zero"]).all()
-
-
 @pytest.mark.parametrize("name", MODELS)
 def test_lowering_reads_no_field_of_a_group_that_its_signature_does_not(
     name: str, monkeypatch: pytest.MonkeyPatch
@@ -177,32 +146,6 @@ def test_lowering_reads_no_field_of_a_group_that_its_signature_does_not(
             signature_of(groups, group)
             seen = set(read)
         assert lowered <= seen | {"checked"}  # follows from the forms of its nodes
-
-
-def test_neighbours_that_change_places_are_lowered_apart() -> None:
-    x = sg.input("x", (5, 6), "float64")
-    there, back = x[:, 2] - x[:, 1], x[:, 1] - x[:, 2]
-    array = np.random.default_rng(0).normal(size=(5, 6))
-    f = sg.compile(sg.Graph({"there": there, "back": back}), fuse=False)
-    found = f.run({"x": array})
-    np.testing.assert_array_equal(found["there"], array[:, 2] - array[:, 1])
-    np.testing.assert_array_equal(found["back"], array[:, 1] - array[:, 2])
-
-
-def test_parts_of_a_row_are_copied_to_their_own_places() -> None:
-    """Two copies with sums between them that are stored in place: as many of each, elsewhere."""
-    x, y = sg.input("x", (64, 16), "float32"), sg.input("y", (64, 16), "float32")
-    sums = {n: sg.broadcast_to(x.sum(axis=1, keepdims=True), (64, n)) for n in (1, 2)}
-    graph = sg.Graph(
-        {
-            "near": sg.concat([x, sums[1], y, sums[2]], axis=1),
-            "far": sg.concat([x, sums[2], y, sums[1]], axis=1),
-        }
-    )
-    found = sg.compile(graph).run({"x": np.ones((64, 16), "f4"), "y": np.zeros((64, 16), "f4")})
-    ones, zeros = [1.0] * 16, [0.0] * 16
-    np.testing.assert_array_equal(found["near"], [[*ones, 16, *zeros, 16, 16]] * 64)
-    np.testing.assert_array_equal(found["far"], [[*ones, 16, 16, *zeros, 16]] * 64)
 
 
 PLACES = st.integers(0, 3)

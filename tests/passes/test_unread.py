@@ -11,9 +11,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes.pipelines import pipeline
 from staticgrad.errors import FeedDTypeError, FeedShapeError, MissingFeedError
-from staticgrad.lowering.fuse import fuse
 
 LEVELS = ("O0", "O1")
 
@@ -114,17 +112,3 @@ def test_an_update_to_another_arrangement_is_a_step(other):
     f.run({})
     assert np.array_equal(w.value, wanted)
     assert f.explanation().unread.updates == ()
-
-
-def test_equal_outputs_are_computed_once_and_copied():
-    x = sg.input("x", ("n",), "float32")
-    outputs = {"a": sg.exp(x), "b": sg.exp(x), "c": sg.exp(x), "k": sg.constant(2.0), "x": x}
-    schedule = fuse(pipeline("O1")(sg.Graph(outputs)))
-    assert sorted(step.label for step in schedule.steps) == [
-        "copy of constant", "copy of exp", "copy of exp", "copy of input", "exp"
-    ]  # fmt: skip
-    assert not any(b.in_arena for b in schedule.buffers)
-    results = sg.compile(sg.Graph(outputs)).run({"x": np.ones(3, "f4")})
-    assert results["a"].tobytes() == results["b"].tobytes() == results["c"].tobytes()
-    assert len({array.ctypes.data for array in results.values()}) == 5
-    assert results["k"] == 2.0

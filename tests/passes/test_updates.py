@@ -14,6 +14,7 @@ import staticgrad as sg
 import staticgrad.lowering.fuse
 from passes.pipelines import pipeline
 from passes.remat import Recompute, Sqrt
+from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.errors import VerifyError
 from staticgrad.ir.schedule import Schedule, Step
@@ -322,3 +323,33 @@ def test_momenta_and_the_parameter_they_move_are_one_kernel() -> None:
     step = sg.compile(sg.Graph({}, updates=sg.optim.Adam(0.1).apply(grads)))
     assert len(step.schedule.steps) == 1 + len(params), "the counter's, and one for each"
     assert step.plan().peak_bytes <= 128, "two numbers, and nothing of a parameter's size"
+
+
+WAYS: tuple[dict[str, Any], ...] = (
+    {"fuse": False},
+    {},
+    {"checkpoint": "recompute"},
+    {"threads": 3},
+)
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        lambda p, x: ({"y": (y := sg.tanh(x)), "sum": (y * p).sum(0)}, p - 0.5 * y * y),
+        lambda p, x: ({"loss": (loss := (sg.tanh(p) * p).sum())}, p - 0.1 * sg.grad(loss, p)),
+    ],
+    ids=["a sum of products", "a loss of the parameter alone"],
+)
+def test_old_values_of_parameters_are_read_before_they_are_written(program: Any) -> None:
+    """A kernel that reads the old value is not made to wait for the one that writes the new."""
+    numbers, found = np.random.default_rng(1), []
+    start, feed = (numbers.standard_normal((300, 60)).astype("float32") for _ in range(2))
+    for options in WAYS:
+        p, x = sg.parameter("p", start), sg.input("x", (300, 60), "float32")
+        outputs, new = program(p, x)
+        f = sg.compile(sg.Graph(outputs, updates={p: new}, inputs=[x]), **options)
+        found.append([array.copy() for _ in range(2) for array in f.run({"x": feed}).values()])
+        found[-1].append(p.value)
+    for other in found[1:]:
+        assert all(same_bytes(a, b) for a, b in zip(found[0], other, strict=True))

@@ -10,7 +10,6 @@ from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
-from staticgrad.ir.schedule import KernelStep
 from staticgrad.ops.indexing import Concat, Pad, Slice
 from tests.diagonals import diagonals
 from tests.random_graphs import Chooser
@@ -135,94 +134,6 @@ def test_a_part_that_is_the_whole_is_read_like_any_other(size: Any) -> None:
     assert found["behind"].ravel().tolist() == [0, 1, 4, 9, 16]
 
 
-def steps_of(value: Any) -> list[KernelStep]:
-    schedule = sg.compile(sg.Graph({"out": value})).schedule
-    return [step for step in schedule.steps if isinstance(step, KernelStep)]
-
-
-def test_the_gradient_of_a_slice_is_one_kernel_of_zeros_and_elements() -> None:
-    x = sg.input("x", (40,), "float32")
-    y = sg.input("y", (20,), "float32")
-    dx = sg.grad((x[10:30] * y).sum(), x)
-    assert len(steps_of(dx)) == 1
-
-
-@pytest.mark.parametrize("size", [40, "n"])
-def test_neighbours_differ_in_two_kernels(size: Any) -> None:
-    x = sg.input("x", (size,), "float32")
-    dx = sg.grad(sg.exp(sg.sin(x[1:] - x[:-1])).sum(), x)
-    kernels = steps_of(dx)
-    assert len(kernels) == 2, "one for what is padded, one that reads it at two places"
-    assert not any(s.operands[0].buffer == s.operands[-1].buffer for s in kernels)
-
-
-@pytest.mark.thinned(4)
-@pytest.mark.parametrize("size", [1000, "n"])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_formulas_of_neighbours_are_computed_where_they_are_read(size: Any, dtype: str) -> None:
-    """No array but the result, at any length: the value and the gradient are one kernel.
-
-    The sum's terms of a long row are added up in pieces, and what those gave by a second one.
-    """
-    x = sg.input("x", (size,), dtype)
-    head, tail = x[:-1], x[1:]
-    value = (100.0 * (tail - head * head) ** 2 + (1.0 - head) ** 2).sum()
-    graph = sg.Graph({"value": value, "slope": sg.grad(value, x)})
-    f = sg.compile(graph)
-    assert len(f.schedule.steps) == (1 if size == 1000 else 2)
-    for n in (1000,) if size == 1000 else (1, 2, 16, 17, 18, 33, 1000):
-        array = np.random.default_rng(n).normal(size=n).astype(dtype)
-        wanted, found = sg.evaluate(graph, {"x": array}), f.run({"x": array})
-        assert all(same_bytes(found[name], wanted[name]) for name in wanted), n
-        assert f.peak_bytes <= 64, "no array between them, but for the sums of pieces"
-
-
-def test_formulas_of_two_axes_are_computed_where_they_are_read() -> None:
-    x = sg.input("x", (30, 40), "float32")
-    inner = x[1:-1, 1:-1]
-    bent = 4.0 * inner - x[:-2, 1:-1] - x[2:, 1:-1] - x[1:-1, :-2] - x[1:-1, 2:]
-    graph = sg.Graph({"slope": sg.grad((bent * bent).sum(), x)})
-    f = sg.compile(graph)
-    array = np.random.default_rng(0).normal(size=(30, 40)).astype("float32")
-    assert len(f.schedule.steps) == 2  # one alone computes what it reads five times
-    assert same_bytes(f.run({"x": array})["slope"], sg.evaluate(graph, {"x": array})["slope"])
-
-
-def test_what_is_dear_or_stored_anyway_is_computed_once() -> None:
-    x = sg.input("x", (1000,), "float32")
-    dear = sg.grad(sg.sin(sg.exp(x[1:] * x[:-1])).sum(), x)
-    assert len(steps_of(dear)) == 2
-    y = x[1:] * x[:-1]
-    both = sg.compile(sg.Graph({"y": y, "pad": Pad((1001,), (1,), (1,))(y)}))
-    assert len(both.schedule.steps) == 2
-
-
-def test_a_shift_is_read_where_its_parts_lie() -> None:
-    x = sg.input("x", (40,), "float32")
-    assert len(steps_of(sg.roll(x, 3) * x)) == 1
-    assert len(steps_of(sg.concatenate([x[:1], x[:-1]]) - x)) == 1
-
-
-def test_many_parts_are_written_once_each() -> None:
-    x = sg.input("x", (6, 40), "float32")
-    joined = sg.concatenate([sg.sin(x[k]) for k in range(6)])
-    assert all("in n" not in str(s.kernel) for s in steps_of(joined * joined))
-
-
-@pytest.mark.parametrize("shape", [(3, 1), (1, 4), (1, 1), (4,), (1,)])
-def test_what_is_broadcast_in_a_formula_is_not_padded(shape: tuple[int, ...]) -> None:
-    """Its axes of one element stand for every position inside of the borders."""
-    x, y = sg.input("x", (3, 4), "float32"), sg.input("y", shape, "float32")
-    graph = sg.Graph({"whole": sg.pad(x * y + 1.0, ((2, 0), (0, 3))) * 2.0})
-    random = np.random.default_rng(0)
-    feeds = {
-        "x": random.normal(size=(3, 4)).astype("f4"),
-        "y": random.normal(size=shape).astype("f4"),
-    }
-    expected = np.pad(feeds["x"] * feeds["y"] + np.float32(1), ((2, 0), (0, 3))) * 2
-    np.testing.assert_array_equal(sg.compile(graph).run(feeds)["whole"], expected)
-
-
 def slices(count: int) -> sg.Graph:
     """The gradient of a recurrence over slices of one array."""
     x = sg.input("x", (count, 8, 24), "float32")
@@ -252,28 +163,6 @@ def test_steps_of_slices_grow_with_their_number() -> None:
     assert many <= 2 * few + 2
 
 
-@pytest.mark.thinned(3)
-@pytest.mark.parametrize("batch", [7, "batch"])
-@pytest.mark.parametrize("gap", [0, 3])
-def test_gates_are_stored_side_by_side(batch: Any, gap: int) -> None:
-    """Parts of a row: each stored between those of its neighbours, zeros where none is."""
-    size = 20
-    z = sg.input("z", (batch, 3 * (size + gap)), "float32")
-    w = sg.input("w", (3 * (size + gap), 9), "float32")
-    a, b, c = (z[:, k * (size + gap) : k * (size + gap) + size] for k in range(3))
-    y = (sg.tanh(a) * b + sg.exp(c)) * b
-    dz = sg.grad((y * y).sum(), z)
-    graph = sg.Graph({"dw": dz @ w, "bias": dz.sum(0)})
-    f = sg.compile(graph)
-    assert sum("concat" in step.label for step in f.schedule.steps) == (3 if gap else 0)
-    feeds = {
-        "z": np.random.default_rng(0).normal(size=(7, 3 * (size + gap))).astype("float32"),
-        "w": np.ones((3 * (size + gap), 9), "float32"),
-    }
-    found, unfused = f.run(feeds), sg.compile(graph, fuse=False).run(feeds)
-    assert all(same_bytes(found[name], unfused[name]) for name in found)
-
-
 @st.composite
 def sums_of_pads(draw: Any) -> tuple[sg.Graph, dict[str, np.ndarray]]:
     """Sums of pads that meet or lie apart, and of others, in any order, of any dtype."""
@@ -295,17 +184,6 @@ def sums_of_pads(draw: Any) -> tuple[sg.Graph, dict[str, np.ndarray]]:
         term = whole if chooser.integer(0, 5) == 0 else Pad(shape, starts, (1, 1))(value)
         total = term if total is None else total + term
     return sg.Graph({"total": total, "transposed": total.T, "both": x == y}), feeds
-
-
-@pytest.mark.parametrize("shape", [("n", 1), (1, "n"), (1, "n", 1)], ids=str)
-def test_parts_that_ask_for_places_have_axes_of_one_element(shape: Any) -> None:
-    """Such axes keep loops of their own then."""
-    x = sg.input("x", shape)
-    part = x + sg.iota(x.shape, len(shape) - 1, "float32")
-    graph = sg.Graph({"joined": sg.concatenate([part, part * 2.0, x], 0), "part": part})
-    array = np.arange(5.0, dtype="f4").reshape([5 if n == "n" else 1 for n in shape])
-    found, wanted = sg.compile(graph).run({"x": array}), sg.evaluate(graph, {"x": array})
-    assert all(same_bytes(found[name], each) for name, each in wanted.items())
 
 
 def test_pads_of_nothing_add_up_to_zeros() -> None:
@@ -331,22 +209,6 @@ def test_sums_of_pads_have_the_bytes_of_the_evaluator(
     for level in ("O0", "O1"):
         found = sg.compile(graph, pipeline=level).run(feeds)
         assert all(same_bytes(found[name], array) for name, array in wanted.items()), level
-
-
-@pytest.mark.parametrize("lone", [False, True])
-@pytest.mark.parametrize("shape", [(17, 3), (17, 17, 17)])
-def test_zeros_come_before_the_part_of_a_gradient_that_forward_computes(
-    shape: tuple[int, ...], lone: bool
-) -> None:
-    x, y = sg.input("x", shape, "float64"), sg.input("y", (1,), "float64")
-    loss = sg.tanh(x[4:10:2] * 0.5).sum() + (0.0 if lone else sg.tanh(y * 0.5).sum())
-    of_x = sg.grad(loss, x)
-    graph = sg.Graph({"loss": loss, "of x": of_x, "part": x[4:10:2]}, inputs=[x, y])
-    feeds = {"x": np.random.default_rng(0).normal(size=shape), "y": np.ones(1)}
-    found = sg.compile(graph).run(feeds)["of x"]
-    wanted = np.zeros(shape)
-    wanted[4:10:2] = 0.5 - 0.5 * np.tanh(feeds["x"][4:10:2] * 0.5) ** 2
-    np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-15)
 
 
 OF_PARTS = {

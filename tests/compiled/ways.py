@@ -1,0 +1,94 @@
+"""A program compiled in several ways, beside a kernel for each node and beside the evaluator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+import staticgrad as sg
+from passes.pipelines import pipeline
+from staticgrad.analysis.evaluate import same_bytes
+from staticgrad.ir.graph import Node
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.schedule import Schedule
+from staticgrad.lowering.fuse import fuse
+from tests.compiled.agreement import assert_near, assert_same, differing
+
+Feeds = dict[str, Any]
+WAYS: tuple[dict[str, Any], ...] = ({"fuse": False}, {"threads": 3})
+
+
+def numbers(shape: Sequence[int], dtype: Any, seed: int = 0) -> np.ndarray:
+    """Numbers of every sign and size, with NaN, infinities and both zeros among floats."""
+    random, dtype = np.random.default_rng(seed), np.dtype(dtype)
+    if dtype.kind == "b":
+        return random.integers(0, 2, shape).astype(dtype)
+    found = random.integers(-99, 99, shape) * random.choice([0.25, 1.0, 37.5], shape)
+    if dtype.kind not in "iu":
+        strange = random.choice([np.nan, np.inf, -0.0, 0.0, 1e-3], shape)
+        found = np.where(random.integers(0, 9, shape) == 0, strange, found)
+    with np.errstate(all="ignore"):
+        return found.astype(dtype)
+
+
+def drawn(outputs: Any, seed: int = 0, **sizes: int) -> Feeds:
+    """Normal numbers for every input; integers are 0, 1 or 2, which are indices of most axes."""
+    random, feeds = np.random.default_rng(seed), {}
+    for each in graph_of(outputs).inputs:
+        shape = [sizes.get(str(extent), extent) for extent in each.shape]
+        whole = not each.dtype.is_float
+        array = random.integers(0, 3, shape) if whole else random.normal(size=shape)
+        feeds[each.node.op.label] = np.asarray(array).astype(each.dtype.numpy)
+    return feeds
+
+
+def graph_of(outputs: Any) -> sg.Graph:
+    return outputs if isinstance(outputs, sg.Graph) else sg.Graph(outputs)
+
+
+def scheduled(outputs: Any, level: str = "O1", merge: bool = True) -> Schedule:
+    return fuse(pipeline(level)(graph_of(outputs)), merge)
+
+
+def kernels(outputs: Any, level: str = "O1") -> list[Kernel]:
+    """The kernels of the steps of a program."""
+    return [kernel for step in scheduled(outputs, level).steps for kernel in step.kernels()]
+
+
+def stages(outputs: Any, level: str = "O1") -> list[str]:
+    """The classes of the stages of each kernel."""
+    made = kernels(outputs, level)
+    return [" ".join(type(stage).__name__ for stage in kernel.stages) for kernel in made]
+
+
+def check(
+    outputs: Any, *feeds: Feeds, ways: Sequence[Mapping[str, Any]] = WAYS, oracle: bool = True
+) -> sg.Compiled:
+    """Compile in every way; each gives the same bytes, at every size, and true ones."""
+    graph = graph_of(outputs)
+    f = sg.compile(graph)
+    others = [(way, sg.compile(graph, **way)) for way in ways]
+    for each in feeds:
+        found = {name: np.array(array) for name, array in f.run(each).items()}
+        for way, other in others:
+            assert_same(other.run(each), found, way)
+        if oracle:
+            assert_true(graph, found, each)
+    return f
+
+
+def assert_true(graph: sg.Graph, found: Mapping[str, np.ndarray], feeds: Feeds) -> None:
+    """The evaluator's bytes of all that exact operations give, sums among them; others near."""
+    inexact: set[Node] = set()
+    for node in graph.nodes:
+        if not node.is_leaf and (not node.op.exact or any(a.node in inexact for a in node.args)):
+            inexact.add(node)
+    wanted = sg.evaluate(graph, feeds)
+    for name, value in graph.outputs.items():
+        if value.node not in inexact:
+            same = same_bytes(found[name], wanted[name])
+            assert same, f"{name}: {differing(found[name], wanted[name])}"
+    if inexact:
+        assert_near(found, graph, feeds)
