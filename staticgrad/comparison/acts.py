@@ -93,7 +93,6 @@ def _as_seen(value: Value) -> str:
 
 
 def _branch(chosen: ComparedProgram, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
-    """Branch on the loss."""
     number = by_run(chosen).step(batch)
     limit = float(f"{number / 2:.2g}")
     graph = chosen.graph
@@ -113,7 +112,6 @@ def _branch(chosen: ComparedProgram, way: DefineThenRun, batch: Batch) -> Iterat
 
 
 def _number(chosen: ComparedProgram, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
-    """Add a number that Python draws."""
     function = chosen.new_function(lambda loss: loss + np.random.rand())
 
     def three(run: Callable[..., Any]) -> str:
@@ -139,7 +137,6 @@ def _number(chosen: ComparedProgram, way: DefineThenRun, batch: Batch) -> Iterat
 
 
 def _edit(chosen: ComparedProgram, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
-    """Edit a line."""
     known = {kernel.source for kernel in way.compiled.kernels}
     begin = perf_counter()
     function = chosen.new_function(lambda loss: loss * 3.0)
@@ -159,7 +156,6 @@ def _edit(chosen: ComparedProgram, way: DefineThenRun, batch: Batch) -> Iterator
 
 
 def _size(chosen: ComparedProgram, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
-    """Plan for another batch size."""
     if [*way.graph.sizes] != [BATCH]:
         return
     size = chosen.batch_size + 3

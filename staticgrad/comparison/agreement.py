@@ -59,7 +59,7 @@ def agreement(chosen: ComparedProgram, compiled: DefineThenRun) -> Agreement:
         losses,
         max(gradients.values(), default=None),
         max(parameters.values(), default=None),
-        chosen.frozen or _diverged(taped, ran) or next(differ, ""),
+        chosen.frozen() or _diverged(taped, ran) or next(differ, ""),
     )
 
 

@@ -191,7 +191,6 @@ def _only_candidate(path: str, module: ModuleType) -> str:
 
 
 def _needed(function: Callable[..., Any]) -> bool:
-    """Return whether a function cannot be called without arguments."""
     takes = inspect.signature(function).parameters.values()
     return any(p.default is p.empty and p.kind in _NEEDED for p in takes)
 

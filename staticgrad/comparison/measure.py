@@ -250,7 +250,6 @@ def _tape_alone(chosen: ComparedProgram, seconds: float, about: Mapping[str, Any
 
 
 def _changes(chosen: ComparedProgram) -> Changes:
-    """Measure consecutive steps of different sizes."""
     draw = np.random.default_rng(11)
     batches = [chosen.draw(chosen.batch_size, draw) for _ in range(_STEPS)]
     axes: dict[str, set[int]] = {}

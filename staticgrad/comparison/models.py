@@ -177,7 +177,6 @@ def _all_digits() -> tuple[Array, Array]:
 
 @cache
 def _documentation() -> tuple[Array, str]:
-    """The text as numbers of characters, and the characters."""
     from pydoc_data.topics import topics
 
     text = "\n".join(topics[name] for name in sorted(topics))

@@ -1,14 +1,20 @@
-"""A comparison as one self-contained page: tables and charts, the reason next to each figure."""
+"""A comparison as one self-contained page: the program, tables and charts, each with its reason."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import linecache
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
+from itertools import pairwise
 from math import isfinite
 from typing import Any, Final
 
 import staticgrad as sg
-from staticgrad.comparison import lesson
+from staticgrad.analysis.pass_report import Report
+from staticgrad.building import is_package_file
+from staticgrad.comparison import table, training
 from staticgrad.comparison.page_style import SCRIPT, STYLE
 from staticgrad.comparison.report import (
     EMPTY,
@@ -16,41 +22,39 @@ from staticgrad.comparison.report import (
     WARM,
     Bytes,
     Comparison,
+    HeldBytes,
     Pair,
     Refusal,
     TapeAlone,
 )
-from staticgrad.comparison.table import (
-    PEER_HEADS,
-    between,
-    changes_rows,
-    memory_rows,
-    peer_rows,
-    rows_of_times,
-    timing,
-    verdict,
-)
+from staticgrad.ir.graph import Graph
+from staticgrad.ir.graph_picture import GraphDrawing
 from staticgrad.ir.plan_picture import plan_svg
 from staticgrad.pictures import charts, markup
 from staticgrad.pictures.charts import Line
-from staticgrad.pictures.markup import fold, nbytes, number, preformatted, ratio, seconds, table
+from staticgrad.pictures.ladder import ladder
+from staticgrad.pictures.markup import fold, nbytes, preformatted, ratio, seconds
+from staticgrad.source import Origin
 
 BY_RUN: Final = "define by run"
 THEN_RUN: Final = "define then run"
-
-_PARTS: Final = {
-    "program": "program", "graph": "graph", "passes": "passes", "kernels": "kernels",
-    "time": "time", "memory": "memory", "limits": "limits", "agreement": "agreement",
-}  # fmt: skip
+_SECTIONS: Final = (
+    "program", "graph", "passes", "kernels", "time", "memory", "limits", "agreement",
+)  # fmt: skip
+_GAP: Final = 6  # lines between two that are used, at most, that are shown too
+_MOST_LINES, _MOST_CHANGES = 400, 60
+#: Characters of all kernels' sources that a page has, and of one.
+_ALL_SOURCES, _ONE_SOURCE = 240_000, 24_000
+_LINE: Final = re.compile(r"[^\s,\[\]]+:\d+")
 
 
 def page(found: Comparison | TapeAlone) -> str:
-    """The page, as HTML text that needs nothing else."""
+    """Return the page as HTML text that needs nothing else."""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(found.model)}: define by run, define then run</title>"
-        f"</head><body>{body(found)}</body></html>\n"
+        f"</head><body>{_body(found)}</body></html>\n"
     )
 
 
@@ -65,121 +69,134 @@ class _Shown:
 
 
 class ShownComparison(_Shown, Comparison):
-    """A comparison as a notebook shows it."""
+    """A comparison that a notebook shows as a page."""
 
 
 class ShownTape(_Shown, TapeAlone):
-    """A program without a graph as a notebook shows it."""
+    """The report of a program without a graph that a notebook shows as a page."""
 
 
-def _tape_body(found: TapeAlone) -> str:
-    """Return what the tape did, and why there is no graph."""
+def _body(found: Comparison | TapeAlone) -> str:
+    style = f"<style>{markup.STYLE}{STYLE}</style>"
+    if isinstance(found, TapeAlone):
+        return f'<div class="sg">{style}<main>{_tape_alone(found)}</main></div>'
+    links = "".join(f'<a href="#{name}">{name}</a>' for name in _SECTIONS)
+    parts = (
+        _head, _program, _graph, _passes, _kernels, _time, _first_results, _memory, _limits,
+        _agreement,
+    )  # fmt: skip
+    return (
+        f'<div class="sg linked">{style}<nav>{links}</nav>'
+        f"<main>{''.join(part(found) for part in parts)}</main><script>{SCRIPT}</script></div>"
+    )
+
+
+# -- parts of a section ---------------------------------------------------------------------------
+
+
+def _section(title: str, why: str = "", *parts: str, name: str = "") -> str:
+    """Return a part of the page; one with a ``name`` is linked from the top."""
+    head = f'<h2 id="{name}">{title}</h2>' if name else f"<h3>{title}</h3>"
+    return f'{head}<p class="why">{escape(why)}</p>{"".join(parts)}'
+
+
+def _chart(*drawn: str) -> str:
+    kind = "pair chart" if len(drawn) > 1 else "chart"
+    return f'<div class="{kind}">{"".join(drawn)}</div>'
+
+
+def _title(found: Comparison | TapeAlone, more: str = "") -> str:
     about = (
         *([found.note] if found.note else []),
         f"{found.parameters:,} parameters, batch size {found.batch_size}", found.rule,
         f"staticgrad {sg.__version__} on {found.machine}",
     )  # fmt: skip
-    low, high = min(found.operations), max(found.operations)
-    count = f"{low:,}" if low == high else f"{low:,} to {high:,}"
-    figures = (
-        (seconds(found.tape.cpu), "the processor time of a step on the tape"),
-        (nbytes(found.nbytes), "the memory of a step on the tape, measured"),
-        (count, f"operations that the tape recorded in {len(found.operations)} steps, each from the"
-         " start values: where they differ, each step is another graph"),
-    )  # fmt: skip
-    steps = [Line("operations", [(float(k), float(n)) for k, n in enumerate(found.operations, 1)])]
-    held = [(100 * k / len(found.timeline.nbytes), float(n))
-            for k, n in enumerate(found.timeline.nbytes)]  # fmt: skip
-    return (
-        f"<main><h1>{escape(found.model)}</h1>"
-        f'<p class="sub">{escape("; ".join(about))}.</p>'
-        f'<p class="alarm">There is no graph of this program: only the tape is measured.</p>'
-        f'<div class="figures">{_figures(figures)}</div>'
-        f'<h2 id="limits">What the graph refuses</h2>{refused(found.refusal)}'
-        '<p class="why">A tape follows Python: each step runs, and records, whatever operations its'
-        " numbers lead to. A graph is built before there are numbers. It holds a choice with both"
-        " its sides and a loop as one operation, if the program says so.</p>"
-        '<h2 id="time">What the tape does</h2><div class="pair chart">'
-        + charts.lines(
-            steps,
-            "step",
-            "operations recorded",
-            log_x=False,
-            log_y=False,
-            show_y=lambda n: f"{n:,.0f}",
-        )
-        + charts.lines(
-            [Line("tape", held)],
-            "percent of a step's operations",
-            "bytes held, from its beginning to its end",
-            show_y=nbytes,
-            log_x=False,
-            log_y=False,
-        )
-        + "</div></main>"
-    )
+    return f'<h1>{escape(found.model)}</h1><p class="sub">{escape("; ".join(about))}.{more}</p>'
 
 
-def refused(refusal: Refusal) -> str:
-    """A refusal: the message, the user's line, the cure."""
-    where = f"{refusal.line}: {refusal.text}" if refusal.line else ""
-    return (
-        (preformatted(where) if where else "")
-        + f'<p class="alarm">{escape(refusal.message)}</p>'
-        + f"<p><b>Write</b> {'<br>'.join(map(escape, refusal.cure.splitlines()))}</p>"
-    )
+def _alarm(text: str) -> str:
+    return f'<p class="alarm">{escape(text)}</p>'
 
 
 def _figures(figures: Iterable[tuple[str, str]]) -> str:
-    return "".join(
+    shown = "".join(
         f'<div class="figure"><b>{escape(value)}</b><span>{escape(what)}</span></div>'
         for value, what in figures
     )
+    return f'<div class="figures">{shown}</div>'
 
 
-def body(found: Comparison | TapeAlone) -> str:
-    """The page without its frame."""
-    if isinstance(found, TapeAlone):
-        return f'<div class="sg"><style>{markup.STYLE}{STYLE}</style>{_tape_body(found)}</div>'
-    links = "".join(f'<a href="#{name}">{text}</a>' for name, text in _PARTS.items())
-    parts = (
-        _head(found),
-        lesson.program(found),
-        lesson.graph(found),
-        lesson.passes(found) + _work(found),
-        lesson.kernels(found.anatomy),
-        _time(found),
-        _first(found) if found.first else "",
-        _memory(found),
-        lesson.acts(found),
-        _abilities(found),
-        _agreement(found),
+def _refused(refusal: Refusal) -> str:
+    """Return a refusal: the user's line, the message, the cure."""
+    where = preformatted(f"{refusal.line}: {refusal.text}") if refusal.line else ""
+    cure = "<br>".join(map(escape, refusal.cure.splitlines()))
+    return f"{where}{_alarm(refusal.message)}<p><b>Write</b> {cure}</p>"
+
+
+def _held(timelines: Iterable[HeldBytes]) -> str:
+    shown = []
+    for each in timelines:
+        values, count = each.nbytes, len(each.nbytes)
+        points = [
+            (100 * (k + end) / count, float(values[k])) for k in range(count) for end in (0, 1)
+        ]
+        shown.append(Line(each.name, points))
+    return charts.lines(
+        shown, "percent of a step's operations", "bytes held, from its beginning to its end",
+        show_y=nbytes, log_x=False, log_y=False,
+    )  # fmt: skip
+
+
+def _tape_alone(found: TapeAlone) -> str:
+    low, high = min(found.operations), max(found.operations)
+    figures = (
+        (seconds(found.tape.cpu), "the processor time of a step on the tape"),
+        (nbytes(found.nbytes), "the memory of a step on the tape, measured"),
+        (f"{low:,}" if low == high else f"{low:,} to {high:,}",
+         f"operations that the tape recorded in {len(found.operations)} steps, each from the"
+         " start values: where they differ, each step is another graph"),
+    )  # fmt: skip
+    recorded = [(float(k), float(n)) for k, n in enumerate(found.operations, 1)]
+    steps = charts.lines(
+        [Line("operations", recorded)], "step", "operations recorded", log_x=False, log_y=False,
+        show_y=lambda n: f"{n:,.0f}",
+    )  # fmt: skip
+    why = (
+        "A tape follows Python: each step runs, and records, whatever operations its"
+        " numbers lead to. A graph is built before there are numbers. It holds a choice with both"
+        " its sides and a loop as one operation, if the program says so."
     )
     return (
-        f'<div class="sg linked"><style>{markup.STYLE}{STYLE}</style><nav>{links}</nav>'
-        f"<main>{''.join(parts)}</main><script>{SCRIPT}</script></div>"
+        _title(found)
+        + _alarm("There is no graph of this program: only the tape is measured.")
+        + _figures(figures)
+        + f'<h2 id="limits">What the graph refuses</h2>{_refused(found.refusal)}'
+        + f'<p class="why">{why}</p>'
+        + f'<h2 id="time">What the tape does</h2>{_chart(steps, _held([found.timeline]))}'
     )
 
 
 def _head(found: Comparison) -> str:
-    usual, memory = found.usual, found.memory
-    plans = [(size, memory.times[policy], policy) for policy, size in memory.arena.items()]
+    usual, held = found.usual, found.memory
+    plans = [(size, held.times[policy], policy) for policy, size in held.arena.items()]
     plans += [(b.peak, b.time, b.name) for b in found.budgets]
     least, longer, plan = min(plans)
     kept = ""
     if found.checkpointed is not None:
-        kept = f", with layers checkpointed {nbytes(found.checkpointed.nbytes)} in"
-        kept += f" {ratio(found.checkpointed.time)} the time"
+        kept = (
+            f", with layers checkpointed {nbytes(found.checkpointed.nbytes)} in"
+            f" {ratio(found.checkpointed.time)} the time"
+        )
     figures = [
         (
             ratio(usual.ratio),
             "the processor time per step on the tape, relative to the compiled step"
-            f" ({between(usual)} among parts of the measurement). {found.about_the_tape}",
+            f" ({table.between(usual)} among parts of the measurement). {found.about_the_tape}",
         ),
         (
             nbytes(least),
             f"the least memory of a compiled step ({plan}, {ratio(longer)} the predicted time),"
-            f" known beforehand; the tape, which keeps all, takes {nbytes(memory.tape)}{kept}",
+            f" known beforehand; the tape, which keeps all, takes {nbytes(held.tape)}{kept}",
         ),
         (
             f"{found.written.operations} to {found.work[-1].operations}",
@@ -187,171 +204,294 @@ def _head(found: Comparison) -> str:
         ),
     ]
     if found.first:
-        paid = _paid(found.break_even[WARM])
+        paid = table.paid(found.break_even[WARM])
+        paid = f"step {paid}" if paid[0].isdigit() else paid
         figures.insert(1, (paid, "from here on compiling has paid for itself, kernels cached"))
-    about = (
-        *([found.note] if found.note else []),
-        f"{found.parameters:,} parameters, batch size {found.batch_size}",
-        found.rule,
-        f"staticgrad {sg.__version__} on {found.machine}",
+    alarms = [*([] if found.holds else [table.verdict(found)]), *found.warnings]
+    more = (
+        " Both ways run the same rules on the same data from the same values, each on"
+        f" {found.threads} thread{'s' * (found.threads > 1)}."
     )
-    alarms = [] if found.agreement.holds else [verdict(found)]
-    said = "".join(f'<p class="alarm">{escape(text)}</p>' for text in (*alarms, *found.warnings))
-    return (
-        f"<h1>{escape(found.model)}</h1>"
-        f'<p class="sub">{escape("; ".join(about))}. Both ways run the same rules on the same data'
-        f" from the same values, each on {found.threads} thread"
-        f"{'s' * (found.threads > 1)}.</p>{said}"
-        f'<div class="figures">{_figures(figures)}</div>{said_of_sizes(found)}{_against(found)}'
-    )
-
-
-def said_of_sizes(found: Comparison) -> str:
-    """Describe why a graph serves fewer sizes, and the cost of sizes that change."""
-    parts = [f"<h2>What one graph refuses</h2>{refused(found.refusal)}"] if found.refusal else []
+    parts = [_title(found, more), *map(_alarm, alarms), _figures(figures)]
+    if found.refusal:
+        parts.append(f"<h2>What one graph refuses</h2>{_refused(found.refusal)}")
     if found.changes is not None:
-        rows = changes_rows(found.changes)
-        parts.append("<h2>Sizes that change from step to step</h2>" + table(("", ""), rows))
+        rows = markup.table(("", ""), table.changes(found.changes).rows)
+        parts.append(f"<h2>Sizes that change from step to step</h2>{rows}")
+    if found.against:
+        items = "".join(f"<li>{escape(text)}</li>" for text in found.against)
+        parts.append(f"<h3>Where define-then-run loses</h3><ul>{items}</ul>")
     return "".join(parts)
 
 
-def _against(found: Comparison) -> str:
-    """Return the disadvantages of define-then-run."""
-    items = "".join(f"<li>{escape(text)}</li>" for text in found.against)
-    return f"<h3>Where define-then-run loses</h3><ul>{items}</ul>" if items else ""
+# -- the program ----------------------------------------------------------------------------------
+
+
+def _program(found: Comparison) -> str:
+    """Show the lines of the program, each with its cost, linked to the graph and the kernels."""
+    anatomy = found.anatomy
+    drawn = GraphDrawing(anatomy.graph, anatomy.runners)
+    costs: dict[str, list[float]] = {}  # seconds of each line, forward and in derivatives
+    for cost in anatomy.costs:
+        of_cost = list(dict.fromkeys(each for line in cost.lines for each in _LINE.findall(line)))
+        for each in of_cost:
+            costs.setdefault(each, [0.0, 0.0])[bool(cost.phase)] += cost.seconds / len(of_cost)
+    most = max(map(sum, costs.values()), default=1.0) or 1.0
+    tokens: dict[str, list[str]] = defaultdict(list)
+    for (_, short), band in drawn.places.items():
+        tokens[short].append(drawn.bands[band].token)
+
+    def row(short: str, text: str) -> str:
+        own = " ".join(tokens.get(short, ()))
+        linked = f' data-id="s{escape(short)}" data-to="{own}"' if own else ' class="dark"'
+        bar = said = ""
+        if short in costs:
+            forward, backward = costs[short]
+            said = f' title="forward {seconds(forward)}, backward {seconds(backward)}"'
+            bar = "".join(
+                f'<i class="{kind}" style="width:{100 * part / most:.1f}%"></i>'
+                for kind, part in (("f", forward), ("b", backward))
+            )
+        return (
+            f'<div{linked}><span class="at">{short.rpartition(":")[2]}</span><span class="cost"'
+            f"{said}>{bar}</span><span>{escape(text.rstrip() or ' ')}</span></div>"
+        )
+
+    rows, shown = [], [*_lines_of(anatomy.graph)]
+    for file, lines in shown:
+        name = file.replace("\\", "/").rpartition("/")[2]
+        rows.append(f'<div><span class="file">{escape(name)}</span></div>')
+        text = {line: linecache.getline(file, line) for line in lines}
+        margin = min((len(t) - len(t.lstrip()) for t in text.values() if t.strip()), default=0)
+        for before, line in pairwise([lines[0] - 1, *lines]):
+            if line != before + 1:
+                rows.append('<div class="dark"><span class="at">…</span></div>')
+            rows.append(row(f"{name}:{line}", text[line][margin:]))
+    is_library = all(is_package_file(file) for file, _ in shown)
+    module = fold("the module", preformatted(found.module), opened=is_library)
+    return _section(
+        "The program",
+        "One program, run both ways. Beside a line stands what the compiled step spends on it:"
+        " forward, and in the derivative that belongs to it; a kernel of several lines counts for"
+        " each in equal parts. Point at a line to see its operations and kernels.",
+        f'{module if found.module else ""}<div class="source">{"".join(rows)}</div>',
+        name="program",
+    )
+
+
+def _lines_of(graph: Graph) -> Iterator[tuple[str, list[int]]]:
+    """Yield the files and lines that nodes come from, with the lines between them."""
+    used: dict[str, set[int]] = defaultdict(set)
+    for node in graph.nodes:
+        if node.is_leaf and node.label:
+            continue
+        for place in node.origin.resolve().places:
+            if linecache.getline(place.file, place.line):
+                used[place.file].update(range(place.line, (place.end_line or place.line) + 1))
+        for each in node.origin.places:  # the lines that begin their functions
+            if isinstance(each, Origin) and each[0].co_name.isidentifier():
+                used[each[0].co_filename].add(each[0].co_firstlineno)
+    if len(used) > 1:  # the user's own files, without the step that trains a module
+        used.pop(training.__file__, None)
+    left = _MOST_LINES
+    for file, lines in used.items():
+        ordered = sorted(lines)
+        for one, two in pairwise(ordered):
+            if two - one <= _GAP:
+                lines.update(range(one, two))
+        chosen = sorted(lines)[:left]
+        left -= len(chosen)
+        if chosen:
+            yield file, chosen
+
+
+def _graph(found: Comparison) -> str:
+    """Show the graph as a picture that can be zoomed."""
+    anatomy = found.anatomy
+    drawn = GraphDrawing(anatomy.graph, anatomy.runners)
+    nodes = sum(not node.is_leaf for node in anatomy.graph.nodes)
+    picture = ladder(drawn.bands, drawn.boxes, drawn.edges, drawn.chips, "the graph of one step")
+    zooms = {"1.25": "larger", "0.8": "smaller", "fit": "fit", "full": "full screen"}
+    kinds = {"f": "forward", "b": "backward", "u": "update", "k": "kernel"}
+    tools = [f'<button data-zoom="{zoom}">{text}</button>' for zoom, text in zooms.items()]
+    tools += [f'<span class="{kind}">{text}</span>' for kind, text in kinds.items()]
+    return _section(
+        "Its graph",
+        f"The {nodes:,} operations of one step, beside the lines that they come from: forward"
+        " down the first column, the derivative beside it, updates in the third. A dashed edge is"
+        " a value that is kept for the derivative: the memory of training. Equal operations of a"
+        " line are one box with their number. Ctrl and the wheel zoom, the mouse drags; a click"
+        " keeps what is lit.",
+        f'<div class="tools">{"".join(tools)}</div>',
+        f'<div class="canvas" tabindex="0">{picture}</div>',
+        fold(f"as text, {len(found.program.splitlines()):,} lines", preformatted(found.program)),
+        name="graph",
+    )
+
+
+def _passes(found: Comparison) -> str:
+    """Describe what each pass did, with the lines it removed and added; then fusion, then work."""
+    anatomy = found.anatomy
+    rows = [
+        (
+            report.name,
+            f"{report.nodes_before:,} to {report.nodes_after:,}",
+            f"{nbytes(report.bytes_before)} to {nbytes(report.bytes_after)}",
+            ", ".join(f"{count}x {name}" for name, count in report.hits.items()),
+        )
+        for report in anatomy.reports
+        if report.changed
+    ]
+    idle = dict.fromkeys(report.name for report in anatomy.reports if not report.changed)
+    nothing = f" Nothing was left to do for {', '.join(idle)}." if idle else ""
+    return _section(
+        "What the passes did",
+        "A tape has run each operation before it sees the next one. A graph is there as a whole:"
+        f" a pass reads it and gives another one that computes the same.{nothing}",
+        *(f"<p>{escape(line)}.</p>" for line in found.dead),
+        markup.table(("pass", "nodes", "bytes of all values", "rules that applied"), rows),
+        *map(_changes, anatomy.reports),
+        name="passes",
+    ) + _section(
+        "Fusion",
+        "At last neighbours become one kernel, whose values between never reach memory:"
+        f" {len(anatomy.plan.steps)} runs of {len(anatomy.kernels)} distinct kernels.",
+        fold("why two neighbours are two", preformatted("\n".join(anatomy.apart) or "none are")),
+    ) + _section(
+        "What one step executes",
+        "A tape runs every operation that the program and its gradient name. In a graph equal"
+        " expressions are computed once, what nobody reads goes, identities vanish, and"
+        " neighbours become one kernel whose intermediate values never reach memory.",
+        table.work(found).html(),
+    )  # fmt: skip
+
+
+def _changes(report: Report) -> str:
+    """Show the lines of text that a pass removed and added, without the numbers of nodes."""
+    if not report.changed or not isinstance(report.before, Graph):
+        return ""
+
+    def numberless(graph: Any) -> Counter[str]:
+        lines = [line for line in str(graph).splitlines() if line.startswith("  %")]
+        return Counter(re.sub(r"%\d+", "%", line).strip().removeprefix("%: ") for line in lines)
+
+    before, after = numberless(report.before), numberless(report.after)
+    gone, come = [*(before - after).elements()], [*(after - before).elements()]
+    lines = []
+    for sign, changed in (("-", gone), ("+", come)):
+        lines += [f"{sign} {line}" for line in changed[:_MOST_CHANGES]]
+        lines += [f"  and {len(changed) - _MOST_CHANGES:,} more"] * (len(changed) > _MOST_CHANGES)
+    title = f"{report.name}: {len(gone):,} lines went, {len(come):,} came"
+    return fold(title, preformatted("\n".join(lines)))
+
+
+def _kernels(found: Comparison) -> str:
+    spent: Counter[str] = Counter()
+    for cost in found.anatomy.costs:
+        spent[cost.kernel] += cost.seconds  # type: ignore[assignment]  # a sum of seconds
+    whole, left, parts = sum(spent.values()) or 1.0, _ALL_SOURCES, []
+    for kernel in found.anatomy.kernels:
+        own, most = spent[kernel.name], min(_ONE_SOURCE, max(left, 0))
+        left -= min(len(kernel.source), most)
+        source = "<p>left out: the page has enough of them; f.source has all.</p>"
+        if most > 1000:
+            source = preformatted(kernel.source, most)
+        title = f"{kernel.name}  {100 * own / whole:.0f} %, {seconds(own)}: {kernel.label}"
+        parts.append(
+            f'<details data-id="{kernel.name}"><summary>{escape(title)}</summary>{source}</details>'
+        )
+    return _section(
+        "Its kernels",
+        "What is really run, as the source that machine code is made of, with the part of the"
+        " step's time that each takes.",
+        *parts,
+        name="kernels",
+    )
+
+
+# -- figures --------------------------------------------------------------------------------------
 
 
 def _time(found: Comparison) -> str:
     drawn = [_pair_chart(found.batches, "batch size")] if len(found.batches) > 1 else []
-    if found.depths:
-        drawn.append(_pair_chart(found.depths, "layers"))
-    rows = [
-        (what.strip(), *timing(p.by_run), *timing(p.then_run), ratio(p.ratio), between(p))
-        for what, p in rows_of_times(found)
-    ]
-    heads = (
-        "", f"{BY_RUN}: CPU", "wall", f"{THEN_RUN}: CPU", "wall", "ratio",
-        "range",
+    drawn += [_pair_chart(found.depths, "layers")] if found.depths else []
+    heads = (f"{BY_RUN}: CPU", "wall", f"{THEN_RUN}: CPU", "wall", "ratio", "range")
+    peers = table.peers(found)
+    return _section(
+        "Time of a step",
+        "The tape pays for every operation: a call into Python, an array for the result, a pass"
+        " over memory. The compiled step pays once per step, and merged kernels pass over memory"
+        " once for several operations. Small steps show the former, large ones both. CPU is the"
+        " least processor time of a step, wall the quartiles of wall time; ratios are of processor"
+        " time, their range is that among parts of the measurement.",
+        _split(found), _chart(*drawn), table.times(found).html(heads),
+        f"<h3>The same in PyTorch</h3>{peers.html()}" if peers.rows else "",
+        name="time",
     )  # fmt: skip
-    return (
-        '<h2 id="time">Time of a step</h2>'
-        '<p class="why">The tape pays for every operation: a call into Python, an array for the '
-        "result, a pass over memory. The compiled step pays once per step, and merged kernels pass "
-        "over memory once for several operations. Small steps show the former, large ones both. "
-        "CPU is the least processor time of a step, wall the quartiles of wall time; ratios are of "
-        "processor time, their range is that among parts of the measurement.</p>"
-        f'{_split(found)}<div class="pair chart">{"".join(drawn)}</div>'
-        f"{table(heads, rows, numbers=range(1, 7))}{_peers(found)}"
-    )
-
-
-def _peers(found: Comparison) -> str:
-    """The same steps in PyTorch, where it is installed."""
-    if not found.peers:
-        return ""
-    shown = table(("", *PEER_HEADS), peer_rows(found), numbers=range(1, 1 + len(PEER_HEADS)))
-    return f"<h3>The same in PyTorch</h3>{shown}"
 
 
 def _split(found: Comparison) -> str:
-    """Forward and what comes behind it, of both ways."""
-    parts = {"f": 0.0, "b": 0.0}
+    """Draw the time of the forward pass and of the rest, of both ways."""
+    parts = [0.0, 0.0]
     for cost in found.anatomy.costs:
-        parts["b" if cost.phase else "f"] += cost.seconds
-    whole = found.usual.then_run.cpu
-    scale = whole / (sum(parts.values()) or 1.0)
-    graph = [parts["f"] * scale, parts["b"] * scale]
-    rows = [("compiled, forward kernels", graph[0]), ("compiled, backward and update", graph[1])]
+        parts[bool(cost.phase)] += cost.seconds
+    whole, tape = found.usual.then_run.cpu, found.usual.by_run.cpu
+    forward, backward = (whole * part / (sum(parts) or 1.0) for part in parts)
+    rows, kinds, factors = [("tape", tape)], "abb", ""
     if found.forward is not None:
-        tape = found.forward.by_run.cpu
-        rest = max(found.usual.by_run.cpu - tape, 0.0)
-        rows = [("tape, forward", tape), ("tape, backward and update", rest), *rows]
-        factors = f"{ratio(rest / tape)} of it on the tape, " if tape else ""
-    else:
-        rows, factors = [("tape", found.usual.by_run.cpu), *rows], ""
-    behind = ratio(graph[1] / graph[0]) if graph[0] else "-"
-    return (
-        f'<h3>Forward and backward</h3><p class="why">What follows the forward pass takes {factors}'
-        f"{behind} of it compiled: a product has two derivatives of its own size. Compiled, the "
-        "kernels of forward lines that the derivative asks for again count as backward.</p>"
-        '<div class="chart">'
-        + charts.bars(rows, seconds, "time of a step by part", "aabb" if len(rows) == 4 else "abb")
-        + "</div>"
+        first = found.forward.by_run.cpu
+        rest = max(tape - first, 0.0)
+        rows, kinds = [("tape, forward", first), ("tape, backward and update", rest)], "aabb"
+        factors = f"{ratio(rest / first)} of it on the tape, " if first else ""
+    rows += [("compiled, forward kernels", forward), ("compiled, backward and update", backward)]
+    return _section(
+        "Forward and backward",
+        f"What follows the forward pass takes {factors}"
+        f"{ratio(backward / forward) if forward else '-'} of it compiled: a product has two"
+        " derivatives of its own size. Compiled, the kernels of forward lines that the derivative"
+        " asks for again count as backward.",
+        _chart(charts.bars(rows, seconds, "time of a step by part", kinds)),
     )
 
 
 def _pair_chart(pairs: Sequence[Pair], what: str) -> str:
-    ways = ((BY_RUN, [p.by_run for p in pairs]), (THEN_RUN, [p.then_run for p in pairs]))
-    series = [
-        Line(
-            name,
-            [(p.at, t.cpu) for p, t in zip(pairs, times, strict=True)],
-            [(min(t.cpu, t.lower), max(t.cpu, t.upper)) for t in times],
-        )
-        for name, times in ways
-    ]
+    series = []
+    for name, times in (
+        (BY_RUN, [p.by_run for p in pairs]), (THEN_RUN, [p.then_run for p in pairs])
+    ):  # fmt: skip
+        points = [(float(p.at), t.cpu) for p, t in zip(pairs, times, strict=True)]
+        band = [(min(t.cpu, t.lower), max(t.cpu, t.upper)) for t in times]
+        series.append(Line(name, points, band))
     return charts.lines(series, what, "time of a step", show_y=seconds)
 
 
-def _first(found: Comparison) -> str:
+def _first_results(found: Comparison) -> str:
+    if not found.first:
+        return ""
     usual = found.usual
     horizon = max([100.0, *(2.0 * step for step in found.break_even.values() if step)])
-    steps = [horizon * k / 40 for k in range(41)]
     series = [
-        Line(name, [(n, found.first[state].cpu + n * each) for n in steps])
+        Line(name, [(n, found.first[state].cpu + n * each) for n in (0.0, horizon)])
         for name, state, each in (
             (BY_RUN, TAPE, usual.by_run.cpu),
             ("compiled, cached", WARM, usual.then_run.cpu),
             ("compiled, first time", EMPTY, usual.then_run.cpu),
         )
     ]
-    rows = [
-        (
-            state,
-            *map(seconds, (t.imports, t.build, t.compile, t.step, t.total, t.cpu)),
-            _even(found, state),
-        )
-        for state, t in found.first.items()
-    ]
-    heads = (
-        "",
-        "import",
-        "build",
-        "compile",
-        "first step",
-        "to the first loss",
-        "CPU",
-        "paid for at step",
-    )
-    chart = charts.lines(
-        series,
-        "steps",
-        "processor time since the process began",
-        show_y=seconds,
-        log_x=False,
-        log_y=False,
-    )
-    return (
-        "<h3>First result, and when compiling has paid for itself</h3>"
-        '<p class="why">A tape can start at once. The compiler builds the gradient, runs its '
-        "passes and makes native code first; a second process finds the code on disk. In fresh "
-        "processes, by the clock; CPU is processor time, as in the chart and the last column."
-        f'</p><div class="chart">{chart}</div>'
-        f"{table(heads, rows, numbers=range(1, 8))}"
-    )
-
-
-def _even(found: Comparison, state: str) -> str:
-    if state == TAPE:
-        return ""
-    return _paid(found.break_even[state])
-
-
-def _paid(step: float | None) -> str:
-    """Return the step by which compiling has paid for itself."""
-    if step is None:
-        return "never"
-    return f"step {step:,.0f}" if step >= 0.5 else "at once"
+    return _section(
+        "First result, and when compiling has paid for itself",
+        "A tape can start at once. The compiler builds the gradient, runs its passes and makes"
+        " native code first; a second process finds the code on disk. In fresh processes, by the"
+        " clock; CPU is processor time, as in the chart and the last column.",
+        _chart(charts.lines(
+            series, "steps", "processor time since the process began", show_y=seconds, log_x=False,
+            log_y=False,
+        )),
+        table.first_results(found).html((
+            "import", "build", "compile", "both", "first step", "to the first loss", "CPU",
+            "paid for at step",
+        )),
+    )  # fmt: skip
 
 
 def _memory(found: Comparison) -> str:
@@ -359,67 +499,43 @@ def _memory(found: Comparison) -> str:
     values = [("tape, measured", float(usual.tape))]
     if found.checkpointed is not None:
         values.append(("tape, checkpointed", float(found.checkpointed.nbytes)))
+    kinds = "a" * len(values) + "b" * len(usual.arena) + "d" * len(found.budgets)
     values += [(f"{policy}, planned", float(size)) for policy, size in usual.arena.items()]
     values += [(b.name, float(b.peak)) for b in found.budgets]
-    bars = charts.bars(
-        values,
-        nbytes,
-        "bytes of a step",
-        "a" * (2 if found.checkpointed else 1) + "bbb" + "d" * len(found.budgets),
-    )
-    drawn = [_timeline(found), bars]
-    grown = ((found.memories, "batch size"), (found.depth_memories, "layers"))
-    drawn += [_growth(memories, what) for memories, what in grown if len(memories) > 1]
-    drawn += [_budget_curve(found)] * bool(found.budgets)
-    rows = memory_rows(found)
-    heads = ("", *(f"batch size {m.at}" for m in found.memories), "predicted time")
+    different = {each.nbytes: each for each in reversed(found.timelines) if each.nbytes}
+    drawn = [
+        _held(each for each in found.timelines if each in different.values()),
+        charts.bars(values, nbytes, "bytes of a step", kinds),
+        *([_growth(found.memories, "batch size")] if len(found.memories) > 1 else []),
+        *([_growth(found.depth_memories, "layers")] if len(found.depth_memories) > 1 else []),
+        *([_budget_curve(found)] if found.budgets else []),
+    ]
     arena = plan_svg(found.anatomy.plan) if found.anatomy.plan.placements else ""
-    return (
-        '<h2 id="memory">Memory of a step</h2>'
-        '<p class="why">The tape keeps what the rules of the backward pass will read, and lets go '
-        "of it as the pass goes, as other tapes do. A graph shows beforehand when each value is "
-        "used last: values share one arena, whose size is exact before the first run, "
-        "at every batch size. A policy or a byte budget computes values again instead of keeping "
-        "them; a tape does so where the program says it. Beside parameters, the optimizer's state "
-        f'and the batch.</p><div class="pair chart">{"".join(drawn)}</div>'
-        + table(heads, rows, numbers=range(1, len(heads)))
-        + (
-            f'<h3>The arena, as it was planned</h3><div class="scroll">{arena}</div>'
-            if arena
-            else ""
-        )
-    )
-
-
-def _timeline(found: Comparison) -> str:
-    """Draw the memory in use over a step, for the policies that differ."""
-    shown, seen = [], set()
-    for each in found.timelines:
-        if each.nbytes and (each.name == TAPE or each.nbytes not in seen):
-            seen.add(each.nbytes)
-            count = len(each.nbytes)
-            ends = ((k, size) for k, size in enumerate(each.nbytes) for _ in range(2))
-            points = [(100 * (k + n % 2) / count, float(size)) for n, (k, size) in enumerate(ends)]
-            shown.append(Line(each.name, points))
-    return charts.lines(
-        shown, "percent of a step's operations", "bytes held, from its beginning to its end",
-        show_y=nbytes, log_x=False, log_y=False,
+    heads = (*(f"batch size {each.at}" for each in found.memories), "predicted time")
+    return _section(
+        "Memory of a step",
+        "The tape keeps what the rules of the backward pass will read, and lets go of it as the"
+        " pass goes, as other tapes do. A graph shows beforehand when each value is used last:"
+        " values share one arena, whose size is exact before the first run, at every batch size."
+        " A policy or a byte budget computes values again instead of keeping them; a tape does so"
+        " where the program says it. Beside parameters, the optimizer's state and the batch.",
+        _chart(*drawn), table.memory(found).html(heads),
+        f'<h3>The arena, as it was planned</h3><div class="scroll">{arena}</div>' if arena else "",
+        name="memory",
     )  # fmt: skip
 
 
 def _growth(memories: Sequence[Bytes], what: str) -> str:
-    """Bytes against batch size or depth."""
-    names = ("tape", *memories[0].arena)
+    """Draw bytes against batch size or depth; equal lines are drawn once."""
     series: list[Line] = []
-    for name in names:
-        points = [(float(m.at), float(max(_bytes(m, name), 1))) for m in memories]
+    for name in ("tape", *memories[0].arena):
+        points = [(float(m.at), float(max(m.arena.get(name, m.tape), 1))) for m in memories]
         if not any(line.points == points for line in series):
             series.append(Line(name, points))
     return charts.lines(series, what, "bytes of a step", show_y=nbytes)
 
 
 def _budget_curve(found: Comparison) -> str:
-    """Draw the predicted time against the planned peak memory."""
     pairs = {(float(b.peak), b.time) for b in found.budgets}
     pairs |= {(float(found.memory.arena[p]), found.memory.times[p]) for p in found.memory.arena}
     best = [(size, time) for size, time in sorted(pairs) if not any(
@@ -431,19 +547,23 @@ def _budget_curve(found: Comparison) -> str:
     )  # fmt: skip
 
 
-def _bytes(memory: Bytes, name: str) -> int:
-    return memory.arena.get(name, memory.tape)
-
-
-def _work(found: Comparison) -> str:
-    rows = [(w.name, f"{w.operations:,}", nbytes(w.nbytes), number(w.flops)) for w in found.work]
-    return (
-        "<h3>What one step executes</h3>"
-        '<p class="why">A tape runs every operation that the program and its gradient name. In a '
-        "graph equal expressions are computed once, what nobody reads goes, identities vanish, "
-        "and neighbours become one kernel whose intermediate values never reach memory.</p>"
-        + table(("", "operations", "results written", "FLOPs"), rows, numbers=(1, 2, 3))
-    )
+def _limits(found: Comparison) -> str:
+    """Show what a graph and a tape cannot do, by what really happened."""
+    acts = [
+        f'<div class="act"><h3><code>{escape(act.title)}</code></h3><div class="pair">'
+        f'<div class="tape"><span class="soft">{BY_RUN}</span><pre>{escape(act.tape)}</pre>'
+        f'</div><div class="graph"><span class="soft">{THEN_RUN}</span>'
+        f"<pre>{escape(act.graph)}</pre></div></div><p>{escape(act.moral)}</p></div>"
+        for act in found.acts
+    ]
+    answers = ("no", "yes")
+    rows = [(a.wish, answers[a.by_run], answers[a.then_run], a.reason) for a in found.abilities]
+    return _section(
+        "What either way cannot do", "Each of these was tried on this very program a moment ago.",
+        *acts,
+        fold("what each way can do, in short", markup.table(("", BY_RUN, THEN_RUN, "why"), rows)),
+        name="limits",
+    )  # fmt: skip
 
 
 def _agreement(found: Comparison) -> str:
@@ -455,17 +575,7 @@ def _agreement(found: Comparison) -> str:
     chart = ""
     if all(line.points for line in series):
         chart = charts.lines(series, "step", "loss", log_x=False, log_y=False, from_zero=False)
-    end = "." if not both.holds else ": sums are added up in another order."
-    return (
-        '<h2 id="agreement">Whether both ways agree</h2>'
-        f'<p class="why">{escape(verdict(found))}{end}</p>'
-        f'<div class="chart">{chart}</div>'
+    end = ": sums are added up in another order." if found.holds else "."
+    return _section(
+        "Whether both ways agree", f"{table.verdict(found)}{end}", _chart(chart), name="agreement"
     )
-
-
-def _abilities(found: Comparison) -> str:
-    rows = [
-        (a.wish, "yes" if a.by_run else "no", "yes" if a.then_run else "no", a.reason)
-        for a in found.abilities
-    ]
-    return fold("what each way can do, in short", table(("", BY_RUN, THEN_RUN, "why"), rows))

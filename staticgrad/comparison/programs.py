@@ -90,7 +90,8 @@ class ComparedProgram:
         batch_size: how many examples the arrays hold.
         parameters: the start values of the parameters, by name.
         rule: how parameters are updated, in words.
-        frozen: a description of numbers that differ from trace to trace; empty if there are none.
+        warned: what tracing warned of; empty if nothing.
+        differs: for a model whether its loss gives another graph now.
         refusal: the reason why there is no graph, or why it serves only these sizes.
         updates, is_loss: for a program without a graph whether a run on the tape updated
             parameters, and whether its result is a loss.
@@ -117,7 +118,8 @@ class ComparedProgram:
         self.batch_size = model.batch_size if model else next(iter(lengths), 1)
         self.modules = _modules_of(made_of)
         self.refusal: Refusal | None = None
-        self.frozen = ""
+        self.warned = ""
+        self.differs: Callable[[], bool] = lambda: False
         self.updates = self.is_loss = False
         self.read: list[Parameter] = []
         self.graph: Any = None
@@ -169,6 +171,11 @@ class ComparedProgram:
         step.__name__ = self.name
         return self._traced(step, self._sizes)
 
+    def frozen(self) -> str:
+        """Return a description of numbers that are frozen in the graph; empty if none are."""
+        with python_random_kept():
+            return _FROZEN if self.differs() else self.warned
+
     def restore(self) -> None:
         """Write the start values to the parameters."""
         write_all([(p.store, value) for p, value in self._start])
@@ -194,7 +201,7 @@ class ComparedProgram:
         for sizes in [{}] if self.changes else [counted, {}]:
             self._sizes, self.function = sizes, self._traced(self.plain, sizes)
             try:
-                self.graph, self.frozen = self._drawn()
+                self.graph, self.warned = self._drawn()
             except GradientError:
                 raise  # it has no derivative on the tape either
             except Exception as error:
@@ -225,7 +232,6 @@ class ComparedProgram:
         return sg.function(named_step, sizes=sizes, threads=1)
 
     def _drawn(self) -> tuple[Graph, str]:
-        """Return the graph, and a description of frozen numbers."""
         arrays = [*self._example.values()]
         with (
             warnings.catch_warnings(record=True) as said, python_random_kept(),
@@ -452,7 +458,8 @@ def of_model(model: Model) -> ComparedProgram:
 
     if sizes and made.graph is not None and made.refusal is None:
         with python_random_kept():
-            made.frozen = _FROZEN if any(differences(traced(), traced(), ())) else ""
+            first = traced()
+        made.differs = lambda: any(differences(first, traced(), ()))
     return made
 
 

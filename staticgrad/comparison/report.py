@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +58,6 @@ class Pair:
     def ratio(self) -> float:
         """The minimum processor time of the tape divided by that of the compiled way."""
         return self.by_run.cpu / self.then_run.cpu
-
-    @property
-    def waiting(self) -> float:
-        """Wall time over processor time."""
-        return max(self.by_run.waiting, self.then_run.waiting)
 
 
 @dataclass(frozen=True)
@@ -287,12 +282,8 @@ class Changes:
 
 
 @dataclass(frozen=True)
-class TapeAlone:
-    """A program of which there is no graph: what it does on the tape, and why there is none.
-
-    ``operations``: how many operations the tape recorded in each of some steps; ``losses``: of
-    these steps, each from the start values.
-    """
+class _Report:
+    """The head of a report: what was compared, and where."""
 
     model: str
     note: str
@@ -301,6 +292,40 @@ class TapeAlone:
     rule: str
     machine: str
     threads: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the report as JSON has it; numbers that are not finite are texts."""
+        found: dict[str, Any] = _plain({"schema": SCHEMA, "holds": self.holds, **self._data()})
+        return found
+
+    @property
+    def holds(self) -> bool:
+        """True unless both ways disagree."""
+        return True
+
+    def _data(self) -> dict[str, Any]:
+        return vars(self)
+
+
+def _plain(data: Any) -> Any:
+    """Return records, dicts and tuples as JSON has them, without NaN and infinity."""
+    if is_dataclass(data):
+        data = vars(data)
+    if isinstance(data, Mapping):
+        return {str(key): _plain(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_plain(value) for value in data]
+    return str(data) if isinstance(data, float) and not math.isfinite(data) else data
+
+
+@dataclass(frozen=True)
+class TapeAlone(_Report):
+    """The report of a program without a graph: what it does on the tape, and why there is none.
+
+    ``operations``: how many operations the tape recorded in each of some steps; ``losses``: of
+    these steps, each from the start values.
+    """
+
     refusal: Refusal
     tape: Timing
     nbytes: int
@@ -308,31 +333,14 @@ class TapeAlone:
     losses: tuple[float, ...]
     timeline: HeldBytes
 
-    @property
-    def holds(self) -> bool:
-        """True: nothing disagrees."""
-        return True
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the comparison as JSON-compatible data."""
-        found: dict[str, Any] = _plain({"schema": SCHEMA, "holds": True, **_data(self)})
-        return found
-
 
 @dataclass(frozen=True)
-class Comparison:
-    """One model, both ways.
+class Comparison(_Report):
+    """The report of a program that ran both ways.
 
-    ``module``: a module as text; ``dead``: what is said of nodes that nothing needs.
+    ``module``: a module as text; ``dead``: sentences on nodes that nothing needs.
     """
 
-    model: str
-    note: str
-    parameters: int
-    batch_size: int
-    rule: str
-    machine: str
-    threads: int
     agreement: Agreement
     batches: tuple[Pair, ...]
     depths: tuple[Pair, ...]
@@ -377,58 +385,53 @@ class Comparison:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences that warn a reader of the times."""
-        pairs = (*self.batches, *self.depths)
+        waiting = [
+            (pair.by_run.waiting, pair.then_run.waiting) for pair in (*self.batches, *self.depths)
+        ]
         found = []
-        waiting = max(pair.waiting for pair in pairs)
-        if waiting > BUSY:
+        if max(map(max, waiting)) > BUSY:
             found.append(
-                f"The machine was not quiet: wall time was {waiting:.1f} times processor time."
-                " Ratios are of processor time, but caches and clocks were shared too."
+                f"The machine was not quiet: wall time was {max(map(max, waiting)):.1f} times"
+                " processor time. Ratios are of processor time, but caches and clocks were shared"
+                " too."
             )
-        several = min(t.waiting for pair in pairs for t in (pair.by_run, pair.then_run))
-        if self.threads > 1 or several < 1 / BUSY:
+        if self.threads > 1 or min(map(min, waiting)) < 1 / BUSY:
             found.append("The matrix library ran on several threads: the two ways did not.")
         return tuple(found)
 
     @property
     def about_the_tape(self) -> str:
-        """A sentence that says what the times of the tape measure."""
-        eager = next((p for p in self.peers if p.pair is not None), None)
+        """A sentence on what the times of the tape measure."""
         text = "The tape's times are those of NumPy and Python"
-        if eager is None or eager.pair is None:
+        eager = next(((p.name, p.pair) for p in self.peers if p.pair is not None), None)
+        if eager is None:
             return f"{text}, not of a library whose operations are compiled."
-        times = self.usual.by_run.cpu / eager.pair.by_run.cpu
+        name, pair = eager
         return (
-            f"{text}: {times:.1f} times a step of {eager.name}, which takes"
-            f" {eager.pair.ratio:.1f} times the compiled step."
+            f"{text}: {self.usual.by_run.cpu / pair.by_run.cpu:.1f} times a step of {name}, which"
+            f" takes {pair.ratio:.1f} times the compiled step."
         )
 
     @property
     def against(self) -> tuple[str, ...]:
-        """The disadvantages of define-then-run for this program, in sentences."""
-        found = []
-        memory, policy = self.memory, next(iter(self.memory.arena))
-        for who, nbytes in (
-            ("the tape", memory.tape), *((p.name, p.tape) for p in self.peers if p.tape)
-        ):  # fmt: skip
-            if 0 < nbytes < memory.arena[policy]:
-                more = memory.arena[policy] / nbytes
-                found.append(
-                    f"The compiled step ({policy}) holds {more:.2f} times what {who} holds."
-                )
-        pairs = [("the tape", self.usual.ratio)]
-        pairs += [(p.name, p.pair.ratio) for p in self.peers if p.pair is not None]
-        found += [
-            f"The compiled step takes {1 / times:.2f} times as long as a step of {who}."
-            for who, times in pairs
-            if times < 1
+        """Sentences on the disadvantages of define-then-run for this program."""
+        policy, planned = next(iter(self.memory.arena.items()))
+        peers = [(p.name, p.pair, p.tape or 0) for p in self.peers if p.pair is not None]
+        ways = [("the tape", self.usual, self.memory.tape), *peers]
+        found = [
+            f"The compiled step ({policy}) holds {planned / nbytes:.2f} times what {who} holds."
+            for who, _, nbytes in ways
+            if 0 < nbytes < planned
         ]
-        for state, first in self.first.items():
-            if state in _STATES:
-                late = first.cpu - self.first[TAPE].cpu
-                found.append(
-                    f"The first result, {state}, comes {late:.2f} s later than on the tape."
-                )
+        found += [
+            f"The compiled step takes {1 / pair.ratio:.2f} times as long as a step of {who}."
+            for who, pair, _ in ways
+            if pair.ratio < 1
+        ]
+        found += [
+            f"The first result, {state}, comes {late:.2f} s later than on the tape."
+            for state, late in self._late.items()
+        ]
         cannot = [each.wish for each in self.abilities if each.by_run and not each.then_run]
         if cannot:
             found.append(f"A graph cannot: {'; '.join(cannot)}.")
@@ -440,54 +443,29 @@ class Comparison:
 
         Of processor time. None: never, the tape is quicker per step.
         """
-        if not self.first:
-            return {}
         gain = self.usual.by_run.cpu - self.usual.then_run.cpu
-        late = {state: self.first[state].cpu - self.first[TAPE].cpu for state in _STATES}
         return {
-            state: max(seconds / gain, 0.0) if gain > 0 else None for state, seconds in late.items()
+            state: max(late / gain, 0.0) if gain > 0 else None for state, late in self._late.items()
         }
 
-    def as_json(self) -> dict[str, Any]:
-        """The comparison as JSON has it; numbers that are not finite are texts."""
-        found: dict[str, Any] = _plain(
-            {
-                "schema": SCHEMA,
-                "holds": self.agreement.holds,
-                **{f.name: _data(getattr(self, f.name)) for f in fields(self) if f.name in _DATA},
-                "steps": [asdict(cost) for cost in self.anatomy.costs],
-                "warnings": self.warnings,
-                "about_the_tape": self.about_the_tape,
-                "against": self.against,
-                "break_even": dict(self.break_even),
-                "ratios": {str(pair.at): pair.ratio for pair in self.batches},
-            }
-        )
-        return found
+    @property
+    def _late(self) -> Mapping[str, float]:
+        """Seconds of processor time by which first results come after that of the tape."""
+        states = [state for state in (EMPTY, WARM) if state in self.first]
+        return {state: self.first[state].cpu - self.first[TAPE].cpu for state in states}
+
+    def _data(self) -> dict[str, Any]:
+        data = {name: value for name, value in vars(self).items() if name != "anatomy"}
+        return {
+            **data,
+            "steps": self.anatomy.costs,
+            "warnings": self.warnings,
+            "about_the_tape": self.about_the_tape,
+            "against": self.against,
+            "break_even": self.break_even,
+            "ratios": {pair.at: pair.ratio for pair in self.batches},
+        }
 
 
-#: What JSON has of a comparison; the program itself is text there.
-_DATA = frozenset(f.name for f in fields(Comparison)) - {"anatomy"}
-
-
-def _data(found: Any) -> Any:
-    """Records as dicts, also those in tuples and dicts."""
-    if isinstance(found, tuple):
-        return [_data(each) for each in found]
-    if isinstance(found, Mapping):
-        return {key: _data(each) for key, each in found.items()}
-    return asdict(found) if is_dataclass(found) and not isinstance(found, type) else found
-
-
-def _plain(data: Any) -> Any:
-    """``data`` as JSON has it: no NaN, no infinity."""
-    if isinstance(data, Mapping):
-        return {key: _plain(value) for key, value in data.items()}
-    if isinstance(data, list | tuple):
-        return [_plain(value) for value in data]
-    return str(data) if isinstance(data, float) and not math.isfinite(data) else data
-
-
-#: The states of the kernel cache in which a first result is measured.
-_STATES = ("compiled, empty cache", "compiled, warm cache")
-TAPE, EMPTY, WARM = "tape", *_STATES
+#: The ways whose first result is measured: the tape, and the states of the kernel cache.
+TAPE, EMPTY, WARM = "tape", "compiled, empty cache", "compiled, warm cache"

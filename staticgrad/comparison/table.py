@@ -1,121 +1,100 @@
-"""A comparison as tables for a terminal."""
+"""The tables of a comparison, for a terminal and for its page."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from staticgrad.comparison.report import (
-    TAPE,
-    Changes,
-    Comparison,
-    Pair,
-    Refusal,
-    TapeAlone,
-    Timing,
-)
+from staticgrad.comparison.report import TAPE, Changes, Comparison, Pair, Refusal, TapeAlone
+from staticgrad.pictures import markup
 from staticgrad.pictures.markup import nbytes, number, ratio, seconds, span
+from staticgrad.records import NamedTuple
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-
 #: The parts of the tape's peak, and what stands beside it, in words.
-PARTS: Final = {
+_PARTS: Final = {
     "activations": "  activations",
     "gradients": "  gradients",
     "updates": "  updates",
     "objects": "  beside it: Python objects",
     "state": "  both ways: optimizer state",
 }
-#: Parameters that lie farther apart than this need a word.
+#: Parameters with a larger difference need an explanation.
 _NOISE: Final = 1e-3
 
 
+class FigureTable(NamedTuple):
+    """Rows of a name and figures.
+
+    ``page_only`` are the numbers of columns that a terminal has no room for.
+    """
+
+    title: str
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    page_only: Sequence[int] = ()
+
+    def html(self, heads: Sequence[str] | None = None) -> str:
+        """Return the table for a page, with other heads perhaps."""
+        right = range(1, 1 + len(self.heads))
+        return markup.table(("", *(heads or self.heads)), self.rows, numbers=right)
+
+    def text(self) -> RenderableType:
+        """Return the table for a terminal."""
+        from rich import box
+        from rich.table import Table
+
+        def kept(row: Sequence[str]) -> list[str]:
+            return [cell for k, cell in enumerate(row) if k not in self.page_only]
+
+        shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for k, head in enumerate(kept((self.title, *self.heads))):
+            shown.add_column(head, no_wrap=True, justify="right" if k else "left")
+        for row in self.rows:
+            shown.add_row(*kept(row))
+        return shown
+
+
 def tables(found: Comparison | TapeAlone) -> RenderableType:
-    """Time, first result, memory, work: one table each, under each other."""
+    """Return the report for a terminal: time, first result, memory, work under each other."""
     from rich.console import Group
 
+    title = f"{found.model} ({found.parameters:,} parameters"
+    refused = [] if found.refusal is None else lines_of(found.refusal)
     if isinstance(found, TapeAlone):
-        return _of_the_tape(found)
-
-    title = (
-        f"{found.model} ({found.parameters:,} parameters, batch size {found.batch_size};"
-        f" {found.rule})"
-    )
+        low, high = min(found.operations), max(found.operations)
+        rows = [
+            ("processor time", seconds(found.tape.cpu)),
+            ("memory, measured", nbytes(found.nbytes)),
+            (f"operations in each of {len(found.operations)} steps", f"{low:,} to {high:,}"),
+        ]
+        said = "There is no graph of this program: only the tape is measured."
+        shown = FigureTable("a step of the tape", ("",), rows).text()
+        return Group(f"{title}; {found.rule})", said, *refused, "", shown)
     threads = f"on {found.threads} thread{'s' * (found.threads > 1)}"
-    times = (
+    measured = (
         f"Times of a step, each way {threads}: the least processor time; ratios of them, with their"
         " range among parts of the measurement"
     )
-    notes = [verdict(found), times, found.about_the_tape, *found.warnings]
-    if found.refusal is not None:
-        notes[1:1] = lines_of(found.refusal)
-    parts = [_times(found), _memory(found), _work(found)]
-    if found.changes is not None:
-        parts.append(_table("sizes that change", ("",), changes_rows(found.changes)))
-    if found.first:
-        parts.insert(1, _firsts(found))
-    if found.peers:
-        parts.insert(1, _table("a step in PyTorch", PEER_HEADS, peer_rows(found)))
+    parts = [times(found), peers(found), first_results(found), memory(found), work(found)]
+    parts += [changes(found.changes)] if found.changes else []
     against = ["", "Where define-then-run loses:", *(f"- {text}" for text in found.against)]
-    return Group(title, *notes, "", *parts, *(against if found.against else []))
-
-
-#: Of ``peer_rows``, but for the names.
-PEER_HEADS: Final = ("time", "/ compiled", "its range", "peak", "losses")
-
-
-def peer_rows(found: Comparison) -> list[tuple[str, ...]]:
-    """Return a row of time and memory for each other library, or why it has no figures."""
-    return [
-        (peer.name.replace("PyTorch, ", ""), seconds(peer.pair.by_run.cpu), ratio(peer.pair.ratio),
-         between(peer.pair), nbytes(peer.tape or 0), f"to {peer.losses or 0.0:.0e}")
-        if peer.pair is not None
-        else (f"{peer.name}: {peer.reason}", *[""] * len(PEER_HEADS))
-        for peer in found.peers
-    ]  # fmt: skip
-
-
-def _of_the_tape(found: TapeAlone) -> RenderableType:
-    from rich.console import Group
-
-    low, high = min(found.operations), max(found.operations)
-    rows = [
-        ("processor time", seconds(found.tape.cpu)),
-        ("memory, measured", nbytes(found.nbytes)),
-        (f"operations in each of {len(found.operations)} steps", f"{low:,} to {high:,}"),
-    ]
-    title = f"{found.model} ({found.parameters:,} parameters; {found.rule})"
-    said = "There is no graph of this program: only the tape is measured."
-    refused = lines_of(found.refusal)
-    return Group(title, said, *refused, "", _table("a step of the tape", ("",), rows))
+    return Group(
+        f"{title}, batch size {found.batch_size}; {found.rule})",
+        *(verdict(found), *refused, measured, found.about_the_tape, *found.warnings, ""),
+        *(table.text() for table in parts if table.rows),
+        *(against if found.against else ()),
+    )
 
 
 def lines_of(refusal: Refusal) -> list[str]:
-    """A refusal in lines: what, where, and what to write."""
+    """Return a refusal in lines: what, where, and what to write."""
     where = [f"  {refusal.line}: {refusal.text}"] if refusal.line else []
     first, *others = refusal.cure.splitlines()
     cure = [f"  write: {first}", *(f"         {line}" for line in others)]
     return [f"REFUSED: {refusal.message}", *where, *cure]
-
-
-def changes_rows(found: Changes) -> list[tuple[str, str]]:
-    """Return the cost of steps of other sizes."""
-    rows = [(name, f"{low:,} to {high:,}") for name, (low, high) in found.sizes.items()]
-    graphs = f"{found.graphs} graphs" if found.graphs != 1 else "1 graph"
-    rows += [
-        (f"{found.shapes} different shapes in {found.steps} steps",
-         f"{graphs}, {found.plans} plans"),
-        ("a step of the tape", seconds(found.tape)),
-        ("a compiled step with new sizes", seconds(found.new)),
-        ("the same step again", seconds(found.again)),
-    ]  # fmt: skip
-    rows += [
-        (f"bytes at half, usual, twice {name}", ", ".join(map(nbytes, sizes)))
-        for name, sizes in found.planned.items()
-    ]
-    return rows
 
 
 def verdict(found: Comparison) -> str:
@@ -136,89 +115,103 @@ def verdict(found: Comparison) -> str:
     return f"Both ways agree: relatively, {', '.join(figures)}{'' if known else noise}"
 
 
-def rows_of_times(found: Comparison) -> list[tuple[str, Pair]]:
-    """Return a description and the figures of everything that was timed."""
-    return [
-        *((f"batch size {pair.at}", pair) for pair in found.batches),
-        *([("  its forward pass", found.forward)] if found.forward else []),
-        *((f"{pair.at} layers", pair) for pair in found.depths),
-    ]
-
-
-def _times(found: Comparison) -> RenderableType:
-    rows = [
-        (what, seconds(p.by_run.cpu), seconds(p.then_run.cpu), ratio(p.ratio), between(p))
-        for what, p in rows_of_times(found)
-    ]
-    return _table("a step", ("tape", "compiled", "ratio", "its range"), rows)
-
-
-def timing(found: Timing) -> tuple[str, str]:
-    """The least processor time; the quartiles of wall time."""
-    return seconds(found.cpu), span(found.lower, found.upper)
+def times(found: Comparison) -> FigureTable:
+    """Return a row for everything that was timed, with quartiles of wall time."""
+    pairs = [(f"batch size {pair.at}", pair) for pair in found.batches]
+    pairs += [("  its forward pass", found.forward)] if found.forward else []
+    pairs += [(f"{pair.at} layers", pair) for pair in found.depths]
+    rows = []
+    for what, pair in pairs:
+        ways = [(seconds(t.cpu), span(t.lower, t.upper)) for t in (pair.by_run, pair.then_run)]
+        rows.append((what, *ways[0], *ways[1], ratio(pair.ratio), between(pair)))
+    heads = ("tape", "wall", "compiled", "wall", "ratio", "its range")
+    return FigureTable("a step", heads, rows, page_only=(2, 4))
 
 
 def between(pair: Pair) -> str:
-    """The range of the ratio."""
-    low, high = (ratio(value).removesuffix("x") for value in pair.ratios)
-    return f"{low}-{high}"
+    """Return the range of the ratio."""
+    return "-".join(ratio(value).removesuffix("x") for value in pair.ratios)
 
 
-def _firsts(found: Comparison) -> RenderableType:
+def peers(found: Comparison) -> FigureTable:
+    """Return a row of time and memory for each other library, or why it has no figures."""
+    rows = [
+        (peer.name.replace("PyTorch, ", ""), seconds(peer.pair.by_run.cpu), ratio(peer.pair.ratio),
+         between(peer.pair), nbytes(peer.tape or 0), f"to {peer.losses or 0.0:.0e}")
+        if peer.pair is not None
+        else (f"{peer.name}: {peer.reason}", *[""] * 5)
+        for peer in found.peers
+    ]  # fmt: skip
+    return FigureTable(
+        "a step in PyTorch", ("time", "/ compiled", "its range", "peak", "losses"), rows
+    )
+
+
+def first_results(found: Comparison) -> FigureTable:
+    """Return the parts of the time to the first loss, by state of the kernel cache."""
     rows = []
     for state, first in found.first.items():
-        even = "" if state == TAPE else _step(found.break_even[state])
         made = first.build + first.compile
-        parts = (first.imports, made, first.step, first.total, first.cpu)
-        rows.append((state.removeprefix("compiled, "), *map(seconds, parts), even))
-    heads = ("import", "compile", "step", "in all", "CPU", "pays at step")
-    return _table("first result", heads, rows)
+        parts = (first.imports, first.build, first.compile, made, first.step, first.total)
+        even = "" if state == TAPE else paid(found.break_even[state])
+        shown = state.removeprefix("compiled, ")
+        rows.append((shown, *map(seconds, (*parts, first.cpu)), even))
+    heads = ("import", "graph", "code", "compile", "step", "in all", "CPU", "pays at step")
+    return FigureTable("first result", heads, rows, page_only=(2, 3))
 
 
-def _step(step: float | None) -> str:
+def paid(step: float | None) -> str:
+    """Return the step by which compiling has paid for itself."""
     if step is None:
         return "never"
     return f"{step:,.0f}" if step >= 0.5 else "at once"
 
 
-def _memory(found: Comparison) -> RenderableType:
-    heads = [f"batch {each.at}" for each in found.memories]
-    return _table("memory of a step", (*heads, "time"), memory_rows(found))
+def memory(found: Comparison) -> FigureTable:
+    """Return the peaks of the tape, of each policy and within each budget, by batch size."""
+    memories = found.memories
 
+    def row(name: str, sizes: Sequence[float], time: str = "") -> tuple[str, ...]:
+        return (name, *map(nbytes, sizes), time)
 
-def memory_rows(found: Comparison) -> list[tuple[str, ...]]:
-    """The peaks of the tape, of each policy and within each budget, by batch size."""
-    rows = [("tape, measured", *(nbytes(each.tape) for each in found.memories), "")]
-    for part, words in PARTS.items():
-        if any(each.parts[part] for each in found.memories):
-            rows.append((words, *(nbytes(each.parts[part]) for each in found.memories), ""))
+    def usual(name: str, size: float, time: str) -> tuple[str, ...]:
+        return (name, *(nbytes(size) if m.at == found.batch_size else "" for m in memories), time)
+
+    rows = [row("tape, measured", [each.tape for each in memories])]
+    for part, words in _PARTS.items():
+        if any(each.parts[part] for each in memories):
+            rows.append(row(words, [each.parts[part] for each in memories]))
     if found.checkpointed is not None:
-        kept = nbytes(found.checkpointed.nbytes)
-        at = [kept if m.at == found.batch_size else "" for m in found.memories]
-        rows.append(("tape, layers checkpointed", *at, f"{ratio(found.checkpointed.time)} of tape"))
-    for policy in found.memory.arena:
-        sizes = (nbytes(each.arena[policy]) for each in found.memories)
-        rows.append((f"{policy}, planned", *sizes, ratio(found.memory.times[policy])))
-    for each in found.budgets:
-        at = [nbytes(each.peak) if m.at == found.batch_size else "" for m in found.memories]
-        rows.append((each.name, *at, ratio(each.time)))
-    return rows
+        time = f"{ratio(found.checkpointed.time)} of tape"
+        rows.append(usual("tape, layers checkpointed", found.checkpointed.nbytes, time))
+    for policy, time_of in found.memory.times.items():
+        sizes = [each.arena[policy] for each in memories]
+        rows.append(row(f"{policy}, planned", sizes, ratio(time_of)))
+    rows += [usual(each.name, each.peak, ratio(each.time)) for each in found.budgets]
+    return FigureTable(
+        "memory of a step", (*(f"batch {each.at}" for each in memories), "time"), rows
+    )
 
 
-def _work(found: Comparison) -> RenderableType:
+def work(found: Comparison) -> FigureTable:
+    """Return the operations of a step, as written and after each pass."""
     rows = [(w.name, f"{w.operations:,}", nbytes(w.nbytes), number(w.flops)) for w in found.work]
-    return _table("what a step executes", ("operations", "results written", "FLOPs"), rows)
+    return FigureTable("what a step executes", ("operations", "results written", "FLOPs"), rows)
 
 
-def _table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> RenderableType:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(title, *heads, box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in table.columns:
-        column.no_wrap = True
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for row in rows:
-        table.add_row(*row)
-    return table
+def changes(found: Changes) -> FigureTable:
+    """Return the cost of steps with other sizes."""
+    rows = [(name, f"{low:,} to {high:,}") for name, (low, high) in found.sizes.items()]
+    graphs = f"{found.graphs} graph{'s' * (found.graphs != 1)}"
+    rows += [
+        (f"{found.shapes} different shapes in {found.steps} steps",
+         f"{graphs}, {found.plans} plans"),
+        ("a step of the tape", seconds(found.tape)),
+        ("a compiled step with new sizes", seconds(found.new)),
+        ("the same step again", seconds(found.again)),
+    ]  # fmt: skip
+    rows += [
+        (f"bytes at half, usual, twice {name}", ", ".join(map(nbytes, sizes)))
+        for name, sizes in found.planned.items()
+    ]
+    return FigureTable("sizes that change", ("",), rows)

@@ -150,7 +150,6 @@ class TorchTraining:
 
 
 def _optimizer(rule: optim.Optimizer, parameters: Sequence[Any]) -> Any:
-    """PyTorch's optimizer of the same rule."""
     import torch
 
     options = vars(rule)
