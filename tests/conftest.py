@@ -15,7 +15,7 @@ import pytest
 from _pytest.doctest import DoctestModule
 from hypothesis import HealthCheck, Phase, settings
 
-from passes.remat import front, search
+from passes.remat import search
 from staticgrad.ir.discovery import load_ops
 from staticgrad.native import machine
 
@@ -124,7 +124,6 @@ def _short_searches() -> Iterator[None]:
     each, most, least = search.EFFORT
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(search, "EFFORT", (each // 20, most, least))
-        patch.setattr(front, "_GREEDY", tuple(effort // 8 for effort in front._GREEDY))
         yield
 
 

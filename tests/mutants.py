@@ -207,10 +207,10 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         ("narrow-patterns", "passes/narrow.py", "for name in names for each in refused",
          "for name in names for each in wanted", "patterns behind ! do not refuse an op",
          "tests/passes/test_narrow.py"),
-        ("needed-run-dropped", "passes/remat",
-         "if again and len(unit[step]) == 1 and wanted.isdisjoint(flow.writes[step]):",
-         "if again and len(unit[step]) == 1:", "recomputation drops runs that are needed",
-         "tests/passes/test_exchanges.py tests/passes/test_remat.py -k 'optimum or "
+        ("needed-run-dropped", "staticgrad/planning/sequences.py",
+         "if count[step] > 1 and used == 0:", "if count[step] > 1 and used <= 1:",
+         "recomputation drops runs that are needed",
+         "tests/passes/test_walks_of_fronts.py tests/passes/test_remat.py -k 'optimum or "
          "cheapest or below'"),
     ),
     *_row(

@@ -15,15 +15,14 @@ from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING, Final
 
-from passes.remat.base import Policy, Problem, Steps
-from passes.remat.greedy import proposed
+from passes.remat.base import Policy, Problem, Steps, proposed
 from passes.remat.recompute import Recompute
 from staticgrad.analysis.plan_report import ArenaLayout, Placed
 from staticgrad.analysis.repeats import Repeats
 from staticgrad.records import NamedTuple, dataclass
 
 if TYPE_CHECKING:
-    from passes.remat.greedy import Found
+    from passes.remat.pareto import Found
 
 _PLACING: Final = 100_000_000  # effort to place one sequence of a front, half a second at most
 _SLACK: Final = 100  # part of its load that an arena may exceed it by where the budget has room
@@ -39,10 +38,7 @@ _LONG_GAP, _LEVELLED = 0.002, 600
 _FINE: Final = 0.005
 #: Share of the time without a budget by which sequences of other sizes may be dearer than there.
 _FURTHER: Final = 0.02
-_LEVELS: Final = 16  # targets of a greedy descent
-#: Positions that greedy descents may lay out, from the lowest order and from the lowest proposal,
-#: and the steps up to which there are any: beyond, they cost seconds and find little.
-_GREEDY: Final = (40_000, 10_000)
+#: Steps up to which what is between two plans of a front is sought by descents.
 _DESCENDED: Final = 200
 
 
@@ -340,39 +336,15 @@ def _found(problem: Problem, bound: int) -> list[Found]:
     """Sequences of steps by rising cost and falling load."""
     # a program without a budget starts without the search
     from passes.remat.abstract import abstracted
-    from passes.remat.greedy import Found
+    from passes.remat.pareto import Found
     from passes.remat.search import BudgetSearch
 
     abstract = abstracted(problem)
     search = BudgetSearch(abstract.net, bound)
     for order in problem.orders:
         search.begin_with(abstract.ops(order))
-    proposals = proposed(Recompute(), problem)
-    for sequence in proposals:
+    for sequence in proposed(Recompute(), problem):
         search.add(abstract.ops(sequence))
-    if len(problem.flow.schedule.steps) <= _DESCENDED:
-        for starts, effort in zip((problem.orders, proposals), _GREEDY, strict=True):
-            start = min(starts, key=lambda each: problem.layout(each).load)
-            for sequence in _descend(problem, start, bound, problem.effort + effort):
-                search.add(abstract.ops(sequence))
     found = [replace(each, ops=tuple(abstract.steps(each.ops))) for each in search.found()]
     order = tuple(problem.order)  # of equal orders the search keeps any; they differ in checks
     return [Found(problem.layout(order).load, problem.cost(order), order), *found]
-
-
-def _descend(problem: Problem, start: Steps, bound: int, limit: int) -> Iterator[Steps]:
-    """Yield a sequence for each target that a greedy descent reaches, and where it ends."""
-    from passes.remat.greedy import Descent
-
-    descent = Descent(problem, start, limit)
-    top = descent.layout.load
-    for level in range(1, _LEVELS + 1):
-        target = int(top * (bound / top) ** (level / _LEVELS)) if top else 0
-        if descent.layout.load <= target:
-            continue
-        reached = descent.to(target)
-        if not problem.repeats.is_valid(descent.sequence):
-            break
-        yield descent.sequence
-        if not reached:
-            break

@@ -1,8 +1,8 @@
 """Sequences between two neighbours of a front with very different costs.
 
 Sequences are found at canonical sizes; a sequence that just meets a budget there may just miss it
-at sizes nearby. Descents at the given sizes, from the cheaper neighbour down, and exchanges of runs
-find sequences between the two. In a long schedule, the bytes of neighbours differ by some percent:
+at sizes nearby. Descents at the given sizes, from the cheaper neighbour down, find sequences in
+between. In a long schedule, the bytes of neighbours differ by some percent:
 the sequence of fewer bytes is trimmed to goals between the two.
 """
 
@@ -14,15 +14,13 @@ from typing import Final
 
 from passes.remat.abstract import Abstract, abstracted
 from passes.remat.base import Problem, Steps
-from passes.remat.exchanges import exchange
-from passes.remat.greedy import Cheapest, Found
+from passes.remat.pareto import Cheapest, Found
 from staticgrad.planning.descents import SLOPES, Descents
 
 _GOALS: Final = 4  # between the bytes of the two, those of the dearer one included
 #: Effort of a descent and of a trim, in about five nanoseconds.
 _DESCENDING: Final = 400_000
 _TRIMMING: Final = 200_000
-_EXCHANGING: Final = 1_000_000  # effort of all exchanges, five milliseconds
 _TRIMMED: Final = 4  # goals of a long schedule between the bytes of the two
 _STEP: Final = 20_000  # effort of such a trim for each step
 
@@ -54,7 +52,6 @@ def between(problem: Problem, upper: Steps, lower: Steps) -> list[tuple[float, a
             ops = descents.descended(begin, int(goal * slope.share), slope, random, _DESCENDING)
             if descents.peak <= goal:
                 kept(descents.trimmed(ops, goal, random, 0.0, _TRIMMING))
-    exchange(descents, cheapest, _EXCHANGING)
     return _inside(problem, abstract, cheapest, upper, lower)
 
 

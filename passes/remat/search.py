@@ -2,9 +2,7 @@
 
 Descents go down from each start through levels of bytes and leave a sequence at each. From the
 cheapest of each level, and from those of other descents, repeated runs are taken out at random, and
-others found in their place; then, by turns, each run of each sequence is exchanged for others
-(``passes.remat.exchanges``), and sequences, and orders, are walked from (``passes.remat.walks``);
-at last flat walks lead from the cheapest of each level to such as have fewer bytes near it.
+others found in their place; then sequences, and orders, are walked from (``passes.remat.walks``).
 Effort is counted, not timed, and grows with the schedule: a problem always gives the same
 sequences.
 """
@@ -12,12 +10,11 @@ sequences.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import count as count_from, pairwise
+from itertools import pairwise
 from random import Random
 from typing import Final
 
-from passes.remat.exchanges import exchange
-from passes.remat.greedy import Cheapest, Found, Place
+from passes.remat.pareto import Cheapest, Found
 from passes.remat.walks import walk, walk_hot
 from staticgrad.planning.descents import SLOPES, Descents, Slope
 from staticgrad.planning.problem import Net
@@ -32,20 +29,16 @@ EFFORT = (900_000, 400_000_000, 80_000)
 _DESCENDING: Final = 0.4  # share of it for descents, where sequences are rebuilt after them
 _REBUILT: Final = 600  # ops up to which sequences are taken apart and built again
 _FURTHER: Final = 450_000  # effort of such a search for each op beyond those that are improved
-#: Effort of exchanges and walks after that, as a share of that before, and at most.
+#: Effort of walks after that, as a share of that before, and at most.
 _IMPROVING: Final = (1.1, 160_000_000)
 #: Effort of hot walks beside that, as a share of that before, and at most.
 _HOT: Final = (0.9, 26_000_000)
-_ANEW_SHARE: Final = 0.5  # of the effort of exchanges and walks, where hot walks found something
-_FLAT: Final = (5_000, 20_000)  # price of bytes near a level, and effort of a flat walk for each op
-_ROUNDS: Final = 4  # of exchanges, then walks
-_EXCHANGING: Final = 0.6  # share of a round for exchanges
+_ANEW_SHARE: Final = 0.5  # of the effort of walks, where hot walks found something
 #: Ops up to which there are any: beyond, they find little, and each point more is to be placed.
 _IMPROVED: Final = 150
 _STARTS: Final = 6  # sequences with repeats that descents begin with
 _ANEW: Final = 5  # levels after which a long schedule's descent begins anew
 _BEATEN: Final = 0.1  # share of the cost of all ops by which a descent may be dearer than others
-_ROUNDS_OF_LINE: Final = 8  # of rebuilding, before another line of sequences
 _CALL: Final = 10_000  # effort of what stands around each descent
 _WORSE: Final = 0.03  # share of the overhead that a rebuilt sequence may be dearer by
 
@@ -112,19 +105,9 @@ class BudgetSearch:
         repeated = repeated[:: max(1, len(repeated) // _STARTS)]
         first = 0 if self.rebuilds else 1
         starts = [*repeated[:first], *self.orders, *repeated[first:]]
-        for slope in self._slopes():
+        for slope in SLOPES:
             for start in starts:
                 yield start, slope
-
-    def _slopes(self) -> Iterator[Slope]:
-        """Those that most descents begin with; in a short schedule then others at random, while
-        there is effort: of few steps, one descent of many may be the only one to go so low."""
-        yield from SLOPES
-        random = self.random
-        while self.rebuilds:
-            steep = min(1.0, max(0.0, 1.8 * random.random() - 0.4))
-            noise, share = 0.3 + random.random(), 1.0 - 0.2 * random.random() ** 2
-            yield Slope(noise=noise, flat=1.0 - steep, steep=steep, share=share)
 
     def _up(self) -> None:
         """Leave a sequence at each level above the smallest, and some below each, on the way up: a
@@ -173,26 +156,14 @@ class BudgetSearch:
         return self._kept(self.descents.trimmed(ops, goal, self.random, noise, limit))
 
     def _rebuild(self) -> None:
-        """Take runs of a sequence of each level out, at random, and go down again: to the level, to
-        somewhere above it, and below all that was reached. Some rounds take the cheapest sequences,
-        as many others, of short schedules, those of a line of their own, which begins at the
-        orders: what is found near the cheapest alone depends on which of them was found first."""
+        """Take runs of the cheapest sequence of each level out, at random, and go down again: to
+        the level, to somewhere above it, and below all that was reached."""
         near: dict[int, Found] = {}
-        apart: dict[int, tuple[Found, Found]] = {}
-        spread, short = 0.0, len(self.net.ops) <= _IMPROVED
-        for turn in count_from(0):
+        spread = 0.0
+        while self.descents.effort < self.effort:
             before = self.descents.effort
-            if before >= self.effort:
-                break
-            line, at = divmod(turn, _ROUNDS_OF_LINE)
-            if at == 0:
-                apart.clear()
             for number, (above, level) in enumerate(pairwise((self.orders[0].load, *self.levels))):
-                goal = level + int((above - level) * spread)
-                if line % 2 and short:
-                    self._rebuild_apart(apart, number, goal)
-                else:
-                    self._rebuild_cheapest(near, number, goal)
+                self._rebuild_cheapest(near, number, level + int((above - level) * spread))
             self._lower()
             spread = max(0.0, self.random.random() - 0.25)
             if self.descents.effort == before:
@@ -205,27 +176,6 @@ class BudgetSearch:
             start = near.get(number, best)
             near[number] = self._rebuilt(start if start.load <= goal else best, best, goal)
 
-    def _rebuild_apart(self, line: dict[int, tuple[Found, Found]], number: int, goal: int) -> None:
-        """Rebuild what a line has at a level, its best and what was made of that last; it begins
-        with a descent of its own."""
-        best, start = line.get(number, (None, None))
-        if best is None or start is None or best.load > goal:
-            best = start = self._descended_apart(goal)
-            if best.load > goal:
-                return
-        found = self._rebuilt(start if start.load <= goal else best, best, goal)
-        line[number] = (found if found.cost < best.cost and found.load <= goal else best), found
-
-    def _descended_apart(self, goal: int) -> Found:
-        """Return the result of a random descent from one order, trimmed if it meets the goal."""
-        random, descents = self.random, self.descents
-        order = random.choice(self.orders)
-        steep = float(random.random() < 0.5)
-        slope = Slope(noise=1.0, flat=1.0 - steep, steep=steep)
-        below = int(goal * (1.0 - 0.15 * random.random()))
-        ops = descents.descended(order.ops, below, slope, random, self.effort // 20)
-        return self._kept(ops) if descents.peak > goal else self._trim(ops, goal, 0.0)
-
     def _improve(self) -> None:
         """Look for what is cheaper than the sequences that are there, or between them. Hot walks
         find what others do not, but these find more without them, so that both begin at the same
@@ -233,36 +183,15 @@ class BudgetSearch:
         share, most = _HOT
         limit = min(int(self.effort * share), most)
         apart = walk_hot(self.descents, self.cheapest.found, self.orders, limit)
-        self._exchange_and_walk(1.0)
+        share, most = _IMPROVING
+        effort = min(int(self.effort * share), most)
+        walk(self.descents, self.cheapest, self.floor, self.random, effort)
         before = self.cheapest.found
         for found in apart:
             self.cheapest.add(found)
         if self.cheapest.found is not before:
-            self._exchange_and_walk(_ANEW_SHARE)
-        self._flatten()
-
-    def _flatten(self) -> None:
-        """Walk from the cheapest of each level to such as have fewer bytes near it: where the load
-        is at the level everywhere, hardly a change keeps it, and cheaper ones are out of reach."""
-        price, each = _FLAT
-        for goal in self.levels:
-            best = self.cheapest.within(goal)
-            if best is not None and len(best.ops) > len(self.net.ops):
-                limit = each * len(self.net.ops)
-                ops = self.descents.flattened(best.ops, goal, price, self.random, limit)
-                self._kept(ops)
-                self._trim(ops, goal, 0.0)
-
-    def _exchange_and_walk(self, part: float) -> None:
-        """Alternate exchanges and walks; each begins with the results of the other."""
-        share, most = _IMPROVING
-        descents, exchanged = self.descents, dict[Place, int]()
-        stop = descents.effort + int(part * min(self.effort * share, most))
-        for left in range(_ROUNDS, 0, -1):
-            end = descents.effort + (stop - descents.effort) // left
-            limit = int((end - descents.effort) * _EXCHANGING)
-            exchange(descents, self.cheapest, limit, exchanged)
-            walk(descents, self.cheapest, self.floor, self.random, end - descents.effort)
+            effort = int(_ANEW_SHARE * effort)
+            walk(self.descents, self.cheapest, self.floor, self.random, effort)
 
     def _lower(self) -> None:
         """Look for a sequence below the smallest."""

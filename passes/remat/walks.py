@@ -15,7 +15,7 @@ from itertools import pairwise
 from random import Random
 from typing import Final
 
-from passes.remat.greedy import Cheapest, Found, Place
+from passes.remat.pareto import Cheapest, Found, Place
 from staticgrad.planning.descents import Descents
 from staticgrad.planning.sequences import BEYOND_ALL
 

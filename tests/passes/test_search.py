@@ -13,8 +13,8 @@ from benchmarks.budgets import MODELS as BUDGETED, step
 from passes.pipelines import pipeline
 from passes.remat import front, search
 from passes.remat.abstract import abstracted
-from passes.remat.base import Problem
-from passes.remat.greedy import Found, proposed
+from passes.remat.base import Problem, proposed
+from passes.remat.pareto import Found
 from passes.remat.recompute import Recompute
 from passes.remat.search import BudgetSearch
 from staticgrad.analysis.cost import plan_seconds

@@ -1,21 +1,17 @@
-"""Exchanges and walks: small fronts are the optimum, and nothing that was there is lost."""
+"""Searches: small fronts are the optimum, and nothing that was there is lost."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from random import Random
 
 import pytest
 
 from passes.remat import search
-from passes.remat.exchanges import exchange
-from passes.remat.greedy import Cheapest, Found
+from passes.remat.pareto import Cheapest, Found
 from passes.remat.walks import walk
 from staticgrad.planning.descents import SLOPES, Descents
 from staticgrad.planning.placed import Runs, is_valid
 from staticgrad.planning.problem import MemoryProblem, Net
-from tests.diagonals import diagonals
 from tests.planning.problems import chain, optimum, random_problem
 
 
@@ -41,22 +37,15 @@ def _front(problem: MemoryProblem, monkeypatch: pytest.MonkeyPatch) -> list[Foun
 def test_small_fronts_are_the_optimum_at_every_budget(
     problem: MemoryProblem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without exchanges two chains, and without walks the problems that follow, have dearer
-    sequences at some loads, or none."""
+    """Without walks these problems have dearer sequences at some loads, or none."""
     found = _front(problem, monkeypatch)
     for upper, cost in zip(found, [*(each.cost for each in found[1:]), None], strict=True):
         assert optimum(problem, upper.load) == upper.cost
         assert optimum(problem, upper.load - 1) == cost
 
 
-@diagonals(
-    2,
-    ("by", [exchange, partial(walk, floor=0, random=Random(1))]),
-    ("length,seed", [(12, 1), (20, 5)]),
-)
-def test_nothing_is_lost_and_what_is_found_can_run(
-    length: int, seed: int, by: Callable[..., None]
-) -> None:
+@pytest.mark.parametrize(("length", "seed"), [(12, 1), (20, 5)])
+def test_nothing_is_lost_and_what_is_found_can_run(length: int, seed: int) -> None:
     net = Net.of(chain(length, seed))
     descents, cheapest = Descents(net), Cheapest()
     order = descents.laid_out(range(len(net.ops)))
@@ -66,7 +55,7 @@ def test_nothing_is_lost_and_what_is_found_can_run(
         ops = descents.descended(order, top * part // 10, SLOPES[0], Random(1), 10_000_000)
         cheapest.add(Found(descents.peak, net.cost(ops), tuple(ops)))
     before = cheapest.found
-    by(descents, cheapest, limit=20_000_000)
+    walk(descents, cheapest, 0, Random(1), 20_000_000)
     assert cheapest.found != before
     for old in before:
         new = cheapest.within(old.load)
@@ -76,14 +65,3 @@ def test_nothing_is_lost_and_what_is_found_can_run(
         assert is_valid(net, new.ops)
         assert new.load == Runs(net, new.ops).peak
         assert new.cost == net.cost(new.ops)
-
-
-def test_a_descent_drops_nothing_that_is_held() -> None:
-    net = Net.of(chain(8))
-    descents, order = Descents(net), [*range(len(net.ops))]
-    descents.laid_out(order)
-    goal = descents.peak - 1
-    with descents.holding(range(len(net.sizes))):
-        assert descents.descended(order, goal, SLOPES[0], Random(1), 10_000_000) == order
-    assert len(descents.descended(order, goal, SLOPES[0], Random(1), 10_000_000)) > len(order)
-    assert descents.peak <= goal
