@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Final
 
 from staticgrad.codegen.block_functions import function_text
+from staticgrad.codegen.expressions import VECTOR
 from staticgrad.codegen.vectors import may_be_mixed
 from staticgrad.ir.expr import BLOCKS, LEAVES, Expr, postorder
 from staticgrad.ir.kernels.kernel import Kernel
@@ -50,7 +51,8 @@ class Interleave(NamedTuple):
 
 
 class Prefetch(NamedTuple):
-    """Memory is prefetched ``distance`` iterations of a loop ahead."""
+    """Memory is prefetched ``distance`` iterations of a loop ahead; axis ``*``: so many elements
+    ahead in the order of all loops around a map, whole rows where rows are short."""
 
     axis: str
     distance: int
@@ -70,6 +72,9 @@ Directives = tuple[Directive, ...]
 SHORT: Final = 32
 #: Operations beyond which a body is written once, under masks that have registers of their own.
 MASKED: Final = 128
+#: Operations beyond which loops over whole vectors wait for memory, and elements to fetch ahead.
+WAITING: Final = 64
+FAR: Final = 32
 #: Share of a body's operations that wait for each other, from which on it is a chain.
 _CHAINED: Final = 0.7
 
@@ -113,6 +118,8 @@ def _refusal(kernel: Kernel, each: Directive) -> str:
                 return f"there is scratch for {kernel.jammed} rows"
             if kernel.outer not in ("axes", "groups") or kernel.serial:
                 return "the rows of this kernel run in their order"
+            if kernel.listed is not None:
+                return "each row has operands and sizes of its own"
             if any(isinstance(s, Columns | Loop) for s in kernel.stages):
                 return "a stage of this kernel takes one row at a time"
             return ""
@@ -129,7 +136,8 @@ def _refusal(kernel: Kernel, each: Directive) -> str:
         case Prefetch(axis, distance):
             if distance < 1:
                 return "the distance is one iteration at least"
-            return "" if axis in {a.name for a in _axes(kernel)} else "there is no such axis"
+            names = {"*", *(a.name for a in _axes(kernel))}
+            return "" if axis in names else "there is no such axis"
         case Stream(operand):
             sizes = {o.name: o.dtype.itemsize for o in kernel.operands if not o.is_own}
             if sizes.get(operand, 0) * kernel.lanes < HALF_LINE:
@@ -184,7 +192,7 @@ def defaults(kernel: Kernel, machine: Machine) -> Directives:
     """Return the directives that a kernel has if nobody chooses others."""
     found: list[Directive] = []
     jammed = kernel.jammed if kernel.outer in ("axes", "groups") and not kernel.serial else 1
-    if any(isinstance(s, Columns | Loop) for s in kernel.stages):
+    if kernel.listed is not None or any(isinstance(s, Columns | Loop) for s in kernel.stages):
         jammed = 1
     if jammed > 1:
         found.append(Interleave("o", jammed))
@@ -207,6 +215,11 @@ def _of_map(
         yield Prefetch(stage.ahead.axis, stage.ahead.distance, number)
     exprs = [*postorder([root for s in stage.body for root in roots(s)])]
     total = len(stage.body) + len(exprs) + sum(work(e) for e in exprs if e.op in BLOCKS)
+    maps = [s for s, _ in nested(kernel.stages) if isinstance(s, Map)]
+    far = stage.ahead is None and kernel.outer in ("lanes", "axes") and maps == [stage]
+    prefetch = Prefetch("*" if kernel.axes or stage.rows else VECTOR, FAR * kernel.lanes, number)
+    if far and (kernel.streams or total > WAITING):
+        yield prefetch
     if total <= SHORT:
         return
     if jammed == 1 and not kernel.serial and may_be_mixed(stage.body):
@@ -214,7 +227,12 @@ def _of_map(
         count = vectors_together(total, is_chain, machine.vector_bits)
         if count > 1:
             yield Interleave("j", count, number)
-        elif not count:
-            yield Vector("mask", number)
-    elif (machine.has_mask_registers and total > MASKED) or not whole_vectors(total, 1):
+            return
+        masked = not count
+    else:
+        masked = machine.has_mask_registers and total > MASKED
+        masked = masked or not whole_vectors(total, 1)
+    if masked:
         yield Vector("mask", number)
+        if far and not kernel.streams and total <= WAITING:
+            yield prefetch

@@ -55,7 +55,10 @@ class _Writer:
                 else:
                     values[s.name] = value
             elif isinstance(s, Do):
-                self.operation(s.value)
+                if s.value.name == "break":
+                    reader.leave_loop()
+                else:
+                    self.operation(s.value)
             elif isinstance(s, For):
                 self.counted(s)
             else:

@@ -6,9 +6,10 @@ counter, groups of rows in their order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import ExitStack
 from functools import partial
+from itertools import groupby
 from math import prod
 from typing import Any, Final
 
@@ -21,10 +22,10 @@ from staticgrad.codegen.lane_steps import LEVELS, in_blocks
 from staticgrad.codegen.lookups import NOTE, NOTE_TEXT
 from staticgrad.codegen.vectors import may_be_mixed
 from staticgrad.ir.execution import Known, known_of
-from staticgrad.ir.expr import Access, postorder
+from staticgrad.ir.expr import BLOCKS, Access, postorder
 from staticgrad.ir.forms import COMBINERS
-from staticgrad.ir.kernels.found import is_found
-from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.found import is_first, is_found, may_leave
+from staticgrad.ir.kernels.kernel import LANE_VECTORS, Kernel
 from staticgrad.ir.kernels.stages import (
     Accumulate,
     Axis,
@@ -33,14 +34,18 @@ from staticgrad.ir.kernels.stages import (
     Columns,
     Extent,
     Keep,
+    Loop,
     Map,
     Scalar,
+    Search,
     Stage,
     Store,
+    nested,
     roots,
     small,
     statements,
 )
+from staticgrad.ir.kernels.together import whole_vectors
 from staticgrad.ir.summation import BLOCK, COLUMN_BLOCK, GROUPS, SHORTEST_GROUP, lanes as sum_lanes
 from staticgrad.native.machine import Machine
 from staticgrad.nest.directives import (
@@ -51,6 +56,7 @@ from staticgrad.nest.directives import (
     Vector,
     checked,
     defaults,
+    work,
 )
 from staticgrad.nest.records import (
     Apply,
@@ -62,13 +68,27 @@ from staticgrad.nest.records import (
     UnsupportedError,
     pick,
 )
+from staticgrad.nest.runs import load_run, runs_of, store_at_last
 from staticgrad.nest.values import Values, operation
 
 PARAMETERS: Final = ("t", "own", "begin", "end")
+#: Rows of so many times a prefetch's distance are fetched along themselves, others row by row.
+_LONG: Final = 8
 #: Bytes of a line of the caches.
 _LINE: Final = 64
 #: Bits of the widest registers.
 _WIDEST: Final = 512
+#: Operations of vectors of rows side by side, at most.
+_LANES_ROOM: Final = 500
+#: Vectors of columns that go through rows together: of lane rules, and of simple reductions.
+_SIDE_BY_SIDE: Final = 16
+_RUN: Final = 64
+#: Rows that are added at a time, of one accumulator of a lane rule, and of a column rule.
+_OF_A_LANE: Final = 4
+_ROWS_TOGETHER: Final = 8
+#: Operations beyond which rows are added one by one; of a simple reduction, at most.
+_WAITING: Final = 16
+_FEW: Final = 10
 #: Levels of a binary counter of rows of columns.
 _COLUMN_LEVELS: Final = 24
 
@@ -110,31 +130,32 @@ class KernelLowering:
         """The whole kernel."""
         k, b = self.kernel, self.b
         for is_it, reason in (
-            (k.in_lanes, "rows as lanes"),
             (k.in_tiles, "transposed tiles"),
-            (k.listed is not None, "operands from a table"),
-            (k.in_strips, "strips"),
             (bool(k.checks_alike), "lookups that rows share"),
-            (k.serial, "rows in their order"),
             (k.outer == "tiles", "products"),
         ):
             if is_it:
                 raise UnsupportedError(reason)
         t, own, begin, end = parameters = tuple([Name(n, 0) for n in PARAMETERS])
         b.reserved |= {*PARAMETERS, *k.arguments, *(o.name for o in k.operands)}
+        listed = k.listed.names if k.listed else ()
         shared = private = 0
         for o in k.operands:
             source, number = (own, private) if o.is_own else (t, shared)
             private, shared = private + o.is_own, shared + (not o.is_own)
             word = b.op("getitem", source, number)
-            self.pointers[o.name] = b.named(o.name, f"ptr_{element(o.dtype)}", word)
+            if o.name not in listed:
+                self.pointers[o.name] = b.named(o.name, f"ptr_{element(o.dtype)}", word)
         for number, argument in enumerate(k.arguments):
-            self.words[argument] = b.named(argument, "getitem", t, shared + number)
+            if argument not in listed:
+                self.words[argument] = b.named(argument, "getitem", t, shared + number)
         if k.outer == "lanes":
             (stage,) = k.stages
             self.stage(stage, 0, begin, end)
         elif k.outer == "groups":
             self.groups(begin, end)
+        elif k.in_lanes:
+            self.rows_as_lanes(begin, end)
         else:
             self.rows(k.axes, begin, end)
         if self.streamed:
@@ -204,49 +225,176 @@ class KernelLowering:
 
     def rows(self, axes: Sequence[Axis], start: Any, stop: Any) -> None:
         """All stages, for the rows along ``axes`` from one number to another."""
+        if self.kernel.in_strips:
+            self.strips(axes[0], start, stop)
+        else:
+            self.some_rows(axes, start, stop, self.kernel.stages)
+
+    def some_rows(
+        self,
+        axes: Sequence[Axis],
+        start: Any,
+        stop: Any,
+        stages: Sequence[Stage],
+        before: Callable[[Any], None] = lambda numbers: None,
+        behind: Callable[[Any], None] = lambda numbers: None,
+    ) -> None:
+        """Some stages, for the rows along ``axes``, with something before and behind them."""
         k = self.kernel
         count = self.chosen(Interleave, "factor", 1, axis="o")
-        every = [s for stage in k.stages for s in statements(stage)]
-        adds, columns = (
-            any(isinstance(s, Store) and s.combine for s in every),
-            adds_to_columns(k.stages),
-        )
-        again = not adds and (self.machine.has_mask_registers or not columns)
-        if count == 1 or again:
-            self.turns(axes, start, stop, count, stop if count > 1 else None, columns)
-            return
-        whole = self.sum(start, self.multiple(self.difference(stop, start), count))
-        self.turns(axes, start, whole, count, None, columns)
-        self.turns(axes, whole, stop, 1, None, columns)
-
-    def turns(
-        self, axes: Sequence[Axis], start: Any, stop: Any, count: int, last: Any, columns: bool
-    ) -> None:
-        """``count`` rows at a time; with ``last``, the last row runs again to fill a turn."""
-        b, k = self.b, self.kernel
         sizes = {name: self.own_size(name) for name in k.own_rows} if count > 1 else {}
-        with b.loop(start, stop, count, stored=stored(k.stages), prefix="o") as row:
-            self.copies, self.on, pointers = count, None, self.pointers
-            numbers: Any = row
-            if count > 1:
-                behind = [b.op("add", row, n) for n in range(1, count)]
-                if last is not None:
-                    final = b.op("sub", last, 1)
-                    if columns:
-                        lanes = k.lanes
-                        counts = [b.op("choose_lt", each, last, lanes, 0) for each in behind]
-                        self.on = [b.op(f"mask{lanes}", each) for each in counts]
-                    behind = [b.op("choose_lt", each, last, each, final) for each in behind]
-                numbers = Each((row, *behind))
-                own = {
-                    name: Each(self.derived(pointers[name], size, n) for n in range(count))
+
+        def inside(numbers: Any, copies: int) -> None:
+            pointers, words = self.pointers, self.words
+            if copies > 1:
+                self.pointers = pointers | {
+                    name: Each(self.derived(pointers[name], size, n) for n in range(copies))
                     for name, size in sizes.items()
                 }
-                self.pointers = pointers | own
+            if k.listed is not None:
+                self.listed(numbers)
             self.decode(axes, numbers)
+            self.turn = (numbers, stop) if copies == 1 else None
+            before(numbers)
             for number, stage in enumerate(k.stages):
-                self.stage(stage, number)
-        self.copies, self.pointers, self.on = 1, pointers, None
+                if any(stage is each for each in stages):
+                    self.stage(stage, number)
+            behind(numbers)
+            self.pointers, self.words = pointers, words
+
+        self.jammed(start, stop, count, stages, inside)
+
+    def jammed(
+        self,
+        start: Any,
+        stop: Any,
+        count: int,
+        stages: Sequence[Stage],
+        inside: Callable[[Any, int], None],
+    ) -> None:
+        """A loop of ``count`` iterations at a time. Where that changes nothing, the last iteration
+        runs again to fill them; else what is left runs one by one."""
+        b, columns = self.b, adds_to_columns(stages)
+        every = [s for stage, _ in nested(stages) for s in statements(stage)]
+        adds = any(isinstance(s, Store) and s.combine for s in every)
+        written, outer, on = stored(stages), self.copies, self.on
+        if count > 1 and (adds or (columns and not self.machine.has_mask_registers)):
+            whole = self.sum(start, self.multiple(self.difference(stop, start), count))
+            parts = [(start, whole, count, None), (whole, stop, 1, None)]
+        else:
+            parts = [(start, stop, count, stop if count > 1 else None)]
+        for first, end, copies, last in parts:
+            with b.loop(first, end, copies, written, "o") as number:
+                self.copies, self.on = max(copies, outer), None
+                numbers: Any = number
+                if copies > 1:
+                    behind = [b.op("add", number, n) for n in range(1, copies)]
+                    if last is not None:
+                        final = self.difference(last, 1)
+                        if columns:
+                            lanes = self.kernel.lanes
+                            counts = [b.op("choose_lt", each, last, lanes, 0) for each in behind]
+                            self.on = [b.op(f"mask{lanes}", each) for each in counts]
+                        behind = [b.op("choose_lt", each, last, each, final) for each in behind]
+                    numbers = Each((number, *behind))
+                inside(numbers, copies)
+            self.copies, self.on = outer, on
+
+    def listed(self, number: Any) -> None:
+        """The operands and arguments of an iteration, from its row of the table."""
+        b, listed = self.b, self.kernel.listed
+        assert listed is not None
+        dtypes = {operand.name: operand.dtype for operand in self.kernel.operands}
+        entry = self.product(number, len(listed.names))
+        pointers, words = dict(self.pointers), dict(self.words)
+        for place, name in enumerate(listed.names):
+            word = b.op("getitem", pointers[listed.table], self.sum(entry, place))
+            if name in dtypes:
+                pointers[name] = b.op(f"ptr_{element(dtypes[name])}", word)
+            else:
+                words[name] = word
+        self.pointers, self.words = pointers, words
+
+    def strips(self, row: Axis, start: Any, stop: Any) -> None:
+        """Rows in strips: a vector of rows runs each stage before any of them runs the next.
+
+        Stages of scalars are vectors along the rows. Numbers that other stages read lie in local
+        memory meanwhile, one for each row.
+        """
+        b, k, lanes = self.b, self.kernel, self.kernel.lanes
+        runs = [[*run] for _, run in groupby(k.stages, key=lambda s: isinstance(s, Scalar))]
+        given = {s.name: s.value for stages in runs for s in _results(stages)}
+        passed = {
+            name
+            for n, stages in enumerate(runs)
+            for name in _read(stages)
+            if any(s.name == name for earlier in runs[:n] for s in _results(earlier))
+        }
+        room = {name: b.local(element(given[name].dtype), lanes) for name in sorted(passed)}
+        with b.loop(start, stop, lanes, stored(k.stages), "s") as strip:
+            past = b.least(b.op("add", strip, lanes), stop)
+            for stages in runs:
+                made = {s.name for s in _results(stages)}
+                read = [name for name in room if name in _read(stages) and name not in made]
+                if isinstance(stages[0], Scalar):
+                    self.at[row.name] = strip
+                    mask = b.op(f"mask{lanes}", self.difference(past, strip))
+                    for name in read:
+                        self.refs[name] = b.load(
+                            "", f"load{lanes}", room[name], self.here(strip, 0)
+                        )
+                    self.vector_refs |= {*read, *made}
+                    for stage in stages:
+                        around = Values(self, lanes, True, mask=mask, axis=row.name)
+                        self.scalar(stage, around)
+                    for name in room:
+                        if name in made:
+                            b.do(f"store{lanes}", room[name], self.here(strip, 0), self.refs[name])
+                    self.vector_refs -= {*read, *made}
+                    continue
+
+                def place(number: Any) -> Offset:
+                    return self.place_of(self.difference(number, strip))
+
+                def before(numbers: Any, read: Sequence[str] = read) -> None:
+                    for name in read:
+                        each = numbers if type(numbers) is Each else [numbers]
+                        found = [b.load("", "load1", room[name], place(n)) for n in each]
+                        self.refs[name] = Each(found) if len(found) > 1 else found[0]
+
+                def behind(numbers: Any, made: Set[str] = made) -> None:
+                    for name in room:
+                        if name in made:
+                            each = numbers if type(numbers) is Each else [numbers]
+                            for copy, n in enumerate(each):
+                                b.do("store1", room[name], place(n), pick(self.refs[name], copy))
+
+                self.some_rows([row], strip, past, stages, before, behind)
+
+    def here(self, moving: Name, constant: int) -> Offset:
+        """A constant place that is read anew in each iteration of a loop."""
+        return Offset(((moving, 0),), constant)
+
+    def rows_as_lanes(self, start: Any, stop: Any) -> None:
+        """Rows are the lanes of vectors: all stages, for some vectors of rows side by side."""
+        k = self.kernel
+        exprs = [*postorder(k.expressions)]
+        total = len(exprs) + sum(work(e) for e in exprs if e.op in BLOCKS)
+        count = max(1, whole_vectors(total, LANE_VECTORS, _LANES_ROOM))
+        self.vectors(
+            start, stop, k.lanes, count, Known(""), False, stored(k.stages),
+            lambda values: self.lane_stages(k.stages, values),
+        )  # fmt: skip
+
+    def lane_stages(self, stages: Sequence[Stage], values: Values) -> None:
+        for number, stage in enumerate(stages):
+            self.around = values
+            if not isinstance(stage, Scalar | Loop):
+                raise UnsupportedError("rows as lanes of this stage")
+            self.stage(stage, number)
+        self.around = None
+
+    around: Values | None = None
 
     def derived(self, pointer: Name, size: Any, times: int) -> Name:
         """A pointer so many times a size further on."""
@@ -295,39 +443,92 @@ class KernelLowering:
     def stage(self, stage: Stage, number: int, start: Any = 0, stop: Any = None) -> None:
         """One stage, for the rows that are there; its loop from ``start`` to ``stop``."""
         if isinstance(stage, Map):
-            if stage.axis.first or any(axis.limits for axis in stage.rows):
-                raise UnsupportedError("a loop that begins late")
             told = self.told(stage.axis.extent) if stop is None else Known("")
             if stop is None:
                 stop = self.number(stage.axis.extent)
             if stage.axis.past:
-                stop, told = self.limit(stage.axis), Known("")
+                stop, told = self.limit(stage.axis, stage.axis.past), Known("")
+            if stage.axis.first:
+                start = self.limit(stage.axis, stage.axis.first)
+                start = self.b.op("choose_lt", start, 0, 0, start)
+            if any(axis.limits for axis in stage.rows):
+                raise UnsupportedError("inner loops that end early")
             self.map(stage, number, start, stop, told)
         elif isinstance(stage, Columns):
             stop = self.number(stage.axis.extent) if stop is None else stop
             self.columns(stage, number, start, stop)
         elif isinstance(stage, Scalar):
-            self.scalar(stage)
+            self.scalar(stage, self.scope())
+        elif isinstance(stage, Loop):
+            self.loop(stage)
         else:
             raise UnsupportedError(f"a stage {type(stage).__name__}")
 
-    def limit(self, axis: Axis) -> Any:
-        """Where a loop ends that stops at a number of the row."""
-        kept = self.refs[axis.past]
+    def scope(self) -> Values:
+        """Values outside of vector loops: of one lane, or of the rows that are lanes."""
+        a = self.around
+        return Values(self) if a is None else Values(self, a.lanes, True, a.offsets, a.mask)
+
+    def limit(self, axis: Axis, name: str) -> Any:
+        """Where a loop ends (or begins) that does so at a number of the row."""
+        kept = self.refs[name]
         if type(kept) is Each:
             raise UnsupportedError("rows side by side that end apart")
         return self.b.least(self.b.op("word", kept), self.number(axis.extent))
 
-    def scalar(self, stage: Scalar) -> None:
+    def loop(self, stage: Loop) -> None:
+        """A loop of stages, with what it carries from iteration to iteration."""
+        b = self.b
+        start, stop = 0, self.number(stage.axis.extent)
+        if stage.axis.past:
+            stop = self.limit(stage.axis, stage.axis.past)
+        if stage.axis.first:
+            start = self.limit(stage.axis, stage.axis.first)
+            start = b.op("choose_lt", start, 0, 0, start)
+        values, limits = self.scope(), _limits(self.kernel)
+        first = [values.result(c.value, c.name in limits) for c in stage.first]
+        for carry, value in zip(stage.first, first, strict=True):
+            copies = max(values.copies, 1)
+            own = [b.variable("c", "copy", pick(value, copy)) for copy in range(copies)]
+            self.refs[carry.name] = own[0] if copies == 1 else Each(own)
+            if values.vector and carry.name not in limits:
+                self.vector_refs.add(carry.name)
+
+        def inside(numbers: Any, copies: int) -> None:
+            self.at[stage.axis.name] = numbers
+            if stage.going:
+                going = b.op("word", self.refs[stage.going])
+                if type(going) is Each:
+                    raise UnsupportedError("rows side by side that end apart")
+                with b.branch("eq", going, 0):
+                    b.do("break")
+            around = self.around
+            for number, inner in enumerate(stage.stages):
+                self.around = around
+                self.stage(inner, number)
+            self.around = around
+            values = self.scope()
+            following = [values.result(c.value, c.name in limits) for c in stage.following]
+            following = [b.op("copy", value) for value in following]
+            for carry, value in zip(stage.following, following, strict=True):
+                b.assign(self.refs[carry.name], "copy", value)
+
+        self.jammed(start, stop, stage.jammed, stage.stages, inside)
+
+    def scalar(self, stage: Scalar, values: Values) -> None:
         """Statements once per row."""
-        values = Values(self)
+        limits = _limits(self.kernel)
         for s in stage.body:
             if isinstance(s, Store):
                 values.store(s)
             elif isinstance(s, Keep):
-                self.refs[s.name] = values.one(s.value)
+                self.refs[s.name] = values.result(s.value, s.name in limits)
+                if values.vector and s.name not in limits:
+                    self.vector_refs.add(s.name)
             elif isinstance(s, Check):
                 values.check(s)
+            elif isinstance(s, Search):
+                values.search(s)
             else:
                 raise UnsupportedError(f"a statement {type(s).__name__}")
 
@@ -347,16 +548,29 @@ class KernelLowering:
     def map(self, stage: Map, number: int, start: Any, stop: Any, told: Known) -> None:
         """The vector loop of a Map, and what is accumulated over it."""
         lanes, sums = self.kernel.lanes, [s for s in stage.body if isinstance(s, Accumulate)]
-        if any(map(is_found, sums)):
-            raise UnsupportedError("the position of an element that is looked for")
         wanted = [root for s in stage.body for root in roots(s)]
+        runs = runs_of(stage)
         running: dict[str, Any] = {}
+        leaves = [f"{s.name} found" for s in sums] if may_leave(stage) else []
 
-        def body(values: Values) -> None:
+        def body(values: Values) -> Any:
             values.expect(wanted)
+            values.runs, values.load_run = runs.loads, load_run
             self.prefetch(stage, number, values)
             for s in stage.body:
-                self.statement(s, values, running)
+                if store_at_last(values, runs, s):
+                    continue
+                if isinstance(s, Accumulate) and is_found(s):
+                    self.position(s, values, running, start, stop)
+                else:
+                    self.statement(s, values, running)
+            if leaves and all(name in running for name in leaves):
+                done = 0
+                for name in leaves:
+                    for copy in range(self.copies):
+                        done = self.sum(done, pick(running[name], copy))
+                return self.b.op("choose_eq", done, len(leaves) * self.copies, 1, 0)
+            return None
 
         with ExitStack() as stack:
             written = stored([stage])
@@ -365,7 +579,7 @@ class KernelLowering:
                 self.at[axis.name] = stack.enter_context(loop)
             count = self.chosen(Interleave, "factor", 1, number, "j")
             mixed = self.copies == 1 and may_be_mixed(stage.body)
-            if not mixed or any(s.blocks for s in sums):
+            if not mixed or runs.loads or runs.waiting or any(s.blocks for s in sums):
                 count = 1
             masked = self.chosen(Vector, "tail", "peel", number) == "mask"
             short = type(start) is int and told.short
@@ -373,6 +587,8 @@ class KernelLowering:
             def vectors(first: Any, last: Any, known: Known) -> None:
                 self.vectors(first, last, lanes, count, known, masked, written, body)
 
+            for name in leaves:
+                running[name] = self.per_copy(partial(self.b.variable, "d", "copy", 0))
             self.reduced(sums, running, vectors, start, stop, told, short, written)
 
     def statement(self, s: Any, values: Values, running: dict[str, Any]) -> None:
@@ -384,6 +600,8 @@ class KernelLowering:
             self.column(s, values)
         elif isinstance(s, Check):
             values.check(s)
+        elif isinstance(s, Search):
+            values.search(s)
         else:
             raise UnsupportedError(f"a statement {type(s).__name__}")
 
@@ -396,41 +614,47 @@ class KernelLowering:
         told: Known,
         masked: bool,
         written: frozenset[str],
-        body: Callable[[Values], None],
+        body: Callable[[Values], Any],
     ) -> None:
         """Vectors from ``start`` to ``stop``: whole ones, ``count`` at a time, and the rest."""
         b, from_zero = self.b, type(start) is int and start == 0
         multiple = told.multiple if from_zero else 1
 
-        def one(index: Any, mask: Any) -> None:
+        def one(index: Any, left: Any, loops: bool = True) -> None:
             self.at[VECTOR] = index
-            body(Values(self, lanes, True, mask=mask))
+            mask = None if left is None else b.op(f"mask{lanes}", left)
+            done = body(Values(self, lanes, True, mask=mask, left=left))
+            if loops and done is not None:
+                with b.branch("eq", done, 1):
+                    b.do("break")
 
         if from_zero and told.short and 0 < told.most <= lanes:  # one vector
-            one(0, None if multiple % lanes == 0 else b.op(f"mask{lanes}", stop))
+            one(0, None if multiple % lanes == 0 else stop, False)
             return
         step = lanes * count
         if type(stop) is int and from_zero and stop < step:
             masked = True
         if masked:
             with b.loop(start, stop, lanes, written, "j") as index:
-                left = None if multiple % lanes == 0 else self.difference(stop, index)
-                one(index, None if left is None else b.op(f"mask{lanes}", left))
+                one(index, None if multiple % lanes == 0 else self.difference(stop, index))
             return
         exact = multiple % step == 0
         end = stop if exact else self.sum(start, self.multiple(self.difference(stop, start), step))
         with b.loop(start, end, step, written, "j") as index:
             self.at[VECTOR] = index
-            body(Values(self, lanes, True, tuple(range(0, step, lanes))))
+            done = body(Values(self, lanes, True, tuple(range(0, step, lanes))))
+            if done is not None:
+                with b.branch("eq", done, 1):
+                    b.do("break")
         if exact:
             return
         if count == 1:
             with b.branch("lt", end, stop):
-                one(end, b.op(f"mask{lanes}", self.difference(stop, end)))
+                one(end, self.difference(stop, end), False)
             return
         with b.loop(end, stop, lanes, written, "j") as index:
             whole = multiple % lanes == 0
-            one(index, None if whole else b.op(f"mask{lanes}", self.difference(stop, index)))
+            one(index, None if whole else self.difference(stop, index))
 
     # -- sums along rows
 
@@ -512,12 +736,17 @@ class KernelLowering:
 
     def accumulator(self, s: Accumulate) -> Any:
         """What the lanes of a row begin with: a variable of each row."""
-        dtype, identity = s.value.dtype, COMBINERS[s.kind].identity(s.value.dtype)
-        if is_by_key(s):
-            bits = int(np.asarray(identity, dtype.numpy).view(dtype.signed.numpy))
-            identity = bits ^ ((1 << (dtype.bits - 1)) - 1) if bits < 0 else bits
+        identity = self.neutral_key(s)
         kind = f"{element(key_dtype(s))}x{self.width(s)}"
         return self.per_copy(lambda: self.b.variable("a", kind, identity))
+
+    def neutral_key(self, s: Accumulate) -> Any:
+        """The identity of a reduction as an accumulator holds it."""
+        dtype, identity = s.value.dtype, COMBINERS[s.kind].identity(s.value.dtype)
+        if not is_by_key(s):
+            return identity
+        bits = int(np.asarray(identity, dtype.numpy).view(dtype.signed.numpy))
+        return bits ^ ((1 << (dtype.bits - 1)) - 1) if bits < 0 else bits
 
     def accumulate(self, s: Accumulate, values: Values, running: dict[str, Any]) -> None:
         """One vector of each row, or some of a row in their order, into its accumulator."""
@@ -536,6 +765,42 @@ class KernelLowering:
                 held = pick(own, copy)
                 b.assign(held, operation(combiner.combine), held, pick(part, copy))
 
+    def position(
+        self, s: Accumulate, values: Values, running: dict[str, Any], start: Any, stop: Any
+    ) -> None:
+        """The least or largest position at which something holds.
+
+        Positions are compared where some lane has one, and in the first vector, for what stands
+        for none; where that lies among the positions, or on their other side, always.
+        """
+        b, (holds, _, other) = self.b, s.value.args
+        values.emit([holds, other])
+        if holds not in values.moving or other in values.moving:
+            self.accumulate(s, values, running)
+            return
+        flags = values.vec(holds)
+        if values.mask is not None:
+            flags = b.op("select_mask", values.mask, flags, False)
+        combine, first = operation(COMBINERS[s.kind].combine), f"{s.name} found"
+        for copy in range(values.copies):
+            own, at = pick(flags, copy), pick(values.position(), copy)
+            none = pick(values.word(other), copy)
+            hits = b.op("word", b.op("cast_i64", b.op("hor", own)))
+            outside = ("choose_lt", none, stop) if is_first(s) else ("choose_gt", none, start)
+            counts = b.op(*outside, 1, 0)
+            begins = b.op("choose_eq", at, start, 1, 0)
+            held = pick(running[s.name], copy)
+            with b.branch("gt", self.sum(self.sum(hits, begins), counts), 0, rare=True):
+                where = b.op(
+                    "select", own, b.op(f"iota{values.lanes}", at), pick(values.vec(other), copy)
+                )
+                if values.mask is not None:
+                    identity = COMBINERS[s.kind].identity(s.value.dtype)
+                    where = b.op("select_mask", values.mask, where, identity)
+                b.assign(held, combine, held, where)
+                if first in running:
+                    b.assign(pick(running[first], copy), *outside, 0, hits)
+
     def key(self, s: Accumulate, value: Any) -> Any:
         """Floats as integers that are ordered as they are, for extremes."""
         if not is_by_key(s):
@@ -549,10 +814,13 @@ class KernelLowering:
 
     def joined(self, s: Accumulate, held: Any) -> Any:
         """The lanes of a row joined by halving."""
-        b = self.b
-        found = b.op(COMBINERS[s.kind].horizontal, held)
+        return self.from_key(s, self.b.op(COMBINERS[s.kind].horizontal, held))
+
+    def from_key(self, s: Accumulate, found: Any) -> Any:
+        """What a key stands for."""
         if not is_by_key(s):
             return found
+        b = self.b
         ints = s.value.dtype.signed
         sign = b.op("and_", b.op("rshift", found, ints.bits - 1), (1 << (ints.bits - 1)) - 1)
         return b.op(f"bitcast_{s.value.dtype.code}", b.op("xor", found, sign))
@@ -647,11 +915,10 @@ class KernelLowering:
             for word, access in touched:
                 if access.stride(VECTOR) != 1 or access.gather or access.operand in scratch:
                     continue
-                stride = self.number_of(access.stride(d.axis))
-                if type(stride) is int and stride == 0:
+                far = self.far(stage, access, d)
+                if type(far) is int and far == 0:
                     continue
                 size = self.kernel.operand(access.operand).dtype.itemsize
-                far = self.product(stride, d.distance)
                 for copy in range(values.copies):
                     place = values.place(access, (), copy)
                     for first in range(0, values.lanes, _LINE // size):
@@ -661,6 +928,28 @@ class KernelLowering:
                             done[key] = None
                             pointer = pick(self.pointers[access.operand], copy)
                             self.b.do(word, *self.b.pointer(pointer, moved))
+
+    def far(self, stage: Map, access: Access, d: Prefetch) -> Any:
+        """How far ahead, in elements, an access is prefetched; 0: it is not."""
+        if d.axis != "*":
+            return self.product(self.number_of(access.stride(d.axis)), d.distance)
+        b, axis, extent = self.b, (*self.kernel.axes, *stage.rows)[-1], stage.axis.extent
+        stride = self.number_of(access.stride(axis.name))
+        if type(stride) is int and stride == 0:
+            return 0
+        if isinstance(extent, int):
+            if extent >= _LONG * d.distance:
+                return d.distance
+            return self.product(stride, d.distance // max(extent, 1) + 1)
+        length, most = self.number(extent), _LONG * d.distance
+        rows = self.sum(b.quotient(d.distance, b.op("choose_lt", length, 1, 1, length)), 1)
+        rows = b.op("choose_ge", length, most, 0, rows)
+        if not stage.rows and self.kernel.jammed == 1 and self.turn is not None:
+            number, end = self.turn  # rows behind may be another worker's, which is writing them
+            rows = b.op("choose_lt", b.op("add", number, rows), end, rows, 0)
+        return self.sum(self.product(stride, rows), b.op("choose_ge", length, most, d.distance, 0))
+
+    turn: tuple[Any, Any] | None = None
 
     def number_of(self, stride: str | int) -> Any:
         """A stride, or the product of two that stands for one."""
@@ -783,10 +1072,11 @@ class KernelLowering:
 
     def columns(self, stage: Columns, number: int, start: Any, stop: Any) -> None:
         """Vectors of columns, each down all its rows, then the stores."""
-        if stage.in_lanes or not stage.rows:
-            raise UnsupportedError("a row that lies across memory")
         if self.copies > 1:
             raise UnsupportedError("columns of rows side by side")
+        if stage.in_lanes or self.is_read_by_rows(stage):
+            self.by_rows(stage, start, stop)
+            return
         lanes, mixed = self.kernel.lanes, may_be_mixed([*stage.body, *stage.stores])
         count = self.chosen(Interleave, "factor", 1, number, "j") if mixed else 1
         total: Any = 1
@@ -796,6 +1086,8 @@ class KernelLowering:
 
         def body(values: Values) -> None:
             down = self.unrolled if small(stage.rows) else self.down
+            if down == self.down and not any(map(in_blocks, stage.body)):
+                down = self.extremes
             for s in stage.body:
                 self.vector_refs.add(s.name)
             self.refs |= down(stage, total, values)
@@ -822,6 +1114,22 @@ class KernelLowering:
                 combine = operation(COMBINERS[s.kind].combine)
                 results[s.name] = self.b.op(combine, results[s.name], row.vec(s.value))
         return results
+
+    def extremes(self, stage: Columns, total: Any, values: Values) -> dict[str, Any]:
+        """All rows one after the other: every order gives the same bits."""
+        b, lanes, count = self.b, values.lanes, values.copies
+        held: dict[str, Any] = {}
+        for s in stage.body:
+            kind = f"{element(key_dtype(s))}x{lanes}", self.neutral_key(s)
+            own = [b.variable("a", *kind) for _ in range(count)]
+            held[s.name] = own[0] if count == 1 else Each(own)
+        with b.loop(0, total, prefix="r") as row:
+            self.decode(stage.rows, row)
+            each = Values(self, lanes, True, values.offsets, values.mask)
+            for s in stage.body:
+                value = self.key(s, each.vec(s.value))
+                b.assign(held[s.name], operation(COMBINERS[s.kind].combine), held[s.name], value)
+        return {s.name: self.from_key(s, held[s.name]) for s in stage.body}
 
     def down(self, stage: Columns, total: Any, values: Values) -> dict[str, Any]:
         """All rows by the column rule: groups in their order, blocks by the counter rule."""
@@ -872,15 +1180,197 @@ class KernelLowering:
                 b.assign(results[s.name], "select_mask", is_first, sums[s.name], joined)
         return results
 
+    def is_read_by_rows(self, stage: Columns) -> bool:
+        """Return whether rows are read whole: one reduction of plain loads and few operations."""
+        if len(stage.body) > 1 or small(stage.rows) or not may_be_mixed(stage.body):
+            return False
+        exprs = [*postorder(roots(stage.body[0]))]
+        loads = [e.attribute for e in exprs if isinstance(e.attribute, Access)]
+        if len(exprs) > _FEW or any(e.op in BLOCKS for e in exprs) or not loads:
+            return False
+        return all(a.stride(VECTOR) == 1 and not (a.gather or a.bounded) for a in loads)
+
+    def by_rows(self, stage: Columns, start: Any, stop: Any) -> None:
+        """Chunks of columns, row after row: what grows meanwhile lies in local memory.
+
+        A row that lies across memory has the lane rule: row r of a block goes to the accumulator
+        r modulo their number. Else groups and blocks of rows follow the column rule.
+        """
+        b, lanes = self.b, self.kernel.lanes
+        total: Any = 1
+        for axis in stage.rows:
+            total = self.product(total, self.number(axis.extent))
+        by_parts: dict[int, list[Accumulate]] = {}
+        for s in stage.body:
+            parts = sum_lanes(s.value.dtype) if stage.in_lanes else 1
+            by_parts.setdefault(parts, []).append(s)
+        width = (_SIDE_BY_SIDE if stage.in_lanes else _RUN) * lanes
+        written = frozenset(s.access.operand for s in stage.stores)
+        results = {s.name: b.local(element(key_dtype(s)), width) for s in stage.body}
+        rooms = {
+            s.name: (
+                b.local(element(key_dtype(s)), parts * width),
+                b.local(element(key_dtype(s)), LEVELS * width),
+            )
+            for parts, sums in by_parts.items()
+            for s in sums
+        }
+        with b.loop(start, stop, width, written, "h") as chunk:
+            past = b.least(b.op("add", chunk, width), stop)
+
+            def place(j: Name, step: int = 1, *more: Any, chunk: Name = chunk) -> Offset:
+                return Offset(((j, step), (chunk, -step), *more))
+
+            with b.loop(chunk, past, lanes, prefix="j") as j:
+                for s in stage.body:
+                    at = b.pointer(results[s.name], place(j))
+                    b.do(f"store{lanes}", *at, self.begins(s, COMBINERS[s.kind].empty))
+            for parts, sums in by_parts.items():
+                height = total if parts > 1 else self.height(total)
+                with b.loop(0, total, height, prefix="g") as first:
+                    last = b.least(b.op("add", first, height), total)
+                    self.group_by_rows(
+                        stage, sums, parts, (chunk, past), (first, last), rooms, results
+                    )
+
+            def body(values: Values) -> None:
+                j = self.at[VECTOR]
+                for s in stage.body:
+                    at = b.pointer(results[s.name], place(j))
+                    found = b.variable("x", f"load{lanes}", *at)
+                    self.refs[s.name] = self.from_key(s, found)
+                    self.vector_refs.add(s.name)
+                for store in stage.stores:
+                    values.store(store)
+
+            self.vectors(chunk, past, lanes, 1, Known(""), False, written, body)
+
+    def begins(self, s: Accumulate, of: Any) -> Any:
+        """A vector of an identity, or of the result over no elements, or of its key."""
+        value = self.neutral_key(s) if is_by_key(s) else of(s.value.dtype)
+        return self.b.op(f"{element(key_dtype(s))}x{self.kernel.lanes}", value)
+
+    def group_by_rows(
+        self,
+        stage: Columns,
+        sums: Sequence[Accumulate],
+        parts: int,
+        columns: tuple[Any, Any],
+        rows: tuple[Any, Any],
+        rooms: Mapping[str, tuple[Name, Name]],
+        results: Mapping[str, Name],
+    ) -> None:
+        """A group of rows: its blocks, each added up and pushed to a counter."""
+        b, lanes, (chunk, past), (first, last) = self.b, self.kernel.lanes, columns, rows
+        together = _OF_A_LANE if parts > 1 else _ROWS_TOGETHER
+        exprs = [*postorder([s.value for s in sums])]
+        if len(exprs) + sum(work(e) for e in exprs if e.op in BLOCKS) > _WAITING:
+            together = 1
+        pushed = b.variable("n", "copy", 0)
+
+        def add(numbers: Any, copies: int, lane: Any) -> None:
+            self.copies = copies
+            self.decode(stage.rows, numbers)
+
+            def body(values: Values) -> None:
+                j = self.at[VECTOR]
+                for s in sums:
+                    combine = operation(COMBINERS[s.kind].combine)
+                    value = self.key(s, values.vec(s.value))
+                    room = Offset(((j, parts), (chunk, -parts), (lane, 1)))
+                    at = b.pointer(rooms[s.name][0], room)
+                    grown: Any = b.variable("x", f"load{lanes}", *at)
+                    for copy in range(copies):
+                        b.assign(grown, combine, grown, pick(value, copy))
+                    b.do(f"store{lanes}", *at, grown)
+
+            self.vectors(chunk, past, lanes, 1, Known(""), False, frozenset(), body)
+            self.copies = 1
+
+        with b.loop(first, last, BLOCK if parts > 1 else COLUMN_BLOCK, prefix="k") as block:
+            end = b.least(b.op("add", block, BLOCK if parts > 1 else COLUMN_BLOCK), last)
+            used = self.multiple(self.sum(self.difference(past, chunk), lanes - 1), lanes)
+            with b.loop(0, self.product(used, parts), lanes, prefix="i") as at:
+                for s in sums:
+                    neutral = self.begins(s, COMBINERS[s.kind].identity)
+                    b.do(f"store{lanes}", rooms[s.name][0], Offset(((at, 1),)), neutral)
+            whole = block
+            if together > 1:
+                step = parts * together
+                whole = b.op("add", block, self.multiple(self.difference(end, block), step))
+                turns = b.loop(block, whole, step, prefix="r"), b.loop(0, parts, prefix="r")
+                with turns[0] as around, turns[1] as part:
+                    row = b.op("add", around, part)
+                    more = [b.op("add", row, parts * n) for n in range(1, together)]
+                    add(Each((row, *more)), together, b.op("mul", part, lanes))
+            with b.loop(whole, end, prefix="r") as row:
+                lane = b.op("mod", b.op("sub", row, block), parts)
+                add(row, 1, b.op("mul", lane, lanes))
+            final = b.op("choose_eq", end, last, 1, 0)
+            with b.loop(chunk, past, lanes, prefix="j") as j:
+                terms = []
+                for s in sums:
+                    own = self.halved(s, rooms[s.name][0], parts, j, chunk)
+
+                    def level_at(level: Name, j: Name = j) -> Offset:
+                        size = (_SIDE_BY_SIDE if stage.in_lanes else _RUN) * lanes
+                        return Offset(((level, size), (j, 1), (chunk, -1)))
+
+                    terms.append((s.kind, own, rooms[s.name][1], lanes, level_at))
+                self.push(terms, pushed, final)
+                with b.branch("eq", final, 1):
+                    for s, (_, own, *_) in zip(sums, terms, strict=True):
+                        at = b.pointer(results[s.name], Offset(((j, 1), (chunk, -1))))
+                        with b.branch("gt", first, 0):
+                            older = b.variable("x", f"load{lanes}", *at)
+                            b.assign(own, operation(COMBINERS[s.kind].combine), older, own)
+                        b.do(f"store{lanes}", *at, own)
+            b.assign(pushed, "add", pushed, 1)
+
+    def halved(self, s: Accumulate, room: Name, parts: int, j: Name, chunk: Name) -> Name:
+        """The accumulators of a block's columns, joined by halving."""
+        b, lanes = self.b, self.kernel.lanes
+        place = Offset(((j, parts), (chunk, -parts)))
+        pointer, rest = b.pointer(room, place)
+        found = [
+            b.variable("x", f"load{lanes}", pointer, Offset(rest.terms, part * lanes))
+            for part in range(parts)
+        ]
+        combine, half = operation(COMBINERS[s.kind].combine), parts // 2
+        while half:
+            for part in range(half):
+                b.assign(found[part], combine, found[part], found[part + half])
+            half //= 2
+        own: Name = found[0]
+        return own
+
 
 def _levels(level: Name, step: int = 1) -> Offset:
     """The place of a level of a counter."""
     return Offset(((level, step),))
 
 
+def _results(stages: Sequence[Stage]) -> list[Accumulate | Keep]:
+    """The statements of stages that give a number a name."""
+    every = [s for stage in stages for s in statements(stage)]
+    return [s for s in every if isinstance(s, Accumulate | Keep)]
+
+
+def _read(stages: Sequence[Stage]) -> set[str]:
+    """The names that stages read."""
+    every = postorder(root for stage in stages for s in statements(stage) for root in roots(s))
+    return {str(e.attribute) for e in every if e.op == "ref"}
+
+
+def _limits(kernel: Kernel) -> set[str]:
+    """The names of the numbers at which loops begin and end."""
+    loops = (stage.axis for stage, _ in nested(kernel.stages) if isinstance(stage, Loop))
+    return {name for axis in loops for name in axis.limits}
+
+
 def stored(stages: Sequence[Stage]) -> frozenset[str]:
     """The operands that stages store to."""
-    every = [s for stage in stages for s in statements(stage)]
+    every = [s for stage, _ in nested(stages) for s in statements(stage)]
     found = {s.access.operand for s in every if isinstance(s, Store)}
     found |= {s.scratch for s in every if isinstance(s, ColumnAccumulate)}
     return frozenset(found | {s.operand for s in every if isinstance(s, Check)})

@@ -140,7 +140,7 @@ class Builder:
     def __init__(self) -> None:
         self.blocks = [_Open(frozenset(), False)]
         self.reserved: set[str] = set()
-        self._count = 0
+        self._count = self._inside = 0
         self._stores: dict[str, int] = {}
 
     # -- values
@@ -164,7 +164,12 @@ class Builder:
         for arg in args:
             if type(arg) is Each:
                 return self.each(name, args)
-        return self._place("v", name, args, 0)
+        fails = name in _FAILING and type(args[1]) is Name
+        return self._place("v", name, args, len(self.blocks) - 1 if fails else 0)
+
+    def quotient(self, a: Arg, b: Arg) -> Name:
+        """a // b of words, of which b is at least 1."""
+        return self._place("v", "floordiv", (a, b), 0)
 
     def each(self, name: str, args: tuple[Value, ...]) -> Each:
         """The same over operands of which some differ between copies."""
@@ -188,7 +193,7 @@ class Builder:
     def _place(
         self, prefix: str, name: str, args: tuple[Any, ...], least: int, stores: int = 0
     ) -> Name:
-        depth, is_fixed = least, True
+        depth, is_fixed = max(least, self._inside), True
         key: list[Any] = [name, stores]
         for arg in args:
             kind = type(arg)
@@ -211,8 +216,6 @@ class Builder:
                 key.append(repr(arg))
         if not is_fixed:
             return self._let(prefix, Apply(name, args), len(self.blocks) - 1)
-        if name in _FAILING and type(args[1]) is Name:
-            depth = len(self.blocks) - 1
         numbered, known = tuple(key), self.blocks[depth].known
         found = known.get(numbered)
         if found is None:
@@ -294,7 +297,8 @@ class Builder:
         yield index
         self.blocks.pop()
         body, assigned = tuple(block.out), tuple(block.assigned)
-        self.blocks[-1].out.append(For(index, start, stop, step, body, assigned))
+        if body:
+            self.blocks[-1].out.append(For(index, start, stop, step, body, assigned))
 
     @contextmanager
     def repeat(self, test: Apply, stored: frozenset[str] = frozenset()) -> Iterator[None]:
@@ -305,12 +309,16 @@ class Builder:
         self.blocks[-1].out.append(Repeat(test, tuple(block.out), tuple(block.assigned)))
 
     @contextmanager
-    def branch(self, name: str, *args: Arg) -> Iterator[None]:
-        """What runs only if a test holds."""
-        block = self._enter(frozenset(), True)
+    def branch(self, name: str, *args: Arg, rare: bool = False) -> Iterator[None]:
+        """What runs only if a test holds; if ``rare``, no value of it is computed before."""
+        block, inside = self._enter(frozenset(), True), self._inside
+        if rare:
+            self._inside = len(self.blocks) - 1
         yield
         self.blocks.pop()
-        self.blocks[-1].out.append(When(Apply(name, args), tuple(block.out)))
+        self._inside = inside
+        if block.out:
+            self.blocks[-1].out.append(When(Apply(name, args), tuple(block.out)))
 
     @contextmanager
     def otherwise(self) -> Iterator[None]:

@@ -51,6 +51,8 @@ def _operation(op: Apply) -> str:
         return f"{_UNARY[name]}{_text(args[0])}"
     if name == "copy":
         return _text(args[0])
+    if name == "break":
+        return name
     if name == "getitem":
         return f"{_text(args[0])}[{_text(args[1])}]"
     if name == "inside":

@@ -7,7 +7,7 @@ that differs between them is an ``Each``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,9 +26,9 @@ from staticgrad.codegen.expressions import (
 )
 from staticgrad.ir.expr import BLOCKS, CHOICES, Access, Expr, Position, not_met, postorder
 from staticgrad.ir.forms import COMBINERS
-from staticgrad.ir.kernels.stages import Check, Store, roots
+from staticgrad.ir.kernels.stages import Check, Search, Store, roots
 from staticgrad.nest.directives import work
-from staticgrad.nest.records import Arg, Each, Name, Offset, UnsupportedError, Value, pick
+from staticgrad.nest.records import Apply, Arg, Each, Name, Offset, UnsupportedError, Value, pick
 from staticgrad.records import dataclass
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ def operation(op: str) -> str:
 class Values:
     """The values of expressions in one loop's body.
 
-    ``vector``: lanes run along the axis ``j``, from its position on, and ``offsets`` further on in
-    each copy. ``mask`` has the lanes that count; None: all. ``divides``: quotients by uniform
+    ``vector``: lanes run along ``axis``, from its position on, and ``offsets`` further on in each
+    copy. ``mask`` has the lanes that count; None: all. ``divides``: quotients by uniform
     values are the processor's.
     """
 
@@ -62,6 +62,10 @@ class Values:
     offsets: tuple[int, ...] = (0,)
     mask: Name | None = None
     divides: bool = False
+    axis: str = VECTOR
+    left: Any = None
+    runs: Mapping[Expr, Any] = field(default_factory=dict)
+    load_run: Callable[[Any, Any], None] | None = None
     names: dict[Expr, Any] = field(default_factory=dict)
     moving: set[Expr] = field(default_factory=set)
     wide: dict[Any, Any] = field(default_factory=dict)
@@ -83,17 +87,20 @@ class Values:
         if not self.vector:
             return False
         if isinstance(e.attribute, Access):
-            return any(axis == VECTOR and step != 0 for axis, step in e.attribute.moves)
+            return any(axis == self.axis and step != 0 for axis, step in e.attribute.moves)
         if e.op == "ref":
             return e.attribute in self.nest.vector_refs
-        return e.op == "index" and e.attribute == VECTOR
+        return e.op == "index" and e.attribute == self.axis
 
     # -- values
 
     def emit(self, wanted: Sequence[Expr]) -> None:
         """Compute everything that ``wanted`` needs."""
         for e in not_met(wanted, self.met):
-            self.names[e] = self._write(e)
+            if e in self.runs and e not in self.names and self.load_run is not None:
+                self.load_run(self, self.runs[e])
+            if e not in self.names:
+                self.names[e] = self._write(e)
 
     def one(self, e: Expr) -> Any:
         """A uniform value, as a vector of one lane."""
@@ -117,6 +124,10 @@ class Values:
         """A uniform value in every lane."""
         return value if self.lanes == 1 else self.nest.b.op(f"splat{self.lanes}", value)
 
+    def result(self, e: Expr, is_limit: bool) -> Any:
+        """A value that a name stands for: a vector where rows are lanes, except loop limits."""
+        return self.vec(e) if self.vector and not is_limit else self.one(e)
+
     def word(self, e: Expr) -> Any:
         """A uniform integer as a word."""
         if e.op == "size":
@@ -135,7 +146,7 @@ class Values:
                 self.moving.add(e)
             return self.nest.refs[name]
         if e.op == "index":
-            if self.vector and e.attribute == VECTOR:
+            if self.vector and e.attribute == self.axis:
                 self.moving.add(e)
                 return b.op(f"iota{self.lanes}", self.position())
             return b.op("i64x1", self.nest.at[str(e.attribute)])
@@ -221,7 +232,7 @@ class Values:
 
     def position(self) -> Any:
         """The position of the first lane, as a word."""
-        at = self.nest.at[VECTOR]
+        at = self.nest.at[self.axis]
         if len(self.offsets) == 1:
             return at
         return Each(self.nest.sum(at, offset) for offset in self.offsets)
@@ -253,7 +264,7 @@ class Values:
         for axis, step in access.strides:
             stride = nest.number(step)
             add(pick(nest.at[axis], copy), stride)
-            if self.vector and axis == VECTOR:
+            if self.vector and axis == self.axis:
                 add(self._offset(copy), stride)
         for p in access.positions:
             stride = nest.number(p.stride)
@@ -261,7 +272,7 @@ class Values:
             for axis, step in p.terms:
                 both = nest.product(nest.number(step), stride)
                 add(pick(nest.at[axis], copy), both)
-                if self.vector and axis == VECTOR:
+                if self.vector and axis == self.axis:
                     add(self._offset(copy), both)
         for index, step in zip(indices, access.gather, strict=True):
             if index not in self.moving:
@@ -273,7 +284,7 @@ class Values:
         nest = self.nest
         found: Any = nest.number(p.start)
         for axis, step in p.terms:
-            if self.vector and axis == VECTOR:
+            if self.vector and axis == self.axis:
                 if skip:
                     continue
                 found = nest.sum(found, nest.product(nest.number(step), self._offset(copy)))
@@ -294,7 +305,7 @@ class Values:
     def _ends(self, p: Position, copy: int) -> Any:
         b, nest, lanes = self.nest.b, self.nest, self.lanes
         at, extent = self._spot(p, copy), nest.number(p.extent)  # type: ignore[arg-type]
-        step = p.step(VECTOR) if self.vector else 0
+        step = p.step(self.axis) if self.vector else 0
         if step == 0:
             return b.op(f"mask{lanes}", b.op("inside", at, extent, lanes, 0))
         if isinstance(step, int) and step > 0:
@@ -315,7 +326,7 @@ class Values:
         nest, where = self.nest, self.nest.place_word(place)
         for p in access.bounded:
             at, extent = self._spot(p, copy), nest.number(p.extent)  # type: ignore[arg-type]
-            if self.vector and p.step(VECTOR) == 1:
+            if self.vector and p.step(self.axis) == 1:
                 at, extent = nest.sum(at, self.lanes - 1), nest.sum(extent, self.lanes - 1)
             where = nest.b.op("inside", at, extent, where, 0)
         return nest.place_of(where)
@@ -324,12 +335,12 @@ class Values:
         """The element of each lane of a gather or scatter, without the place that all add."""
         b, nest = self.nest.b, self.nest
         found: Any = None
-        moved = access.stride(VECTOR)
+        moved = access.stride(self.axis)
         if moved != 0:
-            at = nest.sum(nest.at[VECTOR], self._offset(copy))
+            at = nest.sum(nest.at[self.axis], self._offset(copy))
             found = b.op(f"iota{self.lanes}", at)
             if moved != 1:
-                found = b.op("mul", found, nest.number(moved))
+                found = b.op("mul", found, nest.number_of(moved))
         for index, step in zip(indices, access.gather, strict=True):
             if index in self.moving:
                 part = b.op("mul", pick(self.names[index], copy), nest.number(step))
@@ -339,10 +350,10 @@ class Values:
     def _scattered(self, access: Access, indices: Sequence[Expr], copy: int) -> Any:
         still = Access(
             access.operand,
-            tuple((a, s) for a, s in access.strides if a != VECTOR),
+            tuple((a, s) for a, s in access.strides if a != self.axis),
             access.gather,
             tuple(
-                Position(tuple(t for t in p.terms if t[0] != VECTOR), p.start, p.stride)
+                Position(tuple(t for t in p.terms if t[0] != self.axis), p.start, p.stride)
                 for p in access.positions
             ),
         )
@@ -376,7 +387,7 @@ class Values:
         self, access: Access, indices: Sequence[Expr], fill: Any, lanes: int, gathers: bool
     ) -> Value:
         b, nest, operand = self.nest.b, self.nest, access.operand
-        step = access.stride(VECTOR) if self.vector else 1
+        step = access.stride(self.axis) if self.vector else 1
 
         def filled(value: Name, mask: Any) -> Name:
             if fill is None:
@@ -399,11 +410,11 @@ class Values:
                     found = b.load(operand, "load", *b.pointer(pointer, place), mask)
                 else:
                     at = b.pointer(pointer, place)
-                    found = b.load(operand, "load_strided", *at, nest.number(step), mask)
+                    found = b.load(operand, "load_strided", *at, nest.number_of(step), mask)
                 return filled(found, mask)
             at = b.pointer(pointer, place)
             if step != 1:
-                return b.load(operand, "load_strided", *at, nest.number(step), self.full())
+                return b.load(operand, "load_strided", *at, nest.number_of(step), self.full())
             if self.mask is None or lanes == 1:
                 return b.load(operand, f"load{lanes}", *at)
             return b.load(operand, "load", *at, self.mask)
@@ -415,7 +426,7 @@ class Values:
         b, nest, access = self.nest.b, self.nest, s.access
         self.emit(roots(s))
         value = self.vec(s.value) if self.vector else self.one(s.value)
-        operand, step = access.operand, access.stride(VECTOR) if self.vector else 1
+        operand, step = access.operand, access.stride(self.axis) if self.vector else 1
         scatters = any(i in self.moving for i in s.indices)
         if step == 0 and not scatters:
             step = 1  # the loop has one iteration
@@ -430,7 +441,7 @@ class Values:
                 verb = "_strided" if step != 1 else str(self.lanes) if is_whole else ""
                 mask = [] if verb.isdecimal() else [self.guard(access, copy)]
                 if step != 1:
-                    mask.insert(0, nest.number(step))
+                    mask.insert(0, nest.number_of(step))
             if s.combine:
                 there = b.load(operand, f"load{verb}", *at, *mask)
                 own = b.op(operation(COMBINERS[s.combine].combine), there, own)
@@ -458,13 +469,55 @@ class Values:
             i, at = pick(index, copy), pick(position, copy)
             wrapped = b.op("choose_lt", i, 0, b.op("add", i, extent), i) if c.wrap else i
             kept = b.variable("w", "copy", wrapped)
-            with b.branch("outside", wrapped, extent):
+            with b.branch("outside", wrapped, extent, rare=True):
                 b.do(nest.note(), pick(nest.pointers[c.operand], copy), at, i)
                 b.assign(kept, "copy", 0)
             found: Name = b.op("i64x1", kept)
             return found
 
         nest.refs[c.name] = self.each(checked)
+
+    def search(self, s: Search) -> None:
+        """Count the elements of a sorted operand below each lane's value, by halving."""
+        b, nest, lanes = self.nest.b, self.nest, self.lanes
+        wanted = self._ordered(s, self.vec(s.value))
+        step = nest.number(s.stride)
+
+        def counted(copy: int) -> Name:
+            own = pick(wanted, copy)
+
+            def before(at: Any) -> Any:
+                place = b.op("mul", at, step)
+                found = b.load(s.operand, "load_at", nest.pointers[s.operand], place, self.full())
+                found = self._ordered(s, found)
+                less = b.op("le" if s.right else "lt", found, own)
+                if s.value.dtype.is_float:
+                    other = b.op("ne", own, own)
+                    if not s.right:
+                        other = b.op("and_", other, b.op("eq", found, found))
+                    less = b.op("or_", less, other)
+                return less
+
+            count: Name = b.variable("s", f"i64x{lanes}", 0)
+            left = b.variable("n", "copy", nest.number(s.extent))
+            with b.repeat(Apply("gt", (left, 1))):
+                half = b.op("floordiv", left, 2)
+                less = before(b.op("add", count, b.op("sub", half, 1)))
+                b.assign(count, "select", less, b.op("add", count, half), count)
+                b.assign(left, "sub", left, half)
+            with b.branch("eq", left, 1):
+                b.assign(count, "select", before(count), b.op("add", count, 1), count)
+            return count
+
+        nest.refs[s.name] = self.each(counted)
+        nest.vector_refs.add(s.name)
+
+    def _ordered(self, s: Search, value: Any) -> Any:
+        """Elements of a search in a dtype that has an order."""
+        dtype = s.value.dtype
+        return (
+            self.nest.b.op(f"cast_{element(dtype.compute)}", value) if dtype.is_storage else value
+        )
 
     def _check_vector(self, c: Check) -> None:
         b, nest, lanes = self.nest.b, self.nest, self.lanes
@@ -481,7 +534,7 @@ class Values:
             if self.mask is not None:
                 wrong = b.op("select_mask", self.mask, wrong, False)
             found: Name = b.op("select", wrong, zero, wrapped)
-            with b.branch("some", wrong):
+            with b.branch("some", wrong, rare=True):
                 places = b.op("select", wrong, at, last)
                 first = b.op("hmin", places)
                 same = b.op("eq", places, b.op(f"splat{lanes}", first))

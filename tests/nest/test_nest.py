@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,9 +28,10 @@ from staticgrad.nest.directives import (
     checked,
     defaults,
 )
+from tests.codegen.golden import on_file
 from tests.codegen.kernel_meaning import Meaning
 from tests.codegen.random_kernels import random_kernel
-from tests.codegen.test_random_kernels import memory_of, sizes_of, told
+from tests.codegen.test_random_kernels import listed_of, memory_of, sizes_of, table_of, told
 from tests.native.support import Mode, assert_same, call
 
 FEW = 24
@@ -67,22 +69,31 @@ def check_kernel(seed: int, modes: tuple[Mode, ...]) -> bool:
         return False
     words = [sizes[argument] for argument in kernel.arguments]
     wanted = memory_of(kernel, sizes, seed)
-    Meaning(kernel, wanted, sizes).run()
+    lists_of = listed_of(kernel, sizes, seed)
+    Meaning(kernel, wanted, sizes, listed=lists_of).run()
     count = int(kernel.iterations(words))
     passing = {o.name for o in kernel.operands if o.mode == "scratch"}
+    passing |= {kernel.listed.table} if kernel.listed else set()
     for directives in lists:
         source = nest.source(kernel, machine, directives)
         assert source is not None
         for mode in modes:
-            memory = memory_of(kernel, sizes, seed)
+            memory, mine = memory_of(kernel, sizes, seed), listed_of(kernel, sizes, seed)
+            if kernel.listed is not None:
+                memory[kernel.listed.table] = table_of(mine)
             shared = [memory[o.name] for o in kernel.operands if not o.is_own]
             own = [memory[o.name] for o in kernel.operands if o.is_own]
             call(source, shared, words, 0, count, own=own, mode=mode)
-            for name, array in memory.items():
+            found = {**memory, **_of_iterations(mine)}
+            for name, array in found.items():
                 if name not in passing and isinstance(array, np.ndarray):
                     what = f"kernel {seed} at {sizes}, {mode}, {directives}: {name}\n{kernel}"
-                    assert_same(array, wanted[name], what)
+                    assert_same(array, {**wanted, **_of_iterations(lists_of)}[name], what)
     return True
+
+
+def _of_iterations(rows: list[dict[str, Any]]) -> dict[Any, Any]:
+    return {(number, name): own for number, row in enumerate(rows) for name, own in row.items()}
 
 
 @pytest.mark.parametrize("seed", range(1, FEW + 1))
@@ -166,8 +177,8 @@ def test_each_row_is_loaded_once_by_interleaved_copies() -> None:
 
 def test_reasons_are_counted() -> None:
     nest.REFUSED.clear()
-    assert nest.source(parse_kernel(SCATTERED), current()) is None
-    assert nest.REFUSED == {"rows in their order": 1}
+    assert nest.source(on_file("product_among_stages"), current()) is None
+    assert nest.REFUSED == {"a stage Gemm": 1}
 
 
 def test_programs_run_by_nests_on_request() -> None:
