@@ -12,23 +12,23 @@ import functools
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
 
 import staticgrad as sg
+from staticgrad import terminal
 from staticgrad.building import capture
 from staticgrad.commands import plans
-from staticgrad.commands.plans import GRAPH_FILE, named_size, read_graph
+from staticgrad.commands.plans import GRAPH, SIZES, read_graph
 from staticgrad.config import SPELLING, read_bytes
 from staticgrad.errors import ParseError, StaticgradError
 from staticgrad.records import dataclass
 
 if TYPE_CHECKING:
-    from staticgrad.commands.demo import DemoReport, Progress
+    from staticgrad.commands.demo import Progress
 
 _PLAIN_LINES: Final = 6  # lines of progress where there is no terminal to redraw
 
@@ -50,17 +50,22 @@ def answering(command: Callable[..., Answer]) -> Callable[..., None]:
     def run(as_json: bool, **arguments: Any) -> None:
         try:
             answer = command(**arguments)
-        except StaticgradError as error:
+        except (StaticgradError, OSError) as error:  # a full disk, a folder without permission
+            code, text, shown = None, str(error), str(error)
+            if isinstance(error, StaticgradError):
+                code, text, shown = error.code, error.headline, _message(error)
             if as_json:
-                click.echo(json.dumps({"error": {"code": error.code, "message": error.headline}}))
-            click.echo(f"error: {_message(error)}", err=True)
+                click.echo(json.dumps({"error": {"code": code, "message": text}}))
+            click.echo(f"error: {shown}", err=True)
             sys.exit(1)
-        except OSError as error:  # a full disk, a folder that nobody may write to
-            if as_json:
-                click.echo(json.dumps({"error": {"code": None, "message": str(error)}}))
-            click.echo(f"error: {error}", err=True)
-            sys.exit(1)
-        _say(json.dumps(answer.data, indent=2) if as_json else answer.text)
+        if as_json:
+            click.echo(json.dumps(answer.data, indent=2))
+        elif isinstance(answer.text, str):
+            click.echo(answer.text)
+        elif answer.text is not None:  # a table as wide as the terminal allows
+            from rich.console import Console
+
+            Console().print(answer.text)
         sys.exit(0 if answer.holds else 1)
 
     return run
@@ -84,83 +89,37 @@ def demo(seed: int, epochs: int) -> Answer:
 
     Its images come with scikit-learn; nothing is downloaded.
     """
+    from rich.table import Table
+
     from staticgrad.commands import demo as program
 
-    with _shown_progress() as watch:
-        report = program.run(seed, epochs, watch)
-    return Answer(report.as_json(), _demo_table(report))
+    report = program.run(seed, epochs, _shown_progress(epochs))
+    if terminal.is_there():
+        terminal.write("")
+    table = Table(title="staticgrad demo: scikit-learn's digits", show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    for row in report.rows():
+        table.add_row(*row)
+    return Answer(report.as_json(), table)
 
 
-@contextmanager
-def _shown_progress() -> Iterator[Callable[[Progress], None]]:
-    """What to call with progress: redraws a line on a terminal, else prints a few; on stderr."""
-    if click.get_current_context().params["as_json"]:
-        yield _silent
-        return
-    if not sys.stderr.isatty():
-        yield _plain_progress
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress as Bar, TextColumn
+def _shown_progress(epochs: int) -> Callable[[Progress], None]:
+    """Return what shows progress: one line that is redrawn on a terminal, else a few lines."""
+    every = max(1, epochs // _PLAIN_LINES)
+    as_json = click.get_current_context().params["as_json"]
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[loss]}"))
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("compiling", total=None, loss="")
+    def watch(progress: Progress) -> None:
+        if as_json:
+            return
+        line = f"epoch {progress.epoch}/{epochs}" if progress.epoch else "compiling"
+        line += "" if progress.loss is None else f"  loss {progress.loss:.4f}"
+        if terminal.is_there():
+            terminal.write(line)
+        elif progress.epoch % every == 0 or progress.epoch == epochs:
+            click.echo(line, err=True)
 
-        def watch(progress: Progress) -> None:
-            bar.update(
-                task,
-                description=_stage(progress),
-                completed=progress.epoch,
-                total=progress.epochs if progress.epoch else None,
-                loss=_loss(progress),
-            )
-
-        yield watch
-
-
-def _silent(progress: Progress) -> None:
-    """Show nothing."""
-
-
-def _plain_progress(progress: Progress) -> None:
-    every = max(1, progress.epochs // _PLAIN_LINES)
-    if progress.epoch % every == 0 or progress.epoch == progress.epochs:
-        click.echo(f"{_stage(progress)}  {_loss(progress)}".rstrip(), err=True)
-
-
-def _stage(progress: Progress) -> str:
-    return f"epoch {progress.epoch}/{progress.epochs}" if progress.epoch else "compiling"
-
-
-def _loss(progress: Progress) -> str:
-    return "" if progress.loss is None else f"loss {progress.loss:.4f}"
-
-
-def _demo_table(report: DemoReport) -> object:
-    return _table(
-        "staticgrad demo: scikit-learn's digits",
-        [
-            ("network", "-".join(map(str, report.layers))),
-            ("parameters", f"{report.parameters:,}"),
-            ("images", f"{report.train_images} to train on, {report.test_images} to test on"),
-            *((f"nodes after {count.after}", str(count.nodes)) for count in report.nodes),
-            ("kernels", str(report.kernels)),
-            ("  compiled now", str(report.kernels_compiled)),
-            ("  read from the disk cache", str(report.kernels_from_disk)),
-            ("  compiled after the first step", str(report.kernels_compiled_after_first_step)),
-            ("batch sizes", ", ".join(map(str, report.batch_sizes))),
-            *(
-                (f"peak bytes, batch {size}", f"{peak:,}")
-                for size, peak in report.peak_bytes.items()
-            ),
-            ("compile", f"{report.compile_seconds:.2f} s"),
-            ("training", f"{report.steps} steps in {report.train_seconds:.2f} s"),
-            ("step (median)", f"{report.step_microseconds:.0f} µs"),
-            ("loss, last epoch", f"{report.final_loss:.5f}"),
-            ("test accuracy", f"{report.test_accuracy:.2%}"),
-        ],
-    )
+    return watch
 
 
 # Comparison
@@ -168,45 +127,25 @@ def _demo_table(report: DemoReport) -> object:
 
 @main.command()
 @click.option(
-    "--model",
-    "spec",
-    default="mlp",
-    show_default=True,
-    metavar="NAME",
+    "--model", "spec", default="mlp", show_default=True, metavar="NAME",
     help="linear, mlp, deep, chars, path.py:name, or path.py.",
-)
+)  # fmt: skip
 @click.option(
-    "--batch",
-    "batches",
-    multiple=True,
-    type=click.IntRange(min=1),
-    metavar="N",
+    "--batch", "batches", multiple=True, type=click.IntRange(min=1), metavar="N",
     help="A batch size to time; repeatable.",
-)
+)  # fmt: skip
 @click.option(
-    "--depth",
-    "depths",
-    multiple=True,
-    type=click.IntRange(min=1),
-    metavar="N",
+    "--depth", "depths", multiple=True, type=click.IntRange(min=1), metavar="N",
     help="A number of layers to time; repeatable.",
-)
+)  # fmt: skip
 @click.option(
-    "--seconds",
-    default=1.0,
-    show_default=True,
-    type=click.FloatRange(min=0.0),
+    "--seconds", default=1.0, show_default=True, type=click.FloatRange(min=0.0),
     help="Wall time of each timing.",
-)
+)  # fmt: skip
 @click.option(
-    "--html",
-    "page",
-    is_flag=False,
-    flag_value="staticgrad-comparison.html",
-    type=click.Path(dir_okay=False, writable=True),
-    metavar="[FILE]",
-    help="Write a page with pictures.",
-)
+    "--html", "page", is_flag=False, flag_value="staticgrad-comparison.html", metavar="[FILE]",
+    type=click.Path(dir_okay=False, writable=True), help="Write a page with pictures.",
+)  # fmt: skip
 @answering
 def compare(
     spec: str, batches: tuple[int, ...], depths: tuple[int, ...], seconds: float, page: str | None
@@ -223,18 +162,17 @@ def compare(
     """
     from staticgrad.comparison import compare as run, page as pages, table
 
-    found = run(spec, batches=batches, depths=depths, seconds=seconds, watch=_plain_watch())
+    as_json = click.get_current_context().params["as_json"]
+
+    def watch(what: str) -> None:
+        if not as_json:
+            click.echo(f"measuring {what}", err=True)
+
+    found = run(spec, batches=batches, depths=depths, seconds=seconds, watch=watch)
     if page is not None:
         Path(page).write_text(pages.page(found), encoding="utf-8")
         click.echo(f"written: {page}", err=True)
     return Answer(found.as_json(), table.tables(found), found.holds)
-
-
-def _plain_watch() -> Callable[[str], object]:
-    """Says on standard error what is being measured, unless JSON is wanted."""
-    if click.get_current_context().params["as_json"]:
-        return lambda what: None
-    return lambda what: click.echo(f"measuring {what}", err=True)
 
 
 # Doctor
@@ -272,21 +210,16 @@ def info() -> Answer:
     from staticgrad import native
 
     found = native.cache_info()
+    folder = None if found.directory is None else str(found.directory)
     data = {
-        "directory": None if found.directory is None else str(found.directory),
-        "kernels": found.entries,
-        "bytes": found.bytes,
-        "other_installations": found.others,
-        "limit": found.limit,
-        "refusal": found.refusal,
-    }
-    if found.directory is None:
+        "directory": folder, "kernels": found.entries, "bytes": found.bytes,
+        "other_installations": found.others, "limit": found.limit, "refusal": found.refusal,
+    }  # fmt: skip
+    if folder is None:
         return Answer(data, f"no directory that is safe to write: {found.refusal}")
     others = f"; {found.others} of other installations" if found.others else ""
-    return Answer(
-        data,
-        f"{found.directory}: {found.entries} kernels, {found.bytes} of {found.limit} bytes{others}",
-    )
+    size = f"{found.bytes} of {found.limit} bytes"
+    return Answer(data, f"{folder}: {found.entries} kernels, {size}{others}")
 
 
 @cache.command()
@@ -352,17 +285,13 @@ def docs(name: str | None, folder: str | None, site: str | None) -> Answer:
         return Answer({"written": settings}, f"written: {settings}")
     if name is not None:
         text = documentation.page(name)
-        return Answer({"name": name, "markdown": text}, _markdown(text))
+        shown: object = text
+        if sys.stdout.isatty():
+            from rich.markdown import Markdown
+
+            shown = Markdown(text)
+        return Answer({"name": name, "markdown": text}, shown)
     return Answer(documentation.titles(), documentation.contents())
-
-
-def _markdown(text: str) -> object:
-    """Markdown as it looks in a terminal; elsewhere as it is."""
-    if not sys.stdout.isatty():
-        return text
-    from rich.markdown import Markdown
-
-    return Markdown(text)
 
 
 # Plans of problems
@@ -375,15 +304,9 @@ main.add_command(plans.tradeoff)
 
 
 @main.command("opt")
-@click.argument("file", type=GRAPH_FILE, default="-")
+@GRAPH
 @click.option(
-    "-p",
-    "--pipeline",
-    "passes",
-    default="O1",
-    show_default=True,
-    metavar="TEXT",
-    help="Passes.",
+    "-p", "--pipeline", "passes", default="O1", show_default=True, metavar="TEXT", help="Passes."
 )
 @click.option("--disable", multiple=True, metavar="PASS", help="Leave a pass out; repeatable.")
 @click.option(
@@ -408,12 +331,10 @@ def opt(
     """
     from passes.pipelines import pipeline
 
-    def watch(rewriting: object) -> None:
-        if steps:
-            click.echo(str(rewriting), err=True)
-
-    chosen = pipeline(passes)
-    graph, reports = chosen.run(read_graph(file), disable=disable, watch=watch)
+    graph, reports = pipeline(passes).run(
+        read_graph(file), disable=disable,
+        watch=lambda rewriting: click.echo(str(rewriting), err=True) if steps else None,
+    )  # fmt: skip
     text = str(graph).rstrip("\n")
     if report:
         took = [f"{each}, {each.seconds * 1e3:.2f} ms" for each in reports]
@@ -425,19 +346,18 @@ def opt(
 
 
 @main.command()
-@click.argument("file", type=GRAPH_FILE, default="-")
-@click.option("--size", "sizes", multiple=True, metavar="NAME=N", help="A named size; repeatable.")
+@GRAPH
+@SIZES
 @click.option("--source", is_flag=True, help="Print the generated source of every kernel, too.")
 @click.option("--before", is_flag=True, help="Print the graph ahead of the passes, too.")
 @answering
-def explain(file: IO[str], sizes: tuple[str, ...], source: bool, before: bool) -> Answer:
+def explain(file: IO[str], sizes: dict[str, int], source: bool, before: bool) -> Answer:
     """Show the kernels and memory of a graph's text.
 
     The graph is read from FILE, by default standard input. Its memory depends on its named sizes:
     give them all, --size batch=64.
     """
-    known = dict(map(named_size, sizes))
-    program = sg.compile(read_graph(file), sizes=known)
+    program = sg.compile(read_graph(file), sizes=sizes)
     explanation = program.explanation(before=before)
     data = explanation.as_json()
     if source:
@@ -447,10 +367,10 @@ def explain(file: IO[str], sizes: tuple[str, ...], source: bool, before: bool) -
 
 
 @main.command()
-@click.argument("file", type=GRAPH_FILE, default="-")
-@click.option("--size", "sizes", multiple=True, metavar="NAME=N", help="A named size; repeatable.")
+@GRAPH
+@SIZES
 @answering
-def tune(file: IO[str], sizes: tuple[str, ...]) -> Answer:
+def tune(file: IO[str], sizes: dict[str, int]) -> Answer:
     """Measure the schedules of a graph's kernels.
 
     Each kernel is timed with a few schedules, and the fastest is kept.
@@ -459,13 +379,12 @@ def tune(file: IO[str], sizes: tuple[str, ...]) -> Answer:
     are taken at their hints. Choices go to the kernel cache, where sg.compile(tune=True) and
     STATICGRAD_TUNE=1 find them for sizes of the same class.
     """
-    known = dict(map(named_size, sizes))
-    found = sg.compile(read_graph(file), sizes=known, tune=True).explanation().tuning
+    found = sg.compile(read_graph(file), sizes=sizes, tune=True).explanation().tuning
     return Answer({"tuning": [*found]}, "\n".join(found) or "no kernel has a choice of schedules")
 
 
 @main.command("lint")
-@click.argument("file", type=GRAPH_FILE, default="-")
+@GRAPH
 @click.option("--without", multiple=True, metavar="LINT", help="Leave a lint out; repeatable.")
 @click.option("--notes", is_flag=True, help="Also show what is less certain.")
 @answering
@@ -477,30 +396,6 @@ def lint(file: IO[str], without: tuple[str, ...], notes: bool) -> Answer:
     found = sg.lint(read_graph(file), without=without, notes=notes)
     data = {"holds": not found, "findings": [finding.as_json() for finding in found]}
     return Answer(data, "\n\n".join(map(str, found)) or "no hazards found", not found)
-
-
-# How things look
-
-
-def _table(title: str, rows: list[tuple[str, str]]) -> object:
-    from rich.table import Table
-
-    table = Table(title=title, show_header=False)
-    table.add_column()
-    table.add_column(justify="right")
-    for name, value in rows:
-        table.add_row(name, value)
-    return table
-
-
-def _say(text: object) -> None:
-    """Print a text, or a table as wide as the terminal allows; nothing for None."""
-    if isinstance(text, str):
-        click.echo(text)
-    elif text is not None:
-        from rich.console import Console
-
-        Console().print(text)
 
 
 def _message(error: StaticgradError) -> str:

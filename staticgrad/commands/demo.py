@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from itertools import pairwise
 from typing import Any, Final
@@ -94,6 +94,27 @@ class DemoReport:
     final_loss: float
     test_accuracy: float
 
+    def rows(self) -> list[tuple[str, str]]:
+        """Return names and figures, for a table."""
+        peaks = self.peak_bytes.items()
+        return [
+            ("network", "-".join(map(str, self.layers))),
+            ("parameters", f"{self.parameters:,}"),
+            ("images", f"{self.train_images} to train on, {self.test_images} to test on"),
+            *((f"nodes after {count.after}", str(count.nodes)) for count in self.nodes),
+            ("kernels", str(self.kernels)),
+            ("  compiled now", str(self.kernels_compiled)),
+            ("  read from the disk cache", str(self.kernels_from_disk)),
+            ("  compiled after the first step", str(self.kernels_compiled_after_first_step)),
+            ("batch sizes", ", ".join(map(str, self.batch_sizes))),
+            *((f"peak bytes, batch {size}", f"{peak:,}") for size, peak in peaks),
+            ("compile", f"{self.compile_seconds:.2f} s"),
+            ("training", f"{self.steps} steps in {self.train_seconds:.2f} s"),
+            ("step (median)", f"{self.step_microseconds:.0f} µs"),
+            ("loss, last epoch", f"{self.final_loss:.5f}"),
+            ("test accuracy", f"{self.test_accuracy:.2%}"),
+        ]
+
     def as_json(self) -> dict[str, Any]:
         """The report as JSON has it: names to numbers, lists and objects with text keys."""
         return {
@@ -135,10 +156,31 @@ def run(
     full, last = BATCH, len(digits.train_images) % BATCH
     sizes = [full, *([last] if last else [])]
     peaks = {size: step.plan(batch=size).peak_bytes for size in sizes}
-    training = _train(step, digits, random, epochs, notify)
+    begun, compiled_at_first, loss = time.perf_counter(), -1, 0.0
+    times: dict[int, list[int]] = {size: [] for size in sizes}  # nanoseconds of each step
+    for epoch in range(1, epochs + 1):
+        total = 0.0
+        order = random.permutation(len(digits.train_images))
+        for first in range(0, len(order), BATCH):
+            chosen = order[first : first + BATCH]
+            feeds = {
+                "images": digits.train_images[chosen], "classes": digits.train_classes[chosen]
+            }  # fmt: skip
+            before = time.perf_counter_ns()
+            found = step.run(feeds)["loss"]
+            times[len(chosen)].append(time.perf_counter_ns() - before)
+            total += float(found) * len(chosen)
+            if compiled_at_first < 0:
+                compiled_at_first = native.statistics().compiled
+        loss = total / len(digits.train_images)
+        notify(Progress(epoch, epochs, loss))
+    train_seconds = time.perf_counter() - begun
     logits = predict.run({"images": digits.test_images})["logits"]
     accuracy = float(np.mean(np.argmax(logits, axis=1) == digits.test_classes))
     programs = (step.stats, predict.stats)
+    reports: tuple[PassReport, ...] = pipeline(_PIPELINE).run(network.step)[1]
+    built = NodeCount("build", len(network.step.nodes))
+    counts = (built, *(NodeCount(each.name, each.nodes_after) for each in reports))
     return DemoReport(
         seed=seed,
         epochs=epochs,
@@ -147,17 +189,17 @@ def run(
         test_images=len(digits.test_images),
         batch_sizes=(*sizes, len(digits.test_images)),
         parameters=sum(weight.value.size for weight in network.weights),
-        nodes=_node_counts(network.step),
+        nodes=counts,
         kernels=len({kernel.source for f in (step, predict) for kernel in f.kernels}),
         kernels_compiled=sum(stats.compiles for stats in programs),
         kernels_from_disk=sum(stats.disk_hits for stats in programs),
-        kernels_compiled_after_first_step=native.statistics().compiled - training.compiled_at_first,
+        kernels_compiled_after_first_step=native.statistics().compiled - compiled_at_first,
         peak_bytes=peaks,
         compile_seconds=compile_seconds,
-        train_seconds=training.seconds,
-        steps=len(training.nanoseconds),
-        step_microseconds=statistics.median(training.full_batches(full)) / 1e3,
-        final_loss=training.loss,
+        train_seconds=train_seconds,
+        steps=sum(map(len, times.values())),
+        step_microseconds=statistics.median(times[full][1:] or times[full]) / 1e3,
+        final_loss=loss,
         test_accuracy=accuracy,
     )
 
@@ -205,59 +247,3 @@ def build(random: np.random.Generator) -> Network:
         sg.Graph(outputs={"logits": hidden}, name="predict"),
         tuple(weights),
     )
-
-
-@dataclass
-class _Training:
-    """Measurements of a training run: batch size and time of each step, and totals."""
-
-    sizes: list[int]
-    nanoseconds: list[int]
-    compiled_at_first: int = 0
-    seconds: float = 0.0
-    loss: float = 0.0
-
-    def full_batches(self, size: int) -> list[int]:
-        """Times of the steps over ``size`` images but the first, which also made the plan."""
-        times = [ns for n, ns in zip(self.sizes, self.nanoseconds, strict=True) if n == size]
-        return times[1:] or times
-
-
-def _train(
-    step: sg.Compiled,
-    digits: Digits,
-    random: np.random.Generator,
-    epochs: int,
-    notify: Callable[[Progress], None],
-) -> _Training:
-    """Train for all epochs; the loss of an epoch is the mean over its images."""
-    done = _Training([], [])
-    start = time.perf_counter()
-    for epoch in range(1, epochs + 1):
-        total = 0.0
-        for images, classes in _batches(digits, random):
-            before = time.perf_counter_ns()
-            loss = step.run({"images": images, "classes": classes})["loss"]
-            done.nanoseconds.append(time.perf_counter_ns() - before)
-            done.sizes.append(len(images))
-            total += float(loss) * len(images)
-            if len(done.sizes) == 1:
-                done.compiled_at_first = native.statistics().compiled
-        done.loss = total / len(digits.train_images)
-        notify(Progress(epoch, epochs, done.loss))
-    done.seconds = time.perf_counter() - start
-    return done
-
-
-def _batches(digits: Digits, random: np.random.Generator) -> Iterator[tuple[Array, Array]]:
-    """Yield the training images once, in random order; the last batch has the remainder."""
-    order = random.permutation(len(digits.train_images))
-    for start in range(0, len(order), BATCH):
-        chosen = order[start : start + BATCH]
-        yield digits.train_images[chosen], digits.train_classes[chosen]
-
-
-def _node_counts(graph: sg.Graph) -> tuple[NodeCount, ...]:
-    reports: tuple[PassReport, ...] = pipeline(_PIPELINE).run(graph)[1]
-    first = NodeCount("build", len(graph.nodes))
-    return (first, *(NodeCount(each.name, each.nodes_after) for each in reports))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final, get_args
@@ -19,14 +19,32 @@ import click
 import staticgrad as sg
 from staticgrad.errors import BudgetInfeasible, StaticgradError
 from staticgrad.planning.page import plan_page
-from staticgrad.planning.placed import MemoryPlan
 from staticgrad.planning.planner import Effort, PolicyName, plan_abstract
 from staticgrad.planning.problem import problem_document
 from staticgrad.reports.memory_page import memory_page
 
 _FILE = click.Path(dir_okay=False)
-#: A graph's text, from a file or from standard input.
-GRAPH_FILE: Final = click.File("r", encoding="utf-8", errors="replace")
+
+
+def _named_sizes(_context: object, _option: object, texts: tuple[str, ...]) -> dict[str, int]:
+    """Return ``NAME=N`` as names and numbers."""
+    found = {}
+    for text in texts:
+        name, _, number = text.rpartition("=")
+        if not name or not number.isdecimal():
+            raise click.BadParameter(f"{text!r} is not NAME=N", param_hint="--size")
+        found[name] = int(number)
+    return found
+
+
+#: A graph's text, from a file or from standard input, and its named sizes.
+GRAPH: Final = click.argument(
+    "file", type=click.File("r", encoding="utf-8", errors="replace"), default="-"
+)
+SIZES: Final = click.option(
+    "--size", "sizes", multiple=True, metavar="NAME=N", callback=_named_sizes,
+    help="A named size; repeatable.",
+)  # fmt: skip
 
 
 @click.command()
@@ -53,22 +71,21 @@ def plan(
     """
     with _told():
         found = plan_abstract(file, _bytes(budget), policy=policy, effort=effort, align=align)
-    for path, text in ((written, _document(found)), (page, plan_page(found))):
-        if path is not None:
-            _write(path, text)
+    _write(written, lambda: _json(found.document()))
+    _write(page, lambda: plan_page(found))
     click.echo(found.summary())
 
 
 @click.command()
-@click.argument("file", type=GRAPH_FILE, default="-")
-@click.option("--size", "sizes", multiple=True, metavar="NAME=N", help="A named size; repeatable.")
+@GRAPH
+@SIZES
 @click.option("--budget", metavar="BYTES", help="Show the plan of it: 1000000, 64MiB, 50%, fit.")
 @click.option("--json", "written", type=_FILE, help="Write the plans' figures as JSON.")
 @click.option("--html", "page", type=_FILE, help="Write the plan's memory as a page.")
 @click.option("--problem", type=_FILE, help="Write what is planned, for `staticgrad plan`.")
 def tradeoff(
     file: IO[str],
-    sizes: tuple[str, ...],
+    sizes: dict[str, int],
     budget: str | None,
     written: str | None,
     page: str | None,
@@ -79,9 +96,8 @@ def tradeoff(
     The graph is read from FILE, by default standard input. The page is of the plan of the budget,
     or of the one that stores everything. Exit code 1: no plan is within the budget.
     """
-    known = dict(map(named_size, sizes))
     with _told():
-        found = sg.tradeoff(read_graph(file), known)
+        found = sg.tradeoff(read_graph(file), sizes)
         given = _bytes(budget)
         chosen = found.everything if given is None else found.within(given)
         if chosen is None:
@@ -89,12 +105,9 @@ def tradeoff(
                 f"no plan found of {found.graph!r} is within {budget}",
                 hint=f"the smallest needs {found.smallest.peak_bytes:,} bytes",
             )
-    if written is not None:
-        _write(written, json.dumps(found.as_json(), indent=1) + "\n")
-    if page is not None:
-        _write(page, memory_page(found.graph, chosen.plan, found))
-    if problem is not None:
-        _write(problem, json.dumps(problem_document(found.problem), indent=1) + "\n")
+    _write(written, lambda: _json(found.as_json()))
+    _write(page, lambda: memory_page(found.graph, chosen.plan, found))
+    _write(problem, lambda: _json(problem_document(found.problem)))
     click.echo(found)
     if budget is not None:
         share, more = f"{found.share(chosen):.1%}", f"{found.extra(chosen):+z.1%}"
@@ -104,14 +117,6 @@ def tradeoff(
 def read_graph(file: IO[str]) -> sg.Graph:
     """The graph whose text a file has."""
     return sg.parse(file.read(), file=getattr(file, "name", "<stdin>"))
-
-
-def named_size(text: str) -> tuple[str, int]:
-    """``NAME=N`` as a name and a number."""
-    name, _, number = text.rpartition("=")
-    if not name or not number.isdecimal():
-        raise click.BadParameter(f"{text!r} is not NAME=N", param_hint="--size")
-    return name, int(number)
 
 
 def _bytes(budget: str | None) -> int | str | None:
@@ -130,13 +135,15 @@ def _told() -> Iterator[None]:
         sys.exit(1)
 
 
-def _document(found: MemoryPlan) -> str:
-    return json.dumps(found.document(), indent=1) + "\n"
+def _json(data: object) -> str:
+    return json.dumps(data, indent=1) + "\n"
 
 
-def _write(path: str, text: str) -> None:
+def _write(path: str | None, text: Callable[[], str]) -> None:
+    if path is None:
+        return
     try:
-        Path(path).write_text(text, "utf-8")
+        Path(path).write_text(text(), "utf-8")
     except OSError as error:
         click.echo(f"error: {path} cannot be written: {error.strerror}", err=True)
         sys.exit(1)

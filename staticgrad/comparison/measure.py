@@ -295,13 +295,13 @@ def _changes(chosen: ComparedProgram) -> Changes:
 def _peers(
     chosen: ComparedProgram, seconds: float, torch_compile: bool, watch: Watch
 ) -> tuple[Peer, ...]:
-    from staticgrad.comparison.torch_peer import peers  # it translates programs, which takes time
-
     watch("PyTorch, if it is installed")
     silent = "KINETO_LOG_LEVEL"  # PyTorch's profiler reads it, and else reports on stderr
     said = silent in os.environ
     os.environ.setdefault(silent, "99")
     try:
+        from staticgrad.comparison.torch_peer import peers  # imports PyTorch
+
         return peers(chosen, seconds, torch_compile)
     finally:
         if not said:

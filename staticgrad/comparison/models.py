@@ -39,41 +39,43 @@ def linear(depth: None = None) -> Model:
 
 def mlp(depth: int = 3) -> Model:
     """A perceptron with ReLU that reads scikit-learn's digits."""
+
+    def batch(size: int, draw: np.random.Generator) -> Mapping[str, Array]:
+        images, classes = _digits()
+        chosen = draw.integers(0, len(images), size)
+        return {"images": images[chosen], "classes": classes[chosen]}
+
     widths = (64, *(256, 128, *(128,) * max(depth - 3, 0))[: depth - 1], 10)
-    start = _layers(widths)
-
-    def loss(p: Values, b: Values) -> Any:
-        hidden = b["images"]
-        for layer in range(1, depth + 1):
-            hidden = hidden @ p[f"w{layer}"] + p[f"b{layer}"]
-            hidden = sg.nn.relu(hidden) if layer < depth else hidden
-        return sg.nn.cross_entropy(hidden, b["classes"])
-
+    loss = _perceptron(depth, "images", sg.nn.relu)
     return Model(
-        f"digits MLP, {depth} layers", start, loss, _digits, depth=depth,
+        f"digits MLP, {depth} layers", _layers(widths), loss, batch, depth=depth,
         note="1,797 images of 8x8 pixels that come with scikit-learn",
     )  # fmt: skip
 
 
 def deep(depth: int = 20) -> Model:
     """A deep, narrow perceptron with tanh: where the memory of the backward pass counts."""
-    start = _layers((64, *(128,) * (depth - 1), 10))
-
-    def loss(p: Values, b: Values) -> Any:
-        hidden = b["x"]
-        for layer in range(1, depth + 1):
-            hidden = hidden @ p[f"w{layer}"] + p[f"b{layer}"]
-            hidden = sg.tanh(hidden) if layer < depth else hidden
-        return sg.nn.cross_entropy(hidden, b["classes"])
 
     def batch(size: int, draw: np.random.Generator) -> Mapping[str, Array]:
         x = draw.normal(size=(size, 64)).astype("float32")
         return {"x": x, "classes": (np.abs(x[:, :10]).argmax(1)).astype("int64")}
 
     return Model(
-        f"deep MLP, {depth} layers", start, loss, batch, batch_size=256, depth=depth,
+        f"deep MLP, {depth} layers", _layers((64, *(128,) * (depth - 1), 10)),
+        _perceptron(depth, "x", sg.tanh), batch, batch_size=256, depth=depth,
         note="drawn from a seed",
     )  # fmt: skip
+
+
+def _perceptron(depth: int, name: str, activation: Callable[[Any], Any]) -> Callable[..., Any]:
+    def loss(p: Values, b: Values) -> Any:
+        hidden = b[name]
+        for layer in range(1, depth + 1):
+            hidden = hidden @ p[f"w{layer}"] + p[f"b{layer}"]
+            hidden = activation(hidden) if layer < depth else hidden
+        return sg.nn.cross_entropy(hidden, b["classes"])
+
+    return loss
 
 
 #: Of the character model: what one position is, how far it looks back, and how many look at once.
@@ -156,14 +158,8 @@ def _layers(widths: tuple[int, ...]) -> dict[str, Array]:
     return start
 
 
-def _digits(size: int, draw: np.random.Generator) -> Mapping[str, Array]:
-    images, classes = _all_digits()
-    chosen = draw.integers(0, len(images), size)
-    return {"images": images[chosen], "classes": classes[chosen]}
-
-
 @cache
-def _all_digits() -> tuple[Array, Array]:
+def _digits() -> tuple[Array, Array]:
     try:
         from sklearn.datasets import load_digits
     except ImportError:
@@ -186,8 +182,5 @@ def _documentation() -> tuple[Array, str]:
 
 
 MODELS: Final[Mapping[str, Callable[..., Model]]] = {
-    "linear": linear,
-    "mlp": mlp,
-    "deep": deep,
-    "chars": chars,
+    made.__name__: made for made in (linear, mlp, deep, chars)
 }

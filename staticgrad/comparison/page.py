@@ -50,12 +50,7 @@ _LINE: Final = re.compile(r"[^\s,\[\]]+:\d+")
 
 def page(found: Comparison | TapeAlone) -> str:
     """Return the page as HTML text that needs nothing else."""
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(found.model)}: define by run, define then run</title>"
-        f"</head><body>{_body(found)}</body></html>\n"
-    )
+    return markup.document(f"{found.model}: define by run, define then run", _body(found))
 
 
 class _Shown:
@@ -118,14 +113,6 @@ def _alarm(text: str) -> str:
     return f'<p class="alarm">{escape(text)}</p>'
 
 
-def _figures(figures: Iterable[tuple[str, str]]) -> str:
-    shown = "".join(
-        f'<div class="figure"><b>{escape(value)}</b><span>{escape(what)}</span></div>'
-        for value, what in figures
-    )
-    return f'<div class="figures">{shown}</div>'
-
-
 def _refused(refusal: Refusal) -> str:
     """Return a refusal: the user's line, the message, the cure."""
     where = preformatted(f"{refusal.line}: {refusal.text}") if refusal.line else ""
@@ -169,7 +156,7 @@ def _tape_alone(found: TapeAlone) -> str:
     return (
         _title(found)
         + _alarm("There is no graph of this program: only the tape is measured.")
-        + _figures(figures)
+        + markup.figure_boxes(figures)
         + f'<h2 id="limits">What the graph refuses</h2>{_refused(found.refusal)}'
         + f'<p class="why">{why}</p>'
         + f'<h2 id="time">What the tape does</h2>{_chart(steps, _held([found.timeline]))}'
@@ -212,7 +199,7 @@ def _head(found: Comparison) -> str:
         " Both ways run the same rules on the same data from the same values, each on"
         f" {found.threads} thread{'s' * (found.threads > 1)}."
     )
-    parts = [_title(found, more), *map(_alarm, alarms), _figures(figures)]
+    parts = [_title(found, more), *map(_alarm, alarms), markup.figure_boxes(figures)]
     if found.refusal:
         parts.append(f"<h2>What one graph refuses</h2>{_refused(found.refusal)}")
     if found.changes is not None:

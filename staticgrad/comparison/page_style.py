@@ -23,10 +23,6 @@ nav a:hover { color: var(--ink); }
 .sg h2 { font-size: 1.35rem; margin: 3rem 0 .4rem; scroll-margin-top: 3.2rem; }
 .sg h3 { font-size: 1.05rem; margin: 1.4rem 0 .3rem; }
 .sg p.why, .sg p.sub { color: var(--soft); margin: .2rem 0 .9rem; max-width: 52rem; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(12rem, 1fr)); gap: 1.2rem;
-  margin: 1.2rem 0; }
-.figure b { display: block; font-size: 2rem; line-height: 1.25; } .figure span { color: var(--soft);
-  font-size: .9rem; } .figure { border-top: 3px solid var(--f); padding-top: .4rem; }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr));
   gap: 1rem 1.6rem; }
 .sg p.alarm { border-left: 4px solid var(--b); padding-left: .8rem; max-width: 52rem; }
@@ -63,7 +59,7 @@ nav a:hover { color: var(--ink); }
   .source div { font-size: 16px; } .act pre, .sg pre { font-size: 15px; } }
 @media (max-width: 40rem) { .sg h1 { font-size: 1.5rem; } main { padding: .6rem .8rem 4rem; }
   .source div { grid-template-columns: 2.4rem 3.5rem 1fr; font-size: 12px; }
-  .figure b { font-size: 1.6rem; } }
+  .sg .figure b { font-size: 1.6rem; } }
 @media print { nav, .tools button { display: none; } .canvas { max-height: none; } }
 """
 

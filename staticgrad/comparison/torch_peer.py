@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from itertools import cycle
 from shutil import which
@@ -37,7 +37,13 @@ _LAYERS: Final = frozenset({
 })  # fmt: skip
 _OPTIONS: Final = {"Softmax": {"axis": "dim"}, "LogSoftmax": {"axis": "dim"}}
 _FUNCTIONS: Final = {"relu": "ReLU", "gelu": "GELU", "tanh": "Tanh", "sigmoid": "Sigmoid"}
+_HYPERPARAMETERS: Final = {
+    "learning_rate": "lr", "momentum": "momentum", "nesterov": "nesterov", "eps": "eps",
+    "weight_decay": "weight_decay",
+}  # fmt: skip
 EAGER, COMPILED = "PyTorch, eager", "torch.compile"
+torch: Any = import_module("torch") if find_spec("torch") else None
+functional: Any = torch and import_module("torch.nn.functional")
 
 
 class NoPeer(Exception):  # noqa: N818 - a reason, not an error
@@ -45,60 +51,50 @@ class NoPeer(Exception):  # noqa: N818 - a reason, not an error
 
 
 def peers(chosen: ComparedProgram, seconds: float, torch_compile: bool = False) -> tuple[Peer, ...]:
-    """PyTorch's ways of the program, measured in turns with the compiled step; none without it.
+    """Measure PyTorch's ways of the program in turns with the compiled step; none without it.
 
     Args:
         chosen: what is compared.
         seconds: of wall time for each way.
         torch_compile: whether to measure ``torch.compile``, too, which compiles for a minute.
     """
-    if find_spec("torch") is None:
+    if torch is None:
         return ()
-    batches = [chosen.draw(chosen.batch_size, np.random.default_rng(k)) for k in range(4)]
-    try:
-        with _one_thread():
-            eager = _measured(EAGER, chosen, TorchTraining(chosen), batches, seconds)
-    except NoPeer as reason:
-        return (Peer(EAGER, None, None, None, str(reason)),)
-    if not torch_compile:
-        return (eager,)
-    if not any(map(which, ("c++", "g++", "clang++"))):
-        return (eager, Peer(COMPILED, None, None, None, "needs a C++ compiler, and there is none"))
-    try:
-        with _one_thread():
-            way = TorchTraining(chosen, compiled=True)
-            return (eager, _measured(COMPILED, chosen, way, batches, seconds))
-    except Exception as error:  # whatever a compiler may say
-        first = str(error).strip().partition("\n")[0] or type(error).__name__
-        return (eager, Peer(COMPILED, None, None, None, f"fails: {first[:120]}"))
-
-
-def _measured(
-    name: str, chosen: ComparedProgram, way: TorchTraining, batches: Sequence[Batch], seconds: float
-) -> Peer:
-    """Losses beside those of the tape, times in turns with the compiled step, the peak."""
-    tape = by_run(chosen)
-    pairs = [(way.step(b), tape.step(b)) for b in (*batches, batches[0])[:_STEPS]]
-    apart = max(abs(a - b) / max(abs(b), 1e-12) for a, b in pairs)
-    if not apart <= _TOLERANCE:
-        raise NoPeer(f"losses differ by {apart:.0e}: it is another program there")
-    ours, ring = DefineThenRun(chosen), cycle(batches)
-    race = Race(chosen.batch_size, lambda: way.step(next(ring)), lambda: ours.step(next(ring)))
-    for _ in range(PARTS):
-        race.run(seconds / PARTS)
-    return Peer(name, race.pair(), way.peak(batches[0]), apart, "")
-
-
-@contextmanager
-def _one_thread() -> Any:
-    import torch
-
-    before = torch.get_num_threads()
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        eager = _measured(EAGER, chosen, seconds)
+        if eager.pair is None or not torch_compile:
+            return (eager,)
+        if not any(map(which, ("c++", "g++", "clang++"))):
+            reason = "needs a C++ compiler, and there is none"
+            return (eager, Peer(COMPILED, None, None, None, reason))
+        return (eager, _measured(COMPILED, chosen, seconds))
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(threads)
+
+
+def _measured(name: str, chosen: ComparedProgram, seconds: float) -> Peer:
+    """Return losses beside those of the tape, times in turns with the compiled step, the peak."""
+    batches = [chosen.draw(chosen.batch_size, np.random.default_rng(k)) for k in range(4)]
+    try:
+        way, tape = TorchTraining(chosen, compiled=name == COMPILED), by_run(chosen)
+        pairs = [(way.step(b), tape.step(b)) for b in (*batches, batches[0])[:_STEPS]]
+        apart = max(abs(a - b) / max(abs(b), 1e-12) for a, b in pairs)
+        if not apart <= _TOLERANCE:
+            raise NoPeer(f"losses differ by {apart:.0e}: it is another program there")
+        ours, ring = DefineThenRun(chosen), cycle(batches)
+        race = Race(chosen.batch_size, lambda: way.step(next(ring)), lambda: ours.step(next(ring)))
+        for _ in range(PARTS):
+            race.run(seconds / PARTS)
+        return Peer(name, race.pair(), way.peak(batches[0]), apart, "")
+    except NoPeer as reason:
+        return Peer(name, None, None, None, str(reason))
+    except Exception as error:
+        if name != COMPILED:
+            raise
+        first = str(error).strip().partition("\n")[0] or type(error).__name__
+        return Peer(name, None, None, None, f"fails: {first[:120]}")
 
 
 class TorchTraining:
@@ -110,8 +106,6 @@ class TorchTraining:
         Raises:
             NoPeer: it cannot be built.
         """
-        import torch
-
         if chosen.model is not None:
             self._parameters, loss = _of_model(chosen.model)
             rule = rule_of(chosen.model)
@@ -123,8 +117,6 @@ class TorchTraining:
 
     def step(self, batch: Batch) -> float:
         """Forward, backward, update; the loss before it."""
-        import torch
-
         given: dict[str, Any] = {name: torch.from_numpy(array) for name, array in batch.items()}
         loss = self._loss(given)
         loss.backward()
@@ -150,8 +142,6 @@ class TorchTraining:
 
 
 def _optimizer(rule: optim.Optimizer, parameters: Sequence[Any]) -> Any:
-    import torch
-
     options = vars(rule)
     plain = (
         isinstance(options.get("learning_rate"), int | float)
@@ -159,24 +149,15 @@ def _optimizer(rule: optim.Optimizer, parameters: Sequence[Any]) -> Any:
         and rule.max_value is None
         and rule.loss_scale is None
     )
-    kinds: dict[type, Callable[[], Any]] = {
-        optim.SGD: lambda: torch.optim.SGD(
-            parameters, options["learning_rate"], options["momentum"], 0.0, options["weight_decay"],
-            options["nesterov"],
-        ),
-        optim.Adam: lambda: torch.optim.Adam(parameters, **_of_adam(options)),
-        optim.AdamW: lambda: torch.optim.AdamW(
-            parameters, **_of_adam(options), weight_decay=options["weight_decay"]
-        ),
+    kinds = {
+        optim.SGD: torch.optim.SGD, optim.Adam: torch.optim.Adam, optim.AdamW: torch.optim.AdamW
     }  # fmt: skip
     if not plain or type(rule) not in kinds:
         raise NoPeer(f"{type(rule).__name__} with these options is not translated to PyTorch")
-    return kinds[type(rule)]()
-
-
-def _of_adam(options: Mapping[str, Any]) -> dict[str, Any]:
-    betas = options["beta1"], options["beta2"]
-    return {"lr": options["learning_rate"], "betas": betas, "eps": options["eps"]}
+    given = {_HYPERPARAMETERS[name]: v for name, v in options.items() if name in _HYPERPARAMETERS}
+    if "beta1" in options:
+        given["betas"] = options["beta1"], options["beta2"]
+    return kinds[type(rule)](parameters, **given)
 
 
 # -- modules --------------------------------------------------------------------------------------
@@ -184,8 +165,6 @@ def _of_adam(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _of_program(chosen: ComparedProgram) -> tuple[list[Any], Callable[[Batch], Any], Any]:
     """The parameters of a module in PyTorch, its loss of a batch, its optimizer here."""
-    import torch
-
     if chosen.trained is None:
         raise NoPeer("only modules and the models of the package are translated to PyTorch")
     module, loss, rule = chosen.trained
@@ -200,8 +179,8 @@ def _of_program(chosen: ComparedProgram) -> tuple[list[Any], Callable[[Batch], A
         x, target = batch.values()
         output = net(x)
         if target.is_floating_point():
-            return torch.nn.functional.mse_loss(output, target)
-        return torch.nn.functional.cross_entropy(output.flatten(0, -2), target.flatten())
+            return functional.mse_loss(output, target)
+        return functional.cross_entropy(output.flatten(0, -2), target.flatten())
 
     if len(chosen.draw(1, np.random.default_rng(0))) != 2:
         raise NoPeer("a module of several arrays is not translated to PyTorch")
@@ -214,8 +193,6 @@ def _layer(layer: Any) -> Any:
     Raises:
         NoPeer: PyTorch has none of that name with these options.
     """
-    import torch
-
     if isinstance(layer, nn.Sequential):
         return torch.nn.Sequential(*map(_layer, layer))
     name = type(layer).__name__
@@ -237,8 +214,6 @@ def _layer(layer: Any) -> Any:
 
 def _of_model(chosen: Model) -> tuple[list[Any], Callable[[Batch], Any]]:
     """The parameters of a model as PyTorch's, and its loss of a batch."""
-    import torch
-
     name = getattr(chosen.loss, "__qualname__", "").partition(".")[0]
     if getattr(chosen.loss, "__module__", "") != models.__name__ or name not in _LOSSES:
         raise NoPeer("only modules and the models of the package are translated to PyTorch")
@@ -250,27 +225,19 @@ def _of_model(chosen: Model) -> tuple[list[Any], Callable[[Batch], Any]]:
 
 
 def _linear(p: Any, b: Any) -> Any:
-    import torch
-
-    return torch.nn.functional.mse_loss(b["x"] @ p["w"] + p["b"], b["y"])
+    return functional.mse_loss(b["x"] @ p["w"] + p["b"], b["y"])
 
 
-def _perceptron(activation: str) -> Callable[[Any, Any], Any]:
-    def loss(p: Any, b: Any) -> Any:
-        import torch
-
-        hidden, layers = b["images"] if "images" in b else b["x"], len(p) // 2
-        for layer in range(1, layers + 1):
-            hidden = torch.addmm(p[f"b{layer}"], hidden, p[f"w{layer}"])
-            hidden = getattr(torch, activation)(hidden) if layer < layers else hidden
-        return torch.nn.functional.cross_entropy(hidden, b["classes"])
-
-    return loss
+def _perceptron(p: Any, b: Any) -> Any:
+    name, activation = ("images", torch.relu) if "images" in b else ("x", torch.tanh)
+    hidden, layers = b[name], len(p) // 2
+    for layer in range(1, layers + 1):
+        hidden = torch.addmm(p[f"b{layer}"], hidden, p[f"w{layer}"])
+        hidden = activation(hidden) if layer < layers else hidden
+    return functional.cross_entropy(hidden, b["classes"])
 
 
 def _transformer(p: Any, b: Any) -> Any:
-    import torch.nn.functional as functional
-
     width, context, heads = models.WIDTH, models.CONTEXT, models.HEADS
 
     def split(x: Any) -> Any:
@@ -284,8 +251,8 @@ def _transformer(p: Any, b: Any) -> Any:
         at = f"{layer}."
         before = normal(hidden, at + "gain1", at + "bias1")
         read = [split(before @ p[at + name]) for name in ("query", "key", "value")]
-        attend: Any = functional.scaled_dot_product_attention
-        mixed = attend(*read, is_causal=True).transpose(1, 2).reshape(-1, context, width)
+        attended = functional.scaled_dot_product_attention(*read, is_causal=True)
+        mixed = attended.transpose(1, 2).reshape(-1, context, width)
         hidden = hidden + mixed @ p[at + "mix"]
         up = normal(hidden, at + "gain2", at + "bias2") @ p[at + "up"] + p[at + "up_bias"]
         hidden = hidden + functional.gelu(up) @ p[at + "down"]
@@ -293,9 +260,7 @@ def _transformer(p: Any, b: Any) -> Any:
     return functional.cross_entropy(logits.flatten(0, -2), b["after"].flatten())
 
 
+#: By the function of ``models`` that the loss is made in.
 _LOSSES: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
-    "linear": _linear,
-    "mlp": _perceptron("relu"),
-    "deep": _perceptron("tanh"),
-    "chars": _transformer,
-}
+    "linear": _linear, "_perceptron": _perceptron, "chars": _transformer
+}  # fmt: skip

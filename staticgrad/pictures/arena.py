@@ -1,4 +1,4 @@
-"""The memory of a step drawn as it lies: positions to the right, addresses upwards, a box each."""
+"""The memory of a step as SVG text: over its kernels, boxes at their addresses or stacked bands."""
 
 from __future__ import annotations
 
@@ -10,11 +10,16 @@ from staticgrad.pictures.ladder import Column
 from staticgrad.pictures.markup import nbytes
 from staticgrad.records import dataclass
 
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 760, 300, 74, 34, 14
+_WIDTH, _LEFT, _RIGHT, _BOTTOM, _TOP = 760, 74, 10, 34, 14  # pixels
+_ARENA_HEIGHT, _BANDS_HEIGHT = 300, 260
 #: Pixels from the bottom of the arena to its top.
-_ROWS: Final = _HEIGHT - _BOTTOM - _TOP
-#: From so many boxes on those that are less high than a pixel are drawn together.
+_ROWS: Final = _ARENA_HEIGHT - _BOTTOM - _TOP
+#: Number of boxes from which on those that are less high than a pixel are drawn together.
 _MANY: Final = 400
+#: Positions of bands that are drawn; of more each is the fullest of some.
+_MOST: Final = 380
+#: Hues of the bands that have a name of their own; what is left over is grey.
+_HUES: Final = (212, 28, 145, 268, 345, 180, 48, 310)
 
 
 @dataclass(frozen=True)
@@ -29,13 +34,21 @@ class Held:
     column: Column
 
 
+@dataclass(frozen=True)
+class HeldBand:
+    """A part, and its bytes at each position."""
+
+    name: str
+    held: Sequence[int]
+
+
 def arena(held: Sequence[Held], positions: int, peak: int, columns: Sequence[Column]) -> str:
-    """Return the picture as SVG text; ``columns`` has the label of each position.
+    """Return a picture of boxes; ``columns`` has the label of each position.
 
     Of many boxes those below a pixel are drawn by rows of that height: those of a row that follow
     each other without a gap as one.
     """
-    across = (_WIDTH - _LEFT - 10) / max(positions, 1)
+    across = (_WIDTH - _LEFT - _RIGHT) / max(positions, 1)
     up = _ROWS / max(peak, 1)
     shown = list(held) if len(held) < _MANY else _by_rows(held, peak)
     boxes = "".join(
@@ -47,27 +60,12 @@ def arena(held: Sequence[Held], positions: int, peak: int, columns: Sequence[Col
         f' height="{max(each.nbytes * up, 0.6):.1f}"/></g>'
         for each in shown
     )
-    base = _HEIGHT - _BOTTOM
-    marks = "".join(
-        f'<g class="pill {column}"><rect x="{_LEFT + k * across:.1f}" y="{base + 3}" height="5"'
-        f' width="{max(across - 0.5, 0.5):.1f}"/></g>'
-        for k, column in enumerate(columns)
-    )
     title = f"what the arena of {nbytes(peak)} holds at each of {positions} positions"
-    return (
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" role="img"'
-        f' aria-label="{escape(title)}"><title>{escape(title)}</title>'
-        f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - 10}" y1="{base}" y2="{base}"/>'
-        f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - 10}" y1="{_TOP}" y2="{_TOP}"/>'
-        f'<text class="axis end" x="{_LEFT - 8}" y="{_TOP + 4}">{nbytes(peak)}</text>'
-        f'<text class="axis end" x="{_LEFT - 8}" y="{base + 4}">0 B</text>{boxes}{marks}'
-        f'<text class="axis" x="{_LEFT}" y="{_HEIGHT - 6}">{positions}'
-        f" kernel{'s' * (positions != 1)}, one after the other</text></svg>"
-    )
+    return _framed(title, _ARENA_HEIGHT, peak, positions, boxes, columns)
 
 
 def _by_rows(held: Sequence[Held], peak: int) -> list[Held]:
-    """The boxes that are as high as a row, and one for smaller ones of a row without a gap."""
+    """Return boxes as high as a row, and one for smaller ones of a row without a gap."""
     high = -(-peak // _ROWS)
     rows: dict[tuple[int, Column], list[list[int]]] = {}
     for each in sorted(held, key=lambda box: box.first):
@@ -86,3 +84,73 @@ def _by_rows(held: Sequence[Held], peak: int) -> list[Held]:
         for first, last, count in spans
     ]
     return [*(each for each in held if each.nbytes >= high), *merged]
+
+
+def stacked(bands: Sequence[HeldBand], columns: Sequence[Column], top: int, title: str) -> str:
+    """Return a picture of stacked bands and its legend; ``top`` is where the axis ends, in bytes.
+
+    Bands lie in their order, those beyond the first ones as one. ``columns`` has the label of each
+    position.
+    """
+    shown, rest = [*bands[: len(_HUES)]], bands[len(_HUES) :]
+    if rest:
+        together = [sum(each) for each in zip(*(band.held for band in rest), strict=True)]
+        shown.append(HeldBand(f"{len(rest)} other{'s' * (len(rest) != 1)}", together))
+    colours = [*(f"hsl({hue} 52% 56%)" for hue in _HUES), "hsl(220 6% 55%)"]
+    count = len(columns)
+    each = max(-(-count // _MOST), 1)
+    totals = [sum(band.held[p] for band in shown) for p in range(count)]
+    chosen = [
+        max(range(first, min(first + each, count)), key=totals.__getitem__)
+        for first in range(0, count, each)
+    ]
+    across = (_WIDTH - _LEFT - _RIGHT) / max(len(chosen), 1)
+    base, up = _BANDS_HEIGHT - _BOTTOM, (_BANDS_HEIGHT - _BOTTOM - _TOP) / max(top, 1)
+
+    def steps(heights: Sequence[int]) -> list[str]:
+        return [
+            f"{_LEFT + (k + end) * across:.1f},{base - height * up:.1f}"
+            for k, height in enumerate(heights)
+            for end in (0, 1)
+        ]
+
+    below, areas, entries = [0] * len(chosen), [], []
+    for band, colour in zip(shown, colours, strict=False):
+        above = [low + band.held[p] for low, p in zip(below, chosen, strict=True)]
+        points = " ".join([*steps(above), *reversed(steps(below))])
+        name, most = escape(band.name), nbytes(max(band.held, default=0))
+        areas.append(
+            f'<polygon points="{points}" fill="{colour}"><title>{name}: {most} at most</title>'
+            "</polygon>"
+        )
+        entries.append(
+            f'<li><i style="background:{colour}"></i>{name} <span class="soft">{most}</span></li>'
+        )
+        below = above
+    marks = [columns[p] for p in chosen]
+    picture = _framed(title, _BANDS_HEIGHT, top, count, "".join(areas), marks)
+    return f'{picture}<ul class="bands">{"".join(entries)}</ul>'
+
+
+def _framed(
+    title: str, height: int, top: int, positions: int, drawn: str, columns: Sequence[Column]
+) -> str:
+    """Return what is drawn with its title, axes, and a mark below each of some positions."""
+    base, title = height - _BOTTOM, escape(title)
+    across = (_WIDTH - _LEFT - _RIGHT) / max(len(columns), 1)
+    width = max(0.9 * across, 0.3)
+    marks = "".join(
+        f'<g class="pill {column}"><rect x="{_LEFT + k * across:.1f}" y="{base + 3}" height="5"'
+        f' width="{width:.1f}"/></g>'
+        for k, column in enumerate(columns)
+    )
+    kernels = "1 kernel" if positions == 1 else f"{positions} kernels, one after the other"
+    return (
+        f'<svg viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" role="img" aria-label="{title}">'
+        f"<title>{title}</title>"
+        f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{base}" y2="{base}"/>'
+        f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{_TOP}" y2="{_TOP}"/>'
+        f'<text class="axis end" x="{_LEFT - 8}" y="{_TOP + 4}">{nbytes(top)}</text>'
+        f'<text class="axis end" x="{_LEFT - 8}" y="{base + 4}">0 B</text>{drawn}{marks}'
+        f'<text class="axis" x="{_LEFT}" y="{height - 6}">{kernels}</text></svg>'
+    )

@@ -55,7 +55,21 @@ STYLE: Final = """
 .sg .chart .a:not(polyline) { fill: var(--w); } .sg .chart .b:not(polyline) { fill: var(--f); }
 .sg .chart .c:not(polyline) { fill: var(--u); } .sg .chart .d:not(polyline) { fill: var(--k); }
 .sg .chart svg { width: 100%; max-width: 44rem; } .sg svg .label { text-anchor: end; }
+.sg .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr));
+  gap: 1.2rem; margin: 1.2rem 0; }
+.sg .figure { border-top: 3px solid var(--f); padding-top: .4rem; }
+.sg .figure b { display: block; font-size: 1.8rem; line-height: 1.25; }
+.sg .figure span { color: var(--soft); font-size: .9rem; }
 """
+
+
+def document(title: str, body: str) -> str:
+    """Return a page of its own that needs nothing else; ``title`` is text, ``body`` HTML."""
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title></head><body>{body}</body></html>\n"
+    )
 
 
 def fragment(*parts: str) -> str:
@@ -81,6 +95,15 @@ def preformatted(text: str, most: int = 120_000) -> str:
 def paragraph(text: str, kind: str = "") -> str:
     """A paragraph of text, of a class of the style."""
     return f"<p class={kind or 'text'}>{escape(text)}</p>"
+
+
+def figure_boxes(figures: Iterable[tuple[str, str]]) -> str:
+    """Return large figures side by side, each with what it is."""
+    shown = "".join(
+        f'<div class="figure"><b>{escape(value)}</b><span>{escape(what)}</span></div>'
+        for value, what in figures
+    )
+    return f'<div class="figures">{shown}</div>'
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: Iterable[int] = ()) -> str:

@@ -12,9 +12,17 @@ from staticgrad.analysis.plan_report import repeated_steps
 from staticgrad.ir.plan import Placement, Plan
 from staticgrad.ir.plan_picture import columns_with_repeats, plan_svg
 from staticgrad.ir.schedule import Buffer
+from staticgrad.pictures.arena import HeldBand, stacked
 from staticgrad.pictures.ladder import Column
-from staticgrad.pictures.markup import STYLE, nbytes, paragraph, seconds, table
-from staticgrad.pictures.stacked import HeldBand, stacked
+from staticgrad.pictures.markup import (
+    STYLE,
+    document,
+    figure_boxes,
+    nbytes,
+    paragraph,
+    seconds,
+    table,
+)
 
 if TYPE_CHECKING:
     from staticgrad.compiling.tradeoffs import Tradeoff
@@ -29,9 +37,6 @@ body { margin: 0; background: #fff; }
 main { max-width: 60rem; margin: 0 auto; padding: 1.2rem 1.2rem 5rem; }
 h1 { font-size: 1.7rem; margin: .8rem 0 .2rem; } h2 { font-size: 1.25rem; margin: 2.4rem 0 .4rem; }
 h3 { font-size: 1.02rem; margin: 1.3rem 0 .3rem; overflow-wrap: anywhere; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(10rem, 1fr)); gap: 1rem; }
-.figure { border-top: 3px solid var(--f); padding-top: .4rem; } .figure b { font-size: 1.6rem;
-  display: block; } .figure span { color: var(--soft); font-size: .9rem; }
 .sg .scroll > svg { min-width: 34rem; } .sg .chart svg { max-width: 40rem; }
 .phases i, .bands i { display: inline-block; width: .8em; height: .8em; border-radius: 3px;
   margin-right: .4em; } .phases span { white-space: nowrap; margin-right: .7em; }
@@ -69,31 +74,22 @@ def memory_page(name: str, plan: Plan, front: Tradeoff) -> str:
         parts += [_again(plan), *(_at_peak(called, shown) for called, shown in plans)]
     else:
         parts.append(paragraph("Its kernels read feeds and write outputs; the arena is empty."))
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}{_PAGE}</style></head>"
-        f'<body class="sg"><main>{"".join(parts)}</main></body></html>\n'
-    )
+    body = f'<div class="sg"><style>{STYLE}{_PAGE}</style><main>{"".join(parts)}</main></div>'
+    return document(title, body)
 
 
 def _figures(plan: Plan, front: Tradeoff) -> str:
     whole, time = front.everything, plan_seconds(plan)
+    unbroken = seconds(time).replace(" ", "\N{NO-BREAK SPACE}")
     more = time / whole.seconds - 1 if whole.seconds else 0.0
     figures = (
         (nbytes(plan.peak_bytes), "the arena of this plan"),
         (nbytes(whole.peak_bytes), "where everything is stored"),
         (nbytes(front.smallest.peak_bytes), "the smallest plan found"),
         (nbytes(front.lower_bound), "no plan of these kernels needs fewer"),
-        (f"{more:+z.1%}", f"predicted time beside storing everything: {_unbroken(seconds(time))}"),
+        (f"{more:+z.1%}", f"predicted time beside storing everything: {unbroken}"),
     )
-    boxes = "".join(f'<div class="figure"><b>{b}</b><span>{s}</span></div>' for b, s in figures)
-    return f'<div class="figures">{boxes}</div>'
-
-
-def _unbroken(quantity: str) -> str:
-    """A number and its unit, which stay on one line."""
-    return quantity.replace(" ", "\N{NO-BREAK SPACE}")
+    return figure_boxes(figures)
 
 
 def _phases() -> str:

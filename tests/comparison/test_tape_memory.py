@@ -169,6 +169,6 @@ def test_what_pytorch_has_not_is_said_in_a_line() -> None:
 
 
 def test_without_pytorch_there_is_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch_peer, "find_spec", lambda name: None)
+    monkeypatch.setattr(torch_peer, "torch", None)
     found: tuple[Peer, ...] = torch_peer.peers(subject("linear"), 0.05)
     assert found == ()
