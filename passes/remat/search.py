@@ -18,7 +18,6 @@ from passes.remat.pareto import Cheapest, Found
 from passes.remat.walks import walk, walk_hot
 from staticgrad.planning.descents import SLOPES, Descents, Slope
 from staticgrad.planning.problem import Net
-from staticgrad.planning.within import ruined
 
 _LEVELS: Final = 20  # of equal bytes, from the lowest order down
 _PARTS: Final = 2  # of the way from one level to the next, in a long schedule
@@ -225,3 +224,22 @@ def _levels(top: int, floor: int) -> Iterator[int]:
             break
         yield goal
     yield floor
+
+
+def ruined(sequence: Sequence[int], random: Random) -> list[int]:
+    """Leave out a random share of a sequence's repeated runs: everywhere, or in a window.
+
+    Schrimpf et al., Record breaking optimization results using the ruin and recreate principle,
+    2000.
+    """
+    length, share = len(sequence), random.random() ** 2
+    lo = int(random.random() * length) if random.random() < 0.5 else 0
+    hi = lo + 5 + length // 4 if lo else length
+    seen: set[int] = set()
+    left = []
+    for t, step in enumerate(sequence):
+        if step in seen and lo <= t < hi and random.random() < share:
+            continue
+        seen.add(step)
+        left.append(step)
+    return left

@@ -205,8 +205,6 @@ POLICIES: Final[dict[str, Callable[[Net, int], Iterator[list[int]]]]] = {
     "milp": _milp,
     "rounded": _rounded,
 }
-#: Those that take no solver: the search begins with what they propose, too.
-STARTS: Final = ("sqrt", "chen", "chain", "min_cut")
 
 
 def proposed(descents: Descents, policy: str, goal: int) -> list[tuple[int, float, list[int]]]:

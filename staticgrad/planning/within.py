@@ -6,10 +6,6 @@ which fewer bytes are alive near the budget: those are placed more easily. Where
 searches aim lower by what placement lost; of few ops only where no plan is known, since that
 takes longer than all before.
 
-Cheaper sequences within a budget: walks over sequences, and ruin and rebuild.
-
-Ruin and rebuild (Schrimpf et al., Record breaking optimization results using the ruin and recreate
-principle, 2000) takes a random share of the repeated runs out and descends and trims anew.
 Walks (``staticgrad.planning.walks``) move runs as well, and so find other orders. Effort is
 counted in events; there is no clock.
 """
@@ -20,12 +16,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from random import Random
 from typing import Final
 
-from staticgrad.planning.descents import SLOPES, Descents, Slope
+from staticgrad.planning.descents import SLOPES, Descents
 from staticgrad.planning.placed import MemoryPlan
 from staticgrad.planning.problem import Net
 
-_WORSE: Final = 0.03  # share of the overhead that a rebuilt sequence may be dearer by
-_ROUND: Final = 15_000  # effort of what a rebuild does beside descending and trimming
 #: Heats of walks, of the cost of all ops, and the share of the budget from which on bytes have a
 #: price; of few ops, and of more.
 _OF_FEW: Final = (
@@ -38,48 +32,6 @@ _FEWEST: Final = 2
 _SHORT: Final = 150  # ops up to which there are most walks
 _HOT_HEATS: Final = (0.2, 0.1)
 _HOT_EFFORT: Final = 50_000  # of a short hot walk, for each op
-
-
-def rebuilt(
-    descents: Descents, start: Sequence[int], budget: int, random: Random, limit: int
-) -> list[int]:
-    """The cheapest sequence within the budget that ruin and rebuild finds from one within it."""
-    net = descents.net
-    best = current = list(start)
-    cost = least = net.cost(best)
-    stop = descents.effort + limit
-    while descents.effort < stop:
-        descents.effort += _ROUND
-        share = 1.0 - 0.25 * random.random() ** 2 if random.random() < 0.7 else 1.0
-        flat = float(random.random() < 0.6)
-        slope = Slope(noise=1.2 * random.random(), flat=flat, steep=1.0 - flat)
-        left = ruined(current, random)
-        found = descents.descended(left, int(budget * share), slope, random, limit // 4)
-        if descents.peak > budget:
-            continue
-        noise = float(random.random() < 0.5)
-        found = descents.trimmed(found, budget, random, noise, limit // 4)
-        price = net.cost(found)
-        if price <= cost + (cost - net.total) * _WORSE * random.random() ** 3:
-            current, cost = found, price
-        if price < least:
-            best, least = found, price
-    return best
-
-
-def ruined(sequence: Sequence[int], random: Random) -> list[int]:
-    """Without a random share of its repeated runs: everywhere, or in a window."""
-    length, share = len(sequence), random.random() ** 2
-    lo = int(random.random() * length) if random.random() < 0.5 else 0
-    hi = lo + 5 + length // 4 if lo else length
-    seen: set[int] = set()
-    left = []
-    for t, step in enumerate(sequence):
-        if step in seen and lo <= t < hi and random.random() < share:
-            continue
-        seen.add(step)
-        left.append(step)
-    return left
 
 
 def walked(
@@ -136,14 +88,13 @@ def _trimmed(
 
 #: The load of a sequence, its cost, and its steps.
 Found = tuple[int, float, list[int]]
-#: Effort of descents, of walks and of rebuilding: for any problem, and for each of its events.
+#: Effort of descents and of walks: for any problem, and for each of its events.
 _EFFORTS: Final[dict[str, tuple[tuple[int, int], ...]]] = {
-    "fast": ((40_000_000, 20_000), (0, 0), (0, 0)),
-    "default": ((40_000_000, 20_000), (80_000_000, 20_000), (40_000_000, 40_000)),
-    "exact": ((40_000_000, 20_000), (80_000_000, 20_000), (40_000_000, 40_000)),
+    "fast": ((40_000_000, 20_000), (0, 0)),
+    "default": ((40_000_000, 20_000), (80_000_000, 20_000)),
+    "exact": ((40_000_000, 20_000), (80_000_000, 20_000)),
 }
-_REBUILT: Final = 2_000  # ops up to which sequences are rebuilt
-_WALKING: Final = 0.65  # part of the effort of walks that so few ops have; half of rebuilding
+_WALKING: Final = 0.65  # part of the effort of walks that so few ops have
 _TRIES: Final = 8  # sequences that are placed, the cheapest first
 _FLAT: Final = 4  # sequences that flat walks begin with
 _PRICES: Final = (8_000, 20_000, 50_000)  # of bytes near the budget in flat walks, in turn
@@ -173,11 +124,10 @@ class Within:
         self.descents, self.random = Descents(net), Random(seed)
         events = sum(map(len, (*net.reads, *net.makes)))
         efforts = (least + each * events for least, each in _EFFORTS[effort])
-        self.descending, self.walking, self.rebuilding = efforts
+        self.descending, self.walking = efforts
         self.is_short = len(net.ops) <= _SHORT
         if self.is_short:
             self.walking = int(_WALKING * self.walking)
-            self.rebuilding //= 2
 
     def seek(self) -> None:
         """Find the plan."""
@@ -200,7 +150,6 @@ class Within:
             self.found += self._flat(self.found, _PRICES[0])
         self.place(self.found)
         if not self.over:
-            self.place(self._rebuilt())
             return
         for price in _PRICES[1:] if self.walking else ():
             flat = self._flat(self.found, price)
@@ -279,14 +228,11 @@ class Within:
         return found
 
     def _search(self) -> None:
-        """Add the results of searches from the sequences that descents ended at, and those of other
-        policies."""
+        """Add the results of searches from the sequences that descents ended at."""
         if not self.walking:
             return
         descents, goal, short = self.descents, self.budget, self.is_short
         given = list(range(len(self.net.ops)))
-        if len(self.net.ops) <= _REBUILT:
-            self.found += self._by_others()
         ends = [sequence for _, _, sequence in _ends(self.found, goal)]
         starts = [given, ends[0], given] if short else [*ends, given]
         walks = walked(descents, starts, goal, self.random, self.walking)
@@ -303,23 +249,6 @@ class Within:
             if self._is_free(each) and each[0] <= goal and self.is_short:
                 break
 
-    def _by_others(self) -> list[Found]:
-        """Return the proposals of other policies, and the cheapest and the lowest of each brought
-        to the budget."""
-        from staticgrad.planning import policies
-
-        descents, goal, limit = self.descents, self.budget, self.descending // 4
-        found: list[Found] = []
-        for policy in policies.STARTS:
-            theirs = policies.proposed(descents, policy, goal)
-            found += theirs
-            for _, _, sequence in _ends(theirs, goal):
-                low = descents.descended(sequence, goal, SLOPES[0], self.random, limit)
-                if descents.peak <= goal:
-                    low = descents.trimmed(low, goal, self.random, 0.0, limit)
-                found.append(self._kept(low))
-        return found
-
     def _cheapest(self, found: Sequence[Found], count: int) -> list[list[int]]:
         """The cheapest sequences within the budget, no two of one cost."""
         fitting: dict[float, list[int]] = {}
@@ -335,17 +264,6 @@ class Within:
         starts = self._cheapest(found, count) if limit else []
         flatten, random = self.descents.flattened, self.random
         return [self._kept(flatten(each, self.budget, price, random, limit)) for each in starts]
-
-    def _rebuilt(self) -> list[Found]:
-        """Return the result of ruin and rebuild for the cheapest sequence within the budget."""
-        count, start = len(self.net.ops), _ends(self.found, self.budget)[0]
-        if not self.rebuilding or count > _REBUILT or start[0] > self.budget:
-            return []
-        if self.is_short and start[1] <= _DEAR * self.net.total:  # walks find as much
-            return []
-        descents, budget = self.descents, self.budget
-        sequence = rebuilt(descents, start[2], budget, self.random, self.rebuilding)
-        return [(budget, self.net.cost(sequence), sequence)]
 
     def _aim_lower(self) -> None:
         """Bring the cheapest sequences to lower goals, and walk from there."""
