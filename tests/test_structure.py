@@ -51,7 +51,6 @@ LAZY = {
     "staticgrad.native.libraries.user_calls": "the first function that Numba compiles loads it",
     "staticgrad.planning.problem": "placements that first fit finds need no compiler",
     "staticgrad.planning.planner": "effort='exact' and others' policies alone need SciPy",
-    "staticgrad.planning.within": "others' policies alone need SciPy",
     "staticgrad.programs.derivatives": "derivatives of values need no compiler; few are forward",
     "staticgrad.programs.implicit": "tensors are loaded by who has them",
     "staticgrad.programs.transformed": "tensors are loaded by who has them",
