@@ -4,41 +4,37 @@
 sources compute is tested by ``test_random_kernels.py``, not by their text.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
-from typing import Final
 
 from staticgrad.codegen.kernel_source import render
-from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.kernels.verify import verify_kernel
 from staticgrad.native.machine import Machine
 
-FOLDER: Final = Path(__file__).with_name("golden")
+FOLDER = Path(__file__).with_name("golden")
 #: Between the kernel and its source.
-BETWEEN: Final = "\n# source\n"
+BETWEEN = "\n# source\n"
 
 
-def kernel_of(text: str) -> Kernel:
+def kernel_of(text):
     """The kernel of a file."""
     return parse_kernel(text.partition(BETWEEN)[0])
 
 
-def on_file(name: str) -> Kernel:
+def on_file(name):
     """The kernel of this name."""
     return kernel_of((FOLDER / f"{name}.txt").read_text())
 
 
-def renewed(text: str) -> str:
+def renewed(text):
     """The content of a file with the source that its kernel has now, if the file has a source."""
     kernel = kernel_of(text)
     verify_kernel(kernel)
     return f"{kernel}{BETWEEN}{render(kernel, Machine())}" if BETWEEN in text else str(kernel)
 
 
-def main() -> None:
+def main():
     """Renew every file; print the names of those that changed."""
     for path in sorted(FOLDER.glob("*.txt")):
         text = path.read_text()

@@ -6,7 +6,7 @@ what a stage does with them is written down here once more, without lanes, block
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial, reduce
 from itertools import product
@@ -16,24 +16,21 @@ from typing import Any
 import numpy as np
 
 from staticgrad.analysis.interpret import interpret
-from staticgrad.ir.expr import Access, Expr, Position, load, postorder, ref
+from staticgrad.ir.expr import Access, Expr, load, postorder, ref
 from staticgrad.ir.forms import COMBINERS
 from staticgrad.ir.kernels.kernel import GEMM_BLOCK, Kernel
 from staticgrad.ir.kernels.stages import (
     Accumulate,
     Axis,
-    Carry,
     Check,
     ColumnAccumulate,
     Columns,
-    Extent,
     Gemm,
     Keep,
     Loop,
     Map,
     Scalar,
     Search,
-    Stage,
     Store,
     nested,
     statements,
@@ -65,7 +62,7 @@ class Meaning:
     columns: dict[str, list[Array]] = field(default_factory=dict)
     listed: Sequence[Mapping[str, Any]] = ()
 
-    def run(self) -> None:
+    def run(self):
         """Every row of every outer iteration, in order."""
         for number, at in enumerate(self.places(self.kernel.axes)):
             if self.kernel.listed is not None:
@@ -76,7 +73,7 @@ class Meaning:
                 if isinstance(statement, ColumnAccumulate):
                     self._write_partials(statement)
 
-    def _stages(self, stages: Sequence[Stage], at: Mapping[str, Any]) -> None:
+    def _stages(self, stages, at):
         for stage in stages:
             match stage:
                 case Map(axis=axis, body=body, rows=rows):
@@ -95,16 +92,16 @@ class Meaning:
                         self._stages(stage.stages, {**at, **iteration})
                         self._carry(stage.following, {**at, **iteration})
 
-    def _carry(self, carries: Sequence[Carry], at: Mapping[str, Any]) -> None:
+    def _carry(self, carries, at):
         self.results |= {carry.name: self.value(carry.value, at) for carry in carries}
 
-    def _take(self, own: Mapping[str, Any]) -> None:
+    def _take(self, own):
         """The arrays and sizes of an iteration."""
         sizes = {name: value for name, value in own.items() if name in self.kernel.arguments}
         arrays = {name: value for name, value in own.items() if name not in sizes}
         self.sizes, self.memory = {**self.sizes, **sizes}, {**self.memory, **arrays}
 
-    def _write_partials(self, column: ColumnAccumulate) -> None:
+    def _write_partials(self, column):
         """A row for each group of rows; those of other outer axes lie apart."""
         rows = prod(self.size(a.extent) for a in self.kernel.axes[-self.kernel.grouped :])
         terms, found = self.columns.get(column.partials, []), []
@@ -116,12 +113,12 @@ class Meaning:
         together = np.concatenate([*found, np.zeros(0, self.memory[column.partials].dtype)])
         self.memory[column.partials][: len(together)] = together
 
-    def places(self, axes: Sequence[Axis]) -> Iterator[dict[str, Any]]:
+    def places(self, axes):
         """Every position of some loops, in C order."""
         for places in product(*map(self.span, axes)):
             yield {axis.name: np.int64(place) for axis, place in zip(axes, places, strict=True)}
 
-    def span(self, axis: Axis) -> range:
+    def span(self, axis):
         """The positions of a loop, between its limits."""
         first, past = 0, self.size(axis.extent)
         if axis.first:
@@ -130,14 +127,14 @@ class Meaning:
             past = min(past, int(self.results[axis.past]))
         return range(first, past)
 
-    def size(self, extent: Extent) -> int:
+    def size(self, extent):
         return extent if isinstance(extent, int) else self.sizes[extent]
 
-    def value(self, expr: Expr, at: Mapping[str, Any]) -> Array:
+    def value(self, expr, at):
         """An expression at all positions, of their common shape."""
         shape = np.broadcast_shapes(*(np.shape(place) for place in at.values()))
 
-        def leaf(node: Expr, *indices: Array) -> Array:
+        def leaf(node, *indices):
             if node.op == "load":
                 assert isinstance(node.attribute, Access)
                 access, many = node.attribute, len(node.attribute.gather)
@@ -153,7 +150,7 @@ class Meaning:
 
         return np.broadcast_to(interpret([expr], leaf)[0], shape)
 
-    def place(self, access: Access, indices: tuple[Array, ...], at: Mapping[str, Any]) -> Array:
+    def place(self, access, indices, at):
         """Element positions of an access."""
         place = np.zeros((), np.int64)
         for axis, stride in access.strides:
@@ -164,12 +161,12 @@ class Meaning:
             place = place + self.along(position, at) * self.size(position.stride)
         return np.asarray(place)
 
-    def along(self, position: Position, at: Mapping[str, Any]) -> Array:
+    def along(self, position, at):
         """A position along an axis of an operand."""
         moved = [at[axis] * self.size(step) for axis, step in position.terms]
         return np.asarray(sum(moved, np.int64(self.size(position.start))))
 
-    def inside(self, access: Access, at: Mapping[str, Any]) -> Array:
+    def inside(self, access, at):
         """Whether all positions that have ends are between them."""
         inside = np.asarray(True)
         for position in access.bounded:
@@ -178,7 +175,7 @@ class Meaning:
             inside = inside & (place >= 0) & (place < self.size(position.extent))
         return inside
 
-    def _rows(self, body: tuple[Any, ...], loops: Sequence[Axis], at: Mapping[str, Any]) -> None:
+    def _rows(self, body, loops, at):
         """A Map; a check that no loop of it moves is made also where they are empty."""
         *rows, axis = loops
         columns = np.arange(len(self.span(axis)))
@@ -187,7 +184,7 @@ class Meaning:
         for row in self.places(rows) if columns.size or not rows else ():
             self._map(body, {**at, **row, "j": columns})
 
-    def _map(self, body: tuple[Any, ...], at: Mapping[str, Any]) -> None:
+    def _map(self, body, at):
         for statement in body:
             match statement:
                 case Store():
@@ -205,7 +202,7 @@ class Meaning:
                 case Search():
                     self._search(statement, at)
 
-    def _columns(self, stage: Columns, at: Mapping[str, Any]) -> None:
+    def _columns(self, stage, at):
         columns = np.arange(self.size(stage.axis.extent))
         around = {**at, **self.flat(stage.rows), "j": columns[:, None]}
         sums = lane_sum if stage.in_lanes else column_sum
@@ -214,7 +211,7 @@ class Meaning:
         for store in stage.stores:
             self._store(store, {**at, "j": columns})
 
-    def _gemm(self, stage: Gemm, at: Mapping[str, Any]) -> None:
+    def _gemm(self, stage, at):
         """One chain in ascending k per block, blocks added in order; then the stores."""
         rows, columns = (
             {name: shape(place) for name, place in self.flat(axes).items()}
@@ -246,13 +243,13 @@ class Meaning:
         for store in stage.stores:
             self._store(store, {**at, **rows, **columns})
 
-    def flat(self, axes: Sequence[Axis]) -> dict[str, Array]:
+    def flat(self, axes):
         """The positions along flattened loops."""
         places = [[*row.values()] for row in self.places(axes)]
         columns = np.array(places, np.int64).reshape(len(places), len(axes)).T
         return {axis.name: place for axis, place in zip(axes, columns, strict=True)}
 
-    def _store(self, store: Store, at: Mapping[str, Any]) -> None:
+    def _store(self, store, at):
         value = self.value(store.value, at)
         indices = tuple(self.value(index, at) for index in store.indices)
         memory, place = self.memory[store.access.operand], self.place(store.access, indices, at)
@@ -269,7 +266,7 @@ class Meaning:
             else:
                 memory[place] = value
 
-    def _check(self, check: Check, at: Mapping[str, Any]) -> None:
+    def _check(self, check, at):
         if not _moves(check, (Axis("j", 0),)):
             at = {axis: place for axis, place in at.items() if axis != "j"}
         index, position = self.value(check.index, at), self.value(check.position, at)
@@ -281,14 +278,14 @@ class Meaning:
             if noted[0] < 0 or bad < noted[0]:
                 noted[:] = bad, found
 
-    def _search(self, search: Search, at: Mapping[str, Any]) -> None:
+    def _search(self, search, at):
         sorted_ = self.memory[search.operand][: self.size(search.extent)]
         side = "right" if search.right else "left"
-        found = np.searchsorted(sorted_, self.value(search.value, at), side)  # type: ignore[call-overload]
+        found = np.searchsorted(sorted_, self.value(search.value, at), side)
         self.results[search.name] = np.asarray(found, np.int64)
 
 
-def _moves(check: Check, loops: Sequence[Axis]) -> bool:
+def _moves(check, loops):
     """Whether an index or its position differs along loops, by a position or a place in them."""
     names = {axis.name for axis in loops}
     for node in postorder([check.index, check.position]):
@@ -298,13 +295,13 @@ def _moves(check: Check, loops: Sequence[Axis]) -> bool:
     return False
 
 
-def _moved(access: object, names: set[str]) -> bool:
+def _moved(access, names):
     return isinstance(access, Access) and any(access.stride(name) != 0 for name in names)
 
 
-def _group(kind: str, terms: list[Array]) -> Array:
+def _group(kind, terms):
     """The rows of a group, in blocks, and those by the binary counter."""
-    stack: list[tuple[int, Array]] = []
+    stack = []
     for start in range(0, len(terms), COLUMN_BLOCK):
         height, total = 0, reduce(partial(_joined, kind), terms[start : start + COLUMN_BLOCK])
         while stack and stack[-1][0] == height:
@@ -313,14 +310,14 @@ def _group(kind: str, terms: list[Array]) -> Array:
     return reduce(lambda later, older: _joined(kind, older[1], later), stack[-2::-1], stack[-1][1])
 
 
-def _joined(kind: str, a: Array, b: Array) -> Array:
+def _joined(kind, a, b):
     """Two elements combined, or their arrays."""
     dtype = as_dtype(a.dtype)
     both = Expr(COMBINERS[kind].combine, dtype, (ref("a", dtype), ref("b", dtype)))
     return interpret([both], lambda leaf: a if leaf.attribute == "a" else b)[0]
 
 
-def _combined(kind: str, terms: Array, sums: Callable[[Array], Array]) -> Array:
+def _combined(kind, terms, sums):
     """The terms along the last axis combined."""
     combiner, dtype = COMBINERS[kind], as_dtype(terms.dtype)
     if terms.shape[-1] == 0:

@@ -1,41 +1,29 @@
 """Kernels run by any reader, on memory made for them."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 import numpy as np
 
 from staticgrad.codegen.kernel_source import render
-from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.native.machine import Machine
-from tests.native.support import Array, Mode, call
+from tests.native.support import call
 
 
-def of_width(bits: int | None) -> Machine | None:
+def of_width(bits):
     """A machine with registers of so many bits; None, which stands for this one, for None."""
     return None if bits is None else Machine(vector_bits=bits)
 
 
-def run(
-    kernel: Kernel,
-    sizes: Sequence[int],
-    mode: Mode,
-    given: Mapping[str, Array],
-    vector_bits: int | None = None,
-) -> dict[str, Array]:
+def run(kernel, sizes, mode, given, vector_bits=None):
     """The operands after all iterations, those that are not given made with room for them."""
-    room: Mapping[str, Any] = kernel.room(sizes)
+    room = kernel.room(sizes)
     made = {
         o.name: np.full(room[o.name], np.nan, o.dtype.numpy)
         for o in kernel.operands
         if o.name in room
     }
-    memory: dict[str, Array] = {**made, **given}
+    memory = {**made, **given}
     shared = [memory[o.name] for o in kernel.operands if not o.is_own]
     own = [memory[o.name] for o in kernel.operands if o.is_own]
-    count: Any = kernel.iterations(sizes)
+    count = kernel.iterations(sizes)
     call(
         render(kernel, of_width(vector_bits)),
         shared,
@@ -48,7 +36,7 @@ def run(
     return memory
 
 
-def assert_close(found: Array, true: Array, tolerance: float = 3e-6) -> None:
+def assert_close(found, true, tolerance=3e-6):
     """Within some units of the largest element."""
     scale = max(np.abs(true).max(initial=0), 1e-30)
     np.testing.assert_allclose(found / scale, true.reshape(found.shape) / scale, atol=tolerance)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import Final
 
 from staticgrad.ir.expr import (
     ARITHMETIC,
@@ -46,8 +45,6 @@ from staticgrad.ir.kernels.stages import (
     Operand,
     Scalar,
     Search,
-    Stage,
-    Statement,
     Store,
     nested,
 )
@@ -60,13 +57,13 @@ ROWS, COLUMNS, DEEP = "n0", "n1", "n2"
 APART, FAR = "n3", "n4"
 #: Elements of a row whose columns have up to four each.
 WIDE = "n5"
-_BLOCKS: Final = ("exp", "log1p", "tanh")
-_FLOATING: Final = ("sqrt", "floor", "ceil", "trunc", "rint", "fma", "c_fmod")
-_OPS: Final = (*ARITHMETIC, *_FLOATING, *DIVISION, *EXTREMA, *BITWISE, *COMPARE, *_BLOCKS)
-_COMMON: Final = (F32, F32, F32, F64, F64, I64, I32, U8, BOOL)
+_BLOCKS = ("exp", "log1p", "tanh")
+_FLOATING = ("sqrt", "floor", "ceil", "trunc", "rint", "fma", "c_fmod")
+_OPS = (*ARITHMETIC, *_FLOATING, *DIVISION, *EXTREMA, *BITWISE, *COMPARE, *_BLOCKS)
+_COMMON = (F32, F32, F32, F64, F64, I64, I32, U8, BOOL)
 
 
-def kinds_of_numbers() -> list[str]:
+def kinds_of_numbers():
     """The kinds of reductions that take any number: one from outside may take bools alone."""
     return [kind for kind, combiner in COMBINERS.items() if set("iuf") <= set(combiner.kinds)]
 
@@ -85,19 +82,19 @@ class _Maker:
     checks: str = ""
     limits: bool = False
 
-    def fresh(self, letter: str) -> str:
+    def fresh(self, letter):
         self.named += 1
         return f"{letter}{self.named - 1}"
 
-    def dtype(self) -> DType:
+    def dtype(self):
         return self.random.choice(_COMMON if self.random.random() < 0.8 else ALL_DTYPES)
 
-    def operand(self, dtype: DType, mode: str) -> str:
+    def operand(self, dtype, mode):
         name = f"p{len(self.operands)}"
-        self.operands.append(Operand(name, dtype, mode))  # type: ignore[arg-type]
+        self.operands.append(Operand(name, dtype, mode))
         return name
 
-    def load(self, loops: tuple[str, ...]) -> Expr:
+    def load(self, loops):
         """An element of a new operand."""
         dtype = self.dtype()
         name = self.operand(dtype, "in")
@@ -113,17 +110,15 @@ class _Maker:
         access = Access(name, (), (), tuple(positions))
         return load(access, dtype, fill=fill if self.random.random() < 0.6 else None)
 
-    def position(
-        self, loops: tuple[str, ...], stride: str | int, extent: str | int = COLUMNS
-    ) -> Position:
+    def position(self, loops, stride, extent=COLUMNS):
         """A position that some loops move, between its ends."""
         steps = [self.random.choice((1, 1, 1, 2, 3, -1, -2, DEEP)) for _ in loops]
         start = self.random.choice((0, 0, 1, -1, -3, 5, DEEP))
         return Position(tuple(zip(loops, steps, strict=True)), start, stride, extent)
 
-    def access(self, name: str, loops: tuple[str, ...]) -> Access:
+    def access(self, name, loops):
         """A place in a new operand: along some of the loops, in C order."""
-        strides: list[tuple[str, str | int]] = []
+        strides = []
         if "i0" in loops and self.random.random() < 0.7:
             strides.append(("i0", COLUMNS if "j" in loops else 1))
         rows = ("i1", "i2", "i5", "i6")
@@ -133,7 +128,7 @@ class _Maker:
             strides.append(("j", 1))
         return Access(name, tuple(strides))
 
-    def leaf(self, loops: tuple[str, ...]) -> Expr:
+    def leaf(self, loops):
         kind = self.random.random()
         if kind < 0.15:
             dtype = self.dtype()
@@ -148,7 +143,7 @@ class _Maker:
             return load(access, dtype)
         return self.load(loops)
 
-    def value(self, loops: tuple[str, ...], checked: list[Expr]) -> Expr:
+    def value(self, loops, checked):
         """A value over some leaves, which may be shared within the stage."""
         pool = [*checked, self.leaf(loops), *self.shared[-3:]]
         for _ in range(self.random.randrange(5)):
@@ -156,7 +151,7 @@ class _Maker:
         self.shared.append(pool[-1])
         return pool[-1]
 
-    def _grown(self, pool: list[Expr], loops: tuple[str, ...]) -> Expr:
+    def _grown(self, pool, loops):
         for _ in range(20):
             op = self.random.choice(_OPS)
             first = self.random.choice(pool)
@@ -169,21 +164,21 @@ class _Maker:
                 return made
         return self.random.choice(pool).cast(self.dtype())
 
-    def number(self, value: Expr) -> Expr:
+    def number(self, value):
         """The same as what is computed with, and 0 or 1 for a bool."""
         return value.cast(I32 if value.dtype is BOOL else value.dtype.compute)
 
-    def accumulation(self, loops: tuple[str, ...], checked: list[Expr], kind: str) -> Accumulate:
+    def accumulation(self, loops, checked, kind):
         value = self.value(loops, checked)
         if value.dtype.kind not in COMBINERS[kind].kinds or value.dtype.is_storage:
             value = self.number(value)
         return Accumulate(self.fresh("r"), kind, value)
 
-    def store(self, loops: tuple[str, ...], value: Expr, where: Access | None = None) -> Store:
-        strides: list[tuple[str, str | int]] = []
+    def store(self, loops, value, where=None):
+        strides = []
         if "i0" in loops:
             strides.append(("i0", COLUMNS if "j" in loops else 1))
-        positions: tuple[Position, ...] = ()
+        positions = ()
         if "j" in loops and self.random.random() < 0.2:
             start, extent = self.random.choice(((-1, 5), (1, COLUMNS), (0, DEEP)))
             positions = (Position((("j", 1),), start, 1, extent),)
@@ -200,7 +195,7 @@ class _Maker:
         kind = ("sum", "max", "min")[self.named % 3] if add else ""
         return Store(access, value, (), kind, streamed and self.named % 3 == 0)
 
-    def lookups(self, loops: tuple[str, ...]) -> tuple[list[Statement], list[Expr]]:
+    def lookups(self, loops):
         """A check or a search now and then, and what reads by it."""
         if self.random.random() < 0.6:
             return [], []
@@ -225,14 +220,14 @@ class _Maker:
         gathered = Access(self.operand(found, "in"), (), (1,))
         return [check], [ref(name, I64), load(gathered, found, ref(name, I64))]
 
-    def map(self, outer: tuple[str, ...]) -> Stage:
+    def map(self, outer):
         extent = self.random.choice((None, None, DEEP, 2))
         rows = () if extent is None else (Axis("i2", extent),)
         loops = (*outer, *(axis.name for axis in rows), "j")
         body, checked = self.lookups(loops)
         if not rows and self.random.random() < 0.25:
             checked = [*checked, *self.neighbours(loops)]
-        results: list[Accumulate] = []
+        results = []
         for _ in range(self.random.randrange(1, 4)):
             if self.grouped and not rows and self.random.random() < 0.4:
                 body.append(self.column(loops, checked))
@@ -257,7 +252,7 @@ class _Maker:
             ahead = Ahead(self.random.choice(loops), self.random.choice((1, 4, 512)))
         return Map(axis, tuple(body), rows, ahead)
 
-    def limited(self, axis: Axis, first: bool = False) -> Axis:
+    def limited(self, axis, first=False):
         """The loop, or now and then one that ends (and begins) at a number that was kept."""
         known = [str(r.attribute) for r in self.refs if r.dtype is I64]
         known = [name for name in known if name[0] in "rs"]
@@ -266,33 +261,31 @@ class _Maker:
         begin = self.random.choice(known) if first and self.random.random() < 0.5 else ""
         return replace(axis, past=self.random.choice(known), first=begin)
 
-    def neighbours(self, loops: tuple[str, ...]) -> list[Expr]:
+    def neighbours(self, loops):
         """Loads of places that lie between each other, by a literal step."""
         dtype, step = self.dtype(), self.random.choice((2, 3, 4))
         places = self.between("in", dtype, step, loops, bool(self.random.getrandbits(1)))
         return [load(place, dtype) for place in places]
 
-    def side_by_side(self, loops: tuple[str, ...], checked: list[Expr]) -> list[Store]:
+    def side_by_side(self, loops, checked):
         """Stores to all places of a step, or all but the last."""
         dtype, step = self.dtype(), self.random.choice((2, 3, 4))
         places = self.between("out", dtype, step, loops, True)
         return [Store(place, self.value(loops, checked).cast(dtype)) for place in places]
 
-    def between(
-        self, mode: str, dtype: DType, step: int, loops: tuple[str, ...], rows: bool
-    ) -> list[Access]:
+    def between(self, mode, dtype, step, loops, rows):
         name = self.operand(dtype, mode)
         strides = (("i0", WIDE),) if rows and "i0" in loops else ()
         starts = range(self.random.choice((step, step, step - 1)))
         return [Access(name, strides, (), (Position((("j", step),), at),)) for at in starts]
 
-    def column(self, loops: tuple[str, ...], checked: list[Expr]) -> ColumnAccumulate:
+    def column(self, loops, checked):
         made = self.accumulation(loops, checked, self.random.choice(kinds_of_numbers()))
         dtype = made.value.dtype
         partials, scratch = self.operand(dtype, "out"), self.operand(dtype, "scratch")
         return ColumnAccumulate(made.kind, made.value, partials, scratch)
 
-    def scalar(self, outer: tuple[str, ...]) -> Stage:
+    def scalar(self, outer):
         body, checked = self.lookups(outer)
         for _ in range(self.random.randrange(1, 3)):
             value = self.value(outer, checked)
@@ -304,7 +297,7 @@ class _Maker:
         self.refs += checked[:1]
         return Scalar(tuple(body))
 
-    def gemm(self, outer: tuple[str, ...]) -> Stage:
+    def gemm(self, outer):
         i = self.axes(Axis("i", self.random.choice((ROWS, DEEP, DEEP, 1, 3))), Axis("i3", 2))
         j = self.axes(Axis("j", self.random.choice((COLUMNS, COLUMNS, 5))), Axis("i2", 2))
         k = self.axes(Axis("k", self.random.choice((DEEP, DEEP, 3))), Axis("i4", 4))
@@ -331,7 +324,7 @@ class _Maker:
         self.refs = known
         return Gemm(i, j, k, a, b, tuple(stores))
 
-    def loop(self, outer: tuple[str, ...]) -> Stage:
+    def loop(self, outer):
         """A few stages, and what they carry from iteration to iteration."""
         axis = Axis("i6" if "i5" in outer else "i5", self.random.choice((DEEP, DEEP, 0, 3)))
         axis = self.limited(axis)
@@ -360,7 +353,7 @@ class _Maker:
         self.refs = known
         return Loop(axis, tuple(first), tuple(stages), tuple(following), going=going)
 
-    def recurrence(self, outer: tuple[str, ...]) -> Stage:
+    def recurrence(self, outer):
         """A row that is made of that of the iteration before."""
         dtype = self.random.choice((F32, F64, I32))
         name, axis = self.operand(dtype, "out"), outer[-1]
@@ -371,10 +364,10 @@ class _Maker:
         here = Access(name, (*around, (axis, COLUMNS), ("j", 1)))
         return Map(Axis("j", COLUMNS), (Store(here, earlier + added),))
 
-    def axes(self, inner: Axis, around: Axis) -> tuple[Axis, ...]:
+    def axes(self, inner, around):
         return (around, inner) if self.random.random() < 0.4 else (inner,)
 
-    def factor(self, dtype: DType, loops: tuple[str, ...]) -> Access:
+    def factor(self, dtype, loops):
         """A window with ends, a place that each loop moves by a number, or a row stored before."""
         rows = [
             access
@@ -395,7 +388,7 @@ class _Maker:
         ends = (self.position(down, COLUMNS, extent), self.position(along, 1))
         return Access(name, (), (), ends)
 
-    def columns(self, outer: tuple[str, ...]) -> Stage:
+    def columns(self, outer):
         in_lanes = self.random.random() < 0.4
         kinds = [k for k in kinds_of_numbers() if COMBINERS[k].rule == "tree" or not in_lanes]
         loops = (*outer, "i1", "j")
@@ -414,12 +407,12 @@ class _Maker:
         return Columns(Axis("j", COLUMNS), (Axis("i1", rows),), body, tuple(stores), in_lanes)
 
 
-def random_kernel(seed: int) -> Kernel:
+def random_kernel(seed):
     """The kernel of a number."""
     random = Random(seed)
     outer = ("i0",) if random.random() < 0.85 else ()
     made = _Maker(random, bool(outer) and random.random() < 0.4)
-    stages: list[Stage] = []
+    stages = []
     jammed = random.choice((1, 1, 2, 3, 4)) if outer else 1
     made.limits = jammed == 1 and not made.grouped
     kinds = [made.map, made.map, made.map, made.scalar]
@@ -442,7 +435,7 @@ def random_kernel(seed: int) -> Kernel:
     return replace(kernel, in_strips=True) if strips else kernel
 
 
-def _listed(kernel: Kernel, random: Random) -> Kernel:
+def _listed(kernel, random):
     """The kernel with some operands and sizes of each iteration's own."""
     shared = [operand.name for operand in kernel.operands if not operand.is_own]
     if not shared:
@@ -454,12 +447,12 @@ def _listed(kernel: Kernel, random: Random) -> Kernel:
     return replace(kernel, operands=(*kernel.operands, table), listed=listed)
 
 
-def _without_idle(kernel: Kernel) -> Kernel:
+def _without_idle(kernel):
     """The kernel without operands that no statement came to use."""
     text = str(kernel).partition("{")[2]
     used = tuple(o for o in kernel.operands if _names(text, o.name))
     return replace(kernel, operands=used)
 
 
-def _names(text: str, name: str) -> bool:
+def _names(text, name):
     return any(f"{name}{end}" in text for end in ("[", "\n", " "))

@@ -3,8 +3,6 @@
 A few hundred changes in the ordinary suite; twenty thousand with ``-m exhaustive``.
 """
 
-from __future__ import annotations
-
 import re
 from random import Random
 
@@ -13,7 +11,6 @@ import pytest
 from staticgrad import native
 from staticgrad.codegen.kernel_source import render
 from staticgrad.errors import ParseError, VerifyError
-from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.kernels.verify import verify_kernel
 from tests.codegen.golden import BETWEEN, FOLDER
@@ -23,7 +20,7 @@ ON_FILE = [path.read_text().partition(BETWEEN)[0] for path in sorted(FOLDER.glob
 TOKEN = re.compile(r"@?\b\w+\b|\*-?\w+|%\d+")
 
 
-def changed(text: str, random: Random) -> str:
+def changed(text, random):
     """A line taken out, two lines exchanged, or one token put in place of another."""
     lines, how = text.split("\n"), random.random()
     if how < 0.2:
@@ -37,7 +34,7 @@ def changed(text: str, random: Random) -> str:
     return text[: old.start()] + new.group() + text[old.end() :]
 
 
-def accepted(text: str) -> Kernel | None:
+def accepted(text):
     """The kernel of a text that is sound."""
     try:
         kernel = parse_kernel(text)
@@ -47,7 +44,7 @@ def accepted(text: str) -> Kernel | None:
     return kernel
 
 
-def check_changes(seeds: range) -> None:
+def check_changes(seeds):
     sound = 0
     for seed in seeds:
         random = Random(seed)
@@ -61,10 +58,10 @@ def check_changes(seeds: range) -> None:
 
 
 @pytest.mark.slow
-def test_what_is_accepted_after_a_change_compiles() -> None:
+def test_what_is_accepted_after_a_change_compiles():
     check_changes(range(40))
 
 
 @pytest.mark.exhaustive
-def test_what_is_accepted_after_many_changes_compiles() -> None:
+def test_what_is_accepted_after_many_changes_compiles():
     check_changes(range(40, 2040))

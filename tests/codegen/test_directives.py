@@ -5,13 +5,9 @@ gives what ``kernel_meaning`` says, which is one iteration after the other. What
 be put on is refused. ``random_kernels`` draws both in other combinations.
 """
 
-from __future__ import annotations
-
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +15,6 @@ import pytest
 from staticgrad.codegen.kernel_source import render
 from staticgrad.errors import ParseError, VerifyError
 from staticgrad.ir.kernels.alike import ROWS, WIDEST
-from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.kernels.verify import verify_kernel
 from staticgrad.native.machine import Machine
@@ -28,7 +23,7 @@ from tests.codegen.golden import on_file
 from tests.codegen.kernel_meaning import Meaning
 from tests.codegen.kernel_runs import of_width, run
 from tests.codegen.random_kernels import random_kernel
-from tests.native.support import MODES, Array, Mode, assert_same, call
+from tests.native.support import MODES, assert_same, call
 
 #: Softmax of rows over two outer loops, its exponentials in a row of scratch; p3: a total of each.
 SOFTMAX = """\
@@ -124,7 +119,7 @@ kernel(p0: in f32, p1: out f32, p2: out f32; n0, n1, n2, n3) over i0: n0 {
 """
 
 
-def loop_of_totals(jammed: int) -> str:
+def loop_of_totals(jammed):
     """The same with a loop in the place of the outer axis, so many of whose iterations are
     jammed."""
     by = f" by {jammed}" if jammed > 1 else ""
@@ -235,7 +230,7 @@ kernel(p0: in f32, p1: in f32, p2: out f32; n0, n1, n2) {
 """
 
 
-def multiples(count: int) -> str:
+def multiples(count):
     """Sums of x, 2 x, 3 x ...; the second is not a sum, but the largest."""
     outs = "".join(f"p{n + 1}: out f32, " for n in range(count))[:-2]
     lines = ["      %0: f32 = load p0[i0*n0 + j]"]
@@ -393,7 +388,7 @@ kernel(p0: in f32, p1: out f32, p2: scratch f32; n0, n1, n2, n3) over i0: n0, gr
 """
 STORE = "store p2[i0] ="
 #: Kernel, changes of its text that leave its meaning, and sizes.
-RUNS: list[tuple[str, str, list[str], list[tuple[int, ...]]]] = [
+RUNS = [
     (
         "softmax",
         SOFTMAX,
@@ -464,7 +459,7 @@ RUNS: list[tuple[str, str, list[str], list[tuple[int, ...]]]] = [
 ]
 
 
-def changed(text: str, change: str) -> Kernel:
+def changed(text, change):
     """The kernel with one text put in place of another, "old > new"; it is sound and reads back."""
     old, _, new = change.partition(" > ")
     assert old in text
@@ -474,11 +469,11 @@ def changed(text: str, change: str) -> Kernel:
     return kernel
 
 
-def memory_for(kernel: Kernel, sizes: tuple[int, ...], seed: int) -> dict[str, Array]:
+def memory_for(kernel, sizes, seed):
     """Numbers for every operand; integers reach a little beyond what they are indices of."""
     rng, found = np.random.default_rng(seed), {}
     count = 4 * math.prod(max(size, 1) for size in sizes[:3]) + 4 * sum(sizes) + 64
-    room: Any = kernel.room(sizes)
+    room = kernel.room(sizes)
     for operand in kernel.operands:
         dtype = operand.dtype.numpy
         if operand.mode == "check":
@@ -491,13 +486,13 @@ def memory_for(kernel: Kernel, sizes: tuple[int, ...], seed: int) -> dict[str, A
     return found
 
 
-def check_run(kernel: Kernel, sizes: tuple[int, ...], mode: Mode, bits: int | None = None) -> None:
+def check_run(kernel, sizes, mode, bits=None):
     """All that a kernel writes, its iterations in several calls, beside its meaning."""
     found, wanted = (memory_for(kernel, sizes, len(sizes) + sizes[0]) for _ in range(2))
     Meaning(kernel, wanted, dict(zip(kernel.arguments, sizes, strict=True))).run()
     shared = [found[o.name] for o in kernel.operands if not o.is_own]
     own = [found[o.name] for o in kernel.operands if o.is_own]
-    count: Any = kernel.iterations(sizes)
+    count = kernel.iterations(sizes)
     cuts = sorted({0, count // 3, count // 2, count})
     for begin, end in pairwise(cuts):
         call(render(kernel, of_width(bits)), shared, sizes, begin, end, own=own, mode=mode)
@@ -507,7 +502,7 @@ def check_run(kernel: Kernel, sizes: tuple[int, ...], mode: Mode, bits: int | No
             assert_same(found[operand.name], wanted[operand.name], what)
 
 
-def runs() -> Iterator[Any]:
+def runs():
     for name, text, changes, sizes in RUNS:
         for change in changes:
             for mode in MODES:
@@ -518,9 +513,7 @@ def runs() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("text", "change", "every", "mode"), [*runs()])
-def test_no_byte_depends_on_a_directive(
-    text: str, change: str, every: list[tuple[int, ...]], mode: Mode
-) -> None:
+def test_no_byte_depends_on_a_directive(text, change, every, mode):
     kernel = changed(text, change)
     for sizes in every if mode == "vector" else every[: 1 if mode == "numba" else 2]:
         check_run(kernel, sizes, mode)
@@ -528,7 +521,7 @@ def test_no_byte_depends_on_a_directive(
         check_run(kernel, every[-1], mode, 256)
 
 
-def test_results_are_those_of_the_definition() -> None:
+def test_results_are_those_of_the_definition():
     """The meaning of the longest of these kernels beside NumPy."""
     kernel, rng = parse_kernel(SOFTMAX), np.random.default_rng(0)
     x, weights = rng.normal(size=(15, 37)).astype("f4"), rng.normal(size=37).astype("f4")
@@ -563,7 +556,7 @@ ONE = "store to one element"
 LIMIT = "is not an i64 that was kept"
 TRUTH = "goes on by what is not a truth that it carries"
 #: Text, a change, and what the error says.
-REFUSED: list[tuple[str, str, str, str]] = [
+REFUSED = [
     (SOFTMAX, "i1: n1 {", "i1: n1 by 0 {", "0 rows stand side by side"),
     (SOFTMAX, "i1: n1 {", "i1: n1 by 17 {", "17 rows stand side by side"),
     (BY_2, "kernel(", "serial kernel(", "no rows to take side by side"),
@@ -633,13 +626,13 @@ REFUSED: list[tuple[str, str, str, str]] = [
 
 
 @pytest.mark.parametrize(("text", "old", "new", "says"), REFUSED)
-def test_what_would_give_other_bytes_is_refused(text: str, old: str, new: str, says: str) -> None:
+def test_what_would_give_other_bytes_is_refused(text, old, new, says):
     assert old in text
     with pytest.raises((VerifyError, ParseError), match=says or None):
         verify_kernel(parse_kernel(text.replace(old, new)))
 
 
-def test_what_may_not_be_streamed_may_be_stored() -> None:
+def test_what_may_not_be_streamed_may_be_stored():
     for text, old, new, says in REFUSED:
         if says == WHOLE:
             verify_kernel(parse_kernel(text.replace(old, new).replace("stream", "store")))
@@ -648,13 +641,13 @@ def test_what_may_not_be_streamed_may_be_stored() -> None:
 # -- sources ---------------------------------------------------------------------------------------
 
 
-def touched(text: str) -> list[str]:
+def touched(text):
     """The lines that prefetch, of the kernel's canonical text."""
     source = render(parse_kernel(str(parse_kernel(text))))
     return [line.strip() for line in source.splitlines() if "prefetch" in line]
 
 
-def test_what_lies_in_runs_is_prefetched_once() -> None:
+def test_what_lies_in_runs_is_prefetched_once():
     lines = touched(AHEAD)
     assert lines[: len(lines) // 2] == lines[len(lines) // 2 :]  # whole vectors, and the last one
     assert lines[: len(lines) // 2] == [
@@ -671,7 +664,7 @@ def test_what_lies_in_runs_is_prefetched_once() -> None:
     }  # rows ahead are those that move along rows
 
 
-def test_long_bodies_are_ahead_by_default() -> None:
+def test_long_bodies_are_ahead_by_default():
     """By elements, or by rows unless they are long; not where whole vectors are written alone."""
     assert touched(FLAT) == [
         "prefetch_write(p1, j + 512)",
@@ -690,7 +683,7 @@ def test_long_bodies_are_ahead_by_default() -> None:
     assert touched(MAPPED.replace("  map", before + "  map")) == []  # a kernel of several maps
 
 
-def test_what_is_streamed_is_not_prefetched_and_is_settled_at_the_end() -> None:
+def test_what_is_streamed_is_not_prefetched_and_is_settled_at_the_end():
     assert parse_kernel(STREAMED) != parse_kernel(STREAMED.replace("stream", "store"))
     source = render(parse_kernel(STREAMED))
     assert "prefetch_write(p1" not in source
@@ -701,7 +694,7 @@ def test_what_is_streamed_is_not_prefetched_and_is_settled_at_the_end() -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("length", [16, 40])
-def test_results_are_streamed_wherever_they_begin(length: int, mode: Mode) -> None:
+def test_results_are_streamed_wherever_they_begin(length, mode):
     """With a line of memory, or one element behind."""
     values = np.random.default_rng(3).normal(size=3 * length).astype("f")
     for first in (0, 1):
@@ -712,7 +705,7 @@ def test_results_are_streamed_wherever_they_begin(length: int, mode: Mode) -> No
         assert bytes(found["p1"]) == bytes(values * values)
 
 
-def test_rows_that_are_left_over_have_no_body_of_their_own() -> None:
+def test_rows_that_are_left_over_have_no_body_of_their_own():
     source = render(replace(parse_kernel(SOFTMAX), jammed=3))
     assert source.count("while j + 16 <= ") == 3
     assert source.count("for o in range(") == 1
@@ -721,7 +714,7 @@ def test_rows_that_are_left_over_have_no_body_of_their_own() -> None:
     assert narrow.count("for row_at in range(") == 2  # where masks of added rows would cost
 
 
-def test_a_strip_has_one_vector_of_each_function() -> None:
+def test_a_strip_has_one_vector_of_each_function():
     source = render(parse_kernel(LOGISTIC))
     assert source.count("= tanh_f32(") == 1
     assert source.count("prefetch_second(p0, ") > 0
@@ -729,14 +722,14 @@ def test_a_strip_has_one_vector_of_each_function() -> None:
     assert sum(random_kernel(seed).in_strips for seed in range(300)) > 4  # all readers meet them
 
 
-def test_sums_go_through_the_rows_together() -> None:
+def test_sums_go_through_the_rows_together():
     """More of them than registers hold: in two passes, and the largest elements in one more."""
     kernel = parse_kernel(multiples(14))
     sources = [render(kernel, Machine(vector_bits=bits)) for bits in (512, 256)]
     assert [s.count("for first in range(0, rows, group)") for s in sources] == [2, 3]
 
 
-def test_what_rows_share_of_look_ups() -> None:
+def test_what_rows_share_of_look_ups():
     """Neither indices that rows move, nor results that other rows store, nor wide rows."""
     kernel = parse_kernel(TAKE)
     assert len(kernel.checks_alike) == len(kernel.loads_alike) == 1
@@ -757,7 +750,7 @@ def test_what_rows_share_of_look_ups() -> None:
     assert not replace(kernel, serial=True).checks_alike
 
 
-def test_numbers_from_memory_are_compared_in_full() -> None:
+def test_numbers_from_memory_are_compared_in_full():
     """One that words cannot count on from, as the largest, is not an end of a mask."""
     assert "select_mask(g" in render(parse_kernel(COMPARED))
     text = COMPARED.replace("p0: in f32,", "p0: in f32, p3: in i64,").replace(

@@ -1,7 +1,5 @@
 """Extremes of floats, found by integers: NaN of either sign wins, and zeros have their order."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
@@ -9,7 +7,7 @@ from staticgrad.codegen.kernel_source import render
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.kernels.verify import verify_kernel
 from tests.diagonals import diagonals
-from tests.native.support import MODES, Mode, assert_same, call
+from tests.native.support import MODES, assert_same, call
 
 ROWS = """\
 kernel(p0: in {0}, p1: out {0}; n0, n1) over i0: n0 {{
@@ -36,7 +34,7 @@ kernel(p0: in {0}, p1: out {0}; n0, n1) {{
 SPECIAL = ("nan", "-nan", "inf", "-inf", "0.0", "-0.0", "1e-40", "-1e-40", "1.5", "-1.5", "3e38")
 
 
-def special_rows(dtype: str, length: int) -> np.ndarray:
+def special_rows(dtype, length):
     """Pairs of special numbers among others, the first of them everywhere else."""
     found = []
     for first in SPECIAL:
@@ -56,7 +54,7 @@ def special_rows(dtype: str, length: int) -> np.ndarray:
     ("form", [ROWS, COLUMNS]),
     daily="vector",
 )
-def test_special_numbers(mode: Mode, code: str, dtype: str, kind: str, form: str) -> None:
+def test_special_numbers(mode, code, dtype, kind, form):
     kernel = parse_kernel(form.format(code, kind))
     verify_kernel(kernel)
     for length in (1, 7, 35):
@@ -71,7 +69,7 @@ def test_special_numbers(mode: Mode, code: str, dtype: str, kind: str, form: str
 
 
 @pytest.mark.parametrize("kind", ["max", "min"])
-def test_of_nothing_it_is_the_identity(kind: str) -> None:
+def test_of_nothing_it_is_the_identity(kind):
     kernel = parse_kernel(ROWS.format("f32", kind))
     found = np.zeros(2, "f4")
     call(render(kernel), [np.zeros((2, 0), "f4"), found], [2, 0], 0, 2, mode="vector")

@@ -1,7 +1,5 @@
 """Positions at which something holds: compared where there are some, and none behind the first."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
@@ -12,7 +10,7 @@ from staticgrad.analysis.evaluate import same_bytes
 OTHERS = (-7, 3, 10**6, None)
 
 
-def _program(dtype: str) -> sg.Compiled:
+def _program(dtype):
     """Least and largest positions of rows, of columns and across memory, for each stand-in."""
     x, places = sg.input("x", ("n", "m"), dtype), {}
     for name, value in (("rows", x), ("transposed", sg.transpose(x))):
@@ -29,7 +27,7 @@ def _program(dtype: str) -> sg.Compiled:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int64"])
-def test_positions_are_those_of_the_definition(dtype: str) -> None:
+def test_positions_are_those_of_the_definition(dtype):
     """Whether rows have many, one, or none; ties, NaN and zeros of both signs; odd lengths."""
     random = np.random.default_rng(3)
     program = _program(dtype)
@@ -45,7 +43,7 @@ def test_positions_are_those_of_the_definition(dtype: str) -> None:
                 assert same_bytes(np.asarray(found), np.asarray(wanted[name])), (name, shape)
 
 
-def test_a_row_is_left_where_the_first_is_found() -> None:
+def test_a_row_is_left_where_the_first_is_found():
     """By the position alone, that is: where what stands for none counts, too, it is not."""
     x = sg.input("x", ("n", "m"), "float32")
     (kernel,) = sg.compile(sg.Graph(sg.argmax(x, axis=1))).kernels

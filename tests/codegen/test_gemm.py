@@ -1,7 +1,5 @@
 """Products of matrices: every layout, tile and register width gives the same bytes."""
 
-from __future__ import annotations
-
 import re
 from itertools import pairwise, product as product_of
 
@@ -11,7 +9,6 @@ import pytest
 from staticgrad.codegen.kernel_source import render
 from staticgrad.codegen.products import direct, gemm
 from staticgrad.codegen.products.streams import WIDEST
-from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.kernels.stages import (
     CHUNK,
@@ -25,7 +22,7 @@ from staticgrad.native.language import frontend
 from staticgrad.native.machine import Machine
 from tests.codegen.kernel_runs import assert_close
 from tests.diagonals import diagonals
-from tests.native.support import LONG_BY_NUMBA, Array, Mode, assert_same, call
+from tests.native.support import LONG_BY_NUMBA, assert_same, call
 
 RNG = np.random.default_rng(0)
 #: How a factor may lie: strides over its rows and columns, from its own sizes.
@@ -40,14 +37,7 @@ LAYOUTS = {
 ELEMENTS = {"f": "f32", "d": "f64", "e": "f16", "H": "bf16", "l": "i64", "h": "i16", "b": "i8"}
 
 
-def product(
-    a: str,
-    b: str,
-    element: str,
-    update: bool,
-    literal: tuple[int, ...] | None = None,
-    stored: tuple[str, ...] = (),
-) -> Kernel:
+def product(a, b, element, update, literal=None, stored=()):
     """A batch of products, one stride of each factor literal where its layout says so.
 
     ``literal``: its sizes m, n and k, where they are no arguments. ``stored``: how factors lie.
@@ -71,7 +61,7 @@ def product(
     return parse_kernel("\n".join(lines))
 
 
-def laid(matrices: Array, layout: str) -> tuple[Array, tuple[int, int], int]:
+def laid(matrices, layout):
     """Memory that holds matrices in a layout, its strides and the elements of a matrix."""
     count, rows, columns = matrices.shape
     strides = LAYOUTS[layout](rows, columns)
@@ -84,16 +74,7 @@ def laid(matrices: Array, layout: str) -> tuple[Array, tuple[int, int], int]:
     return memory, strides, size
 
 
-def made(
-    a: Array,
-    b: Array,
-    layouts: tuple[str, str],
-    mode: Mode,
-    bits: int,
-    start: Array | None = None,
-    literal: bool = False,
-    step: int = 3,
-) -> Array:
+def made(a, b, layouts, mode, bits, start=None, literal=False, step=3):
     """The products by a kernel for registers of ``bits``, subtracted from ``start`` if given.
 
     ``step``: how many iterations a call takes, but for the first one.
@@ -130,7 +111,7 @@ LONG = [(1, CHUNK + 6, 65, 140), (1, 4 * CHUNK + 1, 130, 9), (3, 27, 14, 260)]
 
 @pytest.mark.thinned(4)
 @diagonals(2, ("bits", [512, 256]), ("shape", [*SHAPES, *LONG]))
-def test_every_layout_gives_the_same_bytes(shape: tuple[int, ...], bits: int) -> None:
+def test_every_layout_gives_the_same_bytes(shape, bits):
     count, m, n, k = shape
     a = RNG.normal(size=(count, m, k)).astype("f4")
     b = RNG.normal(size=(count, k, n)).astype("f4")
@@ -143,7 +124,7 @@ def test_every_layout_gives_the_same_bytes(shape: tuple[int, ...], bits: int) ->
 
 
 @diagonals(2, ("literal", [False, True]), ("bits", [512, 256]))
-def test_panels_keep_their_sums_between_runs_and_blocks(bits: int, literal: bool) -> None:
+def test_panels_keep_their_sums_between_runs_and_blocks(bits, literal):
     """More inner indices than rows are packed of at a time, or than a block has; several panels."""
     for m, n, k in ((CHUNK + 3, 3 * 32 + 1, 1024), (4 * CHUNK + 2, 290, 520), (30, 100, 4099)):
         a, b = (RNG.integers(-9, 9, (1, *size)).astype("f4") for size in ((m, k), (k, n)))
@@ -154,7 +135,7 @@ def test_panels_keep_their_sums_between_runs_and_blocks(bits: int, literal: bool
 
 @pytest.mark.slow
 @diagonals(2, ("letter", ["f", "d"]), ("bits", [512, 256]))
-def test_rows_are_lanes_where_columns_are_few(bits: int, letter: str) -> None:
+def test_rows_are_lanes_where_columns_are_few(bits, letter):
     """Last vectors reach beyond all rows, and inner indices are more than a part or one."""
     for m, n, k in (
         (40, 8, 300),
@@ -177,7 +158,7 @@ def test_rows_are_lanes_where_columns_are_few(bits: int, letter: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("letter", "bits"), [("f", 512), ("d", 512), ("d", 256), ("l", 512)])
-def test_whole_tiles_that_store_results_store_those_of_others(letter: str, bits: int) -> None:
+def test_whole_tiles_that_store_results_store_those_of_others(letter, bits):
     """Tiles of all rows that there may be, beside those that take the way of an epilogue; every
     second height for each element."""
     heights = [*range(29, 44), 64, 80, CHUNK, CHUNK + 8, 2 * CHUNK + 28]
@@ -191,7 +172,7 @@ def test_whole_tiles_that_store_results_store_those_of_others(letter: str, bits:
 
 
 @pytest.mark.parametrize("bits", [512, 256])
-def test_a_last_tile_of_packed_rows_has_room(bits: int) -> None:
+def test_a_last_tile_of_packed_rows_has_room(bits):
     """It is not full: what a store has too much lay beyond local memory, and ended the process."""
     a = RNG.integers(-9, 9, (1, CHUNK, 256)).astype("f4")
     b = RNG.integers(-9, 9, (1, 256, 3)).astype("f4")
@@ -199,7 +180,7 @@ def test_a_last_tile_of_packed_rows_has_room(bits: int) -> None:
 
 
 @pytest.mark.parametrize(("letter", "bits"), [("b", 512), ("b", 256), ("h", 512)])
-def test_integers_of_few_bytes_have_room_for_packed_rows(letter: str, bits: int) -> None:
+def test_integers_of_few_bytes_have_room_for_packed_rows(letter, bits):
     """Rows are packed by their bytes, which are more elements of one byte than of four."""
     a = RNG.integers(-99, 99, (1, CHUNK + 6, 70)).astype(letter)
     b = RNG.integers(-99, 99, (1, 70, 40)).astype(letter)
@@ -208,9 +189,7 @@ def test_integers_of_few_bytes_have_room_for_packed_rows(letter: str, bits: int)
 
 
 @pytest.mark.parametrize(("letter", "bits"), [("f", 512), ("d", 256)])
-def test_rows_across_memory_that_two_panels_read_have_the_same_bytes(
-    letter: str, bits: int
-) -> None:
+def test_rows_across_memory_that_two_panels_read_have_the_same_bytes(letter, bits):
     """They are read where they lie while a second cache has them, and packed where it has not."""
     columns = 40 if letter == "f" else 13
     for rows, depth in ((2 * CHUNK + 9, 70), (4 * CHUNK, 600)):
@@ -224,9 +203,7 @@ def test_rows_across_memory_that_two_panels_read_have_the_same_bytes(
 @pytest.mark.thinned
 @pytest.mark.parametrize("literal", [True, False])
 @pytest.mark.parametrize("letter", ["f", "d"])
-def test_rows_that_go_through_blocks_of_panels_have_the_same_bytes(
-    letter: str, literal: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rows_that_go_through_blocks_of_panels_have_the_same_bytes(letter, literal, monkeypatch):
     """Also those of several chunks, from a call's first whole chunk on, and of an epilogue."""
     panel = 128 // np.dtype(letter).itemsize
     shapes = [(2, 3 * CHUNK + 7, 3 * panel, 70), (1, 5 * CHUNK, 2 * panel + 5, 600)]
@@ -252,7 +229,7 @@ def test_rows_that_go_through_blocks_of_panels_have_the_same_bytes(
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("layout", ["along", "across"])
 @pytest.mark.parametrize("letter", ["f", "d"])
-def test_tall_chunks_have_the_same_bytes(letter: str, layout: str) -> None:
+def test_tall_chunks_have_the_same_bytes(letter, layout):
     """So cut are products of many columns."""
     n = MANY_PANELS * 128 // np.dtype(letter).itemsize + 5
     for m, k in ((2 * TALL + 9, 70), (TALL, 512), (TALL + 1, 1025)):
@@ -278,7 +255,7 @@ def test_tall_chunks_have_the_same_bytes(letter: str, layout: str) -> None:
         (2, 512, 4),
     ],
 )
-def test_few_iterations_take_fewer_panels(rows: int, columns: int, wanted: int) -> None:
+def test_few_iterations_take_fewer_panels(rows, columns, wanted):
     """Five of four panels would leave one of two workers waiting for a fifth of the time."""
     kernel = product("along", "along", "f32", False)
     assert kernel.iterations([rows, columns, 7, 1, *[1] * 7]) == wanted
@@ -289,7 +266,7 @@ def test_few_iterations_take_fewer_panels(rows: int, columns: int, wanted: int) 
     "layouts", [("along", "along"), ("across", "along"), ("apart", "across"), ("along", "across")]
 )
 @pytest.mark.parametrize("bits", [512, 256])
-def test_streams_of_rows_have_the_bytes_of_tiles(layouts: tuple[str, str], bits: int) -> None:
+def test_streams_of_rows_have_the_bytes_of_tiles(layouts, bits):
     """Of one inner index, or few rows; with zeros behind them, tiles compute the same chains."""
     flat = [(1, 1, 5, 1), (2, 3, 64, 1), (1, CHUNK + 9, 300, 1), (1, 4 * CHUNK, 257, 1)]
     low = [(2, 2, 33, 7), (1, 1, WIDEST + 40, 5), (1, 2, 70, 4100), (3, 1, 16, 64), (1, 2, 300, 47)]
@@ -309,7 +286,7 @@ def test_streams_of_rows_have_the_bytes_of_tiles(layouts: tuple[str, str], bits:
 
 
 @pytest.mark.parametrize(("bits", "literal"), [(512, False), (512, True), (256, True)])
-def test_columns_that_iterations_take_together_end_where_one_ends(bits: int, literal: bool) -> None:
+def test_columns_that_iterations_take_together_end_where_one_ends(bits, literal):
     """Three chunks of rows have groups of three panels, which do not divide what is taken."""
     m, n, k = 2 * CHUNK + 1, WIDEST // LONE + 65, 2
     a, b = (RNG.integers(1, 9, (1, *size)).astype("f4") for size in ((m, k), (k, n)))
@@ -320,7 +297,7 @@ def test_columns_that_iterations_take_together_end_where_one_ends(bits: int, lit
 @pytest.mark.thinned
 @pytest.mark.parametrize("dtype", ["f4", "f8", "i8"])
 @pytest.mark.parametrize("mode", LONG_BY_NUMBA)
-def test_small_products_have_the_bytes_of_tiles(dtype: str, mode: Mode) -> None:
+def test_small_products_have_the_bytes_of_tiles(dtype, mode):
     """Rows that fill no group of chains, a second vector, and a factor that is packed or not."""
     shapes = [(3, 4, 4, 4), (2, 1, 1, 1), (2, 7, 3, 5), (1, 9, 15, 8), (1, 3, 7, 70), (2, 5, 9, 23)]
     for count, m, n, k in shapes:
@@ -344,9 +321,7 @@ DIRECT += [(1, 21, 64, 45), (2, 30, 128, 64), (1, 13, direct.SPAN + 64, 18)]
 
 @pytest.mark.thinned
 @diagonals(2, ("plain", [0, 99]), ("letter,bits", [("f", 512), ("f", 256), ("d", 256), ("l", 512)]))
-def test_products_without_tiles_have_their_bytes(
-    letter: str, bits: int, plain: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_products_without_tiles_have_their_bytes(letter, bits, plain, monkeypatch):
     """Their epilogue in registers and behind them, also where they subtract from their place.
 
     Results are taken for such that no cache holds.
@@ -378,13 +353,7 @@ def test_products_without_tiles_have_their_bytes(
         ("fH", ("along", "across"), 512, True),
     ],
 )
-def test_narrow_factors_have_the_bytes_of_wide_copies(
-    letters: str,
-    layouts: tuple[str, str],
-    bits: int,
-    literal: bool,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_narrow_factors_have_the_bytes_of_wide_copies(letters, layouts, bits, literal, monkeypatch):
     """Rows of the last shape go through several panels at a time."""
     shapes = [*LONG, (1, 2, 300, 47), (2, 3, 64, 1), (1, 40, 97, 37)]
     for count, m, n, k in [(1, 9, 10, 3), (1, 9, 10, 70)] if literal else shapes:
@@ -401,7 +370,7 @@ def test_narrow_factors_have_the_bytes_of_wide_copies(
         assert_same(found, usual, f"{m}x{n}x{k}")
 
 
-def test_what_is_known_of_sizes_decides_about_tiles() -> None:
+def test_what_is_known_of_sizes_decides_about_tiles():
     for sizes, layouts, packs in [
         ((40, 16, 4096), ("along", "along"), False),
         ((40, 33, 65), ("along", "along"), True),
@@ -419,7 +388,7 @@ def test_what_is_known_of_sizes_decides_about_tiles() -> None:
 @pytest.mark.parametrize("layouts", [("along", "along"), ("across", "across")])
 @pytest.mark.parametrize("dtype", ["f4", "f8", "i8"])
 @pytest.mark.parametrize("mode", LONG_BY_NUMBA)
-def test_products_that_are_subtracted(layouts: tuple[str, str], dtype: str, mode: Mode) -> None:
+def test_products_that_are_subtracted(layouts, dtype, mode):
     shapes = [*SHAPES, (2, 40, 35, 2), (1, 0, 5, 3), (1, 3, 0, 4), (2, 6, 17, 0)]
     for count, m, n, k in shapes if mode == "vector" else (*shapes[1:3], shapes[5]):
         a, b, c = (
@@ -434,7 +403,7 @@ def test_products_that_are_subtracted(layouts: tuple[str, str], dtype: str, mode
 
 
 @pytest.mark.parametrize("bits", [512, 256])
-def test_blocks_of_a_long_chain_are_added_in_order(bits: int) -> None:
+def test_blocks_of_a_long_chain_are_added_in_order(bits):
     a, b = (RNG.normal(size=size).astype("f4") for size in ((1, 30, 9000), (1, 9000, 33)))
     parts = [
         made(a[..., part], b[:, part], ("along", "along"), "vector", 512)
@@ -445,7 +414,7 @@ def test_blocks_of_a_long_chain_are_added_in_order(bits: int) -> None:
         assert_same(found, (parts[0] + parts[1]) + parts[2], str(layouts))
 
 
-def test_products_share_their_tiles_and_what_packs_them() -> None:
+def test_products_share_their_tiles_and_what_packs_them():
     tiles = set()
     for lies, packed in (("along", ["lines"]), ("across", ["rows"])):
         plain, update = (

@@ -3,19 +3,14 @@
 What is refused, and why it has to be: a run in one buffer would give other bytes.
 """
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import pytest
 
 import staticgrad as sg
 from staticgrad.codegen.kernel_source import render
-from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.kernels.verify import verify_kernel
-from tests.codegen.kernel_meaning import Array, Meaning
+from tests.codegen.kernel_meaning import Meaning
 from tests.codegen.random_kernels import random_kernel
 from tests.codegen.test_random_kernels import memory_of, sizes_of
 from tests.native.support import assert_same, call
@@ -24,7 +19,7 @@ from tests.native.support import assert_same, call
 SOME = (46, 86, 88)
 
 
-def numbers_of(kernel: Kernel, sizes: dict[str, int], seed: int) -> dict[str, Array]:
+def numbers_of(kernel, sizes, seed):
     """Memory of numbers alone: a NaN in a row would hide what is read of the others."""
     memory = memory_of(kernel, sizes, seed)
     floats = {name for name, array in memory.items() if array.dtype.kind == "f"}
@@ -33,9 +28,7 @@ def numbers_of(kernel: Kernel, sizes: dict[str, int], seed: int) -> dict[str, Ar
     }
 
 
-def in_one_buffer(
-    kernel: Kernel, out: str, into: str, seed: int, sizes: dict[str, int], step: int = -1
-) -> Any:
+def in_one_buffer(kernel, out, into, seed, sizes, step=-1):
     """All memory after a run with the result over the operand, rows one by one, and apart."""
     found, wanted = numbers_of(kernel, sizes, seed), numbers_of(kernel, sizes, seed)
     found[out] = found[into].view(found[out].dtype)
@@ -44,14 +37,14 @@ def in_one_buffer(
     words = [sizes[argument] for argument in kernel.arguments]
     shared = [found[o.name] for o in kernel.operands if not o.is_own]
     own = [found[o.name] for o in kernel.operands if o.is_own]
-    count = int(kernel.iterations(words))  # type: ignore[call-overload]
+    count = int(kernel.iterations(words))
     source = render(kernel)
     for row in range(count)[::step]:
         call(source, shared, words, row, row + 1, own=own, mode="vector")
     return found, wanted
 
 
-def check_pairs(kernel: Kernel, seed: int, sizes: dict[str, int]) -> None:
+def check_pairs(kernel, seed, sizes):
     """Every result of a kernel keeps its bytes, whichever pair shares a buffer."""
     for out, into in sorted(kernel.in_place):
         found, wanted = in_one_buffer(kernel, out, into, seed, sizes)
@@ -62,25 +55,25 @@ def check_pairs(kernel: Kernel, seed: int, sizes: dict[str, int]) -> None:
                 assert_same(as_numbers(found[name]), as_numbers(wanted[name]), what)
 
 
-def as_numbers(array: Array) -> Array:
+def as_numbers(array):
     return array.view("u1") if array.dtype == np.bool_ else array
 
 
-def pairs_of_random(seed: int) -> None:
+def pairs_of_random(seed):
     kernel = random_kernel(seed)
     if kernel.listed is None:
         check_pairs(kernel, seed, sizes_of(kernel, seed))
 
 
 @pytest.mark.parametrize("seed", SOME)
-def test_a_result_over_an_operand_has_its_bytes(seed: int) -> None:
+def test_a_result_over_an_operand_has_its_bytes(seed):
     assert random_kernel(seed).in_place
     pairs_of_random(seed)
 
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("seed", range(1, 601))
-def test_results_over_operands_of_six_hundred_kernels(seed: int) -> None:
+def test_results_over_operands_of_six_hundred_kernels(seed):
     pairs_of_random(seed)
 
 
@@ -105,7 +98,7 @@ kernel(p0: in f32, p1: in i64, p2: check i64, p3: out f32, p4: out f32; n0, n1) 
 """
 
 
-def kernel_of(text: str, *changes: tuple[str, str]) -> Kernel:
+def kernel_of(text, *changes):
     for before, after in changes:
         assert before in text
         text = text.replace(before, after)
@@ -114,7 +107,7 @@ def kernel_of(text: str, *changes: tuple[str, str]) -> Kernel:
     return kernel
 
 
-def test_an_element_of_the_row_may_be_picked_before_the_row_is_written() -> None:
+def test_an_element_of_the_row_may_be_picked_before_the_row_is_written():
     kernel = kernel_of(PICKED)
     assert ("p4", "p0") in kernel.in_place
     for seed in range(3):
@@ -122,7 +115,7 @@ def test_an_element_of_the_row_may_be_picked_before_the_row_is_written() -> None
 
 
 # Each breaks the rule in one place, and gives other bytes in one order of the rows or the other.
-BROKEN: dict[str, tuple[tuple[str, str], ...]] = {
+BROKEN = {
     "a pick of another row": (("[i0*n1 + @c0]", "[@c0]"),),
     "a pick from more than the row": (("check %1 in n1", "check %1 in n2"),),
     "a row that begins in the one before": (("map j: n1 {\n    %0", "map j: n2 {\n    %0"),),
@@ -141,7 +134,7 @@ BROKEN: dict[str, tuple[tuple[str, str], ...]] = {
 
 
 @pytest.mark.parametrize("what", BROKEN)
-def test_what_would_give_other_bytes_is_no_pair(what: str) -> None:
+def test_what_would_give_other_bytes_is_no_pair(what):
     changes = BROKEN[what]
     if "behind" in what:
         changes = (("    store p3[i0] = %2\n", "    store p5[i0] = %2\n"), *changes)
@@ -176,7 +169,7 @@ kernel(p0: in f32, p1: out f32; n0, n1) over i0: n1 {
 WRITTEN_SIZES = {"n0": 37, "n1": 3, "n2": 120, "n4": 100}
 
 
-def test_rows_that_are_written_out_may_be_written_over() -> None:
+def test_rows_that_are_written_out_may_be_written_over():
     """Of each element the load comes no later than the store, though others are stored before."""
     kernel = kernel_of(WRITTEN)
     assert ("p1", "p0") in kernel.in_place
@@ -196,17 +189,17 @@ BROKEN_ROWS = {
 
 
 @pytest.mark.parametrize("what", BROKEN_ROWS)
-def test_what_a_written_row_may_not_do(what: str) -> None:
+def test_what_a_written_row_may_not_do(what):
     """Refused by the order of the text, whatever code makes of it: it may load early."""
     assert ("p1", "p0") not in kernel_of(WRITTEN, *BROKEN_ROWS[what]).in_place
 
 
-def test_rows_that_lie_in_each_other_are_not_written_over() -> None:
+def test_rows_that_lie_in_each_other_are_not_written_over():
     """Lanes that store to one element have no order that a run could be compared with."""
     assert not parse_kernel(WRITTEN.replace("j*3", "j*2")).in_place
 
 
-def losses() -> dict[str, Any]:
+def losses():
     nn = sg.nn
     return {
         "cross_entropy": nn.cross_entropy,
@@ -219,7 +212,7 @@ def losses() -> dict[str, Any]:
 
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", losses())
-def test_a_cross_entropy_keeps_one_copy_of_the_logits(name: str) -> None:
+def test_a_cross_entropy_keeps_one_copy_of_the_logits(name):
     rng = np.random.default_rng(1)
     x, t = sg.input("x", (300, 8)), sg.input("t", (300,), "int64")
     w = sg.parameter("w", rng.normal(size=(8, 40)).astype("f4"))

@@ -1,9 +1,5 @@
 """Elements between each other: taken together where they are neighbours, and no further."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 
@@ -12,16 +8,16 @@ from staticgrad.codegen.kernel_source import render
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.kernels.verify import verify_kernel
 from tests.diagonals import diagonals
-from tests.native.support import MODES, Array, Mode, assert_same, call
+from tests.native.support import MODES, assert_same, call
 from tests.native.test_masks import Guarded
 
 
-def _bracketed(place: str) -> str:
+def _bracketed(place):
     """A place that does not start behind others may be said as a stride, too: ``j:2``."""
     return f"[{place.replace(':', '*')}]" if ":" in place else f"[[{place}]]"
 
 
-def source_of(loads: str, stores: str) -> str:
+def source_of(loads, stores):
     """A kernel that moves elements from places of p0 to places of p1, each with its own number."""
     places, targets = loads.split(), stores.split()
     lines = [f"    %{n}: f32 = load p0{_bracketed(place)}" for n, place in enumerate(places)]
@@ -34,7 +30,7 @@ def source_of(loads: str, stores: str) -> str:
 
 
 @pytest.fixture
-def fences() -> Iterator[tuple[Guarded, Guarded]]:
+def fences():
     made = Guarded(), Guarded()
     yield made
     for guarded in made:
@@ -43,9 +39,7 @@ def fences() -> Iterator[tuple[Guarded, Guarded]]:
 
 @pytest.mark.thinned
 @diagonals(2, ("mode", MODES), ("step", [2, 3, 5, 12, 16, 17, 30, 32]), daily="vector")
-def test_rows_move_to_the_end_of_memory_and_no_further(
-    step: int, mode: Mode, fences: tuple[Guarded, Guarded]
-) -> None:
+def test_rows_move_to_the_end_of_memory_and_no_further(step, mode, fences):
     places = " ".join(f"j*{step}+{k}" if k else f"j*{step}" for k in range(step))
     source = source_of(places, places)
     assert "load_strided" not in source
@@ -58,23 +52,19 @@ def test_rows_move_to_the_end_of_memory_and_no_further(
         assert_same(found, x, f"{rows} rows of {step}")
 
 
-def parts_of_rows(step: int, places: int) -> str:
+def parts_of_rows(step, places):
     """A kernel that moves the first elements of rows of ``step``."""
     return source_of(*[" ".join(f"j*{n}+{k}" for k in range(places)) for n in (step, places)])
 
 
 @pytest.mark.parametrize(("step", "fewest"), [(32, 3), (33, 4), (128, 4), (129, 8), (1000, 8)])
-def test_parts_of_rows_far_apart_are_read_in_squares_if_they_are_long(
-    step: int, fewest: int
-) -> None:
+def test_parts_of_rows_far_apart_are_read_in_squares_if_they_are_long(step, fewest):
     assert strided(parts_of_rows(step, fewest)) == (0, 0)
     assert strided(parts_of_rows(step, fewest - 1))[0] == fewest - 1
 
 
 @diagonals(2, ("mode", MODES), ("step,places", [(33, 4), (40, 35), (129, 8)]), daily="vector")
-def test_parts_of_rows_far_apart(
-    step: int, places: int, mode: Mode, fences: tuple[Guarded, Guarded]
-) -> None:
+def test_parts_of_rows_far_apart(step, places, mode, fences):
     """Up to the end of memory, of which there are 1,024 elements, and of longer arrays."""
     source = parts_of_rows(step, places)
     for rows in (1, (1024 - places) // step + 1, 37):
@@ -88,9 +78,7 @@ def test_parts_of_rows_far_apart(
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_many_squares_are_transposed_by_a_function_that_kernels_share(
-    mode: Mode, fences: tuple[Guarded, Guarded], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_squares_are_transposed_by_a_function_that_kernels_share(mode, fences, monkeypatch):
     places = [" ".join(f"j*{step}+{k}" for k in range(step - 1)) for step in range(4, 13)]
     assert "shared_square" not in source_of(" ".join(places[:8]), " ".join(places[:8]))
     assert source_of(" ".join(places), " ".join(places)).count("    shared_square") >= 9
@@ -99,13 +87,13 @@ def test_many_squares_are_transposed_by_a_function_that_kernels_share(
     assert "shared_square" in source_of("j*4 j*4+1 j*4+2", "j*4 j*4+1 j*4+2")
 
 
-def strided(source: str) -> tuple[int, int]:
+def strided(source):
     """How many loads and stores go lane by lane; short bodies stand twice, for the last vector."""
     times = 2 if "while" in source else 1
     return source.count("load_strided(") // times, source.count("store_strided(") // times
 
 
-def test_what_is_no_run_is_taken_lane_by_lane() -> None:
+def test_what_is_no_run_is_taken_lane_by_lane():
     assert strided(source_of("j*2 j*2+1", "j*2 j*2+1")) == (0, 0)
     assert strided(source_of("j*2", "j*2")) == (1, 1)
     assert strided(source_of("j:2 j*2+1", "j*2+1 j:2")) == (0, 0)
@@ -117,7 +105,7 @@ def test_what_is_no_run_is_taken_lane_by_lane() -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_what_is_read_back_is_stored_before(mode: Mode) -> None:
+def test_what_is_read_back_is_stored_before(mode):
     text = """\
 kernel(p0: in f32, p1: out f32, p2: out f32; n0) {
   map j: n0 {
@@ -133,7 +121,7 @@ kernel(p0: in f32, p1: out f32, p2: out f32; n0) {
 """
     kernel = parse_kernel(text)
     verify_kernel(kernel)
-    x: Array = np.arange(21, dtype="f4")
+    x = np.arange(21, dtype="f4")
     twice, sums = np.zeros(42, "f4"), np.zeros(21, "f4")
     call(render(kernel), [x, twice, sums], [21], 0, 21, mode=mode)
     assert_same(twice, np.repeat(x, 2), mode)

@@ -1,8 +1,6 @@
 """What follows from kernels of windows, products over several loops, and loops of stages: their
 iterations and groups, the scratch and the seconds they take, the lookups that must fail."""
 
-from __future__ import annotations
-
 import pytest
 
 from staticgrad.analysis.cost import Rates, step_seconds
@@ -15,7 +13,7 @@ from tests.codegen.golden import on_file
 PLAIN = Rates(product_flops=1.0, map_flops=1.0, bandwidth=1e30, launch=0.0)
 
 
-def convolution_sizes(outside: int, high: int, wide: int) -> list[int]:
+def convolution_sizes(outside, high, wide):
     inside, area = 5, high * wide
     images, groups = 2, 3
     return [
@@ -29,29 +27,27 @@ def convolution_sizes(outside: int, high: int, wide: int) -> list[int]:
     ("outside", "high", "wide", "tiles"),
     [(96, 4, 8, 1), (97, 4, 8, 2), (1, 3, 11, 2), (200, 28, 28, 75), (0, 4, 4, 0)],
 )
-def test_a_convolution_is_cut_into_chunks_and_panels(
-    outside: int, high: int, wide: int, tiles: int
-) -> None:
+def test_a_convolution_is_cut_into_chunks_and_panels(outside, high, wide, tiles):
     kernel, sizes = on_file("convolution_with_bias"), convolution_sizes(outside, high, wide)
     assert kernel.outer == "tiles"
     assert kernel.iterations(sizes) == 2 * 3 * tiles
     assert kernel.grain(sizes) == 1
 
 
-def test_a_single_row_has_wide_panels() -> None:
+def test_a_single_row_has_wide_panels():
     kernel = on_file("depthwise")
     assert kernel.iterations([2, 3, 8, 16, 8, 16, 384, 128]) == 2 * 3
     assert kernel.iterations([2, 3, 8, 17, 8, 17, 408, 136]) == 2 * 3 * 2
 
 
-def test_a_convolution_takes_what_its_products_take() -> None:
+def test_a_convolution_takes_what_its_products_take():
     kernel, sizes = on_file("convolution_with_bias"), convolution_sizes(7, 4, 9)
     elements = 2 * 3 * 7 * 4 * 9
     epilogue = elements * 2
     assert step_seconds(kernel, sizes, PLAIN) == elements * 5 * 9 * 2 + epilogue
 
 
-def test_a_loop_takes_its_iterations() -> None:
+def test_a_loop_takes_its_iterations():
     kernel = on_file("running_sum")
     assert kernel.outer == "axes"
     assert kernel.iterations([4, 10, 330, 33]) == 4
@@ -61,7 +57,7 @@ def test_a_loop_takes_its_iterations() -> None:
     assert kernel.grain([4, 10**6, 33 * 10**6, 33]) == 1
 
 
-def test_scratch_of_a_loop_reaches_as_far_as_its_last_iteration() -> None:
+def test_scratch_of_a_loop_reaches_as_far_as_its_last_iteration():
     kernel = on_file("tridiagonal")
     assert kernel.room([2, 30, 20, 40, 29]) == {"p4": 30 * 20}
     rows = on_file("product_of_normalised_rows")
@@ -69,9 +65,7 @@ def test_scratch_of_a_loop_reaches_as_far_as_its_last_iteration() -> None:
 
 
 @pytest.mark.parametrize(("iterations", "failing"), [(0, ()), (2, ("p3",))])
-def test_a_loop_without_iterations_looks_nothing_up(
-    iterations: int, failing: tuple[str, ...]
-) -> None:
+def test_a_loop_without_iterations_looks_nothing_up(iterations, failing):
     kernel = parse_kernel(
         """\
 kernel(p0: in f32, p1: in i64, p2: out f32, p3: check i64; n0, n1) over i0: 1 {

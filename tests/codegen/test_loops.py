@@ -11,7 +11,7 @@ from staticgrad.codegen import stages
 SIZES = (1, 15, 16, 17, 31, 32, 33, 48, 100, 4095, 4096, 4097, 8200)
 
 
-def program() -> sg.Graph:
+def program():
     x = sg.input("x", (3, "n"), "float32")
     sums, most = sg.sum(x, axis=1), sg.max(x, axis=1)
     return sg.Graph({"y": sg.maximum(x * x - 1.0, 0.0), "sums": sums, "most": most})
@@ -30,7 +30,7 @@ def test_a_long_body_takes_several_whole_vectors_at_a_time():
 
 @pytest.mark.thinned(2)
 @pytest.mark.parametrize("backend", ["vector", "numba"])
-def test_a_split_loop_changes_no_bit(backend: str, monkeypatch: pytest.MonkeyPatch):
+def test_a_split_loop_changes_no_bit(backend, monkeypatch):
     rng = np.random.default_rng(5)
     feeds = [{"x": rng.normal(size=(3, n)).astype("float32")} for n in SIZES]
     found = []

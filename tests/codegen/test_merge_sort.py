@@ -1,9 +1,6 @@
 """The merge sort that kernels call: its network, and every length around its blocks and runs."""
 
-from __future__ import annotations
-
 import itertools
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -39,7 +36,7 @@ def test_the_network_sorts(size):
     assert len(list(network(RUN))) == 19
 
 
-def rows(length: int) -> Iterator[np.ndarray]:
+def rows(length):
     rng = np.random.default_rng(length)
     yield rng.permutation(length)
     yield np.arange(length)

@@ -4,11 +4,7 @@ A few in the ordinary suite; two thousand by hand, in minutes:
 ``python -m pytest tests/codegen/test_random_kernels.py -m exhaustive``.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +14,6 @@ from staticgrad.codegen.kernel_source import render
 from staticgrad.errors import VerifyError
 from staticgrad.ir.execution import known_of
 from staticgrad.ir.expr import Access, index, literal, ref
-from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.kernels.stages import (
     Accumulate,
@@ -36,9 +31,9 @@ from staticgrad.ir.kernels.stages import (
 )
 from staticgrad.ir.kernels.verify import verify_kernel
 from staticgrad.types.dtype import BOOL, F32
-from tests.codegen.kernel_meaning import Array, Meaning
+from tests.codegen.kernel_meaning import Meaning
 from tests.codegen.random_kernels import random_kernel
-from tests.native.support import MODES, Mode, assert_same, call
+from tests.native.support import MODES, assert_same, call
 
 FEW = 8
 SIZES = {"n0": (0, 1, 2, 3), "n1": (0, 1, 5, 16, 17, 33, 70), "n2": (1, 2, 7, 40)}
@@ -49,7 +44,7 @@ TALLEST = {"n0": (1100, 2100), "n1": (1, 5), "n2": (1, 2)}
 KNOWN = {"n0": (1, 3), "n1": (16, 32, 64, 128, 3), "n2": (2, 3, 64)}
 
 
-def sizes_of(kernel: Kernel, seed: int) -> dict[str, int]:
+def sizes_of(kernel, seed):
     """Every 40th kernel has rows of several blocks, or columns of several groups.
 
     Half of those that take rows in groups have several blocks or groups of them, and every third
@@ -69,13 +64,13 @@ def sizes_of(kernel: Kernel, seed: int) -> dict[str, int]:
     return sizes | {"n3": apart, "n4": 2 * apart, "n5": 4 * sizes["n1"]}
 
 
-def _has_transposed_columns(kernel: Kernel) -> bool:
+def _has_transposed_columns(kernel):
     """Whether a product reads each of its columns a row of memory behind the one before."""
     products = (stage for stage, _ in nested(kernel.stages) if isinstance(stage, Gemm))
     return any(("j", "n1") in stage.b.strides for stage in products)
 
 
-def memory_of(kernel: Kernel, sizes: dict[str, int], seed: int) -> dict[str, Array]:
+def memory_of(kernel, sizes, seed):
     """Arrays by operand: all kinds of numbers, checks without a note, ascending where searched."""
     rng = np.random.default_rng(seed)
     count = 2 * sizes["n4"] + 4 * (sizes["n0"] + sizes["n2"]) + 30
@@ -84,13 +79,13 @@ def memory_of(kernel: Kernel, sizes: dict[str, int], seed: int) -> dict[str, Arr
     if _has_transposed_columns(kernel):
         count += sizes["n1"] ** 2
     searched = {s.operand for g in stages for s in statements(g) if isinstance(s, Search)}
-    found: dict[str, Array] = {}
+    found = {}
     for operand in kernel.operands:
         dtype = operand.dtype.numpy
         if operand.mode == "check":
             found[operand.name] = np.array([-1, 0])
             continue
-        count = max(count, int(room.get(operand.name, 0)))  # type: ignore[call-overload]
+        count = max(count, int(room.get(operand.name, 0)))
         array = (rng.normal(size=count) * 3).astype("f4").astype(dtype)
         if dtype.kind in "iu":
             array = rng.integers(0, sizes["n2"], count).astype(dtype)
@@ -103,18 +98,18 @@ def memory_of(kernel: Kernel, sizes: dict[str, int], seed: int) -> dict[str, Arr
     return found
 
 
-def listed_of(kernel: Kernel, sizes: dict[str, int], seed: int) -> list[dict[str, Any]]:
+def listed_of(kernel, sizes, seed):
     """Arrays and sizes that each iteration has for itself."""
     rng, found = np.random.default_rng(seed), []
     for number in range(sizes["n0"] if kernel.listed else 0):
-        own: dict[str, Any] = memory_of(kernel, sizes, seed + 10_000 * (number + 1))
+        own = memory_of(kernel, sizes, seed + 10_000 * (number + 1))
         own |= {name: int(rng.integers(min(1, most), most + 1)) for name, most in sizes.items()}
         assert kernel.listed is not None
         found.append({name: own[name] for name in kernel.listed.names})
     return found
 
 
-def table_of(listed: list[dict[str, Any]]) -> Array:
+def table_of(listed):
     """Addresses and sizes, a row for each iteration."""
     words = [
         own if isinstance(own, int) else own.ctypes.data for row in listed for own in row.values()
@@ -122,14 +117,14 @@ def table_of(listed: list[dict[str, Any]]) -> Array:
     return np.array(words, np.int64)
 
 
-def told(kernel: Kernel, sizes: dict[str, int]) -> Kernel:
+def told(kernel, sizes):
     """A kernel that relies on all that holds of its sizes."""
     listed = kernel.listed.names if kernel.listed else ()
     known = [known_of(name, [sizes[name]]) for name in kernel.arguments if name not in listed]
     return replace(kernel, known=tuple(each for each in known if not each.is_nothing))
 
 
-def check_kernel(seed: int, modes: tuple[Mode, ...] = MODES) -> None:
+def check_kernel(seed, modes=MODES):
     """A random kernel is accepted, reads back, and means the same to every reader."""
     kernel = random_kernel(seed)
     sizes = sizes_of(kernel, seed)
@@ -142,7 +137,7 @@ def check_kernel(seed: int, modes: tuple[Mode, ...] = MODES) -> None:
     wanted = memory_of(kernel, sizes, seed)
     lists = listed_of(kernel, sizes, seed)
     Meaning(kernel, wanted, sizes, listed=lists).run()
-    count = int(kernel.iterations(words))  # type: ignore[call-overload]
+    count = int(kernel.iterations(words))
     passing = {o.name for o in kernel.operands if o.mode == "scratch"}
     passing |= {kernel.listed.table} if kernel.listed else set()
     for mode in modes:
@@ -162,18 +157,18 @@ def check_kernel(seed: int, modes: tuple[Mode, ...] = MODES) -> None:
 
 @pytest.mark.thinned(7)
 @pytest.mark.parametrize("seed", range(1, FEW + 1))
-def test_every_reader_runs_what_the_verifier_accepts(seed: int) -> None:
+def test_every_reader_runs_what_the_verifier_accepts(seed):
     """Numba, which takes half a second for a kernel, reads every third one."""
     check_kernel(seed, MODES if seed % 3 == 1 else ("vector", "python"))
 
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("seed", range(FEW + 1, 2001))
-def test_every_reader_runs_two_thousand_kernels(seed: int) -> None:
+def test_every_reader_runs_two_thousand_kernels(seed):
     check_kernel(seed)
 
 
-def test_stages_of_several_dtypes_have_names_of_their_own() -> None:
+def test_stages_of_several_dtypes_have_names_of_their_own():
     lines = """\
 kernel(p0: in f32, p1: out f32, p2: in i64; n0, n1) over i0: n0 {
   map j: n1 {
@@ -191,10 +186,10 @@ kernel(p0: in f32, p1: out f32, p2: in i64; n0, n1) over i0: n0 {
     kernel = parse_kernel(lines)
     verify_kernel(kernel)
     for backend in ("vector", "numba"):
-        native.kernel(render(kernel), backend=backend)  # type: ignore[arg-type]
+        native.kernel(render(kernel), backend=backend)
 
 
-def test_a_result_is_broadcast_to_as_many_lanes_as_each_stage_has() -> None:
+def test_a_result_is_broadcast_to_as_many_lanes_as_each_stage_has():
     """To eight in a product of 64 bits, to sixteen in a map of 32."""
     lines = """\
 kernel(p0: in f32, p1: in f64, p2: in f64, p3: out f64, p4: out f32; n0, n1, n2) over i0: n0 {
@@ -224,28 +219,28 @@ kernel(p0: in f32, p1: in f64, p2: in f64, p3: out f64, p4: out f32; n0, n1, n2)
 # -- damage ---------------------------------------------------------------------------------------
 
 
-def _stages(kernel: Kernel, *added: object) -> Kernel:
-    return replace(kernel, stages=(*kernel.stages, *added))  # type: ignore[arg-type]
+def _stages(kernel, *added):
+    return replace(kernel, stages=(*kernel.stages, *added))
 
 
-def _reading(kernel: Kernel, name: str, dtype: object = F32) -> Kernel:
+def _reading(kernel, name, dtype=F32):
     """One more stage, which stores a result of another."""
-    mine = replace(kernel, operands=(*kernel.operands, Operand("p99", dtype, "out")))  # type: ignore[arg-type]
-    return _stages(mine, Scalar((Store(Access("p99"), ref(name, dtype)),)))  # type: ignore[arg-type]
+    mine = replace(kernel, operands=(*kernel.operands, Operand("p99", dtype, "out")))
+    return _stages(mine, Scalar((Store(Access("p99"), ref(name, dtype)),)))
 
 
-def _all(kernel: Kernel, kind: type) -> list[object]:
+def _all(kernel, kind):
     return [s for stage in kernel.stages for s in statements(stage) if isinstance(s, kind)]
 
 
-def _result_of_columns(kernel: Kernel) -> Kernel | None:
+def _result_of_columns(kernel):
     for stage in kernel.stages:
         if isinstance(stage, Columns):
             return _reading(kernel, stage.body[0].name, stage.body[0].value.dtype)
     return None
 
 
-def _check_of_a_map(kernel: Kernel) -> Kernel | None:
+def _check_of_a_map(kernel):
     for stage in kernel.stages:
         if isinstance(stage, Map):
             for s in stage.body:
@@ -254,29 +249,29 @@ def _check_of_a_map(kernel: Kernel) -> Kernel | None:
     return None
 
 
-def _renamed(kernel: Kernel, name: str) -> Kernel:
+def _renamed(kernel, name):
     first = kernel.operands[0]
     return replace(kernel, operands=(replace(first, name=name), *kernel.operands[1:]))
 
 
-def _twice(kernel: Kernel) -> Kernel | None:
+def _twice(kernel):
     named = [s for s in kernel.stages if any(not isinstance(x, Store) for x in statements(s))]
     return _stages(kernel, named[0]) if named else None
 
 
-def _of_bools(kernel: Kernel) -> Kernel:
+def _of_bools(kernel):
     return _stages(kernel, Map(Axis("j", "n1"), (Accumulate("r99", "sum", literal(True, BOOL)),)))
 
 
-def _into_inputs(kernel: Kernel) -> Kernel | None:
+def _into_inputs(kernel):
     if not any(o.mode in ("out", "scratch") for o in kernel.operands):
         return None
     modes = {"out": "in", "scratch": "in"}
-    changed = (replace(o, mode=modes.get(o.mode, o.mode)) for o in kernel.operands)  # type: ignore[arg-type]
+    changed = (replace(o, mode=modes.get(o.mode, o.mode)) for o in kernel.operands)
     return replace(kernel, operands=tuple(changed))
 
 
-DAMAGE: dict[str, Callable[[Kernel], Kernel | None]] = {
+DAMAGE = {
     "no stages": lambda k: replace(k, stages=()),
     "an empty map": lambda k: _stages(k, Map(Axis("j", "n1"), ())),
     "an empty scalar": lambda k: _stages(k, Scalar(())),
@@ -307,7 +302,7 @@ DAMAGE: dict[str, Callable[[Kernel], Kernel | None]] = {
 
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_damaged_kernels_are_refused(damage: str) -> None:
+def test_damaged_kernels_are_refused(damage):
     refused = 0
     for seed in range(60):
         broken = DAMAGE[damage](random_kernel(seed))

@@ -1,7 +1,5 @@
 """Operands that lie across memory: read by squares, to the byte what single elements give."""
 
-from __future__ import annotations
-
 from contextlib import closing
 from itertools import pairwise
 
@@ -10,10 +8,9 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.codegen.kernel_source import render
-from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.kernels.verify import verify_kernel
-from tests.native.support import MODES, Array, Mode, assert_same, call
+from tests.native.support import MODES, assert_same, call
 from tests.native.test_masks import Guarded
 
 MIXED = """\
@@ -42,19 +39,19 @@ kernel(p0: in f32, p1: in f32, p2: in f32, p3: out f32; n0, n1) over i0: n0 {
 """
 
 
-def made(text: str) -> Kernel:
+def made(text):
     kernel = parse_kernel(text)
     verify_kernel(kernel)
     return kernel
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_rows_of_any_number_and_length_are_transposed(mode: Mode) -> None:
+def test_rows_of_any_number_and_length_are_transposed(mode):
     with closing(Guarded()) as fence:
         check_rows(mode, fence)
 
 
-def check_rows(mode: Mode, fence: Guarded) -> None:
+def check_rows(mode, fence):
     kernel = made(PLAIN)
     source = render(kernel)
     assert "load_strided" not in source
@@ -76,7 +73,7 @@ def check_rows(mode: Mode, fence: Guarded) -> None:
 
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("mode", MODES)
-def test_a_tile_ends_where_its_rows_do(mode: Mode) -> None:
+def test_a_tile_ends_where_its_rows_do(mode):
     """Rows are neighbours along the last outer loop alone."""
     source, shape = render(made(MIXED)), (3, 37, 18)
     n0, n1, n2 = shape
@@ -90,7 +87,7 @@ def test_a_tile_ends_where_its_rows_do(mode: Mode) -> None:
     assert_same(sums, np.ascontiguousarray(x.transpose(0, 2, 1) + y.T), mode)
 
 
-def test_a_group_of_rows_fills_its_tiles() -> None:
+def test_a_group_of_rows_fills_its_tiles():
     kernel = made(PLAIN)
     for columns in (10, 1000, 100_000):
         assert kernel.grain((1000, columns)) % kernel.tile_rows == 0
@@ -100,7 +97,7 @@ def test_a_group_of_rows_fills_its_tiles() -> None:
 
 
 @pytest.mark.parametrize("change", ["store p3[i0*n1 + j] = %4", "i0 + j*n0"])
-def test_what_is_no_neighbour_or_is_written_is_not_transposed(change: str) -> None:
+def test_what_is_no_neighbour_or_is_written_is_not_transposed(change):
     other = {
         "store p3[i0*n1 + j] = %4": "store p3[i0*n1 + j] = %4\n    store p0[i0 + j*n0] = %4",
         "i0 + j*n0": "i0*n1 + j*n0",
@@ -115,7 +112,7 @@ SHAPES = [(0, 3), (1, 5), (5, 1), (17, 35), (40, 16), (3, 70), (70, 3), (64, 64)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bool", "int16", "float16"])
-def test_transposed_operands_of_programs(dtype: str) -> None:
+def test_transposed_operands_of_programs(dtype):
     x = sg.input("x", ("n", "m"), dtype)
     y = sg.input("y", ("m", "n"), dtype)
     both = sg.logical_xor(x.T, y) if dtype == "bool" else x.T * y
@@ -130,12 +127,12 @@ def test_transposed_operands_of_programs(dtype: str) -> None:
         assert_same(found["both"], np.ascontiguousarray(wanted), f"{n} {m}")
 
 
-def _drawn(random: np.random.Generator, shape: tuple[int, ...], dtype: str) -> Array:
+def _drawn(random, shape, dtype):
     return random.integers(0, 2 if dtype == "bool" else 50, shape).astype(dtype)
 
 
 @pytest.mark.parametrize("axes", [(2, 1, 0), (1, 2, 0), (0, 2, 1), (2, 0, 1)])
-def test_any_order_of_axes_goes_along_memory(axes: tuple[int, ...]) -> None:
+def test_any_order_of_axes_goes_along_memory(axes):
     x = sg.input("x", ("a", "b", "c"), "float32")
     f = sg.compile(sg.Graph({"y": sg.transpose(x, axes) + 1.0}))
     (kernel,) = f.kernels
@@ -147,7 +144,7 @@ def test_any_order_of_axes_goes_along_memory(axes: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("step", [-1, 2, -2, 3, 4, -4, 5])
-def test_elements_a_step_apart(step: int) -> None:
+def test_elements_a_step_apart(step):
     x = sg.input("x", ("n", "m"), "float32")
     y = x[:, ::step] + 1.0
     f = sg.compile(
@@ -164,7 +161,7 @@ def test_elements_a_step_apart(step: int) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "bool"])
-def test_columns_whose_rows_lie_along_memory(dtype: str) -> None:
+def test_columns_whose_rows_lie_along_memory(dtype):
     x = sg.input("x", ("n", "m"), dtype)
     few = {"most": sg.max(x.T, axis=0)} if dtype != "bool" else {"any": sg.any(x.T, axis=0)}
     graph = sg.Graph({"sums": sg.sum(x.T, axis=0), **few})
@@ -193,7 +190,7 @@ kernel(p0: in f32, p1: in f64, p2: out f64, p3: out f32; n0, n1, n2, n3) over i0
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_what_lies_across_memory_is_stored_by_squares(mode: Mode) -> None:
+def test_what_lies_across_memory_is_stored_by_squares(mode):
     """Stores across memory, along it, and a load across it: rows of any number and length."""
     shapes = [(1, 1, 1), (1, 16, 32), (1, 33, 15), (3, 5, 18), (1, 70, 5)]
     with closing(Guarded()) as fence:
@@ -201,7 +198,7 @@ def test_what_lies_across_memory_is_stored_by_squares(mode: Mode) -> None:
             check_stores(mode, fence, shape)
 
 
-def check_stores(mode: Mode, fence: Guarded, shape: tuple[int, int, int]) -> None:
+def check_stores(mode, fence, shape):
     kernel = made(STORED)
     source, random = render(kernel), np.random.default_rng(5)
     assert "store_strided" not in source
@@ -218,7 +215,7 @@ def check_stores(mode: Mode, fence: Guarded, shape: tuple[int, int, int]) -> Non
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bool", "int16", "float16"])
-def test_results_in_another_order_of_axes_are_one_kernel(dtype: str) -> None:
+def test_results_in_another_order_of_axes_are_one_kernel(dtype):
     x, y = sg.input("x", ("n", "m"), dtype), sg.input("y", ("n", "m"), dtype)
     mixed = sg.logical_xor(x, y) if dtype == "bool" else x * y
     f = sg.compile(sg.Graph({"a": mixed.T}), threads=2)
@@ -241,7 +238,7 @@ def test_results_in_another_order_of_axes_are_one_kernel(dtype: str) -> None:
 
 
 @pytest.mark.parametrize("axes", [(2, 1, 0), (1, 0, 2), (0, 2, 1), (2, 0, 1)])
-def test_gradients_of_transposed_operands_are_one_kernel(axes: tuple[int, ...]) -> None:
+def test_gradients_of_transposed_operands_are_one_kernel(axes):
     """The cotangent alone is transposed, and nothing is stored between; parameters are written
     so."""
     x = sg.input("x", ("a", "b", "c"), "float64")
@@ -265,7 +262,7 @@ def test_gradients_of_transposed_operands_are_one_kernel(axes: tuple[int, ...]) 
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int64"])
-def test_columns_of_a_transposed_operand_are_reduced(dtype: str) -> None:
+def test_columns_of_a_transposed_operand_are_reduced(dtype):
     x = sg.input("x", ("n", "m"), dtype)
     at = {"x": np.arange(-600, 700).astype(dtype).reshape(26, 50)}
     for kind in (sg.max, sg.min, sg.sum):
@@ -276,7 +273,7 @@ def test_columns_of_a_transposed_operand_are_reduced(dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_rows_of_long_bodies_are_taken_together(dtype: str, rng: np.random.Generator) -> None:
+def test_rows_of_long_bodies_are_taken_together(dtype, rng):
     """Side by side, with numbers of their own and shared ones, and what is left one by one."""
     x, y = sg.input("x", ("n", "m"), dtype), sg.input("y", ("m", "n"), dtype)
     scale, bias = sg.input("scale", ("m", 1), dtype), sg.input("bias", ("n",), dtype)

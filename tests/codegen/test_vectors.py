@@ -1,7 +1,5 @@
 """Vectors side by side in a map's loop: when, how many, and no bit of a result changes."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
@@ -13,7 +11,7 @@ from staticgrad.ir.kernels.verify import verify_kernel
 from staticgrad.native.machine import Machine
 from tests.codegen.kernel_runs import run
 from tests.diagonals import diagonals
-from tests.native.support import MODES, Mode, assert_same
+from tests.native.support import MODES, assert_same
 
 LINES = "".join(f"    %{k}: f32 = mul %{k - 1}, %{k - 1}\n" for k in range(3, 40))
 TEXT = f"""\
@@ -32,7 +30,7 @@ kernel(p0: inout f32, p1: in f32, p2: out f32; n0, n1) over i0: n0 {{
 """
 
 
-def loop_of(text: str) -> str:
+def loop_of(text):
     """The head of a kernel's first loop along its vectors."""
     kernel = parse_kernel(text)
     verify_kernel(kernel)
@@ -40,7 +38,7 @@ def loop_of(text: str) -> str:
     return next(line for line in lines if line.startswith(("while j", "for j")))
 
 
-def test_bodies_that_wait_stand_side_by_side() -> None:
+def test_bodies_that_wait_stand_side_by_side():
     assert loop_of(TEXT) == "while j + 64 <= stop:"
 
 
@@ -51,11 +49,11 @@ def test_bodies_that_wait_stand_side_by_side() -> None:
         ("store p0[i0*n1 + j]", "store p0[i0]"),  # one element for all vectors
     ],
 )
-def test_vectors_that_meet_in_memory_stand_alone(old: str, new: str) -> None:
+def test_vectors_that_meet_in_memory_stand_alone(old, new):
     assert "while j + 64" not in render(parse_kernel(TEXT.replace(old, new)))
 
 
-def test_bodies_of_many_streams_stand_alone() -> None:
+def test_bodies_of_many_streams_stand_alone():
     loads = [f"    %{n}: f32 = load p1[j*{n}]\n" for n in range(40, 60)]
     sums = [f"    %{n + 20}: f32 = add %{n}, %{n + 19}\n" for n in range(40, 60)]
     text = TEXT.replace("    store p0", "".join([*loads, *sums]) + "    store p0")
@@ -63,11 +61,11 @@ def test_bodies_of_many_streams_stand_alone() -> None:
 
 
 @pytest.mark.parametrize(("lines", "count"), [(33, 4), (275, 4), (276, 2), (2200, 2), (2201, 0)])
-def test_longer_bodies_are_written_for_fewer(lines: int, count: int) -> None:
+def test_longer_bodies_are_written_for_fewer(lines, count):
     assert together.whole_vectors(lines, together.MOST) == count
 
 
-def chain(links: int) -> str:
+def chain(links):
     """A kernel of so many multiplications, each of the one before."""
     lines = [f"    %{k}: f32 = mul %{k - 1}, %{k - 1}\n" for k in range(2, links + 2)]
     start, end = TEXT.index("    %1:"), TEXT.index("    store p0")
@@ -76,7 +74,7 @@ def chain(links: int) -> str:
 
 
 @pytest.mark.parametrize(("links", "bits", "count"), [(100, 512, 8), (100, 256, 4), (700, 512, 4)])
-def test_chains_of_few_values_take_more(links: int, bits: int, count: int) -> None:
+def test_chains_of_few_values_take_more(links, bits, count):
     source = render(parse_kernel(chain(links)), Machine(vector_bits=bits))
     assert f"while j + {16 * count} <= stop:" in source
 
@@ -84,15 +82,13 @@ def test_chains_of_few_values_take_more(links: int, bits: int, count: int) -> No
 @diagonals(
     2, ("sizes", [(2, 63), (2, 64), (1, 200), (2, 4096 + 130)]), ("mode", MODES), daily="vector"
 )
-def test_no_bit_depends_on_vectors_side_by_side(
-    sizes: tuple[int, int], mode: Mode, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_bit_depends_on_vectors_side_by_side(sizes, mode, monkeypatch):
     kernel = parse_kernel(TEXT)
     rng = np.random.default_rng(5)
     first = rng.uniform(-1, 1, sizes).astype("float32")
     added = rng.uniform(-0.01, 0.01, sizes[0]).astype("float32")
 
-    def results() -> list[np.ndarray]:
+    def results():
         given = {"p0": first.copy(), "p1": added, "p2": np.empty(sizes[0], "float32")}
         found = run(kernel, sizes, mode, given)
         return [found["p0"], found["p2"]]
@@ -103,7 +99,7 @@ def test_no_bit_depends_on_vectors_side_by_side(
         assert_same(one, other, "bytes")
 
 
-def test_what_is_the_same_twice_is_written_once() -> None:
+def test_what_is_the_same_twice_is_written_once():
     x = sg.input("x", ("n",), "float32")
     y = sg.exp(x) * 2.0 + sg.tanh(sg.exp(x) * 2.0)
     source = sg.compile(y, pipeline="").kernels[0].source
@@ -113,7 +109,7 @@ def test_what_is_the_same_twice_is_written_once() -> None:
 
 
 @pytest.mark.slow
-def test_a_row_of_one_vector_has_no_loop_and_makes_its_masks_before_all_rows() -> None:
+def test_a_row_of_one_vector_has_no_loop_and_makes_its_masks_before_all_rows():
     """Windows beyond both ends of a row; what depends on the row's place is made for each."""
     array = np.random.default_rng(2).normal(size=(3, 5, 6, 37)).astype("float32")
     for wide in (7, 37):

@@ -1,9 +1,5 @@
 """Maps of narrow elements take whole registers of them, where nothing has an order."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 
@@ -11,7 +7,7 @@ import staticgrad as sg
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.kernels.verify import verify_kernel
 from tests.diagonals import diagonals
-from tests.native.support import LONG_BY_NUMBA, Mode, assert_same
+from tests.native.support import LONG_BY_NUMBA, assert_same
 
 MAP = """\
 kernel(p0: in {a}, p1: in {b}, p2: out {c}; n0, n1) over i0: n0 {{
@@ -43,21 +39,20 @@ HERE = "i0*n1 + j"
         (("u8", "u8", "u8"), HERE, f"{ADD}\n    @r0: u8 = max %2", 64),  # none
     ],
 )
-def test_lanes(types: tuple[str, str, str], place: str, lines: str, lanes: int) -> None:
+def test_lanes(types, place, lines, lanes):
     assert parse_kernel(kernel_text(types, place, lines)).lanes == lanes
 
 
-def kernel_text(types: tuple[str, str, str], place: str, lines: str) -> str:
+def kernel_text(types, place, lines):
     a, b, c = types
     return MAP.format(a=a, b=b, c=c, place=place, lines=lines)
 
 
-def test_a_wide_map_is_a_kernel() -> None:
+def test_a_wide_map_is_a_kernel():
     verify_kernel(parse_kernel(kernel_text(("u8", "u8", "bool"), HERE, LESS)))
 
 
-Build = Callable[[sg.Value, sg.Value], sg.Value]
-BUILDS: dict[str, Build] = {
+BUILDS = {
     "add": lambda x, y: x + y,
     "mul": lambda x, y: x * y,
     "minimum": sg.minimum,
@@ -73,7 +68,7 @@ BUILDS: dict[str, Build] = {
 }
 
 
-def compare(x: np.ndarray, y: np.ndarray, build: Build, what: str) -> None:
+def compare(x, y, build, what):
     graph = sg.Graph(build(*(sg.input(n, a.shape, a.dtype) for n, a in (("x", x), ("y", y)))))
     (found,) = sg.compile(graph).run({"x": x, "y": y}).values()
     (wanted,) = sg.evaluate(graph, {"x": x, "y": y}).values()
@@ -82,7 +77,7 @@ def compare(x: np.ndarray, y: np.ndarray, build: Build, what: str) -> None:
 
 @pytest.mark.thinned(2)
 @diagonals(2, ("dtype", ["int8", "uint16"]), ("target", ["host", "x86-64-v3"]))
-def test_integers_of_every_length(dtype: str, target: str, rng: np.random.Generator) -> None:
+def test_integers_of_every_length(dtype, target, rng):
     with sg.options(target=target):
         for name, build in BUILDS.items():
             for columns in (1, 31, 33, 63, 64, 65, 200):
@@ -92,8 +87,8 @@ def test_integers_of_every_length(dtype: str, target: str, rng: np.random.Genera
 
 
 @pytest.mark.parametrize("mode", LONG_BY_NUMBA)
-def test_bools(mode: Mode, rng: np.random.Generator) -> None:
-    builds: dict[str, Build] = {
+def test_bools(mode, rng):
+    builds = {
         "and": sg.logical_and,
         "xor": sg.logical_xor,
         "where": lambda x, y: sg.where(x, y, ~x),

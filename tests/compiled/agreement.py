@@ -1,16 +1,13 @@
 """What "compiled equals the oracle" means: bytes where that is promised, else a stated error."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.building import capture
-from staticgrad.ir.graph import Graph, Input, Node, Symbolic
+from staticgrad.ir.graph import Input, Node, Symbolic
 from staticgrad.types.arrays import TensorType
 from staticgrad.types.dtype import as_dtype
 from tests.limits import finfo
@@ -18,7 +15,7 @@ from tests.limits import finfo
 Arrays = Mapping[str, np.ndarray]
 
 
-def differing(found: np.ndarray, expected: np.ndarray) -> str:
+def differing(found, expected):
     """Where and how two arrays differ, for messages."""
     if found.dtype != expected.dtype or found.shape != expected.shape:
         return f"{found.dtype}{found.shape} for {expected.dtype}{expected.shape}"
@@ -27,20 +24,14 @@ def differing(found: np.ndarray, expected: np.ndarray) -> str:
     return f"{len(places)} elements, " + "; ".join(shown)
 
 
-def assert_same(found: Arrays, expected: Arrays, what: object = "") -> None:
+def assert_same(found, expected, what=""):
     """Equal names, types and bytes."""
     assert found.keys() == expected.keys()
     for name, array in expected.items():
         assert same_bytes(found[name], array), f"{what} {name}: {differing(found[name], array)}"
 
 
-def assert_near(
-    found: Arrays,
-    graph: Graph,
-    feeds: Mapping[Any, Any],
-    what: object = "",
-    floats_only: bool = False,
-) -> None:
+def assert_near(found, graph, feeds, what="", floats_only=False):
     """Integers and bools as the oracle has them; floats as near to float64 as its own precision.
 
     With ``floats_only`` the others may differ: a comparison turns on its operands' last place.
@@ -68,17 +59,17 @@ def assert_near(
         assert error <= allowed, f"{what} {name}: off by {error}, allowed {allowed}"
 
 
-def input_like(name: str, array: np.ndarray) -> Symbolic:
+def input_like(name, array):
     """An input of an array's type."""
     kind = TensorType(as_dtype(array.dtype), array.shape)
     return Symbolic(Node(Input(name, kind), (), (kind,), capture()))
 
 
-def used_feeds(graph: Graph, feeds: Mapping[str, Any]) -> dict[str, Any]:
+def used_feeds(graph, feeds):
     """Those of the feeds that the graph takes."""
     return {name: feeds[name] for name in (value.node.op.label for value in graph.inputs)}
 
 
-def as_tuple(result: Any) -> tuple[Any, ...]:
+def as_tuple(result):
     """Results of an op, one or several."""
     return result if isinstance(result, tuple) else (result,)

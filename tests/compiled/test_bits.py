@@ -1,7 +1,5 @@
 """Equal bytes on every way through: native or plain Python, repeated, in any neighbourhood."""
 
-from __future__ import annotations
-
 from math import prod
 
 import numpy as np
@@ -15,7 +13,7 @@ from tests.compiled.test_ops import types_of
 from tests.compiled.test_programs import with_derivatives
 from tests.compiled.whole_programs import Maker
 from tests.diagonals import every_nth
-from tests.ops.samples import Sample, load_providers, samples_of
+from tests.ops.samples import load_providers, samples_of
 from tests.random_graphs import random_graph
 
 NAMES = [name for name in registered_ops() if "." not in name and name in load_providers()]
@@ -23,19 +21,19 @@ FEW = 2
 SMALL = 200  # elements of operands and results: plain Python takes a moment for each vector
 
 
-def plain_python(graph: sg.Graph, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def plain_python(graph, feeds):
     """The results of the generated source as Python runs it."""
     with sg.options(jit=False):
         return sg.compile(graph).run(feeds)
 
 
-def elements(sample: Sample) -> int:
+def elements(sample):
     """Of operands and results: those of two columns may be many more."""
     results = as_tuple(sample.op.infer(*types_of(sample)))
     return sum(a.size for a in sample.arrays) + sum(prod(t.shape) for t in results)
 
 
-def few(name: str) -> list[Sample]:
+def few(name):
     """Some samples of an op, small ones, evenly picked; one of those that are long formulas."""
     sized = [(elements(s), s) for s in samples_of(name)]
     most = max(SMALL, min(size for size, _ in sized))
@@ -45,9 +43,9 @@ def few(name: str) -> list[Sample]:
 
 @pytest.mark.thinned(6)
 @every_nth(2, "name", NAMES)
-def test_every_op_in_plain_python(name: str) -> None:
-    feeds: dict[str, np.ndarray] = {}
-    outputs: dict[str, sg.Value] = {}
+def test_every_op_in_plain_python(name):
+    feeds = {}
+    outputs = {}
     for sample in few(name):
         operands = []
         for array in sample.arrays:
@@ -63,7 +61,7 @@ def test_every_op_in_plain_python(name: str) -> None:
 
 @pytest.mark.thinned(4)
 @pytest.mark.parametrize("seed", range(5))
-def test_programs_in_plain_python(seed: int) -> None:
+def test_programs_in_plain_python(seed):
     graph, feeds = random_graph(np.random.default_rng(seed), max_ops=8, parameters=False)
     graph = with_derivatives(graph)
     assert_same(plain_python(graph, feeds), sg.compile(graph).run(feeds), seed)
@@ -73,7 +71,7 @@ def test_programs_in_plain_python(seed: int) -> None:
     assert_same(plain_python(graph, feeds), sg.compile(graph).run(feeds), seed)
 
 
-def test_a_second_run_and_a_second_program_give_the_same_bytes(rng: np.random.Generator) -> None:
+def test_a_second_run_and_a_second_program_give_the_same_bytes(rng):
     x = sg.input("x", ("b", 33), "float64")
     graph = sg.Graph({"soft": sg.nn.softmax(x, 1), "all": sg.exp(x).sum(), "gram": x.T @ x})
     data = rng.normal(size=(65, 33))
@@ -84,7 +82,7 @@ def test_a_second_run_and_a_second_program_give_the_same_bytes(rng: np.random.Ge
     assert_same(sg.compile(sg.parse(str(graph))).run({"x": data}), first)
 
 
-def test_the_rounding_mode_and_denormals_are_left_as_found() -> None:
+def test_the_rounding_mode_and_denormals_are_left_as_found():
     x = sg.input("x", (4,), "float32")
     f = sg.compile({"half": x * 0.5, "log": sg.log(x)})
     tiny = np.full(4, 1e-45, np.float32) * np.array([1, 2, 3, 4], np.float32)

@@ -1,11 +1,7 @@
 """Budgets that depend on sizes: shares of what storing everything needs, and what memory has room
 for. Oracles are the plans of budgets in bytes."""
 
-from __future__ import annotations
-
 import pickle
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +12,7 @@ from staticgrad.native import processors
 from tests.native.test_processors import SECOND
 
 
-def chain() -> sg.Graph:
+def chain():
     """Six layers over open rows, and a step of gradient descent."""
     x = sg.input("x", ("n", 16))
     weights = [sg.parameter(f"w{k}", np.eye(16, dtype="f4")) for k in range(6)]
@@ -27,11 +23,11 @@ def chain() -> sg.Graph:
     return sg.Graph({"loss": loss}, sg.optim.SGD(0.1).updates(loss, weights))
 
 
-def recurrence() -> sg.Graph:
+def recurrence():
     """A loop that a budget divides into segments."""
     x, w = sg.input("x", (24, "n", 8)), sg.input("w", (8, 8))
 
-    def body(h: Any, each: Any) -> Any:
+    def body(h, each):
         h = sg.tanh(each + h @ w)
         return h, h.sum()
 
@@ -44,7 +40,7 @@ def recurrence() -> sg.Graph:
 @pytest.mark.parametrize(
     ("made", "share"), [(chain, 0.5), (chain, "50 %"), (chain, "0.5"), (recurrence, 0.6)]
 )
-def test_a_share_is_of_what_storing_everything_needs_at_those_sizes(made: Any, share: Any) -> None:
+def test_a_share_is_of_what_storing_everything_needs_at_those_sizes(made, share):
     graph = made()
     everything, shared = sg.compile(graph), sg.compile(graph, memory_budget=share)
     part = 0.6 if made is recurrence else 0.5
@@ -56,7 +52,7 @@ def test_a_share_is_of_what_storing_everything_needs_at_those_sizes(made: Any, s
             assert str(shared.plan(n=n)) == str(told)
 
 
-def test_everything_is_all_of_it() -> None:
+def test_everything_is_all_of_it():
     graph = chain()
     all_of_it = pickle.loads(pickle.dumps(sg.compile(graph, memory_budget=1.0)))
     assert all_of_it.plan(n=50).peak_bytes == sg.compile(graph).plan(n=50).peak_bytes
@@ -65,7 +61,7 @@ def test_everything_is_all_of_it() -> None:
 
 
 @pytest.mark.slow
-def test_what_fits_stands_beside_feeds_and_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_fits_stands_beside_feeds_and_parameters(monkeypatch):
     graph, n = chain(), 4000
     top = sg.compile(graph).plan(n=n).peak_bytes
     outside = n * 16 * 4 + 6 * 16 * 16 * 4 + 4  # x, weights, loss
@@ -88,13 +84,13 @@ def test_what_fits_stands_beside_feeds_and_parameters(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     "budget", [0.0, 1.01, -0.5, float("nan"), "0%", "101%", "%", "fits", "1.5", [0.5]]
 )
-def test_what_is_no_budget_is_refused(budget: Any) -> None:
+def test_what_is_no_budget_is_refused(budget):
     with pytest.raises(ArgumentError, match="memory_budget="):
         sg.compile(chain(), memory_budget=budget)
 
 
 @pytest.mark.parametrize(("text", "wanted"), [("4096\n", 4096), ("max\n", None), ("what?", None)])
-def test_a_container_says_what_it_has(tmp_path: Path, text: str, wanted: int | None) -> None:
+def test_a_container_says_what_it_has(tmp_path, text, wanted):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "memory.max").write_text(text)
     (tmp_path / "mounts").write_text(SECOND.format(mount=tmp_path, root="/"))

@@ -1,9 +1,6 @@
 """Steps that call routines: code that no kernel describes, native and in Python."""
 
-from __future__ import annotations
-
 import ctypes
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +13,6 @@ from staticgrad.ir.op import Op
 from staticgrad.ir.schedule_text import parse_schedule
 from staticgrad.native.libraries import routines
 from staticgrad.native.libraries.routines import RoutineCode
-from staticgrad.types.arrays import TensorType
 from staticgrad.types.dtype import F32
 
 #: y[i] = 2 * x[i] + words[0] over rows of n elements, by way of scratch; z[i] = -x[i].
@@ -41,13 +37,13 @@ def kernel(t, own, begin, end):
 class Twice(Op, name="tests.twice"):
     """2x + 3 and -x, by a routine, row by row."""
 
-    def infer(self, x: TensorType) -> tuple[TensorType, ...]:
+    def infer(self, x):
         return x, x
 
-    def reference(self, x: Any) -> Any:
+    def reference(self, x):
         return 2 * x + 3, -x
 
-    def form(self, *types: TensorType) -> CallForm:
+    def form(self, *types):
         rows, n = types[0].shape
         return CallForm("tests.twice:f32", (n,), ((F32, n),), total=rows, flops=3 * n)
 
@@ -55,18 +51,18 @@ class Twice(Op, name="tests.twice"):
 class Root(Op, name="tests.root"):
     """The square root of each row, by Python code; a row with a negative number fails."""
 
-    def infer(self, x: TensorType) -> TensorType:
+    def infer(self, x):
         return x
 
-    def reference(self, x: Any) -> Any:
+    def reference(self, x):
         return np.sqrt(x)
 
-    def form(self, *types: TensorType) -> CallForm:
+    def form(self, *types):
         rows, n = types[0].shape
         return CallForm("tests.root:", (n,), checks=True, total=rows, alone=True)
 
 
-def _root(record: int, own: int, begin: int, end: int) -> None:
+def _root(record, own, begin, end):
     x, y, n = (ctypes.c_int64 * 3).from_address(record)
     words = (ctypes.c_int64 * 2).from_address(ctypes.c_int64.from_address(own).value)
     for i in range(begin, end):
@@ -80,11 +76,11 @@ def _root(record: int, own: int, begin: int, end: int) -> None:
 
 
 @pytest.fixture(autouse=True)
-def known() -> Any:
+def known():
     callback = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)(_root)
     address = ctypes.cast(callback, ctypes.c_void_p).value or 0
 
-    def make_twice(rest: str) -> RoutineCode:
+    def make_twice(rest):
         assert rest == "f32"
         code = native.kernel(SOURCE)
         python = code.python or native.kernel(SOURCE).python
@@ -106,7 +102,7 @@ POINTS = np.arange(60, dtype="float32").reshape(5, 12) - 7
 
 @pytest.mark.parametrize("jit", [True, False])
 @pytest.mark.parametrize("threads", [1, 3])
-def test_a_routine_runs_between_kernels(jit: bool, threads: int) -> None:
+def test_a_routine_runs_between_kernels(jit, threads):
     with sg.options(jit=jit):
         x = sg.input("x", ("n", 12), "float32")
         first, second = Twice()(x * 2.0)
@@ -121,7 +117,7 @@ def test_a_routine_runs_between_kernels(jit: bool, threads: int) -> None:
 
 
 @pytest.mark.parametrize("view", ["transposed", "sliced", "broadcast", "literal", "strided"])
-def test_operands_lie_in_c_order(view: str) -> None:
+def test_operands_lie_in_c_order(view):
     x = sg.input("x", (5, 12), "float32")
     values = {
         "transposed": (lambda a: a.T),
@@ -140,7 +136,7 @@ def test_operands_lie_in_c_order(view: str) -> None:
 
 
 @pytest.mark.parametrize("jit", [True, False])
-def test_what_fails_is_raised_before_a_parameter_changes(jit: bool) -> None:
+def test_what_fails_is_raised_before_a_parameter_changes(jit):
     with sg.options(jit=jit):
         w = sg.parameter("w", np.zeros(12, "float32"))
         x = sg.input("x", ("n", 12), "float32")
@@ -157,20 +153,20 @@ def test_what_fails_is_raised_before_a_parameter_changes(jit: bool) -> None:
             np.testing.assert_array_equal(f.run({"x": good})["y"], np.sqrt(good))
 
 
-def test_the_value_of_constants_is_left_to_the_run_where_it_fails() -> None:
+def test_the_value_of_constants_is_left_to_the_run_where_it_fails():
     y = Root()(sg.full((2, 2), -1.0, "float32")) + sg.input("x", (2, 2), "float32")
     f = sg.compile(y)
     with pytest.raises(CallError, match="row 0 has 2 negative"):
         f.run({"x": np.zeros((2, 2), "float32")})
 
 
-def test_explain_and_profile_name_the_routine() -> None:
+def test_explain_and_profile_name_the_routine():
     f = sg.compile(Twice()(sg.input("x", (5, 12), "float32"))[0])
     assert "tests.twice" in f.explain()
     assert "tests.twice" in str(f.profile({"x": POINTS}, runs=1))
 
 
-def test_names_of_routines() -> None:
+def test_names_of_routines():
     with pytest.raises(NameConflictError, match=r"tests\.root"):
         routines.register("tests.root", lambda _: RoutineCode(0))
     routines.forget("tests.root")

@@ -1,10 +1,6 @@
 """What depends on constants alone runs once, when the program is compiled, with the same bytes."""
 
-from __future__ import annotations
-
 import pickle
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -25,12 +21,12 @@ C = RNG.normal(size=(N,)).astype("f4")
 M = RNG.normal(size=(10, 10)).astype("f4")
 
 
-def with_x(value: sg.Value) -> sg.Value:
+def with_x(value):
     return value * sg.input("x", (), "float32")
 
 
 #: Programs over two constants, of which all but the last product depends on these alone.
-PROGRAMS: dict[str, Callable[[Any, Any], sg.Value]] = {
+PROGRAMS = {
     "a scalar": lambda c, m: sg.sin(sg.exp(c)).sum(),
     "an array": lambda c, m: sg.exp(c) + sg.tanh(c * 2.0),
     "products": lambda c, m: sg.tanh(m @ m) @ m.T,
@@ -45,11 +41,11 @@ PROGRAMS: dict[str, Callable[[Any, Any], sg.Value]] = {
 }
 
 
-def compiled(make: Callable[[Any, Any], sg.Value], **options: Any) -> sg.compiler.Compiled:
+def compiled(make, **options):
     return sg.compile(with_x(make(sg.constant(C), sg.constant(M))), **options)
 
 
-def in_the_step(make: Callable[[Any, Any], sg.Value], x: float) -> Any:
+def in_the_step(make, x):
     """The result where the constants are fed, so that all of it runs in every call."""
     c, m = sg.input("c", C.shape), sg.input("m", M.shape)
     given = with_x(make(c, m))
@@ -58,13 +54,13 @@ def in_the_step(make: Callable[[Any, Any], sg.Value], x: float) -> Any:
     return f.run({"x": np.float32(x), "c": C, "m": M})["y"]
 
 
-def names(f: sg.compiler.Compiled) -> str:
+def names(f):
     return " ".join(step.label for step in f.schedule.steps)
 
 
 @pytest.mark.thinned(6)
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_it_runs_once_with_equal_bytes(name: str) -> None:
+def test_it_runs_once_with_equal_bytes(name):
     make = PROGRAMS[name]
     wanted = in_the_step(make, 1.5)
     others = [{"fuse": False}, {"pipeline": "O0"}, {"debug": True}, {"debug": "nan"}]
@@ -83,9 +79,7 @@ def test_it_runs_once_with_equal_bytes(name: str) -> None:
 
 @pytest.mark.slow
 @every_nth(3, "name", PROGRAMS)
-def test_every_reader_and_every_copy_gives_the_same_bytes(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_reader_and_every_copy_gives_the_same_bytes(name, monkeypatch):
     make = PROGRAMS[name]
     f = compiled(make)
     wanted = f.run({"x": np.float32(1.5)})
@@ -98,7 +92,7 @@ def test_every_reader_and_every_copy_gives_the_same_bytes(
             assert same_bytes(compiled(make).run({"x": np.float32(1.5)}), wanted), variable
 
 
-def test_what_is_held_is_told() -> None:
+def test_what_is_held_is_told():
     f = compiled(PROGRAMS["an array"])
     assert f.memory.constants == 4 * N
     assert f.peak_bytes == f.memory.arena == 0
@@ -116,7 +110,7 @@ def test_what_is_held_is_told() -> None:
     )
 
 
-def test_outputs_updates_and_gradients_of_constants() -> None:
+def test_outputs_updates_and_gradients_of_constants():
     w = sg.parameter("w", np.zeros(N, "f4"))
     c = sg.constant(C)
     y = (sg.exp(c) * w).sum()
@@ -132,7 +126,7 @@ def test_outputs_updates_and_gradients_of_constants() -> None:
     assert "exp" not in names(f)
 
 
-def test_a_scalar_is_a_result_and_where_a_loop_begins() -> None:
+def test_a_scalar_is_a_result_and_where_a_loop_begins():
     """It is rebuilt where it is read, but for the loop and the result, for which it is stored."""
     first = sg.tanh(sg.constant(np.float64(0.5)))
     last = sg.fori_loop(0, 3, lambda i, c: sg.sin(c), sg.broadcast_to(first, (1, 1)))
@@ -145,7 +139,7 @@ def test_a_scalar_is_a_result_and_where_a_loop_begins() -> None:
     assert np.allclose(found["last"], np.sin(np.sin(np.sin(wanted))), rtol=1e-14)
 
 
-def test_other_work_is_not_constant() -> None:
+def test_other_work_is_not_constant():
     x, w = sg.input("x", (3,)), sg.parameter("w", np.ones(3, "f4"))
     c, n = sg.constant(np.ones(3, "f4")), sg.input("n", ("n",))
     sized = sg.exp(sg.astype(sg.arange(n.shape[0]), "float32"))
@@ -155,7 +149,7 @@ def test_other_work_is_not_constant() -> None:
     assert constant_part(sg.Graph({"k": sg.exp(c), **values})) is not None
 
 
-def test_results_that_need_much_room_stay_in_the_step() -> None:
+def test_results_that_need_much_room_stay_in_the_step():
     """A table that is far larger than what it is made of is not held; its sum is."""
     many = int(np.sqrt(ROOM / 4)) + 2
     c = sg.constant(RNG.normal(size=(many, 1)).astype("f4"))
@@ -170,7 +164,7 @@ def test_results_that_need_much_room_stay_in_the_step() -> None:
     assert f.peak_bytes == 0
 
 
-def test_a_mistake_in_it_is_raised_by_the_run() -> None:
+def test_a_mistake_in_it_is_raised_by_the_run():
     x = sg.input("x", ())
     at = sg.astype(sg.exp(sg.constant(np.array([1.0, 3.0]))), "int64")
     f = sg.compile(sg.take(sg.constant(np.arange(5.0)), at) * x)
@@ -179,13 +173,13 @@ def test_a_mistake_in_it_is_raised_by_the_run() -> None:
             f.run({"x": np.float64(1)})
 
 
-def test_a_nan_of_constants_is_named() -> None:
+def test_a_nan_of_constants_is_named():
     f = sg.compile(sg.log(sg.constant(np.array([-1.0, 1.0]))) * sg.input("x", ()), debug="nan")
     with pytest.raises(NonFiniteError, match="log"):
         f.run({"x": np.float64(1)})
 
 
-def test_a_large_part_beyond_the_budget_stays_in_the_step() -> None:
+def test_a_large_part_beyond_the_budget_stays_in_the_step():
     """A small one takes memory of its own, whatever the budget; a large one counts."""
     x = sg.input("x", ())
     for count, budgets in ((64, {0: 0, 100: 0}), (300, {100: -1, "1MiB": -1, "3MB": 0})):
@@ -203,7 +197,7 @@ def test_a_large_part_beyond_the_budget_stays_in_the_step() -> None:
 
 ONES = np.ones(3, "f4")
 #: Loops over constants that end never, or not before long.
-ENDLESS: dict[str, Callable[[], sg.Value]] = {
+ENDLESS = {
     "of a number": lambda: sg.while_loop(lambda i: i >= 0, lambda i: i * 0.5, sg.constant(1.0)),
     "of integers": lambda: sg.while_loop(lambda i: i >= 0, lambda i: i * 0, sg.constant(1)),
     "of rows": lambda: sg.while_loop(lambda v: v.sum() >= 0, lambda v: v * 0.5, sg.constant(ONES)),
@@ -229,9 +223,7 @@ ENDLESS: dict[str, Callable[[], sg.Value]] = {
 @diagonals(
     4, ("name", ENDLESS), ("options", [{}, {"debug": True}, {"debug": "nan"}, {"threads": 2}])
 )
-def test_an_endless_loop_is_left_to_the_run(
-    name: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_endless_loop_is_left_to_the_run(name, options, monkeypatch):
     monkeypatch.setattr(scheduling, "LOOP_LIMIT", 50_000_000)
     value = ENDLESS[name]()
     f = sg.compile({"y": value, "z": sg.exp(sg.constant(ONES))}, **options)
@@ -240,12 +232,12 @@ def test_an_endless_loop_is_left_to_the_run(
     sg.lint(value)
 
 
-def test_an_endless_loop_is_left_to_the_run_in_python(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endless_loop_is_left_to_the_run_in_python(monkeypatch):
     monkeypatch.setenv("STATICGRAD_JIT", "0")
     assert sg.compile({"y": ENDLESS["of a number"]()}).plan().steps
 
 
-def test_a_loop_that_ends_in_time_is_computed_once() -> None:
+def test_a_loop_that_ends_in_time_is_computed_once():
     halved = sg.while_loop(lambda i: i > 1e-30, lambda i: i * 0.5, sg.constant(1.0))
     f = sg.compile({"y": halved})
     assert "computed once" in f.explain()

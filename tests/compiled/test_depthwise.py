@@ -1,9 +1,5 @@
 """Convolutions of each channel apart: rows side by side, borders of known and named sizes."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -11,11 +7,9 @@ from hypothesis import given, settings, strategies as st
 import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
 
-Geometry = dict[str, tuple[int, ...]]
-
 
 @st.composite
-def geometries(draw: st.DrawFn) -> Geometry:
+def geometries(draw):
     """Images of two axes, whose windows have borders, steps and gaps."""
     taps = tuple(draw(st.sampled_from([1, 2, 3, 5, 7])) for _ in range(2))
     dilation = tuple(draw(st.integers(1, 2)) for _ in range(2))
@@ -32,7 +26,7 @@ def geometries(draw: st.DrawFn) -> Geometry:
     }
 
 
-def program(geometry: Geometry, image: tuple[int | str, ...], dtype: str) -> sg.Graph:
+def program(geometry, image, dtype):
     """A depthwise convolution with what follows it, and its gradients."""
     x = sg.input("x", (2, 3, *image), dtype)
     w = sg.input("w", (3, 1, *geometry["taps"]), dtype)
@@ -45,7 +39,7 @@ def program(geometry: Geometry, image: tuple[int | str, ...], dtype: str) -> sg.
     return sg.Graph({"z": z, "dx": dx, "dw": dw})
 
 
-def feeds(geometry: Geometry, dtype: str) -> dict[str, Any]:
+def feeds(geometry, dtype):
     rng = np.random.default_rng(3)
     shapes = {"x": (2, 3, *geometry["image"]), "w": (3, 1, *geometry["taps"])}
     return {name: rng.normal(size=shape).astype(dtype) for name, shape in shapes.items()}
@@ -54,7 +48,7 @@ def feeds(geometry: Geometry, dtype: str) -> dict[str, Any]:
 @pytest.mark.slow
 @given(geometries(), st.sampled_from(["float32", "float64"]))
 @settings(max_examples=4)
-def test_known_and_named_images_give_the_same_bytes(geometry: Geometry, dtype: str) -> None:
+def test_known_and_named_images_give_the_same_bytes(geometry, dtype):
     known = program(geometry, geometry["image"], dtype)
     at = feeds(geometry, dtype)
     found = sg.compile(known, threads=1).run(at)
@@ -66,7 +60,7 @@ def test_known_and_named_images_give_the_same_bytes(geometry: Geometry, dtype: s
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5, 8, 15])
-def test_rows_that_fill_no_turn_are_not_stored(rows: int) -> None:
+def test_rows_that_fill_no_turn_are_not_stored(rows):
     x, w = sg.input("x", (1, 1, rows, 6), "float32"), sg.input("w", (1, 1, 3, 3), "float32")
     rng = np.random.default_rng(rows)
     at = {v.node.label: rng.normal(size=v.shape).astype("float32") for v in (x, w)}
@@ -77,7 +71,7 @@ def test_rows_that_fill_no_turn_are_not_stored(rows: int) -> None:
     np.testing.assert_allclose(found[0, 0], wanted, rtol=1e-5, atol=1e-5)
 
 
-def test_rows_side_by_side_read_each_image_row_once() -> None:
+def test_rows_side_by_side_read_each_image_row_once():
     x, w = sg.input("x", (1, 2, 16, 16), "float32"), sg.input("w", (2, 1, 3, 3), "float32")
     (kernel,) = sg.compile(sg.nn.conv(x, w, padding=1, groups=2)).kernels
     assert kernel.source.count(" = fma(") % (4 * 9) == 0  # four rows of nine taps
@@ -85,7 +79,7 @@ def test_rows_side_by_side_read_each_image_row_once() -> None:
     assert body == 6 * 3  # of six rows of the copy, each at three places
 
 
-def direct(x: Any, w: Any, border: int, step: int) -> Any:
+def direct(x, w, border, step):
     """Windows of each channel times its taps, in float64."""
     wide = np.pad(x.astype("float64"), [(0, 0), (0, 0), (border, border), (border, border)])
     windows = np.lib.stride_tricks.sliding_window_view(wide, w.shape[2:], (2, 3))
@@ -102,9 +96,7 @@ def direct(x: Any, w: Any, border: int, step: int) -> Any:
         (8, 5, 5, 2, "float32"),
     ],
 )
-def test_small_images_are_read_where_they_lie(
-    rows: int, width: int, taps: int, step: int, dtype: str
-) -> None:
+def test_small_images_are_read_where_they_lie(rows, width, taps, step, dtype):
     rng = np.random.default_rng(rows)
     at = {"x": rng.normal(size=(2, 3, rows, width)), "w": rng.normal(size=(3, 1, taps, taps))}
     at = {name: value.astype(dtype) for name, value in at.items()}
@@ -121,7 +113,7 @@ def test_small_images_are_read_where_they_lie(
     assert f"mask{half}({width})" in kernel.source or width > half
 
 
-def test_images_of_small_windows_are_read_where_they_lie() -> None:
+def test_images_of_small_windows_are_read_where_they_lie():
     rng = np.random.default_rng(1)
     at = {"w": rng.normal(size=(3, 1, 5, 3)), "g": rng.normal(size=(2, 3, 4, 7))}
     at = {name: value.astype("float32") for name, value in at.items()}

@@ -1,10 +1,7 @@
 """Loops in segments: policies and budgets over the iterations of a loop, with equal bytes."""
 
-from __future__ import annotations
-
 from fractions import Fraction
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pytest
@@ -29,12 +26,12 @@ from staticgrad.ops.loops import NUMBER, Loop
 from tests.diagonals import diagonals
 
 
-def recurrent(iterations: int, reverse: bool = False) -> tuple[sg.Graph, dict[str, Any]]:
+def recurrent(iterations, reverse=False):
     """A recurrence with two carries that reads its iteration's number, and all of its gradients."""
     x = sg.input("x", (iterations, "n", 6), "float32")
     w, h = sg.input("w", (6, 6), "float32"), sg.input("h", ("n", 6), "float32")
 
-    def body(carry: Any, given: Any) -> Any:
+    def body(carry, given):
         one, two = carry
         each, number = given
         new = sg.tanh(each + one @ w) * sg.cos(sg.astype(number, "float32"))
@@ -52,7 +49,7 @@ def recurrent(iterations: int, reverse: bool = False) -> tuple[sg.Graph, dict[st
     return graph, {name: rng.normal(size=s).astype("f4") / 2 for name, s in feeds.items()}
 
 
-def bytes_of(f: sg.Compiled, feeds: dict[str, Any]) -> dict[str, bytes]:
+def bytes_of(f, feeds):
     return {name: array.tobytes() for name, array in f.run(feeds).items()}
 
 
@@ -62,9 +59,7 @@ def bytes_of(f: sg.Compiled, feeds: dict[str, Any]) -> dict[str, bytes]:
     ("iterations,reverse", [(12, False), (36, True), (7, True), (13, False), (1, False)]),
     ("levels,kept", [(1, 0), (1, 1 / 2), (2, 1 / 3)]),
 )
-def test_segments_change_no_byte(
-    iterations: int, reverse: bool, levels: int, kept: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_segments_change_no_byte(iterations, reverse, levels, kept, monkeypatch):
     monkeypatch.setattr(segments, "_pays", lambda pair: True)  # whatever a rest costs
     graph, feeds = recurrent(iterations, reverse)
     f = sg.compile(graph)
@@ -76,7 +71,7 @@ def test_segments_change_no_byte(
 
 
 @pytest.mark.slow
-def test_budgets_divide_loops_as_deep_as_they_must() -> None:
+def test_budgets_divide_loops_as_deep_as_they_must():
     graph, feeds = recurrent(64)
     plain = sg.compile(graph)
     wanted, whole = bytes_of(plain, feeds), plain.peak_bytes
@@ -95,9 +90,7 @@ def test_budgets_divide_loops_as_deep_as_they_must() -> None:
 
 
 @pytest.mark.slow
-def test_a_budget_keeps_as_many_iterations_as_it_has_room_for(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_budget_keeps_as_many_iterations_as_it_has_room_for(monkeypatch):
     """Between a loop whose iterations all run again and one of which none does, there are
     others."""
     monkeypatch.setattr(sums, "BLOCK_ROWS", 80)  # of five iterations
@@ -121,13 +114,13 @@ def test_a_budget_keeps_as_many_iterations_as_it_has_room_for(
 
 
 @pytest.mark.slow
-def test_less_memory_of_a_loop_costs_no_less_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_less_memory_of_a_loop_costs_no_less_time(monkeypatch):
     """Where a plan runs a whole loop again, segments or fewer kept iterations may be quicker."""
     monkeypatch.setattr(sums, "BLOCK_ROWS", 64)
     x = sg.input("x", (48, 8, 32), "float32")
     w, u = (sg.input(name, (32, 128), "float32") for name in "wu")
 
-    def cell(state: Any, each: Any) -> Any:
+    def cell(state, each):
         h, c = state
         keep, new, out, what = sg.split(each @ w + h @ u, 4, axis=1)
         c = sg.sigmoid(keep) * c + sg.sigmoid(new) * sg.tanh(what)
@@ -153,7 +146,7 @@ def test_less_memory_of_a_loop_costs_no_less_time(monkeypatch: pytest.MonkeyPatc
     assert all(less >= 0.99 * more for more, less in pairwise(costs)), costs
 
 
-def test_a_fifth_of_the_memory_is_enough_for_a_scan_whose_sums_are_of_few_blocks() -> None:
+def test_a_fifth_of_the_memory_is_enough_for_a_scan_whose_sums_are_of_few_blocks():
     """Of a block of sums over time the stacks exist whole: it is a small part of 8,192 rows."""
     x, w = sg.input("x", (256, 32, 64), "float32"), sg.input("w", (64, 64), "float32")
     last, _ = sg.scan(lambda h, each: (sg.tanh(each + h @ w), None), sg.zeros((32, 64)), x)
@@ -168,14 +161,14 @@ def test_a_fifth_of_the_memory_is_enough_for_a_scan_whose_sums_are_of_few_blocks
 
 @pytest.mark.thinned(2)
 @pytest.mark.parametrize("policy", ["sqrt", "recompute"])
-def test_policies_divide_loops(policy: str) -> None:
+def test_policies_divide_loops(policy):
     graph, feeds = recurrent(64)
     plain, f = sg.compile(graph), sg.compile(graph, checkpoint=policy)
     assert bytes_of(f, feeds) == bytes_of(plain, feeds)
     assert f.peak_bytes < 0.8 * plain.peak_bytes
 
 
-def layers(iterations: int, reverse: bool, times: Any = None) -> tuple[sg.Graph, dict[str, Any]]:
+def layers(iterations, reverse, times=None):
     """Two recurrent layers, and the gradients of all that is added up over their iterations."""
     sizes = {"w": (6, 8), "u": (8, 8), "b": (8,), "v": (8, 8), "s": (8, 8)}
     x = sg.input("x", (iterations if times is None else times, sg.dim("n", hint=5), 6), "float32")
@@ -183,11 +176,11 @@ def layers(iterations: int, reverse: bool, times: Any = None) -> tuple[sg.Graph,
     w, u, b, v, s = own.values()
     start = sg.zeros((x.shape[1], 8), "float32")
 
-    def below(h: Any, each: Any) -> Any:
+    def below(h, each):
         h = sg.tanh(each @ w + h @ u + b)
         return h, h
 
-    def above(h: Any, each: Any) -> Any:
+    def above(h, each):
         h = sg.sin(each @ v + h @ s)
         return h, None
 
@@ -209,9 +202,7 @@ def layers(iterations: int, reverse: bool, times: Any = None) -> tuple[sg.Graph,
         pytest.param(47, True, marks=pytest.mark.exhaustive),
     ],
 )
-def test_sums_over_time_are_those_of_blocks_whatever_the_segments(
-    iterations: int, reverse: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sums_over_time_are_those_of_blocks_whatever_the_segments(iterations, reverse, monkeypatch):
     monkeypatch.setattr(sums, "BLOCK_ROWS", 20)  # of four iterations
     graph, feeds = layers(iterations, reverse)
     wide = sg.evaluate(graph, feeds, dtype="float64")
@@ -236,7 +227,7 @@ def test_sums_over_time_are_those_of_blocks_whatever_the_segments(
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("reverse", [False, True])
-def test_segments_of_named_iterations(reverse: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_segments_of_named_iterations(reverse, monkeypatch):
     monkeypatch.setattr(sums, "BLOCK_ROWS", 20)
     graph, _ = layers(40, reverse, sg.dim("times", hint=40))
     plain = sg.compile(graph, sizes={"n": 5})
@@ -249,7 +240,7 @@ def test_segments_of_named_iterations(reverse: bool, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.slow
-def test_budgets_are_met_at_sizes_far_from_the_hints(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_budgets_are_met_at_sizes_far_from_the_hints(monkeypatch):
     """Loops were divided for 400 iterations: of 9, the undivided ones need less."""
     monkeypatch.setattr(sums, "BLOCK_ROWS", 20)
     graph, _ = layers(40, False, sg.dim("times", hint=400))
@@ -271,17 +262,15 @@ def test_budgets_are_met_at_sizes_far_from_the_hints(monkeypatch: pytest.MonkeyP
         f.plan(times=4000, n=5)
 
 
-def test_what_is_refused_names_the_smallest_peak_of_all_divisions_without_planning_all(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_what_is_refused_names_the_smallest_peak_of_all_divisions_without_planning_all(monkeypatch):
     """A division whose proven bound is no lower than what was refused is not sought."""
     graph = pipeline("O1")(recurrent(64)[0])
     limits = StoreAll(), 1, 1, 0.0
     each = [*divisions(graph, fuse, limits)]
-    refused: list[tuple[int, int]] = []
+    refused = []
     plan = Planner.plan
 
-    def counted(self: Planner, sizes: Any, **options: Any) -> Any:
+    def counted(self, sizes, **options):
         try:
             return plan(self, sizes, **options)
         except BudgetInfeasible as error:
@@ -307,7 +296,7 @@ def test_what_is_refused_names_the_smallest_peak_of_all_divisions_without_planni
 
 
 @pytest.mark.slow
-def test_a_loop_without_carries_runs_again_in_segments() -> None:
+def test_a_loop_without_carries_runs_again_in_segments():
     """All that the first loop gives, the second one alone reads."""
     x, w = sg.input("x", (40, 16), "float32"), sg.input("w", (16,), "float32")
     made = sg.map(lambda each: sg.sin(each * w), x)
@@ -325,11 +314,11 @@ def test_a_loop_without_carries_runs_again_in_segments() -> None:
     assert bytes_of(sg.compile(outputs, checkpoint="recompute"), feeds) == wanted
 
 
-def counted(iterations: int, reverse: bool) -> tuple[sg.Graph, dict[str, Any]]:
+def counted(iterations, reverse):
     """Two loops over each other's stacks, and one over blocks of both; all read their numbers."""
     x = sg.input("x", (iterations, 3), "float32")
 
-    def over(arrays: list[Any], *, backwards: bool, blocks: int = 0) -> Any:
+    def over(arrays, *, backwards, blocks=0):
         kinds = [array.type.with_shape(array.shape[1:]) for array in arrays]
         i, c, *rows = (
             body_input(label, kind, x.node.origin)
@@ -338,9 +327,9 @@ def counted(iterations: int, reverse: bool) -> tuple[sg.Graph, dict[str, Any]]:
             )
         )
         c = c if not blocks else body_input("c0", x.type.with_shape((3,)), x.node.origin)
-        read: Any = sum(rows[1:], rows[0])
+        read = sum(rows[1:], rows[0])
         read = (read.sum(0) if blocks else read) * sg.astype(i, "float32") * 0.1
-        values: dict[str, Any] = {"c0": sg.sin(c + read)}
+        values = {"c0": sg.sin(c + read)}
         values |= {} if blocks else {"y0": c * read}
         body = body_of([i, c, *rows], values)
         count = blocks or iterations
@@ -361,7 +350,7 @@ def counted(iterations: int, reverse: bool) -> tuple[sg.Graph, dict[str, Any]]:
 
 
 @pytest.mark.parametrize(("iterations", "reverse"), [(48, True), (47, True), (50, False)])
-def test_numbers_of_iterations_are_those_of_the_whole_loop(iterations: int, reverse: bool) -> None:
+def test_numbers_of_iterations_are_those_of_the_whole_loop(iterations, reverse):
     graph, feeds = counted(iterations, reverse)
     (pair,) = pairs_of(graph)
     assert pair.unit == 4
@@ -380,7 +369,7 @@ def test_numbers_of_iterations_are_those_of_the_whole_loop(iterations: int, reve
         assert bool(stacks) == bool(last)
 
 
-def test_only_stacks_that_the_other_loop_alone_reads_are_computed_again() -> None:
+def test_only_stacks_that_the_other_loop_alone_reads_are_computed_again():
     graph, _ = recurrent(12)
     assert len(pairs_of(sg.compile(graph).graph)) == 1
     x = sg.input("x", (8, 3), "float32")
@@ -388,7 +377,7 @@ def test_only_stacks_that_the_other_loop_alone_reads_are_computed_again() -> Non
     assert not pairs_of(sg.Graph({"last": last, "seen": seen}))
 
 
-def test_lengths_of_segments() -> None:
+def test_lengths_of_segments():
     assert [segment_length(n) for n in (1, 2, 3, 4, 12, 13, 100)] == [None, None, None, 2, 3, 3, 10]
     assert [segment_length(1000, n) for n in (100, 90, 63)] == [100, 100, 50]
     assert [segment_length(n, 44, 16) for n in (96, 97, 31)] == [48, 48, None]

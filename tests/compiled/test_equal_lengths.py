@@ -9,11 +9,6 @@ bytes.
 A few in the ordinary suite; six hundred with ``-m exhaustive``.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any, Final
-
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
@@ -21,39 +16,39 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
 
-LENGTHS: Final = (3, 8, 17, 64)
+LENGTHS = (3, 8, 17, 64)
 
 #: What is read of three axes.
-READ: Final[dict[str, Callable[[Any], Any]]] = {
+READ = {
     "all": lambda x: x,
     "every second row": lambda x: x[:, ::2, :-1],
     "neighbours": lambda x: x[..., 1:] - x[..., :-1],
 }
 #: What is computed of each element.
-EACH: Final[dict[str, Callable[[Any], Any]]] = {
+EACH = {
     "itself": lambda x: x,
     "tanh": lambda x: sg.tanh(x) if x.dtype.is_float else x,
     "square": lambda x: x**2,
     "by its row": lambda x: x * x.sum(-1, keepdims=True).astype(x.dtype),
 }
 #: What that goes through, beside a value and filters of the same lengths.
-THEN: Final[dict[str, Callable[[Any, Any, Any], Any]]] = {
+THEN = {
     "nothing": lambda y, v, w: y,
     "a product": lambda y, v, w: y @ v[:, : y.shape[2]],
     "weights": lambda y, v, w: sg.nn.softmax(y) @ v[:, : y.shape[2]] if y.dtype.is_float else y,
     "itself transposed": lambda y, v, w: sg.swapaxes(y, 1, 2) @ y,
     "windows": lambda y, v, w: sg.nn.conv(y, w[:, : y.shape[1]]),
 }
-AXES: Final = ((0, 1, 2), (1, 2), (1,), (2,))
-SOURCES: Final = ("x", "v", "w")
+AXES = ((0, 1, 2), (1, 2), (1,), (2,))
+SOURCES = ("x", "v", "w")
 
 
 @st.composite
-def programs(draw: st.DrawFn) -> tuple[dict[str, Any], list[Any], int]:
+def programs(draw):
     """Outputs, the inputs that they may read, and how long axes are."""
     kind = draw(st.sampled_from(("float64", "float64", "float64", "float32", "int8")))
     size = draw(st.sampled_from(LENGTHS))
-    n: Any = "n" if draw(st.booleans()) else size
+    n = "n" if draw(st.booleans()) else size
     x, v, w = (
         sg.input("x", (3, n, n), kind),
         sg.input("v", (3, n, n), kind),
@@ -74,7 +69,7 @@ def programs(draw: st.DrawFn) -> tuple[dict[str, Any], list[Any], int]:
     return kept, [x, v, w], size
 
 
-def check(outputs: dict[str, Any], inputs: list[Any], size: int) -> None:
+def check(outputs, inputs, size):
     """Compile, run and compare."""
     graph = sg.Graph(outputs, inputs=inputs)
     rng = np.random.default_rng(size)
@@ -98,7 +93,7 @@ def check(outputs: dict[str, Any], inputs: list[Any], size: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("most", [12, pytest.param(600, marks=pytest.mark.exhaustive)])
-def test_programs_of_equal_lengths(most: int) -> None:
+def test_programs_of_equal_lengths(most):
     run = given(programs())(lambda program: check(*program))
     settings(
         max_examples=most,

@@ -1,7 +1,5 @@
 """Failures at run time: the smallest failing position, the user's line, and nothing changed."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
@@ -12,7 +10,7 @@ from tests.compiled.agreement import assert_same
 GOOD = np.array([0, -1, 5, 2, -6, 3])
 
 
-def lookups() -> dict[str, tuple[sg.Value, str]]:
+def lookups():
     """Each way to look up ``rows`` in ``table`` [6, 3], with the text of its line."""
     table, rows = sg.input("table", (6, 3), "float32"), sg.input("rows", ("n",), "int64")
     bias = sg.input("bias", ("n", 3), "float32")
@@ -32,7 +30,7 @@ def lookups() -> dict[str, tuple[sg.Value, str]]:
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", lookups())
 @pytest.mark.parametrize("fuse", [True, False])
-def test_the_smallest_failing_position_is_named(name: str, fuse: bool) -> None:
+def test_the_smallest_failing_position_is_named(name, fuse):
     value, line = lookups()[name]
     w = sg.parameter("w", np.zeros(4, np.float32))
     graph = sg.Graph({"y": value}, updates={w: w + 1.0 + 0.0 * sg.sum(value)})
@@ -66,7 +64,7 @@ def test_the_smallest_failing_position_is_named(name: str, fuse: bool) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "uint64", "int32"])
-def test_indices_of_any_width_are_checked_in_full(dtype: str) -> None:
+def test_indices_of_any_width_are_checked_in_full(dtype):
     table, rows = sg.input("table", (6,), "float32"), sg.input("rows", ("n",), dtype)
     f = sg.compile(sg.take(table, rows) * 1.0)
     info = np.iinfo(dtype)
@@ -77,7 +75,7 @@ def test_indices_of_any_width_are_checked_in_full(dtype: str) -> None:
             f.run({**feeds, "rows": np.array([0, 1, wrong], dtype)})
 
 
-def test_class_labels_do_not_wrap() -> None:
+def test_class_labels_do_not_wrap():
     x, labels = sg.input("x", ("n", 3), "float32"), sg.input("labels", ("n",), "int64")
     loss = sg.nn.cross_entropy(x, labels)
     w = sg.parameter("w", np.zeros(3, np.float32))
@@ -97,7 +95,7 @@ def test_class_labels_do_not_wrap() -> None:
     assert w.value.any()
 
 
-def test_of_two_failing_lookups_the_first_step_is_named() -> None:
+def test_of_two_failing_lookups_the_first_step_is_named():
     table = sg.input("table", (6,), "float32")
     one, two = sg.input("one", (3,), "int64"), sg.input("two", (3,), "int64")
     f = sg.compile({"a": sg.take(table, one), "b": sg.take(table, two)})
@@ -110,7 +108,7 @@ def test_of_two_failing_lookups_the_first_step_is_named() -> None:
         f.run(feeds)
 
 
-def test_an_empty_axis_takes_no_index() -> None:
+def test_an_empty_axis_takes_no_index():
     table, rows = sg.input("table", (0, 3), "float32"), sg.input("rows", ("n",), "int64")
     f = sg.compile(sg.take(table, rows, 0))
     none = np.zeros((0, 3), np.float32)

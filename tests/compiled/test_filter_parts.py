@@ -1,9 +1,5 @@
 """Gradients of filters of few channels: sums of those of parts of the batch."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -30,7 +26,7 @@ GEOMETRIES = [
 ]
 
 
-def gradient_of_filter(geometry: Any, batch: Any, dtype: str) -> tuple[sg.Graph, tuple[int, ...]]:
+def gradient_of_filter(geometry, batch, dtype):
     """The gradient of a convolution's filter for a named or known batch, and a seed's shape."""
     c, o, groups, image, taps, options, _ = geometry
     x = sg.input("x", (batch, c, *image), dtype)
@@ -43,7 +39,7 @@ def gradient_of_filter(geometry: Any, batch: Any, dtype: str) -> tuple[sg.Graph,
 
 @pytest.mark.thinned(6)
 @diagonals(2, ("geometry", GEOMETRIES), ("dtype", ["float32", "float64"]))
-def test_parts_add_up_to_the_gradient(geometry: Any, dtype: str) -> None:
+def test_parts_add_up_to_the_gradient(geometry, dtype):
     """Batches with full parts, shorter and empty ones, named and known, on one and two threads."""
     c, o, groups, image, taps, *_ = geometry
     named, seeds = gradient_of_filter(geometry, "n", dtype)
@@ -68,7 +64,7 @@ def test_parts_add_up_to_the_gradient(geometry: Any, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
-def test_several_iterations_share_few_channels(geometry: Any) -> None:
+def test_several_iterations_share_few_channels(geometry):
     graph, _ = gradient_of_filter(geometry, "n", "float32")
     products = [
         step.total
@@ -81,7 +77,7 @@ def test_several_iterations_share_few_channels(geometry: Any) -> None:
 
 
 @pytest.mark.parametrize(("c", "o"), [(64, 70), ("c", 3), (3, "o")])
-def test_many_channels_and_named_ones_stay_whole(c: Any, o: Any) -> None:
+def test_many_channels_and_named_ones_stay_whole(c, o):
     x, d = sg.input("x", ("n", c, 9, 9), "float32"), sg.input("d", ("n", o, 5, 5), "float32")
     whole = ConvFilter((1, 1), (1, 1), (0, 0), (5, 5))
     graph = sg.Graph({"dw": whole(x, d)})
@@ -89,7 +85,7 @@ def test_many_channels_and_named_ones_stay_whole(c: Any, o: Any) -> None:
 
 
 @pytest.mark.parametrize("batch", [0, 1, 7, 8, 20])
-def test_the_reference_of_parts_adds_up_to_the_whole(batch: int) -> None:
+def test_the_reference_of_parts_adds_up_to_the_whole(batch):
     x, y = RNG.normal(size=(batch, 2, 9)), RNG.normal(size=(batch, 3, 7))
     whole = ConvFilter((1,), (1,), (0,), (3,))
     parts = ConvFilter((1,), (1,), (0,), (3,), parts=8)

@@ -46,74 +46,74 @@ class Program(NamedTuple):
     dtypes: tuple[str, ...] = ("float32",)
 
 
-def readers(schedule: Schedule, name: str = "x") -> int:
+def readers(schedule, name="x"):
     """How many kernels read an input."""
     return sum(any(b.buffer == f"in.{name}" for b in step.operands) for step in schedule.steps)
 
 
-def stored(schedule: Schedule) -> int:
+def stored(schedule):
     """How many large arrays are neither fed nor results."""
     sizes = [hint_value(b.size) for b in schedule.buffers if b.role == "temp"]
     return sum(size >= 8192 for size in sizes)
 
 
-def no_arena(schedule: Schedule) -> bool:
+def no_arena(schedule):
     return not any(buffer.in_arena for buffer in schedule.buffers)
 
 
-def totals(schedule: Schedule) -> list[str]:
+def totals(schedule):
     """How many iterations each step has, which workers share."""
     return [str(step.total) for step in schedule.steps]
 
 
-def slopes(value: Any, *sources: Any) -> dict[str, Any]:
+def slopes(value, *sources):
     """A value, and the gradient of its sum by each source."""
     found = sg.grad(value.sum(), [*sources])
     return {"value": value, **{f"slope{n}": slope for n, slope in enumerate(found)}}
 
 
-def shared(x: Any, other: Any) -> Any:
+def shared(x, other):
     """Two nodes read ``other`` by way of what they share, one before the other is made."""
     base = sg.tanh(other)
     return x * (base + 1.0) * sg.exp(-(base * base))
 
 
-def batch_norm(x: Any, u: Any, gain: Any, bias: Any) -> dict[str, Any]:
+def batch_norm(x, u, gain, bias):
     away = x - x.mean(0)
     y = away / sg.sqrt((away * away).mean(0) + 1e-5) * gain + bias
     dx, dgain, dbias = sg.grad((y * u).sum(), [x, gain, bias])
     return {"y": y, "dx": dx, "dgain": dgain, "dbias": dbias}
 
 
-def layer_norm(x: Any, u: Any, gain: Any, bias: Any) -> dict[str, Any]:
+def layer_norm(x, u, gain, bias):
     loss = (sg.nn.layer_norm(x, gain, bias) * u).sum()
     return dict(zip("xgb", sg.grad(loss, [x, gain, bias]), strict=True))
 
 
-def of_rows(rows: Any, columns: int) -> dict[str, Any]:
+def of_rows(rows, columns):
     """The inputs of a norm."""
     return {"x": (rows, columns), "u": (rows, columns), "gain": (columns,), "bias": (columns,)}
 
 
-def variance(x: Any) -> dict[str, Any]:
+def variance(x):
     """Columns without their mean, and the mean of their squares."""
     away = x - x.mean(0)
     return {"away": away, "variance": (away * away).mean(0)}
 
 
-def scaled_product(x: Any, u: Any, m: Any) -> dict[str, Any]:
+def scaled_product(x, u, m):
     """An array that a product and a sum read, and products of it that one of them reads alone."""
     y = sg.tanh(x)
     return {"y": y, "product": y @ m + y * u[:, None, :], "sum": (-(y * x)).sum(1)}
 
 
-def logistic(x: Any, w: Any, v: Any) -> dict[str, Any]:
+def logistic(x, w, v):
     """Loss, gradient and Hessian-vector product of a logistic regression."""
     loss = sg.nn.softplus(x @ w).sum()
     return {"loss": loss, "dw": sg.grad(loss, w), "hvp": sg.hvp(loss, w, v)}
 
 
-def rotated(x: Any, c: Any, s: Any, w: Any, way: str) -> dict[str, Any]:
+def rotated(x, c, s, w, way):
     """Both parts of a rotation, each of four arrays, and where they go."""
     a, b = (x[:, ::2], x[:, 1::2]) if way == "pairs" else (x[:, :256], x[:, 256:])
     one, other = a * c - b * s, a * s + b * c
@@ -127,7 +127,7 @@ def rotated(x: Any, c: Any, s: Any, w: Any, way: str) -> dict[str, Any]:
     return {"z": both} if way == "halves" else {"g": sg.grad((both * w).sum(), x)}
 
 
-def rotation(way: str, rows: Any) -> Program:
+def rotation(way, rows):
     half, whole = (rows, 256), (rows, 512)
     inputs = {"x": whole, "c": half, "s": half, "w": whole}
     apart = 2 if way == "far" else 1
@@ -135,26 +135,26 @@ def rotation(way: str, rows: Any) -> Program:
     return Program(inputs, build, holds=lambda s: readers(s, "c") == apart)
 
 
-def tangents(x: Any) -> Any:
+def tangents(x):
     """Elements that take long to compute."""
     return functools.reduce(operator.add, [sg.tanh(k * x) for k in range(1, 7)])
 
 
-def masked_columns(x: Any, h: Any, w: Any) -> dict[str, Any]:
+def masked_columns(x, h, w):
     slope = sg.where(h > 0.0, x, 0.5 * x)
     return {"product": slope @ w, "bias": slope.sum(0), "weights": slope.T @ h}
 
 
-def cross_entropy(x: Any, t: Any) -> dict[str, Any]:
+def cross_entropy(x, t):
     loss = sg.nn.cross_entropy(x * 2.0, t)
     return {"loss": loss, "dx": sg.grad(loss, x)}
 
 
-def valley(x: Any) -> Any:
+def valley(x):
     return (100.0 * (x[1:] - x[:-1] ** 2) ** 2 + (1.0 - x[:-1]) ** 2).sum()
 
 
-def gated(z: Any, w: Any, gap: int) -> dict[str, Any]:
+def gated(z, w, gap):
     """Parts of a row, with nothing read between them."""
     a, b, c = (z[:, k * (20 + gap) : k * (20 + gap) + 20] for k in range(3))
     y = (sg.tanh(a) * b + sg.exp(c)) * b
@@ -162,11 +162,11 @@ def gated(z: Any, w: Any, gap: int) -> dict[str, Any]:
     return {"dw": dz @ w, "bias": dz.sum(0)}
 
 
-def labels(name: str, *shape: Any) -> sg.Value:
+def labels(name, *shape):
     return sg.input(name, shape, "int64")
 
 
-JOINS: dict[str, tuple[list[tuple[Any, ...]], Callable[..., Any]]] = {
+JOINS = {
     "rows": ([(17, 20), (17, 33), (17, 16)], lambda *x: sg.concatenate(x, 1)),
     "channels": ([(16, 3, 4, 7), (16, 9, 4, 7)], lambda x, y: sg.concatenate([x, y, x], 1)),
     "inside": ([(5, 4, 30), (5, 4, 17)], lambda *x: sg.concatenate(x, 2)),
@@ -185,13 +185,13 @@ JOINS: dict[str, tuple[list[tuple[Any, ...]], Callable[..., Any]]] = {
         ),
     ),
 }
-STENCILS: dict[str, Callable[[Any], Any]] = {
+STENCILS = {
     "difference": lambda x: ((x[1:] - x[:-1]) ** 2).sum(),
     "second difference": lambda x: ((x[2:] - 2.0 * x[1:-1] + x[:-2]) ** 2).mean(),
     "valley": valley,
     "absolute": lambda x: sg.abs(x[3:] - x[:-3]).sum(),
 }
-LONG: dict[str, Callable[[Any], Any]] = {
+LONG = {
     "a sum with its terms": lambda x: {"s": (x * x).sum(), "terms": x * x},
     "several of one row": lambda x: {"s": x.sum(), "m": x.max(), "l": (x + x).min()},
     "a mean and its slope": lambda x: {"v": (v := (x * x).mean()), "d": sg.grad(v, x)},
@@ -201,7 +201,7 @@ N = ("n",)
 FULL = (700, 100)
 ENDS = (1, 15, PIECE - 1, PIECE, PIECE + 1, 5 * PIECE + 4097)
 
-PROGRAMS: dict[str, Program] = {
+PROGRAMS = {
     # -- elements
     "a chain with two results": Program(
         {"x": ("n", 10)},
@@ -838,7 +838,7 @@ PROGRAMS: dict[str, Program] = {
 }  # fmt: skip
 
 
-def built(row: Program, dtype: str) -> sg.Graph:
+def built(row, dtype):
     inputs = {
         name: each if isinstance(each, sg.Value) else sg.input(name, each, dtype)
         for name, each in row.inputs.items()
@@ -849,7 +849,7 @@ def built(row: Program, dtype: str) -> sg.Graph:
 @pytest.mark.parametrize(
     ("name", "dtype"), [(name, dtype) for name, row in PROGRAMS.items() for dtype in row.dtypes]
 )
-def test_kernels_are_shared(name: str, dtype: str) -> None:
+def test_kernels_are_shared(name, dtype):
     row = PROGRAMS[name]
     schedule = scheduled(built(row, dtype))
     if row.kernels is not None:
@@ -865,13 +865,13 @@ def test_kernels_are_shared(name: str, dtype: str) -> None:
 @pytest.mark.parametrize(
     ("name", "dtype"), [(name, dtype) for name, row in PROGRAMS.items() for dtype in row.dtypes]
 )
-def test_results_are_those_of_single_kernels(name: str, dtype: str) -> None:
+def test_results_are_those_of_single_kernels(name, dtype):
     row = PROGRAMS[name]
     graph = built(row, dtype)
     check(graph, *(drawn(graph, seed, **sizes) for seed, sizes in enumerate(row.at)))
 
 
-POLICIES: dict[str, Program] = {
+POLICIES = {
     "a batch norm that is read deeper": Program(
         of_rows(600, 70),
         lambda **inputs: (
@@ -890,7 +890,7 @@ POLICIES: dict[str, Program] = {
 
 @pytest.mark.thinned(2)
 @pytest.mark.parametrize("name", POLICIES)
-def test_policies_change_no_byte(name: str) -> None:
+def test_policies_change_no_byte(name):
     """What is merged runs in the first phase that it can: policies may run it again."""
     graph = built(POLICIES[name], "float32")
     policies = [{"checkpoint": "recompute"}, {"checkpoint": "sqrt"}]

@@ -1,7 +1,5 @@
 """Indices that are views, broadcast or transposed: what is taken, and where its gradient lands."""
 
-from __future__ import annotations
-
 from itertools import product
 
 import numpy as np
@@ -13,7 +11,7 @@ from tests.compiled.agreement import assert_same
 from tests.diagonals import diagonals
 
 
-def spread(x: sg.Value, over: tuple[bool, bool], shape: tuple[int, int]) -> sg.Value:
+def spread(x, over, shape):
     """The first elements of x along each axis where ``over``, broadcast back to ``shape``."""
     kept = x[tuple(slice(0, 1) if flag else slice(None) for flag in over)]
     return sg.broadcast_to(kept, shape)
@@ -21,14 +19,14 @@ def spread(x: sg.Value, over: tuple[bool, bool], shape: tuple[int, int]) -> sg.V
 
 @pytest.mark.thinned(2)
 @diagonals(2, ("axis", [0, 1]), ("debug", [False, True]))
-def test_along_an_axis(axis: int, debug: bool) -> None:
+def test_along_an_axis(axis, debug):
     shape, rng = (5, 37), np.random.default_rng(axis)
     x, at = sg.input("x", shape, "float64"), sg.input("at", shape, "int64")
     ways = {
         f"{over} {flip}": spread(at, over, shape)[::-1, ::-1] if flip else spread(at, over, shape)
         for over, flip in product(product((False, True), repeat=2), (False, True))
     }
-    outputs: dict[str, sg.Value] = {}
+    outputs = {}
     for name, places in ways.items():
         taken = sg.take_along_axis(x, places, axis)
         outputs[name] = taken
@@ -44,10 +42,10 @@ def test_along_an_axis(axis: int, debug: bool) -> None:
 
 @pytest.mark.thinned(3)
 @diagonals(2, ("axis", [0, 1, 2]), ("debug", [False, True]))
-def test_of_whole_slices(axis: int, debug: bool) -> None:
+def test_of_whole_slices(axis, debug):
     shape, rng = (4, 6, 5), np.random.default_rng(axis)
     x, at = sg.input("x", shape, "float64"), sg.input("at", (3, 20), "int32")
-    outputs: dict[str, sg.Value] = {}
+    outputs = {}
     for name, places in {
         "plain": at,
         "transposed": at.T,
@@ -68,7 +66,7 @@ def test_of_whole_slices(axis: int, debug: bool) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_rows_of_every_width_are_added_in_order_to_few_places(dtype: str) -> None:
+def test_rows_of_every_width_are_added_in_order_to_few_places(dtype):
     rng = np.random.default_rng(0)
     x, at = sg.input("x", ("n", 2, "d"), dtype), sg.input("at", ("n",), "int64")
     step = sg.compile(sg.Graph({"sums": sg.scatter_add(x, at, 3)}))
@@ -84,7 +82,7 @@ def test_rows_of_every_width_are_added_in_order_to_few_places(dtype: str) -> Non
 
 
 @pytest.mark.parametrize("axis", [0, 1])
-def test_indices_that_are_repeated_no_times_are_not_looked_at(axis: int) -> None:
+def test_indices_that_are_repeated_no_times_are_not_looked_at(axis):
     """Out of range, or along an axis without places: nothing is read, forwards or back."""
     x = sg.input("x", ("m", "n"), "float64")
     at = sg.input("at", ("k", 1) if axis == 0 else (1, "k"), "int64")
@@ -92,7 +90,7 @@ def test_indices_that_are_repeated_no_times_are_not_looked_at(axis: int) -> None
     taken = sg.take_along_axis(x, sg.broadcast_to(at, shape), axis)
     f = sg.compile({"taken": taken, "back": sg.grad((taken * taken).sum(), x)})
 
-    def feeds(m: int, n: int, number: int) -> dict[str, np.ndarray]:
+    def feeds(m, n, number):
         sizes = (m, n) if axis == 0 else (n, m)
         return {"x": np.ones(sizes), "at": np.full((2, 1) if axis == 0 else (1, 2), number)}
 
@@ -107,7 +105,7 @@ def test_indices_that_are_repeated_no_times_are_not_looked_at(axis: int) -> None
             f.run(feeds(m, n, number))
 
 
-def test_a_place_found_in_a_row_is_one_of_the_axis_around_it() -> None:
+def test_a_place_found_in_a_row_is_one_of_the_axis_around_it():
     """The look-up has the shape of the rows; its axis, of one element, is none of the row's."""
     x, y = sg.input("x", (3, 1, 2), "float64"), sg.input("y", (3, 1), "float64")
     found = sg.take_along_axis(y, sg.argmax(x, -1), axis=1)
@@ -120,7 +118,7 @@ def test_a_place_found_in_a_row_is_one_of_the_axis_around_it() -> None:
 
 @pytest.mark.thinned(2)
 @pytest.mark.parametrize("length", [12, 40])
-def test_what_is_picked_of_a_row_may_hold_positions(length: int) -> None:
+def test_what_is_picked_of_a_row_may_hold_positions(length):
     """Scores behind a length are masked by their position, and the best one is picked."""
     scores, count = sg.input("scores", ("n", length), "float64"), sg.input("count", ("n",), "int64")
     masked = sg.where(sg.arange(length) < count[:, None], scores, -9.0)

@@ -1,7 +1,5 @@
 """Slices of every k-th element and their gradients: one kernel, to the bytes of the evaluator."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -16,7 +14,7 @@ from tests.compiled.ways import numbers
 from tests.diagonals import diagonals
 
 
-def differing(graph: sg.Graph, feeds: dict[str, np.ndarray]) -> list[str]:
+def differing(graph, feeds):
     """The results whose bytes are not the evaluator's."""
     found, wanted = sg.compile(graph).run(feeds), sg.evaluate(graph, feeds)
     return [name for name, array in wanted.items() if not same_bytes(found[name], array)]
@@ -29,7 +27,7 @@ def differing(graph: sg.Graph, feeds: dict[str, np.ndarray]) -> list[str]:
     ("step", [2, 3, 4, 7, MOST_STEP, MOST_STEP + 1]),
     ("dtype", ["float32", "float64", "float16", "int32"]),
 )
-def test_elements_that_are_put_in_turn(dtype: str, step: int, length: int) -> None:
+def test_elements_that_are_put_in_turn(dtype, step, length):
     """All of them, all but the first, one alone, and two at one place, which lie not apart."""
     shape = (step * length,)
     parts = [sg.input(f"x{k}", (length,), dtype) for k in range(step)]
@@ -43,7 +41,7 @@ def test_elements_that_are_put_in_turn(dtype: str, step: int, length: int) -> No
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize("step", [2, 3])
-def test_gradients_of_slices_along_every_axis(axis: int, step: int) -> None:
+def test_gradients_of_slices_along_every_axis(axis, step):
     x = sg.input("x", (6, 12, 18), "float64")
     index = [(slice(None),) * axis + (slice(k, None, step),) for k in range(step)]
     loss = (x[index[0]] * x[index[1]] - x[index[-1]]).sum()
@@ -53,7 +51,7 @@ def test_gradients_of_slices_along_every_axis(axis: int, step: int) -> None:
     assert differing(graph, {"x": numbers((6, 12, 18), np.dtype("float64"))}) == []
 
 
-def test_the_gradient_of_a_difference_of_pairs_is_one_kernel() -> None:
+def test_the_gradient_of_a_difference_of_pairs_is_one_kernel():
     x = sg.input("x", (100_000,), "float32")
     slope = sg.grad(((x[::2] - x[1::2]) ** 2).sum(), x)
     graph = pipeline("O1")(sg.Graph({"slope": slope}))
@@ -62,13 +60,13 @@ def test_the_gradient_of_a_difference_of_pairs_is_one_kernel() -> None:
     assert "store_strided" not in kernel.source
 
 
-def test_what_is_split_and_what_is_not() -> None:
+def test_what_is_split_and_what_is_not():
     x, y = sg.input("x", (10,), "float32"), sg.input("y", (10,), "float32")
 
-    def ops(value: sg.Value) -> list[type]:
+    def ops(value):
         return [type(node.op) for node in with_joined_pads(sg.Graph({"z": value})).nodes]
 
-    def strides(value: sg.Value) -> set[int]:
+    def strides(value):
         nodes = with_joined_pads(sg.Graph({"z": value})).nodes
         return {step for node in nodes if isinstance(node.op, Pad) for step in node.op.steps}
 
@@ -84,7 +82,7 @@ def test_what_is_split_and_what_is_not() -> None:
     assert Concat not in ops(same)
 
 
-def cuts(size: int) -> st.SearchStrategy[slice]:
+def cuts(size):
     """Parts of an axis, and all of it."""
     ends = st.sampled_from([None, 1, -1, size // 2])
     return st.builds(slice, st.sampled_from([None, 1, 2]), ends, st.sampled_from([None, 1, 2, 3]))
@@ -93,9 +91,7 @@ def cuts(size: int) -> st.SearchStrategy[slice]:
 @pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(st.tuples(cuts(6), cuts(8), cuts(9)), st.sampled_from([None, (1, 2), (0, 2), 2, 0]))
-def test_sums_of_parts_beside_their_gradients(
-    part: tuple[slice, ...], axes: tuple[int, ...] | int | None
-) -> None:
+def test_sums_of_parts_beside_their_gradients(part, axes):
     """The gradient is stored where the part lies: its rows are not one run, which a sum's are."""
     x = sg.input("x", (6, 8, 9), "float64")
     y = x[part]

@@ -1,11 +1,5 @@
 """Feeds and operands in every layout: equal bytes to the contiguous one, and never written."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -18,15 +12,15 @@ from tests.limits import NUMPY_DTYPES
 DTYPES = [d.numpy for d in NUMPY_DTYPES]  # files and swapped bytes lose the others' names
 
 
-def numbers(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+def numbers(rng, shape, dtype):
     return np.asarray(rng.integers(0, 2 if is_bool(dtype) else 9, shape)).astype(dtype)
 
 
-def is_bool(dtype: Any) -> bool:
+def is_bool(dtype):
     return np.dtype(dtype).kind == "b"
 
 
-def misaligned(data: np.ndarray) -> np.ndarray:
+def misaligned(data):
     """The same elements one byte off their alignment."""
     raw = np.zeros(data.nbytes + 64, np.uint8)
     start = 1 - raw.ctypes.data % 64 + 64 if raw.ctypes.data % 64 > 1 else 1
@@ -35,7 +29,7 @@ def misaligned(data: np.ndarray) -> np.ndarray:
     return view
 
 
-def layouts(data: np.ndarray, folder: Path) -> Iterator[tuple[str, Any]]:
+def layouts(data, folder):
     """``data`` (two axes) laid out in other ways."""
     yield "contiguous", data
     yield "reversed rows", data[::-1].copy()[::-1]
@@ -63,7 +57,7 @@ def layouts(data: np.ndarray, folder: Path) -> Iterator[tuple[str, Any]]:
 
 @pytest.mark.thinned(5)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_feeds_in_any_layout(dtype: Any, rng: np.random.Generator, tmp_path: Path) -> None:
+def test_feeds_in_any_layout(dtype, rng, tmp_path):
     x = sg.input("x", ("m", "n"), dtype)
     outputs = {"x": x, "flipped": x[::-1, ::-1], "largest": x.T.max(0), "equal": x == x}
     if not is_bool(dtype):
@@ -79,7 +73,7 @@ def test_feeds_in_any_layout(dtype: Any, rng: np.random.Generator, tmp_path: Pat
             assert np.asarray(feed).tobytes() == before, f"{name} was written to"
 
 
-def test_a_feed_with_broadcast_axes(rng: np.random.Generator) -> None:
+def test_a_feed_with_broadcast_axes(rng):
     x = sg.input("x", ("m", "n"), "float32")
     f = sg.compile({"x": x * 2.0, "rows": x.sum(1), "product": x @ x.T})
     row = rng.integers(-4, 5, 9).astype("float32")
@@ -97,9 +91,7 @@ CASTABLE = {
 
 
 @pytest.mark.parametrize("dtype", CASTABLE)
-def test_feeds_of_another_dtype_are_converted_as_by_numpy(
-    dtype: str, rng: np.random.Generator, tmp_path: Path
-) -> None:
+def test_feeds_of_another_dtype_are_converted_as_by_numpy(dtype, rng, tmp_path):
     x = sg.input("x", ("m", "n"), dtype)
     f = sg.compile({"x": x, "more": x + 1})
     for source in CASTABLE[dtype]:
@@ -113,7 +105,7 @@ def test_feeds_of_another_dtype_are_converted_as_by_numpy(
             assert_same(f.run({"x": feed}), {"x": want, "more": want + 1}, (source, name))
 
 
-def test_lists_scalars_and_arrays_of_no_axes() -> None:
+def test_lists_scalars_and_arrays_of_no_axes():
     x = sg.input("x", (), "float32")
     rows = sg.input("rows", ("m", 2), "int32")
     f = sg.compile({"x": x * 2.0, "rows": rows + 1})
@@ -127,7 +119,7 @@ def test_lists_scalars_and_arrays_of_no_axes() -> None:
 # -- views inside a program ------------------------------------------------------------------------
 
 
-def matrices(x: sg.Value) -> dict[str, sg.Value]:
+def matrices(x):
     """Matrices [6, 8] that are views of x [13, 17], each with other strides."""
     return {
         "part": x[2:8, 3:11],
@@ -147,7 +139,7 @@ def matrices(x: sg.Value) -> dict[str, sg.Value]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "shift"), [("float32", 5), ("float64", 0), ("int16", 1)])
-def test_operands_of_a_product_may_be_any_views(dtype: str, shift: int) -> None:
+def test_operands_of_a_product_may_be_any_views(dtype, shift):
     rng = np.random.default_rng(5)
     x, y = sg.input("x", (13, 17), dtype), sg.input("y", (13, 17), dtype)
     left, right = list(matrices(x).items()), list(matrices(y).items())
@@ -166,7 +158,7 @@ def test_operands_of_a_product_may_be_any_views(dtype: str, shift: int) -> None:
     ("dtype", "fuse", "turn"),
     [("float32", True, None), ("float32", False, 0), ("float64", True, 1), ("int16", True, 2)],
 )
-def test_every_consumer_takes_any_view(dtype: str, fuse: bool, turn: int | None) -> None:
+def test_every_consumer_takes_any_view(dtype, fuse, turn):
     """Reductions, elementwise ops, gathers, scatters and copies of strided, reversed views.
 
     All of them once; each view and each consumer, a third of their pairs, in every other setting.
@@ -174,7 +166,7 @@ def test_every_consumer_takes_any_view(dtype: str, fuse: bool, turn: int | None)
     rng = np.random.default_rng(6)
     x = sg.input("x", (13, 17), dtype)
     places = sg.constant(np.array([[1, -1], [5, 0]]))
-    outputs: dict[str, sg.Value] = {}
+    outputs = {}
     for place, (name, view) in enumerate(matrices(x).items()):
         read = {
             f"{name}: copy": view,
@@ -202,7 +194,7 @@ def test_every_consumer_takes_any_view(dtype: str, fuse: bool, turn: int | None)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fuse", [True, False])
-def test_batches_of_products_broadcast(fuse: bool, rng: np.random.Generator) -> None:
+def test_batches_of_products_broadcast(fuse, rng):
     shapes = (
         (("p", "q", "m", "k"), ("k", "n")),
         (("m", "k"), ("p", "k", "n")),
@@ -233,7 +225,7 @@ def test_batches_of_products_broadcast(fuse: bool, rng: np.random.Generator) -> 
         assert_same(f.run(feeds), sg.evaluate(graph, feeds), sizes)
 
 
-def test_bool_bytes_are_zero_or_one() -> None:
+def test_bool_bytes_are_zero_or_one():
     """Comparisons, conversions and copies write clean bools."""
     x = sg.input("x", ("n",), "float32")
     f = sg.compile({"gt": x > 0, "cast": x.astype("bool"), "not": ~(x > 0), "flip": (x > 0)[::-1]})
@@ -242,7 +234,7 @@ def test_bool_bytes_are_zero_or_one() -> None:
         assert set(array.view(np.uint8).tolist()) <= {0, 1}
 
 
-def test_a_bool_feed_may_hold_any_byte() -> None:
+def test_a_bool_feed_may_hold_any_byte():
     """NumPy's bools can be any byte by way of a view; all but zero are true."""
     x = sg.input("x", (6,), "bool")
     f = sg.compile({"count": x.astype("int32"), "not": ~x, "picked": sg.where(x, 1.0, 2.0)})

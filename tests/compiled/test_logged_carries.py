@@ -1,9 +1,6 @@
 """Loops that keep what they carry where they stack it: equal bytes, fewer of them, no copies."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +8,6 @@ import pytest
 import staticgrad as sg
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.ir.bodies import BodyStep
-from staticgrad.ir.schedule import Schedule
 from staticgrad.ir.schedule_text import parse_schedule
 from staticgrad.ir.verify_schedule import verify_schedule
 from staticgrad.ops.loops import Loop
@@ -20,13 +16,13 @@ from staticgrad.preparation import logs
 NEVER = 1 << 60
 
 
-def recurrence(iterations: Any, reverse: bool, dtype: str) -> sg.Graph:
+def recurrence(iterations, reverse, dtype):
     """Carries that trade places, are stacked before and behind an iteration, and are read by
     kernels, other loops and as results."""
     x = sg.input("x", (iterations, 3, 4), dtype)
     w, h = sg.input("w", (4, 4), dtype), sg.input("h", (3, 4), dtype)
 
-    def body(carry: Any, each: Any) -> Any:
+    def body(carry, each):
         one, two, count = carry
         new = sg.tanh(each + one @ w) + 0.5 * two
         return (new, one, count + 2), (one, new, count, new.sum())
@@ -41,17 +37,17 @@ def recurrence(iterations: Any, reverse: bool, dtype: str) -> sg.Graph:
     return sg.Graph(outputs | dict(zip(("dx", "dw", "dh"), slopes, strict=True)))
 
 
-def feeds_of(iterations: int, dtype: str) -> dict[str, Any]:
+def feeds_of(iterations, dtype):
     rng = np.random.default_rng(iterations)
     shapes = {"x": (iterations, 3, 4), "w": (4, 4), "h": (3, 4)}
     return {name: rng.normal(size=shape).astype(dtype) / 2 for name, shape in shapes.items()}
 
 
-def bytes_of(f: sg.Compiled, feeds: dict[str, Any]) -> dict[str, bytes]:
+def bytes_of(f, feeds):
     return {name: array.tobytes() for name, array in f.run(feeds).items()}
 
 
-def logging_steps(schedule: Schedule) -> list[BodyStep]:
+def logging_steps(schedule):
     found = [step for step in schedule.steps if isinstance(step, BodyStep)]
     inner = [each for step in found for body in step.schedules for each in logging_steps(body)]
     return [step for step in found if step.logged] + inner
@@ -59,7 +55,7 @@ def logging_steps(schedule: Schedule) -> list[BodyStep]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("reverse", "dtype"), [(False, "float32"), (True, "float64")])
-def test_logs_change_no_byte(reverse: bool, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_logs_change_no_byte(reverse, dtype, monkeypatch):
     monkeypatch.setattr(logs, "HEAVY", NEVER)
     named = recurrence(sg.dim("times", hint=6), reverse, dtype)
     literal = recurrence(6, reverse, dtype)
@@ -83,7 +79,7 @@ def test_logs_change_no_byte(reverse: bool, dtype: str, monkeypatch: pytest.Monk
         assert other.highest_touched in (None, other.peak_bytes)
 
 
-def test_logs_take_half_of_two_stacks_and_no_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_logs_take_half_of_two_stacks_and_no_copies(monkeypatch):
     x, w = sg.input("x", (50, 16, 64), "float32"), sg.input("w", (64, 64), "float32")
     start = sg.zeros((16, 64), "float32")
     last, _ = sg.scan(lambda h, each: (sg.tanh(each + h @ w), None), start, x)
@@ -101,13 +97,13 @@ def test_logs_take_half_of_two_stacks_and_no_copies(monkeypatch: pytest.MonkeyPa
     assert [*bytes_of(f, feeds).values()] == [*bytes_of(plain, feeds).values()]
 
 
-def test_the_meaning_of_a_logged_carry() -> None:
+def test_the_meaning_of_a_logged_carry():
     x = sg.input("x", (3,), "float64")
     last, _ = sg.scan(lambda c, each: (c * 2.0 + each, None), sg.constant(1.0), x)
     op, first = last.node.op, last.node.args
     assert isinstance(op, Loop)
     for reverse, rows in ((False, [1, 3, 8, 19]), (True, [25, 12, 5, 1])):
         logged = replace(op, logged=(0,), reverse=reverse)
-        value: Any = logged(*first)
+        value = logged(*first)
         assert value.shape == (4,)
         assert [*sg.evaluate(value, {"x": np.array([1.0, 2.0, 3.0])})] == rows

@@ -1,13 +1,9 @@
 """Loops and branches as compiled programs run them, beside the evaluator."""
 
-from __future__ import annotations
-
 import pickle
 import signal
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,19 +18,17 @@ from staticgrad.memory.planner import Planner
 from tests.diagonals import diagonals
 from tests.runtime.several_workers import with_workers
 
-Program = tuple[dict[str, sg.Value], dict[str, Any]]
 
-
-def _points(*shape: int) -> Any:
+def _points(*shape):
     return np.linspace(-1, 1, int(np.prod(shape)), dtype="f4").reshape(shape)
 
 
-def scanned(iterations: int, reverse: bool) -> Program:
+def scanned(iterations, reverse):
     """Two carries, of which one takes the other's place; slices, outputs, an invariant."""
     x, w = sg.input("x", ("t", 4, 8), "float32"), sg.input("w", (8, 8), "float32")
     a, b = sg.input("a", (4, 8), "float32"), sg.input("b", (4, 8), "float32")
 
-    def body(carry: Any, each: Any) -> Any:
+    def body(carry, each):
         one, two = carry
         new = sg.tanh(one @ w + each)
         return (two, new), (new.sum(1), two)
@@ -45,11 +39,11 @@ def scanned(iterations: int, reverse: bool) -> Program:
     return outputs, {**feeds, "b": -_points(4, 8)}
 
 
-def differentiated(iterations: int) -> Program:
+def differentiated(iterations):
     """A recurrence and its gradients, whose first carries are zeros of two shapes."""
     x, w = sg.input("x", ("t", 4, 8), "float32"), sg.input("w", (8, 8), "float32")
 
-    def body(h: Any, each: Any) -> Any:
+    def body(h, each):
         new = sg.tanh(each + h @ w)
         return new, new
 
@@ -62,12 +56,12 @@ def differentiated(iterations: int) -> Program:
     }
 
 
-def nested(outer: int, inner: int) -> Program:
+def nested(outer, inner):
     """A loop in a loop, over rows of rows, whose number both bodies use."""
     x, c = sg.input("x", ("m", "n", 5), "float32"), sg.input("c", (5,), "float32")
 
-    def body(i: Any, carry: Any, rows: Any) -> Any:
-        def within(carry: Any, row: Any) -> Any:
+    def body(i, carry, rows):
+        def within(carry, row):
             new = carry * 0.5 + row * sg.astype(i + 1, "float32")
             return new, new + carry
 
@@ -82,7 +76,7 @@ def nested(outer: int, inner: int) -> Program:
     return {"last": last, "seen": seen, "numbers": numbers}, feeds
 
 
-def counted(iterations: int) -> Program:
+def counted(iterations):
     """A loop whose number of iterations is a named size; the number is read."""
     x = sg.input("x", ("n",), "float32")
     total = sg.fori_loop(
@@ -91,11 +85,11 @@ def counted(iterations: int) -> Program:
     return {"y": total, "z": x * 2.0}, {"x": _points(iterations), "c": _points(3)}
 
 
-def until(limit: int) -> Program:
+def until(limit):
     """A loop that ends by a test, with a second one inside."""
     c = sg.input("c", (6,), "float32")
 
-    def body(carry: Any) -> Any:
+    def body(carry):
         value, count = carry
         less = sg.while_loop(lambda v: v.sum() > 3.0, lambda v: v * 0.5, value + 1.0)
         return less + value, count + 1
@@ -104,11 +98,11 @@ def until(limit: int) -> Program:
     return {"value": value, "count": count}, {"c": _points(6)}
 
 
-def branched(case: int) -> Program:
+def branched(case):
     """A branch in a loop, and a branch by an index out of range, which is brought into it."""
     x, k = sg.input("x", (7, 4), "float32"), sg.input("k", (), "int64")
 
-    def body(carry: Any, row: Any) -> Any:
+    def body(carry, row):
         new = sg.cond(
             carry.sum() > 0.0, lambda c, r: c - r, lambda c, r: sg.exp(c) + 2.0 * r, carry, row
         )
@@ -122,7 +116,7 @@ def branched(case: int) -> Program:
     }
 
 
-PROGRAMS: dict[str, Callable[[], Program]] = {
+PROGRAMS = {
     **{f"scan {t} {way}": (lambda t=t, w=way: scanned(t, w == "back")) for t, way in
        [(0, "on"), (1, "on"), (2, "back"), (5, "on"), (6, "on"), (5, "back")]},
     **{f"differentiated {t}": (lambda t=t: differentiated(t)) for t in (0, 1, 6)},
@@ -134,7 +128,7 @@ PROGRAMS: dict[str, Callable[[], Program]] = {
 }  # fmt: skip
 
 
-def check(f: Callable[[Any], Any], wanted: Any, feeds: dict[str, Any]) -> dict[str, bytes]:
+def check(f, wanted, feeds):
     """Results beside those of the evaluator; their bytes."""
     found = f(feeds)
     for name, array in found.items():
@@ -145,7 +139,7 @@ def check(f: Callable[[Any], Any], wanted: Any, feeds: dict[str, Any]) -> dict[s
 
 @pytest.mark.slow
 @diagonals(2, ("name", PROGRAMS), ("half", [0, 1]))
-def test_results_are_those_of_the_evaluator_in_every_way(name: str, half: int) -> None:
+def test_results_are_those_of_the_evaluator_in_every_way(name, half):
     outputs, feeds = PROGRAMS[name]()
     graph = sg.Graph(outputs)
     f = sg.compile(graph)
@@ -154,7 +148,7 @@ def test_results_are_those_of_the_evaluator_in_every_way(name: str, half: int) -
     for _ in range(4):  # from the third on by the native entry
         assert check(f.run, wanted, feeds) == plain
     assert check(lambda given: f.bind(given)(), wanted, feeds) == plain
-    ways: list[dict[str, Any]] = [{"debug": True}, {"fuse": False}]
+    ways = [{"debug": True}, {"fuse": False}]
     ways += [{"threads": 2}, {"checkpoint": "recompute"}]
     for options in ways[half::2]:
         assert check(sg.compile(graph, **options).run, wanted, feeds) == plain
@@ -166,7 +160,7 @@ def test_results_are_those_of_the_evaluator_in_every_way(name: str, half: int) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["scan 5 on", "nested 2 3", "until 5", "branched 1"])
-def test_texts_and_pickles_read_back(name: str) -> None:
+def test_texts_and_pickles_read_back(name):
     outputs, feeds = PROGRAMS[name]()
     f = sg.compile(sg.Graph(outputs))
     f.run(feeds)
@@ -180,7 +174,7 @@ def test_texts_and_pickles_read_back(name: str) -> None:
         assert again[key].tobytes() == array.tobytes()
 
 
-def test_a_body_is_one_kernel_however_many_iterations() -> None:
+def test_a_body_is_one_kernel_however_many_iterations():
     x = sg.input("x", ("t", 64), "float32")
     last, _ = sg.scan(lambda c, row: (sg.tanh(c * 0.5 + row), c), sg.zeros((64,), "float32"), x)
     f = sg.compile(last)
@@ -191,7 +185,7 @@ def test_a_body_is_one_kernel_however_many_iterations() -> None:
     assert stats.compiles + stats.disk_hits + stats.memory_hits == len(f.kernels)
 
 
-def test_an_index_that_fails_in_an_iteration_is_raised_before_a_parameter_changes() -> None:
+def test_an_index_that_fails_in_an_iteration_is_raised_before_a_parameter_changes():
     w = sg.parameter("w", np.arange(5, dtype="f4"))
     k = sg.input("k", ("t", 3), "int64")
     last, _ = sg.scan(lambda c, row: (c + w[row], c[0]), sg.zeros((3,), "float32"), k)
@@ -209,7 +203,7 @@ def test_an_index_that_fails_in_an_iteration_is_raised_before_a_parameter_change
             np.testing.assert_array_equal(w.value, before + 1)
 
 
-def test_parameters_change_by_what_loops_compute() -> None:
+def test_parameters_change_by_what_loops_compute():
     w = sg.parameter("w", np.arange(5, dtype="f4"))
     new = sg.fori_loop(0, 7, lambda i, v: v * 0.5 + 1.0, w)
     f = sg.compile(sg.Graph({"old": w * 1.0}, updates={w: new}))
@@ -221,7 +215,7 @@ def test_parameters_change_by_what_loops_compute() -> None:
         np.testing.assert_array_equal(w.value, before)
 
 
-def test_plans_are_trees_whose_peak_is_what_runs_touch() -> None:
+def test_plans_are_trees_whose_peak_is_what_runs_touch():
     outputs, feeds = nested(3, 4)
     f = sg.compile(sg.Graph(outputs), debug=True)
     f.run(feeds)
@@ -234,7 +228,7 @@ def test_plans_are_trees_whose_peak_is_what_runs_touch() -> None:
     assert plan_seconds(longer) > 5 * plan_seconds(plan)
 
 
-def test_a_long_loop_is_interrupted() -> None:
+def test_a_long_loop_is_interrupted():
     c = sg.input("c", (100_000,), "float32")
     y, _ = sg.while_loop(lambda v: v[1] >= 0, lambda v: (sg.sin(v[0]), v[1] * 0), (c, c[0] * 0))
     f = sg.compile(y)
@@ -248,7 +242,7 @@ def test_a_long_loop_is_interrupted() -> None:
 
 
 @pytest.mark.slow
-def test_explain_and_profile_say_iterations() -> None:
+def test_explain_and_profile_say_iterations():
     outputs, feeds = scanned(5, False)
     f = sg.compile(sg.Graph(outputs))
     f.run(feeds)

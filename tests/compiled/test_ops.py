@@ -4,11 +4,7 @@ An op that has no samples, or none of some kind, fails here; nothing has to be a
 All samples of one op are one program, so that this costs little.
 """
 
-from __future__ import annotations
-
 import os
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 import numpy as np
 import pytest
@@ -60,12 +56,12 @@ MOST_LONG = 3
 every_op = pytest.mark.parametrize("name", NAMES)
 
 
-def is_elementwise(name: str) -> bool:
+def is_elementwise(name):
     """Whether operands are read as a hundred other ops read theirs."""
     return issubclass(registered_ops()[name], Elementwise)
 
 
-def most_ops(every: int) -> pytest.MarkDecorator:
+def most_ops(every):
     """All ops, but of the elementwise ones each n-th; the rest with ``-m exhaustive``."""
     elementwise = [name for name in NAMES if is_elementwise(name)]
     left_out = {*elementwise} - {*elementwise[::every]}
@@ -77,24 +73,24 @@ def most_ops(every: int) -> pytest.MarkDecorator:
 class Program:
     """Many applications of ops as one graph: inputs and outputs are numbered."""
 
-    def __init__(self) -> None:
-        self.outputs: dict[str, sg.Value] = {}
-        self.feeds: dict[str, np.ndarray] = {}
+    def __init__(self):
+        self.outputs = {}
+        self.feeds = {}
 
-    def operand(self, array: np.ndarray) -> sg.Value:
+    def operand(self, array):
         name = f"x{len(self.feeds)}"
         self.feeds[name] = array
         return input_like(name, array)
 
-    def output(self, value: sg.Value) -> str:
+    def output(self, value):
         name = f"y{len(self.outputs)}"
         self.outputs[name] = value
         return name
 
-    def graph(self) -> sg.Graph:
+    def graph(self):
         return sg.Graph(self.outputs)
 
-    def run(self, every: slice = slice(None)) -> dict[str, np.ndarray]:
+    def run(self, every=slice(None)):
         """The results; the same ones, to the byte, from feeds in every layout, or in some."""
         graph = self.graph()
         feeds = used_feeds(graph, self.feeds)
@@ -109,11 +105,11 @@ class Program:
         return found
 
 
-def spread(samples: list[Sample], most: int = MOST_SAMPLES) -> list[Sample]:
+def spread(samples, most=MOST_SAMPLES):
     """Some of many samples, evenly picked, with the first of every op and choice of dtypes."""
     if samples and samples[0].op.name == "matmul":
         most = min(most, MOST_PRODUCTS)
-    kinds: dict[object, Sample] = {}
+    kinds = {}
     for sample in samples:
         kinds.setdefault((type(sample.op), *(a.dtype for a in sample.arrays)), sample)
     rest = [s for s in samples if all(s is not kept for kept in kinds.values())]
@@ -121,11 +117,11 @@ def spread(samples: list[Sample], most: int = MOST_SAMPLES) -> list[Sample]:
     return [*kinds.values(), *rest[:: max(1, -(-len(rest) // room))]]
 
 
-def types_of(sample: Sample) -> list[TensorType]:
+def types_of(sample):
     return [TensorType(as_dtype(a.dtype), a.shape) for a in sample.arrays]
 
 
-def expected(sample: Sample) -> tuple[np.ndarray, ...]:
+def expected(sample):
     """What a kernel must give, to the byte: by the reference if the op is exact, else by the
     element's expression."""
     op = sample.op
@@ -146,7 +142,7 @@ def expected(sample: Sample) -> tuple[np.ndarray, ...]:
 
 
 @most_ops(4 if BY_NUMBA else 1)
-def test_samples_agree(name: str) -> None:
+def test_samples_agree(name):
     samples = samples_of(name)
     assert samples, f"{name} has no samples"
     if BY_NUMBA:
@@ -157,7 +153,7 @@ def test_samples_agree(name: str) -> None:
         check_samples(spread(samples, MOST_LONG if name in LONGEST else MOST_SAMPLES))
 
 
-def read_by_numba(name: str, samples: list[Sample]) -> list[Sample]:
+def read_by_numba(name, samples):
     """Few, each of which takes it half a second; of what is elementwise one, of dtypes in turn."""
     if issubclass(registered_ops()[name], Conv | ConvImage | ConvFilter):
         return samples[:1]
@@ -169,15 +165,15 @@ def read_by_numba(name: str, samples: list[Sample]) -> list[Sample]:
 
 @pytest.mark.exhaustive
 @every_op
-def test_all_samples_agree(name: str) -> None:
+def test_all_samples_agree(name):
     """Those too that differ from others by their shapes alone."""
     check_samples(samples_of(name))
 
 
-def check_samples(samples: list[Sample]) -> None:
+def check_samples(samples):
     """All in one program, each result to the byte."""
     program = Program()
-    named: list[tuple[Sample, list[str]]] = []
+    named = []
     for sample in samples:
         results = as_tuple(sample.op(*(program.operand(a) for a in sample.arrays)))
         named.append((sample, [program.output(value) for value in results]))
@@ -186,7 +182,7 @@ def check_samples(samples: list[Sample]) -> None:
         check_results(sample, [found[n] for n in names], "")
 
 
-def check_results(sample: Sample, found: list[np.ndarray], what: str) -> None:
+def check_results(sample, found, what):
     """Results of one application, to the byte; of a product, within its bound.
 
     Those of a loop or branch are as near to the reference as the kernels of its body.
@@ -206,7 +202,7 @@ def check_results(sample: Sample, found: list[np.ndarray], what: str) -> None:
 
 @pytest.mark.thinned(12)
 @most_ops(3)
-def test_operands_may_be_views(name: str) -> None:
+def test_operands_may_be_views(name):
     """Reversed, transposed, strided, cut out of a larger one: inside the graph.
 
     One sample of each op, two of four views of it in turn: how operands are read depends on the
@@ -218,19 +214,19 @@ def test_operands_may_be_views(name: str) -> None:
 
 @pytest.mark.exhaustive
 @every_op
-def test_all_operands_may_be_views(name: str) -> None:
+def test_all_operands_may_be_views(name):
     check_views(spread([s for s in samples_of(name) if is_sizeable(s)], 40))
 
 
-def is_sizeable(sample: Sample) -> bool:
+def is_sizeable(sample):
     """Whether a view of the operands differs from them."""
     return any(1 < a.size <= 4000 for a in sample.arrays)
 
 
-def check_views(samples: list[Sample], first_turn: int = 0) -> None:
+def check_views(samples, first_turn=0):
     """Two of four views of each sample's operands, in turn; and one operand that repeats itself."""
     program = Program()
-    named: list[tuple[Sample, str, list[str]]] = []
+    named = []
     for turn, sample in enumerate(samples, first_turn):
         sample, operands = with_repeated(sample, turn % len(sample.arrays), program)
         results = as_tuple(sample.op(*operands))
@@ -254,7 +250,7 @@ def check_views(samples: list[Sample], first_turn: int = 0) -> None:
         check_results(sample, [found[n] for n in names], kinds)
 
 
-def with_repeated(sample: Sample, position: int, program: Program) -> tuple[Sample, list[sg.Value]]:
+def with_repeated(sample, position, program):
     """The first element of every row of one operand in all of the row, by a stride of zero."""
     arrays, operands = [], []
     for at, array in enumerate(sample.arrays):
@@ -267,7 +263,7 @@ def with_repeated(sample: Sample, position: int, program: Program) -> tuple[Samp
 # -- sizes of what is not elementwise --------------------------------------------------------------
 
 
-def ops_of_rows() -> Iterator[Any]:
+def ops_of_rows():
     """The ops that have samples at a size, and those samples."""
     for name in NAMES:
         declared = declaration_of(name)
@@ -277,10 +273,10 @@ def ops_of_rows() -> Iterator[Any]:
 
 @pytest.mark.thinned(21)
 @pytest.mark.parametrize(("name", "at_size"), [*ops_of_rows()])
-def test_rows_of_any_size(name: str, at_size: Callable[[int], Iterable[Sample]]) -> None:
+def test_rows_of_any_size(name, at_size):
     """Round the widths of lanes and blocks, each element in its place; sizes take turns."""
     program = Program()
-    named: list[tuple[Sample, list[str]]] = []
+    named = []
     sizes = SIZES_OF_ROWS[NAMES.index(name) % 2 :: 2]
     for sample in (s for n in sizes for s in at_size(n)):
         results = as_tuple(sample.op(*map(program.operand, sample.arrays)))
@@ -291,7 +287,7 @@ def test_rows_of_any_size(name: str, at_size: Callable[[int], Iterable[Sample]])
         check_results(sample, [found[n] for n in names], "")
 
 
-def factors_of(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
+def factors_of(sample):
     """The factors of a product, neither transposed nor in panels."""
     a, b = sample.arrays
     if isinstance(sample.op, PanelMatMul):
@@ -303,7 +299,7 @@ def factors_of(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
     return a, b
 
 
-def assert_product(got: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
+def assert_product(got, a, b):
     """Within 4 eps log2(k) of the sum of the terms' magnitudes; integers, and what is computed
     wider than it is stored, to the bit."""
     if got.dtype.kind != "f":
@@ -322,7 +318,7 @@ def assert_product(got: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
     assert near.all(), f"{a.shape} @ {b.shape}: {got[~near]} for {true[~near]}"
 
 
-def assert_convolution(sample: Sample, got: np.ndarray) -> None:
+def assert_convolution(sample, got):
     """The same, beside the reference in double precision."""
     true = np.asarray(sample.reference())
     if got.dtype.kind != "f":
@@ -340,16 +336,16 @@ def assert_convolution(sample: Sample, got: np.ndarray) -> None:
     assert near.all(), f"{sample.op}: {got[~near]} for {true[~near]}"
 
 
-def error_bound(dtype: np.dtype, terms: int) -> float:
+def error_bound(dtype, terms):
     return 4 * float(finfo(dtype).eps) * float(np.log2(max(terms, 2)))
 
 
 # -- sizes -----------------------------------------------------------------------------------------
 
 
-def pointwise_samples(name: str) -> Iterator[Sample]:
+def pointwise_samples(name):
     """One sample per combination of attributes and operand types: the one with most elements."""
-    best: dict[object, Sample] = {}
+    best = {}
     for sample in samples_of(name):
         types = types_of(sample)
         form = sample.op.form(*as_tuple(sample.op.infer(*types)), *types)
@@ -364,7 +360,7 @@ def pointwise_samples(name: str) -> Iterator[Sample]:
 
 @pytest.mark.thinned(19)
 @every_nth(2, "name", NAMES)
-def test_any_size_of_one_compiled_program(name: str) -> None:
+def test_any_size_of_one_compiled_program(name):
     """Named sizes at and around multiples of the vector width, each element in its place: where a
     vector ends depends on the kernel, and not on the ops in it."""
     samples = list(pointwise_samples(name))  # by attributes, then by dtypes
@@ -373,7 +369,7 @@ def test_any_size_of_one_compiled_program(name: str) -> None:
         op = registered_ops()[name]
         assert issubclass(op, Mark) or not issubclass(op, Elementwise)  # marks have no kernels
         return
-    full: dict[str, np.ndarray] = {}
+    full = {}
     outputs = {}
     for at, sample in enumerate(samples):
         arrays = [np.ravel(a) for a in np.broadcast_arrays(*sample.arrays)]
@@ -402,7 +398,7 @@ OF_TWO = {"pow": "pow", "fmod": "fmod", "floor_quotient": "floor_divide", "atan2
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [F32, F64])
-def test_blocks_are_within_their_table_of_errors(dtype) -> None:
+def test_blocks_are_within_their_table_of_errors(dtype):
     """exp, log, ... as compiled, in units of the last place."""
     unary = [op for op, row in BLOCKS.items() if row.operands == 1 and op not in LONG]
     x = block_samples(dtype, 20_000 if dtype == F32 else 2_000)
@@ -422,10 +418,10 @@ def test_blocks_are_within_their_table_of_errors(dtype) -> None:
 # -- derivatives -----------------------------------------------------------------------------------
 
 
-def derived(sample: Sample, program: Program, rng: np.random.Generator) -> list[sg.Value]:
+def derived(sample, program, rng):
     """Results, gradients and gradients of a random combination of gradients."""
-    inputs: list[sg.Value] = []
-    operands: list[object] = []
+    inputs = []
+    operands = []
     for array, moved in zip(sample.arrays, sample.moves, strict=True):
         operands.append(program.operand(array) if moved else array)
         inputs += operands[-1:] if moved else []
@@ -436,9 +432,7 @@ def derived(sample: Sample, program: Program, rng: np.random.Generator) -> list[
     return [*results, *first, *combined_gradient(first, inputs, rng)]
 
 
-def combined_gradient(
-    results: list[sg.Value], inputs: list[sg.Value], rng: np.random.Generator
-) -> list[sg.Value]:
+def combined_gradient(results, inputs, rng):
     total = 0.0
     for value in results:
         weights = rng.integers(-3, 4, value.shape) / 4
@@ -448,14 +442,14 @@ def combined_gradient(
 
 @pytest.mark.thinned(4)
 @diagonals(2, ("name", NAMES), ("precision", ["float32", "float64"]))
-def test_gradients_of_first_and_second_order(name: str, precision: str) -> None:
+def test_gradients_of_first_and_second_order(name, precision):
     """Compiled gradient graphs equal the oracle's: to the byte where every op is exact.
 
     Samples and layouts of feeds take turns between the precisions.
     """
     rng = np.random.default_rng(3)
     program = Program()
-    exact: list[str] = []
+    exact = []
     turn = slice(precision == "float64", None, 2)
     samples = spread([s for s in samples_of(name) if s.smooth], MOST_SMOOTH)
     for sample in samples[turn] or samples:

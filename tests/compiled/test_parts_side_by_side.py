@@ -1,10 +1,6 @@
 """Values of parts side by side, read where the parts lie: bytes, kernels, and loops from end to
 end."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -17,7 +13,7 @@ from staticgrad.preparation.regions import with_joined_pads
 from tests.compiled.ways import numbers
 from tests.diagonals import diagonals
 
-WAYS: tuple[dict[str, Any], ...] = (
+WAYS = (
     {"threads": 1},
     {"threads": 3},
     {"fuse": False},
@@ -25,7 +21,7 @@ WAYS: tuple[dict[str, Any], ...] = (
 )
 
 
-def check(outputs: dict[str, sg.Value], feeds: dict[str, np.ndarray], *more: dict[str, Any]) -> int:
+def check(outputs, feeds, *more):
     """Compile in every way, compare bytes with the evaluator; the kernels of the first way."""
     graph = sg.Graph(outputs)
     wanted = sg.evaluate(graph, feeds)
@@ -37,7 +33,7 @@ def check(outputs: dict[str, sg.Value], feeds: dict[str, np.ndarray], *more: dic
     return len(compiled[0].kernels)
 
 
-def wave(x: sg.Value) -> sg.Value:
+def wave(x):
     """What a place has less than its four neighbours, round the ends."""
     sides = sg.roll(x, 1, 0) + sg.roll(x, -1, 0) + sg.roll(x, 1, 1) + sg.roll(x, -1, 1)
     return sides - 4 * x
@@ -49,7 +45,7 @@ def wave(x: sg.Value) -> sg.Value:
     ("shape", [(130, 131), (33, 520), (5000, 4), (8200, 2), (2, 8200)]),
     ("dtype", ["float32", "float64", "int32"]),
 )
-def test_neighbours_round_the_ends_are_one_kernel(shape: tuple[int, int], dtype: str) -> None:
+def test_neighbours_round_the_ends_are_one_kernel(shape, dtype):
     x = sg.input("x", shape, dtype)
     feeds = {"x": numbers(shape, np.dtype(dtype), 0)}
     assert check({"y": wave(x)}, feeds) == 1
@@ -63,7 +59,7 @@ def test_neighbours_round_the_ends_are_one_kernel(shape: tuple[int, int], dtype:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["vector", pytest.param("numba", marks=pytest.mark.exhaustive)])
-def test_the_gradient_round_the_ends_reads_what_it_adds(backend: str) -> None:
+def test_the_gradient_round_the_ends_reads_what_it_adds(backend):
     """Its pads lie apart two by two, although all four of an axis do not."""
     x = sg.input("x", (150, 151), "float64")
     loss = (wave(x) ** 2).sum()
@@ -91,9 +87,7 @@ SIZES = st.sampled_from([1, 2, 15, 16, 17, 31, 33, 64, 100, 257])
 @pytest.mark.slow
 @settings(max_examples=10)
 @given(st.lists(SIZES, min_size=2, max_size=4), st.integers(0, 1), st.booleans(), st.data())
-def test_parts_of_any_length(
-    lengths: list[int], axis: int, named: bool, data: st.DataObject
-) -> None:
+def test_parts_of_any_length(lengths, axis, named, data):
     """The longest may be the first, the last or between; beside a border, and reduced."""
     whole = sum(lengths)
     other = FEW_ELEMENTS // whole + data.draw(st.integers(1, 40))
@@ -113,7 +107,7 @@ def test_parts_of_any_length(
     check(outputs, feeds)
 
 
-def test_rows_of_few_elements_are_reduced_in_lanes() -> None:
+def test_rows_of_few_elements_are_reduced_in_lanes():
     """A stack of coordinates has no memory: its squares are summed where the coordinates lie."""
     parts = [sg.input(name, (20_000,), "float32") for name in "abc"]
     lengths = (sg.stack(parts, -1) ** 2).sum(-1)
@@ -125,7 +119,7 @@ def test_rows_of_few_elements_are_reduced_in_lanes() -> None:
 
 
 @pytest.mark.parametrize(("shape", "axis"), [((2000, 24), 1), ((2000, 24), 0)], ids=str)
-def test_parts_of_short_rows_are_copied(shape: tuple[int, int], axis: int) -> None:
+def test_parts_of_short_rows_are_copied(shape, axis):
     """Most of their vectors cross an end; so do those of what is summed across rows."""
     x, y = sg.input("x", shape, "float32"), sg.input("y", shape, "float32")
     joined = sg.concatenate([x, y], axis)

@@ -1,9 +1,5 @@
 """Convolutions over windows side by side, and their gradients, as products of matrices."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -28,9 +24,7 @@ GEOMETRIES = [
 ]
 
 
-def of_patches(
-    geometry: Any, names: tuple[int | str, ...], dtype: str = "float32", transposed: bool = False
-) -> tuple[sg.Graph, dict[str, np.ndarray]]:
+def of_patches(geometry, names, dtype="float32", transposed=False):
     """A convolution and both its gradients, with some sizes named, and operands of it."""
     batch, c, o, image, taps = geometry
     convolution = sg.nn.conv_transpose if transposed else sg.nn.conv
@@ -51,7 +45,7 @@ def of_patches(
     return sg.Graph({"y": y, "dx": dx, "dw": dw}), arrays
 
 
-def check(graph: sg.Graph, feeds: dict[str, np.ndarray]) -> None:
+def check(graph, feeds):
     wanted = sg.evaluate(graph, feeds)
     found = sg.compile(graph).run(feeds)
     near = 1e-4 if feeds["x"].dtype == np.float32 else 1e-11
@@ -64,7 +58,7 @@ def check(graph: sg.Graph, feeds: dict[str, np.ndarray]) -> None:
 
 @pytest.mark.slow
 @diagonals(2, ("geometry", GEOMETRIES), ("dtype", ["float32", "float64"]))
-def test_known_and_named_sizes(geometry: Any, dtype: str) -> None:
+def test_known_and_named_sizes(geometry, dtype):
     rank = len(geometry[3])
     for names in (("",) * (rank + 2), ("n", "", *("",) * (rank - 1), "wide")):
         check(*of_patches(geometry, names, dtype))
@@ -73,7 +67,7 @@ def test_known_and_named_sizes(geometry: Any, dtype: str) -> None:
 @pytest.mark.slow
 @settings(max_examples=10, deadline=None)
 @given(st.data())
-def test_any_windows_side_by_side(data: st.DataObject) -> None:
+def test_any_windows_side_by_side(data):
     """Also none at all of a batch, and the transposed convolution."""
     taps = data.draw(st.lists(st.integers(1, 9), min_size=1, max_size=2))
     image = [taps_ * data.draw(st.integers(1, 5)) + data.draw(st.integers(0, 2)) for taps_ in taps]
@@ -84,7 +78,7 @@ def test_any_windows_side_by_side(data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
-def test_bytes_are_those_of_the_product(geometry: Any) -> None:
+def test_bytes_are_those_of_the_product(geometry):
     """Patches put into rows by hand, without what is left over, and multiplied."""
     batch, c, o, image, taps = geometry
     _, feeds = of_patches(geometry, ("",) * (len(image) + 2))
@@ -117,7 +111,7 @@ def test_bytes_are_those_of_the_product(geometry: Any) -> None:
         ({}, (1, 1), {Conv, ConvImage, ConvFilter}),
     ],
 )
-def test_which_convolutions_become_products(options: Any, taps: Any, left: set[type]) -> None:
+def test_which_convolutions_become_products(options, taps, left):
     """Overlapping windows, borders, groups and single elements stay; short rows of filters, too."""
     x = sg.input("x", ("n", 4, 33, 32), "float32")
     w = sg.input("w", (6, 4 // options.get("groups", 1), *taps), "float32")

@@ -1,7 +1,5 @@
 """``sg.precision``: what narrow values cost and save, against both programs run by hand."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 
@@ -14,7 +12,7 @@ from tests.compiled.test_tradeoff import balanced
 from tests.passes.test_narrow import layers
 
 
-def test_errors_and_bytes_are_those_of_both_programs() -> None:
+def test_errors_and_bytes_are_those_of_both_programs():
     loss, weights, feeds = layers()
     (slope,) = sg.grad(loss, weights[:1])
     before = weights[0].value.copy()
@@ -43,7 +41,7 @@ def test_errors_and_bytes_are_those_of_both_programs() -> None:
     assert many._repr_html_().count("<tr>") == 1 + 12 + 1 + len(many.errors)
 
 
-def test_narrow_values_that_spare_nothing_at_the_peak_are_told() -> None:
+def test_narrow_values_that_spare_nothing_at_the_peak_are_told():
     x = sg.input("x", (512, 64), "float32")
     ws = [sg.parameter(f"w{k}", np.eye(64, dtype="f4")) for k in (0, 1)]
     loss = (sg.nn.gelu(x @ ws[0]) @ ws[1]).sum()
@@ -62,7 +60,7 @@ def test_narrow_values_that_spare_nothing_at_the_peak_are_told() -> None:
     assert "saves little" not in text
 
 
-def test_what_overflows_is_counted() -> None:
+def test_what_overflows_is_counted():
     x = sg.input("x", (4,), "float32")
     h = sg.exp(x)
     graph = {"loss": (h * h).sum() * 0, "slope": sg.grad((h * h * 1e-5).sum(), x)}
@@ -71,10 +69,10 @@ def test_what_overflows_is_counted() -> None:
     assert sg.precision(h, {"x": np.zeros(4)}, runs=1).rounded == 0
 
 
-def test_what_cannot_be_compared_is_told() -> None:
+def test_what_cannot_be_compared_is_told():
     y = sg.tanh(sg.input("x", (3,)))
     with pytest.raises(ArgumentError, match="not a function") as told:
-        sg.precision(sg.function(lambda x: x * 2))  # type: ignore[arg-type]
+        sg.precision(sg.function(lambda x: x * 2))
     assert "f.graph(x, y)" in told.value.hint
     with pytest.raises(ArgumentError, match="runs=0"):
         sg.precision(y, {"x": np.zeros(3)}, runs=0)

@@ -1,7 +1,5 @@
 """The same under ``python -O`` and after fork and spawn, and from several threads at once."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
@@ -77,7 +75,7 @@ if __name__ == "__main__":
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("flags", "word"), [(["-O"], "optimised"), ([], "debug")])
-def test_other_processes(flags: list[str], word: str, tmp_path: Path) -> None:
+def test_other_processes(flags, word, tmp_path):
     """Refusals, fork and spawn, with and without assert statements."""
     script = tmp_path / "program.py"
     script.write_text(PROGRAM)
@@ -93,13 +91,13 @@ def test_other_processes(flags: list[str], word: str, tmp_path: Path) -> None:
     assert done.stdout.split() == [word, "well"], done.stderr
 
 
-def test_threads_of_one_program_at_many_sizes() -> None:
+def test_threads_of_one_program_at_many_sizes():
     """New sizes, staged feeds and failing runs from several threads; each gets its own results."""
     x, rows = sg.input("x", ("b", 6), "float32"), sg.input("rows", ("b",), "int64")
     f = sg.compile({"y": sg.exp(x).sum(1), "z": sg.take(x, rows, 0) @ x.T})
-    problems: list[object] = []
+    problems = []
 
-    def work(number: int) -> None:
+    def work(number):
         rng = np.random.default_rng(number)
         try:
             for turn in range(40):

@@ -1,9 +1,5 @@
 """Products of few rows and columns over many terms: the bits of one sum, in several iterations."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -17,9 +13,7 @@ from staticgrad.preparation.products import with_product_parts
 RNG = np.random.default_rng(5)
 
 
-def product(
-    terms: Any, rows: int, columns: int, transposed: tuple[bool, bool], dtype: str
-) -> sg.Graph:
+def product(terms, rows, columns, transposed, dtype):
     """a.T @ b and a step by it, each factor as it is or stored the other way round."""
     shapes = ((terms, rows), (terms, columns))
     a, b = (
@@ -31,7 +25,7 @@ def product(
     return sg.Graph({"y": y, "stepped": w - 0.25 * y})
 
 
-def most_iterations(graph: sg.Graph) -> int:
+def most_iterations(graph):
     """The iterations of the products that have most of them."""
     return max(
         int(step.total)
@@ -53,9 +47,7 @@ def most_iterations(graph: sg.Graph) -> int:
         (135167, 2, 2, (False, False), "float32"),
     ],
 )
-def test_parts_have_the_bits_of_one_sum(
-    terms: int, rows: int, columns: int, transposed: tuple[bool, bool], dtype: str
-) -> None:
+def test_parts_have_the_bits_of_one_sum(terms, rows, columns, transposed, dtype):
     """With named terms there is one product; both give equal bytes, also on two threads."""
     shapes = ((terms, rows), (terms, columns))
     feeds = {"w": RNG.normal(size=(rows, columns)).astype(dtype)}
@@ -76,7 +68,7 @@ def test_parts_have_the_bits_of_one_sum(
     ("terms", "rows", "columns"),
     [(8191, 4, 4), (8192, 65, 4), (8192, 4, 33), ("n", 4, 4), (33 * 4096, 4, 4)],
 )
-def test_others_stay_one_product(terms: Any, rows: int, columns: int) -> None:
+def test_others_stay_one_product(terms, rows, columns):
     """Fewer terms, more rows or columns than one iteration has, more blocks than a sum's group."""
     graph = pipeline("O1")(product(terms, rows, columns, (False, False), "float32"))
     assert with_product_parts(graph) is graph

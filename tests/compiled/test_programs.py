@@ -7,17 +7,13 @@ equal bytes: with and without passes, fused and unfused, at several sizes from o
 Some minutes more of both kinds: ``python -m pytest tests/compiled/test_programs.py -m exhaustive``.
 """
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import pytest
 
 import staticgrad as sg
 from staticgrad.errors import FeedError, StaticgradError
 from staticgrad.types.dim import evaluate
-from tests.compiled.agreement import Arrays, assert_near, assert_same, differing
+from tests.compiled.agreement import assert_near, assert_same, differing
 from tests.compiled.whole_programs import Maker
 from tests.random_graphs import random_graph
 
@@ -35,7 +31,7 @@ thorough = pytest.mark.parametrize(
 SIZES = ({"b": 3, "c": 2}, {"b": 17, "c": 1}, {"b": 0, "c": 5}, {"b": 1, "c": 9}, {"b": 33, "c": 3})
 
 
-def check_whole(seed: int, steps: int) -> None:
+def check_whole(seed, steps):
     maker = Maker(seed)
     graph = maker.build(maker.integer(3, steps))
     fused = sg.compile(graph)
@@ -57,13 +53,13 @@ def check_whole(seed: int, steps: int) -> None:
 
 @pytest.mark.thinned(4)
 @quick
-def test_programs_over_whole_numbers_are_exact(start: int) -> None:
+def test_programs_over_whole_numbers_are_exact(start):
     for seed in range(start, start + CHUNK):
         check_whole(seed, 8)
 
 
 @thorough
-def test_more_programs_over_whole_numbers(start: int) -> None:
+def test_more_programs_over_whole_numbers(start):
     for seed in range(start, start + CHUNK):
         check_whole(seed, 16)
 
@@ -71,7 +67,7 @@ def test_more_programs_over_whole_numbers(start: int) -> None:
 # -- real numbers ---------------------------------------------------------------------------------
 
 
-def with_derivatives(graph: sg.Graph) -> sg.Graph:
+def with_derivatives(graph):
     """The outputs, the gradient of a smooth loss by all leaves, and a Hessian-vector product."""
     floats = [
         np.tanh(v.astype("float64")).sum() for v in graph.outputs.values() if v.dtype.is_float
@@ -88,7 +84,7 @@ def with_derivatives(graph: sg.Graph) -> sg.Graph:
     return sg.Graph(outputs, dict(graph.updates), inputs=graph.inputs)
 
 
-def run_fresh(graph: sg.Graph, feeds: Any, **options: Any) -> tuple[Arrays, Arrays]:
+def run_fresh(graph, feeds, **options):
     """Results and the parameters afterwards; the parameters are then put back."""
     before = [p.value for p in graph.parameters]
     found = sg.compile(graph, **options).run(feeds)
@@ -98,7 +94,7 @@ def run_fresh(graph: sg.Graph, feeds: Any, **options: Any) -> tuple[Arrays, Arra
     return found, after
 
 
-def resized(graph: sg.Graph, feeds: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+def resized(graph, feeds, rng):
     """Feeds for other values of the named sizes."""
     sizes = {name: int(rng.choice((0, 1, 2, 15, 16, 17, 33))) for name in graph.sizes}
     drawn = {}
@@ -110,7 +106,7 @@ def resized(graph: sg.Graph, feeds: dict[str, Any], rng: np.random.Generator) ->
     return drawn
 
 
-def check_real(seed: int, ops: int) -> None:
+def check_real(seed, ops):
     rng = np.random.default_rng(seed)
     graph, feeds = random_graph(rng, max_ops=ops, empty=seed % 3 == 0)
     graph = with_derivatives(graph)
@@ -130,9 +126,7 @@ def check_real(seed: int, ops: int) -> None:
         check_other_sizes(graph, feeds, rng, seed)
 
 
-def check_other_sizes(
-    graph: sg.Graph, feeds: dict[str, Any], rng: np.random.Generator, seed: int
-) -> None:
+def check_other_sizes(graph, feeds, rng, seed):
     """One compiled program serves every size."""
     f = sg.compile(graph)
     compiled = len(f.kernels)
@@ -148,12 +142,12 @@ def check_other_sizes(
 
 @pytest.mark.thinned(4)
 @quick
-def test_programs_over_real_numbers(start: int) -> None:
+def test_programs_over_real_numbers(start):
     for seed in range(start, start + CHUNK):
         check_real(seed, 9)
 
 
 @thorough
-def test_more_programs_over_real_numbers(start: int) -> None:
+def test_more_programs_over_real_numbers(start):
     for seed in range(start, start + CHUNK):
         check_real(seed, 30)

@@ -9,12 +9,12 @@ from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.native.machine import Machine
 from tests.diagonals import diagonals
 from tests.limits import finfo
-from tests.native.support import MODES, Mode, assert_same
+from tests.native.support import MODES, assert_same
 
 DTYPES = ("float32", "float64")
 
 
-def numbers(dtype: str, count: int) -> np.ndarray:
+def numbers(dtype, count):
     """Numbers of all sizes and both signs, with every kind of special one."""
     random, limits = np.random.default_rng(count), finfo(np.dtype(dtype))
     sizes = random.uniform(limits.minexp - limits.nmant, limits.maxexp - 1, count)
@@ -24,7 +24,7 @@ def numbers(dtype: str, count: int) -> np.ndarray:
     return np.array([*special, limits.max, -limits.max, 1, -1, 3, *plain]).astype(dtype)
 
 
-def beside_midpoints(divisor: float, dtype: str, count: int) -> np.ndarray:
+def beside_midpoints(divisor, dtype, count):
     """Dividends whose quotients are next to the middle of two numbers, where roundings differ."""
     random, kind = np.random.default_rng(7), np.dtype(dtype).type
     found = random.uniform(0.5, 2, count).astype(kind)
@@ -34,13 +34,13 @@ def beside_midpoints(divisor: float, dtype: str, count: int) -> np.ndarray:
     return np.concatenate([near, np.nextafter(near, kind(0)), np.nextafter(near, kind(9))])
 
 
-def quotient(dtype: str) -> sg.Compiled:
+def quotient(dtype):
     x, s = sg.input("x", ("n",), dtype), sg.input("s", (), dtype)
     return sg.compile(sg.Graph({"y": x / s}, name="quotient"))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_quotients_are_rounded_next_to_midpoints(dtype: str) -> None:
+def test_quotients_are_rounded_next_to_midpoints(dtype):
     f, kind = quotient(dtype), np.dtype(dtype).type
     ends = [np.nextafter(kind(2), kind(1)), np.nextafter(kind(1), kind(2)), kind(1.5), kind(3)]
     for divisor in [*ends, *np.random.default_rng(3).uniform(1, 1000, 20).astype(kind)]:
@@ -49,7 +49,7 @@ def test_quotients_are_rounded_next_to_midpoints(dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_numbers_of_every_size_are_divided_by_each_other(dtype: str) -> None:
+def test_numbers_of_every_size_are_divided_by_each_other(dtype):
     f, x = quotient(dtype), numbers(dtype, 150)
     alike = x[11:14]  # of usual size: no vector of these takes the long way round
     with np.errstate(all="ignore"):
@@ -61,7 +61,7 @@ def test_numbers_of_every_size_are_divided_by_each_other(dtype: str) -> None:
 
 @pytest.mark.thinned
 @diagonals(2, ("dtype", DTYPES), ("mode", MODES), daily="vector")
-def test_every_backend_divides_by_numbers_of_the_program(dtype: str, mode: Mode) -> None:
+def test_every_backend_divides_by_numbers_of_the_program(dtype, mode):
     kind = np.dtype(dtype).type
     divisors = (3.0, -0.1, 255.0, 8.0, 1e-30)
     x, rows = sg.input("x", ("n", "m"), dtype), numbers(dtype, 40).reshape(6, 9)
@@ -75,7 +75,7 @@ def test_every_backend_divides_by_numbers_of_the_program(dtype: str, mode: Mode)
         assert_same(got["rows"], rows / (rows * rows).max(axis=1, keepdims=True), "by rows")
 
 
-def rows(code: str, *quotients: str) -> str:
+def rows(code, *quotients):
     """The source of a kernel of rows of exponentials %2 and logarithms %3, divided."""
     lines = [f"%{4 + n}: {code} = div {text}" for n, text in enumerate(quotients)]
     stores = [f"store p{1 + n}[i0*n1 + j] = %{4 + n}" for n in range(len(quotients))]
@@ -96,7 +96,7 @@ def rows(code: str, *quotients: str) -> str:
     return render(parse_kernel(text), Machine())
 
 
-def test_a_processor_divides_beside_enough_else() -> None:
+def test_a_processor_divides_beside_enough_else():
     by_products = "= quotient_"
     assert by_products in rows("f32", "%3, @s")  # one: as quick either way
     others = [f"%3, f32({divisor}.0)" for divisor in (3, 5, 6, 7, 9)]

@@ -1,9 +1,5 @@
 """Strided convolutions, and gradients of their images, with remainders of strides as channels."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -18,9 +14,7 @@ from tests.diagonals import diagonals
 RNG = np.random.default_rng(9)
 
 
-def strided(
-    shape: tuple[int, ...], filters: tuple[int, ...], options: Any, named: bool, dtype: str
-) -> tuple[sg.Graph, dict[str, np.ndarray]]:
+def strided(shape, filters, options, named, dtype):
     """A convolution with a bias behind it, and its gradients, for a batch that may be named."""
     x, w = RNG.normal(size=shape).astype(dtype), RNG.normal(size=filters).astype(dtype)
     xs = sg.input("x", ("n", *shape[1:]) if named else shape, dtype)
@@ -34,7 +28,7 @@ def strided(
     }
 
 
-def check(graph: sg.Graph, feeds: dict[str, np.ndarray]) -> None:
+def check(graph, feeds):
     found = sg.compile(graph).run(feeds)
     near = 1e-4 if feeds["x"].dtype == np.float32 else 1e-11
     for name, true in sg.evaluate(graph, feeds).items():
@@ -44,7 +38,7 @@ def check(graph: sg.Graph, feeds: dict[str, np.ndarray]) -> None:
         assert all(same_bytes(other[name], array) for name, array in found.items())
 
 
-def left(graph: sg.Graph) -> set[str]:
+def left(graph):
     """Which convolutions over windows apart are left of a graph."""
     nodes = with_remainders(pipeline("O1")(graph)).nodes
     strided_ones = [
@@ -68,7 +62,7 @@ def left(graph: sg.Graph) -> set[str]:
         ],
     ),
 )
-def test_remainders_as_channels(shape: Any, filters: Any, options: Any, dtype: str) -> None:
+def test_remainders_as_channels(shape, filters, options, dtype):
     for named in (False, True):
         graph, feeds = strided(shape, filters, options, named, dtype)
         assert left(graph) <= {"conv_image"}
@@ -78,7 +72,7 @@ def test_remainders_as_channels(shape: Any, filters: Any, options: Any, dtype: s
 @pytest.mark.slow
 @settings(max_examples=6, deadline=None)
 @given(st.data())
-def test_any_geometry(data: st.DataObject) -> None:
+def test_any_geometry(data):
     """Also images of which some elements lie in no window, and of less than a window and border."""
     number = data.draw
     steps = [number(st.integers(2, 5)) for _ in range(number(st.integers(1, 2)))]
@@ -102,7 +96,7 @@ def test_any_geometry(data: st.DataObject) -> None:
         (1, {"stride": 2}, {"conv", "conv_image"}),
     ],
 )
-def test_which_convolutions_are_told_apart(taps: int, options: Any, kept: set[str]) -> None:
+def test_which_convolutions_are_told_apart(taps, options, kept):
     """Neither those of much longer filters by it, nor of groups or gaps."""
     filters = (6, 4 // options.get("groups", 1), taps, taps)
     graph, _ = strided((2, 4, 33, 32), filters, options, True, "float32")

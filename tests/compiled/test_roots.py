@@ -9,17 +9,17 @@ import staticgrad as sg
 from staticgrad import native
 from tests.compiled.test_quotients import numbers
 from tests.diagonals import diagonals
-from tests.native.support import MODES, Mode, assert_same, call
+from tests.native.support import MODES, assert_same, call
 
 DTYPES = ("float32", "float64")
 
 
-def roots(dtype: str) -> sg.Compiled:
+def roots(dtype):
     x = sg.input("x", ("n",), dtype)
     return sg.compile(sg.Graph({"y": sg.sqrt(x)}, name="roots"))
 
 
-def odd_roots(residue: int, power: int) -> set[int]:
+def odd_roots(residue, power):
     """All k below 2**power with k * k = residue modulo 2**power: one more digit at a time."""
     found = {k for k in (1, 3, 5, 7) if (k * k - residue) % 8 == 0}
     for digits in range(4, power + 1):
@@ -30,13 +30,13 @@ def odd_roots(residue: int, power: int) -> set[int]:
     return found
 
 
-def beside_midpoints(digits: int, most: int) -> list[float]:
+def beside_midpoints(digits, most):
     """The numbers from 1 to 4 whose roots are nearest to the middle k / 2**digits of two numbers.
 
     Those are a = (k * k - r) / 4**digits with a small odd r, which is a number of the format if
     k * k is r modulo 2**(digits + 1), for a from 2 on modulo 2**(digits + 2).
     """
-    found: set[float] = set()
+    found = set()
     for power, least in ((digits + 1, 1), (digits + 2, 2)):
         for residue in range(1 - 8 * most, 8 * most, 8):
             for first in odd_roots(residue, power):
@@ -48,7 +48,7 @@ def beside_midpoints(digits: int, most: int) -> list[float]:
     return sorted(found)
 
 
-def test_the_nearest_to_midpoints_are_found() -> None:
+def test_the_nearest_to_midpoints_are_found():
     """Against all numbers of a format of 8 digits."""
     exact = {}
     for number in range(128, 256):
@@ -59,7 +59,7 @@ def test_the_nearest_to_midpoints_are_found() -> None:
     assert {a for a, far in exact.items() if far < 24} == set(beside_midpoints(8, 3))
 
 
-def test_every_root_of_float32_is_rounded() -> None:
+def test_every_root_of_float32_is_rounded():
     """All mantissas of two powers of two; others differ from them in the exponent alone."""
     f = roots("float32")
     first, end = np.array([1, 4], np.float32).view(np.uint32).tolist()
@@ -68,7 +68,7 @@ def test_every_root_of_float32_is_rounded() -> None:
         assert_same(f.run({"x": x})["y"], np.sqrt(x), f"from {x[0]}")
 
 
-def test_roots_of_float64_next_to_midpoints_are_rounded() -> None:
+def test_roots_of_float64_next_to_midpoints_are_rounded():
     f, near = roots("float64"), np.array(beside_midpoints(53, 40))
     assert near.size > 100
     for power in (0, -600, 600, -898, 1020):
@@ -77,7 +77,7 @@ def test_roots_of_float64_next_to_midpoints_are_rounded() -> None:
 
 
 @diagonals(2, ("dtype", DTYPES), ("mode", MODES), daily="vector")
-def test_roots_of_every_number(dtype: str, mode: Mode) -> None:
+def test_roots_of_every_number(dtype, mode):
     """Vectors of usual numbers, of zeros, and those that have a special one at each place."""
     x = numbers(dtype, 30)
     usual = np.linspace(0.1, 9, 64).astype(dtype)
@@ -93,7 +93,7 @@ def test_roots_of_every_number(dtype: str, mode: Mode) -> None:
 @pytest.mark.skipif(native.vector_bits() < 512, reason="registers are narrower")
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_estimates_have_fourteen_bits(dtype: str, mode: Mode) -> None:
+def test_estimates_have_fourteen_bits(dtype, mode):
     x = np.abs(numbers(dtype, 300)) + np.finfo(dtype).tiny
     x = x[np.isfinite(x)]
     code = "f32" if dtype == "float32" else "f64"

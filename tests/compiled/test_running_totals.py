@@ -1,7 +1,5 @@
 """Running totals along every axis, in every form of their kernels: the bytes of the definition."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
@@ -30,7 +28,7 @@ FORMS = [
 COUNTS = (0, 1, 2, 9, 33)
 
 
-def numbers(shape: tuple[int, ...], dtype: str, seed: int) -> np.ndarray:
+def numbers(shape, dtype, seed):
     random = np.random.default_rng(seed)
     found = random.integers(-9, 9, shape).astype(dtype)
     if dtype.startswith("float"):
@@ -39,16 +37,14 @@ def numbers(shape: tuple[int, ...], dtype: str, seed: int) -> np.ndarray:
     return found
 
 
-def totals(x: sg.Value, y: sg.Value, axis: int) -> dict[str, sg.Value]:
+def totals(x, y, axis):
     found = {"sum": sg.cumsum(x, axis, dtype=x.dtype), "prod": sg.cumprod(x, axis, dtype=x.dtype)}
     return found | {"linear": sg.linear_scan(x, y, axis)}
 
 
 @pytest.mark.thinned
 @diagonals(2, ("shape,axis,stages", FORMS), ("dtype", ["float32", "float64", "int64", "uint8"]))
-def test_every_form(
-    shape: tuple[int | str, ...], axis: int, stages: list[type], dtype: str
-) -> None:
+def test_every_form(shape, axis, stages, dtype):
     x, y = sg.input("x", shape, dtype), sg.input("y", shape, dtype)
     graph = sg.Graph(totals(x, y, axis))
     compiled = sg.compile(graph)
@@ -78,7 +74,7 @@ LAYOUTS = {
 
 @pytest.mark.thinned
 @diagonals(2, ("shape", [(12, 12), (40, 40), (12, 70)]), ("layout", LAYOUTS))
-def test_operands_in_every_layout(shape: tuple[int, int], layout: str) -> None:
+def test_operands_in_every_layout(shape, layout):
     x, y = sg.input("x", shape, "float32"), sg.input("y", shape, "float32")
     feeds = {"x": numbers(shape, "float32", 1), "y": numbers(shape, "float32", 2)}
     for axis in (0, 1):
@@ -88,6 +84,6 @@ def test_operands_in_every_layout(shape: tuple[int, int], layout: str) -> None:
             assert same_bytes(np.asarray(found[name]), np.asarray(wanted[name])), (name, axis)
 
 
-def test_a_running_total_is_one_step_and_clears_nothing() -> None:
+def test_a_running_total_is_one_step_and_clears_nothing():
     x = sg.input("x", ("n", 100), "float32")
     assert len(fuse(pipeline("O1")(sg.Graph(sg.cumsum(x, 1)))).steps) == 1

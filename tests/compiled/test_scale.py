@@ -1,13 +1,11 @@
 """Deep and wide graphs: no recursion anywhere. How time grows is shown by benchmarks/scaling.py."""
 
-from __future__ import annotations
-
 import sys
 
 import numpy as np
 import pytest
 
-from benchmarks.scaling import Make, deep, everything, fan, wide
+from benchmarks.scaling import deep, everything, fan, wide
 from staticgrad.planning.offsets import Spans, as_they_begin, place
 
 
@@ -16,7 +14,7 @@ from staticgrad.planning.offsets import Spans, as_they_begin, place
 @pytest.mark.parametrize(
     "make", [deep, *(pytest.param(m, marks=pytest.mark.exhaustive) for m in (wide, fan))]
 )
-def test_no_stage_recurses(make: Make) -> None:
+def test_no_stage_recurses(make):
     """With a recursion limit that a chain of 300 nodes would break at once."""
     limit = sys.getrecursionlimit()
     depth = len(__import__("inspect").stack())
@@ -30,7 +28,7 @@ def test_no_stage_recurses(make: Make) -> None:
         np.testing.assert_allclose(results["found"][name], array, rtol=1e-5, atol=1e-5)
 
 
-def random_spans(rng: np.random.Generator) -> tuple[Spans, list[int]]:
+def random_spans(rng):
     count, steps = int(rng.integers(0, 60)), 40
     first = rng.integers(0, steps, count)
     last = np.minimum(first + rng.integers(0, 15, count), steps - 1)
@@ -38,7 +36,7 @@ def random_spans(rng: np.random.Generator) -> tuple[Spans, list[int]]:
     return Spans(tuple(first.tolist()), tuple(last.tolist()), steps), sizes
 
 
-def test_neighbours_are_the_blocks_alive_at_a_step_of_its_life(rng: np.random.Generator) -> None:
+def test_neighbours_are_the_blocks_alive_at_a_step_of_its_life(rng):
     for _ in range(100):
         spans, _ = random_spans(rng)
         lives = [range(f, e + 1) for f, e in zip(spans.first, spans.last, strict=True)]
@@ -51,7 +49,7 @@ def test_neighbours_are_the_blocks_alive_at_a_step_of_its_life(rng: np.random.Ge
             assert sorted(others) == meeting
 
 
-def test_blocks_placed_as_they_begin_share_no_byte(rng: np.random.Generator) -> None:
+def test_blocks_placed_as_they_begin_share_no_byte(rng):
     for _ in range(100):
         spans, sizes = random_spans(rng)
         assert spans.pairs == sum(map(len, spans.neighbours)) // 2
@@ -69,7 +67,7 @@ def test_blocks_placed_as_they_begin_share_no_byte(rng: np.random.Generator) -> 
                     assert apart or not sizes[one] or not sizes[two]
 
 
-def test_many_blocks_alive_together_are_placed_at_the_bound() -> None:
+def test_many_blocks_alive_together_are_placed_at_the_bound():
     """A forward pass whose values all wait for the backward pass."""
     count = 3000
     spans = Spans(tuple(range(count)), tuple(range(2 * count - 1, count - 1, -1)), 2 * count)

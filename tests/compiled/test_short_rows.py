@@ -1,10 +1,6 @@
 """Rows shorter than two vectors, each in a lane: equal bytes at every length, in every layout."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from functools import reduce
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +18,7 @@ from tests.limits import NUMPY_DTYPES
 
 Value = sg.Value
 #: How rows of a length lie in memory, made of x [n, 3, length], or of transposed [length, 3, n].
-LAYOUTS: dict[str, Callable[[Any, Any], Any]] = {
+LAYOUTS = {
     "one behind the other": lambda x, _: x,
     "reversed": lambda x, _: x[:, :, ::-1],
     "rows in reverse": lambda x, _: x[::-1, :, :],
@@ -35,17 +31,17 @@ LAYOUTS: dict[str, Callable[[Any, Any], Any]] = {
     "one element again": lambda x, _: sg.broadcast_to(x[:, :, :1], x.shape),
 }
 EXACT = ("sum", "max", "min")
-ALONE: tuple[dict[str, Any], ...] = ()
+ALONE = ()
 
 
-def reduced(x: Value, kind: str) -> Value:
+def reduced(x, kind):
     """Over the last axis; of bools the sum is that of their numbers."""
     if kind == "sum" and x.dtype.is_bool:
         x = x.astype("int32")
     return {"sum": sg.sum, "max": sg.max, "min": sg.min}[kind](x, axis=-1)
 
 
-def looked_up(x: Value, other: Value, at: Value) -> dict[str, Value]:
+def looked_up(x, other, at):
     """Elements picked of what rows compute and of what lies in memory, and elements that are set,
     at places that are fed and at such as the row finds."""
     largest = sg.max(x, axis=-1, keepdims=True)
@@ -59,7 +55,7 @@ def looked_up(x: Value, other: Value, at: Value) -> dict[str, Value]:
     }
 
 
-def laid_out(layout: str, length: int, *sizes: int) -> tuple[Value, list[dict[str, np.ndarray]]]:
+def laid_out(layout, length, *sizes):
     """Rows in a layout, and feeds for so many of them."""
     x = sg.input("x", ("n", 3, length), "float32")
     transposed = sg.input("transposed", (length, 3, "n"), "float32")
@@ -71,7 +67,7 @@ def laid_out(layout: str, length: int, *sizes: int) -> tuple[Value, list[dict[st
 
 @pytest.mark.thinned
 @diagonals(2, ("length", [1, 4, 10, 17, 31]), ("layout", LAYOUTS))
-def test_every_length_in_every_layout(length: int, layout: str) -> None:
+def test_every_length_in_every_layout(length, layout):
     rows, feeds = laid_out(layout, length, 0, 1, 8, 33)
     outputs = {kind: reduced(rows, kind) for kind in EXACT}
     doubled = rows * 2.0
@@ -82,7 +78,7 @@ def test_every_length_in_every_layout(length: int, layout: str) -> None:
 
 @pytest.mark.thinned
 @diagonals(2, ("length", [2, 7, 15]), ("layout", LAYOUTS))
-def test_look_ups_in_every_layout(length: int, layout: str) -> None:
+def test_look_ups_in_every_layout(length, layout):
     rows, feeds = laid_out(layout, length, 1, 8, 33)
     places = sg.input("places", (*rows.shape[:2], 1), "int32")
     other = sg.input("other", (*rows.shape[:2], 5), "float32")
@@ -99,7 +95,7 @@ def test_look_ups_in_every_layout(length: int, layout: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", NUMPY_DTYPES, ids=str)
-def test_every_dtype(dtype: np.dtype) -> None:
+def test_every_dtype(dtype):
     for length in (2, 3, 8, 9, 16, 31):
         x = sg.input("x", ("n", length), dtype)
         outputs = {kind: reduced(x, kind) for kind in EXACT if kind in COMBINERS}
@@ -114,7 +110,7 @@ def test_every_dtype(dtype: np.dtype) -> None:
     row=st.integers(1, 3),
     seed=st.integers(0, 99),
 )
-def test_rows_of_several_axes_in_any_order(shape: list[int], order, row: int, seed: int) -> None:
+def test_rows_of_several_axes_in_any_order(shape, order, row, seed):
     axes = list(range(len(shape)))
     order.shuffle(axes)
     x, y = sg.input("x", (12, *shape), "float64"), sg.input("y", (shape[-1],), "float64")
@@ -134,7 +130,7 @@ def test_rows_of_several_axes_in_any_order(shape: list[int], order, row: int, se
 # -- which rows stand in lanes ---------------------------------------------------------------------
 
 
-def normalised(x: Value, axes: tuple[int, ...] = (-1,)) -> dict[str, Value]:
+def normalised(x, axes=(-1,)):
     """What takes several turns along a row: each reads what the one before found."""
     largest = sg.max(x, axis=axes, keepdims=True)
     shares = sg.abs(x - largest) / (sg.sum(sg.abs(x - largest), axis=axes, keepdims=True) + 1.0)
@@ -143,27 +139,27 @@ def normalised(x: Value, axes: tuple[int, ...] = (-1,)) -> dict[str, Value]:
     return {"out": centred / spread, "spread": spread, "largest": sg.max(x, axis=axes) * 2.0}
 
 
-def with_positions(x: Value) -> dict[str, Value]:
+def with_positions(x):
     below = sg.max(x, axis=1, keepdims=True) - x
     shares = below / (sg.sum(below, axis=1, keepdims=True) + 1.0)
     return {"shares": shares, "first": sg.argmax(x, axis=1)}
 
 
-def with_columns(x: Value) -> dict[str, Value]:
+def with_columns(x):
     slope = x / (sg.sum(sg.abs(x), axis=1, keepdims=True) + 1.0)
     return {"slope": slope, "columns": sg.sum(slope * x, axis=0)}
 
 
-def extremes(x: Value) -> dict[str, Value]:
+def extremes(x):
     return {"first": sg.argmax(x, axis=1), "last": sg.argmin(x[:, ::-1], axis=1)}
 
 
-def numbers_alone(x: Value) -> dict[str, Value]:
+def numbers_alone(x):
     """Nothing of a row waits in registers."""
     return {name: value for name, value in normalised(x).items() if name != "out"}
 
 
-PROGRAMS: dict[str, Callable[[Any], Any]] = {
+PROGRAMS = {
     "normalised": normalised,
     "normalised across memory": lambda x: normalised(x.T),
     "numbers of rows": numbers_alone,
@@ -180,7 +176,7 @@ PROGRAMS: dict[str, Callable[[Any], Any]] = {
     },
 }
 #: Program, dtype, shapes whose rows stand in lanes, and shapes whose rows do not.
-ROWS: list[tuple[str, str, list[Any], list[Any]]] = [
+ROWS = [
     ("normalised", "float32", [("n", 3, 2), ("n", 3, 5), ("n", 3, 11)], [(40, 24), (40, 31)]),
     ("normalised", "float64", [("n", 3, 2), ("n", 3, 5), ("n", 3, 11)], [(40, 13)]),
     ("normalised", "float16", [("n", 3, 2), ("n", 3, 5), ("n", 3, 11)], []),
@@ -217,7 +213,7 @@ ROWS: list[tuple[str, str, list[Any], list[Any]]] = [
     ],
     ids=str,
 )
-def test_rows_stand_in_lanes(name: str, dtype: str, shape: Any, in_lanes: bool) -> None:
+def test_rows_stand_in_lanes(name, dtype, shape, in_lanes):
     graph = sg.Graph(PROGRAMS[name](sg.input("x", shape, dtype)))
     feeds = [drawn(graph, n, n=n) for n in ((0, 1, 8, 33) if "n" in shape else (1,))]
     for each in feeds:
@@ -228,7 +224,7 @@ def test_rows_stand_in_lanes(name: str, dtype: str, shape: Any, in_lanes: bool) 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("length", "dtype"), [(4, "float32"), (10, "float32"), (4, "float64")])
-def test_cross_entropy_of_few_classes_is_one_map_and_a_total(length: int, dtype: str) -> None:
+def test_cross_entropy_of_few_classes_is_one_map_and_a_total(length, dtype):
     x, y = sg.input("x", (5000, length), dtype), sg.input("y", (5000,), "int64")
     loss = sg.nn.cross_entropy(x, y)
     graph = sg.Graph({"loss": loss, "slope": sg.grad(loss, x)})
@@ -245,7 +241,7 @@ def test_cross_entropy_of_few_classes_is_one_map_and_a_total(length: int, dtype:
         sg.compile(graph).run(feeds)
 
 
-def test_what_would_be_written_out_too_long_stays_apart() -> None:
+def test_what_would_be_written_out_too_long_stays_apart():
     y = sg.input("x", ("n", 31), "float32")
     for k in range(12):
         y = sg.tanh(y - sg.max(y, axis=1, keepdims=True)) + 0.1 * k
@@ -253,7 +249,7 @@ def test_what_would_be_written_out_too_long_stays_apart() -> None:
 
 
 @pytest.mark.parametrize("batch", [0, 3])
-def test_axes_of_no_elements_around_short_rows_are_loops(batch: int) -> None:
+def test_axes_of_no_elements_around_short_rows_are_loops(batch):
     """Beside a named size, around which vectors lie: loops of literal extents are written out."""
     x, by = sg.input("x", ("m", 0, 4), "float64"), sg.input("by", ("m", 1, 4), "float64")
     f = sg.compile({"sums": (x * by).sum(-1) + 1.0, "total": (x * by).sum((1, 2)) + 1.0})
@@ -264,7 +260,7 @@ def test_axes_of_no_elements_around_short_rows_are_loops(batch: int) -> None:
 
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("shape", [("n", 5), ("n", 100), (3, "n", 4), ("n", 2, 5)])
-def test_one_place_in_each_row_is_looked_up_for_a_vector_of_rows(shape: Any) -> None:
+def test_one_place_in_each_row_is_looked_up_for_a_vector_of_rows(shape):
     x, at = sg.input("x", shape, "float32"), sg.input("at", (*shape[:-1], 1), "int64")
     graph = sg.Graph({"picked": sg.take_along_axis(x, at, axis=-1) * 2.0})
     (kernel,) = kernels(graph)
@@ -281,13 +277,13 @@ def test_one_place_in_each_row_is_looked_up_for_a_vector_of_rows(shape: Any) -> 
 # -- maps and copies whose last axes are short -----------------------------------------------------
 
 
-def placed(value: Value, place: int, count: int) -> Value:
+def placed(value, place, count):
     """Zeros, and a value at one place of a new last axis."""
     return sg.pad(value[..., None], [(0, 0)] * value.ndim + [(place, count - place - 1)])
 
 
 #: Values of the shape of x [..., n]; ``last`` has its last axis alone, ``row`` all others.
-MAPS: dict[str, Callable[[Value, Value, Value], Value]] = {
+MAPS = {
     "scaled rows": lambda x, row, last: x * row[..., None],
     "scaled columns": lambda x, row, last: x * last + row[..., None],
     "repeated": lambda x, row, last: sg.broadcast_to(row[..., None], x.shape),
@@ -309,7 +305,7 @@ MAPS: dict[str, Callable[[Value, Value, Value], Value]] = {
 
 @pytest.mark.thinned
 @diagonals(2, ("name", MAPS), ("length", [2, 3, 5, 8, 9]), ("dtype", ["float32", "float64"]))
-def test_every_length_in_every_map(name: str, length: int, dtype: str) -> None:
+def test_every_length_in_every_map(name, length, dtype):
     x = sg.input("x", ("m", "k", length), dtype)
     row, last = sg.input("row", ("m", "k"), dtype), sg.input("last", (length,), dtype)
     graph = sg.Graph({"y": MAPS[name](x, row, last)})
@@ -328,7 +324,7 @@ def test_every_length_in_every_map(name: str, length: int, dtype: str) -> None:
     st.integers(1, 40),
     st.lists(st.booleans(), min_size=4, max_size=4),
 )
-def test_any_short_axes(dtype: np.dtype, short: list[int], n: int, kept: list[bool]) -> None:
+def test_any_short_axes(dtype, short, n, kept):
     """Axes of an operand that are broadcast are one long; all others are those of the whole."""
     shape = (n, *short)
     part = tuple(size if keep else 1 for size, keep in zip(shape, kept, strict=False))
@@ -337,7 +333,7 @@ def test_any_short_axes(dtype: np.dtype, short: list[int], n: int, kept: list[bo
     check(outputs, {"x": numbers(shape, dtype, n), "y": numbers(part, dtype, n + 1)}, ways=ALONE)
 
 
-def stores(outputs: Any) -> int:
+def stores(outputs):
     """The most stores of a kernel of one map."""
     return max(
         sum(isinstance(statement, Store) for statement in stage.body)
@@ -346,14 +342,14 @@ def stores(outputs: Any) -> int:
     )
 
 
-def test_rows_in_lanes_have_a_store_for_each_element() -> None:
+def test_rows_in_lanes_have_a_store_for_each_element():
     x = sg.input("x", (100, 2, 3), "float32")
     assert stores(x * x[:, :1, :1]) == 6
     assert stores(sg.broadcast_to(x[:, :, None, :], (100, 2, 4, 3)).reshape(-1)) == 4 * 3
     for length, many in ((5, True), (MOST_PLACES, False), (100, False)):
         x, row = sg.input("x", (100, length), "float32"), sg.input("row", (100, 1), "float32")
         (kernel,) = kernels(x * row)
-        assert (kernel.stages[-1].body[-1].access.positions != ()) or not many  # type: ignore[union-attr]
+        assert (kernel.stages[-1].body[-1].access.positions != ()) or not many
     x = sg.input("x", (3, 2), "float32")  # few rows
     assert stores(x * x[:, :1]) == 1
     x = sg.input("x", (1000, 2, 2), "float64")
@@ -366,7 +362,7 @@ def test_rows_in_lanes_have_a_store_for_each_element() -> None:
 @diagonals(
     2, ("side", [2, 3, 5, MOST_DEALT, MOST_DEALT + 1]), ("dtype", ["float32", "float64", "int8"])
 )
-def test_neighbours_are_dealt_out(side: int, dtype: str) -> None:
+def test_neighbours_are_dealt_out(side, dtype):
     """Images of blocks of channels and back, whatever the sizes around: pixels in, pixels out."""
     x = sg.input("x", ("n", 3, "h", side, "w", side), dtype)
     deep = sg.transpose(x, (0, 1, 3, 5, 2, 4))
@@ -377,13 +373,13 @@ def test_neighbours_are_dealt_out(side: int, dtype: str) -> None:
     )
 
 
-def test_pairs_are_read_as_whole_vectors() -> None:
+def test_pairs_are_read_as_whole_vectors():
     x = sg.input("x", (4, 3, 16, 2, 16, 2), "float32")
     (kernel,) = sg.compile(sg.Graph({"y": sg.transpose(x, (0, 1, 3, 5, 2, 4))})).kernels
     assert "load_strided" not in kernel.source
 
 
-def test_short_rows_of_several_axes() -> None:
+def test_short_rows_of_several_axes():
     """They begin wherever a worker does."""
     x, y = sg.input("x", ("n", 5, 11, 16), "float32"), sg.input("y", (5, 1, 1, 16), "float32")
     feeds = [
@@ -398,7 +394,7 @@ def test_short_rows_of_several_axes() -> None:
 
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int32"])
-def test_half_vectors_have_the_bytes_of_the_evaluator(dtype: str) -> None:
+def test_half_vectors_have_the_bytes_of_the_evaluator(dtype):
     sources = ""
     for width in (3, 7, 8):
         x = sg.input("x", (2, 3, 4, width + 1), dtype)
@@ -410,7 +406,7 @@ def test_half_vectors_have_the_bytes_of_the_evaluator(dtype: str) -> None:
 
 
 @pytest.mark.parametrize(("dtype", "lanes"), [("float32", 16), ("float64", 8)])
-def test_only_rows_of_half_a_vector_take_half_of_one(dtype: str, lanes: int) -> None:
+def test_only_rows_of_half_a_vector_take_half_of_one(dtype, lanes):
     for width, taken in ((lanes // 2 - 1, lanes // 2), (lanes // 2 + 1, lanes)):
         x, w = sg.input("x", (2, 3, 4, width), dtype), sg.input("w", (3, 1, 3, 3), dtype)
         (kernel,) = sg.compile(sg.nn.conv(x, w, padding=1, groups=3)).kernels
@@ -419,7 +415,7 @@ def test_only_rows_of_half_a_vector_take_half_of_one(dtype: str, lanes: int) -> 
 
 @pytest.mark.thinned(2)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_bytes_under_masks_that_wait_on_the_stack_stay_in_their_array(dtype: str) -> None:
+def test_bytes_under_masks_that_wait_on_the_stack_stay_in_their_array(dtype):
     x, s = sg.input("x", (5, 3, 4, 8), dtype), [sg.input(n, (3, 1, 1), dtype) for n in "abcd"]
     y = sg.nn.relu((x - s[0]) * s[1] * s[2] + s[3])
     pooled, w = sg.nn.max_pool(y, (2, 2)), sg.input("w", (5, 3, 2, 4), dtype)

@@ -1,10 +1,7 @@
 """Sums, extremes and matrix products on both sides of every size that the kernels know."""
 
-from __future__ import annotations
-
 from fractions import Fraction
 from itertools import product
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,12 +17,12 @@ COLUMNS = (0, 1, 31, 32, 33, 1023, 1024, 1025, 1056, 2081)
 FLOATS = ("float32", "float64")
 
 
-def uneven(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+def uneven(rng, shape, dtype):
     """Numbers of many magnitudes, so that another order of addition gives other bits."""
     return (rng.normal(size=shape) * 10.0 ** rng.uniform(-3, 3, shape)).astype(dtype)
 
 
-def sums(dtype: str) -> tuple[sg.Graph, dict[str, Any]]:
+def sums(dtype):
     """A program that sums one matrix in many ways, and what each is of that matrix."""
     x = sg.input("x", ("m", "n"), dtype)
     cube = sg.expand_dims(x, 1) * np.asarray([[1.0], [-2.0], [0.5]], dtype)
@@ -52,7 +49,7 @@ def sums(dtype: str) -> tuple[sg.Graph, dict[str, Any]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_sums_follow_the_tree_at_every_size(dtype: str, rng: np.random.Generator) -> None:
+def test_sums_follow_the_tree_at_every_size(dtype, rng):
     graph, oracles = sums(dtype)
     whole, apart = sg.compile(graph), sg.compile(graph, fuse=False)
     shapes = [(3, n) for n in ROWS] + [(m, n) for m in COLUMNS for n in (0, 1, 17)] + [(40, 33)]
@@ -66,7 +63,7 @@ def test_sums_follow_the_tree_at_every_size(dtype: str, rng: np.random.Generator
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_sums_are_near_the_true_sum(dtype: str, rng: np.random.Generator) -> None:
+def test_sums_are_near_the_true_sum(dtype, rng):
     x = sg.input("x", ("m", "n"), dtype)
     f = sg.compile({"rows": x.sum(1), "columns": x.sum(0), "all": x.sum()})
     for shape in ((2, 100_003), (100_003, 2), (1000, 1000)):
@@ -81,7 +78,7 @@ def test_sums_are_near_the_true_sum(dtype: str, rng: np.random.Generator) -> Non
 
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("dtype", [*FLOATS, "int8", "uint64", "bool"])
-def test_extremes_at_every_size(dtype: str, rng: np.random.Generator) -> None:
+def test_extremes_at_every_size(dtype, rng):
     """NaN wins, -0 < +0; elements round the identity of the reduction."""
     x = sg.input("x", ("m", "n"), dtype)
     reduced = {
@@ -110,7 +107,7 @@ SMALL = (0, 1, 2, 7, 8, 9)
 LARGE = (31, 32, 33, 95, 96, 97)
 
 
-def products(dtype: str) -> sg.Graph:
+def products(dtype):
     """Every transposition, one with an epilogue."""
     a, b = sg.input("a", ("m", "k"), dtype), sg.input("b", ("k", "n"), dtype)
     a_t, b_t = sg.input("at", ("k", "m"), dtype), sg.input("bt", ("n", "k"), dtype)
@@ -126,9 +123,7 @@ def products(dtype: str) -> sg.Graph:
     )
 
 
-def operands(
-    rng: np.random.Generator, m: int, n: int, k: int, dtype: str, whole: bool
-) -> dict[str, np.ndarray]:
+def operands(rng, m, n, k, dtype, whole):
     """a, b, their transposes, and a bias."""
     draw = (
         (lambda *shape: rng.integers(-3, 4, shape).astype(dtype))
@@ -139,7 +134,7 @@ def operands(
     return {"a": a, "b": b, "at": a.T.copy(), "bt": b.T.copy(), "bias": draw(n)}
 
 
-def shapes(rng: np.random.Generator) -> list[tuple[int, int, int]]:
+def shapes(rng):
     """All small M, N, K; each pair of large ones with a third; long K."""
     large = [
         tuple(int(x) for x in rng.permutation([one, two, rng.choice(SMALL[1:] + LARGE)]))
@@ -150,7 +145,7 @@ def shapes(rng: np.random.Generator) -> list[tuple[int, int, int]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [*FLOATS, "int32"])
-def test_products_of_whole_numbers_are_exact(dtype: str, rng: np.random.Generator) -> None:
+def test_products_of_whole_numbers_are_exact(dtype, rng):
     """Whole numbers leave no rounding: every element must be in its place, at every size."""
     f = sg.compile(products(dtype))
     for m, n, k in shapes(rng):
@@ -166,7 +161,7 @@ def test_products_of_whole_numbers_are_exact(dtype: str, rng: np.random.Generato
 
 @pytest.mark.thinned(2)
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_products_are_near_the_true_product(dtype: str, rng: np.random.Generator) -> None:
+def test_products_are_near_the_true_product(dtype, rng):
     f = sg.compile(products(dtype))
     for m, n, k in ((9, 33, 100), (97, 31, 96), (3, 5, 4096), (8, 16, 4097), (1, 1, 20_000)):
         feeds = operands(rng, m, n, k, dtype, whole=False)
@@ -177,9 +172,9 @@ def test_products_are_near_the_true_product(dtype: str, rng: np.random.Generator
             assert np.all(np.abs(found[name] - a @ b) <= bound), (name, m, n, k)
 
 
-def chain(a: np.ndarray, b: np.ndarray) -> float:
+def chain(a, b):
     """Fused multiply-adds in ascending k, 4,096 at a time, rounded from exact rationals."""
-    total: float | None = None
+    total = None
     for start in range(0, len(a), 4096):
         part = 0.0
         for x, y in zip(a[start : start + 4096], b[start : start + 4096], strict=True):
@@ -189,9 +184,7 @@ def chain(a: np.ndarray, b: np.ndarray) -> float:
 
 
 @pytest.mark.slow
-def test_an_element_of_a_product_is_one_chain_of_fused_multiply_adds(
-    rng: np.random.Generator,
-) -> None:
+def test_an_element_of_a_product_is_one_chain_of_fused_multiply_adds(rng):
     f = sg.compile(products("float64"))
     for m, n, k in ((9, 17, 3), (3, 2, 40), (2, 2, 4099)):
         feeds = operands(rng, m, n, k, "float64", whole=False)
@@ -202,7 +195,7 @@ def test_an_element_of_a_product_is_one_chain_of_fused_multiply_adds(
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_nothing_of_a_padded_tile_gets_into_a_product(dtype: str) -> None:
+def test_nothing_of_a_padded_tile_gets_into_a_product(dtype):
     """NaN and infinity in one row or column stay there, at ragged edges too."""
     f = sg.compile(products(dtype))
     rng = np.random.default_rng(4)
@@ -218,7 +211,7 @@ def test_nothing_of_a_padded_tile_gets_into_a_product(dtype: str) -> None:
 
 
 @pytest.mark.parametrize("shape", [(8, 0, 0), (8, 5, 0, 0), (8, 0, 0, 1), (0, 0), (3, 0, 2, 0)])
-def test_reductions_over_several_axes_of_no_size_are_written(shape: tuple[int, ...]) -> None:
+def test_reductions_over_several_axes_of_no_size_are_written(shape):
     """The row is one axis of no size, not loops around it that never reach the store."""
     x = sg.input("x", shape, "float32")
     y = sg.input("y", (shape[0], *[1] * (len(shape) - 1)), "float32")
@@ -243,7 +236,7 @@ EMPTY_ROWS = {
 
 @pytest.mark.parametrize("name", EMPTY_ROWS)
 @pytest.mark.parametrize("shape", [("m", "n"), (2**40, 0)])
-def test_rows_that_store_no_element_are_not_walked(name: str, shape: Any) -> None:
+def test_rows_that_store_no_element_are_not_walked(name, shape):
     """A walk of 2**40 of them would take an hour."""
     x = sg.input("x", shape, "float32")
     f = sg.compile({"y": EMPTY_ROWS[name](x)})

@@ -4,11 +4,7 @@ Kernels agree with the oracle and with each other, however they are read and fus
 scans and scatters accumulate in the compute dtype; what is stored takes the bytes of the dtype.
 """
 
-from __future__ import annotations
-
 import pickle
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,9 +17,8 @@ from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.plan_text import parse_plan
 from staticgrad.ir.printer import same_graph
 from staticgrad.ir.schedule_text import parse_schedule
-from staticgrad.optim import Optimizer
 from staticgrad.types.arrays import convert_array
-from staticgrad.types.dtype import ALL_DTYPES, F64, DType, promote
+from staticgrad.types.dtype import ALL_DTYPES, F64, promote
 from tests.compiled.agreement import assert_same
 from tests.compiled.test_programs import with_derivatives
 from tests.diagonals import diagonals
@@ -32,18 +27,17 @@ from tests.random_graphs import random_graph
 
 STORAGE = [dtype for dtype in ALL_DTYPES if dtype.is_storage]
 every_storage = pytest.mark.parametrize("dtype", STORAGE, ids=str)
-Arrays = dict[str, np.ndarray]
 
 
-def drawn(rng: np.random.Generator, shape: tuple[int, ...], dtype: DType) -> np.ndarray:
+def drawn(rng, shape, dtype):
     return convert_array(rng.normal(size=shape), dtype)
 
 
-def wide(array: np.ndarray) -> np.ndarray:
+def wide(array):
     return array.astype(np.float64)
 
 
-def readings(graph: sg.Graph, feeds: Arrays, backends: Sequence[str]) -> dict[str, Arrays]:
+def readings(graph, feeds, backends):
     """The results by readers of kernels, fused and not."""
     found = {"unfused": sg.compile(graph, fuse=False).run(feeds)}
     for backend in backends:
@@ -54,7 +48,7 @@ def readings(graph: sg.Graph, feeds: Arrays, backends: Sequence[str]) -> dict[st
     return found
 
 
-def chains(dtype: DType) -> dict[str, sg.Value]:
+def chains(dtype):
     """Values in each other's neighbourhood, of every form: elements, rows, columns, products."""
     x, y = sg.input("x", ("n", 40), dtype), sg.input("y", (40, 6), dtype)
     i = sg.input("i", (7,), "int64")
@@ -83,7 +77,7 @@ def chains(dtype: DType) -> dict[str, sg.Value]:
 CHAINS = [*chains(ALL_DTYPES[-1])]
 
 
-def read_chains() -> Iterator[Any]:
+def read_chains():
     """Dtypes and chains, by some readers and by all; daily each chain in one dtype, by some."""
     for place, name in enumerate(CHAINS):
         for turn, dtype in enumerate(STORAGE):
@@ -97,7 +91,7 @@ def read_chains() -> Iterator[Any]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "name", "whole"), [*read_chains()])
-def test_no_reader_and_no_fusion_changes_a_byte(dtype: DType, name: str, whole: bool) -> None:
+def test_no_reader_and_no_fusion_changes_a_byte(dtype, name, whole):
     """Numba takes half a second for a kernel, and seconds for a product: it reads every second one
     of the other chains, in dtypes in turn."""
     turn = CHAINS.index(name) % (2 * len(STORAGE)) == 2 * STORAGE.index(dtype)
@@ -118,7 +112,7 @@ def test_no_reader_and_no_fusion_changes_a_byte(dtype: DType, name: str, whole: 
 
 @pytest.mark.slow
 @every_storage
-def test_values_beside_each_other_are_those_that_stand_alone(dtype: DType) -> None:
+def test_values_beside_each_other_are_those_that_stand_alone(dtype):
     rng = np.random.default_rng(6)
     feeds = {
         "x": drawn(rng, (17, 40), dtype),
@@ -135,7 +129,7 @@ def test_values_beside_each_other_are_those_that_stand_alone(dtype: DType) -> No
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(8))
-def test_random_programs_of_mixed_dtypes_fused_and_not(seed: int) -> None:
+def test_random_programs_of_mixed_dtypes_fused_and_not(seed):
     """With their derivatives: the same bytes from one kernel per node, without any pass."""
     dtypes = (*(dtype.name for dtype in STORAGE), "float32")
     rng = np.random.default_rng(seed)
@@ -150,7 +144,7 @@ def test_random_programs_of_mixed_dtypes_fused_and_not(seed: int) -> None:
 
 
 @every_storage
-def test_every_value_is_rounded_once_stored_or_not(dtype: DType) -> None:
+def test_every_value_is_rounded_once_stored_or_not(dtype):
     """By hand: x + y, then times x, each rounded to the dtype, in one kernel."""
     rng = np.random.default_rng(0)
     x, y = (drawn(rng, (1000,), dtype) for _ in range(2))
@@ -166,7 +160,7 @@ def test_every_value_is_rounded_once_stored_or_not(dtype: DType) -> None:
 
 @every_storage
 @pytest.mark.parametrize("axes", [(0,), (1,), (0, 1)])
-def test_sums_accumulate_in_the_compute_dtype(dtype: DType, axes: tuple[int, ...]) -> None:
+def test_sums_accumulate_in_the_compute_dtype(dtype, axes):
     """Ones beyond what the dtype counts to: they add up as in the compute dtype, to the bit."""
     shape = (3000, 70)
     x = sg.input("x", ("n", 70), dtype)
@@ -179,7 +173,7 @@ def test_sums_accumulate_in_the_compute_dtype(dtype: DType, axes: tuple[int, ...
 
 
 @every_storage
-def test_a_partial_sum_beside_a_whole_one_of_its_shape(dtype: DType) -> None:
+def test_a_partial_sum_beside_a_whole_one_of_its_shape(dtype):
     """Both are sums of rows; one is rounded, the other summed on."""
     x, y = sg.input("x", ("n", 40), dtype), sg.input("y", ("n", 40), dtype)
     feeds = {name: convert_array(np.full((3000, 40), 0.0625), dtype) for name in "xy"}
@@ -189,7 +183,7 @@ def test_a_partial_sum_beside_a_whole_one_of_its_shape(dtype: DType) -> None:
 
 
 @every_storage
-def test_running_and_scattered_sums_accumulate_in_the_compute_dtype(dtype: DType) -> None:
+def test_running_and_scattered_sums_accumulate_in_the_compute_dtype(dtype):
     x, i = sg.input("x", ("n",), dtype), sg.input("i", ("n",), "int64")
     y = sg.take(sg.input("t", (3,), dtype), i)
     graph = sg.Graph({
@@ -207,7 +201,7 @@ def test_running_and_scattered_sums_accumulate_in_the_compute_dtype(dtype: DType
     assert same_bytes(found["slope"], convert_array(np.array([float(count), 0.0, 0.0]), dtype))
 
 
-LAID_OUT: dict[str, Callable[[sg.Value], sg.Value]] = {
+LAID_OUT = {
     "as it is": lambda v: v,
     "transposed": lambda v: v.T,
     "strided": lambda v: v[::2, ::2],
@@ -217,9 +211,7 @@ LAID_OUT: dict[str, Callable[[sg.Value], sg.Value]] = {
 @pytest.mark.thinned(6)
 @every_storage
 @diagonals(2, ("rows", [1, 9, 100]), ("right", LAID_OUT), ("left", LAID_OUT))
-def test_products_accumulate_in_the_compute_dtype(
-    dtype: DType, left: str, right: str, rows: int
-) -> None:
+def test_products_accumulate_in_the_compute_dtype(dtype, left, right, rows):
     """Of whole numbers that float32 adds without loss: the true product, rounded once."""
     rng = np.random.default_rng(rows)
     inner, columns = 300, 37
@@ -233,13 +225,13 @@ def test_products_accumulate_in_the_compute_dtype(
     x, y = sg.input("x", a.shape, dtype), sg.input("y", b.shape, dtype)
     feeds = {"x": convert_array(a, dtype), "y": convert_array(b, dtype)}
     found = sg.compile(LAID_OUT[left](x) @ LAID_OUT[right](y)).run(feeds)
-    product = LAID_OUT[left](a) @ LAID_OUT[right](b)  # type: ignore[arg-type]
+    product = LAID_OUT[left](a) @ LAID_OUT[right](b)
     assert same_bytes(found, convert_array(np.asarray(product), dtype))
 
 
 @pytest.mark.thinned(2)
 @every_storage
-def test_gradients_are_near_those_of_float64(dtype: DType) -> None:
+def test_gradients_are_near_those_of_float64(dtype):
     rng = np.random.default_rng(3)
     x, w = sg.input("x", ("n", 12), dtype), sg.input("w", (12, 5), dtype)
     loss = sg.mean(sg.nn.log_softmax(sg.tanh(x @ w), 1) ** 2)
@@ -258,9 +250,7 @@ def test_gradients_are_near_those_of_float64(dtype: DType) -> None:
     ("dtype", STORAGE),
     ("optimizer,options", [(cls, each) for cls, samples in SAMPLES.items() for each in samples]),
 )
-def test_every_optimizer_trains_and_keeps_the_dtype(
-    dtype: DType, optimizer: type[Optimizer], options: dict[str, Any]
-) -> None:
+def test_every_optimizer_trains_and_keeps_the_dtype(dtype, optimizer, options):
     rng = np.random.default_rng(1)
     truth = rng.normal(size=(8, 1))
     rows = rng.normal(size=(64, 8))
@@ -278,7 +268,7 @@ def test_every_optimizer_trains_and_keeps_the_dtype(
 
 
 @every_storage
-def test_feeds_are_converted_within_their_kind(dtype: DType) -> None:
+def test_feeds_are_converted_within_their_kind(dtype):
     x = sg.input("x", (3,), dtype)
     f = sg.compile(x * 2.0)
     given = np.array([1.0, 70000.0, 1e-9])
@@ -293,7 +283,7 @@ def test_feeds_are_converted_within_their_kind(dtype: DType) -> None:
 
 
 @every_storage
-def test_promotion(dtype: DType) -> None:
+def test_promotion(dtype):
     x = sg.input("x", (3,), dtype)
     for other in ALL_DTYPES:
         met = (x + sg.input("y", (3,), other)).dtype
@@ -305,7 +295,7 @@ def test_promotion(dtype: DType) -> None:
 
 
 @every_storage
-def test_numbers_beyond_the_dtype_are_infinite(dtype: DType) -> None:
+def test_numbers_beyond_the_dtype_are_infinite(dtype):
     x = sg.input("x", (2,), dtype)
     ones = convert_array(np.ones(2), dtype)
     beyond = dtype.largest * 2
@@ -316,7 +306,7 @@ def test_numbers_beyond_the_dtype_are_infinite(dtype: DType) -> None:
 
 @pytest.mark.thinned(2)
 @every_storage
-def test_texts_read_back(dtype: DType) -> None:
+def test_texts_read_back(dtype):
     values = chains(dtype) | {"constant": sg.constant(convert_array(np.linspace(-3, 3, 7), dtype))}
     graph = sg.Graph(values)
     again = sg.parse(str(graph))
@@ -336,10 +326,10 @@ def test_texts_read_back(dtype: DType) -> None:
 
 @pytest.mark.slow
 @every_storage
-def test_what_is_stored_takes_the_bytes_of_the_dtype(dtype: DType) -> None:
+def test_what_is_stored_takes_the_bytes_of_the_dtype(dtype):
     """Half of what it takes in the compute dtype, but for alignment and what accumulates."""
 
-    def peak(kind: DType) -> int:
+    def peak(kind):
         x, w = sg.input("x", ("n", 256), kind), sg.input("w", (256, 256), kind)
         hidden = sg.tanh(x @ w)
         for _ in range(3):
@@ -352,7 +342,7 @@ def test_what_is_stored_takes_the_bytes_of_the_dtype(dtype: DType) -> None:
 @pytest.mark.slow
 @every_storage
 @pytest.mark.parametrize("debug", [True, "nan"])
-def test_debug_modes(dtype: DType, debug: Any) -> None:
+def test_debug_modes(dtype, debug):
     rng = np.random.default_rng(2)
     feeds = {
         "x": drawn(rng, (9, 40), dtype),
@@ -370,7 +360,7 @@ def test_debug_modes(dtype: DType, debug: Any) -> None:
 
 @pytest.mark.thinned(2)
 @every_storage
-def test_tensors_round_as_graphs_do(dtype: DType) -> None:
+def test_tensors_round_as_graphs_do(dtype):
     """Define-by-run: exact operations to the byte, gradients in the dtype."""
     rng = np.random.default_rng(4)
     array, other = drawn(rng, (30, 8), dtype), drawn(rng, (30, 8), dtype)
@@ -378,7 +368,7 @@ def test_tensors_round_as_graphs_do(dtype: DType) -> None:
     y = Tensor(other, dtype=dtype)
     a, b = sg.input("a", (30, 8), dtype), sg.input("b", (30, 8), dtype)
 
-    def program(p: Any, q: Any) -> Any:
+    def program(p, q):
         return ((p + q) * p / (q * q + 1.0) - sg.sqrt(sg.abs(p))) * 3.0
 
     out = program(x, y)
@@ -392,7 +382,7 @@ def test_tensors_round_as_graphs_do(dtype: DType) -> None:
 
 @pytest.mark.slow
 @every_storage
-def test_draws_are_those_of_the_compute_dtype_rounded(dtype: DType) -> None:
+def test_draws_are_those_of_the_compute_dtype_rounded(dtype):
     for draw in ("uniform", "normal", "exponential"):
         values = {}
         for kind in (dtype, dtype.compute):
@@ -407,7 +397,7 @@ def test_draws_are_those_of_the_compute_dtype_rounded(dtype: DType) -> None:
 @pytest.mark.thinned
 @every_storage
 @pytest.mark.parametrize("policy", ["sqrt", "recompute"])
-def test_policies_change_no_byte(dtype: DType, policy: str) -> None:
+def test_policies_change_no_byte(dtype, policy):
     rng = np.random.default_rng(8)
     x, w = sg.input("x", ("n", 32), dtype), sg.input("w", (32, 32), dtype)
     hidden = x

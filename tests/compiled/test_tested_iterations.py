@@ -1,10 +1,5 @@
 """Loops that end by a test, in one kernel, beside the driver's iterations and the evaluator."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -15,10 +10,8 @@ from staticgrad.ir.kernels.stages import Loop, nested
 from staticgrad.preparation import loops
 from tests.diagonals import diagonals
 
-Program = tuple[dict[str, sg.Value], dict[str, Any]]
 
-
-def root() -> Program:
+def root():
     """Newton's method, the number of steps, and the gradient by a number that it ends with."""
     a = sg.input("a", (), "float64")
     last, iterations = sg.while_loop(
@@ -29,7 +22,7 @@ def root() -> Program:
     return {"last": last, "iterations": iterations}, {"a": np.array(2.0)}
 
 
-def bounded() -> Program:
+def bounded():
     """No more iterations than ``most``; a derivative of as many; integers and truths."""
     x = sg.input("x", (3,), "float64")
     v, odd, k = sg.while_loop(
@@ -41,7 +34,7 @@ def bounded() -> Program:
     return {"v": v, "odd": odd, "k": k, "dx": sg.grad(v.sum(), x)}, {"x": np.full(3, 0.01)}
 
 
-def undefined_behind_the_end() -> Program:
+def undefined_behind_the_end():
     """A root of a number below 0, and a division by zero, in the iteration that is not made."""
     x = sg.input("x", (), "float64")
     v, k = sg.while_loop(
@@ -50,11 +43,11 @@ def undefined_behind_the_end() -> Program:
     return {"v": v, "k": k}, {"x": np.array(0.9)}
 
 
-def by_number() -> Program:
+def by_number():
     """Nested loops, and the number of the iteration that ``fori_loop`` counts inside."""
     x = sg.input("x", (2,), "float32")
 
-    def body(carry: Any) -> Any:
+    def body(carry):
         inner = sg.fori_loop(0, 3, lambda i, s: s * 0.5 + x * i, carry[0])
         return inner, carry[1] + 1
 
@@ -62,18 +55,18 @@ def by_number() -> Program:
     return {"v": v, "k": k}, {"x": np.array([0.3, 0.7], np.float32)}
 
 
-def never() -> Program:
+def never():
     """No iteration at all."""
     x = sg.input("x", (), "float64")
     v = sg.while_loop(lambda v: v > 5.0, lambda v: v - 1.0, x)
     return {"v": v}, {"x": np.array(3.0)}
 
 
-def vectors() -> Program:
+def vectors():
     """Carries of several lanes, a test of all of them, and an invariant that iterations read."""
     a, b = sg.input("a", (5, 5), "float32"), sg.input("b", (5,), "float32")
 
-    def body(carry: Any) -> Any:
+    def body(carry):
         x, r, p, rs = carry
         ap = a @ p
         step = rs / (p * ap).sum()
@@ -88,12 +81,12 @@ def vectors() -> Program:
     return {"x": x}, {"a": m @ m.T + np.eye(5, dtype=np.float32), "b": m[0].copy()}
 
 
-def rows() -> Program:
+def rows():
     """Rows that stay vectors: of two lengths and dtypes, some exchanged, some read backwards."""
     x, y = sg.input("x", ("n",), "float32"), sg.input("y", (3, "n"), "float64")
     w = sg.input("w", ("n",), "float32")
 
-    def body(carry: Any) -> Any:
+    def body(carry):
         k, x, y, old = carry
         tops = sg.astype((y - y.max(axis=1, keepdims=True)).sum(axis=0), "float32")
         new = x[::-1] * 0.5 + sg.tanh(w + 0.1 * tops) / (1.0 + (x * x).sum())
@@ -109,13 +102,13 @@ def rows() -> Program:
     return {"k": k, "last": last, "y": others[0], "old": others[1]}, feeds
 
 
-PROGRAMS: dict[str, Callable[[], Program]] = {
+PROGRAMS = {
     each.__name__: each
     for each in (root, bounded, undefined_behind_the_end, by_number, never, vectors, rows)
 }
 
 
-def in_one_kernel(f: sg.CompiledFunction) -> bool:
+def in_one_kernel(f):
     """Whether a kernel has a loop that ends by a test."""
     every = (stage for kernel in f.schedule.kernels for stage, _ in nested(kernel.stages))
     return any(isinstance(stage, Loop) and stage.going for stage in every)
@@ -123,9 +116,7 @@ def in_one_kernel(f: sg.CompiledFunction) -> bool:
 
 @pytest.mark.slow
 @diagonals(2, ("name", PROGRAMS), ("most", [2, 4096]))
-def test_iterations_in_a_kernel_have_the_bytes_of_single_ones(
-    name: str, most: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_iterations_in_a_kernel_have_the_bytes_of_single_ones(name, most, monkeypatch):
     outputs, feeds = PROGRAMS[name]()
     graph = sg.Graph(outputs)
     monkeypatch.setattr(loops, "_MOST", most)
@@ -143,7 +134,7 @@ def test_iterations_in_a_kernel_have_the_bytes_of_single_ones(
         assert all(same_bytes(other[key], array) for key, array in found.items())
 
 
-def test_iterations_that_are_not_made_check_no_index() -> None:
+def test_iterations_that_are_not_made_check_no_index():
     x, n = sg.input("x", (5,), "float64"), sg.input("n", (), "int64")
     _, total = sg.while_loop(lambda c: c[0] < n, lambda c: (c[0] + 1, c[1] + x[c[0]]), (0, 0.0))
     f = sg.compile({"total": total})
@@ -155,7 +146,7 @@ def test_iterations_that_are_not_made_check_no_index() -> None:
         f.run({"x": np.arange(5.0), "n": np.array(6)})
 
 
-def test_an_index_that_fails_ends_a_loop_without_an_end() -> None:
+def test_an_index_that_fails_ends_a_loop_without_an_end():
     x = sg.input("x", (5,), "float64")
     f = sg.compile({"n": sg.while_loop(lambda k: x[k] < 2.5, lambda k: k + 1, 0)})
     assert not in_one_kernel(f)
@@ -164,7 +155,7 @@ def test_an_index_that_fails_ends_a_loop_without_an_end() -> None:
         f.run({"x": np.zeros(5)})
 
 
-def test_a_not_a_number_is_told_by_its_iteration() -> None:
+def test_a_not_a_number_is_told_by_its_iteration():
     x = sg.input("x", (), "float64")
     y = sg.while_loop(lambda c: c[1] < 9, lambda c: (sg.log(c[0]), c[1] + 1), (x, 0))[0]
     with pytest.raises(NonFiniteError, match="in iteration 3, log"):
@@ -172,7 +163,7 @@ def test_a_not_a_number_is_told_by_its_iteration() -> None:
 
 
 @pytest.mark.parametrize(("length", "joined"), [(2000, True), (400_000, False)])
-def test_iterations_that_workers_share_are_single(length: int, joined: bool) -> None:
+def test_iterations_that_workers_share_are_single(length, joined):
     x = sg.input("x", (length,), "float64")
     f = sg.compile(sg.while_loop(lambda v: v.max() < 50.0, lambda v: v * 1.5 + 1.0, x))
     assert in_one_kernel(f) == joined
@@ -183,14 +174,12 @@ def test_iterations_that_workers_share_are_single(length: int, joined: bool) -> 
 @diagonals(
     2, ("iterations,most", [(1, 6), (5, 2), (5, None), (3, 0)]), ("dtype", ["float32", "float64"])
 )
-def test_a_loop_inside_of_a_loop_ends_by_its_own_test(
-    dtype: str, iterations: int, most: int | None
-) -> None:
+def test_a_loop_inside_of_a_loop_ends_by_its_own_test(dtype, iterations, most):
     """Limits come from the outer iteration, so that inner loops make other numbers of iterations,
     or none."""
     x = sg.input("x", (3,), dtype)
 
-    def outer(i: Any, v: Any) -> Any:
+    def outer(i, v):
         limit = (i + 1) % 3
         inner = sg.while_loop(
             lambda c: c[0] < limit,

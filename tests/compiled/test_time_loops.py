@@ -1,11 +1,7 @@
 """Loops as one kernel, beside the driver's loops of kernels and the evaluator."""
 
-from __future__ import annotations
-
 import signal
 import threading
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,19 +14,15 @@ from staticgrad.lowering.loops import time_loops
 from tests.loops.random_loops import random_step
 from tests.ops.graphs import variable
 
-Program = tuple[dict[str, sg.Value], dict[str, Any]]
 
-
-def values(*shape: int, dtype: str = "f8") -> Any:
+def values(*shape, dtype="f8"):
     """Numbers that do not repeat, around 0."""
     return np.asarray(np.sin(np.arange(1, 1 + np.prod(shape, dtype=int)) * 1.7), dtype).reshape(
         shape
     )
 
 
-def with_gradients(
-    outputs: dict[str, sg.Value], wanted: dict[str, sg.Value]
-) -> dict[str, sg.Value]:
+def with_gradients(outputs, wanted):
     floats = [v for v in outputs.values() if v.dtype.is_float]
     loss = sum((sg.sin(v).sum() for v in floats), sg.asarray(0.0, floats[0].dtype))
     return outputs | {
@@ -39,15 +31,15 @@ def with_gradients(
     }
 
 
-def vector_field(rows: int | str, iterations: int) -> Program:
+def vector_field(rows, iterations):
     """Runge-Kutta over a state of three rows of points; time is carried, too."""
     q = sg.input("q", (3, rows), "float64")
 
-    def slope(time: Any, state: Any) -> Any:
+    def slope(time, state):
         x, y, z = state[0], state[1], state[2]
         return sg.stack([3.0 * (y - x), x * (sg.cos(time) - z) - y, x * y - z])
 
-    def body(_: Any, carry: Any) -> Any:
+    def body(_, carry):
         time, state = carry
         k1 = slope(time, state)
         k2 = slope(time + 0.1, state + 0.1 * k1)
@@ -59,12 +51,12 @@ def vector_field(rows: int | str, iterations: int) -> Program:
     return with_gradients(outputs, {"q": q}), {"q": values(3, count)}
 
 
-def single(iterations: int) -> Program:
+def single(iterations):
     """A state of three numbers, a product with a small matrix, sums and a maximum of the state."""
     q, m = sg.input("q", (3,), "float64"), sg.input("m", (3, 3), "float64")
     x = sg.input("x", (iterations, 3), "float64")
 
-    def body(state: Any, row: Any) -> Any:
+    def body(state, row):
         new = sg.tanh(m @ state + row) * state.sum() + sg.where(state > 0, 0.1, row[::-1])
         return new, (new.max(), state[1:])
 
@@ -75,12 +67,12 @@ def single(iterations: int) -> Program:
     }  # fmt: skip
 
 
-def rows_of_three(rows: int | str, iterations: int) -> Program:
+def rows_of_three(rows, iterations):
     """Each row of a state of three columns by a small matrix; rows of float32."""
     h, w = sg.input("h", (rows, 3), "float32"), sg.input("w", (3, 3), "float32")
     x = sg.input("x", ("t", rows, 3), "float32")
 
-    def body(state: Any, row: Any) -> Any:
+    def body(state, row):
         new = sg.tanh(state @ w + row)
         norm = sg.sqrt((new * new).sum(1, keepdims=True) + 0.5)
         return new / norm, (norm[:, 0], new > 0.25)
@@ -92,11 +84,11 @@ def rows_of_three(rows: int | str, iterations: int) -> Program:
     return outputs | {"signs": signs}, {**feeds, "x": values(iterations, count, 3, dtype="f4")}
 
 
-def counters(iterations: int) -> Program:
+def counters(iterations):
     """Integers and truths that change places, the number of the iteration, and constants."""
     n, table = sg.input("n", (5,), "int64"), np.array([3, 1, 4, 1, 5])
 
-    def body(i: Any, carry: Any) -> Any:
+    def body(i, carry):
         a, b, flag = carry
         return b, sg.where(flag, a + b * table, a - i), (a + b) % 3 == 0
 
@@ -104,12 +96,12 @@ def counters(iterations: int) -> Program:
     return {"a": a, "b": b, "flag": flag}, {"n": np.arange(-2, 3)}
 
 
-def looked_up(rows: int, iterations: int) -> Program:
+def looked_up(rows, iterations):
     """Places that are known in a run only: one of all rows, and one of each row."""
     v, scale = sg.input("v", (rows,), "float64"), sg.input("scale", (4,), "float64")
     k, table = sg.input("k", (iterations, rows), "int64"), sg.input("table", (5, 2), "float64")
 
-    def body(i: Any, state: Any) -> Any:
+    def body(i, state):
         return state * scale[i % 4] + table[k[i], 1]
 
     feeds = {"v": values(rows), "scale": values(4), "table": values(5, 2)}
@@ -117,7 +109,7 @@ def looked_up(rows: int, iterations: int) -> Program:
     return {"last": sg.fori_loop(0, iterations, body, v)}, feeds
 
 
-def bent(iterations: int) -> Program:
+def bent(iterations):
     """A second derivative: loops over what loops stack."""
     q, k = sg.input("q", (2,), "float64"), sg.input("k", (), "float64")
     last = sg.fori_loop(0, iterations, lambda _, s: s + 0.1 * sg.sin(k * s[::-1]), q)
@@ -128,16 +120,16 @@ def bent(iterations: int) -> Program:
     }
 
 
-def branched(rows: int | str, iterations: int) -> Program:
+def branched(rows, iterations):
     """Cases by a number that is out of their range, too, and a branch in one of them, which is not
     defined where it is not taken."""
     v, k = sg.input("v", (rows,), "float64"), sg.input("k", (iterations,), "int64")
 
-    def rooted(state: Any, i: Any) -> Any:
+    def rooted(state, i):
         low = sg.cond(i < 2, lambda s: sg.sqrt(s - 2.0) / (s - s), lambda s: s * 0.25, state)
         return low, i * 2
 
-    def body(state: Any, i: Any) -> Any:
+    def body(state, i):
         new, number = sg.switch(
             i,
             [lambda s, i: (s * 1.5, i), rooted, lambda s, i: (s * s + 0.5, sg.asarray(7))],
@@ -152,13 +144,13 @@ def branched(rows: int | str, iterations: int) -> Program:
     return with_gradients({"last": last}, {"v": v}) | {"numbers": numbers, "signs": signs}, feeds
 
 
-def mixing(rows: int | str, iterations: int, reverse: bool) -> Program:
+def mixing(rows, iterations, reverse):
     """Rows that read each other, of two dtypes, with slices, stacks and the number of the
     iteration."""
     x, y = sg.input("x", (rows,), "float64"), sg.input("y", (3, rows), "float32")
     w = sg.input("w", (iterations, rows), "float64")
 
-    def body(carry: Any, each: Any) -> Any:
+    def body(carry, each):
         i, x, y = carry
         tops = sg.astype((y - y.max(axis=1, keepdims=True)).sum(axis=0), "float64")
         new = x[::-1] * 0.5 + sg.tanh(each + 0.1 * tops) / (1.0 + (x * x).sum())
@@ -177,7 +169,7 @@ def mixing(rows: int | str, iterations: int, reverse: bool) -> Program:
     return with_gradients(outputs, wanted) | {"all": all_, "i": i}, feeds
 
 
-PROGRAMS: dict[str, Callable[[], Program]] = {
+PROGRAMS = {
     "field 1 4": lambda: vector_field(1, 4),
     "field 70 3": lambda: vector_field(70, 3),
     "field n 5": lambda: vector_field("n", 5),
@@ -200,19 +192,19 @@ PROGRAMS: dict[str, Callable[[], Program]] = {
 }
 
 
-def loops_left(f: sg.CompiledFunction) -> int:
+def loops_left(f):
     """The loops that the driver runs, those over stretches of iterations aside."""
     loops = [step for step in f.schedule.steps if isinstance(step, BodyStep)]
     return sum([body.name for body in step.schedules] != ["stretch"] for step in loops)
 
 
-def same(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
+def same(found, wanted):
     return all(same_bytes(found[name], array) for name, array in wanted.items())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_a_loop_is_one_kernel_with_the_bytes_of_the_drivers(name: str) -> None:
+def test_a_loop_is_one_kernel_with_the_bytes_of_the_drivers(name):
     outputs, feeds = PROGRAMS[name]()
     graph = sg.Graph(outputs)
     f = sg.compile(graph)
@@ -237,9 +229,7 @@ STRETCHED = ["field 70 3", "single 6", "rows n 4", "looked up 40 6", "bent 5", "
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", STRETCHED)
-def test_stretches_of_iterations_have_the_same_bytes(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stretches_of_iterations_have_the_same_bytes(name, monkeypatch):
     outputs, feeds = PROGRAMS[name]()
     graph = sg.Graph(outputs)
     wanted = sg.compile(graph, fuse=False).run(feeds)
@@ -256,7 +246,7 @@ def test_stretches_of_iterations_have_the_same_bytes(
         assert same(sg.compile(graph).run(feeds), wanted)
 
 
-def test_a_long_time_loop_is_interrupted() -> None:
+def test_a_long_time_loop_is_interrupted():
     q = sg.input("q", (2,), "float64")
     f = sg.compile(sg.fori_loop(0, 10**10, lambda i, s: sg.sin(s[::-1]) * 0.5 + 1.0, q))
     assert loops_left(f) == 0
@@ -269,7 +259,7 @@ def test_a_long_time_loop_is_interrupted() -> None:
 
 @pytest.mark.thinned(2)
 @pytest.mark.parametrize("rows", [1, 40])
-def test_an_index_out_of_range_is_the_drivers(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_index_out_of_range_is_the_drivers(rows, monkeypatch):
     outputs, feeds = looked_up(rows, 6)
     feeds["k"][4, rows // 2], feeds["k"][5, 0] = 9, -8
     graph = sg.Graph(outputs)
@@ -288,7 +278,7 @@ def test_an_index_out_of_range_is_the_drivers(rows: int, monkeypatch: pytest.Mon
     assert told == {f"[SG407] index {9 if rows == 1 else -8} is out of range for an axis of size 5"}
 
 
-def test_rows_are_shared_among_workers_and_change_their_number() -> None:
+def test_rows_are_shared_among_workers_and_change_their_number():
     outputs, feeds = rows_of_three("n", 4)
     f, g = (sg.compile(sg.Graph(outputs), threads=n) for n in (1, 2))
     wanted = f.run(feeds)
@@ -300,7 +290,7 @@ def test_rows_are_shared_among_workers_and_change_their_number() -> None:
     assert loops_left(f) == 0
 
 
-def _far(v: Any) -> Any:
+def _far(v):
     """Many operations whose results are those of any evaluation."""
     for number in range(40):
         v = sg.sqrt(v * v + number)
@@ -312,11 +302,11 @@ JOINED = ["flipped", "summed", "shifted"]
 DRIVEN = ["looked up", "sorted", "looked up in a case", "long cases"]
 
 
-def _mixed(kind: str) -> Program:
+def _mixed(kind):
     """Bodies whose rows read each other, or places that are known in a run only; cases of which it
     is better to compute one."""
     x, k = sg.input("x", (600,), "float64"), sg.input("k", (4,), "int64")
-    bodies: dict[str, Callable[[Any, Any], Any]] = {
+    bodies = {
         "flipped": lambda v, _: v[::-1] * 0.5 + 1.0,
         "summed": lambda v, _: v * 0.5 + v.mean(),
         "shifted": lambda v, _: sg.concatenate([v[1:], v[:1]]) * 0.5,
@@ -335,7 +325,7 @@ def _mixed(kind: str) -> Program:
 
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("kind", JOINED + DRIVEN)
-def test_rows_that_read_each_other(kind: str) -> None:
+def test_rows_that_read_each_other(kind):
     outputs, feeds = _mixed(kind)
     graph = sg.Graph(outputs)
     f = sg.compile(graph)
@@ -345,7 +335,7 @@ def test_rows_that_read_each_other(kind: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
-def test_random_loops_are_the_drivers(seed: int) -> None:
+def test_random_loops_are_the_drivers(seed):
     shapes = {"u": (3,), "v": (3,), "s": (), "rows": (2, 3)}
     inputs = [variable(name, sg.float64, shape) for name, shape in shapes.items()]
     u, v, s, rows = inputs
@@ -358,10 +348,10 @@ def test_random_loops_are_the_drivers(seed: int) -> None:
     assert same(sg.compile(graph, fuse=False).run(feeds), found)
 
 
-def test_what_is_the_same_in_all_rows_is_there_without_any() -> None:
+def test_what_is_the_same_in_all_rows_is_there_without_any():
     q = sg.input("q", ("n",), "float64")
 
-    def body(carry: Any, _: Any) -> Any:
+    def body(carry, _):
         scale, total = carry
         return (scale * 0.5, total + scale), scale
 
@@ -377,7 +367,7 @@ def test_what_is_the_same_in_all_rows_is_there_without_any() -> None:
 
 @pytest.mark.thinned(2)
 @pytest.mark.parametrize("rows", [5, 7])
-def test_the_row_of_an_iterations_number_is_a_slice(rows: int) -> None:
+def test_the_row_of_an_iterations_number_is_a_slice(rows):
     """As ``scan`` hands it over, with its bytes; of longer arrays it is looked up."""
     x, a = sg.input("x", (rows, 3), "float64"), sg.input("a", (5, 3), "float64")
     zeros = sg.zeros((3,), "float64")
@@ -397,9 +387,7 @@ def test_the_row_of_an_iterations_number_is_a_slice(rows: int) -> None:
 
 
 @pytest.mark.parametrize(("rows", "stretches"), [(1000, [138]), (100, [])])
-def test_iterations_of_rows_on_many_pages_are_made_in_stretches(
-    rows: int, stretches: list[int]
-) -> None:
+def test_iterations_of_rows_on_many_pages_are_made_in_stretches(rows, stretches):
     """Stacks of 8 MB and more are written a few iterations of all rows at a time, to the same
     bytes."""
     x = sg.input("x", (rows,), "float64")

@@ -1,13 +1,10 @@
 """Plans of a program before a kernel is compiled, and the page of its memory. The oracle of the
 plans are budgets in bytes; of bytes over time, the placements counted one by one."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +19,7 @@ from staticgrad.reports.memory_page import held_bands
 from staticgrad.reports.profiling import live_bytes
 
 
-def network() -> sg.Graph:
+def network():
     """Four layers over open rows, in scopes, one of an awkward name."""
     h = sg.input("x", ("n", 24))
     weights = [sg.parameter(f"w{k}", np.eye(24, dtype="f4")) for k in range(4)]
@@ -34,7 +31,7 @@ def network() -> sg.Graph:
 
 
 @pytest.mark.slow
-def test_each_choice_is_what_its_budget_plans(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_choice_is_what_its_budget_plans(monkeypatch):
     graph = network()
     monkeypatch.setattr(backends, "compiled", None)  # no kernel is compiled
     found = sg.tradeoff(graph, {"n": 300})
@@ -69,7 +66,7 @@ def test_each_choice_is_what_its_budget_plans(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.slow
-def test_loops_give_the_plans_of_all_their_divisions(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loops_give_the_plans_of_all_their_divisions(monkeypatch):
     """And of some in which part of the iterations does not run again, as budgets have them."""
     monkeypatch.setattr(sums, "BLOCK_ROWS", 80)  # of two iterations
     x, w = sg.input("x", (64, 40, 8)), sg.input("w", (8, 8))
@@ -86,7 +83,7 @@ def test_loops_give_the_plans_of_all_their_divisions(monkeypatch: pytest.MonkeyP
     assert plan_seconds(budgeted.plan()) <= 1.01 * some.seconds
 
 
-def test_what_is_computed_once_is_in_no_plan() -> None:
+def test_what_is_computed_once_is_in_no_plan():
     x = sg.input("x", ("batch", 4))
     table = sg.tanh(sg.constant(np.ones((4, 64), "float32"))) @ np.ones((64, 32), "float32")
     graph = sg.Graph(((x @ table) ** 2).sum())
@@ -95,7 +92,7 @@ def test_what_is_computed_once_is_in_no_plan() -> None:
     )
 
 
-def test_what_has_no_tradeoff_is_told() -> None:
+def test_what_has_no_tradeoff_is_told():
     graph = network()
     for sizes, word in ((None, "missing"), ({"m": 3, "n": 3}, "no size 'm'")):
         with pytest.raises(UnknownNameError, match=word):
@@ -109,12 +106,12 @@ def test_what_has_no_tradeoff_is_told() -> None:
         sg.tradeoff(graph, sizes, arguments=(np.ones(3),))
 
 
-def test_a_function_is_traced_with_the_arguments_of_a_call() -> None:
+def test_a_function_is_traced_with_the_arguments_of_a_call():
     weights = [np.eye(24, dtype="f4") for _ in range(4)]
 
     @sg.function
-    def slopes(weights: list[Any], x: Any) -> Any:
-        def loss(weights: list[Any]) -> Any:
+    def slopes(weights, x):
+        def loss(weights):
             h = x
             for w in weights:
                 h = sg.tanh(h @ w)
@@ -132,7 +129,7 @@ def test_a_function_is_traced_with_the_arguments_of_a_call() -> None:
     balanced(single._repr_html_())
 
 
-def test_bytes_over_time_are_those_of_the_placements() -> None:
+def test_bytes_over_time_are_those_of_the_placements():
     plan = sg.compile(network(), checkpoint="recompute").plan(n=50)
     bands = held_bands(plan, lambda buffer: buffer.name)
     assert [sum(each) for each in zip(*(b.held for b in bands), strict=True)] == live_bytes(plan)
@@ -143,27 +140,27 @@ def test_bytes_over_time_are_those_of_the_placements() -> None:
 class Balance(HTMLParser):
     """Notes every tag, and that each is closed in order."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
-        self.open: list[str] = []
-        self.said: list[str] = []
+        self.open = []
+        self.said = []
 
-    def handle_starttag(self, tag: str, attrs: Any) -> None:
+    def handle_starttag(self, tag, attrs):
         assert not {"src", "href"} & {name for name, _ in attrs}
         if tag not in ("meta", "line", "rect", "circle"):
             self.open.append(tag)
 
-    def handle_startendtag(self, tag: str, attrs: Any) -> None:
+    def handle_startendtag(self, tag, attrs):
         pass
 
-    def handle_endtag(self, tag: str) -> None:
+    def handle_endtag(self, tag):
         assert self.open.pop() == tag
 
-    def handle_data(self, data: str) -> None:
+    def handle_data(self, data):
         self.said.append(data)
 
 
-def balanced(page: str) -> str:
+def balanced(page):
     """The words of a page whose tags are closed, and that reads no other file."""
     parser = Balance()
     parser.feed(page)
@@ -171,7 +168,7 @@ def balanced(page: str) -> str:
     return " ".join(parser.said)
 
 
-def test_the_page_says_what_is_held_by_scope_line_and_tensor(tmp_path: Path) -> None:
+def test_the_page_says_what_is_held_by_scope_line_and_tensor(tmp_path):
     f = sg.compile(network(), memory_budget=0.6)
     path = f.report(tmp_path / "memory.html", n=200)
     page = path.read_text("utf-8")

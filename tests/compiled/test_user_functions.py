@@ -1,10 +1,5 @@
 """``sg.host_call`` and ``sg.numba_call``: functions of users inside of compiled steps."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
-
 import numba
 import numpy as np
 import pytest
@@ -20,24 +15,24 @@ every_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 every_jit = pytest.mark.parametrize("jit", [True, False])
 
 
-@numba.njit  # type: ignore[untyped-decorator]
-def scaled(a: Any, k: Any) -> Any:
+@numba.njit
+def scaled(a, k):
     """k times what is positive."""
     return np.where(a > 0, a * k, 0.0)
 
 
-def scaled_rule(ct: Any, out: Any, a: Any, k: Any) -> Any:
+def scaled_rule(ct, out, a, k):
     return sg.where(a > 0, ct * k, 0.0), (sg.where(a > 0, a, 0.0) * ct).sum()
 
 
-def both(a: Any, flags: Any) -> Any:
+def both(a, flags):
     return a[::-1] + 1.0, flags.sum()
 
 
 @pytest.mark.slow
 @every_jit
 @every_call
-def test_several_results_of_named_sizes(call: Callable[..., Any], jit: bool) -> None:
+def test_several_results_of_named_sizes(call, jit):
     with sg.options(jit=jit):
         x = sg.input("x", ("n", 3), "float64")
         flags = sg.input("flags", ("n",), "bool")
@@ -51,8 +46,8 @@ def test_several_results_of_named_sizes(call: Callable[..., Any], jit: bool) -> 
 
 @pytest.mark.slow
 @every_call
-def test_derivatives_follow_the_rule(call: Callable[..., Any]) -> None:
-    def function(a: Any, k: Any) -> Any:
+def test_derivatives_follow_the_rule(call):
+    def function(a, k):
         return call(scaled, a, k, types=a, vjp=scaled_rule)
 
     check_gradients(function, [X, np.float64(1.5)], order=2)
@@ -62,20 +57,20 @@ def test_derivatives_follow_the_rule(call: Callable[..., Any]) -> None:
 
 
 @every_call
-def test_without_a_rule_there_is_no_gradient(call: Callable[..., Any]) -> None:
+def test_without_a_rule_there_is_no_gradient(call):
     x = sg.input("x", (3,), "float64")
     with pytest.raises(GradientError, match=r"no derivative rule[\s\S]*vjp="):
         sg.grad(call(np.sin, x, types=x).sum(), x)
 
 
-def fails(a: Any) -> Any:
+def fails(a):
     if a[0] < 0:
         raise KeyError("a negative number")
     return a + 1.0
 
 
 @pytest.mark.slow
-def test_an_exception_comes_out_whole_before_a_parameter_changes() -> None:
+def test_an_exception_comes_out_whole_before_a_parameter_changes():
     w = sg.parameter("w", np.zeros(3))
     x = sg.input("x", (3,), "float64")
     for call, kinds in ((sg.host_call, KeyError), (sg.numba_call, CallError)):
@@ -95,13 +90,13 @@ def test_an_exception_comes_out_whole_before_a_parameter_changes() -> None:
         sg.compile(sg.numba_call(fails, x, types=x)).run({"x": [-1.0, 0.0, 0.0]})
 
 
-def shortened(a: Any) -> Any:
+def shortened(a):
     return a[1:] + 1.0
 
 
 @pytest.mark.thinned(2)
 @every_call
-def test_other_results_than_promised(call: Callable[..., Any]) -> None:
+def test_other_results_than_promised(call):
     x = sg.input("x", (3,), "float64")
     with pytest.raises(CallError, match="types= says"):
         sg.compile(call(shortened, x, types=x)).run({"x": np.ones(3)})
@@ -109,12 +104,12 @@ def test_other_results_than_promised(call: Callable[..., Any]) -> None:
         sg.evaluate(call(shortened, x, types=x), {"x": np.ones(3)})
 
 
-def writes(a: Any) -> Any:
+def writes(a):
     a[0] = 9.0
     return a
 
 
-def test_operands_are_not_written_to() -> None:
+def test_operands_are_not_written_to():
     x = sg.input("x", (3,), "float64")
     feed = np.ones(3)
     np.testing.assert_array_equal(
@@ -127,7 +122,7 @@ def test_operands_are_not_written_to() -> None:
 
 @pytest.mark.thinned(2)
 @every_call
-def test_text_reads_back_and_tensors_run_at_once(call: Callable[..., Any]) -> None:
+def test_text_reads_back_and_tensors_run_at_once(call):
     x = sg.input("x", (4, 3), "float64")
     graph = sg.Graph(call(scaled, x, 2.0, types=x, vjp=scaled_rule))
     assert str(sg.parse(str(graph))) == str(graph)
@@ -140,13 +135,13 @@ def test_text_reads_back_and_tensors_run_at_once(call: Callable[..., Any]) -> No
     np.testing.assert_array_equal(tensor.grad.data, 2.0 * (X > 0))
 
 
-def test_explain_names_the_function() -> None:
+def test_explain_names_the_function():
     x = sg.input("x", (4, 3), "float64")
     f = sg.compile(sg.host_call(np.sort, x, types=x))
     assert "sort" in f.explain()
 
 
-def test_mistakes_are_coded() -> None:
+def test_mistakes_are_coded():
     x = sg.input("x", (3,), "float64")
     for given, text in (
         ({"types": []}, "promises no result"),

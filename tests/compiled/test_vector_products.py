@@ -1,9 +1,5 @@
 """Products with one row, one column or one inner index: sums by the lane rule, however they lie."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -21,7 +17,7 @@ SIZES = [(1, 33, 1), (40, 17, 1), (1, 300, 40), (9, 1, 20), (1, 1, 1), (1, 4097,
 FLAGS = [(False, False), (True, False), (False, True), (True, True)]
 
 
-def expected(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def expected(a, b):
     """The lane rule over the inner axis of a[..., i, k] and b[..., k, j]."""
     if a.shape[-1] == 1:
         return a * b
@@ -29,9 +25,7 @@ def expected(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return tree_sum(terms, (terms.ndim - 1,))
 
 
-def operands(
-    sizes: tuple[int, int, int], flags: tuple[bool, bool], dtype: str, batch: tuple[int, ...] = ()
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def operands(sizes, flags, dtype, batch=()):
     """Two matrices as they are stored, and as the product reads them."""
     rng = np.random.default_rng(list(sizes))
     rows, inner, columns = sizes
@@ -45,10 +39,8 @@ def operands(
 
 @pytest.mark.thinned
 @diagonals(2, ("flags", FLAGS), ("dtype", ["float32", "float64", "int32"]))
-def test_they_follow_the_lane_rule_whatever_the_transposes(
-    flags: tuple[bool, bool], dtype: str
-) -> None:
-    outputs: dict[str, Any] = {}
+def test_they_follow_the_lane_rule_whatever_the_transposes(flags, dtype):
+    outputs = {}
     feeds, wanted = {}, {}
     for n, sizes in enumerate(SIZES):
         stored, read = operands(sizes, flags, dtype)
@@ -59,14 +51,14 @@ def test_they_follow_the_lane_rule_whatever_the_transposes(
         feeds |= {f"a{n}": stored[0], f"b{n}": stored[1]}
         wanted[str(sizes)] = expected(*read)
     for options in ({}, {"pipeline": "O0"}, {"fuse": False}):
-        found = sg.compile(outputs, **options).run(feeds)  # type: ignore[arg-type]
+        found = sg.compile(outputs, **options).run(feeds)
         for name, array in wanted.items():
             assert same_bytes(found[name], array), (name, options)
 
 
 @pytest.mark.thinned(4)
 @pytest.mark.parametrize("flags", FLAGS, ids=str)
-def test_those_that_add_down_follow_the_column_rule(flags: tuple[bool, bool]) -> None:
+def test_those_that_add_down_follow_the_column_rule(flags):
     """But for a product of two vectors, which has no rows to add down; and whoever moves flags."""
     feeds, wanted, outputs = {}, {}, {}
     for n, sizes in enumerate([(40, 1300, 1), (1, 300, 40), (1, 33, 1), (9, 1, 20), (5, 0, 1)]):
@@ -82,15 +74,15 @@ def test_those_that_add_down_follow_the_column_rule(flags: tuple[bool, bool]) ->
         wanted[name] = wanted[f"{name} transposed"] = expected(left, right) if both else down
         feeds |= {f"a{n}": stored[0], f"b{n}": stored[1]}
     for options in ({}, {"pipeline": "O0"}, {"fuse": False}):
-        found = sg.compile(outputs, **options).run(feeds)  # type: ignore[arg-type]
+        found = sg.compile(outputs, **options).run(feeds)
         for name, array in wanted.items():
             assert same_bytes(found[name], array), (name, options)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_large_matrices_are_read_in_long_runs_to_the_same_bits(dtype: str) -> None:
-    outputs: dict[str, Any] = {}
+def test_large_matrices_are_read_in_long_runs_to_the_same_bits(dtype):
+    outputs = {}
     feeds, wanted = {}, {}
     for rows in (
         517,
@@ -110,7 +102,7 @@ def test_large_matrices_are_read_in_long_runs_to_the_same_bits(dtype: str) -> No
             assert same_bytes(found[name], array), (name, threads)
 
 
-def test_derivatives_add_down_where_the_matrix_lies_so() -> None:
+def test_derivatives_add_down_where_the_matrix_lies_so():
     x, v = sg.input("x", (40, 70), "float32"), sg.input("v", (70,), "float32")
     u = sg.input("u", (40,), "float32")
     wide, w = sg.input("wide", (40, LONGEST_DOWN + 1)), sg.input("w", (LONGEST_DOWN + 1,))
@@ -127,7 +119,7 @@ def test_derivatives_add_down_where_the_matrix_lies_so() -> None:
         assert [op.down for op in products] == [False, down], str(graph)
 
 
-def test_batches_broadcast() -> None:
+def test_batches_broadcast():
     (a, _), _ = operands((6, 50, 1), (False, False), "float32", (4, 3))
     (_, b), _ = operands((6, 50, 1), (False, False), "float32", (3,))
     x, y = sg.input("x", a.shape, "float32"), sg.input("y", b.shape, "float32")
@@ -135,7 +127,7 @@ def test_batches_broadcast() -> None:
     assert same_bytes(found, expected(a, np.broadcast_to(b, (4, 3, 50, 1))))
 
 
-def test_transposes_that_rewrites_move_change_no_byte() -> None:
+def test_transposes_that_rewrites_move_change_no_byte():
     """A broadcast of a transpose is not a transpose of a broadcast to whom looks at flags alone."""
     x, y = sg.input("x", (40,), "float32"), sg.input("y", (70,), "float32")
     spread = sg.broadcast_to(sg.expand_dims(x, 1), (40, 70))
@@ -156,12 +148,12 @@ def test_transposes_that_rewrites_move_change_no_byte() -> None:
         assert same_bytes(array, results[0])
 
 
-def stages(*outputs: Any) -> list[Any]:
+def stages(*outputs):
     graph = sg.Graph({str(n): value for n, value in enumerate(outputs)})
     return [stage for step in fuse(pipeline("O1")(graph)).steps for stage in step.kernel.stages]
 
 
-def test_one_pass_over_the_matrix_whichever_way_it_lies() -> None:
+def test_one_pass_over_the_matrix_whichever_way_it_lies():
     x, v = sg.input("x", (40, 70), "float32"), sg.input("v", (70,), "float32")
     u = sg.input("u", (40,), "float32")
     assert [type(stage).__name__ for stage in stages(x @ v)] == ["Map", "Scalar"]
@@ -170,7 +162,7 @@ def test_one_pass_over_the_matrix_whichever_way_it_lies() -> None:
     assert across.in_lanes
 
 
-def test_a_product_of_a_product_stores_no_terms() -> None:
+def test_a_product_of_a_product_stores_no_terms():
     """The tile of the first product does not write what only the sum of the second one reads."""
     a, b = sg.input("a", (40, 30), "float32"), sg.input("b", (30, 70), "float32")
     v = sg.input("v", (70,), "float32")
@@ -180,7 +172,7 @@ def test_a_product_of_a_product_stores_no_terms() -> None:
     assert [type(stage).__name__ for stage in rest] == ["Map", "Scalar"]
 
 
-def test_what_stands_before_and_behind_shares_the_kernel() -> None:
+def test_what_stands_before_and_behind_shares_the_kernel():
     x, v = sg.input("x", (40, 70), "float32"), sg.input("v", (70,), "float32")
     first, last = stages(sg.tanh(x) @ v)
     assert type(first).__name__ == "Map"
@@ -190,7 +182,7 @@ def test_what_stands_before_and_behind_shares_the_kernel() -> None:
 
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
-def test_products_of_few_terms_go_from_registers_to_memory(dtype: str) -> None:
+def test_products_of_few_terms_go_from_registers_to_memory(dtype):
     """Each row once, also where the result is written over what is added to it: no row of a last
     few may be computed twice."""
     random = np.random.default_rng(4)
@@ -225,7 +217,7 @@ def test_products_of_few_terms_go_from_registers_to_memory(dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_rows_that_share_a_vector_stand_side_by_side(dtype: str) -> None:
+def test_rows_that_share_a_vector_stand_side_by_side(dtype):
     rng = np.random.default_rng(5)
     for rows, inner, several in ((65, 64, 4), (66, 67, 4), (7, 600, 1), (31, 64, 1), (3, 5000, 1)):
         a = sg.input("a", (rows, inner), dtype)
@@ -240,10 +232,10 @@ def test_rows_that_share_a_vector_stand_side_by_side(dtype: str) -> None:
 
 
 @pytest.mark.parametrize("size", [64, 67])
-def test_rows_of_a_product_in_a_loop_of_one_kernel_stand_side_by_side(size: int) -> None:
+def test_rows_of_a_product_in_a_loop_of_one_kernel_stand_side_by_side(size):
     a, v = sg.input("a", (size, size), "float64"), sg.input("v", (size,), "float64")
 
-    def body(i: sg.Value, v: sg.Value) -> sg.Value:
+    def body(i, v):
         w = a @ v
         return w / sg.sqrt((w * w).sum())
 
@@ -266,12 +258,10 @@ def test_rows_of_a_product_in_a_loop_of_one_kernel_stand_side_by_side(size: int)
 @pytest.mark.thinned(4)
 @pytest.mark.parametrize("flags", FLAGS)
 @pytest.mark.parametrize("named", [0, 1])
-def test_one_inner_index_may_have_a_name_in_one_factor(
-    named: int, flags: tuple[bool, bool]
-) -> None:
+def test_one_inner_index_may_have_a_name_in_one_factor(named, flags):
     """A name that must be 1 was spread over the rows of the other factor."""
     stored, (left, right) = operands((64, 1, 9), flags, "float32")
-    shapes: list[tuple[int | str, ...]] = [x.shape for x in stored]
+    shapes = [x.shape for x in stored]
     shapes[named] = tuple("n" if size == 1 else size for size in shapes[named])
     a, b = (sg.input(name, shape) for name, shape in zip("ab", shapes, strict=True))
     found = sg.compile(MatMul(*flags)(a, b)).run(dict(zip("ab", stored, strict=True)))

@@ -1,7 +1,5 @@
 """Sums down columns that are read row by row, a run of memory each: the bytes of the tree."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
@@ -16,7 +14,7 @@ RNG = np.random.default_rng(0)
 @diagonals(
     2, ("columns", [64, 127, 128, 256, 300, 513]), ("dtype", ["float32", "float64", "int32"])
 )
-def test_sums_down_columns(columns: int, dtype: str) -> None:
+def test_sums_down_columns(columns, dtype):
     x = sg.input("x", ("rows", columns), dtype)
     graph = sg.Graph({
         "sum": x.sum(axis=0), "squares": (x * x).sum(axis=0), "least": x.min(axis=0),
@@ -32,7 +30,7 @@ def test_sums_down_columns(columns: int, dtype: str) -> None:
 
 @pytest.mark.thinned(2)
 @pytest.mark.parametrize("kind", ["sum", "max"])
-def test_whole_rows_side_by_side(kind: str) -> None:
+def test_whole_rows_side_by_side(kind):
     """One reduction of what is only read: chunks of columns, rows that are not eight, a rest."""
     for columns in (7, 48, 1041):
         x = sg.input("x", ("rows", columns), "float64")
@@ -46,7 +44,7 @@ def test_whole_rows_side_by_side(kind: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
-def test_positions_and_short_formulas_of_whole_rows_side_by_side(dtype: str) -> None:
+def test_positions_and_short_formulas_of_whole_rows_side_by_side(dtype):
     x = sg.input("x", ("rows", 1041), dtype)
     outputs = {"first": sg.argmax(x, axis=0), "least": (abs(x - 1) * 2 + x).min(axis=0)}
     outputs |= {"any": ((x > 9) | (x < -9)).any(axis=0), "squares": (x * x - x).sum(axis=0)}
@@ -61,7 +59,7 @@ def test_positions_and_short_formulas_of_whole_rows_side_by_side(dtype: str) -> 
             assert_same(f.run({"x": array})[name], sg.evaluate(graph, {"x": array})[name], name)
 
 
-def test_sums_down_columns_as_plain_python() -> None:
+def test_sums_down_columns_as_plain_python():
     x = sg.input("x", ("rows", 40), "float32")
     graph = sg.Graph({"sum": x.sum(axis=0)})
     feeds = {"x": RNG.normal(size=(73, 40)).astype("f4")}
@@ -70,7 +68,7 @@ def test_sums_down_columns_as_plain_python() -> None:
     assert_same(found["sum"], sg.evaluate(graph, feeds)["sum"], "sum")
 
 
-def test_what_is_the_same_along_a_row_is_summed_too() -> None:
+def test_what_is_the_same_along_a_row_is_summed_too():
     x = sg.input("x", ("n", 1), "float64")
     spread = sg.broadcast_to(x, (x.shape[0], 300))
     graph = sg.Graph({"sum": sg.sum(spread, axis=0), "max": sg.max(spread, axis=0, initial=-9.0)})

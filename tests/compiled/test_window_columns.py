@@ -1,21 +1,16 @@
 """Convolutions whose columns are windows alone, beside sums that are exact."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import pytest
 
 import staticgrad as sg
 from staticgrad.ir.forms import WindowProduct
-from staticgrad.ir.graph import Graph
 from staticgrad.lowering.windows.columns import WindowColumns, WindowPhaseColumns, by_columns
 from staticgrad.lowering.windows.filter_columns import WindowFilterColumns, channels_by_columns
 
 RNG = np.random.default_rng(11)
 
-GEOMETRIES: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
+GEOMETRIES = [
     # image [n, c, ...], filter [o, c, ...], options; several images stand side by side in some
     ((9, 5, 4, 4), (160, 5, 3, 3), {"padding": 1}),
     ((1, 6, 4, 4), (128, 6, 3, 3), {"padding": 1}),
@@ -33,7 +28,7 @@ GEOMETRIES: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
 ]
 
 
-def lowered_by(graph: Graph) -> set[Any]:
+def lowered_by(graph):
     """Which classes lower its convolutions."""
     nodes = [node for node in graph.nodes if isinstance(node.form, WindowProduct)]
     found = {by_columns(node) for node in nodes} - {None}
@@ -49,7 +44,7 @@ def lowered_by(graph: Graph) -> set[Any]:
     ],
     ids=str,
 )
-def test_sums_of_integers_are_exact(geometry: Any, dtype: str) -> None:
+def test_sums_of_integers_are_exact(geometry, dtype):
     """The result and both gradients, with a batch that is known or named, on one and two threads;
     the evaluator adds the terms of each tap in float64."""
     shape, taps, options = geometry
@@ -73,17 +68,17 @@ def test_sums_of_integers_are_exact(geometry: Any, dtype: str) -> None:
             np.testing.assert_array_equal(found[name].astype("f8"), value.astype("f8"))
 
 
-def test_strides_have_copies_of_their_own() -> None:
+def test_strides_have_copies_of_their_own():
     a, b = sg.input("x", (16, 256, 8, 8), "float32"), sg.input("w", (256, 256, 3, 3), "float32")
     y = sg.nn.conv(a, b, stride=2, padding=1)
     graph = sg.Graph({"y": y, "image": sg.grad((y * y).sum(), a)})
     assert lowered_by(graph) == {WindowColumns, WindowPhaseColumns}
 
 
-def test_filters_of_small_images_are_products_of_copies() -> None:
+def test_filters_of_small_images_are_products_of_copies():
     """Where rows of windows are short, and the batch is not so long that few channels are near."""
 
-    def part(size: int, batch: int, stride: int = 1) -> int:
+    def part(size, batch, stride=1):
         a = sg.input("x", (batch, 64, size, size), "float32")
         b = sg.input("w", (256, 64, 3, 3), "float32")
         filters = sg.grad(sg.nn.conv(a, b, stride=stride, padding=1).sum(), b)
@@ -103,7 +98,7 @@ def test_filters_of_small_images_are_products_of_copies() -> None:
         (64, 62),  # 62 of 64 columns count in a strip as well
     ],
 )
-def test_others_are_copied_once(channels: int, size: int) -> None:
+def test_others_are_copied_once(channels, size):
     a = sg.input("x", (4, channels, size, size), "float32")
     b = sg.input("w", (channels, channels, 3, 3), "float32")
     assert not lowered_by(sg.Graph({"y": sg.nn.conv(a, b, padding=1)}))

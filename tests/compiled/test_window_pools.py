@@ -1,10 +1,5 @@
 """Pools in the kernel that computes what they are read of: the bytes of kernels apart."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -12,9 +7,8 @@ import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ir.forms import WindowReduce
 
-Pool = Callable[[Any], Any]
 #: How windows follow what is computed: behind an activation, before it, with one on both sides.
-PROGRAMS: dict[str, Callable[[Any], Any]] = {
+PROGRAMS = {
     "relu, two by two": lambda x: sg.nn.max_pool(sg.nn.relu(x), 2),
     "two by three, gelu": lambda x: sg.nn.gelu(sg.nn.max_pool(x, (2, 3))),
     "relu, mean of rows, tanh": lambda x: sg.tanh(sg.nn.avg_pool(sg.nn.relu(x), (1, 4))),
@@ -22,9 +16,7 @@ PROGRAMS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def program(
-    pool: Pool, dtype: str, image: tuple[int, int], convolved: bool, shown: bool = False
-) -> tuple[sg.Graph, dict[str, Any]]:
+def program(pool, dtype, image, convolved, shown=False):
     """A pool over a convolution with bias, or over elements; with gradients. Many equal numbers."""
     rng = np.random.default_rng(11)
     feeds = {
@@ -45,14 +37,14 @@ def program(
     return graph, {each.node.op.label: arrays[each.node.op.label] for each in graph.inputs}
 
 
-def kernels_of_pools(graph: sg.Graph) -> int:
+def kernels_of_pools(graph):
     """How many kernels begin with windows over what another one computes."""
     lines = str(sg.compile(graph).explain()).partition("steps:")[2].partition("neighbours")[0]
     alone = [line.split()[2].rstrip(",") for line in lines.splitlines() if line.strip()]
     return sum(name in ("window_max", "window_place", "window_sum") for name in alone)
 
 
-def check(graph: sg.Graph, feeds: dict[str, Any], dtype: str) -> None:
+def check(graph, feeds, dtype):
     """Bytes of kernels apart, and values of the evaluator."""
     found = {name: np.array(a) for name, a in sg.compile(graph, threads=1).run(feeds).items()}
     for way in ({"fuse": False}, {"threads": 2}):
@@ -68,7 +60,7 @@ def check(graph: sg.Graph, feeds: dict[str, Any], dtype: str) -> None:
 @pytest.mark.parametrize(
     ("name", "convolved"), [*((name, True) for name in PROGRAMS), (next(iter(PROGRAMS)), False)]
 )
-def test_one_kernel_has_the_image_and_its_windows(name: str, convolved: bool) -> None:
+def test_one_kernel_has_the_image_and_its_windows(name, convolved):
     """Rows and columns that no window reads; of float64 vectors are shorter."""
     number = [*PROGRAMS].index(name)
     dtype = ("float32", "float64", "float16", "float64")[number]
@@ -80,7 +72,7 @@ def test_one_kernel_has_the_image_and_its_windows(name: str, convolved: bool) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize("image", [(8, 36), (9, 36)])
-def test_an_image_that_is_asked_for_is_stored_tap_by_tap(image: tuple[int, int]) -> None:
+def test_an_image_that_is_asked_for_is_stored_tap_by_tap(image):
     """Windows that leave out the last row cannot store it."""
     graph, feeds = program(PROGRAMS["relu, two by two"], "float32", image, True, shown=True)
     check(graph, feeds, "float32")
@@ -91,7 +83,7 @@ def test_an_image_that_is_asked_for_is_stored_tap_by_tap(image: tuple[int, int])
     check(graph, feeds, "float32")
 
 
-def test_a_gradient_needs_the_places_and_not_the_image() -> None:
+def test_a_gradient_needs_the_places_and_not_the_image():
     """What waits for the gradient are the windows and a byte for each."""
     x, w = sg.input("x", (8, 3, 32, 32)), sg.input("w", (16, 3, 3, 3))
     h = sg.nn.max_pool(sg.nn.relu(sg.nn.conv(x, w, padding=1)), 2)
@@ -101,7 +93,7 @@ def test_a_gradient_needs_the_places_and_not_the_image() -> None:
 
 
 @pytest.mark.slow
-def test_windows_of_tiles() -> None:
+def test_windows_of_tiles():
     """A convolution in tiles, whose rows are no whole vectors: several images, several strips."""
     rng, dtype, near = np.random.default_rng(5), "float32", 2e-5
     shapes = {"x": (3, 64, 50, 25), "w": (64, 64, 3, 3), "b": (64,)}
@@ -117,7 +109,7 @@ def test_windows_of_tiles() -> None:
 
 
 @pytest.mark.parametrize("beside", [False, True])
-def test_the_first_of_equal_elements_is_taken_with_its_sign(beside: bool) -> None:
+def test_the_first_of_equal_elements_is_taken_with_its_sign(beside):
     """Zeros of both signs, and NaN: what is taken stands at the place that has the cotangent."""
     low, high, nan = -0.0, 0.0, np.nan
     row = [low, high, high, low, -1.0, low, nan, 2.0, 2.0, nan, nan, nan, -np.inf, -np.inf]

@@ -1,9 +1,5 @@
 """Dense convolutions of three by three taps in tiles, beside float64 and among themselves."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -11,16 +7,14 @@ import staticgrad as sg
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ir.kernels.stages import Gemm, nested
-from staticgrad.ir.schedule import Schedule
 from staticgrad.lowering.fuse import fuse
 from staticgrad.lowering.windows.tile_cuts import Cut, Tiled, best_cut
 from tests.diagonals import diagonals
 
 RNG = np.random.default_rng(7)
-Feeds = dict[str, Any]
 
 
-def in_tiles(schedule: Schedule) -> int:
+def in_tiles(schedule):
     """How many kernels make sixteen products: all in one loop, or four in each of four."""
     found = 0
     for step in schedule.steps:
@@ -31,20 +25,20 @@ def in_tiles(schedule: Schedule) -> int:
     return found
 
 
-def direct(x: np.ndarray, w: np.ndarray, pads: tuple[tuple[int, int], ...]) -> np.ndarray:
+def direct(x, w, pads):
     """The sum itself, in float64."""
     wide = np.pad(x.astype("f8"), ((0, 0), (0, 0), *pads))
     windows = np.lib.stride_tricks.sliding_window_view(wide, (3, 3), (2, 3))
     return np.einsum("nchwij,ocij->nohw", windows, w.astype("f8"), optimize=True)
 
 
-def image_of(y: np.ndarray, w: np.ndarray, pads: tuple[tuple[int, int], ...]) -> np.ndarray:
+def image_of(y, w, pads):
     """What a result gives each element of the image, in float64."""
     transposed = w.swapaxes(0, 1)[..., ::-1, ::-1]
     return direct(y, transposed, tuple((2 - low, 2 - high) for low, high in pads))
 
 
-def filter_of(x: np.ndarray, y: np.ndarray, pads: tuple[tuple[int, int], ...]) -> np.ndarray:
+def filter_of(x, y, pads):
     """What a result gives each tap, in float64."""
     wide = np.pad(x.astype("f8"), ((0, 0), (0, 0), *pads))
     windows = np.lib.stride_tricks.sliding_window_view(wide, y.shape[2:], (2, 3))
@@ -72,7 +66,7 @@ GEOMETRIES = [
 
 @pytest.mark.slow
 @diagonals(2, ("geometry", GEOMETRIES), ("dtype", ["float32", "float64"]))
-def test_tiles_give_the_sum_and_its_gradients(geometry: Any, dtype: str) -> None:
+def test_tiles_give_the_sum_and_its_gradients(geometry, dtype):
     """With a batch that is named or known, on one and two threads, fused or not: the same bytes."""
     n, c, o, image, pads, tiled = geometry
     x, w = (
@@ -81,7 +75,7 @@ def test_tiles_give_the_sum_and_its_gradients(geometry: Any, dtype: str) -> None
     )
     true = direct(x, w, pads)
     seed = RNG.normal(size=true.shape).astype(dtype)
-    results: list[Feeds] = []
+    results = []
     for batch, options in ((n, {"threads": 1}), ("n", {"threads": 2}), (n, {"fuse": False})):
         if batch == "n" and n == 0:
             continue
@@ -102,7 +96,7 @@ def test_tiles_give_the_sum_and_its_gradients(geometry: Any, dtype: str) -> None
         np.testing.assert_allclose(results[0][name] / scale, wanted / scale, atol=near)
 
 
-def test_what_follows_is_in_the_kernel_and_reads_what_stays_along_rows() -> None:
+def test_what_follows_is_in_the_kernel_and_reads_what_stays_along_rows():
     n, c, h = 3, 64, 37
     x, w = sg.input("x", (n, c, h, 29), "float32"), sg.input("w", (c, c, 3, 3), "float32")
     row, bias = sg.input("row", (1, c, 1, 29), "float32"), sg.input("bias", (c, 1, 1), "float32")
@@ -126,7 +120,7 @@ def test_what_follows_is_in_the_kernel_and_reads_what_stays_along_rows() -> None
         (128, 3, {"groups": 2}),
     ],
 )
-def test_others_are_sums_of_taps(channels: int, taps: int, options: Any) -> None:
+def test_others_are_sums_of_taps(channels, taps, options):
     x = sg.input("x", (2, channels, 60, 60), "float32")
     w = (channels, channels // options.get("groups", 1), taps, taps)
     y = sg.nn.conv(x, sg.input("w", w, "float32"), **options)
@@ -134,7 +128,7 @@ def test_others_are_sums_of_taps(channels: int, taps: int, options: Any) -> None
 
 
 @pytest.mark.parametrize(("rows", "sign"), [(29, 1.0), (53, -1.0)])
-def test_strips_that_differ_read_what_stays_along_rows(rows: int, sign: float) -> None:
+def test_strips_that_differ_read_what_stays_along_rows(rows, sign):
     """A factor with one row, behind a convolution whose last strip is shorter than others."""
     x, w = sg.input("x", (1, 3, rows, 37), "float32"), sg.input("w", (8, 3, 3, 3), "float32")
     row = sg.input("row", (1, 8, 1, 37), "float32")
@@ -157,12 +151,12 @@ def test_strips_that_differ_read_what_stays_along_rows(rows: int, sign: float) -
     ],
     ids=str,
 )
-def test_cuts_fill_vectors(size: Any, images: int, channels: int, cut: Cut) -> None:
+def test_cuts_fill_vectors(size, images, channels, cut):
     """By hand: vectors of 16 columns, at most 64 tiles of 64 channels on each side."""
     assert best_cut(Tiled(*size, images, (channels, channels), sg.float32)) == cut
 
 
-def test_images_are_together_in_an_iteration() -> None:
+def test_images_are_together_in_an_iteration():
     x, w = sg.input("x", (32, 16, 14, 14), "float32"), sg.input("w", (16, 16, 3, 3), "float32")
     schedule = fuse(pipeline("O1")(sg.Graph({"y": sg.nn.conv(x, w, padding=1)})))
     assert in_tiles(schedule) == 1

@@ -1,14 +1,11 @@
 """Programs with convolutions and pools: the same bytes in every way of compiling them."""
 
-from __future__ import annotations
-
 import os
 import platform
 import subprocess
 import sys
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,18 +14,18 @@ import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
 from tests.diagonals import diagonals
 
-WAYS: tuple[dict[str, Any], ...] = ({"threads": 1}, {"threads": 3}, {"fuse": False})
-SLOW_WAYS: tuple[dict[str, Any], ...] = (
+WAYS = ({"threads": 1}, {"threads": 3}, {"fuse": False})
+SLOW_WAYS = (
     {"pipeline": "O0"},
     {"checkpoint": "recompute"},
 )
 
 
-def network(dtype: str) -> tuple[sg.Graph, dict[str, np.ndarray]]:
+def network(dtype):
     """A strided, a grouped and a pointwise convolution, pools and their gradients; an update."""
     rng = np.random.default_rng(7)
 
-    def array(*shape: int) -> np.ndarray:
+    def array(*shape):
         return rng.normal(size=shape).astype(dtype)
 
     x = sg.input("x", ("n", 2, 9, 8), dtype)
@@ -46,7 +43,7 @@ def network(dtype: str) -> tuple[sg.Graph, dict[str, np.ndarray]]:
     return sg.Graph({"loss": loss, **{f"d{i}": d for i, d in enumerate(slopes)}}), feeds
 
 
-def check_ways(dtype: str, ways: tuple[dict[str, Any], ...]) -> None:
+def check_ways(dtype, ways):
     graph, feeds = network(dtype)
     found = {name: np.array(a) for name, a in sg.compile(graph).run(feeds).items()}
     near = {"float32": 1e-4, "float64": 1e-11}[dtype]
@@ -60,21 +57,21 @@ def check_ways(dtype: str, ways: tuple[dict[str, Any], ...]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_every_way_gives_the_same_bytes(dtype: str) -> None:
+def test_every_way_gives_the_same_bytes(dtype):
     check_ways(dtype, WAYS if dtype == "float32" else WAYS[:1])
 
 
 @pytest.mark.slow
-def test_slow_ways_give_the_same_bytes() -> None:
+def test_slow_ways_give_the_same_bytes():
     check_ways("float32", SLOW_WAYS)
 
 
 @pytest.mark.exhaustive
-def test_the_other_compiler_gives_the_same_bytes() -> None:
+def test_the_other_compiler_gives_the_same_bytes():
     check_ways("float32", ({"backend": "numba"},))
 
 
-def test_bytes_do_not_depend_on_what_follows() -> None:
+def test_bytes_do_not_depend_on_what_follows():
     """A convolution with bias and activation behind it, and the same as an output of its own."""
     rng = np.random.default_rng(3)
     x, w = rng.normal(size=(2, 3, 8, 9)), rng.normal(size=(5, 3, 3, 2))
@@ -88,13 +85,13 @@ def test_bytes_do_not_depend_on_what_follows() -> None:
 
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize(("side", "stride"), [(6, 1), (40, 1), (7, 2)])
-def test_one_image_is_cut_further_and_keeps_its_bytes(side: int, stride: int) -> None:
+def test_one_image_is_cut_further_and_keeps_its_bytes(side, stride):
     """By channels or by shorter strips, where a batch of any size is cut by images."""
     rng = np.random.default_rng(side)
     filters = rng.normal(size=(128, 3, 3, 3)).astype(np.float32)
     image = rng.normal(size=(1, 6, side, side)).astype(np.float32)
 
-    def results(batch: int | str, threads: int) -> list[np.ndarray]:
+    def results(batch, threads):
         x = sg.input("x", (batch, 6, side, side), "float32")
         y = sg.nn.conv(x, sg.constant(filters), stride=stride, padding=1, groups=2)
         back = sg.nn.conv_transpose(sg.nn.relu(y), sg.constant(filters), stride=stride, groups=2)
@@ -112,7 +109,7 @@ def test_one_image_is_cut_further_and_keeps_its_bytes(side: int, stride: int) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sizes", [("h", "w"), (0, 5)], ids=str)
-def test_an_image_of_no_places_gives_nothing(sizes: tuple[str | int, ...]) -> None:
+def test_an_image_of_no_places_gives_nothing(sizes):
     """Known or named; a transposed convolution has what reaches beyond its last place."""
     x = sg.input("x", (2, 4, *sizes), "float32")
     k, few = sg.input("k", (4, 4, 3, 3), "float32"), sg.input("few", (4, 1, 2, 1), "float32")
@@ -140,7 +137,7 @@ def test_an_image_of_no_places_gives_nothing(sizes: tuple[str | int, ...]) -> No
         assert results["largest"].shape == (2, 4, places[0] // 2, places[1] // 2)
 
 
-def digests() -> list[str]:
+def digests():
     """Of a convolution and its gradients, whose sums are longer than a part of a product."""
     rng, found = np.random.default_rng(3), []
     for stride, high, wide in ((1, 6, 21), (1, 28, 29), (2, 6, 21)):  # the second lies in tiles
@@ -157,7 +154,7 @@ def digests() -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="names a target of x86-64")
-def test_narrow_registers_give_the_same_bytes() -> None:
+def test_narrow_registers_give_the_same_bytes():
     program = "from tests.compiled.test_windows import digests; print(*digests())"
     done = subprocess.run(
         [sys.executable, "-c", program],
@@ -174,9 +171,7 @@ def test_narrow_registers_give_the_same_bytes() -> None:
 @diagonals(
     2, ("taps,stride,padding", [(3, 2, 1), (3, 2, 0), (4, 3, 1), (2, 2, 0)]), ("axes", [1, 2])
 )
-def test_what_is_repeated_along_an_image_of_remainders(
-    axes: int, taps: int, stride: int, padding: int
-) -> None:
+def test_what_is_repeated_along_an_image_of_remainders(axes, taps, stride, padding):
     """A bias, and a factor for each image: nothing of them lies along the places."""
     rng = np.random.default_rng(0)
     x, factor = sg.input("x", (2, 2, *(4,) * axes)), sg.input("factor", (2, 1, *(1,) * axes))
@@ -192,9 +187,7 @@ def test_what_is_repeated_along_an_image_of_remainders(
 
 @pytest.mark.thinned(4)
 @diagonals(2, ("axes", [(0,), (1,), (0, 1)]), ("channels", [(1, 17), (20, 33), (34, 34)]))
-def test_what_is_repeated_along_channels_is_read_once(
-    channels: tuple[int, int], axes: tuple[int, ...]
-) -> None:
+def test_what_is_repeated_along_channels_is_read_once(channels, axes):
     """Panels of channels end within the axis, of which there is one element; and of the batch."""
     many, results = channels
     image = (1 if 0 in axes else 3, 1 if 1 in axes else many, 7)

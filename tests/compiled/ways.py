@@ -1,26 +1,17 @@
 """A program compiled in several ways, beside a kernel for each node and beside the evaluator."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 import numpy as np
 
 import staticgrad as sg
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
-from staticgrad.ir.graph import Node
-from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.ir.schedule import Schedule
 from staticgrad.lowering.fuse import fuse
 from tests.compiled.agreement import assert_near, assert_same, differing
 
-Feeds = dict[str, Any]
-WAYS: tuple[dict[str, Any], ...] = ({"fuse": False}, {"threads": 3})
+WAYS = ({"fuse": False}, {"threads": 3})
 
 
-def numbers(shape: Sequence[int], dtype: Any, seed: int = 0) -> np.ndarray:
+def numbers(shape, dtype, seed=0):
     """Numbers of every sign and size, with NaN, infinities and both zeros among floats."""
     random, dtype = np.random.default_rng(seed), np.dtype(dtype)
     if dtype.kind == "b":
@@ -33,7 +24,7 @@ def numbers(shape: Sequence[int], dtype: Any, seed: int = 0) -> np.ndarray:
         return found.astype(dtype)
 
 
-def drawn(outputs: Any, seed: int = 0, **sizes: int) -> Feeds:
+def drawn(outputs, seed=0, **sizes):
     """Normal numbers for every input; integers are 0, 1 or 2, which are indices of most axes."""
     random, feeds = np.random.default_rng(seed), {}
     for each in graph_of(outputs).inputs:
@@ -44,28 +35,26 @@ def drawn(outputs: Any, seed: int = 0, **sizes: int) -> Feeds:
     return feeds
 
 
-def graph_of(outputs: Any) -> sg.Graph:
+def graph_of(outputs):
     return outputs if isinstance(outputs, sg.Graph) else sg.Graph(outputs)
 
 
-def scheduled(outputs: Any, level: str = "O1", merge: bool = True) -> Schedule:
+def scheduled(outputs, level="O1", merge=True):
     return fuse(pipeline(level)(graph_of(outputs)), merge)
 
 
-def kernels(outputs: Any, level: str = "O1") -> list[Kernel]:
+def kernels(outputs, level="O1"):
     """The kernels of the steps of a program."""
     return [kernel for step in scheduled(outputs, level).steps for kernel in step.kernels()]
 
 
-def stages(outputs: Any, level: str = "O1") -> list[str]:
+def stages(outputs, level="O1"):
     """The classes of the stages of each kernel."""
     made = kernels(outputs, level)
     return [" ".join(type(stage).__name__ for stage in kernel.stages) for kernel in made]
 
 
-def check(
-    outputs: Any, *feeds: Feeds, ways: Sequence[Mapping[str, Any]] = WAYS, oracle: bool = True
-) -> sg.Compiled:
+def check(outputs, *feeds, ways=WAYS, oracle=True):
     """Compile in every way; each gives the same bytes, at every size, and true ones."""
     graph = graph_of(outputs)
     f = sg.compile(graph)
@@ -79,9 +68,9 @@ def check(
     return f
 
 
-def assert_true(graph: sg.Graph, found: Mapping[str, np.ndarray], feeds: Feeds) -> None:
+def assert_true(graph, found, feeds):
     """The evaluator's bytes of all that exact operations give, sums among them; others near."""
-    inexact: set[Node] = set()
+    inexact = set()
     for node in graph.nodes:
         if not node.is_leaf and (not node.op.exact or any(a.node in inexact for a in node.args)):
             inexact.add(node)

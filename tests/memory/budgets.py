@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -35,7 +34,7 @@ class Kept(NamedTuple):
     seconds: float
 
 
-def kept(name: str, count: int = BUDGETS) -> list[Kept]:
+def kept(name, count=BUDGETS):
     """A model at budgets that are evenly spread, the largest first; each is checked."""
     made = subject(name, Case(SGD))
     found = []
@@ -48,13 +47,13 @@ def kept(name: str, count: int = BUDGETS) -> list[Kept]:
     return found
 
 
-def rises(found: Sequence[Kept]) -> bool:
+def rises(found):
     """Whether no smaller budget is predicted to be faster than a larger one."""
     seconds = [each.seconds for each in found]
     return all(one <= two * (1 + 1e-9) for one, two in pairwise(seconds))
 
 
-def lines(found: dict[str, list[Kept]]) -> Iterator[str]:
+def lines(found):
     """The table as Markdown."""
     yield "# Budgets of the models of the tests"
     yield ""
@@ -77,7 +76,7 @@ def lines(found: dict[str, list[Kept]]) -> Iterator[str]:
         )
 
 
-def main() -> int:
+def main():
     """Check the models; 1 if a promise is broken."""
     reader = argparse.ArgumentParser(description=__doc__)
     reader.add_argument("--only", default="", help="models whose names have this text")

@@ -6,15 +6,14 @@ that hundreds of steps run in seconds, and the arena of each is much larger than
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 import staticgrad as sg
 
-BATCH: Final = 40
+BATCH = 40
 
 
 @dataclass
@@ -31,33 +30,33 @@ class Model:
 class _Maker:
     """Makes parameters and inputs, with numbers that are the same in every run."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed):
         self.numbers = np.random.default_rng(seed)
-        self.params: list[Any] = []
-        self.feeds: dict[str, np.ndarray] = {}
+        self.params = []
+        self.feeds = {}
 
-    def weight(self, *shape: int) -> Any:
+    def weight(self, *shape):
         start = self.numbers.standard_normal(shape) / np.sqrt(shape[0])
         self.params.append(sg.parameter(f"w{len(self.params)}", start.astype("float32")))
         return self.params[-1]
 
-    def constant(self, value: float, *shape: int) -> Any:
+    def constant(self, value, *shape):
         self.params.append(sg.parameter(f"b{len(self.params)}", np.full(shape, value, "float32")))
         return self.params[-1]
 
-    def x(self, *shape: int, name: str = "x") -> Any:
+    def x(self, *shape, name="x"):
         self.feeds[name] = self.numbers.standard_normal((BATCH, *shape)).astype("float32")
         return sg.input(name, ("batch", *shape), "float32")
 
-    def labels(self, classes: int, *shape: int, name: str = "labels") -> Any:
+    def labels(self, classes, *shape, name="labels"):
         self.feeds[name] = self.numbers.integers(0, classes, (BATCH, *shape))
         return sg.input(name, ("batch", *shape), "int64")
 
-    def done(self, loss: Any, **outputs: Any) -> Model:
+    def done(self, loss, **outputs):
         return Model(loss, self.params, self.feeds, outputs)
 
 
-def mlp() -> Model:
+def mlp():
     """ReLU layers and cross entropy."""
     m = _Maker(1)
     h = m.x(10)
@@ -66,7 +65,7 @@ def mlp() -> Model:
     return m.done(sg.nn.cross_entropy(h @ m.weight(16, 5), m.labels(5)))
 
 
-def chain() -> Model:
+def chain():
     """Twelve tanh layers."""
     m = _Maker(2)
     h = m.x(16)
@@ -75,7 +74,7 @@ def chain() -> Model:
     return m.done((h * h).mean())
 
 
-def widths() -> Model:
+def widths():
     """A chain of layers of very different widths."""
     m = _Maker(3)
     h = m.x(8)
@@ -84,7 +83,7 @@ def widths() -> Model:
     return m.done(sg.square(h).mean())
 
 
-def norm_blocks() -> Model:
+def norm_blocks():
     """Residual blocks with layer norm."""
     m = _Maker(4)
     h = m.x(16)
@@ -94,7 +93,7 @@ def norm_blocks() -> Model:
     return m.done(sg.square(h).mean())
 
 
-def u_shaped() -> Model:
+def u_shaped():
     """Down and up again, with skips between equal widths."""
     m = _Maker(5)
     h, skips = m.x(32), []
@@ -108,7 +107,7 @@ def u_shaped() -> Model:
     return m.done(sg.nn.mse(h, m.x(32, name="target")))
 
 
-def second_order() -> Model:
+def second_order():
     """A penalty on the slope of the loss by its input."""
     m = _Maker(6)
     x = h = m.x(12)
@@ -118,7 +117,7 @@ def second_order() -> Model:
     return m.done(loss + sg.square(sg.grad(loss, x)).sum())
 
 
-def hessian_vector() -> Model:
+def hessian_vector():
     """A product with the Hessian by one of the weights, as an output beside the step."""
     m = _Maker(7)
     h = m.x(12)
@@ -129,7 +128,7 @@ def hessian_vector() -> Model:
     return m.done(loss, product=sg.hvp(loss, m.params[0], direction))
 
 
-def transformer() -> Model:
+def transformer():
     """Blocks of attention and a feed-forward layer."""
     m = _Maker(8)
     h = m.x(5, 8)
@@ -141,7 +140,7 @@ def transformer() -> Model:
     return m.done(sg.square(h).mean())
 
 
-def gpt() -> Model:
+def gpt():
     """Tokens through an embedding and a causal block to the next tokens."""
     m = _Maker(9)
     table = m.weight(11, 8)
@@ -153,7 +152,7 @@ def gpt() -> Model:
     return m.done(sg.nn.cross_entropy(logits, sg.ravel(m.labels(11, 6, name="next"))))
 
 
-def recurrent() -> Model:
+def recurrent():
     """One matrix through eight points in time."""
     m = _Maker(10)
     x, w, u = m.x(8, 6), m.weight(16, 16), m.weight(6, 16)
@@ -163,7 +162,7 @@ def recurrent() -> Model:
     return m.done(sg.square(h).mean())
 
 
-def lstm() -> Model:
+def lstm():
     """Gates through five points in time."""
     m = _Maker(11)
     x, w, u, b = m.x(5, 6), m.weight(8, 32), m.weight(6, 32), m.constant(0.1, 32)
@@ -176,14 +175,14 @@ def lstm() -> Model:
     return m.done(sg.square(h - 0.5).mean())
 
 
-def big_logits() -> Model:
+def big_logits():
     """A classifier whose logits are larger than all else."""
     m = _Maker(12)
     h = sg.tanh(m.x(6) @ m.weight(6, 8))
     return m.done(sg.nn.cross_entropy(h @ m.weight(8, 200) + m.constant(0.0, 200), m.labels(200)))
 
 
-def parts() -> Model:
+def parts():
     """The largest elements, values put together from regions, and sums into places."""
     m = _Maker(13)
     h = m.x(16)
@@ -196,7 +195,7 @@ def parts() -> Model:
     return m.done(sg.square(h).mean() + best.sum())
 
 
-def dropped_out() -> Model:
+def dropped_out():
     """Dropout in every layer, by the counter of a generator."""
     m = _Maker(14)
     draws, h = sg.random.Generator(3), m.x(16)
@@ -207,7 +206,7 @@ def dropped_out() -> Model:
     return made
 
 
-MODELS: Final[dict[str, Callable[[], Model]]] = {
+MODELS = {
     f.__name__: f
     for f in (
         mlp, chain, widths, norm_blocks, u_shaped, second_order, hessian_vector, transformer, gpt,

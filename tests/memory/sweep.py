@@ -10,26 +10,20 @@ from __future__ import annotations
 import argparse
 import sys
 import traceback
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
 
 import numpy as np
 
 import staticgrad as sg
 from staticgrad.analysis.plan_check import verify_plan
-from staticgrad.compiling.compiler import Compiled
 from staticgrad.errors import BudgetInfeasible
-from staticgrad.ir.plan import Plan
 from tests.memory.models import MODELS, Model
-from tests.optimizers import Case, mixed_cases, plain_cases
+from tests.optimizers import mixed_cases, plain_cases
 
-STEPS: Final = 3
+STEPS = 3
 #: Fractions of the peak of store_all; the smallest peak that is found is tried as well.
-FRACTIONS: Final = (0.9, 0.7, 0.5)
-POLICIES: Final = ("store_all", "sqrt", "recompute")
-
-States = list[dict[str, bytes]]
+FRACTIONS = (0.9, 0.7, 0.5)
+POLICIES = ("store_all", "sqrt", "recompute")
 
 
 @dataclass
@@ -40,7 +34,7 @@ class Subject:
     model: Model
     fuse: bool = True
 
-    def __post_init__(self) -> None:
+    def __post_init__(self):
         """Run it under store_all, and find the smallest peak."""
         self._start = {p.name: p.value for p in self.graph.parameters}
         program = self.compiled()
@@ -52,11 +46,11 @@ class Subject:
         except BudgetInfeasible as error:
             self.smallest = error.smallest_peak
 
-    def compiled(self, **options: Any) -> Compiled:
+    def compiled(self, **options):
         """The step, compiled."""
         return sg.compile(self.graph, fuse=self.fuse, **options)
 
-    def states(self, program: Compiled) -> States:
+    def states(self, program):
         """Bytes of all outputs and parameters after each of some steps from the same start."""
         for parameter in self.graph.parameters:
             parameter.value = self._start[parameter.name]
@@ -68,7 +62,7 @@ class Subject:
             found.append(state)
         return found
 
-    def options(self, case: Case) -> Iterator[dict[str, Any]]:
+    def options(self, case):
         """Policies, budgets down to the smallest peak, and debug modes; fewer of mixed cases."""
         if case.rate or case.extras:
             yield {"checkpoint": "recompute", "debug": False}
@@ -82,12 +76,12 @@ class Subject:
             for budget in sorted({*fitting, self.smallest}, reverse=True):
                 yield {"memory_budget": budget, "debug": debug}
 
-    def check(self, debug: bool | str, **options: Any) -> bool:
+    def check(self, debug, **options):
         """Compare one way to run the step with store_all; whether kernels ran again."""
         plan = self.checked(debug, **options)
         return len(plan.steps) > len(plan.schedule.steps)
 
-    def checked(self, debug: bool | str, **options: Any) -> Plan:
+    def checked(self, debug, **options):
         """Compare one way to run the step with store_all; its plan."""
         program = self.compiled(debug=debug, **options)
         found = self.states(program)
@@ -104,7 +98,7 @@ class Subject:
         return plan
 
 
-def subject(name: str, case: Case, fuse: bool = True) -> Subject:
+def subject(name, case, fuse=True):
     """A model trained in some way."""
     model = MODELS[name]()
     graph = case.step(model.loss, model.params, model.outputs)
@@ -112,13 +106,13 @@ def subject(name: str, case: Case, fuse: bool = True) -> Subject:
     return Subject(sg.Graph(graph.outputs, updates, name=f"{name}-{case}"), model, fuse)
 
 
-def combinations() -> Iterator[tuple[str, Case]]:
+def combinations():
     """All cases with all models, the plain ones first."""
     for case in (*plain_cases(), *mixed_cases()):
         yield from ((name, case) for name in MODELS)
 
 
-def main(part: int, parts: int) -> int:
+def main(part, parts):
     """Run a part of everything; 1 if something failed."""
     subjects = checked = repeated = 0
     failures = []
@@ -127,7 +121,7 @@ def main(part: int, parts: int) -> int:
             continue
         subjects += 1
         fuse = bool(number % 5)
-        what: object = "store_all"
+        what = "store_all"
         try:
             made = subject(name, case, fuse)
             for options in made.options(case):
@@ -142,7 +136,7 @@ def main(part: int, parts: int) -> int:
     return bool(failures)
 
 
-def _say(*texts: str) -> None:
+def _say(*texts):
     sys.stdout.writelines(f"{text}\n" for text in texts)
     sys.stdout.flush()
 

@@ -1,7 +1,5 @@
 """Fifty layers of 256 at batch 1024 under SGD: what each policy and budget needs."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
@@ -11,14 +9,13 @@ from passes.remat import Recompute, Sqrt
 from staticgrad.analysis.cost import plan_seconds
 from staticgrad.analysis.plan_check import lower_bound, verify_plan
 from staticgrad.errors import BudgetInfeasible
-from staticgrad.ir.schedule import Schedule
 from staticgrad.lowering.fuse import fuse
 from staticgrad.memory.planner import Planner
 
 WIDTH, BATCH = 256, {"batch": 1024}
 
 
-def deep(layers: int, activation: str, width: int = WIDTH) -> sg.Graph:
+def deep(layers, activation, width=WIDTH):
     """An MLP with a squared loss; every weight and bias takes a step of SGD."""
     numbers = np.random.default_rng(0)
     x = sg.input("x", ("batch", width), "float32")
@@ -35,13 +32,13 @@ def deep(layers: int, activation: str, width: int = WIDTH) -> sg.Graph:
     return sg.Graph({"loss": loss}, updates)
 
 
-def scheduled(activation: str) -> Schedule:
+def scheduled(activation):
     return fuse(pipeline("O1")(deep(50, activation)))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
-def test_policies_need_less_than_half(activation: str) -> None:
+def test_policies_need_less_than_half(activation):
     schedule = scheduled(activation)
     plans = [Planner(schedule).plan(BATCH)]
     plans += [Planner(schedule, policy).plan(BATCH) for policy in (Sqrt(), Recompute())]
@@ -57,7 +54,7 @@ def test_policies_need_less_than_half(activation: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
-def test_a_budget_at_the_peak_of_each_policy_is_met(activation: str) -> None:
+def test_a_budget_at_the_peak_of_each_policy_is_met(activation):
     schedule = scheduled(activation)
     planner = Planner(schedule)
     store_all = planner.plan(BATCH).peak_bytes
@@ -79,7 +76,7 @@ def test_a_budget_at_the_peak_of_each_policy_is_met(activation: str) -> None:
 
 
 @pytest.mark.slow
-def test_results_have_the_same_bytes_under_every_policy_and_budget() -> None:
+def test_results_have_the_same_bytes_under_every_policy_and_budget():
     graph = deep(12, "relu", width=32)
     feeds = {
         name: np.random.default_rng(i).standard_normal((200, 32)).astype("float32")
@@ -87,14 +84,14 @@ def test_results_have_the_same_bytes_under_every_policy_and_budget() -> None:
     }
     start = [p.value for p in graph.parameters]
     peak = sg.compile(graph, sizes={"batch": 200}).peak_bytes
-    options: list[dict[str, object]] = [{}, {"checkpoint": "sqrt"}, {"checkpoint": "recompute"}]
+    options = [{}, {"checkpoint": "sqrt"}, {"checkpoint": "recompute"}]
     options += [{"memory_budget": peak * k // 8} for k in (7, 5, 3)]
     found = []
     for chosen in options:
         for parameter, value in zip(graph.parameters, start, strict=True):
             parameter.value = value
-        f = sg.compile(graph, **chosen)  # type: ignore[arg-type]
+        f = sg.compile(graph, **chosen)
         results = [f.run(feeds)["loss"].tobytes() for _ in range(3)]
         found.append([*results, *(p.value.tobytes() for p in graph.parameters)])
-        assert f.peak_bytes <= chosen.get("memory_budget", peak)  # type: ignore[operator]
+        assert f.peak_bytes <= chosen.get("memory_budget", peak)
     assert all(results == found[0] for results in found)

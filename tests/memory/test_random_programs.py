@@ -1,23 +1,18 @@
 """Random programs with gradients and updates: the same bytes for every policy and budget."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import pytest
 
 import staticgrad as sg
 from staticgrad.analysis.binding import bind_sizes
 from staticgrad.analysis.plan_check import verify_plan
-from staticgrad.compiling.compiler import Compiled
 from staticgrad.memory.planner import Planner
 from tests.random_graphs import random_graph
 
 BUDGETS = 5
 
 
-def program(seed: int) -> tuple[sg.Graph, dict[str, np.ndarray]]:
+def program(seed):
     """A random graph with the gradients of a loss as outputs, and updates of its parameters."""
     rng = np.random.default_rng(seed)
     graph, feeds = random_graph(
@@ -26,7 +21,7 @@ def program(seed: int) -> tuple[sg.Graph, dict[str, np.ndarray]]:
     values = [v for v in graph.outputs.values() if v.dtype.is_float]
     if not values:
         return graph, feeds
-    loss: Any = sum(((v * v).sum() for v in values[1:]), (values[0] * values[0]).sum())
+    loss = sum(((v * v).sum() for v in values[1:]), (values[0] * values[0]).sum())
     wanted = [v for v in (*graph.inputs, *graph.parameters) if v.dtype.is_float]
     gradients = sg.grad(loss, wanted, allow_disconnected=True)
     outputs = {**graph.outputs, **{f"gradient {i}": g for i, g in enumerate(gradients)}}
@@ -38,7 +33,7 @@ def program(seed: int) -> tuple[sg.Graph, dict[str, np.ndarray]]:
     return sg.Graph(outputs, updates, inputs=graph.inputs), feeds
 
 
-def results(f: Compiled, feeds: dict[str, np.ndarray], start: list[Any]) -> list[bytes]:
+def results(f, feeds, start):
     """The bytes of every output and updated parameter of one run from the same start."""
     parameters = f.program_graph.parameters
     for parameter, value in zip(parameters, start, strict=True):
@@ -47,7 +42,7 @@ def results(f: Compiled, feeds: dict[str, np.ndarray], start: list[Any]) -> list
     return [a.tobytes() for a in (*found.values(), *(p.value for p in parameters))]
 
 
-def recomputing_runs(seed: int) -> int:
+def recomputing_runs(seed):
     """Compare a program's runs over policies and budgets; how many of them ran kernels twice."""
     graph, feeds = program(seed)
     start = [p.value for p in graph.parameters]
@@ -56,7 +51,7 @@ def recomputing_runs(seed: int) -> int:
     wanted, peak = results(base, feeds, start), base.peak_bytes
     sizes = bind_sizes(graph, {name: a.shape for name, a in feeds.items()}, {})
     smallest = Planner(base.schedule).front(sizes)[-1][0].peak_bytes
-    options: list[dict[str, Any]] = [{"checkpoint": "sqrt"}, {"checkpoint": "recompute"}]
+    options = [{"checkpoint": "sqrt"}, {"checkpoint": "recompute"}]
     options += [
         {"memory_budget": smallest + (peak - smallest) * k // (BUDGETS - 1)} for k in range(BUDGETS)
     ]
@@ -71,7 +66,7 @@ def recomputing_runs(seed: int) -> int:
 
 
 @pytest.mark.slow
-def test_bytes_do_not_depend_on_policy_or_budget() -> None:
+def test_bytes_do_not_depend_on_policy_or_budget():
     assert sum(recomputing_runs(seed) for seed in (3, 6, 13)) > 0
 
 
@@ -79,6 +74,6 @@ def test_bytes_do_not_depend_on_policy_or_budget() -> None:
 @pytest.mark.parametrize(
     "first", [20, *(pytest.param(n, marks=pytest.mark.exhaustive) for n in (25, 30, 35))]
 )
-def test_bytes_of_many_programs(first: int) -> None:
+def test_bytes_of_many_programs(first):
     for seed in range(first, first + 5):
         recomputing_runs(seed)

@@ -3,11 +3,6 @@
 The whole takes most of an hour: ``python -m tests.memory.sweep``, or ``-m exhaustive``.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterator
-from typing import Any
-
 import pytest
 
 import staticgrad as sg
@@ -23,7 +18,7 @@ QUICK = ("mlp", "parts", "hessian_vector")
 SLOW = ("norm_blocks", "big_logits")
 
 
-def cases() -> Iterator[Any]:
+def cases():
     """Cases with their numbers: every plain one of SGD and Adam, every sixth mixed one of Adam,
     and every twelfth of those that differ from others by the class alone, as a slow test."""
     for number, case in enumerate((*plain_cases(), *mixed_cases())):
@@ -38,14 +33,14 @@ def cases() -> Iterator[Any]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "case"), [*cases()])
-def test_every_case_recomputes_to_the_byte(number: int, case: Case) -> None:
+def test_every_case_recomputes_to_the_byte(number, case):
     made = subject(SMALL[number % 2], case, fuse=number % 5 > 0)
     assert case.waits or made.smallest < 0.75 * made.peak
     assert made.check(True, memory_budget=made.smallest) or case.waits
     assert made.check("nan" if number % 8 == 0 else False, checkpoint="sqrt") or case.waits
 
 
-def models() -> Iterator[Any]:
+def models():
     """The quick ones always, of the others some where slow tests run."""
     for name in MODELS:
         mark = pytest.mark.slow if name in SLOW else pytest.mark.exhaustive
@@ -58,7 +53,7 @@ REORDERED = "big_logits"
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*models()])
-def test_every_model_keeps_its_promises_with_adam(name: str) -> None:
+def test_every_model_keeps_its_promises_with_adam(name):
     made = subject(name, Case(Adam, rate=counted, extras=norms))
     with sg.options(check=True):
         repeated = [made.check(True, checkpoint="recompute")]
@@ -68,10 +63,10 @@ def test_every_model_keeps_its_promises_with_adam(name: str) -> None:
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("name", MODELS)
-def test_twenty_budgets_are_kept_and_smaller_ones_are_no_faster(name: str) -> None:
+def test_twenty_budgets_are_kept_and_smaller_ones_are_no_faster(name):
     assert rises(kept(name))
 
 
 @pytest.mark.exhaustive
-def test_everything() -> None:
+def test_everything():
     assert main(0, 1) == 0

@@ -1,26 +1,19 @@
 """A pool of a test's own, whose workers a test may stop at each claim."""
 
-from __future__ import annotations
-
 import ctypes
 import functools
-from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from staticgrad import native
 from staticgrad.native import jit, loader, target
 from staticgrad.native.table import pool_code, rows
 from staticgrad.native.table.pool import Pool
-from staticgrad.native.table.rows import Driver
 
 _HOOK = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)
 _SYMBOL = "sg_run_shared_with_points"
-#: (worker, point of ``pool_code.POINTS`` by number)
-Hook = Callable[[int, int], None]
 
 #: Adds 1 to the elements of each row, and writes which rows a worker ran: ``own[0]`` counts them.
 COUNTING = """
@@ -37,7 +30,7 @@ def kernel(t, own, begin, end):
 
 
 @functools.cache
-def runs_with_points(looks: int) -> int:
+def runs_with_points(looks):
     """The address of the pool's code with a call of its hook at each claim.
 
     Who has finished its own part looks so often whether others' have begun, where they are kept.
@@ -50,12 +43,7 @@ def runs_with_points(looks: int) -> int:
 
 
 @contextmanager
-def pool_of(
-    threads: int,
-    hook: Hook | None = None,
-    penalties: bool = False,
-    looks: int = pool_code.KEPT_LOOKS,
-) -> Iterator[Pool]:
+def pool_of(threads, hook=None, penalties=False, looks=pool_code.KEPT_LOOKS):
     """A pool with so many threads; with a ``hook``, its code has points, where workers call it.
 
     Without ``penalties`` it has patience with stalls, which a busy machine makes at any time.
@@ -76,16 +64,8 @@ class Counted:
     """A table whose rows count what they do: of each element how often, and of each worker."""
 
     def __init__(
-        self,
-        pool: Pool | None,
-        workers: int,
-        totals: Sequence[int],
-        grain: int = 1,
-        sections: Sequence[int] = (),
-        wakes: bool = True,
-        measures: int = 0,
-        ahead: int = 0,
-    ) -> None:
+        self, pool, workers, totals, grain=1, sections=(), wakes=True, measures=0, ahead=0
+    ):
         """``sections``: how many rows each section has; by default each row is one.
 
         ``measures``: whether the driver finds out if sharing is faster, or always shares.
@@ -110,19 +90,19 @@ class Counted:
                 before += -(-totals[at] // grain) if grain else 1
                 at += 1
         self.table = np.array(rows_, np.int64)
-        self.blocks: NDArray[np.int64] = np.zeros((workers, 24), np.int64)
+        self.blocks = np.zeros((workers, 24), np.int64)
         address = 0 if pool is None else pool.address
         stride = self.blocks.strides[0]
         head = native.Head(self.table.ctypes.data, address, stride, workers, measures)
         self.blocks[0, : len(head)] = head
         self.blocks[:, native.HEAD_WORDS] = [self.counts[w].ctypes.data for w in range(workers)]
 
-    def run(self, driver: Driver, times: int = 1) -> None:
+    def run(self, driver, times=1):
         """Run all rows, so many times."""
         for _ in range(times):
             driver(self.blocks.ctypes.data, 0, len(self.table))
 
-    def check(self, times: int) -> None:
+    def check(self, times):
         """Each element was counted once in each run, and the workers have run all rows together."""
         for elements in self.elements:
             np.testing.assert_array_equal(elements, times)

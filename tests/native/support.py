@@ -1,8 +1,7 @@
 """Running a kernel source every way over arrays, and comparing bytes."""
 
 import ctypes
-from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ from staticgrad.config import options
 from staticgrad.native import jit, target
 from staticgrad.native.language.kinds import ELEMENTS
 from staticgrad.native.lock import LOCK
-from staticgrad.native.target import Target
 from staticgrad.native.undisturbed import undisturbed
 
 Array = NDArray[np.generic]
@@ -22,28 +20,19 @@ _NUMBERS = {"f16": np.dtype(np.float16)}
 Mode = Literal["vector", "numba", "python"]
 #: Calls a kernel at an address: (record, own words, begin, end).
 ENTRY = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 2, *[ctypes.c_int64] * 2)
-MODES: tuple[Mode, ...] = ("vector", "numba", "python")
+MODES = ("vector", "numba", "python")
 #: The same where Numba takes seconds for a kernel.
-LONG_BY_NUMBA: Final = ("vector", pytest.param("numba", marks=pytest.mark.exhaustive), "python")
+LONG_BY_NUMBA = ("vector", pytest.param("numba", marks=pytest.mark.exhaustive), "python")
 
 
-def number_dtype(name: str) -> np.dtype[np.generic]:
+def number_dtype(name):
     """The NumPy dtype of the numbers that an element holds."""
     return _NUMBERS.get(name, ELEMENTS[name].numpy)
 
 
-def call(
-    source: str,
-    arrays: Sequence[Array],
-    words: Sequence[int],
-    begin: int,
-    end: int,
-    *,
-    own: Sequence[Array] = (),
-    mode: Mode = "vector",
-) -> None:
+def call(source, arrays, words, begin, end, *, own=(), mode="vector"):
     """Runs a kernel once; the record is the arrays' addresses, then words; ``own`` the worker's."""
-    backend: native.BuiltIn = "auto" if mode == "python" else mode
+    backend = "auto" if mode == "python" else mode
     with options(jit=mode != "python"):
         record = np.array([*(a.ctypes.data for a in arrays), *words], np.int64)
         found = native.kernel(source, backend=backend)
@@ -52,13 +41,13 @@ def call(
         entry(record.ctypes.data, block.ctypes.data, begin, end)
 
 
-def run_table(table: NDArray[np.int64], first: int, last: int) -> None:
+def run_table(table, first, last):
     """Runs rows of a table through the driver, as a worker without words of its own."""
     block = np.array(native.Head(table.ctypes.data), np.int64)
     native.driver()(block.ctypes.data, first, last)
 
 
-def canonical(array: Array) -> bytes:
+def canonical(array):
     """The bytes of an array with every NaN the same."""
     copy = array.copy()
     if copy.dtype.kind == "f":
@@ -66,7 +55,7 @@ def canonical(array: Array) -> bytes:
     return copy.tobytes()
 
 
-def assert_same(found: Array, wanted: Array, what: str) -> None:
+def assert_same(found, wanted, what):
     """Equal bytes, any NaN equal to any NaN; shows the first element that differs."""
     assert found.dtype == wanted.dtype, what
     if canonical(found) != canonical(wanted):
@@ -80,9 +69,9 @@ def assert_same(found: Array, wanted: Array, what: str) -> None:
         raise AssertionError(f"{what}: element {at} is {found[at]!r}, wanted {wanted[at]!r}")
 
 
-def assembly(source: str, on: Target | None = None, backend: str = "vector") -> str:
+def assembly(source, on=None, backend="vector"):
     """The machine code of a kernel's source as assembly text."""
     with LOCK:
         found = jit.compiler(on or target.host())
-        texts = jit.modules(source, backend)  # type: ignore[arg-type]
+        texts = jit.modules(source, backend)
         return undisturbed(lambda: str(found.machine.emit_assembly(found.module(texts))))

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +14,11 @@ import staticgrad as sg
 from staticgrad import native
 from staticgrad.config import options
 from staticgrad.errors import CompileError, ConfigError
-from staticgrad.ir.value import Value
 from staticgrad.native import jit, loader, target
-from tests.native.support import Array, assert_same, run_table
-
-Programs = dict[str, tuple[Callable[..., Value | list[Value]], dict[str, Array]]]
+from tests.native.support import assert_same, run_table
 
 
-def _arrays() -> dict[str, Array]:
+def _arrays():
     random = np.random.default_rng(7)
     special = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1e-40, -87.5, 88.9, 3e38], np.float32)
     return {
@@ -35,30 +31,30 @@ def _arrays() -> dict[str, Array]:
     }
 
 
-def _dense(a: Value, w: Value, b: Value) -> list[Value]:
+def _dense(a, w, b):
     """A product with its epilogue, and the products and sums of its gradient."""
     out = sg.tanh(a @ w + b)
     loss = sg.sum(out * out)
     return [out, *sg.grad(loss, [a, w, b])]
 
 
-def _rows(a: Value) -> list[Value]:
+def _rows(a):
     """Sums and maxima of rows and columns, in f32 and in f64."""
     wide = a.astype("float64")
     return [sg.nn.softmax(a), sg.sum(a, axis=0), sg.max(a, axis=1), sg.sum(wide), sg.var(wide, 0)]
 
 
-def _gathered(a: Value, i: Value) -> list[Value]:
+def _gathered(a, i):
     """Rows picked and counted, rows added at indices (the gradient of picking)."""
     picked = sg.take(a, i, 0)
     return [picked, *sg.grad(sg.sum(picked * picked), [a]), sg.take(a, i, 1)]
 
 
-def _smooth(x: Value) -> list[Value]:
+def _smooth(x):
     return [sg.exp(x), sg.log(sg.absolute(x)), sg.tanh(x) * 2 - 1, sg.erf(x), sg.sin(x) > 0.5]
 
 
-PROGRAMS: dict[str, tuple[Callable[..., list[Value]], str]] = {
+PROGRAMS = {
     "elementwise f32": (_smooth, "x"),
     "elementwise f64": (_smooth, "d"),
     "dense layer": (_dense, "a w b"),
@@ -76,7 +72,7 @@ SLOW_BY_NUMBA = "dense layer"
     "name",
     [pytest.param(n, marks=[pytest.mark.exhaustive] * (n == SLOW_BY_NUMBA)) for n in PROGRAMS],
 )
-def test_compiled_programs_have_the_same_bytes(name: str) -> None:
+def test_compiled_programs_have_the_same_bytes(name):
     build, names = PROGRAMS[name]
     feeds = {key: _arrays()[key] for key in names.split()}
     places = {
@@ -120,13 +116,13 @@ def kernel(t, own, begin, end):
 """
 
 
-def wave(x: float) -> tuple[float, float]:
+def wave(x):
     if abs(x) > 1:
         return math.sin(x), math.atan2(x, 2)
     return x / 2, float(int(x * 8) // 3)
 
 
-def test_what_numba_takes_runs_without_being_asked_for() -> None:
+def test_what_numba_takes_runs_without_being_asked_for():
     x = np.linspace(-3, 3, 41)
     wanted = np.array([wave(value) for value in x])
     for on in (True, False):
@@ -144,7 +140,7 @@ def test_what_numba_takes_runs_without_being_asked_for() -> None:
         native.kernel(SCALARS, backend="vector")
 
 
-def test_a_source_that_nobody_takes_is_refused_with_both_reasons() -> None:
+def test_a_source_that_nobody_takes_is_refused_with_both_reasons():
     source = "def kernel(t, own, begin, end):\n    v = unknown(t)\n"
     with pytest.raises(CompileError, match="unknown is not defined") as error:
         native.kernel(source)
@@ -152,12 +148,12 @@ def test_a_source_that_nobody_takes_is_refused_with_both_reasons() -> None:
 
 
 @pytest.mark.parametrize("statement", ["raise ValueError", "assert end > 0"])
-def test_kernels_cannot_raise(statement: str) -> None:
+def test_kernels_cannot_raise(statement):
     with pytest.raises(CompileError, match=r"line 2: a kernel cannot raise"):
         native.kernel(f"def kernel(t, own, begin, end):\n    {statement}\n", backend="numba")
 
 
-def test_math_that_the_process_lacks_is_refused() -> None:
+def test_math_that_the_process_lacks_is_refused():
     code = jit.compile_source(
         """
 def kernel(t, own, begin, end):
@@ -169,7 +165,7 @@ def kernel(t, own, begin, end):
         loader.check(code.elf, code.symbol, target.host())
 
 
-def test_compiled_kernels_are_not_kept_by_numba() -> None:
+def test_compiled_kernels_are_not_kept_by_numba():
     from staticgrad.native.by_numba.target import KernelFunction
 
     known = []
@@ -188,7 +184,7 @@ def kernel(t, own, begin, end):
 """
 
 
-def test_the_setting_chooses_the_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_setting_chooses_the_backend(monkeypatch):
     source = ADD.format(constant="3.0")
     assert native.kernel(source).symbol.startswith("sg_v")
     monkeypatch.setenv("STATICGRAD_BACKEND", "numba")
@@ -200,9 +196,7 @@ def test_the_setting_chooses_the_backend(monkeypatch: pytest.MonkeyPatch) -> Non
         pass
 
 
-def test_backends_have_cache_entries_of_their_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_backends_have_cache_entries_of_their_own(tmp_path, monkeypatch):
     monkeypatch.setenv("STATICGRAD_CACHE_DIR", str(tmp_path))
     source = ADD.format(constant="4.0")
     for backend in ("vector", "numba"):
@@ -213,11 +207,11 @@ def test_backends_have_cache_entries_of_their_own(
                 assert native.kernel(source).origin == origin
 
 
-def test_threads_compile_by_numba_one_after_another() -> None:
-    found: list[int] = []
+def test_threads_compile_by_numba_one_after_another():
+    found = []
     source = ADD.format(constant="5.0")
 
-    def work() -> None:
+    def work():
         found.append(native.kernel(source, backend="numba").address)
 
     threads = [threading.Thread(target=work) for _ in range(4)]
@@ -272,7 +266,7 @@ print(assembly(source, backend="numba"))
 """
 
 
-def user_program(**environment: str) -> str:
+def user_program(**environment):
     done = subprocess.run(
         [sys.executable, "-c", USER],
         env={**os.environ, "PYTHONPATH": str(Path.cwd()), **environment},
@@ -286,7 +280,7 @@ def user_program(**environment: str) -> str:
 
 
 @pytest.mark.slow
-def test_numba_settings_change_nothing_and_numba_stays_as_it_was(tmp_path: Path) -> None:
+def test_numba_settings_change_nothing_and_numba_stays_as_it_was(tmp_path):
     odd = {
         "NUMBA_CPU_NAME": "generic",
         "NUMBA_CPU_FEATURES": "",

@@ -41,7 +41,7 @@ print(found.compiled, found.disk, "numba" in sys.modules, "llvmlite" in sys.modu
 """
 
 
-def start(folder: Path, first: int, last: int) -> subprocess.Popen[str]:
+def start(folder, first, last):
     program = PROGRAM.format(source=SOURCE, first=first, last=last)
     return subprocess.Popen(
         [sys.executable, "-c", program],
@@ -52,20 +52,20 @@ def start(folder: Path, first: int, last: int) -> subprocess.Popen[str]:
     )
 
 
-def finish(process: subprocess.Popen[str]) -> list[str]:
+def finish(process):
     out, err = process.communicate(timeout=100)
     assert process.returncode == 0, err
     return out.split()
 
 
 @pytest.mark.slow
-def test_warm_start_compiles_nothing_and_leaves_numba_alone(tmp_path: Path) -> None:
+def test_warm_start_compiles_nothing_and_leaves_numba_alone(tmp_path):
     assert finish(start(tmp_path, 0, 2)) == ["2", "0", "False", "True"]
     assert finish(start(tmp_path, 0, 2)) == ["0", "2", "False", "True"]
 
 
 @pytest.mark.slow
-def test_concurrent_writers_leave_whole_entries(tmp_path: Path) -> None:
+def test_concurrent_writers_leave_whole_entries(tmp_path):
     writers = [start(tmp_path, first, first + 3) for first in (0, 1, 2)]
     for writer in writers:
         finish(writer)
@@ -74,7 +74,7 @@ def test_concurrent_writers_leave_whole_entries(tmp_path: Path) -> None:
     assert (tmp_path / "kernels").stat().st_mode & 0o077 == 0
 
 
-def damage(path: Path, how: str) -> None:
+def damage(path, how):
     content = path.read_bytes()
     middle = len(content) // 2
     path.write_bytes(
@@ -88,7 +88,7 @@ def damage(path: Path, how: str) -> None:
 
 
 @pytest.fixture
-def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def fresh(tmp_path, monkeypatch):
     """An empty cache directory, and a process that remembers no kernel."""
     monkeypatch.setenv("STATICGRAD_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(native._process, "kernels", {})
@@ -96,9 +96,7 @@ def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("how", ["truncated", "flipped", "foreign", "empty"])
-def test_a_damaged_entry_is_compiled_anew(
-    how: str, fresh: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_damaged_entry_is_compiled_anew(how, fresh, monkeypatch, caplog):
     source = SOURCE.format(constant="0.25")
     assert native.kernel(source).origin == "compiled"
     assert native.kernel(source).origin == "memory"
@@ -114,7 +112,7 @@ def test_a_damaged_entry_is_compiled_anew(
     assert native.kernel(source).origin == "disk"
 
 
-def test_an_entry_under_the_key_of_another_is_not_read(fresh: Path) -> None:
+def test_an_entry_under_the_key_of_another_is_not_read(fresh):
     for name, text in (("one", "1"), ("other", "2")):
         cache.remember(name, text)
     cache.path_of(fresh, "one").write_bytes(cache.path_of(fresh, "other").read_bytes())
@@ -122,9 +120,7 @@ def test_an_entry_under_the_key_of_another_is_not_read(fresh: Path) -> None:
     assert cache.recall("other") == "2"
 
 
-def test_an_entry_that_is_no_object_is_compiled_anew(
-    fresh: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_entry_that_is_no_object_is_compiled_anew(fresh, monkeypatch):
     source = SOURCE.format(constant="0.75")
     name = cache.key(f"vector\0{source}", target.host())
     cache.write(name, ObjectCode(b"no ELF", jit.symbol_of(source, "vector")))
@@ -135,9 +131,7 @@ def test_an_entry_that_is_no_object_is_compiled_anew(
     assert found.elf.startswith(b"\x7fELF")
 
 
-def test_without_a_directory_kernels_are_compiled(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_directory_kernels_are_compiled(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("STATICGRAD_CACHE_DIR", str(tmp_path / "file" / "below"))
     assert cache.directory() is None
@@ -147,7 +141,7 @@ def test_without_a_directory_kernels_are_compiled(
     assert not cache.write("name", ObjectCode(b"", "symbol"))
 
 
-def test_a_directory_that_vanishes_does_no_harm(fresh: Path) -> None:
+def test_a_directory_that_vanishes_does_no_harm(fresh):
     native.kernel(SOURCE.format(constant="1.125"))
     for path in fresh.iterdir():
         path.unlink()
@@ -155,7 +149,7 @@ def test_a_directory_that_vanishes_does_no_harm(fresh: Path) -> None:
     assert native.kernel(SOURCE.format(constant="2.125")).origin == "compiled"
 
 
-def test_info_and_clear(fresh: Path) -> None:
+def test_info_and_clear(fresh):
     before = native.cache_info()
     code = ObjectCode(b"\x00" * 100, "symbol")
     assert cache.write("a", code)
@@ -169,11 +163,11 @@ def test_info_and_clear(fresh: Path) -> None:
     assert native.cache_info().entries == 0
 
 
-def total(folder: Path) -> int:
+def total(folder):
     return sum(path.stat().st_size for path in folder.iterdir())
 
 
-def test_the_longest_unused_entries_go(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_longest_unused_entries_go(fresh, monkeypatch):
     """The folder stays below its limit; what was read lately stays, though it was written first."""
     monkeypatch.setenv("STATICGRAD_CACHE_SIZE", "100kB")
     code = ObjectCode(bytes(5_000), "symbol")
@@ -190,7 +184,7 @@ def test_the_longest_unused_entries_go(fresh: Path, monkeypatch: pytest.MonkeyPa
     assert total(fresh) <= 100_000
 
 
-def test_entries_of_the_future_go_first(fresh: Path) -> None:
+def test_entries_of_the_future_go_first(fresh):
     """The clock was set back: what is used now stays, and what is read anew has a time of now."""
     code = ObjectCode(bytes(5_000), "symbol")
     ahead = time.time() + 400 * 86400
@@ -205,9 +199,7 @@ def test_entries_of_the_future_go_first(fresh: Path) -> None:
     assert cache.read("now") == cache.read("read") == code
 
 
-def test_entries_of_other_installations_go_after_a_month(
-    fresh: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_entries_of_other_installations_go_after_a_month(fresh, monkeypatch):
     cache.write("own", ObjectCode(b"", "symbol"))
     for name, days in (("0123456789ab-young.kernel", 29), ("old.kernel", 31)):
         (fresh / name).write_bytes(b"of another version")
@@ -238,7 +230,7 @@ for n in range(300):
 
 
 @pytest.mark.slow
-def test_racing_processes_stay_near_the_limit(tmp_path: Path) -> None:
+def test_racing_processes_stay_near_the_limit(tmp_path):
     """Each may exceed it by what it writes between two counts, an eighth."""
     limit, crowd = 80_000, 3
     environment = {**os.environ, "STATICGRAD_CACHE_DIR": str(tmp_path)}
@@ -258,7 +250,7 @@ def test_racing_processes_stay_near_the_limit(tmp_path: Path) -> None:
     assert not list((tmp_path / "kernels").glob(".new-*"))
 
 
-def test_keys_tell_sources_and_targets_apart() -> None:
+def test_keys_tell_sources_and_targets_apart():
     host = target.host()
     others = [
         replace(host, cpu="x86-64"),
@@ -271,7 +263,7 @@ def test_keys_tell_sources_and_targets_apart() -> None:
     assert "numba" in cache.environment()
 
 
-def test_objects_are_read_before_llvm_sees_them() -> None:
+def test_objects_are_read_before_llvm_sees_them():
     text = """
 declare void @nobody_defines_this()
 define void @sg_entry() #0 {
@@ -290,7 +282,7 @@ define void @sg_entry() #0 {
             loader.check(code.elf[:length], "sg_entry", target.host())
 
 
-def test_library_calls_resolve() -> None:
+def test_library_calls_resolve():
     source = """
 def kernel(t, own, begin, end):
     p = ptr_f64(t[0])

@@ -7,7 +7,7 @@ import pytest
 
 from staticgrad.native import jit
 from staticgrad.native.language import frontend
-from tests.native.support import MODES, Mode, call
+from tests.native.support import MODES, call
 
 PATHS = """\
 def kernel(t, own, begin, end):
@@ -40,7 +40,7 @@ def kernel(t, own, begin, end):
 """
 
 
-def paths(p: list[int]) -> list[int]:
+def paths(p):
     a, b, level, found = 1, 0, 5, []
     for i in range(len(p)):
         kept = a
@@ -67,7 +67,7 @@ def paths(p: list[int]) -> list[int]:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_values_of_all_paths_are_joined(mode: Mode) -> None:
+def test_values_of_all_paths_are_joined(mode):
     p = [0, 1, 1, 0, 1, 1, 1, 0, 1, 1, 0, 1]
     out = np.zeros(len(p), np.int64)
     call(PATHS, [out, np.array(p)], [], 0, len(p), mode=mode)
@@ -88,7 +88,7 @@ def kernel(t, own, begin, end):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_name_may_be_read_behind_the_loop_that_alone_assigns_it(mode: Mode) -> None:
+def test_a_name_may_be_read_behind_the_loop_that_alone_assigns_it(mode):
     out = np.zeros(2, np.int64)
     call(LATE, [out], [], 0, 5, mode=mode)
     assert out.tolist() == [16, 42]
@@ -115,7 +115,7 @@ def kernel(t, own, begin, end):
 """
 
 
-def test_variables_are_registers_and_nothing_is_computed_twice() -> None:
+def test_variables_are_registers_and_nothing_is_computed_twice():
     text = frontend.module_text(ROWS, "k")
     assert "alloca" not in text
     blocks = re.split(r"^\w+:\n", text, flags=re.MULTILINE)
@@ -130,7 +130,7 @@ def test_variables_are_registers_and_nothing_is_computed_twice() -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_loads_are_never_taken_for_each_other(mode: Mode) -> None:
+def test_loads_are_never_taken_for_each_other(mode):
     source = """\
 def kernel(t, own, begin, end):
     p = ptr_i64(t[0])
@@ -144,7 +144,7 @@ def kernel(t, own, begin, end):
     assert out.tolist() == [8, 708]
 
 
-def test_joins_that_nobody_reads_are_not_written() -> None:
+def test_joins_that_nobody_reads_are_not_written():
     source = """\
 def kernel(t, own, begin, end):
     p = ptr_i64(t[0])
@@ -159,7 +159,7 @@ def kernel(t, own, begin, end):
     assert text.count(" phi ") == 1  # the counter of the loop
 
 
-def test_code_that_branches_is_scheduled_less() -> None:
+def test_code_that_branches_is_scheduled_less():
     chain = "    v = v * v + 0.5\n" * 100
     source = "def kernel(t, own, begin, end):\n    p = ptr_f32(t[0])\n    v = load16(p, 0)\n"
     text = frontend.module_text(f"{source}{chain}    store16(p, 0, v)\n", "k")
@@ -168,7 +168,7 @@ def test_code_that_branches_is_scheduled_less() -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_numbers_of_loops_within_loops_count(mode: Mode) -> None:
+def test_numbers_of_loops_within_loops_count(mode):
     source = """\
 def kernel(t, own, begin, end):
     p = ptr_i64(t[0])
@@ -223,7 +223,7 @@ def kernel(t, own, begin, end):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_places_are_the_same_wherever_their_terms_are_added(mode: Mode) -> None:
+def test_places_are_the_same_wherever_their_terms_are_added(mode):
     n, rng = 9, np.random.default_rng(3)
     p, out, wanted = rng.normal(size=600).astype(np.float32), *np.zeros((2, 600), np.float32)
     done = 0
@@ -245,7 +245,7 @@ def test_places_are_the_same_wherever_their_terms_are_added(mode: Mode) -> None:
     np.testing.assert_array_equal(out, wanted)
 
 
-def test_what_a_loop_does_not_change_stands_before_it() -> None:
+def test_what_a_loop_does_not_change_stands_before_it():
     text = frontend.module_text(
         """\
 def kernel(t, own, begin, end):

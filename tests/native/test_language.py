@@ -14,14 +14,13 @@ from staticgrad.errors import CompileError
 from staticgrad.native import jit
 from staticgrad.native.language import frontend, operations, statements
 from staticgrad.native.language.kinds import ELEMENTS, LANES
-from staticgrad.native.language.statements import Syntax
 from staticgrad.native.plain import control as plain_rows
-from tests.native.support import MODES, Array, Mode, assert_same, call, number_dtype
+from tests.native.support import MODES, assert_same, call, number_dtype
 
 EVERY_MODE = pytest.mark.parametrize("mode", MODES)
 
 
-def test_both_readings_have_the_same_words() -> None:
+def test_both_readings_have_the_same_words():
     from staticgrad.native.language import translation
 
     assert translation.REGISTERED
@@ -54,7 +53,7 @@ def kernel(t, own, begin, end):
 
 
 @EVERY_MODE
-def test_control_flow_is_python(mode: Mode) -> None:
+def test_control_flow_is_python(mode):
     for end in (0, 1, 5, 12, 20, 50):
         found = np.full(3, 99, np.int64)
         call(CONTROL, [found], [3], 0, end, mode=mode)
@@ -97,7 +96,7 @@ def kernel(t, own, begin, end):
 
 
 @EVERY_MODE
-def test_choices_evaluate_one_side(mode: Mode) -> None:
+def test_choices_evaluate_one_side(mode):
     p, out, q = np.array([0, 5, -5, 5]), np.zeros(8, np.int64), np.zeros(8)
     call(CHOICES, [out, p, q], [], 0, 8, mode=mode)
     a, b = 0, 8
@@ -134,11 +133,11 @@ def kernel(t, own, begin, end):
 @pytest.mark.thinned
 @EVERY_MODE
 @pytest.mark.parametrize("name", ["f32", "f64"])
-def test_helpers_take_any_lane_count(name: str, mode: Mode, rng: np.random.Generator) -> None:
+def test_helpers_take_any_lane_count(name, mode, rng):
     dtype = ELEMENTS[name].numpy
     x = rng.normal(size=37).astype(dtype)
 
-    def poly(a: Array, b: Array) -> Array:
+    def poly(a, b):
         z = a * a + dtype.type(0.1)
         for _ in range(3):
             z = z * b + dtype.type(1)
@@ -152,7 +151,7 @@ def test_helpers_take_any_lane_count(name: str, mode: Mode, rng: np.random.Gener
         assert_same(single, wanted, f"{lanes} lanes, one lane")
 
 
-def halving(values: Array, combine: np.ufunc) -> Array:
+def halving(values, combine):
     while len(values) > 1:
         half = len(values) // 2
         values = combine(values[:half], values[half:])
@@ -162,7 +161,7 @@ def halving(values: Array, combine: np.ufunc) -> Array:
 @pytest.mark.thinned
 @EVERY_MODE
 @pytest.mark.parametrize("name", [e.name for e in ELEMENTS.values() if e.kind != "s"])
-def test_horizontal_trees(name: str, mode: Mode, rng: np.random.Generator) -> None:
+def test_horizontal_trees(name, mode, rng):
     element = ELEMENTS[name]
     reductions = {"hmax": np.maximum, "hmin": np.minimum}
     if element.kind != "b":
@@ -212,7 +211,7 @@ REALS = ["0.1", "-0.0", "inf", "-inf", "nan", "1e39", "1e-46", "16777217.0", "3.
 
 @pytest.mark.thinned(3)
 @EVERY_MODE
-def test_literals_take_exactly_the_type(mode: Mode) -> None:
+def test_literals_take_exactly_the_type(mode):
     for element in (each for name, each in ELEMENTS.items() if name != "bf16"):
         literals = LITERALS + (REALS if element.kind in "fs" else [])
         lines = ["def kernel(t, own, begin, end):", f"    q = ptr_{element.name}(t[0])"]
@@ -228,7 +227,7 @@ def test_literals_take_exactly_the_type(mode: Mode) -> None:
             assert_same(row, np.full(16, _exact(value, element.name)), f"{element.name} {text}")
 
 
-def _exact(value: float, name: str) -> np.generic:
+def _exact(value, name):
     element = ELEMENTS[name]
     if element.kind == "b":
         return np.uint8(bool(value))
@@ -241,7 +240,7 @@ def _exact(value: float, name: str) -> np.generic:
 
 
 @EVERY_MODE
-def test_words_become_vectors(mode: Mode) -> None:
+def test_words_become_vectors(mode):
     source = """
 def kernel(t, own, begin, end):
     q = ptr_f32(t[0]); r = ptr_f64(t[1]); s = ptr_i64(t[2]); n = t[3]; b = ptr_b8(t[4])
@@ -268,7 +267,7 @@ def kernel(t, own, begin, end):
 
 @pytest.mark.slow
 @given(st.integers(0, 2**32 - 1), st.integers(1, 90), st.sampled_from([1, 4, 8, 16]))
-def test_a_mixed_kernel_has_one_meaning(seed: int, count: int, lanes: int) -> None:
+def test_a_mixed_kernel_has_one_meaning(seed, count, lanes):
     source = f"""
 def kernel(t, own, begin, end):
     a = ptr_f32(t[0]); b = ptr_f64(t[1]); c = ptr_i32(t[2])
@@ -296,7 +295,7 @@ def kernel(t, own, begin, end):
             assert_same(found, wanted, f"{lanes} lanes")
 
 
-BACKENDS: tuple[native.BuiltIn, ...] = ("vector", "numba")
+BACKENDS = ("vector", "numba")
 WRONG = {
     "add does not take (f32x16, f64x16)": "v = f32x16(1.0) + f64x16(1.0)",
     "add does not take (f32x16, f32x8)": "v = f32x16(1.0) + f32x8(1.0)",
@@ -320,7 +319,7 @@ WRONG = {
 
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("message", WRONG)
-def test_mistakes_name_the_line_and_the_kinds(message: str) -> None:
+def test_mistakes_name_the_line_and_the_kinds(message):
     source = f"def kernel(t, own, begin, end):\n    {WRONG[message]}\n"
     for backend in BACKENDS:
         with pytest.raises(CompileError, match=r"source line [2345]:") as error:
@@ -340,7 +339,7 @@ def test_mistakes_name_the_line_and_the_kinds(message: str) -> None:
         "def kernel(t, own, begin, end):\n    store1(q, 0, f32x1(1))\n    q = ptr_f32(t[0])\n",
     ],
 )
-def test_sources_outside_the_language_are_refused(source: str) -> None:
+def test_sources_outside_the_language_are_refused(source):
     for backend in BACKENDS:
         with pytest.raises(CompileError):
             native.kernel(source, backend=backend)
@@ -349,7 +348,7 @@ def test_sources_outside_the_language_are_refused(source: str) -> None:
 @pytest.mark.parametrize(
     "source", ["def kernel(t, own, begin, end:\n", "def other(t):\n    pass\n"]
 )
-def test_plain_python_refuses_the_same(source: str) -> None:
+def test_plain_python_refuses_the_same(source):
     with options(jit=False), pytest.raises(CompileError):
         native.kernel(source)
 
@@ -357,7 +356,7 @@ def test_plain_python_refuses_the_same(source: str) -> None:
 @pytest.mark.thinned
 @EVERY_MODE
 @pytest.mark.parametrize("lanes", LANES)
-def test_some_and_window(mode: Mode, lanes: int) -> None:
+def test_some_and_window(mode, lanes):
     """A branch on any lane; bits of a constant from a position, past the end from the last word."""
     words = (0x0123456789ABCDEF, 0xFEDCBA9876543210, 0x0F1E2D3C4B5A6978)
     source = f"""
@@ -398,7 +397,7 @@ ODD = (
 
 
 @pytest.mark.parametrize("above", [HELPER, *ODD])
-def test_parts_of_a_source_are_its_functions(above: str) -> None:
+def test_parts_of_a_source_are_its_functions(above):
     source = f"{above}\ndef kernel(t, own, begin, end):\n    v = twice(f32x4(1))\n"
     whole = frontend._functions(source)
     for _ in range(2):
@@ -411,10 +410,10 @@ def test_parts_of_a_source_are_its_functions(above: str) -> None:
         assert [source.splitlines()[line - 1][:4] for line in lines] == ["def "] * len(lines)
 
 
-def test_a_helper_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    found: list[str] = []
+def test_a_helper_is_read_once(monkeypatch):
+    found = []
 
-    def read(text: str) -> Syntax | None:
+    def read(text):
         found.append(text)
         return statements.read(text)
 
@@ -428,7 +427,7 @@ def test_a_helper_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("lines", [0, 1, 4])
-def test_lines_count_from_the_top_of_the_source(lines: int) -> None:
+def test_lines_count_from_the_top_of_the_source(lines):
     above = "\n" * lines + HELPER
     for mistake in ("v = hsum(b8x8(1))", "raise t"):
         source = f"{above}def kernel(t, own, begin, end):\n    p = t\n    {mistake}\n"
@@ -439,7 +438,7 @@ def test_lines_count_from_the_top_of_the_source(lines: int) -> None:
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="looks for an instruction of x86-64")
-def test_vectors_on_the_stack_lie_within_lines() -> None:
+def test_vectors_on_the_stack_lie_within_lines():
     vectors = range(40)  # more than registers
     loads = "".join(f"    v{n} = sqrt(load16(p, {16 * n}))\n" for n in vectors)
     stores = "".join(f"    store16(q, {16 * n}, v{39 - n} + v{n // 2})\n" for n in vectors)

@@ -3,7 +3,6 @@
 import ctypes
 import itertools
 import mmap
-from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -14,7 +13,7 @@ from staticgrad.native import jit
 from staticgrad.native.language.kinds import ELEMENTS, EVERY_COUNT, LANES
 from staticgrad.native.target import ladder
 from tests.diagonals import diagonals
-from tests.native.support import MODES, Array, Mode, assembly, call
+from tests.native.support import MODES, assembly, call
 
 PAGE = mmap.PAGESIZE
 
@@ -22,40 +21,40 @@ PAGE = mmap.PAGESIZE
 class Guarded:
     """Bytes between two inaccessible pages."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.memory = mmap.mmap(-1, 3 * PAGE)
         self.view = (ctypes.c_char * (3 * PAGE)).from_buffer(self.memory)
         self.start = ctypes.addressof(self.view) + PAGE
         self.library = ctypes.CDLL(None, use_errno=True)
         self._protect(0)
 
-    def _protect(self, access: int) -> None:
+    def _protect(self, access):
         for page in (self.start - PAGE, self.start + PAGE):
             if self.library.mprotect(ctypes.c_void_p(page), ctypes.c_size_t(PAGE), access):
                 raise OSError(ctypes.get_errno(), "mprotect")
 
-    def close(self) -> None:
+    def close(self):
         self._protect(mmap.PROT_READ | mmap.PROT_WRITE)
 
-    def at_end(self, dtype: np.dtype[np.generic], count: int) -> Array:
+    def at_end(self, dtype, count):
         """An array whose last byte is the last before the inaccessible page."""
         bytes_ = dtype.itemsize * count
         raw = (ctypes.c_char * bytes_).from_address(self.start + PAGE - bytes_)
         return np.frombuffer(raw, dtype)
 
-    def at_start(self, dtype: np.dtype[np.generic], count: int) -> Array:
+    def at_start(self, dtype, count):
         raw = (ctypes.c_char * (dtype.itemsize * count)).from_address(self.start)
         return np.frombuffer(raw, dtype)
 
 
 @pytest.fixture
-def fence() -> Iterator[Guarded]:
+def fence():
     guarded = Guarded()
     yield guarded
     guarded.close()
 
 
-def edge_source(name: str, lanes: int) -> str:
+def edge_source(name, lanes):
     """Reads and writes back, contiguous, strided and by index, elements [begin, end)."""
     return f"""
 def kernel(t, own, begin, end):
@@ -74,13 +73,13 @@ def kernel(t, own, begin, end):
 """
 
 
-EDGES: list[tuple[str, Mode]] = [
+EDGES = [
     *((name, mode) for name in ("b8", "i16", "f32", "f64") for mode in ("vector", "python")),
     ("f32", "numba"),
 ]
 
 
-def test_registers_of_words_take_no_bits_apart() -> None:
+def test_registers_of_words_take_no_bits_apart():
     source = edge_source("f32", 16)
     with target_of("x86-64-v3"):
         assert "pinsr" not in assembly(source)
@@ -88,7 +87,7 @@ def test_registers_of_words_take_no_bits_apart() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "mode"), EDGES)
-def test_masked_lanes_touch_nothing(name: str, mode: Mode, fence: Guarded) -> None:
+def test_masked_lanes_touch_nothing(name, mode, fence):
     dtype = ELEMENTS[name].numpy
     far = 1 << 40
     for lanes in LANES:
@@ -103,7 +102,7 @@ def test_masked_lanes_touch_nothing(name: str, mode: Mode, fence: Guarded) -> No
 
 @pytest.mark.slow
 @diagonals(2, ("name", ["b8", "i16"]), ("target", ["host", "x86-64-v3"]))
-def test_narrow_lanes_in_any_stretch_of_a_vector(name: str, target: str, fence: Guarded) -> None:
+def test_narrow_lanes_in_any_stretch_of_a_vector(name, target, fence):
     """What is on from ``first`` to ``last`` is copied; nothing else is read or written."""
     dtype = ELEMENTS[name].numpy
     source = """
@@ -132,13 +131,13 @@ def kernel(t, own, begin, end):
 
 @pytest.mark.thinned(4)
 @diagonals(2, ("lanes", LANES), ("name", ["host", "x86-64-v3"]))
-def test_off_lanes_read_as_zero(lanes: int, name: str) -> None:
+def test_off_lanes_read_as_zero(lanes, name):
     with target_of(name):
         check_off_lanes(lanes)
 
 
 @contextmanager
-def target_of(name: str) -> Iterator[None]:
+def target_of(name):
     """Kernels are for that target meanwhile, if this machine has it."""
     if name != "host" and ladder()[-1].cpu != name:
         pytest.skip("no such processor")
@@ -146,7 +145,7 @@ def target_of(name: str) -> Iterator[None]:
         yield
 
 
-def check_off_lanes(lanes: int) -> None:
+def check_off_lanes(lanes):
     source = f"""
 def kernel(t, own, begin, end):
     p = ptr_i32(t[0]); out = ptr_i32(t[1])
@@ -168,13 +167,11 @@ def kernel(t, own, begin, end):
 @pytest.mark.thinned
 @pytest.mark.parametrize("lanes", [lanes for lanes in LANES if lanes > 1])
 @pytest.mark.parametrize("name", ["f32", "i16", "f64"])
-def test_squares_are_transposed_and_read_nothing_beyond(
-    name: str, lanes: int, fence: Guarded
-) -> None:
+def test_squares_are_transposed_and_read_nothing_beyond(name, lanes, fence):
     """Rows of ``columns`` elements, ``stride`` apart, that end at an inaccessible page."""
     stride, step, dtype = lanes + 2, lanes + 3, ELEMENTS[name].numpy
 
-    def source(columns: object) -> str:
+    def source(columns):
         return f"""
 def kernel(t, own, begin, end):
     p = ptr_{name}(t[0]); q = ptr_{name}(t[1])
@@ -196,7 +193,7 @@ def kernel(t, own, begin, end):
             np.testing.assert_array_equal(out, wanted)
 
 
-def bool_source(lanes: int) -> str:
+def bool_source(lanes):
     """The loop that LLVM's vectoriser gets wrong on AVX-512, in explicit lanes."""
     return f"""
 def kernel(t, own, begin, end):
@@ -212,7 +209,7 @@ def kernel(t, own, begin, end):
 """
 
 
-def branching_source() -> str:
+def branching_source():
     return """
 def kernel(t, own, begin, end):
     out = ptr_b8(t[0]); res = ptr_b8(t[1]); live = ptr_b8(t[2]); size = ptr_i64(t[3])
@@ -229,7 +226,7 @@ def kernel(t, own, begin, end):
 
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("lanes", [0, *LANES])
-def test_bool_loop_at_every_size(lanes: int, rng: np.random.Generator) -> None:
+def test_bool_loop_at_every_size(lanes, rng):
     source = bool_source(lanes) if lanes else branching_source()
     for n in range(1, 200):
         out, res = rng.random((2, n)) < [[0.6], [0.3]]
@@ -241,7 +238,7 @@ def test_bool_loop_at_every_size(lanes: int, rng: np.random.Generator) -> None:
         assert total[0] == size[wanted].sum(), n
 
 
-def test_bool_loop_as_plain_python(rng: np.random.Generator) -> None:
+def test_bool_loop_as_plain_python(rng):
     for n in (1, 15, 33):
         out, res = rng.random((2, n)) < 0.5
         live, total = np.zeros(n, np.uint8), np.zeros(1, np.int64)
@@ -255,7 +252,7 @@ def test_bool_loop_as_plain_python(rng: np.random.Generator) -> None:
 @pytest.mark.thinned(4)
 @pytest.mark.parametrize("lanes", [lanes for lanes in LANES if lanes > 1])
 @pytest.mark.parametrize("name", ["b8", "i8", "u16", "f32"])
-def test_masks_that_a_call_put_on_the_stack_are_those_of_their_lanes(name: str, lanes: int) -> None:
+def test_masks_that_a_call_put_on_the_stack_are_those_of_their_lanes(name, lanes):
     source = f"""
 def kernel(t, own, begin, end):
     p = ptr_{name}(t[0]); q = ptr_f64(t[1]); n = t[2]
@@ -274,9 +271,7 @@ def kernel(t, own, begin, end):
 
 @pytest.mark.thinned(2)
 @pytest.mark.parametrize("lanes", [8, 16])
-def test_masks_of_sixteen_lanes_are_made_before_the_loop_that_does_not_change_them(
-    lanes: int,
-) -> None:
+def test_masks_of_sixteen_lanes_are_made_before_the_loop_that_does_not_change_them(lanes):
     """Every second element of rows that become shorter; what is made of a mask is moved with it."""
     source = f"""
 def kernel(t, own, begin, end):
@@ -302,7 +297,7 @@ def kernel(t, own, begin, end):
 
 
 @pytest.mark.parametrize("name", sorted(ELEMENTS))
-def test_lanes_one_by_one_are_those_of_a_gather(name: str) -> None:
+def test_lanes_one_by_one_are_those_of_a_gather(name):
     lanes, dtype = 16, ELEMENTS[name].numpy
     source = f"""
 def kernel(t, own, begin, end):

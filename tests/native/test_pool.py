@@ -1,7 +1,5 @@
 """The pool of workers: every group runs once, whoever claims it and whoever is stopped where."""
 
-from __future__ import annotations
-
 import ctypes
 import errno
 import os
@@ -11,7 +9,6 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -38,7 +35,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the pool sleeps
 @pytest.mark.parametrize("threads", [1, 2, 3, 5, 16])
 @pytest.mark.parametrize("grain", [0, 1, 3])
 @pytest.mark.parametrize("ahead", AHEAD)
-def test_every_group_runs_once(threads: int, grain: int, ahead: int) -> None:
+def test_every_group_runs_once(threads, grain, ahead):
     with pool_of(threads) as pool:
         totals, sections = [1, 40, 0, 7, 2, 0], [1, 4, 1]
         counted = Counted(pool, threads, totals, grain, sections, ahead=ahead)
@@ -50,7 +47,7 @@ def test_every_group_runs_once(threads: int, grain: int, ahead: int) -> None:
 
 @pytest.mark.parametrize("first", range(6))
 @pytest.mark.parametrize("ahead", AHEAD)
-def test_parts_of_sections_run_too(first: int, ahead: int) -> None:
+def test_parts_of_sections_run_too(first, ahead):
     """The driver may be asked for rows of which only some belong to a section."""
     with pool_of(3) as pool:
         counted = Counted(pool, 3, [9, 4, 7, 2, 5, 3], 2, sections=[1, 4, 1], ahead=ahead)
@@ -62,13 +59,13 @@ def test_parts_of_sections_run_too(first: int, ahead: int) -> None:
 
 @pytest.mark.thinned
 @diagonals(3, ("threads", range(2, 17)), ("point", pool_code.POINTS), ("ahead", AHEAD))
-def test_workers_that_are_stopped_at_random_claims(threads: int, point: str, ahead: int) -> None:
+def test_workers_that_are_stopped_at_random_claims(threads, point, ahead):
     """Bytes and counts are those of one worker; the caller is stopped too."""
     random = np.random.default_rng(threads)
     stops = iter(random.random(100_000).tolist())
     number = pool_code.POINTS.index(point)
 
-    def stop(worker: int, at: int) -> None:
+    def stop(worker, at):
         if at == number and next(stops, 1.0) < 0.2:
             time.sleep(0.0005)
 
@@ -82,11 +79,11 @@ def test_workers_that_are_stopped_at_random_claims(threads: int, point: str, ahe
     ("ahead", "wanted"),
     [*zip(AHEAD, ([1] * 32, [9, 4, 2, 1] * 2, [15, 1] * 2, [15, 1] * 2), strict=True)],
 )
-def test_who_goes_ahead_takes_most_of_what_is_left(ahead: int, wanted: list[int]) -> None:
+def test_who_goes_ahead_takes_most_of_what_is_left(ahead, wanted):
     """Of both parts: the worker makes no claim until the caller has run all groups."""
     done, ran = threading.Event(), list[int]()
 
-    def stop(worker: int, point: int) -> None:
+    def stop(worker, point):
         if worker == 1 and point == 0:
             assert done.wait(60)
         if worker == 0 and point == 2:
@@ -101,11 +98,11 @@ def test_who_goes_ahead_takes_most_of_what_is_left(ahead: int, wanted: list[int]
 
 
 @pytest.mark.parametrize(("flags", "own"), [(0, False), (pool_code.KEEPS, True)])
-def test_parts_that_are_kept_are_left_to_their_workers(flags: int, own: bool) -> None:
+def test_parts_that_are_kept_are_left_to_their_workers(flags, own):
     """The worker comes late; who has finished looks for it without end, or takes all at once."""
     ran = [0, 0]
 
-    def stop(worker: int, point: int) -> None:
+    def stop(worker, point):
         if worker == 1 and point == 0 and not ran[1]:
             time.sleep(0.05)
         if point == 2:
@@ -118,17 +115,17 @@ def test_parts_that_are_kept_are_left_to_their_workers(flags: int, own: bool) ->
     assert (ran == [16, 16]) == own
 
 
-def test_each_claim_in_turn_is_stopped() -> None:
+def test_each_claim_in_turn_is_stopped():
     """The worker is stopped at its n-th claim until the caller has done all the rest."""
     for point in range(len(pool_code.POINTS)):
         for nth in range(8):
             _stop_once(point, nth)
 
 
-def _stop_once(point: int, nth: int) -> None:
+def _stop_once(point, nth):
     seen, released = 0, threading.Event()
 
-    def stop(worker: int, at: int) -> None:
+    def stop(worker, at):
         nonlocal seen
         if worker == 1 and at == point:
             seen += 1
@@ -141,10 +138,10 @@ def _stop_once(point: int, nth: int) -> None:
         counted.check(3)
 
 
-def test_nobody_waits_for_a_worker_that_has_claimed_nothing() -> None:
+def test_nobody_waits_for_a_worker_that_has_claimed_nothing():
     stopped, released = threading.Event(), threading.Event()
 
-    def stop(worker: int, point: int) -> None:
+    def stop(worker, point):
         if worker == 1 and point == 0:
             stopped.set()
             assert released.wait(60)
@@ -162,10 +159,10 @@ def test_nobody_waits_for_a_worker_that_has_claimed_nothing() -> None:
         counted.check(done + 300)
 
 
-def test_a_stall_is_followed_by_runs_alone() -> None:
+def test_a_stall_is_followed_by_runs_alone():
     claimed, caller = threading.Event(), threading.Event()
 
-    def stop(worker: int, point: int) -> None:
+    def stop(worker, point):
         if worker == 1 and point == 1 and not claimed.is_set():
             claimed.set()
             caller.wait(0.5)  # in vain where it took the last group
@@ -190,11 +187,11 @@ def test_a_stall_is_followed_by_runs_alone() -> None:
 
 
 @pytest.mark.parametrize("works", [False, True])
-def test_a_wait_is_a_stall_where_the_worker_has_no_processor(works: bool) -> None:
+def test_a_wait_is_a_stall_where_the_worker_has_no_processor(works):
     """The worker takes one of two groups and the caller waits, for long."""
     waits, claimed = threading.Event(), threading.Event()
 
-    def stop(worker: int, point: int) -> None:
+    def stop(worker, point):
         if worker == 0 and point == 0 and not waits.is_set():
             _until(claimed.is_set)  # the caller leaves one group to the worker
         if worker == 1 and point == 1 and not claimed.is_set():
@@ -204,7 +201,7 @@ def test_a_wait_is_a_stall_where_the_worker_has_no_processor(works: bool) -> Non
         if worker == 0 and point == 2:
             waits.set()
 
-    def clock(number: int, words: Any) -> int:
+    def clock(number, words):
         """That of the system; those of threads go with it, or stand still."""
         now = time.monotonic_ns() if number == time.CLOCK_MONOTONIC or works else 0
         words[0], words[1] = divmod(now, 10**9)
@@ -219,7 +216,7 @@ def test_a_wait_is_a_stall_where_the_worker_has_no_processor(works: bool) -> Non
         assert pool.state.stalls == (0 if works else 1)
 
 
-def test_workers_sleep_and_wake() -> None:
+def test_workers_sleep_and_wake():
     with pool_of(2) as pool:
         counted = Counted(pool, 2, [64], 1)
         counted.run(native.driver())
@@ -242,18 +239,18 @@ def test_workers_sleep_and_wake() -> None:
         idle.check(6)
 
 
-def _until(holds: object) -> None:
+def _until(holds):
     deadline = time.monotonic() + 60
-    while not holds():  # type: ignore[operator]
+    while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.001)
 
 
-def test_callers_beside_each_other_neither_wait_nor_seat_more_than_there_are() -> None:
+def test_callers_beside_each_other_neither_wait_nor_seat_more_than_there_are():
     """Two callers and two seats: while both run, the worker claims nothing."""
     seen = []
 
-    def watch(worker: int, point: int) -> None:
+    def watch(worker, point):
         if worker == 1 and point == 1:
             seen.append(pool.get("callers"))
 
@@ -273,7 +270,7 @@ def test_callers_beside_each_other_neither_wait_nor_seat_more_than_there_are() -
     assert all(callers <= 2 for callers in seen)
 
 
-def test_signals_do_not_come_to_workers() -> None:
+def test_signals_do_not_come_to_workers():
     with pool_of(3) as pool:
         Counted(pool, 3, [64], 1).run(native.driver())
         main = threading.get_native_id()
@@ -288,7 +285,7 @@ def test_signals_do_not_come_to_workers() -> None:
         assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
-def test_a_thread_that_cannot_be_made_is_not_missed() -> None:
+def test_a_thread_that_cannot_be_made_is_not_missed():
     with pool_of(4) as pool:
         refuse = _CREATE(lambda *arguments: errno.EAGAIN)
         pool.set("create", ctypes.cast(refuse, ctypes.c_void_p).value or 0)
@@ -300,7 +297,7 @@ def test_a_thread_that_cannot_be_made_is_not_missed() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-def test_a_child_starts_anew() -> None:
+def test_a_child_starts_anew():
     """The child has none of the threads: what another thread had open there is closed."""
     pool = Pool(native.shared_runs())
     pool.want(2)
@@ -315,7 +312,7 @@ def test_a_child_starts_anew() -> None:
     counted.check(10)
     pool.end()
     # No child has the first thread, but this process does: it reads the pool until it has ended.
-    join: Any = ctypes.CDLL(None).pthread_join
+    join = ctypes.CDLL(None).pthread_join
     join.argtypes = [ctypes.c_ulong, ctypes.c_void_p]
     assert join(first, None) == 0
 
@@ -339,7 +336,7 @@ print("ended")
 
 
 @pytest.mark.slow
-def test_a_process_ends_while_workers_and_other_threads_run() -> None:
+def test_a_process_ends_while_workers_and_other_threads_run():
     for _ in range(3):
         assert python(AT_THE_END) == "ended"
 
@@ -357,12 +354,12 @@ print(pool.present())
 
 
 @pytest.mark.slow
-def test_what_shares_nothing_makes_no_pool() -> None:
+def test_what_shares_nothing_makes_no_pool():
     assert python(NEVER) == "None"
 
 
 @pytest.mark.slow
-def test_the_floating_point_environment_of_workers_is_the_default() -> None:
+def test_the_floating_point_environment_of_workers_is_the_default():
     """A caller that flushes denormals makes the workers' threads, which do not inherit that."""
     if platform.machine() != "x86_64":
         pytest.skip("MXCSR is x86's")

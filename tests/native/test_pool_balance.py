@@ -6,9 +6,7 @@ import ctypes
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -35,13 +33,13 @@ class Sections:
     pool: Pool
     counted: Counted
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.now = MS
         self.worked = self.waited = self.looks = 0
         self.works, self.helps = False, True
         self.waits, self.claimed = threading.Event(), threading.Event()
 
-    def stop(self, worker: int, point: int) -> None:
+    def stop(self, worker, point):
         """The caller leaves one group to the worker, who ends it when the caller has waited."""
         if not self.helps:  # the caller runs both
             assert worker == 0 or self.waits.wait(60)
@@ -52,7 +50,7 @@ class Sections:
             self.claimed.set()
             assert self.waits.wait(60)
 
-    def clock(self, number: int, words: Any) -> int:
+    def clock(self, number, words):
         """The caller's looks: when it begins, when it begins to wait, and when it has waited."""
         if number != time.CLOCK_MONOTONIC:  # the worker's, which has a processor or not
             stamp = self.now + self.waited * (self.looks > 2) if self.works else 0
@@ -66,7 +64,7 @@ class Sections:
         words[0], words[1] = divmod(stamp, 10**9)
         return 0
 
-    def run(self, worked: int, waited: int = 0) -> bool:
+    def run(self, worked, waited=0):
         """One section; whether it was shared."""
         self.worked, self.waited, self.looks = worked, waited, 0
         self.waits.clear()
@@ -77,7 +75,7 @@ class Sections:
         self.now += worked + waited if was else 2 * worked
         return was
 
-    def alone(self, worked: int = MS) -> int:
+    def alone(self, worked=MS):
         """Nanoseconds until the caller shares again, in sections of twice so many alone."""
         began = self.now
         while not self.run(worked):
@@ -86,7 +84,7 @@ class Sections:
 
 
 @contextmanager
-def sections() -> Iterator[Sections]:
+def sections():
     made = Sections()
     called = _CLOCK(made.clock)
     with pool_of(2, made.stop, penalties=True) as pool:
@@ -97,7 +95,7 @@ def sections() -> Iterator[Sections]:
         yield made
 
 
-def test_who_begins_may_lose_some_time() -> None:
+def test_who_begins_may_lose_some_time():
     first = pool_code.FIRST_BALANCE
     with sections() as made:
         assert made.run(0, first)
@@ -107,7 +105,7 @@ def test_who_begins_may_lose_some_time() -> None:
         assert made.alone() == pool_code.LEAST_PENALTY
 
 
-def test_gains_pay_for_stalls() -> None:
+def test_gains_pay_for_stalls():
     with sections() as made:
         made.pool.set("balance", 0)
         for _ in range(6):
@@ -120,7 +118,7 @@ def test_gains_pay_for_stalls() -> None:
         assert made.alone() == pool_code.LEAST_PENALTY
 
 
-def test_a_quarter_of_the_time_may_be_taken() -> None:
+def test_a_quarter_of_the_time_may_be_taken():
     """The rest is shared: it gains more than waits lose, however long each of them is."""
     with sections() as made:
         made.pool.set("balance", pool_code.MOST_BALANCE)
@@ -132,7 +130,7 @@ def test_a_quarter_of_the_time_may_be_taken() -> None:
         assert made.pool.state.stalls == 24
 
 
-def test_penalties_grow_until_the_balance_is_full() -> None:
+def test_penalties_grow_until_the_balance_is_full():
     least, most = pool_code.LEAST_PENALTY, pool_code.MOST_PENALTY
     with sections() as made:
         found = []
@@ -149,7 +147,7 @@ def test_penalties_grow_until_the_balance_is_full() -> None:
             assert made.alone(2 * MS) == (least if enough else most)
 
 
-def test_who_tries_again_is_not_transposed_away_by_the_first_stall() -> None:
+def test_who_tries_again_is_not_transposed_away_by_the_first_stall():
     with sections() as made:
         made.pool.set("balance", 0)
         made.pool.set("penalty", pool_code.MOST_PENALTY)
@@ -161,7 +159,7 @@ def test_who_tries_again_is_not_transposed_away_by_the_first_stall() -> None:
         assert made.pool.state.stalls == credit // (2 * MS)
 
 
-def test_a_long_wait_for_a_worker_that_works_gains_nothing() -> None:
+def test_a_long_wait_for_a_worker_that_works_gains_nothing():
     with sections() as made:
         made.works = True
         made.pool.set("balance", 0)
@@ -171,7 +169,7 @@ def test_a_long_wait_for_a_worker_that_works_gains_nothing() -> None:
         assert made.pool.get("balance") == MS // pool_code.TOLERANCE
 
 
-def test_who_runs_all_groups_gains_nothing() -> None:
+def test_who_runs_all_groups_gains_nothing():
     """A worker that has no processor when a section begins claims nothing of it."""
     with sections() as made:
         made.pool.set("balance", 0)
@@ -190,7 +188,7 @@ def test_who_runs_all_groups_gains_nothing() -> None:
         max_size=60,
     )
 )
-def test_what_sharing_loses_has_an_end(costs: list[tuple[int, int]]) -> None:
+def test_what_sharing_loses_has_an_end(costs):
     """Beside the caller alone: what it may lose at first and after a penalty, and the last wait."""
     with sections() as made:
         began, alone, longest, penalties = made.now, 0, 0, 0

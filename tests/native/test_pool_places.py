@@ -1,7 +1,5 @@
 """Workers leave the processor of the caller, and may run on all of the process's afterwards."""
 
-from __future__ import annotations
-
 import ctypes
 import os
 import sys
@@ -12,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from staticgrad import native
-from staticgrad.native.table.pool import Pool
 from tests.native.pool_points import Counted, pool_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the pool sleeps by futex")
@@ -27,21 +24,21 @@ OWN = {1, 3, 9, 1023}
 class Processors:
     """A system of which the worker runs on one processor and the caller on another one."""
 
-    def __init__(self, pool: Pool, worker: int, caller: int, refuses: bool = False) -> None:
+    def __init__(self, pool, worker, caller, refuses=False):
         self.asked, self.sets = 0, list[set[int]]()
         main = threading.main_thread()
 
-        def getcpu() -> int:
+        def getcpu():
             is_caller = threading.current_thread() is main
             self.asked += not is_caller
             return caller if is_caller else worker
 
-        def get(thread: int, nbytes: int, mask: ctypes.Array[ctypes.c_uint8]) -> int:
+        def get(thread, nbytes, mask):
             for number in range(nbytes):
                 mask[number] = sum(1 << n % 8 for n in OWN if n // 8 == number)
             return 0
 
-        def set_(thread: int, nbytes: int, mask: ctypes.Array[ctypes.c_uint8]) -> int:
+        def set_(thread, nbytes, mask):
             assert thread == 0
             self.sets.append({n for n in range(8 * nbytes) if mask[n // 8] >> n % 8 & 1})
             return -refuses
@@ -51,7 +48,7 @@ class Processors:
         for name, function in zip(names, self._kept, strict=True):
             pool.set(name, ctypes.cast(function, ctypes.c_void_p).value or 0)
 
-    def run(self, pool: Pool) -> None:
+    def run(self, pool):
         """Sections until the worker has looked where it is, and has ended."""
         counted, times = Counted(pool, 2, [64], 1), 0
         pool.set("spin", 0)
@@ -65,7 +62,7 @@ class Processors:
 
 
 @pytest.mark.parametrize("processor", sorted(OWN))
-def test_a_worker_leaves_the_processor_of_the_caller(processor: int) -> None:
+def test_a_worker_leaves_the_processor_of_the_caller(processor):
     with pool_of(2) as pool:
         processors = Processors(pool, processor, processor)
         processors.run(pool)
@@ -75,14 +72,14 @@ def test_a_worker_leaves_the_processor_of_the_caller(processor: int) -> None:
         assert rest[1:] == [others, OWN] * (len(rest) // 2)
 
 
-def test_a_worker_on_another_processor_stays() -> None:
+def test_a_worker_on_another_processor_stays():
     with pool_of(2) as pool:
         processors = Processors(pool, 3, 9)
         processors.run(pool)
         assert processors.sets == []
 
 
-def test_a_worker_that_has_no_other_processor_stays() -> None:
+def test_a_worker_that_has_no_other_processor_stays():
     with pool_of(2) as pool:
         processors = Processors(pool, 3, 3, refuses=True)
         processors.run(pool)
@@ -90,19 +87,19 @@ def test_a_worker_that_has_no_other_processor_stays() -> None:
 
 
 @pytest.mark.parametrize("processor", [-1, 1024, 70_000])
-def test_a_processor_that_no_set_has_is_left_alone(processor: int) -> None:
+def test_a_processor_that_no_set_has_is_left_alone(processor):
     with pool_of(2) as pool:
         processors = Processors(pool, processor, processor)
         processors.run(pool)
         assert processors.sets == []
 
 
-def test_a_worker_that_has_left_may_run_everywhere() -> None:
+def test_a_worker_that_has_left_may_run_everywhere():
     mine = os.sched_getaffinity(0)
     with pool_of(2) as pool:
         asked = []
 
-        def getcpu() -> int:
+        def getcpu():
             asked.append(threading.get_native_id())
             return min(mine)
 

@@ -1,12 +1,9 @@
 """Whether a program's runs are shared is decided by runs in turn: which way each of them goes."""
 
-from __future__ import annotations
-
 import ctypes
 import itertools
 import sys
 import time
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -22,10 +19,10 @@ _SPENT = native.Head._fields.index("spent")
 _DECIDE = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)
 
 
-def test_what_takes_longer_shared_runs_alone() -> None:
+def test_what_takes_longer_shared_runs_alone():
     """The worker takes half a millisecond for each of its groups, of which there are four."""
 
-    def slow(worker: int, point: int) -> None:
+    def slow(worker, point):
         if worker == 1 and point == 1:
             time.sleep(0.0005)
 
@@ -45,11 +42,7 @@ def test_what_takes_longer_shared_runs_alone() -> None:
         counted.check(4 + 8 + pool_code.LEAST_REST - 1 + 12)
 
 
-def ways(
-    costs: Callable[[int], tuple[int, int]],
-    runs: int,
-    helped: Callable[[int], bool] = lambda run: True,
-) -> list[int]:
+def ways(costs, runs, helped=lambda run: True):
     """How each run goes, 1 alone, if shared and alone they take so long.
 
     Of shared ones the worker has its part, or nothing where it has not ``helped``.
@@ -65,7 +58,7 @@ def ways(
     return found
 
 
-def test_a_trial_whose_worker_had_no_processor_is_repeated_soon() -> None:
+def test_a_trial_whose_worker_had_no_processor_is_repeated_soon():
     """Another program has it for the first fifteen runs: shared ones take three times as long."""
     rest = pool_code.LEAST_REST
     found = ways(lambda run: (3000 if run < 15 else 600, 1000), 400)
@@ -75,7 +68,7 @@ def test_a_trial_whose_worker_had_no_processor_is_repeated_soon() -> None:
 
 
 @pytest.mark.parametrize("alone", [1000, 10**6, 10**7])
-def test_trials_become_rare_where_they_say_the_same(alone: int) -> None:
+def test_trials_become_rare_where_they_say_the_same(alone):
     """Of runs that take long they do not: the other processor may be free since then."""
     found = ways(lambda run: (alone * 3 // 2, alone), 2000)
     shared = [run for run, alone in enumerate(found) if not alone]
@@ -88,14 +81,14 @@ def test_trials_become_rare_where_they_say_the_same(alone: int) -> None:
     assert len(gaps) > 4
 
 
-def test_runs_that_nobody_helped_are_no_reason_to_share() -> None:
+def test_runs_that_nobody_helped_are_no_reason_to_share():
     """A worker that is woken without a processor: what the caller then runs alone takes little
     more than without it; with it, as long again."""
 
-    def costs(run: int) -> tuple[int, int]:
+    def costs(run):
         return (1050 if slept(run) else 2000), 1000
 
-    def slept(run: int) -> bool:
+    def slept(run):
         return run > 40 and run % 100 < 98
 
     found = ways(costs, 2000, lambda run: not slept(run))
@@ -103,26 +96,26 @@ def test_runs_that_nobody_helped_are_no_reason_to_share() -> None:
     assert len(shared) < 80, "shared for a whole rest"
 
 
-def test_a_program_that_nobody_has_helped_is_tried_again_soon() -> None:
+def test_a_program_that_nobody_has_helped_is_tried_again_soon():
     found = ways(lambda run: (500 if run >= 30 else 1050, 1000), 400, lambda run: run >= 30)
     assert not any(found[45:]), "what others would have taken half of ran alone"
     assert sum(found[:45]) <= 12
 
 
-def test_what_is_faster_shared_is_seldom_tried_alone() -> None:
+def test_what_is_faster_shared_is_seldom_tried_alone():
     found = ways(lambda run: (600, 1000), 1200)
     alone = [run for run, way in enumerate(found) if way]
     period = 6 + pool_code.SHARED_REST
     assert alone == [3, 4, 3 + period, 4 + period, 3 + 2 * period, 4 + 2 * period]
 
 
-def test_what_became_slower_shared_is_tried_alone_soon() -> None:
+def test_what_became_slower_shared_is_tried_alone_soon():
     """Calls that come less often find the worker asleep."""
     found = ways(lambda run: (600, 1000) if run < 200 else (1500, 1100), 400)
     assert sum(found[200:]) > 200 - 30
 
 
-def test_what_is_hardly_faster_shared_is_tried_in_full() -> None:
+def test_what_is_hardly_faster_shared_is_tried_in_full():
     found = ways(lambda run: (900, 1000), 1200)
     alone = [run for run, way in enumerate(found) if way]
     period = 12 + pool_code.SHARED_REST
@@ -130,17 +123,17 @@ def test_what_is_hardly_faster_shared_is_tried_in_full() -> None:
     assert len(alone) == 4 * 3
 
 
-def test_one_slow_run_alone_ends_no_trial() -> None:
+def test_one_slow_run_alone_ends_no_trial():
     for slow in (3, 4):
         found = ways(lambda run, slow=slow: (1000, 9000 if run == slow else 500), 12)
         assert found == [0] * 3 + [1] * 4 + [0] * 4 + [1]
 
 
-def test_the_first_runs_decide_nothing() -> None:
+def test_the_first_runs_decide_nothing():
     """They are cold: while they are shared, the worker takes half a millisecond for its group."""
     left = [3]
 
-    def slow(worker: int, point: int) -> None:
+    def slow(worker, point):
         if worker == 1 and point == 1 and left[0] > 0:
             time.sleep(0.0005)
 
@@ -159,10 +152,10 @@ def test_the_first_runs_decide_nothing() -> None:
         counted.check(12)
 
 
-def test_what_takes_long_is_always_shared() -> None:
+def test_what_takes_long_is_always_shared():
     """Each of two workers takes longer than ``SHORT`` for its group, also where it would try."""
 
-    def slow(worker: int, point: int) -> None:
+    def slow(worker, point):
         if point == 1:
             time.sleep(1.1e-9 * pool_code.SHORT)
 
@@ -173,7 +166,7 @@ def test_what_takes_long_is_always_shared() -> None:
         counted.check(6)
 
 
-def test_a_run_of_several_calls_is_measured_as_one() -> None:
+def test_a_run_of_several_calls_is_measured_as_one():
     with pool_of(2) as pool:
         counted = Counted(pool, 2, [4, 4, 4], 1, measures=1)
         for first, last in ((0, 1), (1, 3), (0, 1), (1, 3), (0, 3)):

@@ -5,8 +5,6 @@ import stat
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -21,7 +19,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files aw
 
 
 @pytest.fixture
-def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def base(tmp_path, monkeypatch):
     """A cache folder with the entry ``planted``, and a process that has not warned yet."""
     monkeypatch.setenv("STATICGRAD_CACHE_DIR", str(tmp_path / "cache"))
     cache._warned.clear()
@@ -33,11 +31,11 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     cache._warned.clear()
 
 
-def modes(base: Path) -> dict[Path, int]:
+def modes(base):
     return {path: path.lstat().st_mode for path in (base, base / "kernels")}
 
 
-def refused(reason: str) -> None:
+def refused(reason):
     """Nothing is read, one warning says why; asking again is quiet."""
     with pytest.warns(KernelCacheWarning, match=reason) as seen:
         assert cache.read("planted") is None
@@ -49,7 +47,7 @@ def refused(reason: str) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o770, 0o707, 0o2775, 0o1777])
-def test_a_folder_that_others_can_write_is_refused_and_left_alone(base: Path, mode: int) -> None:
+def test_a_folder_that_others_can_write_is_refused_and_left_alone(base, mode):
     (base / "kernels").chmod(mode)
     before = modes(base)
     refused(f"others may write in .*kernels .mode {mode:04o}")
@@ -62,25 +60,25 @@ def test_a_folder_that_others_can_write_is_refused_and_left_alone(base: Path, mo
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o750, 0o700])
-def test_a_folder_that_others_can_read_is_taken(base: Path, mode: int) -> None:
+def test_a_folder_that_others_can_read_is_taken(base, mode):
     (base / "kernels").chmod(mode)
     assert cache.read("planted") == CODE
 
 
 @as_root
-def test_a_folder_of_another_user_is_refused(base: Path) -> None:
+def test_a_folder_of_another_user_is_refused(base):
     os.chown(base / "kernels", STRANGER, STRANGER)
     refused("kernels belongs to another user")
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o707, 0o703])
-def test_a_folder_that_others_can_rename_is_refused(base: Path, mode: int) -> None:
+def test_a_folder_that_others_can_rename_is_refused(base, mode):
     base.chmod(mode)
     refused("others may rename what is in .*cache")
 
 
 @as_root
-def test_a_group_of_others_can_rename_and_ones_own_cannot(base: Path) -> None:
+def test_a_group_of_others_can_rename_and_ones_own_cannot(base):
     os.chown(base, 0, STRANGER)
     base.chmod(0o770)
     refused("others may rename what is in .*cache")
@@ -89,21 +87,19 @@ def test_a_group_of_others_can_rename_and_ones_own_cannot(base: Path) -> None:
     assert cache.read("planted") == CODE
 
 
-def test_others_may_not_rename_in_a_sticky_folder(base: Path) -> None:
+def test_others_may_not_rename_in_a_sticky_folder(base):
     base.chmod(0o1777)
     assert cache.read("planted") == CODE
 
 
 @as_root
-def test_an_ancestor_of_another_user_is_refused(base: Path) -> None:
+def test_an_ancestor_of_another_user_is_refused(base):
     os.chown(base, STRANGER, STRANGER)
     refused("cache belongs to another user")
 
 
 @as_root
-def test_a_link_of_another_user_is_not_followed(
-    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_link_of_another_user_is_not_followed(base, tmp_path, monkeypatch):
     link = tmp_path / "link"
     link.symlink_to(base)
     monkeypatch.setenv("STATICGRAD_CACHE_DIR", str(link))
@@ -113,7 +109,7 @@ def test_a_link_of_another_user_is_not_followed(
     refused("link belongs to another user")
 
 
-def test_links_on_the_way_are_resolved(tmp_path: Path) -> None:
+def test_links_on_the_way_are_resolved(tmp_path):
     (tmp_path / "real" / "inner").mkdir(parents=True, mode=0o700)
     (tmp_path / "relative").symlink_to("real/inner/../inner")
     (tmp_path / "circle").symlink_to("circle")
@@ -125,7 +121,7 @@ def test_links_on_the_way_are_resolved(tmp_path: Path) -> None:
         private_folder(tmp_path / "file" / "below")
 
 
-def test_new_folders_are_private_whatever_the_umask(tmp_path: Path) -> None:
+def test_new_folders_are_private_whatever_the_umask(tmp_path):
     old = os.umask(0)
     try:
         found = private_folder(tmp_path / "a" / "b")
@@ -134,16 +130,16 @@ def test_new_folders_are_private_whatever_the_umask(tmp_path: Path) -> None:
     assert [stat.S_IMODE(p.stat().st_mode) for p in (found, found.parent)] == [0o700, 0o700]
 
 
-def long_file(path: Path) -> None:
+def long_file(path):
     path.write_bytes(b"")
     os.truncate(path, cache.LARGEST_ENTRY + 1)  # without blocks on disk
 
 
-def moved(path: Path) -> Path:
+def moved(path):
     return path.rename(path.with_name("moved"))
 
 
-BAD_ENTRIES: dict[str, tuple[Callable[[Path], object], str]] = {
+BAD_ENTRIES = {
     "link": (lambda path: path.symlink_to(moved(path)), "is a link"),
     "dangling": (lambda path: (moved(path), path.symlink_to("nowhere")), "is a link"),
     "hard link": (lambda path: os.link(path, path.with_name("other")), "has a second name"),
@@ -162,7 +158,7 @@ if os.geteuid() == 0:
 
 
 @pytest.mark.parametrize("kind", BAD_ENTRIES)
-def test_an_entry_that_is_not_ones_own_file_is_refused(base: Path, kind: str) -> None:
+def test_an_entry_that_is_not_ones_own_file_is_refused(base, kind):
     spoil, reason = BAD_ENTRIES[kind]
     path = cache.path_of(base / "kernels", "planted")
     spoil(path)
@@ -175,7 +171,7 @@ def test_an_entry_that_is_not_ones_own_file_is_refused(base: Path, kind: str) ->
 @pytest.mark.parametrize(
     "body", [b"\x02\0\xc3\xa9" + b"elf", b"\xff\xffsymbol", b"\x01", b""], ids=repr
 )
-def test_a_right_digest_round_nonsense_is_a_miss(base: Path, body: bytes) -> None:
+def test_a_right_digest_round_nonsense_is_a_miss(base, body):
     import hashlib
 
     path = cache.path_of(base / "kernels", "planted")
@@ -201,7 +197,7 @@ for each in seen:
 
 
 @pytest.mark.slow
-def test_a_program_runs_without_the_cache_and_warns_once(tmp_path: Path) -> None:
+def test_a_program_runs_without_the_cache_and_warns_once(tmp_path):
     folder = tmp_path / "kernels"
     folder.mkdir()
     folder.chmod(0o777)

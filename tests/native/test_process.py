@@ -27,7 +27,7 @@ def kernel(t, own, begin, end):
 """
 
 
-def python(program: str, **environment: str) -> str:
+def python(program, **environment):
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", program],
         env={**os.environ, "PYTHONPATH": str(Path.cwd()), **environment},
@@ -40,7 +40,7 @@ def python(program: str, **environment: str) -> str:
     return done.stdout.strip()
 
 
-def test_importing_imports_nothing() -> None:
+def test_importing_imports_nothing():
     program = """
 import sys, staticgrad.native
 print(*(name in sys.modules for name in ("numba", "llvmlite", "scipy")))
@@ -49,7 +49,7 @@ print(*(name in sys.modules for name in ("numba", "llvmlite", "scipy")))
 
 
 @pytest.mark.parametrize("on", [True, False])
-def test_rows_run_in_order(on: bool) -> None:
+def test_rows_run_in_order(on):
     with options(jit=on):
         kernels = [native.kernel(ADD.format(factor=f"{factor}.0")) for factor in (1, 10)]
         x, y = np.arange(20.0), np.zeros(20)
@@ -73,7 +73,7 @@ def test_rows_run_in_order(on: bool) -> None:
     assert all(kernel.native is on for kernel in kernels)
 
 
-def test_statistics_count_origins() -> None:
+def test_statistics_count_origins():
     before = native.statistics()
     native.kernel(ADD.format(factor="0.125"))
     native.kernel(ADD.format(factor="0.125"))
@@ -95,7 +95,7 @@ define void @sg_{name}(ptr %state) #0 {{
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="MXCSR is x86's")
 @pytest.mark.parametrize("state", [0x1F80, 0x9FC0, 0x7F80, 0x3F80 | 0x21])
-def test_floating_point_state_is_set_and_restored(state: int) -> None:
+def test_floating_point_state_is_set_and_restored(state):
     host = target.host()
     get, put = (
         ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(
@@ -123,12 +123,12 @@ def test_floating_point_state_is_set_and_restored(state: int) -> None:
     assert y.tolist() == [1e-323, 1.0, 0.1 + 0.2]
 
 
-def test_threads_share_one_compilation() -> None:
+def test_threads_share_one_compilation():
     sources = [ADD.format(factor=f"{k}.375") for k in range(4)]
-    found: list[tuple[str, int]] = []
+    found = []
     barrier = threading.Barrier(6)
 
-    def work() -> None:
+    def work():
         barrier.wait()
         for source in sources:
             kernel = native.kernel(source)
@@ -143,7 +143,7 @@ def test_threads_share_one_compilation() -> None:
     assert len(set(found)) == 4
 
 
-def _in_child(factor: str) -> float:
+def _in_child(factor):
     x, y = np.full(3, 2.0), np.zeros(3)
     record = np.array([x.ctypes.data, y.ctypes.data], np.int64)
     address = native.kernel(ADD.format(factor=factor)).address
@@ -156,12 +156,12 @@ def _in_child(factor: str) -> float:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.parametrize("backend", ["vector", "numba"])
-def test_forked_children_compile_and_run(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_forked_children_compile_and_run(backend, monkeypatch):
     monkeypatch.setenv("STATICGRAD_BACKEND", backend)
     assert _in_child("3.0") == 6.0
     stop = threading.Event()
 
-    def keep_compiling() -> None:
+    def keep_compiling():
         k = 0
         while not stop.is_set():
             native.kernel(ADD.format(factor=f"{k}.0625"))
@@ -179,7 +179,7 @@ def test_forked_children_compile_and_run(backend: str, monkeypatch: pytest.Monke
 
 
 @pytest.mark.slow
-def test_numba_of_the_user_is_left_alone() -> None:
+def test_numba_of_the_user_is_left_alone():
     program = """
 import numba, numpy as np
 from numba.core import config
@@ -211,14 +211,12 @@ print("same")
     assert python(program, **odd) == "same"
 
 
-def test_a_target_that_fails_is_left_for_a_safer_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_target_that_fails_is_left_for_a_safer_one(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("STATICGRAD_CACHE_DIR", str(tmp_path))
     ladder = target.ladder()
-    asked: list[int] = []
+    asked = []
 
-    def only_the_last(candidate: target.Target) -> bool:
+    def only_the_last(candidate):
         asked.append(candidate.level)
         return candidate is ladder[-1]
 
@@ -232,11 +230,11 @@ def test_a_target_that_fails_is_left_for_a_safer_one(
         loader.first_sound(ladder[:-1])
 
 
-def test_every_rung_of_this_machine_passes_the_self_test() -> None:
+def test_every_rung_of_this_machine_passes_the_self_test():
     assert all(loader.sound(rung) for rung in target.ladder())
 
 
-def test_the_self_test_sees_wrong_code(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_self_test_sees_wrong_code(monkeypatch):
     host = target.host()  # which tests itself, where the cache is empty
     honest = loader.mask_source
     monkeypatch.setattr(
@@ -248,14 +246,14 @@ def test_the_self_test_sees_wrong_code(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("missing", ["avx2", "fma"])
-def test_old_processors_are_refused_with_a_code(missing: str) -> None:
+def test_old_processors_are_refused_with_a_code(missing):
     features = dict.fromkeys(target._REQUIRED_X86, True) | {missing: False}
     with pytest.raises(CPUError, match=rf"no {missing}; .*x86-64-v3") as error:
         target._x86_ladder("x86_64-unknown-linux-gnu", "core2", features)
     assert "SG502" in str(error.value)
 
 
-def test_targets_are_explicit() -> None:
+def test_targets_are_explicit():
     host = target.host()
     assert host.cpu
     assert "+fma" in host.features or not host.triple.startswith("x86_64")
@@ -301,7 +299,7 @@ print([float(sum(result(k))) for k in range(1, 6)])
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="it reserves memory as Linux does")
-def test_kernels_are_loaded_where_only_single_pages_are_free(tmp_path: Path) -> None:
+def test_kernels_are_loaded_where_only_single_pages_are_free(tmp_path):
     """The sections of an object lie together, also if what lies between is 5 GB away."""
     printed = python(CROWDED, STATICGRAD_CACHE_DIR=str(tmp_path))
     assert printed == str([3.0] * 5)

@@ -1,9 +1,6 @@
 """What limits the number of threads: affinity, cores, and quotas of control groups."""
 
-from __future__ import annotations
-
 import os
-from pathlib import Path
 
 import pytest
 
@@ -13,9 +10,7 @@ SECOND = "36 35 0:31 {root} {mount} rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsde
 FIRST = "33 32 0:28 {root} {mount} rw,nosuid shared:9 - cgroup cgroup rw,cpu,cpuacct\n"
 
 
-def quota(
-    folder: Path, mounts: str, groups: str, files: dict[str, str], root: str = "/"
-) -> float | None:
+def quota(folder, mounts, groups, files, root="/"):
     """The quota of a made-up machine whose control groups are mounted in a folder."""
     mount = folder / "mount"
     for name, text in files.items():
@@ -38,30 +33,28 @@ def quota(
         ({}, None),
     ],
 )
-def test_quotas_of_the_second_version(
-    tmp_path: Path, files: dict[str, str], wanted: float | None
-) -> None:
+def test_quotas_of_the_second_version(tmp_path, files, wanted):
     assert quota(tmp_path, SECOND, "0::/a/b\n", files) == wanted
 
 
 @pytest.mark.parametrize(("share", "wanted"), [("250000", 2.5), ("-1", None), ("0", None)])
-def test_quotas_of_the_first_version(tmp_path: Path, share: str, wanted: float | None) -> None:
+def test_quotas_of_the_first_version(tmp_path, share, wanted):
     files = {"x/cpu.cfs_quota_us": share, "x/cpu.cfs_period_us": "100000"}
     groups = "5:memory:/other\n2:cpu,cpuacct:/x\n0::/\n"
     assert quota(tmp_path, FIRST, groups, files) == wanted
 
 
-def test_a_container_that_sees_its_own_group_as_root(tmp_path: Path) -> None:
+def test_a_container_that_sees_its_own_group_as_root(tmp_path):
     files = {"cpu.max": "200000 100000"}
     assert quota(tmp_path, SECOND, "0::/docker/1234\n", files, root="/docker/1234") == 2.0
     assert quota(tmp_path, SECOND, "0::/\n", files, root="/docker/1234") == 2.0
 
 
-def test_without_control_groups_nothing_limits(tmp_path: Path) -> None:
+def test_without_control_groups_nothing_limits(tmp_path):
     assert processors.quota(tmp_path / "none", tmp_path / "none") is None
 
 
-def test_threads_of_one_core_count_once(tmp_path: Path) -> None:
+def test_threads_of_one_core_count_once(tmp_path):
     for number, siblings in enumerate(("0,2", "1,3", "0,2", "1,3")):
         folder = tmp_path / f"cpu{number}" / "topology"
         folder.mkdir(parents=True)
@@ -71,7 +64,7 @@ def test_threads_of_one_core_count_once(tmp_path: Path) -> None:
     assert processors._cores({1, 7}, tmp_path) == 2  # nothing is known of 7
 
 
-def test_caches_are_those_of_data(tmp_path: Path) -> None:
+def test_caches_are_those_of_data(tmp_path):
     assert machine._read(tmp_path / "none") == machine.Machine()
     names = ("level", "type", "size", "ways_of_associativity", "coherency_line_size")
     for number, words in enumerate(
@@ -93,7 +86,7 @@ def test_caches_are_those_of_data(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity")
-def test_affinity_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_affinity_is_honoured(monkeypatch):
     monkeypatch.setattr(processors, "quota", lambda groups, mounts: None)
     before = os.sched_getaffinity(0)
     try:
@@ -105,7 +98,7 @@ def test_affinity_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
         os.sched_setaffinity(0, before)
 
 
-def test_a_quota_is_rounded_down_to_one_at_least(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_quota_is_rounded_down_to_one_at_least(monkeypatch):
     monkeypatch.setattr(processors, "_cores", lambda usable, folder: 8)
     for share, wanted in ((3.9, 3), (0.2, 1), (None, 8), (64.0, 8)):
         monkeypatch.setattr(processors, "quota", lambda groups, mounts, share=share: share)

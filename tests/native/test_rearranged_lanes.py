@@ -1,7 +1,5 @@
 """Every other lane and its inverse, prefetching, and helpers that stay functions."""
 
-from __future__ import annotations
-
 from itertools import product
 
 import numpy as np
@@ -12,12 +10,12 @@ from staticgrad.errors import CompileError
 from staticgrad.native.by_numba import frontend as numba_frontend
 from staticgrad.native.language import frontend
 from staticgrad.native.language.kinds import ELEMENTS, LANES
-from tests.native.support import MODES, Array, Mode, assert_same, call
+from tests.native.support import MODES, assert_same, call
 
 PICKS = ("even", "odd", "zip_low", "zip_high")
 
 
-def picked(word: str, a: Array, b: Array) -> Array:
+def picked(word, a, b):
     """What a word makes of two vectors."""
     both = np.concatenate([a, b])
     if word in ("even", "odd"):
@@ -28,7 +26,7 @@ def picked(word: str, a: Array, b: Array) -> Array:
 
 @pytest.mark.thinned(13)
 @pytest.mark.parametrize("name", ELEMENTS)
-def test_lanes_are_picked_from_two_vectors(name: str) -> None:
+def test_lanes_are_picked_from_two_vectors(name):
     dtype = ELEMENTS[name].numpy
     both = (np.arange(32) % 2 if name == "b8" else np.arange(32)).astype(dtype)
     for lanes in LANES[1:]:
@@ -39,7 +37,7 @@ def test_lanes_are_picked_from_two_vectors(name: str) -> None:
         source = "\n".join([*head, f"    q = ptr_{name}(t[1])", *lines]) + "\n"
         a, b = both[:lanes], both[lanes : 2 * lanes]
         wanted = np.concatenate([picked(word, a, b) for word in PICKS])
-        modes: tuple[Mode, ...] = MODES if lanes in (2, 16) else ("vector", "python")
+        modes = MODES if lanes in (2, 16) else ("vector", "python")
         for mode in modes:
             found = np.zeros_like(wanted)
             call(source, [both, found], [], 0, 1, mode=mode)
@@ -48,7 +46,7 @@ def test_lanes_are_picked_from_two_vectors(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["f32", "i64", "b8"])
-def test_lanes_of_several_vectors_are_dealt_out_and_taken_in_turn(name: str) -> None:
+def test_lanes_of_several_vectors_are_dealt_out_and_taken_in_turn(name):
     random = np.random.default_rng(0)
     for count, lanes in product(range(2, 8), LANES[1:]):
         rows = random.integers(0, 2 if name == "b8" else 99, (count, lanes))
@@ -61,7 +59,7 @@ def test_lanes_of_several_vectors_are_dealt_out_and_taken_in_turn(name: str) -> 
             to = (n + count * (word == "turn")) * lanes
             lines.append(f"    store{lanes}(q, {to}, {word}{n}({every}))")
         wanted = np.array([a.reshape(lanes, count).T, a.T.reshape(count, lanes)], order="C")
-        modes: tuple[Mode, ...] = MODES if (count, lanes) == (5, 16) else ("vector", "python")
+        modes = MODES if (count, lanes) == (5, 16) else ("vector", "python")
         for mode in modes:
             found = np.zeros_like(wanted)
             call("\n".join(lines) + "\n", [a, found], [], 0, 1, mode=mode)
@@ -78,17 +76,17 @@ def test_lanes_of_several_vectors_are_dealt_out_and_taken_in_turn(name: str) -> 
         "odd(f32x4(0), f32x8(0))",
     ],
 )
-def test_lanes_of_one_kind_and_more_than_one_are_picked(text: str) -> None:
+def test_lanes_of_one_kind_and_more_than_one_are_picked(text):
     source = f"def kernel(t, own, begin, end):\n    v = {text}\n"
     for backend in ("vector", "numba"):
         with pytest.raises(CompileError, match="does not take"):
-            native.kernel(source, backend=backend)  # type: ignore[arg-type]
+            native.kernel(source, backend=backend)
     with pytest.raises(TypeError):
         call(source, [], [], 0, 1, mode="python")
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_prefetching_changes_nothing_wherever_it_points(mode: Mode) -> None:
+def test_prefetching_changes_nothing_wherever_it_points(mode):
     source = """\
 def kernel(t, own, begin, end):
     p = ptr_f32(t[0])
@@ -105,7 +103,7 @@ def kernel(t, own, begin, end):
     assert_same(found, x + 1, mode)
 
 
-def test_prefetching_is_an_instruction_of_its_own() -> None:
+def test_prefetching_is_an_instruction_of_its_own():
     source = "def kernel(t, own, begin, end):\n    prefetch_write(t, begin)\n    prefetch(t, end)\n"
     text = frontend.module_text(source, "k")
     assert "call void @llvm.prefetch.p0(ptr" in text
@@ -131,14 +129,14 @@ def kernel(t, own, begin, end):
 
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("mode", MODES)
-def test_outlined_helpers_compute_what_they_say(mode: Mode) -> None:
+def test_outlined_helpers_compute_what_they_say(mode):
     x = np.arange(64, dtype="f4")
     wanted = (x + x) * (x + x) + 1
     call(OUTLINED, [x], [], 0, 64, mode=mode)
     assert_same(x, wanted, mode)
 
 
-def test_outlined_helpers_stay_functions_in_both_backends() -> None:
+def test_outlined_helpers_stay_functions_in_both_backends():
     for text in (frontend.module_text(OUTLINED, "k"), *numba_frontend.modules(OUTLINED, "k")):
         for line in text.splitlines():
             if line.startswith("define ") and "outlined_finish" in line:

@@ -5,7 +5,7 @@ import pytest
 
 from staticgrad import native
 from tests.limits import finfo
-from tests.native.support import MODES, Mode, assert_same, call
+from tests.native.support import MODES, assert_same, call
 
 SOURCE = """\
 def kernel(t, own, begin, end):
@@ -22,7 +22,7 @@ def kernel(t, own, begin, end):
 @pytest.mark.skipif(native.vector_bits() < 512, reason="registers are narrower")
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_numbers_are_scaled_with_one_rounding(dtype: type, mode: Mode) -> None:
+def test_numbers_are_scaled_with_one_rounding(dtype, mode):
     limits = finfo(np.dtype(dtype))
     span = 2 * limits.maxexp
     a = np.random.default_rng(0).uniform(0, 2, 2 * span + 3).astype(dtype)

@@ -1,7 +1,5 @@
 """Functions that kernels share: compiled once, kept on disk, found again or made anew."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +11,7 @@ from staticgrad import native
 from staticgrad.errors import CompileError
 from staticgrad.native import jit, loader, target
 from staticgrad.native.language import frontend
-from tests.native.support import MODES, Mode, assert_same, call
+from tests.native.support import MODES, assert_same, call
 
 SHARED = """\
 def twice(v):
@@ -33,12 +31,12 @@ def kernel(t, own, begin, end):
 """
 
 
-def source(constant: float) -> str:
+def source(constant):
     return SHARED + KERNEL.format(constant=constant)
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_shared_functions_compute_what_they_say(mode: Mode) -> None:
+def test_shared_functions_compute_what_they_say(mode):
     for constant in (1.0, 3.0):
         x = np.arange(64, dtype="f4")
         wanted = 2 * (x + np.float32(constant)) ** 2 + 1
@@ -46,7 +44,7 @@ def test_shared_functions_compute_what_they_say(mode: Mode) -> None:
         assert_same(x, wanted, mode)
 
 
-def test_kernels_with_a_shared_function_leave_it_out() -> None:
+def test_kernels_with_a_shared_function_leave_it_out():
     first, second = (frontend.modules(source(c), f"k{c:.0f}") for c in (1.0, 2.0))
     assert first.shared == second.shared
     ((symbol, text),) = first.shared.items()
@@ -59,13 +57,13 @@ def test_kernels_with_a_shared_function_leave_it_out() -> None:
     assert f"define internal void @{symbol}(" in frontend.module_text(source(1.0), "k")
 
 
-def test_another_content_is_another_function() -> None:
+def test_another_content_is_another_function():
     changed = source(1.0).replace("v + v", "v * v")
     (first,), (second,) = (frontend.modules(text, "k").shared for text in (source(1.0), changed))
     assert first != second
 
 
-def test_a_kernel_whose_shared_function_nobody_loaded_is_refused() -> None:
+def test_a_kernel_whose_shared_function_nobody_loaded_is_refused():
     text = source(5.0).replace("grow", "nowhere")
     (kernel,), shared = jit.parts(text, "vector")
     symbol = jit.symbol_of(text, "vector")
@@ -89,7 +87,7 @@ print(found.compiled, found.disk)
 """
 
 
-def run(folder: Path, program: str = PROGRAM) -> list[str]:
+def run(folder, program=PROGRAM):
     """What a program prints in a process with a cache of its own."""
     return subprocess.run(
         [sys.executable, "-c", program],
@@ -102,7 +100,7 @@ def run(folder: Path, program: str = PROGRAM) -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_shared_function_is_found_on_disk_or_made_anew(tmp_path: Path) -> None:
+def test_a_shared_function_is_found_on_disk_or_made_anew(tmp_path):
     assert run(tmp_path) == ["1", "0"]
     assert run(tmp_path) == ["0", "1"]
     entries = list((tmp_path / "kernels").glob("*.kernel"))
@@ -114,7 +112,7 @@ def test_a_shared_function_is_found_on_disk_or_made_anew(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_an_address_is_a_word_that_makes_a_pointer_again(mode: Mode) -> None:
+def test_an_address_is_a_word_that_makes_a_pointer_again(mode):
     text = """\
 def kernel(t, own, begin, end):
     p = ptr_f32(t[0])
@@ -130,8 +128,8 @@ def kernel(t, own, begin, end):
     assert_same(x, np.ones(16, "f4"), mode)
 
 
-def test_an_address_of_no_pointer_is_refused() -> None:
+def test_an_address_of_no_pointer_is_refused():
     text = "def kernel(t, own, begin, end):\n    a = address(begin)\n"
     for backend in ("vector", "numba"):
         with pytest.raises(CompileError, match="does not take"):
-            native.kernel(text, backend=backend)  # type: ignore[arg-type]
+            native.kernel(text, backend=backend)

@@ -1,7 +1,6 @@
 """What a line means does not depend on who reads it: forms of lines, or Python's parser at once."""
 
 import ast
-from pathlib import Path
 
 import pytest
 
@@ -65,7 +64,7 @@ ODD = (
 )
 
 
-def outcome(source: str) -> object:
+def outcome(source):
     """The module of a source, or what is wrong with it."""
     for memory in (frontend._parsed, frontend._helpers):
         memory.clear()
@@ -75,7 +74,7 @@ def outcome(source: str) -> object:
         return str(error)
 
 
-def by_trees(source: str, monkeypatch: pytest.MonkeyPatch) -> object:
+def by_trees(source, monkeypatch):
     """The same, by Python's parser alone."""
     with monkeypatch.context() as patch:
         patch.setattr(statements, "read", lambda part: None)
@@ -83,9 +82,7 @@ def by_trees(source: str, monkeypatch: pytest.MonkeyPatch) -> object:
 
 
 @pytest.mark.parametrize("body", [*PLAIN, *ODD])
-def test_a_body_means_the_same_by_its_lines_and_by_its_tree(
-    body: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_body_means_the_same_by_its_lines_and_by_its_tree(body, monkeypatch):
     assert (statements.read(HEAD + body) is not None) >= (body in PLAIN)
     found = outcome(HEAD + body)
     assert found == by_trees(HEAD + body, monkeypatch)
@@ -94,7 +91,7 @@ def test_a_body_means_the_same_by_its_lines_and_by_its_tree(
 
 @pytest.mark.thinned(8)
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_kernel_runs_are_read_by_their_lines(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kernel_runs_are_read_by_their_lines(path, monkeypatch):
     source = render(kernel_of(path.read_text()))
     parts = [each for each in frontend.parts_of(source) if each.strip()]
     assert parts
@@ -102,7 +99,7 @@ def test_kernel_runs_are_read_by_their_lines(path: Path, monkeypatch: pytest.Mon
     assert outcome(source) == by_trees(source, monkeypatch)
 
 
-def test_names_that_statements_assign_are_counted() -> None:
+def test_names_that_statements_assign_are_counted():
     text = HEAD + PLAIN[1]
     (tree,) = ast.parse(text).body
     assert isinstance(tree, ast.FunctionDef)

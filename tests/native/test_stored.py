@@ -7,8 +7,8 @@ import pytest
 
 from staticgrad.errors import CompileError
 from staticgrad.native.language.kinds import ELEMENTS, LANES
-from staticgrad.types.dtype import ALL_DTYPES, DType
-from tests.native.support import MODES, Array, Mode, call
+from staticgrad.types.dtype import ALL_DTYPES
+from tests.native.support import MODES, call
 
 STORED = [dtype for dtype in ALL_DTYPES if dtype.is_storage]
 EVERY_STORED = pytest.mark.parametrize("dtype", STORED, ids=str)
@@ -16,7 +16,7 @@ EVERY_MODE = pytest.mark.parametrize("mode", MODES)
 SOME = 11  # plain Python takes one of so many
 
 
-def values(dtype: DType) -> Array:
+def values(dtype):
     """The number of every pattern without a sign, in float64: zero, denormals, ..., infinity.
 
     By the definition of IEEE 754's formats.
@@ -31,14 +31,14 @@ def values(dtype: DType) -> Array:
     return found
 
 
-def infinity(dtype: DType) -> int:
+def infinity(dtype):
     """The pattern of infinity: all ones in the exponent's field, none in the fraction's."""
     fraction = dtype.digits - 1
     return (1 << (dtype.bits - 1)) - (1 << fraction)
 
 
 @functools.cache
-def between(dtype: DType) -> tuple[Array, Array, Array]:
+def between(dtype):
     """Numbers halfway between all neighbours, and the patterns below and above them.
 
     Beyond the largest number the next one would be a power of two: from halfway on it is infinity.
@@ -49,7 +49,7 @@ def between(dtype: DType) -> tuple[Array, Array, Array]:
     return (exact[:-1] + exact[1:]) / 2, patterns, patterns + 1
 
 
-def converted(numbers: Array, source: str, target: str, mode: Mode, lanes: int = 16) -> Array:
+def converted(numbers, source, target, mode, lanes=16):
     """The bits that a kernel's cast gives."""
     text = f"""
 def kernel(t, own, begin, end):
@@ -63,7 +63,7 @@ def kernel(t, own, begin, end):
     return found
 
 
-def check(numbers: Array, source: str, dtype: DType, wanted: Array, mode: Mode) -> None:
+def check(numbers, source, dtype, wanted, mode):
     step = SOME if mode == "python" else 1
     with np.errstate(over="ignore"):
         given = numbers.astype(ELEMENTS[source].numpy)
@@ -78,7 +78,7 @@ def check(numbers: Array, source: str, dtype: DType, wanted: Array, mode: Mode) 
 @EVERY_MODE
 @EVERY_STORED
 @pytest.mark.parametrize("target", ["f32", "f64"])
-def test_every_pattern_is_widened_exactly(dtype: DType, target: str, mode: Mode) -> None:
+def test_every_pattern_is_widened_exactly(dtype, target, mode):
     patterns = np.arange(1 << dtype.bits, dtype=np.uint16)
     exact = np.full(1 << (dtype.bits - 1), np.nan)
     exact[: infinity(dtype) + 1] = values(dtype)
@@ -93,7 +93,7 @@ def test_every_pattern_is_widened_exactly(dtype: DType, target: str, mode: Mode)
 @EVERY_MODE
 @EVERY_STORED
 @pytest.mark.parametrize("source", ["f32", "f64"])
-def test_every_number_is_stored_as_itself(dtype: DType, source: str, mode: Mode) -> None:
+def test_every_number_is_stored_as_itself(dtype, source, mode):
     check(values(dtype), source, dtype, np.arange(infinity(dtype) + 1), mode)
 
 
@@ -101,9 +101,7 @@ def test_every_number_is_stored_as_itself(dtype: DType, source: str, mode: Mode)
 @EVERY_MODE
 @EVERY_STORED
 @pytest.mark.parametrize("source", ["f32", "f64"])
-def test_halfway_goes_to_even_and_next_to_it_to_the_nearest(
-    dtype: DType, source: str, mode: Mode
-) -> None:
+def test_halfway_goes_to_even_and_next_to_it_to_the_nearest(dtype, source, mode):
     middle, below, above = between(dtype)
     number = ELEMENTS[source].numpy.type
     check(middle, source, dtype, np.where(below % 2 == 0, below, above), mode)
@@ -116,7 +114,7 @@ def test_halfway_goes_to_even_and_next_to_it_to_the_nearest(
 @EVERY_MODE
 @EVERY_STORED
 @pytest.mark.parametrize("source", ["i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64"])
-def test_integers_are_rounded_once(dtype: DType, source: str, mode: Mode) -> None:
+def test_integers_are_rounded_once(dtype, source, mode):
     """Also those that no float between holds: each middle, and what is next to it."""
     middle, below, above = between(dtype)
     most = int(np.iinfo(ELEMENTS[source].numpy).max)
@@ -140,7 +138,7 @@ def test_integers_are_rounded_once(dtype: DType, source: str, mode: Mode) -> Non
 @EVERY_MODE
 @EVERY_STORED
 @pytest.mark.parametrize("target", ["b8", "i8", "i32", "i64", "u8", "u32", "u64"])
-def test_other_elements_take_what_float32_gives_them(dtype: DType, target: str, mode: Mode) -> None:
+def test_other_elements_take_what_float32_gives_them(dtype, target, mode):
     patterns = np.arange(1 << dtype.bits, dtype=np.uint16)[:: 97 if mode == "python" else 1]
     wide = converted(patterns, dtype.code, "f32", mode)
     wanted = converted(wide, "f32", target, mode)
@@ -150,7 +148,7 @@ def test_other_elements_take_what_float32_gives_them(dtype: DType, target: str, 
 @pytest.mark.thinned(3)
 @EVERY_MODE
 @EVERY_STORED
-def test_literals_are_rounded_once(dtype: DType, mode: Mode) -> None:
+def test_literals_are_rounded_once(dtype, mode):
     middle, below, above = (each[::1501] for each in between(dtype))
     numbers = [*middle, *np.nextafter(middle, 0), *np.nextafter(middle, np.inf)]
     even = np.where(below % 2 == 0, below, above)
@@ -165,7 +163,7 @@ def test_literals_are_rounded_once(dtype: DType, mode: Mode) -> None:
 @EVERY_MODE
 @EVERY_STORED
 @pytest.mark.parametrize("lanes", LANES)
-def test_what_no_number_is_stays_one(dtype: DType, lanes: int, mode: Mode) -> None:
+def test_what_no_number_is_stays_one(dtype, lanes, mode):
     for source in ("f32", "f64"):
         given = np.array([np.nan, -np.nan, np.inf, -np.inf, 1e300, -1e300, 1e-300, -0.0] * 3)
         with np.errstate(over="ignore"):
@@ -180,7 +178,7 @@ def test_what_no_number_is_stays_one(dtype: DType, lanes: int, mode: Mode) -> No
 @EVERY_MODE
 @EVERY_STORED
 @pytest.mark.parametrize("text", ["a + a", "a < a", "-a", "maximum(a, a)", "hsum(b)", "word(a)"])
-def test_there_is_no_arithmetic(dtype: DType, text: str, mode: Mode) -> None:
+def test_there_is_no_arithmetic(dtype, text, mode):
     source = f"""
 def kernel(t, own, begin, end):
     p = ptr_{dtype.code}(t[0]); a = load1(p, 0); b = load2(p, 0)

@@ -1,14 +1,12 @@
 """What is streamed is what is stored, wherever it begins; whole vectors fit where half lines do."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
 from staticgrad.native.language import frontend
 from staticgrad.native.language.kinds import ELEMENTS
 from staticgrad.storage.parameter import aligned_bytes
-from tests.native.support import MODES, Mode, assert_same, call
+from tests.native.support import MODES, assert_same, call
 
 SOURCE = """
 def kernel(t, own, begin, end):
@@ -31,7 +29,7 @@ def kernel(t, own, begin, end):
 @pytest.mark.thinned(4)
 @pytest.mark.parametrize(("name", "lanes"), [("f32", 16), ("f64", 8), ("f32", 8), ("i16", 16)])
 @pytest.mark.parametrize("mode", MODES)
-def test_what_is_streamed_is_stored(name: str, lanes: int, mode: Mode) -> None:
+def test_what_is_streamed_is_stored(name, lanes, mode):
     dtype = ELEMENTS[name].numpy
     source = SOURCE.format(name=name, lanes=lanes)
     memory = np.arange(1, lanes + 1).astype(dtype)
@@ -51,7 +49,7 @@ def test_what_is_streamed_is_stored(name: str, lanes: int, mode: Mode) -> None:
     "line",
     ["stream(q, o, v)", "stream(q, o, f64x8(0.0))", "x = fits(q, o, mask1(1))", "settle(1)"],
 )
-def test_what_is_no_vector_of_its_own_is_refused(line: str) -> None:
+def test_what_is_no_vector_of_its_own_is_refused(line):
     source = "def kernel(t, own, begin, end):\n    q = ptr_f32(t[0])\n    o = begin\n"
     source += f"    v = f32x4(0.0)\n    {line}\n"
     with pytest.raises(TypeError):

@@ -1,7 +1,5 @@
 """Lanes a short stride apart are picked from whole vectors, which touch nothing beyond them."""
 
-from __future__ import annotations
-
 from contextlib import closing
 
 import numpy as np
@@ -10,13 +8,13 @@ import pytest
 from staticgrad.native.language import frontend
 from staticgrad.native.language.kinds import ELEMENTS, LANES
 from tests.diagonals import diagonals
-from tests.native.support import Mode, assert_same, call
+from tests.native.support import assert_same, call
 from tests.native.test_masks import Guarded
 
 STRIDES = (1, 2, 3, 4, -1, -2, -3, -4)
 
 
-def moves(name: str, lanes: int, stride: int, head: str) -> str:
+def moves(name, lanes, stride, head):
     """A kernel that moves the lanes of a mask from places of p to the same places of r, and to q.
 
     ``head`` makes the mask m and the first lane's place.
@@ -39,16 +37,16 @@ def kernel(t, own, begin, end):
 @diagonals(
     2, ("mode", ["vector", "python"]), ("name", ["b8", "i16", "f16", "f32", "f64"]), daily="vector"
 )
-def test_lanes_of_any_mask_come_and_go(name: str, mode: Mode) -> None:
+def test_lanes_of_any_mask_come_and_go(name, mode):
     check(name, LANES[1:], mode)
 
 
 @pytest.mark.slow
-def test_numba_moves_the_same() -> None:
+def test_numba_moves_the_same():
     check("f32", (16,), "numba")
 
 
-def check(name: str, widths: tuple[int, ...], mode: Mode) -> None:
+def check(name, widths, mode):
     random = np.random.default_rng(5)
     dtype = ELEMENTS[name].numpy
     for lanes in widths:
@@ -74,12 +72,12 @@ def check(name: str, widths: tuple[int, ...], mode: Mode) -> None:
 @pytest.mark.thinned(4)
 @pytest.mark.parametrize("stride", STRIDES)
 @pytest.mark.parametrize("name", ["i8", "f32", "f64"])
-def test_nothing_is_read_or_written_beyond_the_lanes(name: str, stride: int) -> None:
+def test_nothing_is_read_or_written_beyond_the_lanes(name, stride):
     with closing(Guarded()) as read, closing(Guarded()) as written:
         check_ends(name, stride, (read, written))
 
 
-def check_ends(name: str, stride: int, fences: tuple[Guarded, Guarded]) -> None:
+def check_ends(name, stride, fences):
     dtype, lanes = ELEMENTS[name].numpy, 8
     head = f"        m = mask{lanes}(t[4])\n        first = t[5]"
     source = moves(name, lanes, stride, head)
@@ -99,7 +97,7 @@ def check_ends(name: str, stride: int, fences: tuple[Guarded, Guarded]) -> None:
             assert_same(target[::stride], memory[::stride], f"{count} lanes by {stride}")
 
 
-def test_short_literal_strides_gather_and_scatter_nothing() -> None:
+def test_short_literal_strides_gather_and_scatter_nothing():
     head = "        first = 0\n        m = mask16(16)"
     for stride, scattered in ((2, False), (-4, False), (5, True)):
         text = frontend.module_text(moves("f32", 16, stride, head), "k")

@@ -1,7 +1,5 @@
 """The setting ``target``: other instructions, the same bytes, in one process."""
 
-from __future__ import annotations
-
 import re
 
 import numpy as np
@@ -14,7 +12,7 @@ from staticgrad.native.target import ladder
 pytestmark = pytest.mark.skipif(ladder()[-1].cpu != "x86-64-v3", reason="no such processor")
 
 
-def program() -> sg.Graph:
+def program():
     """A product, a scan, rows and columns, a sort, a convolution and a pool, with gradients."""
     x = sg.input("x", ("n", 37), "float32")
     w = sg.input("w", (37, 21), "float32")
@@ -28,7 +26,7 @@ def program() -> sg.Graph:
 
 
 @pytest.mark.slow
-def test_results_have_the_same_bytes_on_every_target() -> None:
+def test_results_have_the_same_bytes_on_every_target():
     make = np.random.default_rng(0)
     feeds = {
         "x": make.normal(size=(29, 37)).astype("f4"),
@@ -46,7 +44,7 @@ def test_results_have_the_same_bytes_on_every_target() -> None:
     assert len(widths) == 1 + (ladder()[0].vector_bits == 512)
 
 
-def test_each_target_has_code_of_its_own() -> None:
+def test_each_target_has_code_of_its_own():
     x = sg.input("x", ("n",), "float32")
     graph = sg.Graph({"y": sg.tanh(x) * 0.123})
     addresses = set()
@@ -56,7 +54,7 @@ def test_each_target_has_code_of_its_own() -> None:
     assert len(addresses) == 2
 
 
-def test_an_unknown_target_is_refused() -> None:
+def test_an_unknown_target_is_refused():
     with (
         pytest.raises(sg.errors.ConfigError, match="one of host, x86-64-v3"),
         sg.options(target="avx2"),
@@ -64,7 +62,7 @@ def test_an_unknown_target_is_refused() -> None:
         pass
 
 
-def test_what_other_objects_define_is_bound_when_it_is_loaded() -> None:
+def test_what_other_objects_define_is_bound_when_it_is_loaded():
     """The attribute is the function's: of a result LLVM refuses it, and with it every kernel."""
     text = "declare i64 @getpid() ; of the C library\ndefine i64 @sg_pid() #0 {\n"
     text += "  %1 = call i64 @getpid()\n  ret i64 %1\n}\n"
@@ -73,7 +71,7 @@ def test_what_other_objects_define_is_bound_when_it_is_loaded() -> None:
     assert f"attributes #{number} = {{ nonlazybind }}" in module
 
 
-def test_others_keep_the_passes_that_kernels_leave_out() -> None:
+def test_others_keep_the_passes_that_kernels_leave_out():
     """An option of LLVM is the process's: what Numba emits between two kernels must not feel it."""
     text = """define void @sg_steps(ptr %p, i64 %n, i64 %width) #0 {
 entry:
@@ -92,7 +90,7 @@ done:
 """
     compiler = jit.compiler(target.host())
 
-    def by_others() -> bytes:
+    def by_others():
         return bytes(target.machine(target.host()).emit_object(compiler.module([text])))
 
     before = by_others()

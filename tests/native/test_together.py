@@ -1,7 +1,5 @@
 """Kernels that are compiled together: found on disk one by one, and made anew if they are not."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +9,18 @@ import staticgrad as sg
 from staticgrad import native
 from staticgrad.errors import CompileError
 from staticgrad.native import jit, loader
-from tests.native.support import Array, call
+from tests.native.support import call
 from tests.native.test_shared import run, source
 
 
-def made(constant: float) -> Array:
+def made(constant):
     """What the kernel of a constant makes of sixteen ones."""
     x = np.ones(16, "f4")
     call(source(constant), [x], [], 0, 16)
     return x
 
 
-def test_kernels_that_are_prepared_count_when_they_are_asked_for() -> None:
+def test_kernels_that_are_prepared_count_when_they_are_asked_for():
     sources = [source(c) for c in (11.0, 12.0, 13.0)]
     before = native.statistics()
     native.prepare([*sources, sources[0]])
@@ -50,7 +48,7 @@ print(found.compiled, found.disk)
 
 
 @pytest.mark.slow
-def test_what_is_lost_of_a_bundle_is_made_anew(tmp_path: Path) -> None:
+def test_what_is_lost_of_a_bundle_is_made_anew(tmp_path):
     assert run(tmp_path, PROGRAM) == ["4", "0"]
     files = [*(tmp_path / "kernels").glob("*.kernel")]
     whole = [path for path in files if path.read_bytes().count(b"sg_v_") > 1]
@@ -68,14 +66,14 @@ def test_what_is_lost_of_a_bundle_is_made_anew(tmp_path: Path) -> None:
     assert run(Path("/dev/null/nowhere"), PROGRAM) == ["4", "0"]
 
 
-def test_a_kernel_that_is_refused_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kernel_that_is_refused_leaves_the_others(monkeypatch):
     wrong = source(21.0).replace("load16(p, i)", "load17(p, i)")
     native.prepare([source(22.0), wrong, source(23.0)])
     assert native.kernel(source(22.0)).origin == "compiled"
     with pytest.raises(CompileError, match="load17 is not defined"):
         native.kernel(wrong, backend="vector")
 
-    def refuses(*_: object) -> str:
+    def refuses(*_):
         raise CompileError("LLVM refused a kernel")
 
     monkeypatch.setattr(jit, "merged", refuses)
@@ -84,7 +82,7 @@ def test_a_kernel_that_is_refused_leaves_the_others(monkeypatch: pytest.MonkeyPa
     assert float(made(24.0)[0]) == 1251
 
 
-def test_modules_are_of_one_level_and_not_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_modules_are_of_one_level_and_not_too_long(monkeypatch):
     monkeypatch.setattr(loader, "LONGEST", 100)
     runs = "\n".join(["x", *["  %v = add i64 1, 2"] * 60])  # a long run of instructions
     short = "\n".join(["x", *["  br label %b"] * 60])
@@ -94,9 +92,7 @@ def test_modules_are_of_one_level_and_not_too_long(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.slow
-def test_a_program_has_fewer_objects_than_kernels(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_program_has_fewer_objects_than_kernels(tmp_path, monkeypatch):
     monkeypatch.setenv("STATICGRAD_CACHE_DIR", str(tmp_path))
     x = sg.input("x", ("n", 7), "float64")
     # Numbers that no other test has: a kernel that the process has already is not compiled.

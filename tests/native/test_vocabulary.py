@@ -6,22 +6,20 @@ result of one operation over a table of pairs of special values.
 
 import functools
 import itertools
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from staticgrad.native.language.kinds import ELEMENTS as EVERY_ELEMENT, LANES
 from tests.limits import finfo
-from tests.native.support import MODES, Array, Mode, assert_same, call, number_dtype
+from tests.native.support import MODES, assert_same, call, number_dtype
 
 #: NumPy does not know bf16: what there is of it is in ``test_stored``.
 ELEMENTS = {name: element for name, element in EVERY_ELEMENT.items() if name != "bf16"}
-Oracle = Callable[..., Array]
 PLAIN = 60  # pairs at most, or a few more, in plain Python
 
 
-def specials(name: str) -> Array:
+def specials(name):
     """Values around every edge of an element type."""
     element, dtype = ELEMENTS[name], number_dtype(name)
     if element.kind == "b":
@@ -42,30 +40,30 @@ def specials(name: str) -> Array:
     return np.array(inside, element.numpy)
 
 
-def pairs(name: str) -> tuple[Array, Array]:
+def pairs(name):
     both = np.array(list(itertools.product(specials(name), repeat=2)), number_dtype(name))
     return both[:, 0].copy(), both[:, 1].copy()
 
 
-def maximum(a: Array, b: Array) -> Array:
+def maximum(a, b):
     if a.dtype.kind != "f":
         return np.maximum(a, b)
     above = (a > b) | ((a == b) & ~np.signbit(a)) | np.isnan(a)
     return np.where(np.isnan(b), b, np.where(above, a, b))
 
 
-def minimum(a: Array, b: Array) -> Array:
+def minimum(a, b):
     if a.dtype.kind != "f":
         return np.minimum(a, b)
     below = (a < b) | ((a == b) & np.signbit(a)) | np.isnan(a)
     return np.where(np.isnan(b), b, np.where(below, a, b))
 
 
-def byte(function: Oracle) -> Oracle:
+def byte(function):
     return lambda *operands: function(*operands).view(np.uint8)
 
 
-def fma(a: Array, b: Array, c: Array) -> Array:
+def fma(a, b, c):
     """a*b + c in exact rational arithmetic where finite, rounded once."""
     from fractions import Fraction
 
@@ -78,10 +76,10 @@ def fma(a: Array, b: Array, c: Array) -> Array:
     return out
 
 
-def _nearest(exact: object, dtype: np.dtype[np.generic]) -> np.generic:
+def _nearest(exact, dtype):
     from fractions import Fraction
 
-    value = Fraction(exact)  # type: ignore[arg-type]
+    value = Fraction(exact)
     single = dtype == np.float32
     bits, least = (24, -149) if single else (53, -1074)
     size = abs(value)
@@ -96,8 +94,8 @@ def _nearest(exact: object, dtype: np.dtype[np.generic]) -> np.generic:
     return dtype.type(result if value > 0 else -result)
 
 
-def shift(function: Oracle, *, left: bool) -> Oracle:
-    def oracle(a: Array, b: Array) -> Array:
+def shift(function, *, left):
+    def oracle(a, b):
         bits = a.dtype.itemsize * 8
         inside = (b >= 0) & (b < bits)
         fill = np.where(a < 0, -1, 0).astype(a.dtype) if a.dtype.kind == "i" and not left else 0
@@ -108,7 +106,7 @@ def shift(function: Oracle, *, left: bool) -> Oracle:
     return oracle
 
 
-COMPARE: dict[str, Oracle] = {
+COMPARE = {
     "a == b": byte(np.equal),
     "a != b": byte(np.not_equal),
     "a < b": byte(np.less),
@@ -116,9 +114,9 @@ COMPARE: dict[str, Oracle] = {
     "a > b": byte(np.greater),
     "a >= b": byte(np.greater_equal),
 }
-BITS: dict[str, Oracle] = {"a & b": np.bitwise_and, "a | b": np.bitwise_or, "a ^ b": np.bitwise_xor}
-EXTREMA: dict[str, Oracle] = {"maximum(a, b)": maximum, "minimum(a, b)": minimum}
-ARITHMETIC: dict[str, Oracle] = {
+BITS = {"a & b": np.bitwise_and, "a | b": np.bitwise_or, "a ^ b": np.bitwise_xor}
+EXTREMA = {"maximum(a, b)": maximum, "minimum(a, b)": minimum}
+ARITHMETIC = {
     "a + b": np.add,
     "a - b": np.subtract,
     "a * b": np.multiply,
@@ -127,14 +125,14 @@ ARITHMETIC: dict[str, Oracle] = {
 }
 
 
-def divide(function: Oracle) -> Oracle:
-    def oracle(a: Array, b: Array) -> Array:
+def divide(function):
+    def oracle(a, b):
         return np.where(b == 0, 0, function(a, np.where(b == 0, 1, b))).astype(a.dtype)
 
     return oracle
 
 
-def operations(name: str) -> dict[str, Oracle]:
+def operations(name):
     """Expression over a and b -> NumPy."""
     kind = ELEMENTS[name].kind
     if kind == "s":
@@ -174,8 +172,8 @@ def operations(name: str) -> dict[str, Oracle]:
     }
 
 
-def conversions(name: str) -> dict[str, Oracle]:
-    found: dict[str, Oracle] = {}
+def conversions(name):
+    found = {}
     for target in ELEMENTS.values():
         wanted = np.dtype(np.bool_) if target.kind == "b" else number_dtype(target.name)
         found[f"cast_{target.name}(a)"] = functools.partial(_astype, dtype=wanted)
@@ -184,17 +182,17 @@ def conversions(name: str) -> dict[str, Oracle]:
     return found
 
 
-def _astype(a: Array, b: Array, *, dtype: np.dtype[np.generic]) -> Array:
+def _astype(a, b, *, dtype):
     # one element at a time: NumPy's loops over many may use other instructions
     cast = np.array([value.astype(dtype) for value in a])
     return cast.view(np.uint8) if dtype == np.bool_ else cast
 
 
-def _view(a: Array, b: Array, *, dtype: np.dtype[np.generic]) -> Array:
+def _view(a, b, *, dtype):
     return a.view(dtype)
 
 
-def elementwise(name: str, lanes: int) -> tuple[str, dict[str, Oracle]]:
+def elementwise(name, lanes):
     """A kernel that stores every operation's result, and what NumPy says."""
     x, y = ("cast_f32(a)", "cast_f32(b)") if ELEMENTS[name].kind == "s" else ("a", "b")
     below, apart = f"mask_of({x} < {y})", f"mask_of({y} != {x})"
@@ -217,21 +215,21 @@ def elementwise(name: str, lanes: int) -> tuple[str, dict[str, Oracle]]:
     return "\n".join([*lines, *body]), cases
 
 
-def element_name(expression: str, out: Array) -> str:
+def element_name(expression, out):
     if expression in COMPARE or expression.startswith("cast_b8"):
         return "b8"
     return next(e for e in ELEMENTS if number_dtype(e) == out.dtype and e != "b8")
 
 
 @functools.cache
-def results(name: str) -> dict[str, Array]:
+def results(name):
     """What NumPy says to every operation on every pair."""
     _, cases = elementwise(name, 1)
     with np.errstate(all="ignore"):
         return {text: oracle(*pairs(name)) for text, oracle in cases.items()}
 
 
-def spread(count: int, lanes: int) -> Array:
+def spread(count, lanes):
     """Places of the pairs for plain Python, which is slow: others for every number of lanes."""
     step = max(1, count // PLAIN)
     return np.arange(LANES.index(lanes) * step // len(LANES), count, step)
@@ -240,11 +238,11 @@ def spread(count: int, lanes: int) -> Array:
 @pytest.mark.thinned
 @pytest.mark.parametrize("lanes", LANES)
 @pytest.mark.parametrize("name", ELEMENTS)
-def test_operations_equal_numpy(name: str, lanes: int) -> None:
+def test_operations_equal_numpy(name, lanes):
     source, cases = elementwise(name, lanes)
     a, b = pairs(name)
     turn = LANES[list(ELEMENTS).index(name) % len(LANES)]  # Numba compiles slowly
-    modes: tuple[Mode, ...] = MODES if lanes == turn else ("vector", "python")
+    modes = MODES if lanes == turn else ("vector", "python")
     for mode in modes:
         at = spread(len(a), lanes) if mode == "python" else np.arange(len(a))
         left, right, count = a[at], b[at], len(at)
@@ -256,7 +254,7 @@ def test_operations_equal_numpy(name: str, lanes: int) -> None:
             assert array[count] == 77, f"{name}x{lanes} {mode} {text} wrote past the end"
 
 
-def _typed(source: str, name: str, cases: dict[str, Oracle]) -> str:
+def _typed(source, name, cases):
     """b8 results of &, | and select are b8, which NumPy holds in the same dtype as u8."""
     if name != "b8":
         return source

@@ -8,10 +8,8 @@ that patterns leave open, and rewritten by either rule first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, product
-from typing import Any
 
 import numpy as np
 
@@ -19,10 +17,9 @@ import staticgrad as sg
 from passes.rewrite import Rule
 from passes.rewrite.driver import _replacement
 from passes.rewrite.matching import matches
-from passes.rewrite.rule import Applied, Hole, Number, Term
+from passes.rewrite.rule import Applied, Hole, Number
 from staticgrad.errors import StaticgradError
-from staticgrad.ir.graph import Graph, Node, Symbolic
-from staticgrad.ir.op import Op
+from staticgrad.ir.graph import Graph, Symbolic
 from staticgrad.ops.arithmetic import Add, Neg
 from staticgrad.ops.contract import MatMul
 from staticgrad.ops.convert import Cast
@@ -31,10 +28,8 @@ from staticgrad.ops.indexing import Concat, Pad, Slice, Take, TakeAlong
 from staticgrad.ops.movement import Broadcast, Reshape, Transpose
 from staticgrad.ops.reduce import Max, Reduction, Sum
 
-Substitution = dict[str, Term]
-Path = tuple[int, ...]
 #: What stands in holes: anything, something positive, what a number is compared with.
-LEAVES: tuple[Callable[[Any], Any], ...] = (lambda x: x, sg.cosh, lambda x: -x)
+LEAVES = (lambda x: x, sg.cosh, lambda x: -x)
 _fresh = count()
 
 
@@ -48,7 +43,7 @@ class Pair:
     results: tuple[Graph, Graph]
 
 
-def critical_pairs(rules: Sequence[Rule]) -> Iterator[Pair]:
+def critical_pairs(rules):
     """Every overlap of two of the rules, as programs."""
     for outer in rules:
         for inner in rules:
@@ -60,14 +55,14 @@ def critical_pairs(rules: Sequence[Rule]) -> Iterator[Pair]:
                     yield from _pairs(outer, inner, _put(outer.pattern, path, merged), bound, path)
 
 
-def _positions(term: Term, path: Path = ()) -> Iterator[tuple[Path, Applied]]:
+def _positions(term, path=()):
     if isinstance(term, Applied):
         yield path, term
         for place, arg in enumerate(term.args):
             yield from _positions(arg, (*path, place))
 
 
-def _put(term: Term, path: Path, other: Term) -> Term:
+def _put(term, path, other):
     if not path:
         return other
     assert isinstance(term, Applied)
@@ -76,12 +71,12 @@ def _put(term: Term, path: Path, other: Term) -> Term:
     return _applied(term, tuple(args))
 
 
-def _applied(like: Applied, args: tuple[Term, ...], op: Op | None = None, cls: Any = None) -> Any:
+def _applied(like, args, op=None, cls=None):
     chosen = op if op is not None else like.op
     return Applied(cls or like.op_class, args, chosen, "", like.open and not args, like.over)
 
 
-def _renamed(term: Term) -> Any:
+def _renamed(term):
     if isinstance(term, Hole):
         return Hole(f"{term.name}'", term.dtype)
     if isinstance(term, Applied):
@@ -89,13 +84,13 @@ def _renamed(term: Term) -> Any:
     return term
 
 
-def _resolved(term: Term, bound: Substitution) -> Term:
+def _resolved(term, bound):
     while isinstance(term, Hole) and term.name in bound:
         term = bound[term.name]
     return term
 
 
-def _unified(a: Term, b: Term, bound: Substitution) -> Iterator[tuple[Term, Substitution]]:
+def _unified(a, b, bound):
     """What both are an instance of, with what their holes are then."""
     a, b = _resolved(a, bound), _resolved(b, bound)
     if isinstance(a, Hole):
@@ -112,13 +107,13 @@ def _unified(a: Term, b: Term, bound: Substitution) -> Iterator[tuple[Term, Subs
         yield from _unified_ops(a, b, bound)
 
 
-def _occurs(hole: Hole, term: Term, bound: Substitution) -> bool:
+def _occurs(hole, term, bound):
     term = _resolved(term, bound)
     below = term.args if isinstance(term, Applied) else ()
     return term is hole or any(_occurs(hole, arg, bound) for arg in below)
 
 
-def _unified_ops(a: Applied, b: Applied, bound: Substitution) -> Iterator[Any]:
+def _unified_ops(a, b, bound):
     cls = a.op_class if issubclass(a.op_class, b.op_class) else b.op_class
     if not (issubclass(cls, a.op_class) and issubclass(cls, b.op_class)):
         return
@@ -142,7 +137,7 @@ def _unified_ops(a: Applied, b: Applied, bound: Substitution) -> Iterator[Any]:
             yield _applied(a, merged, op, cls), known
 
 
-def _with_one(args: Any, over: Any, bound: Substitution) -> Iterator[Any]:
+def _with_one(args, over, bound):
     """The operands, one of them at least the result of an op ``over``."""
     if over is None or any(
         isinstance(r := _resolved(arg, bound), Applied) and issubclass(r.op_class, over)
@@ -157,7 +152,7 @@ def _with_one(args: Any, over: Any, bound: Substitution) -> Iterator[Any]:
             yield args, {**bound, hole.name: made}
 
 
-def _unified_all(a: Any, b: Any, bound: Substitution) -> Iterator[Any]:
+def _unified_all(a, b, bound):
     if not a:
         yield (), bound
         return
@@ -169,7 +164,7 @@ def _unified_all(a: Any, b: Any, bound: Substitution) -> Iterator[Any]:
 # -- programs ------------------------------------------------------------------------------------
 
 
-def _pairs(outer: Rule, inner: Rule, term: Term, bound: Substitution, path: Path) -> Iterator[Pair]:
+def _pairs(outer, inner, term, bound, path):
     conditional = outer.where is not None or inner.where is not None
     shapes = ((6, 3), (6,)) if _is_open(term, bound) else ((6, 3),)
     for shape, leaf in product(shapes, LEAVES if conditional else LEAVES[:1]):
@@ -182,7 +177,7 @@ def _pairs(outer: Rule, inner: Rule, term: Term, bound: Substitution, path: Path
                 yield Pair(outer, inner, graph, (first, second))
 
 
-def _is_open(term: Term, bound: Substitution) -> bool:
+def _is_open(term, bound):
     """Whether attributes are to be chosen somewhere, or a function looks at types."""
     term = _resolved(term, bound)
     if not isinstance(term, Applied):
@@ -190,7 +185,7 @@ def _is_open(term: Term, bound: Substitution) -> bool:
     return term.op is None or any(_is_open(arg, bound) for arg in term.args)
 
 
-def _once(graph: Graph, rule: Rule, at: Symbolic) -> Graph | None:
+def _once(graph, rule, at):
     """The graph rewritten by one rule at one value; None where the rule does not apply there."""
     if at.dtype.kind not in rule.dtypes:
         return None
@@ -201,9 +196,7 @@ def _once(graph: Graph, rule: Rule, at: Symbolic) -> Graph | None:
         if graph["output"].key == at.key:
             return Graph(after, inputs=graph.inputs)
 
-        def replaced(
-            node: Node, args: tuple[Symbolic, ...], after: Symbolic = after
-        ) -> Sequence[Symbolic] | None:
+        def replaced(node, args, after=after):
             return (after,) if node is at.node else None
 
         return graph.replace_nodes(replaced)
@@ -213,11 +206,11 @@ def _once(graph: Graph, rule: Rule, at: Symbolic) -> Graph | None:
 class _Builder:
     """Values of a term over inputs, for each choice of the attributes that it leaves open."""
 
-    def __init__(self, bound: Substitution, shape: Any, grown: Callable[[Any], Any]) -> None:
+    def __init__(self, bound, shape, grown):
         self.bound, self.shape, self.grown = bound, shape, grown
-        self.inputs: dict[str, Any] = {}
+        self.inputs = {}
 
-    def leaf(self, hole: Hole, parent: Any = None, place: int = 0) -> Any:
+    def leaf(self, hole, parent=None, place=0):
         """What stands in a hole: an input, or constant indices."""
         if parent in (Take, TakeAlong) and place == 1:
             return np.array([[0], [2]] * 3) if parent is TakeAlong else np.array([0, 2, 1])
@@ -227,9 +220,7 @@ class _Builder:
             self.inputs[hole.name] = made if hole.dtype.is_bool else self.grown(made)
         return self.inputs[hole.name]
 
-    def values(
-        self, term: Term, here: Path | None, parent: Any = None, place: int = 0
-    ) -> Iterator[Any]:
+    def values(self, term, here, parent=None, place=0):
         """Each value of the term, with that of the subterm at ``here``."""
         term = _resolved(term, self.bound)
         if isinstance(term, Hole):
@@ -242,7 +233,7 @@ class _Builder:
         elif isinstance(term, Applied):
             yield from self.applied(term, here)
 
-    def applied(self, term: Applied, here: Path | None) -> Iterator[Any]:
+    def applied(self, term, here):
         """Each value of an op over terms."""
         below = [
             list(self.values(arg, here[1:] if here and here[0] == k else None, term.op_class, k))
@@ -259,14 +250,14 @@ class _Builder:
                 yield made, made if here == () else marked
 
 
-def _samples(cls: Any, args: list[Any]) -> list[Op]:
+def _samples(cls, args):
     """Ops of a class, with attributes that fit its operands."""
     first = args[0]
     if not isinstance(first, Symbolic):
         return []
     rank, shape = first.ndim, first.shape
     whole = tuple(range(rank))
-    table: dict[Any, Callable[[], list[Op]]] = {
+    table = {
         Reduction: lambda: [Sum((rank - 1,)), Max((rank - 1,))] if rank else [],
         Sum: lambda: [Sum((rank - 1,)), Sum(whole)] if rank else [],
         Max: lambda: [Max((rank - 1,)), Max(whole)] if rank else [],
@@ -296,9 +287,9 @@ def _samples(cls: Any, args: list[Any]) -> list[Op]:
     return [] if issubclass(cls, Elementwise) and cls.name == "" else [cls()]
 
 
-def _opened(term: Applied, x: Any) -> list[Any]:
+def _opened(term, x):
     """Values of an op with any operands, one of which is the result of an op ``over``."""
-    over: Any = term.over
+    over = term.over
     try:
         below = [op(x) for op in _samples(over, [x])] if over is not None else [x]
         if term.op is not None:
@@ -312,13 +303,13 @@ def _opened(term: Applied, x: Any) -> list[Any]:
         return []
 
 
-def _takes(op: Op, count: int) -> bool:
+def _takes(op, count):
     return not isinstance(op, Elementwise) or (count == 2) == op.commutative
 
 
-def canonical(graph: Graph) -> int:
+def canonical(graph):
     """A number for what the graph computes, equal for equal expressions of the same inputs."""
-    numbers: dict[Node, int] = {}
+    numbers = {}
     for node in graph.nodes:
         args = [(numbers[arg.node], arg.index) for arg in node.args]
         if node.op.commutative:
@@ -328,4 +319,4 @@ def canonical(graph: Graph) -> int:
     return numbers[graph["output"].node]
 
 
-_interned: dict[Any, int] = {}
+_interned = {}

@@ -3,11 +3,8 @@
 ``python -m tests.passes.golden_models`` writes the texts anew; reviewers read the difference.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +15,7 @@ from passes.pipelines import pipeline
 FOLDER = Path(__file__).parent / "golden"
 
 
-def mlp() -> sg.Graph:
+def mlp():
     """Three layers with ReLU, cross entropy, gradient descent."""
     x, y = sg.input("x", ("batch", 12)), sg.input("y", ("batch",), "int64")
     weights, hidden = [], x
@@ -31,7 +28,7 @@ def mlp() -> sg.Graph:
     return trained(sg.nn.cross_entropy(hidden, y), weights, "mlp")
 
 
-def logreg() -> sg.Graph:
+def logreg():
     """Logistic regression with an L2 term: value, gradient and Hessian-vector product."""
     x, y = sg.input("x", ("n", 6), "float64"), sg.input("y", ("n",), "float64")
     w = sg.parameter("w", np.zeros(6))
@@ -42,7 +39,7 @@ def logreg() -> sg.Graph:
     )
 
 
-def lnblock() -> sg.Graph:
+def lnblock():
     """Layer norm, GELU and mean square, with three gradients."""
     x = sg.input("x", ("rows", 16))
     gain, bias = sg.parameter("gain", np.ones(16, "f4")), sg.parameter("bias", np.zeros(16, "f4"))
@@ -51,7 +48,7 @@ def lnblock() -> sg.Graph:
     return sg.Graph({"loss": loss, "dx": dx, "dgain": dgain, "dbias": dbias}, name="lnblock")
 
 
-def attention() -> sg.Graph:
+def attention():
     """One causal head with its projections and a softmax over the scores; gradient descent."""
     x = sg.input("x", ("batch", 5, 8))
     names = ("query", "key", "value", "out")
@@ -61,24 +58,22 @@ def attention() -> sg.Graph:
     return trained(sg.square(mixed @ out - x).mean(), weights, "attention")
 
 
-def trained(loss, weights, name: str) -> sg.Graph:
+def trained(loss, weights, name):
     """The loss, and a step of gradient descent."""
     slopes = sg.grad(loss, weights)
     updates = {w: w - 0.1 * slope for w, slope in zip(weights, slopes, strict=True)}
     return sg.Graph({"loss": loss}, updates, name=name)
 
 
-MODELS: dict[str, Callable[[], sg.Graph]] = {
-    f.__name__: f for f in (mlp, logreg, lnblock, attention)
-}
+MODELS = {f.__name__: f for f in (mlp, logreg, lnblock, attention)}
 
 
-def golden_text(name: str) -> str:
+def golden_text(name):
     """The model after O1, without the lines of this file."""
     return re.sub(r"\s+#.*", "", str(pipeline("O1")(MODELS[name]()))).rstrip() + "\n"
 
 
-def hits_table(level: str = "O1") -> list[str]:
+def hits_table(level="O1"):
     """Which rule did how much in each model, as Markdown; made of the reports of the passes."""
     runs = [pipeline(level).run(build())[1] for build in MODELS.values()]
     hits = [sum((Counter(report.hits) for report in reports), Counter()) for reports in runs]
@@ -97,7 +92,7 @@ def hits_table(level: str = "O1") -> list[str]:
     ]
 
 
-def _order(rule: str, hits: list[Counter[str]]) -> tuple[int, str]:
+def _order(rule, hits):
     """Rules that apply most often first."""
     return -sum(found[rule] for found in hits), rule
 

@@ -1,9 +1,5 @@
 """Budgets at batches that change: sequences are searched at canonical sizes, and serve others."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -43,7 +39,7 @@ BATCHES = (
 )
 
 
-def chain(weights: int = 8) -> sg.Graph:
+def chain(weights=8):
     """Layers whose weights are as large as their values at a batch of 16."""
     numbers = np.random.default_rng(0)
     h = sg.input("x", ("batch", 16), "float32")
@@ -57,12 +53,12 @@ def chain(weights: int = 8) -> sg.Graph:
 
 
 @pytest.fixture
-def searches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def searches(monkeypatch):
     """An entry for each search."""
-    found: list[int] = []
+    found = []
     begin = search.BudgetSearch.__init__
 
-    def counted(self: search.BudgetSearch, net: Any, floor: int) -> None:
+    def counted(self, net, floor):
         found.append(floor)
         begin(self, net, floor)
 
@@ -70,14 +66,14 @@ def searches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return found
 
 
-def test_the_nearest_power_of_two_is_nearest_by_ratio() -> None:
+def test_the_nearest_power_of_two_is_nearest_by_ratio():
     found = [canonical_sizes({"n": n})["n"] for n in (0, 1, 2, 3, 5, 6, 11, 12, 181, 182, 1 << 40)]
     assert found == [0, 1, 2, 4, 4, 8, 8, 16, 128, 256, 1 << 40]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("share", [0.55, 0.8])
-def test_budgets_are_kept_at_every_batch_by_few_searches(share: float, searches: list[int]) -> None:
+def test_budgets_are_kept_at_every_batch_by_few_searches(share, searches):
     whole = Planner(fuse(pipeline("O1")(chain())))
     one, other = (Planner(whole.schedule) for _ in range(2))
     plans = {}
@@ -102,7 +98,7 @@ def test_budgets_are_kept_at_every_batch_by_few_searches(share: float, searches:
 
 @pytest.mark.thinned(2)
 @pytest.mark.parametrize("share", [0.8, 0.7])
-def test_a_batch_of_another_octave_takes_over_sequences(share: float, searches: list[int]) -> None:
+def test_a_batch_of_another_octave_takes_over_sequences(share, searches):
     schedule = fuse(pipeline("O1")(step("u-shape", *MODELS["u-shape"])))
     whole, one = Planner(schedule), Planner(schedule)
     for batch in (256, 512, 1000, 70, 256):
@@ -118,7 +114,7 @@ def test_a_batch_of_another_octave_takes_over_sequences(share: float, searches: 
     assert len(searches) == 2
 
 
-def test_a_batch_where_sequences_of_another_are_dear_is_searched_anew(searches: list[int]) -> None:
+def test_a_batch_where_sequences_of_another_are_dear_is_searched_anew(searches):
     """Where the batch is small the gradients of weights are most of the bytes."""
     schedule = fuse(pipeline("O1")(step("lstm, 4 steps", *OPTIMA["lstm, 4 steps"])))
     planner, sizes = Planner(schedule), {"batch": 64}
@@ -132,9 +128,7 @@ def test_a_batch_where_sequences_of_another_are_dear_is_searched_anew(searches: 
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_budget_below_what_every_plan_needs_is_sought_once(
-    workers: int, searches: list[int]
-) -> None:
+def test_a_budget_below_what_every_plan_needs_is_sought_once(workers, searches):
     planner = Planner(fuse(pipeline("O1")(chain())), budget=1, workers=workers)
     with pytest.raises(BudgetInfeasible, match="the budget is 1") as told:
         planner.plan({"batch": 90})  # its canonical size is another
@@ -144,7 +138,7 @@ def test_a_budget_below_what_every_plan_needs_is_sought_once(
     assert told.value.lower_bound > 1
 
 
-def test_sequences_are_taken_over_from_the_nearest_sizes() -> None:
+def test_sequences_are_taken_over_from_the_nearest_sizes():
     known = [{"n": 64, "m": 4}, {"n": 256, "m": 4}, {"n": 256, "m": 64}]
     assert nearest({"n": 100, "m": 4}, known) == known[0]
     assert nearest({"n": 200, "m": 4}, known) == known[1]
@@ -152,7 +146,7 @@ def test_sequences_are_taken_over_from_the_nearest_sizes() -> None:
     assert nearest({}, [{}]) == {}
 
 
-def test_costs_rise_where_budgets_fall_between_canonical_sizes() -> None:
+def test_costs_rise_where_budgets_fall_between_canonical_sizes():
     planner, sizes = Planner(fuse(pipeline("O1")(chain()))), {"batch": 181}
     points = planner.front(sizes)
     heights = [made.peak_bytes for made, _ in points]
@@ -166,7 +160,7 @@ def test_costs_rise_where_budgets_fall_between_canonical_sizes() -> None:
         planner.plan(sizes)
 
 
-def test_sizes_whose_relation_changes_are_searched_anew() -> None:
+def test_sizes_whose_relation_changes_are_searched_anew():
     """At 9 rows the window leaves one, at the canonical 8 none."""
     x = sg.input("x", ("n", 64), "float32")
     w = sg.parameter("w", np.eye(64, dtype="float32"))
@@ -182,10 +176,10 @@ def test_sizes_whose_relation_changes_are_searched_anew() -> None:
 
 
 @pytest.mark.parametrize("budget", ["60%", "absolute"])
-def test_bytes_are_those_of_storing_everything(budget: str) -> None:
+def test_bytes_are_those_of_storing_everything(budget):
     graph, numbers = chain(6), np.random.default_rng(1)
     free = sg.compile(graph)
-    limit: Any = budget
+    limit = budget
     if budget == "absolute":
         limit = Planner(free.schedule).front({"batch": 90})[-1][0].peak_bytes
     tight = sg.compile(chain(6), memory_budget=limit)
@@ -196,7 +190,7 @@ def test_bytes_are_those_of_storing_everything(budget: str) -> None:
         assert one["h"].tobytes() == two["h"].tobytes()
 
 
-def test_no_budget_is_much_dearer_than_by_a_search_at_the_very_sizes() -> None:
+def test_no_budget_is_much_dearer_than_by_a_search_at_the_very_sizes():
     planner, sizes = (
         Planner(fuse(pipeline("O1")(step("u-shape", *MODELS["u-shape"])))),
         {"batch": 181},

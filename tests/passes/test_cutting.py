@@ -1,10 +1,5 @@
 """How large groups become: what a kernel costs, and parts of one that would wait for itself."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -23,7 +18,7 @@ from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.errors import FeedError
 from staticgrad.fusion import cutting
 from staticgrad.fusion.copies import with_copies
-from staticgrad.fusion.groups import Group, Groups, Parts
+from staticgrad.fusion.groups import Parts
 from staticgrad.fusion.merging import fused
 from staticgrad.lowering.fuse import fuse
 from staticgrad.types.arrays import TensorType
@@ -38,16 +33,16 @@ from tests.schedules import run_schedule
 LARGE = 1 << 20
 
 
-def arithmetic(links: int, size: Any = LARGE) -> sg.Value:
+def arithmetic(links, size=LARGE):
     """A chain of five operations a link, each of which waits for the one before."""
     a, b = sg.input("a", (size,)), sg.input("b", (size,))
-    y: sg.Value = a
+    y = a
     for k in range(links):
         y = y * (0.5 + 0.001 * k) + b / (1.0 + y * y)
     return y
 
 
-def alive_together(count: int, size: Any = LARGE) -> sg.Value:
+def alive_together(count, size=LARGE):
     """As many values that are all alive until the last is known, and then all used again."""
     a, b = sg.input("a", (size,)), sg.input("b", (size,))
     values = [(a * (0.5 + 0.001 * k)) / (b + float(k + 1)) for k in range(count)]
@@ -60,15 +55,15 @@ def alive_together(count: int, size: Any = LARGE) -> sg.Value:
     return z
 
 
-def groups_of(value: sg.Value) -> Groups:
+def groups_of(value):
     return fused(pipeline("dce")(sg.Graph(value)))
 
 
-def work_of(group: Group) -> int:
+def work_of(group):
     return sum(map(instructions, group.nodes))
 
 
-def test_a_loop_takes_as_long_as_its_instructions_or_as_they_wait() -> None:
+def test_a_loop_takes_as_long_as_its_instructions_or_as_they_wait():
     """By hand: a window of 320 instructions, two a cycle."""
     assert cycles(100, 20, 1000) == 50  # nothing waits
     assert cycles(160, 500, 1000) == 250  # two vectors at a time
@@ -80,7 +75,7 @@ def test_a_loop_takes_as_long_as_its_instructions_or_as_they_wait() -> None:
 
 
 @pytest.mark.parametrize("size", [LARGE, "n"])
-def test_a_chain_of_hundreds_is_one_kernel_and_a_longer_one_is_cut(size: Any) -> None:
+def test_a_chain_of_hundreds_is_one_kernel_and_a_longer_one_is_cut(size):
     """400 operations on 2**21 elements: 6.6 ms in one kernel, 8.2 in kernels of 20."""
     assert len(groups_of(arithmetic(80, size))) == 1
     found = groups_of(arithmetic(160, size))
@@ -92,15 +87,15 @@ def test_a_chain_of_hundreds_is_one_kernel_and_a_longer_one_is_cut(size: Any) ->
     assert len(groups_of(arithmetic(4, size))) == 1
 
 
-def test_values_that_are_all_needed_again_are_not_stored() -> None:
+def test_values_that_are_all_needed_again_are_not_stored():
     """A cut would store 100 arrays: 45 ms and 385 MB in kernels of 48 operations, 19 ms in one."""
     assert len(groups_of(alive_together(100))) == 1
 
 
-def test_a_value_and_its_gradient_through_a_long_chain_are_one_kernel() -> None:
+def test_a_value_and_its_gradient_through_a_long_chain_are_one_kernel():
     """The gradient reads every value of the chain: 160 ms and 881 MB of cuts, 53 ms without."""
     a, y = sg.input("a", (LARGE,)), arithmetic(40)
-    (a,) = [value for value in sg.Graph(y).inputs if value.node.op.label == "a"]  # type: ignore[attr-defined]
+    (a,) = [value for value in sg.Graph(y).inputs if value.node.op.label == "a"]
     slope = sg.grad(y.sum(), a)
     graph = pipeline("O1")(sg.Graph({"y": y, "da": slope}))
     assert len(fused(graph)) == 1
@@ -108,15 +103,15 @@ def test_a_value_and_its_gradient_through_a_long_chain_are_one_kernel() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("program", "count"), [(arithmetic, 2000), (alive_together, 1500)])
-def test_no_kernel_is_larger_than_the_limit(program: Callable[[int], sg.Value], count: int) -> None:
+def test_no_kernel_is_larger_than_the_limit(program, count):
     found = groups_of(program(count))
     assert max(map(work_of, found.all)) <= LARGEST
     assert max(each.instructions for each in found.all) > LARGEST // 2
 
 
-def test_a_long_epilogue_is_a_kernel_of_its_own() -> None:
+def test_a_long_epilogue_is_a_kernel_of_its_own():
     x = sg.input("x", (256, 256))
-    y: sg.Value = x @ np.eye(256, dtype="f4")
+    y = x @ np.eye(256, dtype="f4")
     for k in range(300):
         y = y * (0.5 + 0.001 * k) + x
     product = groups_of(y).all[0]
@@ -125,7 +120,7 @@ def test_a_long_epilogue_is_a_kernel_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("case", ["one copy", "two copies", "stored anyway"])
-def test_elements_are_stored_where_rows_would_need_more_copies(case: str) -> None:
+def test_elements_are_stored_where_rows_would_need_more_copies(case):
     """A row of several axes is one run of memory; what repeats along one of them is not."""
     shapes = {"x": (6, 5, 7, 9), "gain": (5, 1, 1), "bias": (7, 9)}
     x, gain, bias = (sg.input(name, shape, "float32") for name, shape in shapes.items())
@@ -143,11 +138,11 @@ def test_elements_are_stored_where_rows_would_need_more_copies(case: str) -> Non
     assert all(same_bytes(found[name], wanted[name]) for name in outputs)
 
 
-def cut_anywhere(seed: int) -> Callable[[Groups, Group], Any]:
+def cut_anywhere(seed):
     """In the place of what decides where to cut: every group, at places drawn."""
     rng = np.random.default_rng(seed)
 
-    def places(groups: Groups, group: Group) -> Any:
+    def places(groups, group):
         count = len(group.nodes)
         if count < 2:
             return None
@@ -158,9 +153,7 @@ def cut_anywhere(seed: int) -> Callable[[Groups, Group], Any]:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_golden_models_cut_anywhere_have_owners_and_reasons(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_golden_models_cut_anywhere_have_owners_and_reasons(name, monkeypatch):
     from staticgrad.lowering.fuse import fusion
 
     graph = pipeline("O1")(MODELS[name]())
@@ -173,7 +166,7 @@ def test_golden_models_cut_anywhere_have_owners_and_reasons(
 @pytest.mark.slow
 @given(st.integers(0, 2**32))
 @settings(max_examples=10)
-def test_cuts_anywhere_change_no_bit(seed: int) -> None:
+def test_cuts_anywhere_change_no_bit(seed):
     graph, feeds = random_graph(np.random.default_rng(seed))
     graph = with_gradients(graph)
     try:
@@ -189,7 +182,7 @@ def test_cuts_anywhere_change_no_bit(seed: int) -> None:
 
 
 @pytest.mark.slow
-def test_a_chain_that_is_cut_gives_the_bytes_of_single_operations() -> None:
+def test_a_chain_that_is_cut_gives_the_bytes_of_single_operations():
     graph = sg.Graph(arithmetic(250, "n"))
     feeds = {name: np.linspace(0.1, 2, 1003, dtype="f4") for name in "ab"}
     assert len(sg.compile(graph).schedule.steps) > 1

@@ -1,9 +1,5 @@
 """Maps over short inner axes run over whole vectors; what is broadcast is spread out in scratch."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -16,7 +12,7 @@ from tests.diagonals import diagonals
 ROWS = sg.dim("rows", hint=500)
 
 
-def scratch_of(graph: sg.Graph) -> list[int]:
+def scratch_of(graph):
     """Of each step, how many operands it spreads out."""
     found = []
     for step in sg.compile(graph).schedule.steps:
@@ -25,7 +21,7 @@ def scratch_of(graph: sg.Graph) -> list[int]:
     return found
 
 
-def test_what_is_broadcast_is_spread_out() -> None:
+def test_what_is_broadcast_is_spread_out():
     """Over rows, along them, or both; what is one number is not."""
     x, b, c = (sg.input(n, s) for n, s in (("x", (1000, 10)), ("b", (10,)), ("c", (1000, 1))))
     assert scratch_of(sg.Graph(x - b)) == [1]
@@ -34,19 +30,19 @@ def test_what_is_broadcast_is_spread_out() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1000, 17), (20, 10)], ids=str)
-def test_long_rows_and_few_are_taken_one_by_one(shape: tuple[int, int]) -> None:
+def test_long_rows_and_few_are_taken_one_by_one(shape):
     assert scratch_of(sg.Graph(sg.input("x", shape) - sg.input("b", shape[1:]))) == [0]
 
 
-def test_workers_share_its_chunks() -> None:
+def test_workers_share_its_chunks():
     x, b = sg.input("x", (25, 1000, 10)), sg.input("b", (25, 1, 10))
     (step,) = sg.compile(sg.Graph(x - b)).schedule.steps
     assert (str(step.total), step.grain) == ("200", 12)
 
 
-def operand(name: str, form: str, length: int, dtype: str) -> tuple[sg.Value, Any]:
+def operand(name, form, length, dtype):
     """An operand over (3, rows, length), and its shape for so many rows."""
-    shapes: dict[str, Any] = {
+    shapes = {
         "whole": (3, ROWS, length),
         "rows": (ROWS, length),
         "alike": (length,),
@@ -68,13 +64,11 @@ def operand(name: str, form: str, length: int, dtype: str) -> tuple[sg.Value, An
     st.integers(0, 2**32),
 )
 @settings(max_examples=24, deadline=None)
-def test_folded_maps_have_the_bytes_of_single_operations(
-    forms: list[str], length: int, dtype: str, seed: int
-) -> None:
+def test_folded_maps_have_the_bytes_of_single_operations(forms, length, dtype, seed):
     made = [operand(f"x{k}", f, length, dtype) for k, f in enumerate(["whole", *forms])]
     pairs = zip(made[1:], forms, strict=True)
     values = [value.T if form == "transposed" else value for (value, _), form in pairs]
-    total: Any = made[0][0]
+    total = made[0][0]
     for value in values:
         total = sg.where(total, value, total) if dtype == "bool" else total * value + total
     later = total if dtype in ("bool", "int32") else sg.tanh(total)
@@ -89,7 +83,7 @@ def test_folded_maps_have_the_bytes_of_single_operations(
         assert all(same_bytes(found[name], wanted[name]) for name in found), rows
 
 
-def in_place(rows: Any, length: int, dtype: str, read_later: bool = False) -> sg.Graph:
+def in_place(rows, length, dtype, read_later=False):
     """Rows of a product, scaled by what other rows of it come to; read by a product again."""
     x, w = sg.input("x", (rows, 12), dtype), sg.input("w", (12, length), dtype)
     v = sg.input("v", (length, 7), dtype)
@@ -102,7 +96,7 @@ def in_place(rows: Any, length: int, dtype: str, read_later: bool = False) -> sg
 
 
 @pytest.mark.parametrize(("dtype", "lanes"), [("float32", 16), ("float64", 8)])
-def test_rows_do_not_wait_for_what_was_stored_over_their_operand(dtype: str, lanes: int) -> None:
+def test_rows_do_not_wait_for_what_was_stored_over_their_operand(dtype, lanes):
     """Rows of up to three vectors, the last of which is not full; whole ones never wait.
 
     Those of a half or less are written out.
@@ -121,9 +115,7 @@ def test_rows_do_not_wait_for_what_was_stored_over_their_operand(dtype: str, lan
     ("length", [3, 10, 23]),
     ("dtype", ["float16", "float32", "float64"]),
 )
-def test_what_lies_in_place_has_the_bytes_of_single_operations(
-    length: int, dtype: str, read_later: bool
-) -> None:
+def test_what_lies_in_place_has_the_bytes_of_single_operations(length, dtype, read_later):
     """Groups that differ in nothing but who reads their operand later have kernels of their own."""
     graph = in_place(ROWS, length, dtype, read_later)
     f, unfused = sg.compile(graph, threads=3), sg.compile(graph, fuse=False)

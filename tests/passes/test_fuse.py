@@ -3,11 +3,7 @@
 Which nodes share a kernel is a table of ``tests/compiled/test_fused_programs.py``.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -48,7 +44,7 @@ def test_without_merging_every_node_is_a_kernel():
 
 
 #: Outputs, and new values of two parameters, whose old values other kernels read.
-UPDATES: dict[str, Callable[[Any, Any], tuple[dict[str, Any], dict[Any, Any]]]] = {
+UPDATES = {
     "a swap": lambda a, b: ({"a": a}, {a: b, b: a}),
     "a computed swap": lambda a, b: ({"both": a + b}, {a: 2.0 * b, b: a.T.T + 1.0}),
     "read elsewhere": lambda a, b: ({}, {a: a + a[::-1]}),
@@ -58,7 +54,7 @@ UPDATES: dict[str, Callable[[Any, Any], tuple[dict[str, Any], dict[Any, Any]]]] 
 
 @pytest.mark.parametrize("merge", [True, False])
 @pytest.mark.parametrize("name", UPDATES)
-def test_updates_read_old_values(name: str, merge: bool):
+def test_updates_read_old_values(name, merge):
     start = np.arange(6.0).reshape(2, 3)
     outputs, updates = UPDATES[name](sg.parameter("a", start), sg.parameter("b", -start))
     graph = sg.Graph(outputs, updates=updates)
@@ -83,7 +79,7 @@ def test_an_update_computed_from_checked_indices_waits_for_the_check(merge):
     assert w.value.tolist() == [0, 0.5, 1, 0.5]
 
 
-def with_gradients(graph: sg.Graph) -> sg.Graph:
+def with_gradients(graph):
     """The outputs, and the gradient of the sum of their squares."""
     floats = [v for v in graph.outputs.values() if v.dtype.is_float]
     wrt = [v for v in graph.inputs if v.dtype.is_float]
@@ -115,9 +111,7 @@ def test_no_kernel_touches_what_is_not_its_own_and_merging_changes_no_bit(seed):
 
 
 @pytest.mark.parametrize("transposed", [(False, False), (False, True), (True, False), (True, True)])
-def test_products_are_one_kernel_whatever_two_of_their_sizes_are_equal(
-    transposed: tuple[bool, bool],
-):
+def test_products_are_one_kernel_whatever_two_of_their_sizes_are_equal(transposed):
     kernels = set()
     for rows, columns, inner in ((50, 40, 9), (40, 40, 9), (50, 40, 40), (40, 50, 40), (40,) * 3):
         sides = ((rows, inner), (inner, columns))

@@ -1,7 +1,5 @@
 """What O1 makes of four training steps: kept texts, and counts that are derived by hand."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 import numpy as np

@@ -1,10 +1,7 @@
 """Groups as values: what every step of fusion gives, and that it leaves what it was given."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import fields
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -16,7 +13,6 @@ from staticgrad.fusion.grouping import group
 from staticgrad.fusion.groups import (
     Copied,
     Group,
-    Groups,
     Home,
 )
 from staticgrad.fusion.merging import fused, merged
@@ -28,14 +24,14 @@ from tests.random_graphs import graphs
 GOLDEN = {name: pipeline("O1")(make()) for name, make in MODELS.items()}
 
 
-def seen(groups: Groups) -> list[object]:
+def seen(groups):
     """All that the groups say, as it is now."""
     tables = [groups.owners, groups.sources, groups.types, groups.phases]
     each = [tuple(getattr(g, f.name) for f in fields(Group)) for g in groups.all]
     return [*map(dict, tables), set(groups.kept), set(groups.roots), each]
 
 
-def check_steps(graph: sg.Graph) -> None:
+def check_steps(graph):
     """Every value is owned once, every step of fusion leaves the value before as it was."""
     first = group(graph)
     before = seen(first)
@@ -56,7 +52,7 @@ def check_steps(graph: sg.Graph) -> None:
     assert all(not broken_rows(placed.groups, g) or g.copied for g in placed.groups.all)
 
 
-def check_owners(groups: Groups) -> None:
+def check_owners(groups):
     members = Counter(node for each in groups.all for node in each.nodes)
     assert set(members.values()) <= {1}
     assert all(key == each.number for key, each in groups.by_number.items())
@@ -73,19 +69,19 @@ def check_owners(groups: Groups) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_value_has_one_owner_in_four_training_steps(name: str) -> None:
+def test_every_value_has_one_owner_in_four_training_steps(name):
     check_steps(GOLDEN[name])
 
 
 @given(graphs())
 @settings(max_examples=50)
-def test_every_value_of_a_random_graph_has_one_owner(drawn: Any) -> None:
+def test_every_value_of_a_random_graph_has_one_owner(drawn):
     graph, _ = drawn
     check_steps(graph)
     check_steps(pipeline("O1")(graph))
 
 
-def test_a_value_that_is_an_output_twice_is_computed_once_and_copied() -> None:
+def test_a_value_that_is_an_output_twice_is_computed_once_and_copied():
     x = sg.input("x", ("n",), "float64")
     y = sg.tanh(x)
     placed = with_copies(fused(sg.Graph({"first": y, "again": y, "input": x})))

@@ -18,12 +18,12 @@ A, B = sg.input("a", ("n", 4)), sg.input("b", (4,))
 W, V = sg.parameter("w", np.ones(4, "f4")), sg.parameter("v", np.zeros(4, "f4"))
 
 
-def program() -> Graph:
+def program():
     y = sg.tanh(A * W + B)
     return sg.Graph({"y": y, "s": y.sum()}, {W: W - 0.5 * V, V: V + 1.0}, name="program")
 
 
-def parts(graph: Graph) -> dict:
+def parts(graph):
     return {
         "nodes": graph.nodes,
         "inputs": graph.inputs,
@@ -34,11 +34,11 @@ def parts(graph: Graph) -> dict:
     }
 
 
-def changed(graph: Graph, **new: object) -> Graph:
+def changed(graph, **new):
     return Graph.of_parts(**{**parts(graph), **new})
 
 
-def rebuilt(graph: Graph, outputs: dict | None = None, updates: dict | None = None, inputs=()):
+def rebuilt(graph, outputs=None, updates=None, inputs=()):
     return sg.Graph(
         graph.outputs if outputs is None else outputs,
         graph.updates if updates is None else updates,
@@ -124,15 +124,15 @@ class Untraced(Pass, name="untraced"):
         return program
 
 
-def in_a_pipeline(each: Pass, **options: object) -> object:
+def in_a_pipeline(each, **options):
     return Pipeline((each,)).run(program(), **options)
 
 
-def in_a_fixpoint(each: Pass, **options: object) -> object:
+def in_a_fixpoint(each, **options):
     return Pipeline((Fixpoint((each,), limit=2),)).run(program(), **options)
 
 
-def compiled(each: Pass, **options: object) -> object:
+def compiled(each, **options):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STATICGRAD_CHECK", str(int(bool(options.get("check")))))
         return sg.compile(program(), pipeline=each)

@@ -1,7 +1,5 @@
 """What kernels rely on of their sizes: proven of every step, decided by all, and no bit depends."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np
@@ -10,18 +8,17 @@ import pytest
 import staticgrad as sg
 from staticgrad.errors import VerifyError
 from staticgrad.ir.execution import Known, known_of
-from staticgrad.ir.schedule import KernelStep, Schedule
+from staticgrad.ir.schedule import KernelStep
 from staticgrad.ir.schedule_text import parse_schedule
 from staticgrad.ir.verify_schedule import verify_schedule
 from staticgrad.lowering.fuse import fuse
 from tests.diagonals import diagonals
 
-Size = int | str
 RNG = np.random.default_rng(0)
 BATCH = sg.dim("batch")
 
 
-def norm_of_product(m: Size, k: Size, n: Size) -> sg.Graph:
+def norm_of_product(m, k, n):
     """Products both ways, rows that are reduced twice, sums over rows, and gradients of all."""
     a, b = sg.input("a", (m, k), "float32"), sg.input("b", (k, n), "float32")
     z = sg.tanh(a @ b)
@@ -40,9 +37,7 @@ def norm_of_product(m: Size, k: Size, n: Size) -> sg.Graph:
     ),
     ("threads", [1, 2]),
 )
-def test_named_and_literal_sizes_have_the_same_bytes(
-    shape: tuple[int, int, int], threads: int
-) -> None:
+def test_named_and_literal_sizes_have_the_same_bytes(shape, threads):
     m, k, n = shape
     feeds = {"a": RNG.normal(size=(m, k)).astype("f4"), "b": RNG.normal(size=(k, n)).astype("f4")}
     literal = sg.compile(norm_of_product(m, k, n), threads=threads).run(feeds)
@@ -72,31 +67,31 @@ def test_named_and_literal_sizes_have_the_same_bytes(
         ([10, 65], Known("n", 1, True, True, uneven=True)),
     ],
 )
-def test_what_holds_of_sizes(sizes: list[sg.Dim | int], wanted: Known) -> None:
+def test_what_holds_of_sizes(sizes, wanted):
     assert known_of("n", sizes) == wanted
     for size in sizes:
         assert wanted.holds(size)
 
 
-def products(*columns: int) -> Schedule:
+def products(*columns):
     """One product for each number of columns."""
     x = sg.input("x", (64, 32), "float32")
     weights = {f"w{n}": sg.input(f"w{n}", (32, n), "float32") for n in columns}
     return fuse(sg.Graph({f"y{name}": x @ w for name, w in weights.items()}))
 
 
-def kernels_of(schedule: Schedule) -> list[KernelStep]:
+def kernels_of(schedule):
     return [step for step in schedule.steps if isinstance(step, KernelStep)]
 
 
-def test_all_steps_of_a_kernel_decide_together() -> None:
+def test_all_steps_of_a_kernel_decide_together():
     alone, both = kernels_of(products(64)), kernels_of(products(64, 65))
     assert len({step.kernel for step in both}) == 1
     assert [known.multiple for known in alone[0].kernel.known] == [32, 64, 64]
     assert [known.multiple for known in both[0].kernel.known] == [32, 64, 1]
 
 
-def test_a_step_of_other_sizes_is_refused() -> None:
+def test_a_step_of_other_sizes_is_refused():
     schedule = products(1024)
     assert parse_schedule(str(schedule)) == schedule
     step = kernels_of(schedule)[0]

@@ -1,7 +1,5 @@
 """Layouts against NumPy's strides: views, reshapes, regions, collapsing."""
 
-from __future__ import annotations
-
 from itertools import product
 from math import prod
 
@@ -15,7 +13,7 @@ from staticgrad.types.dim import dim
 shapes = st.lists(st.integers(1, 4), min_size=0, max_size=4).map(tuple)
 
 
-def elements(layout: Strided, shape: tuple[int, ...], buffer: np.ndarray) -> np.ndarray:
+def elements(layout, shape, buffer):
     """The elements that a layout with literal strides sees, one by one."""
     out = np.empty(shape, buffer.dtype)
     for index in product(*map(range, shape)):

@@ -4,24 +4,19 @@ Random programs with gradients, Hessian-vector products, updates and draws. A fe
 suite; the thousand are compiled twice each, which takes minutes: ``-m exhaustive``.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes.base import Pass
 from passes.pipelines import pipeline
 from passes.rewrite import Rewrite, hole, rule
-from tests.program_checks import Arrays, MismatchError, compare, run
+from tests.program_checks import MismatchError, compare, run
 from tests.random_programs import Program, random_description
 
 CHUNK = 100
 
 
-def programs(first: int, count: int) -> Iterator[Program]:
+def programs(first, count):
     """The same programs for the same numbers."""
     for number in range(first, first + count):
         rng = np.random.default_rng([17, number])
@@ -29,7 +24,7 @@ def programs(first: int, count: int) -> Iterator[Program]:
         yield Program(random_description(rng, steps, smooth=bool(number % 2)))
 
 
-def evaluated(program: Program, passes: str | Pass) -> Arrays:
+def evaluated(program, passes):
     """Outputs and updates by NumPy."""
     program.reset()
     graph = pipeline(passes)(program.graph)
@@ -37,16 +32,16 @@ def evaluated(program: Program, passes: str | Pass) -> Arrays:
     return outputs | {f"parameter {name}": array for name, array in updates.items()}
 
 
-def compiled(program: Program, passes: str | Pass) -> Arrays:
+def compiled(program, passes):
     """Outputs, and parameters after a run of kernels."""
     return run(program, sg.compile(program.graph, pipeline=passes), program.feeds)
 
 
-def check_evaluated(program: Program, one: str | Pass = "O0", other: str | Pass = "O1") -> None:
+def check_evaluated(program, one="O0", other="O1"):
     compare(program, f"evaluated, {other}", evaluated(program, other), evaluated(program, one))
 
 
-def check_compiled(program: Program) -> None:
+def check_compiled(program):
     compare(program, "compiled, O1", compiled(program, "O1"), compiled(program, "O0"))
 
 
@@ -64,7 +59,7 @@ def test_levels_agree_where_kernels_compute():
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("chunk", range(1000 // CHUNK))
-def test_levels_agree_on_a_thousand_programs(chunk: int) -> None:
+def test_levels_agree_on_a_thousand_programs(chunk):
     for program in programs(50 + chunk * CHUNK, CHUNK):
         check_evaluated(program)
         check_compiled(program)

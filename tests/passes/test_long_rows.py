@@ -1,7 +1,5 @@
 """Few long rows are reduced in pieces, which workers share; the bytes are those of whole rows."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -15,7 +13,7 @@ from staticgrad.ir.summation import BLOCK, block_sum, lane_sum
 
 @given(st.integers(1, 40), st.integers(1, 4 * BLOCK), st.integers(0, 3))
 @settings(max_examples=30, deadline=None)
-def test_sums_of_pieces_add_up_to_that_of_the_row(pieces: int, rest: int, doublings: int) -> None:
+def test_sums_of_pieces_add_up_to_that_of_the_row(pieces, rest, doublings):
     """By the counter rule, where each piece but the last is a power of two of blocks."""
     piece = BLOCK << doublings
     row = np.random.default_rng(pieces).normal(size=(pieces - 1) * piece + min(rest, piece))
@@ -36,7 +34,7 @@ BLOCKS = """kernel(p0: in {dtype}, p1: out {dtype}; n0) {{
 """
 
 
-def test_only_the_order_of_a_sum_of_floats_is_of_blocks() -> None:
+def test_only_the_order_of_a_sum_of_floats_is_of_blocks():
     text = BLOCKS.format(dtype="f32", kind="sum")
     kernel = parse_kernel(text)
     verify_kernel(kernel)

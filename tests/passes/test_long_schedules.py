@@ -1,8 +1,5 @@
 """Budgets of schedules that are too long for sequences to be taken apart and built again."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
@@ -12,13 +9,12 @@ from passes.pipelines import pipeline
 from passes.remat import search
 from staticgrad.analysis.cost import plan_seconds
 from staticgrad.analysis.plan_check import verify_plan
-from staticgrad.ir.plan import Plan
 from staticgrad.lowering.fuse import fuse
 from staticgrad.memory.planner import Planner
 
 
 @pytest.mark.slow
-def test_a_long_chain_has_a_plan_near_every_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_chain_has_a_plan_near_every_budget(monkeypatch):
     monkeypatch.setattr(search, "EFFORT", (100_000, 60_000_000, 0))
     planner = Planner(fuse(pipeline("O1")(step("long", perceptron(130, 64), 64))))
     assert len(planner.schedule.steps) > 600
@@ -35,7 +31,7 @@ def test_a_long_chain_has_a_plan_near_every_budget(monkeypatch: pytest.MonkeyPat
     _check_between(planner, points)
 
 
-def _check_between(planner: Planner, points: Sequence[tuple[Plan, float]]) -> None:
+def _check_between(planner, points):
     """Budgets between two listed plans have plans of their own, and smaller ones no quicker."""
     quicker, before = 0, 0.0
     for hundredths in range(92, 70, -2):

@@ -1,11 +1,8 @@
 """The planner: orders, lifetimes, in-place results, offsets; checked by an independent verifier."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 import gc
-import random
 import tracemalloc
 
 import pytest
@@ -14,18 +11,18 @@ from hypothesis import given, settings, strategies as st
 from staticgrad.analysis import plan_check
 from staticgrad.analysis.plan_check import lower_bound, peak_buffers, verify_plan
 from staticgrad.errors import BudgetInfeasible, SizeGuardError, UnknownNameError, VerifyError
-from staticgrad.ir.schedule import Binding, Schedule
+from staticgrad.ir.schedule import Binding
 from staticgrad.memory import planner as memory
 from staticgrad.memory.planner import Planner, plan
 from staticgrad.planning.offsets import Spans, place, swept
-from staticgrad.types.dim import Size, dim, evaluate
+from staticgrad.types.dim import dim, evaluate
 from staticgrad.types.dtype import I64
 from tests.runtime.handmade import ADD, ADD3, COPY, FORK, NEGATE, TAKE, Builder, N
 
 M = dim("m")
 
 
-def chain(length: int) -> Schedule:
+def chain(length):
     """x -> -x -> x ... -> y, each link in its own buffer."""
     build = Builder()
     last = build.buffer("input", label="x")
@@ -38,7 +35,7 @@ def chain(length: int) -> Schedule:
     return build.schedule(y=result)
 
 
-def training_step(layers: int, check: bool = False) -> Schedule:
+def training_step(layers, check=False):
     """Forward through ``layers``, backward, all updates listed at the end."""
     build = Builder()
     table = build.buffer("input", label="x")
@@ -66,13 +63,13 @@ def training_step(layers: int, check: bool = False) -> Schedule:
     return build.schedule(y=result)
 
 
-def listed_peak(schedule: Schedule, size: int) -> int:
+def listed_peak(schedule, size):
     """Peak of the listed order without in-place results, all buffers of ``size`` f32."""
     arena = {b.name for b in schedule.buffers if b.in_arena}
     last = {
         name: i for i, step in enumerate(schedule.steps) for name in [*step.reads(), *step.writes()]
     }
-    live: set[str] = set()
+    live = set()
     peak = 0
     for i, step in enumerate(schedule.steps):
         live |= {name for name in step.writes() if name in arena}
@@ -82,7 +79,7 @@ def listed_peak(schedule: Schedule, size: int) -> int:
 
 
 @st.composite
-def schedules(draw: st.DrawFn, uniform: bool = False) -> Schedule:
+def schedules(draw, uniform=False):
     """Random programs: reads of anything before, checks, updates, reads of those, dead results.
 
     Sizes differ from step to step, so that buffers are half read, unless they are ``uniform``.
@@ -94,7 +91,7 @@ def schedules(draw: st.DrawFn, uniform: bool = False) -> Schedule:
     values += parameters
     indices = build.buffer("input", most, label="i", dtype=I64)
 
-    def at_least(size: Size) -> list[str]:
+    def at_least(size):
         sizes = {b.name: b.size for b in build.buffers}
         return [v for v in values if all(
             evaluate(sizes[v], at) >= evaluate(size, at)
@@ -130,7 +127,7 @@ def schedules(draw: st.DrawFn, uniform: bool = False) -> Schedule:
 @pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(schedules(), st.integers(0, 70), st.integers(0, 40), st.booleans())
-def test_random_plans_hold_every_promise(schedule: Schedule, n: int, m: int, stage: bool) -> None:
+def test_random_plans_hold_every_promise(schedule, n, m, stage):
     inputs = [b.name for b in schedule.buffers if b.role == "input"]
     made = plan(schedule, {"n": n, "m": m}, staged=frozenset(inputs if stage else ()))
     verify_plan(made)
@@ -142,7 +139,7 @@ def test_random_plans_hold_every_promise(schedule: Schedule, n: int, m: int, sta
 
 @settings(max_examples=60, deadline=None)
 @given(schedules(), st.randoms(use_true_random=False))
-def test_the_verifier_sees_every_small_damage(schedule: Schedule, rng: random.Random) -> None:
+def test_the_verifier_sees_every_small_damage(schedule, rng):
     """Two live buffers moved onto each other, one that is not aligned, a life that ends early."""
     made = plan(schedule, {"n": 33, "m": 5})
     placed = [p for p in made.placements if p.nbytes]
@@ -178,21 +175,21 @@ def test_the_verifier_sees_every_small_damage(schedule: Schedule, rng: random.Ra
             verify_plan(dataclasses.replace(made, placements=tuple(damaged)))
 
 
-def test_a_step_moved_before_what_it_reads_is_refused() -> None:
+def test_a_step_moved_before_what_it_reads_is_refused():
     made = plan(chain(4), {"n": 3})
     first, second, *rest = made.steps
     with pytest.raises(VerifyError, match=r"version|written"):
         verify_plan(dataclasses.replace(made, steps=(second, first, *rest)))
 
 
-def test_a_chain_of_in_place_results_takes_one_buffer() -> None:
+def test_a_chain_of_in_place_results_takes_one_buffer():
     made = plan(chain(6), {"n": 100})
     verify_plan(made)
     assert made.peak_bytes == 448  # 400 bytes, rounded up to 64
     assert {p.offset for p in made.placements} == {0}
 
 
-def test_a_staged_input_is_counted_and_taken_over() -> None:
+def test_a_staged_input_is_counted_and_taken_over():
     schedule = chain(6)
     made = plan(schedule, {"n": 16}, staged={"b0"})
     verify_plan(made)
@@ -200,7 +197,7 @@ def test_a_staged_input_is_counted_and_taken_over() -> None:
     assert made.peak_bytes == 64
 
 
-def test_two_results_take_over_one_operand_once() -> None:
+def test_two_results_take_over_one_operand_once():
     build = Builder()
     x, a, b, c = (build.buffer(role) for role in ("input", "temp", "temp", "temp"))
     y = build.buffer("output")
@@ -212,7 +209,7 @@ def test_two_results_take_over_one_operand_once() -> None:
     assert made.peak_bytes == 128
 
 
-def test_an_operand_that_lives_on_is_not_overwritten() -> None:
+def test_an_operand_that_lives_on_is_not_overwritten():
     build = Builder()
     x, a, b = (build.buffer(role) for role in ("input", "temp", "temp"))
     y = build.buffer("output")
@@ -225,7 +222,7 @@ def test_an_operand_that_lives_on_is_not_overwritten() -> None:
     assert made.placement("b1").offset != made.placement("b2").offset
 
 
-def test_updates_run_early_and_free_their_gradients() -> None:
+def test_updates_run_early_and_free_their_gradients():
     schedule = training_step(12)
     made = plan(schedule, {"n": 16})
     verify_plan(made)
@@ -234,7 +231,7 @@ def test_updates_run_early_and_free_their_gradients() -> None:
     assert made.peak_bytes <= (12 + 2) * 64
 
 
-def test_no_parameter_is_written_before_the_last_check() -> None:
+def test_no_parameter_is_written_before_the_last_check():
     schedule = training_step(5, check=True)
     made = plan(schedule, {"n": 16})
     verify_plan(made)
@@ -244,7 +241,7 @@ def test_no_parameter_is_written_before_the_last_check() -> None:
     assert made.commit == min(i for i, role in enumerate(roles) if "parameter" in role)
 
 
-def test_a_check_that_needs_a_written_parameter_is_refused() -> None:
+def test_a_check_that_needs_a_written_parameter_is_refused():
     build = Builder()
     x = build.buffer("input")
     w = build.buffer("parameter", label="w")
@@ -256,12 +253,12 @@ def test_a_check_that_needs_a_written_parameter_is_refused() -> None:
         plan(build.schedule(y=y), {"n": 4})
 
 
-def test_the_listed_order_stays_where_none_is_better() -> None:
+def test_the_listed_order_stays_where_none_is_better():
     made = plan(chain(5), {"n": 8})
     assert [step.step for step in made.steps] == [0, 1, 2, 3, 4]
 
 
-def test_plans_do_not_depend_on_those_before() -> None:
+def test_plans_do_not_depend_on_those_before():
     planner = Planner(training_step(6))
     sizes = [{"n": n} for n in (5, 100, 0, 5)]
     again = [planner.plan(s) for s in sizes]
@@ -269,18 +266,18 @@ def test_plans_do_not_depend_on_those_before() -> None:
     assert again[0] == again[3]
 
 
-def test_an_unknown_staged_input_is_refused() -> None:
+def test_an_unknown_staged_input_is_refused():
     with pytest.raises(UnknownNameError, match="b9"):
         plan(chain(2), {"n": 1}, staged={"b9"})
 
 
-def test_zero_sizes_take_no_bytes() -> None:
+def test_zero_sizes_take_no_bytes():
     made = plan(chain(5), {"n": 0})
     verify_plan(made)
     assert made.peak_bytes == 0
 
 
-def test_what_lives_at_the_peak_is_named_largest_first() -> None:
+def test_what_lives_at_the_peak_is_named_largest_first():
     build = Builder()
     x, a = build.buffer("input"), build.buffer("temp", 100)
     b, y = build.buffer("temp", 500), build.buffer("output")
@@ -298,7 +295,7 @@ def test_what_lives_at_the_peak_is_named_largest_first() -> None:
         max_size=25,
     )
 )
-def test_placed_blocks_never_meet(blocks: list[tuple[int, int, int]]) -> None:
+def test_placed_blocks_never_meet(blocks):
     first = tuple(f for f, _, _ in blocks)
     last = tuple(f + length for f, length, _ in blocks)
     sizes = [size for _, _, size in blocks]
@@ -321,7 +318,7 @@ def test_placed_blocks_never_meet(blocks: list[tuple[int, int, int]]) -> None:
 @pytest.mark.slow
 @given(st.data(), st.integers(1, 12), st.booleans())
 @settings(max_examples=150, deadline=None)
-def test_overlaps_are_those_of_every_pair(data: st.DataObject, layers: int, staged: bool) -> None:
+def test_overlaps_are_those_of_every_pair(data, layers, staged):
     """The sweep over time finds what a look at every pair of placements finds."""
     schedule = training_step(layers)
     inputs = {b.name for b in schedule.buffers if b.role == "input"}
@@ -348,7 +345,7 @@ def test_overlaps_are_those_of_every_pair(data: st.DataObject, layers: int, stag
 
 
 @pytest.mark.slow
-def test_fronts_and_timelines_are_kept_within_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fronts_and_timelines_are_kept_within_their_bytes(monkeypatch):
     schedule = training_step(8)
     one = Planner(schedule, budget=0)
     wanted = [[made for made, _ in one.front({"n": n, "m": 3})] for n in range(1, 7)]
@@ -368,7 +365,7 @@ def test_fronts_and_timelines_are_kept_within_their_bytes(monkeypatch: pytest.Mo
 @pytest.mark.slow
 @pytest.mark.usefixtures("collected_apart")
 @pytest.mark.parametrize("layers", [3, 9])
-def test_bytes_of_fronts_and_timelines_are_estimated_honestly(layers: int) -> None:
+def test_bytes_of_fronts_and_timelines_are_estimated_honestly(layers):
     planner = Planner(training_step(layers))
     planner.plan({"n": 5, "m": 3})
     planner.front({"n": 5, "m": 3})
@@ -393,9 +390,7 @@ def test_bytes_of_fronts_and_timelines_are_estimated_honestly(layers: int) -> No
         tracemalloc.stop()
 
 
-def test_negative_bytes_are_refused_by_the_planner_and_by_the_check(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_negative_bytes_are_refused_by_the_planner_and_by_the_check(monkeypatch):
     build = Builder()
     x, y = build.buffer("input", label="x"), build.buffer("output", label="y")
     build.step(NEGATE, x, build.buffer("temp", size=N - 2), arguments=(N - 2,))
@@ -413,7 +408,7 @@ def test_negative_bytes_are_refused_by_the_planner_and_by_the_check(
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("layers", [0, 1, 3, 4, 6])
-def test_a_budget_equal_to_the_lower_bound_is_met_by_all_workers(layers: int, workers: int) -> None:
+def test_a_budget_equal_to_the_lower_bound_is_met_by_all_workers(layers, workers):
     """No plan needs fewer bytes; steps run again where all values together need more."""
     schedule = training_step(layers) if layers else chain(5)
     bound = Planner(schedule, workers=workers).bound({"n": 64})

@@ -1,10 +1,5 @@
 """Chains of slices, joins, transposes, repetitions and reductions are NumPy's after every rule."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -13,12 +8,8 @@ from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
 from tests.limits import finfo
 
-Random = np.random.Generator
-#: The same step of NumPy and of this package.
-Step = Callable[[Any, Any], Any]
 
-
-def _part(rng: Random, size: int) -> slice:
+def _part(rng, size):
     """Some elements of an axis, at least one where there is one, in steps of either direction."""
     step = int(rng.choice([1, 1, 2, 3]))
     start = int(rng.integers(0, max(size, 1)))
@@ -26,12 +17,12 @@ def _part(rng: Random, size: int) -> slice:
     return slice(start, stop, step) if rng.random() < 0.7 else slice(stop - 1, None, -step)
 
 
-def sliced(rng: Random, shape: tuple[int, ...]) -> Step:
+def sliced(rng, shape):
     parts = tuple(_part(rng, size) for size in shape)
     return lambda xp, x: x[parts]
 
 
-def joined(rng: Random, shape: tuple[int, ...]) -> Step:
+def joined(rng, shape):
     """Slices of one step, of which some go on where the one before ends."""
     axis, step = int(rng.integers(len(shape))), int(rng.choice([1, 2, 3]))
     start, parts = 0, []
@@ -43,36 +34,36 @@ def joined(rng: Random, shape: tuple[int, ...]) -> Step:
     return lambda xp, x: xp.concatenate([x[part] for part in parts], axis)
 
 
-def transposed(rng: Random, shape: tuple[int, ...]) -> Step:
+def transposed(rng, shape):
     axes = tuple(map(int, rng.permutation(len(shape))))
     return lambda xp, x: xp.transpose(x, axes)
 
 
-def reshaped(rng: Random, shape: tuple[int, ...]) -> Step:
+def reshaped(rng, shape):
     size = int(np.prod(shape))
     divisor = int(rng.choice([d for d in range(1, size + 1) if size % d == 0] or [1]))
     return lambda xp, x: xp.reshape(x, (divisor, size // divisor))
 
 
-def repeated(rng: Random, shape: tuple[int, ...]) -> Step:
+def repeated(rng, shape):
     place, count = int(rng.integers(len(shape) + 1)), int(rng.choice([1, 3, 40]))
     whole = (*shape[:place], count, *shape[place:])
     return lambda xp, x: xp.broadcast_to(xp.expand_dims(x, place), whole)
 
 
-def padded(rng: Random, shape: tuple[int, ...]) -> Step:
+def padded(rng, shape):
     widths = [tuple(map(int, rng.integers(0, 2, 2))) for _ in shape]
     return lambda xp, x: xp.pad(x, widths)
 
 
-def reduced(rng: Random, shape: tuple[int, ...]) -> Step:
+def reduced(rng, shape):
     axis, name = int(rng.integers(len(shape))), str(rng.choice(["sum", "max"]))
     if shape[axis] == 0 and name == "max":
         return lambda xp, x: x
     return lambda xp, x: getattr(xp, name)(x, axis)
 
 
-def elementwise(rng: Random, shape: tuple[int, ...]) -> Step:
+def elementwise(rng, shape):
     factor = float(rng.choice([1, -1, 2, 3]))
     return lambda xp, x: xp.maximum(x * factor, -x)
 
@@ -80,23 +71,23 @@ def elementwise(rng: Random, shape: tuple[int, ...]) -> Step:
 STEPS = (sliced, joined, joined, transposed, reshaped, repeated, padded, reduced, elementwise)
 
 
-def chain(seed: int) -> tuple[sg.Graph, dict[str, Any], Any]:
+def chain(seed):
     """A graph, its feed, and what NumPy gives."""
     rng = np.random.default_rng(seed)
     shape = tuple(map(int, rng.integers(3, 9, rng.integers(1, 4))))
-    array: Any = rng.integers(-9, 9, shape).astype("float64")
+    array = rng.integers(-9, 9, shape).astype("float64")
     feeds, value = {"x": array}, sg.input("x", shape, "float64")
     for _ in range(int(rng.integers(2, 7))):
         if not array.ndim or array.size > 4000:
             break
-        step = rng.choice(STEPS)(rng, array.shape)  # type: ignore[arg-type]
+        step = rng.choice(STEPS)(rng, array.shape)
         array, value = step(np, array), step(sg, value)
     return sg.Graph({"y": value + 0.0}), feeds, array + 0.0
 
 
 @pytest.mark.thinned(2)
 @pytest.mark.parametrize("text", ["simplify", "O1"])
-def test_elements_lie_where_numpy_has_them(text: str) -> None:
+def test_elements_lie_where_numpy_has_them(text):
     wrong, changed = [], 0
     for seed in range(300):
         graph, feeds, wanted = chain(seed)
@@ -108,7 +99,7 @@ def test_elements_lie_where_numpy_has_them(text: str) -> None:
     assert changed > 60
 
 
-def test_exponentials_over_any_of_their_sums_are_numpys() -> None:
+def test_exponentials_over_any_of_their_sums_are_numpys():
     """Square matrices, where shapes do not tell rows from columns."""
     for shape, rank in (((4, 4), 2), ((3, 3, 3), 3), ((4,), 1)):
         x = np.random.default_rng(rank).normal(size=shape)
@@ -124,7 +115,7 @@ def test_exponentials_over_any_of_their_sums_are_numpys() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-def test_division_by_each_power_of_two_is_numpys(dtype: str) -> None:
+def test_division_by_each_power_of_two_is_numpys(dtype):
     limits, kind = finfo(np.dtype(dtype)), np.dtype(dtype).type
     x = np.array([0.0, -0.0, 1.0, -3.0, 7e-5, np.inf, np.nan], dtype)
     x = np.concatenate([x, [limits.max, limits.tiny, -limits.smallest_subnormal]]).astype(dtype)

@@ -1,9 +1,5 @@
 """Mixed precision: who reads rounded values, what they cost, and with what they combine."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -24,10 +20,10 @@ WIDTH = 8
 ROUNDINGS = ("bfloat16", "float16")
 
 
-def layers(depth: int = 4) -> tuple[sg.Value, list[sg.Parameter], dict[str, Any]]:
+def layers(depth=4):
     """A perceptron whose layers have scopes, and a normalisation with a reduction between them."""
     random = np.random.default_rng(0)
-    h: sg.Value = sg.input("x", (16, WIDTH), "float32")
+    h = sg.input("x", (16, WIDTH), "float32")
     made = [random.normal(size=(WIDTH, WIDTH)).astype("float32") / 5 for _ in range(depth)]
     weights = [sg.parameter(f"w{k}", array) for k, array in enumerate(made)]
     for k, w in enumerate(weights):
@@ -37,13 +33,13 @@ def layers(depth: int = 4) -> tuple[sg.Value, list[sg.Parameter], dict[str, Any]
     return (h * h).sum(), weights, {"x": random.normal(size=(16, WIDTH)).astype("float32")}
 
 
-def scanned() -> tuple[sg.Value, list[sg.Parameter], dict[str, Any]]:
+def scanned():
     """A loop whose slices are computed, and which stacks what its gradient reads."""
     random = np.random.default_rng(1)
     x = sg.input("x", (12, 8, WIDTH), "float32")
     w = sg.parameter("w", random.normal(size=(WIDTH, WIDTH)).astype("float32") / 5)
 
-    def iteration(h: sg.Value, each: sg.Value) -> tuple[sg.Value, sg.Value]:
+    def iteration(h, each):
         h = sg.tanh(h @ w + sg.sin(each * 2))
         return h, h * each
 
@@ -55,7 +51,7 @@ def scanned() -> tuple[sg.Value, list[sg.Parameter], dict[str, Any]]:
 PROGRAMS = {"layers": layers, "scanned": scanned}
 
 
-def graph_of(made: Any) -> tuple[sg.Graph, dict[str, Any]]:
+def graph_of(made):
     """The loss with its gradients, and feeds."""
     loss, weights, feeds = made()
     slopes = sg.grad(loss, weights)
@@ -64,14 +60,14 @@ def graph_of(made: Any) -> tuple[sg.Graph, dict[str, Any]]:
     ), feeds
 
 
-def narrow_nodes(graph: sg.Graph) -> list[Any]:
+def narrow_nodes(graph):
     """The nodes, in bodies too, that give a value of a storage dtype."""
     every = [graph, *walk_bodies(graph)]
     return [n for g in every for n in g.nodes if any(t.dtype.is_storage for t in n.types)]
 
 
 @diagonals(2, ("name", PROGRAMS), ("dtype", ROUNDINGS))
-def test_gradients_alone_read_what_is_rounded(name: str, dtype: str) -> None:
+def test_gradients_alone_read_what_is_rounded(name, dtype):
     graph, feeds = graph_of(PROGRAMS[name])
     passed = pipeline("O1")(graph)
     after = Narrow(dtype)(passed)
@@ -95,7 +91,7 @@ def test_gradients_alone_read_what_is_rounded(name: str, dtype: str) -> None:
 @pytest.mark.thinned
 @pytest.mark.parametrize("readers", ["backward", "all"])
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_bits_do_not_depend_on_budgets_policies_or_threads(name: str, readers: str) -> None:
+def test_bits_do_not_depend_on_budgets_policies_or_threads(name, readers):
     graph, feeds = graph_of(PROGRAMS[name])
     text = f"O1,narrow{{readers={readers!r}}}"
     whole = sg.compile(graph, pipeline=text, threads=1)
@@ -103,7 +99,7 @@ def test_bits_do_not_depend_on_budgets_policies_or_threads(name: str, readers: s
     exact = sg.compile(graph)
     exact.run(feeds)
     assert whole.peak_bytes < exact.peak_bytes
-    options: tuple[dict[str, Any], ...] = (
+    options = (
         {"checkpoint": "recompute"}, {"threads": 2},
         {"checkpoint": "sqrt", "memory_budget": whole.peak_bytes - 64},
     )  # fmt: skip
@@ -112,13 +108,13 @@ def test_bits_do_not_depend_on_budgets_policies_or_threads(name: str, readers: s
         assert all(same_bytes(found[key], wanted[key]) for key in wanted), each
 
 
-def kernels_of(value: sg.Value) -> list[str]:
+def kernels_of(value):
     """What each kernel of a value computes."""
     return [step.label for step in fuse(pipeline("O1")(sg.Graph({"y": value}))).steps]
 
 
 @pytest.mark.parametrize("dtype", ROUNDINGS)
-def test_products_make_no_wide_copies(dtype: str) -> None:
+def test_products_make_no_wide_copies(dtype):
     a, b = sg.input("a", ("m", "k"), dtype), sg.input("b", ("k", "n"), dtype)
     wide = sg.astype(b, "float32")
     assert kernels_of(sg.tanh(sg.astype(a, "float32") @ wide)) == ["matmul, tanh"]
@@ -133,7 +129,7 @@ def test_products_make_no_wide_copies(dtype: str) -> None:
     assert "cast" not in [step.label for step in fuse(after).steps]
 
 
-def test_what_the_program_gives_is_not_rounded() -> None:
+def test_what_the_program_gives_is_not_rounded():
     x = sg.input("x", (8, 8), "float32")
     h = sg.tanh(x @ x)
     loss = (sg.exp(h) * h).sum()
@@ -143,10 +139,10 @@ def test_what_the_program_gives_is_not_rounded() -> None:
     assert Narrow(ops="tanh")(views) is views
 
 
-def test_ops_and_scopes_are_chosen_by_patterns() -> None:
+def test_ops_and_scopes_are_chosen_by_patterns():
     graph, _ = graph_of(layers)
 
-    def rounded(**options: Any) -> list[str]:
+    def rounded(**options):
         nodes = narrow_nodes(pipeline(f"O1,{Narrow(**options)}")(graph))
         return [node.origin.scope.rpartition("/")[2] for node in nodes]
 
@@ -156,7 +152,7 @@ def test_ops_and_scopes_are_chosen_by_patterns() -> None:
     assert rounded(ops="!tanh", scopes="encoder") == []
 
 
-def test_paths_of_modules_are_scopes() -> None:
+def test_paths_of_modules_are_scopes():
     layer = sg.nn.Linear
     inner = sg.nn.Sequential(layer(8, 8), sg.tanh, layer(8, 8))
     model = sg.nn.Sequential(layer(8, 8), inner, layer(8, 8))
@@ -166,7 +162,7 @@ def test_paths_of_modules_are_scopes() -> None:
     slopes = {p.name: slope for p, slope in zip(weights, sg.grad(loss, weights), strict=True)}
     graph = pipeline("O1")(sg.Graph({"loss": loss, **slopes}))
 
-    def rounded(scopes: str) -> list[str]:
+    def rounded(scopes):
         return [node.origin.scope for node in narrow_nodes(Narrow(scopes=scopes)(graph))]
 
     first, *between, last = rounded("*")
@@ -178,19 +174,19 @@ def test_paths_of_modules_are_scopes() -> None:
     assert rounded("head*") == []
 
 
-def test_options_that_there_are_not_are_refused() -> None:
+def test_options_that_there_are_not_are_refused():
     for options, says in (
         ({"dtype": "int8"}, "none of bfloat16, float16"),
         ({"readers": "forward"}, "none of all, backward"),
         ({"ops": "tanh mtmul"}, "no op is named 'mtmul'"),
     ):
         with pytest.raises(PipelineError, match=says):
-            Narrow(**options)  # type: ignore[arg-type]
+            Narrow(**options)
     with pytest.raises(PipelineError, match="no op is named"):
         sg.compile(sg.tanh(sg.input("x", (3,))), pipeline="narrow{ops='thanh'}")
 
 
-def test_checks_compare_without_the_rounding_and_find_what_else_is_wrong() -> None:
+def test_checks_compare_without_the_rounding_and_find_what_else_is_wrong():
     graph, _ = graph_of(scanned)
     for readers in ("all", "backward"):
         passes = pipeline(f"narrow{{readers={readers!r}}}")
@@ -198,17 +194,17 @@ def test_checks_compare_without_the_rounding_and_find_what_else_is_wrong() -> No
         assert mismatch(graph, passes.unrounded()(graph), "exact") is None
 
     class Wrong(Narrow, name="wrong_narrow"):
-        def __call__(self, graph: sg.Graph) -> sg.Graph:
+        def __call__(self, graph):
             doubled = {name: value * 2 for name, value in graph.outputs.items()}
             return sg.Graph(doubled, inputs=graph.inputs, name=graph.name)
 
-        traced = Narrow.__mro__[1].traced  # type: ignore[attr-defined]
+        traced = Narrow.__mro__[1].traced
 
     with pytest.raises(PassMismatchError, match="pass wrong_narrow"):
         pipeline(Wrong()).run(graph, check=True)
 
 
-def test_training_in_half_the_bytes_with_a_loss_scale() -> None:
+def test_training_in_half_the_bytes_with_a_loss_scale():
     losses = []
     for text in ("O1", "O1,narrow{dtype='float16'}"):
         loss, weights, feeds = layers()

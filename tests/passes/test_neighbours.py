@@ -1,13 +1,9 @@
 """Every pair of neighbouring groups has one reason to be two kernels, and every reason occurs."""
 
-from __future__ import annotations
-
 import functools
 import itertools
 import json
 import operator
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +12,6 @@ from hypothesis import given, settings
 import staticgrad as sg
 from passes.pipelines import pipeline
 from staticgrad.analysis.cost import LARGEST
-from staticgrad.fusion.neighbours import KernelPair
 from staticgrad.fusion.reasons import (
     Between,
     BrokenRow,
@@ -49,7 +44,7 @@ from staticgrad.fusion.reasons import (
     WholeOperand,
 )
 from staticgrad.ir.op import registered_ops
-from staticgrad.lowering.fuse import Fusion, fusion
+from staticgrad.lowering.fuse import fusion
 from tests.cases import check_all
 from tests.compiled.agreement import input_like
 from tests.ops.samples import samples_of
@@ -63,12 +58,12 @@ NAMES = [
 ]
 
 
-def check(made: Fusion) -> list[KernelPair]:
+def check(made):
     """Its pairs are those that the buffers of the steps tell, each once, with a reason."""
     pairs = made.neighbours()
     between = [(pair.computed_in, pair.read_in) for pair in pairs]
     assert len(set(between)) == len(between)
-    writers: dict[str, list[int]] = {}
+    writers = {}
     for number, step in enumerate(made.schedule.steps):
         for touch in step.accesses():
             if touch.mode in ("out", "inout"):
@@ -86,21 +81,21 @@ def check(made: Fusion) -> list[KernelPair]:
     return pairs
 
 
-def reasons(outputs: Any = None, updates: Any = None, merge: bool = True) -> list[Reason]:
+def reasons(outputs=None, updates=None, merge=True):
     """The reasons in a graph that is fused as it is written."""
     made = fusion(pipeline("dce")(sg.Graph(outputs, updates=updates or {})), merge)
     return [pair.reason for pair in check(made)]
 
 
-def x_of(*shape: Any) -> sg.Value:
+def x_of(*shape):
     return sg.input("x", shape, "float64")
 
 
-def w_of(rows: int, columns: int, name: str = "w") -> sg.Parameter:
+def w_of(rows, columns, name="w"):
     return sg.parameter(name, np.ones((rows, columns)))
 
 
-def chain(length: int) -> list[Reason]:
+def chain(length):
     """Dependent operations of 4 cycles each, on large arrays, two vectors side by side: 1200 of
     them wait 2400 cycles.
 
@@ -113,41 +108,41 @@ def chain(length: int) -> list[Reason]:
     return reasons(value)
 
 
-def large_row(size: int) -> sg.Value:
+def large_row(size):
     """Elements that take long, and hardly wait for each other."""
     x = x_of(size)
     return functools.reduce(operator.add, [sg.tanh(x * (k + 1.0)) for k in range(6)])
 
 
-def two_halves() -> list[Reason]:
+def two_halves():
     """Many values that are alive at a time, so that no cut is worth it; then as many again."""
     x = x_of(1 << 20)
     values = [x / float(k + 1) for k in range(LARGEST)]
     return reasons(functools.reduce(operator.add, values))
 
 
-def both_ways() -> list[Reason]:
+def both_ways():
     e = sg.exp(x_of("n", 3, 4))
     return reasons({"rows": e.sum(2), "planes": e.sum((1, 2))})
 
 
-def with_log_of_sum() -> list[Reason]:
+def with_log_of_sum():
     e = sg.exp(x_of("n", 5))
     return reasons(e + sg.log(e.sum(0)))
 
 
-def behind_the_border() -> list[Reason]:
+def behind_the_border():
     x = x_of("n", 4)
     product = sg.tanh(x) @ w_of(4, 3)
     return reasons({"y": product, "dx": sg.grad((product * product).sum(), x)})
 
 
-def swap() -> list[Reason]:
+def swap():
     a, b = (sg.parameter(name, np.ones(3)) for name in "ab")
     return reasons(updates={a: 2.0 * b, b: 2.0 * a})
 
 
-def of_two_arrays() -> list[Reason]:
+def of_two_arrays():
     """Gradients over a forward kernel that stores one array; they would be two."""
     x = x_of("n", 4)
     e = sg.exp(x)
@@ -156,20 +151,20 @@ def of_two_arrays() -> list[Reason]:
     return reasons({"sum": e.sum(), "a": a, "b": b})
 
 
-def columns_of(length: int) -> list[Reason]:
+def columns_of(length):
     e = sg.nn.softmax(x_of(40, length))
     return reasons({"e": e, "columns": sg.exp(e).sum(0)})
 
 
-def picked() -> sg.Value:
+def picked():
     return sg.take(x_of("n", 3), sg.input("places", ("m",), "int64"), 0)
 
 
-def positions(*shape: int) -> sg.Value:
+def positions(*shape):
     return x_of(*shape) * sg.iota(shape, 0, "float64")
 
 
-MADE: dict[Reason, Callable[[], list[Reason]]] = {
+MADE = {
     FusionOff(): lambda: reasons(sg.exp(x_of(3) * 2.0), merge=False),
     OtherSpace((3,), (4, 3)): lambda: reasons(sg.exp(x_of(3)) + sg.input("y", (4, 3), "float64")),
     OtherElements((3,), (-1,)): lambda: reasons(sg.tanh(sg.exp(x_of(3))[::-1])),
@@ -206,32 +201,32 @@ MADE: dict[Reason, Callable[[], list[Reason]]] = {
 }
 
 
-def test_every_class_of_reason_is_made_below() -> None:
+def test_every_class_of_reason_is_made_below():
     assert {type(reason) for reason in MADE} == set(Reason.__subclasses__())
 
 
 @pytest.mark.thinned(4)
 @pytest.mark.parametrize("reason", MADE, ids=lambda reason: f"{type(reason).__name__}: {reason}")
-def test_the_reason_is_found_with_its_numbers(reason: Reason) -> None:
+def test_the_reason_is_found_with_its_numbers(reason):
     assert reason in MADE[reason]()
 
 
-def test_what_is_one_kernel_has_no_neighbours() -> None:
+def test_what_is_one_kernel_has_no_neighbours():
     x = x_of("n")
     assert reasons({"y": sg.exp(x) + x, "z": sg.tanh(sg.exp(x))}) == []
 
 
 @pytest.mark.parametrize("level", ["O0", "O1"])
 @pytest.mark.parametrize("name", MODELS)
-def test_every_pair_of_four_training_steps_has_one_reason(name: str, level: str) -> None:
+def test_every_pair_of_four_training_steps_has_one_reason(name, level):
     check(fusion(pipeline(level)(MODELS[name]())))
 
 
 @pytest.mark.slow
-def test_every_pair_round_an_op_has_one_reason() -> None:
+def test_every_pair_round_an_op_has_one_reason():
     """Each operand is computed by something, and something reads each result."""
 
-    def check_op(name: str, merge: bool) -> None:
+    def check_op(name, merge):
         outputs = {}
         for number, sample in enumerate(samples_of(name)[:4]):
             args = [input_like(f"x{number}_{k}", a) for k, a in enumerate(sample.arrays)]
@@ -246,14 +241,14 @@ def test_every_pair_round_an_op_has_one_reason() -> None:
 @pytest.mark.slow
 @given(graphs())
 @settings(max_examples=60)
-def test_every_pair_of_a_random_graph_has_one_reason(drawn: Any) -> None:
+def test_every_pair_of_a_random_graph_has_one_reason(drawn):
     graph, _ = drawn
     for merge in (True, False):
         check(fusion(graph, merge))
     check(fusion(pipeline("O1")(graph)))
 
 
-def test_explain_tells_them_with_their_lines() -> None:
+def test_explain_tells_them_with_their_lines():
     x = sg.input("x", (20, "n"), "float64")
     f = sg.compile(sg.Graph(sg.log(sg.cosh(x).sum(0))))
     (found,) = f.explanation().as_json()["apart"]
@@ -264,7 +259,7 @@ def test_explain_tells_them_with_their_lines() -> None:
     assert "0 -> 1: sum -> log: a reduction over [20] is known only after" in f.explain()
 
 
-def test_pairs_that_differ_in_their_steps_alone_are_told_in_one_line() -> None:
+def test_pairs_that_differ_in_their_steps_alone_are_told_in_one_line():
     x, w = sg.input("x", ("n", 4)), w_of(4, 4)
     h = x
     for _ in range(5):
@@ -273,7 +268,7 @@ def test_pairs_that_differ_in_their_steps_alone_are_told_in_one_line() -> None:
     assert ", and 3 more: tanh -> matmul: matmul needs its operand of [n, 4] in memory" in text
 
 
-def test_a_number_that_is_looked_up_is_read_from_memory() -> None:
+def test_a_number_that_is_looked_up_is_read_from_memory():
     """Although it is so cheap that everybody else computes it."""
     x = sg.constant(np.float32(-1.9)) ** 2
     table = sg.reshape(x, (1,))

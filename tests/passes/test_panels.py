@@ -1,10 +1,6 @@
 """Matrices that iterations of a loop multiply by are brought into panels once; no byte depends on
 it."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -18,14 +14,14 @@ from tests.diagonals import diagonals
 ITERATIONS = 24
 
 
-def program(inner: int, columns: int, dtype: str = "float32", transposed: bool = False) -> sg.Graph:
+def program(inner, columns, dtype="float32", transposed=False):
     """Rows of x by a matrix, and what follows element by element: positions, rows of z."""
     x = sg.input("x", (ITERATIONS, "rows", inner), dtype)
     z = sg.input("z", (ITERATIONS, "rows", columns), dtype)
     u = sg.input("u", (columns, inner) if transposed else (inner, columns), dtype)
     numbers = sg.astype(sg.arange(columns), dtype)
 
-    def iteration(c: Any, each: Any) -> tuple[Any, Any]:
+    def iteration(c, each):
         row, other = each
         y = row @ (u.T if transposed else u)
         return c + 1.0, (sg.tanh(y + other), y * numbers)
@@ -34,16 +30,14 @@ def program(inner: int, columns: int, dtype: str = "float32", transposed: bool =
     return sg.Graph({"last": last, "a": every[0], "b": every[1]})
 
 
-def feeds(
-    rows: int, inner: int, columns: int, dtype: str, transposed: bool
-) -> dict[str, np.ndarray]:
+def feeds(rows, inner, columns, dtype, transposed):
     random = np.random.default_rng(rows)
     shapes = {"x": (ITERATIONS, rows, inner), "z": (ITERATIONS, rows, columns)}
     shapes["u"] = (columns, inner) if transposed else (inner, columns)
     return {n: random.normal(size=shape).astype(dtype) for n, shape in shapes.items()}
 
 
-def in_panels(f: sg.Compiled) -> int:
+def in_panels(f):
     """Products of bodies that go over panels."""
     loops = [step for step in f.schedule.steps if isinstance(step, BodyStep)]
     kernels = [kernel for loop in loops for kernel in loop.kernels() if kernel.outer == "tiles"]
@@ -57,9 +51,7 @@ def in_panels(f: sg.Compiled) -> int:
     ("transposed", [False, True]),
     ("inner,columns", [(130, 256), (65, 256), (380, 128)]),
 )
-def test_bytes_are_those_of_the_matrix_as_it_lies(
-    dtype: str, transposed: bool, inner: int, columns: int
-) -> None:
+def test_bytes_are_those_of_the_matrix_as_it_lies(dtype, transposed, inner, columns):
     graph = program(inner, columns, dtype, transposed)
     plain = sg.compile(graph, threads=1, fuse=False)
     for threads in (1, 2):
@@ -74,13 +66,13 @@ def test_bytes_are_those_of_the_matrix_as_it_lies(
             assert f.plan(rows=rows).peak_bytes >= given["u"].nbytes
 
 
-def rows_of(count: Any, inner: int = 128, columns: int = 256, iterations: int = ITERATIONS) -> int:
+def rows_of(count, inner=128, columns=256, iterations=ITERATIONS):
     x, u = sg.input("x", (iterations, count, inner)), sg.input("u", (inner, columns))
     every = sg.scan(lambda c, row: (c, row @ u), sg.zeros((), "float32"), x)[1]
     return in_panels(sg.compile(sg.Graph({"y": every}), threads=1))
 
 
-def test_where_it_pays() -> None:
+def test_where_it_pays():
     assert rows_of(32) == rows_of("many") == 1
     assert rows_of(STREAMED) == 0, "few rows read the matrix as it lies"
     assert rows_of(products.MOST_ROWS + 1) == 0, "tiles of many rows read a panel that is near"
@@ -93,7 +85,7 @@ def test_where_it_pays() -> None:
     assert rows_of(32, inner=128, columns=products.FEWEST_PANELS * width) == 1
 
 
-def test_a_matrix_that_is_read_otherwise_too_stays_as_it_is() -> None:
+def test_a_matrix_that_is_read_otherwise_too_stays_as_it_is():
     x, u = sg.input("x", (ITERATIONS, 32, 128)), sg.input("u", (128, 256))
     last, every = sg.scan(lambda c, row: (c + u[0, 0], row @ u), sg.zeros((), "float32"), x)
     assert in_panels(sg.compile(sg.Graph({"y": every, "last": last}), threads=1)) == 0
@@ -101,7 +93,7 @@ def test_a_matrix_that_is_read_otherwise_too_stays_as_it_is() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [{"backend": "numba"}, {"debug": True}, {"debug": "nan"}])
-def test_backends_and_modes(options: dict[str, Any]) -> None:
+def test_backends_and_modes(options):
     graph, given = program(130, 256), feeds(20, 130, 256, "float32", False)
     wanted = sg.compile(graph, threads=1, fuse=False).run(given)
     found = sg.compile(graph, threads=1, **options).run(given)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,6 @@ from passes.pipelines import pipeline
 from passes.remat import Policy, Problem, Recompute, Sqrt, as_policy
 from passes.remat.front import Front, Layouts, Sequences
 from staticgrad.errors import ArgumentError, PolicyError
-from staticgrad.ir.schedule import Schedule
 from staticgrad.lowering.fuse import fuse
 from staticgrad.memory.planner import Planner, plan
 from tests.diagonals import diagonals
@@ -30,28 +29,28 @@ class Proposes(Policy):
 
     made: Callable[[Problem], Any]
 
-    def sequences(self, problem: Problem) -> Iterable[Any]:
+    def sequences(self, problem):
         return self.made(problem)
 
 
-def replaced(problem: Problem, at: int, step: Any) -> list[Any]:
-    found: list[Any] = list(problem.order)
+def replaced(problem, at, step):
+    found = list(problem.order)
     found[at] = step
     return found
 
 
-def early(problem: Problem) -> list[list[int]]:
+def early(problem):
     """A reader before what it reads."""
     order = list(problem.order)
     return [[order[1], order[0], *order[2:]]]
 
 
-def late(problem: Problem) -> list[list[int]]:
+def late(problem):
     """The first forward step once more at the end, when its parameter has been written."""
     return [[*problem.order, 0]]
 
 
-def twice(problem: Problem) -> list[list[int]]:
+def twice(problem):
     return [[*problem.order, problem.flow.commits[0]]]
 
 
@@ -79,9 +78,7 @@ def twice(problem: Problem) -> list[list[int]]:
         (twice, r"step \d+ \(\) writes a parameter and runs 2 times|, a parameter, after"),
     ],
 )
-def test_a_policy_that_goes_wrong_is_named_with_the_rule(
-    made: Callable[[Problem], Any], says: str
-) -> None:
+def test_a_policy_that_goes_wrong_is_named_with_the_rule(made, says):
     schedule = layers(5)
     assert len(schedule.steps) == 21
     with pytest.raises(PolicyError, match="Proposes") as caught:
@@ -89,7 +86,7 @@ def test_a_policy_that_goes_wrong_is_named_with_the_rule(
     caught.match(says)
 
 
-def test_an_index_that_is_checked_too_late_is_a_fault() -> None:
+def test_an_index_that_is_checked_too_late_is_a_fault():
     schedule = layers(3, check=True)
     planner = Planner(schedule)
     (check,) = planner.flow.checks
@@ -99,7 +96,7 @@ def test_an_index_that_is_checked_too_late_is_a_fault() -> None:
     assert f"step {check} ()" in fault or "which no step has written yet" in fault
 
 
-def test_numbers_of_numpy_are_steps_and_invalid_sequences_are_passed_over() -> None:
+def test_numbers_of_numpy_are_steps_and_invalid_sequences_are_passed_over():
     schedule = layers(5)
     good = Proposes(lambda p: (np.array(s) for s in (p.order[1:], p.order)))
     assert plan(schedule, {"n": 40}, policy=good) == plan(
@@ -107,8 +104,8 @@ def test_numbers_of_numpy_are_steps_and_invalid_sequences_are_passed_over() -> N
     )
 
 
-def test_the_users_exception_passes_with_a_note() -> None:
-    def broken(problem: Problem) -> Any:
+def test_the_users_exception_passes_with_a_note():
+    def broken(problem):
         yield problem.order
         raise KeyError("mine")
 
@@ -117,7 +114,7 @@ def test_the_users_exception_passes_with_a_note() -> None:
     assert any("Proposes" in note for note in caught.value.__notes__)
 
 
-def test_a_policy_without_sequences_and_a_class_are_refused() -> None:
+def test_a_policy_without_sequences_and_a_class_are_refused():
     class Silent(Policy):
         """Says nothing."""
 
@@ -132,7 +129,7 @@ def test_a_policy_without_sequences_and_a_class_are_refused() -> None:
 # -- what a plan says of its policy ---------------------------------------------------------------
 
 
-def test_a_policy_that_found_nothing_says_so() -> None:
+def test_a_policy_that_found_nothing_says_so():
     x = sg.input("x", ("n", 4), "float32")
     w = sg.parameter("w", np.ones((4, 4), "float32"))
     loss = sg.tanh(x @ w).sum()
@@ -142,7 +139,7 @@ def test_a_policy_that_found_nothing_says_so() -> None:
     assert said in f.explain(n=8)
     assert said in f.stats.reasons[-1]
     for options in ({}, {"memory_budget": "1MiB"}):
-        other = sg.compile(graph, **options)  # type: ignore[arg-type]
+        other = sg.compile(graph, **options)
         assert "nothing is computed again" not in other.explain(n=8)
     again = sg.compile(chain_of(12), checkpoint="recompute")
     assert "nothing is computed again" not in again.explain(batch=100)
@@ -152,7 +149,7 @@ def test_a_policy_that_found_nothing_says_so() -> None:
 # -- recompute and sqrt ---------------------------------------------------------------------------
 
 
-def needs_no_more_than_sqrt(schedule: Schedule, sizes: dict[str, int]) -> tuple[int, int]:
+def needs_no_more_than_sqrt(schedule, sizes):
     peaks = [Planner(schedule, policy).plan(sizes).peak_bytes for policy in (Recompute(), Sqrt())]
     assert peaks[0] <= peaks[1]
     return peaks[0], Planner(schedule).plan(sizes).peak_bytes
@@ -160,11 +157,11 @@ def needs_no_more_than_sqrt(schedule: Schedule, sizes: dict[str, int]) -> tuple[
 
 @settings(max_examples=60)
 @given(schedules(), st.integers(0, 14), st.integers(0, 70), st.integers(0, 40))
-def test_recompute_needs_no_more_than_sqrt(schedule: Schedule, border: int, n: int, m: int) -> None:
+def test_recompute_needs_no_more_than_sqrt(schedule, border, n, m):
     needs_no_more_than_sqrt(with_phases(schedule, border), {"n": n, "m": m})
 
 
-def residual(kind: str) -> sg.Graph:
+def residual(kind):
     """Fifteen layers of five weights, in which every value is read twice."""
     numbers = np.random.default_rng(1)
     starts = [(numbers.normal(size=(20, 20)) / 5).astype("float32") for _ in range(5)]
@@ -179,7 +176,7 @@ def residual(kind: str) -> sg.Graph:
 
 
 @diagonals(2, ("kind", ["half", "sums", "softmax"]), ("merge", [True, False]))
-def test_recompute_halves_residual_networks(kind: str, merge: bool) -> None:
+def test_recompute_halves_residual_networks(kind, merge):
     schedule = fuse(pipeline("O1")(residual(kind)), merge)
     lowest, store_all = needs_no_more_than_sqrt(schedule, {})
     assert lowest < 0.55 * store_all
@@ -187,7 +184,7 @@ def test_recompute_halves_residual_networks(kind: str, merge: bool) -> None:
 
 @pytest.mark.thinned(3)
 @diagonals(2, ("name", MODELS), ("merge", [True, False]))
-def test_recompute_needs_no_more_than_sqrt_in_models(name: str, merge: bool) -> None:
+def test_recompute_needs_no_more_than_sqrt_in_models(name, merge):
     model = MODELS[name]()
     graph = Case(next(iter(SAMPLES))).step(model.loss, model.params, model.outputs)
     needs_no_more_than_sqrt(fuse(pipeline("O1")(graph), merge), {"batch": 40})
@@ -196,7 +193,7 @@ def test_recompute_needs_no_more_than_sqrt_in_models(name: str, merge: bool) -> 
 # -- costs ----------------------------------------------------------------------------------------
 
 
-def test_steps_that_cost_nothing_have_a_front() -> None:
+def test_steps_that_cost_nothing_have_a_front():
     planner = Planner(with_phases(chain(9), 5))
     numbers = planner.extents.at({"n": 100})
     problem = planner._problem(numbers, frozenset())

@@ -1,7 +1,5 @@
 """A batch times one matrix: what follows shares its kernel, which takes all rows as one matrix."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """What passes build knows the lines of all that went into it, in text, errors, kernels, reports."""
 
-from __future__ import annotations
-
 import linecache
 import pickle
 
@@ -21,16 +19,16 @@ from staticgrad.ops.movement import Broadcast
 SUM = RULES["log-sum-exp"]
 
 
-def program(*lines: str) -> dict:
+def program(*lines):
     """What a user's file of these lines defines; the file is called ``model.py``."""
     text = "\n".join(["import staticgrad as sg", 'x = sg.input("x", (4, 3), "float32")', *lines])
     linecache.cache["model.py"] = (len(text), None, text.splitlines(keepends=True), "model.py")
-    names: dict = {}
+    names = {}
     exec(compile(text, "model.py", "exec"), names)
     return names
 
 
-def lines(node) -> list[int]:
+def lines(node):
     return [place.resolve().line for place in node.origin.places]
 
 

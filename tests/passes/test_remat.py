@@ -1,12 +1,8 @@
 """Recompute or store: policies, fronts, budgets, marks; judged by the independent verifier."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,13 +10,11 @@ from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
 from passes.pipelines import pipeline
-from passes.remat import Policy, Problem, Recompute, Sqrt, StoreAll, as_policy
+from passes.remat import Policy, Recompute, Sqrt, StoreAll, as_policy
 from staticgrad.analysis.cost import plan_seconds
 from staticgrad.analysis.plan_check import lower_bound, verify_plan
 from staticgrad.analysis.plan_report import memory_table, repeated_steps, stored_buffers
 from staticgrad.errors import ArgumentError, BudgetInfeasible, VerifyError
-from staticgrad.ir.plan import Plan
-from staticgrad.ir.schedule import Schedule
 from staticgrad.lowering.fuse import fuse
 from staticgrad.memory.planner import Planner, plan
 from tests.analysis.plan_documents import memory_documents
@@ -30,22 +24,22 @@ from tests.passes.test_memory import schedules, training_step
 POLICIES = (StoreAll(), Sqrt(), Recompute())
 
 
-def with_phases(schedule: Schedule, border: int) -> Schedule:
+def with_phases(schedule, border):
     """The schedule with its first ``border`` steps as the forward pass."""
     steps = [dataclasses.replace(s, phase=int(i >= border)) for i, s in enumerate(schedule.steps)]
     return dataclasses.replace(schedule, steps=tuple(steps))
 
 
-def layers(count: int, check: bool = False) -> Schedule:
+def layers(count, check=False):
     """``training_step`` whose first ``count`` steps are the forward pass."""
     return with_phases(training_step(count, check=check), count)
 
 
-def runs(made: Plan) -> Counter[int]:
+def runs(made):
     return Counter(planned.step for planned in made.steps)
 
 
-def judged(made: Plan) -> Plan:
+def judged(made):
     """The plan, after the verifier and a simulator of its export have found nothing wrong."""
     verify_plan(made)
     graph, steps = json.loads(json.dumps(memory_documents(made)))
@@ -54,7 +48,7 @@ def judged(made: Plan) -> Plan:
     return made
 
 
-def chain_of(count: int, **marks: Any) -> sg.Graph:
+def chain_of(count, **marks):
     """tanh layers of 16 under SGD; ``every=k`` marks the result of each k-th."""
     numbers = np.random.default_rng(0)
     h = sg.input("x", ("batch", 16), "float32")
@@ -78,9 +72,7 @@ def chain_of(count: int, **marks: Any) -> sg.Graph:
 @pytest.mark.slow
 @settings(max_examples=60)
 @given(schedules(), st.integers(0, 14), st.integers(0, 70), st.integers(0, 40), st.booleans())
-def test_every_plan_of_a_random_front_holds_every_promise(
-    schedule: Schedule, border: int, n: int, m: int, stage: bool
-) -> None:
+def test_every_plan_of_a_random_front_holds_every_promise(schedule, border, n, m, stage):
     planner = Planner(with_phases(schedule, border))
     staged = frozenset(b.name for b in schedule.buffers if b.role == "input" and stage)
     sizes = {"n": n, "m": m}
@@ -97,7 +89,7 @@ def test_every_plan_of_a_random_front_holds_every_promise(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("check", [False, True])
-def test_a_budget_takes_the_cheapest_plan_that_meets_it(check: bool) -> None:
+def test_a_budget_takes_the_cheapest_plan_that_meets_it(check):
     schedule, sizes = layers(20, check=check), {"n": 1000}
     points = Planner(schedule).front(sizes)
     assert len(points) > 4
@@ -113,7 +105,7 @@ def test_a_budget_takes_the_cheapest_plan_that_meets_it(check: bool) -> None:
 
 
 @pytest.mark.slow
-def test_fronts_do_not_depend_on_what_was_asked_before() -> None:
+def test_fronts_do_not_depend_on_what_was_asked_before():
     schedule = layers(12)
     one, two = Planner(schedule, budget=2000), Planner(schedule, budget=2000)
     for n in (40, 30, 20):
@@ -123,12 +115,12 @@ def test_fronts_do_not_depend_on_what_was_asked_before() -> None:
 
 
 @pytest.mark.slow
-def test_plans_under_budgets_do_not_depend_on_what_was_asked_before() -> None:
+def test_plans_under_budgets_do_not_depend_on_what_was_asked_before():
     schedule, sizes = layers(12), {"n": 300}
     top = plan(schedule, sizes).peak_bytes
     budgets = [top * share // 20 for share in (19, 16, 13, 10, 8)]
 
-    def planned(planner: Planner, order: list[int]) -> list[object]:
+    def planned(planner, order):
         found = {}
         for budget in order:
             planner.budget = budget
@@ -145,7 +137,7 @@ def test_plans_under_budgets_do_not_depend_on_what_was_asked_before() -> None:
 
 
 @pytest.mark.slow
-def test_below_the_smallest_peak_there_is_a_bound() -> None:
+def test_below_the_smallest_peak_there_is_a_bound():
     schedule, sizes = layers(12), {"n": 100}
     smallest = Planner(schedule).front(sizes)[-1][0]
     budget = int(smallest.peak_bytes * 0.9)
@@ -161,7 +153,7 @@ def test_below_the_smallest_peak_there_is_a_bound() -> None:
 
 @pytest.mark.parametrize("check", [False, True])
 @pytest.mark.parametrize("count", [1, 2, 5, 30])
-def test_policies_run_forward_steps_at_most_twice(count: int, check: bool) -> None:
+def test_policies_run_forward_steps_at_most_twice(count, check):
     schedule, sizes = layers(count, check=check), {"n": 100}
     peaks = []
     for policy in POLICIES:
@@ -176,14 +168,14 @@ def test_policies_run_forward_steps_at_most_twice(count: int, check: bool) -> No
         assert peaks[2] <= 0.4 * peaks[0]
 
 
-def test_segments_may_be_given() -> None:
+def test_segments_may_be_given():
     schedule, sizes = layers(30), {"n": 100}
     peaks = [plan(schedule, sizes, policy=Sqrt(segments=k)).peak_bytes for k in (1, 2, 5)]
     assert peaks[0] == plan(schedule, sizes).peak_bytes
     assert peaks[0] > peaks[1] > peaks[2]
 
 
-def test_policies_are_found_by_name_and_others_refused() -> None:
+def test_policies_are_found_by_name_and_others_refused():
     assert [as_policy(p.name) for p in POLICIES] == list(POLICIES)
     assert as_policy(Sqrt(3)) == Sqrt(3) != Sqrt()
     with pytest.raises(ArgumentError, match="did you mean 'recompute'"):
@@ -195,8 +187,8 @@ def test_policies_are_found_by_name_and_others_refused() -> None:
 class Everything(Policy, name="tests.everything"):
     """Computes each value again for each reader of the last phase."""
 
-    def sequences(self, problem: Problem) -> Iterable[tuple[int, ...]]:
-        found: list[int] = []
+    def sequences(self, problem):
+        found = []
         for step in problem.order:
             late = problem.flow.schedule.steps[step].phase == problem.last_phase
             for buffer in problem.flow.reads[step] if late else ():
@@ -207,7 +199,7 @@ class Everything(Policy, name="tests.everything"):
         return [] if settled is None else [settled]
 
 
-def test_a_policy_from_outside_plans_by_name() -> None:
+def test_a_policy_from_outside_plans_by_name():
     schedule = layers(6)
     made = judged(plan(schedule, {"n": 50}, policy=as_policy("tests.everything")))
     assert max(runs(made).values()) > 3
@@ -217,7 +209,7 @@ def test_a_policy_from_outside_plans_by_name() -> None:
 
 
 @pytest.mark.slow
-def test_tied_weights_wait_for_the_last_recomputed_read() -> None:
+def test_tied_weights_wait_for_the_last_recomputed_read():
     w = sg.parameter("w", np.eye(16, dtype="float32"))
     b = sg.parameter("b", np.zeros(16, "float32"))
     h = sg.input("x", ("batch", 16), "float32")
@@ -244,7 +236,7 @@ def test_tied_weights_wait_for_the_last_recomputed_read() -> None:
     assert len(made.steps) > len(schedule.steps)
 
 
-def parts(x: Any) -> Any:
+def parts(x):
     """A value put together from regions, and one that is scattered."""
     padded = sg.pad(x * x, ((0, 0), (1, 1)))[:, 1:17]
     rows = sg.constant(np.arange(16)[::-1].copy())
@@ -253,14 +245,14 @@ def parts(x: Any) -> Any:
 
 
 @pytest.mark.slow
-def test_what_is_written_in_parts_is_computed_again_as_a_whole() -> None:
+def test_what_is_written_in_parts_is_computed_again_as_a_whole():
     w = sg.parameter("w", np.eye(16, dtype="float32"))
     h = sg.input("x", ("batch", 16), "float32")
     for _ in range(8):
         h = sg.sin(parts(h) @ w)
     schedule = fuse(pipeline("O1")(sg.Graph({"g": sg.grad((h * h).sum(), w)})))
     points = Planner(schedule).front({"batch": 500})
-    writers: dict[str, list[int]] = {}
+    writers = {}
     for number, step in enumerate(schedule.steps):
         for name in step.writes():
             writers.setdefault(name, []).append(number)
@@ -276,7 +268,7 @@ def test_what_is_written_in_parts_is_computed_again_as_a_whole() -> None:
     assert repeated
 
 
-def test_a_check_may_run_again_after_the_commit() -> None:
+def test_a_check_may_run_again_after_the_commit():
     schedule = embedding_step()
     looked_up = next(
         i
@@ -292,7 +284,7 @@ def test_a_check_may_run_again_after_the_commit() -> None:
     assert late
 
 
-def embedding(depth: int = 6) -> sg.Graph:
+def embedding(depth=6):
     """Rows of a frozen table through layers; the look-up is needed again at the very end."""
     table = sg.constant(np.linspace(-1, 1, 160).reshape(10, 16).astype("float32"))
     rows = sg.input("rows", ("batch",), "int64")
@@ -309,11 +301,11 @@ def embedding(depth: int = 6) -> sg.Graph:
     return sg.Graph({"loss": loss}, updates)
 
 
-def embedding_step() -> Schedule:
+def embedding_step():
     return fuse(pipeline("O1")(embedding()))
 
 
-def test_a_failing_index_stops_a_recomputing_step_before_any_update() -> None:
+def test_a_failing_index_stops_a_recomputing_step_before_any_update():
     graph = embedding()
     smallest = Planner(embedding_step()).front({"batch": 600})[-1][0].peak_bytes
     f = sg.compile(graph, memory_budget=smallest)
@@ -325,7 +317,7 @@ def test_a_failing_index_stops_a_recomputing_step_before_any_update() -> None:
     assert not np.array_equal(graph.parameters[0].value, before[0])
 
 
-def test_results_of_a_repeated_kernel_that_nobody_wants_are_counted() -> None:
+def test_results_of_a_repeated_kernel_that_nobody_wants_are_counted():
     h = sg.input("x", ("batch", 16), "float32")
     weights = [sg.parameter(f"w{i}", np.eye(16, dtype="float32")) for i in range(10)]
     for w in weights:
@@ -346,7 +338,7 @@ def test_results_of_a_repeated_kernel_that_nobody_wants_are_counted() -> None:
 @pytest.mark.slow
 @settings(max_examples=40)
 @given(st.data())
-def test_the_verifier_sees_damage_to_a_recomputing_plan(data: st.DataObject) -> None:
+def test_the_verifier_sees_damage_to_a_recomputing_plan(data):
     made = plan(layers(10, check=True), {"n": 50}, policy=Recompute())
     positions = [at for at, p in enumerate(made.steps) if runs(made)[p.step] > 1]
     first = {p.step: at for at, p in reversed(list(enumerate(made.steps)))}
@@ -374,7 +366,7 @@ def test_the_verifier_sees_damage_to_a_recomputing_plan(data: st.DataObject) -> 
 
 
 @pytest.mark.slow
-def test_marked_values_are_kept_and_fusion_does_not_see_them() -> None:
+def test_marked_values_are_kept_and_fusion_does_not_see_them():
     plain, marked = chain_of(16), chain_of(16, every=5)
     assert sg.same_graph(sg.parse(str(marked)), marked)
     assert "= checkpoint(" in str(marked)
@@ -398,7 +390,7 @@ def test_marked_values_are_kept_and_fusion_does_not_see_them() -> None:
     assert kept <= stored
 
 
-def test_a_mark_changes_no_value_and_no_gradient() -> None:
+def test_a_mark_changes_no_value_and_no_gradient():
     plain, marked = chain_of(4), chain_of(4, every=2)
     feeds = {"x": np.linspace(-1, 1, 48).reshape(3, 16).astype("float32")}
     for graph in (plain, marked):
@@ -410,7 +402,7 @@ def test_a_mark_changes_no_value_and_no_gradient() -> None:
 # -- reports --------------------------------------------------------------------------------------
 
 
-def test_the_table_names_lines_bytes_and_costs() -> None:
+def test_the_table_names_lines_bytes_and_costs():
     f = sg.compile(chain_of(12), checkpoint="recompute", threads=1)
     text = f.explain(batch=500)
     made = f.plan(batch=500)

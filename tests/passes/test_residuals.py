@@ -1,7 +1,5 @@
 """What crosses from forward to backward: cheap producers run again there, for nothing."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 import numpy as np
@@ -22,7 +20,7 @@ from tests.passes.test_properties import joint_graph
 SETTLED = "stabilize,dce,fixpoint(simplify,cse,fold),dce"
 
 
-def crossing(graph: sg.Graph, **sizes: int) -> tuple[int, int, int]:
+def crossing(graph, **sizes):
     """Steps, bytes stored from forward to backward, and the peak."""
     schedule = fuse(graph)
     plan = Planner(schedule).plan(sizes)
@@ -30,7 +28,7 @@ def crossing(graph: sg.Graph, **sizes: int) -> tuple[int, int, int]:
     return len(schedule.steps), sum(nbytes[b.name] for b in stored_buffers(plan)), plan.peak_bytes
 
 
-def product(activation, width: int = 8) -> sg.Graph:
+def product(activation, width=8):
     """A product, an activation, a product; with gradients of both matrices."""
     x = sg.input("x", ("n", width))
     w, v = (sg.parameter(name, np.ones((width, width), "f4")) for name in "wv")
@@ -218,7 +216,7 @@ def test_what_takes_too_long_to_weigh_stays_and_is_counted(monkeypatch):
     assert "  residuals: unchanged\n         2x too long to weigh\n" in f.explain()
 
 
-def decided(graph: sg.Graph, monkeypatch) -> tuple[str, str]:
+def decided(graph, monkeypatch):
     """The graph with clones as the kernels of few graphs tell, and as those of all do."""
     quick = str(Residuals()(graph))
     with monkeypatch.context() as patched:
@@ -239,7 +237,7 @@ def test_activations_of_products_are_decided_alike(activation, monkeypatch):
     assert quick == asked
 
 
-def recurrence(steps: int, width: int = 4) -> sg.Graph:
+def recurrence(steps, width=4):
     """A cell whose states cross, each of them cheap to compute from the one before."""
     x = sg.input("x", (steps, "n", width))
     w, v = (sg.parameter(name, np.ones((width, 4 * width), "f4")) for name in "wv")

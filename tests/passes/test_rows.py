@@ -1,9 +1,5 @@
 """Groups that take a row at a time: which groups join, the stages they get, and equal bytes."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import example, given, settings, strategies as st
@@ -14,7 +10,6 @@ from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.fusion.copies import with_copies
 from staticgrad.fusion.merging import fused
 from staticgrad.fusion.reasons import Precedence
-from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import Columns, Map, Scalar
 from staticgrad.lowering.fuse import fuse, fusion
 from tests.passes.test_groups import check_owners
@@ -23,24 +18,24 @@ from tests.row_programs import RowProgram
 from tests.schedules import run_schedule
 
 
-def kernels(outputs: Any, level: str = "O1") -> list[Kernel]:
+def kernels(outputs, level="O1"):
     """Those of the steps of a graph."""
     schedule = fuse(pipeline(level)(sg.Graph(outputs)))
     return [kernel for step in schedule.steps for kernel in step.kernels()]
 
 
-def stages(kernel: Kernel) -> list[type]:
+def stages(kernel):
     return [type(stage) for stage in kernel.stages]
 
 
 # -- counts ---------------------------------------------------------------------------------------
 
 
-def x_of(*shape: Any, dtype: str = "float32", name: str = "x") -> sg.Value:
+def x_of(*shape, dtype="float32", name="x"):
     return sg.input(name, shape, dtype)
 
 
-def test_softmax_is_one_kernel_and_its_gradient_another() -> None:
+def test_softmax_is_one_kernel_and_its_gradient_another():
     x, ct = x_of("n", 100), x_of("n", 100, name="ct")
     y = sg.nn.softmax(x)
     (alone,) = kernels(y)
@@ -52,7 +47,7 @@ def test_softmax_is_one_kernel_and_its_gradient_another() -> None:
     assert [stages(kernel).count(Map) for kernel in made if stages(kernel).count(Map) > 1] == [3, 2]
 
 
-def test_a_softmax_writes_over_what_it_reads_no_more() -> None:
+def test_a_softmax_writes_over_what_it_reads_no_more():
     (kernel,) = kernels(sg.nn.softmax(x_of("n", 100)))
     assert kernel.in_place == {("p1", "p0")}
     x, w = x_of("n", 64), sg.parameter("w", np.ones((64, 64), "f4"))
@@ -60,13 +55,13 @@ def test_a_softmax_writes_over_what_it_reads_no_more() -> None:
     assert f.plan(n=1000).peak_bytes < 2 * 1000 * 64 * 4  # one array, and what a row keeps
 
 
-def test_layer_norm_is_one_kernel() -> None:
+def test_layer_norm_is_one_kernel():
     gain, bias = (x_of(64, name=name) for name in "gb")
     (kernel,) = kernels(sg.nn.layer_norm(x_of("n", 64), gain, bias))
     assert stages(kernel) == [Map, Scalar, Map, Scalar, Map]
 
 
-def test_the_gradient_of_a_layer_norm_is_one_kernel_and_two_that_combine() -> None:
+def test_the_gradient_of_a_layer_norm_is_one_kernel_and_two_that_combine():
     x, ct = x_of(300, 64), x_of(300, 64, name="ct")
     gain, bias = (x_of(64, name=name) for name in "gb")
     y = sg.nn.layer_norm(x, gain, bias)
@@ -81,7 +76,7 @@ def test_the_gradient_of_a_layer_norm_is_one_kernel_and_two_that_combine() -> No
 
 
 @pytest.mark.parametrize("wanted", [("loss", "dx"), ("loss",), ("dx",)])
-def test_a_label_outside_the_classes_is_told_with_its_place(wanted: tuple[str, ...]) -> None:
+def test_a_label_outside_the_classes_is_told_with_its_place(wanted):
     x, labels = x_of(40, 50), sg.input("t", (40,), "int64")
     loss = sg.nn.cross_entropy(x, labels)
     outputs = {"loss": loss, "dx": sg.grad(loss, x)}
@@ -94,7 +89,7 @@ def test_a_label_outside_the_classes_is_told_with_its_place(wanted: tuple[str, .
 
 
 @pytest.mark.parametrize("place", [0, -1])
-def test_the_only_place_of_a_row_is_set_beside_a_longer_one(place: int) -> None:
+def test_the_only_place_of_a_row_is_set_beside_a_longer_one(place):
     """The kernel has a loop over the longer row; the row of one element has none."""
     x, scale = sg.input("x", (5,), "float32"), sg.input("scale", (1,), "float32")
     short, at = sg.input("short", (1,), "float32"), sg.input("at", (1,), "int64")
@@ -108,7 +103,7 @@ def test_the_only_place_of_a_row_is_set_beside_a_longer_one(place: int) -> None:
         f.run({"x": np.zeros(5, "f4"), "scale": np.ones(1, "f4"), "at": [1]})
 
 
-def test_the_update_of_a_parameter_stays_in_place() -> None:
+def test_the_update_of_a_parameter_stays_in_place():
     w = sg.parameter("w", np.ones((20, 50), "f4"))
     graph = sg.Graph({}, updates={w: w / sg.sum(w, 1, keepdims=True)})
     (*_, last) = fuse(pipeline("O1")(graph)).steps
@@ -118,7 +113,7 @@ def test_the_update_of_a_parameter_stays_in_place() -> None:
 # -- bytes ----------------------------------------------------------------------------------------
 
 
-def check_bytes(program: RowProgram) -> None:
+def check_bytes(program):
     """What the kernels of one row at a time give, and those of one operation each."""
     optimized = pipeline("O1")(program.graph)
     found, wanted = (
@@ -133,28 +128,28 @@ def check_bytes(program: RowProgram) -> None:
 @given(st.integers(0, 2**32), st.sampled_from(["float32", "float64"]))
 @example(2445341, "float32")  # a look-up among elements of short rows, joined before their sum
 @settings(max_examples=8)
-def test_random_rows_have_the_bytes_of_single_operations(seed: int, dtype: str) -> None:
+def test_random_rows_have_the_bytes_of_single_operations(seed, dtype):
     check_bytes(RowProgram(seed, dtype))
 
 
 @pytest.mark.slow
 @given(st.integers(0, 2**32))
 @settings(max_examples=8)
-def test_random_rows_of_a_storage_dtype_have_the_same_bytes(seed: int) -> None:
+def test_random_rows_of_a_storage_dtype_have_the_same_bytes(seed):
     check_bytes(RowProgram(seed, "float16"))
 
 
 @pytest.mark.slow
 @given(st.integers(0, 2**32))
 @settings(max_examples=24)
-def test_random_rows_have_owners_and_reasons(seed: int) -> None:
+def test_random_rows_have_owners_and_reasons(seed):
     graph = pipeline("O1")(RowProgram(seed).graph)
     check_owners(with_copies(fused(graph)).groups)
     check_reasons(fusion(graph))
 
 
 @pytest.mark.slow
-def test_random_programs_have_rows_of_many_stages() -> None:
+def test_random_programs_have_rows_of_many_stages():
     counts = [
         max(len(kernel.stages) for kernel in kernels(RowProgram(seed).graph.outputs))
         for seed in range(30)
@@ -167,7 +162,7 @@ def test_random_programs_have_rows_of_many_stages() -> None:
 
 
 @pytest.mark.slow
-def test_a_join_that_several_groups_write_part_by_part_is_read_after_the_last() -> None:
+def test_a_join_that_several_groups_write_part_by_part_is_read_after_the_last():
     """Two parts of one join are written by groups of one level. A group of rows that one of them
     reads must not join another that reads the join."""
     x = sg.input("x", (4, 3), "float64")
@@ -180,7 +175,7 @@ def test_a_join_that_several_groups_write_part_by_part_is_read_after_the_last() 
 
 
 @given(st.integers(0, 2**32))
-def test_merges_leave_an_order_without_cycles(seed: int) -> None:
+def test_merges_leave_an_order_without_cycles(seed):
     """Beside a search of all paths, which is slow and has no order to keep."""
     random = np.random.default_rng(seed)
     count = int(random.integers(2, 12))
@@ -210,7 +205,7 @@ def test_merges_leave_an_order_without_cycles(seed: int) -> None:
 
 
 @pytest.mark.slow
-def test_what_was_joined_to_a_part_that_is_taken_out_stays_in_the_group() -> None:
+def test_what_was_joined_to_a_part_that_is_taken_out_stays_in_the_group():
     """The second derivative of a vector function per row, whose long operations leave the group."""
     m, b = sg.input("m", (4, 4), "float64"), sg.input("b", (4,), "float64")
     x = sg.input("x", (4,), "float64")
@@ -223,10 +218,10 @@ def test_what_was_joined_to_a_part_that_is_taken_out_stays_in_the_group() -> Non
     np.testing.assert_allclose(found, sg.evaluate(graph, feeds)["h"], rtol=1e-10)
 
 
-def test_groups_that_store_parts_of_two_joins_come_in_one_order() -> None:
+def test_groups_that_store_parts_of_two_joins_come_in_one_order():
     """The derivatives of a cross product by both vectors are joins of the same three groups."""
 
-    def ratio(a: sg.Value, b: sg.Value) -> sg.Value:
+    def ratio(a, b):
         return sg.cross(a, b)[:2] / (a * b).sum()
 
     slopes = sg.vmap(sg.jacobian(ratio, (0, 1)))

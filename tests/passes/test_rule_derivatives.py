@@ -4,8 +4,6 @@ A pass gives a graph that may be differentiated, so that a rule whose sides agre
 wrong. Rules need nothing here to be tested: the programs are those of ``test_rules``.
 """
 
-from __future__ import annotations
-
 import inspect
 
 import numpy as np

@@ -4,8 +4,6 @@ A rule needs nothing here to be tested: where its pattern is closed, the pattern
 program; else its ``examples`` are. Both sides are evaluated; ``exact`` rules must give equal bytes.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import inspect
 import itertools
@@ -16,7 +14,7 @@ import pytest
 
 import staticgrad as sg
 from passes.cse import CommonSubexpressions
-from passes.rewrite import Rule, hole, holes, rewrite, rule, some
+from passes.rewrite import hole, holes, rewrite, rule, some
 from passes.rewrite.rule import Applied, Hole, filled, subterms
 from passes.rules.tables import RULES
 from staticgrad.analysis.evaluate import same_bytes
@@ -36,7 +34,7 @@ SHAPES = {"vector": (18,), "empty": (0,), "one": (1,), "matrix": (6, 3)}
 DTYPES = ["float64", "float32", "int64", "int8", "uint8", "uint64", "bool"]
 
 
-def values(dtype: str, shape: tuple[int, ...], turn: int) -> np.ndarray:
+def values(dtype, shape, turn):
     """Adversarial elements, another arrangement for each ``turn``."""
     kind = np.dtype(dtype).kind
     if kind == "f":
@@ -51,7 +49,7 @@ def values(dtype: str, shape: tuple[int, ...], turn: int) -> np.ndarray:
     return np.roll(np.resize(pool, max(count, len(pool))), turn * 5 + turn)[:count].reshape(shape)
 
 
-def programs(each: Rule, dtype: str, shape: tuple[int, ...]):
+def programs(each, dtype, shape):
     """The programs that the rule is tried on: (value, feeds)."""
     builders = each.examples or (_closed(each),)
     for build in builders:
@@ -66,7 +64,7 @@ def programs(each: Rule, dtype: str, shape: tuple[int, ...]):
             yield build(*inputs), feeds
 
 
-def _closed(each: Rule):
+def _closed(each):
     """The pattern itself, as a function of what is in its holes."""
     assert all(t.op is not None for t in subterms(each.pattern) if isinstance(t, Applied)), (
         f"rule {each.name!r} leaves attributes open: give it examples that it applies to"
@@ -77,11 +75,11 @@ def _closed(each: Rule):
         return filled(each.pattern, dict(zip(names, given, strict=True)))
 
     parameters = [inspect.Parameter(n, inspect.Parameter.POSITIONAL_ONLY) for n in names]
-    build.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    build.__signature__ = inspect.Signature(parameters)
     return build
 
 
-def attempts(each: Rule):
+def attempts(each):
     """Every program that can be built for the rule, rewritten by it: (before, after, feeds)."""
     for dtype in DTYPES:
         for shape in SHAPES.values():
@@ -110,7 +108,7 @@ def test_a_rule_keeps_what_it_promises(name):
     assert applied, f"rule {name!r} applied to none of its own examples"
 
 
-def size_programs(each: Rule):
+def size_programs(each):
     """The programs of a rule with every axis of 0, of 1, and named, and others made of them."""
     builders = each.examples or (_closed(each),)
     dtype = next(d for d in ("float64", "int64", "bool") if np.dtype(d).kind in each.dtypes)
@@ -136,7 +134,7 @@ def size_programs(each: Rule):
 SIZES = [*itertools.product((0, 1, 4, "n"), (0, 1, 3, "m")), (), (0,), (1,), (8,), ("n",)]
 
 
-def resized(graph: sg.Graph):
+def resized(graph):
     """The graph with each literal size of its ops 0, 1 or named; and with reshapes of nothing.
 
     A value without elements may be reshaped to any shape without elements.
@@ -184,7 +182,7 @@ def rebuilt(graph, change):
     return sg.Graph(outputs, inputs=graph.inputs)
 
 
-def fed(graph: sg.Graph, n: int, m: int):
+def fed(graph, n, m):
     """Ordinary values for the inputs, whose named sizes are ``n`` and ``m``."""
     random = np.random.default_rng(7)
     feeds = {}
@@ -341,7 +339,7 @@ def test_rules_that_are_none():
     with pytest.raises(PipelineError, match="states no error"):
         rule("vague", -x, x, "value")
     with pytest.raises(PipelineError, match="none of"):
-        rule("what", -x, x, "fast")  # type: ignore[arg-type]
+        rule("what", -x, x, "fast")
     with pytest.raises(TypeError, match="a pattern holds numbers"):
         _ = x + np.ones(3)
 

@@ -1,10 +1,7 @@
 """``sg.compile(graph, checkpoint=predicate)``: the pass ``saved``. The oracles are the program that
 stores everything, whose bytes it keeps, and counts of what is computed again."""
 
-from __future__ import annotations
-
 from collections import Counter
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +17,7 @@ FEEDS = {"x": np.random.default_rng(0).normal(size=(256, 32)).astype("f4")}
 ONLY = "save_only_these_names('h')"
 
 
-def network(layers: int = 6) -> sg.Graph:
+def network(layers=6):
     """Layers of a named product and two operations on it, a step of Adam, the last layer given."""
     h = sg.input("x", (256, 32))
     weights = [sg.parameter(f"w{k}", np.eye(32, dtype="f4")) for k in range(layers)]
@@ -30,14 +27,14 @@ def network(layers: int = 6) -> sg.Graph:
     return sg.Graph({"loss": loss, "last": h}, sg.optim.Adam().updates(loss, weights))
 
 
-def again(graph: sg.Graph, policy: Any) -> Counter[str]:
+def again(graph, policy):
     """How many nodes of each op the pass adds."""
     after = SavedValues(policy)(graph)
     count = Counter(node.op.name for node in after.nodes)
     return count - Counter(node.op.name for node in graph.nodes)
 
 
-def test_what_is_not_saved_is_cloned_but_for_what_is_there_anyway() -> None:
+def test_what_is_not_saved_is_cloned_but_for_what_is_there_anyway():
     graph = network()
     assert again(graph, "everything_saveable") == Counter()
     dots = again(graph, "dots_saveable")
@@ -52,11 +49,11 @@ X = sg.input("x", (3,), "float64")
 
 
 @pytest.mark.slow
-def test_a_predicate_is_a_policy_of_a_program_and_keeps_its_bytes() -> None:
+def test_a_predicate_is_a_policy_of_a_program_and_keeps_its_bytes():
     graph = network()
     wanted = sg.compile(graph).plan().peak_bytes
     updated = []
-    policies: list[Any] = ["store_all", "dots_saveable", cp.save_only_these_names("h"), _is_dot]
+    policies = ["store_all", "dots_saveable", cp.save_only_these_names("h"), _is_dot]
     for policy in policies:
         f = sg.compile(network(), checkpoint=policy)
         updated.append([f.run(FEEDS)["loss"] for _ in range(2)])
@@ -67,11 +64,11 @@ def test_a_predicate_is_a_policy_of_a_program_and_keeps_its_bytes() -> None:
     assert tight.peak_bytes < whole
 
 
-def _is_dot(op: Any, *types: Any) -> bool:
+def _is_dot(op, *types):
     return bool(op.name == "matmul")
 
 
-def test_a_policy_is_text_in_a_pipeline() -> None:
+def test_a_policy_is_text_in_a_pipeline():
     graph = network()
     text = f'saved{{policy="{ONLY}"}},O1'
     passes = pipeline(text)
@@ -84,7 +81,7 @@ def test_a_policy_is_text_in_a_pipeline() -> None:
             pipeline(f'saved{{policy="{wrong}"}}')
 
 
-def test_what_a_function_from_outside_decides_is_not_kept_on_disk() -> None:
+def test_what_a_function_from_outside_decides_is_not_kept_on_disk():
     assert not scheduling._is_own(SavedValues(_is_dot))
     assert scheduling._is_own(SavedValues(ONLY))
 
@@ -98,6 +95,6 @@ def test_what_a_function_from_outside_decides_is_not_kept_on_disk() -> None:
         (lambda op, *types: 1, "gives 1 for"),
     ],
 )
-def test_mistakes_are_named(policy: Any, said: str) -> None:
+def test_mistakes_are_named(policy, said):
     with pytest.raises(ArgumentError, match=said):
         sg.compile(network(1), checkpoint=policy)

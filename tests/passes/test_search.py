@@ -1,8 +1,5 @@
 """Schedules as abstract problems, and the search over sequences of them."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
 from random import Random
 
 import numpy as np
@@ -13,8 +10,7 @@ from benchmarks.budgets import MODELS as BUDGETED, step
 from passes.pipelines import pipeline
 from passes.remat import front, search
 from passes.remat.abstract import abstracted
-from passes.remat.base import Problem, proposed
-from passes.remat.pareto import Found
+from passes.remat.base import proposed
 from passes.remat.recompute import Recompute
 from passes.remat.search import BudgetSearch
 from staticgrad.analysis.cost import plan_seconds
@@ -29,7 +25,7 @@ from tests.memory.models import BATCH, MODELS
 WORDS = 1024  # bytes of check words, which abstract problems leave out
 
 
-def problem_of(name: str, staged: bool = False) -> Problem:
+def problem_of(name, staged=False):
     """A step of SGD of one model, under fusion, at its batch."""
     model = MODELS[name]()
     updates = sg.optim.SGD(0.1).updates(model.loss, model.params)
@@ -42,7 +38,7 @@ def problem_of(name: str, staged: bool = False) -> Problem:
 
 @pytest.mark.thinned(14)
 @pytest.mark.parametrize("name", MODELS)
-def test_loads_and_limits_are_those_of_the_schedule(name: str) -> None:
+def test_loads_and_limits_are_those_of_the_schedule(name):
     problem = problem_of(name, staged=len(name) % 2 > 0)
     abstract = abstracted(problem)
     proposals = [*problem.orders, *Recompute().sequences(problem)][:8]
@@ -63,7 +59,7 @@ def test_loads_and_limits_are_those_of_the_schedule(name: str) -> None:
 
 @pytest.mark.thinned(2)
 @pytest.mark.parametrize("name", ["u_shaped", "parts"])
-def test_walks_do_nothing_that_a_schedule_forbids(name: str) -> None:
+def test_walks_do_nothing_that_a_schedule_forbids(name):
     """Parts of a buffer are written in turn: what abstract walks do, the schedule allows."""
     problem, random = problem_of(name), Random(3)
     abstract = abstracted(problem)
@@ -83,14 +79,14 @@ def test_walks_do_nothing_that_a_schedule_forbids(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
-def test_a_front_of_few_steps_depends_little_on_chance(seed: int) -> None:
+def test_a_front_of_few_steps_depends_little_on_chance(seed):
     """Five residual layers: an integer program needs 20.7 % more time for .33 of the bytes, and
     26.8 for .28 (proven for one order of first runs); what one line of sequences leads to may take
     6 % more than that."""
     h = sg.input("x", ("batch", 64), "float32")
     weights = []
 
-    def weight(*shape: int) -> sg.Parameter:
+    def weight(*shape):
         weights.append(sg.parameter(f"w{len(weights)}", np.full(shape, 0.1, "float32")))
         return weights[-1]
 
@@ -106,7 +102,7 @@ def test_a_front_of_few_steps_depends_little_on_chance(seed: int) -> None:
 
 
 @pytest.mark.slow
-def test_hot_walks_find_what_small_changes_do_not_lead_to(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hot_walks_find_what_small_changes_do_not_lead_to(monkeypatch):
     """A product with a Hessian: in .55 of the bytes it takes a twentieth less time with them."""
     monkeypatch.setattr(search, "EFFORT", (900_000, *search.EFFORT[1:]))  # tests have less of it
     problem = problem_at(256, step("hessian-vector", *BUDGETED["hessian-vector"]))
@@ -120,7 +116,7 @@ def test_hot_walks_find_what_small_changes_do_not_lead_to(monkeypatch: pytest.Mo
 
 
 @pytest.mark.slow
-def test_the_list_of_plans_has_what_budgets_find(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_list_of_plans_has_what_budgets_find(monkeypatch):
     """Between two sequences that are far apart, too, and with offsets sought as far."""
     monkeypatch.setattr(search, "EFFORT", (200_000, 400_000_000, 80_000))
     model = MODELS["lstm"]()
@@ -138,7 +134,7 @@ def test_the_list_of_plans_has_what_budgets_find(monkeypatch: pytest.MonkeyPatch
         assert quickest <= plan_seconds(planner.plan(sizes)) + 0.02 * listed[0][1]
 
 
-def searched(graph: sg.Graph, seed: int, effort: int) -> BudgetSearch:
+def searched(graph, seed, effort):
     """A search of a step at a batch of 256, with what it begins with; ``effort`` for each op, of
     which tests have less by default."""
     problem = problem_at(256, graph)
@@ -153,20 +149,20 @@ def searched(graph: sg.Graph, seed: int, effort: int) -> BudgetSearch:
     return search
 
 
-def problem_at(batch: int, graph: sg.Graph) -> Problem:
+def problem_at(batch, graph):
     """A step under fusion at a batch."""
     planner = Planner(fuse(pipeline("O1")(graph)))
     return planner._problem(planner.extents.at({"batch": batch}), frozenset())
 
 
-def least_cost(found: Sequence[Found], share: float) -> float:
+def least_cost(found, share):
     """The cost of the cheapest within a share of the bytes of an order."""
     top = max(each.load for each in found)
     return min(each.cost for each in found if each.load <= share * top + 0.5)
 
 
 @pytest.mark.slow
-def test_a_long_chain_is_halved_at_half_the_forward_steps() -> None:
+def test_a_long_chain_is_halved_at_half_the_forward_steps():
     h = x = sg.input("x", ("batch", 16), "float32")
     weights = [sg.parameter(f"w{i}", [[0.1] * 16] * 16) for i in range(200)]
     for w in weights:
@@ -187,5 +183,5 @@ def test_a_long_chain_is_halved_at_half_the_forward_steps() -> None:
     assert abstract.net.cost(ops) - abstract.net.total <= 0.55 * forward
 
 
-def _is_first(problem: Problem, step: int) -> bool:
+def _is_first(problem, step):
     return problem.flow.schedule.steps[step].phase == 0

@@ -1,8 +1,5 @@
 """Groups of one signature are lowered once, and to the kernel that each would have got alone."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from dataclasses import fields
 
 import numpy as np
@@ -16,7 +13,6 @@ from staticgrad.fusion.copies import with_copies
 from staticgrad.fusion.groups import Group
 from staticgrad.fusion.merging import fused
 from staticgrad.lowering.fuse import fuse
-from staticgrad.lowering.operands import LoweredStep
 from staticgrad.lowering.signatures import Lowerings, signature_of
 from staticgrad.lowering.stages import lower_group
 from tests.cases import check_all
@@ -27,22 +23,22 @@ from tests.passes.golden_models import MODELS
 from tests.random_graphs import graphs
 
 
-def trained(loss: sg.Value, weights: list[sg.Parameter]) -> sg.Graph:
+def trained(loss, weights):
     updates = {w: w - 0.1 * d for w, d in zip(weights, sg.grad(loss, weights), strict=True)}
     return sg.Graph({"loss": loss}, updates)
 
 
-def residual_blocks(count: int) -> sg.Graph:
+def residual_blocks(count):
     """x + gelu(layer_norm(x) @ w), ``count`` times, each with weights of its own."""
     x = sg.input("x", ("batch", 8))
     weights = [sg.parameter(f"w{n}", np.eye(8, dtype="f4")) for n in range(count)]
-    value: sg.Value = x
+    value = x
     for w in weights:
         value = value + sg.nn.gelu(sg.nn.layer_norm(value) @ w)
     return trained(sg.square(value).mean(), weights)
 
 
-def recurrence(count: int) -> sg.Graph:
+def recurrence(count):
     """tanh(x[t] @ w + h @ u) at ``count`` times; every time reads x from another offset."""
     x = sg.input("x", (count, "batch", 4))
     w, u = sg.parameter("w", np.ones((4, 8), "f4")), sg.parameter("u", np.eye(8, dtype="f4"))
@@ -52,7 +48,7 @@ def recurrence(count: int) -> sg.Graph:
     return trained(sg.square(h).mean(), [w, u])
 
 
-def check_groups(graph: sg.Graph, merge: bool = True) -> None:
+def check_groups(graph, merge=True):
     groups = with_copies(fused(graph, merge)).groups
     lowerings = Lowerings()
     for _ in range(2):  # the second time all is known
@@ -64,24 +60,24 @@ def check_groups(graph: sg.Graph, merge: bool = True) -> None:
 
 @pytest.mark.thinned(3)
 @diagonals(2, ("name", MODELS), ("merge", [True, False]))
-def test_what_is_shared_is_what_each_group_would_get(name: str, merge: bool) -> None:
+def test_what_is_shared_is_what_each_group_would_get(name, merge):
     check_groups(pipeline("O1")(MODELS[name]()), merge)
 
 
 @pytest.mark.slow
 @given(graphs())
 @settings(max_examples=40)
-def test_what_is_shared_is_what_each_group_of_a_random_graph_would_get(drawn: object) -> None:
-    graph, _ = drawn  # type: ignore[misc]
+def test_what_is_shared_is_what_each_group_of_a_random_graph_would_get(drawn):
+    graph, _ = drawn
     for merge in (True, False):
         check_groups(graph, merge)
 
 
 @pytest.mark.slow
-def test_every_op_on_values_of_its_own_and_on_shared_ones() -> None:
+def test_every_op_on_values_of_its_own_and_on_shared_ones():
     """Twice on inputs of their own, and with inputs and results of each for the other."""
 
-    def check(name: str) -> None:
+    def check(name):
         if is_called(name):
             return  # there is no kernel to share
         for sample in samples_of(name)[:3]:
@@ -98,14 +94,14 @@ def test_every_op_on_values_of_its_own_and_on_shared_ones() -> None:
     check_all(check, zip(NAMES))
 
 
-def lowered_groups(graph: sg.Graph, monkeypatch: pytest.MonkeyPatch) -> int:
+def lowered_groups(graph, monkeypatch):
     """How many groups were lowered while the graph was fused."""
     count = 0
 
-    def counting(*given: object) -> LoweredStep:
+    def counting(*given):
         nonlocal count
         count += 1
-        return lower_group(*given)  # type: ignore[arg-type]
+        return lower_group(*given)
 
     shorter = pipeline("O1")(graph)
     with monkeypatch.context() as patch:
@@ -117,22 +113,18 @@ def lowered_groups(graph: sg.Graph, monkeypatch: pytest.MonkeyPatch) -> int:
 
 @pytest.mark.thinned(2)
 @pytest.mark.parametrize("make", [residual_blocks, recurrence])
-def test_repeated_parts_are_lowered_once(
-    make: Callable[[int], sg.Graph], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_repeated_parts_are_lowered_once(make, monkeypatch):
     few, many = (lowered_groups(make(n), monkeypatch) for n in (4, 12))
     assert many == few
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_lowering_reads_no_field_of_a_group_that_its_signature_does_not(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lowering_reads_no_field_of_a_group_that_its_signature_does_not(name, monkeypatch):
     """A field that is added and decides about kernels must be part of the signature."""
     groups = with_copies(fused(pipeline("O1")(MODELS[name]()))).groups
-    read: set[str] = set()
+    read = set()
 
-    def noted(group: Group, attribute: str) -> object:
+    def noted(group, attribute):
         read.add(attribute)
         return object.__getattribute__(group, attribute)
 
@@ -152,7 +144,7 @@ PLACES = st.integers(0, 3)
 
 
 @st.composite
-def nearly_equal_parts(draw: st.DrawFn) -> sg.Graph:
+def nearly_equal_parts(draw):
     """Several outputs of one form that differ in the places of what they read and write alone."""
     kind = draw(st.sampled_from(["minus", "sum", "pad", "set", "concat"]))
     step = draw(st.sampled_from([1, 2, -1]))
@@ -161,7 +153,7 @@ def nearly_equal_parts(draw: st.DrawFn) -> sg.Graph:
     wholes = draw(st.sampled_from([(x, x), (x, y)]))
     total = sg.exp(y.sum(axis=1, keepdims=True))
 
-    def part() -> sg.Value:
+    def part():
         starts = (draw(PLACES), draw(PLACES))
         one, other = (
             whole[:, start : start + width * abs(step)][:, ::step]
@@ -191,6 +183,6 @@ def nearly_equal_parts(draw: st.DrawFn) -> sg.Graph:
 @pytest.mark.slow
 @given(nearly_equal_parts())
 @settings(max_examples=60)
-def test_what_is_shared_by_parts_in_other_places_is_what_each_would_get(graph: sg.Graph) -> None:
+def test_what_is_shared_by_parts_in_other_places_is_what_each_would_get(graph):
     for merge in (True, False):
         check_groups(pipeline("O1")(graph), merge)

@@ -1,10 +1,5 @@
 """Which results are stored past the caches; the bytes are those of other stores."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -15,25 +10,23 @@ from staticgrad.analysis.evaluate import same_bytes
 ROWS = sg.dim("rows", hint=1 << 16)
 WIDTH = 264
 
-Outputs = dict[str, Any]
 
-
-def streamed(graph: sg.Graph) -> int:
+def streamed(graph):
     """The stores past the caches in a program's kernels."""
     return str(sg.compile(graph).schedule).count(" stream p")
 
 
-def layer_norm(x: Any) -> Outputs:
+def layer_norm(x):
     gain = sg.input("gain", (WIDTH,), "float32")
     y = sg.nn.layer_norm(x, gain)
     return {"y": y, **dict(zip("ab", sg.grad((y * sg.sin(x)).sum(), [x, gain]), strict=True))}
 
 
-def narrower(x: Any) -> Outputs:
+def narrower(x):
     return {"half": sg.astype(x, "float16"), "wide": sg.astype(x, "float64")}
 
 
-FORMS: dict[str, tuple[int, Callable[[Any], Outputs]]] = {
+FORMS = {
     "two results of a map": (2, lambda x: {"a": sg.exp(x), "b": x * x}),
     "a map and its sums": (1, lambda x: {"a": x + 1.0, "s": (x * x).sum(axis=0)}),
     "rows": (1, lambda x: {"y": sg.nn.softmax(x)}),
@@ -46,7 +39,7 @@ FORMS: dict[str, tuple[int, Callable[[Any], Outputs]]] = {
 
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", FORMS)
-def test_large_results_are_streamed_with_the_same_bytes(name: str) -> None:
+def test_large_results_are_streamed_with_the_same_bytes(name):
     count, form = FORMS[name]
     graphs = [
         sg.Graph(form(sg.input("x", (rows, WIDTH), "float32")))
@@ -67,7 +60,7 @@ def test_large_results_are_streamed_with_the_same_bytes(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_what_is_small_or_read_soon_or_written_in_place_is_not_streamed() -> None:
+def test_what_is_small_or_read_soon_or_written_in_place_is_not_streamed():
     few = sg.input("x", (1 << 10, WIDTH), "float32")
     assert streamed(sg.Graph(few + 1.0)) == 0
     x = sg.input("x", (ROWS, WIDTH), "float32")

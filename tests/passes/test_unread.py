@@ -3,8 +3,6 @@
 Each from the graph to the run: schedule, plan, memory, locks, results, and what ``explain`` says.
 """
 
-from __future__ import annotations
-
 import threading
 
 import numpy as np
@@ -16,12 +14,12 @@ from staticgrad.errors import FeedDTypeError, FeedShapeError, MissingFeedError
 LEVELS = ("O0", "O1")
 
 
-def buffers(f: sg.Compiled) -> dict[str, str]:
+def buffers(f):
     """Buffers of the schedule, by role."""
     return {b.name: b.role for b in f.schedule.buffers}
 
 
-def program(level: str = "O1") -> sg.Compiled:
+def program(level="O1"):
     """An input and a parameter that nothing reads, and ones whose readers O1 takes out."""
     x, unread = sg.input("x", ("n",)), sg.input("unread", ("n", 1000))
     times_zero = sg.input("i", ("n",), "int64")

@@ -1,10 +1,6 @@
 """Updates whose new value is read elsewhere: in place where that is right, and the same for all."""
 
-from __future__ import annotations
-
 import dataclasses
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +13,6 @@ from passes.remat import Recompute, Sqrt
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.errors import VerifyError
-from staticgrad.ir.schedule import Schedule, Step
 from staticgrad.ir.verify_schedule import verify_schedule
 from staticgrad.lowering.fuse import fuse
 from staticgrad.lowering.signatures import Lowerings
@@ -29,7 +24,7 @@ from tests.schedules import run_schedule
 WIDTH, LAYERS = 8, 6
 
 
-def network(dropped: Callable[[Any, int], Any] = lambda h, layer: h) -> tuple[Any, list[Any]]:
+def network(dropped=lambda h, layer: h):
     """The loss of some tanh layers, and their weights."""
     numbers = np.random.default_rng(0)
     h = sg.input("x", ("batch", WIDTH), "float32")
@@ -41,20 +36,20 @@ def network(dropped: Callable[[Any, int], Any] = lambda h, layer: h) -> tuple[An
     return (h * h).mean(), weights
 
 
-def descent(rate: Any = 0.1) -> tuple[Any, dict[Any, Any]]:
+def descent(rate=0.1):
     loss, weights = network()
     rate = rate.astype("float32") if isinstance(rate, sg.Value) else rate
     slopes = sg.grad(loss, weights)
     return loss, {w: w - rate * slope for w, slope in zip(weights, slopes, strict=True)}
 
 
-def counted_rate() -> sg.Graph:
+def counted_rate():
     t = sg.parameter("t", np.array(0))
     loss, updates = descent(0.1 / (1.0 + (t + 1).astype("float64")))
     return sg.Graph({"loss": loss}, {t: t + 1, **updates})
 
 
-def scaling_mean() -> sg.Graph:
+def scaling_mean():
     """A running mean of the loss that scales the rate."""
     mean = sg.parameter("mean", np.array(1.0, "float32"))
     loss, weights = network()
@@ -64,13 +59,13 @@ def scaling_mean() -> sg.Graph:
     return sg.Graph({"loss": loss}, {mean: new, **updates})
 
 
-def norms() -> sg.Graph:
+def norms():
     loss, updates = descent()
     total = sum((new * new).sum() for new in updates.values())
     return sg.Graph({"loss": loss, "norm": total}, updates)
 
 
-def averages() -> sg.Graph:
+def averages():
     """A moving average of the new weights."""
     loss, updates = descent()
     slow = {w: sg.parameter(f"slow.{w.name}", w.value) for w in updates}
@@ -78,14 +73,14 @@ def averages() -> sg.Graph:
     return sg.Graph({"loss": loss}, {**updates, **moved})
 
 
-def twins() -> sg.Graph:
+def twins():
     """Every new weight is the value of two parameters."""
     loss, updates = descent()
     others = {sg.parameter(f"twin.{w.name}", w.value): new for w, new in updates.items()}
     return sg.Graph({"loss": loss}, {**updates, **others})
 
 
-def second_look() -> sg.Graph:
+def second_look():
     """The loss once more, after the step."""
     loss, updates = descent()
     h = sg.input("y", ("batch", WIDTH), "float32")
@@ -94,7 +89,7 @@ def second_look() -> sg.Graph:
     return sg.Graph({"loss": loss, "later": (h * h).mean()}, updates)
 
 
-def dropped_out() -> sg.Graph:
+def dropped_out():
     """A counter whose old value drops activations out, and whose new value gives the rate."""
     draws = sg.random.Generator(0)
     loss, weights = network(lambda h, layer: draws.dropout(h, 0.25))
@@ -109,23 +104,23 @@ IN_PLACE = (counted_rate, scaling_mean, norms, averages, second_look)
 PROGRAMS = (*IN_PLACE, twins, dropped_out)
 
 
-def scheduled(graph: sg.Graph, merge: bool = True) -> Schedule:
+def scheduled(graph, merge=True):
     return fuse(pipeline("O1" if merge else "O0")(graph), merge)
 
 
-def feeds_of(graph: sg.Graph) -> dict[str, Any]:
+def feeds_of(graph):
     numbers = np.random.default_rng(1)
     labels = [value.node.label for value in graph.inputs]
     return {label: numbers.standard_normal((5, WIDTH)).astype("float32") for label in labels}
 
 
-def reads_a_new_value(step: Step) -> bool:
+def reads_a_new_value(step):
     return any(binding.updated for binding in step.operands)
 
 
 @pytest.mark.thinned(5)
 @diagonals(2, ("program", PROGRAMS), ("merge", [True, False]))
-def test_new_values_are_what_the_graph_says(program: Callable[[], sg.Graph], merge: bool) -> None:
+def test_new_values_are_what_the_graph_says(program, merge):
     graph = program()
     feeds = feeds_of(graph)
     found = run_schedule(scheduled(graph, merge), graph, feeds, {"batch": 5})
@@ -135,7 +130,7 @@ def test_new_values_are_what_the_graph_says(program: Callable[[], sg.Graph], mer
 
 
 @pytest.mark.parametrize("program", IN_PLACE)
-def test_a_new_value_is_read_where_the_parameter_lies(program: Callable[[], sg.Graph]) -> None:
+def test_a_new_value_is_read_where_the_parameter_lies(program):
     schedule = scheduled(program())
     assert any(map(reads_a_new_value, schedule.steps))
     assert not any("copy" in step.label for step in schedule.steps)
@@ -143,9 +138,7 @@ def test_a_new_value_is_read_where_the_parameter_lies(program: Callable[[], sg.G
 
 @pytest.mark.slow
 @diagonals(2, ("program", PROGRAMS), ("merge", [True, False]))
-def test_policies_recompute_whatever_reads_a_new_value(
-    program: Callable[[], sg.Graph], merge: bool
-) -> None:
+def test_policies_recompute_whatever_reads_a_new_value(program, merge):
     schedule, sizes = scheduled(program(), merge), {"batch": 500}
     peaks = [judged(Planner(schedule, p).plan(sizes)).peak_bytes for p in (Sqrt(), Recompute())]
     store_all = Planner(schedule).plan(sizes).peak_bytes
@@ -157,7 +150,7 @@ def test_policies_recompute_whatever_reads_a_new_value(
 
 
 @pytest.mark.slow
-def test_a_counter_that_would_hold_up_recomputation_goes_through_a_copy() -> None:
+def test_a_counter_that_would_hold_up_recomputation_goes_through_a_copy():
     schedule = scheduled(dropped_out())
     assert not any(map(reads_a_new_value, schedule.steps))
     assert [step.label for step in schedule.steps if "copy" in step.label] == ["copy of add"]
@@ -165,7 +158,7 @@ def test_a_counter_that_would_hold_up_recomputation_goes_through_a_copy() -> Non
     assert front[-1][0].peak_bytes < 0.5 * front[0][0].peak_bytes
 
 
-def test_verifiers_tell_old_values_from_new_ones() -> None:
+def test_verifiers_tell_old_values_from_new_ones():
     schedule = scheduled(counted_rate())
     verify_schedule(schedule)
     number = next(n for n, step in enumerate(schedule.steps) if reads_a_new_value(step))
@@ -190,13 +183,11 @@ def test_verifiers_tell_old_values_from_new_ones() -> None:
 
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("count", [1, 50, 400])
-def test_swaps_are_fused_once_each_and_cost_one_copy_a_pair(
-    count: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_swaps_are_fused_once_each_and_cost_one_copy_a_pair(count, monkeypatch):
     lowered = []
 
     class Counting(Lowerings):
-        def lower(self, groups: Any, group: Any) -> Any:
+        def lower(self, groups, group):
             lowered.append(group)
             return super().lower(groups, group)
 
@@ -215,7 +206,7 @@ def test_swaps_are_fused_once_each_and_cost_one_copy_a_pair(
         assert all(np.array_equal(found[name], value) for name, value in wanted.items())
 
 
-def test_an_update_in_parts_of_itself_goes_through_a_copy() -> None:
+def test_an_update_in_parts_of_itself_goes_through_a_copy():
     w = sg.parameter("w", np.arange(6.0))
     graph = sg.Graph({"n": w.sum()}, {w: sg.concat([w[3:] * 2.0, w[:3]])})
     for merge in (True, False):
@@ -224,7 +215,7 @@ def test_an_update_in_parts_of_itself_goes_through_a_copy() -> None:
         assert found["n"] == 15
 
 
-def test_a_lookup_by_a_new_value_is_checked_before_any_update() -> None:
+def test_a_lookup_by_a_new_value_is_checked_before_any_update():
     t = sg.parameter("t", np.array(1))
     table = sg.input("table", (4,), "float32")
     w = sg.parameter("w", np.array(0.0, "float32"))
@@ -240,7 +231,7 @@ def test_a_lookup_by_a_new_value_is_checked_before_any_update() -> None:
 # -- random updates -------------------------------------------------------------------------------
 
 
-KERNELS: tuple[Callable[[Any, Any], Any], ...] = (
+KERNELS = (
     lambda one, two: one + two,
     lambda one, two: one - 2.0 * two,
     lambda one, two: one[::-1],
@@ -253,14 +244,14 @@ KERNELS: tuple[Callable[[Any, Any], Any], ...] = (
 
 
 @st.composite
-def programs(draw: st.DrawFn) -> sg.Graph:
+def programs(draw):
     """Whole numbers from old and new values of parameters, by kernels of several kinds, which
     become parameters and outputs in any way: swapped, turned round, twice, or not at all."""
     numbers = np.random.default_rng(draw(st.integers(0, 99)))
     names = [f"p{n}" for n in range(draw(st.integers(1, 4)))]
     parameters = [sg.parameter(n, numbers.integers(-3, 4, 6).astype("float64")) for n in names]
     x = sg.input("x", (6,), "float64")
-    values: list[Any] = [*parameters, x]
+    values = [*parameters, x]
     for _ in range(draw(st.integers(1, 10))):
         one, two = (draw(st.sampled_from(values)) for _ in range(2))
         values.append(sg.remainder(draw(st.sampled_from(KERNELS))(one, two), 1024.0))
@@ -272,7 +263,7 @@ def programs(draw: st.DrawFn) -> sg.Graph:
 @pytest.mark.slow
 @settings(max_examples=50)
 @given(programs(), st.booleans())
-def test_random_updates_are_what_the_graph_says(graph: sg.Graph, merge: bool) -> None:
+def test_random_updates_are_what_the_graph_says(graph, merge):
     feeds = {"x": np.arange(6.0)}
     schedule = fuse(graph, merge)
     found = run_schedule(schedule, graph, feeds, {})
@@ -284,7 +275,7 @@ def test_random_updates_are_what_the_graph_says(graph: sg.Graph, merge: bool) ->
 
 
 @pytest.mark.parametrize("optimizer", [sg.optim.Adam(), sg.optim.AdamW(accumulate=2)])
-def test_counters_are_written_no_sooner_than_weights(optimizer: Any) -> None:
+def test_counters_are_written_no_sooner_than_weights(optimizer):
     """Before its first write a run may be given up."""
     commits = []
     for each in (sg.optim.SGD(0.1), optimizer):
@@ -299,7 +290,7 @@ def test_counters_are_written_no_sooner_than_weights(optimizer: Any) -> None:
 
 
 @pytest.mark.slow
-def test_adam_needs_the_arena_of_plain_descent() -> None:
+def test_adam_needs_the_arena_of_plain_descent():
     """Corrections by a counter wait for nothing, and no gradient waits for them."""
     h = sg.input("x", ("batch", 32), "float32")
     weights = [sg.parameter(f"w{i}", np.eye(32, dtype="float32")) for i in range(10)]
@@ -315,7 +306,7 @@ def test_adam_needs_the_arena_of_plain_descent() -> None:
         assert all(peak <= plain + 256 for plain, peak in zip(peaks[0], others, strict=True))
 
 
-def test_momenta_and_the_parameter_they_move_are_one_kernel() -> None:
+def test_momenta_and_the_parameter_they_move_are_one_kernel():
     """Outputs and updates are stored by a later kernel where nobody else waits for them."""
     shapes = [(40,), (3, 5), (7,)]
     params = [sg.parameter(f"p{k}", np.ones(shape, "float32")) for k, shape in enumerate(shapes)]
@@ -325,7 +316,7 @@ def test_momenta_and_the_parameter_they_move_are_one_kernel() -> None:
     assert step.plan().peak_bytes <= 128, "two numbers, and nothing of a parameter's size"
 
 
-WAYS: tuple[dict[str, Any], ...] = (
+WAYS = (
     {"fuse": False},
     {},
     {"checkpoint": "recompute"},
@@ -341,7 +332,7 @@ WAYS: tuple[dict[str, Any], ...] = (
     ],
     ids=["a sum of products", "a loss of the parameter alone"],
 )
-def test_old_values_of_parameters_are_read_before_they_are_written(program: Any) -> None:
+def test_old_values_of_parameters_are_read_before_they_are_written(program):
     """A kernel that reads the old value is not made to wait for the one that writes the new."""
     numbers, found = np.random.default_rng(1), []
     start, feed = (numbers.standard_normal((300, 60)).astype("float32") for _ in range(2))

@@ -1,7 +1,5 @@
 """Translation validation: right passes pass, wrong ones are caught and shrunk to a few nodes."""
 
-from __future__ import annotations
-
 import re
 
 import numpy as np

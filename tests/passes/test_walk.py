@@ -1,7 +1,5 @@
 """What a rewriting pass looks at: every node once, and later only what is new."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
@@ -12,7 +10,7 @@ from passes.rewrite import holes, rewrite, rule, some
 from passes.rules import RULES
 from passes.simplify import Simplify
 from staticgrad.errors import VerifyError
-from staticgrad.ir.graph import Graph, Node, Symbolic, rebuild
+from staticgrad.ir.graph import Node, Symbolic, rebuild
 from staticgrad.ir.op import Op
 from staticgrad.ir.verify import verify_graph
 from staticgrad.ops.transcendental import Exp
@@ -20,7 +18,7 @@ from staticgrad.ops.transcendental import Exp
 x, y = holes("x y")
 
 
-def chain(length: int = 50) -> Graph:
+def chain(length=50):
     value = sg.input("a", (3,))
     for _ in range(length):
         value = sg.tanh(value * 1.5 + 0.5)

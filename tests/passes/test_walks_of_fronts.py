@@ -1,7 +1,5 @@
 """Searches: small fronts are the optimum, and nothing that was there is lost."""
 
-from __future__ import annotations
-
 from random import Random
 
 import pytest
@@ -11,11 +9,11 @@ from passes.remat.pareto import Cheapest, Found
 from passes.remat.walks import walk
 from staticgrad.planning.descents import SLOPES, Descents
 from staticgrad.planning.placed import Runs, is_valid
-from staticgrad.planning.problem import MemoryProblem, Net
+from staticgrad.planning.problem import Net
 from tests.planning.problems import chain, optimum, random_problem
 
 
-def _front(problem: MemoryProblem, monkeypatch: pytest.MonkeyPatch) -> list[Found]:
+def _front(problem, monkeypatch):
     """What the search finds with all of its effort; tests have a part of it."""
     monkeypatch.setattr(search, "EFFORT", (900_000, *search.EFFORT[1:]))
     net = Net.of(problem)
@@ -34,9 +32,7 @@ def _front(problem: MemoryProblem, monkeypatch: pytest.MonkeyPatch) -> list[Foun
     ],
     ids=lambda problem: f"{len(problem.ops)} ops, {problem.cost:g}",
 )
-def test_small_fronts_are_the_optimum_at_every_budget(
-    problem: MemoryProblem, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_small_fronts_are_the_optimum_at_every_budget(problem, monkeypatch):
     """Without walks these problems have dearer sequences at some loads, or none."""
     found = _front(problem, monkeypatch)
     for upper, cost in zip(found, [*(each.cost for each in found[1:]), None], strict=True):
@@ -45,7 +41,7 @@ def test_small_fronts_are_the_optimum_at_every_budget(
 
 
 @pytest.mark.parametrize(("length", "seed"), [(12, 1), (20, 5)])
-def test_nothing_is_lost_and_what_is_found_can_run(length: int, seed: int) -> None:
+def test_nothing_is_lost_and_what_is_found_can_run(length, seed):
     net = Net.of(chain(length, seed))
     descents, cheapest = Descents(net), Cheapest()
     order = descents.laid_out(range(len(net.ops)))

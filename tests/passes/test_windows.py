@@ -1,9 +1,5 @@
 """Parts of values and values of parts: read where they are needed, with the bytes of a copy."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -18,7 +14,7 @@ DTYPES = ("float32", "float64", "float16", "int32", "uint8", "bool")
 SPECIAL = (0.0, -0.0, np.nan, np.inf, -np.inf, 1e-42, 3.5, -7.0)
 
 
-def feed(chooser: Chooser, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+def feed(chooser, shape, dtype):
     """An array in which zeros of both signs, infinities and NaN occur."""
     random = np.random.default_rng(chooser.integer(0, 1000))
     if dtype.startswith("float"):
@@ -30,7 +26,7 @@ def feed(chooser: Chooser, shape: tuple[int, ...], dtype: str) -> np.ndarray:
     return random.integers(0, 2 if dtype == "bool" else 200, shape).astype(dtype)
 
 
-def sliced(chooser: Chooser, x: Any) -> Any:
+def sliced(chooser, x):
     """Some slice of x, steps of both signs."""
     starts, lengths, steps = [], [], []
     for size in x.shape:
@@ -45,7 +41,7 @@ def sliced(chooser: Chooser, x: Any) -> Any:
     return Slice(tuple(starts), tuple(lengths), tuple(steps))(x)
 
 
-def padded(chooser: Chooser, x: Any, shape: tuple[int, ...]) -> Any:
+def padded(chooser, x, shape):
     """x somewhere inside zeros of a shape that is no smaller."""
     starts, steps = [], []
     for size, room in zip(x.shape, shape, strict=True):
@@ -58,13 +54,13 @@ def padded(chooser: Chooser, x: Any, shape: tuple[int, ...]) -> Any:
     return Pad(shape, tuple(starts), tuple(steps))(x)
 
 
-def program(chooser: Chooser) -> tuple[sg.Graph, dict[str, np.ndarray]]:
+def program(chooser):
     """Slices, pads, joins and what is computed elementwise of them, of one dtype."""
     dtype = chooser.choice(DTYPES)
     rank = chooser.integer(1, 3)
     shape = tuple(chooser.choice((1, 2, 3, 5, 17, 40)) for _ in range(rank))
     feeds = {name: feed(chooser, shape, dtype) for name in "xy"}
-    values: list[Any] = [sg.input(name, shape, dtype) for name in "xy"]
+    values = [sg.input(name, shape, dtype) for name in "xy"]
     for _ in range(chooser.integer(1, 6)):
         x, y = chooser.choice(values), chooser.choice(values)
         match chooser.integer(0, 4):
@@ -103,16 +99,14 @@ def program(chooser: Chooser) -> tuple[sg.Graph, dict[str, np.ndarray]]:
 
 
 @st.composite
-def programs(draw: Any) -> tuple[sg.Graph, dict[str, np.ndarray]]:
+def programs(draw):
     return program(Chooser(draw))
 
 
 @pytest.mark.slow
 @given(programs())
 @settings(max_examples=32, deadline=None)
-def test_parts_have_the_bytes_of_the_evaluator(
-    made: tuple[sg.Graph, dict[str, np.ndarray]],
-) -> None:
+def test_parts_have_the_bytes_of_the_evaluator(made):
     graph, feeds = made
     wanted = sg.evaluate(graph, feeds)
     for level, fuse in (("O0", True), ("O1", True), ("O1", False)):
@@ -122,7 +116,7 @@ def test_parts_have_the_bytes_of_the_evaluator(
 
 
 @pytest.mark.parametrize("size", [5, "n"])
-def test_a_part_that_is_the_whole_is_read_like_any_other(size: Any) -> None:
+def test_a_part_that_is_the_whole_is_read_like_any_other(size):
     """In steps of two along an axis of one element, which a layout takes for steps of one."""
     x = sg.input("x", (size, 1), "int32")
     part = Pad(x.shape, (0, 0), (1, 2))(x * x)
@@ -134,7 +128,7 @@ def test_a_part_that_is_the_whole_is_read_like_any_other(size: Any) -> None:
     assert found["behind"].ravel().tolist() == [0, 1, 4, 9, 16]
 
 
-def slices(count: int) -> sg.Graph:
+def slices(count):
     """The gradient of a recurrence over slices of one array."""
     x = sg.input("x", (count, 8, 24), "float32")
     h = x[0]
@@ -145,7 +139,7 @@ def slices(count: int) -> sg.Graph:
 
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("count", [3, 5, 40])
-def test_the_gradient_of_slices_is_written_once_where_it_lies(count: int) -> None:
+def test_the_gradient_of_slices_is_written_once_where_it_lies(count):
     """No zeros, no copies, and no more than the result and what the recurrence keeps."""
     f = sg.compile(slices(count))
     labels = [step.label for step in f.schedule.steps]
@@ -158,13 +152,13 @@ def test_the_gradient_of_slices_is_written_once_where_it_lies(count: int) -> Non
 
 
 @pytest.mark.slow
-def test_steps_of_slices_grow_with_their_number() -> None:
+def test_steps_of_slices_grow_with_their_number():
     few, many = (len(sg.compile(slices(n)).schedule.steps) for n in (40, 80))
     assert many <= 2 * few + 2
 
 
 @st.composite
-def sums_of_pads(draw: Any) -> tuple[sg.Graph, dict[str, np.ndarray]]:
+def sums_of_pads(draw):
     """Sums of pads that meet or lie apart, and of others, in any order, of any dtype."""
     chooser = Chooser(draw)
     dtype = chooser.choice(("float32", "float64", "float16", "int32"))
@@ -172,7 +166,7 @@ def sums_of_pads(draw: Any) -> tuple[sg.Graph, dict[str, np.ndarray]]:
     feeds = {name: feed(chooser, shape, dtype) for name in "xy"}
     x, y = (sg.input(name, shape, dtype) for name in "xy")
     axis = chooser.integer(0, 1)
-    total: Any = None
+    total = None
     for _ in range(chooser.integer(2, 7)):
         whole = chooser.choice((x, y))
         begin = chooser.integer(0, shape[axis])
@@ -186,7 +180,7 @@ def sums_of_pads(draw: Any) -> tuple[sg.Graph, dict[str, np.ndarray]]:
     return sg.Graph({"total": total, "transposed": total.T, "both": x == y}), feeds
 
 
-def test_pads_of_nothing_add_up_to_zeros() -> None:
+def test_pads_of_nothing_add_up_to_zeros():
     """Three parts without elements, two of them at one place."""
     x = sg.input("x", (9, 3))
     part = Slice((0, 0), (0, 3), (1, 1))(x)
@@ -201,9 +195,7 @@ def test_pads_of_nothing_add_up_to_zeros() -> None:
 @pytest.mark.slow
 @given(sums_of_pads())
 @settings(max_examples=24, deadline=None)
-def test_sums_of_pads_have_the_bytes_of_the_evaluator(
-    made: tuple[sg.Graph, dict[str, np.ndarray]],
-) -> None:
+def test_sums_of_pads_have_the_bytes_of_the_evaluator(made):
     graph, feeds = made
     wanted = sg.evaluate(graph, feeds)
     for level in ("O0", "O1"):
@@ -220,7 +212,7 @@ OF_PARTS = {
 
 @pytest.mark.thinned(3)
 @diagonals(2, ("name", OF_PARTS), ("order", [1, 2]))
-def test_losses_of_parts_stand_beside_their_gradients(name: str, order: int) -> None:
+def test_losses_of_parts_stand_beside_their_gradients(name, order):
     x = sg.input("x", (5,), "float64")
     loss = sg.tanh(OF_PARTS[name](x) * 0.5).sum()
     outputs = {"loss": loss, "part": (x * x)[::2], "slope": sg.grad(loss, x)}

@@ -13,7 +13,7 @@ from staticgrad.errors import PipelineError
 x, y = holes("x y")
 
 
-def product(dtype: str = "float32") -> sg.Graph:
+def product(dtype="float32"):
     a, b = sg.input("a", (3,), dtype), sg.input("b", (3,), dtype)
     return sg.Graph(a * b)
 

@@ -1,11 +1,9 @@
 """A graph evaluated with 800 digits and unlimited exponents: the true values of its formulas."""
 
-from __future__ import annotations
-
 import mpmath
 import numpy as np
 
-from staticgrad.ir.graph import Constant, Graph, Input
+from staticgrad.ir.graph import Constant, Input
 
 _context = mpmath.MPContext()
 _context.dps = 800
@@ -51,13 +49,13 @@ _FUNCTIONS = {
 }
 
 
-def true_values(graph: Graph, feeds: dict[str, np.ndarray]) -> np.ndarray:
+def true_values(graph, feeds):
     """The first output in float64, each operation on the way with all digits.
 
     Raises:
         KeyError: an op that is not among those of the formulas tested here.
     """
-    known: dict = {}
+    known = {}
     with np.errstate(all="ignore"):
         _fill(known, graph, feeds)
     (value,) = graph.outputs.values()

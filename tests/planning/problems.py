@@ -1,22 +1,18 @@
 """Small memory problems drawn at random, and the optimum of each by a search over all plans."""
 
-from __future__ import annotations
-
 import heapq
 import itertools
 import random
 
 from staticgrad.planning.problem import MemoryOp, MemoryProblem, MemoryValue
 
-State = tuple[frozenset[str], frozenset[int], frozenset[int]]
 
-
-def random_problem(seed: int, count: int = 6) -> MemoryProblem:
+def random_problem(seed, count=6):
     """Ops of one or two outputs, some with workspace, pairs, updates, views and limits of runs."""
     rng = random.Random(seed)
     values = [MemoryValue("x", 4, "input"), MemoryValue("w", 4, "param")]
     there = ["x", "w"]
-    ops: list[MemoryOp] = []
+    ops = []
     for i in range(count):
         inputs = tuple(dict.fromkeys(rng.choices(there[-4:], k=rng.randint(1, 2))))
         made = tuple(f"v{i}{j}" for j in range(1 + (rng.random() < 0.25)))
@@ -46,7 +42,7 @@ def random_problem(seed: int, count: int = 6) -> MemoryProblem:
     return MemoryProblem(tuple(values), tuple(ops), frozenset({"x", "w"}), outputs=outputs)
 
 
-def chain(length: int, seed: int = 0) -> MemoryProblem:
+def chain(length, seed=0):
     """Layers, and gradients that read theirs; sizes and costs equal without a seed."""
     rng = random.Random(seed)
     sizes = [rng.randint(1, 40) if seed else 1 for _ in range(length)]
@@ -63,12 +59,12 @@ def chain(length: int, seed: int = 0) -> MemoryProblem:
     return MemoryProblem(tuple(values), tuple(ops), frozenset({"x"}), outputs=("g0",))
 
 
-def optimum(problem: MemoryProblem, budget: int) -> float | None:
+def optimum(problem, budget):
     """The least cost of any plan whose load keeps the budget: Dijkstra over what is there.
 
     Every op runs at least once, but for views without cost.
     """
-    wanted: set[str] = {*problem.outputs}
+    wanted = {*problem.outputs}
     for op in reversed(problem.ops):
         if wanted.intersection(op.outputs):
             wanted.update(op.inputs, (problem.bases[name] for name in op.outputs))
@@ -76,9 +72,9 @@ def optimum(problem: MemoryProblem, budget: int) -> float | None:
     must = frozenset(
         i for i, op in enumerate(problem.ops) if op.cost and not wanted.intersection(op.outputs)
     )
-    start: State = (problem.resident, frozenset(), frozenset())
-    queue: list[tuple[float, int, State]] = [(0.0, 0, start)]
-    seen: set[State] = set()
+    start = (problem.resident, frozenset(), frozenset())
+    queue = [(0.0, 0, start)]
+    seen = set()
     number = itertools.count(1)
     while queue:
         cost, _, state = heapq.heappop(queue)
@@ -96,9 +92,9 @@ def optimum(problem: MemoryProblem, budget: int) -> float | None:
     return None
 
 
-def _moves(problem: MemoryProblem, state: State, budget: int) -> list[tuple[float, State]]:
+def _moves(problem, state, budget):
     there, ran, updated = state
-    found: list[tuple[float, State]] = []
+    found = []
     for name in there - problem.resident:
         gone = {v for v in there if v == name or problem.bases[v] == name}
         found.append((0.0, (there - gone, ran, updated)))

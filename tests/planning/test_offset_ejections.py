@@ -1,7 +1,5 @@
 """Placement by ejections: valid, never above the height, near the load where first fit is not."""
 
-from __future__ import annotations
-
 import random
 
 import pytest

@@ -1,7 +1,5 @@
 """The search for offsets: what it proves and finds, and that its machine code does the same."""
 
-from __future__ import annotations
-
 import random
 from functools import cache
 

@@ -1,8 +1,6 @@
 """Placement by windows: valid, never higher than what it begins with, at the load where first fit
 is not."""
 
-from __future__ import annotations
-
 import random
 
 import pytest

@@ -1,7 +1,5 @@
 """``staticgrad plan`` and ``sg.plan_abstract`` on files, and problems that programs give."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

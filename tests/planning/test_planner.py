@@ -1,7 +1,5 @@
 """Plans of small problems against a search over all plans, and the pieces against their words."""
 
-from __future__ import annotations
-
 import random
 from contextlib import suppress
 from pathlib import Path
@@ -266,7 +264,7 @@ def test_a_wrong_plan_is_refused(steps, said):
 
 
 def test_updates_and_limits_are_checked():
-    problem: MemoryProblem = random_problem(next(_updating()))
+    problem = random_problem(next(_updating()))
     order = [op.id for op in problem.ops]
     check_plan(problem, {"op_order": order}, offsets=False)
     with pytest.raises(VerifyError, match=r"was updated|updates and ran"):

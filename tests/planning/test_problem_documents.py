@@ -1,7 +1,5 @@
 """Documents of problems that are wrong in one place: each is told in one error that names it."""
 
-from __future__ import annotations
-
 import json
 from contextlib import suppress
 

@@ -1,7 +1,5 @@
 """Walks over sequences: what they keep up to date, and what they find."""
 
-from __future__ import annotations
-
 import random
 
 from hypothesis import given, settings, strategies as st
@@ -82,7 +80,7 @@ def test_a_flat_walk_pays_for_bytes_near_a_limit_and_never_exceeds_it(seed, shar
     assert is_valid(net, found)
     assert runs.peak == descents.peak <= most
 
-    def paid(each: Runs) -> float:
+    def paid(each):
         goal = int(0.8 * most)
         beyond = sum(max(0, load - goal) for load in each.loads) / (goal * len(net.ops) + 1)
         return each.cost / net.total + beyond * price * 2**18 / sequences.SCALE
@@ -132,7 +130,7 @@ def test_machine_code_walks_as_it_is_written(seed):
     assert found[0] == found[1]
 
 
-def wide(count: int) -> MemoryProblem:
+def wide(count):
     """Large values are made first, then each is made small: in another order one is there at a
     time. None may be made again."""
     values = [MemoryValue(f"a{i}", 100) for i in range(count)]
