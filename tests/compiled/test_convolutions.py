@@ -1,0 +1,606 @@
+"""Convolutions and their gradients in every form that they are lowered to, and pools behind them.
+
+Sums of products of whole numbers are exact in any order: results are those of the evaluator to the
+bit, whether windows are columns, patches, remainders of strides or rows of an image. Tiles, whose
+products are of sums, are near float64. All forms give the same bytes for a batch and an image that
+are known or named, on one and two threads, fused or not.
+"""
+
+import os
+import platform
+import subprocess
+import sys
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+import staticgrad as sg
+from passes.pipelines import pipeline
+from staticgrad.analysis.evaluate import same_bytes
+from staticgrad.ir.forms import WindowProduct, WindowReduce
+from staticgrad.ir.kernels.stages import Gemm, nested
+from staticgrad.lowering.windows.columns import WindowColumns, WindowPhaseColumns, by_columns
+from staticgrad.lowering.windows.filter_columns import channels_by_columns
+from staticgrad.lowering.windows.tile_cuts import Cut, Tiled, best_cut
+from staticgrad.ops.convolution import Conv, ConvFilter, ConvImage
+from staticgrad.preparation.loops import with_remainders
+from staticgrad.preparation.windows import with_parts, with_patches
+from tests.compiled.agreement import assert_same
+from tests.compiled.ways import check, drawn, kernels, scheduled
+from tests.diagonals import diagonals
+
+CONVOLUTIONS = (Conv, ConvImage, ConvFilter)
+#: Shape of the image, of the filters, and options.
+GEOMETRIES = {
+    # windows side by side: products of matrices
+    "patches": ((2, 3, 16, 32), (40, 3, 16, 16), {"stride": 16}),
+    "patches and a rest": ((3, 2, 50, 49), (17, 2, 4, 4), {"stride": 4}),
+    "patches of two lengths": ((2, 5, 7, 9), (33, 5, 2, 3), {"stride": (2, 3)}),
+    "patches of one axis": ((4, 2, 37), (3, 2, 9), {"stride": 9}),
+    "patches of three axes": ((1, 4, 5, 6, 8), (8, 4, 1, 2, 8), {"stride": (1, 2, 8)}),
+    "patches of one column": ((2, 1, 2, 8), (1, 1, 2, 1), {"stride": (2, 1)}),
+    # remainders of strides as channels
+    "remainders in tiles": ((3, 3, 27, 30), (16, 3, 11, 11), {"stride": 4, "padding": 2}),
+    "remainders": ((2, 4, 20, 21), (7, 4, 8, 8), {"stride": 4}),
+    "remainders of one axis of two": (
+        (2, 2, 9, 14), (3, 2, 4, 2), {"stride": (2, 1), "padding": ((0, 3), (1, 0))},
+    ),
+    "remainders of a wide border": ((2, 3, 50), (5, 3, 24), {"stride": 12, "padding": 30}),
+    "remainders of a cube": ((1, 2, 9, 8, 9), (4, 2, 6, 6, 6), {"stride": 3, "padding": 1}),
+    # filters as sums of parts of the batch
+    "one channel": ((13, 1, 12, 11), (16, 1, 3, 3), {"padding": 1}),
+    "few channels": ((8, 3, 15, 9), (70, 3, 5, 2), {"stride": (2, 1)}),
+    "groups and gaps": ((13, 4, 90), (6, 2, 7), {"padding": ((3, 0),), "dilation": 2, "groups": 2}),
+    "a cube": ((8, 2, 5, 6, 4), (3, 2, 2, 3, 1), {"padding": 1}),
+    "parts of few": ((3, 40, 6, 5), (8, 40, 3, 3), {}),
+    "single elements": ((13, 5, 6, 7), (40, 5, 1, 1), {}),
+    "many channels of elements": ((8, 400, 50), (33, 400, 1), {}),
+    "elements of a cube": ((3, 6, 2, 3, 4), (150, 6, 1, 1, 1), {}),
+    # columns that are windows alone
+    "columns": ((9, 5, 4, 4), (160, 5, 3, 3), {"padding": 1}),
+    "columns of one image": ((1, 6, 4, 4), (128, 6, 3, 3), {"padding": 1}),
+    "columns of gaps": ((17, 8, 5, 3), (150, 8, 3, 3), {"padding": 2, "dilation": 2}),
+    "columns of strides": ((8, 7, 6, 6), (64, 7, 2, 3), {"stride": 2, "padding": 1}),
+    "columns of many channels": ((16, 200, 4, 5), (96, 200, 3, 3), {"stride": 2, "padding": 1}),
+    "columns of groups": ((5, 8, 9, 8), (256, 4, 3, 1), {"stride": (1, 2), "groups": 2}),
+    "columns of a cube": ((6, 4, 3, 4, 4), (160, 4, 2, 3, 3), {"padding": 1}),
+    "columns of a cube in strides": (
+        (8, 5, 3, 5, 4), (65, 5, 3, 2, 3), {"padding": 1, "stride": (1, 2, 1)},
+    ),
+    "columns of filters": ((7, 48, 3, 5), (268, 48, 3, 3), {"padding": (1, 0)}),
+    "columns of filters in strides": ((5, 64, 7, 7), (133, 64, 3, 2), {"stride": 2, "padding": 1}),
+    "a vector that is not a panel": ((3, 8, 5, 5), (74, 8, 3, 3), {"stride": 2, "padding": 1}),
+    "one window": ((9, 32, 1, 2), (64, 32, 5, 5), {"stride": 2, "padding": 2}),
+    # each channel apart
+    **{
+        f"a channel of {rows} rows": ((1, 1, rows, 6), (1, 1, 3, 3), {"padding": 1})
+        for rows in (1, 2, 5, 8, 15)
+    },
+    "channels apart": ((2, 3, 16, 16), (3, 1, 3, 3), {"padding": 1, "groups": 3}),
+    # one image, cut further than by images
+    "one small image": ((1, 6, 6, 6), (128, 3, 3, 3), {"padding": 1, "groups": 2}),
+    "one image in strips": ((1, 6, 40, 40), (128, 3, 3, 3), {"padding": 1, "groups": 2}),
+    "one image strided": ((1, 6, 7, 7), (128, 3, 3, 3), {"stride": 2, "padding": 1, "groups": 2}),
+}  # fmt: skip
+
+
+def convolved(shape, filters, options, dtype="float32", transposed=False):
+    """A convolution, and gradients of the image and of the filters by a cotangent ``d``."""
+    x, w = sg.input("x", shape, dtype), sg.input("w", filters, dtype)
+    y = (sg.nn.conv_transpose if transposed else sg.nn.conv)(x, w, **options)
+    dx, dw = sg.grad((y * sg.input("d", y.shape, dtype)).sum(), [x, w])
+    return sg.Graph({"y": sg.maximum(y, 0), "dx": dx, "dw": dw})
+
+
+def whole(graph, scale=4, **sizes):
+    """Whole numbers for all inputs."""
+    rng, feeds = np.random.default_rng(11), drawn(graph, **sizes)
+    shapes = {name: array.shape for name, array in feeds.items()}
+    return {n: rng.integers(-scale, scale + 1, s).astype(feeds[n].dtype) for n, s in shapes.items()}
+
+
+def check_exact(shape, filters, options, dtype, named=True, transposed=False):
+    """The evaluator's results in float64, which are exact, in every way."""
+    known = convolved(shape, filters, options, dtype, transposed)
+    feeds = whole(known)
+    wanted = sg.evaluate(known, {name: array.astype("f8") for name, array in feeds.items()})
+    ways = [(shape, {"threads": 2}), (shape, {"fuse": False})]
+    if named and 0 not in shape:
+        ways += [(("n", *shape[1:]), {}), ((*shape[:-1], "wide"), {"threads": 2})]
+    for extents, way in [(shape, {}), *ways]:
+        graph = (
+            known if extents is shape else convolved(extents, filters, options, dtype, transposed)
+        )
+        found = sg.compile(graph, **way).run(feeds)
+        for name, array in wanted.items():
+            np.testing.assert_array_equal(found[name], array, err_msg=f"{name}, {extents}, {way}")
+
+
+@pytest.mark.thinned(7)
+@diagonals(2, ("name", GEOMETRIES), ("dtype", ["float32", "float64"]))
+def test_every_form_is_exact(name, dtype):
+    check_exact(*GEOMETRIES[name], dtype)
+
+
+def test_empty_batches():
+    check_exact((0, 4, 4, 4), (128, 4, 3, 3), {"padding": 1}, "float32")
+
+
+@pytest.mark.slow
+@settings(max_examples=20, deadline=None)
+@given(st.data())
+def test_any_geometry(data):
+    """Images of which some elements lie in no window, windows side by side, and channels apart."""
+    one_of = data.draw
+    rank, side_by_side = one_of(st.integers(1, 2)), one_of(st.booleans())
+    taps = [one_of(st.integers(1, 7)) for _ in range(rank)]
+    steps = taps if side_by_side else [one_of(st.integers(1, 4)) for _ in taps]
+    gaps = [1 if side_by_side else one_of(st.integers(1, 2)) for _ in taps]
+    border = [(0, 0) if side_by_side else (one_of(st.integers(0, 3)),) * 2 for _ in taps]
+    image = [(k - 1) * d + 1 + one_of(st.integers(0, 12)) for k, d in zip(taps, gaps, strict=True)]
+    batch, c, o = (one_of(st.integers(1, 4)) for _ in range(3))
+    groups = one_of(st.sampled_from((1, c)))
+    options = {"stride": (*steps,), "dilation": (*gaps,), "padding": (*border,), "groups": groups}
+    filters = (o * groups, c // groups, *taps)
+    check_exact(
+        (batch, c, *image), filters, options, one_of(st.sampled_from(("float32", "float64")))
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stride", [(16, 16), (4, 4), (2, 3)])
+def test_transposed_convolutions_are_exact(stride):
+    check_exact((2, 3, 5, 4), (3, 6, *stride), {"stride": stride}, "float32", transposed=True)
+
+
+# -- which form ------------------------------------------------------------------------------------
+
+
+def lowered_by(graph):
+    """Which classes lower the convolutions of a graph."""
+    return {by_columns(n) for n in graph.nodes if isinstance(n.form, WindowProduct)} - {None}
+
+
+def test_columns_are_windows_alone_where_images_are_small():
+    for name, (shape, filters, options) in GEOMETRIES.items():
+        if name.startswith("columns"):
+            assert lowered_by(convolved(shape, filters, options)), name
+    strided = convolved((16, 256, 8, 8), (256, 256, 3, 3), {"stride": 2, "padding": 1})
+    assert lowered_by(strided) >= {WindowColumns, WindowPhaseColumns}
+    for channels, size in (
+        (16, 8),
+        (64, 62),
+    ):  # few rows; 62 of 64 columns count in a strip as well
+        shape = (4, channels, size, size)
+        assert not lowered_by(convolved(shape, (channels, channels, 3, 3), {"padding": 1}))
+
+
+def test_filters_of_small_images_are_products_of_copies():
+    """Where rows of windows are short, and the batch is not so long that few channels are near."""
+
+    def part(size, batch, stride=1):
+        graph = convolved(
+            (batch, 64, size, size), (256, 64, 3, 3), {"stride": stride, "padding": 1}
+        )
+        products = [node for node in graph.nodes if isinstance(node.form, WindowProduct)]
+        return max(map(channels_by_columns, products))
+
+    assert [part(4, 16), part(8, 16, stride=2), part(8, 16), part(4, 4096)] == [16, 16, 0, 0]
+
+
+WHICH = [
+    # taps, options, and what with_patches and with_remainders leave
+    (8, {"stride": 8}, set(), {Conv, ConvImage}),
+    (2, {"stride": 2}, {ConvFilter}, None),
+    (8, {"stride": 8, "padding": 1}, {*CONVOLUTIONS}, None),
+    (8, {"stride": 8, "padding": [(0, 7), (0, 0)]}, {*CONVOLUTIONS}, None),
+    (8, {"stride": 7}, {*CONVOLUTIONS}, None),
+    (8, {"stride": 8, "groups": 2}, {*CONVOLUTIONS}, None),
+    (1, {}, {*CONVOLUTIONS}, None),
+    (8, {"stride": 4}, None, set()),
+    (4, {"stride": 2, "padding": 1}, None, {ConvImage}),
+    (3, {"stride": 2, "padding": 1}, None, {Conv, ConvImage}),
+    (8, {"stride": 4, "groups": 2}, None, {Conv, ConvImage}),
+    (4, {"stride": 2, "dilation": 2}, None, {Conv, ConvImage}),
+    (1, {"stride": 2}, None, {Conv, ConvImage}),
+]
+
+
+@pytest.mark.parametrize(("taps", "options", "of_patches", "of_remainders"), WHICH, ids=str)
+def test_which_convolutions_change_their_form(taps, options, of_patches, of_remainders):
+    """Overlapping windows, borders, groups and single elements are no patches; strided windows of
+    much longer filters, groups and gaps are not told apart by their remainders."""
+    filters = (6, 4 // options.get("groups", 1), taps, taps)
+    graph = pipeline("O1")(convolved(("n", 4, 33, 32), filters, options))
+    if of_patches is not None:
+        assert {type(node.op) for node in with_patches(graph).nodes} & {*CONVOLUTIONS} == of_patches
+    if of_remainders is not None and of_patches is None:
+        left = [n.op for n in with_remainders(graph).nodes if isinstance(n.op, Conv | ConvImage)]
+        assert {type(op) for op in left if max(op.strides) > 1} == of_remainders
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [("one channel", 8), ("few channels", 3), ("groups and gaps", 4), ("a cube", 8),
+     ("parts of few", 4), ("single elements", 4), ("many channels of elements", 2)],
+)  # fmt: skip
+def test_several_iterations_share_few_channels(name, parts):
+    shape, filters, options = GEOMETRIES[name]
+    graph = convolved(("n", *shape[1:]), filters, options)
+    products = [
+        step.total
+        for step in scheduled({"dw": graph["dw"]}).steps
+        for kernel in step.kernels()
+        if any(isinstance(stage, Gemm) for stage in kernel.stages)
+    ]
+    assert products
+    assert all(isinstance(count, int) and count >= parts for count in products)
+
+
+@pytest.mark.parametrize(("c", "o"), [(64, 70), ("c", 3), (3, "o")])
+def test_filters_of_many_channels_and_named_ones_stay_whole(c, o):
+    x, d = sg.input("x", ("n", c, 9, 9), "float32"), sg.input("d", ("n", o, 5, 5), "float32")
+    graph = sg.Graph({"dw": ConvFilter((1, 1), (1, 1), (0, 0), (5, 5))(x, d)})
+    assert with_parts(graph) is graph
+
+
+@pytest.mark.parametrize("batch", [0, 1, 7, 8, 20])
+def test_the_reference_of_parts_adds_up_to_the_whole(batch):
+    rng = np.random.default_rng(batch)
+    x, y = rng.normal(size=(batch, 2, 9)), rng.normal(size=(batch, 3, 7))
+    whole = ConvFilter((1,), (1,), (0,), (3,))
+    parts = ConvFilter((1,), (1,), (0,), (3,), parts=8)
+    found = parts.reference(x, y)
+    assert found.shape == (8, 3, 2, 3)
+    np.testing.assert_allclose(found.sum(0), whole.reference(x, y), atol=1e-12)
+    assert not found[-(-batch // -(-batch // 8)) if batch else 0 :].any()
+
+
+# -- each channel apart ----------------------------------------------------------------------------
+
+
+def test_rows_side_by_side_read_each_image_row_once():
+    x, w = sg.input("x", (1, 2, 16, 16), "float32"), sg.input("w", (2, 1, 3, 3), "float32")
+    (kernel,) = sg.compile(sg.nn.conv(x, w, padding=1, groups=2)).kernels
+    assert kernel.source.count(" = fma(") % (4 * 9) == 0  # four rows of nine taps
+    body = kernel.source.count(" = load(p1, ") * 4 * 9 // kernel.source.count(" = fma(")
+    assert body == 6 * 3  # of six rows of the copy, each at three places
+
+
+@pytest.mark.parametrize(
+    ("rows", "width", "taps", "step", "dtype"),
+    [(7, 7, 7, 1, "float32"), (4, 8, 3, 1, "float32"), (6, 3, 5, 1, "float64"),
+     (4, 13, 3, 1, "float32"), (8, 5, 5, 2, "float32")],
+)  # fmt: skip
+def test_small_images_are_read_where_they_lie(rows, width, taps, step, dtype):
+    x, w = sg.input("x", (2, 3, rows, width), dtype), sg.input("w", (3, 1, taps, taps), dtype)
+    graph = sg.Graph({"y": sg.nn.conv(x, w, stride=(step, 1), padding=taps // 2, groups=3)})
+    feeds = drawn(graph)
+    feeds["w"][1, 0, 0, taps // 2] = np.inf  # times a zero of the border it is NaN
+    f = sg.compile(graph, threads=2)
+    border = [(0, 0), (0, 0), *[(taps // 2, taps // 2)] * 2]
+    windows = np.lib.stride_tricks.sliding_window_view(
+        np.pad(feeds["x"].astype("f8"), border), (taps, taps), (2, 3)
+    )
+    with np.errstate(invalid="ignore"):
+        wanted = np.einsum("ncijkl,ckl->ncij", windows[:, :, ::step], feeds["w"][:, 0])
+    np.testing.assert_allclose(f.run(feeds)["y"], wanted, rtol=1e-4, atol=1e-4)
+    (kernel,) = f.kernels
+    assert "own[" not in kernel.source  # no copy
+    half = 16 // np.dtype(dtype).itemsize * 2
+    assert f"mask{half}({width})" in kernel.source or width > half
+
+
+def test_gradients_of_small_windows_are_read_where_they_lie():
+    x, w = sg.input("x", (2, 3, 4, 7), "float32"), sg.input("w", (3, 1, 5, 3), "float32")
+    y = sg.nn.conv(x, w, padding=(2, 1), groups=3)
+    graph = sg.Graph({"dx": sg.grad((y * sg.input("g", y.shape, "float32")).sum(), x)})
+    f = check(graph, drawn(graph))
+    assert "own[" not in f.kernels[0].source
+
+
+# -- tiles -----------------------------------------------------------------------------------------
+
+
+def in_tiles(outputs):
+    """How many kernels make sixteen products: all in one loop, or four in each of four."""
+    found = 0
+    for kernel in kernels(outputs):
+        loops = [around for s, around in nested(kernel.stages) if isinstance(s, Gemm)]
+        found += [axis.extent for around in loops for axis in around[-1:]] in ([16], [4] * 4)
+    return found
+
+
+TILED = [
+    # batch, channels, results, image, border; how many of the three sums are in tiles
+    (1, 32, 16, (14, 15), ((1, 1), (1, 1)), 2),
+    (9, 16, 48, (16, 14), ((2, 2), (1, 1)), 2),
+    (3, 48, 64, (13, 40), ((1, 1), (1, 1)), 0),
+    (0, 64, 64, (28, 30), ((1, 1), (1, 1)), 3),
+    (6, 65, 70, (29, 31), ((0, 2), (1, 0)), 3),
+    (5, 256, 16, (26, 26), ((0, 0), (0, 0)), 2),
+    (2, 17, 256, (45, 28), ((2, 1), (2, 2)), 3),
+    (1, 32, 33, (28, 69), ((1, 1), (1, 1)), 3),
+    # small images of many channels: several images in an iteration
+    (5, 64, 64, (7, 8), ((1, 1), (1, 1)), 2),
+    (2, 256, 272, (8, 7), ((1, 1), (1, 1)), 2),
+    (11, 300, 24, (9, 12), ((0, 2), (1, 1)), 2),
+    (3, 64, 63, (8, 8), ((1, 1), (1, 1)), 0),  # too few pairs of channels
+    (3, 64, 64, (6, 8), ((1, 1), (1, 1)), 0),  # too short
+]
+
+
+@pytest.mark.slow
+@diagonals(2, ("geometry", TILED), ("dtype", ["float32", "float64"]))
+def test_tiles_give_the_sum_and_its_gradients(geometry, dtype):
+    n, c, o, image, pads, tiled = geometry
+    known = convolved((n, c, *image), (o, c, 3, 3), {"padding": pads}, dtype)
+    feeds = drawn(known)
+    f = check(known, feeds, ways=({"threads": 2}, {"fuse": False}), oracle=False)
+    assert in_tiles(known) == tiled
+    found = f.run(feeds)
+    if n:
+        named = convolved(("n", c, *image), (o, c, 3, 3), {"padding": pads}, dtype)
+        assert_same(sg.compile(named).run(feeds), found)
+    for name, wanted in sg.evaluate(known, feeds, dtype="float64").items():
+        scale = np.abs(wanted).max(initial=1e-30)
+        near = 2e-6 if dtype == "float32" else 4e-15
+        near *= 2 if name == "dw" else 1  # its sums are over the batch
+        np.testing.assert_allclose(found[name] / scale, wanted / scale, atol=near)
+
+
+def test_what_follows_is_in_the_kernel_and_reads_what_stays_along_rows():
+    x, w = sg.input("x", (3, 64, 37, 29), "float32"), sg.input("w", (64, 64, 3, 3), "float32")
+    row, bias = sg.input("row", (1, 64, 1, 29), "float32"), sg.input("bias", (64, 1, 1), "float32")
+    graph = sg.Graph({"y": sg.nn.relu(sg.nn.conv(x, w, padding=1) * row + bias + x)})
+    assert in_tiles(graph) == 1
+    assert len(scheduled(graph).steps) == 2  # the filters are combined before
+    check(graph, drawn(graph))
+
+
+@pytest.mark.parametrize(("rows", "sign"), [(29, 1.0), (53, -1.0)])
+def test_strips_that_differ_read_what_stays_along_rows(rows, sign):
+    """A factor with one row, behind a convolution whose last strip is shorter than others."""
+    x, w = sg.input("x", (1, 3, rows, 37), "float32"), sg.input("w", (8, 3, 3, 3), "float32")
+    graph = sg.Graph({"y": sg.nn.conv(x, w, padding=1) * sg.input("row", (1, 8, 1, 37)) * sign})
+    check(graph, drawn(graph))
+
+
+@pytest.mark.parametrize(
+    ("channels", "taps", "options"),
+    [(15, 3, {}), (64, 2, {}), (64, 3, {"stride": 2}), (64, 3, {"dilation": 2}),
+     (128, 3, {"groups": 2})],
+)  # fmt: skip
+def test_others_are_sums_of_taps(channels, taps, options):
+    filters = (channels, channels // options.get("groups", 1), taps, taps)
+    assert in_tiles({"y": convolved((2, channels, 60, 60), filters, options)["y"]}) == 0
+
+
+@pytest.mark.parametrize(
+    ("size", "images", "channels", "cut"),
+    [
+        ((8, 8), 16, 64, Cut(8, 1, False)),  # 64 tiles are four vectors; joined rows take five
+        ((28, 28), 4, 64, Cut(2, 1, True)),  # two rows of 28 and two of border are four vectors
+        ((16, 16), 1, 64, Cut(4, 1, False)),  # whole vectors need no border
+        ((7, 7), 32, 32, Cut(7, 2, True)),  # seven vectors for two images, not eight
+        ((7, 7), 32, 16, Cut(7, 2, True)),  # four images take fourteen: more of nothing
+        ((7, 7), 1, 64, Cut(4, 1, True)),  # a strip is whole, but for the rows that are missing
+        ((4, 4), 8, 512, Cut(4, 2, False)),  # an image's sixteen tiles would read filters twice
+    ],
+    ids=str,
+)
+def test_cuts_fill_vectors(size, images, channels, cut):
+    """By hand: vectors of 16 columns, at most 64 tiles of 64 channels on each side."""
+    assert best_cut(Tiled(*size, images, (channels, channels), sg.float32)) == cut
+
+
+def test_images_are_together_in_an_iteration():
+    y = {"y": convolved((32, 16, 14, 14), (16, 16, 3, 3), {"padding": 1})["y"]}
+    assert in_tiles(y) == 1
+    assert scheduled(y).steps[-1].total == 32 // 2  # two images are seven whole vectors
+
+
+# -- pools in the kernel that computes what they are read of ---------------------------------------
+
+#: How windows follow what is computed: behind an activation, before it, with one on both sides.
+POOLS = {
+    "relu, two by two": lambda x: sg.nn.max_pool(sg.nn.relu(x), 2),
+    "two by three, gelu": lambda x: sg.nn.gelu(sg.nn.max_pool(x, (2, 3))),
+    "relu, mean of rows, tanh": lambda x: sg.tanh(sg.nn.avg_pool(sg.nn.relu(x), (1, 4))),
+    "every third row": lambda x: sg.nn.max_pool(x, (2, 1), stride=(3, 1)),
+    "gelu, two by two": lambda x: sg.nn.max_pool(sg.nn.gelu(x), 2),
+}
+
+
+def pooled(pool, dtype, image, is_convolved=True, shown=False):
+    """A pool over a convolution with bias, or over elements; with gradients."""
+    x, b = sg.input("x", ("n", 4, *image), dtype), sg.input("b", (6,), dtype)
+    w = sg.input("w", (6, 2, 3, 3), dtype)
+    h = sg.nn.conv(x, w, b, padding=1, groups=2) if is_convolved else x * 0.5 + 1.0
+    y = POOLS[pool](h)
+    sources = [x, w, b] if is_convolved else [x]
+    slopes = {f"d{n}": d for n, d in enumerate(sg.grad((y * y).sum(), sources))}
+    return sg.Graph({"y": y, **slopes, **({"h": h} if shown else {})})
+
+
+def kernels_of_pools(graph):
+    """How many kernels begin with windows over what another one computes."""
+    lines = str(sg.compile(graph).explain()).partition("steps:")[2].partition("neighbours")[0]
+    alone = [line.split()[2].rstrip(",") for line in lines.splitlines() if line.strip()]
+    return sum(name in ("window_max", "window_place", "window_sum") for name in alone)
+
+
+@pytest.mark.thinned
+@pytest.mark.parametrize(
+    ("name", "dtype", "width", "is_convolved"),
+    [("relu, two by two", "float32", 38, True), ("two by three, gelu", "float64", 37, True),
+     ("relu, mean of rows, tanh", "float16", 36, True), ("every third row", "float64", 35, True),
+     ("relu, two by two", "float32", 38, False)],
+)  # fmt: skip
+def test_one_kernel_has_the_image_and_its_windows(name, dtype, width, is_convolved):
+    """Rows and columns that no window reads; of float64 vectors are shorter. Many equal numbers."""
+    graph = pooled(name, dtype, (11, width), is_convolved)
+    assert any(isinstance(node.form, WindowReduce) for node in graph.nodes)
+    assert kernels_of_pools(graph) == 0
+    check(graph, whole(graph, 2, n=3))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rows", [8, 9])
+@pytest.mark.parametrize("name", ["relu, two by two", "gelu, two by two"])
+def test_an_image_that_is_asked_for_is_stored_tap_by_tap(name, rows):
+    """Windows that leave out the last row cannot store it."""
+    graph = pooled(name, "float32", (rows, 36), shown=True)
+    check(graph, whole(graph, 2, n=3))
+    assert name.startswith("relu") or kernels_of_pools(graph) == (0 if rows == 8 else 2)
+
+
+def test_a_gradient_needs_the_places_and_not_the_image():
+    """What waits for the gradient are the windows and a byte for each."""
+    x, w = sg.input("x", (8, 3, 32, 32)), sg.input("w", (16, 3, 3, 3))
+    h = sg.nn.max_pool(sg.nn.relu(sg.nn.conv(x, w, padding=1)), 2)
+    f = sg.compile(sg.Graph({"d": sg.grad(sg.mean(h * h), [w])[0]}), threads=1)
+    windows, image = 8 * 16 * 16 * 16, 8 * 16 * 32 * 32
+    assert f.plan().peak_bytes < 4 * image + 3 * 4 * windows + (1 << 17) + 4 * 40000
+
+
+@pytest.mark.slow
+def test_windows_of_tiles():
+    """A convolution in tiles, whose rows are no whole vectors: several images, several strips."""
+    x, w = sg.input("x", (3, 64, 50, 25), "float32"), sg.input("w", (64, 64, 3, 3), "float32")
+    y = sg.nn.conv(x, w, sg.input("b", (64,), "float32"), padding=1)
+    graph = sg.Graph({"y": sg.nn.max_pool(sg.nn.relu(y), 2)})
+    assert kernels_of_pools(graph) == 0
+    check(graph, drawn(graph), ways=({"fuse": False}, {"threads": 2}))
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_the_first_of_equal_elements_is_taken_with_its_sign(beside):
+    """Zeros of both signs, and NaN: what is taken stands at the place that has the cotangent."""
+    low, high, nan = -0.0, 0.0, np.nan
+    row = [low, high, high, low, -1.0, low, nan, 2.0, 2.0, nan, nan, nan, -np.inf, -np.inf]
+    array = np.repeat(np.array(row, "float32"), 3).reshape(7, 2, 3).swapaxes(1, 2)[None].copy()
+    x = sg.input("x", ("n", *array.shape[1:]))
+    y = sg.nn.max_pool(x + low, (1, 2))
+    outputs = {"y": y, **({"d": sg.grad(y.sum(), x)} if beside else {})}
+    found = sg.compile(sg.Graph(outputs), threads=1).run({"x": array})
+    first = [row[2 * n + (n in (2, 4))] for n in range(7)]
+    wanted = np.repeat(np.array(first, "float32"), 3).reshape(1, 7, 3, 1)
+    assert same_bytes(found["y"], wanted)
+    assert same_bytes(sg.evaluate(sg.Graph({"y": y}), {"x": array})["y"], wanted)
+    if beside:
+        places = np.flatnonzero(found["d"][0, :, 0].reshape(14))
+        assert places.tolist() == [0, 2, 5, 6, 9, 10, 12]
+
+
+# -- networks --------------------------------------------------------------------------------------
+
+
+def network(dtype):
+    """A strided, a grouped and a pointwise convolution, pools and their gradients."""
+    x, b = sg.input("x", ("n", 2, 9, 8), dtype), sg.input("b", (4,), dtype)
+    shapes = [(4, 2, 3, 3), (4, 2, 2, 3), (6, 4, 1, 1)]
+    k0, k1, k2 = (sg.input(f"k{i}", shape, dtype) for i, shape in enumerate(shapes))
+    h = sg.nn.relu(sg.nn.conv(x, k0, b, padding="same"))
+    h = sg.nn.max_pool(h, 2, padding=[(1, 0), (0, 0)])
+    h = sg.nn.gelu(sg.nn.conv(sg.nn.conv(h, k1, stride=(2, 1), padding=1, groups=2), k2))
+    h = sg.nn.avg_pool(h, 2, stride=1, padding=1, count_include_pad=False)
+    loss = (h * h).mean()
+    slopes = sg.grad(loss, [x, k0, k1, k2])
+    return sg.Graph({"loss": loss, **{f"d{i}": d for i, d in enumerate(slopes)}})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("dtype", "ways"),
+    [
+        ("float32", ({"threads": 1}, {"threads": 3}, {"fuse": False})),
+        ("float64", ({"threads": 1},)),
+        ("float32", ({"pipeline": "O0"}, {"checkpoint": "recompute"})),
+        pytest.param("float32", ({"backend": "numba"},), marks=pytest.mark.exhaustive),
+    ],
+    ids=str,
+)
+def test_every_way_gives_the_same_bytes(dtype, ways):
+    graph = network(dtype)
+    check(graph, drawn(graph, n=5), ways=ways)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sizes", [("h", "w"), (0, 5)], ids=str)
+def test_an_image_of_no_places_gives_nothing(sizes):
+    """Known or named; a transposed convolution has what reaches beyond its last place."""
+    x = sg.input("x", (2, 4, *sizes), "float32")
+    k, few = sg.input("k", (4, 4, 3, 3), "float32"), sg.input("few", (4, 1, 2, 1), "float32")
+    found = {
+        "dense": sg.nn.conv(x, k, padding="same", stride=2),
+        "apart": sg.nn.conv(x, few, padding="same", dilation=2, groups=4),
+        "spread": sg.nn.conv_transpose(x, k, stride=(1, 4)) * 2.0,
+        "largest": sg.nn.max_pool(x, 2),
+    }
+    loss = sum((value * value).sum() for value in found.values())
+    named = zip(("x", "k", "few"), sg.grad(loss, [x, k, few]), strict=True)
+    graph = sg.Graph(found | {f"d{name}": slope for name, slope in named})
+    f = sg.compile(graph)
+    for h, w in ((0, 5), (0, 0), (7, 0), (7, 5))[: 4 if sizes[0] else 1]:
+        feeds = drawn(graph, h=h, w=w)
+        results = f.run(feeds)
+        for name, wanted in sg.evaluate(graph, feeds).items():
+            assert results[name].shape == wanted.shape
+            np.testing.assert_allclose(results[name], wanted, rtol=1e-4, atol=1e-3)
+        assert results["spread"].shape == (2, 4, h + 2, max(4 * w - 1, 0))
+        assert results["largest"].shape == (2, 4, h // 2, w // 2)
+
+
+def digests():
+    """Of a convolution and its gradients, whose sums are longer than a part of a product."""
+    found = []
+    for stride, high, wide in ((1, 6, 21), (1, 28, 29), (2, 6, 21)):  # the second lies in tiles
+        graph = convolved((2, 80, high, wide), (75, 80, 3, 3), {"stride": stride, "padding": 1})
+        results = sg.compile(graph, threads=1).run(drawn(graph))
+        found += [sha256(results[name].tobytes()).hexdigest() for name in ("y", "dx", "dw")]
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="names a target of x86-64")
+def test_narrow_registers_give_the_same_bytes():
+    program = "from tests.compiled.test_convolutions import digests; print(*digests())"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "STATICGRAD_TARGET": "x86-64-v3"},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == digests()
+
+
+@pytest.mark.thinned(4)
+@diagonals(
+    2, ("taps,stride,padding", [(3, 2, 1), (3, 2, 0), (4, 3, 1), (2, 2, 0)]), ("axes", [1, 2])
+)
+def test_what_is_repeated_along_an_image_of_remainders(axes, taps, stride, padding):
+    """A bias, and a factor for each image: nothing of them lies along the places."""
+    x, factor = sg.input("x", (2, 2, *(4,) * axes)), sg.input("factor", (2, 1, *(1,) * axes))
+    filters, bias = sg.input("filters", (2, 3, *(taps,) * axes)), sg.input("bias", (3,))
+    y = sg.nn.conv_transpose(x, filters, bias, stride=stride, padding=padding) * factor
+    graph = sg.Graph({"y": y, "slope": sg.grad((y * y).sum(), factor)})
+    check(graph, drawn(graph), ways=())
+
+
+@pytest.mark.thinned(4)
+@diagonals(2, ("axes", [(0,), (1,), (0, 1)]), ("channels", [(1, 17), (20, 33), (34, 34)]))
+def test_what_is_repeated_along_channels_is_read_once(channels, axes):
+    """Panels of channels end within the axis, of which there is one element; and of the batch."""
+    many, results = channels
+    image = (1 if 0 in axes else 3, 1 if 1 in axes else many, 7)
+    x, w = sg.input("x", image, "float64"), sg.input("w", (results, many, 2), "float64")
+    y = sg.nn.conv(sg.broadcast_to(x, (3, many, 7)), w)
+    loss = (y.sum(axis=axes) ** 2).sum()
+    graph = sg.Graph({"y": y, "by x": sg.grad(loss, x), "by w": sg.grad(loss, w)})
+    check(graph, drawn(graph), ways=())
