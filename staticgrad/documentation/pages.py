@@ -21,49 +21,25 @@ _MADE: Final[dict[str, Callable[[], str]]] = {
 CONTENTS: Final[dict[str, tuple[str, ...]]] = {
     "": ("index",),
     "Learn": (
-        "first-gradient",
-        "the-tape",
-        "forward-and-reverse",
-        "vanishing-gradients",
-        "where-memory-goes",
-        "fit-into-memory",
-        "loops-and-branches",
-        "mixed-precision",
-        "write-a-pass",
-        "an-engine",
-        "exercises",
+        "first-gradient", "the-tape", "forward-and-reverse", "vanishing-gradients",
+        "where-memory-goes", "fit-into-memory", "loops-and-branches", "mixed-precision",
+        "write-a-pass", "an-engine", "exercises",
     ),
     "How to: coming from": ("from-numpy", "from-pytorch", "from-jax", "from-tensorflow"),
     "How to: use": (
-        "run-a-program",
-        "train-and-save",
-        "pytorch-weights",
-        "export",
-        "tune",
-        "compare",
+        "run-a-program", "train-and-save", "pytorch-weights", "export", "tune", "compare",
     ),
     "Cookbook": (
-        "cookbook",
-        "gaussian-process",
-        "fit-an-ode",
-        "fit-a-pde",
-        "sample-a-posterior",
-        "sparse-newton",
-        "deploy",
+        "cookbook", "gaussian-process", "fit-an-ode", "fit-a-pde", "sample-a-posterior",
+        "sparse-newton", "deploy",
     ),
     "How to: extend": ("write-an-op", "passes", "policies", "write-a-backend"),
     "Explain": ("run-or-define", "dead-nodes", "numba", "read-a-kernel", "security"),
     "Reference": (
-        "conventions",
-        "accuracy",
-        "errors",
-        "glossary",
-        "numpy",
-        "names",
-        "array-api",
+        "conventions", "accuracy", "errors", "glossary", "numpy", "names", "array-api",
         "other-names",
     ),
-}
+}  # fmt: skip
 
 
 def pages() -> dict[str, str]:
@@ -125,7 +101,7 @@ def contents() -> str:
 
 def titles() -> dict[str, dict[str, str]]:
     """Part -> address -> title, of all pages; parts of the reference come last, by prefix."""
-    found = {part: {name: _title(name) for name in names} for part, names in CONTENTS.items()}
+    found = {part: {name: title(page(name)) for name in names} for part, names in CONTENTS.items()}
     rooms = reference.rooms()
     for path in reference.SUBJECTS:
         room = path.removeprefix("sg.")
@@ -137,7 +113,3 @@ def titles() -> dict[str, dict[str, str]]:
         f"reference/{name}": rooms[name][0] for name in rooms if "/" not in name
     }
     return found
-
-
-def _title(name: str) -> str:
-    return title(page(name))

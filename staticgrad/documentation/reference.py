@@ -151,58 +151,28 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
             "programs.derivatives programs.sparse programs.transformed ops.custom"
             " ops.marks functions.checkpoints.marks functions.kinks",
         ),
-        "loops": (
-            "Loops and branches",
-            "functions.loops.loops",
-        ),
-        "creation": (
-            "Inputs, parameters, new arrays",
-            "functions.creation ops.positions",
-        ),
-        "dtypes": (
-            "Element types and constants",
-            "types.dtype functions.standard ops.convert",
-        ),
-        "arithmetic": (
-            "Arithmetic and rounding",
-            "ops.arithmetic",
-        ),
+        "loops": ("Loops and branches", "functions.loops.loops"),
+        "creation": ("Inputs, parameters, new arrays", "functions.creation ops.positions"),
+        "dtypes": ("Element types and constants", "types.dtype functions.standard ops.convert"),
+        "arithmetic": ("Arithmetic and rounding", "ops.arithmetic"),
         "exponentials": (
             "Exponentials, logarithms, trigonometric and hyperbolic functions",
             "ops.transcendental ops.special",
         ),
-        "logic": (
-            "Comparisons and logic",
-            "ops.logic",
-        ),
+        "logic": ("Comparisons and logic", "ops.logic"),
         "choices": (
             "Conditions, choices, other elementwise functions",
             "ops.selection functions.elementwise",
         ),
-        "reductions": (
-            "Sums, means, extremes",
-            "functions.aggregate functions.missing_values",
-        ),
+        "reductions": ("Sums, means, extremes", "functions.aggregate functions.missing_values"),
         "running": (
             "Running sums, differences, filters",
             "ops.scans functions.loops.running functions.curves functions.filters",
         ),
-        "sorting": (
-            "Sorting, statistics, quantiles, bins",
-            "ops.sorting functions.statistics",
-        ),
-        "shapes": (
-            "Shapes and axes",
-            "ops.movement functions.arrange",
-        ),
-        "indexing": (
-            "Indexing, joining and splitting",
-            "ops.indexing functions.indexing",
-        ),
-        "products": (
-            "Products",
-            "ops.contract functions.products",
-        ),
+        "sorting": ("Sorting, statistics, quantiles, bins", "ops.sorting functions.statistics"),
+        "shapes": ("Shapes and axes", "ops.movement functions.arrange"),
+        "indexing": ("Indexing, joining and splitting", "ops.indexing functions.indexing"),
+        "products": ("Products", "ops.contract functions.products"),
     },
     "sg.nn": {
         "module": (
@@ -222,14 +192,8 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
             "nn.activations functions.activations functions.creation "
             "ops.transcendental functions.nn",
         ),
-        "recurrent": (
-            "Recurrent networks",
-            "nn.recurrent functions.recurrent",
-        ),
-        "attention": (
-            "Attention and transformers",
-            "nn.transformers functions.attention",
-        ),
+        "recurrent": ("Recurrent networks", "nn.recurrent functions.recurrent"),
+        "attention": ("Attention and transformers", "nn.transformers functions.attention"),
         "losses": (
             "Losses",
             "functions.losses.basic functions.losses.distances functions.losses.further"
@@ -245,10 +209,7 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         ),
     },
     "sg.optim": {
-        "optimizers": (
-            "Optimizers",
-            "optim.rules optim.lbfgs",
-        ),
+        "optimizers": ("Optimizers", "optim.rules optim.lbfgs"),
         "training": (
             "Schedules, clipping, averages, an optimizer of your own",
             "optim.schedules optim.gradients optim.averaging optim.optimizer optim.state",

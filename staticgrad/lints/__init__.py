@@ -31,11 +31,14 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-_TABLES: Final = (
-    derivatives.LINTS, exponentials.LINTS, precision.LINTS, gradients.LINTS, broadcasting.LINTS,
-)  # fmt: skip
+_SUBJECTS: Final = (derivatives, exponentials, precision, gradients, broadcasting)
 #: Every lint, by name.
-LINTS: Final[Mapping[str, Lint]] = {each.name: each for table in _TABLES for each in table}
+LINTS: Final[Mapping[str, Lint]] = {
+    each.name: each
+    for subject in _SUBJECTS
+    for each in vars(subject).values()
+    if isinstance(each, Lint)
+}
 
 
 @public

@@ -8,7 +8,7 @@ from staticgrad import functions as sg
 from staticgrad.ir.graph import Node, Symbolic
 from staticgrad.ir.op import registered_ops
 from staticgrad.lints.program import LintedGraph
-from staticgrad.lints.table import Lint, Seen
+from staticgrad.lints.table import Seen, hazard
 from staticgrad.ops.elementwise import Elementwise
 from staticgrad.ops.operands import shape_text
 from staticgrad.types.arrays import Shape
@@ -20,6 +20,23 @@ _SEVERAL_OPERANDS: Final = tuple(
 )
 
 
+@hazard(
+    "outer-broadcast",
+    "a column beside a row of the same size: all pairs instead of element by element",
+    _SEVERAL_OPERANDS,
+    bad=(
+        lambda x: sg.mean((x @ sg.ones((3, 1)) - sg.sum(x, axis=1)) ** 2.0),
+        lambda x: sg.sum(x, axis=1, keepdims=True) * sg.sum(x, axis=1),
+        lambda x, y: sg.where(x @ sg.ones((3, 1)) > 0.0, sg.sum(y, axis=1), 0.0),
+    ),
+    good=(
+        lambda x: x - sg.mean(x, axis=1, keepdims=True),
+        lambda x: sg.sum(x, axis=1)[:, None] - sg.sum(x, axis=1),
+        lambda x: sg.sum(x, axis=1)[:, None] - sg.sum(x, axis=1)[None, :],
+        lambda x: (x @ sg.ones((3, 1)))[:, 0] - sg.sum(x, axis=1),
+        lambda x: x @ sg.ones((3, 1)) * sg.sum(x, axis=0),
+    ),
+)
 def _outer(program: LintedGraph, node: Node) -> Seen | None:
     """``[n, 1]`` beside ``[n]``, whose result has the size n twice."""
     rank = len(node.types[0].shape)
@@ -53,25 +70,3 @@ def _is_asked_for(value: Symbolic) -> bool:
     """Return whether ``x[:, None]`` or a reshape inserted the axis of size 1 on purpose."""
     node = value.node
     return node.op.name == "reshape" and node.args[0].node.origin != node.origin
-
-
-LINTS: Final = (
-    Lint(
-        "outer-broadcast",
-        "a column beside a row of the same size: all pairs instead of element by element",
-        _SEVERAL_OPERANDS,
-        _outer,
-        bad=(
-            lambda x: sg.mean((x @ sg.ones((3, 1)) - sg.sum(x, axis=1)) ** 2.0),
-            lambda x: sg.sum(x, axis=1, keepdims=True) * sg.sum(x, axis=1),
-            lambda x, y: sg.where(x @ sg.ones((3, 1)) > 0.0, sg.sum(y, axis=1), 0.0),
-        ),
-        good=(
-            lambda x: x - sg.mean(x, axis=1, keepdims=True),
-            lambda x: sg.sum(x, axis=1)[:, None] - sg.sum(x, axis=1),
-            lambda x: sg.sum(x, axis=1)[:, None] - sg.sum(x, axis=1)[None, :],
-            lambda x: (x @ sg.ones((3, 1)))[:, 0] - sg.sum(x, axis=1),
-            lambda x: x @ sg.ones((3, 1)) * sg.sum(x, axis=0),
-        ),
-    ),
-)

@@ -15,7 +15,7 @@ from staticgrad.functions import nn
 from staticgrad.ir.graph import Node, Symbolic
 from staticgrad.ir.ranges import Zero, peeled
 from staticgrad.lints.program import LintedGraph, Shield
-from staticgrad.lints.table import Lint, Seen
+from staticgrad.lints.table import Seen, hazard
 
 _LOGARITHMS: Final = ("log", "log2", "log10")
 _ARCS: Final = ("acos", "asin", "atanh")
@@ -43,9 +43,31 @@ def divisor(program: LintedGraph, node: Node) -> Symbolic | None:
     return node.args[0] if power is not None and power < 0 else None
 
 
-# -- roots ----------------------------------------------------------------------------------------
-
-
+@hazard(
+    "sqrt-at-zero",
+    "a root of something that can be 0, where its derivative is infinite",
+    ("sqrt", "cbrt", "pow"),
+    bad=(
+        lambda x, y: sg.sqrt(x * x + y * y),
+        lambda x: sg.sqrt(sg.var(x, 0)),
+        lambda x: sg.sqrt((x**2).sum(-1)),
+        lambda x: abs(x) ** 0.5,
+        lambda x: sg.power(x * x, 0.25),
+    ),
+    good=(
+        lambda x, y: sg.hypot(x, y),
+        lambda x: sg.norm(x, axis=-1),
+        lambda x: sg.std(x),
+        lambda x: sg.sqrt(x * x + 1e-6),
+        lambda x: sg.sqrt(sg.exp(x)),
+        lambda x: sg.sqrt(sg.maximum(x * x, 1e-6)),
+        lambda x: sg.where(x > 0, sg.sqrt(x), 0.0),
+        lambda x: sg.where(x * x > 0, sg.sqrt(x * x), 0.0),
+        lambda x: sg.sqrt(sg.stop_gradient(x * x)),
+        lambda x: sg.sqrt(sg.sum(x > 0).astype("float32")),
+        lambda x: nn.layer_norm(x),
+    ),
+)
 def _root(program: LintedGraph, node: Node) -> Seen | None:
     operand = node.args[0]
     power = exponent(program, node)
@@ -70,52 +92,10 @@ def _instead_of_root(below: Node) -> str:
     return "the absolute value of x if that is meant, or add a small number below the root"
 
 
-SQRT: Final = Lint(
-    "sqrt-at-zero",
-    "a root of something that can be 0, where its derivative is infinite",
-    ("sqrt", "cbrt", "pow"),
-    _root,
-    bad=(
-        lambda x, y: sg.sqrt(x * x + y * y),
-        lambda x: sg.sqrt(sg.var(x, 0)),
-        lambda x: sg.sqrt((x**2).sum(-1)),
-        lambda x: abs(x) ** 0.5,
-        lambda x: sg.power(x * x, 0.25),
-    ),
-    good=(
-        lambda x, y: sg.hypot(x, y),
-        lambda x: sg.norm(x, axis=-1),
-        lambda x: sg.std(x),
-        lambda x: sg.sqrt(x * x + 1e-6),
-        lambda x: sg.sqrt(sg.exp(x)),
-        lambda x: sg.sqrt(sg.maximum(x * x, 1e-6)),
-        lambda x: sg.where(x > 0, sg.sqrt(x), 0.0),
-        lambda x: sg.where(x * x > 0, sg.sqrt(x * x), 0.0),
-        lambda x: sg.sqrt(sg.stop_gradient(x * x)),
-        lambda x: sg.sqrt(sg.sum(x > 0).astype("float32")),
-        lambda x: nn.layer_norm(x),
-    ),
-)
-
-
-# -- logarithms -----------------------------------------------------------------------------------
-
-
-def _log(program: LintedGraph, node: Node) -> Seen | None:
-    operand = node.args[0]
-    if program.range(operand).zero < Zero.CHOSEN or program.guard(node, operand) is not Shield.NONE:
-        return None
-    return Seen(
-        f"{node.op.name}: the operand can be 0, where the logarithm is -inf",
-        "sg.log(x + 1e-12); of counts sg.log1p(x); p log p is sg.xlogy(p, p)",
-    )
-
-
-LOG: Final = Lint(
+@hazard(
     "log-at-zero",
     "a logarithm of something that can be 0",
     _LOGARITHMS,
-    _log,
     bad=(
         lambda x: sg.log(nn.relu(x)),
         lambda x: sg.log(abs(x)),
@@ -131,28 +111,20 @@ LOG: Final = Lint(
         lambda x: nn.logsumexp(x),
     ),
 )
-
-
-# -- quotients ------------------------------------------------------------------------------------
-
-
-def _division(program: LintedGraph, node: Node) -> Seen | None:
-    by = divisor(program, node)
-    if by is None or program.range(by).zero < Zero.CHOSEN:
-        return None
-    if program.guard(node, by) is not Shield.NONE or program.is_internal(node, by):
+def _log(program: LintedGraph, node: Node) -> Seen | None:
+    operand = node.args[0]
+    if program.range(operand).zero < Zero.CHOSEN or program.guard(node, operand) is not Shield.NONE:
         return None
     return Seen(
-        "division: what it divides by can be 0",
-        "keep it away from 0: x / sg.maximum(n, 1e-12), or x / sg.where(n > 0, n, 1.0)",
+        f"{node.op.name}: the operand can be 0, where the logarithm is -inf",
+        "sg.log(x + 1e-12); of counts sg.log1p(x); p log p is sg.xlogy(p, p)",
     )
 
 
-DIVISION: Final = Lint(
+@hazard(
     "division-by-zero",
     "a division by a count, norm, range or sum that can be 0",
     ("div", "integer_pow", "pow"),
-    _division,
     bad=(
         lambda x, y: (x * (y > 0)).sum() / sg.sum(y > 0).astype("float32"),
         lambda x, y: sg.average(x, weights=nn.relu(y)),
@@ -173,11 +145,33 @@ DIVISION: Final = Lint(
         lambda x: nn.softmax(x),
     ),
 )
+def _division(program: LintedGraph, node: Node) -> Seen | None:
+    by = divisor(program, node)
+    if by is None or program.range(by).zero < Zero.CHOSEN:
+        return None
+    if program.guard(node, by) is not Shield.NONE or program.is_internal(node, by):
+        return None
+    return Seen(
+        "division: what it divides by can be 0",
+        "keep it away from 0: x / sg.maximum(n, 1e-12), or x / sg.where(n > 0, n, 1.0)",
+    )
 
 
-# -- arcs -----------------------------------------------------------------------------------------
-
-
+@hazard(
+    "arc-at-one",
+    "arccos, arcsin or arctanh of what is clipped to -1 and 1, where the derivative is infinite",
+    _ARCS,
+    bad=(
+        lambda x: sg.arccos(sg.clip(x, -1.0, 1.0)),
+        lambda x: sg.arcsin(sg.minimum(sg.maximum(x, -1.0), 1.0)),
+        lambda x: sg.arccos(x),
+    ),
+    good=(
+        lambda x: sg.arccos(sg.clip(x, -0.999, 0.999)),
+        lambda x: sg.arctan2(x, 2.0),
+        lambda x: sg.arcsin(sg.stop_gradient(x)),
+    ),
+)
 def _arc(program: LintedGraph, node: Node) -> Seen | None:
     operand = node.args[0]
     found = program.range(operand)
@@ -194,53 +188,10 @@ def _arc(program: LintedGraph, node: Node) -> Seen | None:
     )
 
 
-ARC: Final = Lint(
-    "arc-at-one",
-    "arccos, arcsin or arctanh of what is clipped to -1 and 1, where the derivative is infinite",
-    _ARCS,
-    _arc,
-    bad=(
-        lambda x: sg.arccos(sg.clip(x, -1.0, 1.0)),
-        lambda x: sg.arcsin(sg.minimum(sg.maximum(x, -1.0), 1.0)),
-        lambda x: sg.arccos(x),
-    ),
-    good=(
-        lambda x: sg.arccos(sg.clip(x, -0.999, 0.999)),
-        lambda x: sg.arctan2(x, 2.0),
-        lambda x: sg.arcsin(sg.stop_gradient(x)),
-    ),
-)
-
-
-# -- where ----------------------------------------------------------------------------------------
-
-
-def _behind_where(program: LintedGraph, node: Node) -> Seen | None:
-    name = node.op.name
-    if name == "exp":
-        operand, infinite = node.args[0], program.range(node.args[0]).high > _MODEST
-    elif (by := divisor(program, node)) is not None:
-        operand, infinite = by, program.range(by).zero > Zero.NEVER
-    else:
-        power = exponent(program, node)
-        if power is not None and not 0 < power < 1:
-            return None
-        operand, infinite = node.args[0], program.range(node.args[0]).zero > Zero.NEVER
-    if not infinite or not any(program.takes_gradient(node, arg) for arg in node.args):
-        return None
-    if program.guard(node, operand) is not Shield.FORWARD or program.is_internal(node, operand):
-        return None
-    return Seen(
-        f"{name}: the where behind it keeps an infinity from the result, not from the gradient",
-        "choose before as well: sg.where(ok, f(sg.where(ok, x, 1.0)), 0.0)",
-    )
-
-
-WHERE: Final = Lint(
+@hazard(
     "where-gradient",
     "a where that drops an infinity only behind a sum, product or broadcast: its gradient is NaN",
     ("sqrt", "cbrt", "pow", "integer_pow", "div", "exp", *_LOGARITHMS, *_ARCS),
-    _behind_where,
     bad=(
         lambda x: sg.where((x * x).sum() > 0, (x / sg.sqrt((x * x).sum())).sum(), 0.0),
         lambda x: sg.where(x.sum(-1) > 0, sg.log(x).sum(-1), 0.0),
@@ -260,5 +211,22 @@ WHERE: Final = Lint(
         lambda x: nn.elu(x),
     ),
 )
-
-LINTS: Final = (SQRT, LOG, DIVISION, ARC, WHERE)
+def _behind_where(program: LintedGraph, node: Node) -> Seen | None:
+    name = node.op.name
+    if name == "exp":
+        operand, infinite = node.args[0], program.range(node.args[0]).high > _MODEST
+    elif (by := divisor(program, node)) is not None:
+        operand, infinite = by, program.range(by).zero > Zero.NEVER
+    else:
+        power = exponent(program, node)
+        if power is not None and not 0 < power < 1:
+            return None
+        operand, infinite = node.args[0], program.range(node.args[0]).zero > Zero.NEVER
+    if not infinite or not any(program.takes_gradient(node, arg) for arg in node.args):
+        return None
+    if program.guard(node, operand) is not Shield.FORWARD or program.is_internal(node, operand):
+        return None
+    return Seen(
+        f"{name}: the where behind it keeps an infinity from the result, not from the gradient",
+        "choose before as well: sg.where(ok, f(sg.where(ok, x, 1.0)), 0.0)",
+    )

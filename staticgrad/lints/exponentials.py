@@ -14,7 +14,7 @@ from staticgrad.functions import nn
 from staticgrad.ir.graph import Node, Symbolic
 from staticgrad.ir.ranges import peeled
 from staticgrad.lints.program import LintedGraph, Shield
-from staticgrad.lints.table import Lint, Seen
+from staticgrad.lints.table import Seen, hazard
 
 #: Ops whose result holds the operand's elements, or some of them multiplied and added.
 _PICKING: Final = frozenset({"take", "take_along", "slice", "sum", "concat", "max", "min"})
@@ -39,6 +39,26 @@ def _exponential(value: Symbolic) -> Node | None:
     return None
 
 
+@hazard(
+    "unshifted-softmax",
+    "a softmax or log-sum-exp by hand, without taking the largest element off",
+    ("sum",),
+    bad=(
+        lambda x: (2.0 * sg.exp(x)) / sg.exp(x).sum(-1, keepdims=True),
+        lambda x, y: (sg.exp(x) * (y > 0)).sum(-1) / (1.0 + sg.exp(x).sum(-1)),
+        lambda x: sg.log(1.0 + sg.exp(x).sum(-1)),
+    ),
+    good=(
+        lambda x: nn.softmax(x),
+        lambda x: sg.exp(x) / sg.exp(x).sum(-1, keepdims=True),
+        lambda x: sg.log(sg.exp(x).sum(-1)),
+        lambda x: nn.logsumexp(x),
+        lambda x: sg.exp(x).sum(-1),
+        lambda x: sg.exp(-(x * x)) / sg.exp(-(x * x)).sum(-1, keepdims=True),
+        lambda x: sg.exp(x - x.max(-1, keepdims=True)) / sg.exp(x - x.max()).sum(),
+    ),
+    where="stabilized",
+)
 def _unshifted(program: LintedGraph, node: Node) -> Seen | None:
     grown = _exponential(node.args[0])
     if grown is None or program.range(grown.args[0]).high <= _LARGE:
@@ -67,29 +87,6 @@ def _use(program: LintedGraph, node: Node) -> str | None:
             if reader.op.name in ("reshape", "broadcast", "transpose", "add"):
                 pending.append(reader)
     return None
-
-
-UNSHIFTED: Final = Lint(
-    "unshifted-softmax",
-    "a softmax or log-sum-exp by hand, without taking the largest element off",
-    ("sum",),
-    _unshifted,
-    bad=(
-        lambda x: (2.0 * sg.exp(x)) / sg.exp(x).sum(-1, keepdims=True),
-        lambda x, y: (sg.exp(x) * (y > 0)).sum(-1) / (1.0 + sg.exp(x).sum(-1)),
-        lambda x: sg.log(1.0 + sg.exp(x).sum(-1)),
-    ),
-    good=(
-        lambda x: nn.softmax(x),
-        lambda x: sg.exp(x) / sg.exp(x).sum(-1, keepdims=True),
-        lambda x: sg.log(sg.exp(x).sum(-1)),
-        lambda x: nn.logsumexp(x),
-        lambda x: sg.exp(x).sum(-1),
-        lambda x: sg.exp(-(x * x)) / sg.exp(-(x * x)).sum(-1, keepdims=True),
-        lambda x: sg.exp(x - x.max(-1, keepdims=True)) / sg.exp(x - x.max()).sum(),
-    ),
-    where="stabilized",
-)
 
 
 def _probability(value: Symbolic) -> str:
@@ -122,25 +119,10 @@ def _is_share(node: Node) -> bool:
     )
 
 
-def _log_of_probability(program: LintedGraph, node: Node) -> Seen | None:
-    operand = node.args[0]
-    if node.op.name == "log1p" and operand.node.op.name != "neg":
-        return None
-    kind = _probability(operand)
-    if not kind or program.guard(node, operand) is not Shield.NONE:
-        return None
-    fix = {
-        "softmax": "sg.nn.cross_entropy(logits, labels), or pick from sg.nn.log_softmax(logits)",
-        "sigmoid": "sg.nn.binary_cross_entropy_with_logits(logits, targets)",
-    }[kind]
-    return Seen(f"{node.op.name} of a {kind}: -inf, and a NaN gradient, where it rounds to 0", fix)
-
-
-PROBABILITY: Final = Lint(
+@hazard(
     "log-of-probability",
     "the logarithm of a softmax or sigmoid that no rule turns into a stable formula",
     ("log", "log2", "log10", "log1p"),
-    _log_of_probability,
     bad=(
         lambda x, y: -sg.log((nn.softmax(x) * y).sum(-1)).mean(),
         lambda x: sg.log2(sg.sigmoid(x)),
@@ -157,5 +139,15 @@ PROBABILITY: Final = Lint(
     ),
     where="stabilized",
 )
-
-LINTS: Final = (UNSHIFTED, PROBABILITY)
+def _log_of_probability(program: LintedGraph, node: Node) -> Seen | None:
+    operand = node.args[0]
+    if node.op.name == "log1p" and operand.node.op.name != "neg":
+        return None
+    kind = _probability(operand)
+    if not kind or program.guard(node, operand) is not Shield.NONE:
+        return None
+    fix = {
+        "softmax": "sg.nn.cross_entropy(logits, labels), or pick from sg.nn.log_softmax(logits)",
+        "sigmoid": "sg.nn.binary_cross_entropy_with_logits(logits, targets)",
+    }[kind]
+    return Seen(f"{node.op.name} of a {kind}: -inf, and a NaN gradient, where it rounds to 0", fix)

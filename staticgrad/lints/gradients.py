@@ -7,21 +7,35 @@ and about parameters whose only way to a loss is a step function.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 import numpy as np
 
 from staticgrad import functions as sg
 from staticgrad.autodiff.reverse import grad
 from staticgrad.functions import nn
-from staticgrad.ir.graph import Node, Symbolic
+from staticgrad.ir.graph import Node
 from staticgrad.ir.value import Value
 from staticgrad.lints.program import LintedGraph
-from staticgrad.lints.table import Lint, Seen
-
-# -- factors and conditions -----------------------------------------------------------------------
+from staticgrad.lints.table import Seen, hazard
 
 
+@hazard(
+    "zero-factor",
+    "a product with the constant 0, or with a gradient that is zero everywhere",
+    ("mul",),
+    bad=(
+        lambda x: x + 0.0 * sg.exp(x),
+        lambda x: x * np.zeros(3, "float32"),
+        lambda x, y: 0.1 * grad(y.sum(), x, allow_disconnected=True),
+    ),
+    good=(
+        lambda x: x * 2.0,
+        lambda x: x * np.array([0.0, 1.0, 0.0], "float32"),
+        lambda x: x * sg.input("weight", (), "float32"),
+        lambda x: x + sg.zeros_like(x),
+        lambda x: 0.1 * grad((x * x).sum(), x),
+    ),
+)
 def _constant_factor(program: LintedGraph, node: Node) -> Seen | None:
     a, b = node.args
     if not node.types[0].dtype.is_float:
@@ -43,26 +57,20 @@ def _constant_factor(program: LintedGraph, node: Node) -> Seen | None:
     return None
 
 
-FACTOR: Final = Lint(
-    "zero-factor",
-    "a product with the constant 0, or with a gradient that is zero everywhere",
-    ("mul",),
-    _constant_factor,
+@hazard(
+    "constant-condition",
+    "a where whose condition is the same constant everywhere",
+    ("where",),
     bad=(
-        lambda x: x + 0.0 * sg.exp(x),
-        lambda x: x * np.zeros(3, "float32"),
-        lambda x, y: 0.1 * grad(y.sum(), x, allow_disconnected=True),
+        lambda x, y: sg.where(True, x, y),
+        lambda x, y: sg.where(np.zeros(3, bool), x, y),
     ),
     good=(
-        lambda x: x * 2.0,
-        lambda x: x * np.array([0.0, 1.0, 0.0], "float32"),
-        lambda x: x * sg.input("weight", (), "float32"),
-        lambda x: x + sg.zeros_like(x),
-        lambda x: 0.1 * grad((x * x).sum(), x),
+        lambda x, y: sg.where(x > 0, x, y),
+        lambda x: sg.where(np.array([True, False, True]), x, 0.0),
+        lambda x: nn.relu(x),
     ),
 )
-
-
 def _constant_condition(program: LintedGraph, node: Node) -> Seen | None:
     number = program.range(node.args[0]).number
     if number is None:
@@ -76,28 +84,26 @@ def _constant_condition(program: LintedGraph, node: Node) -> Seen | None:
     )
 
 
-CONDITION: Final = Lint(
-    "constant-condition",
-    "a where whose condition is the same constant everywhere",
-    ("where",),
-    _constant_condition,
+@hazard(
+    "unreached-parameter",
+    "a parameter whose every path to the loss goes through a step function or comparison",
+    ("parameter",),
     bad=(
-        lambda x, y: sg.where(True, x, y),
-        lambda x, y: sg.where(np.zeros(3, bool), x, y),
+        lambda: _with_weight(lambda x, w: sg.floor(x * w)),
+        lambda: _with_weight(lambda x, w: sg.where(x > w, x, 0.0)),
     ),
     good=(
-        lambda x, y: sg.where(x > 0, x, y),
-        lambda x: sg.where(np.array([True, False, True]), x, 0.0),
-        lambda x: nn.relu(x),
+        lambda: _with_weight(lambda x, w: sg.floor(x) * w),
+        lambda: _with_weight(lambda x, w: sg.where(x > w, x * w, 0.0)),
+        lambda: _with_weight(lambda x, w: sg.stop_gradient(x * w)),
+        lambda: sg.argmax(sg.parameter("v", np.ones(3, "float32")) * 2.0),
     ),
 )
-
-
-# -- parameters -----------------------------------------------------------------------------------
-
-
 def _unreached(program: LintedGraph, node: Node) -> Seen | None:
-    if not node.types[0].dtype.is_float or program.differentiated or not _has_loss(program):
+    if not node.types[0].dtype.is_float or program.differentiated:
+        return None
+    outputs = program.graph.outputs.values()
+    if not any(value.ndim == 0 and value.key in program.moving for value in outputs):
         return None
     if not program.users[(node, 0)]:
         return None
@@ -112,20 +118,12 @@ def _unreached(program: LintedGraph, node: Node) -> Seen | None:
     )
 
 
-def _has_loss(program: LintedGraph) -> bool:
-    return any(value.ndim == 0 and value.key in program.moving for value in _outputs(program))
-
-
-def _outputs(program: LintedGraph) -> tuple[Symbolic, ...]:
-    return tuple(program.graph.outputs.values())
-
-
 def _where_paths_end(program: LintedGraph, leaf: Node) -> Node | None:
     """The first op that stops the gradient, if every path from the leaf to a float output has one.
 
     None too where the user stopped it on purpose.
     """
-    outputs = {value.key for value in _outputs(program)}
+    outputs = {value.key for value in program.graph.outputs.values()}
     ends: Node | None = None
     pending, seen = [leaf], {leaf}
     while pending:
@@ -150,23 +148,3 @@ def _with_weight(way: Callable[[Value, Value], Value]) -> Value:
     x = sg.input("x", ("n", 3), "float32")
     w = sg.parameter("w", np.ones(3, "float32"))
     return sg.mean(x * x + way(x, w))
-
-
-UNREACHED: Final = Lint(
-    "unreached-parameter",
-    "a parameter whose every path to the loss goes through a step function or comparison",
-    ("parameter",),
-    _unreached,
-    bad=(
-        lambda: _with_weight(lambda x, w: sg.floor(x * w)),
-        lambda: _with_weight(lambda x, w: sg.where(x > w, x, 0.0)),
-    ),
-    good=(
-        lambda: _with_weight(lambda x, w: sg.floor(x) * w),
-        lambda: _with_weight(lambda x, w: sg.where(x > w, x * w, 0.0)),
-        lambda: _with_weight(lambda x, w: sg.stop_gradient(x * w)),
-        lambda: sg.argmax(sg.parameter("v", np.ones(3, "float32")) * 2.0),
-    ),
-)
-
-LINTS: Final = (FACTOR, CONDITION, UNREACHED)

@@ -15,7 +15,7 @@ from staticgrad import functions as sg
 from staticgrad.ir.graph import Constant, Node, Symbolic
 from staticgrad.ir.ranges import peeled
 from staticgrad.lints.program import LintedGraph
-from staticgrad.lints.table import Lint, Seen
+from staticgrad.lints.table import Seen, hazard
 from staticgrad.types.arrays import Shape, hint_value
 from staticgrad.types.dim import dim
 from staticgrad.types.dtype import F32, F64
@@ -31,9 +31,24 @@ def _count(sizes: Shape) -> int:
     return prod(hint_value(size, default=1) for size in sizes)
 
 
-# -- float64 --------------------------------------------------------------------------------------
-
-
+@hazard(
+    "widened-to-float64",
+    "a float64 constant, array or input that makes a float32 computation float64",
+    ("cast",),
+    bad=(
+        lambda x: x * np.float64(2.0),
+        lambda x: x + np.ones(3),
+        lambda x: x * sg.input("scale", (), "float64"),
+        lambda x: x / sg.mean(sg.input("counts", ("n", 3), "int64")),
+    ),
+    good=(
+        lambda x: x * 2.0,
+        lambda x: x + np.ones(3, "float32"),
+        lambda x: x * sg.input("counts", ("n", 3), "int64"),
+        lambda x: x.astype("float64") * sg.input("scale", (), "float64"),
+        lambda x: sg.sum(x, dtype="float64"),
+    ),
+)
 def _widened(program: LintedGraph, node: Node) -> Seen | None:
     if node.types[0].dtype is not F64 or node.args[0].dtype is not F32:
         return None
@@ -68,30 +83,23 @@ def _cause(other: Symbolic) -> tuple[str, str]:
     return f"it meets a float64 value, made at {made}", 'convert it: value.astype("float32")'
 
 
-WIDENED: Final = Lint(
-    "widened-to-float64",
-    "a float64 constant, array or input that makes a float32 computation float64",
-    ("cast",),
-    _widened,
+@hazard(
+    "long-float32-sum",
+    "float32 sums over 2**24 elements and more, running ones from 2**20 on",
+    ("sum", "cumsum"),
     bad=(
-        lambda x: x * np.float64(2.0),
-        lambda x: x + np.ones(3),
-        lambda x: x * sg.input("scale", (), "float64"),
-        lambda x: x / sg.mean(sg.input("counts", ("n", 3), "int64")),
+        lambda: sg.mean(sg.input("x", (2**12, 2**12), "float32")),
+        lambda: sg.sum(sg.input("x", (dim("n", hint=2**25),), "float32")),
+        lambda: sg.cumsum(sg.input("x", (2**20,), "float32")),
     ),
     good=(
-        lambda x: x * 2.0,
-        lambda x: x + np.ones(3, "float32"),
-        lambda x: x * sg.input("counts", ("n", 3), "int64"),
-        lambda x: x.astype("float64") * sg.input("scale", (), "float64"),
-        lambda x: sg.sum(x, dtype="float64"),
+        lambda x: sg.mean(x),
+        lambda: sg.mean(sg.input("x", (2**12, 2**12), "float32"), 0),
+        lambda: sg.sum(sg.input("x", (2**12, 2**12), "float32"), dtype="float64"),
+        lambda: sg.sum(sg.input("x", (2**12, 2**12), "float64")),
+        lambda: sg.cumsum(sg.input("x", (2**19,), "float32")),
     ),
 )
-
-
-# -- sums and counts ------------------------------------------------------------------------------
-
-
 def _long_sum(program: LintedGraph, node: Node) -> Seen | None:
     if node.types[0].dtype is not F32:
         return None
@@ -111,26 +119,21 @@ def _long_sum(program: LintedGraph, node: Node) -> Seen | None:
     )
 
 
-LONG_SUM: Final = Lint(
-    "long-float32-sum",
-    "float32 sums over 2**24 elements and more, running ones from 2**20 on",
-    ("sum", "cumsum"),
-    _long_sum,
+@hazard(
+    "count-in-float32",
+    "whole numbers beyond 2**24 converted to float32",
+    ("cast",),
     bad=(
-        lambda: sg.mean(sg.input("x", (2**12, 2**12), "float32")),
-        lambda: sg.sum(sg.input("x", (dim("n", hint=2**25),), "float32")),
-        lambda: sg.cumsum(sg.input("x", (2**20,), "float32")),
+        lambda: sg.sum(sg.input("x", (2**13, 2**13), "float32") > 0).astype("float32"),
+        lambda: sg.iota(2**25).astype("float32"),
     ),
     good=(
-        lambda x: sg.mean(x),
-        lambda: sg.mean(sg.input("x", (2**12, 2**12), "float32"), 0),
-        lambda: sg.sum(sg.input("x", (2**12, 2**12), "float32"), dtype="float64"),
-        lambda: sg.sum(sg.input("x", (2**12, 2**12), "float64")),
-        lambda: sg.cumsum(sg.input("x", (2**19,), "float32")),
+        lambda x: sg.sum(x > 0).astype("float32"),
+        lambda: sg.iota(2**24).astype("float32"),
+        lambda: sg.iota(2**25).astype("float64"),
+        lambda: sg.input("labels", ("n",), "int64").astype("float32"),
     ),
 )
-
-
 def _big_count(program: LintedGraph, node: Node) -> Seen | None:
     operand = node.args[0]
     if node.types[0].dtype is not F32 or not operand.dtype.is_integer:
@@ -149,26 +152,6 @@ def _big_count(program: LintedGraph, node: Node) -> Seen | None:
         'convert to float64: count.astype("float64")',
     )
 
-
-COUNT: Final = Lint(
-    "count-in-float32",
-    "whole numbers beyond 2**24 converted to float32",
-    ("cast",),
-    _big_count,
-    bad=(
-        lambda: sg.sum(sg.input("x", (2**13, 2**13), "float32") > 0).astype("float32"),
-        lambda: sg.iota(2**25).astype("float32"),
-    ),
-    good=(
-        lambda x: sg.sum(x > 0).astype("float32"),
-        lambda: sg.iota(2**24).astype("float32"),
-        lambda: sg.iota(2**25).astype("float64"),
-        lambda: sg.input("labels", ("n",), "int64").astype("float32"),
-    ),
-)
-
-
-# -- differences ----------------------------------------------------------------------------------
 
 #: Ops whose results a mean divides by.
 _COUNTS: Final = ("constant", "size")
@@ -195,6 +178,20 @@ def _averaged(value: Symbolic) -> Symbolic | None:
     return total.args[0] if total.op.name == "sum" else None
 
 
+@hazard(
+    "variance-by-difference",
+    "a variance as the mean square less the squared mean",
+    ("sub",),
+    bad=(
+        lambda x: sg.mean(x * x) - sg.mean(x) ** 2,
+        lambda x: sg.mean(x**2, 0, keepdims=True) - sg.square(sg.mean(x, 0, keepdims=True)),
+    ),
+    good=(
+        lambda x: sg.var(x),
+        lambda x, y: sg.mean(x * x) - sg.mean(y) ** 2,
+        lambda x: sg.mean(x * x) - sg.mean(x),
+    ),
+)
 def _variance(program: LintedGraph, node: Node) -> Seen | None:
     mean_of = _averaged(node.args[0])
     root = _squared(node.args[1])
@@ -207,25 +204,6 @@ def _variance(program: LintedGraph, node: Node) -> Seen | None:
         "sg.var(x, axis), which subtracts the mean first",
     )
 
-
-VARIANCE: Final = Lint(
-    "variance-by-difference",
-    "a variance as the mean square less the squared mean",
-    ("sub",),
-    _variance,
-    bad=(
-        lambda x: sg.mean(x * x) - sg.mean(x) ** 2,
-        lambda x: sg.mean(x**2, 0, keepdims=True) - sg.square(sg.mean(x, 0, keepdims=True)),
-    ),
-    good=(
-        lambda x: sg.var(x),
-        lambda x, y: sg.mean(x * x) - sg.mean(y) ** 2,
-        lambda x: sg.mean(x * x) - sg.mean(x),
-    ),
-)
-
-
-# -- equality -------------------------------------------------------------------------------------
 
 #: Their results are operands, or rounded to something that is compared exactly.
 _EXACT: Final = frozenset(
@@ -251,48 +229,10 @@ def _computed(value: Symbolic) -> bool:
     return False
 
 
-def _equality(program: LintedGraph, node: Node) -> Seen | None:
-    a, b = node.args
-    if not a.dtype.is_float or peeled(a).key == peeled(b).key:
-        return None
-    computed = [value for value in (a, b) if _computed(value)]
-    if not computed or all(program.is_internal(node, value) for value in computed):
-        return None
-    numbers = [program.range(value).number for value in (a, b)]
-    if any(number is not None and (number == 0 or abs(number) == np.inf) for number in numbers):
-        return None
-    if _is_picked(a, b) or any(_is_isclose(user, node) for user in program.readers(node)):
-        return None
-    sign = "==" if node.op.name == "eq" else "!="
-    return Seen(
-        f"{sign} compares computed floats: equal up to rounding is not equal",
-        "sg.isclose(x, y, rtol=..., atol=...), or abs(x - y) <= tolerance",
-    )
-
-
-def _same_place(one: Node, two: Node) -> bool:
-    """Return whether one call made both."""
-    return one.origin.places[0] == two.origin.places[0]
-
-
-def _is_isclose(reader: Node, node: Node) -> bool:
-    return reader.op.name.startswith("logical_") and _same_place(reader, node)
-
-
-def _is_picked(a: Symbolic, b: Symbolic) -> bool:
-    """Return whether one is picked out of the other: x == max(x)."""
-    one, two = peeled(a).node, peeled(b).node
-    for whole, part in ((one, two), (two, one)):
-        if part.op.name in _EXACT and any(peeled(arg).node is whole for arg in part.args):
-            return True
-    return False
-
-
-EQUALITY: Final = Lint(
+@hazard(
     "float-equality",
     "== or != between floats of which one is computed",
     ("eq", "ne"),
-    _equality,
     bad=(
         lambda x: sg.where(x * 0.1 == 0.3, 1.0, 0.0),
         lambda x, y: x + y != y * 2.0,
@@ -309,5 +249,35 @@ EQUALITY: Final = Lint(
         lambda x, y: x.astype("int64") == y.astype("int64"),
     ),
 )
+def _equality(program: LintedGraph, node: Node) -> Seen | None:
+    a, b = node.args
+    if not a.dtype.is_float or peeled(a).key == peeled(b).key:
+        return None
+    computed = [value for value in (a, b) if _computed(value)]
+    if not computed or all(program.is_internal(node, value) for value in computed):
+        return None
+    numbers = [program.range(value).number for value in (a, b)]
+    if any(number is not None and (number == 0 or abs(number) == np.inf) for number in numbers):
+        return None
+    readers = [user for user in program.readers(node) if _same_place(user, node)]
+    if _is_picked(a, b) or any(user.op.name.startswith("logical_") for user in readers):
+        return None  # x == max(x), or isclose
+    sign = "==" if node.op.name == "eq" else "!="
+    return Seen(
+        f"{sign} compares computed floats: equal up to rounding is not equal",
+        "sg.isclose(x, y, rtol=..., atol=...), or abs(x - y) <= tolerance",
+    )
 
-LINTS: Final = (WIDENED, LONG_SUM, COUNT, VARIANCE, EQUALITY)
+
+def _same_place(one: Node, two: Node) -> bool:
+    """Return whether one call made both."""
+    return one.origin.places[0] == two.origin.places[0]
+
+
+def _is_picked(a: Symbolic, b: Symbolic) -> bool:
+    """Return whether one is picked out of the other: x == max(x)."""
+    one, two = peeled(a).node, peeled(b).node
+    for whole, part in ((one, two), (two, one)):
+        if part.op.name in _EXACT and any(peeled(arg).node is whole for arg in part.args):
+            return True
+    return False

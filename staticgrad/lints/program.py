@@ -106,7 +106,7 @@ class LintedGraph:
         A ``where`` counts if its condition is computed from the operand, or from what the operand
         is computed from.
         """
-        told = _origins(operand)
+        told = frozenset(_ancestors(operand, 8))
         found = Shield.WHOLE
         pending: list[tuple[Node, bool]] = [(node, True)]
         seen: set[tuple[Node, bool]] = set()
@@ -120,34 +120,17 @@ class LintedGraph:
             for reader in self.readers(each):
                 if not any(kind.dtype.is_float for kind in reader.types):
                     continue  # a comparison has no infinity to hand on
-                if _chooses(reader, each, told):
-                    found = found if masked and _keeps_shape(reader, each) else Shield.FORWARD
+                alike = masked and reader.types[0].shape == each.types[0].shape
+                is_choice = reader.op.name == "where" and reader.args[0].node is not each
+                if is_choice and any(n in told for n in _ancestors(reader.args[0], _WALK)):
+                    found = found if alike else Shield.FORWARD
                 else:
-                    pending.append((reader, masked and _keeps_mask(reader, each)))
+                    pending.append((reader, alike and reader.op.elementwise))
         return found
 
 
-def _chooses(reader: Node, node: Node, told: frozenset[Node]) -> bool:
-    """Return whether ``reader`` is a ``where`` that drops ``node`` by a test of its operand."""
-    if reader.op.name != "where" or reader.args[0].node is node:
-        return False
-    return any(each in told for each in _ancestors(reader.args[0], _WALK))
-
-
-def _keeps_mask(reader: Node, node: Node) -> bool:
-    return reader.op.elementwise and _keeps_shape(reader, node)
-
-
-def _keeps_shape(reader: Node, node: Node) -> bool:
-    return reader.types[0].shape == node.types[0].shape
-
-
-def _origins(operand: Symbolic) -> frozenset[Node]:
-    """The operand, and what it is computed from within a few steps; no constants."""
-    return frozenset(_ancestors(operand, 8))
-
-
 def _ancestors(value: Symbolic, limit: int) -> Iterator[Node]:
+    """Yield a value's node and those that it is computed from within some steps; no constants."""
     seen: dict[Node, None] = {}
     pending = [value.node]
     while pending and len(seen) < limit:

@@ -72,6 +72,18 @@ class Lint:
             yield Finding(self.name, seen.headline, at, seen.fix, seen.severity)
 
 
+def hazard(
+    name: str,
+    about: str,
+    ops: tuple[str, ...],
+    bad: tuple[Example, ...],
+    good: tuple[Example, ...],
+    where: Literal["built", "stabilized"] = "built",
+) -> Callable[[Check], Lint]:
+    """Return a decorator that makes a lint of its check; the arguments are those of ``Lint``."""
+    return lambda check: Lint(name, about, ops, check, bad, good, where)
+
+
 def by_op(lints: Iterable[Lint]) -> dict[str, list[Lint]]:
     """Op name -> the lints that look at it."""
     found: dict[str, list[Lint]] = {}

@@ -71,8 +71,7 @@ def edge_samples(op: Op, samples: Sequence[Operands], floats: Sequence[str]) -> 
     for dtype in _uniform(op, samples[0], floats):
         axes = [special_values(dtype) for _ in samples[0]]
         if axes:
-            pairs = np.meshgrid(*axes, indexing="ij")
-            yield tuple(np.ascontiguousarray(a.ravel()) for a in pairs)
+            yield grid(axes)
 
 
 def sized_samples(op: Op, samples: Sequence[Operands]) -> Iterator[Operands]:
@@ -173,9 +172,11 @@ def _broadcast(sample: Operands) -> bool:
     return True
 
 
-def _misaligned(array: Array) -> Array:
-    raw = np.zeros(array.nbytes + 64, np.uint8)
-    start = (1 - raw.ctypes.data) % 64
+def _in_bytes(array: Array, filler: int, offset: int) -> Array:
+    """Return the elements at an offset from 64 bytes, between bytes that must not be read."""
+    room = 256
+    raw = np.full(array.nbytes + 2 * room + 64, filler, np.uint8)
+    start = room + (offset - raw.ctypes.data - room) % 64
     view = raw[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
     view[...] = array
     return view
@@ -198,26 +199,17 @@ LAYOUTS: Final[dict[str, Callable[[Array], Array]]] = {
     "reversed": _reversed,
     "strided": lambda a: np.repeat(a, 2, -1)[..., ::2] if a.ndim else a,
     "inside a larger array": lambda a: np.pad(a, 3)[(slice(3, -3),) * a.ndim],
-    "misaligned": _misaligned,
+    "misaligned": partial(_in_bytes, filler=0, offset=1),
     "byte-swapped": lambda a: a.astype(a.dtype.newbyteorder()),
     "byte-swapped and reversed": lambda a: _reversed(a.astype(a.dtype.newbyteorder())),
     "read-only": _read_only,
 }
 
 
-def guarded(array: Array, filler: int) -> Array:
-    """The same elements between bytes of ``filler``, which nobody may read."""
-    room = 256
-    raw = np.full(array.nbytes + 2 * room + 64, filler, np.uint8)
-    start = room + (-raw.ctypes.data - room) % 64
-    view = raw[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
-    view[...] = array
-    return view
-
-
 #: Name -> the same elements with other bytes before and behind them.
 SURROUNDED: Final[dict[str, Callable[[Array], Array]]] = {
-    f"among bytes {filler:#x}": partial(guarded, filler=filler) for filler in (0, 0x55, 0xFF)
+    f"among bytes {filler:#x}": partial(_in_bytes, filler=filler, offset=0)
+    for filler in (0, 0x55, 0xFF)
 }
 
 
