@@ -2,7 +2,7 @@
 
 import dataclasses
 import inspect
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -10,10 +10,10 @@ import pytest
 import staticgrad as sg
 from staticgrad import optim
 from staticgrad.eager import Tensor
-from staticgrad.errors import ArgumentError, SavedFileError
+from staticgrad.errors import ArgumentError, DisconnectedError, NameConflictError, SavedFileError
 from staticgrad.optim.state import renumbered
 from tests.optimizer_rules import by_hand, radam
-from tests.optimizers import SAMPLES
+from tests.optimizers import SAMPLES, missing
 
 CASES = [
     pytest.param(cls, options, id=f"{cls.__name__}{number}")
@@ -21,7 +21,6 @@ CASES = [
     for number, options in enumerate(samples)
 ]
 every = pytest.mark.parametrize(("cls", "options"), CASES)
-Arrays = list[np.ndarray[Any, np.dtype[Any]]]
 
 
 def start(dtype="float64"):
@@ -174,8 +173,6 @@ def test_steps_that_are_not_finite_change_nothing():
         np.testing.assert_array_equal(p.value, before[p.name])
     step.run({"g": np.ones(3)})
     assert int(next(p for p in updates if p.name == "adam.step").value) == 2
-    with pytest.raises(ValueError, match="skip_nonfinite must be True or False"):
-        optim.SGD(0.1, skip_nonfinite=1)
 
 
 def test_gradients_of_float16_that_would_vanish_do_not():
@@ -377,6 +374,20 @@ W = sg.parameter("w", np.ones(2))
         (lambda: optim.warm_up(-1.0, 3), "rate must be 0 or more, not -1.0"),
         (lambda: optim.clip_by_value([], -1.0), "max_value must be positive"),
         (lambda: optim.Average([], decay=1.0), "decay must be"),
+        (lambda: optim.SGD(-1.0), "learning_rate must be 0 or more"),
+        (lambda: optim.SGD(0.1, momentum=1.0), r"momentum must be in \[0, 1\)"),
+        (lambda: optim.SGD(0.1, nesterov=True), "nesterov must be False without momentum"),
+        (lambda: optim.SGD(0.1, weight_decay=-1.0), "weight_decay must be 0 or more"),
+        (lambda: optim.SGD(0.1, accumulate=0), "accumulate must be 1 or more"),
+        (lambda: optim.LBFGS(1.0), "max_iter must be a whole number, 1 or more"),
+        (lambda: optim.SGD(sg.input("r", (2,), "float64")), "learning_rate is f64"),
+        (lambda: optim.Adam(beta1=1.0), "beta1 must be"),
+        (lambda: optim.Adam(beta2=-0.1), "beta2 must be"),
+        (lambda: optim.Adam(eps=-1.0), "eps must be"),
+        (lambda: optim.AdamW(weight_decay=-1.0), "weight_decay must be"),
+        (lambda: optim.clip_by_global_norm([], 1.0), "norm of no gradients"),
+        (lambda: optim.clip_by_global_norm([], 0.0), "max_norm must be positive"),
+        (lambda: optim.SGD(0.1, skip_nonfinite=1), "skip_nonfinite must be True or False"),
     ],
 )  # fmt: skip
 def test_what_is_refused(make, says):
@@ -526,3 +537,157 @@ def test_a_bound_holds_in_subclasses():
     assert Warm().steps == -1
     with pytest.raises(ArgumentError, match=r"beta1 must be in \[0, 1\), not 1.5"):
         Warm(beta1=1.5)
+
+
+A = np.array([[2.0, 0.5], [0.5, 1.0]])
+START = np.array([1.0, -2.0])
+
+
+def quadratic(w):
+    """w·Aw/2, whose gradient is A @ w."""
+    return ((sg.constant(A) * w).sum(1) * w).sum() * 0.5
+
+
+def evaluated(step, feeds):
+    """The value of w after each run; the updates are committed."""
+    found = []
+    for feed in feeds:
+        _, updates = sg.evaluate(step, feed, updates=True)
+        for p, _value in step.updates:
+            p.value = updates[p.name]
+        found.append(updates["w"])
+    return np.array(found)
+
+
+def test_adam_divides_each_element_once():
+    """A division takes as long as all that it computes beside: memory is what it waits for."""
+    w = sg.parameter("w", np.zeros((64, 64), "float32"))
+    f = sg.compile(sg.Graph({}, updates=sg.optim.Adam().apply({w: sg.input("g", (64, 64))})))
+    (update,) = [kernel.source for kernel in f.kernels if "f32x16(0.89" in kernel.source]
+    loop = update[update.index("while") : update.index("if j < end")]
+    roots = loop.count("sqrt(") + loop.count("root_f32(")  # by products on wide registers
+    assert loop.count(" / ") == roots == loop.count("load(p0")
+
+
+def test_state_is_named_after_its_parameter_and_optimizer():
+    w = sg.parameter("w", START)
+    momentum = sg.optim.SGD(0.1, momentum=0.9, accumulate=2).updates(quadratic(w), [w])
+    assert {p.name: str(p.type) for p in momentum} == {
+        "w": "f64[2]",
+        "w.momentum": "f64[2]",
+        "w.accumulator": "f64[2]",
+        "sgd.micro_step": "i64[]",
+    }
+    adam = sg.optim.Adam(name="fast").updates(quadratic(w), [w])
+    assert {p.name for p in adam} == {"w", "w.first_moment", "w.second_moment", "fast.step"}
+
+
+def test_two_optimizers_of_one_graph_need_two_names():
+    v, w = sg.parameter("v", START), sg.parameter("w", START)
+    loss = quadratic(v) + quadratic(w)
+    same = [sg.optim.Adam().updates(loss, [p]) for p in (v, w)]
+    with pytest.raises(NameConflictError, match=r"adam\.step"):
+        sg.Graph(updates={**same[0], **same[1]})
+    other = sg.optim.Adam(name="other").updates(loss, [w])
+    assert len(sg.Graph(updates={**same[0], **other}).updates) == 8
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_learning_rates_that_are_inputs_or_parameters(dtype):
+    rate, w = sg.input("rate", (), dtype), sg.parameter("w", START)
+    step = sg.Graph(updates=sg.optim.SGD(rate).updates(quadratic(w), [w]))
+    found = evaluated(step, [{"rate": r} for r in (0.5, 0.25, 0.0)])
+    first = START - 0.5 * A @ START
+    second = first - 0.25 * A @ first
+    np.testing.assert_allclose(found, [first, second, second], rtol=1e-14)
+    rate, w = sg.parameter("rate", 0.5), sg.parameter("w", START)
+    updates = {**sg.optim.SGD(rate).updates(quadratic(w), [w]), rate: rate * 0.5}
+    found = evaluated(sg.Graph(updates=updates), [{}, {}])
+    np.testing.assert_allclose(found, [first, second], rtol=1e-14)
+
+
+def test_float32_parameters_stay_float32():
+    w = sg.parameter("w", START.astype("float32"))
+    rate = sg.input("rate", (), "float64")
+    for optimizer in (sg.optim.SGD(rate, momentum=0.9), sg.optim.AdamW(rate, accumulate=2)):
+        updates = optimizer.updates((w * w).sum(), [w])
+        state = {p: value for p, value in updates.items() if p.name.startswith("w")}
+        assert all(p.dtype == value.dtype == np.float32 for p, value in state.items())
+
+
+@pytest.mark.parametrize(
+    "options", [{"cls": sg.optim.SGD, "momentum": 0.9}, {"cls": sg.optim.Adam}]
+)
+def test_k_mini_batches_step_once_with_the_mean(options, rng):
+    batches = rng.normal(size=(6, 2))
+    cls = options.pop("cls")
+
+    def stepped(k, batches):
+        w, batch = sg.parameter("w", START), sg.input("batch", (2,), "float64")
+        optimizer = cls(0.1, accumulate=k, **options)
+        updates = optimizer.updates(quadratic(w) + (w * batch).sum(), [w])
+        return evaluated(sg.Graph(updates=updates), [{"batch": b} for b in batches])
+
+    found = stepped(3, batches)
+    np.testing.assert_array_equal(found[:2], [START, START])
+    np.testing.assert_array_equal(found[2], found[3])
+    at_once = stepped(1, [batches[:3].mean(0), batches[3:].mean(0)])
+    np.testing.assert_allclose(found[[2, 5]], at_once, rtol=1e-13)
+
+
+def test_mini_batches_are_added_in_the_order_of_the_runs():
+    values = [1e16, 1.0, -1e16, 1.0]
+    w = sg.parameter("w", np.array(0.0))
+    batch = sg.input("batch", (), "float64")
+    step = sg.Graph(updates=sg.optim.SGD(1.0, accumulate=4).updates(w * batch, [w]))
+    found = evaluated(step, [{"batch": v} for v in values])
+    assert found[3] == -(((1e16 + 1.0) - 1e16) + 1.0) / 4
+
+
+def test_clipping_scales_all_gradients_together():
+    a, b = sg.input("a", (2,), "float64"), sg.input("b", (), "float32")
+    clipped = sg.optim.clip_by_global_norm({"a": a, "b": [b]}, 1.0)
+    assert [str(clipped["a"].type), str(clipped["b"][0].type)] == ["f64[2]", "f32[]"]
+    values = [clipped["a"], clipped["b"][0], sg.optim.global_norm([a, b])]
+    found = sg.evaluate(values, {"a": [2.0, 3.0], "b": 6.0})
+    assert found[2] == 7.0
+    np.testing.assert_allclose(found[0], [2 / 7, 3 / 7], rtol=1e-15)
+    np.testing.assert_allclose(found[1], 6 / 7, rtol=1e-7)
+    short = sg.evaluate(values, {"a": [0.1, 0.2], "b": 0.3})
+    assert short[0].tolist() == [0.1, 0.2]
+    zero = sg.evaluate(values, {"a": [0.0, 0.0], "b": 0.0})
+    assert zero[0].tolist() == [0.0, 0.0]
+    assert np.isnan(sg.evaluate(values, {"a": [np.nan, 0.0], "b": 1.0})[1])
+
+
+def test_clipped_gradients_are_applied():
+    w = sg.parameter("w", START)
+    (g,) = sg.optim.clip_by_global_norm([sg.grad(quadratic(w), w)], 0.5)
+    step = sg.Graph(updates=sg.optim.SGD(1.0).apply({w: g}))
+    moved = START - evaluated(step, [{}])[0]
+    assert np.linalg.norm(moved) == pytest.approx(0.5, rel=1e-14)
+
+
+def test_what_an_optimizer_refuses():
+    w = sg.parameter("w", START)
+    x = sg.input("x", (), "float64")
+    with pytest.raises(ArgumentError, match="is none"):
+        sg.optim.SGD(0.1).updates(x * x, [x])
+    with pytest.raises(ArgumentError, match="'w' is listed twice"):
+        sg.optim.SGD(0.1).updates(quadratic(w), [w, w])
+    with pytest.raises(DisconnectedError, match="does not depend on 'w'"):
+        sg.optim.SGD(0.1).updates(x * x, [w])
+
+
+def test_every_optimizer_and_option_has_a_sample(monkeypatch):
+    @dataclass(frozen=True, eq=False)
+    class Signed(sg.optim.SGD):
+        """Registered by being defined."""
+
+    found = sg.optim.registered_optimizers()
+    assert found.index(sg.optim.SGD) < found.index(Signed)
+    assert found.index(sg.optim.Adam) < found.index(sg.optim.AdamW)
+    assert missing() == []
+    monkeypatch.setitem(SAMPLES, sg.optim.SGD, SAMPLES[sg.optim.SGD][:1])
+    monkeypatch.delitem(SAMPLES, sg.optim.AdamW)
+    assert {"AdamW has no sample", "SGD: no sample sets nesterov"} <= {*missing()}
