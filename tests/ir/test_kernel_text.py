@@ -1,13 +1,18 @@
-"""The text of kernels: canonical, complete, what they are compared by, and read back."""
+"""Kernels and their text: canonical, complete, read back, and what they are compared by."""
 
 import math
 import struct
-from functools import partial
+from collections import defaultdict
+from dataclasses import replace
+from itertools import combinations
+from random import Random
 
+import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from staticgrad.errors import ParseError
+from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, apply, index, literal, load, not_met, postorder, size
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.parser import parse_kernel
@@ -27,106 +32,9 @@ from staticgrad.ir.kernels.stages import (
 from staticgrad.ir.kernels.text import kernel_lines
 from staticgrad.ir.kernels.verify import verify_kernel
 from staticgrad.types.dtype import ALL_DTYPES, BOOL, F32, F64, I32, I64, U64
-from tests.cases import check_all
-from tests.ir.mistakes import check_damaged, check_mistake
-
-EVERYTHING = """\
-kernel(p0: in f32, p1: in i32, p2: in f32, p3: out f32, p4: out f32, p5: check i64, p6: inout f64; \
-n0, n1, n2, n3) over i0: n0, i1: 3 {
-  map j: n1 {
-    %0: i32 = load p1[j]
-    %1: i64 = cast %0
-    @c0: i64 = check %1 in n2 wrap at j to p5
-    %2: f32 = load p0[i0*n1 + i1*-1 + @c0*n3]
-    %3: f32 = load p2[0]
-    %4: f32 = fma %2, %3, f32(-0.0)
-    %5: bool = lt %4, f32(inf)
-    %6: f32 = select %5, %4, %2
-    store p3[i0*n3 + i1*n1 + j] = %6
-    @r0: f32 = sum %6
-    @r1: f32 = max f32(nan)
-  }
-  scalar {
-    %7: i64 = mul i0, n1
-    %8: f32 = cast %7
-    %9: f32 = add @r0, %8
-    %10: f32 = div %9, @r1
-    store p4[i0*3 + i1] = %10
-    store p6[i0*3 + i1] += f64(0.1)
-  }
-}
-"""
-COLUMNS = """\
-kernel(p0: in f64, p1: out f64; n0, n1, n2) {
-  columns j: n0 {
-    rows i0: n1, i1: n2 {
-      %0: f64 = load p0[i0*n2 + i1*n0 + j]
-      @r0: f64 = sum %0
-      @r1: f64 = min %0
-    }
-    %1: f64 = sub @r0, @r1
-    store p1[j] = %1
-  }
-}
-"""
-GEMM = """\
-kernel(p0: in f32, p1: in f32, p2: in f32, p3: out f32; \
-n0, n1, n2, n3) over i0: n0 {
-  gemm i: n1, j: n2, k: n3 {
-    @acc: f32 = sum p0[i0*n3 + i*n3 + k*0] * p1[k + j*n3]
-    %0: f32 = load p2[j]
-    %1: f32 = add @acc, %0
-    %2: f32 = maximum %1, f32(0.0)
-    store p3[i0*n1 + i*n2 + j] = %2
-  }
-}
-"""
-SCATTER = """\
-serial kernel(p0: in i64, p1: inout u8, p2: check i64; n0) over i0: n0 {
-  map j: 1 {
-    %0: i64 = load p0[i0]
-    @c0: i64 = check %0 in n0 at i0 to p2
-    store p1[@c0] += u8(1)
-  }
-}
-"""
-INDICES = """\
-kernel(p0: in f32, p1: out f32; n0) {
-  map j: n0 {
-    %0: i64 = add j, i64(-1)
-    %1: f32 = load p0[%0*n0 + (j) + i64(3)*2 + (n0)*4]
-    store p1[j] = %1
-  }
-}
-"""
-SORT = """\
-kernel(p0: in f32, p1: scratch i64, p2: out f32, p3: out i64; n0, n1, n2) over i0: n0 {
-  sort {
-    keys j: n1 {
-      %0: f32 = load p0[i0*n1 + j]
-      %1: i32 = bitcast %0
-      @at: i64 = order %1 in p1
-    }
-    kept j: n2 {
-      store p3[i0*n2 + j] = @at
-      %2: f32 = load p0[i0*n1 + @at]
-      store p2[i0*n2 + j] = %2
-    }
-  }
-}
-"""
-SEARCH = """\
-kernel(p0: in f64, p1: in f64, p2: out i64; n0, n1) {
-  map j: n0 {
-    %0: f64 = load p1[j]
-    @c0: i64 = search left %0 in p0 step 1 of n1
-    @c1: i64 = search right %0 in p0 step -1 of 3
-    %1: i64 = sub @c1, @c0
-    store p2[j] = %1
-  }
-}
-"""
-EXAMPLES = [EVERYTHING, COLUMNS, GEMM, SCATTER, INDICES, SORT, SEARCH]
+from tests.codegen.random_kernels import random_kernel
+from tests.codegen.test_changed_kernels import changed
+from tests.ir.kernel_samples import COLUMNS, EVERYTHING, GEMM, KERNELS, SCATTER, SEARCH, SORT
 
 
 def same(left, right):
@@ -147,7 +55,7 @@ def same(left, right):
     )
 
 
-@pytest.mark.parametrize("text", EXAMPLES)
+@pytest.mark.parametrize("text", KERNELS)
 def test_canonical_text_is_a_fixed_point_and_sound(text):
     kernel = parse_kernel(text)
     assert str(kernel) == text
@@ -355,93 +263,6 @@ def test_spacing_and_remarks_do_not_matter():
     assert str(parse_kernel(loose.replace("\n", "\r\n"))) == GEMM
 
 
-#: The text, old part, new part with § before what is to blame, headline, hint.
-MISTAKES = [
-    (EVERYTHING, "p0: in f32", "p0: §input f32", "input is not the mode of an operand", ""),
-    (EVERYTHING, "p1: in", "§p0: in", "the operand p0 is declared twice", ""),
-    (EVERYTHING, "n0, n1,", "n0, §n0,", "the argument n0 is declared twice", ""),
-    (EVERYTHING, "i1: 3", "§i0: 3", "the loop i0 is declared twice", ""),
-    (EVERYTHING, "i1: 3", "i1: §n9", "n9 is not an integer argument", ""),
-    (EVERYTHING, "map j", "§mapp j", "mapp is not a stage", ""),
-    (EVERYTHING, "%1: i64 = cast", "%1: i64 = §casts", "casts is not a primitive", "cast?"),
-    (EVERYTHING, "fma %2, %3, f32(-0.0)", "§fma %2, %3", "fma takes 3 operands, got 2", ""),
-    (EVERYTHING, "fma %2, %3, f32(-0.0)", "§fma %2, %3, f64(1.0)", "dtypes differ", ""),
-    (EVERYTHING, "select %5, %4", "§select %4, %4", "the condition is not a bool", ""),
-    (EVERYTHING, "%5: bool = lt", "%5: f32 = §lt", "lt of f32, f32 gives bool, not f32", ""),
-    (EVERYTHING, "%3: f32 = load", "%3: f64 = §load", "p2 is f32, the text says f64", ""),
-    (
-        EVERYTHING,
-        "load p0[i0*n1 + i1*-1 + @c0*n3",
-        "§load p0[%0*n3",
-        "a gather index is i32, not i64",
-        "",
-    ),
-    (EVERYTHING, "@c0*n3", "§@c1*n3", "@c1 is not defined before this line", "@c0"),
-    (EVERYTHING, "@c0*n3", "§k*n3", "k is not a loop around this access", ""),
-    (EVERYTHING, "@r1: f32", "§@r0: f32", "@r0 is defined twice", ""),
-    (EVERYTHING, "@r1: f32 = max", "@r1: §f64 = max", "@r1 is f32, the text says f64", ""),
-    (EVERYTHING, "= max f32", "= §maxi f32", "maxi is not an accumulation", ""),
-    (SORT, "keys j", "§rows j", "expected 'keys'", ""),
-    (SORT, "kept j: n2", "kept j: §n3", "n3 is not an integer argument", ""),
-    (SORT, "@at: i64 = order %1 in p1", "§@at: i32 = sum %1", "this statement has no place", ""),
-    (SORT, "sort {", "sort §j: n0 {", "", ""),
-    (SEARCH, "search left", "search §middle", "middle is not a side", ""),
-    (SEARCH, "%0 in p0 step 1", "%0 in §p9 step 1", "p9 is not an operand", ""),
-    (EVERYTHING, "wrap at", "wrap §to", "expected 'at' after the extent", ""),
-    (EVERYTHING, "to p5", "to §p9", "p9 is not an operand", ""),
-    (EVERYTHING, "%9: f32 = add", "§%6: f32 = add", "%6 is defined twice", ""),
-    (EVERYTHING, "%9, @r1", "§%6, @r1", "%6 belongs to another stage", ""),
-    (EVERYTHING, "%9, @r1", "§%99, @r1", "%99 is not defined", "did you mean %9?"),
-    (EVERYTHING, "%10: f32 =", "§%11: f32 = neg %9 %10: f32 =", "%11 is not used", ""),
-    (EVERYTHING, "mul i0, n1", "mul §j, n1", "j is neither a loop nor an argument here", ""),
-    (EVERYTHING, "f64(0.1)", "f64(§i0)", "i0 is not a float64", ""),
-    (EVERYTHING, "f64(0.1)", 'f64(§"x")', "'x' is not a float64", ""),
-    (EVERYTHING, "cast %0", "§cast %0, %0", "cast takes 1 operand, got 2", ""),
-    (
-        EVERYTHING,
-        "  scalar {",
-        "  scalar { §42",
-        "expected %number, @name, 'store', 'column' or '}'",
-        "",
-    ),
-    (COLUMNS, "@r1: f64 = min %0", "§store p1[j] = %0", "has no place in this part", ""),
-    (COLUMNS, "columns j: n0 {", "§columns j: n0, i: n1 {", "a columns stage has one loop", ""),
-    (COLUMNS, "rows", "§row", "expected 'rows'", ""),
-    (COLUMNS, "p1[j]", "p1[§i0]", "i0 is not a loop around this access", ""),
-    (GEMM, "gemm i: n1, j: n2, k: n3", "§gemm i: n1, j: n2", "a gemm stage has three loops", ""),
-    (GEMM, "k*0", "§j*0", "j is not a loop around this access", ""),
-    (GEMM, "k + j*n3", "§i + j*n3", "i is not a loop around this access", ""),
-    (GEMM, "@acc: f32 = sum", "§@sum: f32 = sum", "the product is called @acc", ""),
-    (GEMM, "@acc: f32", "@acc: §f64", "the product is f32, the text says f64", ""),
-    (GEMM, "p1[k + j*n3]", "p1[k + §n0]", "n0 is not a loop around this access", ""),
-    (GEMM, "p1[k + j*n3]", "§p1[k + (n0)]", "a factor of a product is not gathered", ""),
-    (
-        GEMM,
-        "@acc: f32 = sum",
-        "fed { §scalar { } } @acc: f32 = sum",
-        "only maps feed a product",
-        "",
-    ),
-    (GEMM, "; n0, n1", "; §7, n1", "expected an integer argument, found '7'", ""),
-    (SCATTER, "}\n}\n", "}\n} §}\n", "the kernel has ended, but '}' follows", ""),
-    (SCATTER, "serial kernel", "§schedule", "expected 'kernel'", ""),
-    (INDICES, "*n0 +", "*n0 §-", "expected '+', '*' or ']'", ""),
-    (INDICES, "(j)", "(j §+", "expected ')'", ""),
-]
-
-
-def test_mistakes_are_shown_where_they_are():
-    check_all(partial(check_mistake, parse_kernel), MISTAKES)
-
-
-@pytest.mark.slow
-@given(data=st.data())
-@settings(max_examples=200)
-def test_damaged_text_is_a_parse_error_or_a_kernel(data):
-    text = data.draw(st.sampled_from(EXAMPLES))
-    check_damaged(parse_kernel, text, ["", *"()9-,%@}\né"], data)
-
-
 def test_walks_that_share_what_they_met_give_each_expression_once():
     chain = [load(Access("p", (("j", 1),)), F32)]
     for _ in range(200):
@@ -451,3 +272,75 @@ def test_walks_that_share_what_they_met_give_each_expression_once():
     assert [expr for walk in walks for expr in walk] == chain
     assert [*postorder([chain[-1]], met)] == []
     assert [*postorder([chain[-1]])] == chain
+
+
+def kernel_of(value, *others):
+    names = [f"p{n + 1}" for n in range(1 + len(others))]
+    operands = (Operand("p0", F32, "in"), *(Operand(name, F32, "out") for name in names))
+    body = tuple(
+        Store(Access(name, (("j", 1),)), each)
+        for name, each in zip(names, (value, *others), strict=True)
+    )
+    return Kernel(operands, ("n0",), (), (Map(Axis("j", "n0"), body),))
+
+
+@pytest.mark.slow
+def test_kernels_are_equal_where_their_texts_are():
+    by_text = defaultdict(list)
+    for seed in range(60):
+        random, text = Random(seed), str(random_kernel(seed))
+        for written in (text, *(changed(text, random) for _ in range(8))):
+            try:
+                kernel = parse_kernel(written)
+            except ParseError:
+                continue
+            by_text[str(kernel)] += [kernel, parse_kernel(str(kernel))]
+        by_text[text].append(random_kernel(seed))
+    assert len(by_text) > 65
+    for kernels in by_text.values():
+        assert len(set(kernels)) == 1
+    assert len({kernels[0] for kernels in by_text.values()}) == len(by_text)
+
+
+def test_zeros_by_their_sign_and_nan_by_its_name():
+    values = [0.0, -0.0, float("nan"), float("inf"), 1.0]
+    kernels = [kernel_of(ex.literal(value, F32)) for value in values]
+    assert all(a != b for a, b in combinations(kernels, 2))
+    again = float(np.array([0x7FF8000000000001], "u8").view("f8")[0])  # NaN with other bits
+    assert kernel_of(ex.literal(again, F32)) == kernels[2]
+
+
+def test_what_is_shared_is_not_what_is_computed_twice():
+    load = ex.load(Access("p0", (("j", 1),)), F32)
+    again = ex.load(Access("p0", (("j", 1),)), F32)
+    shared, twice = kernel_of(load.exp(), load.exp()), kernel_of(load.exp(), again.exp())
+    assert shared != twice
+    assert str(shared) != str(twice)
+    value = load.exp()
+    assert kernel_of(value, value) != shared
+    literals = [ex.literal(2.0, F32), ex.literal(2.0, F32)]  # a leaf has no line of its own
+    assert kernel_of(load * literals[0], load * literals[0]) == kernel_of(
+        load * literals[0], load * literals[1]
+    )
+
+
+def test_every_field_counts():
+    kernel = random_kernel(3)
+    others = [
+        replace(kernel, serial=not kernel.serial),
+        replace(kernel, arguments=(*kernel.arguments, "n99")),
+        replace(kernel, axes=(*kernel.axes, Axis("i9", 3))),
+        replace(kernel, stages=(*kernel.stages, *kernel.stages)),
+        replace(kernel, operands=kernel.operands[:-1]),
+    ]
+    assert all(other != kernel and str(other) != str(kernel) for other in others)
+    assert replace(kernel) == kernel
+    assert hash(replace(kernel)) == hash(kernel)
+
+
+def test_a_shared_expression_is_walked_once():
+    """Thirty squarings of squarings: a walk along paths would take a thousand million steps."""
+    value = ex.load(Access("p0", (("j", 1),)), F32)
+    for _ in range(30):
+        value = value * value
+    assert kernel_of(value, value) == kernel_of(value, value)
