@@ -1,11 +1,11 @@
 """What ARCHITECTURE says can be added from outside is added by ``tests/outside.py``."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.beside import python
 
 ROOT = Path(__file__).parents[1]
 PARTS = ["op", "rewrite_rule", "graph_pass", "policy", "optimizer", "kind_of_reduction", "backend"]
@@ -14,8 +14,7 @@ TABLE = re.compile(r"^\| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
 
 @pytest.fixture(scope="module")
 def added():
-    command = [sys.executable, "-m", "tests.outside"]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    return python("-m", "tests.outside", cwd=ROOT, check=False)
 
 
 @pytest.mark.thinned(7)

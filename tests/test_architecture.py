@@ -7,7 +7,6 @@ import inspect
 import json
 import re
 import subprocess
-import sys
 import tomllib
 import typing
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import pytest
 import staticgrad
 from staticgrad import exports, upward
 from tests import exports as written
+from tests.beside import python
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("staticgrad", "passes")
@@ -103,10 +103,7 @@ def module_name(path):
 
 def run_python(program, *arguments):
     """What a fresh interpreter prints that finds the packages in the checkout."""
-    command = [sys.executable, "-c", program, *arguments]
-    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-    assert run.returncode == 0, run.stderr
-    return run.stdout
+    return python("-c", program, *arguments, cwd=ROOT).stdout
 
 
 # Sizes and names

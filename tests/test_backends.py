@@ -7,8 +7,6 @@ import inspect
 import json
 import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +17,7 @@ from staticgrad import backends, native
 from staticgrad.codegen.kernel_source import render
 from staticgrad.compiling import arguments
 from staticgrad.errors import ConfigError, NameConflictError
+from tests.beside import python
 from tests.native.support import assert_same
 
 FEEDS = {"x": np.linspace(-2, 2, 42, dtype="float32").reshape(14, 3)}
@@ -126,10 +125,8 @@ for backend in sys.argv[1:]:
 @pytest.mark.slow
 def test_backends_share_no_object_of_the_kernel_cache(tmp_path):
     def said(*asked):
-        command = [sys.executable, "-c", COMPILE, *asked]
-        place = {**os.environ, "STATICGRAD_CACHE_DIR": str(tmp_path / "cache")}
-        run = subprocess.run(command, env=place, capture_output=True, text=True, check=True)
-        return run.stdout.splitlines()
+        folder = {"STATICGRAD_CACHE_DIR": str(tmp_path / "cache")}
+        return python("-c", COMPILE, *asked, env=folder).stdout.splitlines()
 
     first = said("vector", "numba", "auto")
     assert [line.split()[:2] for line in first] == [
@@ -225,14 +222,8 @@ def test_a_package_may_announce_one(tmp_path):
     (about / "entry_points.txt").write_text(
         "[staticgrad.backends]\nmine = own:mine\nnone_of_them = own:interpreted\n"
     )
-    place = {
-        **os.environ,
-        "STATICGRAD_BACKEND": "mine",
-        "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path.cwd()}",
-    }
-    run = subprocess.run(
-        [sys.executable, "-c", USE], env=place, capture_output=True, text=True, check=False
-    )
+    paths = f"{tmp_path}{os.pathsep}{Path.cwd()}"
+    run = python("-c", USE, env={"STATICGRAD_BACKEND": "mine", "PYTHONPATH": paths})
     assert run.stdout.splitlines() == [
         "tests.interpreted None [2.0, 4.0, 6.0]",
         "a package announces 'none_of_them' as a backend: that is a function",

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import staticgrad as sg
 from passes.pipelines import pipeline
 from staticgrad.commands import cli, doctor
 from staticgrad.native import cache, loader
+from tests.beside import python
 
 ROOT = Path(__file__).parents[1]
 
@@ -90,9 +89,8 @@ def test_a_misspelt_command_exits_with_2(arguments):
 
 @pytest.mark.slow
 def test_the_module_is_the_command():
-    command = [sys.executable, "-m", "staticgrad", "opt", "--pipeline", "dce,cse", "-"]
-    run = subprocess.run(command, input=TWICE, capture_output=True, text=True, cwd=ROOT)
-    assert (run.returncode, run.stdout, run.stderr) == (0, ONCE, "")
+    run = python("-m", "staticgrad", "opt", "--pipeline", "dce,cse", "-", input=TWICE, cwd=ROOT)
+    assert (run.stdout, run.stderr) == (ONCE, "")
 
 
 @pytest.mark.slow
@@ -104,7 +102,7 @@ try: main(["demo", "--help"])
 except SystemExit: pass
 print(*{"numba", "llvmlite", "scipy", "sklearn", "rich"} & set(sys.modules), sep=",")
 """
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+    run = python("-c", program, cwd=ROOT)
     assert run.stderr == ""
     assert run.stdout.splitlines()[-1] == ""
 

@@ -3,7 +3,6 @@
 import dataclasses
 import logging
 import os
-import threading
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from staticgrad import config
 from staticgrad.config import Config, current, options, settings, show_config
 from staticgrad.errors import ConfigError, SettingWarning, UnknownSettingError
 from staticgrad.native import cache
+from tests.beside import in_threads
 
 
 @pytest.fixture(autouse=True)
@@ -76,9 +76,7 @@ def test_options_nest_and_end_with_an_exception():
 def test_options_stay_in_their_thread():
     seen = []
     with options(debug=True):
-        thread = threading.Thread(target=lambda: seen.append(current().debug))
-        thread.start()
-        thread.join()
+        in_threads(lambda: seen.append(current().debug))
     assert seen == [False]
 
 

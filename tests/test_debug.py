@@ -1,7 +1,6 @@
 """``debug=True``: the same bytes as without, the peak measured, and faults named for the user."""
 
 import pickle
-import threading
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from staticgrad.errors import (
     KernelAccessError,
     VerifyError,
 )
+from tests.beside import in_threads
 from tests.compiled.agreement import assert_same
 from tests.compiled.test_programs import with_derivatives
 from tests.compiled.whole_programs import Maker
@@ -188,11 +188,7 @@ def test_pickles_options_and_settings():
 def test_several_threads_and_plain_python():
     graph, w = training()
     f = sg.compile(graph, debug=True)
-    threads = [threading.Thread(target=lambda: [f.run(FEEDS) for _ in range(5)]) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(*[lambda: [f.run(FEEDS) for _ in range(5)]] * 4)
     assert f.stats.runs == 20
     watched, w.value = w.value, np.full((3, 2), 0.5, "float32")
     plain = sg.compile(graph, debug=False)

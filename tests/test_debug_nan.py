@@ -4,12 +4,14 @@ import dataclasses
 import pickle
 import re
 import threading
+from functools import partial
 
 import numpy as np
 import pytest
 
 import staticgrad as sg
 from staticgrad.errors import IndexOutOfRange, NonFiniteError
+from tests.beside import in_threads
 from tests.compiled.agreement import assert_same
 
 X = np.array([[0.5, -1.0, 2.0], [3.0, 0.0, -0.25]], "float32")
@@ -321,11 +323,7 @@ def test_new_sizes_pickles_threads_and_plain_python():
         except NonFiniteError as error:
             outcomes.append((bad, f"[{rows - 1}, 1]: log(0.0)" in str(error)))
 
-    threads = [threading.Thread(target=call, args=(1 + n % 3, n % 2 == 0)) for n in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(*(partial(call, 1 + n % 3, n % 2 == 0) for n in range(6)))
     assert len(outcomes) == 6
     assert all(seen is True for bad, seen in outcomes if bad)
     assert all(seen[1] == 3 for bad, seen in outcomes if not bad)

@@ -1,12 +1,11 @@
 """The examples run, print what they are about, and stay short enough to read at one sitting."""
 
 import ast
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.beside import python
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -45,15 +44,8 @@ def test_an_example_runs_says_what_it_is_about_and_has_no_hazard(path, tmp_path)
     """Every graph that it compiles is linted where it is compiled."""
     if "digits" in path.stem:
         pytest.importorskip("sklearn")
-    run = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "tests.linted", str(path)],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        timeout=120,
-    )
-    assert run.returncode == 0, run.stderr
+    command = ("-W", "error", "-m", "tests.linted", path)
+    run = python(*command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, timeout=120)
     assert run.stderr == ""
     assert [words for words in SAID[path.stem] if words not in run.stdout] == []
 

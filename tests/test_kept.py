@@ -1,6 +1,5 @@
 """What is kept stays within its bytes, and what was used last stays."""
 
-import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -9,6 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from staticgrad.kept import Kept
+from tests.beside import python
 
 ROOT = Path(__file__).parents[1]
 
@@ -119,6 +119,5 @@ print("done")
 
 def test_a_collection_that_was_paused_walks_nothing_behind_it_and_loses_nothing():
     """What was made meanwhile is old then; cycles among it, and frozen objects, are as before."""
-    command = [sys.executable, "-c", PAUSED]  # a process without the objects of all tests
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-    assert done.stdout == "done\n", done.stderr
+    done = python("-c", PAUSED, cwd=ROOT)  # a process without the objects of all tests
+    assert done.stdout == "done\n"

@@ -5,7 +5,6 @@ import dataclasses
 import functools
 import os
 import pickle
-import subprocess
 import sys
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ import safetensors.numpy
 import staticgrad as sg
 from staticgrad.eager import Generator, Tensor
 from staticgrad.errors import ArgumentError, MaskedArrayError, MissingPackageError, SavedFileError
+from tests.beside import python
 
 FORMATS = [".npz", ".safetensors"]
 every_format = pytest.mark.parametrize("suffix", FORMATS)
@@ -255,8 +255,7 @@ def test_states_follow_the_places_of_parameters_not_their_names(steps_before, tm
 @pytest.mark.slow
 def test_training_goes_on_to_the_bit_in_another_process(tmp_path):
     def run(name, first, last):
-        given = [sys.executable, "-c", TRAINING, str(tmp_path / name), str(first), str(last)]
-        return subprocess.run(given, capture_output=True, text=True, check=True).stdout
+        return python("-c", TRAINING, tmp_path / name, first, last).stdout
 
     whole = run("whole.npz", 0, 10)
     run("parts.safetensors", 0, 5)

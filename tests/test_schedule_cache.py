@@ -1,7 +1,6 @@
 """Schedules on disk: what is read back is what would be made, and nothing else is read back."""
 
 import pickle
-import subprocess
 import sys
 import textwrap
 
@@ -21,6 +20,7 @@ from staticgrad.native.jit import ObjectCode
 from staticgrad.native.libraries import scipy_library
 from staticgrad.native.machine import Machine, assumed
 from staticgrad.ops.transcendental import Exp
+from tests.beside import python
 from tests.random_programs import Program, random_description
 
 #: That of the package itself; tests have one of their own.
@@ -381,11 +381,7 @@ def test_another_process_finds_it(tmp_path):
             """
         )
     )
-    run = [
-        subprocess.run([sys.executable, script], capture_output=True, text=True, check=True).stdout
-        for _ in range(2)
-    ]
-    first, second = (each.split("\n") for each in run)
+    first, second = (python(script).stdout.split("\n") for _ in range(2))
     assert first[0].split()[1:] == second[0].split()[1:]
     assert [first[0][0], second[0][0]] == ["1", "0"]
     assert (first[1], second[1]) == (

@@ -6,9 +6,7 @@ import json
 import linecache
 import os
 import pickle
-import subprocess
 import sys
-import threading
 from pathlib import Path
 from types import CodeType
 
@@ -20,6 +18,7 @@ from staticgrad import building, source
 from staticgrad.errors import ArgumentError
 from staticgrad.scopes import scope
 from staticgrad.source import Origin, SourceLine
+from tests.beside import in_threads, python
 
 _PACKAGE = Path(source.__file__).parent
 _HERE = Path(__file__).name
@@ -107,10 +106,8 @@ def test_an_installed_program_without_a_file_of_the_user_has_its_own_lines(tmp_p
     folder = tmp_path / "site-packages"
     folder.mkdir()
     (folder / "app.py").write_text("import staticgrad.building as s\n\nprint(s.capture().long)\n")
-    run = [sys.executable, "-m", "app"]
     paths = os.pathsep.join([str(folder), str(_PACKAGE.parent)])
-    environment = {**os.environ, "PYTHONPATH": paths}
-    shown = subprocess.run(run, capture_output=True, text=True, check=True, env=environment)
+    shown = python("-m", "app", env={"PYTHONPATH": paths})
     assert shown.stdout.splitlines()[0].endswith("app.py:3")
 
 
@@ -123,9 +120,8 @@ def test_what_calls_a_command_of_staticgrad_is_no_program_of_the_user(tmp_path):
         f"code = compile('print(s.capture().long)', {str(command)!r}, 'exec')\n"
         "exec(code, {'s': s})\n"
     )
-    environment = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{_PACKAGE.parent}"}
-    run = [sys.executable, "-m", "parser"]
-    shown = subprocess.run(run, capture_output=True, text=True, check=True, env=environment)
+    paths = f"{folder}{os.pathsep}{_PACKAGE.parent}"
+    shown = python("-m", "parser", env={"PYTHONPATH": paths})
     assert shown.stdout.splitlines()[0].endswith("cli.py:1")
 
 
@@ -170,8 +166,7 @@ def test_a_program_without_source_text():
         "with sg.scope('block'):\n"
         "    print(s.capture().long)"
     )
-    run = [sys.executable, "-c", program]
-    shown = subprocess.run(run, capture_output=True, text=True, check=True, cwd=_PACKAGE.parent)
+    shown = python("-c", program, cwd=_PACKAGE.parent)
     assert shown.stdout.splitlines()[0] == "<string>:3 [block]"
 
 
@@ -224,9 +219,7 @@ def test_scopes_nest_and_end():
 def test_a_scope_ends_with_an_exception_and_stays_in_its_thread():
     seen = []
     with scope("outer"):
-        thread = threading.Thread(target=lambda: seen.append(building.capture().scope))
-        thread.start()
-        thread.join()
+        in_threads(lambda: seen.append(building.capture().scope))
     assert seen == [""]
     with pytest.raises(ZeroDivisionError), scope("outer"):
         _ = 1 / 0
@@ -373,7 +366,5 @@ def test_one_context_holds_scope_line_order_and_guards():
 def test_another_thread_builds_in_a_context_of_its_own():
     seen = []
     with building.within(scope="encoder", order=1):
-        thread = threading.Thread(target=lambda: seen.append(building.current()))
-        thread.start()
-        thread.join()
+        in_threads(lambda: seen.append(building.current()))
     assert seen == [building.Building()]

@@ -1,11 +1,10 @@
 """What a process loads: building, differentiating and printing a graph needs NumPy and our own."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
+
+from tests.beside import python
 
 BUILD = """
 import sys
@@ -30,16 +29,8 @@ print(json.dumps([name for name in sys.modules if name not in numpys]))
 LATER = (
     *("numba", "llvmlite", "scipy", "rich", "click", "platformdirs", "opt_einsum", "threadpoolctl"),
     *("importlib.metadata", "email", "socket", "urllib", "zipfile", "tempfile", "random", "csv"),
-    *(
-        "pathlib",
-        "hashlib",
-        "difflib",
-        "logging",
-        "tomllib",
-        "asyncio",
-        "subprocess",
-        "ctypes.util",
-    ),
+    *("pathlib", "hashlib", "difflib", "logging", "tomllib", "asyncio", "subprocess"),
+    "ctypes.util",
 )
 OURS = ("staticgrad", "passes", "numpy")
 #: Ours that the same is true of.
@@ -58,10 +49,7 @@ OURS_LATER = (
 
 def loaded(program):
     """The modules that a fresh process has loaded after ``program``, besides those of NumPy."""
-    run = subprocess.run(
-        [sys.executable, "-c", program + REPORT], capture_output=True, text=True, check=True
-    )
-    return json.loads(run.stdout)
+    return json.loads(python("-c", program + REPORT).stdout)
 
 
 @pytest.fixture(scope="module")
@@ -130,24 +118,12 @@ except sg.errors.NameConflictError as error:
 @pytest.mark.slow
 @pytest.mark.parametrize("program", BY_NAME)
 def test_what_is_found_by_name_is_there_whatever_was_imported(program):
-    run = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
-    assert run.stdout.strip() == BY_NAME[program]
+    assert python("-c", program).stdout.strip() == BY_NAME[program]
 
 
 @pytest.mark.slow
 def test_all_functions_load_in_one_order_whatever_hashes_are():
     """Workers of a test run find documentation by that order, and refuse to differ."""
     program = "from staticgrad import functions as f; f.load_all(); print([*vars(f)])"
-    orders = {
-        subprocess.run(
-            [sys.executable, "-c", program],
-            env={**os.environ, "PYTHONHASHSEED": seed},
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout
-        for seed in ("1", "2", "3")
-    }
+    orders = {python("-c", program, env={"PYTHONHASHSEED": seed}).stdout for seed in "123"}
     assert len(orders) == 1

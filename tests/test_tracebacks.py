@@ -2,7 +2,6 @@
 
 import io
 import logging
-import subprocess
 import sys
 import threading
 import traceback
@@ -15,6 +14,7 @@ import pytest
 import staticgrad as sg
 from staticgrad.eager import Tensor
 from staticgrad.errors import StaticgradError
+from tests.beside import in_threads, python
 
 PACKAGE = str(Path(sg.__file__).parent)
 NOTHING = {}
@@ -134,9 +134,7 @@ def test_logs_and_threads_show_the_same(capfd):
     assert PACKAGE not in text.getvalue()
     hook, threading.excepthook = threading.excepthook, threading.__excepthook__
     try:
-        thread = threading.Thread(target=lambda: x + np.ones(7))
-        thread.start()
-        thread.join()
+        in_threads(lambda: x + np.ones(7))
     finally:
         threading.excepthook = hook
     shown = capfd.readouterr().err
@@ -149,17 +147,8 @@ def test_logs_and_threads_show_the_same(capfd):
 def test_a_program_prints_its_own_lines_and_the_message(tmp_path, setting):
     program = tmp_path / "program.py"
     program.write_text('import staticgrad as sg\nx = sg.input("x", (3, 4))\nsg.matmul(x, x)\n')
-    done = subprocess.run(
-        [sys.executable, str(program)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={
-            "STATICGRAD_TRACEBACK": setting,
-            "PYTHONPATH": str(Path(PACKAGE).parent),
-            "PATH": "",
-        },
-    )
+    paths = {"STATICGRAD_TRACEBACK": setting, "PYTHONPATH": str(Path(PACKAGE).parent)}
+    done = python(program, check=False, env=paths)
     assert (PACKAGE in done.stderr) == (setting == "full")
     assert ("ShapeError" in "".join(done.stderr.splitlines()[3])) == (setting == "")
 

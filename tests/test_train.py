@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import pytest
 import staticgrad as sg
 from staticgrad.errors import ArgumentError, SavedFileError
 from staticgrad.train import Batches, History, fit, prefetch
+from tests.beside import python
 
 
 def test_batches_hold_every_example_once_in_an_order_of_seed_and_pass():
@@ -234,9 +233,7 @@ def test_sigterm_ends_it_behind_its_step_with_a_checkpoint(tmp_path):
     codes = []
     for at in (3, 6, 99):
         program = ENDED.format(root=root, path=path, at=at)
-        done = subprocess.run(
-            [sys.executable, "-c", program], capture_output=True, text=True, check=False
-        )
+        done = python("-c", program, check=False)
         codes.append(done.returncode)
     assert codes == [128 + signal.SIGTERM, 128 + signal.SIGTERM, 0], done.stderr
     assert done.stdout == f"{whole} {w.value.tolist()}\n"

@@ -4,8 +4,6 @@ import copy
 import itertools
 import pickle
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +23,7 @@ from staticgrad.types.dtype import (
     promote,
     promote_weak,
 )
+from tests.beside import python
 from tests.cases import check_all
 from tests.limits import NUMPY_DTYPES, finfo
 
@@ -231,10 +230,5 @@ try:
 except sg.StaticgradError as error:
     print(error.code, "[bfloat16]" in str(error))
 """
-    run = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
-    )
-    assert run.stdout.splitlines() == [
-        *["SG102 True True"] * 2,
-        *("float16", "SG202", "SG205 True"),
-    ], run.stderr
+    said = python("-c", program).stdout.splitlines()
+    assert said == [*["SG102 True True"] * 2, *("float16", "SG202", "SG205 True")]

@@ -2,11 +2,8 @@
 
 import copy
 import gc
-import os
 import pickle
 import pickletools
-import subprocess
-import sys
 import weakref
 from pathlib import Path
 
@@ -22,6 +19,7 @@ from staticgrad.ir.printer import first_difference, same_graph
 from staticgrad.ir.verify import verify_graph
 from staticgrad.types.arrays import TensorType
 from staticgrad.types.dtype import F32
+from tests.beside import python
 from tests.ir.sample_ops import Link
 from tests.random_graphs import graphs, input_value, parameter_value
 
@@ -101,13 +99,8 @@ def test_a_fresh_process_knows_the_ops():
         "assert str((x * w + 1).type) == 'f32[3]';"
         "assert not {'numba', 'llvmlite', 'scipy', 'rich', 'click'} & set(sys.modules)"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", program],
-        input=pickle.dumps((x, w, graph)),
-        env={**os.environ, "PYTHONPATH": str(Path.cwd())},
-        capture_output=True,
-        check=True,
-    )
+    packed, paths = pickle.dumps((x, w, graph)), {"PYTHONPATH": str(Path.cwd())}
+    run = python("-c", program, input=packed, env=paths, text=False)
     assert run.stdout.decode() == str(graph)
 
 

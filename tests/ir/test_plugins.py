@@ -2,13 +2,12 @@
 
 import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import staticgrad as sg
+from tests.beside import python
 
 SOUND = """
 from staticgrad.ops.elementwise import Elementwise
@@ -42,15 +41,8 @@ def site(tmp_path):
 
 
 def run(site, program, given=b""):
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        input=given,
-        env={**os.environ, "PYTHONPATH": f"{site}{os.pathsep}{Path.cwd()}"},
-        capture_output=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    return done.stdout.decode()
+    paths = {"PYTHONPATH": f"{site}{os.pathsep}{Path.cwd()}"}
+    return python("-c", program, input=given, env=paths, text=False).stdout.decode()
 
 
 UNPICKLE = """

@@ -1,8 +1,6 @@
 """The text of graphs: canonical, complete, read back, and bounded in the work that it causes."""
 
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -29,6 +27,7 @@ from staticgrad.types.arrays import ArrayData, TensorType
 from staticgrad.types.dim import HEAVIEST, dim, sum_of
 from staticgrad.types.dtype import ALL_DTYPES, F32, F64
 from staticgrad.types.lexis import Tokens, name_text, quoted, unquoted
+from tests.beside import python
 from tests.ir.sample_ops import STEP, Everything, Link, TopTwo
 from tests.random_graphs import graphs, input_value, parameter_value
 
@@ -103,10 +102,9 @@ def test_text_does_not_depend_on_hashing_or_ids():
     root = str(Path.cwd())
     texts = set()
     for seed in ("1", "2"):
-        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": root}
-        command = [sys.executable, "-c", "a = [object()] * 3\n" * int(seed) + _PRINTS, root]
-        run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-        texts.add(run.stdout)
+        program = "a = [object()] * 3\n" * int(seed) + _PRINTS
+        environment = {"PYTHONHASHSEED": seed, "PYTHONPATH": root}
+        texts.add(python("-c", program, root, env=environment).stdout)
     assert len(texts) == 1
     assert len(texts.pop()) > 1000
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import pickle
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +17,7 @@ from staticgrad.errors import (
     GraphError,
     UnknownAttributeError,
 )
+from tests.beside import in_threads
 
 RNG = np.random.default_rng(11)
 X = RNG.normal(size=(6, 3))
@@ -113,9 +113,7 @@ def test_gradients_can_be_set_and_are_asked_for_where_there_are_some():
 def test_the_mode_belongs_to_its_thread_and_task_and_not_to_graphs():
     w, seen = weight("w", 3), []
     with sg.eager_mode():
-        thread = threading.Thread(target=lambda: seen.append(w * 2.0))
-        thread.start()
-        thread.join()
+        in_threads(lambda: seen.append(w * 2.0))
         x = sg.input("x", (3,))
         graph = sg.Graph({"y": (x * w * w).sum()}, {w: w - sg.grad((w * x).sum(), w)})
         assert sg.compile(graph, memory_budget="1MiB").run({"x": np.ones(3)})["y"].shape == ()

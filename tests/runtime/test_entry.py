@@ -14,6 +14,7 @@ from staticgrad.errors import FeedError, IndexOutOfRange
 from staticgrad.native.entry.words import SMALL
 from staticgrad.runtime import executor
 from staticgrad.storage.reservation import SETTLED
+from tests.beside import in_threads
 from tests.runtime.native_runs import (
     OTHER_FEEDS,
     WRONG_FEEDS,
@@ -258,11 +259,7 @@ def test_threads_that_run_one_program_lose_no_step(program):
             if not (results["y"] - feeds["x"] * 2 == results["y"][0, 0]).all():
                 errors.append(results)
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(*[work] * 4)
     assert not errors
     assert (program.w.value == program.steps + 4 * steps).all()
 

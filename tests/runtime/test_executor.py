@@ -4,6 +4,7 @@ import gc
 import signal
 import threading
 import tracemalloc
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import staticgrad as sg
 from staticgrad.compiling.compiler import compile
 from staticgrad.errors import OutOfMemory
 from staticgrad.runtime import arena as arena_module, feeds as outputs_module
+from tests.beside import in_threads
 from tests.test_compiler import chain, swap
 
 
@@ -138,9 +140,7 @@ def test_a_real_ctrl_c_leaves_no_lock_taken():
     assert interrupts == 200
     assert sorted([a.value.tolist(), b.value.tolist()]) == pair
     done = []
-    other = threading.Thread(target=lambda: done.append(f.run()["a"]), daemon=True)
-    other.start()
-    other.join(10)
+    in_threads(lambda: done.append(f.run()["a"]), seconds=10)
     assert done
 
 
@@ -160,33 +160,20 @@ def test_threads_share_one_program(rng):
     def work(k):
         right.extend(np.array_equal(f.run({"x": feeds[k]}), wanted[k]) for _ in range(100))
 
-    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(*(partial(work, k) for k in range(4)))
     assert right == [True] * 400
 
 
 def test_threads_compile_and_update_together():
     w = sg.parameter("w", np.zeros(7, np.float32))
     graph = sg.Graph(outputs={"w": w}, updates={w: w + 1.0})
-    failed = []
 
     def work():
-        try:
-            f = compile(graph)
-            for _ in range(50):
-                f.run()
-        except BaseException as error:
-            failed.append(error)
+        f = compile(graph)
+        for _ in range(50):
+            f.run()
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failed
+    in_threads(*[work] * 4)
     assert w.value.tolist() == [200] * 7
 
 

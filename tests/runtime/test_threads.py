@@ -4,6 +4,7 @@ import os
 import pickle
 import signal
 import threading
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from staticgrad.memory.planner import Planner
 from staticgrad.native.table import pool, pool_code
 from staticgrad.runtime import sections
 from staticgrad.runtime.executor import Executor
+from tests.beside import in_threads
 from tests.random_graphs import random_graph
 from tests.runtime.test_workers import training_step
 
@@ -215,12 +217,7 @@ def test_programs_in_several_threads_run_beside_each_other():
         found = (programs[number].run(feed).tobytes() for _ in range(100))
         wrong.extend(number for each in found if each != wanted[number])
 
-    threads = [threading.Thread(target=go, args=(n,)) for n in (0, 1, 2, 0)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(100)
-        assert not thread.is_alive()
+    in_threads(*(partial(go, n) for n in (0, 1, 2, 0)))
     assert not wrong
 
 

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 import pytest
 
 from staticgrad.native import cache
+from tests.beside import python
 from tests.safety.child import ROOT, run_child
 from tests.safety.entries import entry_at
 
@@ -140,16 +141,7 @@ assert y.tolist() == [1.0] * 4
 
 @pytest.mark.slow
 def test_a_full_disk_only_costs_time(tmp_path):
-    environment = {**os.environ, "STATICGRAD_CACHE_DIR": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", FULL_DISK],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    python("-c", FULL_DISK, cwd=ROOT, env={"STATICGRAD_CACHE_DIR": str(tmp_path)})
     names = sorted(path.name for path in (tmp_path / "kernels").iterdir())
     assert not [name for name in names if not name.endswith(cache.SUFFIX)]
     for path in (tmp_path / "kernels").iterdir():

@@ -3,12 +3,11 @@
 The trials run in children, so that a hang is one failed test.
 """
 
-import subprocess
-import sys
 import textwrap
 
 import pytest
 
+from tests.beside import python
 from tests.safety.child import ROOT, run_child
 
 #: More of the moments of steps that have many.
@@ -39,16 +38,7 @@ def test_at_every_moment_of_a_step(arguments, environment):
 
 def script(text):
     """What a program printed that must end by itself."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", textwrap.dedent(text)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return python("-W", "error", "-c", textwrap.dedent(text), cwd=ROOT, timeout=60).stdout
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 
@@ -16,6 +17,7 @@ from staticgrad.storage.locks import (
     is_inside_another,
     release_all,
 )
+from tests.beside import in_threads
 
 Locks = Sequence[tuple[ReadWriteLock, bool]]
 
@@ -338,12 +340,7 @@ def test_two_interruptions_that_would_wait_for_each_other():
             results.append("refused")
         give_back([(mine, True)], step)
 
-    threads = [threading.Thread(target=work, args=pair) for pair in (locks, locks[::-1])]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(10)
-        assert not thread.is_alive()
+    in_threads(*(partial(work, *pair) for pair in (locks, locks[::-1])), seconds=10)
     assert "refused" in results
     assert not any(lock._holders or lock._queue for lock in locks)
 
