@@ -2,9 +2,6 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import Any
 
 import pytest
 
@@ -13,8 +10,6 @@ from staticgrad import building
 from staticgrad.config import current
 from staticgrad.eager import Tensor, detect_mutation, enable_autograd, enable_grad, no_grad
 from staticgrad.eager.tape import checking, recording
-
-Block = Callable[[], AbstractContextManager[Any]]
 
 BLOCKS = {
     "eager mode": (sg.eager_mode, sg.eager_mode, lambda: type(sg.zeros(1)) is Tensor, True),

@@ -13,8 +13,6 @@ from hypothesis import given, strategies as st
 from staticgrad import building, errors
 from staticgrad.errors import (
     CODES,
-    AxisError,
-    FeedError,
     ParseError,
     ShapeError,
     StaticgradError,
@@ -145,28 +143,25 @@ def test_operands_are_named_once_by_whoever_knows_them():
 
 
 @pytest.mark.parametrize(
-    ("kind", "bases"),
+    ("names", "base"),
     [
-        (errors.ShapeError, (ValueError,)),
-        (errors.DTypeError, (TypeError,)),
-        (errors.AxisError, (ValueError, IndexError)),
-        (errors.UnknownNameError, (KeyError,)),
-        (errors.SymbolicValueError, (TypeError,)),
-        (errors.FeedDTypeError, (errors.FeedError, TypeError, ValueError)),
-        (errors.FeedShapeError, (errors.FeedError, ValueError)),
-        (errors.MissingFeedError, (errors.FeedError,)),
-        (errors.UnknownFeedError, (errors.FeedError,)),
-        (errors.SizeGuardError, (errors.FeedError,)),
-        (errors.DisconnectedError, (errors.GradientError,)),
-        (errors.ParseError, (ValueError,)),
-        (errors.IndexOutOfRange, (IndexError,)),
-        (errors.CPUError, (RuntimeError,)),
-        (errors.MissingPackageError, (ImportError,)),
-        (errors.UnknownSettingError, (errors.ConfigError, ValueError)),
+        ("ShapeError ParseError FeedShapeError UnknownSettingError", ValueError),
+        ("DTypeError SymbolicValueError FeedDTypeError", TypeError),
+        ("AxisError IndexOutOfRange", IndexError),
+        ("UnknownNameError", KeyError),
+        ("CPUError", RuntimeError),
+        ("MissingPackageError", ImportError),
+        ("UnknownSettingError", errors.ConfigError),
+        ("DisconnectedError", errors.GradientError),
+        ("FeedDTypeError FeedShapeError MissingFeedError UnknownFeedError SizeGuardError",
+         errors.FeedError),
+        ("AxisError FeedDTypeError", ValueError),
     ],
-)
-def test_errors_are_what_python_calls_such_mistakes(kind, bases):
-    assert all(issubclass(kind, base) for base in (StaticgradError, *bases))
+)  # fmt: skip
+def test_errors_are_what_python_calls_such_mistakes(names, base):
+    for name in names.split():
+        assert issubclass(getattr(errors, name), base)
+        assert issubclass(getattr(errors, name), StaticgradError)
 
 
 def test_a_missing_name_is_not_quoted_as_a_key():
@@ -201,12 +196,6 @@ def test_a_parse_error_may_point_behind_the_end(line, column):
     error = ParseError("text ends", text="graph", line=line, column=column)
     assert f"  <text>:{line}" in str(error).splitlines()
     assert ("^" in str(error)) == (line == 1)
-
-
-def test_one_except_clause_catches_the_family():
-    for kind in (AxisError, FeedError):
-        with pytest.raises(StaticgradError, match=kind.code):
-            raise kind("no")
 
 
 def test_a_warning_stands_at_the_users_line_and_has_a_code():

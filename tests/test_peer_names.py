@@ -17,30 +17,7 @@ ACTIVATIONS = [
 ]  # fmt: skip
 #: Function of both -> a call that PyTorch and staticgrad read alike.
 CALLS = {
-    **dict.fromkeys(
-        [
-            "relu",
-            "relu6",
-            "selu",
-            "silu",
-            "mish",
-            "softsign",
-            "tanhshrink",
-            "hardsigmoid",
-            "hardswish",
-            "sigmoid",
-            "tanh",
-            "gelu",
-            "softplus",
-            "hardshrink",
-            "softshrink",
-            "hardtanh",
-            "elu",
-            "celu",
-            "leaky_relu",
-        ],
-        "f(x)",
-    ),
+    **dict.fromkeys(ACTIVATIONS, "f(x)"),
     **dict.fromkeys(["softmax", "log_softmax", "softmin", "glu"], "f(x, -1)"),
     **dict.fromkeys(["hardshrink", "softshrink", "elu", "celu", "leaky_relu"], "f(x, 0.3)"),
     "hardtanh": "f(x, -0.5, 0.25)",

@@ -5,17 +5,14 @@ import dataclasses
 import inspect
 import pickle
 import typing
-from collections.abc import Callable
 from dataclasses import field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pytest
 
 from staticgrad import records
 from staticgrad.kept import cached_property
-
-Decorator = Callable[..., Any]
 
 
 def frozen(dataclass):
@@ -75,6 +72,9 @@ def with_its_own(dataclass):
     class Named:
         x: int
 
+        def __eq__(self, other):
+            return isinstance(other, type(self)) and (self.x - other.x) % 2 == 0
+
         def __hash__(self):
             return 5
 
@@ -82,17 +82,6 @@ def with_its_own(dataclass):
             return "mine"
 
     return Named
-
-
-def equal_by_itself(dataclass):
-    @dataclass(frozen=True)
-    class Odd:
-        x: int
-
-        def __eq__(self, other):
-            return isinstance(other, type(self)) and (self.x - other.x) % 2 == 0
-
-    return Odd
 
 
 def slotted(dataclass):
@@ -114,30 +103,19 @@ def by_keyword(dataclass):
 
 
 def empty(dataclass):
-    @dataclass(frozen=True)
-    class Empty:
-        """Nothing."""
-
-    return Empty
+    return dataclass(frozen=True)(type("Empty", (), {}))
 
 
 MAKERS = (
-    frozen, changing, identity, derived, with_its_own, equal_by_itself, slotted, by_keyword, empty
+    frozen, changing, identity, derived, with_its_own, slotted, by_keyword, empty,
 )  # fmt: skip
 CALLS = (
-    ((), {}),
-    ((1,), {}),
-    ((3,), {}),
-    ((1, 2), {}),
-    ((1, 2, "n", (4,)), {}),
-    ((1, 2, 3, 4, 5), {}),
+    *((args, {}) for args in ((), (1,), (3,), (1, 2), (1, 2, "n", (4,)), (1, 2, 3, 4, 5))),
     ((1,), {"x": 1}),
-    ((), {"x": 1}),
-    ((), {"x": 1, "y": 5}),
-    ((), {"y": 1}),
-    ((), {"name": "a", "items": [1]}),
-    ((), {"x": 1, "unknown": 2}),
-)
+    *(((), named) for named in (
+        {"x": 1}, {"x": 1, "y": 5}, {"y": 1}, {"name": "a", "items": [1]}, {"x": 1, "unknown": 2},
+    )),
+)  # fmt: skip
 
 
 #: A class with slots of the standard library raises this where it means to refuse an assignment.
@@ -217,11 +195,15 @@ def test_a_mutable_default_is_refused():
 
 
 @records.dataclass(frozen=True)
-class Kept:
-    """Stands in a module, so that it can be pickled."""
+class Checked:
+    """A frozen record that looks at its fields; in a module, so that it can be pickled."""
 
-    x: int
-    y: str = ""
+    first: int
+    second: str = ""
+
+    def __post_init__(self):
+        if self.first < 0:
+            raise ValueError("negative")
 
 
 @records.dataclass(frozen=True, slots=True)
@@ -233,10 +215,9 @@ class KeptInSlots:
 
 
 def test_records_are_copied_and_pickled():
-    for value in (Kept(1, "a"), KeptInSlots(1, "a")):
-        assert (
-            pickle.loads(pickle.dumps(value)) == copy.deepcopy(value) == copy.copy(value) == value
-        )
+    for value in (Checked(1, "a"), KeptInSlots(1, "a")):
+        again = pickle.loads(pickle.dumps(value))
+        assert again == copy.deepcopy(value) == copy.copy(value) == value
     assert not hasattr(KeptInSlots(1), "__dict__")
 
 
@@ -347,17 +328,6 @@ class Summed:
     def total(self):
         """The sum of all."""
         return self.first + sum(self.second)
-
-
-@records.dataclass(frozen=True)
-class Checked:
-    """A frozen record that looks at its fields."""
-
-    first: int
-
-    def __post_init__(self):
-        if self.first < 0:
-            raise ValueError("negative")
 
 
 @pytest.mark.parametrize("changes", [{}, {"first": 5}, {"second": (7,), "first": 1}])

@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from tests.structure_report import ROOT, Tree, rows, table
+from tests.structure_report import ROOT, Tree
 
 LAZY = {
     "passes.base": "only check=True compares graphs",
@@ -85,23 +85,3 @@ def test_circles_are_those_of_imports_with_a_reason():
     circles = tree().circles()
     assert all(group & {*LAZY} for group in circles), circles
     assert len(circles) <= 7
-
-
-def test_the_report_counts_what_a_small_tree_has(tmp_path):
-    for folder in ("staticgrad", "passes", "tests"):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "__init__.py").touch()
-    first = '"""One."""\n\nimport staticgrad.two\n\n\nclass Same:\n    """A."""\n'
-    second = (
-        '"""Two."""\n\n\ndef late():\n    from staticgrad import one\n\n    return one\n\n\n'
-        'class Same:\n    """B."""\n\n    x = late()  # type: ignore[no-any-return]\n'
-    )
-    (tmp_path / "staticgrad" / "one.py").write_text(first)
-    (tmp_path / "staticgrad" / "two.py").write_text(second)
-    found = rows(Tree(tmp_path))
-    assert found["files / lines of staticgrad and passes"] == "4 / 20"
-    assert found["function-level imports of own modules"] == 1
-    assert found["circles of imports (types apart) / modules in them"] == "1 / 2"
-    assert found["public class names defined twice"] == 1
-    assert found["`type: ignore` / of them `no-any-return`"] == "1 / 1"
-    assert table([tmp_path]).startswith(f"| what | {tmp_path.name} |\n|---|---|\n")
