@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 #: What ``compile`` takes beside the program.
 _OPTIONS: Final = (
     "memory_budget", "checkpoint", "sizes", "pipeline", "fuse", "debug", "backend",
-    "threads",
+    "threads", "tune",
 )  # fmt: skip
 
 

@@ -1,6 +1,12 @@
 """Units, closures, and which sequences of steps are valid."""
 
-from staticgrad.analysis.liveness import Flow, Life
+import re
+from pathlib import Path
+
+import pytest
+
+import staticgrad as sg
+from staticgrad.analysis.liveness import Flow, Life, OldValues, last_uses, users_of
 from staticgrad.analysis.repeats import Repeats
 from tests.passes.test_memory import chain, training_step
 from tests.runtime.handmade import ADD, COPY, FORK, I64, NEGATE, TAKE, Builder, N
@@ -84,3 +90,54 @@ def test_updates_wait_for_reads_that_come_later():
     assert repeats.settled(steps) == steps
     assert not repeats.is_valid(late)
     assert not repeats.is_valid(steps[:-1])
+
+
+@pytest.fixture
+def graph():
+    x = sg.input("x", (), "float64")
+    square = x * x
+    total = square + x
+    return sg.Graph({"a": square, "b": total}, updates={})
+
+
+def test_users_are_listed_once_in_order(graph):
+    x, square, total = graph.nodes
+    assert users_of(graph) == {(x, 0): [square, total], (square, 0): [total], (total, 0): []}
+
+
+def test_last_uses_leave_out_what_is_returned(graph):
+    x, square, total = graph.nodes
+    assert last_uses(graph) == {x: [], square: [], total: [x]}
+
+
+def test_a_node_that_nobody_reads_dies_at_once(graph):
+    x, square, total = graph.nodes
+    dead = sg.Graph.of_parts(
+        nodes=graph.nodes, inputs=graph.inputs, parameters=(), outputs={"a": graph["a"]}
+    )
+    assert last_uses(dead) == {x: [], square: [], total: [x, total]}
+
+
+def test_a_value_is_needed_until_its_last_run_by_another_step():
+    reads = [(0, ["v"]), (1, ["v", "w"]), (0, ["v"]), (2, ["v", "w"])]  # step 0 runs twice
+    old = OldValues(reads, {"v": {2}, "w": {1, 2}})
+    assert old.is_needed("v")
+    assert not old.is_needed("w"), "its writers alone read it"
+    assert old.ran(0, ["v"]) == []
+    assert old.ran(1, ["v", "w"]) == []
+    assert old.is_needed("v")
+    assert old.ran(0, ["v"]) == ["v"]
+    assert not old.is_needed("v")
+    assert old.ran(2, ["v", "w"]) == []
+
+
+def test_those_who_place_updates_ask_one_rule():
+    asking = set()
+    for path in (*Path("passes").rglob("*.py"), *Path("staticgrad").rglob("*.py")):
+        if re.search(r"\bOldValues\(|\bTakingOver\(", path.read_text()):
+            asking.add(path.as_posix())
+    assert asking == {
+        "staticgrad/fusion/updates.py",
+        "staticgrad/analysis/liveness.py",
+        "staticgrad/analysis/repeats.py",
+    }

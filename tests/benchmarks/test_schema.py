@@ -1,11 +1,14 @@
 """Reports are written and read back whole; what is not a report is refused, with the place."""
 
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from benchmarks import schema
+from benchmarks.__main__ import BENCHMARKS
 from tests.benchmarks.made_up import report, row
 
 
@@ -51,3 +54,24 @@ def test_what_is_no_json_object_is_refused(text):
 def test_infinite_figures_are_not_written():
     with pytest.raises(ValueError, match="Out of range"):
         schema.dump(report(row("staticgrad", [1e-3], error=float("inf"))))
+
+
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
+PAGES = sorted(RESULTS.glob("*.md"))
+
+
+def test_each_file_stands_in_the_table():
+    page = (RESULTS / "README.md").read_text("utf-8")
+    named = set(re.findall(r"^\| `([\w.-]+)`", page, re.MULTILINE))
+    assert named == {path.name for path in RESULTS.iterdir()} - {"README.md"}
+
+
+def test_the_folder_stays_below_two_megabytes():
+    assert sum(path.stat().st_size for path in RESULTS.iterdir()) < 2e6
+
+
+def test_benchmarks_that_the_pages_name_exist():
+    texts = "".join(path.read_text("utf-8") for path in [*PAGES, RESULTS.parent / "README.md"])
+    named = set(re.findall(r"python -m benchmarks (\w+)", texts))
+    assert len(named) > 8
+    assert named - {"NAME"} <= BENCHMARKS.keys()

@@ -1,6 +1,10 @@
-"""Graphs: what they collect, what they refuse, how they are rewritten, how they die."""
+"""Graphs and ops: what they collect and refuse, how they are rewritten, compared and die."""
 
+import copy
+import dataclasses
 import gc
+import pickle
+import warnings
 import weakref
 from functools import partial
 
@@ -13,13 +17,16 @@ from staticgrad.building import within
 from staticgrad.errors import (
     ArgumentError,
     GraphError,
+    LargeConstantWarning,
     NameConflictError,
     RankError,
     SymbolicValueError,
 )
 from staticgrad.ir.graph import Graph, ancestors, constant
 from staticgrad.ir.verify import verify_graph
+from staticgrad.ops.arithmetic import Add, Sub
 from staticgrad.ops.contract import MatMul
+from staticgrad.ops.reduce import Sum
 from staticgrad.types.arrays import TensorType
 from staticgrad.types.dim import dim
 from staticgrad.types.dtype import F32, F64
@@ -312,3 +319,98 @@ def test_30_000_nodes_build_and_die():
     del graph, value
     gc.collect()
     assert last() is None
+
+
+OPS = [Add(), Sum((0, 2))]
+
+
+@pytest.mark.parametrize("op", OPS, ids=str)
+def test_an_op_cannot_be_changed(op):
+    for name in ("axes", "name", "another"):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(op, name, 1)
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            delattr(op, name)
+
+
+@pytest.mark.parametrize("op", OPS, ids=str)
+def test_a_copy_is_equal_and_hashes_alike(op):
+    for twin in (copy.deepcopy(op), pickle.loads(pickle.dumps(op)), dataclasses.replace(op)):
+        assert twin == op
+        assert hash(twin) == hash(op)
+
+
+def test_ops_without_fields_are_told_apart_by_their_type_and_take_no_argument():
+    assert Add() != Sub()
+    assert dataclasses.fields(Add()) == ()
+    with pytest.raises(TypeError):
+        Add(1)
+
+
+def test_a_class_without_fields_inherits_those_of_its_base():
+    class Total(Sum):
+        """A sum by another type."""
+
+    assert Total((1,)).axes == (1,)
+    assert Total((1,)) != Sum((1,))
+    assert dict(Total((1,)).attributes()) == {"axes": (1,)}
+
+
+def test_a_class_that_only_adds_a_check_is_checked():
+    class Narrow(Sum):
+        """A sum over one axis."""
+
+        def __post_init__(self):
+            if len(self.axes) != 1:
+                raise ValueError("one axis")
+
+    assert Narrow((1,)).axes == (1,)
+    with pytest.raises(ValueError, match="one axis"):
+        Narrow((0, 1))
+
+
+def doubled(rows, factor):
+    x = sg.input("x", (rows, 3), "float32")
+    return sg.Graph({"y": sg.exp(x) * factor}, name="body")
+
+
+def test_equal_graphs_are_one_key():
+    one, two = doubled(2, 3.0), doubled(2, 3.0)
+    assert one.computation == two.computation
+    assert len({one.computation, two.computation}) == 1
+    assert one.digest == two.digest
+
+
+def test_a_constant_tells_graphs_apart():
+    one, two = doubled(2, 3.0), doubled(2, 4.0)
+    assert hash(one.computation) == hash(two.computation)  # so that digests decide
+    assert one.computation != two.computation
+    assert one.digest != two.digest
+
+
+def test_inputs_of_other_types_need_no_digest():
+    one, two = doubled(2, 3.0), doubled(5, 3.0)
+    assert one.computation != two.computation
+    assert one.computation != "a graph"
+    assert one._digest is None
+    assert two._digest is None
+
+
+LIMIT = 10**6
+
+
+def test_a_large_array_warns_at_the_users_line():
+    x = sg.input("x", (LIMIT // 8 + 1,), "float64")
+    with pytest.warns(LargeConstantWarning, match=r"SG901.*f64\[125001\], 1.0 MB") as caught:
+        x * np.ones(LIMIT // 8 + 1)
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("build", [sg.constant, lambda a: sg.concatenate([a, a])])
+def test_up_to_a_megabyte_is_quiet(build):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        build(np.zeros(LIMIT, "int8"))
+        sg.parameter("w", np.zeros(2 * LIMIT))
+    with pytest.warns(LargeConstantWarning):
+        build(np.zeros(LIMIT + 1, "int8"))

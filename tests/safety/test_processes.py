@@ -1,6 +1,7 @@
-"""Forks amid running threads, threads that share parameters, and ``python -O``."""
+"""Forks amid running threads, threads that share programs, and memory over many steps."""
 
 import os
+import sys
 import threading
 
 import numpy as np
@@ -79,3 +80,60 @@ def test_cached_properties_take_no_lock():
     assert one.value == 7
     assert one.calls == 2
     assert Slow.value.__doc__ == "What takes long."
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["1", "3"])
+@pytest.mark.parametrize("seconds", [1, pytest.param(1200, marks=pytest.mark.exhaustive)])
+def test_results_keep_their_bytes_and_nothing_grows(workers, seconds):
+    out = run_child("soak", str(seconds), timeout=seconds + 300, STATICGRAD_THREADS=workers)
+    assert "each with one set of bytes" in out
+
+
+linux = pytest.mark.skipif(
+    not sys.platform.startswith("linux") or not os.access("/proc/self/clear_refs", os.W_OK),
+    reason="the high-water mark is Linux's",
+)
+glibc = pytest.mark.skipif(
+    not hasattr(os, "confstr") or "CS_GNU_LIBC_VERSION" not in os.confstr_names,
+    reason="mallinfo2 is glibc's",
+)
+#: One is enough beside ``test_peak``, which meets the peak of each to the byte.
+POLICIES = {
+    "store_all": pytest.mark.exhaustive,
+    "sqrt": pytest.mark.exhaustive,
+    "recompute": pytest.mark.exhaustive,
+}
+
+
+def check_resident(policy, megabytes, layout, part):
+    """The step's rise is the arena's peak and the output arrays, within a part of their sum."""
+    peak, outputs, rise, _ = map(int, run_child("resident", policy, str(megabytes), layout).split())
+    assert peak >= megabytes << 20
+    assert rise <= (1 + part) * (peak + outputs), "the step uses more than it says"
+    assert rise >= (1 - part) * (peak + outputs), "the step uses less than it says"
+
+
+@pytest.mark.slow
+@linux
+@pytest.mark.parametrize(
+    ("policy", "layout"),
+    [
+        ("store_all", "staged"),
+        *(pytest.param(policy, "plain", marks=mark) for policy, mark in POLICIES.items()),
+    ],
+)
+def test_a_large_step_uses_what_it_says(policy, layout):
+    check_resident(policy, 256, layout, 0.02)
+
+
+@pytest.mark.slow
+@glibc
+def test_warm_steps_leave_both_heaps_as_they_were():
+    """Outputs kept, dropped and given; sizes among known ones; staged, failing and refused runs."""
+    lines = run_child("steady").splitlines()
+    assert len(lines) == 10
+    for line in lines:
+        traced, heap = map(int, line.rpartition(": ")[2].split())
+        assert traced < 1000, f"Python holds more after 100 steps: {line}"
+        assert heap < 1000, f"the C heap holds more after 100 steps: {line}"
