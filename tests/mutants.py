@@ -339,7 +339,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         ("clip-scales-up", "staticgrad/optim",
          "return max_norm / functions.maximum(_norm(grads), max_norm)",
          "return max_norm / _norm(grads)", "gradients below the norm are scaled up",
-         "tests/test_optim.py -k clip"),
+         "tests/test_optimizers.py -k clip"),
         ("rk45-root-mean-square", "staticgrad/functions", "functions.sqrt(total / count)",
          "functions.sqrt(total)", "the error of a step is not divided by the size of the state",
          "tests/loops/test_ode.py -k adaptive"),
