@@ -1,16 +1,12 @@
 """What a test runs beside itself: threads to their end, and Python in a process of its own."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
-from typing import Any
 
 
-def in_threads(*calls: Callable[[], object], seconds: float = 100.0) -> None:
+def in_threads(*calls, seconds=100.0):
     """Call each in a thread of its own, and wait until all have ended."""
     threads = [threading.Thread(target=call) for call in calls]
     for thread in threads:
@@ -20,9 +16,7 @@ def in_threads(*calls: Callable[[], object], seconds: float = 100.0) -> None:
         assert not thread.is_alive(), "a thread hangs"
 
 
-def python(
-    *arguments: Any, check: bool = True, env: Mapping[str, str] | None = None, **options: Any
-) -> subprocess.CompletedProcess[str]:
+def python(*arguments, check=True, env=None, **options):
     """Run ``python ARGUMENTS`` with these variables besides; it succeeds unless ``check=False``."""
     options = {
         "capture_output": True,

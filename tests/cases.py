@@ -1,14 +1,9 @@
 """One test over many small cases, which names all that fail."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterable
-from typing import Any
-
 import pytest
 
 
-def check_all(check: Callable[..., object], cases: Iterable[tuple[Any, ...]]) -> None:
+def check_all(check, cases):
     """Call ``check`` with each case; the message lists every one that fails, with its error."""
     wrong = []
     for case in cases:

@@ -4,7 +4,7 @@ from staticgrad.ir.graph import Node, Symbolic
 from staticgrad.ops.arithmetic import Add
 
 
-def sum_chain(first: Symbolic, addend: Symbolic, length: int) -> Symbolic:
+def sum_chain(first, addend, length):
     """``first + addend + addend + ...``, ``length`` additions of values of one type."""
     op, value = Add(), first
     for _ in range(length):

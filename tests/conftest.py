@@ -6,9 +6,7 @@ import random
 import shutil
 import tempfile
 from collections import defaultdict
-from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -33,14 +31,14 @@ settings.register_profile(
 )
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
+def pytest_addoption(parser):
     parser.addoption("--backend", help="who compiles kernels where a test does not say it")
     parser.addoption(
         "--kernels", help="folder of compiled kernels that several runs share (default: a new one)"
     )
 
 
-def pytest_configure(config: pytest.Config) -> None:
+def pytest_configure(config):
     settings.load_profile("staticgrad")
     load_ops()  # registries are whole, whichever tests are asked for and whatever ran before
     machine._assumed.append(machine.Machine())  # kernels of tests are made for its caches
@@ -61,14 +59,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_collect_file() -> Generator[None, list[pytest.Collector], list[pytest.Collector]]:
+def pytest_collect_file():
     """Tests have no examples in their docstrings: to look for some is a third of collecting."""
     found = yield
     return [each for each in found if not isinstance(each, DoctestModule)]
 
 
 @pytest.hookimpl(tryfirst=True)  # before ``-m`` selects
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items):
     """Of a ``thinned`` family some cases stay quick, and the others are slow.
 
     ``thinned(n)`` leaves each n-th, ``thinned()`` one of each value that several cases share: each
@@ -86,9 +84,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.slow)
 
 
-def _covering(family: list[Any]) -> set[int]:
+def _covering(family):
     """Few cases that have all values of the parameters of which cases share values."""
-    held: list[set[tuple[str, Any]]] = [set() for _ in family]
+    held = [set() for _ in family]
     for name in family[0].callspec.params:
         values = [item.callspec.params[name] for item in family]
         keys = [repr(v) if isinstance(v, str | int | float | tuple) else id(v) for v in values]
@@ -103,13 +101,13 @@ def _covering(family: list[Any]) -> set[int]:
     return quick
 
 
-def pytest_collection_finish() -> None:
+def pytest_collection_finish():
     """A worker holds a million objects of collected tests: none of them is garbage."""
     gc.collect()
     gc.freeze()
 
 
-def pytest_unconfigure(config: pytest.Config) -> None:
+def pytest_unconfigure(config):
     gc.collect()
     gc.freeze()  # pytest collects five times more, for what finalizers raise; once finds it
     folder = config.stash.get(_OWN_CACHE, None)
@@ -118,7 +116,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _short_searches() -> Iterator[None]:
+def _short_searches():
     """Budgets are planned with a part of the effort: what must hold of plans does not depend on
     it, and hundreds of tests plan one."""
     each, most, least = search.EFFORT
@@ -128,19 +126,19 @@ def _short_searches() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _fixed_seeds() -> None:
+def _fixed_seeds():
     random.seed(0)
     np.random.seed(0)  # for code under test that uses the global state
 
 
 @pytest.fixture
-def collected_apart() -> None:
+def collected_apart():
     """Collections inside of the test walk what it makes, not what other tests left."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.fixture
-def rng() -> np.random.Generator:
+def rng():
     """Random numbers that are the same in every run and on every worker."""
     return np.random.default_rng(20240229)

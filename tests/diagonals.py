@@ -1,19 +1,15 @@
 """Combinations of parameters of which a part runs daily, and the rest with ``-m exhaustive``."""
 
-from __future__ import annotations
-
 import itertools
-from collections.abc import Iterable, Iterator
-from typing import Any
 
 import pytest
 
-Dimension = tuple[str, Iterable[Any]]
-"""Names of parameters, as pytest takes them, and their values: tuples where there are several."""
 
-
-def diagonals(every: int, *dimensions: Dimension, daily: str = "") -> pytest.MarkDecorator:
+def diagonals(every, *dimensions, daily=""):
     """All combinations; those on every n-th diagonal run daily, and all that have ``daily``.
+
+    A dimension is the names of parameters, as pytest takes them, and their values: tuples where
+    there are several names.
 
     The number of a diagonal is the sum of a combination's places. So each value of a dimension
     runs daily with every n-th of another one, and of three dimensions of at least ``every`` values
@@ -27,16 +23,14 @@ def diagonals(every: int, *dimensions: Dimension, daily: str = "") -> pytest.Mar
     return pytest.mark.parametrize(names, [*_combinations(every, dimensions, lists, daily)])
 
 
-def every_nth(every: int, name: str, values: Iterable[str]) -> pytest.MarkDecorator:
+def every_nth(every, name, values):
     """All values, of which each n-th runs daily."""
     rest = [pytest.mark.exhaustive]
     marked = [pytest.param(v, marks=rest * (at % every > 0)) for at, v in enumerate(values)]
     return pytest.mark.parametrize(name, marked)
 
 
-def _combinations(
-    every: int, dimensions: tuple[Dimension, ...], lists: list[list[Any]], daily: str
-) -> Iterator[Any]:
+def _combinations(every, dimensions, lists, daily):
     for places in itertools.product(*(range(len(values)) for values in lists)):
         chosen = [values[place] for values, place in zip(lists, places, strict=True)]
         parameters = [
@@ -52,7 +46,7 @@ def _combinations(
         yield pytest.param(*parameters, id=said, marks=marks)
 
 
-def _said(value: Any, places: tuple[int, ...]) -> str:
+def _said(value, places):
     """A value in a test's name, which is the same in every process: no address is part of it."""
     text = str(getattr(value, "__name__", value))
     return f"at {places}" if " at 0x" in text else text

@@ -3,8 +3,6 @@
 ``python -m tests.exports`` writes the stubs that type checkers read; a test compares them.
 """
 
-from __future__ import annotations
-
 import textwrap
 from pathlib import Path
 
@@ -15,25 +13,25 @@ ROOT = Path(__file__).parents[1]
 WRITTEN = "Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.py``."
 
 
-def facade() -> str:
+def facade():
     """``staticgrad/__init__.pyi``."""
     modules = {home: name for name, home in MODULES.items()}
     return stub({**FUNCTIONS, **OTHERS}, modules, "__version__: str\n")
 
 
-def functions() -> str:
+def functions():
     """``staticgrad/functions/__init__.pyi``."""
     rooms = ("linalg", "nn", "random", "special")
     modules = {f"staticgrad.functions.{name}": name for name in rooms}
     return stub(FUNCTIONS, modules)
 
 
-def layers() -> str:
+def layers():
     """``staticgrad/nn/__init__.pyi``."""
     return stub({"staticgrad.functions.nn": " ".join(nn.__all__), **LAYERS}, {})
 
 
-def stub(table: dict[str, str], modules: dict[str, str], rest: str = "") -> str:
+def stub(table, modules, rest=""):
     """The text of a stub: imports, which lead to the definitions, and the names that are public."""
     lines = [f'"""{WRITTEN}"""', ""]
     lines += [f"import {home} as {name}" for home, name in sorted(modules.items())]
@@ -48,7 +46,7 @@ def stub(table: dict[str, str], modules: dict[str, str], rest: str = "") -> str:
     return "\n".join([*lines, rest]).rstrip() + "\n"
 
 
-def wrapped(start: str, text: str, end: str) -> list[str]:
+def wrapped(start, text, end):
     """A bracket and its contents in lines of at most 100 characters."""
     return [start, *textwrap.wrap(text, 96, initial_indent="    ", subsequent_indent="    "), end]
 

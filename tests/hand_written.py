@@ -1,13 +1,9 @@
 """Formulas as people write them, with what they mean: values and derivatives at extreme points.
 
-``FORMULAS`` has, for each function, the spellings of it and the true function over mpmath numbers;
-``python -m tests.hand_written`` prints the table of the errors of value, gradient and Hessian.
+``FORMULAS`` has, for each function, the spellings of it and the true function over mpmath numbers.
 """
 
-from __future__ import annotations
-
 import functools
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +12,6 @@ import mpmath
 import numpy as np
 
 import staticgrad as sg
-from passes.pipelines import pipeline
 from tests.limits import finfo
 
 context = mpmath.MPContext()
@@ -82,7 +77,7 @@ def picked(p):
     return sg.take_along_axis(rows(p), np.array([[LABEL]]), 1)
 
 
-SIGMOIDS: tuple[Spelling, ...] = (
+SIGMOIDS = (
     lambda x: 1 / (1 + sg.exp(-x)),
     lambda x: sg.exp(x) / (1 + sg.exp(x)),
     lambda x: sg.exp(x) / (sg.exp(x) + 1),
@@ -93,7 +88,7 @@ SIGMOIDS: tuple[Spelling, ...] = (
     lambda x: sg.where(x > 0, 1 / (1 + sg.exp(-x)), sg.exp(x) / (1 + sg.exp(x))),
     sg.sigmoid,
 )
-SOFTMAXES: tuple[Spelling, ...] = (
+SOFTMAXES = (
     lambda x: sg.exp(x) / sg.exp(x).sum(),
     lambda x: sg.exp(x) / sg.exp(x).sum(-1, keepdims=True),
     lambda x: (sg.exp(rows(x)) / sg.exp(rows(x)).sum(1)[:, None]).reshape(3),
@@ -102,14 +97,14 @@ SOFTMAXES: tuple[Spelling, ...] = (
     lambda x: sg.exp(x - sg.nn.logsumexp(x)),
     sg.nn.softmax,
 )
-LOGSUMEXPS: tuple[Spelling, ...] = (
+LOGSUMEXPS = (
     lambda x: sg.log(sg.exp(x).sum()),
     lambda x: sg.log(sg.exp(x).sum(-1)),
     lambda x: sg.log(sg.exp(x).sum(0, keepdims=True)).reshape(()),
     lambda x: sg.log(sg.exp(x - x.max()).sum()) + x.max(),
     sg.nn.logsumexp,
 )
-LOG_SOFTMAXES: tuple[Spelling, ...] = (
+LOG_SOFTMAXES = (
     *(lambda x, p=p: sg.log(p(x)) for p in SOFTMAXES if p is not SOFTMAXES[5]),
     *(lambda x, s=s: x - s(x) for s in LOGSUMEXPS),
     lambda x: x - sg.log(sg.exp(x).sum(-1, keepdims=True)),
@@ -137,21 +132,9 @@ FORMULAS = (
         lambda row: [-log(1 + exp(-x)) for x in row],
         True,
     ),
-    Formula(
-        "softmax",
-        SOFTMAXES,
-        lambda row: [exp(x) / total(row) for x in row],
-    ),
-    Formula(
-        "logsumexp",
-        LOGSUMEXPS,
-        lambda row: [log(total(row))],
-    ),
-    Formula(
-        "log-softmax",
-        LOG_SOFTMAXES,
-        lambda row: [x - log(total(row)) for x in row],
-    ),
+    Formula("softmax", SOFTMAXES, lambda row: [exp(x) / total(row) for x in row]),
+    Formula("logsumexp", LOGSUMEXPS, lambda row: [log(total(row))]),
+    Formula("log-softmax", LOG_SOFTMAXES, lambda row: [x - log(total(row)) for x in row]),
     Formula(
         "binary cross entropy",
         (
@@ -204,11 +187,11 @@ _STEP = context.mpf(10) ** -150
 
 
 @functools.cache
-def _true_elements(name: str, point: tuple[float, ...]) -> tuple[Any, Any, Any]:
+def _true_elements(name, point):
     """Each element of the result, its gradient and its Hessian, by differences."""
     true = next(each.true for each in FORMULAS if each.name == name)
 
-    def at(*moves: tuple[int, int]) -> Any:
+    def at(*moves):
         row = [context.mpf(x) for x in point]
         for place, sign in moves:
             row[place] += sign * _STEP
@@ -226,14 +209,14 @@ def _true_elements(name: str, point: tuple[float, ...]) -> tuple[Any, Any, Any]:
     return at(), np.array(slope), np.array(whole)
 
 
-def true_values(name: str, reduction: str, point: tuple[float, ...]) -> list[np.ndarray]:
+def true_values(name, reduction, point):
     """The loss, its gradient and its Hessian."""
     parts = _true_elements(name, point)
     weights = np.array(REDUCTIONS[reduction][1](len(parts[0])), object)
     return [np.asarray((part * weights).sum(-1), "float64") for part in parts]
 
 
-def program(spelling: Spelling, reduction: str, dtype: str) -> sg.Graph:
+def program(spelling, reduction, dtype):
     """The loss of one spelling, its gradient, and its Hessian as the gradients of the gradient."""
     x = sg.input("x", (3,), dtype)
     loss = REDUCTIONS[reduction][0](sg.ravel(spelling(x)))
@@ -242,7 +225,7 @@ def program(spelling: Spelling, reduction: str, dtype: str) -> sg.Graph:
     return sg.Graph({"value": loss, "first": slope, "second": curve})
 
 
-def errors(found: Any, true: np.ndarray) -> tuple[float, float]:
+def errors(found, true):
     """The largest error relative to the true value, and beside 1 or that; in units of eps."""
     limits = finfo(found.dtype)
     away = np.abs(found.astype("float64") - true)
@@ -251,28 +234,3 @@ def errors(found: Any, true: np.ndarray) -> tuple[float, float]:
         relative = np.where(away <= limits.tiny, 0.0, away / size) / limits.eps
         beside = away / np.maximum(size, 1.0) / limits.eps
     return tuple(float(np.where(np.isnan(e), np.inf, e).max()) for e in (relative, beside))
-
-
-def main() -> None:
-    """Print the worst errors of each formula over spellings, reductions, points."""
-    head = f"{'formula':26}{'dtype':9}{'spellings':>9}  {'value':>9}  {'first':>9}  {'second':>9}"
-    sys.stdout.write(head + "   in eps\n")
-    for formula in FORMULAS:
-        for dtype in ("float32", "float64"):
-            worst = dict.fromkeys(("value", "first", "second"), (0.0, 0.0))
-            for spelling in formula.spellings:
-                for reduction in REDUCTIONS:
-                    graph = pipeline("O1")(program(spelling, reduction, dtype))
-                    for point in POINTS:
-                        found = sg.evaluate(graph, {"x": np.array(point, dtype)})
-                        truth = true_values(formula.name, reduction, tuple(point))
-                        for (order, array), true in zip(found.items(), truth, strict=True):
-                            pair = zip(worst[order], errors(array, true), strict=True)
-                            worst[order] = tuple(max(p) for p in pair)
-            cells = "  ".join(f"{w[0 if formula.relative else 1]:9.3g}" for w in worst.values())
-            line = f"{formula.name:26}{dtype:9}{len(formula.spellings):9}  {cells}"
-            sys.stdout.write(line + ("   relative\n" if formula.relative else "\n"))
-
-
-if __name__ == "__main__":
-    main()

@@ -4,16 +4,11 @@
 ``stop_gradient``, derivative rules of the user's own, and extrema of what shares operands.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 
 import staticgrad as sg
 from staticgrad.ir.graph import Graph
-from staticgrad.types.dtype import DType, as_dtype
+from staticgrad.types.dtype import as_dtype
 from tests.random_graphs import Builder, Chooser, Entry
 
 
@@ -38,7 +33,7 @@ def _(ct, out, x, y):
     return ct * x, sg.broadcast_to(ct.sum(), y.shape) * 2.0
 
 
-def kinked_graph(seed: int, ops: int = 25) -> tuple[Graph, dict[str, np.ndarray]]:
+def kinked_graph(seed, ops=25):
     """A random graph in float64 and feeds for it."""
     source = np.random.default_rng(seed)
     builder = Kinked(Chooser(source), (as_dtype("float64"),), True, True, False, False, 3)
@@ -48,31 +43,31 @@ def kinked_graph(seed: int, ops: int = 25) -> tuple[Graph, dict[str, np.ndarray]
 class Kinked(Builder):
     """A Builder that draws what passes may not lose."""
 
-    def numbers_of(self, dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
+    def numbers_of(self, dtype, shape):
         if dtype.is_float:
             return np.asarray(self.numbers.integers(-2, 3, shape) * 0.5).astype(dtype.numpy)
         return super().numbers_of(dtype, shape)
 
-    def steps(self) -> list[Callable[[], Entry | None]]:
+    def steps(self):
         own = [self.stopped, self.stopped, self.custom, self.again, self.again, self.itself]
         return [*super().steps(), *own, *own]
 
-    def finish(self) -> Graph:
+    def finish(self):
         """Every third floating value is returned, the last one first."""
         floats = [entry.value for entry in self.pool if entry.value.dtype.is_float]
         outputs = {f"out{k}": value for k, value in enumerate(floats[::-3])}
         return Graph(outputs, name="kinked", inputs=self.inputs)
 
-    def stopped(self) -> Entry | None:
+    def stopped(self):
         """A value times, plus, or against itself without gradient."""
         entry = self.floating()
         if entry is None:
             return None
         x, held = entry.value, sg.stop_gradient(entry.value)
-        made: Any = self.chooser.choice((held, x * held, x + held, sg.maximum(x, held)))
+        made = self.chooser.choice((held, x * held, x + held, sg.maximum(x, held)))
         return Entry(made, max(2 * entry.bound, entry.bound**2))
 
-    def custom(self) -> Entry | None:
+    def custom(self):
         entry = self.floating()
         other = self.any_of(lambda value: value.dtype == as_dtype("float64"))
         if entry is None or other is None:
@@ -81,7 +76,7 @@ class Kinked(Builder):
             return Entry(straight(entry.value), entry.bound + 1)
         return Entry(apart(entry.value, other.value), entry.bound)
 
-    def again(self) -> Entry | None:
+    def again(self):
         """An extremum of what has one of its operands already: ties wherever that one won."""
         entry = self.floating()
         other = entry and self.partner(entry.value.shape)
@@ -93,13 +88,13 @@ class Kinked(Builder):
         twice = getattr(sg, then)(once, self.chooser.choice((other.value, entry.value)))
         return Entry(twice, max(entry.bound, other.bound))
 
-    def itself(self) -> Entry | None:
+    def itself(self):
         """What is at a kink of its own: abs of abs, where on equal branches, a sign twice."""
         entry = self.floating()
         if entry is None:
             return None
         x = entry.value
-        made: Any = self.chooser.choice(
+        made = self.chooser.choice(
             (
                 lambda: abs(abs(x)),
                 lambda: abs(-x),

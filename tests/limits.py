@@ -1,9 +1,5 @@
 """The limits of floats, of those too that NumPy does not know."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 
 from staticgrad.types.dtype import ALL_DTYPES, BF16
@@ -12,7 +8,7 @@ from staticgrad.types.dtype import ALL_DTYPES, BF16
 NUMPY_DTYPES = tuple(dtype for dtype in ALL_DTYPES if dtype is not BF16)
 
 
-def finfo(dtype: Any) -> Any:
+def finfo(dtype):
     """``np.finfo``, or that of the package that has the dtype."""
     found = np.dtype(dtype)
     if found.kind != "V":

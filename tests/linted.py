@@ -5,25 +5,22 @@
 What the lints find is printed to standard error, and the status is 1 then.
 """
 
-from __future__ import annotations
-
 import runpy
 import sys
 from pathlib import Path
-from typing import Any
 
 import staticgrad as sg
 from staticgrad.lints import lint
 
 
-def main(path: str) -> None:
+def main(path):
     compiled, compile_program = [], sg.compile
 
-    def keep(what: Any, **options: Any) -> Any:
+    def keep(what, **options):
         compiled.append(what)
         return compile_program(what, **options)
 
-    sg.compile = keep  # type: ignore[assignment]
+    sg.compile = keep
     sys.argv = [path]
     runpy.run_path(path, run_name="__main__")
     assert compiled or "sg.compile(" not in Path(path).read_text("utf-8")

@@ -9,8 +9,6 @@ is an error of the table, which ``tests/test_mutants.py`` finds.
     python -m tests.mutants --json results.json
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os
@@ -21,18 +19,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any, Final
 
-ROOT: Final = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 #: Seconds that the tests of one mutant may take; beyond that it counts as found, by a hang.
-LIMIT: Final = 600.0
+LIMIT = 600.0
 #: Parts of the checkout that tests read.
-PARTS: Final = ("staticgrad", "passes", "tests", "benchmarks", "docs", "examples")
+PARTS = ("staticgrad", "passes", "tests", "benchmarks", "docs", "examples")
 
 
 @dataclass(frozen=True)
@@ -56,7 +52,7 @@ class Mutant:
     why: str
     tests: str
 
-    def file(self, root: Path = ROOT) -> Path:
+    def file(self, root=ROOT):
         """The file that has the text.
 
         Raises:
@@ -72,16 +68,16 @@ class Mutant:
         return found[0][0]
 
 
-def _row(area: str, *rows: tuple[str, str, str, str, str, str]) -> tuple[Mutant, ...]:
+def _row(area, *rows):
     return tuple(Mutant(name, area, *rest) for name, *rest in rows)
 
 
-OPS: Final = "staticgrad/ops"
-EVERY_OP: Final = "tests/ops/test_every_op.py -k "
-RULES: Final = "tests/passes/test_rules.py "
-CHECKS: Final = "tests/passes/test_memory.py -k damage"
+OPS = "staticgrad/ops"
+EVERY_OP = "tests/ops/test_every_op.py -k "
+RULES = "tests/passes/test_rules.py "
+CHECKS = "tests/passes/test_memory.py -k damage"
 
-MUTANTS: Final[tuple[Mutant, ...]] = (
+MUTANTS = (
     *_row(
         "derivatives",
         ("erf-slope", OPS, "(_TWO_OVER_ROOT_PI * Exp()(-(x * x)),)",
@@ -451,7 +447,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
 class Copy:
     """A copy of the checkout in which one mutant at a time is planted."""
 
-    def __init__(self, folder: Path, marks: str = "not exhaustive") -> None:
+    def __init__(self, folder, marks="not exhaustive"):
         self.folder, self.marks = folder, marks
         #: Times of change of planted files: each its own, or a compiled file of the mutant before
         #: would be taken for it.
@@ -464,7 +460,7 @@ class Copy:
                 shutil.copy2(ROOT / part, folder / part)
 
     @contextmanager
-    def planted(self, mutant: Mutant) -> Iterator[None]:
+    def planted(self, mutant):
         """Inside, the copy has the mutant."""
         file = mutant.file(self.folder)
         text = file.read_text("utf-8")
@@ -474,12 +470,12 @@ class Copy:
         finally:
             self._write(file, text)
 
-    def _write(self, file: Path, text: str) -> None:
+    def _write(self, file, text):
         file.write_text(text, "utf-8")
         moment = next(self._times)
         os.utime(file, (moment, moment))
 
-    def outcome(self, tests: str, limit: float) -> tuple[str, str]:
+    def outcome(self, tests, limit):
         """Run tests in the copy: ``passed``, ``failed``, ``hung`` or ``broken``, and by what."""
         runs = _selections(tests)
         for selection in runs:
@@ -500,9 +496,9 @@ class Copy:
         return "passed", ""
 
 
-def _selections(tests: str) -> list[list[str]]:
+def _selections(tests):
     """Arguments of pytest, one list for each ``-k``: it counts for all files of a run."""
-    found: list[list[str]] = [[]]
+    found = [[]]
     words = iter(shlex.split(tests))
     for word in words:
         if word == "-k":
@@ -513,7 +509,7 @@ def _selections(tests: str) -> list[list[str]]:
     return [each for each in found if each]
 
 
-def _run(command: Sequence[str], folder: Path, limit: float) -> tuple[int | None, str]:
+def _run(command, folder, limit):
     """The exit code of a command, None where it took too long, and what it printed."""
     environment = {**os.environ, "PYTHONPATH": str(folder), "CI": "1", "MUTANTS": "1"}
     with subprocess.Popen(
@@ -528,12 +524,7 @@ def _run(command: Sequence[str], folder: Path, limit: float) -> tuple[int | None
         return process.returncode, text
 
 
-def run(
-    mutants: Sequence[Mutant],
-    limit: float = LIMIT,
-    file: Path | None = None,
-    marks: str = "not exhaustive",
-) -> list[dict[str, Any]]:
+def run(mutants, limit=LIMIT, file=None, marks="not exhaustive"):
     """Plant each mutant, run its tests; print what became of it, return it and write it to a file.
 
     A test that fails without the mutant as well proves nothing: its kills are ``void``.
@@ -567,12 +558,12 @@ def run(
     return found
 
 
-def _write(found: Sequence[dict[str, Any]], file: Path | None) -> None:
+def _write(found, file):
     if file is not None:
         file.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments=None):
     """Run the command line; 0 where every mutant was killed."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.mutants", description=__doc__.split("\n")[0]

@@ -3,8 +3,6 @@
 ``python -m tests.numpy_names`` writes the guide ``numpy``; a test compares it with the code.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 import staticgrad.functions
@@ -16,18 +14,18 @@ from tests.ops import keyword_calls
 PAGE = GUIDE / "numpy.md"
 
 
-def functions_of_numpy() -> list[str]:
+def functions_of_numpy():
     """The functions of NumPy's main namespace, classes and dtypes left out."""
     public = ((name, getattr(np, name)) for name in np.__all__)
     return sorted(name for name, f in public if callable(f) and not isinstance(f, type))
 
 
-def covered() -> list[str]:
+def covered():
     """Those that take values: ``np.exp(x)`` builds a node."""
     return [name for name in functions_of_numpy() if numpy_function(name) is not None]
 
 
-def page() -> str:
+def page():
     """``guide/numpy.md`` of the documentation."""
     names, there = functions_of_numpy(), covered()
     lines = [
@@ -58,10 +56,10 @@ def page() -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def parameters(names: list[str]) -> list[str]:
+def parameters(names):
     """Which values of which parameters are refused, found by trying the samples of each."""
-    having: dict[str, set[str]] = {}
-    refused: dict[str, dict[str, list[str]]] = {}
+    having = {}
+    refused = {}
     for name in names:
         for word in keyword_calls.parameters(name):
             having.setdefault(word, set()).add(name)
@@ -93,7 +91,7 @@ def parameters(names: list[str]) -> list[str]:
     return lines
 
 
-def blamed(sample: keyword_calls.Sample, headline: str) -> tuple[str, str]:
+def blamed(sample, headline):
     """The parameter that a refusal names, and its value in words."""
     for word, given in sample.kwargs.items():
         if f"{word}=" in headline or f"{word!r}" in headline:
@@ -103,7 +101,7 @@ def blamed(sample: keyword_calls.Sample, headline: str) -> tuple[str, str]:
     raise AssertionError(f"{sample}: {headline}")
 
 
-def wrapped(names: list[str]) -> list[str]:
+def wrapped(names):
     """Names in code style, in lines of at most 100 characters."""
     lines = [""]
     for name in names:

@@ -4,28 +4,21 @@ A rule takes the options, the number of the step (from 1), a parameter, its grad
 keeps what it remembers of the parameter; it gives the next parameter.
 """
 
-from __future__ import annotations
-
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 
 from staticgrad import optim
 
-Array = np.ndarray[Any, np.dtype[np.float64]]
-Kept = dict[str, Any]
-Rule = Callable[[Any, int, Array, Array, Kept], Array]
 
-
-def sgd(o: optim.SGD, t: int, p: Array, g: Array, kept: Kept) -> Array:
+def sgd(o, t, p, g, kept):
     g = g + o.weight_decay * p
     v = kept["v"] = o.momentum * kept.get("v", 0.0) + g
     return p - o.learning_rate * (g + o.momentum * v if o.nesterov else v)
 
 
-def adam(o: optim.Adam, t: int, p: Array, g: Array, kept: Kept) -> Array:
+def adam(o, t, p, g, kept):
     m = kept["m"] = o.beta1 * kept.get("m", 0.0) + (1 - o.beta1) * g
     v = kept["v"] = o.beta2 * kept.get("v", 0.0) + (1 - o.beta2) * g**2
     d = (m / (1 - o.beta1**t)) / (np.sqrt(v / (1 - o.beta2**t)) + o.eps)
@@ -33,7 +26,7 @@ def adam(o: optim.Adam, t: int, p: Array, g: Array, kept: Kept) -> Array:
     return p - o.learning_rate * (d + decay * p)
 
 
-def rmsprop(o: optim.RMSProp, t: int, p: Array, g: Array, kept: Kept) -> Array:
+def rmsprop(o, t, p, g, kept):
     g = g + o.weight_decay * p
     v = kept["v"] = o.decay * kept.get("v", 0.0) + (1 - o.decay) * g**2
     m = kept["m"] = o.decay * kept.get("m", 0.0) + (1 - o.decay) * g
@@ -42,19 +35,19 @@ def rmsprop(o: optim.RMSProp, t: int, p: Array, g: Array, kept: Kept) -> Array:
     return p - o.learning_rate * b
 
 
-def adagrad(o: optim.Adagrad, t: int, p: Array, g: Array, kept: Kept) -> Array:
+def adagrad(o, t, p, g, kept):
     g = g + o.weight_decay * p
     s = kept["s"] = kept.get("s", 0.0) + g**2
     return p - o.learning_rate * g / (np.sqrt(s) + o.eps)
 
 
-def lion(o: optim.Lion, t: int, p: Array, g: Array, kept: Kept) -> Array:
+def lion(o, t, p, g, kept):
     m = kept.get("m", 0.0)
     kept["m"] = o.beta2 * m + (1 - o.beta2) * g
     return p - o.learning_rate * (np.sign(o.beta1 * m + (1 - o.beta1) * g) + o.weight_decay * p)
 
 
-def adafactor(o: optim.Adafactor, t: int, p: Array, g: Array, kept: Kept) -> Array:
+def adafactor(o, t, p, g, kept):
     b = 1 - float(t) ** -o.decay
     s = g**2 + o.eps
     if p.ndim < 2:
@@ -71,7 +64,7 @@ def adafactor(o: optim.Adafactor, t: int, p: Array, g: Array, kept: Kept) -> Arr
     return p - a * (u + o.weight_decay * p)
 
 
-def adadelta(o: optim.Adadelta, t: int, p: Array, g: Array, kept: Kept) -> Array:
+def adadelta(o, t, p, g, kept):
     g = g + o.weight_decay * p
     v = kept["v"] = o.decay * kept.get("v", 0.0) + (1 - o.decay) * g**2
     u = kept.get("u", 0.0)
@@ -80,14 +73,14 @@ def adadelta(o: optim.Adadelta, t: int, p: Array, g: Array, kept: Kept) -> Array
     return p - o.learning_rate * d
 
 
-def adamax(o: optim.Adamax, t: int, p: Array, g: Array, kept: Kept) -> Array:
+def adamax(o, t, p, g, kept):
     g = g + o.weight_decay * p
     m = kept["m"] = o.beta1 * kept.get("m", 0.0) + (1 - o.beta1) * g
     u = kept["u"] = np.fmax(o.beta2 * kept.get("u", 0.0), np.abs(g) + o.eps)
     return p - o.learning_rate / (1 - o.beta1**t) * m / u
 
 
-def nadam(o: optim.NAdam, t: int, p: Array, g: Array, kept: Kept) -> Array:
+def nadam(o, t, p, g, kept):
     g = g + o.weight_decay * p
     now, following = (o.beta1 * (1 - 0.96 ** (k * o.momentum_decay) / 2) for k in (t, t + 1))
     product = kept["product"] = kept.get("product", 1.0) * now
@@ -98,7 +91,7 @@ def nadam(o: optim.NAdam, t: int, p: Array, g: Array, kept: Kept) -> Array:
     return p - o.learning_rate * following / (1 - product * following) * m / spread
 
 
-def radam(o: optim.RAdam, t: int, p: Array, g: Array, kept: Kept) -> Array:
+def radam(o, t, p, g, kept):
     g = g + o.weight_decay * p
     m = kept["m"] = o.beta1 * kept.get("m", 0.0) + (1 - o.beta1) * g
     v = kept["v"] = o.beta2 * kept.get("v", 0.0) + (1 - o.beta2) * g**2
@@ -111,7 +104,7 @@ def radam(o: optim.RAdam, t: int, p: Array, g: Array, kept: Kept) -> Array:
     return p - o.learning_rate * mean * r * np.sqrt(1 - o.beta2**t) / (np.sqrt(v) + o.eps)
 
 
-def lamb(o: optim.LAMB, t: int, p: Array, g: Array, kept: Kept) -> Array:
+def lamb(o, t, p, g, kept):
     m = kept["m"] = o.beta1 * kept.get("m", 0.0) + (1 - o.beta1) * g
     v = kept["v"] = o.beta2 * kept.get("v", 0.0) + (1 - o.beta2) * g**2
     d = (m / (1 - o.beta1**t)) / (np.sqrt(v / (1 - o.beta2**t)) + o.eps) + o.weight_decay * p
@@ -120,7 +113,7 @@ def lamb(o: optim.LAMB, t: int, p: Array, g: Array, kept: Kept) -> Array:
     return p - o.learning_rate * ratio * d
 
 
-def muon(o: optim.Muon, t: int, p: Array, g: Array, kept: Kept) -> Array:
+def muon(o, t, p, g, kept):
     if p.ndim != 2:
         return adam(o, t, p, g, kept)
     m = kept["m"] = o.momentum * kept.get("m", 0.0) + (1 - o.momentum) * g
@@ -134,7 +127,7 @@ def muon(o: optim.Muon, t: int, p: Array, g: Array, kept: Kept) -> Array:
     return p - o.learning_rate * (s * (left * values) @ right + o.weight_decay * p)
 
 
-def rprop(o: optim.Rprop, t: int, p: Array, g: Array, kept: Kept) -> Array:
+def rprop(o, t, p, g, kept):
     turned = np.sign(g * kept.get("h", np.zeros_like(g)))
     s = kept.get("s", np.full_like(g, o.learning_rate))
     s = kept["s"] = np.clip(
@@ -144,7 +137,7 @@ def rprop(o: optim.Rprop, t: int, p: Array, g: Array, kept: Kept) -> Array:
     return p - s * np.sign(g)
 
 
-RULES: Mapping[type[optim.Optimizer], Rule] = {
+RULES = {
     optim.SGD: sgd,
     optim.Adam: adam,
     optim.AdamW: adam,
@@ -162,7 +155,7 @@ RULES: Mapping[type[optim.Optimizer], Rule] = {
 }
 
 
-def rule_of(o: Any, p: Array) -> tuple[Any, Rule]:
+def rule_of(o, p):
     """The options and the rule of a parameter."""
     if not isinstance(o, optim.ParameterGroups):
         return o, RULES[type(o)]
@@ -173,9 +166,9 @@ def rule_of(o: Any, p: Array) -> tuple[Any, Rule]:
     return o.default, RULES[type(o.default)]
 
 
-def by_hand(o: Any, start: Sequence[Array], gradient: Any, runs: int) -> list[Array]:
+def by_hand(o, start, gradient, runs):
     """The parameters after these runs; ``gradient(k, params)`` gives the gradients of run k."""
-    params, kept = [*start], [Kept() for _ in start]
+    params, kept = [*start], [{} for _ in start]
     waiting = []
     for run in range(runs):
         waiting.append(gradient(run, params))

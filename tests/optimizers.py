@@ -4,13 +4,11 @@ An optimizer of the package without a sample, and an option that no sample sets,
 ``missing``. A *case* is a way to make a training step of a loss and its parameters.
 """
 
-from __future__ import annotations
-
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +36,7 @@ from staticgrad.optim import (
 
 Updates = dict[Any, Any]
 #: Options of each optimizer; between them they set every option to something else than its default.
-SAMPLES: Final[Mapping[type[Optimizer], Sequence[Mapping[str, Any]]]] = {
+SAMPLES = {
     SGD: (
         {"learning_rate": 0.1},
         {"learning_rate": 0.05, "momentum": 0.9, "weight_decay": 0.01},
@@ -108,10 +106,10 @@ SAMPLES: Final[Mapping[type[Optimizer], Sequence[Mapping[str, Any]]]] = {
     ),
 }
 #: Options that all optimizers have: samples of any set them.
-SHARED: Final = {field.name for field in dataclasses.fields(Optimizer)}
+SHARED = {field.name for field in dataclasses.fields(Optimizer)}
 
 
-def missing() -> list[str]:
+def missing():
     """Optimizers of the package without a sample, and options that none of their samples sets."""
     everywhere = {name for each in SAMPLES.values() for options in each for name in options}
     found = [f"no sample sets {name}" for name in sorted(SHARED - everywhere)]
@@ -129,25 +127,25 @@ def missing() -> list[str]:
 # -- rates ----------------------------------------------------------------------------------------
 
 
-def number(loss: Any) -> tuple[Any, Updates]:
+def number(loss):
     """A rate that the graph computes from nothing but a literal."""
     return sg.constant(0.05), {}
 
 
-def decaying(loss: Any) -> tuple[Any, Updates]:
+def decaying(loss):
     """A parameter that halves itself."""
     rate = sg.parameter("rate", np.array(0.1))
     return rate, {rate: rate * 0.5}
 
 
-def counted(loss: Any) -> tuple[Any, Updates]:
+def counted(loss):
     """A rate of a counter that the same step counts up."""
     t = sg.parameter("schedule.t", np.array(0))
     new = t + 1
     return 0.1 / (1.0 + new.astype("float64")), {t: new}
 
 
-def warmed_up(loss: Any) -> tuple[Any, Updates]:
+def warmed_up(loss):
     """A warm-up and a cosine of a counter's old and new value."""
     t = sg.parameter("schedule.t", np.array(0))
     old, new = t.astype("float64"), (t + 1).astype("float64")
@@ -155,14 +153,14 @@ def warmed_up(loss: Any) -> tuple[Any, Updates]:
     return sg.where(new < 3.0, 0.02 * new, cosine), {t: t + 1}
 
 
-def scaled_by_mean(loss: Any) -> tuple[Any, Updates]:
+def scaled_by_mean(loss):
     """A running mean of the loss that scales the rate."""
     mean = sg.parameter("schedule.mean", np.array(1.0))
     new = 0.9 * mean + 0.1 * sg.abs(loss).astype("float64")
     return 0.05 / (1.0 + new), {mean: new}
 
 
-RATES: Final = (number, decaying, counted, warmed_up, scaled_by_mean)
+RATES = (number, decaying, counted, warmed_up, scaled_by_mean)
 
 
 # -- further updates and outputs -------------------------------------------------------------------
@@ -170,13 +168,13 @@ RATES: Final = (number, decaying, counted, warmed_up, scaled_by_mean)
 Extras = tuple[dict[str, Any], Updates]
 
 
-def norms(updates: Updates) -> Extras:
+def norms(updates):
     """The norm of the new parameters."""
     squares = [(new * new).sum().astype("float64") for p, new in updates.items() if p.ndim]
     return {"norm": sg.sqrt(sum(squares[1:], squares[0]))}, {}
 
 
-def averages(updates: Updates) -> Extras:
+def averages(updates):
     """Moving averages of the new parameters."""
     made = {}
     for p, new in updates.items():
@@ -186,14 +184,14 @@ def averages(updates: Updates) -> Extras:
     return {}, made
 
 
-def copies(updates: Updates) -> Extras:
+def copies(updates):
     """Every new parameter as an output too, and the first as the value of another parameter."""
     first, new = next((p, new) for p, new in updates.items() if p.ndim)
     twin = sg.parameter("twin", first.value)
     return {f"new {p.name}": value for p, value in updates.items()}, {twin: new}
 
 
-EXTRAS: Final = (norms, averages, copies)
+EXTRAS = (norms, averages, copies)
 
 
 # -- cases ----------------------------------------------------------------------------------------
@@ -209,18 +207,18 @@ class Case:
     extras: Callable[[Updates], Extras] | None = None
     clipped: bool = False
 
-    def __str__(self) -> str:
+    def __str__(self):
         parts = [f"{self.cls.__name__}{self.options}"]
         parts += [f.__name__ for f in (self.rate, self.extras) if f is not None]
         return "-".join([*parts, *(["clipped"] if self.clipped else [])])
 
     @property
-    def waits(self) -> bool:
+    def waits(self):
         """Whether no parameter is updated before all gradients are there."""
         options = SAMPLES[self.cls][self.options]
         return self.clipped or not {"max_norm", "loss_scale", "skip_nonfinite"}.isdisjoint(options)
 
-    def step(self, loss: Any, params: Sequence[Any], outputs: Mapping[str, Any]) -> sg.Graph:
+    def step(self, loss, params, outputs):
         """The training step, with the loss and these outputs."""
         options, more = dict(SAMPLES[self.cls][self.options]), Updates()
         if self.rate is not None:
@@ -237,13 +235,13 @@ class Case:
         )
 
 
-def plain_cases() -> Iterator[Case]:
+def plain_cases():
     """Every sample of every optimizer."""
     for cls, samples in SAMPLES.items():
         yield from (Case(cls, number) for number in range(len(samples)))
 
 
-def mixed_cases() -> Iterator[Case]:
+def mixed_cases():
     """Every rate, clipping, and whatever reads new values, with those that others are like."""
     for case in map(partial(Case, options=1), (SGD, Adam, AdamW)):
         yield from (dataclasses.replace(case, rate=rate) for rate in RATES)

@@ -4,13 +4,9 @@
 registered here is known to the whole process. It prints the name of each part that went through.
 """
 
-from __future__ import annotations
-
 import ctypes
 import pickle
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -25,8 +21,6 @@ from staticgrad import backends, native
 from staticgrad.codegen.kernel_source import render
 from staticgrad.eager import Tensor
 from staticgrad.ir.forms import COMBINERS, Combiner
-from staticgrad.ir.graph import Graph
-from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ops.elementwise import Floating
 from staticgrad.ops.reduce import Reduction
 from tests.native.support import assert_same
@@ -34,7 +28,7 @@ from tests.native.support import assert_same
 POINTS = np.linspace(-2, 2, 35, dtype="float32").reshape(7, 5)
 
 
-def every_way(program: sg.Value, feeds: dict[str, Any]) -> Any:
+def every_way(program, feeds):
     """What every reader of kernels gives, and the program read back from text and pickle."""
     found = [sg.compile(program, backend=name).run(feeds) for name in ("vector", "numba")]
     with sg.options(jit=False):
@@ -52,22 +46,22 @@ class Bump(Floating, name="outside.bump"):
 
     exact = True
 
-    def reference(self, x: Any) -> Any:
+    def reference(self, x):
         return 1 / (x * x + 1)
 
-    def scalar(self, x: Any) -> Any:
+    def scalar(self, x):
         return 1.0 / (x * x + 1.0)
 
-    def partials(self, out: Any, x: Any) -> tuple[Any, ...]:
+    def partials(self, out, x):
         return (-2.0 * x * out * out,)
 
 
-def bump(x: Any) -> Any:
+def bump(x):
     """A public function applies a class, or composes others."""
     return Bump()(x)
 
 
-def op() -> None:
+def op():
     sg.testing.check_op(Bump(), [(np.linspace(-2, 2, 6),)])
     x = sg.input("x", ("n", 5))
     assert_same(every_way(bump(x), {"x": POINTS}), 1 / (POINTS * POINTS + 1), "bump")
@@ -87,7 +81,7 @@ class Undo(Rewrite, name="outside.undo"):
     rules = (rule("outside-bump-minus", bump(-x), bump(x)),)
 
 
-def rewrite_rule() -> None:
+def rewrite_rule():
     z = sg.input("z", (3,))
     graph, _ = pipeline("outside.undo,dce").run(sg.Graph({"z": bump(-z)}))
     assert "neg" not in str(graph)
@@ -97,15 +91,15 @@ def rewrite_rule() -> None:
 class Count(Pass, name="outside.count"):
     """The same graph; how many nodes it has is noted."""
 
-    def __call__(self, graph: Graph) -> Graph:
+    def __call__(self, graph):
         SEEN.append(len(graph.nodes))
         return graph
 
 
-SEEN: list[int] = []
+SEEN = []
 
 
-def graph_pass() -> None:
+def graph_pass():
     f = sg.compile(sg.tanh(sg.input("x", (3,))), pipeline="outside.count,dce")
     assert len(SEEN) == 1
     assert "outside.count" in f.explain()
@@ -114,7 +108,7 @@ def graph_pass() -> None:
 class Pairs(Policy, name="outside.pairs"):
     """Segments of two forward steps."""
 
-    def sequences(self, problem: Any) -> Any:
+    def sequences(self, problem):
         for order in problem.orders:
             forward = Forward.of(problem, order)
             found = forward.sequence(range(1, forward.places - 1, 2))
@@ -122,7 +116,7 @@ class Pairs(Policy, name="outside.pairs"):
                 yield found
 
 
-def chain() -> tuple[sg.Value, list[sg.Parameter]]:
+def chain():
     h = sg.input("x", (64, 16))
     weights = [sg.parameter(f"w{i}", np.eye(16, dtype="float32")) for i in range(8)]
     for w in weights:
@@ -130,7 +124,7 @@ def chain() -> tuple[sg.Value, list[sg.Parameter]]:
     return (h * h).mean(), weights
 
 
-def policy() -> None:
+def policy():
     loss, weights = chain()
     step = sg.Graph({"loss": loss}, Signs(rate=0.1).updates(loss, weights))
     plain, own = (sg.compile(step, checkpoint=c) for c in ("store_all", "outside.pairs"))
@@ -149,11 +143,11 @@ class Signs(sg.optim.Optimizer):
 
     rate: float = 0.1
 
-    def step(self, grads: Mapping[sg.Parameter, Any]) -> dict[sg.Parameter, Any]:
+    def step(self, grads):
         return {p: p - self.rate * sg.sign(gradient) for p, gradient in grads.items()}
 
 
-def optimizer() -> None:
+def optimizer():
     w = sg.parameter("w", np.array([1.0, -2.0]))
     loss = (w * w).sum()
     sg.compile(sg.Graph({"loss": loss}, Signs(rate=0.5).updates(loss, [w]))).run()
@@ -171,11 +165,11 @@ class Conjunction(Reduction, name="outside.conjunction"):
 
     kind = "conjunction"
 
-    def reference(self, x: Any) -> Any:
+    def reference(self, x):
         return np.logical_and.reduce(x, self.axes)
 
 
-def kind_of_reduction() -> None:
+def kind_of_reduction():
     truths = np.random.default_rng(0).random((9, 37)) < 0.97
     x = sg.input("x", ("n", "m"), "bool")
     for axes in ((0,), (1,), (0, 1)):
@@ -183,12 +177,12 @@ def kind_of_reduction() -> None:
         assert_same(found, truths.all(axes), f"axes {axes}")
 
 
-def interpreted(kernel: Kernel) -> backends.Code:
+def interpreted(kernel):
     """Code that calls back into Python: the kernel's source over NumPy lanes."""
     source = render(kernel)
     with sg.options(jit=False):
         python = native.kernel(source).python
-    called = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)(python)  # type: ignore[arg-type]
+    called = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)(python)
     address = ctypes.cast(called, ctypes.c_void_p).value or 0
     return backends.Code("interpreted", address, source, "outside.python", keep=called)
 
@@ -196,7 +190,7 @@ def interpreted(kernel: Kernel) -> backends.Code:
 backends.register(backends.Backend("outside.python", interpreted))
 
 
-def backend() -> None:
+def backend():
     x = sg.input("x", ("n", 5))
     f = sg.compile(sg.nn.softmax(bump(x)), backend="outside.python")
     assert {kernel.compiler for kernel in f.kernels} == {"outside.python"}
@@ -204,15 +198,7 @@ def backend() -> None:
     assert_same(f.run({"x": POINTS}), wanted, "softmax")
 
 
-PARTS: tuple[Callable[[], None], ...] = (
-    op,
-    rewrite_rule,
-    graph_pass,
-    policy,
-    optimizer,
-    kind_of_reduction,
-    backend,
-)
+PARTS = (op, rewrite_rule, graph_pass, policy, optimizer, kind_of_reduction, backend)
 
 if __name__ == "__main__":
     for part in PARTS:

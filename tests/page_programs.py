@@ -4,18 +4,14 @@
 notebook of each page that has one.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import json
 import linecache
 import re
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from staticgrad.documentation.pages import GUIDE
 
@@ -37,12 +33,12 @@ COURSE = (
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def blocks(page: Path) -> list[tuple[str, str]]:
+def blocks(page):
     """(language, text) of every fenced block."""
     return _BLOCK.findall(page.read_text("utf-8"))
 
 
-def programs(page: Path) -> list[tuple[str, str]]:
+def programs(page):
     """Python blocks with the output that follows: the text of the next block, if that is text."""
     found = blocks(page)
     after = [*found, ("", "")][1:]
@@ -53,7 +49,7 @@ def programs(page: Path) -> list[tuple[str, str]]:
     ]
 
 
-def outputs(sources: Sequence[str]) -> list[str]:
+def outputs(sources):
     """What each source prints. All are one program, as for a reader who types along."""
     text = "".join(sources)
     linecache.cache[FILE] = (len(text), None, text.splitlines(keepends=True), FILE)
@@ -71,13 +67,13 @@ def outputs(sources: Sequence[str]) -> list[str]:
     return printed
 
 
-def renew(page: Path) -> None:
+def renew(page):
     """Write what the programs print behind each of them that has such a block."""
     said = iter(outputs([source for source, _ in programs(page)]))
     text = page.read_text("utf-8")
     both = re.compile(r"^```python\n(.*?)^```$(\n\n```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
 
-    def renewed(match: re.Match[str]) -> str:
+    def renewed(match):
         printed = next(said).rstrip()
         printed = "\n".join(line.rstrip() for line in printed.splitlines())
         block = f"```python\n{match[1]}```"
@@ -94,15 +90,15 @@ _PART = re.compile(
 _LINK = re.compile(r"\[([^\]]+)\]\((?!https?:)([^)#]+)(#[^)]*)?\)")
 
 
-def notebook(page: Path) -> str:
+def notebook(page):
     """The notebook of a page as text: programs are cells, and have the outputs of the page.
 
     A program inside of ``<details>`` is a cell whose source is folded.
     """
     text = page.read_text("utf-8")
-    cells: list[dict[str, Any]] = []
+    cells = []
 
-    def add(kind: str, source: str, **rest: Any) -> None:
+    def add(kind, source, **rest):
         if source.strip():
             cell = {"cell_type": kind, "id": f"cell-{len(cells)}", "metadata": {}, **rest}
             cells.append({**cell, "source": _lines(source.strip("\n"))})
@@ -132,11 +128,11 @@ def notebook(page: Path) -> str:
     return json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
 
 
-def _lines(text: str | None) -> list[str]:
+def _lines(text):
     return (text or "").splitlines(keepends=True)
 
 
-def _relinked(link: re.Match[str]) -> str:
+def _relinked(link):
     """A link from a notebook to a page that is a file; of other pages the words alone."""
     label, address, anchor = link.groups()
     if Path(address).stem in COURSE and "/" not in address:

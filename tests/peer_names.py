@@ -4,15 +4,11 @@
 signatures in ``torch_signatures.json`` that it is made from.
 """
 
-from __future__ import annotations
-
 import inspect
 import json
 import re
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -66,7 +62,7 @@ NOTES = {
 }
 
 
-def signature_text(function: Any) -> list[str] | None:
+def signature_text(function):
     """``["x", "axis=-1"]``; None where there is none to read."""
     try:
         parameters = inspect.signature(function).parameters.values()
@@ -80,7 +76,7 @@ def signature_text(function: Any) -> list[str] | None:
     ]
 
 
-def read_torch() -> dict[str, list[str] | None]:
+def read_torch():
     """The signatures of names that are ours as well, by their full names."""
     import torch
 
@@ -95,7 +91,7 @@ def read_torch() -> dict[str, list[str] | None]:
     }
 
 
-def pairs() -> Iterator[tuple[str, str, list[str], list[str]]]:
+def pairs():
     """Ours, theirs, and the arguments of both."""
     torch = json.loads(SIGNATURES.read_text("utf-8"))
     for path, (room, homes) in ROOMS.items():
@@ -114,7 +110,7 @@ def pairs() -> Iterator[tuple[str, str, list[str], list[str]]]:
                     break  # NumPy's stands before SciPy's
 
 
-def difference(ours: list[str], theirs: list[str]) -> str:
+def difference(ours, theirs):
     """In words, or empty."""
     named = [part.partition("=") for part in theirs]
     mapped = [(WORDS.get(n, n), default) for n, _, default in named]
@@ -140,14 +136,14 @@ def difference(ours: list[str], theirs: list[str]) -> str:
     return "; ".join(said)
 
 
-def _equal(one: str, other: str) -> bool:
+def _equal(one, other):
     try:
         return bool(eval(one or "None") == eval(other or "None"))
     except (NameError, SyntaxError):
         return one == other
 
 
-def page() -> str:
+def page():
     """``guide/names.md`` of the documentation."""
     found = [(ours, theirs, difference(a, b)) for ours, theirs, a, b in pairs()]
     rows = []

@@ -7,23 +7,16 @@ border is no excuse. ``check_program`` runs the program as planned and compiled 
 nodes are those after ``stabilize``, which every level runs first; ``check_stable`` has its values.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
-
 import numpy as np
 
 import staticgrad as sg
 from staticgrad.analysis.binding import bind_sizes
 from staticgrad.analysis.evaluate import at_sizes, in_float64, same_bytes
 from staticgrad.analysis.interpret import interpret
-from staticgrad.compiling.compiler import Compiled
 from staticgrad.errors import FeedError, NonFiniteError
 from staticgrad.ir.expr import ref
 from staticgrad.ir.forms import Contract, Pointwise, WindowProduct
-from staticgrad.ir.graph import Node, Symbolic
-from staticgrad.ir.op import Op
+from staticgrad.ir.graph import Node
 from staticgrad.memory.planner import Planner
 from staticgrad.testing.variants import LAYOUTS
 from staticgrad.types.arrays import TensorType
@@ -31,17 +24,17 @@ from staticgrad.types.dtype import F64
 from tests.compiled.agreement import as_tuple, differing
 from tests.limits import finfo
 from tests.random_graphs import input_value
-from tests.random_programs import Program, label
+from tests.random_programs import label
 
 Arrays = dict[str, np.ndarray]
 #: Error of a result that is not exact, in eps of its magnitude.
-VECTOR_MATH: Final = 64.0
+VECTOR_MATH = 64.0
 
 
 class MismatchError(AssertionError):
     """A program that gives a wrong result; shows it as text and as a script."""
 
-    def __init__(self, program: Program, what: str) -> None:
+    def __init__(self, program, what):
         super().__init__(f"{what}\n\n{program.told()}")
         self.what, self.program = what, program
 
@@ -49,18 +42,18 @@ class MismatchError(AssertionError):
 # -- each node by itself ---------------------------------------------------------------------------
 
 
-def named_nodes(graph: sg.Graph) -> dict[str, Symbolic]:
+def named_nodes(graph):
     """A name for every value that is computed."""
     values = (v for node in graph.nodes if not node.is_leaf for v in node.values)
     return {f"v{i}": value for i, value in enumerate(values)}
 
 
-def node_arrays(program: Program, feeds: Arrays) -> dict[tuple[Node, int], np.ndarray]:
+def node_arrays(program, feeds):
     """Every value of the graph, each by a kernel of its own."""
     graph = program.stable
     named = named_nodes(graph)
     program.reset()
-    found: Arrays = {}
+    found = {}
     if named:
         found = compiled_nodes(program, named).run(feeds)
     arrays = {value.key: found[name] for name, value in named.items()}
@@ -70,7 +63,7 @@ def node_arrays(program: Program, feeds: Arrays) -> dict[tuple[Node, int], np.nd
     return arrays
 
 
-def compiled_nodes(program: Program, named: dict[str, Symbolic]) -> Compiled:
+def compiled_nodes(program, named):
     """A kernel of its own for every value, compiled once."""
     if program.nodes is None:
         every = sg.Graph(named, inputs=program.stable.inputs)
@@ -78,16 +71,16 @@ def compiled_nodes(program: Program, named: dict[str, Symbolic]) -> Compiled:
     return program.nodes
 
 
-def leaf_array(program: Program, node: Node, feeds: Arrays) -> np.ndarray:
+def leaf_array(program, node, feeds):
     """What a leaf is bound to."""
     if node.op.name == "input":
-        return feeds[node.op.label]  # type: ignore[attr-defined]
+        return feeds[node.op.label]
     if node.op.name == "parameter":
-        return np.array(node.op.store.read())  # type: ignore[attr-defined]
+        return np.array(node.op.store.read())
     return np.asarray(node.op.reference())
 
 
-def check_nodes(program: Program, feeds: Arrays) -> dict[tuple[Node, int], np.ndarray]:
+def check_nodes(program, feeds):
     """Every node against its op's reference; the arrays of all."""
     arrays = node_arrays(program, feeds)
     shapes = {name: a.shape for name, a in feeds.items()}
@@ -109,7 +102,7 @@ def check_nodes(program: Program, feeds: Arrays) -> dict[tuple[Node, int], np.nd
     return arrays
 
 
-def node_problem(op: Op, operands: list[np.ndarray], found: list[np.ndarray]) -> str:
+def node_problem(op, operands, found):
     """What is wrong with one node; empty if nothing is."""
     with np.errstate(all="ignore"):
         expected = [np.asarray(a) for a in as_tuple(op.reference(*operands))]
@@ -134,7 +127,7 @@ def node_problem(op: Op, operands: list[np.ndarray], found: list[np.ndarray]) ->
         return inexact_problem(op, operands, got)
 
 
-def inexact_problem(op: Op, operands: list[np.ndarray], got: np.ndarray) -> str:
+def inexact_problem(op, operands, got):
     """Vector math against its reference in float64."""
     wide = [a.astype(np.float64) if a.dtype.kind == "f" else a for a in operands]
     true = np.asarray(in_float64(op).reference(*wide))
@@ -148,7 +141,7 @@ def inexact_problem(op: Op, operands: list[np.ndarray], got: np.ndarray) -> str:
     return "" if near.all() else f"not near float64: {differing(got, true.astype(got.dtype))}"
 
 
-def _all_types(node: Node) -> Iterator[TensorType]:
+def _all_types(node):
     """The types of a node's operands and results, and of all in its bodies."""
     yield from (arg.type for arg in node.args)
     yield from node.types
@@ -157,9 +150,7 @@ def _all_types(node: Node) -> Iterator[TensorType]:
             yield from _all_types(inner)
 
 
-def body_problem(
-    node: Node, sizes: Mapping[str, int], operands: list[np.ndarray], found: list[np.ndarray]
-) -> str:
+def body_problem(node, sizes, operands, found):
     """A loop or a branch: whole numbers as they are, others within what a few iterations lose.
 
     Its bits are compared on every way; that it means what it says is the matter of ``tests/loops``.
@@ -181,7 +172,7 @@ def body_problem(
     return ""
 
 
-def product_problem(form: Contract, operands: list[np.ndarray], got: np.ndarray) -> str:
+def product_problem(form, operands, got):
     """A product: within 4 eps log2(k) of the sum of the terms' magnitudes."""
     a, b = operands
     a = np.swapaxes(a, -1, -2) if form.transpose_a else a
@@ -193,7 +184,7 @@ def product_problem(form: Contract, operands: list[np.ndarray], got: np.ndarray)
     return f"{int(wrong.sum())} elements of a product are off" if wrong.any() else ""
 
 
-def convolution_problem(op: Op, operands: list[np.ndarray], got: np.ndarray) -> str:
+def convolution_problem(op, operands, got):
     """The same of a convolution, whose reference is in double precision."""
     wide = [a.astype(np.float64) for a in operands]
     true, sizes = op.reference(*wide), op.reference(*map(np.abs, wide))
@@ -206,7 +197,7 @@ def convolution_problem(op: Op, operands: list[np.ndarray], got: np.ndarray) -> 
 # -- every way -------------------------------------------------------------------------------------
 
 
-def run(program: Program, f: Compiled, feeds: Mapping[str, Any]) -> Arrays:
+def run(program, f, feeds):
     """Outputs, and parameters after the run, from the same start."""
     program.reset()
     found = dict(f.run(feeds))
@@ -214,7 +205,7 @@ def run(program: Program, f: Compiled, feeds: Mapping[str, Any]) -> Arrays:
     return found | program_parameters
 
 
-def wanted(program: Program, arrays: Mapping[tuple[Node, int], np.ndarray]) -> Arrays:
+def wanted(program, arrays):
     """What ``run`` must give, from the arrays of all nodes."""
     graph = program.stable
     found = {name: arrays[value.key] for name, value in graph.outputs.items()}
@@ -223,7 +214,7 @@ def wanted(program: Program, arrays: Mapping[tuple[Node, int], np.ndarray]) -> A
     return found | {f"parameter {name}": array for name, array in after.items()}
 
 
-def compare(program: Program, way: object, found: Arrays, expected: Arrays) -> None:
+def compare(program, way, found, expected):
     """Equal names, types and bytes."""
     if found.keys() != expected.keys():
         raise MismatchError(program, f"{way}: {sorted(found)} for {sorted(expected)}")
@@ -233,7 +224,7 @@ def compare(program: Program, way: object, found: Arrays, expected: Arrays) -> N
 
 
 #: Options of ``sg.compile`` that may change no byte; a budget is that place in the front of plans.
-WAYS: Final[tuple[dict[str, Any], ...]] = (
+WAYS = (
     {"fuse": False},
     {"checkpoint": "recompute"},
     {"memory_budget": -1},
@@ -246,14 +237,12 @@ WAYS: Final[tuple[dict[str, Any], ...]] = (
     {"backend": "numba"},
     {"jit": False},
 )
-SETTINGS: Final = ("backend", "jit")  # of the process, not of one program
-SLOW_WAYS: Final = WAYS[-2:]
-OTHER_SIZES: Final = ({"batch": 1, "n": 1}, {"batch": 18, "n": 15}, {"batch": 40, "n": 1})
+SETTINGS = ("backend", "jit")  # of the process, not of one program
+SLOW_WAYS = WAYS[-2:]
+OTHER_SIZES = ({"batch": 1, "n": 1}, {"batch": 18, "n": 15}, {"batch": 40, "n": 1})
 
 
-def check_program(
-    program: Program, ways: Sequence[dict[str, Any]] = WAYS[:-2], layouts: int = len(LAYOUTS)
-) -> None:
+def check_program(program, ways=WAYS[:-2], layouts=len(LAYOUTS)):  # noqa: B008
     """Each node, then every way against the nodes, at the program's sizes and at others."""
     feeds = program.feeds
     check_stable(program)
@@ -271,7 +260,7 @@ def check_program(
     check_other_sizes(program, f)
 
 
-def check_way(program: Program, f: Compiled, options: dict[str, Any], expected: Arrays) -> None:
+def check_way(program, f, options, expected):
     """The program compiled or planned otherwise, with verified plans and passes."""
     chosen = dict(options)
     if "memory_budget" in chosen:
@@ -290,7 +279,7 @@ def check_way(program: Program, f: Compiled, options: dict[str, Any], expected: 
         raise MismatchError(program, f"{options}: the peak is {g.peak_bytes}, above {budget}")
 
 
-def front_budget(program: Program, f: Compiled, place: int) -> int:
+def front_budget(program, f, place):
     """A peak of the front of plans: -1 is the smallest."""
     shapes = {name: a.shape for name, a in program.feeds.items()}
     sizes = bind_sizes(program.graph, shapes, {})
@@ -298,7 +287,7 @@ def front_budget(program: Program, f: Compiled, place: int) -> int:
     return peaks[max(place, -len(peaks))]
 
 
-def check_other_sizes(program: Program, f: Compiled) -> None:
+def check_other_sizes(program, f):
     """The same compiled program at other sizes."""
     if not program.graph.sizes:
         return
@@ -311,7 +300,7 @@ def check_other_sizes(program: Program, f: Compiled) -> None:
     compare(program, sizes, run(program, f, feeds), expected)
 
 
-def check_stable(program: Program, rtol: float = 1e-7) -> None:
+def check_stable(program, rtol=1e-7):
     """In float64 the graph means what it meant before it was stabilised."""
     if program.stable is program.graph or not program.description.smooth:
         return
@@ -328,7 +317,7 @@ def check_stable(program: Program, rtol: float = 1e-7) -> None:
 # -- derivatives -----------------------------------------------------------------------------------
 
 
-def check_derivatives(program: Program, rtol: float = 1e-5) -> None:
+def check_derivatives(program, rtol=1e-5):
     """Gradients and curvatures of a smooth program against differences, in float64.
 
     The shorter step is for programs that bend within the longer one, the longer one for those whose
@@ -337,7 +326,7 @@ def check_derivatives(program: Program, rtol: float = 1e-5) -> None:
     graph, description = program.graph, program.description
     if not description.order or program.loss is None:
         return
-    at: dict[Any, np.ndarray] = {label(v): a for v, a in by_leaf(program).items()}
+    at = {label(v): a for v, a in by_leaf(program).items()}
     moves = {name: direction_of(program, name, array) for name, array in at.items()}
     levels = [("loss", "gradient of {}")]
     levels += [("slope", "curvature by {}")] if description.order > 1 else []
@@ -351,11 +340,11 @@ def check_derivatives(program: Program, rtol: float = 1e-5) -> None:
             for name, move in moves.items()
         )
 
-        def moved(distance: float, value: str = value) -> float:
+        def moved(distance, value=value):
             changed = {name: at[name] + distance * moves[name] for name in moves}
             return float(values(program, graph, changed)[value])
 
-        def difference(step: float, moved: Callable[[float], float] = moved) -> float:
+        def difference(step, moved=moved):
             near, far = moved(step) - moved(-step), moved(2 * step) - moved(-2 * step)
             return (8 * near - far) / (12 * step)
 
@@ -369,7 +358,7 @@ def check_derivatives(program: Program, rtol: float = 1e-5) -> None:
             raise MismatchError(program, f"{value}: the rules give {product}, differences {found}")
 
 
-def by_leaf(program: Program) -> dict[Symbolic, np.ndarray]:
+def by_leaf(program):
     """Floating leaves but for directions, with their arrays."""
     graph = program.graph
     start = dict(zip((p.name for p in program.parameters), program.start, strict=True))
@@ -379,29 +368,29 @@ def by_leaf(program: Program) -> dict[Symbolic, np.ndarray]:
     return {v: known[label(v)] for v in leaves if v.dtype.is_float and label(v) not in along}
 
 
-def direction_of(program: Program, name: str, array: np.ndarray) -> np.ndarray:
+def direction_of(program, name, array):
     """Random numbers of which the largest is about 1."""
     return np.random.default_rng([len(name), array.size]).uniform(-1, 1, array.shape)
 
 
-def values(program: Program, graph: sg.Graph, changed: Mapping[str, np.ndarray]) -> Arrays:
+def values(program, graph, changed):
     """Outputs in float64 with some leaves elsewhere: parameters stand as inputs."""
     leaves = {p: sg.input(f"at {p.name}", p.shape, p.dtype) for p in graph.parameters}
     if not hasattr(program, "open"):
         floats = {p: v for p, v in leaves.items() if p.dtype.is_float}
-        program.open = opened(graph, floats)  # type: ignore[attr-defined]
+        program.open = opened(graph, floats)
     feeds = dict(program.feeds)
     start = dict(zip((p.name for p in program.parameters), program.start, strict=True))
     feeds |= {f"at {n}": a for n, a in start.items()}
     for name, array in changed.items():
         feeds[name if name in feeds else f"at {name}"] = array
-    target: sg.Graph = program.open  # type: ignore[attr-defined]
+    target = program.open
     feeds = {label(value): feeds[label(value)] for value in target.inputs}
     sizes = {name: program.sizes[name] for name in target.sizes}
     return dict(sg.evaluate(target, feeds, sizes=sizes, dtype="float64"))
 
 
-def opened(graph: sg.Graph, leaves: Mapping[Any, Symbolic]) -> sg.Graph:
+def opened(graph, leaves):
     """The graph's outputs with parameters replaced by inputs."""
     by_node = {p.node: value for p, value in leaves.items()}
     plain = sg.Graph(graph.outputs, inputs=graph.inputs)

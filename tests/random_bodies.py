@@ -6,34 +6,31 @@ What a body reads is the carry, the slice, the iteration's number, and whatever 
 before.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import staticgrad as sg
-from tests.random_graphs import Entry, Symbolic
+from tests.random_graphs import Entry
 
-MOST_STEPS: Final = 3  # of one body
-MOST_DEPTH: Final = 2  # of loops within loops
+MOST_STEPS = 3  # of one body
+MOST_DEPTH = 2  # of loops within loops
 
 
 Step = Callable[[Any], Entry | None]
 
 
-def _floating(b: Any, least: int = 0) -> Entry | None:
-    found: Entry | None = b.any_of(
+def _floating(b, least=0):
+    return b.any_of(
         lambda value: value.dtype.is_float and value.ndim >= least and value.ndim < b.max_rank
     )
-    return found
 
 
-def _first_carry(b: Any) -> Symbolic | None:
+def _first_carry(b):
     entry = _floating(b)
     return None if entry is None else sg.tanh(entry.value)
 
 
-def _within(b: Any, given: list[Entry], end: Callable[[Entry], Any]) -> Any:
+def _within(b, given, end):
     """What ``end`` makes of the latest value of a body that is given these values."""
     chooser, pool, numbers = b.chooser, b.pool, b.numbers
     b.pool, b.depth = [*pool, *given], b.depth + 1
@@ -46,7 +43,7 @@ def _within(b: Any, given: list[Entry], end: Callable[[Entry], Any]) -> Any:
         b.chooser, b.pool, b.numbers, b.depth = chooser, pool, numbers, b.depth - 1
 
 
-def _moved(carry: Symbolic, made: Symbolic) -> Symbolic:
+def _moved(carry, made):
     """The next carry: of the type of the carry, within 1, and of the made value."""
     number = made if made.dtype.is_float else made.astype("float32")
     if number.shape != carry.shape:
@@ -54,12 +51,12 @@ def _moved(carry: Symbolic, made: Symbolic) -> Symbolic:
     return sg.tanh(carry * 0.5 + number.astype(carry.dtype.name) * 0.75)
 
 
-def _iterations(b: Any) -> Any:
+def _iterations(b):
     named = [n for value in b.inputs for n in value.shape if n in (sg.dim("batch"), sg.dim("n"))]
     return b.chooser.choice((2, 3, 1, 0, 5, *dict.fromkeys(named)))
 
 
-def _scanned(b: Any) -> Entry | None:
+def _scanned(b):
     rows = b.any_of(lambda value: value.ndim > 0 and not value.dtype.is_bool)
     first = _first_carry(b)
     if rows is None or first is None:
@@ -67,8 +64,8 @@ def _scanned(b: Any) -> Entry | None:
     reverse, wanted = bool(b.chooser.integer(0, 1)), b.chooser.integer(0, 3)
     xs = rows.value[0:0] if b.chooser.integer(0, 9) == 9 else rows.value
 
-    def iteration(carry: Any, row: Any) -> tuple[Any, Any]:
-        def end(made: Entry) -> tuple[Any, Any]:
+    def iteration(carry, row):
+        def end(made):
             state = _moved(carry[0], made.value)
             return (state, carry[1] + 1), (sg.tanh(made.value * 1.0), state * carry[0])
 
@@ -78,19 +75,19 @@ def _scanned(b: Any) -> Entry | None:
     return (Entry(last, 1.0), Entry(outs, 1.0), Entry(states, 1.0), Entry(count, 99.0))[wanted]
 
 
-def _repeated(b: Any) -> Entry | None:
+def _repeated(b):
     first, iterations = _first_carry(b), _iterations(b)
     if first is None:
         return None
 
-    def iteration(i: Any, carry: Any) -> Any:
+    def iteration(i, carry):
         given = [Entry(i, 99.0), Entry(carry, 1.0)]
         return _within(b, given, lambda made: _moved(carry, made.value))
 
     return Entry(sg.fori_loop(b.chooser.choice((0, 1)), iterations, iteration, first), 1.0)
 
 
-def _whole_number(b: Any, below: int) -> Any:
+def _whole_number(b, below):
     """A number in [0, below) that only a run knows."""
     entry = b.any_of(lambda value: value.dtype.is_integer)
     if entry is None:
@@ -98,12 +95,12 @@ def _whole_number(b: Any, below: int) -> Any:
     return sg.remainder(entry.value.astype("int64").sum(), below)
 
 
-def _while(b: Any) -> Entry | None:
+def _while(b):
     first, iterations = _first_carry(b), _whole_number(b, 5)
     if first is None:
         return None
 
-    def iteration(state: Any) -> Any:
+    def iteration(state):
         given = [Entry(state[0], 9.0), Entry(state[1], 1.0)]
         return state[0] + 1, _within(b, given, lambda made: _moved(state[1], made.value))
 
@@ -114,13 +111,13 @@ def _while(b: Any) -> Entry | None:
     return Entry(found[1], 1.0)
 
 
-def _branched(b: Any) -> Entry | None:
+def _branched(b):
     like, cases = _first_carry(b), b.chooser.choice((2, 3))
     if like is None:
         return None
     chosen = _whole_number(b, cases + 1)
 
-    def case() -> Any:
+    def case():
         return _within(b, [Entry(like, 1.0)], lambda made: _moved(like, made.value))
 
     if cases == 2:
@@ -128,18 +125,18 @@ def _branched(b: Any) -> Entry | None:
     return Entry(sg.switch(chosen, [case, lambda: like * 0.5, case]), 1.0)
 
 
-def _mapped(b: Any) -> Entry | None:
+def _mapped(b):
     rows = b.any_of(lambda value: value.ndim > 0 and value.dtype.is_float)
     if rows is None:
         return None
 
-    def each(row: Any) -> Any:
+    def each(row):
         return _within(b, [Entry(row, rows.bound)], lambda made: sg.tanh(made.value * 0.5))
 
     return Entry(sg.map(each, rows.value), 1.0)
 
 
-def _associative(b: Any) -> Entry | None:
+def _associative(b):
     entry = b.any_of(lambda v: v.dtype.is_float and v.ndim > 0 and isinstance(v.shape[0], int))
     if entry is None or not entry.value.shape[0]:
         return None
@@ -148,12 +145,12 @@ def _associative(b: Any) -> Entry | None:
     return Entry(found[1], 2.0)
 
 
-def _shallow(step: Step) -> Step:
+def _shallow(step):
     return lambda b: step(b) if b.depth < MOST_DEPTH else None
 
 
 #: As ``random_steps.STEPS``.
-BODIES: Final[dict[str, tuple[Step, int, bool]]] = {
+BODIES = {
     "scan": (_shallow(_scanned), 2, True),
     "fori_loop": (_shallow(_repeated), 1, True),
     "while_loop": (_shallow(_while), 1, True),

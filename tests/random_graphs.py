@@ -6,11 +6,8 @@ graphs mix element types, odd and named sizes, scalars, broadcasting, reductions
 magnitude, kept small, so that the feeds meet no overflow, no log of a negative number and no NaN.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from hypothesis import strategies as st
@@ -21,7 +18,7 @@ from staticgrad.ir.discovery import load_ops
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Graph, Input, Node, Parameter, ParameterLeaf, Symbolic, constant
 from staticgrad.storage.parameter import ParameterStore
-from staticgrad.types.arrays import Shape, TensorType
+from staticgrad.types.arrays import TensorType
 from staticgrad.types.dim import Dim, dim, evaluate
 from staticgrad.types.dtype import F32, F64, DType, as_dtype
 
@@ -52,12 +49,12 @@ ROUGH_UNARY = {
 }
 
 
-def input_value(name: str, tensor_type: TensorType) -> Symbolic:
+def input_value(name, tensor_type):
     """A fresh input."""
     return Symbolic(Node(Input(name, tensor_type), (), (tensor_type,), capture()))
 
 
-def parameter_value(name: str, array: Any) -> Parameter:
+def parameter_value(name, array):
     """A fresh parameter."""
     op = ParameterLeaf(ParameterStore(name, array))
     return Parameter(Node(op, (), (op.infer(),), capture()))
@@ -77,12 +74,12 @@ class Chooser:
     Bytes that are used up give the lowest choice, so that zeros and a shorter text are simpler.
     """
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, source):
         self.generator = source if isinstance(source, np.random.Generator) else None
         self.written = iter(source) if isinstance(source, bytes) else None
         self.draw = source
 
-    def integer(self, low: int, high: int) -> int:
+    def integer(self, low, high):
         """An integer in [low, high]."""
         if self.written is not None:
             return low + next(self.written, 0) % (high - low + 1)
@@ -90,25 +87,25 @@ class Chooser:
             return int(self.generator.integers(low, high, endpoint=True))
         return int(self.draw(st.integers(low, high)))
 
-    def choice(self, options: Sequence[T]) -> T:
+    def choice(self, options):
         """One of the options; hypothesis shrinks towards the first."""
         return options[self.integer(0, len(options) - 1)]
 
 
 def random_graph(
-    source: Any,
+    source,
     *,
-    min_ops: int = 1,
-    max_ops: int = 40,
-    dtypes: Sequence[str] = ("float32", "float64"),
-    named_sizes: bool = True,
-    integers: bool = True,
-    smooth: bool = False,
-    parameters: bool = True,
-    empty: bool = False,
-    max_rank: int = 3,
-    varied: bool = False,
-) -> tuple[Graph, dict[str, np.ndarray]]:
+    min_ops=1,
+    max_ops=40,
+    dtypes=("float32", "float64"),
+    named_sizes=True,
+    integers=True,
+    smooth=False,
+    parameters=True,
+    empty=False,
+    max_rank=3,
+    varied=False,
+):
     """A valid graph and feeds for it.
 
     Args:
@@ -137,7 +134,7 @@ def random_graph(
 
 
 @st.composite
-def graphs(draw: Any, **options: Any) -> tuple[Graph, dict[str, np.ndarray]]:
+def graphs(draw, **options):
     """``random_graph`` as a hypothesis strategy."""
     return random_graph(draw, **options)
 
@@ -155,19 +152,19 @@ class Builder:
     max_rank: int
     varied: bool = False
 
-    def build(self, ops: int, parameters: bool) -> tuple[Graph, dict[str, np.ndarray]]:
+    def build(self, ops, parameters):
         pick = self.chooser
         self.numbers = np.random.default_rng(pick.integer(0, 2**31))
         lowest = 0 if self.empty else 1
         self.sizes = {name: pick.integer(lowest, 9) for name in ("batch", "n")}
-        self.axes: list[Any] = list(LITERAL_SIZES) + ([0] if self.empty else [])
+        self.axes = list(LITERAL_SIZES) + ([0] if self.empty else [])
         if self.named:
             self.axes += [dim("batch"), dim("batch"), dim("n", hint=8)]
-        self.pool: list[Entry] = []
-        self.feeds: dict[str, np.ndarray] = {}
-        self.inputs: list[Symbolic] = []
-        self.parameters: list[Parameter] = []
-        self.shown: list[Symbolic] = []
+        self.pool = []
+        self.feeds = {}
+        self.inputs = []
+        self.parameters = []
+        self.shown = []
         base = self.shape()
         for index in range(pick.integer(1, 3)):
             self.add_input(
@@ -184,32 +181,32 @@ class Builder:
 
     # leaves
 
-    def shape(self) -> Shape:
+    def shape(self):
         return tuple(
             self.chooser.choice(self.axes) for _ in range(self.chooser.integer(0, self.max_rank))
         )
 
-    def near(self, base: Shape) -> Shape:
+    def near(self, base):
         """A shape that broadcasts with ``base``, or another one."""
         if self.chooser.integer(0, 3) == 0:
             return self.shape()
         trailing = base[self.chooser.integer(0, len(base)) :]
         return tuple(1 if self.chooser.integer(0, 4) == 0 else extent for extent in trailing)
 
-    def concrete(self, shape: Shape) -> tuple[int, ...]:
+    def concrete(self, shape):
         return tuple(evaluate(extent, self.sizes) for extent in shape)
 
-    def numbers_of(self, dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
+    def numbers_of(self, dtype, shape):
         if dtype.is_float:
             return np.asarray(self.numbers.uniform(-2, 2, shape)).astype(dtype.numpy)
         return np.asarray(self.numbers.integers(-3, 4, shape)).astype(dtype.numpy)
 
-    def add_input(self, name: str, dtype: DType, shape: Shape) -> None:
+    def add_input(self, name, dtype, shape):
         self.feeds[name] = self.numbers_of(dtype, self.concrete(shape))
         self.inputs.append(input_value(name, TensorType(dtype, shape)))
         self.pool.append(Entry(self.inputs[-1], 3.0))
 
-    def add_parameter(self, name: str, shape: Shape) -> None:
+    def add_parameter(self, name, shape):
         literal = tuple(extent for extent in shape if isinstance(extent, int))
         made = parameter_value(name, self.numbers_of(self.chooser.choice(self.dtypes), literal))
         self.parameters.append(made)
@@ -217,7 +214,7 @@ class Builder:
 
     # steps: each takes what it needs from the pool, and gives a new entry or None
 
-    def steps(self) -> list[Callable[[], Entry | None]]:
+    def steps(self):
         """More frequent where listed twice."""
         table = [
             *(self.binary, self.binary, self.unary, self.unary, self.scalar, self.guarded),
@@ -232,12 +229,12 @@ class Builder:
             table += [self.several, self.several, self.casts, self.casts]
         return table
 
-    def apply(self, step: Callable[[], Entry | None]) -> None:
+    def apply(self, step):
         made = step()
         if made is not None and evaluate(made.value.size, self.sizes) <= MOST_ELEMENTS:
             self.pool.append(self.squashed(made))
 
-    def squashed(self, entry: Entry) -> Entry:
+    def squashed(self, entry):
         if entry.bound <= LIMIT:
             return entry
         if entry.value.dtype.is_float:
@@ -245,18 +242,18 @@ class Builder:
         low = functions.maximum(entry.value, 0 if entry.value.dtype.kind == "u" else -9)
         return Entry(functions.minimum(low, 9), 9.0)
 
-    def any_of(self, accepts: Callable[[Symbolic], bool] = lambda value: True) -> Entry | None:
+    def any_of(self, accepts=lambda value: True):
         fitting = [entry for entry in self.pool if accepts(entry.value)]
         return self.chooser.choice(fitting[::-1]) if fitting else None
 
-    def floating(self) -> Entry | None:
+    def floating(self):
         return self.any_of(lambda value: value.dtype.is_float)
 
-    def partner(self, shape: Shape) -> Entry | None:
+    def partner(self, shape):
         """A number that broadcasts with ``shape``."""
         return self.any_of(lambda value: not value.dtype.is_bool and _broadcast(value.shape, shape))
 
-    def binary(self) -> Entry | None:
+    def binary(self):
         left = self.any_of(lambda value: not value.dtype.is_bool)
         right = left and self.partner(left.value.shape)
         if left is None or right is None:
@@ -265,12 +262,12 @@ class Builder:
         bound = left.bound * right.bound if name == "multiply" else left.bound + right.bound
         return Entry(getattr(functions, name)(left.value, right.value), bound)
 
-    def unary(self, table: Any = SMOOTH_UNARY) -> Entry | None:
+    def unary(self, table=SMOOTH_UNARY):
         entry = self.floating()
         name = self.chooser.choice([*table])
         return entry and Entry(getattr(functions, name)(entry.value), table[name](entry.bound))
 
-    def rough(self) -> Entry | None:
+    def rough(self):
         entry = self.floating()
         if entry is None or self.chooser.integer(0, 1):
             return self.unary(ROUGH_UNARY)
@@ -280,18 +277,18 @@ class Builder:
             getattr(functions, name)(entry.value, other.value), max(entry.bound, other.bound)
         )
 
-    def scalar(self) -> Entry | None:
+    def scalar(self):
         entry = self.any_of(lambda value: not value.dtype.is_bool)
         if entry is None:
             return None
-        number: Any = self.chooser.choice((2, 1, 3, 0))
+        number = self.chooser.choice((2, 1, 3, 0))
         if entry.value.dtype.is_float:
             number = self.chooser.choice((0.5, 2, 1.0, 0.1, -0.75, 0))
         if self.chooser.integer(0, 1):
             return Entry(functions.add(entry.value, number), entry.bound + abs(number))
         return Entry(functions.multiply(number, entry.value), entry.bound * abs(number))
 
-    def guarded(self) -> Entry | None:
+    def guarded(self):
         """log, sqrt, exp and quotients where they are tame."""
         entry = self.floating()
         if entry is None:
@@ -306,13 +303,13 @@ class Builder:
             return Entry(functions.exp(functions.tanh(x)), 3.0)
         return Entry(getattr(functions, kind)(one_more), entry.bound + 1)
 
-    def power(self) -> Entry | None:
+    def power(self):
         entry = self.floating()
         exponent = self.chooser.choice((2, 3))
         return entry and Entry(functions.power(entry.value, exponent), entry.bound**exponent)
 
-    def cast(self) -> Entry | None:
-        wanted: tuple[DType, ...] = self.dtypes
+    def cast(self):
+        wanted = self.dtypes
         if self.integers and not self.smooth:
             wanted += tuple(map(as_dtype, ("int64", "int32", "bool")))
         entry = self.any_of()
@@ -320,14 +317,14 @@ class Builder:
             functions.astype(entry.value, self.chooser.choice(wanted)), entry.bound + 1
         )
 
-    def constant(self) -> Entry | None:
+    def constant(self):
         shape = tuple(n for n in self.near(self.any_shape()) if isinstance(n, int))
         return Entry(constant(self.numbers_of(self.chooser.choice(self.dtypes), shape)), 2.0)
 
-    def any_shape(self) -> Shape:
+    def any_shape(self):
         return self.chooser.choice(self.pool).value.shape
 
-    def reduce(self) -> Entry | None:
+    def reduce(self):
         entry = self.any_of(lambda value: value.dtype.is_float and value.ndim > 0)
         if entry is None:
             return None
@@ -340,11 +337,11 @@ class Builder:
         bound = entry.bound * (max(count, 1.0) if name == "sum" else 1.0)
         return Entry(getattr(functions, name)(entry.value, axes, keepdims=keep), bound)
 
-    def axes_of(self, value: Symbolic) -> tuple[int, ...]:
+    def axes_of(self, value):
         chosen = [axis for axis in range(value.ndim) if self.chooser.integer(0, 1)]
         return tuple(chosen) or (self.chooser.integer(0, value.ndim - 1),)
 
-    def extremum(self) -> Entry | None:
+    def extremum(self):
         entry = self.any_of(
             lambda value: (
                 value.dtype.is_float and value.ndim > 0 and 0 not in self.concrete(value.shape)
@@ -355,7 +352,7 @@ class Builder:
             getattr(functions, name)(entry.value, self.axes_of(entry.value)), entry.bound
         )
 
-    def transpose(self) -> Entry | None:
+    def transpose(self):
         entry = self.any_of(lambda value: value.ndim > 1)
         if entry is None:
             return None
@@ -365,7 +362,7 @@ class Builder:
         )
         return Entry(functions.transpose(entry.value, axes), entry.bound)
 
-    def reshape(self) -> Entry | None:
+    def reshape(self):
         entry = self.any_of()
         if entry is None:
             return None
@@ -377,7 +374,7 @@ class Builder:
             shape.insert(self.chooser.integer(0, len(shape)), 1)
         return Entry(functions.reshape(entry.value, tuple(shape)), entry.bound)
 
-    def broadcast(self) -> Entry | None:
+    def broadcast(self):
         entry = self.any_of(lambda value: value.ndim < self.max_rank)
         if entry is None:
             return None
@@ -390,7 +387,7 @@ class Builder:
         shape = (self.chooser.choice([*LITERAL_SIZES, *bound]), *wider)
         return Entry(functions.broadcast_to(entry.value, shape), entry.bound)
 
-    def matmul(self) -> Entry | None:
+    def matmul(self):
         left = self.any_of(lambda value: value.dtype.is_float and value.ndim >= 2)
         if left is None:
             return None
@@ -409,11 +406,11 @@ class Builder:
         bound = left.bound * right.bound * max(self.concrete((inner,))[0], 1)
         return Entry(functions.matmul(left.value, right.value), bound)
 
-    def slice(self) -> Entry | None:
+    def slice(self):
         entry = self.any_of(lambda value: any(isinstance(n, int) and n > 1 for n in value.shape))
         if entry is None:
             return None
-        key: list[slice] = []
+        key = []
         for extent in entry.value.shape:
             if isinstance(extent, int) and extent > 1 and self.chooser.integer(0, 2):
                 start = self.chooser.integer(0, extent - 1)
@@ -426,7 +423,7 @@ class Builder:
                 key.append(slice(None))
         return Entry(functions.getitem(entry.value, tuple(key)), entry.bound)
 
-    def concat(self) -> Entry | None:
+    def concat(self):
         left = self.any_of(lambda value: value.dtype.is_float and value.ndim > 0)
         if left is None:
             return None
@@ -438,7 +435,7 @@ class Builder:
             functions.concat([left.value, right.value], axis), max(left.bound, right.bound)
         )
 
-    def where(self) -> Entry | None:
+    def where(self):
         left = self.floating()
         right = left and self.partner(left.value.shape)
         if left is None or right is None or not right.value.dtype.is_float:
@@ -449,7 +446,7 @@ class Builder:
         test = condition.value if condition else functions.less(left.value, 0.25)
         return Entry(functions.where(test, left.value, right.value), max(left.bound, right.bound))
 
-    def take(self) -> Entry | None:
+    def take(self):
         entry = self.any_of(
             lambda value: (
                 value.dtype.is_float and any(isinstance(n, int) and n for n in value.shape)
@@ -463,11 +460,11 @@ class Builder:
         indices = self.numbers.integers(0, entry.value.shape[axis], count)
         return Entry(functions.take(entry.value, constant(indices), axis), entry.bound)
 
-    def bits(self) -> Entry | None:
+    def bits(self):
         entry = self.any_of(lambda value: value.dtype.is_integer)
         return entry and Entry(functions.bitwise_and(entry.value, 5), 5.0)
 
-    def several(self) -> Entry | None:
+    def several(self):
         """The results of one op: each alone, and one function of each, added up."""
         entry = self.any_of(
             lambda value: (
@@ -496,7 +493,7 @@ class Builder:
         self.shown.append(total)
         return Entry(functions.tanh(total), 1.0)
 
-    def casts(self) -> Entry | None:
+    def casts(self):
         """A chain of conversions: integers of all widths, then floats of all widths.
 
         Negative numbers wrap around where a dtype has no sign.
@@ -520,7 +517,7 @@ class Builder:
 
     # roots
 
-    def finish(self) -> Graph:
+    def finish(self):
         pick = self.chooser
         outputs = {"out": self.pool[-1].value}
         for index in range(pick.integer(0, 2)):
@@ -531,14 +528,14 @@ class Builder:
             outputs["truth"] = functions.less(pick.choice(self.pool).value, 1)
         updates = []
         for parameter in self.parameters:
-            entry = self.any_of(lambda value, p=parameter: value.type == p.type)  # type: ignore[misc]
+            entry = self.any_of(lambda value, p=parameter: value.type == p.type)
             new = functions.multiply(entry.value if entry else parameter, 0.5)
             if pick.integer(0, 1):
                 updates.append((parameter, new))
         return Graph(outputs, updates, name="random", inputs=self.inputs)
 
 
-def _broadcast(left: Shape, right: Shape) -> bool:
+def _broadcast(left, right):
     """Whether two shapes meet in the larger one, without named sizes meeting others."""
     pairs = zip(reversed(left), reversed(right), strict=False)
     return all(

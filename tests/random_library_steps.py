@@ -4,10 +4,8 @@ Matrices are well conditioned by construction: a Gram matrix of numbers within 1
 plus a diagonal; where eigenvalues must be apart, the diagonal grows by 3 from row to row.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import staticgrad as sg
 from tests.random_graphs import Entry
@@ -17,7 +15,7 @@ Step = Callable[[Any], Entry | None]
 # -- windows ---------------------------------------------------------------------------------------
 
 
-def _image(b: Any) -> Any:
+def _image(b):
     """Numbers within 1 as [n, c, places] or [n, c, places, places]; None where nothing fits."""
     entry = b.any_of(lambda value: value.dtype.is_float and value.ndim > 0)
     if entry is None:
@@ -30,14 +28,14 @@ def _image(b: Any) -> Any:
     return x if isinstance(x.shape[1], int) and b.chooser.integer(0, 1) else x[:, None]
 
 
-def _filter(b: Any, x: Any, shape: tuple[int, ...]) -> Any:
+def _filter(b, x, shape):
     """A filter that depends on the program, so that gradients go through it."""
     numbers = sg.constant(b.numbers.uniform(-1, 1, shape)).astype(x.dtype.name)
     other = b.floating()
     return numbers * sg.sin(other.value).sum().astype(x.dtype.name) if other else numbers
 
 
-def _convolved(b: Any) -> Entry | None:
+def _convolved(b):
     x = _image(b)
     if x is None:
         return None
@@ -52,7 +50,7 @@ def _convolved(b: Any) -> Entry | None:
     return Entry(sg.sum(y, 1) * 0.125, 99.0)
 
 
-def _spread(b: Any) -> Entry | None:
+def _spread(b):
     x = _image(b)
     if x is None:
         return None
@@ -62,12 +60,12 @@ def _spread(b: Any) -> Entry | None:
     return Entry(sg.sum(y, 1) * 0.125, 99.0)
 
 
-def _pooled(b: Any) -> Entry | None:
+def _pooled(b):
     x = _image(b)
     if x is None:
         return None
     size, stride = b.chooser.choice((2, 3, 1)), b.chooser.choice((1, 2, 3))
-    kinds: tuple[Callable[[], Any], ...] = (
+    kinds = (
         lambda: sg.nn.avg_pool(x, size, stride=stride, padding="same", count_include_pad=False),
         lambda: sg.nn.unfold(x, size, stride=stride, padding="same")[..., 0],
         lambda: sg.nn.max_pool(x, size, stride=stride, padding="same"),
@@ -80,7 +78,7 @@ def _pooled(b: Any) -> Entry | None:
 # -- matrices --------------------------------------------------------------------------------------
 
 
-def _matrix(b: Any) -> Any:
+def _matrix(b):
     """Symmetric and positive definite matrices of a literal size."""
     entry = b.any_of(
         lambda value: value.dtype.is_float and value.ndim > 1 and isinstance(value.shape[-2], int)
@@ -93,12 +91,12 @@ def _matrix(b: Any) -> Any:
     return gram + sg.diag(sg.arange(float(n)) * 3.0 + 2.0).astype(x.dtype.name)
 
 
-def _factored(b: Any) -> Entry | None:
+def _factored(b):
     a = _matrix(b)
     if a is None:
         return None
-    linalg: Any = sg.linalg
-    kinds: tuple[Callable[[], Any], ...] = (
+    linalg = sg.linalg
+    kinds = (
         lambda: linalg.cholesky(a) * 0.125,
         lambda: linalg.inv(a),
         lambda: linalg.solve(a, sg.sin(a)),
@@ -117,7 +115,7 @@ def _factored(b: Any) -> Entry | None:
 
 # -- special functions -----------------------------------------------------------------------------
 
-SPECIAL: Final[tuple[tuple[Callable[[Any], Any], float], ...]] = (
+SPECIAL = (
     (lambda x: sg.special.gammaln(x * x + 2.5), 100.0),
     (lambda x: sg.special.digamma(x * x + 2.0), 10.0),
     (lambda x: sg.special.polygamma(1, x * x + 1.0), 2.0),
@@ -140,7 +138,7 @@ SPECIAL: Final[tuple[tuple[Callable[[Any], Any], float], ...]] = (
 )
 
 
-def _special(b: Any) -> Entry | None:
+def _special(b):
     entry = b.floating()
     if entry is None:
         return None
@@ -149,7 +147,7 @@ def _special(b: Any) -> Entry | None:
 
 
 #: As ``random_steps.STEPS``.
-LIBRARY: Final[dict[str, tuple[Step, int, bool]]] = {
+LIBRARY = {
     "convolution": (_convolved, 1, True),
     "transposed convolution": (_spread, 1, True),
     "pool": (_pooled, 1, True),

@@ -6,31 +6,26 @@ graph. ``Program`` holds the graph made of one (gradients, Hessian-vector produc
 draws), its feeds, and a script that shows a failure without this package's tests.
 """
 
-from __future__ import annotations
-
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
 
 import numpy as np
 from hypothesis import strategies as st
 
 import staticgrad as sg
 from passes.pipelines import pipeline
-from staticgrad.ir.graph import Symbolic
 from staticgrad.ir.printer import graph_constants
 from staticgrad.types.dim import evaluate as evaluate_dim
 from staticgrad.types.dtype import as_dtype
 from tests.random_bodies import BODIES
-from tests.random_graphs import MOST_ELEMENTS, Builder, Chooser, Entry, input_value
+from tests.random_graphs import MOST_ELEMENTS, Builder, Chooser, input_value
 from tests.random_library_steps import LIBRARY
 from tests.random_steps import STEPS
 
-HEADER: Final = 48  # bytes that choose sizes and leaves
-STEP: Final = 8  # bytes of a step: its kind, and its choices
-SIZES: Final = (1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 33)  # of named sizes; odd, and round the lanes
-MOST_GRADIENT_ELEMENTS: Final = 20_000
+HEADER = 48  # bytes that choose sizes and leaves
+STEP = 8  # bytes of a step: its kind, and its choices
+SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 33)  # of named sizes; odd, and round the lanes
+MOST_GRADIENT_ELEMENTS = 20_000
 
 
 @dataclass(frozen=True)
@@ -42,21 +37,19 @@ class Description:
     header: bytes
     steps: tuple[bytes, ...]
 
-    def __str__(self) -> str:
+    def __str__(self):
         steps = ", ".join(f'"{step.hex()}"' for step in self.steps)
         return f'described({self.smooth}, {self.order}, "{self.header.hex()}", [{steps}])'
 
 
-def described(smooth: bool, order: int, header: str, steps: Iterable[str]) -> Description:
+def described(smooth, order, header, steps):
     """The description that was printed."""
     made = tuple(map(bytes.fromhex, steps))
     return Description(smooth, order, bytes.fromhex(header), made)
 
 
 @st.composite
-def descriptions(
-    draw: Any, min_steps: int = 10, max_steps: int = 40, smooth: bool | None = None
-) -> Description:
+def descriptions(draw, min_steps=10, max_steps=40, smooth=None):
     """Programs; a failure shrinks by losing steps, then by simpler choices."""
     steps = st.lists(
         st.binary(min_size=STEP, max_size=STEP), min_size=min_steps, max_size=max_steps
@@ -69,7 +62,7 @@ def descriptions(
     )
 
 
-def random_description(rng: np.random.Generator, steps: int, smooth: bool) -> Description:
+def random_description(rng, steps, smooth):
     """A program drawn without hypothesis."""
     made = tuple(rng.bytes(STEP) for _ in range(steps))
     return Description(smooth, int(rng.integers(0, 3)), rng.bytes(HEADER), made)
@@ -78,7 +71,7 @@ def random_description(rng: np.random.Generator, steps: int, smooth: bool) -> De
 class _Described(Builder):
     """A builder whose choices are those of a description."""
 
-    def graph_of(self, description: Description) -> sg.Graph:
+    def graph_of(self, description):
         pick = self.chooser
         self.numbers = np.random.default_rng(list(description.header[:4]))
         self.generator = sg.random.Generator(pick.integer(0, 255), name="draws")
@@ -102,7 +95,7 @@ class _Described(Builder):
         self.chooser = pick
         return self.rooted(description)
 
-    def next_steps(self, most: int) -> None:
+    def next_steps(self, most):
         """Up to so many steps of the description, each into the pool; bodies take some, too."""
         for _ in range(min(most, len(self.waiting))):
             text = self.waiting.popleft()
@@ -112,7 +105,7 @@ class _Described(Builder):
             if not self.waiting:
                 return
 
-    def table(self) -> list[Any]:
+    def table(self):
         basic = list(dict.fromkeys(self.steps()))
         more = [
             s
@@ -122,7 +115,7 @@ class _Described(Builder):
         ]
         return [*basic, *(lambda step=step: step(self) for step in more)]
 
-    def any_of(self, accepts: Any = lambda value: True) -> Entry | None:
+    def any_of(self, accepts=lambda value: True):
         """One of the latest three that fit, or else any: so that programs grow deep."""
         fitting = [entry for entry in self.pool if accepts(entry.value)][::-1]
         if not fitting:
@@ -130,21 +123,21 @@ class _Described(Builder):
         reach = 3 if self.chooser.integer(0, 2) else len(fitting)
         return self.chooser.choice(fitting[:reach])
 
-    def attempt(self, step: Any) -> None:
+    def attempt(self, step):
         """Add what the step gives, if it is not too large; the latest values are read most."""
-        made: Entry | None = step()
+        made = step()
         if made is None or made.value.ndim > self.max_rank:
             return
         if evaluate_dim(made.value.size, {"batch": 33, "n": 33}) <= 4 * MOST_ELEMENTS:
             self.pool.append(self.squashed(made))
 
-    def rooted(self, description: Description) -> sg.Graph:
+    def rooted(self, description):
         """The graph: latest values as outputs, and their derivatives."""
         pick = self.chooser
         outputs = {"out": self.pool[-1].value}
         for index in range(pick.integer(0, 3)):
             outputs[f"more {index}"] = self.pool[-1 - pick.integer(0, len(self.pool) - 1)].value
-        updates: dict[Any, Any] = {}
+        updates = {}
         gradients = self.derivatives(list(outputs.values()), description.order, outputs)
         for parameter in self.parameters:
             if parameter in gradients and pick.integer(0, 2):
@@ -157,9 +150,7 @@ class _Described(Builder):
             graph = sg.Graph(outputs, updates, name="random", inputs=self.inputs)
         return graph
 
-    def derivatives(
-        self, values: list[Symbolic], order: int, outputs: dict[str, Symbolic]
-    ) -> dict[Any, Symbolic]:
+    def derivatives(self, values, order, outputs):
         """Gradients of a loss and Hessian-vector products, put into ``outputs``."""
         leaves = [v for v in (*self.inputs, *self.parameters) if v.dtype.is_float]
         self.loss, self.directions = loss_of(values), {}
@@ -188,12 +179,12 @@ class _Described(Builder):
         return dict(found)
 
 
-def label(leaf: Symbolic) -> str:
+def label(leaf):
     """The name of an input or parameter."""
-    return str(getattr(leaf, "name", None) or leaf.node.op.label)  # type: ignore[attr-defined]
+    return str(getattr(leaf, "name", None) or leaf.node.op.label)
 
 
-def loss_of(values: Iterable[Symbolic]) -> Any:
+def loss_of(values):
     """One number that depends on every floating value, bounded in value and slope; or None."""
     parts = [sg.tanh(v * 0.5).astype("float64").sum() for v in values if v.dtype.is_float]
     return sum(parts[1:], parts[0]) if parts else None
@@ -209,7 +200,7 @@ class Program:
         start: values of the parameters before a run.
     """
 
-    def __init__(self, description: Description) -> None:
+    def __init__(self, description):
         self.description = description
         dtypes = tuple(map(as_dtype, ("float64", "float32")))
         smooth = description.smooth
@@ -217,19 +208,19 @@ class Program:
         builder = _Described(chooser, dtypes, True, not smooth, smooth, False, 3)
         self.graph = builder.graph_of(description)
         self.stable = pipeline("stabilize")(self.graph)
-        self.nodes: Any = None  # compiled apart, by whoever compares nodes
+        self.nodes = None  # compiled apart, by whoever compares nodes
         self.feeds = dict(builder.feeds)
         self.sizes = builder.sizes
         self.loss, self.directions = builder.loss, builder.directions
         self.parameters = self.graph.parameters
         self.start = [p.value for p in self.parameters]
 
-    def reset(self) -> None:
+    def reset(self):
         """Give the parameters of the graph the values that they began with."""
         for parameter, value in zip(self.parameters, self.start, strict=True):
             parameter.value = value
 
-    def at_sizes(self, **sizes: int) -> dict[str, np.ndarray]:
+    def at_sizes(self, **sizes):
         """Feeds at other named sizes."""
         rng = np.random.default_rng(list(self.description.header[:4]))
         feeds = {}
@@ -238,7 +229,7 @@ class Program:
             feeds[label(value)] = numbers(rng, shape, value.dtype.numpy)
         return feeds
 
-    def script(self) -> str:
+    def script(self):
         """A program that needs no tests: the graph as text, and its feeds."""
         lines = ["import numpy as np", "import staticgrad as sg", "from numpy import *", ""]
         lines += [f'text = """{self.graph}"""']
@@ -255,12 +246,12 @@ class Program:
         ]
         return "\n".join(lines)
 
-    def told(self) -> str:
+    def told(self):
         """The program as a failing test shows it."""
         return f"{self.description}\n{self.graph}\n\n{self.script()}"
 
 
-def numbers(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+def numbers(rng, shape, dtype):
     """Numbers that the steps keep tame."""
     if np.dtype(dtype).kind == "f":
         return np.asarray(rng.uniform(-2, 2, shape)).astype(dtype)

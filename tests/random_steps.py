@@ -5,21 +5,17 @@ fits. Bounds are those of ``tests/random_graphs.py``: a step keeps its operands 
 composite (``log(1 + x * x)``), so that every program runs without NaN, infinity and bad indices.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from typing import Any, Final
 
 import numpy as np
 
 import staticgrad as sg
-from staticgrad.ir.graph import Symbolic
 from tests.random_graphs import LITERAL_SIZES, Builder, Entry
 
 Step = Callable[[Builder], Entry | None]
 
 #: Functions of one operand and of its bound, smooth everywhere.
-SMOOTH: Final[tuple[tuple[Callable[[Any], Any], Callable[[float], float]], ...]] = (
+SMOOTH = (
     (lambda x: sg.exp(sg.sin(x)), lambda b: 3.0),
     (lambda x: sg.expm1(sg.cos(x)), lambda b: 2.0),
     (lambda x: sg.exp2(sg.tanh(x)), lambda b: 2.0),
@@ -45,7 +41,7 @@ SMOOTH: Final[tuple[tuple[Callable[[Any], Any], Callable[[float], float]], ...]]
     (lambda x: (x * x + 1.0) ** -1.5, lambda b: 1.0),
     (lambda x: x.astype("float32") * 0.5, lambda b: b),
 )
-ROUGH: Final[tuple[tuple[Callable[[Any], Any], Callable[[float], float]], ...]] = (
+ROUGH = (
     (lambda x: sg.nn.relu(x), lambda b: b),
     (lambda x: sg.nn.elu(x), lambda b: b + 1),
     (lambda x: sg.clip(x, -1.0, 1.5), lambda b: 1.5),
@@ -59,7 +55,7 @@ ROUGH: Final[tuple[tuple[Callable[[Any], Any], Callable[[float], float]], ...]] 
     (lambda x: x // 0.5, lambda b: 2 * b + 1),
 )
 #: Functions of two operands that broadcast, and of their bounds.
-SMOOTH_PAIRS: Final[tuple[tuple[Callable[[Any, Any], Any], Callable[..., float]], ...]] = (
+SMOOTH_PAIRS = (
     (lambda x, y: x / (y * y + 1.0), lambda b, c: b),
     (lambda x, y: sg.hypot(x, sg.cosh(sg.tanh(y))), lambda b, c: b + 2),
     (lambda x, y: sg.arctan2(x, y * y + 1.0), lambda b, c: 2.0),
@@ -68,7 +64,7 @@ SMOOTH_PAIRS: Final[tuple[tuple[Callable[[Any, Any], Any], Callable[..., float]]
     (lambda x, y: (x * x + 1.0) ** sg.tanh(y), lambda b, c: b * b + 1),
     (lambda x, y: sg.where(sg.constant(True), x, y), lambda b, c: max(b, c)),
 )
-ROUGH_PAIRS: Final[tuple[tuple[Callable[[Any, Any], Any], Callable[..., float]], ...]] = (
+ROUGH_PAIRS = (
     (lambda x, y: sg.where(x < y, x, y), lambda b, c: max(b, c)),
     (lambda x, y: sg.maximum(x, y) - sg.minimum(y, x), lambda b, c: b + c),
     (lambda x, y: sg.clip(x, y, 1.0), lambda b, c: max(b, c) + 1),
@@ -76,7 +72,7 @@ ROUGH_PAIRS: Final[tuple[tuple[Callable[[Any, Any], Any], Callable[..., float]],
     (lambda x, y: sg.remainder(x, y * y + 0.5), lambda b, c: c * c + 1),
     (lambda x, y: sg.heaviside(x, 0.5) * y, lambda b, c: c),
 )
-WHOLE: Final[tuple[Callable[[Any], Any], ...]] = (
+WHOLE = (
     lambda x: sg.remainder(x, 5),
     lambda x: x // 3,
     lambda x: sg.fmod(x, 4),
@@ -90,12 +86,12 @@ WHOLE: Final[tuple[Callable[[Any], Any], ...]] = (
     lambda x: sg.abs(x),
     lambda x: -x,
 )
-COMPARISONS: Final = (sg.less, sg.less_equal, sg.greater, sg.greater_equal, sg.equal, sg.not_equal)
-NARROW: Final = ("int32", "int64", "int8", "int16", "uint8", "uint16", "uint32", "uint64")
+COMPARISONS = (sg.less, sg.less_equal, sg.greater, sg.greater_equal, sg.equal, sg.not_equal)
+NARROW = ("int32", "int64", "int8", "int16", "uint8", "uint16", "uint32", "uint64")
 
 
-def _unary(table: Any) -> Step:
-    def step(b: Builder) -> Entry | None:
+def _unary(table):
+    def step(b):
         entry = b.floating()
         function, bound = b.chooser.choice(table)
         return entry and Entry(function(entry.value), bound(entry.bound))
@@ -103,8 +99,8 @@ def _unary(table: Any) -> Step:
     return step
 
 
-def _pair(table: Any) -> Step:
-    def step(b: Builder) -> Entry | None:
+def _pair(table):
+    def step(b):
         left = b.floating()
         right = left and b.partner(left.value.shape)
         if left is None or right is None or not right.value.dtype.is_float:
@@ -115,7 +111,7 @@ def _pair(table: Any) -> Step:
     return step
 
 
-def _whole(b: Builder) -> Entry | None:
+def _whole(b):
     entry = b.any_of(lambda value: value.dtype.is_integer)
     if entry is None:
         return None
@@ -123,12 +119,12 @@ def _whole(b: Builder) -> Entry | None:
     return Entry(value, 255.0 + entry.bound**2)
 
 
-def _narrow(b: Builder) -> Entry | None:
+def _narrow(b):
     entry = b.any_of(lambda value: value.dtype.is_integer or value.dtype.is_bool)
     return entry and Entry(entry.value.astype(b.chooser.choice(NARROW)), 255.0 + entry.bound)
 
 
-def _truth(b: Builder) -> Entry | None:
+def _truth(b):
     left = b.any_of()
     right = left and b.partner(left.value.shape)
     if left is None or right is None:
@@ -136,7 +132,7 @@ def _truth(b: Builder) -> Entry | None:
     return Entry(b.chooser.choice(COMPARISONS)(left.value, right.value), 1.0)
 
 
-def _logic(b: Builder) -> Entry | None:
+def _logic(b):
     left = b.any_of(lambda value: value.dtype.is_bool)
     if left is None:
         return None
@@ -146,7 +142,7 @@ def _logic(b: Builder) -> Entry | None:
     return Entry(kind(~left.value, right.value), 1.0)
 
 
-def _with_axes(b: Builder, floats: bool = True) -> Entry | None:
+def _with_axes(b, floats=True):
     """An entry that has axes and elements."""
     return b.any_of(
         lambda value: (
@@ -157,15 +153,15 @@ def _with_axes(b: Builder, floats: bool = True) -> Entry | None:
     )
 
 
-def _count(b: Builder, entry: Entry, axis: int) -> int:
+def _count(b, entry, axis):
     return b.concrete(entry.value.shape)[axis]
 
 
-def _axis(b: Builder, entry: Entry) -> int:
+def _axis(b, entry):
     return b.chooser.integer(0, entry.value.ndim - 1)
 
 
-def _running(b: Builder) -> Entry | None:
+def _running(b):
     entry = _with_axes(b)
     if entry is None:
         return None
@@ -181,13 +177,13 @@ def _running(b: Builder) -> Entry | None:
     return Entry(sg.linear_scan(sg.tanh(other.value), entry.value, axis), entry.bound * count)
 
 
-def _rows(b: Builder) -> Entry | None:
+def _rows(b):
     """A composite over one axis."""
     entry = _with_axes(b)
     if entry is None:
         return None
     axis, x = _axis(b, entry), entry.value
-    functions: tuple[tuple[Callable[[], Any], float], ...] = (
+    functions = (
         (lambda: sg.nn.softmax(x, axis), 1.0),
         (lambda: sg.nn.log_softmax(x, axis), 2 * entry.bound + 9),
         (lambda: sg.nn.logsumexp(x, axis, keepdims=True), entry.bound + 9),
@@ -204,7 +200,7 @@ def _rows(b: Builder) -> Entry | None:
     return Entry(made(), bound)
 
 
-def _position(b: Builder) -> Entry | None:
+def _position(b):
     entry = _with_axes(b, floats=False)
     if entry is None:
         return None
@@ -213,7 +209,7 @@ def _position(b: Builder) -> Entry | None:
     return Entry(kind(entry.value, axis), float(_count(b, entry, axis)))
 
 
-def _ordered(b: Builder) -> Entry | None:
+def _ordered(b):
     entry = _with_axes(b, floats=False)
     if entry is None:
         return None
@@ -229,7 +225,7 @@ def _ordered(b: Builder) -> Entry | None:
     return Entry(sg.searchsorted(sg.sort(sg.ravel(x)), x), float(np.prod(b.concrete(x.shape))))
 
 
-def _indices(b: Builder, count: int) -> Any:
+def _indices(b, count):
     """Whole numbers of the pool, brought into [-count, count), or constant ones."""
     entry = b.any_of(lambda value: value.dtype.is_integer and value.ndim < 3)
     if entry is None or b.chooser.integer(0, 3) == 0:
@@ -238,11 +234,11 @@ def _indices(b: Builder, count: int) -> Any:
     return inside - count if b.chooser.integer(0, 1) else inside
 
 
-def _literal(value: Symbolic) -> list[int]:
+def _literal(value):
     return [axis for axis, n in enumerate(value.shape) if isinstance(n, int) and n]
 
 
-def _gather(b: Builder) -> Entry | None:
+def _gather(b):
     entry = b.any_of(lambda value: bool(_literal(value)))
     if entry is None:
         return None
@@ -251,7 +247,7 @@ def _gather(b: Builder) -> Entry | None:
     return Entry(sg.take(entry.value, places, axis), entry.bound)
 
 
-def _along(b: Builder) -> Entry | None:
+def _along(b):
     entry = b.any_of(lambda value: bool(_literal(value)) and 0 not in b.concrete(value.shape))
     if entry is None:
         return None
@@ -264,7 +260,7 @@ def _along(b: Builder) -> Entry | None:
     return Entry(sg.take_along_axis(entry.value, places, axis), entry.bound)
 
 
-def _scatter(b: Builder) -> Entry | None:
+def _scatter(b):
     entry = b.any_of(lambda value: bool(_literal(value)) and value.dtype.is_float)
     if entry is None:
         return None
@@ -274,7 +270,7 @@ def _scatter(b: Builder) -> Entry | None:
     return Entry(sg.scatter_add(entry.value, places, room, axis), entry.bound * count)
 
 
-def _at(b: Builder) -> Entry | None:
+def _at(b):
     entry = b.any_of(lambda value: value.dtype.is_float and _literal(value)[:1] == [0])
     if entry is None:
         return None
@@ -294,13 +290,13 @@ def _at(b: Builder) -> Entry | None:
     return Entry(sg.at(x)[start].set(x[count - 1 - start] * 0.5), entry.bound)
 
 
-def _joined(b: Builder) -> Entry | None:
+def _joined(b):
     """stack, roll, flip, tile, repeat, pad, diff, triangles."""
     entry = b.any_of(lambda value: 0 < value.ndim < b.max_rank and not value.dtype.is_bool)
     if entry is None:
         return None
     x, axis = entry.value, _axis(b, entry)
-    functions: tuple[Callable[[], Any], ...] = (
+    functions = (
         lambda: sg.stack([x, x + x], axis) * 0.5,
         lambda: sg.roll(x, b.chooser.integer(-3, 3), axis),
         lambda: sg.flip(x, axis),
@@ -317,7 +313,7 @@ def _joined(b: Builder) -> Entry | None:
     return Entry(b.chooser.choice(functions)(), entry.bound**2 + 1)
 
 
-def _contracted(b: Builder) -> Entry | None:
+def _contracted(b):
     """A product of a value with itself: a Gram matrix, an einsum, a dot product."""
     entry = b.any_of(lambda value: value.dtype.is_float and value.ndim in (1, 2))
     if entry is None:
@@ -336,7 +332,7 @@ def _contracted(b: Builder) -> Entry | None:
     return Entry(gram(), entry.bound**2 * max(count, 1.0))
 
 
-def _drawn(b: Builder) -> Entry | None:
+def _drawn(b):
     if getattr(b, "depth", 0):  # draws stand before a loop
         return None
     shape = b.any_shape()
@@ -353,7 +349,7 @@ def _drawn(b: Builder) -> Entry | None:
 
 
 #: Name -> (step, how often it stands in the table, whether it is smooth in its floating operands).
-STEPS: Final[dict[str, tuple[Step, int, bool]]] = {
+STEPS = {
     "unary": (_unary(SMOOTH), 6, True),
     "pair": (_pair(SMOOTH_PAIRS), 3, True),
     "rows": (_rows, 2, True),

@@ -1,9 +1,5 @@
 """Random programs over rows: reductions along them, what follows row by row, and gradients."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 
 import staticgrad as sg
@@ -17,19 +13,19 @@ LENGTHS = (0, 1, 3, 16, 37, 100)
 class RowProgram:
     """A graph of a handful of values over (rows, length), its feeds and the sizes of its names."""
 
-    def __init__(self, seed: int, dtype: str = "float32", gradients: bool = True) -> None:
+    def __init__(self, seed, dtype="float32", gradients=True):
         self.random = np.random.default_rng(seed)
         pick = self.random.integers
         self.dtype = dtype
         self.leading = (2,) if pick(4) == 0 else ()
         self.rows, self.length = ROWS[pick(len(ROWS))], LENGTHS[pick(len(LENGTHS))]
         named = pick(2) == 0
-        first: Any = sg.dim("n", min=1) if named else self.rows
+        first = sg.dim("n", min=1) if named else self.rows
         self.sizes = {"n": self.rows} if named else {}
-        columns: Any = sg.dim("m") if pick(4) == 0 else self.length
+        columns = sg.dim("m") if pick(4) == 0 else self.length
         self.sizes |= {} if isinstance(columns, int) else {"m": self.length}
-        self.shape: tuple[Any, ...] = (*self.leading, first, columns)
-        self.feeds: dict[str, Any] = {}
+        self.shape = (*self.leading, first, columns)
+        self.feeds = {}
         self.elements = [self._input("x", self.shape), self._input("y", self.shape)]
         self.gains = [self._input(name, self.shape[-1:]) for name in "gb"]
         self.per_row = [self._input("r", self.shape[:-1])]
@@ -44,12 +40,12 @@ class RowProgram:
             outputs |= self._gradients()
         self.graph = sg.Graph(outputs)
 
-    def _input(self, name: str, shape: tuple[Any, ...]) -> sg.Value:
+    def _input(self, name, shape):
         extents = [evaluate(extent, self.sizes) for extent in shape]
         self.feeds[name] = self.random.uniform(0.2, 1.2, extents).astype(self.dtype)
         return sg.input(name, shape, self.dtype)
 
-    def _labels(self) -> sg.Value:
+    def _labels(self):
         """A place in each row."""
         if "t" not in self.feeds:
             extents = [evaluate(extent, self.sizes) for extent in self.shape[:-1]]
@@ -57,13 +53,13 @@ class RowProgram:
             self.labels = sg.input("t", self.shape[:-1], "int64")
         return self.labels
 
-    def _any(self, values: list[sg.Value]) -> sg.Value:
+    def _any(self, values):
         return values[int(self.random.integers(len(values)))]
 
-    def _some(self, values: list[sg.Value]) -> list[sg.Value]:
+    def _some(self, values):
         return [value for value in values if self.random.integers(4) == 0]
 
-    def _step(self) -> None:
+    def _step(self):
         x, y = self._any(self.elements), self._any(self.elements)
         match int(self.random.integers(9)):
             case 0:
@@ -91,7 +87,7 @@ class RowProgram:
                 self.per_row.append(kept.reshape(self.shape[:-1]))
                 self.elements.append(y / kept)
 
-    def _gradients(self) -> dict[str, sg.Value]:
+    def _gradients(self):
         if self.dtype not in ("float32", "float64"):
             return {}
         wanted = [*self.elements[:2], *self.gains, *self.per_row[:1]]

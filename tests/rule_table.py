@@ -3,14 +3,12 @@
 ``python -m tests.rule_table`` writes them; a test compares the page with the code.
 """
 
-from __future__ import annotations
-
 from dataclasses import fields
 from types import ModuleType
 
 from passes import rules as rule_tables
 from passes.pipelines import LEVELS, PASSES
-from passes.rewrite import Rewrite, Rule
+from passes.rewrite import Rewrite
 from passes.rewrite.rule import Term
 from passes.rules.tables import TABLES
 from staticgrad.documentation.pages import GUIDE
@@ -21,7 +19,7 @@ PAGE = GUIDE / "passes.md"
 BEGIN, END = "<!-- written by python -m tests.rule_table -->", "<!-- end of what is written -->"
 
 
-def replacement(rule: Rule) -> str:
+def replacement(rule):
     """The right side: a term, a number, or what the function that makes it says of itself."""
     right = rule.replacement
     if isinstance(right, Term | float | int):
@@ -31,7 +29,7 @@ def replacement(rule: Rule) -> str:
     return said[0] if said else "computed" if name == "<lambda>" else f"computed: {name}"
 
 
-def rows(rules: tuple[Rule, ...]) -> list[str]:
+def rows(rules):
     """One line of the table per rule."""
     head = ["| rule | class | pattern | becomes | error |", "|---|---|---|---|---|"]
     return head + [
@@ -41,36 +39,36 @@ def rows(rules: tuple[Rule, ...]) -> list[str]:
     ]
 
 
-def _escaped(text: str) -> str:
+def _escaped(text):
     return text.replace("|", "\\|")
 
 
-def passes() -> list[str]:
+def passes():
     """The built-in passes, what they keep, and the levels."""
     lines = ["| pass | options | rules | keeps |", "|---|---|---|---|"]
     for each in PASSES:
         count = len(each.rules) if issubclass(each, Rewrite) else 0
-        names = [field.name for field in fields(each)]  # type: ignore[arg-type]
+        names = [field.name for field in fields(each)]
         options = ", ".join(f"`{name}`" for name in names) or "-"
         lines.append(f"| `{each.name}` | {options} | {count or '-'} | {each.keeps} |")
     lines += ["", "| level | pipeline |", "|---|---|"]
     return lines + [f"| `{name}` | `{text}` |" for name, text in LEVELS.items()]
 
 
-def lints() -> list[str]:
+def lints():
     """What ``sg.lint`` looks for."""
     lines = ["| lint | sees |", "|---|---|"]
     return lines + [f"| `{each.name}` | {_escaped(each.about)} |" for each in LINTS.values()]
 
 
-def _file(rules: tuple[Rule, ...]) -> str:
+def _file(rules):
     """The file in which a table stands."""
     modules = [each for each in vars(rule_tables).values() if isinstance(each, ModuleType)]
     (module,) = (each for each in modules if any(rules is value for value in vars(each).values()))
     return f"{module.__name__.replace('.', '/')}.py"
 
 
-def generated() -> str:
+def generated():
     """All that stands between the two marks of the page."""
     total = sum(map(len, TABLES.values()))
     lines = [BEGIN, "", *passes(), "", f"There are {total} rules.", ""]
@@ -81,7 +79,7 @@ def generated() -> str:
     return "\n".join([*lines, *hits_table(), "", END])
 
 
-def page() -> str:
+def page():
     """``staticgrad/documentation/guide/passes.md`` with its generated part renewed."""
     text = PAGE.read_text("utf-8")
     before, _, rest = text.partition(BEGIN)

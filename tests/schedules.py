@@ -1,31 +1,19 @@
 """Run a schedule as the debug mode runs plans: each kernel watched, in a guarded copy."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from staticgrad import native
 from staticgrad.codegen.kernel_source import render
-from staticgrad.ir.graph import Graph
-from staticgrad.ir.schedule import Schedule
 from staticgrad.ir.verify_schedule import verify_schedule
 from staticgrad.memory.planner import plan
 from staticgrad.runtime.arena import Arena
 from staticgrad.runtime.guard import GuardedTable
 from staticgrad.runtime.step import Program
 from staticgrad.storage.parameter import ParameterStore
-from staticgrad.types.arrays import TensorType
 from staticgrad.types.dim import evaluate
 
-Arrays = dict[str, np.ndarray]
 
-
-def run_schedule(
-    schedule: Schedule, graph: Graph, feeds: Mapping[str, Any], sizes: Mapping[str, int]
-) -> Arrays:
+def run_schedule(schedule, graph, feeds, sizes):
     """Outputs by name, and parameters after the run as ``@name``; the stores are not touched.
 
     Raises:
@@ -37,7 +25,7 @@ def run_schedule(
     table = GuardedTable(
         Program(schedule, addresses, stores, native.driver()), plan(schedule, sizes)
     )
-    given: Arrays = {}
+    given = {}
     for buffer in schedule.buffers:
         if buffer.role == "input":
             feed = np.asarray(feeds[buffer.label]).astype(buffer.dtype.numpy)
@@ -51,5 +39,5 @@ def run_schedule(
     return results | {f"@{name}": store.read() for name, store in stores.items()}
 
 
-def _empty(kind: TensorType, sizes: Mapping[str, int]) -> np.ndarray:
+def _empty(kind, sizes):
     return np.empty([evaluate(extent, sizes) for extent in kind.shape], kind.dtype.numpy)

@@ -2,7 +2,6 @@
 
 import ast
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
@@ -86,7 +85,7 @@ class Module:
     text: str = field(repr=False)
 
     @cached_property
-    def tree(self) -> ast.Module:
+    def tree(self):
         return ast.parse(self.text)
 
 
@@ -103,23 +102,23 @@ class Import:
 class Tree:
     """The packages of a checkout."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root):
         self.root = root
         self.modules = {m.name: m for m in self._read(*PACKAGES)}
 
-    def _read(self, *folders: str) -> Iterator[Module]:
+    def _read(self, *folders):
         for folder in folders:
             for path in sorted((self.root / folder).rglob("*.py")):
                 parts = path.relative_to(self.root).with_suffix("").parts
                 name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
                 yield Module(name, path, path.read_text("utf-8"))
 
-    def imports(self) -> Iterator[Import]:
+    def imports(self):
         """Imports of own modules, wherever they stand."""
         for module in self.modules.values():
             yield from self._imports(module.tree, module.name, False, False)
 
-    def _imports(self, node: ast.AST, by: str, inside: bool, checked: bool) -> Iterator[Import]:
+    def _imports(self, node, by, inside, checked):
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.expr):
                 continue  # holds no statement
@@ -130,7 +129,7 @@ class Tree:
             typing = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)
             yield from self._imports(child, by, inside or function, checked or typing)
 
-    def _named(self, node: ast.Import | ast.ImportFrom) -> set[str]:
+    def _named(self, node):
         if isinstance(node, ast.Import):
             asked = {alias.name for alias in node.names}
         else:
@@ -138,7 +137,7 @@ class Tree:
             asked = {name if name in self.modules else str(node.module) for name in asked}
         return asked & self.modules.keys()
 
-    def circles(self) -> list[set[str]]:
+    def circles(self):
         """Groups of modules that import each other in a run, at its start or from a function."""
         edges = defaultdict(set)
         for each in self.imports():
@@ -151,12 +150,12 @@ class Tree:
         return [group for group in components(edges) if len(group) > 1]
 
 
-def components(edges: dict[str, set[str]]) -> list[set[str]]:
+def components(edges):
     """Strongly connected components (Tarjan), iteratively."""
-    number: dict[str, int] = {}
-    low: dict[str, int] = {}
-    stack: list[str] = []
-    found: list[set[str]] = []
+    number = {}
+    low = {}
+    stack = []
+    found = []
     for root in [*edges]:
         work = [(root, iter(sorted(edges.get(root, ()))))] if root not in number else []
         if work:

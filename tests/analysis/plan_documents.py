@@ -6,14 +6,10 @@ takes over the bytes of the one before. An op that runs again makes the same val
 feeds and resets of check words are ops of their own. What stands outside the arena has size 0.
 """
 
-from __future__ import annotations
-
 from bisect import bisect_left
 from typing import Any
 
 from staticgrad.analysis.cost import all_seconds
-from staticgrad.ir.plan import Placement, Plan
-from staticgrad.ir.schedule import Step
 from staticgrad.storage.parameter import ALIGNMENT
 
 Document = dict[str, Any]
@@ -21,27 +17,27 @@ _BEGIN = "begin:"  # the op that copies a staged feed or resets check words
 _LOOK = "look"  # the op that reads the checks before the commit
 
 
-def memory_documents(plan: Plan) -> tuple[Document, Document]:
+def memory_documents(plan):
     """The graph and the schedule of a plan, as JSON data."""
     export = _Export(plan)
     return export.graph(), export.schedule()
 
 
 class _Export:
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan):
         self.plan = plan
         self.buffers = plan.schedule.by_name
-        self.places: dict[str, list[Placement]] = {}
+        self.places = {}
         for place in plan.placements:
             self.places.setdefault(place.buffer, []).append(place)
-        self.writers: dict[str, list[int]] = {}
+        self.writers = {}
         for number, step in enumerate(plan.schedule.steps):
             for name in dict.fromkeys(step.writes()):
                 self.writers.setdefault(name, []).append(number)
-        self.current: dict[str, str] = {}  # buffer -> its live value
-        self.values: dict[str, Document] = {}
-        self.ops: dict[str, Document] = {}
-        self.steps: list[list[Any]] = []
+        self.current = {}  # buffer -> its live value
+        self.values = {}
+        self.ops = {}
+        self.steps = []
         outside = ("input", "parameter", "constant")
         self.resident = [
             name
@@ -52,7 +48,7 @@ class _Export:
             self._value(name, name)
         self._walk()
 
-    def _walk(self) -> None:
+    def _walk(self):
         plan = self.plan
         steps = [plan.schedule.steps[planned.step] for planned in plan.steps]
         seconds = all_seconds(steps, [planned.arguments for planned in plan.steps])
@@ -66,7 +62,7 @@ class _Export:
         if plan.commit == len(plan.steps):
             self._look()
 
-    def graph(self) -> Document:
+    def graph(self):
         outputs = [name for name, b in self.buffers.items() if b.role == "output"]
         return {
             "format": "staticgrad-memgraph/1",
@@ -77,14 +73,14 @@ class _Export:
             "outputs": [self.current[name] for name in outputs if name in self.current],
         }
 
-    def schedule(self) -> Document:
+    def schedule(self):
         return {
             "format": "staticgrad-schedule/1",
             "steps": self.steps,
             "arena": self.plan.peak_bytes,
         }
 
-    def _value(self, name: str, identity: str) -> str:
+    def _value(self, name, identity):
         kind = {"input": "input", "parameter": "param", "constant": "const"}
         nbytes = self.places[name][0].nbytes if name in self.places else 0
         size = -(-nbytes // ALIGNMENT) * ALIGNMENT
@@ -92,28 +88,28 @@ class _Export:
         self.values[identity] = {"id": identity, "size": size, "kind": kind.get(role, "act")}
         return identity
 
-    def _version(self, name: str, step: int) -> str:
+    def _version(self, name, step):
         """The version of a buffer that a step reads; its own, if it writes, is the next."""
         return _named(name, bisect_left(self.writers.get(name, ()), step))
 
-    def _compute(self, identity: str, op: Document, **options: Any) -> None:
+    def _compute(self, identity, op, **options):
         self.ops.setdefault(identity, {"id": identity, "cost": 0, **op})
         self.steps.append(["c", identity, options])
 
-    def _free(self, name: str) -> None:
+    def _free(self, name):
         self.steps.append(["f", self.current.pop(name)])
 
     # -- what is not a step ----------------------------------------------------------------------
 
-    def _begin(self, name: str, place: Placement) -> None:
+    def _begin(self, name, place):
         made = self._value(name, name)
-        op: Document = {"name": _BEGIN, "inputs": [], "outputs": [made]}
+        op = {"name": _BEGIN, "inputs": [], "outputs": [made]}
         if self.buffers[name].role == "input":
             op["max_runs"] = 1
         self._compute(f"{_BEGIN}{name}", op, offsets={made: place.offset})
         self.current[name] = made
 
-    def _look(self) -> None:
+    def _look(self):
         checks = [name for name in self.current if self.buffers[name].role == "check"]
         if checks:
             op = {"name": _LOOK, "inputs": checks, "outputs": [], "max_runs": 1}
@@ -123,7 +119,7 @@ class _Export:
 
     # -- steps ------------------------------------------------------------------------------------
 
-    def _step(self, at: int, seconds: float) -> None:
+    def _step(self, at, seconds):
         number = self.plan.steps[at].step
         step = self.plan.schedule.steps[number]
         checks = [n for n in dict.fromkeys(step.writes()) if self.buffers[n].role == "check"]
@@ -163,28 +159,28 @@ class _Export:
         for name in [n for n in self.current if self._ends(n, at)]:
             self._free(name)
 
-    def _begins(self, name: str, step: int) -> bool:
+    def _begins(self, name, step):
         """Whether a step that writes a buffer is the first to do so."""
         fresh = self.buffers[name].role not in ("check", "parameter")
         return fresh and (self.writers[name][0] == step or self.buffers[name].role == "scratch")
 
-    def _after(self, name: str, step: int) -> str:
+    def _after(self, name, step):
         """The version of a buffer that a step writes."""
         if self.buffers[name].role == "scratch":
             return name
         return _named(name, bisect_left(self.writers[name], step) + 1)
 
-    def _ends(self, name: str, at: int) -> bool:
+    def _ends(self, name, at):
         if name not in self.places or (
             self.buffers[name].role == "check" and at < self.plan.commit
         ):
             return False
         return self._place(name, at).last == at
 
-    def _place(self, name: str, at: int) -> Placement:
+    def _place(self, name, at):
         return next(p for p in self.places[name] if p.first <= at <= p.last)
 
-    def _pairs(self, at: int, number: int, step: Step, made: list[str]) -> dict[str, str]:
+    def _pairs(self, at, number, step, made):
         """Value -> the value whose bytes it takes over here: of its own buffer or of another."""
         found = {}
         for name in made:
@@ -202,5 +198,5 @@ class _Export:
         return found
 
 
-def _named(name: str, version: int) -> str:
+def _named(name, version):
     return name if version <= 1 else f"{name}#{version}"

@@ -6,7 +6,6 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
-from numpy.typing import NDArray
 
 from staticgrad.analysis.interpret import fma, interpret
 from staticgrad.ir.expr import Access, apply, index, literal, load, ref, select
@@ -15,8 +14,6 @@ from staticgrad.types.dtype import BOOL, F32, F64, I8, I32, I64, U8, U32, U64
 from staticgrad.vecmath.blocks import expand
 from tests.limits import finfo
 from tests.native.support import assert_same
-
-Array = NDArray[np.generic]
 
 
 def evaluate(root, **named):

@@ -23,8 +23,8 @@ class Simulator:
         self.ops = {op["id"]: op for op in graph["ops"]}
         self.arena = schedule["arena"]
         self.live = set(graph["resident"])
-        self.updated: set[str] = set()
-        self.ranges: dict[str, tuple[int, int]] = {}
+        self.updated = set()
+        self.ranges = {}
         self.top = 0
         self.runs = Counter()
         for kind, name, *options in schedule["steps"]:

@@ -1,21 +1,16 @@
 """Reports with made-up times, and implementations that misbehave, for the tests of the suite."""
 
-from __future__ import annotations
-
 import os
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
-from benchmarks.implementation import Implementation, Program, Settings, UnsupportedError
+from benchmarks.implementation import Implementation, Program, UnsupportedError
 from benchmarks.implementations.with_staticgrad import StaticgradProgram
 from benchmarks.schema import Limits, Machine, Memory, Phases, Report, Round, Row, Steady
-from benchmarks.workload import Array, Arrays, Data, Workload
 
 
-def row(name: str, medians: Sequence[float], width: float = 0.02, **changes: Any) -> Row:
+def row(name, medians, width=0.02, **changes):
     """A row that passed, with these medians per round and quartiles ``width`` apart."""
     rounds = tuple(
         Round(
@@ -27,7 +22,7 @@ def row(name: str, medians: Sequence[float], width: float = 0.02, **changes: Any
         )
         for i, m in enumerate(medians)
     )
-    given: dict[str, Any] = {
+    given = {
         "error": 1e-7,
         "tolerance": 1e-4,
         "memory": Memory(10**8, 2 * 10**8, 4096),
@@ -39,7 +34,7 @@ def row(name: str, medians: Sequence[float], width: float = 0.02, **changes: Any
     return Row("mlp", name, 1, "ok", rounds=rounds, **{**given, **changes})
 
 
-def report(*rows: Row) -> Report:
+def report(*rows):
     """A report of these rows on a made-up machine."""
     machine = Machine("a processor", 2, 2**34, "Linux x86_64", "3.11", "2.0", "openblas")
     limits = (Limits(1, 1e11, 5e10, 1e10), Limits(2, 2e11, 1e11, 1.2e10))
@@ -49,19 +44,19 @@ def report(*rows: Row) -> Report:
 class WrongProgram(Program):
     """Results of the right shapes, off by a thousandth in one element of one gradient."""
 
-    def build(self) -> None:
+    def build(self):
         inner = StaticgradProgram(self.workload, self.data, self.settings)
         inner.build()
         inner.compile()
         self.inner, self.step = inner, inner.step
 
-    def results(self, returned: Any) -> Mapping[str, Array]:
+    def results(self, returned):
         found = {name: np.array(value) for name, value in returned.items()}
         name = next(n for n in found if n.startswith("gradient:"))
         found[name].flat[-1] += 1e-3 * np.max(np.abs(found[name]))
         return found
 
-    def parameters(self) -> Arrays:
+    def parameters(self):
         return {}
 
 
@@ -72,10 +67,10 @@ class Wrong(Implementation):
     package = "staticgrad"
     threads = 1
 
-    def load(self, settings: Settings) -> dict[str, str]:
+    def load(self, settings):
         return {}
 
-    def program(self, workload: Workload, data: Data, settings: Settings) -> Program:
+    def program(self, workload, data, settings):
         return WrongProgram(workload, data, settings)
 
 
@@ -84,7 +79,7 @@ class Crashing(Wrong):
 
     name = "crashing"
 
-    def load(self, settings: Settings) -> dict[str, str]:
+    def load(self, settings):
         os._exit(3)
 
 
@@ -93,7 +88,7 @@ class Raising(Wrong):
 
     name = "raising"
 
-    def program(self, workload: Workload, data: Data, settings: Settings) -> Program:
+    def program(self, workload, data, settings):
         raise RuntimeError("no such thing")
 
 
@@ -102,7 +97,7 @@ class Hanging(Wrong):
 
     name = "hanging"
 
-    def load(self, settings: Settings) -> dict[str, str]:
+    def load(self, settings):
         while True:
             time.sleep(1)
 
@@ -112,5 +107,5 @@ class Declining(Wrong):
 
     name = "declining"
 
-    def program(self, workload: Workload, data: Data, settings: Settings) -> Program:
+    def program(self, workload, data, settings):
         raise UnsupportedError("double backward")

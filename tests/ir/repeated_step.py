@@ -1,15 +1,9 @@
 """A step of the tests' own class: two bodies that take turns, as often as it has iterations."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from staticgrad.ir.kernels.bodies import Reach
-from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.ir.schedule import Call, CheckWord, Control, Schedule, Scratch, StepBody, Touch
-from staticgrad.ir.schedule_text import ScheduleReader, StepForm, name_text, register_form
+from staticgrad.ir.schedule import Control, Schedule, Scratch, StepBody, Touch
+from staticgrad.ir.schedule_text import StepForm, name_text, register_form
 from staticgrad.source import Location
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import F32
@@ -34,35 +28,35 @@ class Repeated:
     grain: int = 0
 
     @property
-    def arguments(self) -> tuple[Size, ...]:
+    def arguments(self):
         """How often, then those of all steps of both bodies."""
         inner = (a for b in (self.first, self.second) for step in b.steps for a in step.arguments)
         return (self.total, *inner)
 
-    def accesses(self) -> tuple[Touch, ...]:
+    def accesses(self):
         return (
             Touch("here", self.here, F32, 0, "inout", False),
             Touch("there", self.there, F32, 0, "out", False),
             Touch("room", self.room, F32, 0, "scratch", False),
         )
 
-    def reaches(self, arguments: tuple[int, ...]) -> tuple[Reach, ...]:
+    def reaches(self, arguments):
         return (None, None, None)
 
-    def in_place(self) -> tuple[tuple[int, int], ...]:
+    def in_place(self):
         return ()
 
-    def scratch(self) -> tuple[Scratch, ...]:
+    def scratch(self):
         return (Scratch(self.room, "bodies"),)
 
-    def checks(self) -> tuple[CheckWord, ...]:
+    def checks(self):
         return ()
 
-    def kernels(self) -> tuple[Kernel, ...]:
+    def kernels(self):
         return tuple(dict.fromkeys((*self.first.kernels, *self.second.kernels)))
 
-    def calls(self, arguments: tuple[int, ...]) -> tuple[Call, ...]:
-        found: list[Call] = []
+    def calls(self, arguments):
+        found = []
         at = 1
         for step in (*self.first.steps, *self.second.steps):
             behind = at + len(step.arguments)
@@ -70,27 +64,27 @@ class Repeated:
             at = behind
         return tuple(call._replace(times=call.times * arguments[0]) for call in found)
 
-    def bodies(self) -> tuple[StepBody, ...]:
+    def bodies(self):
         return StepBody(self.first, (("a", 0), ("b", 1))), StepBody(
             self.second, (("a", 1), ("b", 0))
         )
 
     @property
-    def control(self) -> Control:
+    def control(self):
         return Control()
 
-    def reads(self) -> Iterator[str]:
+    def reads(self):
         yield self.here
 
-    def writes(self) -> Iterator[str]:
+    def writes(self):
         yield from (self.here, self.there, self.room)
 
 
-def _write(step: Any, names: Mapping[Kernel, str]) -> str:
+def _write(step, names):
     return f"({', '.join(map(name_text, (step.here, step.there, step.room)))}) total {step.total}"
 
 
-def _read(reader: ScheduleReader) -> Repeated:
+def _read(reader):
     reader.expect("(")
     names = [reader.buffer_name()]
     while reader.accept(","):

@@ -1,7 +1,5 @@
 """A text with a bit of everything; ops with odd attributes, many results, failing inference."""
 
-from __future__ import annotations
-
 from staticgrad.errors import ShapeError
 from staticgrad.ir.op import Op
 from staticgrad.types.arrays import ArrayData, TensorType
@@ -24,14 +22,14 @@ class Everything(Op, name="sample.everything"):
     nested: tuple[tuple[int, ...], str] = ((), "")
     table: ArrayData | None = None
 
-    def infer(self, x: TensorType) -> TensorType:
+    def infer(self, x):
         return x
 
 
 class TopTwo(Op, name="sample.top_two"):
     """Two results: values and positions."""
 
-    def infer(self, x: TensorType) -> tuple[TensorType, ...]:
+    def infer(self, x):
         if x.rank != 1:
             raise ShapeError(f"sample.top_two: takes one axis, got {x}")
         return TensorType(x.dtype, (2,)), TensorType(I64, (2,))
@@ -40,7 +38,7 @@ class TopTwo(Op, name="sample.top_two"):
 class Link(Op, name="sample.link"):
     """Hands its first operand on; takes any number of them."""
 
-    def infer(self, *types: TensorType) -> TensorType:
+    def infer(self, *types):
         return types[0]
 
 
@@ -49,11 +47,11 @@ class Picky(Op, name="sample.picky"):
 
     size: int = 2
 
-    def __post_init__(self) -> None:
+    def __post_init__(self):
         if self.size % 2:
             raise ValueError(f"an even size, not {self.size}")
 
-    def infer(self, x: TensorType) -> TensorType:
+    def infer(self, x):
         return x
 
 

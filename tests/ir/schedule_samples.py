@@ -1,8 +1,6 @@
 """A schedule and a plan by hand, with a bit of everything, in their canonical text."""
 
-from typing import Final
-
-BODY: Final = """\
+BODY = """\
 size batch {min=1, hint=64}
 schedule "train step" {
   buffer in.x: f32[3*batch] input "x"   # train.py:3
@@ -42,8 +40,8 @@ schedule "train step" {
   return y = out.y
 }
 """
-SCHEDULE: Final = "staticgrad-schedule 1\n" + BODY
-PLAN: Final = f"""\
+SCHEDULE = "staticgrad-schedule 1\n" + BODY
+PLAN = f"""\
 staticgrad-plan 1
 {BODY}\
 plan(batch=5) {{

@@ -1,7 +1,6 @@
 """The tree of a sum: against a second, scalar reading of its definition; its zeros; its error."""
 
 from itertools import pairwise, product
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,9 +17,6 @@ from staticgrad.ir.summation import (
 )
 from staticgrad.types.dtype import ALL_DTYPES, F32, F64, I8
 from tests.limits import finfo
-
-Terms = list[Any]
-
 
 # -- the definition once more, one number at a time -----------------------------------------------
 

@@ -6,7 +6,6 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from scipy import special
 
 from staticgrad.analysis.interpret import interpret
@@ -17,7 +16,6 @@ from staticgrad.vecmath.trigonometric import SMALLEST, TWO_OVER_PI_BITS
 from tests.diagonals import diagonals
 from tests.limits import finfo
 
-Array = NDArray[np.generic]
 FLOATS = (F32, F64)
 TRIGONOMETRIC = ("sin", "cos", "tan")
 UNARY = tuple(op for op, row in BLOCKS.items() if row.operands == 1 and op not in LONG)

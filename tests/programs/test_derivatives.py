@@ -1,7 +1,6 @@
 """Derivatives of functions: of arrays, values and tensors, in any order, with vmap and function."""
 
 import pickle
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial, wraps
 from typing import Any
@@ -23,7 +22,6 @@ from staticgrad.errors import (
 RNG = np.random.default_rng(11)
 X = RNG.normal(size=(4, 3))
 W = RNG.normal(size=3)
-F = Callable[..., Any]
 
 
 def loss(w, x):

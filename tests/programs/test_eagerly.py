@@ -2,8 +2,6 @@
 
 import asyncio
 import pickle
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -144,8 +142,6 @@ def test_the_mode_belongs_to_its_thread_and_task_and_not_to_graphs():
 
 
 # -- the same lines -------------------------------------------------------------------------------
-
-Program = tuple[Callable[..., Any], list[Any]]
 
 
 def regression():

@@ -64,7 +64,7 @@ class Model:
 
     def __init__(self):
         self.gain, self.training = 3.0, True
-        self.layers: list[Any] = [np.sign]
+        self.layers = [np.sign]
 
     def __call__(self, x):
         x = x + self.offset

@@ -3,14 +3,11 @@
 python tests/programs/travelling_script.py <loky|cloudpickle|spawn>
 """
 
-from __future__ import annotations
-
 import multiprocessing
 import pickle
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
-from typing import Any
 
 import numpy as np
 
@@ -20,62 +17,62 @@ X = np.linspace(0.5, 2.0, 4)
 
 
 @sg.function
-def energy(x: Any, scale: Any) -> Any:
+def energy(x, scale):
     return (x**2).sum() * scale + np.sum(np.diff(x) ** 2)
 
 
 @sg.custom_vjp
-def clipped(x: Any) -> Any:
+def clipped(x):
     return sg.minimum(x, 1.0)
 
 
 @clipped.rule
-def _(ct: Any, out: Any, x: Any) -> Any:
+def _(ct, out, x):
     return (ct * 3.0,)
 
 
 @sg.custom_jvp
-def bent(x: Any) -> Any:
+def bent(x):
     return sg.maximum(x, 1.0)
 
 
 @bent.rule
-def _(tangents: Any, out: Any, x: Any) -> Any:
+def _(tangents, out, x):
     return tangents[0] * 5.0
 
 
 @sg.value_and_grad
-def loss(x: Any) -> Any:
+def loss(x):
     return (clipped(x) * bent(x)).sum()
 
 
 @sg.sparse_jacobian
-def residual(x: Any) -> Any:
+def residual(x):
     return clipped(x) ** 2
 
 
 @sg.vmap
-def row(x: Any) -> Any:
+def row(x):
     return x * energy(X, 2.0)
 
 
 @sg.checkpoint
-def layer(x: Any) -> Any:
+def layer(x):
     return sg.tanh(x)
 
 
 class Model:
     @sg.function
-    def step(self, x: Any) -> Any:
+    def step(self, x):
         return layer(x) * 2.0
 
 
-def ordered(x: Any) -> Any:
+def ordered(x):
     return np.sort(x)[::-1]
 
 
 @sg.function
-def called(x: Any) -> Any:
+def called(x):
     return sg.host_call(ordered, x, types=x, vjp=lambda ct, out, x: (ct,)) * 2.0
 
 
@@ -84,14 +81,14 @@ looped = sg.Graph({"y": sg.fori_loop(0, 2, lambda k, c: bent(c) + clipped(x), x)
 hosted = sg.compile(sg.Graph({"y": sg.host_call(ordered, sg.tanh(x), types=x)}))
 
 
-def by_name(x: Any) -> list[Any]:
+def by_name(x):
     """What reads everything by its global name, as functions of a script do."""
     slope = sg.grad(lambda x: (clipped(x) + bent(x)).sum())(x)
     found = energy(x, 3.0), *loss(x), residual(x).toarray(), row(x), called(x), slope
     return [*found, Model().step(x), hosted.run({"x": x})["y"]]
 
 
-def everything(given: tuple[Any, ...]) -> list[bytes]:
+def everything(given):
     """The bytes of all results of what has come as an argument."""
     energy, clipped, bent, loss, residual, row, step, called, by_name, looped, hosted = given
     x = looped.inputs[0]
@@ -109,7 +106,7 @@ sys.stdout.buffer.write(pickle.dumps(f(given)))
 """
 
 
-def main(how: str) -> None:
+def main(how):
     step = Model.step
     given = energy, clipped, bent, loss, residual, row, step, called, by_name, looped, hosted
     wanted = everything(given)

@@ -1,20 +1,16 @@
 """Kernels and schedules written by hand, for tests of the planner and the runtime."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Sequence
-
-from staticgrad.ir.expr import Access, Expr, index, load
+from staticgrad.ir.expr import Access, index, load
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import Axis, Check, Map, Operand, Store
-from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Role, Schedule
-from staticgrad.types.dim import Size, dim
-from staticgrad.types.dtype import F32, I64, DType
+from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Schedule
+from staticgrad.types.dim import dim
+from staticgrad.types.dtype import F32, I64
 
 ALONG_J = (("j", 1),)
 
 
-def elementwise(formula: Callable[..., Expr], inputs: int, outputs: int = 1) -> Kernel:
+def elementwise(formula, inputs, outputs=1):
     """p0..: f32 inputs, then outputs that each hold ``formula`` of the inputs, along one axis."""
     operands = [Operand(f"p{i}", F32, "in") for i in range(inputs)]
     results = [Operand(f"p{inputs + i}", F32, "out") for i in range(outputs)]
@@ -30,7 +26,7 @@ FORK = elementwise(lambda a: a, 1, outputs=2)
 ADD3 = elementwise(lambda a, b, c: a + b + c, 3)
 
 
-def _take() -> Kernel:
+def _take():
     """p2[j] = p0[p1[j]], the index checked against n1 into p3."""
     wanted = load(Access("p1", ALONG_J), I64)
     from staticgrad.ir.expr import ref
@@ -55,20 +51,18 @@ N = dim("n")
 class Builder:
     """Collects buffers and steps; every buffer holds ``size`` elements."""
 
-    def __init__(self) -> None:
-        self.buffers: list[Buffer] = []
-        self.steps: list[KernelStep] = []
+    def __init__(self):
+        self.buffers = []
+        self.steps = []
 
-    def buffer(self, role: Role, size: Size = N, label: str = "", dtype: DType = F32) -> str:
+    def buffer(self, role, size=N, label="", dtype=F32):
         name = f"b{len(self.buffers)}"
         self.buffers.append(Buffer(name, role, dtype, size, label))
         return name
 
-    def step(
-        self, kernel: Kernel, *buffers: str | Binding, arguments: Sequence[Size] = (N,)
-    ) -> None:
+    def step(self, kernel, *buffers, arguments=(N,)):
         bindings = tuple(b if isinstance(b, Binding) else Binding(b) for b in buffers)
         self.steps.append(KernelStep.of(kernel, bindings, arguments))
 
-    def schedule(self, **outputs: str) -> Schedule:
+    def schedule(self, **outputs):
         return Schedule("handmade", tuple(self.buffers), tuple(self.steps), tuple(outputs.items()))

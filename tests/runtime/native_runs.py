@@ -1,10 +1,5 @@
 """A program whose runs are native, and feeds that may not be."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -28,7 +23,7 @@ needs_entry = pytest.mark.skipif(
 class Program:
     """A step of one parameter, at any number of rows, and what it computes, by hand."""
 
-    def __init__(self, columns: int = 5) -> None:
+    def __init__(self, columns=5):
         self.w = sg.parameter("w", np.zeros(columns, np.float32))
         self.x = sg.input("x", ("n", columns), "float32")
         self.bias = sg.input("bias", (), "float32")
@@ -38,16 +33,16 @@ class Program:
         self.columns, self.steps = columns, 0
         self.settle()
 
-    def feeds(self, rows: int = 3) -> dict[str, Any]:
+    def feeds(self, rows=3):
         x = np.arange(rows * self.columns, dtype=np.float32).reshape(rows, self.columns)
         return {"x": x.copy(), "bias": np.array(0.5, np.float32)}
 
-    def settle(self) -> None:
+    def settle(self):
         """Run until the locks are reserved."""
         for _ in range(SETTLED):
             self.run(self.feeds())
 
-    def run(self, feeds: dict[str, Any]) -> dict[str, Any]:
+    def run(self, feeds):
         results = self.f.run(feeds)
         x, bias = np.asarray(feeds["x"]), np.asarray(feeds["bias"])
         np.testing.assert_array_equal(results["y"], x * 2 + self.steps + bias)
@@ -58,35 +53,32 @@ class Program:
         return results
 
 
-def natively(f: sg.Compiled[Any]) -> int:
+def natively(f):
     """How many runs were native."""
     entry = f._executor._entry
     return 0 if entry is None else int(entry.runs)
 
 
-def error_of(call: Callable[..., object], *arguments: Any) -> StaticgradError:
+def error_of(call, *arguments):
     """What a call raises; at one line of this file, whoever asks."""
     with pytest.raises(StaticgradError) as caught:
         call(*arguments)
     return caught.value
 
 
-Change = Callable[[dict[str, Any]], object]
-
-
-def reshape(feeds: dict[str, Any]) -> None:
+def reshape(feeds):
     feeds["x"].shape = (1, 15) if feeds["x"].shape == (3, 5) else (3, 5)
 
 
-def resize(feeds: dict[str, Any]) -> None:
+def resize(feeds):
     feeds["x"].resize((7, 5), refcheck=False)
 
 
-def reread(feeds: dict[str, Any]) -> None:
+def reread(feeds):
     feeds["x"].dtype = np.dtype(">f4")
 
 
-OTHER_FEEDS: dict[str, Change] = {
+OTHER_FEEDS = {
     "another array": lambda feeds: feeds.update(x=feeds["x"].copy()),
     "a list": lambda feeds: feeds.update(x=feeds["x"].tolist()),
     "a number": lambda feeds: feeds.update(bias=0.25),
@@ -106,7 +98,7 @@ OTHER_FEEDS: dict[str, Change] = {
 }
 
 
-WRONG_FEEDS: dict[str, tuple[Change, type[StaticgradError]]] = {
+WRONG_FEEDS = {
     "one axis": (lambda feeds: feeds.update(x=feeds["x"][0]), FeedShapeError),
     "other columns": (reshape, FeedShapeError),
     "complex": (lambda feeds: feeds.update(x=feeds["x"] + 1j), FeedDTypeError),

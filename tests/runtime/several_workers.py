@@ -1,25 +1,19 @@
 """Workers that claim groups of a table's rows in random order, one call at a time."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping
 from ctypes import c_int64
-from typing import Any
 
 import numpy as np
 
-import staticgrad as sg
 from staticgrad import native
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.ir.kernels.chain_parts import PART
-from staticgrad.ir.plan import Plan
 from staticgrad.memory.planner import Planner
 from staticgrad.native import ROW_WORDS, Row
 from staticgrad.native.plain.control import follow
 from staticgrad.native.table.through_code import ThroughWord
 from staticgrad.runtime.arena import Arena
 from staticgrad.runtime.executor import Executor
-from staticgrad.runtime.step import Program, Table
+from staticgrad.runtime.step import Table
 from staticgrad.types.dim import evaluate
 from tests.native.support import ENTRY
 
@@ -36,7 +30,7 @@ class Claims(Table):
 
     rows_of_steps = "single"
 
-    def __init__(self, program: Program, plan: Plan, seed: int) -> None:
+    def __init__(self, program, plan, seed):
         super().__init__(program, plan)
         self._random = np.random.default_rng(seed)
         self._driver = self._claim
@@ -45,7 +39,7 @@ class Claims(Table):
         if self.rows_of_steps == "single":
             self._check_parts()
 
-    def _claim(self, block: int, first: int, last: int) -> None:
+    def _claim(self, block, first, last):
         while first < last:
             if self.rows[first].function == 0:
                 first = follow(self._row(first), first)
@@ -56,16 +50,16 @@ class Claims(Table):
             self._claim_between(first, stop)
             first = stop
 
-    def _row(self, number: int) -> Row:
+    def _row(self, number):
         words = self._words.array[ROW_WORDS * number : ROW_WORDS * (number + 1)]
         return Row(*words.tolist())
 
-    def _starts(self, row: int) -> bool:
+    def _starts(self, row):
         """Whether a row waits for those before it."""
         alone = self.plan.workers == 1 or self.rows[row].function == 0
         return alone or bool(self._words.waits[row])
 
-    def _claim_between(self, start: int, stop: int) -> None:
+    def _claim_between(self, start, stop):
         groups = [group for row in self.rows[start:stop] for group in groups_of(row)]
         self.groups += len(groups)
         for number in self._random.permutation(len(groups)):
@@ -73,7 +67,7 @@ class Claims(Table):
             worker = int(self._random.integers(self.plan.workers))
             ENTRY(row.function)(row.record, self._words.block(worker) + row.own, begin, end)
 
-    def _check_parts(self) -> None:
+    def _check_parts(self):
         """Where two workers have scratch or check words, no byte is that of both."""
         sizes = dict(self.plan.sizes)
         by_name = self.plan.schedule.by_name
@@ -102,7 +96,7 @@ class Claims(Table):
                 assert place.offset <= starts[0]
                 assert starts[-1] + nbytes <= place.offset + place.nbytes
 
-    def run(self, arena: Arena, *writing: Any) -> None:
+    def run(self, arena, *writing):
         """As ``Table.run``, in an arena of exactly the plan's bytes between two zones."""
         peak = self.plan.peak_bytes
         memory = np.full(2 * ZONE + peak + 64, 0xA5, np.uint8)
@@ -125,7 +119,7 @@ class ChainedClaims(Claims):
 
     rows_of_steps = "together"
 
-    def _claim_between(self, start: int, stop: int) -> None:
+    def _claim_between(self, start, stop):
         chains = [row for row in self.rows[start:stop] if row.function == native.through()]
         if not chains or any(row.function == 0 for part in parts_of(chains[0]) for row in part):
             super()._claim_between(start, stop)
@@ -144,7 +138,7 @@ class ChainedClaims(Claims):
                 del own[worker]
 
 
-def parts_of(through: Row) -> list[list[Row]]:
+def parts_of(through):
     """The rows of each part that a row runs through."""
     found = []
     for part in range(through.total):
@@ -157,7 +151,7 @@ def parts_of(through: Row) -> list[list[Row]]:
     return found
 
 
-def groups_of(row: Row) -> list[tuple[Row, int, int]]:
+def groups_of(row):
     """The groups of a row: (row, begin, end)."""
     if row.total == PART:
         return [(row, 0, PART)]
@@ -165,11 +159,11 @@ def groups_of(row: Row) -> list[tuple[Row, int, int]]:
     return [(row, at, min(at + step, row.total)) for at in range(0, row.total, step)]
 
 
-def with_workers(f: sg.Compiled, workers: int, seed: int, kind: type[Claims] = Claims) -> Executor:
+def with_workers(f, workers, seed, kind=Claims):
     """``f`` as several workers run it."""
     planner = Planner(f.schedule, workers=workers)
 
-    def make(program: Program, plan: Plan) -> Table:
+    def make(program, plan):
         verify_plan(plan)
         return kind(program, plan, seed)
 
@@ -182,13 +176,7 @@ def with_workers(f: sg.Compiled, workers: int, seed: int, kind: type[Claims] = C
     )
 
 
-def check_equal_bytes(
-    f: sg.Compiled,
-    feeds: Mapping[str, Any],
-    workers: int,
-    seed: int,
-    kind: type[Claims] = Claims,
-) -> Claims:
+def check_equal_bytes(f, feeds, workers, seed, kind=Claims):
     """Results and new parameters are those of one worker, to the byte; the table that ran."""
     parameters = f.graph.parameters
     old = [p.value for p in parameters]

@@ -1,8 +1,5 @@
 """Workers run several steps through, each for rows of its own, where rows are apart."""
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -24,9 +21,6 @@ def short_chains():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(row_chains, "LEAST_SECONDS", 0.0)
         yield
-
-
-Layer = Callable[[Any, Any], Any]
 
 
 def dense(h, w):

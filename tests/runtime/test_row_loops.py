@@ -1,9 +1,6 @@
 """Workers run loops from their first iteration to their last where the rows of iterations are
 apart."""
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -15,7 +12,6 @@ from tests.runtime.several_workers import check_equal_bytes
 
 ITERATIONS = 7
 WIDE = 64
-Body = Callable[..., tuple[Any, Any]]
 
 
 def cell(h, row, u):

@@ -1,7 +1,6 @@
 """The driver's table of a plan: addresses, checks before the commit, all or nothing."""
 
 import threading
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,8 +20,6 @@ from staticgrad.types.dim import dim
 from staticgrad.types.dtype import F32, I64
 from tests.passes.test_memory import schedules
 from tests.runtime.handmade import ADD, COPY, NEGATE, TAKE, Builder, N
-
-Arrays = dict[str, Any]
 
 
 def program(schedule, **stores):

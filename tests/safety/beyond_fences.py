@@ -3,8 +3,6 @@
 python -m tests.safety.beyond_fences end|start inside|outside|write
 """
 
-from __future__ import annotations
-
 import ctypes
 import sys
 
@@ -14,7 +12,7 @@ from tests.safety.child import say
 from tests.safety.fences import fenced
 
 
-def main(side: str, what: str) -> None:
+def main(side, what):
     """One access at the end, or at the start, of fenced memory."""
     at_end = side == "end"
     say(f"now {what}")

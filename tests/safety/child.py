@@ -1,7 +1,5 @@
 """Runs a script of this folder in a process of its own, so that a crash is one failed test."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
@@ -10,13 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def run_child(
-    module: str,
-    *arguments: str,
-    flags: tuple[str, ...] = (),
-    timeout: float = 300,
-    **environment: str,
-) -> str:
+def run_child(module, *arguments, flags=(), timeout=300, **environment):
     """What ``python -m tests.safety.<module>`` printed; fails with its last lines."""
     done = subprocess.run(
         [sys.executable, *flags, "-m", f"tests.safety.{module}", *arguments],
@@ -33,7 +25,7 @@ def run_child(
     return done.stdout
 
 
-def say(*words: object) -> None:
+def say(*words):
     """One line of a child's output, at once: the next thing it does may be its last."""
     sys.stdout.write(" ".join(map(str, words)) + "\n")
     sys.stdout.flush()

@@ -3,11 +3,7 @@
 python -m tests.safety.empty_axes
 """
 
-from __future__ import annotations
-
 import sys
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -18,7 +14,7 @@ from tests.safety.fences import fenced, fences
 
 WIDE = 3000  # a row is longer than a page
 
-LOOKUPS: dict[str, Callable[[sg.Value, sg.Value, sg.Value], sg.Value]] = {
+LOOKUPS = {
     "rows": lambda table, rows, new: sg.take(table, rows, 0),
     "columns": lambda table, rows, new: sg.take(table.T, rows, 1),
     "a sum": lambda table, rows, new: sg.take(table, rows, 0).sum(1),
@@ -33,7 +29,7 @@ LOOKUPS: dict[str, Callable[[sg.Value, sg.Value, sg.Value], sg.Value]] = {
 }
 
 
-def check(name: str, extent: Any, at_end: bool) -> None:
+def check(name, extent, at_end):
     """The lookup over an empty table, alone and before an update of a parameter."""
     table, rows = sg.input("table", (extent, WIDE), "float32"), sg.input("rows", (5,), "int64")
     new = sg.input("new", (5, WIDE), "float32")
@@ -60,7 +56,7 @@ def check(name: str, extent: Any, at_end: bool) -> None:
                 sys.exit(f"{name}: a refused run changed a parameter")
 
 
-def check_no_index(at_end: bool) -> None:
+def check_no_index(at_end):
     """No index at all fits into an empty axis, and what follows is computed."""
     x, rows = sg.input("x", ("m", "n"), "float32"), sg.input("rows", ("k",), "int64")
     taken = sg.take(x, rows, 1)
@@ -74,7 +70,7 @@ def check_no_index(at_end: bool) -> None:
         sys.exit(str(found))
 
 
-def main() -> None:
+def main():
     for at_end in (True, False):
         with fences(at_end):
             for name in LOOKUPS:

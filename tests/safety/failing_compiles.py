@@ -8,17 +8,13 @@ are as they were, another thread can compile and gets the right results, the cac
 entries only and no temporary file. Where only the disk fails, the compilation does not.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -30,13 +26,13 @@ from tests.safety.entries import entry_at
 from tests.safety.failing_steps import in_another_thread
 
 #: What a compilation goes through, by owner and name.
-DOORS: tuple[tuple[Any, str], ...] = (
+DOORS = (
     (jit, "compile_source"), (jit, "compile_ir"), (jit.Compiler, "emit"),
     (jit.Compiler, "module"), (jit.Compiler, "optimise"), (loader, "load"), (loader, "check"),
     (cache, "key"), (cache, "read"), (cache, "write"), (cache, "_encode"), (cache, "_decode"),
     (loader, "sound"), (target, "machine"), (native, "_load"),
 )  # fmt: skip
-DISK: tuple[tuple[Any, str], ...] = (
+DISK = (
     (tempfile, "mkstemp"), (os, "fdopen"), (Path, "replace"), (cache, "read_private"),
 )  # fmt: skip
 
@@ -46,14 +42,12 @@ class FailureError(Exception):
 
 
 @contextmanager
-def failing(
-    owner: Any, name: str, n: int, error: BaseException, after: bool
-) -> Iterator[list[int]]:
+def failing(owner, name, n, error, after):
     """The n-th call raises ``error``, before its work or after it; yields the calls so far."""
     honest = getattr(owner, name)
     calls = [0]
 
-    def call(*args: Any, **options: Any) -> Any:
+    def call(*args, **options):
         calls[0] += 1
         if calls[0] == n and not after:
             raise error
@@ -72,7 +66,7 @@ def failing(
         setattr(owner, name, honest)
 
 
-def forget(folder: Path) -> None:
+def forget(folder):
     """An empty cache in ``folder``, and a process that remembers nothing of what it compiled."""
     os.environ["STATICGRAD_CACHE_DIR"] = str(folder)
     native._process.kernels.clear()
@@ -81,7 +75,7 @@ def forget(folder: Path) -> None:
     target._chosen.clear()
 
 
-def check_cache(folder: Path, what: str) -> None:
+def check_cache(folder, what):
     for path in (folder / "kernels").glob("*"):
         if path.suffix != cache.SUFFIX or entry_at(path) is None:
             sys.exit(f"{what}: the cache holds {path.name}")
@@ -90,13 +84,13 @@ def check_cache(folder: Path, what: str) -> None:
 class Program:
     """Two kernels, one of which updates a parameter."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.x = np.arange(5, dtype=np.float32)
         x = sg.input("x", ("n",), "float32")
         self.w = sg.parameter("w", np.zeros(3, np.float32))
         self.graph = sg.Graph({"y": sg.exp(x) * 2}, updates={self.w: self.w + 1.0})
 
-    def results(self) -> list[bytes]:
+    def results(self):
         """The bytes of a run of the program, compiled anew."""
         self.w.value = np.zeros(3, np.float32)
         y = sg.compile(self.graph).run({"x": self.x})["y"]
@@ -105,10 +99,7 @@ class Program:
         return found
 
 
-Door = tuple[Any, str]
-
-
-def trial(program: Program, door: Door, n: int, error: BaseException, after: bool) -> bool:
+def trial(program, door, n, error, after):
     """One compilation with a failure at the n-th call; whether there was an n-th call."""
     harmless = isinstance(error, OSError)
     with failing(*door, n, error, after) as calls:
@@ -125,7 +116,7 @@ def trial(program: Program, door: Door, n: int, error: BaseException, after: boo
     return calls[0] >= n
 
 
-def trials() -> Iterator[tuple[Door, BaseException]]:
+def trials():
     for door in DOORS:
         yield door, FailureError("injected")
     for door in DOORS[:6]:
@@ -136,7 +127,7 @@ def trials() -> Iterator[tuple[Door, BaseException]]:
         yield door, OSError(errno.ENOSPC, "no space left on device")
 
 
-def main() -> None:
+def main():
     root, most = Path(sys.argv[1]), int(sys.argv[2])
     program = Program()
     wanted = program.results()

@@ -7,25 +7,19 @@ all new, another thread can run the program, and results are right, whatever fee
 had half bound. A parameter is written before an index is looked at that was looked at before.
 """
 
-from __future__ import annotations
-
 import faulthandler
 import gc
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from itertools import count
-from typing import Any
 
 import numpy as np
 
 import staticgrad as sg
 from tests.safety.child import say
 from tests.safety.moments import moments
-
-Feeds = dict[str, np.ndarray]
 
 
 class Step:
@@ -34,7 +28,7 @@ class Step:
     Behind the commit, the gradient of ``w`` is scattered by rows that the gather has checked.
     """
 
-    def __init__(self) -> None:
+    def __init__(self):
         x, rows = sg.input("x", ("b", 9), "float32"), sg.input("rows", ("b",), "int64")
         self.start = np.ones((9, 5), np.float32)
         self.w = sg.parameter("w", self.start)
@@ -48,10 +42,10 @@ class Step:
         self.graph = sg.Graph({"h": h, "loss": loss}, updates)
         self.compile()
 
-    def compile(self) -> None:
+    def compile(self):
         self.f = sg.compile(self.graph)
 
-    def looks_behind_the_commit(self) -> bool:
+    def looks_behind_the_commit(self):
         """Whether a check runs for the first time when a parameter has been written."""
         plan = self.f.plan(b=7)
         before, behind = (
@@ -60,19 +54,19 @@ class Step:
         )
         return bool(behind - before)
 
-    def reset(self) -> None:
+    def reset(self):
         self.w.value = self.start
         self.u.value = self.u_start
         self.steps.value = np.zeros(3, np.float32)
 
-    def results(self, feeds: Feeds) -> list[bytes]:
+    def results(self, feeds):
         """The bytes of one run from the start."""
         self.reset()
         found = self.f.run(feeds)
         arrays = found["h"], found["loss"], self.w.value, self.u.value
         return [array.tobytes() for array in arrays]
 
-    def check_whole(self, n: int) -> bool:
+    def check_whole(self, n):
         """Whether the parameters are the new ones; ends the process if one is and one is not."""
         steps = self.steps.value
         new = bool((self.w.value != self.start).any())
@@ -82,12 +76,12 @@ class Step:
         return new
 
 
-def feeds_at(size: int, seed: int = 0) -> Feeds:
+def feeds_at(size, seed=0):
     x = np.random.default_rng(seed).normal(size=(size, 9)).astype("f4")
     return {"x": x, "rows": np.arange(size) % 5}
 
 
-def next_feeds(kind: str, trial: int) -> Feeds:
+def next_feeds(kind, trial):
     """Feeds of a trial: at the same sizes, or at smaller and smaller, or larger and larger."""
     if kind == "new":
         return feeds_at(4000 - trial)
@@ -98,7 +92,7 @@ def next_feeds(kind: str, trial: int) -> Feeds:
 
 
 @contextmanager
-def no_memory_at(n: int) -> Iterator[None]:
+def no_memory_at(n):
     """The n-th allocation of Python's own allocators from here on fails, and only that."""
     import _testcapi
 
@@ -109,21 +103,21 @@ def no_memory_at(n: int) -> Iterator[None]:
         _testcapi.remove_mem_hooks()
 
 
-def interrupted_at(n: int) -> AbstractContextManager[Any]:
+def interrupted_at(n):
     """Ctrl-C at the n-th moment from here on at which code of this project could see it."""
 
-    def interrupt() -> None:
+    def interrupt():
         raise KeyboardInterrupt
 
     return moments(n, interrupt)
 
 
-FAILURES: dict[str, Callable[[int], Any]] = {"memory": no_memory_at, "interrupt": interrupted_at}
+FAILURES = {"memory": no_memory_at, "interrupt": interrupted_at}
 
 
-def in_another_thread(call: Callable[[], Any]) -> Any:
+def in_another_thread(call):
     """The result of a call made in another thread, which a lock left taken would stop."""
-    found: list[Any] = []
+    found = []
     thread = threading.Thread(target=lambda: found.append(call()), daemon=True)
     thread.start()
     thread.join(20)
@@ -133,12 +127,12 @@ def in_another_thread(call: Callable[[], Any]) -> Any:
     return found[0]
 
 
-def fail_everywhere(step: Step, failure: Callable[[int], Any], kind: str, stride: int) -> None:
+def fail_everywhere(step, failure, kind, stride):
     """Trials with the failure at 1, 1 + stride, ... until a step comes through."""
     others = feeds_at(7, seed=12345)
     wanted = step.results(others)
     step.results(next_feeds(kind, 0))
-    seen: Counter[str] = Counter()
+    seen = Counter()
     for trial in count(1):
         n = 1 + (trial - 1) * stride
         step.reset()
@@ -160,7 +154,7 @@ def fail_everywhere(step: Step, failure: Callable[[int], Any], kind: str, stride
     say("done", kind, dict(seen))
 
 
-def main() -> None:
+def main():
     failure, *kinds = sys.argv[1:]
     gc.disable()  # it allocates whenever it likes
     step = Step()

@@ -1,32 +1,25 @@
 """Programs for runs between fences: each with feeds at sizes where loops have odd ends."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterable
-from typing import Any
-
 import numpy as np
 
 import staticgrad as sg
 from tests.random_graphs import random_graph
 
-Feeds = dict[str, Any]
-Made = tuple[sg.Graph, Iterable[Feeds]]
-PROGRAMS: dict[str, Callable[[], Made]] = {}
+PROGRAMS = {}
 
 
-def program(make: Callable[[], Made]) -> Callable[[], Made]:
+def program(make):
     PROGRAMS[make.__name__.replace("_", " ")] = make
     return make
 
 
-def numbers(*shape: int, dtype: Any = np.float32) -> np.ndarray:
+def numbers(*shape, dtype=np.float32):
     rng = np.random.default_rng(sum(shape))
     return np.asarray(rng.integers(-3, 4, shape)).astype(dtype)
 
 
 @program
-def elementwise_at_any_size() -> Made:
+def elementwise_at_any_size():
     x, t = sg.input("x", ("n",), "float32"), sg.input("t", ("n",), "bool")
     d, i = sg.input("d", ("n",), "float64"), sg.input("i", ("n",), "int8")
     outputs = {
@@ -45,7 +38,7 @@ def elementwise_at_any_size() -> Made:
 
 
 @program
-def products_at_tile_tails() -> Made:
+def products_at_tile_tails():
     outputs = {}
     for dtype in ("float32", "float64"):
         a = sg.input(f"a {dtype}", ("m", "k"), dtype)
@@ -75,7 +68,7 @@ def products_at_tile_tails() -> Made:
 
 
 @program
-def lookups_at_both_ends() -> Made:
+def lookups_at_both_ends():
     table, rows = sg.input("table", ("v", "w"), "float32"), sg.input("rows", ("n",), "int64")
     new = sg.input("new", ("n", "w"), "float32")
     taken = sg.take(table, rows, 0)
@@ -98,7 +91,7 @@ def lookups_at_both_ends() -> Made:
 
 
 @program
-def a_training_step() -> Made:
+def a_training_step():
     rng = np.random.default_rng(0)
     x, y = sg.input("x", ("b", 13), "float32"), sg.input("y", ("b",), "int64")
     w = sg.parameter("w", rng.normal(size=(13, 17)).astype("f4"))
@@ -113,7 +106,7 @@ def a_training_step() -> Made:
 
 
 @program
-def attention() -> Made:
+def attention():
     q, k, v = (sg.input(name, (2, "t", 9), "float32") for name in "qkv")
     y = sg.nn.attention(q, k, v)
     outputs = {
@@ -124,7 +117,7 @@ def attention() -> Made:
 
 
 @program
-def movement() -> Made:
+def movement():
     x = sg.input("x", ("m", "n"), "float32")
     outputs = {
         "joined": sg.concat([x, x[::-1], x[:, ::-1]], 1), "padded": sg.pad(x, [(1, 0), (2, 3)]),
@@ -136,7 +129,7 @@ def movement() -> Made:
     return sg.Graph(outputs), [{"x": numbers(m, n)} for m, n in shapes]
 
 
-def random_program(seed: int) -> Made:
+def random_program(seed):
     graph, feeds = random_graph(np.random.default_rng(seed), min_ops=10, max_ops=40, empty=True)
     return graph, [feeds]
 

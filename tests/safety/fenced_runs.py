@@ -7,11 +7,7 @@ It prints the name of a case before it runs, so that the last line names what cr
 named run sample by sample.
 """
 
-from __future__ import annotations
-
 import sys
-from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -20,19 +16,16 @@ from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ir.op import registered_ops
 from tests.compiled.agreement import as_tuple, differing, input_like
 from tests.compiled.test_ops import LEAVES, spread
-from tests.ops.samples import Sample, samples_of
+from tests.ops.samples import samples_of
 from tests.random_graphs import parameter_value
 from tests.safety.child import say
 from tests.safety.fenced_programs import PROGRAMS
 from tests.safety.fences import fenced, fences
 
-Arrays = dict[str, np.ndarray]
-
-
 LAYOUTS = ("contiguous", "reversed", "Fortran", "swapped bytes", "every third")
 
 
-def fenced_feed(data: np.ndarray, layout: str, at_end: bool) -> np.ndarray:
+def fenced_feed(data, layout, at_end):
     """The same elements laid out in another way, over exactly the bytes of a fenced block."""
     if layout == "reversed":
         backwards = (slice(None, None, -1),) * data.ndim
@@ -47,14 +40,14 @@ def fenced_feed(data: np.ndarray, layout: str, at_end: bool) -> np.ndarray:
     return fenced(data, at_end)
 
 
-def laid_out(feeds: Arrays, layout: str, at_end: bool) -> Arrays:
+def laid_out(feeds, layout, at_end):
     return {name: fenced_feed(array, layout, at_end) for name, array in feeds.items()}
 
 
-def sample_graph(samples: list[Sample]) -> tuple[sg.Graph, Arrays]:
+def sample_graph(samples):
     """Every sample thrice: its operands as inputs, as parameters, and as constants."""
-    outputs: dict[str, Any] = {}
-    feeds: Arrays = {}
+    outputs = {}
+    feeds = {}
     inputs = []
     for number, sample in enumerate(samples):
         labels = [f"x{number}_{position}" for position in range(len(sample.arrays))]
@@ -73,11 +66,11 @@ def sample_graph(samples: list[Sample]) -> tuple[sg.Graph, Arrays]:
     return sg.Graph(outputs, inputs=inputs), feeds
 
 
-def check_samples(name: str, samples: list[Sample], at_end: bool) -> None:
+def check_samples(name, samples, at_end):
     """Run them over every layout of their feeds, into own arrays and given ones."""
     graph, data = sample_graph(samples)
     f = sg.compile(graph, pipeline="O0")
-    wanted: Arrays = {}
+    wanted = {}
     for layout in LAYOUTS:
         found = f.run(laid_out(data, layout, at_end))
         for key, array in found.items():
@@ -90,18 +83,18 @@ def check_samples(name: str, samples: list[Sample], at_end: bool) -> None:
             sys.exit(f"{name}, out=, {key}: {differing(array, wanted[key.split()[0]])}")
 
 
-def op_names() -> list[str]:
+def op_names():
     """The ops of this package but for the leaves; those from outside have a dot in their names."""
     return [n for n in registered_ops() if n not in LEAVES and "." not in n]
 
 
-def some(samples: list[Sample], most: int) -> list[Sample]:
+def some(samples, most):
     """At most so many, evenly picked from those of ``spread``."""
     picked = spread(samples, most)
     return picked[:: -(-len(picked) // most)]
 
 
-def turns(samples: list[Sample], alone: bool) -> Iterator[tuple[list[Sample], bool]]:
+def turns(samples, alone):
     """Samples that are one program, and whether they lie at the end: each sample alone at both,
     or samples in turn."""
     if alone:
@@ -111,7 +104,7 @@ def turns(samples: list[Sample], alone: bool) -> Iterator[tuple[list[Sample], bo
         yield samples[1::2] or samples, False
 
 
-def sample_cases(most: int, names: list[str]) -> None:
+def sample_cases(most, names):
     """Two programs per op; two per sample for the ops that are named."""
     for name in names or op_names():
         for group, at_end in turns(some(samples_of(name), most), alone=bool(names)):
@@ -121,7 +114,7 @@ def sample_cases(most: int, names: list[str]) -> None:
                 check_samples(name, group, at_end)
 
 
-def program_cases(names: list[str]) -> None:
+def program_cases(names):
     """The fused programs, each at several sizes."""
     for name in names or PROGRAMS:
         for at_end in (True, False):
@@ -134,10 +127,10 @@ def program_cases(names: list[str]) -> None:
                     check_program(f, feeds, at_end)
 
 
-def check_program(f: Any, feeds: Arrays, at_end: bool) -> None:
+def check_program(f, feeds, at_end):
     """Runs over feeds read in place, and copied from two layouts, give the same bytes."""
     start = {p: p.value for p in f.program_graph.parameters}
-    wanted: Arrays = {}
+    wanted = {}
     for layout in ("contiguous", "reversed", "every third"):
         for parameter, value in start.items():
             parameter.value = value
@@ -147,7 +140,7 @@ def check_program(f: Any, feeds: Arrays, at_end: bool) -> None:
                 sys.exit(f"{key}: {differing(array, first)}")
 
 
-def main() -> None:
+def main():
     kind, *rest = sys.argv[1:]
     with np.errstate(all="ignore"):
         if kind == "samples":

@@ -6,13 +6,9 @@ one. Feeds and constants cannot be written at all. An access outside ends the pr
 in a child (``child.py``).
 """
 
-from __future__ import annotations
-
 import ctypes
 import mmap
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 
@@ -25,7 +21,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 
 
-def fenced_bytes(count: int, at_end: bool) -> np.ndarray:
+def fenced_bytes(count, at_end):
     """``count`` bytes whose end (or start) is the border of a page that cannot be accessed.
 
     They are filled with 0xA5, not with the zeros of fresh pages.
@@ -33,7 +29,7 @@ def fenced_bytes(count: int, at_end: bool) -> np.ndarray:
     return _fenced(count, at_end)[0]
 
 
-def _fenced(count: int, at_end: bool) -> tuple[np.ndarray, int, int]:
+def _fenced(count, at_end):
     """The bytes, with the address and the number of their pages."""
     pages = max(1, -(-count // PAGE))
     memory = mmap.mmap(-1, (pages + 2) * PAGE)
@@ -46,12 +42,12 @@ def _fenced(count: int, at_end: bool) -> tuple[np.ndarray, int, int]:
     return whole[start : start + count], base + PAGE, pages
 
 
-def _protect(address: int, size: int, access: int) -> None:
+def _protect(address, size, access):
     if _libc.mprotect(address, size, access):
         raise OSError(ctypes.get_errno(), "mprotect")
 
 
-def fenced(data: Any, at_end: bool, *, writeable: bool = False) -> np.ndarray:
+def fenced(data, at_end, *, writeable=False):
     """A C-contiguous copy of an array between fences; a write to it ends the process, too."""
     source = np.asarray(data)
     raw, first, pages = _fenced(source.nbytes, at_end)
@@ -64,18 +60,16 @@ def fenced(data: Any, at_end: bool, *, writeable: bool = False) -> np.ndarray:
 
 
 @contextmanager
-def fences(at_end: bool) -> Iterator[None]:
+def fences(at_end):
     """Within it, whatever kernels see of new programs and runs is fenced."""
 
-    def fenced_block(count: int, zero: bool = False) -> np.ndarray:
+    def fenced_block(count, zero=False):
         block = fenced_bytes(count, at_end)
         if zero:
             block[:] = 0
         return block
 
-    doors: list[tuple[Any, str, Any]] = [
-        (module, "aligned_bytes", fenced_block) for module in (parameter, arena, feeds)
-    ]
+    doors = [(module, "aligned_bytes", fenced_block) for module in (parameter, arena, feeds)]
     doors.append((constant.ArrayData, "__init__", _fenced_constant(at_end)))
     before = [getattr(owner, name) for owner, name, _ in doors]
     for owner, name, new in doors:
@@ -87,10 +81,10 @@ def fences(at_end: bool) -> Iterator[None]:
             setattr(owner, name, old)
 
 
-def _fenced_constant(at_end: bool) -> Callable[..., None]:
+def _fenced_constant(at_end):
     honest = constant.ArrayData.__init__
 
-    def init(self: constant.ArrayData, data: Any, dtype: Any = None) -> None:
+    def init(self, data, dtype=None):
         honest(self, data, dtype)
         self.array = fenced(self.array, at_end)
 

@@ -6,8 +6,6 @@ In every grandchild nothing that is registered for forks is busy, parameters are
 program runs. A grandchild that hangs is ended by its alarm.
 """
 
-from __future__ import annotations
-
 import faulthandler
 import os
 import signal
@@ -15,7 +13,6 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable
 from itertools import count
 
 import numpy as np
@@ -30,7 +27,7 @@ SIZE = 200_000
 class Programs:
     """Three programs of the same two parameters, which are always equal."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.v, self.w = (sg.parameter(name, np.zeros(SIZE, np.float32)) for name in "vw")
         x = sg.input("x", ("n",), "float32")
         both = {p: p + 1.0 for p in (self.v, self.w)}
@@ -43,7 +40,7 @@ class Programs:
         self.traced = sg.function(lambda x, k: sg.exp(x) * k)
         self.sized = sg.compile({"y": (sg.exp(x) * self.w[0]).sum(), "z": sg.cumsum(x, 0)})
 
-    def check(self) -> None:
+    def check(self):
         """Run all of them."""
         first = self.step.run()["first"]
         if self.reader.run()["apart"] != 0:
@@ -62,7 +59,7 @@ class Programs:
             sys.exit("other results of a new program")
 
 
-def grandchild(programs: Programs) -> None:
+def grandchild(programs):
     faulthandler.dump_traceback_later(8)
     signal.alarm(20)
     busy = [type(member).__qualname__ for member in forks.members() if member.is_busy()]
@@ -74,7 +71,7 @@ def grandchild(programs: Programs) -> None:
 
 
 #: What the threads do that run beside those that fork, by its number of times so far.
-LOADS: dict[str, Callable[[Programs, int], object]] = {
+LOADS = {
     "step": lambda programs, n: programs.step.run(),
     "read": lambda programs, n: programs.reader.run(),
     "plan": lambda programs, n: programs.sized.run({"x": np.zeros(n, np.float32)}),
@@ -84,7 +81,7 @@ LOADS: dict[str, Callable[[Programs, int], object]] = {
 }
 
 
-def fork(programs: Programs, times: int, failed: list[int]) -> None:
+def fork(programs, times, failed):
     """Fork so often, and note the grandchildren that failed."""
     for _ in range(times):
         time.sleep(0.003)
@@ -98,13 +95,13 @@ def fork(programs: Programs, times: int, failed: list[int]) -> None:
             failed.append(child)
 
 
-def main() -> None:
+def main():
     warnings.simplefilter("ignore", DeprecationWarning)  # Python's own, about forks with threads
     warnings.simplefilter("ignore", sg.errors.StaticgradWarning)  # about the many traces
     programs, stop, failed = Programs(), threading.Event(), list[int]()
     times, loads = int(sys.argv[1]), [LOADS[name] for name in sys.argv[2:] or LOADS]
 
-    def until_stopped(work: Callable[[Programs, int], object]) -> None:
+    def until_stopped(work):
         for n in count(1):
             if stop.is_set():
                 return

@@ -8,14 +8,10 @@ others. It gets a value that is whole, or a ReentryError;
 it never waits for ever. With ``STATICGRAD_JIT=0`` as well.
 """
 
-from __future__ import annotations
-
 import faulthandler
 import sys
 from collections import Counter
-from collections.abc import Callable
 from itertools import count
-from typing import Any
 
 import numpy as np
 
@@ -29,7 +25,7 @@ PATIENCE = 100  # seconds until a hang prints where every thread is
 class Programs:
     """A step of two parameters that are always equal, and programs that share one, or none."""
 
-    def __init__(self, debug: Any) -> None:
+    def __init__(self, debug):
         self.v, self.w, self.own = (sg.parameter(n, np.zeros(64, "f4")) for n in ("v", "w", "own"))
         x = sg.input("x", ("n",), "float32")
         total = sg.tanh(sg.take(x, np.array([0, 1]), 0)).sum()  # checked before the commit
@@ -40,65 +36,65 @@ class Programs:
         self.apart = sg.compile(sg.Graph({"own": self.own[0]}, {self.own: self.own + 1.0}))
         self.feeds = {"x": np.ones(5, "f4")}
         self.after = 0.0
-        self.seen: Counter[str] = Counter()
+        self.seen = Counter()
 
-    def run(self) -> None:
+    def run(self):
         self.step.run(self.feeds)
         self.after += 1
 
-    def settle(self) -> None:
+    def settle(self):
         """Run until the step has reserved the locks of its parameters."""
         while not self.step._executor._locks._reserved.stands:
             self.run()
 
     # -- what interrupts --------------------------------------------------------------------------
 
-    def read(self) -> None:
+    def read(self):
         """Both values are old, or both are new."""
         v, w = self.v.value, self.w.value
         if not ((v == v[0]).all() and (w == v[0]).all() and v[0] in (self.after - 1, self.after)):
             sys.exit(f"torn: {v}, {w}, not {self.after}")
         self.seen["new" if v[0] == self.after else "old"] += 1
 
-    def set(self) -> None:
+    def set(self):
         self.w.value = self.w.value
 
-    def set_another(self) -> None:
+    def set_another(self):
         self.own.value = np.ones(64)
         if (self.own.value != 1).any():
             sys.exit("an assignment was lost")
 
-    def run_the_same(self) -> None:
+    def run_the_same(self):
         self.step.run({"x": np.ones(0, "f4")})  # an index out of range: it changes nothing
 
-    def run_sharing(self) -> None:
+    def run_sharing(self):
         self.sharing.run({"z": np.float32(0)})
 
-    def run_reading(self) -> None:
+    def run_reading(self):
         self.reading.run()
 
-    def run_another(self) -> None:
+    def run_another(self):
         before = self.own.value[0]
         if self.apart.run()["own"] != before:
             sys.exit("another program's result is wrong")
 
-    def ask(self) -> None:
+    def ask(self):
         self.step.plan(n=17)
         self.step.explain(n=5)
         self.step.stats  # noqa: B018
 
-    def compile(self) -> None:
+    def compile(self):
         sg.compile(sg.tanh(self.w) + 1.0)
 
 
-def interrupt(programs: Programs, act: Callable[[], None], stride: int, settled: bool) -> None:
+def interrupt(programs, act, stride, settled):
     """Act at each moment of a step, or one of each ``stride``; one moment in each step."""
     name = act.__name__
     for n in count(1, stride):
         if settled:
             programs.settle()
 
-        def once() -> None:
+        def once():
             programs.after += 1  # which ``run`` notes when the step is over
             try:
                 act()
@@ -118,11 +114,11 @@ def interrupt(programs: Programs, act: Callable[[], None], stride: int, settled:
             return
 
 
-def main() -> None:
+def main():
     debug = {"off": False, "checks": True, "nan": "nan"}[sys.argv[1]]
     faulthandler.dump_traceback_later(PATIENCE, exit=True)
     programs = Programs(debug)
-    acts: tuple[Callable[[], None], ...] = (
+    acts = (
         programs.read, programs.set, programs.set_another, programs.run_the_same,
         programs.run_sharing, programs.run_reading, programs.run_another, programs.ask,
         programs.compile,

@@ -1,16 +1,11 @@
 """The moments at which Python runs what interrupts the code of this project."""
 
-from __future__ import annotations
-
 import dis
 import sys
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from types import CodeType
-from typing import Any
 
 import staticgrad as sg
 
@@ -20,16 +15,16 @@ LOOKS = {"CALL", "CALL_KW", "CALL_FUNCTION_EX", "JUMP_BACKWARD", "RESUME"}
 
 
 @cache
-def places_of_interrupts(code: CodeType) -> frozenset[int]:
+def places_of_interrupts(code):
     """The offsets in code before which Ctrl-C may come in.
 
     That is behind an instruction that looks for signals. The interpreter raises there on behalf of
     that instruction: where another handler guards the next one, raising before the next would not
     be the same.
     """
-    guards = dis._parse_exception_table(code)  # type: ignore[attr-defined]
+    guards = dis._parse_exception_table(code)
 
-    def guard(offset: int) -> list[int]:
+    def guard(offset):
         return [entry.target for entry in guards if entry.start <= offset < entry.end]
 
     found = set()
@@ -41,14 +36,14 @@ def places_of_interrupts(code: CodeType) -> frozenset[int]:
 
 
 @contextmanager
-def moments(n: int, act: Callable[[], object]) -> Iterator[Callable[[], bool]]:
+def moments(n, act):
     """Act at the n-th moment from here on at which code of this project could be interrupted.
 
     Yields whether there has been one.
     """
     seen = 0
 
-    def trace(frame: Any, event: str, argument: Any) -> Any:
+    def trace(frame, event, argument):
         nonlocal seen
         if not frame.f_code.co_filename.startswith(PACKAGES):
             return None

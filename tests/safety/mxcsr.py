@@ -1,11 +1,8 @@
 """The floating-point control register of x86-64, read and written by four bytes of machine code."""
 
-from __future__ import annotations
-
 import ctypes
 import mmap
 import platform
-from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -24,7 +21,7 @@ only_x86 = pytest.mark.skipif(platform.machine() != "x86_64", reason="MXCSR is x
 
 
 class _Register:
-    def __init__(self) -> None:
+    def __init__(self):
         code = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
         code.write(bytes.fromhex("0fae1fc3 0fae17c3"))  # stmxcsr [rdi]; ret. ldmxcsr [rdi]; ret
         start = ctypes.addressof(ctypes.c_char.from_buffer(code))
@@ -32,26 +29,26 @@ class _Register:
         self._code, self._store, self._load = code, function(start), function(start + 4)
         self._word = ctypes.c_uint32()
 
-    def get(self) -> int:
+    def get(self):
         self._store(ctypes.addressof(self._word))
         return self._word.value
 
-    def set(self, value: int) -> None:
+    def set(self, value):
         self._word.value = value
         self._load(ctypes.addressof(self._word))
 
 
-_register: list[_Register] = []
+_register = []
 
 
-def register() -> _Register:
+def register():
     if not _register:
         _register.append(_Register())
     return _register[0]
 
 
 @contextmanager
-def state(value: int) -> Iterator[None]:
+def state(value):
     """The caller has set up ``value``, and finds it again: the flags of exceptions aside."""
     mxcsr = register()
     before = mxcsr.get()

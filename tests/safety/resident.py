@@ -7,8 +7,6 @@ bytes, and the rise of the high-water mark over what was resident before the ste
 The feeds and parameters are resident before; what is staged is copied into the arena.
 """
 
-from __future__ import annotations
-
 import gc
 import sys
 from pathlib import Path
@@ -22,18 +20,18 @@ from tests.safety.child import say
 WIDTH = 32
 
 
-def kilobytes(name: str) -> int:
+def kilobytes(name):
     """A field of /proc/self/status, in kB."""
     text = Path("/proc/self/status").read_text()
     return next(int(line.split()[1]) for line in text.splitlines() if line.startswith(name + ":"))
 
 
-def feeds_at(batch: int) -> dict[str, np.ndarray]:
+def feeds_at(batch):
     numbers = np.random.default_rng(batch)
     return {name: numbers.standard_normal((batch, WIDTH), np.float32) for name in "xy"}
 
 
-def main() -> None:
+def main():
     policy, megabytes, layout = sys.argv[1], int(sys.argv[2]), sys.argv[3]
     graph = deep(24, "tanh", width=WIDTH)
     h = sg.input("z", ("batch", WIDTH), "float32")

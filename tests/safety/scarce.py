@@ -6,8 +6,6 @@ Each trial is a process of its own, forked when all that ``import`` does not mea
 loaded, with a limit of some MiB beyond what it has.
 """
 
-from __future__ import annotations
-
 import os
 import resource
 import sys
@@ -25,14 +23,14 @@ from tests.safety.child import say
 MIB = 1 << 20
 
 
-def limit(mib: int) -> None:
+def limit(mib):
     """No more address space than this many MiB beyond what there is."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = pages * resource.getpagesize() + mib * MIB
     resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
 
 
-def compile_and_run(mib: int, factor: float) -> None:
+def compile_and_run(mib, factor):
     x, w = sg.input("x", ("n",), "float32"), sg.parameter("w", np.zeros(3, "f4"))
     graph = sg.Graph({"y": sg.tanh(x) * factor + w.sum()}, {w: w + 1.0})
     limit(mib)
@@ -45,7 +43,7 @@ def compile_and_run(mib: int, factor: float) -> None:
         sys.exit(1)
 
 
-def trial(mib: int, number: int) -> int:
+def trial(mib, number):
     """The exit status of a child with so many MiB."""
     child = os.fork()
     if not child:
@@ -60,7 +58,7 @@ def trial(mib: int, number: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def main() -> None:
+def main():
     kind = sys.argv[1]
     amounts = [*range(0, 96, 6), 150] if kind == "vector" else [0, 30, 150]
     with tempfile.TemporaryDirectory() as folder:

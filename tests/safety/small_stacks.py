@@ -1,9 +1,6 @@
 """Child process: threads of small stacks run a program to its end, or refuse it by one error."""
 
-from __future__ import annotations
-
 import threading
-from collections.abc import Callable
 
 import numpy as np
 
@@ -12,9 +9,9 @@ from staticgrad.native import headroom
 from tests.safety.child import say
 
 
-def in_a_thread(stack: int, work: Callable[[], str]) -> str:
+def in_a_thread(stack, work):
     """What ``work`` says in a thread whose stack has so many bytes."""
-    said: list[str] = []
+    said = []
     threading.stack_size(stack)
     thread = threading.Thread(target=lambda: said.append(work()))
     thread.start()
@@ -22,7 +19,7 @@ def in_a_thread(stack: int, work: Callable[[], str]) -> str:
     return said[0]
 
 
-def attend() -> str:
+def attend():
     """Gradients of an attention and two layers: several products in a kernel, with their panels."""
     q = sg.input("q", (1, 2, 96, 64))
     w = sg.input("w", (64, 64))
@@ -33,7 +30,7 @@ def attend() -> str:
     return str(bool(np.isfinite(f.run(feeds)["dw"]).all()))
 
 
-def refused() -> str:
+def refused():
     """Kernels that no thread has loaded before."""
     try:
         sg.compile(sg.sin(sg.input("x", (3,))) * 0.73)

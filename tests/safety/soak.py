@@ -8,8 +8,6 @@ holds must not grow once every size has been met; a minute without a result prin
 thread is, and ends the process. 1,200 seconds are the whole test.
 """
 
-from __future__ import annotations
-
 import faulthandler
 import hashlib
 import os
@@ -18,9 +16,7 @@ import resource
 import sys
 import threading
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -33,7 +29,7 @@ HANGS = 60  # seconds
 GROWTH = 1.05  # of the most resident bytes, from the second third to the last
 
 
-def rows() -> Any:
+def rows():
     """Layer norm, GELU and a sum with its gradients: memory decides."""
     x = sg.input("x", ("n", 300), "float32")
     gain = sg.input("gain", (300,), "float32")
@@ -41,7 +37,7 @@ def rows() -> Any:
     return sg.compile(sg.Graph({"loss": loss, **_slopes(loss, {"x": x, "gain": gain})}))
 
 
-def products() -> Any:
+def products():
     """A network of three layers with its gradients: products decide."""
     x = sg.input("x", ("n", 300), "float32")
     gain = sg.input("gain", (300,), "float32")
@@ -50,14 +46,14 @@ def products() -> Any:
     return sg.compile(sg.Graph({"loss": loss, **_slopes(loss, {"x": x, "gain": gain})}))
 
 
-def _slopes(loss: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
+def _slopes(loss, inputs):
     return dict(zip(inputs, sg.grad(loss, list(inputs.values())), strict=True))
 
 
 class Training:
     """Adam on a network of its own."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name):
         x = sg.input("x", ("n", 300), "float32")
         weights = [
             sg.parameter(f"{name}.{k}", np.full(shape, 0.01, "f4"))
@@ -67,7 +63,7 @@ class Training:
         slopes = dict(zip(weights, sg.grad(loss, weights), strict=True))
         self.step = sg.compile(sg.Graph({"loss": loss}, sg.optim.Adam(1e-3).apply(slopes)))
 
-    def run(self, feeds: Mapping[str, Any]) -> None:
+    def run(self, feeds):
         if not np.isfinite(self.step.run({"x": feeds["x"]})["loss"]):
             fail("a loss is not finite")
 
@@ -75,7 +71,7 @@ class Training:
 class Soak:
     """What the threads share."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed):
         make = np.random.default_rng(seed)
         self.seed = seed
         self.feeds = {
@@ -87,11 +83,11 @@ class Soak:
         }
         self.pure = [rows(), products()]
         self.trainings = [Training(f"t{number}") for number in range(THREADS)]
-        self.found: dict[tuple[int, int], str] = {}
+        self.found = {}
         self.runs = [0] * THREADS
         self.end = False
 
-    def work(self, number: int) -> None:
+    def work(self, number):
         """One thread's share, until the end."""
         draw, training = random.Random(self.seed + number), self.trainings[number]
         while not self.end:
@@ -107,20 +103,20 @@ class Soak:
             self.runs[number] += 1
 
 
-def resident() -> int:
+def resident():
     """Resident bytes now."""
     pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
     return int(pages) * resource.getpagesize()
 
 
-def fail(why: str) -> None:
+def fail(why):
     """Say why and end the process, from any thread."""
     sys.stderr.write(f"{why}\n")
     faulthandler.dump_traceback()
     os._exit(1)
 
 
-def main(seconds: float, seed: int = 0) -> None:
+def main(seconds, seed=0):
     """Start the threads, watch them, stop them."""
     soak = Soak(seed)
     threads = [threading.Thread(target=soak.work, args=(k,)) for k in range(THREADS)]

@@ -6,14 +6,10 @@ One line per way to use a program: its name, bytes that Python's allocators hold
 the C library's hold more.
 """
 
-from __future__ import annotations
-
 import ctypes
 import gc
 import tracemalloc
 from collections import deque
-from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 
@@ -35,7 +31,7 @@ class _Heap(ctypes.Structure):
     ]  # fmt: skip
 
 
-def heap_bytes() -> int:
+def heap_bytes():
     """What is allocated of the C heap, large blocks of their own included."""
     libc = ctypes.CDLL(None)
     libc.mallinfo2.restype = _Heap
@@ -43,7 +39,7 @@ def heap_bytes() -> int:
     return int(found.uordblks + found.hblkhd)
 
 
-def training() -> sg.compiler.Compiled:  # type: ignore[name-defined]
+def training():
     rng = np.random.default_rng(0)
     x, y = sg.input("x", ("b", WIDTH), "float32"), sg.input("y", ("b",), "int64")
     w = sg.parameter("w", rng.normal(size=(WIDTH, 30)).astype("f4"))
@@ -55,15 +51,15 @@ def training() -> sg.compiler.Compiled:  # type: ignore[name-defined]
     return sg.compile(sg.Graph({"loss": loss, "h": h, "rows": rows}, updates))
 
 
-def feeds_at(batch: int) -> dict[str, Any]:
+def feeds_at(batch):
     rng = np.random.default_rng(batch)
     return {"x": rng.normal(size=(batch, WIDTH)).astype("f4"), "y": np.arange(batch) % 5}
 
 
-def ways() -> Iterator[tuple[str, Callable[[int], None]]]:
+def ways():
     f, feeds = training(), feeds_at(64)
     yield "dropped", lambda step: f.run(feeds)
-    kept: deque[Any] = deque(maxlen=5)
+    kept = deque(maxlen=5)
     yield "kept", lambda step: kept.append(f.run(feeds))
     out = {"h": np.empty((64, 30), np.float32)}
     yield "given", lambda step: f.run(feeds, out=out)
@@ -75,7 +71,7 @@ def ways() -> Iterator[tuple[str, Callable[[int], None]]]:
     lists = {"x": np.ones((2, WIDTH)).tolist(), "y": [0, 1]}
     yield "lists", lambda step: f.run(lists)
 
-    def fail(step: int) -> None:
+    def fail(step):
         bad = feeds_at(20)
         bad["y"][step % 20] = 99
         try:
@@ -84,7 +80,7 @@ def ways() -> Iterator[tuple[str, Callable[[int], None]]]:
             return
         raise AssertionError
 
-    def refuse(step: int) -> None:
+    def refuse(step):
         try:
             f.run({**feeds_at(20), "y": np.zeros(21, np.int64)})
         except FeedShapeError:
@@ -96,14 +92,14 @@ def ways() -> Iterator[tuple[str, Callable[[int], None]]]:
     w = f.program_graph.parameters[0]
     value = w.value
 
-    def assign(step: int) -> None:
+    def assign(step):
         w.value = value
         f.run(batches[0])
 
     yield "assigned", assign
 
 
-def growth(use: Callable[[int], None], held: Callable[[], int]) -> int:
+def growth(use, held):
     """By how much ``held`` grows in 100 steps; of two times 100, the smaller one."""
     found = []
     for _ in range(2):
@@ -116,7 +112,7 @@ def growth(use: Callable[[int], None], held: Callable[[], int]) -> int:
     return min(found)
 
 
-def main() -> None:
+def main():
     for name, use in ways():
         for step in range(WARM):
             use(step)

@@ -10,8 +10,6 @@ has changed; now and then another thread runs everything. 100,000 of each are th
     python -m tests.safety.storm signals 100000 && python -m tests.safety.storm threads 100000
 """
 
-from __future__ import annotations
-
 import ctypes
 import faulthandler
 import gc
@@ -22,9 +20,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from itertools import count
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -43,7 +40,7 @@ PATIENCE = 60  # seconds for some hundred interrupts, until a hang prints where 
 class Work:
     """What is interrupted: two parameters that every step updates together, and one that is set."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.v, self.w, self.own = (
             sg.parameter(n, np.zeros(3000, "f4")) for n in ("v", "w", "own")
         )
@@ -61,49 +58,49 @@ class Work:
         # CPython as not handled even if it is, and ends the process by SIGINT after its last line.
         sg.compile(x * random.SystemRandom().random())
 
-    def run(self) -> None:
+    def run(self):
         self.step.run({"x": np.ones(5, "f4")})
 
-    def run_sharing(self) -> None:
+    def run_sharing(self):
         self.other.run()
 
-    def run_staged(self) -> None:
+    def run_staged(self):
         self.step.run({"x": np.ones(10, "f8")[::2]})
 
-    def read(self) -> None:
+    def read(self):
         self.check_even(self.own.value)
 
-    def read_large(self) -> None:
+    def read_large(self):
         self.check_even(self.large.value)
 
-    def set(self) -> None:
+    def set(self):
         self.own.value = np.full(3000, next(self.levels), "f4")
 
-    def set_converted(self) -> None:
+    def set_converted(self):
         self.own.value = np.full(3000, next(self.levels), "f8")
 
-    def set_large(self) -> None:
+    def set_large(self):
         self.large.value = np.full(400_000, next(self.levels), "f4")
 
-    def plan(self) -> None:
+    def plan(self):
         self.step.plan(n=next(SIZES))
 
-    def run_planned(self) -> None:
+    def run_planned(self):
         self.step.run({"x": np.ones(next(SIZES) % 3000 + 2, "f4")})
 
-    def compile(self) -> None:
+    def compile(self):
         sg.compile(sg.Graph({"y": sg.exp(self.x) + self.w[0]}, {self.own: self.own * 2.0}))
 
-    def compile_anew(self) -> None:
+    def compile_anew(self):
         sg.compile(self.x * float(next(self.levels)))
 
     # -- what holds after each --------------------------------------------------------------------
 
-    def check_even(self, value: np.ndarray) -> None:
+    def check_even(self, value):
         if (value != value[0]).any():
             sys.exit(f"half written: {value}")
 
-    def check(self) -> None:
+    def check(self):
         """Nothing is held, and nothing half done."""
         everyone = list(locks._locks)
         holders = [h for lock in everyone for h in lock._holders]
@@ -123,10 +120,10 @@ class Work:
         if collector != (True, 0) or np.geterr() != GETERR:
             sys.exit(f"the process is not as it was: {collector}, {np.geterr()}")
 
-    def check_elsewhere(self) -> None:
+    def check_elsewhere(self):
         """Another thread finds everything free, and gets right results."""
 
-        def everything() -> Any:
+        def everything():
             before = self.v.value[0]
             self.set()
             self.run_planned()
@@ -140,7 +137,7 @@ class Work:
 
 GETERR = np.geterr()
 #: What is interrupted, and how often it takes its turn.
-OPERATIONS: dict[str, int] = {
+OPERATIONS = {
     "run": 6, "run_sharing": 3, "run_staged": 3, "read": 4, "read_large": 1, "set": 4,
     "set_converted": 2, "set_large": 1, "plan": 2, "run_planned": 2, "compile": 1,
 }  # fmt: skip
@@ -152,22 +149,22 @@ class Source(Protocol):
     ordered: int
     sent: int
 
-    def send(self, seconds: float) -> None:
+    def send(self, seconds):
         """Interrupt this thread once, after so many seconds; then ``sent`` is ``ordered``."""
 
 
 class Timer:
     """A signal, whose handler raises KeyboardInterrupt."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.ordered = self.sent = 0
         signal.signal(signal.SIGALRM, self._interrupt)
 
-    def send(self, seconds: float) -> None:
+    def send(self, seconds):
         self.ordered += 1
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
-    def _interrupt(self, *_: object) -> None:
+    def _interrupt(self, *_):
         self.sent = self.ordered
         raise KeyboardInterrupt
 
@@ -175,17 +172,17 @@ class Timer:
 class Thread:
     """Another thread, which raises KeyboardInterrupt in this one."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.ordered = self.sent = 0
-        self._orders: queue.SimpleQueue[tuple[int, float]] = queue.SimpleQueue()
+        self._orders = queue.SimpleQueue()
         self._target = ctypes.c_ulong(threading.get_ident())
         threading.Thread(target=self._work, daemon=True).start()
 
-    def send(self, seconds: float) -> None:
+    def send(self, seconds):
         self.ordered += 1
         self._orders.put((self.ordered, seconds))
 
-    def _work(self) -> None:
+    def _work(self):
         throw = ctypes.pythonapi.PyThreadState_SetAsyncExc
         interrupt = ctypes.py_object(KeyboardInterrupt)
         while True:
@@ -197,7 +194,7 @@ class Thread:
             self.sent = order
 
 
-def interrupted(source: Source, operation: Callable[[], None], times: int, seconds: float) -> str:
+def interrupted(source, operation, times, seconds):
     """Whether one interrupt came "inside" so many operations, or "later"."""
     found = "before"
     try:
@@ -214,7 +211,7 @@ def interrupted(source: Source, operation: Callable[[], None], times: int, secon
         return found
 
 
-def durations(work: Work) -> dict[str, float]:
+def durations(work):
     """What each operation takes without an interrupt: the median of some."""
     found = {}
     for name in (*OPERATIONS, "compile_anew"):
@@ -227,16 +224,16 @@ def durations(work: Work) -> dict[str, float]:
     return found
 
 
-def main() -> None:
+def main():
     kind, wanted = sys.argv[1], int(sys.argv[2])
     chance = random.Random(int(sys.argv[3]) if len(sys.argv) > 3 else 0)
     sys.setswitchinterval(1e-5)
     work = Work()
-    source: Source = Timer() if kind == "signals" else Thread()
+    source = Timer() if kind == "signals" else Thread()
     seconds = durations(work)
     names = sys.argv[4:] or list(OPERATIONS)
     weights = [OPERATIONS.get(name, 1) for name in names]
-    inside: Counter[str] = Counter()
+    inside = Counter()
     for n in count():
         if n % 500 == 0:
             faulthandler.dump_traceback_later(PATIENCE, exit=True)

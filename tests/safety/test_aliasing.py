@@ -7,8 +7,6 @@ import staticgrad as sg
 from staticgrad.errors import FeedError, OutputArrayError
 from tests.memory.test_random_programs import program
 
-Arrays = dict[str, np.ndarray]
-
 
 def memory_of(f, feeds):
     """What results must lie apart from, by what it is."""

@@ -28,7 +28,7 @@ class _Watched(Table):
 
     def __init__(self, program, plan, filled):
         super().__init__(program, plan)
-        self.told: dict[int, bool] = {}
+        self.told = {}
         self._filled = filled
 
     def run(self, arena, begin_writing=nothing):

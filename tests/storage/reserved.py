@@ -1,22 +1,16 @@
 """Two values with locks, and all that one may do with them, in this thread and in another."""
 
-from __future__ import annotations
-
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from queue import SimpleQueue
-from typing import Any
 
 import pytest
 
 from staticgrad.storage import locks as module
 from staticgrad.storage.locks import ReadWriteLock, is_inside_another
 from staticgrad.storage.reservation import SETTLED, LockSet
-
-Begin = Callable[[], object]
 
 
 class Other:
@@ -26,16 +20,16 @@ class Other:
     code is run in the middle of it.
     """
 
-    def __init__(self) -> None:
-        self._tasks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+    def __init__(self):
+        self._tasks = SimpleQueue()
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
 
-    def submit(self, function: Callable[..., Any], *args: Any) -> Future[None]:
+    def submit(self, function, *args):
         """What becomes of ``function(*args)`` in the thread."""
-        future: Future[None] = Future()
+        future = Future()
 
-        def task() -> None:
+        def task():
             try:
                 future.set_result(function(*args))
             except BaseException as error:
@@ -44,13 +38,13 @@ class Other:
         self._tasks.put(task)
         return future
 
-    def close(self) -> None:
+    def close(self):
         """Wait for what is under way, then for the thread."""
         self._tasks.put(None)
         self._thread.join(10)
         assert not self._thread.is_alive()
 
-    def _work(self) -> None:
+    def _work(self):
         while (task := self._tasks.get()) is not None:
             task()
 
@@ -62,16 +56,16 @@ class Guarded:
         errors: who was inside together.
     """
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.a, self.b = ReadWriteLock("a"), ReadWriteLock("b")
         self.elsewhere = ReadWriteLock("a value of no program")
         self.one = LockSet([(self.a, True), (self.b, False)])
         self.both = LockSet([(self.a, True), (self.b, True)])
         self.steps = 0
         self.writing = False
-        self.errors: list[str] = []
+        self.errors = []
 
-    def step(self, seconds: float, begin: Begin) -> None:
+    def step(self, seconds, begin):
         """What a program does under its locks; other threads have their turns meanwhile."""
         if self.steps:
             self.errors.append("two steps")
@@ -85,40 +79,40 @@ class Guarded:
         self.writing = False
         self.steps -= 1
 
-    def run(self, seconds: float = 0.0) -> None:
+    def run(self, seconds=0.0):
         self.one.run(self.step, seconds)
 
-    def share(self) -> None:
+    def share(self):
         self.both.run(self.step, 0.0)
 
-    def prepare(self) -> None:
+    def prepare(self):
         """The next step of ``share`` reserves its locks; those of ``run`` are reserved."""
         self.a._end_reservation()
         while self.both._taken_in_turn % SETTLED != SETTLED - 1:
             self.share()
         settle(self.one, self.run)
 
-    def run_often(self) -> None:
+    def run_often(self):
         """Until its locks are reserved."""
         for _ in range(SETTLED):
             self.run()
 
-    def read(self) -> None:
+    def read(self):
         self.a.read(self.look)
 
-    def look(self) -> None:
+    def look(self):
         for _ in range(2):
             if self.writing:
                 self.errors.append("read in the middle")
             time.sleep(0.001)
 
-    def set(self) -> None:
+    def set(self):
         self.b.write(lambda: self.steps and self.errors.append("set in the middle"))
 
-    def read_elsewhere(self) -> None:
+    def read_elsewhere(self):
         self.elsewhere.read(lambda: None)
 
-    def fork(self) -> None:
+    def fork(self):
         child = os.fork()
         if not child:
             try:
@@ -131,7 +125,7 @@ class Guarded:
         if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
             self.errors.append("forked in the middle")
 
-    def check(self) -> None:
+    def check(self):
         """Nobody is inside, nobody was who should not; what is reserved is so for one alone."""
         assert not self.errors
         for locks in (self.one, self.both):
@@ -146,7 +140,7 @@ class Guarded:
         assert not is_inside_another()
 
 
-def settle(locks: LockSet, run: Callable[[], None]) -> None:
+def settle(locks, run):
     for _ in range(3 * SETTLED + 1):
         if locks._reserved.stands:
             return
@@ -154,7 +148,7 @@ def settle(locks: LockSet, run: Callable[[], None]) -> None:
     pytest.fail("never reserved")
 
 
-ACTS: tuple[Callable[[Guarded], None], ...] = (
+ACTS = (
     Guarded.read, Guarded.set, Guarded.run, Guarded.share, Guarded.run_often,
 )  # fmt: skip
 if hasattr(os, "fork"):
@@ -167,14 +161,14 @@ each_stride = pytest.mark.parametrize(
 forks = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 
 
-def done_or_waiting(future: Future[None], seconds: float) -> None:
+def done_or_waiting(future, seconds):
     """Give another thread the time to do what it can, beside this one."""
     end = time.monotonic() + seconds
     while not future.done() and time.monotonic() < end:
         time.sleep(0.0005)
 
 
-def numbers(stride: int, *kind: object) -> Iterator[int]:
+def numbers(stride, *kind):
     """The first moment, and every ``stride``-th from one on that is not the same for each kind.
 
     Ever fewer unless every one is asked for; of forks, which copy a large process, least.

@@ -3,7 +3,6 @@
 import os
 import threading
 import time
-from collections.abc import Sequence
 from functools import partial
 
 import pytest
@@ -18,8 +17,6 @@ from staticgrad.storage.locks import (
     release_all,
 )
 from tests.beside import in_threads
-
-Locks = Sequence[tuple[ReadWriteLock, bool]]
 
 
 def hold(locks):
@@ -44,8 +41,8 @@ class Waiting:
     """Threads that take locks one after the other and write down in which order they got them."""
 
     def __init__(self):
-        self.got: list[str] = []
-        self.threads: list[threading.Thread] = []
+        self.got = []
+        self.threads = []
         self.go_on = threading.Event()
 
     def start(self, name, lock, write, *, stay=False):
