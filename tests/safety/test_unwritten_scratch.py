@@ -12,7 +12,7 @@ import pytest
 import staticgrad as sg
 from staticgrad.native.constants import ROW_WORDS
 from staticgrad.runtime.step import Table, nothing
-from tests.compiled.test_window_tiles import GEOMETRIES
+from tests.compiled.test_convolutions import GEOMETRIES
 from tests.safety.fenced_programs import PROGRAMS
 from tests.safety.mxcsr import DEFAULT, only_x86, register
 
