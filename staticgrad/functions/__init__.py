@@ -5,6 +5,9 @@ beside ``linalg``, ``nn`` with activations and losses, ``special``, ``random`` a
 function's module is imported when it is first asked for, because a program calls few of them: all
 take as long to import as NumPy takes. Code that finds functions by NumPy's names, and ops by the
 names that text has, asks for all (``load_all``). What type checkers read is ``__init__.pyi``.
+
+An argument that does not fit raises an error of ``sg.errors`` at the user's line; docstrings list
+the errors that only a run can find.
 """
 
 from importlib import import_module
@@ -26,11 +29,7 @@ __all__ = [*_HOMES, "linalg", "nn", "random", "special"]
 
 
 def load(name: str) -> Any:
-    """The public function ``name``, which from now on is an attribute of this package.
-
-    Raises:
-        AttributeError: there is none.
-    """
+    """The public function ``name``, which from now on is an attribute of this package."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home, attribute = _HOMES[name]

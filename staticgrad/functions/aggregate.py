@@ -100,13 +100,6 @@ def max(
         initial: one more number to compare with.
         where: which elements count.
 
-    Returns:
-        Elements of x, without the axes that were reduced.
-
-    Raises:
-        EmptyReductionError: there are no elements.
-        ArgumentError: a ``where`` without an ``initial``.
-
     >>> sg.evaluate(sg.max([[1.0, 5.0], [3.0, 4.0]], axis=1))
     array([5., 4.])
     """
@@ -341,9 +334,6 @@ def argmax(x: Operand[AnyValue], axis: int | None = None, *, keepdims: bool = Fa
     Returns:
         int64 positions: x without the axis.
 
-    Raises:
-        EmptyReductionError: there are no elements.
-
     >>> sg.evaluate(sg.argmax([[1.0, 5.0], [3.0, 4.0]], axis=1))
     array([1, 1])
     """
@@ -382,7 +372,6 @@ def _position(
 def _reduced(
     kind: Callable[[tuple[int, ...]], Reduction], x: AnyValue, axes: tuple[int, ...], keepdims: bool
 ) -> AnyValue:
-    """The reduction over ``axes``; x itself over none."""
     if not axes:
         return x
     out = kind(axes)(x)
@@ -390,7 +379,6 @@ def _reduced(
 
 
 def _kept(reduced: AnyValue, x: AnyValue, axes: tuple[int, ...]) -> AnyValue:
-    """A reduction of x with its axes, now of size 1."""
     return reshape(reduced, tuple(1 if k in axes else size for k, size in enumerate(x.shape)))
 
 

@@ -44,9 +44,6 @@ def roll(x: Operand[AnyValue], shift: Any, axis: Axes = None) -> AnyValue:
         shift: an integer, or one per axis.
         axis: one axis or several; x flattened and rolled if None.
 
-    Returns:
-        The elements, moved along the axes; what falls off one end comes back at the other.
-
     >>> sg.evaluate(sg.roll([1, 2, 3], 1))
     array([3, 1, 2])
     """
@@ -126,7 +123,6 @@ def array_split(x: Operand[AnyValue], indices_or_sections: Any, axis: int = 0) -
 
 
 def _cut(x: AnyValue, at: Sequence[Any], axis: int) -> list[AnyValue]:
-    """The parts between positions, clipped as slices are."""
     before = (slice(None),) * axis
     ends = [*at, None]
     return [x[(*before, slice(a, b))] for a, b in zip([0, *at], ends, strict=True)]
@@ -139,9 +135,6 @@ def repeat(x: Operand[AnyValue], repeats: Any, axis: int | None = None) -> AnyVa
         x: a value.
         repeats: one number (or size) for all, or integers known now, one per index of the axis.
         axis: which axis.
-
-    Returns:
-        The elements, longer along the axis.
 
     >>> sg.evaluate(sg.repeat([1, 2], 2))
     array([1, 1, 2, 2])
@@ -172,9 +165,6 @@ def tile(x: Operand[AnyValue], reps: Any) -> AnyValue:
     Args:
         x: a value.
         reps: a number for the last axis, or one for each of the last axes.
-
-    Returns:
-        The repeated value; its size along each axis is multiplied by ``reps``.
 
     >>> sg.evaluate(sg.tile([1, 2], 2))
     array([1, 2, 1, 2])
@@ -239,9 +229,6 @@ def diag(x: Operand[AnyValue], k: int = 0) -> AnyValue:
         x: a vector or a matrix.
         k: which diagonal; above the main one it is positive.
 
-    Returns:
-        A vector of a matrix, a matrix of a vector.
-
     >>> sg.evaluate(sg.diag([1, 2]))
     array([[1, 0],
            [0, 2]])
@@ -269,9 +256,6 @@ def diagflat(x: Operand[AnyValue], k: int = 0) -> AnyValue:
         x: a value of any axes.
         k: which diagonal; above the main one where positive.
 
-    Returns:
-        A square matrix with a row for each element, and ``abs(k)`` more.
-
     >>> sg.evaluate(sg.diagflat([[1, 2]]))
     array([[1, 0],
            [0, 2]])
@@ -288,9 +272,6 @@ def trace(
         x: a value with two axes or more.
         offset, axis1, axis2: as for ``diagonal``.
         dtype: convert to it before adding.
-
-    Returns:
-        The sums.
 
     >>> sg.evaluate(sg.trace([[1, 2], [3, 4]]))
     array(5)
@@ -360,9 +341,6 @@ def rot90(x: Operand[AnyValue], k: int = 1, axes: tuple[int, int] = (0, 1)) -> A
         k: how often.
         axes: the plane.
 
-    Returns:
-        The same elements, turned.
-
     >>> sg.evaluate(sg.rot90([[1, 2], [3, 4]]))
     array([[2, 4],
            [1, 3]])
@@ -411,12 +389,6 @@ def pad(
         stat_length: how many elements count, one or in pairs; all by default.
         reflect_type: ``"even"``, or ``"odd"``: twice the outermost element less the mirrored ones.
             For ``"reflect"`` and ``"symmetric"``.
-
-    Returns:
-        A value in the dtype of x, larger by both widths along each axis.
-
-    Raises:
-        ArgumentError: ``pad_width`` or another argument has another form; another mode.
 
     >>> sg.evaluate(sg.pad([1, 2, 3], (1, 2), "edge"))
     array([1, 1, 2, 3, 3, 3])
@@ -473,7 +445,6 @@ def _around(
 
 
 def _check_options(mode: str, **options: tuple[Any, Any, tuple[str, ...]]) -> None:
-    """Refuse an option of another mode."""
     for name, (given, default, modes) in options.items():
         if mode not in modes and not (given is default or (is_number(given) and given == default)):
             raise ArgumentError(
@@ -524,7 +495,6 @@ def _with_constants(x: AnyValue, widths: list[tuple[Size, Size]], constants: Any
 
 
 def _number(x: AnyValue, what: str, data: Any) -> AnyValue:
-    """Return one padding value for x, in its dtype."""
     value = as_value("pad", data, getattr(x, "kind", type(x)))
     if value.ndim:
         raise ArgumentError(f"pad: {what} {value.type} is not a number", related=related(value))
@@ -532,7 +502,6 @@ def _number(x: AnyValue, what: str, data: Any) -> AnyValue:
 
 
 def _joined(x: AnyValue, axis: int, sides: tuple[Size, Size], slabs: list[AnyValue]) -> AnyValue:
-    """x between two slabs, each repeated to its side's size along ``axis``."""
     parts = []
     for side, slab in zip(sides, slabs, strict=True):
         shape = tuple(side if k == axis else size for k, size in enumerate(x.shape))

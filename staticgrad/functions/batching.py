@@ -40,13 +40,7 @@ def over_elements(
     axes: tuple[Any, Any],
     size: Any,
 ) -> Any:
-    """Return what a function gives for each element of a batch, stacked.
-
-    Args:
-        f: takes the arguments of one element.
-        args, kwargs: the arguments of the batch.
-        axes, size: ``in_axes`` and ``out_axes``, and ``axis_size``, as ``sg.vmap`` takes them.
-    """
+    """Return what a function gives for each element of a batch, stacked."""
     in_axes, out_axes = axes
     batches = _Batches(args, kwargs, in_axes, size)
     with loop_at_once() if batches.is_eager else nullcontext():
@@ -86,7 +80,6 @@ class _Batches:
 
     @property
     def is_eager(self) -> bool:
-        """Return whether the arguments compute at once."""
         return self.kind.computes
 
     def result(self, f: Callable[..., Any], out_axes: Any) -> Any:
@@ -116,7 +109,6 @@ class _Batches:
         return unflatten(tree, [self._placed(name, *out, axis) for name, out, axis in placed])
 
     def _at_once(self, value: Any) -> Any:
-        """Return a large constant array as a value that computes at once; others unchanged."""
         op = value.node.op
         return self.kind.lift(op.data.array, op.data.dtype) if isinstance(op, Constant) else value
 
@@ -148,7 +140,6 @@ class _Held:
         self._known: dict[int, tuple[Any, Any]] = {}
 
     def __call__(self, tensor: Any) -> Any:
-        """Return the symbolic value that replaces a tensor in the trace."""
         if id(tensor) not in self._known:
             value = self._trace.input(f"t{len(self._known)}", tensor.type)
             # as old as the trace: what is traced inside of it reads this from outside
@@ -158,12 +149,10 @@ class _Held:
 
     @property
     def tensors(self) -> list[Any]:
-        """The tensors, in the order of ``inputs``."""
         return [tensor for tensor, _ in self._known.values()]
 
     @property
     def inputs(self) -> list[Any]:
-        """Return all symbolic values that replace tensors."""
         return [value for _, value in self._known.values()]
 
 
@@ -172,7 +161,6 @@ def _element(kind: TensorType) -> TensorType:
 
 
 def _names(tree: Tree) -> list[str]:
-    """Return how to write each leaf of the arguments."""
     positional, named = tree.parts
     numbered = [(f"argument {k + 1}", part) for k, part in enumerate(positional.parts)]
     parts = [*numbered, *zip(named.keys, named.parts, strict=True)]
@@ -228,7 +216,6 @@ def _spread(what: str, entry: Any, tree: Tree) -> list[int | None]:
 
 
 def _checked(name: str, value: Value, axis: int) -> int:
-    """The axis of elements of a value, counted from the first."""
     if not -value.ndim <= axis < value.ndim:
         raise AxisError(
             f"vmap: {name} is {value.type}, without an axis {axis} of elements",

@@ -66,9 +66,6 @@ def input(name: str, shape: Any = (), dtype: Any = "float32") -> Value:
             graph); ``sg.dim(...)`` or an expression of sizes; None for an anonymous size.
         dtype: the element type.
 
-    Returns:
-        The value.
-
     >>> x = sg.input("x", ("batch", 3))
     >>> x
     <x: f32[batch, 3]>
@@ -123,9 +120,6 @@ def parameter(name: str, array: npt.ArrayLike, dtype: Any = None) -> Parameter:
             but looks like a shape: ShapeAsValueWarning.
         dtype: the element type; that of the array by default.
 
-    Returns:
-        The parameter; ``value`` is its present array.
-
     >>> w = sg.parameter("w", [1.0, 2.0])
     >>> w.value = w.value * 2.0
     >>> w.value
@@ -149,9 +143,6 @@ def constant(array: npt.ArrayLike, dtype: Any = None) -> Value:
     Args:
         array: an array, a number, or nested lists of numbers.
         dtype: the element type; that of the array by default (Python floats: float64).
-
-    Returns:
-        The value, usable as any other value.
 
     >>> sg.evaluate(sg.constant([1.0, 2.0]) * 2.0)
     array([2., 4.])
@@ -203,9 +194,6 @@ def full(
         dtype: the element type.
         like: a value of the kind that the result shall have.
 
-    Returns:
-        The value, repeated.
-
     >>> sg.evaluate(sg.full((2,), 1.5))
     array([1.5, 1.5])
     """
@@ -223,9 +211,6 @@ def zeros(shape: Any, dtype: Any = F32, *, like: AnyValue | None = None) -> AnyV
         dtype: the element type.
         like: a value of the kind that the result shall have.
 
-    Returns:
-        Zeros, of this shape.
-
     >>> sg.evaluate(sg.zeros((2, 2)))
     array([[0., 0.],
            [0., 0.]], dtype=float32)
@@ -240,9 +225,6 @@ def ones(shape: Any, dtype: Any = F32, *, like: AnyValue | None = None) -> AnyVa
         shape: one size or a tuple of sizes, named ones too.
         dtype: the element type.
         like: a value of the kind that the result shall have.
-
-    Returns:
-        Ones, of this shape.
 
     >>> sg.evaluate(sg.ones((2, 2)))
     array([[1., 1.],
@@ -261,9 +243,6 @@ def full_like(
         fill_value: a number, or what broadcasts to the shape.
         dtype: by default that of x.
         shape: by default that of x.
-
-    Returns:
-        The value, repeated.
 
     >>> sg.evaluate(sg.full_like([1, 2], 7))
     array([7, 7])
@@ -285,9 +264,6 @@ def zeros_like(x: Operand[AnyValue], dtype: Any = None, *, shape: Any = None) ->
         dtype: by default that of x.
         shape: by default that of x.
 
-    Returns:
-        Zeros.
-
     >>> sg.evaluate(sg.zeros_like([1, 2]))
     array([0, 0])
     """
@@ -301,9 +277,6 @@ def ones_like(x: Operand[AnyValue], dtype: Any = None, *, shape: Any = None) -> 
         x: a value.
         dtype: by default that of x.
         shape: by default that of x.
-
-    Returns:
-        Ones.
 
     >>> sg.evaluate(sg.ones_like([1, 2]))
     array([1, 1])
@@ -326,9 +299,6 @@ def arange(
         step: a number other than 0.
         dtype: the element type of the result; int64 by default, float64 where a number is a float.
         like: a value of the kind that the result shall have.
-
-    Returns:
-        The numbers, along one axis.
 
     >>> sg.evaluate(sg.arange(2, 10, 3))
     array([2, 5, 8])
@@ -377,7 +347,6 @@ def _number(value: int, dtype: Any) -> Any:
 
 
 def _single(op: str, dtype: Any) -> DType:
-    """Return the dtype of a creation function: float32 by default."""
     return F32 if dtype is None else dtype_of(op, dtype)
 
 
@@ -452,9 +421,6 @@ def linspace(
     Returns:
         The numbers, along a new axis; with ``retstep`` a pair of them and the distance.
 
-    Raises:
-        ArgumentError: a negative number of numbers.
-
     >>> sg.evaluate(sg.linspace(0.0, 1.0, 3))
     array([0. , 0.5, 1. ])
     """
@@ -504,9 +470,6 @@ def geomspace(
 
     Args:
         start, stop, num, endpoint, dtype, axis: as for ``linspace``.
-
-    Returns:
-        The numbers, along a new axis.
 
     >>> sg.evaluate(sg.geomspace(1.0, 100.0, 3))
     array([  1.,  10., 100.])
@@ -576,9 +539,6 @@ def eye(
         dtype: the element type.
         like: a value of the kind that the result shall have.
 
-    Returns:
-        The matrix.
-
     >>> sg.evaluate(sg.eye(2))
     array([[1., 0.],
            [0., 1.]], dtype=float32)
@@ -634,9 +594,6 @@ def tril(x: Operand[AnyValue], k: int = 0) -> AnyValue:
         x: matrices [..., n, m].
         k: which diagonal; above the main one it is positive.
 
-    Returns:
-        The elements, of x's shape.
-
     >>> sg.evaluate(sg.tril([[1, 2], [3, 4]]))
     array([[1, 0],
            [3, 4]])
@@ -650,9 +607,6 @@ def triu(x: Operand[AnyValue], k: int = 0) -> AnyValue:
     Args:
         x: matrices [..., n, m].
         k: which diagonal; above the main one it is positive.
-
-    Returns:
-        The elements, of x's shape.
 
     >>> sg.evaluate(sg.triu([[1, 2], [3, 4]]))
     array([[1, 2],

@@ -79,7 +79,6 @@ def diff(
 
 
 def _end(x: AnyValue, data: Operand[AnyValue] | None, axis: int) -> list[AnyValue]:
-    """Return the array to join to x along ``axis``; one number is repeated along the other axes."""
     if data is None:
         return []
     value = as_values("diff", x, data)[1]
@@ -143,7 +142,6 @@ def trapezoid(
 
 
 def _steps(op: str, x: AnyValue, value: AnyValue, place: int) -> AnyValue:
-    """The distances between the places x, to be multiplied with differences of ``value``."""
     if x.ndim == 1:
         return _column(diff(x), value.ndim, place)
     if x.ndim != value.ndim:
@@ -223,7 +221,6 @@ def _slope(f: AnyValue, axis: int, spacing: Operand[AnyValue], edge_order: int) 
 
 
 def _share(steps: Value | None, axis: int, at: int) -> Any:
-    """The outermost of two steps as a share of both."""
     if steps is None:
         return 0.5
     outer = _along(steps, axis, at, at + 1)
@@ -240,9 +237,6 @@ def unwrap(
         discont: the smallest step that is a jump; at least half a turn.
         axis: along which axis.
         period: a whole turn; radians by default.
-
-    Raises:
-        ArgumentError: a period that is not a positive number.
 
     >>> sg.evaluate(sg.unwrap([0.0, 90.0, 350.0], period=360.0))
     array([  0.,  90., -10.])
@@ -280,9 +274,6 @@ def cumulative_sum(
 
     Returns:
         A value of the shape of x, one longer along ``axis`` with ``include_initial``.
-
-    Raises:
-        ArgumentError: no axis is given and x is not a vector.
 
     >>> sg.evaluate(sg.cumulative_sum([1, 2, 3], include_initial=True))
     array([0, 1, 3, 6])
@@ -330,6 +321,5 @@ def _along(x: AnyValue, axis: int, start: int | None, stop: int | None) -> AnyVa
 
 
 def _column(x: AnyValue, rank: int, axis: int) -> AnyValue:
-    """A vector along ``axis`` of ``rank`` axes."""
     shape = tuple(x.shape[0] if k == axis else 1 for k in range(rank))
     return functions.reshape(x, shape)

@@ -347,9 +347,6 @@ class Distributions:
             replace: whether one slice may come several times.
             p: floating, a probability for each slice; all are as likely by default.
             axis: along which slices are taken.
-
-        Raises:
-            ArgumentError: more draws than there are slices, without replacement.
         """
         value = None if isinstance(x, int) else self._operand("choice", x)
         place = 0 if value is None else axis_of("choice", axis, value)
@@ -389,14 +386,12 @@ class Distributions:
         return functions.reshape(functions.topk(scores, many)[1], sizes)
 
     def _operand(self, op: str, x: Operand) -> Any:
-        """A value of the kind in which this draws beside x."""
         return as_value(op, x, binding_kind((self.key, x)))
 
     def _words(self, shape: Shape) -> Any:
         return self._bits(shape, U64, self._stream())
 
     def _open(self, op: str, shape: Any, dtype: Any, *parameters: Operand) -> tuple[Any, DType]:
-        """Draw from (0, 1), symmetric about 1/2, in the compute dtype; also return the dtype."""
         kind = floating_dtype(op, dtype)
         wide = kind.compute
         word = self._bits(met_shape(op, shape, *parameters), wide.unsigned, self._stream())
@@ -428,9 +423,6 @@ class CountDraws:
 
         From 10 on by transformed rejection (PTRS: Hörmann, "The transformed rejection method for
         generating Poisson random variables", 1993). Counts carry no gradient.
-
-        Raises:
-            ArgumentError: a number that is negative, infinite or NaN.
         """
         kind = _integer("poisson", dtype)
         if not_from_0(lam) or (isinstance(lam, float) and lam == math.inf):
@@ -466,9 +458,6 @@ class CountDraws:
             p: probabilities, which broadcast with n.
             shape: of the result; that in which both meet by default.
             dtype: integer.
-
-        Raises:
-            ArgumentError: a number n below 0 or not whole; a number p outside [0, 1].
         """
         kind = _integer("binomial", dtype)
         if not_from_0(n) or (isinstance(n, float) and not n.is_integer()):
@@ -599,9 +588,6 @@ class GammaDraws:
             scale: the factor.
             shape: of the result; that in which both meet by default.
             dtype: floating.
-
-        Raises:
-            ArgumentError: a number a that is negative or NaN.
         """
         kind = floating_dtype("gamma", dtype)
         drawn = self._log_gamma("gamma", a, met_shape("gamma", shape, a, scale), kind)
@@ -637,7 +623,6 @@ class GammaDraws:
         return functions.astype(softmax(drawn, -1), kind)
 
     def _log_gamma(self, op: str, a: Operand, sizes: Shape, kind: DType) -> Any:
-        """The logarithm of gamma draws, in the compute dtype."""
         if not_from_0(a):
             raise ArgumentError(f"{op}: the parameter {shown(a)} is not a number from 0 on")
         wide = kind.compute
@@ -672,7 +657,6 @@ class GammaDraws:
 
 @custom_jvp(name="staticgrad.gamma_draw")
 def _as_drawn(drawn: Any, a: Any) -> Any:
-    """``drawn``, which moves with the parameter that it was drawn with."""
     return drawn
 
 

@@ -40,9 +40,6 @@ def round(x: Operand[AnyValue], decimals: int = 0) -> AnyValue:
         x: numbers.
         decimals: how many places; negative ones are before the point.
 
-    Returns:
-        The numbers, in x's dtype.
-
     >>> sg.evaluate(sg.round([1.25, 1.75], 1))
     array([1.2, 1.8])
     """
@@ -140,9 +137,6 @@ def isnan(x: Operand[AnyValue]) -> AnyValue:
     Args:
         x: a value.
 
-    Returns:
-        Bools, of x's shape.
-
     >>> sg.evaluate(sg.isnan([0.0, sg.nan]))
     array([False,  True])
     """
@@ -155,9 +149,6 @@ def isinf(x: Operand[AnyValue]) -> AnyValue:
 
     Args:
         x: numbers.
-
-    Returns:
-        Bools, of x's shape.
 
     >>> sg.evaluate(sg.isinf([0.0, sg.inf]))
     array([False,  True])
@@ -173,9 +164,6 @@ def isfinite(x: Operand[AnyValue]) -> AnyValue:
 
     Args:
         x: a value.
-
-    Returns:
-        Bools, of x's shape.
 
     >>> sg.evaluate(sg.isfinite([0.0, sg.inf]))
     array([ True, False])
@@ -202,12 +190,6 @@ def nan_to_num(
         copy: True alone.
         nan, posinf, neginf: the replacements; by default 0 and the ends of the range.
 
-    Returns:
-        A value of the shape of x.
-
-    Raises:
-        ArgumentError: ``copy=False``: nothing is written into x.
-
     >>> sg.evaluate(sg.nan_to_num([1.0, float("nan"), float("inf")], posinf=9.0))
     array([1., 0., 9.])
     """
@@ -232,9 +214,6 @@ def heaviside(x: Operand[AnyValue], at_zero: Operand[AnyValue]) -> AnyValue:
     Args:
         x: numbers.
         at_zero: the result at 0; it broadcasts.
-
-    Returns:
-        0, ``at_zero`` or 1, floating.
 
     >>> sg.evaluate(sg.heaviside([-1.0, 0.0, 2.0], 0.5))
     array([0. , 0.5, 1. ])
@@ -309,9 +288,6 @@ def _overlooking(
 
 def divmod(x: Operand[AnyValue], y: Operand[AnyValue]) -> tuple[AnyValue, AnyValue]:
     """The pair (x // y, x % y). Raises as ``floor_divide``.
-
-    Returns:
-        Quotients and remainders.
 
     >>> sg.evaluate(list(sg.divmod([5, -5], 3)))
     [array([ 1, -2]), array([2, 1])]
@@ -442,9 +418,6 @@ def select(
         choicelist: a value for each.
         default: where none holds.
 
-    Raises:
-        ArgumentError: no condition, or not one choice per condition.
-
     >>> sg.evaluate(sg.select([[True, False]], [[1.0, 2.0]], 9.0))
     array([1., 9.])
     """
@@ -467,9 +440,6 @@ def choose(
         choices: values, or one with the choices along its first axis.
         mode: for an index out of range, ``"raise"`` an error in the run; ``"wrap"``
             it round; ``"clip"`` it to the first or the last.
-
-    Returns:
-        Elements of the choices, in the common shape.
 
     >>> sg.evaluate(sg.choose([0, 1, 0], [[1, 2, 3], [10, 20, 30]]))
     array([ 1, 20,  3])
@@ -511,9 +481,6 @@ def piecewise(
         condlist: conditions, which broadcast with x.
         funclist: functions of x, values or numbers.
         args, kw: handed to every function, after x.
-
-    Raises:
-        ArgumentError: too few or too many functions.
 
     >>> x = np.array([-2.0, 3.0])
     >>> sg.evaluate(sg.piecewise(x, [x < 0], [lambda x: -x, lambda x: 10 * x]))

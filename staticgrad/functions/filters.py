@@ -50,9 +50,6 @@ def convolve(a: Operand[AnyValue], v: Operand[AnyValue], mode: str = "full") -> 
         mode: ``"full"``, every n at which they meet; ``"same"``, as many as the longer one has
             elements, in the middle of those; ``"valid"``, where the shorter one lies inside.
 
-    Returns:
-        A vector.
-
     Raises:
         SizeGuardError: in a run, a vector of a named size that has no elements, or (but for
             ``mode="full"``) fewer than a known size.
@@ -86,7 +83,6 @@ def correlate(a: Operand[AnyValue], v: Operand[AnyValue], mode: str = "valid") -
 
 
 def _vectors(op: str, a: Operand[AnyValue], v: Operand[AnyValue]) -> tuple[AnyValue, AnyValue]:
-    """Two vectors of one dtype that have elements."""
     left, right = promoted_values(op, (a, v))
     left, right = (functions.reshape(x, (1,)) if x.ndim == 0 else x for x in (left, right))
     for value in (left, right):
@@ -193,7 +189,6 @@ def sliding_window_view(
 
 
 def _windows(x: AnyValue, axis: int, size: int) -> AnyValue:
-    """x with an axis of windows and one of the places inside in place of ``axis``."""
     count = dims.maximum(x.shape[axis] - size + 1, 0)
     inside = np.arange(size)
     if isinstance(count, int):
@@ -220,9 +215,6 @@ def interp(
         fp: n values.
         left, right: the value before the first place and behind the last; by default those there.
         period: what x and xp are taken modulo; ``left`` and ``right`` are then without effect.
-
-    Returns:
-        The values, floating, of x's shape.
 
     >>> sg.evaluate(sg.interp(0.5, [0.0, 1.0], [10.0, 20.0]))
     array(15.)
@@ -267,7 +259,6 @@ def _between(at: AnyValue, places: AnyValue, values: AnyValue) -> AnyValue:
 def _wrap_period(
     at: AnyValue, places: AnyValue, values: AnyValue, period: Any
 ) -> tuple[AnyValue, AnyValue, AnyValue]:
-    """Reduce modulo the period, sort, and pad by one point on each side."""
     if not is_number(period) or period == 0:
         raise ArgumentError(f"interp: period must be a non-zero number, got {shown(period)}")
     turn = abs(period)
@@ -307,9 +298,6 @@ def polyval(p: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
     Args:
         p: n coefficients, n known at build; of none the result is 0.
         x: where, of any shape.
-
-    Raises:
-        ArgumentError: the number of coefficients is only known at run time.
 
     >>> sg.evaluate(sg.polyval([2.0, 1.0], [0.0, 10.0]))
     array([ 1., 21.])

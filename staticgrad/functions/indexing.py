@@ -110,9 +110,6 @@ def getitem(x: Operand[AnyValue], key: Any) -> AnyValue:
         x: a value.
         key: what stands in the brackets.
 
-    Returns:
-        The chosen elements.
-
     Raises:
         IndexOutOfRange: an integer outside a literal size (a named size, and a slice of one place
             of it, are checked in the run).
@@ -165,7 +162,6 @@ def _unmasked(x: Value, key: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _is_known_mask(item: Any) -> bool:
-    """Return whether ``item`` is an eager mask, whose number of selected elements is known."""
     return bool(item.computes) and item.dtype is BOOL and item.ndim > 0
 
 
@@ -219,7 +215,6 @@ def _read(plan: Selection[Any], position: int, item: Any) -> None:
 
 
 def _mask_places(x: Value, item: _MaskAxis, axis: int) -> Any:
-    """Positions along ``axis``, which the mask must be as long as."""
     if x.shape[axis] != item.size:
         raise ShapeError(
             f"a mask of size {item.size} for axis {axis} of size {x.shape[axis]}",
@@ -276,7 +271,6 @@ def _slice_of(x: Value, item: slice, size: Size) -> tuple[Size, Size, int]:
 
 
 def _clipped(what: str, data: Any, most: int, x: Value) -> int:
-    """An integer of a slice, of any length, between -most and most."""
     number = known_integer(data)
     if number is None:
         number = integer("getitem", what, data, x)  # which says what is wrong
@@ -341,7 +335,6 @@ def _index_array(x: Value, item: Any) -> Any:
 
 
 def _no_index(item: Any) -> str:
-    """Return what to write instead of a key that is neither integers nor bools."""
     if isinstance(item, str):
         return "parts are named by position: x[0], x[1:3], x[..., None]"
     if isinstance(item, float):
@@ -353,11 +346,6 @@ def rows_and_places(x: AnyValue, arrays: Sequence[tuple[int, Any]]) -> tuple[Any
     """Return x with the indexed axes first and merged into one, and the indices into that axis.
 
     A single array whose contents a run gives is returned unchanged: the lookup checks it.
-
-    Args:
-        x: what is indexed.
-        arrays: an axis of x and an array or value of integers each, by ascending axes. Negative
-            indices count from the end of their axis.
     """
     broadcast("getitem", [np.shape(a) if not isinstance(a, Value) else a.shape for _, a in arrays])
     axes = [axis for axis, _ in arrays]
@@ -379,7 +367,6 @@ def rows_and_places(x: AnyValue, arrays: Sequence[tuple[int, Any]]) -> tuple[Any
 
 
 def _within(indices: Any, size: Size) -> Any:
-    """Positions in [0, size) as int64: now where both are known, else by looking them up."""
     if not isinstance(indices, Value) and not isinstance(size, Dim):
         return checked(array_of(indices, "getitem: a key"), size)
     value = as_value("getitem", indices)
@@ -543,11 +530,9 @@ class Place:
         return _put(chosen, _back(chosen, after))
 
     def _values(self, values: Operand) -> Value:
-        """``values`` in the dtype of x and the shape of ``x[key]``."""
         return broadcast_to(self._lifted(values), self.get().shape)
 
     def _lifted(self, values: Operand) -> Value:
-        """``values`` in the dtype of x."""
         return lifted("at", binding_kind((self.x,)), values, self.x.dtype)
 
     def _masked(self, values: Operand, of_two: Callable[[Value, Value], Value]) -> Value | None:
@@ -585,7 +570,6 @@ def _flat_updates(
 
 
 def _with_last(rows: AnyValue, flat: AnyValue, many: AnyValue) -> AnyValue:
-    """``rows`` with each that ``flat`` names replaced by the last of its rows of ``many``."""
     if not bounds(flat.shape[0])[0]:  # there may be none, and then a place reads this row
         none = functions.zeros((1, *many.shape[1:]), many.dtype, like=many)
         many = functions.concatenate((many, none))
@@ -618,7 +602,6 @@ def _scattered(updates: AnyValue, flat: AnyValue, rows: AnyValue) -> AnyValue:
 
 
 def _back(chosen: Selection[AnyValue], rows: AnyValue) -> AnyValue:
-    """Rows as the part of x that they were made of."""
     axes = [axis for axis, _ in chosen.arrays]
     rest = tuple(size for axis, size in enumerate(chosen.shape) if axis not in axes)
     apart = reshape(rows, (*(chosen.shape[axis] for axis in axes), *rest))
@@ -626,7 +609,6 @@ def _back(chosen: Selection[AnyValue], rows: AnyValue) -> AnyValue:
 
 
 def _put(chosen: Selection[AnyValue], part: AnyValue) -> AnyValue:
-    """x with ``part`` in place of the sliced part."""
     x, lengths = chosen.x, tuple(chosen.lengths)
     part = reshape(part, lengths)
     whole = all(s == 0 for s in chosen.starts) and all(s == 1 for s in chosen.steps)
@@ -750,9 +732,6 @@ def vstack(values: Sequence[Operand[AnyValue]], *, dtype: Any = None) -> AnyValu
         values: arrays.
         dtype: convert to it.
 
-    Returns:
-        One value with two axes or more.
-
     >>> sg.evaluate(sg.vstack([[1, 2], [3, 4]]))
     array([[1, 2],
            [3, 4]])
@@ -790,9 +769,6 @@ def dstack(values: Sequence[Operand[AnyValue]]) -> AnyValue:
     Args:
         values: arrays; vectors become [1, n, 1], matrices [m, n, 1].
 
-    Returns:
-        One value with three axes or more.
-
     >>> sg.evaluate(sg.dstack([[1, 2], [3, 4]]))
     array([[[1, 3],
             [2, 4]]])
@@ -809,9 +785,6 @@ def column_stack(values: Sequence[Operand[AnyValue]]) -> AnyValue:
 
     Args:
         values: vectors and matrices.
-
-    Returns:
-        One matrix.
 
     >>> sg.evaluate(sg.column_stack([[1, 2], [3, 4]]))
     array([[1, 3],
@@ -843,9 +816,6 @@ def block(blocks: Any) -> Value:
 
     Returns:
         One value, with as many axes as lists are nested, or as its blocks have.
-
-    Raises:
-        ArgumentError: an empty list, or lists nested to different depths.
 
     >>> sg.evaluate(sg.block([[np.eye(2), np.zeros((2, 1))], [np.ones((1, 3))]]))
     array([[1., 0., 0.],
@@ -923,9 +893,6 @@ def unstack(x: Operand[AnyValue], axis: int = 0) -> tuple[AnyValue, ...]:
     Returns:
         As many values as the axis has places, in a tuple.
 
-    Raises:
-        ArgumentError: an axis of a named size.
-
     >>> len(sg.unstack(sg.zeros((3, 2))))
     3
     """
@@ -1000,9 +967,6 @@ def insert(
         values: the new elements. They broadcast to the shape of x with as many entries along
             ``axis`` as there are positions; before one position there may be several.
         axis: along which; None flattens x.
-
-    Returns:
-        x with more entries along ``axis``.
 
     Raises:
         ArgumentError: ``obj`` is a value or not an index; several indices in a named size.

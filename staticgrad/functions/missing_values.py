@@ -70,9 +70,6 @@ def nancumsum(x: Operand[AnyValue], axis: int | None = None, dtype: Any = None) 
         axis: one axis; None for all elements, flattened.
         dtype: of the sum; by default that of ``sum``.
 
-    Returns:
-        A value of the shape of x, or flattened.
-
     >>> sg.evaluate(sg.nancumsum([1.0, float("nan"), 2.0]))
     array([1., 1., 3.])
     """
@@ -111,7 +108,6 @@ def nanmean(
 
 
 def _counted(op: str, x: Operand[AnyValue], dtype: Any, where: Mask) -> AnyValue:
-    """x as a floating value of ``dtype``, NaN where it does not count."""
     if dtype is not None and not dtype_of(op, dtype).is_float:
         raise DTypeError(f"{op}: dtype={dtype!r} is not floating")
     value = floating(op, x)
@@ -246,7 +242,6 @@ def _variance(
 
 
 def _present(x: AnyValue, axis: Axes, keepdims: bool) -> AnyValue:
-    """Count the elements over ``axis`` that are not NaN, in the dtype of x."""
     there = functions.astype(functions.equal(x, x), x.dtype)
     return of.sum(there, axis, keepdims=keepdims)
 

@@ -46,14 +46,6 @@ def rms_norm(
         weight: of the size of the last axis; None for none.
         eps: added to the mean square.
 
-    Returns:
-        The normalised values, floating, of x's shape.
-
-    Raises:
-        RankError: a 0-d operand.
-        ShapeError: a weight of another shape.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.rms_norm([[1.0, 1.0]])).round(3)
     array([[1., 1.]])
     """
@@ -83,15 +75,6 @@ def batch_norm(
         axis: which axis.
         eps: added to the variance.
 
-    Returns:
-        A floating value of the shape of x.
-
-    Raises:
-        AxisError: there is no such axis.
-        ArgumentError: statistics that are not a pair.
-        ShapeError: numbers that are not one per channel.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.batch_norm([[0.0, 1.0], [2.0, 5.0]])).round(3)
     array([[-1., -1.],
            [ 1.,  1.]])
@@ -119,10 +102,6 @@ def batch_statistics(x: Operand[AnyValue], axis: int = 1) -> tuple[AnyValue, Any
     Returns:
         Two vectors, with one number for each channel.
 
-    Raises:
-        AxisError: there is no such axis.
-
-    >>> import staticgrad as sg
     >>> mean, variance = sg.nn.batch_statistics([[0.0, 1.0], [2.0, 5.0]])
     >>> sg.evaluate([mean, variance])
     [array([1., 3.]), array([1., 4.])]
@@ -157,15 +136,6 @@ def group_norm(
         axis: which axis.
         eps: added to the variance.
 
-    Returns:
-        A floating value of the shape of x.
-
-    Raises:
-        AxisError: there is no such axis.
-        ArgumentError: fewer than one group.
-        ShapeError: channels that are not so many equal groups, or numbers not one per channel.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.group_norm([[0.0, 2.0, 10.0, 10.0]], 2)).round(3)
     array([[-1.,  1.,  0.,  0.]])
     """
@@ -200,13 +170,11 @@ def _affine(
     bias: Operand[AnyValue] | None,
     axis: int,
 ) -> AnyValue:
-    """x times the weight plus the bias, where they are given."""
     out = x if weight is None else x * _per_channel(op, weight, x, axis)
     return out if bias is None else out + _per_channel(op, bias, x, axis)
 
 
 def _per_channel(op: str, data: Operand[AnyValue], x: AnyValue, axis: int) -> AnyValue:
-    """Return one number per index of ``axis``, in an array that broadcasts with x."""
     _, row = as_values(op, x, data)
     size = x.shape[axis]
     text = f"{op}: {shape_text(row.shape)} is not one number for each of {size} channels"

@@ -59,9 +59,6 @@ def vdot(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
     Args:
         a, b: numbers, of as many elements.
 
-    Returns:
-        One number.
-
     >>> sg.evaluate(sg.vdot([1.0, 2.0], [3.0, 4.0]))
     array(11.)
     """
@@ -92,9 +89,6 @@ def vecdot(a: Operand[AnyValue], b: Operand[AnyValue], axis: int = -1) -> AnyVal
     Args:
         a, b: numbers, which broadcast but along the axis.
         axis: along which to add.
-
-    Returns:
-        The sums: without the axis.
 
     >>> sg.evaluate(sg.vecdot([[1.0, 2.0]], [3.0, 4.0]))
     array([11.])
@@ -163,12 +157,6 @@ def cross(
         axisc: the axis of the product.
         axis: all three.
 
-    Returns:
-        The products, in the shape of both.
-
-    Raises:
-        ArgumentError: an axis of another size.
-
     >>> sg.evaluate(sg.cross([1, 0, 0], [0, 1, 0]))
     array([0, 0, 1])
     """
@@ -199,7 +187,6 @@ class _Term(Generic[AnyValue]):
         return self.value.shape[self.labels.index(label)]
 
     def ordered(self, labels: Sequence[str]) -> AnyValue:
-        """Transpose the operand to the order of ``labels``, which are all of its labels."""
         return transpose(self.value, [self.labels.index(label) for label in labels])
 
 
@@ -218,9 +205,6 @@ def einsum(
 
     Returns:
         The sums, with the axes that the subscripts name behind ``->``.
-
-    Raises:
-        ArgumentError: subscripts that cannot be read, or do not fit the operands.
 
     >>> sg.evaluate(sg.einsum("ij,j->i", [[1.0, 2.0], [3.0, 4.0]], [1.0, 1.0]))
     array([3., 7.])
@@ -280,7 +264,6 @@ def _sizes(terms: Sequence[_Term[AnyValue]]) -> dict[str, Size]:
 
 
 def _squeezed(term: _Term[AnyValue], sizes: dict[str, Size]) -> _Term[AnyValue]:
-    """The operand without axes of literal size 1, which change no product; sizes as of labels."""
     kept = [k for k, size in enumerate(term.value.shape) if size != 1]
     value = reshape(term.value, tuple(term.value.shape[k] for k in kept))
     labels = tuple(term.labels[k] for k in kept)
@@ -292,7 +275,6 @@ def _squeezed(term: _Term[AnyValue], sizes: dict[str, Size]) -> _Term[AnyValue]:
 def _order(
     terms: Sequence[_Term[AnyValue]], output: Sequence[str], sizes: dict[str, Size]
 ) -> list[tuple[int, ...]]:
-    """Return which operands meet, step by step, as positions in the shrinking list of operands."""
     if len(terms) <= 2:
         return [tuple(range(len(terms)))]
     from opt_einsum import contract_path  # building other graphs need not load it
@@ -305,7 +287,6 @@ def _order(
 
 
 def _combined(terms: Sequence[_Term[AnyValue]], needed: set[str]) -> _Term[AnyValue]:
-    """The product of a few operands, summed over the labels that nobody needs."""
     total = _summed(terms[0], needed.union(*(term.labels for term in terms[1:])))
     for position, term in enumerate(terms[1:], 1):
         later = needed.union(*(other.labels for other in terms[position + 1 :]))
@@ -315,7 +296,6 @@ def _combined(terms: Sequence[_Term[AnyValue]], needed: set[str]) -> _Term[AnyVa
 
 
 def _summed(term: _Term[AnyValue], needed: set[str]) -> _Term[AnyValue]:
-    """The operand summed over labels that are not needed."""
     axes = tuple(k for k, label in enumerate(term.labels) if label not in needed)
     if not axes:
         return term
@@ -355,9 +335,6 @@ def tensordot(a: Operand[AnyValue], b: Operand[AnyValue], axes: Any = 2) -> AnyV
 
     Returns:
         The sums, with the axes of a that are left before those of b.
-
-    Raises:
-        ArgumentError: not as many axes of a as of b; no whole number of axes.
 
     >>> sg.evaluate(sg.tensordot([[1.0, 2.0]], [[3.0], [4.0]], axes=1))
     array([[11.]])
@@ -483,7 +460,6 @@ def check_text(subscripts: object) -> None:
 
 
 def _labels(part: str, rank: int, text: str) -> tuple[str, ...]:
-    """The labels of one operand."""
     letters = len(part.replace(_DOTS, ""))
     if letters > rank or (letters < rank and _DOTS not in part):
         raise ArgumentError(
@@ -493,7 +469,6 @@ def _labels(part: str, rank: int, text: str) -> tuple[str, ...]:
 
 
 def _counted(count: int) -> tuple[str, ...]:
-    """Labels for the axes of ``...``: the last one is 0."""
     if count > 10:
         raise ArgumentError("einsum: '...' stands for at most ten axes")
     return tuple(str(k) for k in reversed(range(count)))

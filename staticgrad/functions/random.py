@@ -114,9 +114,6 @@ class Generator(Distributions, GammaDraws, CountDraws):
         Args:
             seed: a whole number in [0, 2**64).
             name: begins the names of its parameters: ``random.key``, ``random.step``.
-
-        Raises:
-            ArgumentError: a seed that is no such number.
         """
         number = integer("Generator", "seed", seed)
         if not 0 <= number < 1 << 64:
@@ -132,7 +129,6 @@ class Generator(Distributions, GammaDraws, CountDraws):
         self._enlist()
 
     def _enlist(self) -> None:
-        """Be among those whose steps end with the calls of functions that draw from them."""
         GENERATORS.add(self)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -159,11 +155,7 @@ class Generator(Distributions, GammaDraws, CountDraws):
 
     @public
     def bits(self, shape: Any = (), dtype: Any = "uint32") -> Value:
-        """Uniform random bits as uint32 or uint64. ``shape``: sizes, named ones by their name too.
-
-        Raises:
-            ArgumentError: more draws than a generator has streams.
-        """
+        """Uniform random bits as uint32 or uint64; ``shape``: sizes, or the names of sizes."""
         return self._bits(drawn_shape("bits", shape), dtype_of("bits", dtype), self._stream())
 
     @public
@@ -250,9 +242,6 @@ class Generator(Distributions, GammaDraws, CountDraws):
         """x with each element 0 with probability ``rate``, and the others divided by 1 - rate.
 
         Srivastava et al., JMLR 15 (2014). Gradients flow to the elements that stay.
-
-        Raises:
-            ArgumentError: a rate outside [0, 1).
         """
         if not is_number(rate) or not 0.0 <= rate < 1.0:
             raise ArgumentError(
@@ -267,7 +256,6 @@ class Generator(Distributions, GammaDraws, CountDraws):
         return functions.where(stays, value * (1.0 / (1.0 - rate)), 0.0)
 
     def _unit(self, shape: Shape, kind: DType) -> Value:
-        """Uniform in [0, 1), on a grid of all the dtype's bits."""
         drawn = kind.compute.unsigned
         word = self._bits(shape, drawn, self._stream())
         spare = drawn.numpy.type(drawn.bits - kind.digits)
@@ -284,7 +272,6 @@ class Generator(Distributions, GammaDraws, CountDraws):
         return RandomBits(shape, kind, stream.number, half)(held(key), held(stream.step))
 
     def _present(self, state: Any) -> Any:
-        """The number that ``key`` is now."""
         return state.value[()]
 
     def _stream(self) -> Stream:
@@ -298,7 +285,6 @@ class Generator(Distributions, GammaDraws, CountDraws):
         return Stream(self.step, self.streams - 1)
 
     def _end_step(self) -> Any:
-        """Go on by a step; returns the number of the one that ends."""
         step = self.step.value
         self.step.value = step + np.uint64(1)
         return step[()]
@@ -325,12 +311,10 @@ def _cast(x: Value, kind: DType) -> Any:
 
 
 def _half_f32(word: Any) -> Any:
-    """Map a signed word to half of (0, 1), by all bits but the sign."""
     return (_cast(word & np.int32(2**31 - 1), F32) + 0.5) * 2.0**-32
 
 
 def _half_f64(word: Any) -> Any:
-    """Map a signed word to half of (0, 1), by 53 bits beside the sign."""
     return (_cast(word >> np.int64(10) & np.int64(2**53 - 1), F64) + 0.5) * 2.0**-54
 
 

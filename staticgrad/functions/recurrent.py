@@ -293,7 +293,6 @@ def _ends(name: str, lengths: Any, x: Any) -> Any:
 
 
 def _over_all_times(x: Any, w: Any, b: Any) -> Any:
-    """``x @ w + b``, [time, batch, gates * hidden], as one product of matrices."""
     time, batch, features = x.shape
     rows = functions.matmul(functions.reshape(x, (time * batch, features)), w)
     biased = rows + b if getattr(b, "ndim", 0) < 2 else rows

@@ -260,9 +260,6 @@ def softmax(x: Operand[AnyValue], axis: Axes = None) -> AnyValue:
         axis: one axis or several; None, the default here as in SciPy, for all. ``sg.nn.softmax``
             takes the last.
 
-    Returns:
-        A floating value of its shape; it adds up to 1 over ``axis``.
-
     >>> sg.evaluate(sg.special.softmax([[0.0, 0.0], [0.0, 0.0]]))
     array([[0.25, 0.25],
            [0.25, 0.25]])

@@ -106,9 +106,6 @@ def size(a: Operand, axis: int | tuple[int, ...] | None = None) -> Size:
         a: a value or array.
         axis: the axes; all by default.
 
-    Returns:
-        An int or an expression.
-
     >>> sg.size(sg.input("x", (2, 3)))
     6
     """
@@ -133,7 +130,6 @@ def result_type(*arrays_and_dtypes: Any) -> DType:
 
 
 def _operand(data: Any) -> Any:
-    """A dtype as an array of it; anything else as it is."""
     if isinstance(data, DType | np.dtype | type | str):
         return np.empty(0, dtype_of("result_type", data).numpy)
     return data
@@ -181,9 +177,6 @@ def finfo(type: Any) -> np.finfo[Any]:
     Args:
         type: a floating dtype, or a value or array of it.
 
-    Returns:
-        What ``np.finfo`` gives.
-
     >>> float(sg.finfo("float32").max)
     3.4028234663852886e+38
     """
@@ -202,9 +195,6 @@ def iinfo(type: Any) -> np.iinfo[Any]:
     Args:
         type: an integer dtype, or a value or array of it.
 
-    Returns:
-        What ``np.iinfo`` gives.
-
     >>> sg.iinfo("int8").max
     127
     """
@@ -212,7 +202,6 @@ def iinfo(type: Any) -> np.iinfo[Any]:
 
 
 def _element(op: str, data: Any, kinds: str = "biuf") -> np.dtype[Any]:
-    """The NumPy dtype that ``data`` is or has."""
     named = isinstance(data, DType | np.dtype | type | str)
     found = dtype_of(op, data) if named else strong_dtype(op, data)
     if found.kind not in kinds:

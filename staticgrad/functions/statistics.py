@@ -254,9 +254,6 @@ def digitize(x: Operand[AnyValue], bins: Operand[AnyValue], right: bool = False)
         bins: a vector of edges. An array may also descend; a value of the graph ascends.
         right: an element that equals an edge is in the bin on its left.
 
-    Raises:
-        ArgumentError: an array that neither ascends nor descends.
-
     >>> sg.evaluate(sg.digitize([-1.0, 0.5, 2.0], [0.0, 1.0, 2.0]))
     array([0, 1, 3])
     """
@@ -325,9 +322,6 @@ def histogram(
     Returns:
         Counts (int64; the dtype of the weights; float64 for densities of counts) and edges.
 
-    Raises:
-        ArgumentError: no bins, or a range that does not ascend.
-
     >>> counts, edges = sg.histogram([0.0, 1.0, 1.5, 4.0], bins=2)
     >>> sg.evaluate([counts, edges])
     [array([3, 1]), array([0., 2., 4.])]
@@ -361,9 +355,6 @@ def histogram_bin_edges(
     Returns:
         The edges, ascending: one more than there are bins.
 
-    Raises:
-        ArgumentError: no bins, or a range that does not ascend.
-
     >>> sg.evaluate(sg.histogram_bin_edges([0.0, 1.0, 4.0], bins=2))
     array([0., 2., 4.])
     """
@@ -389,7 +380,6 @@ def histogram_bin_edges(
 
 
 def _ends(range: Any) -> tuple[float, float]:
-    """The two ends of a range as numbers."""
     try:
         low, high = map(float, range)
     except (TypeError, ValueError):
@@ -419,9 +409,6 @@ def median(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -
 
     Returns:
         A floating value without these axes.
-
-    Raises:
-        EmptyReductionError: there are no elements.
 
     >>> sg.evaluate(sg.median([[1, 9, 2], [4, 6, 5]], axis=1))
     array([2., 5.])
@@ -558,22 +545,18 @@ class _Rows(Generic[AnyValue]):
         self.sorted: AnyValue = sort(value, self.axis)
 
     def part(self, place: Size) -> AnyValue:
-        """The elements at a place that is known at build, up to the size's name."""
         return part(self.sorted, self.axis, place, 1)
 
     def at(self, places: AnyValue) -> AnyValue:
-        """The elements at places of a run: one for all rows, or one for each."""
         if places.ndim == 0:
             return take(self.sorted, reshape(places, (1,)), self.axis)
         return TakeAlong(self.axis)(self.sorted, places)
 
     def numbers(self) -> AnyValue:
-        """Return how many elements of each row are not NaN, as int64; 1 if all are NaN."""
         there = functions.equal(self.sorted, self.sorted)
         return functions.maximum(of.sum(there, self.axis, keepdims=True), 1)
 
     def result(self, found: AnyValue, overlook: bool = False) -> AnyValue:
-        """``found``, NaN in rows that end with one (unless it is overlooked), in its shape."""
         if not overlook:
             last = self.part(self.count - 1)
             found = where(last != last, last, found)
@@ -581,7 +564,6 @@ class _Rows(Generic[AnyValue]):
 
 
 def _middle(left: AnyValue, right: AnyValue, odd: Any) -> AnyValue:
-    """The left element of an odd number, else the mean of both."""
     if isinstance(odd, int):
         return left if odd else (left + right) * 0.5
     if isinstance(odd, Dim):
@@ -636,14 +618,12 @@ def _nanquantile(rows: _Rows[AnyValue], q: float, method: str) -> AnyValue:
 
 
 def _rounded(place: float, method: str) -> int:
-    """The place of the element, or of the lower of two."""
     if method == "nearest":
         return round(place)
     return math.ceil(place) if method == "higher" else math.floor(place)
 
 
 def _between_places(rows: _Rows[AnyValue], place: AnyValue, method: str) -> AnyValue:
-    """The value at float64 places of a run."""
     rounding = {"nearest": functions.rint, "higher": functions.ceil}.get(method, functions.floor)
     below = rounding(place)
     left = rows.at(functions.astype(below, I64))
@@ -674,9 +654,6 @@ def partition(x: Operand[AnyValue], kth: Any, axis: int | None = -1) -> AnyValue
         x: a value.
         kth: not looked at: every position holds what a sort puts there.
         axis: one axis; None for all elements, flattened.
-
-    Returns:
-        A value of the shape of x, or flattened.
 
     >>> sg.evaluate(sg.partition([3, 1, 2], 1))
     array([1, 2, 3])
@@ -806,7 +783,6 @@ def _product(value: AnyValue, axes: tuple[int, ...], keepdims: bool) -> AnyValue
 
 
 def _with_one(rows: AnyValue) -> AnyValue:
-    """A one in front of every row."""
     one = functions.full((*rows.shape[:-1], 1), np.ones((), rows.dtype.numpy), like=rows)
     return concatenate([one, rows], rows.ndim - 1)
 
@@ -840,9 +816,6 @@ def norm(
 
     Returns:
         The lengths: x without the axes that were reduced.
-
-    Raises:
-        ArgumentError: an ``ord`` that the number of axes has no norm for.
 
     >>> sg.evaluate(sg.norm([3.0, 4.0]))
     array(5.)

@@ -71,13 +71,7 @@ class Trace:
     def close(
         self, *, once: bool, folds: bool | None = None
     ) -> tuple[list[Traced], list[Symbolic]]:
-        """Inputs and results of each part, free of older values; and those values.
-
-        Args:
-            once: what depends on older values alone is built before the parts, as of a loop.
-            folds: the keys of random draws are folded with the number of the iteration, or of the
-                element; by default as ``once``.
-        """
+        """Inputs and results of each part, free of older values; and those values."""
         folds = once if folds is None else folds
         cuts = [_Cut(part, self.first, once, folds) for part in self.parts]
         captured = {value.key: value for cut in cuts for value in cut.captured}
@@ -225,7 +219,6 @@ def as_carries(name: str, leaves: Sequence[Any], like: Sequence[TensorType]) -> 
 
 
 def _becomes(leaf: Any, kind: TensorType) -> bool:
-    """Return whether a next carry is a number that its carry can hold."""
     if not is_weak(leaf) or kind.shape:
         return False
     if isinstance(leaf, bool) or kind.dtype.is_float:

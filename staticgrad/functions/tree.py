@@ -51,9 +51,6 @@ def map(f: Callable[..., Any], tree: _TreeOf, *others: Any) -> _TreeOf:
         tree: a tree of any leaves, a module too: the result is one of its class.
         others: trees built alike.
 
-    Raises:
-        ArgumentError: no function; a tree that is built otherwise.
-
     >>> sg.tree.map(lambda x, y: x + y, {"a": 1, "b": (2, None)}, {"a": 10, "b": (20, None)})
     {'a': 11, 'b': (22, None)}
     >>> layer = sg.nn.Linear(3, 2)
@@ -84,9 +81,6 @@ def leaves(tree: Any) -> list[Any]:
     Returns:
         The leaves, in a list; of a dict in the order of its keys.
 
-    Raises:
-        ArgumentError: containers that cannot be taken apart.
-
     >>> leaves({"a": 1, "b": [2, (3,)]})
     [1, 2, 3]
     """
@@ -103,9 +97,6 @@ def flatten(tree: Any) -> tuple[list[Any], Tree]:
     Returns:
         The leaves, in a list, and the containers.
 
-    Raises:
-        ArgumentError: containers that cannot be taken apart.
-
     >>> print(flatten({"a": 1, "b": [2, (3,)]})[1])
     {'a': ?, 'b': [?, (?,)]}
     """
@@ -119,9 +110,6 @@ def unflatten(tree: Any, leaves: Sequence[Any]) -> Any:
     Args:
         tree: the containers, as ``flatten`` gives them.
         leaves: as many as it has.
-
-    Returns:
-        The tree, of containers of their own.
 
     >>> unflatten(flatten({"a": 1, "b": 2})[1], "xy")
     {'a': 'x', 'b': 'y'}

@@ -40,14 +40,12 @@ class _Activation(Layer):
             cls._function = staticmethod(function)
 
     def forward(self, x: Any) -> Any:
-        """The shape of x."""
         return self._function(x)
 
 
 class Identity(Layer):
     """x itself.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.Identity()(sg.constant([-1.0, 2.0])))
     array([-1.,  2.])
     """
@@ -60,7 +58,6 @@ class Identity(Layer):
 class ReLU(_Activation, function=relu):
     """x where x > 0, else 0, as ``sg.nn.relu``.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.ReLU()(sg.constant([-1.0, 2.0])))
     array([0., 2.])
     """
@@ -72,7 +69,6 @@ class LeakyReLU(Layer):
     Args:
         negative_slope: a number.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.LeakyReLU(0.5)(sg.constant([-1.0, 2.0])))
     array([-0.5,  2. ])
     """
@@ -94,10 +90,6 @@ class PReLU(Layer):
         init: their first value.
         dtype: of the parameter.
 
-    Raises:
-        ArgumentError: fewer than one, or a first value that is not a number.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.PReLU(init=0.5)(sg.constant([-1.0, 2.0])))
     array([-0.5,  2. ])
     """
@@ -124,7 +116,6 @@ class ELU(Layer):
     Args:
         alpha: a number.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.ELU()(sg.constant([-1.0, 2.0]))).round(4)
     array([-0.6321,  2.    ])
     """
@@ -144,7 +135,6 @@ class GELU(Layer):
     Args:
         approximate: "none", or "tanh" for the approximation of ``sg.nn.gelu``.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.GELU("tanh")(sg.constant([-1.0, 1.0]))).round(4)
     array([-0.1588,  0.8412])
     """
@@ -161,7 +151,6 @@ class GELU(Layer):
 class SiLU(_Activation, function=silu):
     """x * sigmoid(x).
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.SiLU()(sg.constant([-1.0, 1.0]))).round(4)
     array([-0.2689,  0.7311])
     """
@@ -170,7 +159,6 @@ class SiLU(_Activation, function=silu):
 class Softplus(_Activation, function=softplus):
     """log(1 + exp(x)).
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.Softplus()(sg.constant([0.0, 1000.0]))).round(4)
     array([6.931e-01, 1.000e+03])
     """
@@ -179,7 +167,6 @@ class Softplus(_Activation, function=softplus):
 class Sigmoid(_Activation, function=sigmoid):
     """1 / (1 + exp(-x)).
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.Sigmoid()(sg.constant([0.0, 1000.0])))
     array([0.5, 1. ])
     """
@@ -188,7 +175,6 @@ class Sigmoid(_Activation, function=sigmoid):
 class Tanh(_Activation, function=tanh):
     """The hyperbolic tangent.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.Tanh()(sg.constant([0.0, 1.0]))).round(4)
     array([0.    , 0.7616])
     """
@@ -200,7 +186,6 @@ class Softmax(Layer):
     Args:
         axis: one axis.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.Softmax()(sg.constant([0.0, 0.0, -1000.0])))
     array([0.5, 0.5, 0. ])
     """
@@ -220,7 +205,6 @@ class LogSoftmax(Layer):
     Args:
         axis: one axis.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.LogSoftmax()(sg.constant([0.0, 0.0, -1000.0]))).round(4)
     array([-6.9310000e-01, -6.9310000e-01, -1.0006931e+03])
     """

@@ -65,7 +65,6 @@ class _Filters(SpatialLayer):
     def _fill(
         self, name: str, channels: tuple[int, int], bias: bool, given: tuple[Initial, Any, Seed]
     ) -> None:
-        """Draw the filters, and the bias, if it has one."""
         first, each = channels
         taps = prod(self.kernel_size)
         self.weight, self.bias = weight_and_bias(
@@ -88,11 +87,6 @@ class Conv1d(_Filters):
         bias: True adds a bias, [out_channels].
         init, dtype, seed: as ``Linear``; a filter's inputs are in_channels / groups times its taps.
 
-    Raises:
-        ArgumentError: groups that do not divide the channels; as many sizes as there are no axes.
-        Else as ``sg.nn.conv``, in ``forward``.
-
-    >>> import staticgrad as sg
     >>> layer = sg.nn.Conv1d(2, 4, kernel_size=3)
     >>> layer(sg.input("x", ("batch", 2, 10), "float32")).shape
     (batch, 4, 8)
@@ -136,7 +130,6 @@ class Conv1d(_Filters):
 class Conv2d(Conv1d, axes=2):
     """Apply ``Conv1d`` to images [n, in_channels, h, w].
 
-    >>> import staticgrad as sg
     >>> layer = sg.nn.Conv2d(3, 8, kernel_size=3, padding=1)
     >>> layer(sg.input("x", ("batch", 3, 32, 32), "float32")).shape
     (batch, 8, 32, 32)
@@ -157,10 +150,6 @@ class ConvTranspose1d(_Filters):
         stride, padding, dilation, groups: of the convolution that is transposed.
         output_padding: further elements at the end of each axis.
 
-    Raises:
-        ArgumentError: as ``Conv1d``. Else as ``sg.nn.conv_transpose``, in ``forward``.
-
-    >>> import staticgrad as sg
     >>> layer = sg.nn.ConvTranspose1d(4, 2, kernel_size=2, stride=2)
     >>> layer(sg.input("x", ("batch", 4, 10), "float32")).shape
     (batch, 2, 20)
@@ -242,7 +231,6 @@ class MaxPool1d(SpatialLayer):
         dilation: elements from one tap to the next.
         ceil_mode: whether a last window that begins inside counts although it reaches further.
 
-    >>> import numpy as np, staticgrad as sg
     >>> sg.evaluate(sg.nn.MaxPool1d(2)(sg.constant([[[1.0, 3.0, 2.0, 0.0]]])))
     array([[[3., 2.]]])
     """
@@ -270,7 +258,6 @@ class MaxPool1d(SpatialLayer):
 class MaxPool2d(MaxPool1d, axes=2):
     """Apply ``MaxPool1d`` to images [n, c, h, w].
 
-    >>> import staticgrad as sg
     >>> sg.nn.MaxPool2d(2)(sg.input("x", ("batch", 3, 8, 8), "float32")).shape
     (batch, 3, 4, 4)
     """
@@ -290,7 +277,6 @@ class AvgPool1d(SpatialLayer):
         ceil_mode: whether a last window that begins inside counts although it reaches further.
         count_include_pad: whether zeros around count.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.AvgPool1d(2)(sg.constant([[[1.0, 3.0, 2.0, 0.0]]])))
     array([[[2., 1.]]])
     """
@@ -332,7 +318,6 @@ class _Adaptive(SpatialLayer):
         self.output_size = output_size
 
     def forward(self, x: Any) -> Any:
-        """[n, c, output_size...]."""
         self.require_rank(x)
         return type(self).pool(x, self.output_size)
 
@@ -343,7 +328,6 @@ class AdaptiveAvgPool1d(_Adaptive):
     Args:
         output_size: how many parts, for all spatial axes or for each.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.AdaptiveAvgPool1d(2)(sg.constant([[[1.0, 3.0, 2.0, 0.0]]])))
     array([[[2., 1.]]])
     """
@@ -361,7 +345,6 @@ class AdaptiveMaxPool1d(_Adaptive):
     Args:
         output_size: how many parts, for all spatial axes or for each.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.AdaptiveMaxPool1d(2)(sg.constant([[[1.0, 3.0, 2.0, 0.0]]])))
     array([[[3., 2.]]])
     """

@@ -56,10 +56,6 @@ def manual_seed(seed: int) -> None:
     Args:
         seed: a number from 0 on.
 
-    Raises:
-        ArgumentError: a seed that NumPy does not take.
-
-    >>> import staticgrad as sg
     >>> sg.nn.manual_seed(7)
     >>> first = sg.nn.Linear(2, 2)
     >>> sg.nn.manual_seed(7)
@@ -71,11 +67,7 @@ def manual_seed(seed: int) -> None:
 
 
 def source(seed: Seed) -> np.random.Generator:
-    """The generator that a seed names.
-
-    Raises:
-        ArgumentError: none that NumPy takes.
-    """
+    """The generator that a seed names."""
     return _own.random if seed is None else _generator(seed)
 
 
@@ -129,12 +121,7 @@ def first_value(
     random: np.random.Generator,
     dtype: Any,
 ) -> Parameter:
-    """A parameter with first values.
-
-    Raises:
-        ArgumentError: an unknown name of first values, or a size below 0 or no integer.
-        ParameterValueError: a function of the user's gives another shape.
-    """
+    """A parameter with first values."""
     known_sizes = map(known_integer, shape)
     shape = tuple(
         integer(name, "size", size) if found is None else found
@@ -167,11 +154,6 @@ def first_value(
 def _made_by(
     how: Callable[..., Any], name: str, shape: tuple[int, ...], random: np.random.Generator
 ) -> Any:
-    """Return the checked result of a user's initializer.
-
-    Raises:
-        ArgumentError: it takes other arguments.
-    """
     try:
         return how(shape, random)
     except TypeError as error:
@@ -190,17 +172,7 @@ def weight_and_bias(
     fans: tuple[int, int],
     given: tuple[Initial, Any, Seed],
 ) -> tuple[Parameter, Parameter | None]:
-    """Return a weight of a shape, and a bias of a number of elements, or no bias.
-
-    Args:
-        name: of the layer, before those of its parameters.
-        shape, bias: of the weight, and of the bias.
-        fans: inputs and outputs of an element.
-        given: the weight's first values, the element type of both, what draws them.
-
-    Raises:
-        ArgumentError, ParameterValueError: as ``first_value``.
-    """
+    """Return a weight of a shape, and a bias of a number of elements, or no bias."""
     init, dtype, seed = given
     random = source(seed)
     weight = first_value(f"{name}.weight", shape, init, fans, random, dtype)

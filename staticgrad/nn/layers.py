@@ -42,10 +42,6 @@ class Linear(Layer):
         dtype: of the parameters.
         seed: a number or a generator of NumPy; by default that of ``manual_seed``.
 
-    Raises:
-        ArgumentError: a size below 0, or an unknown ``init``.
-
-    >>> import staticgrad as sg
     >>> layer = sg.nn.Linear(3, 2)
     >>> layer
     Linear(3, 2): weight f32[3, 2], bias f32[2]
@@ -84,10 +80,6 @@ class Bilinear(Layer):
         bias: whether there is one, [out_features].
         init, dtype, seed: as ``Linear``.
 
-    Raises:
-        ArgumentError: as ``Linear``.
-
-    >>> import staticgrad as sg
     >>> layer = sg.nn.Bilinear(3, 4, 2)
     >>> x, y = sg.input("x", ("batch", 3), "float32"), sg.input("y", ("batch", 4), "float32")
     >>> layer(x, y).shape
@@ -133,7 +125,6 @@ class Flatten(Layer):
     Args:
         start_dim, end_dim: the first of them and the last.
 
-    >>> import staticgrad as sg
     >>> sg.nn.Flatten()(sg.input("x", ("batch", 3, 4, 4), "float32")).shape
     (batch, 48)
     """
@@ -158,10 +149,6 @@ class Dropout(Layer):
         p: the probability, in [0, 1).
         seed: of the generator; by default drawn from the source of ``manual_seed``.
 
-    Raises:
-        ArgumentError: p outside of [0, 1).
-
-    >>> import staticgrad as sg
     >>> layer = sg.nn.Dropout(0.5, seed=1)
     >>> sg.evaluate(layer(sg.constant([1.0, 1.0, 1.0, 1.0])))
     array([2., 2., 0., 2.])
@@ -189,10 +176,6 @@ class Dropout1d(SpatialLayer, Dropout):
 
     Tompson et al., arXiv 1411.4280.
 
-    Raises:
-        ArgumentError: p outside of [0, 1). RankError: an operand of another rank.
-
-    >>> import numpy as np, staticgrad as sg
     >>> layer = sg.nn.Dropout1d(0.5, seed=1)
     >>> sg.evaluate(layer(sg.constant(np.ones((1, 4, 2))))).tolist()
     [[[2.0, 2.0], [2.0, 2.0], [0.0, 0.0], [2.0, 2.0]]]
@@ -228,7 +211,6 @@ class Embedding(Layer):
     Raises:
         ArgumentError: as ``Linear``. An id that there is none of raises in the run.
 
-    >>> import staticgrad as sg
     >>> layer = sg.nn.Embedding(10, 3)
     >>> layer(sg.input("ids", ("batch", 5), "int64")).shape
     (batch, 5, 3)
@@ -263,10 +245,6 @@ class EmbeddingBag(Embedding):
     Args:
         mode: "mean", "sum" or "max".
 
-    Raises:
-        ArgumentError: as ``Linear``, or another mode. RankError: ids without an axis.
-
-    >>> import staticgrad as sg
     >>> layer = sg.nn.EmbeddingBag(10, 3)
     >>> layer(sg.input("ids", ("batch", 5), "int64")).shape
     (batch, 3)
@@ -300,7 +278,6 @@ class EmbeddingBag(Embedding):
 class ModuleList(list[Any]):
     """A list of modules. Any list is one: parameters are found in lists and dicts.
 
-    >>> import staticgrad as sg
     >>> len(sg.nn.ModuleList(sg.nn.Linear(2, 2) for _ in range(3)))
     3
     """
@@ -313,7 +290,6 @@ class ModuleList(list[Any]):
 class ModuleDict(dict[str, Any]):
     """A dict of modules. Any dict is one: parameters are found in lists and dicts.
 
-    >>> import staticgrad as sg
     >>> list(sg.nn.ModuleDict({"up": sg.nn.Linear(2, 4), "down": sg.nn.Linear(4, 2)}))
     ['up', 'down']
     """
@@ -333,10 +309,6 @@ class Sequential(Layer, MutableSequence[Callable[..., Any]]):
     Args:
         layers: callables of one value.
 
-    Raises:
-        ArgumentError: something that cannot be called.
-
-    >>> import staticgrad as sg
     >>> sg.nn.Sequential(sg.nn.Linear(8, 4), sg.nn.gelu, sg.nn.Dropout(0.1), sg.nn.Linear(4, 2))
     Sequential: 46 parameters
       layers.0: Linear(8, 4): weight f32[8, 4], bias f32[4]
@@ -390,19 +362,11 @@ class Sequential(Layer, MutableSequence[Callable[..., Any]]):
         del self.layers[self._checked(place)]
 
     def insert(self, index: int, value: Callable[..., Any]) -> None:
-        """Put a layer in front of the one at a place.
-
-        Raises:
-            ArgumentError: something that cannot be called.
-        """
+        """Put a layer in front of the one at a place."""
         self.layers.insert(index, _layer(value))
 
     def extend(self, values: Iterable[Callable[..., Any]]) -> None:
-        """Put layers behind the last one, all of them or none.
-
-        Raises:
-            ArgumentError: something that cannot be called.
-        """
+        """Put layers behind the last one, all of them or none."""
         self.layers.extend([_layer(each) for each in values])
 
     def __add__(self, other: Iterable[Callable[..., Any]]) -> Sequential:
@@ -412,12 +376,7 @@ class Sequential(Layer, MutableSequence[Callable[..., Any]]):
         return NotImplemented
 
     def _checked(self, place: Any) -> Any:
-        """A place of a layer, or a slice.
-
-        Raises:
-            ArgumentError: something else.
-            IndexOutOfRange: there is no layer there.
-        """
+        """A place of a layer, or a slice."""
         if isinstance(place, slice):
             return place
         if isinstance(place, bool) or not hasattr(place, "__index__"):
@@ -431,11 +390,6 @@ class Sequential(Layer, MutableSequence[Callable[..., Any]]):
 
 
 def _layer(given: Any) -> Callable[..., Any]:
-    """Check that an element of a Sequential is callable.
-
-    Raises:
-        ArgumentError: something that cannot be called.
-    """
     if not callable(given) or isinstance(given, type):
         raise ArgumentError(
             f"Sequential: a layer is {shown(given)}, {kind_of(given)}",

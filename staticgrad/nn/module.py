@@ -112,7 +112,6 @@ def name_by_path(stored: Iterable[tuple[str, Parameter]]) -> None:
 
 
 def _is_free(store: ParameterStore) -> bool:
-    """Return whether a parameter may be renamed: an automatic name, without a path, in no graph."""
     if store.in_graph or _paths.get(store.name) is store:
         return False
     return store.name.partition(".")[0] in _of_layers or store in _for_attributes
@@ -139,7 +138,6 @@ def name_apart(value: Any) -> None:
 
 
 def _parameters_in(value: Any, depth: int = 8) -> Iterator[Parameter]:
-    """A parameter itself, or those in lists, tuples and dicts."""
     if isinstance(value, Parameter):
         yield value
     elif isinstance(value, list | tuple | dict) and depth:
@@ -148,14 +146,7 @@ def _parameters_in(value: Any, depth: int = 8) -> Iterator[Parameter]:
 
 
 def copied_apart(module: M, stores: Iterable[ParameterStore], memo: dict[Any, Any]) -> M:
-    """Return a deep copy whose parameters have new names: ``linear_copy.weight``.
-
-    Args:
-        module: the module to copy.
-        stores: those of the parameters inside of it, read by the outermost copy alone.
-        memo: what has been copied already; of a parameter among that the name stays, for a graph
-            or a compiled program that has it may be part of the same copy.
-    """
+    """Return a deep copy whose parameters have new names: ``linear_copy.weight``."""
     if _INSIDE in memo:
         return _copied(module, memo)
     own = {id(store): store for store in stores}
@@ -261,7 +252,6 @@ class scope_of:  # noqa: N801 - a context manager, used as a function
 
 
 def _name_parameters(root: Any) -> dict[int, str]:
-    """Name the parameters of a root; return the paths of the modules inside of it, by identity."""
     paths: dict[int, str] = {}
     stored: list[tuple[str, Parameter]] = []
     _walk(root, "", paths, stored)
@@ -327,7 +317,6 @@ def _has_line(each: Any) -> bool:
 
 
 def _entries(path: str, found: Any) -> Iterator[tuple[str, Any]]:
-    """Yield a module's contents, also in containers, but not in inner modules."""
     for name, each in contents(found):
         inner = f"{path}.{name}" if path else str(name)
         yield inner, each
@@ -403,7 +392,6 @@ class Module:
         training: True in training mode (dropout is active); set by ``train`` and ``eval``.
         states: names of attributes that ``state_dict`` contains, but optimizers do not update.
 
-    >>> import numpy as np, staticgrad as sg
     >>> class Scaled(sg.nn.Module):
     ...     def __init__(self):
     ...         self.inner = sg.nn.Linear(3, 2)
@@ -491,7 +479,6 @@ class Module:
         Returns:
             A context manager.
 
-        >>> import staticgrad as sg
         >>> net = sg.nn.Sequential(sg.nn.Linear(3, 4), sg.nn.Linear(4, 2))
         >>> with net.scopes():
         ...     y = net.layers[1](net.layers[0](sg.input("x", ("n", 3), "float32")))
@@ -574,7 +561,6 @@ class Module:
                 element types.
             MissingPackageError: a file of ``torch.save``, and torch is not installed.
 
-        >>> import numpy as np, staticgrad as sg
         >>> net = sg.nn.Sequential(sg.nn.Linear(3, 2, bias=False), sg.nn.ReLU())
         >>> net.load_torch({"0.weight": np.ones((2, 3), "float32")})
         Incomplete(missing_keys=[], unexpected_keys=[])
@@ -586,7 +572,6 @@ class Module:
     def torch_state(self) -> dict[str, Array]:
         """Copies of the parameters under the names and in the layouts of PyTorch.
 
-        >>> import staticgrad as sg
         >>> {name: a.shape for name, a in sg.nn.GRU(3, 4, bias=False).torch_state().items()}
         {'weight_ih_l0': (12, 3), 'weight_hh_l0': (12, 4)}
         """
@@ -644,7 +629,6 @@ class Layer(Module):
 
 
 def _mode_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> computing:
-    """Return the mode of the first operand that is not a parameter; by default the present one."""
     if args and isinstance(args[0], Value) and not args[0].is_stored:
         leaves: Iterable[Any] = args  # nearly always: flattening takes longer than the rest
     else:
@@ -664,7 +648,6 @@ def _holds_values(attribute: Any) -> bool:
 
 
 def _inside(path: str, found: Any) -> Iterator[tuple[str, Any]]:
-    """Yield an attribute and its contents: modules, generators and parameters, with paths."""
     if isinstance(found, Module | Generator | Parameter):
         yield path, found
     for name, each in contents(found):
@@ -697,7 +680,6 @@ def updates() -> Iterator[dict[Parameter, Any]]:
     Raises:
         GraphError: a parameter is updated twice.
 
-    >>> import numpy as np, staticgrad as sg
     >>> norm, x = sg.nn.BatchNorm1d(3), sg.input("x", ("n", 3))
     >>> with sg.nn.updates() as updates:
     ...     y = norm(x + 1.0)

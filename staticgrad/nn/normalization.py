@@ -44,7 +44,6 @@ class LayerNorm(Layer):
         bias: whether there is a bias, if there is a weight.
         dtype: of the parameters.
 
-    >>> import staticgrad as sg
     >>> layer = sg.nn.LayerNorm(2, dtype="float64")
     >>> sg.evaluate(layer(sg.constant([[1.0, 3.0], [0.0, 20.0]]))).round(3)
     array([[-1.,  1.],
@@ -87,7 +86,6 @@ class RMSNorm(Layer):
         eps: added to the mean square.
         elementwise_affine: whether there is a weight.
 
-    >>> import staticgrad as sg
     >>> layer = sg.nn.RMSNorm(2, dtype="float64")
     >>> sg.evaluate(layer(sg.constant([[3.0, 3.0], [0.0, -2.0]]))).round(3)
     array([[ 1.   ,  1.   ],
@@ -123,10 +121,6 @@ class GroupNorm(Layer):
         affine: whether there are a weight and a bias, a number per channel.
         dtype: of the parameters.
 
-    Raises:
-        ArgumentError: groups that do not divide the channels.
-
-    >>> import staticgrad as sg
     >>> layer = sg.nn.GroupNorm(2, 4, dtype="float64")
     >>> sg.evaluate(layer(sg.constant([[0.0, 2.0, 10.0, 10.0]]))).round(3)
     array([[-1.,  1.,  0.,  0.]])
@@ -170,10 +164,6 @@ class InstanceNorm1d(SpatialLayer):
         affine: whether there are a weight and a bias, a number per channel.
         dtype: of the parameters.
 
-    Raises:
-        RankError, ShapeError: an operand of another rank, or of other channels.
-
-    >>> import staticgrad as sg
     >>> layer = sg.nn.InstanceNorm1d(2)
     >>> sg.evaluate(layer(sg.constant([[[0.0, 2.0], [30.0, 10.0]]]))).round(3)
     array([[[-1.,  1.],
@@ -233,10 +223,6 @@ class BatchNorm1d(SpatialLayer):
         track_running_stats: keep running statistics; False always uses those of the batch.
         dtype: of parameters and statistics.
 
-    Raises:
-        ArgumentError: a momentum outside of [0, 1]. RankError: an operand of another rank.
-
-    >>> import numpy as np, staticgrad as sg
     >>> layer = sg.nn.BatchNorm1d(1)
     >>> call = sg.function(layer)
     >>> call(np.array([[0.0], [2.0]], "float32")).round(3)
@@ -289,7 +275,6 @@ class BatchNorm1d(SpatialLayer):
         return batch_norm(x, self.weight, self.bias, statistics=found, eps=self.eps)
 
     def _move(self, kept: Parameter, found: Any, factor: Any) -> None:
-        """Let a running statistic go towards that of the batch."""
         session = running_session()
         earlier = None if session is None else session.taken_back(kept)  # by another batch
         new = astype(stop_gradient(found), kept.dtype) * factor
@@ -298,7 +283,6 @@ class BatchNorm1d(SpatialLayer):
 
 
 def _correction(x: Any) -> Any:
-    """count / (count - 1), of so many elements per channel; 1 of one."""
     sizes = [size for axis, size in enumerate(x.shape) if axis != 1]
     if all(isinstance(size, int) for size in sizes):
         count = prod(sizes)
@@ -312,7 +296,6 @@ def _correction(x: Any) -> Any:
 class BatchNorm2d(BatchNorm1d, axes=2):
     """Apply ``BatchNorm1d`` to images [n, c, h, w].
 
-    >>> import staticgrad as sg
     >>> sg.nn.BatchNorm2d(8)
     BatchNorm2d(8): weight f32[8], bias f32[8], running_mean f32[8], running_var f32[8]
     """

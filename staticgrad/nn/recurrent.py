@@ -79,10 +79,6 @@ class RNN(Module):
         init: first values of the weights, of ``hidden_size`` inputs.
         dtype, seed: as ``Linear``.
 
-    Raises:
-        ArgumentError: fewer than one layer; else as ``Linear`` and ``Dropout``.
-
-    >>> import staticgrad as sg
     >>> layer = sg.nn.RNN(3, 4, num_layers=2)
     >>> outputs, states = layer(sg.input("x", ("time", "batch", 3), "float32"))
     >>> outputs.shape
@@ -160,7 +156,6 @@ class RNN(Module):
 class GRU(RNN):
     """``RNN`` of gated units (Cho et al., arXiv 1406.1078): gates reset, update, new.
 
-    >>> import staticgrad as sg
     >>> outputs, states = sg.nn.GRU(3, 4)(sg.input("x", ("time", "batch", 3), "float32"))
     >>> outputs.shape
     (time, batch, 4)
@@ -182,7 +177,6 @@ class LSTM(RNN):
 
     Hochreiter and Schmidhuber, 1997. States are pairs (h, c).
 
-    >>> import staticgrad as sg
     >>> outputs, states = sg.nn.LSTM(3, 4)(sg.input("x", ("time", "batch", 3), "float32"))
     >>> outputs.shape
     (time, batch, 4)
@@ -213,10 +207,6 @@ class RNNCell(Module):
         init: first values of the weights, of ``hidden_size`` inputs.
         dtype, seed: as ``Linear``.
 
-    Raises:
-        ArgumentError: as ``Linear``.
-
-    >>> import staticgrad as sg
     >>> cell = sg.nn.RNNCell(3, 4)
     >>> cell(sg.input("x", ("batch", 3), "float32")).shape
     (batch, 4)
@@ -273,7 +263,6 @@ class RNNCell(Module):
 class GRUCell(RNNCell):
     """``RNNCell`` of gated units (Cho et al., arXiv 1406.1078): gates reset, update, new.
 
-    >>> import staticgrad as sg
     >>> cell = sg.nn.GRUCell(3, 4)
     >>> cell(sg.input("x", ("batch", 3), "float32")).shape
     (batch, 4)
@@ -289,7 +278,6 @@ class LSTMCell(RNNCell):
 
     Hochreiter and Schmidhuber, 1997. States are pairs (h, c).
 
-    >>> import staticgrad as sg
     >>> h, c = sg.nn.LSTMCell(3, 4)(sg.input("x", ("batch", 3), "float32"))
     >>> h.shape, c.shape
     ((batch, 4), (batch, 4))

@@ -74,7 +74,6 @@ def _linear(layer: Linear) -> Iterator[Matching]:
 
 
 def _gates(cell: Any, suffix: str = "") -> Iterator[Matching]:
-    """The weights of a recurrent cell, or of one direction of a layer."""
     weights = (f"weight_ih{suffix}", f"weight_hh{suffix}")
     yield Matching((cell.weight, cell.recurrent), weights, _transposed, _transposed)
     biases = (f"bias_ih{suffix}", f"bias_hh{suffix}")
@@ -119,7 +118,6 @@ def _attention(layer: MultiHeadAttention) -> Iterator[Matching]:
 
 
 def _apart(arrays: Arrays) -> Arrays:
-    """Query, key and value of one array, which are transposed if they are matrices."""
     return _transposed(tuple(np.split(arrays[0], 3)))
 
 
@@ -251,12 +249,7 @@ def _advice(state: Mapping[str, Any], own: Mapping[str, Any]) -> str:
 
 
 def _state_of(source: Any) -> Mapping[str, Any]:
-    """Arrays or tensors by name: of a dict, a module of PyTorch, or a file.
-
-    Raises:
-        ParameterValueError: something else, or a file that holds something else.
-        MissingPackageError: a file of PyTorch, which is not installed. Else as ``sg.load``.
-    """
+    """Arrays or tensors by name: of a dict, a module of PyTorch, or a file."""
     if isinstance(source, str | Path):
         is_ours = Path(source).suffix in (".safetensors", ".npz")
         found = load(source) if is_ours else _torch_file(source)
@@ -282,11 +275,6 @@ def _torch_file(path: Any) -> Any:
 
 
 def _array(name: str, data: Any) -> Array:
-    """A tensor of PyTorch, or an array, as a plain array.
-
-    Raises:
-        ParameterValueError: it is something else.
-    """
     if is_torch(data):
         data = data.detach().cpu()
         data = (data.float() if str(data.dtype) == "torch.bfloat16" else data).numpy()

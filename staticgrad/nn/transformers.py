@@ -45,10 +45,6 @@ class MultiHeadAttention(Module):
         rotary: turn queries and keys by their places (``sg.nn.rotary``).
         init, dtype, seed: of the layers, as ``Linear``; "xavier_uniform" by default.
 
-    Raises:
-        ArgumentError: heads that do not divide the features.
-
-    >>> import staticgrad as sg
     >>> layer = sg.nn.MultiHeadAttention(8, num_heads=2, causal=True)
     >>> layer(sg.input("x", ("batch", "time", 8), "float32")).shape
     (batch, time, 8)
@@ -144,13 +140,11 @@ class MultiHeadAttention(Module):
         return Cache(np.zeros(shape, dtype), np.zeros(shape, dtype), np.int64(0))
 
     def _heads(self, x: Any) -> Any:
-        """[batch, heads, t, size]."""
         batch, time, features = x.shape
         size = features // self.num_heads
         return swapaxes(reshape(x, (batch, time, self.num_heads, size)), 1, 2)
 
     def _joined(self, cache: Cache, k: Any, v: Any, mask: Any) -> tuple[Cache, Any]:
-        """The cache with further keys and values, and which of its places queries may see."""
         time, most = k.shape[2], cache.keys.shape[2]
         places = arange(time, like=k) + cache.length
         keys = at(cache.keys)[:, :, places].set(k)
@@ -173,10 +167,6 @@ class TransformerBlock(Module):
         norm_first: normalise what the parts take (Xiong et al., arXiv 2002.04745), not the sums.
         bias, causal, rotary, init, dtype, seed: as ``MultiHeadAttention``.
 
-    Raises:
-        ArgumentError: an unknown ``norm``; else as ``MultiHeadAttention``.
-
-    >>> import staticgrad as sg
     >>> block = sg.nn.TransformerBlock(8, num_heads=2, causal=True)
     >>> block(sg.input("x", ("batch", "time", 8), "float32")).shape
     (batch, time, 8)

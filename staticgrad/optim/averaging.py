@@ -29,7 +29,6 @@ class Average(metaclass=Constructed):
     Attributes:
         averages: parameter -> its average, a parameter ``<parameter>.average``.
 
-    >>> import staticgrad as sg
     >>> w = sg.parameter("w", 1.0)
     >>> mean = Average([w], decay=0.5)
     >>> w.value = 3.0
@@ -47,9 +46,6 @@ class Average(metaclass=Constructed):
             params: parameters in containers, or what has a method ``parameters()``.
             decay: in [0, 1). warm_up: forget faster in the beginning; 10 is usual, 0 is not at all.
             name: begins the name of the step counter, which ``warm_up`` needs.
-
-        Raises:
-            ArgumentError: no parameters, or a decay outside of its range.
         """
         require_decay(decay, "decay")
         require_not_negative(warm_up, "warm_up")

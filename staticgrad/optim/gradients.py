@@ -105,7 +105,6 @@ def check_fields(record: Any) -> None:
 
 @cache
 def _bounds(cls: Any) -> dict[str, tuple[Callable[[Any, str], None], bool]]:
-    """The fields of a class, bases first, that are declared with a bound."""
     found = {}
     inherited: set[int] = set()  # the same Field object stands in a base and its subclasses
     for base in reversed(cls.__mro__):
@@ -118,7 +117,6 @@ def _bounds(cls: Any) -> dict[str, tuple[Callable[[Any, str], None], bool]]:
 
 
 def _bound_in(owner: type[Any], annotation: Any) -> list[Requirement]:
-    """The bounds in an annotation, which may be text: a name of the module, or that or None."""
     if isinstance(annotation, str):
         names = vars(sys.modules.get(owner.__module__, sys))
         annotation = names.get(annotation.removesuffix(" | None"))
@@ -137,13 +135,6 @@ def global_norm(grads: Any) -> Any:
     Args:
         grads: values in a list, tuple or dict; their squares are added in that order.
 
-    Returns:
-        A 0-d value.
-
-    Raises:
-        ArgumentError: there are none.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(global_norm([sg.constant([3.0]), sg.constant([0.0, 4.0])]))
     array(5.)
     """
@@ -161,13 +152,6 @@ def clip_by_global_norm(grads: Any, max_norm: float) -> Any:
         grads: values in a list, tuple or dict.
         max_norm: a positive number.
 
-    Returns:
-        Values in the containers of ``grads``.
-
-    Raises:
-        ArgumentError: no gradients, or a ``max_norm`` that is not positive.
-
-    >>> import staticgrad as sg
     >>> clipped = clip_by_global_norm({"w": sg.constant([3.0, 4.0])}, 1.0)
     >>> sg.evaluate(clipped["w"])
     array([0.6, 0.8])
@@ -185,13 +169,6 @@ def clip_by_value(grads: Any, max_value: float) -> Any:
         grads: values in a list, tuple or dict.
         max_value: a positive number.
 
-    Returns:
-        Values in the containers of ``grads``.
-
-    Raises:
-        ArgumentError: a ``max_value`` that is not positive.
-
-    >>> import staticgrad as sg
     >>> clipped = clip_by_value({"w": sg.constant([0.5, -4.0])}, 1.0)
     >>> sg.evaluate(clipped["w"])
     array([ 0.5, -1. ])
@@ -237,10 +214,6 @@ class LossScale(metaclass=Constructed):
         initial: the first scale, a power of two from 1 on.
         every: the number of finite steps after which it is doubled.
 
-    Raises:
-        ArgumentError: a number that is neither.
-
-    >>> import staticgrad as sg
     >>> sg.optim.SGD(0.1, loss_scale=sg.optim.LossScale(initial=2.0**10, every=100)).loss_scale
     LossScale(initial=1024.0, every=100)
     """

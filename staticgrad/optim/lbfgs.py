@@ -70,10 +70,6 @@ class LBFGS(metaclass=Constructed):
         history_size: how many steps the Hessian is estimated from.
         tolerance_grad: where no element of the gradient is larger the search ends.
 
-    Raises:
-        ArgumentError: a count below 1, or a tolerance that is not positive.
-
-    >>> import numpy as np, staticgrad as sg
     >>> def rosenbrock(x):
     ...     return ((1.0 - x[:-1]) ** 2 + 100.0 * (x[1:] - x[:-1] ** 2) ** 2).sum()
     >>> found = sg.function(lambda x: sg.optim.LBFGS().minimum(rosenbrock, x))(np.zeros(4))
@@ -99,10 +95,6 @@ class LBFGS(metaclass=Constructed):
 
         Returns:
             The place, the loss and the largest slope there; values, or of tensors tensors.
-
-        Raises:
-            ArgumentError: no function, or nothing to be moved. DTypeError: several dtypes, or one
-                that is not floating. ShapeError: ``f`` gives more than one number.
         """
         space = _Space(f, start, args)
         first = space.at(space.begin)
@@ -140,9 +132,6 @@ class LBFGS(metaclass=Constructed):
             f: takes ``params`` with other values in them: a module gives one of its class.
             params: a module, or parameters in containers.
             args: what else ``f`` takes.
-
-        Raises:
-            ArgumentError: something else among the parameters. Else as ``minimum``.
         """
         owners = flatten(params)[0]
         for each in owners:
@@ -177,7 +166,6 @@ class _Space:
         self.begin: Any = _detached(functions.concatenate(values) if len(values) > 1 else values[0])
 
     def tree(self, x: Any) -> Any:
-        """A vector in the containers."""
         leaves, first = [], 0
         for shape in self._shapes:
             size = prod(shape)
@@ -186,7 +174,6 @@ class _Space:
         return unflatten(self._shape, leaves)
 
     def count(self, number: int) -> Any:
-        """A whole number in the mode of the vector."""
         return functions.sum(self.begin * 0.0).astype("int64") + number
 
     def at(self, x: Any) -> _At:

@@ -26,11 +26,7 @@ class TensorSteps:
     """
 
     def __init__(self, rule: Any, params: Iterable[Any]) -> None:
-        """A rule of ``sg.optim`` over tensors.
-
-        Raises:
-            ArgumentError: no tensors, or something else among them.
-        """
+        """A rule of ``sg.optim`` over tensors."""
         self.rule = rule
         self.params: list[Any] = list(params)
         self._states: dict[Any, Tensor] = {}
@@ -88,21 +84,18 @@ class _RuleGraph:
         self._stores = {n: n.op.store for n in read if isinstance(n.op, ParameterLeaf)}
 
     def step(self, slopes: Sequence[Any]) -> tuple[Any, Any]:
-        """The arrays with their next values, and those that are read, given the gradients."""
         leaves = dict(zip(self._gradients, slopes, strict=True))
         leaves |= {node: tensor.array for node, tensor in self._tensors.items()}
         leaves |= {node: store.array for node, store in self._stores.items()}
         return [(tensor.array, value) for tensor, value in self._updates], leaves
 
     def _symbol(self, tensor: Tensor) -> Symbolic:
-        """The input that stands for a tensor: one to change, a state, or a rate."""
         if tensor not in self._symbols:
             self._symbols[tensor] = made = _input(tensor.type)
             self._tensors[made.node] = tensor
         return self._symbols[tensor]
 
     def _tensor(self, stand_in: Any) -> Any:
-        """The tensor for which an input stands."""
         return self._tensors[stand_in.node]
 
     def _state(self, owner: Any, name: str, shape: Any, dtype: Any) -> Symbolic:

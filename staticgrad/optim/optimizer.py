@@ -81,7 +81,6 @@ _KEPT: Final = "states kept"  # no option has this name
 
 
 def _is_default(value: object, default: object) -> bool:
-    """Return whether a setting is its default; an array, or a value of a graph, never is."""
     return value is default or (
         type(value) is type(default) and not isinstance(value, Value) and bool(value == default)
     )
@@ -120,7 +119,6 @@ class Optimizer(metaclass=Constructed):
         name: prefix of the state that is shared by all parameters (``sgd.micro_step``); give
             two optimizers of one graph two names.
 
-    >>> import staticgrad as sg
     >>> issubclass(sg.optim.SGD, Optimizer), sg.optim.SGD(0.1, max_norm=1.0).max_norm
     (True, 1.0)
     """
@@ -174,11 +172,7 @@ class Optimizer(metaclass=Constructed):
             return self.advanced(self._unscaled(dict(zip(wanted, found, strict=True))))
 
     def apply(self, grads: Mapping[Parameter, Any]) -> Updates:
-        """Return updates as ``updates``, for gradients computed elsewhere, of an unscaled loss.
-
-        Raises:
-            ShapeError: a gradient that is not of its parameter's shape.
-        """
+        """Return updates as ``updates``, for gradients computed elsewhere, of an unscaled loss."""
         check_gradients("apply", grads)
         return self.advanced(grads)
 
@@ -215,7 +209,6 @@ class Optimizer(metaclass=Constructed):
         Raises:
             GraphError: no function is traced, and the loss is not a tensor. Else as ``updates``.
 
-        >>> import numpy as np, staticgrad as sg
         >>> w, opt = sg.parameter("w", np.ones(3)), sg.optim.SGD(0.5)
         >>> @sg.function
         ... def step(x):
@@ -255,7 +248,6 @@ class Optimizer(metaclass=Constructed):
             ShapeError: a gradient that is not of its parameter's shape.
             ArgumentError: no gradients by parameter.
 
-        >>> import numpy as np, staticgrad as sg
         >>> w, opt = sg.parameter("w", np.ones(3)), sg.optim.SGD(0.5)
         >>> @sg.function
         ... def step(x):
@@ -283,7 +275,6 @@ class Optimizer(metaclass=Constructed):
             parameter_.update(value)
 
     def _minimize_now(self, loss: Any, params: Any) -> None:
-        """A step of the parameters behind a tensor."""
         from staticgrad.eager.at_once import eager_mode, minimize  # who has tensors has most of it
 
         with states_kept_by(self):
@@ -298,11 +289,7 @@ class Optimizer(metaclass=Constructed):
         Args:
             tensors: those to change, each by its ``grad``.
 
-        Raises:
-            ArgumentError: no tensors, or something else among them.
-
         >>> from staticgrad.eager import Tensor
-        >>> import staticgrad as sg
         >>> w = Tensor([1.0, 2.0], requires_grad=True)
         >>> steps = sg.optim.SGD(0.25).on([w])
         >>> (w * w).sum().backward()
@@ -379,14 +366,12 @@ class Optimizer(metaclass=Constructed):
         return {**now.step(grads), count: count + 1}
 
     def _scaled(self, loss: Any) -> Any:
-        """The loss times the loss scale."""
         scale = self._loss_scale()
         if scale is None or not getattr(getattr(loss, "dtype", None), "is_float", False):
             return loss
         return loss * (scale.astype(loss.dtype) if isinstance(scale, Value) else scale)
 
     def _unscaled(self, grads: Mapping[Any, Any]) -> Mapping[Any, Any]:
-        """The gradients of the loss, given those of the scaled loss."""
         scale = self._loss_scale()
         if scale is None:
             return grads
@@ -397,7 +382,6 @@ class Optimizer(metaclass=Constructed):
         return found
 
     def _loss_scale(self) -> Any:
-        """The number, or value, that the loss is multiplied by; None: as it is."""
         if isinstance(self.loss_scale, LossScale):
             return self.loss_scale.scale(self.state)
         return self.loss_scale
@@ -443,7 +427,6 @@ def in_compute_dtype(gradient: Any, p: Any) -> Any:
 def registered_optimizers() -> tuple[type[Optimizer], ...]:
     """Return every class of optimizers, in the order of definition, a base before others.
 
-    >>> import staticgrad as sg
     >>> sg.optim.Adam in registered_optimizers()
     True
     """
@@ -457,7 +440,6 @@ def registered_optimizers() -> tuple[type[Optimizer], ...]:
 
 
 def _graph_step(step: Any) -> Any:
-    """A subclass's ``step``; called without gradients, as by users of PyTorch, it says why not."""
 
     @wraps(step)
     def stepped(self: Optimizer, *grads: Any) -> Any:
@@ -473,15 +455,7 @@ def _graph_step(step: Any) -> Any:
 
 
 def listed_parameters(params: Any) -> list[Parameter]:
-    """Return the parameters in ``params``, each once.
-
-    Args:
-        params: a (nested) list, tuple or dict of parameters; or an object with a method
-            ``parameters()``, as modules have.
-
-    Raises:
-        ArgumentError: an element is not a parameter, or one occurs twice.
-    """
+    """Return the parameters in ``params``, each once."""
     own = getattr(params, "parameters", None)
     found: list[Any] = list(own()) if callable(own) else list(leaves(params, _TAKES))
     for value in found:
@@ -504,15 +478,7 @@ def _require_distinct(params: Iterable[Parameter]) -> None:
 
 
 def check_gradients(name: str, grads: Any) -> None:
-    """Check that ``grads`` maps parameters to their gradients.
-
-    Args:
-        name: the calling method.
-
-    Raises:
-        ArgumentError: not a mapping, or a key is not a parameter. ShapeError: a gradient that is
-            not of its parameter's shape.
-    """
+    """Check that ``grads`` maps parameters to their gradients."""
     if not isinstance(grads, Mapping):
         raise ArgumentError(
             f"{name} takes gradients by parameter, not {kind_of(grads)}",
@@ -542,10 +508,6 @@ class ParameterGroups(Optimizer):
             method ``parameters()``. How it steps: options that differ from ``default``, in a dict,
             or an optimizer. Of several groups the first one has a parameter.
 
-    Raises:
-        ArgumentError: something else; ``accumulate`` and so on in an optimizer of a group.
-
-    >>> import numpy as np, staticgrad as sg
     >>> w, b = sg.parameter("w", np.ones((2, 2))), sg.parameter("b", np.ones(2))
     >>> plain = (lambda p: p.ndim < 2, {"weight_decay": 0.0})
     >>> opt = ParameterGroups(sg.optim.SGD(0.1, weight_decay=0.5), [plain])

@@ -48,7 +48,6 @@ class SGD(Optimizer):
         nesterov: look ahead; needs momentum.
         weight_decay: the L2 penalty's factor.
 
-    >>> import staticgrad as sg
     >>> w = sg.parameter("w", [1.0, 2.0])
     >>> opt = sg.optim.SGD(0.1, momentum=0.9)
     >>> opt.updates((w * w).sum(), [w])[w].shape
@@ -95,7 +94,6 @@ class Adam(Optimizer):
         learning_rate: a number, or a 0-d floating value.
         beta1, beta2: decay of the moments, in [0, 1); eps: added to the root, outside it.
 
-    >>> import numpy as np, staticgrad as sg
     >>> w, opt = sg.parameter("w", np.array([1.0, -2.0])), sg.optim.Adam(0.1)
     >>> @sg.function
     ... def step(x):
@@ -260,7 +258,6 @@ class NAdam(Adam):
         return updates
 
     def _momentum(self, t: Any) -> Any:
-        """The momentum of step ``t``."""
         return self.beta1 * (1.0 - 0.5 * functions.power(0.96, t * self.momentum_decay))
 
 
@@ -387,10 +384,6 @@ class Muon(AdamW):
         adjust: s of a matrix [a, b]. "original": sqrt(max(1, a / b)); "match_rms_adamw": 0.2 *
             sqrt(max(a, b)), with which AdamW's rates and decays serve (Liu et al., 2025).
 
-    Raises:
-        ArgumentError: a hyperparameter outside its range, or an unknown ``adjust``.
-
-    >>> import numpy as np
     >>> from staticgrad.eager import Tensor
     >>> w = Tensor(np.eye(2, dtype="float32"), requires_grad=True)
     >>> steps = Muon(0.1, weight_decay=0.0).on([w])
@@ -706,7 +699,6 @@ class Adafactor(Optimizer):
 
 
 def _rms(x: Any) -> Any:
-    """The root of the mean square."""
     return functions.sqrt((x * x).mean())
 
 

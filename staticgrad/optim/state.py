@@ -47,10 +47,6 @@ def slot(p: Parameter, name: str) -> Parameter:
     Returns:
         A parameter of its shape, in the dtype in which it is computed.
 
-    Raises:
-        ArgumentError: an empty name.
-
-    >>> import numpy as np, staticgrad as sg
     >>> slot(sg.parameter("w", np.ones(3, "float16")), "momentum")
     <w.momentum: f32[3]>
     """
@@ -155,7 +151,6 @@ class _Memory:
 
 
 def _name_among(states: Mapping[str, Any], store: ParameterStore) -> str:
-    """The name under which a state is given: its own, or one that it had before it was copied."""
     return next((name for name in (store.name, *store.former) if name in states), store.name)
 
 
@@ -191,13 +186,7 @@ def states_noted_by(optimizer: object) -> AbstractContextManager[None]:
 
 
 def states_expected_of(optimizer: object, owners: Iterable[Any]) -> None:
-    """Rename loaded states that are not yet in use to the names of their owners here.
-
-    Args:
-        optimizer: what states were loaded into.
-        owners: all parameters that take a step together, by which ``renumbered`` finds the places;
-            tensors, which have no names, are passed over.
-    """
+    """Rename loaded states that are not yet in use to the names of their owners here."""
     memory = _memories.get(optimizer)
     if memory is not None and memory.loaded:
         names = [(p.name, *p.store.former) for p in owners if isinstance(p, Parameter)]
@@ -205,12 +194,6 @@ def states_expected_of(optimizer: object, owners: Iterable[Any]) -> None:
 
 
 def _in_names_of(owners: Iterable[tuple[str, ...]], states: Mapping[str, Any]) -> dict[str, Any]:
-    """States by names that begin with those of their owners here.
-
-    Args:
-        owners: what has states: its name, and those that it had before it was copied.
-        states: arrays by the names of owners elsewhere, a dot and a name of their own.
-    """
     elsewhere = dict.fromkeys(name.rpartition(".")[0] for name in states)
     here = renumbered(elsewhere, owners)
     found = {}
@@ -230,9 +213,6 @@ def keep_states(optimizer: object, states: Mapping[str, Any]) -> None:
     """Let an optimizer keep these states: now, or when it makes them. All of them or none.
 
     No states are those before the first step: what it keeps is zero again.
-
-    Raises:
-        SavedFileError: it keeps one that is not among them, or that is of another shape or type.
     """
     memory = _memories.setdefault(optimizer, _Memory())
     stores = memory.stores()
@@ -292,9 +272,6 @@ def refuse_other_kind(optimizer: Optimizer, states: Mapping[str, Any]) -> None:
 
     Those of the optimizer as a whole, which are single numbers, may differ: a rate that was a
     schedule, say.
-
-    Raises:
-        SavedFileError: with the names that it uses.
     """
     given = {name.rpartition(".")[2] for name, array in states.items() if np.shape(array) != ()}
     if not given or running_session() is not None:
@@ -372,6 +349,5 @@ def _stem(name: str) -> str:
 
 
 def _order(name: str) -> tuple[list[int], str]:
-    """The numbers of a name; what has none is the first of its kind."""
     parts = [_NUMBER.search(part) for part in name.split(".")]
     return [int(number.group(1)) if number else 0 for number in parts], name

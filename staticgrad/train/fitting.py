@@ -64,7 +64,6 @@ class History:
         return min(range(len(found)), key=found.__getitem__, default=-1)
 
     def _columns(self) -> dict[str, list[float]]:
-        """Return the figures of each epoch, by name."""
         own = {each.name: getattr(self, each.name) for each in fields(self)}
         own |= self.metrics
         return {name: found for name, found in own.items() if found and isinstance(found, list)}
@@ -246,7 +245,6 @@ class _Mixed:
         return len(self._data)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Any]:
-        """The batches of one pass, from one of them on."""
         order = np.random.default_rng([self._seed, number]).permutation(len(self._data))
         return (self._data[int(place)] for place in order[start:])
 
@@ -272,7 +270,6 @@ def _numbers(who: str, found: Any) -> dict[str, float]:
 
 
 def _rows(batch: Any) -> int:
-    """Return the number of examples in a batch: its first array's first size; else 1."""
     first = batch[0] if isinstance(batch, tuple | list) and batch else batch
     shape = getattr(first, "shape", ())
     return int(shape[0]) if shape else 1
@@ -329,11 +326,7 @@ class _Progress:
             self.sums = found.get("sums", {})
 
     def through_an_epoch(self) -> None:
-        """The batches of an epoch that are left.
-
-        Raises:
-            ArgumentError: there are none, or the step gives no number.
-        """
+        """The batches of an epoch that are left."""
         began, count = time.perf_counter(), _length(self.data)
         batches = prefetch(self._left())
         for batch in batches:
@@ -370,7 +363,6 @@ class _Progress:
         self.sums = {}
 
     def measured(self, found: Any) -> None:
-        """Put what ``validate`` gave into the history."""
         numbers = _numbers("validate", found)
         self.history.measures.append(numbers.pop("loss"))
         for name, each in numbers.items():
@@ -396,7 +388,6 @@ class _Progress:
         return islice(iter(self.data), self.place, None)
 
     def save(self) -> None:
-        """Write the checkpoint, if there is to be one."""
         if self.checkpoint is not None:
             own = self.history
             numbers = {"losses": own.losses, "measures": own.measures, "stopped": own.stopped}
@@ -428,6 +419,5 @@ def _length(data: Any) -> str:
 
 
 def _shown(line: str) -> None:
-    """A line in the place of the one before, on a terminal."""
     if terminal.is_there():
         terminal.write(line)

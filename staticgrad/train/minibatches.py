@@ -81,10 +81,6 @@ class Batches(Generic[B]):
             size: examples in a batch; the last one may have fewer.
             seed: of the orders; None: as they are.
             drop_last: leave out a last batch that has fewer.
-
-        Raises:
-            ArgumentError: no arrays, or a size below 1. ShapeError: different numbers of examples,
-                or none because there is no axis of them.
         """
         if type(size) is not int or size < 1:
             raise ArgumentError(f"Batches: size is {size}, not a whole number from 1 on")
@@ -125,11 +121,7 @@ class Batches(Generic[B]):
 
 
 def _array(examples: Any) -> Array:
-    """An array with an entry for each example.
-
-    Raises:
-        ArgumentError: no array, and no list or tuple of numbers. ShapeError: one number.
-    """
+    """An array with an entry for each example."""
     if type(examples) in (np.ndarray, np.memmap):
         array: Array = examples
     elif isinstance(examples, list | tuple) or any(hasattr(examples, each) for each in _ARRAYS):
@@ -156,9 +148,6 @@ def prefetch(items: Iterable[Item], ahead: int = 2) -> Iterator[Item]:
 
     Returns:
         An iterator over them, in their order.
-
-    Raises:
-        ArgumentError: ``ahead`` is below 1.
 
     >>> list(prefetch(n * n for n in range(4)))
     [0, 1, 4, 9]
@@ -188,7 +177,6 @@ def _prefetched(items: Iterable[Item], ahead: int) -> Iterator[Item]:
 
 
 def _make(items: Iterable[Item], waiting: Queue[tuple[bool, Any]], left: Event) -> None:
-    """Put items into the queue, and behind them None or the error that making one raised."""
     error: BaseException | None = None
     try:
         for item in items:
@@ -200,7 +188,6 @@ def _make(items: Iterable[Item], waiting: Queue[tuple[bool, Any]], left: Event) 
 
 
 def _gave(waiting: Queue[tuple[bool, Any]], entry: tuple[bool, Any], left: Event) -> bool:
-    """Return whether the queue had room before the consumer left."""
     while not left.is_set():
         try:
             waiting.put(entry, timeout=0.1)

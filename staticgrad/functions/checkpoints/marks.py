@@ -83,7 +83,6 @@ def kept_values(policy: Saveable, nodes: Iterable[Node]) -> list[Node]:
 
 
 def _bases(node: Node, among: Mapping[Node, object]) -> Iterable[Node]:
-    """Yield the earlier nodes whose result is bitwise identical to a node's result."""
     while isinstance(node.op, SAME_BYTES) and node.args[0].node in among:
         node = node.args[0].node
         yield node
@@ -207,7 +206,6 @@ def checkpoint(x: Any, policy: Any = None) -> Any:
 
 
 def _checked(f: Callable[..., Any], policy: Any) -> Callable[..., Any]:
-    """A function that computes when it is called, beside a policy or None."""
     if waits_or_yields(f):
         raise ArgumentError(
             f"checkpoint: {shown(f)} waits or yields, and has no result when it is called",
@@ -227,9 +225,6 @@ def checkpoint_name(x: Operand[AnyValue], name: str) -> AnyValue:
     Args:
         x: a value.
         name: a non-empty text.
-
-    Returns:
-        The same numbers; gradients flow through.
 
     >>> h = sg.checkpoint_name(sg.exp(sg.input("x", (3,))), "h")
     >>> 'checkpoint_name{known_as="h"}(' in str(sg.Graph(h))
@@ -261,7 +256,6 @@ def _with_region(f: Callable[..., Any], policy: Saveable, args: Any, kwargs: Any
 
 
 def _read_from_outside(inside: Sequence[Node]) -> list[Symbolic]:
-    """The values that these nodes read and that are none of theirs; leaves are always there."""
     own = {*inside}
     read = (arg for node in inside for arg in node.args)
     return [

@@ -126,9 +126,6 @@ def save_only_these_names(*names: str) -> Saveable:
     Args:
         names: as ``sg.checkpoint_name`` gave them.
 
-    Raises:
-        ArgumentError: no name, or something that is none.
-
     >>> x = sg.input("x", (3,), "float64")
     >>> def f(x):
     ...     h = sg.checkpoint_name(sg.exp(x), "h")
@@ -169,9 +166,6 @@ def save_from_both_policies(*policies: Saveable) -> Saveable:
 
     Args:
         policies: any number of them.
-
-    Raises:
-        ArgumentError: an argument that is not a policy.
 
     >>> from staticgrad import checkpoint_policies as cp
     >>> cp.save_from_both_policies(cp.dots_saveable, cp.save_only_these_names("h"))

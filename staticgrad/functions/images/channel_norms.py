@@ -31,15 +31,6 @@ def instance_norm(
         weight, bias: one number per channel; none by default.
         eps: added to the variance.
 
-    Returns:
-        A floating value of the shape of x.
-
-    Raises:
-        RankError: x has no axis behind the channels.
-        ArgumentError: a named number of channels.
-        ShapeError: numbers that are not one per channel.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.instance_norm([[[0.0, 2.0], [30.0, 10.0]]])).round(3)
     array([[[-1.,  1.],
             [ 1., -1.]]])
@@ -69,14 +60,6 @@ def local_response_norm(
         size: how many channels a mean is over: ``size // 2`` before and the rest from it on.
         alpha, beta, k: numbers.
 
-    Returns:
-        A floating value of the shape of x.
-
-    Raises:
-        RankError: x has fewer than two axes.
-        ArgumentError: a size below 1.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.local_response_norm([[3.0, 0.0, 4.0]], 3, alpha=3.0, beta=0.5, k=0.0))
     array([[1., 0., 1.]])
     """

@@ -122,14 +122,12 @@ def _on_axis(
 
 
 def _element(at: Any, weight: Any, size: int) -> tuple[Any, Any]:
-    """The index of an element, and its weight, which is 0 outside of the image."""
     inside = (at >= 0.0) & (at <= float(size - 1))
     index = functions.clip(at, 0.0, float(size - 1)).astype("int64")
     return functions.clip(index, 0, size - 1), where(inside, weight, 0.0)
 
 
 def _reflected(at: Any, size: int, align_corners: bool) -> Any:
-    """Places folded back at the centres of the outermost elements, or at their edges."""
     low, span = (0.0, float(size - 1)) if align_corners else (-0.5, float(size))
     if span == 0:
         return at * 0.0
@@ -141,7 +139,6 @@ def _reflected(at: Any, size: int, align_corners: bool) -> Any:
 
 
 def _corner(flat: Any, sizes: Sequence[int], ways: Sequence[tuple[Any, Any]]) -> Any:
-    """The elements at one index of each axis, times the product of their weights."""
     index, weight = ways[0]
     for size, (further, share) in zip(sizes[1:], ways[1:], strict=True):
         index, weight = index * size + further, weight * share
@@ -196,12 +193,6 @@ def pixel_shuffle(x: Operand[AnyValue], upscale_factor: int) -> AnyValue:
         x: images [..., channels, height, width].
         upscale_factor: r, by whose square the channels are divisible.
 
-    Returns:
-        The same elements in larger images of fewer channels.
-
-    Raises:
-        ArgumentError: a factor that is not positive; channels only known at run time.
-
     >>> sg.evaluate(sg.nn.pixel_shuffle([[[1]], [[2]], [[3]], [[4]]], 2))
     array([[[1, 2],
             [3, 4]]])
@@ -231,9 +222,6 @@ def pixel_unshuffle(x: Operand[AnyValue], downscale_factor: int) -> AnyValue:
 
     Returns:
         The same elements in smaller images of more channels [..., c * r * r, h / r, w / r].
-
-    Raises:
-        ArgumentError: a factor that is not positive; sizes only known at run time.
 
     >>> sg.evaluate(sg.nn.pixel_unshuffle([[[1, 2], [3, 4]]], 2)).ravel()
     array([1, 2, 3, 4])
@@ -437,7 +425,6 @@ def _along(
 
 
 def _reach(what: str, radius: int, ratio: tuple[Size, Size], x: AnyValue) -> int:
-    """Return how many elements on either side have weight."""
     q, p = ratio
     if isinstance(q, Dim) or isinstance(p, Dim):
         raise ArgumentError(
@@ -449,7 +436,6 @@ def _reach(what: str, radius: int, ratio: tuple[Size, Size], x: AnyValue) -> int
 
 
 def _kernel(distance: Any, options: _Resizing) -> Any:
-    """Weights of elements at distances, a tent or Keys' cubic."""
     t = np.abs(distance)
     if options.method == "linear":
         return np.maximum(1.0 - t, 0.0)

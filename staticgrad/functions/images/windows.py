@@ -217,9 +217,6 @@ def conv(
     Returns:
         [n, o, windows...].
 
-    Raises:
-        ArgumentError: a stride or dilation below 1; groups that do not divide the channels.
-
     An empty image gives an empty result, unless a window is longer than its border plus a stride.
 
     Filters of 3x3 taps over many channels are computed in tiles of 2x2 results (Winograd's
@@ -386,7 +383,6 @@ def _check_filters(op: str, x: AnyValue, w: AnyValue, groups: int) -> None:
 
 
 def _of_groups(x: AnyValue, axis: int, size: Size, groups: int) -> AnyValue:
-    """x whose channels are ``size``, a multiple of the groups: noted where a run decides it."""
     if groups == 1 or x.shape[axis] == size:
         return x
     return reshape(x, (*x.shape[:axis], size, *x.shape[axis + 1 :]))
@@ -507,11 +503,6 @@ def max_pool(
     Returns:
         [n, c, windows...]. If elements are equal, the first receives the gradient.
 
-    Raises:
-        ShapeError: an image smaller than a window, a window inside of the border.
-        RankError, ArgumentError, DTypeError: as ``conv``.
-
-    >>> import numpy as np, staticgrad as sg
     >>> sg.evaluate(sg.nn.max_pool(np.arange(16.0).reshape(1, 1, 4, 4), 2))
     array([[[[ 5.,  7.],
              [13., 15.]]]])
@@ -542,11 +533,6 @@ def avg_pool(
     Returns:
         [n, c, windows...], floating.
 
-    Raises:
-        ShapeError: an image smaller than a window, a window inside of the border.
-        RankError, ArgumentError: as ``conv``.
-
-    >>> import numpy as np, staticgrad as sg
     >>> sg.evaluate(sg.nn.avg_pool(np.arange(16.0).reshape(1, 1, 4, 4), 2))
     array([[[[ 2.5,  4.5],
              [10.5, 12.5]]]])
@@ -566,7 +552,6 @@ def avg_pool(
 
 
 def _counts(x: AnyValue, image: Shape, found: Windows) -> Any:
-    """Return how many elements of the image each window contains."""
     counts: Any = 1.0
     for axis, size in enumerate(image):
         ones = functions.ones((size,), x.dtype, like=x)
@@ -597,11 +582,6 @@ def lp_pool(
     Returns:
         [n, c, windows...].
 
-    Raises:
-        ArgumentError: p is not a positive, finite number.
-        ShapeError, RankError: as ``avg_pool``.
-
-    >>> import numpy as np, staticgrad as sg
     >>> sg.evaluate(sg.nn.lp_pool(np.array([[[3.0, 4.0, 6.0, 8.0]]]), 2.0, 2))
     array([[[ 5., 10.]]])
     """
@@ -634,7 +614,6 @@ def adaptive_max_pool(x: Operand[AnyValue], extents: int | tuple[int, ...]) -> A
         ShapeError: an axis without elements, or of a named size that they do not divide.
         RankError: not one for each axis of places.
 
-    >>> import numpy as np, staticgrad as sg
     >>> sg.evaluate(sg.nn.adaptive_max_pool(np.arange(6.0).reshape(1, 1, 6), 3))
     array([[[1., 3., 5.]]])
     """
@@ -646,7 +625,6 @@ def adaptive_max_pool(x: Operand[AnyValue], extents: int | tuple[int, ...]) -> A
 def adaptive_avg_pool(x: Operand[AnyValue], extents: int | tuple[int, ...]) -> AnyValue:
     """The means of [n, c, places...] in ``extents`` parts: as ``adaptive_max_pool``.
 
-    >>> import numpy as np, staticgrad as sg
     >>> sg.evaluate(sg.nn.adaptive_avg_pool(np.arange(6.0).reshape(1, 1, 6), 3))
     array([[[0.5, 2.5, 4.5]]])
     """
@@ -715,7 +693,6 @@ def _pool(
 
 
 def _by_axes(kind: type[WindowMax | WindowSum], x: AnyValue, found: Windows) -> AnyValue:
-    """A pool, axis by axis where windows are large."""
     if prod(found.taps) <= MOST_TAPS:
         op = kind(found.taps, found.strides, found.dilation, found.before, found.extents)
         return op(x)

@@ -73,9 +73,6 @@ def cholesky(a: Operand[AnyValue], *, upper: bool = False, errors: str = "raise"
         upper: the upper triangular U with U.T @ U = a, of the upper triangle.
         errors: "raise", or "nan": matrices that are not positive definite give NaN.
 
-    Returns:
-        Matrices of a's shape.
-
     Raises:
         LinearAlgebraError: in the run, a matrix that is not positive definite.
 
@@ -117,7 +114,6 @@ def qr(a: Operand[AnyValue], mode: str = "reduced") -> Any:
 
 
 def _lower_of(op: str, a: Operand[AnyValue], uplo: str) -> AnyValue:
-    """Return symmetric matrices arranged so that the lower triangle is read."""
     if uplo not in ("L", "U", "l", "u"):
         raise ArgumentError(f"{op}: UPLO={uplo!r} is neither 'L' nor 'U'")
     value = matrices(op, a)
@@ -225,7 +221,6 @@ def _symmetric_values(a: Operand[AnyValue], errors: str) -> AnyValue:
 
 
 def _symmetric(a: Operand[AnyValue], errors: str) -> SVDResult:
-    """Compute the SVD by eigenvalues, sorted by magnitude; Vh takes their signs."""
     values, vectors = eigh(a, errors=errors)
     order = functions.argsort(functions.absolute(values), -1, descending=True)
     values = functions.take_along_axis(values, order, -1)
@@ -292,7 +287,6 @@ def small_det(a: Any) -> Any:
 
 
 def _along_first_row(rows: Rows) -> Any:
-    """The determinant by its cofactors along the first row."""
     if len(rows) == 1:
         return rows[0][0]
     if len(rows) == 2:
@@ -304,7 +298,6 @@ def _along_first_row(rows: Rows) -> Any:
 
 
 def _minor(rows: Rows, row: int, column: int) -> Rows:
-    """The rows without one of them and without a column."""
     return [[*r[:column], *r[column + 1 :]] for number, r in enumerate(rows) if number != row]
 
 
@@ -341,7 +334,6 @@ def _rows(entries: Sequence[Any], n: int) -> Rows:
 
 
 def _root(row: Sequence[Any]) -> Any:
-    """Return the square root of the divisor of a row: a power of two."""
     size = reduce(functions.maximum, map(functions.absolute, row))
     root: Any = np.float64(2.0 ** _ROOTS[-1][1])
     for border, power in _ROOTS[-2::-1]:

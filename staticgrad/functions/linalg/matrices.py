@@ -175,12 +175,6 @@ def cross(x1: Operand[AnyValue], x2: Operand[AnyValue], /, *, axis: int = -1) ->
         x1, x2: values of equal rank, with 3 elements along ``axis``.
         axis: the axis of the vectors, in both and in the result.
 
-    Returns:
-        The products, in the shape of both.
-
-    Raises:
-        ArgumentError: an axis of another size.
-
     >>> sg.evaluate(sg.linalg.cross([1, 0, 0], [0, 1, 0]))
     array([0, 0, 1])
     """
@@ -201,9 +195,6 @@ def multi_dot(arrays: Sequence[Operand[AnyValue]]) -> AnyValue:
     Args:
         arrays: matrices whose sizes fit; the first and the last may be vectors. Named sizes
             count by their hints.
-
-    Returns:
-        Their product: a matrix, a vector, or 0-d.
 
     >>> sg.evaluate(sg.linalg.multi_dot([np.eye(2), [[1.0, 2.0], [3.0, 4.0]], [1.0, 1.0]]))
     array([3., 7.])

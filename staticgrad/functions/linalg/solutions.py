@@ -110,7 +110,6 @@ def _(ct: Any, out: Any, a: Any, lu: Any, permutation: Any) -> tuple[Any, ...]:
 
 
 def _parity(lu: Any, swaps: Any) -> Any:
-    """-1 where the number of exchanges is odd, else 1."""
     one = np.ones((), lu.dtype.numpy)
     return functions.where(swaps % 2 == 0, one, -one)
 
@@ -126,9 +125,6 @@ def solve(a: Operand[AnyValue], b: Operand[AnyValue], *, errors: str = "raise") 
         a: matrices [..., n, n] of float32 or float64; leading axes broadcast.
         b: a vector [n], or columns [..., n, k].
         errors: "raise", or "nan": singular matrices give infinities and NaN.
-
-    Returns:
-        x, of b's shape behind the axes that broadcast.
 
     Raises:
         LinearAlgebraError: in the run, a singular matrix: a pivot that is exactly 0.
@@ -147,9 +143,6 @@ def solve(a: Operand[AnyValue], b: Operand[AnyValue], *, errors: str = "raise") 
 @like(solve)
 def inv(a: Operand[AnyValue], *, errors: str = "raise") -> AnyValue:
     """The inverses of square matrices; ``solve`` is quicker and closer where they are multiplied.
-
-    Returns:
-        The inverses, of a's shape.
 
     Raises:
         LinearAlgebraError: in the run, a singular matrix: a pivot that is exactly 0.
@@ -229,9 +222,6 @@ def solve_triangular(
         unit_diagonal: take the diagonal for ones.
         errors: "raise", or "nan": a 0 on the diagonal gives infinities and NaN.
 
-    Returns:
-        x, of b's shape behind the axes that broadcast.
-
     Raises:
         LinearAlgebraError: in the run, a 0 on the diagonal.
 
@@ -263,9 +253,6 @@ def solve_tridiagonal(
         upper: [..., n - 1], the elements above it.
         b: a vector [n], or columns [..., n, k].
         errors: "raise", or "nan" for singular matrices.
-
-    Returns:
-        x, of b's shape behind the axes that broadcast.
 
     Raises:
         LinearAlgebraError: in the run, a singular matrix.
@@ -402,9 +389,6 @@ def expm(a: Operand[AnyValue], *, max_squarings: int = _MOST_SQUARINGS) -> AnyVa
         a: matrices [..., n, n] of float32 or float64.
         max_squarings: enough for norms up to 5.4 * 2**max_squarings; larger norms give NaN.
 
-    Returns:
-        The exponentials, of a's shape.
-
     >>> sg.evaluate(sg.linalg.expm([[0.0, 1.0], [0.0, 0.0]])).round(6)
     array([[1., 1.],
            [0., 1.]])
@@ -471,12 +455,6 @@ def block_diag(*arrays: Operand[AnyValue]) -> AnyValue:
 
     Args:
         arrays: matrices [m, n], vectors (rows) or numbers; dtypes promote.
-
-    Returns:
-        A matrix of the sums of their sizes.
-
-    Raises:
-        ArgumentError: no arrays. RankError: one of more than two axes.
 
     >>> sg.evaluate(sg.linalg.block_diag([[1, 2]], 3))
     array([[1, 2, 0],
@@ -568,12 +546,6 @@ def cho_solve(factor: Any, b: Operand[AnyValue]) -> AnyValue:
     Args:
         factor: what ``cho_factor`` gives: the factor, and whether it is the lower one.
         b: a vector [n], or columns [..., n, k].
-
-    Returns:
-        x, of b's shape behind the axes that broadcast.
-
-    Raises:
-        ArgumentError: no pair. DTypeError, RankError, ShapeError: as ``solve``.
 
     >>> sg.evaluate(sg.linalg.cho_solve((2.0 * np.eye(2), True), [8.0, 12.0]))
     array([2., 3.])

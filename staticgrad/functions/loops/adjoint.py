@@ -39,12 +39,7 @@ class Equation:
     operands: tuple[Symbolic, ...]
 
     def __init__(self, name: str, f: Slope, y: Any, time: DType) -> None:
-        """The equation.
-
-        Raises:
-            ArgumentError: the state is of tensors, whose tape has the steps anyway.
-            DTypeError: a state of several dtypes, or none that is floating.
-        """
+        """The equation."""
         leaves, self._tree = flatten(y)
         if is_eager(leaves):
             raise ArgumentError(f"{name}: adjoint=True is for values of a graph, not for tensors")

@@ -77,17 +77,7 @@ from staticgrad.types.dtype import BOOL, F32, F64, I64, DType
 
 
 def check_function(name: str, what: str, function: Any, *given: str) -> None:
-    """Check that ``function`` is callable with the given arguments.
-
-    Args:
-        name: the public function that was called.
-        what: the argument of it that this is.
-        function: what was passed.
-        given: what it will be called with, by name, in order.
-
-    Raises:
-        ArgumentError: it is not; the message has its parameters and the given arguments.
-    """
+    """Check that ``function`` is callable with the given arguments."""
     is_value = isinstance(function, Value)
     if is_value or not callable(function):
         raise ArgumentError(
@@ -108,11 +98,7 @@ def check_function(name: str, what: str, function: Any, *given: str) -> None:
 
 
 def iterations_of(name: str, number: Any) -> Size:
-    """Check a number of iterations, or a bound of it, and return it.
-
-    Raises:
-        ArgumentError: it is neither an integer nor a named size, or is 2**63 or more.
-    """
+    """Check a number of iterations, or a bound of it, and return it."""
     if isinstance(number, Dim):
         return number
     found = None if isinstance(number, bool) else known_integer(number)
@@ -127,11 +113,7 @@ def iterations_of(name: str, number: Any) -> Size:
 
 
 def bounded_iterations(name: str, most: Any) -> Size:
-    """A bound on the number of iterations.
-
-    Raises:
-        ArgumentError: as ``iterations_of``; or it is negative.
-    """
+    """A bound on the number of iterations."""
     bound = iterations_of(name, most)
     if not isinstance(bound, Dim) and bound < 0:
         raise ArgumentError(f"{name}: max_steps must be >= 0, got {bound}")
@@ -139,13 +121,7 @@ def bounded_iterations(name: str, most: Any) -> Size:
 
 
 def iterations_over(name: str, values: Sequence[Any], length: Any) -> Size:
-    """Return the number of slices; ``length`` must agree, or gives it if there are no slices.
-
-    Raises:
-        RankError: a value without slices.
-        ArgumentError: no slices and no length, or one that is negative.
-        ShapeError: first axes that differ. Of named ones the op has a guard.
-    """
+    """Return the number of slices; ``length`` must agree, or gives it if there are no slices."""
     for value in values:
         if not value.shape:
             hint = "a list is a tree of values: np.array([1.0, 2.0]) and sg.stack([a, b]) are one"
@@ -170,11 +146,7 @@ def iterations_over(name: str, values: Sequence[Any], length: Any) -> Size:
 
 
 def bound_of(name: str, number: Any, kind: type[Any]) -> Any:
-    """Return a bound that is computed at run time, as an int64 value of a kind.
-
-    Raises:
-        DTypeError: not an integer. ArgumentError: several elements.
-    """
+    """Return a bound that is computed at run time, as an int64 value of a kind."""
     value = as_value(name, number, kind)
     if not value.dtype.is_integer:
         raise DTypeError(f"{name}: the bound {shown(number)} is {value.type}, not an integer")
@@ -184,11 +156,7 @@ def bound_of(name: str, number: Any, kind: type[Any]) -> Any:
 
 
 def check_one(name: str, what: str, value: Any) -> None:
-    """Refuse a condition or an index of several elements.
-
-    Raises:
-        ArgumentError: with how to choose by element.
-    """
+    """Refuse a condition or an index of several elements."""
     if value.shape:
         raise ArgumentError(
             f"{name}: {what} is {value.type}, not one element",
@@ -244,7 +212,6 @@ def run_loop(
 
 
 def _row_of_zeros(each: Any) -> Any:
-    """A row of an array without rows: the sum over them, which has a gradient."""
     total = functions.sum(each, 0)
     return total if total.dtype == each.dtype else functions.zeros_like(each, shape=total.shape)
 
@@ -328,7 +295,6 @@ def _lifted(kind: type[Any], leaf: Any) -> Any:
 
 
 def _number(value: Any) -> Any:
-    """Return the single number in a tensor; return other values unchanged."""
     return value.item() if hasattr(value, "item") else value
 
 
@@ -393,11 +359,7 @@ class Sliced(NamedTuple):
 def with_slices(
     body: Graph, carries: int, slices: int, captured: Sequence[Symbolic], iterations: Size
 ) -> Sliced:
-    """The body of a loop of so many iterations, with rows in the place of arrays.
-
-    Args:
-        body: it takes the number of the iteration, carries, slices, and ``captured``.
-    """
+    """The body of a loop of so many iterations, with rows in the place of arrays."""
     first = 1 + carries + slices
     given = body.inputs[first:]
     rows: dict[Node, int] = {}
@@ -424,7 +386,6 @@ def with_slices(
 
 
 def _readers_of_rows(body: Graph, value: Symbolic) -> list[Node]:
-    """The nodes that read an input, if each reads the row whose number is that of the iteration."""
     number = body.inputs[0]
     readers = [n for n in body.nodes if any(arg.key == value.key for arg in n.args)]
     for node in readers:
@@ -475,7 +436,6 @@ def scan(
         ArgumentError: there are neither slices nor a length.
         ShapeError, RankError: first axes that differ, or none.
 
-    >>> import staticgrad as sg
     >>> x = sg.input("x", (4,), "float64")
     >>> last, sums = scan(lambda total, each: (total + each, total + each), 0.0, x)
     >>> sg.evaluate(sums, {"x": [1.0, 2.0, 3.0, 4.0]})
@@ -530,7 +490,6 @@ def fori_loop(
         ArgumentError: a bound that is not one integer; ``max_steps`` with known
             bounds.
 
-    >>> import staticgrad as sg
     >>> x = sg.input("x", (), "float64")
     >>> sg.evaluate(fori_loop(0, 3, lambda i, y: y * x + i, 1.0), {"x": 2.0})
     array(12.)
@@ -574,10 +533,6 @@ def map_slices(f: Callable[[Any], R], xs: Any) -> R:
     Returns:
         The results of ``f``, with the axis of slices in front.
 
-    Raises:
-        ArgumentError: there are no slices.
-
-    >>> import staticgrad as sg
     >>> x = sg.input("x", (3, 2), "float64")
     >>> sg.evaluate(sg.map(lambda row: row.sum(), x), {"x": [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]})
     array([ 3.,  7., 11.])
@@ -610,14 +565,10 @@ def while_loop(
             Reverse-mode gradients require it: they store every iteration's carry; ``jvp`` does
             not.
 
-    Returns:
-        The last carry.
-
     Raises:
         CarryError: as ``scan``. DTypeError: the test gives no bool.
         ArgumentError: ``max_steps`` is not an integer, or below 0.
 
-    >>> import staticgrad as sg
     >>> x = sg.input("x", (), "float64")
     >>> sg.evaluate(while_loop(lambda y: y < 100.0, lambda y: y * y, x), {"x": 3.0})
     array(6561.)
@@ -668,14 +619,10 @@ def cond(pred: Any, true_fun: Callable[..., R], false_fun: Callable[..., R], *op
         true_fun, false_fun: take the operands, and return trees of equal types.
         operands: trees; the functions may as well close over values.
 
-    Returns:
-        What the branch that is taken gives.
-
     Raises:
         CarryError: the functions give other types or containers.
         ArgumentError: ``pred`` is not one element.
 
-    >>> import staticgrad as sg
     >>> x = sg.input("x", (), "float64")
     >>> y = cond(x > 0.0, lambda: sg.sqrt(x), lambda: 0.0 * x)
     >>> sg.evaluate(y, {"x": -4.0})
@@ -706,14 +653,10 @@ def switch(index: Any, branches: Sequence[Callable[..., R]], *operands: Any) -> 
         branches: functions of the operands that return trees of equal types.
         operands: trees; the functions may as well close over values.
 
-    Returns:
-        What the branch gives.
-
     Raises:
         CarryError: the functions give other types or containers.
         ArgumentError: no branches, or ``index`` is not one integer.
 
-    >>> import staticgrad as sg
     >>> i, x = sg.input("i", (), "int64"), sg.input("x", (), "float64")
     >>> y = switch(i, [lambda: x, lambda: -x, lambda: x * x])
     >>> [float(sg.evaluate(y, {"i": i, "x": 3.0})) for i in (0, 1, 7)]
@@ -877,7 +820,6 @@ def associative_scan(
         CarryError: the function gives another shape or other containers.
         SizeGuardError: in a run, a named size of 0.
 
-    >>> import staticgrad as sg
     >>> x = sg.input("x", (5,), "float64")
     >>> sg.evaluate(associative_scan(sg.maximum, x), {"x": [1.0, 3.0, 2.0, 5.0, 4.0]})
     array([1., 3., 3., 5., 5.])
@@ -967,7 +909,6 @@ def _prefixes(
 
 
 def _woven(even: Any, odd: Any, axis: int) -> Any:
-    """The elements of two values in turn; the first may have one more."""
     count = odd.shape[axis]
     whole = (slice(None),) * axis
     both = functions.stack([even[(*whole, slice(0, count))], odd], axis + 1)

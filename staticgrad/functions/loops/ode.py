@@ -99,7 +99,6 @@ def rk4(
         CarryError: the derivative has other containers, or a dtype that the state cannot take.
         ArgumentError, DTypeError: ``adjoint`` of tensors, or of states of several dtypes.
 
-    >>> import numpy as np, staticgrad as sg
     >>> y = rk4(lambda t, y: -y, sg.constant(1.0), np.linspace(0.0, 1.0, 11))
     >>> bool(abs(sg.evaluate(y)[-1] - np.exp(-1.0)) < 1e-6)
     True
@@ -130,11 +129,7 @@ def rk4(
 
 
 def _equation(name: str, f: Slope, y: Any, args: Any) -> tuple[Any, Slope]:
-    """Return the first state, in floats, and a derivative that checks its own result.
-
-    Raises:
-        ArgumentError: ``f`` is no function of a time, a state and ``args``; args are no tuple.
-    """
+    """Return the first state, in floats, and a derivative that checks its own result."""
     if not isinstance(args, tuple | list):
         raise ArgumentError(
             f"{name}: args is {kind_of(args)}, not a tuple",
@@ -152,11 +147,7 @@ def _equation(name: str, f: Slope, y: Any, args: Any) -> tuple[Any, Slope]:
 
 
 def _checked(name: str, slope: Any, state: Any, tree: Tree) -> Any:
-    """The derivative of a state, in its shape.
-
-    Raises:
-        CarryError: other containers, or a dtype that would change that of the state.
-    """
+    """The derivative of a state, in its shape."""
     found, shape = flatten(slope)
     check_structure(name, shape, tree)
     for place, (each, of) in enumerate(zip(found, flatten(state)[0], strict=True)):
@@ -192,7 +183,6 @@ def _moved(y: Any, h: Any, slope: Any) -> Any:
 
 
 def _like(h: Any, y: Any) -> Any:
-    """A step in the dtype of the state."""
     return functions.astype(h, y.dtype)
 
 
@@ -234,7 +224,6 @@ def rk45(
         CarryError: as ``rk4``.
         ArgumentError, DTypeError: ``adjoint`` of tensors, or of states of several dtypes.
 
-    >>> import numpy as np, staticgrad as sg
     >>> y = rk45(lambda t, y: -y * y, sg.constant(1.0), 0.0, 3.0, max_steps=200)
     >>> bool(abs(sg.evaluate(y) - 0.25) < 1e-6)
     True

@@ -26,10 +26,6 @@ def cummax(x: Operand[AnyValue], axis: int | None = None, reverse: bool = False)
     Returns:
         The shape of x; flattened if axis is None.
 
-    Raises:
-        AxisError: there is no such axis.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.cummax([1.0, 3.0, 2.0, 5.0]))
     array([1., 3., 3., 5.])
     """
@@ -40,7 +36,6 @@ def cummax(x: Operand[AnyValue], axis: int | None = None, reverse: bool = False)
 def cummin(x: Operand[AnyValue], axis: int | None = None, reverse: bool = False) -> AnyValue:
     """The smallest element so far along ``axis``; otherwise as ``cummax``.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.cummin([3.0, 1.0, 2.0, 0.0], reverse=True))
     array([0., 0., 0., 0.])
     """
@@ -54,7 +49,6 @@ def cumlogsumexp(x: Operand[AnyValue], axis: int | None = None, reverse: bool = 
     Args:
         x: floating; integers become float64.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.cumlogsumexp([1000.0, 1000.0, -1000.0])).round(4)
     array([1000.    , 1000.6931, 1000.6931])
     """

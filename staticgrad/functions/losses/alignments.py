@@ -51,13 +51,6 @@ def ctc_loss(
         A 0-d value in the dtype of log_probs, or the losses [batch]. The loss of more labels than
         the times can hold is infinite, and has derivative 0.
 
-    Raises:
-        RankError: log_probs without three axes, targets without two.
-        DTypeError: targets or lengths that are not integers.
-        ShapeError: other batches, or lengths that are not one number for each sequence.
-        ArgumentError: another reduction.
-
-    >>> import numpy as np, staticgrad as sg
     >>> even = np.full((2, 1, 2), np.log(0.5))  # of four alignments three give the label 1
     >>> round(float(sg.evaluate(sg.nn.ctc_loss(even, [[1]], reduction="sum"))), 4)
     0.2877
@@ -102,7 +95,6 @@ def _check_integers(name: str, value: Any) -> None:
 
 
 def _lengths(name: str, given: Any, logs: Any, most: Any) -> Any:
-    """A column of lengths [batch, 1]: those given, or all."""
     batch = logs.shape[1]
     if given is None:
         return functions.full((batch, 1), most, dtype="int64", like=logs)
@@ -115,7 +107,6 @@ def _lengths(name: str, given: Any, logs: Any, most: Any) -> Any:
 
 
 def _with_blanks(labels: Any, blank: int) -> Any:
-    """A blank before each label and behind the last one: [batch, 2 * labels + 1]."""
     batch, count = labels.shape
     pairs = functions.stack([functions.full_like(labels, blank), labels], axis=2)
     return functions.pad(

@@ -45,11 +45,6 @@ def pairwise_distance(
     Returns:
         The distances [...].
 
-    Raises:
-        ShapeError: the shapes differ; they do not broadcast, unless one is 0-d.
-        ArgumentError: a ``p`` that is no norm.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.pairwise_distance([[3.0, 4.0]], [[0.0, 0.0]], eps=0.0))
     array([5.])
     """
@@ -79,7 +74,6 @@ def triplet_margin_loss(
     Returns:
         A 0-d value, or a loss for each row [...].
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.triplet_margin_loss([[0.0]], [[1.0]], [[3.0]], margin=2.5)).round(4)
     np.float64(0.5)
     """
@@ -102,11 +96,6 @@ def cosine_similarity(
     Returns:
         The cosines, without ``axis``.
 
-    Raises:
-        ShapeError: the shapes differ; they do not broadcast, unless one is 0-d.
-        AxisError: there is no such axis.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.cosine_similarity([[3.0, 4.0], [0.0, 0.0]], [[3.0, 4.0], [1.0, 0.0]]))
     array([1., 0.])
     """
@@ -135,7 +124,6 @@ def cosine_embedding_loss(
     Returns:
         A 0-d value, or a loss for each row [...].
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.cosine_embedding_loss([[3.0, 4.0]], [[3.0, 4.0]], [-1], margin=0.25))
     array(0.75)
     """
@@ -155,14 +143,6 @@ def normalize(x: Operand[AnyValue], p: float = 2.0, axis: int = 1, eps: float = 
         axis: along which axis; 1 as in ``torch``.
         eps: the least norm: rows of zeros stay zeros.
 
-    Returns:
-        A floating value of the shape of x.
-
-    Raises:
-        AxisError: there is no such axis.
-        ArgumentError: a ``p`` that is no norm.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.normalize([[3.0, 4.0], [0.0, 0.0]]))
     array([[0.6, 0.8],
            [0. , 0. ]])

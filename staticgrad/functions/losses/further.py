@@ -55,7 +55,6 @@ def l1_loss(
 ) -> AnyValue:
     """abs(input - target).
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.l1_loss([1.0, -2.0], [0.0, 0.0]))
     array(1.5)
     """
@@ -76,11 +75,6 @@ def smooth_l1_loss(
     Args:
         beta: where the square ends and the line begins; positive.
 
-    Raises:
-        ShapeError: the shapes differ; they do not broadcast, unless one is 0-d.
-        ArgumentError: a ``beta`` that is not positive; another reduction.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.smooth_l1_loss([0.5, 3.0], [0.0, 0.0], "none"))
     array([0.125, 2.5  ])
     """
@@ -110,12 +104,6 @@ def nll_loss(
     Returns:
         A 0-d value, or the losses [...].
 
-    Raises:
-        DTypeError: a target that is not of integers.
-        ShapeError: not one label for each row; weights that are not [C].
-        ArgumentError: another reduction.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.nll_loss([[-0.5, -1.0], [-2.0, -0.25]], [0, 1]))
     array(0.375)
     """
@@ -152,7 +140,6 @@ def kl_div(
             divergence of a batch.
         log_target: the target is given by its logarithms, too.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.kl_div(sg.log([0.5, 0.5]), [1.0, 0.0], "sum")).round(4)
     np.float64(0.6931)
     """
@@ -180,7 +167,6 @@ def binary_cross_entropy(
     Args:
         input, target: floating in [0, 1], of one shape, or one of them 0-d.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.binary_cross_entropy([0.5, 0.0], [1.0, 1.0], "none")).round(4)
     array([  0.6931, 100.    ])
     """
@@ -208,7 +194,6 @@ def poisson_nll_loss(
         log_input: whether x is the logarithm.
         eps: keeps the logarithm of a rate of 0 finite.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.poisson_nll_loss([0.0, 1.0], [2.0, 3.0], reduction="none")).round(4)
     array([ 1.    , -0.2817])
     """
@@ -234,7 +219,6 @@ def gaussian_nll_loss(
         full: whether to add the constant.
         eps: the least variance, through which no gradient flows.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.gaussian_nll_loss([1.0, 2.0], [0.0, 2.0], 1.0))
     array(0.25)
     """
@@ -261,7 +245,6 @@ def hinge_embedding_loss(
         target: 1 or -1, of the same shape, or one of the two is 0-d.
         margin: how far apart those of target -1 should be.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.hinge_embedding_loss([0.5, 0.25], [1, -1], reduction="none"))
     array([0.5 , 0.75])
     """
@@ -285,7 +268,6 @@ def margin_ranking_loss(
         input1, input2, target: of one shape, or 0-d.
         margin: by how much one should be above the other.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.margin_ranking_loss([1.0, 1.0], [0.0, 3.0], [1, 1], reduction="none"))
     array([0., 2.])
     """
@@ -306,7 +288,6 @@ def soft_margin_loss(
         input: floating, scores.
         target: 1 or -1, of the same shape, or one of the two is 0-d.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.soft_margin_loss([0.0, 1000.0], [1, -1], "none")).round(4)
     array([6.931e-01, 1.000e+03])
     """
@@ -328,7 +309,6 @@ def multilabel_soft_margin_loss(
     Returns:
         A 0-d value, or a loss for each row [...].
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.multilabel_soft_margin_loss([[0.0, 9.0]], [[1, 1]], "none")).round(4)
     array([0.3466])
     """
@@ -357,12 +337,6 @@ def multi_margin_loss(
     Returns:
         A 0-d value, or a loss for each row [...].
 
-    Raises:
-        ArgumentError: another p, another reduction.
-        DTypeError: a target that is not of integers.
-        ShapeError: not one label for each row.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.multi_margin_loss([[1.0, 0.5, -3.0]], [0]))
     array(0.16666667)
     """
