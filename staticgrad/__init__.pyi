@@ -56,23 +56,23 @@ from staticgrad.functions.checkpoints.marks import (
     checkpoint, checkpoint_name
 )
 from staticgrad.functions.creation import (
-    arange, constant, eye, full, full_like, geomspace, identity, input, linspace, logspace,
-    one_hot, ones, ones_like, parameter, tri, tril, triu, zeros, zeros_like
+    arange, constant, eye, full, full_like, identity, input, linspace, logspace, one_hot, ones,
+    ones_like, parameter, tri, tril, triu, zeros, zeros_like
 )
 from staticgrad.functions.curves import (
-    cumulative_prod, cumulative_sum, diff, ediff1d, gradient, trapezoid, unwrap
+    cumulative_prod, cumulative_sum, diff, gradient, trapezoid, unwrap
 )
 from staticgrad.functions.elementwise import (
-    allclose, array_equal, array_equiv, choose, copysign, deg2rad, divmod, fabs, float_power,
-    fmax, fmin, gcd, heaviside, isclose, isfinite, isinf, isnan, isneginf, isposinf, lcm,
-    logaddexp2, nan_to_num, piecewise, rad2deg, round, select, sinc
+    allclose, array_equal, copysign, deg2rad, divmod, fabs, fmax, fmin, gcd, heaviside, isclose,
+    isfinite, isinf, isnan, isneginf, isposinf, lcm, logaddexp2, nan_to_num, rad2deg, round,
+    select, sinc
 )
 from staticgrad.functions.filters import (
-    convolve, correlate, interp, polyval, resize, sliding_window_view
+    convolve, correlate, interp, polyval, sliding_window_view
 )
 from staticgrad.functions.indexing import (
-    append, at, atleast_1d, atleast_2d, atleast_3d, block, column_stack, dsplit, dstack, fliplr,
-    flipud, getitem, hsplit, hstack, insert, matrix_transpose, unstack, vsplit, vstack
+    append, at, atleast_1d, atleast_2d, atleast_3d, block, column_stack, dstack, fliplr, flipud,
+    getitem, hstack, matrix_transpose, unstack, vstack
 )
 from staticgrad.functions.kinks import (
     conventions
@@ -95,9 +95,8 @@ from staticgrad.functions.standard import (
     shape, size
 )
 from staticgrad.functions.statistics import (
-    argpartition, average, corrcoef, count_nonzero, cov, digitize, histogram,
-    histogram_bin_edges, isin, lexsort, median, nanmedian, nanpercentile, nanquantile, norm,
-    partition, percentile, prod, ptp, quantile
+    average, corrcoef, count_nonzero, cov, digitize, histogram, histogram_bin_edges, isin,
+    median, nanmedian, nanpercentile, nanquantile, norm, percentile, prod, ptp, quantile
 )
 from staticgrad.ir.graph import (
     Graph
@@ -198,27 +197,26 @@ __all__ = [
     "BudgetInfeasible", "Compiled", "Graph", "Parameter", "StaticgradError",
     "StaticgradWarning", "Value", "abs", "absolute", "acos", "acosh", "add", "all", "allclose",
     "any", "append", "arange", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2",
-    "arctanh", "argmax", "argmin", "argpartition", "argsort", "array_equal", "array_equiv",
-    "array_split", "asarray", "asin", "asinh", "associative_scan", "astype", "at", "atan",
-    "atan2", "atanh", "atleast_1d", "atleast_2d", "atleast_3d", "average", "bfloat16",
-    "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_or", "bitwise_right_shift",
-    "bitwise_xor", "block", "bool_", "broadcast_arrays", "broadcast_to", "can_cast", "cbrt",
-    "ceil", "checkpoint", "checkpoint_name", "checkpoint_policies", "choose", "clip",
-    "column_stack", "compile", "concat", "concatenate", "cond", "constant", "conventions",
-    "convolve", "copysign", "corrcoef", "correlate", "cos", "cosh", "count_nonzero", "cov",
-    "cross", "cumlogsumexp", "cummax", "cummin", "cumprod", "cumsum", "cumulative_prod",
-    "cumulative_sum", "custom_jvp", "custom_vjp", "deg2rad", "diag", "diagflat", "diagonal",
-    "diff", "digitize", "dim", "divide", "divmod", "dot", "dsplit", "dstack", "e", "eager",
-    "eager_mode", "ediff1d", "einsum", "empty", "empty_like", "equal", "erf", "erfc", "errors",
-    "evaluate", "exp", "exp2", "expand_dims", "expm1", "eye", "fabs", "finfo", "flip", "fliplr",
-    "flipud", "float16", "float32", "float64", "float_power", "floor", "floor_divide", "fmax",
-    "fmin", "fmod", "fori_loop", "full", "full_like", "function", "gcd", "geomspace", "getitem",
-    "grad", "gradient", "greater", "greater_equal", "heaviside", "hessian", "histogram",
-    "histogram_bin_edges", "host_call", "hsplit", "hstack", "hvp", "hypot", "i0", "identity",
-    "iinfo", "implicit", "inf", "inner", "input", "insert", "int16", "int32", "int64", "int8",
-    "interp", "invert", "iota", "isclose", "isdtype", "isfinite", "isin", "isinf", "isnan",
-    "isneginf", "isposinf", "jacobian", "jvp", "kron", "lcm", "left_shift", "less",
-    "less_equal", "lexsort", "linalg", "linear_scan", "linearize", "linspace", "lint", "load",
+    "arctanh", "argmax", "argmin", "argsort", "array_equal", "array_split", "asarray", "asin",
+    "asinh", "associative_scan", "astype", "at", "atan", "atan2", "atanh", "atleast_1d",
+    "atleast_2d", "atleast_3d", "average", "bfloat16", "bitwise_and", "bitwise_invert",
+    "bitwise_left_shift", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "block", "bool_",
+    "broadcast_arrays", "broadcast_to", "can_cast", "cbrt", "ceil", "checkpoint",
+    "checkpoint_name", "checkpoint_policies", "clip", "column_stack", "compile", "concat",
+    "concatenate", "cond", "constant", "conventions", "convolve", "copysign", "corrcoef",
+    "correlate", "cos", "cosh", "count_nonzero", "cov", "cross", "cumlogsumexp", "cummax",
+    "cummin", "cumprod", "cumsum", "cumulative_prod", "cumulative_sum", "custom_jvp",
+    "custom_vjp", "deg2rad", "diag", "diagflat", "diagonal", "diff", "digitize", "dim",
+    "divide", "divmod", "dot", "dstack", "e", "eager", "eager_mode", "einsum", "empty",
+    "empty_like", "equal", "erf", "erfc", "errors", "evaluate", "exp", "exp2", "expand_dims",
+    "expm1", "eye", "fabs", "finfo", "flip", "fliplr", "flipud", "float16", "float32",
+    "float64", "floor", "floor_divide", "fmax", "fmin", "fmod", "fori_loop", "full",
+    "full_like", "function", "gcd", "getitem", "grad", "gradient", "greater", "greater_equal",
+    "heaviside", "hessian", "histogram", "histogram_bin_edges", "host_call", "hstack", "hvp",
+    "hypot", "i0", "identity", "iinfo", "implicit", "inf", "inner", "input", "int16", "int32",
+    "int64", "int8", "interp", "invert", "iota", "isclose", "isdtype", "isfinite", "isin",
+    "isinf", "isnan", "isneginf", "isposinf", "jacobian", "jvp", "kron", "lcm", "left_shift",
+    "less", "less_equal", "linalg", "linear_scan", "linearize", "linspace", "lint", "load",
     "log", "log10", "log1p", "log2", "logaddexp", "logaddexp2", "logical_and", "logical_not",
     "logical_or", "logical_xor", "logspace", "map", "matmul", "matrix_transpose", "matvec",
     "max", "maximum", "mean", "median", "meshgrid", "min", "minimum", "moveaxis", "multiply",
@@ -226,18 +224,17 @@ __all__ = [
     "nanmean", "nanmedian", "nanmin", "nanpercentile", "nanprod", "nanquantile", "nanstd",
     "nansum", "nanvar", "ndim", "negative", "newaxis", "nn", "norm", "not_equal", "numba_call",
     "ode", "one_hot", "ones", "ones_like", "optim", "options", "outer", "pad", "parameter",
-    "parse", "partition", "passes", "percentile", "permute_dims", "pi", "piecewise",
-    "plan_abstract", "polyval", "positive", "pow", "power", "precision", "prod", "ptp",
-    "quantile", "rad2deg", "random", "ravel", "reciprocal", "remainder", "repeat", "reshape",
-    "resize", "result_type", "right_shift", "rint", "roll", "rot90", "round", "same_graph",
-    "save", "scan", "scatter_add", "scope", "searchsorted", "select", "shape", "show_config",
-    "sigmoid", "sign", "signbit", "sin", "sinc", "sinh", "size", "size_value",
-    "sliding_window_view", "sort", "sparse_hessian", "sparse_jacobian", "special", "split",
-    "sqrt", "square", "squeeze", "stack", "std", "stop_gradient", "subtract", "sum", "swapaxes",
-    "switch", "take", "take_along_axis", "tan", "tanh", "tensordot", "testing", "tile", "topk",
-    "trace", "tradeoff", "train", "transpose", "trapezoid", "tree", "tri", "tril", "triu",
-    "trunc", "uint16", "uint32", "uint64", "uint8", "unstack", "unwrap", "value_and_grad",
-    "var", "vdot", "vecdot", "vecmat", "vjp", "vmap", "vsplit", "vstack", "where", "while_loop",
-    "xlogy", "xp", "zeros", "zeros_like"
+    "parse", "passes", "percentile", "permute_dims", "pi", "plan_abstract", "polyval",
+    "positive", "pow", "power", "precision", "prod", "ptp", "quantile", "rad2deg", "random",
+    "ravel", "reciprocal", "remainder", "repeat", "reshape", "result_type", "right_shift",
+    "rint", "roll", "rot90", "round", "same_graph", "save", "scan", "scatter_add", "scope",
+    "searchsorted", "select", "shape", "show_config", "sigmoid", "sign", "signbit", "sin",
+    "sinc", "sinh", "size", "size_value", "sliding_window_view", "sort", "sparse_hessian",
+    "sparse_jacobian", "special", "split", "sqrt", "square", "squeeze", "stack", "std",
+    "stop_gradient", "subtract", "sum", "swapaxes", "switch", "take", "take_along_axis", "tan",
+    "tanh", "tensordot", "testing", "tile", "topk", "trace", "tradeoff", "train", "transpose",
+    "trapezoid", "tree", "tri", "tril", "triu", "trunc", "uint16", "uint32", "uint64", "uint8",
+    "unstack", "unwrap", "value_and_grad", "var", "vdot", "vecdot", "vecmat", "vjp", "vmap",
+    "vstack", "where", "while_loop", "xlogy", "xp", "zeros", "zeros_like"
 ]
 __version__: str

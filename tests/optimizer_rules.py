@@ -64,33 +64,6 @@ def adafactor(o, t, p, g, kept):
     return p - a * (u + o.weight_decay * p)
 
 
-def adadelta(o, t, p, g, kept):
-    g = g + o.weight_decay * p
-    v = kept["v"] = o.decay * kept.get("v", 0.0) + (1 - o.decay) * g**2
-    u = kept.get("u", 0.0)
-    d = np.sqrt((u + o.eps) / (v + o.eps)) * g
-    kept["u"] = o.decay * u + (1 - o.decay) * d**2
-    return p - o.learning_rate * d
-
-
-def adamax(o, t, p, g, kept):
-    g = g + o.weight_decay * p
-    m = kept["m"] = o.beta1 * kept.get("m", 0.0) + (1 - o.beta1) * g
-    u = kept["u"] = np.fmax(o.beta2 * kept.get("u", 0.0), np.abs(g) + o.eps)
-    return p - o.learning_rate / (1 - o.beta1**t) * m / u
-
-
-def nadam(o, t, p, g, kept):
-    g = g + o.weight_decay * p
-    now, following = (o.beta1 * (1 - 0.96 ** (k * o.momentum_decay) / 2) for k in (t, t + 1))
-    product = kept["product"] = kept.get("product", 1.0) * now
-    m = kept["m"] = o.beta1 * kept.get("m", 0.0) + (1 - o.beta1) * g
-    v = kept["v"] = o.beta2 * kept.get("v", 0.0) + (1 - o.beta2) * g**2
-    spread = np.sqrt(v / (1 - o.beta2**t)) + o.eps
-    p = p - o.learning_rate * (1 - now) / (1 - product) * g / spread
-    return p - o.learning_rate * following / (1 - product * following) * m / spread
-
-
 def radam(o, t, p, g, kept):
     g = g + o.weight_decay * p
     m = kept["m"] = o.beta1 * kept.get("m", 0.0) + (1 - o.beta1) * g
@@ -127,16 +100,6 @@ def muon(o, t, p, g, kept):
     return p - o.learning_rate * (s * (left * values) @ right + o.weight_decay * p)
 
 
-def rprop(o, t, p, g, kept):
-    turned = np.sign(g * kept.get("h", np.zeros_like(g)))
-    s = kept.get("s", np.full_like(g, o.learning_rate))
-    s = kept["s"] = np.clip(
-        s * np.choose(turned.astype(int) + 1, [o.shrink, 1.0, o.grow]), o.least, o.most
-    )
-    g = kept["h"] = np.where(turned < 0, 0.0, g)
-    return p - s * np.sign(g)
-
-
 RULES = {
     optim.SGD: sgd,
     optim.Adam: adam,
@@ -145,11 +108,7 @@ RULES = {
     optim.Adagrad: adagrad,
     optim.Lion: lion,
     optim.Adafactor: adafactor,
-    optim.Adadelta: adadelta,
-    optim.Adamax: adamax,
-    optim.NAdam: nadam,
     optim.RAdam: radam,
-    optim.Rprop: rprop,
     optim.LAMB: lamb,
     optim.Muon: muon,
 }

@@ -16,21 +16,17 @@ import staticgrad as sg
 from staticgrad.optim import (
     LAMB,
     SGD,
-    Adadelta,
     Adafactor,
     Adagrad,
     Adam,
-    Adamax,
     AdamW,
     Lion,
     LossScale,
     Muon,
-    NAdam,
     Optimizer,
     ParameterGroups,
     RAdam,
     RMSProp,
-    Rprop,
     registered_optimizers,
 )
 
@@ -65,23 +61,10 @@ SAMPLES = {
             **{"relative": False, "weight_decay": 0.01},
         },
     ),
-    Adadelta: ({"learning_rate": 0.5, "decay": 0.8, "eps": 1e-4, "weight_decay": 0.01},),
-    Adamax: (
-        {"learning_rate": 0.01, "beta1": 0.8, "beta2": 0.9, "eps": 1e-6},
-        {"weight_decay": 0.01, "accumulate": 2},
-    ),
-    NAdam: (
-        {"learning_rate": 0.01, "beta1": 0.8, "beta2": 0.9, "eps": 1e-6},
-        {"momentum_decay": 0.1, "weight_decay": 0.01, "skip_nonfinite": True},
-    ),
     RAdam: (
         {"learning_rate": 0.01, "beta1": 0.5, "beta2": 0.9, "eps": 1e-6},
         {"beta2": 0.8, "weight_decay": 0.01, "name": "plain until the third step"},
         {"beta2": 0.6},
-    ),
-    Rprop: (
-        {"learning_rate": 0.1},
-        {"shrink": 0.7, "grow": 1.5, "least": 0.005, "most": 0.02, "accumulate": 2},
     ),
     LAMB: (
         {"learning_rate": 0.01, "beta1": 0.5, "beta2": 0.9, "eps": 1e-4},

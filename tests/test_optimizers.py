@@ -369,8 +369,6 @@ W = sg.parameter("w", np.ones(2))
         (lambda: optim.SGD(0.1).apply_gradients({W: W * 2.0}), "no function is traced"),
         (lambda: setattr(optim.SGD(0.1), "learning_rate", 1.0), "SGD.learning_rate is set when"),
         (lambda: optim.Adam([W]), "learning_rate comes first, not"),
-        (lambda: optim.Rprop(0.1, grow=0.5), "grow must be 1 or more, not 0.5"),
-        (lambda: optim.Rprop(0.1, least=2.0, most=1.0), "most must be least or more, not 1.0"),
         (lambda: optim.warm_up(-1.0, 3), "rate must be 0 or more, not -1.0"),
         (lambda: optim.clip_by_value([], -1.0), "max_value must be positive"),
         (lambda: optim.Average([], decay=1.0), "decay must be"),

@@ -77,6 +77,15 @@ INSTEAD: Final = {
     **_each("amax amin", "sg.max(x, axis), sg.min(x, axis)"),
     "bincount": "sg.zeros((count,)).at[x].add(weights), with the count known at build",
     "lgamma": "sg.special.gammaln(x)",
+    "insert": "sg.concatenate([x[:i], values, x[i:]])",
+    **_each("piecewise choose", "sg.where(condition, a, b), sg.select(conditions, choices)"),
+    "ediff1d": "sg.diff(sg.ravel(x))",
+    "lexsort": "sg.argsort(x, stable=True) of each key in turn, the last one last",
+    **_each("partition argpartition", "sg.sort(x, axis), sg.argsort(x, axis), sg.topk(x, k)"),
+    "geomspace": "sg.exp(sg.linspace(sg.log(start), sg.log(stop), num))",
+    **_each("hsplit vsplit dsplit", "sg.split(x, parts, axis)"),
+    "float_power": 'x.astype("float64") ** y',
+    "array_equiv": "sg.all(x == y)",
     # layers
     **_each("conv1d conv2d conv3d", "sg.nn.conv(x, w, bias, stride=1, padding=0)"),
     **_each("max_pool1d max_pool2d max_pool3d", "sg.nn.max_pool(x, kernel_size)"),
@@ -95,6 +104,7 @@ INSTEAD: Final = {
     ),
     "ReduceLROnPlateau": "sg.optim.Plateau",
     "clip_grad_norm_": "max_norm= of an optimizer",
+    **_each("Adamax NAdam Rprop Adadelta", "sg.optim.Adam, AdamW, RAdam, RMSProp, Adagrad"),
     "GradScaler": "sg.optim.LossScale, as loss_scale= of an optimizer",
 }
 
@@ -220,6 +230,10 @@ MISSING: Final = {
         " iterable may_share_memory min_scalar_type mintypecode nested_iters printoptions"
         " promote_types save savetxt savez savez_compressed set_printoptions setbufsize seterr"
         " seterrcall shares_memory show_config show_runtime test typename"
+    ),
+    "shorter written out": (
+        "array_equiv argpartition choose dsplit ediff1d float_power geomspace hsplit insert lexsort"
+        " partition piecewise resize vsplit"
     ),
     "there are no dates": (
         "busday_count busday_offset datetime_as_string datetime_data is_busday isnat"

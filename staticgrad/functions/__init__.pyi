@@ -15,23 +15,23 @@ from staticgrad.functions.checkpoints.marks import (
     checkpoint, checkpoint_name
 )
 from staticgrad.functions.creation import (
-    arange, constant, eye, full, full_like, geomspace, identity, input, linspace, logspace,
-    one_hot, ones, ones_like, parameter, tri, tril, triu, zeros, zeros_like
+    arange, constant, eye, full, full_like, identity, input, linspace, logspace, one_hot, ones,
+    ones_like, parameter, tri, tril, triu, zeros, zeros_like
 )
 from staticgrad.functions.curves import (
-    cumulative_prod, cumulative_sum, diff, ediff1d, gradient, trapezoid, unwrap
+    cumulative_prod, cumulative_sum, diff, gradient, trapezoid, unwrap
 )
 from staticgrad.functions.elementwise import (
-    allclose, array_equal, array_equiv, choose, copysign, deg2rad, divmod, fabs, float_power,
-    fmax, fmin, gcd, heaviside, isclose, isfinite, isinf, isnan, isneginf, isposinf, lcm,
-    logaddexp2, nan_to_num, piecewise, rad2deg, round, select, sinc
+    allclose, array_equal, copysign, deg2rad, divmod, fabs, fmax, fmin, gcd, heaviside, isclose,
+    isfinite, isinf, isnan, isneginf, isposinf, lcm, logaddexp2, nan_to_num, rad2deg, round,
+    select, sinc
 )
 from staticgrad.functions.filters import (
-    convolve, correlate, interp, polyval, resize, sliding_window_view
+    convolve, correlate, interp, polyval, sliding_window_view
 )
 from staticgrad.functions.indexing import (
-    append, at, atleast_1d, atleast_2d, atleast_3d, block, column_stack, dsplit, dstack, fliplr,
-    flipud, getitem, hsplit, hstack, insert, matrix_transpose, unstack, vsplit, vstack
+    append, at, atleast_1d, atleast_2d, atleast_3d, block, column_stack, dstack, fliplr, flipud,
+    getitem, hstack, matrix_transpose, unstack, vstack
 )
 from staticgrad.functions.kinks import (
     conventions
@@ -50,9 +50,8 @@ from staticgrad.functions.products import (
     cross, dot, einsum, inner, kron, matvec, outer, tensordot, vdot, vecdot, vecmat
 )
 from staticgrad.functions.statistics import (
-    argpartition, average, corrcoef, count_nonzero, cov, digitize, histogram,
-    histogram_bin_edges, isin, lexsort, median, nanmedian, nanpercentile, nanquantile, norm,
-    partition, percentile, prod, ptp, quantile
+    average, corrcoef, count_nonzero, cov, digitize, histogram, histogram_bin_edges, isin,
+    median, nanmedian, nanpercentile, nanquantile, norm, percentile, prod, ptp, quantile
 )
 from staticgrad.ir.graph import (
     Graph
@@ -117,35 +116,34 @@ from staticgrad.programs.transformed import (
 __all__ = [
     "Graph", "Parameter", "Value", "abs", "absolute", "add", "all", "allclose", "any", "append",
     "arange", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh",
-    "argmax", "argmin", "argpartition", "argsort", "array_equal", "array_equiv", "array_split",
-    "associative_scan", "astype", "at", "atleast_1d", "atleast_2d", "atleast_3d", "average",
-    "bitwise_and", "bitwise_or", "bitwise_xor", "block", "broadcast_arrays", "broadcast_to",
-    "cbrt", "ceil", "checkpoint", "checkpoint_name", "choose", "clip", "column_stack", "concat",
-    "concatenate", "cond", "constant", "conventions", "convolve", "copysign", "corrcoef",
-    "correlate", "cos", "cosh", "count_nonzero", "cov", "cross", "cumlogsumexp", "cummax",
-    "cummin", "cumprod", "cumsum", "cumulative_prod", "cumulative_sum", "custom_jvp",
-    "custom_vjp", "deg2rad", "diag", "diagflat", "diagonal", "diff", "digitize", "divide",
-    "divmod", "dot", "dsplit", "dstack", "ediff1d", "einsum", "equal", "erf", "erfc", "exp",
-    "exp2", "expand_dims", "expm1", "eye", "fabs", "flip", "fliplr", "flipud", "float_power",
-    "floor", "floor_divide", "fmax", "fmin", "fmod", "fori_loop", "full", "full_like", "gcd",
-    "geomspace", "getitem", "gradient", "greater", "greater_equal", "heaviside", "histogram",
-    "histogram_bin_edges", "host_call", "hsplit", "hstack", "hypot", "i0", "identity", "inner",
-    "input", "insert", "interp", "invert", "iota", "isclose", "isfinite", "isin", "isinf",
+    "argmax", "argmin", "argsort", "array_equal", "array_split", "associative_scan", "astype",
+    "at", "atleast_1d", "atleast_2d", "atleast_3d", "average", "bitwise_and", "bitwise_or",
+    "bitwise_xor", "block", "broadcast_arrays", "broadcast_to", "cbrt", "ceil", "checkpoint",
+    "checkpoint_name", "clip", "column_stack", "concat", "concatenate", "cond", "constant",
+    "conventions", "convolve", "copysign", "corrcoef", "correlate", "cos", "cosh",
+    "count_nonzero", "cov", "cross", "cumlogsumexp", "cummax", "cummin", "cumprod", "cumsum",
+    "cumulative_prod", "cumulative_sum", "custom_jvp", "custom_vjp", "deg2rad", "diag",
+    "diagflat", "diagonal", "diff", "digitize", "divide", "divmod", "dot", "dstack", "einsum",
+    "equal", "erf", "erfc", "exp", "exp2", "expand_dims", "expm1", "eye", "fabs", "flip",
+    "fliplr", "flipud", "floor", "floor_divide", "fmax", "fmin", "fmod", "fori_loop", "full",
+    "full_like", "gcd", "getitem", "gradient", "greater", "greater_equal", "heaviside",
+    "histogram", "histogram_bin_edges", "host_call", "hstack", "hypot", "i0", "identity",
+    "inner", "input", "interp", "invert", "iota", "isclose", "isfinite", "isin", "isinf",
     "isnan", "isneginf", "isposinf", "kron", "lcm", "left_shift", "less", "less_equal",
-    "lexsort", "linalg", "linear_scan", "linspace", "log", "log10", "log1p", "log2",
-    "logaddexp", "logaddexp2", "logical_and", "logical_not", "logical_or", "logical_xor",
-    "logspace", "map", "matmul", "matrix_transpose", "matvec", "max", "maximum", "mean",
-    "median", "meshgrid", "min", "minimum", "moveaxis", "multiply", "nan_to_num", "nanargmax",
-    "nanargmin", "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmedian", "nanmin",
-    "nanpercentile", "nanprod", "nanquantile", "nanstd", "nansum", "nanvar", "negative", "nn",
-    "norm", "not_equal", "numba_call", "one_hot", "ones", "ones_like", "outer", "pad",
-    "parameter", "partition", "percentile", "piecewise", "polyval", "positive", "pow", "power",
-    "prod", "ptp", "quantile", "rad2deg", "random", "ravel", "reciprocal", "remainder",
-    "repeat", "reshape", "resize", "right_shift", "rint", "roll", "rot90", "round", "scan",
-    "scatter_add", "searchsorted", "select", "sigmoid", "sign", "signbit", "sin", "sinc",
-    "sinh", "size_value", "sliding_window_view", "sort", "special", "split", "sqrt", "square",
-    "squeeze", "stack", "std", "stop_gradient", "subtract", "sum", "swapaxes", "switch", "take",
-    "take_along_axis", "tan", "tanh", "tensordot", "tile", "topk", "trace", "transpose",
-    "trapezoid", "tri", "tril", "triu", "trunc", "unstack", "unwrap", "var", "vdot", "vecdot",
-    "vecmat", "vmap", "vsplit", "vstack", "where", "while_loop", "xlogy", "zeros", "zeros_like"
+    "linalg", "linear_scan", "linspace", "log", "log10", "log1p", "log2", "logaddexp",
+    "logaddexp2", "logical_and", "logical_not", "logical_or", "logical_xor", "logspace", "map",
+    "matmul", "matrix_transpose", "matvec", "max", "maximum", "mean", "median", "meshgrid",
+    "min", "minimum", "moveaxis", "multiply", "nan_to_num", "nanargmax", "nanargmin",
+    "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmedian", "nanmin", "nanpercentile",
+    "nanprod", "nanquantile", "nanstd", "nansum", "nanvar", "negative", "nn", "norm",
+    "not_equal", "numba_call", "one_hot", "ones", "ones_like", "outer", "pad", "parameter",
+    "percentile", "polyval", "positive", "pow", "power", "prod", "ptp", "quantile", "rad2deg",
+    "random", "ravel", "reciprocal", "remainder", "repeat", "reshape", "right_shift", "rint",
+    "roll", "rot90", "round", "scan", "scatter_add", "searchsorted", "select", "sigmoid",
+    "sign", "signbit", "sin", "sinc", "sinh", "size_value", "sliding_window_view", "sort",
+    "special", "split", "sqrt", "square", "squeeze", "stack", "std", "stop_gradient",
+    "subtract", "sum", "swapaxes", "switch", "take", "take_along_axis", "tan", "tanh",
+    "tensordot", "tile", "topk", "trace", "transpose", "trapezoid", "tri", "tril", "triu",
+    "trunc", "unstack", "unwrap", "var", "vdot", "vecdot", "vecmat", "vmap", "vstack", "where",
+    "while_loop", "xlogy", "zeros", "zeros_like"
 ]

@@ -456,37 +456,6 @@ def logspace(
     return found if dtype is None else functions.astype(found, dtype_of("logspace", dtype))
 
 
-def geomspace(
-    start: Operand[AnyValue],
-    stop: Operand[AnyValue],
-    num: int = 50,
-    endpoint: bool = True,
-    dtype: Any = None,
-    axis: int = 0,
-) -> AnyValue:
-    """``num`` numbers from ``start`` to ``stop``, each the same multiple of the one before.
-
-    Both ends have one sign; other ends give NaN. Arguments and errors as for ``linspace``.
-
-    Args:
-        start, stop, num, endpoint, dtype, axis: as for ``linspace``.
-
-    >>> sg.evaluate(sg.geomspace(1.0, 100.0, 3))
-    array([  1.,  10., 100.])
-    """
-    first, last = _ends("geomspace", start, stop)
-    count = _count("geomspace", num)
-    places, _ = _line("geomspace", _zero(first), 1.0, count, endpoint, 0)
-    column = reshape(places, (count, *(1,) * first.ndim))
-    line = first * functions.power(last / first, functions.astype(column, first.dtype))
-    line = moveaxis(line, 0, axis_of("geomspace", axis, line))
-    return line if dtype is None else functions.astype(line, dtype_of("geomspace", dtype))
-
-
-def _zero(like: AnyValue) -> AnyValue:
-    return functions.full((), 0.0, like=like)
-
-
 def _ends(op: str, start: Operand[AnyValue], stop: Operand[AnyValue]) -> tuple[AnyValue, AnyValue]:
     first, last = (floating(op, v) for v in promoted_values(op, (start, stop)))
     first, last = functions.broadcast_arrays(first, last)

@@ -7,7 +7,7 @@ gradient.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -17,15 +17,12 @@ from staticgrad.families import like
 from staticgrad.functions.loops.loops import while_loop
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.kinds import AnyValue
-from staticgrad.ir.value import Value
 from staticgrad.ops.arithmetic import divide, floor_divide, multiply, remainder, rint, signbit
 from staticgrad.ops.elementwise import Elementwise, Operand
-from staticgrad.ops.indexing import TakeAlong, within
-from staticgrad.ops.movement import expand_dims, reshape
-from staticgrad.ops.operands import as_value, as_values, floating, integer, promoted_values, related
+from staticgrad.ops.operands import as_value, floating, integer, promoted_values, related
 from staticgrad.ops.selection import Maximum, Minimum, where
 from staticgrad.ops.transcendental import LogAddExp, Tan
-from staticgrad.types.dtype import BOOL, F64
+from staticgrad.types.dtype import F64
 
 _LN2: Final = math.log(2.0)
 
@@ -99,20 +96,6 @@ def sinc(x: Operand[AnyValue]) -> AnyValue:
     sine = functions.sin((value - whole) * math.pi)
     sine = where(half == functions.rint(half), sine, -sine)
     return where(near, series, sine / away)
-
-
-def float_power(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """x ** y in float64, whatever the operands are.
-
-    >>> sg.evaluate(sg.float_power([2, 3], 2))
-    array([4., 9.])
-    """
-    left, right = (_double("float_power", operand) for operand in (x, y))
-    return functions.power(left, right)
-
-
-def _double(op: str, x: Any) -> Any:
-    return float(x) if isinstance(x, int | float) else functions.astype(as_value(op, x), F64)
 
 
 NUMPY_NAMES.update(around="round")
@@ -382,23 +365,6 @@ def array_equal(x: Operand[AnyValue], y: Operand[AnyValue], equal_nan: bool = Fa
     left, right = promoted_values("array_equal", (x, y))
     if left.shape != right.shape:
         return functions.full((), False, like=left)
-    return _all_equal(left, right, equal_nan)
-
-
-def array_equiv(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """Return whether x and y, broadcast against each other, have the same elements.
-
-    Returns:
-        A 0-d bool.
-
-    >>> sg.evaluate(sg.array_equiv([[1, 1], [1, 1]], 1))
-    array(True)
-    """
-    left, right = promoted_values("array_equiv", (x, y))
-    return _all_equal(left, right, False)
-
-
-def _all_equal(left: AnyValue, right: AnyValue, equal_nan: bool) -> AnyValue:
     same = functions.equal(left, right)
     if equal_nan and left.dtype.is_float:
         nan = functions.logical_and(functions.isnan(left), functions.isnan(right))
@@ -427,78 +393,6 @@ def select(
     found: Any = choices[-1]
     for k in reversed(range(len(condlist))):
         found = functions.where(condlist[k], choices[k], found)
-    return found
-
-
-def choose(
-    a: Operand[AnyValue], choices: Sequence[Operand[AnyValue]] | AnyValue, *, mode: str = "raise"
-) -> AnyValue:
-    """Select the element of ``choices[a]`` for each element; all broadcast.
-
-    Args:
-        a: integers.
-        choices: values, or one with the choices along its first axis.
-        mode: for an index out of range, ``"raise"`` an error in the run; ``"wrap"``
-            it round; ``"clip"`` it to the first or the last.
-
-    >>> sg.evaluate(sg.choose([0, 1, 0], [[1, 2, 3], [10, 20, 30]]))
-    array([ 1, 20,  3])
-    """
-    given = functions.unstack(choices) if isinstance(choices, Value) else choices
-    if not len(given):
-        raise ArgumentError("choose: there is no choice")
-    values = as_values("choose", a, *given)
-    which, values = values[0], values[1:]
-    if not which.dtype.is_integer:
-        raise DTypeError(f"choose: a holds integers, not {which.dtype.numpy}")
-    which = within("choose", which, len(values), mode)
-    options = promoted_values("choose", values)
-    if mode == "raise":
-        alike = functions.broadcast_arrays(which, *options)
-        which, together = alike[0], functions.stack(alike[1:], -1)
-        found = TakeAlong(together.ndim - 1, wrap=False)(together, expand_dims(which, -1))
-        return reshape(found, which.shape)
-    last = options[-1]
-    for number in reversed(range(len(options) - 1)):
-        last = functions.where(which <= number, options[number], last)
-    return last
-
-
-def piecewise(
-    x: Operand[AnyValue],
-    condlist: Sequence[Operand[AnyValue]],
-    funclist: Sequence[Operand[AnyValue] | Callable[..., Operand[AnyValue]]],
-    *args: Any,
-    **kw: Any,
-) -> AnyValue:
-    """Apply to each element the last function whose condition holds, in the dtype of x.
-
-    Every function is applied to all of x; a number is a constant. One function more than conditions
-    stands for where none holds, else that is 0.
-
-    Args:
-        x: a value.
-        condlist: conditions, which broadcast with x.
-        funclist: functions of x, values or numbers.
-        args, kw: handed to every function, after x.
-
-    >>> x = np.array([-2.0, 3.0])
-    >>> sg.evaluate(sg.piecewise(x, [x < 0], [lambda x: -x, lambda x: 10 * x]))
-    array([ 2., 30.])
-    """
-    value = as_value("piecewise", x)
-    if len(funclist) - len(condlist) not in (0, 1):
-        raise ArgumentError(f"piecewise: {len(condlist)} conditions, {len(funclist)} functions")
-    pieces = [f(value, *args, **kw) if callable(f) else f for f in funclist]
-    rest = pieces.pop() if len(pieces) > len(condlist) else 0
-    kind = value.dtype.numpy
-    rest = functions.astype(as_values("piecewise", value, rest)[1], kind)
-    found = functions.broadcast_arrays(value, rest)[1]
-    for condition, piece in zip(condlist, pieces, strict=True):
-        _, condition, piece = as_values("piecewise", value, condition, piece)
-        holds = functions.astype(condition, BOOL)
-        chosen = functions.astype(piece, kind)
-        found = functions.where(holds, chosen, found)
     return found
 
 

@@ -6,7 +6,6 @@ op, and gradients are those of the parts.
 
 from __future__ import annotations
 
-from math import prod
 from typing import Any, Final
 
 import numpy as np
@@ -26,7 +25,6 @@ from staticgrad.ops.operands import (
     is_number,
     promoted_values,
     related,
-    shape_of,
 )
 from staticgrad.ops.positions import iota
 from staticgrad.ops.selection import where
@@ -36,8 +34,6 @@ from staticgrad.types.dim import Dim
 from staticgrad.types.dtype import I64
 
 _MODES: Final = ("full", "same", "valid")
-#: Up to this number of elements the indices to read are a constant of the graph.
-_MOST_PLACES: Final = 1 << 16
 NUMPY_NAMES["lib.stride_tricks.sliding_window_view"] = "sliding_window_view"
 
 
@@ -267,29 +263,6 @@ def _wrap_period(
     places, values = functions.take(places, order), functions.take(values, order)
     places = functions.concatenate([places[-1:] - turn, places, places[:1] + turn])
     return at, places, functions.concatenate([values[-1:], values, values[:1]])
-
-
-def resize(a: Operand[AnyValue], new_shape: int | tuple[int, ...]) -> AnyValue:
-    """The elements of a, in order and over again, in another shape; ``sg.nn.resize`` is for images.
-
-    Args:
-        a: a value, flattened.
-        new_shape: sizes known at build.
-
-    >>> sg.evaluate(sg.resize([1, 2, 3], (2, 4)))
-    array([[1, 2, 3, 1],
-           [2, 3, 1, 2]])
-    """
-    value = functions.ravel(a)
-    given = (new_shape,) if isinstance(new_shape, int) else tuple(new_shape)
-    shape = tuple(integer("resize", "size", size, value) for size in shape_of("resize", given))
-    size, wanted = value.shape[0], prod(shape)
-    if size == 0:
-        return functions.zeros(shape, value.dtype, like=value)
-    if isinstance(size, Dim) or wanted > _MOST_PLACES:
-        places = functions.remainder(iota((wanted,), like=value), functions.size_value(size, I64))
-        return functions.reshape(functions.take(value, places), shape)
-    return functions.reshape(functions.take(value, np.arange(wanted) % size), shape)
 
 
 def polyval(p: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:

@@ -37,7 +37,6 @@ from staticgrad.ops.operands import (
     as_value,
     as_values,
     axes_of,
-    axis_of,
     counting_dtype,
     distinct_axes,
     dtype_of,
@@ -45,14 +44,13 @@ from staticgrad.ops.operands import (
     integer,
     promoted_values,
     related,
-    shape_text,
 )
 from staticgrad.ops.positions import iota
 from staticgrad.ops.scans import CumProd
 from staticgrad.ops.selection import where
-from staticgrad.ops.sorting import argsort, searchsorted, sort, sorted_along
+from staticgrad.ops.sorting import searchsorted, sort
 from staticgrad.types.arrays import Shape, array_of, product
-from staticgrad.types.dim import Dim, Size, equal, floordiv, maximum
+from staticgrad.types.dim import Dim, Size, floordiv, maximum
 from staticgrad.types.dtype import BOOL, F64, I64
 
 
@@ -645,68 +643,6 @@ def _interpolated(left: AnyValue, right: AnyValue, weight: Any) -> AnyValue:
 
 
 # -- places among edges, membership ---------------------------------------------------------------
-
-
-def partition(x: Operand[AnyValue], kth: Any, axis: int | None = -1) -> AnyValue:
-    """x sorted along ``axis``, which is one of the orders that NumPy's ``partition`` may give.
-
-    Args:
-        x: a value.
-        kth: not looked at: every position holds what a sort puts there.
-        axis: one axis; None for all elements, flattened.
-
-    >>> sg.evaluate(sg.partition([3, 1, 2], 1))
-    array([1, 2, 3])
-    """
-    return sorted_along("partition", x, axis, (None, None, None), False)[0]
-
-
-@like(partition)
-def argpartition(x: Operand[AnyValue], kth: Any, axis: int | None = -1) -> AnyValue:
-    """The positions that sort x along ``axis``; see ``partition``.
-
-    Returns:
-        Positions along ``axis``, int64.
-
-    >>> sg.evaluate(sg.argpartition([3, 1, 2], 1))
-    array([1, 2, 0])
-    """
-    return sorted_along("argpartition", x, axis, (None, None, None), False)[1]
-
-
-def lexsort(keys: Any, axis: int = -1) -> Value:
-    """The positions along ``axis`` that put several keys in order, the last of them first.
-
-    Where elements of the last key are equal the one before it decides, and so on.
-
-    Args:
-        keys: a list or tuple of values of one shape, or one value with the keys along axis 0.
-        axis: one axis of a key.
-
-    Returns:
-        Positions in the shape of a key, int64.
-
-    >>> sg.evaluate(sg.lexsort([[2, 1, 0], [0, 1, 0]]))
-    array([2, 0, 1])
-    """
-    if isinstance(keys, Value):
-        keys = functions.unstack(keys)
-    values = [as_value("lexsort", key) for key in keys]
-    if not values:
-        raise ArgumentError("lexsort: there are no keys")
-    for value in values[1:]:
-        text = (
-            f"lexsort: keys of shapes {shape_text(values[0].shape)} and {shape_text(value.shape)}"
-        )
-        pairs = zip(values[0].shape, value.shape, strict=False)
-        if value.ndim != values[0].ndim or not all(equal(a, b, text) for a, b in pairs):
-            raise ShapeError(text, related=related(values[0], value))
-    place = axis_of("lexsort", axis, values[0])
-    found = argsort(values[0], place)
-    for value in values[1:]:
-        order = argsort(TakeAlong(place)(value, found), place)
-        found = TakeAlong(place)(found, order)
-    return found
 
 
 def norm_of_matrices(op: str, x: AnyValue, ord: Any, keepdims: bool) -> AnyValue:

@@ -30,18 +30,14 @@ from staticgrad.optim.optimizer import Optimizer, ParameterGroups, registered_op
 from staticgrad.optim.rules import (
     LAMB,
     SGD,
-    Adadelta,
     Adafactor,
     Adagrad,
     Adam,
-    Adamax,
     AdamW,
     Lion,
     Muon,
-    NAdam,
     RAdam,
     RMSProp,
-    Rprop,
 )
 from staticgrad.optim.schedules import (
     Plateau,
@@ -56,12 +52,10 @@ from staticgrad.optim.schedules import (
 from staticgrad.optim.state import slot
 
 __all__ = [
-    "Adadelta",
     "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",
-    "Adamax",
     "Average",
     "ParameterGroups",
     "LAMB",
@@ -69,12 +63,10 @@ __all__ = [
     "Lion",
     "LossScale",
     "Muon",
-    "NAdam",
     "Optimizer",
     "Plateau",
     "RAdam",
     "RMSProp",
-    "Rprop",
     "SGD",
     "RateSchedule",
     "clip_by_global_norm",

@@ -11,7 +11,7 @@ from staticgrad.errors.wording import shown
 from staticgrad.families import like
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter
-from staticgrad.optim.gradients import Count, Decay, Flag, NotNegative, Positive, Share, require
+from staticgrad.optim.gradients import Count, Decay, Flag, NotNegative, Positive, require
 from staticgrad.optim.optimizer import Optimizer, Updates, in_compute_dtype, rule
 from staticgrad.optim.schedules import Rate, rate_for
 from staticgrad.optim.state import slot, state_of
@@ -160,105 +160,6 @@ class AdamW(Adam):
     def moved(self, p: Parameter, direction: Any) -> Any:
         """The parameter after a step along ``-direction`` and towards zero."""
         return super().moved(p, direction + self.weight_decay * p)
-
-
-@like(Adam)
-@rule
-class Adamax(Adam):
-    """Adamax: Kingma and Ba (ICLR 2015), algorithm 2, with eps where PyTorch has it.
-
-    With g the gradient (plus ``weight_decay * p``), t the runs so far (``adamax.step``, from 1),
-    and the slots ``<parameter>.first_moment`` m and ``<parameter>.largest`` u:
-
-        m' = beta1 * m + (1 - beta1) * g
-        u' = max(beta2 * u, abs(g) + eps)
-        p' = p - learning_rate / (1 - beta1**t) * m' / u'
-
-    Args:
-        learning_rate: a number, a 0-d floating value, or a schedule.
-        beta1, beta2: decay of the slots, in [0, 1); eps: added to each size of a gradient.
-        weight_decay: the L2 penalty's factor.
-
-    >>> from staticgrad.eager import Tensor
-    >>> w = Tensor([1.0, -2.0], requires_grad=True)
-    >>> steps = Adamax(0.1).on([w])
-    >>> (w * w).sum().backward()
-    >>> steps.step()
-    >>> w.data.round(4)
-    array([ 0.9, -1.9], dtype=float32)
-    """
-
-    learning_rate: Rate = 2e-3
-    weight_decay: NotNegative = 0.0
-
-    def step(self, grads: Mapping[Parameter, Any]) -> Updates:
-        """Next parameters, moments and step counter."""
-        count = self.state("step")
-        t = (count + 1).astype("float64")
-        scale = 1.0 / (1.0 - functions.power(self.beta1, t))
-        updates: Updates = {count: count + 1}
-        for p, g in grads.items():
-            g = with_decay(g, self.weight_decay, p)
-            m, u = slot(p, "first_moment"), slot(p, "largest")
-            updates[m] = moving_average(m, g, self.beta1)
-            updates[u] = functions.maximum(self.beta2 * u, functions.abs(g) + self.eps)
-            direction = updates[m] * scale.astype(m.dtype) / updates[u]
-            updates[p] = self.moved(p, direction)
-        return updates
-
-
-@like(Adam)
-@rule
-class NAdam(Adam):
-    """NAdam: Dozat (ICLR workshop 2016), algorithm 2, with the schedule of momenta of PyTorch.
-
-    With g the gradient (plus ``weight_decay * p``), t the runs so far (``nadam.step``, from 1),
-    a(t) = beta1 * (1 - 0.96**(t * momentum_decay) / 2), P the product of a(1) ... a(t)
-    (``nadam.decayed`` keeps 1 - P), and the slots ``<parameter>.first_moment`` m and
-    ``<parameter>.second_moment`` v:
-
-        m' = beta1 * m + (1 - beta1) * g
-        v' = beta2 * v + (1 - beta2) * (g * g)
-        d  = a(t+1) / (1 - P * a(t+1)) * m' + (1 - a(t)) / (1 - P) * g
-        p' = p - learning_rate * d / (sqrt(v' / (1 - beta2**t)) + eps)
-
-    Args:
-        momentum_decay: how fast a(t) comes near beta1; 0: it is beta1 / 2 throughout.
-        weight_decay: the L2 penalty's factor.
-
-    >>> from staticgrad.eager import Tensor
-    >>> w = Tensor([1.0, -2.0], requires_grad=True)
-    >>> steps = NAdam(0.1).on([w])
-    >>> (w * w).sum().backward()
-    >>> steps.step()
-    >>> w.data.round(4)
-    array([ 0.8944, -1.8944], dtype=float32)
-    """
-
-    learning_rate: Rate = 2e-3
-    momentum_decay: NotNegative = 4e-3
-    weight_decay: NotNegative = 0.0
-
-    def step(self, grads: Mapping[Parameter, Any]) -> Updates:
-        """Next parameters, moments, product of momenta and step counter."""
-        count, decayed = self.state("step"), self.state("decayed", "float64")
-        t = (count + 1).astype("float64")
-        now, following = self._momentum(t), self._momentum(t + 1.0)
-        product = (1.0 - decayed) * now
-        of_gradient = (1.0 - now) / (1.0 - product)
-        of_moment = following / (1.0 - product * following)
-        root = functions.sqrt(1.0 - functions.power(self.beta2, t))
-        updates: Updates = {count: count + 1, decayed: 1.0 - product}
-        for p, g in grads.items():
-            g = with_decay(g, self.weight_decay, p)
-            m, v = self.moments(p, g, updates)
-            spread = functions.sqrt(v) / root.astype(m.dtype) + self.eps
-            ahead = of_moment.astype(m.dtype) * m + of_gradient.astype(m.dtype) * g
-            updates[p] = self.moved(p, ahead / spread)
-        return updates
-
-    def _momentum(self, t: Any) -> Any:
-        return self.beta1 * (1.0 - 0.5 * functions.power(0.96, t * self.momentum_decay))
 
 
 @like(Adam)
@@ -578,51 +479,6 @@ class Adagrad(Optimizer):
 
 
 @rule
-class Adadelta(Optimizer):
-    """Adadelta: Zeiler (arXiv 1212.5701, 2012), algorithm 1, times a learning rate.
-
-    With g the gradient (plus ``weight_decay * p``) and the slots ``<parameter>.second_moment`` v
-    and ``<parameter>.squared_steps`` u:
-
-        v' = decay * v + (1 - decay) * (g * g)
-        d  = sqrt(u + eps) / sqrt(v' + eps) * g
-        u' = decay * u + (1 - decay) * (d * d)
-        p' = p - learning_rate * d
-
-    Args:
-        learning_rate: a number, a 0-d floating value, or a schedule; 1 is the paper's.
-        decay: of both means, in [0, 1); eps: added to both, under the roots.
-        weight_decay: the L2 penalty's factor.
-
-    >>> from staticgrad.eager import Tensor
-    >>> w = Tensor([1.0, -2.0], requires_grad=True)
-    >>> steps = Adadelta(eps=1e-2).on([w])
-    >>> (w * w).sum().backward()
-    >>> steps.step()
-    >>> w.data.round(4)
-    array([ 0.6877, -1.6848], dtype=float32)
-    """
-
-    learning_rate: Rate = 1.0
-    decay: Decay = 0.9
-    eps: NotNegative = 1e-6
-    weight_decay: NotNegative = 0.0
-
-    def step(self, grads: Mapping[Parameter, Any]) -> Updates:
-        """Next parameters and means."""
-        updates: Updates = {}
-        for p, g in grads.items():
-            g = with_decay(g, self.weight_decay, p)
-            v, u = slot(p, "second_moment"), slot(p, "squared_steps")
-            updates[v] = moving_average(v, g * g, self.decay)
-            length = functions.sqrt(u + self.eps)
-            direction = length / functions.sqrt(updates[v] + self.eps) * g
-            updates[u] = moving_average(u, direction * direction, self.decay)
-            updates[p] = p - rate_for(self.learning_rate, p) * direction
-        return updates
-
-
-@rule
 class Adafactor(Optimizer):
     """Adafactor: Shazeer and Stern (ICML 2018), algorithms 4 and 5.
 
@@ -700,58 +556,3 @@ class Adafactor(Optimizer):
 
 def _rms(x: Any) -> Any:
     return functions.sqrt((x * x).mean())
-
-
-@rule
-class Rprop(Optimizer):
-    """Rprop: Riedmiller and Braun (ICNN 1993), without weight backtracking, as in PyTorch.
-
-    Each element has its own step size, ``learning_rate`` at first. It is for gradients of all data,
-    not of batches. With g the gradient and the slots ``<parameter>.step_size`` s and
-    ``<parameter>.gradient`` h, that of the step before:
-
-        s' = clip(s * (grow, shrink or 1 where g * h is above, below or 0), least, most)
-        h' = 0 where g * h < 0, else g
-        p' = p - s' * sign(h')
-
-    Args:
-        learning_rate: the first step of each element: a number, a 0-d floating value or a schedule,
-            which is read in the first run.
-        shrink: in (0, 1); grow: 1 or more.
-        least, most: the bounds of the step sizes.
-
-    >>> from staticgrad.eager import Tensor
-    >>> w = Tensor([1.0, -2.0], requires_grad=True)
-    >>> steps = Rprop(0.25).on([w])
-    >>> (w * w).sum().backward()
-    >>> steps.step()
-    >>> w.tolist()
-    [0.75, -1.75]
-    """
-
-    learning_rate: Rate = 1e-2
-    shrink: Share = 0.5
-    grow: Positive = 1.2
-    least: Positive = 1e-6
-    most: Positive = 50.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.grow >= 1, "grow", f"1 or more, not {self.grow}")
-        require(self.most >= self.least, "most", f"least or more, not {self.most}")
-
-    def step(self, grads: Mapping[Parameter, Any]) -> Updates:
-        """Return the next parameters, step sizes and stored gradients."""
-        updates: Updates = {}
-        for p, g in grads.items():
-            s, h = slot(p, "step_size"), slot(p, "gradient")
-            before = functions.where(s > 0.0, s, rate_for(self.learning_rate, s))
-            turned = functions.sign(g) * functions.sign(h)
-            factor = functions.where(
-                turned > 0.0, self.grow, functions.where(turned < 0.0, self.shrink, 1.0)
-            )
-            updates[s] = functions.clip(before * factor.astype(s.dtype), self.least, self.most)
-            updates[h] = functions.where(turned < 0.0, 0.0, g)
-            direction = updates[s] * functions.sign(updates[h])
-            updates[p] = p - direction
-        return updates

@@ -27,7 +27,6 @@ RULES: list[tuple[Any, ...]] = [
     (sg.optim.SGD, {"accumulate": 2, "max_value": 0.5}),
     (sg.optim.RMSProp, {}),
     (sg.optim.Lion, {}),
-    (sg.optim.Adamax, {}),
     (sg.optim.LAMB, {}),
     (sg.optim.Adafactor, {}),
 ]

@@ -80,7 +80,7 @@ def parameters(name: str) -> list[str]:
     names = [n for n, p in found.items() if p.kind is not inspect.Parameter.VAR_POSITIONAL]
     given = 0 if name == "einsum" else len(base(name))
     variable = len(names) < len(found)
-    return names if variable and name != "gradient" and name != "piecewise" else names[given:]
+    return names if variable and name != "gradient" else names[given:]
 
 
 def samples(name: str) -> Iterator[Sample]:

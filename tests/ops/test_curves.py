@@ -17,7 +17,6 @@ PLACES = np.array([0.0, 0.5, 2.0, 2.25, 5.0])
 CASES = {
     "diff": lambda m, x: m.diff(x),
     "diff twice": lambda m, x: m.diff(x, 2, axis=0),
-    "ediff1d": lambda m, x: m.ediff1d(x),
     "trapezoid": lambda m, x: m.trapezoid(x),
     "trapezoid dx": lambda m, x: m.trapezoid(x, dx=0.25, axis=0),
     "trapezoid x": lambda m, x: m.trapezoid(x, PLACES),

@@ -83,7 +83,6 @@ CASES = {
     "interp x": lambda x: sg.interp(x * 2.0 + 1.01, PLACES, HEIGHTS),
     "interp points": lambda x: sg.interp(np.array([0.3, 1.0, 4.4]), sg.cumsum(x**2), x),
     "interp period": lambda x: sg.interp(x + 0.1, PLACES, HEIGHTS, period=6.0),
-    "resize": lambda x: sg.resize(x, (2, 7)),
     "polyval": lambda x: sg.polyval(x[:4], x),
 }
 
@@ -140,15 +139,6 @@ def test_there_is_no_window_longer_than_a_named_axis(size: int, window: int) -> 
     assert run(view, {"x": np.ones((size, 3))}).shape == (0, 3, window)
 
 
-def test_resize_as_numpy() -> None:
-    for shape in ((3,), (2, 7), (), 5, (0, 2)):
-        expected = np.resize(LINE, shape)
-        for size in (9, "n"):
-            found = run(np.resize(sg.input("x", (size,), "float64"), shape), {"x": LINE})
-            np.testing.assert_array_equal(found, expected)
-    np.testing.assert_array_equal(run(sg.resize(np.zeros(0), (2,))), np.resize(np.zeros(0), (2,)))
-
-
 def test_polynomials_as_numpy() -> None:
     for p in ([2.0, -1.0, 0.5], [3], []):
         expected = np.polyval(p, AT)
@@ -189,7 +179,6 @@ def test_refusals() -> None:
         (AxisError, "axis", lambda: sg.sliding_window_view(x, 2, 3)),
         (ShapeError, "2 places for 3", lambda: sg.interp(x, [0.0, 1.0], [1.0, 2.0, 3.0])),
         (ArgumentError, "period", lambda: sg.interp(x, PLACES, HEIGHTS, period=0)),
-        (ShapeError, "negative", lambda: sg.resize(x, (-1, 3))),
         (RankError, "is not a vector", lambda: sg.polyval(np.ones((2, 2)), x)),
     ]  # fmt: skip
     for error, words, call in cases:

@@ -31,7 +31,7 @@ UNARY = {
 BINARY = {
     "arctan2": np.arctan2, "hypot": np.hypot, "logaddexp": np.logaddexp, "copysign": np.copysign,
     "heaviside": np.heaviside, "floor_divide": np.floor_divide, "remainder": np.remainder,
-    "fmod": np.fmod, "fmax": np.fmax, "fmin": np.fmin, "float_power": np.float_power,
+    "fmod": np.fmod, "fmax": np.fmax, "fmin": np.fmin,
 }  # fmt: skip
 
 
