@@ -1,4 +1,8 @@
-"""A comparison as one self-contained page: the program, tables and charts, each with its reason."""
+"""A comparison as one self-contained page: the program, tables and charts, each with its reason.
+
+The texts are in ``html/both.html`` and ``html/tape.html``; what is computed here are the values of
+their ``$names``.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +13,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from itertools import pairwise
 from math import isfinite
+from pathlib import Path
+from string import Template
 from typing import Any, Final
 
 import staticgrad as sg
 from staticgrad.analysis.pass_report import Report
 from staticgrad.building import is_package_file
 from staticgrad.comparison import table, training
-from staticgrad.comparison.page_style import SCRIPT, STYLE
 from staticgrad.comparison.report import (
     EMPTY,
     TAPE,
     WARM,
+    Anatomy,
     Bytes,
     Comparison,
     HeldBytes,
@@ -38,9 +44,8 @@ from staticgrad.source import Origin
 
 BY_RUN: Final = "define by run"
 THEN_RUN: Final = "define then run"
-_SECTIONS: Final = (
-    "program", "graph", "passes", "kernels", "time", "memory", "limits", "agreement",
-)  # fmt: skip
+_HTML: Final = Path(__file__).parent / "html"
+_LINK: Final = re.compile(r'<h2 id="(\w+)"')  # of a section that is linked from the top
 _GAP: Final = 6  # lines between two that are used, at most, that are shown too
 _MOST_LINES, _MOST_CHANGES = 400, 60
 #: Characters of all kernels' sources that a page has, and of one.
@@ -50,7 +55,21 @@ _LINE: Final = re.compile(r"[^\s,\[\]]+:\d+")
 
 def page(found: Comparison | TapeAlone) -> str:
     """Return the page as HTML text that needs nothing else."""
-    return markup.document(f"{found.model}: define by run, define then run", _body(found))
+    style = f"<style>{markup.STYLE}{_text('page.css')}</style>"
+    if isinstance(found, TapeAlone):
+        main = Template(_text("tape.html")).substitute(_tape_values(found))
+        body = f'<div class="sg">{style}<main>{main}</main></div>'
+    else:
+        text = _text("both.html")
+        links = "".join(f'<a href="#{name}">{name}</a>' for name in _LINK.findall(text))
+        main = Template(text).substitute(_values(found))
+        script = f"<script>{_text('page.js')}</script>"
+        body = f'<div class="sg linked">{style}<nav>{links}</nav><main>{main}</main>{script}</div>'
+    return markup.document(f"{found.model}: define by run, define then run", body)
+
+
+def _text(name: str) -> str:
+    return (_HTML / name).read_text("utf-8")
 
 
 class _Shown:
@@ -69,35 +88,6 @@ class ShownComparison(_Shown, Comparison):
 
 class ShownTape(_Shown, TapeAlone):
     """The report of a program without a graph that a notebook shows as a page."""
-
-
-def _body(found: Comparison | TapeAlone) -> str:
-    style = f"<style>{markup.STYLE}{STYLE}</style>"
-    if isinstance(found, TapeAlone):
-        return f'<div class="sg">{style}<main>{_tape_alone(found)}</main></div>'
-    links = "".join(f'<a href="#{name}">{name}</a>' for name in _SECTIONS)
-    parts = (
-        _head, _program, _graph, _passes, _kernels, _time, _first_results, _memory, _limits,
-        _agreement,
-    )  # fmt: skip
-    return (
-        f'<div class="sg linked">{style}<nav>{links}</nav>'
-        f"<main>{''.join(part(found) for part in parts)}</main><script>{SCRIPT}</script></div>"
-    )
-
-
-# -- parts of a section ---------------------------------------------------------------------------
-
-
-def _section(title: str, why: str = "", *parts: str, name: str = "") -> str:
-    """Return a part of the page; one with a ``name`` is linked from the top."""
-    head = f'<h2 id="{name}">{title}</h2>' if name else f"<h3>{title}</h3>"
-    return f'{head}<p class="why">{escape(why)}</p>{"".join(parts)}'
-
-
-def _chart(*drawn: str) -> str:
-    kind = "pair chart" if len(drawn) > 1 else "chart"
-    return f'<div class="{kind}">{"".join(drawn)}</div>'
 
 
 def _title(found: Comparison | TapeAlone, more: str = "") -> str:
@@ -120,7 +110,12 @@ def _refused(refusal: Refusal) -> str:
     return f"{where}{_alarm(refusal.message)}<p><b>Write</b> {cure}</p>"
 
 
+def _plain_lines(series: Sequence[Line], x: str, y: str, **options: Any) -> str:
+    return charts.lines(series, x, y, log_x=False, log_y=False, **options)
+
+
 def _held(timelines: Iterable[HeldBytes]) -> str:
+    """Draw the memory in use over a step."""
     shown = []
     for each in timelines:
         values, count = each.nbytes, len(each.nbytes)
@@ -128,13 +123,13 @@ def _held(timelines: Iterable[HeldBytes]) -> str:
             (100 * (k + end) / count, float(values[k])) for k in range(count) for end in (0, 1)
         ]
         shown.append(Line(each.name, points))
-    return charts.lines(
+    return _plain_lines(
         shown, "percent of a step's operations", "bytes held, from its beginning to its end",
-        show_y=nbytes, log_x=False, log_y=False,
+        show_y=nbytes,
     )  # fmt: skip
 
 
-def _tape_alone(found: TapeAlone) -> str:
+def _tape_values(found: TapeAlone) -> dict[str, str]:
     low, high = min(found.operations), max(found.operations)
     figures = (
         (seconds(found.tape.cpu), "the processor time of a step on the tape"),
@@ -143,24 +138,65 @@ def _tape_alone(found: TapeAlone) -> str:
          f"operations that the tape recorded in {len(found.operations)} steps, each from the"
          " start values: where they differ, each step is another graph"),
     )  # fmt: skip
-    recorded = [(float(k), float(n)) for k, n in enumerate(found.operations, 1)]
-    steps = charts.lines(
-        [Line("operations", recorded)], "step", "operations recorded", log_x=False, log_y=False,
-        show_y=lambda n: f"{n:,.0f}",
-    )  # fmt: skip
-    why = (
-        "A tape follows Python: each step runs, and records, whatever operations its"
-        " numbers lead to. A graph is built before there are numbers. It holds a choice with both"
-        " its sides and a loop as one operation, if the program says so."
-    )
-    return (
-        _title(found)
-        + _alarm("There is no graph of this program: only the tape is measured.")
-        + markup.figure_boxes(figures)
-        + f'<h2 id="limits">What the graph refuses</h2>{_refused(found.refusal)}'
-        + f'<p class="why">{why}</p>'
-        + f'<h2 id="time">What the tape does</h2>{_chart(steps, _held([found.timeline]))}'
-    )
+    recorded = Line("operations", [(float(k), float(n)) for k, n in enumerate(found.operations, 1)])
+    steps = _plain_lines([recorded], "step", "operations recorded", show_y=lambda n: f"{n:,.0f}")
+    return {
+        "title": _title(found),
+        "figures": markup.figure_boxes(figures),
+        "refusal": _refused(found.refusal),
+        "charts": steps + _held([found.timeline]),
+    }
+
+
+def _values(found: Comparison) -> dict[str, str]:
+    """Return the values of the names in ``both.html``."""
+    anatomy, both = found.anatomy, found.agreement
+    drawn = GraphDrawing(anatomy.graph, anatomy.runners)
+    picture = ladder(drawn.bands, drawn.boxes, drawn.edges, drawn.chips, "the graph of one step")
+    source, is_library = _source(anatomy, drawn)
+    factors, split = _split(found)
+    idle = dict.fromkeys(report.name for report in anatomy.reports if not report.changed)
+    time_charts = [_pair_chart(found.batches, "batch size")] if len(found.batches) > 1 else []
+    time_charts += [_pair_chart(found.depths, "layers")] if found.depths else []
+    heads = (f"{BY_RUN}: CPU", "wall", f"{THEN_RUN}: CPU", "wall", "ratio", "range")
+    peers = table.peers(found)
+    losses = [
+        Line(name, [(float(k), loss) for k, loss in enumerate(values) if isfinite(loss)])
+        for name, values in ((BY_RUN, both.by_run), (THEN_RUN, both.then_run))
+    ]
+    return {
+        "head": _head(found),
+        "module": fold("the module", preformatted(found.module), opened=is_library)
+        if found.module else "",
+        "source": source,
+        "nodes": f"{sum(not node.is_leaf for node in anatomy.graph.nodes):,}",
+        "picture": picture,
+        "text": fold(
+            f"as text, {len(found.program.splitlines()):,} lines", preformatted(found.program)
+        ),
+        "idle": f" Nothing was left to do for {escape(', '.join(idle))}." if idle else "",
+        "passes": _passes(found),
+        "steps": str(len(anatomy.plan.steps)),
+        "distinct": str(len(anatomy.kernels)),
+        "apart": fold(
+            "why two neighbours are two", preformatted("\n".join(anatomy.apart) or "none are")
+        ),
+        "work": table.work(found).html(),
+        "kernels": _kernels(anatomy),
+        "factors": factors,
+        "split": split,
+        "time_charts": "".join(time_charts),
+        "times": table.times(found).html(heads)
+        + (f"<h3>The same in PyTorch</h3>{peers.html()}" if peers.rows else ""),
+        "first": _first_results(found) if found.first else "",
+        "memory_charts": _memory_charts(found),
+        "memory": _memory(found),
+        "acts": _acts(found),
+        "agreement": escape(table.verdict(found))
+        + (": sums are added up in another order." if found.holds else "."),
+        "losses": _plain_lines(losses, "step", "loss", from_zero=False)
+        if all(line.points for line in losses) else "",
+    }  # fmt: skip
 
 
 def _head(found: Comparison) -> str:
@@ -211,13 +247,8 @@ def _head(found: Comparison) -> str:
     return "".join(parts)
 
 
-# -- the program ----------------------------------------------------------------------------------
-
-
-def _program(found: Comparison) -> str:
-    """Show the lines of the program, each with its cost, linked to the graph and the kernels."""
-    anatomy = found.anatomy
-    drawn = GraphDrawing(anatomy.graph, anatomy.runners)
+def _source(anatomy: Anatomy, drawn: GraphDrawing) -> tuple[str, bool]:
+    """Return the lines of the program with their costs and links, and whether all are ours."""
     costs: dict[str, list[float]] = {}  # seconds of each line, forward and in derivatives
     for cost in anatomy.costs:
         of_cost = list(dict.fromkeys(each for line in cost.lines for each in _LINE.findall(line)))
@@ -254,16 +285,7 @@ def _program(found: Comparison) -> str:
             if line != before + 1:
                 rows.append('<div class="dark"><span class="at">…</span></div>')
             rows.append(row(f"{name}:{line}", text[line][margin:]))
-    is_library = all(is_package_file(file) for file, _ in shown)
-    module = fold("the module", preformatted(found.module), opened=is_library)
-    return _section(
-        "The program",
-        "One program, run both ways. Beside a line stands what the compiled step spends on it:"
-        " forward, and in the derivative that belongs to it; a kernel of several lines counts for"
-        " each in equal parts. Point at a line to see its operations and kernels.",
-        f'{module if found.module else ""}<div class="source">{"".join(rows)}</div>',
-        name="program",
-    )
+    return "".join(rows), all(is_package_file(file) for file, _ in shown)
 
 
 def _lines_of(graph: Graph) -> Iterator[tuple[str, list[int]]]:
@@ -292,33 +314,9 @@ def _lines_of(graph: Graph) -> Iterator[tuple[str, list[int]]]:
             yield file, chosen
 
 
-def _graph(found: Comparison) -> str:
-    """Show the graph as a picture that can be zoomed."""
-    anatomy = found.anatomy
-    drawn = GraphDrawing(anatomy.graph, anatomy.runners)
-    nodes = sum(not node.is_leaf for node in anatomy.graph.nodes)
-    picture = ladder(drawn.bands, drawn.boxes, drawn.edges, drawn.chips, "the graph of one step")
-    zooms = {"1.25": "larger", "0.8": "smaller", "fit": "fit", "full": "full screen"}
-    kinds = {"f": "forward", "b": "backward", "u": "update", "k": "kernel"}
-    tools = [f'<button data-zoom="{zoom}">{text}</button>' for zoom, text in zooms.items()]
-    tools += [f'<span class="{kind}">{text}</span>' for kind, text in kinds.items()]
-    return _section(
-        "Its graph",
-        f"The {nodes:,} operations of one step, beside the lines that they come from: forward"
-        " down the first column, the derivative beside it, updates in the third. A dashed edge is"
-        " a value that is kept for the derivative: the memory of training. Equal operations of a"
-        " line are one box with their number. Ctrl and the wheel zoom, the mouse drags; a click"
-        " keeps what is lit.",
-        f'<div class="tools">{"".join(tools)}</div>',
-        f'<div class="canvas" tabindex="0">{picture}</div>',
-        fold(f"as text, {len(found.program.splitlines()):,} lines", preformatted(found.program)),
-        name="graph",
-    )
-
-
 def _passes(found: Comparison) -> str:
-    """Describe what each pass did, with the lines it removed and added; then fusion, then work."""
-    anatomy = found.anatomy
+    """Describe what each pass did, with the lines it removed and added."""
+    reports = found.anatomy.reports
     rows = [
         (
             report.name,
@@ -326,31 +324,12 @@ def _passes(found: Comparison) -> str:
             f"{nbytes(report.bytes_before)} to {nbytes(report.bytes_after)}",
             ", ".join(f"{count}x {name}" for name, count in report.hits.items()),
         )
-        for report in anatomy.reports
+        for report in reports
         if report.changed
     ]
-    idle = dict.fromkeys(report.name for report in anatomy.reports if not report.changed)
-    nothing = f" Nothing was left to do for {', '.join(idle)}." if idle else ""
-    return _section(
-        "What the passes did",
-        "A tape has run each operation before it sees the next one. A graph is there as a whole:"
-        f" a pass reads it and gives another one that computes the same.{nothing}",
-        *(f"<p>{escape(line)}.</p>" for line in found.dead),
-        markup.table(("pass", "nodes", "bytes of all values", "rules that applied"), rows),
-        *map(_changes, anatomy.reports),
-        name="passes",
-    ) + _section(
-        "Fusion",
-        "At last neighbours become one kernel, whose values between never reach memory:"
-        f" {len(anatomy.plan.steps)} runs of {len(anatomy.kernels)} distinct kernels.",
-        fold("why two neighbours are two", preformatted("\n".join(anatomy.apart) or "none are")),
-    ) + _section(
-        "What one step executes",
-        "A tape runs every operation that the program and its gradient name. In a graph equal"
-        " expressions are computed once, what nobody reads goes, identities vanish, and"
-        " neighbours become one kernel whose intermediate values never reach memory.",
-        table.work(found).html(),
-    )  # fmt: skip
+    heads = ("pass", "nodes", "bytes of all values", "rules that applied")
+    dead = (f"<p>{escape(line)}.</p>" for line in found.dead)
+    return "".join([*dead, markup.table(heads, rows), *map(_changes, reports)])
 
 
 def _changes(report: Report) -> str:
@@ -372,12 +351,12 @@ def _changes(report: Report) -> str:
     return fold(title, preformatted("\n".join(lines)))
 
 
-def _kernels(found: Comparison) -> str:
+def _kernels(anatomy: Anatomy) -> str:
     spent: Counter[str] = Counter()
-    for cost in found.anatomy.costs:
+    for cost in anatomy.costs:
         spent[cost.kernel] += cost.seconds  # type: ignore[assignment]  # a sum of seconds
     whole, left, parts = sum(spent.values()) or 1.0, _ALL_SOURCES, []
-    for kernel in found.anatomy.kernels:
+    for kernel in anatomy.kernels:
         own, most = spent[kernel.name], min(_ONE_SOURCE, max(left, 0))
         left -= min(len(kernel.source), most)
         source = "<p>left out: the page has enough of them; f.source has all.</p>"
@@ -387,38 +366,11 @@ def _kernels(found: Comparison) -> str:
         parts.append(
             f'<details data-id="{kernel.name}"><summary>{escape(title)}</summary>{source}</details>'
         )
-    return _section(
-        "Its kernels",
-        "What is really run, as the source that machine code is made of, with the part of the"
-        " step's time that each takes.",
-        *parts,
-        name="kernels",
-    )
+    return "".join(parts)
 
 
-# -- figures --------------------------------------------------------------------------------------
-
-
-def _time(found: Comparison) -> str:
-    drawn = [_pair_chart(found.batches, "batch size")] if len(found.batches) > 1 else []
-    drawn += [_pair_chart(found.depths, "layers")] if found.depths else []
-    heads = (f"{BY_RUN}: CPU", "wall", f"{THEN_RUN}: CPU", "wall", "ratio", "range")
-    peers = table.peers(found)
-    return _section(
-        "Time of a step",
-        "The tape pays for every operation: a call into Python, an array for the result, a pass"
-        " over memory. The compiled step pays once per step, and merged kernels pass over memory"
-        " once for several operations. Small steps show the former, large ones both. CPU is the"
-        " least processor time of a step, wall the quartiles of wall time; ratios are of processor"
-        " time, their range is that among parts of the measurement.",
-        _split(found), _chart(*drawn), table.times(found).html(heads),
-        f"<h3>The same in PyTorch</h3>{peers.html()}" if peers.rows else "",
-        name="time",
-    )  # fmt: skip
-
-
-def _split(found: Comparison) -> str:
-    """Draw the time of the forward pass and of the rest, of both ways."""
+def _split(found: Comparison) -> tuple[str, str]:
+    """Compare the time of the forward pass with that of the rest, in words and drawn."""
     parts = [0.0, 0.0]
     for cost in found.anatomy.costs:
         parts[bool(cost.phase)] += cost.seconds
@@ -431,14 +383,8 @@ def _split(found: Comparison) -> str:
         rows, kinds = [("tape, forward", first), ("tape, backward and update", rest)], "aabb"
         factors = f"{ratio(rest / first)} of it on the tape, " if first else ""
     rows += [("compiled, forward kernels", forward), ("compiled, backward and update", backward)]
-    return _section(
-        "Forward and backward",
-        f"What follows the forward pass takes {factors}"
-        f"{ratio(backward / forward) if forward else '-'} of it compiled: a product has two"
-        " derivatives of its own size. Compiled, the kernels of forward lines that the derivative"
-        " asks for again count as backward.",
-        _chart(charts.bars(rows, seconds, "time of a step by part", kinds)),
-    )
+    factors += ratio(backward / forward) if forward else "-"
+    return factors, charts.bars(rows, seconds, "time of a step by part", kinds)
 
 
 def _pair_chart(pairs: Sequence[Pair], what: str) -> str:
@@ -453,8 +399,6 @@ def _pair_chart(pairs: Sequence[Pair], what: str) -> str:
 
 
 def _first_results(found: Comparison) -> str:
-    if not found.first:
-        return ""
     usual = found.usual
     horizon = max([100.0, *(2.0 * step for step in found.break_even.values() if step)])
     series = [
@@ -465,23 +409,21 @@ def _first_results(found: Comparison) -> str:
             ("compiled, first time", EMPTY, usual.then_run.cpu),
         )
     ]
-    return _section(
-        "First result, and when compiling has paid for itself",
-        "A tape can start at once. The compiler builds the gradient, runs its passes and makes"
-        " native code first; a second process finds the code on disk. In fresh processes, by the"
-        " clock; CPU is processor time, as in the chart and the last column.",
-        _chart(charts.lines(
-            series, "steps", "processor time since the process began", show_y=seconds, log_x=False,
-            log_y=False,
-        )),
-        table.first_results(found).html((
-            "import", "build", "compile", "both", "first step", "to the first loss", "CPU",
-            "paid for at step",
-        )),
+    heads = (
+        "import", "build", "compile", "both", "first step", "to the first loss", "CPU",
+        "paid for at step",
     )  # fmt: skip
+    chart = _plain_lines(series, "steps", "processor time since the process began", show_y=seconds)
+    return (
+        "<h3>First result, and when compiling has paid for itself</h3>"
+        '<p class="why">A tape can start at once. The compiler builds the gradient, runs its passes'
+        " and makes native code first; a second process finds the code on disk. In fresh"
+        " processes, by the clock; CPU is processor time, as in the chart and the last column.</p>"
+        f'<div class="chart">{chart}</div>{table.first_results(found).html(heads)}'
+    )
 
 
-def _memory(found: Comparison) -> str:
+def _memory_charts(found: Comparison) -> str:
     usual = found.memory
     values = [("tape, measured", float(usual.tape))]
     if found.checkpointed is not None:
@@ -497,19 +439,14 @@ def _memory(found: Comparison) -> str:
         *([_growth(found.depth_memories, "layers")] if len(found.depth_memories) > 1 else []),
         *([_budget_curve(found)] if found.budgets else []),
     ]
-    arena = plan_svg(found.anatomy.plan) if found.anatomy.plan.placements else ""
+    return "".join(drawn)
+
+
+def _memory(found: Comparison) -> str:
+    plan = found.anatomy.plan
     heads = (*(f"batch size {each.at}" for each in found.memories), "predicted time")
-    return _section(
-        "Memory of a step",
-        "The tape keeps what the rules of the backward pass will read, and lets go of it as the"
-        " pass goes, as other tapes do. A graph shows beforehand when each value is used last:"
-        " values share one arena, whose size is exact before the first run, at every batch size."
-        " A policy or a byte budget computes values again instead of keeping them; a tape does so"
-        " where the program says it. Beside parameters, the optimizer's state and the batch.",
-        _chart(*drawn), table.memory(found).html(heads),
-        f'<h3>The arena, as it was planned</h3><div class="scroll">{arena}</div>' if arena else "",
-        name="memory",
-    )  # fmt: skip
+    arena = f'<h3>The arena, as it was planned</h3><div class="scroll">{plan_svg(plan)}</div>'
+    return table.memory(found).html(heads) + (arena if plan.placements else "")
 
 
 def _growth(memories: Sequence[Bytes], what: str) -> str:
@@ -527,14 +464,14 @@ def _budget_curve(found: Comparison) -> str:
     pairs |= {(float(found.memory.arena[p]), found.memory.times[p]) for p in found.memory.arena}
     best = [(size, time) for size, time in sorted(pairs) if not any(
         other < size and less <= time for other, less in pairs)]  # fmt: skip
-    return charts.lines(
+    return _plain_lines(
         [Line("within a budget", best)], "planned peak",
-        "predicted time, relative to keeping all", show_x=nbytes, show_y=ratio, log_x=False,
-        log_y=False, from_zero=False, class_of="d",
+        "predicted time, relative to keeping all", show_x=nbytes, show_y=ratio, from_zero=False,
+        class_of="d",
     )  # fmt: skip
 
 
-def _limits(found: Comparison) -> str:
+def _acts(found: Comparison) -> str:
     """Show what a graph and a tape cannot do, by what really happened."""
     acts = [
         f'<div class="act"><h3><code>{escape(act.title)}</code></h3><div class="pair">'
@@ -545,24 +482,5 @@ def _limits(found: Comparison) -> str:
     ]
     answers = ("no", "yes")
     rows = [(a.wish, answers[a.by_run], answers[a.then_run], a.reason) for a in found.abilities]
-    return _section(
-        "What either way cannot do", "Each of these was tried on this very program a moment ago.",
-        *acts,
-        fold("what each way can do, in short", markup.table(("", BY_RUN, THEN_RUN, "why"), rows)),
-        name="limits",
-    )  # fmt: skip
-
-
-def _agreement(found: Comparison) -> str:
-    both = found.agreement
-    series = [
-        Line(name, [(float(k), loss) for k, loss in enumerate(losses) if isfinite(loss)])
-        for name, losses in ((BY_RUN, both.by_run), (THEN_RUN, both.then_run))
-    ]
-    chart = ""
-    if all(line.points for line in series):
-        chart = charts.lines(series, "step", "loss", log_x=False, log_y=False, from_zero=False)
-    end = ": sums are added up in another order." if found.holds else "."
-    return _section(
-        "Whether both ways agree", f"{table.verdict(found)}{end}", _chart(chart), name="agreement"
-    )
+    short = markup.table(("", BY_RUN, THEN_RUN, "why"), rows)
+    return "".join([*acts, fold("what each way can do, in short", short)])
