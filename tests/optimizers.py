@@ -107,9 +107,6 @@ def missing():
     return found
 
 
-# -- rates ----------------------------------------------------------------------------------------
-
-
 def number(loss):
     """A rate that the graph computes from nothing but a literal."""
     return sg.constant(0.05), {}
@@ -146,8 +143,6 @@ def scaled_by_mean(loss):
 RATES = (number, decaying, counted, warmed_up, scaled_by_mean)
 
 
-# -- further updates and outputs -------------------------------------------------------------------
-
 Extras = tuple[dict[str, Any], Updates]
 
 
@@ -175,9 +170,6 @@ def copies(updates):
 
 
 EXTRAS = (norms, averages, copies)
-
-
-# -- cases ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

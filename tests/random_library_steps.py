@@ -75,9 +75,6 @@ def _pooled(b):
     return Entry(sg.sum(y, 1) * 0.125, 99.0)
 
 
-# -- matrices --------------------------------------------------------------------------------------
-
-
 def _matrix(b):
     """Symmetric and positive definite matrices of a literal size."""
     entry = b.any_of(
@@ -112,8 +109,6 @@ def _factored(b):
     )
     return Entry(b.chooser.choice(kinds)(), 50.0)
 
-
-# -- special functions -----------------------------------------------------------------------------
 
 SPECIAL = (
     (lambda x: sg.special.gammaln(x * x + 2.5), 100.0),

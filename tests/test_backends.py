@@ -139,9 +139,6 @@ def test_backends_share_no_object_of_the_kernel_cache(tmp_path):
     assert said("numba", "vector") == [f"numba disk {two}", f"vector disk {two}"]
 
 
-# -- backends from outside ------------------------------------------------------------------------
-
-
 def interpreted(kernel):
     """Code that calls back into Python: the kernel's source over NumPy lanes."""
     source = render(kernel)

@@ -127,9 +127,6 @@ def test_feeds_that_are_copied_first_and_several_sizes():
         assert f.highest_touched == peak_of(f)
 
 
-# -- a run like any other -------------------------------------------------------------------------
-
-
 def training():
     w = sg.parameter("w", np.full((3, 2), 0.5, "float32"))
     x, y = sg.input("x", ("n", 3), "float32"), sg.input("y", ("n",), "int64")
@@ -197,9 +194,6 @@ def test_several_threads_and_plain_python():
     assert np.array_equal(w.value, watched)
     with sg.options(jit=False):
         run_both(graph, FEEDS)
-
-
-# -- faults, as a user sees them ------------------------------------------------------------------
 
 
 def test_a_wrong_kernel_is_named_with_the_users_lines(monkeypatch):

@@ -75,9 +75,6 @@ def test_a_thousand_random_programs(chunk):
     run_chunk(chunk, CHUNK, check, max_steps=30)
 
 
-# -- what the generator gives ----------------------------------------------------------------------
-
-
 def drawn(count, **options):
     found = []
     run_chunk(7, count, lambda d: found.append(Program(d)), **options)
@@ -145,9 +142,6 @@ def test_the_script_of_a_failure_runs(capsys):
     program = drawn(5)[-1]
     exec(program.script(), {})
     assert len(capsys.readouterr().out.splitlines()) == len(program.graph.outputs)
-
-
-# -- planted mistakes ------------------------------------------------------------------------------
 
 
 def shrunk(op, check, **options):

@@ -43,17 +43,6 @@ def test_every_spelling_means_the_dtype(dtype):
     )
 
 
-def test_python_types_are_those_of_numpy():
-    assert (as_dtype(bool), as_dtype(int), as_dtype(float)) == (BOOL, I64, F64)
-    assert as_dtype("f8") is F64
-
-
-@pytest.mark.parametrize("spec", ["i8", "u8"])
-def test_what_counts_bits_here_and_bytes_in_numpy_is_refused(spec):
-    with pytest.raises(TypeError, match=r"counts bits in graphs, bytes in NumPy: u?int8 or"):
-        as_dtype(spec)
-
-
 @pytest.mark.parametrize("dtype", NUMPY_DTYPES, ids=str)
 def test_numpy_takes_it_for_one_of_its_own(dtype):
     numpy = dtype.numpy
@@ -85,18 +74,19 @@ def test_equality_is_numpys_with_every_spelling(dtype):
         assert not dtype == spec  # noqa: SIM201
     swapped = dtype.numpy.newbyteorder()
     assert (dtype == swapped) == (dtype.numpy == swapped)
-
-
-@pytest.mark.parametrize("dtype", ALL_DTYPES, ids=str)
-def test_a_dictionary_finds_it_by_either(dtype):
     assert {dtype: 1}[dtype.numpy] == {dtype.numpy: 1}[dtype] == 1
     assert len({*ALL_DTYPES, *(d.numpy for d in ALL_DTYPES)}) == len(ALL_DTYPES)
 
 
-@pytest.mark.parametrize("spec", ["float128", "complex64", object, "U3", "no such type", None, 3.5])
+@pytest.mark.parametrize("spec", ["i8", "u8", "float128", "c8", object, "U3", "none", None, 3.5])
 def test_what_is_no_dtype_is_refused_with_the_list(spec):
-    with pytest.raises(TypeError, match="is not a dtype of staticgrad; there are bool, int8"):
+    says = "is not a dtype of staticgrad; there are bool, int8"
+    if spec in ("i8", "u8"):
+        says = r"counts bits in graphs, bytes in NumPy: u?int8 or"
+    with pytest.raises(TypeError, match=says):
         as_dtype(spec)
+    assert (as_dtype(bool), as_dtype(int), as_dtype(float)) == (BOOL, I64, F64)
+    assert as_dtype("f8") is F64
 
 
 def test_arrays_meet_as_in_numpy_except_integers_with_floats():

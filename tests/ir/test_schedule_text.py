@@ -33,9 +33,6 @@ def again(schedule):
     return parse_schedule(str(schedule), constants=schedule_constants(schedule))
 
 
-# -- the laws -------------------------------------------------------------------------------------
-
-
 def test_canonical_text_is_a_fixed_point():
     assert str(parse_schedule(SCHEDULE)) == SCHEDULE
 
@@ -91,9 +88,6 @@ def test_every_kind_of_stage_computes_the_same_bytes(rng):
     assert any(kernel.serial for kernel in schedule.kernels)
     feeds = {"x": rng.standard_normal((4, 7)).astype("float32"), "y": np.array([0, 5, 2, 2])}
     computes_the_same(schedule, graph, feeds, {"batch": 4})
-
-
-# -- what a text holds ----------------------------------------------------------------------------
 
 
 def test_a_text_is_read_as_what_it_says():

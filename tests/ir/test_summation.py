@@ -142,9 +142,6 @@ def test_the_column_tree_is_not_a_row_tree(rng):
     assert float(lane_sum(terms)) != pytest.approx(float(terms.sum(dtype=np.float64)), rel=1e-12)
 
 
-# -- the decomposition ----------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("rank", "axes", "rows", "rest"),
     [
@@ -177,9 +174,6 @@ def test_lanes_and_groups():
     assert [group_length(m) for m in (1, 32, 1024, 1025, 3200)] == [32, 32, 32, 33, 100]
     for terms in range(1, 5000):
         assert -(-terms // group_length(terms)) <= 32
-
-
-# -- zeros, special values, other dtypes ----------------------------------------------------------
 
 
 @pytest.mark.parametrize("shape", [(1,), (20,), (5000,), (3, 3), (40, 5), (5, 40)])
@@ -243,9 +237,6 @@ def test_a_strided_operand_has_the_tree_of_its_shape(rng):
     for view in (wide[::2, ::3], wide.T, wide[::-1]):
         for axes in ((0,), (1,), (0, 1)):
             assert same_bits(tree_sum(view, axes), tree_sum(view.copy(), axes))
-
-
-# -- accuracy -------------------------------------------------------------------------------------
 
 
 @pytest.mark.thinned(4)

@@ -71,8 +71,6 @@ def test_the_names_are_one_per_lint():
     assert len(LINTS) >= 12
 
 
-# -- the derivative lints against derivatives -----------------------------------------------------
-
 #: Lints whose hazard is a NaN or infinity in a gradient, with the points where it shows.
 SHOWN = {
     "sqrt-at-zero": [[0.0] * 3, [0.0, 1.0, -2.0], [1.0, 2.0, -0.5]],
@@ -103,9 +101,6 @@ def test_the_gradient_has_no_nan_where_it_does_not(name, build):
     for points in SHOWN[name]:
         for gradient in gradients_at(build, points).values():
             assert not np.isnan(gradient).any(), points
-
-
-# -- whole programs -------------------------------------------------------------------------------
 
 
 def losses():
@@ -139,9 +134,6 @@ def test_a_training_step_of_a_composite_is_clean(case):
     step = Graph({"loss": loss}, updates=optimizer.updates(loss, weights))
     assert [str(each) for each in lint(step)] == []
     assert [str(each) for each in lint(sg.parse(str(step)))] == []
-
-
-# -- findings -------------------------------------------------------------------------------------
 
 
 def test_a_finding_prints_the_users_line_and_what_to_write():

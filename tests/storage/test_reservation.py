@@ -152,9 +152,6 @@ def test_what_an_earlier_step_left_behind_is_of_no_account():
     guarded.check()
 
 
-# -- one thread -----------------------------------------------------------------------------------
-
-
 @pytest.mark.thinned
 @forks
 @each_act
