@@ -115,14 +115,6 @@ def test_a_wrong_setting_is_reported_without_a_traceback(monkeypatch):
     assert result.stderr.startswith("error: [SG601] environment STATICGRAD_DEBUG: 'loud' is not ")
 
 
-def test_an_error_as_json():
-    result = invoke("opt", "--pipeline", "dce,csse", "--json", text=TWICE)
-    assert result.exit_code == 1
-    error = json.loads(result.stdout)["error"]
-    assert error["code"] == "SG202"
-    assert "'csse'" in error["message"]
-
-
 @pytest.mark.slow
 def test_what_the_system_refuses_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
@@ -191,13 +183,9 @@ def test_opt_gives_what_the_pipeline_gives(tmp_path):
     wanted = pipeline("O1")(graph)
     assert sg.same_graph(sg.parse(target.read_text()), wanted)
     assert len(wanted.nodes) < len(graph.nodes)
-
-
-def test_opt_may_write_over_its_input(tmp_path):
-    path = tmp_path / "graph.sg"
-    path.write_text(TWICE)
-    assert invoke("opt", str(path), "-o", str(path)).exit_code == 0
-    assert path.read_text() == ONCE
+    source.write_text(TWICE)  # it may write over its input
+    assert invoke("opt", str(source), "-o", str(source)).exit_code == 0
+    assert source.read_text() == ONCE
 
 
 def test_opt_reports_what_each_pass_did():
@@ -237,14 +225,15 @@ def test_a_mistake_in_a_graph_is_shown_where_it_stands(tmp_path):
     assert "exq(%x)" in result.stderr
     assert "^^^" in result.stderr
     assert "Traceback" not in result.stderr
-
-
-def test_bytes_that_are_no_text_are_a_mistake_in_the_graph(tmp_path):
-    path = tmp_path / "binary.sg"
     path.write_bytes(b"staticgrad-ir 1\n\xff\xfe")
     result = invoke("opt", str(path))
     assert result.exit_code == 1
     assert "[SG202]" in result.stderr
+    result = invoke("opt", "--pipeline", "dce,csse", "--json", text=TWICE)
+    assert result.exit_code == 1
+    error = json.loads(result.stdout)["error"]
+    assert error["code"] == "SG202"
+    assert "'csse'" in error["message"]
 
 
 # explain
@@ -256,6 +245,9 @@ def test_explain_needs_sizes_for_the_memory():
     assert "twice: 1 steps, 1 kernels" in found.stdout
     assert "arena: depends on n" in found.stdout
     assert answer("explain", text=TWICE)["peak_bytes"] is None
+    result = invoke("explain", "--size", "m=3", text=TWICE)
+    assert result.exit_code == 1
+    assert "[SG106]" in result.stderr
 
 
 def test_explain_at_given_sizes():
@@ -275,12 +267,6 @@ def test_explain_shows_the_kernels_on_request():
     assert "def kernel(" not in invoke("explain", text=TWICE).stdout
     assert "def kernel(" in invoke("explain", "--source", text=TWICE).stdout
     assert answer("explain", "--source", text=TWICE)["source"].count("def kernel(") == 1
-
-
-def test_explain_refuses_a_size_that_the_graph_does_not_have():
-    result = invoke("explain", "--size", "m=3", text=TWICE)
-    assert result.exit_code == 1
-    assert "[SG106]" in result.stderr
 
 
 # doctor

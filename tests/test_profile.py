@@ -171,34 +171,22 @@ def test_explain_says_which_steps_are_shared():
     assert "threads: 1, sharing no step" in single.explain(n=400)
 
 
-def _one_thread():
-    x = sg.input("x", (64, 64))
-    return sg.compile(sg.Graph({"y": x @ x}), threads=1), "matmul"
-
-
 def _loop():
     x, w = sg.input("x", (20, 64, 64)), sg.input("w", (64, 64))
     last, _ = sg.scan(lambda h, row: (sg.tanh(h @ w + row), None), sg.zeros((64, 64)), x)
     return sg.compile(sg.Graph({"y": last}), threads=2), "loop"
 
 
-def _short():
-    x, few = sg.input("x", (512, 512)), sg.input("few", (8,))
-    return sg.compile(sg.Graph({"long": sg.tanh(x @ x), "y": sg.exp(few.sum())}), threads=2), "exp"
-
-
-def _single_row():
-    x = sg.input("x", (100_000,))
-    return sg.compile(sg.Graph({"y": sg.cumsum(sg.tanh(x))}), threads=2), "cumsum"
-
-
 #: A function by each reason that a step is not shared, and a step of which it is the reason.
+X, FEW, LONG = sg.input("x", (512, 512)), sg.input("few", (8,)), sg.input("long", (100_000,))
 NOT_SHARED = {
-    Alone.ONE_WORKER: _one_thread,
+    Alone.ONE_WORKER: lambda: (sg.compile({"y": X @ X}, threads=1), "matmul"),
     Alone.BODIES: _loop,
-    Alone.SHORT: _short,
-    Alone.WHOLE: _single_row,
-}
+    Alone.SHORT: lambda: (
+        sg.compile({"long": sg.tanh(X @ X), "y": sg.exp(FEW.sum())}, threads=2), "exp",
+    ),
+    Alone.WHOLE: lambda: (sg.compile({"y": sg.cumsum(sg.tanh(LONG))}, threads=2), "cumsum"),
+}  # fmt: skip
 
 
 @pytest.mark.thinned(3)

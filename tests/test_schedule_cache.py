@@ -159,6 +159,17 @@ def test_another_program_is_not_found(other, reads):
     assert reads == [False, False]
 
 
+def test_another_target_or_cache_of_data_is_another_program(reads):
+    graph = step()
+    with sg.options(target="x86-64-v3"):
+        sg.compile(graph)
+        narrow = target.host()
+    sg.compile(graph)
+    with assumed(Machine(l2=4 << 20)):
+        sg.compile(graph)
+    assert reads == [False, target.host() == narrow, False]
+
+
 def repeated():
     """The slope of a loop, whose iterations a budget may divide."""
     x = sg.input("x", (64, 8), "float32")
@@ -181,23 +192,6 @@ def test_the_number_of_threads_is_told_where_loops_may_be_divided(program, optio
     compiled = [sg.compile(graph, threads=threads, **options) for threads in (1, 2)]
     assert reads == [False, found]
     assert str(compiled[0].schedule) == str(compiled[1].schedule)
-
-
-def test_another_target_is_not_found(reads):
-    graph = step()
-    with sg.options(target="x86-64-v3"):
-        sg.compile(graph)
-        narrow = target.host()
-    sg.compile(graph)
-    assert reads == [False, target.host() == narrow]
-
-
-def test_another_cache_of_data_is_another_program(reads):
-    """Kernels are made for it."""
-    sg.compile(step())
-    with assumed(Machine(l2=4 << 20)):
-        sg.compile(step())
-    assert reads == [False, False]
 
 
 def test_another_backend_has_the_schedule_without_sources(reads):
@@ -419,18 +413,16 @@ def test_linear_algebra_is_kept_for_one_core_of_openblas(reads, monkeypatch):
     x = sg.input("x", (2,), "float64")
     program = sg.linalg.cholesky(np.array([[2.0, 1.0], [1.0, 3.0]])) @ x
     feeds_of_x = {"x": np.ones(2)}
-    for core, is_read in (("Zen", False), ("Zen", True), ("Haswell", False)):
-        monkeypatch.setattr(scipy_library, "core", lambda core=core: core)
-        sg.compile(program).run(feeds_of_x)
-        assert reads[-1] == is_read
 
-
-def test_programs_without_linear_algebra_do_not_ask_for_the_core(monkeypatch):
     def refused():
         raise AssertionError("this loads SciPy")
 
     monkeypatch.setattr(scipy_library, "core", refused)
-    sg.compile(step())
+    sg.compile(step())  # without linear algebra it is not asked for
+    for core, is_read in (("Zen", False), ("Zen", True), ("Haswell", False)):
+        monkeypatch.setattr(scipy_library, "core", lambda core=core: core)
+        sg.compile(program).run(feeds_of_x)
+        assert reads[-1] == is_read
 
 
 def test_graphs_that_differ_in_the_derivative_order_of_a_node_have_two_entries():

@@ -192,9 +192,9 @@ def within_a_budget():
 
 
 #: Numba takes seconds for each file.
-SLOW = [double, scan, lookups, convolution, transformer, lstm]
+SLOW = [mlp, double, scan, whole_numbers, lookups, convolution, transformer, lstm]
 PROGRAMS = [
-    elementwise, mlp, loops, random_numbers, whole_numbers, within_a_budget,
+    elementwise, loops, random_numbers, within_a_budget,
     *(pytest.param(program, marks=pytest.mark.slow) for program in SLOW),
 ]  # fmt: skip
 

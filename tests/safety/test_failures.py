@@ -33,16 +33,10 @@ amount = pytest.mark.parametrize(
 
 
 @pytest.mark.slow
-@needs_hooks
 @amount
-def test_the_nth_allocation_of_a_step_fails(kinds):
-    assert run_child("failing_steps", "memory", *kinds).count("done") == len(kinds)
-
-
-@pytest.mark.slow
-@amount
-def test_ctrl_c_at_the_nth_moment_of_a_step(kinds):
-    assert run_child("failing_steps", "interrupt", *kinds).count("done") == len(kinds)
+@pytest.mark.parametrize("failure", [pytest.param("memory", marks=needs_hooks), "interrupt"])
+def test_an_allocation_fails_or_ctrl_c_comes_at_the_nth_moment_of_a_step(failure, kinds):
+    assert run_child("failing_steps", failure, *kinds).count("done") == len(kinds)
 
 
 @pytest.mark.slow

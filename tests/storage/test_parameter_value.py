@@ -15,6 +15,10 @@ def w():
     return sg.parameter("w", np.arange(6.0).reshape(2, 3))
 
 
+#: Ways that NumPy refuses by itself, without a word on parameters.
+NUMPYS_OWN = [lambda v: v.fill(0), lambda v: v.sort(), lambda v: np.copyto(v, 0.0)]
+
+
 @pytest.mark.parametrize(
     "write",
     [
@@ -24,19 +28,14 @@ def w():
         lambda v: np.exp(v, out=v[::-1]),
         lambda v: np.add.accumulate(v, out=v),
         lambda v: np.modf(np.ones((2, 3)), out=(v, v)),
+        *NUMPYS_OWN,
     ],
 )
-def test_writing_into_it_says_how_to_set_the_parameter(w, write):
-    with pytest.raises(ImmutableError, match=r"w\.value = v"):
-        write(w.value)
-    assert np.array_equal(w.value, np.arange(6.0).reshape(2, 3))
-
-
-@pytest.mark.parametrize(
-    "write", [lambda v: v.fill(0), lambda v: v.sort(), lambda v: np.copyto(v, 0.0)]
-)
-def test_numpys_own_ways_of_writing_are_refused_too(w, write):
-    with pytest.raises(ValueError, match="read-only"):
+def test_writing_into_it_is_refused(w, write):
+    error, says = ValueError, "read-only"
+    if write not in NUMPYS_OWN:
+        error, says = ImmutableError, r"w\.value = v"
+    with pytest.raises(error, match=says):
         write(w.value)
     assert np.array_equal(w.value, np.arange(6.0).reshape(2, 3))
 
