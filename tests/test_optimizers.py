@@ -557,16 +557,6 @@ def evaluated(step, feeds):
     return np.array(found)
 
 
-def test_adam_divides_each_element_once():
-    """A division takes as long as all that it computes beside: memory is what it waits for."""
-    w = sg.parameter("w", np.zeros((64, 64), "float32"))
-    f = sg.compile(sg.Graph({}, updates=sg.optim.Adam().apply({w: sg.input("g", (64, 64))})))
-    (update,) = [kernel.source for kernel in f.kernels if "f32x16(0.89" in kernel.source]
-    loop = update[update.index("while") : update.index("if j < end")]
-    roots = loop.count("sqrt(") + loop.count("root_f32(")  # by products on wide registers
-    assert loop.count(" / ") == roots == loop.count("load(p0")
-
-
 def test_state_is_named_after_its_parameter_and_optimizer():
     w = sg.parameter("w", START)
     momentum = sg.optim.SGD(0.1, momentum=0.9, accumulate=2).updates(quadratic(w), [w])

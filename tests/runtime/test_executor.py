@@ -93,30 +93,6 @@ def test_memory_that_the_system_does_not_give_changes_nothing(module, training, 
     assert f.run({"x": np.ones((3000, 5), np.float32)})["h"].shape == (3000, 6)
 
 
-@pytest.mark.parametrize("call", [0, 1])
-def test_ctrl_c_leaves_all_old_or_all_new(call):
-    """The interrupt is seen between the driver's calls: before the updates, or after them all."""
-    a, b, f = swap()
-    old = (a.value, b.value)
-    table = next(iter(_tables(f, {})))
-    driver, calls = table._driver, []
-
-    def interrupted(*words):
-        driver(*words)
-        calls.append(words)
-        if len(calls) == call + 1:
-            raise KeyboardInterrupt
-
-    table._driver = interrupted
-    with pytest.raises(KeyboardInterrupt):
-        f.run()
-    new = (a.value, b.value)
-    wanted = old if call == 0 else old[::-1]
-    assert all(np.array_equal(one, two) for one, two in zip(new, wanted, strict=True))
-    table._driver = driver
-    assert np.array_equal(f.run()["a"], wanted[0])
-
-
 def test_a_real_ctrl_c_leaves_no_lock_taken():
     """SIGINT at random moments: the swap is whole, and every lock is free for another thread."""
     if threading.current_thread() is not threading.main_thread():
@@ -142,13 +118,6 @@ def test_a_real_ctrl_c_leaves_no_lock_taken():
     done = []
     in_threads(lambda: done.append(f.run()["a"]), seconds=10)
     assert done
-
-
-def _tables(f, feeds):
-    """The tables of a program after binding (not running) these feeds."""
-    executor = f._executor
-    executor._prepare(executor._feeds.bind(feeds))
-    return [prepared.table for prepared in executor._tables.values()]
 
 
 def test_threads_share_one_program(rng):

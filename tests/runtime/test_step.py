@@ -10,14 +10,11 @@ from staticgrad import native
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.codegen.kernel_source import render
 from staticgrad.errors import IndexOutOfRange
-from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Schedule
 from staticgrad.memory.planner import plan
 from staticgrad.runtime.arena import Arena
 from staticgrad.runtime.step import ParameterLocks, Program, Table, nothing
 from staticgrad.storage.parameter import ParameterStore
-from staticgrad.types.arrays import ArrayData
-from staticgrad.types.dim import dim
-from staticgrad.types.dtype import F32, I64
+from staticgrad.types.dtype import I64
 from tests.passes.test_memory import schedules
 from tests.runtime.handmade import ADD, COPY, NEGATE, TAKE, Builder, N
 
@@ -64,18 +61,6 @@ def update_program():
     return build.schedule(y=y, t=taken), (x, rows, y)
 
 
-def test_outputs_read_the_old_value_and_the_parameter_takes_the_new():
-    schedule, (x, rows, y) = update_program()
-    made = plan(schedule, {"n": 37})
-    verify_plan(made)
-    store = ParameterStore("w", np.arange(37, dtype=np.float32))
-    data = np.linspace(-1, 1, 37, dtype=np.float32)
-    results = run(schedule, made, {x: data, rows: np.arange(37)[::-1].copy()}, w=store)
-    assert np.array_equal(results[y], data + np.arange(37, dtype=np.float32))
-    assert np.array_equal(results["b3"], data[::-1])
-    assert np.array_equal(store.read(), -results[y])
-
-
 @pytest.mark.parametrize("bad", [{5: 37}, {36: -38, 20: 99}, {0: 2**40, 1: -(2**40)}])
 def test_the_smallest_failing_position_is_raised_before_any_parameter_changes(bad):
     schedule, (x, rows, _) = update_program()
@@ -93,15 +78,6 @@ def test_the_smallest_failing_position_is_raised_before_any_parameter_changes(ba
     assert np.array_equal(store.read(), np.ones(37, np.float32))
 
 
-def test_negative_indices_count_from_the_end():
-    schedule, (x, rows, _) = update_program()
-    store = ParameterStore("w", np.ones(5, np.float32))
-    data = np.arange(5, dtype=np.float32)
-    feeds = {x: data, rows: np.array([-1, -5, 4, 0, -2])}
-    results = run(schedule, plan(schedule, {"n": 5}), feeds, w=store)
-    assert results["b3"].tolist() == [4, 0, 4, 0, 3]
-
-
 def test_of_two_failing_steps_the_first_listed_is_raised():
     build = Builder()
     x = build.buffer("input", label="x")
@@ -114,65 +90,6 @@ def test_of_two_failing_steps_the_first_listed_is_raised():
     feeds = {x: np.ones(20, np.float32), rows[0]: np.arange(20) + 10, rows[1]: np.full(20, 77)}
     with pytest.raises(IndexOutOfRange, match="index 20 "):
         run(schedule, plan(schedule, {"n": 20}), feeds)
-
-
-def test_a_second_run_forgets_the_failure_of_the_first():
-    build = Builder()
-    x, rows = build.buffer("input", label="x"), build.buffer("input", label="i", dtype=I64)
-    y, words = build.buffer("output", label="y"), build.buffer("check", 2, dtype=I64)
-    build.step(TAKE, x, rows, y, words, arguments=(N, N))
-    schedule = build.schedule(y=y)
-    made = plan(schedule, {"n": 4})
-    table, arena = Table(program(schedule), made), Arena()
-    arena.reserve(made.peak_bytes)
-    table.bind_arena(arena)
-    data, result = np.arange(4, dtype=np.float32), np.zeros(4, np.float32)
-    good, wrong = np.array([3, 2, 1, 0]), np.array([0, 9, 0, 0])
-    for buffer, array in ((x, data), (y, result)):
-        table.bind(buffer, array.ctypes.data)
-    for indices in (good, wrong, good):
-        table.bind(rows, indices.ctypes.data)
-        if indices is wrong:
-            with pytest.raises(IndexOutOfRange, match="index 9 "):
-                table.run(arena)
-        else:
-            table.run(arena)
-            assert result.tolist() == [3, 2, 1, 0]
-
-
-def test_a_table_follows_an_arena_that_moves():
-    build = Builder()
-    x, t, y = build.buffer("input", label="x"), build.buffer("temp"), build.buffer("output")
-    build.step(NEGATE, x, t)
-    build.step(NEGATE, t, y)
-    schedule = build.schedule(y=y)
-    made = plan(schedule, {"n": 50})
-    table, arena = Table(program(schedule), made), Arena()
-    data, result = np.arange(50, dtype=np.float32), np.zeros(50, np.float32)
-    table.bind(x, data.ctypes.data)
-    table.bind(y, result.ctypes.data)
-    for nbytes in (made.peak_bytes, 100_000, 2_000_000):
-        arena.reserve(nbytes)
-        table.bind_arena(arena)
-        result[:] = 0
-        table.run(arena)
-        assert np.array_equal(result, data)
-
-
-def test_constants_and_offsets_inside_a_buffer():
-    data = ArrayData(np.arange(10, dtype=np.float32))
-    buffers = (
-        Buffer("c", "constant", F32, 10, data=data),
-        Buffer("y", "output", F32, 6, label="y"),
-    )
-    steps = (
-        KernelStep.of(NEGATE, (Binding("c", 4), Binding("y", 3)), (3,)),
-        KernelStep.of(COPY, (Binding("c", dim("n")), Binding("y")), (3,)),
-    )
-    schedule = Schedule("parts", buffers, steps, (("y", "y"),))
-    made = plan(schedule, {"n": 7})
-    verify_plan(made)
-    assert run(schedule, made, {})["y"].tolist() == [7, 8, 9, -4, -5, -6]
 
 
 @pytest.mark.slow
