@@ -25,29 +25,18 @@ _LARGEST: Final = 3e38  # what any floating dtype holds
 _INFINITY: Final = float("inf")
 
 
-def _operator(op: Op, general: Operator) -> Operator:
+def _operator(op: Op, general: Operator, turned: bool = False) -> Operator:
+    """The operator of a tensor; ``turned``: the tensor is the second operand."""
+
     def operator(self: Tensor, other: Any) -> Any:
         try:
             dtype = self.type.dtype
             if dtype.kind == "f":
-                if other.__class__ is Tensor and other.type.dtype is dtype:
+                if other.__class__ is Tensor and other.type.dtype is dtype and not turned:
                     return Tensor.bind(op, (self, other))
                 if other.__class__ in _NUMBERS and _is_held(other):
-                    return Tensor.bind(op, (self, Tensor.lift(other, dtype)))
-            return general(self, other)
-        except Exception as error:
-            cut(error)
-            raise
-
-    return operator
-
-
-def _reflected(op: Op, general: Operator) -> Operator:
-    def operator(self: Tensor, other: Any) -> Any:
-        try:
-            dtype = self.type.dtype
-            if dtype.kind == "f" and other.__class__ in _NUMBERS and _is_held(other):
-                return Tensor.bind(op, (Tensor.lift(other, dtype), self))
+                    number = Tensor.lift(other, dtype)
+                    return Tensor.bind(op, (number, self) if turned else (self, number))
             return general(self, other)
         except Exception as error:
             cut(error)
@@ -63,4 +52,4 @@ def _is_held(number: float) -> bool:
 for _name, _op in (_ARITHMETIC | _ORDER).items():
     setattr(Tensor, f"__{_name}__", _operator(_op, getattr(Value, f"__{_name}__")))
 for _name, _op in _ARITHMETIC.items():
-    setattr(Tensor, f"__r{_name}__", _reflected(_op, getattr(Value, f"__r{_name}__")))
+    setattr(Tensor, f"__r{_name}__", _operator(_op, getattr(Value, f"__r{_name}__"), turned=True))

@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 recording: Final = Nested("staticgrad_recording", True)
 #: True if each operation stores checksums of its arrays.
 checking: Final = Nested("staticgrad_checking", False)
-#: Of ``selection.py``: what is kept of what runs; None: operations run as they are.
+#: Of ``checkpoint.py``: what is kept of what runs; None: operations run as they are.
 selection: Final = Nested[Any]("staticgrad_selection", None)
 
 

@@ -306,9 +306,17 @@ class Tensor(ArrayLike):
         return f"Tensor({text}{needs if self.requires_grad else ''})"
 
     def _repr_html_(self) -> str:
-        from staticgrad.eager.picture import tensor_html
+        from staticgrad.pictures.markup import fragment, preformatted, table
 
-        return tensor_html(self)
+        def elements(array: object) -> str:
+            return np.array2string(np.asarray(array), threshold=200, edgeitems=3, separator=", ")
+
+        rows = [("type", str(self.type)), ("requires_grad", str(self.requires_grad))]
+        if self.grad_fn is not None:
+            rows.append(("grad_fn", type(self.grad_fn).__name__))
+        if self.grad is not None:
+            rows.append(("grad", elements(self.grad)))
+        return fragment(table(("", ""), rows), preformatted(elements(self.data)))
 
     # -- gradients --------------------------------------------------------------------------------
 

@@ -190,7 +190,7 @@ class Constructed(ABCMeta):
     @property
     def __signature__(cls) -> inspect.Signature:
         """The arguments of the constructor; without it ``inspect`` shows those of ``__call__``."""
-        whole = inspect.signature(cls.__init__)
+        whole = _construction(cls)
         return whole.replace(parameters=[*whole.parameters.values()][1:])
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
@@ -201,11 +201,15 @@ class Constructed(ABCMeta):
                 if raised_inside(error):
                     raise
                 refused = error
-            check_arguments(cls.__name__, inspect.signature(cls.__init__), (None, *args), kwargs)
+            check_arguments(cls.__name__, _construction(cls), (None, *args), kwargs)
             raise refused
         except Exception as error:
             cut(error)
             raise
+
+
+def _construction(cls: Any) -> inspect.Signature:
+    return inspect.signature(cls.__init__)
 
 
 # -- flags ----------------------------------------------------------------------------------------

@@ -2,11 +2,14 @@
 
 Arrays become inputs of the graph, named by where they stand: ``x``, ``batch.image``, ``pair.0``.
 Everything else (numbers, strings, bools, None, functions, objects) is part of the signature.
+
+At first every size is literal. An axis that comes with a second size has a name from then on, and
+axes whose sizes changed together share one, so that further sizes compile nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from inspect import BoundArguments, Parameter as Argument, Signature, signature
 from operator import is_
 from typing import Any, Final
@@ -21,6 +24,9 @@ from staticgrad.ir.op import as_array
 from staticgrad.ir.value import Value
 from staticgrad.ops.operands import dtype_of
 from staticgrad.types.dtype import DType, as_dtype
+
+#: The size of each axis of all arguments, one after the other: a number or a name.
+Spec = tuple[int | str, ...]
 
 
 class _Optional:
@@ -206,3 +212,35 @@ def _names(tree: Tree, name: str) -> list[str]:
     parts = zip(tree.keys, tree.parts, strict=True)
     inner = [(f"{name}.{key}" if name else str(key), part) for key, part in parts]
     return [leaf for path, part in inner for leaf in _names(part, path)]
+
+
+def spec_of(seen: Sequence[Sequence[int]], labels: Sequence[str], said: Mapping[int, str]) -> Spec:
+    """The sizes, named where they differ among the calls."""
+    names: dict[tuple[int, ...], str] = {}
+    spec: list[int | str] = []
+    for place, column in enumerate(zip(*seen, strict=True)):
+        if place in said:
+            spec.append(said[place])
+        elif len(set(column)) == 1:
+            spec.append(column[0])
+        else:
+            spec.append(names.setdefault(column, labels[place]))
+    return tuple(spec)
+
+
+def fits(spec: Spec, sizes: Sequence[int]) -> bool:
+    """Return whether a program of these sizes takes arguments of those sizes."""
+    known: dict[str, int] = {}
+    return len(spec) == len(sizes) and all(
+        known.setdefault(wanted, size) == size if isinstance(wanted, str) else wanted == size
+        for wanted, size in zip(spec, sizes, strict=True)
+    )
+
+
+def shapes_of(spec: Spec, ranks: Sequence[int]) -> list[Spec]:
+    """The sizes by argument."""
+    found, start = [], 0
+    for rank in ranks:
+        found.append(spec[start : start + rank])
+        start += rank
+    return found

@@ -2,7 +2,7 @@
 
 The function is called with values of a graph instead of arrays. Its graph is reused for calls with
 the same signature: the same containers, element types, ranks and static arguments, and sizes that
-the graph accepts (``sizes.py``). The parameters that it reads are those of the graph.
+the graph accepts (``arguments.py``). The parameters that it reads are those of the graph.
 """
 
 from __future__ import annotations
@@ -44,12 +44,15 @@ from staticgrad.ir.schedule import Schedule
 from staticgrad.ir.value import Value
 from staticgrad.programs.arguments import (
     CallArguments,
+    Spec,
     bound_to,
+    fits,
+    shapes_of,
     signature_of,
+    spec_of,
     tells_names,
     with_names,
 )
-from staticgrad.programs.sizes import Spec, fits, shapes_of, spec_of
 from staticgrad.programs.traced import TracedProgram, Tracer, as_result
 from staticgrad.records import dataclass
 

@@ -9,8 +9,8 @@ from staticgrad.errors import ArgumentError, GradientError
 from staticgrad.errors.wording import shown
 from staticgrad.functions.operand_kinds import by_all_operands
 from staticgrad.functions.trees import flatten, matched, unflatten
+from staticgrad.programs.derivatives import AnyFunction
 from staticgrad.programs.function import function
-from staticgrad.programs.places import AnyFunction
 from staticgrad.programs.transformed import (
     DerivativePoint,
     Transformed,
@@ -35,7 +35,7 @@ def gradient(name: str, f: AnyFunction, by: Any, has_aux: bool, allow: bool) -> 
                 found, aux = _pair(name, found)
             found = point.value(found)
             y = point.given_back(found)  # while the tape is there
-            slopes = point.slopes(found, allow)
+            slopes = point.put_back(point.slope_list(found, allow))
         if name == "grad":
             return (slopes, aux) if has_aux else slopes
         return ((y, aux), slopes) if has_aux else (y, slopes)

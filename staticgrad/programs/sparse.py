@@ -40,18 +40,20 @@ from staticgrad.ir.op import Array
 from staticgrad.ir.value import Value
 from staticgrad.programs import of_functions
 from staticgrad.programs.arguments import is_value
-from staticgrad.programs.derivatives import are_tensors, rules_of_functions, rules_of_tensors
-from staticgrad.programs.function import Function
-from staticgrad.programs.places import (
+from staticgrad.programs.derivatives import (
     FIRST,
     AnyFunction,
     Wrt,
+    are_tensors,
     check_value,
     chosen,
     given,
     is_function,
+    rules_of_functions,
+    rules_of_tensors,
     takes_argnums,
 )
+from staticgrad.programs.function import Function
 from staticgrad.records import NamedTuple
 
 #: How far a product with the matrix may be from the derivative along the vector, by eps ** this.
@@ -88,8 +90,8 @@ class SparseDerivative:
         self._lock = ProcessLock()
         self._made_of = f, name, argnums, sparsity, mode, symmetric
         self.__module__ = getattr(f, "__module__", type(self).__module__)
-        self._forward: Function[..., Any] = Function(self._along, (), {}, {})
-        self._reverse: Function[..., Any] = Function(self._back, (), {}, {})
+        self._forward = self._program(of_functions.jvp)
+        self._reverse = self._program(of_functions.vjp)
 
     def __reduce__(self) -> Any:
         own = getattr(self._made_of[0], "__qualname__", "")
@@ -141,23 +143,14 @@ class SparseDerivative:
 
     # -- what is computed -------------------------------------------------------------------------
 
-    def _along(self, args: Any, kwargs: Any, seeds: Any) -> Any:
-        """Tangents of the result, for tangents of the argument."""
-        f, x = self._of_one(args, kwargs)
+    def _program(self, rule: AnyFunction) -> Function[..., Any]:
+        """Products of the matrix with many seeds: tangents of the argument, or cotangents."""
 
-        def products(seed: Any) -> Any:
-            return of_functions.jvp(f, x, seed, True)[1]
+        def products(args: Any, kwargs: Any, seeds: Any) -> Any:
+            f, x = self._of_one(args, kwargs)
+            return over_elements(lambda seed: rule(f, x, seed, True)[1], (seeds,), {}, (0, 0), None)
 
-        return over_elements(products, (seeds,), {}, (0, 0), None)
-
-    def _back(self, args: Any, kwargs: Any, seeds: Any) -> Any:
-        """Cotangents of the argument, for cotangents of the result."""
-        f, x = self._of_one(args, kwargs)
-
-        def products(seed: Any) -> Any:
-            return of_functions.vjp(f, x, seed, True)[1]
-
-        return over_elements(products, (seeds,), {}, (0, 0), None)
+        return Function(products, (), {}, {})
 
     def _of_one(self, args: Any, kwargs: Any) -> tuple[AnyFunction, Any]:
         """The function of the argument alone, and the argument."""

@@ -34,9 +34,8 @@ from staticgrad.ir.bodies import is_body_input
 from staticgrad.ir.execution import Session, in_graphs, traced_in
 from staticgrad.ir.graph import Graph, Input, Node, Parameter, Symbolic, ancestors
 from staticgrad.ir.value import Value
-from staticgrad.programs.arguments import CallArguments
+from staticgrad.programs.arguments import CallArguments, Spec, shapes_of
 from staticgrad.programs.captured import Before, Captured, Frozen, differences, random_states
-from staticgrad.programs.sizes import Spec, shapes_of
 from staticgrad.types.arrays import ArrayData, convert_array
 from staticgrad.types.dim import named_sizes
 

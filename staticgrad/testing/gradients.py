@@ -35,7 +35,7 @@ from staticgrad.ir.graph import Graph, Input, Node, Symbolic
 from staticgrad.ir.op import Array
 from staticgrad.ir.printer import first_difference
 from staticgrad.ir.value import Value
-from staticgrad.programs.places import is_function
+from staticgrad.programs.derivatives import is_function
 from staticgrad.records import dataclass
 from staticgrad.types.arrays import TensorType
 from staticgrad.types.dtype import F64, as_dtype

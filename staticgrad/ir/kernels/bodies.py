@@ -199,7 +199,7 @@ def _bytes(
         moved = 0
         if part is not None:
             count = part.behind - part.first
-            loops = [Axis(a.name, count) if a.name == part.name else a for a in loops]
+            loops = tuple([Axis(a.name, count) if a.name == part.name else a for a in loops])
             moved = part.first * number_of(access.stride(part.name), values)
         if (both := elements(access, loops, values)) is not None:
             ends.append((both[0] + moved, both[1] + moved))
