@@ -13,7 +13,7 @@ from typing import Any
 
 from staticgrad.autodiff.cone import Cone, ValueKey, cone_between, disconnected
 from staticgrad.autodiff.formulas import Formula, stable_formulas
-from staticgrad.autodiff.reverse import fitting, or_zeros, pulled_back, shares_of
+from staticgrad.autodiff.reverse import fitting, or_zeros, transposed
 from staticgrad.autodiff.structure import check_floating, fitted, leaves, mapped, paired
 from staticgrad.building import within
 from staticgrad.errors import DisconnectedError, GradientError, OpDefinitionError
@@ -22,7 +22,7 @@ from staticgrad.ir.calls import public
 from staticgrad.ir.execution import in_graphs
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Node, Symbolic
-from staticgrad.ops.cotangent import check_share, resolve, zeros_like_type
+from staticgrad.ops.cotangent import check_share, resolve, shares_of
 
 _GIVES = "jvp gives a tangent {} for a result {}"
 
@@ -163,22 +163,17 @@ def _pushed(node: Node, tangents: Sequence[Any], read: Collection[ValueKey]) -> 
 
 
 def _transposed(node: Node, tangents: Sequence[Any], read: Collection[ValueKey]) -> tuple[Any, ...]:
-    """The tangents of results that are read from the VJP alone, linear in the cotangents.
+    """The tangents of results that are read from the VJP alone, linear in the cotangents."""
 
-    Its operands' shares are differentiated by stand-ins for the cotangents; nothing of the result
-    reads the stand-ins but a rule that is not linear on paper, hence they are zeros.
-    """
-    stand_ins = [
-        zeros_like_type(value.type) if value.dtype.is_float and value.key in read else None
-        for value in node.values
-    ]
-    needed = tuple(tangent is not None for tangent in tangents)
-    shares = shares_of(node, stand_ins, needed)
-    given: list[tuple[Any, Any]] = [
-        (resolve(fitting(share, arg, node)), tangent)
-        for share, arg, tangent in zip(shares, node.args, tangents, strict=True)
-        if share is not None and tangent is not None
-    ]
-    targets = [stand_in for stand_in in stand_ins if isinstance(stand_in, Symbolic)]
-    found = iter(pulled_back(given, targets) if given and targets else [None] * len(targets))
-    return tuple(None if stand_in is None else next(found) for stand_in in stand_ins)
+    def shares(cts: Sequence[Any]) -> list[tuple[Any, Any]]:
+        needed = tuple(tangent is not None for tangent in tangents)
+        found = shares_of(node.op, cts, node.values, node.args, needed)
+        return [
+            (resolve(fitting(share, arg, node)), tangent)
+            for share, arg, tangent in zip(found, node.args, tangents, strict=True)
+            if share is not None and tangent is not None
+        ]
+
+    wanted = (value.dtype.is_float and value.key in read for value in node.values)
+    kinds = [v.type if want else None for v, want in zip(node.values, wanted, strict=True)]
+    return transposed(shares, kinds)

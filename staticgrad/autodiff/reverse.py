@@ -48,12 +48,13 @@ from staticgrad.ops.cotangent import (
     ZERO,
     resolve,
     rule_name,
-    shares_of as rule_shares,
+    shares_of,
     zeros_like_type,
 )
 from staticgrad.ops.marks import region_behind
 from staticgrad.ops.sweep import Sweep
-from staticgrad.types.dim import Size, equal
+from staticgrad.types.arrays import TensorType
+from staticgrad.types.dim import equal
 
 _Key = tuple[Node, int]
 #: Where a region begins, and what is saved of it.
@@ -255,17 +256,26 @@ def pulled_back(
     return [found.get(target.key) for target in targets]
 
 
+def transposed(
+    linear: Callable[[Sequence[Any]], Sequence[tuple[Any, Any]]], kinds: Sequence[TensorType | None]
+) -> tuple[Any, ...]:
+    """The cotangent of each operand of a linear function; None where an operand has no type.
+
+    ``linear`` gives results with their cotangents, for operands of these types. Nothing of the
+    results reads the operands but a rule that is not linear on paper, hence they are zeros.
+    """
+    stand_ins = [None if kind is None else zeros_like_type(kind) for kind in kinds]
+    targets: Any = [each for each in stand_ins if each is not None]
+    given = linear(stand_ins)
+    found = iter(pulled_back(given, targets) if given and targets else [None] * len(targets))
+    return tuple(None if each is None else next(found) for each in stand_ins)
+
+
 def _transposed(
     push: Callable[[tuple[Any, ...]], Any], args: Sequence[Symbolic], ct: Symbolic
 ) -> tuple[Any, ...]:
-    """Return what ``push``, linear in tangents, sends back to each operand for a cotangent.
-
-    Nothing of the result reads the stand-ins for tangents but a rule that is not linear on paper.
-    """
-    stand_ins = [zeros_like_type(arg.type) if arg.dtype.is_float else None for arg in args]
-    targets: Any = [each for each in stand_ins if each is not None]
-    found = iter(pulled_back([(push(tuple(stand_ins)), ct)], targets))
-    return tuple(None if each is None else next(found) for each in stand_ins)
+    kinds = [arg.type if arg.dtype.is_float else None for arg in args]
+    return transposed(lambda tangents: [(push(tuple(tangents)), ct)], kinds)
 
 
 TRANSPOSES[Symbolic] = _transposed
@@ -301,7 +311,7 @@ class _GraphSweep(Sweep[Node, ValueKey]):
     def shares(self, node: Node, cts: Sequence[Any], needed: tuple[bool, ...]) -> tuple[Any, ...]:
         """Apply the op's rule, with unsaved values recomputed."""
         outs, args = self.regions.around(node)
-        return rule_shares(node.op, cts, outs, args, needed)
+        return shares_of(node.op, cts, outs, args, needed)
 
     def fitting(self, share: Any, key: ValueKey, node: Node) -> Any:
         return fitting(share, Symbolic(*key), node)
@@ -318,12 +328,6 @@ class _GraphSweep(Sweep[Node, ValueKey]):
         return ct
 
 
-def shares_of(node: Node, cotangents: Sequence[Any], wanted: tuple[bool, ...]) -> tuple[Any, ...]:
-    """One cotangent or None per operand, by the op's rule, given those of the results (or None)."""
-    with within(node.origin):
-        return rule_shares(node.op, cotangents, node.values, node.args, wanted)
-
-
 def fitting(
     share: Any, arg: Symbolic, node: Node, what: str = "vjp gives a cotangent {} for an operand {}"
 ) -> Any:
@@ -333,15 +337,12 @@ def fitting(
     if share.type == arg.type:
         return share
     fits = share.type.dtype is arg.dtype and len(share.type.shape) == arg.ndim
-    if not fits or not all(map(_may_agree, share.type.shape, arg.shape)):
+    sizes = zip(share.type.shape, arg.shape, strict=False)
+    if not fits or not all(equal(a, b, f"sizes {a} and {b} must agree") for a, b in sizes):
         raise OpDefinitionError(
             f"{rule_name(node.op)}: {what.format(share.type, arg.type)}", at=node.origin
         )
     return functions.reshape(resolve(share), arg.shape)
-
-
-def _may_agree(left: Size, right: Size) -> bool:
-    return equal(left, right, f"sizes {left} and {right} must agree")
 
 
 def or_zeros(found: Value | None, value: Symbolic) -> Value:

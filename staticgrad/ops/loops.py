@@ -3,7 +3,7 @@
 A body is a closed graph (``ir/bodies.py``). What a user's function closed over are operands of the
 op like any other: a loop hands the same *invariants* to every iteration. The functions that make
 bodies of Python functions stand in ``functions/loops/loops.py``; derivatives are those of the
-bodies, and are made where derivatives of graphs are (``autodiff/bodies/``).
+bodies, and are made where derivatives of graphs are (``autodiff/bodies.py``).
 """
 
 from __future__ import annotations

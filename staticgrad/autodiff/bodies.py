@@ -1,17 +1,14 @@
-"""The reverse of a loop: a loop that runs the other way.
+"""Derivatives of ops that run bodies, made of the derivatives of the bodies.
 
-Its body is the forward body, built again over the carries with which each iteration began, followed
-by its gradient; those carries are stacked by a forward loop that differs from the one
-differentiated in these outputs alone. It carries the cotangents of the carries and adds up those of
-the invariants, as far as these are not sums that are made after the loop (``sums_over_time.py``).
+A loop backwards is a loop that runs the other way. Its body is the forward body, built again over
+the carries with which each iteration began, followed by its gradient; those carries are stacked by
+a forward loop that differs from the one differentiated in these outputs alone. It carries the
+cotangents of the carries and adds up those of the invariants, as far as these are not sums that are
+made after the loop (``sums.py``). Tangents of loops ride along as carries, slices and invariants.
 
-Tangents of loops: they ride along as carries, slices and invariants.
-
-New bodies: their inputs by role, and what they read of them.
-
-The derivative of a branch: a branch of the derivatives of its cases.
-
-A bounded ``while`` as a loop of so many iterations, of which the last do nothing.
+The derivative of a branch is a branch of the derivatives of its cases. A bounded ``while`` is
+differentiated as a loop of that many iterations, of which the last do nothing. All of them are
+ordinary ops, and differentiate again.
 """
 
 from __future__ import annotations
@@ -38,6 +35,34 @@ Found = Any
 
 #: Groups of values by the prefix of their names; groups of one prefix are numbered through.
 Roles = Sequence[tuple[str, Sequence[Symbolic]]]
+
+
+def cotangents(
+    op: Op, cts: Sequence[Found], args: Sequence[Any], needed: Sequence[bool]
+) -> tuple[Found, ...]:
+    """The cotangents of the operands (None: none)."""
+    match op:
+        case Loop():
+            return BackwardIteration(op, cts, needed).cotangents(args)
+        case While():
+            loop, first = bounded(op), zeros_like_type(NUMBER, args[0])
+            given = [first, *args], [False, *needed]
+            return cotangents(loop, [None, *cts[: op.carries]], *given)[1:]
+        case Branch():
+            return branch_cotangents(op, cts, args, needed)
+    raise GradientError(f"op {op.name} has no derivative rule")
+
+
+def tangents(op: Op, moved: Sequence[Found], args: Sequence[Any]) -> tuple[Found, ...]:
+    """The tangents of the results (None: zero), given those of the operands (None: zero)."""
+    match op:
+        case Loop():
+            return loop_tangents(op, moved, args)
+        case While():
+            return tangents_of_while(op, moved, args)
+        case Branch():
+            return branch_tangents(op, moved, args)
+    raise GradientError(f"op {op.name} has no derivative rule")
 
 
 class Inputs:
@@ -225,24 +250,19 @@ class _SumsOfInvariants:
 
 
 def _live_carries(op: Loop, needed: Sequence[bool]) -> set[int]:
-    given = op.body.inputs[1:]
+    """The carries whose cotangent reaches an operand that needs one."""
+    given, results = op.body.inputs[1:], [*op.body.outputs.values()]
     rest = [v for k, v in enumerate(given) if k >= op.carries and needed[k]]
 
     def reached_from(live: set[int]) -> set[int]:
-        found = _reached(op.body, [*(given[k] for k in sorted(live)), *rest])
-        return {k for k in found if k < op.carries}
+        active = {value.key for value in (*(given[k] for k in live), *rest)}
+        for node in op.body.nodes:
+            if node.op.differentiable and any(arg.key in active for arg in node.args):
+                active.update(v.key for v in node.values if v.dtype.is_float)
+        return {k for k in range(op.carries) if results[k].key in active}
 
     live = closed_under(reached_from, {k for k in range(op.carries) if needed[k]})
     return {k for k in live if given[k].dtype.is_float}
-
-
-def _reached(body: Graph, starts: Sequence[Symbolic]) -> set[int]:
-    """The places of the outputs to which a differentiable path leads from one of ``starts``."""
-    active = {value.key for value in starts}
-    for node in body.nodes:
-        if node.op.differentiable and any(arg.key in active for arg in node.args):
-            active.update(v.key for v in node.values if v.dtype.is_float)
-    return {place for place, v in enumerate(body.outputs.values()) if v.key in active}
 
 
 def with_stacked_carries(op: Loop, kept: Sequence[int]) -> Loop:
@@ -348,8 +368,9 @@ def tangents_of_while(op: While, moved: Sequence[Found], args: Sequence[Any]) ->
         return (None,) * (op.carries + 1)
     roles = [("c", iteration.role(0, op.carries)), ("p", iteration.role(op.carries, None))]
     test = inlined(op.test, [iteration.number, *iteration.given], current().order)
+    tested = closed([iteration.number], roles, [("y", test)])
     pushed = While(
-        _named_go(closed([iteration.number], roles, [("y", test)])),
+        body_of(tested.inputs, {"go": tested.outputs["y0"]}),
         closed([iteration.number], roles, [("c", [*iteration.results, *iteration.next()])]),
         op.carries + len(iteration.moving),
         op.most,
@@ -363,13 +384,7 @@ def tangents_of_while(op: While, moved: Sequence[Found], args: Sequence[Any]) ->
     return tuple(where.get(k) for k in range(op.carries + 1))
 
 
-def _named_go(test: Graph) -> Graph:
-    """A test, whose result has a name of its own."""
-    (value,) = test.outputs.values()
-    return body_of(test.inputs, {"go": value})
-
-
-def cotangents(
+def branch_cotangents(
     op: Branch, cts: Sequence[Found], args: Sequence[Any], needed: Sequence[bool]
 ) -> tuple[Found, ...]:
     """The cotangents of the operands; the one that chooses has none."""
