@@ -471,8 +471,6 @@ def bounded(op: While) -> Loop:
     running = functions.astype(functions.equal(inputs.number, done), "int64")
     found = apply(Branch((case(unchanged), case(tested))), [running, *operands])
     body = closed(
-        [inputs.number],
-        [("c", [done, *carries]), ("p", given[op.carries :])],
-        [("c", found)],
+        [inputs.number], [("c", [done, *carries]), ("p", given[op.carries :])], [("c", found)]
     )
     return Loop(body, op.most, 1 + op.carries, 0)

@@ -17,12 +17,7 @@ from staticgrad.eager.checkpoint import checkpoint
 from staticgrad.eager.differentiate import clip_grad_norm, grad, gradcheck
 from staticgrad.eager.function import Function
 from staticgrad.eager.random import Generator
-from staticgrad.eager.tape import (
-    detect_mutation,
-    enable_autograd,
-    enable_grad,
-    no_grad,
-)
+from staticgrad.eager.tape import detect_mutation, enable_autograd, enable_grad, no_grad
 from staticgrad.eager.tensor import Tensor
 
 __all__ = [

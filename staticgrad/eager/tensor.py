@@ -169,8 +169,7 @@ class Tensor(ArrayLike):
         own = self.type.dtype.numpy
         if given.dtype != own:
             raise DTypeError(
-                f"a gradient of {given.dtype}, a tensor of {own}",
-                hint=f'gradient.astype("{own}")',
+                f"a gradient of {given.dtype}, a tensor of {own}", hint=f'gradient.astype("{own}")'
             )
         self._grad = given
 

@@ -14,14 +14,7 @@ from dataclasses import field
 from types import MappingProxyType
 from typing import Final, Literal
 
-from staticgrad.ir.graph import (
-    Constant,
-    Graph,
-    Input,
-    Node,
-    Symbolic,
-    ancestors,
-)
+from staticgrad.ir.graph import Constant, Graph, Input, Node, Symbolic, ancestors
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import Loop, Mode, nested
 from staticgrad.ir.op import Op

@@ -268,11 +268,7 @@ def comment(origins: Iterable[Location]) -> str:
 
 
 def node_text(
-    node: Node,
-    names: Names,
-    *,
-    orders: bool = True,
-    bodies: Callable[[Graph], str] | None = None,
+    node: Node, names: Names, *, orders: bool = True, bodies: Callable[[Graph], str] | None = None
 ) -> str:
     """``%7: f32[784, 10] ^1 = matmul{transpose_a}(%x, %6)``; a value without a name is ``%?``.
 

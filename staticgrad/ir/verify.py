@@ -23,16 +23,7 @@ from typing import Final, NoReturn
 from staticgrad.errors import StaticgradError, VerifyError
 from staticgrad.ir.expr import Access, Expr
 from staticgrad.ir.graph import Graph, Input, Node, ParameterLeaf
-from staticgrad.ir.kernels.stages import (
-    Axis,
-    Check,
-    Gemm,
-    Loop,
-    Map,
-    Scalar,
-    nested,
-    statements,
-)
+from staticgrad.ir.kernels.stages import Axis, Check, Gemm, Loop, Map, Scalar, nested, statements
 from staticgrad.ir.printer import node_text, value_names
 from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Step
 from staticgrad.records import NamedTuple

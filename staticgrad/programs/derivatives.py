@@ -209,10 +209,7 @@ def value_and_grad(
 ) -> tuple[Value, Any]: ...
 @overload
 def value_and_grad(
-    y: Callable[P, R],
-    *,
-    allow_disconnected: bool = False,
-    has_aux: Literal[False] = False,
+    y: Callable[P, R], *, allow_disconnected: bool = False, has_aux: Literal[False] = False
 ) -> ValueAndGradient[P, R]: ...
 @overload
 def value_and_grad(

@@ -27,15 +27,7 @@ from staticgrad.errors.calls import check_keywords
 from staticgrad.errors.tracebacks import boundary, cut
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.forks import ProcessLock
-from staticgrad.functions.call_types import (
-    Gradient,
-    OfArrays,
-    OfValue,
-    P,
-    R,
-    T,
-    ValueAndGradient,
-)
+from staticgrad.functions.call_types import Gradient, OfArrays, OfValue, P, R, T, ValueAndGradient
 from staticgrad.functions.trees import mapped
 from staticgrad.ir.calls import pickled
 from staticgrad.ir.execution import computing, running_session

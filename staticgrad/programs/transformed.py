@@ -27,14 +27,7 @@ from staticgrad.errors import ArgumentError, GradientError
 from staticgrad.errors.tracebacks import cut
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.functions.batching import over_elements
-from staticgrad.functions.call_types import (
-    Gradient,
-    OfArrays,
-    OfValue,
-    P,
-    R,
-    ValueAndGradient,
-)
+from staticgrad.functions.call_types import Gradient, OfArrays, OfValue, P, R, ValueAndGradient
 from staticgrad.functions.operand_kinds import TensorMet, tensors_met
 from staticgrad.functions.trees import flatten, mapped, paths, unflatten
 from staticgrad.ir.calls import pickled

@@ -126,9 +126,7 @@ def stores_apart(
 
 
 def _apart(
-    places: Sequence[Size],
-    outer: Sequence[tuple[Size, Size]],
-    inner: Sequence[tuple[Size, Size]],
+    places: Sequence[Size], outer: Sequence[tuple[Size, Size]], inner: Sequence[tuple[Size, Size]]
 ) -> bool:
     """Return whether runs of the inner loops from each of these places are disjoint within a step
     of the outer loops, and steps do not overlap."""

@@ -47,13 +47,7 @@ from staticgrad.ir.kernels.stages import (
     small,
     statements,
 )
-from staticgrad.ir.kernels.text import (
-    PRODUCT,
-    access_text,
-    misnamed,
-    signature,
-    statement_text,
-)
+from staticgrad.ir.kernels.text import PRODUCT, access_text, misnamed, signature, statement_text
 from staticgrad.ir.kernels.width import may_take_strips
 from staticgrad.types.dtype import BOOL, I32, I64, DType
 

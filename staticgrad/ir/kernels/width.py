@@ -24,15 +24,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
-from staticgrad.ir.expr import (
-    ARITHMETIC,
-    BITWISE,
-    COMPARE,
-    EXTREMA,
-    Access,
-    Expr,
-    postorder,
-)
+from staticgrad.ir.expr import ARITHMETIC, BITWISE, COMPARE, EXTREMA, Access, Expr, postorder
 from staticgrad.ir.forms import COMBINERS
 from staticgrad.ir.kernels.stages import (
     Accumulate,
