@@ -1,10 +1,9 @@
 """The public functions, as ``sg`` has them, for code that cannot import them.
 
 Operators and methods of values stand below the ops, and ops of one family use functions of others,
-so neither can import what it calls. The package ``staticgrad.functions`` hands them over (by the
 so neither can import what it calls. The package ``staticgrad.functions`` registers them (by the
-table of ``staticgrad/exports.py``), each at its first use. For type checkers,
-``functions`` is that package: a name that it does not have, and an argument that does not fit, are
+table of ``staticgrad/exports.py``), each at its first use. For type checkers ``functions`` is that
+package: they report a name that it does not have, and an argument that does not fit.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from staticgrad.upward import up
 
 if TYPE_CHECKING:
-    from staticgrad import functions  # the types alone
+    from staticgrad import functions as functions  # the types alone
 else:
 
     class _Functions(SimpleNamespace):
@@ -26,17 +25,6 @@ else:
             return object.__getattribute__(self, name)
 
     functions = _Functions()
-
-__all__ = [
-    "FACTS",
-    "FUNCTIONS",
-    "NUMPY_NAMES",
-    "OF_MODULES",
-    "SPECIAL",
-    "functions",
-    "load_functions",
-    "numpy_function",
-]
 
 #: Those of them that were asked for so far, by name.
 FUNCTIONS: dict[str, Callable[..., Any]] = vars(functions)

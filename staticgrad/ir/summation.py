@@ -129,7 +129,7 @@ def lane_sum(terms: Array) -> Array:
     while width > 1:
         width //= 2
         lane = lane[..., :width] + lane[..., width:]
-    return _counter(lane[..., block, 0] for block in range(blocks))
+    return block_sum(lane[..., 0])
 
 
 def in_lanes(terms: Sequence[_Term], width: int, join: Callable[[_Term, _Term], _Term]) -> _Term:
@@ -146,14 +146,21 @@ def in_lanes(terms: Sequence[_Term], width: int, join: Callable[[_Term, _Term], 
 
 
 def block_sum(terms: Array) -> Array:
-    """The counter rule along the last axis: the lane rule behind the sums of blocks.
+    """The counter rule along the last axis, over one term or more.
 
     The terms may also be the sums of 2, 4, 8, ... blocks each, the last one of fewer.
     """
-    *outer, count = terms.shape
-    if count == 0:
-        return np.zeros(outer, terms.dtype)
-    return _counter(terms[..., term] for term in range(count))
+    stack: list[tuple[int, Array]] = []
+    for number in range(terms.shape[-1]):
+        height, total = 0, np.asarray(terms[..., number])
+        while stack and stack[-1][0] == height:
+            total = np.asarray(stack.pop()[1] + total)
+            height += 1
+        stack.append((height, total))
+    _, total = stack.pop()
+    while stack:
+        total = np.asarray(stack.pop()[1] + total)
+    return total
 
 
 def column_sum(terms: Array) -> Array:
@@ -169,25 +176,11 @@ def column_sum(terms: Array) -> Array:
     block = np.full((*outer, groups, blocks), -0.0, terms.dtype)
     for step in range(COLUMN_BLOCK):
         block = block + padded[..., step]
-    group = _counter(block[..., i] for i in range(blocks))
+    group = block_sum(block)
     total = group[..., 0]
     for i in range(1, groups):
         total = total + group[..., i]
     return np.asarray(total)
-
-
-def _counter(terms: Iterable[Array]) -> Array:
-    stack: list[tuple[int, Array]] = []
-    for term in terms:
-        height, total = 0, np.asarray(term)
-        while stack and stack[-1][0] == height:
-            total = np.asarray(stack.pop()[1] + total)
-            height += 1
-        stack.append((height, total))
-    _, total = stack.pop()
-    while stack:
-        total = np.asarray(stack.pop()[1] + total)
-    return total
 
 
 def _padded(terms: Array, count: int) -> Array:

@@ -74,42 +74,27 @@ HEAVIEST: Final = 2**13
 _NAME: Final = 16  # characters of a name that weigh as much as a name
 
 
-def terms_weight(terms: Mapping[Any, int]) -> int:
+def _weight_of(terms: Iterable[Monomial]) -> int:
     """The weight of a polynomial: of its terms, and of the atoms in them."""
     return sum(1 + sum(map(_atom_weight, monomial)) for monomial in terms)
 
 
-def _atom_weight(atom: Any) -> int:
-    """The weight of a name, a floor division or a maximum."""
-    name = getattr(atom, "name", None)
-    if name is not None:
-        return 1 + len(name) // _NAME
-    division = hasattr(atom, "numerator")
-    parts = (atom.numerator, atom.denominator) if division else (atom.left, atom.right)
-    return 1 + sum(map(weight, parts))
+def _atom_weight(atom: Atom) -> int:
+    if isinstance(atom, Named):
+        return 1 + len(atom.name) // _NAME
+    return 1 + sum(map(weight, atom.parts))
 
 
-def weight(size: Any) -> int:
+def weight(size: Size) -> int:
     """The weight of a size; 1 for a literal one."""
     return 1 if isinstance(size, int) else int(size.weight)
 
 
-def product_weight(left: Any, right: Any) -> int:
+def product_weight(left: Size, right: Size) -> int:
     """At most the weight of the product of two sizes, and what it takes to compute it."""
     if isinstance(left, int) or isinstance(right, int):
         return max(weight(left), weight(right))
     return len(right.terms) * int(left.weight) + len(left.terms) * int(right.weight)
-
-
-def check_product(left: Any, right: Any) -> None:
-    """Refuse a product that would have too many terms."""
-    found = product_weight(left, right)
-    if found > HEAVIEST:
-        raise ArgumentError(
-            f"a product of sizes multiplies out to as many as {found} names and terms, more than"
-            f" {HEAVIEST}",
-            hint="give a name of its own to a size that is a part of others: sg.dim(name)",
-        )
 
 
 #: Words that mean something else where a size may stand in text; a size of that name is quoted.
@@ -141,6 +126,10 @@ class FloorDiv:
     numerator: Size
     denominator: Size
 
+    @property
+    def parts(self) -> tuple[Size, Size]:
+        return self.numerator, self.denominator
+
     def __str__(self) -> str:
         return f"{_factor_text(self.numerator)}//{_factor_text(self.denominator)}"
 
@@ -151,6 +140,10 @@ class MaxSize:
 
     left: Size
     right: Size
+
+    @property
+    def parts(self) -> tuple[Size, Size]:
+        return self.left, self.right
 
     def __str__(self) -> str:
         return f"max({self.left}, {self.right})"
@@ -186,7 +179,7 @@ class Dim(UnknownNumber):
         if len(pairs) > 1:
             pairs.sort(key=lambda term: _order(term[0]))
         self.terms, self._text = tuple(pairs), ""
-        self._hash, self.weight = hash(self.terms), terms_weight(terms)
+        self._hash, self.weight = hash(self.terms), _weight_of(terms)
         self.hints, self.typical = None, {}
 
     def __eq__(self, other: object) -> bool:
@@ -221,7 +214,13 @@ class Dim(UnknownNumber):
 
     @over_sizes
     def __mul__(self, other: Size) -> Size:
-        check_product(self, other)
+        found = product_weight(self, other)
+        if found > HEAVIEST:
+            raise ArgumentError(
+                f"a product of sizes multiplies out to as many as {found} names and terms, more"
+                f" than {HEAVIEST}",
+                hint="give a name of its own to a size that is a part of others: sg.dim(name)",
+            )
         total: dict[Monomial, int] = {}
         for left, a in self.terms:
             for right, b in _terms(other):
@@ -444,7 +443,7 @@ def divide_exactly(numerator: Size, denominator: Size) -> Size | None:
     for _ in range(_DIVISION_STEPS):
         if not rest:
             return _normal(quotient)
-        lead = min_monomial(rest)
+        lead = min(rest, key=_order)
         step = _divide_monomial(lead, rest[lead], *divisor[0])
         if step is None:
             divides = _multiple_atom(numerator, denominator)
@@ -455,11 +454,6 @@ def divide_exactly(numerator: Size, denominator: Size) -> Size | None:
             rest[monomial] = rest.get(monomial, 0) - c
         rest = {monomial: c for monomial, c in rest.items() if c}
     return None
-
-
-def min_monomial(terms: Mapping[Monomial, int]) -> Monomial:
-    """The leading monomial in the canonical order."""
-    return min(terms, key=_order)
 
 
 def _divide_monomial(
@@ -540,10 +534,9 @@ def named_sizes(size: Size) -> Iterator[Named]:
         for atom in monomial:
             if isinstance(atom, Named):
                 yield atom
-                continue
-            division = isinstance(atom, FloorDiv)
-            for name in ("numerator", "denominator") if division else ("left", "right"):
-                yield from named_sizes(getattr(atom, name))
+            else:
+                for part in atom.parts:
+                    yield from named_sizes(part)
 
 
 @dataclass(frozen=True)
@@ -580,16 +573,14 @@ def equal(left: Size, right: Size, text: str) -> bool:
     low, high = bounds(difference)
     if (low is not None and low > 0) or (high is not None and high < 0):
         return False
-    if isinstance(difference, int) or not _reaches_zero(difference):
+    if isinstance(difference, int):
+        return False
+    # The value 0 is reached only if the divisor of the coefficients divides the constant.
+    constant = dict(difference.terms).get((), 0)
+    if constant % gcd(*(c for monomial, c in difference.terms if monomial)):
         return False
     _note(Guard(left, "==", right, text))
     return True
-
-
-def _reaches_zero(size: Dim) -> bool:
-    """Return whether the coefficients allow the value 0: their divisor divides the constant."""
-    constant = dict(size.terms).get((), 0)
-    return constant % gcd(*(c for monomial, c in size.terms if monomial)) == 0
 
 
 def at_least(left: Size, right: Size, text: str) -> bool:
