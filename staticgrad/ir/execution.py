@@ -23,7 +23,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from math import gcd
 from typing import TYPE_CHECKING, Any, Final
 from weakref import ref
@@ -41,9 +40,7 @@ if TYPE_CHECKING:
 #: The kind that operations without operands give here; None: values of a graph.
 _computing: Final = Nested[Any]("staticgrad_computing", None)
 #: What stands for a tensor among values of a graph, where a graph is built to compute at once.
-_holding: Final[ContextVar[Callable[[Any], Any] | None]] = ContextVar(
-    "staticgrad_holding", default=None
-)
+_holding: Final = Nested[Callable[[Any], Any] | None]("staticgrad_holding", None)
 #: The class of parameters, which stands above this file, once it is defined.
 _parameters: Final[list[type]] = []
 
@@ -70,24 +67,19 @@ def in_graphs() -> computing:
     return computing(None)
 
 
-@contextmanager
-def holding(hold: Callable[[Any], Any] | None) -> Iterator[None]:
+def holding(hold: Callable[[Any], Any] | None) -> Block[Any]:
     """Inside, ``hold`` gives what stands for what computes at once beside values of a graph."""
-    token = _holding.set(hold)
-    try:
-        yield
-    finally:
-        _holding.reset(token)
+    return Block(_holding, hold)
 
 
 def is_holding() -> bool:
     """Return whether eager tensors may be operands together with values of a graph."""
-    return _holding.get() is not None
+    return _holding.innermost() is not None
 
 
 def held(value: Any) -> Any:
     """Return the graph value that stands for ``value`` where allowed; else ``value``."""
-    hold = _holding.get()
+    hold = _holding.innermost()
     return hold(value) if hold is not None and getattr(value, "computes", False) else value
 
 
@@ -117,19 +109,15 @@ def beside_arrays(args: tuple[Any, ...], kwargs: dict[str, Any]) -> computing | 
     return computing(kind)
 
 
-def _beside_graphs(args: tuple[Any, ...], hold: Callable[[Any], Any]) -> tuple[Any, ...]:
-    computes = [getattr(arg.__class__, "computes", None) for arg in args]
-    kinds = zip(args, computes, strict=True)
-    if not any(does is False and arg.__class__ not in _parameters for arg, does in kinds):
-        return args
-    return tuple([hold(arg) if does else arg for arg, does in zip(args, computes, strict=True)])
-
-
 def present(args: tuple[Any, ...]) -> tuple[Any, ...]:
     """``args``, with the present arrays of parameters that stand among what computes at once."""
-    hold = _holding.get()
+    hold = _holding.innermost()
     if hold is not None:
-        args = _beside_graphs(args, hold)
+        computes = [getattr(arg.__class__, "computes", None) for arg in args]
+        kinds = zip(args, computes, strict=True)
+        if any(does is False and arg.__class__ not in _parameters for arg, does in kinds):
+            pairs = zip(args, computes, strict=True)
+            args = tuple([hold(arg) if does else arg for arg, does in pairs])
     for arg in args:
         if arg.__class__ in _parameters:
             break
@@ -189,18 +177,18 @@ class Session:
         self.arrays.append((ref(source), data))
 
 
-_running: Final[ContextVar[Session | None]] = ContextVar("staticgrad_session", default=None)
+_running: Final = Nested[Session | None]("staticgrad_session", None)
 
 
 def running_session() -> Session | None:
     """That of the trace which is running, if one is."""
-    return _running.get()
+    return _running.innermost()
 
 
 @contextmanager
 def body_of_a(name: str) -> Iterator[None]:
     """Inside, the trace which is running, if one is, builds a body of ``name``."""
-    noted = _running.get()
+    noted = _running.innermost()
     if noted is None:
         yield
         return
@@ -211,14 +199,9 @@ def body_of_a(name: str) -> Iterator[None]:
         noted.inside.pop()
 
 
-@contextmanager
-def traced_in(noted: Session) -> Iterator[Session]:
+def traced_in(noted: Session) -> Block[Any]:
     """Inside, a function is traced, or runs at once."""
-    token = _running.set(noted)
-    try:
-        yield noted
-    finally:
-        _running.reset(token)
+    return Block(_running, noted)
 
 
 #: The largest multiple that is told: four vectors of the narrowest lanes that are written apart.

@@ -410,9 +410,6 @@ def not_met(roots: Iterable[Expr], met: set[int]) -> Iterator[Expr]:
             yield node
 
 
-_CONVERSIONS: Final = ("cast", "bitcast", "window")
-
-
 def mistyped(expr: Expr) -> str:
     """Return what is wrong with the operands, dtype or attribute of ``expr``; empty if valid."""
     if expr.op not in PRIMITIVES:
@@ -430,8 +427,15 @@ def mistyped(expr: Expr) -> str:
     if expr.op == "literal":
         held = _holds(expr.dtype, expr.attribute)
         return "" if held else f"{expr.attribute!r} is not an {expr.dtype.code}"
-    if expr.op not in _CONVERSIONS:
-        return _mistyped_name(expr) if expr.op in LEAVES else mistyped_operands(expr)
+    if expr.op in LEAVES:
+        if expr.args:
+            return f"{expr.op} takes 0 operands, got {len(expr.args)}"
+        if not isinstance(expr.attribute, str):
+            return f"{expr.op} takes a name, not {expr.attribute!r}"
+        wrong = expr.op != "ref" and expr.dtype is not I64
+        return f"{expr.op} gives i64, not {expr.dtype.code}" if wrong else ""
+    if expr.op not in ("cast", "bitcast", "window"):
+        return mistyped_operands(expr)
     if len(expr.args) != 1:
         return f"{expr.op} takes 1 operand, got {len(expr.args)}"
     if expr.op in ("cast", "bitcast"):
@@ -448,19 +452,10 @@ def mistyped(expr: Expr) -> str:
 def mistyped_indices(access: Access, indices: tuple[Expr, ...]) -> str:
     """Return what is wrong with the gather (or scatter) indices of an access."""
     if len(indices) != len(access.gather):
-        return f"{len(access.gather)} gather strides for {_operands(len(indices), 'index')}"
+        given = f"{len(indices)} ind{'ex' if len(indices) == 1 else 'ices'}"
+        return f"{len(access.gather)} gather strides for {given}"
     wrong = next((index.dtype for index in indices if index.dtype is not I64), None)
     return "" if wrong is None else f"a gather index is {wrong.code}, not i64"
-
-
-def _mistyped_name(expr: Expr) -> str:
-    if expr.args:
-        return f"{expr.op} takes 0 operands, got {len(expr.args)}"
-    if not isinstance(expr.attribute, str):
-        return f"{expr.op} takes a name, not {expr.attribute!r}"
-    if expr.op != "ref" and expr.dtype is not I64:
-        return f"{expr.op} gives i64, not {expr.dtype.code}"
-    return ""
 
 
 def _holds(dtype: DType, value: object) -> bool:
@@ -471,8 +466,3 @@ def _holds(dtype: DType, value: object) -> bool:
         return False
     low = -(2 ** (dtype.bits - 1)) if dtype.kind == "i" else 0
     return bool(low <= value < low + 2**dtype.bits)
-
-
-def _operands(count: int, what: str = "operand") -> str:
-    plural = "indices" if what == "index" else f"{what}s"
-    return f"{count} {what if count == 1 else plural}"

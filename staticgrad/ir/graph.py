@@ -401,20 +401,17 @@ def _results(
 
     code = getattr(unwrap(rewrite), "__code__", None)
     wanted = "a value" if count == 1 else f"a sequence of {count} values"
+    listed = isinstance(given, tuple | list)
+    each = given if listed else (given,)
+    kinds = ", ".join(str(v.type) if isinstance(v, Value) else kind_of(v) for v in each)
+    if listed:
+        kinds = f"a {type(given).__name__} of {len(given)}: {kinds}" if given else "no values"
     raise ArgumentError(
-        f"replace_nodes: the rewrite of {node.op.name} gives {_described(given)}, not {wanted}",
+        f"replace_nodes: the rewrite of {node.op.name} gives {kinds}, not {wanted}",
         hint=f"return {wanted}, or None to keep the node",
         at=None if code is None else Origin((code, 0, "")),
         related=[describe(value, 0, node.op.name) for value in node.values[:1]],
     )
-
-
-def _described(given: object) -> str:
-    """A result of a rewrite, as messages call it."""
-    if isinstance(given, tuple | list):
-        kinds = ", ".join(str(v.type) if isinstance(v, Value) else kind_of(v) for v in given)
-        return f"a {type(given).__name__} of {len(given)}: {kinds}" if given else "no values"
-    return str(given.type) if isinstance(given, Value) else kind_of(given)
 
 
 def _same(left: tuple[Symbolic, ...], right: tuple[Symbolic, ...]) -> bool:

@@ -29,8 +29,13 @@ def rounded(
 
     ``run`` itself where no operand and no result has a storage dtype, or elements are only moved.
     """
-    if not any(t.dtype.is_storage for t in (*types, *outs)) or _moves(op, types, outs):
+    if not any(t.dtype.is_storage for t in (*types, *outs)):
         return run
+    try:
+        if isinstance(op.form(outs[0], *types), MOVES):
+            return run
+    except StaticgradError:  # an op without kernels
+        pass
 
     def widely(*arguments: Any) -> Any:
         found = run(*[widened(argument) for argument in arguments])
@@ -61,10 +66,3 @@ def _narrowed(array: Any, out: TensorType) -> Any:
     found = np.asarray(array)
     mine = out.dtype.is_storage and as_dtype(found.dtype) is out.dtype.compute
     return convert_array(found, out.dtype) if mine else array
-
-
-def _moves(op: Op, types: Sequence[TensorType], outs: Sequence[TensorType]) -> bool:
-    try:
-        return isinstance(op.form(outs[0], *types), MOVES)
-    except StaticgradError:  # an op without kernels
-        return False
