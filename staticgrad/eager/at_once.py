@@ -9,7 +9,7 @@ of the optimizer.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -86,16 +86,14 @@ def run_at_once(call: Callable[[list[Tensor]], Any], arrays: Sequence[Any]) -> A
 
 def _argument(array: Any) -> Tensor:
     """A tensor of an array, by which the function may differentiate."""
-    tensor = Tensor.lift(array) if isinstance(array, Value) else Tensor.of(_read_only(array))
+    if isinstance(array, Value):
+        tensor = Tensor.lift(array)
+    else:
+        view = np.asarray(array).view(np.ndarray)
+        view.flags.writeable = False  # nothing is written into the caller's array
+        tensor = Tensor.of(view)
     tensor.requires_grad = tensor.type.dtype.is_float
     return tensor
-
-
-def _read_only(array: Any) -> Array:
-    """A view of an array, into which nothing is written."""
-    found = np.asarray(array).view(np.ndarray)
-    found.flags.writeable = False
-    return found
 
 
 def _array(leaf: Any) -> Any:
@@ -177,13 +175,8 @@ def _rule_graph(
     if key not in known:
         held: dict[Node, Tensor] = {}
 
-        def stand_in(tensor: Tensor) -> Symbolic:
-            made = _input(tensor.type)
-            held[made.node] = tensor
-            return made
-
         inputs = {p: _input(type) for p, type in types.items()}
-        with in_graphs(), holding(stand_in):
+        with _standing_in(held):
             updates = advance(inputs)
         known[key] = _RuleGraph([each.node for each in inputs.values()], held, updates)
     return known[key]
@@ -195,16 +188,21 @@ def _input(type: TensorType) -> Symbolic:
 
 
 @contextmanager
-def next_values(noted: Session) -> Iterator[None]:
-    """Inside, next values are made as values of a graph, of others such, parameters and tensors."""
+def _standing_in(held: dict[Node, Any]) -> Iterator[None]:
+    """Inside, graphs are built, in which inputs stand for tensors; those are noted in ``held``."""
 
     def stand_in(tensor: Tensor) -> Symbolic:
         made = _input(tensor.type)
-        noted.given[made.node] = tensor
+        held[made.node] = tensor
         return made
 
     with in_graphs(), holding(stand_in):
         yield
+
+
+def next_values(noted: Session) -> AbstractContextManager[None]:
+    """Inside, next values are made as values of a graph, of others such, parameters and tensors."""
+    return _standing_in(noted.given)
 
 
 @contextmanager

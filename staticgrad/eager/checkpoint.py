@@ -213,19 +213,9 @@ class CheckpointBackward(tape.TapeNode):
 
     def shares(self, cts: Sequence[Any], needed: tuple[bool, ...]) -> Sequence[Any]:
         """Record the function once more, and walk back over that as far as it reaches."""
-        edges, since = self.operands, next(tape.serials)
+        since = next(tape.serials)
         results = self.call.again() if self.call is not None else ()
-        targets = [edge for edge, need in zip(edges, needed, strict=True) if need and edge]
-        reached = [result.edge for result in results]
-        nodes = tape.nodes_behind(reached, since)
-        sweep = tape.TapeSweep(nodes, targets, release=not recording.innermost())
-        seeds = [
-            (edge, ct)
-            for edge, ct in zip(reached, cts, strict=True)
-            if ct is not None and edge is not None
-        ]
-        sweep.through(seeds, nodes)
-        return [None if edge is None else sweep.pending.get(edge) for edge in edges]
+        return self.shares_of_rerun(results, since, cts, needed)
 
     def release(self) -> None:
         super().release()

@@ -13,7 +13,7 @@ want numbers, and hooks, get the cotangents of one element after the other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -41,10 +41,12 @@ def by_rows(function: Rowwise, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     if plain:
         return function.function(*args, **kwargs)
     with no_grad():
-        out = _joined(
-            [function.function(*part, **kwargs).array for part in _parts(function, args)],
-            args[0].shape[0],
-        )
+        parts = [function.function(*part, **kwargs).array for part in _parts(function, args)]
+    out = np.empty((args[0].shape[0], *parts[0].shape[1:]), parts[0].dtype)
+    begin = 0
+    for part in parts:
+        out[begin : begin + len(part)] = part
+        begin += len(part)
     result = Tensor.of(out)
     node: Any = tape.named_node(RowsNode, function.function.__name__.title().replace("_", ""))
     node(function, args, kwargs, tensors, result)
@@ -55,7 +57,9 @@ def _parts(function: Rowwise, args: Sequence[Any]) -> Iterator[list[Any]]:
     """The arguments for each block of rows, the cut ones as views that need no gradient."""
     for rows in _blocks(args):
         yield [
-            Tensor.of(arg.array[rows]) if k < function.rows else _detached(arg)
+            Tensor.of(arg.array[rows])
+            if k < function.rows
+            else (arg.detach() if isinstance(arg, Tensor) else arg)
             for k, arg in enumerate(args)
         ]
 
@@ -64,20 +68,6 @@ def _blocks(args: Sequence[Any]) -> Iterator[slice]:
     array = args[0].array
     each = max(1, _BLOCK * len(array) // array.nbytes)
     return (slice(k, k + each) for k in range(0, len(array), each))
-
-
-def _detached(arg: Any) -> Any:
-    return arg.detach() if isinstance(arg, Tensor) else arg
-
-
-def _joined(parts: list[Any], count: int) -> Any:
-    """The parts along axis 0; each is let go of once it is copied."""
-    out = np.empty((count, *parts[0].shape[1:]), parts[0].dtype)
-    begin = 0
-    for part in parts:
-        out[begin : begin + len(part)] = part
-        begin += len(part)
-    return out
 
 
 class RowsNode(tape.TapeNode):
@@ -106,7 +96,10 @@ class RowsNode(tape.TapeNode):
         """Run block by block again, and back; as a whole where the walk itself is recorded."""
         ct = cts[0]
         if recording.innermost() or not isinstance(ct, Tensor):
-            return self._recorded(ct, needed)
+            since = next(tape.serials)
+            with enable_grad():
+                out = self.function.function(*self.args, **self.kwargs)
+            return self.shares_of_rerun([out], since, cts, needed)
         places = [k for k, arg in enumerate(self.args) if isinstance(arg, Tensor)]
         moved = [k for k, need in zip(places, needed, strict=True) if need]
         found: dict[int, Any] = {}
@@ -141,16 +134,6 @@ class RowsNode(tape.TapeNode):
         else:
             found[k] = slope.copy()
 
-    def _recorded(self, ct: Any, needed: tuple[bool, ...]) -> Sequence[Any]:
-        since = next(tape.serials)
-        with enable_grad():
-            out = self.function.function(*self.args, **self.kwargs)
-        edges = self.operands
-        targets = [edge for edge, need in zip(edges, needed, strict=True) if need and edge]
-        sweep = tape.TapeSweep(tape.nodes_behind([out.edge], since), targets)
-        sweep.through([(out.edge, ct)], sweep.nodes)
-        return [None if edge is None else sweep.pending.get(edge) for edge in edges]
-
     def release(self) -> None:
         """Let go of the operands."""
         super().release()
@@ -176,8 +159,10 @@ def stacked_rows(y: Tensor, by: Sequence[Tensor], one: Walk, absent: Absent) -> 
     edges = [each.edge for each in by]
     nodes = tape.nodes_behind([y.edge])
     units = _Units(y)
-    if len(units) >= FEWEST and None not in edges and _take_symbols(nodes):
-        made = [edge() for node in nodes for edge in node.outs]
+    made = [edge() for node in nodes for edge in node.outs]
+    seen = [edge for edge in (*made, *(e for node in nodes for e in node.operands)) if edge]
+    symbols = all(node.takes_symbols for node in nodes) and not any(edge.hooks for edge in seen)
+    if len(units) >= FEWEST and None not in edges and symbols:
         sizes: list[Any] = [edge.type.size for edge in (*made, *edges) if edge]
         each = max(1, MOST // max(sizes))
 
@@ -193,21 +178,11 @@ def stacked_rows(y: Tensor, by: Sequence[Tensor], one: Walk, absent: Absent) -> 
         except SymbolicValueError:
             pass  # a rule of the user's that asks for numbers
         else:
-            return _together(parts, functions.concatenate)
+            if len(parts) == 1:
+                return list(parts[0])
+            return [functions.concatenate(list(part)) for part in zip(*parts, strict=True)]
     rows = [one(units.of(k, k + 1)[0]) for k in range(len(units))]
-    return _together(rows, functions.stack)
-
-
-def _take_symbols(nodes: Iterable[tape.TapeNode]) -> bool:
-    """Return whether rules accept symbolic values, and no hook reads the gradients."""
-    return all(
-        node.takes_symbols and not any(edge and edge.hooks for edge in _edges(node))
-        for node in nodes
-    )
-
-
-def _edges(node: tape.TapeNode) -> list[tape.Edge | None]:
-    return [*node.operands, *(edge() for edge in node.outs)]
+    return [functions.stack(list(row)) for row in zip(*rows, strict=True)]
 
 
 class _Units:
@@ -226,9 +201,3 @@ class _Units:
         units[np.arange(past - first), np.arange(first, past)] = 1
         shape = (past - first, *self._tensor.shape)
         return Tensor(units.reshape(shape))
-
-
-def _together(parts: Sequence[Sequence[Any]], join: Callable[..., Any]) -> list[Tensor]:
-    if len(parts) == 1 and join is functions.concatenate:
-        return list(parts[0])
-    return [join(list(part)) for part in zip(*parts, strict=True)]

@@ -291,7 +291,8 @@ class TapeNode:
         """Record: ``outs`` get their edges. ``operands`` are looked at by ``detect_mutation``."""
         self.edges: Edges | None = edges
         self.serial = next(serials)
-        self.outs = [_weakly(out.recorded_by(self, number)) for number, out in enumerate(outs)]
+        recorded = (out.recorded_by(self, number) for number, out in enumerate(outs))
+        self.outs = [_NOTHING if edge is None else ref(edge) for edge in recorded]
         self.seal = Seal(operands, outs) if checking.innermost() else None
 
     @property
@@ -339,6 +340,18 @@ class TapeNode:
     def shares(self, cts: Cotangents, needed: tuple[bool, ...]) -> Cotangents:
         """A cotangent (or None) for each operand, given those of the results (None: unused)."""
         raise TypeError(f"{type(self).__name__} has no rule")
+
+    def shares_of_rerun(
+        self, results: Sequence[Tensor], since: int, cts: Cotangents, needed: tuple[bool, ...]
+    ) -> Cotangents:
+        """The shares by a walk over what was recorded from ``since`` on, as far as that reaches."""
+        targets = [e for e, need in zip(self.operands, needed, strict=True) if need and e]
+        edges = [result.edge for result in results]
+        nodes = nodes_behind(edges, since)
+        sweep = TapeSweep(nodes, targets, release=not recording.innermost())
+        pairs = zip(edges, cts, strict=True)
+        sweep.through([(edge, ct) for edge, ct in pairs if ct is not None and edge], nodes)
+        return [None if edge is None else sweep.pending.get(edge) for edge in self.operands]
 
     def settle(self) -> None:
         """Let saved arrays keep the values that they had, whatever was written since."""
@@ -403,10 +416,6 @@ class OpNode(TapeNode):
     def release(self) -> None:
         TapeNode.release(self)
         self.args, self.results = (), ()
-
-
-def _weakly(edge: Edge | None) -> Callable[[], Edge | None]:
-    return _NOTHING if edge is None else ref(edge)
 
 
 def apart(shares: Cotangents, kind: type[Tensor], held: Iterable[Any]) -> Cotangents:
