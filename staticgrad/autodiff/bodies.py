@@ -142,7 +142,12 @@ class BackwardIteration:
         self.wanted = [k for k in range(len(kinds)) if (k in live if k < op.carries else needed[k])]
 
         def moved(moving: set[int]) -> set[int]:
-            self.shares = self._shares(moving)
+            pairs = [(self.next[k], self.arriving[k]) for k in sorted(moving)]
+            pairs += zip(self.seeded_outs, self.seeds, strict=True)
+            targets = [self.given[k] for k in self.wanted]
+            none = [None] * len(targets)
+            found = pulled_back_stably(pairs, targets) if pairs and targets else none
+            self.shares = dict(zip(self.wanted, found, strict=True))
             return {k for k in live if self.shares[k] is not None}
 
         arrive = {k for k in range(op.carries) if cts[k] is not None and k in live}
@@ -151,14 +156,6 @@ class BackwardIteration:
         there = [k for k in self.wanted if self.shares[k] is not None]
         self.sliced = [k for k in there if self.ends[0] <= k < self.ends[1]]
         self.summed = [k for k in there if k >= self.ends[1]]
-
-    def _shares(self, moving: set[int]) -> dict[int, Found]:
-        """The cotangents of the inputs in one iteration, given those of what moves."""
-        pairs = [(self.next[k], self.arriving[k]) for k in sorted(moving)]
-        pairs += zip(self.seeded_outs, self.seeds, strict=True)
-        targets = [self.given[k] for k in self.wanted]
-        found = pulled_back_stably(pairs, targets) if pairs and targets else [None] * len(targets)
-        return dict(zip(self.wanted, found, strict=True))
 
     def cotangents(self, args: Sequence[Any]) -> tuple[Found, ...]:
         """The cotangents of the operands, by the loop that runs the other way."""
@@ -173,7 +170,11 @@ class BackwardIteration:
             *[found_or_zeros(self.shares.get(k), self.given[k].type) for k in self.moving],
             *sums.grown,
         ]
-        kept, rest = self._read([*carried, *results], sums)
+        # The forward values that the loop reads: carries and slices, then invariants.
+        read = reading([*carried, *results], self.given)
+        late = [k for k in range(self.ends[1]) if self.given[k].key in sums.late.read]
+        kept = sorted({k for k in read if k < self.ends[1]}.union(late))
+        rest = [k for k in read if k >= self.ends[1]]
         body = closed(
             [self.inputs.number],
             [
@@ -187,7 +188,10 @@ class BackwardIteration:
         back = Loop(body, op.iterations, len(carried), slices, not op.reverse)
         first = [found_or_zeros(self.cts[k], args[k].type, args[k]) for k in self.moving]
         first += sums.zeros(args)
-        stacks = self._stacks(kept, args)
+        # The carries with which iterations began, stacked, then the slices.
+        begun = [k for k in kept if k < op.carries]
+        stacked = apply(with_stacked_carries(op, begun), args) if begun else []
+        stacks = stacked[len(op.body.outputs) :] + [args[k] for k in kept if k >= self.ends[0]]
         seeds = [self.cts[op.carries + k] for k in self.seeded]
         found = apply(back, [*first, *stacks, *seeds, *(args[k] for k in rest)])
         by_value = {self.given[k].key: stack for k, stack in zip(kept, stacks, strict=True)}
@@ -199,22 +203,6 @@ class BackwardIteration:
         for k, total in sums.late.results(by_value, op.iterations, back.reverse).items():
             where[k] = functions.add(total, where[k]) if k in where else total
         return tuple(where.get(k) if self.needed[k] else None for k in range(len(args)))
-
-    def _read(self, values: Sequence[Any], sums: _SumsOfInvariants) -> tuple[list[int], list[int]]:
-        """Return the forward values that the loop reads: carries and slices, then invariants."""
-        read = reading(values, self.given)
-        late = [k for k in range(self.ends[1]) if self.given[k].key in sums.late.read]
-        kept = sorted({k for k in read if k < self.ends[1]}.union(late))
-        return kept, [k for k in read if k >= self.ends[1]]
-
-    def _stacks(self, kept: Sequence[int], args: Sequence[Any]) -> list[Any]:
-        """The carries with which iterations began, stacked, then the slices."""
-        carries = [k for k in kept if k < self.op.carries]
-        stacked = apply(with_stacked_carries(self.op, carries), args) if carries else []
-        return [
-            *stacked[len(self.op.body.outputs) :],
-            *(args[k] for k in kept if k >= self.ends[0]),
-        ]
 
 
 class _SumsOfInvariants:
@@ -298,17 +286,14 @@ class ForwardBody:
         self.results = inlined(body, [*[self.number] * numbered, *self.given], current().order)
 
         def moved(places: set[int]) -> set[int]:
-            self.found = self._pushed(places)
+            pairs = [(self.given[k], self.tangents[k]) for k in sorted(places)]
+            none = [None] * len(self.results)
+            self.found = pushed_forward(self.results, pairs) if pairs else none
             return {k for k in range(carries) if self.found[k] is not None}
 
         first = {k for k, has in enumerate(has_tangent) if has and kinds[k].dtype.is_float}
         self.moved = closed_under(moved, first)
         self.moving = [k for k in range(carries) if k in self.moved]
-
-    def _pushed(self, places: set[int]) -> Sequence[Found]:
-        """The tangents of the results, given those of the inputs at ``places``."""
-        pairs = [(self.given[k], self.tangents[k]) for k in sorted(places)]
-        return pushed_forward(self.results, pairs) if pairs else [None] * len(self.results)
 
     def next(self) -> list[Symbolic]:
         """The tangents of the next carries, of those that move."""

@@ -46,17 +46,13 @@ def stable_formulas(
     wanted = {target.key: target for target in targets}
     kept = {key: target for key, target in wanted.items() if found.keeps(target)}
     formulas = [_formula(outputs, kept, found)] if kept else []
-    return formulas + [_held(outputs, t) for key, t in wanted.items() if key not in kept]
-
-
-def _held(outputs: Sequence[Symbolic], target: Symbolic) -> Formula:
-    """The formula in which ``target``, something in the middle, stays what it is."""
-    cone = cone_between(outputs, [target])
-    found = rewrite_nodes(cone.nodes, STABILIZING, target.node, cone.beside)
-    wanted = {target.key: target}
-    if found is None:
-        return Formula(cone, tuple(outputs), wanted)
-    return _formula(outputs, wanted, found)
+    for key, target in wanted.items():
+        if key not in kept:  # something in the middle: there it stays what it is
+            own, alone = cone_between(outputs, [target]), {key: target}
+            found = rewrite_nodes(own.nodes, STABILIZING, target.node, own.beside)
+            plain = Formula(own, tuple(outputs), alone)
+            formulas.append(plain if found is None else _formula(outputs, alone, found))
+    return formulas
 
 
 def _formula(

@@ -14,10 +14,11 @@ from typing import Any
 from staticgrad.autodiff.cone import Cone, ValueKey, cone_between, disconnected
 from staticgrad.autodiff.formulas import Formula, stable_formulas
 from staticgrad.autodiff.reverse import fitting, or_zeros, transposed
-from staticgrad.autodiff.structure import check_floating, fitted, leaves, mapped, paired
+from staticgrad.autodiff.structure import check_floating, fitted, leaves, paired
 from staticgrad.building import within
 from staticgrad.errors import DisconnectedError, GradientError, OpDefinitionError
 from staticgrad.errors.wording import shown
+from staticgrad.functions.trees import mapped
 from staticgrad.ir.calls import public
 from staticgrad.ir.execution import in_graphs
 from staticgrad.ir.functional import functions
@@ -46,7 +47,7 @@ def jvp(y: Any, x: Any, tangent: Any, allow_disconnected: bool = False) -> Any:
             _check(cone, list(zip(formulas, pushes, strict=True)), outputs, directions)
         tangents = _arrived(formulas, pushes, len(outputs))
         found = {value.key: each for value, each in zip(outputs, tangents, strict=True)}
-        return mapped(y, lambda value: or_zeros(found[value.key], value))
+        return mapped(lambda value: or_zeros(found[value.key], value), y)
 
 
 def _arrived(formulas: Sequence[Formula], pushes: Sequence[_Push], count: int) -> list[Any]:

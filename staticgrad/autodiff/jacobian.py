@@ -11,9 +11,10 @@ from typing import Any, Final
 
 from staticgrad.autodiff.forward import jvp
 from staticgrad.autodiff.reverse import grad
-from staticgrad.autodiff.structure import check_floating, leaves, mapped, not_a_value
+from staticgrad.autodiff.structure import check_floating, leaves, not_a_value
 from staticgrad.building import within
 from staticgrad.errors import ArgumentError, DisconnectedError
+from staticgrad.functions.trees import mapped
 from staticgrad.ir.bodies import body_input
 from staticgrad.ir.calls import public
 from staticgrad.ir.execution import in_graphs
@@ -37,7 +38,7 @@ def jacobian(y: Any, x: Any, mode: str | None = None, allow_disconnected: bool =
     (output,) = _one(y, "jacobian")
     check_floating([output], "of")
     check_floating(leaves(x, "jacobian takes values to differentiate by"), "by")
-    return mapped(x, lambda value: _matrix(output, value, mode, allow_disconnected))
+    return mapped(lambda value: _matrix(output, value, mode, allow_disconnected), x)
 
 
 def check_mode(mode: Any) -> None:

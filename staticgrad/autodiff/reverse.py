@@ -31,12 +31,12 @@ from staticgrad.autodiff.structure import (
     check_floating,
     fitted,
     leaves,
-    mapped,
     not_a_value,
     paired,
 )
 from staticgrad.building import current, within
 from staticgrad.errors import ArgumentError, GradientError, OpDefinitionError
+from staticgrad.functions.trees import mapped
 from staticgrad.ir.calls import public
 from staticgrad.ir.execution import in_graphs
 from staticgrad.ir.functional import functions
@@ -148,7 +148,7 @@ def grad(y: Any, wrt: Any, seed: Any = None, allow_disconnected: bool = False) -
     wanted = leaves(wrt)
     given = [(y, np.ones([1] * len(y.shape)) if seed is None else seed)]
     found = _differentiated(given, "seed", wanted, allow_disconnected)
-    return mapped(wrt, lambda value: found[value.key])
+    return mapped(lambda value: found[value.key], wrt)
 
 
 @public
@@ -158,7 +158,7 @@ def vjp(y: Any, x: Any, ct: Any, allow_disconnected: bool = False) -> Any:
     wanted = leaves(x, "vjp takes values to differentiate by")
     given = list(paired(y, ct, "cotangent"))
     found = _differentiated(given, "cotangent", wanted, allow_disconnected)
-    return mapped(x, lambda value: found[value.key])
+    return mapped(lambda value: found[value.key], x)
 
 
 @collection_paused()

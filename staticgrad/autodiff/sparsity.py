@@ -70,7 +70,10 @@ def _walk(graph: Graph, known: dict[Any, Pattern]) -> None:
         if any(pattern is not None for pattern in patterns):
             found = _through(node, patterns)
             if found is None:
-                rows = _any_row(patterns)
+                # One row: the columns on which anything depends.
+                every = [p.astype(np.int32) for p in patterns if p is not None]
+                columns = np.asarray(sum(np.asarray(p.sum(axis=0)).ravel() for p in every))
+                rows = _sparse().csr_array((columns[None] > 0).astype(np.int8))
                 found = [_rows(rows, np.zeros(_count(t.shape), np.intp)) for t in node.types]
             known.update(zip((value.key for value in node.values), found, strict=True))
 
@@ -107,13 +110,6 @@ def _linked(pattern: Pattern, out: Any, operand: Any, count: int) -> Pattern:
     shape = (count, pattern.shape[0])
     links = _sparse().csr_array((np.ones(len(out), np.int32), (out, operand)), shape=shape)
     return _ones(links @ pattern.astype(np.int32))
-
-
-def _any_row(patterns: Sequence[Pattern | None]) -> Pattern:
-    """One row: the columns on which anything depends."""
-    known = [p.astype(np.int32) for p in patterns if p is not None]
-    columns = sum(np.asarray(p.sum(axis=0)).ravel() for p in known)
-    return _sparse().csr_array((np.asarray(columns)[None] > 0).astype(np.int8))
 
 
 def _count(shape: Any) -> int:

@@ -6,7 +6,7 @@ consist, and whether a cotangent or tangent fits the value it belongs to.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
@@ -28,20 +28,12 @@ Structure = list[Any] | tuple[Any, ...] | dict[Any, Any]
 
 def leaves(structure: Any, takes: str = "grad takes values to differentiate by") -> list[Symbolic]:
     """Every value in nested dicts, lists and tuples, in order; ``takes`` begins the message."""
-    return list(_leaves(structure, takes))
-
-
-def _leaves(structure: Any, takes: str) -> Iterator[Symbolic]:
     if isinstance(structure, Symbolic):
-        yield structure
-    elif isinstance(structure, dict):
-        for item in structure.values():
-            yield from _leaves(item, takes)
-    elif isinstance(structure, list | tuple):
-        for item in structure:
-            yield from _leaves(item, takes)
-    else:
+        return [structure]
+    if not isinstance(structure, dict | list | tuple):
         raise GradientError(f"{takes}, not {shown(structure)}", hint=_instead_of(structure))
+    items = structure.values() if isinstance(structure, dict) else structure
+    return [leaf for item in items for leaf in leaves(item, takes)]
 
 
 def _instead_of(structure: Any) -> str:
@@ -72,18 +64,6 @@ def not_a_value(caller: str, data: Any) -> GradientError:
     else:
         hint = _instead_of(data)
     return GradientError(what, hint=hint)
-
-
-def mapped(structure: Any, function: Callable[[Symbolic], Any]) -> Any:
-    """The same containers with ``function`` applied to every value."""
-    if isinstance(structure, Symbolic):
-        return function(structure)
-    if isinstance(structure, dict):
-        return {key: mapped(item, function) for key, item in structure.items()}
-    items = [mapped(item, function) for item in structure]
-    if isinstance(structure, tuple) and hasattr(structure, "_fields"):  # a named tuple
-        return type(structure)(*items)
-    return tuple(items) if isinstance(structure, tuple) else items
 
 
 def paired(structure: Any, given: Any, role: str) -> Iterator[tuple[Symbolic, Any]]:

@@ -37,7 +37,7 @@ from staticgrad.ir.op import Array, Input, ParameterLeaf
 from staticgrad.ir.roots import check_updates
 from staticgrad.ir.value import Value
 from staticgrad.records import dataclass
-from staticgrad.storage.parameter import ParameterStore, change_together
+from staticgrad.storage.parameter import change_together
 from staticgrad.types.arrays import TensorType
 
 
@@ -126,28 +126,20 @@ def _write(noted: Session, retain_graph: bool) -> None:
         arrays.update((node, g.array) for node, g in zip(due.inputs, slopes, strict=True))
         del due, slopes
     stores = {p.store for p, _ in noted.updates}
-    writes = [
-        (p.store.array, value if _is_of_graph(value) else Tensor.lift(value).array)
-        for p, value in noted.updates
-    ]
+    writes: list[tuple[Array, Any]] = []
+    for p, value in noted.updates:
+        of_graph = isinstance(value, Symbolic) and not value.is_stored
+        writes.append((p.store.array, value if of_graph else Tensor.lift(value).array))
     for node in ancestors([value for _, value in writes if isinstance(value, Symbolic)]):
         if isinstance(node.op, ParameterLeaf):
-            arrays[node] = _first_value(node.op.store, noted)
-            stores.add(node.op.store)
+            store = node.op.store
+            stores.add(store)
+            arrays[node] = store.array
+            first = noted.present.get(store)  # what it held when the run read it first
+            if first is not None and not np.may_share_memory(first.data, store.array):
+                arrays[node] = first.array
     noted.present.clear()  # with the last tensor of a parameter nothing shares its array
     change_together(stores, prepared(writes, arrays))
-
-
-def _first_value(store: ParameterStore, noted: Session) -> Array:
-    """The array of a parameter, or what it held when the run read it first."""
-    first = noted.present.get(store)
-    changed = first is not None and not np.may_share_memory(first.data, store.array)
-    found: Array = first.array if first is not None and changed else store.array
-    return found
-
-
-def _is_of_graph(value: Any) -> bool:
-    return isinstance(value, Symbolic) and not value.is_stored
 
 
 @dataclass(frozen=True)

@@ -81,18 +81,12 @@ def application(op: Op, args: tuple[Any, ...]) -> Application:
         outs = tuple(map(_interned, inferred if isinstance(inferred, tuple) else (inferred,)))
         carries = op.differentiable and any(t.dtype.is_float for t in outs)
         node: Any = named_node(OpNode, type(op).__name__) if carries else None
-        run = rounded(_runner(type(op)), op, types, outs)
+        runs: Any = type(op).reference if type(op).eager is Op.eager else type(op).eager
+        if getattr(runs, "__code__", None) is _QUIET_CODE:
+            runs = runs.__wrapped__
+        run = rounded(runs, op, types, outs)
         found = _kept(_applications, key, Application(run, outs, several, node, tuple(types), {}))
     return found
-
-
-def _runner(op: type[Op]) -> Callable[..., Any]:
-    """The function of an op's instance and arrays: its shortcut, or its reference."""
-    found: Any = op.reference if op.eager is Op.eager else op.eager
-    if getattr(found, "__code__", None) is _QUIET_CODE:
-        found = found.__wrapped__
-    runs: Callable[..., Any] = found
-    return runs
 
 
 def type_of(array: Array) -> TensorType:

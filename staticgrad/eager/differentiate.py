@@ -207,7 +207,9 @@ def gradcheck(
     True
     """
     given = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-    wide = [_widened(tensor) for tensor in given]
+    wide = [
+        Tensor(t.data, t.requires_grad, "float64" if t.dtype.is_float else t.dtype) for t in given
+    ]
     moved = [tensor for tensor in wide if tensor.requires_grad]
     if not moved:
         raise CheckError("gradcheck: no input requires a gradient")
@@ -235,11 +237,6 @@ def gradcheck(
             details=[f"found {ct.data[at]}, differences give {expected[at]}"],
         )
     return True
-
-
-def _widened(tensor: Tensor) -> Tensor:
-    dtype = "float64" if tensor.dtype.is_float else tensor.dtype
-    return Tensor(tensor.data, tensor.requires_grad, dtype)
 
 
 def _total(function: Callable[..., Any], inputs: Sequence[Tensor]) -> Any:

@@ -57,7 +57,11 @@ def prepared(writes: Sequence[tuple[Array, Any]], leaves: Arrays) -> Callable[[]
     ] = {}  # what each node in blocks stands for, where a condition is known now
     for node in nodes:
         if node in in_place:
-            taken[node] = taken.get(chosen := _branch(node, known), chosen)
+            chosen = node
+            if type(node.op) is Where:
+                condition, yes, no = node.args
+                chosen = yes.node if known[condition.node] else no.node
+            taken[node] = taken.get(chosen, chosen)
     whole = [(a, np.asarray(v)) for a, v in writes if not isinstance(v, Symbolic)]
     blocks = []
     for array, node in roots:
@@ -122,14 +126,6 @@ def _computed(
                 if last[read] is node and read not in leaves:
                     del found[read]
     return {node: outs[0].array for node, outs in found.items()}
-
-
-def _branch(node: Node, known: Mapping[Node, Array]) -> Node:
-    """The node itself; of a choice between two by one condition the one that is chosen."""
-    if type(node.op) is not Where:
-        return node
-    condition, yes, no = node.args
-    return yes.node if known[condition.node] else no.node
 
 
 def _parts(

@@ -12,7 +12,7 @@ classes of ops and their rules are those of the compiler. The walk back is in ``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self, cast
 from weakref import ref
@@ -334,7 +334,14 @@ class Tensor(ArrayLike):
         """
         edge, seed = self.seeded(gradient)
         nodes = tape.nodes_behind([edge])
-        _check_gradients(nodes)
+        for each in {edge for node in nodes for edge in node.operands if edge is not None}:
+            tensor = each.tensor()
+            own = None if tensor is None else tensor.grad
+            if own is not None and own.shape != each.type.shape:
+                raise ShapeError(
+                    f"a gradient of shape {own.shape} is set on a tensor {each.type}",
+                    hint="zero_grad() forgets it",
+                )
         with no_grad():
             found = tape.TapeSweep(nodes, release=not retain_graph).run([(edge, seed)])
         held = {id(seed.array)}
@@ -531,14 +538,3 @@ def _needs_gradient(data: Any) -> bool:
     if isinstance(data, list | tuple):
         return any(map(_needs_gradient, data))
     return isinstance(data, Tensor) and data.requires_grad
-
-
-def _check_gradients(nodes: Iterable[tape.TapeNode]) -> None:
-    """Refuse a ``grad`` that the walk could not add to. Raises ShapeError."""
-    for edge in {edge for node in nodes for edge in node.operands if edge is not None}:
-        tensor = edge.tensor()
-        if tensor is not None and tensor.grad is not None and tensor.grad.shape != edge.type.shape:
-            raise ShapeError(
-                f"a gradient of shape {tensor.grad.shape} is set on a tensor {edge.type}",
-                hint="zero_grad() forgets it",
-            )

@@ -219,7 +219,13 @@ class BodyStep(BoundOperands):
         found: list[Call] = []
         at, iterations = 1, self.iterations_at(arguments)
         for body in self.bodies():
-            outside, moved = self._lasting(body), self._moved(body)
+            # Where buffers of the body lie in all iterations but one, and which move with them.
+            carried = dict(body.carried)
+            outside = {n: self.operands[at].buffer for n, at in body.outside if n not in carried}
+            logged = {name: n for name, n in carried.items() if n in self.logged}
+            for name, n in logged.items():
+                outside[name] = self.operands[self.control.carries[n][1]].buffer
+            moved = body.rows.union(logged)
             for step in body.schedule.steps:
                 behind = at + len(step.arguments)
                 for call in step.calls(arguments[at:behind]):
@@ -232,20 +238,6 @@ class BodyStep(BoundOperands):
                     found.append(call._replace(times=call.times * iterations, places=tuple(places)))
                 at = behind
         return tuple(found)
-
-    def _lasting(self, body: StepBody) -> dict[str, str]:
-        carried = dict(body.carried)
-        lasting = {
-            name: self.operands[at].buffer for name, at in body.outside if name not in carried
-        }
-        for name, number in carried.items():
-            if number in self.logged:
-                lasting[name] = self.operands[self.control.carries[number][1]].buffer
-        return lasting
-
-    def _moved(self, body: StepBody) -> frozenset[str]:
-        logged = (name for name, number in body.carried if number in self.logged)
-        return body.rows.union(logged)
 
     def iterations_at(self, arguments: tuple[int, ...]) -> int:
         """Return the number of iterations to assume in estimates."""

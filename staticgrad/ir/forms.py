@@ -52,15 +52,6 @@ class Combiner:
         return self.rule == "tree" and dtype.is_float
 
 
-def _nothing(dtype: DType) -> Number:
-    return 0.0 if dtype.is_float else 0
-
-
-def _negative_zero(dtype: DType) -> Number:
-    """x + -0.0 is x for every x, so a sum of -0.0 is -0.0."""
-    return -0.0 if dtype.is_float else 0
-
-
 def _least(dtype: DType) -> Number:
     if dtype.is_bool:
         return False
@@ -78,10 +69,14 @@ def _greatest(dtype: DType) -> Number:
 
 
 _KINDS: Final = (
-    Combiner("sum", "add", "hsum", "tree", "iuf", _negative_zero, _nothing),
+    # x + -0.0 is x for every x, so a sum of -0.0 is -0.0.
+    Combiner(
+        "sum", "add", "hsum", "tree", "iuf",
+        lambda dtype: -0.0 if dtype.is_float else 0, lambda dtype: 0.0 if dtype.is_float else 0,
+    ),
     Combiner("max", "maximum", "hmax", "any", "biuf", _least, _least),
     Combiner("min", "minimum", "hmin", "any", "biuf", _greatest, _greatest),
-)
+)  # fmt: skip
 #: Every kind of reduction by name.
 COMBINERS: Final[dict[str, Combiner]] = {combiner.kind: combiner for combiner in _KINDS}
 

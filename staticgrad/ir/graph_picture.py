@@ -130,16 +130,17 @@ class GraphDrawing:
         self.bands: list[Band] = []
         self.boxes: list[Box] = []
         self._box_of: dict[Node, int] = {}
-        shown = [n for n in graph.nodes if not isinstance(n.op, Constant) and self._is_read(n)]
+        shown = [
+            node
+            for node in graph.nodes
+            if not isinstance(node.op, Constant) and (not node.is_leaf or node in self._readers)
+        ]
         made = [node for node in shown if not node.is_leaf]
         for node in sorted(made, key=lambda n: self._columns[n] != "f"):  # forward lines first
             self._band_of(self._line(node))
         self._fill(shown)
         self.edges = self._edges()
         self.chips = [chip for chip, _, _ in self._chips()]
-
-    def _is_read(self, node: Node) -> bool:
-        return not node.is_leaf or node in self._readers
 
     def _line(self, node: Node) -> SourceLine:
         """Return the line of a node; for a leaf, that of its first reader, where it is drawn."""
@@ -174,18 +175,13 @@ class GraphDrawing:
             cell = self._band_of(self._line(node)), self._columns[node]
             cells.setdefault(cell, []).append(node)
         for (band, column), own in cells.items():
+            own_chips = (each for each in self._chips() if each[1] == band)
+            chips = [c.token for c, _, phase in own_chips if bool(phase) == (column != "f")]
+            links = (self.bands[band].token, *dict.fromkeys(chips))
             for group in _grouped(own):
                 for node in group:
                     self._box_of[node] = len(self.boxes)
-                self.boxes.append(_box(group, band, column, self._links(band, column)))
-
-    def _links(self, band: int, column: Column) -> tuple[str, ...]:
-        own = [
-            chip.token
-            for chip, at, phase in self._chips()
-            if at == band and bool(phase) == (column != "f")
-        ]
-        return (self.bands[band].token, *dict.fromkeys(own))
+                self.boxes.append(_box(group, band, column, links))
 
     def _chips(self) -> list[tuple[Chip, int, int]]:
         """The kernels of each band, with the band and the order of derivatives.
@@ -220,15 +216,11 @@ def _band(token: str, key: Key, line: SourceLine) -> Band:
     text = line.text.strip()
     if key[-1] == line.short:
         if line.scope and key[0] == line.scope:
-            return Band(token, f"{line.short}  {text}", _path(line.scope))
+            *outer, inner = line.scope.split("/")  # the class of the innermost module alone
+            path = "/".join([*(_OF_MODULE.sub(r"\1", part) for part in outer), inner])
+            return Band(token, f"{line.short}  {text}", path)
         return Band(token, line.short, text or line.short)
     return Band(token, line.short.rpartition(":")[0], f"{line.function or line.short}()")
-
-
-def _path(scope: str) -> str:
-    """A scope with the class of its innermost module alone: ``layers.0/attention/query Linear``."""
-    *outer, inner = scope.split("/")
-    return "/".join([*(_OF_MODULE.sub(r"\1", part) for part in outer), inner])
 
 
 def _grouped(own: Sequence[Node]) -> list[list[Node]]:

@@ -16,10 +16,11 @@ from typing import Annotated, Any, Final
 
 import numpy as np
 
-from staticgrad.autodiff.structure import leaves, mapped
+from staticgrad.autodiff.structure import leaves
 from staticgrad.errors import ArgumentError
 from staticgrad.errors.tracebacks import bounded
 from staticgrad.errors.wording import shown
+from staticgrad.functions.trees import mapped
 from staticgrad.ir.calls import Constructed, public
 from staticgrad.ir.functional import functions
 from staticgrad.ops.operands import is_number
@@ -158,7 +159,7 @@ def clip_by_global_norm(grads: Any, max_norm: float) -> Any:
     """
     require_positive(max_norm, "max_norm")
     scale = _scale(leaves(grads, _TAKES), max_norm)
-    return mapped(grads, lambda g: g * scale.astype(g.dtype))
+    return mapped(lambda g: g * scale.astype(g.dtype), grads)
 
 
 @public
@@ -175,7 +176,7 @@ def clip_by_value(grads: Any, max_value: float) -> Any:
     """
     require_positive(max_value, "max_value")
     leaves(grads, _TAKES)
-    return mapped(grads, lambda g: functions.clip(g, -max_value, max_value))
+    return mapped(lambda g: functions.clip(g, -max_value, max_value), grads)
 
 
 def clipped(grads: Sequence[Any], max_norm: float) -> list[Any]:

@@ -9,9 +9,9 @@ from staticgrad.errors import ArgumentError, GradientError
 from staticgrad.errors.wording import shown
 from staticgrad.functions.operand_kinds import by_all_operands
 from staticgrad.functions.trees import flatten, matched, unflatten
-from staticgrad.programs.derivatives import AnyFunction
 from staticgrad.programs.function import function
 from staticgrad.programs.transformed import (
+    AnyFunction,
     DerivativePoint,
     Transformed,
     at_point,

@@ -44,10 +44,10 @@ from staticgrad.programs.arguments import (
     tells_names,
     without_defaults,
 )
-from staticgrad.programs.derivatives import rules_of_tensors
 from staticgrad.programs.function import Function
 from staticgrad.types.dim import Dim
 
+AnyFunction = Callable[..., Any]
 #: A rule: what a function gives at arguments; True: these are inputs that nothing else reads.
 Rule = Callable[[tuple[Any, ...], dict[str, Any], bool], Any]
 
@@ -263,15 +263,13 @@ class DerivativePoint:
             return False
         if any(stand.grad_fn is not None for stand in self.stands):
             return True
-        return bool(rules_of_tensors().reads_others(ys, self.stands))
+        return bool(_tape().reads_others(ys, self.stands))
 
     def slope_list(self, y: Any, allow_disconnected: bool, again: bool = False) -> list[Any]:
         """The gradient of a value with one element; ``again``: to be differentiated, too."""
         if self.is_eager:
             again = again or self._is_differentiated([y])
-            found = rules_of_tensors().cotangents(
-                self.name, [y], self.stands, None, allow_disconnected, again
-            )
+            found = _tape().cotangents(self.name, [y], self.stands, None, allow_disconnected, again)
             return list(found)
         return list(grad(y, self.stands, None, allow_disconnected))
 
@@ -280,17 +278,15 @@ class DerivativePoint:
         if not self.is_eager:
             return self.put_back(vjp(list(ys), self.stands, list(cts), allow_disconnected))
         again = self._is_differentiated(ys) or self._is_differentiated_by(cts)
-        given = rules_of_tensors().fitted(self.name, "cotangent", ys, cts)
-        found = rules_of_tensors().cotangents(
-            self.name, ys, self.stands, given, allow_disconnected, again
-        )
+        given = _tape().fitted(self.name, "cotangent", ys, cts)
+        found = _tape().cotangents(self.name, ys, self.stands, given, allow_disconnected, again)
         return self.put_back(found)
 
     def pushing(self, ys: Sequence[Any], allow_disconnected: bool) -> Callable[[Any], list[Any]]:
         """Return a function from tangents of the arguments to the tangents of ``ys``."""
         if not self.is_eager:
             return lambda ways: forward.jvp(list(ys), self.stands, list(ways), allow_disconnected)
-        again, of_tape = self._is_differentiated(ys), rules_of_tensors()
+        again, of_tape = self._is_differentiated(ys), _tape()
         tangents = of_tape.Tangents(self.name, ys, self.stands, allow_disconnected)
         return lambda ways: list(tangents.along(ways, again or self._is_differentiated_by(ways)))
 
@@ -299,9 +295,7 @@ class DerivativePoint:
         if not self.is_eager:
             return list(of_values.jacobian(y, self.stands, mode, allow_disconnected))
         again = self._is_differentiated([y])
-        found = rules_of_tensors().matrices(
-            self.name, y, self.stands, mode, allow_disconnected, again
-        )
+        found = _tape().matrices(self.name, y, self.stands, mode, allow_disconnected, again)
         return list(found)
 
     def _is_differentiated_by(self, given: Sequence[Any]) -> bool:
@@ -316,6 +310,13 @@ class DerivativePoint:
 
 
 # -- tensors --------------------------------------------------------------------------------------
+
+
+def _tape() -> Any:
+    """Derivatives of tensors; who has tensors has loaded most of it."""
+    from staticgrad.eager import of_tensors
+
+    return of_tensors
 
 
 def _is_recording() -> bool:

@@ -185,7 +185,10 @@ class _Kernel:
             return False
         if len({_started(access) for access in accesses}) > 1:
             return False
-        starts = [_start(access) for access in accesses]
+        starts = [
+            sum(_literal(p.start) * _literal(p.stride) for p in access.positions)
+            for access in accesses
+        ]
         moves = [
             (abs(_literal(first.access.stride(axis.name))), axis.extent)
             for axis in parts(self.stages[stage])[-1][1]
@@ -262,10 +265,6 @@ def _kept_by_several(
 
 def _is_at(own: Access, stored: Access) -> bool:
     return (own.strides, own.positions) == (stored.strides, stored.positions) and not own.gather
-
-
-def _start(access: Access) -> int:
-    return sum(_literal(p.start) * _literal(p.stride) for p in access.positions)
 
 
 def _started(access: Access) -> Access:

@@ -22,7 +22,7 @@ from math import prod
 from typing import Final, Literal, TypeVar
 
 from staticgrad.ir.execution import Known
-from staticgrad.ir.expr import BLOCKS, Access, Expr, Position, postorder
+from staticgrad.ir.expr import BLOCKS, Access, Expr, postorder
 from staticgrad.ir.kernels.alike import ROWS, WIDEST, checks_alike, loads_alike
 from staticgrad.ir.kernels.in_place import in_place_pairs
 from staticgrad.ir.kernels.stages import (
@@ -331,7 +331,14 @@ class Kernel:
                 for name, stride in access.strides:
                     last = last + (_extent(axes[name], values) - 1) * number_of(stride, values)
                 for place in access.positions:
-                    last = last + _farthest(place, axes, values) * number_of(place.stride, values)
+                    if place.extent is not None:
+                        far = number_of(place.extent, values) - 1
+                    else:
+                        far = number_of(place.start, values)
+                        for name, step in place.terms:
+                            moved = (_extent(axes[name], values) - 1) * number_of(step, values)
+                            far = far + moved
+                    last = last + far * number_of(place.stride, values)
                 found[operand] = maximum(found.get(operand, 0), count * (last + 1))
         return found
 
@@ -375,12 +382,3 @@ def number_of(extent: Extent, values: Mapping[str, S]) -> int | S:
 
 def _extent(axis: Axis, values: Mapping[str, Size]) -> Size:
     return number_of(axis.extent, values)
-
-
-def _farthest(place: Position, axes: Mapping[str, Axis], values: Mapping[str, Size]) -> Size:
-    if place.extent is not None:
-        return number_of(place.extent, values) - 1
-    last = number_of(place.start, values)
-    for name, step in place.terms:
-        last = last + (_extent(axes[name], values) - 1) * number_of(step, values)
-    return last

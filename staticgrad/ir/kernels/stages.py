@@ -579,7 +579,10 @@ class _Part:
             stack.pop()
             if id(expr) in known:
                 continue
-            line = _line(expr, [known[id(arg)] for arg in expr.args])
+            value: Any = expr.attribute
+            if expr.op == "literal":  # 0.0 is not -0.0, and NaN is NaN
+                value = repr(float(value) if expr.dtype.is_float else int(value))
+            line = (expr.op, expr.dtype.code, value, *[known[id(arg)] for arg in expr.args])
             if expr.op in LEAVES and expr.op != "load":
                 known[id(expr)] = line
             else:
@@ -587,13 +590,6 @@ class _Part:
                 known[id(expr)] = self._count
                 self._count += 1
         return (known[id(root)], *lines)
-
-
-def _line(expr: Expr, args: Iterable[Hashable]) -> Hashable:
-    value: Any = expr.attribute
-    if expr.op == "literal":  # 0.0 is not -0.0, and NaN is NaN
-        value = repr(float(value) if expr.dtype.is_float else int(value))
-    return (expr.op, expr.dtype.code, value, *args)
 
 
 @lru_cache

@@ -328,22 +328,17 @@ def _whole_vectors_are_streamed(kernel: Kernel) -> None:
                 _broken(kernel, "only whole vectors of results are streamed", s)
 
 
-def _positions_name_loops(kernel: Kernel) -> None:
-    """Every position in an expression is that of a loop around it."""
+# -- types ----------------------------------------------------------------------------------------
+
+
+def _expressions_are_typed(kernel: Kernel) -> None:
+    """Every primitive takes the dtypes of its operands and gives its own; every position is that of
+    a loop around it."""
     for body in bodies(kernel):
         around = {axis.name for axis in body.loops}
         for expr in body.expressions:
             if expr.op == "index" and expr.attribute not in around:
                 _broken(kernel, f"no loop {expr.attribute} runs around its position")
-
-
-# -- types ----------------------------------------------------------------------------------------
-
-
-def _expressions_are_typed(kernel: Kernel) -> None:
-    """Every primitive takes the dtypes of its operands and gives its own."""
-    for body in bodies(kernel):
-        for expr in body.expressions:
             if wrong := mistyped(expr):
                 _broken(kernel, wrong, repr(expr))
 
@@ -775,7 +770,6 @@ CHECKS: Final[tuple[Callable[[Kernel], None], ...]] = (
     _accesses_move_along_loops,
     _memory_is_prefetched_in_time,
     _whole_vectors_are_streamed,
-    _positions_name_loops,
     _expressions_are_typed,
     _memory_is_typed,
     _results_come_first,
