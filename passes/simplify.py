@@ -33,7 +33,7 @@ class Stabilize(Rewrite, name="stabilize"):
 
     In every level, O0 too, so that levels give equal bytes. Leave a rule out by its name,
     ``stabilize{without=('log-one-plus',)}``, or the pass by leaving it out of the pipeline.
-    Derivatives are always those of the stable formula; ``staticgrad.autodiff.formulas``.
+    Derivatives are always those of the stable formula; ``staticgrad.autodiff.reverse``.
     """
 
     keeps = "close"

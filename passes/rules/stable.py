@@ -2,7 +2,7 @@
 
 Written by hand, log(softmax(x)) is -inf where softmax underflows. Each rule here gives values at
 least as close to the true ones, and finite ones where those are finite. Derivatives are taken of
-what the rules give (``staticgrad.autodiff.formulas``), so that the right sides here have stable
+what the rules give (``staticgrad.autodiff.reverse``), so that the right sides here have stable
 derivatives of every order, and no rule mends what differentiation made of an unstable formula.
 
 Wherever two rules overlap they meet in one form, whichever is applied first: a formula has the same

@@ -287,7 +287,7 @@ class ForwardBody:
 
         def moved(places: set[int]) -> set[int]:
             pairs = [(self.given[k], self.tangents[k]) for k in sorted(places)]
-            none = [None] * len(self.results)
+            none: list[Found] = [None] * len(self.results)
             self.found = pushed_forward(self.results, pairs) if pairs else none
             return {k for k in range(carries) if self.found[k] is not None}
 

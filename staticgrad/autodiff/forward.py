@@ -12,8 +12,13 @@ from functools import reduce
 from typing import Any
 
 from staticgrad.autodiff.cone import Cone, ValueKey, cone_between, disconnected
-from staticgrad.autodiff.formulas import Formula, stable_formulas
-from staticgrad.autodiff.reverse import fitting, or_zeros, transposed
+from staticgrad.autodiff.reverse import (
+    Formula,
+    fitting,
+    or_zeros,
+    stable_formulas,
+    transposed,
+)
 from staticgrad.autodiff.structure import check_floating, fitted, leaves, paired
 from staticgrad.building import within
 from staticgrad.errors import DisconnectedError, GradientError, OpDefinitionError

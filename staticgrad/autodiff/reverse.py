@@ -3,8 +3,15 @@
 Walks from the outputs back to the targets, each node once, users before
 producers, and calls each op's VJP. The new nodes are ordinary: they have the forward node's
 line, their ``order`` is one above what was differentiated, and they can be differentiated again.
-The walk is that of ``ops/scans.py``; which formula is differentiated, where that is not the one
-that was written, is in ``formulas.py``.
+The walk is that of ``ops/scans.py``.
+
+Stable formulas: the same functions, rewritten before they are differentiated. A formula that
+overflows can have its value mended by a rewrite, but not its derivatives once they are taken: of
+log(1 + exp(x)) at 800 the first is 1 / inf * inf. So the ``stable`` rewrite rules are applied to
+the formula first, and derivatives are taken of what they give; ``stabilize`` makes the same of the
+forward pass, so that ``cse`` merges the two. A gradient of a gradient meets stable formulas again.
+No gradient depends on who else is asked for: a target that a rule would have looked through is
+differentiated by in a formula of its own.
 
 Recomputation for ``sg.checkpoint(f, policy=...)``: clones that a gradient reads instead.
 
@@ -19,14 +26,15 @@ from them the inner one computes what its gradient reads. Regions nest as recurs
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from passes.clones import Clones
+from passes.rewrite import Rewritten, rewrite_nodes
+from passes.rules import STABILIZING
 from staticgrad.autodiff.cone import Cone, ValueKey, cone_between, disconnected, named
-from staticgrad.autodiff.formulas import stable_formulas
 from staticgrad.autodiff.structure import (
     check_floating,
     fitted,
@@ -53,6 +61,7 @@ from staticgrad.ops.cotangent import (
 )
 from staticgrad.ops.marks import region_behind
 from staticgrad.ops.sweep import Sweep
+from staticgrad.records import dataclass
 from staticgrad.types.arrays import TensorType
 from staticgrad.types.dim import equal
 
@@ -133,6 +142,50 @@ class Regions:
         if region is None:
             return node.values, node.args
         return region.all_seen(node.values), region.all_seen(node.args)
+
+
+@dataclass(frozen=True)
+class Formula:
+    """One formula to differentiate.
+
+    Attributes:
+        cone: what lies between the targets and the outputs.
+        outputs: what stands for the outputs, in their order.
+        targets: for some of the values to differentiate by, what stands for them.
+        changed: whether it is another formula than the one that was written.
+    """
+
+    cone: Cone
+    outputs: tuple[Symbolic, ...]
+    targets: Mapping[ValueKey, Symbolic]
+    changed: bool = True
+
+
+def stable_formulas(
+    cone: Cone, outputs: Sequence[Symbolic], targets: Sequence[Symbolic]
+) -> list[Formula]:
+    """Formulas for ``outputs`` that have each of ``targets`` in one of them."""
+    found = rewrite_nodes(cone.nodes, STABILIZING, beside=cone.beside)
+    if found is None:
+        return [Formula(cone, tuple(outputs), {t.key: t for t in targets}, False)]
+    wanted = {target.key: target for target in targets}
+    kept = {key: target for key, target in wanted.items() if found.keeps(target)}
+    formulas = [_formula(outputs, kept, found)] if kept else []
+    for key, target in wanted.items():
+        if key not in kept:  # something in the middle: there it stays what it is
+            own, alone = cone_between(outputs, [target]), {key: target}
+            found = rewrite_nodes(own.nodes, STABILIZING, target.node, own.beside)
+            plain = Formula(own, tuple(outputs), alone)
+            formulas.append(plain if found is None else _formula(outputs, alone, found))
+    return formulas
+
+
+def _formula(
+    outputs: Sequence[Symbolic], targets: Mapping[ValueKey, Symbolic], found: Rewritten
+) -> Formula:
+    ends = tuple(found.value(y) for y in outputs)
+    starts = {key: found.value(target) for key, target in targets.items()}
+    return Formula(cone_between(ends, starts.values()), ends, starts)
 
 
 @public

@@ -13,7 +13,6 @@ from typing import Final, TypeVar
 
 from staticgrad.codegen.expressions import NO_LOADS, Lines, Scope, Unit, scaled, total
 from staticgrad.ir.expr import LEAVES, Access, Expr, Position, postorder
-from staticgrad.ir.kernels.alike import differs
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import (
     Accumulate,
@@ -32,6 +31,7 @@ from staticgrad.ir.kernels.stages import (
     roots,
     statements,
 )
+from staticgrad.ir.kernels.width import differs
 from staticgrad.records import replace
 
 #: Bits of registers whose lanes are switched by masks of their own.

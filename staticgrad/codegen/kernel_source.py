@@ -35,7 +35,6 @@ from staticgrad.codegen.stages import (
     write_map,
     write_scalar,
 )
-from staticgrad.ir.kernels.alike import ROWS, WIDEST
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import (
     Axis,
@@ -50,6 +49,7 @@ from staticgrad.ir.kernels.stages import (
     Sort,
     Stage,
 )
+from staticgrad.ir.kernels.width import ROWS, WIDEST
 from staticgrad.native.machine import Machine, current
 
 #: Bytes of elements that rows side by side look up in registers of any width.

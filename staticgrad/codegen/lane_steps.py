@@ -15,8 +15,7 @@ from staticgrad.codegen.expressions import VECTOR, Lines, Scope, element, number
 from staticgrad.codegen.extremes import key_dtype, neutral_key, write_key
 from staticgrad.ir.expr import Expr
 from staticgrad.ir.forms import COMBINERS, Combiner
-from staticgrad.ir.kernels.found import is_first, is_found
-from staticgrad.ir.kernels.stages import Accumulate, Statement, roots
+from staticgrad.ir.kernels.stages import Accumulate, Statement, is_first, is_found, roots
 from staticgrad.ir.summation import lanes as sum_lanes
 from staticgrad.records import dataclass
 

@@ -76,7 +76,6 @@ from staticgrad.codegen.vectors import (
 )
 from staticgrad.ir.expr import Access, Expr, Position, postorder
 from staticgrad.ir.forms import COMBINERS
-from staticgrad.ir.kernels.found import is_first, may_leave
 from staticgrad.ir.kernels.kernel import LANE_VECTORS, Kernel
 from staticgrad.ir.kernels.stages import (
     Accumulate,
@@ -93,6 +92,8 @@ from staticgrad.ir.kernels.stages import (
     Stage,
     Statement,
     Store,
+    is_first,
+    may_leave,
     nested,
     roots,
     statements,

@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 
 from staticgrad.eager import tape
-from staticgrad.eager.arraylike import owned
 from staticgrad.eager.tape import enable_grad, no_grad, recording
-from staticgrad.eager.tensor import Tensor
+from staticgrad.eager.tensor import Tensor, owned
 from staticgrad.errors import ArgumentError, CheckError, DisconnectedError, GradientError
 from staticgrad.errors.tracebacks import boundary
 from staticgrad.ir.calls import public

@@ -12,7 +12,8 @@ classes of ops and their rules are those of the compiler. The walk back is in ``
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self, cast
 from weakref import ref
@@ -20,7 +21,6 @@ from weakref import ref
 import numpy as np
 
 from staticgrad.eager import tape
-from staticgrad.eager.arraylike import ArrayLike, owned
 from staticgrad.eager.binding import Application, application, rule_reads, silent, type_of
 from staticgrad.eager.tape import (
     Edge,
@@ -46,22 +46,23 @@ from staticgrad.errors.calls import carries
 from staticgrad.errors.hints import WRITE, instead_of_method
 from staticgrad.errors.tracebacks import boundary
 from staticgrad.errors.wording import did_you_mean
-from staticgrad.ir.calls import public
+from staticgrad.ir.calls import as_method, public
 from staticgrad.ir.execution import running_session
+from staticgrad.ir.functional import functions
 from staticgrad.ir.nodes import Parameter
 from staticgrad.ir.op import Array, Op, as_array
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import array_dtype
 from staticgrad.ops.operands import leaf_array
 from staticgrad.storage.parameter import ParameterStore
-from staticgrad.types.arrays import TensorType, convert_array
+from staticgrad.types.arrays import Shape, TensorType, convert_array
 from staticgrad.types.dtype import F32, DType, whole_bools
 
 _array: Final = attrgetter("array")
 _NUMBERS: Final = (bool, int, float)
 
 
-class Tensor(ArrayLike):
+class Tensor(Value):
     """An array, and where it came from.
 
     Attributes:
@@ -79,7 +80,7 @@ class Tensor(ArrayLike):
     array([2., 4.], dtype=float32)
     """
 
-    __slots__ = ("__weakref__", "_grad", "_parked", "edge", "type")
+    __slots__ = ("__weakref__", "_grad", "_parked", "array", "edge", "type")
 
     kind: ClassVar[type[Value]]
     meeting = (
@@ -89,6 +90,7 @@ class Tensor(ArrayLike):
         " sg.eager_mode()"
     )
     computes = True
+    array: Array
     type: TensorType
     edge: Edge | None
     _grad: Array | None
@@ -126,6 +128,11 @@ class Tensor(ArrayLike):
     def of(array: Array) -> Tensor:
         """A tensor of this array itself, no copy, that needs no gradient."""
         return _made(array, type_of(array))
+
+    if TYPE_CHECKING:
+
+        @property
+        def of_kind(self) -> Self: ...
 
     @property
     def data(self) -> Array:
@@ -316,6 +323,99 @@ class Tensor(ArrayLike):
         if self.grad is not None:
             rows.append(("grad", elements(self.grad)))
         return fragment(table(("", ""), rows), preformatted(elements(self.data)))
+
+    # -- as an array ------------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> Shape:
+        return self.array.shape
+
+    @property
+    def ndim(self) -> int:
+        return self.array.ndim
+
+    @property
+    def size(self) -> int:
+        return self.array.size
+
+    def item(self) -> Any:
+        """The one element, as a Python number. Raises ValueError where there are more."""
+        return self.data.item()
+
+    def numpy(self) -> Array:
+        """The array itself, not a copy."""
+        return self.data
+
+    def tolist(self) -> Any:
+        """The elements as Python numbers, in nested lists."""
+        return self.data.tolist()
+
+    def transpose(self, *axes: Any) -> Self:
+        """The axes in reverse; by two integers those two exchanged; by a tuple all permuted."""
+        if len(axes) != 2:
+            return self.permute(*axes or (None,))
+        return cast(Self, functions.swapaxes(self, *axes))
+
+    @as_method
+    def copy(self, order: str = "C") -> Self:
+        """The same elements in an array of its own; gradients go through."""
+        return cast(Self, functions.where(np.True_, self, self))
+
+    def permute(self, *axes: Any) -> Self:
+        """Axis i of the result is axis ``axes[i]``."""
+        return cast(Self, functions.transpose(self, axes[0] if len(axes) == 1 else axes))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return np.array(self.data, dtype, copy=copy)
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __iter__(self) -> Iterator[Self]:
+        elements: Any = self
+        return (elements[i] for i in range(len(self.array)))
+
+    def __bool__(self) -> bool:
+        return bool(self.data)
+
+    def __float__(self) -> float:
+        return float(self.data.item())
+
+    def __int__(self) -> int:
+        return int(self.data.item())
+
+    def __complex__(self) -> complex:
+        return complex(self.data.item())
+
+    def __index__(self) -> int:
+        return self.data.__index__()
+
+    def __array_namespace__(self, *, api_version: str | None = None) -> Any:
+        """``sg.xp``. Raises ArgumentError for a version that is not known here."""
+        super().__array_namespace__(api_version=api_version)
+        return import_module("staticgrad.eager.xp")
+
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
+        """A copy of the array for other libraries: nothing is written into a tensor.
+
+        Raises:
+            BufferError: another device, or ``copy=False``.
+        """
+        if copy is False:
+            raise BufferError("a tensor gives a copy of its array")
+        array: Any = self.data.copy()
+        return array.__dlpack__(stream=stream, max_version=max_version, dl_device=dl_device)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        kind, number = self.array.__dlpack_device__()
+        return int(kind), int(number)
 
     # -- gradients --------------------------------------------------------------------------------
 
@@ -538,3 +638,10 @@ def _needs_gradient(data: Any) -> bool:
     if isinstance(data, list | tuple):
         return any(map(_needs_gradient, data))
     return isinstance(data, Tensor) and data.requires_grad
+
+
+def owned(array: Array, held: set[int]) -> Array:
+    """``array``, or a copy where others hold it (``held``, by id) or it is a view."""
+    own = array.base is None and array.flags.writeable and id(array) not in held
+    held.add(id(array))
+    return array if own else array.copy()

@@ -113,10 +113,8 @@ def present(args: tuple[Any, ...]) -> tuple[Any, ...]:
     """``args``, with the present arrays of parameters that stand among what computes at once."""
     hold = _holding.innermost()
     if hold is not None:
-        computes = [getattr(arg.__class__, "computes", None) for arg in args]
-        kinds = zip(args, computes, strict=True)
-        if any(does is False and arg.__class__ not in _parameters for arg, does in kinds):
-            pairs = zip(args, computes, strict=True)
+        pairs = [(arg, getattr(arg.__class__, "computes", None)) for arg in args]
+        if any(does is False and arg.__class__ not in _parameters for arg, does in pairs):
             args = tuple([hold(arg) if does else arg for arg, does in pairs])
     for arg in args:
         if arg.__class__ in _parameters:

@@ -74,7 +74,7 @@ class Plan:
     workers: int = 1
 
     def __str__(self) -> str:
-        from staticgrad.ir.plan_text import print_plan
+        from staticgrad.ir.schedule_text import print_plan
 
         return print_plan(self)
 

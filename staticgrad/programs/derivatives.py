@@ -1,7 +1,7 @@
 """Derivatives of values and functions: ``grad``, ``jvp``, ``vjp`` and what is built on them.
 
 For values, ``autodiff`` adds nodes to the graph. For functions, the result is a function
-(``of_functions.py``), so they compose in any order with each other, ``vmap`` and ``function``.
+(``transformed.py``), so they compose in any order with each other, ``vmap`` and ``function``.
 ``jvp``, ``vjp`` and ``linearize`` of a function are called with a point, as elsewhere.
 """
 
@@ -489,9 +489,9 @@ def linearize(
 
 def rules_of_functions() -> Any:
     """Return the module of derivatives of functions, which imports the compiler."""
-    from staticgrad.programs import of_functions  # values alone do without
+    from staticgrad.programs import transformed  # values alone do without
 
-    return of_functions
+    return transformed
 
 
 def are_tensors(y: Any) -> bool:

@@ -38,7 +38,7 @@ from staticgrad.ir.graph import Graph
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.op import Array
 from staticgrad.ir.value import Value
-from staticgrad.programs import of_functions
+from staticgrad.programs import transformed
 from staticgrad.programs.arguments import is_value
 from staticgrad.programs.derivatives import (
     FIRST,
@@ -85,13 +85,13 @@ class SparseDerivative:
     ) -> None:
         self._name, self._argnums, self._sparsity, self._mode = name, argnums, sparsity, mode
         self._symmetric = symmetric
-        self._f = of_functions.gradient("grad", f, argnums, False, True) if symmetric else f
+        self._f = transformed.gradient("grad", f, argnums, False, True) if symmetric else f
         self._known: dict[Any, _Products] = {}
         self._lock = ProcessLock()
         self._made_of = f, name, argnums, sparsity, mode, symmetric
         self.__module__ = getattr(f, "__module__", type(self).__module__)
-        self._forward = self._program(of_functions.jvp)
-        self._reverse = self._program(of_functions.vjp)
+        self._forward = self._program(transformed.jvp)
+        self._reverse = self._program(transformed.vjp)
 
     def __reduce__(self) -> Any:
         own = getattr(self._made_of[0], "__qualname__", "")
@@ -223,7 +223,7 @@ class SparseDerivative:
             given, named = unflatten(tree, values)
             f, x = self._of_one(given, named)
             tangent = graph_input("tangent", x.shape, x.dtype)
-            return tangent, of_functions.jvp(f, x, tangent, True)[1]
+            return tangent, transformed.jvp(f, x, tangent, True)[1]
 
     def _check(self, matrix: Any, args: Any, kwargs: Any, x: Any) -> None:
         """Compare a product with the derivative along a vector, which needs no pattern."""

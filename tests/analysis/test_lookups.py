@@ -8,7 +8,7 @@ import pytest
 import staticgrad as sg
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.errors import IndexOutOfRange, VerifyError
-from staticgrad.ir.plan_text import parse_plan
+from staticgrad.ir.schedule_text import parse_plan
 from staticgrad.native import ROW_WORDS, Row
 from staticgrad.runtime.step import Table
 from tests.diagonals import diagonals

@@ -12,8 +12,7 @@ import staticgrad as sg
 from staticgrad.analysis.cost import plan_seconds
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.errors import IndexOutOfRange
-from staticgrad.ir.plan_text import parse_plan
-from staticgrad.ir.schedule_text import parse_schedule
+from staticgrad.ir.schedule_text import parse_plan, parse_schedule
 from staticgrad.memory.planner import Planner
 from tests.diagonals import diagonals
 from tests.runtime.several_workers import with_workers

@@ -14,7 +14,7 @@ from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.eager import Tensor
 from staticgrad.errors import FeedError, NonFiniteError
 from staticgrad.ir.kernels.parser import parse_kernel
-from staticgrad.ir.plan_text import parse_plan
+from staticgrad.ir.schedule_text import parse_plan
 from staticgrad.ir.printer import same_graph
 from staticgrad.ir.schedule_text import parse_schedule
 from staticgrad.types.arrays import convert_array

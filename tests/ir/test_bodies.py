@@ -19,7 +19,7 @@ from staticgrad.analysis.repeats import Repeats
 from staticgrad.codegen.kernel_source import render
 from staticgrad.errors import VerifyError
 from staticgrad.ir.kernels.bodies import Reach
-from staticgrad.ir.plan_text import parse_plan
+from staticgrad.ir.schedule_text import parse_plan
 from staticgrad.ir.schedule import (
     Buffer,
     CheckWord,

@@ -9,7 +9,7 @@ import staticgrad.ir.kernels.kernel
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.errors import IndexOutOfRange, VerifyError
 from staticgrad.ir.plan import own_stride
-from staticgrad.ir.plan_text import parse_plan
+from staticgrad.ir.schedule_text import parse_plan
 from staticgrad.memory.planner import Planner
 from tests.random_graphs import random_graph
 from tests.runtime.several_workers import check_equal_bytes, with_workers

@@ -23,7 +23,6 @@ from typing import Final, Literal, TypeVar
 
 from staticgrad.ir.execution import Known
 from staticgrad.ir.expr import BLOCKS, Access, Expr, postorder
-from staticgrad.ir.kernels.alike import ROWS, WIDEST, checks_alike, loads_alike
 from staticgrad.ir.kernels.in_place import in_place_pairs
 from staticgrad.ir.kernels.stages import (
     LANES,
@@ -53,7 +52,11 @@ from staticgrad.ir.kernels.stages import (
     structure,
 )
 from staticgrad.ir.kernels.width import (
+    ROWS,
     SQUARES,
+    WIDEST,
+    checks_alike,
+    loads_alike,
     transposed_loads,
     transposed_stores,
     whole_registers,
