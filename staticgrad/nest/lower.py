@@ -24,7 +24,6 @@ from staticgrad.codegen.vectors import may_be_mixed
 from staticgrad.ir.execution import Known, known_of
 from staticgrad.ir.expr import BLOCKS, Access, postorder
 from staticgrad.ir.forms import COMBINERS
-from staticgrad.ir.kernels.stages import is_first, is_found, may_leave
 from staticgrad.ir.kernels.kernel import LANE_VECTORS, Kernel
 from staticgrad.ir.kernels.stages import (
     Accumulate,
@@ -40,6 +39,9 @@ from staticgrad.ir.kernels.stages import (
     Search,
     Stage,
     Store,
+    is_first,
+    is_found,
+    may_leave,
     nested,
     roots,
     small,

@@ -14,9 +14,9 @@ import pytest
 
 from staticgrad.codegen.kernel_source import render
 from staticgrad.errors import ParseError, VerifyError
-from staticgrad.ir.kernels.alike import ROWS, WIDEST
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.kernels.verify import verify_kernel
+from staticgrad.ir.kernels.width import ROWS, WIDEST
 from staticgrad.native.machine import Machine
 from staticgrad.storage.parameter import aligned_bytes
 from tests.codegen.golden import on_file

@@ -14,9 +14,8 @@ from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.eager import Tensor
 from staticgrad.errors import FeedError, NonFiniteError
 from staticgrad.ir.kernels.parser import parse_kernel
-from staticgrad.ir.schedule_text import parse_plan
 from staticgrad.ir.printer import same_graph
-from staticgrad.ir.schedule_text import parse_schedule
+from staticgrad.ir.schedule_text import parse_plan, parse_schedule
 from staticgrad.types.arrays import convert_array
 from staticgrad.types.dtype import ALL_DTYPES, F64, promote
 from tests.compiled.agreement import assert_same
