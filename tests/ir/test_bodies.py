@@ -19,7 +19,6 @@ from staticgrad.analysis.repeats import Repeats
 from staticgrad.codegen.kernel_source import render
 from staticgrad.errors import VerifyError
 from staticgrad.ir.kernels.bodies import Reach
-from staticgrad.ir.schedule_text import parse_plan
 from staticgrad.ir.schedule import (
     Buffer,
     CheckWord,
@@ -27,7 +26,7 @@ from staticgrad.ir.schedule import (
     Scratch,
     Touch,
 )
-from staticgrad.ir.schedule_text import parse_schedule
+from staticgrad.ir.schedule_text import parse_plan, parse_schedule
 from staticgrad.ir.verify_schedule import verify_schedule
 from staticgrad.memory.planner import Planner
 from staticgrad.runtime.arena import Arena

@@ -14,9 +14,14 @@ from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.errors import ArgumentError, FeedError, ParseError
 from staticgrad.ir.plan import Placement, PlannedStep
-from staticgrad.ir.schedule_text import parse_plan, print_plan
 from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Schedule
-from staticgrad.ir.schedule_text import parse_schedule, print_schedule, schedule_constants
+from staticgrad.ir.schedule_text import (
+    parse_plan,
+    parse_schedule,
+    print_plan,
+    print_schedule,
+    schedule_constants,
+)
 from staticgrad.lowering.fuse import fuse
 from staticgrad.memory.planner import Planner
 from staticgrad.types.arrays import ArrayData

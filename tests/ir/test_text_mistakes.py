@@ -7,8 +7,7 @@ from hypothesis import given, settings, strategies as st
 from staticgrad.errors import ParseError, UnknownNameError
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.parser import parse
-from staticgrad.ir.schedule_text import parse_plan
-from staticgrad.ir.schedule_text import parse_schedule
+from staticgrad.ir.schedule_text import parse_plan, parse_schedule
 from staticgrad.types.arrays import TensorType
 from staticgrad.types.dim import dim
 from staticgrad.types.dtype import F32
