@@ -221,9 +221,9 @@ def _flags(function: Callable[..., Any]) -> dict[str, tuple[int, bool]]:
     found = {}
     names = list(inspect.signature(function).parameters.values())
     for place, parameter in enumerate(names):
-        if parameter.annotation in ("bool", "bool | None"):
+        if parameter.annotation in ("bool", "bool | None", bool, bool | None):
             at = place if parameter.kind in _OPERANDS else _BY_NAME_ONLY
-            found[parameter.name] = (at, parameter.annotation != "bool")
+            found[parameter.name] = (at, parameter.annotation not in ("bool", bool))
     return found
 
 

@@ -125,8 +125,9 @@ def build_op(cls: type[Op], attributes: Mapping[str, Any]) -> Op:
             except (NameError, TypeError):  # an annotation that exists for type checkers only
                 _HINTS[cls] = {}
         if not fits(value, _HINTS[cls].get(name, Any)):
+            kind: Any = known[name].type
             raise AttributeMistake(
-                f"{cls.name}: {name} takes {known[name].type}, not {value!r}", name
+                f"{cls.name}: {name} takes {getattr(kind, '__name__', kind)}, not {value!r}", name
             )
     for name, field in known.items():
         if name not in attributes and field.default is MISSING and field.default_factory is MISSING:
