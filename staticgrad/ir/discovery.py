@@ -126,9 +126,8 @@ def build_op(cls: type[Op], attributes: Mapping[str, Any]) -> Op:
                 _HINTS[cls] = {}
         if not fits(value, _HINTS[cls].get(name, Any)):
             kind: Any = known[name].type
-            raise AttributeMistake(
-                f"{cls.name}: {name} takes {getattr(kind, '__name__', kind)}, not {value!r}", name
-            )
+            said = kind.__name__ if isinstance(kind, type) else kind
+            raise AttributeMistake(f"{cls.name}: {name} takes {said}, not {value!r}", name)
     for name, field in known.items():
         if name not in attributes and field.default is MISSING and field.default_factory is MISSING:
             raise AttributeMistake(f"{cls.name} needs the attribute {name!r}")

@@ -38,7 +38,7 @@ def test_other_names_are_the_same_function():
 
 @pytest.mark.parametrize("flag", ["no", 1, 0, 0.0, None, [True], np.int64(1)])
 def test_only_bools_are_flags(flag):
-    def kept(x, up=False):
+    def kept(x, up: bool = False):
         return (x, up)
 
     called = public(kept, "nowhere")
@@ -50,7 +50,7 @@ def test_only_bools_are_flags(flag):
 
 
 def test_a_flag_may_be_left_open_where_it_says_so():
-    def kept(x, up=None):
+    def kept(x, up: bool | None = None):
         return up
 
     called = public(kept, "nowhere")
