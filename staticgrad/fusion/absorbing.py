@@ -34,7 +34,6 @@ class Regrouping:
         self._position = {node: k for k, node in enumerate(groups.graph.nodes)}
 
     def _final(self, number: int) -> int:
-        """The number of the group that a group is part of now; the way there is cut short."""
         into, last = self._into, number
         while last in into:
             last = into[last]
@@ -43,12 +42,10 @@ class Regrouping:
         return last
 
     def _owner(self, key: Key) -> int | None:
-        """The number of the group that computes a buffer now."""
         number = self._owners.get(key)
         return number if number is None or number not in self._into else self._final(number)
 
     def _place(self, number: int) -> int:
-        """Where the last node of a group stands in the graph."""
         group, position = self._groups[number], self._position
         if group.transfer is not None or group.image is not None:
             return max([position[node] for node in group.members], default=0)
@@ -118,7 +115,6 @@ class _Absorbing(Regrouping):
         return replace(self._before, by_number=self._groups, owners=owners)
 
     def _only_reader(self, group: Group) -> Group | None:
-        """The one group whose elementwise nodes alone read what the group computes."""
         found: Group | None = None
         inside = {*group.nodes}
         for node in group.nodes:
@@ -132,7 +128,6 @@ class _Absorbing(Regrouping):
         return found
 
     def _reader(self, group: Group, key: ValueKey, user: Node) -> Group | None:
-        """The group in whose kernel a reader meets the element that the group computes there."""
         number = self._homes.get(user)
         if number is None or not isinstance(user.form, Pointwise):
             return None

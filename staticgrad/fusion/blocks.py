@@ -138,7 +138,6 @@ class _RolesReader:
         self.wanted = self._wanted_beyond()
 
     def _in_order(self) -> list[Node]:
-        """Return the nodes and reduction nodes in topological order."""
         nodes = dict.fromkeys([*self.group.nodes, *(k.node for k in self.group.reductions)])
         found: dict[Node, None] = {}
         waiting = [*reversed(nodes)]
@@ -156,7 +155,6 @@ class _RolesReader:
     # -- masks -------------------------------------------------------------------------------------
 
     def _skips(self) -> bool:
-        """Return whether (almost) every row and column has an unmasked element."""
         rows, columns = self.group.domain[-2:]
         more = columns - rows
         return self.reach >= 0 and isinstance(more, int) and more <= self.reach + 1
@@ -176,7 +174,6 @@ class _RolesReader:
         return reduction.kind in ("max", "min") or (reduction.kind == "sum" and _is_zero(number))
 
     def _wanted_beyond(self) -> set[Key]:
-        """The values over queries and keys that somebody reads where masks forbid it."""
         products = [*self.over_rows, *self.over_columns]
         found = {self.groups.source(n.args[0]).base for n in products if not self._is_left_out(n)}
         found |= {key for key in self.wide if key in self.stored - self.group.trimmed}
@@ -217,7 +214,6 @@ class _RolesReader:
     # -- what is kept ------------------------------------------------------------------------------
 
     def roles(self) -> Roles:
-        """All parts, once it is known which values are kept."""
         epilogues = {node: self._epilogue(node) for node in self.scores}
         first = [Home(chain[-1] if chain else node) for node, chain in epilogues.items()]
         inside_products = {node for chain in epilogues.values() for node in chain}
@@ -253,7 +249,6 @@ class _RolesReader:
         )
 
     def _epilogue(self, product: Node) -> tuple[Node, ...]:
-        """The nodes that follow a product one by one, each read by the next one alone."""
         chain: list[Node] = []
         node = product
         while Home(node) not in self.stored:
@@ -276,7 +271,6 @@ class _RolesReader:
         return all(base == Home(node) or not self._computes(base) for base in bases)
 
     def _operands_of(self, node: Node) -> Sequence[Key]:
-        """Return the keys that the operands of a node are read from."""
         found = self._operands.get(node)
         if found is None:
             found = [base for arg in node.args for base in self._bases(arg)]
@@ -284,7 +278,6 @@ class _RolesReader:
         return found
 
     def _bases(self, value: Symbolic) -> Iterator[Key]:
-        """Yield the keys that a value is read from, including those behind inline values."""
         waiting = [self.groups.source(value)]
         while waiting:
             source = waiting.pop()
@@ -317,7 +310,6 @@ class _RolesReader:
         return tuple(found)
 
     def _find_kept(self, done: set[Node]) -> None:
-        """Find the values to store: for other groups, for products, and for later stages."""
         products = [*self.over_rows, *self.over_columns]
         wanted = {self.groups.source(node.args[0]).base for node in products}
         last = self._last_levels()
@@ -336,7 +328,6 @@ class _RolesReader:
         return all(base not in self.wide or base in self.kept for base in bases)
 
     def _last_levels(self) -> dict[Key, int]:
-        """The last walk in which nodes or reductions read a value."""
         found: dict[Key, int] = {}
         for node in self.elementwise:
             level = self.wide.get(Home(node), 0)
@@ -348,7 +339,6 @@ class _RolesReader:
         return found
 
     def _needed(self, wanted: Sequence[Key], level: int, done: set[Node]) -> tuple[Node, ...]:
-        """The nodes that a walk computes, in order, of values that it does not find stored."""
         found: set[Node] = set()
         waiting = [key.node for key in wanted]
         kept = {*self.kept}
@@ -367,7 +357,6 @@ class _RolesReader:
     # -- scratch -----------------------------------------------------------------------------------
 
     def _slots(self, first: Sequence[Key], stages: Sequence[RowStage]) -> dict[Key, Slot]:
-        """Return the scratch slot of each kept value; slots are reused after the last read."""
         whole = {self.groups.source(node.args[0]).base for node in self.over_columns}
         last = self._last_reads(stages)
         slots: dict[Key, Slot] = {}
@@ -395,7 +384,6 @@ class _RolesReader:
         return slots
 
     def _last_reads(self, stages: Sequence[RowStage]) -> dict[Key, int]:
-        """The number of the last stage that reads each kept value; products of rows come last."""
         found = dict.fromkeys(self.kept, 0)
         for number, stage in enumerate(stages, 1):
             reads = [base for node in stage.nodes for base in self._operands_of(node)]
@@ -443,7 +431,6 @@ def _readers(groups: Groups) -> Mapping[Key, Sequence[Group]]:
 def _looks_away(
     key: Key, group: Group, own: Roles, reader: Group, roles: Mapping[int, Roles]
 ) -> bool:
-    """Return whether a reader ignores elements of a value that its group's mask excludes."""
     other = roles.get(reader.number)
     if other is None or reader.domain != group.domain:
         return False
@@ -468,7 +455,6 @@ def blocked(groups: Groups) -> Groups:
 
 
 def _starts(groups: Groups, group: Group) -> bool:
-    """Return whether a group is a batched matrix product with a batched second factor."""
     large = all(hint_value(size) >= _LEAST for size in group.domain[-2:])
     if group.kind != "gemm" or len(group.domain) < 3 or group.parts is not None or not large:
         return False
@@ -497,7 +483,6 @@ class _Blocking(Regrouping):
         self._order = Precedence(self._groups, self._edges(self._reads), self._place)
 
     def result(self) -> Groups:
-        """The groups after all blocks are made."""
         for number in self._order.as_given:
             group = self._groups.get(number)
             if group is not None and _starts(self._before, group):
@@ -556,7 +541,6 @@ class _Blocking(Regrouping):
         return all(source.direct for source in read if source.base in group.stored)
 
     def _levelled(self) -> Iterator[tuple[int, Group]]:
-        """The groups, each of a higher level than all that come before it."""
         levels: dict[int, int] = {}
         found: dict[int, Group] = {}
         for number in self._order.all():
@@ -572,7 +556,6 @@ class _Blocking(Regrouping):
     # -- growing ----------------------------------------------------------------------------------
 
     def _grow(self, seed: Group) -> None:
-        """Make a block round a product of queries and keys, if that spares memory."""
         members = self._members(seed)
         fewer = [each for each in members if not self._sums_rows(seed, each)]
         for joined, again in (self._with_again(seed, members), (members, ()), (fewer, ())):
@@ -583,7 +566,6 @@ class _Blocking(Regrouping):
                 return
 
     def _fits(self, block: Group) -> bool:
-        """Return whether the scratch of a matrix fits in the cache (symbolic sizes at hints)."""
         rows, columns = map(hint_value, block.domain[-2:])
         roles = roles_of(self._before, block)
         slots = {slot: key for key, slot in roles.slots.items()}
@@ -617,14 +599,12 @@ class _Blocking(Regrouping):
         return found, [*again]
 
     def _products_of(self, key: Key, seed: Group, square: _Square) -> Iterator[Group]:
-        """The groups that multiply a value over queries and keys, in the phase of a block."""
         for number in sorted({self._final(each) for each in self._readers.get(key, ())}):
             group = self._groups[number]
             if group.phase == seed.phase and group.kind == "gemm" and square.takes(group):
                 yield group
 
     def _forget(self, again: Sequence[Node], number: int) -> None:
-        """Stop storing values for a block that recomputes them."""
         for node in again:
             key = Home(node)
             readers = self._readers.get(key, set())
@@ -664,7 +644,6 @@ class _Blocking(Regrouping):
         return sorted(members.values(), key=lambda each: self._order.place(each.number))
 
     def _near(self, members: Mapping[int, Group]) -> set[int]:
-        """The groups that read what members compute, or compute what they read."""
         found: set[int] = set()
         for number, group in members.items():
             for key in group.stored:
@@ -676,7 +655,6 @@ class _Blocking(Regrouping):
         return found
 
     def _sums_rows(self, seed: Group, group: Group) -> bool:
-        """Return whether a group is a product that sums over all rows (transposed first factor)."""
         if group.kind != "gemm" or group is seed:
             return False
         form = _product(group).form
@@ -686,7 +664,6 @@ class _Blocking(Regrouping):
     def _together(
         self, seed: Group, members: Sequence[Group], again: Sequence[Node]
     ) -> Group | None:
-        """The block of these groups; None if it has no rows, or no value then needs no memory."""
         numbers = {each.number for each in members}
         stored = dict.fromkeys(key for each in members for key in each.stored)
         needed = tuple([key for key in stored if self._is_needed(key, numbers)])
@@ -735,7 +712,6 @@ class _Square:
         self.rows, self.scores = seed.domain[:-1], Home(_product(seed))
 
     def takes(self, group: Group) -> bool:
-        """Return whether a group has one of the forms that a block supports."""
         if group.keeps_axes or group.checked or group.copied or group.columns or group.regions:
             return False
         if group.kind == "gemm":
@@ -748,7 +724,6 @@ class _Square:
         return self._is_per_row(group.domain) and not group.reductions
 
     def cone(self, key: Key, known: Container[Key]) -> list[Node] | None:
-        """Return the nodes that compute a value from known ones, if they are few and cheap."""
         found: dict[Node, None] = {}
         waiting = [key.node]
         while waiting:
@@ -770,7 +745,6 @@ class _Square:
         return [*found]
 
     def _multiplies(self, group: Group) -> bool:
-        """Return whether a group is one product whose first factor has the shape of the square."""
         source = self.groups.source(_product(group).args[0])
         return len(group.nodes) == 1 and meets_elements(source, self.domain)
 

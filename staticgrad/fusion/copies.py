@@ -98,7 +98,6 @@ class _Copying:
         self._copies = sum(isinstance(key, Copied) for key in groups.types)
 
     def result(self) -> Groups:
-        """The groups after all copies."""
         for number, more in self._stored.items():
             group = self._groups[number]
             stored = tuple(dict.fromkeys([*group.stored, *more]))
@@ -107,7 +106,6 @@ class _Copying:
         return replace(self._before, by_number=self._groups, owners=self._owners, types=self._types)
 
     def of_root(self, value: Symbolic) -> Key:
-        """The buffer of an output or update, which is its alone."""
         source = self._before.source(value)
         key = self._transposed(source)
         if key is None:
@@ -143,7 +141,6 @@ class _Copying:
 
     @cached_property
     def _reads(self) -> Counter[Key]:
-        """The number of reads of each buffer by other groups and by roots."""
         groups = self._before
         found = Counter(groups.source(value).base for value in groups.graph.roots)
         for group in groups.all:
@@ -153,7 +150,6 @@ class _Copying:
         return found
 
     def copy(self, source: Source, phase: int) -> Key:
-        """A contiguous copy of a value, in a new buffer."""
         if not source.uniform:
             source = self._in_memory(source)
         key = self._new_copy(source)
@@ -185,7 +181,6 @@ class _Copying:
                 self._groups[group.number] = replace(group, copied=copied)
 
     def _copied_operands(self, group: Group) -> dict[Walk | Source, Key]:
-        """Copies of the operands of a call that do not lie in C order."""
         found: dict[Walk | Source, Key] = {}
         for source in (self._before.source(arg) for node in group.nodes for arg in node.args):
             if source not in found and not lies_in_order(source):
@@ -203,7 +198,6 @@ class _Copying:
         self._count += 1
 
     def _in_memory(self, source: Source) -> Source:
-        """The same value, readable from a buffer: its home will store it."""
         if needs_home(source) and source.base not in self._owners:
             self._give_home(source)
         number = self._owners.get(source.base)
@@ -226,7 +220,6 @@ class _Copying:
         self._add(home, source.base)
 
     def _may_be_taken(self, source: Source) -> bool:
-        """Return whether a group computes exactly this buffer and no root has it yet."""
         base = source.base
         return (
             not source.inline
@@ -236,7 +229,6 @@ class _Copying:
         )
 
     def _is_whole(self, source: Source) -> bool:
-        """Return whether a value is its whole base in C order: the base or a reshape."""
         whole = source.type.size == self._before.value_type(source.base).size
         return source.direct or (whole and source.layout.is_contiguous(source.type.shape))
 
@@ -258,7 +250,6 @@ def _in_order_of(source: Source, shape: Shape) -> Strided | None:
 
 
 def _keeps_its_value(groups: Groups, parameter: Parameter, value: Symbolic) -> bool:
-    """Return whether an update writes the value that is there already: then it is no step."""
     source = groups.source(value)
     return (
         source.base == Home(parameter.node)
@@ -291,7 +282,6 @@ def with_streams(placed: WithCopies) -> WithCopies:
 
 
 def _streamed(groups: Groups, group: Group, outputs: Iterable[Key]) -> list[Key]:
-    """The results that a group stores past the caches."""
     if group.kind not in _KINDS:
         return []
     own = group.stored if group.transfer is None else (group.transfer.target,)
@@ -300,7 +290,6 @@ def _streamed(groups: Groups, group: Group, outputs: Iterable[Key]) -> list[Key]
 
 
 def _is_large(groups: Groups, group: Group, key: Key) -> bool:
-    """Return whether a result is large and its rows are aligned for streaming stores."""
     kind = groups.value_type(key)
     row = hint_value(group.domain[-1]) * kind.dtype.itemsize if len(group.domain) > 1 else 0
     wide = kind.dtype.itemsize >= _WIDE and row % HALF_LINE == 0
@@ -310,7 +299,6 @@ def _is_large(groups: Groups, group: Group, key: Key) -> bool:
 
 
 def _moved(groups: Groups, group: Group) -> int:
-    """Bytes that a group reads and stores: of each buffer as many elements as it has itself."""
     read = [each.source.base for each in groups.reads(group)]
     outside = [base for base in read if groups.home(base) is not group]
     elements = hint_product(group.domain)

@@ -55,12 +55,10 @@ def cut(groups: Groups) -> Groups:
 
 
 def _found(groups: Groups, group: Group) -> tuple[Sequence[int], Parts] | None:
-    """Places between the nodes at which a group is to be cut, and what that changes; or None."""
     return _cuts(groups, group) or _copies_apart(groups, group)
 
 
 def _cuts(groups: Groups, group: Group) -> tuple[Sequence[int], Parts] | None:
-    """Places between the nodes at which a group is to be cut, and what that changes; or None."""
     nodes = group.nodes
     work = [instructions(node) for node in nodes]
     kind = groups.value_type(Home(nodes[0])) if nodes else None
@@ -82,7 +80,6 @@ def _cuts(groups: Groups, group: Group) -> tuple[Sequence[int], Parts] | None:
 
 
 def _copies_apart(groups: Groups, group: Group) -> tuple[Sequence[int], Parts] | None:
-    """The reductions behind the nodes, where rows need more copies than there are elements."""
     bases = {reduction.source.base for reduction in group.reductions.values()}
     if group.kind != "map" or group.indexed or not bases <= {Home(node) for node in group.nodes}:
         return None
@@ -93,7 +90,6 @@ def _copies_apart(groups: Groups, group: Group) -> tuple[Sequence[int], Parts] |
 
 
 def _cycles(nodes: Sequence[Node], work: Sequence[int], count: int) -> float:
-    """Cycles per vector of one kernel of these nodes."""
     return cycles(sum(work), _chain(nodes), count)
 
 
@@ -169,7 +165,6 @@ class _Cutting:
         self._count = max(groups.by_number) + 1
 
     def result(self, cuts: dict[int, tuple[Sequence[int], Parts]]) -> Groups:
-        """The groups after all cuts."""
         for number, (places, parts) in cuts.items():
             for each in self._parts(self._before.by_number[number], places, parts):
                 self._groups[each.number] = each
@@ -211,7 +206,6 @@ class _Cutting:
             )
 
     def _place_of(self, base: Key, homes: dict[Node, int], parts: Parts, last: int) -> int:
-        """In which run a reduction of this buffer goes: where it is computed, else the last."""
         computed = self._before.owners.get(base) == parts.whole.number and not parts.copies
         return homes.get(base.node, last) if computed else last
 

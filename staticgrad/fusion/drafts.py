@@ -278,7 +278,6 @@ class DraftReaders:
         self._roots = {value.key for value in graph.roots}
 
     def _home(self, key: Key) -> Draft | None:
-        """The draft that computes a buffer; None for leaves."""
         draft = self._homes.get(key)
         if draft is not None and draft.merged_into is not None:
             draft = self._homes[key] = root_of(draft)
@@ -320,7 +319,6 @@ class DraftReaders:
         )
 
     def _computes(self, node: Node, draft: Draft, other: Draft | None) -> bool:
-        """Return whether one of these drafts computes a node that is not a reduction."""
         key = Home(node)
         home = self._home(key)
         return home is not None and home in (draft, other) and key not in home.reductions
@@ -348,6 +346,5 @@ class DraftReaders:
 
 
 def _is_unbound(draft: Draft, *kinds: GroupKind) -> bool:
-    """Return whether a draft is of one of these kinds and its values have no buffers yet."""
     bound = draft.reductions or draft.stored or draft.checked or draft.regions
     return draft.kind in kinds and not bound

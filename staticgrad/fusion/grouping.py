@@ -138,7 +138,6 @@ class _Walk(DraftReaders):
             self._place(node)
 
     def groups(self) -> Groups:
-        """What the walk found, frozen."""
         drafts = [draft for draft in self._drafts if draft.merged_into is None]
         let_the_last_own(drafts, self._homes)
         return Groups(
@@ -157,7 +156,6 @@ class _Walk(DraftReaders):
     # -- homes ------------------------------------------------------------------------------------
 
     def _in_memory(self, source: Source) -> Source:
-        """The same value, readable from a buffer: its home will store it."""
         if needs_home(source) and self._home(source.base) is None:
             self._give_home(source.base)
         draft = self._home(source.base)
@@ -174,7 +172,6 @@ class _Walk(DraftReaders):
         self._homes[key] = draft
 
     def _own(self, node: Node, draft: Draft | None, depth: int = 0, uniform: bool = False) -> None:
-        """Every result of ``node`` is a value of its own, computed by ``draft``."""
         for index, kind in enumerate(node.types):
             key, layout = Home(node, index), Strided.contiguous(kind.shape)
             self._sources[key] = Source(key, kind, layout, True, depth, uniform)
@@ -206,7 +203,6 @@ class _Walk(DraftReaders):
         phase: int,
         region: Region | None = None,
     ) -> Draft:
-        """A draft that copies a value into the buffer ``target``, or into a region of it."""
         if not source.uniform:
             source = self._in_memory(source)
         draft = self._new("copy", source.type.shape, phase, [source])
@@ -214,7 +210,6 @@ class _Walk(DraftReaders):
         return draft
 
     def _cleared(self, target: Key, target_type: TensorType, phase: int, fill: float) -> Draft:
-        """A draft that fills the buffer ``target`` with one number."""
         draft = self._new("copy", target_type.shape, phase, [])
         draft.transfer = Transfer(target, target_type, None, fill=fill)
         return draft
@@ -246,7 +241,6 @@ class _Walk(DraftReaders):
                 self._place_whole(node, args)
 
     def _place_whole(self, node: Node, args: Sequence[Source]) -> None:
-        """A step that begins with this node."""
         form = node.form
         if isinstance(form, Contract):
             self._anchor("gemm", node, node.types[0].shape, args)
@@ -260,7 +254,6 @@ class _Walk(DraftReaders):
             draft.stored |= {Home(node, each): None for each in range(len(node.types))}
 
     def _alias(self, node: Node, arg: Source, layout: Strided) -> None:
-        """A movement op: the same bytes under another layout."""
         source = arg if arg.uniform else self._in_memory(arg)
         self._sources[node, 0] = Source(
             source.base, node.types[0], layout, False, source.depth, source.uniform
@@ -283,7 +276,6 @@ class _Walk(DraftReaders):
             self._alias(node, arg, layout)
 
     def _place_copy(self, node: Node, arg: Source) -> None:
-        """A value in C order, for which a copy is made unless one has its elements so."""
         known = self._copies.setdefault((arg.base, arg.type.shape, arg.layout), Home(node))
         if known.node is node or arg.inline:
             self._own(node, self._copy(arg, Home(node), arg.type, self._phases[node]))
@@ -312,7 +304,6 @@ class _Walk(DraftReaders):
         self._own(node, draft)
 
     def _take_in(self, draft: Draft, reader: Node, args: Sequence[Source]) -> None:
-        """Into a new draft, those of lower levels that compute something for ``reader`` alone."""
         for arg in args if self._fuse else ():
             home = self._aligned_home(arg, draft.domain)
             if (
@@ -362,7 +353,6 @@ class _Walk(DraftReaders):
         return (node, 0) not in self._roots and all(isinstance(u.form, Reduce) for u in users)
 
     def _aligned_home(self, source: Source, domain: Shape) -> Draft | None:
-        """The value's home, if a reader over ``domain`` meets exactly the element it computes."""
         if not meets_elements(source, domain):
             return None
         home = self._home(source.base)
@@ -391,7 +381,6 @@ class _Walk(DraftReaders):
             self._place_two_steps(node, form, arg, (row_axes, rest_axes))
 
     def _reduce_rows(self, node: Node, target: Key, kind: str, arg: Source, row: int) -> None:
-        """Reduce the trailing ``row`` axes of ``arg``, in its own group where that is free."""
         positions = arg.inline and not arg.uniform
         if positions and row > 1:  # the row's axes may merge, and then nobody knows positions
             arg, positions = self._in_memory(arg), False
@@ -417,7 +406,6 @@ class _Walk(DraftReaders):
     def _place_two_steps(
         self, node: Node, form: Reduce, arg: Source, axes: tuple[tuple[int, ...], tuple[int, ...]]
     ) -> None:
-        """Rows first, into a partial result; then the remaining axes of that, as rows."""
         row_axes, rest_axes = axes
         dtype = node.types[0].dtype.compute
         outer = arg.type.shape[: arg.type.rank - len(row_axes)]
@@ -459,7 +447,6 @@ class _Walk(DraftReaders):
         self._own(node, draft)
 
     def _place_in_order(self, node: Node, args: Sequence[Source]) -> None:
-        """A step of its own: a running total, or one that adds to what a fill wrote before."""
         if self._fuse and is_one_hot(node, self._users[node, 0]):
             self._place_one_hot(node, args)
             return
@@ -529,7 +516,6 @@ class _Walk(DraftReaders):
         return home if home is not None and home.may_store(source, layout, phase) else None
 
     def _store_part(self, home: Draft, value: Symbolic, region: TargetRegion) -> None:
-        """Have the draft of a part store it into a whole, and there alone if nobody else reads."""
         home.store_part(base := self._sources[value.key].base, value.shape, region)
         while value.key not in self._roots and len(self._users[value.key]) == 1:
             if value.key == base:

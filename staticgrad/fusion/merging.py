@@ -146,7 +146,6 @@ def _found(groups: Groups) -> Iterator[int]:
 
 
 def _reduces_rows(groups: Groups, group: Group) -> bool:
-    """Return whether a group reduces long contiguous rows of a large domain."""
     if group.kind != "map" or group.row != 1 or not group.reductions or len(group.domain) < 2:
         return False
     if hint_value(group.domain[-1]) < _LEAST_ROW or not is_large(group.domain):
@@ -155,7 +154,6 @@ def _reduces_rows(groups: Groups, group: Group) -> bool:
 
 
 def _whole(groups: Groups, group: Group) -> set[Key]:
-    """The large arrays in memory that a group reads."""
     size = hint_product(group.domain)
     bases = {read.source.base for read in groups.reads(group)}
     return {
@@ -167,7 +165,6 @@ def _whole(groups: Groups, group: Group) -> set[Key]:
 
 
 def _between(groups: Groups, rows: Group, columns: list[Group]) -> set[int]:
-    """The groups on the way from the reductions of rows to the sums across them, and those sums."""
     chain = {rows.number}
     for group in groups.all:
         if group is rows or not _is_number_per_row(group, rows):
@@ -184,7 +181,6 @@ def _between(groups: Groups, rows: Group, columns: list[Group]) -> set[int]:
 
 
 def _is_number_per_row(group: Group, rows: Group) -> bool:
-    """Return whether a group computes one number for each row."""
     plain = not (group.keeps_axes or group.checked or group.regions or group.parts)
     if group.kind != "map" or not plain or group.row not in (0, len(group.domain)):
         return False
@@ -195,7 +191,6 @@ class _Splitting(Regrouping):
     """Groups while totals leave some of them."""
 
     def result(self, found: set[int]) -> Groups:
-        """The groups after that."""
         every = [self._groups[number] for number in sorted(found)]
         totals = [each for each in every if each.kind == "map" and each.reductions and each.nodes]
         for number, group in enumerate(totals, max(self._groups) + 1):
@@ -272,7 +267,6 @@ class _Merging(Regrouping):
                 self._writers.setdefault(key, []).append(each.number)
 
     def result(self) -> Groups:
-        """The groups after all merges."""
         for number in self._before.by_number:
             later = self._groups[number]
             if later.phase and later.kind == "map" and self._updated.isdisjoint(later.nodes):
@@ -326,7 +320,6 @@ class _Merging(Regrouping):
         return None if number is None else self._groups[number]
 
     def _forerunner(self, later: Group) -> Group | None:
-        """The one group of an earlier phase that could compute the nodes of ``later`` as well."""
         able: set[Group] = set()
         others: set[Group] = set()  # what they compute must lie in memory
         for _, source, elementwise in self._before.reads(later):

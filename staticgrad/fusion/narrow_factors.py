@@ -35,7 +35,6 @@ def with_narrow_factors(groups: Groups) -> Graph:
 
 
 def _reading_copies(groups: Groups) -> Iterator[Node]:
-    """The products of which a factor is a wide copy, or a view of one."""
     for group in groups.all:
         if group.kind == "gemm":
             for node in group.nodes:

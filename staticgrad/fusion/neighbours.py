@@ -96,7 +96,6 @@ class _Neighbours:
         self._parameters = {value.node: p.name for p, value in groups.graph.updates}
 
     def pairs(self) -> Iterator[KernelPair]:
-        """All pairs, by the group that reads."""
         for reader, computers in self._edges.items():
             for computer, edges in sorted(computers.items()):
                 key, read = edges[0]
@@ -128,7 +127,6 @@ class _Neighbours:
             yield Home(node), Read(node, self.groups.sources[node, 0], False)
 
     def _reason(self, one: Group, other: Group) -> Reason:
-        """Return why two groups, as they were before cutting, are separate, or why one was cut."""
         if not self.groups.fused:
             return FusionOff()
         if one is other:
@@ -149,7 +147,6 @@ class _Neighbours:
     # -- rules, in the order in which they are asked ----------------------------------------------
 
     def of_kinds(self, one: Group, other: Group, reads: Sequence[Read]) -> Reason | None:
-        """A step whose kernel holds nothing else."""
         if other.number in self._updates:
             return UpdateOrder(self._updates[other.number])
         for each in (one, other):
@@ -158,7 +155,6 @@ class _Neighbours:
         return None
 
     def of_operands(self, one: Group, other: Group, reads: Sequence[Read]) -> Reason | None:
-        """Return the reason that lies in how the reader reads a value, or None."""
         for read in reads:
             source = read.source
             if source.base in one.reductions:
@@ -222,7 +218,6 @@ class _Neighbours:
         return None if last is None else Between(one.level, found[last], last.op.name)
 
     def of_columns(self, one: Group, other: Group, reads: Sequence[Read]) -> Reason | None:
-        """A kernel that reduces columns holds what feeds that one reduction."""
         if other.kind != "columns":
             return None
         if one.kind in ANCHORED:
@@ -269,7 +264,6 @@ class _Neighbours:
         return None
 
     def of_growth(self, one: Group, other: Group, reads: Sequence[Read]) -> Reason | None:
-        """What the reader also needs was not a part of an earlier group when the two grew."""
         homes = {
             home.whole.number: read.source.base.node
             for read in self.groups.reads(other)
@@ -280,7 +274,6 @@ class _Neighbours:
         return Between(one.level, levels[last], homes[last].op.name)
 
     def of_readers(self, one: Group, other: Group, reads: Sequence[Read]) -> Reason | None:
-        """Others that read the same value."""
         return self._other_readers(one, other)
 
     def _other_readers(self, one: Group, other: Group) -> Reason | None:
@@ -304,6 +297,5 @@ _RULES: Final[tuple[_Rule, ...]] = (
 
 
 def _terms(group: Group) -> Shape:
-    """The extents that a group reduces over."""
     axes = group.summed if group.kind == "columns" else reduced_axes(group)
     return tuple(group.domain[axis] for axis in axes)

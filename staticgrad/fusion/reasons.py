@@ -459,7 +459,6 @@ class Precedence:
         self._after[one].add(other)
 
     def _bring_together(self, one: int, other: int, pair: list[int | None]) -> None:
-        """Put two next to each other, what follows the first of them behind both."""
         following = self._following(one, other)
         assert following is not None
         low, high = sorted([self._place[one], self._place[other]])
@@ -471,7 +470,6 @@ class Precedence:
         self._place.update({n: low + k for k, n in enumerate(moved) if n is not None})
 
     def _following(self, one: int, other: int) -> set[int] | None:
-        """What stands between the two and follows the first; None if the second is behind that."""
         low, high = sorted([one, other], key=self._place.__getitem__)
         end = self._place[high]
         if end - self._place[low] > _FARTHEST:

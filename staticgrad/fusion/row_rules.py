@@ -57,13 +57,11 @@ def combines(group: Group) -> bool:
 
 
 def _stays_in_row(node: Node) -> bool:
-    """Whether a node that looks up places finds one for each row, if it does."""
     looks_up = isinstance(node.form, INDEXED | SearchForm)
     return not looks_up or isinstance(node.form, ScatterAlong) or picks_of_row(node)
 
 
 def _without_reductions(one: Group, other: Group) -> tuple[Shape, int] | None:
-    """The rows of elements and of what is computed once per row for them, or looked up in it."""
     if "columns" in (one.kind, other.kind):
         return None
     if one.domain == other.domain:
@@ -221,7 +219,6 @@ class RowRules:
         return TooLarge(length * work, MOST_WRITTEN_OUT)
 
     def _asks(self, group: Group) -> bool:
-        """Whether a node of a group computes with its position."""
         for node in group.nodes if group.indexed else ():
             form = node.form
             if isinstance(form, Pointwise) and form.indexed:
@@ -249,7 +246,6 @@ class RowRules:
     def _moving(
         self, stored: Iterable[Key], reads: Iterable[Read], domain: Shape, row: int
     ) -> list[Walk]:
-        """The walks that move along the row, of what two groups read and store."""
         walks: dict[Walk, None] = {}
         for read in reads:
             pointwise = isinstance(read.reader.form, Pointwise)

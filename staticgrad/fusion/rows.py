@@ -85,7 +85,6 @@ class _Joining(Regrouping):
     # -- joining ----------------------------------------------------------------------------------
 
     def _join_forerunners(self, number: int) -> None:
-        """Join a group to the groups that it reads, the latest first, and to what those read."""
         last: int | None = number
         while last is not None and self._rules.fits(self._groups[last]):
             number, last = last, self._forerunner(last)
@@ -100,7 +99,6 @@ class _Joining(Regrouping):
         return next((each for each in near if self._may_join(self._groups[each], group)), None)
 
     def _join_neighbours(self) -> None:
-        """Join groups that read the same rows, the latest first."""
         over: dict[Shape, list[int]] = {}
         for number in self._order.all():
             group = self._groups[number]
@@ -123,7 +121,6 @@ class _Joining(Regrouping):
             self._join(one, other)
 
     def _whole_reads(self, number: int, domain: Shape) -> Set[Key]:
-        """Return the bases that a group reads and that have a given domain."""
         known = self._whole.setdefault(number, {})
         found = known.get(domain)
         if found is None:
@@ -157,7 +154,6 @@ class _Joining(Regrouping):
         return apart is None and self._order.may_merge(one.number, other.number)
 
     def _read_of(self, writer: Group, reads: Sequence[Read], reader: Group) -> list[Read]:
-        """Return the reads of a group that another group computes."""
         if writer.number not in self._order.before(reader.number):
             return []
         return [each for each in reads if self._owner(each.source.base) == writer.number]
@@ -173,7 +169,6 @@ class _Joining(Regrouping):
         )
 
     def _spares(self, one: Group, other: Group) -> bool:
-        """Return whether merging two groups of two phases stores less, apart from results."""
         inside = (one.number, other.number)
         stored = [key for key in (*one.stored, *other.stored) if self._is_inner(key)]
         less = [
@@ -190,7 +185,6 @@ class _Joining(Regrouping):
         return key not in self._roots and key not in self._before.kept
 
     def _join(self, one: int, other: int) -> None:
-        """Join two groups as ``one``; of sums of columns ``other`` combines the partial results."""
         first, second = self._groups[one], self._groups[other]
         for number in (one, other):
             self._whole.pop(number, None)
@@ -208,7 +202,6 @@ class _Joining(Regrouping):
         self._groups[one] = self._in_one(self._parts[one], *shared)
 
     def _partial_sums(self, group: Group, row: int) -> Group:
-        """A group of columns in two: what sums over groups of rows, and what combines that."""
         ((key, reduction),) = group.reductions.items()
         kind, partial = reduction.source.type, Partial(key.node)
         rows = product(tuple([group.domain[axis] for axis in group.summed]))
@@ -247,7 +240,6 @@ class _Joining(Regrouping):
         return part
 
     def _in_one(self, parts: Sequence[Group], domain: Shape, row: int) -> Group:
-        """One group of rows of several, which stores what others need."""
         first = parts[0]
         stored = dict.fromkeys([key for part in parts for key in part.stored])
         nodes = [node for part in parts for node in part.nodes]

@@ -97,7 +97,6 @@ def is_large(domain: Shape, least: int = LARGE) -> bool:
 
 
 def _is_whole(walk: Walk, domain: Shape) -> bool:
-    """Return whether a walk reads as many elements as the domain has."""
     moves = zip(walk.strides, domain, strict=True)
     return all(stride != 0 or extent == 1 for stride, extent in moves)
 
@@ -115,7 +114,6 @@ class _Siblings(Regrouping):
         self._order = Precedence(self._groups, self._edges(self._reads), self._place)
 
     def result(self, alike: Sequence[Sequence[int]]) -> Groups:
-        """The groups, those of each sequence as one where no path leads from one to another."""
         for numbers in alike:
             for one, other in combinations(numbers[:_NEAREST], 2):
                 self._merge_if_free(self._final(one), self._final(other))
@@ -164,7 +162,6 @@ class _Siblings(Regrouping):
         return not both_end and self._live_together(first, second)
 
     def _ends(self, group: Group) -> bool:
-        """Return whether readers of an array depend on the group: it writes the last part."""
         return any(self._owner(key) == group.number for key in group.targets)
 
     def _live_together(self, one: Group, other: Group) -> bool:
@@ -226,7 +223,6 @@ class _Sinking:
                 self._homes.setdefault(node, []).append(group.number)
 
     def result(self) -> Groups:
-        """The groups after all moves."""
         for number in self._before.by_number:
             for reader, nodes in self._cones(self._groups[number]).items():
                 self._move_if_spared(number, reader, nodes)
@@ -261,7 +257,6 @@ class _Sinking:
         return all(each.uniform for each in sources if each.inline)
 
     def _only_reader(self, group: Group, node: Node, chosen: Mapping[Node, int]) -> int | None:
-        """The one other group that reads a node's values, element by element."""
         found: set[int | None] = set()
         for user in self._before.users[node, 0]:
             if user in chosen:
@@ -274,7 +269,6 @@ class _Sinking:
         return found.pop() if len(found) == 1 else None
 
     def _reads(self, group: Group, reader: Group, node: Node, user: Node) -> bool:
-        """Return whether a group reads a value of another one by elements and could compute it."""
         if reader is group or reader.kind not in _INTO_OF[group.kind]:
             return False
         if (
@@ -303,7 +297,6 @@ class _Sinking:
     # -- what a move costs -------------------------------------------------------------------------
 
     def _move_if_spared(self, number: int, reader: int, nodes: Sequence[Node]) -> None:
-        """Move those of the nodes, from the last one on, with which the fewest bytes are moved."""
         group, other = self._groups[number], self._groups[reader]
         before = self._traffic(group) + self._traffic(other)
         best, fewest = 0, before - _LEAST_SPARED
@@ -324,7 +317,6 @@ class _Sinking:
                 del self._groups[number]
 
     def _moved(self, group: Group, reader: Group, nodes: Sequence[Node]) -> tuple[Group, Group]:
-        """The two groups after a move."""
         gone = {*nodes}
         work = sum(map(instructions, nodes))
         left = tuple([node for node in group.nodes if node not in gone])

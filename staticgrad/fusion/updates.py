@@ -164,7 +164,6 @@ def _holding_up(access: ReadsAndWrites, updates: Sequence[Update]) -> set[str]:
 
 
 def _backwards(access: ReadsAndWrites, works: set[int]) -> list[int]:
-    """Works, each behind all that depend on what it writes."""
     ordering = _Ordering(access, ())
     ordering.run()
     return [number for number in reversed(ordering.done) if number in works]
@@ -215,11 +214,9 @@ class _Ordering:
 
     @property
     def is_complete(self) -> bool:
-        """True if every work is ordered."""
         return len(self.done) == len(self.access.works)
 
     def run(self) -> None:
-        """Give places to all works that can have one."""
         while self._ready:
             *_, number = heappop(self._ready)
             if number < self._checked:

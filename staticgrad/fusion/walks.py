@@ -205,7 +205,6 @@ def _is_pointwise(node: Node) -> bool:
 
 
 def _all_in_order(reductions: Iterable[GroupReduction]) -> bool:
-    """Return whether there are a few reductions, all of which depend on the order of terms."""
     dtypes = [(each.kind, each.source.type.dtype) for each in reductions]
     few = 0 < len(dtypes) <= MOST_ACROSS
     return few and all(COMBINERS[kind].is_ordered(dtype) for kind, dtype in dtypes)
@@ -245,7 +244,6 @@ def _outgrows_registers(group: Group) -> bool:
 
 
 def _lies_along(groups: Groups, group: Group) -> bool:
-    """Return whether rows of all operands are contiguous."""
     walks = operand_walks(groups, group)
     runs = all(is_one_run(walk.strides, group.domain, group.row) for walk in walks)
     return runs and all(walk.strides[-1] in (0, 1) for walk in walks)
@@ -274,13 +272,11 @@ def may_be_short(domain: Shape, row: int, reductions: Iterable[GroupReduction], 
 
 
 def _longest_short(reduction: GroupReduction) -> int:
-    """Return the greatest row length at which each lane takes one row."""
     longest = reduction.source.type.dtype.compute.lanes
     return longest if _is_extreme_of_integers(reduction) else 2 * longest - 1
 
 
 def _is_extreme_of_integers(reduction: GroupReduction) -> bool:
-    """Return whether a reduction is a minimum or maximum of integers, or of their indices."""
     is_integer = reduction.source.type.dtype.compute.is_integer
     return is_integer and COMBINERS[reduction.kind].rule != "tree"
 

@@ -118,7 +118,6 @@ def _has_long_rows(node: Node, users: Mapping[ValueKey, Sequence[Node]]) -> bool
 
 
 def _reduced(node: Node, users: Mapping[ValueKey, Sequence[Node]]) -> Iterator[tuple[int, ...]]:
-    """Yield the axes over which a value, or an elementwise function of it, is reduced."""
     found, waiting = {node}, [node]
     while waiting and len(found) < MOST_READERS:
         for user in users[waiting.pop(), 0]:
@@ -177,7 +176,6 @@ def with_pools(groups: Groups) -> Groups:
 
 
 def _pool(group: Group) -> Node | None:
-    """The node of a group that reads windows, if it takes something of each and none overlap."""
     if group.kind != "windows" or group.image is not None:
         return None
     for node in group.nodes:
@@ -188,7 +186,6 @@ def _pool(group: Group) -> Node | None:
 
 
 def _are_apart(axes: Sequence[WindowAxis]) -> bool:
-    """Return whether windows do not overlap and have no borders."""
     counts = [axis.taps for axis in axes]
     if not all(isinstance(count, int) for count in counts):
         return False
@@ -226,7 +223,6 @@ class _Pools(Regrouping):
     """Groups while pools go to their images."""
 
     def result(self) -> Groups:
-        """The groups after that."""
         pools: dict[int, list[Group]] = {}
         for group in self._before.all:
             node = _pool(group)
@@ -299,7 +295,6 @@ class _Pools(Regrouping):
 
 
 def _read(groups: Groups, node: Node) -> Source:
-    """Return the source that a pool reads."""
     return groups.source(node.args[0])
 
 
@@ -346,7 +341,6 @@ def chosen(groups: Groups, node: Node) -> tuple[int, bool | int | float] | None:
 
 
 def _of_constant(condition: Source, array: Any) -> int | None:
-    """That of a constant matrix, or of one that is stretched over others."""
     if not condition.direct or array.ndim < 2 or any(size != 1 for size in array.shape[:-2]):
         return None
     rows, columns = np.nonzero(array.reshape(array.shape[-2:]))

@@ -71,7 +71,6 @@ class _BlockLowering(Lowering):
     # -- places -----------------------------------------------------------------------------------
 
     def lowered(self) -> LoweredStep:
-        """Return the stages over the axes of batches and heads."""
         rank = len(self.domain)
         self.loops = loops_over(self.domain, [range(rank - 2)], self._walks(), merge=True)
         axes = [Axis(name, self.extent(size)) for name, size in self.loops.flat(0)]
@@ -92,12 +91,10 @@ class _BlockLowering(Lowering):
         return Axis(self.tile, self.extent((rows + (self.height - 1)) // self.height))
 
     def _fresh(self) -> str:
-        """Return the name of a number that is kept."""
         self.count += 1
         return f"r{len(self.group.reductions) + self.count - 1}"
 
     def _limits(self) -> Iterator[Keep]:
-        """Yield the number of rows of a tile and the end of its columns."""
         yield Keep(self.last, self._left(self.domain[-2]))
         if self.roles.beyond or self.roles.short:
             end = ex.index(self.tile) * self.height + self.roles.tile_end
@@ -156,7 +153,6 @@ class _BlockLowering(Lowering):
         return ex.select(whole, ex.literal(0.0, dtype), ex.literal(-0.0, dtype))
 
     def _with_zeros(self, node: Node, value: Expr, start: int) -> Expr:
-        """Return a product and what it leaves out from, or up to, a place of the tile."""
         if node not in self.roles.short:
             return value
         rows = node in self.roles.over_rows
@@ -167,13 +163,11 @@ class _BlockLowering(Lowering):
         return value + ex.load(access, value.dtype, fill=ex.literal(-0.0, value.dtype))
 
     def _steps(self, node: Node) -> tuple[Size, Size]:
-        """Return the strides of the second matrix of a product along its rows and columns."""
         form = node.form
         assert isinstance(form, Contract)
         return _strides(self.groups.source(node.args[1]), form.transpose_b)
 
     def _walks(self) -> Iterator[Walk]:
-        """Yield the walks of all operands in memory over the outer axes."""
         for node in self.roles.products:
             first, second = map(self.groups.source, node.args)
             if first.base not in self.roles.wide:
@@ -195,20 +189,17 @@ class _BlockLowering(Lowering):
                 yield self._read_walk(source, shape)
 
     def _read_walk(self, source: Source, shape: Shape) -> Walk:
-        """Return the walk of a source read by a node of ``shape``: all elements or one per row."""
         strides = source.layout.broadcast(source.type.shape, shape)
         if shape != self.domain:
             strides = (*strides[: len(self.domain) - 1], 0)
         return Walk(source.base, source.layout.offset, strides)
 
     def _matrix(self, source: Source) -> Walk:
-        """Return the walk from matrix to matrix of a product's operand."""
         outer = self.domain[:-2]
         batch = Strided(0, source.layout.strides[:-2]).broadcast(source.type.shape[:-2], outer)
         return Walk(source.base, source.layout.offset, (*batch, 0, 0))
 
     def _target(self, key: Key) -> Walk:
-        """Return the walk over the matrices or rows of a result."""
         rank, shape = len(self.domain), self.groups.value_type(key).shape
         strides = c_strides(shape)
         if key in self.roles.per_row:
@@ -218,34 +209,29 @@ class _BlockLowering(Lowering):
         return Walk(key, 0, (*strides[:-2], 0, 0))
 
     def _in_tile(self, stride: Size) -> tuple[Position, ...]:
-        """Return the place of a row of the tile: loops over them end at the last one."""
         if stride == 0:
             return ()
         terms, rows = ((self.tile, self.height), (self.row, 1)), self.extent(self.domain[-2])
         return (Position(terms, 0, self.argument(stride), rows, within=True),)
 
     def _along(self, walk: Walk, dtype: DType, columns: str, mode: str = "in") -> Access:
-        """An access to the elements of rows of the tile; ``columns`` is the loop along a row."""
         down, across = walk.strides[-2:]
         access = self._outer(walk, dtype, mode)
         moves = ((columns, self.argument(across)),) if across != 0 else ()
         return Access(access.operand, (*access.strides, *moves), (), self._in_tile(down))
 
     def _outer(self, walk: Walk, dtype: DType, mode: str) -> Access:
-        """Return an access that moves along the outer axes alone."""
         return self.access(walk, dtype, "in" if mode == "in" else "out")
 
     # -- scratch ----------------------------------------------------------------------------------
 
     def _keep(self, key: Key, value: Expr) -> Store:
-        """Store a value for later stages: to memory, or to its place in scratch."""
         dtype = self.groups.value_type(key).dtype
         if key in self.group.stored:
             return Store(self._along(self._target(key), dtype, VECTOR, "out"), value)
         return Store(self._scratch(key, VECTOR), value)
 
     def _scratch(self, key: Key, columns: str) -> Access:
-        """Return the scratch access of a value of this tile's rows."""
         slot = self.roles.slots[key]
         dtype, wide = self.groups.value_type(key).dtype, self.domain[-1]
         name = self.scratch_operand(slot.node, dtype)
@@ -255,7 +241,6 @@ class _BlockLowering(Lowering):
         return Access(name, ((self.row, self.argument(wide)), *moves))
 
     def _kept(self, key: Key, columns: str) -> Access:
-        """Return the access of a value of this tile's rows that an earlier stage has stored."""
         if key in self.group.stored:
             dtype = self.groups.value_type(key).dtype
             return self._along(self._target(key), dtype, columns, "out")
@@ -264,13 +249,11 @@ class _BlockLowering(Lowering):
     # -- products ---------------------------------------------------------------------------------
 
     def _factor(self, source: Source, moves: Sequence[tuple[str, Size]]) -> Access:
-        """Return a matrix that lies outside, with the strides along the product's loops."""
         access = self._outer(self._matrix(source), source.type.dtype, "in")
         steps = tuple((axis, self.argument(step)) for axis, step in moves if step != 0)
         return Access(access.operand, (*access.strides, *steps))
 
     def _scores(self, node: Node) -> Gemm:
-        """Queries of the tile with all keys; what follows element by element goes with it."""
         form, (first, second) = node.form, map(self.groups.source, node.args)
         assert isinstance(form, Contract)
         down, inner = _strides(first, form.transpose_a)
@@ -296,7 +279,6 @@ class _BlockLowering(Lowering):
         )
 
     def _over_rows(self, node: Node) -> Gemm:
-        """Rows of the tile with a matrix of as many rows as they have columns."""
         first, second = map(self.groups.source, node.args)
         self._begin("i")
         a = self._kept(first.base, "k")
@@ -307,7 +289,6 @@ class _BlockLowering(Lowering):
         return self._product(node, second, a, store, i, k, self.roles.tile_end)
 
     def _over_columns(self, node: Node) -> Stage:
-        """Columns of all rows with a matrix of as many rows; by tiles, where those begin late."""
         first, second = map(self.groups.source, node.args)
         self._begin("i")
         target, dtype = self._result(node), first.type.dtype
@@ -355,7 +336,6 @@ class _BlockLowering(Lowering):
     # -- rows -------------------------------------------------------------------------------------
 
     def _row_stages(self) -> Iterator[Stage]:
-        """Yield a Map for each pass over the row, then the stores of each row."""
         names = {key: f"r{number}" for number, key in enumerate(self.group.reductions)}
         for stage in self.roles.stages:
             self._begin(self.iteration)
@@ -391,7 +371,6 @@ class _BlockLowering(Lowering):
             self.memo[key] = found.cast(dtype)
 
     def _joined(self, key: Key, found: Expr) -> Expr:
-        """A reduction of the columns up to the end with what lies behind it, if that is any."""
         short = ex.ref(self.end, I64) < self.size(self.domain[-1])
         rest = ex.literal(self.roles.beyond[key], found.dtype)
         if self.group.reductions[key].kind == "sum":
@@ -405,7 +384,6 @@ class _BlockLowering(Lowering):
     # -- expressions ------------------------------------------------------------------------------
 
     def positions(self, shape: Shape) -> list[Expr]:
-        """Return the row and the column of the square; a value with positions has no other axes."""
         places = [ex.index(self.tile) * self.height + ex.index(self.row), ex.index(VECTOR)]
         places = [*[ex.literal(0, I64)] * len(shape), *places][-len(shape) :] if shape else []
         return [
@@ -414,7 +392,6 @@ class _BlockLowering(Lowering):
         ]
 
     def _begin(self, row: str) -> None:
-        """Begin a new stage with an empty memo."""
         self.row, self.shape = row, self.domain
         self.memo.clear()
 
@@ -425,7 +402,6 @@ class _BlockLowering(Lowering):
         self.shape = self.domain
 
     def value(self, source: Source) -> Expr:
-        """Return the element of a source at the current position."""
         if source.inline:
             return self.inline(source)
         key = source.base
@@ -453,6 +429,5 @@ def _together(loops: Iterable[Loop]) -> list[Loop]:
 
 
 def _strides(source: Source, transposed: bool) -> tuple[Size, Size]:
-    """Return the strides of a matrix along rows and columns, as a product takes it."""
     rows, columns = source.layout.strides[-2:]
     return (columns, rows) if transposed else (rows, columns)

@@ -58,7 +58,6 @@ def _is_short(domain: Shape) -> bool:
 
 
 def _written_out(low: Lowering, copy: Transfer, walks: Sequence[Walk]) -> LoweredStep | None:
-    """Return a copy with a store for each element of its short last axes; else None."""
     from staticgrad.lowering.short_rows import around_vector, written_axes
 
     row = written_axes(low.group, walks, [copy.target_type.dtype], alike=True)
@@ -88,7 +87,6 @@ def _dealt_out(low: Lowering, copy: Transfer, walks: Sequence[Walk]) -> LoweredS
 
 
 def _each_place(low: Lowering, copy: Transfer, target: Walk) -> tuple[Store, ...]:
-    """Return the stores of a copy at every place of the loops of the second segment."""
     names, stores = low.loops.names[1], []
     for place in product(*(range(int(extent)) for extent in low.loops.extents[1])):
         low.place = dict(zip(names, place, strict=True))
@@ -97,7 +95,6 @@ def _each_place(low: Lowering, copy: Transfer, target: Walk) -> tuple[Store, ...
 
 
 def _lower_rows(low: Lowering, copies: Sequence[Transfer]) -> LoweredStep:
-    """Loops over rows, and inside of them a stage for each part of a row."""
     domain, split = low.group.domain, len(low.group.domain) - low.group.row
     walks = [
         [*read, Walk(to.base, 0, to.strides)]
@@ -126,12 +123,10 @@ def _lower_rows(low: Lowering, copies: Sequence[Transfer]) -> LoweredStep:
 
 
 def _outside(walk: Walk, split: int) -> Walk:
-    """Return the walk of an operand from row to row."""
     return Walk(walk.base, walk.offset, walk.strides[:split])
 
 
 def _inside(outside: Loops, walks: Sequence[Walk], shape: Shape, split: int) -> Loops:
-    """Return the loops over rows, and over the part of a row in which these operands move."""
     extents, moves = collapse(shape[split:], [walk.strides[split:] for walk in walks])
     if not extents:
         extents, moves = [1], [[0] for _ in walks]
@@ -148,7 +143,6 @@ def _inside(outside: Loops, walks: Sequence[Walk], shape: Shape, split: int) -> 
 
 
 def _walks(low: Lowering, copy: Transfer) -> list[Walk]:
-    """Return the walks of a copy: in its source, if that is in memory, and in its target."""
     layout = _layout(copy)
     target = Walk(copy.target, layout.offset, layout.strides)
     source = copy.source
@@ -159,13 +153,11 @@ def _walks(low: Lowering, copy: Transfer) -> list[Walk]:
 
 
 def _layout(copy: Transfer) -> Strided:
-    """Return the layout of a copy's elements in its buffer."""
     layout = Strided.contiguous(copy.target_type.shape)
     return layout if copy.region is None else layout.region(copy.region)
 
 
 def _moved(low: Lowering, store: Store, offset: Size) -> Store:
-    """Return the store moved by ``offset``: all parts of a row are stored by one operand."""
     if offset == 0:
         return store
     start = Position((), low.extent(offset))
@@ -174,7 +166,6 @@ def _moved(low: Lowering, store: Store, offset: Size) -> Store:
 
 
 def _store(low: Lowering, copy: Transfer, target: Walk) -> Store:
-    """Return the store of an element of a copy."""
     dtype, source = copy.target_type.dtype, copy.source
     value = ex.literal(copy.fill, dtype) if source is None else low.value(source)
     streamed = copy.target in low.group.streamed

@@ -79,12 +79,10 @@ class _BranchRun:
         self._elements, self._branch = elements, branch
 
     def expected(self) -> int:
-        """About how many expressions it takes."""
         cases = [case.steps for case in self._branch.schedules]
         return sum(run.expected() for steps in cases for run in _runs(self._elements, steps))
 
     def run(self) -> None:
-        """Run all cases and select the results of one."""
         write_branch(self._elements, self._branch, _write_case)
 
 
@@ -106,7 +104,6 @@ class _StepRun:
         self._orders: dict[Expr, list[Expr]] = {}
 
     def run(self) -> None:
-        """Run all outer iterations, in order."""
         if self.kernel.listed is not None:
             raise NotWrittenOutError
         for at in self._places(self.kernel.axes):
@@ -165,7 +162,6 @@ class _StepRun:
             yield {axis.name: place for axis, place in zip(axes, places, strict=True)}
 
     def _along(self, axis: Axis) -> Sequence[RowPlace]:
-        """Return the places of a loop: those of a row, of several elements of a row, or all."""
         extent, rows = self._number(axis.extent), self.elements.rows
         if axis.limits:
             raise NotWrittenOutError
@@ -287,7 +283,6 @@ class _StepRun:
         self.elements.store(buffer, place, value)
 
     def _check(self, check: Check, at: Mapping[str, RowPlace], known: dict[int, Expr]) -> None:
-        """An index that is a number inside of its extent, or that the run checks."""
         index, extent = self._value(check.index, at, known), self._number(check.extent)
         if index.op == "literal" and isinstance(extent, int):
             place = int(index.attribute)  # type: ignore[arg-type]
@@ -388,7 +383,6 @@ class _StepRun:
 
 
 def _in_rows(at: Mapping[str, RowPlace]) -> bool:
-    """Return whether a statement at these indices runs in each row."""
     return any(place.row != 0 for place in at.values())
 
 

@@ -111,7 +111,6 @@ def scheduled(placed: WithCopies) -> Fusion:
 
 
 def _told(steps: Sequence[BoundStep]) -> tuple[BoundStep, ...]:
-    """Return the steps, with kernels that rely on what holds of the sizes in all of them."""
     uses = [(step.kernel, step.arguments) for step in steps if isinstance(step, KernelStep)]
     told = kernels_told(uses)
     return tuple(
@@ -216,7 +215,6 @@ class _Builder:
         return [self.work(self.groups, self.groups.by_number[number]) for number in self.late]
 
     def checked(self, works: Sequence[PendingStep]) -> list[PendingStep]:
-        """Return the works; each is marked if earlier ones already made its checks."""
         if sum(work.checks for work in works) < 2 or not self.updates:
             return [*works]
         from staticgrad.ir.verify import implied_checks
@@ -229,7 +227,6 @@ class _Builder:
         return [replace(work, checked=n in implied) for n, work in enumerate(works)]
 
     def work(self, groups: Groups, group: Group) -> PendingStep:
-        """Return the step that computes a group, with the data that orders it among others."""
         position = max([self._position[node] for node in group.members], default=0)
         lowered: LoweredStep | LoweredCall | LoweredBodies
         step: BoundStep
@@ -255,7 +252,6 @@ class _Builder:
         return PendingStep(group.number, step, lowered.reads, lowered.writes, position, group.level)
 
     def _step(self, group: Group, lowered: LoweredStep) -> KernelStep:
-        """Return the step of a lowered group: its kernel, buffers and annotations."""
         scratch = {key: (dtype, size) for key, dtype, size in lowered.scratch}
         names = {
             key: self._add("s", "scratch", *scratch[key])
@@ -275,7 +271,6 @@ class _Builder:
         )
 
     def _call_step(self, group: Group, call: LoweredCall) -> CallStep:
-        """Return a call with its buffers."""
         bound = [Binding(self._buffer_of(key), offset) for key, offset in call.operands]
         bound += [Binding(self._add("s", "scratch", *each)) for each in call.scratch]
         if call.check is not None:
@@ -293,7 +288,6 @@ class _Builder:
         )
 
     def _schedules(self, group: Group) -> list[Schedule]:
-        """Return the schedules of a group's bodies; those of equal bodies are one."""
         (node,) = group.nodes
         for body in node.op.bodies:
             if body.computation not in self._inner:
@@ -301,7 +295,6 @@ class _Builder:
         return [self._inner[body.computation] for body in node.op.bodies]
 
     def _time_loop(self, bodies: LoweredBodies) -> LoweredStep | Stretch | None:
-        """Return the kernel of a loop, or of stretches of it, if it has one."""
         from staticgrad.lowering.loops.driven import is_plainly_driven  # few have loops
 
         if not self.groups.fused or is_plainly_driven(bodies):
@@ -311,14 +304,12 @@ class _Builder:
         return lower_time_loop(bodies)
 
     def _stretched(self, group: Group, each: Stretch) -> Schedule:
-        """Return the schedule of one stretch of a loop."""
         bound = [Binding(buffer.name) for buffer in each.buffers]
         about = (group.phase, _label(group), _origins(group))
         step = KernelStep.of(each.kernel, bound, each.arguments, *about)
         return Schedule("stretch", each.buffers, (step,), each.outputs)
 
     def _body_step(self, group: Group, lowered: LoweredBodies) -> BodyStep:
-        """Return a loop or branch with its buffers."""
         form = lowered.form
         bound = [Binding(self._buffer_of(key), offset) for key, offset in lowered.operands]
         for _, each in lowered.rest:
@@ -341,20 +332,17 @@ class _Builder:
 
 
 def _origins(group: Group) -> tuple[Location, ...]:
-    """Return the user's lines that a group computes."""
     nodes = group.members
     return tuple(dict.fromkeys([place for node in nodes for place in node.origin.places]))
 
 
 def _label(group: Group) -> str:
-    """Return a label for a step: its ops, or the value that it copies."""
     names = ", ".join(dict.fromkeys([node.op.name for node in group.members]))
     copies = group.transfer is not None and isinstance(group.transfer.target, Copied)
     return f"copy of {names}" if copies else names
 
 
 def _renamed(step: BoundStep, new_names: Mapping[str, str]) -> BoundStep:
-    """Return the step with new values where they came to lie; what reads a parameter's says so."""
     if not any(binding.buffer in new_names for binding in step.operands):
         return step
     operands = tuple(

@@ -24,7 +24,6 @@ def kernels_told(uses: Iterable[tuple[Kernel, tuple[Size, ...]]]) -> dict[Kernel
 
 
 def _told(kernel: Kernel, given: Sequence[tuple[Size, ...]]) -> Kernel:
-    """Return a kernel with the facts about its arguments on which its code depends."""
     asked: dict[Extent, bool] = {}
     for extent, in_product in _asked(kernel):
         asked[extent] = asked.get(extent, False) or in_product
@@ -64,7 +63,6 @@ def _halved(kernel: Kernel) -> Iterator[Extent]:
 
 
 def _apart(kernel: Kernel) -> Iterator[Extent]:
-    """Yield the strides between the rows that tiles of products read."""
     if kernel.listed is not None:
         return
     for stage, _ in nested(kernel.stages):
@@ -73,7 +71,6 @@ def _apart(kernel: Kernel) -> Iterator[Extent]:
 
 
 def _asked(kernel: Kernel) -> Iterator[tuple[Extent, bool]]:
-    """Yield the extents of rows and products that iterations share; True for products."""
     if kernel.outer == "lanes" or kernel.listed is not None:
         return  # the loop over lanes is cut anywhere
     for stage, _ in nested(kernel.stages):

@@ -125,7 +125,6 @@ class _Planning:
         self._present: list[set[object]] = [set() for _ in range(self._count)]
 
     def plan(self) -> RowPlan:
-        """Return the plan."""
         results: dict[int, list[Key]] = {}
         for key, reduction in self._group.reductions.items():
             stage = self._home[key].stage
@@ -155,7 +154,6 @@ class _Planning:
         return RowPlan(self._count, ordered, places, numbers, results, columns, stores, checks)
 
     def _need_operands(self, node: Node, point: RowPoint) -> None:
-        """Have everything there that a node is computed from at a point."""
         sources = [self._groups.source(arg) for arg in node.args]
         if node in self._checks:
             self._need(sources.pop(), self._checks[node])
@@ -175,12 +173,10 @@ class _Planning:
     # -- where what may wait is computed ----------------------------------------------------------
 
     def _ask(self, source: Source, stage: int) -> None:
-        """Have a stage compute an element."""
         self._need(source, RowPoint(stage, False))
         self._present[stage] |= self._below(source).keys()
 
     def _store(self, key: Key) -> RowPoint:
-        """Return the point at which a value is stored."""
         point = self._home[key]
         if key not in self._own:
             return point
@@ -192,7 +188,6 @@ class _Planning:
         return point
 
     def _cheapest(self, source: Source) -> int:
-        """Return the stage with the least work to compute an element that no stage depends on."""
         known = self._known(source)
         first = 0 if known is None else known.next
         below = self._below(source)
@@ -233,7 +228,6 @@ class _Planning:
             self._find_result(key)
 
     def _checked_at(self, node: Node) -> RowPoint:
-        """Return the point at which the index that a node sets is known."""
         known = self._known(self._groups.source(node.args[1]))
         return RowPoint(-1, True) if known is None else known
 
@@ -253,7 +247,6 @@ class _Planning:
         self._home[key] = RowPoint(0 if known is None else known.next, True)
 
     def _known(self, source: Source) -> RowPoint | None:
-        """Return the point in which a value is known; None where it is before all stages."""
         return None if source.inline else self._home.get(source.base)
 
     def _is_per_row(self, node: Node) -> bool:
@@ -262,7 +255,6 @@ class _Planning:
     # -- what is kept -----------------------------------------------------------------------------
 
     def _efforts(self) -> dict[Node, int]:
-        """Return the instructions to compute an element of each node if nothing is kept."""
         found: dict[Node, int] = {}
         for node in self._group.nodes:
             if self._is_per_row(node):
@@ -285,7 +277,6 @@ class _Planning:
     def _computed_at(
         self, node: Node, kept: dict[Node, Key | None], numbers: list[Node]
     ) -> Iterator[RowPoint]:
-        """Yield the points that compute a node, given all that need it."""
         needs, home = self._needs[node], self._home[Home(node)]
         if self._is_per_row(node):
             if any(each > home for each in needs):
@@ -319,7 +310,6 @@ class _Planning:
         }
 
         def apart(one: _Stay, other: _Stay) -> bool:
-            """Return whether the last read of one value precedes the write of the other."""
             if one.last == other.first:
                 return self._reads_from(other.node, one.node, set(nodes[one.last]))
             return one.last < other.first
@@ -335,7 +325,6 @@ class _Planning:
         return found
 
     def _reads_from(self, reader: Node, node: Node, inside: set[Node]) -> bool:
-        """Return whether computing a node at a point reads another node, which the row keeps."""
         waiting, seen = [reader], {reader}
         while waiting:
             for arg in waiting.pop().args:
@@ -403,7 +392,6 @@ class _RowLowering(Lowering):
     """The state of lowering a group of rows; ``memo`` holds the values of one context."""
 
     def lowered(self) -> LoweredStep:
-        """Return the kernel of the group."""
         group = self.group
         self.plan = row_plan(self.groups, group)
         self.shape = group.domain
@@ -462,7 +450,6 @@ class _RowLowering(Lowering):
         return kernel.lanes if fits and may_take_strips(kernel) else 0
 
     def _target(self, key: Key) -> Walk:
-        """Return the walk that stores a value: a whole buffer, by element or by row."""
         shape, group = self.groups.value_type(key).shape, self.group
         if is_per_row(shape, group.domain, group.row):
             shape = outer_shape(group.domain, group.row)
@@ -471,7 +458,6 @@ class _RowLowering(Lowering):
     # -- one context ------------------------------------------------------------------------------
 
     def _body(self, context: RowPoint) -> tuple[Statement, ...]:
-        """Return the statements of a context: its nodes and what is stored, kept or reduced."""
         plan, group, self.memo, self.loads = self.plan, self.group, {}, {}
         nodes = plan.nodes.get(context, ())
         self.present = {*nodes}
@@ -516,7 +502,6 @@ class _RowLowering(Lowering):
         return [check, *map(self._kept_pick, loads)]
 
     def _picks(self, node: Node, place: Expr) -> Iterator[Expr]:
-        """Yield the loads at its place that a picked element is computed from."""
         self.shape = node.types[0].shape
         data = self.groups.source(node.args[0])
         if not computes(self.groups, self.group, data):
@@ -534,7 +519,6 @@ class _RowLowering(Lowering):
                 waiting += fresh
 
     def _is_number(self, source: Source) -> bool:
-        """Return whether a value of the group has one element per row and is not recomputed."""
         shape = source.base.node.types[0].shape
         is_result = source.base in self.group.reductions
         return is_result or is_per_row(shape, self.group.domain, self.group.row)
@@ -546,12 +530,10 @@ class _RowLowering(Lowering):
         return Keep(name, loaded.cast(dtype.compute))
 
     def _at_place(self, access: Access, dtype: DType, place: Expr) -> Expr:
-        """Return an operand's element at an index of the row, or the value kept of it."""
         kept = self.picked.get((access, place.attribute))
         return ex.load(access, dtype, place) if kept is None else kept.cast(dtype)
 
     def _computed(self, node: Node) -> Expr:
-        """One element of a node."""
         if isinstance(node.form, ScatterAlong):
             return one_hot(self, node, self.places[node])
         if isinstance(node.form, GatherAlong):
@@ -559,7 +541,6 @@ class _RowLowering(Lowering):
         return self.scalar(node)
 
     def _picked(self, node: Node) -> Expr:
-        """Return the element of a row at a place; one of the group is computed there once more."""
         data, place = self.groups.source(node.args[0]), self.places[node]
         if computes(self.groups, self.group, data):
             return self._again(data, place)
@@ -568,7 +549,6 @@ class _RowLowering(Lowering):
         return self._at_place(self.access(walk, dtype, gather=(stride,)), dtype, place)
 
     def _again(self, source: Source, place: Expr) -> Expr:
-        """Return an element at another place of the row."""
         node, group = source.base.node, self.group
         own = computes(self.groups, group, source)
         if source.uniform or (own and self._is_number(source)):
@@ -590,7 +570,6 @@ class _RowLowering(Lowering):
         return self._at_place(Access(access.operand, tuple(moves), along), dtype, place)
 
     def _positions_at(self, shape: Shape, place: Expr) -> Sequence[Expr]:
-        """The position along each axis of an element at a place of the row, its last axis."""
         own = self.positions(shape)
         return own if shape[-1:] in ((), (1,)) else [*own[:-1], place]
 
@@ -603,7 +582,6 @@ class _RowLowering(Lowering):
         return ColumnAccumulate(reduction.kind, value, partials, scratch)
 
     def own(self, source: Source) -> Expr:
-        """Return a value of the group: computed in this context, or what an earlier one left."""
         return self._result(source.base)
 
     def _result(self, key: Key) -> Expr:
@@ -616,20 +594,17 @@ class _RowLowering(Lowering):
         return self.memo[key]
 
     def walk(self, source: Source) -> Walk:
-        """Return the walk of a source over the domain, for a node of the present shape."""
         return walk_of(self.group, source, self.shape)
 
     # -- what a row keeps -------------------------------------------------------------------------
 
     def _is_kept_apart(self, node: Node) -> bool:
-        """Return whether a row keeps a value that is not stored in its own result."""
         return node in self.plan.kept and self.plan.kept[node] != Home(node)
 
     def _kept_store(self, node: Node) -> Store:
         return Store(self._place(node), self.memo[Home(node)])
 
     def _place(self, node: Node) -> Access:
-        """Return the access at which the row keeps the elements of a node."""
         key, dtype = self.plan.kept[node], node.types[0].dtype
         if key is not None:
             return self.access(self.targets[key], dtype, "out")
@@ -638,7 +613,6 @@ class _RowLowering(Lowering):
     # -- rows side by side, and memory ahead ------------------------------------------------------
 
     def _ahead(self, axes: Sequence[Axis], jammed: int) -> tuple[int, Ahead]:
-        """Return the stage that brings memory near, and what."""
         work = {
             number: sum(map(instructions, self.plan.nodes.get(RowPoint(number, False), ())))
             for number in range(self.plan.stages)
@@ -686,7 +660,6 @@ def _itemsize(low: Lowering) -> int:
 
 
 def _streams(low: Lowering) -> Sequence[Key]:
-    """Return the buffers that are walked along the row."""
     first = len(low.group.domain) - low.group.row
     moving = [w.base for w in low.loops.strides if any(step != 0 for step in w.strides[first:])]
     return [*dict.fromkeys(moving)]

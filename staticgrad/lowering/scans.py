@@ -59,11 +59,9 @@ class _Scanned:
 
     @property
     def walks(self) -> list[Walk]:
-        """The walks of the result and of all sources."""
         return [self.result, *source_walks(self.low.groups, self.low.group, self.sources)]
 
     def grown(self, total: Expr, first: Expr | bool) -> Expr:
-        """Return the total up to the current element; ``first``: whether it is the first one."""
         *factors, value = (self.low.value(source) for source in self.sources)
         if self.kind == "prod":
             return total * value
@@ -75,12 +73,10 @@ class _Scanned:
         return total + value
 
     def store(self, value: Expr) -> Store:
-        """Return the current element of the result."""
         return Store(self.low.access(self.result, self.dtype, "out"), value)
 
 
 def _in_lanes(low: Lowering) -> LoweredStep:
-    """Return a row in each lane."""
     scanned = _Scanned(low)
     others = [k for k in range(len(low.group.domain)) if k != scanned.axis]
     low.loops = loops_over(low.group.domain, [others, [scanned.axis]], scanned.walks, merge=True)
@@ -95,7 +91,6 @@ def _in_lanes(low: Lowering) -> LoweredStep:
 
 
 def _from_row_to_row(low: Lowering) -> LoweredStep:
-    """Return a vector of neighbouring rows, each total from the one that was just stored."""
     scanned, domain = _Scanned(low), low.group.domain
     before, behind = range(scanned.axis), range(scanned.axis + 1, len(domain))
     low.loops = loops_over(domain, [before, [scanned.axis], behind], scanned.walks, merge=True)
@@ -139,6 +134,5 @@ def _axes(low: Lowering, segment: int) -> list[Axis]:
 
 
 def _iterations(low: Lowering) -> Axis:
-    """Return the loop along the running axis; one of an axis of one element goes round once."""
     loops = _axes(low, 1)
     return loops[0] if loops else Axis(f"i{sum(map(len, low.loops.names))}", 1)

@@ -117,7 +117,6 @@ class _ShortRows(Lowering):
     around: dict[str, int]
 
     def lowered(self, row: int) -> LoweredStep:
-        """Return the kernel of the group, whose rows are its last axes, so many."""
         group, rank = self.group, len(self.group.domain)
         self.shape = group.domain
         stored = group.stored
@@ -164,7 +163,6 @@ class _ShortRows(Lowering):
     # -- values -----------------------------------------------------------------------------------
 
     def _evaluate(self, node: Node) -> None:
-        """Give a node its expression, at every place where it has one."""
         once = self._once(Home(node))
         looked_up = self._looked_up(node) if isinstance(node.form, INDEXED) else None
         self.shape = node.types[0].shape if once else self.group.domain
@@ -173,13 +171,11 @@ class _ShortRows(Lowering):
             self.memo[Home(node)] = self._element(node, looked_up)
 
     def _looked_up(self, node: Node) -> Expr:
-        """Return the place in the row that a node looks up, checked."""
         self.shape = node.args[1].type.shape
         self._go_to(None)
         return checked_place(self, node)
 
     def _element(self, node: Node, looked_up: Expr | None) -> Expr:
-        """The expression of a node at this place, given that in the row which it looks up."""
         form = node.form
         if isinstance(form, Assemble):
             return _windowed(self, node)
@@ -190,7 +186,6 @@ class _ShortRows(Lowering):
         return self._picked(node, looked_up)
 
     def _picked(self, node: Node, looked_up: Expr) -> Expr:
-        """Return the element of a row at an index, chosen among those that the group computes."""
         data = self.groups.source(node.args[0])
         if not computes(self.groups, self.group, data):
             walk, _, stride = gather_walks(self.groups, node)
@@ -204,7 +199,6 @@ class _ShortRows(Lowering):
         return found
 
     def _once(self, key: Key) -> bool:
-        """Return whether a value has one element per row."""
         if key in self.group.reductions:
             return True
         return self.group.kind == "rows" and self._is_per_row(self.groups.value_type(key).shape)
@@ -219,7 +213,6 @@ class _ShortRows(Lowering):
         self.memo = self.memos.setdefault(place, {})
 
     def own(self, source: Source) -> Expr:
-        """Return a value of the group, at this place or of the whole row."""
         return self._value(source.base)
 
     def _value(self, key: Key) -> Expr:
@@ -230,7 +223,6 @@ class _ShortRows(Lowering):
         return self.memos[None][key] if self._once(key) else self.memo[key]
 
     def _reduced(self, key: Key) -> Expr:
-        """Return a reduction of the row, in the dtype of its result."""
         shape, memo, place = self.shape, self.memo, self.place
         reduction, terms = self.group.reductions[key], []
         self.shape = self.group.domain
@@ -241,7 +233,6 @@ class _ShortRows(Lowering):
         return combined(reduction.kind, terms).cast(self.groups.value_type(key).dtype)
 
     def walk(self, source: Source) -> Walk:
-        """Return the walk of a source over the domain, for a node of the present shape."""
         return walk_of(self.group, source, self.shape)
 
     # -- results ----------------------------------------------------------------------------------
@@ -257,7 +248,6 @@ class _ShortRows(Lowering):
 
 
 def _windowed(low: Lowering, node: Node) -> Expr:
-    """Return the element of a window, whose reading is loaded with the first."""
     from staticgrad.lowering.windows.parts import windowed
 
     return windowed(low, node)
@@ -289,7 +279,6 @@ class _PieceLowering(Lowering):
     piece = ""
 
     def lowered(self) -> LoweredStep:
-        """Return the kernel of the group."""
         group, rank = self.group, len(self.group.domain)
         self._known: dict[Expr, Expr] = {}
         stored = [key for key in group.stored if key not in group.reductions]
@@ -324,12 +313,10 @@ class _PieceLowering(Lowering):
         return self.finish(stages, [*axes, Axis(self.piece, self.extent(pieces))])
 
     def _result(self, key: Key) -> Walk:
-        """Return the walk of the results of pieces over the rows."""
         *outer, _ = c_strides(self.groups.value_type(key).shape)
         return Walk(key, 0, (*outer, 0))
 
     def _final(self, key: Key, walk: Walk, name: str) -> Store:
-        """Return the store of the result of a piece."""
         dtype = self.groups.value_type(key).dtype
         access = self.access(walk, dtype, "out")
         access = Access(access.operand, (*access.strides, (self.piece, 1)))
@@ -338,7 +325,6 @@ class _PieceLowering(Lowering):
     # -- from places in a row to places in its pieces ----------------------------------------------
 
     def _in_piece(self, root: Expr) -> Expr:
-        """Return an expression of an element of the row as one of an element of a piece."""
         for expr in postorder([root]):
             if expr in self._known:
                 continue
@@ -354,7 +340,6 @@ class _PieceLowering(Lowering):
         return self._known[root]
 
     def _moved(self, access: Access) -> Access:
-        """Return an access whose stride along the row is split into pieces and their inside."""
         positions = [replace(each, terms=self._terms(each.terms)) for each in access.positions]
         strides = tuple([move for move in access.strides if move[0] != VECTOR])
         step = dict(access.strides).get(VECTOR, 0)

@@ -92,7 +92,6 @@ class _Pattern(NamedTuple):
         )
 
     def over(self, signature: Signature) -> LoweredStep:
-        """Return the lowered step for another group with this signature."""
         first, keys, offsets = self.lowered, signature.keys, signature.offsets
         return LoweredStep(
             first.kernel,
@@ -141,11 +140,9 @@ class _Codes:
         self._met: list[object] = []  # keeps them alive, and so their ids
 
     def of(self, value: Hashable) -> int:
-        """Return the number of a value that rarely occurs twice as the same object."""
         return self._by_value.setdefault(value, len(self._by_value))
 
     def of_shared(self, value: Hashable) -> int:
-        """Return the number of a value that is a widely shared object."""
         number = self._by_id.get(id(value))
         if number is None:
             number = self._by_id[id(value)] = self.of(value)
@@ -165,7 +162,6 @@ class _Reader:
         self._text: list[Hashable] = []
 
     def signature(self) -> Signature:
-        """Return the signature of the group."""
         group, text = self._group, self._text
         counts = (len(group.nodes), len(group.reductions), len(group.columns), len(group.stored))
         domain = self._codes.of_shared(group.domain)
@@ -209,7 +205,6 @@ class _Reader:
         return Signature(tuple(text), tuple(self._keys), tuple(self._offsets))
 
     def _add_image(self, group: Group) -> None:
-        """Add the nodes that compute the elements of windows, over a domain of their own."""
         groups = self._groups
         self._groups = groups.of_image(group)
         self._group = image = self._groups.by_number[group.number]
@@ -253,14 +248,12 @@ class _Reader:
             self._add(self._groups.source(arg))
 
     def _add(self, source: Source) -> None:
-        """Add how a value is computed or read."""
         if source.inline:
             self._add_inline(source.base.node, self._codes.of_shared(source.type))
         else:
             self._add_read(source)
 
     def _add_read(self, source: Source) -> None:
-        """Add the location of a value, and whether the group itself computes it."""
         base, layout, codes = source.base, source.layout, self._codes
         self._text += (
             *self._place(base, layout.offset),
@@ -276,7 +269,6 @@ class _Reader:
                 self._text += (_COPIED, self._number(copy))
 
     def _place(self, base: Key, offset: Size) -> tuple[Hashable, ...]:
-        """Return the numbers of a value and an offset, and the distance from its first offset."""
         distance = offset - self._first.setdefault(base, offset)
         return self._number(base), self._offsets.setdefault(offset, len(self._offsets)), distance
 

@@ -136,12 +136,10 @@ def lies_in_place(groups: Groups, group: Group) -> bool:
 
 
 def _is_between(groups: Groups, key: Key) -> bool:
-    """Return whether a value is an intermediate, not a result of the program."""
     return isinstance(key, Home) and key not in groups.roots and key not in groups.kept
 
 
 def _is_read_last(groups: Groups, group: Group, base: Key) -> bool:
-    """Return whether no later group reads a value, or a view of it."""
     waiting = [base.node]
     while waiting:
         node = waiting.pop()
@@ -164,7 +162,6 @@ class _Folding(Lowering):
     """
 
     def lowered(self) -> LoweredStep | None:
-        """Return the kernel of the group, if that takes less time."""
         group = self.group
         stores = [(k, self.store_walk(k, self.groups.value_type(k).shape)) for k in group.stored]
         walks = [*operand_walks(self.groups, group), *(walk for _, walk in stores)]
@@ -198,24 +195,20 @@ class _Folding(Lowering):
 
     @property
     def lanes(self) -> int:
-        """Lanes of a vector of the narrowest elements."""
         dtypes = [self._dtype(walk) for walk in self.loops.strides]
         return max((d.lanes for d in dtypes if not d.is_bool), default=1)
 
     def _steps(self, walk: Walk) -> tuple[Size, Size]:
-        """Return the strides of a walk along rows, and inside a row."""
         moves = dict(self.loops.strides[walk])
         return moves.get(self.row, 0), moves.get(self.inner, 0)
 
     def _is_flat(self, walk: Walk) -> bool:
-        """Return whether rows are contiguous, as in the domain."""
         return self._steps(walk) == (self.length, 1)
 
     def _is_spread(self, walk: Walk) -> bool:
         return not self._is_flat(walk) and self._steps(walk) != (0, 0)
 
     def _is_worth_it(self, stored: Sequence[Walk]) -> bool:
-        """Return whether folding fills enough lanes to pay for spreading operands for each row."""
         walks = [*self.loops.strides]
         if not all(map(self._is_flat, stored)):
             return False
@@ -237,7 +230,6 @@ class _Folding(Lowering):
     # -- spreading out ---------------------------------------------------------------------------
 
     def _spreading(self) -> list[Stage]:
-        """Return the stages that expand operands: over the rows of a run, or over a whole chunk."""
         alike = [walk for walk in self.spread if self._steps(walk)[0] == 0]
         numbers = [walk for walk in self.spread if self._steps(walk)[1] == 0]
         each = [walk for walk in self.spread if walk not in (*alike, *numbers)]
@@ -258,7 +250,6 @@ class _Folding(Lowering):
         return self.groups.value_type(walk.base).dtype
 
     def _room(self, walk: Walk) -> str:
-        """Return the scratch in which an operand is spread out."""
         key = self.spread[walk]
         self.scratch[key] = self.operand(key, 0, self._dtype(walk), "scratch")
         return self.scratch[key]
@@ -267,7 +258,6 @@ class _Folding(Lowering):
         return Access(self._room(walk), ((self.within, self.length), (VECTOR, 1)))
 
     def _origin(self, walk: Walk) -> Expr:
-        """Return the element of an operand in a row of the chunk."""
         name = self.operand(walk.base, walk.offset, self._dtype(walk), "in")
         self.reads[walk.base] = None
         along, across = self._steps(walk)
@@ -289,7 +279,6 @@ class _Folding(Lowering):
     def access(
         self, walk: Walk, dtype: DType, mode: Mode = "in", gather: Sequence[Size] = ()
     ) -> Access:
-        """Return an access along a walk in the run of elements."""
         if walk in self.spread:
             alike = self._steps(walk)[0] == 0
             runs = () if alike else ((self.run, _RUN * self.length),)
@@ -357,12 +346,10 @@ def _short_or_folded(groups: Groups, group: Group) -> LoweredStep | None:
 
 
 def _walks(low: Lowering) -> list[Walk]:
-    """Return the walks of everything that the group reads from memory."""
     return operand_walks(low.groups, low.group)
 
 
 def _evaluate_nodes(low: Lowering) -> None:
-    """Give every node of the group its expression, in order."""
     for node in low.group.nodes:
         form = node.form
         if isinstance(form, Gather | GatherAlong):
@@ -412,7 +399,6 @@ def _index_load(low: Lowering, node: Node, walk: Walk) -> Expr:
 
 
 def _index_position(low: Lowering, node: Node) -> Expr:
-    """Return the flat position in the index array; where it is broadcast, of the first reader."""
     form = node.form
     shape = node.args[1].type.shape
     start = form.axis if isinstance(form, Gather | Scatter) else 0
@@ -485,7 +471,6 @@ def _lower_map(low: Lowering) -> LoweredStep:
 
 
 def _shares_a_row(group: Group, loads: Sequence[Walk]) -> bool:
-    """Return whether all rows read one shared row, as in a matrix and a vector."""
     split = len(group.domain) - group.row
     moves = [[stride != 0 for stride in walk.strides] for walk in loads]
     return any(any(each[split:]) and not any(each[:split]) for each in moves)
@@ -506,7 +491,6 @@ def _waits_for_rows(group: Group, shared: bool) -> bool:
 
 
 def _accumulated(low: Lowering, name: str, reduction: GroupReduction) -> Accumulate:
-    """Return a reduction of a row; partial results of pieces are combined in order if needed."""
     value = low.widened(reduction.source)
     ordered = COMBINERS[reduction.kind].is_ordered(value.dtype)
     in_pieces = isinstance(reduction.source.base, Pieces)
@@ -514,7 +498,6 @@ def _accumulated(low: Lowering, name: str, reduction: GroupReduction) -> Accumul
 
 
 def _reduced(low: Lowering, key: Key, target: Walk, name: str) -> Store:
-    """Return the store of a reduction's result, which was accumulated in the compute dtype."""
     dtype = low.groups.value_type(key).dtype
     return Store(low.access(target, dtype, "out"), ex.ref(name, dtype.compute).cast(dtype))
 

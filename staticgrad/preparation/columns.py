@@ -80,7 +80,6 @@ def _sums_across(node: Node) -> bool:
 def _copied(
     old: Symbolic, new: Symbolic, formula: Mapping[Node, None], made: dict[Node, Node]
 ) -> Symbolic:
-    """Return a value of a formula by nodes of its own; ``new`` is what it is in the new graph."""
     if old.node not in formula:
         return new
     if old.node not in made:
@@ -111,7 +110,6 @@ class _Formulas:
                     self._by_rows.add(self._first(read))
 
     def of(self, node: Node) -> Mapping[Node, None] | None:
-        """Return the nodes that a sum should recompute, or None."""
         (value,) = node.args
         first = value.node
         large = hint_product(value.shape) >= _LEAST_ELEMENTS
@@ -152,12 +150,10 @@ class _Formulas:
     # -- what is one kernel with rows that are reduced ---------------------------------------------
 
     def _reads_element(self, node: Node, arg: Symbolic) -> bool:
-        """Return whether two nodes are elementwise over the same domain, in one phase."""
         alike = arg.shape == node.types[0].shape and arg.node.order == node.order
         return alike and isinstance(arg.node.form, Pointwise)
 
     def _is_by_rows(self, node: Node, arg: Symbolic) -> bool:
-        """Return whether a node reduces rows, or reads one element for each row."""
         if isinstance(node.form, Reduce):
             return arg.ndim > 0 and not _sums_across(node)
         if not isinstance(node.form, Pointwise) or arg.ndim == 0:
@@ -177,14 +173,12 @@ class _Formulas:
 
 
 def _base(value: Symbolic) -> Symbolic:
-    """Return the base of a view."""
     while value.node.args and isinstance(value.node.form, View):
         value = value.node.args[0]
     return value
 
 
 def _elements(value: Symbolic) -> object:
-    """Return the number of elements of a value's base."""
     return product(_base(value).shape)
 
 
@@ -229,7 +223,6 @@ class _Shifting:
                 self._pads.setdefault(node.args[0].shape, []).append(node)
 
     def shifted(self, node: Node) -> tuple[Symbolic] | None:
-        """Return the replacement of a pad; None if it stays."""
         pad, (value,) = node.op, node.args
         assert isinstance(pad, Pad)
         if any(step != 1 for step in pad.steps):
@@ -248,7 +241,6 @@ class _Shifting:
         outside: bool | int | float,
         order: int | None = None,
     ) -> Symbolic:
-        """The formula of a padded value, for a node; what several have in common is made once."""
         order = node.order if order is None else order
         made = self._made.setdefault((pad, order), {})
         with within(node.origin, order):
@@ -262,7 +254,6 @@ class _Shifting:
             return cast(Symbolic, where(inside, result, outside))
 
     def summed(self, node: Node) -> tuple[Symbolic] | None:
-        """Return a sum over the elements that a gradient has, in its phase; None where it stays."""
         (value,) = node.args
         op = node.op
         assert isinstance(op, Sum)
@@ -299,7 +290,6 @@ class _Shifting:
         )
 
     def _behind(self, node: Node) -> set[Node]:
-        """Return all nodes that depend on a node."""
         if node not in self._later:
             found: set[Node] = set()
             waiting = [node]
@@ -350,14 +340,12 @@ class _Shifting:
         return plain and isinstance(each.node.op, Elementwise) and each.shape == value.shape
 
     def _is_read_by_elements(self, value: Symbolic) -> bool:
-        """Return whether all readers of a value read it by elements, once it is not padded."""
         readers = self._users[value.key]
         elements = all(isinstance(r.form, Pointwise | Reduce) or _is_plain(r) for r in readers)
         return elements and value.key not in self._roots
 
 
 def _arrays(formula: Sequence[Node]) -> set[Node]:
-    """Return the arrays in memory that a formula is computed of."""
     found: set[Node] = set()
     for value in (arg for node in formula for arg in node.args if arg.ndim and not _is_number(arg)):
         if _lies_in_memory(value):
@@ -382,21 +370,18 @@ def _is_plain(node: Node) -> bool:
 
 
 def _is_number(value: Symbolic) -> bool:
-    """Return whether a value is one number broadcast to a shape."""
     while not value.node.is_leaf and isinstance(value.node.op, Broadcast | Reshape):
         value = value.node.args[0]
     return value.ndim == 0
 
 
 def _lies_in_memory(value: Symbolic) -> bool:
-    """Return whether a value is an input array, or a view of one."""
     while not value.node.is_leaf and isinstance(value.node.form, View):
         value = value.node.args[0]
     return value.node.is_leaf
 
 
 def _in_order(found: dict[Node, None]) -> Sequence[Node]:
-    """Nodes, operands first."""
     order: dict[Node, None] = {}
     stack = [(node, False) for node in found]
     while stack:
@@ -412,7 +397,6 @@ def _in_order(found: dict[Node, None]) -> Sequence[Node]:
 
 
 def _padded(pad: Pad, arg: Symbolic, made: dict[ValueKey, Symbolic]) -> Symbolic:
-    """Return an operand of a formula at the positions of the whole."""
     if arg.key not in made:
         if arg.ndim == 0:
             return arg

@@ -90,7 +90,6 @@ def _stacks(node: Node, op: Loop, roots: set[tuple[Node, int]]) -> dict[int, tup
 def _logged(
     node: Node, op: Loop, args: tuple[Symbolic, ...], stacks: dict[int, tuple[int, bool]]
 ) -> list[Symbolic]:
-    """Return the results of the loop that logs the carries of these stacks."""
     carries = tuple(sorted({carry for carry, _ in stacks.values()}))
     outs = [*op.body.outputs.values()]
     kept = [place for place in range(op.carries, len(outs)) if place not in stacks]
@@ -113,6 +112,5 @@ def _logged(
 
 
 def _rows(log: Symbolic, begin: Size, count: Size) -> Any:
-    """Some rows of a log."""
     starts = (begin, *(0 for _ in log.shape[1:]))
     return Slice(starts, (count, *log.shape[1:]), (1,) * log.ndim)(log)

@@ -218,7 +218,6 @@ class _Remainders:
         self.places = [int(axis.windows) + taps - 1 for axis, taps in found]
 
     def result(self, first: Any, w: Any) -> Any:
-        """Return the result for the two operands."""
         apart = self._filter(w)
         ones = (1,) * len(self.steps)
         none = (0,) * len(self.steps)
@@ -242,7 +241,6 @@ class _Remainders:
         return functions.swapaxes(functions.reshape(w, (c * prod(self.steps), o, *self.taps)), 0, 1)
 
     def _image(self, x: Any) -> Any:
-        """[n, c * remainders, places...], with the border."""
         n, c = x.shape[:2]
         whole = [count * step for count, step in zip(self.places, self.steps, strict=True)]
         found = zip(self.axes, whole, strict=True)
@@ -255,7 +253,6 @@ class _Remainders:
         return functions.reshape(x, (n, c * prod(self.steps), *self.places))
 
     def _together(self, x: Any) -> Any:
-        """``_image`` transposed."""
         n, c, *extents = self.kind.shape
         count = len(self.steps)
         x = functions.reshape(x, (n, c, *self.steps, *self.places))
@@ -274,7 +271,6 @@ def _pairs(counts: Sequence[int], steps: Sequence[int]) -> list[int]:
 
 
 def _padded(x: Any, shape: Sequence[Any], starts: Sequence[Any]) -> Any:
-    """Zeros of ``shape`` with x in them from ``starts`` on; x itself where that is all."""
     return x if x.shape == tuple(shape) else Pad(tuple(shape), tuple(starts), (1,) * x.ndim)(x)
 
 
@@ -305,12 +301,10 @@ def with_tested_iterations(graph: Graph, fuse: Callable[[Graph], Schedule]) -> G
 
 
 def _is_short(op: While) -> bool:
-    """Return whether a loop is one stretch."""
     return isinstance(op.most, int) and op.most <= _MOST
 
 
 def _seconds(stretch: Schedule) -> float | None:
-    """Return the predicted seconds of a stretch's kernel; None if it is not one kernel."""
     kernels = [step for step in stretch.steps if not step.bodies()]
     if len(kernels) != len(stretch.steps):
         return None
@@ -338,7 +332,6 @@ def _input(role: str, number: int, kind: TensorType) -> Symbolic:
 
 
 def _stretch(node: Node, length: int) -> Graph:
-    """Return up to ``length`` iterations as a body."""
     op, outer = node.op, _StretchInputs(node)
     assert isinstance(op, While)
     inner = While(_from_there(node, op.test), _from_there(node, op.body), op.carries, length)
@@ -349,7 +342,6 @@ def _stretch(node: Node, length: int) -> Graph:
 
 
 def _from_there(node: Node, body: Graph) -> Graph:
-    """Return a test or body of a stretch, which counts the iterations made before."""
     op, types = node.op, [arg.type for arg in node.args]
     assert isinstance(op, While)
     i = body_input("i", NUMBER, *here())

@@ -119,7 +119,6 @@ def with_product_parts(graph: Graph) -> Graph:
 
 
 def _is_long(node: Node, op: MatMul, args: tuple[Symbolic, ...]) -> bool:
-    """Return whether a product is one iteration with several blocks of terms, summed in order."""
     if node.types[0].rank != 2:
         return False
     kind = node.types[0]
@@ -134,7 +133,6 @@ def _is_long(node: Node, op: MatMul, args: tuple[Symbolic, ...]) -> bool:
 
 
 def _added_up(a: Any, b: Any) -> Symbolic:
-    """Return the product of factors whose first axes are the terms."""
     terms = a.shape[0]
     assert isinstance(terms, int)
     blocks = terms // GEMM_BLOCK
@@ -182,7 +180,6 @@ class _Expanding:
         self._outer: dict[Node, tuple[Value, Value]] = {}  # columns times rows, by what they became
 
     def expanded(self, node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
-        """Return the replacement of a node for its new operands; None if it stays."""
         if isinstance(node.op, Transpose):
             return self._transposed(node, args[0])
         if not isinstance(node.op, MatMul):
@@ -233,14 +230,12 @@ class _Expanding:
 
     @cached_property
     def _reads(self) -> Counter[tuple[Node, int]]:
-        """The number of reads of each value, by nodes and as results."""
         found = Counter(value.key for value in self._graph.roots)
         found.update(arg.key for node in self._graph.nodes for arg in node.args)
         return found
 
 
 def _is_wide(product: Symbolic) -> bool:
-    """Return whether rows and columns of a product both fill its tiles."""
     return min(map(hint_value, product.shape[-2:])) >= _WIDE
 
 
@@ -301,7 +296,6 @@ class _InPanels(Arrangement):
 
 
 def _is_product(value: Symbolic, node: Node, iterations: int) -> bool:
-    """Return whether a node multiplies enough rows by an untransposed matrix to tile it."""
     op = node.op
     if not isinstance(op, MatMul) or op.transpose_a or op.transpose_b or node.args[0].ndim != 2:
         return False

@@ -119,7 +119,6 @@ def _terms(spine: Sequence[Node]) -> list[Symbolic]:
 
 
 def _runs(terms: Sequence[Symbolic]) -> Iterator[_PadsApart]:
-    """Yield runs of adjacent terms that are disjoint pads."""
     first: int | None = None
     for place in range(len(terms) + 1):
         pads = place < len(terms) and _line(terms[place]) is not None
@@ -145,20 +144,17 @@ def _line(value: Symbolic) -> _Line | None:
 
 
 def _takes_one_each(node: Node, line: _Line, most: int) -> bool:
-    """Return whether a pad has one of every ``step`` <= ``most`` elements along its whole axis."""
     pad, (axis, step) = cast(Pad, node.op), line
     start, whole = pad.starts[axis], node.args[0].shape[axis] * step
     return 1 < step <= most and isinstance(start, int) and start < step and whole == pad.shape[axis]
 
 
 def _splits(node: Node) -> bool:
-    """Return whether a single pad is split along a new axis."""
     line = _line(node.values[0])
     return line is not None and 1 < line.step <= MOST_SINGLE
 
 
 def _split(node: Node, value: Symbolic) -> Symbolic:
-    """Return the pad with its step as a new axis, of which it takes one element."""
     pad, line = cast(Pad, node.op), cast(_Line, _line(node.values[0]))
     axis, after = line.axis, line.axis + 1
     with within(node.origin, node.order):
@@ -213,7 +209,6 @@ def _joined(
     runs: Sequence[_PadsApart],
     rebuilt: dict[Node, tuple[Symbolic, ...]],
 ) -> Symbolic:
-    """Return the sum with each of its runs as one term."""
     terms = [rebuilt[spine[0]][0], *(rebuilt[node][1] for node in spine)]
     with within(root.origin, root.order):
         for run in reversed(runs):
@@ -251,7 +246,6 @@ def _join(pads: Sequence[Symbolic], line: _Line) -> Symbolic:
 
 
 def _plus_zero(value: Symbolic) -> Symbolic:
-    """Return a value plus zero; below a reshape zero is added before the reshape."""
     if isinstance(value.node.op, Reshape):
         return cast(Symbolic, Reshape(value.shape)(value.node.args[0] + 0.0))
     return cast(Symbolic, value + 0.0)

@@ -81,7 +81,6 @@ def _copied(value: Symbolic) -> Value:
 
 
 def _stretches(value: Symbolic, axes: Iterable[int]) -> bool:
-    """Return whether a value, if it is a view, repeats one element along one of these axes."""
     form = value.node.form
     if isinstance(form, ReshapeForm):
         (whole,) = value.node.args
@@ -127,7 +126,6 @@ def _lies_side_by_side(node: Node) -> bool:
 
 
 def _lies_inside(axis: WindowAxis) -> bool:
-    """Return whether no window has a tap in a border that matters."""
     covered = is_at_least(axis.image, axis.windows * axis.taps)
     return axis.before == 0 and (covered or axis.windows == floordiv(axis.image, axis.taps))
 
@@ -145,7 +143,6 @@ class _Patches:
         self.as_columns = by_pieces and hint_value(product(self.windows)) >= _MANY
 
     def result(self, first: Any, second: Any) -> Symbolic:
-        """Return the result for the two operands."""
         if self.result_of == "windows":
             found = self._windows(first, second)
         else:
@@ -342,7 +339,6 @@ def with_tiles(graph: Graph) -> Graph:
 
 
 def _is_dense(node: Node) -> bool:
-    """Return whether a convolution, or its image or filter gradient, is computed in tiles."""
     form, dtype = node.form, node.types[0].dtype
     if not isinstance(form, WindowProduct) or form.tiles:
         return False
@@ -359,7 +355,6 @@ def _is_dense(node: Node) -> bool:
 
 
 def _is_long(axis: WindowAxis, extent: int) -> bool:
-    """Return whether windows of three taps are adjacent, along an axis that is not short."""
     long = all(not isinstance(n, int) or n >= extent for n in (axis.image, axis.windows))
     return long and axis.step == axis.dilation == 1 and axis.taps == _TAPS
 

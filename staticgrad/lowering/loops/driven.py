@@ -153,7 +153,6 @@ def places_of(extent: Size, rows: Size | None) -> tuple[int, bool] | None:
 
 
 def _expressions(steps: Iterable[Step], rows: Size | None) -> float:
-    """Return a lower bound of the expressions of steps: two for each statement."""
     total = 0.0
     for step in steps:
         (kernel,) = step.kernels()

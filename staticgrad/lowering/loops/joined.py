@@ -218,7 +218,6 @@ class JoinedStages:
     def _map(
         self, axis: Axis, body: Sequence[Statement], rows: Sequence[Axis], ahead: Ahead | None
     ) -> Stage:
-        """Return a loop over elements; a scalar stage if there is one element."""
         combines = any(isinstance(each, Accumulate) for each in body)
         if not rows and not combines and self._number(axis.extent) == 1:
             self._alone = axis.name
@@ -284,7 +283,6 @@ class JoinedStages:
         return Expr(node.op, node.dtype, args, node.attribute)
 
     def _load(self, access: Access, dtype: DType, args: tuple[Expr, ...]) -> Expr:
-        """Return an element of memory, or the number if it is a constant of one element."""
         data = self._schedule.by_name[self._bound[access.operand][0]].data
         if data is None:
             return Expr("load", dtype, args, self._access(access))
@@ -331,7 +329,6 @@ class JoinedStages:
 
 
 def _loop(name: str) -> str:
-    """Return the name of a loop inside of the loop over iterations."""
     return name if name == LANES else f"{name[0]}{int(name[1:]) + _AROUND}"
 
 
@@ -402,7 +399,6 @@ class JoinedIterations:
     # -- stages -----------------------------------------------------------------------------------
 
     def _stages(self) -> tuple[Stage, ...]:
-        """Return the stages: copies of the carries in, the iterations, copies out."""
         begin = [
             self._copied(self._row(n), self._names.operand(n, each.dtype, "in"), each)
             for n, each in enumerate(self._carries)
@@ -423,19 +419,16 @@ class JoinedIterations:
         return Axis(ITERATIONS, self._names.argument(self._bodies.iterations))
 
     def _number(self) -> Expr:
-        """Return the number of the iteration of a loop that does not end by a test."""
         if not self._bodies.form.reverse:
             return ex.index(ITERATIONS)
         last = ex.size(self._names.argument(self._bodies.iterations - 1))
         return ex.apply("sub", last, ex.index(ITERATIONS))
 
     def _iteration(self) -> list[Stage]:
-        """Return the stages of an iteration."""
         moved = [self._copied(self._row(n), self._next(n), self._carries[n]) for n in self._moved]
         return [*self._joined(self._body), *moved]
 
     def _tested_iterations(self) -> Sequence[Stage]:
-        """Return the stages of the first test, the iterations, and the store of their number."""
         names, carries = self._names, self._bodies.form.carries
         begin, goes = self._tested(ex.literal(0, I64))
         done = ex.apply("add", ex.index(ITERATIONS), ex.literal(1, I64))
@@ -459,22 +452,18 @@ class JoinedIterations:
         return (*begin, iterations, *last)
 
     def _tested(self, number: Expr) -> tuple[list[Stage], Expr]:
-        """Return the stages of the test before iteration ``number``, and its result."""
         stages = [*self._numbered(number), *self._joined(self._bodies.schedules[0])]
         found = self._names.result(BOOL)
         goes = ex.load(Access(self._names.scratch(_GOES, BOOL, 1)), BOOL)
         return [*stages, Scalar((Keep(str(found.attribute), goes),))], found
 
     def _numbered(self, number: Expr) -> Iterator[Stage]:
-        """Yield the store of the iteration's number if a kernel reads it."""
         steps = [step for each in self._bodies.schedules for step in each.steps]
         if any("in.i" in step.reads() for step in steps):
             place = self._names.scratch(_NUMBER, I64, 1)
             yield Scalar((Store(Access(place), number),))
 
     def _joined(self, schedule: Schedule) -> list[Stage]:
-        """Return the stages of all kernels of a body."""
-
         def memory(buffer: Buffer) -> JoinedMemory:
             return self._memory(buffer, schedule)
 
@@ -483,7 +472,6 @@ class JoinedIterations:
         return [stage for each in joined for stage in each.stages()]
 
     def _copied(self, to: str, source: str, each: Buffer) -> Stage:
-        """Return the copy of a row."""
         if each.size == 1:
             return Scalar((Store(Access(to), ex.load(Access(source), each.dtype)),))
         along = ((LANES, 1),)
@@ -513,12 +501,10 @@ class JoinedIterations:
         )
 
     def _row(self, number: int) -> str:
-        """Return the operand of a carry."""
         each = self._carries[number]
         return self._names.scratch(f"c{number}", each.dtype, each.size)
 
     def _next(self, number: int) -> str:
-        """Return the operand to which an iteration writes a carry."""
         each = self._carries[number]
         if number not in self._moved:
             return self._row(number)
@@ -562,7 +548,6 @@ class JoinedIterations:
         raise NotWrittenOutError
 
     def _by_iterations(self, operand: str, size: Size) -> JoinedMemory:
-        """Return the location of ``size`` elements for each iteration."""
         stride = self._names.argument(size)
         if not self._bodies.form.reverse:
             return JoinedMemory(operand, ((ITERATIONS, stride),))

@@ -54,7 +54,6 @@ class TestedLoop(WrittenLoop):
         super().__init__(bodies, body, Reading(None, True, False))
 
     def _stages(self) -> tuple[Stage, ...]:
-        """Return the loop-invariant stage, the loop, and the stores of the final carries."""
         nexts = self._nexts()
         carries, made = self._bodies.form.carries, self._elements.made
         first = self._goes(
@@ -86,14 +85,12 @@ class TestedLoop(WrittenLoop):
         return self._with_results(steady, iterations, last)
 
     def _state(self, dtype: DType) -> Expr:
-        """Return a reference to a new carry that is not an element."""
         self._states += 1
         return ex.ref(f"s{len(self._carried) + self._states - 1}", dtype)
 
     _states = 0
 
     def _goes(self, number: Expr, given: Given) -> Expr:
-        """Return the result of the test before iteration ``number``, for the carries given then."""
         carries = self._bodies.form.carries
 
         def source(name: str, dtype: DType, place: RowPlace, indices: Found) -> Expr:
@@ -205,7 +202,6 @@ def _joined(lowered: LoweredBodies) -> tuple[float, JoinedIterations] | None:
 
 
 def _tested_loop(lowered: LoweredBodies) -> LoweredStep | None:
-    """Return the kernel of a loop that ends by a test, if it is short when all iterations run."""
     if not isinstance(lowered.iterations, int) or lowered.iterations >= ENDLESS:
         return None
     joined, whole = _joined(lowered), TestedLoop(lowered)
@@ -221,19 +217,16 @@ def _tested_loop(lowered: LoweredBodies) -> LoweredStep | None:
 
 
 def _is_worth_sharing(steps: Sequence[Step]) -> bool:
-    """Return whether one of these steps is long enough for workers to share."""
     kernels = [step for step in steps if not step.bodies()]
     arguments = [tuple(map(hint_value, step.arguments)) for step in kernels]
     return max(all_seconds(kernels, arguments, FASTEST), default=0.0) >= _SHARED
 
 
 def _one_lane_seconds(loop: WrittenLoop) -> float:
-    """Return the predicted seconds of a kernel of numbers."""
     return step_seconds(loop.kernel, [hint_value(size) for size in loop.arguments], _ONE_LANE)
 
 
 def _seconds(loop: WrittenLoop | JoinedIterations) -> float:
-    """Return the predicted seconds of a kernel."""
     return step_seconds(loop.kernel, [hint_value(size) for size in loop.arguments], ROWS)
 
 
@@ -251,7 +244,6 @@ def _is_slower_than_driven(lowered: LoweredBodies, loop: WrittenLoop, reading: R
 
 
 def _driven_seconds(steps: Sequence[Step], machine: Rates = _WAITING) -> float:
-    """Return the predicted seconds of the driver for an iteration with the longest branch case."""
     branches = [branch for step in steps if (branch := branch_of(step))]
     others = [step for step in steps if not branch_of(step)]
     arguments = [tuple(hint_value(size) for size in step.arguments) for step in others]

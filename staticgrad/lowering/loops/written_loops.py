@@ -135,7 +135,6 @@ class WrittenLoop:
         )
 
     def _buffer(self, number: int | str) -> Buffer:
-        """Return the buffer of an operand in the body of a loop over stretches."""
         if isinstance(number, str):
             return self._schedule.by_name[number]
         if number == _NUMBER:
@@ -155,7 +154,6 @@ class WrittenLoop:
         return LoweredStep.of_loop(self.kernel, bound, self.arguments)
 
     def _bound(self, number: int | str) -> tuple[Key, Size]:
-        """Return the buffer and offset of an operand of the loop."""
         if not isinstance(number, str):
             return self._bodies.operands[number]
         node, origin = self._bodies.writes[0].node, self._schedule.by_name[number].origin
@@ -164,7 +162,6 @@ class WrittenLoop:
     # -- stages -----------------------------------------------------------------------------------
 
     def _stages(self) -> tuple[Stage, ...]:
-        """Return the loop-invariant stage, the loop, and the stores of the final carries."""
         nexts = self._nexts()
         stacked = self._stacked()
         lookups = self._elements.lookups
@@ -185,7 +182,6 @@ class WrittenLoop:
         return self._with_results(steady, iterations, self._last(nexts))
 
     def _nexts(self) -> dict[Carried, Expr]:
-        """Return the next value of every carried element."""
         nexts = {
             (n, place): value
             for n in range(self._bodies.form.carries)
@@ -198,7 +194,6 @@ class WrittenLoop:
         return nexts
 
     def _stacked(self) -> list[tuple[int, RowPlace, Expr]]:
-        """Return the elements that each iteration stores: number of the result, place, value."""
         carries = self._bodies.form.carries
         return [
             (carries + n, place, value)
@@ -208,14 +203,12 @@ class WrittenLoop:
         ]
 
     def _first(self, nexts: Iterable[Carried]) -> tuple[Carry, ...]:
-        """Return the carries into the first iteration."""
         return tuple(
             Carry(str(self._carry(n, place).attribute), self._load(n, place, f"out.c{n}"))
             for n, place in nexts
         )
 
     def _last(self, nexts: Iterable[Carried]) -> list[Store]:
-        """Return the stores of final carries that are read."""
         return [
             Store(self._result(n, place, False), self._carry(n, place))
             for n, place in nexts
@@ -225,7 +218,6 @@ class WrittenLoop:
     def _with_results(
         self, steady: Steady, iterations: Loop, last: Sequence[Store]
     ) -> tuple[Stage, ...]:
-        """Return the hoisted expressions, the loop, and the stores of its results."""
         before = [Scalar(tuple(steady.kept))] if steady.kept else []
         behind = [Scalar(tuple(last))] if last else []
         return (*before, iterations, *behind)
@@ -236,7 +228,6 @@ class WrittenLoop:
         return Check(each.name, index, extent, position, operand, each.wrap)
 
     def _loop(self, steady: Steady) -> Axis:
-        """Return the loop over iterations; in the last stretch it ends early, or begins late."""
         extent = self._argument(self._iterations)
         if not self._length:
             return Axis(ITERATIONS, extent)
@@ -251,7 +242,6 @@ class WrittenLoop:
         return Axis(ITERATIONS, extent, first=name)
 
     def _begin(self) -> Expr:
-        """Return the number of the first iteration of a stretch."""
         number = ex.load(Access(self._operand(_NUMBER, I64, "in")), I64)
         return self._elements.made("mul", I64, (number, ex.size(self._argument(self._length))))
 
@@ -267,7 +257,6 @@ class WrittenLoop:
         return held
 
     def _carry(self, number: int, place: RowPlace) -> Expr:
-        """Return the reference to a carried element."""
         if (number, place) not in self._carried:
             dtype = self._schedule.by_name[f"out.c{number}"].dtype
             self._carried[number, place] = ex.ref(f"s{len(self._carried)}", dtype)
@@ -279,7 +268,6 @@ class WrittenLoop:
         return self._sizes.setdefault(value, f"n{len(self._sizes)}")
 
     def _extent(self, value: Size) -> Extent:
-        """Return the argument for a size; small numbers stay literal."""
         if isinstance(value, int) and abs(value) <= SHORT_STRIDE:
             return value
         return self._argument(value)
@@ -293,7 +281,6 @@ class WrittenLoop:
         return self._operands[number].name
 
     def _source(self, name: str, dtype: DType, place: RowPlace, indices: Found) -> Expr:
-        """Return an element of an input of the body."""
         form = self._bodies.form
         if name == "in.i":
             return self._number()
@@ -306,7 +293,6 @@ class WrittenLoop:
         return self._load(skipped + number, place, name, kind == "x", indices)
 
     def _number(self) -> Expr:
-        """Return the number of the iteration."""
         iteration = ex.index(ITERATIONS)
         if self._bodies.form.reverse:
             iteration = ex.apply("sub", ex.size(self._argument(self._iterations - 1)), iteration)
@@ -315,7 +301,6 @@ class WrittenLoop:
     def _load(
         self, number: int, place: RowPlace, name: str, sliced: bool = False, indices: Found = ()
     ) -> Expr:
-        """Return an element of an operand of the loop; ``name`` is its buffer in the body."""
         buffer = self._schedule.by_name[name]
         return self._load_of(number, buffer.dtype, place, buffer.size if sliced else 0, indices)
 
@@ -330,7 +315,6 @@ class WrittenLoop:
         return ex.load(replace(access, gather=strides), dtype, *at)
 
     def _result(self, number: int, place: RowPlace, stacked: bool) -> Access:
-        """Return the access that stores an element of a result of the loop."""
         form = self._bodies.form
         name = f"out.y{number - form.carries}" if stacked else f"out.c{number}"
         buffer = self._schedule.by_name[name]
@@ -344,7 +328,6 @@ class WrittenLoop:
         return Access(operand, access.strides, (), (*access.positions, first))
 
     def _access(self, operand: str, place: RowPlace, slice_size: Size) -> Access:
-        """Return the access of an element of a row; of the iteration's slice if it has a size."""
         strides: list[tuple[str, Extent]] = []
         positions = []
         if slice_size != 0 and self._bodies.form.reverse:

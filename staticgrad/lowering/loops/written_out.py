@@ -259,8 +259,6 @@ def write_branch(elements: WrittenOut, step: BodyStep, run: Run) -> None:
 def _case(
     elements: WrittenOut, schedule: Schedule, given: Sequence[tuple[str, Size]], run: Run
 ) -> WrittenOut:
-    """Return the elements of one case, whose inputs are the branch's operands."""
-
     def source(name: str, dtype: DType, place: RowPlace, indices: Found) -> Expr:
         buffer, begin = given[int(name.removeprefix("in.p"))]
         return elements.load(buffer, place._replace(at=place.at + begin), dtype, indices)
@@ -273,7 +271,6 @@ def _case(
 
 
 def _chosen(elements: WrittenOut, index: Expr, values: list[Expr]) -> Expr:
-    """Return the value of the case at an index; the index is clamped to the cases."""
     chosen = values[-1]
     for number in reversed(range(len(values) - 1)):
         if values[number] is not chosen:

@@ -88,7 +88,6 @@ class WindowChannels(WindowMaps):
     # -- elements ---------------------------------------------------------------------------------
 
     def _weight(self, lead: Sequence[AxisPlace], tap: Sequence[int]) -> Expr:
-        """Return a tap of the filter of this channel."""
         places = (lead[1], AxisPlace(()), *(AxisPlace((), k) for k in tap))
         return self.element(self.w, places)
 
@@ -96,7 +95,6 @@ class WindowChannels(WindowMaps):
         return weight.fma(value, total) if self.dtype.is_float else total + weight * value
 
     def _chain(self, lead: Sequence[AxisPlace], loops: Sequence[str]) -> Expr:
-        """Return the element of a window: the sum of its taps, one after the other."""
         total = ex.literal(0, self.dtype)
         taps = product(*(range(int(axis.taps)) for axis in self.axes))
         for tap, (value, _) in zip(taps, self.taps(lead, loops), strict=True):
@@ -104,7 +102,6 @@ class WindowChannels(WindowMaps):
         return total
 
     def _chained(self) -> LoweredStep:
-        """Return the kernel of chains of taps over a channel that is copied with its border."""
         outer = self.lead
         extents = [axis.windows if self.over_windows else axis.image for axis in self.axes]
         taps = [*product(*(range(int(axis.taps)) for axis in self.axes))]
@@ -140,7 +137,6 @@ class WindowChannels(WindowMaps):
         return self.finish([*copied, stage], outer)
 
     def _of_copy(self, names: Sequence[str], tap: Sequence[int], row: int, together: int) -> Expr:
-        """Return the load of a tap of an element from the copy, for one of the interleaved rows."""
         access = self._place_of("", names, tap, row, together)
         if (access, None) not in self.loaded:
             self.loaded[access, None] = ex.load(access, self.dtype)
@@ -157,7 +153,6 @@ class WindowChannels(WindowMaps):
         return known and vector and together == rows > 1 and self.axes[-1].step == 1
 
     def _of_image(self, lead: Sequence[AxisPlace], loop: str, tap: Sequence[int], row: int) -> Expr:
-        """Return the load of a tap of an element in a row, directly from the image."""
         y, x = (
             start + axis.dilation * (k if self.over_windows else int(axis.taps) - 1 - k)
             for axis, start, k in zip(self.axes, self.starts, tap, strict=True)
@@ -194,7 +189,6 @@ class WindowChannels(WindowMaps):
     # -- filters ----------------------------------------------------------------------------------
 
     def _filter(self) -> LoweredStep:
-        """Return the kernel of sums of image rows times window rows: down the rows, then along."""
         images, windows = self.x, self.w
         outer = [self.loop("i0", self.group.domain[0])]
         taps = self._taps_together(outer)
@@ -230,7 +224,6 @@ class WindowChannels(WindowMaps):
         return self.finish([*stages, Scalar(tuple(stores))], outer)
 
     def _taps_together(self, outer: list[Axis]) -> list[tuple[int | str, ...]]:
-        """Return the taps of an iteration: all, or those along the last axis if there are many."""
         counts = [int(axis.taps) for axis in self.axes]
         alone = len(counts) - 1 if prod(counts) > FEW else 0
         loops = [self.loop(f"i{1 + k}", counts[k], taps=True) for k in range(alone)]
@@ -267,7 +260,6 @@ class WindowChannels(WindowMaps):
         return Access(self.scratch[key], tuple(strides), (), places)
 
     def _apart(self) -> Sequence[Size]:
-        """Return the strides of the copy: from image to image, and along each axis."""
         return c_strides((1, *self.wide))
 
     def _place_of(
@@ -324,7 +316,6 @@ class WindowChannels(WindowMaps):
         return Map(whole, (zero,)), copied
 
     def _row(self, number: int, extent: Size) -> Access:
-        """Return the scratch row of the tap ``number``."""
         return self._scratch(_ROWS, [(VECTOR, 1)], number * extent)
 
 
@@ -341,7 +332,6 @@ def _rows_together(extents: Sequence[Size], taps: int) -> int:
 
 
 def _read_place(axis: WindowAxis, window: str, tap: int | str) -> AxisPlace:
-    """Return the index of a tap in the image, for a loop's index or for a number."""
     if isinstance(tap, str):
         return reading_place(axis, window, tap)
     return tap_place(axis, window, tap)

@@ -57,18 +57,15 @@ class _Shape:
     lanes: int
 
     def columns(self, rows: int, images: int = 1, between: int = 0) -> int:
-        """Return the columns of a strip of ``rows`` rows, with ``between`` places after each."""
         row = self._between * (self.found[-1] + between) * images
         return -(-(rows * row - between) // self.lanes) * self.lanes
 
     def elements(self, rows: int, images: int) -> int:
-        """Return the number of elements of the copies of an iteration."""
         high = rows + self.reaches[0]
         return self.copies * self.inner * self.columns(high, images)
 
     @property
     def cuts(self) -> Iterator[tuple[int, int]]:
-        """Pairs of rows and images of an iteration whose copies have at most ``_NEAR`` elements."""
         high = self.found[0]
         yield 1, 1
         for rows in range(2, high + 1):
@@ -88,7 +85,6 @@ class _Shape:
 
     @property
     def cut(self) -> tuple[int, int]:
-        """The cheapest cut; among equal ones the one with the fewest copied elements."""
         return min(self.cuts, key=lambda cut: (self.cost(cut), self.elements(*cut)))
 
     @property
@@ -107,13 +103,11 @@ class _Shape:
         return columns // self.lanes * self.out * self.inner * self.taps
 
     def _copied(self, rows: int, further: int) -> int:
-        """Return the number of vectors of one copy of an image's strip."""
         vectors = -(-(self.found[-1] + further) // self.lanes)
         return self.inner * (rows + self.reaches[0]) * self._between * vectors
 
     @property
     def _between(self) -> int:
-        """Places of the axes between the first and the last, with the reach of the taps."""
         return prod(n + r for n, r in zip(self.found[1:-1], self.reaches[1:-1], strict=True))
 
 
@@ -188,7 +182,6 @@ class WindowColumns(WindowStrips):
         return self.finish((self._copied(inner), *self._made(out, inner, found)), self.outer)
 
     def _lay_out(self, found: Sequence[Size]) -> None:
-        """Set the layout of a copy: rows, in each row the images, in each image the other axes."""
         between = [n + self._shared_reach(k) for k, n in enumerate(found)][1:]
         strides = c_strides((1, self.there, *between))
         self.apart, self.beside = (strides[0], *strides[2:]), strides[1]
@@ -203,7 +196,6 @@ class WindowColumns(WindowStrips):
         self.wide = [self.high, *between]
 
     def _has_copies(self, number: int) -> bool:
-        """Return whether each tap along an axis has its own copy."""
         axes = self.form.axes
         return number == len(axes) - 1 or (self.over_windows and axes[number].step > 1)
 
@@ -215,15 +207,12 @@ class WindowColumns(WindowStrips):
         return axis.taps, -axis.dilation, axis.before, 1
 
     def _shared_reach(self, number: int) -> Size:
-        """Return the places beyond the computed ones that the taps of a copy read."""
         return 0 if self._has_copies(number) else self._reach(self.form.axes[number])
 
     def _image_of(self, loop: str) -> AxisPlace:
-        """Return the index of the image at a loop over the images of an iteration."""
         return image_place_among(self.n, loop, self.images, self.group.domain[0])
 
     def _copy_strides(self) -> list[Size]:
-        """Return the stride from the copy of a tap to that of the next one, along each axis."""
         found: list[Size] = []
         further = self.whole
         for number in reversed(range(len(self.form.axes))):
@@ -244,7 +233,6 @@ class WindowColumns(WindowStrips):
         return Loop(self.loop(c, inner), (), (self._bordered_strip(inner, c), self._spread(c)), ())
 
     def _bordered_strip(self, inner: Size, c: str) -> Map:
-        """Return the map that copies the strip of a channel with its border."""
         *axes, last = self.form.axes
         image, rows = self._fresh(), [self._fresh() for _ in axes]
         places = [self._row_of_strip(k, row) for k, row in enumerate(rows)]
@@ -265,7 +253,6 @@ class WindowColumns(WindowStrips):
         return Map(self.loop(VECTOR, self._strip_row), tuple(stores), tuple(loops))
 
     def _spread(self, c: str) -> Map:
-        """Return the map that makes the copies for each tap from the strip of a channel."""
         *axes, last = self.form.axes
         image, rows = self._fresh(), [self._fresh() for _ in axes]
         copies = [self._fresh() if self._has_copies(k) else "" for k in range(len(axes))]
@@ -294,7 +281,6 @@ class WindowColumns(WindowStrips):
 
     @property
     def _held(self) -> DType:
-        """The dtype of the copies."""
         return self.read.type.dtype
 
     def _before(self, axis: WindowAxis) -> int:
@@ -304,7 +290,6 @@ class WindowColumns(WindowStrips):
 
     @property
     def _strip_row(self) -> Size:
-        """The number of places of a row of the strip at one remainder of the step."""
         count, apart, _, step = self._copies(self.form.axes[-1])
         return self.wide[-1] + abs(apart) * (int(count) - 1) // step
 
@@ -316,7 +301,6 @@ class WindowColumns(WindowStrips):
         return step * (self.wide[number] - 1) + apart * (count - 1) + 1
 
     def _strip_strides(self) -> Sequence[Size]:
-        """Return the strides of the strip: from image to image, and along each axis."""
         rows = [self._strip_rows(number) for number in range(len(self.form.axes) - 1)]
         row = self._copies(self.form.axes[-1])[3] * self._strip_row
         return c_strides((1, *rows, row))

@@ -111,7 +111,6 @@ class WindowFilterColumns(WindowProducts):
         return Access(self.scratch[key], tuple((n, self.stride(n, s)) for n, s in moved))
 
     def _copied(self, taps: int) -> Map:
-        """Return the map that copies all terms of each tap, for some channels."""
         axes, c, image = self.form.axes, self._fresh(), self._fresh()
         names = [*(self._fresh() for _ in axes[1:]), VECTOR]
         own = [self._fresh() for _ in axes]

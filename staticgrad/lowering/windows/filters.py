@@ -69,7 +69,6 @@ class WindowFilters(WindowProducts):
         return self.finish((*numbers, *limit, product), self.outer)
 
     def _product_of(self, lead: Sequence[AxisPlace], column: Axis, images: Axis) -> Gemm:
-        """Return the product; the last place of ``lead`` is the place of its columns."""
         axes = self.form.axes
         self.c = self.loop(self._fresh(), self.part)
         taps = self._flattened([axis.taps for axis in axes], "i", [True] * len(axes))
@@ -106,7 +105,6 @@ class WindowFilters(WindowProducts):
         return (kept,), Axis(name, self.extent(each), _IMAGES), along(part)
 
     def _channels_together(self, width: int) -> int:
-        """Return the channels of an iteration, by the sizes' hints."""
         taps = prod(int(axis.taps) for axis in self.form.axes)
         channels = max(1, hint_value(self.channels))
         around = max(1, self.form.parts) * self.form.groups * -(-hint_value(self.out) // width)
@@ -123,7 +121,6 @@ class WindowFilters(WindowProducts):
         return self.outer[-1].name
 
     def _panel(self, width: int) -> tuple[tuple[Scalar, ...], AxisPlace]:
-        """Return the stage that stores how many columns are left, if any, and the columns."""
         terms: list[tuple[str, Size]] = [(self.g, self.out)] if self.g else []
         if isinstance(self.out, int) and self.out <= width:
             return (), AxisPlace((*terms, (VECTOR, 1)))
@@ -150,7 +147,6 @@ class WindowFilters(WindowProducts):
         return Access(self.scratch[key], tuple(strides))
 
     def _copied(self) -> Map:
-        """Return the map that copies the channels of an image with the border."""
         axes = self.form.axes
         names = [self._fresh() for _ in axes[1:]] + [VECTOR]
         places = [
@@ -170,7 +166,6 @@ class WindowFilters(WindowProducts):
         return Map(rows[-1], (store,), (self.c, *rows[:-1]))
 
     def _taken(self, taps: Sequence[Axis | None], ys: Sequence[Axis | None]) -> Access:
-        """Return the access of a tap of a window in the copy."""
         moved: list[tuple[str, Size]] = [(self.c.name, self.plane)]
         for axis, apart, tap, y in zip(self.form.axes, self.apart, taps, ys, strict=True):
             moved += [(tap.name, axis.dilation * apart)] if tap else []

@@ -48,7 +48,6 @@ def lower_windows(groups: Groups, group: Group) -> LoweredStep:
 
 
 def _pooled(image: Group) -> type[PooledMaps | PooledStrips | PooledTiles]:
-    """Return the class that lowers pools together with their image."""
     forms = (node.form for node in image.nodes)
     form = next((each for each in forms if isinstance(each, WindowProduct)), None)
     if form is None:

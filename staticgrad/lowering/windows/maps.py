@@ -59,14 +59,12 @@ class WindowMaps(WindowLowering):
     def _loops(
         self, extents: Sequence[Size], first: int, literal: bool = False
     ) -> tuple[Axis, ...]:
-        """Return the loops over the last axes, innermost along vectors; ``literal`` if small."""
         names = [f"i{first + n}" for n in range(len(extents) - 1)] + [VECTOR]
         return tuple(self.loop(*each, literal) for each in zip(names, extents, strict=True))
 
     def _map(
         self, outer: Sequence[Axis], loops: Sequence[Axis], stores: Sequence[Store]
     ) -> LoweredStep:
-        """Return one map over the last axes for each index of the axes before them."""
         *rows, last = loops
         stage = Map(last, tuple(stores), tuple(rows) if outer else ())
         return self.finish([stage], outer if outer else rows)
@@ -123,7 +121,6 @@ class WindowMaps(WindowLowering):
 
     @property
     def _least(self) -> bool | int | float:
-        """The identity of the maximum in the dtype of the elements."""
         return COMBINERS["max"].identity(self.x.type.dtype)
 
     def chosen(self, lead: Sequence[AxisPlace], loops: Sequence[str]) -> Expr:
@@ -189,7 +186,6 @@ class WindowMaps(WindowLowering):
         return reduce(lambda one, other: one + other, terms)
 
     def _given(self, kind: str, places: Sequence[AxisPlace], tap: tuple[int, ...]) -> Expr:
-        """Return the value of a tap of the window at these places."""
         count = len(self.axes)
         if kind == "fold":
             lead = places[: len(places) - count]
@@ -205,7 +201,6 @@ class WindowMaps(WindowLowering):
 
 
 def _inside(low: Expr, high: Expr, least: float, most: float) -> Expr:
-    """Return whether an element lies in the image: it differs from one of its two fills."""
     beyond = low.eq(ex.literal(least, low.dtype)) & high.eq(ex.literal(most, high.dtype))
     return ~beyond
 

@@ -49,18 +49,15 @@ def windowed(low: Lowering, node: Node) -> Expr:
 
 
 def _is_elsewhere(low: Lowering, node: Node, part: Part) -> bool:
-    """Return whether loops that are written out place the element outside of the part."""
     return any(_is_inside(low, node, place) is False for place in part.places)
 
 
 def _is_inside(low: Lowering, node: Node, place: AxisShift) -> bool | None:
-    """Return whether an element lies in a part along an axis; None if the loops decide it."""
     index, extent = _index(low, node, place), place.extent
     return 0 <= index < extent if isinstance(index, int) and isinstance(extent, int) else None
 
 
 def _index(low: Lowering, node: Node, place: AxisShift) -> Size | None:
-    """Return the index along an axis of a part if its loop is written out, else None."""
     loop = _origin(low, node, place.axis)
     if loop is not None and loop not in low.place:
         return None
@@ -111,7 +108,6 @@ def _origin(low: Lowering, node: Node, axis: int) -> str | None:
 def _inside(
     low: Lowering, node: Node, places: tuple[AxisShift, ...] | list[AxisShift]
 ) -> Expr | None:
-    """Return the test that these places lie in a part; None if they always do."""
     tests: list[Expr] = []
     for place in places:
         if _is_inside(low, node, place):

@@ -67,7 +67,6 @@ class WindowPhases(WindowStrips):
     def _stored(
         self, out: Size, found: Sequence[Size], phases: Sequence[int], kept: Sequence[bool]
     ) -> Map:
-        """Return the map that stores the elements at some remainders, all of the last axis."""
         i, names = self._fresh(), [*(self._fresh() for _ in found[1:]), VECTOR]
         extents = [self.each, self.strip, *found[1:]]
         loops, moved, lead = self._over_columns(i, names, extents)
@@ -83,7 +82,6 @@ class WindowPhases(WindowStrips):
         return Map(loops[-1], tuple(stores), tuple(loops[:-1]))
 
     def _place(self, axis: WindowAxis, phase: int, name: str, first: bool) -> AxisPlace:
-        """Return the place of the elements at a remainder along an axis."""
         terms: list[tuple[str, Size]] = [(name, axis.step)]
         extent = self._extent(axis)
         if first:

@@ -37,7 +37,6 @@ class _Pooled(WindowLowering):
 
     @classmethod
     def over(cls, groups: Groups, group: Group) -> Self:
-        """Return the state of lowering a group that has an image."""
         inside = groups.of_image(group)
         made = cls(inside, inside.by_number[group.number])
         made.pools, made.all_groups = group, groups
@@ -45,17 +44,14 @@ class _Pooled(WindowLowering):
 
     @property
     def windows(self) -> tuple[WindowAxis, ...]:
-        """The axes of the windows: the last ones of the image."""
         forms = (node.form for node in self.pools.nodes)
         return next(form.axes for form in forms if isinstance(form, WindowReduce))
 
     def steps(self, count: int) -> list[int]:
-        """Return the steps from window to window along the last ``count`` axes of the image."""
         steps = [axis.step for axis in self.windows]
         return [1] * (count - len(steps)) + steps
 
     def taps(self, count: int) -> list[Tap]:
-        """Return the taps of a window in C order, along the last ``count`` axes of the image."""
         taps = product(*(range(int(axis.taps)) for axis in self.windows))
         return [(0,) * (count - len(self.windows)) + tap for tap in taps]
 
@@ -139,7 +135,6 @@ class PooledStrips(_Pooled, WindowStrips):
         return Map(loops[-1], stores, tuple(loops[:-1]))
 
     def _result(self, i: str, names: Sequence[str], tap: Tap) -> Expr:
-        """Return the element of the product at a tap of a window."""
         steps = self.steps(len(names))
         moved: list[tuple[str, Extent]] = [(i, self.argument(self.panels))]
         positions: list[Position] = []

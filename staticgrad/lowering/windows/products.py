@@ -134,11 +134,9 @@ class WindowProducts(WindowLowering):
         return self.outer[-1].name
 
     def _part(self, channels: Size) -> Size:
-        """Return the channels of one group."""
         return channels if self.form.groups == 1 else floordiv(channels, self.form.groups)
 
     def _residues(self, axis: WindowAxis) -> tuple[str, str]:
-        """Return the loops over what elements of the image have in common along an axis, or ""."""
         names = []
         for extent in (axis.residues, axis.shared):
             name = f"i{len(self.outer)}" if extent > 1 else ""
@@ -157,7 +155,6 @@ class WindowProducts(WindowLowering):
         return f"i{self.made}"
 
     def _columns(self, extents: Sequence[Size]) -> tuple[Axis, ...]:
-        """Return the loops of the columns, the domain's last axes."""
         names = [self._fresh() for _ in extents[1:]] + [VECTOR]
         return tuple(self.loop(name, extent) for name, extent in zip(names, extents, strict=True))
 
@@ -185,7 +182,6 @@ class WindowProducts(WindowLowering):
         return [loop.name for loop in loops]
 
     def _axes(self, strides: Sequence[Shape]) -> tuple[tuple[WindowAxis, ...], list[Shape]]:
-        """Return the axes of windows; windows of single elements in a row are collapsed."""
         axes = self.form.axes
         trivial = all(
             axis.step == axis.taps == 1 and axis.before == 0 and axis.image == axis.windows
@@ -204,7 +200,6 @@ class WindowProducts(WindowLowering):
     def _factor(
         self, source: Source, places: Sequence[AxisPlace], strides: Shape | None = None
     ) -> Access:
-        """Return a factor at its places; strides between the taps of a filter are literals."""
         layout, is_filter = source.layout, self.form.result != "filter" and source is self.second
         walk = Walk(source.base, layout.offset, layout.strides if strides is None else strides)
         return self.located(walk, places, source.type.dtype, most=self._taps if is_filter else 1)
@@ -216,7 +211,6 @@ class WindowProducts(WindowLowering):
         return taps if isinstance(taps, int) and taps <= _MOST_TAPS else 1
 
     def _filters(self, places: Sequence[AxisPlace]) -> Sequence[AxisPlace]:
-        """Return the places of taps, one for each axis; collapsed axes have a single tap."""
         missing = len(self.form.axes) - len(places)
         return (*places, *(AxisPlace(()) for _ in range(missing)))
 
@@ -247,7 +241,6 @@ def _inner_loops(first: Axis | None, rest: Sequence[Axis | None]) -> tuple[Axis,
 
 
 def _first(axis: WindowAxis) -> Size:
-    """Return the least q for which a remainder has an element: index = step * q + shift."""
     most = axis.dilation * (axis.residues - 1) + axis.shared - 1
     return (axis.before - most + axis.step - 1) // axis.step
 

@@ -84,7 +84,6 @@ class WindowStrips(WindowProducts):
         return self.finish((self._copied(inner), *self._made(out, inner, found)), self.outer)
 
     def _made(self, out: Size, inner: Size, found: Sequence[Size]) -> tuple[Stage, ...]:
-        """Return the stages of the results of a strip, with ``found`` places along each axis."""
         taps = [_taps_of(axis, self.over_windows) for axis in self.form.axes]
         return self._multiplied(out, inner, taps), self._followed(out, found)
 
@@ -96,25 +95,20 @@ class WindowStrips(WindowProducts):
         return self.form.result == "windows"
 
     def _channels(self) -> tuple[Size, Size]:
-        """Return the channels of the result, and those that are summed."""
         filters = self.filters.type.shape
         mine, other = self._part(filters[0]), filters[1]
         return (mine, other) if self.over_windows else (other, mine)
 
     def _extent(self, axis: WindowAxis) -> Size:
-        """Return the extent of the result along an axis."""
         return axis.windows if self.over_windows else axis.image
 
     def _reach(self, axis: WindowAxis) -> Size:
-        """Return the distance from the first to the last place of the plane that a result reads."""
         return axis.reach
 
     def _start(self, axis: WindowAxis) -> Size:
-        """Return the index that the first place of the plane reads."""
         return -axis.before if self.over_windows else axis.before - axis.reach
 
     def _strip(self, extent: Size, out: Size, inner: Size) -> int:
-        """Return the places of a strip along the first axis; strips are about equally long."""
         each = max(hint_value(out), hint_value(inner), 1) * max(hint_value(self.apart[0]), 1)
         least = _LEAST if len(self.wide) == 1 else 1
         places = max(1, hint_value(extent))
@@ -127,7 +121,6 @@ class WindowStrips(WindowProducts):
 
     @property
     def _around(self) -> int:
-        """Iterations over images and groups."""
         return max(1, hint_value(self.read.type.shape[0])) * self.form.groups
 
     def _parts(self, out: Size) -> Size:
@@ -138,7 +131,6 @@ class WindowStrips(WindowProducts):
         return next((out // parts for parts in enough if out % (parts * _ROWS) == 0), out)
 
     def _mine(self, loop: str, out: Size) -> AxisPlace:
-        """Return the channel of the result at a loop over the channels of an iteration."""
         terms: list[tuple[str, Size]] = [(self.g, out)] if self.g else []
         terms += [(self.part, self.each)] if self.part else []
         return AxisPlace((*terms, (loop, 1)))
@@ -155,7 +147,6 @@ class WindowStrips(WindowProducts):
         return Access(self.scratch[key], tuple(strides), (), more)
 
     def _copied(self, inner: Size) -> Stage:
-        """Return the map that copies the strip with its border."""
         axes = self.form.axes
         names = [self._fresh() for _ in axes[1:]] + [VECTOR]
         c = self._fresh()
@@ -174,11 +165,9 @@ class WindowStrips(WindowProducts):
         return Map(loops[-1], (self._kept(moved, value),), tuple(loops[:-1]), Ahead(c, 1))
 
     def _kept(self, moved: Sequence[tuple[str, Extent]], value: Expr) -> Store:
-        """Return the store of an element of the plane."""
         return Store(self._scratch(PLANE, moved), value.cast(self.read.type.dtype))
 
     def _bordered(self, axis: WindowAxis, name: str, wide: Size, first: bool) -> AxisPlace:
-        """Return the index at which a place of the plane reads its element."""
         start = self._start(axis)
         extent = axis.image if self.over_windows else axis.windows
         terms: list[tuple[str, Size]] = [(name, 1)]
@@ -191,7 +180,6 @@ class WindowStrips(WindowProducts):
     def _multiplied(
         self, out: Size, inner: Size, along_axes: Sequence[Taps], result: int = RESULT
     ) -> Gemm:
-        """Return the product over all places of the strip, stored to one of the results."""
         c, *taps = self._inner([inner, *(each.count for each in along_axes)])
         channel = along(name_of(c))
         filters = [
@@ -223,7 +211,6 @@ class WindowStrips(WindowProducts):
         return Gemm((i,), (j,), loops, a, b, (Store(to, value),))
 
     def _plane_move(self, number: int, taps: Taps) -> tuple[Size, Size]:
-        """Return the stride of the plane from tap to tap along an axis, and the first offset."""
         return taps.moved * self.apart[number], taps.start * self.apart[number]
 
     def _over_columns(
@@ -237,7 +224,6 @@ class WindowStrips(WindowProducts):
         return loops, moved, along(self.n)
 
     def _followed(self, out: Size, found: Sequence[Size]) -> Map:
-        """Return the map of the epilogue, over the valid columns."""
         i, names = self._fresh(), [*(self._fresh() for _ in found[1:]), VECTOR]
         extents = [self.each, self.strip, *found[1:]]
         loops, moved, lead = self._over_columns(i, names, extents)

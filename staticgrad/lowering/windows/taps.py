@@ -49,7 +49,6 @@ def _larger(best: Expr, value: Expr) -> Expr:
 
 
 def _is_better(value: Expr, best: Expr) -> Expr:
-    """Return whether an element is larger, or the first NaN; two comparisons, not three."""
     if not value.dtype.is_float:
         return value > best
     return ~(value <= best) & best.eq(best)

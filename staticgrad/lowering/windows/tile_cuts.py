@@ -108,7 +108,6 @@ def best_cut(of: Tiled) -> Cut:
 
 
 def _cuts(of: Tiled) -> Iterator[Cut]:
-    """Yield cuts into equally long strips of an image, or into several images if they are small."""
     moved = sum(of.channels) * COMBINATIONS * of.dtype.itemsize
     most = max(_FEWEST_TILES, min(_NEAR // moved, _MOST_TILES))
     for kind in (False, True):

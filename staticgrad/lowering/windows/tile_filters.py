@@ -62,7 +62,6 @@ class WindowTileFilters(WindowTiles):
         return self.finish((self._zeros(), kept, images, self._nine()), self.outer)
 
     def _cut_strips(self) -> None:
-        """Cut rows of tiles into about equally long strips. The rounding depends on the cut."""
         high, self.wide = (-(-axis.windows // RESULTS) for axis in self.form.axes)
         rows, wide = (max(1, hint_value(size)) for size in (high, self.wide))
         strips = -(-rows // max(1, _TILES // wide))
@@ -87,7 +86,6 @@ class WindowTileFilters(WindowTiles):
     # -- places -----------------------------------------------------------------------------------
 
     def _image_of(self, loop: str) -> AxisPlace:
-        """Return the image of the iteration within the part of the batch."""
         return AxisPlace((("i0", self.part), (self.n, 1)), 0, self.batch, within=True)
 
     def _read_channel(self, loop: str) -> AxisPlace:
@@ -97,7 +95,6 @@ class WindowTileFilters(WindowTiles):
         return _share("i1", self.each, loop, self.result)
 
     def _added(self, t: str, o: str, start: Size = 0) -> Access:
-        """Return the sums over tiles, of one of the sixteen products or of that at loop ``t``."""
         moved = ((t, self.each * self.inner),) if t else ()
         return self._scratch(_SUMS, (*moved, (o, self.inner), (VECTOR, 1)), start)
 
@@ -111,7 +108,6 @@ class WindowTileFilters(WindowTiles):
         return Map(self.loop(VECTOR, self.inner), (store,), rows)
 
     def _givens(self) -> Map:
-        """Return the map of the sixteen combinations of two by two results, for each tile."""
         o, image, row = self._fresh(), self._fresh(), self._fresh()
         high, wide = self.form.axes
 
@@ -136,7 +132,6 @@ class WindowTileFilters(WindowTiles):
         return self._over((o, self.each), image, (row, self.rows), self.wide, stores)
 
     def _products(self) -> Loop:
-        """Return the sixteen products over the tiles of a strip, added to the sums."""
         t = self._fresh()
         a = self._scratch(_GIVENS, ((t, self.apart(self.each)), ("i", self.tiles), ("k", 1)))
         b = self._scratch(COMBINED, ((t, self.apart(self.inner)), ("k", 1), (VECTOR, self.tiles)))
@@ -147,7 +142,6 @@ class WindowTileFilters(WindowTiles):
         return Loop(Axis(t, SIDE**2), (), (product,), ())
 
     def _nine(self) -> Map:
-        """Return the map of the nine taps and the epilogue."""
         o = self._fresh()
         size = self.each * self.inner
         sums = [
@@ -173,7 +167,6 @@ def _share(outer: str, each: Size, loop: str, every: Size) -> AxisPlace:
 
 
 def _three(given: Sequence[Expr]) -> tuple[Expr, Expr, Expr]:
-    """Return three taps from four sums; the last sum is subtracted."""
     first, plus, minus, last = given
     half = ex.literal(0.5, first.dtype)
     both = (plus + minus) * half

@@ -90,15 +90,12 @@ class WindowTiles(WindowProducts):
         return self.wide + 1
 
     def _image_of(self, loop: str) -> AxisPlace:
-        """Return the index of the image at a loop over the images of an iteration."""
         return image_place_among("i0", loop, self.images, self.read.type.shape[0])
 
     def _read_channel(self, loop: str) -> AxisPlace:
-        """Return the input channel at a loop over the channels of an iteration."""
         return AxisPlace(((loop, 1),))
 
     def _channel_of(self, loop: str) -> AxisPlace:
-        """Return the channel of the result at a loop over the channels of an iteration."""
         return AxisPlace((("i2", self.each), (loop, 1)))
 
     # -- stages -----------------------------------------------------------------------------------
@@ -157,7 +154,6 @@ class WindowTiles(WindowProducts):
         return self.there * (self.rows + 1) * RESULTS * self.across
 
     def _combined(self, rows: Signs = IMAGE) -> Map:
-        """Return the map of the combinations of each tile's elements, of rows with these signs."""
         c, image = self._fresh(), self._fresh()
         row = "" if self.joined else self._fresh()
         wide = RESULTS * self.across
@@ -175,7 +171,6 @@ class WindowTiles(WindowProducts):
         return self._for_tiles((c, self.inner), image, row, stores)
 
     def _tile(self, channel: str, image: str, row: str) -> Sequence[tuple[str, Size]]:
-        """Return the strides from tile to tile."""
         return ((channel, self.tiles), (image, self.run), (row, self.pitch), (VECTOR, 1))
 
     def apart(self, channels: Size) -> Size:
@@ -187,7 +182,6 @@ class WindowTiles(WindowProducts):
         return size + (_BESIDE - hint_value(size) * itemsize) % _PAGE // itemsize
 
     def _multiplied(self, first: int) -> Loop:
-        """Return the products over the channels for the combinations from ``first`` on."""
         t = self._fresh()
         b = self._scratch(COMBINED, ((t, self.apart(self.inner)), ("k", self.tiles), (VECTOR, 1)))
         moved = ((t, self.apart(self.each)), ("i", self.tiles), (VECTOR, 1))
@@ -199,7 +193,6 @@ class WindowTiles(WindowProducts):
         return Loop(Axis(t, SIDE), (), (product,), ())
 
     def _filter_access(self, number: AxisPlace) -> Access:
-        """Return the access of the combined taps; there are four by four, one after the other."""
         first, second, _, apart = self.filters.layout.strides
         walk = Walk(self.filters.base, self.filters.layout.offset, (first, second, apart))
         channels = (self._channel_of("i"), *along("k"))
@@ -224,12 +217,10 @@ class WindowTiles(WindowProducts):
         return self._for_tiles((o, self.each), image, row, stores)
 
     def _result(self, channel: str, image: str) -> Sequence[tuple[str, Size]]:
-        """Return the strides from the results of an image to those of another one."""
         size = RESULTS**2 * self.run
         return ((channel, self.there * size), (image, size))
 
     def _followed(self) -> Map:
-        """Return the map of the epilogue, over the valid results."""
         o, image, row = self._fresh(), self._fresh(), self._fresh()
         moved = (*self._result(o, image), (row, RESULTS * self.pitch), (VECTOR, 1))
         stores: list[Store] = []
@@ -251,7 +242,6 @@ class WindowTiles(WindowProducts):
     def _for_tiles(
         self, channel: tuple[str, Size], image: str, row: str, stores: Sequence[Store]
     ) -> Map:
-        """Return stores for each channel, image and tile; ``row`` is a loop, or "" if joined."""
         if row:
             return self._over(channel, image, (row, self.rows), self.wide, stores)
         rows = (self.loop(*channel), self.loop(image, self.there))
@@ -265,7 +255,6 @@ class WindowTiles(WindowProducts):
         wide: Size,
         stores: Sequence[Store],
     ) -> Map:
-        """Return stores for each channel, image, row and element of the row."""
         rows = (self.loop(*channel), self.loop(image, self.there), self.loop(*row))
         return Map(self.loop(VECTOR, wide), tuple(stores), rows)
 
@@ -279,7 +268,6 @@ class WindowTiles(WindowProducts):
     def _every_second(
         self, number: int, moved: Sequence[tuple[str, Size]], start: Size, place: int
     ) -> Access:
-        """Return the access of every second element of a run in scratch, from ``place`` on."""
         access = self._scratch(number, moved, start)
         return Access(
             access.operand,
@@ -304,7 +292,6 @@ def both_ways(
 
 
 def _combinations(signs: Signs, given: Sequence[Expr]) -> list[Expr]:
-    """Return signed sums: positive terms first, then negative ones."""
     return [_sum(sorted(zip(row, given, strict=True), key=lambda each: -each[0])) for row in signs]
 
 
