@@ -13,25 +13,36 @@ sort algorithm for directed acyclic graphs, 2006.)
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import asdict
 from heapq import heapify, heappop, heappush
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, ClassVar, Final, dataclass_transform
 
 from staticgrad.fusion.groups import Group, Groups, Key
-from staticgrad.records import dataclass
+from staticgrad.records import Immutable, dataclass
 from staticgrad.types.arrays import Shape
 
 
-@dataclass(frozen=True)
-class Reason(ABC):
-    """Why a group that computes something and one that reads it are two kernels."""
+@dataclass_transform(frozen_default=True)
+class Reason(Immutable):
+    """Why a group that computes something and one that reads it are two kernels.
 
-    @abstractmethod
+    ``text``: the reason in words, with its fields by name.
+    """
+
+    text: ClassVar[str]
+
+    def __init_subclass__(cls, text: str = "") -> None:
+        cls.text = text
+        dataclass(frozen=True)(cls)
+
     def __str__(self) -> str:
-        """The reason in words, with its numbers."""
+        words = {
+            name: ", ".join(map(str, value)) if isinstance(value, tuple) else value
+            for name, value in asdict(self).items()  # type: ignore[call-overload]
+        }
+        return self.text.format(**words)
 
     @property
     def numbers(self) -> dict[str, Any]:
@@ -40,140 +51,88 @@ class Reason(ABC):
             name: [each if isinstance(each, int) else str(each) for each in value]
             if isinstance(value, tuple)
             else value
-            for name, value in asdict(self).items()
+            for name, value in asdict(self).items()  # type: ignore[call-overload]
         }
 
 
-@dataclass(frozen=True)
-class FusionOff(Reason):
+class FusionOff(Reason, text="fusion is off"):
     """Every node was to be a kernel of its own."""
 
-    def __str__(self) -> str:
-        return "fusion is off"
 
-
-@dataclass(frozen=True)
-class OtherSpace(Reason):
+class OtherSpace(Reason, text="computed over [{computed}], read over [{read}]"):
     """The reader's loops run over other axes than those that the value is computed over."""
 
     computed: Shape
     read: Shape
 
-    def __str__(self) -> str:
-        return f"computed over {_shape(self.computed)}, read over {_shape(self.read)}"
 
-
-@dataclass(frozen=True)
-class OtherElements(Reason):
+class OtherElements(Reason, text="read through a view of [{shape}] with strides ({strides})"):
     """The reader takes a view: at one position it reads an element that lies at another."""
 
     shape: Shape
     strides: Shape
 
-    def __str__(self) -> str:
-        moves = ", ".join(map(str, self.strides))
-        return f"read through a view of {_shape(self.shape)} with strides ({moves})"
 
-
-@dataclass(frozen=True)
-class Unfinished(Reason):
+class Unfinished(Reason, text="a reduction over [{over}] is known only after its last term"):
     """A reduction is known only after its last term, and the reader needs it before."""
 
     over: Shape
 
-    def __str__(self) -> str:
-        return f"a reduction over {_shape(self.over)} is known only after its last term"
 
-
-@dataclass(frozen=True)
-class WholeOperand(Reason):
+class WholeOperand(Reason, text="{op} needs its operand of [{shape}] in memory"):
     """The reader needs the operand in memory: it reads elements often, or in no order."""
 
     op: str
     shape: Shape
 
-    def __str__(self) -> str:
-        return f"{self.op} needs its operand of {_shape(self.shape)} in memory"
 
-
-@dataclass(frozen=True)
-class KernelOfItsOwn(Reason):
+class KernelOfItsOwn(Reason, text="the kernel of a {step} computes nothing else"):
     """One of the two is a step whose kernel holds nothing else, as a sort or a copy."""
 
     step: str
 
-    def __str__(self) -> str:
-        return f"the kernel of a {self.step} computes nothing else"
 
-
-@dataclass(frozen=True)
-class PhaseBorder(Reason):
+class PhaseBorder(Reason, text="computed in derivative order {computed}, read in order {read}"):
     """A memory policy may run the earlier part again, without the later one."""
 
     computed: int
     read: int
 
-    def __str__(self) -> str:
-        return f"computed in derivative order {self.computed}, read in order {self.read}"
 
-
-@dataclass(frozen=True)
-class StoresMore(Reason):
+class StoresMore(
+    Reason,
+    text="one kernel of two derivative orders would store {added} bytes more and spare {spared}",
+):
     """One kernel of two derivative orders would store more than it spares."""
 
     added: int
     spared: int
 
-    def __str__(self) -> str:
-        return (
-            "one kernel of two derivative orders would store "
-            f"{self.added} bytes more and spare {self.spared}"
-        )
 
-
-@dataclass(frozen=True)
-class UpdateOrder(Reason):
+class UpdateOrder(Reason, text="the update of {parameter} waits for all that read its old value"):
     """The reader writes a parameter, which must wait for all that read the old value."""
 
     parameter: str
 
-    def __str__(self) -> str:
-        return f"the update of {self.parameter} waits for all that read its old value"
 
-
-@dataclass(frozen=True)
-class TwoProducts(Reason):
+class TwoProducts(Reason, text="two matrix products"):
     """Each of the two is a matrix product, and a kernel holds the tile of one."""
 
-    def __str__(self) -> str:
-        return "two matrix products"
 
-
-@dataclass(frozen=True)
-class ReductionInProduct(Reason):
+class ReductionInProduct(
+    Reason, text="a tile of a matrix product has no whole row or column to reduce"
+):
     """A tile of a matrix product holds parts of rows and columns only."""
 
-    def __str__(self) -> str:
-        return "a tile of a matrix product has no whole row or column to reduce"
 
-
-@dataclass(frozen=True)
-class LookupInProduct(Reason):
+class LookupInProduct(Reason, text="a tile of a matrix product looks up no positions"):
     """A tile of a matrix product has no place for checks of positions, or for a search."""
 
-    def __str__(self) -> str:
-        return "a tile of a matrix product looks up no positions"
 
-
-@dataclass(frozen=True)
-class LookupInColumns(Reason):
+class LookupInColumns(Reason, text="a kernel that reduces columns looks up no positions"):
     """A kernel that reduces columns has no place for checks of positions, or for a search."""
 
-    def __str__(self) -> str:
-        return "a kernel that reduces columns looks up no positions"
 
-
-@dataclass(frozen=True)
 class OtherRows(Reason):
     """Both reduce, but other axes."""
 
@@ -181,107 +140,80 @@ class OtherRows(Reason):
     read: tuple[int, ...]
 
     def __str__(self) -> str:
-        return f"one reduces the axes {_axes(self.computed)}, the other {_axes(self.read)}"
+        one, other = (", ".join(map(str, axes)) or "none" for axes in (self.computed, self.read))
+        return f"one reduces the axes {one}, the other {other}"
 
 
-@dataclass(frozen=True)
-class PositionsInRow(Reason):
+class PositionsInRow(Reason, text="one asks for positions, the other reduces {axes} axes as one"):
     """Axes of a row are walked as one where they can be; then no axis has a position."""
 
     axes: int
 
-    def __str__(self) -> str:
-        return f"one asks for positions, the other reduces {self.axes} axes as one"
 
-
-@dataclass(frozen=True)
-class PositionsInWindows(Reason):
+class PositionsInWindows(
+    Reason, text="one asks for positions, the other reads windows by several loops along an axis"
+):
     """A kernel of windows moves along an axis by several loops."""
 
-    def __str__(self) -> str:
-        return "one asks for positions, the other reads windows by several loops along an axis"
 
-
-@dataclass(frozen=True)
-class BrokenRow(Reason):
+class BrokenRow(Reason, text="a row of {axes} axes is several runs of memory"):
     """One kernel of rows would find a row of several axes in more than one run of memory."""
 
     axes: int
 
-    def __str__(self) -> str:
-        return f"a row of {self.axes} axes is several runs of memory"
 
-
-@dataclass(frozen=True)
-class LongRow(Reason):
+class LongRow(Reason, text="a row of all operands takes {nbytes} bytes, of {limit} at most"):
     """One kernel of rows would not find a row in the cache when it comes back to it."""
 
     nbytes: int
     limit: int
 
-    def __str__(self) -> str:
-        return f"a row of all operands takes {self.nbytes} bytes, of {self.limit} at most"
 
-
-@dataclass(frozen=True)
-class FewRows(Reason):
+class FewRows(Reason, text="{rows} rows of [{row}] are too few to share out"):
     """One kernel of rows has too few of them to share out, and much to do for each."""
 
     rows: int
     row: Shape
 
-    def __str__(self) -> str:
-        return f"{self.rows} rows of {_shape(self.row)} are too few to share out"
 
-
-@dataclass(frozen=True)
-class FewTerms(Reason):
+class FewTerms(
+    Reason, text="columns of {terms} terms, {elements} in all, are not worth partial sums"
+):
     """Sums of columns beside rows take partial results, which are not worth it for so few."""
 
     terms: int
     elements: int
 
-    def __str__(self) -> str:
-        return f"columns of {self.terms} terms, {self.elements} in all, are not worth partial sums"
 
-
-@dataclass(frozen=True)
-class RowsInLanes(Reason):
+class RowsInLanes(Reason, text="rows of {length} elements lie in a lane each, without column sums"):
     """Short rows lie in a lane each; a kernel of them sums no columns."""
 
     length: int
 
-    def __str__(self) -> str:
-        return f"rows of {self.length} elements lie in a lane each, without column sums"
 
-
-@dataclass(frozen=True)
-class OncePerRow(Reason):
+class OncePerRow(
+    Reason,
+    text="{op}, once per row of about {length} elements, takes a vector of rows in a kernel of its"
+    " own",
+):
     """What is computed once per row, and read by nothing in its row, takes a vector of rows."""
 
     op: str
     length: int
 
-    def __str__(self) -> str:
-        return (
-            f"{self.op}, once per row of about {self.length} elements, takes a vector of rows in a "
-            "kernel of its own"
-        )
 
-
-@dataclass(frozen=True)
-class TooLarge(Reason):
+class TooLarge(Reason, text="about {instructions} instructions together, of {limit} at most"):
     """Together they would pass the limit of a kernel, which takes longer to compile the larger."""
 
     instructions: int
     limit: int
 
-    def __str__(self) -> str:
-        return f"about {self.instructions} instructions together, of {self.limit} at most"
 
-
-@dataclass(frozen=True)
-class LongChain(Reason):
+class LongChain(
+    Reason,
+    text="a long chain of dependent operations: one kernel would wait about {together} cycles a"
+    " vector, its parts take {apart}",
+):
     """In one kernel operations would wait for each other longer than storing in between takes.
 
     Estimates for one vector of elements, of all kernels that the one was cut into.
@@ -290,55 +222,39 @@ class LongChain(Reason):
     together: int
     apart: int
 
-    def __str__(self) -> str:
-        return (
-            "a long chain of dependent operations: one kernel would wait about "
-            f"{self.together} cycles a vector, its parts take {self.apart}"
-        )
 
-
-@dataclass(frozen=True)
-class SingleRow(Reason):
+class SingleRow(
+    Reason,
+    text="a row of about {elements} elements has work for several workers; one alone combines what"
+    " theirs comes to",
+):
     """A row is one iteration, of one worker: others can take pieces of it, or its elements."""
 
     elements: int
 
-    def __str__(self) -> str:
-        return (
-            f"a row of about {self.elements} elements has work for several workers; one alone"
-            " combines what theirs comes to"
-        )
 
-
-@dataclass(frozen=True)
-class Copies(Reason):
+class Copies(
+    Reason,
+    text="rows of several axes would be read from copies of {operands} operands; their elements"
+    " are stored instead",
+):
     """A row is read as one run of memory, which what repeats along some of its axes is not."""
 
     operands: int
 
-    def __str__(self) -> str:
-        return (
-            f"rows of several axes would be read from copies of {self.operands} operands; their"
-            " elements are stored instead"
-        )
 
-
-@dataclass(frozen=True)
-class Between(Reason):
+class Between(
+    Reason,
+    text="the reader also needs {op}, of kernel level {needed}, and this one is of level"
+    " {computed}: a third kernel may stand between the two",
+):
     """The reader also needs a kernel that may have to run after the first of the two."""
 
     computed: int
     needed: int
     op: str
 
-    def __str__(self) -> str:
-        return (
-            f"the reader also needs {self.op}, of kernel level {self.needed}, and this one is of "
-            f"level {self.computed}: a third kernel may stand between the two"
-        )
 
-
-@dataclass(frozen=True)
 class OtherReaders(Reason):
     """Others need what it computes too, so that it is stored all the same."""
 
@@ -350,14 +266,6 @@ class OtherReaders(Reason):
         results = f"{self.results} of its values are results"
         parts = [text for text, n in ((kernels, self.kernels), (results, self.results)) if n]
         return f"stored all the same: {', '.join(parts)}"
-
-
-def _shape(shape: Shape) -> str:
-    return f"[{', '.join(map(str, shape))}]"
-
-
-def _axes(axes: tuple[int, ...]) -> str:
-    return ", ".join(map(str, axes)) or "none"
 
 
 #: Groups between two that are looked at, at most; two with more between them stay apart.
