@@ -11,8 +11,8 @@ Groups while some of them become parts of others: who is in which, and who waits
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from typing import Any, Final
 
 from staticgrad.analysis.liveness import ValueKey
 from staticgrad.fusion.drafts import ANCHORED, kept_apart
@@ -20,6 +20,7 @@ from staticgrad.fusion.groups import Group, Groups, Home, Key, Read, meets_eleme
 from staticgrad.fusion.reasons import Precedence, writes_in_order
 from staticgrad.ir.forms import Pointwise
 from staticgrad.ir.graph import Node
+from staticgrad.kept import cached_property
 from staticgrad.records import replace
 
 
@@ -32,6 +33,64 @@ class Regrouping:
         self._owners: dict[Key, int] = dict(groups.owners)
         self._into: dict[int, int] = {}  # the number of a group -> of that which it is part of
         self._position = {node: k for k, node in enumerate(groups.graph.nodes)}
+
+    @cached_property
+    def _reads(self) -> dict[int, Sequence[Read]]:
+        return {each.number: self._before.reads(each) for each in self._before.all}
+
+    @cached_property
+    def _readers(self) -> dict[Key, set[int]]:
+        found: dict[Key, set[int]] = {}
+        for number, reads in self._reads.items():
+            for read in reads:
+                found.setdefault(read.source.base, set()).add(number)
+        return found
+
+    @cached_property
+    def _roots(self) -> set[Key]:
+        return {self._before.sources[key].base for key in self._before.roots}
+
+    @cached_property
+    def _order(self) -> Precedence:
+        return Precedence(self._groups, self._edges(), self._place)
+
+    def _is_inner(self, key: Key) -> bool:
+        return key not in self._roots and key not in self._before.kept
+
+    def _is_needed(self, key: Key, inside: Container[int]) -> bool:
+        """Return whether a value must be in memory for a reader outside these groups."""
+        readers = self._readers.get(key, ())
+        return not self._is_inner(key) or any(self._final(each) not in inside for each in readers)
+
+    def _in_order(self, nodes: Iterable[Node]) -> tuple[Node, ...]:
+        return tuple(sorted(nodes, key=self._position.__getitem__))
+
+    def _in_one(self, base: Group, parts: Sequence[Group], **changes: Any) -> Group:
+        """Return ``base`` with all that these groups compute, which it may be one of."""
+        whole: dict[str, Any] = {
+            "nodes": self._in_order(node for each in parts for node in each.nodes),
+            "row": max(each.row for each in parts),
+            "reductions": {key: r for each in parts for key, r in each.reductions.items()},
+            "columns": {key: r for each in parts for key, r in each.columns.items()},
+            "regions": {key: at for each in parts for key, at in each.regions.items()},
+            "indexed": any(each.indexed for each in parts),
+            "windowed": any(each.windowed for each in parts),
+            "checked": any(each.checked for each in parts),
+            "instructions": sum(each.instructions for each in parts),
+            "stored": tuple(dict.fromkeys([key for each in parts for key in each.stored])),
+        }
+        return replace(base, **{**whole, **changes})
+
+    def _put(self, number: int, into: int) -> None:
+        self._into[number] = into
+        del self._groups[number]
+
+    def _result(self, **changes: Any) -> Groups:
+        if not self._into:
+            return self._before
+        owners = {key: self._final(number) for key, number in self._owners.items()}
+        changes = {"by_number": self._groups, "owners": owners, **changes}
+        return replace(self._before, **changes)
 
     def _final(self, number: int) -> int:
         into, last = self._into, number
@@ -53,12 +112,9 @@ class Regrouping:
         last = [position[node] for node in group.nodes[-1:]]  # they are in the order of the graph
         return max([*results, *last], default=0)
 
-    def _edges(self, reads: Mapping[int, Sequence[Read]]) -> Iterator[tuple[int, int]]:
-        """Pairs of groups of which the second reads, or writes over, what the first writes.
-
-        ``reads``: what each group reads, by the number that it came with.
-        """
-        for number, each in reads.items():
+    def _edges(self) -> Iterator[tuple[int, int]]:
+        """Pairs of groups of which the second reads, or writes over, what the first writes."""
+        for number, each in self._reads.items():
             reader = self._final(number)
             for base in dict.fromkeys([read.source.base for read in each]):
                 writer = self._owner(base)
@@ -67,15 +123,13 @@ class Regrouping:
         yield from writes_in_order(self._groups.values(), self._before)
 
     def _with_levels(
-        self,
-        reads: Mapping[int, Sequence[Read]],
-        phase: Callable[[Group, Sequence[Group]], int] = lambda group, before: group.phase,
+        self, phase: Callable[[Group, Sequence[Group]], int] = lambda group, before: group.phase
     ) -> dict[int, Group]:
         """The groups by number, each of a higher level than all that come before it.
 
-        ``reads``: as of ``_edges``. ``phase``: that of a group, given those before it.
+        ``phase``: that of a group, given those before it.
         """
-        order = Precedence(self._groups, self._edges(reads), self._place)
+        order = Precedence(self._groups, self._edges(), self._place)
         found: dict[int, Group] = {}
         for number in order.as_given:
             group, before = self._groups[number], [found[each] for each in order.before(number)]
@@ -104,15 +158,17 @@ class _Absorbing(Regrouping):
 
     def result(self) -> Groups:
         """The groups in the end: later ones first, so that chains of groups follow each other."""
-        for number in reversed([*self._before.by_number]):
+        groups = self._before
+        for number in reversed([*groups.by_number]):
             group = self._groups[number]
             reader = self._only_reader(group) if _is_plain(group) else None
             if reader is not None:
-                self._absorb(group, reader)
-        if not self._into:
-            return self._before
-        owners = {key: self._final(number) for key, number in self._owners.items()}
-        return replace(self._before, by_number=self._groups, owners=owners)
+                kept = [key for key in group.stored if key in groups.roots or key in groups.kept]
+                stored = tuple(dict.fromkeys([*kept, *reader.stored]))
+                both = self._in_one(reader, [reader, group], stored=stored)
+                self._groups[reader.number] = both
+                self._put(number, reader.number)
+        return self._result()
 
     def _only_reader(self, group: Group) -> Group | None:
         found: Group | None = None
@@ -140,20 +196,6 @@ class _Absorbing(Regrouping):
         if not (own and all(meets_elements(each, reader.domain) for each in own)):
             return None
         return reader if kept_apart(group, reader) is None else None
-
-    def _absorb(self, group: Group, reader: Group) -> None:
-        groups = self._before
-        nodes = sorted([*reader.nodes, *group.nodes], key=self._position.__getitem__)
-        kept = [key for key in group.stored if key in groups.roots or key in groups.kept]
-        self._groups[reader.number] = replace(
-            reader,
-            nodes=tuple(nodes),
-            indexed=reader.indexed or group.indexed,
-            stored=tuple(dict.fromkeys([*kept, *reader.stored])),
-            instructions=reader.instructions + group.instructions,
-        )
-        self._into[group.number] = reader.number
-        del self._groups[group.number]
 
 
 def _is_plain(group: Group) -> bool:

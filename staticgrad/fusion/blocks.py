@@ -28,7 +28,6 @@ from typing import Final
 from staticgrad.analysis.liveness import ValueKey
 from staticgrad.fusion.absorbing import Regrouping
 from staticgrad.fusion.groups import Group, Groups, Home, Key, Read, Source, meets_elements
-from staticgrad.fusion.reasons import Precedence
 from staticgrad.fusion.windows import chosen
 from staticgrad.ir.forms import Contract, Pointwise, Reduce
 from staticgrad.ir.graph import Node, Symbolic
@@ -471,16 +470,7 @@ class _Blocking(Regrouping):
 
     def __init__(self, groups: Groups) -> None:
         super().__init__(groups)
-        self._reads: dict[int, Sequence[Read]] = {
-            number: groups.reads(each) for number, each in self._groups.items()
-        }
-        self._readers: dict[Key, set[int]] = {}
-        for number, reads in self._reads.items():
-            for read in reads:
-                self._readers.setdefault(read.source.base, set()).add(number)
-        self._roots = {groups.sources[key].base for key in groups.roots}
         self._updated = {value.node for _, value in groups.graph.updates}
-        self._order = Precedence(self._groups, self._edges(self._reads), self._place)
 
     def result(self) -> Groups:
         for number in self._order.as_given:
@@ -490,17 +480,8 @@ class _Blocking(Regrouping):
         if not self._into:
             return self._before
         sources = self._with_inline_masks()
-        owners = {
-            key: self._final(number)
-            for key, number in self._owners.items()
-            if self._final(number) in self._groups
-        }
-        by_number = dict(self._levelled())
-        return with_trimmed(
-            replace(
-                self._before, by_number=by_number, owners=owners, sources=sources, known_reads={}
-            )
-        )
+        by_number = self._with_levels()
+        return with_trimmed(self._result(by_number=by_number, sources=sources, known_reads={}))
 
     def _with_inline_masks(self) -> Mapping[ValueKey, Source]:
         """Return groups in which masks computed from indices alone are inline for block readers.
@@ -519,7 +500,8 @@ class _Blocking(Regrouping):
                     [sources[arg.node, arg.index].depth for arg in node.args], default=0
                 )
                 sources[node, 0] = own._replace(depth=depth)
-            del self._groups[number]
+            del self._groups[number], self._reads[number]
+            self._owners = {key: n for key, n in self._owners.items() if self._final(n) != number}
         return sources
 
     def _is_of_positions(self, group: Group) -> bool:
@@ -539,19 +521,6 @@ class _Blocking(Regrouping):
         numbers = {self._final(n) for key in group.stored for n in self._readers[key]}
         read = (read.source for number in numbers for read in self._reads[number])
         return all(source.direct for source in read if source.base in group.stored)
-
-    def _levelled(self) -> Iterator[tuple[int, Group]]:
-        levels: dict[int, int] = {}
-        found: dict[int, Group] = {}
-        for number in self._order.all():
-            if number not in self._groups:
-                levels[number] = 0
-                continue
-            group = self._groups[number]
-            below = max([levels[each] for each in self._order.before(number)], default=-1)
-            level = levels[number] = max(group.level, below + 1)
-            found[number] = group if level == group.level else replace(group, level=level)
-        yield from sorted(found.items())
 
     # -- growing ----------------------------------------------------------------------------------
 
@@ -668,26 +637,12 @@ class _Blocking(Regrouping):
         stored = dict.fromkeys(key for each in members for key in each.stored)
         needed = tuple([key for key in stored if self._is_needed(key, numbers)])
         spared = [key for key in stored if key not in needed and _is_wide(self._before, key, seed)]
-        reductions = {key: each for group in members for key, each in group.reductions.items()}
-        if not spared or not reductions:
+        if not spared or not any(each.reductions for each in members):
             return None
         nodes = {*again, *(node for each in members for node in each.nodes)}
-        return replace(
-            seed,
-            kind="block",
-            level=max(each.level for each in members),
-            nodes=tuple(sorted(nodes, key=self._position.__getitem__)),
-            row=1,
-            reductions=reductions,
-            stored=needed,
-            instructions=sum(each.instructions for each in members),
-        )
-
-    def _is_needed(self, key: Key, numbers: set[int]) -> bool:
-        """Return whether a value must be in memory for a reader outside these groups."""
-        if key in self._roots or key in self._before.kept:
-            return True
-        return any(self._final(each) not in numbers for each in self._readers.get(key, ()))
+        level = max(each.level for each in members)
+        block = self._in_one(seed, members, kind="block", level=level, row=1, stored=needed)
+        return replace(block, nodes=self._in_order(nodes))
 
     def _make(self, block: Group, members: Sequence[Group]) -> None:
         number = block.number
@@ -698,8 +653,8 @@ class _Blocking(Regrouping):
             self._order.merge(one, other)
         for each in members:
             if each.number != number:
-                self._into[each.number] = number
-                del self._groups[each.number], self._reads[each.number]
+                self._put(each.number, number)
+                del self._reads[each.number]
         self._reads[number] = reads
         self._groups[number] = block
 

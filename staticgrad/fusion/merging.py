@@ -209,7 +209,7 @@ class _Splitting(Regrouping):
             )
             self._owners |= dict.fromkeys(group.reductions, number)
         whole = replace(self._before, by_number=self._groups, owners=self._owners)
-        reads = {each.number: whole.reads(each) for each in whole.all}
+        self._reads |= {each.number: whole.reads(each) for each in whole.all}
 
         def early(group: Group, before: Sequence[Group]) -> int:
             """As early as it may be, for those that were found."""
@@ -217,7 +217,7 @@ class _Splitting(Regrouping):
                 return group.phase
             return max([each.phase for each in before], default=0)
 
-        return replace(whole, by_number=self._with_levels(reads, early))
+        return replace(whole, by_number=self._with_levels(early))
 
 
 #: The name under which a graph has its groups.
@@ -271,10 +271,7 @@ class _Merging(Regrouping):
             later = self._groups[number]
             if later.phase and later.kind == "map" and self._updated.isdisjoint(later.nodes):
                 self._merge_if_spared(later)
-        if not self._into:
-            return self._before
-        owners = {key: self._final(number) for key, number in self._owners.items()}
-        return replace(self._before, by_number=self._groups, owners=owners)
+        return self._result()
 
     def _merge_if_spared(self, later: Group) -> None:
         earlier = self._forerunner(later)
@@ -286,9 +283,11 @@ class _Merging(Regrouping):
         if not less or more > stored_bytes(groups, less):
             return
         if kept_apart(earlier, later) is None and self._stays_last(earlier, later):
-            self._groups[earlier.number] = self._together(earlier, later, set(less))
-            self._into[later.number] = earlier.number
-            del self._groups[later.number]
+            stored = dict.fromkeys([*earlier.stored, *later.stored])
+            needed = tuple([key for key in stored if key not in less])
+            both = self._in_one(earlier, [earlier, later], stored=needed)
+            self._groups[earlier.number] = both
+            self._put(later.number, earlier.number)
 
     def _stays_last(self, earlier: Group, later: Group) -> bool:
         """Whether ``later``, moved to the level of ``earlier``, still ends the values that it ends.
@@ -298,22 +297,6 @@ class _Merging(Regrouping):
         ended = [key for key in later.targets if self._home(key) == later]
         others = [self._groups[self._final(n)] for key in ended for n in self._writers[key]]
         return all(each.level < earlier.level for each in others if each.number != later.number)
-
-    def _together(self, earlier: Group, later: Group, less: set[Key]) -> Group:
-        nodes = sorted([*earlier.nodes, *later.nodes], key=self._position.__getitem__)
-        stored = dict.fromkeys([*earlier.stored, *later.stored])
-        return replace(
-            earlier,
-            nodes=tuple(nodes),
-            reductions={**earlier.reductions, **later.reductions},
-            row=max(earlier.row, later.row),
-            indexed=earlier.indexed or later.indexed,
-            windowed=earlier.windowed or later.windowed,
-            checked=earlier.checked or later.checked,
-            instructions=earlier.instructions + later.instructions,
-            stored=tuple(key for key in stored if key not in less),
-            regions={**earlier.regions, **later.regions},
-        )
 
     def _home(self, key: Key) -> Group | None:
         number = self._owner(key)

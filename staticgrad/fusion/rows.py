@@ -26,7 +26,6 @@ from staticgrad.fusion.groups import (
     Source,
     stored_bytes,
 )
-from staticgrad.fusion.reasons import Precedence
 from staticgrad.fusion.row_rules import RowRules
 from staticgrad.ir.kernels.stages import group_rows
 from staticgrad.records import replace
@@ -57,13 +56,7 @@ class _Joining(Regrouping):
         self._rules = RowRules(groups)
         self._types = dict(groups.types)
         self._parts: dict[int, list[Group]] = {each.number: [each] for each in groups.all}
-        self._reads = {each.number: groups.reads(each) for each in groups.all}
         self._whole: dict[int, dict[Shape, Set[Key]]] = {}
-        self._readers: dict[Key, set[int]] = {}
-        for number in self._reads:
-            self._note_reads(number)
-        self._roots = {groups.sources[key].base for key in groups.roots}
-        self._order = Precedence(self._groups, self._edges(self._reads), self._place)
 
     def result(self) -> Groups:
         """The groups after all have joined that may."""
@@ -74,13 +67,7 @@ class _Joining(Regrouping):
             return self._before
         for number in [*self._groups]:
             self._take_out(number)
-        owners = {key: self._final(number) for key, number in self._owners.items()}
-        by_number = self._with_levels(self._reads)
-        return replace(self._before, by_number=by_number, owners=owners, types=self._types)
-
-    def _note_reads(self, number: int) -> None:
-        for read in self._reads[number]:
-            self._readers.setdefault(read.source.base, set()).add(number)
+        return self._result(by_number=self._with_levels(), types=self._types)
 
     # -- joining ----------------------------------------------------------------------------------
 
@@ -162,27 +149,16 @@ class _Joining(Regrouping):
         """Return whether a group computes only cheap values that another group reads."""
         if not self._across or any(self._rules.takes_long(node) for node in one.nodes):
             return False
-        return all(
-            self._is_inner(key)
-            and all(self._final(each) == other.number for each in self._readers.get(key, ()))
-            for key in one.stored
-        )
+        return not any(self._is_needed(key, (other.number,)) for key in one.stored)
 
     def _spares(self, one: Group, other: Group) -> bool:
         inside = (one.number, other.number)
         stored = [key for key in (*one.stored, *other.stored) if self._is_inner(key)]
-        less = [
-            key
-            for key in stored
-            if all(self._final(each) in inside for each in self._readers.get(key, ()))
-        ]
+        less = [key for key in stored if not self._is_needed(key, inside)]
         later = max(one, other, key=lambda each: each.phase)
         more = [key for key in later.stored if key in stored and key not in less]
         saved = stored_bytes(self._before, less)
         return self._across and 0 < saved >= stored_bytes(self._before, more)
-
-    def _is_inner(self, key: Key) -> bool:
-        return key not in self._roots and key not in self._before.kept
 
     def _join(self, one: int, other: int) -> None:
         first, second = self._groups[one], self._groups[other]
@@ -196,10 +172,9 @@ class _Joining(Regrouping):
             self._into[self._parts[one][-1].number] = one
         else:
             self._order.merge(one, other)
-            self._into[other] = one
             self._parts[one] += self._parts.pop(other)
-            del self._groups[other]
-        self._groups[one] = self._in_one(self._parts[one], *shared)
+            self._put(other, one)
+        self._groups[one] = self._of_rows(self._parts[one], *shared)
 
     def _partial_sums(self, group: Group, row: int) -> Group:
         ((key, reduction),) = group.reductions.items()
@@ -234,36 +209,26 @@ class _Joining(Regrouping):
         for read in self._reads[part.number]:
             self._readers[read.source.base].discard(group.number)
         for number in (part.number, group.number):
-            self._note_reads(number)
+            for read in self._reads[number]:
+                self._readers.setdefault(read.source.base, set()).add(number)
         self._owners |= dict.fromkeys([partial, *map(Home, group.nodes)], part.number)
         self._groups[group.number], self._parts[group.number] = combined, [combined]
         return part
 
-    def _in_one(self, parts: Sequence[Group], domain: Shape, row: int) -> Group:
-        first = parts[0]
+    def _of_rows(self, parts: Sequence[Group], domain: Shape, row: int) -> Group:
         stored = dict.fromkeys([key for part in parts for key in part.stored])
-        nodes = [node for part in parts for node in part.nodes]
-        return replace(
-            first,
+        inside = (parts[0].number,)
+        return self._in_one(
+            parts[0],
+            parts,
             kind="rows",
             domain=domain,
             row=row,
             level=max([part.level for part in parts]),
             phase=min([part.phase for part in parts]),
-            nodes=tuple(sorted(nodes, key=self._position.__getitem__)),
-            reductions={key: each for part in parts for key, each in part.reductions.items()},
-            columns={key: each for part in parts for key, each in part.columns.items()},
             summed=next((part.summed for part in parts if part.summed), ()),
-            indexed=any(part.indexed for part in parts),
-            checked=any(part.checked for part in parts),
-            instructions=sum([part.instructions for part in parts]),
-            stored=tuple([key for key in stored if self._is_needed(key, first.number)]),
+            stored=tuple([key for key in stored if self._is_needed(key, inside)]),
         )
-
-    def _is_needed(self, key: Key, number: int) -> bool:
-        """Return whether a value of a group must be in memory for readers outside the group."""
-        readers = self._readers.get(key, ())
-        return not self._is_inner(key) or any(self._final(each) != number for each in readers)
 
     # -- what had better stay apart ---------------------------------------------------------------
 
@@ -283,7 +248,7 @@ class _Joining(Regrouping):
             self._into |= {part.number: number for part in parts if part.number != number}
             several = len(parts) > 1
             self._groups[number] = (
-                self._in_one(parts, group.domain, group.row) if several else parts[0]
+                self._of_rows(parts, group.domain, group.row) if several else parts[0]
             )
 
     def _is_read_by_others(self, part: Group, parts: Sequence[Group]) -> bool:

@@ -28,7 +28,6 @@ from staticgrad.analysis.cost import instructions
 from staticgrad.fusion.absorbing import Regrouping
 from staticgrad.fusion.drafts import kept_apart, most_instructions
 from staticgrad.fusion.groups import Group, Groups, Home, Key, Walk, meets_elements
-from staticgrad.fusion.reasons import Precedence
 from staticgrad.fusion.walks import MOST_ACROSS, has_short_rows, operand_walks, sums_across
 from staticgrad.ir.forms import Pointwise
 from staticgrad.ir.graph import Node
@@ -104,24 +103,13 @@ def _is_whole(walk: Walk, domain: Shape) -> bool:
 class _Siblings(Regrouping):
     """Groups while some of them are merged."""
 
-    def __init__(self, groups: Groups) -> None:
-        super().__init__(groups)
-        self._reads = {each.number: groups.reads(each) for each in groups.all}
-        self._readers: dict[Key, set[int]] = {}
-        for number, reads in self._reads.items():
-            for base in {read.source.base for read in reads}:
-                self._readers.setdefault(base, set()).add(number)
-        self._order = Precedence(self._groups, self._edges(self._reads), self._place)
-
     def result(self, alike: Sequence[Sequence[int]]) -> Groups:
         for numbers in alike:
             for one, other in combinations(numbers[:_NEAREST], 2):
                 self._merge_if_free(self._final(one), self._final(other))
-        if not self._into:
-            return self._before
-        owners = {key: self._final(number) for key, number in self._owners.items()}
-        by_number = self._with_levels(self._reads, _latest_phase)
-        return replace(self._before, by_number=by_number, owners=owners)
+        return (
+            self._result(by_number=self._with_levels(_latest_phase)) if self._into else self._before
+        )
 
     def _merge_if_free(self, one: int, other: int) -> None:
         if one == other:
@@ -140,18 +128,9 @@ class _Siblings(Regrouping):
         if not self._order.may_merge(one, other):
             return
         self._order.merge(one, other)
-        self._into[other] = one
-        nodes = sorted([*first.nodes, *second.nodes], key=self._position.__getitem__)
-        self._groups[one] = replace(
-            first,
-            nodes=tuple(nodes),
-            reductions={**first.reductions, **second.reductions},
-            stored=(*first.stored, *second.stored),
-            regions={**first.regions, **second.regions},
-            instructions=first.instructions + second.instructions,
-            phase=min(first.phase, second.phase),
-        )
-        del self._groups[other]
+        phase = min(first.phase, second.phase)
+        self._groups[one] = self._in_one(first, [first, second], phase=phase)
+        self._put(other, one)
 
     def _may_be_one(self, first: Group, second: Group) -> bool:
         if first.reductions:
