@@ -227,7 +227,7 @@ PATHS: Final = (
     Path("pools", _FUSION + "windows:with_pools", _first, row="small:pooled convolution"),
     Path(
         "narrow_factors",
-        _FUSION + "narrow_factors:with_narrow_factors",
+        _LOWERED + "fuse:_with_narrow_factors",
         lambda groups: groups.graph,
         row="small:narrow product",
     ),

@@ -1,19 +1,16 @@
 """A group of nodes while it grows.
 
-Who reads what drafts compute, of those that have a place so far and of all.
-
 Which groups may be one kernel by their forms, and how large a kernel may become.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import field
-from typing import Final, Protocol
+from typing import Final
 
 from staticgrad.analysis.cost import LARGEST, LARGEST_EPILOGUE, instructions
 from staticgrad.analysis.layout import Strided, is_one_run
-from staticgrad.analysis.liveness import ValueKey, users_of
 from staticgrad.fusion.groups import (
     Group,
     GroupKind,
@@ -35,8 +32,7 @@ from staticgrad.fusion.reasons import (
     TooLarge,
     TwoProducts,
 )
-from staticgrad.ir.forms import Pointwise
-from staticgrad.ir.graph import Graph, Node
+from staticgrad.ir.graph import Node
 from staticgrad.records import dataclass
 from staticgrad.types.arrays import Shape, product
 
@@ -45,33 +41,12 @@ from staticgrad.types.arrays import Shape, product
 ANCHORED: Final = ("gemm", "windows")
 
 
-class Outline(Protocol):
-    """The properties of a group that determine the form of its kernel."""
-
-    @property
-    def kind(self) -> GroupKind: ...
-    @property
-    def domain(self) -> Shape: ...
-    @property
-    def instructions(self) -> int: ...
-    @property
-    def row(self) -> int: ...
-    @property
-    def reductions(self) -> Mapping[Key, GroupReduction]: ...
-    @property
-    def regions(self) -> Mapping[Key, Sequence[TargetRegion]]: ...
-    @property
-    def keeps_axes(self) -> bool: ...
-    @property
-    def checked(self) -> bool: ...
-
-
-def most_instructions(group: Outline) -> int:
+def most_instructions(group: Draft | Group) -> int:
     """Return the largest number of instructions of a group's kernel."""
     return LARGEST_EPILOGUE if group.kind in ANCHORED else LARGEST
 
 
-def kept_apart(group: Outline, other: Outline) -> Reason | None:
+def kept_apart(group: Draft | Group, other: Draft | Group) -> Reason | None:
     """Why two groups over one domain cannot be one kernel by their forms, or for their size."""
     gemms = (group.kind in ANCHORED) + (other.kind in ANCHORED)
     rows = {each.row for each in (group, other) if each.reductions}
@@ -95,7 +70,7 @@ def kept_apart(group: Outline, other: Outline) -> Reason | None:
     return None
 
 
-def breaks_rows(group: Outline, row: int) -> bool:
+def breaks_rows(group: Draft | Group, row: int) -> bool:
     """Return whether stored parts are several runs of memory along the last ``row`` axes.
 
     A reduction of them, which has one result for a row, would then have one for each run.
@@ -104,7 +79,7 @@ def breaks_rows(group: Outline, row: int) -> bool:
     return not all(is_one_run(each.layout.strides, group.domain, row) for each in regions)
 
 
-def reduced_axes(group: Outline) -> tuple[int, ...]:
+def reduced_axes(group: Draft | Group) -> tuple[int, ...]:
     """The trailing axes that the group reduces as its row."""
     rank = len(group.domain)
     return tuple(range(rank - group.row, rank))
@@ -247,104 +222,3 @@ def root_of(draft: Draft) -> Draft:
     while draft.merged_into is not None and draft.merged_into is not root:
         draft.merged_into, draft = root, draft.merged_into
     return root
-
-
-def let_the_last_own(drafts: Iterable[Draft], homes: dict[Key, Draft]) -> None:
-    """Make the last draft that stores parts of a value the home of that value.
-
-    Of equal levels that is the one of the highest number, so that drafts which store parts of
-    several values come in one order for all of them.
-    """
-    writers: dict[Key, list[Draft]] = {}
-    for draft in drafts:
-        for target in draft.targets():
-            writers.setdefault(target, []).append(draft)
-    for target, several in writers.items():
-        home, last = root_of(homes[target]), max(several, key=lambda each: each.last)
-        if home in several and home is not last:
-            if target in home.stored:
-                del home.stored[target]
-                last.stored[target] = None
-            homes[target] = last
-
-
-class DraftReaders:
-    """The nodes of a graph, their sources, and the drafts that compute them."""
-
-    def __init__(self, graph: Graph) -> None:
-        self._sources: dict[ValueKey, Source] = {}
-        self._homes: dict[Key, Draft] = {}
-        self._users = users_of(graph)
-        self._roots = {value.key for value in graph.roots}
-
-    def _home(self, key: Key) -> Draft | None:
-        draft = self._homes.get(key)
-        if draft is not None and draft.merged_into is not None:
-            draft = self._homes[key] = root_of(draft)
-        return draft
-
-    def _read_only_by(
-        self, draft: Draft, reader: Node, other: Draft | None = None, roots: bool = False
-    ) -> bool:
-        """Return whether only ``reader`` and the nodes of ``other`` read a pointwise draft.
-
-        With ``roots`` its values may be outputs and updates besides: a later kernel stores them.
-        """
-        if not _is_unbound(draft, "map"):
-            return False
-        closed, elsewhere = [], None
-        for node in reversed(draft.open):
-            if self._is_read_by(node, draft, None, None):
-                closed.append(node)  # for good: nobody leaves a draft
-            elif not self._is_read_by(node, draft, reader, other, roots):
-                elsewhere = node
-                break
-        for node in closed:
-            del draft.open[node]
-        if elsewhere is not None:  # asked first the next time: most often it still is
-            draft.open[elsewhere] = draft.open.pop(elsewhere)
-        return elsewhere is None
-
-    def _is_read_by(
-        self,
-        node: Node,
-        draft: Draft,
-        reader: Node | None,
-        other: Draft | None,
-        roots: bool = False,
-    ) -> bool:
-        """Return whether only ``reader`` and the nodes of two drafts read a node's value."""
-        return (roots or (node, 0) not in self._roots) and all(
-            user is reader or self._computes(user, draft, other) for user in self._users[node, 0]
-        )
-
-    def _computes(self, node: Node, draft: Draft, other: Draft | None) -> bool:
-        key = Home(node)
-        home = self._home(key)
-        return home is not None and home in (draft, other) and key not in home.reductions
-
-    def _comes_with(self, other: Draft, node: Node, best: Draft) -> bool:
-        """Return whether a draft of a lower level may be computed in ``best``, beside ``node``."""
-        if self._read_only_by(other, node, best, roots=True):
-            return True
-        if not best.waits:
-            return False
-        users = [user for each in other.nodes for user in self._users[each, 0]]
-        alike = all(
-            isinstance(user.form, Pointwise) and user.types[0].shape == other.domain
-            for user in users
-        )
-        return alike and other.kind == "map" and self._is_unread(other, best)
-
-    def _is_unread(self, draft: Draft, other: Draft | None = None) -> bool:
-        """Whether nobody with a place, but for the nodes of two drafts, reads one without one."""
-        return _is_unbound(draft, "map", "gemm") and all(
-            (user, 0) not in self._sources or self._home(Home(user)) in (draft, other or draft)
-            for node in draft.nodes
-            for user in self._users[node, 0]
-        )
-
-
-def _is_unbound(draft: Draft, *kinds: GroupKind) -> bool:
-    bound = draft.reductions or draft.stored or draft.checked or draft.regions
-    return draft.kind in kinds and not bound

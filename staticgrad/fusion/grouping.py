@@ -18,18 +18,16 @@ for each part that they hold something of. One for all writes every line whole, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from staticgrad.analysis.layout import Strided
-from staticgrad.analysis.liveness import phases_of
+from staticgrad.analysis.liveness import ValueKey, phases_of, users_of
 from staticgrad.fusion.drafts import (
     ANCHORED,
     Draft,
-    DraftReaders,
     breaks_rows,
     kept_apart,
-    let_the_last_own,
     root_of,
 )
 from staticgrad.fusion.groups import (
@@ -118,12 +116,15 @@ def group(graph: Graph, fuse: bool = True) -> Groups:
     return _Walk(graph, fuse).groups()
 
 
-class _Walk(DraftReaders):
+class _Walk:
     """The walk over the graph, which alone writes its drafts."""
 
     def __init__(self, graph: Graph, fuse: bool) -> None:
-        super().__init__(graph)
         self.graph = graph
+        self._sources: dict[ValueKey, Source] = {}
+        self._homes: dict[Key, Draft] = {}
+        self._users = users_of(graph)
+        self._roots = {value.key for value in graph.roots}
         #: Where each node stands. Creation order is another one where passes have rebuilt nodes.
         self._position = {node: k for k, node in enumerate(graph.nodes)}
         self._fuse = fuse
@@ -139,7 +140,7 @@ class _Walk(DraftReaders):
 
     def groups(self) -> Groups:
         drafts = [draft for draft in self._drafts if draft.merged_into is None]
-        let_the_last_own(drafts, self._homes)
+        self._let_the_last_own(drafts)
         return Groups(
             self.graph,
             {draft.number: draft.frozen(self._position) for draft in drafts},
@@ -153,7 +154,92 @@ class _Walk(DraftReaders):
             self._fuse,
         )
 
+    def _let_the_last_own(self, drafts: Iterable[Draft]) -> None:
+        """Make the last draft that stores parts of a value the home of that value.
+
+        Of equal levels that is the one of the highest number, so that drafts which store parts of
+        several values come in one order for all of them.
+        """
+        writers: dict[Key, list[Draft]] = {}
+        for draft in drafts:
+            for target in draft.targets():
+                writers.setdefault(target, []).append(draft)
+        for target, several in writers.items():
+            home, last = root_of(self._homes[target]), max(several, key=lambda each: each.last)
+            if home in several and home is not last:
+                if target in home.stored:
+                    del home.stored[target]
+                    last.stored[target] = None
+                self._homes[target] = last
+
     # -- homes ------------------------------------------------------------------------------------
+
+    def _home(self, key: Key) -> Draft | None:
+        draft = self._homes.get(key)
+        if draft is not None and draft.merged_into is not None:
+            draft = self._homes[key] = root_of(draft)
+        return draft
+
+    def _read_only_by(
+        self, draft: Draft, reader: Node, other: Draft | None = None, roots: bool = False
+    ) -> bool:
+        """Return whether only ``reader`` and the nodes of ``other`` read a pointwise draft.
+
+        With ``roots`` its values may be outputs and updates besides: a later kernel stores them.
+        """
+        if not _is_unbound(draft, "map"):
+            return False
+        closed, elsewhere = [], None
+        for node in reversed(draft.open):
+            if self._is_read_by(node, draft, None, None):
+                closed.append(node)  # for good: nobody leaves a draft
+            elif not self._is_read_by(node, draft, reader, other, roots):
+                elsewhere = node
+                break
+        for node in closed:
+            del draft.open[node]
+        if elsewhere is not None:  # asked first the next time: most often it still is
+            draft.open[elsewhere] = draft.open.pop(elsewhere)
+        return elsewhere is None
+
+    def _is_read_by(
+        self,
+        node: Node,
+        draft: Draft,
+        reader: Node | None,
+        other: Draft | None,
+        roots: bool = False,
+    ) -> bool:
+        """Return whether only ``reader`` and the nodes of two drafts read a node's value."""
+        return (roots or (node, 0) not in self._roots) and all(
+            user is reader or self._computes(user, draft, other) for user in self._users[node, 0]
+        )
+
+    def _computes(self, node: Node, draft: Draft, other: Draft | None) -> bool:
+        key = Home(node)
+        home = self._home(key)
+        return home is not None and home in (draft, other) and key not in home.reductions
+
+    def _comes_with(self, other: Draft, node: Node, best: Draft) -> bool:
+        """Return whether a draft of a lower level may be computed in ``best``, beside ``node``."""
+        if self._read_only_by(other, node, best, roots=True):
+            return True
+        if not best.waits:
+            return False
+        users = [user for each in other.nodes for user in self._users[each, 0]]
+        alike = all(
+            isinstance(user.form, Pointwise) and user.types[0].shape == other.domain
+            for user in users
+        )
+        return alike and other.kind == "map" and self._is_unread(other, best)
+
+    def _is_unread(self, draft: Draft, other: Draft | None = None) -> bool:
+        """Whether nobody with a place, but for the nodes of two drafts, reads one without one."""
+        return _is_unbound(draft, "map", "gemm") and all(
+            (user, 0) not in self._sources or self._home(Home(user)) in (draft, other or draft)
+            for node in draft.nodes
+            for user in self._users[node, 0]
+        )
 
     def _in_memory(self, source: Source) -> Source:
         if needs_home(source) and self._home(source.base) is None:
@@ -188,9 +274,15 @@ class _Walk(DraftReaders):
         draft = None if source.inline else self._home(source.base)
         return 0 if draft is None else draft.level
 
-    def _anchor(self, kind: GroupKind, node: Node, domain: Shape, args: Sequence[Source]) -> Draft:
-        """A draft that starts with a node whose operands must lie in memory."""
-        draft = self._new(kind, domain, self._phases[node], [self._in_memory(a) for a in args])
+    def _there(self, args: Sequence[Source], uniform: int = 0) -> list[Source]:
+        """Operands in memory; the first of them, ``uniform``, may be numbers instead."""
+        return [
+            arg if arg.uniform and k < uniform else self._in_memory(arg)
+            for k, arg in enumerate(args)
+        ]
+
+    def _anchor(self, kind: GroupKind, node: Node, domain: Shape, reads: Sequence[Source]) -> Draft:
+        draft = self._new(kind, domain, self._phases[node], reads)
         draft.add(node)
         self._own(node, draft)
         return draft
@@ -230,7 +322,7 @@ class _Walk(DraftReaders):
             case Reduce():
                 self._place_reduce(node, form, args[0])
             case Gather() | GatherAlong() | SearchForm():
-                draft = self._anchor("map", node, node.types[0].shape, args)
+                draft = self._anchor("map", node, node.types[0].shape, self._there(args))
                 draft.indexed = not isinstance(form, SearchForm)  # a failing index tells its place
                 draft.checked = True
             case Scatter() | ScatterAlong() | Scan():
@@ -241,16 +333,19 @@ class _Walk(DraftReaders):
                 self._place_whole(node, args)
 
     def _place_whole(self, node: Node, args: Sequence[Source]) -> None:
-        form = node.form
+        """A step that begins with this node."""
+        form, domain = node.form, node.types[0].shape
+        kind: GroupKind = "body"
         if isinstance(form, Contract):
-            self._anchor("gemm", node, node.types[0].shape, args)
+            kind = "gemm"
         elif isinstance(form, SortForm):
-            self._anchor("sort", node, args[0].type.shape, args)
+            kind, domain = "sort", args[0].type.shape
         elif isinstance(form, WINDOWED):
-            self._anchor("windows", node, node.types[0].shape, args)
-        else:
-            kind: GroupKind = "call" if isinstance(form, CallForm) else "body"
-            draft = self._anchor(kind, node, node.types[0].shape, args)
+            kind = "windows"
+        elif isinstance(form, CallForm):
+            kind = "call"
+        draft = self._anchor(kind, node, domain, self._there(args))
+        if kind in ("body", "call"):
             draft.stored |= {Home(node, each): None for each in range(len(node.types))}
 
     def _alias(self, node: Node, arg: Source, layout: Strided) -> None:
@@ -437,47 +532,29 @@ class _Walk(DraftReaders):
         same = self._fuse and draft.phase == self._phases[reader]
         return same and self._read_only_by(draft, reader)
 
-    def _place_one_hot(self, node: Node, args: Sequence[Source]) -> None:
-        """Elements that are zero but for one of each row; readers of elements may join."""
-        reads = [a if a.uniform else self._in_memory(a) for a in args[:1]]
-        reads += [self._in_memory(a) for a in args[1:]]
-        draft = self._new("map", node.types[0].shape, self._phases[node], reads)
-        draft.add(node)
-        draft.indexed = draft.checked = True
-        self._own(node, draft)
-
     def _place_in_order(self, node: Node, args: Sequence[Source]) -> None:
+        """A step of its own: a running total, or one that adds to what a fill wrote before."""
+        kind, form, reads = node.types[0], node.form, self._there(args, 1)
         if self._fuse and is_one_hot(node, self._users[node, 0]):
-            self._place_one_hot(node, args)
+            draft = self._anchor("map", node, kind.shape, reads)
+            draft.indexed = draft.checked = True
             return
-        kind, phase = node.types[0], self._phases[node]
-        reads = [a if a.uniform else self._in_memory(a) for a in args[:1]]
-        reads += [self._in_memory(a) for a in args[1:]]
-        step: GroupKind = "scan" if isinstance(node.form, Scan) else "scatter"
+        step: GroupKind = "scan" if isinstance(form, Scan) else "scatter"
         if step == "scatter":
-            form = node.form
             fill = form.combiner.empty(kind.dtype) if isinstance(form, Scatter) else 0
-            self._homes[Home(node)] = self._cleared(Home(node), kind, phase, fill)
+            cleared = self._cleared(Home(node), kind, self._phases[node], fill)
+            self._homes[Home(node)] = cleared
             reads.append(Source(Home(node), kind, Strided.contiguous(kind.shape)))
-        draft = self._new(step, args[0].type.shape, phase, reads)
-        draft.add(node)
+        draft = self._anchor(step, node, args[0].type.shape, reads)
         draft.stored[Home(node)] = None
-        self._own(node, draft)
-
-    def _place_window(self, node: Node, args: Sequence[Source]) -> None:
-        """Elements that are those of parts, which lie in memory; readers of elements may join."""
-        reads = [arg if arg.uniform else self._in_memory(arg) for arg in args]
-        draft = self._new("map", node.types[0].shape, self._phases[node], reads)
-        draft.add(node)
-        draft.windowed = True
-        self._own(node, draft)
 
     def _place_assemble(self, node: Node, form: Assemble, args: Sequence[Source]) -> None:
         target, kind, phase = Home(node), node.types[0], self._phases[node]
         lies = [Strided.contiguous(kind.shape).region(region) for region in form.regions]
         homes = [self._home_of_part(*each, phase) for each in zip(args, lies, strict=True)]
         if is_window(node, self._users) and (form.fill is not None or None in homes):
-            self._place_window(node, args)
+            reads = self._there(args, len(args))
+            self._anchor("map", node, kind.shape, reads).windowed = True
             return
         writers: list[Draft] = []
         if form.fill is not None:
@@ -522,3 +599,8 @@ class _Walk(DraftReaders):
                 home.stored.pop(base, None)
                 return
             value = value.node.args[0]
+
+
+def _is_unbound(draft: Draft, *kinds: GroupKind) -> bool:
+    bound = draft.reductions or draft.stored or draft.checked or draft.regions
+    return draft.kind in kinds and not bound

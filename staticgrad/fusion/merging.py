@@ -45,10 +45,9 @@ from staticgrad.fusion.groups import (
     meets_elements,
     stored_bytes,
 )
-from staticgrad.fusion.row_values import is_per_row
 from staticgrad.fusion.rows import joined
 from staticgrad.fusion.sinking import is_large, read_together, sunk
-from staticgrad.fusion.walks import has_short_rows, sums_across
+from staticgrad.fusion.walks import has_short_rows, is_per_row, sums_across
 from staticgrad.fusion.windows import with_pools
 from staticgrad.ir.forms import Pointwise
 from staticgrad.ir.graph import Graph, Node

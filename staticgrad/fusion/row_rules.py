@@ -18,14 +18,17 @@ from staticgrad.fusion.reasons import (
     RowsInLanes,
     TooLarge,
 )
-from staticgrad.fusion.row_values import is_per_row, meets_rows, outer_shape, row_walk
 from staticgrad.fusion.walks import (
     MOST_WRITTEN_OUT,
     fewest_lanes,
     has_short_rows,
+    is_per_row,
     may_be_short,
     may_compute_again,
+    meets_rows,
+    outer_shape,
     picks_of_row,
+    row_walk,
     sums_across,
 )
 from staticgrad.ir.forms import INDEXED, GatherAlong, Pointwise, ScatterAlong, SearchForm

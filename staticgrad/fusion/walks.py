@@ -2,6 +2,10 @@
 
 Places that are looked up in a row, one for each: an element picked, or the only one that is set.
 
+A group of rows has a domain of outer axes and a row, its last ``row`` axes. A node of it is
+computed either for each element of the domain, or once per row; the latter has the shape of the
+outer axes, with or without axes of size 1 in the place of the row's.
+
 Class labels pick an element of each row, and the gradient of that sets one. Both lie in their row:
 what is picked is computed at that place once more, and what is set is told by comparing positions.
 """
@@ -24,7 +28,6 @@ from staticgrad.fusion.groups import (
     Walk,
     meets_elements,
 )
-from staticgrad.fusion.row_values import is_per_row, row_walk
 from staticgrad.fusion.windows import window_walks
 from staticgrad.ir.forms import (
     COMBINERS,
@@ -54,6 +57,38 @@ MOST_WRITTEN_OUT: Final = 1500
 #: Elements of a row from which on lanes no longer take rows whose elements are stored, as multiples
 #: of the lanes of a vector: their values, each in a vector, are more than there are registers.
 _OUTGROWN: Final = 1.5
+
+
+def outer_shape(domain: Shape, row: int) -> Shape:
+    """The axes outside the row."""
+    return domain[: len(domain) - row]
+
+
+def is_per_row(shape: Shape, domain: Shape, row: int) -> bool:
+    """Whether values of a shape have one element for each row of the domain."""
+    outer = outer_shape(domain, row)
+    return shape in (outer, (*outer, *(1,) * row)) and shape != domain
+
+
+def row_walk(source: Source, shape: Shape, domain: Shape, row: int) -> Walk:
+    """How a source moves over the domain if a node of ``shape`` reads it, one of the two."""
+    if shape == domain:
+        strides = source.layout.broadcast(source.type.shape, domain)
+    else:
+        outer = outer_shape(domain, row)
+        strides = source.layout.broadcast(source.type.shape, shape)[: len(outer)]
+        strides = (*strides, *(0,) * row)
+    return Walk(source.base, source.layout.offset, strides)
+
+
+def meets_rows(walk: Walk, domain: Shape, row: int) -> bool:
+    """Whether a walk over a value with one element per row meets that of the row it is in."""
+    outer = outer_shape(domain, row)
+    wanted = (*c_strides(outer), *(0,) * row)
+    return walk.offset == 0 and all(
+        extent == 1 or stride == want
+        for extent, stride, want in zip(domain, walk.strides, wanted, strict=True)
+    )
 
 
 def walk_of(group: Group, source: Source, shape: Shape | None = None) -> Walk:

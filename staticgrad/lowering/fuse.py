@@ -15,10 +15,19 @@ from staticgrad.errors import GraphError
 from staticgrad.fusion.copies import WithCopies, with_copies, with_late_copies, with_streams
 from staticgrad.fusion.groups import CheckBuffer, Copied, Group, Groups, Home, Key
 from staticgrad.fusion.merging import taken
-from staticgrad.fusion.narrow_factors import with_narrow_factors
 from staticgrad.fusion.updates import PendingStep, Update, copied_updates, in_order
 from staticgrad.ir.bodies import BodyStep
-from staticgrad.ir.graph import Computation, Constant, Graph, Input, Parameter, ParameterLeaf
+from staticgrad.ir.forms import Contract
+from staticgrad.ir.graph import (
+    Computation,
+    Constant,
+    Graph,
+    Input,
+    Node,
+    Parameter,
+    ParameterLeaf,
+    Symbolic,
+)
 from staticgrad.ir.schedule import (
     Binding,
     BoundStep,
@@ -33,6 +42,7 @@ from staticgrad.kept import collection_paused
 from staticgrad.lowering.known_sizes import kernels_told
 from staticgrad.lowering.operands import LoweredStep
 from staticgrad.lowering.signatures import Lowerings
+from staticgrad.preparation.products import is_wide_copy, narrowest
 from staticgrad.preparation.sequence import prepared
 from staticgrad.records import dataclass, replace
 from staticgrad.source import Location
@@ -85,9 +95,37 @@ def fusion(graph: Graph, merge: bool = True) -> Fusion:
     """Return the result of ``fuse`` with the groups; equal graphs give equal results."""
     computed = prepared(graph, fuse if merge else None)
     groups = taken(computed, merge)
-    if merge and (narrow := with_narrow_factors(groups)) is not groups.graph:
+    if merge and (narrow := _with_narrow_factors(groups)) is not groups.graph:
         groups = taken(narrow, merge)
     return scheduled(with_streams(with_copies(groups)))
+
+
+def _with_narrow_factors(groups: Groups) -> Graph:
+    """Return the graph, products with kernels of their own reading narrow floats where they lie.
+
+    A kernel of a product widens its factors while it packs them, so the sums are those of a wide
+    copy. A product that became part of another kernel keeps its operands: it reads them from
+    registers, or by vectors as they lie. Factors may have two dtypes then, which no op that users
+    write has: the result goes to kernels.
+    """
+    products = {
+        node
+        for group in groups.all
+        for node in group.nodes
+        if group.kind == "gemm"
+        and isinstance(node.form, Contract)
+        and any(map(is_wide_copy, node.args))
+    }
+    if not products:
+        return groups.graph
+
+    def narrow(node: Node, args: tuple[Symbolic, ...]) -> tuple[Symbolic, ...] | None:
+        if node not in products:
+            return None
+        found = tuple(map(narrowest, args))
+        return Node(node.op, found, node.types, node.origin, node.order).values
+
+    return groups.graph.replace_nodes(narrow).without_dead_nodes()
 
 
 def scheduled(placed: WithCopies) -> Fusion:

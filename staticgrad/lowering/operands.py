@@ -10,10 +10,10 @@ The loops of a product of matrices: over batches or panels, rows and columns.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import field
 from operator import itemgetter
-from typing import Final
+from typing import Any, Final
 
 from staticgrad.analysis.layout import Strided, collapse
 from staticgrad.fusion.groups import CheckBuffer, Group, Groups, Key, ScratchBuffer, Source, Walk
@@ -122,6 +122,17 @@ class LoweredStep:
     reads: tuple[Key, ...]
     writes: tuple[Key, ...]
     scratch: tuple[tuple[Key, DType, Size], ...] = ()
+
+    def renamed(self, key: Callable[[Any], Any], offset: Callable[[Any], Any]) -> LoweredStep:
+        """Return the step with other values and offsets: numbers in their place, or the reverse."""
+        return replace(
+            self,
+            operands=tuple([(key(each), offset(start)) for each, start in self.operands]),
+            touched=tuple(map(key, self.touched)),
+            reads=tuple(map(key, self.reads)),
+            writes=tuple(map(key, self.writes)),
+            scratch=tuple([(key(each), dtype, size) for each, dtype, size in self.scratch]),
+        )
 
     @classmethod
     def of_loop(

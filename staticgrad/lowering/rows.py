@@ -15,8 +15,14 @@ from typing import Final
 
 from staticgrad.analysis.cost import instructions
 from staticgrad.fusion.groups import Group, Groups, Home, Key, Source, Walk
-from staticgrad.fusion.row_values import is_per_row, outer_shape
-from staticgrad.fusion.walks import computes, gather_walks, operand_walks, walk_of
+from staticgrad.fusion.walks import (
+    computes,
+    gather_walks,
+    is_per_row,
+    operand_walks,
+    outer_shape,
+    walk_of,
+)
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr
 from staticgrad.ir.forms import INDEXED, GatherAlong, Pointwise, ScatterAlong

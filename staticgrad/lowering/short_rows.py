@@ -18,13 +18,14 @@ from typing import Final
 
 from staticgrad.analysis.cost import instructions
 from staticgrad.fusion.groups import Group, Groups, Home, Key, Source, Walk
-from staticgrad.fusion.row_values import is_per_row, outer_shape
 from staticgrad.fusion.walks import (
     FEWEST_ACROSS,
     MOST_WRITTEN_OUT,
     computes,
     gather_walks,
+    is_per_row,
     operand_walks,
+    outer_shape,
     store_walk,
     walk_of,
 )

@@ -10,53 +10,31 @@ these numbers. Sizes are not numbered: whether two axes are collapsed depends on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
-from typing import Final
+from collections.abc import Hashable
+from typing import Any
 
 from staticgrad.analysis.layout import Strided
 from staticgrad.fusion.groups import (
-    CheckBuffer,
     Group,
     Groups,
     Home,
     Key,
     Pieces,
-    ScratchBuffer,
     Source,
     Transfer,
     Walk,
 )
 from staticgrad.fusion.walks import computes
-from staticgrad.ir.forms import (
-    Gather,
-    GatherAlong,
-    Pointwise,
-    Scatter,
-    ScatterAlong,
-    SortForm,
-    WindowProduct,
-)
+from staticgrad.ir.forms import Pointwise
 from staticgrad.ir.graph import Constant, Node
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.lowering.operands import LoweredStep
-from staticgrad.lowering.stages import MOST_SPREAD, lies_in_place, lower_group, may_fold
-from staticgrad.records import NamedTuple, dataclass, replace
+from staticgrad.lowering.stages import lies_in_place, lower_group, may_fold
+from staticgrad.records import dataclass, replace
 from staticgrad.types.dim import Size
-from staticgrad.types.dtype import DType
 
-#: Additional buffers that lowering uses, by the form of their node.
-_BESIDE: Final[Mapping[type, Callable[[Node], Key]]] = {
-    Gather: CheckBuffer,
-    GatherAlong: CheckBuffer,
-    Scatter: CheckBuffer,
-    ScatterAlong: CheckBuffer,
-    SortForm: ScratchBuffer,
-}
 #: Codes in a signature in the place of a value's number.
 _NOTHING, _LITERAL, _KNOWN, _INLINE, _COPIED = range(-5, 0)
-
-#: A value and an offset into its buffer, both by their numbers.
-Place = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -68,44 +46,6 @@ class Signature:
     offsets: tuple[Size, ...]
 
 
-class _Pattern(NamedTuple):
-    """A lowered group, with the numbers of its signature in the place of values and offsets."""
-
-    lowered: LoweredStep
-    operands: tuple[Place, ...]
-    touched: tuple[int, ...]
-    reads: tuple[int, ...]
-    writes: tuple[int, ...]
-    scratch: tuple[tuple[int, DType, Size], ...]
-
-    @classmethod
-    def of(cls, lowered: LoweredStep, signature: Signature) -> _Pattern:
-        key = {each: number for number, each in enumerate(signature.keys)}
-        offset = {each: number for number, each in enumerate(signature.offsets)}
-        return cls(
-            lowered,
-            tuple((key[k], offset[o]) for k, o in lowered.operands),
-            tuple(key[k] for k in lowered.touched),
-            tuple(key[k] for k in lowered.reads),
-            tuple(key[k] for k in lowered.writes),
-            tuple((key[k], dtype, size) for k, dtype, size in lowered.scratch),
-        )
-
-    def over(self, signature: Signature) -> LoweredStep:
-        first, keys, offsets = self.lowered, signature.keys, signature.offsets
-        return LoweredStep(
-            first.kernel,
-            tuple([(keys[k], offsets[o]) for k, o in self.operands]),
-            first.arguments,
-            first.total,
-            first.grain,
-            tuple([keys[k] for k in self.touched]),
-            tuple([keys[k] for k in self.reads]),
-            tuple([keys[k] for k in self.writes]),
-            tuple([(keys[k], dtype, size) for k, dtype, size in self.scratch]),
-        )
-
-
 def signature_of(groups: Groups, group: Group) -> Signature:
     """Return the signature of one of these groups, with numbers that are valid only in it."""
     return _Reader(groups, group, _Codes()).signature()
@@ -115,7 +55,8 @@ class Lowerings:
     """Lowers groups, those of equal signature once."""
 
     def __init__(self) -> None:
-        self._found: dict[Hashable, _Pattern] = {}
+        #: With the numbers of signatures in the place of values and offsets.
+        self._found: dict[Hashable, LoweredStep] = {}
         self._kernels: dict[Kernel, Kernel] = {}
         self._codes = _Codes()
 
@@ -126,9 +67,23 @@ class Lowerings:
         if found is None:
             lowered = lower_group(groups, group)
             kernel = self._kernels.setdefault(lowered.kernel, lowered.kernel)
-            found = _Pattern.of(replace(lowered, kernel=kernel), signature)
+            keys = {key: number for number, key in enumerate(signature.keys)}
+            offsets = {offset: number for number, offset in enumerate(signature.offsets)}
+            nodes = {key.node: number for key, number in keys.items()}
+
+            def code(key: Key) -> object:  # scratch and checks belong to a node
+                return keys[key] if key in keys else (nodes[key.node], key)
+
+            found = replace(lowered, kernel=kernel).renamed(code, offsets.__getitem__)
             self._found[signature.text] = found
-        return found.over(signature)
+
+        def key(code: Any) -> Key:
+            if isinstance(code, int):
+                return signature.keys[code]
+            number, beside = code
+            return replace(beside, node=signature.keys[number].node)
+
+        return found.renamed(key, signature.offsets.__getitem__)
 
 
 class _Codes:
@@ -181,8 +136,6 @@ class _Reader:
         for node in group.nodes:
             self._add_node(node)
         if group.kind == "map" and may_fold(group):
-            for number in range(MOST_SPREAD):
-                self._number(ScratchBuffer(group.nodes[0], number))
             text.append(lies_in_place(self._groups, group))
         for key, reduction in group.reductions.items():
             result = self._groups.value_type(key).dtype  # of a partial result not that of the whole
@@ -190,7 +143,6 @@ class _Reader:
             text += (self._number(key), reduction.kind, self._codes.of_shared(result), in_pieces)
             self._add(reduction.source)
         for key, reduction in group.columns.items():
-            self._number(ScratchBuffer(key.node))
             text += (self._number(key), reduction.kind)
             self._add(reduction.source)
         text += [self._number(key) for key in group.stored]
@@ -217,26 +169,12 @@ class _Reader:
         return self._keys.setdefault(key, len(self._keys))
 
     def _add_node(self, node: Node) -> None:
-        if self._group.kind == "block":
-            self._number(ScratchBuffer(node))
         for index in range(len(node.types)):
             self._number(Home(node, index))
-        kind = type(node.form)
-        beside = _BESIDE.get(kind)
-        if beside is not None:
-            self._number(beside(node))
-        if self._group.kind == "rows":
-            self._number(ScratchBuffer(node))
-        if isinstance(node.form, WindowProduct):
-            from staticgrad.lowering.windows.phases import MOST_PHASES  # few programs have windows
-            from staticgrad.lowering.windows.strips import RESULT
-            from staticgrad.lowering.windows.tiles import SCRATCHES
-
-            results = MOST_PHASES if node.form.result == "image" else 1
-            for number in range(max(RESULT + results, SCRATCHES)):
-                self._number(ScratchBuffer(node, number))
         self._add_operation(node)
-        if kind is not Pointwise:  # it may read from memory values that are inline elsewhere
+        if not isinstance(
+            node.form, Pointwise
+        ):  # it may read from memory values that are inline elsewhere
             for source in map(self._groups.source, node.args):
                 if source.inline:
                     self._add_read(source)
