@@ -13,7 +13,6 @@ LAZY = {
     "passes.loops.whole": "few programs have loops",
     "staticgrad.lowering.copies": "few programs have short rows",
     "staticgrad.lowering.short_rows": "few programs have windows",
-    "staticgrad.lowering.signatures": "few programs have windows",
     "staticgrad.lowering.stages": "few programs have windows, scans, short or very long rows",
     "staticgrad.memory.planner": "few programs exceed a budget",
     "passes.remat.front": "a program without a budget starts without the search",
