@@ -5,8 +5,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -138,8 +137,21 @@ def _from_file(spec: str) -> tuple[Any, dict[str, Any]]:
     if loading is None or loading.loader is None or not file.is_file():
         raise UnknownNameError(f"there is no Python file {path!r}")
     module = importlib.util.module_from_spec(loading)
-    with _beside(file, module), named(f"{path!r}", None):
-        loading.loader.exec_module(module)
+    # As for a script, the module has its name and its folder is on the path while the file runs
+    # and afterwards, since functions may import later; unless the file fails.
+    paths, before = [*sys.path], sys.modules.get(module_name)
+    sys.modules[module_name] = module
+    if str(file.parent) not in sys.path:
+        sys.path.insert(0, str(file.parent))
+    try:
+        with named(f"{path!r}", None):
+            loading.loader.exec_module(module)
+    except BaseException:
+        sys.path[:] = paths
+        del sys.modules[module_name]
+        if before is not None:
+            sys.modules[module_name] = before
+        raise
     if not name:
         name = _only_candidate(path, module)
     if not hasattr(module, name):
@@ -193,27 +205,3 @@ def _only_candidate(path: str, module: ModuleType) -> str:
 def _needed(function: Callable[..., Any]) -> bool:
     takes = inspect.signature(function).parameters.values()
     return any(p.default is p.empty and p.kind in _NEEDED for p in takes)
-
-
-@contextmanager
-def _beside(file: Path, module: ModuleType) -> Iterator[None]:
-    """Register the module by name and put its folder first on the path, as for a script.
-
-    Both stay until the process ends if the file runs: functions may import later.
-    """
-    before = sys.modules.get(module.__name__)
-    sys.modules[module.__name__] = module
-    folder = str(file.parent)
-    added = folder not in sys.path
-    if added:
-        sys.path.insert(0, folder)
-    try:
-        yield
-    except BaseException:
-        if added:
-            sys.path.remove(folder)
-        if before is None:
-            del sys.modules[module.__name__]
-        else:
-            sys.modules[module.__name__] = before
-        raise

@@ -30,14 +30,15 @@ from staticgrad.eager.at_once import eager_mode
 from staticgrad.eager.tensor import TapeLeaf
 from staticgrad.errors import ArgumentError, GradientError, TracingWarning
 from staticgrad.errors.wording import kind_of, shown
-from staticgrad.functions.trees import flatten, paths, unflatten
+from staticgrad.functions.trees import flatten, mapped
 from staticgrad.ir.execution import Session, traced_in
 from staticgrad.ir.graph import Graph, Parameter
 from staticgrad.nn.module import Module, as_scopes
 from staticgrad.optim import SGD, Optimizer
+from staticgrad.programs.arguments import CallArguments
 from staticgrad.programs.captured import differences
 from staticgrad.programs.function import Function
-from staticgrad.records import NamedTuple, dataclass
+from staticgrad.records import dataclass
 from staticgrad.storage.parameter import write_all
 
 SEED: Final = 0  # of the random numbers that the loss of a model draws
@@ -58,6 +59,7 @@ _FROZEN: Final = (
     " draw from the generator that loss(parameters, batch, random) is given"
 )
 Step = Callable[..., Any]
+_POSITIONAL: Final = inspect.Parameter.POSITIONAL_ONLY
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,7 +228,7 @@ class ComparedProgram:
         def named_step(*arrays: Any) -> Any:
             return step(*arrays)
 
-        kinds = [inspect.Parameter(n, inspect.Parameter.POSITIONAL_ONLY) for n in self._example]
+        kinds = [inspect.Parameter(n, _POSITIONAL) for n in self._example]
         named_step.__signature__ = inspect.Signature(kinds)  # type: ignore[attr-defined]
         named_step.__name__ = named_step.__qualname__ = getattr(step, "__name__", "step")
         return sg.function(named_step, sizes=sizes, threads=1)
@@ -281,14 +283,12 @@ class ComparedProgram:
 
     def _runs_on_the_tape(self) -> bool:
         """Run the program on the tape, and note the parameters that it reads and updates."""
-        noted, tensors = Session(computes=True), map(Tensor.of, self._example.values())
-        arguments = []
+        noted, tensors = Session(computes=True), [*map(Tensor.of, self._example.values())]
         for tensor in tensors:
             tensor.requires_grad = tensor.type.dtype.is_float
-            arguments.append(tensor)
         try:
             with traced_in(noted), eager_mode():
-                found = self.plain(*arguments)
+                found = self.plain(*tensors)
         except Exception:
             return False
         leaves = [leaf for leaf in flatten(found)[0] if isinstance(leaf, Tensor)]
@@ -347,7 +347,7 @@ def program(
             return found if isinstance(found, tuple) else (found,)
 
         def drawn(size: int, random: np.random.Generator) -> Batch:
-            return _examples(names, drawn_arguments(random)).arrays
+            return _in_a_row(names, drawn_arguments(random))[0]
 
         arguments_of = arrays[0]
         with named(f"the draw of {_called(what)}", arguments_of):
@@ -358,9 +358,9 @@ def program(
         raise ArgumentError("a function is compared as it is: loss= is for modules")
     else:
         evaluate, names = _inner(what), _names_of(_inner(what), len(arrays))
-    examples = _examples(names, arrays)
-    evaluate = examples.in_a_row(evaluate)
-    source = ArraySource(examples.arrays, drawn, changes=drawn is not None)
+    example, in_a_row = _in_a_row(names, arrays)
+    evaluate = in_a_row(evaluate)
+    source = ArraySource(example, drawn, changes=drawn is not None)
     if isinstance(what, Module):
         made = ComparedProgram(evaluate, source, what, rule, lambda f: training.step_of(f, steps))
         made.trained = what, loss, steps
@@ -480,63 +480,47 @@ def unused(model: Model, name: str) -> GradientError:
 # -- arguments ------------------------------------------------------------------------------------
 
 
-class Examples(NamedTuple):
-    """The arguments of a function or module.
+def _in_a_row(
+    names: Sequence[str], arguments: Sequence[Any]
+) -> tuple[dict[str, Array], Callable[[Step], Step]]:
+    """Return all arrays in arguments, and what makes a function of the arguments one of the arrays.
 
-    Attributes:
-        arrays: all arrays in order, by the names of the arguments; an array in a container is named
-            by the path to it, ``batch['x']`` as ``batch_x``.
-        arguments: for each argument its containers, and its leaves: None for an array, a tuple of
-            the text for a text, which stays as it is.
+    An array in a container is named by the path to it, ``batch['x']`` as ``batch_x``.
     """
+    takes = inspect.Signature([inspect.Parameter(n, _POSITIONAL) for n in names])
+    given = CallArguments(takes.bind(*map(_with_arrays, arguments)), ())
+    own = [re.sub(r"\W+", "_", name).strip("_") for name in given.arrays]
+    if len({*own}) < len(own):
+        own = [f"{name}_{k}" for k, name in enumerate(own)]
 
-    arrays: dict[str, Array]
-    arguments: list[tuple[Any, list[Any]]]
-
-    def in_a_row(self, function: Step) -> Step:
-        """Return ``function`` as a function of the arrays in their order."""
-        if all(tree.kind is object for tree, _ in self.arguments):
+    def in_a_row(function: Step) -> Step:
+        if [*given.arrays] == [*names]:
             return function
 
         def evaluate(*arrays: Any) -> Any:
-            left = iter(arrays)
-            return function(*[
-                unflatten(tree, [next(left) if text is None else text[0] for text in leaves])
-                for tree, leaves in self.arguments
-            ])  # fmt: skip
+            return given.called(function, arrays)[0]
 
         evaluate.__name__ = evaluate.__qualname__ = getattr(function, "__name__", "evaluate")
         return evaluate
 
-
-def _examples(names: Sequence[str], arguments: Sequence[Any]) -> Examples:
-    found = Examples({}, [])
-    for name, argument in zip(names, arguments, strict=True):
-        leaves, tree = flatten(_with_arrays(argument))
-        texts: list[Any] = []
-        for path, leaf in zip(paths(tree, name), leaves, strict=True):
-            is_text = isinstance(leaf, str | bytes) and tree.kind is not object
-            texts.append((leaf,) if is_text else None)
-            if not is_text:
-                own = re.sub(r"\W+", "_", path).strip("_") or "x"
-                taken = (k for k in range(2, len(found.arrays) + 3) if f"{own}_{k}" not in found[0])
-                own = f"{own}_{next(taken)}" if own in found.arrays else own
-                is_array = isinstance(leaf, np.ndarray)
-                found.arrays[own] = leaf if is_array else np.asarray(getattr(leaf, "data", leaf))
-        found.arguments.append((tree, texts))
-    return found
+    return dict(zip(own, given.arrays.values(), strict=True)), in_a_row
 
 
 def _with_arrays(tree: Any) -> Any:
-    """Return the tree with arrays in the place of lists of numbers."""
+    """Return the tree with arrays in the place of numbers, lists of numbers and tensors."""
     if isinstance(tree, dict):
         return {key: _with_arrays(each) for key, each in tree.items()}
-    if not isinstance(tree, list | tuple) or hasattr(tree, "_fields"):
-        return tree
-    leaves, _ = flatten(tree)
-    if leaves and all(isinstance(leaf, int | float | np.generic) for leaf in leaves):
-        return np.asarray(tree)
-    return type(tree)(_with_arrays(each) for each in tree)
+    if isinstance(tree, list | tuple) and not hasattr(tree, "_fields"):
+        leaves, _ = flatten(tree)
+        if leaves and all(isinstance(leaf, int | float | np.generic) for leaf in leaves):
+            return np.asarray(tree)
+        return type(tree)(map(_with_arrays, tree))
+
+    def as_array(leaf: Any) -> Any:
+        is_kept = isinstance(leaf, str | bytes | np.ndarray)
+        return leaf if is_kept else np.asarray(getattr(leaf, "data", leaf))
+
+    return mapped(as_array, tree)
 
 
 def _names_of(function: Any, count: int) -> list[str]:
@@ -556,7 +540,7 @@ def _names_of(function: Any, count: int) -> list[str]:
 
 def _counts(array: Array, count: int) -> bool:
     """Return whether the first axis of an array counts the examples."""
-    return array.ndim > 0 and array.shape[0] == count
+    return array.shape[:1] == (count,)
 
 
 def _called(what: Any) -> str:
