@@ -490,7 +490,8 @@ class Compiled(Generic[Results]):
         Steps run one after the other, so many times; parameters are then as they were before.
         The limits are those of this machine, measured by the first profile of a process.
         """
-        from staticgrad.reports.profiling import profile_of, timed_runs
+        from staticgrad.reports.profiling import profile_of
+        from staticgrad.runtime.probed import timed_runs
 
         table = timed_runs(self._executor, feeds or {}, runs)
         steps = self._kernels.sections(table.plan.schedule)

@@ -8,7 +8,7 @@ Unneeded nodes are counted too: those never reached, and those that passes dropp
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, field
 from typing import Any
 
@@ -19,7 +19,7 @@ from staticgrad.analysis.plan_report import bodies_of, copied_feeds, memory_tabl
 from staticgrad.analysis.work import GraphWork, work_of
 from staticgrad.autodiff.reverse import grad
 from staticgrad.errors import StaticgradError
-from staticgrad.ir.graph import Graph, Node, Symbolic
+from staticgrad.ir.graph import Graph, Node, Symbolic, ancestors
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Schedule
 from staticgrad.records import dataclass
@@ -93,32 +93,16 @@ def dead_nodes(graph: Graph, after: Graph, sizes: Mapping[str, int] | None) -> N
         sizes: its named sizes; None where they are open.
     """
     roots = [*graph.outputs.values(), *(value for _, value in graph.updates)]
-    live = reachable(roots)
+    live = set(ancestors(roots))
     made = [node.serial for node in graph.nodes if not node.is_leaf]
     first, last = min(made, default=0), max(made, default=-1)
     inside = sum(first <= node.serial <= last for node in live)
     outside = len(live) - inside
-    known = sizes is not None
-    return NodeCounts(
-        built=max(last - first + 1, inside) + outside,
-        reached=len(live),
-        left=len(after.nodes),
-        before=work_of(live, sizes) if sizes is not None else None,
-        after=work_of(after.nodes, sizes) if sizes is not None else None,
-        unread=_unread(graph, live, sizes) if known and sizes is not None else None,
-    )
-
-
-def reachable(roots: list[Any]) -> set[Node]:
-    """The nodes that some values depend on."""
-    found: set[Node] = set()
-    open_ = [value.node for value in roots]
-    while open_:
-        node = open_.pop()
-        if node not in found:
-            found.add(node)
-            open_.extend(arg.node for arg in node.args)
-    return found
+    built, left = max(last - first + 1, inside) + outside, len(after.nodes)
+    if sizes is None:
+        return NodeCounts(built, len(live), left, None, None, None)
+    work = work_of(live, sizes), work_of(after.nodes, sizes)
+    return NodeCounts(built, len(live), left, *work, _unread(graph, live, sizes))
 
 
 def _unread(graph: Graph, live: set[Node], sizes: Mapping[str, int]) -> UnreadGradients | None:
@@ -133,14 +117,14 @@ def _unread(graph: Graph, live: set[Node], sizes: Mapping[str, int]) -> UnreadGr
     derived = [node for node in live if node.order]
     if len(losses) != 1 or not derived:
         return None
-    forward = reachable(losses)
+    forward = set(ancestors(losses))
     leaves = [node for node in forward if node.is_leaf and node.label]
     wanted = {n.label: Symbolic(n) for n in leaves if n.types[0].dtype.is_float}
     try:
         slopes = grad(losses[0], wanted, allow_disconnected=True)
         numbers: dict[Any, int] = {}
         known = {*_numbered(live, numbers).values()}
-        of_slopes = _numbered(reachable([*slopes.values()]), numbers)
+        of_slopes = _numbered(ancestors(slopes.values()), numbers)
         asked = [name for name, slope in slopes.items() if of_slopes[slope.node] in known]
         unread = tuple(sorted({*wanted} - {*asked}))
         if not unread or not asked:
@@ -148,14 +132,14 @@ def _unread(graph: Graph, live: set[Node], sizes: Mapping[str, int]) -> UnreadGr
         own = grad(losses[0], [wanted[name] for name in asked], allow_disconnected=True)
     except StaticgradError:  # an op without a rule on the way
         return None
-    having = reachable([*slopes.values()]) - forward
-    without = reachable(own) - forward
+    having = set(ancestors(slopes.values())) - forward
+    without = set(ancestors(own)) - forward
     return UnreadGradients(
         unread, work_of(forward, sizes), work_of(without, sizes), work_of(having, sizes)
     )
 
 
-def _numbered(nodes: set[Node], numbers: dict[Any, int]) -> dict[Node, int]:
+def _numbered(nodes: Iterable[Node], numbers: dict[Any, int]) -> dict[Node, int]:
     """A number for each node, the same for nodes that compute the same."""
     found: dict[Node, int] = {}
     for node in sorted(nodes, key=lambda node: node.serial):
@@ -279,12 +263,13 @@ class Unread:
 
     def lines(self) -> Iterator[str]:
         """A line for each kind that there is."""
-        if self.inputs:
-            yield f"inputs that nothing reads: {', '.join(self.inputs)}"
-        if self.parameters:
-            yield f"parameters that nothing reads: {', '.join(self.parameters)}"
-        if self.updates:
-            yield f"updates that change nothing: {', '.join(self.updates)}"
+        for what, names in (
+            ("inputs that nothing reads", self.inputs),
+            ("parameters that nothing reads", self.parameters),
+            ("updates that change nothing", self.updates),
+        ):
+            if names:
+                yield f"{what}: {', '.join(names)}"
 
 
 def unread_of(graph: Graph, schedule: Schedule) -> Unread:
@@ -403,14 +388,13 @@ class Explanation:
             "unread": asdict(self.unread),
             "sizes": None if self.plan is None else dict(self.plan.sizes),
             "peak_bytes": None if self.plan is None else self.plan.peak_bytes,
-            "bodies": [] if self.plan is None else [*_bodies(self.plan)],
+            "bodies": []
+            if self.plan is None
+            else [
+                {"step": planned.step, **asdict(each)}
+                for planned in self.plan.steps
+                for each in bodies_of(self.plan, planned)
+            ],
             "sharing": None if self.sharing is None else asdict(self.sharing),
             "copied_feeds": [] if self.plan is None else [*copied_feeds(self.plan)],
         }
-
-
-def _bodies(plan: Plan) -> Iterator[dict[str, Any]]:
-    """Return what iterations and cases contain, for each outermost loop and branch."""
-    for planned in plan.steps:
-        for each in bodies_of(plan, planned):
-            yield {"step": planned.step, **asdict(each)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from html import escape
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final
@@ -55,17 +55,29 @@ def memory_page(name: str, plan: Plan, front: Tradeoff) -> str:
         plan: the plan that runs.
         front: the plans that it was chosen from, or might have been.
     """
-    whole = front.everything.plan
+    whole, time = front.everything.plan, plan_seconds(plan)
+    unbroken = seconds(time).replace(" ", "\N{NO-BREAK SPACE}")
+    more = time / front.everything.seconds - 1 if front.everything.seconds else 0.0
+    figures = (
+        (nbytes(plan.peak_bytes), "the arena of this plan"),
+        (nbytes(whole.peak_bytes), "where everything is stored"),
+        (nbytes(front.smallest.peak_bytes), "the smallest plan found"),
+        (nbytes(front.lower_bound), "no plan of these kernels needs fewer"),
+        (f"{more:+z.1%}", f"predicted time beside storing everything: {unbroken}"),
+    )
+    phases = " ".join(
+        f'<span><i style="background:var(--{c})"></i>{said}</span>' for c, said in _PHASES.items()
+    )
     at = ", ".join(f"{size}={value}" for size, value in plan.sizes)
     title = f"Memory of {name}" + (f" at {at}" if at else "")
     top = max(plan.peak_bytes, whole.peak_bytes)
-    parts = [f"<h1>{escape(title)}</h1>{_figures(plan, front)}"]
+    parts = [f"<h1>{escape(title)}</h1>{figure_boxes(figures)}"]
     if top:
         parts += [
             "<h2>What less memory costs</h2>",
             paragraph("A budget takes the quickest plan that it has room for.", "soft"),
             f"{front.svg(plan)}{front.html_table()}",
-            f"<h2>What is held when</h2>{_phases()}",
+            f'<h2>What is held when</h2><p class="phases soft">{phases}</p>',
         ]
         different = str(plan) != str(whole)
         plans = [("This plan", plan)] + ([("Everything is stored", whole)] if different else [])
@@ -78,27 +90,6 @@ def memory_page(name: str, plan: Plan, front: Tradeoff) -> str:
     return document(title, body)
 
 
-def _figures(plan: Plan, front: Tradeoff) -> str:
-    whole, time = front.everything, plan_seconds(plan)
-    unbroken = seconds(time).replace(" ", "\N{NO-BREAK SPACE}")
-    more = time / whole.seconds - 1 if whole.seconds else 0.0
-    figures = (
-        (nbytes(plan.peak_bytes), "the arena of this plan"),
-        (nbytes(whole.peak_bytes), "where everything is stored"),
-        (nbytes(front.smallest.peak_bytes), "the smallest plan found"),
-        (nbytes(front.lower_bound), "no plan of these kernels needs fewer"),
-        (f"{more:+z.1%}", f"predicted time beside storing everything: {unbroken}"),
-    )
-    return figure_boxes(figures)
-
-
-def _phases() -> str:
-    marks = " ".join(
-        f'<span><i style="background:var(--{c})"></i>{said}</span>' for c, said in _PHASES.items()
-    )
-    return f'<p class="phases soft">{marks}</p>'
-
-
 # -- over time ------------------------------------------------------------------------------------
 
 
@@ -109,10 +100,11 @@ def _held(called: str, plan: Plan, top: int, whole: Plan) -> str:
     """
     columns, drawn = columns_with_repeats(plan), []
     for way, key in (("by scope", _scope), ("by source line", _line)):
-        ranked = _ranked(held_bands(whole, key))
+        stored = held_bands(whole, key)
+        stored.sort(key=lambda band: (-max(band.held, default=0), band.name))
         bands = {band.name: band for band in held_bands(plan, key)}
         nothing = [0] * len(plan.steps)
-        ordered = [bands.pop(name, HeldBand(name, nothing)) for name in ranked]
+        ordered = [bands.pop(band.name, HeldBand(band.name, nothing)) for band in stored]
         if way == "by scope" and len(ordered) + len(bands) < 2:
             continue
         said = f"{called}: bytes held at each kernel, {way}"
@@ -122,12 +114,6 @@ def _held(called: str, plan: Plan, top: int, whole: Plan) -> str:
         boxes = "by tensor, where it lies in the arena, coloured by what writes it"
         drawn.append(f'<h4 class="soft">{boxes}</h4><div class="scroll">{plan_svg(plan)}</div>')
     return f"<h3>{escape(called)}: {nbytes(plan.peak_bytes)}</h3>{''.join(drawn)}"
-
-
-def _ranked(bands: Sequence[HeldBand]) -> list[str]:
-    """Names of bands by what they hold at most, largest first."""
-    ranked = sorted(bands, key=lambda band: (-max(band.held, default=0), band.name))
-    return [band.name for band in ranked]
 
 
 def held_bands(plan: Plan, key: Callable[[Buffer], str]) -> list[HeldBand]:

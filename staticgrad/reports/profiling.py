@@ -26,18 +26,7 @@ from staticgrad.ir.value import Value
 from staticgrad.records import dataclass
 from staticgrad.reports.explain import StepSection
 from staticgrad.reports.pictures import written
-from staticgrad.runtime.probed import TimedTable, timed_runs
-
-__all__ = [
-    "Limits",
-    "Profile",
-    "ProfileRow",
-    "StepProfile",
-    "limits_of",
-    "live_bytes",
-    "profile_of",
-    "timed_runs",
-]
+from staticgrad.runtime.probed import TimedTable
 
 _SIDE: Final = 768  # of the product
 _COPIED: Final = 1 << 24  # elements of the copy
@@ -266,11 +255,12 @@ def profile_of(
     Limits that the runs contradict are measured once more.
     """
     workers = sorted({1, table.plan.workers})
-    found = _profile(graph, table, sections, {n: limits_of(n, compile) for n in workers})
-    if not found.doubt:
-        return found
-    again = {n: limits_of(n, compile, again=True) for n in workers}
-    return _profile(graph, table, sections, again)
+    for again in (False, True):
+        limits = {n: limits_of(n, compile, again) for n in workers}
+        found = _profile(graph, table, sections, limits)
+        if not found.doubt:
+            break
+    return found
 
 
 def _profile(
