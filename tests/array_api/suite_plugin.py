@@ -4,18 +4,15 @@ The suite looks for the widest complex dtype even where it is told that there ar
 special cases of complex numbers have no mark: they are left out by their names.
 """
 
-from __future__ import annotations
-
 import builtins
-from typing import Any
 
 import pytest
-from array_api_tests import xp  # type: ignore[import-not-found]
+from array_api_tests import xp
 
 _largest = builtins.max
 
 
-def _largest_or_float(*args: Any, **options: Any) -> Any:
+def _largest_or_float(*args, **options):
     """``max``; of nothing a pair as the suite would find it."""
     if len(args) == 1 and "default" not in options:
         options["default"] = (xp.float64, 64)
@@ -24,12 +21,12 @@ def _largest_or_float(*args: Any, **options: Any) -> Any:
 
 builtins.max = _largest_or_float
 try:
-    import array_api_tests.dtype_helpers  # type: ignore[import-not-found]  # noqa: F401
+    import array_api_tests.dtype_helpers  # noqa: F401
 finally:
     builtins.max = _largest
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items):
     """Leave special cases of complex numbers out."""
     for item in items:
         if "real(x_i)" in item.nodeid or "imag(x_i)" in item.nodeid:

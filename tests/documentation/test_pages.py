@@ -54,7 +54,7 @@ def test_links_and_names_of_a_page_lead_somewhere(page):
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
     assert [link for link in links if link.removesuffix(".md") not in ADDRESSES] == []
     for path in re.findall(r"\bsg\.(\w\w+(?:\.\w+)?)", re.sub(r"\]\([^)]*\)", "]", text)):
-        value: object = sg
+        value = sg
         for part in path.split("."):
             value = getattr(value, part)
     assert set(re.findall(r"\bSG\d{3}\b", text)) <= set(errors.CODES)

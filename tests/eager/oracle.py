@@ -1,43 +1,30 @@
 """What the graph computes where tensors compute: values and gradients by ``sg.evaluate``."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Sequence
-from typing import Any
-
-import numpy as np
-
 from staticgrad.analysis.evaluate import evaluate
 from staticgrad.autodiff.reverse import grad
-from staticgrad.ir.graph import Graph, Symbolic
+from staticgrad.ir.graph import Graph
 from staticgrad.types.dtype import as_dtype
 from tests.ops.graphs import variable
 
 
-def as_tuple(result: Any) -> tuple[Any, ...]:
+def as_tuple(result):
     return tuple(result) if isinstance(result, tuple | list) else (result,)
 
 
-def values(function: Callable[..., Any], arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+def values(function, arrays):
     """The results of ``function`` of inputs that hold ``arrays``."""
     inputs = variables(arrays)
     return evaluated(list(as_tuple(function(*inputs))), arrays)
 
 
-def gradients(
-    function: Callable[..., Any],
-    arrays: Sequence[np.ndarray],
-    weights: Sequence[np.ndarray],
-    order: int = 1,
-    moves: Sequence[bool] | None = None,
-) -> list[np.ndarray]:
+def gradients(function, arrays, weights, order=1, moves=None):
     """The gradients of the weighted results by every floating operand, or those that ``moves`` has.
 
     Of order 2: those of the sum of the squares of the first ones.
     """
     inputs = variables(arrays)
     outs = [out for out in as_tuple(function(*inputs)) if out.dtype.is_float]
-    total: Any = sum((out * weight).sum() for out, weight in zip(outs, weights, strict=True))
+    total = sum((out * weight).sum() for out, weight in zip(outs, weights, strict=True))
     chosen = moves or [value.dtype.is_float for value in inputs]
     moved = [value for value, wanted in zip(inputs, chosen, strict=True) if wanted]
     found = grad(total, moved, allow_disconnected=True)
@@ -46,11 +33,11 @@ def gradients(
     return evaluated(list(found), arrays)
 
 
-def variables(arrays: Sequence[np.ndarray]) -> list[Symbolic]:
+def variables(arrays):
     return [variable(f"x{i}", as_dtype(a.dtype), a.shape) for i, a in enumerate(arrays)]
 
 
-def evaluated(targets: list[Any], arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+def evaluated(targets, arrays):
     graph = Graph({str(i): target for i, target in enumerate(targets)})
     used = {value.node.op.label for value in graph.inputs}
     feeds = {f"x{i}": array for i, array in enumerate(arrays) if f"x{i}" in used}

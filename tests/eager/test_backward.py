@@ -1,11 +1,8 @@
 """The walk back over the tape: seeds, accumulation, release, hooks, depth, modes, mutation."""
 
-from __future__ import annotations
-
 import gc
 import threading
 import weakref
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,21 +18,21 @@ from staticgrad.eager import (
     no_grad,
 )
 from staticgrad.errors import DisconnectedError, OpDefinitionError, TapeError
+from tests.ops.messages import assert_each_raises
 
 
-def leaf(*data: float) -> Tensor:
+def leaf(*data):
     return Tensor(list(data), requires_grad=True)
 
 
-def test_a_scalar_needs_no_seed() -> None:
+def test_a_scalar_needs_no_seed():
     x = leaf(1.0, 2.0, 3.0)
     (x * x).sum().backward()
-    assert x.grad is not None
     assert x.grad.dtype == np.float32
     assert x.grad.tolist() == [2.0, 4.0, 6.0]
 
 
-def test_a_seed_of_the_wrong_shape_changes_nothing() -> None:
+def test_a_seed_of_the_wrong_shape_changes_nothing():
     x = leaf(1.0, 2.0)
     y = x * 3.0
     with pytest.raises(ValueError, match="seed"):
@@ -45,16 +42,14 @@ def test_a_seed_of_the_wrong_shape_changes_nothing() -> None:
             y.backward(wrong)
     assert x.grad is y.grad is None
     y.backward(np.array([1.0, 10.0]))  # and the tape is still there
-    assert x.grad is not None
     assert x.grad.tolist() == [3.0, 30.0]
 
 
-def test_gradients_add_up_over_paths_and_calls() -> None:
+def test_gradients_add_up_over_paths_and_calls():
     x = leaf(3.0)
     y = x * 2.0
     z = y * y + y + x
     z.backward()
-    assert x.grad is not None
     assert x.grad.tolist() == [2 * 2 * 6 + 2 + 1]
     before = x.grad
     (x * 1.0).backward()
@@ -64,7 +59,7 @@ def test_gradients_add_up_over_paths_and_calls() -> None:
     assert x.grad is None
 
 
-def test_interior_tensors_get_gradients_if_they_retain_them() -> None:
+def test_interior_tensors_get_gradients_if_they_retain_them():
     x = leaf(1.0, 2.0)
     y = x * 3.0
     z = sg.nn.relu(y - 4.0)
@@ -82,7 +77,7 @@ def test_interior_tensors_get_gradients_if_they_retain_them() -> None:
     ]  # fmt: skip
 
 
-def test_no_two_gradients_share_an_array() -> None:
+def test_no_two_gradients_share_an_array():
     x, y = leaf(1.0, 2.0), leaf(3.0, 4.0)
     seed = Tensor([1.0, 1.0])
     z = x + y
@@ -90,16 +85,14 @@ def test_no_two_gradients_share_an_array() -> None:
     z.backward(seed)
     arrays = [t.grad for t in (x, y, z)] + [seed.data]
     for i, array in enumerate(arrays):
-        assert array is not None
         for other in arrays[:i]:
             assert not np.shares_memory(array, other)
     total = leaf(1.0, 2.0)
     total.sum().backward()
-    assert total.grad is not None
     total.grad *= 2.0  # writable, though the rule gives a broadcast
 
 
-def test_only_what_requires_a_gradient_is_recorded() -> None:
+def test_only_what_requires_a_gradient_is_recorded():
     x, c = leaf(1.0), Tensor([2.0])
     y = c * 3.0
     assert not y.requires_grad
@@ -113,22 +106,19 @@ def test_only_what_requires_a_gradient_is_recorded() -> None:
     assert not sg.floor(x).requires_grad
 
 
-def test_a_leaf_has_a_gradient_by_itself() -> None:
+def test_a_leaf_has_a_gradient_by_itself():
     x = leaf(4.0)
     x.backward()
-    assert x.grad is not None
     assert x.grad.tolist() == [1.0]
 
 
-def test_grad_fn_tells_what_made_a_tensor() -> None:
+def test_grad_fn_tells_what_made_a_tensor():
     x, w = leaf(1.0, 2.0), leaf(3.0, 4.0)
     y = x * w
     z = sg.tanh(y)
     assert type(y.grad_fn).__name__ == "MulBackward"
     assert type(z.grad_fn).__name__ == "TanhBackward"
-    assert z.grad_fn is not None
     assert z.grad_fn.next_functions == (y.grad_fn,)
-    assert y.grad_fn is not None
     assert y.grad_fn.next_functions == (None, None)
     assert [saved is t for saved, t in zip(y.grad_fn.saved_tensors, (x, w), strict=True)] == [
         True, True,
@@ -138,7 +128,7 @@ def test_grad_fn_tells_what_made_a_tensor() -> None:
         _ = z.grad_fn.saved_tensors
 
 
-def test_a_released_tape_is_an_error_that_changes_nothing() -> None:
+def test_a_released_tape_is_an_error_that_changes_nothing():
     x, w = leaf(1.0), leaf(5.0)
     y = x * 2.0
     first, second = y * y, sg.tanh(y) * w
@@ -155,22 +145,20 @@ def test_a_released_tape_is_an_error_that_changes_nothing() -> None:
         ]
     part = w * w  # what was not released still works
     part.backward()
-    assert w.grad is not None
     assert w.grad.tolist() == [10.0]
 
 
-def test_retain_graph_keeps_the_tape() -> None:
+def test_retain_graph_keeps_the_tape():
     x = leaf(3.0)
     y = x * x
     y.backward(retain_graph=True)
     y.backward()
-    assert x.grad is not None
     assert x.grad.tolist() == [12.0]
     with pytest.raises(TapeError):
         y.backward()
 
 
-def test_a_rule_that_fails_changes_nothing() -> None:
+def test_a_rule_that_fails_changes_nothing():
     x = leaf(1.0, 2.0)
     y = x * 2.0
     handle = y.register_hook(lambda g: np.ones(3))
@@ -180,7 +168,6 @@ def test_a_rule_that_fails_changes_nothing() -> None:
     assert x.grad is None
     handle.remove()
     z.backward(retain_graph=True)  # nothing was released: it works
-    assert x.grad is not None
     kept = x.grad.copy()
     y.register_hook(lambda g: np.ones(3))
     with pytest.raises(OpDefinitionError):
@@ -190,9 +177,9 @@ def test_a_rule_that_fails_changes_nothing() -> None:
     assert x.grad.tolist() == kept.tolist()
 
 
-def test_a_gradient_that_does_not_fit_is_refused() -> None:
+def test_a_gradient_that_does_not_fit_is_refused():
     a, b = leaf(1.0, 2.0), leaf(3.0, 4.0)
-    wrong: list[Any] = [np.ones(3, np.float32), np.ones((2, 2), np.float32), 1.0, np.ones(2)]
+    wrong = [np.ones(3, np.float32), np.ones((2, 2), np.float32), 1.0, np.ones(2)]
     for gradient in wrong:
         with pytest.raises((sg.errors.ShapeError, sg.errors.DTypeError), match="gradient"):
             b.grad = gradient
@@ -212,18 +199,16 @@ def test_a_gradient_that_does_not_fit_is_refused() -> None:
     assert a.grad.tolist() == [6.0, 7.0]
 
 
-def test_hooks_see_and_replace_gradients() -> None:
+def test_hooks_see_and_replace_gradients():
     x = leaf(1.0, 2.0)
     y = x * 3.0
     y.retain_grad()
-    seen: list[Any] = []
+    seen = []
     y.register_hook(lambda g: seen.append(g.data.tolist()))
     doubled = y.register_hook(lambda g: g * 2.0)
     leafs = x.register_hook(lambda g: seen.append(np.asarray(g).tolist()))
     (y * y + y).sum().backward(retain_graph=True)  # two paths, one call
     assert seen == [[7.0, 13.0], [42.0, 78.0]]
-    assert x.grad is not None
-    assert y.grad is not None
     assert y.grad.tolist() == [14.0, 26.0]
     assert x.grad.tolist() == [42.0, 78.0]
     doubled.remove()
@@ -241,20 +226,19 @@ DEPTH = 10_000
 
 
 @pytest.mark.slow
-def test_deep_chains_need_no_recursion() -> None:
+def test_deep_chains_need_no_recursion():
     x = leaf(1.0, 2.0)
     y = x
     for _ in range(DEPTH):
         y = y + x
     y.sum().backward()
-    assert x.grad is not None
     assert x.grad.tolist() == [DEPTH + 1.0] * 2
     for _ in range(DEPTH):
         y = y * 1.0
     del y  # a tape that nobody walked over dies as deep as it is
 
 
-def test_a_tape_dies_with_its_result_without_the_collector() -> None:
+def test_a_tape_dies_with_its_result_without_the_collector():
     x = leaf(1.0, 2.0)
     y = sg.nn.softmax(x * 2.0)
     node = weakref.ref(y)
@@ -274,11 +258,11 @@ def test_a_tape_dies_with_its_result_without_the_collector() -> None:
 # -- modes ----------------------------------------------------------------------------------------
 
 
-def test_nothing_is_recorded_under_no_grad() -> None:
+def test_nothing_is_recorded_under_no_grad():
     x = leaf(1.0)
 
     @no_grad()
-    def doubled(v: Tensor) -> Tensor:
+    def doubled(v):
         return v * 2.0
 
     with no_grad():
@@ -293,7 +277,7 @@ def test_nothing_is_recorded_under_no_grad() -> None:
     assert (x * 2.0).requires_grad
 
 
-def test_modes_belong_to_the_thread() -> None:
+def test_modes_belong_to_the_thread():
     x = leaf(1.0)
     seen = []
     with no_grad():
@@ -303,7 +287,7 @@ def test_modes_belong_to_the_thread() -> None:
     assert seen == [True]
 
 
-def test_enable_autograd_is_harmless(caplog: pytest.LogCaptureFixture) -> None:
+def test_enable_autograd_is_harmless(caplog):
     x = leaf(2.0)
     enable_autograd()
     enable_autograd(quiet=True)
@@ -315,7 +299,7 @@ def test_enable_autograd_is_harmless(caplog: pytest.LogCaptureFixture) -> None:
     assert (x * x).requires_grad
 
 
-def test_optimizers_may_write_in_place() -> None:
+def test_optimizers_may_write_in_place():
     w = leaf(1.0, 2.0)
     (w * w).sum().backward()
     with no_grad():
@@ -325,7 +309,7 @@ def test_optimizers_may_write_in_place() -> None:
 
 
 @pytest.mark.parametrize("what", ["operand 1", "operand 2", "the result"])
-def test_mutation_between_forward_and_backward_is_found(what: str) -> None:
+def test_mutation_between_forward_and_backward_is_found(what):
     x, w = leaf(1.0, 2.0), leaf(3.0, 4.0)
     with detect_mutation():
         y = x * w
@@ -337,7 +321,7 @@ def test_mutation_between_forward_and_backward_is_found(what: str) -> None:
     assert x.grad is w.grad is y.grad is None
 
 
-def test_mutation_is_only_found_where_it_is_looked_for() -> None:
+def test_mutation_is_only_found_where_it_is_looked_for():
     x = leaf(1.0)
     y = x * x
     x.data = np.array([5.0], np.float32)
@@ -352,7 +336,7 @@ def test_mutation_is_only_found_where_it_is_looked_for() -> None:
 # -- gradients as values --------------------------------------------------------------------------
 
 
-def test_grad_gives_tensors_and_stores_nothing() -> None:
+def test_grad_gives_tensors_and_stores_nothing():
     x, w = leaf(2.0), leaf(5.0)
     y = x * x * w
     assert [g.item() for g in grad(y, [x, w], retain_graph=True)] == [20.0, 4.0]
@@ -362,7 +346,7 @@ def test_grad_gives_tensors_and_stores_nothing() -> None:
         grad(y, x)
 
 
-def test_higher_orders() -> None:
+def test_higher_orders():
     x = Tensor(2.0, True, "float64")
     y = x**5
     expected = [80.0, 160.0, 240.0, 240.0, 120.0]
@@ -372,7 +356,7 @@ def test_higher_orders() -> None:
     assert not grad(sg.exp(x), x).requires_grad
 
 
-def test_grad_by_interior_tensors_and_of_several_outputs() -> None:
+def test_grad_by_interior_tensors_and_of_several_outputs():
     x = leaf(1.0, 2.0)
     y = x * 3.0
     z, t = y * y, sg.exp(x)
@@ -381,21 +365,20 @@ def test_grad_by_interior_tensors_and_of_several_outputs() -> None:
     np.testing.assert_allclose(by_x.data, 18 * x.data + np.exp(x.data), rtol=1e-6)
 
 
-def test_grad_never_invents_a_zero() -> None:
+def test_grad_never_invents_a_zero():
     x, w = leaf(1.0), leaf(1.0)
     y = x * 2.0
     with pytest.raises(DisconnectedError):
         grad(y, [x, w], retain_graph=True)
     assert grad(y, [x, w], allow_disconnected=True)[1].item() == 0.0
-    with pytest.raises(ValueError, match="require"):
-        grad(x * 2.0, Tensor([1.0]))
-    with pytest.raises(ValueError, match="seeds"):
-        grad([x * 2.0], x, [1.0, 1.0])
-    with pytest.raises(ValueError, match="shape"):
-        grad(x * 2.0, x, np.ones(2))
+    assert_each_raises(
+        (ValueError, "require", lambda: grad(x * 2.0, Tensor([1.0]))),
+        (ValueError, "seeds", lambda: grad([x * 2.0], x, [1.0, 1.0])),
+        (ValueError, "shape", lambda: grad(x * 2.0, x, np.ones(2))),
+    )
 
 
-def test_clip_grad_norm() -> None:
+def test_clip_grad_norm():
     a, b, c = leaf(1.0), leaf(1.0, 1.0), leaf(0.0)
     a.grad, b.grad = np.array([3.0], np.float32), np.array([0.0, 4.0], np.float32)
     assert clip_grad_norm([a, b, c], 10.0) == pytest.approx(5.0)

@@ -1,10 +1,5 @@
 """Every op of the registry on tensors: the values of its reference, the gradients of the graph."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -12,7 +7,7 @@ from staticgrad.eager import Tensor, grad
 from staticgrad.ir.op import registered_ops
 from staticgrad.types.dtype import kind_of_elements
 from tests.eager import oracle
-from tests.ops.samples import Sample, samples_of
+from tests.ops.samples import samples_of
 
 LEAVES = ("input", "parameter", "constant")
 NAMES = [name for name in registered_ops() if name not in LEAVES and "." not in name]
@@ -24,7 +19,7 @@ OTHER_ORDER = ("sum", "matmul")
 TOLERANCE = {"bfloat16": 2.0**-7, "float16": 2.0**-10, "float32": 1e-6, "float64": 1e-14}
 
 
-def check_equal(name: str, found: np.ndarray, expected: np.ndarray) -> None:
+def check_equal(name, found, expected):
     assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
     if kind_of_elements(expected.dtype) != "f":
         np.testing.assert_array_equal(found, expected)
@@ -38,7 +33,7 @@ def check_equal(name: str, found: np.ndarray, expected: np.ndarray) -> None:
 
 
 @every_op
-def test_values_are_those_of_the_reference(name: str, refuse_nodes: Callable[[], None]) -> None:
+def test_values_are_those_of_the_reference(name, refuse_nodes):
     samples = samples_of(name)
     refuse_nodes()
     for sample in samples:
@@ -51,7 +46,7 @@ def test_values_are_those_of_the_reference(name: str, refuse_nodes: Callable[[],
             check_equal(name, ours.data, np.asarray(theirs))
 
 
-def applied(sample: Sample) -> tuple[list[Tensor], list[Any]]:
+def applied(sample):
     """Operands that need gradients where they are floating, and the results that carry them."""
     pairs = zip(sample.arrays, sample.moves, strict=True)
     args = [Tensor(a, moved, a.dtype) for a, moved in pairs]
@@ -60,7 +55,7 @@ def applied(sample: Sample) -> tuple[list[Tensor], list[Any]]:
 
 
 @every_op
-def test_gradients_are_those_of_the_graph(name: str) -> None:
+def test_gradients_are_those_of_the_graph(name):
     rng = np.random.default_rng(3)
     for sample in samples_of(name):
         moved, outs = applied(sample) if sample.smooth else ([], [])
@@ -74,7 +69,7 @@ def test_gradients_are_those_of_the_graph(name: str) -> None:
 
 
 @every_op
-def test_second_gradients_are_those_of_the_graph(name: str) -> None:
+def test_second_gradients_are_those_of_the_graph(name):
     rng = np.random.default_rng(4)
     for sample in [s for s in samples_of(name) if s.smooth][:1]:
         moved, outs = applied(sample)
@@ -82,7 +77,7 @@ def test_second_gradients_are_those_of_the_graph(name: str) -> None:
             continue
         weights = [rng.normal(size=out.shape) for out in outs]
         first = grad(outs, moved, weights, create_graph=True, allow_disconnected=True)
-        squares: Any = sum((g * g).sum() for g in first)
+        squares = sum((g * g).sum() for g in first)
         if not squares.requires_grad:
             continue
         found = grad(squares, moved, allow_disconnected=True)

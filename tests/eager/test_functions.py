@@ -1,10 +1,5 @@
 """The public functions on tensors give what the graph gives, and build none."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -19,7 +14,7 @@ V = X[0]
 I = np.array([2, 0, 1])  # noqa: E741
 
 #: Function -> a call of it, where it takes none of ``OPERANDS``, or for another aspect of it.
-CALLS: dict[str, Any] = {
+CALLS = {
     "interp": lambda x, v, i: sg.interp(x, np.array([-1.0, 0.0, 2.0]), v[:3]),
     "associative_scan": lambda x, v, i: sg.associative_scan(sg.maximum, x, axis=1),
     "cond": lambda x, v, i: sg.cond(x.sum() > 0.0, lambda y: y * 2.0, lambda y: y, v),
@@ -107,7 +102,7 @@ TRACING = ("vmap",)
 OF_VALUES = sorted({*FUNCTIONS} - {*MADE_OF_NOTHING, *OF_GRAPHS, *TRACING, *CALLS})
 
 
-def same(found: Any, expected: list[np.ndarray]) -> None:
+def same(found, expected):
     outs = oracle.as_tuple(found)
     assert len(outs) == len(expected)
     for ours, theirs in zip(outs, expected, strict=True):
@@ -116,16 +111,16 @@ def same(found: Any, expected: list[np.ndarray]) -> None:
         np.testing.assert_allclose(ours.data, theirs, rtol=2e-6, atol=2e-6)
 
 
-def tensors() -> list[Tensor]:
+def tensors():
     return [Tensor(array) for array in (X, V, I)]
 
 
-def parameters() -> list[sg.Parameter]:
+def parameters():
     pairs = zip("xvi", (X, V, I), strict=True)
     return [sg.parameter(name, array) for name, array in pairs]
 
 
-def check_at_once(call: Any, expected: list[np.ndarray], made: list[sg.Parameter]) -> None:
+def check_at_once(call, expected, made):
     """Of tensors, of parameters alone, and of these beside a tensor."""
     same(call(*tensors()), expected)
     x, v, i = made
@@ -136,7 +131,7 @@ def check_at_once(call: Any, expected: list[np.ndarray], made: list[sg.Parameter
 
 @pytest.mark.thinned(4)
 @pytest.mark.parametrize("name", CALLS)
-def test_calls(name: str, refuse_nodes: Callable[[], None]) -> None:
+def test_calls(name, refuse_nodes):
     expected = oracle.values(CALLS[name], (X, V, I))
     made = parameters()  # before nodes are refused
     refuse_nodes()
@@ -145,11 +140,11 @@ def test_calls(name: str, refuse_nodes: Callable[[], None]) -> None:
 
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", OF_VALUES)
-def test_functions_of_simple_operands(name: str, refuse_nodes: Callable[[], None]) -> None:
+def test_functions_of_simple_operands(name, refuse_nodes):
     function = getattr(staticgrad.functions, name)
     for operands in OPERANDS:
 
-        def call(*inputs: Any, operands: Any = operands) -> Any:
+        def call(*inputs, operands=operands):
             return function(*operands(*inputs))
 
         try:
@@ -163,7 +158,7 @@ def test_functions_of_simple_operands(name: str, refuse_nodes: Callable[[], None
     pytest.fail(f"no operands for {name}: write a call")
 
 
-OF_SIZES: dict[str, tuple[Any, ...]] = {
+OF_SIZES = {
     **dict.fromkeys(("iota", "ones", "zeros"), ((3, 2),)),
     **dict.fromkeys(("arange", "eye", "identity", "tri"), (3,)),
     **dict.fromkeys(("linspace", "logspace"), (1.0, 8.0, 4)),
@@ -173,8 +168,8 @@ OF_SIZES: dict[str, tuple[Any, ...]] = {
 
 
 @pytest.mark.parametrize("name", sorted({*MADE_OF_NOTHING, "constant"} - {"size_value"}))
-def test_what_is_made_of_nothing_is_a_tensor_in_eager_mode(name: str) -> None:
-    def call() -> Any:
+def test_what_is_made_of_nothing_is_a_tensor_in_eager_mode(name):
+    def call():
         return getattr(staticgrad.functions, name)(*OF_SIZES[name])
 
     expected = oracle.values(call, ())
@@ -182,7 +177,7 @@ def test_what_is_made_of_nothing_is_a_tensor_in_eager_mode(name: str) -> None:
         same(call(), expected)
 
 
-def test_random_numbers_have_the_bits_of_the_graph() -> None:
+def test_random_numbers_have_the_bits_of_the_graph():
     symbolic, eager = sg.random.Generator(7), Generator(7)
     drawn = [symbolic.normal(shape=(3, 2)), symbolic.uniform(shape=(4,), dtype="float64")]
     graph = sg.Graph({"a": drawn[0], "b": drawn[1]}, updates=symbolic.updates)

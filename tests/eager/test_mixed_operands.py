@@ -1,10 +1,5 @@
 """Arrays beside tensors are tensors: as operands, in containers, and around a closure."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -21,15 +16,15 @@ _NOT_MIXED = ("embedding_bag", "linalg.cho_solve", "host_call", "numba_call")
 _ONE_TENSOR = ((True, False, False), (False, True, False), (False, False, True))
 
 
-def _given(tensors: tuple[bool, ...]) -> list[Any]:
+def _given(tensors):
     return [Tensor(a) if is_one else a for a, is_one in zip((X, V, I), tensors, strict=True)]
 
 
-def _public(name: str) -> Callable[..., Any]:
+def _public(name):
     return getattr(staticgrad.functions, name, FUNCTIONS[name])
 
 
-def _same(found: Any, expected: Any) -> None:
+def _same(found, expected):
     pairs = zip(flatten(found)[0], flatten(expected)[0], strict=True)
     for one, other in pairs:
         assert isinstance(one, Tensor)
@@ -38,7 +33,7 @@ def _same(found: Any, expected: Any) -> None:
 
 @pytest.mark.thinned(5)
 @pytest.mark.parametrize("name", sorted({*OF_VALUES} - {"digitize"}))  # it looks at known edges
-def test_one_tensor_among_the_operands_is_enough(name: str) -> None:
+def test_one_tensor_among_the_operands_is_enough(name):
     tried = 0
     for operands in OPERANDS:
         try:
@@ -56,7 +51,7 @@ def test_one_tensor_among_the_operands_is_enough(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted({*CALLS} - {*_NOT_MIXED}))
-def test_calls_never_mix_kinds(name: str) -> None:
+def test_calls_never_mix_kinds(name):
     """What a call gives with one tensor is what it gives with all; methods of tensors aside."""
     expected = CALLS[name](*_given((True, True, True)))
     for tensors in _ONE_TENSOR:
@@ -72,7 +67,7 @@ K = 0.5
 Y0, TIMES = np.array([1.0, 2.0]), np.linspace(0.0, 1.0, 5)
 ROWS = np.arange(6.0).reshape(3, 2)
 #: Functions of arrays alone that read ``k`` from around them.
-CLOSURES: dict[str, Callable[[Any], Any]] = {
+CLOSURES = {
     "rk4": lambda k: sg.ode.rk4(lambda t, y: -k * y, Y0, TIMES),
     "rk45": lambda k: sg.ode.rk45(lambda t, y: -k * y, Y0, 0.0, 1.0),
     "fori_loop": lambda k: sg.fori_loop(0, 3, lambda i, y: y * k, Y0),
@@ -99,12 +94,12 @@ CLOSURES: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", CLOSURES)
-def test_a_function_of_arrays_that_closes_over_a_tensor_is_on_the_tape(name: str) -> None:
+def test_a_function_of_arrays_that_closes_over_a_tensor_is_on_the_tape(name):
     """The value is that of the graph, the slope by ``k`` that of a difference quotient."""
     call = CLOSURES[name]
 
-    def number(k: Any) -> float:
-        found: Any = call(sg.constant(k, "float64"))
+    def number(k):
+        found = call(sg.constant(k, "float64"))
         return float(np.sum(found if isinstance(found, np.ndarray) else sg.evaluate(found)))
 
     k = Tensor(K, requires_grad=True, dtype="float64")
@@ -118,7 +113,7 @@ def test_a_function_of_arrays_that_closes_over_a_tensor_is_on_the_tape(name: str
 
 
 ONES = Tensor(np.ones(3), dtype="float64")
-MIXED: dict[str, tuple[Callable[[], Any], Any]] = {
+MIXED = {
     "rk4": (lambda: sg.ode.rk4(lambda t, y: y * 0, ONES, TIMES), np.ones((5, 3))),
     "histogram": (lambda: sg.histogram(ROWS[:, 0], 2, weights=ONES)[0], [1.0, 2.0]),
     "trapezoid": (lambda: sg.trapezoid(ROWS[:, 0], ONES.cumsum()), 4.0),
@@ -138,21 +133,21 @@ MIXED: dict[str, tuple[Callable[[], Any], Any]] = {
 
 
 @pytest.mark.parametrize("name", MIXED)
-def test_arrays_and_tensors(name: str) -> None:
+def test_arrays_and_tensors(name):
     call, expected = MIXED[name]
     found = call()
     assert isinstance(found, Tensor)
     np.testing.assert_allclose(found.data, expected)
 
 
-def test_in_eager_mode_a_graph_value_makes_arrays_graph_values() -> None:
+def test_in_eager_mode_a_graph_value_makes_arrays_graph_values():
     y = sg.input("y", (2,), "float64")
     with sg.eager_mode():
         found = sg.trapezoid(Y0, y)
     np.testing.assert_allclose(sg.evaluate(found, {"y": [0.0, 2.0]}), 3.0)
 
 
-def test_a_tensor_in_a_graph_is_still_an_error() -> None:
+def test_a_tensor_in_a_graph_is_still_an_error():
     y = sg.input("y", (2,), "float64")
     with pytest.raises(DTypeError, match="two kinds"):
         sg.fori_loop(0, 3, lambda i, c: c * ONES[:2], y)

@@ -1,13 +1,9 @@
 """What the tape keeps: the operands and results that a rule reads, of every op, and no others."""
 
-from __future__ import annotations
-
 import operator
 import tracemalloc
 import weakref
-from collections.abc import Callable, Iterator
 from itertools import product
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,10 +14,9 @@ from staticgrad.eager.binding import rule_reads
 from staticgrad.ir.op import Op
 from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import resolve, shares_of
-from staticgrad.types.arrays import TensorType
 from tests.eager import oracle
 from tests.eager.test_every_op import every_op
-from tests.ops.samples import Sample, samples_of
+from tests.ops.samples import samples_of
 
 
 class Counted(Tensor):
@@ -29,23 +24,23 @@ class Counted(Tensor):
 
     __slots__ = ("asked",)
 
-    def __init__(self, array: np.ndarray) -> None:
+    def __init__(self, array):
         object.__setattr__(self, "asked", 0)
         super().__init__(array, dtype=array.dtype)
 
     shape, ndim, size = Value.shape, Value.ndim, Value.size
 
-    def __getattribute__(self, name: str) -> Any:
+    def __getattribute__(self, name):
         if name in ("array", "data"):
             object.__setattr__(self, "asked", object.__getattribute__(self, "asked") + 1)
         return super().__getattribute__(name)
 
 
-def types(arrays: Any) -> list[TensorType]:
+def types(arrays):
     return [Tensor.of(np.asarray(a)).type for a in arrays]
 
 
-def patterns(sample: Sample) -> Iterator[tuple[bool, ...]]:
+def patterns(sample):
     """Every choice of floating operands that need gradients, but for none."""
     choices = [(False, True) if moved else (False,) for moved in sample.moves]
     return (pattern for pattern in product(*choices) if any(pattern))
@@ -53,7 +48,7 @@ def patterns(sample: Sample) -> Iterator[tuple[bool, ...]]:
 
 @pytest.mark.thinned(23)
 @every_op
-def test_a_rule_reads_what_is_kept_for_it_and_all_of_it(name: str) -> None:
+def test_a_rule_reads_what_is_kept_for_it_and_all_of_it(name):
     """Counted on tensors: what the rule asks an array of, and so must be kept."""
     for sample in samples_of(name):
         outs = oracle.as_tuple(sample.op(*map(Tensor.of, sample.arrays))) if sample.arrays else ()
@@ -91,7 +86,7 @@ def test_a_rule_reads_what_is_kept_for_it_and_all_of_it(name: str) -> None:
 
 
 @every_op
-def test_gradients_need_no_more_than_is_kept(name: str) -> None:
+def test_gradients_need_no_more_than_is_kept(name):
     """Each pattern of operands that need gradients: the same as when all need them."""
     rng = np.random.default_rng(5)
     for sample in [s for s in samples_of(name) if s.smooth][:2]:
@@ -118,10 +113,10 @@ def test_gradients_need_no_more_than_is_kept(name: str) -> None:
                 np.testing.assert_allclose(ours.data, other, rtol=1e-12, atol=1e-12)
 
 
-def test_what_is_read_of_common_ops() -> None:
+def test_what_is_read_of_common_ops():
     """Worked out by hand from the formulas of the derivatives."""
     x, y = (Tensor(np.ones((2, 2)), requires_grad=True) for _ in "xy")
-    kept: list[tuple[Any, int, bool]] = [
+    kept = [
         (x + y, 0, False), (x - y, 0, False), (-x, 0, False), (x.sum(), 0, False),
         (x.reshape(4), 0, False), (x.T, 0, False), (sg.tanh(x), 0, True), (sg.exp(x), 0, True),
         (sg.log(x), 1, False), (x * y, 2, False), (x @ y, 2, False), (x * 2.0, 1, False),
@@ -135,7 +130,7 @@ def test_what_is_read_of_common_ops() -> None:
     assert constant.grad_fn.saved_tensors[0] is not x
 
 
-def peak(function: Callable[[], object]) -> int:
+def peak(function):
     """Bytes that NumPy and Python hold at most while ``function`` runs a third time."""
     for _ in range(2):
         function()
@@ -152,7 +147,7 @@ ROWS, WIDTH, LAYERS = 512, 64, 12
 ONE = ROWS * WIDTH * 4
 
 
-def layers(x: Tensor, ws: list[Tensor]) -> Tensor:
+def layers(x, ws):
     for w in ws:
         x = sg.tanh(x @ w + 1.0)
     return (x * x).sum()
@@ -160,7 +155,7 @@ def layers(x: Tensor, ws: list[Tensor]) -> Tensor:
 
 @pytest.mark.thinned(2)
 @pytest.mark.parametrize("how", ["backward", "grad"])
-def test_a_pass_holds_one_activation_per_layer(how: str) -> None:
+def test_a_pass_holds_one_activation_per_layer(how):
     """tanh keeps its result, which is the next product's operand; sums and additions keep nothing.
 
     At most four arrays beside them: the cotangent, and what the rule of tanh computes from it.
@@ -168,7 +163,7 @@ def test_a_pass_holds_one_activation_per_layer(how: str) -> None:
     ws = [Tensor(np.eye(WIDTH, dtype="float32"), requires_grad=True) for _ in range(LAYERS)]
     x = Tensor(np.ones((ROWS, WIDTH), "float32"))
 
-    def step() -> None:
+    def step():
         if how == "backward":
             layers(x, ws).backward()
             for w in ws:
@@ -180,13 +175,13 @@ def test_a_pass_holds_one_activation_per_layer(how: str) -> None:
     assert LAYERS * ONE < held < (LAYERS + 4.5) * ONE
 
 
-def test_a_pass_lets_go_as_it_goes() -> None:
+def test_a_pass_lets_go_as_it_goes():
     """Retaining the graph keeps all activations; a pass that releases ends with the gradients."""
     ws = [Tensor(np.eye(WIDTH, dtype="float32"), requires_grad=True) for _ in range(LAYERS)]
     x = Tensor(np.ones((ROWS, WIDTH), "float32"))
-    left: dict[bool, int] = {}
+    left = {}
 
-    def watched(retain: bool) -> None:
+    def watched(retain):
         loss = layers(x, ws)
         loss.backward(retain_graph=retain)
         left[retain] = tracemalloc.get_traced_memory()[0]
@@ -198,11 +193,11 @@ def test_a_pass_lets_go_as_it_goes() -> None:
     assert left[True] - left[False] > (LAYERS - 1) * ONE
 
 
-def test_a_leaf_that_is_read_often_needs_two_buffers() -> None:
+def test_a_leaf_that_is_read_often_needs_two_buffers():
     x = Tensor(np.ones((ROWS, WIDTH)), requires_grad=True)
 
-    def step() -> None:
-        total: Any = 0.0
+    def step():
+        total = 0.0
         for _ in range(20):
             total = total + (x + 1.0).sum()
         total.backward()
@@ -211,7 +206,7 @@ def test_a_leaf_that_is_read_often_needs_two_buffers() -> None:
     assert peak(step) < 4 * ONE
 
 
-def test_a_released_array_may_be_freed_by_its_owner() -> None:
+def test_a_released_array_may_be_freed_by_its_owner():
     """What a rule does not read is not kept alive by the tape."""
     x = Tensor(np.ones(4), requires_grad=True)
     inner = x + 1.0
@@ -223,15 +218,15 @@ def test_a_released_array_may_be_freed_by_its_owner() -> None:
     assert x.grad.tolist() == [1.0] * 4
 
 
-def test_a_gradient_is_no_operand() -> None:
+def test_a_gradient_is_no_operand():
     """A rule of the user's own that hands on an operand gives a copy of it."""
 
     @sg.custom_vjp
-    def same(value: Any) -> Any:
+    def same(value):
         return value * 1.0
 
     @same.rule
-    def _(ct: Any, out: Any, value: Any) -> Any:
+    def _(ct, out, value):
         return (value,)
 
     x = Tensor([3.0, 4.0], requires_grad=True)
@@ -240,7 +235,7 @@ def test_a_gradient_is_no_operand() -> None:
     assert not np.shares_memory(x.grad, x.data)
 
 
-def test_mutation_of_what_is_not_kept_is_found_too() -> None:
+def test_mutation_of_what_is_not_kept_is_found_too():
     x = Tensor([1.0, 2.0], requires_grad=True)
     with detect_mutation():
         y = x + 1.0

@@ -1,10 +1,5 @@
 """Jacobians of tensors: rows of a batch by one walk have the numbers of one walk for each row."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -16,7 +11,7 @@ RNG = np.random.default_rng(0)
 SQUARE = RNG.normal(size=(12, 12))
 
 
-def tensor(*shape: int) -> Tensor:
+def tensor(*shape):
     return Tensor(RNG.normal(size=shape), requires_grad=True, dtype="float64")
 
 
@@ -24,22 +19,22 @@ class Cubed(Function):
     """A rule of the user's, over numbers."""
 
     @staticmethod
-    def forward(ctx: Any, x: Any) -> Any:
+    def forward(ctx, x):
         ctx.save_for_backward(x)
         return x * x * x
 
     @staticmethod
-    def backward(ctx: Any, grad: Any) -> Any:
+    def backward(ctx, grad):
         (x,) = ctx.saved_tensors
         return grad * 3.0 * x * x
 
 
-def stacked(h: Any, each: Any) -> tuple[Any, Any]:
+def stacked(h, each):
     h = sg.tanh(h + each)
     return h, h * each
 
 
-FUNCTIONS: dict[str, Callable[[Any], Any]] = {
+FUNCTIONS = {
     "layers": lambda x: sg.tanh(sg.tanh(x @ SQUARE) @ SQUARE[:, :10]),
     "branches": lambda x: sg.where(x > 0, sg.log(sg.abs(x)), x * x),
     "rows": lambda x: sg.nn.softmax(x.reshape(4, 3)),
@@ -53,11 +48,9 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.thinned(8)
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_rows_of_a_batch_are_those_of_single_walks(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rows_of_a_batch_are_those_of_single_walks(name, monkeypatch):
     f, x = FUNCTIONS[name], tensor(12)
-    found: list[list[Any]] = []
+    found = []
     for fewest, most in ((2, 1 << 20), (2, 1), (1000, 1)):
         monkeypatch.setattr(rowwise, "FEWEST", fewest)
         monkeypatch.setattr(rowwise, "MOST", most)
@@ -70,7 +63,7 @@ def test_rows_of_a_batch_are_those_of_single_walks(
             np.testing.assert_allclose(one.data, other.data, rtol=1e-12, atol=1e-13)
 
 
-def test_hooks_and_rules_of_numbers_see_one_row_after_the_other() -> None:
+def test_hooks_and_rules_of_numbers_see_one_row_after_the_other():
     x, seen = tensor(9), []
     h = sg.sin(x)
     h.register_hook(lambda ct: seen.append(ct.data.copy()))
@@ -80,7 +73,7 @@ def test_hooks_and_rules_of_numbers_see_one_row_after_the_other() -> None:
     np.testing.assert_allclose(found.data, np.diag(3 * x.data**2))
 
 
-def test_what_nothing_depends_on() -> None:
+def test_what_nothing_depends_on():
     x, z = tensor(9), tensor(2)
     y = sg.sin(x)
     with pytest.raises(DisconnectedError, match="jacobian: no differentiable path"):

@@ -1,9 +1,5 @@
 """Functions by rows: one node on the tape, the same values and gradients, what is kept."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -19,13 +15,13 @@ from tests.eager.test_reads import peak
 ROWS, WIDTH = 1_001, 24
 
 
-def normal(*shape: int) -> np.ndarray:
+def normal(*shape):
     return np.random.default_rng(sum(shape)).normal(size=shape)
 
 
 HEADS = (37, 4, 16, 12)
 #: Function -> operands, those cut first; those that need no gradient are integers.
-CALLS: dict[str, tuple[Any, tuple[np.ndarray, ...], dict[str, Any]]] = {
+CALLS = {
     "gelu": (sg.nn.gelu, (normal(ROWS, WIDTH),), {}),
     "gelu by tanh": (sg.nn.gelu, (normal(ROWS, WIDTH),), {"approximate": True}),
     "silu": (sg.nn.silu, (normal(ROWS, WIDTH),), {}),
@@ -47,7 +43,7 @@ CALLS: dict[str, tuple[Any, tuple[np.ndarray, ...], dict[str, Any]]] = {
 every_call = pytest.mark.parametrize("name", CALLS)
 
 
-def operands(name: str, dtype: str) -> list[Any]:
+def operands(name, dtype):
     return [
         Tensor(x, x.dtype.kind == "f", dtype if x.dtype.kind == "f" else x.dtype)
         if isinstance(x, np.ndarray)
@@ -56,12 +52,12 @@ def operands(name: str, dtype: str) -> list[Any]:
     ]
 
 
-def leaves(args: list[Any]) -> list[Tensor]:
+def leaves(args):
     return [arg for arg in args if isinstance(arg, Tensor) and arg.requires_grad]
 
 
 @every_call
-def test_it_is_one_node_with_the_same_values_and_gradients(name: str) -> None:
+def test_it_is_one_node_with_the_same_values_and_gradients(name):
     function, _, kwargs = CALLS[name]
     args, others = operands(name, "float64"), operands(name, "float64")
     out = function(*args, **kwargs)
@@ -77,7 +73,7 @@ def test_it_is_one_node_with_the_same_values_and_gradients(name: str) -> None:
 
 
 @every_call
-def test_it_differentiates_again(name: str) -> None:
+def test_it_differentiates_again(name):
     function, _, kwargs = CALLS[name]
     found = []
     for call in (function, function.by_rows.function):
@@ -87,7 +83,7 @@ def test_it_differentiates_again(name: str) -> None:
     np.testing.assert_allclose(*found, rtol=1e-9, atol=1e-9)
 
 
-def test_every_function_by_rows_was_tried() -> None:
+def test_every_function_by_rows_was_tried():
     functions = [
         *vars(nn).values(),
         *vars(basic_losses).values(),
@@ -98,7 +94,7 @@ def test_every_function_by_rows_was_tried() -> None:
 
 
 @every_call
-def test_only_what_is_wanted_is_computed(name: str) -> None:
+def test_only_what_is_wanted_is_computed(name):
     function, _, kwargs = CALLS[name]
     args = operands(name, "float32")
     wanted = leaves(args)[-1]
@@ -109,7 +105,7 @@ def test_only_what_is_wanted_is_computed(name: str) -> None:
     assert all(t.grad is None for t in args if isinstance(t, Tensor) and t is not wanted)
 
 
-def test_rows_that_depend_on_each_other_stay_as_they_are_written() -> None:
+def test_rows_that_depend_on_each_other_stay_as_they_are_written():
     x = Tensor(normal(ROWS, WIDTH), requires_grad=True)
     assert isinstance(sg.nn.softmax(x, axis=-1).grad_fn, RowsNode)
     for out in (sg.nn.softmax(x, 0), sg.nn.softmax(x, axis=0), sg.nn.log_softmax(x, axis=(0, 1))):
@@ -125,7 +121,7 @@ def test_rows_that_depend_on_each_other_stay_as_they_are_written() -> None:
     assert not isinstance(sg.nn.attention(q, shared, shared).grad_fn, RowsNode)
 
 
-def test_where_it_is_not_worth_it_nothing_changes() -> None:
+def test_where_it_is_not_worth_it_nothing_changes():
     small = Tensor(normal(10, 10), requires_grad=True)
     assert not isinstance(sg.nn.gelu(small).grad_fn, RowsNode)
     large = Tensor(normal(ROWS, WIDTH))
@@ -138,7 +134,7 @@ def test_where_it_is_not_worth_it_nothing_changes() -> None:
 
 
 @every_call
-def test_it_keeps_its_operands_and_no_more(name: str) -> None:
+def test_it_keeps_its_operands_and_no_more(name):
     """Beside operands and gradients: the result, its cotangent, and what a block needs."""
     function, _, kwargs = CALLS[name]
     args = operands(name, "float32")
@@ -147,7 +143,7 @@ def test_it_keeps_its_operands_and_no_more(name: str) -> None:
     block = 20 * min(largest, 1 << 16)
     more = 3 * out.data.nbytes + sum(t.data.nbytes for t in leaves(args))
 
-    def step() -> None:
+    def step():
         function(*args, **kwargs).sum().backward()
         for tensor in leaves(args):
             tensor.zero_grad()
@@ -159,7 +155,7 @@ def test_it_keeps_its_operands_and_no_more(name: str) -> None:
         _ = node.saved_tensors
 
 
-def test_an_equal_operand_twice_gets_both_gradients() -> None:
+def test_an_equal_operand_twice_gets_both_gradients():
     x = Tensor(normal(*HEADS), requires_grad=True, dtype="float64")
     total = grad(sg.nn.attention(x, x, x).sum(), x)
     parts = [Tensor(x.data, requires_grad=True, dtype="float64") for _ in range(3)]

@@ -1,13 +1,9 @@
 """Optimizers on the tape step in place: the same bits, all or nothing, old values for old tapes."""
 
-from __future__ import annotations
-
 import gc
 import signal
 import threading
 import tracemalloc
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +13,7 @@ from staticgrad.eager import Tensor, detect_mutation, no_grad
 from staticgrad.errors import DisconnectedError, ImmutableError, TapeError
 from staticgrad.optim.state import states_made_by
 
-RULES: list[tuple[Any, ...]] = [
+RULES = [
     (sg.optim.SGD, {}),
     (sg.optim.SGD, {"momentum": 0.9}),
     (sg.optim.SGD, {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1}),
@@ -33,11 +29,11 @@ RULES: list[tuple[Any, ...]] = [
 SHAPES = [(7,), (3, 5000), (100, 130), (), (0, 4)]
 
 
-def whole(rule: Any, params: list[Any], grads: list[list[Any]]) -> None:
+def whole(rule, params, grads):
     """The rule on whole tensors, operation by operation: what a step means."""
-    states: dict[Any, Tensor] = {}
+    states = {}
 
-    def state(owner: Any, name: str, shape: Any, dtype: Any) -> Tensor:
+    def state(owner, name, shape, dtype):
         return states.setdefault((owner, name), Tensor.of(np.zeros(shape, dtype)))
 
     for slopes in grads:
@@ -51,12 +47,10 @@ def whole(rule: Any, params: list[Any], grads: list[list[Any]]) -> None:
 @pytest.mark.parametrize(("cls", "options"), RULES)
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_blocks_give_the_bits_of_whole_arrays(
-    cls: Any, options: Any, order: Any, dtype: str
-) -> None:
+def test_blocks_give_the_bits_of_whole_arrays(cls, options, order, dtype):
     random = np.random.default_rng(0)
 
-    def drawn() -> list[Any]:
+    def drawn():
         return [np.asarray(random.normal(size=s).astype(dtype), order=order) for s in SHAPES]
 
     if (order == "F" and cls in (sg.optim.LAMB, sg.optim.Adafactor)) or options.get("max_norm"):
@@ -77,7 +71,7 @@ def test_blocks_give_the_bits_of_whole_arrays(
         assert tensor.data.tobytes() == other.data.tobytes()
 
 
-def test_tensors_that_share_memory_take_the_steps_of_whole_arrays() -> None:
+def test_tensors_that_share_memory_take_the_steps_of_whole_arrays():
     both = np.arange(8.0)
     for offset in (0, 2):
         data = [both.copy() for _ in range(2)]
@@ -92,7 +86,7 @@ def test_tensors_that_share_memory_take_the_steps_of_whole_arrays() -> None:
         np.testing.assert_array_equal(*data)
 
 
-def test_a_step_that_cannot_be_written_changes_nothing() -> None:
+def test_a_step_that_cannot_be_written_changes_nothing():
     a, b = Tensor([1.0, 2.0], requires_grad=True), Tensor([3.0, 4.0], requires_grad=True)
     steps = sg.optim.SGD(0.5, momentum=0.9).on([a, b])
     (a * b).sum().backward()
@@ -105,7 +99,7 @@ def test_a_step_that_cannot_be_written_changes_nothing() -> None:
     assert a.tolist() == [1.0 - 0.5 * 3.0, 2.0 - 0.5 * 4.0]  # and no momentum was kept
 
 
-def test_groups_are_asked_about_the_tensors_themselves() -> None:
+def test_groups_are_asked_about_the_tensors_themselves():
     a, b = Tensor([1.0], requires_grad=True), Tensor([1.0], requires_grad=True)
     groups = sg.optim.ParameterGroups(
         sg.optim.SGD(0.5), [(lambda p: p is b, {"learning_rate": 0.0})]
@@ -118,8 +112,8 @@ def test_groups_are_asked_about_the_tensors_themselves() -> None:
     assert (a.item(), b.item()) == (0.0, 1.0)
 
 
-def test_a_rate_may_be_a_tensor_or_a_parameter_that_changes() -> None:
-    rates: list[Any] = [Tensor(0.5), sg.parameter("rate", np.float32(0.5))]
+def test_a_rate_may_be_a_tensor_or_a_parameter_that_changes():
+    rates = [Tensor(0.5), sg.parameter("rate", np.float32(0.5))]
     for rate in rates:
         w = Tensor([1.0], requires_grad=True)
         steps = sg.optim.SGD(rate).on([w])
@@ -136,12 +130,12 @@ def test_a_rate_may_be_a_tensor_or_a_parameter_that_changes() -> None:
 # -- parameters -----------------------------------------------------------------------------------
 
 
-def net_step(opt: Any) -> tuple[Any, Any, Callable[[Any], Any]]:
+def net_step(opt):
     w = sg.parameter("w", np.array([[1.0, 2.0], [3.0, 4.0]]))
     b = sg.parameter("b", np.zeros(2))
 
     @sg.function
-    def step(x: Any) -> Any:
+    def step(x):
         loss = ((x @ w.T + b) ** 2).mean()
         opt.minimize(loss)
         return loss
@@ -150,21 +144,21 @@ def net_step(opt: Any) -> tuple[Any, Any, Callable[[Any], Any]]:
 
 
 @pytest.mark.slow
-def test_a_function_that_runs_at_once_steps_as_a_compiled_one() -> None:
+def test_a_function_that_runs_at_once_steps_as_a_compiled_one():
     x = np.random.default_rng(0).normal(size=(5, 2))
     for opt in (lambda: sg.optim.Adam(0.1), lambda: sg.optim.SGD(0.1, momentum=0.9, max_norm=0.1)):
         (w, b, eager), (v, c, compiled) = net_step(opt()), net_step(opt())
         for _ in range(4):
-            np.testing.assert_allclose(eager.eagerly(x), compiled(x), rtol=1e-12)  # type: ignore[attr-defined]
+            np.testing.assert_allclose(eager.eagerly(x), compiled(x), rtol=1e-12)
         np.testing.assert_allclose(w.value, v.value, rtol=1e-12)
         np.testing.assert_allclose(b.value, c.value, rtol=1e-12)
 
 
-def test_what_reads_a_parameter_behind_a_step_reads_the_old_value() -> None:
+def test_what_reads_a_parameter_behind_a_step_reads_the_old_value():
     w, opt = sg.parameter("w", np.array([2.0])), sg.optim.SGD(0.25)
 
     @sg.function
-    def step() -> Any:
+    def step():
         opt.minimize((w * w).sum(), [w])
         return w * 1.0
 
@@ -172,12 +166,12 @@ def test_what_reads_a_parameter_behind_a_step_reads_the_old_value() -> None:
     assert w.value == 1.0
 
 
-def test_two_steps_of_one_function_share_a_tape() -> None:
+def test_two_steps_of_one_function_share_a_tape():
     w, v = sg.parameter("w", np.array([2.0])), sg.parameter("v", np.array([3.0]))
     one, other, average = sg.optim.SGD(0.5), sg.optim.SGD(0.1), sg.optim.Average([w], decay=0.5)
 
     @sg.function
-    def step() -> Any:
+    def step():
         shared = w * v
         one.minimize((shared * shared).sum(), [w])
         other.minimize(shared.sum(), [v])
@@ -190,11 +184,11 @@ def test_two_steps_of_one_function_share_a_tape() -> None:
     np.testing.assert_allclose(average.averages[w].value, (2.0 + w.value) / 2)
 
 
-def test_an_error_behind_a_step_leaves_everything_as_it_was() -> None:
+def test_an_error_behind_a_step_leaves_everything_as_it_was():
     w, opt = sg.parameter("w", np.array([2.0])), sg.optim.SGD(0.5, momentum=0.9)
 
     @sg.function
-    def step(x: Any, fails: bool) -> Any:
+    def step(x, fails):
         opt.minimize((w * x).sum())
         if fails:
             raise KeyError("mine")
@@ -208,11 +202,11 @@ def test_an_error_behind_a_step_leaves_everything_as_it_was() -> None:
     assert w.value == 1.5  # momentum was zero
 
 
-def test_hooks_see_gradients_and_may_replace_them() -> None:
+def test_hooks_see_gradients_and_may_replace_them():
     w, opt, seen = sg.parameter("w", np.array([2.0])), sg.optim.SGD(1.0), []
 
     @sg.function
-    def step(x: Any) -> Any:
+    def step(x):
         y = w * x
         y.register_hook(lambda g: (seen.append(g.item()), g * 10.0)[1])
         opt.minimize(y.sum())
@@ -223,14 +217,14 @@ def test_hooks_see_gradients_and_may_replace_them() -> None:
     assert w.value == 2.0 - 30.0
 
 
-def test_frozen_and_shared_parameters() -> None:
+def test_frozen_and_shared_parameters():
     layer = sg.nn.Linear(2, 2, bias=False)
     net, opt = sg.nn.Sequential(layer, sg.nn.Tanh(), layer), sg.optim.SGD(0.1)
     frozen = sg.nn.Linear(2, 2)
     before, start = frozen.weight.value, layer.weight.value
 
     @sg.function
-    def step(x: Any) -> Any:
+    def step(x):
         loss = (frozen(net(x)) ** 2).sum()
         opt.minimize(loss, net.parameters())
         return loss
@@ -244,11 +238,11 @@ def test_frozen_and_shared_parameters() -> None:
     np.testing.assert_allclose(after, layer.weight.value, rtol=1e-5)
 
 
-def test_a_loss_that_does_not_reach_a_parameter_is_refused_at_its_line() -> None:
+def test_a_loss_that_does_not_reach_a_parameter_is_refused_at_its_line():
     w, v, opt = sg.parameter("w", np.ones(1)), sg.parameter("v", np.ones(1)), sg.optim.SGD(1.0)
 
     @sg.function
-    def step() -> Any:
+    def step():
         opt.minimize((w * w).sum(), [w, v])
 
     with pytest.raises(DisconnectedError) as caught:
@@ -260,25 +254,25 @@ def test_a_loss_that_does_not_reach_a_parameter_is_refused_at_its_line() -> None
 # -- arrays that tapes share with parameters -------------------------------------------------------
 
 
-def _write_by_hand(w: Any) -> None:
+def _write_by_hand(w):
     w.value = np.zeros((2, 2))
 
 
-def _write_in_place(w: Any) -> None:
+def _write_in_place(w):
     w.value -= 5.0
 
 
-def _write_compiled(w: Any) -> None:
+def _write_compiled(w):
     f = sg.compile(sg.Graph({}, updates={w: w * 0.0}))
     for _ in range(40):  # until its locks are reserved
         f.run({})
 
 
-def _write_by_a_step(w: Any) -> None:
+def _write_by_a_step(w):
     sg.optim.SGD(1.0).apply_gradients({w: np.ones((2, 2))})
 
 
-def _write_by_another_thread(w: Any) -> None:
+def _write_by_another_thread(w):
     thread = threading.Thread(target=_write_compiled, args=(w,))
     thread.start()
     thread.join()
@@ -288,7 +282,7 @@ def _write_by_another_thread(w: Any) -> None:
     "write",
     [_write_by_hand, _write_in_place, _write_compiled, _write_by_a_step, _write_by_another_thread],
 )
-def test_a_tape_has_the_values_that_it_was_made_of(write: Callable[[Any], None]) -> None:
+def test_a_tape_has_the_values_that_it_was_made_of(write):
     start = np.array([[1.0, 2.0], [3.0, 4.0]])
     w = sg.parameter("w", start)
     running = sg.compile(sg.Graph({}, updates={w: w * 1.0}))
@@ -314,12 +308,12 @@ def test_a_tape_has_the_values_that_it_was_made_of(write: Callable[[Any], None])
     np.testing.assert_array_equal(w.value, changed)
 
 
-def test_nothing_is_copied_for_a_tape_that_is_gone() -> None:
+def test_nothing_is_copied_for_a_tape_that_is_gone():
     w = sg.parameter("w", np.zeros(200_000))
     opt = sg.optim.SGD(0.1)
 
     @sg.function
-    def step(x: Any) -> Any:
+    def step(x):
         loss = (w * x).sum()
         opt.minimize(loss)
         return loss
@@ -334,7 +328,7 @@ def test_nothing_is_copied_for_a_tape_that_is_gone() -> None:
     assert peak < 2.2 * w.value.nbytes
 
 
-def test_a_tensor_that_a_step_changed_is_found_out() -> None:
+def test_a_tensor_that_a_step_changed_is_found_out():
     w = Tensor([1.0, 2.0], requires_grad=True)
     steps = sg.optim.SGD(0.5).on([w])
     with detect_mutation():
@@ -346,12 +340,12 @@ def test_a_tensor_that_a_step_changed_is_found_out() -> None:
 
 
 @pytest.mark.slow
-def test_an_interrupt_finds_the_old_values_or_the_new_ones() -> None:
+def test_an_interrupt_finds_the_old_values_or_the_new_ones():
     params = [sg.parameter(f"w{k}", np.zeros(50_000)) for k in range(4)]
     opt, seen = sg.optim.SGD(1.0), []
     grads = {p: np.full(50_000, -1.0) for p in params}
 
-    def look(*_: Any) -> None:
+    def look(*_):
         if len(seen) < 500:
             seen.append({float(v) for p in params for v in (p.value[0], p.value[-1])})
 

@@ -1,9 +1,6 @@
 """The same MLP trained both ways, compiled and define-by-run: the same losses."""
 
-from __future__ import annotations
-
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +12,9 @@ SIZES = (30, 24, 16, 5)
 STEPS = 50
 
 
-def compiled_losses(initial: Any, batches: Any, dtype: str) -> list[float]:
+def compiled_losses(initial, batches, dtype):
     x, labels = sg.input("x", ("batch", SIZES[0]), dtype), sg.input("labels", ("batch",), "int64")
-    h: Any = x
+    h = x
     parameters = []
     for n, (w0, b0) in enumerate(initial):
         w, b = sg.parameter(f"w{n}", w0), sg.parameter(f"b{n}", b0)
@@ -29,8 +26,8 @@ def compiled_losses(initial: Any, batches: Any, dtype: str) -> list[float]:
     return [float(step.run({"x": a, "labels": c})["loss"]) for a, c in batches]
 
 
-def eager_losses(initial: Any, batches: Any, dtype: str) -> list[float]:
-    layers: list[Any] = []
+def eager_losses(initial, batches, dtype):
+    layers = []
     for w0, b0 in initial:
         layer = sg.nn.Linear(*w0.shape, dtype=dtype)
         layer.load_state_dict({"weight": w0, "bias": b0})
@@ -46,7 +43,7 @@ def eager_losses(initial: Any, batches: Any, dtype: str) -> list[float]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("float64", 1e-12)])
-def test_both_ways_of_training_give_the_same_losses(dtype: str, tolerance: float) -> None:
+def test_both_ways_of_training_give_the_same_losses(dtype, tolerance):
     rng = np.random.default_rng(0)
     initial = [
         ((rng.normal(size=(m, n)) / np.sqrt(m)).astype(dtype), np.zeros(n, dtype))

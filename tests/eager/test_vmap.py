@@ -1,10 +1,5 @@
 """``vmap`` of tensors: the stack of what each element gives; derivatives inside and outside."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -21,26 +16,26 @@ TABLE = random.normal(size=(8, 3))  # more elements than a constant written in a
 
 
 @sg.custom_vjp(name="tests.eager.doubled")
-def doubled(x: Any, y: Any) -> Any:
+def doubled(x, y):
     return sg.sin(y) * x
 
 
 @doubled.rule
-def _(ct: Any, out: Any, x: Any, y: Any) -> Any:
+def _(ct, out, x, y):
     return ct * sg.sin(y), 2 * ct * sg.cos(y) * x
 
 
-def scanned(h: Any, b: Any) -> Any:
+def scanned(h, b):
     """A loop that closes over a value of the element, and over a position."""
     last, every = sg.scan(lambda c, i: (sg.tanh(c * b + i), c), h, np.arange(3.0))
     return last + every.sum(axis=0)
 
 
-def halved(h: Any) -> Any:
+def halved(h):
     return sg.while_loop(lambda c: (c * c).sum() > 1.0, lambda c: c * 0.7, h, max_steps=20)
 
 
-FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {
+FUNCTIONS = {
     "inverse": (sg.linalg.inv, (M,)),
     "factors": (lambda a: sg.linalg.cholesky(a @ a.T), (M,)),
     "exponential": (sg.linalg.expm, (M * 0.1,)),
@@ -65,28 +60,28 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {
 STRAIGHT = {"as many iterations as it wants", "while", "sort", "mapped inside"}
 
 
-def tensors(arrays: Any) -> list[Tensor]:
+def tensors(arrays):
     return [Tensor(each, dtype=str(each.dtype)) for each in arrays]
 
 
-def stacked(f: Callable[..., Any], arrays: tuple[np.ndarray, ...]) -> np.ndarray:
+def stacked(f, arrays):
     """An element at a time."""
     return np.stack([f(*tensors(each)).numpy() for each in zip(*arrays, strict=True)])
 
 
-def slope(f: Callable[..., Any]) -> Callable[..., Any]:
+def slope(f):
     """The gradient by the last argument."""
     return lambda *a: sg.grad(lambda v: (f(*a[:-1], v) * 1.3).sum())(a[-1])
 
 
-def along(f: Callable[..., Any]) -> Callable[..., Any]:
+def along(f):
     """The tangent of the last argument's moving along itself."""
     return lambda *a: sg.jvp(lambda v: f(*a[:-1], v), (a[-1],), (a[-1] * 0.5,))[1]
 
 
 @pytest.mark.thinned(7)
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_is_the_stack_of_its_elements_and_so_are_its_derivatives(name: str) -> None:
+def test_is_the_stack_of_its_elements_and_so_are_its_derivatives(name):
     f, arrays = FUNCTIONS[name]
     made = [f, along(f)] if name in STRAIGHT else [f, slope(f), along(slope(f))]
     for each in made:
@@ -97,7 +92,7 @@ def test_is_the_stack_of_its_elements_and_so_are_its_derivatives(name: str) -> N
 
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", ["its own rule", "loop", "inverse"])
-def test_is_differentiated_over_the_batch(name: str) -> None:
+def test_is_differentiated_over_the_batch(name):
     f, arrays = FUNCTIONS[name]
     for each in (slope, along):
         found = each(sg.vmap(slope(f)))(*tensors(arrays))
@@ -105,11 +100,11 @@ def test_is_differentiated_over_the_batch(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_derivatives_inside_are_taken_by_tensors_that_a_function_closes_over() -> None:
-    def loss(w: Any, x: Any) -> Any:
+def test_derivatives_inside_are_taken_by_tensors_that_a_function_closes_over():
+    def loss(w, x):
         return ((w @ x) ** 2).sum()
 
-    def of(w: Any) -> list[Callable[[Any], Any]]:
+    def of(w):
         return [
             lambda x: loss(w - 0.1 * sg.grad(loss)(w, x), x),
             lambda x: loss(w - 0.1 * sg.grad(lambda v: loss(v, x))(w), x),
@@ -129,10 +124,10 @@ def test_derivatives_inside_are_taken_by_tensors_that_a_function_closes_over() -
         np.testing.assert_allclose(w.grad, slope, rtol=1e-9)
 
 
-def test_in_eager_mode_arrays_are_tensors() -> None:
+def test_in_eager_mode_arrays_are_tensors():
     w = Tensor(X[0], requires_grad=True, dtype="float64")
 
-    def loss(x: Any) -> Any:
+    def loss(x):
         return ((w * x) ** 3).sum()
 
     with sg.eager_mode():
@@ -145,22 +140,22 @@ def test_in_eager_mode_arrays_are_tensors() -> None:
         np.testing.assert_allclose(found.numpy(), array, rtol=1e-12)
 
 
-def test_branches_of_elements_hand_gradients_back_inside_of_a_gradient() -> None:
-    def f(x: Any) -> Any:
+def test_branches_of_elements_hand_gradients_back_inside_of_a_gradient():
+    def f(x):
         return sg.cond(x.sum() > 0, lambda z: z**3, lambda z: z * 0 + 1.0, x).sum()
 
     found = sg.grad(lambda x: sg.vmap(f)(sg.stack([x, -x])).sum())(Tensor(X[0], dtype="float64"))
     np.testing.assert_allclose(found.numpy(), 3 * X[0] ** 2 * np.sign(X[0].sum()), rtol=1e-12)
 
 
-def test_tensors_that_a_function_closes_over_are_shared_and_get_gradients() -> None:
+def test_tensors_that_a_function_closes_over_are_shared_and_get_gradients():
     w, x = (Tensor(each, requires_grad=True, dtype="float64") for each in (M[0], X))
     p = sg.parameter("p", X[0])
 
-    def iteration(c: Any, row: Any) -> tuple[Any, Any]:
+    def iteration(c, row):
         return sg.tanh(c @ w + row), w.sum() * c
 
-    def f(v: Any) -> Any:
+    def f(v):
         last, every = sg.scan(iteration, v * p, w * 0.1)
         inner = sg.vmap(lambda row: (row * v + x[0]).sum() * w)(w)
         mapped = sg.vmap(lambda row: row * v[0])(x)
@@ -176,8 +171,8 @@ def test_tensors_that_a_function_closes_over_are_shared_and_get_gradients() -> N
         np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-9)
 
 
-def test_what_a_function_takes_by_default_has_no_axis_of_elements() -> None:
-    def scaled(x: Any, factor: float = 2.0, offset: Any = None) -> Any:
+def test_what_a_function_takes_by_default_has_no_axis_of_elements():
+    def scaled(x, factor=2.0, offset=None):
         return x * factor if offset is None else x * factor + offset
 
     for f in (
@@ -192,7 +187,7 @@ def test_what_a_function_takes_by_default_has_no_axis_of_elements() -> None:
     np.testing.assert_allclose(sg.vmap(sg.linalg.inv)(M), np.linalg.inv(M), rtol=1e-10)
 
 
-def test_arrays_and_numbers_stand_in_loops_over_tensors() -> None:
+def test_arrays_and_numbers_stand_in_loops_over_tensors():
     (h,) = tensors([X[0]])
     last, every = sg.scan(lambda c, i: (c * 0.5 + i, c), h, np.arange(3.0))
     np.testing.assert_allclose(last.numpy(), X[0] / 8 + 2.5)
@@ -219,7 +214,7 @@ def test_arrays_and_numbers_stand_in_loops_over_tensors() -> None:
         lambda x, w: sg.map(lambda y: w, x),
     ],
 )
-def test_functions_within_a_map_may_give_a_tensor_of_outside(f: Callable[..., Any]) -> None:
+def test_functions_within_a_map_may_give_a_tensor_of_outside(f):
     x, w = tensors([X, X[0] + 2.0])
     found = sg.vmap(lambda row: f(row, w))(x)
     found, wanted = (each if isinstance(each, tuple) else (each,) for each in (found, f(x[1], w)))
@@ -231,7 +226,7 @@ def test_functions_within_a_map_may_give_a_tensor_of_outside(f: Callable[..., An
     np.testing.assert_allclose(*slopes, rtol=1e-9)
 
 
-def test_a_tensor_in_a_loop_of_a_graph_is_refused() -> None:
+def test_a_tensor_in_a_loop_of_a_graph_is_refused():
     tensor = Tensor(X[0])
     for f in (
         lambda x: sg.scan(lambda c, y: (tensor, c), x, X)[0],

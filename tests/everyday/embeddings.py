@@ -146,16 +146,7 @@ def umap_loss(y, i, dj, n, w):
     lambda r: [
         normal(r, 7, 2) / 2,
         normal(r, 6, 2) / 2,
-        (
-            r.uniform(
-                size=(
-                    7,
-                    6,
-                )
-            )
-            < 0.6
-        )
-        * 1.0,
+        (r.uniform(size=(7, 6)) < 0.6) * 1.0,
         normal(r, 7, 6),
     ],
     near=1e-6,
@@ -171,27 +162,9 @@ def completion_nuclear(Uu, V, mask, Y):
 
 @program(
     lambda r: [
-        r.uniform(
-            size=(
-                8,
-                6,
-            )
-        )
-        + 0.1,
-        r.uniform(
-            size=(
-                8,
-                2,
-            )
-        )
-        + 0.1,
-        r.uniform(
-            size=(
-                2,
-                6,
-            )
-        )
-        + 0.1,
+        r.uniform(size=(8, 6)) + 0.1,
+        r.uniform(size=(8, 2)) + 0.1,
+        r.uniform(size=(2, 6)) + 0.1,
     ]
 )
 def nmf_multiplicative(X, W, H):

@@ -172,16 +172,7 @@ def rq_spline_flow(x, uw, uh, ud):
 @program(
     lambda r: [
         normal(r, 6, 5),
-        -np.log(
-            -np.log(
-                r.uniform(
-                    size=(
-                        6,
-                        5,
-                    )
-                )
-            )
-        ),
+        -np.log(-np.log(r.uniform(size=(6, 5)))),
         normal(r, 5, 3),
     ],
     named={0: ("b", 5), 1: ("b", 5)},

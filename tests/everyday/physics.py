@@ -152,13 +152,7 @@ def bundle_huber(rv, t, X, obs, ci, pi):
     lambda r: [
         np.array([500.0, 510, 320, 240, 0.01, -0.02]) / 100,
         r.uniform(-1, 1, size=(12, 3)) + np.array([0, 0, 4.0]),
-        r.uniform(
-            size=(
-                12,
-                2,
-            )
-        )
-        * 6,
+        r.uniform(size=(12, 2)) * 6,
     ],
     named={1: ("n", 3), 2: ("n", 2)},
 )
@@ -189,12 +183,7 @@ def icp_step(a, b, th, t):
 
 @program(
     lambda r: [
-        r.uniform(
-            size=(
-                7,
-                7,
-            )
-        ),
+        r.uniform(size=(7, 7)),
         r.uniform(size=(7,)),
     ]
 )
@@ -211,19 +200,8 @@ def pagerank_fixed_point(A, pref):
 
 @program(
     lambda r: [
-        r.uniform(
-            size=(
-                6,
-                16,
-            )
-        )
-        * 1.0,
-        r.uniform(
-            size=(
-                6,
-                16,
-            )
-        ),
+        r.uniform(size=(6, 16)) * 1.0,
+        r.uniform(size=(6, 16)),
         np.array(0.4),
     ],
     second=False,

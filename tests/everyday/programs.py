@@ -1,10 +1,8 @@
 """A program as its users write it: a function of arrays to a number, and arrays to try it on."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -29,18 +27,18 @@ class Program:
     slopes: bool = True
     second: bool = True
 
-    def arguments(self) -> list[np.ndarray]:
+    def arguments(self):
         return [np.asarray(each) for each in self.make(np.random.default_rng(7))]
 
 
 #: Every program, by its name.
-PROGRAMS: Final[dict[str, Program]] = {}
+PROGRAMS = {}
 
 
-def program(make: Callable[[Random], list[Any]], **asked: Any) -> Callable[..., Any]:
+def program(make, **asked):
     """Files the function below it."""
 
-    def filed(function: Callable[..., Any]) -> Callable[..., Any]:
+    def filed(function):
         assert function.__name__ not in PROGRAMS
         PROGRAMS[function.__name__] = Program(function, make, **asked)
         return function
@@ -48,9 +46,9 @@ def program(make: Callable[[Random], list[Any]], **asked: Any) -> Callable[..., 
     return filed
 
 
-def normal(random: Random, *shape: int) -> np.ndarray:
+def normal(random, *shape):
     return np.asarray(random.normal(size=shape))
 
 
-def whole(random: Random, end: int, *shape: int) -> np.ndarray:
+def whole(random, end, *shape):
     return random.integers(0, end, size=shape)

@@ -147,16 +147,7 @@ def heat_wave_stencil(u, k):
     return (h**2).sum() + e.sum() + (u * v).mean()
 
 
-@program(
-    lambda r: [
-        r.uniform(
-            size=(
-                9,
-                8,
-            )
-        )
-    ]
-)
+@program(lambda r: [r.uniform(size=(9, 8))])
 def soft_life(g):
     def st(i, g):
         n = sum(
@@ -176,12 +167,7 @@ def soft_life(g):
 
 @program(
     lambda r: [
-        r.uniform(
-            size=(
-                5,
-                6,
-            )
-        ),
+        r.uniform(size=(5, 6)),
         np.array(0.8),
     ],
     second=False,

@@ -4,11 +4,6 @@ The oracle is ``sg.evaluate``, node by node in float64, and of derivatives diffe
 gives. A few are tried daily; ``-m exhaustive`` tries all, which takes minutes.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterable
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -32,7 +27,7 @@ from tests.everyday import (
     solvers,
     statistics,
 )
-from tests.everyday.programs import PROGRAMS, Program
+from tests.everyday.programs import PROGRAMS
 
 SUBJECTS = (
     attention, embeddings, gathers, geometry, images, inference, laboratory, likelihoods,
@@ -46,21 +41,21 @@ STEPS = (1e-4, 2e-6)
 Arrays = list[np.ndarray]
 
 
-def named(names: Iterable[str]) -> Any:
+def named(names):
     return pytest.mark.parametrize("name", names)
 
 
 class Tried:
     """A program over its arguments: its graph with gradients, and what the oracle says of it."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program):
         self.program = program
         self.arguments = program.arguments()
         self.places = [i for i, a in enumerate(self.arguments) if a.dtype.kind == "f"]
         self.graph = self.graph_of([a.shape for a in self.arguments])
         self.expected = self.evaluated(self.graph, self.arguments)
 
-    def graph_of(self, shapes: list[tuple[Any, ...]]) -> sg.Graph:
+    def graph_of(self, shapes):
         inputs = [
             sg.input(f"a{i}", shape, a.dtype)
             for i, (shape, a) in enumerate(zip(shapes, self.arguments, strict=True))
@@ -70,23 +65,23 @@ class Tried:
         outputs = {"value": value} | {f"d{i}": d for i, d in zip(self.places, slopes, strict=True)}
         return sg.Graph(outputs, inputs=inputs)
 
-    def feeds(self, arrays: Arrays) -> dict[str, np.ndarray]:
+    def feeds(self, arrays):
         return {f"a{i}": a for i, a in enumerate(arrays)}
 
-    def evaluated(self, graph: sg.Graph, arrays: Arrays) -> Arrays:
+    def evaluated(self, graph, arrays):
         with np.errstate(all="ignore"):
             return [np.asarray(a) for a in sg.evaluate(graph, self.feeds(arrays)).values()]
 
-    def compiled(self, graph: sg.Graph, **options: Any) -> Callable[[Arrays], Arrays]:
+    def compiled(self, graph, **options):
         program = sg.compile(graph, **options)
         return lambda arrays: [np.array(a) for a in program.run(self.feeds(arrays)).values()]
 
-    def differentiated(self) -> Callable[..., Any]:
+    def differentiated(self):
         return sg.value_and_grad(
             self.program.function, argnums=tuple(self.places), allow_disconnected=True
         )
 
-    def near(self, what: str, found: Arrays, expected: Arrays | None = None, by: float = 1) -> None:
+    def near(self, what, found, expected=None, by=1):
         """Every result is near, by the magnitude of the array; one may cancel to nothing."""
         wanted = expected or self.expected
         least = 1e-5 * max(np.abs(want).max(initial=0) for want in wanted) or 1.0
@@ -97,12 +92,12 @@ class Tried:
             assert worst <= self.program.near * by, (what, i, worst)
 
 
-def flat(result: tuple[Any, Any]) -> Arrays:
+def flat(result):
     """A value and its gradients as arrays in a row."""
     return [np.asarray(result[0]), *(np.asarray(each) for each in result[1])]
 
 
-def are_slopes(found: Any, f: Callable[[float], np.ndarray], allowed: float) -> bool:
+def are_slopes(found, f, allowed):
     """Whether ``found`` is the slope of ``f`` at 0, by one of the steps."""
     for step in STEPS:
         at = {k: f(k * step) for k in (-2, -1, 1, 2)}
@@ -112,14 +107,14 @@ def are_slopes(found: Any, f: Callable[[float], np.ndarray], allowed: float) -> 
     return False
 
 
-def gradients_are_slopes(tried: Tried) -> None:
+def gradients_are_slopes(tried):
     """Along random directions, of all arguments at once."""
     random = np.random.default_rng(3)
     values = sg.Graph({"value": tried.graph.outputs["value"]}, inputs=tried.graph.inputs)
     for _ in range(2):
         ways = [random.normal(size=tried.arguments[i].shape) for i in tried.places]
 
-        def moved(by: float, ways: Arrays = ways) -> np.ndarray:
+        def moved(by, ways=ways):
             arrays = list(tried.arguments)
             for i, way in zip(tried.places, ways, strict=True):
                 arrays[i] = arrays[i] + by * way
@@ -130,11 +125,11 @@ def gradients_are_slopes(tried: Tried) -> None:
         assert are_slopes(sum(slopes), moved, 1e-6 * scale + 1e-9)
 
 
-def second_derivatives_are_slopes_of_gradients(tried: Tried) -> None:
+def second_derivatives_are_slopes_of_gradients(tried):
     first = tried.places[0]
     way = np.random.default_rng(4).normal(size=tried.arguments[first].shape)
 
-    def of_first(z: Any) -> Any:
+    def of_first(z):
         arrays = [z if i == first else sg.constant(a) for i, a in enumerate(tried.arguments)]
         return tried.program.function(*arrays)
 
@@ -142,7 +137,7 @@ def second_derivatives_are_slopes_of_gradients(tried: Tried) -> None:
         tried.arguments[first], way
     )
 
-    def moved(by: float) -> np.ndarray:
+    def moved(by):
         arrays = [a + by * way if i == first else a for i, a in enumerate(tried.arguments)]
         return tried.evaluated(tried.graph, arrays)[1]
 
@@ -150,7 +145,7 @@ def second_derivatives_are_slopes_of_gradients(tried: Tried) -> None:
     assert are_slopes(found, moved, 1e-5 * scale)
 
 
-def ways_agree(tried: Tried) -> None:
+def ways_agree(tried):
     """Traced, tensor by tensor, a batch of it, and in float32."""
     function = sg.function(tried.differentiated())
     tried.near("traced", flat(function(*tried.arguments)))
@@ -176,13 +171,13 @@ def ways_agree(tried: Tried) -> None:
     tried.near("float32", results, by=tried.program.single / tried.program.near)
 
 
-def plans_agree(tried: Tried) -> None:
+def plans_agree(tried):
     """Levels within the error of their rules, plans and threads by every byte."""
     first = tried.compiled(tried.graph, threads=1)(tried.arguments)
     tried.near("compiled", first)
     tried.near("O0", tried.compiled(tried.graph, pipeline="O0")(tried.arguments))
     tried.near("O2", tried.compiled(tried.graph, pipeline="O2")(tried.arguments), by=100)
-    options: list[dict[str, Any]] = [
+    options = [
         {"checkpoint": "recompute"},
         {"memory_budget": "70%"},
         {"threads": 2, "debug": True},
@@ -195,7 +190,7 @@ def plans_agree(tried: Tried) -> None:
         assert all(same_bytes(a, b) for a, b in zip(found, first, strict=True)), each
 
 
-def sizes_agree(tried: Tried) -> None:
+def sizes_agree(tried):
     """One program for batches of several sizes, with a budget too."""
     axes = tried.program.named
     graph = tried.graph_of([axes.get(i, a.shape) for i, a in enumerate(tried.arguments)])
@@ -219,7 +214,7 @@ def sizes_agree(tried: Tried) -> None:
 
 @pytest.mark.exhaustive
 @named(PROGRAMS)
-def test_a_program_gives_one_result_in_every_way(name: str) -> None:
+def test_a_program_gives_one_result_in_every_way(name):
     tried = Tried(PROGRAMS[name])
     if tried.program.slopes:
         gradients_are_slopes(tried)
@@ -233,7 +228,7 @@ def test_a_program_gives_one_result_in_every_way(name: str) -> None:
 
 @pytest.mark.thinned(2)
 @named(DAILY)
-def test_a_few_are_right_daily(name: str) -> None:
+def test_a_few_are_right_daily(name):
     tried = Tried(PROGRAMS[name])
     gradients_are_slopes(tried)
     tried.near("compiled", tried.compiled(tried.graph)(tried.arguments))

@@ -1,14 +1,10 @@
 """Matrices without a factor: an error at the line, or NaN; and LAPACK on one thread."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +21,7 @@ ENDLESS = GOOD.copy()
 ENDLESS[2, 1, 0] = np.inf
 L = sg.linalg
 #: A function, what it cannot do, which of three matrices it fails for, what the error says.
-FAILING: dict[str, tuple[Callable[..., Any], np.ndarray, int, str]] = {
+FAILING = {
     "cholesky": (L.cholesky, NEGATIVE, 2, "leading minor of order 2"),
     "inv": (L.inv, SINGULAR, 1, "is singular"),
     "solve": (lambda x, **how: L.solve(x, np.ones((3, 1)), **how), SINGULAR, 1, "is singular"),
@@ -50,7 +46,7 @@ FAILING: dict[str, tuple[Callable[..., Any], np.ndarray, int, str]] = {
 
 @pytest.mark.thinned(4)
 @pytest.mark.parametrize("name", FAILING)
-def test_an_error_names_the_matrix_and_the_line_and_changes_nothing(name: str) -> None:
+def test_an_error_names_the_matrix_and_the_line_and_changes_nothing(name):
     function, wrong, matrix, text = FAILING[name]
     x, w = sg.input("x", (3, 3, 3), "float64"), sg.parameter("w", np.zeros(()))
     value = function(x)
@@ -67,7 +63,7 @@ def test_an_error_names_the_matrix_and_the_line_and_changes_nothing(name: str) -
 
 
 @pytest.mark.parametrize("name", FAILING)
-def test_nan_stands_where_it_is_asked_for(name: str) -> None:
+def test_nan_stands_where_it_is_asked_for(name):
     function, wrong, matrix, _ = FAILING[name]
     x = sg.input("x", (3, 3, 3), "float64")
     graph = sg.Graph(function(x, errors="nan"))
@@ -76,7 +72,7 @@ def test_nan_stands_where_it_is_asked_for(name: str) -> None:
         assert [bool(row.all()) for row in finite] == [k != matrix for k in range(3)]
 
 
-def test_what_lapack_does_not_take_is_refused_where_it_is_written() -> None:
+def test_what_lapack_does_not_take_is_refused_where_it_is_written():
     for dtype in ("float16", "bfloat16"):
         with pytest.raises(DTypeError, match="takes float32 and float64"):
             L.cholesky(sg.input("x", (2, 2), dtype))
@@ -86,7 +82,7 @@ def test_what_lapack_does_not_take_is_refused_where_it_is_written() -> None:
     assert L.inv(sg.input("x", (2, 2), "int64")).dtype == "float64"
 
 
-def test_bytes_do_not_depend_on_the_threads_of_the_library() -> None:
+def test_bytes_do_not_depend_on_the_threads_of_the_library():
     """It works on one while a step calls it, and has its own number again afterwards."""
     found = scipy_library._threads()
     if found is None:
@@ -113,7 +109,7 @@ def test_bytes_do_not_depend_on_the_threads_of_the_library() -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 @pytest.mark.parametrize("jit", [True, False])
-def test_a_child_that_is_forked_during_a_call_finds_the_library_free(jit: bool) -> None:
+def test_a_child_that_is_forked_during_a_call_finds_the_library_free(jit):
     n, library = (400, 60)[not jit], scipy_library._threads()
     x = sg.input("x", (n, n), "float64")
     with sg.options(jit=jit):
@@ -122,7 +118,7 @@ def test_a_child_that_is_forked_during_a_call_finds_the_library_free(jit: bool) 
         wanted, before = f.run(feed).tobytes(), library and library[0]()
         ended = threading.Event()
 
-        def work() -> None:
+        def work():
             with sg.options(jit=jit):
                 while not ended.is_set():
                     f.run(feed)
@@ -164,6 +160,6 @@ np.testing.assert_allclose(scipy.linalg.inv(2 * np.eye(2)), np.eye(2) / 2)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("before", ["", "import scipy.linalg.cython_blas"])
-def test_lapack_comes_without_the_package_which_may_be_imported_later(before: str) -> None:
+def test_lapack_comes_without_the_package_which_may_be_imported_later(before):
     program = _LOADED if not before else before + _LOADED.replace('assert "scipy.linalg"', '"s"')
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

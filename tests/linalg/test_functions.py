@@ -1,7 +1,5 @@
 """``sg.linalg`` against NumPy and SciPy in float64; first and second derivatives by differences."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
@@ -23,16 +21,16 @@ L, N = sg.linalg, np.linalg
 RNG = np.random.default_rng(5)
 
 
-def definite(*shape: int) -> np.ndarray:
+def definite(*shape):
     x = spread(RNG, *shape)
     return x @ np.swapaxes(x, -1, -2)
 
 
-def normal(*shape: int) -> np.ndarray:
+def normal(*shape):
     return RNG.normal(size=shape)
 
 
-def tridiagonal(lower: Any, diagonal: Any, upper: Any, b: Any) -> Any:
+def tridiagonal(lower, diagonal, upper, b):
     whole = np.diag(lower, -1) + np.diag(diagonal) + np.diag(upper, 1)
     return N.solve(whole, b)
 
@@ -41,7 +39,7 @@ Call = Callable[..., Any]
 A, P, TALL, WIDE = spread(RNG, 2, 3, 3), definite(2, 3, 3), spread(RNG, 4, 3), spread(RNG, 3, 4)
 B, V = normal(2, 3, 2), normal(3)
 #: What is called, what it is compared with, operands. Of several results those without choice.
-CASES: dict[str, tuple[Call, Call, tuple[np.ndarray, ...]]] = {
+CASES = {
     "cholesky": (L.cholesky, N.cholesky, (P,)),
     "cholesky upper": (
         lambda x: L.cholesky(x, upper=True),
@@ -145,13 +143,13 @@ CASES: dict[str, tuple[Call, Call, tuple[np.ndarray, ...]]] = {
 }
 
 
-def results(found: Any) -> list[Any]:
+def results(found):
     return list(found) if isinstance(found, tuple) else [found]
 
 
 @pytest.mark.thinned(4)
 @pytest.mark.parametrize("name", CASES)
-def test_values_and_derivatives(name: str) -> None:
+def test_values_and_derivatives(name):
     function, numpys, arrays = CASES[name]
     inputs = [sg.input(f"x{i}", a.shape, "float64") for i, a in enumerate(arrays)]
     outs = results(function(*inputs))
@@ -167,7 +165,7 @@ COMPILED = ("solve", "det", "det by lu", "eigh", "svd u")
 
 
 @pytest.mark.slow
-def test_compiled_programs_give_what_the_evaluator_does_on_every_number_of_threads() -> None:
+def test_compiled_programs_give_what_the_evaluator_does_on_every_number_of_threads():
     outs, feeds = {}, {}
     for name in COMPILED:
         function, _, arrays = CASES[name]
@@ -176,7 +174,7 @@ def test_compiled_programs_give_what_the_evaluator_does_on_every_number_of_threa
         outs |= {f"{name}{i}": out for i, out in enumerate(results(function(*inputs)))}
     graph = sg.Graph(outs)
     wanted = sg.evaluate(graph, feeds)
-    first: dict[str, np.ndarray] = {}
+    first = {}
     for threads, jit in ((1, True), (3, True), (1, False)):
         with sg.options(jit=jit):
             found = sg.compile(graph, threads=threads).run(feeds)
@@ -194,15 +192,13 @@ def test_compiled_programs_give_what_the_evaluator_does_on_every_number_of_threa
     st.sampled_from(["float32", "float64"]),
     st.integers(0, 99),
 )
-def test_factors_of_any_shape(
-    batch: tuple[int, ...], m: int, n: int, dtype: str, seed: int
-) -> None:
+def test_factors_of_any_shape(batch, m, n, dtype, seed):
     """What is factored comes out of the factors, which are of the shapes and kinds promised."""
     rng = np.random.default_rng(seed)
     array = rng.normal(size=(*batch, m, n)).astype(dtype)
     x, k, near = sg.input("x", array.shape, dtype), min(m, n), np.finfo(dtype).eps * 100
 
-    def transposed(a: np.ndarray) -> np.ndarray:
+    def transposed(a):
         return np.swapaxes(a, -1, -2)
 
     for complete in (False, True):
@@ -234,7 +230,7 @@ def test_factors_of_any_shape(
     st.integers(0, 5),
     st.integers(0, 3),
 )
-def test_batches_broadcast(a: tuple[int, ...], b: tuple[int, ...], n: int, k: int) -> None:
+def test_batches_broadcast(a, b, n, k):
     try:
         batch = np.broadcast_shapes(a, b)
     except ValueError:
@@ -255,7 +251,7 @@ def test_batches_broadcast(a: tuple[int, ...], b: tuple[int, ...], n: int, k: in
 
 
 @pytest.mark.slow
-def test_large_matrices_work_in_blocks() -> None:
+def test_large_matrices_work_in_blocks():
     n = 150
     x = sg.input("x", (n, n), "float64")
     array = definite(n, n)
@@ -273,10 +269,10 @@ def test_large_matrices_work_in_blocks() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["qr", "qr complete r", "lu"])
-def test_derivatives_of_rectangles_of_two_named_sizes(name: str) -> None:
+def test_derivatives_of_rectangles_of_two_named_sizes(name):
     """Which one is larger the run decides: first and second derivatives of the literal program."""
 
-    def outputs(m: Any, n: Any) -> Any:
+    def outputs(m, n):
         x = sg.input("x", (m, n), "float64")
         parts = {"qr": L.qr, "qr complete r": lambda x: L.qr(x, "complete")[1:]}
         parts["lu"] = lambda x: L.lu(x)[1:]
@@ -294,7 +290,7 @@ def test_derivatives_of_rectangles_of_two_named_sizes(name: str) -> None:
 
 @pytest.mark.slow
 @diagonals(2, ("n", [200, 97]), ("dtype", ["float32", "float64"]))
-def test_triangular_systems_of_several_blocks_and_parts(n: int, dtype: str) -> None:
+def test_triangular_systems_of_several_blocks_and_parts(n, dtype):
     """Blocks of unknowns from both ends, parts of columns on workers, batches of matrices."""
     columns = COLUMNS + 45
     random = np.random.default_rng(n)
@@ -320,7 +316,7 @@ def test_triangular_systems_of_several_blocks_and_parts(n: int, dtype: str) -> N
             np.testing.assert_allclose(found[k], wanted, rtol=0, atol=bound)
 
 
-def test_of_many_columns_the_error_still_names_the_matrix() -> None:
+def test_of_many_columns_the_error_still_names_the_matrix():
     a = np.stack([np.eye(2), np.diag([1.0, 0.0]), np.eye(2)])
     x, y = sg.input("x", a.shape, "float64"), sg.input("y", (3, 2, 2 * COLUMNS + 1), "float64")
     run = sg.compile(sg.Graph({"z": L.solve_triangular(x, y)}), threads=2).run
@@ -328,7 +324,7 @@ def test_of_many_columns_the_error_still_names_the_matrix() -> None:
         run({"x": a, "y": np.ones(y.shape)})
 
 
-def test_numpys_functions_take_values() -> None:
+def test_numpys_functions_take_values():
     x = sg.input("x", (2, 3, 3), "float64")
     feeds = {"x": A}
     for name in ("inv", "det", "svdvals", "pinv", "cond", "matrix_rank", "trace", "diagonal"):
@@ -340,7 +336,7 @@ def test_numpys_functions_take_values() -> None:
 
 
 @pytest.mark.slow
-def test_named_sizes_compile_once() -> None:
+def test_named_sizes_compile_once():
     n = sg.dim("n")
     x, y = sg.input("x", (n, n), "float64"), sg.input("y", (n,), "float64")
     loss = L.slogdet(x)[1] + (L.solve(x, y) ** 2).sum() + L.eigvalsh(x).sum()
@@ -352,7 +348,7 @@ def test_named_sizes_compile_once() -> None:
         np.testing.assert_allclose(f.run({"x": array, "y": row})["loss"], wanted, rtol=1e-10)
 
 
-def test_forward_mode() -> None:
+def test_forward_mode():
     x = sg.input("x", (3, 3), "float64")
     t = sg.input("t", (3, 3), "float64")
     tangent = normal(3, 3)
@@ -368,7 +364,7 @@ def test_forward_mode() -> None:
 
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("n", [1, 2, 3])
-def test_small_determinants_have_gradients_where_they_are_zero(n: int) -> None:
+def test_small_determinants_have_gradients_where_they_are_zero(n):
     """Of whole numbers they are exact: the gradient is the matrix of cofactors."""
     arrays = np.random.default_rng(n).integers(-9, 10, (40, n, n)).astype("float64")
     arrays[::2, -1] = 2 * arrays[::2, 0] * (n > 1)  # singular
@@ -384,7 +380,7 @@ def test_small_determinants_have_gradients_where_they_are_zero(n: int) -> None:
 
 
 @pytest.mark.parametrize("n", [2, 3])
-def test_small_determinants_of_float32_overflow_where_they_are_too_large_alone(n: int) -> None:
+def test_small_determinants_of_float32_overflow_where_they_are_too_large_alone(n):
     """Products of entries may, and differences of products lose no digits of float32."""
     apart = np.diag(np.array([1e30, 1e-30, 1.0])[:n]).astype("float32")
     close = np.array([[1.0, 1.0, 0.0], [1.0, 1.001, 0.0], [0.0, 0.0, 1e-18]]) * 1e18
@@ -395,7 +391,7 @@ def test_small_determinants_of_float32_overflow_where_they_are_too_large_alone(n
     assert np.isposinf(sg.evaluate(L.det(close * np.float32(1e6))))
 
 
-def exact_det(rows: list[list[Fraction]]) -> tuple[Fraction, Fraction]:
+def exact_det(rows):
     """A determinant along the first row, and that sum with every term positive."""
     if not rows:
         return Fraction(1), Fraction(1)
@@ -409,7 +405,7 @@ def exact_det(rows: list[list[Fraction]]) -> tuple[Fraction, Fraction]:
 
 @pytest.mark.thinned(2)
 @pytest.mark.parametrize("n", [2, 3])
-def test_small_determinants_of_float64_overflow_where_they_are_too_large_alone(n: int) -> None:
+def test_small_determinants_of_float64_overflow_where_they_are_too_large_alone(n):
     """So do their gradients; rows are of any magnitude, singular matrices of large ones too."""
     rng = np.random.default_rng(n)
     arrays = rng.normal(size=(120, n, n)) * 10.0 ** rng.integers(-300, 300, (120, n, 1))
@@ -435,7 +431,7 @@ def test_small_determinants_of_float64_overflow_where_they_are_too_large_alone(n
 
 
 @pytest.mark.slow
-def test_matrices_of_blocks_and_diagonals_of_named_sizes() -> None:
+def test_matrices_of_blocks_and_diagonals_of_named_sizes():
     x, y = sg.input("x", ("m", 2), "float32"), sg.input("y", (3, "n"), "float32")
     f = sg.compile({"blocks": L.block_diag(x, y), "diagonals": L.toeplitz(x[:, 0], y[0])})
     for m, n in ((4, 2), (1, 1), (2, 7)):
@@ -448,7 +444,7 @@ def test_matrices_of_blocks_and_diagonals_of_named_sizes() -> None:
     assert stacked.shape == (4, 2, 5)
 
 
-def test_what_has_no_blocks_or_diagonals_is_refused() -> None:
+def test_what_has_no_blocks_or_diagonals_is_refused():
     for call, error in (
         (lambda: L.block_diag(), sg.errors.ArgumentError),
         (lambda: L.block_diag(np.zeros((2, 2, 2))), sg.errors.RankError),

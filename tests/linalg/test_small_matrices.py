@@ -1,9 +1,5 @@
 """Loops over small matrices, beside LAPACK, their text run as Python, and each matrix alone."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import pytest
 import scipy.linalg
@@ -24,7 +20,7 @@ FLAGS = [
 ]
 
 
-def operands(n: int, k: int, dtype: str) -> dict[str, np.ndarray]:
+def operands(n, k, dtype):
     """Matrices, definite ones, right-hand sides and permutations, of which one is none."""
     random = np.random.default_rng(n + k)
     x = random.normal(size=(MANY, n, n)) + 3.0 * np.eye(n)
@@ -34,7 +30,7 @@ def operands(n: int, k: int, dtype: str) -> dict[str, np.ndarray]:
     return {**{name: array.astype(dtype) for name, array in arrays.items()}, "q": permutation}
 
 
-def found(size: Any, n: int, k: int, dtype: str, errors: str = "nan") -> dict[str, sg.Value]:
+def found(size, n, k, dtype, errors="nan"):
     """What each op makes of a batch of so many."""
     x, p = (sg.input(name, (size, n, n), dtype) for name in "xp")
     b, q = sg.input("b", (size, n, k), dtype), sg.input("q", (size, n), "int64")
@@ -47,7 +43,7 @@ def found(size: Any, n: int, k: int, dtype: str, errors: str = "nan") -> dict[st
 @pytest.mark.thinned
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("n", "k"), [(1, 1), (2, 3), (5, 1)])
-def test_many_interleaved_have_the_bytes_of_each_alone(n: int, k: int, dtype: str) -> None:
+def test_many_interleaved_have_the_bytes_of_each_alone(n, k, dtype):
     feeds = operands(n, k, dtype)
     feeds["p"][5, -1, -1] = -1.0  # has no factor: those beside it are computed again
     together = sg.compile(found("m", n, k, dtype), threads=3)
@@ -70,7 +66,7 @@ def test_many_interleaved_have_the_bytes_of_each_alone(n: int, k: int, dtype: st
     st.booleans(),
     st.integers(0, 99),
 )
-def test_pivots_are_those_of_lapack(m: int, n: int, has_ties: bool, seed: int) -> None:
+def test_pivots_are_those_of_lapack(m, n, has_ties, seed):
     """x[:, permutation] = L @ U is the factorization of x.T. Up to 3 rows, ties are exact."""
     random = np.random.default_rng(seed)
     m, n = (m % 3 + 1, n % 3 + 1) if has_ties else (m, n)
@@ -89,7 +85,7 @@ def test_pivots_are_those_of_lapack(m: int, n: int, has_ties: bool, seed: int) -
 @pytest.mark.thinned(4)
 @pytest.mark.parametrize("n", [SMALL_PIVOTED, SMALL_PIVOTED + 1, SMALL, SMALL + 1])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_on_both_sides_of_where_lapack_takes_over(n: int, dtype: str) -> None:
+def test_on_both_sides_of_where_lapack_takes_over(n, dtype):
     feeds = {name: array for name, array in operands(n, n, dtype).items() if name != "q"}
     x, p, b = (sg.input(name, ("m", n, n), dtype) for name in "xpb")
     solved = sg.linalg.solve(x, b)
@@ -108,7 +104,7 @@ def test_on_both_sides_of_where_lapack_takes_over(n: int, dtype: str) -> None:
         np.testing.assert_allclose(results[name], array, atol=near, err_msg=name)
 
 
-def test_pivots_whose_inverses_overflow_divide() -> None:
+def test_pivots_whose_inverses_overflow_divide():
     x = np.array([[3e-310, 1e-310], [1.0, 0.5]])
     lu, permutation, _ = sg.evaluate(list(LU()(sg.constant(x))))
     np.testing.assert_array_equal(permutation, [0, 1])
@@ -116,7 +112,7 @@ def test_pivots_whose_inverses_overflow_divide() -> None:
     np.testing.assert_allclose(lu[1], [1.0, 0.5 - 1 / 3], rtol=1e-13)
 
 
-def test_an_error_names_the_first_of_several_that_fail() -> None:
+def test_an_error_names_the_first_of_several_that_fail():
     x = np.tile(np.eye(3), (MANY, 1, 1))
     x[[MANY - 1, 11, 13], 1, 1] = 0.0
     value = sg.input("x", x.shape, "float64")

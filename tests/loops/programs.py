@@ -4,8 +4,6 @@
 can be compared with those of the other.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -24,20 +22,20 @@ class Twins:
     arrays: tuple[np.ndarray, ...]
 
 
-def _cell(h: Any, x: Any, w: Any) -> Any:
+def _cell(h, x, w):
     return sg.tanh(h @ w + x)
 
 
-def _rnn(reverse: bool) -> Twins:
-    def looped(x: Any, w: Any, h: Any) -> Any:
-        def iteration(carry: Any, each: Any) -> Any:
+def _rnn(reverse):
+    def looped(x, w, h):
+        def iteration(carry, each):
             new = _cell(carry, each, w)
             return new, (new * each).sum()
 
         last, outs = sg.scan(iteration, h, x, reverse=reverse)
         return (last * last).sum() + (outs * np.arange(1.0, 4.0)).sum()
 
-    def written(x: Any, w: Any, h: Any) -> Any:
+    def written(x, w, h):
         total = 0.0
         for t in (2, 1, 0) if reverse else (0, 1, 2):
             h = _cell(h, x[t], w)
@@ -47,17 +45,17 @@ def _rnn(reverse: bool) -> Twins:
     return Twins(looped, written, _arrays((3, 2), (2, 2), (2,)))
 
 
-def _powers() -> Twins:
+def _powers():
     """A counter, which has no gradient, and two carries, one of which never comes back."""
 
-    def looped(x: Any) -> Any:
-        def iteration(i: Any, carry: Any) -> Any:
+    def looped(x):
+        def iteration(i, carry):
             done, y, unread = carry
             return done + 1, y * x + sg.sin(y) * sg.astype(i + done, "float64"), unread + y.sum()
 
         return sg.fori_loop(1, 4, iteration, (0, x, 0.0))[1].sum()
 
-    def written(x: Any) -> Any:
+    def written(x):
         y = x
         for i, done in ((1, 0), (2, 1), (3, 2)):
             y = y * x + sg.sin(y) * float(i + done)
@@ -66,16 +64,16 @@ def _powers() -> Twins:
     return Twins(looped, written, _arrays((2,)))
 
 
-def _nested() -> Twins:
-    def looped(x: Any, w: Any) -> Any:
-        def row(carry: Any, each: Any) -> Any:
+def _nested():
+    def looped(x, w):
+        def row(carry, each):
             inner, outs = sg.scan(lambda c, e: (c * w[0] + sg.exp(-e * e), c * e), carry, each)
             return inner, outs.sum() * w[1]
 
         last, outs = sg.scan(row, w[1], x)
         return last + (outs * outs).sum()
 
-    def written(x: Any, w: Any) -> Any:
+    def written(x, w):
         carry, total = w[1], 0.0
         for row in range(2):
             outs = 0.0
@@ -88,20 +86,20 @@ def _nested() -> Twins:
     return Twins(looped, written, _arrays((2, 3), (2,)))
 
 
-def _mapped() -> Twins:
-    def looped(x: Any, w: Any) -> Any:
+def _mapped():
+    def looped(x, w):
         return (sg.map(lambda row: sg.sin(row * w).sum() * row[0], x) ** 2).sum()
 
-    def written(x: Any, w: Any) -> Any:
+    def written(x, w):
         return sum((sg.sin(x[i] * w).sum() * x[i, 0]) ** 2 for i in range(3))
 
     return Twins(looped, written, _arrays((3, 2), (2,)))
 
 
-def _branching(taken: bool) -> Twins:
+def _branching(taken):
     threshold = -100.0 if taken else 100.0
 
-    def looped(x: Any, w: Any) -> Any:
+    def looped(x, w):
         value = sg.cond(
             x.sum() > threshold,
             lambda y: (sg.sin(y * w), y[0]),
@@ -110,22 +108,22 @@ def _branching(taken: bool) -> Twins:
         )
         return (value[0] * x).sum() + value[1] ** 2
 
-    def written(x: Any, w: Any) -> Any:
+    def written(x, w):
         value = (sg.sin(x * w), x[0]) if taken else (x * x * x, w.sum())
         return (value[0] * x).sum() + value[1] ** 2
 
     return Twins(looped, written, _arrays((2,), (2,)))
 
 
-def _branch_in_loop() -> Twins:
-    def looped(x: Any, w: Any) -> Any:
-        def iteration(i: Any, y: Any) -> Any:
+def _branch_in_loop():
+    def looped(x, w):
+        def iteration(i, y):
             steps = [lambda: y * w, lambda: sg.sin(y), lambda: y + w * w]
             return sg.switch(i % 4, steps)
 
         return sg.fori_loop(0, 5, iteration, x).sum()
 
-    def written(x: Any, w: Any) -> Any:
+    def written(x, w):
         y = x
         for i in range(5):
             y = (y * w, sg.sin(y), y + w * w, y + w * w)[i % 4]
@@ -134,11 +132,11 @@ def _branch_in_loop() -> Twins:
     return Twins(looped, written, _arrays((2,), (2,)))
 
 
-def _bounded(most: int) -> Twins:
+def _bounded(most):
     """Stops by its test after three iterations, or by its bound."""
 
-    def looped(x: Any, w: Any) -> Any:
-        def iteration(state: Any) -> Any:
+    def looped(x, w):
+        def iteration(state):
             done, y = state
             return done + 1.0, y * w + sg.sin(y)
 
@@ -146,7 +144,7 @@ def _bounded(most: int) -> Twins:
             1
         ].sum()
 
-    def written(x: Any, w: Any) -> Any:
+    def written(x, w):
         for _ in range(min(most, 3)):
             x = x * w + sg.sin(x)
         return x.sum()
@@ -154,15 +152,15 @@ def _bounded(most: int) -> Twins:
     return Twins(looped, written, _arrays((2,), (2,)))
 
 
-def _while_in_scan() -> Twins:
-    def looped(x: Any, w: Any) -> Any:
-        def iteration(carry: Any, each: Any) -> Any:
+def _while_in_scan():
+    def looped(x, w):
+        def iteration(carry, each):
             y = sg.while_loop(lambda y: y < 2.0, lambda y: y * y + w, sg.exp(each), max_steps=4)
             return carry * y, None
 
         return sg.scan(iteration, w, x)[0]
 
-    def written(x: Any, w: Any) -> Any:
+    def written(x, w):
         carry = w
         for t, iterations in enumerate((2, 1)):
             y = sg.exp(x[t])
@@ -174,15 +172,15 @@ def _while_in_scan() -> Twins:
     return Twins(looped, written, (np.array([0.1, 0.5]), np.array(0.3)))
 
 
-def _associative() -> Twins:
-    def looped(x: Any) -> Any:
-        def combine(one: Any, other: Any) -> Any:
+def _associative():
+    def looped(x):
+        def combine(one, other):
             return one[0] * other[0], one[1] * other[0] + other[1]
 
         first, second = sg.associative_scan(combine, (x, x * x))
         return (first * second).sum()
 
-    def written(x: Any) -> Any:
+    def written(x):
         a, b, total = x[0], x[0] ** 2, 0.0
         for t in range(5):
             if t:
@@ -193,19 +191,19 @@ def _associative() -> Twins:
     return Twins(looped, written, _arrays((5,)))
 
 
-def _stable() -> Twins:
+def _stable():
     """Its derivative overflows unless the formula inside is made stable first."""
 
-    def looped(x: Any) -> Any:
+    def looped(x):
         return sg.map(lambda each: sg.log(1.0 + sg.exp(each)), x).sum()
 
-    def written(x: Any) -> Any:
+    def written(x):
         return sg.log(1.0 + sg.exp(x)).sum()
 
     return Twins(looped, written, (np.array([800.0, -800.0, 1.0]),))
 
 
-def _arrays(*shapes: tuple[int, ...]) -> tuple[np.ndarray, ...]:
+def _arrays(*shapes):
     rng = np.random.default_rng(7)
     return tuple(np.asarray(rng.normal(size=shape) * 0.7) for shape in shapes)
 

@@ -1,10 +1,5 @@
 """Random draws in loops: a key for each iteration, whichever way the loop runs."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -18,10 +13,10 @@ from tests.ops.graphs import variable
 SEED = 11
 
 
-def words(stream: int, *iterations: int, shape: tuple[int, ...] = (3,), step: int = 0) -> Any:
+def words(stream, *iterations, shape=(3,), step=0):
     """The bits of a draw in iterations of loops, the outermost first, as the definition has
     them."""
-    key: Any = np.uint64(SEED)
+    key = np.uint64(SEED)
     for number in iterations:
         key = sg.evaluate(folded(sg.constant(key), sg.constant(np.uint64(number))))
     return RandomBits(shape, U32, stream).reference(np.uint64(key), np.uint64(step))
@@ -29,7 +24,7 @@ def words(stream: int, *iterations: int, shape: tuple[int, ...] = (3,), step: in
 
 @pytest.mark.slow
 @pytest.mark.parametrize("reverse", [False, True])
-def test_each_iteration_has_a_key_of_its_own(reverse: bool) -> None:
+def test_each_iteration_has_a_key_of_its_own(reverse):
     rng = sg.random.Generator(SEED)
     before = rng.bits((3,))
     _, drawn = sg.scan(
@@ -48,11 +43,11 @@ def test_each_iteration_has_a_key_of_its_own(reverse: bool) -> None:
 
 
 @pytest.mark.slow
-def test_nested_loops_branches_and_tests_fold_every_number() -> None:
+def test_nested_loops_branches_and_tests_fold_every_number():
     rng = sg.random.Generator(SEED)
     x = variable("x", sg.float32, (2,))
 
-    def inner(_: Any) -> Any:
+    def inner(_):
         return sg.cond(x[0] > 0, lambda: rng.bits((3,)), lambda: rng.bits((3,)))
 
     nested = sg.map(lambda _: sg.map(inner, np.arange(2)), np.arange(3))
@@ -64,9 +59,9 @@ def test_nested_loops_branches_and_tests_fold_every_number() -> None:
     assert found["odd"] == first
 
 
-def test_tensors_draw_behind_a_loop_what_graphs_draw() -> None:
-    def program(rng: Any, x: Any) -> Any:
-        def grown(c: Any) -> Any:
+def test_tensors_draw_behind_a_loop_what_graphs_draw():
+    def program(rng, x):
+        def grown(c):
             return c + rng.uniform(shape=(2,), dtype="float64")
 
         return sg.while_loop(lambda c: c.sum() < 5.0, grown, x) * rng.uniform(dtype="float64")
@@ -77,23 +72,23 @@ def test_tensors_draw_behind_a_loop_what_graphs_draw() -> None:
     np.testing.assert_array_equal(found.data, wanted)
 
 
-def dropped(rng: Any, x: Any, w: Any, scan: Callable[..., Any] = sg.scan) -> Any:
+def dropped(rng, x, w, scan=sg.scan):
     """The states of an RNN with dropout between iterations."""
 
-    def iteration(h: Any, each: Any) -> Any:
+    def iteration(h, each):
         h = sg.tanh(each + rng.dropout(h, 0.4) @ w)
         return h, h
 
     return scan(iteration, sg.zeros_like(x[0]), x)[1]
 
 
-def arrays(iterations: int) -> tuple[Any, Any]:
+def arrays(iterations):
     draw = np.random.default_rng(0).normal
     return draw(size=(iterations, 3, 4)).astype("f4"), draw(size=(4, 4)).astype("f4")
 
 
 @pytest.mark.slow
-def test_dropout_of_a_recurrent_state_is_the_same_however_it_runs() -> None:
+def test_dropout_of_a_recurrent_state_is_the_same_however_it_runs():
     given_x, given_w = arrays(4)
     rng = sg.random.Generator(SEED)
     x, w = variable("x", sg.float32, (4, 3, 4)), variable("w", sg.float32, (4, 4))
@@ -101,7 +96,7 @@ def test_dropout_of_a_recurrent_state_is_the_same_however_it_runs() -> None:
     graph = sg.Graph({"hs": hs, "dw": sg.grad((hs * hs).sum(), w)}, inputs=[x, w])
     feeds = {"x": given_x, "w": given_w}
     whole = sg.compile(graph)
-    ways: list[dict[str, Any]] = [
+    ways = [
         {"threads": 2, "checkpoint": "recompute"},
         {"pipeline": "O0", "fuse": False},
     ]
@@ -117,7 +112,7 @@ def test_dropout_of_a_recurrent_state_is_the_same_however_it_runs() -> None:
         np.testing.assert_allclose(states[i], h, rtol=2e-4, atol=1e-5)
 
 
-def test_tensors_draw_the_same() -> None:
+def test_tensors_draw_the_same():
     given_x, given_w = arrays(5)
     graph_rng, rng = sg.random.Generator(SEED), EagerGenerator(SEED)
     before, wanted = graph_rng.bits((2,)), dropped(graph_rng, sg.constant(given_x), given_w)
@@ -131,7 +126,7 @@ def test_tensors_draw_the_same() -> None:
     assert w.grad is not None
 
 
-def test_a_body_that_is_traced_again_draws_from_the_same_streams() -> None:
+def test_a_body_that_is_traced_again_draws_from_the_same_streams():
     rng = sg.random.Generator(SEED)
     total = sg.fori_loop(0, 3, lambda i, c: c + rng.uniform(shape=(), dtype="float64"), 0.0)
     assert total.dtype == sg.float64
@@ -140,11 +135,11 @@ def test_a_body_that_is_traced_again_draws_from_the_same_streams() -> None:
 
 @pytest.mark.thinned(2)
 @pytest.mark.parametrize("make", [sg.random.Generator, EagerGenerator], ids=["both", "tensors"])
-def test_a_batch_of_tensors_draws_what_a_loop_over_it_does(make: Any) -> None:
+def test_a_batch_of_tensors_draws_what_a_loop_over_it_does(make):
     """In an iteration of a loop as well, and in a batch of batches."""
 
-    def program(rng: Any, x: Any, each: Callable[..., Any]) -> Any:
-        def noisy(row: Any) -> Any:
+    def program(rng, x, each):
+        def noisy(row):
             rest = each(lambda e: e * rng.uniform(dtype="float64"), row)
             return rng.exponential(row, dtype="float64") + rest
 
@@ -166,11 +161,11 @@ def test_a_batch_of_tensors_draws_what_a_loop_over_it_does(make: Any) -> None:
     np.testing.assert_allclose(found[1][0], graph, rtol=1e-10)
 
 
-def test_behind_a_loop_without_iterations_tensors_draw_what_graphs_draw() -> None:
+def test_behind_a_loop_without_iterations_tensors_draw_what_graphs_draw():
     """As behind a rejection of which nothing is left to draw, in loops inside of it as well."""
 
-    def program(rng: Any, x: Any) -> Any:
-        def body(c: Any) -> Any:
+    def program(rng, x):
+        def body(c):
             inner = sg.while_loop(lambda d: d.sum() > 0.0, lambda d: d - rng.uniform(shape=(2,)), c)
             return inner + rng.normal(shape=(2,))
 
@@ -182,7 +177,7 @@ def test_behind_a_loop_without_iterations_tensors_draw_what_graphs_draw() -> Non
     np.testing.assert_allclose(program(EagerGenerator(SEED), Tensor(given)).data, wanted, rtol=1e-6)
 
 
-def test_keys_of_iterations_are_no_draws_of_the_program() -> None:
+def test_keys_of_iterations_are_no_draws_of_the_program():
     key, number = (np.uint64(each) for each in (7, 3))
     (found,) = sg.evaluate([folded(sg.constant(key), sg.constant(number))])
     draws = [RandomBits((), U64, stream)(key, number) for stream in range(16)]

@@ -1,9 +1,5 @@
 """Solutions of differential equations beside closed forms and SciPy's."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import pytest
 from scipy.integrate import RK45, solve_ivp
@@ -12,13 +8,14 @@ import staticgrad as sg
 from staticgrad.eager import Tensor
 from staticgrad.errors import ArgumentError, CarryError, DTypeError, RankError
 from tests.ops.graphs import variable
+from tests.ops.messages import assert_each_raises
 
 
-def decay(t: Any, y: Any) -> Any:
+def decay(t, y):
     return {"fast": -2.0 * y["fast"], "slow": -y["slow"] * sg.cos(t)}
 
 
-def test_the_fixed_method_is_of_fourth_order() -> None:
+def test_the_fixed_method_is_of_fourth_order():
     first = {"fast": sg.constant([1.0, 2.0]), "slow": sg.constant(3.0)}
     errors = []
     for count in (11, 21):
@@ -35,12 +32,12 @@ def test_the_fixed_method_is_of_fourth_order() -> None:
     np.testing.assert_allclose(finer, same[::2], rtol=1e-13)
 
 
-def pendulum(t: Any, y: Any) -> Any:
+def pendulum(t, y):
     return sg.stack([y[1], -sg.sin(y[0]) - 0.1 * y[1]])
 
 
 @pytest.mark.parametrize("end", [4.0, -2.0])
-def test_the_adaptive_method_holds_its_error(end: float) -> None:
+def test_the_adaptive_method_holds_its_error(end):
     y = variable("y", sg.float64, (2,))
     last = sg.ode.rk45(pendulum, y, 0.0, end, rtol=1e-9, atol=1e-12, max_steps=2000)
     wanted = solve_ivp(
@@ -50,7 +47,7 @@ def test_the_adaptive_method_holds_its_error(end: float) -> None:
     np.testing.assert_allclose(sg.evaluate(last, {"y": [1.0, 0.5]}), wanted, rtol=1e-7)
 
 
-def trials(f: Any, y: np.ndarray, end: float, rtol: float, atol: float) -> int:
+def trials(f, y, end, rtol, atol):
     """How many steps the documented method tries, by SciPy's table of Dormand and Prince."""
     t, h, count = 0.0, 0.01 * end, 0
     while t < end:
@@ -72,11 +69,11 @@ def trials(f: Any, y: np.ndarray, end: float, rtol: float, atol: float) -> int:
 
 
 @pytest.mark.parametrize("rtol", [1e-3, 1e-6, 1e-9])
-def test_the_adaptive_method_tries_as_many_steps_as_documented(rtol: float) -> None:
+def test_the_adaptive_method_tries_as_many_steps_as_documented(rtol):
     """The error is a root mean square: components at rest allow longer steps."""
     y = np.array([1.0, 0.5, *[0.0] * 14])
 
-    def slope(t: Any, y: Any, stack: Any, zeros: Any) -> Any:
+    def slope(t, y, stack, zeros):
         return stack([y[1], -y[0], *[zeros] * 14])
 
     count = trials(lambda t, y: slope(t, y, np.array, 0.0), y, 6.0, rtol, 1e-12)
@@ -89,7 +86,7 @@ def test_the_adaptive_method_tries_as_many_steps_as_documented(rtol: float) -> N
 
 
 @pytest.mark.slow
-def test_gradients_go_through_the_steps() -> None:
+def test_gradients_go_through_the_steps():
     k, start = variable("k"), variable("y")
     for method in ("rk4", "rk45"):
         if method == "rk4":
@@ -103,7 +100,7 @@ def test_gradients_go_through_the_steps() -> None:
         np.testing.assert_allclose(found, [0.25, -3 / 16, 1 / 16, 18 / 64], rtol=1e-5)
 
 
-def by_adjoint(method: str, f: Any, y: Any, start: Any, end: Any, count: int = 61) -> Any:
+def by_adjoint(method, f, y, start, end, count=61):
     if method == "rk45":
         return sg.ode.rk45(f, y, start, end, rtol=1e-9, atol=1e-12, max_steps=400, adjoint=True)
     times = start + (end - start) * np.linspace(0.0, 1.0, count)
@@ -112,7 +109,7 @@ def by_adjoint(method: str, f: Any, y: Any, start: Any, end: Any, count: int = 6
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["rk4", "rk45"])
-def test_gradients_by_the_adjoint_method_are_those_of_the_closed_form(method: str) -> None:
+def test_gradients_by_the_adjoint_method_are_those_of_the_closed_form(method):
     """y' = -k y^2, y = 1 / (1 / y0 + k (end - start)), by k, y0 and both times; twice by k."""
     k, y0, start, end = (variable(name) for name in ("k", "y", "start", "end"))
     y = by_adjoint(method, lambda t, y: -k * y * y, y0, start, end)
@@ -125,14 +122,14 @@ def test_gradients_by_the_adjoint_method_are_those_of_the_closed_form(method: st
 
 
 @pytest.mark.slow
-def test_the_adjoint_of_a_tree_is_near_the_gradient_through_the_steps() -> None:
+def test_the_adjoint_of_a_tree_is_near_the_gradient_through_the_steps():
     first = variable("first", sg.float64, (2, 3))
     w, scale = variable("w", sg.float64, (3, 3)), variable("scale")
 
-    def f(t: Any, y: Any) -> Any:
+    def f(t, y):
         return {"a": sg.tanh(y["a"] @ (scale * w)) * sg.cos(t), "b": y["a"].sum() - y["b"]}
 
-    def gradients(adjoint: bool, count: int) -> list[Any]:
+    def gradients(adjoint, count):
         times = np.linspace(0.0, 1.0, count)
         found = sg.ode.rk4(f, {"a": first, "b": scale * 1.0}, times, adjoint=adjoint)
         middle = found["a"][(count - 1) // 2]
@@ -152,17 +149,17 @@ def test_the_adjoint_of_a_tree_is_near_the_gradient_through_the_steps() -> None:
 
 
 @pytest.mark.slow
-def test_the_adjoint_keeps_nothing_of_the_steps() -> None:
+def test_the_adjoint_keeps_nothing_of_the_steps():
     y0, k = variable("y0", sg.float64, (1000,)), variable("k")
 
-    def peak(adjoint: bool) -> int:
+    def peak(adjoint):
         y = sg.ode.rk45(lambda t, y: -k * sg.sin(y), y0, 0.0, 3.0, max_steps=200, adjoint=adjoint)
         return sg.compile({"dk": sg.grad(y.sum(), k)}).plan().peak_bytes
 
     assert peak(True) * 5 < peak(False)
 
 
-def test_the_adjoint_method_says_what_it_does_not_take() -> None:
+def test_the_adjoint_method_says_what_it_does_not_take():
     y = {"fast": sg.constant([1.0, 2.0]), "slow": sg.constant(1.0, "float16")}
     with pytest.raises(DTypeError, match="one floating dtype"):
         sg.ode.rk4(decay, y, [0.0, 1.0], adjoint=True)
@@ -173,19 +170,19 @@ def test_the_adjoint_method_says_what_it_does_not_take() -> None:
 @pytest.mark.thinned
 @pytest.mark.parametrize("adjoint", [False, True])
 @pytest.mark.parametrize("method", ["rk4", "rk45"])
-def test_args_are_passed_on_and_have_gradients(method: str, adjoint: bool) -> None:
+def test_args_are_passed_on_and_have_gradients(method, adjoint):
     """As SciPy and JAX pass parameters: f(t, y, *args)."""
 
-    def f(t: Any, y: Any, rate: Any, more: Any) -> Any:
+    def f(t, y, rate, more):
         return -rate * y + more["shift"]
 
-    def end(rate: Any, shift: Any) -> Any:
+    def end(rate, shift):
         y, args = sg.constant(np.float64(3.0)), (rate, {"shift": shift})
         if method == "rk4":
             return sg.ode.rk4(f, y, np.linspace(0, 1, 33), args=args, adjoint=adjoint)[-1]
         return sg.ode.rk45(f, y, 0.0, 1.0, args=args, adjoint=adjoint, max_steps=200)
 
-    def exact(rate: Any, shift: Any) -> Any:
+    def exact(rate, shift):
         return (3.0 - shift / rate) * sg.exp(-rate) + shift / rate
 
     found = sg.value_and_grad(end, (0, 1))(0.7, 0.2)
@@ -195,14 +192,14 @@ def test_args_are_passed_on_and_have_gradients(method: str, adjoint: bool) -> No
 
 
 @pytest.mark.slow
-def test_a_solution_that_needs_too_many_steps_is_nan() -> None:
+def test_a_solution_that_needs_too_many_steps_is_nan():
     y = sg.ode.rk45(pendulum, sg.constant([1.0, 0.5]), 0.0, 4.0, max_steps=5)
     assert np.isnan(sg.evaluate(y)).all()
     blown = sg.ode.rk45(lambda t, y: y * y, sg.constant(1.0), 0.0, 2.0, max_steps=300)
     assert np.isnan(sg.evaluate(blown))
 
 
-def test_integers_become_floats_and_derivatives_take_the_shape_of_the_state() -> None:
+def test_integers_become_floats_and_derivatives_take_the_shape_of_the_state():
     whole = {"n": np.arange(3), "x": np.float32([1.0, 2.0, 3.0])}
     fall = {"n": sg.constant(-0.5, "float64"), "x": sg.constant([1.0], "float32")}
     for y in (
@@ -213,7 +210,7 @@ def test_integers_become_floats_and_derivatives_take_the_shape_of_the_state() ->
         np.testing.assert_allclose(sg.evaluate(y), np.arange(3) - 1.0, atol=1e-12)
 
 
-def test_mistakes_are_told_in_the_words_of_the_call() -> None:
+def test_mistakes_are_told_in_the_words_of_the_call():
     y, times = sg.constant([1.0, 2.0], "float32"), [0.0, 1.0]
     doubles = sg.constant([1.0, 2.0], "float64")
     for adjoint in (False, True):
@@ -225,18 +222,16 @@ def test_mistakes_are_told_in_the_words_of_the_call() -> None:
             sg.ode.rk45(lambda t, y: [y[1], y[0]], (y, y), 0.0, 1.0, adjoint=adjoint)
         for steps, says in ((0, "steps=0"), (2.5, "steps 2.5 is not an integer")):
             with pytest.raises(ArgumentError, match=says):
-                sg.ode.rk4(decay, y, times, steps, adjoint=adjoint)  # type: ignore[arg-type]
-    with pytest.raises(RankError, match=r"times is f64\[\], not a vector"):
-        sg.ode.rk4(decay, y, 1.0)
-    with pytest.raises(ArgumentError, match="times is empty"):
-        sg.ode.rk4(decay, y, [])
-    with pytest.raises(ArgumentError, match="f is a value, not a function"):
-        sg.ode.rk4(y, decay, times)  # type: ignore[arg-type]
-    with pytest.raises(ArgumentError, match="rtol=-1"):
-        sg.ode.rk45(decay, y, 0.0, 1.0, rtol=-1)
-    with pytest.raises(ArgumentError, match="max_steps must be >= 0, got -1"):
-        sg.while_loop(lambda y: y.sum() < 9, lambda y: y * 2, y, max_steps=-1)
-    with pytest.raises(ArgumentError, match=r"takes .*, and is called with \(t, y, arg0\)"):
-        sg.ode.rk4(decay, y, times, args=(1.0,))
-    with pytest.raises(ArgumentError, match=r"args is a float, not a tuple(.|\n)*args=\(a,\)"):
-        sg.ode.rk45(decay, y, 0.0, 1.0, args=1.0)  # type: ignore[arg-type]
+                sg.ode.rk4(decay, y, times, steps, adjoint=adjoint)
+    assert_each_raises(
+        (RankError, r"times is f64\[\], not a vector", lambda: sg.ode.rk4(decay, y, 1.0)),
+        (ArgumentError, "times is empty", lambda: sg.ode.rk4(decay, y, [])),
+        (ArgumentError, "f is a value, not a function", lambda: sg.ode.rk4(y, decay, times)),
+        (ArgumentError, "rtol=-1", lambda: sg.ode.rk45(decay, y, 0.0, 1.0, rtol=-1)),
+        (ArgumentError, "max_steps must be >= 0, got -1",
+         lambda: sg.while_loop(lambda y: y.sum() < 9, lambda y: y * 2, y, max_steps=-1)),
+        (ArgumentError, r"takes .*, and is called with \(t, y, arg0\)",
+         lambda: sg.ode.rk4(decay, y, times, args=(1.0,))),
+        (ArgumentError, r"args is a float, not a tuple(.|\n)*args=\(a,\)",
+         lambda: sg.ode.rk45(decay, y, 0.0, 1.0, args=1.0)),
+    )  # fmt: skip

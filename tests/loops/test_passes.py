@@ -1,37 +1,32 @@
 """Loops as wholes: merged, pruned, residuals stacked, sums over time; every byte stays."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import pytest
 
 import staticgrad as sg
 from passes.loops.whole import MergedLoops
 from passes.pipelines import pipeline
-from staticgrad.ir.graph import Graph, Node
+from staticgrad.ir.graph import Graph
 from staticgrad.ir.verify import verify_graph
 from staticgrad.lowering.fuse import fuse
 from staticgrad.lowering.loops import driven
-from staticgrad.lowering.loops.driven import LoweredBodies
 from tests.diagonals import diagonals
 from tests.loops.programs import TWINS
 from tests.ops.graphs import variable
 
 
-def loops(graph: Graph) -> list[Node]:
+def loops(graph):
     return [node for node in graph.nodes if node.op.name == "loop"]
 
 
-def inside(node: Node) -> list[str]:
+def inside(node):
     (body,) = node.op.bodies
     return [each.op.name for each in body.nodes]
 
 
 @pytest.mark.thinned(4)
 @diagonals(2, ("name", TWINS), ("order", [1, 2]))
-def test_bytes_stay(name: str, order: int) -> None:
+def test_bytes_stay(name, order):
     twins = TWINS[name]
     values = [variable(f"x{i}", sg.float64, a.shape) for i, a in enumerate(twins.arrays)]
     feeds = {f"x{i}": a for i, a in enumerate(twins.arrays)}
@@ -49,13 +44,13 @@ def test_bytes_stay(name: str, order: int) -> None:
     assert sg.same_graph(sg.parse(str(after)), after)
 
 
-def lstm(t: int = 6, b: int = 3, n: int = 4) -> tuple[Graph, dict[str, np.ndarray]]:
+def lstm(t=6, b=3, n=4):
     rng = np.random.default_rng(0)
     shapes = {"x": (t, b, n), "w": (n, 4 * n), "u": (n, 4 * n), "bias": (4 * n,)}
     values = {name: variable(name, sg.float64, shape) for name, shape in shapes.items()}
     w, u, bias = values["w"], values["u"], values["bias"]
 
-    def cell(state: Any, each: Any) -> Any:
+    def cell(state, each):
         h, c = state
         gates = each @ w + h @ u + bias
         i, f, g, o = (gates[:, k * n : (k + 1) * n] for k in range(4))
@@ -69,7 +64,7 @@ def lstm(t: int = 6, b: int = 3, n: int = 4) -> tuple[Graph, dict[str, np.ndarra
     return graph, {name: rng.normal(size=shape) for name, shape in shapes.items()}
 
 
-def test_an_lstm_is_two_loops_and_its_weights_are_products_behind_them() -> None:
+def test_an_lstm_is_two_loops_and_its_weights_are_products_behind_them():
     graph, feeds = lstm()
     after = pipeline("O1")(graph)
     ahead, back = loops(after)
@@ -88,11 +83,11 @@ def test_an_lstm_is_two_loops_and_its_weights_are_products_behind_them() -> None
 @pytest.mark.thinned(2)
 @pytest.mark.parametrize(("rows", "units", "expected"), [(3, 2, {False}), (32, 64, {True})])
 def test_loops_that_are_plainly_driven_have_no_kernel_of_their_own(
-    monkeypatch: pytest.MonkeyPatch, rows: int, units: int, expected: set[bool]
-) -> None:
+    monkeypatch, rows, units, expected
+):
     graph, answers = pipeline("O1")(lstm(b=rows, n=units)[0]), set[bool]()
 
-    def answered(bodies: LoweredBodies) -> bool:
+    def answered(bodies):
         answers.add(asked(bodies))
         return False
 
@@ -102,20 +97,20 @@ def test_loops_that_are_plainly_driven_have_no_kernel_of_their_own(
     assert answers == expected
 
 
-def test_formulas_are_made_stable_before_their_parts_are_stacked() -> None:
+def test_formulas_are_made_stable_before_their_parts_are_stacked():
     graph, feeds = lstm()
     whole, plain = (sg.evaluate(pipeline(level)(graph), feeds) for level in ("O1", "O0"))
     assert {k: a.tobytes() for k, a in whole.items()} == {k: a.tobytes() for k, a in plain.items()}
 
 
-def test_a_product_that_is_smaller_than_its_factors_is_added_up_in_the_loop() -> None:
+def test_a_product_that_is_smaller_than_its_factors_is_added_up_in_the_loop():
     x, w = variable("x", sg.float64, (3, 100, 2)), variable("w", sg.float64, (2, 2))
     last, _ = sg.scan(lambda c, each: (sg.tanh(c @ w + each), None), np.zeros((100, 2)), x)
     graph = pipeline("O1")(Graph(sg.grad(last.sum(), w), inputs=[x, w]))
     assert inside(loops(graph)[-1]).count("matmul") == 2
 
 
-def test_tangents_ride_on_the_loop_that_is_there() -> None:
+def test_tangents_ride_on_the_loop_that_is_there():
     x = variable("x", sg.float64, (4,))
     y = sg.scan(lambda c, each: (sg.sin(c * each), c), 1.0, x)[0]
     graph = MergedLoops()(Graph({"y": y, "dy": sg.jvp(y, x, np.ones(4))}))
@@ -123,17 +118,17 @@ def test_tangents_ride_on_the_loop_that_is_there() -> None:
     assert inside(one).count("sin") == 1
 
 
-def test_what_nobody_reads_goes() -> None:
+def test_what_nobody_reads_goes():
     x, w = variable("x", sg.float64, (4,)), variable("w", sg.float64, (4,))
 
-    def iteration(state: Any, each: Any) -> Any:
+    def iteration(state, each):
         a, b, still, lost = state
         return (a + each[0], b * a, still, lost * w.sum() + b), (a, each[1], still)
 
     last, outs = sg.scan(iteration, (0.0, 1.0, x.sum(), 1.0), (x, w))
     graph = MergedLoops()(Graph({"a": last[0], "still": last[2] + outs[2][0]}))
     (one,) = loops(graph)
-    op: Any = one.op
+    op = one.op
     assert (op.carries, op.slices, len(one.args)) == (1, 1, 3)
     first = MergedLoops()(Graph({"still": last[2]}))
     assert not loops(first)
@@ -143,17 +138,17 @@ def test_what_nobody_reads_goes() -> None:
     assert all("cos" not in [n.op.name for n in case.nodes] for case in branch.op.bodies)
 
 
-def test_loops_of_several_lengths_or_data_stay_apart() -> None:
+def test_loops_of_several_lengths_or_data_stay_apart():
     x, y = variable("x", sg.float64, (4,)), variable("y", sg.float64, (4,))
 
-    def total(data: Any, **options: Any) -> Any:
+    def total(data, **options):
         return sg.scan(lambda c, each: (c * 0.5 + each, None), 0.0, data, **options)[0]
 
     graph = Graph({"a": total(x), "b": total(y), "c": total(x, reverse=True), "d": total(x[1:])})
     assert len(loops(pipeline("O1")(graph))) == 4
 
 
-def test_loops_that_differ_in_one_thing_keep_their_values() -> None:
+def test_loops_that_differ_in_one_thing_keep_their_values():
     """Of one start and one array: the direction, the start, the array, the body or the length."""
     x, y, s, t = (
         variable(n, sg.float64, shape)
@@ -161,10 +156,10 @@ def test_loops_that_differ_in_one_thing_keep_their_values() -> None:
     )
     feeds = {"x": np.array([1.0, 2.0, 4.0, 8.0]), "y": np.ones(4), "s": 3.0, "t": -1.0}
 
-    def total(start: Any, data: Any, factor: float = 0.5, **options: Any) -> Any:
+    def total(start, data, factor=0.5, **options):
         return sg.scan(lambda c, each: (c * factor + each, c), start, data, **options)
 
-    def by_hand(start: str, data: str, factor: float = 0.5, reverse: bool = False, end: int = 4):
+    def by_hand(start, data, factor=0.5, reverse=False, end=4):
         carry, begun = feeds[start], []
         values = feeds[data][:end]
         for each in values[::-1] if reverse else values:
@@ -188,7 +183,7 @@ def test_loops_that_differ_in_one_thing_keep_their_values() -> None:
             np.testing.assert_allclose(found[name], array, rtol=1e-14)
 
 
-def test_dead_readers_of_what_goes_do_not_stand_in_the_way() -> None:
+def test_dead_readers_of_what_goes_do_not_stand_in_the_way():
     x = variable("x", sg.float64, (4, 3))
     last, outs = sg.scan(lambda c, each: (c + each.sum(), c * each), 0.0, x)
     whole = Graph({"last": last, "dead": outs.sum(0)})

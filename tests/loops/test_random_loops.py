@@ -1,7 +1,5 @@
 """Random programs with loops, looped and written out: derivatives, passes, text, kernels."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
@@ -14,7 +12,7 @@ from tests.ops.graphs import variable
 ROWS = 2
 
 
-def programs(seed: int) -> tuple[dict[str, sg.Value], dict[str, sg.Value], list[sg.Value]]:
+def programs(seed):
     """Value and gradients of one program in both forms, and its inputs."""
     step = random_step(np.random.default_rng(seed), 3)
     shapes = {"u": (3,), "v": (3,), "s": (), "rows": (ROWS, 3)}
@@ -30,7 +28,7 @@ def programs(seed: int) -> tuple[dict[str, sg.Value], dict[str, sg.Value], list[
     return both[0], both[1], inputs
 
 
-def feeds(seed: int) -> dict[str, np.ndarray]:
+def feeds(seed):
     rng = np.random.default_rng(100 + seed)
     shapes = {"u": (3,), "v": (3,), "s": (), "rows": (ROWS, 3)}
     return {name: np.asarray(rng.normal(size=shape)) for name, shape in shapes.items()}
@@ -38,7 +36,7 @@ def feeds(seed: int) -> dict[str, np.ndarray]:
 
 @pytest.mark.thinned(8)
 @pytest.mark.parametrize("seed", range(8))
-def test_looped_is_written_out(seed: int) -> None:
+def test_looped_is_written_out(seed):
     looped, written, inputs = programs(seed)
     graphs = [sg.Graph(each, inputs=inputs) for each in (looped, written)]
     found, wanted = (sg.evaluate(graph, feeds(seed)) for graph in graphs)
@@ -52,7 +50,7 @@ def test_looped_is_written_out(seed: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [3, 5])
-def test_compiled_is_evaluated(seed: int) -> None:
+def test_compiled_is_evaluated(seed):
     looped, _, inputs = programs(seed)
     graph = sg.Graph({name: looped[name] for name in ("y", "d0", "d3")}, inputs=inputs)
     wanted = sg.evaluate(graph, feeds(seed))

@@ -1,8 +1,5 @@
 """Recurrent layers beside cells written out in NumPy, sequence by sequence."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,16 +14,16 @@ T, B, F, H = 5, 3, 4, 2
 LENGTHS = np.array([5, 2, 0])
 
 
-def logistic(z: Array) -> Array:
+def logistic(z):
     return 1 / (1 + np.exp(-z))
 
 
-def rnn(x: Array, state: Array, w: Array, u: Array, b: Array) -> tuple[Array, Array]:
+def rnn(x, state, w, u, b):
     h = np.tanh(x @ w + state @ u + b)
     return h, h
 
 
-def lstm(x: Array, state: Array, w: Array, u: Array, b: Array) -> tuple[Array, Array]:
+def lstm(x, state, w, u, b):
     h, c = state
     i, f, g, o = np.split(x @ w + h @ u + b, 4)
     c = logistic(f) * c + logistic(i) * np.tanh(g)
@@ -34,7 +31,7 @@ def lstm(x: Array, state: Array, w: Array, u: Array, b: Array) -> tuple[Array, A
     return h, (h, c)
 
 
-def gru(x: Array, state: Array, w: Array, u: Array, b: Array) -> tuple[Array, Array]:
+def gru(x, state, w, u, b):
     r, z, n = np.split(x @ w + b, 3)
     hr, hz, hn = np.split(state @ u, 3)
     z = logistic(z + hz)
@@ -42,25 +39,25 @@ def gru(x: Array, state: Array, w: Array, u: Array, b: Array) -> tuple[Array, Ar
     return h, h
 
 
-CELLS: dict[str, tuple[Callable[..., Any], int]] = {
+CELLS = {
     "rnn": (rnn, 1),
     "lstm": (lstm, 4),
     "gru": (gru, 3),
 }
 
 
-def weights(gates: int, features: int = F, seed: int = 0) -> list[Array]:
+def weights(gates, features=F, seed=0):
     rng = np.random.default_rng(seed)
     shapes = ((features, gates * H), (H, gates * H), (gates * H,))
     return [rng.normal(size=shape) * 0.6 for shape in shapes]
 
 
-def by_hand(name: str, x: Array, own: list[Array], lengths: Array, reverse: bool) -> Array:
+def by_hand(name, x, own, lengths, reverse):
     """Outputs [T, B, H]; those behind the end of a sequence are 0."""
     cell, gates = CELLS[name]
     out = np.zeros((T, B, H))
     for row in range(B):
-        state: Any = (np.zeros(H), np.zeros(H)) if gates == 4 else np.zeros(H)
+        state = (np.zeros(H), np.zeros(H)) if gates == 4 else np.zeros(H)
         times = range(lengths[row])
         for t in reversed(times) if reverse else times:
             out[t, row], state = cell(x[t, row], state, *own)
@@ -69,7 +66,7 @@ def by_hand(name: str, x: Array, own: list[Array], lengths: Array, reverse: bool
 
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("name", CELLS)
-def test_layers_are_their_cells_sequence_by_sequence(name: str, reverse: bool) -> None:
+def test_layers_are_their_cells_sequence_by_sequence(name, reverse):
     x, own = np.random.default_rng(1).normal(size=(T, B, F)), weights(CELLS[name][1])
     fed = sg.input("x", ("time", B, F), "float64")
     layer = getattr(sg.nn, name)
@@ -88,7 +85,7 @@ def test_layers_are_their_cells_sequence_by_sequence(name: str, reverse: bool) -
     np.testing.assert_allclose(found[3], ends, rtol=1e-12, atol=1e-12)
 
 
-def test_a_cell_is_a_layer_of_one_time() -> None:
+def test_a_cell_is_a_layer_of_one_time():
     x = np.random.default_rng(2).normal(size=(1, B, F))
     for name, (_, gates) in CELLS.items():
         own = weights(gates)
@@ -100,7 +97,7 @@ def test_a_cell_is_a_layer_of_one_time() -> None:
                                                 np.ones(B, int), False)[0], rtol=1e-12)  # fmt: skip
 
 
-def test_directions_and_layers_are_put_together() -> None:
+def test_directions_and_layers_are_put_together():
     x = np.random.default_rng(3).normal(size=(T, B, F))
     ahead, back = weights(4, seed=1), weights(4, seed=2)
     both, (first, second) = sg.nn.bidirectional(sg.nn.lstm, x, ahead, back, lengths=LENGTHS)
@@ -117,7 +114,7 @@ def test_directions_and_layers_are_put_together() -> None:
 
 
 @pytest.mark.slow
-def test_a_compiled_layer_and_its_gradient() -> None:
+def test_a_compiled_layer_and_its_gradient():
     own = [sg.parameter(n, a) for n, a in zip("wub", weights(4), strict=True)]
     x = sg.input("x", ("time", B, F), "float64")
     outputs, _ = sg.nn.lstm(x, *own, lengths=LENGTHS)
@@ -131,7 +128,7 @@ def test_a_compiled_layer_and_its_gradient() -> None:
 
 
 @pytest.mark.parametrize("name", CELLS)
-def test_layers_of_tensors_are_the_same(name: str) -> None:
+def test_layers_of_tensors_are_the_same(name):
     x, own = np.random.default_rng(1).normal(size=(T, B, F)), weights(CELLS[name][1])
     w = Tensor(own[0], requires_grad=True, dtype="float64")
     rest = [Tensor(each, dtype="float64") for each in own[1:]]
@@ -144,7 +141,7 @@ def test_layers_of_tensors_are_the_same(name: str) -> None:
     np.testing.assert_allclose(w.grad, sg.evaluate(slope, {"w": own[0]}), rtol=1e-9, atol=1e-12)
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_what_does_not_fit_is_refused():
     w, u, b = weights(4)
     with pytest.raises(RankError, match="not \\[time, batch, features\\]"):
         sg.nn.lstm(np.zeros((B, F)), w, u, b)

@@ -4,11 +4,6 @@ Their bodies look up by what they carry, choose by comparisons, and hold loops t
 way a program is compiled, its bytes are the same; rows are fewer and more than a vector has lanes.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any, Final
-
 import numpy as np
 import pytest
 
@@ -18,23 +13,23 @@ from staticgrad.analysis.evaluate import same_bytes
 Arrays = dict[str, np.ndarray]
 
 
-def viterbi(v: dict[str, Any]) -> dict[str, Any]:
+def viterbi(v):
     """The likeliest states: scores forward, then back along the pointers."""
 
-    def forward(scores: Any, emitted: Any) -> Any:
+    def forward(scores, emitted):
         ways = scores[:, :, None] + v["moves"]
         return ways.max(axis=1) + emitted, ways.argmax(axis=1)
 
     scores, pointers = sg.scan(forward, v["emitted"][0], v["emitted"][1:])
 
-    def back(state: Any, pointer: Any) -> Any:
+    def back(state, pointer):
         return sg.take_along_axis(pointer, state[:, None], 1)[:, 0], state
 
     first, states = sg.scan(back, scores.argmax(axis=1), pointers, reverse=True)
     return {"score": scores.max(axis=1), "first": first, "states": states}
 
 
-def viterbi_written(a: Arrays) -> Arrays:
+def viterbi_written(a):
     found = []
     for row in range(a["emitted"].shape[1]):
         scores, pointers = a["emitted"][0, row], []
@@ -50,13 +45,13 @@ def viterbi_written(a: Arrays) -> Arrays:
     return {"score": np.array(score), "first": np.array(first), "states": np.array(states).T}
 
 
-def edits(v: dict[str, Any]) -> dict[str, Any]:
+def edits(v):
     """Distances of words from one word: a row of the table by a loop within the loop over rows."""
     words, word = v["words"], v["word"]
     start = sg.broadcast_to(sg.arange(6.0)[:, None].astype("float64"), (6, words.shape[0]))
 
-    def row(above: Any, letter: Any) -> Any:
-        def column(left: Any, at: Any) -> Any:
+    def row(above, letter):
+        def column(left, at):
             other, over, corner = at
             best = sg.minimum(sg.minimum(left, over) + 1.0, corner + (letter != other) * v["cost"])
             return best, best
@@ -68,8 +63,8 @@ def edits(v: dict[str, Any]) -> dict[str, Any]:
     return {"distance": last[-1], "slope": sg.grad(last[-1].sum(), v["cost"])}
 
 
-def edits_written(a: Arrays) -> Arrays:
-    def distances(cost: float) -> np.ndarray:
+def edits_written(a):
+    def distances(cost):
         found = []
         for each in a["words"]:
             table = [[float(i + j) for j in range(6)] for i in range(len(each) + 1)]
@@ -85,11 +80,11 @@ def edits_written(a: Arrays) -> Arrays:
     return {"distance": distances(cost), "slope": np.array(slope)}
 
 
-def packed(v: dict[str, Any]) -> dict[str, Any]:
+def packed(v):
     """What fits into a bag: the best value for each weight, what was taken, and the last parity."""
     places = sg.arange(13)
 
-    def item(carry: Any, at: Any) -> Any:
+    def item(carry, at):
         best, odd, count = carry
         value, weight = at
         before = places - weight
@@ -104,7 +99,7 @@ def packed(v: dict[str, Any]) -> dict[str, Any]:
     return {"best": best, "odd": odd, "count": count, "taken": taken, "slope": slope}
 
 
-def packed_written(a: Arrays) -> Arrays:
+def packed_written(a):
     best, count, odd = np.zeros(13), np.zeros(13, int), False
     uses, taken = np.zeros((13, len(a["values"]))), []
     for item, (value, weight) in enumerate(zip(a["values"], a["weights"], strict=True)):
@@ -122,7 +117,7 @@ def packed_written(a: Arrays) -> Arrays:
     }  # fmt: skip
 
 
-def arrays_of(name: str, rows: int) -> Arrays:
+def arrays_of(name, rows):
     rng = np.random.default_rng(rows)
     if name == "viterbi":
         return {"emitted": rng.normal(size=(6, rows, 5)), "moves": rng.normal(size=(5, 5))}
@@ -132,7 +127,7 @@ def arrays_of(name: str, rows: int) -> Arrays:
     return {"values": rng.uniform(size=rows), "weights": rng.integers(1, 5, rows)}
 
 
-PROGRAMS: Final[dict[str, tuple[Callable[..., Any], Callable[[Arrays], Arrays]]]] = {
+PROGRAMS = {
     "viterbi": (viterbi, viterbi_written),
     "edits": (edits, edits_written),
     "packed": (packed, packed_written),
@@ -141,7 +136,7 @@ PROGRAMS: Final[dict[str, tuple[Callable[..., Any], Callable[[Arrays], Arrays]]]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_tables_are_those_of_plain_loops_on_every_way(name: str) -> None:
+def test_tables_are_those_of_plain_loops_on_every_way(name):
     program, written = PROGRAMS[name]
     for rows in (1, 7, 33):
         feeds = arrays_of(name, rows)

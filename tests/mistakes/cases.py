@@ -11,8 +11,6 @@ parameter has changed meanwhile, and what was compiled before runs on with the f
 ``python -O -m tests.mistakes.cases`` runs all, and prints what is not as it should be.
 """
 
-from __future__ import annotations
-
 import ast
 import contextlib
 import io
@@ -24,7 +22,6 @@ import traceback
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -52,16 +49,16 @@ class Case:
     expected: str = ""
     words: tuple[str, ...] = ()
 
-    def __str__(self) -> str:
+    def __str__(self):
         return f"{self.family}: {self.name}"
 
 
-def read(text: str, family: str) -> list[Case]:
+def read(text, family):
     """The programs that a file holds."""
     return [_case(part, family) for part in re.split(r"^=== ", text, flags=re.M)[1:]]
 
 
-def _case(part: str, family: str) -> Case:
+def _case(part, family):
     name, *lines = part.rstrip().splitlines()
     program, mark = list(_PROLOGUE), None
     for line in lines:
@@ -80,7 +77,7 @@ CASES = [
 ]
 
 
-def problem(case: Case, folder: Path) -> str:
+def problem(case, folder):
     """Run a program from a file in ``folder``; what is not as it should be, or nothing."""
     path = folder / "program.py"
     path.write_text(case.program, "utf-8")
@@ -98,14 +95,14 @@ def problem(case: Case, folder: Path) -> str:
 class _Run:
     """A program under way: its names, and what it ended with."""
 
-    def __init__(self, path: Path, program: str) -> None:
+    def __init__(self, path, program):
         self.path, self.error = path, None
         self.statements = ast.parse(program, str(path)).body
-        self.names: dict[str, Any] = {"__name__": "__main__", "__file__": str(path), "check": check}
-        self.before: dict[str, Any] = {}
-        self.after: dict[str, Any] = {}
+        self.names = {"__name__": "__main__", "__file__": str(path), "check": check}
+        self.before = {}
+        self.after = {}
 
-    def to_the_end(self) -> None:
+    def to_the_end(self):
         """Run statement by statement, to the first error."""
         for statement in self.statements:
             self.before = self.state()
@@ -116,9 +113,9 @@ class _Run:
                 self.after = self.state()
                 return
 
-    def state(self) -> dict[str, Any]:
+    def state(self):
         """What a mistake must leave alone: parameters, and what compiled objects count."""
-        found: dict[str, Any] = {}
+        found = {}
         for name, thing in self.names.items():
             if isinstance(thing, sg.Parameter):
                 found[name] = thing.value
@@ -128,7 +125,7 @@ class _Run:
                     found[f"{name}: {parameter.name}"] = parameter.value
         return found
 
-    def state_problems(self) -> list[str]:
+    def state_problems(self):
         """What the failing statement changed, and compiled objects that run no longer."""
         found = []
         for name, value in self.before.items() if self.error else ():
@@ -145,18 +142,18 @@ class _Run:
                     found.append(f"afterwards output {name!r} is {results[name]}, not {array}")
         return found
 
-    def line(self) -> int:
+    def line(self):
         """The innermost line of the program that was running when the error came."""
         frames = traceback.extract_tb(self.error.__traceback__) if self.error else []
         return next((f.lineno or 0 for f in reversed(frames) if f.filename == str(self.path)), 0)
 
 
-def check(found: Any, wanted: Any) -> None:
+def check(found, wanted):
     """For programs: their results."""
     np.testing.assert_allclose(found, wanted, rtol=1e-6)
 
 
-def _message_problems(case: Case, run: _Run, warned: list[warnings.WarningMessage]) -> list[str]:
+def _message_problems(case, run, warned):
     error = run.error
     if case.expected.startswith("SG9"):
         return _warning_problems(case, run, warned)
@@ -172,7 +169,7 @@ def _message_problems(case: Case, run: _Run, warned: list[warnings.WarningMessag
     return [*found, *_report_problems(case, error)]
 
 
-def _report_problems(case: Case, error: Exception) -> list[str]:
+def _report_problems(case, error):
     """What is wrong with an error of ours: code, first place, length, words, what hangs on it."""
     if not isinstance(error, sg.StaticgradError):
         return [f"{case.expected} expected"]
@@ -192,7 +189,7 @@ def _report_problems(case: Case, error: Exception) -> list[str]:
     return found
 
 
-def _warning_problems(case: Case, run: _Run, warned: list[warnings.WarningMessage]) -> list[str]:
+def _warning_problems(case, run, warned):
     if run.error or len(warned) != 1:
         return [f"one warning expected, not {[str(w.message) for w in warned]}"]
     text, place = str(warned[0].message), (warned[0].filename, warned[0].lineno)
@@ -202,7 +199,7 @@ def _warning_problems(case: Case, run: _Run, warned: list[warnings.WarningMessag
     return found
 
 
-def _missing_words(case: Case, text: str) -> list[str]:
+def _missing_words(case, text):
     return [f"it does not say {word!r}" for word in case.words if word not in text]
 
 

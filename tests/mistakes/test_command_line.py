@@ -1,7 +1,5 @@
 """Mistakes on the command line: one short message, what was meant, and an exit code."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest
@@ -41,9 +39,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("arguments", MISTAKES, ids=" ".join)
-def test_a_mistake_is_explained(
-    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_mistake_is_explained(arguments, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("g.sg").write_text(GRAPH)
     Path("wrong.sg").write_text(GRAPH.replace("tanh", "tnah"))
@@ -59,9 +55,7 @@ def test_a_mistake_is_explained(
     ("name", "value", "word"),
     [("BACKEND", "llvm", "[SG601]"), ("BAKEND", "numba", "[SG602]"), ("DEBUG", "7", "[SG601]")],
 )
-def test_a_mistake_in_the_environment_is_named(
-    name: str, value: str, word: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_mistake_in_the_environment_is_named(name, value, word, monkeypatch):
     monkeypatch.setenv(f"STATICGRAD_{name}", value)
     result = CliRunner().invoke(cli.main, ["opt"], input=GRAPH, catch_exceptions=False)
     assert result.exit_code == 1

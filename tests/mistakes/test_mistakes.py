@@ -1,7 +1,5 @@
 """Mistakes that users make are reported in their terms, at the line at fault."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from collections import Counter
@@ -10,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from staticgrad.errors import CODES
-from tests.mistakes.cases import CASES, Case, problem, read
+from tests.mistakes.cases import CASES, problem, read
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,25 +20,25 @@ ELSEWHERE = {
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_a_mistake_is_reported_where_it_is(case: Case, tmp_path: Path) -> None:
+def test_a_mistake_is_reported_where_it_is(case, tmp_path):
     assert problem(case, tmp_path) == ""
 
 
-def test_the_list_is_long_and_names_each_mistake_once() -> None:
+def test_the_list_is_long_and_names_each_mistake_once():
     names = Counter(str(case) for case in CASES)
     assert [name for name, count in names.items() if count > 1] == []
     assert sum(case.line > 0 for case in CASES) >= 400
     assert len({case.family for case in CASES}) >= 12
 
 
-def test_every_code_that_a_program_can_provoke_is_provoked() -> None:
+def test_every_code_that_a_program_can_provoke_is_provoked():
     provoked = {case.expected for case in CASES}
     assert set(CODES) - provoked - ELSEWHERE == set()
     assert provoked & ELSEWHERE == set()
 
 
 @pytest.mark.slow
-def test_all_the_same_without_assert_statements() -> None:
+def test_all_the_same_without_assert_statements():
     command = [sys.executable, "-O", "-m", "tests.mistakes.cases"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -66,12 +64,12 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_the_judge_finds(name: str, tmp_path: Path) -> None:
+def test_the_judge_finds(name, tmp_path):
     (case,) = read(f"=== {name}\n{WRONG[name]}\n", "wrong")
     assert problem(case, tmp_path) != ""
 
 
-def run_python(*arguments: str, program: str = "") -> str:
+def run_python(*arguments, program=""):
     command = [sys.executable, *arguments]
     done = subprocess.run(
         command, cwd=ROOT, input=program, capture_output=True, text=True, check=False
@@ -83,16 +81,16 @@ def run_python(*arguments: str, program: str = "") -> str:
 PROGRAM = 'import staticgrad as sg\nx = sg.input("x", (3,))\ny = x.sum(axis=4)\n'
 
 
-def test_a_program_of_the_command_line_has_lines_too() -> None:
+def test_a_program_of_the_command_line_has_lines_too():
     assert "[SG103] sum: no axis 4 in f32[3]\n  <string>:3\n" in run_python("-c", PROGRAM)
 
 
-def test_a_program_of_standard_input_has_lines_too() -> None:
+def test_a_program_of_standard_input_has_lines_too():
     assert "[SG103] sum: no axis 4 in f32[3]\n  <stdin>:3\n" in run_python("-", program=PROGRAM)
 
 
 @pytest.mark.slow
-def test_what_python_prints_at_the_end_is_the_message(tmp_path: Path) -> None:
+def test_what_python_prints_at_the_end_is_the_message(tmp_path):
     script = tmp_path / "train.py"
     script.write_text(PROGRAM)
     printed = run_python(str(script))

@@ -1,7 +1,5 @@
 """Every module: how it is made, what it takes, and what it computes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,7 +8,7 @@ import numpy as np
 import staticgrad as sg
 from tests.nn import oracles as of
 
-D: Any = {"dtype": "float64"}
+D = {"dtype": "float64"}
 IDS = np.array([[0, 3], [4, 3]])
 
 
@@ -23,27 +21,27 @@ class Case(NamedTuple):
     in_eval: Callable[..., Any] | None = None
 
 
-def plain(make: Callable[[], Any], oracle: Callable[[Any], Any]) -> Case:
+def plain(make, oracle):
     return Case(make, ((3, 4),), lambda s, x: oracle(x))
 
 
-def plain_weighted(make: Callable[[], Any], count: int) -> Case:
+def plain_weighted(make, count):
     """An activation of channels [n, c, l] with a slope for each, or one for all."""
 
-    def oracle(s: Any, x: Any) -> Any:
+    def oracle(s, x):
         assert s["weight"].shape == (count,)
         return np.where(x > 0, x, s["weight"].reshape(-1, 1) * x)
 
     return Case(make, ((3, 4, 2),), oracle)
 
 
-def softmax(x: Any) -> Any:
+def softmax(x):
     return np.exp(x) / np.exp(x).sum(-1, keepdims=True)
 
 
 nn = sg.nn
 #: The class of a module, and perhaps an aspect of it, -> case.
-CASES: dict[str, Case] = {
+CASES = {
     "Linear": Case(lambda: nn.Linear(3, 2, **D), ((4, 5, 3),), of.linear),
     "Linear without bias": Case(lambda: nn.Linear(3, 2, False, **D), ((4, 3),), of.linear),
     "Bilinear": Case(lambda: nn.Bilinear(3, 4, 2, **D), ((2, 5, 3), (2, 5, 4)), of.bilinear),

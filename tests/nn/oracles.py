@@ -1,7 +1,5 @@
 """What modules compute, in NumPy's float64, by hand: from their state and arrays."""
 
-from __future__ import annotations
-
 from itertools import product
 from math import erf, sqrt
 from typing import Any
@@ -11,32 +9,32 @@ import numpy as np
 State = dict[str, Any]
 
 
-def part(state: State, name: str) -> State:
+def part(state, name):
     """The state of the module at a path."""
     cut = f"{name}."
     return {key.removeprefix(cut): each for key, each in state.items() if key.startswith(cut)}
 
 
-def linear(s: State, x: Any) -> Any:
+def linear(s, x):
     return x @ s["weight"] + s.get("bias", 0.0)
 
 
-def bilinear(s: State, x: Any, y: Any) -> Any:
+def bilinear(s, x, y):
     outs = [((x @ w) * y).sum(-1) for w in s["weight"]]
     return np.stack(outs, -1) + s.get("bias", 0.0)
 
 
-def layer_norm(s: State, x: Any, eps: float = 1e-5) -> Any:
+def layer_norm(s, x, eps=1e-5):
     away = x - x.mean(-1, keepdims=True)
     out = away / np.sqrt((away**2).mean(-1, keepdims=True) + eps)
     return out * s.get("weight", 1.0) + s.get("bias", 0.0)
 
 
-def rms_norm(s: State, x: Any, eps: float = 1e-5) -> Any:
+def rms_norm(s, x, eps=1e-5):
     return x / np.sqrt((x**2).mean(-1, keepdims=True) + eps) * s["weight"]
 
 
-def group_norm(s: State, x: Any, groups: int) -> Any:
+def group_norm(s, x, groups):
     out = np.empty_like(x)
     each = x.shape[1] // groups
     for n, g in product(range(len(x)), range(groups)):
@@ -48,7 +46,7 @@ def group_norm(s: State, x: Any, groups: int) -> Any:
     return out * s["weight"].reshape(shape) + s["bias"].reshape(shape)
 
 
-def batch_norm(s: State, x: Any, training: bool) -> Any:
+def batch_norm(s, x, training):
     over = tuple(k for k in range(x.ndim) if k != 1)
     mean, var = (x.mean(over), x.var(over)) if training else (s["running_mean"], s["running_var"])
     shape = (-1, *(1,) * (x.ndim - 2))
@@ -56,7 +54,7 @@ def batch_norm(s: State, x: Any, training: bool) -> Any:
     return out * s["weight"].reshape(shape) + s["bias"].reshape(shape)
 
 
-def conv(s: State, x: Any, stride: int = 1, padding: int = 0, groups: int = 1) -> Any:
+def conv(s, x, stride=1, padding=0, groups=1):
     w = s["weight"]
     places, taps = x.ndim - 2, w.shape[2:]
     x = np.pad(x, [(0, 0), (0, 0), *[(padding, padding)] * places])
@@ -71,7 +69,7 @@ def conv(s: State, x: Any, stride: int = 1, padding: int = 0, groups: int = 1) -
     return out + s["bias"].reshape(-1, *(1,) * places)
 
 
-def conv_transpose(s: State, x: Any, stride: int = 1, padding: int = 0) -> Any:
+def conv_transpose(s, x, stride=1, padding=0):
     w = s["weight"]
     taps, places = w.shape[2:], x.ndim - 2
     sizes = [(n - 1) * stride + k for n, k in zip(x.shape[2:], taps, strict=True)]
@@ -85,7 +83,7 @@ def conv_transpose(s: State, x: Any, stride: int = 1, padding: int = 0) -> Any:
     return out[(slice(None), slice(None), *inner)] + s["bias"].reshape(-1, *(1,) * places)
 
 
-def pool(x: Any, size: int, stride: int, padding: int, how: str) -> Any:
+def pool(x, size, stride, padding, how):
     places = x.ndim - 2
     fill = -np.inf if how == "max" else 0.0
     x = np.pad(x, [(0, 0), (0, 0), *[(padding, padding)] * places], constant_values=fill)
@@ -98,7 +96,7 @@ def pool(x: Any, size: int, stride: int, padding: int, how: str) -> Any:
     return out
 
 
-def adaptive(x: Any, parts: int, how: str) -> Any:
+def adaptive(x, parts, how):
     for axis in range(2, x.ndim):
         n = x.shape[axis]
         x = np.stack(
@@ -111,18 +109,18 @@ def adaptive(x: Any, parts: int, how: str) -> Any:
     return x
 
 
-def sigmoid(x: Any) -> Any:
+def sigmoid(x):
     return 1.0 / (1.0 + np.exp(-x))
 
 
-def cell(own: State, x: Any, kind: str, h: Any = None) -> Any:
+def cell(own, x, kind, h=None):
     """The next state of one time, of an LSTM a pair."""
     w, u, b = own["weight"], own["recurrent"], own.get("bias", 0.0)
     c = np.zeros((len(x), len(u)))
     return cell_step(own, kind, x @ w + b, c if h is None else h, c, u)[: 1 + (kind == "lstm")]
 
 
-def cell_step(own: State, kind: str, given: Any, h: Any, c: Any, u: Any) -> tuple[Any, Any]:
+def cell_step(own, kind, given, h, c, u):
     """(h, c) behind the inputs' part of the gates."""
     if kind == "rnn":
         return np.tanh(given + h @ u), c
@@ -135,7 +133,7 @@ def cell_step(own: State, kind: str, given: Any, h: Any, c: Any, u: Any) -> tupl
     return (1 - z) * np.tanh(n + sigmoid(r + hr) * (hn + own["bias_new"])) + z * h, c
 
 
-def recurrent(s: State, x: Any, kind: str, layers: int = 1, ways: int = 1) -> Any:
+def recurrent(s, x, kind, layers=1, ways=1):
     """Outputs and last states."""
     lasts = []
     for layer in range(layers):
@@ -155,7 +153,7 @@ def recurrent(s: State, x: Any, kind: str, layers: int = 1, ways: int = 1) -> An
     return [x, hs, np.stack([c for _, c in lasts])] if kind == "lstm" else [x, hs]
 
 
-def turned(x: Any, start: int = 0) -> Any:
+def turned(x, start=0):
     """Rotary positions, as complex numbers."""
     half = x.shape[-1] // 2
     angles = np.arange(start, start + x.shape[-2])[:, None] * 10000.0 ** (-np.arange(half) / half)
@@ -163,7 +161,7 @@ def turned(x: Any, start: int = 0) -> Any:
     return np.concatenate([z.real, z.imag], -1)
 
 
-def attention(s: State, x: Any, heads: int, causal: bool, rotary: bool, context: Any = None) -> Any:
+def attention(s, x, heads, causal, rotary, context=None):
     seen = x if context is None else context
     q, k, v = (linear(part(s, n), y) for n, y in (("query", x), ("key", seen), ("value", seen)))
     size, outs = q.shape[-1] // heads, []
@@ -178,15 +176,15 @@ def attention(s: State, x: Any, heads: int, causal: bool, rotary: bool, context:
     return linear(part(s, "out"), np.concatenate(outs, -1))
 
 
-def gelu(x: Any) -> Any:
+def gelu(x):
     return x * 0.5 * (1.0 + np.vectorize(erf)(x / sqrt(2.0)))
 
 
-def block(s: State, x: Any, heads: int, norm_first: bool) -> Any:
-    def mlp(y: Any) -> Any:
+def block(s, x, heads, norm_first):
+    def mlp(y):
         return linear(part(s, "down"), gelu(linear(part(s, "up"), y)))
 
-    def seen(y: Any) -> Any:
+    def seen(y):
         return attention(part(s, "attention"), y, heads, True, False)
 
     one, other = part(s, "norm_attention"), part(s, "norm_mlp")

@@ -1,12 +1,9 @@
 """Deep copies of modules: parameters of their own under names of their own."""
 
-from __future__ import annotations
-
 import copy
 import itertools
 import pickle
 import re
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,13 +15,13 @@ from tests.nn.cases import CASES
 X = np.linspace(-1, 1, 12, dtype="float32").reshape(4, 3)
 
 
-def net() -> sg.nn.Module:
+def net():
     return sg.nn.Sequential(sg.nn.Linear(3, 5), sg.tanh, sg.nn.Linear(5, 2))
 
 
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", CASES)
-def test_copies_and_their_originals_stand_in_one_graph(name: str) -> None:
+def test_copies_and_their_originals_stand_in_one_graph(name):
     module = CASES[name].make()
     copies = [copy.deepcopy(module), copy.deepcopy(copy.deepcopy(module))]
     parameters = [each.parameters() for each in (module, *copies)]
@@ -41,13 +38,13 @@ def test_copies_and_their_originals_stand_in_one_graph(name: str) -> None:
         assert {p.name for p in sg.Graph(sums).parameters} == {*names}
 
 
-def test_a_target_network_follows_its_model() -> None:
+def test_a_target_network_follows_its_model():
     model = net()
     target = copy.deepcopy(model)
     opt = sg.optim.SGD(0.1)
 
     @sg.function
-    def step(x: Any) -> Any:
+    def step(x):
         loss = ((model(x) - 0.5 * sg.stop_gradient(target(x)) - 1.0) ** 2).mean()
         opt.minimize(loss, model.parameters())
         return loss
@@ -63,7 +60,7 @@ def test_a_target_network_follows_its_model() -> None:
     assert np.array_equal(target(Tensor(X)).data, model(Tensor(X)).data)
 
 
-def test_what_layers_share_copies_share() -> None:
+def test_what_layers_share_copies_share():
     layer = sg.nn.Linear(3, 3)
     model = sg.nn.Sequential(layer, sg.tanh, layer)
     copied = copy.deepcopy(model)
@@ -73,15 +70,15 @@ def test_what_layers_share_copies_share() -> None:
     assert len({own.partition(".")[0] for *_, own in names}) == 1
 
 
-def test_names_given_by_users_are_told_apart_too() -> None:
+def test_names_given_by_users_are_told_apart_too():
     class Scaled(sg.nn.Module):
-        def __init__(self) -> None:
+        def __init__(self):
             self.scale = sg.parameter("scale", np.ones(3, "float32"))
 
-        def forward(self, x: Any) -> Any:
+        def forward(self, x):
             return x * self.scale
 
-        def __getstate__(self) -> dict[str, Any]:
+        def __getstate__(self):
             return {"scale": self.scale, "seen": True}
 
     model = Scaled()
@@ -94,7 +91,7 @@ def test_names_given_by_users_are_told_apart_too() -> None:
 
 
 @pytest.mark.parametrize("first", ["model", "graph", "compiled"])
-def test_a_graph_that_is_copied_with_its_model_keeps_its_parameters(first: str) -> None:
+def test_a_graph_that_is_copied_with_its_model_keeps_its_parameters(first):
     model = net()
     graph = sg.Graph({"y": model(sg.input("x", ("n", 3), "float32"))})
     found = {"model": model, "graph": graph, "compiled": sg.compile(graph)}
@@ -114,10 +111,10 @@ def test_a_graph_that_is_copied_with_its_model_keeps_its_parameters(first: str) 
 @pytest.mark.slow
 @pytest.mark.parametrize("model_first", [True, False])
 @pytest.mark.parametrize("times", [1, 2])
-def test_optimizers_that_are_copied_with_their_models_go_on(model_first: bool, times: int) -> None:
-    def steps(model: Any, opt: Any, count: int) -> None:
+def test_optimizers_that_are_copied_with_their_models_go_on(model_first, times):
+    def steps(model, opt, count):
         @sg.function
-        def step(x: Any) -> Any:
+        def step(x):
             opt.minimize(((model(x) - 1.0) ** 2).mean())
 
         for _ in range(count):
@@ -125,7 +122,7 @@ def test_optimizers_that_are_copied_with_their_models_go_on(model_first: bool, t
 
     model, opt = net(), sg.optim.Adam(0.05)
     steps(model, opt, 2)
-    pair: Any = (model, opt) if model_first else (opt, model)
+    pair = (model, opt) if model_first else (opt, model)
     for _ in range(times):
         pair = copy.deepcopy(pair)
     copied, going_on = pair if model_first else pair[::-1]
@@ -140,7 +137,7 @@ def test_optimizers_that_are_copied_with_their_models_go_on(model_first: bool, t
         assert np.array_equal(own.value, other.value)
 
 
-def test_dropouts_of_a_copy_draw_their_own_numbers_in_one_function() -> None:
+def test_dropouts_of_a_copy_draw_their_own_numbers_in_one_function():
     model = sg.nn.Sequential(sg.nn.Linear(3, 64), sg.nn.Dropout(0.5))
     copied = copy.deepcopy(model)
     both = sg.function(lambda x: (model(x), copied(x)))
@@ -149,7 +146,7 @@ def test_dropouts_of_a_copy_draw_their_own_numbers_in_one_function() -> None:
     assert not np.array_equal(first[0], second[0])
 
 
-def test_a_pickle_beside_its_model_is_told_how_to_get_names_of_its_own() -> None:
+def test_a_pickle_beside_its_model_is_told_how_to_get_names_of_its_own():
     model, x = sg.nn.Linear(3, 2), sg.input("x", ("n", 3), "float32")
     again = pickle.loads(pickle.dumps(model))
     with pytest.raises(sg.errors.NameConflictError, match=r"copy\.deepcopy\(model\)"):
@@ -161,7 +158,7 @@ def test_a_pickle_beside_its_model_is_told_how_to_get_names_of_its_own() -> None
 class Own(sg.nn.Module):
     """A module with parameters that it makes itself, also in containers, and one of another."""
 
-    def __init__(self, shared: sg.Parameter) -> None:
+    def __init__(self, shared):
         self.own = sg.parameter("own", np.ones(3))
         self.pairs = [
             (sg.parameter(f"u{k}", np.ones(3)), sg.parameter(f"v{k}", np.ones(3))) for k in (0, 1)
@@ -169,14 +166,14 @@ class Own(sg.nn.Module):
         self.named = {"a": sg.parameter("own", np.ones(3))}
         self.tied, self.shared = self.own, shared
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x):
         for u, v in self.pairs:
             x = sg.tanh(x * u + v)
         return x * self.tied + self.named["a"] * self.shared
 
 
 @pytest.mark.slow
-def test_a_class_with_parameters_of_its_own_is_instantiated_several_times() -> None:
+def test_a_class_with_parameters_of_its_own_is_instantiated_several_times():
     shared = sg.parameter("shared", np.ones(3))
     seen = sg.exp(shared)
     modules = [Own(shared) for _ in range(3)]
@@ -188,7 +185,7 @@ def test_a_class_with_parameters_of_its_own_is_instantiated_several_times() -> N
     model, opt = sg.nn.Sequential(*modules), sg.optim.Adam(0.01)
 
     @sg.function
-    def step(x: Any) -> Any:
+    def step(x):
         loss = (model(x) ** 2).sum()
         opt.minimize(loss)
         return loss
@@ -202,7 +199,7 @@ def test_a_class_with_parameters_of_its_own_is_instantiated_several_times() -> N
     assert [p.name for p in again.parameters()] == names
 
 
-def test_a_parameter_that_may_stand_in_a_graph_keeps_its_name() -> None:
+def test_a_parameter_that_may_stand_in_a_graph_keeps_its_name():
     holders = []
     for _ in range(2):
         w = sg.parameter("kept", np.ones(3))

@@ -1,13 +1,10 @@
 """Every module in every world: values, gradients, what it keeps, and how it is drawn."""
 
-from __future__ import annotations
-
 import copy
 import inspect
 import pickle
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +12,7 @@ import pytest
 import staticgrad as sg
 from staticgrad.eager import Tensor
 from staticgrad.functions.trees import flatten, unflatten
-from tests.nn.cases import CASES, Case
+from tests.nn.cases import CASES
 
 CLASSES = {
     name: found
@@ -26,7 +23,7 @@ CLASSES = {
 }
 
 
-def test_every_module_has_a_case_and_says_what_it_is() -> None:
+def test_every_module_has_a_case_and_says_what_it_is():
     assert {name.partition(" ")[0] for name in CASES} == {*CLASSES}
     for name, found in CLASSES.items():
         assert inspect.getdoc(found), name
@@ -40,12 +37,12 @@ def test_every_module_has_a_case_and_says_what_it_is() -> None:
         assert path.stem not in sg.nn.__all__, f"{path.stem}: the file hides the name"
 
 
-def arrays(case: Case) -> list[np.ndarray]:
+def arrays(case):
     rng = np.random.default_rng(7)
     return [x if isinstance(x, np.ndarray) else rng.normal(size=x) for x in case.shapes]
 
 
-def made(case: Case) -> Any:
+def made(case):
     """The module; what begins as ones and zeros is random."""
     sg.nn.manual_seed(1)
     module, rng = case.make(), np.random.default_rng(2)
@@ -59,12 +56,12 @@ def made(case: Case) -> Any:
     return module
 
 
-def program(module: Any, case: Case) -> Any:
+def program(module, case):
     """What gives outputs, and gradients by parameters and floating arguments."""
 
-    def run(*xs: Any) -> Any:
+    def run(*xs):
         outs = flatten(module(*xs))[0]
-        loss: Any = 0.0
+        loss = 0.0
         for out in outs:
             weights = np.random.default_rng(3).normal(size=out.shape)
             loss = loss + (out * weights).sum()
@@ -74,7 +71,7 @@ def program(module: Any, case: Case) -> Any:
     return run
 
 
-def begin(module: Any, state: Any) -> None:
+def begin(module, state):
     """As if nothing had run: running statistics, and draws."""
     module.load_state_dict(state)
     for each in module.modules():
@@ -82,7 +79,7 @@ def begin(module: Any, state: Any) -> None:
             each.generator.streams = 0
 
 
-def check(found: Any, expected: Any) -> None:
+def check(found, expected):
     ours, theirs = flatten(found)[0], flatten(expected)[0]
     assert len(ours) == len(theirs)
     for one, other in zip(ours, theirs, strict=True):
@@ -101,7 +98,7 @@ MODES = [
 
 @pytest.mark.thinned(2)
 @pytest.mark.parametrize(("name", "training"), MODES)
-def test_worlds_agree(name: str, training: bool) -> None:
+def test_worlds_agree(name, training):
     case = CASES[name]
     drawn = case.oracle is None
     module, xs = made(case).train(training), arrays(case)
@@ -150,7 +147,7 @@ def test_worlds_agree(name: str, training: bool) -> None:
 
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", CASES)
-def test_what_it_keeps_goes_and_comes(name: str) -> None:
+def test_what_it_keeps_goes_and_comes(name):
     case = CASES[name]
     module, other = made(case).eval(), case.make().eval()
     xs = [Tensor(x) for x in arrays(case)]
@@ -178,7 +175,7 @@ def test_what_it_keeps_goes_and_comes(name: str) -> None:
         assert str(p.type) in text
 
 
-def test_float32_is_the_default_and_kept() -> None:
+def test_float32_is_the_default_and_kept():
     for name in CASES:
         kind = CLASSES[name.partition(" ")[0]]
         if "dtype" in inspect.signature(kind).parameters:

@@ -1,11 +1,7 @@
 """Modules by their paths: in names of parameters, graphs, errors, reports and files."""
 
-from __future__ import annotations
-
 import copy
 import gc
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,22 +11,22 @@ from staticgrad.eager import Tensor
 
 
 class Block(sg.nn.Module):
-    def __init__(self) -> None:
+    def __init__(self):
         self.attn = sg.nn.MultiHeadAttention(8, 2)
         self.mlp = sg.nn.Sequential(sg.nn.Linear(8, 16), sg.nn.GELU(), sg.nn.Linear(16, 8))
         self.gain = sg.parameter("gain", np.ones(8, "float32"))
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x):
         return self.mlp(x + self.attn(x)) * self.gain
 
 
 class Net(sg.nn.Module):
-    def __init__(self) -> None:
+    def __init__(self):
         self.embedding = sg.nn.Embedding(5, 8)
         self.blocks = [Block(), Block()]
         self.tied = self.embedding.weight
 
-    def forward(self, tokens: Any) -> Any:
+    def forward(self, tokens):
         x = self.embedding(tokens)
         for block in self.blocks:
             x = block(x)
@@ -41,16 +37,16 @@ TOKENS = np.array([[0, 1, 2], [3, 4, 0]])
 
 
 @pytest.fixture(autouse=True)
-def no_other_models() -> None:
+def no_other_models():
     gc.collect()  # paths are free again when the models that had them are gone
 
 
-def _names(*modules: sg.nn.Module) -> list[str]:
+def _names(*modules):
     return [p.name for module in modules for p in module.parameters()]
 
 
 @pytest.mark.slow
-def test_parameters_are_named_by_paths_when_a_module_is_called() -> None:
+def test_parameters_are_named_by_paths_when_a_module_is_called():
     net, tokens = Net(), sg.input("tokens", (2, 3), "int64")
     logits = net(tokens)
     assert _names(net) == [path for path, _ in net.named_parameters()]
@@ -65,7 +61,7 @@ def test_parameters_are_named_by_paths_when_a_module_is_called() -> None:
 
 
 @pytest.mark.slow
-def test_traced_functions_and_tapes_name_them_too() -> None:
+def test_traced_functions_and_tapes_name_them_too():
     net, other = Net(), Net()
     sg.function(net)(TOKENS)
     assert _names(net) == [path for path, _ in net.named_parameters()]
@@ -76,7 +72,7 @@ def test_traced_functions_and_tapes_name_them_too() -> None:
 
 
 @pytest.mark.slow
-def test_errors_say_in_which_module() -> None:
+def test_errors_say_in_which_module():
     net = Net()
     net.blocks[1].mlp.layers[2] = sg.nn.Linear(7, 8)
     with pytest.raises(sg.errors.ShapeError, match=r"blocks\.1\.mlp\.layers\.2\.weight  f32"):
@@ -88,11 +84,11 @@ def test_errors_say_in_which_module() -> None:
 
 
 @pytest.mark.slow
-def test_reports_say_in_which_module(tmp_path: Path) -> None:
+def test_reports_say_in_which_module(tmp_path):
     net = Net()
 
     @sg.function
-    def step(tokens: Any) -> Any:
+    def step(tokens):
         loss = (net(tokens) ** 2).mean()
         sg.optim.SGD(0.1).minimize(loss)
         return loss
@@ -103,7 +99,7 @@ def test_reports_say_in_which_module(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_models_are_told_apart() -> None:
+def test_two_models_are_told_apart():
     first, second = Net(), Net()
     third = copy.deepcopy(first)
     tokens = sg.input("tokens", (2, 3), "int64")
@@ -115,7 +111,7 @@ def test_two_models_are_told_apart() -> None:
 
 
 @pytest.mark.slow
-def test_names_stay_that_users_gave_or_that_graphs_have() -> None:
+def test_names_stay_that_users_gave_or_that_graphs_have():
     mine = sg.parameter("mine", np.ones(8, "float32"))
     assert sg.exp(mine).shape == (8,)
     net, x = Net(), sg.input("x", (2, 8), "float32")
@@ -129,7 +125,7 @@ def test_names_stay_that_users_gave_or_that_graphs_have() -> None:
 
 
 @pytest.mark.slow
-def test_a_layer_alone_has_the_name_of_its_kind() -> None:
+def test_a_layer_alone_has_the_name_of_its_kind():
     layer = sg.nn.Linear(3, 2)
     layer(sg.input("x", (2, 3), "float32"))
     assert layer.weight.name.startswith("linear")
@@ -139,14 +135,14 @@ def test_a_layer_alone_has_the_name_of_its_kind() -> None:
 
 
 @pytest.mark.slow
-def test_states_and_files_follow(tmp_path: Path) -> None:
-    def made() -> tuple[Any, Any, Any]:
+def test_states_and_files_follow(tmp_path):
+    def made():
         net = Net()
         mean = sg.optim.Average(net.parameters(), decay=0.9)  # before the first call
         opt = sg.optim.Adam(0.01)
 
         @sg.function
-        def step(tokens: Any) -> Any:
+        def step(tokens):
             loss = (net(tokens) ** 2).mean()
             opt.minimize(loss)
             mean.update()
@@ -174,13 +170,13 @@ def test_states_and_files_follow(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("steps", [0, 1])
 @pytest.mark.parametrize("as_layers_named_them", [False, True])
-def test_states_of_another_model_load(steps: int, as_layers_named_them: bool) -> None:
-    def made() -> tuple[Any, Any, Any]:
+def test_states_of_another_model_load(steps, as_layers_named_them):
+    def made():
         net = sg.nn.Sequential(sg.nn.Linear(3, 4), sg.nn.Linear(4, 3))
         opt = sg.optim.Adam(0.01)
 
         @sg.function
-        def step(x: Any) -> Any:
+        def step(x):
             loss = (net(x) ** 2).mean()
             opt.minimize(loss)
             return loss

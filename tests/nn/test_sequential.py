@@ -1,9 +1,5 @@
 """A Sequential is the list of its layers."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -32,7 +28,7 @@ changes = st.one_of(
 
 @settings(max_examples=40, deadline=None)
 @given(several, st.lists(changes, max_size=5), places | slices)
-def test_a_sequential_changes_as_a_list_does(start: Any, steps: Any, place: Any) -> None:
+def test_a_sequential_changes_as_a_list_does(start, steps, place):
     wanted, net = [*start], sg.nn.Sequential(*start)
     for name, *arguments in steps:
         outcomes = []
@@ -56,7 +52,7 @@ def test_a_sequential_changes_as_a_list_does(start: Any, steps: Any, place: Any)
             net[place]
 
 
-def test_functions_are_traced_again_for_other_layers() -> None:
+def test_functions_are_traced_again_for_other_layers():
     net, x = sg.nn.Sequential(sg.nn.Linear(3, 2)), np.ones((4, 3), "float32")
     inside, itself = sg.function(lambda x: net(x)), sg.function(net)
     for change, width in (
@@ -70,8 +66,8 @@ def test_functions_are_traced_again_for_other_layers() -> None:
         assert len(net.parameters()) == 2 * len(net)
 
 
-def test_what_is_no_layer_or_no_place_is_refused() -> None:
-    net: Any = sg.nn.Sequential(sg.nn.Linear(3, 2), sg.nn.relu)
+def test_what_is_no_layer_or_no_place_is_refused():
+    net = sg.nn.Sequential(sg.nn.Linear(3, 2), sg.nn.relu)
     for wrong, says in (
         (lambda: net.append(3), "a layer is 3, an int"),
         (lambda: net.insert(0, sg.nn.ReLU), "a layer is ReLU, a class"),

@@ -1,9 +1,6 @@
 """Weights of PyTorch in modules: by its documented formulas, by its own outputs, and back."""
 
-from __future__ import annotations
-
 import inspect
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +12,7 @@ nn = sg.nn
 ParameterValueError = sg.errors.ParameterValueError
 
 
-def filled(module: Any, seed: int = 0) -> dict[str, Any]:
+def filled(module, seed=0):
     """A state of PyTorch for a module, of random numbers."""
     random = np.random.default_rng(seed)
     return {
@@ -24,12 +21,12 @@ def filled(module: Any, seed: int = 0) -> dict[str, Any]:
     }
 
 
-def values(module: Any) -> dict[str, Any]:
+def values(module):
     return {name: array for name, array in module.state_dict().items() if "generator" not in name}
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_state_of_every_module_goes_to_torch_and_back(case: str) -> None:
+def test_the_state_of_every_module_goes_to_torch_and_back(case):
     module = CASES[case].make()
     before, state = values(module), module.torch_state()
     module.load_torch(filled(module))
@@ -43,15 +40,15 @@ def test_the_state_of_every_module_goes_to_torch_and_back(case: str) -> None:
 # -- the formulas of PyTorch's documentation ------------------------------------------------------
 
 
-def sigmoid(x: Any) -> Any:
+def sigmoid(x):
     return 1.0 / (1.0 + np.exp(-x))
 
 
-def split(gates: Any, count: int) -> list[Any]:
+def split(gates, count):
     return np.split(gates, count, -1)
 
 
-def step(kind: str, s: Any, at: str, x: Any, h: Any, c: Any) -> tuple[Any, Any]:
+def step(kind, s, at, x, h, c):
     ours = x @ s[f"weight_ih{at}"].T + s.get(f"bias_ih{at}", 0.0)
     theirs = h @ s[f"weight_hh{at}"].T + s.get(f"bias_hh{at}", 0.0)
     if kind == "RNN":
@@ -69,7 +66,7 @@ def step(kind: str, s: Any, at: str, x: Any, h: Any, c: Any) -> tuple[Any, Any]:
 @pytest.mark.slow
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
-def test_recurrent_layers_follow_the_formulas(kind: str, bias: bool) -> None:
+def test_recurrent_layers_follow_the_formulas(kind, bias):
     layer = getattr(nn, kind)(3, 4, 2, bias, bidirectional=True, dtype="float64")
     state = filled(layer)
     layer.load_torch(state)
@@ -89,7 +86,7 @@ def test_recurrent_layers_follow_the_formulas(kind: str, bias: bool) -> None:
 
 
 @pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
-def test_cells_follow_the_formulas(kind: str) -> None:
+def test_cells_follow_the_formulas(kind):
     cell = getattr(nn, f"{kind}Cell")(3, 4, dtype="float64")
     state = filled(cell)
     cell.load_torch(state)
@@ -102,7 +99,7 @@ def test_cells_follow_the_formulas(kind: str) -> None:
     )  # fmt: skip
 
 
-def attended(s: Any, q: Any, k: Any, v: Any, heads: int) -> Any:
+def attended(s, q, k, v, heads):
     if "in_proj_weight" in s:
         weights = np.split(s["in_proj_weight"], 3)
     else:
@@ -119,7 +116,7 @@ def attended(s: Any, q: Any, k: Any, v: Any, heads: int) -> Any:
 
 
 @pytest.mark.parametrize("dims", [(None, None), (5, 3), (6, 6)])
-def test_attention_follows_the_formulas(dims: Any) -> None:
+def test_attention_follows_the_formulas(dims):
     layer = nn.MultiHeadAttention(6, 2, kdim=dims[0], vdim=dims[1], dtype="float64")
     state = filled(layer)
     layer.load_torch(state)
@@ -132,11 +129,11 @@ def test_attention_follows_the_formulas(dims: Any) -> None:
 # -- what is refused ------------------------------------------------------------------------------
 
 
-def net() -> Any:
+def net():
     return nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.LSTM(3, 2))
 
 
-def test_every_difference_is_listed_and_nothing_is_changed() -> None:
+def test_every_difference_is_listed_and_nothing_is_changed():
     module = net()
     before, state = module.state_dict(), filled(module)
     del state["0.bias"]
@@ -154,7 +151,7 @@ def test_every_difference_is_listed_and_nothing_is_changed() -> None:
         np.testing.assert_array_equal(array, before[name])
 
 
-def test_names_of_one_side_are_returned_if_not_strict() -> None:
+def test_names_of_one_side_are_returned_if_not_strict():
     module = net()
     state = filled(module)
     bias = module.layers[0].bias.value
@@ -176,26 +173,26 @@ def test_names_of_one_side_are_returned_if_not_strict() -> None:
         (lambda s: s | {"0.weight": s["0.weight"] * 1j}, "0.weight.*complex"),
     ],
 )
-def test_other_states_are_refused_with_a_hint(change: Any, hint: str) -> None:
+def test_other_states_are_refused_with_a_hint(change, hint):
     module = net()
     with pytest.raises(ParameterValueError, match=f"(?s){hint}"):
         module.load_torch(change(filled(module)))
 
 
-def test_load_state_dict_points_to_load_torch() -> None:
+def test_load_state_dict_points_to_load_torch():
     with pytest.raises(ParameterValueError, match=r"model.load_torch\(state\)"):
         net().load_state_dict(filled(net()))
 
 
-class Tied(nn.Module):  # type: ignore[misc]
-    def __init__(self) -> None:
+class Tied(nn.Module):
+    def __init__(self):
         self.first = nn.Linear(2, 2)
         self.second = self.first
         self.blocks = {"a": [nn.Linear(2, 1)]}
         self.scale = sg.parameter("scale", np.ones(2, "float32"))
 
 
-def test_shared_modules_take_one_array() -> None:
+def test_shared_modules_take_one_array():
     module, state = Tied(), filled(Tied())
     assert {"first.weight", "second.weight", "blocks.a.0.weight", "scale"} <= state.keys()
     with pytest.raises(ParameterValueError, match="two arrays for one parameter"):
@@ -211,7 +208,7 @@ def test_shared_modules_take_one_array() -> None:
 
 
 @pytest.mark.parametrize("ending", ["npz", "safetensors", "pt"])
-def test_files(ending: str, tmp_path: Any) -> None:
+def test_files(ending, tmp_path):
     module, path = net(), tmp_path / f"weights.{ending}"
     state = filled(module)
     if ending == "pt":
@@ -227,7 +224,7 @@ def test_files(ending: str, tmp_path: Any) -> None:
             np.testing.assert_array_equal(array, state[name], err_msg=name)
 
 
-def test_files_of_torch_need_torch(monkeypatch: Any) -> None:
+def test_files_of_torch_need_torch(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "torch", None)
     with pytest.raises(sg.errors.MissingPackageError, match="need torch"):
         net().load_torch("weights.pt")
@@ -237,7 +234,7 @@ def test_files_of_torch_need_torch(monkeypatch: Any) -> None:
 
 BLOCK = {"batch_first": True, "dropout": 0.0}
 #: The name here, arguments of both, the operands' shapes.
-BESIDE: list[tuple[str, tuple[Any, ...], dict[str, Any], tuple[Any, ...]]] = [
+BESIDE = [
     ("Linear", (3, 2), {}, ((4, 3),)),
     ("Linear", (3, 2), {"bias": False}, ((4, 3),)),
     ("Bilinear", (3, 4, 2), {}, ((5, 3), (5, 4))),
@@ -275,15 +272,13 @@ TORCH_NAMES = {
 }
 
 
-def first_leaf(found: Any) -> Any:
+def first_leaf(found):
     return first_leaf(found[0]) if isinstance(found, tuple) else found
 
 
 @pytest.mark.parametrize(("name", "args", "options", "shapes"), BESIDE)
 @pytest.mark.parametrize("train", [False, True])
-def test_outputs_are_those_of_torch(
-    name: str, args: Any, options: Any, shapes: Any, train: bool
-) -> None:
+def test_outputs_are_those_of_torch(name, args, options, shapes, train):
     torch = pytest.importorskip("torch")
     torch.manual_seed(0)
     theirs = getattr(torch.nn, TORCH_NAMES.get(name, name))(*args, **options).double()
@@ -308,7 +303,7 @@ def test_outputs_are_those_of_torch(
         np.testing.assert_allclose(again, expected, rtol=1e-8, atol=1e-10)
 
 
-def test_every_class_of_torch_with_parameters_is_tried() -> None:
+def test_every_class_of_torch_with_parameters_is_tried():
     torch = pytest.importorskip("torch")
     tried = {name for name, *_ in BESIDE}
     for name in dir(nn):
@@ -318,7 +313,7 @@ def test_every_class_of_torch_with_parameters_is_tried() -> None:
 
 
 @pytest.mark.parametrize("kind", ["float16", "bfloat16", "float64"])
-def test_tensors_of_other_floats_are_converted(kind: str) -> None:
+def test_tensors_of_other_floats_are_converted(kind):
     torch = pytest.importorskip("torch")
     theirs = torch.nn.Linear(3, 2).to(getattr(torch, kind))
     ours = nn.Linear(3, 2)
@@ -327,7 +322,7 @@ def test_tensors_of_other_floats_are_converted(kind: str) -> None:
     np.testing.assert_array_equal(ours.weight.value, expected)
 
 
-def test_a_square_layer_is_never_loaded_the_wrong_way_round() -> None:
+def test_a_square_layer_is_never_loaded_the_wrong_way_round():
     torch = pytest.importorskip("torch")
     ours = nn.Linear(3, 3)
     before = ours.weight.value

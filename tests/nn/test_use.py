@@ -1,10 +1,7 @@
 """Modules in programs: modes, trees, states of other models, caches, and what is refused."""
 
-from __future__ import annotations
-
 import copy
 import re
-from typing import Any
 
 import numpy as np
 import pytest
@@ -28,22 +25,22 @@ X = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
 class Net(nn.Module):
     """Parameters of its own, in containers, shared, and in modules in containers."""
 
-    def __init__(self, factor: float = 2.0) -> None:
+    def __init__(self, factor=2.0):
         self.blocks = [nn.Linear(3, 3), {"deep": nn.Linear(3, 3), "shared": None}]
         self.first = self.blocks[0]
         self.scales = (sg.parameter("one", np.ones(3, "f")), sg.parameter("two", np.ones(3, "f")))
         self.table = np.arange(3, dtype=np.float32)
         self.factor = factor
 
-    def forward(self, x: Any) -> Any:
-        deep: Any = self.blocks[1]
+    def forward(self, x):
+        deep = self.blocks[1]
         y = deep["deep"](self.first(x)) * self.factor + self.table
         if self.training:
             y = y * self.scales[0]
         return y * self.scales[1].T
 
 
-def test_paths_and_counts() -> None:
+def test_paths_and_counts():
     net = Net()
     names = ["blocks.0.weight", "blocks.0.bias", "blocks.1.deep.weight", "blocks.1.deep.bias"]
     assert [name for name, _ in net.named_parameters()] == [*names, "scales.0", "scales.1"]
@@ -61,11 +58,11 @@ def test_paths_and_counts() -> None:
 
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("how", ["closed over", "method", "itself"])
-def test_what_is_static_is_part_of_the_signature(how: str) -> None:
+def test_what_is_static_is_part_of_the_signature(how):
     net = Net()
     f = sg.function({"closed over": lambda x: net(x), "method": net.forward, "itself": net}[how])
 
-    def check(traces: int) -> None:
+    def check(traces):
         np.testing.assert_allclose(f(X), net(Tensor(X)).data, rtol=1e-5, atol=1e-6)
         assert f.stats.traces == traces
 
@@ -82,15 +79,15 @@ def test_what_is_static_is_part_of_the_signature(how: str) -> None:
     check(traces + 1)
     net.first = nn.Linear(3, 3)
     check(traces + 2)
-    net.blocks[1]["deep"] = nn.Linear(3, 3)  # type: ignore[index]
+    net.blocks[1]["deep"] = nn.Linear(3, 3)
     check(traces + 3)
 
 
-def test_modules_go_in_and_come_out() -> None:
+def test_modules_go_in_and_come_out():
     net = Net()
 
     @sg.function
-    def loss(model: Any, x: Any) -> Any:
+    def loss(model, x):
         return (model(x) ** 2).mean()
 
     slopes = sg.grad(loss)(net, X)
@@ -100,8 +97,8 @@ def test_modules_go_in_and_come_out() -> None:
         (net(Tensor(X)) ** 2).mean().backward()
     np.testing.assert_allclose(slopes.scales[0], net.scales[0].grad, rtol=1e-4)
     np.testing.assert_allclose(
-        slopes.blocks[1]["deep"].weight,  # type: ignore[index]
-        net.blocks[1]["deep"].weight.grad,  # type: ignore[index]
+        slopes.blocks[1]["deep"].weight,
+        net.blocks[1]["deep"].weight.grad,
         rtol=1e-4,
     )
     assert loss(net, X).shape == ()
@@ -110,13 +107,13 @@ def test_modules_go_in_and_come_out() -> None:
     assert loss.stats.traces == traces + 1
 
 
-def test_states_of_other_models_are_told_in_one_error() -> None:
+def test_states_of_other_models_are_told_in_one_error():
     model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2), nn.Dropout(0.5))
     before = model.state_dict()
     assert "layers.1.running_mean" in before
     assert {"layers.2.generator.key", "layers.2.generator.step"} <= {*before}
     assert "layers.1.running_mean" not in dict(model.named_parameters())
-    wrong: Any = {**before, "layers.0.weight": np.ones((2, 2)), "more": np.ones(1)}
+    wrong = {**before, "layers.0.weight": np.ones((2, 2)), "more": np.ones(1)}
     wrong["layers.0.bias"] = wrong["layers.0.bias"] + 1.0
     del wrong["layers.1.bias"]
     with pytest.raises(ParameterValueError, match="3 places") as caught:
@@ -131,10 +128,10 @@ def test_states_of_other_models_are_told_in_one_error() -> None:
         model.state_dict()["layers.0.bias"], before["layers.0.bias"] + 1.0
     )
     with pytest.raises(ParameterValueError, match="arrays by name"):
-        model.load_state_dict([1])  # type: ignore[arg-type]
+        model.load_state_dict([1])
 
 
-def test_first_values_by_name() -> None:
+def test_first_values_by_name():
     sizes = {"xavier_uniform": np.sqrt(6 / 500) / np.sqrt(3), "kaiming_normal": np.sqrt(2 / 300)}
     sizes |= {"uniform": 1 / 30, "normal": 1.0, "small_normal": 0.02, "zeros": 0.0}
     sizes |= {"xavier_normal": np.sqrt(2 / 500), "kaiming_uniform": np.sqrt(2 / 300)}
@@ -148,7 +145,7 @@ def test_first_values_by_name() -> None:
         nn.Linear(2, 3, init=lambda shape, rng: np.ones(3))
 
 
-def test_batch_statistics_move_and_serve() -> None:
+def test_batch_statistics_move_and_serve():
     norm, x = nn.BatchNorm1d(3, momentum=0.25), 3.0 * X + 1.0
     f = sg.function(lambda x: norm(x))
     mean, var = np.zeros(3), np.ones(3)
@@ -157,20 +154,20 @@ def test_batch_statistics_move_and_serve() -> None:
         f(rows)
         mean += 0.25 * (rows.mean(0) - mean)
         var += 0.25 * (rows.var(0, ddof=1) - var)
-        np.testing.assert_allclose(norm.running_mean.value, mean, rtol=1e-5)  # type: ignore[union-attr]
-        np.testing.assert_allclose(norm.running_var.value, var, rtol=1e-5)  # type: ignore[union-attr]
+        np.testing.assert_allclose(norm.running_mean.value, mean, rtol=1e-5)
+        np.testing.assert_allclose(norm.running_var.value, var, rtol=1e-5)
     expected = (x - mean) / np.sqrt(var + 1e-5)
     np.testing.assert_allclose(norm.eval()(Tensor(x)).data, expected, rtol=1e-4, atol=1e-5)
     opt = sg.optim.SGD(0.1)
 
     @sg.function
-    def step(x: Any) -> Any:
+    def step(x):
         loss = (norm(x) ** 2).mean()
         opt.minimize(loss)  # the statistics are none of its parameters
         return loss
 
     step(x), step.eagerly(x)
-    np.testing.assert_allclose(norm.running_mean.value, mean, rtol=1e-5)  # type: ignore[union-attr]
+    np.testing.assert_allclose(norm.running_mean.value, mean, rtol=1e-5)
     assert not np.array_equal(norm.weight.value, np.ones(3))
     with pytest.raises(GraphError, match="no numbers"):
         norm.train()(sg.input("x", (4, 3)))
@@ -179,11 +176,11 @@ def test_batch_statistics_move_and_serve() -> None:
 
 
 @pytest.mark.parametrize("how", ["function", "eagerly", "tensors", "graph"])
-def test_several_batches_of_a_step_move_statistics_one_after_the_other(how: str) -> None:
+def test_several_batches_of_a_step_move_statistics_one_after_the_other(how):
     """As for generators and what else calls one network on true and on made examples."""
     norm, one, other = nn.BatchNorm1d(3, momentum=0.25), 3.0 * X + 1.0, 0.5 * X[:4] - 2.0
 
-    def both(one: Any, other: Any) -> Any:
+    def both(one, other):
         return norm(one).sum() + norm(other).sum() + norm(one).sum()
 
     if how == "function":
@@ -200,13 +197,13 @@ def test_several_batches_of_a_step_move_statistics_one_after_the_other(how: str)
     for rows in (one, other, one):
         mean += 0.25 * (rows.mean(0) - mean)
         var += 0.25 * (rows.var(0, ddof=1) - var)
-    np.testing.assert_allclose(norm.running_mean.value, mean, rtol=1e-5)  # type: ignore[union-attr]
-    np.testing.assert_allclose(norm.running_var.value, var, rtol=1e-5)  # type: ignore[union-attr]
+    np.testing.assert_allclose(norm.running_mean.value, mean, rtol=1e-5)
+    np.testing.assert_allclose(norm.running_var.value, var, rtol=1e-5)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rotary", [False, True])
-def test_a_cache_gives_what_all_at_once_gives(rotary: bool) -> None:
+def test_a_cache_gives_what_all_at_once_gives(rotary):
     block = nn.TransformerBlock(8, 2, causal=True, rotary=rotary, dtype="float64").eval()
     x = np.random.default_rng(1).normal(size=(2, 7, 8))
     f = sg.function(lambda x: block(x))
@@ -222,7 +219,7 @@ def test_a_cache_gives_what_all_at_once_gives(rotary: bool) -> None:
 
 
 @pytest.mark.slow
-def test_recurrent_states_go_on() -> None:
+def test_recurrent_states_go_on():
     x = np.random.default_rng(1).normal(size=(6, 2, 3))
     for kind in (nn.RNN, nn.GRU, nn.LSTM):
         layer = kind(3, 4, 2, dtype="float64")
@@ -240,7 +237,7 @@ def test_recurrent_states_go_on() -> None:
 
 
 @pytest.mark.slow
-def test_dropout_has_one_state_in_both_worlds() -> None:
+def test_dropout_has_one_state_in_both_worlds():
     model = nn.Sequential(nn.Dropout(0.5, seed=1), nn.Dropout(0.25, seed=2))
     f, x = sg.function(lambda x: model(x)), np.ones((40, 50), np.float32)
     first, second = f(x), f.eagerly(x)
@@ -259,7 +256,7 @@ def test_dropout_has_one_state_in_both_worlds() -> None:
     assert (int(layer.generator.step.value), layer.generator.streams) == (3, FOLDED - 1)
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_what_does_not_fit_is_refused():
     for wrong in (
         lambda: nn.Linear(-1, 2),
         lambda: nn.Conv2d(3, 4, (1, 2, 3)),
@@ -267,7 +264,7 @@ def test_what_does_not_fit_is_refused() -> None:
         lambda: nn.GroupNorm(4, 6),
         lambda: nn.Dropout(1.0),
         lambda: nn.LSTM(3, 4, 0),
-        lambda: nn.TransformerBlock(4, 2, norm="batch"),  # type: ignore[arg-type]
+        lambda: nn.TransformerBlock(4, 2, norm="batch"),
         lambda: nn.BatchNorm1d(3, momentum=2.0),
         lambda: nn.Sequential(nn.ReLU),
     ):
@@ -281,7 +278,7 @@ def test_what_does_not_fit_is_refused() -> None:
 @pytest.mark.parametrize(
     ("layer", "ndim"), [(nn.Dropout1d, 3), (nn.Dropout2d, 4), (nn.Dropout3d, 5)]
 )
-def test_whole_channels_are_dropped(layer: Any, ndim: int) -> None:
+def test_whole_channels_are_dropped(layer, ndim):
     x = np.ones((40, 50, *(2, 3, 4)[: ndim - 2]), np.float32)
     x[0, 0] = np.inf
     found = sg.function(layer(0.25, seed=3))(x)
@@ -296,13 +293,13 @@ def test_whole_channels_are_dropped(layer: Any, ndim: int) -> None:
 
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
-def test_a_cell_along_time_is_the_layer(kind: str) -> None:
+def test_a_cell_along_time_is_the_layer(kind):
     layer, cell = getattr(nn, kind)(3, 4), getattr(nn, f"{kind}Cell")(3, 4)
     cell.load_state_dict({n: p.value for n, p in layer.directions[0].named_parameters()})
     x = np.random.default_rng(1).normal(size=(5, 2, 3)).astype(np.float32)
 
     @sg.function
-    def by_hand(x: Any) -> Any:
+    def by_hand(x):
         state, outputs = None, []
         for each in x:
             state = cell(each, state)
@@ -312,30 +309,30 @@ def test_a_cell_along_time_is_the_layer(kind: str) -> None:
     np.testing.assert_allclose(by_hand(x), sg.function(layer)(x)[0], rtol=1e-5, atol=1e-6)
 
 
-def test_modules_refuse_what_they_do_not_take() -> None:
-    refused: list[tuple[Any, type[Exception], str]] = [
+def test_modules_refuse_what_they_do_not_take():
+    refused = [
         (lambda: nn.PReLU(0), ArgumentError, "0 slopes"),
-        (lambda: nn.PReLU(2, "a"), ArgumentError, "not a number"),  # type: ignore[arg-type]
-        (lambda: nn.EmbeddingBag(3, 2, mode="median"), ArgumentError, "median"),  # type: ignore[arg-type]
+        (lambda: nn.PReLU(2, "a"), ArgumentError, "not a number"),
+        (lambda: nn.EmbeddingBag(3, 2, mode="median"), ArgumentError, "median"),
         (lambda: nn.EmbeddingBag(3, 2)([[1]], [[0.5]]), ArgumentError, "weights go with"),
         (lambda: nn.EmbeddingBag(3, 2)(np.int64(1)), RankError, "single"),
         (lambda: nn.InstanceNorm2d(3)(sg.input("x", (2, 3, 4))), RankError, "of 4 axes"),
         (lambda: nn.InstanceNorm1d(3)(sg.input("x", (2, 6, 4))), ShapeError, r"\[n, 3, ...\]"),
-        (lambda: nn.LSTMCell(2.5, 3), ArgumentError, "input_size"),  # type: ignore[arg-type]
+        (lambda: nn.LSTMCell(2.5, 3), ArgumentError, "input_size"),
     ]
     for call, error, text in refused:
         with pytest.raises(error, match=text):
             call()
 
 
-def test_lists_and_dicts_of_modules_have_the_names_of_pytorch() -> None:
-    class Net(nn.Module):  # type: ignore[misc]
-        def __init__(self) -> None:
+def test_lists_and_dicts_of_modules_have_the_names_of_pytorch():
+    class Net(nn.Module):
+        def __init__(self):
             self.blocks = nn.ModuleList(nn.Linear(2, 2) for _ in range(2))
             self.heads = nn.ModuleDict({"a": nn.Identity(), "b": nn.Linear(2, 1)})
             self.scales = nn.ModuleList([sg.parameter("listed", np.ones(2, "float32"))])
 
-        def forward(self, x: Any) -> Any:
+        def forward(self, x):
             for block in self.blocks:
                 x = nn.tanh(block(x)) * nn.sigmoid(self.scales[0])
             return self.heads["b"](self.heads["a"](x))

@@ -1,30 +1,23 @@
 """Samples of the ops that move, combine or read elements by position."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator
-from typing import Any
-
 import numpy as np
 
 import staticgrad as sg
-from staticgrad.ir.op import Op, op_class
+from staticgrad.ir.op import op_class
 from staticgrad.ops.custom import CustomFunction
-from staticgrad.types.dtype import ALL_DTYPES, F32, F64, I64, DType
+from staticgrad.types.dtype import ALL_DTYPES, F32, F64, I64
 from tests.limits import finfo
-from tests.ops.samples import Rng, Sample, provides
+from tests.ops.samples import Sample, provides
 
 NUMBERS = tuple(d for d in ALL_DTYPES if not d.is_bool)
 
 
-def counted(shape: tuple[int, ...], dtype: DType) -> np.ndarray:
+def counted(shape, dtype):
     """0, 1, 2, ... in ``dtype``: every element tells its place."""
     return np.arange(int(np.prod(shape))).reshape(shape).astype(dtype.numpy)
 
 
-def everywhere(
-    op: Op, shape: tuple[int, ...], rng: Rng, dtypes: tuple[DType, ...] = ALL_DTYPES
-) -> Iterator[Sample]:
+def everywhere(op, shape, rng, dtypes=ALL_DTYPES):
     """One operand in every dtype; special values; smooth in float64."""
     for dtype in dtypes:
         yield Sample(op, (counted(shape, dtype),))
@@ -33,7 +26,7 @@ def everywhere(
     yield Sample(op, (apart(rng, shape),), smooth=True)
 
 
-def extraordinary(rng: Rng, shape: tuple[int, ...], dtype: DType) -> np.ndarray:
+def extraordinary(rng, shape, dtype):
     """Signed zeros, infinities, NaN, denormals, the largest; some of them equal."""
     limits = finfo(dtype.numpy)
     tiny, most = float(limits.smallest_subnormal), float(limits.max)
@@ -41,7 +34,7 @@ def extraordinary(rng: Rng, shape: tuple[int, ...], dtype: DType) -> np.ndarray:
     return np.asarray(rng.choice(np.array(numbers, dtype.numpy), shape))
 
 
-def apart(rng: Rng, shape: tuple[int, ...]) -> np.ndarray:
+def apart(rng, shape):
     """Random float64 numbers, no two within 0.01 of each other."""
     count = int(np.prod(shape))
     return (rng.permutation(count) * 0.07 + rng.uniform(-0.02, 0.02, count) - 0.6).reshape(shape)
@@ -52,7 +45,7 @@ REDUCED += (((2, 3, 4), (0, 2)), ((2, 3, 4), (0, 1, 2)), ((1, 5, 1), (0, 2)))
 
 
 @provides("sum")
-def _sum(rng: Rng) -> Iterator[Sample]:
+def _sum(rng):
     cls = op_class("sum")
     for shape, axes in REDUCED:
         yield from everywhere(cls(axes), shape, rng, NUMBERS)
@@ -63,8 +56,8 @@ def _sum(rng: Rng) -> Iterator[Sample]:
     yield Sample(cls((0,)), (np.array([127, 1], np.int8),))
 
 
-def _extreme(name: str) -> Callable[[Rng], Iterator[Sample]]:
-    def provider(rng: Rng) -> Iterator[Sample]:
+def _extreme(name):
+    def provider(rng):
         for shape, axes in REDUCED:
             yield from everywhere(op_class(name)(axes), shape, rng)
         yield Sample(op_class(name)((1,)), (np.ones((0, 3), np.float32),))
@@ -77,14 +70,14 @@ for _name in ("max", "min"):
 
 
 @provides("reshape")
-def _reshape(rng: Rng) -> Iterator[Sample]:
+def _reshape(rng):
     pairs = (((3, 4), (12,)), ((3, 4), (2, 6)), ((6,), (1, 2, 3)), ((1, 1), ()), ((), (1, 1)))
     for shape, target in (*pairs, ((0, 3), (5, 0)), ((2, 3, 4), (6, 4))):
         yield from everywhere(op_class("reshape")(target), shape, rng)
 
 
 @provides("transpose")
-def _transpose(rng: Rng) -> Iterator[Sample]:
+def _transpose(rng):
     for shape, perm in (
         ((), ()), ((3,), (0,)), ((3, 4), (1, 0)), ((2, 3, 4), (1, 2, 0)), ((2, 0, 4), (2, 0, 1)),
         ((5, 9), (1, 0)),
@@ -93,7 +86,7 @@ def _transpose(rng: Rng) -> Iterator[Sample]:
 
 
 @provides("broadcast")
-def _broadcast(rng: Rng) -> Iterator[Sample]:
+def _broadcast(rng):
     for shape, target, axes in (
         ((), (), ()), ((), (2, 3), ()), ((3,), (2, 3), (1,)), ((2,), (2, 3), (0,)),
         ((1, 3), (4, 3), (0, 1)), ((1,), (3,), (0,)), ((1, 2), (5, 3, 4, 2), (1, 3)),
@@ -113,19 +106,19 @@ SLICES = (
 
 
 @provides("slice")
-def _slice(rng: Rng) -> Iterator[Sample]:
+def _slice(rng):
     for shape, starts, lengths, steps in SLICES:
         yield from everywhere(op_class("slice")(starts, lengths, steps), shape, rng)
 
 
 @provides("pad")
-def _pad(rng: Rng) -> Iterator[Sample]:
+def _pad(rng):
     for shape, starts, lengths, steps in SLICES:
         yield from everywhere(op_class("pad")(shape, starts, steps), lengths, rng)
 
 
 @provides("concat")
-def _concat(rng: Rng) -> Iterator[Sample]:
+def _concat(rng):
     for axis, shapes in (
         (0, ((3,), (2,))), (0, ((3,), (0,), (1,))), (1, ((2, 1), (2, 3))), (0, ((0, 2), (0, 2))),
         (0, ((2, 2),)), (2, ((1, 2, 3), (1, 2, 1), (1, 2, 2))), (1, ((4, 9), (4, 3))),
@@ -146,13 +139,13 @@ TAKEN = (
 INDEX_DTYPES = tuple(d for d in ALL_DTYPES if d.is_integer)
 
 
-def indices_into(rng: Rng, size: int, shape: tuple[int, ...], dtype: DType) -> np.ndarray:
+def indices_into(rng, size, shape, dtype):
     low = 0 if dtype.kind == "u" else -size
     return rng.integers(low, size, shape).astype(dtype.numpy)
 
 
 @provides("take")
-def _take(rng: Rng) -> Iterator[Sample]:
+def _take(rng):
     for shape, axis, of in TAKEN:
         op = op_class("take")(axis)
         for dtype in ALL_DTYPES:
@@ -166,7 +159,7 @@ def _take(rng: Rng) -> Iterator[Sample]:
 
 
 @provides("scatter_add")
-def _scatter_add(rng: Rng) -> Iterator[Sample]:
+def _scatter_add(rng):
     for shape, axis, of in TAKEN:
         op = op_class("scatter_add")(axis, shape[axis])
         added = (*shape[:axis], *of, *shape[axis + 1 :])
@@ -193,7 +186,7 @@ ALONG = (
 
 
 @provides("take_along")
-def _take_along(rng: Rng) -> Iterator[Sample]:
+def _take_along(rng):
     for shape, axis, count in ALONG:
         of = (*shape[:axis], count, *shape[axis + 1 :])
         for dtype in ALL_DTYPES:
@@ -210,7 +203,7 @@ def _take_along(rng: Rng) -> Iterator[Sample]:
 
 
 @provides("scatter_extreme")
-def _scatter_extreme(rng: Rng) -> Iterator[Sample]:
+def _scatter_extreme(rng):
     for kind in ("max", "min"):
         for shape, axis, of in TAKEN:
             op = op_class("scatter_extreme")(kind, axis, shape[axis])
@@ -229,7 +222,7 @@ def _scatter_extreme(rng: Rng) -> Iterator[Sample]:
 
 
 @provides("scatter_along")
-def _scatter_along(rng: Rng) -> Iterator[Sample]:
+def _scatter_along(rng):
     for shape, axis, count in ALONG:
         of = (*shape[:axis], count, *shape[axis + 1 :])
         places = indices_into(rng, shape[axis], of, I64)
@@ -246,7 +239,7 @@ def _scatter_along(rng: Rng) -> Iterator[Sample]:
 
 
 @provides("iota")
-def _iota(rng: Rng) -> Iterator[Sample]:
+def _iota(rng):
     for shape, axis in (
         ((4,), 0),
         ((2, 3), 0),
@@ -259,12 +252,12 @@ def _iota(rng: Rng) -> Iterator[Sample]:
             yield Sample(op_class("iota")(shape, axis, dtype), ())
 
 
-def _nothing(ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
+def _nothing(ct, out, x):
     """The rule of a body that does not depend on its operand."""
     return (x * 0.0 * ct.astype(x.dtype).sum(),)
 
 
-def _no_tangent(tangents: Any, out: Any, x: Any) -> Any:
+def _no_tangent(tangents, out, x):
     """The same, for tangents."""
     nothing = sg.zeros_like(out)
     if tangents[0] is None:
@@ -277,17 +270,17 @@ CustomFunction(_nothing, "tests.no_tangent").rule(_no_tangent)
 
 
 @provides("custom_vjp")
-def _custom_vjp(rng: Rng) -> Iterator[Sample]:
+def _custom_vjp(rng):
     yield from _marked(rng, op_class("custom_vjp")("tests.nothing"))
 
 
 @provides("custom_jvp")
-def _custom_jvp(rng: Rng) -> Iterator[Sample]:
+def _custom_jvp(rng):
     yield from _marked(rng, op_class("custom_jvp")("tests.no_tangent"))
 
 
 @provides("recomputed")
-def _recomputed(rng: Rng) -> Iterator[Sample]:
+def _recomputed(rng):
     for saved in (0, 1):
         for sample in _marked(rng, op_class("recomputed")(saved)):
             if not sample.smooth:
@@ -295,7 +288,7 @@ def _recomputed(rng: Rng) -> Iterator[Sample]:
     yield Sample(op_class("recomputed")(), (apart(rng, (3, 2)),), smooth=True)
 
 
-def _marked(rng: Rng, op: Any) -> Iterator[Sample]:
+def _marked(rng, op):
     for dtype in ALL_DTYPES:
         yield Sample(op, (counted((2, 3), dtype), counted((3,), F64)))
         yield Sample(op, (counted((), dtype), counted((4, 0), F32), counted((2,), I64)))
@@ -307,7 +300,7 @@ def _marked(rng: Rng, op: Any) -> Iterator[Sample]:
 
 
 @provides("panel_matmul")
-def _panel_matmul(rng: Rng) -> Iterator[Sample]:
+def _panel_matmul(rng):
     op = op_class("panel_matmul")()
     for rows, inner, panels, columns in ((2, 3, 4, 5), (1, 1, 1, 1), (3, 0, 2, 2), (0, 2, 2, 3)):
         operands = (apart(rng, (rows, inner)), apart(rng, (panels, inner, columns)))
@@ -324,7 +317,7 @@ def _panel_matmul(rng: Rng) -> Iterator[Sample]:
 
 
 @provides("matmul")
-def _matmul(rng: Rng) -> Iterator[Sample]:
+def _matmul(rng):
     for batch_a, batch_b in (((), ()), ((2,), ()), ((), (3,)), ((2, 1), (1, 3)), ((0,), (1,))):
         for rows, inner, columns in ((2, 3, 4), (1, 1, 1), (2, 0, 3), (0, 2, 1), (5, 4, 1)):
             for flags in ((False, False), (True, False), (False, True), (True, True)):

@@ -5,12 +5,8 @@ from samples (layouts, views, compiled bits, text) is tested for every op withou
 the rest stands here. ``python -m tests.ops.completeness`` prints the table.
 """
 
-from __future__ import annotations
-
 import inspect
 import sys
-from collections.abc import Callable, Iterator
-from typing import Final
 
 import numpy as np
 
@@ -19,21 +15,21 @@ from staticgrad.ir.op import registered_ops
 from staticgrad.ops.elementwise import Elementwise
 from staticgrad.testing.gradients import CORNERS, grid, kinks
 from staticgrad.types.arrays import TensorType
-from staticgrad.types.dtype import ALL_DTYPES, DType, as_dtype
+from staticgrad.types.dtype import ALL_DTYPES, as_dtype
 from tests.limits import finfo
 from tests.ops.samples import Sample, declaration_of, samples_of
 
-LEAVES: Final = ("input", "parameter", "constant")
+LEAVES = ("input", "parameter", "constant")
 #: Around the widths of lanes, where a row of lanes begins anew, and round a block of sums.
-SIZES: Final = (0, 1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 4095, 4096, 4097)
+SIZES = (0, 1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 4095, 4096, 4097)
 
 
-def op_names() -> list[str]:
+def op_names():
     """The ops of this package but for the leaves; those from outside have a dot in their names."""
     return [name for name in registered_ops() if name not in LEAVES and "." not in name]
 
 
-def types_of(sample: Sample) -> list[TensorType]:
+def types_of(sample):
     """The types of a sample's operands."""
     return [TensorType(as_dtype(a.dtype), a.shape) for a in sample.arrays]
 
@@ -41,7 +37,7 @@ def types_of(sample: Sample) -> list[TensorType]:
 # -- element types ---------------------------------------------------------------------------------
 
 
-def kinds_of(name: str) -> tuple[str, ...] | None:
+def kinds_of(name):
     """The letters of the element types that each operand may have, or None if nobody says."""
     declared, cls = declaration_of(name), registered_ops()[name]
     if declared is not None and declared.kinds is not None:
@@ -49,18 +45,18 @@ def kinds_of(name: str) -> tuple[str, ...] | None:
     return (cls.kinds,) * cls.arity if issubclass(cls, Elementwise) else None
 
 
-def operands_of(name: str, samples: list[Sample]) -> int:
+def operands_of(name, samples):
     """How many operands are looked at: those with kinds of their own."""
     most = max(len(s.arrays) for s in samples)
     return min(most, len(kinds_of(name) or ()) or most)
 
 
-def kind_at(kinds: tuple[str, ...], position: int) -> str:
+def kind_at(kinds, position):
     """The kinds of one operand; the last stands for all further ones."""
     return kinds[min(position, len(kinds) - 1)]
 
 
-def variants(sample: Sample, position: int, dtype: DType) -> Iterator[list[TensorType]]:
+def variants(sample, position, dtype):
     """The sample's types with ``dtype`` at a position: alone, and for all of its kind at once."""
     types = types_of(sample)
     together = [t.with_dtype(dtype) if t.dtype == types[position].dtype else t for t in types]
@@ -69,7 +65,7 @@ def variants(sample: Sample, position: int, dtype: DType) -> Iterator[list[Tenso
     yield alone
 
 
-def takes(sample: Sample, position: int, dtype: DType) -> bool:
+def takes(sample, position, dtype):
     """Whether ``infer`` takes an element type; it refuses by an error that names the op."""
     for types in variants(sample, position, dtype):
         try:
@@ -82,7 +78,7 @@ def takes(sample: Sample, position: int, dtype: DType) -> bool:
     return False
 
 
-def lacks_dtypes(name: str, samples: list[Sample]) -> Iterator[str]:
+def lacks_dtypes(name, samples):
     kinds = kinds_of(name)
     if kinds is None:
         yield "declares no element types: give `kinds` to declare(), or to an Elementwise class"
@@ -104,7 +100,7 @@ def lacks_dtypes(name: str, samples: list[Sample]) -> Iterator[str]:
                 yield f"takes {dtype.numpy} for operand {position}, not declared"
 
 
-def is_fixed(samples: list[Sample], position: int, dtype: DType) -> bool:
+def is_fixed(samples, position, dtype):
     """Whether no sample may have ``dtype`` there: an op may take some dtypes of a kind only."""
     return not any(takes(sample, position, dtype) for sample in samples[:40])
 
@@ -112,7 +108,7 @@ def is_fixed(samples: list[Sample], position: int, dtype: DType) -> bool:
 # -- values ----------------------------------------------------------------------------------------
 
 
-def special_kinds(array: np.ndarray) -> set[str]:
+def special_kinds(array):
     """Which special values an array of floats has."""
     limits = finfo(array.dtype)
     zero, size = array == 0, np.abs(array)
@@ -128,12 +124,12 @@ def special_kinds(array: np.ndarray) -> set[str]:
     return {kind for kind, where in found.items() if where.any()}
 
 
-SPECIAL: Final = special_kinds(
+SPECIAL = special_kinds(
     np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 5e-324, finfo(np.float64).max])
 )
 
 
-def lacks_special(name: str, samples: list[Sample]) -> Iterator[str]:
+def lacks_special(name, samples):
     for position in range(operands_of(name, samples)):
         arrays = [s.arrays[position] for s in samples if len(s.arrays) > position]
         for width in (np.float32, np.float64):
@@ -146,12 +142,12 @@ def lacks_special(name: str, samples: list[Sample]) -> Iterator[str]:
             yield f"operand {position} never holds two equal elements (ties)"
 
 
-def has_ties(array: np.ndarray) -> bool:
+def has_ties(array):
     """Whether two elements are equal; one that holds a single element has no ties to show."""
     return array.ndim == 0 or len(np.unique(array)) < array.size
 
 
-def lacks_sizes(name: str, samples: list[Sample]) -> Iterator[str]:
+def lacks_sizes(name, samples):
     declared, cls = declaration_of(name), registered_ops()[name]
     if issubclass(cls, Elementwise) or declared is None:
         return
@@ -166,7 +162,7 @@ def lacks_sizes(name: str, samples: list[Sample]) -> Iterator[str]:
 # -- derivatives -----------------------------------------------------------------------------------
 
 
-def lacks_derivatives(name: str, samples: list[Sample]) -> Iterator[str]:
+def lacks_derivatives(name, samples):
     if not registered_ops()[name].differentiable:
         return
     smooth = [s for s in samples if s.smooth]
@@ -188,7 +184,7 @@ def lacks_derivatives(name: str, samples: list[Sample]) -> Iterator[str]:
             yield f"no smooth sample moves its floating operand {position}"
 
 
-def points(name: str, samples: list[Sample]) -> Iterator[Sample]:
+def points(name, samples):
     """Where kinks are looked for: small numbers of every sign, in pairs; and equal elements."""
     cls = registered_ops()[name]
     if issubclass(cls, Elementwise):
@@ -208,7 +204,7 @@ def points(name: str, samples: list[Sample]) -> Iterator[Sample]:
         yield Sample(sample.op, tuple(np.zeros_like(a) if a.dtype.kind == "f" else a for a in flat))
 
 
-def lacks_kink(name: str, samples: list[Sample]) -> Iterator[str]:
+def lacks_kink(name, samples):
     cls = registered_ops()[name]
     if not cls.differentiable or cls.kink:
         return
@@ -221,7 +217,7 @@ def lacks_kink(name: str, samples: list[Sample]) -> Iterator[str]:
 # -- words -----------------------------------------------------------------------------------------
 
 
-def lacks_words(name: str, samples: list[Sample]) -> Iterator[str]:
+def lacks_words(name, samples):
     cls, declared = registered_ops()[name], declaration_of(name)
     said = inspect.cleandoc(cls.__doc__ or "")
     if len(said) < 8 or said.startswith(f"{cls.__name__}("):
@@ -230,7 +226,7 @@ def lacks_words(name: str, samples: list[Sample]) -> Iterator[str]:
         yield 'says nothing of NumPy: declare(name, "np.function(x)") in declared_samples.py'
 
 
-CHECKS: Final[dict[str, Callable[[str, list[Sample]], Iterator[str]]]] = {
+CHECKS = {
     "dtypes": lacks_dtypes,
     "special values": lacks_special,
     "sizes": lacks_sizes,
@@ -240,7 +236,7 @@ CHECKS: Final[dict[str, Callable[[str, list[Sample]], Iterator[str]]]] = {
 }
 
 
-def missing(name: str) -> dict[str, list[str]]:
+def missing(name):
     """Check -> what op ``name`` lacks for it; empty if nothing."""
     samples = samples_of(name)
     if not samples:
@@ -249,7 +245,7 @@ def missing(name: str) -> dict[str, list[str]]:
     return {check: [f"{name} {s}" for s in said] for check, said in found.items() if said}
 
 
-def table(names: list[str]) -> str:
+def table(names):
     """Op by check: a dot where all is there."""
     columns = ["samples", *CHECKS]
     width = max(map(len, names))

@@ -5,11 +5,7 @@ evaluates it), the kinds of its operands unless its class says them, and, unless
 how it is applied to rows of n elements. ``completeness.py`` refuses an op that lacks any of it.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -101,22 +97,22 @@ declare("cast", "x.astype(op.dtype.numpy)")
 declare("where", "np.where(x, y, z)", kinds=("b", ALL, ALL))
 
 
-def _rows(n: int, dtype: Any, rows: int = 3) -> np.ndarray:
+def _rows(n, dtype, rows=3):
     """Whole numbers of mixed sign, each telling its place: exact in every order of sums."""
     count = np.arange(rows * n).reshape(rows, n)
     return ((count * 7 + 3) % 23 - 11).astype(dtype.numpy)
 
 
-def _made(make: Callable[[int, Any], list[Sample]]) -> Callable[[int], Iterator[Sample]]:
-    def at_size(n: int) -> Iterator[Sample]:
+def _made(make):
+    def at_size(n):
         for dtype in (F32, F64):
             yield from make(n, dtype)
 
     return at_size
 
 
-def _reduced(name: str) -> Callable[[int], Iterator[Sample]]:
-    def make(n: int, dtype: Any) -> list[Sample]:
+def _reduced(name):
+    def make(n, dtype):
         cls, x = op_class(name), _rows(n, dtype)
         found = [Sample(cls((0,)), (x,))]
         if n or name == "sum":
@@ -132,8 +128,8 @@ declare("max", "np.max(x, op.axes)", (ALL,), _reduced("max"))
 declare("min", "np.min(x, op.axes)", (ALL,), _reduced("min"))
 
 
-def _running(name: str, operands: int = 1) -> Callable[[int], Iterator[Sample]]:
-    def make(n: int, dtype: Any) -> list[Sample]:
+def _running(name, operands=1):
+    def make(n, dtype):
         cls = op_class(name)
         signs = np.where(_rows(n, dtype) > 0, 1, -1).astype(dtype.numpy)
         x = _rows(n, dtype) if name == "cumsum" else signs
@@ -150,7 +146,7 @@ declare("cumprod", "np.cumprod(x, op.axis, dtype=x.dtype)", (NUMBERS,), _running
 declare("linear_scan", "scanned(x, y, op.axis)", (NUMBERS, NUMBERS), _running("linear_scan", 2))
 
 
-def _moved(n: int, dtype: Any) -> dict[str, list[Sample]]:
+def _moved(n, dtype):
     """Movement ops on rows of n elements."""
     x = _rows(n, dtype)
     slices = [((0, 0), (3, n), (1, 1)), ((2, max(n - 1, 0)), (3, n), (-1, -1))]
@@ -178,7 +174,7 @@ def _moved(n: int, dtype: Any) -> dict[str, list[Sample]]:
     }  # fmt: skip
 
 
-def _of(name: str) -> Callable[[int], Iterator[Sample]]:
+def _of(name):
     return _made(lambda n, dtype: _moved(n, dtype)[name])
 
 
@@ -190,8 +186,8 @@ declare("pad", "padded(x, op)", (ALL,), _of("pad"))
 declare("concat", "np.concatenate(operands, op.axis)", (ALL,), _of("concat"))
 
 
-def _indexed(name: str) -> Callable[[int], Iterator[Sample]]:
-    def make(n: int, dtype: Any) -> list[Sample]:
+def _indexed(name):
+    def make(n, dtype):
         x, cls = _rows(max(n, 1), dtype), op_class(name)
         places = (np.arange(n) * 5) % max(n, 1) - (n > 2)
         table = np.broadcast_to(places, (3, n)).copy()
@@ -233,7 +229,7 @@ declare("scatter_extreme", "extremes(x, y, op)", (ALL, WHOLE), _indexed("scatter
 declare("scatter_along", "scattered_along(x, y, op)", (NUMBERS, WHOLE), _indexed("scatter_along"))
 
 
-def _product(n: int, dtype: Any) -> list[Sample]:
+def _product(n, dtype):
     cls, x = op_class("matmul"), _rows(n, dtype)
     two = np.stack([x, x[::-1]])
     return [
@@ -247,7 +243,7 @@ _PRODUCT = "np.matmul(transposed(x, op.transpose_a), transposed(y, op.transpose_
 declare("matmul", _PRODUCT, (NUMBERS, NUMBERS), _made(_product))
 
 
-def _panels(n: int, dtype: Any) -> list[Sample]:
+def _panels(n, dtype):
     x = _rows(n, dtype)
     two = np.stack([x.T, x.T[:, ::-1]])
     return [Sample(op_class("panel_matmul")(), (x, np.ascontiguousarray(two)))]
@@ -257,7 +253,7 @@ _IN_PANELS = "np.matmul(x, np.concatenate(y, axis=1))"
 declare("panel_matmul", _IN_PANELS, (NUMBERS, NUMBERS), _made(_panels))
 
 
-def _marked(n: int, dtype: Any, name: str, rule: str) -> list[Sample]:
+def _marked(n, dtype, name, rule):
     return [Sample(op_class(name)(rule), (_rows(n, dtype), _rows(n, F64, 1)))]
 
 
@@ -266,7 +262,7 @@ for _mark, _rule in (("custom_vjp", "tests.nothing"), ("custom_jvp", "tests.no_t
     declare(_mark, "x", (ALL, ALL), _samples, fixed=(0,))
 
 
-def _ended(n: int, dtype: Any) -> list[Sample]:
+def _ended(n, dtype):
     x, y = _rows(n, dtype), _rows(n, F64, 1)
     return [Sample(op_class("recomputed")(saved), (x, y)) for saved in (0, 1)]
 
@@ -274,19 +270,19 @@ def _ended(n: int, dtype: Any) -> list[Sample]:
 declare("recomputed", "x", (ALL, ALL), _made(_ended), refused=(1,))
 
 
-def _counted(n: int) -> Iterator[Sample]:
+def _counted(n):
     for dtype in (F32, F64, I64):
         yield Sample(op_class("iota")((3, n), 1, dtype), ())
         yield Sample(op_class("iota")((n, 3), 0, dtype), ())
 
 
-def _drawn(n: int) -> Iterator[Sample]:
+def _drawn(n):
     for shape in ((n,), (3, n), (n, 2)):
         for dtype in (U32, U64):
             yield Sample(op_class("random_bits")(shape, dtype, 0, 0), (np.uint64(5), np.uint64(9)))
 
 
-def _sizes(n: int) -> Iterator[Sample]:
+def _sizes(n):
     yield Sample(op_class("size")(n, I64), ())
 
 
@@ -296,7 +292,7 @@ declare("random_bits", _PHILOX, ("u", "u"), _drawn)
 declare("size", "np.asarray(op.dim, op.dtype.numpy)", (), _sizes)
 
 
-def _ordered(n: int, dtype: Any) -> list[Sample]:
+def _ordered(n, dtype):
     x = _rows(n, dtype)
     return [
         *(Sample(op_class("sort")(1, down), (x,)) for down in (False, True)),
@@ -304,12 +300,12 @@ def _ordered(n: int, dtype: Any) -> list[Sample]:
     ]
 
 
-def _chosen(n: int, dtype: Any) -> list[Sample]:
+def _chosen(n, dtype):
     ks = dict.fromkeys((min(1, n), n // 2, n))
     return [Sample(op_class("topk")(1, k), (_rows(n, dtype),)) for k in ks]
 
 
-def _sought(n: int, dtype: Any) -> list[Sample]:
+def _sought(n, dtype):
     row, asked = ascending(_rows(n, dtype, 1)[0]), _rows(9, dtype)
     cls = op_class("searchsorted")
     return [

@@ -1,21 +1,17 @@
 """Samples of the elementwise ops: special values in pairs, every dtype, broadcast shapes."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator
-
 import numpy as np
 
-from staticgrad.ir.op import Op, op_class
-from staticgrad.types.dtype import ALL_DTYPES, BOOL, F64, DType
+from staticgrad.ir.op import op_class
+from staticgrad.types.dtype import ALL_DTYPES, BOOL, F64
 from tests.limits import finfo
-from tests.ops.samples import Rng, Sample, provides
+from tests.ops.samples import Sample, provides
 
 FLOATS = tuple(d for d in ALL_DTYPES if d.is_float)
 INTEGERS = tuple(d for d in ALL_DTYPES if d.is_integer)
 
 
-def special(dtype: DType) -> np.ndarray:
+def special(dtype):
     """Values of ``dtype`` at which arithmetic goes wrong, and a few ordinary ones."""
     if dtype.is_bool:
         return np.array([False, True])
@@ -50,7 +46,7 @@ def special(dtype: DType) -> np.ndarray:
     return np.concatenate([positive, -positive, np.array([np.nan], dtype.numpy)])
 
 
-def in_pairs(op: Op, dtypes: tuple[DType, ...], tolerance: float = 1e-6) -> Iterator[Sample]:
+def in_pairs(op, dtypes, tolerance=1e-6):
     """Every pair of special values, then 0-d, empty and one-element operands."""
     for dtype in dtypes:
         values = special(dtype)
@@ -61,7 +57,7 @@ def in_pairs(op: Op, dtypes: tuple[DType, ...], tolerance: float = 1e-6) -> Iter
         yield Sample(op, (np.ones((1,), dtype.numpy), np.ones((2, 1, 1), dtype.numpy)))
 
 
-def in_line(op: Op, dtypes: tuple[DType, ...], tolerance: float = 1e-6) -> Iterator[Sample]:
+def in_line(op, dtypes, tolerance=1e-6):
     """The special values, then 0-d, empty and one-element operands."""
     for dtype in dtypes:
         yield Sample(op, (special(dtype),), tolerance=tolerance)
@@ -69,7 +65,7 @@ def in_line(op: Op, dtypes: tuple[DType, ...], tolerance: float = 1e-6) -> Itera
             yield Sample(op, (np.ones(shape, dtype.numpy),), tolerance=tolerance)
 
 
-def smooth_pairs(op: Op, rng: Rng, low: float = -2.0, high: float = 2.0) -> Iterator[Sample]:
+def smooth_pairs(op, rng, low=-2.0, high=2.0):
     """Float64 operands in [low, high), away from kinks and from each other."""
     shapes = (((3, 4), (3, 4)), ((3, 4), (4,)), ((2, 1, 3), (4, 1)), ((), (5,)), ((1,), (1,)))
     for left, right in shapes:
@@ -77,13 +73,13 @@ def smooth_pairs(op: Op, rng: Rng, low: float = -2.0, high: float = 2.0) -> Iter
         yield Sample(op, (x, y + 0.11), smooth=True)
 
 
-def smooth_line(op: Op, rng: Rng, low: float = -2.0, high: float = 2.0) -> Iterator[Sample]:
+def smooth_line(op, rng, low=-2.0, high=2.0):
     """One float64 operand in [low, high), away from kinks."""
     for shape in ((3, 4), (), (1,), (2, 1, 3)):
         yield Sample(op, (smooth(rng, shape, low, high),), smooth=True)
 
 
-def smooth(rng: Rng, shape: tuple[int, ...], low: float, high: float) -> np.ndarray:
+def smooth(rng, shape, low, high):
     """Random points of a grid that keeps 0.07 away from whole numbers and halves."""
     steps = rng.integers(int(np.ceil((low - 0.3) * 5)), int((high - 0.3) * 5), shape)
     return np.asarray(0.3 + steps / 5 - np.where(steps % 5 == 1, 0.07, 0.0))
@@ -125,10 +121,10 @@ UNARY = {
 }
 
 
-def _table_entry(name: str, binary: bool) -> Callable[[Rng], Iterator[Sample]]:
+def _table_entry(name, binary):
     dtypes, low, high = (BINARY if binary else UNARY)[name]
 
-    def provider(rng: Rng) -> Iterator[Sample]:
+    def provider(rng):
         op = op_class(name)()
         yield from (in_pairs if binary else in_line)(op, dtypes)
         if low < high:
@@ -144,19 +140,19 @@ for _name in UNARY:
 
 
 @provides("checkpoint_name")
-def _checkpoint_name(rng: Rng) -> Iterator[Sample]:
+def _checkpoint_name(rng):
     yield from in_line(op_class("checkpoint_name")("a name"), ALL_DTYPES)
     yield from smooth_line(op_class("checkpoint_name")("h"), rng, -2.0, 2.0)
 
 
 @provides("again")
-def _again(rng: Rng) -> Iterator[Sample]:
+def _again(rng):
     yield from in_line(op_class("again")(), ALL_DTYPES)
     yield from smooth_line(op_class("again")(2), rng, -2.0, 2.0)
 
 
 @provides("integer_pow")
-def _integer_pow(rng: Rng) -> Iterator[Sample]:
+def _integer_pow(rng):
     for exponent in (0, 1, 2, 3, 4, 5, 7, 13, 64):
         op = op_class("integer_pow")(exponent)
         yield from in_line(op, (*INTEGERS, *FLOATS))
@@ -167,7 +163,7 @@ def _integer_pow(rng: Rng) -> Iterator[Sample]:
 
 
 @provides("where")
-def _where(rng: Rng) -> Iterator[Sample]:
+def _where(rng):
     op = op_class("where")()
     for dtype in ALL_DTYPES:
         values = special(dtype)
@@ -186,7 +182,7 @@ def _where(rng: Rng) -> Iterator[Sample]:
 
 
 @provides("cast")
-def _cast(rng: Rng) -> Iterator[Sample]:
+def _cast(rng):
     for source in ALL_DTYPES:
         for target in ALL_DTYPES:
             op = op_class("cast")(target)
@@ -198,7 +194,7 @@ def _cast(rng: Rng) -> Iterator[Sample]:
 
 
 @provides("size")
-def _size(rng: Rng) -> Iterator[Sample]:
+def _size(rng):
     for size in (0, 1, 5, 127):
         for dtype in ALL_DTYPES:
             yield Sample(op_class("size")(size, dtype), ())

@@ -1,43 +1,36 @@
 """Small graphs for the tests of ops: variables made by hand, values run through the oracle."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-import numpy as np
-
 from staticgrad.analysis.evaluate import evaluate
 from staticgrad.building import capture
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Graph, Input, Node, Symbolic, ancestors
-from staticgrad.types.arrays import Shape, TensorType
-from staticgrad.types.dtype import F64, DType
+from staticgrad.types.arrays import TensorType
+from staticgrad.types.dtype import F64
 
 
-def variable(label: str, dtype: DType = F64, shape: Shape = ()) -> Symbolic:
+def variable(label, dtype=F64, shape=()):
     """An input."""
     tensor_type = TensorType(dtype, shape)
     return Symbolic(Node(Input(label, tensor_type), (), (tensor_type,), capture()))
 
 
-def call(name: str, *args: Any) -> Any:
+def call(name, *args):
     """A public function by name."""
     return getattr(functions, name)(*args)
 
 
-def run_all(values: Sequence[Any], feeds: Mapping[str, Any]) -> list[np.ndarray]:
+def run_all(values, feeds):
     """The arrays of ``values``, given feeds of which some may be of no use to them."""
     used = {i.node.op.label for i in Graph({str(i): v for i, v in enumerate(values)}).inputs}
     return list(evaluate(list(values), {name: a for name, a in feeds.items() if name in used}))
 
 
-def run(value: Any, feeds: Mapping[str, Any] | None = None) -> np.ndarray:
+def run(value, feeds=None):
     """The array of one value."""
     return run_all([value], feeds or {})[0]
 
 
-def op_names(value: Any) -> list[str]:
+def op_names(value):
     """The ops of everything that ``value`` depends on, leaves left out, in creation order."""
     nodes = sorted(ancestors([value]), key=lambda node: node.serial)
     return [node.op.name for node in nodes if not node.is_leaf]

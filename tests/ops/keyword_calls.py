@@ -5,12 +5,9 @@ parameter's name. What NumPy itself refuses for its own reasons is not a sample,
 must have one.
 """
 
-from __future__ import annotations
-
 import inspect
 import itertools
 import warnings
-from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -34,11 +31,11 @@ class Sample:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
 
-    def __str__(self) -> str:
+    def __str__(self):
         inner = ", ".join(f"{k}={v!r}" for k, v in self.kwargs.items())
         return " ".join(f"{self.name}({self.parameter}: {inner or self.args})".split())
 
-    def wanted(self) -> Any:
+    def wanted(self):
         """What NumPy gives."""
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -46,7 +43,7 @@ class Sample:
             return getattr(np, self.name)(*args, **self.kwargs)
 
 
-def base(name: str) -> tuple[Any, ...]:
+def base(name):
     """The operands of a call of NumPy's function."""
     function = getattr(np, name)
     if name in BASES:
@@ -57,7 +54,7 @@ def base(name: str) -> tuple[Any, ...]:
     return (A,)
 
 
-def takes(function: Callable[..., Any], *args: Any) -> bool:
+def takes(function, *args):
     """Whether NumPy's function takes them."""
     try:
         with np.errstate(all="ignore"):
@@ -67,7 +64,7 @@ def takes(function: Callable[..., Any], *args: Any) -> bool:
     return True
 
 
-def parameters(name: str) -> list[str]:
+def parameters(name):
     """The names of NumPy's parameters that a base call does not give."""
     function = getattr(np, name)
     if isinstance(function, np.ufunc):
@@ -83,7 +80,7 @@ def parameters(name: str) -> list[str]:
     return names if variable and name != "gradient" else names[given:]
 
 
-def samples(name: str) -> Iterator[Sample]:
+def samples(name):
     """The calls that are tried for a function: of each parameter, and by NumPy's names."""
     args = base(name)
     yield Sample(name, "the operands", args, {})
@@ -98,12 +95,12 @@ def samples(name: str) -> Iterator[Sample]:
         yield from by_names(name, function, args)
 
 
-def about(name: str, word: str, args: tuple[Any, ...]) -> Iterator[Sample]:
+def about(name, word, args):
     if word == "out":
         plain = Sample(name, word, args, {}).wanted()
         several = isinstance(plain, tuple | list)
         out = tuple(map(np.zeros_like, plain)) if several else np.zeros_like(plain)
-        calls: list[dict[str, Any]] = [{"out": None}, {"out": out}]
+        calls = [{"out": None}, {"out": out}]
     elif (name, word) in CALLS:
         calls = CALLS[name, word]
     else:
@@ -117,7 +114,7 @@ def about(name: str, word: str, args: tuple[Any, ...]) -> Iterator[Sample]:
         yield sample
 
 
-def by_names(name: str, function: Callable[..., Any], args: tuple[Any, ...]) -> Iterator[Sample]:
+def by_names(name, function, args):
     """The operands by NumPy's names, where they have some."""
     found = list(inspect.signature(function).parameters.values())
     named = [p for p in found if p.kind is p.POSITIONAL_OR_KEYWORD][: len(args)]
@@ -129,7 +126,7 @@ def by_names(name: str, function: Callable[..., Any], args: tuple[Any, ...]) -> 
 # -- how values do it ------------------------------------------------------------------------------
 
 
-def converted(data: Any, make: Callable[[np.ndarray[Any, Any]], Any]) -> Any:
+def converted(data, make):
     """``data`` with a value made of each array, inside lists too."""
     if isinstance(data, np.ndarray):
         return make(data)
@@ -138,18 +135,18 @@ def converted(data: Any, make: Callable[[np.ndarray[Any, Any]], Any]) -> Any:
     return data
 
 
-def operand(sample: Sample, place: int) -> np.ndarray[Any, Any]:
+def operand(sample, place):
     """The array that the value number ``place`` is made of."""
-    found: list[np.ndarray[Any, Any]] = []
+    found = []
     called(sample, lambda array: found.append(array) or array, "keep")
     return found[place]
 
 
-def moved(sample: Sample, place: int, element: int, step: float) -> Sample:
+def moved(sample, place, element, step):
     """The sample with one element of that array moved."""
     seen = itertools.count()
 
-    def shifted(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    def shifted(array):
         if next(seen) != place:
             return array
         other = array.copy()
@@ -160,7 +157,7 @@ def moved(sample: Sample, place: int, element: int, step: float) -> Sample:
     return Sample(sample.name, sample.parameter, args, kwargs)
 
 
-def called(sample: Sample, make: Callable[[np.ndarray[Any, Any]], Any], way: str) -> Any:
+def called(sample, make, way):
     """The call on values: as NumPy's function, or as ours."""
     args = tuple(converted(each, make) for each in sample.args)
     operands = sample.args == () or sample.name in CREATION
@@ -177,19 +174,19 @@ def called(sample: Sample, make: Callable[[np.ndarray[Any, Any]], Any], way: str
         return function(*args, **kwargs)
 
 
-def results(found: Any) -> list[Any]:
+def results(found):
     """Values, arrays and numbers in one list."""
     if isinstance(found, tuple | list):
         return list(itertools.chain.from_iterable(map(results, found)))
     return [found]
 
 
-def ways(sample: Sample) -> list[str]:
+def ways(sample):
     """``np.f`` only asks values where it is given one."""
     return ["sg"] if sample.name in CREATION else ["sg", "np"]
 
 
-def refusal(sample: Sample, way: str = "sg") -> str | None:
+def refusal(sample, way="sg"):
     """The headline of the refusal on tensors; None where it is taken."""
     try:
         called(sample, tensor, way)
@@ -198,11 +195,11 @@ def refusal(sample: Sample, way: str = "sg") -> str | None:
     return None
 
 
-def tensor(array: np.ndarray[Any, Any]) -> Tensor:
+def tensor(array):
     return Tensor(array)
 
 
-def check(found: list[Any], sample: Sample) -> None:
+def check(found, sample):
     """Compare arrays with what NumPy gives."""
     wanted = results(sample.wanted())
     assert len(found) == len(wanted), str(sample)
@@ -216,7 +213,7 @@ def check(found: list[Any], sample: Sample) -> None:
         np.testing.assert_allclose(got, want, err_msg=str(sample), equal_nan=True, **close)
 
 
-def array_of(found: Any) -> Any:
+def array_of(found):
     """The array of a tensor, of a value without inputs, or of a NumPy number."""
     if isinstance(found, Tensor):
         return found.data

@@ -4,25 +4,21 @@ A base call for each function, values for each parameter, and whole calls where 
 says nothing. How they are tried stands in ``keyword_calls.py``.
 """
 
-from __future__ import annotations
-
-from typing import Any, Final
-
 import numpy as np
 
-RANDOM: Final = np.random.default_rng(7)
-A: Final = np.array([[0.5, -1.25, 2.0], [1.5, 0.25, -0.75]])
-B: Final = np.array([[1.5, 0.75, -2.0], [0.5, 1.25, 3.0]])
-NAN: Final = np.array([[0.5, np.nan, 2.0], [1.5, 0.25, -0.75]])
-V: Final = np.array([0.5, 2.0, 3.5, 1.0])
-ROWS: Final = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 7.0]])
-SQUARE: Final = RANDOM.normal(size=(3, 3))
-DEEP: Final = RANDOM.normal(size=(2, 3, 4))
-INTS: Final = np.array([5, 3, 6, 1])
-MASK: Final = np.array([[True, False, True], [True, True, False]])
-WHICH: Final = np.array([0, 1, 1, 0])
+RANDOM = np.random.default_rng(7)
+A = np.array([[0.5, -1.25, 2.0], [1.5, 0.25, -0.75]])
+B = np.array([[1.5, 0.75, -2.0], [0.5, 1.25, 3.0]])
+NAN = np.array([[0.5, np.nan, 2.0], [1.5, 0.25, -0.75]])
+V = np.array([0.5, 2.0, 3.5, 1.0])
+ROWS = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 7.0]])
+SQUARE = RANDOM.normal(size=(3, 3))
+DEEP = RANDOM.normal(size=(2, 3, 4))
+INTS = np.array([5, 3, 6, 1])
+MASK = np.array([[True, False, True], [True, True, False]])
+WHICH = np.array([0, 1, 1, 0])
 #: Functions of no array: called as ``sg.f``.
-CREATION: Final = (
+CREATION = (
     "arange",
     "eye",
     "full",
@@ -35,7 +31,7 @@ CREATION: Final = (
 )
 
 #: Function -> the operands of a call. Arrays become values; all else stays as it is.
-BASES: Final[dict[str, tuple[Any, ...]]] = {
+BASES = {
     **dict.fromkeys(
         (
             "nanargmax",
@@ -142,7 +138,7 @@ BASES: Final[dict[str, tuple[Any, ...]]] = {
     "squeeze": (A[None],),
 }
 
-SIGNATURES: Final = [
+SIGNATURES = [
     "d->d",
     "dd->d",
     "d->?",
@@ -156,7 +152,7 @@ SIGNATURES: Final = [
     "(n,k),(k)->(n)",
 ]
 #: Parameter -> sample values; the first is what NumPy has by default, or near it.
-VALUES: Final[dict[str, list[Any]]] = {
+VALUES = {
     "axis": [0, -1, None, (0, 1)],
     "axes": [(1, 0), [(0, 1), (0, 1), (0, 1)], 1],
     "keepdims": [True],
@@ -234,7 +230,7 @@ VALUES: Final[dict[str, list[Any]]] = {
     "kw": [],
 }
 
-PAD_MODES: Final = (
+PAD_MODES = (
     "constant",
     "edge",
     "reflect",
@@ -247,9 +243,9 @@ PAD_MODES: Final = (
     "median",
     "empty",
 )
-_EXTREME: Final = ("max", "min", "amax", "amin", "nanmax", "nanmin")
+_EXTREME = ("max", "min", "amax", "amin", "nanmax", "nanmin")
 #: (function, parameter) -> keyword arguments of whole calls, where it alone says nothing.
-CALLS: Final[dict[tuple[str, str], list[dict[str, Any]]]] = {
+CALLS = {
     **{
         (f, "where"): [{"where": MASK, "initial": -3.0}, {"where": MASK, "initial": 9.0}]
         for f in _EXTREME
@@ -322,7 +318,7 @@ CALLS: Final[dict[tuple[str, str], list[dict[str, Any]]]] = {
     ("like", "like"): [],
 }
 #: Whole calls beside the base: operands and keyword arguments, for what depends on both.
-FURTHER: Final[dict[tuple[str, str], list[tuple[tuple[Any, ...], dict[str, Any]]]]] = {
+FURTHER = {
     ("take", "mode"): [((V, [-5, 1, 9]), {"mode": m}) for m in ("clip", "wrap")]
     + [((A, [[1, -4], [7, 0]], 1), {"mode": "wrap"})],
     ("linspace", "axis"): [((V, 2.0, 5), {"axis": -1}), ((A, B, 3), {"axis": 1})],

@@ -4,14 +4,11 @@ Tests of all ops also try other operands than these, so the samples are of ops t
 ``tests/linalg`` has those that do.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
-from staticgrad.ir.op import Op, op_class
+from staticgrad.ir.op import op_class
 from staticgrad.types.dtype import F32, F64
 from tests.ops.array_samples import extraordinary
 from tests.ops.samples import Rng, Sample, declare, provides
@@ -23,7 +20,7 @@ RECTANGLES = ((4, 3), (3, 4), (3, 3), (1, 4), (3, 1), (0, 3), (3, 0), (0, 0), (1
 Operands = Callable[[Rng, tuple[int, ...], int], tuple[np.ndarray, ...]]
 
 
-def spread(rng: Rng, *shape: int) -> np.ndarray:
+def spread(rng, *shape):
     """Matrices whose singular values lie apart from 0 and from each other."""
     x = rng.normal(size=shape)
     for place in range(min(shape[-2:])):
@@ -31,14 +28,14 @@ def spread(rng: Rng, *shape: int) -> np.ndarray:
     return x
 
 
-def definite(rng: Rng, batch: tuple[int, ...], n: int) -> tuple[np.ndarray, ...]:
+def definite(rng, batch, n):
     """Symmetric positive definite matrices of which the upper triangle holds something else."""
     x = spread(rng, *batch, n, n)
     whole = x @ np.swapaxes(x, -1, -2)
     return (np.tril(whole) + np.triu(rng.normal(size=whole.shape), 1),)
 
 
-def _square(op: Op, operands: Operands, rng: Rng) -> Iterator[Sample]:
+def _square(op, operands, rng):
     for batch in BATCHES:
         for n in SQUARES:
             arrays = operands(rng, batch, n)
@@ -46,12 +43,12 @@ def _square(op: Op, operands: Operands, rng: Rng) -> Iterator[Sample]:
             yield Sample(op, tuple(narrow(a) for a in arrays))
 
 
-def narrow(array: np.ndarray) -> np.ndarray:
+def narrow(array):
     """float32 for float64."""
     return array.astype(np.float32) if array.dtype == np.float64 else array
 
 
-def strange(op: Op, rng: Rng, *shapes: tuple[int, ...], integers: Any = None) -> Iterator[Sample]:
+def strange(op, rng, *shapes, integers=None):
     """Special values and equal elements, with ordinary matrices beside them."""
     for dtype in (F32, F64):
         for _ in range(3):
@@ -61,25 +58,25 @@ def strange(op: Op, rng: Rng, *shapes: tuple[int, ...], integers: Any = None) ->
             yield Sample(op, tuple(arrays))
 
 
-def symmetric(rng: Rng, batch: tuple[int, ...], n: int) -> tuple[np.ndarray, ...]:
+def symmetric(rng, batch, n):
     return (definite(rng, batch, n)[0] - 3.0 * np.eye(n),)
 
 
-ONE: dict[str, Operands] = {"cholesky": definite, "eigh": symmetric, "eigvalsh": symmetric}
+ONE = {"cholesky": definite, "eigh": symmetric, "eigvalsh": symmetric}
 
 
-def _of_one(name: str) -> None:
+def _of_one(name):
     @provides(name)
-    def _(rng: Rng) -> Iterator[Sample]:
+    def _(rng):
         op = op_class(name)(errors="nan")
         yield from _square(op, ONE[name], rng)
         yield from strange(op, rng, (9, 3, 3))
         yield from strange(op, rng, (30, 1, 1))
 
 
-def _rectangular(name: str, *options: dict[str, Any]) -> None:
+def _rectangular(name, *options):
     @provides(name)
-    def _(rng: Rng) -> Iterator[Sample]:
+    def _(rng):
         nan = {"errors": "nan"} if "errors" in op_class(name).__dataclass_fields__ else {}
         for number, fields in enumerate(options):
             op = op_class(name)(**fields, **nan)
@@ -103,7 +100,7 @@ _rectangular("svdvals", {})
 
 
 @provides("triangular_solve")
-def _triangular(rng: Rng) -> Iterator[Sample]:
+def _triangular(rng):
     cls = op_class("triangular_solve")
     for lower in (False, True):
         for transposed in (False, True):
@@ -120,7 +117,7 @@ def _triangular(rng: Rng) -> Iterator[Sample]:
 
 
 @provides("tridiagonal_solve")
-def _tridiagonal(rng: Rng) -> Iterator[Sample]:
+def _tridiagonal(rng):
     cls = op_class("tridiagonal_solve")
     for batch, n, k in (
         ((), 4, 2),
@@ -138,7 +135,7 @@ def _tridiagonal(rng: Rng) -> Iterator[Sample]:
 
 
 @provides("lu_solve")
-def _lu_solve(rng: Rng) -> Iterator[Sample]:
+def _lu_solve(rng):
     cls = op_class("lu_solve")
     for transposed in (False, True):
         for batch, n, k in (((), 3, 2), ((2,), 2, 1), ((2, 1), 3, 1), ((), 1, 1), ((), 0, 2)):
@@ -153,12 +150,12 @@ def _lu_solve(rng: Rng) -> Iterator[Sample]:
 # -- what they are -------------------------------------------------------------------------------
 
 
-def _at_size(name: str) -> Callable[[int], Iterator[Sample]]:
+def _at_size(name):
     """Batches of small matrices, as many as rows of n elements have remainders."""
 
     fields = {} if name in ("lu", "qr") else {"errors": "nan"}
 
-    def at_size(n: int) -> Iterator[Sample]:
+    def at_size(n):
         rng = np.random.default_rng(n)
         x = definite(rng, (n % 37,), 2)[0]
         order = np.broadcast_to(np.array([1, 0]), (n % 37, 2))

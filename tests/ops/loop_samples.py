@@ -1,32 +1,26 @@
 """Samples of the ops that run bodies: recurrences in a few dtypes, both ways, no iterations too."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator, Sequence
-from typing import Any
-
 import numpy as np
 
 import staticgrad as sg
-from staticgrad.ir.op import Op
-from staticgrad.types.dtype import F32, F64, I32, DType
+from staticgrad.types.dtype import F32, F64, I32
 from tests.ops.array_samples import apart, counted, extraordinary
 from tests.ops.graphs import variable
-from tests.ops.samples import Rng, Sample, declare, provides
+from tests.ops.samples import Sample, declare, provides
 
 DTYPES = (F32, F64, I32)
 #: Iterations, elements of a carry.
 LOOPS = ((3, 4), (1, 1), (0, 3), (2, 0), (5, 2))
 
 
-def recurrence(iterations: int, n: int, dtype: DType, reverse: bool) -> Op:
+def recurrence(iterations, n, dtype, reverse):
     """c becomes c * p + x; the outputs are c - x * i, and c."""
     c, x, p = (
         variable(name, dtype, shape)
         for name, shape in (("c", (n,)), ("x", (iterations, n)), ("p", (n,)))
     )
 
-    def iteration(i: Any, carry: Any, each: Any) -> Any:
+    def iteration(i, carry, each):
         return carry * p + each, (carry - each * sg.astype(i, dtype), carry)
 
     numbers = sg.constant(np.arange(iterations))
@@ -35,7 +29,7 @@ def recurrence(iterations: int, n: int, dtype: DType, reverse: bool) -> Op:
     return type(op)(op.body, op.iterations, op.carries, op.slices, reverse)
 
 
-def recurrence_arrays(op: Any, c: Any, i: Any, x: Any, p: Any) -> tuple[np.ndarray, ...]:
+def recurrence_arrays(op, c, i, x, p):
     """The same, by a loop of Python."""
     outs, carries = np.empty_like(x), np.empty_like(x)
     for t in reversed(range(len(x))) if op.reverse else range(len(x)):
@@ -44,9 +38,7 @@ def recurrence_arrays(op: Any, c: Any, i: Any, x: Any, p: Any) -> tuple[np.ndarr
     return c, outs, carries
 
 
-def _loop(
-    iterations: int, arrays: Sequence[np.ndarray], reverse: bool, smooth: bool = False
-) -> Sample:
+def _loop(iterations, arrays, reverse, smooth=False):
     c, x, p = arrays
     dtype = {a.numpy: a for a in DTYPES}[c.dtype]
     op = recurrence(iterations, len(c), dtype, reverse)
@@ -54,7 +46,7 @@ def _loop(
 
 
 @provides("loop")
-def _loops(rng: Rng) -> Iterator[Sample]:
+def _loops(rng):
     for iterations, n in LOOPS:
         for reverse in (False, True):
             for dtype in DTYPES:
@@ -68,7 +60,7 @@ def _loops(rng: Rng) -> Iterator[Sample]:
 
 
 @provides("while")
-def _whiles(rng: Rng) -> Iterator[Sample]:
+def _whiles(rng):
     for start in (0, 2, 3):
         for dtype in DTYPES:
             yield _while(start, counted((4,), dtype), counted((4,), dtype), None)
@@ -78,7 +70,7 @@ def _whiles(rng: Rng) -> Iterator[Sample]:
         yield _while(1, extraordinary(rng, (40,), dtype), extraordinary(rng, (40,), dtype), None)
 
 
-def _while(start: int, c: np.ndarray, p: np.ndarray, most: Any, smooth: bool = False) -> Sample:
+def _while(start, c, p, most, smooth=False):
     dtype = {a.numpy: a for a in DTYPES}[c.dtype]
     number = variable("k", sg.int64, ())
     carry, factor = (variable(name, dtype, c.shape) for name in "cp")
@@ -91,7 +83,7 @@ def _while(start: int, c: np.ndarray, p: np.ndarray, most: Any, smooth: bool = F
     return Sample(last.node.op, (np.asarray(start), c, p), smooth=smooth)
 
 
-def while_arrays(op: Any, start: Any, c: Any, p: Any) -> tuple[np.ndarray, ...]:
+def while_arrays(op, start, c, p):
     """The same, by a loop of Python."""
     done = 0
     while start + done < 3 and done != op.most:
@@ -100,7 +92,7 @@ def while_arrays(op: Any, start: Any, c: Any, p: Any) -> tuple[np.ndarray, ...]:
 
 
 @provides("branch")
-def _branches(rng: Rng) -> Iterator[Sample]:
+def _branches(rng):
     for index in (0, 1, 2, -1, 7):
         for dtype in DTYPES:
             yield _branch(index, counted((2, 3), dtype), counted((2, 3), dtype))
@@ -111,7 +103,7 @@ def _branches(rng: Rng) -> Iterator[Sample]:
             yield _branch(index, *every)
 
 
-def _branch(index: int, x: np.ndarray, y: np.ndarray, smooth: bool = False) -> Sample:
+def _branch(index, x, y, smooth=False):
     dtype = {a.numpy: a for a in DTYPES}[x.dtype]
     i, a, b = variable("i", sg.int64, ()), *(variable(n, dtype, x.shape) for n in "ab")
     value = sg.switch(i, [lambda: a * b, lambda: a + b * b, lambda: b - a])
@@ -121,26 +113,26 @@ def _branch(index: int, x: np.ndarray, y: np.ndarray, smooth: bool = False) -> S
     return Sample(value.node.op, tuple(arrays[name] for name in operands), smooth=smooth)
 
 
-def branch_arrays(index: Any, x: Any, y: Any) -> np.ndarray:
+def branch_arrays(index, x, y):
     """The same, by a list."""
     return [x * y, x + y * y, y - x][min(max(int(index), 0), 2)]
 
 
-def _rows(n: int, dtype: DType, count: int) -> list[np.ndarray]:
+def _rows(n, dtype, count):
     return [(np.arange(n) % 7 - 3 + k).astype(dtype.numpy) for k in range(count)]
 
 
-def _loop_at(n: int) -> Iterator[Sample]:
+def _loop_at(n):
     for dtype in (F32, F64):
         c, x, p = _rows(n, dtype, 3)
         yield _loop(2, (c, np.stack([x, p]), p), False)
 
 
-def _while_at(n: int) -> Iterator[Sample]:
+def _while_at(n):
     yield _while(1, *_rows(n, F32, 2), None)
 
 
-def _branch_at(n: int) -> Iterator[Sample]:
+def _branch_at(n):
     yield _branch(1, *_rows(n, F32, 2))
 
 

@@ -1,17 +1,12 @@
 """How the tests of ops look at an error: its class, its words, and the line it blames."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
-from staticgrad.errors import StaticgradError
-
 
 @contextmanager
-def assert_refused(kind: type[StaticgradError], *words: str, line: str = "") -> Iterator[None]:
+def assert_refused(kind, *words, line=""):
     """The block raises ``kind``; its message has ``words``, the line it blames has ``line``."""
     with pytest.raises(kind) as caught:
         yield
@@ -23,3 +18,17 @@ def assert_refused(kind: type[StaticgradError], *words: str, line: str = "") -> 
     place = caught.value.at.resolve()
     assert "/staticgrad/" not in place.file.replace("\\", "/"), place
     assert line in place.text, place
+
+
+def assert_each_refused(*cases):
+    """Each case is a class, words of the message and a call, whose own line is blamed."""
+    for kind, *words, call in cases:
+        with assert_refused(kind, *words, line="lambda"):
+            call()
+
+
+def assert_each_raises(*cases):
+    """Each case is a class, a pattern of the message and a call."""
+    for kind, pattern, call in cases:
+        with pytest.raises(kind, match=pattern):
+            call()

@@ -1,18 +1,14 @@
 """Samples of random bits."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
-
 import numpy as np
 
 from staticgrad.ir.op import op_class
 from staticgrad.types.dtype import U32, U64
-from tests.ops.samples import Rng, Sample, provides
+from tests.ops.samples import Sample, provides
 
 
 @provides("random_bits")
-def _random_bits(rng: Rng) -> Iterator[Sample]:
+def _random_bits(rng):
     for shape in ((), (0,), (1,), (7,), (40,), (3, 5), (2, 0, 3), (2, 3, 17)):
         for dtype in (U32, U64):
             for stream, half, key, step in ((0, 0, 0, 0), (5, 1, 2**64 - 1, 2**40 + 3)):

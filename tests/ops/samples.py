@@ -12,8 +12,6 @@ of a kink. Beside them an op has a ``declare`` (see ``declared_samples.py``). An
 of this fails ``test_completeness`` with a sentence that says what to add.
 """
 
-from __future__ import annotations
-
 import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,14 +24,13 @@ import staticgrad.functions  # noqa: F401 - fills the registry
 from staticgrad.ir.forms import CallForm
 from staticgrad.ir.op import Op
 from staticgrad.ir.rounded import rounded
-from staticgrad.ir.value import Value
 from staticgrad.types.arrays import TensorType
 from staticgrad.types.dtype import as_dtype
 
 Rng = np.random.Generator
 Provider = Callable[[Rng], Iterator["Sample"]]
 
-PROVIDERS: dict[str, Provider] = {}
+PROVIDERS = {}
 AtSize = Callable[[int], Iterator["Sample"]]
 
 
@@ -56,17 +53,10 @@ class Declaration:
     refused: tuple[int, ...] = ()
 
 
-DECLARATIONS: dict[str, Declaration] = {}
+DECLARATIONS = {}
 
 
-def declare(
-    name: str,
-    spelling: str,
-    kinds: tuple[str, ...] | None = None,
-    at_size: AtSize | None = None,
-    fixed: tuple[int, ...] = (),
-    refused: tuple[int, ...] = (),
-) -> None:
+def declare(name, spelling, kinds=None, at_size=None, fixed=(), refused=()):
     """Say what op ``name`` is in NumPy, which elements it takes, and how to make it large."""
     if name in DECLARATIONS:
         raise ValueError(f"op {name!r} is declared twice")
@@ -89,7 +79,7 @@ class Sample:
     tolerance: float = 1e-6
     wide: float = 1e-14
 
-    def reference(self) -> Any:
+    def reference(self):
         """What the op's reference says of the operands, in the dtypes of the results."""
         types = [TensorType(as_dtype(a.dtype), np.shape(a)) for a in self.arrays]
         inferred = self.op.infer(*types)
@@ -97,24 +87,24 @@ class Sample:
         return rounded(self.op.reference, self.op, types, outs)(*self.arrays)
 
     @property
-    def moves(self) -> tuple[bool, ...]:
+    def moves(self):
         """Which operands a derivative can be taken by: floating ones but those that are refused."""
         declared = declaration_of(self.op.name)
         refused = declared.refused if declared is not None else ()
         return tuple(a.dtype.kind == "f" and i not in refused for i, a in enumerate(self.arrays))
 
-    def __post_init__(self) -> None:
+    def __post_init__(self):
         object.__setattr__(self, "arrays", tuple(map(np.asarray, self.arrays)))
 
-    def apply(self, *values: Value) -> Any:
+    def apply(self, *values):
         """The op bound to values (or to the sample's own arrays as constants)."""
         return self.op(*(values or self.arrays))
 
 
-def provides(*names: str) -> Callable[[Provider], Provider]:
+def provides(*names):
     """Register a generator of samples for the ops ``names``."""
 
-    def register(provider: Provider) -> Provider:
+    def register(provider):
         for name in names:
             if name in PROVIDERS:
                 raise ValueError(f"op {name!r} has two sample providers")
@@ -124,20 +114,20 @@ def provides(*names: str) -> Callable[[Provider], Provider]:
     return register
 
 
-def load_providers() -> dict[str, Provider]:
+def load_providers():
     """Every provider of the ``*_samples.py`` files beside this one."""
     for path in sorted(Path(__file__).parent.glob("*_samples.py")):
         importlib.import_module(f"tests.ops.{path.stem}")
     return PROVIDERS
 
 
-def declaration_of(name: str) -> Declaration | None:
+def declaration_of(name):
     """What was declared of op ``name``."""
     load_providers()
     return DECLARATIONS.get(name)
 
 
-def is_called(name: str) -> bool:
+def is_called(name):
     """Whether the op is a call of a routine, by a step that is not a kernel."""
     for sample in samples_of(name)[:1]:
         types = [TensorType(as_dtype(a.dtype), a.shape) for a in sample.arrays]
@@ -147,7 +137,7 @@ def is_called(name: str) -> bool:
     return False
 
 
-def samples_of(name: str, seed: int = 0) -> list[Sample]:
+def samples_of(name, seed=0):
     """The samples of op ``name``; the same for the same seed. Empty if there is no provider."""
     provider = load_providers().get(name)
     return [] if provider is None else list(provider(np.random.default_rng(seed)))

@@ -1,13 +1,9 @@
 """Samples of the running totals."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator
-
 from staticgrad.ir.op import op_class
 from staticgrad.types.dtype import F32, F64
 from tests.ops.array_samples import NUMBERS, apart, counted, everywhere, extraordinary
-from tests.ops.samples import Rng, Sample, provides
+from tests.ops.samples import Sample, provides
 
 #: Shape, axis.
 SCANNED = (
@@ -16,8 +12,8 @@ SCANNED = (
 )  # fmt: skip
 
 
-def _running(name: str) -> Callable[[Rng], Iterator[Sample]]:
-    def provider(rng: Rng) -> Iterator[Sample]:
+def _running(name):
+    def provider(rng):
         for shape, axis in SCANNED:
             yield from everywhere(op_class(name)(axis), shape, rng, NUMBERS)
 
@@ -29,7 +25,7 @@ for _name in ("cumsum", "cumprod"):
 
 
 @provides("linear_scan")
-def _linear_scan(rng: Rng) -> Iterator[Sample]:
+def _linear_scan(rng):
     for shape, axis in SCANNED:
         op = op_class("linear_scan")(axis)
         for dtype in NUMBERS:

@@ -1,17 +1,14 @@
 """Samples of the ops of ``sg.special``: special values, and smooth points inside the domains."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
 
 from staticgrad.ir.op import op_class
-from staticgrad.types.dtype import F64, DType
+from staticgrad.types.dtype import F64
 from tests.limits import finfo
 from tests.ops.elementwise_samples import FLOATS, in_line, in_pairs, smooth_line, smooth_pairs
-from tests.ops.samples import Rng, Sample, declare, provides
+from tests.ops.samples import Sample, declare, provides
 
 #: Op -> what it is, and the interval in which its derivatives are checked.
 UNARY = {
@@ -45,8 +42,8 @@ TOLERANCE = {
 }
 
 
-def _unary(name: str) -> Callable[[Rng], Iterator[Sample]]:
-    def provider(rng: Rng) -> Iterator[Sample]:
+def _unary(name):
+    def provider(rng):
         op, (_, low, high) = op_class(name)(), UNARY[name]
         tolerance, wide = TOLERANCE.get(name, (1e-6, 1e-14))
         yield from (replace(s, wide=wide) for s in in_line(op, FLOATS, tolerance))
@@ -55,8 +52,8 @@ def _unary(name: str) -> Callable[[Rng], Iterator[Sample]]:
     return provider
 
 
-def _binary(name: str) -> Callable[[Rng], Iterator[Sample]]:
-    def provider(rng: Rng) -> Iterator[Sample]:
+def _binary(name):
+    def provider(rng):
         op, (_, low, high) = op_class(name)(), BINARY[name]
         tolerance, wide = TOLERANCE.get(name, (1e-6, 1e-14))
         yield from (replace(s, wide=wide) for s in in_pairs(op, FLOATS, tolerance))
@@ -73,14 +70,14 @@ for _name, (_text, _, _) in BINARY.items():
     declare(_name, _text)
 
 
-def smooth_operands(rng: Rng) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def smooth_operands(rng):
     """Pairs of positive operands of shapes that broadcast."""
     for left, right in (((3, 4), (3, 4)), ((3, 4), (4,)), ((2, 1, 3), (4, 1)), ((), (5,))):
         yield rng.uniform(0.4, 4.0, left), rng.uniform(0.4, 4.0, right)
 
 
 @provides("polygamma")
-def _(rng: Rng) -> Iterator[Sample]:
+def _(rng):
     for order in (1, 3, 5):  # below 0 the terms of even orders cancel
         op = op_class("polygamma")(order)
         yield from (replace(s, wide=2e-14) for s in in_line(op, FLOATS))
@@ -88,7 +85,7 @@ def _(rng: Rng) -> Iterator[Sample]:
 
 
 @provides("zeta")
-def _(rng: Rng) -> Iterator[Sample]:
+def _(rng):
     op = op_class("zeta")()
     # Of results that nearly underflow the last terms have few digits.
     yield from (replace(s, wide=1e-6) for s in in_pairs(op, FLOATS))
@@ -104,7 +101,7 @@ declare("zeta", "zeta(x, y)", refused=(0,))
 EVERY = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 10.3, 88.0, 255.0, np.inf)
 
 
-def _every(dtype: DType) -> np.ndarray:
+def _every(dtype):
     info = finfo(dtype.numpy)
     # Of the smallest float64 SciPy's functions are wrong: the smallest float32 stands for them.
     small = float(
@@ -114,9 +111,9 @@ def _every(dtype: DType) -> np.ndarray:
     return np.concatenate([sizes, -sizes, np.array([np.nan], dtype.numpy)])
 
 
-def _incomplete(name: str, rough: float = 1e-5, wide: float = 1e-12) -> None:
+def _incomplete(name, rough=1e-5, wide=1e-12):
     @provides(name)
-    def _(rng: Rng) -> Iterator[Sample]:
+    def _(rng):
         op = op_class(name)()
         for dtype in FLOATS:
             values = _every(dtype)
@@ -143,7 +140,7 @@ declare("betaln", "betaln(x, y)")
 
 
 @provides("betainc")
-def _(rng: Rng) -> Iterator[Sample]:
+def _(rng):
     op = op_class("betainc")()
     for dtype in FLOATS:
         values, ones = _every(dtype), np.ones((), dtype.numpy)

@@ -1,17 +1,13 @@
 """Samples of the ops that put elements in order."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
-
 import numpy as np
 
-from staticgrad.ir.op import Op, op_class
+from staticgrad.ir.op import op_class
 from staticgrad.ir.rounded import widened
-from staticgrad.types.dtype import ALL_DTYPES, DType
+from staticgrad.types.dtype import ALL_DTYPES
 from tests.limits import finfo
 from tests.ops.array_samples import NUMBERS, apart
-from tests.ops.samples import Rng, Sample, provides
+from tests.ops.samples import Sample, provides
 
 #: Shape and axis; 8 is the length of the runs that a kernel merges.
 SORTED = (
@@ -25,7 +21,7 @@ CHOSEN = (
 )  # fmt: skip
 
 
-def mixed(rng: Rng, shape: tuple[int, ...], dtype: DType) -> np.ndarray:
+def mixed(rng, shape, dtype):
     """Many equal elements; the ends of the range; of floats also what is special."""
     if dtype.is_float:
         limits = finfo(dtype.numpy)
@@ -38,12 +34,12 @@ def mixed(rng: Rng, shape: tuple[int, ...], dtype: DType) -> np.ndarray:
     return rng.choice(np.array([info.min, info.max, 0, 1, 2, info.max - 1], dtype.numpy), shape)
 
 
-def ascending(array: np.ndarray) -> np.ndarray:
+def ascending(array):
     """The elements in order, NaN last."""
     return array[np.argsort(widened(array), kind="stable")]
 
 
-def orders(op: Op, shape: tuple[int, ...], rng: Rng) -> Iterator[Sample]:
+def orders(op, shape, rng):
     for dtype in ALL_DTYPES:
         yield Sample(op, (mixed(rng, shape, dtype),))
     yield Sample(op, (rng.normal(size=shape).astype(np.float32),))
@@ -51,21 +47,21 @@ def orders(op: Op, shape: tuple[int, ...], rng: Rng) -> Iterator[Sample]:
 
 
 @provides("sort")
-def _sort(rng: Rng) -> Iterator[Sample]:
+def _sort(rng):
     for shape, axis in SORTED:
         yield from orders(op_class("sort")(axis), shape, rng)
         yield from orders(op_class("sort")(axis, True), shape, rng)
 
 
 @provides("topk")
-def _topk(rng: Rng) -> Iterator[Sample]:
+def _topk(rng):
     for shape, axis, k in CHOSEN:
         yield from orders(op_class("topk")(axis, k), shape, rng)
         yield from orders(op_class("topk")(axis, k, True), shape, rng)
 
 
 @provides("searchsorted")
-def _searchsorted(rng: Rng) -> Iterator[Sample]:
+def _searchsorted(rng):
     for size, shape in ((5, (7,)), (0, (3,)), (1, (2, 3)), (70, (33,)), (64, ()), (3, (0, 2))):
         for right in (False, True):
             op = op_class("searchsorted")(right)

@@ -1,9 +1,5 @@
 """Samples of the elementwise ops beyond arithmetic: angles, hyperbolics, division, signs."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator
-
 from staticgrad.ir.op import op_class
 from staticgrad.types.dtype import ALL_DTYPES
 from tests.ops.elementwise_samples import (
@@ -14,7 +10,7 @@ from tests.ops.elementwise_samples import (
     smooth_line,
     smooth_pairs,
 )
-from tests.ops.samples import Rng, Sample, provides
+from tests.ops.samples import Sample, provides
 
 #: Op -> the interval in which its derivatives are checked.
 UNARY = {
@@ -50,8 +46,8 @@ BINARY = {
 TOLERANCE = {"logaddexp": 1e-5, "tan": 2e-6}
 
 
-def _unary(name: str) -> Callable[[Rng], Iterator[Sample]]:
-    def provider(rng: Rng) -> Iterator[Sample]:
+def _unary(name):
+    def provider(rng):
         op, (low, high) = op_class(name)(), UNARY[name]
         yield from in_line(op, FLOATS, TOLERANCE.get(name, 1e-6))
         if low < high:
@@ -60,8 +56,8 @@ def _unary(name: str) -> Callable[[Rng], Iterator[Sample]]:
     return provider
 
 
-def _binary(name: str) -> Callable[[Rng], Iterator[Sample]]:
-    def provider(rng: Rng) -> Iterator[Sample]:
+def _binary(name):
+    def provider(rng):
         op, (dtypes, low, high) = op_class(name)(), BINARY[name]
         yield from in_pairs(op, dtypes, TOLERANCE.get(name, 1e-6))
         if low < high:
@@ -76,10 +72,10 @@ for _name in BINARY:
     provides(_name)(_binary(_name))
 
 
-def _remains(name: str) -> Callable[[Rng], Iterator[Sample]]:
+def _remains(name):
     """Smooth where x / y is not a whole number: there both derivatives are constant."""
 
-    def provider(rng: Rng) -> Iterator[Sample]:
+    def provider(rng):
         op = op_class(name)()
         yield from in_pairs(op, (*INTEGERS, *FLOATS))
         for shape in ((3, 4), (), (1,)):
@@ -91,7 +87,7 @@ def _remains(name: str) -> Callable[[Rng], Iterator[Sample]]:
 
 
 @provides("relu")
-def _relu(rng: Rng) -> Iterator[Sample]:
+def _relu(rng):
     op = op_class("relu")()
     yield from in_line(op, (*INTEGERS, *FLOATS), 1e-6)
     yield from smooth_line(op, rng, 0.3, 3.0)

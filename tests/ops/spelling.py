@@ -4,19 +4,14 @@ The expressions stand in ``declared_samples.py``; the few ops without a single f
 have one here, written from the definition. Sums and vector math differ in their last places only.
 """
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import scipy.special
 
-from staticgrad.ir.op import Op
 from tests.ops.loop_samples import branch_arrays, recurrence_arrays, while_arrays
 from tests.ops.window_spelling import HELPERS as WINDOWS
 
 
-def spelled(text: str, op: Op, operands: tuple[Any, ...]) -> tuple[np.ndarray, ...]:
+def spelled(text, op, operands):
     """The arrays that the expression ``text`` gives."""
     names = dict(zip("xyz", operands, strict=False))
     with np.errstate(all="ignore"):
@@ -24,13 +19,13 @@ def spelled(text: str, op: Op, operands: tuple[Any, ...]) -> tuple[np.ndarray, .
     return tuple(map(np.asarray, found)) if isinstance(found, tuple) else (np.asarray(found),)
 
 
-def raised(x: np.ndarray, op: Any) -> np.ndarray:
+def raised(x, op):
     """x to a whole power: repeated multiplication, and its reciprocal below 0."""
     power = np.power(x, x.dtype.type(abs(op.exponent)))
     return power if op.exponent >= 0 else 1 / power
 
 
-def inverse(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def inverse(x, y):
     """1 / x ** -y in integers, without its fraction: by remainders, of the bases 1 and -1 alone."""
     odd = np.remainder(y, 2) == 1
     by_minus = np.where(odd, -np.ones_like(y), np.ones_like(y))
@@ -38,7 +33,7 @@ def inverse(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return found.astype(x.dtype)
 
 
-def gammaln(x: np.ndarray) -> np.ndarray:
+def gammaln(x):
     """SciPy's, but for the smallest numbers, next to 1, where it loses digits, and at -inf."""
     wide = x.astype(np.float64)
     found = np.where(
@@ -48,19 +43,19 @@ def gammaln(x: np.ndarray) -> np.ndarray:
     return np.where(wide == -np.inf, np.inf, found).astype(x.dtype)
 
 
-def halved(x: np.ndarray, found: np.ndarray) -> np.ndarray:
+def halved(x, found):
     """x / 2 of tiny x, else what was found in float64: a number that is rounded twice."""
     return np.where(np.abs(x) < 1e-30, x * x.dtype.type(0.5), found.astype(x.dtype))
 
 
-def lambertw(x: np.ndarray) -> np.ndarray:
+def lambertw(x):
     """In float64, as the real line ends at -1/e rounded to it."""
     wide = x.astype(np.float64)
     found = scipy.special.lambertw(wide).real
     return np.where(wide < -np.exp(-1.0), np.nan, found).astype(x.dtype)
 
 
-def betaln(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def betaln(a, b):
     """SciPy's for positive a and b; inf where one is 0, -inf where one is inf."""
     low, high = np.minimum(a, b), np.maximum(a, b)
     inside = (low > 0) & np.isfinite(high)
@@ -69,25 +64,25 @@ def betaln(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.where(inside, found, border).astype(a.dtype)
 
 
-def betainc(a: np.ndarray, b: np.ndarray, x: np.ndarray) -> np.ndarray:
+def betainc(a, b, x):
     """SciPy's."""
     found = scipy.special.betainc(*(v.astype(float) for v in (a, b, x)))
     return np.asarray(found).astype(x.dtype)
 
 
-def capped(a: np.ndarray, x: np.ndarray) -> np.ndarray:
+def capped(a, x):
     """The first operand of an incomplete gamma function, where SciPy's does not overflow."""
     return np.where(x < 1e290, np.minimum(a.astype(float), 1e300), a)
 
 
-def polygamma(x: np.ndarray, order: int) -> np.ndarray:
+def polygamma(x, order):
     """SciPy's; of order 1 NaN at -inf."""
     outside = (x == -np.inf) & (order == 1)
     found = scipy.special.polygamma(order, np.where(outside, 1, x))
     return np.where(outside, np.nan, found).astype(x.dtype)
 
 
-def zeta(s: np.ndarray, q: np.ndarray) -> np.ndarray:
+def zeta(s, q):
     """SciPy's where s > 1 and q > 0, its poles, NaN elsewhere."""
     poles = ((s > 1) & (q <= 0) & (np.floor(q) == q)) | ((s == 1) & (q == q))
     inside = (s > 1) & (q > 0)
@@ -96,7 +91,7 @@ def zeta(s: np.ndarray, q: np.ndarray) -> np.ndarray:
     return np.where(inside, found, np.where(poles, np.inf, np.nan)).astype(q.dtype)
 
 
-def scanned(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
+def scanned(a, b, axis):
     """out[0] = b[0], then out[i] = a[i] * out[i - 1] + b[i]."""
     out = np.moveaxis(b.copy(), axis, 0)
     factors = np.moveaxis(a, axis, 0)
@@ -105,7 +100,7 @@ def scanned(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
     return np.moveaxis(out, 0, axis)
 
 
-def aligned(x: np.ndarray, op: Any) -> np.ndarray:
+def aligned(x, op):
     """x with an axis of size 1 wherever ``broadcast`` makes a new one."""
     shape = [1] * len(op.shape)
     for own, axis in zip(x.shape, op.axes, strict=True):
@@ -113,25 +108,25 @@ def aligned(x: np.ndarray, op: Any) -> np.ndarray:
     return x.reshape(shape)
 
 
-def keys(starts: Any, lengths: Any, steps: Any) -> tuple[Any, ...]:
+def keys(starts, lengths, steps):
     """Starts, lengths and steps as a key of indexing."""
     parts = zip(starts, lengths, steps, strict=True)
     return np.ix_(*(start + step * np.arange(length) for start, length, step in parts))
 
 
-def padded(x: np.ndarray, op: Any) -> np.ndarray:
+def padded(x, op):
     """Zeros, with x at its places."""
     out = np.zeros(op.shape, x.dtype)
     out[keys(op.starts, x.shape, op.steps)] = x
     return out
 
 
-def transposed(x: np.ndarray, flip: bool) -> np.ndarray:
+def transposed(x, flip):
     """x, or its transpose."""
     return np.swapaxes(x, -1, -2) if flip else x
 
 
-def scattered(x: np.ndarray, places: np.ndarray, op: Any) -> np.ndarray:
+def scattered(x, places, op):
     """Zeros, to which ``np.add.at`` adds x along an axis."""
     shape = (*x.shape[: op.axis], op.size, *x.shape[op.axis + places.ndim :])
     out = np.zeros(shape, x.dtype)
@@ -140,7 +135,7 @@ def scattered(x: np.ndarray, places: np.ndarray, op: Any) -> np.ndarray:
     return out
 
 
-def extremes(x: np.ndarray, places: np.ndarray, op: Any) -> np.ndarray:
+def extremes(x, places, op):
     """What loses against all, which ``np.maximum.at`` raises, or ``np.minimum.at`` lowers."""
     if x.dtype.kind in "iu":
         ends = np.iinfo(x.dtype).min, np.iinfo(x.dtype).max
@@ -153,7 +148,7 @@ def extremes(x: np.ndarray, places: np.ndarray, op: Any) -> np.ndarray:
     return out
 
 
-def scattered_along(x: np.ndarray, places: np.ndarray, op: Any) -> np.ndarray:
+def scattered_along(x, places, op):
     """Zeros, to which ``np.add.at`` adds every element at its own index."""
     out = np.zeros((*x.shape[: op.axis], op.size, *x.shape[op.axis + 1 :]), x.dtype)
     where = list(np.indices(x.shape))
@@ -162,12 +157,12 @@ def scattered_along(x: np.ndarray, places: np.ndarray, op: Any) -> np.ndarray:
     return out
 
 
-def counted(op: Any) -> np.ndarray:
+def counted(op):
     """Positions along an axis."""
     return np.indices(op.shape)[op.axis].astype(op.dtype.numpy)
 
 
-def ordered(x: np.ndarray, op: Any) -> tuple[np.ndarray, np.ndarray]:
+def ordered(x, op):
     """Elements in order, equal ones as they came, with their places; the first k where asked."""
     rows = np.moveaxis(x, op.axis, -1)
     falls = getattr(op, "descending", None)

@@ -1,13 +1,11 @@
 """The table of errors in ``guide/accuracy.md``: compiled and evaluated functions against mpmath."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import mpmath
 import numpy as np
@@ -23,9 +21,9 @@ Array = np.ndarray[Any, Any]
 mp = mpmath.MPContext()
 mp.dps = 50
 COUNT = 60
-ROOT_TWO: Final = mp.sqrt(2)
+ROOT_TWO = mp.sqrt(2)
 #: Where the derivative of the logarithm of Gamma is 0.
-LEAST_GAMMA: Final = 1.4616321449683622
+LEAST_GAMMA = 1.4616321449683622
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class Case:
     beside: tuple[float, ...] = (0.0,)
     function: Callable[..., Any] | None = None
 
-    def points(self, dtype: str) -> Array:
+    def points(self, dtype):
         """Even and logarithmic draws from the domain, and neighbours of the points from 1 ulp."""
         rng = np.random.default_rng(3)
         reach = min(max(abs(self.low), abs(self.high)), float(finfo(dtype).max) / 2)
@@ -56,19 +54,19 @@ class Case:
         return np.unique(x[(wide >= self.low) & (wide <= self.high)])
 
 
-def sinc(x: Any) -> Any:
+def sinc(x):
     return mp.sinpi(x) / (mp.pi * x) if x else mp.mpf(1)
 
 
-def erfcx(x: Any) -> Any:
+def erfcx(x):
     return mp.exp(x * x) * mp.erfc(x)
 
 
-def ndtr(x: Any) -> Any:
+def ndtr(x):
     return mp.erfc(-x / ROOT_TWO) / 2
 
 
-def ndtri(p: Any) -> Any:
+def ndtri(p):
     """Newton's iteration on the logarithm of the smaller tail."""
     tail = min(p, 1 - p)
     if tail == 0.5:
@@ -83,31 +81,31 @@ def ndtri(p: Any) -> Any:
     return z if p < 0.5 else -z
 
 
-def erfinv(x: Any) -> Any:
+def erfinv(x):
     return -ndtri((1 - abs(x)) / 2) / ROOT_TWO * mp.sign(x)
 
 
-def loggamma(x: Any) -> Any:
+def loggamma(x):
     return mp.log(abs(mp.gamma(x)))
 
 
-def bessel(order: int, scaled: bool) -> Callable[[Any], Any]:
+def bessel(order, scaled):
     return lambda x: mp.besseli(order, x) * (mp.exp(-abs(x)) if scaled else 1)
 
 
-def log_ndtr(x: Any) -> Any:
+def log_ndtr(x):
     return mp.log(ndtr(x)) if x < 0 else mp.log1p(-ndtr(-x))
 
 
-def lambertw(x: Any) -> Any:
+def lambertw(x):
     if x * mp.e < -1:
         raise ValueError("no real solution")
     return mp.re(mp.lambertw(x))
 
 
-UNIT: Final = (-1.0, 1.0)
+UNIT = (-1.0, 1.0)
 #: Name in the table -> what it is.
-CASES: Final[dict[str, Case]] = {
+CASES = {
     "exp": Case(mp.exp, -745.0, 709.0),
     "exp2": Case(lambda x: mp.mpf(2) ** x, -1070.0, 1023.0),
     "expm1": Case(mp.expm1, -40.0, 700.0),
@@ -159,18 +157,18 @@ CASES: Final[dict[str, Case]] = {
 }
 
 
-def function_of(name: str) -> Callable[..., Any]:
+def function_of(name):
     """The public function of a row."""
-    found: Callable[..., Any] | None = CASES[name].function
+    found = CASES[name].function
     if found is None:
         found = sg
         for part in name.split("."):
             found = getattr(found, part)
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 @cache
-def truth(name: str, dtype: str) -> tuple[Array, list[Any]]:
+def truth(name, dtype):
     """Points where the result is finite and normal, and the true values there."""
     case = CASES[name]
     info = finfo(dtype)
@@ -186,7 +184,7 @@ def truth(name: str, dtype: str) -> tuple[Array, list[Any]]:
     return np.array(points, dtype), values
 
 
-def off_by(found: Array, true: list[Any]) -> Array:
+def off_by(found, true):
     """The distances from the true values, in units of the last place."""
     info, distances = finfo(found.dtype), []
     for got, exact in zip(found, true, strict=True):
@@ -197,13 +195,12 @@ def off_by(found: Array, true: list[Any]) -> Array:
         if exact:
             exponent = max(int(mp.frexp(abs(exact))[1]) - 1, exponent)
         distances.append(float(abs(mp.mpf(float(got)) - exact) * mp.mpf(2) ** -exponent))
-    in_units: Array = np.array(distances) * 2.0**info.nmant
-    return in_units
+    return np.array(distances) * 2.0**info.nmant
 
 
 #: Functions of several operands, whose blocks are compared with mpmath in ``test_special`` and
 #: ``test_vecmath``.
-OF_SEVERAL: Final = {
+OF_SEVERAL = {
     "power": "pow",
     "arctan2": "atan2",
     "special.gammainc": "gammainc",
@@ -214,18 +211,18 @@ OF_SEVERAL: Final = {
 }
 
 
-def stated() -> dict[str, tuple[float, float, float]]:
+def stated():
     """The table: the largest errors in float32 and in float64, and those of ``sg.evaluate``."""
     page = Path(documentation.__file__).parent / "guide" / "accuracy.md"
     rows = re.findall(r"^\| `sg\.([^`]*)` \|(.*)\|", page.read_text(encoding="utf-8"), re.M)
-    found: dict[str, tuple[float, float, float]] = {}
+    found = {}
     for name, cells in rows:
         narrow, wide, evaluated = (float(cell.strip() or "inf") for cell in cells.split("|")[:3])
         found[name] = narrow, wide, evaluated
     return found
 
 
-def test_the_table_has_every_function() -> None:
+def test_the_table_has_every_function():
     assert list(stated()) == [*CASES, *OF_SEVERAL]
     for name, block in OF_SEVERAL.items():
         assert stated()[name][:2] == (ULP[block, F32], ULP[block, F64])
@@ -233,7 +230,7 @@ def test_the_table_has_every_function() -> None:
 
 @pytest.mark.thinned(4)
 @pytest.mark.parametrize("name", CASES)
-def test_errors_are_within_the_table(name: str) -> None:
+def test_errors_are_within_the_table(name):
     bounds = dict(zip(("float32", "float64", "evaluate"), stated()[name], strict=True))
     for dtype in ("float32", "float64"):
         points, true = truth(name, dtype)

@@ -1,9 +1,6 @@
 """CTC beside the sum over all alignments, written out; derivatives by differences."""
 
-from __future__ import annotations
-
 from itertools import groupby, product
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,12 +13,12 @@ RNG = np.random.default_rng(11)
 TIMES, BATCH, CLASSES = 5, 4, 3
 
 
-def logs(times: int = TIMES, batch: int = BATCH) -> np.ndarray:
+def logs(times=TIMES, batch=BATCH):
     scores = RNG.normal(size=(times, batch, CLASSES))
     return scores - np.log(np.exp(scores).sum(-1, keepdims=True))
 
 
-def by_hand(log_probs: np.ndarray, labels: np.ndarray, blank: int) -> float:
+def by_hand(log_probs, labels, blank):
     """Every alignment of one sequence that becomes these labels, one by one."""
     total = 0.0
     for path in product(range(CLASSES), repeat=len(log_probs)):
@@ -37,7 +34,7 @@ LENGTHS, COUNTS = np.array([5, 5, 2, 4]), np.array([3, 3, 1, 3])  # the last one
 
 @pytest.mark.slow
 @pytest.mark.parametrize("blank", [0, 2])
-def test_losses_are_sums_over_alignments(blank: int) -> None:
+def test_losses_are_sums_over_alignments(blank):
     """Named times, batches and labels; a sequence that cannot be; float32 and the tape."""
     labels = np.where(blank == LABELS, 0, LABELS)
     expected = np.array([
@@ -62,7 +59,7 @@ def test_losses_are_sums_over_alignments(blank: int) -> None:
     np.testing.assert_allclose(sg.evaluate(narrow), expected, rtol=1e-5)
 
 
-def test_without_lengths_all_count() -> None:
+def test_without_lengths_all_count():
     probs, labels = logs(4, 2), np.array([[1, 2], [2, 2]])
     expected = [by_hand(probs[:, k], labels[k], 0) for k in range(2)]
     found = sg.evaluate(sg.nn.ctc_loss(probs, labels, reduction="none"))
@@ -72,14 +69,14 @@ def test_without_lengths_all_count() -> None:
 @pytest.mark.parametrize(
     ("times", "count", "expected"), [(0, 0, 0.0), (0, 1, np.inf), (2, 0, None)]
 )
-def test_sequences_without_times_or_labels(times: int, count: int, expected: float | None) -> None:
+def test_sequences_without_times_or_labels(times, count, expected):
     probs = logs(times, 1)
     found = sg.evaluate(sg.nn.ctc_loss(probs, np.ones((1, count), "int64"), reduction="sum"))
     np.testing.assert_allclose(found, -probs[:, 0, 0].sum() if expected is None else expected)
 
 
 @pytest.mark.slow
-def test_derivatives() -> None:
+def test_derivatives():
     """By differences in one direction; of an infinite loss 0, never NaN."""
     x = sg.input("x", LOGS.shape, "float64")
     losses = sg.nn.ctc_loss(x, LABELS, LENGTHS, COUNTS, reduction="none")
@@ -105,7 +102,7 @@ def test_derivatives() -> None:
         ({"reduction": "all"}, ArgumentError, "reduction"),
     ],
 )
-def test_mistakes(given: dict[str, Any], error: type[Exception], says: str) -> None:
+def test_mistakes(given, error, says):
     call = {"log_probs": LOGS, "targets": LABELS, **given}
     with pytest.raises(error, match=says):
         sg.nn.ctc_loss(**call)

@@ -3,8 +3,6 @@
 And every one is what its NumPy expression says, on all samples. See ``completeness.py``.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
@@ -22,18 +20,18 @@ every_op = pytest.mark.parametrize("name", op_names())
 
 
 @every_op
-def test_nothing_is_missing(name: str) -> None:
+def test_nothing_is_missing(name):
     said = [sentence for sentences in missing(name).values() for sentence in sentences]
     assert said == []
 
 
-def test_nothing_is_declared_of_ops_that_are_none() -> None:
+def test_nothing_is_declared_of_ops_that_are_none():
     samples_of("add")
     declared = {name for name in registry.DECLARATIONS if not name.startswith("tests.")}
     assert declared <= registered_ops().keys()
 
 
-def test_the_table_marks_what_is_missing(bare: str) -> None:
+def test_the_table_marks_what_is_missing(bare):
     provides(bare)(lambda rng: iter([Sample(Bare(), (np.array([1.0], np.float32),))]))
     first, full, lacking, *why = table(["neg", bare]).splitlines()
     assert first.split()[0] == "samples"
@@ -53,9 +51,8 @@ PLACES = {"bfloat16": 1, "float16": 1, "float32": 64, "float64": 64}
 
 
 @every_op
-def test_reference_is_the_numpy_expression(name: str) -> None:
+def test_reference_is_the_numpy_expression(name):
     declared = declaration_of(name)
-    assert declared is not None
     if declared.spelling.startswith("no "):
         assert len(declared.spelling) > 20
         return
@@ -79,17 +76,17 @@ def test_reference_is_the_numpy_expression(name: str) -> None:
     assert compared > 0
 
 
-def outside_numpy(name: str, sample: Sample) -> bool:
+def outside_numpy(name, sample):
     """What NumPy refuses, or leaves to the processor: there our own tests say what holds."""
     kinds = {kind_of_elements(np.asarray(a).dtype) for a in sample.arrays}
     if name == "integer_pow":
-        return kinds <= set("iu") and sample.op.exponent < 0  # type: ignore[attr-defined]
+        return kinds <= set("iu") and sample.op.exponent < 0
     if name == "cast":
-        return kinds == {"f"} and sample.op.dtype.kind in "iu"  # type: ignore[attr-defined]
+        return kinds == {"f"} and sample.op.dtype.kind in "iu"
     return name in ("abs", "at_least", "ceil", "floor", "trunc", "rint") and kinds == {"b"}
 
 
-def check_alike(name: str, sample: Sample, got: np.ndarray, want: np.ndarray) -> None:
+def check_alike(name, sample, got, want):
     if kind_of_elements(got.dtype) != "f":
         np.testing.assert_array_equal(got, want, err_msg=str(sample))
         return
@@ -120,23 +117,23 @@ class Bare(Floating, name="tests.bare"):
 
 
 @pytest.fixture
-def bare(monkeypatch: pytest.MonkeyPatch) -> str:
+def bare(monkeypatch):
     for kept in ("PROVIDERS", "DECLARATIONS"):
         monkeypatch.setattr(registry, kept, dict(getattr(registry, kept)))
     return "tests.bare"
 
 
-def sentences(name: str) -> str:
+def sentences(name):
     return "\n".join(s for said in missing(name).values() for s in said)
 
 
-def test_an_op_without_anything_is_told_what_to_write(bare: str) -> None:
+def test_an_op_without_anything_is_told_what_to_write(bare):
     assert sentences(bare) == (
         "tests.bare has no samples: write @provides('tests.bare') in a *_samples.py"
     )
 
 
-def test_an_op_with_one_sample_is_told_what_else(bare: str) -> None:
+def test_an_op_with_one_sample_is_told_what_else(bare):
     provides(bare)(lambda rng: iter([Sample(Bare(), (np.array([1.0, -2.0], np.float32),))]))
     said = sentences(bare)
     assert "tests.bare has no sample of float64 for operand 0" in said
@@ -146,7 +143,7 @@ def test_an_op_with_one_sample_is_told_what_else(bare: str) -> None:
     assert 'says nothing of NumPy: declare(name, "np.function(x)")' in said
 
 
-def test_an_op_that_takes_more_than_it_declares_is_found(bare: str) -> None:
+def test_an_op_that_takes_more_than_it_declares_is_found(bare):
     rows = [Sample(Bare(), (np.array([1.0, -2.0], np.float32),))]
     provides(bare)(lambda rng: iter(rows))
     declare(bare, "np.maximum(x, 0)", kinds=("i",))
@@ -155,9 +152,7 @@ def test_an_op_that_takes_more_than_it_declares_is_found(bare: str) -> None:
     assert "takes float64 for operand 0, not declared" in said
 
 
-def test_an_op_that_is_not_elementwise_needs_kinds_and_sizes(
-    bare: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_op_that_is_not_elementwise_needs_kinds_and_sizes(bare, monkeypatch):
     sample = next(s for s in samples_of("cumsum") if s.smooth)
     monkeypatch.setitem(_REGISTRY, "tests.running", type(sample.op))
     provides("tests.running")(lambda rng: iter([sample]))
@@ -169,13 +164,13 @@ def test_an_op_that_is_not_elementwise_needs_kinds_and_sizes(
     assert "tests.running gives no sample at size 0" in sentences("tests.running")
 
 
-def test_a_class_without_a_docstring_is_found(bare: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_class_without_a_docstring_is_found(bare, monkeypatch):
     monkeypatch.setattr(Bare, "__doc__", None)
     provides(bare)(lambda rng: iter([Sample(Bare(), (np.array([1.0]),))]))
     assert "tests.bare has no docstring" in sentences(bare)
 
 
-def test_special_values_are_told_apart() -> None:
+def test_special_values_are_told_apart():
     assert special_kinds(np.array([1.0, -2.5])) == set()
     assert len(SPECIAL) == 7
     assert max(SIZES) > 4096

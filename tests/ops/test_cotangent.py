@@ -1,10 +1,6 @@
 """Cotangents: conventions at kinks, paths without gradient, masks, and how shapes come back."""
 
-from __future__ import annotations
-
 import itertools
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -35,14 +31,14 @@ INF, NAN = np.inf, np.nan
 # -- conventions at kinks -------------------------------------------------------------------------
 
 
-def slope(function: Callable[[Symbolic], Any], *points: float) -> list[float]:
+def slope(function, *points):
     """The derivative of ``function`` at each point."""
     x = variable("x", F64, (len(points),))
     y = function(x)
     return list(run(grad(y, x, seed=np.ones(len(points))), {"x": np.array(points)}))
 
 
-def test_slopes_at_kinks() -> None:
+def test_slopes_at_kinks():
     assert slope(abs, -2.0, -0.0, 0.0, 3.0) == [-1.0, 0.0, 0.0, 1.0]
     assert slope(lambda x: call("where", x > 0, x, 0), -1.0, 0.0, 2.0) == [0.0, 0.0, 1.0]
     assert slope(lambda x: call("maximum", x, 0.0), -1.0, 0.0, -0.0, 2.0) == [0.0, 0.5, 0.5, 1.0]
@@ -54,7 +50,7 @@ def test_slopes_at_kinks() -> None:
     assert slope(lambda x: call("sigmoid", x), -800.0, 0.0, 800.0) == [0.0, 0.25, 0.0]
 
 
-def test_slopes_of_a_power_at_zero() -> None:
+def test_slopes_of_a_power_at_zero():
     x, y = variable("x", F64, (4,)), variable("y", F64, (4,))
     by_x, by_y = grad(x**y, [x, y], seed=np.ones(4))
     feeds = {"x": np.array([0.0, 0.0, 0.0, 0.0]), "y": np.array([0.0, 1.0, 2.0, 0.5])}
@@ -62,7 +58,7 @@ def test_slopes_of_a_power_at_zero() -> None:
     np.testing.assert_array_equal(run(by_y, feeds), [0.0, 0.0, 0.0, 0.0])
 
 
-def test_second_derivatives_of_a_power_where_the_first_vanishes() -> None:
+def test_second_derivatives_of_a_power_where_the_first_vanishes():
     x, y = variable("x"), variable("y")
     by_x = grad(x**y, x)
     mixed = grad(by_x, y)  # x**(y-1) * (1 + y log x)
@@ -70,7 +66,7 @@ def test_second_derivatives_of_a_power_where_the_first_vanishes() -> None:
     assert run(grad(by_x, x), {"x": 0.0, "y": 2.0}) == 2.0
 
 
-def test_extrema_let_nan_through() -> None:
+def test_extrema_let_nan_through():
     x, y = variable("x", F64, (3,)), variable("y", F64, (3,))
     feeds = {"x": np.array([NAN, 1.0, NAN]), "y": np.array([1.0, NAN, NAN])}
     for name in ("maximum", "minimum"):
@@ -80,8 +76,8 @@ def test_extrema_let_nan_through() -> None:
         assert all(np.isnan(run(g, feeds)).all() for g in gradients)
 
 
-def test_second_derivatives_by_hand() -> None:
-    cases: list[tuple[Callable[[Any], Any], float, float]] = [
+def test_second_derivatives_by_hand():
+    cases = [
         (lambda x: call("exp", x), 0.7, np.exp(0.7)),
         (lambda x: call("sigmoid", x), 0.0, 0.0),
         (lambda x: call("tanh", x), 0.5, -2 * np.tanh(0.5) * (1 - np.tanh(0.5) ** 2)),
@@ -97,7 +93,7 @@ def test_second_derivatives_by_hand() -> None:
         assert run(second, {"x": point}) == pytest.approx(expected, abs=1e-15)
 
 
-def test_tangents_of_equal_operands_are_averaged() -> None:
+def test_tangents_of_equal_operands_are_averaged():
     x, y = variable("x", F64, (3,)), variable("y", F64, (3,))
     s, t = variable("s", F64, (3,)), variable("t", F64, (3,))
     feeds = {
@@ -128,14 +124,14 @@ def test_tangents_of_equal_operands_are_averaged() -> None:
     ],
     ids=["floor", "sign", "stop_gradient", "integer", "comparison"],
 )
-def test_a_path_without_gradient_is_an_error_never_a_zero(function: Callable[[Any], Any]) -> None:
+def test_a_path_without_gradient_is_an_error_never_a_zero(function):
     x = variable("x")
     with pytest.raises(DisconnectedError):
         grad(function(x), x)
     assert run(grad(function(x) + 3.0 * x, x), {"x": 1.5}) == 3.0
 
 
-def test_a_rule_builds_nothing_for_what_needs_no_gradient() -> None:
+def test_a_rule_builds_nothing_for_what_needs_no_gradient():
     x, y = variable("x", F64, (3,)), variable("y", F64, (1,))
     for name in ("add", "multiply", "divide", "power", "maximum"):
         out = call(name, x, y)
@@ -150,7 +146,7 @@ def test_a_rule_builds_nothing_for_what_needs_no_gradient() -> None:
 # -- masked cotangents ----------------------------------------------------------------------------
 
 
-def test_a_branch_not_taken_contributes_nothing_whatever_it_holds() -> None:
+def test_a_branch_not_taken_contributes_nothing_whatever_it_holds():
     assert slope(lambda x: call("where", x > 0, call("sqrt", x), 0.0), -1.0, 0.0, 4.0) == [
         0.0,
         0.0,
@@ -158,44 +154,44 @@ def test_a_branch_not_taken_contributes_nothing_whatever_it_holds() -> None:
     ]
     assert slope(lambda x: call("where", x > 0, call("log", x) * x, 1.0), 0.0, 1.0) == [0.0, 1.0]
 
-    def nested(x: Any) -> Any:
+    def nested(x):
         inner = call("where", x < 4, call("log", x), call("exp", x * 1e3))
         return call("where", x > 0, inner, call("sqrt", -x))
 
     assert slope(nested, 1.0, 2.0, -4.0) == [1.0, 0.5, -0.25]
 
 
-def test_opposite_masks_of_one_condition_leave_nothing() -> None:
-    def function(x: Any) -> Any:
+def test_opposite_masks_of_one_condition_leave_nothing():
+    def function(x):
         chosen = x > 0
         return call("where", chosen, call("where", chosen, x, 3.0 * x), 5.0 * x)
 
     assert slope(function, 2.0, -2.0) == [1.0, 5.0]
 
 
-def test_two_masked_readers_keep_the_rest_out() -> None:
-    def function(x: Any) -> Any:
+def test_two_masked_readers_keep_the_rest_out():
+    def function(x):
         root = call("sqrt", x)
         return call("where", x > 1, root, 0.0) + call("where", x > 4, 2.0 * root, 0.0)
 
     assert slope(function, 0.0, -1.0, 2.25, 16.0) == [0.0, 0.0, 1 / 3, 0.375]
 
 
-def test_the_mask_stays_through_second_derivatives() -> None:
+def test_the_mask_stays_through_second_derivatives():
     x = variable("x", F64, (3,))
     first = grad(call("where", x > 0, call("sqrt", x), 0.0), x, seed=np.ones(3))
     second = grad(first, x, seed=np.ones(3))
     np.testing.assert_allclose(run(second, {"x": np.array([-1.0, 0.0, 4.0])}), [0, 0, -0.25 / 8])
 
 
-def test_unchosen_operands_of_extrema_are_masked() -> None:
+def test_unchosen_operands_of_extrema_are_masked():
     x = variable("x", F64, (2,))
     value = call("maximum", call("log", x), -1.0)
     gradient = grad(value, x, seed=np.array([1.0, 1.0]))
     np.testing.assert_array_equal(run(gradient, {"x": np.array([0.0, 2.0])}), [0.0, 0.5])
 
 
-def test_times_is_free_for_plus_and_minus_one() -> None:
+def test_times_is_free_for_plus_and_minus_one():
     ct = variable("ct", F64, (2,))
     assert times(ct, 1.0) is ct
     minus = times(ct, -1.0)
@@ -208,7 +204,7 @@ def test_times_is_free_for_plus_and_minus_one() -> None:
     np.testing.assert_array_equal(run(zero, {}), [0.0, 0.0])
 
 
-def test_adding_under_one_condition_keeps_the_mask() -> None:
+def test_adding_under_one_condition_keeps_the_mask():
     c, a, b = variable("c", BOOL, (2,)), variable("a", F64, (2,)), variable("b", F64, (2,))
     total = add_cotangents([Masked(c, a), Masked(c, b)])
     assert isinstance(total, Masked)
@@ -220,7 +216,7 @@ def test_adding_under_one_condition_keeps_the_mask() -> None:
     assert op_names(again.value) == ["add"]
 
 
-def test_a_condition_and_its_opposite_meet_in_one_select() -> None:
+def test_a_condition_and_its_opposite_meet_in_one_select():
     c, a, b = variable("c", BOOL, (2,)), variable("a", F64, (2,)), variable("b", F64, (2,))
     feeds = {"c": np.array([True, False]), "a": np.array([1.0, NAN]), "b": np.array([NAN, 2.0])}
     for pair in (
@@ -233,7 +229,7 @@ def test_a_condition_and_its_opposite_meet_in_one_select() -> None:
         np.testing.assert_array_equal(run(total, feeds), [1.0, 2.0])
 
 
-def test_other_masks_add_up_where_either_holds() -> None:
+def test_other_masks_add_up_where_either_holds():
     names = ("c", "d")
     c, d = (variable(n, BOOL, (4,)) for n in names)
     a, b = variable("a", F64, (4,)), variable("b", F64, (4,))
@@ -256,7 +252,7 @@ def test_other_masks_add_up_where_either_holds() -> None:
 
 
 @pytest.mark.parametrize(("outer", "inner"), list(itertools.product([False, True], repeat=2)))
-def test_a_mask_of_a_mask_holds_where_both_do(outer: bool, inner: bool) -> None:
+def test_a_mask_of_a_mask_holds_where_both_do(outer, inner):
     c, d = variable("c", BOOL, (4,)), variable("d", BOOL, (4,))
     x, ct = variable("x", F64, (4,)), variable("ct", F64, (4,))
     value = call("where", d, x, 0.0) if not inner else call("where", d, 0.0, x)
@@ -271,7 +267,7 @@ def test_a_mask_of_a_mask_holds_where_both_do(outer: bool, inner: bool) -> None:
     np.testing.assert_array_equal(run(resolve(share), feeds), np.where(holds, feeds["ct"], 0.0))
 
 
-def test_unbroadcast_sums_what_was_stretched() -> None:
+def test_unbroadcast_sums_what_was_stretched():
     ct = variable("ct", F64, (2, 3, 4))
     array = np.arange(24.0).reshape(2, 3, 4)
     for shape in ((2, 3, 4), (3, 4), (3, 1), (1, 1, 4), (1,), (), (2, 1, 1)):
@@ -286,7 +282,7 @@ def test_unbroadcast_sums_what_was_stretched() -> None:
         )
 
 
-def test_unbroadcast_keeps_a_mask_while_the_shape_stays() -> None:
+def test_unbroadcast_keeps_a_mask_while_the_shape_stays():
     c, ct = variable("c", BOOL, (3, 1)), variable("ct", F32, (3, 4))
     kept = unbroadcast(Masked(c, ct), TensorType(F64, (3, 4)))
     assert isinstance(kept, Masked)
@@ -297,7 +293,7 @@ def test_unbroadcast_keeps_a_mask_while_the_shape_stays() -> None:
     np.testing.assert_array_equal(run(summed, feeds), np.full(4, 2.0))
 
 
-def test_sizes_that_agree_by_a_guard_come_back_exactly() -> None:
+def test_sizes_that_agree_by_a_guard_come_back_exactly():
     n, m = dim("n"), dim("m")
     x, y = variable("x", F64, (n,)), variable("y", F64, (m,))
     by_x, by_y = grad(x * y, [x, y], seed=variable("s", F64, (n,)))
@@ -308,24 +304,24 @@ def test_sizes_that_agree_by_a_guard_come_back_exactly() -> None:
     assert grad(x * z, x, seed=np.ones(3)).type == x.type
 
 
-def test_cotangents_come_back_in_the_operands_dtype() -> None:
+def test_cotangents_come_back_in_the_operands_dtype():
     x = variable("x", F32, (2,))
     y = x * variable("y", F64, (2,))
     assert y.dtype == F64
     assert grad(y, x, seed=np.ones(2)).type == x.type
 
 
-def test_zeros_have_the_type_that_was_asked_for() -> None:
+def test_zeros_have_the_type_that_was_asked_for():
     n = dim("n")
     for shape in ((), (2, 3), (n, 2)):
         assert zeros_like_type(TensorType(F32, shape)).type == TensorType(F32, shape)
 
 
-def test_the_rule_that_is_defined_last_counts() -> None:
+def test_the_rule_that_is_defined_last_counts():
     """A class that overrides ``vjp`` alone is asked by it, whatever its family leaves out."""
 
     class Tripled(Mul):
-        def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:
+        def vjp(self, ct, out, *args):
             return tuple(3.0 * share for share in super().vjp(ct, out, *args))
 
     x, y = variable("x", F64, ()), variable("y", F64, ())

@@ -1,7 +1,5 @@
 """Divisors of integers at their ends; positions that pass over NaN."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
@@ -11,12 +9,12 @@ from staticgrad.errors import DTypeError
 X = np.random.default_rng(0).normal(size=(3, 4))
 
 
-def test_divisors_are_of_integers() -> None:
+def test_divisors_are_of_integers():
     with pytest.raises(DTypeError, match="takes integers"):
         sg.gcd(1.5, 2)
 
 
-def test_divisors_and_multiples_are_those_of_numpy() -> None:
+def test_divisors_and_multiples_are_those_of_numpy():
     random = np.random.default_rng(0)
     for dtype in ("int8", "uint16", "int64"):
         low = 0 if dtype.startswith("u") else -90
@@ -34,7 +32,7 @@ def test_divisors_and_multiples_are_those_of_numpy() -> None:
     np.testing.assert_array_equal(mapped, np.gcd(ends, ends[::-1]))
 
 
-def test_positions_pass_over_nan() -> None:
+def test_positions_pass_over_nan():
     x = np.where(X > 0.5, np.nan, X)
     x[:, 0] = 0.0
     for axis in (None, 0, 1):

@@ -1,7 +1,5 @@
 """Filters, windows and interpolation against NumPy; and their gradients."""
 
-from __future__ import annotations
-
 import itertools
 
 import numpy as np
@@ -21,7 +19,7 @@ AT = np.array([[-1.0, 0.0, 0.2], [0.5, 1.9, 4.0], [5.0, 7.0, np.nan]])
 
 
 @pytest.mark.parametrize("name", ["convolve", "correlate"])
-def test_filters_as_numpy(name: str) -> None:
+def test_filters_as_numpy(name):
     function = getattr(np, name)
     outputs, wanted, feeds = {}, {}, {"x": LINE}
     x = sg.input("x", (9,), "float64")
@@ -47,7 +45,7 @@ def test_filters_as_numpy(name: str) -> None:
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("mode", ["full", "same", "valid"])
 @pytest.mark.parametrize("name", ["convolve", "correlate"])
-def test_filters_of_two_named_sizes(name: str, mode: str) -> None:
+def test_filters_of_two_named_sizes(name, mode):
     """Whichever is longer in the run; gradients by the linearity in each vector."""
     function = getattr(np, name)
     x, taps = sg.input("x", ("n",), "float64"), sg.input("v", ("m",), "float64")
@@ -69,7 +67,7 @@ def test_filters_of_two_named_sizes(name: str, mode: str) -> None:
         f.run({"x": np.zeros(0), "v": np.ones(3)})
 
 
-def test_filters_of_integers_stay_integers() -> None:
+def test_filters_of_integers_stay_integers():
     x = np.array([3, -1, 4, 1, 5])
     found = run(sg.convolve(x, np.array([2, 7, 1])))
     assert found.dtype == np.int64
@@ -88,7 +86,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_two_derivatives(name: str) -> None:
+def test_two_derivatives(name):
     x = sg.input("x", (9,), "float64")
     check_gradients((sg.sin(CASES[name](sg.tanh(x))) ** 2).sum(), {"x": LINE})
 
@@ -97,19 +95,19 @@ def test_two_derivatives(name: str) -> None:
 @pytest.mark.parametrize(
     "options", [{}, {"left": -9.0, "right": 9.0}, {"period": 4.0}, {"period": -1.5}]
 )
-def test_interp_as_numpy(shape: tuple[int | str, ...], options: dict[str, float]) -> None:
+def test_interp_as_numpy(shape, options):
     xp, fp = sg.input("xp", shape, "float64"), sg.input("fp", shape, "float64")
     feeds = {"xp": PLACES, "fp": HEIGHTS}
     found = run(np.interp(AT, xp, fp, **options), feeds)
     np.testing.assert_allclose(found, np.interp(AT, PLACES, HEIGHTS, **options), rtol=1e-12)
 
 
-def test_interp_of_one_point() -> None:
+def test_interp_of_one_point():
     found = run(sg.interp(AT, [1.0], [3.0], left=0.0))
     np.testing.assert_array_equal(found, np.interp(AT, [1.0], [3.0], left=0.0))
 
 
-def test_interp_of_one_point_has_slopes() -> None:
+def test_interp_of_one_point_has_slopes():
     x, xp, fp = (
         sg.input(name, (size,), "float64") for name, size in (("x", 4), ("p", 1), ("f", 1))
     )
@@ -123,7 +121,7 @@ def test_interp_of_one_point_has_slopes() -> None:
 @pytest.mark.parametrize(
     ("window", "axis"), [((2, 3), None), (2, 0), (3, -1), ((1, 2), (1, 1)), (0, 0), (4, 1)]
 )
-def test_windows_as_numpy(window: object, axis: object) -> None:
+def test_windows_as_numpy(window, axis):
     array = RNG.normal(size=(3, 4))
     expected = np.lib.stride_tricks.sliding_window_view(array, window, axis)
     for shape in ((3, 4), ("rows", 4)):
@@ -134,12 +132,12 @@ def test_windows_as_numpy(window: object, axis: object) -> None:
 
 @pytest.mark.parametrize("window", [3, 4, 50])
 @pytest.mark.parametrize("size", [0, 1, 2])
-def test_there_is_no_window_longer_than_a_named_axis(size: int, window: int) -> None:
+def test_there_is_no_window_longer_than_a_named_axis(size, window):
     view = sg.sliding_window_view(sg.input("x", ("n", 3), "float64"), window, axis=0)
     assert run(view, {"x": np.ones((size, 3))}).shape == (0, 3, window)
 
 
-def test_polynomials_as_numpy() -> None:
+def test_polynomials_as_numpy():
     for p in ([2.0, -1.0, 0.5], [3], []):
         expected = np.polyval(p, AT)
         np.testing.assert_allclose(run(sg.polyval(np.asarray(p), AT)), expected, rtol=1e-14)
@@ -148,7 +146,7 @@ def test_polynomials_as_numpy() -> None:
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("mode", ["full", "same", "valid"])
 @pytest.mark.parametrize("taps", [1, 2, 4, 5])
-def test_a_named_size_is_the_longer_one_or_an_error(mode: str, taps: int) -> None:
+def test_a_named_size_is_the_longer_one_or_an_error(mode, taps):
     """NumPy exchanges vectors by their lengths, which here only a run knows."""
     x, v = sg.input("x", ("n",), "float64"), np.arange(1.0, taps + 1.0)
     calls = [
@@ -168,7 +166,7 @@ def test_a_named_size_is_the_longer_one_or_an_error(mode: str, taps: int) -> Non
                 np.testing.assert_allclose(f.run({"x": a}), call(np, a), rtol=1e-12, atol=1e-12)
 
 
-def test_refusals() -> None:
+def test_refusals():
     x = sg.input("x", (9,), "float64")
     cases = [
         (ArgumentError, "'wide' is not one of", lambda: sg.convolve(x, x, "wide")),

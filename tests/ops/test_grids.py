@@ -1,9 +1,6 @@
 """Images read at places: the definition summed over all elements, derivatives by differences."""
 
-from __future__ import annotations
-
 from itertools import product
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +14,7 @@ BORDERS = ("zeros", "border", "reflection")
 nn = sg.nn
 
 
-def places_of(grid: np.ndarray, size: int, border: str, align: bool) -> np.ndarray:
+def places_of(grid, size, border, align):
     """Where the numbers of a grid lie among the elements of an axis."""
     at = (grid + 1) / 2 * (size - 1) if align else (grid + 1) / 2 * size - 0.5
     if border == "reflection":
@@ -26,11 +23,11 @@ def places_of(grid: np.ndarray, size: int, border: str, align: bool) -> np.ndarr
     return at if border == "zeros" else np.clip(at, 0, size - 1)
 
 
-def by_hand(x: np.ndarray, grid: np.ndarray, mode: str, border: str, align: bool) -> np.ndarray:
+def by_hand(x, grid, mode, border, align):
     """Each element of x times a tent around its centre along each axis (equation 5 there)."""
     found = np.zeros((*x.shape[:2], *grid.shape[1:-1]))
     for at in np.ndindex(*x.shape[2:]):
-        weight: Any = 1.0
+        weight = 1.0
         for axis, (k, size) in enumerate(zip(at, x.shape[2:], strict=True)):
             place = places_of(grid[..., -1 - axis], size, border, align)
             near = np.rint(place) == k
@@ -49,7 +46,7 @@ def by_hand(x: np.ndarray, grid: np.ndarray, mode: str, border: str, align: bool
         ((1, 2, 2, 3, 2), (1, 2, 3)),
     ],
 )
-def test_images_are_read_as_defined(shape: tuple[int, ...], new: tuple[int, ...]) -> None:
+def test_images_are_read_as_defined(shape, new):
     """All modes in one compiled step, of a named batch; and on the tape."""
     x = RNG.normal(size=shape)
     grid = RNG.uniform(-2.4, 2.4, (shape[0], *new, len(new)))
@@ -66,7 +63,7 @@ def test_images_are_read_as_defined(shape: tuple[int, ...], new: tuple[int, ...]
 
 
 @pytest.mark.parametrize("border", BORDERS)
-def test_derivatives(border: str) -> None:
+def test_derivatives(border):
     """Off the kinks: no place lies within 1e-3 of an element."""
     x, grid = RNG.normal(size=(1, 2, 3, 4)), RNG.uniform(-1.7, 1.7, (1, 2, 2, 2))
     at = [places_of(grid[..., 1 - k], n, "zeros", False) for k, n in enumerate((3, 4))]
@@ -77,7 +74,7 @@ def test_derivatives(border: str) -> None:
     )
 
 
-def test_an_affine_grid_moves_the_image() -> None:
+def test_an_affine_grid_moves_the_image():
     """The identity gives the image; a mirrored axis reads it from behind; a third is shifted."""
     x = RNG.normal(size=(3, 2, 4, 5))
     maps = np.zeros((3, 2, 3))
@@ -91,7 +88,7 @@ def test_an_affine_grid_moves_the_image() -> None:
     np.testing.assert_array_equal(centres[0, :, 0], [[0, -1], [0, 0], [0, 1]])
 
 
-def test_channels_as_places() -> None:
+def test_channels_as_places():
     x = RNG.normal(size=(2, 3, 8, 3, 5)).astype("float32")
     found = sg.evaluate(nn.pixel_shuffle(x, 2))
     assert found.shape == (2, 3, 2, 6, 10)
@@ -105,7 +102,7 @@ def test_channels_as_places() -> None:
     np.testing.assert_array_equal(one, found[0, :, :, :, :6])
 
 
-def sampled(x: Any = (1, 1, 2), grid: Any = (1, 2, 1), mode: Any = "nearest") -> Any:
+def sampled(x=(1, 1, 2), grid=(1, 2, 1), mode="nearest"):
     return nn.grid_sample(sg.input("x", x), sg.input("grid", grid), mode)
 
 
@@ -124,6 +121,6 @@ def sampled(x: Any = (1, 1, 2), grid: Any = (1, 2, 1), mode: Any = "nearest") ->
         (lambda: nn.pixel_shuffle(np.ones((4, 2, 2)), 0), ArgumentError, "positive"),
     ],
 )
-def test_mistakes(call: Any, error: type[Exception], says: str) -> None:
+def test_mistakes(call, error, says):
     with pytest.raises(error, match=says):
         call()

@@ -1,9 +1,6 @@
 """Functions of integers at the extremes of every dtype, evaluated and compiled, against NumPy."""
 
-from __future__ import annotations
-
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -30,7 +27,7 @@ LEFT_OUT = {
 }
 
 
-def samples(dtype: str) -> tuple[Array, Array, Array]:
+def samples(dtype):
     """Extremes and ordinary integers, and all pairs of them."""
     (kind,) = (each for each in ALL_DTYPES if each.numpy.name == dtype)
     values = np.concatenate([special(kind), np.array([6, 12, 93], dtype)])
@@ -38,13 +35,13 @@ def samples(dtype: str) -> tuple[Array, Array, Array]:
     return values, x, y
 
 
-def calls(dtype: str) -> tuple[dict[str, sg.Value], dict[str, Array], dict[str, Array]]:
+def calls(dtype):
     """Every function that takes one integer array, or two: values, NumPy's results, the inputs."""
     single, x, y = samples(dtype)
     feeds = {"single": single, "x": x, "y": y}
     inputs = {name: sg.input(name, array.shape, dtype) for name, array in feeds.items()}
-    values: dict[str, sg.Value] = {}
-    wanted: dict[str, Array] = {}
+    values = {}
+    wanted = {}
     for name in NAMES:
         function = getattr(np, name, None)
         is_binary = isinstance(function, np.ufunc) and function.nin == 2
@@ -55,7 +52,7 @@ def calls(dtype: str) -> tuple[dict[str, sg.Value], dict[str, Array], dict[str, 
         if true is None:
             continue
         try:
-            found: Any = getattr(sg, name)(*(inputs[each] for each in operands))
+            found = getattr(sg, name)(*(inputs[each] for each in operands))
         except StaticgradError:
             continue
         found = found if isinstance(found, tuple | list) else [found]
@@ -64,7 +61,7 @@ def calls(dtype: str) -> tuple[dict[str, sg.Value], dict[str, Array], dict[str, 
     return values, wanted, feeds
 
 
-def in_numpy(function: Callable[..., Any], operands: list[Array]) -> list[Array] | None:
+def in_numpy(function, operands):
     """NumPy's results as arrays; None if it refuses the operands."""
     try:
         with np.errstate(all="ignore"), warnings.catch_warnings():
@@ -78,7 +75,7 @@ def in_numpy(function: Callable[..., Any], operands: list[Array]) -> list[Array]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", INTEGERS)
-def test_functions_of_integers_at_the_extremes_are_numpys(dtype: str) -> None:
+def test_functions_of_integers_at_the_extremes_are_numpys(dtype):
     values, wanted, feeds = calls(dtype)
     assert {name.partition(" ")[0] for name in values} >= {
         "abs", "cumsum", "diff", "divmod", "floor_divide", "fmod", "gcd", "isclose", "lcm",
@@ -89,7 +86,7 @@ def test_functions_of_integers_at_the_extremes_are_numpys(dtype: str) -> None:
             assert_agrees(name, results[name], true)
 
 
-def assert_agrees(name: str, found: Array, true: Array) -> None:
+def assert_agrees(name, found, true):
     """Equal integers; floating results are NumPy's as far as its narrower dtype holds them."""
     if true.dtype.kind != "f":
         assert found.dtype == true.dtype, name

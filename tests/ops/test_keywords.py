@@ -1,7 +1,5 @@
 """Every parameter of every covered NumPy function: right, or refused by name with a code."""
 
-from __future__ import annotations
-
 import inspect
 
 import numpy as np
@@ -13,20 +11,19 @@ from staticgrad.ir.functional import numpy_function
 from tests.diagonals import every_nth
 from tests.numpy_names import covered
 from tests.ops import keyword_calls as table
-from tests.ops.keyword_calls import Sample
 
 NAMES = covered()
 every_function = pytest.mark.parametrize("name", NAMES)
 
 
-def named(sample: Sample, headline: str) -> bool:
+def named(sample, headline):
     """Whether a refusal names the parameter, or one that is given beside it."""
     words = [sample.parameter, *sample.kwargs]
     return any(f"{word}=" in headline or f"{word!r}" in headline for word in words)
 
 
 @every_function
-def test_every_parameter_is_right_or_refused_by_name(name: str) -> None:
+def test_every_parameter_is_right_or_refused_by_name(name):
     tried = set()
     for sample in table.samples(name):
         tried.add(sample.parameter)
@@ -43,14 +40,14 @@ def test_every_parameter_is_right_or_refused_by_name(name: str) -> None:
 
 @pytest.mark.thinned(14)
 @every_nth(2, "name", NAMES)
-def test_graphs_give_the_same(name: str) -> None:
+def test_graphs_give_the_same(name):
     """One graph of all that is taken: evaluated node by node, and compiled.
 
     Tensors try each of them daily by the same composition of ops.
     """
     outputs, feeds, inputs, expected = {}, {}, [], []
 
-    def fed(array: np.ndarray) -> sg.Value:
+    def fed(array):
         key = f"x{len(feeds)}"
         feeds[key] = array
         inputs.append(sg.input(key, array.shape, array.dtype.name))
@@ -83,15 +80,15 @@ SMOOTH = (
 
 
 @pytest.mark.parametrize("name", SMOOTH)
-def test_gradients_are_numpys_differences(name: str) -> None:
+def test_gradients_are_numpys_differences(name):
     """Of every sample that is taken: NumPy's own function, one element moved at a time."""
     checked = 0
     for sample in table.samples(name):
         if table.refusal(sample) is not None or sample.kwargs.get("dtype", "float64") != "float64":
             continue
-        leaves: list[Tensor] = []
+        leaves = []
 
-        def leaf(array: np.ndarray, leaves: list[Tensor] = leaves) -> Tensor:
+        def leaf(array, leaves=leaves):
             floats = array.dtype.kind == "f"
             leaves.append(Tensor(array, requires_grad=floats, dtype=array.dtype))
             return leaves[-1]
@@ -116,11 +113,11 @@ def test_gradients_are_numpys_differences(name: str) -> None:
     assert checked > 0
 
 
-def carries(value: object) -> bool:
+def carries(value):
     return isinstance(value, Tensor) and value.requires_grad
 
 
-def differences(sample: Sample, place: int, weights: list[np.ndarray | None]) -> np.ndarray:
+def differences(sample, place, weights):
     """Central differences of the weighted sum of NumPy's results, by the array at a place."""
     size = table.operand(sample, place).size
     slopes = []
@@ -141,7 +138,7 @@ def differences(sample: Sample, place: int, weights: list[np.ndarray | None]) ->
 
 
 @every_function
-def test_places_are_those_of_numpy(name: str) -> None:
+def test_places_are_those_of_numpy(name):
     """What is passed by position means the same; options have NumPy's names."""
     function = getattr(np, name)
     ours = numpy_function(name)

@@ -1,7 +1,5 @@
 """A first axis of literal size answers what a sequence answers; a named one refuses with a code."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

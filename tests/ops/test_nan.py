@@ -5,8 +5,6 @@ below says otherwise; NumPy decides what the value of a function is. Of every op
 states a convention (``sg.conventions``) the derivatives at NaN are listed here, too.
 """
 
-from __future__ import annotations
-
 import inspect
 import itertools
 

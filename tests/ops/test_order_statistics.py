@@ -1,7 +1,5 @@
 """Medians, quantiles, bins and membership: against NumPy, also over named sizes, and derived."""
 
-from __future__ import annotations
-
 import warnings
 
 import numpy as np
@@ -18,14 +16,14 @@ from tests.ops.messages import assert_refused
 METHODS = ["linear", "lower", "higher", "midpoint", "nearest"]
 
 
-def matrix(rng: np.random.Generator, shape: tuple[int, ...], kind: str) -> np.ndarray:
+def matrix(rng, shape, kind):
     x = rng.normal(size=shape)
     if kind == "nan":
         return np.where(rng.random(shape) < 0.3, np.nan, x)
     return np.round(x) if kind == "ties" else x
 
 
-def numpys(name: str, *args: object, **options: object) -> np.ndarray:
+def numpys(name, *args, **options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # rows of NaN alone
         return np.asarray(getattr(np, name)(*args, **options))
@@ -115,7 +113,7 @@ def test_gradients_go_to_the_elements_between():
     rng = np.random.default_rng(4)
     x = rng.permutation(20).reshape(4, 5) * 0.2
 
-    def curve(x: sg.Value) -> sg.Value:
+    def curve(x):
         median = sg.median(x, 0) ** 2
         return median.sum() + (sg.quantile(x, [0.3, 0.95]) ** 3).sum() + sg.nanmedian(x * x)
 

@@ -1,12 +1,9 @@
 """Images in other sizes: beside the definition summed over all elements, PyTorch and ONNX."""
 
-from __future__ import annotations
-
 from fractions import Fraction
 from functools import cache
 from itertools import product
 from math import ceil, floor
-from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +21,7 @@ ROUNDINGS = ("round_prefer_ceil", "round_prefer_floor", "floor", "ceil")
 SIZES = [(4, 8), (4, 6), (6, 4), (5, 1), (1, 3), (3, 3), (7, 2), (9, 4)]
 
 
-def position(i: int, old: int, new: int, coordinates: str, scale: Fraction | None) -> Fraction:
+def position(i, old, new, coordinates, scale):
     """Where a new element lies among the old ones."""
     step = 1 / scale if scale else Fraction(old, new)
     if coordinates == "align_corners":
@@ -35,14 +32,14 @@ def position(i: int, old: int, new: int, coordinates: str, scale: Fraction | Non
     return at + (old - new * step) / 2 if coordinates == "half_pixel_symmetric" else at
 
 
-def cubic(t: float, a: float) -> float:
+def cubic(t, a):
     t = abs(t)
     if t <= 1:
         return (a + 2) * t**3 - (a + 3) * t**2 + 1
     return a * t**3 - 5 * a * t**2 + 8 * a * t - 4 * a if t < 2 else 0.0
 
 
-def matrix(old: int, new: int, method: str, scale: Fraction | None = None, **options: Any) -> Any:
+def matrix(old, new, method, scale=None, **options):
     """[new, old]: what each new element takes of each old one, an element at a time."""
     found = np.zeros((new, old))
     for i in range(new):
@@ -74,20 +71,18 @@ def matrix(old: int, new: int, method: str, scale: Fraction | None = None, **opt
     return found
 
 
-def assert_is_matrix(
-    old: int, new: int, method: str, scale: float | None = None, **options: Any
-) -> None:
+def assert_is_matrix(old, new, method, scale=None, **options):
     """Literal and named sizes, compiled, and as a tensor."""
     image = RNG.normal(size=(2, old, 3))
     factor = None if scale is None else Fraction(scale).limit_denominator(1000)
     wanted = np.einsum("ij,njk->nik", matrix(old, new, method, factor, **options), image)
-    target: dict[str, Any] = {"shape": (new, 3)} if scale is None else {"scale": (scale, 1)}
+    target = {"shape": (new, 3)} if scale is None else {"scale": (scale, 1)}
 
-    def resized(x: Any, **target: Any) -> Any:
+    def resized(x, **target):
         return sg.nn.resize(x, method=method, **target, **options)
 
     x, named = sg.input("x", (2, old, 3), "float64"), sg.input("x", (2, "h", 3), "float64")
-    close: dict[str, Any] = {"rtol": 1e-12, "atol": 1e-13, "err_msg": f"{old} {new} {options}"}
+    close = {"rtol": 1e-12, "atol": 1e-13, "err_msg": f"{old} {new} {options}"}
     np.testing.assert_allclose(run(resized(x, **target), {"x": image}), wanted, **close)
     tensor = resized(Tensor(image, dtype="float64"), **target)
     np.testing.assert_allclose(tensor.numpy(), wanted, **close)
@@ -101,7 +96,7 @@ def assert_is_matrix(
 
 
 @cache
-def named_program(method: str, scale: float | None, options: tuple[tuple[str, Any], ...]) -> Any:
+def named_program(method, scale, options):
     """One program for images of any size, to any size or by a scale."""
     x, like = sg.input("x", (2, "h", 3), "float64"), sg.input("like", ("new",), "float64")
     if scale is not None:
@@ -113,7 +108,7 @@ def named_program(method: str, scale: float | None, options: tuple[tuple[str, An
 @pytest.mark.thinned(4)
 @pytest.mark.parametrize("coordinates", COORDINATES)
 @pytest.mark.parametrize("rounding", ROUNDINGS)
-def test_nearest(coordinates: str, rounding: str) -> None:
+def test_nearest(coordinates, rounding):
     for old, new in SIZES:
         assert_is_matrix(old, new, "nearest", coordinates=coordinates, rounding=rounding)
     for old, scale in [(5, 0.6), (4, 2.0), (7, 0.3), (5, 1.1)]:
@@ -124,7 +119,7 @@ def test_nearest(coordinates: str, rounding: str) -> None:
 @pytest.mark.thinned
 @pytest.mark.parametrize("coordinates", COORDINATES)
 @pytest.mark.parametrize("method", ["linear", "cubic"])
-def test_weights(method: str, coordinates: str) -> None:
+def test_weights(method, coordinates):
     for old, new in SIZES:
         for exclude in (False, True):
             assert_is_matrix(
@@ -137,7 +132,7 @@ def test_weights(method: str, coordinates: str) -> None:
 @pytest.mark.thinned
 @pytest.mark.parametrize("method", ["linear", "cubic", "area"])
 @pytest.mark.parametrize("exclude", [False, True])
-def test_averages_over_what_is_left_out(method: str, exclude: bool) -> None:
+def test_averages_over_what_is_left_out(method, exclude):
     for old, new in SIZES:
         assert_is_matrix(old, new, method, antialias=True, exclude_outside=exclude)
     for old, scale in [(5, 0.5), (9, 0.3), (40, 0.1), (4, 1.5)]:
@@ -147,7 +142,7 @@ def test_averages_over_what_is_left_out(method: str, exclude: bool) -> None:
 
 @pytest.mark.thinned(4)
 @pytest.mark.parametrize("method", ["nearest", "linear", "cubic", "area"])
-def test_derivatives_batches_and_several_axes(method: str) -> None:
+def test_derivatives_batches_and_several_axes(method):
     image = RNG.normal(size=(2, 3, 4, 3))
     x = sg.input("x", image.shape, "float64")
     y = sg.nn.resize(x, (2, 5, 4), method)
@@ -158,12 +153,12 @@ def test_derivatives_batches_and_several_axes(method: str) -> None:
     np.testing.assert_allclose(each(image), wanted, rtol=1e-12)
     for shape in ((3, 3), ("h", "w")):
         small = sg.input("s", shape, "float64")
-        target: dict[str, Any] = {"scale": (1.5, 0.7)}
+        target = {"scale": (1.5, 0.7)}
         loss = (sg.sin(sg.nn.resize(sg.tanh(small), method=method, **target)) ** 2).sum()
         check_gradients(loss, {"s": RNG.normal(size=(3, 3))})
 
 
-def test_names_of_pytorch_and_integers() -> None:
+def test_names_of_pytorch_and_integers():
     x = sg.input("x", (2, 4), "float32")
     for name, one in (("bilinear", "linear"), ("trilinear", "linear"), ("bicubic", "cubic")):
         assert sg.same_graph(
@@ -175,14 +170,14 @@ def test_names_of_pytorch_and_integers() -> None:
     np.testing.assert_array_equal(found, labels.repeat(2, 0))
 
 
-def test_an_infinite_element_stays_where_it_has_weight() -> None:
+def test_an_infinite_element_stays_where_it_has_weight():
     image = np.zeros(64)
     image[5] = np.inf
     found = run(sg.nn.resize(image, 8, "linear", antialias=True))
     assert np.isfinite(found[3:]).all()
 
 
-TORCH: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+TORCH = {
     "nearest": ({"coordinates": "asymmetric", "rounding": "floor"}, {"mode": "nearest"}),
     "nearest-exact": ({}, {"mode": "nearest-exact"}),
     "area": ({}, {"mode": "area"}),
@@ -208,7 +203,7 @@ TORCH: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", TORCH)
-def test_as_pytorch(name: str) -> None:
+def test_as_pytorch(name):
     torch = pytest.importorskip("torch")
     options, theirs = TORCH[name]
     of_images = "bicubic" in theirs["mode"] or "antialias" in name
@@ -225,7 +220,7 @@ def test_as_pytorch(name: str) -> None:
 
 @pytest.mark.parametrize("coordinates", COORDINATES)
 @pytest.mark.parametrize("method", ["nearest", "linear", "cubic"])
-def test_as_onnx(method: str, coordinates: str) -> None:
+def test_as_onnx(method, coordinates):
     """Where positions are exact in floats, as here they always are.
 
     For scales ONNX aligns corners of a size that need not be whole.
@@ -240,7 +235,7 @@ def test_as_onnx(method: str, coordinates: str) -> None:
     for scale, rounding, exclude in product(factors, roundings, (0, 1)):
         if exclude and method != "cubic":
             continue
-        words: dict[str, Any] = {"mode": method, "nearest_mode": rounding}
+        words = {"mode": method, "nearest_mode": rounding}
         words |= {"coordinate_transformation_mode": coordinates, "exclude_outside": exclude}
         node = onnx.helper.make_node("Resize", ["x", "", "scales"], ["y"], **words)
         info = onnx.helper.make_tensor_value_info
@@ -252,13 +247,13 @@ def test_as_onnx(method: str, coordinates: str) -> None:
         model = onnx.helper.make_model(graph, opset_imports=opset)
         feeds = {"x": image, "scales": np.array([scale, scale], "float32")}
         (wanted,) = ReferenceEvaluator(model).run(None, feeds)
-        options: Any = {"coordinates": coordinates, "rounding": rounding}
+        options = {"coordinates": coordinates, "rounding": rounding}
         options["exclude_outside"] = bool(exclude)
         found = run(sg.nn.resize(image, method=method, scale=(scale, scale), **options))
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
 
 
-def test_refusals() -> None:
+def test_refusals():
     x = sg.input("x", (9,), "float64")
     cases = [
         (ArgumentError, "method='lanczos' is not one of", lambda: sg.nn.resize(x, 3, "lanczos")),

@@ -1,9 +1,5 @@
 """Running maxima, minima and logarithms of sums beside NumPy's ufuncs, which accumulate."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -16,7 +12,7 @@ UFUNCS = {"cummax": np.maximum, "cummin": np.minimum, "cumlogsumexp": np.logadde
 X = np.array([[0.5, -1.0, np.inf], [2.0, -3.0, 1.0], [-np.inf, 4.0, 2.0], [2.0, 4.0, -1.0]])
 
 
-def running(name: str, x: Any, axis: int | None, reverse: bool) -> np.ndarray:
+def running(name, x, axis, reverse):
     place = 0 if axis is None else axis
     values = np.ravel(x) if axis is None else x
     values = np.flip(values, place) if reverse else values
@@ -25,7 +21,7 @@ def running(name: str, x: Any, axis: int | None, reverse: bool) -> np.ndarray:
 
 
 @diagonals(2, ("name", UFUNCS), ("axis", [None, 0, 1]), ("reverse", [False, True]))
-def test_of_every_size_along_every_axis(name: str, axis: int | None, reverse: bool) -> None:
+def test_of_every_size_along_every_axis(name, axis, reverse):
     x = sg.input("x", ("n", 3), "float64")
     f = sg.compile(getattr(sg, name)(x, axis, reverse))
     for rows in (4, 1, 0):
@@ -34,7 +30,7 @@ def test_of_every_size_along_every_axis(name: str, axis: int | None, reverse: bo
 
 
 @pytest.mark.parametrize("name", ["cummax", "cummin"])
-def test_the_element_types_stay(name: str) -> None:
+def test_the_element_types_stay(name):
     for kind in ("bool", "int8", "uint64", "float16"):
         x = np.array([3, 1, 5, 0]).astype(kind)
         found = sg.evaluate(getattr(sg, name)(x))
@@ -44,7 +40,7 @@ def test_the_element_types_stay(name: str) -> None:
     np.testing.assert_array_equal(nan, [1.0, np.nan, np.nan])
 
 
-def test_gradients_go_to_the_elements_that_are_given() -> None:
+def test_gradients_go_to_the_elements_that_are_given():
     """Of [1, 3, 2, 5] the first is given once, the second twice, the last once."""
     x = sg.input("x", (4,), "float64")
     slopes = sg.grad((sg.cummax(x) * [1.0, 10.0, 100.0, 1000.0]).sum(), x)
@@ -56,7 +52,7 @@ def test_gradients_go_to_the_elements_that_are_given() -> None:
 
 
 @pytest.mark.parametrize("run", [sg.evaluate, lambda g, feeds: sg.compile(g).run(feeds)])
-def test_what_has_no_weight_gets_no_slope(run: Any) -> None:
+def test_what_has_no_weight_gets_no_slope(run):
     """Behind two elements of -inf slopes are those of a softmax, and two equal infinities share."""
     x = sg.input("x", (4,), "float64")
     whole = sg.cumlogsumexp(x)[3]
@@ -73,6 +69,6 @@ def test_what_has_no_weight_gets_no_slope(run: Any) -> None:
     np.testing.assert_array_equal(slopes, [0.25, -0.25, 0.0, 0.0])
 
 
-def test_no_such_axis() -> None:
+def test_no_such_axis():
     with assert_refused(AxisError, "cummax: no axis 1", line="sg.cummax"):
         sg.cummax(np.ones(3), axis=1)

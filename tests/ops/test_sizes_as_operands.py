@@ -1,7 +1,5 @@
 """A named size among the operands: the number that a literal size would be, weak like it."""
 
-from __future__ import annotations
-
 import operator
 
 import numpy as np

@@ -1,9 +1,6 @@
 """sort, argsort, topk, searchsorted: against NumPy, in every mode, with their derivatives."""
 
-from __future__ import annotations
-
 import pickle
-from typing import Any
 
 import numpy as np
 import pytest
@@ -36,12 +33,12 @@ from tests.ops.sorting_samples import mixed
 from tests.schedules import run_schedule
 
 DTYPES = [d.numpy for d in ALL_DTYPES]
-MODES: list[dict[str, Any]] = [{"backend": "numba"}, {"jit": False}]
+MODES = [{"backend": "numba"}, {"jit": False}]
 WHOLE = ("float32", "int64")  # of both widths: a kernel that sorts takes 50 to 100 ms to compile
-PROGRAMS: dict[str, sg.Compiled] = {}
+PROGRAMS = {}
 
 
-def program(dtype: str) -> sg.Compiled:
+def program(dtype):
     """Sorts of a matrix of named sizes along both axes, and its largest elements; compiled once.
 
     Of most dtypes only one sort: kernels of equal width differ in how they make words of elements.
@@ -62,7 +59,7 @@ def program(dtype: str) -> sg.Compiled:
     return PROGRAMS[dtype]
 
 
-def as_numpy(x: np.ndarray) -> dict[str, np.ndarray]:
+def as_numpy(x):
     """What ``program`` computes."""
     found = {}
     for axis in (0, 1):
@@ -78,7 +75,7 @@ def as_numpy(x: np.ndarray) -> dict[str, np.ndarray]:
     return found
 
 
-def falling(x: np.ndarray) -> np.ndarray:
+def falling(x):
     """A stable descending argsort of rows."""
     return x.shape[1] - 1 - np.argsort(x[:, ::-1], 1, kind="stable")[:, ::-1]
 
@@ -130,8 +127,8 @@ def test_any_axis_as_numpy(shape, descending, data):
 @pytest.mark.parametrize("mode", MODES, ids=str)
 def test_every_mode_gives_the_same_bytes(mode):
     rng = np.random.default_rng(1)
-    feeds: dict[str, np.ndarray] = {}
-    outputs: dict[str, sg.Value] = {}
+    feeds = {}
+    outputs = {}
     compiled_by_numba = mode.get("backend") == "numba"  # which takes its time
     for dtype in ("float32",) if compiled_by_numba else ("float32", "float64", "int8", "uint64"):
         feeds[dtype] = mixed(rng, (2, 90), next(d for d in ALL_DTYPES if d.numpy == dtype))
@@ -235,7 +232,7 @@ def test_equal_sorts_merge_and_constant_ones_fold():
     np.testing.assert_array_equal(sg.evaluate(folded)["places"], [2, 0])
 
 
-def stages_of(program: Any) -> list[SortStage]:
+def stages_of(program):
     kernels = sg.compile(program).schedule.kernels
     return [stage for k in kernels for stage in k.stages if isinstance(stage, SortStage)]
 
@@ -279,7 +276,7 @@ def test_policies_and_fusion_change_no_byte():
         assert_same(sg.compile(graph, checkpoint=policy).run(feeds), wanted, policy)
     least = sg.compile(graph, checkpoint="recompute").peak_bytes
     assert_same(sg.compile(graph, memory_budget=least).run(feeds), wanted, "budget")
-    sizes: dict[str, int] = {}
+    sizes = {}
     plain = run_schedule(fuse(graph, merge=False), graph, feeds, sizes)
     assert_same({name: plain[name] for name in wanted}, wanted, "every node by itself")
 
@@ -313,7 +310,7 @@ def test_derivatives_of_higher_order():
     rng = np.random.default_rng(2)
     x = rng.permutation(12).reshape(3, 4) * 0.3
 
-    def curve(x: sg.Value) -> sg.Value:
+    def curve(x):
         weights = np.arange(1.0, 5.0)
         values, _ = sg.topk(sg.tanh(x), 2, axis=0)
         return (sg.sort(x * x) * weights).sum() + (values**3).sum()

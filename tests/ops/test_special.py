@@ -1,8 +1,5 @@
 """The functions of ``sg.special``: errors in last places, derivatives, refusals, SciPy's ufuncs."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from typing import Any
 
 import mpmath as mp
@@ -15,53 +12,53 @@ from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.analysis.interpret import interpret
 from staticgrad.errors import ArgumentError, GradientError
 from staticgrad.ir.expr import ref
-from staticgrad.types.dtype import F32, F64, DType
+from staticgrad.types.dtype import F32, F64
 from staticgrad.vecmath.blocks import LONG, ULP, expand
 from tests.compiled.agreement import differing
 from tests.limits import finfo
-from tests.native.support import LONG_BY_NUMBA, Mode
+from tests.native.support import LONG_BY_NUMBA
 from tests.ops.messages import assert_refused
 
 Array = np.ndarray[Any, Any]
 DIGITS = 60
 
 
-def on_log_scale(rng: np.random.Generator, low: float, high: float, count: int) -> Array:
+def on_log_scale(rng, low, high, count):
     return np.exp(rng.uniform(np.log(low), np.log(high), count))
 
 
-def positive(rng: np.random.Generator) -> Array:
+def positive(rng):
     near = [1 + on_log_scale(rng, 1e-7, 0.4, 20), 2 - on_log_scale(rng, 1e-7, 0.4, 20)]
     root = 1.4616321449683622 + on_log_scale(rng, 1e-7, 0.4, 20)
     spread = [rng.uniform(0, 10, 60), on_log_scale(rng, 1e-12, 1e4, 40)]
     return np.concatenate([*near, root, *spread])
 
 
-def both_sides(rng: np.random.Generator, low: float, high: float) -> Array:
+def both_sides(rng, low, high):
     return np.concatenate([rng.uniform(low, high, 80), on_log_scale(rng, 1e-9, -low, 40)])
 
 
-def in_tails(rng: np.random.Generator) -> Array:
+def in_tails(rng):
     size = on_log_scale(rng, 1e-6, 1, 60)
     return np.concatenate([rng.uniform(-1, 1, 60), 1 - size, size])
 
 
-def above_branch(rng: np.random.Generator) -> Array:
+def above_branch(rng):
     near = np.concatenate([on_log_scale(rng, 1e-6, 0.1, 40) - 0.36787943, rng.uniform(-0.3, 1, 40)])
     return np.concatenate([near, on_log_scale(rng, 1e-10, 1e30, 40)])
 
 
-def scaled_bessel(order: int) -> Callable[[Any], Any]:
+def scaled_bessel(order):
     return lambda x: mp.exp(-abs(x)) * mp.besseli(order, x)
 
 
-def between_poles(rng: np.random.Generator) -> Array:
+def between_poles(rng):
     near = np.rint(rng.uniform(-30, 0, 20)) + on_log_scale(rng, 1e-4, 0.3, 20)
     return np.concatenate([rng.uniform(-30, 34, 120), near, on_log_scale(rng, 1e-30, 1, 20)])
 
 
 #: Block -> the function, its public name, operands.
-OF_ONE: dict[str, tuple[Callable[[Any], Any], str, Callable[[np.random.Generator], Array]]] = {
+OF_ONE = {
     "gamma": (mp.gamma, "gamma", between_poles),
     "gammaln": (mp.loggamma, "gammaln", positive),
     "digamma": (mp.digamma, "digamma", positive),
@@ -75,19 +72,19 @@ OF_ONE: dict[str, tuple[Callable[[Any], Any], str, Callable[[np.random.Generator
 }
 
 
-def lower_gamma(a: Any, x: Any) -> Any:
+def lower_gamma(a, x):
     return mp.gammainc(a, 0, x, regularized=True)
 
 
-def upper_gamma(a: Any, x: Any) -> Any:
+def upper_gamma(a, x):
     return mp.gammainc(a, x, regularized=True)
 
 
-def lower_beta(a: Any, b: Any, x: Any) -> Any:
+def lower_beta(a, b, x):
     return mp.betainc(a, b, 0, x, regularized=True)
 
 
-OF_SEVERAL: dict[str, Callable[..., Any]] = {
+OF_SEVERAL = {
     "zeta": mp.zeta,
     "gammainc": lower_gamma,
     "gammaincc": upper_gamma,
@@ -96,7 +93,7 @@ OF_SEVERAL: dict[str, Callable[..., Any]] = {
 }
 
 
-def several(op: str, rng: np.random.Generator) -> tuple[Array, ...]:
+def several(op, rng):
     """Operands of a block of several: of distributions, about the mean."""
     if op == "zeta":
         return 1 + on_log_scale(rng, 1e-3, 11, 60), on_log_scale(rng, 1e-2, 1e3, 60)
@@ -117,19 +114,19 @@ def several(op: str, rng: np.random.Generator) -> tuple[Array, ...]:
     return np.concatenate([a, small]), np.concatenate([x, low])
 
 
-def operands(op: str, dtype: DType) -> tuple[Array, ...]:
+def operands(op, dtype):
     rng = np.random.default_rng(7)
     arrays = several(op, rng) if op in OF_SEVERAL else (OF_ONE[op][2](rng),)
     return tuple(array.astype(dtype.numpy) for array in arrays)
 
 
-def applied(op: str, *values: Any) -> Any:
+def applied(op, *values):
     if op == "trigamma":
         return sg.special.polygamma(1, *values)
     return getattr(sg.special, op)(*values)
 
 
-def off_by(op: str, dtype: DType, got: Array) -> Array:
+def off_by(op, dtype, got):
     """The distances from the true values, in units of the last place."""
     function = OF_SEVERAL[op] if op in OF_SEVERAL else OF_ONE[op][0]
     info, distances = finfo(dtype.numpy), []
@@ -144,14 +141,14 @@ def off_by(op: str, dtype: DType, got: Array) -> Array:
     return np.array(distances) * 2.0**info.nmant
 
 
-def test_every_long_block_is_tested() -> None:
+def test_every_long_block_is_tested():
     assert OF_ONE.keys() | OF_SEVERAL.keys() == LONG
 
 
 @pytest.mark.thinned
 @pytest.mark.parametrize("mode", LONG_BY_NUMBA)
 @pytest.mark.parametrize("dtype", [F32, F64])
-def test_compiled_blocks_are_their_definitions(dtype: DType, mode: Mode) -> None:
+def test_compiled_blocks_are_their_definitions(dtype, mode):
     """Byte for byte; and, once, within the table of errors."""
     ops = sorted(LONG)[:: 1 if mode == "vector" else 4]
     feeds = {f"{op}{i}": a for op in ops for i, a in enumerate(operands(op, dtype))}
@@ -173,7 +170,7 @@ def test_compiled_blocks_are_their_definitions(dtype: DType, mode: Mode) -> None
             assert distance[worst] <= ULP[op, dtype], (op, [a[worst] for a in arrays])
 
 
-def test_a_loop_gives_a_lane_the_same_whatever_stands_beside_it() -> None:
+def test_a_loop_gives_a_lane_the_same_whatever_stands_beside_it():
     s, q = np.meshgrid([1.001, 1.5, 3.0, 30.0, np.nan], [1e-3, 0.7, 8.9, 9.5, 1e4, np.inf])
     x, y = sg.input("x", ("n",), "float64"), sg.input("y", ("n",), "float64")
     f = sg.compile(sg.special.zeta(x, y))
@@ -183,7 +180,7 @@ def test_a_loop_gives_a_lane_the_same_whatever_stands_beside_it() -> None:
         assert same_bytes(alone, together[at : at + 1])
 
 
-def test_derivatives_of_gammaln_of_any_order() -> None:
+def test_derivatives_of_gammaln_of_any_order():
     points = np.array([0.3, 1.0, 2.7, 9.5])
     x = sg.input("x", (4,), "float64")
     value = sg.special.gammaln(x)
@@ -193,7 +190,7 @@ def test_derivatives_of_gammaln_of_any_order() -> None:
         np.testing.assert_allclose(sg.evaluate(value, {"x": points}), expected, rtol=1e-12)
 
 
-def test_polygamma_below_0() -> None:
+def test_polygamma_below_0():
     points = np.array([-0.3, -1.7, -2.25, -40.6])
     x = sg.input("x", (4,), "float64")
     for order in (1, 2, 3, 4):
@@ -202,7 +199,7 @@ def test_polygamma_below_0() -> None:
         np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
-def test_kl_div_of_nearly_equal_numbers() -> None:
+def test_kl_div_of_nearly_equal_numbers():
     x = np.array([1.0, 3.0, 0.2, 1e-20])
     for dtype, places in (("float64", 1e-14), ("float32", 1e-6)):
         for step in (1e-3, 1e-2, 0.3):
@@ -214,7 +211,7 @@ def test_kl_div_of_nearly_equal_numbers() -> None:
             np.testing.assert_allclose(found, wanted, rtol=places)
 
 
-def test_log_ndtr_far_from_0() -> None:
+def test_log_ndtr_far_from_0():
     points = np.array([-1e10, -40.0, -9.0, -0.5, 0.0, 3.0, 30.0])
     with mp.workdps(250):
         slope = float(mp.npdf(-40) / mp.ncdf(-40))
@@ -228,7 +225,7 @@ def test_log_ndtr_far_from_0() -> None:
     np.testing.assert_allclose(slopes[:2], [1e10, slope], rtol=1e-12)
 
 
-def test_the_multivariate_gamma_function() -> None:
+def test_the_multivariate_gamma_function():
     """By its definition as a product, where the float64 parts do not cancel."""
     x = sg.input("x", (4,), "float64")
     at = np.array([1.1, 2.5, 10.0, 200.0])
@@ -244,7 +241,7 @@ def test_the_multivariate_gamma_function() -> None:
         sg.special.multigammaln(x, 0)
 
 
-def moved_tail(a: float, x: float) -> mp.mpf:
+def moved_tail(a, x):
     """The derivative of P(a, x) by a, by central differences of 60 digits."""
     with mp.workdps(60):
         step = mp.mpf(10) ** -20
@@ -253,7 +250,7 @@ def moved_tail(a: float, x: float) -> mp.mpf:
 
 
 @pytest.mark.parametrize(("dtype", "rtol"), [("float64", 3e-11), ("float32", 2e-5)])
-def test_incomplete_gamma_functions_by_their_parameter(dtype: str, rtol: float) -> None:
+def test_incomplete_gamma_functions_by_their_parameter(dtype, rtol):
     """From draws far below the smallest to such far above the largest, and of large parameters."""
     points = [(0.01, 1e-30), (0.1, 1e-3), (0.1, 2.0), (0.5, 0.2), (1.0, 1.0), (2.0, 9.0)]
     points += [(7.0, 7.0), (50.0, 30.0), (50.0, 80.0), (300.0, 299.0), (10000.0, 10100.0)]
@@ -271,7 +268,7 @@ def test_incomplete_gamma_functions_by_their_parameter(dtype: str, rtol: float) 
     np.testing.assert_array_equal(ends, 0.0)
 
 
-def test_what_has_no_closed_form_is_refused() -> None:
+def test_what_has_no_closed_form_is_refused():
     s, q = sg.input("s", (3,), "float64"), sg.input("q", (3,), "float64")
     value = sg.special.zeta(s, q)
     with assert_refused(GradientError, "no derivative by s", line="special.zeta"):
@@ -286,7 +283,7 @@ def test_what_has_no_closed_form_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", sg.special.__all__)
-def test_scipys_function_of_the_name_takes_values(name: str) -> None:
+def test_scipys_function_of_the_name_takes_values(name):
     function = getattr(scipy.special, name)
     points = np.array([0.2, 0.45, 0.7])
     x = sg.input("x", (3,), "float64")
@@ -301,7 +298,7 @@ def test_scipys_function_of_the_name_takes_values(name: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_the_incomplete_beta_function_beside_a_huge_parameter(dtype: str) -> None:
+def test_the_incomplete_beta_function_beside_a_huge_parameter(dtype):
     """I(t / b; a, b) tends to P(a, t); from b = 1e17 on nothing is between them."""
     largest = float(finfo(dtype).max)
     big = [b for b in (1e17, 1e19, 1e24, 1e30, 1e100, 1e300) if b < largest]

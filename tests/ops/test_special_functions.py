@@ -1,7 +1,5 @@
 """Angles, hyperbolic functions, division, signs, borders: values, kinks, errors in last places."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from scipy import special

@@ -1,7 +1,5 @@
 """The array API standard's names: attributes of values, dtypes, constants; facts without a run."""
 
-from __future__ import annotations
-
 import itertools
 import math
 import pickle
@@ -15,7 +13,7 @@ from staticgrad.errors import ArgumentError, AxisError, DTypeError, RankError
 from staticgrad.types.dtype import ALL_DTYPES
 from tests.limits import NUMPY_DTYPES
 from tests.ops.graphs import run
-from tests.ops.messages import assert_refused
+from tests.ops.messages import assert_each_refused, assert_refused
 
 A = np.arange(24.0).reshape(2, 3, 4)
 
@@ -36,12 +34,11 @@ def test_attributes_of_the_standard(value):
     namespace = sg.xp if isinstance(value, Tensor) else sg
     assert value.__array_namespace__() is namespace
     assert value.__array_namespace__(api_version="2024.12") is namespace
-    with assert_refused(ArgumentError, "no device 'cuda'", line='to_device("cuda")'):
-        value.to_device("cuda")
-    with assert_refused(ArgumentError, "2099.12"):
-        value.__array_namespace__(api_version="2099.12")
-    with assert_refused(RankError, "not a matrix", line="value[0, 0].mT"):
-        value[0, 0].mT  # noqa: B018
+    assert_each_refused(
+        (ArgumentError, "no device 'cuda'", lambda: value.to_device("cuda")),
+        (ArgumentError, "2099.12", lambda: value.__array_namespace__(api_version="2099.12")),
+        (RankError, "not a matrix", lambda: value[0, 0].mT),
+    )
 
 
 def test_transposed_matrices_have_their_elements():

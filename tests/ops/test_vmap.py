@@ -4,24 +4,21 @@ The batch stands at every place of every operand and of the result; several oper
 while the others are shared; it is nested; and it is differentiated.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import partial
 from itertools import product
-from typing import Any
 
 import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.ir.graph import Graph, Symbolic
+from staticgrad.ir.graph import Graph
 from staticgrad.ops.philox import FOLDED, RandomBits
 from staticgrad.types.dtype import U64, as_dtype
 from tests.diagonals import every_nth
 from tests.limits import finfo
 from tests.ops.graphs import run_all, variable
-from tests.ops.samples import Sample, samples_of
+from tests.ops.samples import samples_of
 from tests.ops.test_every_op import NAMES, as_tuple, every_op
 
 BATCH = 3
@@ -41,9 +38,9 @@ IN_PART = {
 }
 
 
-def tried(name: str) -> list[Sample]:
+def tried(name):
     """A few samples that differ in more than their numbers."""
-    found: dict[Any, Sample] = {}
+    found = {}
     for sample in samples_of(name):
         if not sample.arrays or sum(a.size for a in sample.arrays) > 4000:
             continue
@@ -53,7 +50,7 @@ def tried(name: str) -> list[Sample]:
     return every[:: max(1, -(-len(every) // MOST))]
 
 
-def elements_of(array: np.ndarray, smooth: bool) -> list[np.ndarray]:
+def elements_of(array, smooth):
     """Other operands of the same kind: matrices stay definite, indices inside."""
     if as_dtype(array.dtype).is_float:
         with np.errstate(all="ignore"):
@@ -63,7 +60,7 @@ def elements_of(array: np.ndarray, smooth: bool) -> list[np.ndarray]:
     return [array, np.flip(array), array]
 
 
-def choices(count: int) -> list[tuple[bool, ...]]:
+def choices(count):
     """Which operands are over the batch: all choices of up to three, else one or all."""
     if count <= 3:
         return [over for over in product((True, False), repeat=count) if any(over)]
@@ -71,7 +68,7 @@ def choices(count: int) -> list[tuple[bool, ...]]:
     return [*single, (True,) * count]
 
 
-def close(found: np.ndarray, wanted: np.ndarray, label: Any) -> None:
+def close(found, wanted, label):
     assert (found.dtype, found.shape) == (wanted.dtype, wanted.shape), label
     if not as_dtype(wanted.dtype).is_float:
         np.testing.assert_array_equal(found, wanted, err_msg=str(label))
@@ -90,12 +87,12 @@ def close(found: np.ndarray, wanted: np.ndarray, label: Any) -> None:
         )
 
 
-def inputs_for(arrays: list[np.ndarray]) -> tuple[list[Symbolic], dict[str, np.ndarray]]:
+def inputs_for(arrays):
     values = [variable(f"x{k}", as_dtype(a.dtype), a.shape) for k, a in enumerate(arrays)]
     return values, {f"x{k}": a for k, a in enumerate(arrays)}
 
 
-def looped(sample: Sample, batches: list[list[np.ndarray]], over: tuple[bool, ...]) -> list[Any]:
+def looped(sample, batches, over):
     """Results of each element, stacked."""
     every = [
         replace(
@@ -114,7 +111,7 @@ def looped(sample: Sample, batches: list[list[np.ndarray]], over: tuple[bool, ..
 
 
 @every_op
-def test_is_the_stack_of_its_elements(name: str) -> None:
+def test_is_the_stack_of_its_elements(name):
     for turn, sample in enumerate(tried(name)):
         batches = [elements_of(a, sample.smooth) for a in sample.arrays]
         for over in choices(len(sample.arrays)):
@@ -136,7 +133,7 @@ def test_is_the_stack_of_its_elements(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "random_bits"])
-def test_nests(name: str) -> None:
+def test_nests(name):
     """A batch of batches, the outer one last in place: the inner ones are shared."""
     for sample in tried(name)[:3]:
         batches = [elements_of(a, sample.smooth) for a in sample.arrays]
@@ -155,7 +152,7 @@ def test_nests(name: str) -> None:
 
 
 @every_op
-def test_composes_with_gradients(name: str) -> None:
+def test_composes_with_gradients(name):
     """The gradient of a mapped op, and the mapped gradient, are those of each element."""
     smooth = [
         s
@@ -168,7 +165,7 @@ def test_composes_with_gradients(name: str) -> None:
         batches = [elements_of(a, sample.smooth) for a in sample.arrays]
         moves = [k for k, moves in enumerate(sample.moves) if moves]
 
-        def slopes(*x: Any, sample: Sample = sample, moves: list[int] = moves) -> list[Any]:
+        def slopes(*x, sample=sample, moves=moves):
             outs = [y for y in as_tuple(sample.op(*x)) if y.dtype.is_float]
             total = sum(sg.sum(sg.sin(y)) for y in outs)
             return sg.grad(total, [x[k] for k in moves], allow_disconnected=True)
@@ -201,7 +198,7 @@ def test_composes_with_gradients(name: str) -> None:
 
 
 @every_nth(3, "name", NAMES)
-def test_compiles(name: str) -> None:
+def test_compiles(name):
     """Kernels and routines over a batch of a named size give what the reference does: the graph of
     each op does daily, and each op is compiled daily without a batch."""
     sample = max(tried(name)[:4], key=lambda s: min(a.size for a in s.arrays), default=None)
@@ -218,7 +215,7 @@ def test_compiles(name: str) -> None:
         close(each, expected, sample.op)
 
 
-def test_loops_are_listed() -> None:
+def test_loops_are_listed():
     """Every op has a rule of its own but those that are listed."""
     for name in NAMES:
         loops = False

@@ -1,9 +1,5 @@
 """``vmap`` as users call it: containers, sizes, closures, draws, loops, rules, mistakes."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -15,11 +11,11 @@ from tests.ops.graphs import run_all
 X = np.random.default_rng(0).normal(size=(4, 3))
 
 
-def batch(rows: Any = "n") -> Any:
+def batch(rows="n"):
     return sg.input("x", (rows, 3), "float64")
 
 
-def at(value: Any, x: np.ndarray = X, **feeds: Any) -> Any:
+def at(value, x=X, **feeds):
     named = {str(k): each for k, each in enumerate(value)} if isinstance(value, list) else value
     found = sg.compile(named).run({"x": x, **feeds})
     return [*found.values()] if isinstance(value, list) else found
@@ -28,7 +24,7 @@ def at(value: Any, x: np.ndarray = X, **feeds: Any) -> Any:
 def test_containers_and_axes():
     x, q = batch(), sg.input("q", (3, "n"), "float64")
 
-    def f(tree: Any, how: str, *, scale: Any) -> Any:
+    def f(tree, how, *, scale):
         assert how == "sum"
         return {"o": tree["a"] * tree["b"][0] * scale.sum(), "c": 2.0, "none": None}
 
@@ -43,7 +39,7 @@ def test_containers_and_axes():
 
 @pytest.mark.slow
 def test_draws_are_those_of_a_loop():
-    def drawn(mapped: Any, inner: Any) -> Any:
+    def drawn(mapped, inner):
         g = sg.random.Generator(5)
         kept = g.normal(shape=(2,), dtype="float64")
         return mapped(
@@ -52,7 +48,7 @@ def test_draws_are_those_of_a_loop():
             ),
         )(batch())
 
-    def as_loop(f: Any) -> Any:
+    def as_loop(f):
         return lambda xs: sg.map(f, xs)
 
     found = [
@@ -69,7 +65,7 @@ def test_loops_and_branches_inside():
     so."""
     w = sg.input("w", (3, 3), "float64")
 
-    def f(row: Any) -> Any:
+    def f(row):
         state, trace = sg.scan(
             lambda c, e: (sg.tanh(c @ w) + e, c.sum()), sg.zeros(3, "float64"), row
         )
@@ -109,12 +105,12 @@ def test_loops_and_branches_inside():
 
 
 @sg.custom_vjp(name="tests.vmap_rule")
-def scaled(a: Any, b: Any) -> Any:
+def scaled(a, b):
     return a * b
 
 
 @scaled.rule
-def _(ct: Any, out: Any, a: Any, b: Any) -> Any:
+def _(ct, out, a, b):
     return ct * b * 10.0, (ct * a * 10.0).sum()
 
 
@@ -136,9 +132,9 @@ def test_rules_of_users_are_mapped():
 
 def test_functions_of_users_run_one_by_one():
     kind = sg.input("k", (3,), "float64").type
-    calls: list[tuple[int, ...]] = []
+    calls = []
 
-    def total(a: np.ndarray) -> np.ndarray:
+    def total(a):
         calls.append(a.shape)
         return np.cumsum(a)
 
@@ -173,7 +169,7 @@ def test_arrays_are_mapped_at_once():
 
 
 def test_what_a_call_with_arrays_leaves_out_has_no_elements():
-    def f(x: Any, scale: float = 2.0, *, errors: str = "raise") -> Any:
+    def f(x, scale=2.0, *, errors="raise"):
         return x * scale
 
     np.testing.assert_array_equal(sg.vmap(f)(X), 2.0 * X)
@@ -188,7 +184,7 @@ def test_what_a_call_with_arrays_leaves_out_has_no_elements():
             call()
 
 
-def test_names_are_told_from_places_under_function() -> None:
+def test_names_are_told_from_places_under_function():
     """Arguments by name have their elements in front, whatever ``in_axes`` says of places."""
 
     def f(x, y=2.0):
@@ -246,7 +242,7 @@ def test_one_matrix_is_one_product():
         (lambda x: sg.vmap(x), ArgumentError, "a value, not a function"),
     ],
 )
-def test_mistakes_are_said_at_their_line(call: Any, error: type[Exception], says: str):
+def test_mistakes_are_said_at_their_line(call, error, says):
     with pytest.raises(error) as caught:
         call(batch(4))
     assert says in str(caught.value)
@@ -264,10 +260,10 @@ def test_what_an_element_does_not_take_neither_raises_nor_makes_nan():
         lambda v, k: table.sum(),
     ]
 
-    def chosen(v: Any, k: Any) -> Any:
+    def chosen(v, k):
         return sg.switch(k, branches, v, sg.minimum(k, 2) + sg.cond(k > 0, lambda: 1, lambda: 0))
 
-    def repeated(v: Any, k: Any) -> Any:
+    def repeated(v, k):
         ends = sg.fori_loop(
             k, 3, lambda at, c: c * sg.sqrt(v) + table[at], table[0] * v, max_steps=4
         )

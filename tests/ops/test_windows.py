@@ -1,9 +1,5 @@
 """Convolutions and pools: beside sums written out, of any geometry; what is refused, and how."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings, strategies as st
@@ -17,9 +13,7 @@ from tests.ops.graphs import run, variable
 Shape = tuple[int, ...]
 
 
-def direct(
-    x: np.ndarray, w: np.ndarray, strides: Shape, border: Any, dilation: Shape, groups: int
-) -> np.ndarray:
+def direct(x, w, strides, border, dilation, groups):
     """A convolution by its definition: one window after the other, in float64."""
     padded = np.pad(x.astype(np.float64), [(0, 0), (0, 0), *border])
     n, o, taps = x.shape[0], w.shape[0], w.shape[2:]
@@ -38,12 +32,12 @@ def direct(
 
 
 @st.composite
-def geometries(draw: Any) -> tuple[Shape, Shape, dict[str, Any]]:
+def geometries(draw):
     """The shapes of an image and of a filter, and the arguments of ``conv``."""
     rank = draw(st.integers(1, 3))
     most = (9, 6, 3)[rank - 1]
 
-    def axes(low: int, high: int) -> Shape:
+    def axes(low, high):
         return tuple(draw(st.integers(low, high)) for _ in range(rank))
 
     groups = draw(st.sampled_from([1, 1, 2, 3]))
@@ -60,7 +54,7 @@ def geometries(draw: Any) -> tuple[Shape, Shape, dict[str, Any]]:
     return (batch, groups * each, *image), (groups * filters, each, *taps), arguments
 
 
-def check_geometry(case: tuple[Shape, Shape, dict[str, Any]], seed: int) -> None:
+def check_geometry(case, seed):
     """A convolution and both gradients, compiled: beside the direct sum, and its adjoints."""
     image, filters, arguments = case
     rng = np.random.default_rng(seed)
@@ -107,26 +101,26 @@ NO_ROWS = {"stride": ONES, "padding": [(0, 0), (0, 1), (0, 0)], "dilation": ONES
 @settings(max_examples=8, derandomize=True, **QUIET)
 @given(geometries(), st.integers(0, 1000))
 @example(((0, 1, 1, 0, 2), (2, 1, 1, 1, 2), NO_ROWS), 0)
-def test_any_geometry(case: Any, seed: int) -> None:
+def test_any_geometry(case, seed):
     check_geometry(case, seed)
 
 
 @pytest.mark.exhaustive
 @settings(max_examples=24, **QUIET)
 @given(geometries(), st.integers(0, 1000))
-def test_24_geometries(case: Any, seed: int) -> None:
+def test_24_geometries(case, seed):
     check_geometry(case, seed)
 
 
 @pytest.mark.exhaustive
 @settings(max_examples=400, **QUIET)
 @given(geometries(), st.integers(0, 1000))
-def test_400_geometries(case: Any, seed: int) -> None:
+def test_400_geometries(case, seed):
     check_geometry(case, seed)
 
 
 @diagonals(2, ("stride", [1, 2]), ("taps", [(5, 4), (3, 3), (17,)]))
-def test_channels_apart_of_many_taps_and_few(taps: Shape, stride: int) -> None:
+def test_channels_apart_of_many_taps_and_few(taps, stride):
     """Each channel by itself: taps with a loop of their own, and all of an iteration."""
     rank = len(taps)
     arguments = {
@@ -142,7 +136,7 @@ def test_channels_apart_of_many_taps_and_few(taps: Shape, stride: int) -> None:
     ("image", "taps", "stride"),
     [((5003,), (3,), (2,)), ((9, 8), (1, 3), (2, 3)), ((8, 9), (4, 2), (3, 1))],
 )
-def test_images_by_remainders_of_strides(image: Shape, taps: Shape, stride: Shape) -> None:
+def test_images_by_remainders_of_strides(image, taps, stride):
     """Several strips; remainders without taps; windows that do not reach the end."""
     rank = len(taps)
     border, ones = [(int(rank == 1), 2 * (rank == 1))] * rank, (1,) * rank
@@ -151,13 +145,13 @@ def test_images_by_remainders_of_strides(image: Shape, taps: Shape, stride: Shap
 
 
 @pytest.mark.parametrize("channels", [(16, 3), (5, 40), (35, 17)])
-def test_channels_of_several_tiles_and_panels(channels: tuple[int, int]) -> None:
+def test_channels_of_several_tiles_and_panels(channels):
     outside, inside = channels
     arguments = {"stride": (1, 1), "padding": [(1, 1)] * 2, "dilation": (1, 1), "groups": 1}
     check_geometry(((2, inside, 9, 7), (outside, inside, 3, 3), arguments), 1)
 
 
-def value_of(make: Any, **arrays: np.ndarray) -> np.ndarray:
+def value_of(make, **arrays):
     """A function of inputs, evaluated."""
     values = {name: variable(name, as_dtype(a.dtype), a.shape) for name, a in arrays.items()}
     return np.asarray(run(make(**values), arrays))
@@ -167,11 +161,11 @@ def value_of(make: Any, **arrays: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture
-def rng() -> np.random.Generator:
+def rng():
     return np.random.default_rng(4)
 
 
-def test_same_keeps_the_size_by_one_more_place_after(rng: np.random.Generator) -> None:
+def test_same_keeps_the_size_by_one_more_place_after(rng):
     x, w = rng.normal(size=(2, 3, 7, 8)), rng.normal(size=(4, 3, 2, 3))
     found = value_of(lambda x, w: sg.nn.conv(x, w, padding="same"), x=x, w=w)
     np.testing.assert_allclose(found, direct(x, w, (1, 1), [(0, 1), (1, 1)], (1, 1), 1))
@@ -180,7 +174,7 @@ def test_same_keeps_the_size_by_one_more_place_after(rng: np.random.Generator) -
     np.testing.assert_allclose(found, direct(x, w, (3, 3), [(0, 1), (0, 1)], (1, 1), 1))
 
 
-def test_a_transposed_convolution_is_the_adjoint(rng: np.random.Generator) -> None:
+def test_a_transposed_convolution_is_the_adjoint(rng):
     w = rng.normal(size=(4, 3, 3, 2))
     for options in ({}, {"stride": (2, 3)}, {"padding": [(1, 0), (0, 1)], "dilation": 2}):
         image = rng.normal(size=(2, 3, 9, 11))
@@ -196,7 +190,7 @@ def test_a_transposed_convolution_is_the_adjoint(rng: np.random.Generator) -> No
     assert found.shape == (2, 3, 2 * y.shape[2], 2 * y.shape[3])
 
 
-def test_pools(rng: np.random.Generator) -> None:
+def test_pools(rng):
     x = rng.normal(size=(2, 3, 6, 8))
     tiles = x.reshape(2, 3, 3, 2, 4, 2)
     assert np.array_equal(value_of(lambda x: sg.nn.max_pool(x, 2), x=x), tiles.max((3, 5)))
@@ -213,7 +207,7 @@ def test_pools(rng: np.random.Generator) -> None:
 
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("p", [1, 1.5, 2, 3])
-def test_a_window_of_zeros_has_the_norm_of_its_elements_and_no_slope(p: float) -> None:
+def test_a_window_of_zeros_has_the_norm_of_its_elements_and_no_slope(p):
     """PyTorch's slopes: |x| ** (p - 1) / y ** (p - 1), and none where y is 0."""
     x = sg.input("x", (1, 1, 6), "float64")
     y = sg.nn.lp_pool(x, p, 2)
@@ -230,7 +224,7 @@ def test_a_window_of_zeros_has_the_norm_of_its_elements_and_no_slope(p: float) -
     assert np.isfinite(found["second"].ravel()[2:4]).all()
 
 
-def test_means_count_what_lies_in_the_image(rng: np.random.Generator) -> None:
+def test_means_count_what_lies_in_the_image(rng):
     x = rng.normal(size=(1, 2, 5, 4))
     seen = np.lib.stride_tricks.sliding_window_view(
         np.pad(x, [(0, 0), (0, 0), (1, 1), (1, 1)]), (3, 3), (2, 3)
@@ -246,7 +240,7 @@ def test_means_count_what_lies_in_the_image(rng: np.random.Generator) -> None:
 
 
 @pytest.mark.parametrize("kind", ["max", "avg"])
-def test_large_windows_are_taken_axis_by_axis(kind: str, rng: np.random.Generator) -> None:
+def test_large_windows_are_taken_axis_by_axis(kind, rng):
     pool = {"max": sg.nn.max_pool, "avg": sg.nn.avg_pool}[kind]
     combine = {"max": np.max, "avg": np.mean}[kind]
     x = rng.normal(size=(1, 2, 30, 90))
@@ -255,7 +249,7 @@ def test_large_windows_are_taken_axis_by_axis(kind: str, rng: np.random.Generato
     np.testing.assert_allclose(found, combine(seen, (4, 5)))
 
 
-def test_adaptive_pools_cut_into_parts(rng: np.random.Generator) -> None:
+def test_adaptive_pools_cut_into_parts(rng):
     x = rng.normal(size=(2, 3, 6, 7))
     for pool, combine in ((sg.nn.adaptive_max_pool, np.max), (sg.nn.adaptive_avg_pool, np.mean)):
         found = value_of(lambda x, p=pool: p(x, (2, 3)), x=x)
@@ -266,7 +260,7 @@ def test_adaptive_pools_cut_into_parts(rng: np.random.Generator) -> None:
                 np.testing.assert_allclose(found[:, :, i, j], combine(x[:, :, a:b, c:d], (2, 3)))
 
 
-def test_windows_and_back(rng: np.random.Generator) -> None:
+def test_windows_and_back(rng):
     x = rng.normal(size=(2, 3, 7))
     found = value_of(lambda x: sg.nn.unfold(x, 3, stride=2, padding=(1,)), x=x)
     padded = np.pad(x, [(0, 0), (0, 0), (1, 1)])
@@ -277,7 +271,7 @@ def test_windows_and_back(rng: np.random.Generator) -> None:
     assert np.sum(back * x) == pytest.approx(np.sum(y * found))
 
 
-def test_the_first_of_equal_maxima_has_the_gradient() -> None:
+def test_the_first_of_equal_maxima_has_the_gradient():
     x = variable("x", F64, (1, 1, 4))
     out = sg.nn.max_pool(x, 3, stride=1, padding=1)
     dx = sg.grad(out.sum(), x)
@@ -291,10 +285,10 @@ def test_the_first_of_equal_maxima_has_the_gradient() -> None:
         assert sg.compile(sg.Graph({"dx": dx})).run(feeds)["dx"].tolist() == [[wanted]]
 
 
-def test_tensors_have_the_same_functions(rng: np.random.Generator) -> None:
+def test_tensors_have_the_same_functions(rng):
     x, w = rng.normal(size=(2, 4, 6, 5)), rng.normal(size=(6, 2, 3, 2))
 
-    def loss(x: Any, w: Any) -> Any:
+    def loss(x, w):
         h = sg.nn.conv(x, w, stride=(1, 2), padding="same", groups=2)
         return (sg.nn.max_pool(sg.nn.avg_pool(h, 2, stride=1), (2, 2), stride=1) ** 2).sum()
 
@@ -308,11 +302,11 @@ def test_tensors_have_the_same_functions(rng: np.random.Generator) -> None:
 # -- refusals -------------------------------------------------------------------------------------
 
 
-def image(*sizes: Any) -> sg.Value:
+def image(*sizes):
     return sg.input("x", sizes or (2, 3, 8, 8), "float32")
 
 
-def filters(*sizes: int) -> sg.Value:
+def filters(*sizes):
     return sg.input("w", sizes or (4, 3, 3, 3), "float32")
 
 
@@ -348,14 +342,14 @@ def filters(*sizes: int) -> sg.Value:
         (lambda: sg.nn.fold(image(2, 3, 2, 5), 9), "ShapeError", "5 windows"),
     ],
 )
-def test_refusals_name_the_line(make: Any, error: str, words: str) -> None:
+def test_refusals_name_the_line(make, error, words):
     with pytest.raises(getattr(sg.errors, error)) as caught:
         make()
     assert words in str(caught.value)
     assert "test_windows.py" in str(caught.value)
 
 
-def test_a_named_size_is_looked_at_in_the_run() -> None:
+def test_a_named_size_is_looked_at_in_the_run():
     x = sg.input("x", ("n", 1, "h"), "float32")
     f = sg.compile(sg.Graph({"y": sg.nn.conv(x, np.ones((1, 1, 3), np.float32))}))
     assert f.run({"x": np.ones((2, 1, 5), np.float32)})["y"].tolist() == [[[3, 3, 3]]] * 2
@@ -363,9 +357,7 @@ def test_a_named_size_is_looked_at_in_the_run() -> None:
         f.run({"x": np.ones((2, 1, 2), np.float32)})
 
 
-def pooled_by_hand(
-    x: np.ndarray, kind: str, k: int, s: int, pad: int, d: int, **flags: bool
-) -> Any:
+def pooled_by_hand(x, kind, k, s, pad, d, **flags):
     """Pools along the last axis, a window at a time, as PyTorch defines ``ceil_mode``."""
     size, reach = x.shape[-1], d * (k - 1) + 1
     room = size + 2 * pad - reach
@@ -389,26 +381,24 @@ def pooled_by_hand(
 @pytest.mark.thinned
 @pytest.mark.parametrize("kind", ["max", "avg", "count", "lp"])
 @pytest.mark.parametrize("named", [False, True])
-def test_windows_that_reach_behind_the_image(
-    kind: str, named: bool, rng: np.random.Generator
-) -> None:
+def test_windows_that_reach_behind_the_image(kind, named, rng):
     for size, k, s, pad, d in [
         (7, 2, 2, 0, 1), (8, 3, 2, 1, 1), (6, 2, 3, 1, 1), (9, 3, 2, 0, 2), (9, 3, 3, 1, 2),
         (5, 2, 4, 1, 3), (2, 3, 2, 1, 1),
     ]:  # fmt: skip
         array = rng.normal(size=(2, 3, size))
         x = sg.input("x", (2, 3, "n" if named else size), "float64")
-        flags: Any = {"ceil_mode": True}
-        options: Any = {"stride": s, "padding": (pad,), "dilation": d, **flags}
+        flags = {"ceil_mode": True}
+        options = {"stride": s, "padding": (pad,), "dilation": d, **flags}
         if kind == "avg":
             options["count_include_pad"] = False
         pools = {"max": sg.nn.max_pool, "lp": lambda x, k, **o: sg.nn.lp_pool(x, 2, k, **o)}
-        y: Any = pools.get(kind, sg.nn.avg_pool)(x, k, **options)
+        y = pools.get(kind, sg.nn.avg_pool)(x, k, **options)
         weights = rng.normal(
             size=pooled_by_hand(array, kind, k, s, pad, d, **flags, count=False).shape
         )
 
-        def by_hand(at: np.ndarray, k=k, s=s, pad=pad, d=d) -> Any:
+        def by_hand(at, k=k, s=s, pad=pad, d=d):
             return pooled_by_hand(at, kind, k, s, pad, d, ceil_mode=True, count=kind == "count")
 
         f = sg.compile({"y": y, "dx": sg.grad((y * weights).sum(), x)})
@@ -420,12 +410,12 @@ def test_windows_that_reach_behind_the_image(
         np.testing.assert_allclose((found["dx"] * along).sum(), slope, rtol=1e-6)
 
 
-def test_pools_are_those_of_pytorch(rng: np.random.Generator) -> None:
+def test_pools_are_those_of_pytorch(rng):
     torch = pytest.importorskip("torch")
     x = rng.normal(size=(2, 3, 11, 8))
     image = torch.tensor(x)
     for kernel, stride, padding in [((3, 2), (2, 3), (1, 1)), ((2, 3), (3, 2), (0, 1)), (3, 2, 1)]:
-        theirs: Any = {"stride": stride, "padding": padding, "ceil_mode": True}
+        theirs = {"stride": stride, "padding": padding, "ceil_mode": True}
         for dilation in (1, (2, 1)):
             ours = sg.nn.MaxPool2d(kernel, stride, padding, dilation, ceil_mode=True)
             expected = torch.nn.functional.max_pool2d(image, kernel, **theirs, dilation=dilation)
@@ -445,13 +435,13 @@ def test_pools_are_those_of_pytorch(rng: np.random.Generator) -> None:
 
 @pytest.mark.thinned(2)
 @pytest.mark.parametrize("transposed", [False, True])
-def test_groups_of_named_channels(transposed: bool, rng: np.random.Generator) -> None:
+def test_groups_of_named_channels(transposed, rng):
     """Sizes without a promise that the groups divide them: the run decides."""
     conv = sg.nn.conv_transpose if transposed else sg.nn.conv
     x, w = sg.input("x", (2, "c", 5), "float64"), sg.input("w", ("o", "k", 3), "float64")
     b = sg.input("b", ("b",), "float64")
 
-    def outputs(x: Any, w: Any, b: Any) -> Any:
+    def outputs(x, w, b):
         y = conv(x, w, b, groups=2)
         by_x, by_w = sg.grad(sg.sin(y).sum(), [x, w])
         return sg.compile({"y": y, "x": by_x, "w": by_w})

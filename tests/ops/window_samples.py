@@ -1,22 +1,18 @@
 """Samples of convolutions and of the ops on windows, and what else the registry's tests ask."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
-from staticgrad.ir.op import Op, op_class
+from staticgrad.ir.op import op_class
 from staticgrad.ops.windows import place_dtype
-from staticgrad.types.dtype import F32, F64, DType
+from staticgrad.types.dtype import F32, F64
 from tests.ops.array_samples import NUMBERS, apart, counted, everywhere, extraordinary
-from tests.ops.samples import Rng, Sample, declare, provides
+from tests.ops.samples import Sample, declare, provides
 
 #: Image, taps, strides, dilation, before, after.
 Geometry = tuple[tuple[int, ...], ...]
-GEOMETRIES: tuple[Geometry, ...] = (
+GEOMETRIES = (
     ((7,), (3,), (1,), (1,), (1,), (1,)),
     ((6,), (2,), (2,), (1,), (0,), (0,)),
     ((9,), (2,), (3,), (1,), (1,), (0,)),
@@ -26,17 +22,17 @@ GEOMETRIES: tuple[Geometry, ...] = (
     ((3, 4, 3), (2, 2, 2), (1, 2, 1), (1, 1, 2), (0, 1, 1), (1, 0, 0)),
 )
 #: The same with an axis of size 0, which a border makes up for.
-EMPTY: Geometry = ((0,), (2,), (1,), (1,), (1,), (2,))
+EMPTY = ((0,), (2,), (1,), (1,), (1,), (2,))
 
 
-def windows(geometry: Geometry) -> tuple[int, ...]:
+def windows(geometry):
     """How many windows there are along each axis."""
     return tuple(
         (n + a + b - d * (k - 1) - 1) // s + 1 for n, k, s, d, a, b in zip(*geometry, strict=True)
     )
 
 
-def op_of(name: str, geometry: Geometry) -> tuple[Op, tuple[int, ...], tuple[int, ...]]:
+def op_of(name, geometry):
     """The op, and the last sizes of its operand and of its second one."""
     image, taps, strides, dilation, before, _ = geometry
     found = windows(geometry)
@@ -46,8 +42,8 @@ def op_of(name: str, geometry: Geometry) -> tuple[Op, tuple[int, ...], tuple[int
     return op, given, found
 
 
-def _unary(name: str) -> Any:
-    def provider(rng: Rng) -> Iterator[Sample]:
+def _unary(name):
+    def provider(rng):
         for geometry in (*GEOMETRIES, EMPTY):
             op, given, _ = op_of(name, geometry)
             smooth = name != "window_max" or not _has_empty_windows(geometry)
@@ -58,15 +54,15 @@ def _unary(name: str) -> Any:
     return provider
 
 
-def _has_empty_windows(geometry: Geometry) -> bool:
+def _has_empty_windows(geometry):
     """Whether a window may have no element of the image: its maximum is infinite."""
     image, taps, _, dilation, before, after = geometry
     described = zip(image, taps, dilation, before, after, strict=True)
     return any(n == 0 or d * (k - 1) + 1 <= max(a, b) for n, k, d, b, a in described)
 
 
-def _at_size(name: str) -> Any:
-    def make(n: int) -> Iterator[Sample]:
+def _at_size(name):
+    def make(n):
         for geometry in (
             ((n + 3,), (3,), (1,), (1,), (0,), (0,)),
             ((n,), (3,), (2,), (1,), (1,), (2,)),
@@ -74,18 +70,18 @@ def _at_size(name: str) -> Any:
             op, given, found = op_of(name, geometry)
             for dtype in (F32, F64):
                 x = _whole((3, *given), dtype)
-                more = (_places((3, *found), op.taps),) if name in _PAIRS else ()  # type: ignore[attr-defined]
+                more = (_places((3, *found), op.taps),) if name in _PAIRS else ()
                 yield Sample(op, (x, *more))
 
     return make
 
 
-def _whole(shape: tuple[int, ...], dtype: DType) -> np.ndarray:
+def _whole(shape, dtype):
     """Small whole numbers, exact in every order of sums."""
     return ((counted(shape, F64) * 7 + 3) % 23 - 11).astype(dtype.numpy)
 
 
-def _places(shape: tuple[int, ...], taps: tuple[int, ...]) -> np.ndarray:
+def _places(shape, taps):
     count = np.arange(int(np.prod(shape))).reshape(shape)
     return ((count * 5 + 1) % int(np.prod(taps))).astype(place_dtype(taps).numpy)
 
@@ -97,8 +93,8 @@ for _name in _UNARY:
     declare(_name, f"{_name}(x, op)", ("iuf",), _at_size(_name))
 
 
-def _selecting(name: str) -> Any:
-    def provider(rng: Rng) -> Iterator[Sample]:
+def _selecting(name):
+    def provider(rng):
         for geometry in (*GEOMETRIES, EMPTY):
             op, given, found = op_of(name, geometry)
             places = _places((2, *found), geometry[1])
@@ -116,7 +112,7 @@ for _name in _PAIRS:
     declare(_name, f"{_name}(x, y, op)", ("iuf", "i"), _at_size(_name))
 
 
-def _filtered(name: str, geometry: Geometry, groups: int) -> tuple[Op, Any, Any]:
+def _filtered(name, geometry, groups):
     """A convolution of two images with 2 * groups channels, and the shapes of its operands."""
     image, taps, strides, dilation, before, _ = geometry
     found = windows(geometry)
@@ -130,8 +126,8 @@ def _filtered(name: str, geometry: Geometry, groups: int) -> tuple[Op, Any, Any]
     return op_class(name)(strides, dilation, before, extents, groups), a, b
 
 
-def _product(name: str) -> Any:
-    def provider(rng: Rng) -> Iterator[Sample]:
+def _product(name):
+    def provider(rng):
         for geometry in (*GEOMETRIES, EMPTY):
             for groups in (1, 2):
                 op, a, b = _filtered(name, geometry, groups)
@@ -144,7 +140,7 @@ def _product(name: str) -> Any:
     return provider
 
 
-def _strange(name: str, rng: Rng) -> Iterator[Sample]:
+def _strange(name, rng):
     """Sums of one term, of special values of each operand and ones."""
     for dtype in (F32, F64):
         if name == "conv_filter":
@@ -160,8 +156,8 @@ def _strange(name: str, rng: Rng) -> Iterator[Sample]:
             yield Sample(op, (special, ones) if chosen == 0 else (ones, special))
 
 
-def _products(name: str) -> Any:
-    def make(n: int) -> Iterator[Sample]:
+def _products(name):
+    def make(n):
         for dtype in (F32, F64):
             op, a, b = _filtered(name, ((n + 2,), (2,), (1,), (1,), (0,), (0,)), 1)
             yield Sample(op, (_whole(a, dtype), _whole(b, dtype)))

@@ -1,15 +1,11 @@
 """What the ops on windows are in NumPy's words: every tap by fancy indexing of a bordered image."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 
 from staticgrad.ops.windows import place_dtype
 
 
-def _where(op: Any, taps: Any, windows: Any) -> tuple[int, list[np.ndarray]]:
+def _where(op, taps, windows):
     """A border that is wide enough, and [taps, windows] of indices for each axis, inside of it."""
     found = [
         s * np.arange(y)[None, :] + d * np.arange(k)[:, None] - b
@@ -19,7 +15,7 @@ def _where(op: Any, taps: Any, windows: Any) -> tuple[int, list[np.ndarray]]:
     return int(wide), [a + wide for a in found]
 
 
-def seen(x: np.ndarray, op: Any, taps: Any, windows: Any, fill: Any = 0) -> np.ndarray:
+def seen(x, op, taps, windows, fill=0):
     """[..., taps..., windows...]: ``fill`` outside of the image."""
     count = len(op.strides)
     wide, where = _where(op, taps, windows)
@@ -33,7 +29,7 @@ def seen(x: np.ndarray, op: Any, taps: Any, windows: Any, fill: Any = 0) -> np.n
     return out.transpose(*range(lead), *order)
 
 
-def back(z: np.ndarray, op: Any, image: Any) -> np.ndarray:
+def back(z, op, image):
     """[..., taps..., windows...] added up in the image."""
     count = len(op.strides)
     lead = z.ndim - 2 * count
@@ -51,7 +47,7 @@ def back(z: np.ndarray, op: Any, image: Any) -> np.ndarray:
     return out[(..., *(slice(wide, wide + n) for n in image))]
 
 
-def _flat(z: np.ndarray, op: Any) -> np.ndarray:
+def _flat(z, op):
     """The taps as one axis, the first."""
     count = len(op.strides)
     lead = z.ndim - 2 * count
@@ -59,20 +55,20 @@ def _flat(z: np.ndarray, op: Any) -> np.ndarray:
     return np.moveaxis(z.reshape(shape), lead, 0)
 
 
-def _image(x: np.ndarray, op: Any) -> Any:
+def _image(x, op):
     return x.shape[x.ndim - len(op.strides) :]
 
 
-def window_sum(x: np.ndarray, op: Any) -> np.ndarray:
+def window_sum(x, op):
     return _flat(seen(x, op, op.taps, op.extents), op).sum(0, dtype=x.dtype)
 
 
-def window_max(x: np.ndarray, op: Any) -> np.ndarray:
+def window_max(x, op):
     least = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
     return _flat(seen(x, op, op.taps, op.extents, least), op).max(0)
 
 
-def window_place(x: np.ndarray, op: Any) -> np.ndarray:
+def window_place(x, op):
     inside = _flat(seen(np.ones(x.shape, bool), op, op.taps, op.extents, False), op)
     found = np.ma.array(_flat(seen(x, op, op.taps, op.extents), op), mask=~inside)
     largest = np.ma.getdata(found.max(0))
@@ -81,12 +77,12 @@ def window_place(x: np.ndarray, op: Any) -> np.ndarray:
     return np.argmax(first, 0).astype(place_dtype(op.taps).numpy)
 
 
-def window_take(x: np.ndarray, places: np.ndarray, op: Any) -> np.ndarray:
+def window_take(x, places, op):
     z = _flat(seen(x, op, op.taps, op.extents), op)
     return np.take_along_axis(z, places[None].astype(int), 0)[0]
 
 
-def window_put(y: np.ndarray, places: np.ndarray, op: Any) -> np.ndarray:
+def window_put(y, places, op):
     count = len(op.strides)
     number = np.arange(int(np.prod(op.taps))).reshape(op.taps)
     number = number.reshape(*op.taps, *(1,) * count)
@@ -96,11 +92,11 @@ def window_put(y: np.ndarray, places: np.ndarray, op: Any) -> np.ndarray:
     return back(z, op, op.extents)
 
 
-def unfold(x: np.ndarray, op: Any) -> np.ndarray:
+def unfold(x, op):
     return seen(x, op, op.taps, op.extents)
 
 
-def fold(y: np.ndarray, op: Any) -> np.ndarray:
+def fold(y, op):
     return back(y, op, op.extents)
 
 
@@ -108,31 +104,31 @@ _AXES = ("", "p", "pq", "pqr")
 _TAPS = ("", "k", "kl", "klm")
 
 
-def _split(a: np.ndarray, axis: int, op: Any) -> np.ndarray:
+def _split(a, axis, op):
     shape = a.shape
     parts = (op.groups, shape[axis] // op.groups)
     return a.reshape(*shape[:axis], *parts, *shape[axis + 1 :])
 
 
-def _wide(a: np.ndarray) -> np.ndarray:
+def _wide(a):
     return a.astype(np.float64) if a.dtype.kind == "f" else a
 
 
-def conv(x: np.ndarray, w: np.ndarray, op: Any) -> np.ndarray:
+def conv(x, w, op):
     t, y = _TAPS[len(op.strides)], _AXES[len(op.strides)]
     z = _split(seen(_wide(x), op, w.shape[2:], op.extents), 1, op)
     found = np.einsum(f"ngc{t}{y},goc{t}->ngo{y}", z, _split(_wide(w), 0, op))
     return found.reshape(x.shape[0], w.shape[0], *op.extents).astype(x.dtype)
 
 
-def conv_image(y: np.ndarray, w: np.ndarray, op: Any) -> np.ndarray:
+def conv_image(y, w, op):
     t, p = _TAPS[len(op.strides)], _AXES[len(op.strides)]
     z = np.einsum(f"ngo{p},goc{t}->ngc{t}{p}", _split(_wide(y), 1, op), _split(_wide(w), 0, op))
     z = z.reshape(y.shape[0], op.groups * w.shape[1], *z.shape[3:])
     return back(z, op, op.extents).astype(y.dtype)
 
 
-def conv_filter(x: np.ndarray, y: np.ndarray, op: Any) -> np.ndarray:
+def conv_filter(x, y, op):
     t, p = _TAPS[len(op.strides)], _AXES[len(op.strides)]
     z = _split(seen(_wide(x), op, op.extents, y.shape[2:]), 1, op)
     found = np.einsum(f"ngc{t}{p},ngo{p}->goc{t}", z, _split(_wide(y), 1, op))

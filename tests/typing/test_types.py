@@ -16,14 +16,14 @@ ROOT = Path(__file__).parents[2]
 _OWN = ("names", "readme")
 
 
-def said(command: list[str], cwd: Path = ROOT) -> str:
+def said(command, cwd=ROOT):
     """What a checker finds; empty if it finds nothing."""
     run = subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
     return "" if run.returncode == 0 else run.stdout + run.stderr
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> list[str]:
+def files(tmp_path):
     """Programs of users: ours, every public name, and README's from top to bottom."""
     names = "import staticgrad as sg\n" + "".join(f"sg.{n}\n" for n in sg.__all__)
     (tmp_path / "names.py").write_text(names, "utf-8")

@@ -1,0 +1,482 @@
+"""Functions of NumPy that are compositions of ops: their values, two derivatives, refusals."""
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.autodiff.reverse import grad
+from staticgrad.errors import (
+    ArgumentError,
+    AxisError,
+    DTypeError,
+    RankError,
+    ShapeError,
+    SizeGuardError,
+)
+from staticgrad.testing import check_gradients
+from tests.ops.graphs import op_names, run, run_all
+from tests.ops.messages import assert_each_refused, assert_refused
+
+A = np.arange(24.0).reshape(2, 3, 4)
+M = np.array([[1.5, -2.0, 0.5, 3.0, 7.0], [0.25, 1.0, -1.0, 2.0, 9.0], [2.0, 0.0, 1.0, -0.5, 4.0]])
+S = np.array([[1.5, -2.0, 0.5], [0.25, 1.0, -1.0]])
+SPECIAL = np.array([[1.0, np.nan, np.inf], [-np.inf, 0.0, -2.0]])
+PLACES = np.array([0.0, 0.5, 2.0, 2.25, 5.0])
+P = np.array([[[1.5, -2.0, 0.5, 3.0], [0.25, 1.0, -1.0, 2.0], [2.0, 0.0, 1.0, -0.5]]] * 2)
+P[1] += 0.25
+WITH_NAN = np.where(np.arange(24).reshape(P.shape) % 5 == 0, np.nan, P)
+
+#: Calls of the module ``m``, NumPy's or ours, by the array that they are tried on.
+ARRANGED = {
+    "roll": lambda m, x: m.roll(x, 5),
+    "roll negative": lambda m, x: m.roll(x, -1, axis=1),
+    "roll axes": lambda m, x: m.roll(x, (1, 2), axis=(0, 2)),
+    "roll twice along one axis": lambda m, x: m.roll(x, (1, 1), axis=(2, 2)),
+    "repeat": lambda m, x: m.repeat(x, 2),
+    "repeat axis": lambda m, x: m.repeat(x, 3, axis=1),
+    "repeat each": lambda m, x: m.repeat(x, [2, 0, 1], axis=1),
+    "repeat none": lambda m, x: m.repeat(x, 0, axis=0),
+    "tile": lambda m, x: m.tile(x, 2),
+    "tile more": lambda m, x: m.tile(x, (2, 1, 3, 2)),
+    "tile fewer": lambda m, x: m.tile(x, (2, 2)),
+    "diagonal": lambda m, x: m.diagonal(x),
+    "diagonal above": lambda m, x: m.diagonal(x, 2, 1, 2),
+    "diagonal below": lambda m, x: m.diagonal(x, -1, axis1=2, axis2=1),
+    "diagonal beyond": lambda m, x: m.diagonal(x, 7),
+    "diag of a matrix": lambda m, x: m.diag(x[0], 1),
+    "diag of a vector": lambda m, x: m.diag(x[0, 0]),
+    "diag above": lambda m, x: m.diag(x[0, 0], 2),
+    "diag below": lambda m, x: m.diag(x[0, 0], -3),
+    "trace": lambda m, x: m.trace(x, 1, 1, 2),
+    "rot90": lambda m, x: m.rot90(x),
+    "rot90 by 3": lambda m, x: m.rot90(x, 3, axes=(2, 0)),
+    "rot90 by -2": lambda m, x: m.rot90(x, -2),
+    "split": lambda m, x: m.split(x, 2, axis=2),
+    "split at": lambda m, x: m.split(x, [1, 2], axis=1),
+    "split beyond": lambda m, x: m.split(x, [1, 9], axis=1),
+    "array_split": lambda m, x: m.array_split(x, 3, axis=2),
+    "array_split of few": lambda m, x: m.array_split(x, 5, axis=0),
+    "broadcast_arrays": lambda m, x: m.broadcast_arrays(x[0, 0], x[:, :1, :1]),
+    "meshgrid": lambda m, x: m.meshgrid(x[0, 0], x[0, :, 0], x[:, 0, 0]),
+    "meshgrid ij": lambda m, x: m.meshgrid(x[0, 0], x[0, :, 0], indexing="ij"),
+    "meshgrid sparse": lambda m, x: m.meshgrid(x[0, 0], x[0, :, 0], sparse=True),
+    "meshgrid of one": lambda m, x: m.meshgrid(x[0, 0]),
+}
+CURVES = {
+    "diff": lambda m, x: m.diff(x),
+    "diff twice": lambda m, x: m.diff(x, 2, axis=0),
+    "trapezoid": lambda m, x: m.trapezoid(x),
+    "trapezoid dx": lambda m, x: m.trapezoid(x, dx=0.25, axis=0),
+    "trapezoid x": lambda m, x: m.trapezoid(x, PLACES),
+    "trapezoid full x": lambda m, x: m.trapezoid(x, np.cumsum(np.abs(M), 0), axis=0),
+    "gradient axis": lambda m, x: m.gradient(x, axis=1),
+    "gradient step": lambda m, x: m.gradient(x, 0.5, axis=-1, edge_order=2),
+    "gradient places": lambda m, x: m.gradient(x, PLACES, axis=1),
+    "gradient places 2": lambda m, x: m.gradient(x, PLACES, axis=1, edge_order=2),
+    "unwrap": lambda m, x: m.unwrap(x * 2.5),
+    "unwrap axis": lambda m, x: m.unwrap(x * 2.5, discont=4.0, axis=0),
+    "cumulative_sum": lambda m, x: m.cumulative_sum(x, axis=1),
+    "cumulative_sum from 0": lambda m, x: m.cumulative_sum(x, axis=0, include_initial=True),
+    "cumulative_prod": lambda m, x: m.cumulative_prod(x, axis=1, include_initial=True),
+}
+STATISTICS = {
+    "cov": lambda m, x: m.cov(x),
+    "cov bias": lambda m, x: m.cov(x, bias=True),
+    "cov ddof": lambda m, x: m.cov(x, rowvar=False, ddof=0),
+    "cov more": lambda m, x: m.cov(x, x[:2] * 2.0 + 1.0),
+    "cov vector": lambda m, x: m.cov(x[0]),
+    "corrcoef": lambda m, x: m.corrcoef(x),
+    "corrcoef columns": lambda m, x: m.corrcoef(x[:, :2], rowvar=False),
+    "select": lambda m, x: m.select([x > 3.0, x < 0.0], [x * 2.0, -x], default=1.0),
+    "logaddexp2": lambda m, x: m.logaddexp2(x, x[::-1] * 0.5),
+}
+JOINED = {
+    "atleast_1d": lambda m, x: m.atleast_1d(x[0, 0]),
+    "atleast_2d": lambda m, x: m.atleast_2d(x[0]),
+    "atleast_3d": lambda m, x: m.atleast_3d(x),
+    "atleast_3d of a vector": lambda m, x: m.atleast_3d(x[0]),
+    "vstack": lambda m, x: m.vstack([x[0], x]),
+    "hstack": lambda m, x: m.hstack([x, x[:, :1]]),
+    "hstack of vectors": lambda m, x: m.hstack([x[0], x[1]]),
+    "dstack": lambda m, x: m.dstack([x, x]),
+    "column_stack": lambda m, x: m.column_stack([x, x[:, 0]]),
+    "flipud": lambda m, x: m.flipud(x),
+    "fliplr": lambda m, x: m.fliplr(x),
+    "matrix_transpose": lambda m, x: m.matrix_transpose(x),
+    "vecdot": lambda m, x: m.vecdot(x, x[0]),
+    "vecdot of columns": lambda m, x: m.vecdot(x, x, axis=0),
+    "cross": lambda m, x: m.cross(x, x[::-1]),
+    "allclose": lambda m, x: m.allclose(x, x + 1e-12),
+    "linspace": lambda m, x: m.linspace(x[0, 0], x[0, 1], 7),
+    "linspace without its end": lambda m, x: m.linspace(x[0, 0], x[0, 1], 4, endpoint=False),
+    "append": lambda m, x: m.append(x, x[:1] * 2.0, axis=0),
+    "append flat": lambda m, x: m.append(x, [1.0, 2.0]),
+    "block": lambda m, x: m.block([[x, x * 2.0], [x[:1], x[1:]]]),
+    "block of a list": lambda m, x: m.block([x[0], x[1], 3.0]),
+    "matvec": lambda m, x: m.matvec(x, x[0]),
+    "vecmat": lambda m, x: m.vecmat(x[:, 0], x),
+    "logspace": lambda m, x: m.logspace(x[0, 0], x[0, 1], 5, base=2.0),
+    "linspace of one": lambda m, x: m.linspace(x[0, 0], x[0, 1], 1),
+}
+TOTALS = {
+    "prod": lambda m, x: m.prod(x),
+    "prod axis": lambda m, x: m.prod(x, 1),
+    "prod axes": lambda m, x: m.prod(x, (0, 2), keepdims=True),
+    "prod none": lambda m, x: m.prod(x, ()),
+    "cumsum": lambda m, x: m.cumsum(x),
+    "cumsum axis": lambda m, x: m.cumsum(x, 1),
+    "cumprod": lambda m, x: m.cumprod(x, axis=-1),
+    "average": lambda m, x: m.average(x, 1),
+    "average weighted": lambda m, x: m.average(x, 1, weights=np.array([1.0, 2.0, 0.5])),
+    "average all weighted": lambda m, x: m.average(x, weights=np.abs(P)),
+    "ptp": lambda m, x: m.ptp(x, 1),
+    "count_nonzero": lambda m, x: m.count_nonzero(x, 0),
+}
+TOTALS_WITHOUT_NAN = {
+    "nansum": lambda m, x: m.nansum(x, 1),
+    "nanmean": lambda m, x: m.nanmean(x, 2),
+    "nanmax": lambda m, x: m.nanmax(x, 0),
+    "nanprod": lambda m, x: m.nanprod(x, 1),
+    "nancumsum": lambda m, x: m.nancumsum(x, 1),
+    "nancumprod": lambda m, x: m.nancumprod(x),
+    "nanvar": lambda m, x: m.nanvar(x, 1),
+    "nanstd": lambda m, x: m.nanstd(x, (1, 2), ddof=1, keepdims=True),
+    "nanmin": lambda m, x: m.nanmin(x),
+}
+OF_SPECIALS = {
+    "isposinf": lambda m, x: m.isposinf(x),
+    "isneginf": lambda m, x: m.isneginf(x),
+    "isclose": lambda m, x: m.isclose(x, x + np.array([0.0, 1e-9, 1e-3])),
+    "isclose NaN": lambda m, x: m.isclose(x, x, equal_nan=True),
+    "array_equal": lambda m, x: m.array_equal(x, x),
+    "array_equal NaN": lambda m, x: m.array_equal(x, x, equal_nan=True),
+    "array_equal shapes": lambda m, x: m.array_equal(x, x[:1]),
+}
+NAMED = ("a", "b", "c")
+#: Name -> the call, the array, and the shapes that are declared for it.
+CASES = {
+    name: (call, array, shapes)
+    for table, array, shapes in (
+        (ARRANGED, A, (A.shape, NAMED, ("a", 3, "c"))),
+        (CURVES, M, (M.shape, NAMED[:2])),
+        (STATISTICS, M, (M.shape,)),
+        (JOINED, S, (S.shape,)),
+        (TOTALS, P, (P.shape, NAMED)),
+        (TOTALS_WITHOUT_NAN, WITH_NAN, (P.shape, NAMED)),
+        (OF_SPECIALS, SPECIAL, (SPECIAL.shape,)),
+    )
+    for name, call in table.items()
+}
+LITERAL = ("array_split", "split", "meshgrid", "broadcast_arrays")
+
+
+def shapes_of(name):
+    return CASES[name][2][: 1 if name.startswith(LITERAL) else None]
+
+
+def several(found):
+    return [*found] if isinstance(found, tuple | list) else [found]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_as_numpy(name):
+    call, array, _ = CASES[name]
+    with np.errstate(invalid="ignore"):
+        expected = several(call(np, array))
+    for shape in shapes_of(name):
+        x = sg.input("x", shape, "float64")
+        for module in (sg, np):
+            found = run_all(several(call(module, x)), {"x": array})
+            for one, other in zip(found, expected, strict=True):
+                assert (one.shape, one.dtype) == (np.shape(other), np.asarray(other).dtype)
+                np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-13)
+
+
+#: Those without a slope, or with a kink at the points below.
+FLAT = {*OF_SPECIALS, "allclose", "count_nonzero", "ptp", "diagonal beyond", "repeat none"}
+
+
+@pytest.mark.thinned(3)
+@pytest.mark.parametrize("name", [name for name in CASES if name not in FLAT])
+def test_two_derivatives(name):
+    call, array, _ = CASES[name]
+    missing = np.isnan(array)
+    for shape in shapes_of(name)[:2]:
+        x = sg.input("x", shape, "float64")
+        inner = sg.where(missing, np.nan, sg.sin(x)) if missing.any() else sg.sin(x)
+        values = [sg.sin(each) ** 2 for each in several(call(sg, inner))]
+        check_gradients(sum(value.sum() for value in values), {"x": np.nan_to_num(array) / 4 + 0.1})
+
+
+def test_a_literal_roll_is_slices():
+    assert set(op_names(sg.roll(sg.input("x", (5,)), 2))) == {"slice", "concat"}
+    x = sg.input("x", (5,))
+    assert sg.roll(x, 5, 0) is x
+
+
+def test_parts_of_a_named_size():
+    x = sg.input("x", ("n",), "float64")
+    halves = sg.split(x, 2)
+    assert [str(part.shape[0]) for part in halves] == ["n//2", "n//2"]
+    for n in (0, 4):
+        found = run_all(halves, {"x": np.arange(float(n))})
+        np.testing.assert_array_equal(np.concatenate(found), np.arange(n))
+    with assert_refused(SizeGuardError, "n = 5", line="sg.split"):
+        again = sg.split(x, 2)[0]
+        run(again, {"x": np.zeros(5)})
+    for n in (0, 1, 5, 7):
+        found = run_all(sg.array_split(x, 3), {"x": np.arange(float(n))})
+        for part, expected in zip(found, np.array_split(np.arange(n), 3), strict=True):
+            np.testing.assert_array_equal(part, expected)
+
+
+def test_refusals_of_arrangements():
+    x = sg.input("x", (2, 5))
+    assert_each_refused(
+        (ShapeError, "axis of size 5 is not 2 equal parts", lambda: sg.split(x, 2, 1)),
+        (ArgumentError, "0 parts", lambda: sg.split(x, 0)),
+        (ShapeError, "2 numbers for an axis of size 5", lambda: sg.repeat(x, [1, 2], 1)),
+        (ArgumentError, "2 shifts for 1 axes", lambda: sg.roll(x, (1, 2), (0,))),
+        (RankError, "not a vector or matrix", lambda: sg.diag(np.zeros((2, 2, 2)))),
+        (RankError, "no two axes", lambda: sg.diagonal(np.zeros(2))),
+        (ArgumentError, "'xy' or 'ij'", lambda: sg.meshgrid([1.0], indexing="yx")),
+    )
+
+
+@pytest.mark.parametrize("size", [5, "n"])
+def test_slopes_of_equidistant_samples_do_not_read_the_one_between(size):
+    """NaN, infinities and numbers of other orders change the slopes beside them, not their own."""
+    x = sg.input("x", (size,), "float64")
+    for middle in (np.nan, np.inf, 1e17):
+        samples = np.array([1.0, 2.0, middle, 5.0, 7.0])
+        np.testing.assert_array_equal(
+            run(sg.gradient(x, 0.5), {"x": samples}), np.gradient(samples, 0.5)
+        )
+
+
+def test_all_axes_give_a_slope_each():
+    x = sg.input("x", ("rows", "columns"), "float64")
+    for spacing in ((), (0.5,), (np.array([0.0, 1.0, 4.0]), 2.0)):
+        expected = np.gradient(M, *spacing)
+        for found, wanted in zip(sg.gradient(x, *spacing), expected, strict=True):
+            np.testing.assert_allclose(run(found, {"x": M}), wanted, rtol=1e-12)
+
+
+@pytest.mark.parametrize("size", [0, 1, 2])
+def test_angles_of_any_number_are_unwrapped(size):
+    x = sg.input("x", ("n", 2), "float64")
+    angles = np.arange(2.0 * size).reshape(size, 2) * 4.0
+    found = sg.unwrap(x, axis=0)
+    assert found.shape == x.shape
+    np.testing.assert_allclose(run(found, {"x": angles}), np.unwrap(angles, axis=0))
+
+
+def test_an_integral_has_gradients_by_its_places():
+    x = sg.input("x", (5,), "float64")
+    check_gradients(sg.trapezoid(sg.sin(x), x), {"x": PLACES})
+
+
+def test_functions_of_linalg_are_not_taken_for_their_namesakes():
+    x = sg.input("x", (2, 3, 3), "float64")
+    array = np.arange(18.0).reshape(2, 3, 3)
+    for function in (np.linalg.matrix_transpose, np.linalg.norm):
+        np.testing.assert_allclose(run(function(x), {"x": array}), function(array))
+    np.testing.assert_allclose(run(np.linalg.matmul(x, x), {"x": array}), array @ array)
+    for function in (np.linalg.trace, np.linalg.diagonal):
+        np.testing.assert_allclose(run(function(x), {"x": array}), function(array))
+    with pytest.raises(TypeError, match="takes arrays: there is no such function"):
+        np.linalg.eig(x)
+
+
+def test_arrays_from_nothing():
+    np.testing.assert_array_equal(run(sg.identity(3)), np.identity(3))
+    np.testing.assert_array_equal(run(sg.tri(3, 4, 1)), np.tri(3, 4, 1))
+    np.testing.assert_allclose(run(sg.linspace(0, 1, 5)), np.linspace(0, 1, 5))
+    assert run(sg.linspace(0, 1, 5)).dtype == np.float64
+    assert run(sg.linspace(0, 10, 5, dtype="int32")).dtype == np.int32
+    assert run(sg.linspace(0, 1, 0)).shape == (0,)
+
+
+def test_unstack():
+    x = sg.input("x", S.shape, "float64")
+    for axis in (0, 1, -1):
+        parts = sg.unstack(x, axis)
+        assert len(parts) == S.shape[axis]
+        for k, value in enumerate(parts):
+            np.testing.assert_array_equal(run(value, {"x": S}), np.take(S, k, axis))
+    with assert_refused(ArgumentError, "not an integer", line="sg.unstack"):
+        sg.unstack(sg.input("y", ("n",)))
+
+
+#: Method, arguments: the same on an ndarray.
+METHODS = [
+    ("prod", (1,)), ("var", (0,)), ("std", ()), ("any", (1,)), ("all", ()), ("argmax", (1,)),
+    ("argmin", ()), ("cumsum", (0,)), ("cumprod", ()), ("clip", (-1.0, 1.0)), ("round", (1,)),
+    ("ravel", ()), ("flatten", ()), ("squeeze", ()), ("swapaxes", (0, 1)), ("repeat", (2, 1)),
+    ("take", ([0, 2], 1)), ("diagonal", (1,)), ("trace", ()), ("dot", (S.T,)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "arguments"), METHODS)
+def test_methods_as_of_an_array(name, arguments):
+    x = sg.input("x", S.shape, "float64")
+    expected = getattr(S, name)(*arguments)
+    found = run(getattr(x, name)(*arguments), {"x": S})
+    assert found.shape == np.shape(expected)
+    np.testing.assert_allclose(found, expected, rtol=1e-13)
+
+
+def test_gradients_flow_to_the_ends_of_a_line():
+    start, stop = sg.input("a", (), "float64"), sg.input("b", (), "float64")
+    total = (sg.linspace(start, stop, 5) * np.arange(5.0)).sum()
+    found = [run(g, {"a": 0.0, "b": 1.0}) for g in grad(total, [start, stop])]
+    np.testing.assert_allclose(found, [10 - 7.5, 7.5])
+
+
+def test_refusals_of_joins():
+    with assert_refused(ArgumentError, "vectors of 3", line="sg.cross"):
+        sg.cross(np.zeros(2), np.zeros(2))
+    with assert_refused(ArgumentError, "-1 numbers", line="sg.linspace"):
+        sg.linspace(0.0, 1.0, -1)
+    for blocks in ([], [S, [S]]):
+        with assert_refused(ArgumentError, "empty, or nested", line="sg.block"):
+            sg.block(blocks)
+    with assert_refused(ShapeError, "do not broadcast", line="sg.linspace"):
+        sg.linspace(np.zeros(2), np.zeros(3))
+
+
+@pytest.mark.parametrize("name", ["nanvar", "nanstd"])
+def test_infinities_are_not_missing(name):
+    """Their distance from a mean that is infinite is NaN, which counts; of x = NaN it does not."""
+    x = sg.input("x", (4, 2), "float64")
+    rows = np.array([[1.0, np.inf], [np.inf, np.nan], [np.nan, 2.0], [np.nan, np.nan]])
+    found = run(getattr(sg, name)(x, 1), {"x": rows})
+    np.testing.assert_array_equal(found, [np.nan, np.nan, 0.0, np.nan])
+    given = run(getattr(sg, name)(x, 1, mean=np.zeros((4, 1))), {"x": rows})
+    np.testing.assert_array_equal(given, [np.inf, np.inf, {"nanvar": 4.0}.get(name, 2.0), np.nan])
+
+
+def test_the_gradient_of_products_is_right_at_zeros():
+    for zeros in ([1], [1, 3], []):
+        array = np.array([2.0, 3.0, -1.0, 0.5])
+        array[zeros] = 0.0
+        others = np.array([np.prod(np.delete(array, k)) for k in range(4)])
+        for size in (4, "n"):
+            x = sg.input("x", (size,), "float64")
+            np.testing.assert_allclose(run(grad(sg.prod(x), x), {"x": array}), others)
+            last = grad(sg.cumprod(x)[-1], x)
+            np.testing.assert_allclose(run(last, {"x": array}), others)
+            hessian_row = run(grad(last[0], x), {"x": array})
+            pairs = [0.0 if k == 0 else np.prod(np.delete(array, [0, k])) for k in range(4)]
+            np.testing.assert_allclose(hessian_row, pairs)
+
+
+def test_products_of_nothing_and_of_much():
+    for shape in ((0,), ("n",)):
+        assert run(sg.prod(sg.input("x", shape)), {"x": np.zeros(0)}) == 1
+    long = np.full(70_001, 1.0 + 1e-6)
+    assert run(sg.prod(long)) == pytest.approx(np.prod(long), rel=1e-9)
+    assert op_names(sg.prod(sg.input("x", (8,)))).count("mul") == 3
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "uint16", "int64", "float32"])
+def test_dtypes_as_numpy(dtype):
+    array = np.array([[1, 0, 3], [2, 5, 100]]).astype(dtype)
+    for name in ("prod", "cumsum", "cumprod"):
+        expected = getattr(np, name)(array, axis=1)
+        found = run(getattr(sg, name)(array, axis=1))
+        assert found.dtype == expected.dtype, name
+        np.testing.assert_array_equal(found, expected)
+    assert run(sg.cumsum(array, dtype="float64")).dtype == np.float64
+
+
+ORDERS = [None, 1, 2, 3, 0.5, 0, np.inf, -np.inf]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("axis", [0, -1])
+def test_norms_of_vectors(order, axis):
+    array = P[0]
+    x = sg.input("x", array.shape, "float64")
+    for found in (sg.norm(x, order, axis), np.linalg.norm(x, order, axis)):
+        np.testing.assert_allclose(run(found, {"x": array}), np.linalg.norm(array, order, axis))
+    kept = sg.norm(x, order, axis, keepdims=True)
+    assert kept.shape == np.linalg.norm(array, order, axis, keepdims=True).shape
+
+
+def test_norms_of_matrices_and_of_everything():
+    assert run(sg.norm(P[0])) == pytest.approx(np.linalg.norm(P[0]))
+    np.testing.assert_allclose(run(sg.norm(P, "fro", (0, 2))), np.linalg.norm(P, "fro", (0, 2)))
+    assert run(sg.norm(np.array([3, 4]))) == 5.0
+    with assert_refused(ArgumentError, "no norm 3 of matrices", line="sg.norm"):
+        sg.norm(P[0], 3)
+    with assert_refused(ArgumentError, "no norm 'nuc' over 3 axes", line="sg.norm"):
+        sg.norm(P[None], "nuc", (0, 1, 2))
+
+
+def test_the_gradient_of_the_norm_of_nothing_is_zero():
+    x = sg.input("x", (2, 3), "float64")
+    feeds = {"x": np.array([[0.0, 0.0, 0.0], [3.0, 0.0, 4.0]])}
+    first = grad(sg.norm(x, axis=1).sum(), x)
+    np.testing.assert_allclose(run(first, feeds), [[0, 0, 0], [0.6, 0, 0.8]])
+    assert np.isfinite(run(grad(first.sum(), x), feeds)).all()
+
+
+def test_linear_scan(rng):
+    a, b = rng.normal(size=(4, 3)), rng.normal(size=(4, 3))
+    expected = np.zeros((4, 3))
+    state = np.zeros(3)
+    for k in range(4):
+        state = a[k] * state + b[k]
+        expected[k] = state
+    np.testing.assert_allclose(run(sg.linear_scan(a, b, 0)), expected)
+    decay = run(sg.linear_scan(0.5, b, 0))
+    np.testing.assert_allclose(decay[1], 0.5 * b[0] + b[1])
+
+
+def test_sums_run_in_order():
+    array = np.array([1e8, 1.0, -1e8, 1.0], np.float32)
+    np.testing.assert_array_equal(run(sg.cumsum(array)), np.cumsum(array))
+
+
+def test_refusals_of_totals():
+    x = sg.input("x", (2, 3))
+    with assert_refused(AxisError, "no axis 2", line="sg.cumsum"):
+        sg.cumsum(x, 2)
+    from staticgrad.ops.scans import CumSum, LinearScan
+
+    assert_each_refused(
+        (DTypeError, "numbers of one dtype", lambda: CumSum(0)(np.array([True]))),
+        (RankError, "shapes", lambda: LinearScan(0)(np.ones(3), np.ones((3, 1)))),
+        (ShapeError, "shapes", lambda: LinearScan(0)(np.ones(3), np.ones(4))),
+    )
+
+
+def test_integers_have_no_infinity():
+    assert not run(sg.isposinf(np.arange(3))).any()
+    assert run(sg.array_equal(np.arange(3), np.arange(3)))
+
+
+@pytest.mark.parametrize(
+    ("error", "words", "wrong"),
+    [
+        (ArgumentError, "3 spacings for 2 axes", lambda x: sg.gradient(x, 1.0, 2.0, 3.0)),
+        (ArgumentError, "1 or 2, not 3", lambda x: sg.gradient(x, edge_order=3)),
+        (RankError, "places of f64[3, 5]", lambda x: sg.gradient(x, M, axis=0)),
+        (ShapeError, "1 samples, 2 are needed", lambda x: sg.gradient(x[:1], axis=0)),
+        (ShapeError, "3 are needed", lambda x: sg.gradient(x[:2], axis=0, edge_order=2)),
+        (AxisError, "no axis 2", lambda x: sg.trapezoid(x, axis=2)),
+        (RankError, "for samples of", lambda x: sg.trapezoid(x, M[None])),
+        (ShapeError, "4", lambda x: sg.trapezoid(x, PLACES[1:])),
+        (ArgumentError, "which axis", lambda x: sg.cumulative_sum(x)),
+        (AxisError, "no axis 4", lambda x: sg.unwrap(x, axis=4)),
+        (ArgumentError, "-1 times", lambda x: sg.diff(x, -1)),
+        (RankError, "at most two axes", lambda x: sg.cov(x[None])),
+        (ShapeError, "", lambda x: sg.cov(x, x[:, 1:])),
+        (ArgumentError, "1 conditions, 2 choices", lambda x: sg.select([x > 0], [x, x])),
+    ],
+)
+def test_refused(error, words, wrong):
+    x = sg.input("x", M.shape, "float64")
+    with assert_refused(error, words, line="lambda x: sg."):
+        wrong(x)
