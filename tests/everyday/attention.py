@@ -6,40 +6,6 @@ import staticgrad as sg
 from tests.everyday.programs import normal, program, whole
 
 
-def rope(x):
-    t, dd = x.shape[-2], x.shape[-1]
-    fr = np.arange(t)[:, None] * (10000.0 ** (-np.arange(0, dd, 2) / dd))
-    c, s = np.cos(fr), np.sin(fr)
-    if x.dtype == np.float32:
-        c, s = c.astype("float32"), s.astype("float32")
-    a, b = x[..., ::2], x[..., 1::2]
-    return sg.stack([a * c - b * s, a * s + b * c], axis=-1).reshape(x.shape)
-
-
-@program(
-    lambda r: [
-        normal(r, 3, 5, 12),
-        normal(r, 12, 36) / 3,
-        normal(r, 12, 12) / 3,
-        normal(r, 12),
-        whole(r, 12, 3, 5),
-    ],
-    named={0: ("b", 5, 12), 4: ("b", 5)},
-)
-def rotary_attention(x, wqkv, wo, g, y):
-    b = x.shape[0]
-    h = x / sg.sqrt((x * x).mean(axis=-1, keepdims=True) + 1e-6) * g
-    q, k, v = sg.split(h @ wqkv, 3, axis=-1)
-    heads = lambda z: z.reshape((b, 5, 3, 4)).transpose((0, 2, 1, 3))
-    q, k, v = rope(heads(q)), rope(heads(k)), heads(v)
-    s = q @ k.swapaxes(-1, -2) / 2.0
-    mask = np.tril(np.ones((5, 5), bool))
-    s = sg.where(mask, s, -np.inf)
-    o = (sg.nn.softmax(s, axis=-1) @ v).transpose((0, 2, 1, 3)).reshape((b, 5, 12)) @ wo + x
-    lp = sg.nn.log_softmax(o, axis=-1)
-    return -sg.take_along_axis(lp, y[..., None], axis=-1).mean()
-
-
 @program(lambda r: [normal(r, 4, 8), normal(r, 8, 8) / 3, normal(r, 8, 8) / 3, normal(r, 8, 8) / 3])
 def kv_cache_decode(x, wq, wk, wv):
     # cache of 6 filled by dynamic update in a scan

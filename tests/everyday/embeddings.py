@@ -13,22 +13,6 @@ def segmax(x, d, n):
 
 @program(
     lambda r: [
-        normal(r, 11, 4),
-        normal(r, 11, 4),
-        whole(r, 11, 9),
-        whole(r, 11, 9),
-        whole(r, 11, 9, 5),
-    ],
-    named={2: ("b",), 3: ("b",), 4: ("b", 5)},
-)
-def word2vec_negative(u, v, c, o, neg):
-    p = (u[c] * v[o]).sum(-1)
-    n = sg.einsum("bd,bkd->bk", u[c], v[neg])
-    return sg.nn.softplus(-p).mean() + sg.nn.softplus(n).sum(axis=1).mean()
-
-
-@program(
-    lambda r: [
         normal(r, 8, 3),
         normal(r, 8, 3),
         normal(r, 8),
@@ -43,24 +27,6 @@ def glove(w, c, b, d, i, j, x):
     f = sg.where(x < 100, (x / 100) ** 0.75, 1.0)
     e = (w[i] * c[j]).sum(1) + b[i] + d[j] - sg.log(x)
     return (f * e * e).mean()
-
-
-@program(
-    lambda r: [
-        normal(r, 9, 4),
-        normal(r, 3, 4),
-        whole(r, 9, 7),
-        whole(r, 3, 7),
-        whole(r, 9, 7),
-        whole(r, 9, 7),
-    ],
-    named={2: ("n",), 3: ("n",), 4: ("n",), 5: ("n",)},
-    second=False,
-)
-def transe(E, R, h, r_, t, t2):
-    En = E / sg.linalg.norm(E, axis=1, keepdims=True)
-    d = lambda a, b: sg.abs(En[a] + R[r_] - En[b]).sum(axis=1)
-    return sg.maximum(0.0, 1 + d(h, t) - d(h, t2)).mean()
 
 
 @program(

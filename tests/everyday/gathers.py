@@ -14,16 +14,6 @@ def triplet(e, y):
 
 
 @program(
-    lambda r: [normal(r, 7, 3), normal(r, 5, 3), whole(r, 7, 30), whole(r, 5, 30), normal(r, 30)],
-    named={2: ("n",), 3: ("n",), 4: ("n",)},
-)
-def matfac(U, V, i, j, v):
-    p = (U[i] * V[j]).sum(1)
-    deg = sg.scatter_add(sg.ones_like(v), i, 7)
-    return ((p - v) ** 2).mean() + 0.01 * ((U**2).sum(1) * deg).sum()
-
-
-@program(
     lambda r: [
         normal(r, 9, 4),
         whole(r, 9, 25),

@@ -88,21 +88,6 @@ def capsules(u, v):
     return (vv**2).sum()
 
 
-@program(
-    lambda r: [normal(r, 6, 4), normal(r, 8, 4)], second=False, named={0: ("n", 4)}, slopes=False
-)
-def vqvae(z, cb):
-    d = ((z[:, None] - cb[None]) ** 2).sum(-1)
-    i = sg.argmin(d, axis=1)
-    q = cb[i]
-    st = z + sg.stop_gradient(q - z)
-    return (
-        ((sg.tanh(st)) ** 2).mean()
-        + ((sg.stop_gradient(z) - q) ** 2).mean()
-        + 0.25 * ((z - sg.stop_gradient(q)) ** 2).mean()
-    )
-
-
 @program(lambda r: [normal(r, 6, 5), normal(r, 5, 3), normal(r, 5)], named={0: ("n", 5)})
 def weight_norm_focal(x, V, g):
     W = V / sg.sqrt((V**2).sum(axis=0, keepdims=True))

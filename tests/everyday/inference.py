@@ -6,16 +6,6 @@ import staticgrad as sg
 from tests.everyday.programs import normal, program, whole
 
 
-@program(
-    lambda r: [normal(r, 25, 2), normal(r, 10, 2), np.array(-0.3)], named={0: ("n", 2), 1: ("q", 2)}
-)
-def kernel_density(x, q, lh):
-    h = sg.exp(lh)
-    d = ((q[:, None] - x[None]) ** 2).sum(-1) / (2 * h * h)
-    lp = sg.nn.logsumexp(-d, axis=1) - 2 * lh
-    return -lp.mean()
-
-
 @program(lambda r: [normal(r, 20, 2), normal(r, 3, 2)], named={0: ("n", 2)})
 def gmm_em_loop(x, mu):
     lw = sg.full((3,), -np.log(3).item(), dtype=x.dtype)
@@ -76,24 +66,6 @@ def hierarchical_laplace(y, mu, lt, ls):
     th = sg.fori_loop(0, 15, it, th)
     _, d = sg.jvp(g, th, sg.ones_like(th))
     return nlp(th) + 0.5 * sg.log(sg.abs(d) + 1e-3).sum() + 5 * lt + 30 * ls
-
-
-@program(lambda r: [normal(r, 40), np.array([0.1, 0.2, -2.0]), np.array([0.3, 0.4])])
-def garch_arma(r_, om, ab):
-    w = sg.exp(om[2])
-    a = 0.3 / (1 + sg.exp(-ab[0]))
-    b = 0.6 / (1 + sg.exp(-ab[1]))
-
-    def st(c, x):
-        h, e, p = c
-        mu = om[0] * p + om[1] * e
-        e2 = x - mu
-        h2 = w + a * e * e + b * h
-        return (h2, e2, x), 0.5 * (sg.log(h2) + e2 * e2 / h2)
-
-    z = sg.zeros((), dtype=r_.dtype)
-    _, ll = sg.scan(st, (z + 1.0, z, z), r_)
-    return ll.mean()
 
 
 @program(
@@ -205,36 +177,6 @@ def ddpm_loss(x0, eps, t, w1, w2):
     tt = (t.astype(x0.dtype) / 50.0)[:, None]
     e = sg.nn.silu(sg.concatenate([xt, tt], axis=1) @ w1) @ w2
     return ((e - eps) ** 2).mean()
-
-
-@program(
-    lambda r: [normal(r, 10, 4), normal(r, 4, 3), normal(r, 4), whole(r, 3, 10), normal(r, 10)],
-    named={0: ("b", 4), 3: ("b",), 4: ("b",)},
-    slopes=False,
-)
-def actor_critic(s, wa, wv, a, ret):
-    lp = sg.nn.log_softmax(s @ wa, axis=1)
-    v = s @ wv
-    adv = sg.stop_gradient(ret - v)
-    la = sg.take_along_axis(lp, a[:, None], axis=1)[:, 0]
-    ent = -(sg.exp(lp) * lp).sum(axis=1).mean()
-    return -(la * adv).mean() + 0.5 * ((ret - v) ** 2).mean() - 0.01 * ent
-
-
-@program(
-    lambda r: [normal(r, 5, 2, 3), normal(r, 5, 2), whole(r, 3, 5, 2), normal(r, 3, 3)],
-    slopes=False,
-)
-def policy_gradient_replay(s, rew, a, w):
-    def disc(c, r_):
-        c = r_ + 0.9 * c
-        return c, c
-
-    _, G = sg.scan(disc, sg.zeros_like(rew[0]), rew, reverse=True)
-    lp = sg.nn.log_softmax(s @ w, axis=-1)
-    la = sg.take_along_axis(lp, a[..., None], axis=-1)[..., 0]
-    base = G.mean(axis=0)
-    return -(la * sg.stop_gradient(G - base)).mean() + 0.01 * (w**2).sum()
 
 
 @program(lambda r: [normal(r, 15, 2), normal(r, 4, 2)], named={0: ("n", 2)}, slopes=False)

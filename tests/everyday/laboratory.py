@@ -44,23 +44,6 @@ def sparse_variational_gaussian_process(logs, places, mean, raw, x, y):
     return 5.0 * misfit.sum() + divergence - sg.diagonal(raw).sum()
 
 
-@program(lambda r: [r.random((6, 6)), np.array([0.3, 0.2])])
-def reaction_and_diffusion(u, rates):
-    def around(a):
-        sides = sg.roll(a, 1, 0) + sg.roll(a, -1, 0) + sg.roll(a, 1, 1) + sg.roll(a, -1, 1)
-        return sides - 4 * a
-
-    def step(fields, _):
-        u, v = fields
-        reacted = u * v * v
-        after = u + 0.2 * around(u) - reacted + rates[0] * (1 - u)
-        grown = v + 0.1 * around(v) + reacted - (rates[0] + rates[1]) * v
-        return (after, grown), (v**2).mean()
-
-    (u, v), seen = sg.scan(step, (u, 1 - u), length=6)
-    return (u * v).sum() + seen.sum()
-
-
 @program(lambda r: [normal(r, 4) * 0.1, np.array([0.5, 0.1]), r.poisson(20, 8) * 1.0])
 def epidemic_fitted_to_counts(logs, start, counts):
     infection, onset, recovery = sg.exp(logs[0]), sg.exp(logs[1] - 1), sg.exp(logs[2] - 1)

@@ -49,24 +49,6 @@ def gru_attention_seq2seq(src, tgt, wi, wh, emb, wd, wo):
     return -sg.take_along_axis(lp, tgt[:, 1:, None], axis=-1).mean()
 
 
-@program(
-    lambda r: [
-        normal(r, 6, 8),
-        normal(r, 8, 5) / 3,
-        normal(r, 8, 2) / 3,
-        normal(r, 2, 5) / 2,
-        whole(r, 5, 6),
-    ],
-    named={0: ("b", 8), 4: ("b",)},
-    slopes=False,
-)
-def lora_label_smoothing(x, w, a, b, y):
-    lo = x @ sg.stop_gradient(w) + 2.0 * (x @ a) @ b
-    lp = sg.nn.log_softmax(lo, axis=-1)
-    oh = sg.one_hot(y, 5, x.dtype) * 0.9 + 0.1 / 5
-    return -(oh * lp).sum(axis=-1).mean() + 0 * w.sum()
-
-
 @program(lambda r: [normal(r, 4, 6, 5), normal(r, 4, 6), normal(r, 5), normal(r, 5)])
 def micro_batches_clip_ema(xs, ys, w, ema):
     L = lambda w, x, y: ((sg.tanh(x @ w) - y) ** 2).mean()
@@ -88,21 +70,6 @@ def micro_batches_clip_ema(xs, ys, w, ema):
 
 
 @program(
-    lambda r: [normal(r, 2, 7, 6), normal(r, 3, 6), normal(r, 6, 6) / 2, normal(r, 6, 6) / 2],
-    named={0: ("b", 7, 6)},
-)
-def set_transformer(x, ind, wq, wk):
-    def mab(a, b):
-        s = (a @ wq) @ sg.swapaxes(b @ wk, -1, -2) / np.sqrt(6).item()
-        o = a + sg.nn.softmax(s, axis=-1) @ b
-        return o + sg.nn.relu(o)
-
-    i = sg.broadcast_to(ind, (x.shape[0], 3, 6))
-    h = mab(x, mab(i, x))
-    return (h.mean(axis=1) ** 2).sum() / 7
-
-
-@program(
     lambda r: [
         normal(r, 2, 9, 5),
         normal(r, 4, 6),
@@ -121,24 +88,6 @@ def perceiver(x, lat, wq, wk, wv, ws):
         z = z + sg.nn.softmax(q @ sg.swapaxes(q, -1, -2) / 2.0, axis=-1) @ z
         z = (z - z.mean(-1, keepdims=True)) / sg.sqrt(z.var(-1, keepdims=True) + 1e-5)
     return (z**3).mean() + sg.abs(z[:, 0]).mean()
-
-
-@program(
-    lambda r: [
-        normal(r, 3, 8, 6),
-        normal(r, 8, 10) / 3,
-        normal(r, 10, 8) / 3,
-        normal(r, 6, 10) / 3,
-        normal(r, 10, 6) / 3,
-    ],
-    named={0: ("b", 8, 6)},
-)
-def mlp_mixer(x, t1, t2, c1, c2):
-    ln = lambda z: (z - z.mean(-1, keepdims=True)) / sg.sqrt(z.var(-1, keepdims=True) + 1e-6)
-    y = sg.swapaxes(ln(x), 1, 2)
-    x = x + sg.swapaxes(sg.nn.gelu(y @ t1) @ t2, 1, 2)
-    x = x + sg.nn.gelu(ln(x) @ c1) @ c2
-    return (x.mean(axis=1) ** 2).mean()
 
 
 @program(
@@ -180,48 +129,6 @@ def tcn_decoder(x, w1, w2, wt, wr):
     h = sg.nn.relu(c(h, w2, 4)) + sg.nn.conv(x, wr)
     o = sg.nn.conv_transpose(h, wt, stride=2)
     return (sg.tanh(o) ** 2).mean()
-
-
-@program(
-    lambda r: [normal(r, 2, 6, 5, 4), normal(r, 6), normal(r, 6), normal(r, 6, 6), normal(r, 6)],
-    named={0: ("b", 6, 5, 4)},
-)
-def norms(x, g, b, V, s):
-    n = x.shape[0]
-    a = x.reshape((n, 3, 2, 5, 4))
-    a = (a - a.mean(axis=(2, 3, 4), keepdims=True)) / sg.sqrt(
-        a.var(axis=(2, 3, 4), keepdims=True) + 1e-5
-    )
-    a = a.reshape((n, 6, 5, 4)) * g[:, None, None] + b[:, None, None]
-    i = (x - x.mean(axis=(2, 3), keepdims=True)) / sg.sqrt(x.var(axis=(2, 3), keepdims=True) + 1e-5)
-    W = V / sg.linalg.norm(V, axis=1, keepdims=True) * s[:, None]
-    y = sg.moveaxis(a * i, 1, -1) @ W.T
-    return (y / sg.sqrt((y * y).mean(-1, keepdims=True) + 1e-6) * g).mean() + (y**2).mean()
-
-
-@program(
-    lambda r: [
-        normal(r, 2, 8, 12),
-        normal(r, 12, 12) / 3,
-        normal(r, 12, 4) / 3,
-        normal(r, 12, 4) / 3,
-    ],
-    named={0: ("b", 8, 12)},
-)
-def mqa_alibi_window(x, wq, wk, wv):
-    b = x.shape[0]
-    q = (x @ wq).reshape((b, 8, 3, 4)).transpose((0, 2, 1, 3))
-    k = x @ wk
-    v = x @ wv
-    s = sg.einsum("bhqd,bkd->bhqk", q, k) / 2.0
-    i = np.arange(8)
-    dist = i[:, None] - i[None]
-    sl = (2.0 ** -np.arange(1, 4))[:, None, None] * -np.abs(dist)
-    if x.dtype == np.float32:
-        sl = sl.astype("float32")
-    s = sg.where((dist >= 0) & (dist < 3), s + sl, -np.inf)
-    o = sg.einsum("bhqk,bkd->bqhd", sg.nn.softmax(s, axis=-1), v).reshape((b, 8, 12))
-    return ((o - x) ** 2).mean()
 
 
 @program(

@@ -183,23 +183,6 @@ def icp_step(a, b, th, t):
 
 @program(
     lambda r: [
-        r.uniform(size=(7, 7)),
-        r.uniform(size=(7,)),
-    ]
-)
-def pagerank_fixed_point(A, pref):
-    P = A / A.sum(axis=0, keepdims=True)
-    v = sg.nn.softmax(pref, axis=0)
-
-    def cond(c):
-        return c[1] < 60
-
-    x, _ = sg.fori_loop(0, 60, lambda i, c: (0.85 * (P @ c[0]) + 0.15 * v, c[1] + 1), (v, 0))
-    return (x * sg.log(x)).sum()
-
-
-@program(
-    lambda r: [
         r.uniform(size=(6, 16)) * 1.0,
         r.uniform(size=(6, 16)),
         np.array(0.4),

@@ -96,20 +96,6 @@ def particle_filter(ys, noise, u):
     return -ll + 0.01 * (x**2).mean()
 
 
-@program(lambda r: [normal(r, 13, 2), normal(r, 4, 4), normal(r, 4, 2), normal(r, 4)])
-def hmm(x, A, mu, pi):
-    lA = sg.nn.log_softmax(A, axis=1)
-    le = -0.5 * ((x[:, None] - mu) ** 2).sum(-1)
-
-    def st(a, e):
-        a = sg.nn.logsumexp(a[:, None] + lA, axis=0) + e
-        z = sg.nn.logsumexp(a, axis=0)
-        return a - z, z
-
-    a, zs = sg.scan(st, sg.nn.log_softmax(pi, axis=0), le)
-    return -zs.sum()
-
-
 @program(lambda r: [normal(r, 7, 2), normal(r, 6, 2)])
 def soft_dtw(x, y):
     D = ((x[:, None] - y[None]) ** 2).sum(-1)

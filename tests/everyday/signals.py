@@ -185,23 +185,3 @@ def levenshtein_scan(sub, gap):
     first = sg.arange(7).astype(sub.dtype) * gap
     last, _ = sg.scan(row, first, sub)
     return last[-1] + 0.1 * last.sum()
-
-
-@program(lambda r: [normal(r, 4, 4, 4) / 2, normal(r, 4, 6)])
-def cyk_inside(rule, lex):
-    lr = sg.nn.log_softmax(rule.reshape((4, 16)), axis=1).reshape((4, 4, 4))
-    le = sg.nn.log_softmax(lex, axis=1)
-    sent = np.array([0, 3, 5, 1])
-    ch = {(i, i + 1): le[:, sent[i]] for i in range(4)}
-    for w in range(2, 5):
-        for i in range(5 - w):
-            j = i + w
-            c = [
-                sg.nn.logsumexp(
-                    (lr + ch[i, k][None, :, None] + ch[k, j][None, None, :]).reshape((4, 16)),
-                    axis=1,
-                )
-                for k in range(i + 1, j)
-            ]
-            ch[i, j] = sg.nn.logsumexp(sg.stack(c), axis=0)
-    return -ch[0, 4][0]

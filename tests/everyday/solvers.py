@@ -6,42 +6,6 @@ import staticgrad as sg
 from tests.everyday.programs import normal, program
 
 
-@program(lambda r: [normal(r, 3), normal(r, 3), r.uniform(size=1)])
-def hmc(q, p, eps):
-    U = lambda q: 0.5 * (q * q).sum() + (sg.sin(3 * q)).sum()
-    g = sg.grad(U)
-    e = 0.1 + 0.01 * eps[0]
-
-    def leap(i, c):
-        q, p = c
-        p = p - 0.5 * e * g(q)
-        q = q + e * p
-        p = p - 0.5 * e * g(q)
-        return q, p
-
-    q, p = sg.fori_loop(0, 7, leap, (q, p))
-    return U(q) + 0.5 * (p * p).sum() + q[0] * p[1]
-
-
-@program(
-    lambda r: [normal(r, 9, 2), normal(r, 2, 8), normal(r, 8), normal(r, 8, 1)],
-    named={0: ("n", 2)},
-    second=False,
-)
-def pinn(X, w1, b1, w2):
-    u = lambda x, t: (sg.tanh(sg.stack([x, t]) @ w1 + b1) @ w2)[0]
-    ux = sg.grad(u, 0)
-    uxx = sg.grad(ux, 0)
-    uxxx = sg.grad(uxx, 0)
-    ut = sg.grad(u, 1)
-
-    def res(p):
-        x, t = p[0], p[1]
-        return ut(x, t) + 6 * u(x, t) * ux(x, t) + uxxx(x, t)
-
-    return (sg.vmap(res)(X) ** 2).mean()
-
-
 @program(lambda r: [normal(r, 4, 2), normal(r, 2, 8) / 2, normal(r, 8, 2) / 2], named={0: ("b", 2)})
 def neural_ode(y, w1, w2):
     f = lambda y: sg.tanh(y @ w1) @ w2
@@ -77,32 +41,11 @@ def sinkhorn(x, y):
     return (P * C).sum()
 
 
-@program(lambda r: [normal(r, 25), normal(r, 6), r.uniform(size=25)])
-def spline(y, c, x):
-    k = np.linspace(0, 1, 6)
-    if y.dtype == np.float32:
-        k = k.astype("float32")
-    B = sg.maximum(0.0, 1 - sg.abs((x[:, None] - k[None]) * 5))
-    B = B**3 / 6
-    pen = sg.diff(c, n=2)
-    return ((y - B @ c) ** 2).mean() + 0.1 * (pen**2).sum()
-
-
 @program(lambda r: [normal(r, 5, 5), normal(r, 5)], single=2e-2, near=1e-6)
 def eig_sens(A, v):
     H = (A + A.T) / 2
     w, V = sg.linalg.eigh(H)
     return sg.log1p(w**2).sum() + w[0] * w[-1] + (((V.T @ v) ** 2) * w).sum()
-
-
-@program(lambda r: [normal(r, 4, 4) / 4, normal(r, 4)])
-def deq(W, x):
-    # unrolled fixed point
-    def st(i, z):
-        return sg.tanh(W @ z + x)
-
-    z = sg.fori_loop(0, 40, st, sg.zeros_like(x))
-    return (z**2).sum()
 
 
 @program(
@@ -124,17 +67,6 @@ def maml(xs, ys, xq, yq, w):
         return L(v, c, d)
 
     return sg.vmap(task)(xs, ys, xq, yq).mean()
-
-
-@program(lambda r: [normal(r, 6), normal(r, 6)])
-def rosen_newton(x, y):
-    f = lambda x: (100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2).sum()
-    g = sg.grad(f)
-    # dogleg-ish step
-    _, hg = sg.jvp(g, x, g(x))
-    gg = g(x)
-    al = (gg @ gg) / (sg.abs(gg @ hg) + 1e-9)
-    return f(x - al * gg + 0.01 * y)
 
 
 @program(lambda r: [normal(r, 3, 4, 4), normal(r, 3, 4)], near=1e-7, single=1e-2)
@@ -195,14 +127,3 @@ def gradient_penalty(x, w1, w2):
     g = sg.vmap(sg.grad(lambda z: D(z)))(x)
     n = sg.sqrt((g**2).sum(axis=1) + 1e-12)
     return D(x).mean() + 10 * ((n - 1) ** 2).mean()
-
-
-@program(lambda r: [normal(r, 7, 5), normal(r, 7), normal(r, 3, 5)], slopes=False)
-def spectral_norm(W, u, x):
-    for _ in range(3):
-        v = W.T @ u
-        v = v / sg.linalg.norm(v)
-        u = W @ v
-        u = u / sg.linalg.norm(u)
-    s = sg.stop_gradient(u) @ W @ sg.stop_gradient(v)
-    return ((x @ (W / s).T) ** 2).mean()

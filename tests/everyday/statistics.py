@@ -7,20 +7,6 @@ from tests.everyday.programs import normal, program
 
 
 @program(
-    lambda r: [normal(r, 12, 3), normal(r, 12), normal(r, 3) * 0.1, np.array(-1.0)],
-    single=5e-2,
-    near=1e-7,
-)
-def gp_ard(X, y, ls, noise):
-    Z = X / sg.exp(ls)
-    d2 = ((Z[:, None] - Z[None]) ** 2).sum(-1)
-    K = sg.exp(-0.5 * d2) + sg.exp(2 * noise) * sg.eye(12, dtype=X.dtype)
-    L = sg.linalg.cholesky(K)
-    a = sg.linalg.solve_triangular(L, y, lower=True)
-    return 0.5 * (a @ a) + sg.log(sg.diagonal(L)).sum()
-
-
-@program(
     lambda r: [
         normal(r, 15, 3),
         normal(r, 3),
@@ -175,15 +161,3 @@ def nan_where(x, b):
     y = sg.where(x > 0, sg.log(safe) * sg.sqrt(safe), 0.0)
     z = sg.where(x < 0, sg.exp(x * 1e3), 0.0)
     return (y @ b).sum() + z.sum() + sg.nan_to_num(sg.where(x > 100, np.inf, x)).sum()
-
-
-@program(lambda r: [normal(r, 11), normal(r, 13)], second=False)
-def wasserstein(a, b):
-    q = np.linspace(0.05, 0.95, 20)
-    if a.dtype == np.float32:
-        q = q.astype("float32")
-    return (
-        sg.abs(sg.quantile(a, q) - sg.quantile(b, q)).mean()
-        + (sg.sort(a)[::2] ** 2).sum()
-        + sg.median(b)
-    )

@@ -4,35 +4,20 @@ The oracle is ``sg.evaluate``, node by node in float64, and of derivatives diffe
 gives. A few are tried daily; ``-m exhaustive`` tries all, which takes minutes.
 """
 
+import importlib
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.eager import Tensor
-from tests.everyday import (
-    attention,
-    embeddings,
-    gathers,
-    geometry,
-    images,
-    inference,
-    laboratory,
-    likelihoods,
-    models,
-    physics,
-    recursions,
-    sequences,
-    signals,
-    solvers,
-    statistics,
-)
 from tests.everyday.programs import PROGRAMS
 
-SUBJECTS = (
-    attention, embeddings, gathers, geometry, images, inference, laboratory, likelihoods,
-    models, physics, recursions, sequences, signals, solvers, statistics,
-)  # fmt: skip
+for path in Path(__file__).parent.glob("[!t_]*.py"):  # fills the table
+    importlib.import_module(f"tests.everyday.{path.stem}")
+
 #: Of a few kernels each: what runs on every day.
 DAILY = ("logistic_weights", "triplet")
 #: Of differences of fourth order. The short one stays on one side of kinks.

@@ -1,12 +1,11 @@
-"""What an op must have before it may be registered, and a table of op by check.
+"""What an op must have before it may be registered.
 
 ``missing(name)`` says in sentences what an op lacks; a test wants no sentence. What can be derived
 from samples (layouts, views, compiled bits, text) is tested for every op without anybody's help;
-the rest stands here. ``python -m tests.ops.completeness`` prints the table.
+the rest stands here.
 """
 
 import inspect
-import sys
 
 import numpy as np
 
@@ -243,20 +242,3 @@ def missing(name):
         return {"samples": [f"{name} has no samples: write @provides({name!r}) in a *_samples.py"]}
     found = {check: list(lacks(name, samples)) for check, lacks in CHECKS.items()}
     return {check: [f"{name} {s}" for s in said] for check, said in found.items() if said}
-
-
-def table(names):
-    """Op by check: a dot where all is there."""
-    columns = ["samples", *CHECKS]
-    width = max(map(len, names))
-    lines = [f"{'':{width}}  {'  '.join(columns)}"]
-    for name in names:
-        lacks = missing(name)
-        marks = (f"{'lacks' if c in lacks else '.':^{len(c)}}" for c in columns)
-        lines.append(f"{name:{width}}  {'  '.join(marks)}")
-        lines += [f"{'':{width}}    {said[0]}" for said in lacks.values()]
-    return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    sys.stdout.write(table(op_names()) + "\n")

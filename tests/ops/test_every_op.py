@@ -51,17 +51,10 @@ def as_tuple(result):
 
 
 @every_op
-def test_has_samples_and_says_what_it_is(name):
-    assert samples_of(name), f"no provider in tests/ops/*_samples.py gives samples of {name}"
+def test_infer_agrees_with_reference(name):
     op = registered_ops()[name]
-    assert op.__doc__
-    assert not op.__doc__.startswith(f"{op.__name__}("), "a dataclass wrote this docstring"
     assert isinstance(op.exact, bool)
     assert isinstance(op.differentiable, bool)
-
-
-@every_op
-def test_infer_agrees_with_reference(name):
     for sample in samples_of(name):
         inferred = as_tuple(sample.op.infer(*types_of(sample.arrays)))
         results = as_tuple(sample.reference())
@@ -201,13 +194,6 @@ def test_first_and_second_derivatives(name):
             continue
         gradients = application.check(application.results, rng)
         application.check([(g, rng.normal(size=g.shape)) for g in gradients], rng)
-
-
-@every_op
-def test_differentiable_ops_have_smooth_samples(name):
-    op = registered_ops()[name]
-    if op.differentiable:
-        assert smooth_samples(name), f"{name} carries gradients: mark samples of it as smooth"
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if not registered_ops()[n].differentiable])
