@@ -255,9 +255,6 @@ def test_a_tape_dies_with_its_result_without_the_collector():
         gc.enable()
 
 
-# -- modes ----------------------------------------------------------------------------------------
-
-
 def test_nothing_is_recorded_under_no_grad():
     x = leaf(1.0)
 
@@ -331,9 +328,6 @@ def test_mutation_is_only_found_where_it_is_looked_for():
     x.data = np.array([6.0, 7.0], np.float32)
     with pytest.raises(TapeError, match="changed"):
         y.backward()
-
-
-# -- gradients as values --------------------------------------------------------------------------
 
 
 def test_grad_gives_tensors_and_stores_nothing():

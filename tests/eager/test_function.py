@@ -146,9 +146,6 @@ def test_rules_that_are_wrong_are_named():
     assert x.grad is None
 
 
-# -- recomputation --------------------------------------------------------------------------------
-
-
 def test_a_checkpoint_gives_the_same_and_keeps_less():
     w = leaf(0.5, -0.5, dtype="float64")
     seen = []
@@ -219,9 +216,6 @@ def test_checkpoints_of_layers_and_of_nothing():
     assert (first + second).item() == 3.0
     with pytest.raises(ArgumentError):
         checkpoint(lambda v: 3.0, x)
-
-
-# -- checks ---------------------------------------------------------------------------------------
 
 
 def test_gradcheck():

@@ -127,9 +127,6 @@ def test_a_rate_may_be_a_tensor_or_a_parameter_that_changes():
         assert w.item() == 0.25
 
 
-# -- parameters -----------------------------------------------------------------------------------
-
-
 def net_step(opt):
     w = sg.parameter("w", np.array([[1.0, 2.0], [3.0, 4.0]]))
     b = sg.parameter("b", np.zeros(2))
@@ -249,9 +246,6 @@ def test_a_loss_that_does_not_reach_a_parameter_is_refused_at_its_line():
         step.eagerly()
     assert "minimize((w * w)" in str(caught.value) or "test_stepping.py" in str(caught.value)
     assert w.value == 1.0
-
-
-# -- arrays that tapes share with parameters -------------------------------------------------------
 
 
 def _write_by_hand(w):

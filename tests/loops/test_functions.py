@@ -230,9 +230,6 @@ graph g(%x: f64[2]) {
         ))  # fmt: skip
 
 
-# -- what is refused ------------------------------------------------------------------------------
-
-
 def test_a_carry_that_drifts_is_reported_where_it_does():
     x = variable("x", sg.float32, (3, 2))
     with pytest.raises(CarryError) as grown:

@@ -37,9 +37,6 @@ def test_the_state_of_every_module_goes_to_torch_and_back(case):
         np.testing.assert_array_equal(array, before[name], err_msg=name)
 
 
-# -- the formulas of PyTorch's documentation ------------------------------------------------------
-
-
 def sigmoid(x):
     return 1.0 / (1.0 + np.exp(-x))
 
@@ -126,9 +123,6 @@ def test_attention_follows_the_formulas(dims):
     np.testing.assert_allclose(sg.function(layer)(q, k, v), expected, rtol=1e-9)
 
 
-# -- what is refused ------------------------------------------------------------------------------
-
-
 def net():
     return nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.LSTM(3, 2))
 
@@ -204,9 +198,6 @@ def test_shared_modules_take_one_array():
     np.testing.assert_array_equal(module.first.weight.value, state["second.weight"].T)
 
 
-# -- files ----------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("ending", ["npz", "safetensors", "pt"])
 def test_files(ending, tmp_path):
     module, path = net(), tmp_path / f"weights.{ending}"
@@ -229,8 +220,6 @@ def test_files_of_torch_need_torch(monkeypatch):
     with pytest.raises(sg.errors.MissingPackageError, match="need torch"):
         net().load_torch("weights.pt")
 
-
-# -- PyTorch itself -------------------------------------------------------------------------------
 
 BLOCK = {"batch_first": True, "dropout": 0.0}
 #: The name here, arguments of both, the operands' shapes.

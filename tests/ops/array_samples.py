@@ -5,7 +5,7 @@ import numpy as np
 import staticgrad as sg
 from staticgrad.ir.op import op_class
 from staticgrad.ops.custom import CustomFunction
-from staticgrad.types.dtype import ALL_DTYPES, F32, F64, I64
+from staticgrad.types.dtype import ALL_DTYPES, F32, F64, I64, U32, U64
 from tests.limits import finfo
 from tests.ops.samples import Sample, provides
 
@@ -332,3 +332,46 @@ def _matmul(rng):
             a, b = extraordinary(rng, shape, dtype), extraordinary(rng, shape[::-1], dtype)
             yield Sample(op_class("matmul")(), (a, np.ones((shape[1], 4), dtype.numpy)))
             yield Sample(op_class("matmul")(), (np.ones((4, shape[1]), dtype.numpy), b))
+
+
+#: Shape, axis.
+SCANNED = (
+    ((5,), 0), ((1,), 0), ((0,), 0), ((3, 4), 0), ((3, 4), 1), ((2, 3, 20), 1), ((2, 3, 4), 2),
+    ((4, 2, 3), 0), ((3, 0), 0), ((0, 3), 0), ((2, 70), 1),
+)  # fmt: skip
+
+
+def _running(name):
+    def provider(rng):
+        for shape, axis in SCANNED:
+            yield from everywhere(op_class(name)(axis), shape, rng, NUMBERS)
+
+    return provider
+
+
+for _name in ("cumsum", "cumprod"):
+    provides(_name)(_running(_name))
+
+
+@provides("linear_scan")
+def _linear_scan(rng):
+    for shape, axis in SCANNED:
+        op = op_class("linear_scan")(axis)
+        for dtype in NUMBERS:
+            yield Sample(op, (counted(shape, dtype), counted(shape, dtype)))
+        for dtype in (F32, F64):
+            yield Sample(op, tuple(extraordinary(rng, (2, *shape), dtype)))
+        yield Sample(op, (apart(rng, shape), apart(rng, shape)), smooth=True)
+
+
+@provides("random_bits")
+def _random_bits(rng):
+    for shape in ((), (0,), (1,), (7,), (40,), (3, 5), (2, 0, 3), (2, 3, 17)):
+        for dtype in (U32, U64):
+            for stream, half, key, step in ((0, 0, 0, 0), (5, 1, 2**64 - 1, 2**40 + 3)):
+                op = op_class("random_bits")(shape, dtype, stream, half)
+                yield Sample(op, (np.uint64(key), np.uint64(step)))
+    for shape, keys in (((3,), 1), ((3, 5), 1), ((2, 0, 3), 1), ((2, 3, 17), 2)):
+        kept = (*shape[:keys], *(1,) * (len(shape) - keys))
+        words = [rng.integers(0, 2**63, kept).astype("uint64") for _ in range(2)]
+        yield Sample(op_class("random_bits")(shape, U64, 7, 1, keys), tuple(words))

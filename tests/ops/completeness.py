@@ -33,9 +33,6 @@ def types_of(sample):
     return [TensorType(as_dtype(a.dtype), a.shape) for a in sample.arrays]
 
 
-# -- element types ---------------------------------------------------------------------------------
-
-
 def kinds_of(name):
     """The letters of the element types that each operand may have, or None if nobody says."""
     declared, cls = declaration_of(name), registered_ops()[name]
@@ -104,9 +101,6 @@ def is_fixed(samples, position, dtype):
     return not any(takes(sample, position, dtype) for sample in samples[:40])
 
 
-# -- values ----------------------------------------------------------------------------------------
-
-
 def special_kinds(array):
     """Which special values an array of floats has."""
     limits = finfo(array.dtype)
@@ -156,9 +150,6 @@ def lacks_sizes(name, samples):
     for n in SIZES:
         if not list(declared.at_size(n)):
             yield f"gives no sample at size {n}"
-
-
-# -- derivatives -----------------------------------------------------------------------------------
 
 
 def lacks_derivatives(name, samples):
@@ -211,9 +202,6 @@ def lacks_kink(name, samples):
         for place in kinks(sample.op.reference, sample.arrays):
             yield f"has a kink, {place}, and its class says nothing in `kink`"
             return
-
-
-# -- words -----------------------------------------------------------------------------------------
 
 
 def lacks_words(name, samples):

@@ -1,5 +1,7 @@
 """Samples of the elementwise ops: special values in pairs, every dtype, broadcast shapes."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from staticgrad.ir.op import op_class
@@ -98,6 +100,12 @@ BINARY = {
     **dict.fromkeys(("logical_and", "logical_or", "logical_xor"), ((BOOL,), 0.0, 0.0)),
     "int_pow": (INTEGERS, 0.0, 0.0),
     **dict.fromkeys(("bit_and", "bit_or", "bit_xor"), (INTEGERS, 0.0, 0.0)),
+    **dict.fromkeys(("left_shift", "right_shift"), (INTEGERS, 0.0, 0.0)),
+    **dict.fromkeys(("at_least", "at_most"), (ALL_DTYPES, -2.0, 2.0)),
+    "atan2": (FLOATS, 0.3, 3.0),
+    **dict.fromkeys(("hypot", "logaddexp"), (FLOATS, -3.0, 3.0)),
+    **dict.fromkeys(("xlogy", "xlog1py", "rel_entr", "kl_div"), (FLOATS, 0.4, 3.0)),
+    "floor_divide": ((*INTEGERS, *FLOATS), 0.0, 0.0),
 }
 UNARY = {
     "neg": ((*INTEGERS, *FLOATS), -2.0, 2.0),
@@ -118,25 +126,48 @@ UNARY = {
     "tanh": (FLOATS, -3.0, 3.0),
     "sigmoid": (FLOATS, -6.0, 6.0),
     "erf": (FLOATS, -2.5, 2.5),
+    **dict.fromkeys(("exp2", "sinh", "cosh", "ndtr", "log_ndtr", "i0"), (FLOATS, -3.0, 3.0)),
+    **dict.fromkeys(("log2", "log10"), (FLOATS, 0.2, 4.0)),
+    "cbrt": (FLOATS, 0.3, 4.0),
+    "tan": (FLOATS, -1.2, 1.2),
+    **dict.fromkeys(("asin", "acos", "atanh", "erfinv"), (FLOATS, -0.8, 0.8)),
+    **dict.fromkeys(("atan", "asinh"), (FLOATS, -4.0, 4.0)),
+    "acosh": (FLOATS, 1.3, 4.0),
+    "erfc": (FLOATS, -2.5, 2.5),
+    "ndtri": (FLOATS, 0.03, 0.97),
+    "signbit": (FLOATS, 0.0, 0.0),
+    **dict.fromkeys(("gamma", "i0e", "i1", "i1e", "entr"), (FLOATS, 0.4, 3.0)),
+    **dict.fromkeys(("gammaln", "digamma"), (FLOATS, 0.4, 6.0)),
+    "erfcx": (FLOATS, -1.5, 3.0),
+    "logit": (FLOATS, 0.2, 0.8),
+    "lambertw": (FLOATS, -0.1, 3.0),
+}
+#: Of float32 and of float64, where terms cancel or SciPy rounds more.
+TOLERANCE = {
+    "logaddexp": (1e-5, 1e-14),
+    "tan": (2e-6, 1e-14),
+    "gamma": (1e-6, 2e-14),
+    "gammaln": (2e-6, 1e-13),
+    "digamma": (1e-5, 1e-13),
+    "log_ndtr": (2e-6, 2e-14),
+    "kl_div": (2e-6, 1e-13),
 }
 
 
-def _table_entry(name, binary):
-    dtypes, low, high = (BINARY if binary else UNARY)[name]
-
+def _table_entry(name, dtypes, low, high, at, smooth_at):
     def provider(rng):
-        op = op_class(name)()
-        yield from (in_pairs if binary else in_line)(op, dtypes)
+        op, (rough, wide) = op_class(name)(), TOLERANCE.get(name, (1e-6, 1e-14))
+        yield from (replace(sample, wide=wide) for sample in at(op, dtypes, rough))
         if low < high:
-            yield from (smooth_pairs if binary else smooth_line)(op, rng, low, high)
+            yield from smooth_at(op, rng, low, high)
 
-    return provider
+    provides(name)(provider)
 
 
-for _name in BINARY:
-    provides(_name)(_table_entry(_name, binary=True))
-for _name in UNARY:
-    provides(_name)(_table_entry(_name, binary=False))
+for _name, _entry in BINARY.items():
+    _table_entry(_name, *_entry, in_pairs, smooth_pairs)
+for _name, _entry in UNARY.items():
+    _table_entry(_name, *_entry, in_line, smooth_line)
 
 
 @provides("checkpoint_name")
@@ -198,3 +229,29 @@ def _size(rng):
     for size in (0, 1, 5, 127):
         for dtype in ALL_DTYPES:
             yield Sample(op_class("size")(size, dtype), ())
+
+
+def _remains(name):
+    """Smooth where x / y is not a whole number: there both derivatives are constant."""
+
+    def provider(rng):
+        op = op_class(name)()
+        yield from in_pairs(op, (*INTEGERS, *FLOATS))
+        for shape in ((3, 4), (), (1,)):
+            y = rng.uniform(0.5, 2.0, shape) * rng.choice([-1.0, 1.0], shape)
+            whole = rng.integers(-4, 4, shape)
+            yield Sample(op, (y * (whole + rng.uniform(0.2, 0.8, shape)), y), smooth=True)
+
+    return provider
+
+
+@provides("relu")
+def _relu(rng):
+    op = op_class("relu")()
+    yield from in_line(op, (*INTEGERS, *FLOATS), 1e-6)
+    yield from smooth_line(op, rng, 0.3, 3.0)
+    yield from smooth_line(op, rng, -3.0, -0.3)
+
+
+for _name in ("remainder", "fmod"):
+    provides(_name)(_remains(_name))

@@ -123,9 +123,6 @@ def by_names(name, function, args):
         yield Sample(name, "the names of operands", (), kwargs)
 
 
-# -- how values do it ------------------------------------------------------------------------------
-
-
 def converted(data, make):
     """``data`` with a value made of each array, inside lists too."""
     if isinstance(data, np.ndarray):

@@ -147,9 +147,6 @@ def _lu_solve(rng):
         yield from strange(cls(transposed, "nan"), rng, (9, 3, 3), (9, 3, 2), integers=order)
 
 
-# -- what they are -------------------------------------------------------------------------------
-
-
 def _at_size(name):
     """Batches of small matrices, as many as rows of n elements have remainders."""
 

@@ -31,8 +31,6 @@ def test_nothing_is_declared_of_ops_that_are_none():
     assert declared <= registered_ops().keys()
 
 
-# -- NumPy -----------------------------------------------------------------------------------------
-
 ADDING = (
     "sum", "cumsum", "linear_scan", "matmul", "panel_matmul", "scatter_add", "scatter_along",
     "window_sum", "fold", "window_put", "conv", "conv_image", "conv_filter",
@@ -92,9 +90,6 @@ def check_alike(name, sample, got, want):
             near |= np.abs(got - want) <= places * scale
             near |= ~np.isfinite(want) & ~np.isfinite(got)  # it may overflow on one way only
     assert near.all(), f"{sample}: {got[~near]} for {want[~near]}"
-
-
-# -- what each refusal says ------------------------------------------------------------------------
 
 
 class Bare(Floating, name="tests.bare"):

@@ -90,9 +90,6 @@ def test_a_batch_times_one_matrix_is_one_product():
     assert products == ["matmul"], "the gradient of w is not a sum of products"
 
 
-# -- refusals -------------------------------------------------------------------------------------
-
-
 def test_inner_sizes_that_differ():
     x, w = sg.input("x", ("batch", 784)), sg.parameter("w", np.zeros((512, 10), "float32"))
     with assert_refused(

@@ -28,8 +28,6 @@ from tests.ops.samples import load_providers
 load_providers()
 INF, NAN = np.inf, np.nan
 
-# -- conventions at kinks -------------------------------------------------------------------------
-
 
 def slope(function, *points):
     """The derivative of ``function`` at each point."""
@@ -110,9 +108,6 @@ def test_tangents_of_equal_operands_are_averaged():
         assert out.node.op.jvp([None, None], out, x, y) is None
 
 
-# -- no gradient ----------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "function",
     [
@@ -141,9 +136,6 @@ def test_a_rule_builds_nothing_for_what_needs_no_gradient():
     out = call("multiply", x, y)
     built = out.node.op.cotangents(out, out, (x, y), (True, False))[0].node.serial
     assert built == variable("z").node.serial - 1, "the product alone"
-
-
-# -- masked cotangents ----------------------------------------------------------------------------
 
 
 def test_a_branch_not_taken_contributes_nothing_whatever_it_holds():

@@ -79,9 +79,6 @@ def test_names_shapes_and_dtypes_that_are_none():
             sg.parameter("p", data)
 
 
-# -- arrays from shapes ---------------------------------------------------------------------------
-
-
 def test_filled_arrays_as_numpy():
     x = sg.input("x", ("n", 2), "float64")
     array = np.arange(6.0).reshape(3, 2)

@@ -23,8 +23,6 @@ from tests.limits import NUMPY_DTYPES
 from tests.ops.elementwise_samples import special
 from tests.ops.graphs import call, op_names, run, variable
 
-# -- promotion ------------------------------------------------------------------------------------
-
 
 def numpy_promotion(a, b):
     """NumPy's table but for one row: an integer or bool array takes a floating array's dtype."""
@@ -134,9 +132,6 @@ def test_bools_have_no_signs(name):
         call(name, *([b, b] if name == "subtract" else [b]))
 
 
-# -- shapes ---------------------------------------------------------------------------------------
-
-
 def test_shape_error_shows_shapes_aligned_and_the_sizes_that_differ():
     with pytest.raises(ShapeError) as caught:
         variable("x", F32, (dim("batch"), 784)) + variable("y", F32, (512,))
@@ -175,9 +170,6 @@ def test_literal_shapes_broadcast_as_in_numpy(left, right):
     assert kept == [
         s for i, s in enumerate(left) if s != 1 or expected[len(expected) - len(left) + i] == 1
     ]
-
-
-# -- powers ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -276,9 +268,6 @@ def test_multiplied_powers_are_close_to_the_true_one(x, exponent):
     assert found == pytest.approx(x**exponent, rel=64 * 2.0**-52)
 
 
-# -- the signs of Python --------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "operation", [operator.and_, operator.or_, operator.xor], ids=lambda f: f.__name__
 )
@@ -363,9 +352,6 @@ def test_numpy_where_and_invert_build_nodes():
     )
 
 
-# -- sizes as values ------------------------------------------------------------------------------
-
-
 def test_size_values():
     n = dim("n")
     x = variable("x", F32, (n, 3))
@@ -396,9 +382,6 @@ def test_casts_within_range_are_those_of_numpy(source, target):
     with np.errstate(all="ignore"):
         expected = values.astype(target.numpy)
     np.testing.assert_array_equal(run(x.astype(target), {"x": values}), expected)
-
-
-# -- rounding to places ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])

@@ -126,9 +126,6 @@ def differing(sample, found, expected):
     )
 
 
-# -- derivatives ----------------------------------------------------------------------------------
-
-
 class Application:
     """A smooth sample as a graph: floating operands are inputs, the others constants."""
 

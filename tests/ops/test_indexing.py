@@ -24,9 +24,6 @@ from tests.ops.messages import assert_each_refused, assert_refused
 INTEGERS = [d.numpy for d in ALL_DTYPES if d.is_integer]
 
 
-# -- take and scatter_add -------------------------------------------------------------------------
-
-
 @given(
     shape=st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple),
     of=st.lists(st.integers(0, 3), max_size=2).map(tuple),
@@ -93,9 +90,6 @@ def test_the_sum_per_group_has_a_gradient():
     np.testing.assert_array_equal(run(derivative, {"x": [1.0, 2, 3, 4]}), [16, 4, 16, 16])
 
 
-# -- take_along_axis ------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("axis", [0, 1, -1])
 def test_take_along_axis_as_numpy(axis, rng):
     array = rng.normal(size=(3, 4, 5))
@@ -129,9 +123,6 @@ def test_the_gradient_of_take_along_adds_duplicates():
     derivative = grad((taken * taken).sum(), x)
     found = run(derivative, {"x": [[1.0, 2, 3], [4, 5, 6]]})
     np.testing.assert_array_equal(found, [[4, 0, 6], [0, 30, 0]])
-
-
-# -- indices outside ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("index", "fits"), [(3, False), (-4, False), (2, True), (-3, True)])
@@ -175,9 +166,6 @@ def test_without_wrapping_a_negative_index_is_outside():
         run(ScatterIntoAlong(1, 2, wrap=False)(np.array([[1.0]]), places))
 
 
-# -- refusals -------------------------------------------------------------------------------------
-
-
 def test_what_take_refuses():
     x = sg.input("x", (3, 4))
     assert_each_refused(
@@ -204,9 +192,6 @@ def test_what_scatter_add_refuses():
         (ShapeError, "negative", lambda: sg.scatter_add(x, [0, 1, 2], -5)),
         (ShapeError, lambda: ScatterIntoAlong(0, 3)(np.ones((2, 1)), np.zeros((1, 1), int))),
     )
-
-
-# -- positions ------------------------------------------------------------------------------------
 
 
 def test_iota_counts_along_its_axis():

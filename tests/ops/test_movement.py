@@ -19,9 +19,6 @@ def counted(*shape):
     return np.arange(prod(shape), dtype=np.float64).reshape(shape)
 
 
-# -- reshape --------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("shape", "target"),
     [
@@ -79,9 +76,6 @@ def test_reshapes_that_cannot_be():
         n.reshape(sg.dim("n", min=1), 3)
 
 
-# -- transpose and related functions ---------------------------------------------------------------
-
-
 def test_transposes_as_numpy():
     array = counted(2, 3, 4)
     x = sg.input("x", (2, 3, 4), "float64")
@@ -134,9 +128,6 @@ def test_permutations_that_are_none():
         (ShapeError, "axis 0 has size n, not 1", "x[..., 0]",
          lambda: sg.squeeze(sg.input("n", ("n", 1)), 0)),
     )  # fmt: skip
-
-
-# -- broadcast ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

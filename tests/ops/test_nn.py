@@ -103,8 +103,6 @@ def test_integers_become_float64():
         assert function(np.array([1, 2])).dtype == "float64"
 
 
-# -- softmax and related functions -----------------------------------------------------------------
-
 AXES = [-1, 0, (0, 2), (1, -1), (0, 1, 2), None]
 X = np.random.default_rng(3).normal(size=(3, 4, 2)) * 5
 WEIGHTS = np.random.default_rng(4).normal(size=X.shape)
@@ -250,9 +248,6 @@ def test_softmax_refuses_an_axis_that_there_is_not():
         nn.softmax(sg.input("x", (2,)), 1)
 
 
-# -- layers ---------------------------------------------------------------------------------------
-
-
 def test_layer_norm_and_its_gradients(rng):
     x, g, b = rng.normal(size=(6, 5)) * 3 + 2, rng.normal(size=5), rng.normal(size=5)
     centred = x - x.mean(-1, keepdims=True)
@@ -375,9 +370,6 @@ def test_derivatives_of_layers(rng):
         check_gradients(function, arrays)
 
 
-# -- attention ------------------------------------------------------------------------------------
-
-
 def plain_attention(q, k, v, allowed=True, scale=None):
     scores = np.einsum("...td,...sd->...ts", q, k) * (scale or q.shape[-1] ** -0.5)
     weights = special.softmax(np.where(allowed, scores, -np.inf), -1)
@@ -480,9 +472,6 @@ def test_compiled_layers_agree_with_the_oracle(rng):
     found, wide = sg.compile(outputs).run(feeds), sg.evaluate(outputs, feeds, dtype="float64")
     for name, array in wide.items():
         np.testing.assert_allclose(found[name], array, rtol=2e-4, atol=2e-5, err_msg=name)
-
-
-# -- losses ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e3])

@@ -138,9 +138,6 @@ def test_compiled_statistics_of_any_size():
             assert_same(f.run(feeds), sg.evaluate(graph, feeds), str(shape))
 
 
-# -- bins and membership --------------------------------------------------------------------------
-
-
 @given(
     edges=st.lists(st.integers(-3, 3), max_size=5).map(sorted),
     down=st.booleans(),

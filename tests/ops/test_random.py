@@ -71,9 +71,6 @@ def test_bits_are_philox_of_their_position(key, step, stream, compiled):
             assert found[f"u64{half}"].ravel()[position] == first | second << 32
 
 
-# -- generators -----------------------------------------------------------------------------------
-
-
 def test_each_run_draws_anew_and_going_back_repeats():
     rng = sg.random.Generator(3)
     f = sg.compile(sg.Graph({"x": rng.normal(shape=(4,))}, updates=rng.updates))
@@ -137,8 +134,6 @@ def test_evaluation_in_float64_sees_the_same_draws():
     np.testing.assert_array_equal(narrow["c"], wide["c"])
     np.testing.assert_allclose(narrow["z"], wide["z"], rtol=1e-4, atol=1e-5)
 
-
-# -- distributions --------------------------------------------------------------------------------
 
 COUNT = 40_000
 #: Distribution as scipy.stats calls it -> a draw, and where it lies and how wide it is.
@@ -293,9 +288,6 @@ def test_gradients_flow_to_the_parameters_of_a_distribution():
     feeds = {"m": 2.0, "s": 0.5}
     assert run(by_mean, feeds) == 6
     assert run(by_spread, feeds) == pytest.approx((run(z, feeds) - 2.0).sum() / 0.5)
-
-
-# -- refusals -------------------------------------------------------------------------------------
 
 
 def test_refusals():

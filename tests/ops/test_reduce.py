@@ -113,9 +113,6 @@ def test_over_no_axes_there_is_nothing_to_do():
     assert sg.mean(scalar) is scalar
 
 
-# -- empty ----------------------------------------------------------------------------------------
-
-
 def test_nothing_sums_to_zero_and_has_no_mean():
     empty = np.zeros((0, 3), np.float32)
     np.testing.assert_array_equal(run(sg.sum(empty, 0)), np.zeros(3))
@@ -150,9 +147,6 @@ def test_a_size_of_at_least_one_needs_no_guard():
     assert len(sg.Graph(sg.input("x", ("n", 3)).max(0)).guards) == 1
 
 
-# -- special values -------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_nan_wins_and_zeros_have_signs(dtype):
     rows = [
@@ -183,9 +177,6 @@ def test_positions_as_numpy(rng):
     feeds = {"x": np.array([[1.0, 5, 2], [7, 0, 7]])}
     np.testing.assert_array_equal(run(sg.argmax(x, 1), feeds), [1, 0])
     assert run(sg.argmax(x), feeds) == 3
-
-
-# -- derivatives ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -226,9 +217,6 @@ def test_a_second_derivative_through_variance(rng):
     np.testing.assert_allclose(run(first, {"x": array}), 2 * (array - array.mean()) / 4)
     second = run(grad(first[0], x), {"x": array})
     np.testing.assert_allclose(second, [3 / 8, -1 / 8, -1 / 8, -1 / 8], atol=1e-12)
-
-
-# -- refusals -------------------------------------------------------------------------------------
 
 
 def test_axes_that_there_are_not():

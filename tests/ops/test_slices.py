@@ -84,9 +84,6 @@ def test_joined_values_promote():
     assert sg.concatenate([x]) is x
 
 
-# -- refusals -------------------------------------------------------------------------------------
-
-
 def test_values_that_do_not_join():
     x, y, v = sg.input("x", (2, 3)), sg.input("y", (4, 5)), sg.input("v", (3,))
     assert_each_refused(

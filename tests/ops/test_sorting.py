@@ -204,9 +204,6 @@ def test_k_may_be_a_size():
         assert_same(f.run({"x": array}), {"values": array[order], "places": order})
 
 
-# -- several results ------------------------------------------------------------------------------
-
-
 def test_text_pickle_and_equality_of_two_results():
     x = sg.input("x", ("n",), "float32")
     values, places = sg.topk(x, 5)
@@ -289,9 +286,6 @@ def test_the_public_check_of_ops_takes_several_results():
     check_op(SearchSorted(), [(np.array([1.0, 2.0]), np.array([1.5, 0.0]))])
 
 
-# -- derivatives ----------------------------------------------------------------------------------
-
-
 def test_cotangents_go_where_the_values_came_from():
     x = sg.input("x", (4,), "float64")
     feeds = {"x": np.array([3.0, 1.0, 2.0, 1.0])}
@@ -335,9 +329,6 @@ def test_integers_and_places_carry_nothing():
     x = sg.input("x", (3,), "int32")
     with pytest.raises(GradientError):
         sg.grad(sg.sort(x).astype("float64").sum(), x)
-
-
-# -- searchsorted ---------------------------------------------------------------------------------
 
 
 @given(

@@ -204,9 +204,6 @@ def test_the_gradient_lands_where_the_elements_came_from():
     np.testing.assert_array_equal(run(second, {"n": np.ones(4)}), [2, 6, 6, 4])
 
 
-# -- refusals -------------------------------------------------------------------------------------
-
-
 def test_indices_outside_a_literal_size():
     x = sg.input("x", (3, 4))
     assert_each_refused(

@@ -157,9 +157,6 @@ def value_of(make, **arrays):
     return np.asarray(run(make(**values), arrays))
 
 
-# -- functions ------------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def rng():
     return np.random.default_rng(4)
@@ -297,9 +294,6 @@ def test_tensors_have_the_same_functions(rng):
     values = {n: variable(n, as_dtype(v.dtype), v.shape) for n, v in (("x", x), ("w", w))}
     wanted = run(sg.grad(loss(**values), values["x"]), {"x": x, "w": w})
     np.testing.assert_allclose(np.asarray(found), wanted, rtol=1e-5, atol=1e-5)
-
-
-# -- refusals -------------------------------------------------------------------------------------
 
 
 def image(*sizes):
