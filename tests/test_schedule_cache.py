@@ -118,6 +118,7 @@ def test_what_is_found_is_what_was_made(options, reads, monkeypatch):
     assert all(wanted[name].tobytes() == got[name].tobytes() for name in wanted)
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("seed", range(8))
 def test_random_programs_are_found_with_their_bytes(seed, reads):
     program = Program(random_description(np.random.default_rng(seed), 24, seed % 2 == 0))

@@ -18,7 +18,7 @@ def programs():
     return ablation.corpus()
 
 
-@pytest.mark.thinned(6)
+@pytest.mark.thinned(12)
 @pytest.mark.parametrize("row", ROWS)
 def test_a_path_is_taken_by_its_program(row, programs):
     """Hits are counted, not timed: a path that its program no longer takes is to be deleted."""

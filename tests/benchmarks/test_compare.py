@@ -85,13 +85,11 @@ OTHERS = [row(f"peer{number}", [1.0]) for number in range(20)]
         (report(row("a", [1.0]), *OTHERS), report(disturbed(row("a", [2.0])), *OTHERS)),
         # Many of the other rows were disturbed: the run is noisy.
         (report(row("a", [1.0]), *map(disturbed, OTHERS)), report(row("a", [2.0]), *OTHERS)),
-        (
-            report(row("a", [1.0])),
-            replace(report(row("a", [2.0])), limits=(Limits(1, 5e10, 1, 1),)),
-        ),
+        (report(row("a", [1.0])),
+         replace(report(row("a", [2.0])), limits=(Limits(1, 5e10, 1, 1),))),
         (report(row("a", [1.0])), replace(report(row("a", [2.0])), machine=ANOTHER)),
     ],
-)
+)  # fmt: skip
 def test_a_difference_in_a_noisy_run_is_unsure(old, new):
     found = compare(old, new)
     assert not found.worse

@@ -51,6 +51,7 @@ def test_a_row_that_passes_has_every_figure(rows):
     assert row.flops > 0
 
 
+@pytest.mark.slow  # with the processes of the fixture
 @pytest.mark.parametrize(
     ("name", "status", "detail"),
     [

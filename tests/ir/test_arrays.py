@@ -218,12 +218,10 @@ def test_tables_of_other_things_are_refused(door, data):
         (pandas.Series([3, 1], dtype="category"), np.array([3, 1])),
         (pandas.Series(pandas.arrays.SparseArray([0.0, 1.0])), np.array([0.0, 1.0])),
         (pandas.Index([1, 2]), np.array([1, 2])),
-        (
-            pandas.DataFrame({"a": [1, 2], "b": [True, False], "c": [0.5, 1.5]}),
-            np.array([[1.0, 1.0, 0.5], [2.0, 0.0, 1.5]]),
-        ),
+        (pandas.DataFrame({"a": [1, 2], "b": [True, False], "c": [0.5, 1.5]}),
+         np.array([[1.0, 1.0, 0.5], [2.0, 0.0, 1.5]])),
     ],
-)
+)  # fmt: skip
 def test_columns_of_pandas(column, wanted):
     found = array_of(column)
     assert type(found) is np.ndarray

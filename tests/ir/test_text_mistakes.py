@@ -88,12 +88,8 @@ KERNEL = [
     (EVERYTHING, "select %5, %4", "§select %4, %4", "the condition is not a bool"),
     (EVERYTHING, "%5: bool = lt", "%5: f32 = §lt", "lt of f32, f32 gives bool, not f32"),
     (EVERYTHING, "%3: f32 = load", "%3: f64 = §load", "p2 is f32, the text says f64"),
-    (
-        EVERYTHING,
-        "load p0[i0*n1 + i1*-1 + @c0*n3",
-        "§load p0[%0*n3",
-        "a gather index is i32, not i64",
-    ),
+    (EVERYTHING, "load p0[i0*n1 + i1*-1 + @c0*n3", "§load p0[%0*n3",
+     "a gather index is i32, not i64"),
     (EVERYTHING, "@c0*n3", "§@c1*n3", "@c1 is not defined before this line", "@c0"),
     (EVERYTHING, "@c0*n3", "§k*n3", "k is not a loop around this access"),
     (EVERYTHING, "@r1: f32", "§@r0: f32", "@r0 is defined twice"),
@@ -115,12 +111,8 @@ KERNEL = [
     (EVERYTHING, "f64(0.1)", "f64(§i0)", "i0 is not a float64"),
     (EVERYTHING, "f64(0.1)", 'f64(§"x")', "'x' is not a float64"),
     (EVERYTHING, "cast %0", "§cast %0, %0", "cast takes 1 operand, got 2"),
-    (
-        EVERYTHING,
-        "  scalar {",
-        "  scalar { §42",
-        "expected %number, @name, 'store', 'column' or '}'",
-    ),
+    (EVERYTHING, "  scalar {", "  scalar { §42",
+     "expected %number, @name, 'store', 'column' or '}'"),
     (COLUMNS, "@r1: f64 = min %0", "§store p1[j] = %0", "has no place in this part"),
     (COLUMNS, "columns j: n0 {", "§columns j: n0, i: n1 {", "a columns stage has one loop"),
     (COLUMNS, "rows", "§row", "expected 'rows'"),
@@ -138,7 +130,7 @@ KERNEL = [
     (SCATTER, "serial kernel", "§schedule", "expected 'kernel'"),
     (INDICES, "*n0 +", "*n0 §-", "expected '+', '*' or ']'"),
     (INDICES, "(j)", "(j §+", "expected ')'"),
-]
+]  # fmt: skip
 SCHEDULES = [
     ("-schedule 1", "-schedule §2", "this is staticgrad-schedule 2; this release reads"),
     ("staticgrad-schedule 1", "§staticgrad-ir 1", "the text of a schedule starts with"),

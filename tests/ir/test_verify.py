@@ -54,38 +54,25 @@ def foreign(values):
 
 
 BROKEN = [
-    (
-        {"nodes": lambda v: [v[k].node for k in ("x", "w", "middle", "middle", "out")]},
-        "listed twice",
-    ),
-    (
-        {"nodes": lambda v: [v[k].node for k in ("x", "w", "out", "middle")]},
-        "operand 0 of add is listed after it",
-    ),
-    (
-        {"nodes": lambda v: [v[k].node for k in ("x", "w", "out")]},
-        "operand 0 of add belongs to no node of the graph",
-    ),
-    (
-        {"outputs": lambda v: {"out": foreign(v)}},
-        "output 'out' belongs to no node of the graph",
-    ),
+    ({"nodes": lambda v: [v[k].node for k in ("x", "w", "middle", "middle", "out")]},
+     "listed twice"),
+    ({"nodes": lambda v: [v[k].node for k in ("x", "w", "out", "middle")]},
+     "operand 0 of add is listed after it"),
+    ({"nodes": lambda v: [v[k].node for k in ("x", "w", "out")]},
+     "operand 0 of add belongs to no node of the graph"),
+    ({"outputs": lambda v: {"out": foreign(v)}}, "output 'out' belongs to no node of the graph"),
     ({"outputs": lambda v: {"out": Symbolic(v["out"].node, 1)}}, "output 'out' belongs to no node"),
-    (
-        {"updates": lambda v: [(v["w"], foreign(v))]},
-        "the update of 'w' belongs to no node of the graph",
-    ),
+    ({"updates": lambda v: [(v["w"], foreign(v))]},
+     "the update of 'w' belongs to no node of the graph"),
     ({"inputs": lambda v: []}, "the input is listed 0 times"),
     ({"inputs": lambda v: [v["x"], v["x"]]}, "the input is listed 2 times"),
     ({"inputs": lambda v: [v["x"], input_value("y", VECTOR)]}, "no such node of the graph"),
     ({"parameters": lambda v: []}, "the parameter is listed 0 times"),
     ({"outputs": lambda v: {}, "updates": lambda v: []}, "there is no output and no update"),
     ({"updates": lambda v: [(v["w"], v["out"])] * 2}, "parameter 'w' is updated twice"),
-    (
-        {"updates": lambda v: [(parameter_value("v", np.zeros(3, "float32")), v["out"])]},
-        "replaces no parameter of the graph",
-    ),
-]
+    ({"updates": lambda v: [(parameter_value("v", np.zeros(3, "float32")), v["out"])]},
+     "replaces no parameter of the graph"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("changes", "message"), BROKEN)

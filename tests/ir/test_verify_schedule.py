@@ -94,31 +94,20 @@ BROKEN = [
     ("k5: i64[2] check", "k5: i64[2] temp", "check operand p2 is temp 'k5'", "step k1("),
     ("out.y: f32[batch] output", "out.y: f32[batch] parameter", "after a parameter was", "k1("),
     ("step k0(in.x, c3, t4", "step k0(in.x, c3, c3", "out operand p2 is constant 'c3'", "step k0("),
-    (
-        "param.w, out.y, param.w; 3",
-        "out.y, param.w, param.w; 3",
-        "it reads 'param.w' while",
-        UPDATE,
-    ),
+    ("param.w, out.y, param.w; 3", "out.y, param.w, param.w; 3", "it reads 'param.w' while",
+     UPDATE),
     ("step k0(in.x, c3, t4 + 3; batch, 3)", "step k0(t4, c3, t4 + 3; batch, 3)", "it reads 't4'"),
-    (
-        "step k0(in.x, c3,",
-        "step k0(out.y, c3,",
-        "'out.y', which no earlier step writes",
-        "step k0(",
-    ),
+    ("step k0(in.x, c3,", "step k0(out.y, c3,", "'out.y', which no earlier step writes",
+     "step k0("),
     ("  return", f"  step k2(param.w, out.y, t4; 3) {CUT}\n  return", "after it was"),
     ("k0(in.x, c3", "k0(in.x updated, c3", "'in.x' has no new value to be read", "step k0("),
-    (
-        "step k2(param.w, out.y, param.w",
-        f"step k2(param.w updated, out.y, t4; 3) {CUT}\n  step k2(param.w, out.y, param.w",
-        "it reads the new value of 'param.w' before it is there",
-        "step k2(param.w updated",
-    ),
+    ("step k2(param.w, out.y, param.w",
+     f"step k2(param.w updated, out.y, t4; 3) {CUT}\n  step k2(param.w, out.y, param.w",
+     "it reads the new value of 'param.w' before it is there", "step k2(param.w updated"),
     ("return y = out.y", "return y = t4", "output 'y' is 't4', no buffer of role output"),
     ("return y = out.y", "", "output 'y' is not returned", "buffer out.y"),
     ("return y = out.y", "return z = out.y", "output 'y' is not returned", "buffer out.y"),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken[2])
@@ -154,10 +143,8 @@ BATCH = dim("batch", min=2)
 CHANGED = [
     ({"buffers": lambda b: (*b, b[0])}, "two buffers are called 'in.x'"),
     ({"buffers": lambda b: (replace(b[0], size=-1), *b[1:])}, "the size of a buffer is negative"),
-    (
-        {"buffers": lambda b: (*b, Buffer("u", "temp", F32, BATCH))},
-        "declared twice, with different",
-    ),
+    ({"buffers": lambda b: (*b, Buffer("u", "temp", F32, BATCH))},
+     "declared twice, with different"),
     ({"steps": first(operands=(Binding("in.x"), Binding("c3")))}, "has 3 operands, 2 are given"),
     ({"steps": first(arguments=(1,))}, "the kernel has 2 arguments, 1 are given"),
     ({"steps": first(operands=(Binding("in.z"),) * 3)}, "there is no buffer 'in.z'"),
@@ -165,7 +152,7 @@ CHANGED = [
     ({"outputs": lambda o: (("y", "out.z"),)}, "no buffer of role output"),
     ({"steps": lambda s: s[:1]}, "no step writes output 'y'"),
     ({"steps": lambda s: (s[0], s[2], s[1])}, "it reads 'out.y', which no earlier step writes"),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("changes", "message"), CHANGED)
@@ -321,51 +308,35 @@ KERNELS = [
     (kernel(stores(at(Position(J, 0, 1, -1)))), "the extent of a position is -1"),
     (kernel(stores(at(Position(J), Position(J)))), "no loop j runs around this access"),
     (kernel(stores(at(Position(J), fill=literal(1, F32)))), "0 gather strides for 1 index"),
-    (
-        kernel(stores(at(Position(J, 0, 1, 3), fill=LOADED))),
-        "the fill of f32 is not a literal of it",
-    ),
+    (kernel(stores(at(Position(J, 0, 1, 3), fill=LOADED))),
+     "the fill of f32 is not a literal of it"),
     (kernel(replace(LOOP, stages=())), "the loop i1 does nothing"),
     (kernel(replace(LOOP, following=())), "begins with other carries than it goes on with"),
     (kernel(replace(LOOP, first=())), "begins with other carries than it goes on with"),
     (kernel(LOOP, LOOP), "two things are called s0"),
     (kernel(replace(LOOP, axis=Axis("j", "n0"))), "'j' is not a name for a loop"),
-    (
-        kernel(replace(LOOP, axis=Axis("i1", "n1"))),
-        "the extent of i1 is n1, which is not an argument",
-    ),
+    (kernel(replace(LOOP, axis=Axis("i1", "n1"))),
+     "the extent of i1 is n1, which is not an argument"),
     (kernel(replace(LOOP, first=(Keep("s0", LOADED_ONCE),))), "no place in a loop stage"),
-    (
-        kernel(replace(LOOP, first=(Carry("s0", index("i1").cast(F32)),))),
-        "no loop i1 runs around its position",
-    ),
-    (
-        kernel(replace(LOOP, stages=(Scalar((Keep("r0", LOADED_ONCE),)), SUMMED)), READ),
-        "@r0 is used before anything gives it",
-    ),
-    (
-        kernel(replace(LOOP, stages=(Scalar((Store(Access("p1"), load(Access("p1"), F32)),)),))),
-        "out operand p1 is read",
-    ),
+    (kernel(replace(LOOP, first=(Carry("s0", index("i1").cast(F32)),))),
+     "no loop i1 runs around its position"),
+    (kernel(replace(LOOP, stages=(Scalar((Keep("r0", LOADED_ONCE),)), SUMMED)), READ),
+     "@r0 is used before anything gives it"),
+    (kernel(replace(LOOP, stages=(Scalar((Store(Access("p1"), load(Access("p1"), F32)),)),))),
+     "out operand p1 is read"),
     (kernel(replace(LOOP, stages=(SORT,))), "a sort shares the kernel"),
     (kernel(within(LOOP, 9)), "loops of stages nest 8 deep at most"),
     (kernel(replace(GEMM, fed=(MAP,))), "a product of so few loops, or rows, is not fed"),
-    (
-        kernel(replace(GEMM, k=(Axis("i1", 2), *GEMM.k), fed=(replace(MAP, body=(SUM,)),))),
-        "a product is fed by what only stores",
-    ),
-    (
-        kernel(replace(GEMM, k=(Axis("i1", 2, first="r0"), *GEMM.k))),
-        "the loop i1 has no numbers from which or to which it runs",
-    ),
+    (kernel(replace(GEMM, k=(Axis("i1", 2), *GEMM.k), fed=(replace(MAP, body=(SUM,)),))),
+     "a product is fed by what only stores"),
+    (kernel(replace(GEMM, k=(Axis("i1", 2, first="r0"), *GEMM.k))),
+     "the loop i1 has no numbers from which or to which it runs"),
     (kernel(stores(load(Access("p7", J), F32))), "p7 is not an operand"),
     (kernel(stores(load(Access("p0", (("i", 1),)), F32))), "no loop i runs around this access"),
     (kernel(stores(load(Access("p0", (*J, *J)), F32))), "no loop j runs around this access"),
     (kernel(replace(GEMM, a=Access("p0", J))), "no loop j runs around this access"),
-    (
-        kernel(MAP, Scalar((Store(Access("p1"), index("j").cast(F32)),))),
-        "no loop j runs around its",
-    ),
+    (kernel(MAP, Scalar((Store(Access("p1"), index("j").cast(F32)),))),
+     "no loop j runs around its"),
     (kernel(stores(Expr("tangent", F32, (LOADED,)))), "'tangent' is not a primitive"),
     (kernel(stores(Expr("add", F32, (LOADED,)))), "add takes 2 operands, got 1"),
     (kernel(stores(Expr("add", F32, (LOADED, WORD)))), "add of f32, i64: dtypes differ"),
@@ -382,16 +353,12 @@ KERNELS = [
     (kernel(stores(Expr("load", F32))), "a load without an access"),
     (kernel(stores(load(Access("p0", (), (1,)), F32))), "1 gather strides for 0 indices"),
     (kernel(stores(load(Access("p0", (), (1,)), F32, LOADED))), "a gather index is f32, not i64"),
-    (
-        kernel(Map(MAP.axis, (Store(Access("p1", J), LOADED, (WORD,)),))),
-        "0 gather strides for 1 ind",
-    ),
+    (kernel(Map(MAP.axis, (Store(Access("p1", J), LOADED, (WORD,)),))),
+     "0 gather strides for 1 ind"),
     (kernel(stores(load(Access("p0", J), F64))), "p0 is f32, the load f64"),
     (kernel(stores(LOADED.cast(F64))), "p1 is f32, the store f64"),
-    (
-        kernel(stores(LOADED, replace(SUM, kind="product"))),
-        "'product' is not a kind of accumulation",
-    ),
+    (kernel(stores(LOADED, replace(SUM, kind="product"))),
+     "'product' is not a kind of accumulation"),
     (kernel(stores(LOADED, replace(CHECK, index=LOADED))), "a check takes and notes i64 only"),
     (kernel(stores(LOADED, replace(CHECK, operand="p0"))), "a check takes and notes i64 only"),
     (kernel(replace(GEMM, b=Access("p3")), operands="p0 p1 p3"), "the product f32"),
@@ -403,10 +370,8 @@ KERNELS = [
     (kernel(Map(MAP.axis, (SUM,)), stores(ref("r0", I64).cast(F32))), "it is used as i64"),
     (kernel(stores(load(Access("p1", J), F32))), "out operand p1 is read"),
     (kernel(stores(load(Access("p2", J), F32)), operands="p1 p2"), "scratch operand p2 is read"),
-    (
-        kernel(Map(MAP.axis, (Store(Access("p1", J), LOADED, combine="sum"),))),
-        "out operand p1 is read",
-    ),
+    (kernel(Map(MAP.axis, (Store(Access("p1", J), LOADED, combine="sum"),))),
+     "out operand p1 is read"),
     (kernel(Map(MAP.axis, (Store(Access("p0", J), LOADED),)), operands="p0"), "p0 is written"),
     (kernel(stores(literal(0, F32))), "in operand p0 is not used as such"),
     (kernel(MAP, operands="p0 p1 p3"), "check operand p3 is not used as such"),
@@ -419,17 +384,15 @@ KERNELS = [
     (kernel(replace(SORT, kept=Axis("j", -1)), operands="p0 p1 p4"), "the extent of j is -1"),
     (kernel(replace(SORT, order=replace(ORDER, key=LOADED)), operands="p0 p1 p4"), "keys are i32"),
     (kernel(replace(SORT, order=replace(ORDER, scratch="p2")), operands="p0 p1 p2"), "keys are"),
-    (
-        kernel(replace(SORT, order=replace(ORDER, scratch="p3")), operands="p0 p1 p3"),
-        "not a scratch",
-    ),
+    (kernel(replace(SORT, order=replace(ORDER, scratch="p3")), operands="p0 p1 p3"),
+     "not a scratch"),
     (kernel(stores(AT.cast(F32), ORDER), operands="p1 p4"), "no place in a map stage"),
     (kernel(replace(SORT, order=CIRCULAR), operands="p0 p1 p4"), "@at is used before"),
     (kernel(stores(LOADED, replace(SEARCH, extent="n1"))), "the extent of a search is n1"),
     (kernel(stores(LOADED, replace(SEARCH, stride="n1"))), "the stride n1 is not an argument"),
     (kernel(stores(LOADED, replace(SEARCH, value=WORD))), "p0 is f32, the search i64"),
     (kernel(Map(MAP.axis, (replace(SEARCH, operand="p1"), *MAP.body))), "out operand p1 is read"),
-]
+]  # fmt: skip
 
 
 def test_broken_kernels_are_refused():

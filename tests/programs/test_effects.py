@@ -312,35 +312,20 @@ def in_a_body(run):
         (in_a_body(lambda f, x: sg.fori_loop(0, 3, f, x)), GraphError, "inside of fori_loop"),
         (in_a_body(lambda f, x: sg.cond(x.sum() > 0, f, lambda: x)), GraphError, "inside of cond"),
         (in_a_body(lambda f, x: sg.vmap(f)(x)), GraphError, "inside of vmap"),
-        (
-            lambda: sg.parameter("w", np.ones(3)).update(sg.input("x", (3,), "float64")),
-            GraphError,
-            "no numbers here",
-        ),
+        (lambda: sg.parameter("w", np.ones(3)).update(sg.input("x", (3,), "float64")), GraphError,
+         "no numbers here"),
         (lambda: sg.parameter("w", np.ones(3)).update(X), ParameterValueError, "shape"),
-        (
-            lambda: sg.optim.SGD(0.1).minimize(sg.input("x", (), "float64")),
-            GraphError,
-            "no function is traced",
-        ),
-        (
-            lambda: sg.function(lambda x: sg.optim.SGD(0.1).minimize(x.sum()))(X),
-            ArgumentError,
-            "no parameter",
-        ),
+        (lambda: sg.optim.SGD(0.1).minimize(sg.input("x", (), "float64")), GraphError,
+         "no function is traced"),
+        (lambda: sg.function(lambda x: sg.optim.SGD(0.1).minimize(x.sum()))(X), ArgumentError,
+         "no parameter"),
         (lambda: sg.function(lambda x: list(range(x.sum())))(X), SymbolicValueError, "sta"),
-        (
-            lambda: sg.function(lambda x: x)(sg.input("x", (3,), "float64")).graph(X),
-            AttributeError,
-            "graph",
-        ),
-        (
-            lambda: sg.function(lambda x: x).graph(sg.input("x", (3,), "float64")),
-            ArgumentError,
-            "plain function",
-        ),
+        (lambda: sg.function(lambda x: x)(sg.input("x", (3,), "float64")).graph(X), AttributeError,
+         "graph"),
+        (lambda: sg.function(lambda x: x).graph(sg.input("x", (3,), "float64")), ArgumentError,
+         "plain function"),
     ],
-)
+)  # fmt: skip
 def test_mistakes(wrong, error, says):
     with pytest.raises(error, match=says):
         wrong()

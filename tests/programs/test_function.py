@@ -226,18 +226,14 @@ def test_numbers_of_arrays_are_refused_with_the_cure(wrong):
         (lambda: sg.function(lambda x: x, sizes={"y": ("n",)})(X), "sizes names 'y'"),
         (lambda: sg.function(lambda x: x, sizes={"x": ("n",)})(X), "sizes has 1 entries"),
         (lambda: sg.function(3), "an int, not a function"),
-        (
-            lambda: sg.function(truth, static="y"),
-            "static names 'y', which is not an argument of truth",
-        ),
-        (
-            lambda: sg.function(lambda d: d)({"a": {"b": X}, "a.b": X}),
-            "two arrays are called 'd.a.b'",
-        ),
+        (lambda: sg.function(truth, static="y"),
+         "static names 'y', which is not an argument of truth"),
+        (lambda: sg.function(lambda d: d)({"a": {"b": X}, "a.b": X}),
+         "two arrays are called 'd.a.b'"),
         (lambda: sg.function(lambda x: (y for y in x))(X), "gives a generator"),
         (lambda: sg.function(lambda x: {"a": {x}})(X), "gives a set"),
     ],
-)
+)  # fmt: skip
 def test_mistakes(call, says):
     with pytest.raises(ArgumentError) as caught:
         call()

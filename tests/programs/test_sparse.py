@@ -131,13 +131,10 @@ def test_shapes_places_and_static_arguments():
         (lambda: sg.sparse_jacobian(lambda x: (x, x))(V), GradientError, "containers"),
         (lambda: sg.sparse_hessian(lambda x: x * x)(V), GradientError, "one element"),
         (lambda: sg.sparse_jacobian(sg.exp, sparsity=A)(V), ShapeError, r"\(6, 9\)"),
-        (
-            lambda: sg.sparse_jacobian(lambda x: x * x[::-1], sparsity=np.eye(9))(V),
-            GradientError,
-            "leaves out",
-        ),
+        (lambda: sg.sparse_jacobian(lambda x: x * x[::-1], sparsity=np.eye(9))(V), GradientError,
+         "leaves out"),
     ],
-)
+)  # fmt: skip
 def test_what_is_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
