@@ -34,14 +34,12 @@ Updates = dict[Any, Any]
 #: Options of each optimizer; between them they set every option to something else than its default.
 SAMPLES = {
     SGD: (
-        {"learning_rate": 0.1},
-        {"learning_rate": 0.05, "momentum": 0.9, "weight_decay": 0.01},
+        {"learning_rate": 0.1}, {"learning_rate": 0.05, "momentum": 0.9, "weight_decay": 0.01},
         {"learning_rate": 0.05, "momentum": 0.9, "nesterov": True, "name": "ahead"},
         {"learning_rate": 0.1, "momentum": 0.5, "accumulate": 2},
     ),
     Adam: (
-        {},
-        {"learning_rate": 0.01, "beta1": 0.5, "beta2": 0.9, "eps": 1e-6, "name": "quick"},
+        {}, {"learning_rate": 0.01, "beta1": 0.5, "beta2": 0.9, "eps": 1e-6, "name": "quick"},
         {"learning_rate": 0.01, "accumulate": 2},
     ),
     AdamW: (
@@ -63,8 +61,7 @@ SAMPLES = {
     ),
     RAdam: (
         {"learning_rate": 0.01, "beta1": 0.5, "beta2": 0.9, "eps": 1e-6},
-        {"beta2": 0.8, "weight_decay": 0.01, "name": "plain until the third step"},
-        {"beta2": 0.6},
+        {"beta2": 0.8, "weight_decay": 0.01, "name": "plain until the third step"}, {"beta2": 0.6},
     ),
     LAMB: (
         {"learning_rate": 0.01, "beta1": 0.5, "beta2": 0.9, "eps": 1e-4},
@@ -87,7 +84,7 @@ SAMPLES = {
             "loss_scale": LossScale(initial=1024.0, every=2),
         },
     ),
-}
+}  # fmt: skip
 #: Options that all optimizers have: samples of any set them.
 SHARED = {field.name for field in dataclasses.fields(Optimizer)}
 

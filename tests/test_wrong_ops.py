@@ -88,12 +88,10 @@ WRONG_CUBES = {
         r"the rules give a slope of",
     ),
     "an element is wrong at -0": (
-        {"scalar": lambda self, x: x * x * x + 0},
-        "scalar and reference differ in . of",
+        {"scalar": lambda self, x: x * x * x + 0}, "scalar and reference differ in . of",
     ),
     "an element is wrong at an infinity": (
-        {"scalar": lambda self, x: x * x * (x - x + x)},
-        "scalar and reference differ",
+        {"scalar": lambda self, x: x * x * (x - x + x)}, "scalar and reference differ",
     ),
     "an element is wrong at denormals": (
         {"reference": lambda self, x: np.where(abs(x) < 1e-30, x, x * x * x)},
@@ -104,12 +102,10 @@ WRONG_CUBES = {
         "infer says f32.*, reference gives f64",
     ),
     "the inferred dtype is wrong": (
-        {"result_dtype": lambda self, operand: sg.float64},
-        "infer says f64.*, reference gives f32",
+        {"result_dtype": lambda self, operand: sg.float64}, "infer says f64.*, reference gives f32",
     ),
     "a derivative is of another dtype": (
-        {"partials": lambda self, out, x: (3.0 * x.astype("float64") * x.astype("float64"),)},
-        "",
+        {"partials": lambda self, out, x: (3.0 * x.astype("float64") * x.astype("float64"),)}, "",
     ),
     "a kink goes unmentioned": (
         {
@@ -119,7 +115,7 @@ WRONG_CUBES = {
         },
         "has a kink, operand 1 at 0.0, and its class says nothing",
     ),
-}
+}  # fmt: skip
 
 
 @pytest.mark.slow

@@ -31,28 +31,20 @@ def misaligned(dtype):
 FEEDS = {
     "strided": ("f8", np.zeros(2 * N)[::2], "it is strided", "np.ascontiguousarray(x)"),
     "dtype": (
-        "f8",
-        np.zeros(N, "f4"),
-        "it is float32, and the input is float64",
-        "x.astype('float64')",
+        "f8", np.zeros(N, "f4"), "it is float32, and the input is float64", "x.astype('float64')",
     ),
     "both": (
-        "f8",
-        np.zeros(2 * N, "f4")[::2],
-        "it is float32 and strided",
+        "f8", np.zeros(2 * N, "f4")[::2], "it is float32 and strided",
         "np.ascontiguousarray(x, 'float64')",
     ),
     "byte order": ("f8", np.zeros(N, ">f8"), "stand in the other order", "x.astype('float64')"),
     "misaligned": ("f8", misaligned("f8"), "it is misaligned", "x.copy()"),
     "list": ("f8", [0] * N, "it is a list, which NumPy makes int64", "np.asarray(x, 'float64')"),
     "bools": (
-        "?",
-        np.full(N, 7, np.uint8).view(bool),
-        "bytes other than 0 and 1",
-        "x.view('uint8') != 0",
+        "?", np.full(N, 7, np.uint8).view(bool), "bytes other than 0 and 1", "x.view('uint8') != 0",
     ),
     "strided bools": ("?", np.zeros(2 * N, bool)[::2], "it is strided", "np.ascontiguousarray(x)"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.thinned(3)

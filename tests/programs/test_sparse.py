@@ -38,16 +38,13 @@ CASES = {
     "solved": (lambda x: sg.linalg.solve(np.eye(3) + M.T @ M, x), V[:3], 9, 3),
     "iterations": (lambda x: sg.scan(lambda c, e: (c * 0.5 + e, c), 0.0, x)[1], V[:4], 6, 3),
     "iterations back": (
-        lambda x: sg.scan(lag, x[0] * 0, x, reverse=True)[1],
-        np.stack([V, V]).T,
-        36,
-        3,
+        lambda x: sg.scan(lag, x[0] * 0, x, reverse=True)[1], np.stack([V, V]).T, 36, 3,
     ),
     "last iteration": (lambda x: sg.scan(lag, x[0] * 0, x)[0], np.stack([V, V]).T, 2, 1),
     "nothing": (lambda x: x[:0] * 2.0, V, 0, 0),
     "float32": (lambda x: x[1:] * x[:-1], V.astype("float32"), 16, 2),
     "two types": (lambda x: x.astype("float32") * 2.0, V, 9, 1),
-}
+}  # fmt: skip
 
 
 @pytest.mark.thinned(3)
