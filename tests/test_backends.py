@@ -88,11 +88,6 @@ def test_an_option_given_to_run_is_recognised_whatever_it_is():
         sg.compile(sg.input("x", (3,)) * 2).run({"x": np.ones(3)}, **{options[-1]: None})
 
 
-def test_what_is_no_backend_is_not_registered():
-    with pytest.raises(sg.errors.ArgumentError, match="takes a Backend, not a function"):
-        backends.register(interpreted)
-
-
 def test_a_wrong_name_in_the_environment_names_the_variable(monkeypatch):
     monkeypatch.setenv("STATICGRAD_BACKEND", "numbra")
     with pytest.raises(ConfigError, match=r"STATICGRAD_BACKEND: 'numbra'") as of:
@@ -181,6 +176,8 @@ def test_its_name_is_known_and_belongs_to_it_alone():
     assert backends.register(INTERPRETED) is INTERPRETED
     with pytest.raises(NameConflictError, match="a backend 'vector' already"):
         backends.register(backends.Backend("vector", interpreted))
+    with pytest.raises(sg.errors.ArgumentError, match="takes a Backend, not a function"):
+        backends.register(interpreted)
 
 
 def test_a_kernel_that_a_backend_refuses_is_an_error_at_its_line():

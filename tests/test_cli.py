@@ -248,6 +248,9 @@ def test_explain_needs_sizes_for_the_memory():
     result = invoke("explain", "--size", "m=3", text=TWICE)
     assert result.exit_code == 1
     assert "[SG106]" in result.stderr
+    assert "def kernel(" not in invoke("explain", text=TWICE).stdout
+    assert "def kernel(" in invoke("explain", "--source", text=TWICE).stdout
+    assert answer("explain", "--source", text=TWICE)["source"].count("def kernel(") == 1
 
 
 def test_explain_at_given_sizes():
@@ -261,12 +264,6 @@ def test_explain_at_given_sizes():
     assert f"arena: {program.peak_bytes} bytes at n=1000" in invoke(
         "explain", "--size", "n=1000", text=TWICE
     ).stdout  # fmt: skip
-
-
-def test_explain_shows_the_kernels_on_request():
-    assert "def kernel(" not in invoke("explain", text=TWICE).stdout
-    assert "def kernel(" in invoke("explain", "--source", text=TWICE).stdout
-    assert answer("explain", "--source", text=TWICE)["source"].count("def kernel(") == 1
 
 
 # doctor

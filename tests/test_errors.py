@@ -139,6 +139,8 @@ def test_what_does_not_fit_is_counted_and_the_hint_stays():
     assert len(lines) == 12
     assert lines[-2:] == ["  ... and 42 more", "  hint: do this"]
     assert lines[2:-2] == [f"  {i}" for i in range(8)]
+    lines = message("x" * 1000, SourceLine("a.py", 3), hint="do this").splitlines()
+    assert lines == ["x" * 237 + "...", "  a.py:3", "  hint: do this"]
 
 
 def _line():
@@ -150,6 +152,7 @@ def test_operands_are_named_once_by_whoever_knows_them():
     assert error.with_related([("x", "f32[2]", None)]) is error
     error.with_related([("y", "f32[3]", None)])
     assert str(error) == "[SG101] no\n  train.py:8\n  x  f32[2]"
+    assert str(UnknownNameError("no 'y'", at=_line())) == "[SG106] no 'y'\n  train.py:8"
 
 
 @pytest.mark.parametrize(
@@ -172,10 +175,6 @@ def test_errors_are_what_python_calls_such_mistakes(names, base):
     for name in names.split():
         assert issubclass(getattr(errors, name), base)
         assert issubclass(getattr(errors, name), StaticgradError)
-
-
-def test_a_missing_name_is_not_quoted_as_a_key():
-    assert str(UnknownNameError("no 'y'", at=_line())) == "[SG106] no 'y'\n  train.py:8"
 
 
 @pytest.mark.parametrize("kind", ERRORS, ids=lambda c: c.__name__)
@@ -272,13 +271,5 @@ def test_a_close_name_is_suggested_and_no_other():
         "cond": "round", "yy": "y", "vmap": "vecmat", "interp": "inner",
     }.items():  # fmt: skip
         assert closest(wrong, [known]) is None
-
-
-def test_names_are_listed():
     assert listed(["a", "b"]) == "a, b"
     assert listed([]) == "none"
-
-
-def test_a_long_headline_is_cut_and_the_rest_stays():
-    lines = message("x" * 1000, SourceLine("a.py", 3), hint="do this").splitlines()
-    assert lines == ["x" * 237 + "...", "  a.py:3", "  hint: do this"]

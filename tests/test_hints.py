@@ -27,9 +27,6 @@ def test_nothing_that_exists_is_said_to_be_missing():
     assert [name for name in [*hints.INSTEAD, *hints.REASONS] if exists(name)] == []
     for table, owner in ((hints.METHODS, type(sg.input("x", ()))), (hints.OF_TENSORS, Tensor)):
         assert [name for name in table if name in dir(owner) and name != "value"] == []
-
-
-def test_each_name_has_one_reason():
     listed = [name for names in hints.MISSING.values() for name in names.split()]
     assert len(listed) == len(set(listed))
 
@@ -167,6 +164,7 @@ def test_an_argument_that_a_function_does_not_have_is_named():
     answers = {path: answer(at(path)) for path in callables()}
     assert len(answers) > 500
     assert {p: said for p, said in answers.items() if "no_such_argument" not in said} == {}
+    assert [path for path in callables() if not survives_pickling(at(path))] == []
 
 
 def test_the_hint_says_what_a_function_takes():
@@ -181,10 +179,6 @@ def survives_pickling(function):
         return pickle.loads(pickle.dumps(function)) is function
     except (pickle.PicklingError, AttributeError, TypeError):
         return False
-
-
-def test_a_public_function_is_itself_after_pickling():
-    assert [path for path in callables() if not survives_pickling(at(path))] == []
 
 
 @pytest.mark.parametrize("dtype", ["float8", "complex64", 3])

@@ -344,6 +344,9 @@ def test_groups_say_who_is_in_them():
     updates = how.updates(loss, [a, b, c])
     found = sg.evaluate([updates[p][0] for p in (a, b, c)], {})
     assert [float(each) for each in found] == [0.5, 0.0, 0.75]
+    w = sg.parameter("w", np.ones(2))
+    updates = optim.Adam(optim.cosine(0.1, steps=4), accumulate=2).updates((w * w).sum(), [w])
+    assert sorted(p.name for p in updates if not p.ndim) == ["adam.micro_step", "adam.step"]
 
 
 W = sg.parameter("w", np.ones(2))
@@ -442,12 +445,6 @@ def test_schedules(name):
     assert [float(v.value), float(w.value)] == pytest.approx([-np.sum(wanted)] * 2)
     if name != "own":
         assert repr(eval(repr(schedule), vars(optim))) == repr(schedule)
-
-
-def test_an_adam_counts_its_steps_once():
-    w = sg.parameter("w", np.ones(2))
-    updates = optim.Adam(optim.cosine(0.1, steps=4), accumulate=2).updates((w * w).sum(), [w])
-    assert sorted(p.name for p in updates if not p.ndim) == ["adam.micro_step", "adam.step"]
 
 
 def test_a_plateau_falls_after_its_patience():

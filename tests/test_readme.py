@@ -24,18 +24,6 @@ def test_programs_print_what_the_page_says(page):
     assert [text.rstrip() for text in printed] == [text.rstrip() for _, text in found]
 
 
-def test_the_first_example_is_short():
-    first, output = programs(ROOT / "README.md")[0]
-    assert len(first.splitlines()) <= 25
-    assert output
-
-
-def test_links_of_the_readme_work_where_a_package_index_shows_it():
-    text = (ROOT / "README.md").read_text("utf-8")
-    links = re.findall(r"\]\(([^)]+)\)", text)
-    assert [link for link in links if not link.startswith(("#", "https://"))] == []
-
-
 @pytest.mark.parametrize("page", PAGES)  # a log of decisions names files of its time
 def test_paths_that_a_page_names_exist(page):
     text = (ROOT / page).read_text("utf-8")
@@ -71,3 +59,9 @@ def test_the_two_commands_stand_in_the_readme():
     text = (ROOT / "README.md").read_text("utf-8")
     assert 'python -m pip install -e ".[demo]" && python -m staticgrad demo\n' in text
     assert 'python -m pip install -e ".[test]" && python -m pytest\n' in text
+    text = (ROOT / "README.md").read_text("utf-8")
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    assert [link for link in links if not link.startswith(("#", "https://"))] == []
+    first, output = programs(ROOT / "README.md")[0]
+    assert len(first.splitlines()) <= 25
+    assert output

@@ -76,10 +76,6 @@ def test_ops_are_named_in_ops_and_formulas_only():
 def test_the_search_for_names_of_ops_finds_them():
     text = "from staticgrad.ops.reduce import Sum\nfound = node.op.name in ('mul', 'input')"
     assert sorted(ops_named_in(ast.parse(text))) == ["Sum", "mul"]
-
-
-def test_ranges_are_read_of_ops_alone():
-    """The analysis of ranges names no op, although lints may."""
     assert sorted(ops_named_in(trees()["staticgrad/lints/ranges.py"])) == []
     assert sorted(ops_named_in(trees()["staticgrad/ir/ranges.py"])) == []
 

@@ -102,15 +102,12 @@ class WrongForward(Floating, name="tests.wrong_forward"):
         return tangents[0] * x
 
 
-def test_modes_that_disagree():
-    with pytest.raises(CheckError, match="forward mode gives"):
-        check_gradients(WrongForward(), [np.array([0.3, 0.4])])
-
-
 def test_a_point_outside_the_domain():
     with pytest.raises(CheckError, match="differences nan") as caught:
         check_gradients(sg.log, [np.array([1e-5, 1.0])])
     assert "border of the domain" in caught.value.hint
+    with pytest.raises(CheckError, match="forward mode gives"):
+        check_gradients(WrongForward(), [np.array([0.3, 0.4])])
 
 
 def test_the_same_seed_is_the_same_check():

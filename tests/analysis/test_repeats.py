@@ -103,9 +103,6 @@ def graph():
 def test_users_are_listed_once_in_order(graph):
     x, square, total = graph.nodes
     assert users_of(graph) == {(x, 0): [square, total], (square, 0): [total], (total, 0): []}
-
-
-def test_last_uses_leave_out_what_is_returned(graph):
     x, square, total = graph.nodes
     assert last_uses(graph) == {x: [], square: [], total: [x]}
 

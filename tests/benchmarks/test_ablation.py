@@ -34,6 +34,8 @@ def test_names_are_unique_and_lines_are_counted():
     names = [path.name for path in paths.PATHS]
     assert len(names) == len({*names})
     assert all(path.lines > 0 for path in paths.PATHS)
+    with pytest.raises(ValueError, match="no path is named 'nothing'"), paths.without("nothing"):
+        pass
 
 
 def test_a_path_without_is_back_afterwards(programs):
@@ -47,11 +49,6 @@ def test_a_path_without_is_back_afterwards(programs):
     assert ablation.hits(make)["siblings"] == before > 0
     for name, found in apart.run(feeds).items():
         assert same_bytes(again.run(feeds)[name], found)
-
-
-def test_an_unknown_path_is_refused():
-    with pytest.raises(ValueError, match="no path is named 'nothing'"), paths.without("nothing"):
-        pass
 
 
 def test_nothing_that_counts_hits_stays_in_modules_loaded_meanwhile():

@@ -1,5 +1,7 @@
 """A text with a bit of everything; ops with odd attributes, many results, failing inference."""
 
+from __future__ import annotations  # fields are named as they are written
+
 from staticgrad.errors import ShapeError
 from staticgrad.ir.op import Op
 from staticgrad.types.arrays import ArrayData, TensorType

@@ -212,13 +212,13 @@ def test_examples(size, text):
     assert read(text, A, B) == size
 
 
-def test_named_sizes_in_text_order():
-    assert [n.name for n in dims.named_sizes(maximum(B + A, 3) + BOUNDED // 2)] == ["c", "a", "b"]
-
-
 def test_a_hint_is_no_part_of_equality():
     assert dim("n", hint=3) == dim("n", hint=4)
     assert dim("n", min=1) != dim("n")
+    assert [n.name for n in dims.named_sizes(maximum(B + A, 3) + BOUNDED // 2)] == ["c", "a", "b"]
+    assert dims.divide_exactly(EVEN + 8, 4) == EVEN // 4 + 2
+    assert dims.divide_exactly(A + 8, 4) is None
+    assert dims.divide_exactly(EVEN, 8) is None
 
 
 def test_typical_values_respect_promises():
@@ -227,12 +227,6 @@ def test_typical_values_respect_promises():
     assert hint_value(dim("n", min=100)) == 100
     assert hint_value(dim("n", multiple_of=48)) == 96
     assert hint_value(dim("n", multiple_of=48, max=64)) == 48
-
-
-def test_a_promised_multiple_divides_exactly():
-    assert dims.divide_exactly(EVEN + 8, 4) == EVEN // 4 + 2
-    assert dims.divide_exactly(A + 8, 4) is None
-    assert dims.divide_exactly(EVEN, 8) is None
 
 
 def test_guards_are_noted_only_where_they_are_needed():
@@ -331,10 +325,6 @@ def test_strides_are_those_of_numpy(shape):
         assert c_strides(shape) == tuple(b // 8 for b in bytes_)
 
 
-def test_strides_of_named_sizes():
-    assert c_strides((BATCH, 3, OTHER)) == (3 * OTHER, OTHER, 1)
-
-
 def test_counts_and_text():
     t = TensorType(F32, (BATCH, 784))
     assert (t.rank, t.size, t.nbytes) == (2, 784 * BATCH, 3136 * BATCH)
@@ -344,3 +334,4 @@ def test_counts_and_text():
     scalar = TensorType(I64)
     assert (scalar.rank, scalar.size, scalar.nbytes, str(scalar)) == (0, 1, 8, "i64[]")
     assert len({t, TensorType(F32, (dim("batch", hint=9), 784))}) == 1
+    assert c_strides((BATCH, 3, OTHER)) == (3 * OTHER, OTHER, 1)

@@ -243,9 +243,6 @@ def test_endless_nesting_is_refused(open_):
     ):
         with pytest.raises(ParseError):
             parse(text)
-
-
-def test_numbers_of_too_many_digits_are_refused():
     with pytest.raises(ParseError, match="too many digits"):
         parse(STEP.replace("f32[4]", f"f32[{'9' * 5000}]"))
 

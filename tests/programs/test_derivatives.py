@@ -97,7 +97,7 @@ class Layer:
 def test_containers_places_and_parameters():
     scale = sg.parameter("scale", np.array(2.0))
 
-    def f(layer, x, power=2, *, sign=1):
+    def f(layer, x, power: int = 2, *, sign: int = 1):
         out = (x @ layer.w + layer.b) ** power * scale * sign
         return out.sum(), {"largest": out.max(), "power": power}
 
@@ -272,7 +272,7 @@ def test_programs_are_kept_with_their_function():
 def test_every_transformation_chooses_arguments_by_argnums():
     """By argnums alone: the other arguments have no derivative here."""
 
-    def f(steps, x, labels, w):
+    def f(steps: int, x, labels, w):
         return (x**2 * labels).sum() * w * steps
 
     labels, w = np.array([3, 4, 5]), np.float64(2.0)

@@ -129,9 +129,6 @@ def test_an_unknown_output_and_one_array_for_two_are_refused():
         given_outputs({"z": np.empty((3, 4), F4)}, SHAPES, {"y": F4})
     with pytest.raises(OutputArrayError, match="2 outputs"):
         given_outputs(np.empty(3, F4), {"y": (3,), "z": (3,)}, {"y": F4, "z": F4})
-
-
-def test_one_array_stands_for_the_only_output():
     array = np.empty((3, 4), F4)
     assert given_outputs(array, SHAPES, {"y": F4})["y"] is array
 

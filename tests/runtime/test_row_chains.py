@@ -167,9 +167,6 @@ def test_few_rows_do_not_turn_weights_in_each_part():
     for layer, found in ((dense, [2]), (transposed_weights, [])):
         graph = network([layer] * 4)
         assert run_through(sg.compile(graph, threads=1), feeds(graph, 24), 2) == found
-
-
-def test_many_rows_are_cut_into_several_parts():
     graph = network([dense, normed, residual])
     assert run_through(sg.compile(graph, threads=1), feeds(graph, 600), 2) == [4]
 

@@ -197,9 +197,6 @@ def test_giving_back_what_is_not_held_does_nothing():
     give_back([(lock, True)], here)
     release_all([(lock, True)], here)
     assert not lock._holders
-
-
-def test_locks_are_numbered_in_the_order_of_their_creation():
     serials = [ReadWriteLock().serial for _ in range(5)]
     assert serials == sorted(set(serials))
 
