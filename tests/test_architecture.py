@@ -112,9 +112,6 @@ def test_no_module_is_a_drawer_for_everything():
         shown(path): {path.stem, *path.relative_to(ROOT).parts} for path in python_files(*FOLDERS)
     }
     assert [name for name, parts in names.items() if parts & BANNED_NAMES] == []
-
-
-def test_each_folder_of_the_packages_is_a_package():
     folders = {path.parent for path in python_files(*PACKAGES)}
     assert [shown(folder) for folder in folders if not (folder / "__init__.py").exists()] == []
     assert all((ROOT / package / "py.typed").exists() for package in PACKAGES)

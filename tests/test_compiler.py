@@ -227,6 +227,10 @@ def test_a_budget_below_the_peak_is_an_error_before_anything_runs():
         compile(h, memory_budget=100, sizes={"batch": 1000})
     peak = compile(h).plan(batch=1000).peak_bytes
     assert compile(h, memory_budget=peak).plan(batch=1000).peak_bytes == peak
+    assert arguments.read_budget("2MiB") == 2 * 2**20
+    assert arguments.read_budget(" 1.5 kB ") == 1500
+    assert arguments.read_budget("10") == 10
+    assert arguments.read_budget(0) == 0
 
 
 @pytest.mark.parametrize(
@@ -239,13 +243,6 @@ def test_options_that_this_version_lacks_are_refused(name, value):
         compile(sg.input("x", (2,), "float32") + 1.0, **{name: value})
     with pytest.raises(ArgumentError, match="list"):
         compile([sg.input("x", (2,), "float32")])
-
-
-def test_budgets_as_text():
-    assert arguments.read_budget("2MiB") == 2 * 2**20
-    assert arguments.read_budget(" 1.5 kB ") == 1500
-    assert arguments.read_budget("10") == 10
-    assert arguments.read_budget(0) == 0
 
 
 def test_reports_name_kernels_lines_and_reasons(many):

@@ -158,9 +158,6 @@ def test_checks_are_raised_before_a_parameter_changes():
         f.run({**FEEDS, "y": np.array([0, 1, 2, 0])})
     assert np.array_equal(w.value, np.full((3, 2), 0.5))
     f.run(FEEDS)
-
-
-def test_a_lookup_in_an_empty_axis_is_an_index_out_of_range():
     x, i = sg.input("x", ("n",), "float32"), sg.input("i", ("m",), "int64")
     program = {"y": sg.exp(sg.take(x, i)).sum()}
     for debug in (False, True):

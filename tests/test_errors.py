@@ -102,9 +102,6 @@ def test_an_error_deep_in_the_library_names_the_users_line():
     line = caught.value.at.resolve()
     assert (line.file, line.text.strip()) == (__file__, 'call["h"]()')
     assert str(caught.value).splitlines()[2:4] == ['      call["h"]()', "      ^^^^^^^^^^^"]
-
-
-def test_a_given_place_is_reported_instead_of_the_running_line():
     made = building.capture()
     assert f"test_errors.py:{made.resolve().line}" in str(ShapeError("no", at=made))
     assert "\n  train.py:8" in str(ShapeError("no", at=SourceLine.from_text("train.py:8")))
@@ -219,9 +216,6 @@ def test_a_warning_stands_at_the_users_line_and_has_a_code():
         (__file__, line, errors.LargeConstantWarning)
     ]
     assert str(seen[0].message) == "[SG901] slow"
-
-
-def test_a_warning_can_be_made_an_error():
     with warnings.catch_warnings():
         warnings.simplefilter("error", StaticgradWarning)
         with pytest.raises(errors.ShapeAsValueWarning, match="SG909"):

@@ -118,9 +118,6 @@ def test_modules_and_optimizers_have_plain_attribute_errors():
             owner.zero_it()
     with pytest.raises(TypeError, match="unsupported operand"):
         sg.nn.Linear(2, 2) * 2
-
-
-def test_an_optimizer_says_what_was_said_of_it():
     opt = sg.optim.SGD(0.1, momentum=0.9, max_norm=1.0)
     assert repr(opt) == "SGD(learning_rate=0.1, momentum=0.9, max_norm=1.0)"
     assert repr(sg.optim.Adam(sg.input("rate", ()))) == "Adam(learning_rate=<rate: f32[]>)"
@@ -165,9 +162,6 @@ def test_an_argument_that_a_function_does_not_have_is_named():
     assert len(answers) > 500
     assert {p: said for p, said in answers.items() if "no_such_argument" not in said} == {}
     assert [path for path in callables() if not survives_pickling(at(path))] == []
-
-
-def test_the_hint_says_what_a_function_takes():
     for function, takes in ((sg.show_config, "it takes no arguments"), (sg.scope, "it takes name")):
         with pytest.raises(UnknownArgumentError) as caught:
             function("a", "b")

@@ -643,9 +643,6 @@ def test_clipping_scales_all_gradients_together():
     zero = sg.evaluate(values, {"a": [0.0, 0.0], "b": 0.0})
     assert zero[0].tolist() == [0.0, 0.0]
     assert np.isnan(sg.evaluate(values, {"a": [np.nan, 0.0], "b": 1.0})[1])
-
-
-def test_clipped_gradients_are_applied():
     w = sg.parameter("w", START)
     (g,) = sg.optim.clip_by_global_norm([sg.grad(quadratic(w), w)], 0.5)
     step = sg.Graph(updates=sg.optim.SGD(1.0).apply({w: g}))

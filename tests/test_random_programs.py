@@ -248,9 +248,6 @@ def test_a_seed_gives_one_graph():
     second, again = random_graph(np.random.default_rng(5))
     assert same_graph(first, second)
     assert all(np.array_equal(feeds[name], again[name]) for name in feeds)
-
-
-def test_smooth_graphs_have_only_smooth_ops():
     rough = {"abs", "sign", "floor", "ceil", "rint", "trunc", "maximum", "minimum", "max", "min"}
     for seed in range(40):
         graph, _ = random_graph(np.random.default_rng(seed), smooth=True, integers=False)

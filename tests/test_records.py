@@ -186,14 +186,6 @@ def test_subclasses_of_the_standard_library_see_whether_a_record_is_frozen():
         dataclasses.dataclass(frozen=True)(type("Less", (changing_base,), {}))
 
 
-def test_a_mutable_default_is_refused():
-    with pytest.raises(ValueError, match="default_factory"):
-
-        @records.dataclass
-        class _Wrong:
-            items: list[int] = []  # noqa: RUF012 - this is what is refused
-
-
 @records.dataclass(frozen=True)
 class Checked:
     """A frozen record that looks at its fields; in a module, so that it can be pickled."""
@@ -346,3 +338,8 @@ def test_replacing_refuses_what_making_refuses():
         records.replace(Summed(2), third=1)
     with pytest.raises(ValueError, match="negative"):
         records.replace(Checked(2), first=-1)
+    with pytest.raises(ValueError, match="default_factory"):
+
+        @records.dataclass
+        class _Wrong:
+            items: list[int] = []  # noqa: RUF012 - this is what is refused

@@ -110,14 +110,11 @@ def test_a_class_name_means_one_thing():
     named = {name: files for name, files in class_names().items() if not name.startswith("_")}
     twice = {name: files for name, files in named.items() if len(files) > 1}
     assert {name: files for name, files in twice.items() if name not in TWICE} == {}
+    docs = {path: ast.get_docstring(tree) or "" for path, tree in trees().items()}
+    assert [p for p, text in docs.items() if SAID_BY_IMPORTS.search(" ".join(text.split()))] == []
 
 
 #: What imports say already (``pyproject.toml`` has the layers).
 SAID_BY_IMPORTS = re.compile(
     r"\b[Kk]nows? (no|neither|nothing)\b|\bnot known here\b|Nothing here\b"
 )
-
-
-def test_no_file_says_what_it_does_not_know():
-    docs = {path: ast.get_docstring(tree) or "" for path, tree in trees().items()}
-    assert [p for p, text in docs.items() if SAID_BY_IMPORTS.search(" ".join(text.split()))] == []

@@ -177,6 +177,13 @@ def test_text_and_data_are_the_same_for_the_same_program():
     assert one.explanation(n=8).as_json() == two.explanation(n=8).as_json()
     assert one.explanation(n=8) == two.explanation(n=8)
     assert "seconds" not in json.dumps(one.explanation(n=8).as_json())
+    x = sg.input("x", ("n", 3))
+    f = sg.compile(sg.Graph({"y": sg.tanh(x) @ np.ones((3, 2), "float32")}, name="net"))
+    assert repr(f.plan(n=4)).startswith("<plan of net at n=4: ")
+    assert f"{f.plan(n=4).peak_bytes} bytes" in repr(f.plan(n=4))
+    assert repr(f.schedule) == f"<schedule of net: {len(f.schedule.steps)} steps, " + (
+        f"{len(f.schedule.buffers)} buffers>"
+    )
 
 
 def test_every_pass_and_rule_is_named():
@@ -205,16 +212,6 @@ def test_nodes_are_those_of_the_graph():
     assert len(found.steps) == len(compiled.schedule.steps)
     assert found.as_json()["peak_bytes"] == compiled.plan(n=8).peak_bytes
     assert any("test_shown.py" in line for step in found.steps for line in step.lines)
-
-
-def test_what_a_prompt_shows_is_short():
-    x = sg.input("x", ("n", 3))
-    f = sg.compile(sg.Graph({"y": sg.tanh(x) @ np.ones((3, 2), "float32")}, name="net"))
-    assert repr(f.plan(n=4)).startswith("<plan of net at n=4: ")
-    assert f"{f.plan(n=4).peak_bytes} bytes" in repr(f.plan(n=4))
-    assert repr(f.schedule) == f"<schedule of net: {len(f.schedule.steps)} steps, " + (
-        f"{len(f.schedule.buffers)} buffers>"
-    )
 
 
 def test_a_size_given_to_a_program_without_names_is_answered_by_its_shapes():

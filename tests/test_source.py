@@ -63,6 +63,8 @@ def test_library_frames_are_passed_over():
     assert carets(deep()) == "deep()"
     from_passes = library("def f(): return capture()", _PACKAGE.parent / "passes" / "x.py")["f"]
     assert carets(from_passes()) == "from_passes()"
+    deep = library("def f(n): return capture(n)\ndef g(n): return f(n)")["g"]
+    assert [carets(deep(0)), carets(deep(1)), carets(deep(2))] == ["deep(0)", "deep(1)", "deep(2)"]
 
 
 def test_a_folder_of_the_user_named_passes_is_the_users(tmp_path):
@@ -80,11 +82,6 @@ def test_frames_of_numpy_and_of_generated_code_are_passed_over():
     op = op_class(1)
     assert carets(op.made) == "op_class(1)"
     assert carets(dataclasses.replace(op, n=2).made) == "dataclasses.replace(op, n=2)"
-
-
-def test_skipped_frames_do_not_change_the_answer():
-    deep = library("def f(n): return capture(n)\ndef g(n): return f(n)")["g"]
-    assert [carets(deep(0)), carets(deep(1)), carets(deep(2))] == ["deep(0)", "deep(1)", "deep(2)"]
 
 
 @pytest.mark.parametrize(
@@ -173,12 +170,6 @@ def test_a_program_without_source_text():
     assert shown.stdout.splitlines()[0] == "<string>:3 [block]"
 
 
-def test_columns_count_characters_not_bytes():
-    größe, made = "größe", building.capture()
-    assert größe in made.resolve().text
-    assert carets(made) == "building.capture()"
-
-
 def test_a_call_over_several_lines_is_marked_on_its_first():
     made = [
         building.capture(
@@ -195,6 +186,9 @@ def test_a_long_line_is_cut_around_the_carets():
     made = run_as("<long>", text)["made"]
     assert carets(made) == "capture()"
     assert max(map(len, made.long.splitlines())) <= 104
+    größe, made = "größe", building.capture()
+    assert größe in made.resolve().text
+    assert carets(made) == "building.capture()"
 
 
 @given(st.lists(st.sampled_from(["a", "+", "b  c", "\t"]), min_size=1, max_size=99), st.data())

@@ -25,12 +25,14 @@ def test_right_gradients_pass_with_a_small_error(rng):
     x, w = rng.normal(size=(4, 3)), rng.normal(size=(3, 2))
     worst = check_gradients(lambda x, w: [np.tanh(x @ w), (w * w).sum()], [x, w], order=3)
     assert 0.0 < worst < 1e-7
-
-
-def test_a_dict_names_the_arguments():
     feeds = {"scale": 2.0, "x": [0.5, 1.5], "index": np.array([1, 0, 1])}
     worst = check_gradients(lambda x, scale, index: sg.take(x * scale, index) ** 2, feeds)
     assert worst < 1e-7
+
+    def once(seed):
+        return check_gradients(lambda x: sg.exp(x) * x, [np.array([0.3, 0.7])], seed=seed)
+
+    assert once(1) == once(1) != once(2)
 
 
 def test_graphs_values_and_parameters(rng):
@@ -110,13 +112,6 @@ def test_a_point_outside_the_domain():
         check_gradients(WrongForward(), [np.array([0.3, 0.4])])
 
 
-def test_the_same_seed_is_the_same_check():
-    def once(seed):
-        return check_gradients(lambda x: sg.exp(x) * x, [np.array([0.3, 0.7])], seed=seed)
-
-    assert once(1) == once(1) != once(2)
-
-
 def test_what_check_gradients_refuses():
     x = sg.input("x", (2,), "float64")
     with pytest.raises(ArgumentError, match="no floating input"):
@@ -191,6 +186,9 @@ def test_an_op_without_a_kernel_form():
     with pytest.raises(CheckError, match=r"Shift\(by=1\): no kernel form"):
         check_op(Shift(1), samples)
     check_op(Shift(1), samples, compiled=False)
+    op = broken(Plus, differentiable=False, vjp=lambda self, ct, out, x, y: (ct, ct))
+    with pytest.raises(CheckError, match="not differentiable, but vjp gives"):
+        check_op(op, [PAIR], compiled=False)
 
 
 @pytest.mark.slow
@@ -352,12 +350,6 @@ def test_definitions_that_cannot_travel():
         check_op(Nameless(), [PAIR])
     with pytest.raises(ArgumentError, match="there are no samples"):
         check_op(Plus(), [])
-
-
-def test_an_op_that_claims_no_derivative():
-    op = broken(Plus, differentiable=False, vjp=lambda self, ct, out, x, y: (ct, ct))
-    with pytest.raises(CheckError, match="not differentiable, but vjp gives"):
-        check_op(op, [PAIR], compiled=False)
 
 
 # Graphs and arrays

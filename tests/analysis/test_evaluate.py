@@ -93,9 +93,6 @@ def test_float64_feeds_are_not_rounded_to_the_declared_dtype():
     third = np.float64(1) / 3
     assert sg.evaluate(x, {"x": third}, dtype="float64") == third
     assert sg.evaluate(x, {"x": third}) == np.float32(third)
-
-
-def test_float64_leaves_integers_and_bools():
     n, x = scalar("n", "int32"), scalar("x", "float32")
     found = sg.evaluate([n * 2, x > 0.5, n.astype("float32") + x], {"n": 3, "x": 1.0},
                         dtype="float64")  # fmt: skip

@@ -147,9 +147,6 @@ def test_a_path_that_dies_is_reported():
     assert "dies here" in caught.value.at.resolve().text
     zeros = sg.jvp(steps * 2.0, x, np.ones(3), allow_disconnected=True)
     assert sg.evaluate(zeros).tolist() == [0.0, 0.0, 0.0]
-
-
-def test_an_output_or_an_input_without_part_is_reported():
     x, w = vector("x"), vector("w")
     with pytest.raises(DisconnectedError, match="does not depend on 'x'"):
         sg.jvp([x * 2.0, w * 2.0], x, np.ones(3))

@@ -58,9 +58,6 @@ def test_one_more_planned_byte_is_caught():
     found = compared(old, replace(old, memory=Memory(1, 2, 4097)))
     assert worse(found) == ["planned bytes"]
     assert worse(compared(old, replace(old, memory=Memory(9, 9, 4095)))) == []
-
-
-def test_a_row_that_no_longer_passes_is_lost():
     old = row("staticgrad", [1.0])
     found = compared(old, replace(old, status="wrong", detail="w is off", rounds=()))
     assert found.worse

@@ -30,9 +30,6 @@ def test_every_op_has_a_case():
     covered = {case.op for case in CASES}
     assert own == covered | WITHOUT_WORK | IN_WORKLOADS
     assert not covered & (WITHOUT_WORK | IN_WORKLOADS)
-
-
-def test_labels_tell_cases_apart():
     told = [(case.label, dtype) for case in CASES for dtype in case.dtypes]
     assert len({*told}) == len(told)
 

@@ -76,12 +76,13 @@ def test_a_column_of_ratios_has_one_divisor():
     text = shown(FAST, SLOW, middle)
     found = {name: columns(text, name)["x best peer"] for name in ("staticgrad", "jax", "torch")}
     assert found == {"staticgrad": "0.50", "jax": "1.00", "torch": "2.00"}
-
-
-def test_first_results_count_the_import():
     found = columns(shown(FAST, SLOW), "staticgrad")
     assert (found["first cold"], found["first warm"]) == ("1.13 s", "230 ms")
     assert found["of it import"] == "100 ms"
+    text = shown(FAST, SLOW, FAILED)
+    assert "crashed: it <b>fell</b>" in text
+    assert "0.50" in text
+    assert "limits at 2 threads: 200 GFLOP/s float32" in text
 
 
 def test_a_row_that_uses_more_than_its_one_thread_is_marked():
@@ -91,13 +92,6 @@ def test_a_row_that_uses_more_than_its_one_thread_is_marked():
     assert columns(text, "jax")["CPU"] == "3 ms"
     assert "1 rows on one thread used more than 1.1 processors (jax)" in text
     assert columns(shown(FAST, SLOW), "jax")["threads"] == "1"
-
-
-def test_the_table_has_every_row():
-    text = shown(FAST, SLOW, FAILED)
-    assert "crashed: it <b>fell</b>" in text
-    assert "0.50" in text
-    assert "limits at 2 threads: 200 GFLOP/s float32" in text
 
 
 def test_markdown_shows_losses_too():

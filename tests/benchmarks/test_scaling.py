@@ -186,10 +186,6 @@ def test_times_go_into_a_file_and_a_table(tmp_path, monkeypatch, capsys):
     assert "1 thread\n" in table
 
 
-def test_kinds_have_names_of_their_own():
-    assert len({str(kind) for kind in convolutions.KINDS}) == len(convolutions.KINDS)
-
-
 @pytest.mark.slow
 def test_the_tables_have_their_points(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sweep, "BATCHES", (1, 3))
@@ -260,6 +256,7 @@ def test_a_row_that_took_too_long_says_so():
     text = line("x", {"staticgrad": row, "jax": None, "by stage": {"stage LLVM": 0.25}})
     whole, rest = ["600", "late", "-", "-", "-", "-"], ["400", "late", "-", "-"]
     assert text.split() == ["x", "7", "2", *whole, *rest, "LLVM", "250"]
+    assert len({str(kind) for kind in convolutions.KINDS}) == len(convolutions.KINDS)
 
 
 def test_libraries_are_compared_by_whole_processes():

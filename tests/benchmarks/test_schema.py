@@ -18,6 +18,10 @@ def test_a_report_reads_back_as_it_was_written():
     assert schema.load(schema.dump(whole)) == whole
     with pytest.raises(ValueError, match="Out of range"):
         schema.dump(report(row("staticgrad", [1e-3], error=float("inf"))))
+    data = json.loads(schema.dump(report(row("staticgrad", [1e-3]))))
+    data["rows"][0]["rounds"][0]["dropped"].pop("mean")
+    (found,) = schema.load(json.dumps(data)).rows
+    assert found.rounds[0].dropped.mean is None
 
 
 @pytest.mark.parametrize(
@@ -40,13 +44,6 @@ def test_what_does_not_fit_is_refused_with_its_place(change, message):
         schema.load(json.dumps(data))
 
 
-def test_a_field_with_a_default_may_be_missing():
-    data = json.loads(schema.dump(report(row("staticgrad", [1e-3]))))
-    data["rows"][0]["rounds"][0]["dropped"].pop("mean")
-    (found,) = schema.load(json.dumps(data)).rows
-    assert found.rounds[0].dropped.mean is None
-
-
 @pytest.mark.parametrize("text", ["", "{", "[]", "3"])
 def test_what_is_no_json_object_is_refused(text):
     with pytest.raises(schema.SchemaError):
@@ -61,9 +58,6 @@ def test_each_file_stands_in_the_table():
     page = (RESULTS / "README.md").read_text("utf-8")
     named = set(re.findall(r"^\| `([\w.-]+)`", page, re.MULTILINE))
     assert named == {path.name for path in RESULTS.iterdir()} - {"README.md"}
-
-
-def test_the_folder_stays_below_two_megabytes():
     assert sum(path.stat().st_size for path in RESULTS.iterdir()) < 2e6
 
 

@@ -219,9 +219,6 @@ def test_a_hint_is_no_part_of_equality():
     assert dims.divide_exactly(EVEN + 8, 4) == EVEN // 4 + 2
     assert dims.divide_exactly(A + 8, 4) is None
     assert dims.divide_exactly(EVEN, 8) is None
-
-
-def test_typical_values_respect_promises():
     assert hint_value(2 * dim("n", hint=5)) == 10
     assert hint_value(dim("n", max=10)) == 10
     assert hint_value(dim("n", min=100)) == 100

@@ -112,9 +112,6 @@ def test_pieces_of_one_buffer_need_no_barrier():
         made = Planner(halves(first, second), workers=2).plan({"n": 50})
         assert barriers(made) == wanted, (first, second)
         verify_plan(made)
-
-
-def test_a_step_that_leaves_its_buffer_is_refused():
     for second, text in ((N + 1, "bytes 204 to 404"), (-1, "bytes -4 to 196")):
         made = Planner(halves(0, second)).plan({"n": 50})
         with pytest.raises(VerifyError, match=f"step 1 touches {text} of 'b2', which has 400"):

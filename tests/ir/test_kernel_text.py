@@ -162,9 +162,6 @@ def test_equal_texts_are_one_kernel():
     assert len({one, two, other}) == 2
     assert one != GEMM
     assert one.text == GEMM
-
-
-def test_a_name_may_stand_in_the_text_but_is_no_part_of_the_kernel():
     named = GEMM.replace("kernel(", "kernel k7(")
     assert parse_kernel(named) == parse_kernel(GEMM)
     assert "\n".join(kernel_lines(parse_kernel(GEMM), "k7")) + "\n" == named

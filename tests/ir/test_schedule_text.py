@@ -198,6 +198,10 @@ def test_promises_of_sizes_are_part_of_the_schedule():
     assert str(parse_schedule(loose)) == loose
     schedule = parse_schedule(SCHEDULE.replace("# train.py:3", "# a remark"))
     assert schedule.buffers[0].origin is None
+    lines = [line for line in SCHEDULE.splitlines() if "step k2(" not in line]
+    with pytest.raises(ParseError, match="no step uses the kernel k2") as caught:
+        parse_schedule("\n".join(lines))
+    assert lines[caught.value.line - 1].startswith("  kernel k2(")
 
 
 @pytest.mark.slow
@@ -208,13 +212,6 @@ def test_a_long_schedule_needs_no_recursion():
         built.step(COPY, source, target)
     schedule = built.schedule()
     assert again(schedule) == schedule
-
-
-def test_a_kernel_without_a_step_is_a_mistake():
-    lines = [line for line in SCHEDULE.splitlines() if "step k2(" not in line]
-    with pytest.raises(ParseError, match="no step uses the kernel k2") as caught:
-        parse_schedule("\n".join(lines))
-    assert lines[caught.value.line - 1].startswith("  kernel k2(")
 
 
 def test_checks_are_kept():

@@ -167,9 +167,6 @@ def test_every_reduced_axis_stands_on_one_side():
             rows, rest = decompose(rank, axes)
             assert sorted(rows + rest) == list(axes)
             assert all(b == a + 1 for a, b in pairwise(rows))
-
-
-def test_lanes_and_groups():
     assert [lanes(d) for d in (F32, F64, I8)] == [16, 8, 16]
     assert [group_length(m) for m in (1, 32, 1024, 1025, 3200)] == [32, 32, 32, 33, 100]
     for terms in range(1, 5000):

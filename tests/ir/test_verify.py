@@ -124,9 +124,6 @@ def test_operands_that_an_op_refuses():
         verify_graph(graph_of(x.node, y.node, bad))
     with pytest.raises(VerifyError, match=r"sample\.link refuses its operands"):
         verify_graph(graph_of(x.node, Node(Link(), (), (VECTOR,), add.origin)))
-
-
-def test_results_that_do_not_exist():
     x = input_value("x", VECTOR)
     node = np.tanh(x).node
     with pytest.raises(VerifyError, match="operand 0 of tanh is a result that does not exist"):

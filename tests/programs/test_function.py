@@ -271,9 +271,6 @@ def tripled(x):
 def test_it_is_pickled_and_copied_as_a_function_is():
     assert pickle.loads(pickle.dumps(tripled)) is tripled
     assert copy.deepcopy({"f": tripled})["f"] is tripled
-
-
-def test_settings_hold_for_the_calls_in_their_block():
     wrong = np.array([-1.0])
     assert np.isnan(tripled(wrong)).all()
     with sg.options(debug="nan"), pytest.raises(NonFiniteError):

@@ -122,9 +122,6 @@ def test_a_read_behind_an_operand_is_found_to_the_byte():
     behind = int(headline.partition("zone, ")[2].split()[0])
     assert behind < 4
     assert headline.endswith("behind the end of 'b0', which is none of its operands")
-
-
-def test_a_read_of_a_result_before_it_is_written_is_found():
     source = NEGATION.replace("-v0", "load(p1, j, m) - v0")
     assert stray_read(source).startswith("step 0, k0 (), depends on byte ")
     assert stray_read(source).endswith(" of 'b1', which nobody has written yet")

@@ -89,9 +89,6 @@ def test_other_shapes_let_go_of_the_memory():
         array, _ = pool.take((n,))
         assert array.shape == (n,)
     assert len(pool._blocks) <= 2
-
-
-def test_an_output_that_does_not_fit_into_memory():
     with pytest.raises(OutOfMemory, match="output 'y'"):
         OutputPool("y", F4).take((2**61,))
 
@@ -161,6 +158,10 @@ def test_what_suffices_is_kept():
     arena.reserve(10_000)
     arena.reserve(5)
     assert (arena.base, arena.capacity) == (base, 10_000)
+    arena = Arena()
+    arena.reserve(128)
+    arena.array(64, np.dtype(np.int64), (2,))[:] = (7, -1)
+    assert (arena.words[8], arena.words[9]) == (7, -1)
 
 
 def test_the_old_block_goes_before_the_new_one_comes():
@@ -186,13 +187,6 @@ def test_too_much_is_one_clear_error_and_the_arena_recovers(nbytes):
         arena.reserve(nbytes)
     arena.reserve(1000)
     arena.array(0, np.dtype(np.float64), (125,))[:] = 1.0
-
-
-def test_words_and_arrays_are_the_same_bytes():
-    arena = Arena()
-    arena.reserve(128)
-    arena.array(64, np.dtype(np.int64), (2,))[:] = (7, -1)
-    assert (arena.words[8], arena.words[9]) == (7, -1)
 
 
 def test_the_address_read_from_an_array_is_the_one_that_numpy_tells():

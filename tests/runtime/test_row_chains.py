@@ -147,6 +147,11 @@ def test_few_rows_and_single_products_stay_together():
     assert run_through(sg.compile(graph, threads=1), feeds(graph, 8), 2) == []
     graph = network([normed])
     assert run_through(sg.compile(graph, threads=1), feeds(graph, 32), 2) == []
+    for layer, found in ((dense, [2]), (transposed_weights, [])):
+        graph = network([layer] * 4)
+        assert run_through(sg.compile(graph, threads=1), feeds(graph, 24), 2) == found
+    graph = network([dense, normed, residual])
+    assert run_through(sg.compile(graph, threads=1), feeds(graph, 600), 2) == [4]
 
 
 def test_chains_of_no_time_stay_with_the_caller(monkeypatch):
@@ -161,14 +166,6 @@ def test_few_rows_read_no_more_than_a_cache_holds(monkeypatch):
     monkeypatch.setattr(row_chains, "CACHE", 3 * 4 * WIDE**2 - 1)
     assert run_through(sg.compile(graph, threads=1), feeds(graph, 48), 2) == []
     assert run_through(sg.compile(graph, threads=1), feeds(graph, 64), 2) == [2]
-
-
-def test_few_rows_do_not_turn_weights_in_each_part():
-    for layer, found in ((dense, [2]), (transposed_weights, [])):
-        graph = network([layer] * 4)
-        assert run_through(sg.compile(graph, threads=1), feeds(graph, 24), 2) == found
-    graph = network([dense, normed, residual])
-    assert run_through(sg.compile(graph, threads=1), feeds(graph, 600), 2) == [4]
 
 
 def test_scratch_is_of_workers_not_of_parts():

@@ -64,6 +64,10 @@ def test_groups_are_finer_where_elements_take_long():
     assert grains == [16384, 2048]
     columns = sg.compile(sg.input("x", (1024, 512)).sum(axis=0), threads=1).schedule.steps[0]
     assert columns.grain == 128  # each of 1024 rows
+    x = sg.input("x", ("n", 30))
+    f = sg.compile(sg.sort(x, axis=1), threads=8)
+    assert f.plan(n=2).workers == 1
+    assert f.plan(n=2000).workers == 8
 
 
 @pytest.mark.parametrize(("rows", "grain"), [(8192, 128), (64, 256)])
@@ -168,13 +172,6 @@ def test_threads_is_an_argument_a_setting_and_part_of_a_pickle():
     for wrong in (0, -1, 257, 1.5, "many", True, ""):
         with pytest.raises(ConfigError, match="threads"):
             sg.compile(graph, threads=wrong)
-
-
-def test_small_programs_are_planned_for_one():
-    x = sg.input("x", ("n", 30))
-    f = sg.compile(sg.sort(x, axis=1), threads=8)
-    assert f.plan(n=2).workers == 1
-    assert f.plan(n=2000).workers == 8
 
 
 def test_a_budget_that_holds_for_one_alone():
