@@ -10,6 +10,7 @@ import staticgrad as sg
 from staticgrad.codegen.kernel_source import render
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.kernels.verify import verify_kernel
+from tests.compiled.ways import check, drawn
 from tests.native.support import MODES, assert_same, call
 from tests.native.test_masks import Guarded
 
@@ -34,6 +35,18 @@ kernel(p0: in f32, p1: in f32, p2: in f32, p3: out f32; n0, n1) over i0: n0 {
     %3: f32 = mul %0, %1
     %4: f32 = add %3, %2
     store p3[i0*n1 + j] = %4
+  }
+}
+"""
+STORED = """\
+kernel(p0: in f32, p1: in f64, p2: out f64, p3: out f32; n0, n1, n2, n3) over i0: n0, i1: n1 {
+  map j: n2 {
+    %0: f32 = load p0[i0*n3 + i1*n2 + j]
+    %1: f64 = load p1[i1 + j*n1]
+    %2: f64 = cast %0
+    %3: f64 = add %2, %1
+    store p2[i0*n3 + i1 + j*n1] = %3
+    store p3[i0*n3 + i1*n2 + j] = %0
   }
 }
 """
@@ -108,87 +121,6 @@ def test_what_is_no_neighbour_or_is_written_is_not_transposed(change):
     assert not made(text).transposed
 
 
-SHAPES = [(0, 3), (1, 5), (5, 1), (17, 35), (40, 16), (3, 70), (70, 3), (64, 64)]
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64", "bool", "int16", "float16"])
-def test_transposed_operands_of_programs(dtype):
-    x = sg.input("x", ("n", "m"), dtype)
-    y = sg.input("y", ("m", "n"), dtype)
-    both = sg.logical_xor(x.T, y) if dtype == "bool" else x.T * y
-    f = sg.compile(sg.Graph({"copy": x.T, "both": both}))
-    assert not any("load_strided" in kernel.source for kernel in f.kernels)
-    random = np.random.default_rng(0)
-    for n, m in SHAPES:
-        at = {"x": _drawn(random, (n, m), dtype), "y": _drawn(random, (m, n), dtype)}
-        found = f.run(at)
-        assert_same(found["copy"], np.ascontiguousarray(at["x"].T), f"{n} {m}")
-        wanted = at["x"].T ^ at["y"] if dtype == "bool" else at["x"].T * at["y"]
-        assert_same(found["both"], np.ascontiguousarray(wanted), f"{n} {m}")
-
-
-def _drawn(random, shape, dtype):
-    return random.integers(0, 2 if dtype == "bool" else 50, shape).astype(dtype)
-
-
-@pytest.mark.parametrize("axes", [(2, 1, 0), (1, 2, 0), (0, 2, 1), (2, 0, 1)])
-def test_any_order_of_axes_goes_along_memory(axes):
-    x = sg.input("x", ("a", "b", "c"), "float32")
-    f = sg.compile(sg.Graph({"y": sg.transpose(x, axes) + 1.0}))
-    (kernel,) = f.kernels
-    assert "load_strided" not in kernel.source
-    for shape in ((20, 18, 33), (2, 3, 5), (40, 1, 17)):
-        at = np.arange(np.prod(shape), dtype="f4").reshape(shape)
-        wanted = np.ascontiguousarray(np.transpose(at, axes) + np.float32(1))
-        assert_same(f.run({"x": at})["y"], wanted, f"{axes} {shape}")
-
-
-@pytest.mark.parametrize("step", [-1, 2, -2, 3, 4, -4, 5])
-def test_elements_a_step_apart(step):
-    x = sg.input("x", ("n", "m"), "float32")
-    y = x[:, ::step] + 1.0
-    f = sg.compile(
-        sg.Graph({"y": y, "sums": sg.sum(x[:, ::step], axis=1), "g": sg.grad(y.sum(), x)})
-    )
-    for shape in ((3, 1), (2, 16), (3, 67), (1, 200)):
-        at = np.arange(np.prod(shape), dtype="f4").reshape(shape)
-        found = f.run({"x": at})
-        assert_same(found["y"], np.ascontiguousarray(at[:, ::step] + np.float32(1)), f"{shape}")
-        wanted = np.zeros(shape, "f4")
-        wanted[:, ::step] = 1
-        assert_same(found["g"], wanted, f"{shape}")
-        assert_same(found["sums"], at[:, ::step].sum(1, dtype="f4"), f"{shape}")
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "bool"])
-def test_columns_whose_rows_lie_along_memory(dtype):
-    x = sg.input("x", ("n", "m"), dtype)
-    few = {"most": sg.max(x.T, axis=0)} if dtype != "bool" else {"any": sg.any(x.T, axis=0)}
-    graph = sg.Graph({"sums": sg.sum(x.T, axis=0), **few})
-    f = sg.compile(graph)
-    assert not any("load_strided" in kernel.source for kernel in f.kernels)
-    random = np.random.default_rng(1)
-    for n, m in ((1, 1), (5, 70), (16, 32), (40, 33), (19, 2500)):
-        at = {"x": (random.standard_normal((n, m)) * 9).astype(dtype)}
-        found, wanted = f.run(at), sg.evaluate(graph, at)
-        for name, value in found.items():
-            assert_same(np.asarray(value), np.asarray(wanted[name]), f"{name} {n} {m}")
-
-
-STORED = """\
-kernel(p0: in f32, p1: in f64, p2: out f64, p3: out f32; n0, n1, n2, n3) over i0: n0, i1: n1 {
-  map j: n2 {
-    %0: f32 = load p0[i0*n3 + i1*n2 + j]
-    %1: f64 = load p1[i1 + j*n1]
-    %2: f64 = cast %0
-    %3: f64 = add %2, %1
-    store p2[i0*n3 + i1 + j*n1] = %3
-    store p3[i0*n3 + i1*n2 + j] = %0
-  }
-}
-"""
-
-
 @pytest.mark.parametrize("mode", MODES)
 def test_what_lies_across_memory_is_stored_by_squares(mode):
     """Stores across memory, along it, and a load across it: rows of any number and length."""
@@ -214,78 +146,108 @@ def check_stores(mode, fence, shape):
     assert_same(sums, x.transpose(0, 2, 1) + y, f"{shape} {mode}")
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "bool", "int16", "float16"])
-def test_results_in_another_order_of_axes_are_one_kernel(dtype):
-    x, y = sg.input("x", ("n", "m"), dtype), sg.input("y", ("n", "m"), dtype)
-    mixed = sg.logical_xor(x, y) if dtype == "bool" else x * y
-    f = sg.compile(sg.Graph({"a": mixed.T}), threads=2)
-    g = sg.compile(sg.Graph({"a": mixed.T, "b": mixed, "c": mixed.T.T[::-1]}))
-    h = sg.compile(sg.Graph({"both": sg.logical_xor(x.T, y.T) if dtype == "bool" else x.T + y.T}))
-    assert len(f.kernels) == len(h.kernels) == 1
-    assert not any("_strided" in each.source for each in (*f.kernels, *h.kernels))
-    random = np.random.default_rng(0)
-    for n, m in (*SHAPES, (300, 700)):
-        at = {name: _drawn(random, (n, m), dtype) for name in "xy"}
-        wanted = at["x"] ^ at["y"] if dtype == "bool" else at["x"] * at["y"]
-        added = wanted if dtype == "bool" else at["x"] + at["y"]
-        assert_same(f.run(at)["a"], np.ascontiguousarray(wanted.T), f"{n} {m}")
-        assert_same(h.run(at)["both"], np.ascontiguousarray(added.T), f"{n} {m}")
-        assert f.peak_bytes == 0
-        found = g.run(at)
-        assert_same(found["a"], np.ascontiguousarray(wanted.T), f"{n} {m}")
-        assert_same(found["b"], wanted, f"{n} {m}")
-        assert_same(found["c"], wanted[::-1], f"{n} {m}")
+def multiplied(x, y):
+    return sg.logical_xor(x, y) if x.dtype.is_bool else x * y
 
 
-@pytest.mark.parametrize("axes", [(2, 1, 0), (1, 0, 2), (0, 2, 1), (2, 0, 1)])
-def test_gradients_of_transposed_operands_are_one_kernel(axes):
-    """The cotangent alone is transposed, and nothing is stored between; parameters are written
-    so."""
-    x = sg.input("x", ("a", "b", "c"), "float64")
-    ct = sg.input("ct", tuple("abc"[axis] for axis in axes), "float64")
-    y = sg.transpose(x, axes)
-    graph = sg.Graph({"g": sg.grad((y * y * ct).sum(), x)})
-    f = sg.compile(graph)
-    assert len(f.kernels) == 1
-    for shape in ((40, 3, 50), (1, 40, 1), (2, 0, 3), (33, 34, 35)):
-        random = np.random.default_rng(1)
-        at = {"x": random.standard_normal(shape)}
-        at["ct"] = random.standard_normal([shape[axis] for axis in axes])
-        assert_same(f.run(at)["g"], np.asarray(sg.evaluate(graph, at)["g"]), f"{shape}")
+def long_body(x, y, scale, bias):
+    """Rows side by side, with numbers of their own and shared ones."""
+    value = x.T * scale
+    for _ in range(20):
+        value = value * y + bias
+    return {"v": value, "w": value * scale}
+
+
+MATRIX, ROWS = ("n", "m"), ("m", "n")
+DTYPES = ("float32", "float64", "bool", "int16", "float16")
+#: Inputs, what is computed, dtypes, and whether nothing of it goes lane by lane.
+PROGRAMS = {
+    "copies": ({"x": MATRIX}, lambda x: x.T, DTYPES, True),
+    "products": ({"x": MATRIX, "y": ROWS}, lambda x, y: multiplied(x.T, y), DTYPES, True),
+    "results": ({"x": MATRIX, "y": MATRIX}, lambda x, y: multiplied(x, y).T, DTYPES, True),
+    "both": ({"x": MATRIX, "y": MATRIX}, lambda x, y: multiplied(x.T, y.T), DTYPES, True),
+    "all orders": (
+        {"x": MATRIX, "y": MATRIX},
+        lambda x, y: {"a": (p := multiplied(x, y)).T, "b": p, "c": p.T.T[::-1]},
+        DTYPES,
+        False,
+    ),
+    **{
+        f"axes {axes}": (
+            {"x": ("a", "n", "m")},
+            lambda x, axes=axes: sg.transpose(x, axes) + 1.0,
+            ("float32",),
+            True,
+        )
+        for axes in ((2, 1, 0), (1, 2, 0), (0, 2, 1), (2, 0, 1))
+    },
+    **{
+        f"the gradient of axes {axes}": (
+            {"x": ("a", "n", "m"), "ct": tuple("anm"[axis] for axis in axes)},
+            lambda x, ct, axes=axes: sg.grad(((y := sg.transpose(x, axes)) * y * ct).sum(), x),
+            ("float64",),
+            False,
+        )
+        for axes in ((2, 1, 0), (1, 0, 2), (0, 2, 1), (2, 0, 1))
+    },
+    **{
+        f"steps of {step}": (
+            {"x": MATRIX},
+            lambda x, step=step: {
+                "y": (y := x[:, ::step] + 1.0),
+                "sums": sg.sum(x[:, ::step], axis=1),
+                "slope": sg.grad(y.sum(), x),
+            },
+            ("float32",),
+            False,
+        )
+        for step in (-1, 2, -2, 3, 4, -4, 5)
+    },
+    "sums of columns": (
+        {"x": MATRIX},
+        lambda x: sg.sum(x.T, axis=0),
+        ("float32", "float64", "int32", "bool"),
+        True,
+    ),
+    "largest of columns": (
+        {"x": MATRIX},
+        lambda x: sg.max(x.T, axis=0),
+        ("float32", "float64", "int32"),
+        True,
+    ),
+    "any of columns": ({"x": MATRIX}, lambda x: sg.any(x.T, axis=0), ("bool",), True),
+    "least of columns": ({"x": MATRIX}, lambda x: sg.min(x.T, axis=0), ("float32", "int64"), True),
+    "long bodies": (
+        {"x": MATRIX, "y": ROWS, "scale": ("m", 1), "bias": ("n",)},
+        long_body,
+        ("float32", "float64"),
+        False,
+    ),
+}
+SIZES = ((0, 3), (1, 5), (5, 1), (17, 35), (40, 16), (3, 70), (70, 3), (64, 64), (19, 2500), (1, 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [(name, dtype) for name, (_, _, dtypes, _) in PROGRAMS.items() for dtype in dtypes],
+)
+def test_programs_across_memory(name, dtype):
+    inputs, build, _, by_squares = PROGRAMS[name]
+    graph = sg.Graph(build(*(sg.input(n, shape, dtype) for n, shape in inputs.items())))
+    feeds = [drawn(graph, n, a=3, n=n, m=m) for n, m in SIZES]
+    if "largest" in name or "least" in name:
+        feeds = feeds[1:]  # of nothing there is none
+    f = check(graph, *feeds, ways=({"threads": 2},))
+    if by_squares:
+        assert len(f.kernels) == 1
+        assert not any("_strided" in kernel.source for kernel in f.kernels)
+    assert "whole_turn" in f.kernels[0].source or name != "long bodies"
+
+
+def test_parameters_are_updated_across_memory():
     w = sg.parameter("w", np.arange(1200.0).reshape(30, 40))
-    v = sg.input("v", (40, 30), "float64")
-    step = sg.compile(sg.Graph({}, updates={w: (w.T * v).T}))
+    step = sg.compile(sg.Graph({}, updates={w: (w.T * sg.input("v", (40, 30), "float64")).T}))
     scale = np.random.default_rng(2).standard_normal((40, 30))
     wanted = w.value * scale.T
     step.run({"v": scale})
     assert_same(w.value, np.ascontiguousarray(wanted), "updated")
-
-
-@pytest.mark.parametrize("dtype", ["float32", "int64"])
-def test_columns_of_a_transposed_operand_are_reduced(dtype):
-    x = sg.input("x", ("n", "m"), dtype)
-    at = {"x": np.arange(-600, 700).astype(dtype).reshape(26, 50)}
-    for kind in (sg.max, sg.min, sg.sum):
-        graph = sg.Graph(kind(sg.transpose(x), axis=0))
-        f = sg.compile(graph)
-        (found,), (wanted,) = f.run(at).values(), sg.evaluate(graph, at).values()
-        assert_same(np.asarray(found), np.asarray(wanted), dtype)
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_rows_of_long_bodies_are_taken_together(dtype, rng):
-    """Side by side, with numbers of their own and shared ones, and what is left one by one."""
-    x, y = sg.input("x", ("n", "m"), dtype), sg.input("y", ("m", "n"), dtype)
-    scale, bias = sg.input("scale", ("m", 1), dtype), sg.input("bias", ("n",), dtype)
-    value = x.T * scale
-    for _ in range(20):
-        value = value * y + bias
-    graph = sg.Graph({"v": value, "w": value * scale})
-    f = sg.compile(graph)
-    assert "whole_turn" in f.kernels[0].source
-    for n, m in ((1, 40), (40, 1), (33, 66), (20, 131)):
-        shapes = {"x": (n, m), "y": (m, n), "scale": (m, 1), "bias": (n,)}
-        feeds = {name: rng.random(shape).astype(dtype) for name, shape in shapes.items()}
-        found, wanted = f.run(feeds), sg.evaluate(graph, feeds)
-        for name in ("v", "w"):
-            assert_same(found[name], np.asarray(wanted[name]), f"{name} {n} {m}")

@@ -7,6 +7,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
+from staticgrad.errors import IndexOutOfRange
 from tests.compiled.agreement import assert_same
 from tests.diagonals import diagonals
 
@@ -142,3 +143,113 @@ def test_what_is_picked_of_a_row_may_hold_positions(length):
     for name, value in outputs.items():  # each is one kernel alone
         assert_same(sg.compile({name: value}).run(given), {name: wanted[name]})
     assert_same(sg.compile(outputs).run(given), wanted)
+
+
+GOOD = np.array([0, -1, 5, 2, -6, 3])
+
+
+def lookups():
+    """Each way to look up ``rows`` in ``table`` [6, 3], with the text of its line."""
+    table, rows = sg.input("table", (6, 3), "float32"), sg.input("rows", ("n",), "int64")
+    bias = sg.input("bias", ("n", 3), "float32")
+    other = sg.parameter("other", np.ones((3, 3), np.float32))
+    return {
+        "alone": (sg.take(table, rows, 0), "sg.take(table, rows, 0)"),
+        "of a transpose": (sg.take(table.T, rows, 1), "sg.take(table.T, rows, 1)"),
+        "with a row sum": (sg.take(table, rows, 0).sum(1), "sg.take(table, rows, 0).sum(1)"),
+        "with a column sum": (sg.take(table, rows, 0).max(0), "sg.take(table, rows, 0).max(0)"),
+        "beside a product": (bias @ other + sg.take(table, rows, 0), "bias @ other + sg.take("),
+        "as a scatter": (sg.scatter_add(bias, rows, 6, 0), "sg.scatter_add(bias, rows, 6, 0)"),
+        "as a subscript": (table[rows], "table[rows]"),
+        "of words": (sg.take(table[:, 0], rows), "sg.take(table[:, 0], rows)"),
+    }
+
+
+@pytest.mark.thinned(3)
+@pytest.mark.parametrize("name", lookups())
+@pytest.mark.parametrize("fuse", [True, False])
+def test_the_smallest_failing_position_is_named(name, fuse):
+    value, line = lookups()[name]
+    w = sg.parameter("w", np.zeros(4, np.float32))
+    graph = sg.Graph({"y": value}, updates={w: w + 1.0 + 0.0 * sg.sum(value)})
+    f = sg.compile(graph, fuse=fuse)
+    rng = np.random.default_rng(1)
+    feeds = {"table": rng.integers(0, 9, (6, 3)), "bias": rng.integers(0, 9, (100, 3))}
+    feeds = {k: v for k, v in feeds.items() if k in {i.node.op.label for i in graph.inputs}}
+    rows = np.resize(GOOD, 100)
+    for failing in ((99,), (0,), (41, 17, 63), (16, 15), tuple(range(100))):
+        bad = rows.copy()
+        bad[list(failing)] = np.resize([6, -7, 2**62, -(2**63)], len(failing))
+        first = min(failing)
+        with pytest.raises(IndexOutOfRange) as error:
+            f.run({**feeds, "rows": bad})
+        text = str(error.value)
+        assert f"index {bad[first]} is out of range for an axis of size 6" in text
+        assert f"element {first} of the indices" in text
+        assert line in text
+        assert "test_indices.py" in text
+        feed, run = error.value.related
+        assert feed[0] == "feed 'rows'"
+        assert feed[2] is not None
+        assert 'sg.input("rows"' in feed[2].resolve().text
+        assert run[0] == "run"
+        assert run[2] is not None
+        assert run[2].resolve().text.strip() == 'f.run({**feeds, "rows": bad})'
+        assert not w.value.any()
+    good = {**feeds, "rows": rows}
+    assert_same(f.run(good), sg.evaluate(graph, good))
+    assert w.value.all()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint64", "int32"])
+def test_indices_of_any_width_are_checked_in_full(dtype):
+    table, rows = sg.input("table", (6,), "float32"), sg.input("rows", ("n",), dtype)
+    f = sg.compile(sg.take(table, rows) * 1.0)
+    info = np.iinfo(dtype)
+    feeds = {"table": np.arange(6, dtype=np.float32)}
+    assert f.run({**feeds, "rows": np.array([5, 0], dtype)}).tolist() == [5, 0]
+    for wrong in {6, info.max, info.min or 7}:
+        with pytest.raises(IndexOutOfRange):
+            f.run({**feeds, "rows": np.array([0, 1, wrong], dtype)})
+
+
+def test_class_labels_do_not_wrap():
+    x, labels = sg.input("x", ("n", 3), "float32"), sg.input("labels", ("n",), "int64")
+    loss = sg.nn.cross_entropy(x, labels)
+    w = sg.parameter("w", np.zeros(3, np.float32))
+    slope = sg.grad(loss, x)
+    f = sg.compile(sg.Graph({"loss": loss}, updates={w: w - slope.sum(0)}))
+    data = np.random.default_rng(2).normal(size=(20, 3)).astype(np.float32)
+    for position, wrong in ((19, 3), (0, -1), (7, 2**40), (7, -(2**63))):
+        bad = np.arange(20) % 3
+        bad[position] = wrong
+        with pytest.raises(IndexOutOfRange) as error:
+            f.run({"x": data, "labels": bad})
+        assert f"{wrong}" in str(error.value)
+        assert f"element {position} " in str(error.value)
+        assert "cross_entropy(x, labels)" in str(error.value)
+        assert not w.value.any()
+    assert np.isfinite(f.run({"x": data, "labels": np.arange(20) % 3})["loss"])
+    assert w.value.any()
+
+
+def test_of_two_failing_lookups_the_first_step_is_named():
+    table = sg.input("table", (6,), "float32")
+    one, two = sg.input("one", (3,), "int64"), sg.input("two", (3,), "int64")
+    f = sg.compile({"a": sg.take(table, one), "b": sg.take(table, two)})
+    feeds = {
+        "table": np.zeros(6, np.float32),
+        "one": np.array([0, 0, 9]),
+        "two": np.array([8, 0, 0]),
+    }
+    with pytest.raises(IndexOutOfRange, match="index 9"):
+        f.run(feeds)
+
+
+def test_an_empty_axis_takes_no_index():
+    table, rows = sg.input("table", (0, 3), "float32"), sg.input("rows", ("n",), "int64")
+    f = sg.compile(sg.take(table, rows, 0))
+    none = np.zeros((0, 3), np.float32)
+    assert f.run({"table": none, "rows": np.zeros(0, np.int64)}).shape == (0, 3)
+    with pytest.raises(IndexOutOfRange, match="the axis is empty"):
+        f.run({"table": none, "rows": np.array([0])})

@@ -1,4 +1,8 @@
-"""Loops and branches as compiled programs run them, beside the evaluator."""
+"""Loops and branches as compiled programs run them: by the driver, or in one kernel.
+
+Each program is run in every way, beside the evaluator: fused or not, guarded, on several threads,
+by workers in any order, in plain Python, and by the native entry, which takes over the third run.
+"""
 
 import pickle
 import signal
@@ -10,12 +14,39 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.analysis.cost import plan_seconds
+from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.analysis.plan_check import verify_plan
-from staticgrad.errors import IndexOutOfRange
+from staticgrad.errors import IndexOutOfRange, NonFiniteError
+from staticgrad.ir.bodies import BodyStep
+from staticgrad.ir.kernels.stages import Loop, nested
 from staticgrad.ir.schedule_text import parse_plan, parse_schedule
+from staticgrad.lowering.loops import time_loops
 from staticgrad.memory.planner import Planner
+from staticgrad.preparation import loops
+from tests.compiled.agreement import assert_same
 from tests.diagonals import diagonals
+from tests.loops.random_loops import random_step
+from tests.ops.graphs import variable
 from tests.runtime.several_workers import with_workers
+
+
+def values(*shape, dtype="f8"):
+    """Numbers that do not repeat, around 0."""
+    return np.asarray(np.sin(np.arange(1, 1 + np.prod(shape, dtype=int)) * 1.7), dtype).reshape(
+        shape
+    )
+
+
+def with_gradients(outputs, wanted):
+    floats = [v for v in outputs.values() if v.dtype.is_float]
+    loss = sum((sg.sin(v).sum() for v in floats), sg.asarray(0.0, floats[0].dtype))
+    return outputs | {
+        f"d{name}": slope
+        for name, slope in zip(wanted, sg.grad(loss, [*wanted.values()]), strict=True)
+    }
+
+
+# -- by the driver ---------------------------------------------------------------------------------
 
 
 def _points(*shape):
@@ -38,24 +69,7 @@ def scanned(iterations, reverse):
     return outputs, {**feeds, "b": -_points(4, 8)}
 
 
-def differentiated(iterations):
-    """A recurrence and its gradients, whose first carries are zeros of two shapes."""
-    x, w = sg.input("x", ("t", 4, 8), "float32"), sg.input("w", (8, 8), "float32")
-
-    def body(h, each):
-        new = sg.tanh(each + h @ w)
-        return new, new
-
-    last, seen = sg.scan(body, sg.zeros((4, 8), "float32"), x)
-    loss = (seen * seen).mean() + last.sum()
-    dx, dw = sg.grad(loss, [x, w])
-    return {"loss": loss, "dx": dx, "dw": dw}, {
-        "x": _points(iterations, 4, 8),
-        "w": _points(8, 8) / 3,
-    }
-
-
-def nested(outer, inner):
+def loop_in_loop(outer, inner):
     """A loop in a loop, over rows of rows, whose number both bodies use."""
     x, c = sg.input("x", ("m", "n", 5), "float32"), sg.input("c", (5,), "float32")
 
@@ -97,68 +111,354 @@ def until(limit):
     return {"value": value, "count": count}, {"c": _points(6)}
 
 
-def branched(case):
-    """A branch in a loop, and a branch by an index out of range, which is brought into it."""
-    x, k = sg.input("x", (7, 4), "float32"), sg.input("k", (), "int64")
+# -- in one kernel ---------------------------------------------------------------------------------
 
-    def body(carry, row):
-        new = sg.cond(
-            carry.sum() > 0.0, lambda c, r: c - r, lambda c, r: sg.exp(c) + 2.0 * r, carry, row
-        )
-        return new, new * 2.0
 
-    last, rows = sg.scan(body, sg.zeros((4,), "float32"), x)
-    cases = [lambda a: a + 1.0, lambda a: a * 2.0, lambda a: a - last]
-    return {"last": last, "rows": rows, "case": sg.switch(k, cases, last)}, {
-        "x": _points(7, 4),
-        "k": np.int64(case),
+def vector_field(rows, iterations):
+    """Runge-Kutta over a state of three rows of points; time is carried, too."""
+    q = sg.input("q", (3, rows), "float64")
+
+    def slope(time, state):
+        x, y, z = state[0], state[1], state[2]
+        return sg.stack([3.0 * (y - x), x * (sg.cos(time) - z) - y, x * y - z])
+
+    def body(_, carry):
+        time, state = carry
+        k1 = slope(time, state)
+        k2 = slope(time + 0.1, state + 0.1 * k1)
+        return time + 0.1, state + 0.05 * (k1 + k2)
+
+    time, last = sg.fori_loop(0, iterations, body, (sg.asarray(0.5), q))
+    outputs = {"last": last} if isinstance(rows, str) else {"last": last, "time": time}
+    count = rows if isinstance(rows, int) else 21
+    return with_gradients(outputs, {"q": q}), {"q": values(3, count)}
+
+
+def single(iterations):
+    """A state of three numbers, a product with a small matrix, sums and a maximum of the state."""
+    q, m = sg.input("q", (3,), "float64"), sg.input("m", (3, 3), "float64")
+    x = sg.input("x", (iterations, 3), "float64")
+
+    def body(state, row):
+        new = sg.tanh(m @ state + row) * state.sum() + sg.where(state > 0, 0.1, row[::-1])
+        return new, (new.max(), state[1:])
+
+    last, (tops, tails) = sg.scan(body, q, x, reverse=True)
+    outputs = {"last": last, "tops": tops, "tails": tails}
+    return with_gradients(outputs, {"q": q, "m": m, "x": x}), {
+        "q": values(3), "m": values(3, 3), "x": values(iterations, 3),
+    }  # fmt: skip
+
+
+def rows_of_three(rows, iterations):
+    """Each row of a state of three columns by a small matrix; rows of float32."""
+    h, w = sg.input("h", (rows, 3), "float32"), sg.input("w", (3, 3), "float32")
+    x = sg.input("x", ("t", rows, 3), "float32")
+
+    def body(state, row):
+        new = sg.tanh(state @ w + row)
+        norm = sg.sqrt((new * new).sum(1, keepdims=True) + 0.5)
+        return new / norm, (norm[:, 0], new > 0.25)
+
+    last, (norms, signs) = sg.scan(body, h, x)
+    count = rows if isinstance(rows, int) else 21
+    feeds = {"h": values(count, 3, dtype="f4"), "w": values(3, 3, dtype="f4")}
+    outputs = with_gradients({"last": last, "norms": norms}, {"h": h})  # w's is a product of rows
+    return outputs | {"signs": signs}, {**feeds, "x": values(iterations, count, 3, dtype="f4")}
+
+
+def counters(iterations):
+    """Integers and truths that change places, the number of the iteration, and constants."""
+    n, table = sg.input("n", (5,), "int64"), np.array([3, 1, 4, 1, 5])
+
+    def body(i, carry):
+        a, b, flag = carry
+        return b, sg.where(flag, a + b * table, a - i), (a + b) % 3 == 0
+
+    a, b, flag = sg.fori_loop(0, iterations, body, (n, n * 2, n > 0))
+    return {"a": a, "b": b, "flag": flag}, {"n": np.arange(-2, 3)}
+
+
+def looked_up(rows, iterations):
+    """Places that are known in a run only: one of all rows, and one of each row."""
+    v, scale = sg.input("v", (rows,), "float64"), sg.input("scale", (4,), "float64")
+    k, table = sg.input("k", (iterations, rows), "int64"), sg.input("table", (5, 2), "float64")
+
+    def body(i, state):
+        return state * scale[i % 4] + table[k[i], 1]
+
+    feeds = {"v": values(rows), "scale": values(4), "table": values(5, 2)}
+    feeds["k"] = np.arange(iterations * rows).reshape(iterations, rows) % 7 % 5 - 1
+    return {"last": sg.fori_loop(0, iterations, body, v)}, feeds
+
+
+def bent(iterations):
+    """A second derivative: loops over what loops stack."""
+    q, k = sg.input("q", (2,), "float64"), sg.input("k", (), "float64")
+    last = sg.fori_loop(0, iterations, lambda _, s: s + 0.1 * sg.sin(k * s[::-1]), q)
+    slope = sg.grad((last * last).sum(), k)
+    return {"slope": slope, "bend": sg.grad(slope * slope, k), "dq": sg.grad(slope, q)}, {
+        "q": values(2),
+        "k": np.float64(1.25),
     }
 
 
-PROGRAMS = {
+def branched(rows, iterations):
+    """Cases by a number that is out of their range, too, and a branch in one of them, which is not
+    defined where it is not taken."""
+    v, k = sg.input("v", (rows,), "float64"), sg.input("k", (iterations,), "int64")
+
+    def rooted(state, i):
+        low = sg.cond(i < 2, lambda s: sg.sqrt(s - 2.0) / (s - s), lambda s: s * 0.25, state)
+        return low, i * 2
+
+    def body(state, i):
+        new, number = sg.switch(
+            i,
+            [lambda s, i: (s * 1.5, i), rooted, lambda s, i: (s * s + 0.5, sg.asarray(7))],
+            state,
+            i + 2,
+        )
+        return new, (number, new > 0.5)
+
+    last, (numbers, signs) = sg.scan(body, v, k)
+    count = rows if isinstance(rows, int) else 21
+    feeds = {"v": values(count), "k": np.resize(np.array([1, 0, 2, -3, 9]), iterations)}
+    return with_gradients({"last": last}, {"v": v}) | {"numbers": numbers, "signs": signs}, feeds
+
+
+def mixing(rows, iterations, reverse):
+    """Rows that read each other, of two dtypes, with slices, stacks and the number of the
+    iteration."""
+    x, y = sg.input("x", (rows,), "float64"), sg.input("y", (3, rows), "float32")
+    w = sg.input("w", (iterations, rows), "float64")
+
+    def body(carry, each):
+        i, x, y = carry
+        tops = sg.astype((y - y.max(axis=1, keepdims=True)).sum(axis=0), "float64")
+        new = x[::-1] * 0.5 + sg.tanh(each + 0.1 * tops) / (1.0 + (x * x).sum())
+        return (i + 1, new * each, y * 0.5 + sg.astype(x * sg.astype(i, "float64"), "float32")), (
+            new,
+            new.max(),
+            sg.cumsum(x),
+        )
+
+    (i, last, y_last), (all_, tops, sums) = sg.scan(body, (0, x, y), w, reverse=reverse)
+    count = rows if isinstance(rows, int) else 21
+    outputs = {"last": last, "y": y_last, "tops": tops, "sums": sums}
+    wanted = {"x": x, "w": w}
+    feeds = {"x": values(count), "y": values(3, count, dtype="f4")}
+    feeds["w"] = values(iterations, count)
+    return with_gradients(outputs, wanted) | {"all": all_, "i": i}, feeds
+
+
+# -- that end by a test ----------------------------------------------------------------------------
+
+
+def root():
+    """Newton's method, the number of steps, and the gradient by a number that it ends with."""
+    a = sg.input("a", (), "float64")
+    last, iterations = sg.while_loop(
+        lambda c: abs(c[0] * c[0] - a) > 1e-12,
+        lambda c: ((c[0] + a / c[0]) * 0.5, c[1] + 1),
+        (sg.asarray(3.0), 0),
+    )
+    return {"last": last, "iterations": iterations}, {"a": np.array(2.0)}
+
+
+def bounded():
+    """No more iterations than ``most``; a derivative of as many; integers and truths."""
+    x = sg.input("x", (3,), "float64")
+    v, odd, k = sg.while_loop(
+        lambda c: c[0].sum() < 100.0,
+        lambda c: (c[0] * 1.5 + x, ~c[1], c[2] * 3 % 7),
+        (x, True, 1),
+        max_steps=11,
+    )
+    return {"v": v, "odd": odd, "k": k, "dx": sg.grad(v.sum(), x)}, {"x": np.full(3, 0.01)}
+
+
+def undefined_behind_the_end():
+    """A root of a number below 0, and a division by zero, in the iteration that is not made."""
+    x = sg.input("x", (), "float64")
+    v, k = sg.while_loop(
+        lambda c: c[0] > 0.5, lambda c: (sg.sqrt(c[0] - 0.5), 12 // (c[1] - 1)), (x, 4)
+    )
+    return {"v": v, "k": k}, {"x": np.array(0.9)}
+
+
+def by_number():
+    """Nested loops, and the number of the iteration that ``fori_loop`` counts inside."""
+    x = sg.input("x", (2,), "float32")
+
+    def body(carry):
+        inner = sg.fori_loop(0, 3, lambda i, s: s * 0.5 + x * i, carry[0])
+        return inner, carry[1] + 1
+
+    v, k = sg.while_loop(lambda c: c[1] < 21, body, (x, 0))
+    return {"v": v, "k": k}, {"x": np.array([0.3, 0.7], np.float32)}
+
+
+def never():
+    """No iteration at all."""
+    x = sg.input("x", (), "float64")
+    v = sg.while_loop(lambda v: v > 5.0, lambda v: v - 1.0, x)
+    return {"v": v}, {"x": np.array(3.0)}
+
+
+def vectors():
+    """Carries of several lanes, a test of all of them, and an invariant that iterations read."""
+    a, b = sg.input("a", (5, 5), "float32"), sg.input("b", (5,), "float32")
+
+    def body(carry):
+        x, r, p, rs = carry
+        ap = a @ p
+        step = rs / (p * ap).sum()
+        r2 = r - step * ap
+        rs2 = (r2 * r2).sum()
+        return x + step * p, r2, r2 + (rs2 / rs) * p, rs2
+
+    first = (b * 0.0, b, b, (b * b).sum())
+    x, *_ = sg.while_loop(lambda c: c[3] > 1e-3, body, first, max_steps=30)
+    rng = np.random.default_rng(3)
+    m = rng.normal(size=(5, 5)).astype(np.float32)
+    return {"x": x}, {"a": m @ m.T + np.eye(5, dtype=np.float32), "b": m[0].copy()}
+
+
+def rows():
+    """Rows that stay vectors: of two lengths and dtypes, some exchanged, some read backwards."""
+    x, y = sg.input("x", ("n",), "float32"), sg.input("y", (3, "n"), "float64")
+    w = sg.input("w", ("n",), "float32")
+
+    def body(carry):
+        k, x, y, old = carry
+        tops = sg.astype((y - y.max(axis=1, keepdims=True)).sum(axis=0), "float32")
+        new = x[::-1] * 0.5 + sg.tanh(w + 0.1 * tops) / (1.0 + (x * x).sum())
+        return k + 1, sg.where(new > 0, new, old), y * 0.5 + sg.astype(k, "float64"), x
+
+    first = (0, x, y, sg.zeros((x.shape[0],), "float32"))
+    k, last, *others = sg.while_loop(
+        lambda c: sg.logical_and(c[0] < 17, abs(c[2]).max() < 20.0), body, first
+    )
+    rng = np.random.default_rng(5)
+    feeds = {"x": rng.normal(size=70), "y": rng.normal(size=(3, 70)), "w": rng.normal(size=70)}
+    feeds = {name: each if name == "y" else each.astype("f4") for name, each in feeds.items()}
+    return {"k": k, "last": last, "y": others[0], "old": others[1]}, feeds
+
+
+DRIVEN = {
     **{f"scan {t} {way}": (lambda t=t, w=way: scanned(t, w == "back")) for t, way in
        [(0, "on"), (1, "on"), (2, "back"), (5, "on"), (6, "on"), (5, "back")]},
-    **{f"differentiated {t}": (lambda t=t: differentiated(t)) for t in (0, 1, 6)},
-    **{f"nested {m} {n}": (lambda m=m, n=n: nested(m, n)) for m, n in
+    **{f"nested {m} {n}": (lambda m=m, n=n: loop_in_loop(m, n)) for m, n in
        [(0, 3), (3, 0), (1, 1), (2, 3), (3, 2)]},
     **{f"counted {t}": (lambda t=t: counted(t)) for t in (0, 1, 4)},
     **{f"until {t}": (lambda t=t: until(t)) for t in (0, 1, 5)},
-    **{f"branched {k}": (lambda k=k: branched(k)) for k in (-3, 0, 1, 2, 9)},
 }  # fmt: skip
 
 
-def check(f, wanted, feeds):
-    """Results beside those of the evaluator; their bytes."""
-    found = f(feeds)
-    for name, array in found.items():
-        np.testing.assert_allclose(array, wanted[name], rtol=2e-6, atol=1e-6, err_msg=name)
-        assert array.shape == wanted[name].shape
-    return {name: array.tobytes() for name, array in found.items()}
+JOINED = {
+    "field 1 4": lambda: vector_field(1, 4),
+    "field 70 3": lambda: vector_field(70, 3),
+    "field n 5": lambda: vector_field("n", 5),
+    "single 0": lambda: single(0),
+    "single 1": lambda: single(1),
+    "single 6": lambda: single(6),
+    "rows 40 3": lambda: rows_of_three(40, 3),
+    "rows n 0": lambda: rows_of_three("n", 0),
+    "rows n 4": lambda: rows_of_three("n", 4),
+    "counters 0": lambda: counters(0),
+    "counters 7": lambda: counters(7),
+    "looked up 1 3": lambda: looked_up(1, 3),
+    "looked up 40 6": lambda: looked_up(40, 6),
+    "bent 5": lambda: bent(5),
+    "branched 1 0": lambda: branched(1, 0),
+    "branched 1 7": lambda: branched(1, 7),
+    "branched 40 5": lambda: branched(40, 5),
+    "branched n 6": lambda: branched("n", 6),
+    "mixing n 3": lambda: mixing("n", 3, reverse=True),
+}
 
 
-@pytest.mark.slow
-@diagonals(2, ("name", PROGRAMS), ("half", [0, 1]))
-def test_results_are_those_of_the_evaluator_in_every_way(name, half):
+TESTED = {
+    each.__name__: each
+    for each in (root, bounded, undefined_behind_the_end, by_number, never, vectors, rows)
+}
+PROGRAMS = {**DRIVEN, **JOINED, **TESTED}
+
+
+def loops_left(f):
+    """The loops that the driver runs, those over stretches of iterations aside."""
+    loops = [step for step in f.schedule.steps if isinstance(step, BodyStep)]
+    return sum([body.name for body in step.schedules] != ["stretch"] for step in loops)
+
+
+def in_one_kernel(f):
+    """Whether a kernel has a loop that ends by a test."""
+    every = (stage for kernel in f.schedule.kernels for stage, _ in nested(kernel.stages))
+    return any(isinstance(stage, Loop) and stage.going for stage in every)
+
+
+def check(name, most=4096):
+    """The bytes of every way; numbers near the evaluator's."""
     outputs, feeds = PROGRAMS[name]()
     graph = sg.Graph(outputs)
     f = sg.compile(graph)
-    wanted = sg.evaluate(graph, feeds)
-    plain = check(f.run, wanted, feeds)
+    assert name not in JOINED or loops_left(f) == 0
+    assert name not in TESTED or in_one_kernel(f)
+    found = {key: array.copy() for key, array in f.run(feeds).items()}
+    for key, wanted in sg.evaluate(graph, feeds).items():
+        assert found[key].shape == wanted.shape
+        np.testing.assert_allclose(found[key], wanted, rtol=3e-5, atol=1e-6, err_msg=key)
     for _ in range(4):  # from the third on by the native entry
-        assert check(f.run, wanted, feeds) == plain
-    assert check(lambda given: f.bind(given)(), wanted, feeds) == plain
-    ways = [{"debug": True}, {"fuse": False}]
-    ways += [{"threads": 2}, {"checkpoint": "recompute"}]
-    for options in ways[half::2]:
-        assert check(sg.compile(graph, **options).run, wanted, feeds) == plain
+        assert_same(f.run(feeds), found)
+    assert_same(f.bind(feeds)(), found)
+    for options in ({"debug": True}, {"fuse": False}, {"threads": 2}, {"checkpoint": "recompute"}):
+        other = sg.compile(graph, **options)
+        assert_same(other.run(feeds), found, options)
+        assert other.highest_touched in (None, other._current_plan().peak_bytes)
+        assert "fuse" not in options or name not in JOINED or loops_left(other) > 0
     with sg.options(jit=False):
-        assert check(sg.compile(graph).run, wanted, feeds) == plain
-    for seed in range(2):
-        assert check(with_workers(f, 3, seed).run, wanted, feeds) == plain
+        assert_same(sg.compile(graph).run(feeds), found, "python")
+    assert_same(with_workers(f, 3, 0).run(feeds), found, "workers")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["scan 5 on", "nested 2 3", "until 5", "branched 1"])
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_results_are_the_same_in_every_way(name):
+    check(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TESTED)
+def test_two_iterations_in_a_kernel_have_the_same_bytes(name, monkeypatch):
+    monkeypatch.setattr(loops, "_MOST", 2)
+    check(name)
+
+
+STRETCHED = ["field 70 3", "single 6", "rows n 4", "looked up 40 6", "bent 5", "branched 40 5"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STRETCHED)
+def test_stretches_of_iterations_have_the_same_bytes(name, monkeypatch):
+    outputs, feeds = PROGRAMS[name]()
+    graph = sg.Graph(outputs)
+    wanted = sg.compile(graph, fuse=False).run(feeds)
+    monkeypatch.setattr(time_loops, "_LONGEST", 0.0)
+    for length in (1, 2, 4, 50):
+        monkeypatch.setattr(time_loops, "_SHORTEST", length)
+        f = sg.compile(graph, debug=True)
+        assert loops_left(f) == 0
+        assert any(isinstance(step, BodyStep) for step in f.schedule.steps)
+        for _ in range(2):
+            assert_same(f.run(feeds), wanted)
+        assert f.highest_touched == f._current_plan().peak_bytes
+    with sg.options(jit=False):
+        assert_same(sg.compile(graph).run(feeds), wanted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["scan 5 on", "nested 2 3", "until 5", "branched 1 7"])
 def test_texts_and_pickles_read_back(name):
     outputs, feeds = PROGRAMS[name]()
     f = sg.compile(sg.Graph(outputs))
@@ -215,7 +515,7 @@ def test_parameters_change_by_what_loops_compute():
 
 
 def test_plans_are_trees_whose_peak_is_what_runs_touch():
-    outputs, feeds = nested(3, 4)
+    outputs, feeds = loop_in_loop(3, 4)
     f = sg.compile(sg.Graph(outputs), debug=True)
     f.run(feeds)
     plan = f._current_plan()
@@ -227,19 +527,6 @@ def test_plans_are_trees_whose_peak_is_what_runs_touch():
     assert plan_seconds(longer) > 5 * plan_seconds(plan)
 
 
-def test_a_long_loop_is_interrupted():
-    c = sg.input("c", (100_000,), "float32")
-    y, _ = sg.while_loop(lambda v: v[1] >= 0, lambda v: (sg.sin(v[0]), v[1] * 0), (c, c[0] * 0))
-    f = sg.compile(y)
-    sent = threading.Timer(0.3, signal.raise_signal, (signal.SIGINT,))
-    begun = time.perf_counter()
-    sent.start()
-    with pytest.raises(KeyboardInterrupt):
-        f.run({"c": np.ones(100_000, "f4")})
-    assert time.perf_counter() - begun < 30
-    sent.join()
-
-
 @pytest.mark.slow
 def test_explain_and_profile_say_iterations():
     outputs, feeds = scanned(5, False)
@@ -247,3 +534,227 @@ def test_explain_and_profile_say_iterations():
     f.run(feeds)
     assert "loop" in f.explain()
     assert "loop" in str(f.profile(feeds, runs=1))
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_a_long_loop_is_interrupted(joined):
+    """By the driver between steps, and between stretches of a kernel's iterations."""
+    if joined:
+        q, feeds = sg.input("q", (2,), "float64"), {"q": values(2)}
+        y = sg.fori_loop(0, 10**10, lambda i, s: sg.sin(s[::-1]) * 0.5 + 1.0, q)
+    else:
+        c, feeds = sg.input("c", (100_000,), "float32"), {"c": np.ones(100_000, "f4")}
+        y, _ = sg.while_loop(lambda v: v[1] >= 0, lambda v: (sg.sin(v[0]), v[1] * 0), (c, c[0] * 0))
+    f = sg.compile(y)
+    sent = threading.Timer(0.3, signal.raise_signal, (signal.SIGINT,))
+    begun = time.perf_counter()
+    sent.start()
+    with pytest.raises(KeyboardInterrupt):
+        f.run(feeds)
+    assert time.perf_counter() - begun < 30
+    sent.join()
+
+
+@pytest.mark.thinned(2)
+@pytest.mark.parametrize("rows", [1, 40])
+def test_an_index_out_of_range_is_the_drivers(rows, monkeypatch):
+    outputs, feeds = looked_up(rows, 6)
+    feeds["k"][4, rows // 2], feeds["k"][5, 0] = 9, -8
+    graph = sg.Graph(outputs)
+    told = set()
+    for way in ({}, {"threads": 2}, {"fuse": False}, {"debug": True}):
+        with pytest.raises(IndexOutOfRange) as raised:
+            sg.compile(graph, **way).run(feeds)
+        told.add(str(raised.value).splitlines()[0])
+    monkeypatch.setattr(time_loops, "_LONGEST", 0.0)
+    monkeypatch.setattr(time_loops, "_SHORTEST", 4)
+    for _ in range(3):
+        with pytest.raises(IndexOutOfRange) as raised:
+            sg.compile(graph).run(feeds)
+        told.add(str(raised.value).splitlines()[0])
+        assert "table[k[i], 1]" in str(raised.value)
+    assert told == {f"[SG407] index {9 if rows == 1 else -8} is out of range for an axis of size 5"}
+
+
+def test_rows_are_shared_among_workers_and_change_their_number():
+    outputs, feeds = rows_of_three("n", 4)
+    f, g = (sg.compile(sg.Graph(outputs), threads=n) for n in (1, 2))
+    wanted = f.run(feeds)
+    for rows in (1, 0, 1500):
+        other = {"h": values(rows, 3, dtype="f4"), "w": feeds["w"]}
+        other["x"] = values(2, rows, 3, dtype="f4")
+        assert_same(g.run(other), f.run(other))
+    assert_same(f.run(feeds), wanted)
+    assert loops_left(f) == 0
+
+
+def _far(v):
+    """Many operations whose results are those of any evaluation."""
+    for number in range(40):
+        v = sg.sqrt(v * v + number)
+    return v
+
+
+#: Of the bodies below, those whose rows stay vectors in one kernel, and those of the driver.
+IN_ONE = ["flipped", "summed", "shifted"]
+APART = ["looked up", "sorted", "looked up in a case", "long cases"]
+
+
+def _mixed(kind):
+    """Bodies whose rows read each other, or places that are known in a run only; cases of which it
+    is better to compute one."""
+    x, k = sg.input("x", (600,), "float64"), sg.input("k", (4,), "int64")
+    bodies = {
+        "flipped": lambda v, _: v[::-1] * 0.5 + 1.0,
+        "summed": lambda v, _: v * 0.5 + v.mean(),
+        "shifted": lambda v, _: sg.concatenate([v[1:], v[:1]]) * 0.5,
+        "looked up": lambda v, i: v * 0.5 + v[i],
+        "sorted": lambda v, _: sg.sort(v) * 0.5,
+        "looked up in a case": lambda v, i: sg.cond(
+            i < 600, lambda v, i: v * 0.5 + v[i], lambda v, i: v, v, i
+        ),
+        "long cases": lambda v, i: sg.cond(
+            i < 5, lambda v: _far(v * v), lambda v: _far(v + 2.0), v
+        ),
+    }
+    last, _ = sg.scan(lambda v, i: (bodies[kind](v, i), None), x, k)
+    return {"last": last}, {"x": values(600), "k": np.array([3, 599, 0, 77])}
+
+
+@pytest.mark.thinned(3)
+@pytest.mark.parametrize("kind", IN_ONE + APART)
+def test_rows_that_read_each_other(kind):
+    outputs, feeds = _mixed(kind)
+    graph = sg.Graph(outputs)
+    f = sg.compile(graph)
+    assert loops_left(f) == (kind in APART)
+    assert_same(f.run(feeds), sg.evaluate(graph, feeds))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+def test_random_loops_are_the_drivers(seed):
+    shapes = {"u": (3,), "v": (3,), "s": (), "rows": (2, 3)}
+    inputs = [variable(name, sg.float64, shape) for name, shape in shapes.items()]
+    u, v, s, rows = inputs
+    end = random_step(np.random.default_rng(seed), 2)((u, v, s), rows, True)
+    y = end[0].sum() + end[1].sum() * end[2]
+    slopes = sg.grad(y, inputs, allow_disconnected=True)
+    graph = sg.Graph({"y": y, **{f"d{n}": d for n, d in enumerate(slopes)}}, inputs=inputs)
+    feeds = {name: values(*shape) for name, shape in shapes.items()}
+    found = sg.compile(graph).run(feeds)
+    assert_same(sg.compile(graph, fuse=False).run(feeds), found)
+
+
+def test_what_is_the_same_in_all_rows_is_there_without_any():
+    q = sg.input("q", ("n",), "float64")
+
+    def body(carry, _):
+        scale, total = carry
+        return (scale * 0.5, total + scale), scale
+
+    (scale, last), scales = sg.scan(body, (sg.asarray(1.0), q), None, length=5)
+    f = sg.compile(sg.Graph({"scale": scale, "last": last, "scales": scales}))
+    assert loops_left(f) == 0
+    for rows in (0, 1, 9):
+        found = f.run({"q": values(rows)})
+        np.testing.assert_array_equal(found["scales"], 0.5 ** np.arange(5))
+        assert found["scale"] == 0.5**5
+        np.testing.assert_allclose(found["last"], values(rows) + (2 - 0.5**4), rtol=1e-15)
+
+
+@pytest.mark.thinned(2)
+@pytest.mark.parametrize("rows", [5, 7])
+def test_the_row_of_an_iterations_number_is_a_slice(rows):
+    """As ``scan`` hands it over, with its bytes; of longer arrays it is looked up."""
+    x, a = sg.input("x", (rows, 3), "float64"), sg.input("a", (5, 3), "float64")
+    zeros = sg.zeros((3,), "float64")
+    by_number = sg.fori_loop(0, 5, lambda i, c: sg.sin(c * a[i]) + x[i] + i, zeros)
+    by_slice, _ = sg.scan(
+        lambda c, each: (sg.sin(c * each[0]) + each[1] + each[2], None),
+        zeros,
+        (a, x[:5], sg.arange(5)),
+    )
+    found = []
+    for last in (by_number, by_slice):
+        da, dx = sg.grad((last * last).sum(), [a, x])
+        f = sg.compile(sg.Graph({"last": last, "da": da, "dx": dx}))
+        found.append(f.run({"x": values(rows, 3), "a": values(5, 3)}))
+        assert loops_left(f) == 0 or rows == 7
+    assert_same(*found)
+
+
+@pytest.mark.parametrize(("rows", "stretches"), [(1000, [138]), (100, [])])
+def test_iterations_of_rows_on_many_pages_are_made_in_stretches(rows, stretches):
+    """Stacks of 8 MB and more are written a few iterations of all rows at a time, to the same
+    bytes."""
+    x = sg.input("x", (rows,), "float64")
+    graph = sg.Graph({"y": sg.scan(lambda c, _: (c * 0.99 + x, c), x, None, length=1100)[1]})
+    f = sg.compile(graph, threads=2)
+    assert [s.iterations for s in f.schedule.steps if isinstance(s, BodyStep)] == stretches
+    feeds = {"x": np.random.default_rng(0).normal(size=rows)}
+    single = sg.compile(graph, threads=1, fuse=False)
+    assert same_bytes(f.run(feeds)["y"], single.run(feeds)["y"])
+
+
+def test_iterations_that_are_not_made_check_no_index():
+    x, n = sg.input("x", (5,), "float64"), sg.input("n", (), "int64")
+    _, total = sg.while_loop(lambda c: c[0] < n, lambda c: (c[0] + 1, c[1] + x[c[0]]), (0, 0.0))
+    f = sg.compile({"total": total})
+    assert in_one_kernel(f)
+    for count in (0, 3, 5):
+        found = f.run({"x": np.arange(5.0), "n": np.array(count)})
+        assert found["total"] == sum(range(count))
+    with pytest.raises(IndexOutOfRange, match="index 5"):
+        f.run({"x": np.arange(5.0), "n": np.array(6)})
+
+
+def test_an_index_that_fails_ends_a_loop_without_an_end():
+    x = sg.input("x", (5,), "float64")
+    f = sg.compile({"n": sg.while_loop(lambda k: x[k] < 2.5, lambda k: k + 1, 0)})
+    assert not in_one_kernel(f)
+    assert f.run({"x": np.arange(5.0)})["n"] == 3
+    with pytest.raises(IndexOutOfRange):
+        f.run({"x": np.zeros(5)})
+
+
+def test_a_not_a_number_is_told_by_its_iteration():
+    x = sg.input("x", (), "float64")
+    y = sg.while_loop(lambda c: c[1] < 9, lambda c: (sg.log(c[0]), c[1] + 1), (x, 0))[0]
+    with pytest.raises(NonFiniteError, match="in iteration 3, log"):
+        sg.compile(y, debug="nan").run({"x": np.array(5.0)})
+
+
+@pytest.mark.parametrize(("length", "joined"), [(2000, True), (400_000, False)])
+def test_iterations_that_workers_share_are_single(length, joined):
+    x = sg.input("x", (length,), "float64")
+    f = sg.compile(sg.while_loop(lambda v: v.max() < 50.0, lambda v: v * 1.5 + 1.0, x))
+    assert in_one_kernel(f) == joined
+    np.testing.assert_array_equal(f.run({"x": np.full(length, 40.0)}), np.full(length, 61.0))
+
+
+@pytest.mark.thinned(3)
+@diagonals(
+    2, ("iterations,most", [(1, 6), (5, 2), (5, None), (3, 0)]), ("dtype", ["float32", "float64"])
+)
+def test_a_loop_inside_of_a_loop_ends_by_its_own_test(dtype, iterations, most):
+    """Limits come from the outer iteration, so that inner loops make other numbers of iterations,
+    or none."""
+    x = sg.input("x", (3,), dtype)
+
+    def outer(i, v):
+        limit = (i + 1) % 3
+        inner = sg.while_loop(
+            lambda c: c[0] < limit,
+            lambda c: (c[0] + 1, sg.tanh(c[1] * 0.7 + x)),
+            (0, v),
+            **({} if most is None else {"max_steps": most}),
+        )
+        return inner[1] * 1.5 + inner[0]
+
+    graph = sg.Graph({"out": sg.fori_loop(0, iterations, outer, x * 0.3)})
+    f = sg.compile(graph)
+    feeds = {"x": np.array([0.3, -0.8, 1.1], dtype)}
+    found = f.run(feeds)["out"]
+    np.testing.assert_allclose(found, sg.evaluate(graph, feeds)["out"], rtol=1e-5)
+    assert same_bytes(sg.compile(graph, fuse=False).run(feeds)["out"], found)

@@ -8,22 +8,20 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.fusion.blocks import blocked
 from staticgrad.fusion.grouping import group
 from staticgrad.ir.kernels.stages import Gemm, Loop, Map, nested
 from staticgrad.ir.schedule import KernelStep
+from tests.compiled.ways import check, drawn
 from tests.diagonals import diagonals
 
-
-def random(shape, dtype):
-    return np.random.default_rng(sum(shape)).normal(size=shape).astype(dtype)
+APART = ({"fuse": False},)
 
 
-def operands(batch, t, s, d, e, dtype):
+def sources_of(batch, t, s, d, e, dtype="float32"):
+    """Queries, keys, values and a cotangent."""
     shapes = {"q": (t, d), "k": (s, d), "v": (s, e), "g": (t, e)}
-    feeds = {name: random((*batch, *shape), dtype) for name, shape in shapes.items()}
-    return [sg.input(name, array.shape, dtype) for name, array in feeds.items()], feeds
+    return [sg.input(name, (*batch, *shape), dtype) for name, shape in shapes.items()]
 
 
 def attention(q, k, v, causal=True, mask=None):
@@ -44,13 +42,21 @@ def with_gradients(out, sources):
     return {"o": out, **dict(zip("qkv", sg.grad((out * g).sum(), [q, k, v]), strict=True))}
 
 
-def check_bytes(outputs, feeds):
-    """What the blocks of a program give, beside a kernel for each node."""
-    f = sg.compile(dict(outputs))
-    found, wanted = f.run(feeds), sg.compile(dict(outputs), fuse=False).run(feeds)
-    for name, array in wanted.items():
-        assert same_bytes(found[name], array), name
-    return f
+def derived(sources, **options):
+    return with_gradients(attention(*sources[:3], **options), sources)
+
+
+def heads_of_one_product(shape):
+    """Queries, keys and values as views of one array, heads between rows and columns."""
+    x = sg.input("x", shape, "float32")
+    out = attention(*(sg.swapaxes(x[:, :, n], 1, 2) for n in range(3)))
+    return {"o": out, "x": sg.grad((out * out).sum(), x)}
+
+
+def shared_keys(q, g):
+    """Several heads of queries over one head of keys: the operand is stretched over them."""
+    k, v = (sg.input(name, (2, 1, 20, 16), "float32") for name in "kv")
+    return derived([q, k, v, g])
 
 
 def kernels_of_blocks(f):
@@ -59,105 +65,112 @@ def kernels_of_blocks(f):
     return [step for step in steps if any(isinstance(s, Loop) for s in step.kernel.stages)]
 
 
-SHAPES = [
-    ((2, 2), 64, 64, 32, 32, True),
-    ((3,), 37, 37, 20, 20, True),
-    ((1, 2), 16, 50, 8, 24, True),
-    ((2,), 45, 33, 16, 16, True),
-    ((2,), 32, 32, 32, 32, True),  # all matrices of one shape
-    ((2,), 33, 70, 16, 40, False),
-    ((2,), 40, 40, 130, 16, True),  # deeper than what is packed together
-    ((1,), 300, 300, 120, 16, True),  # more panels than are kept
-]
+#: Batch, lengths of queries and keys, columns of keys and values, dtype, options of attention; how
+#: many kernels are blocks, and how many there are.
+SHAPES = {
+    "square": ((2, 2), 64, 64, 32, 32, "float32", {}, 2, 2),
+    "odd": ((3,), 37, 37, 20, 20, "float32", {}, 2, 2),
+    "many keys": ((1, 2), 16, 50, 8, 24, "float32", {}, 2, 2),
+    "many queries": ((2,), 45, 33, 16, 16, "float32", {}, 2, 2),
+    "all matrices of one shape": ((2,), 32, 32, 32, 32, "float32", {}, 2, 2),
+    "without a mask": ((2,), 33, 70, 16, 40, "float32", {"causal": False}, 2, 3),
+    "deeper than what is packed": ((2,), 40, 40, 130, 16, "float32", {}, 2, 2),
+    "more panels than are kept": ((1,), 300, 300, 120, 16, "float32", {}, 2, 2),
+    "of float64": ((2,), 40, 40, 24, 24, "float64", {}, 2, None),
+    "of float16": ((2,), 40, 40, 24, 24, "float16", {}, 2, None),
+}
 
 
-@pytest.mark.thinned(4)
-@pytest.mark.parametrize(("batch", "t", "s", "d", "e", "causal"), SHAPES)
-def test_the_bytes_are_those_of_single_kernels(batch, t, s, d, e, causal):
-    sources, feeds = operands(batch, t, s, d, e, "float32")
-    f = check_bytes(with_gradients(attention(*sources[:3], causal=causal), sources), feeds)
-    assert len(kernels_of_blocks(f)) == 2
-    assert len(f.schedule.steps) == (2 if causal else 3)
+@pytest.mark.thinned(3)
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_bytes_are_those_of_single_kernels(name):
+    *shape, dtype, options, blocks, steps = SHAPES[name]
+    outputs = derived(sources_of(*shape, dtype), **options)
+    f = check(outputs, drawn(outputs), ways=APART, oracle=dtype != "float16")
+    assert len(kernels_of_blocks(f)) == blocks
+    assert steps is None or len(f.schedule.steps) == steps
 
 
-@pytest.mark.thinned(2)
-@pytest.mark.parametrize("dtype", ["float64", "float16"])
-def test_other_dtypes(dtype):
-    sources, feeds = operands((2,), 40, 40, 24, 24, dtype)
-    f = check_bytes(with_gradients(attention(*sources[:3]), sources), feeds)
-    assert len(kernels_of_blocks(f)) == 2
+FORMS = {
+    "array code": lambda: with_gradients(
+        by_hand(*(s := sources_of((2, 1), 40, 40, 16, 24))[:3]), s
+    ),
+    "a mask for each batch": lambda: derived(
+        sources_of((2, 3), 20, 30, 16, 16), causal=False, mask=sg.input("m", (2, 1, 1, 30), "bool")
+    ),
+    "heads that share keys": lambda: shared_keys(*sources_of((2, 3), 20, 20, 16, 16)[::3]),
+    "heads as slices of one product": lambda: heads_of_one_product((2, 24, 3, 4, 16)),
+    "a named length": lambda: {
+        "o": attention(*(sg.input(name, ("b", "t", 16), "float32") for name in "qkv"))
+    },
+}
 
 
-def test_array_code():
-    sources, feeds = operands((2, 1), 40, 40, 16, 24, "float32")
-    f = check_bytes(with_gradients(by_hand(*sources[:3]), sources), feeds)
-    assert kernels_of_blocks(f)
+@pytest.mark.parametrize("name", FORMS)
+def test_other_forms(name):
+    outputs = FORMS[name]()
+    feeds = [drawn(outputs, b=3, t=t) for t in ((16, 33, 70) if name == "a named length" else (1,))]
+    for each in feeds:
+        if "m" in each:
+            each["m"][1] = False  # nobody may look anywhere
+    f = check(outputs, *feeds, ways=APART, oracle="mask" not in name)
+    assert kernels_of_blocks(f) or "mask" in name or "slices" in name
+    assert name != "a named length" or len(kernels_of_blocks(f)) == 1
 
 
-def test_a_mask_for_each_batch():
-    sources, feeds = operands((2, 3), 20, 30, 16, 16, "float32")
-    mask = sg.input("m", (2, 1, 1, 30), "bool")
-    feeds["m"] = np.random.default_rng(0).random((2, 1, 1, 30)) < 0.6
-    feeds["m"][1] = False  # nobody may look anywhere
-    out = attention(*sources[:3], causal=False, mask=mask)
-    check_bytes(with_gradients(out, sources), feeds)
+@pytest.mark.thinned(5)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"q": [(1, 3, 2, np.nan)], "k": [(1, 20, 2, np.inf)], "v": [(1, 30, 2, -np.inf)]},
+        *(
+            {name: [(0, row, row % 16, value) for row in (1, 31, 32, 69)]}
+            for name in "qkvg"
+            for value in (np.nan, np.inf, -np.inf)
+        ),
+    ],
+    ids=str,
+)
+def test_what_is_no_number_spreads_as_in_single_kernels(changes):
+    """0 * inf is NaN also where a mask is why the first factor is 0."""
+    outputs = derived(sources_of((2,), 70, 70, 16, 16))
+    feeds = drawn(outputs)
+    for name, places in changes.items():
+        for *place, value in places:
+            feeds[name][tuple(place)] = value
+    feeds["q"][1, 2] = -3e38
+    check(outputs, feeds, ways=APART, oracle=False)
 
 
-def test_heads_that_share_keys():
-    """Several heads of queries over one head of keys: the operand is stretched over them."""
-    (q, _, _, g), feeds = operands((2, 3), 20, 20, 16, 16, "float32")
-    k, v = (sg.input(name, (2, 1, 20, 16), "float32") for name in "kv")
-    feeds |= {"k": random((2, 1, 20, 16), "float32"), "v": random((2, 1, 20, 16), "float32")}
-    f = check_bytes(with_gradients(attention(q, k, v), [q, k, v, g]), feeds)
-    assert kernels_of_blocks(f)
-
-
-def test_heads_as_slices_of_one_product():
-    """Queries, keys and values as views of one array, heads between rows and columns."""
-    x = sg.input("x", (2, 24, 3, 4, 16), "float32")
-    q, k, v = (sg.swapaxes(x[:, :, n], 1, 2) for n in range(3))
-    out = attention(q, k, v)
-    outputs = {"o": out, "x": sg.grad((out * out).sum(), x)}
-    check_bytes(outputs, {"x": random((2, 24, 3, 4, 16), "float32")})
-
-
-@pytest.mark.parametrize("t", [16, 33, 70])
-def test_a_named_length(t):
-    q, k, v = (sg.input(name, ("b", "t", 16), "float32") for name in "qkv")
-    f = sg.compile({"o": attention(q, k, v)})
-    feeds = {name: random((3, t, 16), "float32") for name in "qkv"}
-    found = f.run(feeds)["o"]
-    assert same_bytes(found, sg.compile({"o": attention(q, k, v)}, fuse=False).run(feeds)["o"])
-    assert len(kernels_of_blocks(f)) == 1
-
-
-def test_numbers_that_are_none():
-    """NaN and infinities go where they go in single kernels."""
-    sources, feeds = operands((3,), 40, 40, 16, 16, "float32")
-    for name, (row, value) in {"q": (3, np.nan), "k": (20, np.inf), "v": (30, -np.inf)}.items():
-        feeds[name][1, row, 2] = value
-    feeds["q"][2] = -3e38
-    check_bytes(with_gradients(attention(*sources[:3]), sources), feeds)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_zeros_keep_their_sign(sign):
+    """A product that vanishes is a zero with a sign, to which later zeros with signs are added."""
+    outputs, tiny = derived(sources_of((1,), 70, 70, 16, 16)), np.float32(1e-45)
+    feeds = drawn(outputs)
+    for name in "vkqg":
+        feeds[name][...] = -tiny
+        feeds[name][0, 40:, ::2] = sign * tiny
+        feeds[name][0, :20, 3] = sign * tiny
+    f = check(outputs, feeds, ways=APART, oracle=False)
+    assert any(np.signbit(a[a == 0]).any() for a in f.run(feeds).values())
 
 
 @pytest.mark.parametrize(
-    ("backend", "derived"),
+    ("backend", "is_derived"),
     [
         ("vector", True),
         pytest.param("numba", False, marks=pytest.mark.exhaustive),
         pytest.param("numba", True, marks=pytest.mark.exhaustive),
     ],
 )
-def test_backends(backend, derived):
-    sources, feeds = operands((2,), 40, 40, 16, 16, "float32")
-    out = attention(*sources[:3])
-    outputs = with_gradients(out, sources) if derived else {"o": out}
-    if not derived:
-        del feeds["g"]
+def test_backends(backend, is_derived):
+    outputs = derived(sources_of((2,), 40, 40, 16, 16))
+    outputs = outputs if is_derived else {"o": outputs["o"]}
+    feeds = drawn(outputs)
     found = sg.compile(outputs, backend=backend).run(feeds)
     with sg.options(jit=False):
         wanted = sg.compile(outputs).run(feeds)
-    assert all(same_bytes(found[name], array) for name, array in wanted.items())
+    assert all(found[name].tobytes() == array.tobytes() for name, array in wanted.items())
 
 
 # -- what masks forbid ----------------------------------------------------------------------------
@@ -165,11 +178,9 @@ def test_backends(backend, derived):
 
 def masked(q, k, v, reach, fill):
     """Every value of attention under a mask that is a matrix."""
-    t, s = q.shape[-2], k.shape[-2]
-    allowed = np.tri(t, s, reach, dtype=bool)
+    allowed = np.tri(q.shape[-2], k.shape[-2], reach, dtype=bool)
     scores = sg.where(allowed, q @ sg.swapaxes(k, -1, -2) * 0.25, fill)
-    top = sg.stop_gradient(scores.max(-1, keepdims=True))
-    raised = sg.exp(scores - top)
+    raised = sg.exp(scores - sg.stop_gradient(scores.max(-1, keepdims=True)))
     weights = sg.where(allowed, raised / raised.sum(-1, keepdims=True), 0.0)
     return {"scores": scores, "raised": raised, "weights": weights, "o": weights @ v}
 
@@ -181,10 +192,10 @@ def masked(q, k, v, reach, fill):
     ("extra", [(), ("scores",), ("raised",), ("weights",)]),
 )
 def test_what_others_read_is_there(reach, fill, extra):
-    sources, feeds = operands((2,), 70, 70, 16, 16, "float32")
+    sources = sources_of((2,), 70, 70, 16, 16)
     made = masked(*sources[:3], reach, fill)
     outputs = with_gradients(made["o"], sources) | {name: made[name] for name in extra}
-    check_bytes(outputs, feeds)
+    check(outputs, drawn(outputs), ways=APART, oracle=False)
 
 
 def shortened(f):
@@ -195,11 +206,14 @@ def shortened(f):
 
 
 def test_weights_are_computed_again_for_their_gradient():
-    """Of all that lies over queries and keys one array crosses from forward to backward."""
-    sources, feeds = operands((2,), 64, 64, 32, 32, "float32")
-    f = check_bytes(with_gradients(attention(*sources[:3]), sources), feeds)
+    """Of all that lies over queries and keys one array crosses from forward to backward; products
+    leave out what a mask forbids."""
+    f = sg.compile(derived(sources_of((2,), 64, 64, 32, 32)))
     temporaries = [b for b in f.schedule.buffers if b.role == "temp"]
     assert [b.size for b in temporaries if b.size == 2 * 64 * 64] == [2 * 64 * 64]
+    assert shortened(f) == 6
+    assert not any(step.label == "le" for step in f.schedule.steps)  # positions decide it
+    assert not shortened(sg.compile(derived(sources_of((2,), 64, 64, 32, 32), causal=False)))
 
 
 def ends_of_rows(f):
@@ -211,62 +225,27 @@ def ends_of_rows(f):
 
 def test_what_readers_mask_is_stored_where_masks_allow_it():
     """The exponentials that the gradient divides again; not where somebody reads all of them."""
-    sources, feeds = operands((2,), 64, 64, 32, 32, "float32")
+    sources = sources_of((2,), 64, 64, 32, 32)
     q, k, v, _ = sources
     allowed = np.tri(64, dtype=bool)
     scores = sg.where(allowed, q @ sg.swapaxes(k, -1, -2), -9.0)
     raised = sg.exp(scores - sg.stop_gradient(scores.max(-1, keepdims=True)))
-    masked = sg.where(allowed, raised, 0.0)
-    weights = sg.where(allowed, masked / masked.sum(-1, keepdims=True), 0.0)
+    kept = sg.where(allowed, raised, 0.0)
+    weights = sg.where(allowed, kept / kept.sum(-1, keepdims=True), 0.0)
     outputs = with_gradients(weights @ v, sources)
-    f = check_bytes(outputs, feeds)
-    assert ends_of_rows(f) == {True}
-    assert ends_of_rows(check_bytes({**outputs, "raised": raised}, feeds)) == {False, True}
-    found, wanted = sg.compile(outputs, debug=True).run(feeds), f.run(feeds)
-    assert all(same_bytes(found[name], array) for name, array in wanted.items())
-
-
-def test_products_leave_out_what_a_mask_forbids():
-    sources, feeds = operands((2,), 70, 70, 16, 16, "float32")
-    f = check_bytes(with_gradients(attention(*sources[:3]), sources), feeds)
-    assert shortened(f) == 6
-    assert not any(step.label == "le" for step in f.schedule.steps)  # positions decide it
-    assert not shortened(sg.compile({"o": attention(*sources[:3], causal=False)}))
-
-
-@pytest.mark.parametrize("sign", [1, -1])
-def test_zeros_keep_their_sign(sign):
-    """A product that vanishes is a zero with a sign, to which later zeros with signs are added."""
-    sources, feeds = operands((1,), 70, 70, 16, 16, "float32")
-    tiny = np.float32(1e-45)
-    for name in "vkqg":
-        feeds[name][...] = -tiny
-        feeds[name][0, 40:, ::2] = sign * tiny
-        feeds[name][0, :20, 3] = sign * tiny
-    outputs = with_gradients(attention(*sources[:3]), sources)
-    f = check_bytes(outputs, feeds)
-    assert any(np.signbit(a[a == 0]).any() for a in f.run(feeds).values())
-
-
-@pytest.mark.thinned(3)
-@diagonals(2, ("name", ["q", "k", "v", "g"]), ("value", [np.nan, np.inf, -np.inf]))
-def test_what_is_no_number_spreads_from_where_nobody_looks(name, value):
-    """0 * inf is NaN also where a mask is why the first factor is 0."""
-    sources, feeds = operands((2,), 70, 70, 16, 16, "float32")
-    for row in (1, 31, 32, 69):
-        feeds[name][0, row, row % 16] = value
-    check_bytes(with_gradients(attention(*sources[:3]), sources), feeds)
+    assert ends_of_rows(check(outputs, drawn(outputs), ways=(*APART, {"debug": True}))) == {True}
+    outputs["raised"] = raised
+    assert ends_of_rows(check(outputs, drawn(outputs), ways=APART)) == {False, True}
 
 
 @pytest.mark.slow
 def test_rows_of_several_blocks():
     """Behind 4096 columns begins another block of each sum."""
-    (q, k, v, _), feeds = operands((1,), 4160, 4160, 2, 3, "float32")
-    feeds["v"][0, 4100:] = -np.float32(1e-45)
-    feeds["v"][0, :4100] = -np.float32(1e-45)
+    outputs = {"o": attention(*sources_of((1,), 4160, 4160, 2, 3)[:3])}
+    feeds = drawn(outputs)
+    feeds["v"][0] = -np.float32(1e-45)
     feeds["v"][0, 4159, 1] = np.inf
-    f = check_bytes({"o": attention(q, k, v)}, {name: feeds[name] for name in "qkv"})
-    assert shortened(f)
+    assert shortened(check(outputs, feeds, ways=APART, oracle=False))
 
 
 # -- what is not a block ---------------------------------------------------------------------------
@@ -279,47 +258,39 @@ def blocks_in(outputs):
 
 def test_a_path_that_leaves_and_comes_back_is_no_block():
     """What is sorted between scores and weights needs a kernel that stands between the two."""
-    (q, k, v, _), feeds = operands((2,), 20, 20, 16, 16, "float32")
+    q, k, v, _ = sources_of((2,), 20, 20, 16, 16)
     scores = q @ sg.swapaxes(k, 1, 2)
     raised = sg.exp(scores - scores.max(-1, keepdims=True))
-    weights = raised * sg.sort(raised.sum(-1), 1)[:, :, None]
-    f = check_bytes({"o": weights @ v}, {name: feeds[name] for name in "qkv"})
-    assert not any(
-        sum(isinstance(stage, Gemm) for stage in step.kernel.stages[0].stages) > 1
-        for step in kernels_of_blocks(f)
-    )
+    outputs = {"o": raised * sg.sort(raised.sum(-1), 1)[:, :, None] @ v}
+    f = check(outputs, drawn(outputs), ways=APART)
+    for step in kernels_of_blocks(f):
+        assert sum(isinstance(s, Gemm) for s in step.kernel.stages[0].stages) <= 1
 
 
-@pytest.mark.parametrize(
-    "out",
-    [
-        pytest.param(lambda q, k, v: (q @ sg.swapaxes(k, 1, 2)) @ v, id="no rows"),
-        pytest.param(lambda q, k, v: (q @ sg.swapaxes(k, 1, 2)).max(1), id="columns"),
-        pytest.param(lambda q, k, v: q @ sg.swapaxes(k, 1, 2), id="one product"),
-    ],
-)
-def test_other_products_stand_alone(out):
-    sources, _ = operands((2,), 20, 20, 16, 16, "float32")
-    assert not blocks_in({"o": out(*sources[:3])})
+NO_BLOCKS = {
+    "no rows": lambda q, k, v: (q @ sg.swapaxes(k, 1, 2)) @ v,
+    "columns": lambda q, k, v: (q @ sg.swapaxes(k, 1, 2)).max(1),
+    "one product": lambda q, k, v: q @ sg.swapaxes(k, 1, 2),
+    # the same weights for all batches: a product runs faster over all rows at once
+    "weights of a layer": lambda q, k, v: (
+        sg.nn.softmax(q @ (w := sg.input("w", (16, 64), "float32")))
+        @ sg.swapaxes(sg.broadcast_to(w, (2, 16, 64)), 1, 2)
+    ),
+    # scratch would leave the cache
+    "long rows": lambda q, k, v: attention(
+        *(sg.input(name, (2, 20_000, 16), "float32") for name in "qkv")
+    ),
+}
 
 
-def test_a_layer_with_weights_is_no_block():
-    """A product with the same weights for all batches runs faster over all rows at once."""
-    x, w = sg.input("x", (4, 32, 16), "float32"), sg.input("w", (16, 64), "float32")
-    shares = sg.nn.softmax(x @ w)
-    assert not blocks_in({"o": shares @ sg.swapaxes(sg.broadcast_to(w, (4, 16, 64)), 1, 2)})
-
-
-def test_scratch_that_would_leave_the_cache_is_no_block():
-    q, k, v = (sg.input(name, (2, 20_000, 16), "float32") for name in "qkv")
-    assert not blocks_in({"o": attention(q, k, v)})
+@pytest.mark.parametrize("name", NO_BLOCKS)
+def test_other_products_stand_alone(name):
+    assert not blocks_in({"o": NO_BLOCKS[name](*sources_of((2,), 20, 20, 16, 16)[:3])})
 
 
 def test_columns_are_multiplied_apart_where_they_would_not_fit():
-    sources = [sg.input(name, (2, 1024, 16), "float32") for name in "qkvg"]
-    (forward, backward) = blocks_in(with_gradients(attention(*sources[:3]), sources))
-    assert sum(node.op.name == "matmul" for node in forward.nodes) == 2
-    assert sum(node.op.name == "matmul" for node in backward.nodes) == 2
+    for block in blocks_in(derived(sources_of((2,), 1024, 1024, 16, 16))):
+        assert sum(node.op.name == "matmul" for node in block.nodes) == 2
 
 
 SQUARES = {
@@ -344,7 +315,5 @@ def test_what_rows_come_to_may_have_the_shape_of_scores(form, order):
     slopes = sg.grad(loss, sources if order == 2 else [x], allow_disconnected=True)
     if order == 2:
         slopes = sg.grad(sum((s * s).sum() for s in slopes), sources, allow_disconnected=True)
-    feeds = {name: random((3, 17, 17), "float64") for name in "xvu"}
-    read = sg.Graph({"loss": loss}).inputs
     outputs = {"y": y, **{f"slope {k}": slope for k, slope in enumerate(slopes)}}
-    check_bytes(outputs, {value.node.label: feeds[value.node.label] for value in read})
+    check(outputs, drawn(outputs), ways=APART)

@@ -7,11 +7,17 @@ from hypothesis import example, given, settings, strategies as st
 import staticgrad as sg
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
+from staticgrad.errors import VerifyError
 from staticgrad.fusion.copies import with_copies
 from staticgrad.fusion.merging import fused
 from staticgrad.fusion.reasons import Precedence
+from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.kernels.stages import Columns, Map, Scalar
+from staticgrad.ir.kernels.verify import verify_kernel
+from staticgrad.ir.schedule import KernelStep
+from staticgrad.ir.summation import BLOCK, block_sum, lane_sum
 from staticgrad.lowering.fuse import fuse, fusion
+from tests.diagonals import diagonals
 from tests.passes.test_groups import check_owners
 from tests.passes.test_neighbours import check as check_reasons
 from tests.row_programs import RowProgram
@@ -233,3 +239,155 @@ def test_groups_that_store_parts_of_two_joins_come_in_one_order():
         skew = sign * np.stack([np.stack([zero, w, -v], 1), np.stack([-w, zero, u], 1)], 1)
         expected = skew / size - np.cross(a, b)[:, :2, None] * by[:, None] / size**2
         np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
+
+
+@given(st.integers(1, 40), st.integers(1, 4 * BLOCK), st.integers(0, 3))
+@settings(max_examples=30, deadline=None)
+def test_sums_of_pieces_add_up_to_that_of_the_row(pieces, rest, doublings):
+    """By the counter rule, where each piece but the last is a power of two of blocks."""
+    piece = BLOCK << doublings
+    row = np.random.default_rng(pieces).normal(size=(pieces - 1) * piece + min(rest, piece))
+    row = row.astype("f4")
+    parts = [lane_sum(row[k : k + piece]) for k in range(0, row.size, piece)]
+    assert same_bytes(block_sum(np.array(parts)), lane_sum(row))
+
+
+BLOCKS = """kernel(p0: in {dtype}, p1: out {dtype}; n0) {{
+  map j: n0 {{
+    %0: {dtype} = load p0[j]
+    @r0: {dtype} = {kind} of blocks %0
+  }}
+  scalar {{
+    store p1[0] = @r0
+  }}
+}}
+"""
+
+
+def test_only_the_order_of_a_sum_of_floats_is_of_blocks():
+    text = BLOCKS.format(dtype="f32", kind="sum")
+    kernel = parse_kernel(text)
+    verify_kernel(kernel)
+    assert str(kernel) == text.strip() or str(kernel) == text
+    assert kernel != parse_kernel(text.replace(" of blocks", ""))
+    for dtype, kind in (("f32", "max"), ("i32", "sum")):
+        with pytest.raises(VerifyError, match="no order of blocks"):
+            verify_kernel(parse_kernel(BLOCKS.format(dtype=dtype, kind=kind)))
+
+
+ROWS = sg.dim("rows", hint=500)
+
+
+def scratch_of(graph):
+    """Of each step, how many operands it spreads out."""
+    found = []
+    for step in sg.compile(graph).schedule.steps:
+        assert isinstance(step, KernelStep)
+        found.append(sum(operand.mode == "scratch" for operand in step.kernel.operands))
+    return found
+
+
+def test_what_is_broadcast_is_spread_out():
+    """Over rows, along them, or both; what is one number is not."""
+    x, b, c = (sg.input(n, s) for n, s in (("x", (1000, 10)), ("b", (10,)), ("c", (1000, 1))))
+    assert scratch_of(sg.Graph(x - b)) == [1]
+    assert scratch_of(sg.Graph(sg.exp(x * c) * b)) == [2]
+    assert scratch_of(sg.Graph(x * 2.0 + sg.input("one", ()))) == [0]
+
+
+@pytest.mark.parametrize("shape", [(1000, 17), (20, 10)], ids=str)
+def test_long_rows_and_few_are_taken_one_by_one(shape):
+    assert scratch_of(sg.Graph(sg.input("x", shape) - sg.input("b", shape[1:]))) == [0]
+
+
+def test_workers_share_its_chunks():
+    x, b = sg.input("x", (25, 1000, 10)), sg.input("b", (25, 1, 10))
+    (step,) = sg.compile(sg.Graph(x - b)).schedule.steps
+    assert (str(step.total), step.grain) == ("200", 12)
+
+
+def operand(name, form, length, dtype):
+    """An operand over (3, rows, length), and its shape for so many rows."""
+    shapes = {
+        "whole": (3, ROWS, length),
+        "rows": (ROWS, length),
+        "alike": (length,),
+        "outer": (3, 1, length),
+        "each": (ROWS, 1),
+        "number": (3, 1, 1),
+        "transposed": (length, ROWS),
+    }
+    return sg.input(name, shapes[form], dtype), shapes[form]
+
+
+@pytest.mark.slow
+@given(
+    st.lists(
+        st.sampled_from(["rows", "alike", "outer", "each", "number", "transposed"]), max_size=4
+    ),
+    st.integers(2, 18),
+    st.sampled_from(["float32", "float64", "float16", "int32", "bool"]),
+    st.integers(0, 2**32),
+)
+@settings(max_examples=24, deadline=None)
+def test_folded_maps_have_the_bytes_of_single_operations(forms, length, dtype, seed):
+    made = [operand(f"x{k}", f, length, dtype) for k, f in enumerate(["whole", *forms])]
+    pairs = zip(made[1:], forms, strict=True)
+    values = [value.T if form == "transposed" else value for (value, _), form in pairs]
+    total = made[0][0]
+    for value in values:
+        total = sg.where(total, value, total) if dtype == "bool" else total * value + total
+    later = total if dtype in ("bool", "int32") else sg.tanh(total)
+    graph = sg.Graph({"total": total, "later": later, "one": ~total if dtype == "bool" else -total})
+    f, unfused = sg.compile(graph), sg.compile(graph, fuse=False)
+    random = np.random.default_rng(seed)
+    for rows in (1, 127, 129, int(random.integers(2, 400))):
+        shapes = [[rows if n is ROWS else n for n in shape] for _, shape in made]
+        arrays = [(random.normal(size=shape) * 4).astype(dtype) for shape in shapes]
+        feeds = {f"x{k}": array for k, array in enumerate(arrays)}
+        found, wanted = f.run(feeds), unfused.run(feeds)
+        assert all(same_bytes(found[name], wanted[name]) for name in found), rows
+
+
+def in_place(rows, length, dtype, read_later=False):
+    """Rows of a product, scaled by what other rows of it come to; read by a product again."""
+    x, w = sg.input("x", (rows, 12), dtype), sg.input("w", (12, length), dtype)
+    v = sg.input("v", (length, 7), dtype)
+    y = x @ w
+    scaled = y * sg.tanh((y * y).sum(1))[::-1][:, None]
+    outputs = {"z": scaled @ v}
+    if read_later:
+        outputs["again"] = sg.tanh(outputs["z"]) @ v.T @ y.T[:, :5]
+    return sg.Graph(outputs)
+
+
+@pytest.mark.parametrize(("dtype", "lanes"), [("float32", 16), ("float64", 8)])
+def test_rows_do_not_wait_for_what_was_stored_over_their_operand(dtype, lanes):
+    """Rows of up to three vectors, the last of which is not full; whole ones never wait.
+
+    Those of a half or less are written out.
+    """
+    for length in (lanes - 1, lanes + 2, 3 * lanes - 1):
+        assert 1 in scratch_of(in_place(1000, length, dtype)), length
+    for length in (lanes, 2 * lanes, 3 * lanes + 1):
+        assert 1 not in scratch_of(in_place(1000, length, dtype)), length
+    assert 1 not in scratch_of(in_place(1000, lanes + 2, dtype, read_later=True))
+
+
+@pytest.mark.thinned(4)
+@diagonals(
+    2,
+    ("read_later", [False, True]),
+    ("length", [3, 10, 23]),
+    ("dtype", ["float16", "float32", "float64"]),
+)
+def test_what_lies_in_place_has_the_bytes_of_single_operations(length, dtype, read_later):
+    """Groups that differ in nothing but who reads their operand later have kernels of their own."""
+    graph = in_place(ROWS, length, dtype, read_later)
+    f, unfused = sg.compile(graph, threads=3), sg.compile(graph, fuse=False)
+    random = np.random.default_rng(length)
+    for rows in (5, 129, 300):
+        shapes = {"x": (rows, 12), "w": (12, length), "v": (length, 7)}
+        feeds = {n: random.normal(size=s).astype(dtype) for n, s in shapes.items()}
+        found, wanted = f.run(feeds), unfused.run(feeds)
+        assert all(same_bytes(found[name], wanted[name]) for name in found), rows

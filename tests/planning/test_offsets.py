@@ -8,8 +8,14 @@ from hypothesis import given, settings, strategies as st
 
 from staticgrad.native import words
 from staticgrad.planning import exact_offsets
-from staticgrad.planning.exact_offsets import lowered_briefly, place_tightly
-from staticgrad.planning.offset_search import Restarts, search
+from staticgrad.planning.exact_offsets import BRIEF, lowered_briefly, place_tightly
+from staticgrad.planning.offset_search import (
+    Ejections,
+    PlacedWindows,
+    Restarts,
+    placed_by_ejections,
+    search,
+)
 from staticgrad.planning.offsets import (
     IMPOSSIBLE,
     ORDERS,
@@ -19,6 +25,7 @@ from staticgrad.planning.offsets import (
     first_fit,
     fit,
     place,
+    swept,
 )
 
 
@@ -200,3 +207,133 @@ def test_every_way_of_trying_proves_the_same(seed, flush, tight):
         restarts.height = height
         found = restarts.searched(order, 100_000, 100_000, flush * 6, tight)
         assert found == state
+
+
+def steps_of_values(rng, count, longest):
+    """A block begins at each step, of any size, and lives for a while."""
+    first = tuple(range(count))
+    last = tuple(min(count - 1, t + rng.randrange(longest)) for t in first)
+    return Spans(first, last, count), [64 * rng.randint(0, 4096) for _ in first]
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    count=st.integers(1, 120),
+    longest=st.integers(1, 40),
+    share=st.integers(90, 140),
+)
+def test_what_is_found_holds_and_keeps_the_height_and_its_machine_code_finds_the_same(
+    seed, count, longest, share
+):
+    spans, sizes = steps_of_values(random.Random(seed), count, longest)
+    load = max(spans.load(sizes))
+    limit, found = max(load * share // 100, max(sizes)), []
+    for run in (placed_by_ejections, words.compiled(placed_by_ejections)):
+        ejections = Ejections(spans, sizes, run)
+        found.append((ejections.lowered(limit, 20_000), ejections.effort))
+    assert found[0] == found[1]
+    if found[0][0] is not None:
+        offsets, height = found[0][0]
+        assert not any(at % 64 for at in offsets)
+        assert load <= height == holds(spans, sizes, offsets) <= limit
+
+
+def test_a_block_that_fits_nowhere_takes_the_place_of_others():
+    """Blocks by load come as 1, 0, 2: the first two lie as they come, so that the third, three of
+    four bytes at the step of block 0, ejects what is in its way, and all find a place."""
+    spans, sizes = Spans((1, 0, 1), (2, 1, 3), 4), [1, 2, 3]
+    height = max(spans.load(sizes))
+    assert height == 6
+    for limit in (6, 7):
+        placed = Ejections(spans, sizes, placed_by_ejections).lowered(limit, 1_000)
+        assert placed is not None
+        assert placed[1] == 6 == holds(spans, sizes, placed[0])
+    assert Ejections(spans, sizes, placed_by_ejections).lowered(5, 1_000) is None
+
+
+def test_first_fit_of_blocks_as_they_begin_is_mended_by_ejections():
+    """First fit as they begin needs 5 bytes: a (2) below b (1), then c (2) above b, since what a
+    left and what is above b are 2 and 1; one of them is moved for 4."""
+    spans, sizes = Spans((0, 0, 1, 2), (0, 2, 2, 2), 3), [2, 1, 1, 2]
+    assert max(spans.load(sizes)) == 4
+    placed = Ejections(spans, sizes, placed_by_ejections).lowered(4, 1_000)
+    assert placed is not None
+    assert placed[1] == 4 == holds(spans, sizes, placed[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("count", "hundredths"), [(1_000, 103), (10_000, 103)])
+def test_thousands_of_blocks_take_little_more_than_their_load(count, hundredths):
+    spans, sizes = steps_of_values(random.Random(1), count, 60)
+    load = max(spans.load(sizes))
+    bound = load * hundredths // 100
+    assert min(height for _, height in swept(spans, sizes)) > 1.1 * load
+    offsets, height = place_tightly(spans, sizes, bound, BRIEF)
+    assert load <= height == holds(spans, sizes, offsets) <= bound
+    assert place_tightly(spans, sizes, bound, BRIEF) == (offsets, height)
+
+
+def test_a_height_below_the_load_is_not_met_and_ends_with_the_effort():
+    spans, sizes = steps_of_values(random.Random(1), 200, 30)
+    ejections = Ejections(spans, sizes, words.compiled(placed_by_ejections))
+    assert ejections.lowered(max(spans.load(sizes)) - 1, 100_000) is None
+    assert 100_000 <= ejections.effort < 110_000
+
+
+def test_steps_at_which_no_block_begins_change_nothing():
+    spans, sizes = steps_of_values(random.Random(3), 200, 30)
+    apart = (tuple(1_000 * at for at in ends) for ends in (spans.first, spans.last))
+    limit = max(spans.load(sizes)) * 11 // 10
+    found = []
+    for each in (spans, Spans(*apart, 1_000 * spans.steps)):
+        ejections = Ejections(each, sizes, words.compiled(placed_by_ejections))
+        found.append((ejections.lowered(limit, 1_000_000), ejections.effort))
+    assert found[0] == found[1]
+    assert found[0][0] is not None
+
+
+def lowered(spans, sizes, height, effort):
+    run = words.compiled(fit)
+    best = best_fit(spans, sizes, height, ([], -1), run)
+    windows = PlacedWindows(spans, sizes, run, words.compiled(search))
+    return best, windows.lowered(height, effort, best), windows
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    count=st.integers(1, 120),
+    longest=st.integers(1, 40),
+    share=st.integers(50, 120),
+)
+def test_whatever_the_height_a_placement_holds(seed, count, longest, share):
+    spans, sizes = steps_of_values(random.Random(seed), count, longest)
+    load = max(spans.load(sizes))
+    best, (offsets, height), _ = lowered(spans, sizes, load * share // 100, 300_000)
+    assert load <= height == holds(spans, sizes, offsets) <= best[1]
+
+
+@pytest.mark.thinned(3)
+@pytest.mark.parametrize(("seed", "count"), [(1, 1_000), (6, 1_000), (4, 3_000)])
+def test_a_thousand_blocks_take_no_more_than_their_load(seed, count):
+    spans, sizes = steps_of_values(random.Random(seed), count, 60)
+    load = max(spans.load(sizes))
+    best, (offsets, height), windows = lowered(spans, sizes, load, BRIEF)
+    assert height == load == holds(spans, sizes, offsets) < best[1]
+    assert windows.effort < BRIEF
+    assert place_tightly(spans, sizes, load)[1] == load
+
+
+def test_without_effort_nothing_is_searched():
+    spans, sizes = steps_of_values(random.Random(1), 1_000, 60)
+    best, found, windows = lowered(spans, sizes, max(spans.load(sizes)), 0)
+    assert found[1] <= best[1]
+    assert windows.effort == 0
+
+
+def test_blocks_alive_together_with_most_others_are_left_to_the_search_of_all():
+    spans, sizes = steps_of_values(random.Random(1), 200, 200)
+    best, found, windows = lowered(spans, sizes, max(spans.load(sizes)) - 1, BRIEF)
+    assert found[1] <= best[1]
+    assert windows.effort == 0

@@ -1,0 +1,433 @@
+"""Slices of every k-th element and their gradients: one kernel, to the bytes of the evaluator."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+import staticgrad as sg
+from passes.pipelines import pipeline
+from staticgrad.analysis.evaluate import same_bytes
+from staticgrad.fusion.windows import FEW_ELEMENTS
+from staticgrad.lowering.fuse import fuse
+from staticgrad.ops.indexing import Concat, Pad, Slice
+from staticgrad.preparation.regions import MOST_SINGLE, MOST_STEP, with_joined_pads
+from tests.compiled.ways import numbers
+from tests.diagonals import diagonals
+from tests.random_graphs import Chooser
+
+
+def differing(graph, feeds):
+    """The results whose bytes are not the evaluator's."""
+    found, wanted = sg.compile(graph).run(feeds), sg.evaluate(graph, feeds)
+    return [name for name, array in wanted.items() if not same_bytes(found[name], array)]
+
+
+@pytest.mark.thinned(6)
+@diagonals(
+    2,
+    ("length", [1, 40, 133]),
+    ("step", [2, 3, 4, 7, MOST_STEP, MOST_STEP + 1]),
+    ("dtype", ["float32", "float64", "float16", "int32"]),
+)
+def test_elements_that_are_put_in_turn(dtype, step, length):
+    """All of them, all but the first, one alone, and two at one place, which lie not apart."""
+    shape = (step * length,)
+    parts = [sg.input(f"x{k}", (length,), dtype) for k in range(step)]
+    pads = [Pad(shape, (k,), (step,))(part) for k, part in enumerate(parts)]
+    outputs = {"one": pads[-1] * 3, "twice": pads[0] + Pad(shape, (0,), (step,))(parts[1])}
+    outputs["all"], outputs["most"] = sum(pads[1:], pads[0]), sum(pads[2:], pads[1])
+    feeds = {f"x{k}": numbers((length,), np.dtype(dtype), k) for k in range(step)}
+    assert differing(sg.Graph(outputs), feeds) == []
+
+
+@pytest.mark.thinned(3)
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("step", [2, 3])
+def test_gradients_of_slices_along_every_axis(axis, step):
+    x = sg.input("x", (6, 12, 18), "float64")
+    index = [(slice(None),) * axis + (slice(k, None, step),) for k in range(step)]
+    loss = (x[index[0]] * x[index[1]] - x[index[-1]]).sum()
+    graph = sg.Graph(
+        {"loss": loss, "slope": sg.grad(loss, x), "squares": x[index[1]] * x[index[0]]}
+    )
+    assert differing(graph, {"x": numbers((6, 12, 18), np.dtype("float64"))}) == []
+
+
+def test_the_gradient_of_a_difference_of_pairs_is_one_kernel():
+    x = sg.input("x", (100_000,), "float32")
+    slope = sg.grad(((x[::2] - x[1::2]) ** 2).sum(), x)
+    graph = pipeline("O1")(sg.Graph({"slope": slope}))
+    assert len(fuse(graph).steps) == 1
+    (kernel,) = sg.compile(sg.Graph({"slope": slope})).kernels
+    assert "store_strided" not in kernel.source
+
+
+def test_what_is_split_and_what_is_not():
+    x, y = sg.input("x", (10,), "float32"), sg.input("y", (10,), "float32")
+
+    def ops(value):
+        return [type(node.op) for node in with_joined_pads(sg.Graph({"z": value})).nodes]
+
+    def strides(value):
+        nodes = with_joined_pads(sg.Graph({"z": value})).nodes
+        return {step for node in nodes if isinstance(node.op, Pad) for step in node.op.steps}
+
+    assert strides(Pad((30,), (2,), (3,))(x)) == {1}
+    assert strides(Pad((29,), (1,), (3,))(x)) == {3}  # the last element has no two behind it
+    assert strides(Pad((30,), (29,), (-3,))(x)) == {-3}
+    many = MOST_SINGLE + 1
+    assert strides(Pad((10 * many,), (0,), (many,))(x)) == {many}
+    both = Pad((10 * many,), (0,), (many,))(x) + Pad((10 * many,), (1,), (many,))(y)
+    assert Pad not in ops(both)
+    assert Concat in ops(both)
+    same = Pad((20,), (1,), (2,))(x) + Pad((20,), (1,), (2,))(y)
+    assert Concat not in ops(same)
+
+
+def cuts(size):
+    """Parts of an axis, and all of it."""
+    ends = st.sampled_from([None, 1, -1, size // 2])
+    return st.builds(slice, st.sampled_from([None, 1, 2]), ends, st.sampled_from([None, 1, 2, 3]))
+
+
+@pytest.mark.slow
+@settings(max_examples=20, deadline=None)
+@given(st.tuples(cuts(6), cuts(8), cuts(9)), st.sampled_from([None, (1, 2), (0, 2), 2, 0]))
+def test_sums_of_parts_beside_their_gradients(part, axes):
+    """The gradient is stored where the part lies: its rows are not one run, which a sum's are."""
+    x = sg.input("x", (6, 8, 9), "float64")
+    y = x[part]
+    total = sg.sqrt(y * y + 1.0).sum(axis=axes)  # the gradient reads the roots
+    graph = sg.Graph({"total": total, "slope": sg.grad(total.sum(), x)})
+    assert differing(graph, {"x": numbers((6, 8, 9), np.dtype("float64"))}) == []
+
+
+WAYS = (
+    {"threads": 1},
+    {"threads": 3},
+    {"fuse": False},
+    {"debug": True},
+)
+
+
+def check(outputs, feeds, *more):
+    """Compile in every way, compare bytes with the evaluator; the kernels of the first way."""
+    graph = sg.Graph(outputs)
+    wanted = sg.evaluate(graph, feeds)
+    compiled = [sg.compile(graph, **way) for way in (*WAYS, *more)]
+    for f in compiled:
+        found = f.run(feeds)
+        for name, array in wanted.items():
+            assert same_bytes(found[name], array), name
+    return len(compiled[0].kernels)
+
+
+def wave(x):
+    """What a place has less than its four neighbours, round the ends."""
+    sides = sg.roll(x, 1, 0) + sg.roll(x, -1, 0) + sg.roll(x, 1, 1) + sg.roll(x, -1, 1)
+    return sides - 4 * x
+
+
+@pytest.mark.thinned
+@diagonals(
+    2,
+    ("shape", [(130, 131), (33, 520), (5000, 4), (8200, 2), (2, 8200)]),
+    ("dtype", ["float32", "float64", "int32"]),
+)
+def test_neighbours_round_the_ends_are_one_kernel(shape, dtype):
+    x = sg.input("x", shape, dtype)
+    feeds = {"x": numbers(shape, np.dtype(dtype), 0)}
+    assert check({"y": wave(x)}, feeds) == 1
+    found, each = sg.compile(sg.Graph({"y": wave(x)})), feeds["x"]
+    moved = [np.roll(each, by, axis) for axis in (0, 1) for by in (1, -1)]
+    with np.errstate(invalid="ignore"):
+        expected = sum(moved[1:], moved[0]) - 4 * each
+    np.testing.assert_array_equal(found.run(feeds)["y"], expected)
+    assert found.peak_bytes == 0  # no roll lies in memory
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["vector", pytest.param("numba", marks=pytest.mark.exhaustive)])
+def test_the_gradient_round_the_ends_reads_what_it_adds(backend):
+    """Its pads lie apart two by two, although all four of an axis do not."""
+    x = sg.input("x", (150, 151), "float64")
+    loss = (wave(x) ** 2).sum()
+    slope = sg.grad(loss, x)
+    joined = with_joined_pads(sg.Graph({"slope": slope})).nodes
+    assert not [node for node in joined if isinstance(node.op, Pad)]
+    assert len([node for node in joined if isinstance(node.op, Concat)]) == 8
+    shape = (150, 151)
+    whole = np.random.default_rng(0).integers(-9, 9, shape).astype("float64")
+    for each in (whole, numbers(shape, whole.dtype)):  # no sum of whole numbers is rounded
+        check({"slope": slope}, {"x": each}, {"backend": backend})
+    both = sg.Graph({"loss": loss, "slope": slope})
+    assert len(sg.compile(both).kernels) <= 4  # two of them the loss's
+    found = sg.compile(both).run({"x": whole})
+    laplacian = [np.roll(whole, by, axis) for axis in (0, 1) for by in (1, -1)]
+    residual = sum(laplacian) - 4 * whole
+    back = sum(np.roll(residual, by, axis) for axis in (0, 1) for by in (1, -1)) - 4 * residual
+    np.testing.assert_array_equal(found["slope"], 2 * back)
+    assert found["loss"] == (residual**2).sum()
+
+
+SIZES = st.sampled_from([1, 2, 15, 16, 17, 31, 33, 64, 100, 257])
+
+
+@pytest.mark.slow
+@settings(max_examples=10)
+@given(st.lists(SIZES, min_size=2, max_size=4), st.integers(0, 1), st.booleans(), st.data())
+def test_parts_of_any_length(lengths, axis, named, data):
+    """The longest may be the first, the last or between; beside a border, and reduced."""
+    whole = sum(lengths)
+    other = FEW_ELEMENTS // whole + data.draw(st.integers(1, 40))
+    shapes = [(n, other) if axis == 0 else (other, n) for n in lengths]
+    size = "rows" if named else other
+    parts = [
+        sg.input(f"x{k}", (s[0], size) if axis == 0 else (size, s[1]), "float32")
+        for k, s in enumerate(shapes)
+    ]
+    joined = sg.concatenate(parts, axis)
+    first = joined[:1] if axis == 0 else joined[:, :1]
+    rest = joined[1:] if axis == 0 else joined[:, 1:]
+    shifted = sg.concatenate([rest, first * 2], axis)
+    border = sg.pad(rest, ((1, 0), (0, 0)) if axis == 0 else ((0, 0), (1, 0)))
+    outputs = {"moved": shifted - joined, "border": border + joined, "most": (joined * 2).max(1)}
+    feeds = {f"x{k}": numbers(s, np.dtype("float32"), k) for k, s in enumerate(shapes)}
+    check(outputs, feeds)
+
+
+def test_rows_of_few_elements_are_reduced_in_lanes():
+    """A stack of coordinates has no memory: its squares are summed where the coordinates lie."""
+    parts = [sg.input(name, (20_000,), "float32") for name in "abc"]
+    lengths = (sg.stack(parts, -1) ** 2).sum(-1)
+    f = sg.compile(sg.Graph({"lengths": lengths}))
+    assert (len(f.kernels), f.peak_bytes) == (1, 0)
+    feeds = {name: numbers((20_000,), np.dtype("float32"), k) for k, name in enumerate("abc")}
+    wanted = sum(array.astype("f8") ** 2 for array in feeds.values())
+    np.testing.assert_allclose(f.run(feeds)["lengths"], wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((2000, 24), 1), ((2000, 24), 0)], ids=str)
+def test_parts_of_short_rows_are_copied(shape, axis):
+    """Most of their vectors cross an end; so do those of what is summed across rows."""
+    x, y = sg.input("x", shape, "float32"), sg.input("y", shape, "float32")
+    joined = sg.concatenate([x, y], axis)
+    assert len(sg.compile(sg.Graph({"z": joined * 2})).kernels) > 1
+    wide = sg.concatenate([sg.input(n, (200, 300), "float32") for n in "ab"], axis)
+    assert len(sg.compile(sg.Graph({"z": (wide * 2).sum(0)})).kernels) > 1
+    assert len(sg.compile(sg.Graph({"z": (wide * 2).sum(1)})).kernels) == 1
+
+
+DTYPES = ("float32", "float64", "float16", "int32", "uint8", "bool")
+SPECIAL = (0.0, -0.0, np.nan, np.inf, -np.inf, 1e-42, 3.5, -7.0)
+
+
+def feed(chooser, shape, dtype):
+    """An array in which zeros of both signs, infinities and NaN occur."""
+    random = np.random.default_rng(chooser.integer(0, 1000))
+    if dtype.startswith("float"):
+        array = random.normal(size=shape)
+        places = random.random(shape) < 0.3
+        array[places] = random.choice(SPECIAL, shape)[places]
+        with np.errstate(over="ignore"):
+            return array.astype(dtype)
+    return random.integers(0, 2 if dtype == "bool" else 200, shape).astype(dtype)
+
+
+def sliced(chooser, x):
+    """Some slice of x, steps of both signs."""
+    starts, lengths, steps = [], [], []
+    for size in x.shape:
+        step = chooser.choice((1, 1, 1, -1, 2, -3))
+        length = chooser.integer(0, -(-size // abs(step)))
+        room = size - 1 - abs(step) * (length - 1) if length else size - 1
+        low = chooser.integer(0, max(room, 0))
+        last = low + abs(step) * max(length - 1, 0)
+        starts.append(low if step > 0 else last)
+        lengths.append(length)
+        steps.append(step)
+    return Slice(tuple(starts), tuple(lengths), tuple(steps))(x)
+
+
+def padded(chooser, x, shape):
+    """x somewhere inside zeros of a shape that is no smaller."""
+    starts, steps = [], []
+    for size, room in zip(x.shape, shape, strict=True):
+        step = chooser.choice((1, 1, 1, -1, 2))
+        if size and abs(step) * (size - 1) >= room:
+            step = step // abs(step)
+        low = chooser.integer(0, max(0, room - 1 - abs(step) * max(size - 1, 0)))
+        starts.append(low if step > 0 else low + abs(step) * max(size - 1, 0))
+        steps.append(step)
+    return Pad(shape, tuple(starts), tuple(steps))(x)
+
+
+def program(chooser):
+    """Slices, pads, joins and what is computed elementwise of them, of one dtype."""
+    dtype = chooser.choice(DTYPES)
+    rank = chooser.integer(1, 3)
+    shape = tuple(chooser.choice((1, 2, 3, 5, 17, 40)) for _ in range(rank))
+    feeds = {name: feed(chooser, shape, dtype) for name in "xy"}
+    values = [sg.input(name, shape, dtype) for name in "xy"]
+    for _ in range(chooser.integer(1, 6)):
+        x, y = chooser.choice(values), chooser.choice(values)
+        match chooser.integer(0, 4):
+            case 0:
+                values.append(padded(chooser, sliced(chooser, x), shape))
+            case 1:
+                axis = chooser.integer(0, rank - 1)
+                cut = chooser.integer(0, shape[axis])
+                before = Slice(
+                    tuple(cut if k == axis else 0 for k in range(rank)),
+                    tuple(n - cut if k == axis else n for k, n in enumerate(shape)),
+                    (1,) * rank,
+                )(x)
+                behind = Slice(
+                    (0,) * rank,
+                    tuple(cut if k == axis else n for k, n in enumerate(shape)),
+                    (1,) * rank,
+                )(y)
+                values.append(Concat(axis)(before, behind))
+            case 2:
+                values.append(sg.maximum(x, y) if dtype == "bool" else x + y)
+            case 3:
+                values.append(sg.where(x == y, x, y))
+            case 4:
+                part = sliced(chooser, x)
+                cheap = part if dtype == "bool" else part * part + part
+                values.append(padded(chooser, cheap, shape))
+    outputs = {f"o{k}": v for k, v in enumerate(values[2:])} | {"both": values[0] == values[1]}
+    last = values[-1]
+    if dtype.startswith("float"):
+        axes = (chooser.integer(0, rank - 1),)
+        outputs["total"] = last.sum(axes)
+        outputs["all"] = last.sum()
+        outputs["transposed"] = sg.transpose(last) + 1.0
+    return sg.Graph(outputs), feeds
+
+
+@st.composite
+def programs(draw):
+    return program(Chooser(draw))
+
+
+@pytest.mark.slow
+@given(programs())
+@settings(max_examples=32, deadline=None)
+def test_parts_have_the_bytes_of_the_evaluator(made):
+    graph, feeds = made
+    wanted = sg.evaluate(graph, feeds)
+    for level, merge in (("O0", True), ("O1", True), ("O1", False)):
+        found = sg.compile(graph, pipeline=level, fuse=merge).run(feeds)
+        for name, array in wanted.items():
+            assert same_bytes(found[name], array), name
+
+
+@pytest.mark.parametrize("size", [5, "n"])
+def test_a_part_that_is_the_whole_is_read_like_any_other(size):
+    """In steps of two along an axis of one element, which a layout takes for steps of one."""
+    x = sg.input("x", (size, 1), "int32")
+    part = Pad(x.shape, (0, 0), (1, 2))(x * x)
+    behind = Concat(0)(Slice((0, 0), x.shape, (1, 1))(part), Slice((0, 0), (0, 1), (1, 1))(x))
+    graph = sg.Graph({"part": part, "read": x + part, "behind": behind})
+    found = sg.compile(graph, pipeline="O0").run({"x": np.arange(5, dtype="int32")[:, None]})
+    assert found["part"].ravel().tolist() == [0, 1, 4, 9, 16]
+    assert found["read"].ravel().tolist() == [0, 2, 6, 12, 20]
+    assert found["behind"].ravel().tolist() == [0, 1, 4, 9, 16]
+
+
+def slices(count):
+    """The gradient of a recurrence over slices of one array."""
+    x = sg.input("x", (count, 8, 24), "float32")
+    h = x[0]
+    for k in range(1, count):
+        h = sg.tanh(x[k] + h)
+    return sg.Graph({"slope": sg.grad((h * h).sum(), x)})
+
+
+@pytest.mark.thinned(3)
+@pytest.mark.parametrize("count", [3, 5, 40])
+def test_the_gradient_of_slices_is_written_once_where_it_lies(count):
+    """No zeros, no copies, and no more than the result and what the recurrence keeps."""
+    f = sg.compile(slices(count))
+    labels = [step.label for step in f.schedule.steps]
+    assert not any("pad" in label or "concat" in label for label in labels)
+    array = np.random.default_rng(0).normal(size=(count, 8, 24)).astype("float32")
+    array[1] = -0.0
+    found = f.run({"x": array})["slope"]
+    unfused = sg.compile(slices(count), fuse=False).run({"x": array})["slope"]
+    assert same_bytes(found, unfused)
+
+
+@pytest.mark.slow
+def test_steps_of_slices_grow_with_their_number():
+    few, many = (len(sg.compile(slices(n)).schedule.steps) for n in (40, 80))
+    assert many <= 2 * few + 2
+
+
+@st.composite
+def sums_of_pads(draw):
+    """Sums of pads that meet or lie apart, and of others, in any order, of any dtype."""
+    chooser = Chooser(draw)
+    dtype = chooser.choice(("float32", "float64", "float16", "int32"))
+    shape = (chooser.choice((9, 20)), chooser.choice((3, 12)))
+    feeds = {name: feed(chooser, shape, dtype) for name in "xy"}
+    x, y = (sg.input(name, shape, dtype) for name in "xy")
+    axis = chooser.integer(0, 1)
+    total = None
+    for _ in range(chooser.integer(2, 7)):
+        whole = chooser.choice((x, y))
+        begin = chooser.integer(0, shape[axis])
+        length = chooser.integer(0, shape[axis] - begin)
+        starts = tuple(begin if k == axis else 0 for k in range(2))
+        lengths = tuple(length if k == axis else n for k, n in enumerate(shape))
+        value = Slice((0, 0), lengths, (1, 1))(whole)
+        value = chooser.choice((value, value * value, -value, sg.maximum(value, value * 3)))
+        term = whole if chooser.integer(0, 5) == 0 else Pad(shape, starts, (1, 1))(value)
+        total = term if total is None else total + term
+    return sg.Graph({"total": total, "transposed": total.T, "both": x == y}), feeds
+
+
+def test_pads_of_nothing_add_up_to_zeros():
+    """Three parts without elements, two of them at one place."""
+    x = sg.input("x", (9, 3))
+    part = Slice((0, 0), (0, 3), (1, 1))(x)
+    part = part * part
+    first, second, third = (Pad((9, 3), (start, 0), (1, 1))(part) for start in (0, 0, 1))
+    found = sg.compile(sg.Graph(first + second + third), pipeline="O0").run(
+        {"x": np.ones((9, 3), "f4")}
+    )
+    assert same_bytes(found["output"], np.zeros((9, 3), "f4"))
+
+
+@pytest.mark.slow
+@given(sums_of_pads())
+@settings(max_examples=24, deadline=None)
+def test_sums_of_pads_have_the_bytes_of_the_evaluator(made):
+    graph, feeds = made
+    wanted = sg.evaluate(graph, feeds)
+    for level in ("O0", "O1"):
+        found = sg.compile(graph, pipeline=level).run(feeds)
+        assert all(same_bytes(found[name], array) for name, array in wanted.items()), level
+
+
+OF_PARTS = {
+    "squares": lambda x: sg.tanh((x * x)[::2]),
+    "twice": lambda x: sg.tanh(sg.tanh((x * x)[1:4]) * 0.5),
+    "two parts": lambda x: sg.sin(x[:2]) * sg.exp(x[3:] * x[:2]),
+}
+
+
+@pytest.mark.thinned(3)
+@diagonals(2, ("name", OF_PARTS), ("order", [1, 2]))
+def test_losses_of_parts_stand_beside_their_gradients(name, order):
+    x = sg.input("x", (5,), "float64")
+    loss = sg.tanh(OF_PARTS[name](x) * 0.5).sum()
+    outputs = {"loss": loss, "part": (x * x)[::2], "slope": sg.grad(loss, x)}
+    if order == 2:
+        outputs["bend"] = sg.grad((outputs["slope"] ** 2).sum(), x)
+    graph, feeds = sg.Graph(outputs), {"x": np.linspace(-1.0, 1.5, 5)}
+    with sg.options(check=True):
+        found = sg.compile(graph).run(feeds)
+    for key, array in sg.evaluate(graph, feeds).items():
+        np.testing.assert_allclose(found[key], array, rtol=1e-12, atol=1e-14)

@@ -1,0 +1,326 @@
+"""Every other lane and its inverse, prefetching, and helpers that stay functions."""
+
+from contextlib import closing
+from itertools import product
+
+import numpy as np
+import pytest
+
+from staticgrad import native
+from staticgrad.errors import CompileError
+from staticgrad.native.by_numba import frontend as numba_frontend
+from staticgrad.native.language import frontend
+from staticgrad.native.language.kinds import ELEMENTS, LANES
+from staticgrad.storage.parameter import aligned_bytes
+from tests.diagonals import diagonals
+from tests.limits import finfo
+from tests.native.support import MODES, assert_same, call
+from tests.native.test_masks import Guarded
+
+PICKS = ("even", "odd", "zip_low", "zip_high")
+
+
+def picked(word, a, b):
+    """What a word makes of two vectors."""
+    both = np.concatenate([a, b])
+    if word in ("even", "odd"):
+        return both[word == "odd" :: 2]
+    zipped = np.stack([a, b], -1).ravel()
+    return zipped[: len(a)] if word == "zip_low" else zipped[len(a) :]
+
+
+@pytest.mark.thinned(13)
+@pytest.mark.parametrize("name", ELEMENTS)
+def test_lanes_are_picked_from_two_vectors(name):
+    dtype = ELEMENTS[name].numpy
+    both = (np.arange(32) % 2 if name == "b8" else np.arange(32)).astype(dtype)
+    for lanes in LANES[1:]:
+        lines = [f"    a = load{lanes}(p, 0)", f"    b = load{lanes}(p, {lanes})"]
+        for number, word in enumerate(PICKS):
+            lines.append(f"    store{lanes}(q, {number * lanes}, {word}(a, b))")
+        head = ["def kernel(t, own, begin, end):", f"    p = ptr_{name}(t[0])"]
+        source = "\n".join([*head, f"    q = ptr_{name}(t[1])", *lines]) + "\n"
+        a, b = both[:lanes], both[lanes : 2 * lanes]
+        wanted = np.concatenate([picked(word, a, b) for word in PICKS])
+        modes = MODES if lanes in (2, 16) else ("vector", "python")
+        for mode in modes:
+            found = np.zeros_like(wanted)
+            call(source, [both, found], [], 0, 1, mode=mode)
+            assert_same(found, wanted, f"{name}x{lanes} {mode}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["f32", "i64", "b8"])
+def test_lanes_of_several_vectors_are_dealt_out_and_taken_in_turn(name):
+    random = np.random.default_rng(0)
+    for count, lanes in product(range(2, 8), LANES[1:]):
+        rows = random.integers(0, 2 if name == "b8" else 99, (count, lanes))
+        a = rows.astype(ELEMENTS[name].numpy)
+        head = ["def kernel(t, own, begin, end):", f"    p = ptr_{name}(t[0])"]
+        lines = [*head, f"    q = ptr_{name}(t[1])"]
+        lines += [f"    v{n} = load{lanes}(p, {n * lanes})" for n in range(count)]
+        every = ", ".join(f"v{n}" for n in range(count))
+        for n, word in product(range(count), ("every", "turn")):
+            to = (n + count * (word == "turn")) * lanes
+            lines.append(f"    store{lanes}(q, {to}, {word}{n}({every}))")
+        wanted = np.array([a.reshape(lanes, count).T, a.T.reshape(count, lanes)], order="C")
+        modes = MODES if (count, lanes) == (5, 16) else ("vector", "python")
+        for mode in modes:
+            found = np.zeros_like(wanted)
+            call("\n".join(lines) + "\n", [a, found], [], 0, 1, mode=mode)
+            assert_same(found, wanted, f"{name}x{lanes} of {count} {mode}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "every2(f32x4(0), f32x4(1))",
+        "turn0(f32x4(0))",
+        "turn1(f32x4(0), f64x4(0))",
+        "even(f32x1(0), f32x1(1))",
+        "odd(f32x4(0), f32x8(0))",
+    ],
+)
+def test_lanes_of_one_kind_and_more_than_one_are_picked(text):
+    source = f"def kernel(t, own, begin, end):\n    v = {text}\n"
+    for backend in ("vector", "numba"):
+        with pytest.raises(CompileError, match="does not take"):
+            native.kernel(source, backend=backend)
+    with pytest.raises(TypeError):
+        call(source, [], [], 0, 1, mode="python")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_prefetching_changes_nothing_wherever_it_points(mode):
+    source = """\
+def kernel(t, own, begin, end):
+    p = ptr_f32(t[0])
+    q = ptr_f32(t[1])
+    for j in range(begin, end, 16):
+        m = mask16(end - j)
+        prefetch(p, j + 512)
+        prefetch_write(q, j - 1000000000000)
+        store(q, j, load(p, j, m) + 1.0, m)
+"""
+    x = np.arange(37, dtype="f4")
+    found = np.zeros_like(x)
+    call(source, [x, found], [], 0, 37, mode=mode)
+    assert_same(found, x + 1, mode)
+
+
+def test_prefetching_is_an_instruction_of_its_own():
+    source = "def kernel(t, own, begin, end):\n    prefetch_write(t, begin)\n    prefetch(t, end)\n"
+    text = frontend.module_text(source, "k")
+    assert "call void @llvm.prefetch.p0(ptr" in text
+    assert ", i32 1, i32 3, i32 1)" in text
+    assert ", i32 0, i32 3, i32 1)" in text
+
+
+OUTLINED = """\
+def outlined_finish(p, i, v):
+    store16(p, i, v * v + 1.0)
+
+
+def plain(v):
+    return v + v
+
+
+def kernel(t, own, begin, end):
+    p = ptr_f32(t[0])
+    for i in range(begin, end, 16):
+        outlined_finish(p, i, plain(load16(p, i)))
+"""
+
+
+@pytest.mark.thinned(3)
+@pytest.mark.parametrize("mode", MODES)
+def test_outlined_helpers_compute_what_they_say(mode):
+    x = np.arange(64, dtype="f4")
+    wanted = (x + x) * (x + x) + 1
+    call(OUTLINED, [x], [], 0, 64, mode=mode)
+    assert_same(x, wanted, mode)
+
+
+def test_outlined_helpers_stay_functions_in_both_backends():
+    for text in (frontend.module_text(OUTLINED, "k"), *numba_frontend.modules(OUTLINED, "k")):
+        for line in text.splitlines():
+            if line.startswith("define ") and "outlined_finish" in line:
+                assert "noinline" in line
+                assert "alwaysinline" not in line
+            elif line.startswith("define ") and "plain" in line:
+                assert "alwaysinline" in line
+
+
+STRIDES = (1, 2, 3, 4, -1, -2, -3, -4)
+
+
+def moves(name, lanes, stride, head):
+    """A kernel that moves the lanes of a mask from places of p to the same places of r, and to q.
+
+    ``head`` makes the mask m and the first lane's place.
+    """
+    return f"""
+def kernel(t, own, begin, end):
+    p = ptr_{name}(t[0])
+    q = ptr_{name}(t[1])
+    r = ptr_{name}(t[2])
+    b = ptr_b8(t[3])
+    for o in range(begin, end):
+{head}
+        v = load_strided(p, first, {stride}, m)
+        store{lanes}(q, o * {lanes}, v)
+        store_strided(r, first, {stride}, v, m)
+"""
+
+
+@pytest.mark.thinned
+@diagonals(
+    2, ("mode", ["vector", "python"]), ("name", ["b8", "i16", "f16", "f32", "f64"]), daily="vector"
+)
+def test_lanes_of_any_mask_come_and_go(name, mode):
+    check(name, LANES[1:], mode)
+
+
+@pytest.mark.slow
+def test_numba_moves_the_same():
+    check("f32", (16,), "numba")
+
+
+def check(name, widths, mode):
+    random = np.random.default_rng(5)
+    dtype = ELEMENTS[name].numpy
+    for lanes in widths:
+        on = random.random((6, lanes)) < 0.6
+        on[0], on[1] = True, False
+        for stride in STRIDES:
+            span = abs(stride) * (lanes - 1) + 1
+            first = 0 if stride > 0 else span - 1
+            head = f"        first = {first}\n        m = mask_of(load{lanes}(b, o * {lanes}))"
+            source = moves(name, lanes, stride, head)
+            memory = random.integers(1, 2 if name == "b8" else 100, span).astype(dtype)
+            for row, bits in enumerate(on):
+                found, target = np.zeros((6, lanes), dtype), np.zeros(span, dtype)
+                call(source, [memory, found, target, on], [], row, row + 1, mode=mode)
+                places = first + stride * np.arange(lanes)
+                wanted = np.where(bits, memory[places], dtype.type(0)).astype(dtype)
+                assert_same(found[row], wanted, f"{name}x{lanes} by {stride}, {bits}")
+                there = np.zeros(span, dtype)
+                there[places[bits]] = memory[places[bits]]
+                assert_same(target, there, f"{name}x{lanes} by {stride}, {bits}")
+
+
+@pytest.mark.thinned(4)
+@pytest.mark.parametrize("stride", STRIDES)
+@pytest.mark.parametrize("name", ["i8", "f32", "f64"])
+def test_nothing_is_read_or_written_beyond_the_lanes(name, stride):
+    with closing(Guarded()) as read, closing(Guarded()) as written:
+        check_ends(name, stride, (read, written))
+
+
+def check_ends(name, stride, fences):
+    dtype, lanes = ELEMENTS[name].numpy, 8
+    head = f"        m = mask{lanes}(t[4])\n        first = t[5]"
+    source = moves(name, lanes, stride, head)
+    for count in (1, 2, 5, 8):
+        span = abs(stride) * (count - 1) + 1
+        first = 0 if stride > 0 else span - 1
+        for place in ("at_start", "at_end"):
+            memory, target = (getattr(fence, place)(dtype, span) for fence in fences)
+            memory[:] = np.arange(1, span + 1)
+            target[:] = 0
+            found = np.zeros(lanes, dtype)
+            on = np.ones(lanes, "b1")
+            call(source, [memory, found, target, on], [count, first], 0, 1)
+            wanted = np.zeros(lanes, dtype)
+            wanted[:count] = memory[::stride]
+            assert_same(found, wanted, f"{count} lanes by {stride}")
+            assert_same(target[::stride], memory[::stride], f"{count} lanes by {stride}")
+
+
+def test_short_literal_strides_gather_and_scatter_nothing():
+    head = "        first = 0\n        m = mask16(16)"
+    for stride, scattered in ((2, False), (-4, False), (5, True)):
+        text = frontend.module_text(moves("f32", 16, stride, head), "k")
+        assert ("masked.gather" in text) is scattered
+        assert ("masked.scatter" in text) is scattered
+
+
+SOURCE = """
+def kernel(t, own, begin, end):
+    p = ptr_{name}(t[0])
+    q = ptr_{name}(t[1])
+    fitting = ptr_i64(t[2])
+    for o in range(begin, end):
+        m = mask{lanes}(t[3])
+        v = load(p, 0, m)
+        if fits(q, o, m):
+            stream(q, o, v)
+            store1(fitting, o, i64x1(1))
+        else:
+            store(q, o, v, m)
+            store1(fitting, o, i64x1(0))
+    settle()
+"""
+
+
+@pytest.mark.thinned(4)
+@pytest.mark.parametrize(("name", "lanes"), [("f32", 16), ("f64", 8), ("f32", 8), ("i16", 16)])
+@pytest.mark.parametrize("mode", MODES)
+def test_what_is_streamed_is_stored(name, lanes, mode):
+    dtype = ELEMENTS[name].numpy
+    source = SOURCE.format(name=name, lanes=lanes)
+    memory = np.arange(1, lanes + 1).astype(dtype)
+    for count in (lanes, lanes - 1, 0):
+        for first in range(lanes + 1):
+            block = aligned_bytes(3 * lanes * dtype.itemsize).view(dtype)
+            block[:] = 0
+            fitting = np.full(lanes + 1, -1, np.int64)
+            call(source, [memory, block, fitting], [count], first, first + 1, mode=mode)
+            wanted = np.zeros_like(block)
+            wanted[first : first + count] = memory[:count]
+            assert_same(block, wanted, f"{count} of {name}x{lanes} from {first}")
+            assert fitting[first] == (count == lanes and first * dtype.itemsize % 32 == 0)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["stream(q, o, v)", "stream(q, o, f64x8(0.0))", "x = fits(q, o, mask1(1))", "settle(1)"],
+)
+def test_what_is_no_vector_of_its_own_is_refused(line):
+    source = "def kernel(t, own, begin, end):\n    q = ptr_f32(t[0])\n    o = begin\n"
+    source += f"    v = f32x4(0.0)\n    {line}\n"
+    with pytest.raises(TypeError):
+        frontend.module_text(source, "kernel")
+
+
+SCALED = """\
+def kernel(t, own, begin, end):
+    a = ptr_{code}(t[0])
+    n = ptr_{code}(t[1])
+    c = ptr_{code}(t[2])
+    for i in range(begin, end, {lanes}):
+        m = mask{lanes}(end - i)
+        store(c, i, scale(load(a, i, m), load(n, i, m)), m)
+"""
+
+
+@pytest.mark.thinned(3)
+@pytest.mark.skipif(native.vector_bits() < 512, reason="registers are narrower")
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_numbers_are_scaled_with_one_rounding(dtype, mode):
+    limits = finfo(np.dtype(dtype))
+    span = 2 * limits.maxexp
+    a = np.random.default_rng(0).uniform(0, 2, 2 * span + 3).astype(dtype)
+    a[::9], a[::17] = 0.0, np.nan
+    n = np.arange(-span - 1, span + 2).astype(dtype)
+    with np.errstate(all="ignore"):
+        wanted = np.ldexp(a, n.astype(np.int32))
+    lanes_of = (1, 2, 4, 8, 16) if mode == "vector" else (16,)
+    for lanes in lanes_of:
+        c = np.empty_like(a)
+        code = "f32" if dtype is np.float32 else "f64"
+        call(SCALED.format(code=code, lanes=lanes), [a, n, c], [], 0, a.size, mode=mode)
+        kept = ~np.isnan(a)
+        assert_same(c[kept], wanted[kept], f"{lanes} lanes")
+        assert np.isnan(c[~kept & (n > -100)]).all(), lanes
