@@ -11,11 +11,12 @@ import json
 import sys
 import time
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from staticgrad.comparison.loading import subject
-from staticgrad.comparison.ways import DefineByRun, DefineThenRun, ProgramAtOnce, by_run
+from staticgrad.comparison.ways import DefineThenRun, by_run
 
 if __name__ == "__main__":
     _, way, spec, size, started = sys.argv
@@ -24,7 +25,7 @@ if __name__ == "__main__":
     batch = chosen.draw(int(size), np.random.default_rng(0))
     data = time.process_time() - begun
     marks = [time.monotonic()]
-    trained: DefineThenRun | DefineByRun | ProgramAtOnce
+    trained: Any
     if way == "tape":
         trained = by_run(chosen)
         marks += [time.monotonic()] * 2

@@ -133,72 +133,63 @@ def compare(
         if chosen.graph is None:
             watch("the tape alone: there is no graph")
             return _tape_alone(chosen, seconds, about)
-        return _compared(spec, chosen, batches, depths, seconds, torch_compile, watch, about)
-
-
-def _compared(
-    spec: Spec,
-    chosen: ComparedProgram,
-    batches: Iterable[int] | None,
-    depths: Iterable[int] | None,
-    seconds: float,
-    torch_compile: bool,
-    watch: Watch,
-    about: Mapping[str, Any],
-) -> Comparison:
-    usual = chosen.batch_size
-    watch("whether both ways agree")
-    trained = DefineThenRun(chosen)
-    agreed = agreement(chosen, trained)
-    named = [*trained.graph.sizes] == [BATCH]
-    wanted = batches or ((max(usual // 4, 1), usual * 4) if named else ())
-    serves = {n: _refused_size(chosen, trained, n) for n in wanted if named and n != usual}
-    sizes = sorted({usual, *(n for n, refused in serves.items() if refused is None)})
-    refusal = next(filter(None, (chosen.refusal, *serves.values())), None)
-    timings = [_race(chosen, n, n) for n in sizes]
-    forward = [_race(chosen, usual, usual, "forward")] if hasattr(by_run(chosen), "forward") else []
-    others: dict[int, ComparedProgram] = {}
-    if chosen.depth is not None and not isinstance(spec, Model):
-        watch("other depths, which are compiled first")
-        numbers = set(depths or (max(chosen.depth // 2, 2), chosen.depth, chosen.depth * 4))
-        others = {depth: subject(spec, depth=depth) for depth in sorted(numbers)}
-    layers = [_race(each, depth, usual) for depth, each in others.items()]
-    for part in range(PARTS):
-        watch(f"the time of steps, part {part + 1} of {PARTS}")
-        for race in (*timings, *forward, *layers):
-            race.run(seconds / PARTS)
-    watch("memory")
-    by_policy = compiled_by_policy(chosen)
-    memories = tuple(bytes_of(chosen, n, n, by_policy) for n in sizes)
-    batch = chosen.draw(usual, np.random.default_rng(0))
-    watch("what a graph cannot do")
-    return ShownComparison(
-        **about,
-        threads=_pools_while_timed(),
-        agreement=agreed,
-        batches=tuple(race.pair() for race in timings),
-        depths=tuple(race.pair() for race in layers),
-        forward=forward[0].pair() if forward else None,
-        first=_first_results(spec, usual, watch),
-        memories=memories,
-        budgets=budgets(trained, usual),
-        program=str(trained.graph),
-        work=work(trained, usual),
-        abilities=abilities(),
-        acts=acts(chosen, trained),
-        timelines=timelines(chosen, by_policy),
-        depth_memories=tuple(
-            bytes_of(each, depth, each.batch_size, compiled_by_policy(each))
-            for depth, each in others.items()
-        ),
-        anatomy=_anatomy(chosen.graph, trained, batch, trained.sizes(usual)),
-        module="\n".join(map(repr, chosen.modules)),
-        dead=tuple(dead_nodes(chosen.graph, trained.compiled.graph, trained.sizes(usual)).lines()),
-        checkpointed=checkpointed(chosen, batch),
-        refusal=refusal,
-        changes=_changes(chosen) if chosen.changes else None,
-        peers=_peers(chosen, seconds, torch_compile, watch),
-    )
+        usual = chosen.batch_size
+        watch("whether both ways agree")
+        trained = DefineThenRun(chosen)
+        agreed = agreement(chosen, trained)
+        named = [*trained.graph.sizes] == [BATCH]
+        wanted = batches or ((max(usual // 4, 1), usual * 4) if named else ())
+        serves = {n: _refused_size(chosen, trained, n) for n in wanted if named and n != usual}
+        sizes = sorted({usual, *(n for n, refused in serves.items() if refused is None)})
+        refusal = next(filter(None, (chosen.refusal, *serves.values())), None)
+        timings = [_race(chosen, n, n) for n in sizes]
+        forward = (
+            [_race(chosen, usual, usual, "forward")] if hasattr(by_run(chosen), "forward") else []
+        )
+        others: dict[int, ComparedProgram] = {}
+        if chosen.depth is not None and not isinstance(spec, Model):
+            watch("other depths, which are compiled first")
+            numbers = set(depths or (max(chosen.depth // 2, 2), chosen.depth, chosen.depth * 4))
+            others = {depth: subject(spec, depth=depth) for depth in sorted(numbers)}
+        layers = [_race(each, depth, usual) for depth, each in others.items()]
+        for part in range(PARTS):
+            watch(f"the time of steps, part {part + 1} of {PARTS}")
+            for race in (*timings, *forward, *layers):
+                race.run(seconds / PARTS)
+        watch("memory")
+        by_policy = compiled_by_policy(chosen)
+        memories = tuple(bytes_of(chosen, n, n, by_policy) for n in sizes)
+        batch = chosen.draw(usual, np.random.default_rng(0))
+        watch("what a graph cannot do")
+        return ShownComparison(
+            **about,
+            threads=_pools_while_timed(),
+            agreement=agreed,
+            batches=tuple(race.pair() for race in timings),
+            depths=tuple(race.pair() for race in layers),
+            forward=forward[0].pair() if forward else None,
+            first=_first_results(spec, usual, watch),
+            memories=memories,
+            budgets=budgets(trained, usual),
+            program=str(trained.graph),
+            work=work(trained, usual),
+            abilities=abilities(),
+            acts=acts(chosen, trained),
+            timelines=timelines(chosen, by_policy),
+            depth_memories=tuple(
+                bytes_of(each, depth, each.batch_size, compiled_by_policy(each))
+                for depth, each in others.items()
+            ),
+            anatomy=_anatomy(chosen.graph, trained, batch, trained.sizes(usual)),
+            module="\n".join(map(repr, chosen.modules)),
+            dead=tuple(
+                dead_nodes(chosen.graph, trained.compiled.graph, trained.sizes(usual)).lines()
+            ),
+            checkpointed=checkpointed(chosen, batch),
+            refusal=refusal,
+            changes=_changes(chosen) if chosen.changes else None,
+            peers=_peers(chosen, seconds, torch_compile, watch),
+        )
 
 
 def _refused_size(chosen: ComparedProgram, trained: DefineThenRun, size: int) -> Refusal | None:

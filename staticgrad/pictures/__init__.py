@@ -1,4 +1,4 @@
 """Pictures of programs as HTML and SVG text: what pages and notebooks show.
 
-Functions take words and numbers and give text; they need Python alone.
+Functions take words and numbers and give text.
 """

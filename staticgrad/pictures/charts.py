@@ -12,6 +12,8 @@ from dataclasses import replace
 from html import escape
 from typing import Final
 
+import numpy as np
+
 from staticgrad.pictures.markup import nbytes
 from staticgrad.records import dataclass
 
@@ -90,57 +92,41 @@ def lines(
     up = _scale(ys, _HEIGHT - _BOTTOM, _TOP, log_y, 0.06, from_zero)
     up = replace(up, binary=show_y is nbytes)
     parts = [_grid(across, up, x, y, show_x, show_y, sorted(set(xs)) if log_x else None)]
-    drawn = [_Pixels(tuple((across(a), up(b)) for a, b in line.points)) for line in series]
-    names: list[_Pixels] = []
+    drawn = [[(across(a), up(b)) for a, b in line.points] for line in series]
+    names: list[Pixels] = []
     for kind, line, pixels in zip(class_of, series, drawn, strict=False):
         parts.append(_series(kind, line, across, up))
-        name = _free(line.name, pixels.points[-1], [*names, *drawn])
+        name = _free(line.name, pixels[-1], [*names, *drawn])
         names.append(name)
-        left, middle = name.points[0]
+        left, middle = name[0]
         parts.append(
             f'<text class="{kind}" x="{left:.1f}" y="{middle + 4:.1f}">{escape(line.name)}</text>'
         )
     return _svg(f"{y} against {x}", _HEIGHT, parts)
 
 
-@dataclass(frozen=True)
-class _Pixels:
-    """A broken line where it is drawn; of a name the line through the middle of its letters."""
-
-    points: tuple[tuple[float, float], ...]
-
-    def is_near(self, left: float, right: float, middle: float) -> bool:
-        """Return whether the line is within a text height of ``middle`` in this range."""
-        return any(
-            _distance(pair, left, right, middle) < _NAME_HEIGHT
-            for pair in zip(self.points, self.points[1:] or self.points, strict=False)
-        )
+Pixels = Sequence[tuple[float, float]]  # the corners of a line, from left to right
 
 
-def _distance(
-    piece: tuple[tuple[float, float], tuple[float, float]], left: float, right: float, middle: float
-) -> float:
-    """Return the vertical distance of a segment from ``middle`` between ``left`` and ``right``."""
-    (x0, y0), (x1, y1) = sorted(piece)
-    if x1 < left or x0 > right:
-        return math.inf
-    slope = (y1 - y0) / (x1 - x0) if x1 > x0 else 0.0
-    ends = (y0 + slope * (max(x0, left) - x0), y1 - slope * (x1 - min(x1, right)))
-    low, high = min(ends), max(ends)
-    return max(low - middle, middle - high, 0.0)
-
-
-def _free(name: str, end: tuple[float, float], taken: Sequence[_Pixels]) -> _Pixels:
+def _free(name: str, end: tuple[float, float], taken: Sequence[Pixels]) -> Pixels:
     """Place a name behind the end of its line: at its level, or as far below or above it as
     other names and all lines make it, but not below the axis of x."""
     left, level = end[0] + 8, end[1]
     right = left + _LETTER * len(name)
+
+    def is_near(line: Pixels, middle: float) -> bool:
+        xs, ys = zip(*line, strict=True)
+        heights = [y for x, y in line if left <= x <= right]
+        heights += [float(np.interp(x, xs, ys)) for x in (left, right) if xs[0] <= x <= xs[-1]]
+        room = _NAME_HEIGHT  # between what the line covers here and the middle of the letters
+        return bool(heights) and min(heights) - room < middle < max(heights) + room
+
     for away in range(0, _HEIGHT, 2):
         for middle in (level + away, level - away):
             inside = 0 < middle <= _HEIGHT - _BOTTOM
-            if inside and not any(each.is_near(left, right, middle) for each in taken):
-                return _Pixels(((left, middle), (right, middle)))
-    return _Pixels(((left, level), (right, level)))
+            if inside and not any(is_near(line, middle) for line in taken):
+                return [(left, middle), (right, middle)]
+    return [(left, level), (right, level)]
 
 
 def _series(kind: str, line: Line, across: _Scale, up: _Scale) -> str:

@@ -92,10 +92,16 @@ def ladder(
     parts: list[str] = []
     y = float(_TOP)
     for number, band in enumerate(bands):
-        here = [(k, box.column) for k, box in enumerate(boxes) if box.band == number]
-        rows = [_flow([k for k, at in here if at == c], boxes, left[c], y, places) for c in used]
+        rows = 1
+        for column in used:
+            own = [k for k, box in enumerate(boxes) if (box.band, box.column) == (number, column)]
+            widths = [_width(boxes[k]) for k in own]
+            for k, wide, (x, row) in zip(own, widths, _flow(widths, _CELL, 10), strict=True):
+                top = y + _PAD / 2 + row * _ROW + (_ROW - _PILL) / 2
+                places[k] = _Place(left[column] + x, top, wide)
+                rows = max(rows, row + 1)
         drawn, chip_rows = _chips([c for c in chips if c.band == number], right, y)
-        height = max(1, *rows, chip_rows) * _ROW + _PAD
+        height = max(rows, chip_rows) * _ROW + _PAD
         parts.append(_band(number, band, y, width, height) + drawn)
         y += height
     heads = "".join(
@@ -115,18 +121,15 @@ def ladder(
     )
 
 
-def _flow(
-    own: Sequence[int], boxes: Sequence[Box], left: float, top: float, places: dict[int, _Place]
-) -> int:
-    """Places for the boxes of a cell, row by row; how many rows."""
-    x, row = left, 0
-    for number in own:
-        wide = _width(boxes[number])
-        if x > left and x + wide > left + _CELL:
-            x, row = left, row + 1
-        places[number] = _Place(x, top + _PAD / 2 + row * _ROW + (_ROW - _PILL) / 2, wide)
-        x += wide + 10
-    return row + 1 if own else 0
+def _flow(widths: Sequence[float], room: float, gap: float) -> list[tuple[float, int]]:
+    """Return an offset and a row for each width, row by row."""
+    x, row, found = 0.0, 0, []
+    for width in widths:
+        if x > 0 and x + width > room:
+            x, row = 0.0, row + 1
+        found.append((x, row))
+        x += width + gap
+    return found
 
 
 def _width(box: Box) -> float:
@@ -162,19 +165,16 @@ def _pill(number: int, box: Box, at: _Place) -> str:
 
 def _chips(chips: Sequence[Chip], left: float, top: float) -> tuple[str, int]:
     """The kernels of a band, and how many rows they take."""
-    parts, x, row = [], left, 0
-    for chip in chips:
-        wide = _LETTER * len(chip.name) + 14
-        if x > left and x + wide > left + _CHIPS:
-            x, row = left, row + 1
-        y = top + _PAD / 2 + row * 26 + 5
+    parts, row = [], -1
+    widths = [_LETTER * len(chip.name) + 14 for chip in chips]
+    for chip, wide, (offset, row) in zip(chips, widths, _flow(widths, _CHIPS, 6), strict=True):
+        x, y = left + offset, top + _PAD / 2 + row * 26 + 5
         parts.append(
             f'<g class="pill k" data-id="{chip.token}"><title>{escape(chip.title)}</title>'
             f'<rect x="{x:.0f}" y="{y:.0f}" width="{wide:.0f}" height="20" rx="10"/>'
             f'<text x="{x + 7:.0f}" y="{y + 14:.0f}">{escape(chip.name)}</text></g>'
         )
-        x += wide + 6
-    return "".join(parts), -(-(row + 1) * 26 // _ROW) if chips else 0
+    return "".join(parts), -(-(row + 1) * 26 // _ROW)
 
 
 def _edge(tokens: str, one: _Place, two: _Place, kept: bool) -> str:
