@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from typing import Any, Final
 
 import staticgrad as sg
 from staticgrad.errors import CODES, StaticgradError
 from staticgrad.exports import FUNCTIONS, MODULES, OTHERS, homes
-from staticgrad.records import dataclass
 from staticgrad.types.dtype import BOOL, F16, F32, F64, I8, I32, I64, U8, DType
 
 #: The sections, in the order in which a page shows them.
@@ -29,27 +28,36 @@ _HEAD: Final = re.compile(rf"^({'|'.join(SECTIONS)}):(.*)$")
 _ENTRY: Final = re.compile(r"^(\*{0,2}[\w.]+(?:(?:, | and )\*{0,2}[\w.]+)*(?: \([^)]*\))?): ?(.*)$")
 
 
-@dataclass(frozen=True)
-class Docstring:
-    """``paragraphs`` in order, examples among them; ``sections`` by name, each as its lines."""
+def docstring(value: Any) -> str:
+    """Return the docstring of a function, or of a class together with that of its ``__init__``."""
+    text = inspect.getdoc(value) or ""
+    if isinstance(value, type) and "__init__" in vars(value):
+        made = inspect.cleandoc(value.__init__.__doc__ or "")  # type: ignore[misc]
+        text += f"\n\n{made}"
+    return text
 
-    paragraphs: tuple[str, ...]
-    sections: dict[str, tuple[str, ...]]
 
-    @property
-    def examples(self) -> list[str]:
-        """The paragraphs that can be executed."""
-        return [each for each in self.paragraphs if each.startswith(">>>")]
-
-    def markdown(self) -> str:
-        """The docstring as Markdown, sections before examples."""
-        words = [each for each in self.paragraphs if not each.startswith(">>>")]
-        parts = [listed(each) for each in words]
-        for name in SECTIONS:
-            if name in self.sections:
-                parts += [f"**{name}**", entries(self.sections[name])]
-        parts += [f"```python\n{with_imports(each)}\n```" for each in self.examples]
-        return "\n\n".join(parts)
+def markdown(text: str) -> str:
+    """Return a docstring without its indentation as Markdown: text, sections, examples."""
+    paragraphs, examples = [], []
+    sections: dict[str, list[str]] = {}
+    for block in blocks(text):
+        head = _HEAD.match(block[0])
+        if head is not None:
+            rest = [head[2].strip()] if head[2].strip() else []
+            sections.setdefault(head[1], []).extend([*rest, *block[1:]])
+        elif block[0].startswith(">>>"):
+            example = "\n".join(block)
+            examples.append(f"```python\n{with_imports(example)}\n```")
+        elif all(line.startswith("    ") for line in block):  # indented lines are code
+            paragraphs.append("```text\n" + inspect.cleandoc("\n".join(block)) + "\n```")
+        else:
+            lines = [line.strip() if line[:1] == " " else line for line in block]
+            paragraphs.append(code("\n".join(lines)))
+    for name in SECTIONS:
+        if name in sections:
+            paragraphs += [f"**{name}**", entries(sections[name])]
+    return "\n\n".join([*paragraphs, *examples])
 
 
 def with_imports(example: str) -> str:
@@ -61,29 +69,6 @@ def with_imports(example: str) -> str:
         if line not in example and re.search(rf"\b{name}\.", example)
     ]
     return "".join(missing) + example
-
-
-def read(value: Any) -> Docstring:
-    """The docstring of a function, or of a class together with that of its ``__init__``."""
-    text = inspect.getdoc(value) or ""
-    if isinstance(value, type) and "__init__" in vars(value):
-        made = inspect.cleandoc(value.__init__.__doc__ or "")  # type: ignore[misc]
-        text += f"\n\n{made}"
-    return parsed(text)
-
-
-def parsed(text: str) -> Docstring:
-    """A docstring without its indentation, in parts."""
-    paragraphs: list[str] = []
-    sections: dict[str, tuple[str, ...]] = {}
-    for block in blocks(text):
-        head = _HEAD.match(block[0])
-        if head is None:
-            paragraphs.append("\n".join(block))
-            continue
-        rest = [head[2].strip()] if head[2].strip() else []
-        sections[head[1]] = (*sections.get(head[1], ()), *rest, *block[1:])
-    return Docstring(tuple(paragraphs), sections)
 
 
 def blocks(text: str) -> Iterator[list[str]]:
@@ -101,7 +86,7 @@ def blocks(text: str) -> Iterator[list[str]]:
         yield found
 
 
-def entries(lines: tuple[str, ...]) -> str:
+def entries(lines: Sequence[str]) -> str:
     """Return a section as Markdown: a list of named entries, or else the text."""
     shortest = min((len(line) - len(line.lstrip()) for line in lines if line[:1] == " "), default=0)
     found: list[str] = []
@@ -115,14 +100,6 @@ def entries(lines: tuple[str, ...]) -> str:
         else:
             found.append(own)
     return code("\n".join(found))
-
-
-def listed(paragraph: str) -> str:
-    """A paragraph as Markdown; lines that are indented are code."""
-    lines = paragraph.splitlines()
-    if all(line.startswith("    ") for line in lines):
-        return "```text\n" + inspect.cleandoc("\n".join(lines)) + "\n```"
-    return code("\n".join(line.strip() if line[:1] == " " else line for line in lines))
 
 
 def code(text: str) -> str:
@@ -291,16 +268,14 @@ def indexes() -> dict[str, str]:
         for subject, (title, _) in subjects.items():
             address = f"{room}/{subject}"
             rows = [
-                f"| [`{name}`]({address}.md#{path}.{name}) | {_cell(getattr(owner(path), name))} |"
+                f"| [`{name}`]({address}.md#{path}.{name}) | "
+                + code(first_sentence(getattr(owner(path), name))).replace("|", r"\|")
+                + " |"
                 for name in known[address][2]
             ]
             parts += [f"## {title}", "\n".join(["| name | |", "|---|---|", *rows])]
         found[room] = "\n\n".join(parts) + "\n"
     return found
-
-
-def _cell(value: Any) -> str:
-    return code(first_sentence(value)).replace("|", r"\|")
 
 
 def summary(value: Any) -> str:
@@ -329,7 +304,7 @@ def entry(path: str, value: Any) -> str:
     lines = [f"## {path}"]
     if not callable(value):
         return "\n\n".join([*lines, f"`{value!r}`"])
-    lines += [f"```python\n{path}{called(value)}\n```", read(value).markdown()]
+    lines += [f"```python\n{path}{called(value)}\n```", markdown(docstring(value))]
     given = dtypes(value)
     if given:
         lines += ["**Element types**", given]
@@ -437,17 +412,11 @@ def codes() -> str:
     ]
     for number, meaning in CODES.items():
         parts.append(f"## {number}")
-        kinds = [_class(kind) for kind in known.get(number, ())]
-        parts += kinds or [f"{meaning[0].upper()}{meaning[1:]}."]
+        for kind in known.get(number, ()):
+            bases = [base.__name__ for base in kind.__mro__[1:] if base.__module__ == "builtins"]
+            python = [n for n in bases if n not in ("Exception", "BaseException", "object")]
+            like = f" (also {', '.join(f'`{name}`' for name in python[:2])})" if python else ""
+            parts.append(f"`sg.errors.{kind.__name__}`{like}: {markdown(docstring(kind))}")
+        if number not in known:
+            parts.append(f"{meaning[0].upper()}{meaning[1:]}.")
     return "\n\n".join(parts) + "\n"
-
-
-def _class(kind: type) -> str:
-    bases = [base.__name__ for base in kind.__mro__[1:] if base.__module__ == "builtins"]
-    python = [each for each in bases if each not in ("Exception", "BaseException", "object")]
-    like = f" (also {_listed(python[:2])})" if python else ""
-    return f"`sg.errors.{kind.__name__}`{like}: {read(kind).markdown()}"
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(f"`{name}`" for name in names)
