@@ -7,13 +7,6 @@ import pytest
 
 import staticgrad as sg
 from staticgrad import backends
-from staticgrad.errors import (
-    BudgetInfeasible,
-    FeedError,
-    IndexOutOfRange,
-    KernelAccessError,
-    VerifyError,
-)
 from tests.beside import in_threads
 from tests.compiled.agreement import assert_same
 from tests.compiled.test_programs import with_derivatives
@@ -41,7 +34,7 @@ def smallest_budget(graph, feeds):
     """The smallest peak that the planner finds for a step."""
     try:
         sg.compile(graph, memory_budget=0, debug=False).run(feeds)
-    except BudgetInfeasible as error:
+    except sg.errors.BudgetInfeasible as error:
         return error.smallest_peak
     return 0
 
@@ -72,7 +65,7 @@ def check_real(seed):
     try:
         sg.evaluate(graph, feeds)
         run_both(graph, feeds, **OPTIONS[seed % len(OPTIONS)])
-    except (FeedError, VerifyError):
+    except (sg.errors.FeedError, sg.errors.VerifyError):
         return  # a size that no feed determines; an update that looks something up
 
 
@@ -82,7 +75,7 @@ def check_whole(seed):
     feeds = maker.feeds(graph, {"b": 5, "c": 3})
     try:
         sg.evaluate(graph, feeds)
-    except (FeedError, IndexOutOfRange):
+    except (sg.errors.FeedError, sg.errors.IndexOutOfRange):
         return
     run_both(graph, feeds, **OPTIONS[seed % len(OPTIONS)])
 
@@ -154,14 +147,14 @@ def test_outputs_of_the_caller_and_recycled_ones():
 def test_checks_are_raised_before_a_parameter_changes():
     graph, w = training()
     f = sg.compile(graph, debug=True)
-    with pytest.raises(IndexOutOfRange):
+    with pytest.raises(sg.errors.IndexOutOfRange):
         f.run({**FEEDS, "y": np.array([0, 1, 2, 0])})
     assert np.array_equal(w.value, np.full((3, 2), 0.5))
     f.run(FEEDS)
     x, i = sg.input("x", ("n",), "float32"), sg.input("i", ("m",), "int64")
     program = {"y": sg.exp(sg.take(x, i)).sum()}
     for debug in (False, True):
-        with pytest.raises(IndexOutOfRange):
+        with pytest.raises(sg.errors.IndexOutOfRange):
             sg.compile(program, debug=debug).run({"x": np.zeros(0, "float32"), "i": [0, 0]})
 
 
@@ -204,7 +197,7 @@ def test_a_wrong_kernel_is_named_with_the_users_lines(monkeypatch):
     x = sg.input("x", ("n",), "float32")
     f = sg.compile({"y": sg.tanh(x)}, debug=True)
     data = np.zeros(4, "float32")
-    with pytest.raises(KernelAccessError) as error:
+    with pytest.raises(sg.errors.KernelAccessError) as error:
         f.run({"x": data})
     lines = str(error.value).splitlines()
     assert lines[0] == "[SG411] step 0, k0 (tanh), writes byte 6 of 'in.x'"
@@ -225,7 +218,7 @@ def test_a_kernel_that_writes_too_little_is_found(monkeypatch):
     x = sg.input("x", ("n",), "float32")
     f = sg.compile({"y": sg.tanh(x)}, debug=True)
     with pytest.raises(
-        KernelAccessError, match=r"k0 \(tanh\), leaves byte 12 of 'out.y' unwritten"
+        sg.errors.KernelAccessError, match=r"k0 \(tanh\), leaves byte 12 of 'out.y' unwritten"
     ):
         f.run({"x": np.zeros(4, "float32")})
 

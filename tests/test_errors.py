@@ -12,23 +12,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from staticgrad import building, errors
-from staticgrad.errors import (
-    CODES,
-    ParseError,
-    ShapeError,
-    StaticgradError,
-    StaticgradWarning,
-    UnknownNameError,
-)
-from staticgrad.errors.wording import (
-    closest,
-    did_you_mean,
-    kind_of,
-    listed,
-    message,
-    shortened,
-    shown,
-)
+from staticgrad.errors import wording
 from staticgrad.scopes import scope
 from staticgrad.source import SourceLine
 
@@ -40,13 +24,13 @@ def defined(base):
     return sorted(classes, key=lambda c: c.code)
 
 
-ERRORS = [c for c in defined(StaticgradError) if c is not ParseError]
-WARNINGS = defined(StaticgradWarning)
+ERRORS = [c for c in defined(errors.StaticgradError) if c is not errors.ParseError]
+WARNINGS = defined(errors.StaticgradWarning)
 
 
 def parse_error():
     text = "graph f(%x: f32) {\n  %0 = ezp(%x)\n}"
-    return ParseError("no op named 'ezp'", text=text, line=2, column=8, width=3, hint="exp?")
+    return errors.ParseError("no op named 'ezp'", text=text, line=2, column=8, width=3, hint="exp?")
 
 
 def deep_in_the_library(**names):
@@ -57,18 +41,20 @@ def deep_in_the_library(**names):
 
 
 def test_each_class_has_a_code_of_its_own_and_each_code_a_meaning():
-    codes = [c.code for c in [*defined(StaticgradError), *WARNINGS]]
-    assert sorted(codes) == sorted(set(codes)) == sorted(CODES)
+    codes = [c.code for c in [*defined(errors.StaticgradError), *WARNINGS]]
+    assert sorted(codes) == sorted(set(codes)) == sorted(errors.CODES)
     assert all(re.fullmatch(r"SG\d{3}", code) for code in codes)
-    assert len(set(CODES.values())) == len(CODES)
+    assert len(set(errors.CODES.values())) == len(errors.CODES)
 
 
-@pytest.mark.parametrize("kind", [*defined(StaticgradError), *WARNINGS], ids=lambda c: c.__name__)
+@pytest.mark.parametrize(
+    "kind", [*defined(errors.StaticgradError), *WARNINGS], ids=lambda c: c.__name__
+)
 def test_each_class_says_what_it_means_as_the_table_does(kind):
     said = kind.__doc__.splitlines()[0].lower()
-    meaning = re.split(r"[;:,]", CODES[kind.code])[0]
+    meaning = re.split(r"[;:,]", errors.CODES[kind.code])[0]
     important = [word for word in meaning.split() if len(word) > 4]
-    generic = kind in (StaticgradError, StaticgradWarning)
+    generic = kind in (errors.StaticgradError, errors.StaticgradWarning)
     assert generic or any(word in said for word in important)
 
 
@@ -76,13 +62,13 @@ def test_the_message_reports_line_operands_and_hint():
     with scope("head"):
         x, w = (SourceLine("model.py", n, text=f"  {t}") for n, t in ((3, "x = a"), (12, "w = b")))
         related = [("x", "f32[32, 784]", x), ("w10", "f32[9]", w), ("k", "i64[]", None)]
-        error = ShapeError(
+        error = errors.ShapeError(
             "matmul: 784 != 9", details=["(inner)"], hint="try\nthis", related=related
         )
     lines = str(error).splitlines()
     assert lines[0] == "[SG101] matmul: 784 != 9"
     assert re.fullmatch(r"  (.*/)?test_errors\.py:\d+, in test_\w+ \[head\]", lines[1])
-    assert lines[2].strip().startswith("error = ShapeError(")
+    assert lines[2].strip().startswith("error = errors.ShapeError(")
     assert set(lines[3]) == {" ", "^"}
     assert lines[4:] == [
         "  x    f32[32, 784]  model.py:3  x = a",
@@ -95,16 +81,16 @@ def test_the_message_reports_line_operands_and_hint():
 
 
 def test_an_error_deep_in_the_library_names_the_users_line():
-    call = deep_in_the_library(make=lambda: ShapeError("no"))
+    call = deep_in_the_library(make=lambda: errors.ShapeError("no"))
     call["make"].__code__ = call["make"].__code__.replace(co_filename=str(_PACKAGE / "x.py"))
-    with pytest.raises(ShapeError) as caught:
+    with pytest.raises(errors.ShapeError) as caught:
         call["h"]()
     line = caught.value.at.resolve()
     assert (line.file, line.text.strip()) == (__file__, 'call["h"]()')
     assert str(caught.value).splitlines()[2:4] == ['      call["h"]()', "      ^^^^^^^^^^^"]
     made = building.capture()
-    assert f"test_errors.py:{made.resolve().line}" in str(ShapeError("no", at=made))
-    assert "\n  train.py:8" in str(ShapeError("no", at=SourceLine.from_text("train.py:8")))
+    assert f"test_errors.py:{made.resolve().line}" in str(errors.ShapeError("no", at=made))
+    assert "\n  train.py:8" in str(errors.ShapeError("no", at=SourceLine.from_text("train.py:8")))
 
 
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
@@ -123,7 +109,7 @@ _PLACE = st.builds(
 def test_a_message_has_at_most_twelve_lines_and_starts_with_the_headline(
     headline, details, hint, at, related
 ):
-    error = ShapeError(headline, details=details, hint=hint, at=at, related=related)
+    error = errors.ShapeError(headline, details=details, hint=hint, at=at, related=related)
     lines = str(error).split("\n")
     assert len(lines) <= 12
     assert lines[0] == f"[SG101] {(headline.splitlines() or [''])[0]}"
@@ -131,12 +117,12 @@ def test_a_message_has_at_most_twelve_lines_and_starts_with_the_headline(
 
 
 def test_what_does_not_fit_is_counted_and_the_hint_stays():
-    error = ShapeError("no", details=[str(i) for i in range(50)], hint="do this", at=_line())
+    error = errors.ShapeError("no", details=[str(i) for i in range(50)], hint="do this", at=_line())
     lines = str(error).splitlines()
     assert len(lines) == 12
     assert lines[-2:] == ["  ... and 42 more", "  hint: do this"]
     assert lines[2:-2] == [f"  {i}" for i in range(8)]
-    lines = message("x" * 1000, SourceLine("a.py", 3), hint="do this").splitlines()
+    lines = wording.message("x" * 1000, SourceLine("a.py", 3), hint="do this").splitlines()
     assert lines == ["x" * 237 + "...", "  a.py:3", "  hint: do this"]
 
 
@@ -145,11 +131,11 @@ def _line():
 
 
 def test_operands_are_named_once_by_whoever_knows_them():
-    error = ShapeError("no", at=_line())
+    error = errors.ShapeError("no", at=_line())
     assert error.with_related([("x", "f32[2]", None)]) is error
     error.with_related([("y", "f32[3]", None)])
     assert str(error) == "[SG101] no\n  train.py:8\n  x  f32[2]"
-    assert str(UnknownNameError("no 'y'", at=_line())) == "[SG106] no 'y'\n  train.py:8"
+    assert str(errors.UnknownNameError("no 'y'", at=_line())) == "[SG106] no 'y'\n  train.py:8"
 
 
 @pytest.mark.parametrize(
@@ -171,7 +157,7 @@ def test_operands_are_named_once_by_whoever_knows_them():
 def test_errors_are_what_python_calls_such_mistakes(names, base):
     for name in names.split():
         assert issubclass(getattr(errors, name), base)
-        assert issubclass(getattr(errors, name), StaticgradError)
+        assert issubclass(getattr(errors, name), errors.StaticgradError)
 
 
 @pytest.mark.parametrize("kind", ERRORS, ids=lambda c: c.__name__)
@@ -199,7 +185,7 @@ def test_a_parse_error_points_into_the_text():
 
 @pytest.mark.parametrize(("line", "column"), [(1, 6), (1, 9), (2, 1), (9, 3)])
 def test_a_parse_error_may_point_behind_the_end(line, column):
-    error = ParseError("text ends", text="graph", line=line, column=column)
+    error = errors.ParseError("text ends", text="graph", line=line, column=column)
     assert f"  <text>:{line}" in str(error).splitlines()
     assert ("^" in str(error)) == (line == 1)
 
@@ -217,7 +203,7 @@ def test_a_warning_stands_at_the_users_line_and_has_a_code():
     ]
     assert str(seen[0].message) == "[SG901] slow"
     with warnings.catch_warnings():
-        warnings.simplefilter("error", StaticgradWarning)
+        warnings.simplefilter("error", errors.StaticgradWarning)
         with pytest.raises(errors.ShapeAsValueWarning, match="SG909"):
             errors.warn(errors.ShapeAsValueWarning, "again")
 
@@ -237,33 +223,33 @@ def test_a_warning_stands_at_the_users_line_and_has_a_code():
     ],
 )
 def test_things_are_named_by_their_kind(data, kind):
-    assert kind_of(data) == kind
+    assert wording.kind_of(data) == kind
 
 
 def test_what_a_user_passed_is_shown_in_one_short_line():
-    assert shown("a\nb") == "'a\\nb'"
-    assert shown(np.zeros((2, 2))) == "array([[0., 0.], [0., 0.]])"
-    assert shown(kind_of) == "kind_of"
-    assert len(shown(list(range(1000)))) == 60
+    assert wording.shown("a\nb") == "'a\\nb'"
+    assert wording.shown(np.zeros((2, 2))) == "array([[0., 0.], [0., 0.]])"
+    assert wording.shown(wording.kind_of) == "kind_of"
+    assert len(wording.shown(list(range(1000)))) == 60
 
 
 @pytest.mark.parametrize("width", [5, 60])
 def test_a_shortened_text_ends_in_dots(width):
-    assert shortened("x" * width, width) == "x" * width
-    assert shortened("x" * (width + 1), width) == "x" * (width - 3) + "..."
+    assert wording.shortened("x" * width, width) == "x" * width
+    assert wording.shortened("x" * (width + 1), width) == "x" * (width - 3) + "..."
 
 
 def test_a_close_name_is_suggested_and_no_other():
-    assert did_you_mean("bacth", ["batch", "time"]) == "did you mean 'batch'? "
-    assert did_you_mean("zzz", ["batch", "time"]) == ""
-    assert did_you_mean(3, []) == ""
-    assert closest("softmx", {"softmax": 1, "relu": 2}) == "softmax"
-    assert closest("meen", ["mean", "median"]) == "mean"
-    assert closest("X", ["x", "y"]) == "x"
+    assert wording.did_you_mean("bacth", ["batch", "time"]) == "did you mean 'batch'? "
+    assert wording.did_you_mean("zzz", ["batch", "time"]) == ""
+    assert wording.did_you_mean(3, []) == ""
+    assert wording.closest("softmx", {"softmax": 1, "relu": 2}) == "softmax"
+    assert wording.closest("meen", ["mean", "median"]) == "mean"
+    assert wording.closest("X", ["x", "y"]) == "x"
     for wrong, known in {
         "det": "dot", "sgd": "std", "save": "ravel", "scan": "isnan", "solve": "absolute",
         "cond": "round", "yy": "y", "vmap": "vecmat", "interp": "inner",
     }.items():  # fmt: skip
-        assert closest(wrong, [known]) is None
-    assert listed(["a", "b"]) == "a, b"
-    assert listed([]) == "none"
+        assert wording.closest(wrong, [known]) is None
+    assert wording.listed(["a", "b"]) == "a, b"
+    assert wording.listed([]) == "none"

@@ -9,15 +9,7 @@ from hypothesis import given, strategies as st
 
 from staticgrad.ir.kernels.stages import column_words, group_rows
 from staticgrad.ir.text import Reader
-from staticgrad.types import dim as dims
-from staticgrad.types.arrays import (
-    BroadcastError,
-    TensorType,
-    broadcast_shapes,
-    c_strides,
-    hint_value,
-    product,
-)
+from staticgrad.types import arrays, dim as dims
 from staticgrad.types.dim import (
     Dim,
     bounds,
@@ -219,11 +211,11 @@ def test_a_hint_is_no_part_of_equality():
     assert dims.divide_exactly(EVEN + 8, 4) == EVEN // 4 + 2
     assert dims.divide_exactly(A + 8, 4) is None
     assert dims.divide_exactly(EVEN, 8) is None
-    assert hint_value(2 * dim("n", hint=5)) == 10
-    assert hint_value(dim("n", max=10)) == 10
-    assert hint_value(dim("n", min=100)) == 100
-    assert hint_value(dim("n", multiple_of=48)) == 96
-    assert hint_value(dim("n", multiple_of=48, max=64)) == 48
+    assert arrays.hint_value(2 * dim("n", hint=5)) == 10
+    assert arrays.hint_value(dim("n", max=10)) == 10
+    assert arrays.hint_value(dim("n", min=100)) == 100
+    assert arrays.hint_value(dim("n", multiple_of=48)) == 96
+    assert arrays.hint_value(dim("n", multiple_of=48, max=64)) == 48
 
 
 def test_guards_are_noted_only_where_they_are_needed():
@@ -265,10 +257,10 @@ def test_what_is_no_size_is_refused():
     [
         group_rows,
         lambda size: column_words(64, size, 8),
-        lambda size: c_strides((2, size))[0],
-        lambda size: product((size, 4)),
+        lambda size: arrays.c_strides((2, size))[0],
+        lambda size: arrays.product((size, 4)),
         lambda size: maximum(size, 3),
-        hint_value,
+        arrays.hint_value,
     ],
 )
 def test_hints_of_one_program_reach_no_other(computed):
@@ -276,7 +268,7 @@ def test_hints_of_one_program_reach_no_other(computed):
     for hint in (2**20, 2**25, None):
         size = dim("n", hint=hint)
         found = computed(size)
-        assert hint_value(found) == evaluate(found, {"n": hint or 64})
+        assert arrays.hint_value(found) == evaluate(found, {"n": hint or 64})
 
 
 BATCH, OTHER = dim("batch"), dim("other")
@@ -288,19 +280,19 @@ def test_literal_shapes_broadcast_as_in_numpy(shapes):
     try:
         expected = np.broadcast_shapes(*shapes)
     except ValueError:
-        with pytest.raises(BroadcastError):
-            broadcast_shapes(shapes)
+        with pytest.raises(arrays.BroadcastError):
+            arrays.broadcast_shapes(shapes)
     else:
-        assert broadcast_shapes(shapes) == expected
+        assert arrays.broadcast_shapes(shapes) == expected
 
 
 def test_only_a_literal_one_stretches_to_a_named_size():
     with collecting_guards() as guards:
-        assert broadcast_shapes([(BATCH, 1), (1, 3), (3,)]) == (BATCH, 3)
-        assert broadcast_shapes([(BATCH, 4), (BATCH, 1)]) == (BATCH, 4)
+        assert arrays.broadcast_shapes([(BATCH, 1), (1, 3), (3,)]) == (BATCH, 3)
+        assert arrays.broadcast_shapes([(BATCH, 4), (BATCH, 1)]) == (BATCH, 4)
         assert guards == []
-        assert broadcast_shapes([(BATCH,), (OTHER,)]) == (BATCH,)
-        assert broadcast_shapes([(BATCH,), (7,)]) == (7,)
+        assert arrays.broadcast_shapes([(BATCH,), (OTHER,)]) == (BATCH,)
+        assert arrays.broadcast_shapes([(BATCH,), (7,)]) == (7,)
     assert [guard.text for guard in guards] == [
         "sizes batch and other must agree",
         "sizes 7 and batch must agree",
@@ -308,27 +300,27 @@ def test_only_a_literal_one_stretches_to_a_named_size():
 
 
 def test_a_mismatch_says_which_axis():
-    with pytest.raises(BroadcastError) as caught:
-        broadcast_shapes([(2, 3, 5), (4, 5)])
+    with pytest.raises(arrays.BroadcastError) as caught:
+        arrays.broadcast_shapes([(2, 3, 5), (4, 5)])
     assert (caught.value.axis_from_end, caught.value.left, caught.value.right) == (2, 3, 4)
-    with pytest.raises(BroadcastError):
-        broadcast_shapes([(dim("many", min=5),), (3,)])
+    with pytest.raises(arrays.BroadcastError):
+        arrays.broadcast_shapes([(dim("many", min=5),), (3,)])
 
 
 @given(SHAPES)
 def test_strides_are_those_of_numpy(shape):
     if 0 not in shape:  # NumPy leaves strides of empty arrays to chance
         bytes_ = np.empty(shape, np.float64).strides
-        assert c_strides(shape) == tuple(b // 8 for b in bytes_)
+        assert arrays.c_strides(shape) == tuple(b // 8 for b in bytes_)
 
 
 def test_counts_and_text():
-    t = TensorType(F32, (BATCH, 784))
+    t = arrays.TensorType(F32, (BATCH, 784))
     assert (t.rank, t.size, t.nbytes) == (2, 784 * BATCH, 3136 * BATCH)
     assert str(t) == repr(t) == "f32[batch, 784]"
-    assert t.with_dtype(F64) == TensorType(F64, (BATCH, 784))
-    assert t.with_shape(()) == TensorType(F32)
-    scalar = TensorType(I64)
+    assert t.with_dtype(F64) == arrays.TensorType(F64, (BATCH, 784))
+    assert t.with_shape(()) == arrays.TensorType(F32)
+    scalar = arrays.TensorType(I64)
     assert (scalar.rank, scalar.size, scalar.nbytes, str(scalar)) == (0, 1, 8, "i64[]")
-    assert len({t, TensorType(F32, (dim("batch", hint=9), 784))}) == 1
-    assert c_strides((BATCH, 3, OTHER)) == (3 * OTHER, OTHER, 1)
+    assert len({t, arrays.TensorType(F32, (dim("batch", hint=9), 784))}) == 1
+    assert arrays.c_strides((BATCH, 3, OTHER)) == (3 * OTHER, OTHER, 1)

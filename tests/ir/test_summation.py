@@ -6,15 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from staticgrad.ir.summation import (
-    BLOCK,
-    column_sum,
-    decompose,
-    group_length,
-    lane_sum,
-    lanes,
-    tree_sum,
-)
+from staticgrad.ir import summation
 from staticgrad.types.dtype import ALL_DTYPES, F32, F64, I8
 from tests.limits import finfo
 
@@ -121,7 +113,7 @@ def test_follows_the_definition(shape, dtype, rng):
     array = rng.normal(size=shape).astype(dtype) * rng.choice([1e-3, 1.0, 1e3], shape).astype(dtype)
     for mask in range(1, 2 ** len(shape)):
         axes = tuple(axis for axis in range(len(shape)) if mask >> axis & 1)
-        assert same_bits(tree_sum(array, axes), by_definition(array, axes)), axes
+        assert same_bits(summation.tree_sum(array, axes), by_definition(array, axes)), axes
 
 
 @given(
@@ -132,14 +124,16 @@ def test_follows_the_definition_on_any_shape(shape, data):
     axes = tuple(sorted(data.draw(st.sets(st.integers(0, len(shape) - 1), min_size=1))))
     seed = data.draw(st.integers(0, 99))
     array = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-    assert same_bits(tree_sum(array, axes), by_definition(array, axes))
+    assert same_bits(summation.tree_sum(array, axes), by_definition(array, axes))
 
 
 def test_the_column_tree_is_not_a_row_tree(rng):
     """The order matters, or the tests above would not see a wrong one."""
     terms = rng.normal(size=5000).astype(np.float32)
-    assert lane_sum(terms) != column_sum(terms)
-    assert float(lane_sum(terms)) != pytest.approx(float(terms.sum(dtype=np.float64)), rel=1e-12)
+    assert summation.lane_sum(terms) != summation.column_sum(terms)
+    assert float(summation.lane_sum(terms)) != pytest.approx(
+        float(terms.sum(dtype=np.float64)), rel=1e-12
+    )
 
 
 @pytest.mark.parametrize(
@@ -157,30 +151,30 @@ def test_the_column_tree_is_not_a_row_tree(rng):
     ],
 )
 def test_decompose(rank, axes, rows, rest):
-    assert decompose(rank, axes) == (rows, rest)
+    assert summation.decompose(rank, axes) == (rows, rest)
 
 
 def test_every_reduced_axis_stands_on_one_side():
     for rank in range(1, 5):
         for chosen in product([False, True], repeat=rank):
             axes = tuple(axis for axis in range(rank) if chosen[axis])
-            rows, rest = decompose(rank, axes)
+            rows, rest = summation.decompose(rank, axes)
             assert sorted(rows + rest) == list(axes)
             assert all(b == a + 1 for a, b in pairwise(rows))
-    assert [lanes(d) for d in (F32, F64, I8)] == [16, 8, 16]
-    assert [group_length(m) for m in (1, 32, 1024, 1025, 3200)] == [32, 32, 32, 33, 100]
+    assert [summation.lanes(d) for d in (F32, F64, I8)] == [16, 8, 16]
+    assert [summation.group_length(m) for m in (1, 32, 1024, 1025, 3200)] == [32, 32, 32, 33, 100]
     for terms in range(1, 5000):
-        assert -(-terms // group_length(terms)) <= 32
+        assert -(-terms // summation.group_length(terms)) <= 32
 
 
 @pytest.mark.parametrize("shape", [(1,), (20,), (5000,), (3, 3), (40, 5), (5, 40)])
 def test_negative_zeros_stay(shape):
     zeros = np.full(shape, -0.0, np.float32)
     for axes in {(0,), tuple(range(len(shape))), (len(shape) - 1,)}:
-        assert np.signbit(tree_sum(zeros, axes)).all()
+        assert np.signbit(summation.tree_sum(zeros, axes)).all()
         mixed = zeros.copy()
         mixed[(0,) * len(shape)] = 0.0
-        assert not np.signbit(tree_sum(mixed, axes)).ravel()[0]
+        assert not np.signbit(summation.tree_sum(mixed, axes)).ravel()[0]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
@@ -189,7 +183,7 @@ def test_negative_zeros_stay(shape):
     [((0,), (0,)), ((0, 2), (0,)), ((2, 0), (1,)), ((0, 0), (0, 1)), ((3, 0, 2), (0, 1))],
 )
 def test_a_sum_over_no_elements_is_positive_zero(shape, axes, dtype):
-    found = tree_sum(np.zeros(shape, dtype), axes)
+    found = summation.tree_sum(np.zeros(shape, dtype), axes)
     kept = tuple(n for axis, n in enumerate(shape) if axis not in axes)
     assert found.dtype == dtype
     assert found.shape == kept
@@ -201,18 +195,18 @@ def test_padding_with_negative_zero_changes_nothing(rng):
     """Renderers may pad a row to whole vectors, whole blocks, and further blocks."""
     for count in (1, 5, 16, 4095, 4096, 9000, 13000):
         terms = rng.normal(size=count).astype(np.float32)
-        for more in (1, 16, BLOCK, 3 * BLOCK + 5):
+        for more in (1, 16, summation.BLOCK, 3 * summation.BLOCK + 5):
             padded = np.concatenate([terms, np.full(more, -0.0, np.float32)])
-            assert lane_sum(padded) == lane_sum(terms)
+            assert summation.lane_sum(padded) == summation.lane_sum(terms)
 
 
 def test_infinities_and_nan_pass_through():
     terms = np.ones((3, 40), np.float32)
     terms[0, 3], terms[1, 5], terms[1, 30], terms[2, 39] = np.inf, np.inf, -np.inf, np.nan
-    found = tree_sum(terms, (1,))
+    found = summation.tree_sum(terms, (1,))
     assert found[0] == np.inf
     assert np.isnan(found[1:]).all()
-    assert tree_sum(np.full(40, 3e38, np.float32), (0,)) == np.inf
+    assert summation.tree_sum(np.full(40, 3e38, np.float32), (0,)) == np.inf
 
 
 @pytest.mark.parametrize("dtype", [d.numpy for d in ALL_DTYPES if d.is_integer], ids=str)
@@ -221,7 +215,7 @@ def test_integers_wrap_in_their_own_dtype(dtype, rng):
     for axes in ((0,), (1,), (0, 1)):
         exact = array.astype(object).sum(axis=axes)
         wrapped = np.asarray(exact % 2 ** (8 * dtype.itemsize)).astype(np.uint64).astype(dtype)
-        found = tree_sum(array, axes)
+        found = summation.tree_sum(array, axes)
         assert found.dtype == dtype
         np.testing.assert_array_equal(found, wrapped)
 
@@ -230,7 +224,7 @@ def test_a_strided_operand_has_the_tree_of_its_shape(rng):
     wide = rng.normal(size=(70, 90)).astype(np.float32)
     for view in (wide[::2, ::3], wide.T, wide[::-1]):
         for axes in ((0,), (1,), (0, 1)):
-            assert same_bits(tree_sum(view, axes), tree_sum(view.copy(), axes))
+            assert same_bits(summation.tree_sum(view, axes), summation.tree_sum(view.copy(), axes))
 
 
 @pytest.mark.thinned(4)
@@ -249,7 +243,7 @@ def test_error_is_within_the_bound(dtype, kind, axis, rng):
             "growing": 1.01 ** (np.arange(count) % 3000),
         }[kind].astype(dtype)
         shaped = terms[None, :] if axis else np.stack([terms, terms], 1)
-        found = tree_sum(shaped, (axis,))[0].astype(np.longdouble)
+        found = summation.tree_sum(shaped, (axis,))[0].astype(np.longdouble)
         exact = terms.astype(np.longdouble).sum()
         bound = 4 * finfo(dtype).eps * np.log2(count) * np.abs(terms.astype(np.longdouble)).sum()
         assert abs(found - exact) <= bound

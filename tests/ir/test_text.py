@@ -10,13 +10,6 @@ from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
 from staticgrad.building import within
-from staticgrad.errors import (
-    ArgumentError,
-    OpDefinitionError,
-    OutOfMemory,
-    ParseError,
-    StaticgradError,
-)
 from staticgrad.ir.graph import Graph, constant
 from staticgrad.ir.op import op_class
 from staticgrad.ir.parser import parse
@@ -285,12 +278,12 @@ def test_large_constants_are_bound_by_digest():
     assert f'constant{{digest="{digest}"}}' in str(graph)
     assert str(again(graph)) == str(graph)
     assert np.array_equal(again(graph).nodes[0].op.data.array, large)
-    with pytest.raises(ParseError, match="no array is bound") as caught:
+    with pytest.raises(sg.errors.ParseError, match="no array is bound") as caught:
         parse(str(graph))
     assert "graph_constants" in caught.value.hint
-    with pytest.raises(ArgumentError, match="digest"):
+    with pytest.raises(sg.errors.ArgumentError, match="digest"):
         parse(str(graph), constants=dict.fromkeys(arrays, large + 1))
-    with pytest.raises(ParseError, match=r"the bound array is f64\[17\]"):
+    with pytest.raises(sg.errors.ParseError, match=r"the bound array is f64\[17\]"):
         parse(str(graph).replace("f64", "f32"), constants=arrays)
 
 
@@ -360,7 +353,7 @@ def test_attribute_values_read_back(value):
 
 def test_only_plain_data_can_be_an_attribute():
     for wrong in ([1], {1}, np.float32(1), object()):
-        with pytest.raises(OpDefinitionError, match="no way to write"):
+        with pytest.raises(sg.errors.OpDefinitionError, match="no way to write"):
             str(Graph(Everything(count=wrong)(vector())))
     nan = np.array([0x7FC00001], "uint32").view("float32")
     assert same_graph(Graph(constant(nan)), Graph(constant(np.array([np.nan], "float32"))))
@@ -443,7 +436,7 @@ def outcome(text):
     """The code of the error; empty for a graph. Anything but a coded error is raised."""
     try:
         sg.parse(text)
-    except StaticgradError as error:
+    except sg.errors.StaticgradError as error:
         return error.code if len(str(error)) < 4000 else f"a message of {len(str(error))}"
     return ""
 
@@ -543,11 +536,11 @@ ABSURD = [
 
 @pytest.mark.parametrize("shape", ABSURD)
 def test_parameters_and_constants_of_absurd_sizes_are_refused(shape):
-    with pytest.raises(ParseError, match=r"parameter 'w', f32.*") as caught:
+    with pytest.raises(sg.errors.ParseError, match=r"parameter 'w', f32.*") as caught:
         sg.parse(text_of(parameters=f"@w: f32[{shape}]", result="@w"))
     assert caught.value.headline.endswith("does not fit into memory")
     assert caught.value.column == 18
-    with pytest.raises(ParseError, match=r"no array can be|do not have the shape"):
+    with pytest.raises(sg.errors.ParseError, match=r"no array can be|do not have the shape"):
         sg.parse(text_of(body=f"%0: f32[{shape}] = constant{{value=[]}}", result="%0"))
 
 
@@ -556,14 +549,14 @@ def test_parameters_that_are_not_bound_start_at_zero():
     for parameter in graph.parameters:
         assert not parameter.value.any()
         assert parameter.store.array.ctypes.data % 64 == 0 or not parameter.store.array.size
-    with pytest.raises(OutOfMemory, match=r"parameter 'w', .* does not fit into memory"):
+    with pytest.raises(sg.errors.OutOfMemory, match=r"parameter 'w', .* does not fit into memory"):
         sg.parameter("w", np.broadcast_to(np.float32(1), (2**50,)))
 
 
 def test_products_of_sizes_are_bounded_for_programs_too():
     a, b, c, d = map(dim, "abcd")
     size, largest = a + b + c + d, 0
-    with pytest.raises(ArgumentError, match="a product of sizes multiplies out"):  # noqa: PT012
+    with pytest.raises(sg.errors.ArgumentError, match="a product of sizes multiplies out"):  # noqa: PT012
         while True:
             size = size * (a + b + c + d)
             largest = size.weight

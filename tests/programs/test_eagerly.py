@@ -8,13 +8,6 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.eager import Tensor, no_grad
-from staticgrad.errors import (
-    ArgumentError,
-    DisconnectedError,
-    DTypeError,
-    GraphError,
-    UnknownAttributeError,
-)
 from tests.beside import in_threads
 
 RNG = np.random.default_rng(11)
@@ -56,7 +49,7 @@ def test_outside_of_the_mode_a_tensor_decides():
     y = Tensor(X) @ w + w[0].shape[0] * 1.0
     assert isinstance(y, Tensor)
     assert not isinstance(w.T, Tensor)
-    with pytest.raises(DTypeError, match="eager_mode"):
+    with pytest.raises(sg.errors.DTypeError, match="eager_mode"):
         Tensor(X[:, :1]) @ w.sum(0, keepdims=True)  # the sum is a value of a graph
     np.testing.assert_array_equal(
         (w.value @ np.eye(4)), (w @ Tensor(np.eye(4), dtype="float64")).data
@@ -91,7 +84,7 @@ def test_one_leaf_for_all_uses_of_a_value():
 
 def test_gradients_can_be_set_and_are_asked_for_where_there_are_some():
     w = weight("w", 3)
-    with pytest.raises(UnknownAttributeError, match=r"sg\.grad"):
+    with pytest.raises(sg.errors.UnknownAttributeError, match=r"sg\.grad"):
         w.grad  # noqa: B018
     w.zero_grad()
     with pytest.raises(sg.errors.GradientError, match="not used in eager mode"):
@@ -320,7 +313,7 @@ def test_updates_that_a_graph_refuses_are_refused(how):
     before = w.value
     messages = []
     for call in (step, step.eagerly):
-        with pytest.raises(GraphError) as caught:
+        with pytest.raises(sg.errors.GraphError) as caught:
             call(X)
         messages.append(caught.value.headline)
         np.testing.assert_array_equal(w.value, before)
@@ -336,17 +329,17 @@ def test_optimizers_step_at_once():
         np.testing.assert_allclose(w.value, 0.0, atol=1e-15)
         opt.minimize(loss, [other])  # the tape is still there
         np.testing.assert_allclose(other.value, weight("v", 3).value - 1.0)
-        with pytest.raises(ArgumentError, match="no parameter"):
+        with pytest.raises(sg.errors.ArgumentError, match="no parameter"):
             opt.minimize((Tensor([1.0], requires_grad=True) * 2.0).sum())
         w.update(sg.astype(start, "float64"))
         np.testing.assert_array_equal(w.value, start)
-    with pytest.raises(DisconnectedError):
+    with pytest.raises(sg.errors.DisconnectedError):
         sg.grad(Tensor([1.0]).sum(), w)
 
 
 def test_what_is_no_array_is_told():
     f = sg.function(lambda x: x * 2.0)
-    with pytest.raises(ArgumentError, match="plain function"):
+    with pytest.raises(sg.errors.ArgumentError, match="plain function"):
         f.eagerly(Tensor(X))
-    with pytest.raises(ArgumentError):
+    with pytest.raises(sg.errors.ArgumentError):
         f.eagerly(X, X)

@@ -16,29 +16,22 @@ from staticgrad.native.entry.words import SMALL
 from staticgrad.runtime import executor
 from staticgrad.storage.reservation import SETTLED
 from tests.beside import in_threads
-from tests.runtime.native_runs import (
-    OTHER_FEEDS,
-    WRONG_FEEDS,
-    Program,
-    error_of,
-    natively,
-    needs_entry,
-)
+from tests.runtime import native_runs
 from tests.safety.mxcsr import STATES, only_x86, state
 
-pytestmark = needs_entry
+pytestmark = native_runs.needs_entry
 
 
 @pytest.fixture
 def program():
-    return Program()
+    return native_runs.Program()
 
 
 def test_a_run_of_what_ran_before_is_native(program):
-    before = natively(program.f)
+    before = native_runs.natively(program.f)
     for _ in range(5):
         program.run(program.feeds())
-    assert natively(program.f) == before + 5
+    assert native_runs.natively(program.f) == before + 5
     assert (program.w.value == program.steps).all()
 
 
@@ -48,18 +41,18 @@ def test_a_program_that_runs_a_few_times_loads_no_entry(monkeypatch):
     for run in range(8):
         f.run({"x": np.ones(3, np.float32)})
         assert (f._executor._entry is None) == (run < 3)
-    assert natively(f) == 4
+    assert native_runs.natively(f) == 4
 
 
 def test_sizes_seen_lately_are_native(program):
     for rows in (3, 1, 8, 2, 0):
         program.run(program.feeds(rows))
-    before = natively(program.f)
+    before = native_runs.natively(program.f)
     for rows in (1, 3, 8, 2, 0, 3, 1):
         program.run(program.feeds(rows))
         assert program.f.peak_bytes == program.f.plan(n=rows).peak_bytes
         assert program.f.memory.feeds == rows * 20 + 4
-    assert natively(program.f) == before + 7
+    assert native_runs.natively(program.f) == before + 7
     for rows in range(9, 20):
         program.run(program.feeds(rows))
         program.run(program.feeds(rows))
@@ -67,15 +60,15 @@ def test_sizes_seen_lately_are_native(program):
 
 
 def test_a_loop_that_looks_at_its_parameter_stays_native(program):
-    before = natively(program.f)
+    before = native_runs.natively(program.f)
     for _ in range(5):
         program.run(program.feeds())
         assert (program.w.value == program.steps).all()
         program.w.value = np.full(5, program.steps, np.float32)
-    assert natively(program.f) == before + 5
+    assert native_runs.natively(program.f) == before + 5
 
 
-@pytest.mark.parametrize("change", OTHER_FEEDS.values(), ids=OTHER_FEEDS)
+@pytest.mark.parametrize("change", native_runs.OTHER_FEEDS.values(), ids=native_runs.OTHER_FEEDS)
 def test_other_feeds_have_the_results_that_they_should(program, change):
     feeds = program.feeds()
     program.run(feeds)
@@ -85,15 +78,17 @@ def test_other_feeds_have_the_results_that_they_should(program, change):
     assert (program.w.value == program.steps).all()
 
 
-@pytest.mark.parametrize(("change", "error"), WRONG_FEEDS.values(), ids=WRONG_FEEDS)
+@pytest.mark.parametrize(
+    ("change", "error"), native_runs.WRONG_FEEDS.values(), ids=native_runs.WRONG_FEEDS
+)
 def test_wrong_feeds_are_refused_as_ever(program, change, error):
     """The message is that of a program that has never run natively."""
     feeds = program.feeds()
     program.run(feeds)
     change(feeds)
-    found = error_of(program.f.run, feeds)
+    found = native_runs.error_of(program.f.run, feeds)
     assert isinstance(found, error)
-    assert str(found) == str(error_of(sg.compile(program.f.program_graph).run, feeds))
+    assert str(found) == str(native_runs.error_of(sg.compile(program.f.program_graph).run, feeds))
     assert (program.w.value == program.steps).all()
 
 
@@ -103,7 +98,7 @@ def test_a_feed_in_a_parameters_memory_is_refused():
     f = sg.compile(sg.Graph({"y": x + 1.0}, {w: w + 1.0}))
     for _ in range(SETTLED + 2):
         f.run({"x": np.ones((2, 3), np.float32)})
-    assert natively(f) > 0
+    assert native_runs.natively(f) > 0
     for rows in (slice(0, 2), slice(2, 4), slice(1, 3)):
         with pytest.raises(FeedError, match="shares memory with a parameter"):
             f.run({"x": w.store.array[rows]})
@@ -117,14 +112,14 @@ def test_bools_of_other_bytes_are_seen():
     for size in (1, 3, 64, 65, 200):
         data = np.zeros(size, np.bool_)
         f.run({"x": data})
-        before = natively(f)
+        before = native_runs.natively(f)
         assert not f.run({"x": data}).any()
-        assert natively(f) == before + 1
+        assert native_runs.natively(f) == before + 1
         for at in {0, size // 2, size - 1}:
             data.view(np.uint8)[at] = 2
             assert f.run({"x": data}).tolist() == [k == at for k in range(size)]
             data[at] = False
-        assert natively(f) == before + 1
+        assert native_runs.natively(f) == before + 1
 
 
 def test_an_index_out_of_range_changes_nothing():
@@ -132,23 +127,23 @@ def test_an_index_out_of_range_changes_nothing():
     i = sg.input("i", ("n",), "int64")
     f = sg.compile(sg.Graph({"taken": sg.take(w, i, 0)}, {w: w + 1.0}))
     good, bad = {"i": np.array([0, 2])}, {"i": np.array([0, 3])}
-    wanted = error_of(sg.compile(f.program_graph).run, bad)
+    wanted = native_runs.error_of(sg.compile(f.program_graph).run, bad)
     assert isinstance(wanted, IndexOutOfRange)
     for _ in range(SETTLED + 4):
         f.run(good)
-    assert natively(f) > 0
+    assert native_runs.natively(f) > 0
     for _ in range(3):
-        before, runs = w.value, natively(f)
-        assert str(error_of(f.run, bad)) == str(wanted)
+        before, runs = w.value, native_runs.natively(f)
+        assert str(native_runs.error_of(f.run, bad)) == str(wanted)
         assert (w.value == before).all()
         for _ in range(SETTLED + 1):
             f.run(good)
-        assert natively(f) > runs
+        assert native_runs.natively(f) > runs
 
 
 @pytest.mark.parametrize("columns", [5, SMALL])
 def test_results_that_the_caller_keeps_stay_as_they_are(columns):
-    program = Program(columns)
+    program = native_runs.Program(columns)
     feeds = program.feeds()
     kept = [program.run(feeds)["y"] for _ in range(20)]
     for number, array in enumerate(kept):
@@ -180,15 +175,15 @@ def test_one_value_comes_as_an_array_and_no_input_needs_no_feeds():
     for step in range(3 * SETTLED):
         found = f.run() if step % 2 else f.run({})
         assert (found["w"] == step).all()
-    assert natively(f) > SETTLED
+    assert native_runs.natively(f) > SETTLED
     for _ in range(SETTLED + 3):
         assert total.run() == 9 * SETTLED
         assert total.run().shape == ()
-    assert natively(total) > 0
+    assert native_runs.natively(total) > 0
     nothing = sg.compile(sg.Graph({}, {w: w + 1.0}))
     for _ in range(SETTLED + 3):
         assert nothing.run() == {}
-    assert natively(nothing) > 0
+    assert native_runs.natively(nothing) > 0
 
 
 @pytest.mark.slow
@@ -283,7 +278,7 @@ def test_who_reads_meanwhile_sees_whole_steps():
         f.run(feeds)
     reader = threading.Thread(target=read)
     reader.start()
-    while natively(f) < 200 and len(seen) < 500:
+    while native_runs.natively(f) < 200 and len(seen) < 500:
         f.run(feeds)
     done.set()
     reader.join()
@@ -341,19 +336,19 @@ def test_a_loop_that_its_test_ends_is_native_while_it_is_short():
 
     for _ in range(SETTLED + 2):
         step(4)
-    before = natively(f)
+    before = native_runs.natively(f)
     step(0)
     step(17)
-    assert natively(f) == before + 2
+    assert native_runs.natively(f) == before + 2
     for _ in range(3):
         step(2_000_000)
-    assert natively(f) == before + 2
+    assert native_runs.natively(f) == before + 2
     step(4)  # in Python, which lets the next ones be native
     step(5)
-    assert natively(f) == before + 3
+    assert native_runs.natively(f) == before + 3
 
 
-@pytest.mark.parametrize("change", OTHER_FEEDS.values(), ids=OTHER_FEEDS)
+@pytest.mark.parametrize("change", native_runs.OTHER_FEEDS.values(), ids=native_runs.OTHER_FEEDS)
 def test_bound_feeds_may_change_as_others(program, change):
     feeds = program.feeds()
     call = program.f.bind(feeds)
@@ -371,7 +366,7 @@ def test_bound_feeds_may_change_as_others(program, change):
 def test_bound_arrays_are_written(program):
     feeds, out = program.feeds(), {"y": np.zeros((3, 5), np.float32)}
     call = program.f.bind(feeds, out)
-    before = natively(program.f)
+    before = native_runs.natively(program.f)
     for step in range(6):
         feeds["x"][:] = step
         results = call()
@@ -379,7 +374,7 @@ def test_bound_arrays_are_written(program):
         assert (out["y"] == 2 * step + program.steps + 0.5).all()
         assert results["total"] == 15 * step
         program.steps += 1
-    assert natively(program.f) >= before + 5
+    assert native_runs.natively(program.f) >= before + 5
 
 
 BAD_OUT = {
@@ -421,12 +416,12 @@ def test_bound_arrays_that_come_to_meet_are_refused():
 
 def test_binding_checks_what_a_run_checks(program):
     feeds = program.feeds()
-    for change, error in WRONG_FEEDS.values():
+    for change, error in native_runs.WRONG_FEEDS.values():
         wrong = program.feeds()
         change(wrong)
-        found = error_of(program.f.bind, wrong)
+        found = native_runs.error_of(program.f.bind, wrong)
         assert isinstance(found, error)
-        assert str(found) == str(error_of(program.f.run, wrong))
+        assert str(found) == str(native_runs.error_of(program.f.run, wrong))
     with pytest.raises(OutputArrayError):
         program.f.bind(feeds, np.zeros(3))
     with pytest.raises(FeedError):
@@ -476,8 +471,8 @@ def test_numbers_are_what_the_checked_path_makes_of_them(dtype, number):
     for _ in range(2):
         assert same(f.run(feeds), checked.run(feeds))
     exact = type(number) is not np.float32 or dtype == "float32"
-    assert natively(f) == exact  # a float32 for a float64 is left to the checked path
-    assert natively(f) + f._executor._runs == f.stats.runs == 2
+    assert native_runs.natively(f) == exact  # a float32 for a float64 is left to the checked path
+    assert native_runs.natively(f) + f._executor._runs == f.stats.runs == 2
 
 
 BEYOND = (2**64, -(2**63) - 1)
@@ -498,19 +493,19 @@ def test_numbers_arrays_and_others_take_turns(dtype):
                     f.run(feeds)
                 continue
             assert same(f.run(feeds), wanted)
-    assert natively(f) > 0
+    assert native_runs.natively(f) > 0
 
 
 def test_a_number_of_another_kind_is_refused_as_ever():
     f, _ = two_numbers("float32")
     for _ in range(3):
         f.run({"a": 1.0, "b": 2.0})
-    runs = natively(f)
+    runs = native_runs.natively(f)
     assert runs == 2
     for wrong in (1j, "1", None, {}, np.complex64(1)):
         with pytest.raises(sg.errors.FeedError):
             f.run({"a": wrong, "b": 2.0})
-    assert natively(f) == runs
+    assert native_runs.natively(f) == runs
 
 
 def test_a_loop_may_change_its_rate():
@@ -521,7 +516,7 @@ def test_a_loop_may_change_its_rate():
     for number in range(60):
         assert (f.run({"rate": 0.5, "step": number})["w"] == wanted).all()
         wanted -= np.float32(0.5 * number)
-    assert natively(f) > 40
+    assert native_runs.natively(f) > 40
 
 
 def test_numbers_are_bound():
@@ -529,11 +524,11 @@ def test_numbers_are_bound():
     f = sg.compile(a * x)
     feed, out = np.ones(5, np.float32), np.zeros(5, np.float32)
     for call in (f.bind({"a": 0.1, "x": feed}), f.bind({"a": 0.1, "x": feed}, out)):
-        before = natively(f) if f.stats.runs else 0
+        before = native_runs.natively(f) if f.stats.runs else 0
         for number in range(6):
             feed[:] = number
             assert (call() == np.float32(0.1) * np.float32(number)).all()
-        assert natively(f) >= before + 5
+        assert native_runs.natively(f) >= before + 5
 
 
 def test_feeds_by_value_are_found():
@@ -543,10 +538,10 @@ def test_feeds_by_value_are_found():
     forms = [{a: 2.0, x: data}, {"a": 2.0, x: data}, {x: data, "a": 2.0}]
     for feeds in forms * 2:
         assert (f.run(feeds) == 2 * data).all()
-    before = natively(f)
+    before = native_runs.natively(f)
     for feeds in forms * 2:
         assert (f.run(feeds) == 2 * data).all()
-    assert natively(f) == before + 6
+    assert native_runs.natively(f) == before + 6
     for wrong in ({a: 2.0, "a": 2.0, x: data}, {a: 2.0, sg.input("x", ("n",), "float32"): data}):
         with pytest.raises(sg.errors.FeedError):
             f.run(wrong)
@@ -564,4 +559,4 @@ def test_conversions_do_not_go_by_the_callers_environment(name):
         found, least = f.run(feeds), f.run(small)
     assert same(found, wanted)
     assert same(least, tiny)
-    assert natively(f) == 2 * (name == "flags raised")
+    assert native_runs.natively(f) == 2 * (name == "flags raised")

@@ -11,15 +11,7 @@ import pytest
 from staticgrad.storage import locks as module
 from staticgrad.storage.reservation import SETTLED
 from tests.safety.moments import moments
-from tests.storage.reserved import (
-    Guarded,
-    done_or_waiting,
-    each_act,
-    each_stride,
-    forks,
-    numbers,
-    settle,
-)
+from tests.storage import reserved
 
 # -- two threads ----------------------------------------------------------------------------------
 
@@ -30,7 +22,7 @@ def meet(guarded, n, here, there, seconds):
 
     def start():
         begun.append(there())
-        done_or_waiting(begun[0], seconds)
+        reserved.done_or_waiting(begun[0], seconds)
 
     with moments(n, start) as met:
         here()
@@ -41,14 +33,14 @@ def meet(guarded, n, here, there, seconds):
 
 
 @pytest.mark.thinned
-@forks
-@each_act
-@each_stride
-@pytest.mark.parametrize("main", [Guarded.run, Guarded.share])
+@reserved.forks
+@reserved.each_act
+@reserved.each_stride
+@pytest.mark.parametrize("main", [reserved.Guarded.run, reserved.Guarded.share])
 def test_another_thread_at_every_moment_of_a_step(main, act, stride, other):
     """Of one that takes all by a token, and of one after which the locks are reserved."""
-    guarded = Guarded()
-    for n in numbers(stride, main.__name__, act.__name__):
+    guarded = reserved.Guarded()
+    for n in reserved.numbers(stride, main.__name__, act.__name__):
         guarded.prepare()
         if not meet(guarded, n, lambda: main(guarded), lambda: other.submit(act, guarded), 0.001):
             break
@@ -56,14 +48,14 @@ def test_another_thread_at_every_moment_of_a_step(main, act, stride, other):
 
 
 @pytest.mark.thinned(6)
-@forks
-@each_act
-@each_stride
+@reserved.forks
+@reserved.each_act
+@reserved.each_stride
 def test_a_reserved_step_of_another_thread_at_every_moment(act, stride, other):
-    guarded = Guarded()
-    if act in (Guarded.run_often, Guarded.fork):
+    guarded = reserved.Guarded()
+    if act in (reserved.Guarded.run_often, reserved.Guarded.fork):
         stride *= 23
-    for n in numbers(stride, act.__name__):
+    for n in reserved.numbers(stride, act.__name__):
         other.submit(guarded.prepare).result(10)
         step = partial(other.submit, guarded.run, 0.002)
         if not meet(guarded, n, lambda: act(guarded), step, 0.003):
@@ -73,8 +65,8 @@ def test_a_reserved_step_of_another_thread_at_every_moment(act, stride, other):
 
 def test_who_waits_for_a_reserved_step_is_let_in_at_its_end(other, monkeypatch):
     monkeypatch.setattr(module, "POLL", 60)
-    guarded = Guarded()
-    settle(guarded.one, guarded.run)
+    guarded = reserved.Guarded()
+    reserved.settle(guarded.one, guarded.run)
     begun = []
 
     def work(_, __):
@@ -87,12 +79,12 @@ def test_who_waits_for_a_reserved_step_is_let_in_at_its_end(other, monkeypatch):
     guarded.check()
 
 
-@forks
+@reserved.forks
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_child_holds_nothing_although_its_fork_looked_at_nothing(other, monkeypatch):
     """An interrupt that comes while a fork waits is only reported, and it forks."""
-    guarded, inside, go_on = Guarded(), threading.Event(), threading.Event()
-    other.submit(settle, guarded.one, guarded.run).result(10)
+    guarded, inside, go_on = reserved.Guarded(), threading.Event(), threading.Event()
+    other.submit(reserved.settle, guarded.one, guarded.run).result(10)
 
     def work(_, __):
         inside.set()
@@ -117,7 +109,7 @@ def test_a_child_holds_nothing_although_its_fork_looked_at_nothing(other, monkey
 
 
 def test_a_step_begins_to_write_when_who_saw_that_it_does_not_has_read(other):
-    guarded, copying, writing = Guarded(), threading.Event(), threading.Event()
+    guarded, copying, writing = reserved.Guarded(), threading.Event(), threading.Event()
 
     def copy():
         copying.set()
@@ -133,7 +125,7 @@ def test_a_step_begins_to_write_when_who_saw_that_it_does_not_has_read(other):
     for settled in (False, True):
         seen = []
         if settled:
-            settle(guarded.one, guarded.run)
+            reserved.settle(guarded.one, guarded.run)
         copying.clear()
         writing.clear()
         guarded.one.run(work, None)
@@ -143,7 +135,7 @@ def test_a_step_begins_to_write_when_who_saw_that_it_does_not_has_read(other):
 
 def test_what_another_thread_holds_is_not_reserved(other):
     """Not even if it came after the step that would have been the last in turn."""
-    guarded, inside, go_on = Guarded(), threading.Event(), threading.Event()
+    guarded, inside, go_on = reserved.Guarded(), threading.Event(), threading.Event()
 
     def stay():
         inside.set()
