@@ -184,6 +184,7 @@ class Unit:
     once: Lines = field(default_factory=lambda: Lines(1))
     spread: dict[str, int] = field(default_factory=dict)
     known: Mapping[str, Known] = field(default_factory=dict)
+    write_map: Callable[[Map], list[str]] | None = None
 
     @property
     def vector_bits(self) -> int:

@@ -15,13 +15,16 @@ from staticgrad.codegen.block_functions import function_text
 from staticgrad.codegen.expressions import VECTOR
 from staticgrad.codegen.vectors import may_be_mixed
 from staticgrad.ir.expr import BLOCKS, LEAVES, Expr, postorder
+from staticgrad.ir.kernels.alike import ROWS
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import (
     HALF_LINE,
     Axis,
     Columns,
+    Gemm,
     Loop,
     Map,
+    Sort,
     Store,
     nested,
     roots,
@@ -68,6 +71,8 @@ class Stream(NamedTuple):
 Directive = Vector | Interleave | Prefetch | Stream
 Directives = tuple[Directive, ...]
 
+#: Stages that take one row at a time.
+_ALONE: Final = (Columns, Gemm, Loop, Sort)
 #: Operations of a body up to which a processor's window holds several vectors by itself.
 SHORT: Final = 32
 #: Operations beyond which a body is written once, under masks that have registers of their own.
@@ -75,6 +80,8 @@ MASKED: Final = 128
 #: Operations beyond which loops over whole vectors wait for memory, and elements to fetch ahead.
 WAITING: Final = 64
 FAR: Final = 32
+#: Bytes of elements that rows side by side look up in registers of any width.
+_NARROW: Final = 4
 #: Share of a body's operations that wait for each other, from which on it is a chain.
 _CHAINED: Final = 0.7
 
@@ -120,7 +127,7 @@ def _refusal(kernel: Kernel, each: Directive) -> str:
                 return "the rows of this kernel run in their order"
             if kernel.listed is not None:
                 return "each row has operands and sizes of its own"
-            if any(isinstance(s, Columns | Loop) for s in kernel.stages):
+            if any(isinstance(s, _ALONE) for s in kernel.stages):
                 return "a stage of this kernel takes one row at a time"
             return ""
         case Interleave("j", count):
@@ -192,8 +199,11 @@ def defaults(kernel: Kernel, machine: Machine) -> Directives:
     """Return the directives that a kernel has if nobody chooses others."""
     found: list[Directive] = []
     jammed = kernel.jammed if kernel.outer in ("axes", "groups") and not kernel.serial else 1
-    if kernel.listed is not None or any(isinstance(s, Columns | Loop) for s in kernel.stages):
+    if kernel.listed is not None or any(isinstance(s, _ALONE) for s in kernel.stages):
         jammed = 1
+    narrow = all(load.dtype.itemsize <= _NARROW for load in kernel.loads_alike)
+    if kernel.checks_alike and (machine.has_mask_registers or narrow):
+        jammed = ROWS
     if jammed > 1:
         found.append(Interleave("o", jammed))
     streams = dict[str, None]()

@@ -16,7 +16,7 @@ from staticgrad.native.language.kinds import REAL, TRUTH, WORD, Pointer
 from staticgrad.native.language.operations import FUNCTIONS, OPERATORS
 from staticgrad.native.language.statements import Plain, Syntax
 from staticgrad.native.language.translation import Bound
-from staticgrad.nest.records import Apply, Block, Do, For, Let, Name, Nest, Offset, When
+from staticgrad.nest.records import Apply, Block, Do, For, Let, Name, Nest, Offset, Text, When
 
 _LITERALS: Final = {bool: TRUTH, int: WORD, float: REAL}
 
@@ -61,6 +61,10 @@ class _Writer:
                     self.operation(s.value)
             elif isinstance(s, For):
                 self.counted(s)
+            elif isinstance(s, Text):
+                for name, held in s.bound:
+                    reader.bind(name, self.arg(held))
+                reader.read(s.lines)
             else:
                 branch = partial(self.block, s.body)
                 if isinstance(s, When):

@@ -6,6 +6,7 @@ counter, groups of rows in their order.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import ExitStack
 from functools import partial
@@ -15,15 +16,19 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.codegen.expressions import VECTOR, element
+from staticgrad.codegen.expressions import VECTOR, Lines, Unit, element
 from staticgrad.codegen.extremes import is_by_key, key_dtype
 from staticgrad.codegen.jammed import adds_to_columns
 from staticgrad.codegen.lane_steps import LEVELS, in_blocks
 from staticgrad.codegen.lookups import NOTE, NOTE_TEXT
+from staticgrad.codegen.products.choice import write_product
+from staticgrad.codegen.sorting import write_sort
 from staticgrad.codegen.vectors import may_be_mixed
 from staticgrad.ir.execution import Known, known_of
-from staticgrad.ir.expr import BLOCKS, Access, postorder
+from staticgrad.ir.expr import BLOCKS, Access, Position, postorder
 from staticgrad.ir.forms import COMBINERS
+from staticgrad.ir.kernels.alike import WIDEST
+from staticgrad.ir.kernels.found import is_first, is_found, may_leave
 from staticgrad.ir.kernels.kernel import LANE_VECTORS, Kernel
 from staticgrad.ir.kernels.stages import (
     Accumulate,
@@ -32,22 +37,23 @@ from staticgrad.ir.kernels.stages import (
     ColumnAccumulate,
     Columns,
     Extent,
+    Gemm,
     Keep,
     Loop,
     Map,
+    Order,
     Scalar,
     Search,
+    Sort,
     Stage,
     Store,
-    is_first,
-    is_found,
-    may_leave,
     nested,
     roots,
     small,
     statements,
 )
 from staticgrad.ir.kernels.together import whole_vectors
+from staticgrad.ir.kernels.width import half_registers, loads_across
 from staticgrad.ir.summation import BLOCK, COLUMN_BLOCK, GROUPS, SHORTEST_GROUP, lanes as sum_lanes
 from staticgrad.native.machine import Machine
 from staticgrad.nest.directives import (
@@ -67,19 +73,28 @@ from staticgrad.nest.records import (
     Name,
     Nest,
     Offset,
+    Text,
     UnsupportedError,
     pick,
 )
 from staticgrad.nest.runs import load_run, runs_of, store_at_last
+from staticgrad.nest.text import print_block
+from staticgrad.nest.transposed import Tiles, TransposedRows
 from staticgrad.nest.values import Values, operation
 
 PARAMETERS: Final = ("t", "own", "begin", "end")
 #: Rows of so many times a prefetch's distance are fetched along themselves, others row by row.
 _LONG: Final = 8
+#: The numbers of names in source of others begin there.
+_TEXT_NAMES: Final = 10000
+_IDENTIFIER: Final = re.compile(r"[a-z_]\w*")
 #: Bytes of a line of the caches.
 _LINE: Final = 64
 #: Bits of the widest registers.
 _WIDEST: Final = 512
+#: Operations of a body that is written for vectors inside of ends, too, at most.
+_LONGEST: Final = 96
+_LONGEST_WITH_MASKS: Final = 32
 #: Operations of vectors of rows side by side, at most.
 _LANES_ROOM: Final = 500
 #: Vectors of columns that go through rows together: of lane rules, and of simple reductions.
@@ -125,17 +140,15 @@ class KernelLowering:
         self.functions: dict[str, str] = {}
         self.copies = 1
         self.on: Any = None
+        self.unit = Unit(machine=machine, known={each.name: each for each in kernel.known})
+        self.unit.named = _TEXT_NAMES
         self.known: Mapping[str, Known] = {each.name: each for each in kernel.known}
         self.streamed = {d.operand for d in directives if isinstance(d, Stream)}
 
     def nest(self) -> Nest:
         """The whole kernel."""
         k, b = self.kernel, self.b
-        for is_it, reason in (
-            (k.in_tiles, "transposed tiles"),
-            (bool(k.checks_alike), "lookups that rows share"),
-            (k.outer == "tiles", "products"),
-        ):
+        for is_it, reason in ((k.outer == "tiles", "products"),):
             if is_it:
                 raise UnsupportedError(reason)
         t, own, begin, end = parameters = tuple([Name(n, 0) for n in PARAMETERS])
@@ -158,6 +171,8 @@ class KernelLowering:
             self.groups(begin, end)
         elif k.in_lanes:
             self.rows_as_lanes(begin, end)
+        elif k.in_tiles:
+            TransposedRows(self).write(begin, end)
         else:
             self.rows(k.axes, begin, end)
         if self.streamed:
@@ -256,6 +271,7 @@ class KernelLowering:
             if k.listed is not None:
                 self.listed(numbers)
             self.decode(axes, numbers)
+            self.at["o"] = numbers
             self.turn = (numbers, stop) if copies == 1 else None
             before(numbers)
             for number, stage in enumerate(k.stages):
@@ -264,7 +280,19 @@ class KernelLowering:
             behind(numbers)
             self.pointers, self.words = pointers, words
 
-        self.jammed(start, stop, count, stages, inside)
+        self.jammed(start, stop, count, stages, inside, self.most_rows(start))
+
+    def most_rows(self, start: Any) -> Callable[[Any], Any]:
+        """Where rows side by side end: they share checks only if few elements are chosen from."""
+        extents = [self.number(c.extent) for c in self.kernel.checks_alike]
+
+        def least(whole: Any) -> Any:
+            for extent in extents:
+                if type(extent) is Name:
+                    whole = self.b.op("choose_gt", extent, WIDEST, start, whole)
+            return whole
+
+        return least
 
     def jammed(
         self,
@@ -273,6 +301,7 @@ class KernelLowering:
         count: int,
         stages: Sequence[Stage],
         inside: Callable[[Any, int], None],
+        most: Callable[[Any], Any] = lambda whole: whole,
     ) -> None:
         """A loop of ``count`` iterations at a time. Where that changes nothing, the last iteration
         runs again to fill them; else what is left runs one by one."""
@@ -280,8 +309,9 @@ class KernelLowering:
         every = [s for stage, _ in nested(stages) for s in statements(stage)]
         adds = any(isinstance(s, Store) and s.combine for s in every)
         written, outer, on = stored(stages), self.copies, self.on
-        if count > 1 and (adds or (columns and not self.machine.has_mask_registers)):
-            whole = self.sum(start, self.multiple(self.difference(stop, start), count))
+        checks = any(isinstance(s, Check) for s in every)
+        if count > 1 and (adds or checks or (columns and not self.machine.has_mask_registers)):
+            whole = most(self.sum(start, self.multiple(self.difference(stop, start), count)))
             parts = [(start, whole, count, None), (whole, stop, 1, None)]
         else:
             parts = [(start, stop, count, stop if count > 1 else None)]
@@ -464,7 +494,46 @@ class KernelLowering:
         elif isinstance(stage, Loop):
             self.loop(stage)
         else:
-            raise UnsupportedError(f"a stage {type(stage).__name__}")
+            self.written_as_text(stage)
+
+    def written_as_text(self, stage: Gemm | Sort) -> None:
+        """A product or a sort, whose source others write."""
+        unit, lines, b = self.unit, Lines(), self.b
+        unit.write_map = self.text_of_map
+        if isinstance(stage, Gemm):
+            write_product(self.kernel, stage, lines, unit)
+        else:
+            write_sort(self.kernel, stage, lines, unit)
+        self.functions |= unit.helpers
+        once, unit.once.lines = [line[4:] for line in unit.once.lines], []
+        used = set(_IDENTIFIER.findall("\n".join([*once, *lines.lines])))
+        held = {**self.pointers, **self.words, **self.at, **self.refs}
+        own = {VECTOR, *(axis.name for axis in (stage.loops if isinstance(stage, Gemm) else ()))}
+        bound: dict[str, Name | int] = {}
+        for name, value in held.items():
+            if name in used and name not in own:
+                if type(value) is Each:
+                    raise UnsupportedError("products of rows side by side")
+                bound[name] = value
+        if once:
+            root = {name: value for name, value in bound.items() if name in self.b.reserved}
+            b.blocks[0].out.append(Text(tuple(once), tuple(root.items())))
+        b.text(lines.lines, bound, stored([stage]))
+
+    def text_of_map(self, stage: Map) -> list[str]:
+        """The source of a map that a product runs, over the names of the product's source."""
+        held = self.b, self.at, self.refs, self.pointers, self.words
+        self.b = Builder()
+        self.b.count = held[0].count
+        self.at = _Texts()
+        self.refs = _Texts()
+        self.pointers = {name: Name(name, 0) for name in held[3]}
+        self.words = {name: Name(name, 0) for name in held[4]}
+        self.map(stage, -1, 0, self.number(stage.axis.extent), self.told(stage.axis.extent))
+        lines = print_block(tuple(self.b.blocks[0].out))
+        held[0].count = self.b.count
+        self.b, self.at, self.refs, self.pointers, self.words = held
+        return lines
 
     def scope(self) -> Values:
         """Values outside of vector loops: of one lane, or of the rows that are lanes."""
@@ -550,6 +619,9 @@ class KernelLowering:
     def map(self, stage: Map, number: int, start: Any, stop: Any, told: Known) -> None:
         """The vector loop of a Map, and what is accumulated over it."""
         lanes, sums = self.kernel.lanes, [s for s in stage.body if isinstance(s, Accumulate)]
+        half = half_registers(stage, self.kernel.operands, lanes)
+        if half and type(start) is int and told.short and 0 < told.most <= half:
+            lanes = half  # processors take half the time for half registers
         wanted = [root for s in stage.body for root in roots(s)]
         runs = runs_of(stage)
         running: dict[str, Any] = {}
@@ -586,12 +658,72 @@ class KernelLowering:
             masked = self.chosen(Vector, "tail", "peel", number) == "mask"
             short = type(start) is int and told.short
 
+            adds = self.adds_rows(stage)
+            windows = self.windows(stage)
+
             def vectors(first: Any, last: Any, known: Known) -> None:
-                self.vectors(first, last, lanes, count, known, masked, written, body)
+                self.vectors(first, last, lanes, count, known, masked, written, body, adds, windows)
 
             for name in leaves:
                 running[name] = self.per_copy(partial(self.b.variable, "d", "copy", 0))
             self.reduced(sums, running, vectors, start, stop, told, short, written)
+
+    def windows(self, stage: Map) -> list[Position]:
+        """The positions whose ends vectors cross, if the body is short enough to be written twice
+        more: vectors that cross none need no masks."""
+        exprs = [*postorder([root for s in stage.body for root in roots(s)])]
+        accesses = [e.attribute for e in exprs if isinstance(e.attribute, Access)]
+        accesses += [s.access for s in stage.body if isinstance(s, Store)]
+        found = dict.fromkeys(p for a in accesses for p in a.bounded if p.step(VECTOR) == 1)
+        lines = len(stage.body) + len(exprs) + sum(work(e) for e in exprs if e.op in BLOCKS)
+        most = _LONGEST_WITH_MASKS if self.machine.has_mask_registers else _LONGEST
+        return [*found] if lines <= most else []
+
+    def peeled(
+        self,
+        start: Any,
+        stop: Any,
+        lanes: int,
+        written: frozenset[str],
+        body: Callable[[Values], Any],
+        windows: Sequence[Position],
+    ) -> None:
+        """Vectors that may cross an end, those that do not, and those that may again."""
+        b, inner, outer = self.b, start, stop
+        self.at[VECTOR] = start
+        values = Values(self, lanes, True)
+        for first, end in map(values.window, windows):
+            inner = b.op("choose_lt", inner, first, first, inner)
+            outer = b.least(outer, end)
+        behind = self.sum(self.difference(inner, start), lanes - 1)
+        low = self.sum(start, self.multiple(behind, lanes))
+        length = b.op("choose_gt", outer, low, self.difference(outer, low), 0)
+        high = self.sum(low, self.multiple(length, lanes))
+        with b.loop(0, 2, 1, written, "e") as part:
+            first = b.op("choose_eq", part, 0, start, high)
+            last = b.op("choose_eq", part, 0, b.least(low, stop), stop)
+            with b.loop(first, last, lanes, written, "j") as index:
+                self.at[VECTOR] = index
+                left = self.difference(stop, index)
+                body(Values(self, lanes, True, mask=b.op(f"mask{lanes}", left), left=left))
+            first = b.op("choose_eq", part, 0, low, high)
+            with b.loop(first, high, lanes, written, "j") as index:
+                self.at[VECTOR] = index
+                body(Values(self, lanes, True, inside=True))
+
+    def adds_rows(self, stage: Map) -> bool:
+        """Return whether each row of a map is added to contiguous elements of memory: a processor
+        forwards a store to a load of the same bytes at once, but no store under a mask."""
+        stores = [s for s in stage.body if isinstance(s, Store)]
+        if not self.kernel.serial or stage.rows or stage.axis.extent == 1 or not stores:
+            return False
+        if not all(s.combine and s.access.stride(VECTOR) == 1 for s in stores):
+            return False
+        indices = [*postorder([index for s in stores for index in s.indices])]
+        loads = [e.attribute for e in indices if isinstance(e.attribute, Access)]
+        along = any(e.op == "index" and e.attribute == VECTOR for e in indices)
+        moved = any(access.stride(VECTOR) != 0 for access in loads) or along
+        return not moved and not any(s.access.bounded for s in stores)
 
     def statement(self, s: Any, values: Values, running: dict[str, Any]) -> None:
         if isinstance(s, Store):
@@ -617,8 +749,11 @@ class KernelLowering:
         masked: bool,
         written: frozenset[str],
         body: Callable[[Values], Any],
+        narrower: bool = False,
+        windows: Sequence[Position] = (),
     ) -> None:
-        """Vectors from ``start`` to ``stop``: whole ones, ``count`` at a time, and the rest."""
+        """Vectors from ``start`` to ``stop``: whole ones, ``count`` at a time, and the rest; if
+        ``narrower``, in vectors of half the lanes, a quarter and so on instead of under a mask."""
         b, from_zero = self.b, type(start) is int and start == 0
         multiple = told.multiple if from_zero else 1
 
@@ -634,6 +769,9 @@ class KernelLowering:
             one(0, None if multiple % lanes == 0 else stop, False)
             return
         step = lanes * count
+        if windows and self.copies == 1:
+            self.peeled(start, stop, lanes, written, body, windows)
+            return
         if type(stop) is int and from_zero and stop < step:
             masked = True
         if masked:
@@ -649,6 +787,15 @@ class KernelLowering:
                 with b.branch("eq", done, 1):
                     b.do("break")
         if exact:
+            return
+        if narrower:
+            at: Any = b.variable("j", "copy", end)
+            while lanes > 1 and multiple % lanes:
+                lanes //= 2
+                with b.branch("le", b.op("add", at, lanes), stop):
+                    self.at[VECTOR] = at
+                    body(Values(self, lanes, True))
+                    b.assign(at, "add", at, lanes)
             return
         if count == 1:
             with b.branch("lt", end, stop):
@@ -759,13 +906,17 @@ class KernelLowering:
         if s.blocks:
             self.push_lanes(s, value, own)
             return
-        parts = [self.key(s, value)]
-        if self.width(s) < self.kernel.lanes:
-            parts = [b.op(half, parts[0]) for half in ("low", "high")]
+        parts = self.parts(s, self.key(s, value))
         for copy in range(values.copies):
             for part in parts:
                 held = pick(own, copy)
                 b.assign(held, operation(combiner.combine), held, pick(part, copy))
+
+    def parts(self, s: Accumulate, value: Any) -> list[Any]:
+        """A vector, or its halves where an accumulator has half of its lanes."""
+        if self.width(s) == self.kernel.lanes:
+            return [value]
+        return [self.b.op(half, value) for half in ("low", "high")]
 
     def position(
         self, s: Accumulate, values: Values, running: dict[str, Any], start: Any, stop: Any
@@ -799,7 +950,8 @@ class KernelLowering:
                 if values.mask is not None:
                     identity = COMBINERS[s.kind].identity(s.value.dtype)
                     where = b.op("select_mask", values.mask, where, identity)
-                b.assign(held, combine, held, where)
+                for part in self.parts(s, where):
+                    b.assign(held, combine, held, part)
                 if first in running:
                     b.assign(pick(running[first], copy), *outside, 0, hits)
 
@@ -899,11 +1051,17 @@ class KernelLowering:
 
     # -- prefetches
 
+    def prefetch_next(self, stage: Map, values: Values) -> None:
+        """Prefetch the next vectors of rows that run a vector each before any runs the next."""
+        self.prefetched(stage, values, [Prefetch(VECTOR, self.kernel.lanes)])
+
     def prefetch(self, stage: Map, number: int, values: Values) -> None:
         """Prefetch what is touched further on, each line of memory once."""
         ahead = [d for d in self.directives if isinstance(d, Prefetch) and d.stage in (number, -1)]
-        if not ahead:
-            return
+        if ahead:
+            self.prefetched(stage, values, ahead)
+
+    def prefetched(self, stage: Map, values: Values, ahead: Sequence[Prefetch]) -> None:
         scratch = {o.name for o in self.kernel.operands if o.mode == "scratch"}
         touched: list[tuple[str, Access]] = [
             ("prefetch_write", s.access)
@@ -911,7 +1069,8 @@ class KernelLowering:
             if isinstance(s, Store) and s.access.operand not in self.streamed
         ]
         loads = postorder([root for s in stage.body for root in roots(s)])
-        touched += [("prefetch", e.attribute) for e in loads if isinstance(e.attribute, Access)]
+        word = "prefetch_second" if self.kernel.in_strips else "prefetch"
+        touched += [(word, e.attribute) for e in loads if isinstance(e.attribute, Access)]
         done: dict[Any, None] = {}
         for d in ahead:
             for word, access in touched:
@@ -1081,6 +1240,8 @@ class KernelLowering:
             return
         lanes, mixed = self.kernel.lanes, may_be_mixed([*stage.body, *stage.stores])
         count = self.chosen(Interleave, "factor", 1, number, "j") if mixed else 1
+        if not stage.in_lanes and not small(stage.rows) and self.tiles_of(stage) is not None:
+            count = 1
         total: Any = 1
         for axis in stage.rows:
             total = self.product(total, self.number(axis.extent))
@@ -1133,6 +1294,14 @@ class KernelLowering:
                 b.assign(held[s.name], operation(COMBINERS[s.kind].combine), held[s.name], value)
         return {s.name: self.from_key(s, held[s.name]) for s in stage.body}
 
+    def tiles_of(self, stage: Columns) -> Tiles | None:
+        """The loads that are contiguous from row to row, whose blocks are transposed."""
+        if len(stage.rows) > 1 or len(stage.body) > 1:
+            return None
+        row = stage.rows[0].name
+        loads = tuple(loads_across(roots(stage.body[0]), row, VECTOR))
+        return Tiles.of(self, loads, COLUMN_BLOCK) if loads else None
+
     def down(self, stage: Columns, total: Any, values: Values) -> dict[str, Any]:
         """All rows by the column rule: groups in their order, blocks by the counter rule."""
         b, lanes, count = self.b, values.lanes, values.copies
@@ -1152,6 +1321,7 @@ class KernelLowering:
             s.name: for_each(partial(b.local, element(s.value.dtype), _COLUMN_LEVELS * lanes))
             for s in stage.body
         }
+        tiles = self.tiles_of(stage)
         with b.loop(0, total, height, prefix="g") as first:
             last = b.least(b.op("add", first, height), total)
             pushed = b.variable("n", "copy", 0)
@@ -1163,9 +1333,16 @@ class KernelLowering:
                 for s in stage.body:
                     identity = COMBINERS[s.kind].identity(s.value.dtype)
                     b.assign(sums[s.name], f"{element(s.value.dtype)}x{lanes}", identity)
+                if tiles is not None:
+                    self.at[stage.rows[0].name] = block
+                    width = lanes if values.left is None else values.left
+                    tiles.load(self, width, self.difference(past, block))
                 with b.loop(block, past, prefix="r") as row:
                     self.decode(stage.rows, row)
                     each = Values(self, lanes, True, values.offsets, values.mask)
+                    if tiles is not None:
+                        each.runs = dict.fromkeys(tiles.loads, self.difference(row, block))
+                        each.load_run = tiles.read
                     for s in stage.body:
                         own = sums[s.name]
                         b.assign(own, operation(COMBINERS[s.kind].combine), own, each.vec(s.value))
@@ -1347,6 +1524,13 @@ class KernelLowering:
         return own
 
 
+class _Texts(dict[str, Any]):
+    """Names of a source by themselves."""
+
+    def __missing__(self, name: str) -> Name:
+        return Name(name, 0)
+
+
 def _levels(level: Name, step: int = 1) -> Offset:
     """The place of a level of a counter."""
     return Offset(((level, step),))
@@ -1373,6 +1557,7 @@ def _limits(kernel: Kernel) -> set[str]:
 def stored(stages: Sequence[Stage]) -> frozenset[str]:
     """The operands that stages store to."""
     every = [s for stage, _ in nested(stages) for s in statements(stage)]
-    found = {s.access.operand for s in every if isinstance(s, Store)}
+    orders = {s.scratch for s in every if isinstance(s, Order)}
+    found = orders | {s.access.operand for s in every if isinstance(s, Store)}
     found |= {s.scratch for s in every if isinstance(s, ColumnAccumulate)}
     return frozenset(found | {s.operand for s in every if isinstance(s, Check)})

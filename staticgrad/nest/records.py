@@ -12,7 +12,7 @@ share one by accident. The builder does three things as it goes, each record tou
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -106,7 +106,17 @@ class When(NamedTuple):
     orelse: Block = ()
 
 
-Statement = Let | Do | For | Repeat | When
+class Text(NamedTuple):
+    """Lines of the kernel language that somebody else wrote, at no indentation.
+
+    ``bound``: what names of theirs stand for.
+    """
+
+    lines: tuple[str, ...]
+    bound: tuple[tuple[str, Name | int], ...] = ()
+
+
+Statement = Let | Do | For | Repeat | When | Text
 Block = tuple[Statement, ...]
 
 
@@ -140,15 +150,16 @@ class Builder:
     def __init__(self) -> None:
         self.blocks = [_Open(frozenset(), False)]
         self.reserved: set[str] = set()
-        self._count = self._inside = 0
+        self._texts: dict[str, Name] = {}
+        self.count = self._inside = 0
         self._stores: dict[str, int] = {}
 
     # -- values
 
     def name(self, prefix: str, depth: int, is_variable: bool = False) -> Name:
         """A new name."""
-        text = f"{prefix}{self._count}"
-        self._count += 1
+        text = f"{prefix}{self.count}"
+        self.count += 1
         if text in self.reserved:
             return self.name(prefix, depth, is_variable)
         return Name(text, depth, is_variable)
@@ -257,6 +268,19 @@ class Builder:
     def variable(self, prefix: str, name: str, *args: Value) -> Any:
         """A variable (one for each copy, if operands differ), with its first value."""
         return self.new_variable(prefix, Apply(name, args))
+
+    def text(
+        self, lines: Sequence[str], bound: Mapping[str, Name | int], stores: Iterable[str]
+    ) -> None:
+        """Lines that somebody else wrote; what they assign is assigned in all loops around."""
+        for operand in stores:
+            self._stores[operand] = self._stores.get(operand, 0) + 1
+        names = [*bound, *(line.split()[0] for line in lines if " = " in line)]
+        for text in dict.fromkeys(names):
+            name = self._texts.setdefault(text, Name(text, 0, True))
+            for block in self.blocks:
+                block.assigned[name] = None
+        self.blocks[-1].out.append(Text(tuple(lines), tuple(bound.items())))
 
     def new_variable(self, prefix: str, value: Apply) -> Any:
         count = max((len(a) for a in value.args if type(a) is Each), default=0)

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from staticgrad.nest.records import Apply, Block, Do, For, Let, Name, Nest, Offset, Repeat, When
+from staticgrad.nest.records import (
+    Apply,
+    Block,
+    Do,
+    For,
+    Let,
+    Name,
+    Nest,
+    Offset,
+    Repeat,
+    Text,
+    When,
+)
 
 _SIGNS: Final = {
     "add": "+", "sub": "-", "mul": "*", "truediv": "/", "and_": "&", "or_": "|", "xor": "^",
@@ -22,6 +34,13 @@ def print_nest(nest: Nest) -> str:
     return "\n\n\n".join([*nest.functions.values(), "\n".join(lines)]) + "\n"
 
 
+def print_block(block: Block) -> list[str]:
+    """Return the lines of some statements."""
+    lines: list[str] = []
+    _print(block, "", lines)
+    return lines
+
+
 def _print(block: Block, margin: str, out: list[str]) -> None:
     for s in block:
         if isinstance(s, Let):
@@ -29,6 +48,10 @@ def _print(block: Block, margin: str, out: list[str]) -> None:
                 out.append(f"{margin}{s.name.text} = {_operation(s.value)}")
         elif isinstance(s, Do):
             out.append(f"{margin}{_operation(s.value)}")
+        elif isinstance(s, Text):
+            bound = [(name, _text(value)) for name, value in s.bound]
+            out += [f"{margin}{name} = {text}" for name, text in bound if name != text]
+            out += [f"{margin}{line}" for line in s.lines]
         else:
             if isinstance(s, For):
                 step = "" if s.step == 1 else f", {_text(s.step)}"

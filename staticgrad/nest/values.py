@@ -64,6 +64,7 @@ class Values:
     divides: bool = False
     axis: str = VECTOR
     left: Any = None
+    inside: bool = False
     runs: Mapping[Expr, Any] = field(default_factory=dict)
     load_run: Callable[[Any, Any], None] | None = None
     names: dict[Expr, Any] = field(default_factory=dict)
@@ -294,13 +295,23 @@ class Values:
 
     def guard(self, access: Access, copy: int) -> Any:
         """The mask of the lanes that count and whose positions lie inside of their ends."""
-        masks = [self._ends(p, copy) for p in access.bounded]
+        masks = [self._ends(p, copy) for p in self._crossed(access)]
         if self.mask is not None:
             masks.insert(0, self.mask)
         found = masks[0] if masks else self.full()
         for mask in masks[1:]:
             found = self.nest.b.op("and_", found, mask)
         return found
+
+    def _crossed(self, access: Access) -> list[Position]:
+        """The positions that may lie beyond their ends."""
+        return [p for p in access.bounded if not (self.inside and p.step(self.axis) == 1)]
+
+    def window(self, p: Position) -> tuple[Any, Any]:
+        """The first position along the vectors at which another position is inside, and the end."""
+        rest = self._spot(p, 0, skip=True)
+        extent = self.nest.number(p.extent)  # type: ignore[arg-type]
+        return self.nest.difference(0, rest), self.nest.difference(extent, rest)
 
     def _ends(self, p: Position, copy: int) -> Any:
         b, nest, lanes = self.nest.b, self.nest, self.lanes
@@ -323,8 +334,11 @@ class Values:
 
         A processor takes hundreds of cycles for an unmapped address, of which no lane is loaded.
         """
+        crossed = self._crossed(access)
+        if not crossed:
+            return place
         nest, where = self.nest, self.nest.place_word(place)
-        for p in access.bounded:
+        for p in crossed:
             at, extent = self._spot(p, copy), nest.number(p.extent)  # type: ignore[arg-type]
             if self.vector and p.step(self.axis) == 1:
                 at, extent = nest.sum(at, self.lanes - 1), nest.sum(extent, self.lanes - 1)
@@ -347,7 +361,8 @@ class Values:
                 found = part if found is None else b.op("add", found, part)
         return found
 
-    def _scattered(self, access: Access, indices: Sequence[Expr], copy: int) -> Any:
+    def _still(self, access: Access, indices: Sequence[Expr], copy: int) -> Offset:
+        """The place that all lanes of a gather or scatter have in common."""
         still = Access(
             access.operand,
             tuple((a, s) for a, s in access.strides if a != self.axis),
@@ -357,7 +372,10 @@ class Values:
                 for p in access.positions
             ),
         )
-        base = self.nest.place_word(self.place(still, indices, copy))
+        return self.place(still, indices, copy)
+
+    def _scattered(self, access: Access, indices: Sequence[Expr], copy: int) -> Any:
+        base = self.nest.place_word(self._still(access, indices, copy))
         lanes = self.lanes_at(access, indices, copy)
         return lanes if base == 0 else self.nest.b.op("add", lanes, base)
 
@@ -371,6 +389,8 @@ class Values:
         if moves:
             self.moving.add(e)
         fill = e.args[-1] if len(e.args) > len(indices) else None
+        if gathers and self.copies > 1 and e in self.nest.kernel.loads_alike:
+            return self._load_each(access, indices)
         if moves or not self.vector:
             lanes = self.lanes
         else:
@@ -382,6 +402,18 @@ class Values:
         self.names, self.met = around.names, around.met
         assert isinstance(e.attribute, Access)
         return self._loaded(e.attribute, indices, fill, 1, False)
+
+    def _load_each(self, access: Access, indices: Sequence[Expr]) -> Value:
+        """A gather whose lanes lie alike in all rows, each from where its row begins."""
+        b, nest, operand = self.nest.b, self.nest, access.operand
+        lanes = self.lanes_at(access, indices, 0)
+
+        def load(copy: int) -> Arg:
+            place = self._still(access, indices, copy)
+            pointer = b.pointer(pick(nest.pointers[operand], copy), place)
+            return b.load(operand, "load_each", *pointer, lanes, self.full())
+
+        return self.each(load)
 
     def _loaded(
         self, access: Access, indices: Sequence[Expr], fill: Any, lanes: int, gathers: bool
@@ -403,7 +435,7 @@ class Values:
                 there = self._scattered(access, indices, copy)
                 return filled(b.load(operand, "load_at", pointer, there, mask), mask)
             place = self.place(access, indices, copy)
-            if access.bounded:
+            if self._crossed(access):
                 mask = self.guard(access, copy)
                 if step == 1:
                     place = self._near(access, place, copy)
@@ -432,7 +464,7 @@ class Values:
             step = 1  # the loop has one iteration
         for copy in range(self.copies):
             pointer, own = pick(nest.pointers[operand], copy), pick(value, copy)
-            is_whole = self.mask is None and not access.bounded
+            is_whole = self.mask is None and not self._crossed(access)
             if scatters:
                 verb, mask = "_at", [self.guard(access, copy)]
                 at: tuple[Any, ...] = (pointer, self._scattered(access, s.indices, copy))

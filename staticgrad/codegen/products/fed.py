@@ -55,6 +55,9 @@ class FedProduct(PlacedProduct):
         self.over_tile(out, 0, self.zero)
         iteration.add(f"{self.first.name} = {w}_iteration")
         for stage in self.stage.fed:
+            if self.unit.write_map is not None:
+                iteration.lines += self.unit.write_map(stage)
+                continue
             span = Span("0", str(stage.axis.extent))
             write_map(self.kernel, stage, iteration, span, self.unit, rows_of(self.kernel, 1))
         iteration.add(f"{w}_origin = {w}_iteration * {w}_each")

@@ -183,6 +183,14 @@ class SyntaxReader(FunctionTranslation):
 
     # -- statements
 
+    def read(self, lines: Sequence[str]) -> None:
+        """Execute lines of a source among statements that come from elsewhere."""
+        syntax = statements.read("\n    ".join(["def text():", *lines]))
+        if syntax is None:
+            raise self.failure("these lines are not plain statements")
+        self.assigned = {**self.assigned, **syntax.assigned}
+        self._body(syntax.body)
+
     def _body(self, statements: Block) -> None:
         for statement in statements:
             if not self.open:
