@@ -207,7 +207,7 @@ class Config:
     threads: int | Literal["auto"] = "auto"
     target: Literal["host", "x86-64-v3"] = "host"
     tune: bool = False
-    nest: bool = True
+    nest: bool = False
     log: tuple[str, ...] = ()
     traceback: Literal["user", "full"] = "user"
 

@@ -25,7 +25,7 @@ from staticgrad.codegen.products.choice import write_product
 from staticgrad.codegen.sorting import write_sort
 from staticgrad.codegen.vectors import may_be_mixed
 from staticgrad.ir.execution import Known, known_of
-from staticgrad.ir.expr import BLOCKS, Access, Position, postorder
+from staticgrad.ir.expr import BLOCKS, LEAVES, Access, Position, postorder
 from staticgrad.ir.forms import COMBINERS
 from staticgrad.ir.kernels.alike import WIDEST
 from staticgrad.ir.kernels.found import is_first, is_found, may_leave
@@ -92,6 +92,8 @@ _IDENTIFIER: Final = re.compile(r"[a-z_]\w*")
 _LINE: Final = 64
 #: Bits of the widest registers.
 _WIDEST: Final = 512
+#: Expressions of a stored value from which on such values are computed in turn.
+_LONG_VALUES: Final = 16
 #: Operations of a body that is written for vectors inside of ends, too, at most.
 _LONGEST: Final = 96
 _LONGEST_WITH_MASKS: Final = 32
@@ -631,6 +633,8 @@ class KernelLowering:
             values.expect(wanted)
             values.runs, values.load_run = runs.loads, load_run
             self.prefetch(stage, number, values)
+            if values.copies == 1:
+                self.in_turn(stage, values)
             for s in stage.body:
                 if store_at_last(values, runs, s):
                     continue
@@ -724,6 +728,22 @@ class KernelLowering:
         along = any(e.op == "index" and e.attribute == VECTOR for e in indices)
         moved = any(access.stride(VECTOR) != 0 for access in loads) or along
         return not moved and not any(s.access.bounded for s in stores)
+
+    def in_turn(self, stage: Map, values: Values) -> None:
+        """Compute stored values that are long and alike one operation of each in turn: a processor
+        finds what does not wait among the next few hundred instructions."""
+        stores = [s for s in stage.body if isinstance(s, Store)]
+        if len(stores) < 2 or len(stores) < len(stage.body):
+            return
+        if len([*postorder(roots(stores[0]))]) < _LONG_VALUES:
+            return
+        for without in ((), LEAVES):  # one may have a number where others load
+            orders = [[e for e in postorder(roots(s)) if e.op not in without] for s in stores]
+            ops = [e.op for e in orders[0]]
+            if all([e.op for e in order] == ops for order in orders):
+                for alike in zip(*orders, strict=True):
+                    values.emit(alike)
+                return
 
     def statement(self, s: Any, values: Values, running: dict[str, Any]) -> None:
         if isinstance(s, Store):

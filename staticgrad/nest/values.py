@@ -12,6 +12,7 @@ from dataclasses import field
 from typing import TYPE_CHECKING, Any, Final
 
 from staticgrad.codegen.block_functions import element, function_name, function_text
+from staticgrad.codegen.ends import MIRRORED, is_place
 from staticgrad.codegen.expressions import (
     DIVIDENDS,
     DIVISORS,
@@ -155,7 +156,41 @@ class Values:
             return b.op("i64x1", self.nest.words[str(e.attribute)])
         if e.op == "load":
             return self._load(e)
+        if self.vector and e.op in MIRRORED:
+            beyond = self._beyond(e)
+            if beyond is not None:
+                return beyond
         return self._computed(e)
+
+    def _beyond(self, e: Expr) -> Any:
+        """A comparison of the position along the vectors with a uniform place, as a mask.
+
+        The position may have a uniform place added. None: the comparison is another one.
+        """
+        b, _nest, op = self.nest.b, self.nest, e.op
+        at, end = e.args
+        if end in self.moving:
+            at, end, op = end, at, MIRRORED[op]
+        first: Expr | None = None
+        if at.op == "add" and self._runs_on(at.args[1]):
+            first, at = at.args
+        around = [each for each in (first, end) if each is not None]
+        if not self._runs_on(at) or any(x in self.moving or not is_place(x) for x in around):
+            return None
+        self.moving.add(e)
+        until = self.word(end)
+        if first is not None:
+            until = b.op("sub", until, self.word(first))
+        if op in ("le", "gt"):
+            until = b.op("add", until, 1)
+        mask = b.op(f"mask{self.lanes}", b.op("sub", until, self.position()))
+        if op in ("ge", "gt"):
+            mask = b.op("xor", b.op(f"mask{self.lanes}", self.lanes), mask)
+        true, false = (b.op(f"b8x{self.lanes}", flag) for flag in (True, False))
+        return b.op("select_mask", mask, true, false)
+
+    def _runs_on(self, e: Expr) -> bool:
+        return e.op == "index" and e.attribute == self.axis
 
     def _computed(self, e: Expr) -> Any:
         b, code = self.nest.b, element
