@@ -15,7 +15,6 @@ from staticgrad.codegen.block_functions import function_text
 from staticgrad.codegen.expressions import VECTOR
 from staticgrad.codegen.vectors import may_be_mixed
 from staticgrad.ir.expr import BLOCKS, LEAVES, Expr, postorder
-from staticgrad.ir.kernels.alike import ROWS
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import (
     HALF_LINE,
@@ -31,6 +30,7 @@ from staticgrad.ir.kernels.stages import (
     statements,
 )
 from staticgrad.ir.kernels.together import FEW_ALIVE, vectors_together, whole_vectors
+from staticgrad.ir.kernels.width import ROWS
 from staticgrad.native.machine import Machine
 from staticgrad.records import NamedTuple
 from staticgrad.types.dtype import DType

@@ -27,8 +27,6 @@ from staticgrad.codegen.vectors import may_be_mixed
 from staticgrad.ir.execution import Known, known_of
 from staticgrad.ir.expr import BLOCKS, LEAVES, Access, Position, postorder
 from staticgrad.ir.forms import COMBINERS
-from staticgrad.ir.kernels.alike import WIDEST
-from staticgrad.ir.kernels.found import is_first, is_found, may_leave
 from staticgrad.ir.kernels.kernel import LANE_VECTORS, Kernel
 from staticgrad.ir.kernels.stages import (
     Accumulate,
@@ -47,13 +45,16 @@ from staticgrad.ir.kernels.stages import (
     Sort,
     Stage,
     Store,
+    is_first,
+    is_found,
+    may_leave,
     nested,
     roots,
     small,
     statements,
 )
 from staticgrad.ir.kernels.together import whole_vectors
-from staticgrad.ir.kernels.width import half_registers, loads_across
+from staticgrad.ir.kernels.width import WIDEST, half_registers, loads_across
 from staticgrad.ir.summation import BLOCK, COLUMN_BLOCK, GROUPS, SHORTEST_GROUP, lanes as sum_lanes
 from staticgrad.native.machine import Machine
 from staticgrad.nest.directives import (
