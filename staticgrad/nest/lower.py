@@ -80,7 +80,7 @@ from staticgrad.nest.records import (
 )
 from staticgrad.nest.runs import load_run, runs_of, store_at_last
 from staticgrad.nest.text import print_block
-from staticgrad.nest.transposed import Tiles, TransposedRows
+from staticgrad.nest.transposed import LoadedTiles, TransposedRows
 from staticgrad.nest.values import Values, operation
 
 PARAMETERS: Final = ("t", "own", "begin", "end")
@@ -1315,13 +1315,13 @@ class KernelLowering:
                 b.assign(held[s.name], operation(COMBINERS[s.kind].combine), held[s.name], value)
         return {s.name: self.from_key(s, held[s.name]) for s in stage.body}
 
-    def tiles_of(self, stage: Columns) -> Tiles | None:
+    def tiles_of(self, stage: Columns) -> LoadedTiles | None:
         """The loads that are contiguous from row to row, whose blocks are transposed."""
         if len(stage.rows) > 1 or len(stage.body) > 1:
             return None
         row = stage.rows[0].name
         loads = tuple(loads_across(roots(stage.body[0]), row, VECTOR))
-        return Tiles.of(self, loads, COLUMN_BLOCK) if loads else None
+        return LoadedTiles.of(self, loads, COLUMN_BLOCK) if loads else None
 
     def down(self, stage: Columns, total: Any, values: Values) -> dict[str, Any]:
         """All rows by the column rule: groups in their order, blocks by the counter rule."""

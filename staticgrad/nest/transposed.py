@@ -62,15 +62,15 @@ def shared_stored{lanes}_{kind}(p, at, stride, high, wide, q, left):
                 store(p, at + square + line * stride, load{lanes}(left, line * {lanes}), m)"""
 
 
-class Tiles(NamedTuple):
-    """Tiles of ``rows`` rows of a vector each, in local memory, by what is loaded."""
+class LoadedTiles(NamedTuple):
+    """LoadedTiles of ``rows`` rows of a vector each, in local memory, by what is loaded."""
 
     loads: tuple[Expr, ...]
     rooms: dict[Access, tuple[Name, DType]]
     rows: int
 
     @classmethod
-    def of(cls, nest: KernelLowering, loads: Sequence[Expr], rows: int) -> Tiles:
+    def of(cls, nest: KernelLowering, loads: Sequence[Expr], rows: int) -> LoadedTiles:
         """Room for some loads, one tile for each place that they read."""
         rooms: dict[Access, tuple[Name, DType]] = {}
         for e in loads:
@@ -124,7 +124,7 @@ class TransposedRows:
         (stage,) = self.kernel.stages
         assert isinstance(stage, Map)
         self.stage, self.rows = stage, self.kernel.tile_rows
-        self.tiles = Tiles.of(nest, self.kernel.transposed, self.rows)
+        self.tiles = LoadedTiles.of(nest, self.kernel.transposed, self.rows)
         self.stored: dict[int, tuple[Store, Name, Name]] = {}
         for s in self.kernel.transposed_stores:
             code, lanes = element(s.value.dtype), self.kernel.lanes
