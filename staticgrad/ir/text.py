@@ -281,7 +281,8 @@ class Reader:
         if kind == "int":
             return self._int(text)
         if text == "-":
-            return -self._deeper_factor()
+            negated: Size = self.nested(self._factor)
+            return -negated
         if text == "(":
             inner: Size = self.nested(self.size)
             self.expect(")", "the size")
@@ -292,10 +293,6 @@ class Reader:
             return self._named(self.unquote(text[1:]) if kind == "size" else text)
         self.at -= 1
         raise self.mistake(f"expected a size, found {self.found}")
-
-    def _deeper_factor(self) -> Size:
-        result: Size = self.nested(self._factor)
-        return result
 
     def _maximum(self) -> Size:
         left: Size = self.nested(self.size)

@@ -85,7 +85,10 @@ class CallArguments:
                         hint="a key with a point in it is written as a key inside of another dict",
                     )
                 self.arrays[name] = leaf
-                self.dtypes.append(_dtype_of(name, array))
+                try:
+                    self.dtypes.append(as_dtype(array.dtype))
+                except TypeError:  # of another library, or none of ours
+                    self.dtypes.append(dtype_of(name, as_array(array, name).dtype))
                 self.shapes.append(tuple(map(int, array.shape)))
                 key.append((name, self.dtypes[-1].name, len(array.shape)))
             else:
@@ -178,13 +181,6 @@ def is_array(leaf: Any) -> bool:
 def is_value(leaf: Any) -> bool:
     """Return whether a leaf is a value or a tensor; parameters count as closed over."""
     return isinstance(leaf, Value) and not isinstance(leaf, Parameter)
-
-
-def _dtype_of(name: str, array: Any) -> DType:
-    try:
-        return as_dtype(array.dtype)
-    except TypeError:  # of another library, or none of ours
-        return dtype_of(name, as_array(array, name).dtype)
 
 
 def _hashable(name: str, leaf: Any) -> Any:

@@ -165,7 +165,9 @@ class Captured:
         if value is _MISSING:
             return value
         self.reads[id(place.holder), place.name] = place
-        if _is_random(value):
+        module = type(value).__module__
+        of_python = module == "random" and hasattr(value, "getstate")
+        if of_python or module.startswith("numpy.random"):
             self.sources.append(value)
         self.asks_time |= getattr(value, "__module__", None) in _CLOCKS
         self._follow_values(value)
@@ -218,11 +220,6 @@ def _is_module(value: Any) -> bool:
     return loaded is not None and isinstance(value, loaded.Module)
 
 
-def _is_random(value: Any) -> bool:
-    module = type(value).__module__
-    return module.startswith("numpy.random") or (module == "random" and hasattr(value, "getstate"))
-
-
 # -- before and after -----------------------------------------------------------------------------
 
 
@@ -244,7 +241,7 @@ class Before:
             if place.value is not self._written[key]:
                 yield place.label, "assigns"
         for key, (container, contents) in self._held.items():
-            if not _same(_contents(container), contents):
+            if list(map(id, _contents(container))) != list(map(id, contents)):
                 yield self._around.reads[key].label, "changes"
 
 
@@ -259,10 +256,6 @@ def _inner(container: Any, depth: int = 3) -> list[Any]:
     found = _contents(container)
     inner = [each for each in found if depth and isinstance(each, (tuple, *_CONTAINERS))]
     return found + [each for part in inner if len(part) <= _FEW for each in _inner(part, depth - 1)]
-
-
-def _same(one: list[Any], other: list[Any]) -> bool:
-    return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))
 
 
 class Frozen:
@@ -290,17 +283,14 @@ class Frozen:
                 return place
         for place, container, contents in self._held:
             now = _inner(container)
-            if len(now) != len(contents) or not all(map(_alike, now, contents)):
+            pairs = zip(now, contents, strict=False)
+            if len(now) != len(contents) or not all(a is b or _equal(a, b) for a, b in pairs):
                 return place
         return None
 
 
 #: Values of names that programs do not bind anew, or only when they are defined again.
 _NEVER_BOUND_ANEW: Final = (ModuleType, type, BuiltinFunctionType)
-
-
-def _alike(one: Any, other: Any) -> bool:
-    return one is other or _equal(one, other)
 
 
 def _equal(one: Any, other: Any) -> bool:
@@ -315,19 +305,18 @@ def _equal(one: Any, other: Any) -> bool:
 def random_states(around: Captured) -> list[bytes]:
     """Return the states of the generators of NumPy and Python that a function may draw from."""
     numpy_random, python_random = sys.modules.get("numpy.random"), sys.modules.get("random")
-    states: list[Any] = [_state(source) for source in around.sources]
+    states: list[Any] = []
+    for source in around.sources:
+        if hasattr(source, "bit_generator"):
+            states.append(source.bit_generator.state)
+        else:
+            get = getattr(source, "get_state", None) or getattr(source, "getstate", None)
+            states.append(None if get is None else get())
     if numpy_random is not None:
         states.append(numpy_random.get_state())
     if python_random is not None:
         states.append(python_random.getstate())
     return [pickle.dumps(state) for state in states]
-
-
-def _state(source: Any) -> Any:
-    if hasattr(source, "bit_generator"):
-        return source.bit_generator.state
-    get = getattr(source, "get_state", None) or getattr(source, "getstate", None)
-    return None if get is None else get()
 
 
 def differences(

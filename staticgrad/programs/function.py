@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from inspect import Signature, signature
+from inspect import signature
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Concatenate, Final, NoReturn, Protocol, overload
 
@@ -39,7 +39,6 @@ from staticgrad.programs.arguments import (
     Spec,
     bound_to,
     fits,
-    shapes_of,
     signature_of,
     spec_of,
     tells_names,
@@ -95,7 +94,13 @@ class Function(OfArrays[P, R]):
         self._name: str = getattr(function, "__qualname__", repr(function))
         self._function, self._static, self._options = function, static, dict(options)
         self._said = {name: tuple(names) for name, names in sizes.items()}
-        self._takes = _signature_of(function)
+        try:
+            self._takes = signature_of(function)
+        except (TypeError, ValueError):  # functions of C have none
+            raise ArgumentError(
+                f"function: {shown(function)} does not say what it takes",
+                hint="a function of Python around it: sg.function(lambda x: ...)",
+            ) from None
         self._tells_names = tells_names(function)
         self._signatures: dict[Any, _Signature] = {}
         #: Of calls with nothing but arrays, by their element types and shapes.
@@ -289,7 +294,9 @@ class Function(OfArrays[P, R]):
         labels, said = self._labels(given)
         spec = spec_of(seen[-1:] if signature.is_literal else seen, labels, said)
         why = other or self._reason(spec, known is not None)
-        reason = f"{self._shapes(given, given.sizes)}: {why}"
+        kinds = zip(given.arrays, given.dtypes, given.shapes, strict=True)
+        shapes = ", ".join(f"{n}: {d.name}[{', '.join(map(str, s))}]" for n, d, s in kinds)
+        reason = f"{shapes}: {why}"
         try:
             found = self._tracer.trace(given, spec)
         except Exception as error:
@@ -336,13 +343,6 @@ class Function(OfArrays[P, R]):
 
     # -- words ------------------------------------------------------------------------------------
 
-    def _shapes(self, given: CallArguments, spec: Spec) -> str:
-        shapes = shapes_of(spec, [len(shape) for shape in given.shapes])
-        return ", ".join(
-            f"{name}: {dtype.name}[{', '.join(map(str, shape))}]"
-            for name, dtype, shape in zip(given.arrays, given.dtypes, shapes, strict=True)
-        )
-
     def _reason(self, spec: Spec, known: bool) -> str:
         names = sorted({size for size in spec if isinstance(size, str)})
         if known:
@@ -357,16 +357,6 @@ class Function(OfArrays[P, R]):
         )
 
 
-def _signature_of(f: Callable[..., Any]) -> Signature:
-    try:
-        return signature_of(f)
-    except (TypeError, ValueError):
-        raise ArgumentError(
-            f"function: {shown(f)} does not say what it takes",
-            hint="a function of Python around it: sg.function(lambda x: ...)",
-        ) from None
-
-
 def _of_arrays(args: tuple[Any, ...]) -> Any:
     """Return the key of calls with positional arrays that run one program; None for other calls."""
     found = []
@@ -375,19 +365,6 @@ def _of_arrays(args: tuple[Any, ...]) -> Any:
             return None
         found.append((each.dtype, each.shape))
     return tuple(found)
-
-
-def _check_static(f: Callable[..., Any], names: tuple[str, ...]) -> None:
-    takes = signature(f)
-    if any(each.kind is each.VAR_KEYWORD for each in takes.parameters.values()):
-        return
-    for name in names:
-        if name not in takes.parameters:
-            raise ArgumentError(
-                f"function: static names {shown(name)}, which is not an argument of"
-                f" {f.__qualname__}",
-                hint=f"it takes {takes}",
-            )
 
 
 @overload
@@ -497,6 +474,13 @@ def function(
             f"function: f is {kind_of(f)}, not a function", hint="@sg.function above def step(x)"
         )
     names = (static,) if isinstance(static, str) else tuple(static)
-    if names:
-        _check_static(f, names)
+    takes = signature(f) if names else None
+    if takes and not any(each.kind is each.VAR_KEYWORD for each in takes.parameters.values()):
+        for name in names:
+            if name not in takes.parameters:
+                raise ArgumentError(
+                    f"function: static names {shown(name)}, which is not an argument of"
+                    f" {f.__qualname__}",
+                    hint=f"it takes {takes}",
+                )
     return Function(f, names, sizes or {}, options)

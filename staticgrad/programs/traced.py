@@ -32,7 +32,7 @@ from staticgrad.functions.draws import Draws, steps_of
 from staticgrad.functions.trees import Tree, flatten, paths, unflatten
 from staticgrad.ir.bodies import is_body_input
 from staticgrad.ir.execution import Session, in_graphs, traced_in
-from staticgrad.ir.graph import Graph, Input, Node, Parameter, Symbolic, ancestors
+from staticgrad.ir.graph import Graph, Input, Parameter, Symbolic, ancestors
 from staticgrad.ir.value import Value
 from staticgrad.programs.arguments import CallArguments, Spec, shapes_of
 from staticgrad.programs.captured import Before, Captured, Frozen, differences, random_states
@@ -226,15 +226,27 @@ class Tracer:
         nodes = ancestors([*outputs.values(), *(value for _, value in pairs)])
         for node in nodes:
             if isinstance(node.op, Input) and node not in own and not is_body_input(node):
-                raise self._foreign(node)
+                raise GraphError(
+                    f"{self._name} reads {node.label!r}, {node.types[0]}, which is none of its"
+                    " arguments",
+                    hint="pass it as an argument; a value that was kept from another trace has no"
+                    " number",
+                    related=[(node.label, str(node.types[0]), node.origin)],
+                )
         taken = {parameter.node for parameter, _ in pairs}
         pairs += [(p, v) for p, v in steps_of(nodes) if p.node not in taken]
         if found is None and not pairs:
             self._warn("returns nothing and updates nothing", "return what it computes")
         name = self._name.rpartition(".")[2]
         graph = Graph(outputs, pairs, name=name) if outputs or pairs else None
-        if graph and (sized := _telling_sizes(graph, inputs)):
-            graph = Graph(outputs, pairs, inputs=sized, name=name)
+        if graph:  # inputs that nothing reads but for their sizes, which no other tells
+            sized, told = [], {name for value in graph.inputs for name in _names(value)}
+            for value in inputs:
+                if (_names(value) & graph.sizes.keys()) - told:
+                    sized.append(value)
+                    told |= _names(value)
+            if sized:
+                graph = Graph(outputs, pairs, inputs=sized, name=name)
         return TracedProgram(spec, [*own.values()], graph, leaves, tree)
 
     def _check_results(self, leaves: Sequence[Any]) -> None:
@@ -248,28 +260,10 @@ class Tracer:
                     hint="return what is computed: def, not async def; return, not yield",
                 )
 
-    def _foreign(self, node: Node) -> GraphError:
-        value = node.values[0]
-        return GraphError(
-            f"{self._name} reads {node.label!r}, {value.type}, which is none of its arguments",
-            hint="pass it as an argument; a value that was kept from another trace has no number",
-            related=[(node.label, str(value.type), node.origin)],
-        )
-
     def _warn(self, what: str, cure: str) -> None:
         if what not in self._warned:
             self._warned.add(what)
             warn(TracingWarning, f"{self._name} {what}: {cure}")
-
-
-def _telling_sizes(graph: Graph, inputs: Sequence[Symbolic]) -> list[Symbolic]:
-    """Inputs that nothing reads but for their sizes, which no other tells."""
-    found, told = [], {name for value in graph.inputs for name in _names(value)}
-    for value in inputs:
-        if (_names(value) & graph.sizes.keys()) - told:
-            found.append(value)
-            told |= _names(value)
-    return found
 
 
 def _names(value: Symbolic) -> set[str]:

@@ -110,20 +110,15 @@ def broadcast_shapes(shapes: Sequence[Shape]) -> Shape:
     out: list[Size] = []
     for position in range(rank, 0, -1):
         sizes = [shape[-position] for shape in shapes if len(shape) >= position]
-        out.append(_meet(sizes, position))
+        wide = [size for size in sizes if size != 1]
+        # A literal size is the better name of the two, a named size the more general: literals win.
+        chosen = next((size for size in wide if not isinstance(size, Dim)), wide[0] if wide else 1)
+        for size in wide:
+            agree = f"sizes {chosen} and {size} must agree"
+            if size != chosen and not dims.equal(chosen, size, agree):
+                raise BroadcastError(position, chosen, size)
+        out.append(chosen)
     return tuple(out)
-
-
-def _meet(sizes: Sequence[Size], position: int) -> Size:
-    stretched = [size for size in sizes if size != 1]
-    if not stretched:
-        return 1
-    # A literal size is the better name of the two, a named size the more general: literals win.
-    chosen = next((size for size in stretched if not isinstance(size, Dim)), stretched[0])
-    for size in stretched:
-        if size != chosen and not dims.equal(chosen, size, f"sizes {chosen} and {size} must agree"):
-            raise BroadcastError(position, chosen, size)
-    return chosen
 
 
 @kept_by_sizes

@@ -245,12 +245,8 @@ class Dim(UnknownNumber):
         return self - floordiv(self, other) * other
 
     def __str__(self) -> str:
-        self._text = self._text or self._written()
-        return self._text
-
-    __repr__ = __str__
-
-    def _written(self) -> str:
+        if self._text:
+            return self._text
         text = ""
         for monomial, coefficient in self.terms:
             factors = [str(abs(coefficient))] if abs(coefficient) != 1 or not monomial else []
@@ -259,7 +255,10 @@ class Dim(UnknownNumber):
             factors += [_atom_text(atom, alone) for atom in monomial]
             negative, positive = (" - ", " + ") if text else ("-", "")
             text += (negative if coefficient < 0 else positive) + "*".join(factors)
+        self._text = text
         return text
+
+    __repr__ = __str__
 
     def __reduce__(self) -> tuple[object, ...]:
         return (Dim, (dict(self.terms),))
