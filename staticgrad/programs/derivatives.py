@@ -338,13 +338,11 @@ def vjp(
     >>> y, pull(np.array([1.0, 10.0]))
     (array([ 9., 16.]), array([ 6., 80.]))
     """
-    if are_tensors(y):
-        check_value("vjp", argnums)
-        return rules_of_tensors().vjp(y, x, ct, allow_disconnected)
-    if not is_function(y):
-        check_value("vjp", argnums)
-        return reverse.vjp(y, x, ct, allow_disconnected)
-    return rules_of_functions().vjp(y, x, ct, allow_disconnected, argnums)
+    if is_function(y):
+        return rules_of_functions().vjp(y, x, ct, allow_disconnected, argnums)
+    check_value("vjp", argnums)
+    rules = rules_of_tensors() if are_tensors(y) else reverse
+    return rules.vjp(y, x, ct, allow_disconnected)
 
 
 @overload
@@ -423,15 +421,14 @@ def jvp(
     >>> jvp(lambda x: x**2, np.array([3.0, 4.0]), np.array([1.0, 10.0]))
     (array([ 9., 16.]), array([ 6., 80.]))
     """
+    if is_function(y):
+        return rules_of_functions().jvp(y, x, tangent, allow_disconnected, argnums)
+    check_value("jvp", argnums)
     if are_tensors(y):
-        check_value("jvp", argnums)
         return rules_of_tensors().jvp(y, x, tangent, allow_disconnected)
-    if not is_function(y):
-        from staticgrad.autodiff import forward
+    from staticgrad.autodiff import forward
 
-        check_value("jvp", argnums)
-        return forward.jvp(y, x, tangent, allow_disconnected)
-    return rules_of_functions().jvp(y, x, tangent, allow_disconnected, argnums)
+    return forward.jvp(y, x, tangent, allow_disconnected)
 
 
 @overload

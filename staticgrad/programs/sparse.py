@@ -449,13 +449,11 @@ def jacobian(
            [ 0., 14.]])
     """
     of_values.check_mode(mode)
-    if not is_function(y):
-        check_value("jacobian", argnums)
-    if are_tensors(y) and x is not FIRST:
-        return rules_of_tensors().jacobian(y, x, mode, allow_disconnected)
-    if not is_function(y):
-        return of_values.jacobian(y, *given(x, mode, allow_disconnected))
-    return rules_of_functions().jacobian(y, chosen("x", x, argnums), mode, allow_disconnected)
+    if is_function(y):
+        return rules_of_functions().jacobian(y, chosen("x", x, argnums), mode, allow_disconnected)
+    check_value("jacobian", argnums)
+    rules = rules_of_tensors() if are_tensors(y) and x is not FIRST else of_values
+    return rules.jacobian(y, *given(x, mode, allow_disconnected))
 
 
 @overload
@@ -499,13 +497,11 @@ def hessian(
     array([[14., 10.],
            [10.,  0.]])
     """
-    if not is_function(y):
-        check_value("hessian", argnums)
-    if are_tensors(y) and x is not FIRST:
-        return rules_of_tensors().hessian(y, x, allow_disconnected)
-    if not is_function(y):
-        return of_values.hessian(y, *given(x, allow_disconnected))
-    return rules_of_functions().hessian(y, chosen("x", x, argnums), allow_disconnected)
+    if is_function(y):
+        return rules_of_functions().hessian(y, chosen("x", x, argnums), allow_disconnected)
+    check_value("hessian", argnums)
+    rules = rules_of_tensors() if are_tensors(y) and x is not FIRST else of_values
+    return rules.hessian(y, *given(x, allow_disconnected))
 
 
 @overload
@@ -572,10 +568,8 @@ def hvp(
     >>> hvp(lambda x: (x**3).sum(), np.array([2.0, 3.0]), np.array([1.0, 10.0]))
     array([ 12., 180.])
     """
-    if not is_function(y):
-        check_value("hvp", argnums)
-    if are_tensors(y):
-        return rules_of_tensors().hvp(y, x, v, allow_disconnected)
-    if not is_function(y):
-        return of_values.hvp(y, x, v, allow_disconnected)
-    return rules_of_functions().hvp(y, x, v, allow_disconnected, argnums)
+    if is_function(y):
+        return rules_of_functions().hvp(y, x, v, allow_disconnected, argnums)
+    check_value("hvp", argnums)
+    rules = rules_of_tensors() if are_tensors(y) else of_values
+    return rules.hvp(y, x, v, allow_disconnected)

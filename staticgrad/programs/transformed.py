@@ -425,41 +425,17 @@ def _pair(name: str, found: Any) -> tuple[Any, Any]:
 def vjp(f: AnyFunction, x: Any, ct: Any, allow_disconnected: bool, argnums: Any = None) -> Any:
     """Return a function's result at a point, with cotangents or the function of them."""
     by = _by("vjp", x, argnums)
-
-    def start(x: Any, direct: bool) -> Any:
-        point = DerivativePoint("vjp", x if isinstance(x, tuple) else (x,), by, direct)
-        with recording(point):
-            leaves, tree = flatten(f(*point.args))
-            values = point.values(leaves)
-
-        def pull(ct: Any) -> Any:
-            cts = matched("vjp", "cotangent", ct, tree)
-            with recording(point):
-                return point.pulled(values, cts, allow_disconnected)
-
-        return unflatten(tree, [point.given_back(value) for value in values]), pull
-
-    def rule(x: Any, ct: Any, direct: bool) -> Any:
-        found, pull = start(x, direct)
-        return found, pull(ct)
-
     if ct is not None:
-        return at_point(f, "vjp", rule, x, ct, by, allow_disconnected)
+        return _along("vjp", f, x, ct, by, allow_disconnected)
     if runs_directly(x):
-        return start(x, False)
+        return _started("vjp", f, x, by, False, allow_disconnected)
     return _value_of(f, x, by), lambda ct: vjp(f, x, ct, allow_disconnected, argnums)[1]
 
 
 @by_all_operands
 def jvp(f: AnyFunction, x: Any, tangent: Any, allow_disconnected: bool, argnums: Any = None) -> Any:
     """Return a function's result at a point, with its tangents."""
-    by = _by("jvp", x, argnums)
-
-    def rule(x: Any, tangent: Any, direct: bool) -> Any:
-        found, push = _pushing("jvp", f, x, by, direct, allow_disconnected)
-        return found, push(tangent)
-
-    return at_point(f, "jvp", rule, x, tangent, by, allow_disconnected)
+    return _along("jvp", f, x, tangent, _by("jvp", x, argnums), allow_disconnected)
 
 
 @by_all_operands
@@ -467,26 +443,39 @@ def linearize(f: AnyFunction, x: Any, allow_disconnected: bool, argnums: Any) ->
     """Return a function's result at a point, with the function of tangents."""
     by = _by("linearize", x, argnums)
     if runs_directly(x):
-        return _pushing("linearize", f, x, by, False, allow_disconnected)
+        return _started("linearize", f, x, by, False, allow_disconnected)
     return _value_of(f, x, by), lambda tangent: jvp(f, x, tangent, allow_disconnected, by)[1]
 
 
-def _pushing(
+def _along(name: str, f: AnyFunction, x: Any, given: Any, by: Any, allow: bool) -> Any:
+    def rule(x: Any, given: Any, direct: bool) -> Any:
+        found, along = _started(name, f, x, by, direct, allow)
+        return found, along(given)
+
+    return at_point(f, name, rule, x, given, by, allow)
+
+
+def _started(
     name: str, f: AnyFunction, x: Any, by: Any, direct: bool, allow: bool
 ) -> tuple[Any, Any]:
-    """Return a function's result at a point, and a function from its tangents to the result's."""
+    """Return a function's result at a point, and a function of its cotangents (vjp), or from
+    tangents of the point to the result's."""
     point = DerivativePoint(name, x if isinstance(x, tuple) else (x,), by, direct)
     with recording(point):
         leaves, tree = flatten(f(*point.args))
         values = point.values(leaves)
-        pushed = point.pushing(values, allow)
+        pushed = None if name == "vjp" else point.pushing(values, allow)
 
-    def push(tangent: Any) -> Any:
-        tangents = matched(name, "tangent", tangent, point.tree)
+    def along(given: Any) -> Any:
+        if pushed is None:
+            cts = matched(name, "cotangent", given, tree)
+            with recording(point):
+                return point.pulled(values, cts, allow)
+        tangents = matched(name, "tangent", given, point.tree)
         with recording(point):
             return unflatten(tree, pushed(tangents))
 
-    return unflatten(tree, [point.given_back(value) for value in values]), push
+    return unflatten(tree, [point.given_back(value) for value in values]), along
 
 
 def _by(name: str, x: Any, argnums: Any) -> Any:
