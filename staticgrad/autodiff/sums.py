@@ -129,30 +129,31 @@ LEAST_ITERATIONS: Final = 4
 
 
 @dataclass(frozen=True)
-class Factor:
-    """A matrix of each iteration: ``value`` in the body, which ``source`` is but for its shape."""
-
-    value: Symbolic
-    source: Symbolic
-
-
-@dataclass(frozen=True)
 class Product:
     """A term of a sum over iterations: the transpose of one matrix times another."""
 
-    left: Factor
-    right: Factor
+    left: Symbolic
+    right: Symbolic
     origin: Any
+
+    @property
+    def sources(self) -> tuple[Symbolic, ...]:
+        """The values that are stacked for it."""
+        return _source(self.left), _source(self.right)
 
 
 @dataclass(frozen=True)
 class Total:
     """A term of a sum over iterations: a stacked value, summed over ``axes`` of its own as well."""
 
-    source: Symbolic
     value: Symbolic
     axes: tuple[int, ...]
     origin: Any
+
+    @property
+    def sources(self) -> tuple[Symbolic, ...]:
+        """The value that is stacked for it."""
+        return (_source(self.value),)
 
 
 #: Stacks of values, a row for each iteration, by what they stack.
@@ -179,13 +180,13 @@ class OverTime:
             for number, term in enumerate(each):
                 found = _product(term)
                 if found is not None and self._pays(found):
-                    self._take(place, found, found.left.source, found.right.source)
+                    self._take(place, found)
                     taken.add((place, number))
         for place, each in terms.items():
             for number, term in enumerate(each):
                 total = self._total(term) if (place, number) not in taken else None
                 if total is not None:
-                    self._take(place, total, total.source)
+                    self._take(place, total)
                     taken.add((place, number))
         self.rest: dict[int, Symbolic] = {}
         for place, each in terms.items():
@@ -198,33 +199,29 @@ class OverTime:
     def _pays(self, found: Product) -> bool:
         """Return whether stacking moves fewer elements than a sum in each iteration reads and
         writes."""
-        new = [
-            f.source
-            for f in (found.left, found.right)
-            if not (f.source.key in self.there or f.source.key in self.outputs)
-        ]
-        out = hint_value(found.left.value.shape[1]) * hint_value(found.right.value.shape[1])
+        stacked = self.there | self.outputs.keys()
+        new = [source for source in found.sources if source.key not in stacked]
+        out = hint_value(found.left.shape[1]) * hint_value(found.right.shape[1])
         return sum(hint_product(value.shape) for value in new) <= 2 * out
 
-    def _take(self, place: int, term: Product | Total, *sources: Symbolic) -> None:
+    def _take(self, place: int, term: Product | Total) -> None:
         self.late.setdefault(place, []).append(term)
-        for source in sources:
+        for source in term.sources:
             into = self.read if source.key in self.there else self.outputs
             into[source.key] = source
 
     def _total(self, term: Symbolic) -> Total | None:
         """The term as a sum of something that is stacked for a product, if it is one."""
-        value, axes, origin = term, tuple[int, ...](), term.node.origin
-        form = value.node.form
+        value, axes, form = term, tuple[int, ...](), term.node.form
         if isinstance(form, Reduce) and form.kind == "sum":
             value, axes = value.node.args[0], form.axes
-        source = _source(value)
-        return Total(source, value, axes, origin) if source.key in self.outputs else None
+        total = Total(value, axes, term.node.origin)
+        return total if total.sources[0].key in self.outputs else None
 
     def results(self, stacks: Stacks, iterations: Size, reverse: bool) -> dict[int, Any]:
         """The sums made after the loop, by place."""
         terms = [term for each in self.late.values() for term in each]
-        rows = [hint_value(t.left.value.shape[0]) for t in terms if isinstance(t, Product)]
+        rows = [hint_value(t.left.shape[0]) for t in terms if isinstance(t, Product)]
         length = block_length(iterations, max(rows, default=1))
         if not terms or length is None:
             return self._sums(stacks, iterations)
@@ -252,7 +249,7 @@ class OverTime:
 
     def _of_blocks(self, stacks: Stacks, count: Size, length: int, reverse: bool) -> dict[int, Any]:
         """The sums over ``count`` blocks of ``length`` iterations, one block after the other."""
-        sources = {s.key: s for each in self.late.values() for t in each for s in _sources(t)}
+        sources = {s.key: s for each in self.late.values() for t in each for s in t.sources}
         inputs = [body_input("i", NUMBER, *here())]
         carried = [
             body_input(f"c{n}", self.types[place], *here()) for n, place in enumerate(self.late)
@@ -294,20 +291,14 @@ def block_length(iterations: Size, rows: int) -> int | None:
     return most
 
 
-def _sources(term: Product | Total) -> tuple[Symbolic, ...]:
-    return (term.source,) if isinstance(term, Total) else (term.left.source, term.right.source)
-
-
 def _made(term: Product | Total, stacks: Stacks, iterations: Size) -> Any:
     if isinstance(term, Total):
-        stack = functions.reshape(stacks[term.source.key], (iterations, *term.value.shape))
+        (source,) = term.sources
+        stack = functions.reshape(stacks[source.key], (iterations, *term.value.shape))
         return functions.sum(stack, (0, *(axis + 1 for axis in term.axes)))
     left, right = (
-        functions.reshape(
-            stacks[factor.source.key],
-            (product((iterations, factor.value.shape[0])), factor.value.shape[1]),
-        )
-        for factor in (term.left, term.right)
+        functions.reshape(stacks[source.key], (product((iterations, f.shape[0])), f.shape[1]))
+        for f, source in zip((term.left, term.right), term.sources, strict=True)
     )
     return functions.matmul(functions.transpose(left), right)
 
@@ -323,11 +314,7 @@ def _product(term: Symbolic) -> Product | None:
     with within(term.node.origin):
         left = left if form.transpose_a else functions.transpose(left)
         right = functions.transpose(right) if form.transpose_b else right
-    return Product(_factor(left), _factor(right), term.node.origin)
-
-
-def _factor(value: Symbolic) -> Factor:
-    return Factor(value, _source(value))
+    return Product(left, right, term.node.origin)
 
 
 def _source(value: Symbolic) -> Symbolic:

@@ -174,52 +174,44 @@ def recomputed(
         for edge in dict.fromkeys(reached)
         if edge is not None and (edge.node is None or edge.node.serial < since)
     )
-    if outside:
-        call = _Recomputed(function, args, before, kept)
-        CheckpointBackward(call, outside, outs)
-    return unflatten(flatten(found)[1], outs)
 
-
-class _Recomputed:
-    """The arguments and state for running the function again."""
-
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        args: tuple[Any, ...],
-        before: Any,
-        kept: Mapping[int, KeptResult],
-    ) -> None:
-        self.function, self.args, self.before = function, args, before
-        self.kept = kept
-
-    def again(self) -> tuple[Tensor, ...]:
+    def again() -> tuple[Tensor, ...]:
         """The results, recorded, from the same random numbers as the first time."""
-        selection = Taking(self.kept) if self.kept else None
-        with replayed(self.before), enable_grad(), Block[Any](tape.selection, selection):
-            return _results(self.function(*self.args))
+        chosen = Taking(kept) if kept else None
+        with replayed(before), enable_grad(), Block[Any](tape.selection, chosen):
+            return _results(function(*args))
+
+    if outside:
+        owners = [edge.tensor() for edge in outside]
+        read = [arg for arg in (*args, *owners) if isinstance(arg, Tensor)]
+        CheckpointBackward(again, outside, outs, read)
+    return unflatten(flatten(found)[1], outs)
 
 
 class CheckpointBackward(tape.TapeNode):
     """A function that runs again when its cotangents arrive."""
 
-    __slots__ = ("call",)
+    __slots__ = ("again",)
 
-    def __init__(self, call: _Recomputed, edges: tape.Edges, outs: tuple[Tensor, ...]) -> None:
-        self.call: _Recomputed | None = call
-        owners = [edge.tensor() for edge in edges if edge is not None]
-        read = [arg for arg in (*call.args, *owners) if isinstance(arg, Tensor)]
+    def __init__(
+        self,
+        again: Callable[[], tuple[Tensor, ...]],
+        edges: tape.Edges,
+        outs: tuple[Tensor, ...],
+        read: Sequence[Tensor],
+    ) -> None:
+        self.again: Callable[[], tuple[Tensor, ...]] | None = again
         super().__init__(edges, outs, read)
 
     def shares(self, cts: Sequence[Any], needed: tuple[bool, ...]) -> Sequence[Any]:
         """Record the function once more, and walk back over that as far as it reaches."""
         since = next(tape.serials)
-        results = self.call.again() if self.call is not None else ()
+        results = self.again() if self.again is not None else ()
         return self.shares_of_rerun(results, since, cts, needed)
 
     def release(self) -> None:
         super().release()
-        self.call = None
+        self.again = None
 
 
 def _results(found: Any) -> tuple[Tensor, ...]:
