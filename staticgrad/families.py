@@ -16,6 +16,17 @@ Member = TypeVar("Member", bound=Callable[..., Any])
 
 Sections = dict[str, str]
 
+#: Arguments that mean the same in all public functions: name and annotation -> text.
+SHARED: Final = {
+    ("x", "Operand[AnyValue]"): "a value; where the result is floating, integers become float64.",
+    ("axis", "Axes"): "which axes; negative ones count from the end; all by default.",
+    ("axis", "int"): "which axis; negative ones count from the end.",
+    ("keepdims", "bool"): "keep the reduced axes, with size 1.",
+    ("where", "Mask"): "which elements count, as bools that broadcast to x; all by default.",
+    ("k", "int"): "which diagonal; above the main one it is positive.",
+    ("like", "AnyValue | None"): "a value of the kind that the result shall have.",
+    ("eps", "float"): "added to the variance.",
+}
 _ORDER: Final = ("", "Args:", "Returns:", "Raises:", ">>> ")
 _NAMES: Final = re.compile(r"^    ([\w*]+(?:, [\w*]+)*):", re.MULTILINE)
 
@@ -65,13 +76,26 @@ def like(first: Callable[..., Any]) -> Callable[[Member], Member]:
     return completed
 
 
+def with_shared_arguments(function: Callable[..., Any]) -> str | None:
+    """Return the docstring of ``function`` with the arguments of ``SHARED`` that it leaves out."""
+    kinds = function.__annotations__.items()
+    lines = [f"    {name}: {SHARED[name, kind]}" for name, kind in kinds if (name, kind) in SHARED]
+    if not function.__doc__ or not lines:
+        return function.__doc__
+    return _together(function, {"Args:": "\n".join(["Args:", *lines])})
+
+
 def _together(member: Callable[..., Any], theirs: Sections) -> str:
     own = dict(_parts(member.__doc__ or ""))
-    code = inspect.unwrap(member.__init__ if isinstance(member, type) else member).__code__  # type: ignore[misc]
-    starred = bool(code.co_flags & inspect.CO_VARARGS) + bool(
-        code.co_flags & inspect.CO_VARKEYWORDS
-    )
-    takes = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount + starred]
+    takes: tuple[str, ...]
+    if (signature := getattr(member, "__signature__", None)) and not isinstance(member, type):
+        takes = tuple(signature.parameters)
+    else:
+        code = inspect.unwrap(member.__init__ if isinstance(member, type) else member).__code__  # type: ignore[misc]
+        starred = bool(code.co_flags & inspect.CO_VARARGS) + bool(
+            code.co_flags & inspect.CO_VARKEYWORDS
+        )
+        takes = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount + starred]
     said = _entries(own.get("Args:", ""))
     known = {name for names in said for name in names}
     found = said | {

@@ -42,9 +42,6 @@ _SELU_SCALE: Final = 1.0507009873554805
 def relu6(x: Operand[AnyValue]) -> AnyValue:
     """x held between 0 and 6.
 
-    Args:
-        x: a value; integers and bools become float64.
-
     Returns:
         A floating value of its shape. Its derivative is 0 outside, 1 inside.
 
@@ -58,7 +55,6 @@ def hardtanh(x: Operand[AnyValue], min_val: float = -1.0, max_val: float = 1.0) 
     """Clip x between two numbers.
 
     Args:
-        x: a value; integers and bools become float64.
         min_val, max_val: numbers, or values that broadcast with x.
 
     >>> sg.evaluate(sg.nn.hardtanh([-2.0, 0.5, 2.0]))
@@ -70,9 +66,6 @@ def hardtanh(x: Operand[AnyValue], min_val: float = -1.0, max_val: float = 1.0) 
 def hardsigmoid(x: Operand[AnyValue]) -> AnyValue:
     """x / 6 + 1 / 2, held between 0 and 1.
 
-    Args:
-        x: a value; integers and bools become float64.
-
     >>> sg.evaluate(sg.nn.hardsigmoid([-4.0, 0.0, 1.5]))
     array([0.  , 0.5 , 0.75])
     """
@@ -82,9 +75,6 @@ def hardsigmoid(x: Operand[AnyValue]) -> AnyValue:
 
 def hardswish(x: Operand[AnyValue]) -> AnyValue:
     """x * hardsigmoid(x): Howard et al., arXiv 1905.02244.
-
-    Args:
-        x: a value; integers and bools become float64.
 
     >>> sg.evaluate(sg.nn.hardswish([-4.0, 0.0, 6.0]))
     array([-0.,  0.,  6.])
@@ -100,7 +90,6 @@ def celu(x: Operand[AnyValue], alpha: float = 1.0) -> AnyValue:
     Its derivative at 0 is 1.
 
     Args:
-        x: a value; integers and bools become float64.
         alpha: a number but 0, or a value that broadcasts with x; it goes to -alpha far below 0.
 
     >>> sg.evaluate(sg.nn.celu([-1.0, 2.0])).round(4)
@@ -118,9 +107,6 @@ def selu(x: Operand[AnyValue]) -> AnyValue:
     """1.0507 * (x where x > 0, else 1.6733 * (exp(x) - 1)): Klambauer et al., arXiv 1706.02515.
 
     Its derivative at 0 is 1.0507 * 1.6733.
-
-    Args:
-        x: a value; integers and bools become float64.
 
     >>> sg.evaluate(sg.nn.selu([-1.0, 1.0])).round(4)
     array([-1.1113,  1.0507])
@@ -152,9 +138,6 @@ def prelu(x: Operand[AnyValue], weight: Operand[AnyValue]) -> AnyValue:
 def mish(x: Operand[AnyValue]) -> AnyValue:
     """x * tanh(softplus(x)): Misra, arXiv 1908.08681.
 
-    Args:
-        x: a value; integers and bools become float64.
-
     >>> sg.evaluate(sg.nn.mish([-1.0, 1.0])).round(4)
     array([-0.3034,  0.8651])
     """
@@ -166,9 +149,6 @@ def mish(x: Operand[AnyValue]) -> AnyValue:
 def softsign(x: Operand[AnyValue]) -> AnyValue:
     """x / (1 + abs(x)).
 
-    Args:
-        x: a value; integers and bools become float64.
-
     >>> sg.evaluate(sg.nn.softsign([-1.0, 0.0, 3.0]))
     array([-0.5 ,  0.  ,  0.75])
     """
@@ -179,9 +159,6 @@ def softsign(x: Operand[AnyValue]) -> AnyValue:
 
 def tanhshrink(x: Operand[AnyValue]) -> AnyValue:
     """x - tanh(x).
-
-    Args:
-        x: a value; integers and bools become float64.
 
     >>> sg.evaluate(sg.nn.tanhshrink([0.0, 1.0])).round(4)
     array([0.    , 0.2384])
@@ -195,7 +172,6 @@ def softshrink(x: Operand[AnyValue], lambd: float = 0.5) -> AnyValue:
     """x brought towards 0 by ``lambd``, and 0 where it is nearer.
 
     Args:
-        x: a value; integers and bools become float64.
         lambd: a number from 0 on, or a value that broadcasts with x.
 
     >>> sg.evaluate(sg.nn.softshrink([-2.0, 0.25, 1.0]))
@@ -213,7 +189,6 @@ def hardshrink(x: Operand[AnyValue], lambd: float = 0.5) -> AnyValue:
     """x, and 0 where it is nearer to 0 than ``lambd``.
 
     Args:
-        x: a value; integers and bools become float64.
         lambd: a number, or a value that broadcasts with x.
 
     >>> sg.evaluate(sg.nn.hardshrink([-2.0, 0.25, 1.0]))
@@ -227,7 +202,6 @@ def threshold(x: Operand[AnyValue], threshold: float, value: float) -> AnyValue:
     """x where it is above ``threshold``, else ``value``.
 
     Args:
-        x: a value; integers and bools become float64.
         threshold, value: numbers, or values that broadcast with x.
 
     >>> sg.evaluate(sg.nn.threshold([0.5, 1.0, 2.0], 1.0, -1.0))
@@ -239,9 +213,6 @@ def threshold(x: Operand[AnyValue], threshold: float, value: float) -> AnyValue:
 
 def log_sigmoid(x: Operand[AnyValue]) -> AnyValue:
     """log(sigmoid(x)), without overflow.
-
-    Args:
-        x: a value; integers and bools become float64.
 
     >>> sg.evaluate(sg.nn.log_sigmoid([-1000.0, 0.0])).round(4)
     array([-1.000e+03, -6.931e-01])
@@ -255,7 +226,6 @@ def glu(x: Operand[AnyValue], axis: int = -1) -> AnyValue:
     """Multiply the first half along ``axis`` by the sigmoid of the second (Dauphin, 1612.08083).
 
     Args:
-        x: a value; integers and bools become float64.
         axis: which axis is halved.
 
     Returns:
@@ -278,10 +248,6 @@ def glu(x: Operand[AnyValue], axis: int = -1) -> AnyValue:
 
 def softmin(x: Operand[AnyValue], axis: int = -1) -> AnyValue:
     """Compute ``softmax`` of -x: the smallest element has the largest weight.
-
-    Args:
-        x: a value; integers and bools become float64.
-        axis: one axis.
 
     >>> sg.evaluate(sg.nn.softmin([0.0, 0.0, 1000.0]))
     array([0.5, 0.5, 0. ])

@@ -21,6 +21,7 @@ from staticgrad.functions.masking import (
     mask_of,
     start_of,
 )
+from staticgrad.functions.variants import variant
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ops.arithmetic import flat_root
@@ -56,12 +57,8 @@ def sum(
     their own dtype, along a fixed tree (the same bits on every run and every machine).
 
     Args:
-        x: a value.
-        axis: which axes; negative ones count from the end.
         dtype: convert to it before adding.
-        keepdims: keep the reduced axes, with size 1.
         initial: one number more, added to every sum.
-        where: which elements count, as bools that broadcast to x; all by default.
 
     Returns:
         The sums: x without the axes that were reduced.
@@ -94,43 +91,33 @@ def max(
     which nothing can be left out by ``where``. Other arguments as for ``sum``.
 
     Args:
-        x: a value.
-        axis: which axes; negative ones count from the end.
-        keepdims: keep the reduced axes, with size 1.
         initial: one more number to compare with.
-        where: which elements count.
 
     >>> sg.evaluate(sg.max([[1.0, 5.0], [3.0, 4.0]], axis=1))
     array([5., 4.])
     """
-    return _extreme("max", Max, x, axis, keepdims, initial, where)
+    return _extreme("max", Max, x, axis, keepdims=keepdims, initial=initial, where=where)
 
 
-@like(max)
-def min(
-    x: Operand[AnyValue],
-    axis: Axes = None,
-    *,
-    keepdims: bool = False,
-    initial: Operand[AnyValue] | None = None,
-    where: Mask = None,
-) -> AnyValue:
+@variant(max)
+def min(x: Any, *args: Any, **options: Any) -> Any:
     """Smallest element over ``axis`` (all axes by default). NaN wins. Otherwise as ``max``.
 
     >>> sg.evaluate(sg.min([[1.0, 5.0], [3.0, 4.0]], axis=1))
     array([1., 3.])
     """
-    return _extreme("min", Min, x, axis, keepdims, initial, where)
+    return _extreme("min", Min, x, *args, **options)
 
 
 def _extreme(
     op: str,
     kind: type[Extreme],
     x: Operand[AnyValue],
-    axis: Axes,
-    keepdims: bool,
-    initial: Operand[AnyValue] | None,
-    where: Mask,
+    axis: Axes = None,
+    *,
+    keepdims: bool = False,
+    initial: Operand[AnyValue] | None = None,
+    where: Mask = None,
 ) -> AnyValue:
     value = as_value(op, x)
     axes = axes_of(op, axis, value)
@@ -167,11 +154,7 @@ def mean(
     In ``dtype``, if one is given. For ``where`` see ``sum``.
 
     Args:
-        x: a value.
-        axis: which axes; negative ones count from the end.
         dtype: convert to it first.
-        keepdims: keep the reduced axes, with size 1.
-        where: which elements count.
 
     Returns:
         The means, floating: x without the axes that were reduced.
@@ -214,12 +197,8 @@ def var(
     """Compute the variance over ``axis``: squared distances from the mean, divided by n - ``ddof``.
 
     Args:
-        x: a value.
-        axis: which axes; all by default.
         dtype: a floating dtype to convert to first.
         ddof: subtracted from the number of elements; ``correction`` is its other name.
-        keepdims: keep the reduced axes, with size 1.
-        where: which elements count, as bools that broadcast to x; all by default.
         mean: the mean, if it is known: with the reduced axes kept.
         correction: in place of ``ddof``.
 
@@ -229,20 +208,21 @@ def var(
     >>> sg.evaluate(sg.var([1.0, 3.0]))
     array(1.)
     """
-    less = correction_of("var", ddof, correction)
-    return _variance("var", x, axis, dtype, less, keepdims, where, mean)
+    return _variance("var", x, axis, dtype, ddof, keepdims, where, mean, correction)
 
 
 def _variance(
     op: str,
     x: Operand[AnyValue],
-    axis: Axes,
-    dtype: Any,
-    less: float,
-    keepdims: bool,
-    where: Mask,
-    middle: Operand[AnyValue] | None,
+    axis: Axes = None,
+    dtype: Any = None,
+    ddof: float = 0,
+    keepdims: bool = False,
+    where: Mask = None,
+    mean: Operand[AnyValue] | None = None,
+    correction: float | None = None,
 ) -> AnyValue:
+    less = correction_of(op, ddof, correction)
     value = as_value(op, x)
     axes = axes_of(op, axis, value)
     mask = mask_of(op, where, value)
@@ -250,23 +230,13 @@ def _variance(
         raise DTypeError(f"{op}: dtype={dtype!r} is not floating", related=related(value))
     if dtype is not None or not value.dtype.is_float:
         value = functions.astype(value, F64 if dtype is None else dtype)
-    away = value - (_mean(value, axes, mask, keepdims=True) if middle is None else middle)
+    away = value - (_mean(value, axes, mask, keepdims=True) if mean is None else mean)
     squares = _reduced(Sum, counted(away * away, mask, 0.0), axes, keepdims)
     return squares / degrees_of_freedom(value, axes, mask, keepdims, less)
 
 
-@like(var)
-def std(
-    x: Operand[AnyValue],
-    axis: Axes = None,
-    dtype: Any = None,
-    *,
-    ddof: float = 0,
-    keepdims: bool = False,
-    where: Mask = None,
-    mean: Operand[AnyValue] | None = None,
-    correction: float | None = None,
-) -> AnyValue:
+@variant(var)
+def std(x: Any, axis: Axes = None, dtype: Any = None, **options: Any) -> Any:
     """Standard deviation, the square root of ``var``; the derivative is 0 for equal elements.
 
     Returns:
@@ -275,8 +245,7 @@ def std(
     >>> sg.evaluate(sg.std([1.0, 3.0]))
     array(1.)
     """
-    less = correction_of("std", ddof, correction)
-    return flat_root(_variance("std", x, axis, dtype, less, keepdims, where, mean))
+    return flat_root(_variance("std", x, axis, dtype, **options))
 
 
 def any(
@@ -285,12 +254,6 @@ def any(
     """Return True where an element over ``axis`` is true (not 0); False for an empty axis.
 
     For ``where`` see ``sum``.
-
-    Args:
-        x: bools, or numbers, which are true where they are not zero.
-        axis: which axes; all by default.
-        keepdims: keep the reduced axes, with size 1.
-        where: which elements count.
 
     Returns:
         Bools: x without the axes that were reduced.
@@ -327,9 +290,7 @@ def argmax(x: Operand[AnyValue], axis: int | None = None, *, keepdims: bool = Fa
     If elements are equal, the first one; the first NaN if there is one.
 
     Args:
-        x: a value.
         axis: which axis; None for all elements in C order.
-        keepdims: keep the reduced axis, with size 1.
 
     Returns:
         int64 positions: x without the axis.

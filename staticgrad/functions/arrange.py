@@ -40,7 +40,6 @@ def roll(x: Operand[AnyValue], shift: Any, axis: Axes = None) -> AnyValue:
     """x with its elements moved ``shift`` places along ``axis``, round the end.
 
     Args:
-        x: a value.
         shift: an integer, or one per axis.
         axis: one axis or several; x flattened and rolled if None.
 
@@ -76,7 +75,6 @@ def split(x: Operand[AnyValue], indices_or_sections: Any, axis: int = 0) -> list
     """Split x along ``axis`` into a number of equal parts, or at the given indices.
 
     Args:
-        x: a value.
         indices_or_sections: the number of equal parts; or a list of indices to split at.
         axis: the axis to split.
 
@@ -104,9 +102,7 @@ def array_split(x: Operand[AnyValue], indices_or_sections: Any, axis: int = 0) -
     """Split x as ``split``, but the first parts are one longer if the size does not divide evenly.
 
     Args:
-        x: a value.
         indices_or_sections: how many parts, or the positions at which parts end.
-        axis: one axis.
 
     >>> sg.evaluate(sg.array_split([1, 2, 3, 4, 5], 2))
     [array([1, 2, 3]), array([4, 5])]
@@ -132,7 +128,6 @@ def repeat(x: Operand[AnyValue], repeats: Any, axis: int | None = None) -> AnyVa
     """Repeat each element of x ``repeats`` times along ``axis``; None flattens x.
 
     Args:
-        x: a value.
         repeats: one number (or size) for all, or integers known now, one per index of the axis.
         axis: which axis.
 
@@ -163,7 +158,6 @@ def tile(x: Operand[AnyValue], reps: Any) -> AnyValue:
     """Repeat x ``reps`` times along each axis; missing axes are added in front.
 
     Args:
-        x: a value.
         reps: a number for the last axis, or one for each of the last axes.
 
     >>> sg.evaluate(sg.tile([1, 2], 2))
@@ -227,7 +221,6 @@ def diag(x: Operand[AnyValue], k: int = 0) -> AnyValue:
 
     Args:
         x: a vector or a matrix.
-        k: which diagonal; above the main one it is positive.
 
     >>> sg.evaluate(sg.diag([1, 2]))
     array([[1, 0],
@@ -251,10 +244,6 @@ def diag(x: Operand[AnyValue], k: int = 0) -> AnyValue:
 
 def diagflat(x: Operand[AnyValue], k: int = 0) -> AnyValue:
     """A matrix with the elements of x, in C order, on diagonal k, zeros elsewhere.
-
-    Args:
-        x: a value of any axes.
-        k: which diagonal; above the main one where positive.
 
     >>> sg.evaluate(sg.diagflat([[1, 2]]))
     array([[1, 0],
@@ -378,7 +367,6 @@ def pad(
     """x with elements around it: zeros by default.
 
     Args:
-        x: a value.
         pad_width: how many before and after: one size for all, (before, after) for all axes, one
             such pair per axis, or a dict from axis to either. Sizes may be named.
         mode: ``"constant"``; ``"edge"``, the outermost element; ``"reflect"`` and ``"symmetric"``,

@@ -192,7 +192,6 @@ def full(
         shape: one size or a tuple of sizes, named ones too.
         fill_value: a number, or what broadcasts to the shape.
         dtype: the element type.
-        like: a value of the kind that the result shall have.
 
     >>> sg.evaluate(sg.full((2,), 1.5))
     array([1.5, 1.5])
@@ -209,7 +208,6 @@ def zeros(shape: Any, dtype: Any = F32, *, like: AnyValue | None = None) -> AnyV
     Args:
         shape: one size or a tuple of sizes, named ones too.
         dtype: the element type.
-        like: a value of the kind that the result shall have.
 
     >>> sg.evaluate(sg.zeros((2, 2)))
     array([[0., 0.],
@@ -224,7 +222,6 @@ def ones(shape: Any, dtype: Any = F32, *, like: AnyValue | None = None) -> AnyVa
     Args:
         shape: one size or a tuple of sizes, named ones too.
         dtype: the element type.
-        like: a value of the kind that the result shall have.
 
     >>> sg.evaluate(sg.ones((2, 2)))
     array([[1., 1.],
@@ -239,7 +236,6 @@ def full_like(
     """``fill_value`` repeated to ``shape`` in ``dtype``: by default those of x.
 
     Args:
-        x: a value.
         fill_value: a number, or what broadcasts to the shape.
         dtype: by default that of x.
         shape: by default that of x.
@@ -260,7 +256,6 @@ def zeros_like(x: Operand[AnyValue], dtype: Any = None, *, shape: Any = None) ->
     """Zeros in ``shape`` and ``dtype``: by default those of x.
 
     Args:
-        x: a value.
         dtype: by default that of x.
         shape: by default that of x.
 
@@ -274,7 +269,6 @@ def ones_like(x: Operand[AnyValue], dtype: Any = None, *, shape: Any = None) -> 
     """Ones in ``shape`` and ``dtype``: by default those of x.
 
     Args:
-        x: a value.
         dtype: by default that of x.
         shape: by default that of x.
 
@@ -298,7 +292,6 @@ def arange(
         start, stop: numbers or sizes; literal ones where the step is negative or a fraction.
         step: a number other than 0.
         dtype: the element type of the result; int64 by default, float64 where a number is a float.
-        like: a value of the kind that the result shall have.
 
     >>> sg.evaluate(sg.arange(2, 10, 3))
     array([2, 5, 8])
@@ -504,9 +497,7 @@ def eye(
 
     Args:
         rows, columns: sizes; as many columns as rows by default.
-        k: which diagonal; above the main one it is positive.
         dtype: the element type.
-        like: a value of the kind that the result shall have.
 
     >>> sg.evaluate(sg.eye(2))
     array([[1., 0.],
@@ -561,7 +552,6 @@ def tril(x: Operand[AnyValue], k: int = 0) -> AnyValue:
 
     Args:
         x: matrices [..., n, m].
-        k: which diagonal; above the main one it is positive.
 
     >>> sg.evaluate(sg.tril([[1, 2], [3, 4]]))
     array([[1, 0],
@@ -575,7 +565,6 @@ def triu(x: Operand[AnyValue], k: int = 0) -> AnyValue:
 
     Args:
         x: matrices [..., n, m].
-        k: which diagonal; above the main one it is positive.
 
     >>> sg.evaluate(sg.triu([[1, 2], [3, 4]]))
     array([[1, 2],

@@ -44,9 +44,7 @@ def diff(
     """Compute the differences between neighbours along ``axis``, ``n`` times.
 
     Args:
-        x: a value.
         n: how many times; 0 gives x.
-        axis: which axis.
         prepend, append: what stands before and after x first: of its shape on the other axes, or
             one number for all of them.
 
@@ -140,7 +138,6 @@ def gradient(
         f: samples; integers and bools become float64.
         spacing: nothing (distance 1), one number for all axes, or per axis a number or the places
             as a vector.
-        axis: which axes; all by default.
         edge_order: 1 or 2, the order of the formula at both ends.
 
     Returns:
@@ -212,7 +209,6 @@ def unwrap(
     Args:
         p: angles; integers become float64.
         discont: the smallest step that is a jump; at least half a turn.
-        axis: along which axis.
         period: a whole turn; radians by default.
 
     >>> sg.evaluate(sg.unwrap([0.0, 90.0, 350.0], period=360.0))
@@ -244,7 +240,6 @@ def cumulative_sum(
     """Compute the running sum along ``axis``, which is optional for a vector.
 
     Args:
-        x: a value.
         axis: one axis.
         dtype: of the sum; by default that of ``sum``.
         include_initial: begin with a 0.

@@ -34,7 +34,6 @@ def round(x: Operand[AnyValue], decimals: int = 0) -> AnyValue:
     float16 and bfloat16 are computed in float32. Carries no gradient.
 
     Args:
-        x: numbers.
         decimals: how many places; negative ones are before the point.
 
     >>> sg.evaluate(sg.round([1.25, 1.75], 1))
@@ -117,9 +116,6 @@ def copysign(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
 def isnan(x: Operand[AnyValue]) -> AnyValue:
     """Return True where x is NaN.
 
-    Args:
-        x: a value.
-
     >>> sg.evaluate(sg.isnan([0.0, sg.nan]))
     array([False,  True])
     """
@@ -129,9 +125,6 @@ def isnan(x: Operand[AnyValue]) -> AnyValue:
 
 def isinf(x: Operand[AnyValue]) -> AnyValue:
     """Return True where x is infinite.
-
-    Args:
-        x: numbers.
 
     >>> sg.evaluate(sg.isinf([0.0, sg.inf]))
     array([False,  True])
@@ -144,9 +137,6 @@ def isinf(x: Operand[AnyValue]) -> AnyValue:
 
 def isfinite(x: Operand[AnyValue]) -> AnyValue:
     """Return True where x is neither infinite nor NaN.
-
-    Args:
-        x: a value.
 
     >>> sg.evaluate(sg.isfinite([0.0, sg.inf]))
     array([ True, False])
@@ -169,7 +159,6 @@ def nan_to_num(
     Replaced elements have a gradient of 0.
 
     Args:
-        x: a value.
         copy: True alone.
         nan, posinf, neginf: the replacements; by default 0 and the ends of the range.
 
@@ -195,7 +184,6 @@ def heaviside(x: Operand[AnyValue], at_zero: Operand[AnyValue]) -> AnyValue:
     """Return 0 below 0, ``at_zero`` at 0, 1 above, NaN for NaN; always floating. No gradient by x.
 
     Args:
-        x: numbers.
         at_zero: the result at 0; it broadcasts.
 
     >>> sg.evaluate(sg.heaviside([-1.0, 0.0, 2.0], 0.5))

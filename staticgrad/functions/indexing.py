@@ -105,7 +105,6 @@ def getitem(x: Operand[AnyValue], key: Any) -> AnyValue:
     is an array of bools known now, or a tensor of bools; no value of a graph.
 
     Args:
-        x: a value.
         key: what stands in the brackets.
 
     Raises:
@@ -796,7 +795,6 @@ def append(x: Operand[AnyValue], values: Operand[AnyValue], axis: int | None = N
     """x, then ``values`` along ``axis``; both flattened for None. Raises as ``concatenate``.
 
     Args:
-        x: a value.
         values: what comes behind it.
         axis: along which; None flattens both.
 
@@ -849,10 +847,6 @@ def _assembled(blocks: Any, rank: int, depth: int) -> Value:
 
 def unstack(x: Operand[AnyValue], axis: int = 0) -> tuple[AnyValue, ...]:
     """The parts of x at each place of ``axis``, which they lose; its size must be literal.
-
-    Args:
-        x: a value.
-        axis: which axis.
 
     Returns:
         As many values as the axis has places, in a tuple.

@@ -154,9 +154,6 @@ def relu(x: Operand[AnyValue]) -> AnyValue:
 def silu(x: Operand[AnyValue]) -> AnyValue:
     """x * sigmoid(x), also called swish.
 
-    Args:
-        x: a value; integers and bools become float64.
-
     >>> sg.evaluate(sg.nn.silu([-1.0, 0.0, 1.0])).round(4)
     array([-0.2689,  0.    ,  0.7311])
     """
@@ -167,9 +164,6 @@ def silu(x: Operand[AnyValue]) -> AnyValue:
 @rowwise(0)
 def softplus(x: Operand[AnyValue]) -> AnyValue:
     """log(1 + exp(x)), without overflow. Its derivative is sigmoid(x), at 0 too.
-
-    Args:
-        x: a value; integers and bools become float64.
 
     >>> sg.evaluate(sg.nn.softplus([-1000.0, 0.0, 1000.0])).round(4)
     array([0.000e+00, 6.931e-01, 1.000e+03])
@@ -188,7 +182,6 @@ def gelu(x: Operand[AnyValue], approximate: bool | str = "none") -> AnyValue:
     make a step of a transformer one kernel and one stored activation per layer larger.
 
     Args:
-        x: a value; integers and bools become float64.
         approximate: True or ``"tanh"`` for the approximation; False or ``"none"``.
 
     >>> sg.evaluate(sg.nn.gelu([-1.0, 0.0, 1.0])).round(4)
@@ -214,7 +207,6 @@ def elu(x: Operand[AnyValue], alpha: float = 1.0) -> AnyValue:
     Clevert, Unterthiner and Hochreiter, arXiv 1511.07289.
 
     Args:
-        x: a value; integers and bools become float64.
         alpha: a number, or a value that broadcasts with x; x goes to -alpha far below 0.
 
     >>> sg.evaluate(sg.nn.elu([-1.0, 2.0])).round(4)
@@ -229,7 +221,6 @@ def leaky_relu(x: Operand[AnyValue], negative_slope: float = 0.01) -> AnyValue:
     """x where x > 0, else negative_slope * x. Its derivative at 0 is the slope.
 
     Args:
-        x: a value; integers and bools become float64.
         negative_slope: a number, or a value that broadcasts with x.
 
     >>> sg.evaluate(sg.nn.leaky_relu([-1.0, 2.0], 0.25))
@@ -249,7 +240,6 @@ def softmax(x: Operand[AnyValue], axis: Axes = -1) -> AnyValue:
     NaN if the row contains +inf or NaN, or only -inf. Empty along an empty axis.
 
     Args:
-        x: a value; integers and bools become float64.
         axis: one axis or several; None for all.
 
     >>> sg.evaluate(sg.nn.softmax([0.0, 0.0, -1000.0]))
@@ -265,7 +255,6 @@ def log_softmax(x: Operand[AnyValue], axis: Axes = -1) -> AnyValue:
     """Compute the logarithm of ``softmax``: x minus ``logsumexp`` over ``axis``, without overflow.
 
     Args:
-        x: a value; integers and bools become float64.
         axis: one axis or several; None for all.
 
     >>> sg.evaluate(sg.nn.log_softmax([0.0, 0.0, -1000.0])).round(4)
@@ -283,9 +272,7 @@ def logsumexp(x: Operand[AnyValue], axis: Axes = -1, *, keepdims: bool = False) 
     -inf if all elements are -inf or there are none, +inf if one is +inf.
 
     Args:
-        x: a value; integers and bools become float64.
         axis: one axis or several; None for all.
-        keepdims: keep the reduced axes, with size 1.
 
     Returns:
         A floating value without these axes.
@@ -314,9 +301,7 @@ def layer_norm(
     Ba, Kiros and Hinton, arXiv 1607.06450. The variance is the mean square.
 
     Args:
-        x: a value; integers and bools become float64.
         weight, bias: of the size of the last axis; none by default.
-        eps: added to the variance.
 
     >>> sg.evaluate(sg.nn.layer_norm([[1.0, 3.0], [0.0, 20.0]])).round(3)
     array([[-1.,  1.],

@@ -72,8 +72,6 @@ def batch_norm(
         weight, bias: one number per channel.
         statistics: mean and variance per channel, for use; by default those of x over all other
             axes (``batch_statistics``), through which gradients flow.
-        axis: which axis.
-        eps: added to the variance.
 
     >>> sg.evaluate(sg.nn.batch_norm([[0.0, 1.0], [2.0, 5.0]])).round(3)
     array([[-1., -1.],
@@ -96,7 +94,6 @@ def batch_statistics(x: Operand[AnyValue], axis: int = 1) -> tuple[AnyValue, Any
     """Compute mean and variance (mean square) per channel, over all axes but ``axis``.
 
     Args:
-        x: a value; integers and bools become float64.
         axis: which axis counts channels.
 
     Returns:
@@ -133,8 +130,6 @@ def group_norm(
         x: a value; its axis ``axis`` counts channels.
         num_groups: how many; they divide the channels.
         weight, bias: one number per channel; none by default.
-        axis: which axis.
-        eps: added to the variance.
 
     >>> sg.evaluate(sg.nn.group_norm([[0.0, 2.0, 10.0, 10.0]], 2)).round(3)
     array([[-1.,  1.,  0.,  0.]])

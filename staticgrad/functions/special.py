@@ -133,7 +133,6 @@ def polygamma(n: int, x: Operand[AnyValue]) -> AnyValue:
 
     Args:
         n: a whole number known at build; 0 is ``digamma`` itself.
-        x: a value; integers become float64.
 
     Raises:
         ArgumentError: ``n`` is negative, or above 170.
@@ -209,7 +208,6 @@ def zeta(x: Operand[AnyValue], q: Operand[AnyValue] = 1.0) -> AnyValue:
     by q, not by x.
 
     Args:
-        x: a value; integers become float64.
         q: a value that broadcasts with x.
 
     >>> sg.evaluate(sg.special.zeta([2.0, 4.0])).round(6)
@@ -233,7 +231,6 @@ def logsumexp(
         axis: one axis or several; None, the default here as in SciPy, for all. ``sg.nn.logsumexp``
             takes the last.
         b: factors, which broadcast with ``a``; 1 by default.
-        keepdims: keep the reduced axes, with size 1.
 
     Returns:
         A floating value without these axes.
@@ -256,7 +253,6 @@ def softmax(x: Operand[AnyValue], axis: Axes = None) -> AnyValue:
     """exp(x) / sum(exp(x)) over ``axis``, without overflow.
 
     Args:
-        x: a value; integers and bools become float64.
         axis: one axis or several; None, the default here as in SciPy, for all. ``sg.nn.softmax``
             takes the last.
 

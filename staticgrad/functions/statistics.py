@@ -23,6 +23,7 @@ from staticgrad.families import like
 from staticgrad.functions import aggregate as of
 from staticgrad.functions.indexing import with_two_axes
 from staticgrad.functions.masking import Mask, counted, mask_of, start_of
+from staticgrad.functions.variants import variant
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.value import Value
@@ -84,10 +85,8 @@ def average(
 
     Args:
         x: a value.
-        axis: which axes; all by default.
         weights: one per element, or, where axes are named, one per place along these.
         returned: also return the sum of the weights, in the shape of the mean.
-        keepdims: keep the reduced axes, with size 1.
 
     Returns:
         The mean, a floating value; with ``returned`` the pair of it and the sum of weights.
@@ -248,7 +247,6 @@ def digitize(x: Operand[AnyValue], bins: Operand[AnyValue], right: bool = False)
     """Return the number of the bin that contains each element of x; 0 is below the first edge.
 
     Args:
-        x: a value.
         bins: a vector of edges. An array may also descend; a value of the graph ascends.
         right: an element that equals an edge is in the bin on its left.
 
@@ -310,7 +308,6 @@ def histogram(
     edge. What lies outside the edges, and NaN, is not counted.
 
     Args:
-        x: a value of any shape.
         bins: how many bins of one width, or a vector of ascending edges.
         range: where the first and last of ``bins`` bins end; by default the smallest and the
             largest element (a named size must not be 0 then).
@@ -400,11 +397,6 @@ _METHODS: Final = ("linear", "lower", "higher", "midpoint", "nearest")
 def median(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> AnyValue:
     """Compute the middle element over ``axis``, or the mean of the two middle ones; NaN if one is.
 
-    Args:
-        x: a value; integers and bools become float64.
-        axis: which axes; all by default.
-        keepdims: keep the reduced axes, with size 1.
-
     Returns:
         A floating value without these axes.
 
@@ -446,12 +438,9 @@ def quantile(
     The dtype is that of x. Positions are computed in float64.
 
     Args:
-        x: a value; integers and bools become float64.
         q: a number in [0, 1], or several, whose results are stacked along a new first axis.
-        axis: which axes; all by default.
         method: between two elements, ``"linear"`` interpolation, the ``"lower"``, the ``"higher"``,
             their ``"midpoint"`` or the ``"nearest"`` (halfway: the one of even number).
-        keepdims: keep the reduced axes, with size 1.
 
     Returns:
         The quantiles: x without the axes, behind the axes of q.
@@ -463,62 +452,40 @@ def quantile(
     >>> sg.evaluate(sg.quantile([1.0, 2.0, 4.0], 0.5))
     array(2.)
     """
-    rows = _Rows("quantile", x, axis, keepdims)
-    return _each(rows, q, 1.0, method, _quantile)
+    return _each("quantile", _quantile, 1.0, x, q, axis, method=method, keepdims=keepdims)
 
 
-@like(quantile)
-def nanquantile(
-    x: Operand[AnyValue],
-    q: Any,
-    axis: Axes = None,
-    *,
-    method: str = "linear",
-    keepdims: bool = False,
-) -> AnyValue:
+@variant(quantile)
+def nanquantile(*args: Any, **options: Any) -> Any:
     """Compute the ``quantile``, ignoring NaN; NaN if all elements are NaN.
 
     >>> sg.evaluate(sg.nanquantile([1.0, float("nan"), 3.0], 0.25))
     array(1.5)
     """
-    return _each(_Rows("nanquantile", x, axis, keepdims), q, 1.0, method, _nanquantile)
+    return _each("nanquantile", _nanquantile, 1.0, *args, **options)
 
 
-def percentile(
-    x: Operand[AnyValue],
-    q: Any,
-    axis: Axes = None,
-    *,
-    method: str = "linear",
-    keepdims: bool = False,
-) -> AnyValue:
+@variant(quantile)
+def percentile(*args: Any, **options: Any) -> Any:
     """``quantile``, with q in [0, 100]. Raises as ``quantile``.
 
     Args:
-        x, axis, method, keepdims: as for ``quantile``.
         q: parts in percent.
 
     >>> sg.evaluate(sg.percentile([1.0, 2.0, 4.0], 50))
     array(2.)
     """
-    return _each(_Rows("percentile", x, axis, keepdims), q, 100.0, method, _quantile)
+    return _each("percentile", _quantile, 100.0, *args, **options)
 
 
-@like(percentile)
-def nanpercentile(
-    x: Operand[AnyValue],
-    q: Any,
-    axis: Axes = None,
-    *,
-    method: str = "linear",
-    keepdims: bool = False,
-) -> AnyValue:
+@variant(percentile)
+def nanpercentile(*args: Any, **options: Any) -> Any:
     """Compute the ``percentile``, ignoring NaN; NaN if all elements are NaN.
 
     >>> sg.evaluate(sg.nanpercentile([1.0, float("nan"), 3.0], 25))
     array(1.5)
     """
-    return _each(_Rows("nanpercentile", x, axis, keepdims), q, 100.0, method, _nanquantile)
+    return _each("nanpercentile", _nanquantile, 100.0, *args, **options)
 
 
 class _Rows(Generic[AnyValue]):
@@ -570,13 +537,18 @@ def _middle(left: AnyValue, right: AnyValue, odd: Any) -> AnyValue:
 
 
 def _each(
-    rows: _Rows[AnyValue],
-    q: Any,
-    whole: float,
-    method: str,
+    op: str,
     one: Callable[[_Rows[AnyValue], float, str], AnyValue],
+    whole: float,
+    x: Operand[AnyValue],
+    q: Any,
+    axis: Axes = None,
+    *,
+    method: str = "linear",
+    keepdims: bool = False,
 ) -> AnyValue:
     """Compute the quantile for every number of q; stack them unless q is a single number."""
+    rows = _Rows(op, x, axis, keepdims)
     if method not in _METHODS:
         known = ", ".join(map(repr, _METHODS))
         raise ArgumentError(f"{rows.op}: method={method!r}", hint=f"there are {known}")
@@ -686,7 +658,6 @@ def prod(
     more; the other arguments are as for ``sum``.
 
     Args:
-        x: a value.
         axis, dtype, keepdims, initial, where: as for ``sum``.
 
     Returns:
@@ -742,13 +713,10 @@ def norm(
     The gradient of a vector of zeros is 0. Nothing is scaled: squares may overflow.
 
     Args:
-        x: a value; integers and bools become float64.
         ord: None: the square root of the sum of squares. Along one axis also 2, 1, inf, -inf, 0 or
             another number p: of the magnitudes the sum, the largest, the smallest, the count that
             is not 0, the p-th root of the sum of p-th powers. Over two axes, rows and columns, what
             ``sg.linalg.matrix_norm`` takes: ``"fro"``, ``"nuc"``, 2, -2, 1, -1, inf, -inf.
-        axis: which axes; all by default.
-        keepdims: keep them, with size 1.
 
     Returns:
         The lengths: x without the axes that were reduced.
@@ -804,7 +772,6 @@ def ptp(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> A
     """The largest less the smallest element over ``axis``. Raises as ``max``.
 
     Args:
-        x: a value.
         axis, keepdims: as for ``max``.
 
     Returns:
@@ -819,11 +786,6 @@ def ptp(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> A
 
 def count_nonzero(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> AnyValue:
     """Return how many elements over ``axis`` are not 0, as int64.
-
-    Args:
-        x: numbers or bools.
-        axis: which axes; all by default.
-        keepdims: keep the reduced axes, with size 1.
 
     Returns:
         The counts: x without the axes that were reduced.

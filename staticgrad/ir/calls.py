@@ -27,6 +27,7 @@ from staticgrad.errors import ArgumentError, DTypeError, UnknownArgumentError
 from staticgrad.errors.calls import check_arguments, raised_inside, unknown_argument, what_it_takes
 from staticgrad.errors.tracebacks import cut
 from staticgrad.errors.wording import kind_of, shown
+from staticgrad.families import with_shared_arguments
 from staticgrad.ir.execution import beside_arrays, present
 from staticgrad.ir.kernels.stages import Mode
 from staticgrad.records import dataclass
@@ -81,6 +82,7 @@ def public(
     name = owner.rpartition(".")[2] if name == "__init__" else name  # that of its class
     called: Callable[P, T] = _reading(function, name, name, operands)
     called.__module__ = home or function.__module__
+    called.__doc__ = with_shared_arguments(function)
     return called
 
 

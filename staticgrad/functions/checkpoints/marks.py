@@ -223,7 +223,6 @@ def checkpoint_name(x: Operand[AnyValue], name: str) -> AnyValue:
     values may share one. It stays in the text of graphs and in files, and costs nothing in a run.
 
     Args:
-        x: a value.
         name: a non-empty text.
 
     >>> h = sg.checkpoint_name(sg.exp(sg.input("x", (3,))), "h")

@@ -29,7 +29,6 @@ def instance_norm(
     Args:
         x: [n, c, ...], the number of channels known at build.
         weight, bias: one number per channel; none by default.
-        eps: added to the variance.
 
     >>> sg.evaluate(sg.nn.instance_norm([[[0.0, 2.0], [30.0, 10.0]]])).round(3)
     array([[[-1.,  1.],

@@ -571,9 +571,7 @@ def vector_norm(
     """The lengths of vectors along ``axis``; of all elements as one vector by default.
 
     Args:
-        x: a value; integers and bools become float64.
         axis: one axis or several, whose elements are one vector.
-        keepdims: keep them, with size 1.
         ord: 2, 1, inf, -inf, 0 or another number, as for ``sg.norm``.
 
     Returns:
@@ -591,7 +589,6 @@ def matrix_norm(x: Operand[AnyValue], /, *, keepdims: bool = False, ord: Any = "
 
     Args:
         x: matrices [..., m, n].
-        keepdims: keep the axes, with size 1.
         ord: "fro" (None is the same): the root of the sum of squares; "nuc": the sum of singular
             values; 2 and -2: the largest and the smallest one; 1 and -1: the largest and smallest
             sum of magnitudes of a column; inf and -inf: of a row.

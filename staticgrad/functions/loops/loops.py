@@ -810,7 +810,6 @@ def associative_scan(
             combines them element by element.
         elems: a tree of values with equal sizes along ``axis``, a named one at least 1 in a run.
         reverse: combine from the end: result i is elems[n - 1] ... elems[i].
-        axis: along which.
 
     Returns:
         A tree like ``elems``.

@@ -138,7 +138,6 @@ def normalize(x: Operand[AnyValue], p: float = 2.0, axis: int = 1, eps: float = 
     """Divide x by its p-norm along ``axis``, which is at least eps.
 
     Args:
-        x: a value; integers become float64.
         p: as ``ord`` of ``sg.norm``.
         axis: along which axis; 1 as in ``torch``.
         eps: the least norm: rows of zeros stay zeros.
