@@ -354,12 +354,11 @@ def binary_cross_entropy_with_logits(
     name = "binary_cross_entropy_with_logits"
     scores, wanted = alike(name, input, target)
     if pos_weight is None:
-        losses: Any = softplus(scores) - wanted * scores
+        losses = softplus(scores) - wanted * scores
     else:
         more = as_values(name, scores, pos_weight)[1] * wanted
         losses = (1.0 - wanted) * softplus(scores) + more * softplus(-scores)
-    found: AnyValue = reduced(name, losses, reduction)
-    return found
+    return reduced(name, losses, reduction)
 
 
 #: Modules of layers that few programs use: they are imported on first use.

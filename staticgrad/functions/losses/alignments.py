@@ -72,8 +72,7 @@ def ctc_loss(
     losses = where(found < 0.5 * _NEVER, never, -found)
     if reduction == "mean":
         losses = losses / maximum(functions.squeeze(counts, 1), 1).astype(losses.dtype)
-    result: AnyValue = reduced("ctc_loss", losses, reduction)
-    return result
+    return reduced("ctc_loss", losses, reduction)
 
 
 def _check_shapes(logs: Any, labels: Any) -> None:

@@ -39,7 +39,9 @@ __all__ = ["cross_entropy", "huber", "mse"]
 Reduction = Literal["mean", "sum", "none"]
 
 
-def reduced(op: str, losses: Any, reduction: str, weights: Any = None) -> Any:
+def reduced(
+    op: str, losses: AnyValue, reduction: str, weights: AnyValue | None = None
+) -> AnyValue:
     """The mean of losses, their sum, or as they are; of weighted losses a weighted mean."""
     if reduction == "mean":
         return mean(losses) if weights is None else total(losses) / total(weights)
@@ -84,8 +86,7 @@ def mse(
     """
     left, right = alike("mse", input, target)
     away = left - right
-    found: AnyValue = reduced("mse", away * away, reduction)
-    return found
+    return reduced("mse", away * away, reduction)
 
 
 @like(mse)
@@ -111,8 +112,7 @@ def huber(
     away = left - right
     size = functions.absolute(away)
     losses = where(size <= delta, 0.5 * (away * away), delta * (size - 0.5 * delta))
-    found: AnyValue = reduced("huber", losses, reduction)
-    return found
+    return reduced("huber", losses, reduction)
 
 
 def cross_entropy(
@@ -152,7 +152,7 @@ def cross_entropy(
         )
     classes, counts, share = of_classes("cross_entropy", scores, classes, weight, ignore_index)
     if not label_smoothing:
-        losses: Any = _surprise(scores, classes)
+        losses = _surprise(scores, classes)
         return masked("cross_entropy", losses, counts, share, reduction)
     logs = of_all_classes(scores)
     chosen = reshape(

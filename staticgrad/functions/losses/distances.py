@@ -77,10 +77,9 @@ def triplet_margin_loss(
     >>> sg.evaluate(sg.nn.triplet_margin_loss([[0.0]], [[1.0]], [[3.0]], margin=2.5)).round(4)
     np.float64(0.5)
     """
-    near: Any = pairwise_distance(anchor, positive, p, eps)
+    near = pairwise_distance(anchor, positive, p, eps)
     losses = maximum(near - pairwise_distance(anchor, negative, p, eps) + margin, 0.0)
-    found: AnyValue = reduced("triplet_margin_loss", losses, reduction)
-    return found
+    return reduced("triplet_margin_loss", losses, reduction)
 
 
 def cosine_similarity(
@@ -100,7 +99,7 @@ def cosine_similarity(
     array([1., 0.])
     """
     one, other = alike("cosine_similarity", x1, x2)
-    squares: Any = maximum(total(one * one, axis), eps * eps)
+    squares = maximum(total(one * one, axis), eps * eps)
     lengths = functions.sqrt(squares * maximum(total(other * other, axis), eps * eps))
     found: AnyValue = total(one * other, axis) / lengths
     return found
@@ -127,11 +126,10 @@ def cosine_embedding_loss(
     >>> sg.evaluate(sg.nn.cosine_embedding_loss([[3.0, 4.0]], [[3.0, 4.0]], [-1], margin=0.25))
     array(0.75)
     """
-    near: Any = cosine_similarity(input1, input2, -1)
+    near = cosine_similarity(input1, input2, -1)
     near, t = alike("cosine_embedding_loss", near, target)
     losses = where(t > 0, 1.0 - near, maximum(near - margin, 0.0))
-    found: AnyValue = reduced("cosine_embedding_loss", losses, reduction)
-    return found
+    return reduced("cosine_embedding_loss", losses, reduction)
 
 
 def normalize(x: Operand[AnyValue], p: float = 2.0, axis: int = 1, eps: float = 1e-12) -> AnyValue:
@@ -146,7 +144,7 @@ def normalize(x: Operand[AnyValue], p: float = 2.0, axis: int = 1, eps: float = 
     array([[0.6, 0.8],
            [0. , 0. ]])
     """
-    value: Any = floating("normalize", x)
+    value = floating("normalize", x)
     found: AnyValue = value / maximum(norm(value, p, axis, keepdims=True), eps)
     return found
 

@@ -59,8 +59,7 @@ def l1_loss(
     array(1.5)
     """
     one, other = alike("l1_loss", input, target)
-    found: AnyValue = reduced("l1_loss", functions.absolute(one - other), reduction)
-    return found
+    return reduced("l1_loss", functions.absolute(one - other), reduction)
 
 
 @like(mse)
@@ -81,11 +80,10 @@ def smooth_l1_loss(
     if not is_number(beta) or not beta > 0:
         raise ArgumentError(f"smooth_l1_loss: beta={shown(beta)} is not a positive number")
     one, other = alike("smooth_l1_loss", input, target)
-    away: Any = one - other
+    away = one - other
     size = functions.absolute(away)
     losses = where(size < beta, away * away * (0.5 / beta), size - 0.5 * beta)
-    found: AnyValue = reduced("smooth_l1_loss", losses, reduction)
-    return found
+    return reduced("smooth_l1_loss", losses, reduction)
 
 
 @like(cross_entropy)
@@ -120,8 +118,7 @@ def nll_loss(
     classes, counts, share = of_classes("nll_loss", scores, classes, weight, ignore_index)
     picked = functions.take_along_axis(scores, classes[..., None], -1)
     losses = -functions.squeeze(picked, -1)
-    found: AnyValue = masked("nll_loss", losses, counts, share, reduction)
-    return found
+    return masked("nll_loss", losses, counts, share, reduction)
 
 
 @like(mse)
@@ -145,15 +142,14 @@ def kl_div(
     """
     scores, wanted = alike("kl_div", input, target)
     if log_target:
-        losses: Any = functions.exp(wanted) * (wanted - scores)
+        losses = functions.exp(wanted) * (wanted - scores)
     else:
         losses = functions.xlogy(wanted, wanted) - wanted * scores
     if reduction == "batchmean":
         if not losses.ndim:
             raise RankError("kl_div: the mean over a batch of one number", related=related(scores))
         losses, reduction = functions.sum(losses) / losses.shape[0], "none"
-    found: AnyValue = reduced("kl_div", losses, reduction)
-    return found
+    return reduced("kl_div", losses, reduction)
 
 
 @like(mse)
@@ -171,11 +167,10 @@ def binary_cross_entropy(
     array([  0.6931, 100.    ])
     """
     p, t = alike("binary_cross_entropy", input, target)
-    likely: Any = maximum(functions.log(p), _LOWEST_LOG)
-    unlikely: Any = maximum(functions.log1p(-p), _LOWEST_LOG)
+    likely = maximum(functions.log(p), _LOWEST_LOG)
+    unlikely = maximum(functions.log1p(-p), _LOWEST_LOG)
     losses = -(t * likely + (1.0 - t) * unlikely)
-    found: AnyValue = reduced("binary_cross_entropy", losses, reduction)
-    return found
+    return reduced("binary_cross_entropy", losses, reduction)
 
 
 @like(mse)
@@ -198,9 +193,8 @@ def poisson_nll_loss(
     array([ 1.    , -0.2817])
     """
     x, t = alike("poisson_nll_loss", input, target)
-    losses: Any = functions.exp(x) - t * x if log_input else x - t * functions.log(x + eps)
-    found: AnyValue = reduced("poisson_nll_loss", losses, reduction)
-    return found
+    losses = functions.exp(x) - t * x if log_input else x - t * functions.log(x + eps)
+    return reduced("poisson_nll_loss", losses, reduction)
 
 
 @like(mse)
@@ -223,12 +217,11 @@ def gaussian_nll_loss(
     array(0.25)
     """
     x, t = alike("gaussian_nll_loss", input, target)
-    spread: Any = maximum(as_values("gaussian_nll_loss", x, var)[1], eps)
-    away: Any = x - t
+    spread = maximum(as_values("gaussian_nll_loss", x, var)[1], eps)
+    away = x - t
     losses = 0.5 * (functions.log(spread) + away * away / spread)
     losses = losses + 0.5 * log_of(2.0 * pi) if full else losses
-    found: AnyValue = reduced("gaussian_nll_loss", losses, reduction)
-    return found
+    return reduced("gaussian_nll_loss", losses, reduction)
 
 
 @like(mse)
@@ -250,8 +243,7 @@ def hinge_embedding_loss(
     """
     value, t = alike("hinge_embedding_loss", input, target)
     losses = where(t > 0, value, maximum(margin - value, 0.0))
-    found: AnyValue = reduced("hinge_embedding_loss", losses, reduction)
-    return found
+    return reduced("hinge_embedding_loss", losses, reduction)
 
 
 @like(mse)
@@ -274,8 +266,7 @@ def margin_ranking_loss(
     one, other = alike("margin_ranking_loss", input1, input2)
     away, t = alike("margin_ranking_loss", one - other, target)
     losses = maximum(margin - t * away, 0.0)
-    found: AnyValue = reduced("margin_ranking_loss", losses, reduction)
-    return found
+    return reduced("margin_ranking_loss", losses, reduction)
 
 
 @like(mse)
@@ -292,8 +283,7 @@ def soft_margin_loss(
     array([6.931e-01, 1.000e+03])
     """
     value, t = alike("soft_margin_loss", input, target)
-    found: AnyValue = reduced("soft_margin_loss", softplus(-t * value), reduction)
-    return found
+    return reduced("soft_margin_loss", softplus(-t * value), reduction)
 
 
 @like(mse)
@@ -314,8 +304,7 @@ def multilabel_soft_margin_loss(
     """
     value, t = alike("multilabel_soft_margin_loss", input, target)
     rows = mean(softplus(value) - t * value, -1)
-    found: AnyValue = reduced("multilabel_soft_margin_loss", rows, reduction)
-    return found
+    return reduced("multilabel_soft_margin_loss", rows, reduction)
 
 
 @like(mse)
@@ -343,12 +332,11 @@ def multi_margin_loss(
     if p not in (1, 2):
         raise ArgumentError(f"multi_margin_loss: p={shown(p)} is neither 1 nor 2")
     scores, classes = as_values("multi_margin_loss", input, target)
-    own: Any = -nll_loss(scores, classes, reduction="none")[..., None]
-    over: Any = maximum(margin - own + scores, 0.0)
+    own = -nll_loss(scores, classes, reduction="none")[..., None]
+    over = maximum(margin - own + scores, 0.0)
     others = functions.one_hot(classes, scores.shape[-1], bool)
     kept = where(others, 0.0, over if p == 1 else over * over)
-    found: AnyValue = reduced("multi_margin_loss", mean(kept, -1), reduction)
-    return found
+    return reduced("multi_margin_loss", mean(kept, -1), reduction)
 
 
 publish(globals(), __name__, __all__)
