@@ -80,8 +80,7 @@ def hardswish(x: Operand[AnyValue]) -> AnyValue:
     array([-0.,  0.,  6.])
     """
     value: Any = floating("hardswish", x)
-    found: AnyValue = value * hardsigmoid(value)
-    return found
+    return value * hardsigmoid(value)
 
 
 def celu(x: Operand[AnyValue], alpha: float = 1.0) -> AnyValue:
@@ -113,8 +112,7 @@ def selu(x: Operand[AnyValue]) -> AnyValue:
     """
     value: Any = floating("selu", x)
     below = functions.expm1(where(value > 0, 0.0, value)) * _SELU_ALPHA
-    found: AnyValue = where(value <= 0, below, value) * _SELU_SCALE
-    return found
+    return where(value <= 0, below, value) * _SELU_SCALE
 
 
 def prelu(x: Operand[AnyValue], weight: Operand[AnyValue]) -> AnyValue:
@@ -142,8 +140,7 @@ def mish(x: Operand[AnyValue]) -> AnyValue:
     array([-0.3034,  0.8651])
     """
     value: Any = floating("mish", x)
-    found: AnyValue = value * functions.tanh(softplus(value))
-    return found
+    return value * functions.tanh(softplus(value))
 
 
 def softsign(x: Operand[AnyValue]) -> AnyValue:
@@ -153,8 +150,7 @@ def softsign(x: Operand[AnyValue]) -> AnyValue:
     array([-0.5 ,  0.  ,  0.75])
     """
     value: Any = floating("softsign", x)
-    found: AnyValue = value / (functions.absolute(value) + 1.0)
-    return found
+    return value / (functions.absolute(value) + 1.0)
 
 
 def tanhshrink(x: Operand[AnyValue]) -> AnyValue:
@@ -164,8 +160,7 @@ def tanhshrink(x: Operand[AnyValue]) -> AnyValue:
     array([0.    , 0.2384])
     """
     value: Any = floating("tanhshrink", x)
-    found: AnyValue = value - functions.tanh(value)
-    return found
+    return value - functions.tanh(value)
 
 
 def softshrink(x: Operand[AnyValue], lambd: float = 0.5) -> AnyValue:
@@ -181,8 +176,7 @@ def softshrink(x: Operand[AnyValue], lambd: float = 0.5) -> AnyValue:
     if is_number(lambd) and not lambd >= 0:
         raise ArgumentError(f"softshrink: lambd={shown(lambd)} is negative")
     most: Any = lambd if is_number(lambd) else as_value("softshrink", lambd)
-    found: AnyValue = value - clip(value, -most, most)
-    return found
+    return value - clip(value, -most, most)
 
 
 def hardshrink(x: Operand[AnyValue], lambd: float = 0.5) -> AnyValue:
@@ -218,8 +212,7 @@ def log_sigmoid(x: Operand[AnyValue]) -> AnyValue:
     array([-1.000e+03, -6.931e-01])
     """
     value: Any = floating("log_sigmoid", x)
-    found: AnyValue = -softplus(-value)
-    return found
+    return -softplus(-value)
 
 
 def glu(x: Operand[AnyValue], axis: int = -1) -> AnyValue:
@@ -242,8 +235,7 @@ def glu(x: Operand[AnyValue], axis: int = -1) -> AnyValue:
             f"glu: axis {axis} of {value.type} has no two halves", related=related(value)
         )
     first, second = functions.split(value, 2, place)
-    found: AnyValue = first * functions.sigmoid(second)
-    return found
+    return first * functions.sigmoid(second)
 
 
 def softmin(x: Operand[AnyValue], axis: int = -1) -> AnyValue:

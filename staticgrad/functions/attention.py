@@ -164,8 +164,7 @@ def rotary(
     cos, sin = functions.cos(angles).astype(value.dtype), functions.sin(angles).astype(value.dtype)
     first, second = value[..., :half], value[..., half:]
     turned = [first * cos - second * sin, second * cos + first * sin]
-    found: AnyValue = functions.concatenate(turned, -1)
-    return found
+    return functions.concatenate(turned, -1)
 
 
 publish(globals(), __name__, ("rotary",))

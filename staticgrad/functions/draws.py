@@ -517,8 +517,7 @@ class CountDraws:
             )
 
         begin = functions.zeros_like(first), first, first
-        found: Any = functions.while_loop(passed, following, begin)[0]
-        return found
+        return functions.while_loop(passed, following, begin)[0]
 
     def _rejected(
         self, op: str, hat: _Hat, surplus: Callable[[Any], Any], most: Any, sizes: Shape, done: Any

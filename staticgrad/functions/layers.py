@@ -83,8 +83,7 @@ def embedding_bag(
         if mode != "sum":
             raise ArgumentError(f'embedding_bag: weights go with mode="sum", not {mode!r}')
         rows = rows * functions.expand_dims(per_sample_weights, -1)
-    found: AnyValue = _OVER[mode](rows, -2)
-    return found
+    return _OVER[mode](rows, -2)
 
 
 def check_mode(name: str, mode: Any) -> None:

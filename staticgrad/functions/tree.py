@@ -67,8 +67,7 @@ def map(f: Callable[..., Any], tree: _TreeOf, *others: Any) -> _TreeOf:
             raise ArgumentError(
                 "tree.map: the trees are built differently", details=[f"{shape}", f"{found}"]
             )
-    mapped: _TreeOf = trees.mapped(f, tree, *others)
-    return mapped
+    return trees.mapped(f, tree, *others)
 
 
 @public

@@ -315,8 +315,7 @@ class Optimizer(metaclass=Constructed):
     def state(self, name: str, dtype: str = "int64") -> Parameter:
         """A 0-d state parameter of the optimizer as a whole, zero at first."""
         prefix = self.name or type(self).__name__.lower()
-        made: Parameter = state_of(None, f"{prefix}.{name}", (), np.dtype(dtype))
-        return made
+        return state_of(None, f"{prefix}.{name}", (), np.dtype(dtype))
 
     def state_dict(self) -> dict[str, Any]:
         """Return copies of the optimizer's state by name: ``w.momentum``.

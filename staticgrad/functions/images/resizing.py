@@ -81,8 +81,7 @@ def grid_sample(
         for axis, size in enumerate(sizes)
     ]
     read = sum(_corner(flat, sizes, ways) for ways in product(*along))
-    found: AnyValue = functions.reshape(read, (batch, channels, *places.shape[1:-1]))
-    return found
+    return functions.reshape(read, (batch, channels, *places.shape[1:-1]))
 
 
 def _sizes(image: Any, places: Any) -> list[int]:
@@ -180,8 +179,7 @@ def affine_grid(
     places = np.stack([*lines[::-1], np.ones(sizes)], axis=-1)
     rows = places.reshape(-1, axes + 1).astype(maps.dtype.numpy)
     found = functions.matmul(rows, functions.swapaxes(maps, 1, 2))
-    grid: AnyValue = functions.reshape(found, (maps.shape[0], *sizes, axes))
-    return grid
+    return functions.reshape(found, (maps.shape[0], *sizes, axes))
 
 
 def pixel_shuffle(x: Operand[AnyValue], upscale_factor: int) -> AnyValue:
@@ -207,10 +205,7 @@ def pixel_shuffle(x: Operand[AnyValue], upscale_factor: int) -> AnyValue:
     apart = functions.reshape(image, (*batch, many // (r * r), r, r, height, width))
     n = len(batch)
     transposed = functions.transpose(apart, (*range(n + 1), n + 3, n + 1, n + 4, n + 2))
-    found: AnyValue = functions.reshape(
-        transposed, (*batch, many // (r * r), height * r, width * r)
-    )
-    return found
+    return functions.reshape(transposed, (*batch, many // (r * r), height * r, width * r))
 
 
 @like(pixel_shuffle)
@@ -237,8 +232,7 @@ def pixel_unshuffle(x: Operand[AnyValue], downscale_factor: int) -> AnyValue:
     n = len(batch)
     transposed = functions.transpose(apart, (*range(n + 1), n + 2, n + 4, n + 1, n + 3))
     shape = (*batch, channels * (r * r), rows // r, columns // r)
-    found: AnyValue = functions.reshape(transposed, shape)
-    return found
+    return functions.reshape(transposed, shape)
 
 
 def _image(op: str, name: str, x: Any, factor: int) -> tuple[Any, int]:

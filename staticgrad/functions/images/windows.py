@@ -397,8 +397,7 @@ def _biased(op: str, out: AnyValue, bias: Operand[AnyValue] | None) -> AnyValue:
         raise ShapeError(
             text, hint="a bias has one element per output channel", related=related(row)
         )
-    added: AnyValue = out + reshape(row, (1, row.shape[0], *(1,) * (out.ndim - 2)))
-    return added
+    return out + reshape(row, (1, row.shape[0], *(1,) * (out.ndim - 2)))
 
 
 # -- windows themselves ---------------------------------------------------------------------------

@@ -76,5 +76,4 @@ def _running(
         return found, found
 
     _, found = scan(further, before, (rows, iterations), reverse=reverse)
-    result: AnyValue = functions.moveaxis(found, 0, place)
-    return result
+    return functions.moveaxis(found, 0, place)

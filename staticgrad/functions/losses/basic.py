@@ -39,9 +39,7 @@ __all__ = ["cross_entropy", "huber", "mse"]
 Reduction = Literal["mean", "sum", "none"]
 
 
-def reduced(
-    op: str, losses: AnyValue, reduction: str, weights: AnyValue | None = None
-) -> AnyValue:
+def reduced(op: str, losses: AnyValue, reduction: str, weights: AnyValue | None = None) -> AnyValue:
     """The mean of losses, their sum, or as they are; of weighted losses a weighted mean."""
     if reduction == "mean":
         return mean(losses) if weights is None else total(losses) / total(weights)

@@ -101,8 +101,7 @@ def cosine_similarity(
     one, other = alike("cosine_similarity", x1, x2)
     squares = maximum(total(one * one, axis), eps * eps)
     lengths = functions.sqrt(squares * maximum(total(other * other, axis), eps * eps))
-    found: AnyValue = total(one * other, axis) / lengths
-    return found
+    return total(one * other, axis) / lengths
 
 
 @like(mse)
@@ -145,8 +144,7 @@ def normalize(x: Operand[AnyValue], p: float = 2.0, axis: int = 1, eps: float = 
            [0. , 0. ]])
     """
     value = floating("normalize", x)
-    found: AnyValue = value / maximum(norm(value, p, axis, keepdims=True), eps)
-    return found
+    return value / maximum(norm(value, p, axis, keepdims=True), eps)
 
 
 publish(globals(), __name__, __all__)
