@@ -9,12 +9,13 @@ Names that a module or a value does not have: where they are, or what to write i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import import_module
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from staticgrad.errors import UnknownAttributeError
+from staticgrad.errors.tracebacks import boundary
 from staticgrad.errors.wording import closest
 from staticgrad.upward import up
 
@@ -281,6 +282,18 @@ def no_such_name(room: str, name: str, known: Sequence[str] = ()) -> AttributeEr
         return AttributeError(name)
     hint = _answer(room, name, known) or _closest(room, name, _own(room, known))
     return UnknownAttributeError(f"{room} has no {name!r}", hint=hint)
+
+
+def attributes(room: str, known: Sequence[str], instead: Mapping[str, str] | None = None) -> Any:
+    """Return ``__getattr__`` and ``__dir__`` of the module ``room`` with the names ``known``."""
+
+    @boundary
+    def unknown(name: str) -> NoReturn:
+        if instead and name in instead:
+            raise UnknownAttributeError(f"{room} has no {name!r}", hint=instead[name])
+        raise no_such_name(room, name)
+
+    return unknown, lambda: sorted(known)
 
 
 def _answer(room: str, name: str, known: Sequence[str]) -> str:

@@ -209,8 +209,14 @@ def loop_at_once() -> Iterator[None]:
     before.end_loop()
 
 
+#: Means from here on are proposed; below, at most about 60 probabilities are added up.
+_PROPOSED: Final = 10.0
+#: No draw in (0, 1) of 53 bits lies beyond so many terms of a mean below that.
+_MOST: Final = 100.0
+
+
 class Distributions:
-    """The further distributions of a generator; ``sg.random.Generator`` is one."""
+    """The distributions of a generator that are computed from uniform and normal draws."""
 
     if TYPE_CHECKING:  # a generator's
         key: Any
@@ -398,25 +404,6 @@ class Distributions:
         spare = wide.unsigned.numpy.type(wide.bits - wide.digits + 1)
         return (_cast(word >> spare, wide) + 0.5) * 2.0 ** (1 - wide.digits), kind
 
-
-def _cast(x: Any, kind: DType) -> Any:
-    return functions.astype(x, kind)
-
-
-#: Means from here on are proposed; below, at most about 60 probabilities are added up.
-_PROPOSED: Final = 10.0
-#: No draw in (0, 1) of 53 bits lies beyond so many terms of a mean below that.
-_MOST: Final = 100.0
-
-
-class CountDraws:
-    """The Poisson and the binomial distribution of a generator."""
-
-    if TYPE_CHECKING:  # a generator's
-
-        def _open(self, op: str, shape: Any, dtype: Any, *parameters: Operand) -> Any: ...
-        def _operand(self, op: str, x: Operand) -> Any: ...
-
     @public
     def poisson(self, lam: Operand = 1.0, shape: Any = None, dtype: Any = I64) -> Value:
         """Counts of events whose mean is ``lam``; -1 where that is negative, infinite or NaN.
@@ -543,37 +530,6 @@ class CountDraws:
         found: Any = functions.while_loop(lambda state: ~functions.all(state[1]), propose, start)
         return found[0]
 
-
-class _Hat:
-    """The hat of transformed rejection: Hörmann's a and b, its centre, and where it is sure."""
-
-    def __init__(
-        self, b: Any, base: Any, slope: float, centre: Any, most: float, fall: float, shift: float
-    ) -> None:
-        self.b, self.centre = b, centre
-        self.a = base + slope * b
-        self.sure = most - fall / (b - shift)
-        self.mean = functions.floor(centre)
-
-
-def _integer(op: str, dtype: Any) -> DType:
-    kind = dtype_of(op, dtype)
-    if not kind.is_integer:
-        raise DTypeError(f"{op}: counts are not of dtype {kind.numpy}", hint="int64, int32")
-    return kind
-
-
-class GammaDraws:
-    """The gamma, beta and Dirichlet distributions of a generator."""
-
-    if TYPE_CHECKING:  # a generator's
-
-        def _open(self, op: str, shape: Any, dtype: Any, *parameters: Operand) -> Any: ...
-        def _operand(self, op: str, x: Operand) -> Any: ...
-        def normal(
-            self, loc: Operand = ..., scale: Operand = ..., shape: Any = ..., dtype: Any = ...
-        ) -> Value: ...
-
     @public
     def gamma(self, a: Operand, scale: Operand = 1.0, shape: Any = None, dtype: Any = F32) -> Value:
         """Gamma of the shape parameter ``a``, times ``scale``; gradients flow to both.
@@ -652,6 +608,29 @@ class GammaDraws:
         start = functions.zeros_like(a), settled
         kept, _ = functions.while_loop(lambda state: ~functions.all(state[1]), propose, start)
         return functions.log(d) + kept + boost
+
+
+def _cast(x: Any, kind: DType) -> Any:
+    return functions.astype(x, kind)
+
+
+class _Hat:
+    """The hat of transformed rejection: Hörmann's a and b, its centre, and where it is sure."""
+
+    def __init__(
+        self, b: Any, base: Any, slope: float, centre: Any, most: float, fall: float, shift: float
+    ) -> None:
+        self.b, self.centre = b, centre
+        self.a = base + slope * b
+        self.sure = most - fall / (b - shift)
+        self.mean = functions.floor(centre)
+
+
+def _integer(op: str, dtype: Any) -> DType:
+    kind = dtype_of(op, dtype)
+    if not kind.is_integer:
+        raise DTypeError(f"{op}: counts are not of dtype {kind.numpy}", hint="int64, int32")
+    return kind
 
 
 @custom_jvp(name="staticgrad.gamma_draw")

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import field
 from math import prod
-from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, cast, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, Protocol, cast, overload
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from staticgrad.errors import (
 )
 from staticgrad.errors.tracebacks import boundary, bounded
 from staticgrad.errors.wording import shown
+from staticgrad.families import like
 from staticgrad.ir.calls import public
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.kinds import AnyValue, binding_kind
@@ -632,20 +633,37 @@ def at(x: Operand) -> At:
     return At(as_value("at", x))
 
 
-@overload
-def atleast_1d(x: Operand[AnyValue], /) -> AnyValue: ...
-@overload
-def atleast_1d(
-    x: Operand[AnyValue], y: Operand[AnyValue], /, *more: Operand[AnyValue]
-) -> tuple[AnyValue, ...]: ...
+class _Widened(Protocol):
+    """A function of one value, or of several, which gives a tuple."""
+
+    @overload
+    def __call__(self, x: Operand[AnyValue], /) -> AnyValue: ...
+    @overload
+    def __call__(
+        self, x: Operand[AnyValue], y: Operand[AnyValue], /, *more: Operand[AnyValue]
+    ) -> tuple[AnyValue, ...]: ...
+
+
+class _Stacked(Protocol):
+    """A function of several values, which it joins."""
+
+    @overload
+    def __call__(self, values: Sequence[AnyValue], *, dtype: Any = None) -> AnyValue: ...
+    @overload
+    def __call__(self, values: Sequence[Any], *, dtype: Any = None) -> Any: ...
+
+
+def _widened(function: Callable[..., Any]) -> _Widened:
+    return function
+
+
+def _stacked(function: Callable[..., Any]) -> _Stacked:
+    return function
+
+
+@_widened
 def atleast_1d(*values: Operand[AnyValue]) -> AnyValue | tuple[AnyValue, ...]:
-    """x, a 0-d value as a vector of one.
-
-    Args:
-        values: one or several.
-
-    Returns:
-        A value; of several a tuple of them.
+    """x, a 0-d value as a vector of one; of several values a tuple.
 
     >>> sg.evaluate(sg.atleast_1d(3.0))
     array([3.])
@@ -653,20 +671,9 @@ def atleast_1d(*values: Operand[AnyValue]) -> AnyValue | tuple[AnyValue, ...]:
     return _each("atleast_1d", _wide, values)
 
 
-@overload
-def atleast_2d(x: Operand[AnyValue], /) -> AnyValue: ...
-@overload
-def atleast_2d(
-    x: Operand[AnyValue], y: Operand[AnyValue], /, *more: Operand[AnyValue]
-) -> tuple[AnyValue, ...]: ...
+@_widened
 def atleast_2d(*values: Operand[AnyValue]) -> AnyValue | tuple[AnyValue, ...]:
-    """x with at least two axes: a vector becomes a row.
-
-    Args:
-        values: one or several.
-
-    Returns:
-        A value; of several a tuple of them.
+    """x with at least two axes: a vector becomes a row; of several values a tuple.
 
     >>> sg.evaluate(sg.atleast_2d([1, 2]))
     array([[1, 2]])
@@ -674,20 +681,9 @@ def atleast_2d(*values: Operand[AnyValue]) -> AnyValue | tuple[AnyValue, ...]:
     return _each("atleast_2d", with_two_axes, values)
 
 
-@overload
-def atleast_3d(x: Operand[AnyValue], /) -> AnyValue: ...
-@overload
-def atleast_3d(
-    x: Operand[AnyValue], y: Operand[AnyValue], /, *more: Operand[AnyValue]
-) -> tuple[AnyValue, ...]: ...
+@_widened
 def atleast_3d(*values: Operand[AnyValue]) -> AnyValue | tuple[AnyValue, ...]:
     """x with at least three axes: a vector becomes [1, n, 1], a matrix [m, n, 1].
-
-    Args:
-        values: one or several.
-
-    Returns:
-        A value; of several a tuple of them.
 
     >>> sg.atleast_3d([1, 2]).shape
     (1, 2, 1)
@@ -718,10 +714,7 @@ def _deep(x: Operand[AnyValue]) -> AnyValue:
     return value if value.ndim > 2 else expand_dims(value, 2)
 
 
-@overload
-def vstack(values: Sequence[AnyValue], *, dtype: Any = ...) -> AnyValue: ...
-@overload
-def vstack(values: Sequence[Any], *, dtype: Any = ...) -> Any: ...
+@_stacked
 def vstack(values: Sequence[Operand[AnyValue]], *, dtype: Any = None) -> AnyValue:
     """Matrices, or vectors as rows, one below the other. Otherwise as ``concatenate``.
 
@@ -733,21 +726,14 @@ def vstack(values: Sequence[Operand[AnyValue]], *, dtype: Any = None) -> AnyValu
     array([[1, 2],
            [3, 4]])
     """
-    return concatenate(
-        [with_two_axes(value) for value in several("vstack", values)], 0, dtype=dtype
-    )
+    wide = [with_two_axes(value) for value in several("vstack", values)]
+    return concatenate(wide, 0, dtype=dtype)
 
 
-@overload
-def hstack(values: Sequence[AnyValue], *, dtype: Any = ...) -> AnyValue: ...
-@overload
-def hstack(values: Sequence[Any], *, dtype: Any = ...) -> Any: ...
+@_stacked
+@like(vstack)
 def hstack(values: Sequence[Operand[AnyValue]], *, dtype: Any = None) -> AnyValue:
     """Arrays side by side: along axis 1, vectors along their own. Otherwise as ``concatenate``.
-
-    Args:
-        values: arrays.
-        dtype: convert to it.
 
     >>> sg.evaluate(sg.hstack([[1, 2], [3]]))
     array([1, 2, 3])

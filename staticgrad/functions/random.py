@@ -24,15 +24,13 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import numpy as np
 
 from staticgrad.errors import ArgumentError, DTypeError, UnknownAttributeError
-from staticgrad.errors.hints import no_such_name
+from staticgrad.errors.hints import attributes
 from staticgrad.errors.tracebacks import boundary, bounded
 from staticgrad.errors.wording import did_you_mean, shown
 from staticgrad.functions.creation import parameter
 from staticgrad.functions.draws import (
     GENERATORS,
-    CountDraws,
     Distributions,
-    GammaDraws,
     Stream,
     drawn_shape,
     floating_dtype,
@@ -53,10 +51,6 @@ from staticgrad.types.dtype import F32, F64, I64, U64, DType
 __all__ = [
     "Generator",
 ]
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
 
 
 #: Name in other libraries -> what to write here.
@@ -89,7 +83,7 @@ _ELSEWHERE: Final = {
 
 
 @bounded
-class Generator(Distributions, GammaDraws, CountDraws):
+class Generator(Distributions):
     """A source of random numbers with a seed; every draw is independent of the others.
 
     Attributes:
@@ -322,7 +316,4 @@ _HALVES: Final = {F32: _half_f32, F64: _half_f64}
 
 
 if not TYPE_CHECKING:
-
-    @boundary
-    def __getattr__(name: str) -> NoReturn:
-        raise no_such_name("sg.random", name)
+    __getattr__, __dir__ = attributes("sg.random", __all__)

@@ -9,13 +9,12 @@ of a graph, too. Public as ``sg.special``.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 
 from staticgrad.errors import ArgumentError
-from staticgrad.errors.hints import no_such_name
-from staticgrad.errors.tracebacks import boundary
+from staticgrad.errors.hints import attributes
 from staticgrad.families import like
 from staticgrad.functions import nn
 from staticgrad.functions.aggregate import sum as total
@@ -69,10 +68,6 @@ __all__ = [
     "lambertw", "log_ndtr", "log_softmax", "logit", "logsumexp", "multigammaln", "ndtr", "ndtri",
     "polygamma", "rel_entr", "softmax", "xlog1py", "xlogy", "zeta",
 ]  # fmt: skip
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
 
 
 def erfcinv(x: Operand[AnyValue]) -> AnyValue:
@@ -277,7 +272,4 @@ publish(globals(), __name__, __all__)
 SPECIAL.update({name: globals()[name] for name in __all__}, psi=globals()["digamma"])
 
 if not TYPE_CHECKING:
-
-    @boundary
-    def __getattr__(name: str) -> NoReturn:
-        raise no_such_name("sg.special", name, __all__)
+    __getattr__, __dir__ = attributes("sg.special", __all__)

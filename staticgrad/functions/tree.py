@@ -7,11 +7,10 @@ module. None holds no value. Names are those of ``jax.tree``. Public as ``sg.tre
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from staticgrad.errors import ArgumentError, UnknownAttributeError
-from staticgrad.errors.hints import no_such_name
-from staticgrad.errors.tracebacks import boundary
+from staticgrad.errors import ArgumentError
+from staticgrad.errors.hints import attributes
 from staticgrad.errors.wording import kind_of
 from staticgrad.functions import trees
 from staticgrad.functions.trees import Tree
@@ -36,10 +35,6 @@ _INSTEAD: Final = {
         _AS_THEY_ARE,
     ),
 }
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
 
 
 @public
@@ -123,9 +118,4 @@ def unflatten(tree: Any, leaves: Sequence[Any]) -> Any:
 
 
 if not TYPE_CHECKING:
-
-    @boundary
-    def __getattr__(name: str) -> NoReturn:
-        if (hint := _INSTEAD.get(name)) is not None:
-            raise UnknownAttributeError(f"sg.tree has no {name!r}", hint=hint)
-        raise no_such_name("sg.tree", name, tuple(__all__))
+    __getattr__, __dir__ = attributes("sg.tree", __all__, _INSTEAD)

@@ -6,24 +6,12 @@ a tree like lists and dicts, and its leaves are its parameters and arrays, so fu
 and return modules. Everything else in it is static: ``sg.function`` traces another program if a
 number, flag or mode (``train``, ``eval``) of the module changes.
 
-Names of parameters: of layers, then by paths from the module that is called; of deep copies.
-
-A layer has no path when it is created, so ``Linear`` calls its weight ``linear3.weight``. When a
-root module is called, its parameters get their paths as names,
-``blocks.1.attn.query.weight``. Names are new in deep copies:
-Target networks, teachers and ensembles are made by ``copy.deepcopy(model)`` and stand in one graph
-with their original, where two parameters of one name would be an error.
-
-Modules as named scopes of a program: ``layers.0``, or ``layers.0 Linear`` in pictures.
-
-A module that no other one calls is a root. Nodes that the modules inside of it build get scopes of
-their paths from there, and its parameters get their paths as names.
-
-A module as text: its tree, with shapes and counts.
-
-The notebook view of a module: its tree, folded, with shapes and counts.
-
-Updates of a graph that is built by hand.
+A layer has no path when it is created, so ``Linear`` calls its weight ``linear3.weight``. A module
+that no other one calls is a root: its parameters get their paths as names,
+``blocks.1.attn.query.weight``, and nodes that the modules inside of it build get scopes of these
+paths. Names are new in deep copies: target networks, teachers and ensembles are made by
+``copy.deepcopy(model)`` and stand in one graph with their original, where two parameters of one
+name would be an error.
 """
 
 from __future__ import annotations

@@ -14,10 +14,9 @@ steps tensors of ``staticgrad.eager``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from staticgrad.errors.hints import no_such_name
-from staticgrad.errors.tracebacks import boundary
+from staticgrad.errors.hints import attributes
 from staticgrad.optim.averaging import Average
 from staticgrad.optim.gradients import (
     LossScale,
@@ -83,12 +82,5 @@ __all__ = [
 ]
 
 
-def __dir__() -> list[str]:
-    return sorted(__all__)
-
-
 if not TYPE_CHECKING:
-
-    @boundary
-    def __getattr__(name: str) -> NoReturn:
-        raise no_such_name("sg.optim", name)
+    __getattr__, __dir__ = attributes("sg.optim", __all__)

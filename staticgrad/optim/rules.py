@@ -180,14 +180,6 @@ class RAdam(Adam):
 
     Args:
         weight_decay: the L2 penalty's factor.
-
-    >>> from staticgrad.eager import Tensor
-    >>> w = Tensor([1.0, -2.0], requires_grad=True)
-    >>> steps = RAdam(0.1).on([w])
-    >>> (w * w).sum().backward()
-    >>> steps.step()
-    >>> w.data.round(4)
-    array([ 0.8, -1.6], dtype=float32)
     """
 
     weight_decay: NotNegative = 0.0
@@ -234,14 +226,6 @@ class LAMB(AdamW):
 
     Args:
         eps: as in Adam; larger than its.
-
-    >>> from staticgrad.eager import Tensor
-    >>> w = Tensor([3.0, -4.0], requires_grad=True)
-    >>> steps = LAMB(0.1).on([w])
-    >>> (w * w).sum().backward()
-    >>> steps.step()
-    >>> w.data.round(4)
-    array([ 2.6464, -3.6464], dtype=float32)
     """
 
     eps: NotNegative = 1e-6
@@ -403,14 +387,6 @@ class RMSProp(Optimizer):
         decay: of the moments, in [0, 1); eps: added to the root, outside it.
         momentum: 0 (no slot) up to, not including, 1; centered: divide by the deviation.
         weight_decay: the L2 penalty's factor.
-
-    >>> from staticgrad.eager import Tensor
-    >>> w = Tensor([1.0, -2.0], requires_grad=True)
-    >>> steps = RMSProp(0.1).on([w])
-    >>> (w * w).sum().backward()
-    >>> steps.step()
-    >>> w.data.round(4)
-    array([ 0., -1.], dtype=float32)
     """
 
     learning_rate: Rate = 1e-2
@@ -452,14 +428,6 @@ class Adagrad(Optimizer):
         learning_rate: a number, a 0-d floating value, or a schedule.
         eps: added to the root, outside it.
         weight_decay: the L2 penalty's factor.
-
-    >>> from staticgrad.eager import Tensor
-    >>> w = Tensor([1.0, -2.0], requires_grad=True)
-    >>> steps = Adagrad(0.5).on([w])
-    >>> (w * w).sum().backward()
-    >>> steps.step()
-    >>> w.data.round(4)
-    array([ 0.5, -1.5], dtype=float32)
     """
 
     learning_rate: Rate = 1e-2
@@ -499,14 +467,6 @@ class Adafactor(Optimizer):
         decay: in (0, 1]; eps: added to squares; threshold: of the clipping of updates.
         relative: scale steps with the parameter; least_scale: its scale at least.
         weight_decay: decoupled, scaled by a.
-
-    >>> from staticgrad.eager import Tensor
-    >>> w = Tensor([[1.0, -2.0]], requires_grad=True)
-    >>> steps = Adafactor().on([w])
-    >>> (w * w).sum().backward()
-    >>> steps.step()
-    >>> w.data.round(4)
-    array([[ 0.9842, -1.9842]], dtype=float32)
     """
 
     learning_rate: Rate | None = None

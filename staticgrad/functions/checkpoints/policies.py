@@ -8,10 +8,9 @@ again. Any function of that form will do; these are the usual ones. Public as
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final
 
-from staticgrad.errors.hints import no_such_name
-from staticgrad.errors.tracebacks import boundary
+from staticgrad.errors.hints import attributes
 from staticgrad.families import like
 from staticgrad.functions.checkpoints.saveable import (
     ButNames,
@@ -174,12 +173,5 @@ def save_from_both_policies(*policies: Saveable) -> Saveable:
     return EitherRule(tuple(part for each in policies for part in parts_of(each)))
 
 
-def __dir__() -> list[str]:
-    return sorted(__all__)
-
-
 if not TYPE_CHECKING:
-
-    @boundary
-    def __getattr__(name: str) -> NoReturn:
-        raise no_such_name("sg.checkpoint_policies", name, tuple(__all__))
+    __getattr__, __dir__ = attributes("sg.checkpoint_policies", __all__)

@@ -1,13 +1,7 @@
-"""Convolutions, and windows, over images [batch, channels, places...] of any number of axes.
+"""Convolutions, windows and pools over images [batch, channels, places...] of any number of axes.
 
 Filters are [output channels, channels of a group, taps...], as PyTorch has them. Written with the
 ops of ``ops/convolution.py`` and ``ops/windows.py``. Public as ``sg.nn``.
-
-The arguments of windows: strides, paddings and dilations by axis, and how many windows fit.
-
-Pools over images [batch, channels, places...], of any number of places' axes.
-
-Written with the ops of ``ops/windows.py``. Public as ``sg.nn``.
 """
 
 from __future__ import annotations
@@ -321,16 +315,6 @@ def _check_transposed(image: AnyValue, filters: AnyValue, groups: int) -> None:
             hint="filters are [channels of x, output channels / groups, taps...]",
             related=related(image, filters),
         )
-
-
-def _further(output_padding: int | tuple[int, ...], count: int) -> tuple[int, ...]:
-    given = output_padding if isinstance(output_padding, tuple) else (output_padding,) * count
-    found = tuple(integer("conv_transpose", "output_padding", each) for each in given)
-    if len(found) != count or any(each < 0 for each in found):
-        raise ArgumentError(
-            f"conv_transpose: output_padding={shown(output_padding)} for {count} axes: 0 or more"
-        )
-    return found
 
 
 def _cropped(

@@ -11,10 +11,9 @@ become float64, elements of 16 bits are refused, as by NumPy.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from staticgrad.errors.hints import no_such_name
-from staticgrad.errors.tracebacks import boundary
+from staticgrad.errors.hints import attributes
 from staticgrad.functions.indexing import matrix_transpose as matrix_transpose
 from staticgrad.functions.linalg.factors import (
     cholesky as cholesky,
@@ -67,15 +66,8 @@ __all__ = [
 ]  # fmt: skip
 
 
-def __dir__() -> list[str]:
-    return sorted(__all__)
-
-
 if not TYPE_CHECKING:
-
-    @boundary
-    def __getattr__(name: str) -> NoReturn:
-        raise no_such_name("sg.linalg", name)
+    __getattr__, __dir__ = attributes("sg.linalg", __all__)
 
 
 publish(globals(), __name__, __all__)

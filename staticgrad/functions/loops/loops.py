@@ -6,22 +6,9 @@ large as a program of one. Values and parameters that a function closes over bec
 gradients with respect to them work as usual. Carries, slices and results are trees: dicts, lists,
 tuples, named tuples and None. With eager tensors the functions run in Python, once per iteration.
 
-Checks of the arguments of loops and branches: functions, iteration counts, slices, bounds,
-conditions.
-
-Loops and branches of define-by-run tensors: Python runs them, and the tape records each
-iteration.
-
-First carries of a loop: Python numbers take the dtype that an iteration gives them.
-
-Arrays of which iteration i of a loop reads row i become slices of the
-loop.
-
-A body that reads ``x[i]`` with the loop index i reads what ``scan`` would pass to
-it. A slice needs no lookup, and its cotangent is stacked row by row. The cotangent of an array
-that all iterations read is accumulated as a whole in each of them.
-
-Prefixes of an associative function, in a tree of logarithmic depth or one after the other.
+A body that reads ``x[i]`` with the loop index i gets the row as a slice, as of ``scan``: a slice
+needs no lookup, and its cotangent is stacked row by row. The cotangent of an array that all
+iterations read is accumulated as a whole in each of them.
 """
 
 from __future__ import annotations

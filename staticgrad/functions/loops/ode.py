@@ -13,11 +13,10 @@ or chaotic equations take the gradient through the steps.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final
 
 from staticgrad.errors import ArgumentError, CarryError, RankError
-from staticgrad.errors.hints import no_such_name
-from staticgrad.errors.tracebacks import boundary
+from staticgrad.errors.hints import attributes
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.functions.call_types import R
 from staticgrad.functions.loops import adjoint as adjoints
@@ -34,15 +33,8 @@ from staticgrad.types.dtype import F64, promote
 __all__ = ["rk4", "rk45"]
 
 
-def __dir__() -> list[str]:
-    return sorted(__all__)
-
-
 if not TYPE_CHECKING:
-
-    @boundary
-    def __getattr__(name: str) -> NoReturn:
-        raise no_such_name("sg.ode", name)
+    __getattr__, __dir__ = attributes("sg.ode", __all__)
 
 
 #: The derivative of a state (a tree) at a time, perhaps with further arguments.

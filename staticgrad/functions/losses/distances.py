@@ -5,8 +5,6 @@ Names and arguments are those of ``torch.nn.functional``.
 
 from __future__ import annotations
 
-from typing import Any
-
 from staticgrad.families import like
 from staticgrad.functions.aggregate import sum as total
 from staticgrad.functions.losses.basic import Reduction, alike, mse, reduced

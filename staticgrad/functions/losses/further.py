@@ -7,7 +7,7 @@ elements or rows. Operands have one shape, or one of them is 0-d; they do not br
 from __future__ import annotations
 
 from math import log as log_of, pi
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeError
 from staticgrad.errors.wording import shown

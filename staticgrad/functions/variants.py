@@ -1,0 +1,26 @@
+"""Functions with the signature of another one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from inspect import signature
+from typing import Any, TypeVar
+
+from staticgrad.errors.calls import carries
+from staticgrad.families import like
+
+Base = TypeVar("Base", bound=Callable[..., Any])
+
+
+def variant(base: Base) -> Callable[[Callable[..., Any]], Base]:
+    """Give a function ``f(*args, **options)`` the signature of ``base``, as type checkers see, too.
+
+    Its docstring says what differs; ``like`` adds the rest.
+    """
+
+    def made(function: Any) -> Any:
+        function.__signature__ = signature(base)
+        function.__annotations__ = base.__annotations__
+        return like(base)(carries(function))
+
+    return made
