@@ -60,7 +60,8 @@ from staticgrad.functions.creation import (
     ones_like, parameter, tri, tril, triu, zeros, zeros_like
 )
 from staticgrad.functions.curves import (
-    cumulative_prod, cumulative_sum, diff, gradient, trapezoid, unwrap
+    cumlogsumexp, cummax, cummin, cumulative_prod, cumulative_sum, diff, gradient, trapezoid,
+    unwrap
 )
 from staticgrad.functions.elementwise import (
     allclose, array_equal, copysign, deg2rad, divmod, fabs, fmax, fmin, gcd, heaviside, isclose,
@@ -79,9 +80,6 @@ from staticgrad.functions.kinks import (
 )
 from staticgrad.functions.loops.loops import (
     associative_scan, cond, fori_loop, map_slices as map, scan, switch, while_loop
-)
-from staticgrad.functions.loops.running import (
-    cumlogsumexp, cummax, cummin
 )
 from staticgrad.functions.missing_values import (
     nanargmax, nanargmin, nancumprod, nancumsum, nanmax, nanmean, nanmin, nanprod, nanstd,

@@ -20,7 +20,6 @@ FUNCTIONS = {
     "staticgrad.functions.loops.loops": (
         "associative_scan cond fori_loop map=map_slices scan switch while_loop"
     ),
-    "staticgrad.functions.loops.running": "cumlogsumexp cummax cummin",
     "staticgrad.functions.indexing": (
         "append at atleast_1d atleast_2d atleast_3d block column_stack dstack fliplr"
         " flipud getitem hstack matrix_transpose unstack vstack"
@@ -40,7 +39,7 @@ FUNCTIONS = {
         " ones ones_like parameter tri tril triu zeros zeros_like"
     ),
     "staticgrad.functions.curves": (
-        "cumulative_prod cumulative_sum diff gradient trapezoid unwrap"
+        "cumlogsumexp cummax cummin cumulative_prod cumulative_sum diff gradient trapezoid unwrap"
     ),
     "staticgrad.functions.products": (
         "cross dot einsum inner kron matvec outer tensordot vdot vecdot vecmat"
@@ -126,17 +125,14 @@ LAYERS = {
         "celu glu gumbel_softmax hardshrink hardsigmoid hardswish hardtanh log_sigmoid mish"
         " prelu relu6 selu softmin softshrink softsign tanhshrink threshold"
     ),
-    "staticgrad.functions.losses.alignments": "ctc_loss",
-    "staticgrad.functions.images.channel_norms": "instance_norm local_response_norm",
-    "staticgrad.functions.losses.distances": (
-        "cosine_embedding_loss cosine_similarity normalize pairwise_distance triplet_margin_loss"
-    ),
     "staticgrad.functions.images.resizing": "affine_grid grid_sample pixel_shuffle pixel_unshuffle",
     "staticgrad.functions.layers": "bilinear embedding_bag",
+    "staticgrad.functions.normalization": "instance_norm local_response_norm",
     "staticgrad.functions.losses.further": (
-        "binary_cross_entropy gaussian_nll_loss hinge_embedding_loss kl_div l1_loss"
-        " margin_ranking_loss multi_margin_loss multilabel_soft_margin_loss nll_loss"
-        " poisson_nll_loss smooth_l1_loss soft_margin_loss"
+        "binary_cross_entropy cosine_embedding_loss cosine_similarity ctc_loss gaussian_nll_loss"
+        " hinge_embedding_loss kl_div l1_loss margin_ranking_loss multi_margin_loss"
+        " multilabel_soft_margin_loss nll_loss normalize pairwise_distance poisson_nll_loss"
+        " smooth_l1_loss soft_margin_loss triplet_margin_loss"
     ),
     "staticgrad.nn.activations": (
         "ELU GELU Identity LeakyReLU LogSoftmax PReLU ReLU SiLU Sigmoid Softmax Softplus Tanh"

@@ -144,7 +144,7 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "reductions": ("Sums, means, extremes", "functions.aggregate functions.missing_values"),
         "running": (
             "Running sums, differences, filters",
-            "ops.scans functions.loops.running functions.curves functions.filters",
+            "ops.scans functions.curves functions.filters",
         ),
         "sorting": ("Sorting, statistics, quantiles, bins", "ops.sorting functions.statistics"),
         "shapes": ("Shapes and axes", "ops.movement functions.arrange"),
@@ -162,7 +162,7 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         ),
         "normalization": (
             "Normalization",
-            "nn.normalization functions.normalization functions.images.channel_norms",
+            "nn.normalization functions.normalization",
         ),
         "activations": (
             "Activations",
@@ -173,16 +173,7 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "attention": ("Attention and transformers", "nn.transformers functions.attention"),
         "losses": (
             "Losses",
-            "functions.losses.basic functions.losses.distances functions.losses.further"
-            " functions.losses.alignments",
-        ),
-    },
-    "sg.linalg": {
-        "factors": ("Factorizations, structured matrices", "functions.linalg.factors"),
-        "solutions": (
-            "Solutions, powers, norms",
-            "functions.linalg.solutions functions.linalg.matrices"
-            " functions.indexing functions.products functions.statistics ops.contract",
+            "functions.losses.basic functions.losses.further",
         ),
     },
     "sg.optim": {

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from staticgrad.errors import ArgumentError, ShapeError
 from staticgrad.errors.wording import shown
+from staticgrad.exports import LAYERS
 from staticgrad.functions.nn import softmax, softplus
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import functions
@@ -14,26 +15,6 @@ from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.operands import as_value, axis_of, floating, is_number, promoted_values, related
 from staticgrad.ops.selection import clip, maximum, where
 from staticgrad.types import dim as dims
-
-__all__ = [
-    "celu",
-    "glu",
-    "gumbel_softmax",
-    "hardshrink",
-    "hardsigmoid",
-    "hardswish",
-    "hardtanh",
-    "log_sigmoid",
-    "mish",
-    "prelu",
-    "relu6",
-    "selu",
-    "softmin",
-    "softshrink",
-    "softsign",
-    "tanhshrink",
-    "threshold",
-]
 
 _SELU_ALPHA: Final = 1.6732632423543772
 _SELU_SCALE: Final = 1.0507009873554805
@@ -278,4 +259,4 @@ def gumbel_softmax(
     return softmax((value + functions.astype(noise, value.dtype)) * (1.0 / tau), axis)
 
 
-publish(globals(), __name__, __all__)
+publish(globals(), __name__, LAYERS[__name__].split())

@@ -1,4 +1,4 @@
-"""Layers as functions of their weights, which few programs have. Public as ``sg.nn``."""
+"""Layers as functions of their weights, and norms of channels, which few programs have."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 
 from staticgrad.errors import ArgumentError, RankError
 from staticgrad.errors.wording import shown
+from staticgrad.exports import LAYERS
 from staticgrad.functions.aggregate import max as largest, mean, sum as total
 from staticgrad.functions.attention import embedding
 from staticgrad.functions.products import einsum
@@ -16,9 +17,9 @@ from staticgrad.ir.kinds import AnyValue
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.operands import as_value, related
 
-__all__ = ["bilinear", "embedding_bag"]
-
 Pooled = Literal["mean", "sum", "max"]
+
+
 _OVER: Final[dict[str, Callable[..., Any]]] = {"mean": mean, "sum": total, "max": largest}
 
 
@@ -92,4 +93,4 @@ def check_mode(name: str, mode: Any) -> None:
         raise ArgumentError(f'{name}: mode is "mean", "sum" or "max", not {shown(mode)}')
 
 
-publish(globals(), __name__, __all__)
+publish(globals(), __name__, LAYERS[__name__].split())

@@ -7,25 +7,17 @@ from staticgrad.functions.activations import (
     celu, glu, gumbel_softmax, hardshrink, hardsigmoid, hardswish, hardtanh, log_sigmoid, mish,
     prelu, relu6, selu, softmin, softshrink, softsign, tanhshrink, threshold
 )
-from staticgrad.functions.images.channel_norms import (
-    instance_norm, local_response_norm
-)
 from staticgrad.functions.images.resizing import (
     affine_grid, grid_sample, pixel_shuffle, pixel_unshuffle
 )
 from staticgrad.functions.layers import (
     bilinear, embedding_bag
 )
-from staticgrad.functions.losses.alignments import (
-    ctc_loss
-)
-from staticgrad.functions.losses.distances import (
-    cosine_embedding_loss, cosine_similarity, normalize, pairwise_distance, triplet_margin_loss
-)
 from staticgrad.functions.losses.further import (
-    binary_cross_entropy, gaussian_nll_loss, hinge_embedding_loss, kl_div, l1_loss,
-    margin_ranking_loss, multi_margin_loss, multilabel_soft_margin_loss, nll_loss,
-    poisson_nll_loss, smooth_l1_loss, soft_margin_loss
+    binary_cross_entropy, cosine_embedding_loss, cosine_similarity, ctc_loss, gaussian_nll_loss,
+    hinge_embedding_loss, kl_div, l1_loss, margin_ranking_loss, multi_margin_loss,
+    multilabel_soft_margin_loss, nll_loss, normalize, pairwise_distance, poisson_nll_loss,
+    smooth_l1_loss, soft_margin_loss, triplet_margin_loss
 )
 from staticgrad.functions.nn import (
     adaptive_avg_pool, adaptive_max_pool, attention, avg_pool, batch_norm, batch_statistics,
@@ -33,6 +25,9 @@ from staticgrad.functions.nn import (
     embedding, fold, gelu, group_norm, gru, gru_cell, huber, layer_norm, leaky_relu,
     log_softmax, logsumexp, lp_pool, lstm, lstm_cell, max_pool, mse, relu, resize, rms_norm,
     rnn, rnn_cell, rotary, silu, softmax, softplus, stacked, unfold
+)
+from staticgrad.functions.normalization import (
+    instance_norm, local_response_norm
 )
 from staticgrad.nn.activations import (
     ELU, GELU, Identity, LeakyReLU, LogSoftmax, PReLU, ReLU, SiLU, Sigmoid, Softmax, Softplus,

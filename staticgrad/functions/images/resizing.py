@@ -14,6 +14,7 @@ import numpy as np
 
 from staticgrad.errors import ArgumentError, RankError, ShapeError
 from staticgrad.errors.wording import kind_of, shown
+from staticgrad.exports import LAYERS
 from staticgrad.families import like
 from staticgrad.ir.calls import public, publish
 from staticgrad.ir.functional import functions
@@ -32,8 +33,6 @@ from staticgrad.ops.positions import iota
 from staticgrad.ops.selection import maximum, minimum, where
 from staticgrad.types.dim import Dim, Size
 from staticgrad.types.dtype import I64
-
-__all__ = ["affine_grid", "grid_sample", "pixel_shuffle", "pixel_unshuffle"]
 
 Border = Literal["zeros", "border", "reflection"]
 _MODES: Final = ("bilinear", "nearest")
@@ -248,7 +247,7 @@ def _image(op: str, name: str, x: Any, factor: int) -> tuple[Any, int]:
     return image, r
 
 
-publish(globals(), __name__, __all__)
+publish(globals(), __name__, LAYERS[__name__].split())
 
 
 #: Method -> what it is; PyTorch has a name for each number of axes.

@@ -15,40 +15,36 @@ from typing import TYPE_CHECKING
 
 from staticgrad.errors.hints import attributes
 from staticgrad.functions.indexing import matrix_transpose as matrix_transpose
-from staticgrad.functions.linalg.factors import (
-    cholesky as cholesky,
-    eigh as eigh,
-    eigvalsh as eigvalsh,
-    lu as lu,
-    qr as qr,
-    svd as svd,
-    svdvals as svdvals,
-)
 from staticgrad.functions.linalg.matrices import (
-    cross as cross,
-    diagonal as diagonal,
-    multi_dot as multi_dot,
-    outer as outer,
-    trace as trace,
-)
-from staticgrad.functions.linalg.solutions import (
     block_diag as block_diag,
     cho_factor as cho_factor,
     cho_solve as cho_solve,
+    cholesky as cholesky,
     cond as cond,
+    cross as cross,
     det as det,
+    diagonal as diagonal,
+    eigh as eigh,
+    eigvalsh as eigvalsh,
     expm as expm,
     inv as inv,
     lstsq as lstsq,
+    lu as lu,
     matrix_norm as matrix_norm,
     matrix_power as matrix_power,
     matrix_rank as matrix_rank,
+    multi_dot as multi_dot,
+    outer as outer,
     pinv as pinv,
+    qr as qr,
     slogdet as slogdet,
     solve as solve,
     solve_triangular as solve_triangular,
     solve_tridiagonal as solve_tridiagonal,
+    svd as svd,
+    svdvals as svdvals,
     toeplitz as toeplitz,
+    trace as trace,
     vector_norm as vector_norm,
 )
 from staticgrad.functions.products import kron as kron, tensordot as tensordot, vecdot as vecdot

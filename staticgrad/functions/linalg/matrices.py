@@ -1,27 +1,692 @@
-"""Reading operands of linear algebra; products and parts of matrices that need no LAPACK."""
+"""Linear algebra: solutions, factorizations, determinants, norms, structured matrices."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from functools import reduce
+from itertools import chain
+from operator import mul
+from typing import Any, Final
+
+import numpy as np
 
 from staticgrad.errors import ArgumentError, RankError, ShapeError
+from staticgrad.errors.wording import kind_of
+from staticgrad.families import like
+from staticgrad.functions import statistics
 from staticgrad.functions.creation import eye
 from staticgrad.functions.products import cross as general_cross
+from staticgrad.functions.statistics import norm_of_matrices
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
+from staticgrad.ops.custom import CustomFunction, custom_vjp
 from staticgrad.ops.elementwise import Operand
+from staticgrad.ops.indexing import part
+from staticgrad.ops.linalg import (
+    LU,
+    QR,
+    SVD,
+    Cholesky,
+    Eigh,
+    EigvalsH,
+    LUSolve,
+    SVDVals,
+    TriangularSolve,
+    TridiagonalSolve,
+    adjoint,
+    as_rows,
+    by_place,
+    diagonal_of,
+    mirrored,
+    smaller,
+)
 from staticgrad.ops.movement import broadcast_to, expand_dims, moveaxis, reshape
 from staticgrad.ops.operands import (
+    Axes,
     as_value,
     floating,
+    integer,
     promoted_values,
     related,
     shape_text,
 )
+from staticgrad.records import NamedTuple
 from staticgrad.types import dim as dims
 from staticgrad.types.arrays import BroadcastError, Shape, broadcast_shapes, hint_value, product
 from staticgrad.types.dim import Dim, Size
+from staticgrad.types.dtype import F64
+
+
+class SlogdetResult(NamedTuple):
+    """The sign of a determinant, and the logarithm of its magnitude."""
+
+    sign: Any
+    logabsdet: Any
+
+
+class LstsqResult(NamedTuple):
+    """The solution, the sums of squared residuals, the rank of a and its singular values."""
+
+    x: Any
+    residuals: Any
+    rank: Any
+    s: Any
+
+
+def _solver(transposed: bool, errors: str) -> CustomFunction:
+    """a⁻¹ b, or a⁻ᵀ b, by the factors of a; its cotangents are those of a and b."""
+    name = f"staticgrad.solve{'_transposed' * transposed}_{errors}"
+
+    @custom_vjp(name=name)
+    def solved(a: Any, b: Any, lu: Any, permutation: Any) -> Any:
+        return LUSolve(transposed, errors)(lu, permutation, b)
+
+    @solved.rule
+    def _(ct: Any, out: Any, a: Any, b: Any, lu: Any, permutation: Any) -> tuple[Any, ...]:
+        by_b = SOLVERS[not transposed, "nan"](a, ct, lu, permutation)
+        by_a = out @ adjoint(by_b) if transposed else by_b @ adjoint(out)
+        return -by_a, by_b, None, None
+
+    return solved
+
+
+SOLVERS: Final = {
+    (transposed, errors): _solver(transposed, errors)
+    for transposed in (False, True)
+    for errors in ("raise", "nan")
+}
+
+
+@custom_vjp(name="staticgrad.det")
+def _determinant(a: Any, lu: Any, permutation: Any, swaps: Any) -> Any:
+    return functions.prod(diagonal_of(lu), -1) * _parity(lu, swaps)
+
+
+@_determinant.rule
+def _(ct: Any, out: Any, a: Any, lu: Any, permutation: Any, swaps: Any) -> tuple[Any, ...]:
+    inverse = SOLVERS[True, "nan"](a, identity_like(a), lu, permutation)
+    return as_rows(as_rows(ct * out)) * inverse, None, None, None
+
+
+@custom_vjp(name="staticgrad.logabsdet")
+def _log_determinant(a: Any, lu: Any, permutation: Any) -> Any:
+    return functions.sum(functions.log(functions.absolute(diagonal_of(lu))), -1)
+
+
+@_log_determinant.rule
+def _(ct: Any, out: Any, a: Any, lu: Any, permutation: Any) -> tuple[Any, ...]:
+    inverse = SOLVERS[True, "nan"](a, identity_like(a), lu, permutation)
+    return as_rows(as_rows(ct)) * inverse, None, None
+
+
+def _parity(lu: Any, swaps: Any) -> Any:
+    one = np.ones((), lu.dtype.numpy)
+    return functions.where(swaps % 2 == 0, one, -one)
+
+
+def _factors(a: Any) -> Any:
+    return LU()(a)
+
+
+def solve(a: Operand[AnyValue], b: Operand[AnyValue], *, errors: str = "raise") -> AnyValue:
+    """x with a @ x = b.
+
+    Args:
+        a: matrices [..., n, n] of float32 or float64; leading axes broadcast.
+        b: a vector [n], or columns [..., n, k].
+        errors: "raise", or "nan": singular matrices give infinities and NaN.
+
+    Raises:
+        LinearAlgebraError: in the run, a singular matrix: a pivot that is exactly 0.
+
+    >>> sg.evaluate(sg.linalg.solve([[2.0, 0.0], [0.0, 4.0]], [2.0, 4.0]))
+    array([1., 1.])
+    """
+    left, right, is_vector = right_side("solve", a, b)
+    chosen = checked_errors("solve", errors)
+    columns = folded(left, right)
+    lu, permutation, _ = _factors(squares("solve", left))
+    found: Any = SOLVERS[False, chosen](left, columns, lu, permutation)
+    return unfolded(found, right, left, is_vector)
+
+
+@like(solve)
+def inv(a: Operand[AnyValue], *, errors: str = "raise") -> AnyValue:
+    """The inverses of square matrices; ``solve`` is quicker and closer where they are multiplied.
+
+    Raises:
+        LinearAlgebraError: in the run, a singular matrix: a pivot that is exactly 0.
+
+    >>> sg.evaluate(sg.linalg.inv([[2.0, 0.0], [0.0, 4.0]]))
+    array([[0.5 , 0.  ],
+           [0.  , 0.25]])
+    """
+    value = squares("inv", matrices("inv", a))
+    lu, permutation, _ = _factors(value)
+    solver = SOLVERS[False, checked_errors("inv", errors)]
+    found: Any = solver(value, identity_like(value), lu, permutation)
+    return found
+
+
+def det(a: Operand[AnyValue]) -> AnyValue:
+    """The determinants of square matrices; ``slogdet`` where they overflow.
+
+    Those of up to three rows are computed by cofactors, in float64 and of rows of one magnitude, so
+    that they overflow or vanish where the determinant does, unless entries of a row are more than
+    1e240 apart. Larger ones are computed by LU; their gradient is NaN where a matrix is singular,
+    though there is one.
+
+    Args:
+        a: square matrices [..., n, n].
+
+    Returns:
+        The determinants: a without its last two axes.
+
+    >>> float(sg.evaluate(sg.linalg.det([[2.0, 0.0], [0.0, 4.0]])))
+    8.0
+    """
+    value = squares("det", matrices("det", a))
+    if value.shape[-1] in (1, 2, 3):
+        return small_det(value)
+    found: Any = _determinant(value, *_factors(value))
+    return found
+
+
+def slogdet(a: Operand[AnyValue]) -> SlogdetResult:
+    """The signs of determinants, and the logarithms of their magnitudes: 0 and -inf if singular.
+
+    The sign has no gradient, and that of the logarithm is infinite or NaN where a is singular.
+
+    Args:
+        a: matrices [..., n, n] of float32 or float64.
+
+    Returns:
+        A named pair: ``sign`` [...] and ``logabsdet`` [...].
+
+    >>> found = sg.linalg.slogdet([[0.0, 2.0], [3.0, 0.0]])
+    >>> sg.evaluate([found.sign, sg.exp(found.logabsdet)])
+    [array(-1.), array(6.)]
+    """
+    value = squares("slogdet", matrices("slogdet", a))
+    lu, permutation, swaps = _factors(value)
+    signs = functions.prod(functions.sign(functions.stop_gradient(diagonal_of(lu))), -1)
+    return SlogdetResult(signs * _parity(lu, swaps), _log_determinant(value, lu, permutation))
+
+
+def solve_triangular(
+    a: Operand[AnyValue],
+    b: Operand[AnyValue],
+    trans: int | str = 0,
+    lower: bool = False,
+    unit_diagonal: bool = False,
+    *,
+    errors: str = "raise",
+) -> AnyValue:
+    """x with a @ x = b, where only a triangle of a is read. As ``scipy.linalg.solve_triangular``.
+
+    Args:
+        a: matrices [..., n, n] of float32 or float64; leading axes broadcast.
+        b: a vector [n], or columns [..., n, k].
+        trans: 0 or "N"; 1 or "T" for a.T @ x = b.
+        lower: read the lower triangle, not the upper one.
+        unit_diagonal: take the diagonal for ones.
+        errors: "raise", or "nan": a 0 on the diagonal gives infinities and NaN.
+
+    Raises:
+        LinearAlgebraError: in the run, a 0 on the diagonal.
+
+    >>> sg.evaluate(sg.linalg.solve_triangular([[2.0, 1.0], [9.0, 4.0]], [4.0, 8.0]))
+    array([1., 2.])
+    """
+    if trans not in (0, 1, 2, "N", "T", "C"):
+        raise ArgumentError(f"solve_triangular: trans={trans!r} is none of 0, 1, 'N' and 'T'")
+    left, right, is_vector = right_side("solve_triangular", a, b)
+    chosen = checked_errors("solve_triangular", errors)
+    op = TriangularSolve(bool(lower), trans not in (0, "N"), bool(unit_diagonal), chosen)
+    found: Any = op(left, folded(left, right))
+    return unfolded(found, right, left, is_vector)
+
+
+def solve_tridiagonal(
+    lower: Operand[AnyValue],
+    diagonal: Operand[AnyValue],
+    upper: Operand[AnyValue],
+    b: Operand[AnyValue],
+    *,
+    errors: str = "raise",
+) -> AnyValue:
+    """Solve T @ x = b for a tridiagonal matrix T, in time that is linear in its size.
+
+    Args:
+        lower: [..., n - 1], the elements below the diagonal.
+        diagonal: [..., n].
+        upper: [..., n - 1], the elements above it.
+        b: a vector [n], or columns [..., n, k].
+        errors: "raise", or "nan" for singular matrices.
+
+    Raises:
+        LinearAlgebraError: in the run, a singular matrix.
+
+    >>> sg.evaluate(sg.linalg.solve_tridiagonal([1.0], [2.0, 2.0], [1.0], [3.0, 3.0]))
+    array([1., 1.])
+    """
+    below, middle, above, right = promoted_values("solve_tridiagonal", (lower, diagonal, upper, b))
+    is_vector = right.ndim == 1
+    rows = functions.expand_dims(right, 0) if is_vector else adjoint(right)
+    ends = [(0, 0)] * (below.ndim - 1)
+    padded = functions.pad(below, [*ends, (1, 0)]), functions.pad(above, [*ends, (0, 1)])
+    op = TridiagonalSolve(checked_errors("solve_tridiagonal", errors))
+    found: Any = op(padded[0], middle, padded[1], rows)
+    return functions.squeeze(found, 0) if is_vector else adjoint(found)
+
+
+@custom_vjp(name="staticgrad.pinv")
+def _pseudo_inverse(a: Any, u: Any, s: Any, v: Any, smallest: Any) -> Any:
+    kept = s > as_rows(smallest)
+    scale = functions.where(kept, 1.0 / functions.where(kept, s, 1.0), np.zeros((), s.dtype.numpy))
+    return adjoint(v) @ (as_rows(scale) * adjoint(u))
+
+
+@_pseudo_inverse.rule
+def _(ct: Any, out: Any, a: Any, *others: Any) -> tuple[Any, ...]:
+    """Golub and Pereyra, The differentiation of pseudo-inverses, 1973, for a rank that stays."""
+    by_a = -(adjoint(out) @ ct @ adjoint(out))
+    left, right = identity_like(a @ out), identity_like(out @ a)
+    by_a = by_a + adjoint(out @ adjoint(out) @ ct @ (left - a @ out))
+    by_a = by_a + adjoint((right - out @ a) @ ct @ adjoint(out) @ out)
+    return by_a, *(None for _ in others)
+
+
+def cutoff(s: Any, rtol: Any, m: Size, n: Size) -> Any:
+    """Up to it singular values count as 0: ``rtol`` times the largest one."""
+    largest = functions.max(s, -1, initial=np.zeros((), s.dtype.numpy))
+    if rtol is None:
+        longer = functions.size_value(m + n - smaller(m, n), s.dtype)
+        rtol = longer * float(np.finfo(s.dtype.numpy).eps)
+    return functions.stop_gradient(largest * rtol)
+
+
+def pinv(
+    a: Operand[AnyValue],
+    rcond: Operand[AnyValue] | None = None,
+    hermitian: bool = False,
+    *,
+    rtol: Operand[AnyValue] | None = None,
+    errors: str = "raise",
+) -> AnyValue:
+    """Compute the pseudo-inverses of matrices, by singular values.
+
+    The derivative holds where the rank does not change.
+
+    Args:
+        a: matrices [..., m, n] of float32 or float64.
+        rcond, rtol: singular values up to ``rtol`` times the largest one count as 0; by default
+            max(m, n) times the dtype's epsilon.
+        hermitian: a is symmetric; only its lower triangle is read.
+        errors: as for ``svd``.
+
+    Returns:
+        Matrices [..., n, m].
+
+    Raises:
+        LinearAlgebraError: in the run, no convergence, as of NaN.
+
+    >>> sg.evaluate(sg.linalg.pinv([[2.0, 0.0], [0.0, 0.0]]))
+    array([[0.5, 0. ],
+           [0. , 0. ]])
+    """
+    if rcond is not None and rtol is not None:
+        raise ArgumentError("pinv: rcond and rtol are two names of one argument")
+    value = matrices("pinv", a)
+    value = mirrored(value) if hermitian else value
+    u, s, v = svd(value, full_matrices=False, hermitian=hermitian, errors=errors)
+    given = rtol if rcond is None else rcond
+    smallest = cutoff(s, given, *value.shape[-2:])
+    found: Any = _pseudo_inverse(value, u, s, v, smallest)
+    return found
+
+
+def lstsq(
+    a: Operand[AnyValue], b: Operand[AnyValue], rcond: Operand[AnyValue] | None = None
+) -> LstsqResult:
+    """The x that makes the sum of squares of a @ x - b least; of several the shortest.
+
+    Args:
+        a: a matrix [m, n] of float32 or float64.
+        b: a vector [m], or columns [m, k].
+        rcond: singular values up to it times the largest one count as 0; by default max(m, n) times
+            the dtype's epsilon.
+
+    Returns:
+        x, the sums of squares of each column of b, the rank of a (int64), and its singular values.
+        Unlike NumPy's, the sums have one number for each column whatever the rank is.
+
+    >>> x, *_ = sg.linalg.lstsq([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]], [1.0, 3.0, 5.0])
+    >>> sg.evaluate(x).round(6)
+    array([1., 2.])
+    """
+    left, right, is_vector = right_side("lstsq", a, b)
+    u, s, v = svd(left, full_matrices=False)
+    smallest = cutoff(s, rcond, *left.shape[-2:])
+    inverse: Any = _pseudo_inverse(left, u, s, v, smallest)
+    x = inverse @ right
+    rest = functions.sum(functions.square(left @ x - right), -2)
+    rank = functions.count_nonzero(s > as_rows(smallest), -1)
+    if is_vector:
+        x, rest = functions.squeeze(x, -1), functions.squeeze(rest, -1)
+    return LstsqResult(x, rest, rank, s)
+
+
+#: Coefficients of the numerator of the Padé approximant of degree 13, of x⁰ first.
+_PADE: Final = (
+    64764752532480000.0, 32382376266240000.0, 7771770303897600.0, 1187353796428800.0,
+    129060195264000.0, 10559470521600.0, 670442572800.0, 33522128640.0, 1323241920.0, 40840800.0,
+    960960.0, 16380.0, 182.0, 1.0,
+)  # fmt: skip
+
+
+#: The norm up to which the approximant is exact to the last places of float64.
+_THETA: Final = 5.371920351148152
+
+
+_MOST_SQUARINGS: Final = 16
+
+
+def expm(a: Operand[AnyValue], *, max_squarings: int = _MOST_SQUARINGS) -> AnyValue:
+    """Compute exponentials of square matrices: Padé approximation of a / 2**s, squared s times.
+
+    Higham, The scaling and squaring method for the matrix exponential revisited, 2005. The number
+    of squarings depends on the 1-norm at run time; the graph contains ``max_squarings`` products,
+    and those that are not needed change nothing.
+
+    Args:
+        a: matrices [..., n, n] of float32 or float64.
+        max_squarings: enough for norms up to 5.4 * 2**max_squarings; larger norms give NaN.
+
+    >>> sg.evaluate(sg.linalg.expm([[0.0, 1.0], [0.0, 0.0]])).round(6)
+    array([[1., 1.],
+           [0., 1.]])
+    """
+    value = squares("expm", matrices("expm", a))
+    if value.shape[-1] == 0:
+        return value
+    size = functions.stop_gradient(norm_of_matrices("expm", value, 1, True))
+    wanted = functions.ceil(functions.log2(functions.maximum(size / _THETA, 1.0)))
+    count = functions.minimum(wanted, float(max_squarings))
+    found = _approximated(value * functions.exp2(-count))
+    for number in range(max_squarings):
+        found = functions.where(count > float(number), found @ found, found)
+    nan = np.full((), math.nan, value.dtype.numpy)
+    return functions.where(wanted <= float(max_squarings), found, nan)
+
+
+def _approximated(a: Any) -> Any:
+    """The approximant: (V - U)⁻¹ (V + U), with U the odd and V the even powers."""
+    b, unit = _PADE, identity_like(a)
+    a2 = a @ a
+    a4 = a2 @ a2
+    a6 = a4 @ a2
+    odd = a6 @ (b[13] * a6 + b[11] * a4 + b[9] * a2)
+    odd = a @ (odd + b[7] * a6 + b[5] * a4 + b[3] * a2 + b[1] * unit)
+    even = a6 @ (b[12] * a6 + b[10] * a4 + b[8] * a2)
+    even = even + b[6] * a6 + b[4] * a4 + b[2] * a2 + b[0] * unit
+    return solve(even - odd, even + odd, errors="nan")
+
+
+def matrix_power(a: Operand[AnyValue], n: int) -> AnyValue:
+    """The n-th power of square matrices, by repeated squaring; of the inverse where n is negative.
+
+    Args:
+        a: matrices [..., k, k].
+        n: an integer; 0 gives the identity.
+
+    Raises:
+        LinearAlgebraError: in the run, a singular matrix and a negative n.
+
+    >>> sg.evaluate(sg.linalg.matrix_power([[1, 1], [0, 1]], 5))
+    array([[1, 5],
+           [0, 1]])
+    """
+    power = integer("matrix_power", "n", n)
+    value = squares("matrix_power", as_matrices("matrix_power", a))
+    if power == 0:
+        return identity_like(value)
+    if power < 0:
+        value, power = inv(value), -power
+    found: AnyValue | None = None
+    while True:
+        power, bit = divmod(power, 2)
+        if bit:
+            found = value if found is None else found @ value
+        if not power:
+            assert found is not None
+            return found
+        value = value @ value
+
+
+def block_diag(*arrays: Operand[AnyValue]) -> AnyValue:
+    """The matrix with these along its diagonal, and zeros elsewhere, as SciPy has it.
+
+    Args:
+        arrays: matrices [m, n], vectors (rows) or numbers; dtypes promote.
+
+    >>> sg.evaluate(sg.linalg.block_diag([[1, 2]], 3))
+    array([[1, 2, 0],
+           [0, 0, 3]])
+    """
+    if not arrays:
+        raise ArgumentError("block_diag: there are no arrays", hint="block_diag(a, b)")
+    blocks: list[Any] = [*promoted_values("block_diag", arrays)]
+    for block in blocks:
+        if block.ndim > 2:
+            what = f"block_diag: {block.type} has more than two axes"
+            raise RankError(what, related=related(block))
+    blocks = [functions.reshape(each, (1,) * (2 - each.ndim) + each.shape) for each in blocks]
+    rows = []
+    for k, block in enumerate(blocks):
+        own = [
+            functions.zeros((block.shape[0], other.shape[1]), block.dtype, like=block)
+            for other in blocks
+        ]
+        own[k] = block
+        rows.append(functions.concatenate(own, 1))
+    return functions.concatenate(rows, 0)
+
+
+def toeplitz(c: Operand[AnyValue], r: Operand[AnyValue] | None = None) -> AnyValue:
+    """Build the matrix whose diagonals are constant, as ``scipy.linalg.toeplitz``.
+
+    Args:
+        c: its first column [..., m]; leading axes broadcast.
+        r: its first row [..., n], whose first element is not read; by default c.
+
+    Returns:
+        Matrices [..., m, n].
+
+    >>> sg.evaluate(sg.linalg.toeplitz([1, 2, 3], [0, 7, 8, 9]))
+    array([[1, 7, 8, 9],
+           [2, 1, 7, 8],
+           [3, 2, 1, 7]])
+    """
+    column, row = (c, c) if r is None else (c, r)
+    columns: Any
+    columns, rows = promoted_values("toeplitz", (column, row))
+    if not columns.ndim or not rows.ndim:
+        given = columns if not columns.ndim else rows
+        raise RankError(f"toeplitz: {given.type} has no axis", related=related(given))
+    m, n = columns.shape[-1], rows.shape[-1]
+    try:
+        lead = broadcast_shapes((columns.shape[:-1], rows.shape[:-1]))
+    except BroadcastError as error:
+        raise ShapeError(
+            f"toeplitz: leading axes do not broadcast, {error.left} != {error.right}",
+            related=related(columns, rows),
+        ) from None
+    columns = functions.broadcast_to(columns, (*lead, m))
+    rows = functions.broadcast_to(rows, (*lead, n))
+    diagonals = functions.concatenate([functions.flip(columns, -1), rows[..., 1:]], -1)
+    up = functions.arange(n, like=columns) - functions.arange(m, like=columns)[:, None]
+    return functions.take(diagonals, up + (m - 1), -1)
+
+
+def cho_factor(
+    a: Operand[AnyValue], lower: bool = False, *, errors: str = "raise"
+) -> tuple[AnyValue, bool]:
+    """Compute the Cholesky factor of matrices, and which triangle it is, for ``cho_solve``.
+
+    As ``scipy.linalg.cho_factor``, but the other triangle is 0, and by default the upper one.
+
+    Args:
+        a: symmetric positive definite matrices [..., n, n]; only that triangle is read.
+        lower: the factor is L with L @ L.T = a, not U with U.T @ U = a.
+        errors: as ``cholesky``.
+
+    Returns:
+        The factor [..., n, n], and ``lower``.
+
+    Raises:
+        LinearAlgebraError: in the run, a matrix that is not positive definite.
+
+    >>> factor = sg.linalg.cho_factor([[4.0, 2.0], [2.0, 5.0]])
+    >>> sg.evaluate(sg.linalg.cho_solve(factor, [8.0, 12.0]))
+    array([1., 2.])
+    """
+    return cholesky(a, upper=not lower, errors=errors), bool(lower)
+
+
+def cho_solve(factor: Any, b: Operand[AnyValue]) -> AnyValue:
+    """x with a @ x = b, of a matrix whose Cholesky factor is known. As ``scipy.linalg.cho_solve``.
+
+    Args:
+        factor: what ``cho_factor`` gives: the factor, and whether it is the lower one.
+        b: a vector [n], or columns [..., n, k].
+
+    >>> sg.evaluate(sg.linalg.cho_solve((2.0 * np.eye(2), True), [8.0, 12.0]))
+    array([2., 3.])
+    """
+    if not isinstance(factor, tuple | list) or len(factor) != 2:
+        raise ArgumentError(
+            f"cho_solve: the factor is {kind_of(factor)}, not a pair",
+            hint="cho_solve(cho_factor(a), b); of a lower triangle cho_solve((l, True), b)",
+        )
+    triangle, lower = factor
+    half = solve_triangular(triangle, b, trans=int(not lower), lower=lower)
+    return solve_triangular(triangle, half, trans=int(lower), lower=lower)
+
+
+def vector_norm(
+    x: Operand[AnyValue],
+    /,
+    *,
+    axis: Axes = None,
+    keepdims: bool = False,
+    ord: Any = 2,
+) -> AnyValue:
+    """The lengths of vectors along ``axis``; of all elements as one vector by default.
+
+    Args:
+        axis: one axis or several, whose elements are one vector.
+        ord: 2, 1, inf, -inf, 0 or another number, as for ``sg.norm``.
+
+    Returns:
+        A floating value without these axes.
+
+    >>> sg.evaluate(sg.linalg.vector_norm([[3.0, 4.0], [0.0, 2.0]], axis=1))
+    array([5., 2.])
+    """
+    value = floating("vector_norm", x)
+    return statistics.vector_norm_over(value, ord, axis, keepdims)
+
+
+def matrix_norm(x: Operand[AnyValue], /, *, keepdims: bool = False, ord: Any = "fro") -> AnyValue:
+    """The norms of matrices, the last two axes.
+
+    Args:
+        x: matrices [..., m, n].
+        ord: "fro" (None is the same): the root of the sum of squares; "nuc": the sum of singular
+            values; 2 and -2: the largest and the smallest one; 1 and -1: the largest and smallest
+            sum of magnitudes of a column; inf and -inf: of a row.
+
+    Returns:
+        A norm for each matrix [...].
+
+    Raises:
+        LinearAlgebraError: in the run, singular values of a matrix that holds NaN.
+
+    >>> sg.evaluate(sg.linalg.matrix_norm([[1.0, -2.0], [2.0, 4.0]]))
+    array(5.)
+    """
+    value = matrices("matrix_norm", x)
+    return norm_of_matrices("matrix_norm", value, ord, keepdims)
+
+
+def cond(x: Operand[AnyValue], p: Any = None) -> AnyValue:
+    """The condition numbers of matrices: how much a solution magnifies relative errors.
+
+    Args:
+        x: matrices [..., m, n]; square ones unless p is None, 2 or -2.
+        p: None or 2: the largest singular value by the smallest one, -2 the inverse; another
+            ``ord`` of ``matrix_norm``: the norm times that of the inverse.
+
+    Returns:
+        A number for each matrix [...], inf of a singular one.
+
+    Raises:
+        LinearAlgebraError: in the run, as ``svdvals``.
+
+    >>> sg.evaluate(sg.linalg.cond([[1.0, 0.0], [0.0, 0.25]]))
+    array(4.)
+    """
+    value = matrices("cond", x)
+    if p in (None, 2, -2):
+        s = svdvals(value)
+        if s.shape[-1] == 0:
+            raise ArgumentError(f"cond: {value.type} has no elements", related=related(value))
+        largest, smallest = (functions.take(s, place, -1) for place in (0, -1))
+        return smallest / largest if p == -2 else largest / smallest
+    inverse = inv(value, errors="nan")
+    return norm_of_matrices("cond", value, p, False) * norm_of_matrices("cond", inverse, p, False)
+
+
+def matrix_rank(
+    A: Operand[AnyValue],
+    tol: Operand[AnyValue] | None = None,
+    hermitian: bool = False,
+    *,
+    rtol: Operand[AnyValue] | None = None,
+) -> AnyValue:
+    """Return how many singular values of matrices are above a threshold.
+
+    Args:
+        A: matrices [..., m, n]; for a vector, whether any element is not 0.
+        tol: the threshold.
+        hermitian: A is symmetric; only its lower triangle is read.
+        rtol: the threshold by the largest singular value; by default max(m, n) times the dtype's
+            epsilon.
+
+    Returns:
+        A count for each matrix [...], int64.
+
+    Raises:
+        LinearAlgebraError: in the run, as ``svdvals``.
+
+    >>> sg.evaluate(sg.linalg.matrix_rank([[1.0, 2.0], [2.0, 4.0]]))
+    array(1)
+    """
+    value = floating("matrix_rank", A)
+    if value.ndim < 2:
+        return functions.astype(functions.any(value != 0.0), "int64")
+    if tol is not None and rtol is not None:
+        raise ArgumentError("matrix_rank: either tol or rtol")
+    s = functions.absolute(eigvalsh(value)) if hermitian else svdvals(value)
+    if tol is None:
+        threshold = as_rows(cutoff(s, rtol, *value.shape[-2:]))
+    else:
+        level = as_value("matrix_rank", tol)
+        threshold = as_rows(level) if level.ndim else level
+    return functions.count_nonzero(s > threshold, -1)
+
 
 #: Allowed values of ``errors=``.
 ERRORS = ("raise", "nan")
@@ -240,3 +905,314 @@ def _chained(values: Sequence[Any], i: int, j: int, splits: dict[tuple[int, int]
         return values[i]
     k = splits[i, j]
     return _chained(values, i, k, splits) @ _chained(values, k + 1, j, splits)
+
+
+class QRResult(NamedTuple):
+    """Q with orthonormal columns and R upper triangular."""
+
+    Q: Any
+    R: Any
+
+
+class EighResult(NamedTuple):
+    """Ascending eigenvalues, and the eigenvectors in columns."""
+
+    eigenvalues: Any
+    eigenvectors: Any
+
+
+class SVDResult(NamedTuple):
+    """U, descending singular values S, and Vh."""
+
+    U: Any
+    S: Any
+    Vh: Any
+
+
+class LUResult(NamedTuple):
+    """P (a matrix, or indices), L with ones on its diagonal, and U."""
+
+    P: Any
+    L: Any
+    U: Any
+
+
+def cholesky(a: Operand[AnyValue], *, upper: bool = False, errors: str = "raise") -> AnyValue:
+    """The lower triangular L with L @ L.T = a, of symmetric positive definite matrices.
+
+    Args:
+        a: matrices [..., n, n] of float32 or float64. Only the lower triangle is read, and
+            the gradient is that of its elements: 0 above the diagonal.
+        upper: the upper triangular U with U.T @ U = a, of the upper triangle.
+        errors: "raise", or "nan": matrices that are not positive definite give NaN.
+
+    Raises:
+        LinearAlgebraError: in the run, a matrix that is not positive definite.
+
+    >>> sg.evaluate(sg.linalg.cholesky([[4.0, 0.0], [0.0, 9.0]]))
+    array([[2., 0.],
+           [0., 3.]])
+    """
+    value = matrices("cholesky", a)
+    op = Cholesky(checked_errors("cholesky", errors))
+    return adjoint(op(adjoint(value))) if upper else op(value)
+
+
+def qr(a: Operand[AnyValue], mode: str = "reduced") -> Any:
+    """Q with orthonormal columns and R upper triangular, with Q @ R = a.
+
+    There is a derivative where the first k columns do not depend on each other (elsewhere it is
+    infinite or NaN), of a complete Q where m <= n.
+
+    Args:
+        a: matrices [..., m, n] of float32 or float64, k = min(m, n).
+        mode: "reduced" (Q [..., m, k], R [..., k, n]), "complete" (Q [..., m, m], R [..., m, n]) or
+            "r" (R alone).
+
+    Returns:
+        The pair (Q, R), or R.
+
+    >>> q, r = sg.linalg.qr([[3.0, 1.0], [4.0, 2.0]])
+    >>> sg.evaluate(q @ r).round(6)
+    array([[3., 1.],
+           [4., 2.]])
+    """
+    if mode not in ("reduced", "complete", "r"):
+        raise ArgumentError(
+            f"qr: mode={mode!r}",
+            hint="'reduced', 'complete' or 'r': Householder vectors are not given",
+        )
+    found: Any = QR(mode == "complete")(matrices("qr", a))
+    return found[1] if mode == "r" else QRResult(*found)
+
+
+def _lower_of(op: str, a: Operand[AnyValue], uplo: str) -> AnyValue:
+    if uplo not in ("L", "U", "l", "u"):
+        raise ArgumentError(f"{op}: UPLO={uplo!r} is neither 'L' nor 'U'")
+    value = matrices(op, a)
+    return value if uplo in "Ll" else adjoint(value)
+
+
+def eigh(a: Operand[AnyValue], UPLO: str = "L", *, errors: str = "raise") -> EighResult:  # noqa: N803
+    """Ascending eigenvalues w and eigenvectors V of symmetric matrices: a @ V = V * w.
+
+    The sign of an eigenvector is LAPACK's choice. Vectors of equal eigenvalues are not unique, and
+    their gradient is NaN or infinite; that of the values alone is not (``eigvalsh``).
+
+    Args:
+        a: matrices [..., n, n] of float32 or float64; only the triangle ``UPLO`` is read, and
+            the gradient is that of its elements.
+        UPLO: "L" or "U".
+        errors: "raise", or "nan": matrices that hold NaN give NaN.
+
+    Returns:
+        A named pair: ``eigenvalues`` [..., n] and ``eigenvectors`` [..., n, n], as columns.
+
+    Raises:
+        LinearAlgebraError: in the run, no convergence, as of NaN.
+
+    >>> found = sg.linalg.eigh([[2.0, 1.0], [1.0, 2.0]])
+    >>> sg.evaluate(found.eigenvalues).round(6)
+    array([1., 3.])
+    """
+    found: Any = Eigh(checked_errors("eigh", errors))(_lower_of("eigh", a, UPLO))
+    return EighResult(found[0], adjoint(found[1]))
+
+
+@like(eigh)
+def eigvalsh(a: Operand[AnyValue], UPLO: str = "L", *, errors: str = "raise") -> AnyValue:  # noqa: N803
+    """Ascending eigenvalues of symmetric matrices; their gradients are finite where some are equal.
+
+    Returns:
+        The eigenvalues [..., n].
+
+    >>> sg.evaluate(sg.linalg.eigvalsh([[2.0, 1.0], [1.0, 2.0]])).round(6)
+    array([1., 3.])
+    """
+    return EigvalsH(checked_errors("eigvalsh", errors))(_lower_of("eigvalsh", a, UPLO))
+
+
+def svd(
+    a: Operand[AnyValue],
+    full_matrices: bool = True,
+    compute_uv: bool = True,
+    hermitian: bool = False,
+    *,
+    errors: str = "raise",
+) -> Any:
+    """Compute U, descending singular values S and Vh, with (U * S) @ Vh = a.
+
+    The gradients of U and Vh are NaN or infinite where singular values are equal, or one is 0; that
+    of S alone is not (``svdvals``). Full bases have a gradient where m = n, S always.
+
+    Args:
+        a: matrices [..., m, n] of float32 or float64, k = min(m, n).
+        full_matrices: U [..., m, m] and Vh [..., n, n]; else U [..., m, k] and Vh [..., k, n].
+        compute_uv: False gives S alone.
+        hermitian: a is symmetric; only its lower triangle is read; uses its eigenvalues.
+        errors: "raise", or "nan": matrices that hold NaN give NaN.
+
+    Returns:
+        A named triple: ``U``, ``S`` [..., k] and ``Vh``; or S alone.
+
+    Raises:
+        LinearAlgebraError: in the run, no convergence, as of NaN.
+
+    >>> u, s, vh = sg.linalg.svd([[0.0, 2.0], [3.0, 0.0]])
+    >>> sg.evaluate([s, (u * s) @ vh])
+    [array([3., 2.]), array([[0., 2.],
+           [3., 0.]])]
+    """
+    if not compute_uv:
+        return _symmetric_values(a, errors) if hermitian else svdvals(a, errors=errors)
+    if hermitian:
+        return _symmetric(a, errors)
+    op = SVD(bool(full_matrices), checked_errors("svd", errors))
+    found: Any = op(matrices("svd", a))
+    return SVDResult(*found)
+
+
+@like(svd)
+def svdvals(x: Operand[AnyValue], /, *, errors: str = "raise") -> AnyValue:
+    """Descending singular values of matrices; their gradients are finite where some are equal.
+
+    Args:
+        x: matrices [..., m, n] of float32 or float64.
+
+    Returns:
+        The singular values [..., min(m, n)].
+
+    >>> sg.evaluate(sg.linalg.svdvals([[0.0, 2.0], [3.0, 0.0]]))
+    array([3., 2.])
+    """
+    return SVDVals(checked_errors("svdvals", errors))(matrices("svdvals", x))
+
+
+def _symmetric_values(a: Operand[AnyValue], errors: str) -> AnyValue:
+    values = functions.absolute(eigvalsh(a, errors=errors))
+    return functions.sort(values, -1, descending=True)
+
+
+def _symmetric(a: Operand[AnyValue], errors: str) -> SVDResult:
+    values, vectors = eigh(a, errors=errors)
+    order = functions.argsort(functions.absolute(values), -1, descending=True)
+    values = functions.take_along_axis(values, order, -1)
+    columns = functions.broadcast_to(functions.expand_dims(order, -2), vectors.shape)
+    u = functions.take_along_axis(vectors, columns, -1)
+    one = np.ones((), values.dtype.numpy)
+    sign = functions.where(values < 0.0, -one, one)
+    return SVDResult(u, functions.absolute(values), adjoint(u * functions.expand_dims(sign, -2)))
+
+
+def lu(a: Operand[AnyValue], *, p_indices: bool = False) -> LUResult:
+    """P, L and U with P @ L @ U = a: rows are exchanged so that pivots are large.
+
+    As ``scipy.linalg.lu``. L [..., m, k] has ones on its diagonal, U [..., k, n], k = min(m, n).
+
+    Args:
+        a: matrices [..., m, n] of float32 or float64. A singular one has a 0 in the diagonal
+            of U, and no derivative.
+        p_indices: P as indices of rows: L[p] @ U = a.
+
+    Returns:
+        A triple (P, L, U).
+
+    >>> p, l, u = sg.linalg.lu([[0.0, 2.0], [3.0, 0.0]])
+    >>> sg.evaluate([p, l @ u])
+    [array([[0., 1.],
+           [1., 0.]]), array([[3., 0.],
+           [0., 2.]])]
+    """
+    value = matrices("lu", a)
+    found: Any = LU()(adjoint(value))  # of the transpose, columns exchanged
+    packed, permutation = adjoint(found[0]), found[1]
+    m, n = value.shape[-2:]
+    k, last = smaller(m, n), packed.ndim - 1
+    rows, columns = (functions.iota((m, k), axis, like=value) for axis in (0, 1))
+    unit = functions.astype(rows == columns, value.dtype)
+    lower = by_place(part(packed, last, 0, k), 1.0, 0.0, 0.0) + unit
+    upper = by_place(part(packed, last - 1, 0, k), 0.0, 1.0, 1.0)
+    if p_indices:
+        return LUResult(functions.argsort(permutation, -1), lower, upper)
+    place = functions.iota((m, m), 0, like=value)
+    matrix = functions.astype(place == functions.expand_dims(permutation, -2), value.dtype)
+    return LUResult(matrix, lower, upper)
+
+
+#: Rows are divided by the square of one of these, chosen by their largest entry: of (border, root)
+#: the first whose border it is below. Then it is below 2**224 and, but for denormals, from 2**-222
+#: on: no product of three entries over- or underflows.
+_ROOTS: Final = ((-600, -400), (-200, -200), (200, 0), (600, 200), (1024, 400))
+
+
+Rows = Sequence[Sequence[Any]]
+
+
+def small_det(a: Any) -> Any:
+    """The determinants of matrices [..., n, n], n from 1 to 3, in their dtype.
+
+    Those whose products of three entries are in the range of float64 need no scaling.
+    """
+    rows = functions.unstack(functions.astype(a, "float64"), -2)
+    entries = [functions.unstack(row, -1) for row in rows]
+    if 3 * a.dtype.bias > F64.bias and len(rows) > 1:
+        return _SCALED[len(rows)](*chain(*entries))
+    return functions.astype(_along_first_row(entries), a.dtype)
+
+
+def _along_first_row(rows: Rows) -> Any:
+    if len(rows) == 1:
+        return rows[0][0]
+    if len(rows) == 2:
+        return rows[0][0] * rows[1][1] - rows[0][1] * rows[1][0]
+    first, second, third = (
+        entry * _along_first_row(_minor(rows, 0, column)) for column, entry in enumerate(rows[0])
+    )
+    return first - second + third
+
+
+def _minor(rows: Rows, row: int, column: int) -> Rows:
+    return [[*r[:column], *r[column + 1 :]] for number, r in enumerate(rows) if number != row]
+
+
+def _scaled(n: int) -> CustomFunction:
+    """The determinant of n * n entries in float64, as a function with the rule of its gradient."""
+
+    @custom_vjp(name=f"staticgrad.det_of_{n}_rows")
+    def determinant(*entries: Any) -> Any:
+        rows = _rows(entries, n)
+        roots = [_root(row) for row in rows]
+        scales = [1.0 / (root * root) for root in roots]
+        pairs = zip(rows, scales, strict=True)
+        found = _along_first_row([[entry * scale for entry in row] for row, scale in pairs])
+        # Squares may be out of range where the determinant is not, roots are not. Where it is 0,
+        # and rows are large, theirs must be finite.
+        back = functions.minimum(reduce(mul, roots), 2.0**1023)
+        return found * back * back
+
+    @determinant.rule
+    def _(ct: Any, out: Any, *entries: Any) -> tuple[Any, ...]:
+        rows = _rows(entries, n)
+        smaller = _SCALED[n - 1] if n > 2 else lambda entry: entry
+        return tuple(
+            (-ct if (i + j) % 2 else ct) * smaller(*chain(*_minor(rows, i, j)))
+            for i in range(n)
+            for j in range(n)
+        )
+
+    return determinant
+
+
+def _rows(entries: Sequence[Any], n: int) -> Rows:
+    return [entries[n * row : n * (row + 1)] for row in range(n)]
+
+
+def _root(row: Sequence[Any]) -> Any:
+    size = reduce(functions.maximum, map(functions.absolute, row))
+    root: Any = np.float64(2.0 ** _ROOTS[-1][1])
+    for border, power in _ROOTS[-2::-1]:
+        root = functions.where(size < 2.0**border, np.float64(2.0**power), root)
+    return root
+
+
+_SCALED: Final = {n: _scaled(n) for n in (2, 3)}
