@@ -171,22 +171,6 @@ def test_tensors_that_a_function_closes_over_are_shared_and_get_gradients():
         np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-9)
 
 
-def test_what_a_function_takes_by_default_has_no_axis_of_elements():
-    def scaled(x, factor=2.0, offset=None):
-        return x * factor if offset is None else x * factor + offset
-
-    for f in (
-        sg.vmap(scaled),
-        sg.function(sg.vmap(scaled)),
-        sg.grad(lambda x: sg.vmap(scaled)(x).sum()),
-    ):
-        np.testing.assert_array_equal(f(X), np.full_like(X, 2.0) if "grad" in repr(f) else X * 2)
-    np.testing.assert_array_equal(sg.vmap(scaled)(X, offset=X), X * 3)
-    np.testing.assert_array_equal(sg.vmap(scaled, (0, None))(X, 3.0), X * 3)
-    np.testing.assert_array_equal(sg.vmap(sg.sort)(X), np.sort(X))
-    np.testing.assert_allclose(sg.vmap(sg.linalg.inv)(M), np.linalg.inv(M), rtol=1e-10)
-
-
 def test_arrays_and_numbers_stand_in_loops_over_tensors():
     (h,) = tensors([X[0]])
     last, every = sg.scan(lambda c, i: (c * 0.5 + i, c), h, np.arange(3.0))

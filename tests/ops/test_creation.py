@@ -59,7 +59,7 @@ def test_a_constant_is_a_copy():
     np.testing.assert_array_equal(run(big_endian), [0, 1, 2])
 
 
-def test_names_shapes_and_dtypes_that_are_none():
+def test_refusals():
     assert_each_refused(
         (ArgumentError, "the name comes first", lambda: sg.input((2, 3))),
         (ArgumentError, "the name is empty", lambda: sg.parameter("", [1.0])),
@@ -77,6 +77,19 @@ def test_names_shapes_and_dtypes_that_are_none():
             sg.constant(data)
         with assert_refused(DTypeError, "parameter"):
             sg.parameter("p", data)
+    with assert_refused(ArgumentError, "step of 0", line="sg.arange(0, 3, 0)"):
+        sg.arange(0, 3, 0)
+    with assert_refused(ArgumentError, "not an integer"):
+        sg.arange("2")
+    for ends in ((0.0, np.inf), (0.0, 1.0, 0.0), (0.5, sg.dim("n"))):
+        with assert_refused(ArgumentError, "arange", line="sg.arange"):
+            sg.arange(*ends)
+    assert_each_refused(
+        (RankError, "last two axes", lambda: sg.tril([1.0, 2])),
+        (ShapeError, "negative", lambda: sg.zeros((2, -1))),
+        (DTypeError, "complex64", lambda: sg.ones(2, "complex64")),
+        (ShapeError, "does not fit", lambda: sg.full((2, 3), [1.0, 2])),
+    )
 
 
 def test_filled_arrays_as_numpy():
@@ -169,19 +182,3 @@ def test_an_op_from_outside_has_no_axis_of_a_negative_size():
     value = Shorter(3)(sg.input("x", ("n",)))
     with pytest.raises(SizeGuardError, match="the size n - 3 is negative"):
         sg.evaluate(value, {"x": np.zeros(2)})
-
-
-def test_what_these_refuse():
-    with assert_refused(ArgumentError, "step of 0", line="sg.arange(0, 3, 0)"):
-        sg.arange(0, 3, 0)
-    with assert_refused(ArgumentError, "not an integer"):
-        sg.arange("2")
-    for ends in ((0.0, np.inf), (0.0, 1.0, 0.0), (0.5, sg.dim("n"))):
-        with assert_refused(ArgumentError, "arange", line="sg.arange"):
-            sg.arange(*ends)
-    assert_each_refused(
-        (RankError, "last two axes", lambda: sg.tril([1.0, 2])),
-        (ShapeError, "negative", lambda: sg.zeros((2, -1))),
-        (DTypeError, "complex64", lambda: sg.ones(2, "complex64")),
-        (ShapeError, "does not fit", lambda: sg.full((2, 3), [1.0, 2])),
-    )

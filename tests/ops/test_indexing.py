@@ -166,7 +166,7 @@ def test_without_wrapping_a_negative_index_is_outside():
         run(ScatterIntoAlong(1, 2, wrap=False)(np.array([[1.0]]), places))
 
 
-def test_what_take_refuses():
+def test_refusals():
     x = sg.input("x", (3, 4))
     assert_each_refused(
         (DTypeError, "take", "not float64", "x f32[3, 4]", lambda: sg.take(x, [0.5])),
@@ -181,9 +181,6 @@ def test_what_take_refuses():
     named = sg.take_along_axis(sg.input("n", ("n", 2), "float64"), np.zeros((2, 1), int))
     with assert_refused(SizeGuardError, "axis 0 has size n", "n = 3"):
         run(named, {"n": np.ones((3, 2))})
-
-
-def test_what_scatter_add_refuses():
     x = sg.input("x", (3, 4))
     assert_each_refused(
         (ShapeError, "has size 3 where the indices", lambda: sg.scatter_add(x, [0, 1], 5)),

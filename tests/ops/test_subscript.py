@@ -204,7 +204,7 @@ def test_the_gradient_lands_where_the_elements_came_from():
     np.testing.assert_array_equal(run(second, {"n": np.ones(4)}), [2, 6, 6, 4])
 
 
-def test_indices_outside_a_literal_size():
+def test_refusals():
     x = sg.input("x", (3, 4))
     assert_each_refused(
         (IndexOutOfRange, "index 3", "axis 0 of size 3", "0 to 2", lambda: x[3]),
@@ -213,6 +213,21 @@ def test_indices_outside_a_literal_size():
     )
     with pytest.raises(IndexError):
         x[7]
+    x = sg.input("x", (3, 4))
+    assert_each_refused(
+        (ArgumentError, "mask", "sg.where", lambda: x[x > 0]),
+        (ShapeError, "a mask of size 2 for axis 0 of size 3", lambda: x[np.array([True, False])]),
+        (ArgumentError, "sg.where", lambda: x[True]),
+        (AxisError, "3 indices for 2 axes: f32[3, 4]", lambda: x[0, 0, 0]),
+        (ShapeError, "do not broadcast", lambda: x[[0, 1], [0, 1, 2]]),
+        (IndexOutOfRange, "index 4", "size 4", lambda: x[[0, 1], [0, 4]]),
+        (ArgumentError, "'...'", lambda: x[..., ...]),
+        (ArgumentError, "not an index", "whole numbers: 1", lambda: x[1.0]),
+        (ArgumentError, "not an index", lambda: x[x]),
+        (ArgumentError, "not an index", lambda: x["row"]),
+        (ArgumentError, "step of 0", lambda: x[::0]),
+        (ArgumentError, "not an integer", lambda: x[0.5:]),
+    )
 
 
 @pytest.mark.parametrize("index", [3, -4])
@@ -231,21 +246,3 @@ def test_indices_outside_a_named_size_are_found_in_the_run(index):
     never = sg.input("m", (sg.dim("m", max=3),))
     with assert_refused(IndexOutOfRange, "axis 0 of size m"):
         never[index]
-
-
-def test_keys_that_are_none():
-    x = sg.input("x", (3, 4))
-    assert_each_refused(
-        (ArgumentError, "mask", "sg.where", lambda: x[x > 0]),
-        (ShapeError, "a mask of size 2 for axis 0 of size 3", lambda: x[np.array([True, False])]),
-        (ArgumentError, "sg.where", lambda: x[True]),
-        (AxisError, "3 indices for 2 axes: f32[3, 4]", lambda: x[0, 0, 0]),
-        (ShapeError, "do not broadcast", lambda: x[[0, 1], [0, 1, 2]]),
-        (IndexOutOfRange, "index 4", "size 4", lambda: x[[0, 1], [0, 4]]),
-        (ArgumentError, "'...'", lambda: x[..., ...]),
-        (ArgumentError, "not an index", "whole numbers: 1", lambda: x[1.0]),
-        (ArgumentError, "not an index", lambda: x[x]),
-        (ArgumentError, "not an index", lambda: x["row"]),
-        (ArgumentError, "step of 0", lambda: x[::0]),
-        (ArgumentError, "not an integer", lambda: x[0.5:]),
-    )
