@@ -10,9 +10,16 @@ from staticgrad.documentation.pages import GUIDE
 from tests.page_programs import COURSE, NOTEBOOKS, notebook, outputs, programs
 
 
-def test_every_page_of_the_course_has_a_notebook():
+def test_the_course_has_notebooks_words_and_an_engine():
     assert documentation.CONTENTS["Learn"][1:] == COURSE
     assert sorted(path.name for path in NOTEBOOKS.iterdir()) == sorted(f"{n}.ipynb" for n in COURSE)
+    text = "".join(page.read_text("utf-8") for page in GUIDE.glob("*.md"))
+    for word in ("register_hook", "retain_graph", "gradcheck", "detect_mutation",
+                 "clip_grad_norm", "GradientTape", "create_graph", "saved_tensors"):  # fmt: skip
+        assert word in text, word
+    steps = [source for source, _ in programs(GUIDE / "an-engine.md")][:4]
+    lines = [line for source in steps for line in source.splitlines() if line.strip()]
+    assert 70 < len(lines) <= 100
 
 
 @pytest.mark.parametrize("name", COURSE)
@@ -52,19 +59,6 @@ def test_a_page_of_the_course_names_the_claims_that_it_tests(name):
     named = [h for h in re.findall(r'"([^"]+)"', table) if h[0].isupper() and " page" not in h]
     theirs = "In-place correctness checks"
     assert [heading for heading in named if heading not in (*headings, theirs)] == []
-
-
-def test_what_people_look_for_is_on_a_page():
-    text = "".join(page.read_text("utf-8") for page in GUIDE.glob("*.md"))
-    for word in ("register_hook", "retain_graph", "gradcheck", "detect_mutation",
-                 "clip_grad_norm", "GradientTape", "create_graph", "saved_tensors"):  # fmt: skip
-        assert word in text, word
-
-
-def test_the_engine_has_a_hundred_lines():
-    steps = [source for source, _ in programs(GUIDE / "an-engine.md")][:4]
-    lines = [line for source in steps for line in source.splitlines() if line.strip()]
-    assert 70 < len(lines) <= 100
 
 
 @pytest.mark.slow

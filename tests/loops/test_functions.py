@@ -72,7 +72,7 @@ def test_a_number_takes_the_dtype_that_an_iteration_gives_it():
         total(wide, strong)
 
 
-def test_the_number_of_iterations_may_be_a_named_size_or_a_value():
+def test_numbers_of_iterations_are_sizes_values_or_agree():
     x, n = sg.input("x", ("t", 2), "float64"), sg.input("n", (), "int32")
     steps = sg.fori_loop(2, x.shape[0], lambda i, y: y + i, 0)
     many = sg.fori_loop(0, n, lambda i, y: y * 2.0, x.sum())
@@ -81,9 +81,6 @@ def test_the_number_of_iterations_may_be_a_named_size_or_a_value():
         assert [*map(float, found)] == [sum(range(2, rows)), 16.0 * rows]
     text = str(sg.Graph(steps))
     assert "iterations=max(t - 2, 0)" in text or "iterations=max(0, t - 2)" in text, text
-
-
-def test_slices_of_several_named_sizes_must_agree_in_a_run():
     x, y = sg.input("x", ("s",), "float64"), sg.input("y", ("t",), "float64")
     dot = sg.scan(lambda c, pair: (c + pair[0] * pair[1], None), 0.0, (x, y))[0]
     assert sg.evaluate(dot, {"x": [1.0, 2.0], "y": [3.0, 4.0]}) == 11.0

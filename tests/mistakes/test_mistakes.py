@@ -24,14 +24,11 @@ def test_a_mistake_is_reported_where_it_is(case, tmp_path):
     assert problem(case, tmp_path) == ""
 
 
-def test_the_list_is_long_and_names_each_mistake_once():
+def test_the_list_is_long_and_provokes_every_code():
     names = Counter(str(case) for case in CASES)
     assert [name for name, count in names.items() if count > 1] == []
     assert sum(case.line > 0 for case in CASES) >= 400
     assert len({case.family for case in CASES}) >= 12
-
-
-def test_every_code_that_a_program_can_provoke_is_provoked():
     provoked = {case.expected for case in CASES}
     assert set(CODES) - provoked - ELSEWHERE == set()
     assert provoked & ELSEWHERE == set()
@@ -81,11 +78,8 @@ def run_python(*arguments, program=""):
 PROGRAM = 'import staticgrad as sg\nx = sg.input("x", (3,))\ny = x.sum(axis=4)\n'
 
 
-def test_a_program_of_the_command_line_has_lines_too():
+def test_programs_without_a_file_have_lines_too():
     assert "[SG103] sum: no axis 4 in f32[3]\n  <string>:3\n" in run_python("-c", PROGRAM)
-
-
-def test_a_program_of_standard_input_has_lines_too():
     assert "[SG103] sum: no axis 4 in f32[3]\n  <stdin>:3\n" in run_python("-", program=PROGRAM)
 
 

@@ -60,7 +60,7 @@ def test_a_target_network_follows_its_model():
     assert np.array_equal(target(Tensor(X)).data, model(Tensor(X)).data)
 
 
-def test_what_layers_share_copies_share():
+def test_names_of_shared_layers_and_kept_parameters():
     layer = sg.nn.Linear(3, 3)
     model = sg.nn.Sequential(layer, sg.tanh, layer)
     copied = copy.deepcopy(model)
@@ -68,6 +68,14 @@ def test_what_layers_share_copies_share():
     names = [p.name.partition("_copy") for p in copied.parameters()]
     assert {first for first, *_ in names} == {layer.weight.name.partition(".")[0]}
     assert len({own.partition(".")[0] for *_, own in names}) == 1
+    holders = []
+    for _ in range(2):
+        w = sg.parameter("kept", np.ones(3))
+        y = sg.exp(w)
+        holder = sg.nn.Module()
+        holder.w = w
+        holders.append((w, y, holder))
+    assert [w.name for w, _, _ in holders] == ["kept", "kept"]
 
 
 def test_names_given_by_users_are_told_apart_too():
@@ -197,14 +205,3 @@ def test_a_class_with_parameters_of_its_own_is_instantiated_several_times():
     assert {*names} <= {p.name for p in step.graph(x).parameters}
     again = pickle.loads(pickle.dumps(modules[1]))
     assert [p.name for p in again.parameters()] == names
-
-
-def test_a_parameter_that_may_stand_in_a_graph_keeps_its_name():
-    holders = []
-    for _ in range(2):
-        w = sg.parameter("kept", np.ones(3))
-        y = sg.exp(w)
-        holder = sg.nn.Module()
-        holder.w = w
-        holders.append((w, y, holder))
-    assert [w.name for w, _, _ in holders] == ["kept", "kept"]

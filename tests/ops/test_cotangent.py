@@ -48,15 +48,12 @@ def test_slopes_at_kinks():
     assert slope(lambda x: call("sigmoid", x), -800.0, 0.0, 800.0) == [0.0, 0.25, 0.0]
 
 
-def test_slopes_of_a_power_at_zero():
+def test_powers_at_zero():
     x, y = variable("x", F64, (4,)), variable("y", F64, (4,))
     by_x, by_y = grad(x**y, [x, y], seed=np.ones(4))
     feeds = {"x": np.array([0.0, 0.0, 0.0, 0.0]), "y": np.array([0.0, 1.0, 2.0, 0.5])}
     np.testing.assert_array_equal(run(by_x, feeds), [0.0, 1.0, 0.0, INF])
     np.testing.assert_array_equal(run(by_y, feeds), [0.0, 0.0, 0.0, 0.0])
-
-
-def test_second_derivatives_of_a_power_where_the_first_vanishes():
     x, y = variable("x"), variable("y")
     by_x = grad(x**y, x)
     mixed = grad(by_x, y)  # x**(y-1) * (1 + y log x)
@@ -138,7 +135,7 @@ def test_a_rule_builds_nothing_for_what_needs_no_gradient():
     assert built == variable("z").node.serial - 1, "the product alone"
 
 
-def test_a_branch_not_taken_contributes_nothing_whatever_it_holds():
+def test_branches_that_are_not_taken_contribute_nothing():
     assert slope(lambda x: call("where", x > 0, call("sqrt", x), 0.0), -1.0, 0.0, 4.0) == [
         0.0,
         0.0,
@@ -152,31 +149,21 @@ def test_a_branch_not_taken_contributes_nothing_whatever_it_holds():
 
     assert slope(nested, 1.0, 2.0, -4.0) == [1.0, 0.5, -0.25]
 
-
-def test_opposite_masks_of_one_condition_leave_nothing():
     def function(x):
         chosen = x > 0
         return call("where", chosen, call("where", chosen, x, 3.0 * x), 5.0 * x)
 
     assert slope(function, 2.0, -2.0) == [1.0, 5.0]
 
-
-def test_two_masked_readers_keep_the_rest_out():
     def function(x):
         root = call("sqrt", x)
         return call("where", x > 1, root, 0.0) + call("where", x > 4, 2.0 * root, 0.0)
 
     assert slope(function, 0.0, -1.0, 2.25, 16.0) == [0.0, 0.0, 1 / 3, 0.375]
-
-
-def test_the_mask_stays_through_second_derivatives():
     x = variable("x", F64, (3,))
     first = grad(call("where", x > 0, call("sqrt", x), 0.0), x, seed=np.ones(3))
     second = grad(first, x, seed=np.ones(3))
     np.testing.assert_allclose(run(second, {"x": np.array([-1.0, 0.0, 4.0])}), [0, 0, -0.25 / 8])
-
-
-def test_unchosen_operands_of_extrema_are_masked():
     x = variable("x", F64, (2,))
     value = call("maximum", call("log", x), -1.0)
     gradient = grad(value, x, seed=np.array([1.0, 1.0]))
@@ -196,7 +183,7 @@ def test_times_is_free_for_plus_and_minus_one():
     np.testing.assert_array_equal(run(zero, {}), [0.0, 0.0])
 
 
-def test_adding_under_one_condition_keeps_the_mask():
+def test_masks_of_one_condition_meet():
     c, a, b = variable("c", BOOL, (2,)), variable("a", F64, (2,)), variable("b", F64, (2,))
     total = add_cotangents([Masked(c, a), Masked(c, b)])
     assert isinstance(total, Masked)
@@ -206,9 +193,6 @@ def test_adding_under_one_condition_keeps_the_mask():
     again = add_cotangents([Masked(c, a), Masked(same, b)])
     assert isinstance(again, Masked)
     assert op_names(again.value) == ["add"]
-
-
-def test_a_condition_and_its_opposite_meet_in_one_select():
     c, a, b = variable("c", BOOL, (2,)), variable("a", F64, (2,)), variable("b", F64, (2,))
     feeds = {"c": np.array([True, False]), "a": np.array([1.0, NAN]), "b": np.array([NAN, 2.0])}
     for pair in (
@@ -285,7 +269,7 @@ def test_unbroadcast_keeps_a_mask_while_the_shape_stays():
     np.testing.assert_array_equal(run(summed, feeds), np.full(4, 2.0))
 
 
-def test_sizes_that_agree_by_a_guard_come_back_exactly():
+def test_cotangents_have_the_types_of_operands():
     n, m = dim("n"), dim("m")
     x, y = variable("x", F64, (n,)), variable("y", F64, (m,))
     by_x, by_y = grad(x * y, [x, y], seed=variable("s", F64, (n,)))
@@ -294,16 +278,10 @@ def test_sizes_that_agree_by_a_guard_come_back_exactly():
     np.testing.assert_array_equal(run(by_x, feeds), feeds["y"])
     z = variable("z", F64, (3,))
     assert grad(x * z, x, seed=np.ones(3)).type == x.type
-
-
-def test_cotangents_come_back_in_the_operands_dtype():
     x = variable("x", F32, (2,))
     y = x * variable("y", F64, (2,))
     assert y.dtype == F64
     assert grad(y, x, seed=np.ones(2)).type == x.type
-
-
-def test_zeros_have_the_type_that_was_asked_for():
     n = dim("n")
     for shape in ((), (2, 3), (n, 2)):
         assert zeros_like_type(TensorType(F32, shape)).type == TensorType(F32, shape)

@@ -11,7 +11,7 @@ from tests.ops.graphs import run
 from tests.ops.messages import assert_each_refused, assert_refused
 
 
-def test_an_input_says_its_type():
+def test_an_input_says_its_type_and_line():
     batch = sg.dim("batch", min=1)
     for shape, expected in [
         ((), "f32[]"), ((2, 3), "f32[2, 3]"), (4, "f32[4]"), ("n", "f32[n]"),
@@ -21,17 +21,14 @@ def test_an_input_says_its_type():
     ]:  # fmt: skip
         assert str(sg.input("x", shape).type) == expected
     assert sg.input("y", ("batch",)).shape != sg.input("z", (batch,)).shape
+    x = sg.input("x", (2,))  # this line
+    assert isinstance(x.node.op, Input)
+    assert "this line" in x.node.origin.resolve().text
 
 
 @pytest.mark.parametrize("dtype", ["int64", np.int64, np.dtype("int64"), "i64"])
 def test_an_input_takes_a_dtype(dtype):
     assert sg.input("x", (2,), dtype).dtype == "int64"
-
-
-def test_an_input_knows_its_line():
-    x = sg.input("x", (2,))  # this line
-    assert isinstance(x.node.op, Input)
-    assert "this line" in x.node.origin.resolve().text
 
 
 def test_a_parameter_owns_a_copy():

@@ -47,13 +47,10 @@ def test_the_value_is_the_bodys_and_the_gradient_the_rules():
     assert np.isinf(value[2])  # and exp' would have given NaN
 
 
-def test_a_rule_at_a_kink():
+def test_kinks_and_second_derivatives(rng):
     x = sg.input("x", (3,), "float64")
     assert sg.evaluate(sg.grad(norm(x), x), {"x": [0.0, 0.0, 0.0]}).tolist() == [0.0, 0.0, 0.0]
     assert sg.evaluate(sg.grad(norm(x), x), {"x": [3.0, 0.0, 4.0]}).tolist() == [0.6, 0.0, 0.8]
-
-
-def test_it_differentiates_again_in_both_modes(rng):
     worst = sg.testing.check_gradients(lambda x: softplus(x, 2.0), [rng.normal(size=4)], order=3)
     assert worst < 1e-7
     assert sg.testing.check_gradients(norm, [rng.normal(size=4)], order=2) < 1e-7

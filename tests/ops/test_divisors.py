@@ -9,9 +9,16 @@ from staticgrad.errors import DTypeError
 X = np.random.default_rng(0).normal(size=(3, 4))
 
 
-def test_divisors_are_of_integers():
+def test_positions_pass_over_nan_and_divisors_are_integers():
     with pytest.raises(DTypeError, match="takes integers"):
         sg.gcd(1.5, 2)
+    x = np.where(X > 0.5, np.nan, X)
+    x[:, 0] = 0.0
+    for axis in (None, 0, 1):
+        np.testing.assert_array_equal(sg.evaluate(sg.nanargmax(x, axis)), np.nanargmax(x, axis))
+        np.testing.assert_array_equal(sg.evaluate(sg.nanargmin(x, axis)), np.nanargmin(x, axis))
+    assert sg.evaluate(sg.nanargmax([np.nan, np.nan])) == 0
+    np.testing.assert_array_equal(sg.evaluate(sg.diagflat(X, -1)), np.diagflat(X, -1))
 
 
 def test_divisors_and_multiples_are_those_of_numpy():
@@ -30,13 +37,3 @@ def test_divisors_and_multiples_are_those_of_numpy():
         np.testing.assert_array_equal(found["lcm"], np.lcm(ends[:, None], ends))
     mapped = sg.vmap(sg.gcd)(ends, ends[::-1])
     np.testing.assert_array_equal(mapped, np.gcd(ends, ends[::-1]))
-
-
-def test_positions_pass_over_nan():
-    x = np.where(X > 0.5, np.nan, X)
-    x[:, 0] = 0.0
-    for axis in (None, 0, 1):
-        np.testing.assert_array_equal(sg.evaluate(sg.nanargmax(x, axis)), np.nanargmax(x, axis))
-        np.testing.assert_array_equal(sg.evaluate(sg.nanargmin(x, axis)), np.nanargmin(x, axis))
-    assert sg.evaluate(sg.nanargmax([np.nan, np.nan])) == 0
-    np.testing.assert_array_equal(sg.evaluate(sg.diagflat(X, -1)), np.diagflat(X, -1))

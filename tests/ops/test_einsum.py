@@ -118,12 +118,17 @@ def test_einsum_is_matrix_products():
     assert "matmul" not in op_names(sg.einsum("i,j->ij", c[:, 0], c[0]))
 
 
-def test_numpys_einsum_and_integers():
+def test_integers_inner_and_kron(rng):
     a = np.arange(6).reshape(2, 3)
     x = sg.input("x", (2, 3), "int64")
     found = run(np.einsum("ij,kj->ik", x, a), {"x": a})
     assert found.dtype == np.int64
     np.testing.assert_array_equal(found, a @ a.T)
+    a, b = rng.normal(size=(2, 3)), rng.normal(size=(4, 3))
+    np.testing.assert_allclose(run(sg.inner(a, b)), np.inner(a, b))
+    np.testing.assert_allclose(run(sg.inner(a, 2.0)), np.inner(a, 2.0))
+    np.testing.assert_allclose(run(sg.kron(a, b)), np.kron(a, b))
+    np.testing.assert_allclose(run(sg.kron(a[0], b[0])), np.kron(a[0], b[0]))
 
 
 @pytest.mark.parametrize("axes", [0, 1, 2, ([0, 1], [1, 0]), (1, 0), ([-1], [0])])
@@ -134,14 +139,6 @@ def test_tensordot(axes, rng):
     for function in (sg.tensordot, np.tensordot):
         found = run(function(sg.constant(a), b, axes=axes))
         np.testing.assert_allclose(found, np.tensordot(a, b, axes), rtol=1e-12)
-
-
-def test_inner_and_kron(rng):
-    a, b = rng.normal(size=(2, 3)), rng.normal(size=(4, 3))
-    np.testing.assert_allclose(run(sg.inner(a, b)), np.inner(a, b))
-    np.testing.assert_allclose(run(sg.inner(a, 2.0)), np.inner(a, 2.0))
-    np.testing.assert_allclose(run(sg.kron(a, b)), np.kron(a, b))
-    np.testing.assert_allclose(run(sg.kron(a[0], b[0])), np.kron(a[0], b[0]))
 
 
 def test_refusals():

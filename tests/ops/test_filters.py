@@ -102,12 +102,9 @@ def test_interp_as_numpy(shape, options):
     np.testing.assert_allclose(found, np.interp(AT, PLACES, HEIGHTS, **options), rtol=1e-12)
 
 
-def test_interp_of_one_point():
+def test_interp_of_one_point_and_its_slopes():
     found = run(sg.interp(AT, [1.0], [3.0], left=0.0))
     np.testing.assert_array_equal(found, np.interp(AT, [1.0], [3.0], left=0.0))
-
-
-def test_interp_of_one_point_has_slopes():
     x, xp, fp = (
         sg.input(name, (size,), "float64") for name, size in (("x", 4), ("p", 1), ("f", 1))
     )

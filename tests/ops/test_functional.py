@@ -26,7 +26,7 @@ def test_what_type_checkers_are_told_is_what_is_there():
     assert vars(functions) == {n: f.__wrapped__ for n, f in called.items()}
 
 
-def test_every_function_that_is_called_by_attribute_is_there():
+def test_functions_are_called_by_attributes_that_are_there():
     asked = {
         name
         for text in (path.read_text("utf-8") for path in SOURCES)
@@ -35,9 +35,6 @@ def test_every_function_that_is_called_by_attribute_is_there():
     }
     load_functions()
     assert {"add", "astype", "where"} <= asked <= FUNCTIONS.keys()
-
-
-def test_no_function_is_looked_up_by_a_name_in_quotes():
     found = [p.name for p in SOURCES if re.search(r"\bFUNCTIONS\[\s*f?\"", p.read_text("utf-8"))]
     assert found == []
 

@@ -67,23 +67,17 @@ def test_duplicates_are_added_in_index_order(rng):
     assert reordered.tobytes() != expected.tobytes(), "the order could not be seen"
 
 
-def test_scatter_add_into_an_inner_axis(rng):
+def test_scatter_add_of_other_axes_and_sizes_has_a_gradient(rng):
     x, places = rng.normal(size=(2, 3, 4, 5)), rng.integers(-6, 6, (3, 4))
     expected = np.zeros((2, 6, 5))
     np.add.at(expected, (slice(None), places), x)
     found = run(sg.scatter_add(x, places, 6, axis=1))
     np.testing.assert_allclose(found, expected, rtol=1e-14)
     assert run(sg.scatter_add(x, places, 6, axis=-2)).shape == (2, 6, 5)
-
-
-def test_scatter_add_to_a_named_size():
     n = sg.dim("n")
     like = sg.input("like", (n,), "float64")
     total = sg.scatter_add(np.array([1.0, 2.0, 4.0]), np.array([0, -1, 0]), n) + like
     np.testing.assert_array_equal(run(total, {"like": np.zeros(3)}), [5, 0, 2])
-
-
-def test_the_sum_per_group_has_a_gradient():
     x = sg.input("x", (4,), "float64")
     totals = sg.scatter_add(x, np.array([1, 0, 1, 1]), 2)
     derivative = grad((totals * totals).sum(), x)
@@ -102,7 +96,7 @@ def test_take_along_axis_as_numpy(axis, rng):
     np.testing.assert_array_equal(found, np.take_along_axis(array, places - 1, axis))
 
 
-def test_take_along_axis_broadcasts_other_axes_as_numpy(rng):
+def test_take_along_axis_broadcasts_and_adds_duplicates(rng):
     array, places = rng.normal(size=(3, 4, 5)), rng.integers(-4, 4, (3, 2, 1))
     x, rows = sg.input("x", ("n", 4, 5), "float64"), sg.input("rows", ("n", 2, 1), "int64")
     y = sg.take_along_axis(x, rows, axis=1)
@@ -115,9 +109,6 @@ def test_take_along_axis_broadcasts_other_axes_as_numpy(rng):
     np.testing.assert_array_equal(flat, np.take_along_axis(array, np.array([7, -1]), None))
     few = run(sg.take_along_axis(array[:1], places, axis=1))
     np.testing.assert_array_equal(few, np.take_along_axis(array[:1], places, 1))
-
-
-def test_the_gradient_of_take_along_adds_duplicates():
     x = sg.input("x", (2, 3), "float64")
     taken = sg.take_along_axis(x, np.array([[0, 0, 2], [1, -2, 1]]))
     derivative = grad((taken * taken).sum(), x)

@@ -47,21 +47,15 @@ def test_reshape_with_named_sizes():
     assert x.reshape(batch, -1).shape == (batch, 24)
 
 
-def test_a_reshape_that_divides_only_sometimes_is_checked_in_the_run():
+def test_reshapes_that_are_nothing_or_cannot_be():
     x = sg.input("x", ("n",), "float64")
     y = x.reshape(3, -1)
     np.testing.assert_array_equal(run(y, {"x": counted(6)}), counted(3, 2))
     with assert_refused(SizeGuardError, "reshape", "n = 7", line="x.reshape(3, -1)"):
         run(y, {"x": counted(7)})
-
-
-def test_a_reshape_to_the_same_shape_is_no_node():
     x = sg.input("x", ("n", 3))
     assert x.reshape(-1, 3) is x
     assert sg.ravel(sg.ravel(x)) is not x
-
-
-def test_reshapes_that_cannot_be():
     x = sg.input("x", (3, 4))
     assert_each_refused(
         (ShapeError, "12 elements", "[5, 2]", "x f32[3, 4]", lambda: x.reshape(5, 2)),
@@ -108,14 +102,11 @@ def test_any_permutation(perm):
     np.testing.assert_array_equal(run(Transpose(op.inverse)(op(array))), array)
 
 
-def test_transposing_nothing_is_no_node():
+def test_permutations_that_are_nothing_or_none():
     x = sg.input("x", (3, "n"))
     assert x.transpose(0, 1) is x
     assert sg.swapaxes(x, 1, -1) is x
     assert sg.input("v", ("n",)).T.ndim == 1
-
-
-def test_permutations_that_are_none():
     x = sg.input("x", (3, 4))
     assert_each_refused(
         (AxisError, "names 1 of the 2 axes", lambda: x.transpose(0)),
@@ -148,16 +139,13 @@ def test_broadcast_as_numpy(shape, target):
     )
 
 
-def test_broadcast_to_a_named_size():
+def test_broadcasts_of_named_sizes_and_their_gradient():
     like = sg.input("x", ("n", 3), "float64")
     row = sg.input("row", (3,), "float64")
     spread = sg.broadcast_to(row, like.shape)
     feeds = {"x": np.ones((2, 3)), "row": [1.0, 2, 3]}
     np.testing.assert_array_equal(run(spread + like, feeds), [[2, 3, 4]] * 2)
     np.testing.assert_array_equal(run(grad((spread * like).sum(), row), feeds), [2, 2, 2])
-
-
-def test_the_gradient_of_a_broadcast_is_one_sum():
     x = sg.input("x", (1, 3), "float64")
     wide = sg.broadcast_to(x, (5, 4, 3))
     derivative = grad((wide * wide).sum(), x)

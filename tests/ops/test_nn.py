@@ -68,7 +68,7 @@ def test_activations_and_two_derivatives(name):
         np.testing.assert_allclose(run(found, {"x": POINTS}), each, rtol=1e-12, atol=1e-14)
 
 
-def test_activations_in_float32_are_float32():
+def test_dtypes_of_activations():
     x = sg.input("x", POINTS.shape)
     for function in (nn.relu, nn.silu, nn.softplus, nn.gelu, nn.elu, gelu_by_tanh):
         out = function(x)
@@ -76,6 +76,10 @@ def test_activations_in_float32_are_float32():
         assert out.dtype == slope.dtype == x.dtype
         for value in (out, slope):
             assert np.isfinite(run(value, {"x": POINTS})).all()
+    assert nn.relu(np.array([-3, 4])).dtype == "int64"
+    np.testing.assert_array_equal(run(nn.relu(np.array([-3, 4]))), [0, 4])
+    for function in (nn.silu, nn.softplus, nn.gelu, nn.softmax, nn.logsumexp):
+        assert function(np.array([1, 2])).dtype == "float64"
 
 
 def gelu_by_tanh(x):
@@ -91,16 +95,6 @@ def test_gelu_is_exact_or_by_tanh(spelling, rng):
     found = nn.gelu(Tensor(x, dtype="float64"), approximate=spelling).data
     wanted = exact if spelling in ("none", False) else tanh
     np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-15)
-
-
-def test_relu_of_integers_keeps_their_dtype():
-    assert nn.relu(np.array([-3, 4])).dtype == "int64"
-    np.testing.assert_array_equal(run(nn.relu(np.array([-3, 4]))), [0, 4])
-
-
-def test_integers_become_float64():
-    for function in (nn.silu, nn.softplus, nn.gelu, nn.softmax, nn.logsumexp):
-        assert function(np.array([1, 2])).dtype == "float64"
 
 
 AXES = [-1, 0, (0, 2), (1, -1), (0, 1, 2), None]
@@ -134,12 +128,9 @@ def test_values_and_gradients_over_any_axes(name, axis):
     check_gradients(lambda x: getattr(nn, name)(x, axis), [X], order=2)
 
 
-def test_logsumexp_keeps_its_axes():
+def test_logsumexp_keeps_its_axes_and_takes_one_number():
     found = sg.nn.logsumexp(Tensor(X, dtype="float64"), (0, 2), keepdims=True)
     np.testing.assert_allclose(found.data, special.logsumexp(X, (0, 2), keepdims=True))
-
-
-def test_of_one_number():
     number = Tensor(2.5, dtype="float64")
     assert sg.nn.logsumexp(number).item() == special.logsumexp(2.5) == 2.5
     assert sg.nn.logsumexp(number, axis=None).item() == 2.5
@@ -237,15 +228,43 @@ def test_a_named_axis_of_softmax_gives_the_bits_of_a_literal_one(rng):
         assert y[5] == y["n"]
 
 
-def test_attention_to_no_keys_gives_zeros():
+def test_queries_without_keys_give_zeros_and_no_nan(rng):
     q, k, v = (sg.input(name, ("b", size, 3)) for name, size in zip("qkv", "tss", strict=True))
     feeds = {"q": np.ones((2, 4, 3)), "k": np.ones((2, 0, 3)), "v": np.ones((2, 0, 3))}
     np.testing.assert_array_equal(run(nn.attention(q, k, v), feeds), np.zeros((2, 4, 3)))
+    q, k, v = (sg.input(n, (2, 3), "float64") for n in "qkv")
+    mask = np.array([[True, False], [False, False]])
+    out = nn.attention(q, k, v, mask)
+    feeds = {n: rng.normal(size=(2, 3)) for n in "qkv"}
+    np.testing.assert_allclose(run(out, feeds), [feeds["v"][0], np.zeros(3)])
+    for gradient in grad(out.sum(), [q, k, v]):
+        assert np.isfinite(run(gradient, feeds)).all()
 
 
-def test_softmax_refuses_an_axis_that_there_is_not():
+def test_refusals():
     with assert_refused(AxisError, "softmax: no axis 1", line="nn.softmax"):
         nn.softmax(sg.input("x", (2,)), 1)
+    with assert_refused(ArgumentError, "size is 0", line="nn.local_response_norm"):
+        nn.local_response_norm(sg.input("x", (2, 3)), 0)
+    with assert_refused(RankError, "not [n, c, ...]", line="nn.local_response_norm"):
+        nn.local_response_norm(sg.input("x", (2,)), 3)
+    q = np.zeros((2, 3))
+    assert_each_refused(
+        (DTypeError, "mask is float64", lambda: nn.attention(q, q, q, np.zeros((2, 2)))),
+        (RankError, "no two axes", lambda: nn.attention(np.zeros(3), q, q)),
+        (ShapeError, "inner sizes differ, 3 != 4", lambda: nn.attention(q, np.zeros((2, 4)), q)),
+    )
+    logits = sg.input("z", ("n", 3))
+    assert_each_refused(
+        (DTypeError, "labels are integers", "float32", "z f32[n, 3]",
+         lambda: nn.cross_entropy(logits, np.zeros(3, np.float32))),
+        (RankError, "logits [n, 3] take one label per row, got [n, 1]",
+         lambda: nn.cross_entropy(logits, sg.input("y", ("n", 1), "int64"))),
+        (ShapeError, "got [4]", lambda: nn.cross_entropy(np.zeros((5, 3)), np.zeros(4, int))),
+    )  # fmt: skip
+    other = nn.cross_entropy(logits, sg.input("y", ("m",), "int64"))
+    with assert_refused(SizeGuardError, "n = 2", "m = 1"):
+        run(other, {"z": np.zeros((2, 3)), "y": [0]})
 
 
 def test_layer_norm_and_its_gradients(rng):
@@ -351,13 +370,6 @@ def test_local_response_norm(rng, size):
     check_gradients(lambda each: nn.local_response_norm(each, size, 0.5), [x])
 
 
-def test_neighbours_that_are_none_are_refused():
-    with assert_refused(ArgumentError, "size is 0", line="nn.local_response_norm"):
-        nn.local_response_norm(sg.input("x", (2, 3)), 0)
-    with assert_refused(RankError, "not [n, c, ...]", line="nn.local_response_norm"):
-        nn.local_response_norm(sg.input("x", (2,)), 3)
-
-
 def test_derivatives_of_layers(rng):
     x, gain, bias = rng.normal(size=(4, 6)), rng.normal(size=6), rng.normal(size=6)
     for function, *arrays in (
@@ -397,25 +409,6 @@ def test_attention(rng):
         inputs = [sg.input(n, s, "float64") for n, s in zip("qkv", names, strict=True)]
         found = run(nn.attention(*inputs, causal=True), {"q": q, "k": k, "v": v})
         np.testing.assert_allclose(found, plain_attention(q, k, v, causal), rtol=1e-10)
-
-
-def test_a_query_that_may_look_nowhere_gives_zeros_and_no_nan(rng):
-    q, k, v = (sg.input(n, (2, 3), "float64") for n in "qkv")
-    mask = np.array([[True, False], [False, False]])
-    out = nn.attention(q, k, v, mask)
-    feeds = {n: rng.normal(size=(2, 3)) for n in "qkv"}
-    np.testing.assert_allclose(run(out, feeds), [feeds["v"][0], np.zeros(3)])
-    for gradient in grad(out.sum(), [q, k, v]):
-        assert np.isfinite(run(gradient, feeds)).all()
-
-
-def test_refusals_of_attention():
-    q = np.zeros((2, 3))
-    assert_each_refused(
-        (DTypeError, "mask is float64", lambda: nn.attention(q, q, q, np.zeros((2, 2)))),
-        (RankError, "no two axes", lambda: nn.attention(np.zeros(3), q, q)),
-        (ShapeError, "inner sizes differ, 3 != 4", lambda: nn.attention(q, np.zeros((2, 4)), q)),
-    )
 
 
 def test_embedding(rng):
@@ -492,11 +485,13 @@ def test_cross_entropy_and_its_gradient(shape, scale, rng):
     np.testing.assert_allclose(run(grad(loss, logits), feeds), expected, rtol=1e-9, atol=1e-12)
 
 
-def test_a_confident_right_answer_keeps_its_small_loss():
+def test_small_losses_and_no_rows():
     logits = np.array([[1000.0, 990.0]], np.float32)  # float32 is 6e-5 apart there
     found = run(nn.cross_entropy(logits, np.array([0])))
     assert found.dtype == np.float32
     assert found == pytest.approx(np.log1p(np.exp(-10.0)), rel=0, abs=1.2e-7)
+    loss = nn.cross_entropy(sg.input("z", ("n", 3)), sg.input("y", ("n",), "int64"))
+    assert np.isnan(run(loss, {"z": np.zeros((0, 3)), "y": np.zeros(0, int)}))
 
 
 @pytest.mark.parametrize("label", [-1, 3, -3, 100])
@@ -513,25 +508,6 @@ def test_labels_outside_raise(label):
         run(loss, feeds)
     with assert_refused(IndexOutOfRange, f"label {label}"):
         run(grad(loss, logits), feeds)
-
-
-def test_labels_that_are_none():
-    logits = sg.input("z", ("n", 3))
-    assert_each_refused(
-        (DTypeError, "labels are integers", "float32", "z f32[n, 3]",
-         lambda: nn.cross_entropy(logits, np.zeros(3, np.float32))),
-        (RankError, "logits [n, 3] take one label per row, got [n, 1]",
-         lambda: nn.cross_entropy(logits, sg.input("y", ("n", 1), "int64"))),
-        (ShapeError, "got [4]", lambda: nn.cross_entropy(np.zeros((5, 3)), np.zeros(4, int))),
-    )  # fmt: skip
-    other = nn.cross_entropy(logits, sg.input("y", ("m",), "int64"))
-    with assert_refused(SizeGuardError, "n = 2", "m = 1"):
-        run(other, {"z": np.zeros((2, 3)), "y": [0]})
-
-
-def test_the_mean_over_no_rows_is_nan():
-    loss = nn.cross_entropy(sg.input("z", ("n", 3)), sg.input("y", ("n",), "int64"))
-    assert np.isnan(run(loss, {"z": np.zeros((0, 3)), "y": np.zeros(0, int)}))
 
 
 def test_mse():

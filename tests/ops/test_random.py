@@ -246,7 +246,7 @@ def test_tensors_are_drawn_as_values_are():
         np.testing.assert_allclose(draw(eager).data, run(draw(symbolic)), rtol=1e-12)
 
 
-def test_integers_are_even():
+def test_shares_of_bernoulli_and_integers():
     found = run(sg.random.Generator(8).integers(-3, 4, (COUNT,)))
     from scipy import stats
 
@@ -259,9 +259,6 @@ def test_integers_are_even():
     assert set(run(sg.random.Generator(8).integers(-128, 128, (5000,), "int8"))) == set(
         range(-128, 128)
     )
-
-
-def test_bernoulli_by_element():
     p = np.array([0.0, 0.25, 1.0])
     found = run(sg.random.Generator(9).bernoulli(p, (COUNT // 4, 3))).mean(0)
     assert found[0] == 0

@@ -39,7 +39,7 @@ def test_pad_as_numpy(width):
     np.testing.assert_array_equal(run(np.pad(x, width), {"x": array}), np.pad(array, width))
 
 
-def test_pad_by_a_named_size():
+def test_named_sizes_pad_join_and_promote():
     n = sg.dim("n")
     x = sg.input("x", (n, 2), "float64")
     padded = sg.pad(x, ((n, 0), (0, 0)))
@@ -47,6 +47,22 @@ def test_pad_by_a_named_size():
     array = np.arange(6.0).reshape(3, 2)
     np.testing.assert_array_equal(run(padded, {"x": array})[3:], array)
     assert sg.pad(x, 0) is x
+    x, y = sg.input("x", ("n", 2), "float64"), sg.input("y", ("m", 2), "float64")
+    joined = np.concatenate([x, y, x])
+    assert joined.shape == (2 * sg.dim("n") + sg.dim("m"), 2)
+    feeds = {"x": np.ones((2, 2)), "y": np.zeros((1, 2))}
+    np.testing.assert_array_equal(run(joined, feeds)[:, 0], [1, 1, 0, 1, 1])
+    derivative = grad((joined * joined).sum(), x)
+    np.testing.assert_array_equal(run(derivative, feeds), np.full((2, 2), 4.0))
+    side = np.stack([x, y])
+    np.testing.assert_array_equal(run(side, feeds | {"y": np.zeros((2, 2))}).shape, (2, 2, 2))
+    with assert_refused(SizeGuardError, "concat", "n = 2", "m = 1", line="side = np.stack([x, y])"):
+        run(side, feeds)
+    x = sg.input("x", (2,))
+    assert sg.concatenate([x, np.arange(3)]).dtype == "float32"
+    assert sg.stack([1, 2.5]).dtype == "float64"
+    assert run(sg.concatenate([np.array([1], np.int8), np.array([300], np.int16)]))[1] == 300
+    assert sg.concatenate([x]) is x
 
 
 @pytest.mark.parametrize("axis", [0, 1, -1, None])
@@ -60,28 +76,6 @@ def test_concatenate_as_numpy(axis):
 def test_stack_as_numpy(axis):
     arrays = [np.arange(6.0).reshape(2, 3), np.ones((2, 3))]
     np.testing.assert_array_equal(run(sg.stack(arrays, axis)), np.stack(arrays, axis))
-
-
-def test_joining_values_of_named_sizes():
-    x, y = sg.input("x", ("n", 2), "float64"), sg.input("y", ("m", 2), "float64")
-    joined = np.concatenate([x, y, x])
-    assert joined.shape == (2 * sg.dim("n") + sg.dim("m"), 2)
-    feeds = {"x": np.ones((2, 2)), "y": np.zeros((1, 2))}
-    np.testing.assert_array_equal(run(joined, feeds)[:, 0], [1, 1, 0, 1, 1])
-    derivative = grad((joined * joined).sum(), x)
-    np.testing.assert_array_equal(run(derivative, feeds), np.full((2, 2), 4.0))
-    side = np.stack([x, y])
-    np.testing.assert_array_equal(run(side, feeds | {"y": np.zeros((2, 2))}).shape, (2, 2, 2))
-    with assert_refused(SizeGuardError, "concat", "n = 2", "m = 1", line="side = np.stack([x, y])"):
-        run(side, feeds)
-
-
-def test_joined_values_promote():
-    x = sg.input("x", (2,))
-    assert sg.concatenate([x, np.arange(3)]).dtype == "float32"
-    assert sg.stack([1, 2.5]).dtype == "float64"
-    assert run(sg.concatenate([np.array([1], np.int8), np.array([300], np.int16)]))[1] == 300
-    assert sg.concatenate([x]) is x
 
 
 def test_refusals():

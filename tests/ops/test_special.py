@@ -180,7 +180,7 @@ def test_a_loop_gives_a_lane_the_same_whatever_stands_beside_it():
         assert same_bytes(alone, together[at : at + 1])
 
 
-def test_derivatives_of_gammaln_of_any_order():
+def test_derivatives_of_gammaln_and_polygamma():
     points = np.array([0.3, 1.0, 2.7, 9.5])
     x = sg.input("x", (4,), "float64")
     value = sg.special.gammaln(x)
@@ -188,9 +188,6 @@ def test_derivatives_of_gammaln_of_any_order():
         value = sg.grad(value.sum(), x)
         expected = [float(mp.psi(order - 1, mp.mpf(p))) for p in points]
         np.testing.assert_allclose(sg.evaluate(value, {"x": points}), expected, rtol=1e-12)
-
-
-def test_polygamma_below_0():
     points = np.array([-0.3, -1.7, -2.25, -40.6])
     x = sg.input("x", (4,), "float64")
     for order in (1, 2, 3, 4):

@@ -122,7 +122,7 @@ def slope(function, x, *, order=1):
     return run(value, {"v": x})
 
 
-def test_clip_as_numpy():
+def test_clip_and_its_slopes():
     x = np.array([-2.0, -1.0, 0.0, 1.0, 3.0, np.nan])
     for low, high in ((-1.0, 1.0), (None, 1.0), (-1.0, None), (1.0, -1.0), (np.nan, 1.0)):
         np.testing.assert_array_equal(run(sg.clip(x, low, high)), np.clip(x, low, high))
@@ -130,9 +130,6 @@ def test_clip_as_numpy():
     np.testing.assert_array_equal(run(np.clip(v, -1, 1), {"v": x}), np.clip(x, -1, 1))
     assert sg.clip(np.array([1, 200], np.uint8), 3, 100).dtype == "uint8"
     np.testing.assert_array_equal(run(sg.clip(np.arange(5), 1, 3)), [1, 1, 2, 3, 3])
-
-
-def test_clip_has_slope_1_on_its_borders():
     x = np.array([-2.0, -1.0, 0.0, 1.0, 3.0])
     np.testing.assert_array_equal(slope(lambda v: sg.clip(v, -1.0, 1.0), x), [0, 1, 1, 1, 0])
     low, high = np.full(5, -1.0), np.full(5, 1.0)
@@ -140,9 +137,6 @@ def test_clip_has_slope_1_on_its_borders():
     by_high = slope(lambda v: sg.clip(x, low, v), high)
     np.testing.assert_array_equal(by_low, [1, 0, 0, 0, 0])
     np.testing.assert_array_equal(by_high, [0, 0, 0, 0, 1])
-
-
-def test_what_lies_beyond_a_border_does_not_reach_the_gradient():
     x = np.array([-1.0, 0.25])
     found = slope(lambda v: sg.log(sg.clip(v, 0.0, 1.0)).sum() + sg.sqrt(sg.clip(v, 0.0, 1.0)), x)
     assert np.isfinite(found[1])
@@ -240,14 +234,11 @@ def test_rounding_to_decimals():
         sg.round(np.array([15]), -1)
 
 
-def test_refusals():
+def test_refusals_and_needless_nodes():
     with assert_refused(DTypeError, "shifts take integers", line="sg.left_shift"):
         sg.left_shift(1.0, 2)
     with assert_refused(DTypeError, "bool", line="sg.floor_divide"):
         sg.floor_divide(np.array([True]), np.array([True]))
-
-
-def test_no_needless_nodes():
     x = sg.input("x", (3,), "float64")
     assert op_names(sg.isnan(x)) == ["ne"]
     assert op_names(sg.clip(x, 0.0)) == ["at_least"]

@@ -138,7 +138,7 @@ def test_a_promise_about_a_size_is_used_and_kept(key, bound, more):
         np.testing.assert_array_equal(run(x[key], {"x": array}), array[key])
 
 
-def test_common_slices_have_plain_sizes():
+def test_sizes_of_common_slices():
     n = sg.dim("n", min=1)
     x = sg.input("x", (n, 6))
     assert x[1:].shape == x[:-1].shape == (n - 1, 6)
@@ -148,23 +148,22 @@ def test_common_slices_have_plain_sizes():
     assert sg.input("y", (sg.dim("m", min=5),))[:5].shape == (5,)
     for part in (x[1:] - x[:-1], x[::-1], x[0], x[-1]):
         assert sg.Graph(part).guards == ()
-
-
-def test_differences_of_a_named_size():
     x = sg.input("x", ("n",), "float64")
     step = x[1:] - x[:-1]
     for size in (0, 1, 2, 7):
         array = np.arange(size, dtype=np.float64) ** 2
         np.testing.assert_array_equal(run(step, {"x": array}), np.diff(array))
-
-
-def test_a_size_may_be_an_index():
     n = sg.dim("n", min=2)
     x = sg.input("x", (n,), "float64")
     array = np.arange(6.0)
     assert run(x[n - 2], {"x": array}) == 4
     np.testing.assert_array_equal(run(x[: n // 2], {"x": array}), array[:3])
     np.testing.assert_array_equal(run(x[n // 2 :], {"x": array}), array[3:])
+    x = sg.input("x", ("n", 3))
+    assert x[:] is x
+    assert x[...] is x
+    assert x[:, 0:] is x
+    assert x[()] is x
 
 
 def test_indices_known_in_the_run():
@@ -180,14 +179,6 @@ def test_indices_known_in_the_run():
     with assert_refused(IndexOutOfRange, "index 4", "size 4", line="taken = x[at]"):
         taken = x[at]
         run(taken, feeds | {"at": [0, 4, 9]})
-
-
-def test_all_of_it_is_no_node():
-    x = sg.input("x", ("n", 3))
-    assert x[:] is x
-    assert x[...] is x
-    assert x[:, 0:] is x
-    assert x[()] is x
 
 
 def test_the_gradient_lands_where_the_elements_came_from():
