@@ -334,19 +334,19 @@ PATHS: Final = (
     ),
     Path(
         "filter_columns",
-        _LOWERED + "windows.filter_columns:channels_by_columns",
+        _LOWERED + "windows.filters:channels_by_columns",
         _returns(0),
         row="conv:3x3/2 | 8, 128 to 256 at 14x14:filter",
     ),
     Path(
         "columns",
-        _LOWERED + "windows.columns:by_columns",
+        _LOWERED + "windows.strips:by_columns",
         _returns(None),
         row="conv:7x7/2 | 8, 3 to 64 at 112x112:result",
     ),
     Path(
         "phases",
-        _LOWERED + "windows.phases:has_phases",
+        _LOWERED + "windows.strips:has_phases",
         _returns(False),
         row="conv:7x7/2 | 8, 3 to 64 at 112x112:image",
     ),

@@ -34,7 +34,7 @@ from staticgrad.fusion.reasons import (
     UpdateOrder,
     WholeOperand,
 )  # fmt: skip
-from staticgrad.fusion.row_rules import RowRules
+from staticgrad.fusion.rows import RowRules
 from staticgrad.fusion.walks import walk_of
 from staticgrad.ir.forms import Gather, GatherAlong, SearchForm
 from staticgrad.ir.graph import Node

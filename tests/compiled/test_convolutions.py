@@ -22,9 +22,9 @@ from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ir.forms import WindowProduct, WindowReduce
 from staticgrad.ir.kernels.stages import Gemm, nested
-from staticgrad.lowering.windows.columns import WindowColumns, WindowPhaseColumns, by_columns
-from staticgrad.lowering.windows.filter_columns import channels_by_columns
-from staticgrad.lowering.windows.tile_cuts import Cut, Tiled, best_cut
+from staticgrad.lowering.windows.filters import channels_by_columns
+from staticgrad.lowering.windows.strips import WindowColumns, WindowPhaseColumns, by_columns
+from staticgrad.lowering.windows.tiles import Cut, Tiled, best_cut
 from staticgrad.ops.convolution import Conv, ConvFilter, ConvImage
 from staticgrad.preparation.loops import with_remainders
 from staticgrad.preparation.windows import with_parts, with_patches

@@ -1,7 +1,7 @@
 """Loops as one kernel: rows outside, iterations inside, carried values in registers.
 
 A body with independent rows, or with only a few numbers, needs no separate kernels. Written out
-(``lowering.elements``) it is scalar arithmetic inside of a ``Loop``. Its carries are those of the
+(``written_out``) it is scalar arithmetic inside of a ``Loop``. Its carries are those of the
 kernel; slices and stacks are accessed in place. Rows are vector lanes, and are shared among
 workers. All operations are those of the body's kernels, so results are bitwise identical.
 
@@ -25,7 +25,6 @@ from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr
 from staticgrad.ir.kernels.stages import Carry, Check, Keep, Loop, Scalar, Stage, Store
 from staticgrad.ir.schedule import Step
-from staticgrad.lowering.elements import write_out
 from staticgrad.lowering.loops.driven import ENDLESS, LoweredBodies, readings
 from staticgrad.lowering.loops.joined import ITERATIONS, JoinedIterations, Steady
 from staticgrad.lowering.loops.written_loops import (
@@ -35,7 +34,13 @@ from staticgrad.lowering.loops.written_loops import (
     WrittenLoop,
     kept,
 )
-from staticgrad.lowering.loops.written_out import Found, NotWrittenOutError, RowPlace, branch_of
+from staticgrad.lowering.loops.written_out import (
+    Found,
+    NotWrittenOutError,
+    RowPlace,
+    branch_of,
+    write_out,
+)
 from staticgrad.lowering.operands import LoweredStep
 from staticgrad.types.arrays import hint_value
 from staticgrad.types.dim import Size

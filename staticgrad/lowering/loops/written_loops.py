@@ -30,7 +30,6 @@ from staticgrad.ir.kernels.stages import (
 )
 from staticgrad.ir.kernels.width import SHORT_STRIDE
 from staticgrad.ir.schedule import Buffer, Role, Schedule
-from staticgrad.lowering.elements import write_out
 from staticgrad.lowering.loops.driven import LoweredBodies
 from staticgrad.lowering.loops.joined import ITERATIONS, Steady
 from staticgrad.lowering.loops.written_out import (
@@ -40,6 +39,7 @@ from staticgrad.lowering.loops.written_out import (
     NotWrittenOutError,
     RowPlace,
     WrittenOut,
+    write_out,
 )
 from staticgrad.lowering.operands import LoweredStep
 from staticgrad.records import NamedTuple

@@ -6,17 +6,18 @@ from staticgrad.fusion.groups import Group, Groups
 from staticgrad.ir.forms import WindowProduct
 from staticgrad.lowering.operands import LoweredStep
 from staticgrad.lowering.windows.channels import WindowChannels, is_by_channels
-from staticgrad.lowering.windows.columns import by_columns
-from staticgrad.lowering.windows.filter_columns import WindowFilterColumns, channels_by_columns
-from staticgrad.lowering.windows.filters import WindowFilters, WindowPoints
+from staticgrad.lowering.windows.filters import (
+    WindowFilterColumns,
+    WindowFilters,
+    WindowPoints,
+    channels_by_columns,
+)
 from staticgrad.lowering.windows.maps import WindowMaps
-from staticgrad.lowering.windows.phases import WindowPhases, has_phases
 from staticgrad.lowering.windows.places import WindowLowering
 from staticgrad.lowering.windows.pooled import PooledMaps, PooledStrips, PooledTiles
 from staticgrad.lowering.windows.products import WindowProducts
-from staticgrad.lowering.windows.strips import WindowStrips
-from staticgrad.lowering.windows.tile_filters import WindowTileFilters
-from staticgrad.lowering.windows.tiles import WindowTiles
+from staticgrad.lowering.windows.strips import WindowPhases, WindowStrips, by_columns, has_phases
+from staticgrad.lowering.windows.tiles import WindowTileFilters, WindowTiles
 from staticgrad.preparation.windows import is_fed
 
 

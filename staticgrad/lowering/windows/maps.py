@@ -2,11 +2,13 @@
 
 A pool's element is an expression of the loads of its taps. A spread of windows over an image has
 one element written out for each remainder of the strides; these elements share loads of windows.
+
+The sum, the maximum and its place over the elements of a window, taps in C order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial, reduce
 from itertools import product
 from typing import Final
@@ -28,8 +30,8 @@ from staticgrad.lowering.windows.products import (
     image_place,
     window_place,
 )
-from staticgrad.lowering.windows.taps import largest_of, place_of, sum_of
 from staticgrad.types.dim import Size
+from staticgrad.types.dtype import DType
 
 #: A remainder of the strides along each axis: that of taps, and that of elements without taps.
 Residue = tuple[tuple[int, int], ...]
@@ -215,3 +217,47 @@ _READINGS: Final = {
     "place": WindowMaps.chosen,
     "take": WindowMaps.taken,
 }
+
+
+def sum_of(values: Iterable[Expr]) -> Expr:
+    """Return the sum of the taps."""
+    return reduce(lambda one, other: one + other, values)
+
+
+def largest_of(values: Iterable[Expr]) -> Expr:
+    """Return the first of the largest taps; NaN wins. ``place_of`` returns its number."""
+    return reduce(_larger, values)
+
+
+def place_of(
+    values: Sequence[Expr], dtype: DType, inside: Sequence[Expr | None] | None = None
+) -> Expr:
+    """Return the number of the first of the largest taps, in ``dtype``; NaN wins.
+
+    ``inside``: whether each tap lies in the image, None if it always does. A tap in the border is
+    never chosen; if all taps are in the border, the place is 0.
+    """
+    tests = [None] * len(values) if inside is None else inside
+    (best, *rest), (met, *others) = values, tests
+    at = ex.literal(0, dtype)
+    for number, (value, lies) in enumerate(zip(rest, others, strict=True), 1):
+        better = _is_better(value, best)
+        if met is not None:
+            first = ~met if lies is None else lies & ~met
+            better = better | first
+            met = None if lies is None else met | lies
+        at = ex.select(better, ex.literal(number, dtype), at)
+        best = ex.select(better, value, best)
+    return at
+
+
+def _larger(best: Expr, value: Expr) -> Expr:
+    if not value.dtype.is_float:
+        return best.maximum(value)
+    return ex.select(_is_better(value, best), value, best)
+
+
+def _is_better(value: Expr, best: Expr) -> Expr:
+    if not value.dtype.is_float:
+        return value > best
+    return ~(value <= best) & best.eq(best)

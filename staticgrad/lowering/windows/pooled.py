@@ -17,11 +17,10 @@ from staticgrad.ir.expr import Expr, Position
 from staticgrad.ir.forms import WindowAxis, WindowProduct, WindowReduce
 from staticgrad.ir.kernels.stages import Extent, Map, Store
 from staticgrad.lowering.operands import VECTOR, LoweredStep
+from staticgrad.lowering.windows.maps import largest_of, place_of, sum_of
 from staticgrad.lowering.windows.places import AxisPlace, WindowLowering, along, ends
 from staticgrad.lowering.windows.strips import RESULT, WindowStrips
-from staticgrad.lowering.windows.taps import largest_of, place_of, sum_of
-from staticgrad.lowering.windows.tile_cuts import RESULTS
-from staticgrad.lowering.windows.tiles import TILES, WindowTiles
+from staticgrad.lowering.windows.tiles import RESULTS, TILES, WindowTiles
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import DType
 

@@ -1,4 +1,10 @@
-"""3 x 3 convolutions in tiles of two by two results, with fewer multiplications (Winograd).
+"""The number of tiles of a convolution in an iteration, and their layout.
+
+The data passed between the stages of an iteration stays in L2, which limits its tiles. Products
+and combinations process whole vectors of tiles. The cheapest cut within the limit has the lowest
+cost of both for each useful tile.
+
+3 x 3 convolutions in tiles of two by two results, with fewer multiplications (Winograd).
 
 A tile of results needs four by four elements of the image. These are combined by additions
 (``IMAGE``). Sixteen products over the channels with the combined filters follow, one for each
@@ -10,25 +16,141 @@ strip are copied separately, with the border; even and odd columns are separated
 Rows of tiles that do not fill whole vectors may be joined. Each row of the strip then has one more
 tile, of border, so that the elements of a tile have a fixed offset in every row. Vectors cross from
 row to row, and the values of tiles between rows are never stored. Products process those tiles,
-too; ``tile_cuts`` chooses the cheaper layout.
+too; ``best_cut`` chooses the cheaper layout.
+
+Filter gradients of 3 x 3 convolutions in tiles, with fewer multiplications (Winograd).
+
+The contribution of a tile of two by two results to the nine taps is F(3x3, 2x2) of the algorithm
+above. The tile's four by four elements of the image are combined as there, and its results
+are combined, too (``_GIVEN``). Sixteen products are summed over all tiles of all images; sums of
+these are the taps. An iteration has some channels of each side, and loops over the batch, a strip
+of an image at a time; the sums stay in L2.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from staticgrad.fusion.groups import ScratchBuffer, Walk
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr, Position
-from staticgrad.ir.kernels.stages import Axis, Gemm, Loop, Map, Stage, Store
+from staticgrad.ir.forms import WindowProduct
+from staticgrad.ir.graph import Node
+from staticgrad.ir.kernels.stages import Axis, Gemm, Keep, Loop, Map, Scalar, Stage, Store
 from staticgrad.lowering.operands import VECTOR, LoweredStep
 from staticgrad.lowering.windows.places import AxisPlace, along, ends, image_place_among
 from staticgrad.lowering.windows.products import WindowProducts
-from staticgrad.lowering.windows.tile_cuts import RESULTS, best_cut, tiled
+from staticgrad.ops.convolution import CHANNELS_TOGETHER
+from staticgrad.records import dataclass
 from staticgrad.types.arrays import hint_value
 from staticgrad.types.dim import Size, minimum
 from staticgrad.types.dtype import DType
+
+#: Results of a tile along an axis.
+RESULTS: Final = 2
+#: Combinations of a tile, for which products are made.
+COMBINATIONS: Final = 16
+#: Bytes that the products read and write for the tiles of an iteration, about; and its tiles.
+_NEAR: Final = 1 << 19
+_FEWEST_TILES: Final = 64
+_MOST_TILES: Final = 256
+#: Desired iterations; the channels of an iteration are a multiple of ``_ROWS``; from ``_MANY``
+#: channels each it pays that several iterations combine the same elements.
+WANTED: Final = 4
+_ROWS: Final = 16
+_MANY: Final = 64
+#: Costs in multiplications of vectors, for one channel: to combine a vector of tiles; to combine
+#: a partial vector; to copy a vector of an image or of results.
+_COMBINED: Final = 70
+_MASKED: Final = 140
+_COPIED: Final = 12
+#: Fewer vectors of tiles than this take the same time: filters are read once for all.
+_FEWEST_VECTORS: Final = 2
+
+
+@dataclass(frozen=True)
+class Tiled:
+    """The result in tiles: rows of tiles, tiles of a row, images, channels (out, in), dtype."""
+
+    high: int
+    wide: int
+    images: int
+    channels: tuple[int, int]
+    dtype: DType
+
+
+def tiled(node: Node) -> Tiled:
+    """Return the tiles of a convolution, or of the image of one, at likely sizes."""
+    form = node.form
+    assert isinstance(form, WindowProduct)
+    of_image = form.result == "image"
+    first, second = (hint_value(size) for size in node.args[1].type.shape[:2])
+    extents = [hint_value(axis.image if of_image else axis.windows) for axis in form.axes]
+    high, wide = (max(1, -(-extent // RESULTS)) for extent in extents)
+    images = max(1, hint_value(node.args[0].type.shape[0]))
+    channels = (second, first) if of_image else (first, second)
+    return Tiled(high, wide, images, channels, node.types[0].dtype)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Rows of tiles and images in an iteration; ``joined``: rows are contiguous, with an unused
+    tile of border between them."""
+
+    rows: int
+    images: int
+    joined: bool
+
+    def tiles(self, of: Tiled) -> int:
+        """Return the number of tiles of an iteration, with those of borders."""
+        return self.images * self.rows * (of.wide + self.joined)
+
+    def cost(self, of: Tiled) -> float:
+        """Return the cost per image in multiplications of vectors."""
+        lanes = of.dtype.lanes
+        out, inner = of.channels
+        vectors = max(_FEWEST_VECTORS, -(-self.tiles(of) // lanes))
+        runs, run = (1, self.rows * (of.wide + 1)) if self.joined else (self.rows, of.wide)
+        combined = runs * (run // lanes * _COMBINED + (run % lanes > 0) * _MASKED)
+        row = -(-RESULTS * of.wide // lanes) * RESULTS * _COPIED
+        strips, parts = -(-of.high // self.rows), self.parts(of)
+        given = parts * inner * (combined + (self.rows + 1) * row)
+        around = given + out * (combined + self.rows * row)
+        idle = max(1.0, WANTED / (self.iterations(of) * parts))
+        again = -(-of.images // self.images) * self.images / of.images
+        multiplied = vectors * COMBINATIONS * out * inner / self.images
+        return (multiplied + around) * strips * idle * again
+
+    def iterations(self, of: Tiled) -> int:
+        """Return the number of strips of all images."""
+        return -(-of.images // self.images) * -(-of.high // self.rows)
+
+    def parts(self, of: Tiled) -> int:
+        """Return the number of parts of the result's channels, each a separate iteration if there
+        are few strips; the image is copied and combined for each part."""
+        out, wanted = of.channels[0], -(-WANTED // self.iterations(of))
+        return next(n for n in range(wanted, 0, -1) if n == 1 or out % (n * _ROWS) == 0)
+
+
+def best_cut(of: Tiled) -> Cut:
+    """Return the cheapest cut; if equal, that of fewest tiles: each worker has scratch for them."""
+    return min(_cuts(of), key=lambda cut: (cut.cost(of), cut.tiles(of)))
+
+
+def _cuts(of: Tiled) -> Iterator[Cut]:
+    moved = sum(of.channels) * COMBINATIONS * of.dtype.itemsize
+    most = max(_FEWEST_TILES, min(_NEAR // moved, _MOST_TILES))
+    for kind in (False, True):
+        for rows in range(1, max(1, min(of.high, most // (of.wide + kind))) + 1):
+            yield Cut(-(-of.high // -(-of.high // rows)), 1, kind)
+        shared = of.channels[0] >= WANTED * _MANY
+        for images in range(2, (of.images if shared else of.images // WANTED) + 1):
+            cut = Cut(of.high, images, kind)
+            if cut.tiles(of) > most:
+                break
+            yield cut
+
 
 #: Elements of the image that a tile needs along an axis.
 SIDE: Final = 4
@@ -301,3 +423,156 @@ def _sum(terms: Sequence[tuple[int, Expr]]) -> Expr:
         if sign:
             total = total + value if sign > 0 else total - value
     return total
+
+
+#: The signs of the combinations of two results.
+_GIVEN: Final = ((1, 0), (1, 1), (1, -1), (0, 1))
+#: Tiles of a strip, about: the combinations of a strip stay in L2, or nearly.
+_TILES: Final = 256
+#: Iterations that there should be, and channels of one, at least.
+_WANTED_SHARES: Final = 2
+_FEWEST: Final = 16
+#: The scratch: the strip of an image with its border, its combinations, those of the results, sums.
+_GIVENS, _SUMS = 2, 3
+
+
+class WindowTileFilters(WindowTiles):
+    """The state of lowering such a gradient; its first axis has the parts of the batch."""
+
+    def lowered(self) -> LoweredStep:
+        """Return the kernel: combinations and products, image by image, then the taps."""
+        self.read, self.given = (self.groups.source(arg) for arg in self.anchor.args)
+        self.dtype = self.anchor.types[0].dtype
+        self.over_windows = True
+        parts, self.result, self.channels = self.group.domain[:3]
+        self.batch = self.read.type.shape[0]
+        self._cut_strips()
+        self._cut_channels(int(parts))
+        self.outer = [
+            self.loop(f"i{n}", extent)
+            for n, extent in enumerate(
+                (parts, -(-self.result // self.each), -(-self.channels // self.inner))
+            )
+        ]
+        self.n, self.strip = self._fresh(), self._fresh()
+        stages = (self._copied(), self._combined(), self._givens(), self._products())
+        strips = Loop(self.loop(self.strip, self.strips), (), stages, ())
+        left = self.size(self.batch) - ex.index("i0") * self.size(self.part)
+        count = Axis(self.n, self.extent(self.part), "r0")
+        images = Loop(count, (), (strips,), ())
+        kept = Scalar((Keep("r0", left),))
+        return self.finish((self._zeros(), kept, images, self._nine()), self.outer)
+
+    def _cut_strips(self) -> None:
+        high, self.wide = (-(-axis.windows // RESULTS) for axis in self.form.axes)
+        rows, wide = (max(1, hint_value(size)) for size in (high, self.wide))
+        strips = -(-rows // max(1, _TILES // wide))
+        self.there, self.rows = 1, -(-rows // strips)
+        self.strips: Size = -(-high // self.rows)
+        self.joined, self.pitch = False, self.wide
+        self.run = self.tiles = self.rows * self.wide
+
+    def _cut_channels(self, parts: int) -> None:
+        """Set the images of a part, and the channels of an iteration on both sides: fewer than the
+        maximum if there are too few parts of the batch."""
+        self.part = -(-self.batch // parts)
+        out, channels = hint_value(self.result), hint_value(self.channels)
+        shares = [-(-count // CHANNELS_TOGETHER) for count in (out, channels)]
+        each = max(1, hint_value(self.part))
+        around = -(-max(1, hint_value(self.batch)) // each)
+        for side, count in ((1, channels), (0, out)):
+            while (
+                around * shares[0] * shares[1] < _WANTED_SHARES
+                and count >= shares[side] * 2 * _FEWEST
+            ):
+                shares[side] *= 2
+        self.each, self.inner = -(-out // shares[0]), -(-channels // shares[1])
+
+    # -- places -----------------------------------------------------------------------------------
+
+    def _image_of(self, loop: str) -> AxisPlace:
+        return AxisPlace((("i0", self.part), (self.n, 1)), 0, self.batch, within=True)
+
+    def _read_channel(self, loop: str) -> AxisPlace:
+        return _share("i2", self.inner, loop, self.channels)
+
+    def _channel_of(self, loop: str) -> AxisPlace:
+        return _share("i1", self.each, loop, self.result)
+
+    def _added(self, t: str, o: str, start: Size = 0) -> Access:
+        moved = ((t, self.each * self.inner),) if t else ()
+        return self._scratch(_SUMS, (*moved, (o, self.inner), (VECTOR, 1)), start)
+
+    # -- stages -----------------------------------------------------------------------------------
+
+    def _zeros(self) -> Map:
+        """Return the map that sets the sums to 0."""
+        t, o = self._fresh(), self._fresh()
+        store = Store(self._added(t, o), ex.literal(0, self.dtype))
+        rows = (Axis(t, SIDE**2), self.loop(o, self.each))
+        return Map(self.loop(VECTOR, self.inner), (store,), rows)
+
+    def _givens(self) -> Map:
+        o, image, row = self._fresh(), self._fresh(), self._fresh()
+        high, wide = self.form.axes
+
+        def given(a: int, b: int) -> Expr:
+            terms: tuple[tuple[str, Size], ...] = (
+                (self.strip, RESULTS * self.rows),
+                (row, RESULTS),
+            )
+            low = a + RESULTS * (self.rows * self.strips - 1)
+            last = b + RESULTS * (self.wide - 1)
+            down = AxisPlace(terms, a, ends(a, low, high.windows))
+            place = AxisPlace(((VECTOR, RESULTS),), b, ends(b, last, wide.windows))
+            lead = (self._image_of(image), self._channel_of(o))
+            return self.element(self.given, (*lead, down, place))
+
+        square = [[given(a, b) for b in range(RESULTS)] for a in range(RESULTS)]
+        to = self._tile(o, image, row)
+        stores = [
+            Store(self._scratch(_GIVENS, to, number * self.apart(self.each)), value)
+            for number, value in enumerate(both_ways(_GIVEN, square))
+        ]
+        return self._over((o, self.each), image, (row, self.rows), self.wide, stores)
+
+    def _products(self) -> Loop:
+        t = self._fresh()
+        a = self._scratch(_GIVENS, ((t, self.apart(self.each)), ("i", self.tiles), ("k", 1)))
+        b = self._scratch(COMBINED, ((t, self.apart(self.inner)), ("k", 1), (VECTOR, self.tiles)))
+        to = self._added(t, "i")
+        value = ex.load(to, self.dtype) + ex.ref("acc", self.dtype)
+        i, j = self.loop("i", self.each), self.loop(VECTOR, self.inner)
+        product = Gemm((i,), (j,), (self.loop("k", self.tiles),), a, b, (Store(to, value),))
+        return Loop(Axis(t, SIDE**2), (), (product,), ())
+
+    def _nine(self) -> Map:
+        o = self._fresh()
+        size = self.each * self.inner
+        sums = [
+            [ex.load(self._added("", o, (a * SIDE + b) * size), self.dtype) for b in range(SIDE)]
+            for a in range(SIDE)
+        ]
+        down = [_three(column) for column in zip(*sums, strict=True)]
+        taps = [_three(row) for row in zip(*down, strict=True)]
+        stores: list[Store] = []
+        for number, value in enumerate(tap for row in taps for tap in row):
+            mine = self._channel_of(o)
+            other = self._read_channel(VECTOR)
+            places = (AxisPlace((), k) for k in divmod(number, 3))
+            self.move_to((*along("i0"), mine, other, *places))
+            stores += self.stores(value)
+        return Map(self.loop(VECTOR, self.inner), tuple(stores), (self.loop(o, self.each),))
+
+
+def _share(outer: str, each: Size, loop: str, every: Size) -> AxisPlace:
+    """Return the channel at a loop over the channels of an iteration; the last may have fewer."""
+    last = each * (-(-every // each)) - 1
+    return AxisPlace(((outer, each), (loop, 1)), 0, ends(0, last, every))
+
+
+def _three(given: Sequence[Expr]) -> tuple[Expr, Expr, Expr]:
+    first, plus, minus, last = given
+    half = ex.literal(0.5, first.dtype)
+    both = (plus + minus) * half
+    return first + both, (plus - minus) * half, both - last
