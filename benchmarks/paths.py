@@ -298,7 +298,7 @@ PATHS: Final = (
     Path("rows_jammed", _LOWERED + "rows:rows_jammed", _returns(1), row="gemm:nt 1x64x4096"),
     Path(
         "row_strips",
-        _LOWERED + "rows:_RowLowering._strip",
+        _LOWERED + "rows:RowLowering._strip",
         _returns(0),
         row="small:layer norm 8192x64",
     ),

@@ -150,8 +150,6 @@ def absorbed(groups: Groups) -> Groups:
 
 
 class _Absorbing(Regrouping):
-    """Groups while some of them become parts of later ones, which keep their levels."""
-
     def __init__(self, groups: Groups) -> None:
         super().__init__(groups)
         self._homes = {node: each.number for each in groups.all for node in each.nodes}

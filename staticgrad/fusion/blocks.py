@@ -109,8 +109,6 @@ def roles_of(groups: Groups, group: Group) -> Roles:
 
 
 class _RolesReader:
-    """One walk over the nodes of a block, which are in the order of the graph."""
-
     def __init__(self, groups: Groups, group: Group) -> None:
         self.groups, self.group = groups, group
         self.stored = frozenset(group.stored)
@@ -466,8 +464,6 @@ def _product(group: Group) -> Node:
 
 
 class _Blocking(Regrouping):
-    """Groups while some of them become blocks."""
-
     def __init__(self, groups: Groups) -> None:
         super().__init__(groups)
         self._updated = {value.node for _, value in groups.graph.updates}

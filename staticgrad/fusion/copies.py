@@ -85,8 +85,6 @@ def with_late_copies(groups: Groups, keys: Iterable[Key]) -> tuple[Groups, Mappi
 
 
 class _Copying:
-    """Groups while more are added, and while more of their values are stored."""
-
     def __init__(self, groups: Groups) -> None:
         self._before = groups
         self._groups = dict(groups.by_number)

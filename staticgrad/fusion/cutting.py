@@ -156,8 +156,6 @@ def _live(groups: Groups, group: Group) -> list[int]:
 
 
 class _Cutting:
-    """Groups while some of them are cut."""
-
     def __init__(self, groups: Groups) -> None:
         self._before = groups
         self._groups = dict(groups.by_number)

@@ -187,8 +187,6 @@ def _is_number_per_row(group: Group, rows: Group) -> bool:
 
 
 class _Splitting(Regrouping):
-    """Groups while totals leave some of them."""
-
     def result(self, found: set[int]) -> Groups:
         every = [self._groups[number] for number in sorted(found)]
         totals = [each for each in every if each.kind == "map" and each.reductions and each.nodes]
@@ -254,8 +252,6 @@ def merged(groups: Groups) -> Groups:
 
 
 class _Merging(Regrouping):
-    """Groups while some of them are merged."""
-
     def __init__(self, groups: Groups) -> None:
         super().__init__(groups)
         self._updated = {value.node for _, value in groups.graph.updates}

@@ -78,8 +78,6 @@ def joined(groups: Groups, across: bool = False) -> Groups:
 
 
 class _Joining(Regrouping):
-    """Groups while some of them are joined."""
-
     def __init__(self, groups: Groups, across: bool) -> None:
         super().__init__(groups)
         self._across = across

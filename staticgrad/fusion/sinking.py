@@ -101,8 +101,6 @@ def _is_whole(walk: Walk, domain: Shape) -> bool:
 
 
 class _Siblings(Regrouping):
-    """Groups while some of them are merged."""
-
     def result(self, alike: Sequence[Sequence[int]]) -> Groups:
         for numbers in alike:
             for one, other in combinations(numbers[:_NEAREST], 2):
@@ -181,8 +179,6 @@ def sunk(groups: Groups) -> Groups:
 
 
 class _Sinking:
-    """Groups while values move from one to another; each to a later one."""
-
     def __init__(self, groups: Groups) -> None:
         self._before = groups
         self._groups = dict(groups.by_number)

@@ -220,8 +220,6 @@ def _is_image(group: Group, axes: Sequence[WindowAxis]) -> bool:
 
 
 class _Pools(Regrouping):
-    """Groups while pools go to their images."""
-
     def result(self) -> Groups:
         pools: dict[int, list[Group]] = {}
         for group in self._before.all:

@@ -14,7 +14,7 @@ from typing import Final
 
 from staticgrad.analysis.layout import Strided
 from staticgrad.fusion.blocks import Roles, roles_of
-from staticgrad.fusion.groups import Group, Groups, Home, Key, Source, Walk
+from staticgrad.fusion.groups import Home, Key, Source, Walk
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr, Position
 from staticgrad.ir.forms import COMBINERS, Contract
@@ -44,13 +44,8 @@ from staticgrad.types.dtype import I64, DType
 _JAMMED: Final = 4
 
 
-def lower_block(groups: Groups, group: Group) -> LoweredStep:
-    """Return the kernel of a group of kind ``block``."""
-    return _BlockLowering(groups, group).lowered()
-
-
 @dataclass
-class _BlockLowering(Lowering):
+class BlockLowering(Lowering):
     """The state of lowering a block.
 
     ``row`` is the loop over a tile's rows in the stage that is written, ``shape`` that of the node

@@ -1,7 +1,4 @@
-"""Copies into a buffer, or into a part of one; several copies to the same rows are one kernel.
-
-The steps of groups that call a routine, with their bound operands, results and scratch.
-"""
+"""Copies into a buffer, or into a part of one; several copies to the same rows are one kernel."""
 
 from __future__ import annotations
 
@@ -11,13 +8,11 @@ from itertools import product
 from typing import Final
 
 from staticgrad.analysis.layout import Strided, collapse
-from staticgrad.fusion.groups import CheckBuffer, Group, Groups, Home, Key, Transfer, Walk
+from staticgrad.fusion.groups import Transfer, Walk
 from staticgrad.fusion.walks import walk_of
 from staticgrad.ir import expr as ex
-from staticgrad.ir.calls import Routine
 from staticgrad.ir.expr import Position
-from staticgrad.ir.forms import CallForm
-from staticgrad.ir.kernels.stages import Axis, Map, Mode, Store
+from staticgrad.ir.kernels.stages import Axis, Map, Store
 from staticgrad.lowering.operands import (
     VECTOR,
     Loops,
@@ -27,10 +22,9 @@ from staticgrad.lowering.operands import (
     loops_over,
     vector_axis,
 )
-from staticgrad.records import dataclass
 from staticgrad.types.arrays import Shape
 from staticgrad.types.dim import Size
-from staticgrad.types.dtype import BOOL, I64, DType
+from staticgrad.types.dtype import BOOL
 
 #: Neighbours that are dealt out to as many runs, at most.
 MOST_DEALT: Final = 8
@@ -170,42 +164,3 @@ def _store(low: Lowering, copy: Transfer, target: Walk) -> Store:
     value = ex.literal(copy.fill, dtype) if source is None else low.value(source)
     streamed = copy.target in low.group.streamed
     return low.stored(low.access(target, dtype, "out"), value, streamed)
-
-
-@dataclass(frozen=True)
-class LoweredCall:
-    """A routine, and what its operands stand for: values from an element on.
-
-    ``scratch``: element types and sizes of the operands that follow. ``checks``: two words for what
-    failed come last.
-    """
-
-    routine: Routine
-    operands: tuple[tuple[Key, Size], ...]
-    scratch: tuple[tuple[DType, Size], ...]
-    check: CheckBuffer | None
-    form: CallForm
-    reads: tuple[Key, ...]
-    writes: tuple[Key, ...]
-
-
-def lower_call(groups: Groups, group: Group) -> LoweredCall:
-    """Return the call that computes a group of kind ``call``."""
-    (node,) = group.nodes
-    form = node.form
-    assert isinstance(form, CallForm)
-    modes: list[tuple[Mode, DType]] = [("in", arg.type.dtype) for arg in node.args]
-    modes += [("out", kind.dtype) for kind in node.types]
-    modes += [("scratch", dtype) for dtype, _ in form.scratch]
-    modes += [("check", I64)] if form.checks else []
-    read = groups.places_of_operands(group)
-    results = [Home(node, number) for number in range(len(node.types))]
-    return LoweredCall(
-        Routine(form.routine, tuple(modes), form.alone),
-        (*read, *((key, 0) for key in results)),
-        form.scratch,
-        CheckBuffer(node) if form.checks else None,
-        form,
-        tuple(dict.fromkeys(key for key, _ in read)),
-        tuple(results),
-    )

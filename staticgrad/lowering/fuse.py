@@ -17,7 +17,8 @@ from staticgrad.fusion.groups import CheckBuffer, Copied, Group, Groups, Home, K
 from staticgrad.fusion.merging import taken
 from staticgrad.fusion.updates import PendingStep, Update, copied_updates, in_order
 from staticgrad.ir.bodies import BodyStep
-from staticgrad.ir.forms import Contract
+from staticgrad.ir.calls import Routine
+from staticgrad.ir.forms import CallForm, Contract
 from staticgrad.ir.graph import (
     Computation,
     Constant,
@@ -28,6 +29,7 @@ from staticgrad.ir.graph import (
     ParameterLeaf,
     Symbolic,
 )
+from staticgrad.ir.kernels.stages import Mode
 from staticgrad.ir.schedule import (
     Binding,
     BoundStep,
@@ -51,7 +53,6 @@ from staticgrad.types.dtype import I64, DType
 
 if TYPE_CHECKING:
     from staticgrad.fusion.neighbours import KernelPair
-    from staticgrad.lowering.copies import LoweredCall
     from staticgrad.lowering.loops.driven import LoweredBodies
     from staticgrad.lowering.loops.written_loops import Stretch
 
@@ -266,8 +267,12 @@ class _Builder:
 
     def work(self, groups: Groups, group: Group) -> PendingStep:
         position = max([self._position[node] for node in group.members], default=0)
-        lowered: LoweredStep | LoweredCall | LoweredBodies
+        lowered: LoweredStep | LoweredBodies
         step: BoundStep
+        if group.kind == "call":
+            step, reads = self._call_step(groups, group)
+            writes = tuple(Home(node, n) for node in group.nodes for n in range(len(node.types)))
+            return PendingStep(group.number, step, reads, writes, position, group.level)
         if group.kind == "body":
             from staticgrad.lowering.loops.driven import lower_bodies  # few have loops
 
@@ -279,11 +284,6 @@ class _Builder:
             kernel = whole if isinstance(whole, LoweredStep) else None
             lowered = kernel or bodies
             step = self._step(group, kernel) if kernel else self._body_step(group, bodies)
-        elif group.kind == "call":
-            from staticgrad.lowering.copies import lower_call
-
-            lowered = lower_call(groups, group)
-            step = self._call_step(group, lowered)
         else:
             lowered = self._lowerings.lower(groups, group)
             step = self._step(group, lowered)
@@ -303,27 +303,28 @@ class _Builder:
             lowered.arguments,
             lowered.total,
             lowered.grain,
-            group.phase,
-            _label(group),
-            _origins(group),
+            *_about(group),
         )
 
-    def _call_step(self, group: Group, call: LoweredCall) -> CallStep:
-        bound = [Binding(self._buffer_of(key), offset) for key, offset in call.operands]
-        bound += [Binding(self._add("s", "scratch", *each)) for each in call.scratch]
-        if call.check is not None:
-            bound.append(Binding(self._buffer_of(call.check)))
-        form = call.form
-        return CallStep(
-            call.routine,
-            tuple(bound),
-            form.sizes,
-            form.total,
-            form.flops,
-            group.phase,
-            _label(group),
-            _origins(group),
-        )
+    def _call_step(self, groups: Groups, group: Group) -> tuple[CallStep, tuple[Key, ...]]:
+        """Return the call of a routine, and what it reads."""
+        (node,) = group.nodes
+        form = node.form
+        assert isinstance(form, CallForm)
+        read = groups.places_of_operands(group)
+        results = [(Home(node, number), 0) for number in range(len(node.types))]
+        bound = [Binding(self._buffer_of(key), offset) for key, offset in (*read, *results)]
+        bound += [Binding(self._add("s", "scratch", *each)) for each in form.scratch]
+        modes: list[tuple[Mode, DType]] = [("in", arg.type.dtype) for arg in node.args]
+        modes += [("out", kind.dtype) for kind in node.types]
+        modes += [("scratch", dtype) for dtype, _ in form.scratch]
+        if form.checks:
+            modes.append(("check", I64))
+            bound.append(Binding(self._buffer_of(CheckBuffer(node))))
+        routine = Routine(form.routine, tuple(modes), form.alone)
+        sizes = form.sizes, form.total, form.flops
+        step = CallStep(routine, tuple(bound), *sizes, *_about(group))
+        return step, tuple(dict.fromkeys(key for key, _ in read))
 
     def _schedules(self, group: Group) -> list[Schedule]:
         (node,) = group.nodes
@@ -343,8 +344,7 @@ class _Builder:
 
     def _stretched(self, group: Group, each: Stretch) -> Schedule:
         bound = [Binding(buffer.name) for buffer in each.buffers]
-        about = (group.phase, _label(group), _origins(group))
-        step = KernelStep.of(each.kernel, bound, each.arguments, *about)
+        step = KernelStep.of(each.kernel, bound, each.arguments, *_about(group))
         return Schedule("stretch", each.buffers, (step,), each.outputs)
 
     def _body_step(self, group: Group, lowered: LoweredBodies) -> BodyStep:
@@ -363,21 +363,17 @@ class _Builder:
             form.slices,
             form.reverse,
             form.logged,
-            group.phase,
-            _label(group),
-            _origins(group),
+            *_about(group),
         )
 
 
-def _origins(group: Group) -> tuple[Location, ...]:
+def _about(group: Group) -> tuple[int, str, tuple[Location, ...]]:
+    """Return the phase of a step, a label, its ops or the value that it copies, and its lines."""
     nodes = group.members
-    return tuple(dict.fromkeys([place for node in nodes for place in node.origin.places]))
-
-
-def _label(group: Group) -> str:
-    names = ", ".join(dict.fromkeys([node.op.name for node in group.members]))
+    names = ", ".join(dict.fromkeys([node.op.name for node in nodes]))
     copies = group.transfer is not None and isinstance(group.transfer.target, Copied)
-    return f"copy of {names}" if copies else names
+    places = dict.fromkeys([place for node in nodes for place in node.origin.places])
+    return group.phase, f"copy of {names}" if copies else names, tuple(places)
 
 
 def _renamed(step: BoundStep, new_names: Mapping[str, str]) -> BoundStep:

@@ -389,12 +389,7 @@ _BYTES_AHEAD: Final = 2 << 10
 _LONG_ROW: Final = 2 << 10
 
 
-def lower_rows(groups: Groups, group: Group) -> LoweredStep:
-    """Return the kernel that computes a group of rows."""
-    return _RowLowering(groups, group).lowered()
-
-
-class _RowLowering(Lowering):
+class RowLowering(Lowering):
     """The state of lowering a group of rows; ``memo`` holds the values of one context."""
 
     def lowered(self) -> LoweredStep:

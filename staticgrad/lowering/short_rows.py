@@ -58,11 +58,6 @@ MOST_PLACES: Final = 16
 _Place = tuple[int, ...] | None
 
 
-def lower_short_rows(groups: Groups, group: Group) -> LoweredStep:
-    """Return the kernel of a group whose rows are short, of one stage or of several."""
-    return _ShortRows(groups, group).lowered(group.row)
-
-
 def lower_short_map(groups: Groups, group: Group, alike: bool) -> LoweredStep | None:
     """Return the kernel of a group without reductions, if its last axes are short; else None.
 
@@ -76,7 +71,7 @@ def lower_short_map(groups: Groups, group: Group, alike: bool) -> LoweredStep | 
     stores = [store_walk(group, key, kind.shape) for key, kind in kinds]
     walks = [*operand_walks(groups, group), *stores]
     row = written_axes(group, walks, [kind.dtype for _, kind in kinds], alike)
-    return None if row == 0 else _ShortRows(groups, group).lowered(row)
+    return None if row == 0 else ShortRows(groups, group).lowered(row)
 
 
 def written_axes(group: Group, walks: Sequence[Walk], stored: Sequence[DType], alike: bool) -> int:
@@ -107,7 +102,7 @@ def written_axes(group: Group, walks: Sequence[Walk], stored: Sequence[DType], a
     return row if enough and length * group.instructions <= MOST_WRITTEN_OUT else 0
 
 
-class _ShortRows(Lowering):
+class ShortRows(Lowering):
     """The state of lowering; ``memo`` holds the values of one place, ``memos`` those of all.
 
     ``around``: where the loops between vectors and the row are that are written out.
@@ -269,12 +264,7 @@ def combined(kind: str, terms: Sequence[Expr]) -> Expr:
     return in_lanes(terms, lanes(terms[0].dtype), partial(ex.apply, COMBINERS[kind].combine))
 
 
-def lower_pieces(groups: Groups, group: Group) -> LoweredStep:
-    """Return the kernel that computes a group whose rows are taken in pieces."""
-    return _PieceLowering(groups, group).lowered()
-
-
-class _PieceLowering(Lowering):
+class PieceLowering(Lowering):
     """The state of lowering such a group; ``piece`` is the loop over the pieces of a row."""
 
     piece = ""

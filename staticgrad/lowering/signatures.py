@@ -63,8 +63,8 @@ class Lowerings:
     def lower(self, groups: Groups, group: Group) -> LoweredStep:
         """Return the result of ``lower_group`` for a group; equal kernels are one object."""
         signature = _Reader(groups, group, self._codes).signature()
-        found = self._found.get(signature.text)
-        if found is None:
+        lowered = self._found.get(signature.text)
+        if lowered is None:
             lowered = lower_group(groups, group)
             kernel = self._kernels.setdefault(lowered.kernel, lowered.kernel)
             keys = {key: number for number, key in enumerate(signature.keys)}
@@ -74,16 +74,17 @@ class Lowerings:
             def code(key: Key) -> object:  # scratch and checks belong to a node
                 return keys[key] if key in keys else (nodes[key.node], key)
 
-            found = replace(lowered, kernel=kernel).renamed(code, offsets.__getitem__)
-            self._found[signature.text] = found
+            lowered = replace(lowered, kernel=kernel).renamed(code, offsets.__getitem__)
+            self._found[signature.text] = lowered
 
         def key(code: Any) -> Key:
             if isinstance(code, int):
                 return signature.keys[code]
             number, beside = code
-            return replace(beside, node=signature.keys[number].node)
+            found: Key = replace(beside, node=signature.keys[number].node)
+            return found
 
-        return found.renamed(key, signature.offsets.__getitem__)
+        return lowered.renamed(key, signature.offsets.__getitem__)
 
 
 class _Codes:
@@ -106,8 +107,6 @@ class _Codes:
 
 
 class _Reader:
-    """One walk over a group, linear in its nodes and their operands."""
-
     def __init__(self, groups: Groups, group: Group, codes: _Codes) -> None:
         self._groups, self._group, self._codes = groups, group, codes
         self._keys: dict[Key, int] = {}

@@ -66,7 +66,7 @@ from staticgrad.ir.kernels.stages import (
     Store,
 )
 from staticgrad.ir.summation import BLOCK
-from staticgrad.lowering.blocks import lower_block
+from staticgrad.lowering.blocks import BlockLowering
 from staticgrad.lowering.copies import lower_copies
 from staticgrad.lowering.operands import (
     VECTOR,
@@ -82,7 +82,13 @@ from staticgrad.lowering.operands import (
     note_neighbours,
     vector_axis,
 )
-from staticgrad.lowering.rows import checked_place, lower_rows, memory_ahead, one_hot, rows_jammed
+from staticgrad.lowering.rows import (
+    RowLowering,
+    checked_place,
+    memory_ahead,
+    one_hot,
+    rows_jammed,
+)
 from staticgrad.native.machine import current
 from staticgrad.types.arrays import Shape, c_strides, hint_product, hint_value
 from staticgrad.types.dim import Size
@@ -305,21 +311,21 @@ def lower_group(groups: Groups, group: Group) -> LoweredStep:
     What writes kinds of groups that few programs have is loaded with the first of them.
     """
     if group.kind == "block":
-        return lower_block(groups, group)
+        return BlockLowering(groups, group).lowered()
     if group.pieces:
-        from staticgrad.lowering.short_rows import lower_pieces
+        from staticgrad.lowering.short_rows import PieceLowering
 
-        return lower_pieces(groups, group)
+        return PieceLowering(groups, group).lowered()
     if group.kind == "windows":
         from staticgrad.lowering.windows.groups import lower_windows
 
         return lower_windows(groups, group)
     if has_short_rows(groups, group):
-        from staticgrad.lowering.short_rows import lower_short_rows
+        from staticgrad.lowering.short_rows import ShortRows
 
-        return lower_short_rows(groups, group)
+        return ShortRows(groups, group).lowered(group.row)
     if group.kind == "rows":
-        return lower_rows(groups, group)
+        return RowLowering(groups, group).lowered()
     if group.kind == "map" and may_fold(group):
         short = _short_or_folded(groups, group)
         if short is not None:

@@ -91,8 +91,6 @@ def _copied(
 
 
 class _Formulas:
-    """Asks about the formulas of one graph."""
-
     def __init__(self, graph: Graph) -> None:
         self._users = users_of(graph)
         self._roots = {value.key for value in graph.roots}
@@ -209,8 +207,6 @@ def with_shifted_formulas(graph: Graph) -> Graph:
 
 
 class _Shifting:
-    """Asks about, and makes, the formulas of one graph."""
-
     def __init__(self, graph: Graph) -> None:
         self._users = users_of(graph)
         self._roots = {value.key for value in graph.roots}

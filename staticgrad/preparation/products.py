@@ -172,8 +172,6 @@ def expand_vector_products(graph: Graph) -> Graph:
 
 
 class _Expanding:
-    """A graph while its products are expanded; ``spared``: whether values lost their readers."""
-
     def __init__(self, graph: Graph) -> None:
         self.spared = False
         self._graph = graph

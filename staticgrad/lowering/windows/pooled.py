@@ -29,8 +29,6 @@ Tap = tuple[int, ...]
 
 
 class _Pooled(WindowLowering):
-    """The state of lowering an image, which is ``group``, with the pools over it."""
-
     pools: Group
     all_groups: Groups
 
