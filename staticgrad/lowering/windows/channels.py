@@ -12,9 +12,9 @@ from itertools import product
 from math import prod
 from typing import Final
 
-from staticgrad.fusion.groups import Group, Groups, ScratchBuffer
+from staticgrad.fusion.groups import Group, Groups
 from staticgrad.ir import expr as ex
-from staticgrad.ir.expr import Access, Expr, Position
+from staticgrad.ir.expr import Access, Expr
 from staticgrad.ir.forms import WindowAxis, WindowProduct
 from staticgrad.ir.kernels.stages import (
     FEW,
@@ -252,13 +252,6 @@ class WindowChannels(WindowMaps):
         found = zip(self.starts, self.wide, self.ends, strict=True)
         return [ends(start, start + wide - 1, end) for start, wide, end in found]
 
-    def _scratch(self, number: int, moved: Sequence[tuple[str, Size]], start: Size = 0) -> Access:
-        key = ScratchBuffer(self.anchor, number)
-        self.scratch[key] = self.operand(key, 0, self.dtype, "scratch")
-        strides = [(name, self.stride(name, step)) for name, step in moved]
-        places = () if start == 0 else (Position((), self.argument(start)),)
-        return Access(self.scratch[key], tuple(strides), (), places)
-
     def _apart(self) -> Sequence[Size]:
         return c_strides((1, *self.wide))
 
@@ -287,7 +280,7 @@ class WindowChannels(WindowMaps):
                 continue
             past = k if self.over_windows else axis.taps - 1 - k
             start = start + axis.dilation * past * by
-        return self._scratch(_COPY, [(n, plane), *moved] if n else moved, start)
+        return self.in_scratch(_COPY, [(n, plane), *moved], start)
 
     def _copied(self, n: tuple[Axis, ...], lead: Sequence[AxisPlace], made: int) -> Sequence[Map]:
         """Return the maps that copy a channel of an image, or of all images, with the border.
@@ -304,7 +297,7 @@ class WindowChannels(WindowMaps):
             places.append(AxisPlace(((name, 1),), start + first, end))
             at = at + first * by
         value = self.element(self.x, (*lead, *places))
-        store = Store(self._scratch(_COPY, moved, at), value)
+        store = Store(self.in_scratch(_COPY, moved, at), value)
         extents = [extent for _, extent, _ in found]
         rows = [self.loop(name, extent) for name, extent in zip(names, extents, strict=True)]
         copied = Map(rows[-1], (store,), (*n, *rows[:-1]))
@@ -312,11 +305,11 @@ class WindowChannels(WindowMaps):
             return (copied,)
         images = self.x.type.shape[0] if n else 1
         whole = self.loop(VECTOR, images * plane)
-        zero = Store(self._scratch(_COPY, [(VECTOR, 1)]), ex.literal(0, self.dtype))
+        zero = Store(self.in_scratch(_COPY, [(VECTOR, 1)]), ex.literal(0, self.dtype))
         return Map(whole, (zero,)), copied
 
     def _row(self, number: int, extent: Size) -> Access:
-        return self._scratch(_ROWS, [(VECTOR, 1)], number * extent)
+        return self.in_scratch(_ROWS, [(VECTOR, 1)], number * extent)
 
 
 def _rows_together(extents: Sequence[Size], taps: int) -> int:

@@ -21,7 +21,6 @@ from math import prod
 from typing import Final
 
 from staticgrad.analysis.layout import collapse
-from staticgrad.fusion.groups import ScratchBuffer
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access
 from staticgrad.ir.forms import WindowProduct
@@ -29,7 +28,6 @@ from staticgrad.ir.graph import Node
 from staticgrad.ir.kernels.stages import (
     FED_ROWS,
     Axis,
-    Extent,
     Gemm,
     Keep,
     Map,
@@ -150,12 +148,6 @@ class WindowFilters(WindowProducts):
 
     # -- the product ------------------------------------------------------------------------------
 
-    def _plane_access(self, moved: Sequence[tuple[str, Size]]) -> Access:
-        key = ScratchBuffer(self.anchor)
-        self.scratch[key] = self.operand(key, 0, self.first.type.dtype, "scratch")
-        strides: list[tuple[str, Extent]] = [(n, self.argument(s)) for n, s in moved]
-        return Access(self.scratch[key], tuple(strides))
-
     def _copied(self) -> Map:
         axes = self.form.axes
         names = [self._fresh() for _ in axes[1:]] + [VECTOR]
@@ -171,7 +163,7 @@ class WindowFilters(WindowProducts):
         )
         value = self.element(self.first, (self.image, channel, *places))
         moved = [(self.c.name, self.plane), *zip(names, self.apart, strict=True)]
-        store = Store(self._plane_access(moved), value)
+        store = Store(self.in_scratch(0, moved), value)
         rows = [self.loop(name, size) for name, size in zip(names, self.wide, strict=True)]
         return Map(rows[-1], (store,), (self.c, *rows[:-1]))
 
@@ -180,7 +172,7 @@ class WindowFilters(WindowProducts):
         for axis, apart, tap, y in zip(self.form.axes, self.apart, taps, ys, strict=True):
             moved += [(tap.name, axis.dilation * apart)] if tap else []
             moved += [(y.name, axis.step * apart)] if y else []
-        return self._plane_access(moved)
+        return self.in_scratch(0, moved)
 
 
 class WindowPoints(WindowFilters):
@@ -278,7 +270,7 @@ class WindowFilterColumns(WindowProducts):
             (*self.second.layout.strides[:2], *given),
         )
         moved = [(VECTOR, self.terms), (image, self.apart[0])]
-        b = self._copy([*moved, *zip(names, c_strides(tuple(extents)), strict=True)])
+        b = self.in_scratch(0, [*moved, *zip(names, c_strides(tuple(extents)), strict=True)])
         self.places = (*along("i"), AxisPlace((("i0", columns), (VECTOR, 1))))
         stores = tuple(self.stores(ex.ref("acc", dtype)))
         product = Gemm(
@@ -290,11 +282,6 @@ class WindowFilterColumns(WindowProducts):
             stores,
         )
         return self.finish([self._copied(taps), product], self.outer)
-
-    def _copy(self, moved: list[tuple[str, Size]]) -> Access:
-        key = ScratchBuffer(self.anchor)
-        self.scratch[key] = self.operand(key, 0, self.anchor.types[0].dtype, "scratch")
-        return Access(self.scratch[key], tuple((n, self.stride(n, s)) for n, s in moved))
 
     def _copied(self, taps: int) -> Map:
         axes, c, image = self.form.axes, self._fresh(), self._fresh()
@@ -315,4 +302,4 @@ class WindowFilterColumns(WindowProducts):
             self.loop(image, self.batch),
             *(self.loop(name, axis.windows) for name, axis in zip(names, axes, strict=True)),
         ]
-        return Map(loops[-1], (Store(self._copy(moved), value),), tuple(loops[:-1]))
+        return Map(loops[-1], (Store(self.in_scratch(0, moved), value),), tuple(loops[:-1]))

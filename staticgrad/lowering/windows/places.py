@@ -11,7 +11,7 @@ from dataclasses import field, replace
 from typing import Final
 
 from staticgrad.analysis.layout import collapse
-from staticgrad.fusion.groups import Home, Key, Source, Walk
+from staticgrad.fusion.groups import Home, Key, ScratchBuffer, Source, Walk
 from staticgrad.fusion.walks import operand_walks
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr, Position
@@ -64,11 +64,11 @@ def inside(start: Size, count: Size, extent: Size) -> tuple[int, Size, Size | No
     return first, count - first - max(past, 0), None
 
 
-def image_place_among(outer: str, loop: str, together: int, batch: Size) -> AxisPlace:
-    """Return the image at a loop over the ``together`` images of an iteration of ``outer``; the
-    last iteration may have fewer."""
-    last = together * (-(-batch // together)) - 1
-    return AxisPlace(((outer, together), (loop, 1)), 0, ends(0, last, batch))
+def place_of_part(outer: str, loop: str, each: Size, every: Size) -> AxisPlace:
+    """Return the place at a loop over the ``each`` of an iteration of ``outer``; the last iteration
+    may have fewer of ``every``."""
+    last = each * (-(-every // each)) - 1
+    return AxisPlace(((outer, each), (loop, 1)), 0, ends(0, last, every))
 
 
 def tap_place(axis: WindowAxis, window: str, tap: int) -> AxisPlace:
@@ -200,6 +200,14 @@ class WindowLowering(Lowering):
         if ("widened", value) not in self.memo:
             self.memo["widened", value] = value.cast(value.dtype.compute)
         return self.memo["widened", value]
+
+    def in_scratch(self, number: int, moved: Iterable[tuple[str, Size]], start: Size = 0) -> Access:
+        """Return an access to a scratch buffer; loops without a name do not move it."""
+        key, dtype = ScratchBuffer(self.anchor, number), self.anchor.types[0].dtype
+        self.scratch[key] = self.operand(key, 0, dtype, "scratch")
+        strides = tuple((name, self.stride(name, step)) for name, step in moved if name)
+        places = () if start == 0 else (Position((), self.argument(start)),)
+        return Access(self.scratch[key], strides, (), places)
 
     def results(self) -> list[tuple[Key, Walk]]:
         """Return the values that the group stores, each with its walk."""

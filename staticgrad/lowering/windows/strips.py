@@ -38,7 +38,7 @@ from staticgrad.ir.forms import WindowAxis, WindowProduct
 from staticgrad.ir.graph import Node
 from staticgrad.ir.kernels.stages import Ahead, Axis, Extent, Gemm, Loop, Map, Stage, Store
 from staticgrad.lowering.operands import VECTOR, LoweredStep
-from staticgrad.lowering.windows.places import AxisPlace, along, ends, image_place_among
+from staticgrad.lowering.windows.places import AxisPlace, along, ends, place_of_part
 from staticgrad.lowering.windows.products import WindowProducts, name_of
 from staticgrad.records import dataclass
 from staticgrad.types.arrays import c_strides, hint_value
@@ -250,9 +250,7 @@ class WindowStrips(WindowProducts):
         loops, moved, lead = self._over_columns(i, names, extents)
         dtype = self.read.type.dtype
         result: Expr = ex.load(self._scratch(RESULT, moved), dtype.compute).cast(dtype)
-        high = self.strip * (-(-found[0] // self.strip)) - 1
-        terms = ((self.strips, self.strip), (names[0], 1))
-        first = AxisPlace(terms, 0, ends(0, high, found[0]))
+        first = place_of_part(self.strips, names[0], self.strip, found[0])
         self.places = (*lead, self._mine(i, out), first, *along(*names[1:]))
         return Map(loops[-1], tuple(self.stores(result)), tuple(loops[:-1]))
 
@@ -543,7 +541,7 @@ class WindowColumns(WindowStrips):
         return 0 if self._has_copies(number) else self._reach(self.form.axes[number])
 
     def _image_of(self, loop: str) -> AxisPlace:
-        return image_place_among(self.n, loop, self.images, self.group.domain[0])
+        return place_of_part(self.n, loop, self.images, self.group.domain[0])
 
     def _copy_strides(self) -> list[Size]:
         found: list[Size] = []

@@ -29,17 +29,17 @@ of an image at a time; the sums stay in L2.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from staticgrad.fusion.groups import ScratchBuffer, Walk
+from staticgrad.fusion.groups import Walk
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr, Position
 from staticgrad.ir.forms import WindowProduct
 from staticgrad.ir.graph import Node
 from staticgrad.ir.kernels.stages import Axis, Gemm, Keep, Loop, Map, Scalar, Stage, Store
 from staticgrad.lowering.operands import VECTOR, LoweredStep
-from staticgrad.lowering.windows.places import AxisPlace, along, ends, image_place_among
+from staticgrad.lowering.windows.places import AxisPlace, along, ends, place_of_part
 from staticgrad.lowering.windows.products import WindowProducts
 from staticgrad.ops.convolution import CHANNELS_TOGETHER
 from staticgrad.records import dataclass
@@ -212,7 +212,7 @@ class WindowTiles(WindowProducts):
         return self.wide + 1
 
     def _image_of(self, loop: str) -> AxisPlace:
-        return image_place_among("i0", loop, self.images, self.read.type.shape[0])
+        return place_of_part("i0", loop, self.images, self.read.type.shape[0])
 
     def _read_channel(self, loop: str) -> AxisPlace:
         return AxisPlace(((loop, 1),))
@@ -231,7 +231,7 @@ class WindowTiles(WindowProducts):
         """
         zero, zeros = ex.literal(0, self.dtype), []
         if self.joined:
-            behind = self._scratch(PLANE, ((VECTOR, 1),), RESULTS * self.inner * self._plane_size)
+            behind = self.in_scratch(PLANE, ((VECTOR, 1),), RESULTS * self.inner * self._plane_size)
             zeros.append(Map(self.loop(VECTOR, RESULTS), (Store(behind, zero),), ()))
         left = self.tiles - self.there * self.run
         if left != 0:
@@ -239,7 +239,7 @@ class WindowTiles(WindowProducts):
             stores = []
             for number in range(SIDE):
                 start = number * self.apart(self.inner) + self.there * self.run
-                to = self._scratch(COMBINED, ((c, self.tiles), (VECTOR, 1)), start)
+                to = self.in_scratch(COMBINED, ((c, self.tiles), (VECTOR, 1)), start)
                 stores.append(Store(to, zero))
             each = (self.loop(c, self.inner),)
             zeros.append(Map(self.loop(VECTOR, left), tuple(stores), each))
@@ -267,7 +267,7 @@ class WindowTiles(WindowProducts):
             value = self.element(self.read, (self._image_of(image), self._read_channel(c), *places))
             moved = ((c, self._plane_size), (image, high * wide), (row, wide), (VECTOR, 1))
             start_of = odd * self.inner * self._plane_size
-            stores.append(Store(self._scratch(PLANE, moved, start_of), value))
+            stores.append(Store(self.in_scratch(PLANE, moved, start_of), value))
         return self._over((c, self.inner), image, (row, high), wide, stores)
 
     @property
@@ -287,7 +287,7 @@ class WindowTiles(WindowProducts):
 
         to = self._tile(c, image, row)
         stores = [
-            Store(self._scratch(COMBINED, to, number * self.apart(self.inner)), value)
+            Store(self.in_scratch(COMBINED, to, number * self.apart(self.inner)), value)
             for number, value in enumerate(both_ways(IMAGE, square(given), rows))
         ]
         return self._for_tiles((c, self.inner), image, row, stores)
@@ -305,9 +305,9 @@ class WindowTiles(WindowProducts):
 
     def _multiplied(self, first: int) -> Loop:
         t = self._fresh()
-        b = self._scratch(COMBINED, ((t, self.apart(self.inner)), ("k", self.tiles), (VECTOR, 1)))
+        b = self.in_scratch(COMBINED, ((t, self.apart(self.inner)), ("k", self.tiles), (VECTOR, 1)))
         moved = ((t, self.apart(self.each)), ("i", self.tiles), (VECTOR, 1))
-        to = self._scratch(SUMS, moved, first * self.apart(self.each))
+        to = self.in_scratch(SUMS, moved, first * self.apart(self.each))
         i, j = self.loop("i", self.each), self.loop(VECTOR, self.tiles)
         store = Store(to, ex.ref("acc", self.dtype))
         k, taps = self.loop("k", self.inner), self._filter_access(AxisPlace(((t, 1),), first))
@@ -328,7 +328,7 @@ class WindowTiles(WindowProducts):
 
         def given(a: int, b: int) -> Expr:
             start = (a * SIDE + b) * self.apart(self.each)
-            return ex.load(self._scratch(SUMS, self._tile(o, image, row), start), self.dtype)
+            return ex.load(self.in_scratch(SUMS, self._tile(o, image, row), start), self.dtype)
 
         moved = (*self._result(o, image), (row, RESULTS * self.pitch))
         stores = []
@@ -349,7 +349,7 @@ class WindowTiles(WindowProducts):
         for odd in range(RESULTS):
             self.move_to((*self._lead(image, o), self._row_of_results(row, odd), *along(VECTOR)))
             start = odd * RESULTS * self.run
-            stores += self.stores(ex.load(self._scratch(TILES, moved, start), self.dtype))
+            stores += self.stores(ex.load(self.in_scratch(TILES, moved, start), self.dtype))
         return self._over((o, self.each), image, (row, self.rows), self.found[1], stores)
 
     def _lead(self, image: str, channel: str) -> tuple[AxisPlace, AxisPlace]:
@@ -380,17 +380,10 @@ class WindowTiles(WindowProducts):
         rows = (self.loop(*channel), self.loop(image, self.there), self.loop(*row))
         return Map(self.loop(VECTOR, wide), tuple(stores), rows)
 
-    def _scratch(self, number: int, moved: Iterable[tuple[str, Size]], start: Size = 0) -> Access:
-        key = ScratchBuffer(self.anchor, number)
-        self.scratch[key] = self.operand(key, 0, self.dtype, "scratch")
-        strides = tuple((name, self.stride(name, step)) for name, step in moved if name)
-        places = () if start == 0 else (Position((), self.argument(start)),)
-        return Access(self.scratch[key], strides, (), places)
-
     def _every_second(
         self, number: int, moved: Sequence[tuple[str, Size]], start: Size, place: int
     ) -> Access:
-        access = self._scratch(number, moved, start)
+        access = self.in_scratch(number, moved, start)
         return Access(
             access.operand,
             access.strides,
@@ -494,14 +487,14 @@ class WindowTileFilters(WindowTiles):
         return AxisPlace((("i0", self.part), (self.n, 1)), 0, self.batch, within=True)
 
     def _read_channel(self, loop: str) -> AxisPlace:
-        return _share("i2", self.inner, loop, self.channels)
+        return place_of_part("i2", loop, self.inner, self.channels)
 
     def _channel_of(self, loop: str) -> AxisPlace:
-        return _share("i1", self.each, loop, self.result)
+        return place_of_part("i1", loop, self.each, self.result)
 
     def _added(self, t: str, o: str, start: Size = 0) -> Access:
         moved = ((t, self.each * self.inner),) if t else ()
-        return self._scratch(_SUMS, (*moved, (o, self.inner), (VECTOR, 1)), start)
+        return self.in_scratch(_SUMS, (*moved, (o, self.inner), (VECTOR, 1)), start)
 
     # -- stages -----------------------------------------------------------------------------------
 
@@ -531,15 +524,15 @@ class WindowTileFilters(WindowTiles):
         square = [[given(a, b) for b in range(RESULTS)] for a in range(RESULTS)]
         to = self._tile(o, image, row)
         stores = [
-            Store(self._scratch(_GIVENS, to, number * self.apart(self.each)), value)
+            Store(self.in_scratch(_GIVENS, to, number * self.apart(self.each)), value)
             for number, value in enumerate(both_ways(_GIVEN, square))
         ]
         return self._over((o, self.each), image, (row, self.rows), self.wide, stores)
 
     def _products(self) -> Loop:
         t = self._fresh()
-        a = self._scratch(_GIVENS, ((t, self.apart(self.each)), ("i", self.tiles), ("k", 1)))
-        b = self._scratch(COMBINED, ((t, self.apart(self.inner)), ("k", 1), (VECTOR, self.tiles)))
+        a = self.in_scratch(_GIVENS, ((t, self.apart(self.each)), ("i", self.tiles), ("k", 1)))
+        b = self.in_scratch(COMBINED, ((t, self.apart(self.inner)), ("k", 1), (VECTOR, self.tiles)))
         to = self._added(t, "i")
         value = ex.load(to, self.dtype) + ex.ref("acc", self.dtype)
         i, j = self.loop("i", self.each), self.loop(VECTOR, self.inner)
@@ -563,12 +556,6 @@ class WindowTileFilters(WindowTiles):
             self.move_to((*along("i0"), mine, other, *places))
             stores += self.stores(value)
         return Map(self.loop(VECTOR, self.inner), tuple(stores), (self.loop(o, self.each),))
-
-
-def _share(outer: str, each: Size, loop: str, every: Size) -> AxisPlace:
-    """Return the channel at a loop over the channels of an iteration; the last may have fewer."""
-    last = each * (-(-every // each)) - 1
-    return AxisPlace(((outer, each), (loop, 1)), 0, ends(0, last, every))
 
 
 def _three(given: Sequence[Expr]) -> tuple[Expr, Expr, Expr]:
