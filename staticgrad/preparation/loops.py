@@ -26,11 +26,9 @@ This happens just before kernels are made: derivatives and other passes see one 
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from math import prod
-from typing import Any, ClassVar, Final, cast
+from typing import Any, Final, cast
 
 from staticgrad.analysis.cost import ROWS, all_seconds
 from staticgrad.building import here
@@ -45,6 +43,7 @@ from staticgrad.ops.convolution import Conv, ConvImage, Convolution
 from staticgrad.ops.indexing import Pad, sliced
 from staticgrad.ops.loops import NUMBER, TRUTH, Loop, While
 from staticgrad.ops.movement import swapaxes
+from staticgrad.records import dataclass, replace
 from staticgrad.types.arrays import TensorType, hint_value
 from staticgrad.types.dtype import I64
 
@@ -56,28 +55,22 @@ MOST_ROWS: Final = 64
 MOST_ELEMENTS: Final = 1 << 17
 
 
-class Arrangement(ABC):
+@dataclass(frozen=True)
+class Arrangement:
     """An order of a matrix's elements in which products read it in iterations that do not change
-    it."""
+    it.
 
-    #: Iterations for which that pays: bringing the matrix into the order takes time that some gain.
-    fewest_iterations: ClassVar[int]
+    ``fewest_iterations``: for which that pays: bringing the matrix into the order takes time that
+    some gain. ``pays``: whether all readers of a body's input are products that gain, given the
+    number of iterations. ``arranged``: the matrix in the order, before the first iteration;
+    ``stored``: its type in the body. ``product``: what replaces a product in the loop.
+    """
 
-    @abstractmethod
-    def pays(self, value: Symbolic, readers: Sequence[Node], iterations: int) -> bool:
-        """Return whether all readers of a body's input are products that gain."""
-
-    @abstractmethod
-    def arranged(self, value: Symbolic) -> Symbolic:
-        """Return the matrix in the order, before the first iteration."""
-
-    @abstractmethod
-    def stored(self, kind: TensorType) -> TensorType:
-        """Its type in the body."""
-
-    @abstractmethod
-    def product(self, op: MatMul) -> Op:
-        """Return the product that replaces ``op`` in the loop."""
+    fewest_iterations: int
+    pays: Callable[[Symbolic, Sequence[Node], int], bool]
+    arranged: Callable[[Symbolic], Symbolic]
+    stored: Callable[[TensorType], TensorType]
+    product: Callable[[MatMul], Op]
 
 
 def with_arranged(graph: Graph, order: Arrangement) -> Graph:
@@ -134,35 +127,30 @@ def _body(body: Graph, arranged: set[int], order: Arrangement) -> Graph:
     return body_of(new.values(), rebuilt(body, new, changed=products))
 
 
-class _Transposed(Arrangement):
-    """Transposed: products that would pack a transposed factor in every iteration read it as it
-    lies."""
+def _pays_transposed(value: Symbolic, readers: Sequence[Node], iterations: int) -> bool:
+    small = value.ndim == 2 and hint_value(value.type.size) <= MOST_ELEMENTS
+    return small and all(
+        isinstance(node.op, MatMul)
+        and node.op.transpose_b
+        and node.args[1].key == value.key != node.args[0].key
+        and hint_value(node.types[0].shape[-2]) <= MOST_ROWS
+        for node in readers
+    )
 
-    fewest_iterations = FEWEST_ITERATIONS
 
-    def pays(self, value: Symbolic, readers: Sequence[Node], iterations: int) -> bool:
-        small = value.ndim == 2 and hint_value(value.type.size) <= MOST_ELEMENTS
-        return small and all(
-            isinstance(node.op, MatMul)
-            and node.op.transpose_b
-            and node.args[1].key == value.key != node.args[0].key
-            and hint_value(node.types[0].shape[-2]) <= MOST_ROWS
-            for node in readers
-        )
-
-    def arranged(self, value: Symbolic) -> Symbolic:
-        return cast(Symbolic, swapaxes(value, -1, -2))
-
-    def stored(self, kind: TensorType) -> TensorType:
-        return kind.with_shape(kind.shape[::-1])
-
-    def product(self, op: MatMul) -> Op:
-        return replace(op, transpose_b=False)
+#: Products that would pack a transposed factor in every iteration read it as it lies.
+_TRANSPOSED: Final = Arrangement(
+    FEWEST_ITERATIONS,
+    _pays_transposed,
+    lambda value: cast(Symbolic, swapaxes(value, -1, -2)),
+    lambda kind: kind.with_shape(kind.shape[::-1]),
+    lambda op: replace(op, transpose_b=False),
+)
 
 
 def with_transposed_invariants(graph: Graph) -> Graph:
     """Return the graph whose loops take such matrices transposed; each element is what it was."""
-    return with_arranged(graph, _Transposed())
+    return with_arranged(graph, _TRANSPOSED)
 
 
 #: How many times as many taps there may be, at most.

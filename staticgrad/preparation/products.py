@@ -34,7 +34,6 @@ from staticgrad.ir.forms import Identity, ReshapeForm, Scan, Scatter, ScatterAlo
 from staticgrad.ir.graph import Graph, Node, Symbolic, rebuild
 from staticgrad.ir.kernels.kernel import GEMM_BLOCK
 from staticgrad.ir.kernels.stages import STREAMED, panel_columns
-from staticgrad.ir.op import Op
 from staticgrad.ir.summation import GROUPS
 from staticgrad.ir.value import Value
 from staticgrad.ops.arithmetic import Mul
@@ -259,38 +258,38 @@ FEWEST_PANELS: Final = 4
 PART: Final = 4
 
 
+def _pays_in_panels(value: Symbolic, readers: Sequence[Node], iterations: int) -> bool:
+    sizes = [size for size in value.shape if isinstance(size, int)]
+    if value.ndim != 2 or value.dtype.is_storage or len(sizes) < 2:
+        return False
+    inner, columns = sizes
+    width = panel_columns(value.dtype)
+    whole = columns % width == 0 and columns >= FEWEST_PANELS * width and inner % EVEN != 0
+    pays = whole and inner * columns in ELEMENTS
+    return pays and all(_is_product(value, node, iterations) for node in readers)
+
+
+def _in_panels(value: Symbolic) -> Symbolic:
+    panels, inner, columns = _panels_type(value.type).shape
+    apart = reshape(value, (inner, panels, columns))
+    return cast(Symbolic, transpose(apart, (1, 0, 2)))
+
+
+def _panels_type(kind: TensorType) -> TensorType:
+    inner, columns = map(hint_value, kind.shape)
+    width = panel_columns(kind.dtype)
+    return kind.with_shape((columns // width, inner, width))
+
+
+#: Panels of a few columns of all rows, one behind the other.
+_PANELS: Final = Arrangement(
+    FEWEST_ITERATIONS, _pays_in_panels, _in_panels, _panels_type, lambda _: PanelMatMul()
+)
+
+
 def with_panels(graph: Graph) -> Graph:
     """Return the graph whose loops take such matrices in panels; each element is what it was."""
-    return with_arranged(graph, _InPanels())
-
-
-class _InPanels(Arrangement):
-    """Panels of a few columns of all rows, one behind the other."""
-
-    fewest_iterations = FEWEST_ITERATIONS
-
-    def pays(self, value: Symbolic, readers: Sequence[Node], iterations: int) -> bool:
-        sizes = [size for size in value.shape if isinstance(size, int)]
-        if value.ndim != 2 or value.dtype.is_storage or len(sizes) < 2:
-            return False
-        inner, columns = sizes
-        width = panel_columns(value.dtype)
-        whole = columns % width == 0 and columns >= FEWEST_PANELS * width and inner % EVEN != 0
-        pays = whole and inner * columns in ELEMENTS
-        return pays and all(_is_product(value, node, iterations) for node in readers)
-
-    def arranged(self, value: Symbolic) -> Symbolic:
-        panels, inner, columns = self.stored(value.type).shape
-        apart = reshape(value, (inner, panels, columns))
-        return cast(Symbolic, transpose(apart, (1, 0, 2)))
-
-    def stored(self, kind: TensorType) -> TensorType:
-        inner, columns = map(hint_value, kind.shape)
-        width = panel_columns(kind.dtype)
-        return kind.with_shape((columns // width, inner, width))
-
-    def product(self, op: MatMul) -> Op:
-        return PanelMatMul()
+    return with_arranged(graph, _PANELS)
 
 
 def _is_product(value: Symbolic, node: Node, iterations: int) -> bool:
