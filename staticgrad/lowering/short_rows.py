@@ -174,7 +174,7 @@ class ShortRows(Lowering):
     def _element(self, node: Node, looked_up: Expr | None) -> Expr:
         form = node.form
         if isinstance(form, Assemble):
-            return _windowed(self, node)
+            return windowed(self, node)
         if looked_up is None:
             return self.scalar(node)
         if isinstance(form, ScatterAlong):
@@ -241,12 +241,6 @@ class ShortRows(Lowering):
         self._go_to(place)
         value = self._value(key)
         return Store(self.access(target, self.groups.value_type(key).dtype, "out"), value)
-
-
-def _windowed(low: Lowering, node: Node) -> Expr:
-    from staticgrad.lowering.windows.parts import windowed
-
-    return windowed(low, node)
 
 
 def around_vector(low: Lowering) -> tuple[list[Axis], Axis]:
