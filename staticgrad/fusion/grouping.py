@@ -366,16 +366,13 @@ class _Walk:
         shape = node.types[0].shape
         layout = arg.layout.reshaped(arg.type.shape, shape)
         if layout is None:
-            self._place_copy(node, arg)
+            known = self._copies.setdefault((arg.base, arg.type.shape, arg.layout), Home(node))
+            if known.node is node or arg.inline:
+                self._own(node, self._copy(arg, Home(node), arg.type, self._phases[node]))
+            else:
+                self._alias(node, self._sources[known], Strided.contiguous(node.types[0].shape))
         else:
             self._alias(node, arg, layout)
-
-    def _place_copy(self, node: Node, arg: Source) -> None:
-        known = self._copies.setdefault((arg.base, arg.type.shape, arg.layout), Home(node))
-        if known.node is node or arg.inline:
-            self._own(node, self._copy(arg, Home(node), arg.type, self._phases[node]))
-        else:
-            self._alias(node, self._sources[known], Strided.contiguous(node.types[0].shape))
 
     def _place_pointwise(self, node: Node, form: Pointwise, args: Sequence[Source]) -> None:
         depth, uniform, indexed = 1, not form.indexed, form.indexed
@@ -468,7 +465,16 @@ class _Walk:
         rank = arg.type.rank
         row_axes, rest_axes = decompose(rank, form.axes)
         if not row_axes:
-            self._place_columns(node, form, arg, rest_axes)
+            draft = self._aligned_home(arg, arg.type.shape)
+            if draft is not None and self._feeds_only(draft, node):
+                draft.kind = "columns"
+            else:
+                reads = arg if arg.inline else self._in_memory(arg)
+                draft = self._new("columns", arg.type.shape, self._phases[node], [reads])
+            draft.summed = rest_axes
+            draft.indexed |= arg.inline and not arg.uniform
+            draft.reductions[Home(node)] = GroupReduction(arg, form.kind)
+            self._own(node, draft)
         elif not rest_axes:
             self._reduce_rows(node, Home(node), form.kind, arg, len(row_axes))
             self._own(node, self._home(Home(node)))
@@ -514,18 +520,6 @@ class _Walk:
         source = Source(partial, TensorType(dtype, shape), layout, direct=False)
         self._reduce_rows(node, Home(node), form.kind, self._in_memory(source), len(rest_axes))
         self._own(node, self._home(Home(node)))
-
-    def _place_columns(self, node: Node, form: Reduce, arg: Source, axes: tuple[int, ...]) -> None:
-        draft = self._aligned_home(arg, arg.type.shape)
-        if draft is not None and self._feeds_only(draft, node):
-            draft.kind = "columns"
-        else:
-            reads = arg if arg.inline else self._in_memory(arg)
-            draft = self._new("columns", arg.type.shape, self._phases[node], [reads])
-        draft.summed = axes
-        draft.indexed |= arg.inline and not arg.uniform
-        draft.reductions[Home(node)] = GroupReduction(arg, form.kind)
-        self._own(node, draft)
 
     def _feeds_only(self, draft: Draft, reader: Node) -> bool:
         """Whether nobody but ``reader`` needs anything of a pointwise draft."""

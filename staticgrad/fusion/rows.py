@@ -430,7 +430,15 @@ class RowRules:
             return large
         in_lanes = self.has_short_rows(one) or self.has_short_rows(other)
         if in_lanes and not self._leave_lanes(one, other, domain, row):
-            return self._short_apart(one, other, domain, row)
+            # Rows lie in lanes: both together must be written out.
+            reductions = [*one.reductions.values(), *other.reductions.values()]
+            work = sum(map(instructions, (*one.nodes, *other.nodes)))
+            length = hint_product(domain[len(domain) - row :])
+            if _keeps_out_of_lanes(one) or _keeps_out_of_lanes(other):
+                return RowsInLanes(length)
+            if may_be_short(domain, row, reductions, work):
+                return None
+            return TooLarge(length * work, MOST_WRITTEN_OUT)
         of_row = domain[len(domain) - row :]
         rows, length = map(hint_product, (outer_shape(domain, row), of_row))
         few = all(isinstance(size, int) for size in of_row) and rows * length <= FEW_ELEMENTS
@@ -460,17 +468,6 @@ class RowRules:
             return False
         reductions = [*one.reductions.values(), *other.reductions.values()]
         return hint_product(domain[len(domain) - row :]) >= fewest_lanes(reductions)
-
-    def _short_apart(self, one: Group, other: Group, domain: Shape, row: int) -> Reason | None:
-        """The same where rows lie in lanes: both together must be written out, too."""
-        reductions = [*one.reductions.values(), *other.reductions.values()]
-        work = sum(map(instructions, (*one.nodes, *other.nodes)))
-        length = hint_product(domain[len(domain) - row :])
-        if _keeps_out_of_lanes(one) or _keeps_out_of_lanes(other):
-            return RowsInLanes(length)
-        if may_be_short(domain, row, reductions, work):
-            return None
-        return TooLarge(length * work, MOST_WRITTEN_OUT)
 
     def _asks(self, group: Group) -> bool:
         for node in group.nodes if group.indexed else ():

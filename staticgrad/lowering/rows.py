@@ -473,7 +473,11 @@ class RowLowering(Lowering):
         body += [statement for node in waiting for statement in self._looked_up(node)]
         self.shape = self.group.domain
         if not context.per_row:
-            body += [self._kept_store(node) for node in nodes if self._is_kept_apart(node)]
+            body += [
+                Store(self._place(node), self.memo[Home(node)])
+                for node in nodes
+                if self.plan.kept.get(node, Home(node)) != Home(node)
+            ]
             for key in plan.results.get(context.stage, ()):
                 reduction = self.group.reductions[key]
                 value = self.widened(reduction.source)
@@ -599,12 +603,6 @@ class RowLowering(Lowering):
 
     # -- what a row keeps -------------------------------------------------------------------------
 
-    def _is_kept_apart(self, node: Node) -> bool:
-        return node in self.plan.kept and self.plan.kept[node] != Home(node)
-
-    def _kept_store(self, node: Node) -> Store:
-        return Store(self._place(node), self.memo[Home(node)])
-
     def _place(self, node: Node) -> Access:
         key, dtype = self.plan.kept[node], node.types[0].dtype
         if key is not None:
@@ -641,14 +639,9 @@ def rows_jammed(low: Lowering, shared: bool = False) -> int:
 
 def memory_ahead(low: Lowering, axes: Sequence[Axis], jammed: int) -> Ahead:
     """Return what to prefetch: the next rows, or later parts of these."""
-    return _lines_ahead(axes, jammed * _row_bytes(low), jammed, _itemsize(low))
-
-
-def _lines_ahead(axes: Sequence[Axis], nbytes: int, rows: int, width: int) -> Ahead:
-    """Prefetch ``rows`` rows ahead, or further along the row if those have too many bytes."""
-    if axes and nbytes <= _FAR:
-        return Ahead(axes[-1].name, rows)
-    return Ahead(VECTOR, _BYTES_AHEAD // width)
+    if axes and jammed * _row_bytes(low) <= _FAR:
+        return Ahead(axes[-1].name, jammed)
+    return Ahead(VECTOR, _BYTES_AHEAD // _itemsize(low))
 
 
 def _row_bytes(low: Lowering) -> int:

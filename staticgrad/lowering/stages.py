@@ -90,7 +90,7 @@ from staticgrad.lowering.rows import (
     rows_jammed,
 )
 from staticgrad.native.machine import current
-from staticgrad.types.arrays import Shape, c_strides, hint_product, hint_value
+from staticgrad.types.arrays import c_strides, hint_product, hint_value
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64, DType
 
@@ -247,7 +247,10 @@ class _Folding(Lowering):
             (each, self.height, self.length),
         ):
             if walks:
-                body = tuple(Store(self._row_of(walk), self._origin(walk)) for walk in walks)
+                row = ((self.within, self.length), (VECTOR, 1))
+                body = tuple(
+                    Store(Access(self._room(walk), row), self._origin(walk)) for walk in walks
+                )
                 rows = (Axis(self.within, height),)
                 stages.append(Map(Axis(VECTOR, length), body, rows))
         return stages
@@ -259,9 +262,6 @@ class _Folding(Lowering):
         key = self.spread[walk]
         self.scratch[key] = self.operand(key, 0, self._dtype(walk), "scratch")
         return self.scratch[key]
-
-    def _row_of(self, walk: Walk) -> Access:
-        return Access(self._room(walk), ((self.within, self.length), (VECTOR, 1)))
 
     def _origin(self, walk: Walk) -> Expr:
         name = self.operand(walk.base, walk.offset, self._dtype(walk), "in")
@@ -514,21 +514,16 @@ def _lower_columns(low: Lowering) -> LoweredStep:
     return _columns_step(low, kept, group.summed, in_lanes=False)
 
 
-def _column_results(group: Group, kept: Sequence[int]) -> list[tuple[Key, Walk]]:
-    """Return the results of reductions over all axes but those kept, each with its walk."""
-    shape = tuple(group.domain[a] for a in kept)
-    strides: list[Size] = [0] * len(group.domain)
-    for axis, stride in zip(kept, c_strides(shape), strict=True):
-        strides[axis] = stride
-    return [(key, Walk(key, 0, tuple(strides))) for key in group.reductions]
-
-
 def _columns_step(
     low: Lowering, kept: Sequence[int], summed: Sequence[int], in_lanes: bool
 ) -> LoweredStep:
     """Return the reductions of a group over the axes ``summed``, a vector of results at a time."""
     group = low.group
-    results = _column_results(group, kept)
+    shape = tuple(group.domain[a] for a in kept)
+    strides: list[Size] = [0] * len(group.domain)
+    for axis, stride in zip(kept, c_strides(shape), strict=True):
+        strides[axis] = stride
+    results = [(key, Walk(key, 0, tuple(strides))) for key in group.reductions]
     walks = [*_walks(low), *(walk for _, walk in results)]
     low.loops = loops_over(group.domain, [kept, summed], walks, merge=not group.indexed)
     flat = low.loops.flat(0)
@@ -646,7 +641,8 @@ def _lower_sort(low: Lowering) -> LoweredStep:
     assert isinstance(form, forms.SortForm)
     others = [axis for axis in range(len(domain)) if axis != form.axis]
     row = low.walk(low.groups.source(node.args[0]))
-    chosen = Walk(row.base, row.offset, _without(row.strides, form.axis))
+    strides = tuple(0 if k == form.axis else step for k, step in enumerate(row.strides))
+    chosen = Walk(row.base, row.offset, strides)
     shape = node.types[0].shape
     stored = [key for key in low.group.stored if isinstance(key, Home)]
     results = {key: low.store_walk(key, shape) for key in stored}
@@ -674,10 +670,6 @@ def _lower_scan(low: Lowering) -> LoweredStep:
     from staticgrad.lowering.scans import lower_scan
 
     return lower_scan(low)
-
-
-def _without(strides: Shape, axis: int) -> Shape:
-    return tuple(0 if k == axis else stride for k, stride in enumerate(strides))
 
 
 _LOWERINGS = {

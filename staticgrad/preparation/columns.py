@@ -99,7 +99,8 @@ class _Formulas:
         for node in graph.nodes:
             if isinstance(node.form, Pointwise):
                 for arg in node.args:
-                    if self._reads_element(node, arg):
+                    alike = arg.shape == node.types[0].shape and arg.node.order == node.order
+                    if alike and isinstance(arg.node.form, Pointwise):
                         self._join(node, arg.node)
         for node in graph.nodes:
             for arg in node.args:
@@ -146,10 +147,6 @@ class _Formulas:
         return all(isinstance(user.form, Pointwise | Reduce) for user in self._users[node, 0])
 
     # -- what is one kernel with rows that are reduced ---------------------------------------------
-
-    def _reads_element(self, node: Node, arg: Symbolic) -> bool:
-        alike = arg.shape == node.types[0].shape and arg.node.order == node.order
-        return alike and isinstance(arg.node.form, Pointwise)
 
     def _is_by_rows(self, node: Node, arg: Symbolic) -> bool:
         if isinstance(node.form, Reduce):
@@ -226,7 +223,8 @@ class _Shifting:
         formula = self._formula(value)
         if formula is None:
             return None
-        return (self._made_of(formula, node, pad, value, _zero(value)),)
+        zero = False if value.dtype.is_bool else 0.0 if value.dtype.is_float else 0
+        return (self._made_of(formula, node, pad, value, zero),)
 
     def _made_of(
         self,
@@ -316,7 +314,9 @@ class _Shifting:
                     return None
                 read.add(each.key)
                 continue
-            if not self._is_elementwise(each, value):
+            form = each.node.form
+            plain = isinstance(form, Pointwise) and not form.indexed and not form.sizes
+            if not (plain and isinstance(each.node.op, Elementwise) and each.shape == value.shape):
                 return None
             found[each.node] = None
             flops += each.node.op.flops
@@ -329,11 +329,6 @@ class _Shifting:
         if flops * pads > MOST_TOGETHER or len(read) * pads > MOST_READ:
             return None
         return _in_order(found)
-
-    def _is_elementwise(self, each: Symbolic, value: Symbolic) -> bool:
-        form = each.node.form
-        plain = isinstance(form, Pointwise) and not form.indexed and not form.sizes
-        return plain and isinstance(each.node.op, Elementwise) and each.shape == value.shape
 
     def _is_read_by_elements(self, value: Symbolic) -> bool:
         readers = self._users[value.key]
@@ -420,7 +415,3 @@ def _inside(pad: Pad, value: Symbolic) -> Value | None:
         if start + size != whole:
             tests.append(at() < SizeValue(start + size, I64)())
     return reduce(lambda one, other: one & other, tests) if tests else None
-
-
-def _zero(value: Symbolic) -> bool | int | float:
-    return False if value.dtype.is_bool else 0.0 if value.dtype.is_float else 0

@@ -326,7 +326,8 @@ def _stretch(node: Node, length: int) -> Graph:
     found: Any = inner(*outer.carries, outer.done, *outer.rest)
     *carries, made = found
     goes = functions.equal(made, length)
-    return body_of(outer.all, _labelled([*carries, outer.done + made, goes]))
+    values = [*carries, outer.done + made, goes]
+    return body_of(outer.all, {f"c{number}": value for number, value in enumerate(values)})
 
 
 def _from_there(node: Node, body: Graph) -> Graph:
@@ -353,7 +354,3 @@ def _in_stretches(node: Node, args: Sequence[Symbolic], stretch: Graph) -> Seque
     found: Any = loop(*first, *args[op.carries :])
     results: Sequence[Symbolic] = found[: op.carries + 1]
     return results
-
-
-def _labelled(values: Sequence[Any]) -> dict[str, Symbolic]:
-    return {f"c{number}": value for number, value in enumerate(values)}

@@ -154,7 +154,9 @@ class _Patches:
         filters = self._flat(w)
         if self.as_columns:
             return functions.reshape(functions.matmul(filters, self._matrix(x)), self.kind.shape)
-        return self._from_rows(functions.matmul(self._matrix(x), functions.swapaxes(filters, 0, 1)))
+        rows = functions.matmul(self._matrix(x), functions.swapaxes(filters, 0, 1))
+        batch, channels = self.kind.shape[:2]
+        return functions.moveaxis(functions.reshape(rows, (batch, *self.windows, channels)), -1, 1)
 
     def _image(self, y: Any, w: Any) -> Any:
         filters = self._flat(w)
@@ -176,10 +178,6 @@ class _Patches:
     def _to_rows(self, y: Any) -> Any:
         moved = functions.moveaxis(y, 1, -1)
         return functions.reshape(moved, (product(moved.shape[:-1]), y.shape[1]))
-
-    def _from_rows(self, rows: Any) -> Any:
-        batch, channels = self.kind.shape[:2]
-        return functions.moveaxis(functions.reshape(rows, (batch, *self.windows, channels)), -1, 1)
 
     # -- images, or matrices of their patches -----------------------------------------------------
 

@@ -163,7 +163,13 @@ class WrittenLoop:
 
     def _stages(self) -> tuple[Stage, ...]:
         nexts = self._nexts()
-        stacked = self._stacked()
+        carries = self._bodies.form.carries
+        stacked = [
+            (carries + n, place, value)
+            for n in range(len(self._schedule.outputs) - carries)
+            if self._bodies.writes[carries + n] in self._bodies.stored
+            for place, value in self._results(f"out.y{n}").items()
+        ]
         lookups = self._elements.lookups
         checked = [expr for each in lookups for expr in (each.place, each.position)]
         steady = Steady([*nexts.values(), *(value for _, _, value in stacked), *checked])
@@ -192,15 +198,6 @@ class WrittenLoop:
         for each in nexts:
             self._carry(*each)
         return nexts
-
-    def _stacked(self) -> list[tuple[int, RowPlace, Expr]]:
-        carries = self._bodies.form.carries
-        return [
-            (carries + n, place, value)
-            for n in range(len(self._schedule.outputs) - carries)
-            if self._bodies.writes[carries + n] in self._bodies.stored
-            for place, value in self._results(f"out.y{n}").items()
-        ]
 
     def _first(self, nexts: Iterable[Carried]) -> tuple[Carry, ...]:
         return tuple(

@@ -107,7 +107,13 @@ class WindowChannels(WindowMaps):
         taps = [*product(*(range(int(axis.taps)) for axis in self.axes))]
         together, rows = _rows_together(extents, len(taps)), extents[-2:][0]
         turns = -(-rows // together)
-        where_it_lies = self._reads_where_it_lies(together, rows, extents[-1])
+        extent = extents[-1]
+        # If all rows of an image, a vector each, are interleaved, taps above or below the image
+        # are known when lowering, and masks along rows cost less than a copy.
+        numbers = [*self.ends, *self.starts]
+        known = len(self.axes) == 2 and all(isinstance(number, int) for number in numbers)
+        vector = isinstance(extent, int) and extent <= self.dtype.lanes
+        where_it_lies = known and vector and together == rows > 1 and self.axes[-1].step == 1
         if together > 1:
             step = self.axes[-2].step if self.over_windows else 1
             self.wide[-2] = self.wide[-2] + step * (together * turns - rows)
@@ -141,16 +147,6 @@ class WindowChannels(WindowMaps):
         if (access, None) not in self.loaded:
             self.loaded[access, None] = ex.load(access, self.dtype)
         return self.loaded[access, None]
-
-    def _reads_where_it_lies(self, together: int, rows: Size, extent: Size) -> bool:
-        """Return whether all rows of an image, a vector each, are interleaved.
-
-        Then taps above or below the image are known when lowering, and masks along rows cost less
-        than a copy."""
-        numbers = [*self.ends, *self.starts]
-        known = len(self.axes) == 2 and all(isinstance(number, int) for number in numbers)
-        vector = isinstance(extent, int) and extent <= self.dtype.lanes
-        return known and vector and together == rows > 1 and self.axes[-1].step == 1
 
     def _of_image(self, lead: Sequence[AxisPlace], loop: str, tap: Sequence[int], row: int) -> Expr:
         y, x = (

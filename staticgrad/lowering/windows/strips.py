@@ -508,11 +508,6 @@ class WindowColumns(WindowStrips):
         if self.each != out:
             self.part = self._fresh()
             self.outer.append(self.loop(self.part, out // self.each))
-        self._lay_out(found)
-        self.whole = inner * self.plane
-        return self.finish((self._copied(inner), *self._made(out, inner, found)), self.outer)
-
-    def _lay_out(self, found: Sequence[Size]) -> None:
         between = [n + self._shared_reach(k) for k, n in enumerate(found)][1:]
         strides = c_strides((1, self.there, *between))
         self.apart, self.beside = (strides[0], *strides[2:]), strides[1]
@@ -525,6 +520,8 @@ class WindowColumns(WindowStrips):
         self.high = self.strip + self._shared_reach(0) - further
         self.plane = self.high * self.apart[0]
         self.wide = [self.high, *between]
+        self.whole = inner * self.plane
+        return self.finish((self._copied(inner), *self._made(out, inner, found)), self.outer)
 
     def _has_copies(self, number: int) -> bool:
         axes = self.form.axes
