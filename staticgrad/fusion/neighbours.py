@@ -56,9 +56,7 @@ class KernelPair:
 def neighbours(groups: Groups, updates: Mapping[int, str] | None = None) -> list[KernelPair]:
     """Return every pair of groups in which one reads a buffer of the other, by the reader.
 
-    Args:
-        groups: the groups in the end, with their copies.
-        updates: of the groups that copy a new value to its parameter, the parameter's name.
+    ``updates``: of the groups that copy a new value to its parameter, the parameter's name.
     """
     return [*_Neighbours(groups, updates or {}).pairs()]
 

@@ -77,11 +77,8 @@ def loops_over(
 ) -> Loops:
     """Collapse each segment of the domain's axes over all walks, and name what is left.
 
-    Args:
-        domain: extents of the axes.
-        segments: axes by role, each in order (outer axes; the row).
-        walks: every operand that moves.
-        merge: False keeps every axis (somebody asks for positions), of all segments or of each.
+    ``segments``: axes by role (outer axes; the row). ``merge``: False keeps every axis (somebody
+    asks for positions), of all segments or of each.
     """
     walks = list(dict.fromkeys(walks))
     strides: dict[Walk, list[tuple[str, Size]]] = {w: [] for w in walks}

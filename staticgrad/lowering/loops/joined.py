@@ -162,11 +162,7 @@ class JoinedStages:
         schedule: Schedule,
         memory: Callable[[Buffer], JoinedMemory],
     ) -> None:
-        """``memory`` returns the location of a buffer of the step's schedule.
-
-        Raises:
-            NotWrittenOutError: the step is not one kernel, or its rows are grouped.
-        """
+        """``memory`` returns the location of a buffer of the step's schedule."""
         if step.bodies() or len(step.kernels()) != 1:
             raise NotWrittenOutError
         (self._kernel,) = step.kernels()
@@ -185,11 +181,7 @@ class JoinedStages:
         self._known: dict[int, Expr] = {}
 
     def stages(self) -> Sequence[Stage]:
-        """Return the stages, in loops over the rows of the kernel.
-
-        Raises:
-            NotWrittenOutError: a stage is of an unsupported kind.
-        """
+        """Return the stages, in loops over the rows of the kernel."""
         stages = tuple(self._each(self._kernel.stages))
         jammed = self._kernel.jammed
         for axis in reversed(self._kernel.axes):
@@ -354,12 +346,7 @@ class JoinedIterations:
         self._moved = [n for n in range(bodies.form.carries) if not self._has_one_place(n)]
 
     def write(self) -> None:
-        """Make the kernel.
-
-        Raises:
-            NotWrittenOutError: a body has unsupported steps, or it cannot be shown that their
-                scratch is large enough.
-        """
+        """Make the kernel."""
         stages = self._stages()
         read = operands_read(stages)
         self._used: dict[int | str, Operand] = {
@@ -514,11 +501,7 @@ class JoinedIterations:
         return self._names.operand(self._bodies.inputs + number, each.dtype, "out")
 
     def _memory(self, buffer: Buffer, schedule: Schedule) -> JoinedMemory:
-        """Return the location of a buffer of a body.
-
-        Raises:
-            NotWrittenOutError: the buffer has no location.
-        """
+        """Return the location of a buffer of a body."""
         form, name, dtype = self._bodies.form, buffer.name, buffer.dtype
         if buffer.role in ("temp", "scratch"):
             own = "body" if schedule is self._body else "test"

@@ -103,11 +103,7 @@ class WrittenLoop:
         self._carried: dict[Carried, Expr] = {}
 
     def write(self) -> None:
-        """Make the kernel.
-
-        Raises:
-            NotWrittenOutError: the loop cannot be written out.
-        """
+        """Make the kernel."""
         write_out(self._elements, self._schedule.steps)
         stages = self._stages()
         read = operands_read(stages)

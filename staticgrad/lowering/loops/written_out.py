@@ -260,12 +260,7 @@ def branch_of(step: Step) -> BodyStep | None:
 
 
 def write_branch(elements: WrittenOut, step: BodyStep) -> None:
-    """Store the results of the case at a branch's index to the buffers of its results.
-
-    Raises:
-        NotWrittenOutError: a case cannot be written out; a case checks an index, which must not
-            fail if the case is not taken; or cases store different elements.
-    """
+    """Store the results of the case at a branch's index to the buffers of its results."""
     bound = [*bound_places(step).values()]
     index, *given = (bound[number] for number in step.numbers("in"))
     cases = [_case(elements, schedule, given) for schedule in step.schedules]
@@ -304,11 +299,7 @@ def _chosen(elements: WrittenOut, index: Expr, values: list[Expr]) -> Expr:
 
 
 def write_out(elements: WrittenOut, steps: Sequence[Step]) -> None:
-    """Run steps with expressions; run no step if it is clear in advance that one cannot be run.
-
-    Raises:
-        NotWrittenOutError: a step cannot be run row by row, or takes too many expressions.
-    """
+    """Run steps with expressions; run no step if it is clear in advance that one cannot be run."""
     runs = _runs(elements, steps)
     if sum(run.expected() for run in runs) > MOST:
         raise NotWrittenOutError
@@ -361,11 +352,7 @@ class _StepRun:
     # -- loops ------------------------------------------------------------------------------------
 
     def expected(self) -> int:
-        """About how many expressions it takes.
-
-        Raises:
-            NotWrittenOutError: a stage combines rows, or is of another kind.
-        """
+        """About how many expressions it takes."""
         count = 0
         for stage, around in nested(self.kernel.stages):
             self._refuse(stage)
