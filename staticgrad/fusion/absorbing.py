@@ -125,10 +125,7 @@ class Regrouping:
     def _with_levels(
         self, phase: Callable[[Group, Sequence[Group]], int] = lambda group, before: group.phase
     ) -> dict[int, Group]:
-        """The groups by number, each of a higher level than all that come before it.
-
-        ``phase``: that of a group, given those before it.
-        """
+        # ``phase``: that of a group, given those before it.
         order = Precedence(self._groups, self._edges(), self._place)
         found: dict[int, Group] = {}
         for number in order.as_given:

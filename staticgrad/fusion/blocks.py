@@ -543,10 +543,7 @@ class _Blocking(Regrouping):
     def _with_again(
         self, seed: Group, members: Sequence[Group]
     ) -> tuple[Sequence[Group], Sequence[Node]]:
-        """Return the members, and the products of an earlier phase that they recompute.
-
-        The values are computed again, as are the weights of attention in its gradient.
-        """
+        # The values are computed again, as are the weights of attention in its gradient.
         square = _Square(self._before, seed)
         numbers = {each.number for each in members}
         reads = [read.source.base for number in numbers for read in self._reads[number]]

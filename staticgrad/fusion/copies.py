@@ -115,11 +115,8 @@ class _Copying:
         return key
 
     def _transposed(self, source: Source) -> Key | None:
-        """Return a root that is a value in another axis order: its group stores it so.
-
-        Only where nobody else reads the value: else it lies in its own order anyway. Who reads an
-        inline value in memory, as loops do, is not known.
-        """
+        # Only where nobody else reads the value: else it lies in its own order anyway. Who reads an
+        # inline value in memory, as loops do, is not known.
         if source.inline:
             return None
         number, base = self._owners.get(source.base), source.base

@@ -105,11 +105,8 @@ def _chain(nodes: Sequence[Node]) -> float:
 def _places(
     group: Group, work: Sequence[int], live: Sequence[int], count: int, kind: TensorType
 ) -> Sequence[int]:
-    """Where runs end whose waiting and storing balance.
-
-    A run of w instructions with a chain of c cycles each waits c * w * w / window cycles; with s
-    for storing, (c * w * w / window + s) / w is least where c * w * w / window = s.
-    """
+    # A run of w instructions with a chain of c cycles each waits c * w * w / window cycles; with s
+    # for storing, (c * w * w / window + s) / w is least where c * w * w / window = s.
     usual = sorted(live[1:-1])[len(live) // 4] if len(live) > 4 else 1
     whole, window = sum(work), current().window
     chain = _chain(group.nodes) / whole

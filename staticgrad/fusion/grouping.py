@@ -155,11 +155,8 @@ class _Walk:
         )
 
     def _let_the_last_own(self, drafts: Iterable[Draft]) -> None:
-        """Make the last draft that stores parts of a value the home of that value.
-
-        Of equal levels that is the one of the highest number, so that drafts which store parts of
-        several values come in one order for all of them.
-        """
+        # Of equal levels that is the one of the highest number, so that drafts which store parts of
+        # several values come in one order for all of them.
         writers: dict[Key, list[Draft]] = {}
         for draft in drafts:
             for target in draft.targets():
@@ -183,10 +180,7 @@ class _Walk:
     def _read_only_by(
         self, draft: Draft, reader: Node, other: Draft | None = None, roots: bool = False
     ) -> bool:
-        """Return whether only ``reader`` and the nodes of ``other`` read a pointwise draft.
-
-        With ``roots`` its values may be outputs and updates besides: a later kernel stores them.
-        """
+        # With ``roots`` its values may be outputs and updates besides: a later kernel stores them.
         if not _is_unbound(draft, "map"):
             return False
         closed, elsewhere = [], None
@@ -428,12 +422,10 @@ class _Walk:
         return best if level < best.level else None
 
     def _may_wait(self, draft: Draft, outside: Sequence[Source]) -> bool:
-        """Whether a draft may come behind what its next node reads.
-
-        Nobody who has a place may read what it computes. A pointwise one waits for single numbers
-        alone (a rate, the condition of a step): what takes long had better not come between it and
-        its readers. A product waits for another, whose result its tiles then add to their own.
-        """
+        # Nobody who has a place may read what it computes. A pointwise one waits for single numbers
+        # alone (a rate, the condition of a step): what takes long had better not come between it
+        # and its readers. A product waits for another, whose result its tiles then add to their
+        # own.
         late = [each for each in outside if self._level(each) >= draft.level and each.type.shape]
         homes = [self._home(each.base) for each in late]
         waits = all(home is not None and home.kind == "gemm" for home in homes)
@@ -569,11 +561,8 @@ class _Walk:
     def _rows_of_parts(
         self, regions: Sequence[Region], args: Sequence[Source], copied: Sequence[int]
     ) -> Iterator[tuple[Sequence[int], int]]:
-        """The parts that are copied, those of one kernel together, and the axes of a row's part.
-
-        Only what was there before the program began: copies of other values would wait for the
-        last of them, and those would lie in memory as long.
-        """
+        # Only what was there before the program began: copies of other values would wait for the
+        # last of them, and those would lie in memory as long.
         axis = axis_of_parts(regions) if self._fuse else None
         there = [k for k in copied if self._level(args[k]) == 0]
         rows = [] if axis is None else [k for k in there if fills_rows(args[k], axis)]

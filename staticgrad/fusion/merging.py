@@ -285,10 +285,7 @@ class _Merging(Regrouping):
             self._put(later.number, earlier.number)
 
     def _stays_last(self, earlier: Group, later: Group) -> bool:
-        """Whether ``later``, moved to the level of ``earlier``, still ends the values that it ends.
-
-        Who reads a value of several parts waits for the last of those that store one.
-        """
+        # Who reads a value of several parts waits for the last of those that store one.
         ended = [key for key in later.targets if self._home(key) == later]
         others = [self._groups[self._final(n)] for key in ended for n in self._writers[key]]
         return all(each.level < earlier.level for each in others if each.number != later.number)

@@ -261,10 +261,7 @@ class _Sinking:
         return element and all(meets_elements(each, reader.domain) for each in own)
 
     def _may_read(self, reader: Group, node: Node) -> bool:
-        """Whether nobody who writes a parameter that ``node`` reads waits for one more reader.
-
-        One of a lower level might come before. Of products, one of no lower level comes later.
-        """
+        # One of a lower level might come before. Of products, one of no lower level comes later.
         sources = [self._before.source(arg) for arg in node.args]
         written = [self._updated[s.base.node] for s in sources if s.base.node in self._updated]
         return not written or (reader.kind not in _INTO and min(written) >= reader.level)
@@ -311,10 +308,7 @@ class _Sinking:
         )
 
     def _traffic(self, group: Group) -> int:
-        """Return the bytes that a group moves: at most one element per index for each buffer.
-
-        What is stored is brought near first, so it counts twice.
-        """
+        # What is stored is brought near first, so it counts twice.
         groups = self._before
         inside: AbstractSet[Key] = {Home(node) for node in group.nodes} | group.reductions.keys()
         read = [each.source.base for each in groups.reads(group)]

@@ -136,13 +136,10 @@ def _may_overwrite(access: ReadsAndWrites, update: Update) -> bool:
 
 
 def _holding_up(access: ReadsAndWrites, updates: Sequence[Update]) -> set[str]:
-    """Updates that would keep values which depend on the old parameter from being computed again.
-
-    An update waits for the last reader of the old value, and readers of the new value wait for the
-    update. Where one of the latter also needs something that was computed from the old value (a
-    rate that follows from a counter, and activations that the same counter dropped out), that could
-    only be computed again before the update, which is before it is needed.
-    """
+    # An update waits for the last reader of the old value, and readers of the new value wait for
+    # the update. Where one of the latter also needs something that was computed from the old value
+    # (a rate that follows from a counter, and activations that the same counter dropped out), that
+    # could only be computed again before the update, which is before it is needed.
     both = [
         (update, new)
         for update in updates
@@ -292,10 +289,7 @@ class _Ordering:
             self._note_blocked(later)
 
     def _reads_of_old_values(self) -> dict[int, list[Key]]:
-        """Return, by work, the old parameter values that it reads and an update overwrites.
-
-        Works that read none are left out.
-        """
+        # Works that read none are left out.
         if not self._writers:
             return {}
         old = {

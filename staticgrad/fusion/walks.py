@@ -265,11 +265,8 @@ def has_short_rows(groups: Groups, group: Group) -> bool:
 
 
 def _outgrows_registers(group: Group) -> bool:
-    """Return whether a group of rows keeps more values of a row than there are registers.
-
-    Where it finds positions in rows, as argmax does, that does not count: along a row they take
-    twice as long.
-    """
+    # Where it finds positions in rows, as argmax does, that does not count: along a row they take
+    # twice as long.
     if group.kind != "rows" or any(map(_is_extreme_of_integers, group.reductions.values())):
         return False
     length = hint_product(group.domain[len(group.domain) - group.row :])

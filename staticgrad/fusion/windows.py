@@ -102,10 +102,7 @@ def is_window(node: Node, users: Mapping[ValueKey, Sequence[Node]]) -> bool:
 
 
 def _has_long_rows(node: Node, users: Mapping[ValueKey, Sequence[Node]]) -> bool:
-    """Return whether most vectors of the last axis lie in one part and no sum crosses them.
-
-    A row of few elements is written out for a vector of rows.
-    """
+    # A row of few elements is written out for a vector of rows.
     kind, form, last = node.types[0], node.form, node.types[0].rank - 1
     assert isinstance(form, Assemble)
     length = kind.shape[last]

@@ -109,12 +109,9 @@ class BlockLowering(Lowering):
         return node in self.roles.short and node not in self.roles.scores
 
     def _zeros(self, node: Node) -> Loop:
-        """Return the loop that sums the skipped terms of a product, from or up to each place.
-
-        They are products with 0.0: a zero of either sign, or NaN if the other factor is NaN or
-        infinite. The sum of zeros behind a chain counts, -0.0 where all of them are; before one it
-        does not, but for a block of the sum of its own, which is 0.0.
-        """
+        # They are products with 0.0: a zero of either sign, or NaN if the other factor is NaN or
+        # infinite. The sum of zeros behind a chain counts, -0.0 where all of them are; before one
+        # it does not, but for a block of the sum of its own, which is 0.0.
         second, rows = self.groups.source(node.args[1]), node in self.roles.over_rows
         dtype = second.type.dtype
         deep, across = self._steps(node)

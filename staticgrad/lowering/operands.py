@@ -390,11 +390,8 @@ class Lowering:
         return ex.ref(name, I64)
 
     def _missing(self, indices: Symbolic) -> Size:
-        """0 where each index is looked up; more where indices are repeated no times.
-
-        A loop over what repeats an index lies inside of its check, which so would look at indices
-        that are none: they become 0, along an axis that has a place then.
-        """
+        # A loop over what repeats an index lies inside of its check, which so would look at indices
+        # that are none: they become 0, along an axis that has a place then.
         source = self.groups.source(indices)
         repeated = zip(source.type.shape, source.layout.strides, strict=True)
         extents = dict.fromkeys(extent for extent, stride in repeated if stride == 0)

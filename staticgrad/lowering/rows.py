@@ -303,11 +303,8 @@ class _Planning:
     def _in_results(
         self, kept: Mapping[Node, Key | None], nodes: Mapping[RowPoint, Sequence[Node]]
     ) -> dict[Node, Key | None]:
-        """Put kept values into results of the same type, as long as these are not written yet.
-
-        Where one value is read for the last time the next one may be written, if it is computed
-        from the first, so that no lane writes before it has read.
-        """
+        # Where one value is read for the last time the next one may be written, if it is computed
+        # from the first, so that no lane writes before it has read.
         found = dict(kept)
         there = {
             key: [_Stay(key.node, point, _END)]
@@ -494,10 +491,7 @@ class RowLowering(Lowering):
         return tuple(body)
 
     def _looked_up(self, node: Node) -> Sequence[Statement]:
-        """Return the check of an index into the row, which is known from then on.
-
-        What is picked there and is not computed in this context is read at once, and kept.
-        """
+        # What is picked there and is not computed in this context is read at once, and kept.
         self.shape = node.args[1].type.shape
         place = self.places[node] = checked_place(self, node)
         check = self.checks[-1]

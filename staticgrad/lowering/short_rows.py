@@ -139,10 +139,7 @@ class ShortRows(Lowering):
         return self.finish([stage], [a for a in axes if a.name not in names])
 
     def _written_loops(self) -> list[tuple[str, int]]:
-        """Return the loops between that of vectors and the row that are written out as the row is.
-
-        Rows that differ in those alone lie side by side, and are stored so.
-        """
+        # Rows that differ in those alone lie side by side, and are stored so.
         flat, count = self.loops.flat(0), len(self.places)
         chosen = next(n for n, (name, _) in enumerate(flat) if name in self.rename)
         work = max(1, sum(map(instructions, self.group.nodes)))

@@ -334,11 +334,8 @@ def lower_group(groups: Groups, group: Group) -> LoweredStep:
 
 
 def _short_or_folded(groups: Groups, group: Group) -> LoweredStep | None:
-    """Return the kernel of a map with short last axes; None if vectors along them are as fast.
-
-    Rows of three to eight elements that are dealt out to lanes take two to three times as long as
-    folded ones in registers of 256 bits, of which a vector has two (Zen 3).
-    """
+    # Rows of three to eight elements that are dealt out to lanes take two to three times as long as
+    # folded ones in registers of 256 bits, of which a vector has two (Zen 3).
     from staticgrad.lowering.short_rows import lower_short_map
 
     folds_first = not current().has_mask_registers and group.domain[-1] != 2
@@ -418,10 +415,7 @@ def _index_position(low: Lowering, node: Node) -> Expr:
 
 
 def _stores(low: Lowering) -> list[tuple[Key, Walk]]:
-    """Return the values that the group stores element by element, each with its walk.
-
-    Of a value that it stores parts of only the parts are its own.
-    """
+    # Of a value that it stores parts of only the parts are its own.
     group = low.group
     nodes = {*group.nodes}
     whole = [k for k in group.stored if k.node in nodes and k not in group.reductions]
@@ -483,11 +477,8 @@ def _shares_a_row(group: Group, loads: Sequence[Walk]) -> bool:
 
 
 def _waits_for_rows(group: Group, shared: bool) -> bool:
-    """Return whether a single row would be bound by latency: of several sums, or of memory.
-
-    One sum of a row is as fast by itself, where the processor is at the next row meanwhile; not
-    where rows share what they read: side by side they load it once.
-    """
+    # One sum of a row is as fast by itself, where the processor is at the next row meanwhile; not
+    # where rows share what they read: side by side they load it once.
     if group.keeps_axes or group.checked or group.regions:
         return False
     if len(group.reductions) < 2 and not shared:

@@ -298,10 +298,7 @@ class _Shifting:
         return self._later[node]
 
     def _formula(self, value: Symbolic) -> Sequence[Node] | None:
-        """Return the nodes of a cheap formula of what lies in memory, operands first.
-
-        None where a value is none, or where others want it in memory.
-        """
+        # None where a value is none, or where others want it in memory.
         found: dict[Node, None] = {}
         read: set[ValueKey] = set()
         waiting, flops = [value], 0
@@ -402,10 +399,7 @@ def _padded(pad: Pad, arg: Symbolic, made: dict[ValueKey, Symbolic]) -> Symbolic
 
 
 def _inside(pad: Pad, value: Symbolic) -> Value | None:
-    """Return whether an index of the whole lies within the borders; None without borders.
-
-    The borders are sizes, not numbers, so that one kernel serves arrays of any length.
-    """
+    # The borders are sizes, not numbers, so that one kernel serves arrays of any length.
     tests: list[Value] = []
     sizes = zip(pad.starts, value.shape, pad.shape, strict=True)
     for axis, (start, size, whole) in enumerate(sizes):

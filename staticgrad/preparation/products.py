@@ -206,10 +206,7 @@ class _Expanding:
             return (_as(Reshape(node.types[0].shape)(total), node),)
 
     def _transposed(self, node: Node, product: Symbolic) -> Sequence[Symbolic] | None:
-        """Return a product that only this transpose reads, with its last axes exchanged.
-
-        Factors of which neither lies across memory would both do so.
-        """
+        # Factors of which neither lies across memory would both do so.
         (read,), op = node.args, product.node.op
         last = (*range(read.ndim - 2), read.ndim - 1, read.ndim - 2)
         if cast(Transpose, node.op).perm != last or self._reads[read.key] > 1:

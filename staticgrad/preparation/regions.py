@@ -221,11 +221,8 @@ def _joined(
 
 
 def _join(pads: Sequence[Symbolic], line: _Line) -> Symbolic:
-    """Return the concatenation of the padded values, with zeros between, plus zero.
-
-    If all parts are slices, which are in memory and are read in place, zero is added to the
-    concatenation. Otherwise the parts are computed in place, and zero is added to each of them.
-    """
+    # If all parts are slices, which are in memory and are read in place, zero is added to the
+    # concatenation. Otherwise the parts are computed in place, and zero is added to each of them.
     whole, (axis, step) = pads[0].type, line
     along = axis if step == 1 else axis + 1
     like = pads[0].node.args[0] if step == 1 else _alone(pads[0].node.args[0], axis)

@@ -259,10 +259,7 @@ class WindowChannels(WindowMaps):
         row: int = 0,
         together: int = 1,
     ) -> Access:
-        """Return the access of a tap of a window, or of the window with a tap there, in the copy.
-
-        ``row`` is one of the ``together`` interleaved rows along the last axis but one.
-        """
+        # ``row`` is one of the ``together`` interleaved rows along the last axis but one.
         plane, *apart = self._apart()
         found = [*zip(self.axes, names, apart, tap, strict=True)]
         moved = [(name, axis.step * by) for axis, name, by, _ in found]
@@ -279,10 +276,7 @@ class WindowChannels(WindowMaps):
         return self.in_scratch(_COPY, [(n, plane), *moved], start)
 
     def _copied(self, n: tuple[Axis, ...], lead: Sequence[AxisPlace], made: int) -> Sequence[Map]:
-        """Return the maps that copy a channel of an image, or of all images, with the border.
-
-        If the extent of the border is known, zeros are stored first, then the image over them.
-        """
+        # If the extent of the border is known, zeros are stored first, then the image over them.
         names = [*(f"i{made + k}" for k in range(len(self.axes) - 1)), VECTOR]
         plane, *apart = self._apart()
         moved = [*((axis.name, plane) for axis in n), *zip(names, apart, strict=True)]
@@ -309,10 +303,7 @@ class WindowChannels(WindowMaps):
 
 
 def _rows_together(extents: Sequence[Size], taps: int) -> int:
-    """Return the number of rows computed together: they share loads.
-
-    An iteration with fewer rows takes about as long (latency), so iterations are kept few.
-    """
+    # An iteration with fewer rows takes about as long (latency), so iterations are kept few.
     rows = extents[-2] if len(extents) > 1 else 1
     most = _TOGETHER if taps < _LONG else 2 * _TOGETHER
     if not isinstance(rows, int):

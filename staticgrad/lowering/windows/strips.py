@@ -332,11 +332,8 @@ class WindowPhases(WindowStrips):
 
 
 def _lying(axis: WindowAxis, phase: int) -> tuple[int, int, int]:
-    """Return the first tap over elements at a remainder, the number of taps, the first's window.
-
-    step * window + dilation * tap - before equals the remainder. Each further tap is ``step`` on,
-    and its window is ``dilation`` back.
-    """
+    # step * window + dilation * tap - before equals the remainder. Each further tap is ``step`` on,
+    # and its window is ``dilation`` back.
     before, taps = int(axis.before), int(axis.taps)
     first = next(
         k for k in range(axis.step) if (phase + before - axis.dilation * k) % axis.step == 0
@@ -552,11 +549,8 @@ class WindowColumns(WindowStrips):
     # -- the stages -------------------------------------------------------------------------------
 
     def _copied(self, inner: Size) -> Loop:
-        """Return the loop that copies the strips of some images once for each tap.
-
-        The strip of a channel is copied first, with the border, and split along the last axis by
-        remainders of the step. Taps then read adjacent elements of it, without bounds.
-        """
+        # The strip of a channel is copied first, with the border, and split along the last axis by
+        # remainders of the step. Taps then read adjacent elements of it, without bounds.
         c = self._fresh()
         return Loop(self.loop(c, inner), (), (self._bordered_strip(inner, c), self._spread(c)), ())
 

@@ -223,12 +223,8 @@ class WindowTiles(WindowProducts):
     # -- stages -----------------------------------------------------------------------------------
 
     def _zeros_around(self) -> tuple[Map, ...]:
-        """Return stores of zeros to places that no other stage writes but later stages read: after
-        the last tile, and after the strip, where the last tile of a run reads on.
-
-        No result depends on them. But old bytes there may be subnormal numbers, and arithmetic
-        with subnormal numbers takes a hundred times as long.
-        """
+        # No result depends on them. But old bytes there may be subnormal numbers, and arithmetic
+        # with subnormal numbers takes a hundred times as long.
         zero, zeros = ex.literal(0, self.dtype), []
         if self.joined:
             behind = self.in_scratch(PLANE, ((VECTOR, 1),), RESULTS * self.inner * self._plane_size)
