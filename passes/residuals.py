@@ -353,18 +353,15 @@ class _Kernels:
         return len(self.groups)
 
     def _place(self, key: ValueKey) -> Home:
-        """Return the home of a value of the original graph."""
         node, index = key
         from staticgrad.fusion.groups import Home
 
         return Home(*(self._new[node][index].key if node in self._new else key))
 
     def stores(self, key: ValueKey) -> bool:
-        """Return whether a kernel stores a value for other kernels."""
         return self.groups.stores(self._place(key))
 
     def home(self, key: ValueKey) -> Group | None:
-        """Return the group that computes a value."""
         return self.groups.home(self._place(key))
 
     def leave(self) -> None:
@@ -623,7 +620,6 @@ class Border:
         return isinstance(form, Pointwise) and not form.indexed and (node, 0) not in self.marked
 
     def _sort_operands(self, reader: Node) -> None:
-        """Sort operands into those that a fused kernel could compute itself and those in memory."""
         own = self.phases[reader] == self.phase
         for arg in reader.args:
             if self.phases[arg.node] < self.phase and not arg.node.is_leaf:

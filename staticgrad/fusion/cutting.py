@@ -25,6 +25,7 @@ from staticgrad.analysis.cost import (
     latency,
     vectors,
 )
+from staticgrad.fusion.absorbing import Regrouping
 from staticgrad.fusion.groups import Group, Groups, Home, Key, Parts
 from staticgrad.fusion.walks import broken_rows
 from staticgrad.ir.forms import Contract, Gather, GatherAlong, SearchForm
@@ -152,11 +153,9 @@ def _live(groups: Groups, group: Group) -> list[int]:
     return found
 
 
-class _Cutting:
+class _Cutting(Regrouping):
     def __init__(self, groups: Groups) -> None:
-        self._before = groups
-        self._groups = dict(groups.by_number)
-        self._owners = dict(groups.owners)
+        super().__init__(groups)
         self._count = max(groups.by_number) + 1
 
     def result(self, cuts: dict[int, tuple[Sequence[int], Parts]]) -> Groups:

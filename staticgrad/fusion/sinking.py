@@ -178,12 +178,9 @@ def sunk(groups: Groups) -> Groups:
     return _Sinking(groups).result() if groups.fused else groups
 
 
-class _Sinking:
+class _Sinking(Regrouping):
     def __init__(self, groups: Groups) -> None:
-        self._before = groups
-        self._groups = dict(groups.by_number)
-        self._owners = dict(groups.owners)
-        self._position = {node: k for k, node in enumerate(groups.graph.nodes)}
+        super().__init__(groups)
         #: Parameters, and the level at which each is written.
         self._updated = {
             parameter.node: 0 if home is None else home.level
@@ -239,11 +236,11 @@ class _Sinking:
                 continue
             homes = self._homes.get(user, [])
             reader = self._groups[homes[0]] if len(homes) == 1 else group
-            moves = self._reads(group, reader, node, user) and self._may_read(reader, node)
+            moves = self._may_take(group, reader, node, user) and self._may_read(reader, node)
             found.add(reader.number if moves else None)
         return found.pop() if len(found) == 1 else None
 
-    def _reads(self, group: Group, reader: Group, node: Node, user: Node) -> bool:
+    def _may_take(self, group: Group, reader: Group, node: Node, user: Node) -> bool:
         if reader is group or reader.kind not in _INTO_OF[group.kind]:
             return False
         if (
@@ -296,7 +293,7 @@ class _Sinking:
         read = [self._before.source(arg).base for node in nodes for arg in node.args]
         kept = [key for key in group.stored if key.node not in gone or key in group.reductions]
         stored = dict.fromkeys([*kept, *(base for base in read if base in rest)])
-        taken = sorted([*reader.nodes, *nodes], key=self._position.__getitem__)
+        taken = self._in_order([*reader.nodes, *nodes])
         return (
             replace(
                 group,
@@ -304,7 +301,7 @@ class _Sinking:
                 stored=tuple(stored),
                 instructions=group.instructions - work,
             ),
-            replace(reader, nodes=tuple(taken), instructions=reader.instructions + work),
+            replace(reader, nodes=taken, instructions=reader.instructions + work),
         )
 
     def _traffic(self, group: Group) -> int:

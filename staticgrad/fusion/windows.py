@@ -226,10 +226,7 @@ class _Pools(Regrouping):
                 pools.setdefault(image.number, []).append(group)
         for number, several in pools.items():
             self._merge_if_spared(self._before.by_number[number], several)
-        if not self._into:
-            return self._before
-        owners = {key: self._final(number) for key, number in self._owners.items()}
-        return replace(self._before, by_number=self._groups, owners=owners, known_reads={})
+        return self._result(known_reads={})
 
     def _merge_if_spared(self, image: Group, several: Sequence[Group]) -> None:
         axes = _axes(several[0])
@@ -246,14 +243,13 @@ class _Pools(Regrouping):
             several[0],
             number=number,
             level=image.level,
-            nodes=tuple(sorted(inside - {*image.nodes}, key=self._position.__getitem__)),
+            nodes=self._in_order(inside - {*image.nodes}),
             stored=(*stored, *dict.fromkeys(key for each in several for key in each.stored)),
             instructions=sum(each.instructions for each in (image, *several)),
             image=replace(image, stored=tuple(stored)),
         )
         for each in several:
-            self._into[each.number] = number
-            del self._groups[each.number]
+            self._put(each.number, number)
 
     def _agree(self, image: Group, several: Sequence[Group]) -> bool:
         """Return whether all may be one kernel: same geometry, phase and size, nothing between."""

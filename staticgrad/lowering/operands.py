@@ -338,7 +338,10 @@ class Lowering:
 
     def widened(self, source: Source) -> Expr:
         """Return the element of a source in the dtype in which it is computed."""
-        value = self.value(source)
+        return self.widest(self.value(source))
+
+    def widest(self, value: Expr) -> Expr:
+        """Return a value in its compute dtype."""
         if not value.dtype.is_storage:
             return value
         if ("widened", value) not in self.memo:

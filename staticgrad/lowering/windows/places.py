@@ -193,14 +193,6 @@ class WindowLowering(Lowering):
             self.loaded[key] = ex.load(access, dtype, fill=filled)
         return self.widest(self.loaded[key])
 
-    def widest(self, value: Expr) -> Expr:
-        """Return a value in its compute dtype."""
-        if not value.dtype.is_storage:
-            return value
-        if ("widened", value) not in self.memo:
-            self.memo["widened", value] = value.cast(value.dtype.compute)
-        return self.memo["widened", value]
-
     def in_scratch(self, number: int, moved: Iterable[tuple[str, Size]], start: Size = 0) -> Access:
         """Return an access to a scratch buffer; loops without a name do not move it."""
         key, dtype = ScratchBuffer(self.anchor, number), self.anchor.types[0].dtype
