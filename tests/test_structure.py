@@ -12,7 +12,6 @@ LAZY = {
     "staticgrad.lowering.fuse": "few programs have loops",
     "passes.loops.whole": "few programs have loops",
     "staticgrad.lowering.copies": "few programs have short rows",
-    "staticgrad.lowering.short_rows": "few programs have windows",
     "staticgrad.lowering.stages": "few programs have windows, scans, short or very long rows",
     "staticgrad.memory.planner": "few programs exceed a budget",
     "passes.remat.front": "a program without a budget starts without the search",
