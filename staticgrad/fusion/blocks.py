@@ -130,7 +130,9 @@ class _RolesReader:
         }
         self.reach = max([reach for reach, _ in choices.values()], default=-1)
         self.beyond: dict[Key, bool | int | float] = {}  # what masks leave of values
-        if self._skips():
+        rows, columns = group.domain[-2:]
+        more = columns - rows
+        if self.reach >= 0 and isinstance(more, int) and more <= self.reach + 1:
             self.beyond = {key: literal for key, (_, literal) in choices.items()}
         self.wanted = self._wanted_beyond()
 
@@ -150,11 +152,6 @@ class _RolesReader:
         return [*found]
 
     # -- masks -------------------------------------------------------------------------------------
-
-    def _skips(self) -> bool:
-        rows, columns = self.group.domain[-2:]
-        more = columns - rows
-        return self.reach >= 0 and isinstance(more, int) and more <= self.reach + 1
 
     def _is_left_out(self, product: Node) -> bool:
         """Return whether a product may skip masked elements because they are zeros."""
@@ -664,7 +661,8 @@ class _Square:
             return False
         if group.kind == "gemm":
             scores = group.domain == self.domain and _starts(self.groups, group)
-            return scores or self._multiplies(group)
+            source = self.groups.source(_product(group).args[0])
+            return scores or (len(group.nodes) == 1 and meets_elements(source, self.domain))
         if group.kind not in ("map", "rows") or group.transfer is not None:
             return False
         if group.domain == self.domain:
@@ -692,10 +690,6 @@ class _Square:
                 waiting.append(source.base.node)
         return [*found]
 
-    def _multiplies(self, group: Group) -> bool:
-        source = self.groups.source(_product(group).args[0])
-        return len(group.nodes) == 1 and meets_elements(source, self.domain)
-
     def _is_per_row(self, shape: Shape) -> bool:
         return shape in (self.rows, (*self.rows, 1))
 
@@ -711,7 +705,8 @@ class _Square:
         """
         owned = {key for each in members for key in (*map(Home, each.nodes), *each.reductions)}
         owned.update(map(Home, again))
-        results = {Home(_product(each)) for each in members if self._is_result(each, owned)}
+        products = [_product(each) for each in members if each.kind == "gemm"]
+        results = {Home(p) for p in products if self.groups.source(p.args[0]).base in owned}
         if self.scores in results:
             return False
         for each in members:
@@ -720,9 +715,6 @@ class _Square:
                 if base in owned and (base in results or not self._fits(read)):
                     return False
         return True
-
-    def _is_result(self, group: Group, owned: set[Key]) -> bool:
-        return group.kind == "gemm" and self.groups.source(_product(group).args[0]).base in owned
 
     def _fits(self, read: Read) -> bool:
         node, source = read.reader, read.source

@@ -170,8 +170,12 @@ class _Copying:
             if group.kind in ("call", "body"):
                 copied = self._copied_operands(group)
             else:
-                walks = broken_rows(self._before, group)
-                copied = {walk: self._copied_row(walk, group) for walk in walks}
+                copied = {}
+                for walk in broken_rows(self._before, group):
+                    kind = TensorType(self._before.value_type(walk.base).dtype, group.domain)
+                    layout = Strided(walk.offset, walk.strides)
+                    source = Source(walk.base, kind, layout, direct=False)
+                    copied[walk] = self.copy(source, group.phase)
             if copied:
                 self._groups[group.number] = replace(group, copied=copied)
 
@@ -181,11 +185,6 @@ class _Copying:
             if source not in found and not lies_in_order(source):
                 found[source] = self.copy(source, group.phase)
         return found
-
-    def _copied_row(self, walk: Walk, group: Group) -> Key:
-        kind = TensorType(self._before.value_type(walk.base).dtype, group.domain)
-        source = Source(walk.base, kind, Strided(walk.offset, walk.strides), direct=False)
-        return self.copy(source, group.phase)
 
     def _add(self, group: Group, key: Key) -> None:
         self._groups[group.number] = group

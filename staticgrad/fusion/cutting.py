@@ -73,7 +73,7 @@ def _cuts(groups: Groups, group: Group) -> tuple[Sequence[int], Parts] | None:
         return None
     places = _places(group, work, live, count, kind)
     runs = [*pairwise([0, *places, len(nodes)])]
-    apart = sum(_cycles(nodes[a:b], work[a:b], count) for a, b in runs)
+    apart = sum(cycles(sum(work[a:b]), _chain(nodes[a:b]), count) for a, b in runs)
     apart += sum(cut_cycles(live[place], kind) for place in places)
     if not places or apart > _WORTH_IT * together:
         return None
@@ -88,10 +88,6 @@ def _copies_apart(groups: Groups, group: Group) -> tuple[Sequence[int], Parts] |
     if copies <= len(bases.difference(group.stored, groups.roots)):
         return None
     return (len(group.nodes),), Parts(group, 0, 0, copies=copies)
-
-
-def _cycles(nodes: Sequence[Node], work: Sequence[int], count: int) -> float:
-    return cycles(sum(work), _chain(nodes), count)
 
 
 def _chain(nodes: Sequence[Node]) -> float:

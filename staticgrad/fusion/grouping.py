@@ -404,8 +404,8 @@ class _Walk:
         """The draft that ``node`` may join without a cycle: the latest of its operands."""
         homes = dict.fromkeys([self._aligned_home(a, domain) for a in args])
         able = [g for g in homes if g is not None and g.accepts(self._phases[node], domain)]
-        if any(g.kind in ANCHORED for g in able) and self._only_sums_read(node):
-            # A tile cannot sum: it would have to store them.
+        summed = all(isinstance(user.form, Reduce) for user in self._users[node, 0])
+        if summed and (node, 0) not in self._roots:  # a tile cannot sum: it would have to store
             able = [g for g in able if g.kind not in ANCHORED]
         if not (self._fuse and able):
             return None
@@ -432,10 +432,6 @@ class _Walk:
         may = waits if draft.kind == "gemm" and late else not late and draft.kind == "map"
         return may and self._is_unread(draft)
 
-    def _only_sums_read(self, node: Node) -> bool:
-        users = self._users[node, 0]
-        return (node, 0) not in self._roots and all(isinstance(u.form, Reduce) for u in users)
-
     def _aligned_home(self, source: Source, domain: Shape) -> Draft | None:
         if not meets_elements(source, domain):
             return None
@@ -458,7 +454,8 @@ class _Walk:
         row_axes, rest_axes = decompose(rank, form.axes)
         if not row_axes:
             draft = self._aligned_home(arg, arg.type.shape)
-            if draft is not None and self._feeds_only(draft, node):
+            same = self._fuse and draft is not None and draft.phase == self._phases[node]
+            if draft is not None and same and self._read_only_by(draft, node):
                 draft.kind = "columns"
             else:
                 reads = arg if arg.inline else self._in_memory(arg)
@@ -512,11 +509,6 @@ class _Walk:
         source = Source(partial, TensorType(dtype, shape), layout, direct=False)
         self._reduce_rows(node, Home(node), form.kind, self._in_memory(source), len(rest_axes))
         self._own(node, self._home(Home(node)))
-
-    def _feeds_only(self, draft: Draft, reader: Node) -> bool:
-        """Whether nobody but ``reader`` needs anything of a pointwise draft."""
-        same = self._fuse and draft.phase == self._phases[reader]
-        return same and self._read_only_by(draft, reader)
 
     def _place_in_order(self, node: Node, args: Sequence[Source]) -> None:
         """A step of its own: a running total, or one that adds to what a fill wrote before."""

@@ -89,7 +89,11 @@ class _Joining(Regrouping):
     def result(self) -> Groups:
         """The groups after all have joined that may."""
         for number in self._order.as_given:
-            self._join_forerunners(number)
+            last: int | None = number
+            while last is not None and self._rules.fits(self._groups[last]):
+                number, last = last, self._forerunner(last)
+                if last is not None:
+                    self._join(last, number)
         self._join_neighbours()
         if not self._into:
             return self._before
@@ -98,13 +102,6 @@ class _Joining(Regrouping):
         return self._result(by_number=self._with_levels(), types=self._types)
 
     # -- joining ----------------------------------------------------------------------------------
-
-    def _join_forerunners(self, number: int) -> None:
-        last: int | None = number
-        while last is not None and self._rules.fits(self._groups[last]):
-            number, last = last, self._forerunner(last)
-            if last is not None:
-                self._join(last, number)
 
     def _forerunner(self, number: int) -> int | None:
         """The latest group that a group waits for and may join."""

@@ -225,24 +225,17 @@ def sums_across(groups: Groups, group: Group) -> bool:
     last = len(group.domain) - group.row - 1
     if last < 0 or group.windowed or group.checked or group.regions:
         return False
-    if group.indexed and not (group.row == 1 and all(map(_is_pointwise, group.nodes))):
+    pointwise = all(isinstance(node.form, Pointwise) for node in group.nodes)
+    if group.indexed and not (group.row == 1 and pointwise):
         return False  # positions along merged axes are not known
-    if len(group.reductions) != 1 and not _all_in_order(group.reductions.values()):
+    kinds = [(each.kind, each.source.type.dtype) for each in group.reductions.values()]
+    ordered = all(COMBINERS[kind].is_ordered(dtype) for kind, dtype in kinds)
+    if len(kinds) != 1 and not (0 < len(kinds) <= MOST_ACROSS and ordered):
         return False
     moves = {(w.strides[last], w.strides[-1]) for w in operand_walks(groups, group)}
     across = any(kept == 1 and term not in (0, 1) for kept, term in moves)
     along = any(kept not in (0, 1) for kept, _ in moves)
     return across and not along and hint_value(group.domain[last]) >= FEWEST_ACROSS
-
-
-def _is_pointwise(node: Node) -> bool:
-    return isinstance(node.form, Pointwise)
-
-
-def _all_in_order(reductions: Iterable[GroupReduction]) -> bool:
-    dtypes = [(each.kind, each.source.type.dtype) for each in reductions]
-    few = 0 < len(dtypes) <= MOST_ACROSS
-    return few and all(COMBINERS[kind].is_ordered(dtype) for kind, dtype in dtypes)
 
 
 def has_short_rows(groups: Groups, group: Group) -> bool:
@@ -261,7 +254,11 @@ def has_short_rows(groups: Groups, group: Group) -> bool:
     work = sum(map(instructions, group.nodes))
     if not may_be_short(group.domain, group.row, reductions, work):
         return False
-    return not (_outgrows_registers(group) and _lies_along(groups, group))
+    if not _outgrows_registers(group):
+        return True
+    walks = operand_walks(groups, group)
+    runs = all(is_one_run(walk.strides, group.domain, group.row) for walk in walks)
+    return not (runs and all(walk.strides[-1] in (0, 1) for walk in walks))
 
 
 def _outgrows_registers(group: Group) -> bool:
@@ -273,12 +270,6 @@ def _outgrows_registers(group: Group) -> bool:
     homes = [key for key in group.stored if isinstance(key, Home)]
     kept = any(key.node.types[key.result].shape == group.domain for key in homes)
     return kept and length >= _OUTGROWN * fewest_lanes(group.reductions.values())
-
-
-def _lies_along(groups: Groups, group: Group) -> bool:
-    walks = operand_walks(groups, group)
-    runs = all(is_one_run(walk.strides, group.domain, group.row) for walk in walks)
-    return runs and all(walk.strides[-1] in (0, 1) for walk in walks)
 
 
 def fewest_lanes(reductions: Iterable[GroupReduction]) -> int:

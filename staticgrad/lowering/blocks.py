@@ -71,7 +71,8 @@ class BlockLowering(Lowering):
         axes = [Axis(name, self.extent(size)) for name, size in self.loops.flat(0)]
         self.tile, self.iteration = f"i{len(axes)}", f"i{len(axes) + 1}"
         self.last, self.end = self._fresh(), self._fresh()
-        short = [node for node in self.roles.products if self._leaves_zeros(node)]
+        later = (*self.roles.over_rows, *self.roles.over_columns)
+        short = [node for node in later if node in self.roles.short]
         zeros = _together(map(self._zeros, short))
         inside: list[Stage] = [Scalar(tuple(self._limits()))]
         inside += [self._scores(node) for node in self.roles.scores]
@@ -104,9 +105,6 @@ class BlockLowering(Lowering):
         return Axis(name, self.extent(self.domain[-1]), self.end if short else "")
 
     # -- what is left out --------------------------------------------------------------------------
-
-    def _leaves_zeros(self, node: Node) -> bool:
-        return node in self.roles.short and node not in self.roles.scores
 
     def _zeros(self, node: Node) -> Loop:
         # They are products with 0.0: a zero of either sign, or NaN if the other factor is NaN or
@@ -348,11 +346,7 @@ class BlockLowering(Lowering):
             self._begin(self.iteration)
             self._name_results(names, self.group.reductions)
             self._evaluate(self.roles.row_nodes)
-            yield Scalar(tuple([self._row_store(key) for key in stored]))
-
-    def _row_store(self, key: Key) -> Store:
-        dtype = self.groups.value_type(key).dtype
-        return Store(self._along(self._target(key), dtype, VECTOR, "out"), self.memo[key])
+            yield Scalar(tuple([self._keep(key, self.memo[key]) for key in stored]))
 
     def _name_results(self, names: Mapping[Key, str], known: Iterable[Key]) -> None:
         for key in known:

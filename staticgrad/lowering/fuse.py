@@ -276,7 +276,12 @@ class _Builder:
         if group.kind == "body":
             from staticgrad.lowering.loops.driven import lower_bodies  # few have loops
 
-            bodies = lower_bodies(groups, group, self._schedules(group))
+            (node,) = group.nodes
+            for body in node.op.bodies:
+                if body.computation not in self._inner:
+                    self._inner[body.computation] = fuse(body, self.groups.fused)
+            schedules = [self._inner[body.computation] for body in node.op.bodies]
+            bodies = lower_bodies(groups, group, schedules)
             whole = self._time_loop(bodies)
             if not isinstance(whole, LoweredStep | None):
                 inner = self._stretched(group, whole)
@@ -325,13 +330,6 @@ class _Builder:
         sizes = form.sizes, form.total, form.flops
         step = CallStep(routine, tuple(bound), *sizes, *_about(group))
         return step, tuple(dict.fromkeys(key for key, _ in read))
-
-    def _schedules(self, group: Group) -> list[Schedule]:
-        (node,) = group.nodes
-        for body in node.op.bodies:
-            if body.computation not in self._inner:
-                self._inner[body.computation] = fuse(body, self.groups.fused)
-        return [self._inner[body.computation] for body in node.op.bodies]
 
     def _time_loop(self, bodies: LoweredBodies) -> LoweredStep | Stretch | None:
         from staticgrad.lowering.loops.driven import is_plainly_driven  # few have loops

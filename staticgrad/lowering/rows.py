@@ -45,7 +45,7 @@ from staticgrad.ir.rounded import element
 from staticgrad.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over, vector_axis
 from staticgrad.native.machine import current
 from staticgrad.records import NamedTuple, dataclass, replace
-from staticgrad.types.arrays import Shape, hint_product
+from staticgrad.types.arrays import hint_product
 from staticgrad.types.dtype import I64, DType
 
 #: Instructions from which on it is quicker to read a value of an element again than to compute it.
@@ -223,8 +223,11 @@ class _Planning:
 
     def _find_homes(self) -> None:
         for node in self._group.nodes:
-            self._find_results_below(node)
-            before = [self._known(self._groups.source(arg)) for arg in node.args]
+            sources = [self._groups.source(arg) for arg in node.args]
+            for base in [source.base for source in sources]:
+                if base in self._waiting:
+                    self._find_result(base)
+            before = [self._known(source) for source in sources]
             known = max([each for each in before if each is not None], default=RowPoint(-1, True))
             per_row = self._is_per_row(node)
             if per_row and not known.per_row:  # it picks an element, which is computed again
@@ -241,12 +244,6 @@ class _Planning:
         """Return the point at which an element of the row is read: once its index is known and
         the row was read, so that a result may be written over the row from then on."""
         return min(self._home[Home(node)], max(self._checked_at(node), _FIRST))
-
-    def _find_results_below(self, node: Node) -> None:
-        for arg in node.args:
-            base = self._groups.source(arg).base
-            if base in self._waiting:
-                self._find_result(base)
 
     def _find_result(self, key: Key) -> None:
         known = self._known(self._waiting.pop(key).source)
@@ -559,7 +556,10 @@ class RowLowering(Lowering):
             args = [self._again(self.groups.source(arg), place) for arg in node.args]
             wide = [arg.cast(arg.dtype.compute) if arg.dtype.is_storage else arg for arg in args]
             sizes = [self.size(s) for s in form.sizes]
-            positions = self._positions_at(node.types[0].shape, place) if form.indexed else []
+            shape = node.types[0].shape
+            positions = self.positions(shape) if form.indexed else []
+            if positions and shape[-1:] not in ((), (1,)):
+                positions[-1] = place
             return element(form.scalar, dtype, *wide, *sizes, *positions)
         access = self.access(walk_of(group, source), dtype)
         moves = [move for move in access.strides if move[0] != VECTOR]
@@ -567,10 +567,6 @@ class RowLowering(Lowering):
             return ex.load(access, dtype)
         along = (access.stride(VECTOR),)
         return self._at_place(Access(access.operand, tuple(moves), along), dtype, place)
-
-    def _positions_at(self, shape: Shape, place: Expr) -> Sequence[Expr]:
-        own = self.positions(shape)
-        return own if shape[-1:] in ((), (1,)) else [*own[:-1], place]
 
     def _column(self, key: Key) -> ColumnAccumulate:
         reduction = self.group.columns[key]

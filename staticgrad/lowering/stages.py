@@ -462,18 +462,14 @@ def _lower_map(low: Lowering) -> LoweredStep:
     if not group.reductions:
         return low.finish([Map(vector, tuple(body))], axes)
     finals = [_reduced(low, k, w, names[k]) for k, w in results]
-    shared = _shares_a_row(group, loads)
+    split = rank - group.row  # do all rows read one, as in a matrix and a vector?
+    moves = [[stride != 0 for stride in walk.strides] for walk in loads]
+    shared = any(any(each[split:]) and not any(each[:split]) for each in moves)
     several = _waits_for_rows(group, shared) and bool(axes)
     jammed = rows_jammed(low, shared) if several else 1
     ahead = memory_ahead(low, axes, jammed) if several else None
     stages: list[Stage] = [Map(vector, tuple(body), ahead=ahead), Scalar(tuple(finals))]
     return low.finish(stages, axes, jammed=jammed)
-
-
-def _shares_a_row(group: Group, loads: Sequence[Walk]) -> bool:
-    split = len(group.domain) - group.row
-    moves = [[stride != 0 for stride in walk.strides] for walk in loads]
-    return any(any(each[split:]) and not any(each[:split]) for each in moves)
 
 
 def _waits_for_rows(group: Group, shared: bool) -> bool:

@@ -130,11 +130,9 @@ class _Formulas:
             if sum(map(instructions, formula)) > _MOST_INSTRUCTIONS or len(arrays) > _MOST_ARRAYS:
                 return None
         alone = tuple(self._users[first, 0]) == (node,)
-        shared = any(user is not node and user not in formula for user in self._all_users(formula))
+        users = [user for each in formula for user in self._users[each, 0]]
+        shared = any(user is not node and user not in formula for user in users)
         return formula if shared and (alone or len(arrays) < _MOST_ARRAYS) else None
-
-    def _all_users(self, formula: Mapping[Node, None]) -> list[Node]:
-        return [user for node in formula for user in self._users[node, 0]]
 
     def _may_be_copied(self, node: Node, reader: Node) -> bool:
         """Return whether a node is elementwise, in the reader's phase, and not stored anyway: no

@@ -178,15 +178,15 @@ def _apart(terms: Sequence[Symbolic], first: int, last: int) -> Iterator[_PadsAp
     together: dict[int, tuple[Size, Size]] = {}
     for place in range(first, last):
         region = _region(terms[place], line)
-        if not all(_lie_apart(region, other) for other in together.values()):
+        begin, end = region
+        if not all(
+            is_at_least(other[0], end) or is_at_least(begin, other[1])
+            for other in together.values()
+        ):
             yield from _run(together, line)
             together = {}
         together[place] = region
     yield from _run(together, line)
-
-
-def _lie_apart(one: tuple[Size, Size], other: tuple[Size, Size]) -> bool:
-    return is_at_least(other[0], one[1]) or is_at_least(one[0], other[1])
 
 
 def _run(regions: Mapping[int, tuple[Size, Size]], line: _Line) -> Iterator[_PadsApart]:

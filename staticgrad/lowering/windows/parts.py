@@ -26,7 +26,11 @@ def windowed(low: Lowering, node: Node) -> Expr:
     form, dtype = node.form, node.types[0].dtype
     assert isinstance(form, Assemble)
     fill = None if form.fill is None else ex.literal(form.fill, dtype.compute)
-    parts = [part for part in parts_of(low.groups, node) if not _is_elsewhere(low, node, part)]
+    parts = [  # but for those outside of which loops that are written out place the element
+        part
+        for part in parts_of(low.groups, node)
+        if all(_is_inside(low, node, place) is not False for place in part.places)
+    ]
     if not parts:
         assert fill is not None
         return fill.cast(dtype)
@@ -46,10 +50,6 @@ def windowed(low: Lowering, node: Node) -> Expr:
         inside = _inside(low, node, part.places)
         value = _where(inside, _computed(_element(low, node, part)), value)
     return value.cast(dtype)
-
-
-def _is_elsewhere(low: Lowering, node: Node, part: Part) -> bool:
-    return any(_is_inside(low, node, place) is False for place in part.places)
 
 
 def _is_inside(low: Lowering, node: Node, place: AxisShift) -> bool | None:

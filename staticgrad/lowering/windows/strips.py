@@ -297,7 +297,11 @@ class WindowPhases(WindowStrips):
             kept = []
             for phase in range(last.step):
                 every = zip(self.form.axes, (*phases, phase), strict=True)
-                taps = [_taps_over(axis, r) for axis, r in every]
+                taps = []
+                for axis, remainder in every:
+                    first, count, at = _lying(axis, remainder)
+                    start = at - windows_read(axis)[0]
+                    taps.append(Taps(count, first, axis.step, start, -axis.dilation))
                 kept.append(all(each.count for each in taps))
                 if kept[-1]:
                     stages.append(self._multiplied(out, inner, taps, RESULT + phase))
@@ -350,11 +354,6 @@ def windows_read(axis: WindowAxis) -> tuple[int, int]:
     found = [_lying(axis, phase) for phase in range(axis.step)]
     read = [(at - axis.dilation * (count - 1), at) for _, count, at in found if count]
     return min(low for low, _ in read), max(high for _, high in read)
-
-
-def _taps_over(axis: WindowAxis, phase: int) -> Taps:
-    first, count, at = _lying(axis, phase)
-    return Taps(count, first, axis.step, at - windows_read(axis)[0], -axis.dilation)
 
 
 #: Elements of the copies of an iteration, about, and iterations that there should be.
