@@ -292,6 +292,15 @@ class Lowering:
             scratch=tuple((k, kernel.operand(p).dtype, room[p]) for k, p in self.scratch.items()),
         )
 
+    def targets(self, keys: Iterable[Key]) -> list[tuple[Key, Walk]]:
+        """Return values, each with the walk of its whole buffer."""
+        return [(key, self.store_walk(key, self.groups.value_type(key).shape)) for key in keys]
+
+    def put(self, key: Key, walk: Walk, streamed: bool = False) -> Store:
+        """Return the store of the current element of a value of the group."""
+        access = self.access(walk, self.groups.value_type(key).dtype, "out")
+        return self.stored(access, self.memo[key], streamed)
+
     # -- expressions ------------------------------------------------------------------------------
 
     def walk(self, source: Source) -> Walk:

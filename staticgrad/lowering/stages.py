@@ -169,7 +169,7 @@ class _Folding(Lowering):
 
     def lowered(self) -> LoweredStep | None:
         group = self.group
-        stores = [(k, self.store_walk(k, self.groups.value_type(k).shape)) for k in group.stored]
+        stores = self.targets(group.stored)
         walks = [*operand_walks(self.groups, group), *(walk for _, walk in stores)]
         self.loops = loops_over(group.domain, [range(len(group.domain))], walks, merge=True)
         names, extents = self.loops.names[0], self.loops.extents[0]
@@ -186,10 +186,7 @@ class _Folding(Lowering):
         }
         for node in group.nodes:
             self.memo[Home(node)] = self.scalar(node)
-        body = tuple(
-            Store(self.access(walk, self.groups.value_type(key).dtype, "out"), self.memo[key])
-            for key, walk in stores
-        )
+        body = tuple([self.put(key, walk) for key, walk in stores])
         axes = [Axis(name, self.extent(extent)) for name, extent in self.loops.flat(0)[:-2]]
         count = (self.rows + (self.height - 1)) // self.height
         axes.append(Axis(self.chunk, self.extent(count)))
@@ -419,7 +416,7 @@ def _stores(low: Lowering) -> list[tuple[Key, Walk]]:
     group = low.group
     nodes = {*group.nodes}
     whole = [k for k in group.stored if k.node in nodes and k not in group.reductions]
-    found = [(key, low.store_walk(key, low.groups.value_type(key).shape)) for key in whole]
+    found = low.targets(whole)
     for key, regions in group.regions.items():
         walks = [Walk(target, layout.offset, layout.strides) for target, layout in regions]
         found += [(key, walk) for walk in walks]
@@ -449,14 +446,7 @@ def _lower_map(low: Lowering) -> LoweredStep:
     note_neighbours(low, stored)
     _evaluate_nodes(low)
     body: list[Statement] = list(low.checks)
-    body += [
-        low.stored(
-            low.access(walk, low.groups.value_type(key).dtype, "out"),
-            low.memo[key],
-            walk.base in group.streamed,
-        )
-        for key, walk in stores
-    ]
+    body += [low.put(key, walk, walk.base in group.streamed) for key, walk in stores]
     names = {key: f"r{n}" for n, key in enumerate(group.reductions)}
     body += [_accumulated(low, names[key], each) for key, each in group.reductions.items()]
     if not group.reductions:
@@ -575,10 +565,7 @@ def _lower_gemm(low: Lowering) -> LoweredStep:
     b_access = over(b_walk, b, (k, b_inner, j), (j, b_columns, k))
     low.memo[Home(anchor)] = ex.ref("acc", dtype.compute).cast(dtype)
     _evaluate_nodes(low)
-    body = tuple(
-        Store(low.access(w, low.groups.value_type(key).dtype, "out"), low.memo[key])
-        for key, w in stores
-    )
+    body = tuple([low.put(key, walk) for key, walk in stores])
     return low.finish([Gemm((i,), (j,), (k,), a_access, b_access, body)], axes)
 
 

@@ -11,7 +11,7 @@ from dataclasses import field, replace
 from typing import Final
 
 from staticgrad.analysis.layout import collapse
-from staticgrad.fusion.groups import Home, Key, ScratchBuffer, Source, Walk
+from staticgrad.fusion.groups import Home, ScratchBuffer, Source, Walk
 from staticgrad.fusion.walks import operand_walks
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr, Position
@@ -201,23 +201,13 @@ class WindowLowering(Lowering):
         places = () if start == 0 else (Position((), self.argument(start)),)
         return Access(self.scratch[key], strides, (), places)
 
-    def results(self) -> list[tuple[Key, Walk]]:
-        """Return the values that the group stores, each with its walk."""
-        return [
-            (key, self.store_walk(key, self.groups.value_type(key).shape))
-            for key in self.group.stored
-        ]
-
     def stores(self, anchor: Expr) -> list[Store]:
         """Return the stores at the current places, where the anchor has this element."""
         self.memo[Home(self.anchor)] = anchor
         for node in self.group.nodes:
             if node is not self.anchor:
                 self.memo[Home(node)] = self.scalar(node)
-        return [
-            Store(self.access(w, self.groups.value_type(key).dtype, "out"), self.memo[key])
-            for key, w in self.results()
-        ]
+        return [self.put(key, walk) for key, walk in self.targets(self.group.stored)]
 
     def loop(self, name: str, extent: Size, taps: bool = False) -> Axis:
         """Return a loop of the kernel."""
@@ -229,7 +219,10 @@ class WindowLowering(Lowering):
         ``others`` are strides of operands over the same axes; they are returned collapsed.
         """
         domain = self.group.domain
-        walks = [*operand_walks(self.groups, self.group), *(w for _, w in self.results())]
+        walks = [
+            *operand_walks(self.groups, self.group),
+            *(w for _, w in self.targets(self.group.stored)),
+        ]
         strides = list(dict.fromkeys(walk.strides for walk in walks))
         first = len(domain) - count
         moves = [each[first:] for each in strides] + [*others]

@@ -7,7 +7,7 @@ image is stored, tap by tap, only if another kernel reads it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Final, Self
 
@@ -87,13 +87,10 @@ class _Pooled(WindowLowering):
             else:
                 self.memo[Home(node)] = self.scalar(node)
 
-    def _stored(self) -> Iterator[Store]:
-        mine = {*self.group.nodes}
-        for key in self.group.stored:
-            if key.node in mine:  # what is stored of the image stands among the pools', too
-                kind = self.groups.value_type(key)
-                access = self.access(self.store_walk(key, kind.shape), kind.dtype, "out")
-                yield Store(access, self.memo[key])
+    def _stored(self) -> list[Store]:
+        # What is stored of the image stands among the pools', too.
+        mine = [key for key in self.group.stored if key.node in self.group.nodes]
+        return [self.put(key, walk) for key, walk in self.targets(mine)]
 
 
 class PooledStrips(_Pooled, WindowStrips):
