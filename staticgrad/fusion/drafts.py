@@ -11,6 +11,7 @@ from typing import Final
 
 from staticgrad.analysis.cost import LARGEST, LARGEST_EPILOGUE, instructions
 from staticgrad.analysis.layout import Strided, is_one_run
+from staticgrad.fusion import reasons
 from staticgrad.fusion.groups import (
     Group,
     GroupKind,
@@ -20,17 +21,6 @@ from staticgrad.fusion.groups import (
     Source,
     TargetRegion,
     Transfer,
-)
-from staticgrad.fusion.reasons import (
-    BrokenRow,
-    LookupInProduct,
-    OtherRows,
-    PositionsInRow,
-    PositionsInWindows,
-    Reason,
-    ReductionInProduct,
-    TooLarge,
-    TwoProducts,
 )
 from staticgrad.ir.graph import Node
 from staticgrad.records import dataclass
@@ -46,27 +36,27 @@ def most_instructions(group: Draft | Group) -> int:
     return LARGEST_EPILOGUE if group.kind in ANCHORED else LARGEST
 
 
-def kept_apart(group: Draft | Group, other: Draft | Group) -> Reason | None:
+def kept_apart(group: Draft | Group, other: Draft | Group) -> reasons.Reason | None:
     """Why two groups over one domain cannot be one kernel by their forms, or for their size."""
     gemms = (group.kind in ANCHORED) + (other.kind in ANCHORED)
     rows = {each.row for each in (group, other) if each.reductions}
     if gemms == 2:
-        return TwoProducts()
+        return reasons.TwoProducts()
     if gemms and rows:
-        return ReductionInProduct()
+        return reasons.ReductionInProduct()
     if gemms and (group.checked or other.checked):
-        return LookupInProduct()
+        return reasons.LookupInProduct()
     if "windows" in (group.kind, other.kind) and (group.keeps_axes or other.keeps_axes):
-        return PositionsInWindows()
+        return reasons.PositionsInWindows()
     if len(rows) > 1:
-        return OtherRows(reduced_axes(group), reduced_axes(other))
+        return reasons.OtherRows(reduced_axes(group), reduced_axes(other))
     if any(row > 1 for row in rows) and (group.keeps_axes or other.keeps_axes):
-        return PositionsInRow(max(rows))
+        return reasons.PositionsInRow(max(rows))
     if any(breaks_rows(each, row) for row in rows for each in (group, other)):
-        return BrokenRow(max(rows))
+        return reasons.BrokenRow(max(rows))
     most = min(most_instructions(group), most_instructions(other))
     if group.instructions + other.instructions > most:
-        return TooLarge(group.instructions + other.instructions, most)
+        return reasons.TooLarge(group.instructions + other.instructions, most)
     return None
 
 

@@ -45,26 +45,7 @@ from staticgrad.fusion.groups import (
 )
 from staticgrad.fusion.walks import is_one_hot
 from staticgrad.fusion.windows import is_window
-from staticgrad.ir.forms import (
-    WINDOWED,
-    Assemble,
-    CallForm,
-    Contract,
-    Gather,
-    GatherAlong,
-    Identity,
-    Leaf,
-    Pointwise,
-    Reduce,
-    Region,
-    ReshapeForm,
-    Scan,
-    Scatter,
-    ScatterAlong,
-    SearchForm,
-    SortForm,
-    View,
-)  # fmt: skip
+from staticgrad.ir import forms
 from staticgrad.ir.graph import Constant, Graph, Node, Symbolic
 from staticgrad.ir.kernels.width import SHORT_STRIDE
 from staticgrad.ir.summation import decompose
@@ -77,7 +58,7 @@ _ROWS: Final = 16
 _FILLED: Final = 16
 
 
-def axis_of_parts(regions: Sequence[Region]) -> int | None:
+def axis_of_parts(regions: Sequence[forms.Region]) -> int | None:
     """The one axis along which parts lie behind each other."""
     axes = [
         axis
@@ -222,7 +203,7 @@ class _Walk:
             return False
         users = [user for each in other.nodes for user in self._users[each, 0]]
         alike = all(
-            isinstance(user.form, Pointwise) and user.types[0].shape == other.domain
+            isinstance(user.form, forms.Pointwise) and user.types[0].shape == other.domain
             for user in users
         )
         return alike and other.kind == "map" and self._is_unread(other, best)
@@ -287,7 +268,7 @@ class _Walk:
         target: Key,
         target_type: TensorType,
         phase: int,
-        region: Region | None = None,
+        region: forms.Region | None = None,
     ) -> Draft:
         if not source.uniform:
             source = self._in_memory(source)
@@ -306,22 +287,24 @@ class _Walk:
         form = node.form
         args = [self._sources[arg.node, arg.index] for arg in node.args]
         match form:
-            case Leaf():
+            case forms.Leaf():
                 inline = isinstance(node.op, Constant) and node.types[0].rank == 0
                 self._own(node, None, depth=1 if inline else 0, uniform=inline)
-            case Pointwise():
+            case forms.Pointwise():
                 self._place_pointwise(node, form, args)
-            case View() | Identity() | ReshapeForm():
+            case forms.View() | forms.Identity() | forms.ReshapeForm():
                 self._place_movement(node, form, args[0])
-            case Reduce():
+            case forms.Reduce():
                 self._place_reduce(node, form, args[0])
-            case Gather() | GatherAlong() | SearchForm():
+            case forms.Gather() | forms.GatherAlong() | forms.SearchForm():
                 draft = self._anchor("map", node, node.types[0].shape, self._there(args))
-                draft.indexed = not isinstance(form, SearchForm)  # a failing index tells its place
+                draft.indexed = not isinstance(
+                    form, forms.SearchForm
+                )  # a failing index tells its place
                 draft.checked = True
-            case Scatter() | ScatterAlong() | Scan():
+            case forms.Scatter() | forms.ScatterAlong() | forms.Scan():
                 self._place_in_order(node, args)
-            case Assemble():
+            case forms.Assemble():
                 self._place_assemble(node, form, args)
             case _:
                 self._place_whole(node, args)
@@ -330,13 +313,13 @@ class _Walk:
         """A step that begins with this node."""
         form, domain = node.form, node.types[0].shape
         kind: GroupKind = "body"
-        if isinstance(form, Contract):
+        if isinstance(form, forms.Contract):
             kind = "gemm"
-        elif isinstance(form, SortForm):
+        elif isinstance(form, forms.SortForm):
             kind, domain = "sort", args[0].type.shape
-        elif isinstance(form, WINDOWED):
+        elif isinstance(form, forms.WINDOWED):
             kind = "windows"
-        elif isinstance(form, CallForm):
+        elif isinstance(form, forms.CallForm):
             kind = "call"
         draft = self._anchor(kind, node, domain, self._there(args))
         if kind in ("body", "call"):
@@ -348,13 +331,15 @@ class _Walk:
             source.base, node.types[0], layout, False, source.depth, source.uniform
         )
 
-    def _place_movement(self, node: Node, form: View | Identity | ReshapeForm, arg: Source) -> None:
-        if isinstance(form, Identity):  # the operand itself: it still fuses with readers
+    def _place_movement(
+        self, node: Node, form: forms.View | forms.Identity | forms.ReshapeForm, arg: Source
+    ) -> None:
+        if isinstance(form, forms.Identity):  # the operand itself: it still fuses with readers
             self._sources[node, 0] = arg
             if form.kept:
                 self._kept.add(arg.base)
             return
-        if isinstance(form, View):
+        if isinstance(form, forms.View):
             self._alias(node, arg, arg.layout.viewed(form, node.types[0].rank))
             return
         shape = node.types[0].shape
@@ -368,7 +353,7 @@ class _Walk:
         else:
             self._alias(node, arg, layout)
 
-    def _place_pointwise(self, node: Node, form: Pointwise, args: Sequence[Source]) -> None:
+    def _place_pointwise(self, node: Node, form: forms.Pointwise, args: Sequence[Source]) -> None:
         depth, uniform, indexed = 1, not form.indexed, form.indexed
         for arg in args:
             depth = max(depth, arg.depth + 1)
@@ -404,7 +389,7 @@ class _Walk:
         """The draft that ``node`` may join without a cycle: the latest of its operands."""
         homes = dict.fromkeys([self._aligned_home(a, domain) for a in args])
         able = [g for g in homes if g is not None and g.accepts(self._phases[node], domain)]
-        summed = all(isinstance(user.form, Reduce) for user in self._users[node, 0])
+        summed = all(isinstance(user.form, forms.Reduce) for user in self._users[node, 0])
         if summed and (node, 0) not in self._roots:  # a tile cannot sum: it would have to store
             able = [g for g in able if g.kind not in ANCHORED]
         if not (self._fuse and able):
@@ -449,7 +434,7 @@ class _Walk:
         draft.absorb(other)
         return draft
 
-    def _place_reduce(self, node: Node, form: Reduce, arg: Source) -> None:
+    def _place_reduce(self, node: Node, form: forms.Reduce, arg: Source) -> None:
         rank = arg.type.rank
         row_axes, rest_axes = decompose(rank, form.axes)
         if not row_axes:
@@ -494,7 +479,11 @@ class _Walk:
         self._homes[target] = draft
 
     def _place_two_steps(
-        self, node: Node, form: Reduce, arg: Source, axes: tuple[tuple[int, ...], tuple[int, ...]]
+        self,
+        node: Node,
+        form: forms.Reduce,
+        arg: Source,
+        axes: tuple[tuple[int, ...], tuple[int, ...]],
     ) -> None:
         row_axes, rest_axes = axes
         dtype = node.types[0].dtype.compute
@@ -517,16 +506,16 @@ class _Walk:
             draft = self._anchor("map", node, kind.shape, reads)
             draft.indexed = draft.checked = True
             return
-        step: GroupKind = "scan" if isinstance(form, Scan) else "scatter"
+        step: GroupKind = "scan" if isinstance(form, forms.Scan) else "scatter"
         if step == "scatter":
-            fill = form.combiner.empty(kind.dtype) if isinstance(form, Scatter) else 0
+            fill = form.combiner.empty(kind.dtype) if isinstance(form, forms.Scatter) else 0
             cleared = self._cleared(Home(node), kind, self._phases[node], fill)
             self._homes[Home(node)] = cleared
             reads.append(Source(Home(node), kind, Strided.contiguous(kind.shape)))
         draft = self._anchor(step, node, args[0].type.shape, reads)
         draft.stored[Home(node)] = None
 
-    def _place_assemble(self, node: Node, form: Assemble, args: Sequence[Source]) -> None:
+    def _place_assemble(self, node: Node, form: forms.Assemble, args: Sequence[Source]) -> None:
         target, kind, phase = Home(node), node.types[0], self._phases[node]
         lies = [Strided.contiguous(kind.shape).region(region) for region in form.regions]
         homes = [self._home_of_part(*each, phase) for each in zip(args, lies, strict=True)]
@@ -551,7 +540,7 @@ class _Walk:
         self._own(node, max(writers, key=lambda draft: draft.level))
 
     def _rows_of_parts(
-        self, regions: Sequence[Region], args: Sequence[Source], copied: Sequence[int]
+        self, regions: Sequence[forms.Region], args: Sequence[Source], copied: Sequence[int]
     ) -> Iterator[tuple[Sequence[int], int]]:
         # Only what was there before the program began: copies of other values would wait for the
         # last of them, and those would lie in memory as long.

@@ -10,30 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
+from staticgrad.fusion import reasons
 from staticgrad.fusion.drafts import ANCHORED, kept_apart, reduced_axes
 from staticgrad.fusion.groups import Group, Groups, Home, Key, Read, meets_elements, stored_bytes
 from staticgrad.fusion.merging import added, spared
-from staticgrad.fusion.reasons import (
-    Between,
-    Copies,
-    FusionOff,
-    KernelOfItsOwn,
-    LongChain,
-    LookupInColumns,
-    OncePerRow,
-    OtherElements,
-    OtherReaders,
-    OtherRows,
-    OtherSpace,
-    PhaseBorder,
-    Reason,
-    ReductionInProduct,
-    SingleRow,
-    StoresMore,
-    Unfinished,
-    UpdateOrder,
-    WholeOperand,
-)  # fmt: skip
 from staticgrad.fusion.rows import RowRules
 from staticgrad.fusion.walks import walk_of
 from staticgrad.ir.forms import Gather, GatherAlong, SearchForm
@@ -50,7 +30,7 @@ class KernelPair:
     read_in: int
     node: Node
     reader: Node
-    reason: Reason
+    reason: reasons.Reason
 
 
 def neighbours(groups: Groups, updates: Mapping[int, str] | None = None) -> list[KernelPair]:
@@ -124,17 +104,17 @@ class _Neighbours:
             (node,) = group.nodes
             yield Home(node), Read(node, self.groups.sources[node, 0], False)
 
-    def _reason(self, one: Group, other: Group) -> Reason:
+    def _reason(self, one: Group, other: Group) -> reasons.Reason:
         if not self.groups.fused:
-            return FusionOff()
+            return reasons.FusionOff()
         if one is other:
             parts = self.groups.by_number[one.number].parts
             assert parts is not None
             if parts.long_row:
-                return SingleRow(parts.long_row)
+                return reasons.SingleRow(parts.long_row)
             if parts.copies:
-                return Copies(parts.copies)
-            return LongChain(parts.together, parts.apart)
+                return reasons.Copies(parts.copies)
+            return reasons.LongChain(parts.together, parts.apart)
         reads = self._reads[one.number, other.number]
         for rule in _RULES:
             reason = rule(self, one, other, reads)
@@ -144,34 +124,34 @@ class _Neighbours:
 
     # -- rules, in the order in which they are asked ----------------------------------------------
 
-    def of_kinds(self, one: Group, other: Group, reads: Sequence[Read]) -> Reason | None:
+    def of_kinds(self, one: Group, other: Group, reads: Sequence[Read]) -> reasons.Reason | None:
         if other.number in self._updates:
-            return UpdateOrder(self._updates[other.number])
+            return reasons.UpdateOrder(self._updates[other.number])
         for each in (one, other):
             if each.kind in ("copy", "sort", "scan", "scatter", "block", "call", "body"):
-                return KernelOfItsOwn(each.kind)
+                return reasons.KernelOfItsOwn(each.kind)
         return None
 
-    def of_operands(self, one: Group, other: Group, reads: Sequence[Read]) -> Reason | None:
+    def of_operands(self, one: Group, other: Group, reads: Sequence[Read]) -> reasons.Reason | None:
         for read in reads:
             source = read.source
             if source.base in one.reductions:
-                return Unfinished(_terms(one))
+                return reasons.Unfinished(_terms(one))
             if source.base in one.columns:
-                return Unfinished(tuple(one.domain[axis] for axis in one.summed))
+                return reasons.Unfinished(tuple(one.domain[axis] for axis in one.summed))
             if source.base in one.targets:
-                return OtherSpace(one.domain, other.domain)
+                return reasons.OtherSpace(one.domain, other.domain)
             if not read.elementwise:
-                return WholeOperand(read.reader.op.name, source.type.shape)
+                return reasons.WholeOperand(read.reader.op.name, source.type.shape)
             if not source.direct:
-                return OtherElements(source.type.shape, source.layout.strides)
+                return reasons.OtherElements(source.type.shape, source.layout.strides)
             if source.type.shape != other.domain:
-                return OtherSpace(source.type.shape, other.domain)
+                return reasons.OtherSpace(source.type.shape, other.domain)
         if one.image is not None and one.domain != other.domain:
-            return OtherSpace(one.domain, other.domain)
+            return reasons.OtherSpace(one.domain, other.domain)
         return None
 
-    def of_rows(self, one: Group, other: Group, reads: Sequence[Read]) -> Reason | None:
+    def of_rows(self, one: Group, other: Group, reads: Sequence[Read]) -> reasons.Reason | None:
         """Two that lie in the same rows, but for their cost or for what stands between them."""
         shared = self._rules.shared(one, other)
         if shared is None or not all(self._rules.in_row(read, *shared) for read in reads):
@@ -186,10 +166,10 @@ class _Neighbours:
             return reason
         if self._rules.takes_vector(other, one):
             length = hint_product(one.domain[len(one.domain) - one.row :])
-            return OncePerRow(other.nodes[-1].op.name, length)
+            return reasons.OncePerRow(other.nodes[-1].op.name, length)
         return self._between(one, other)
 
-    def _across(self, one: Group, other: Group) -> Reason | None:
+    def _across(self, one: Group, other: Group) -> reasons.Reason | None:
         """One of rows of two phases would not store less."""
         inside = {one.number, other.number}
         groups, outside = self.groups, set(self.groups.kept)
@@ -202,10 +182,10 @@ class _Neighbours:
         more = [key for key in later.stored if key not in less and key not in groups.roots]
         found, wanted = stored_bytes(groups, less), stored_bytes(groups, more)
         if not found:
-            return PhaseBorder(one.phase, other.phase)
-        return StoresMore(wanted, found) if wanted > found else None
+            return reasons.PhaseBorder(one.phase, other.phase)
+        return reasons.StoresMore(wanted, found) if wanted > found else None
 
-    def _between(self, one: Group, other: Group) -> Reason | None:
+    def _between(self, one: Group, other: Group) -> reasons.Reason | None:
         """The reader also needs a group that may have to run after the other."""
         found: dict[Node, int] = {}
         for read in self.groups.reads(other):
@@ -213,41 +193,41 @@ class _Neighbours:
             if home is not None and home.whole not in (one, other) and home.level >= one.level:
                 found[read.source.base.node] = home.level
         last = max(found, key=found.__getitem__, default=None)
-        return None if last is None else Between(one.level, found[last], last.op.name)
+        return None if last is None else reasons.Between(one.level, found[last], last.op.name)
 
-    def of_columns(self, one: Group, other: Group, reads: Sequence[Read]) -> Reason | None:
+    def of_columns(self, one: Group, other: Group, reads: Sequence[Read]) -> reasons.Reason | None:
         if other.kind != "columns":
             return None
         if one.kind in ANCHORED:
-            return ReductionInProduct()
+            return reasons.ReductionInProduct()
         if one.reductions:
-            return OtherRows(reduced_axes(one), other.summed)
+            return reasons.OtherRows(reduced_axes(one), other.summed)
         if one.checked:
-            return LookupInColumns()
+            return reasons.LookupInColumns()
         return self._other_readers(one, other) if one.phase == other.phase else None
 
-    def of_phases(self, one: Group, other: Group, reads: Sequence[Read]) -> Reason | None:
+    def of_phases(self, one: Group, other: Group, reads: Sequence[Read]) -> reasons.Reason | None:
         """What may run again is the earlier part alone, unless one kernel stores less."""
         if one.phase == other.phase:
             return None
         if one.kind == other.kind == "map":
             for node in other.nodes:
                 if node in self._parameters:
-                    return UpdateOrder(self._parameters[node])
+                    return reasons.UpdateOrder(self._parameters[node])
             groups = self.groups
             less = stored_bytes(groups, spared(groups, one, other))
             more = stored_bytes(groups, added(groups, other))
             if less and more <= less:
                 return kept_apart(one, other) or self.of_levels(one, other, reads)
             if less:
-                return StoresMore(more, less)
-        return PhaseBorder(one.phase, other.phase)
+                return reasons.StoresMore(more, less)
+        return reasons.PhaseBorder(one.phase, other.phase)
 
-    def of_forms(self, one: Group, other: Group, reads: Sequence[Read]) -> Reason | None:
+    def of_forms(self, one: Group, other: Group, reads: Sequence[Read]) -> reasons.Reason | None:
         """Return the reason that no kernel can combine them, or that it would be too large."""
         return kept_apart(one, other)
 
-    def of_levels(self, one: Group, other: Group, reads: Sequence[Read]) -> Reason | None:
+    def of_levels(self, one: Group, other: Group, reads: Sequence[Read]) -> reasons.Reason | None:
         """Another kernel that the reader needs may need the first of the two."""
         for read in self.groups.reads(other):
             number = self.groups.owners.get(read.source.base)
@@ -258,10 +238,10 @@ class _Neighbours:
                 reason = kept_apart(one, home)
                 if reason is not None:
                     return reason
-            return Between(one.level, home.level, read.source.base.node.op.name)
+            return reasons.Between(one.level, home.level, read.source.base.node.op.name)
         return None
 
-    def of_growth(self, one: Group, other: Group, reads: Sequence[Read]) -> Reason | None:
+    def of_growth(self, one: Group, other: Group, reads: Sequence[Read]) -> reasons.Reason | None:
         homes = {
             home.whole.number: read.source.base.node
             for read in self.groups.reads(other)
@@ -269,18 +249,18 @@ class _Neighbours:
         }
         levels = {n: self.groups.by_number[n].level for n in homes if n != other.number}
         last = max(levels, key=levels.__getitem__)
-        return Between(one.level, levels[last], homes[last].op.name)
+        return reasons.Between(one.level, levels[last], homes[last].op.name)
 
-    def of_readers(self, one: Group, other: Group, reads: Sequence[Read]) -> Reason | None:
+    def of_readers(self, one: Group, other: Group, reads: Sequence[Read]) -> reasons.Reason | None:
         return self._other_readers(one, other)
 
-    def _other_readers(self, one: Group, other: Group) -> Reason | None:
+    def _other_readers(self, one: Group, other: Group) -> reasons.Reason | None:
         kernels = len(self._readers[one.number] - {other.number})
         results = sum((node, 0) in self.groups.roots for node in one.members)
-        return OtherReaders(kernels, results) if kernels or results else None
+        return reasons.OtherReaders(kernels, results) if kernels or results else None
 
 
-_Rule = Callable[[_Neighbours, Group, Group, Sequence[Read]], Reason | None]
+_Rule = Callable[[_Neighbours, Group, Group, Sequence[Read]], reasons.Reason | None]
 _RULES: Final[tuple[_Rule, ...]] = (
     _Neighbours.of_kinds,
     _Neighbours.of_rows,

@@ -17,6 +17,7 @@ from typing import Final
 
 from staticgrad.analysis.cost import instructions
 from staticgrad.analysis.layout import Strided, is_one_run
+from staticgrad.fusion import reasons
 from staticgrad.fusion.absorbing import Regrouping
 from staticgrad.fusion.groups import (
     Group,
@@ -30,16 +31,6 @@ from staticgrad.fusion.groups import (
     Walk,
     meets_elements,
     stored_bytes,
-)
-from staticgrad.fusion.reasons import (
-    BrokenRow,
-    FewRows,
-    FewTerms,
-    LongRow,
-    PositionsInRow,
-    Reason,
-    RowsInLanes,
-    TooLarge,
 )
 from staticgrad.fusion.walks import (
     MOST_WRITTEN_OUT,
@@ -411,18 +402,18 @@ class RowRules:
         return meets_rows(walk, domain, row)
 
     @staticmethod
-    def too_large(one: Group, other: Group) -> TooLarge | None:
+    def too_large(one: Group, other: Group) -> reasons.TooLarge | None:
         """Why two groups are too long for one, if they are."""
         size = one.instructions + other.instructions
-        return TooLarge(size, LARGEST_ROWS) if size > LARGEST_ROWS else None
+        return reasons.TooLarge(size, LARGEST_ROWS) if size > LARGEST_ROWS else None
 
     def apart(
         self, one: Group, other: Group, reads: Sequence[Read], domain: Shape, row: int
-    ) -> Reason | None:
+    ) -> reasons.Reason | None:
         """Why two groups that could share rows do not; ``reads``: what both read."""
         several = row > 1 and (one.indexed or other.indexed)
         if several or any(g.domain != domain and self._asks(g) for g in (one, other)):
-            return PositionsInRow(row)
+            return reasons.PositionsInRow(row)
         if large := self.too_large(one, other):
             return large
         in_lanes = self.has_short_rows(one) or self.has_short_rows(other)
@@ -432,30 +423,30 @@ class RowRules:
             work = sum(map(instructions, (*one.nodes, *other.nodes)))
             length = hint_product(domain[len(domain) - row :])
             if _keeps_out_of_lanes(one) or _keeps_out_of_lanes(other):
-                return RowsInLanes(length)
+                return reasons.RowsInLanes(length)
             if may_be_short(domain, row, reductions, work):
                 return None
-            return TooLarge(length * work, MOST_WRITTEN_OUT)
+            return reasons.TooLarge(length * work, MOST_WRITTEN_OUT)
         of_row = domain[len(domain) - row :]
         rows, length = map(hint_product, (outer_shape(domain, row), of_row))
         few = all(isinstance(size, int) for size in of_row) and rows * length <= FEW_ELEMENTS
         if rows < FEWEST_ROWS and not few and one.domain == other.domain:
-            return FewRows(rows, of_row)
+            return reasons.FewRows(rows, of_row)
         sums = {one.kind, other.kind} & {"columns"}
         terms = hint_product([domain[a] for a in (*one.summed, *other.summed)])
         if sums and (terms < FEWEST_TERMS or rows * length < FEWEST_SUMMED):
-            return FewTerms(terms, rows * length)
+            return reasons.FewTerms(terms, rows * length)
         stored = (*one.stored, *other.stored)
         most = _WIDEST * (len({read.source.base for read in reads}) + len(stored))
         if row == 1 and most * length <= LONGEST_ROW:
             return None
         moving = self._moving(stored, reads, domain, row)
         if row > 1 and not all(is_one_run(walk.strides, domain, row) for walk in moving):
-            return BrokenRow(row)
+            return reasons.BrokenRow(row)
         bases = dict.fromkeys([walk.base for walk in moving])
         width = sum(self._groups.value_type(base).dtype.itemsize for base in bases)
         if width * length > LONGEST_ROW:
-            return LongRow(width * length, LONGEST_ROW)
+            return reasons.LongRow(width * length, LONGEST_ROW)
         return None
 
     @staticmethod

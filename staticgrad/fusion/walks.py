@@ -29,20 +29,7 @@ from staticgrad.fusion.groups import (
     meets_elements,
 )
 from staticgrad.fusion.windows import window_walks
-from staticgrad.ir.forms import (
-    COMBINERS,
-    INDEXED,
-    WINDOWED,
-    Assemble,
-    Contract,
-    Gather,
-    GatherAlong,
-    Pointwise,
-    Reduce,
-    Scatter,
-    ScatterAlong,
-    SearchForm,
-)
+from staticgrad.ir import forms
 from staticgrad.ir.graph import Node, Symbolic
 from staticgrad.types.arrays import Shape, c_strides, hint_product, hint_value
 from staticgrad.types.dim import Size
@@ -131,17 +118,17 @@ def operand_walks(groups: Groups, group: Group) -> list[Walk]:
     walks: list[Walk] = []
     for node in group.nodes:
         form = node.form
-        if group.kind == "rows" and isinstance(form, GatherAlong):
+        if group.kind == "rows" and isinstance(form, forms.GatherAlong):
             data, place = map(groups.source, node.args)
             walks += source_walks(groups, group, [place], node.types[0].shape)
             walks += [] if computes(groups, group, data) else gather_walks(groups, node)[:1]
-        elif isinstance(form, Gather | GatherAlong):
+        elif isinstance(form, forms.Gather | forms.GatherAlong):
             walks += gather_walks(groups, node)[:2]
-        elif isinstance(form, Assemble):
+        elif isinstance(form, forms.Assemble):
             walks += window_walks(groups, node)
-        elif isinstance(form, SearchForm):
+        elif isinstance(form, forms.SearchForm):
             walks += source_walks(groups, group, [groups.source(node.args[1])])
-        elif not isinstance(form, Contract | WINDOWED):
+        elif not isinstance(form, forms.Contract | forms.WINDOWED):
             sources = [groups.source(a) for a in node.args]
             walks += source_walks(groups, group, sources, node.types[0].shape)
     results = (*group.reductions.values(), *group.columns.values())
@@ -172,17 +159,17 @@ def gather_walks(groups: Groups, node: Node) -> tuple[Walk, Walk, Size]:
     For a scatter the data is the result, laid out contiguously.
     """
     form = node.form
-    assert isinstance(form, INDEXED)
+    assert isinstance(form, forms.INDEXED)
     axis = form.axis
     indices = groups.source(node.args[1])
     base: Key
-    if isinstance(form, Gather | GatherAlong):
+    if isinstance(form, forms.Gather | forms.GatherAlong):
         data = groups.source(node.args[0])
         base, layout = data.base, data.layout
     else:
         base, layout = Home(node), Strided.contiguous(node.types[0].shape)
     before, stride, after = layout.strides[:axis], layout.strides[axis], layout.strides[axis + 1 :]
-    if isinstance(form, Gather | Scatter):
+    if isinstance(form, forms.Gather | forms.Scatter):
         rank = indices.type.rank
         moves = (*before, *(0,) * rank, *after)
         index_moves = (*(0,) * axis, *indices.layout.strides, *(0,) * len(after))
@@ -225,11 +212,11 @@ def sums_across(groups: Groups, group: Group) -> bool:
     last = len(group.domain) - group.row - 1
     if last < 0 or group.windowed or group.checked or group.regions:
         return False
-    pointwise = all(isinstance(node.form, Pointwise) for node in group.nodes)
+    pointwise = all(isinstance(node.form, forms.Pointwise) for node in group.nodes)
     if group.indexed and not (group.row == 1 and pointwise):
         return False  # positions along merged axes are not known
     kinds = [(each.kind, each.source.type.dtype) for each in group.reductions.values()]
-    ordered = all(COMBINERS[kind].is_ordered(dtype) for kind, dtype in kinds)
+    ordered = all(forms.COMBINERS[kind].is_ordered(dtype) for kind, dtype in kinds)
     if len(kinds) != 1 and not (0 < len(kinds) <= MOST_ACROSS and ordered):
         return False
     moves = {(w.strides[last], w.strides[-1]) for w in operand_walks(groups, group)}
@@ -301,7 +288,7 @@ def _longest_short(reduction: GroupReduction) -> int:
 
 def _is_extreme_of_integers(reduction: GroupReduction) -> bool:
     is_integer = reduction.source.type.dtype.compute.is_integer
-    return is_integer and COMBINERS[reduction.kind].rule != "tree"
+    return is_integer and forms.COMBINERS[reduction.kind].rule != "tree"
 
 
 def broken_rows(groups: Groups, group: Group) -> Sequence[Walk]:
@@ -331,10 +318,10 @@ def is_one_hot(node: Node, users: Sequence[Node]) -> bool:
     """Return whether a scatter sets one element per row and its readers read elements."""
     form = node.form
     return (
-        isinstance(form, ScatterAlong)
+        isinstance(form, forms.ScatterAlong)
         and _one_of_row(node, form.axis)
         and not node.types[0].dtype.is_bool
-        and all(isinstance(user.form, Pointwise | Reduce) for user in users)
+        and all(isinstance(user.form, forms.Pointwise | forms.Reduce) for user in users)
         and bool(users)
     )
 
@@ -342,7 +329,7 @@ def is_one_hot(node: Node, users: Sequence[Node]) -> bool:
 def picks_of_row(node: Node) -> bool:
     """Return whether a gather picks one element of each row."""
     form = node.form
-    return isinstance(form, GatherAlong) and _one_of_row(node, form.axis)
+    return isinstance(form, forms.GatherAlong) and _one_of_row(node, form.axis)
 
 
 def _one_of_row(node: Node, axis: int) -> bool:
@@ -356,9 +343,9 @@ def may_compute_again(value: Symbolic, domain: Shape) -> bool:
     while waiting:
         node = waiting.pop()
         form = node.form
-        if isinstance(form, ScatterAlong | Assemble):
+        if isinstance(form, forms.ScatterAlong | forms.Assemble):
             return False
-        if not isinstance(form, Pointwise) or node.types[0].shape != domain:
+        if not isinstance(form, forms.Pointwise) or node.types[0].shape != domain:
             continue
         if form.indexed or len(seen) > _MOST_AGAIN:
             return False

@@ -38,16 +38,6 @@ from staticgrad.fusion.walks import (
 )
 from staticgrad.ir import expr as ex, forms
 from staticgrad.ir.expr import Access, Expr, Position, load
-from staticgrad.ir.forms import (
-    COMBINERS,
-    INDEXED,
-    Contract,
-    Gather,
-    GatherAlong,
-    Pointwise,
-    Scatter,
-    ScatterAlong,
-)
 from staticgrad.ir.graph import Node
 from staticgrad.ir.kernels.stages import (
     Accumulate,
@@ -352,7 +342,7 @@ def _walks(low: Lowering) -> list[Walk]:
 def _evaluate_nodes(low: Lowering) -> None:
     for node in low.group.nodes:
         form = node.form
-        if isinstance(form, Gather | GatherAlong):
+        if isinstance(form, forms.Gather | forms.GatherAlong):
             low.memo[Home(node)] = _gathered(low, node)
         elif isinstance(form, forms.SearchForm):
             low.memo[Home(node)] = _searched(low, node, form.right)
@@ -362,14 +352,14 @@ def _evaluate_nodes(low: Lowering) -> None:
             from staticgrad.lowering.windows.parts import windowed
 
             low.memo[Home(node)] = windowed(low, node)
-        elif isinstance(form, Pointwise):
+        elif isinstance(form, forms.Pointwise):
             low.memo[Home(node)] = low.scalar(node)
 
 
 def _gathered(low: Lowering, node: Node) -> Expr:
     data, indices, stride = gather_walks(low.groups, node)
     form = node.form
-    assert isinstance(form, INDEXED)
+    assert isinstance(form, forms.INDEXED)
     axis = form.axis
     index = low.checked(
         node,
@@ -401,7 +391,7 @@ def _index_load(low: Lowering, node: Node, walk: Walk) -> Expr:
 def _index_position(low: Lowering, node: Node) -> Expr:
     form = node.form
     shape = node.args[1].type.shape
-    start = form.axis if isinstance(form, Gather | Scatter) else 0
+    start = form.axis if isinstance(form, forms.Gather | forms.Scatter) else 0
     names = low.axis_names()
     strides = low.groups.source(node.args[1]).layout.strides
     at = [
@@ -475,7 +465,7 @@ def _waits_for_rows(group: Group, shared: bool) -> bool:
 
 def _accumulated(low: Lowering, name: str, reduction: GroupReduction) -> Accumulate:
     value = low.widened(reduction.source)
-    ordered = COMBINERS[reduction.kind].is_ordered(value.dtype)
+    ordered = forms.COMBINERS[reduction.kind].is_ordered(value.dtype)
     in_pieces = isinstance(reduction.source.base, Pieces)
     return Accumulate(name, reduction.kind, value, in_pieces and ordered)
 
@@ -512,7 +502,7 @@ def _columns_step(
     _evaluate_nodes(low)
     found = group.reductions.values()
     # The rest comes out alike in any order.
-    in_lanes &= all(COMBINERS[r.kind].is_ordered(r.source.type.dtype) for r in found)
+    in_lanes &= all(forms.COMBINERS[r.kind].is_ordered(r.source.type.dtype) for r in found)
     totals = tuple(
         Accumulate(f"r{n}", each.kind, low.widened(each.source)) for n, each in enumerate(found)
     )
@@ -522,9 +512,9 @@ def _columns_step(
 
 def _lower_gemm(low: Lowering) -> LoweredStep:
     group = low.group
-    anchor = next(n for n in group.nodes if isinstance(n.form, Contract))
+    anchor = next(n for n in group.nodes if isinstance(n.form, forms.Contract))
     form = anchor.form
-    assert isinstance(form, Contract)
+    assert isinstance(form, forms.Contract)
     rank = len(group.domain)
     a, b = (low.groups.source(arg) for arg in anchor.args)
     a_walk, a_rows, a_inner = matrix(low, a, form.transpose_a)
@@ -573,14 +563,14 @@ def _lower_scatter(low: Lowering) -> LoweredStep:
     group = low.group
     node = group.nodes[0]
     form = node.form
-    assert isinstance(form, INDEXED)
+    assert isinstance(form, forms.INDEXED)
     axis = form.axis
     rank = len(group.domain)
     target, indices, stride = gather_walks(low.groups, node)
     update = low.groups.source(node.args[0])
     walks = [target, indices, *source_walks(low.groups, low.group, [update])]
     # Axes behind those of the indices are one row, whose positions nobody asks for.
-    behind = rank if isinstance(form, ScatterAlong) else axis + node.args[1].type.rank
+    behind = rank if isinstance(form, forms.ScatterAlong) else axis + node.args[1].type.rank
     segments = [range(behind), range(behind, rank)] if behind < rank else [range(rank)]
     low.loops = loops_over(group.domain, segments, walks, [False, True][: len(segments)])
     # The last axis is the vector axis unless lanes could meet in one element: then it is serial.
@@ -596,7 +586,7 @@ def _lower_scatter(low: Lowering) -> LoweredStep:
     )
     dtype = node.types[0].dtype
     value = low.value(update)
-    kind = form.kind if isinstance(form, Scatter) else "sum"
+    kind = form.kind if isinstance(form, forms.Scatter) else "sum"
     place = low.access(target, dtype, "inout", gather=(stride,))
     store = Store(place, value, (index,), combine=kind)
     body = (*low.checks, store)
