@@ -182,7 +182,7 @@ class Group:
     highest level that it read when it was begun. ``phase``: the highest derivative order that it
     depends on, its own nodes included. ``row``: how many trailing axes its reductions combine;
     in a group of kind ``rows`` nodes read their results for the same row, and may have one element
-    per row themselves (``row_values``). ``summed``: the axes of a columns group. ``indexed``: some
+    per row themselves (``walks``). ``summed``: the axes of a columns group. ``indexed``: some
     node asks for its position, so axes keep their identity. ``windowed``: some node reads parts
     where a position lies in them, so the axes along which they have ends do. ``checked``: some node
     looks up indices, or searches, which only a map can. ``stored``: its values that somebody

@@ -1,6 +1,6 @@
 """Why two neighbouring groups are two kernels: a class for each reason, with its numbers.
 
-``sharing.kept_apart`` gives the reasons by which groups that grow do not join, and ``neighbours``
+``drafts.kept_apart`` gives the reasons by which groups that grow do not join, and ``neighbours``
 finds the one reason for each pair of groups in the end.
 
 Which groups come before which while some of them become one: an order that is kept up to date.

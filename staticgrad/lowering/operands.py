@@ -292,7 +292,7 @@ class Lowering:
             scratch=tuple((k, kernel.operand(p).dtype, room[p]) for k, p in self.scratch.items()),
         )
 
-    def targets(self, keys: Iterable[Key]) -> list[tuple[Key, Walk]]:
+    def whole_walks(self, keys: Iterable[Key]) -> list[tuple[Key, Walk]]:
         """Return values, each with the walk of its whole buffer."""
         return [(key, self.store_walk(key, self.groups.value_type(key).shape)) for key in keys]
 

@@ -264,7 +264,7 @@ class PieceLowering(Lowering):
         group, rank = self.group, len(self.group.domain)
         self._known: dict[Expr, Expr] = {}
         stored = [key for key in group.stored if key not in group.reductions]
-        stores = self.targets(stored)
+        stores = self.whole_walks(stored)
         results = {key: self._result(key) for key in group.reductions}
         walks = [*operand_walks(self.groups, group), *(walk for _, walk in stores)]
         segments = [range(rank - 1), [rank - 1]]

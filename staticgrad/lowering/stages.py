@@ -159,7 +159,7 @@ class _Folding(Lowering):
 
     def lowered(self) -> LoweredStep | None:
         group = self.group
-        stores = self.targets(group.stored)
+        stores = self.whole_walks(group.stored)
         walks = [*operand_walks(self.groups, group), *(walk for _, walk in stores)]
         self.loops = loops_over(group.domain, [range(len(group.domain))], walks, merge=True)
         names, extents = self.loops.names[0], self.loops.extents[0]
@@ -406,7 +406,7 @@ def _stores(low: Lowering) -> list[tuple[Key, Walk]]:
     group = low.group
     nodes = {*group.nodes}
     whole = [k for k in group.stored if k.node in nodes and k not in group.reductions]
-    found = low.targets(whole)
+    found = low.whole_walks(whole)
     for key, regions in group.regions.items():
         walks = [Walk(target, layout.offset, layout.strides) for target, layout in regions]
         found += [(key, walk) for walk in walks]

@@ -329,16 +329,36 @@ _NUMBER: Final = "number"
 _GOES: Final = "goes"
 
 
-class JoinedIterations:
-    """A builder of the kernel of a loop that ends by a test or has a number of iterations."""
+class LoopWriter:
+    """A builder of the kernel of a loop: its operands, arguments, and in the end the kernel."""
 
     kernel: Kernel
+
+    def __init__(self, bodies: LoweredBodies) -> None:
+        self._bodies, self._names = bodies, JoinedNames()
+        self._used: dict[int | str, Operand] = {}
+
+    @property
+    def arguments(self) -> tuple[Size, ...]:
+        """The integer arguments of the kernel."""
+        return tuple(self._names.sizes)
+
+    def _finish(self, axes: tuple[Axis, ...], stages: tuple[Stage, ...]) -> None:
+        read, operands = operands_read(stages), self._names.operands
+        self._used = {n: o for n, o in operands.items() if o.mode != "in" or o.name in read}
+        names = tuple(self._names.sizes.values())
+        self.kernel = Kernel(tuple(self._used.values()), names, axes, stages)
+
+
+class JoinedIterations(LoopWriter):
+    """A builder of the kernel of a loop that ends by a test or has a number of iterations."""
+
     #: The number of stages of an iteration; each depends on the one before.
     stages_of_iteration: int
 
     def __init__(self, bodies: LoweredBodies) -> None:
         """``bodies`` are those of a loop without a log."""
-        self._bodies, self._names = bodies, JoinedNames()
+        super().__init__(bodies)
         self._body = bodies.schedules[-1]
         self._is_tested = bodies.form.kind == "while"
         self._node = bodies.writes[0].node
@@ -347,13 +367,7 @@ class JoinedIterations:
 
     def write(self) -> None:
         """Make the kernel."""
-        stages = self._stages()
-        read = operands_read(stages)
-        self._used: dict[int | str, Operand] = {
-            n: o for n, o in self._names.operands.items() if o.mode != "in" or o.name in read
-        }
-        names = tuple(self._names.sizes.values())
-        self.kernel = Kernel(tuple(self._used.values()), names, (), stages)
+        self._finish((), self._stages())
         needed = self.kernel.room(self.arguments)
         for name, (_, size) in self._names.rooms.items():
             if not is_at_least(size, needed.get(self._names.operands[name].name, 0)):
@@ -363,11 +377,6 @@ class JoinedIterations:
     def iterations(self) -> Size:
         """The maximum number of iterations."""
         return self._bodies.iterations
-
-    @property
-    def arguments(self) -> tuple[Size, ...]:
-        """The integer arguments of the kernel."""
-        return tuple(self._names.sizes)
 
     def step(self) -> LoweredStep:
         """Return the step that runs the loop."""

@@ -78,7 +78,7 @@ class TestedLoop(WrittenLoop):
             count = self._state(I64)
             begin.append(Carry(str(count.attribute), self._elements.literal(0, I64)))
             following.append(Carry(str(count.attribute), kept(steady, body, done)))
-            operand = self._operand(self._bodies.inputs + carries, I64, "out")
+            operand = self._names.operand(self._bodies.inputs + carries, I64, "out")
             last.append(Store(Access(operand, ()), count))
         going = str(self._state(BOOL).attribute)
         begin.append(Carry(going, first))

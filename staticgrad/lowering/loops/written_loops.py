@@ -21,17 +21,14 @@ from staticgrad.ir.kernels.stages import (
     Extent,
     Keep,
     Loop,
-    Mode,
-    Operand,
     Scalar,
     Stage,
     Store,
-    operands_read,
 )
 from staticgrad.ir.kernels.width import SHORT_STRIDE
 from staticgrad.ir.schedule import Buffer, Role, Schedule
 from staticgrad.lowering.loops.driven import LoweredBodies
-from staticgrad.lowering.loops.joined import ITERATIONS, Steady
+from staticgrad.lowering.loops.joined import ITERATIONS, LoopWriter, Steady
 from staticgrad.lowering.loops.written_out import (
     ROW,
     Found,
@@ -83,52 +80,38 @@ class NoFirstRowError(NotWrittenOutError):
     """Raised if there may be no row, and results that all rows share would not be stored."""
 
 
-class WrittenLoop:
+class WrittenLoop(LoopWriter):
     """A builder of the kernel of a loop: its operands, arguments, and carried elements.
 
     ``length``: iterations of the stretch that the kernel runs; 0: all iterations.
     """
 
-    kernel: Kernel
-
     def __init__(
         self, bodies: LoweredBodies, schedule: Schedule, reading: Reading, length: int = 0
     ) -> None:
-        self._bodies, self._schedule, self._length = bodies, schedule, length
+        super().__init__(bodies)
+        self._schedule, self._length = schedule, length
         self._rows, inner, self._ends = reading
         self._iterations = length or bodies.iterations
         self._elements = WrittenOut(schedule, self._rows, inner, self._source, self._size)
-        self._operands: dict[int | str, Operand] = {}  # by number in the loop, or words of a check
-        self._sizes: dict[Size, str] = {}
         self._carried: dict[Carried, Expr] = {}
 
     def write(self) -> None:
         """Make the kernel."""
         write_out(self._elements, self._schedule.steps)
         stages = self._stages()
-        read = operands_read(stages)
-        self._operands = {
-            n: o for n, o in self._operands.items() if o.mode != "in" or o.name in read
-        }
         axes: tuple[Axis, ...] = ()
         if self._rows is not None:
             rows = maximum(self._rows, 1) if self._ends else self._rows
-            axes = (Axis(ROW, self._argument(rows)),)
-        names = tuple(self._sizes.values())
-        self.kernel = Kernel(tuple(self._operands.values()), names, axes, stages)
-
-    @property
-    def arguments(self) -> tuple[Size, ...]:
-        """The integer arguments of the kernel."""
-        return tuple(self._sizes)
+            axes = (Axis(ROW, self._names.argument(rows)),)
+        self._finish(axes, stages)
 
     def stretch(self) -> Stretch:
         """Return the kernel of a stretch."""
         count = self._bodies.iterations
-        buffers = tuple(self._buffer(number) for number in self._operands)
-        return Stretch(
-            self.kernel, tuple(self._sizes), buffers, (count + (self._length - 1)) // self._length
-        )
+        buffers = tuple(self._buffer(number) for number in self._used)
+        stretches = (count + (self._length - 1)) // self._length
+        return Stretch(self.kernel, self.arguments, buffers, stretches)
 
     def _buffer(self, number: int | str) -> Buffer:
         if isinstance(number, str):
@@ -146,7 +129,7 @@ class WrittenLoop:
 
     def step(self) -> LoweredStep:
         """Return the step that runs the loop."""
-        bound = tuple(self._bound(number) for number in self._operands)
+        bound = tuple(self._bound(number) for number in self._used)
         return LoweredStep.of_loop(self.kernel, bound, self.arguments)
 
     def _bound(self, number: int | str) -> tuple[Key, Size]:
@@ -216,15 +199,18 @@ class WrittenLoop:
         return (*before, iterations, *behind)
 
     def _check(self, each: Lookup, steady: Steady) -> Check:
-        operand, extent = self._operand(each.words, I64, "check"), self._argument(each.extent)
+        operand, extent = (
+            self._names.operand(each.words, I64, "check"),
+            self._names.argument(each.extent),
+        )
         index, position = steady.inside(each.place), steady.inside(each.position)
         return Check(each.name, index, extent, position, operand, each.wrap)
 
     def _loop(self, steady: Steady) -> Axis:
-        extent = self._argument(self._iterations)
+        extent = self._names.argument(self._iterations)
         if not self._length:
             return Axis(ITERATIONS, extent)
-        total, made = ex.size(self._argument(self._bodies.iterations)), self._elements.made
+        total, made = ex.size(self._names.argument(self._bodies.iterations)), self._elements.made
         count = made("minimum", I64, (ex.size(extent), made("sub", I64, (total, self._begin()))))
         limit = steady.name(I64)
         name = str(limit.attribute)
@@ -235,8 +221,10 @@ class WrittenLoop:
         return Axis(ITERATIONS, extent, first=name)
 
     def _begin(self) -> Expr:
-        number = ex.load(Access(self._operand(_NUMBER, I64, "in")), I64)
-        return self._elements.made("mul", I64, (number, ex.size(self._argument(self._length))))
+        number = ex.load(Access(self._names.operand(_NUMBER, I64, "in")), I64)
+        return self._elements.made(
+            "mul", I64, (number, ex.size(self._names.argument(self._length)))
+        )
 
     def _results(self, name: str) -> Mapping[RowPlace, Expr]:
         """Return the elements of a result of the body, all of which must be present."""
@@ -257,21 +245,13 @@ class WrittenLoop:
 
     # -- operands and arguments -------------------------------------------------------------------
 
-    def _argument(self, value: Size) -> str:
-        return self._sizes.setdefault(value, f"n{len(self._sizes)}")
-
     def _extent(self, value: Size) -> Extent:
         if isinstance(value, int) and abs(value) <= SHORT_STRIDE:
             return value
-        return self._argument(value)
+        return self._names.argument(value)
 
     def _size(self, value: Size) -> Expr:
-        return ex.size(self._argument(value))
-
-    def _operand(self, number: int | str, dtype: DType, mode: Mode) -> str:
-        if number not in self._operands:
-            self._operands[number] = Operand(f"p{len(self._operands)}", dtype, mode)
-        return self._operands[number].name
+        return ex.size(self._names.argument(value))
 
     def _source(self, name: str, dtype: DType, place: RowPlace, indices: Found) -> Expr:
         form = self._bodies.form
@@ -288,7 +268,9 @@ class WrittenLoop:
     def _number(self) -> Expr:
         iteration = ex.index(ITERATIONS)
         if self._bodies.form.reverse:
-            iteration = ex.apply("sub", ex.size(self._argument(self._iterations - 1)), iteration)
+            iteration = ex.apply(
+                "sub", ex.size(self._names.argument(self._iterations - 1)), iteration
+            )
         return ex.apply("add", self._begin(), iteration) if self._length else iteration
 
     def _load(
@@ -302,7 +284,7 @@ class WrittenLoop:
     ) -> Expr:
         """Return an element of an operand of the loop; of the iteration's slice if ``slice_size``
         is not 0."""
-        access = self._access(self._operand(number, dtype, "in"), place, slice_size)
+        access = self._access(self._names.operand(number, dtype, "in"), place, slice_size)
         strides = tuple(self._extent(stride) for _, stride in indices)
         at = tuple(index for index, _ in indices)
         return ex.load(replace(access, gather=strides), dtype, *at)
@@ -311,7 +293,7 @@ class WrittenLoop:
         form = self._bodies.form
         name = f"out.y{number - form.carries}" if stacked else f"out.c{number}"
         buffer = self._schedule.by_name[name]
-        operand = self._operand(self._bodies.inputs + number, buffer.dtype, "out")
+        operand = self._names.operand(self._bodies.inputs + number, buffer.dtype, "out")
         access = self._access(operand, place, buffer.size if stacked else 0)
         if self._rows is None or place.row != 0:
             return access
@@ -324,18 +306,20 @@ class WrittenLoop:
         strides: list[tuple[str, Extent]] = []
         positions = []
         if slice_size != 0 and self._bodies.form.reverse:
-            last = self._argument(self._iterations - 1)
-            positions.append(Position(((ITERATIONS, -1),), last, self._argument(slice_size)))
+            last = self._names.argument(self._iterations - 1)
+            positions.append(Position(((ITERATIONS, -1),), last, self._names.argument(slice_size)))
         elif slice_size != 0:
-            strides.append((ITERATIONS, self._argument(slice_size)))
+            strides.append((ITERATIONS, self._names.argument(slice_size)))
         if place.row != 0 and self._ends:
             assert self._rows is not None
-            past = self._argument(self._rows)
+            past = self._names.argument(self._rows)
             positions.append(Position(((ROW, 1),), 0, self._extent(place.row), past))
         elif place.row != 0:
             strides.append((ROW, self._extent(place.row)))
         if place.at != 0:
-            start: Extent = place.at if isinstance(place.at, int) else self._argument(place.at)
+            start: Extent = (
+                place.at if isinstance(place.at, int) else self._names.argument(place.at)
+            )
             positions.append(Position((), start))
         return Access(operand, tuple(strides), (), tuple(positions))
 

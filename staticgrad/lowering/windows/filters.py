@@ -8,7 +8,7 @@ by term.
 
 Filter gradients of convolutions over small images: the terms of each tap are copied to a row.
 
-In ``filters``, which goes image by image, a run of terms is a row of windows: less than a vector
+Image by image, a run of terms is a row of windows: less than a vector
 if images are small. Here an iteration copies some channels of all images once for each tap, in the
 order in which that tap reads them. A row of the copy has all terms of a tap in the order of the
 sum, and the result is a product of plain matrices, stored row by row.

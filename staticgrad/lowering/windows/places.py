@@ -207,7 +207,7 @@ class WindowLowering(Lowering):
         for node in self.group.nodes:
             if node is not self.anchor:
                 self.memo[Home(node)] = self.scalar(node)
-        return [self.put(key, walk) for key, walk in self.targets(self.group.stored)]
+        return [self.put(key, walk) for key, walk in self.whole_walks(self.group.stored)]
 
     def loop(self, name: str, extent: Size, taps: bool = False) -> Axis:
         """Return a loop of the kernel."""
@@ -221,7 +221,7 @@ class WindowLowering(Lowering):
         domain = self.group.domain
         walks = [
             *operand_walks(self.groups, self.group),
-            *(w for _, w in self.targets(self.group.stored)),
+            *(w for _, w in self.whole_walks(self.group.stored)),
         ]
         strides = list(dict.fromkeys(walk.strides for walk in walks))
         first = len(domain) - count

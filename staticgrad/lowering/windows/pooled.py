@@ -90,7 +90,7 @@ class _Pooled(WindowLowering):
     def _stored(self) -> list[Store]:
         # What is stored of the image stands among the pools', too.
         mine = [key for key in self.group.stored if key.node in self.group.nodes]
-        return [self.put(key, walk) for key, walk in self.targets(mine)]
+        return [self.put(key, walk) for key, walk in self.whole_walks(mine)]
 
 
 class PooledStrips(_Pooled, WindowStrips):

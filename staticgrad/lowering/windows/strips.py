@@ -10,7 +10,7 @@ Image gradients of strided convolutions: a product for each remainder of the str
 
 Elements of an image at one remainder have the same taps, and these read adjacent windows. So a
 strip of the windows is copied once, with its border, and each remainder is a product of its taps
-over the places of the strip, as in ``strips``. The results of the remainders along the last axis
+over the places of the strip. The results of the remainders along the last axis
 are stored together, next to each other.
 
 Convolutions whose product has only windows as columns: for small images and for strides.
