@@ -269,7 +269,7 @@ PATHS: Final = (
     ),
     Path("winograd", _PREPARED + "windows:with_tiles", _first, row="small:pooled convolution"),
     Path("filter_parts", _PREPARED + "windows:with_parts", _first, row="small:dilated gradient"),
-    Path("logs", _PREPARED + "logs:with_logged_carries", _first, row="suite:lstm_scan"),
+    Path("logs", _PREPARED + "loops:with_logged_carries", _first, row="suite:lstm_scan"),
     Path(
         "vector_products",
         _PREPARED + "products:expand_vector_products",
@@ -304,7 +304,7 @@ PATHS: Final = (
     ),
     Path(
         "told_sizes",
-        _LOWERED + "known_sizes:kernels_told",
+        _LOWERED + "fuse:kernels_told",
         lambda uses: {k: k for k, _ in uses},
         row="small:row sums",
     ),

@@ -4,11 +4,15 @@ Updates are written directly to the parameter's buffer if every reader of the ol
 before; else through a temporary and a copy at the end (``fusion.updates``). An update that changes
 nothing has no step. Every step with a run-time check runs before the first step that writes a
 parameter, unless an earlier step has made the same check (``ir/verify.py``).
+
+Facts about sizes that kernels rely on: they hold in every step (``staticgrad.ir.execution``).
+
+The facts are those common to all steps of a schedule, so that equal computations stay one kernel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from staticgrad.errors import GraphError
@@ -18,6 +22,7 @@ from staticgrad.fusion.merging import taken
 from staticgrad.fusion.updates import PendingStep, Update, copied_updates, in_order
 from staticgrad.ir.bodies import BodyStep
 from staticgrad.ir.calls import Routine
+from staticgrad.ir.execution import Known, known_of
 from staticgrad.ir.forms import CallForm, Contract
 from staticgrad.ir.graph import (
     Computation,
@@ -29,7 +34,9 @@ from staticgrad.ir.graph import (
     ParameterLeaf,
     Symbolic,
 )
-from staticgrad.ir.kernels.stages import Mode
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.stages import Extent, Gemm, Map, Mode, nested
+from staticgrad.ir.kernels.width import half_registers
 from staticgrad.ir.schedule import (
     Binding,
     BoundStep,
@@ -41,7 +48,6 @@ from staticgrad.ir.schedule import (
     Touch,
 )
 from staticgrad.kept import collection_paused
-from staticgrad.lowering.known_sizes import kernels_told
 from staticgrad.lowering.operands import LoweredStep
 from staticgrad.lowering.signatures import Lowerings
 from staticgrad.preparation.products import is_wide_copy, narrowest
@@ -54,7 +60,7 @@ from staticgrad.types.dtype import I64, DType
 if TYPE_CHECKING:
     from staticgrad.fusion.neighbours import KernelPair
     from staticgrad.lowering.loops.driven import LoweredBodies
-    from staticgrad.lowering.loops.written_loops import Stretch
+    from staticgrad.lowering.loops.time_loops import Stretch
 
 
 @collection_paused()
@@ -389,3 +395,68 @@ def _renamed(step: BoundStep, new_names: Mapping[str, str]) -> BoundStep:
 def _placed(access: Touch, binding: Binding, name: str) -> Binding:
     updated = access.mode == "in" and name.startswith("param.")
     return Binding(name, binding.offset, updated)
+
+
+def kernels_told(uses: Iterable[tuple[Kernel, tuple[Size, ...]]]) -> dict[Kernel, Kernel]:
+    """Return for each kernel a kernel with the facts that hold for all its sizes."""
+    sizes: dict[Kernel, dict[tuple[Size, ...], None]] = {}
+    for kernel, arguments in uses:
+        sizes.setdefault(kernel, {})[arguments] = None
+    return {kernel: _with_facts(kernel, tuple(given)) for kernel, given in sizes.items()}
+
+
+def _with_facts(kernel: Kernel, given: Sequence[tuple[Size, ...]]) -> Kernel:
+    asked: dict[Extent, bool] = {}
+    for extent, in_product in _asked(kernel):
+        asked[extent] = asked.get(extent, False) or in_product
+    apart = {*_apart(kernel)}
+    transposed = {kernel.axes[-1].extent} - asked.keys() if kernel.transposed else set()
+    halved = {*_halved(kernel)}
+    asked = {**dict.fromkeys([*apart, *transposed], False), **asked}
+    known = [
+        Known(name, known_of(name, column).multiple)  # squares of such rows are whole
+        if name in transposed
+        else _heard(
+            known_of(name, column),
+            asked[name],
+            name in apart,
+            [kernel.lanes // 2] * (name in halved) + [kernel.lanes],
+        )
+        for name, column in zip(kernel.arguments, zip(*given, strict=True), strict=True)
+        if name in asked
+    ]
+    found = tuple(each for each in known if not each.is_nothing)
+    return replace(kernel, known=found) if found else kernel
+
+
+def _heard(known: Known, in_product: bool, apart: bool, vectors: Sequence[int]) -> Known:
+    """Return the facts that code depends on: the narrowest of the ``vectors`` that rows fit in,
+    the bounds of products, and ``uneven`` for strides between rows."""
+    single = (lanes for lanes in vectors if known.short and 0 < known.most <= lanes)
+    most = known.most if in_product else next(single, 0)
+    return replace(known, most=most, uneven=known.uneven and apart)
+
+
+def _halved(kernel: Kernel) -> Iterator[Extent]:
+    """Yield the extents of rows that may be processed in half vectors."""
+    for stage, _ in nested(kernel.stages):
+        if isinstance(stage, Map) and half_registers(stage, kernel.operands, kernel.lanes):
+            yield stage.axis.extent
+
+
+def _apart(kernel: Kernel) -> Iterator[Extent]:
+    if kernel.listed is not None:
+        return
+    for stage, _ in nested(kernel.stages):
+        if isinstance(stage, Gemm) and stage.plain:
+            yield stage.a.stride(stage.i[0].name)
+
+
+def _asked(kernel: Kernel) -> Iterator[tuple[Extent, bool]]:
+    if kernel.outer == "lanes" or kernel.listed is not None:
+        return  # the loop over lanes is cut anywhere
+    for stage, _ in nested(kernel.stages):
+        if isinstance(stage, Map):
+            yield stage.axis.extent, False
+        elif isinstance(stage, Gemm):
+            yield from ((axis.extent, True) for axis in stage.loops)

@@ -8,8 +8,8 @@ from typing import Final
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.schedule import Schedule
 from staticgrad.preparation.columns import with_formulas_of_sums, with_shifted_formulas
-from staticgrad.preparation.logs import with_logged_carries
 from staticgrad.preparation.loops import (
+    with_logged_carries,
     with_remainders,
     with_tested_iterations,
     with_transposed_invariants,

@@ -2,7 +2,7 @@
 
 Carries are rows of scratch, and each iteration runs the stages of all kernels of the body and of
 the test over them, one after the other. So rows that read each other stay vectors of any length,
-while ``written_loops`` and ``time_loops`` write out every number; and no iteration returns to the
+while ``time_loops`` writes out every number; and no iteration returns to the
 driver. Slices and stacks are accessed in place. A carry has one buffer if the kernel that writes it
 may overwrite what it reads, and the old value is not read later; else the next value has a buffer
 of its own, and is copied at the end of an iteration.

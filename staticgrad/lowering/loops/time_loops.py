@@ -13,42 +13,349 @@ through memory.
 A loop that ends by a test is written out in the same way. The test runs before the first iteration
 and after each one. Its result is carried, and the loop runs while it is true. There is one row,
 because a test depends on all rows.
+
+The kernel of a loop, written out: its operands and arguments, its carries, its iterations.
+
+Carries are numbers in registers of the kernel; slices and stacks are accessed in place.
+Loop-invariant expressions are hoisted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from staticgrad.analysis.cost import FASTEST, ROWS, Rates, all_seconds, step_seconds
+from staticgrad.fusion.groups import CheckBuffer, Key
 from staticgrad.ir import expr as ex
-from staticgrad.ir.expr import Access, Expr
-from staticgrad.ir.kernels.stages import Carry, Check, Keep, Loop, Scalar, Stage, Store
-from staticgrad.ir.schedule import Step
-from staticgrad.lowering.loops.driven import ENDLESS, LoweredBodies, readings
-from staticgrad.lowering.loops.joined import ITERATIONS, JoinedIterations, Steady
-from staticgrad.lowering.loops.written_loops import (
-    NoFirstRowError,
-    Reading,
-    Stretch,
-    WrittenLoop,
-    kept,
+from staticgrad.ir.expr import Access, Expr, Position
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.stages import (
+    Axis,
+    Carry,
+    Check,
+    Extent,
+    Keep,
+    Loop,
+    Scalar,
+    Stage,
+    Store,
 )
+from staticgrad.ir.kernels.width import SHORT_STRIDE
+from staticgrad.ir.schedule import Buffer, Role, Schedule, Step
+from staticgrad.lowering.loops.driven import ENDLESS, LoweredBodies, readings
+from staticgrad.lowering.loops.joined import ITERATIONS, JoinedIterations, LoopWriter, Steady
 from staticgrad.lowering.loops.written_out import (
+    ROW,
     Found,
+    Lookup,
     NotWrittenOutError,
     RowPlace,
+    WrittenOut,
     branch_of,
     write_out,
 )
 from staticgrad.lowering.operands import LoweredStep
+from staticgrad.records import NamedTuple
 from staticgrad.types.arrays import hint_value
-from staticgrad.types.dim import Size
+from staticgrad.types.dim import Size, bounds, maximum
 from staticgrad.types.dtype import BOOL, I64, DType
 
 #: Returns an element of a carry that a test reads.
 Given = Callable[[int, RowPlace], Expr]
 _ONE: RowPlace = RowPlace(0, 0)
+
+
+#: The number of the additional operand that holds the number of the stretch.
+_NUMBER: Final = -1
+
+
+class Reading(NamedTuple):
+    """An interpretation of a body: its rows (None: a single one), and whether the elements of a
+    row are adjacent (``inner``). ``ends``: the kernel runs at least one row; with 0 rows it neither
+    reads nor stores elements of rows."""
+
+    rows: Size | None
+    inner: bool
+    ends: bool
+
+
+#: A carried element: the number of the carry, and the place in it.
+Carried = tuple[int, RowPlace]
+
+
+class Stretch(NamedTuple):
+    """The body of a loop over stretches: a kernel, its arguments, its buffers in order, and the
+    number of stretches."""
+
+    kernel: Kernel
+    arguments: tuple[Size, ...]
+    buffers: tuple[Buffer, ...]
+    stretches: Size
+
+    @property
+    def outputs(self) -> tuple[tuple[str, str], ...]:
+        """The names of the results, with their buffers."""
+        return tuple((b.label, b.name) for b in self.buffers if b.role == "output")
+
+
+class NoFirstRowError(NotWrittenOutError):
+    """Raised if there may be no row, and results that all rows share would not be stored."""
+
+
+class WrittenLoop(LoopWriter):
+    """A builder of the kernel of a loop: its operands, arguments, and carried elements.
+
+    ``length``: iterations of the stretch that the kernel runs; 0: all iterations.
+    """
+
+    def __init__(
+        self, bodies: LoweredBodies, schedule: Schedule, reading: Reading, length: int = 0
+    ) -> None:
+        super().__init__(bodies)
+        self._schedule, self._length = schedule, length
+        self._rows, inner, self._ends = reading
+        self._iterations = length or bodies.iterations
+        self._elements = WrittenOut(schedule, self._rows, inner, self._source, self._size)
+        self._carried: dict[Carried, Expr] = {}
+
+    def write(self) -> None:
+        """Make the kernel."""
+        write_out(self._elements, self._schedule.steps)
+        stages = self._stages()
+        axes: tuple[Axis, ...] = ()
+        if self._rows is not None:
+            rows = maximum(self._rows, 1) if self._ends else self._rows
+            axes = (Axis(ROW, self._names.argument(rows)),)
+        self._finish(axes, stages)
+
+    def stretch(self) -> Stretch:
+        """Return the kernel of a stretch."""
+        count = self._bodies.iterations
+        buffers = tuple(self._buffer(number) for number in self._used)
+        stretches = (count + (self._length - 1)) // self._length
+        return Stretch(self.kernel, self.arguments, buffers, stretches)
+
+    def _buffer(self, number: int | str) -> Buffer:
+        if isinstance(number, str):
+            return self._schedule.by_name[number]
+        if number == _NUMBER:
+            return Buffer("in.i", "input", I64, 1, label="i")
+        form, given = self._bodies.form, self._bodies.inputs
+        ends = form.carries, form.carries + form.slices, given, given + form.carries
+        kind = next((n for n, end in enumerate(ends) if number < end), len(ends))
+        name = ("in.c", "in.x", "in.p", "out.c", "out.y")[kind] + str(number - (0, *ends)[kind])
+        found = self._schedule.by_name[name.replace("in.c", "out.c")]
+        size = found.size * self._length if kind in (1, 4) else found.size
+        role: Role = "input" if kind < 3 else "output"
+        return Buffer(name, role, found.dtype, size, label=name.split(".")[1])
+
+    def step(self) -> LoweredStep:
+        """Return the step that runs the loop."""
+        bound = tuple(self._bound(number) for number in self._used)
+        return LoweredStep.of_loop(self.kernel, bound, self.arguments)
+
+    def _bound(self, number: int | str) -> tuple[Key, Size]:
+        if not isinstance(number, str):
+            return self._bodies.operands[number]
+        node, origin = self._bodies.writes[0].node, self._schedule.by_name[number].origin
+        return CheckBuffer(node, number, origin), 0
+
+    # -- stages -----------------------------------------------------------------------------------
+
+    def _stages(self) -> tuple[Stage, ...]:
+        nexts = self._nexts()
+        carries = self._bodies.form.carries
+        stacked = [
+            (carries + n, place, value)
+            for n in range(len(self._schedule.outputs) - carries)
+            if self._bodies.writes[carries + n] in self._bodies.stored
+            for place, value in self._results(f"out.y{n}").items()
+        ]
+        lookups = self._elements.lookups
+        checked = [expr for each in lookups for expr in (each.place, each.position)]
+        steady = Steady([*nexts.values(), *(value for _, _, value in stacked), *checked])
+        body: list[Keep | Store | Check] = [self._check(each, steady) for each in lookups]
+        following = [
+            Carry(str(self._carry(*each).attribute), kept(steady, body, value))
+            for each, value in nexts.items()
+        ]
+        for number, place, value in stacked:
+            body.append(Store(self._result(number, place, True), steady.inside(value)))
+        if not body:
+            raise NotWrittenOutError
+        iterations = Loop(
+            self._loop(steady), self._first(nexts), (Scalar(tuple(body)),), tuple(following)
+        )
+        return self._with_results(steady, iterations, self._last(nexts))
+
+    def _nexts(self) -> dict[Carried, Expr]:
+        nexts = {
+            (n, place): value
+            for n in range(self._bodies.form.carries)
+            for place, value in self._results(f"out.c{n}").items()
+        }
+        if not self._carried.keys() <= nexts.keys():
+            raise NotWrittenOutError  # a row reads a carry of another row
+        for each in nexts:
+            self._carry(*each)
+        return nexts
+
+    def _first(self, nexts: Iterable[Carried]) -> tuple[Carry, ...]:
+        return tuple(
+            Carry(str(self._carry(n, place).attribute), self._load(n, place, f"out.c{n}"))
+            for n, place in nexts
+        )
+
+    def _last(self, nexts: Iterable[Carried]) -> list[Store]:
+        return [
+            Store(self._result(n, place, False), self._carry(n, place))
+            for n, place in nexts
+            if self._length or self._bodies.writes[n] in self._bodies.stored
+        ]
+
+    def _with_results(
+        self, steady: Steady, iterations: Loop, last: Sequence[Store]
+    ) -> tuple[Stage, ...]:
+        before = [Scalar(tuple(steady.kept))] if steady.kept else []
+        behind = [Scalar(tuple(last))] if last else []
+        return (*before, iterations, *behind)
+
+    def _check(self, each: Lookup, steady: Steady) -> Check:
+        operand, extent = (
+            self._names.operand(each.words, I64, "check"),
+            self._names.argument(each.extent),
+        )
+        index, position = steady.inside(each.place), steady.inside(each.position)
+        return Check(each.name, index, extent, position, operand, each.wrap)
+
+    def _loop(self, steady: Steady) -> Axis:
+        extent = self._names.argument(self._iterations)
+        if not self._length:
+            return Axis(ITERATIONS, extent)
+        total, made = ex.size(self._names.argument(self._bodies.iterations)), self._elements.made
+        count = made("minimum", I64, (ex.size(extent), made("sub", I64, (total, self._begin()))))
+        limit = steady.name(I64)
+        name = str(limit.attribute)
+        if not self._bodies.form.reverse:
+            steady.kept.append(Keep(name, count))
+            return Axis(ITERATIONS, extent, past=name)
+        steady.kept.append(Keep(name, made("sub", I64, (ex.size(extent), count))))
+        return Axis(ITERATIONS, extent, first=name)
+
+    def _begin(self) -> Expr:
+        number = ex.load(Access(self._names.operand(_NUMBER, I64, "in")), I64)
+        return self._elements.made(
+            "mul", I64, (number, ex.size(self._names.argument(self._length)))
+        )
+
+    def _results(self, name: str) -> Mapping[RowPlace, Expr]:
+        """Return the elements of a result of the body, all of which must be present."""
+        held = self._elements.memory.get(name, {})
+        count: Size = len(held)
+        if any(place.row != 0 for place in held):
+            assert self._rows is not None
+            count = len(held) * self._rows
+        if not held or count != self._schedule.by_name[name].size:
+            raise NotWrittenOutError  # also where it has no elements: no store would name it
+        return held
+
+    def _carry(self, number: int, place: RowPlace) -> Expr:
+        if (number, place) not in self._carried:
+            dtype = self._schedule.by_name[f"out.c{number}"].dtype
+            self._carried[number, place] = ex.ref(f"s{len(self._carried)}", dtype)
+        return self._carried[number, place]
+
+    # -- operands and arguments -------------------------------------------------------------------
+
+    def _extent(self, value: Size) -> Extent:
+        if isinstance(value, int) and abs(value) <= SHORT_STRIDE:
+            return value
+        return self._names.argument(value)
+
+    def _size(self, value: Size) -> Expr:
+        return ex.size(self._names.argument(value))
+
+    def _source(self, name: str, dtype: DType, place: RowPlace, indices: Found) -> Expr:
+        form = self._bodies.form
+        if name == "in.i":
+            return self._number()
+        kind, number = name[3], int(name[4:])
+        if kind == "c":
+            if indices:
+                raise NotWrittenOutError  # carries are not in memory
+            return self._carry(number, place)
+        skipped = {"x": form.carries, "p": form.carries + form.slices}[kind]
+        return self._load(skipped + number, place, name, kind == "x", indices)
+
+    def _number(self) -> Expr:
+        iteration = ex.index(ITERATIONS)
+        if self._bodies.form.reverse:
+            iteration = ex.apply(
+                "sub", ex.size(self._names.argument(self._iterations - 1)), iteration
+            )
+        return ex.apply("add", self._begin(), iteration) if self._length else iteration
+
+    def _load(
+        self, number: int, place: RowPlace, name: str, sliced: bool = False, indices: Found = ()
+    ) -> Expr:
+        buffer = self._schedule.by_name[name]
+        return self._load_of(number, buffer.dtype, place, buffer.size if sliced else 0, indices)
+
+    def _load_of(
+        self, number: int, dtype: DType, place: RowPlace, slice_size: Size, indices: Found
+    ) -> Expr:
+        """Return an element of an operand of the loop; of the iteration's slice if ``slice_size``
+        is not 0."""
+        access = self._access(self._names.operand(number, dtype, "in"), place, slice_size)
+        strides = tuple(self._extent(stride) for _, stride in indices)
+        at = tuple(index for index, _ in indices)
+        return ex.load(replace(access, gather=strides), dtype, *at)
+
+    def _result(self, number: int, place: RowPlace, stacked: bool) -> Access:
+        form = self._bodies.form
+        name = f"out.y{number - form.carries}" if stacked else f"out.c{number}"
+        buffer = self._schedule.by_name[name]
+        operand = self._names.operand(self._bodies.inputs + number, buffer.dtype, "out")
+        access = self._access(operand, place, buffer.size if stacked else 0)
+        if self._rows is None or place.row != 0:
+            return access
+        if (bounds(self._rows)[0] or 0) < 1 and not self._ends:
+            raise NoFirstRowError
+        first = Position(((ROW, 1),), 0, 0, 1)
+        return Access(operand, access.strides, (), (*access.positions, first))
+
+    def _access(self, operand: str, place: RowPlace, slice_size: Size) -> Access:
+        strides: list[tuple[str, Extent]] = []
+        positions = []
+        if slice_size != 0 and self._bodies.form.reverse:
+            last = self._names.argument(self._iterations - 1)
+            positions.append(Position(((ITERATIONS, -1),), last, self._names.argument(slice_size)))
+        elif slice_size != 0:
+            strides.append((ITERATIONS, self._names.argument(slice_size)))
+        if place.row != 0 and self._ends:
+            assert self._rows is not None
+            past = self._names.argument(self._rows)
+            positions.append(Position(((ROW, 1),), 0, self._extent(place.row), past))
+        elif place.row != 0:
+            strides.append((ROW, self._extent(place.row)))
+        if place.at != 0:
+            start: Extent = (
+                place.at if isinstance(place.at, int) else self._names.argument(place.at)
+            )
+            positions.append(Position((), start))
+        return Access(operand, tuple(strides), (), tuple(positions))
+
+
+def kept(steady: Steady, body: list[Keep | Store | Check], value: Expr) -> Expr:
+    """Return a value of an iteration by a name; ``body`` is extended by its definition."""
+    after = steady.inside(value)
+    if after.op in ("ref", "literal"):
+        return after
+    name = steady.name(after.dtype)
+    body.append(Keep(str(name.attribute), after))
+    return name
 
 
 class TestedLoop(WrittenLoop):
