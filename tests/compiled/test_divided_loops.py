@@ -26,7 +26,7 @@ from staticgrad.memory.loop_pairs import pairs_of
 from staticgrad.memory.planner import Planner
 from staticgrad.memory.segments import with_segments
 from staticgrad.ops.loops import NUMBER, Loop
-from staticgrad.preparation import logs
+from staticgrad.preparation import loops
 from tests.diagonals import diagonals
 
 
@@ -426,13 +426,13 @@ def logging_steps(schedule):
 @pytest.mark.slow
 @pytest.mark.parametrize(("reverse", "dtype"), [(False, "float32"), (True, "float64")])
 def test_logs_change_no_byte(reverse, dtype, monkeypatch):
-    monkeypatch.setattr(logs, "HEAVY", NEVER)
+    monkeypatch.setattr(loops, "HEAVY", NEVER)
     named = recurrence(sg.dim("times", hint=6), reverse, dtype)
     literal = recurrence(6, reverse, dtype)
     plain = sg.compile(named, debug=True)
     assert not logging_steps(plain.schedule)
     wanted = {times: bytes_of(plain, feeds_of(times, dtype)) for times in (6, 5, 1, 0)}
-    monkeypatch.setattr(logs, "HEAVY", 1)
+    monkeypatch.setattr(loops, "HEAVY", 1)
     f = sg.compile(named)
     steps = logging_steps(f.schedule)
     assert {step.backwards for step in steps} == {reverse, not reverse}
@@ -457,7 +457,7 @@ def test_logs_take_half_of_two_stacks_and_no_copies(monkeypatch):
     f = sg.compile({"last": last, "dw": slope})
     first, *_ = logging_steps(f.schedule)
     assert [step.label for step in first.schedules[0].steps] == ["matmul, add, tanh"]
-    monkeypatch.setattr(logs, "HEAVY", NEVER)
+    monkeypatch.setattr(loops, "HEAVY", NEVER)
     plain = sg.compile({"last": last, "slope": slope})  # not the schedule that is on disk
     stack = 50 * 16 * 64 * 4
     assert plain.peak_bytes - f.peak_bytes > 0.9 * stack
