@@ -329,7 +329,7 @@ _NUMBER: Final = "number"
 _GOES: Final = "goes"
 
 
-class LoopWriter:
+class LoopBuilder:
     """A builder of the kernel of a loop: its operands, arguments, and in the end the kernel."""
 
     kernel: Kernel
@@ -350,7 +350,7 @@ class LoopWriter:
         self.kernel = Kernel(tuple(self._used.values()), names, axes, stages)
 
 
-class JoinedIterations(LoopWriter):
+class JoinedIterations(LoopBuilder):
     """A builder of the kernel of a loop that ends by a test or has a number of iterations."""
 
     #: The number of stages of an iteration; each depends on the one before.

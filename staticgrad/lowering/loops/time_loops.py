@@ -45,7 +45,7 @@ from staticgrad.ir.kernels.stages import (
 from staticgrad.ir.kernels.width import SHORT_STRIDE
 from staticgrad.ir.schedule import Buffer, Role, Schedule, Step
 from staticgrad.lowering.loops.driven import ENDLESS, LoweredBodies, readings
-from staticgrad.lowering.loops.joined import ITERATIONS, JoinedIterations, LoopWriter, Steady
+from staticgrad.lowering.loops.joined import ITERATIONS, JoinedIterations, LoopBuilder, Steady
 from staticgrad.lowering.loops.written_out import (
     ROW,
     Found,
@@ -104,7 +104,7 @@ class NoFirstRowError(NotWrittenOutError):
     """Raised if there may be no row, and results that all rows share would not be stored."""
 
 
-class WrittenLoop(LoopWriter):
+class WrittenLoop(LoopBuilder):
     """A builder of the kernel of a loop: its operands, arguments, and carried elements.
 
     ``length``: iterations of the stretch that the kernel runs; 0: all iterations.
