@@ -25,7 +25,6 @@ from tests.random_steps import STEPS
 HEADER = 48  # bytes that choose sizes and leaves
 STEP = 8  # bytes of a step: its kind, and its choices
 SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 33)  # of named sizes; odd, and round the lanes
-MOST_GRADIENT_ELEMENTS = 20_000
 
 
 @dataclass(frozen=True)

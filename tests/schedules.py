@@ -31,13 +31,13 @@ def run_schedule(schedule, graph, feeds, sizes):
             feed = np.asarray(feeds[buffer.label]).astype(buffer.dtype.numpy)
             given[buffer.name] = np.ascontiguousarray(feed)
             table.bind(buffer.name, given[buffer.name].ctypes.data)
-    arrays = {b: _empty(graph.outputs[name].type, sizes) for name, b in schedule.outputs}
+    arrays = {}
+    for name, output in schedule.outputs:
+        kind = graph.outputs[name].type
+        extents = [evaluate(extent, sizes) for extent in kind.shape]
+        arrays[output] = np.empty(extents, kind.dtype.numpy)
     for output, array in arrays.items():
         table.bind(output, array.ctypes.data)
     table.run(Arena())
     results = {name: arrays[output].copy() for name, output in schedule.outputs}
     return results | {f"@{name}": store.read() for name, store in stores.items()}
-
-
-def _empty(kind, sizes):
-    return np.empty([evaluate(extent, sizes) for extent in kind.shape], kind.dtype.numpy)

@@ -7,12 +7,10 @@ feeds and resets of check words are ops of their own. What stands outside the ar
 """
 
 from bisect import bisect_left
-from typing import Any
 
 from staticgrad.analysis.cost import all_seconds
 from staticgrad.storage.parameter import ALIGNMENT
 
-Document = dict[str, Any]
 _BEGIN = "begin:"  # the op that copies a staged feed or resets check words
 _LOOK = "look"  # the op that reads the checks before the commit
 

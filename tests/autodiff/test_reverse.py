@@ -18,11 +18,6 @@ def scalar(name, dtype="float64"):
     return sg.input(name, (), dtype)
 
 
-def origin_text(value):
-    line = value.node.origin.resolve()
-    return linecache.getline(line.file, line.line)
-
-
 class Pair(NamedTuple):
     first: object
     second: object

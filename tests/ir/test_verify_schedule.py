@@ -64,11 +64,6 @@ def test_a_scratch_without_room_is_refused():
 
 # -- schedules ------------------------------------------------------------------------------------
 
-K2 = """\
-  kernel k2(p0: in f32, p1: in f32, p2: out f32; n0) {
-    map j: n0 {
-      %0: f32 = load p0[j]
-"""
 UPDATE = "step k2(param.w, out.y, param.w; 3)"
 CUT = "total 3 grain 16384"
 

@@ -11,27 +11,131 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.errors import FeedError, IndexOutOfRange, OutputArrayError
+from staticgrad.errors import (
+    FeedDTypeError,
+    FeedError,
+    FeedShapeError,
+    IndexOutOfRange,
+    MaskedArrayError,
+    OutputArrayError,
+    StaticgradError,
+)
+from staticgrad.native.entry import callables as native_entry
 from staticgrad.native.entry.words import SMALL
 from staticgrad.runtime import executor
 from staticgrad.storage.reservation import SETTLED
 from tests.beside import in_threads
-from tests.runtime import native_runs
 from tests.safety.mxcsr import STATES, only_x86, state
 
-pytestmark = native_runs.needs_entry
+needs_entry = pytest.mark.skipif(
+    not sg.config.current().jit or native_entry.unused_references() is None,
+    reason="there is no native entry",
+)
+
+
+class Program:
+    """A step of one parameter, at any number of rows, and what it computes, by hand."""
+
+    def __init__(self, columns=5):
+        self.w = sg.parameter("w", np.zeros(columns, np.float32))
+        self.x = sg.input("x", ("n", columns), "float32")
+        self.bias = sg.input("bias", (), "float32")
+        y = self.x * 2.0 + self.w + self.bias
+        graph = sg.Graph({"y": y, "total": self.x.sum()}, {self.w: self.w + 1.0})
+        self.f = sg.compile(graph)
+        self.columns, self.steps = columns, 0
+        self.settle()
+
+    def feeds(self, rows=3):
+        x = np.arange(rows * self.columns, dtype=np.float32).reshape(rows, self.columns)
+        return {"x": x.copy(), "bias": np.array(0.5, np.float32)}
+
+    def settle(self):
+        """Run until the locks are reserved."""
+        for _ in range(SETTLED):
+            self.run(self.feeds())
+
+    def run(self, feeds):
+        results = self.f.run(feeds)
+        x, bias = np.asarray(feeds["x"]), np.asarray(feeds["bias"])
+        np.testing.assert_array_equal(results["y"], x * 2 + self.steps + bias)
+        np.testing.assert_array_equal(results["total"], x.sum())
+        assert [*results] == ["y", "total"]
+        self.steps += 1
+        assert self.f.stats.runs == self.steps
+        return results
+
+
+def natively(f):
+    """How many runs were native."""
+    entry = f._executor._entry
+    return 0 if entry is None else int(entry.runs)
+
+
+def error_of(call, *arguments):
+    """What a call raises; at one line of this file, whoever asks."""
+    with pytest.raises(StaticgradError) as caught:
+        call(*arguments)
+    return caught.value
+
+
+def reshape(feeds):
+    feeds["x"].shape = (1, 15) if feeds["x"].shape == (3, 5) else (3, 5)
+
+
+def resize(feeds):
+    feeds["x"].resize((7, 5), refcheck=False)
+
+
+def reread(feeds):
+    feeds["x"].dtype = np.dtype(">f4")
+
+
+OTHER_FEEDS = {
+    "another array": lambda feeds: feeds.update(x=feeds["x"].copy()),
+    "a list": lambda feeds: feeds.update(x=feeds["x"].tolist()),
+    "a number": lambda feeds: feeds.update(bias=0.25),
+    "float64": lambda feeds: feeds.update(x=feeds["x"].astype("f8")),
+    "the other byte order": lambda feeds: feeds.update(x=feeds["x"].astype(">f4")),
+    "integers": lambda feeds: feeds.update(x=feeds["x"].astype("i4")),
+    "strided": lambda feeds: feeds.update(x=np.repeat(feeds["x"], 2, 0)[::2]),
+    "in Fortran's order": lambda feeds: feeds.update(x=np.asfortranarray(feeds["x"])),
+    "misaligned": lambda feeds: feeds.update(
+        x=np.frombuffer(b"0" + feeds["x"].tobytes(), "f4", offset=1).reshape(3, 5)
+    ),
+    "a subclass": lambda feeds: feeds.update(x=feeds["x"].view(type("Mine", (np.ndarray,), {}))),
+    "read-only": lambda feeds: feeds["x"].setflags(write=False),
+    "resized": resize,
+    "read in the other byte order": reread,
+    "of no rows": lambda feeds: feeds.update(x=feeds["x"][:0]),
+}
+
+
+WRONG_FEEDS = {
+    "one axis": (lambda feeds: feeds.update(x=feeds["x"][0]), FeedShapeError),
+    "other columns": (reshape, FeedShapeError),
+    "complex": (lambda feeds: feeds.update(x=feeds["x"] + 1j), FeedDTypeError),
+    "text": (lambda feeds: feeds.update(x="text"), FeedDTypeError),
+    "masked": (lambda feeds: feeds.update(x=np.ma.masked_array(feeds["x"])), MaskedArrayError),
+    "missing": (lambda feeds: feeds.pop("x"), FeedError),
+    "unknown": (lambda feeds: feeds.update(z=1), FeedError),
+    "another name": (lambda feeds: feeds.update(z=feeds.pop("x")), FeedError),
+}
+
+
+pytestmark = needs_entry
 
 
 @pytest.fixture
 def program():
-    return native_runs.Program()
+    return Program()
 
 
 def test_a_run_of_what_ran_before_is_native(program):
-    before = native_runs.natively(program.f)
+    before = natively(program.f)
     for _ in range(5):
         program.run(program.feeds())
-    assert native_runs.natively(program.f) == before + 5
+    assert natively(program.f) == before + 5
     assert (program.w.value == program.steps).all()
 
 
@@ -41,18 +145,18 @@ def test_a_program_that_runs_a_few_times_loads_no_entry(monkeypatch):
     for run in range(8):
         f.run({"x": np.ones(3, np.float32)})
         assert (f._executor._entry is None) == (run < 3)
-    assert native_runs.natively(f) == 4
+    assert natively(f) == 4
 
 
 def test_sizes_seen_lately_are_native(program):
     for rows in (3, 1, 8, 2, 0):
         program.run(program.feeds(rows))
-    before = native_runs.natively(program.f)
+    before = natively(program.f)
     for rows in (1, 3, 8, 2, 0, 3, 1):
         program.run(program.feeds(rows))
         assert program.f.peak_bytes == program.f.plan(n=rows).peak_bytes
         assert program.f.memory.feeds == rows * 20 + 4
-    assert native_runs.natively(program.f) == before + 7
+    assert natively(program.f) == before + 7
     for rows in range(9, 20):
         program.run(program.feeds(rows))
         program.run(program.feeds(rows))
@@ -60,15 +164,15 @@ def test_sizes_seen_lately_are_native(program):
 
 
 def test_a_loop_that_looks_at_its_parameter_stays_native(program):
-    before = native_runs.natively(program.f)
+    before = natively(program.f)
     for _ in range(5):
         program.run(program.feeds())
         assert (program.w.value == program.steps).all()
         program.w.value = np.full(5, program.steps, np.float32)
-    assert native_runs.natively(program.f) == before + 5
+    assert natively(program.f) == before + 5
 
 
-@pytest.mark.parametrize("change", native_runs.OTHER_FEEDS.values(), ids=native_runs.OTHER_FEEDS)
+@pytest.mark.parametrize("change", OTHER_FEEDS.values(), ids=OTHER_FEEDS)
 def test_other_feeds_have_the_results_that_they_should(program, change):
     feeds = program.feeds()
     program.run(feeds)
@@ -78,17 +182,15 @@ def test_other_feeds_have_the_results_that_they_should(program, change):
     assert (program.w.value == program.steps).all()
 
 
-@pytest.mark.parametrize(
-    ("change", "error"), native_runs.WRONG_FEEDS.values(), ids=native_runs.WRONG_FEEDS
-)
+@pytest.mark.parametrize(("change", "error"), WRONG_FEEDS.values(), ids=WRONG_FEEDS)
 def test_wrong_feeds_are_refused_as_ever(program, change, error):
     """The message is that of a program that has never run natively."""
     feeds = program.feeds()
     program.run(feeds)
     change(feeds)
-    found = native_runs.error_of(program.f.run, feeds)
+    found = error_of(program.f.run, feeds)
     assert isinstance(found, error)
-    assert str(found) == str(native_runs.error_of(sg.compile(program.f.program_graph).run, feeds))
+    assert str(found) == str(error_of(sg.compile(program.f.program_graph).run, feeds))
     assert (program.w.value == program.steps).all()
 
 
@@ -98,7 +200,7 @@ def test_a_feed_in_a_parameters_memory_is_refused():
     f = sg.compile(sg.Graph({"y": x + 1.0}, {w: w + 1.0}))
     for _ in range(SETTLED + 2):
         f.run({"x": np.ones((2, 3), np.float32)})
-    assert native_runs.natively(f) > 0
+    assert natively(f) > 0
     for rows in (slice(0, 2), slice(2, 4), slice(1, 3)):
         with pytest.raises(FeedError, match="shares memory with a parameter"):
             f.run({"x": w.store.array[rows]})
@@ -112,14 +214,14 @@ def test_bools_of_other_bytes_are_seen():
     for size in (1, 3, 64, 65, 200):
         data = np.zeros(size, np.bool_)
         f.run({"x": data})
-        before = native_runs.natively(f)
+        before = natively(f)
         assert not f.run({"x": data}).any()
-        assert native_runs.natively(f) == before + 1
+        assert natively(f) == before + 1
         for at in {0, size // 2, size - 1}:
             data.view(np.uint8)[at] = 2
             assert f.run({"x": data}).tolist() == [k == at for k in range(size)]
             data[at] = False
-        assert native_runs.natively(f) == before + 1
+        assert natively(f) == before + 1
 
 
 def test_an_index_out_of_range_changes_nothing():
@@ -127,23 +229,23 @@ def test_an_index_out_of_range_changes_nothing():
     i = sg.input("i", ("n",), "int64")
     f = sg.compile(sg.Graph({"taken": sg.take(w, i, 0)}, {w: w + 1.0}))
     good, bad = {"i": np.array([0, 2])}, {"i": np.array([0, 3])}
-    wanted = native_runs.error_of(sg.compile(f.program_graph).run, bad)
+    wanted = error_of(sg.compile(f.program_graph).run, bad)
     assert isinstance(wanted, IndexOutOfRange)
     for _ in range(SETTLED + 4):
         f.run(good)
-    assert native_runs.natively(f) > 0
+    assert natively(f) > 0
     for _ in range(3):
-        before, runs = w.value, native_runs.natively(f)
-        assert str(native_runs.error_of(f.run, bad)) == str(wanted)
+        before, runs = w.value, natively(f)
+        assert str(error_of(f.run, bad)) == str(wanted)
         assert (w.value == before).all()
         for _ in range(SETTLED + 1):
             f.run(good)
-        assert native_runs.natively(f) > runs
+        assert natively(f) > runs
 
 
 @pytest.mark.parametrize("columns", [5, SMALL])
 def test_results_that_the_caller_keeps_stay_as_they_are(columns):
-    program = native_runs.Program(columns)
+    program = Program(columns)
     feeds = program.feeds()
     kept = [program.run(feeds)["y"] for _ in range(20)]
     for number, array in enumerate(kept):
@@ -175,15 +277,15 @@ def test_one_value_comes_as_an_array_and_no_input_needs_no_feeds():
     for step in range(3 * SETTLED):
         found = f.run() if step % 2 else f.run({})
         assert (found["w"] == step).all()
-    assert native_runs.natively(f) > SETTLED
+    assert natively(f) > SETTLED
     for _ in range(SETTLED + 3):
         assert total.run() == 9 * SETTLED
         assert total.run().shape == ()
-    assert native_runs.natively(total) > 0
+    assert natively(total) > 0
     nothing = sg.compile(sg.Graph({}, {w: w + 1.0}))
     for _ in range(SETTLED + 3):
         assert nothing.run() == {}
-    assert native_runs.natively(nothing) > 0
+    assert natively(nothing) > 0
 
 
 @pytest.mark.slow
@@ -278,7 +380,7 @@ def test_who_reads_meanwhile_sees_whole_steps():
         f.run(feeds)
     reader = threading.Thread(target=read)
     reader.start()
-    while native_runs.natively(f) < 200 and len(seen) < 500:
+    while natively(f) < 200 and len(seen) < 500:
         f.run(feeds)
     done.set()
     reader.join()
@@ -336,19 +438,19 @@ def test_a_loop_that_its_test_ends_is_native_while_it_is_short():
 
     for _ in range(SETTLED + 2):
         step(4)
-    before = native_runs.natively(f)
+    before = natively(f)
     step(0)
     step(17)
-    assert native_runs.natively(f) == before + 2
+    assert natively(f) == before + 2
     for _ in range(3):
         step(2_000_000)
-    assert native_runs.natively(f) == before + 2
+    assert natively(f) == before + 2
     step(4)  # in Python, which lets the next ones be native
     step(5)
-    assert native_runs.natively(f) == before + 3
+    assert natively(f) == before + 3
 
 
-@pytest.mark.parametrize("change", native_runs.OTHER_FEEDS.values(), ids=native_runs.OTHER_FEEDS)
+@pytest.mark.parametrize("change", OTHER_FEEDS.values(), ids=OTHER_FEEDS)
 def test_bound_feeds_may_change_as_others(program, change):
     feeds = program.feeds()
     call = program.f.bind(feeds)
@@ -366,7 +468,7 @@ def test_bound_feeds_may_change_as_others(program, change):
 def test_bound_arrays_are_written(program):
     feeds, out = program.feeds(), {"y": np.zeros((3, 5), np.float32)}
     call = program.f.bind(feeds, out)
-    before = native_runs.natively(program.f)
+    before = natively(program.f)
     for step in range(6):
         feeds["x"][:] = step
         results = call()
@@ -374,7 +476,7 @@ def test_bound_arrays_are_written(program):
         assert (out["y"] == 2 * step + program.steps + 0.5).all()
         assert results["total"] == 15 * step
         program.steps += 1
-    assert native_runs.natively(program.f) >= before + 5
+    assert natively(program.f) >= before + 5
 
 
 BAD_OUT = {
@@ -416,12 +518,12 @@ def test_bound_arrays_that_come_to_meet_are_refused():
 
 def test_binding_checks_what_a_run_checks(program):
     feeds = program.feeds()
-    for change, error in native_runs.WRONG_FEEDS.values():
+    for change, error in WRONG_FEEDS.values():
         wrong = program.feeds()
         change(wrong)
-        found = native_runs.error_of(program.f.bind, wrong)
+        found = error_of(program.f.bind, wrong)
         assert isinstance(found, error)
-        assert str(found) == str(native_runs.error_of(program.f.run, wrong))
+        assert str(found) == str(error_of(program.f.run, wrong))
     with pytest.raises(OutputArrayError):
         program.f.bind(feeds, np.zeros(3))
     with pytest.raises(FeedError):
@@ -471,8 +573,8 @@ def test_numbers_are_what_the_checked_path_makes_of_them(dtype, number):
     for _ in range(2):
         assert same(f.run(feeds), checked.run(feeds))
     exact = type(number) is not np.float32 or dtype == "float32"
-    assert native_runs.natively(f) == exact  # a float32 for a float64 is left to the checked path
-    assert native_runs.natively(f) + f._executor._runs == f.stats.runs == 2
+    assert natively(f) == exact  # a float32 for a float64 is left to the checked path
+    assert natively(f) + f._executor._runs == f.stats.runs == 2
 
 
 BEYOND = (2**64, -(2**63) - 1)
@@ -493,19 +595,19 @@ def test_numbers_arrays_and_others_take_turns(dtype):
                     f.run(feeds)
                 continue
             assert same(f.run(feeds), wanted)
-    assert native_runs.natively(f) > 0
+    assert natively(f) > 0
 
 
 def test_a_number_of_another_kind_is_refused_as_ever():
     f, _ = two_numbers("float32")
     for _ in range(3):
         f.run({"a": 1.0, "b": 2.0})
-    runs = native_runs.natively(f)
+    runs = natively(f)
     assert runs == 2
     for wrong in (1j, "1", None, {}, np.complex64(1)):
         with pytest.raises(sg.errors.FeedError):
             f.run({"a": wrong, "b": 2.0})
-    assert native_runs.natively(f) == runs
+    assert natively(f) == runs
 
 
 def test_a_loop_may_change_its_rate():
@@ -516,7 +618,7 @@ def test_a_loop_may_change_its_rate():
     for number in range(60):
         assert (f.run({"rate": 0.5, "step": number})["w"] == wanted).all()
         wanted -= np.float32(0.5 * number)
-    assert native_runs.natively(f) > 40
+    assert natively(f) > 40
 
 
 def test_numbers_are_bound():
@@ -524,11 +626,11 @@ def test_numbers_are_bound():
     f = sg.compile(a * x)
     feed, out = np.ones(5, np.float32), np.zeros(5, np.float32)
     for call in (f.bind({"a": 0.1, "x": feed}), f.bind({"a": 0.1, "x": feed}, out)):
-        before = native_runs.natively(f) if f.stats.runs else 0
+        before = natively(f) if f.stats.runs else 0
         for number in range(6):
             feed[:] = number
             assert (call() == np.float32(0.1) * np.float32(number)).all()
-        assert native_runs.natively(f) >= before + 5
+        assert natively(f) >= before + 5
 
 
 def test_feeds_by_value_are_found():
@@ -538,10 +640,10 @@ def test_feeds_by_value_are_found():
     forms = [{a: 2.0, x: data}, {"a": 2.0, x: data}, {x: data, "a": 2.0}]
     for feeds in forms * 2:
         assert (f.run(feeds) == 2 * data).all()
-    before = native_runs.natively(f)
+    before = natively(f)
     for feeds in forms * 2:
         assert (f.run(feeds) == 2 * data).all()
-    assert native_runs.natively(f) == before + 6
+    assert natively(f) == before + 6
     for wrong in ({a: 2.0, "a": 2.0, x: data}, {a: 2.0, sg.input("x", ("n",), "float32"): data}):
         with pytest.raises(sg.errors.FeedError):
             f.run(wrong)
@@ -559,4 +661,4 @@ def test_conversions_do_not_go_by_the_callers_environment(name):
         found, least = f.run(feeds), f.run(small)
     assert same(found, wanted)
     assert same(least, tiny)
-    assert native_runs.natively(f) == 2 * (name == "flags raised")
+    assert natively(f) == 2 * (name == "flags raised")

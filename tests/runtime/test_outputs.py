@@ -33,33 +33,18 @@ def test_a_dropped_array_is_used_again_and_a_held_one_is_not():
     assert not np.shares_memory(second, third)
 
 
-def _slice(a):
-    return a[3:]
+#: Ways to see the memory of an array.
+VIEWS = {
+    "slice": lambda a: a[3:],
+    "memoryview": memoryview,
+    "subclass": lambda a: a.view(np.ma.MaskedArray),
+    "reshaped transpose": lambda a: a.reshape(10, 10).T[::2],
+    "interface": lambda a: np.asarray(memoryview(a)[5:]),
+    "dlpack": np.from_dlpack,
+}
 
 
-def _memoryview(a):
-    return memoryview(a)
-
-
-def _subclass(a):
-    return a.view(np.ma.MaskedArray)
-
-
-def _reshaped_transpose(a):
-    return a.reshape(10, 10).T[::2]
-
-
-def _interface(a):
-    return np.asarray(memoryview(a)[5:])
-
-
-def _dlpack(a):
-    return np.from_dlpack(a)
-
-
-@pytest.mark.parametrize(
-    "view", [_slice, _memoryview, _subclass, _reshaped_transpose, _interface, _dlpack]
-)
+@pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
 def test_a_view_of_a_dropped_array_keeps_its_memory(view):
     pool = OutputPool("y", F4)
     array, address = pool.take((100,))

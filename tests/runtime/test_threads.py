@@ -37,13 +37,6 @@ def shared_sections():
     return 0 if made is None else made.state.sections
 
 
-def forgive_stalls():
-    """Let the next section be shared even where a busy machine has just stalled a worker."""
-    made = pool.present()
-    if made is not None:
-        made.set("alone_until", 0)
-
-
 def outcome(graph, feeds, **options):
     """The bytes of two runs' results, and of the parameters behind them; these are put back."""
     old = [p.value for p in graph.parameters]
@@ -85,9 +78,14 @@ def test_a_training_step_has_equal_bytes(everything_is_shared):
     found = []
     for workers in range(1, 17):
         planner = Planner(f.schedule, workers=workers)
-        executor = Executor(f.program_graph, f._executor.program, planner_of(planner))
+        executor = Executor(
+            f.program_graph,
+            f._executor.program,
+            lambda sizes, staged, of=planner: of.plan(sizes, staged=staged),
+        )
         before = shared_sections()
-        forgive_stalls()
+        if (made := pool.present()) is not None:
+            made.set("alone_until", 0)  # shared even where a busy machine has stalled a worker
         results = [array for _ in range(3) for array in executor.run(feeds).values()]
         assert (shared_sections() > before) == (workers > 1)
         found.append([array.tobytes() for array in results])
@@ -95,10 +93,6 @@ def test_a_training_step_has_equal_bytes(everything_is_shared):
             found[-1].append(parameter.value.tobytes())
             parameter.value = value
     assert all(each == found[0] for each in found)
-
-
-def planner_of(planner):
-    return lambda sizes, staged: planner.plan(sizes, staged=staged)
 
 
 @pytest.mark.exhaustive
