@@ -6,17 +6,11 @@ What a body reads is the carry, the slice, the iteration's number, and whatever 
 before.
 """
 
-from collections.abc import Callable
-from typing import Any
-
 import staticgrad as sg
 from tests.random_graphs import Entry
 
 MOST_STEPS = 3  # of one body
 MOST_DEPTH = 2  # of loops within loops
-
-
-Step = Callable[[Any], Entry | None]
 
 
 def _floating(b, least=0):

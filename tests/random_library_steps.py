@@ -4,13 +4,8 @@ Matrices are well conditioned by construction: a Gram matrix of numbers within 1
 plus a diagonal; where eigenvalues must be apart, the diagonal grows by 3 from row to row.
 """
 
-from collections.abc import Callable
-from typing import Any
-
 import staticgrad as sg
 from tests.random_graphs import Entry
-
-Step = Callable[[Any], Entry | None]
 
 # -- windows ---------------------------------------------------------------------------------------
 

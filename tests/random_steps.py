@@ -5,14 +5,10 @@ fits. Bounds are those of ``tests/random_graphs.py``: a step keeps its operands 
 composite (``log(1 + x * x)``), so that every program runs without NaN, infinity and bad indices.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 
 import staticgrad as sg
-from tests.random_graphs import LITERAL_SIZES, Builder, Entry
-
-Step = Callable[[Builder], Entry | None]
+from tests.random_graphs import LITERAL_SIZES, Entry
 
 #: Functions of one operand and of its bound, smooth everywhere.
 SMOOTH = (

@@ -15,7 +15,6 @@ from tests.beside import in_threads
 from tests.compiled.agreement import assert_same
 
 X = np.array([[0.5, -1.0, 2.0], [3.0, 0.0, -0.25]], "float32")
-POSITIVE = np.abs(X) + 1
 
 
 def vector():

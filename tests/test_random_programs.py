@@ -5,9 +5,6 @@ A few in the ordinary suite; a thousand by hand, in minutes:
 and prints its text and a script; the last tests plant mistakes and see that this is so.
 """
 
-from collections.abc import Callable
-from typing import Any
-
 import hypothesis
 import numpy as np
 import pytest
@@ -178,8 +175,6 @@ def a_wrong_pass(program):
     compare(program, "the pass", after, before)
 
 
-#: Op, what of it is wrong, who notices, what is drawn, and how many ops may be left.
-Planted = tuple[str, str, Any, Callable[[Program], None], dict[str, Any], int]
 PLANTED = {
     "an element is wrong": ("cos", "scalar", lambda self, x: x.sin(), nodes_alone, {}, 4),
     "padding is wrong": (

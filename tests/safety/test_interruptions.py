@@ -148,8 +148,8 @@ def test_a_step_runs_after_ctrl_c_in_an_assignment():
         signal.signal(signal.SIGALRM, signal.default_int_handler)
         for n in range(1, 11):
             big = np.full(1_000_000, n, "float32")
-            signal.setitimer(signal.ITIMER_REAL, 0.01)
             try:
+                signal.setitimer(signal.ITIMER_REAL, 0.01)
                 while True:
                     w.value = big
             except KeyboardInterrupt:
