@@ -35,13 +35,7 @@ from staticgrad.ir.kernels.stages import (
     nested,
     statements,
 )
-from staticgrad.ir.summation import (
-    COLUMN_BLOCK,
-    block_sum,
-    column_sum,
-    group_length,
-    lane_sum,
-)
+from staticgrad.ir.summation import COLUMN_BLOCK, block_sum, column_sum, group_length, lane_sum
 from staticgrad.types.dtype import as_dtype
 
 Array = np.ndarray[Any, Any]

@@ -24,15 +24,7 @@ def run(kernel, sizes, mode, given, vector_bits=None):
     shared = [memory[o.name] for o in kernel.operands if not o.is_own]
     own = [memory[o.name] for o in kernel.operands if o.is_own]
     count = kernel.iterations(sizes)
-    call(
-        render(kernel, of_width(vector_bits)),
-        shared,
-        sizes,
-        0,
-        count,
-        own=own,
-        mode=mode,
-    )
+    call(render(kernel, of_width(vector_bits)), shared, sizes, 0, count, own=own, mode=mode)
     return memory
 
 

@@ -10,13 +10,7 @@ from staticgrad.codegen.kernel_source import render
 from staticgrad.codegen.products import direct, gemm
 from staticgrad.codegen.products.streams import WIDEST
 from staticgrad.ir.kernels.parser import parse_kernel
-from staticgrad.ir.kernels.stages import (
-    CHUNK,
-    LONE,
-    MANY_PANELS,
-    STREAMED,
-    TALL,
-)
+from staticgrad.ir.kernels.stages import CHUNK, LONE, MANY_PANELS, STREAMED, TALL
 from staticgrad.narrow_floats import STORED, narrowed
 from staticgrad.native.language import frontend
 from staticgrad.native.machine import Machine

@@ -9,7 +9,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from staticgrad import native
 from staticgrad.codegen.kernel_source import render
 from staticgrad.errors import VerifyError
 from staticgrad.ir.execution import known_of
@@ -166,54 +165,6 @@ def test_every_reader_runs_what_the_verifier_accepts(seed):
 @pytest.mark.parametrize("seed", range(FEW + 1, 2001))
 def test_every_reader_runs_two_thousand_kernels(seed):
     check_kernel(seed)
-
-
-def test_stages_of_several_dtypes_have_names_of_their_own():
-    lines = """\
-kernel(p0: in f32, p1: out f32, p2: in i64; n0, n1) over i0: n0 {
-  map j: n1 {
-    %0: f32 = load p0[i0*n1 + j]
-    @r0: f32 = max %0
-  }
-  map j: n1 {
-    %1: i64 = load p2[j]
-    %2: f32 = cast %1
-    %3: f32 = sub %2, @r0
-    store p1[i0*n1 + j] = %3
-  }
-}
-"""
-    kernel = parse_kernel(lines)
-    verify_kernel(kernel)
-    for backend in ("vector", "numba"):
-        native.kernel(render(kernel), backend=backend)
-
-
-def test_a_result_is_broadcast_to_as_many_lanes_as_each_stage_has():
-    """To eight in a product of 64 bits, to sixteen in a map of 32."""
-    lines = """\
-kernel(p0: in f32, p1: in f64, p2: in f64, p3: out f64, p4: out f32; n0, n1, n2) over i0: n0 {
-  map j: n1 {
-    %0: f32 = load p0[i0*n1 + j]
-    @r0: f32 = max %0
-  }
-  gemm i: n2, j: n1, k: n2 {
-    @acc: f64 = sum p1[i*n2 + k] * p2[k*n1 + j]
-    %1: f32 = cast @acc
-    %2: f32 = mul %1, @r0
-    %3: f64 = cast %2
-    store p3[i0*n1 + i*n1 + j] = %3
-  }
-  map j: n1 {
-    %4: f32 = load p0[i0*n1 + j]
-    %5: f32 = sub %4, @r0
-    store p4[i0*n1 + j] = %5
-  }
-}
-"""
-    kernel = parse_kernel(lines)
-    verify_kernel(kernel)
-    native.kernel(render(kernel), backend="vector")
 
 
 # -- damage ---------------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ from staticgrad import native
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.codegen import stages
 from staticgrad.codegen.kernel_source import render
-from staticgrad.ir.kernels import together
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.kernels.verify import verify_kernel
 from staticgrad.native.machine import Machine
@@ -61,11 +60,6 @@ def test_bodies_of_many_streams_stand_alone():
     sums = [f"    %{n + 20}: f32 = add %{n}, %{n + 19}\n" for n in range(40, 60)]
     text = TEXT.replace("    store p0", "".join([*loads, *sums]) + "    store p0")
     assert "j + 16 <= stop" in render(parse_kernel(text.replace("sum %39", "sum %79")))
-
-
-@pytest.mark.parametrize(("lines", "count"), [(33, 4), (275, 4), (276, 2), (2200, 2), (2201, 0)])
-def test_longer_bodies_are_written_for_fewer(lines, count):
-    assert together.whole_vectors(lines, together.MOST) == count
 
 
 def chain(links):

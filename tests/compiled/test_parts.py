@@ -102,12 +102,7 @@ def test_sums_of_parts_beside_their_gradients(part, axes):
     assert differing(graph, {"x": numbers((6, 8, 9), np.dtype("float64"))}) == []
 
 
-WAYS = (
-    {"threads": 1},
-    {"threads": 3},
-    {"fuse": False},
-    {"debug": True},
-)
+WAYS = ({"threads": 1}, {"threads": 3}, {"fuse": False}, {"debug": True})
 
 
 def check(outputs, feeds, *more):

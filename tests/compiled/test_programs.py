@@ -1,8 +1,8 @@
 """Random programs with gradients and Hessian-vector products, compiled, against the oracle.
 
-Two kinds. Over whole numbers (``whole_programs``) every value must be exact. Over real numbers
-(``tests/random_graphs``) values must be near those in float64, and all ways of compiling must give
-equal bytes: with and without passes, fused and unfused, at several sizes from one compilation.
+Two kinds. Over whole numbers (``whole_programs``) every value must be exact. Programs that are
+described (``tests/random_programs``) are held node by node against the ops' references, and
+compiled and planned otherwise to the same bytes, at several sizes and layouts of feeds.
 
 Some minutes more of both kinds: ``python -m pytest tests/compiled/test_programs.py -m exhaustive``.
 """
@@ -11,24 +11,23 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.errors import FeedError, StaticgradError
-from staticgrad.types.dim import evaluate
-from tests.compiled.agreement import assert_near, assert_same, differing
+from staticgrad.errors import FeedError
+from tests.compiled.agreement import assert_same, differing
 from tests.compiled.whole_programs import Maker
-from tests.random_graphs import random_graph
+from tests.program_checks import WAYS, check_program
+from tests.random_programs import Program, random_description
 
 CHUNK = 10
-
-quick = pytest.mark.parametrize("start", range(0, 40, CHUNK))
-thorough = pytest.mark.parametrize(
-    "start",
-    [pytest.param(start, marks=pytest.mark.exhaustive) for start in range(1000, 2000, CHUNK)],
-)
-
-
-# -- whole numbers --------------------------------------------------------------------------------
-
 SIZES = ({"b": 3, "c": 2}, {"b": 17, "c": 1}, {"b": 0, "c": 5}, {"b": 1, "c": 9}, {"b": 33, "c": 3})
+
+exhaustive = [pytest.mark.exhaustive]
+chunks = pytest.mark.parametrize(
+    ("start", "steps"),
+    [
+        *((start, 8) for start in range(0, 40, CHUNK)),
+        *(pytest.param(start, 16, marks=exhaustive) for start in range(1000, 2000, CHUNK)),
+    ],
+)
 
 
 def check_whole(seed, steps):
@@ -52,19 +51,20 @@ def check_whole(seed, steps):
 
 
 @pytest.mark.thinned(4)
-@quick
-def test_programs_over_whole_numbers_are_exact(start):
+@chunks
+def test_programs_over_whole_numbers_are_exact(start, steps):
     for seed in range(start, start + CHUNK):
-        check_whole(seed, 8)
+        check_whole(seed, steps)
 
 
-@thorough
-def test_more_programs_over_whole_numbers(start):
-    for seed in range(start, start + CHUNK):
-        check_whole(seed, 16)
-
-
-# -- real numbers ---------------------------------------------------------------------------------
+@pytest.mark.thinned(4)
+@chunks
+def test_described_programs(start, steps):
+    """Each in one other way, in turn."""
+    for seed in range(start, start + CHUNK, 2):
+        rng = np.random.default_rng([3, seed])
+        program = Program(random_description(rng, steps, smooth=bool(seed // 2 % 2)))
+        check_program(program, [WAYS[seed // 2 % (len(WAYS) - 2)]], layouts=2)
 
 
 def with_derivatives(graph):
@@ -82,72 +82,3 @@ def with_derivatives(graph):
     outputs |= {f"gradient {n}": g for n, g in enumerate(first)}
     outputs |= {f"product {n}": g for n, g in enumerate(second)}
     return sg.Graph(outputs, dict(graph.updates), inputs=graph.inputs)
-
-
-def run_fresh(graph, feeds, **options):
-    """Results and the parameters afterwards; the parameters are then put back."""
-    before = [p.value for p in graph.parameters]
-    found = sg.compile(graph, **options).run(feeds)
-    after = {p.name: p.value for p in graph.parameters}
-    for parameter, value in zip(graph.parameters, before, strict=True):
-        parameter.value = value
-    return found, after
-
-
-def resized(graph, feeds, rng):
-    """Feeds for other values of the named sizes."""
-    sizes = {name: int(rng.choice((0, 1, 2, 15, 16, 17, 33))) for name in graph.sizes}
-    drawn = {}
-    for value in graph.inputs:
-        shape = tuple(evaluate(n, sizes) for n in value.shape)
-        old = feeds[value.node.op.label]
-        pool = old if old.size else np.zeros(1, old.dtype)
-        drawn[value.node.op.label] = rng.choice(np.ravel(pool), shape).astype(old.dtype)
-    return drawn
-
-
-def check_real(seed, ops):
-    rng = np.random.default_rng(seed)
-    graph, feeds = random_graph(rng, max_ops=ops, empty=seed % 3 == 0)
-    graph = with_derivatives(graph)
-    try:
-        _, updated = sg.evaluate(graph, feeds, updates=True)
-    except FeedError:
-        return  # a size that no feed determines
-    found, after = run_fresh(graph, feeds)
-    assert_near(found, graph, feeds, seed, floats_only=True)
-    for name, array in updated.items():
-        np.testing.assert_allclose(after[name], array, rtol=1e-4, atol=1e-3)
-    options = ({"pipeline": "O0"}, {"fuse": False}, {"pipeline": "O0", "fuse": False})[seed % 3]
-    other = run_fresh(graph, feeds, **options)
-    assert_same(other[0], found, f"{seed} {options}")
-    assert_same(other[1], after, f"{seed} {options}")
-    if graph.sizes and not graph.updates:
-        check_other_sizes(graph, feeds, rng, seed)
-
-
-def check_other_sizes(graph, feeds, rng, seed):
-    """One compiled program serves every size."""
-    f = sg.compile(graph)
-    compiled = len(f.kernels)
-    for _ in range(2):
-        other = resized(graph, feeds, rng)
-        try:
-            assert_near(f.run(other), graph, other, f"{seed} resized", floats_only=True)
-        except StaticgradError:
-            continue  # sizes that the program excludes
-    stats = f.stats
-    assert stats.compiles + stats.disk_hits + stats.memory_hits == compiled
-
-
-@pytest.mark.thinned(4)
-@quick
-def test_programs_over_real_numbers(start):
-    for seed in range(start, start + CHUNK):
-        check_real(seed, 9)
-
-
-@thorough
-def test_more_programs_over_real_numbers(start):
-    for seed in range(start, start + CHUNK):
-        check_real(seed, 30)

@@ -63,28 +63,6 @@ def test_every_form(shape, axis, stages, dtype):
             assert [type(each) for each in (stage, *inner)] == stages
 
 
-LAYOUTS = {
-    "backwards": lambda x: x[:, ::-1],
-    "every second": lambda x: x[:, ::2],
-    "across memory": lambda x: x.T,
-    "one row again": lambda x: sg.broadcast_to(x[:1], x.shape),
-    "one element again": lambda x: sg.broadcast_to(x[:, :1], x.shape),
-    "computed": lambda x: x * 2.0 + 1.0,
-}
-
-
-@pytest.mark.thinned
-@diagonals(2, ("shape", [(12, 12), (40, 40), (12, 70)]), ("layout", LAYOUTS))
-def test_operands_in_every_layout(shape, layout):
-    x, y = sg.input("x", shape, "float32"), sg.input("y", shape, "float32")
-    feeds = {"x": numbers(shape, "float32", 1), "y": numbers(shape, "float32", 2)}
-    for axis in (0, 1):
-        graph = sg.Graph(totals(LAYOUTS[layout](x), LAYOUTS[layout](y), axis))
-        found, wanted = sg.compile(graph).run(feeds), sg.evaluate(graph, feeds)
-        for name in wanted:
-            assert same_bytes(np.asarray(found[name]), np.asarray(wanted[name])), (name, axis)
-
-
 def test_a_running_total_is_one_step_and_clears_nothing():
     x = sg.input("x", ("n", 100), "float32")
     assert len(fuse(pipeline("O1")(sg.Graph(sg.cumsum(x, 1)))).steps) == 1
@@ -140,15 +118,6 @@ def test_positions_and_short_formulas_of_whole_rows_side_by_side(dtype):
             if array.dtype.kind == "f":
                 array[RNG.integers(0, rows, 99), RNG.integers(0, 1041, 99)] = np.nan
             assert_same(f.run({"x": array})[name], sg.evaluate(graph, {"x": array})[name], name)
-
-
-def test_sums_down_columns_as_plain_python():
-    x = sg.input("x", ("rows", 40), "float32")
-    graph = sg.Graph({"sum": x.sum(axis=0)})
-    feeds = {"x": RNG.normal(size=(73, 40)).astype("f4")}
-    with sg.options(jit=False):
-        found = sg.compile(graph).run(feeds)
-    assert_same(found["sum"], sg.evaluate(graph, feeds)["sum"], "sum")
 
 
 def test_what_is_the_same_along_a_row_is_summed_too():

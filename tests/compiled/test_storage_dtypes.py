@@ -190,21 +190,14 @@ def test_running_and_scattered_sums_accumulate_in_the_compute_dtype(dtype):
         "slope": sg.grad((y * x).sum(), y.node.args[0]),
     })  # fmt: skip
     count = 5000
-    feeds = {
-        "x": convert_array(np.full(count, 1.0), dtype),
-        "i": np.zeros(count, np.int64),
-    }
+    feeds = {"x": convert_array(np.full(count, 1.0), dtype), "i": np.zeros(count, np.int64)}
     found = sg.compile(graph).run(feeds)
     expected = convert_array(np.arange(1.0, count + 1), dtype)
     assert same_bytes(found["running"], expected)
     assert same_bytes(found["slope"], convert_array(np.array([float(count), 0.0, 0.0]), dtype))
 
 
-LAID_OUT = {
-    "as it is": lambda v: v,
-    "transposed": lambda v: v.T,
-    "strided": lambda v: v[::2, ::2],
-}
+LAID_OUT = {"as it is": lambda v: v, "transposed": lambda v: v.T, "strided": lambda v: v[::2, ::2]}
 
 
 @pytest.mark.thinned(6)

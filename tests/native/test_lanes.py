@@ -283,8 +283,7 @@ def test_what_is_streamed_is_stored(name, lanes, mode):
 
 
 @pytest.mark.parametrize(
-    "line",
-    ["stream(q, o, v)", "stream(q, o, f64x8(0.0))", "x = fits(q, o, mask1(1))", "settle(1)"],
+    "line", ["stream(q, o, v)", "stream(q, o, f64x8(0.0))", "x = fits(q, o, mask1(1))", "settle(1)"]
 )
 def test_what_is_no_vector_of_its_own_is_refused(line):
     source = "def kernel(t, own, begin, end):\n    q = ptr_f32(t[0])\n    o = begin\n"

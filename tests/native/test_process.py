@@ -238,9 +238,7 @@ def test_the_self_test_sees_wrong_code(monkeypatch):
     host = target.host()  # which tests itself, where the cache is empty
     honest = loader.mask_source
     monkeypatch.setattr(
-        loader,
-        "mask_source",
-        lambda *form: honest(*form).replace("& ~load(res", "& load(res"),
+        loader, "mask_source", lambda *form: honest(*form).replace("& ~load(res", "& load(res")
     )
     assert not loader.sound(host)
 

@@ -11,24 +11,13 @@ import staticgrad as sg
 import staticgrad.lowering.signatures
 from passes.pipelines import pipeline
 from staticgrad.analysis.binding import bind_sizes
-from staticgrad.analysis.cost import (
-    LARGEST,
-    LARGEST_EPILOGUE,
-    cut_cycles,
-    cycles,
-    instructions,
-)
+from staticgrad.analysis.cost import LARGEST, LARGEST_EPILOGUE, cut_cycles, cycles, instructions
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.errors import FeedError
 from staticgrad.fusion import cutting
 from staticgrad.fusion.copies import with_copies, with_late_copies
 from staticgrad.fusion.grouping import group
-from staticgrad.fusion.groups import (
-    Copied,
-    Group,
-    Home,
-    Parts,
-)
+from staticgrad.fusion.groups import Copied, Group, Home, Parts
 from staticgrad.fusion.merging import fused, merged
 from staticgrad.fusion.walks import broken_rows
 from staticgrad.ir.forms import Leaf, Pointwise

@@ -316,12 +316,7 @@ def test_momenta_and_the_parameter_they_move_are_one_kernel():
     assert step.plan().peak_bytes <= 128, "two numbers, and nothing of a parameter's size"
 
 
-WAYS = (
-    {"fuse": False},
-    {},
-    {"checkpoint": "recompute"},
-    {"threads": 3},
-)
+WAYS = ({"fuse": False}, {}, {"checkpoint": "recompute"}, {"threads": 3})
 
 
 @pytest.mark.parametrize(
