@@ -18,7 +18,7 @@ from staticgrad.ir.printer import same_graph
 from staticgrad.ir.schedule_text import parse_plan, parse_schedule
 from staticgrad.types.arrays import convert_array
 from staticgrad.types.dtype import ALL_DTYPES, F64, promote
-from tests.compiled.agreement import assert_same
+from tests.compiled.agreement import assert_same, used_feeds
 from tests.compiled.test_programs import with_derivatives
 from tests.diagonals import diagonals
 from tests.optimizers import SAMPLES
@@ -121,7 +121,7 @@ def test_values_beside_each_other_are_those_that_stand_alone(dtype):
     together = sg.compile(sg.Graph(chains(dtype))).run(feeds)
     for name, value in chains(dtype).items():
         graph = sg.Graph({name: value})
-        own = {label: feeds[label] for label in (v.node.op.label for v in graph.inputs)}
+        own = used_feeds(graph, feeds)
         assert same_bytes(sg.compile(graph).run(own)[name], together[name]), name
         assert same_bytes(sg.compile(graph, pipeline="O0").run(own)[name], together[name]), name
 

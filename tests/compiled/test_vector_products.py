@@ -11,6 +11,7 @@ from staticgrad.ir.summation import tree_sum
 from staticgrad.lowering.fuse import fuse
 from staticgrad.ops.contract import LONGEST_DOWN, MatMul
 from staticgrad.preparation.products import with_product_parts
+from tests.compiled.agreement import assert_same
 from tests.diagonals import diagonals
 
 #: (rows, inner, columns)
@@ -41,8 +42,7 @@ def operands(sizes, flags, dtype, batch=()):
 @pytest.mark.thinned
 @diagonals(2, ("flags", FLAGS), ("dtype", ["float32", "float64", "int32"]))
 def test_they_follow_the_lane_rule_whatever_the_transposes(flags, dtype):
-    outputs = {}
-    feeds, wanted = {}, {}
+    outputs, feeds, wanted = {}, {}, {}
     for n, sizes in enumerate(SIZES):
         stored, read = operands(sizes, flags, dtype)
         a, b = (
@@ -52,9 +52,7 @@ def test_they_follow_the_lane_rule_whatever_the_transposes(flags, dtype):
         feeds |= {f"a{n}": stored[0], f"b{n}": stored[1]}
         wanted[str(sizes)] = expected(*read)
     for options in ({}, {"pipeline": "O0"}, {"fuse": False}):
-        found = sg.compile(outputs, **options).run(feeds)
-        for name, array in wanted.items():
-            assert same_bytes(found[name], array), (name, options)
+        assert_same(sg.compile(outputs, **options).run(feeds), wanted, options)
 
 
 @pytest.mark.thinned(4)
@@ -75,20 +73,14 @@ def test_those_that_add_down_follow_the_column_rule(flags):
         wanted[name] = wanted[f"{name} transposed"] = expected(left, right) if both else down
         feeds |= {f"a{n}": stored[0], f"b{n}": stored[1]}
     for options in ({}, {"pipeline": "O0"}, {"fuse": False}):
-        found = sg.compile(outputs, **options).run(feeds)
-        for name, array in wanted.items():
-            assert same_bytes(found[name], array), (name, options)
+        assert_same(sg.compile(outputs, **options).run(feeds), wanted, options)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_large_matrices_are_read_in_long_runs_to_the_same_bits(dtype):
-    outputs = {}
-    feeds, wanted = {}, {}
-    for rows in (
-        517,
-        4200,
-    ):  # of two blocks; 1,100 columns are more than a run, and no whole vectors
+    outputs, feeds, wanted = {}, {}, {}
+    for rows in (517, 4200):  # of two blocks; 1,100 columns are more than a run, not whole vectors
         (a, b), _ = operands((1, rows, 1100), (False, False), dtype)
         feeds |= {f"a{rows}": a, f"b{rows}": b}
         terms = a.T * b
@@ -98,9 +90,7 @@ def test_large_matrices_are_read_in_long_runs_to_the_same_bits(dtype):
             summed = tree_sum(terms, (0,)) if down else tree_sum(terms.T, (1,))
             wanted[f"{rows} {down}"] = summed[None]
     for threads in (1, 3):
-        found = sg.compile(outputs, threads=threads).run(feeds)
-        for name, array in wanted.items():
-            assert same_bytes(found[name], array), (name, threads)
+        assert_same(sg.compile(outputs, threads=threads).run(feeds), wanted, threads)
 
 
 def test_derivatives_add_down_where_the_matrix_lies_so():
@@ -319,8 +309,7 @@ def test_parts_have_the_bits_of_one_sum(terms, rows, columns, transposed, dtype)
     true = (a if transposed[0] else a.T) @ (b.T if transposed[1] else b)
     np.testing.assert_allclose(wanted["y"], true, atol=2e-3)
     for options in ({"threads": 1}, {"threads": 2}, {"fuse": False}):
-        found = sg.compile(known, **options).run(feeds)
-        assert all(same_bytes(found[name], wanted[name]) for name in wanted), options
+        assert_same(sg.compile(known, **options).run(feeds), wanted, options)
 
 
 @pytest.mark.parametrize(

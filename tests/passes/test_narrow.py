@@ -14,6 +14,7 @@ from staticgrad.ir.bodies import walk_bodies
 from staticgrad.ir.verify import verify_graph
 from staticgrad.lowering.fuse import fuse
 from staticgrad.types.dtype import as_dtype
+from tests.compiled.agreement import assert_same
 from tests.diagonals import diagonals
 
 WIDTH = 8
@@ -104,8 +105,7 @@ def test_bits_do_not_depend_on_budgets_policies_or_threads(name, readers):
         {"checkpoint": "sqrt", "memory_budget": whole.peak_bytes - 64},
     )  # fmt: skip
     for each in options:
-        found = sg.compile(graph, pipeline=text, **each).run(feeds)
-        assert all(same_bytes(found[key], wanted[key]) for key in wanted), each
+        assert_same(sg.compile(graph, pipeline=text, **each).run(feeds), wanted, each)
 
 
 def kernels_of(value):

@@ -17,6 +17,7 @@ from staticgrad.ir.kernels.verify import verify_kernel
 from staticgrad.ir.schedule import KernelStep
 from staticgrad.ir.summation import BLOCK, block_sum, lane_sum
 from staticgrad.lowering.fuse import fuse, fusion
+from tests.compiled.agreement import assert_same
 from tests.diagonals import diagonals
 from tests.passes.test_groups import check_owners
 from tests.passes.test_neighbours import check as check_reasons
@@ -126,8 +127,7 @@ def check_bytes(program):
         run_schedule(fuse(optimized, merge), program.graph, program.feeds, program.sizes)
         for merge in (True, False)
     )
-    for name, array in wanted.items():
-        assert same_bytes(found[name], array), name
+    assert_same(found, wanted)
 
 
 @pytest.mark.slow
@@ -345,8 +345,7 @@ def test_folded_maps_have_the_bytes_of_single_operations(forms, length, dtype, s
         shapes = [[rows if n is ROWS else n for n in shape] for _, shape in made]
         arrays = [(random.normal(size=shape) * 4).astype(dtype) for shape in shapes]
         feeds = {f"x{k}": array for k, array in enumerate(arrays)}
-        found, wanted = f.run(feeds), unfused.run(feeds)
-        assert all(same_bytes(found[name], wanted[name]) for name in found), rows
+        assert_same(f.run(feeds), unfused.run(feeds), rows)
 
 
 def in_place(rows, length, dtype, read_later=False):
@@ -389,5 +388,4 @@ def test_what_lies_in_place_has_the_bytes_of_single_operations(length, dtype, re
     for rows in (5, 129, 300):
         shapes = {"x": (rows, 12), "w": (12, length), "v": (length, 7)}
         feeds = {n: random.normal(size=s).astype(dtype) for n, s in shapes.items()}
-        found, wanted = f.run(feeds), unfused.run(feeds)
-        assert all(same_bytes(found[name], wanted[name]) for name in found), rows
+        assert_same(f.run(feeds), unfused.run(feeds), rows)
