@@ -18,6 +18,7 @@ from staticgrad.errors import (
     warn,
 )
 from staticgrad.errors.wording import shown
+from staticgrad.families import like as same
 from staticgrad.ir.execution import computing_kind
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import (
@@ -216,12 +217,9 @@ def zeros(shape: Any, dtype: Any = F32, *, like: AnyValue | None = None) -> AnyV
     return full(shape, _number(0, dtype), like=like)
 
 
+@same(zeros)
 def ones(shape: Any, dtype: Any = F32, *, like: AnyValue | None = None) -> AnyValue:
     """Ones; float32 by default. For ``like`` see ``full``.
-
-    Args:
-        shape: one size or a tuple of sizes, named ones too.
-        dtype: the element type.
 
     >>> sg.evaluate(sg.ones((2, 2)))
     array([[1., 1.],
@@ -252,12 +250,9 @@ def full_like(
     return broadcast_to(functions.astype(filled, wanted), sizes)
 
 
+@same(full_like)
 def zeros_like(x: Operand[AnyValue], dtype: Any = None, *, shape: Any = None) -> AnyValue:
     """Zeros in ``shape`` and ``dtype``: by default those of x.
-
-    Args:
-        dtype: by default that of x.
-        shape: by default that of x.
 
     >>> sg.evaluate(sg.zeros_like([1, 2]))
     array([0, 0])
@@ -265,12 +260,9 @@ def zeros_like(x: Operand[AnyValue], dtype: Any = None, *, shape: Any = None) ->
     return full_like(x, 0, dtype, shape=shape)
 
 
+@same(full_like)
 def ones_like(x: Operand[AnyValue], dtype: Any = None, *, shape: Any = None) -> AnyValue:
     """Ones in ``shape`` and ``dtype``: by default those of x.
-
-    Args:
-        dtype: by default that of x.
-        shape: by default that of x.
 
     >>> sg.evaluate(sg.ones_like([1, 2]))
     array([1, 1])
@@ -335,12 +327,8 @@ def _fractions(first: Any, end: Any, step: Any, dtype: Any, like: AnyValue | Non
 
 
 def _number(value: int, dtype: Any) -> Any:
-    kind = _single("zeros", dtype)
+    kind = F32 if dtype is None else dtype_of("zeros", dtype)
     return convert_array(np.asarray(value), kind)[()]
-
-
-def _single(op: str, dtype: Any) -> DType:
-    return F32 if dtype is None else dtype_of(op, dtype)
 
 
 def one_hot(labels: Operand[AnyValue], num_classes: Size, dtype: Any = F32) -> AnyValue:
@@ -560,11 +548,9 @@ def tril(x: Operand[AnyValue], k: int = 0) -> AnyValue:
     return _triangle("tril", x, k, functions.greater_equal)
 
 
+@same(tril)
 def triu(x: Operand[AnyValue], k: int = 0) -> AnyValue:
     """x on and above the k-th diagonal of its last two axes, zeros below.
-
-    Args:
-        x: matrices [..., n, m].
 
     >>> sg.evaluate(sg.triu([[1, 2], [3, 4]]))
     array([[1, 2],

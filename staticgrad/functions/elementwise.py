@@ -320,6 +320,7 @@ def isclose(
     return found
 
 
+@like(isclose)
 def allclose(
     x: Operand[AnyValue],
     y: Operand[AnyValue],
@@ -328,9 +329,6 @@ def allclose(
     equal_nan: bool = False,
 ) -> AnyValue:
     """Return whether all elements are close, as a 0-d bool; see ``isclose``.
-
-    Args:
-        x, y, rtol, atol, equal_nan: as for ``isclose``.
 
     >>> sg.evaluate(sg.allclose([1.0, 1.0], 1.0))
     array(True)

@@ -771,9 +771,6 @@ def _vector_norm(magnitude: AnyValue, ord: Any, axes: tuple[int, ...], keepdims:
 def ptp(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> AnyValue:
     """The largest less the smallest element over ``axis``. Raises as ``max``.
 
-    Args:
-        axis, keepdims: as for ``max``.
-
     Returns:
         The ranges: x without the axes that were reduced.
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from staticgrad.errors import ArgumentError
 from staticgrad.errors.wording import shown
+from staticgrad.families import like
 from staticgrad.functions import sigmoid, tanh
 from staticgrad.functions.activations import prelu
 from staticgrad.functions.creation import parameter
@@ -28,19 +29,22 @@ from staticgrad.ops.operands import integer, is_number
 
 
 class _Activation(Layer):
-    """An elementwise function without options: ``class ReLU(_Activation, function=relu)``."""
+    """A function of x and of the options of the layer: ``class ReLU(_Activation, function=relu)``.
+
+    The options are the arguments of ``__init__``, and attributes of their names.
+    """
 
     _function: ClassVar[Any]
+    _options: ClassVar[tuple[str, ...]] = ()
 
-    def __init_subclass__(
-        cls, function: Callable[[Any], Any] | None = None, **keywords: Any
-    ) -> None:
+    def __init_subclass__(cls, function: Callable[..., Any], **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
-        if function is not None:
-            cls._function = staticmethod(function)
+        cls._function = staticmethod(function)
+        if "__init__" in vars(cls):
+            cls._options = tuple(n for n in cls.__init__.__annotations__ if n != "return")
 
     def forward(self, x: Any) -> Any:
-        return self._function(x)
+        return self._function(x, *[getattr(self, name) for name in self._options])
 
 
 class Identity(Layer):
@@ -51,7 +55,6 @@ class Identity(Layer):
     """
 
     def forward(self, x: Any) -> Any:
-        """The value that it was given."""
         return x
 
 
@@ -63,7 +66,7 @@ class ReLU(_Activation, function=relu):
     """
 
 
-class LeakyReLU(Layer):
+class LeakyReLU(_Activation, function=leaky_relu):
     """x where x > 0, else negative_slope * x.
 
     Args:
@@ -76,10 +79,6 @@ class LeakyReLU(Layer):
     @public
     def __init__(self, negative_slope: float = 0.01) -> None:
         self.negative_slope = negative_slope
-
-    def forward(self, x: Any) -> Any:
-        """The shape of x."""
-        return leaky_relu(x, self.negative_slope)
 
 
 class PReLU(Layer):
@@ -106,11 +105,10 @@ class PReLU(Layer):
         self.weight = parameter(f"{named('prelu')}.weight", np.full(num_parameters, init), dtype)
 
     def forward(self, x: Any) -> Any:
-        """The shape of x."""
         return prelu(x, self.weight)
 
 
-class ELU(Layer):
+class ELU(_Activation, function=elu):
     """x where x > 0, else alpha * (exp(x) - 1).
 
     Args:
@@ -124,12 +122,8 @@ class ELU(Layer):
     def __init__(self, alpha: float = 1.0) -> None:
         self.alpha = alpha
 
-    def forward(self, x: Any) -> Any:
-        """The shape of x."""
-        return elu(x, self.alpha)
 
-
-class GELU(Layer):
+class GELU(_Activation, function=gelu):
     """x times the normal distribution function at x.
 
     Args:
@@ -142,10 +136,6 @@ class GELU(Layer):
     @public
     def __init__(self, approximate: str = "none") -> None:
         self.approximate = approximate
-
-    def forward(self, x: Any) -> Any:
-        """The shape of x."""
-        return gelu(x, self.approximate)
 
 
 class SiLU(_Activation, function=silu):
@@ -180,7 +170,7 @@ class Tanh(_Activation, function=tanh):
     """
 
 
-class Softmax(Layer):
+class Softmax(_Activation, function=softmax):
     """exp(x) divided by its sum along ``axis``.
 
     Args:
@@ -194,25 +184,11 @@ class Softmax(Layer):
     def __init__(self, axis: int = -1) -> None:
         self.axis = axis
 
-    def forward(self, x: Any) -> Any:
-        """The shape of x."""
-        return softmax(x, self.axis)
 
-
-class LogSoftmax(Layer):
+@like(Softmax)
+class LogSoftmax(Softmax, function=log_softmax):
     """The logarithm of ``Softmax``.
-
-    Args:
-        axis: one axis.
 
     >>> sg.evaluate(sg.nn.LogSoftmax()(sg.constant([0.0, 0.0, -1000.0]))).round(4)
     array([-6.9310000e-01, -6.9310000e-01, -1.0006931e+03])
     """
-
-    @public
-    def __init__(self, axis: int = -1) -> None:
-        self.axis = axis
-
-    def forward(self, x: Any) -> Any:
-        """The shape of x."""
-        return log_softmax(x, self.axis)

@@ -166,7 +166,6 @@ class Dropout(Layer):
         self.p, self.generator = p, Generator(own, named("dropout"))
 
     def forward(self, x: Any) -> Any:
-        """The shape of x."""
         return self.generator.dropout(x, self.p) if self.training and self.p else x
 
 
@@ -182,7 +181,6 @@ class Dropout1d(SpatialLayer, Dropout):
     """
 
     def forward(self, x: Any) -> Any:
-        """The shape of x."""
         value = as_value(type(self).__name__, x)
         self.require_rank(value)
         if not self.training or not self.p:

@@ -74,7 +74,6 @@ class LayerNorm(Layer):
     bias: Any
 
     def forward(self, x: Any) -> Any:
-        """The shape of x."""
         return layer_norm(x, self.weight, self.bias, self.eps)
 
 
@@ -107,7 +106,6 @@ class RMSNorm(Layer):
         scale_and_shift(self, "rmsnorm", normalized_shape, elementwise_affine, False, dtype)
 
     def forward(self, x: Any) -> Any:
-        """The shape of x."""
         return rms_norm(x, self.weight, self.eps)
 
 
@@ -149,7 +147,6 @@ class GroupNorm(Layer):
         scale_and_shift(self, "groupnorm", num_channels, affine, affine, dtype)
 
     def forward(self, x: Any) -> Any:
-        """The shape of x."""
         return group_norm(x, self.num_groups, self.weight, self.bias, eps=self.eps)
 
 
@@ -187,7 +184,6 @@ class InstanceNorm1d(SpatialLayer):
         scale_and_shift(self, "instancenorm", self.num_features, affine, affine, dtype)
 
     def forward(self, x: Any) -> Any:
-        """The shape of x."""
         name = type(self).__name__
         value = as_value(name, x)
         self.require_rank(value)
@@ -261,7 +257,6 @@ class BatchNorm1d(SpatialLayer):
             self.running_var = first_value(f"{name}.var", (num_features,), "ones", *rest)
 
     def forward(self, x: Any) -> Any:
-        """The shape of x."""
         self.require_rank(x)
         mean, var = self.running_mean, self.running_var
         if mean is None or var is None:

@@ -51,35 +51,11 @@ from staticgrad.optim.schedules import (
 from staticgrad.optim.state import slot
 
 __all__ = [
-    "Adafactor",
-    "Adagrad",
-    "Adam",
-    "AdamW",
-    "Average",
-    "ParameterGroups",
-    "LAMB",
-    "LBFGS",
-    "Lion",
-    "LossScale",
-    "Muon",
-    "Optimizer",
-    "Plateau",
-    "RAdam",
-    "RMSProp",
-    "SGD",
-    "RateSchedule",
-    "clip_by_global_norm",
-    "clip_by_value",
-    "constant",
-    "cosine",
-    "exponential",
-    "global_norm",
-    "one_cycle",
-    "step_decay",
-    "registered_optimizers",
-    "slot",
-    "warm_up",
-]
+    "Adafactor", "Adagrad", "Adam", "AdamW", "Average", "ParameterGroups", "LAMB", "LBFGS", "Lion",
+    "LossScale", "Muon", "Optimizer", "Plateau", "RAdam", "RMSProp", "SGD", "RateSchedule",
+    "clip_by_global_norm", "clip_by_value", "constant", "cosine", "exponential", "global_norm",
+    "one_cycle", "step_decay", "registered_optimizers", "slot", "warm_up",
+]  # fmt: skip
 
 
 if not TYPE_CHECKING:

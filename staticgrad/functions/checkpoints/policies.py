@@ -25,17 +25,11 @@ from staticgrad.ir.op import Op
 from staticgrad.types.arrays import TensorType
 
 __all__ = [
-    "checkpoint_dots",
-    "checkpoint_dots_with_no_batch_dims",
-    "dots_saveable",
-    "dots_with_no_batch_dims_saveable",
-    "everything_saveable",
-    "nothing_saveable",
-    "save_any_names_but_these",
-    "save_anything_except_these_names",
-    "save_from_both_policies",
+    "checkpoint_dots", "checkpoint_dots_with_no_batch_dims", "dots_saveable",
+    "dots_with_no_batch_dims_saveable", "everything_saveable", "nothing_saveable",
+    "save_any_names_but_these", "save_anything_except_these_names", "save_from_both_policies",
     "save_only_these_names",
-]
+]  # fmt: skip
 
 _DOTS: Final = ("matmul", "conv", "conv_filter", "conv_image")
 
@@ -55,12 +49,9 @@ def everything_saveable(op: Op, *types: TensorType) -> bool:
     return True
 
 
+@like(everything_saveable)
 def nothing_saveable(op: Op, *types: TensorType) -> bool:
     """Save only the arguments of the function.
-
-    Args:
-        op: any.
-        types: of its operands.
 
     >>> h = sg.input("h", (4,), "float64")
     >>> block = sg.checkpoint(sg.tanh, policy=sg.checkpoint_policies.nothing_saveable)
@@ -70,12 +61,9 @@ def nothing_saveable(op: Op, *types: TensorType) -> bool:
     return False
 
 
+@like(everything_saveable)
 def dots_saveable(op: Op, *types: TensorType) -> bool:
     """Products of matrices and convolutions are kept: they take the longest to run again.
-
-    Args:
-        op: any.
-        types: of its operands.
 
     Returns:
         Whether it is one of these.
@@ -90,15 +78,12 @@ def dots_saveable(op: Op, *types: TensorType) -> bool:
     return op.name in _DOTS
 
 
+@like(everything_saveable)
 def dots_with_no_batch_dims_saveable(op: Op, *types: TensorType) -> bool:
     """Products of two matrices are kept, those of stacks of matrices run again.
 
     Of a transformer that keeps its linear layers, and not the scores of its attention. A stack
     times one matrix is one product of two matrices.
-
-    Args:
-        op: any.
-        types: of its operands.
 
     Returns:
         Whether it is a product of operands with two axes.
