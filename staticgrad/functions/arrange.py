@@ -197,7 +197,9 @@ def diagonal(x: Operand[AnyValue], offset: int = 0, axis1: int = 0, axis2: int =
     k = integer("diagonal", "offset", offset, value)
     rows, columns = moved.shape[-2:]
     first_row, first_column = max(-k, 0), max(k, 0)
-    length = _at_least_0(_smaller(rows - first_row, columns - first_column))
+    a = rows - first_row
+    b = columns - first_column
+    length = dims.maximum(a + b - dims.maximum(a, b), 0)
     flat = reshape(moved, (*moved.shape[:-2], rows * columns))
     if isinstance(columns, Dim):
         step = functions.size_value(columns + 1, I64)
@@ -206,14 +208,6 @@ def diagonal(x: Operand[AnyValue], offset: int = 0, axis1: int = 0, axis2: int =
     rank = flat.ndim - 1
     starts = (0,) * rank + (columns * first_row + first_column if length != 0 else 0,)
     return sliced(flat, starts, (*flat.shape[:-1], length), (*(1,) * rank, columns + 1))
-
-
-def _smaller(a: Size, b: Size) -> Size:
-    return a + b - dims.maximum(a, b)
-
-
-def _at_least_0(size: Size) -> Size:
-    return dims.maximum(size, 0)
 
 
 def diag(x: Operand[AnyValue], k: int = 0) -> AnyValue:
@@ -424,7 +418,25 @@ def _around(
         if sides == (0, 0):
             continue
         if mode in _REPEATING:
-            value = _repeated(value, axis, sides, mode, options[2])
+            odd = options[2]
+            # Pad x along `axis` with its own elements.
+            size, (before, after) = value.shape[axis], sides
+            if size == 0:
+                raise ShapeError(
+                    f"pad: axis {axis} of {value.type} has no elements to repeat",
+                    related=related(value),
+                )
+            total = size + before + after
+            places: Any
+            of: Any = np
+            count: Any = size
+            if isinstance(total, Dim) or isinstance(size, Dim) or isinstance(before, Dim):
+                of, count = functions, functions.size_value(size, I64)
+                places = iota((total,), like=value) - functions.size_value(before, I64)
+            else:
+                places = np.arange(total) - before
+            found = take(value, _source(places, count, mode, of), axis)
+            value = _turned_over(value, found, axis, (places, count, mode, of)) if odd else found
         elif mode == "linear_ramp":
             value = _ramped(value, axis, sides, ends[axis])
         else:
@@ -495,26 +507,6 @@ def _joined(x: AnyValue, axis: int, sides: tuple[Size, Size], slabs: list[AnyVal
         shape = tuple(side if k == axis else size for k, size in enumerate(x.shape))
         parts.append([broadcast_to(slab, shape)] if side != 0 else [])
     return concatenate([*parts[0], x, *parts[1]], axis)
-
-
-def _repeated(x: AnyValue, axis: int, sides: tuple[Size, Size], mode: str, odd: bool) -> AnyValue:
-    """Pad x along ``axis`` with its own elements."""
-    size, (before, after) = x.shape[axis], sides
-    if size == 0:
-        raise ShapeError(
-            f"pad: axis {axis} of {x.type} has no elements to repeat", related=related(x)
-        )
-    total = size + before + after
-    places: Any
-    of: Any = np
-    count: Any = size
-    if isinstance(total, Dim) or isinstance(size, Dim) or isinstance(before, Dim):
-        of, count = functions, functions.size_value(size, I64)
-        places = iota((total,), like=x) - functions.size_value(before, I64)
-    else:
-        places = np.arange(total) - before
-    found = take(x, _source(places, count, mode, of), axis)
-    return _turned_over(x, found, axis, (places, count, mode, of)) if odd else found
 
 
 def _turned_over(

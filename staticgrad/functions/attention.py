@@ -90,7 +90,21 @@ def attention(
         if operand.ndim < 2:
             raise RankError(f"attention: {operand.type} has no two axes", related=related(q, k, v))
     scores: Any = MatMul(False, True)(q, k) * _scale(q, scale)
-    allowed = _allowed(scores, mask, causal)
+    # Return where a query may look, or None: everywhere.
+    allowed = None
+    if mask is not None:
+        allowed = as_value("attention", mask, binding_kind((scores,)))
+        if not allowed.dtype.is_bool:
+            raise DTypeError(
+                f"attention: the mask is {allowed.dtype.numpy}, not bool",
+                hint="True allows; compare: mask != 0",
+                related=related(scores, allowed),
+            )
+    if causal:
+        t, s = scores.shape[-2:]
+        moved = iota((t, s), 0, like=scores) + functions.size_value(s - t, I64)
+        before = iota((t, s), 1, like=scores) <= moved
+        allowed = before if allowed is None else functions.logical_and(allowed, before)
     if allowed is not None:
         scores = where(allowed, scores, -q.dtype.largest)
     raised = functions.exp(scores - stop_gradient(largest(scores, (scores.ndim - 1,))))
@@ -109,25 +123,6 @@ def _scale(query: Value, scale: float | None) -> Any:
     if isinstance(depth, Dim):
         return 1.0 / functions.sqrt(functions.size_value(depth, query.dtype))
     return 1.0 / sqrt(max(depth, 1))
-
-
-def _allowed(scores: AnyValue, mask: Operand[AnyValue] | None, causal: bool) -> AnyValue | None:
-    """Return where a query may look, or None: everywhere."""
-    found = None
-    if mask is not None:
-        found = as_value("attention", mask, binding_kind((scores,)))
-        if not found.dtype.is_bool:
-            raise DTypeError(
-                f"attention: the mask is {found.dtype.numpy}, not bool",
-                hint="True allows; compare: mask != 0",
-                related=related(scores, found),
-            )
-    if causal:
-        t, s = scores.shape[-2:]
-        moved = iota((t, s), 0, like=scores) + functions.size_value(s - t, I64)
-        before = iota((t, s), 1, like=scores) <= moved
-        found = before if found is None else functions.logical_and(found, before)
-    return found
 
 
 publish(globals(), __name__, ("attention", "embedding"))

@@ -73,25 +73,21 @@ def input(name: str, shape: Any = (), dtype: Any = "float32") -> Value:
     """
     _check_name("input", name)
     if isinstance(shape, str | DType | type):
-        _check_shape_text(name, shape)
+        # Refuse a dtype, or several names in one string, as the shape.
+        if not isinstance(shape, str) or shape in _DTYPE_NAMES:
+            raise ArgumentError(
+                f"input {name!r}: {shown(shape)} stands where the shape does",
+                hint=f"the shape comes first: sg.input({name!r}, shape, dtype); () is one number",
+            )
+        if "," in shape or len(shape.split()) > 1:
+            raise ArgumentError(
+                f"input {name!r}: {shown(shape)} is not a shape",
+                hint='one entry per axis, in a tuple: ("batch", "features")',
+            )
     entries = shape if isinstance(shape, list | tuple) else (shape,)
     sizes = tuple(_size(name, axis, entry) for axis, entry in enumerate(entries))
     kind = TensorType(dtype_of(f"input {name!r}", dtype), sizes)
     return Symbolic.bind(Input(name, kind), ())
-
-
-def _check_shape_text(name: str, shape: Any) -> None:
-    """Refuse a dtype, or several names in one string, as the shape."""
-    if not isinstance(shape, str) or shape in _DTYPE_NAMES:
-        raise ArgumentError(
-            f"input {name!r}: {shown(shape)} stands where the shape does",
-            hint=f"the shape comes first: sg.input({name!r}, shape, dtype); () is one number",
-        )
-    if "," in shape or len(shape.split()) > 1:
-        raise ArgumentError(
-            f"input {name!r}: {shown(shape)} is not a shape",
-            hint='one entry per axis, in a tuple: ("batch", "features")',
-        )
 
 
 def _size(name: str, axis: int, entry: Any) -> Size:
@@ -291,7 +287,23 @@ def arange(
     first: Any = 0 if stop is None else start
     end: Any = start if stop is None else stop
     if any(isinstance(number, float | np.floating) for number in (first, end, step)):
-        return _fractions(first, end, step, dtype, like)
+        # `arange` of floats: start + i * step, in float64, so many as NumPy gives.
+        for number in (first, end, step):
+            if not is_number(number) or not abs(number) <= _LARGEST:
+                raise ArgumentError(
+                    f"arange: {shown(number)} is not a finite number",
+                    hint="steps of fractions go between literal numbers; sg.linspace takes values",
+                    related=related(number),
+                )
+        if step == 0:
+            raise ArgumentError("arange: a step of 0 leads nowhere")
+        most = (float(end) - float(first)) / float(step)
+        if most > MOST_SIZE:
+            raise ShapeError(f"arange: {most:g} numbers are too many: {BEYOND}")
+        count = max(math.ceil((end - first) / step), 0)
+        places = functions.astype(iota((count,), like=like), F64)
+        line = places * (float(first) + float(step) - float(first)) + float(first)
+        return functions.astype(line, F64 if dtype is None else dtype_of("arange", dtype))
     stride = integer("arange", "step", step)
     if stride == 0:
         raise ArgumentError("arange: a step of 0 leads nowhere")
@@ -304,26 +316,6 @@ def arange(
     if isinstance(first, Dim) or first != 0:
         positions = positions + functions.size_value(first, I64)
     return functions.astype(positions, I64 if dtype is None else dtype_of("arange", dtype))
-
-
-def _fractions(first: Any, end: Any, step: Any, dtype: Any, like: AnyValue | None) -> AnyValue:
-    """``arange`` of floats: start + i * step, in float64, so many as NumPy gives."""
-    for number in (first, end, step):
-        if not is_number(number) or not abs(number) <= _LARGEST:
-            raise ArgumentError(
-                f"arange: {shown(number)} is not a finite number",
-                hint="steps of fractions go between literal numbers; sg.linspace takes values",
-                related=related(number),
-            )
-    if step == 0:
-        raise ArgumentError("arange: a step of 0 leads nowhere")
-    most = (float(end) - float(first)) / float(step)
-    if most > MOST_SIZE:
-        raise ShapeError(f"arange: {most:g} numbers are too many: {BEYOND}")
-    count = max(math.ceil((end - first) / step), 0)
-    places = functions.astype(iota((count,), like=like), F64)
-    line = places * (float(first) + float(step) - float(first)) + float(first)
-    return functions.astype(line, F64 if dtype is None else dtype_of("arange", dtype))
 
 
 def _number(value: int, dtype: Any) -> Any:

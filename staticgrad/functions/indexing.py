@@ -135,7 +135,20 @@ def selection(x: Operand[AnyValue], key: Any) -> Selection[AnyValue]:
     value = as_value("getitem", x)
     items = _unmasked(value, key if isinstance(key, tuple) else (key,))
     found = Selection(value)
-    for position, item in enumerate(_expanded(value, items)):
+    # The key with one entry per axis of x (and `None` for each new one).
+    dots = [i for i, item in enumerate(items) if item is Ellipsis]
+    if len(dots) > 1:
+        raise ArgumentError("an index takes one '...', not two", related=related(value))
+    used = len([item for item in items if item is not None and item is not Ellipsis])
+    if used > value.ndim:
+        raise AxisError(
+            f"{used} indices for {value.ndim} {'axis' if value.ndim == 1 else 'axes'}:"
+            f" {value.type}",
+            related=related(value),
+        )
+    fill = [slice(None)] * (value.ndim - used)
+    at = dots[0] if dots else len(items)
+    for position, item in enumerate([*items[:at], *fill, *items[at + 1 :]]):
         _read(found, position, item)
     return found
 
@@ -148,7 +161,8 @@ def _unmasked(x: Value, key: tuple[Any, ...]) -> tuple[Any, ...]:
     """The key with masks that are known now as the positions where they hold, axis by axis."""
     items: list[Any] = []
     for item in key:
-        known = np.asarray(item) if isinstance(item, Value) and _is_known_mask(item) else item
+        is_mask = isinstance(item, Value) and bool(item.computes) and item.dtype is BOOL
+        known = np.asarray(item) if is_mask and item.ndim else item
         array = array_of(known, "getitem: a key") if isinstance(known, np.ndarray | list) else None
         if array is not None and array.dtype == np.bool_ and array.ndim:
             items += [
@@ -159,32 +173,12 @@ def _unmasked(x: Value, key: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(items)
 
 
-def _is_known_mask(item: Any) -> bool:
-    return bool(item.computes) and item.dtype is BOOL and item.ndim > 0
-
-
 @dataclass(frozen=True)
 class _MaskAxis:
     """One axis of a mask: the indices at which it is True, and its size."""
 
     places: Any
     size: int
-
-
-def _expanded(x: Value, key: tuple[Any, ...]) -> list[Any]:
-    """The key with one entry per axis of x (and ``None`` for each new one)."""
-    dots = [i for i, item in enumerate(key) if item is Ellipsis]
-    if len(dots) > 1:
-        raise ArgumentError("an index takes one '...', not two", related=related(x))
-    used = len([item for item in key if item is not None and item is not Ellipsis])
-    if used > x.ndim:
-        raise AxisError(
-            f"{used} indices for {x.ndim} {'axis' if x.ndim == 1 else 'axes'}: {x.type}",
-            related=related(x),
-        )
-    fill = [slice(None)] * (x.ndim - used)
-    at = dots[0] if dots else len(key)
-    return [*key[:at], *fill, *key[at + 1 :]]
 
 
 def _read(plan: Selection[Any], position: int, item: Any) -> None:

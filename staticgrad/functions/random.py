@@ -204,7 +204,13 @@ class Generator(Distributions):
             ArgumentError: a probability outside [0, 1]; values of a graph are not checked.
         """
         if not isinstance(p, Value):
-            _check_probabilities(p)
+            array_dtype("bernoulli", p)
+            found = array_of(p, "bernoulli: p")
+            if not np.all((found >= 0.0) & (found <= 1.0)):
+                raise ArgumentError(
+                    f"bernoulli: the probability {shown(p)} is not in [0, 1]",
+                    hint="the probability comes first, then the shape: bernoulli(0.5, shape=(3,))",
+                )
         return self._unit(met_shape("bernoulli", shape, p), F32) < p
 
     @public
@@ -288,16 +294,6 @@ class Generator(Distributions):
         if self.streams > streams and running_session() is None and not self.iterations:
             self._end_step()
             self.streams = streams
-
-
-def _check_probabilities(p: Any) -> None:
-    array_dtype("bernoulli", p)
-    found = array_of(p, "bernoulli: p")
-    if not np.all((found >= 0.0) & (found <= 1.0)):
-        raise ArgumentError(
-            f"bernoulli: the probability {shown(p)} is not in [0, 1]",
-            hint="the probability comes first, then the shape: bernoulli(0.5, shape=(3,))",
-        )
 
 
 def _cast(x: Value, kind: DType) -> Any:

@@ -250,7 +250,11 @@ def _layer(
         state = (first, first) if gates == 4 else first
     elif gates == 4:
         state = _pair(name, state)
-    parts = _over_all_times(x, w, b)
+    time, batch, features = x.shape
+    rows = functions.matmul(functions.reshape(x, (time * batch, features)), w)
+    biased = rows + b if getattr(b, "ndim", 0) < 2 else rows
+    parts = functions.reshape(biased, (time, batch, biased.shape[-1]))
+    parts = parts if biased is not rows else parts + b
     numbers = functions.arange(x.shape[0], like=x)
 
     def iteration(carry: Any, each: Any) -> tuple[Any, Any]:
@@ -290,11 +294,3 @@ def _ends(name: str, lengths: Any, x: Any) -> Any:
             related=related(ends, x),
         )
     return ends
-
-
-def _over_all_times(x: Any, w: Any, b: Any) -> Any:
-    time, batch, features = x.shape
-    rows = functions.matmul(functions.reshape(x, (time * batch, features)), w)
-    biased = rows + b if getattr(b, "ndim", 0) < 2 else rows
-    parts = functions.reshape(biased, (time, batch, biased.shape[-1]))
-    return parts if biased is not rows else parts + b

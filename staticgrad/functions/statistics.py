@@ -747,10 +747,7 @@ def vector_norm_over(value: AnyValue, ord: Any, axis: Axes, keepdims: bool) -> A
     axes = axes_of("vector_norm", axis, value)
     if ord == 2:
         return flat_root(of.sum(functions.square(value), axes, keepdims=keepdims))
-    return _vector_norm(functions.absolute(value), ord, axes, keepdims)
-
-
-def _vector_norm(magnitude: AnyValue, ord: Any, axes: tuple[int, ...], keepdims: bool) -> AnyValue:
+    magnitude = functions.absolute(value)
     if ord == math.inf:
         return of.max(magnitude, axes, keepdims=keepdims)
     if ord == -math.inf:

@@ -95,7 +95,9 @@ class _Cut:
         self.keys = FoldedKeys(first, self.nodes if folds else ())
         varying = set(self.own)
         for node in self.nodes:
-            stays = once and _runs_once(node) and node not in self.keys.drawing
+            stays = (
+                once and isinstance(_form(node), _ONCE | _FREE) and node not in self.keys.drawing
+            )
             if not stays or any(arg.node in varying for arg in node.args):
                 varying.add(node)
         self.inside = self._kept(varying)
@@ -118,7 +120,9 @@ class _Cut:
                     hint="an iteration hands values on by what its function returns",
                     related=[("made for", str(node.types[0]), node.origin)],
                 )
-            if isinstance(node.op, Input | ParameterLeaf) or _is_large(node):
+            if isinstance(node.op, Input | ParameterLeaf) or (
+                isinstance(node.op, Constant) and not _is_small(node)
+            ):
                 continue
             seen[node] = None
             waiting.extend(arg.node for arg in node.args)
@@ -161,14 +165,6 @@ class _Cut:
 
 def _is_small(node: Node) -> bool:
     return isinstance(node.op, Constant) and node.op.data.array.size <= INLINE_ELEMENTS
-
-
-def _is_large(node: Node) -> bool:
-    return isinstance(node.op, Constant) and not _is_small(node)
-
-
-def _runs_once(node: Node) -> bool:
-    return isinstance(_form(node), _ONCE | _FREE)
 
 
 def _form(node: Node) -> Form | None:

@@ -219,7 +219,16 @@ class Optimizer(metaclass=Constructed):
         (np.float64(3.0), np.float64(0.0))
         """
         if isinstance(loss, Value) and loss.computes:
-            self._minimize_now(loss, params)
+            from staticgrad.eager.at_once import (  # who has tensors has most of it
+                eager_mode,
+                minimize,
+            )
+
+            with states_kept_by(self):
+                with eager_mode():
+                    scaled = self._scaled(loss)
+                wanted = None if params is None else listed_parameters(params)
+                minimize(scaled, wanted, self, lambda found: self.advanced(self._unscaled(found)))
             return
         noted = running_session()
         if noted is None:
@@ -273,15 +282,6 @@ class Optimizer(metaclass=Constructed):
             updates = self.advanced(grads)
         for parameter_, value in updates.items():
             parameter_.update(value)
-
-    def _minimize_now(self, loss: Any, params: Any) -> None:
-        from staticgrad.eager.at_once import eager_mode, minimize  # who has tensors has most of it
-
-        with states_kept_by(self):
-            with eager_mode():
-                scaled = self._scaled(loss)
-            wanted = None if params is None else listed_parameters(params)
-            minimize(scaled, wanted, self, lambda found: self.advanced(self._unscaled(found)))
 
     def on(self, tensors: Iterable[Any]) -> TensorSteps:
         """The same rule over tensors of ``staticgrad.eager``: its ``step()`` changes them in place.
@@ -464,16 +464,12 @@ def listed_parameters(params: Any) -> list[Parameter]:
                 hint="sg.parameter(name, array) makes one",
                 related=related(value),
             )
-    _require_distinct(found)
-    return found
-
-
-def _require_distinct(params: Iterable[Parameter]) -> None:
     seen = set()
-    for p in params:
+    for p in found:
         if p.node in seen:
             raise ArgumentError(f"parameter {p.name!r} is listed twice")
         seen.add(p.node)
+    return found
 
 
 def check_gradients(name: str, grads: Any) -> None:

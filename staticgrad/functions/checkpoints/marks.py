@@ -243,7 +243,11 @@ def _with_region(f: Callable[..., Any], policy: Saveable, args: Any, kwargs: Any
     leaves = [leaf for leaf in flatten(found)[0] if isinstance(leaf, Symbolic)]
     inside = sorted(ancestors(leaves, oldest=since), key=lambda node: node.serial)
     kept = [value for node in kept_values(policy, inside) for value in node.values]
-    begins = _read_from_outside(inside)
+    own = {*inside}
+    read = (arg for node in inside for arg in node.args)
+    begins = [
+        *{arg.key: arg for arg in read if arg.node not in own and not arg.node.is_leaf}.values()
+    ]
 
     def closed(leaf: Any) -> Any:
         own = isinstance(leaf, Symbolic) and leaf.node.serial > since and not leaf.node.is_leaf
@@ -252,11 +256,3 @@ def _with_region(f: Callable[..., Any], policy: Saveable, args: Any, kwargs: Any
         return Recomputed(len(kept))(leaf, *begins, *kept)
 
     return mapped(closed, found)
-
-
-def _read_from_outside(inside: Sequence[Node]) -> list[Symbolic]:
-    own = {*inside}
-    read = (arg for node in inside for arg in node.args)
-    return [
-        *{arg.key: arg for arg in read if arg.node not in own and not arg.node.is_leaf}.values()
-    ]

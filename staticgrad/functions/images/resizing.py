@@ -333,7 +333,12 @@ def resize(
         value = floating("resize", value)
     if (shape is None) == (scale is None):
         raise ArgumentError("resize: takes either shape or scale", related=related(value))
-    factors = _factors(scale)
+    # Scales as fractions: 0.6 is 3/5, also as a float32.
+    given = () if scale is None else scale if isinstance(scale, list | tuple) else (scale,)
+    for each in given:
+        if not is_number(each) or not 0 < each < np.inf:
+            raise ArgumentError(f"resize: scale={shown(each)} is {kind_of(each)}, not positive")
+    factors = tuple(Fraction(float(each)).limit_denominator(1_000_000) for each in given)
     sizes = shape_of("resize", shape, value) if scale is None else ()
     entries: tuple[Any, ...] = factors or sizes
     if len(entries) > value.ndim:
@@ -350,15 +355,6 @@ def resize(
         if ratio[0] != ratio[1]:
             value = _along(value, axis, new, ratio, options)
     return value
-
-
-def _factors(scale: Any) -> tuple[Fraction, ...]:
-    """Scales as fractions: 0.6 is 3/5, also as a float32."""
-    given = () if scale is None else scale if isinstance(scale, list | tuple) else (scale,)
-    for each in given:
-        if not is_number(each) or not 0 < each < np.inf:
-            raise ArgumentError(f"resize: scale={shown(each)} is {kind_of(each)}, not positive")
-    return tuple(Fraction(float(each)).limit_denominator(1_000_000) for each in given)
 
 
 def _along(

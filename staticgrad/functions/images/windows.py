@@ -277,7 +277,14 @@ def conv_transpose(
     array([[[ 1.,  2., 10., 20.]]])
     """
     image, filters = promoted_values("conv_transpose", (x, w))
-    _check_transposed(image, filters, groups)
+    _check_filters("conv_transpose", image, filters, groups)
+    text = f"conv_transpose: x has {image.shape[1]} channels, the filter takes {filters.shape[0]}"
+    if not dims.equal(image.shape[1], filters.shape[0], text):
+        raise ShapeError(
+            text,
+            hint="filters are [channels of x, output channels / groups, taps...]",
+            related=related(image, filters),
+        )
     count, taps = filters.ndim - 2, filters.shape[2:]
     steps = per_axis("conv_transpose", "stride", stride, count, image)
     apart = per_axis("conv_transpose", "dilation", dilation, count, image)
@@ -304,17 +311,6 @@ def conv_transpose(
         ConvImage(steps, apart, before, extents, groups)(image, filters),
         bias,
     )
-
-
-def _check_transposed(image: AnyValue, filters: AnyValue, groups: int) -> None:
-    _check_filters("conv_transpose", image, filters, groups)
-    text = f"conv_transpose: x has {image.shape[1]} channels, the filter takes {filters.shape[0]}"
-    if not dims.equal(image.shape[1], filters.shape[0], text):
-        raise ShapeError(
-            text,
-            hint="filters are [channels of x, output channels / groups, taps...]",
-            related=related(image, filters),
-        )
 
 
 def _cropped(

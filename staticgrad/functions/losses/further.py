@@ -487,7 +487,16 @@ def ctc_loss(
     """
     logs, labels = as_values("ctc_loss", log_probs, targets)
     logs = floating("ctc_loss", logs)
-    _check_shapes(logs, labels)
+    for value, wanted, axes in ((logs, 3, "time, batch, C"), (labels, 2, "batch, labels")):
+        if value.ndim != wanted:
+            raise RankError(
+                f"ctc_loss: {value.type} where [{axes}] is due", related=related(logs, labels),
+                hint="labels in rows, padded behind their ends; one sequence is a batch of one",
+            )  # fmt: skip
+    _check_integers("targets", labels)
+    text = f"ctc_loss: {shape_text(logs.shape)} and {shape_text(labels.shape)} are other batches"
+    if not dims.equal(logs.shape[1], labels.shape[0], text):
+        raise ShapeError(text, related=related(logs, labels))
     counts = _lengths("target_lengths", target_lengths, logs, labels.shape[1])
     times = _lengths("input_lengths", input_lengths, logs, logs.shape[0])
     empty = integer("ctc_loss", "blank", blank)
@@ -503,19 +512,6 @@ def ctc_loss(
     if reduction == "mean":
         losses = losses / maximum(functions.squeeze(counts, 1), 1).astype(losses.dtype)
     return reduced("ctc_loss", losses, reduction)
-
-
-def _check_shapes(logs: Any, labels: Any) -> None:
-    for value, wanted, axes in ((logs, 3, "time, batch, C"), (labels, 2, "batch, labels")):
-        if value.ndim != wanted:
-            raise RankError(
-                f"ctc_loss: {value.type} where [{axes}] is due", related=related(logs, labels),
-                hint="labels in rows, padded behind their ends; one sequence is a batch of one",
-            )  # fmt: skip
-    _check_integers("targets", labels)
-    text = f"ctc_loss: {shape_text(logs.shape)} and {shape_text(labels.shape)} are other batches"
-    if not dims.equal(logs.shape[1], labels.shape[0], text):
-        raise ShapeError(text, related=related(logs, labels))
 
 
 def _check_integers(name: str, value: Any) -> None:
