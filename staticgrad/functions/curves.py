@@ -14,6 +14,7 @@ from staticgrad.errors.wording import shown
 from staticgrad.families import like
 from staticgrad.functions import aggregate as of
 from staticgrad.functions.loops.loops import scan
+from staticgrad.functions.variants import variant
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.value import Value
@@ -252,18 +253,12 @@ def cumulative_sum(
     >>> sg.evaluate(sg.cumulative_sum([1, 2, 3], include_initial=True))
     array([0, 1, 3, 6])
     """
-    return _cumulative("cumulative_sum", cumsum, x, axis, dtype, 0 if include_initial else None)
+    first = 0 if include_initial else None
+    return _cumulative("cumulative_sum", cumsum, x, first, axis, dtype)
 
 
-@like(cumulative_sum)
-def cumulative_prod(
-    x: Operand[AnyValue],
-    /,
-    *,
-    axis: int | None = None,
-    dtype: Any = None,
-    include_initial: bool = False,
-) -> AnyValue:
+@variant(cumulative_sum)
+def cumulative_prod(x: Any, /, *, include_initial: bool = False, **options: Any) -> Any:
     """The running product along ``axis``, which a vector does without.
 
     Args:
@@ -273,11 +268,16 @@ def cumulative_prod(
     >>> sg.evaluate(sg.cumulative_prod([1, 2, 3], include_initial=True))
     array([1, 1, 2, 6])
     """
-    return _cumulative("cumulative_prod", cumprod, x, axis, dtype, 1 if include_initial else None)
+    return _cumulative("cumulative_prod", cumprod, x, 1 if include_initial else None, **options)
 
 
 def _cumulative(
-    op: str, running: Any, x: Operand[AnyValue], axis: int | None, dtype: Any, first: int | None
+    op: str,
+    running: Any,
+    x: Operand[AnyValue],
+    first: int | None,
+    axis: int | None = None,
+    dtype: Any = None,
 ) -> AnyValue:
     value = as_value(op, x)
     if axis is None and value.ndim != 1:

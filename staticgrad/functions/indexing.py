@@ -845,9 +845,6 @@ def unstack(x: Operand[AnyValue], axis: int = 0) -> tuple[AnyValue, ...]:
 def flipud(x: Operand[AnyValue]) -> AnyValue:
     """x upside down: axis 0 in reverse order. Raises AxisError.
 
-    Args:
-        x: a value with an axis or more.
-
     >>> sg.evaluate(sg.flipud([[1, 2], [3, 4]]))
     array([[3, 4],
            [1, 2]])
@@ -858,9 +855,6 @@ def flipud(x: Operand[AnyValue]) -> AnyValue:
 def fliplr(x: Operand[AnyValue]) -> AnyValue:
     """x left to right: axis 1 in reverse order. Raises AxisError.
 
-    Args:
-        x: a value with two axes or more.
-
     >>> sg.evaluate(sg.fliplr([[1, 2], [3, 4]]))
     array([[2, 1],
            [4, 3]])
@@ -869,13 +863,7 @@ def fliplr(x: Operand[AnyValue]) -> AnyValue:
 
 
 def matrix_transpose(x: Operand[AnyValue]) -> AnyValue:
-    """x with its last two axes exchanged.
-
-    Args:
-        x: matrices [..., m, n].
-
-    Returns:
-        A value [..., n, m].
+    """x with its last two axes exchanged: [..., m, n] becomes [..., n, m].
 
     >>> sg.evaluate(sg.matrix_transpose([[1, 2], [3, 4]]))
     array([[1, 3],

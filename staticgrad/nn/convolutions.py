@@ -58,22 +58,37 @@ class SpatialLayer(Layer):
 class _Filters(SpatialLayer):
     """A layer with filters [channels, channels in a group, taps...]."""
 
-    out_channels: int
-    kernel_size: tuple[int, ...]
+    stride: PerAxis
+    padding: Padding
+    dilation: PerAxis
     groups: int
 
     def _fill(
-        self, name: str, channels: tuple[int, int], bias: bool, given: tuple[Initial, Any, Seed]
+        self,
+        name: str,
+        sizes: tuple[int, int, PerAxis],
+        bias: bool,
+        given: tuple[Initial, Any, Seed],
+        transposed: bool = False,
     ) -> None:
-        first, each = channels
+        self.in_channels, self.out_channels, kernel_size = sizes
+        self.kernel_size = taps_of(type(self).__name__, kernel_size, self.axes)
+        channels = self.in_channels, self.out_channels
+        second, first = channels[::-1] if transposed else channels
+        each = channels_in_groups(type(self).__name__, (second, first), self.groups)
         taps = prod(self.kernel_size)
         self.weight, self.bias = weight_and_bias(
-            name,
+            named(name),
             (first, each, *self.kernel_size),
             self.out_channels if bias else None,
             (each * taps, first * taps // self.groups),
             given,
         )
+
+    def _filtered(self, function: Callable[..., Any], x: Any, **options: Any) -> Any:
+        for name in ("stride", "padding", "dilation", "groups"):
+            options[name] = getattr(self, name)
+        return function(x, self.weight, self.bias, **options)
 
 
 class Conv1d(_Filters):
@@ -108,23 +123,13 @@ class Conv1d(_Filters):
         dtype: Any = "float32",
         seed: Seed = None,
     ) -> None:
-        self.in_channels, self.out_channels = in_channels, out_channels
-        self.kernel_size = taps_of(type(self).__name__, kernel_size, self.axes)
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
-        each = channels_in_groups(type(self).__name__, (in_channels, out_channels), groups)
-        self._fill(named("conv"), (out_channels, each), bias, (init, dtype, seed))
+        sizes = in_channels, out_channels, kernel_size
+        self._fill("conv", sizes, bias, (init, dtype, seed))
 
     def forward(self, x: Any) -> Any:
         """[n, out_channels, windows...]."""
-        return conv(
-            x,
-            self.weight,
-            self.bias,
-            stride=self.stride,
-            padding=self.padding,
-            dilation=self.dilation,
-            groups=self.groups,
-        )
+        return self._filtered(conv, x)
 
 
 class Conv2d(Conv1d, axes=2):
@@ -172,25 +177,14 @@ class ConvTranspose1d(_Filters):
         dtype: Any = "float32",
         seed: Seed = None,
     ) -> None:
-        self.in_channels, self.out_channels = in_channels, out_channels
-        self.kernel_size = taps_of(type(self).__name__, kernel_size, self.axes)
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
         self.output_padding = output_padding
-        each = channels_in_groups(type(self).__name__, (out_channels, in_channels), groups)
-        self._fill(named("convtranspose"), (in_channels, each), bias, (init, dtype, seed))
+        sizes = in_channels, out_channels, kernel_size
+        self._fill("convtranspose", sizes, bias, (init, dtype, seed), transposed=True)
 
     def forward(self, x: Any) -> Any:
         """[n, out_channels, image...]."""
-        return conv_transpose(
-            x,
-            self.weight,
-            self.bias,
-            stride=self.stride,
-            padding=self.padding,
-            dilation=self.dilation,
-            groups=self.groups,
-            output_padding=self.output_padding,
-        )
+        return self._filtered(conv_transpose, x, output_padding=self.output_padding)
 
 
 class ConvTranspose2d(ConvTranspose1d, axes=2):
