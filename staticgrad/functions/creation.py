@@ -199,12 +199,9 @@ def full(
     return broadcast_to(filled, shape_of("full", shape))
 
 
+@same(full)
 def zeros(shape: Any, dtype: Any = F32, *, like: AnyValue | None = None) -> AnyValue:
     """Zeros; float32 by default. For ``like`` see ``full``.
-
-    Args:
-        shape: one size or a tuple of sizes, named ones too.
-        dtype: the element type.
 
     >>> sg.evaluate(sg.zeros((2, 2)))
     array([[0., 0.],

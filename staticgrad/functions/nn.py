@@ -16,6 +16,7 @@ from staticgrad.errors import ArgumentError, RankError, ShapeError
 from staticgrad.errors.hints import no_such_name
 from staticgrad.errors.tracebacks import boundary
 from staticgrad.errors.wording import shown
+from staticgrad.families import like
 from staticgrad.functions.aggregate import mean, sum as total
 from staticgrad.functions.attention import attention as attention, embedding as embedding
 from staticgrad.functions.losses.basic import (
@@ -217,12 +218,10 @@ def softmax(x: Operand[AnyValue], axis: Axes = -1) -> AnyValue:
     return shares(value, stop_gradient(largest(value, axes)), axes)
 
 
+@like(softmax)
 @rowwise(1, fixed={"axis": -1})
 def log_softmax(x: Operand[AnyValue], axis: Axes = -1) -> AnyValue:
     """Compute the logarithm of ``softmax``: x minus ``logsumexp`` over ``axis``, without overflow.
-
-    Args:
-        axis: one axis or several; None for all.
 
     >>> sg.evaluate(sg.nn.log_softmax([0.0, 0.0, -1000.0])).round(4)
     array([-6.9310000e-01, -6.9310000e-01, -1.0006931e+03])
@@ -233,13 +232,11 @@ def log_softmax(x: Operand[AnyValue], axis: Axes = -1) -> AnyValue:
     return away - of.log(total(of.exp(away), axes, keepdims=True))
 
 
+@like(softmax)
 def logsumexp(x: Operand[AnyValue], axis: Axes = -1, *, keepdims: bool = False) -> AnyValue:
     """Compute log(sum(exp(x))) over ``axis``, without overflow; a 0-d value is returned unchanged.
 
     -inf if all elements are -inf or there are none, +inf if one is +inf.
-
-    Args:
-        axis: one axis or several; None for all.
 
     Returns:
         A floating value without these axes.

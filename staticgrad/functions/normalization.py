@@ -283,15 +283,5 @@ def local_response_norm(
     return value / (k + alpha / count * total) ** beta
 
 
-publish(
-    globals(),
-    __name__,
-    (
-        "batch_norm",
-        "batch_statistics",
-        "group_norm",
-        "rms_norm",
-        "instance_norm",
-        "local_response_norm",
-    ),
-)
+_OWN = "batch_norm batch_statistics group_norm rms_norm instance_norm local_response_norm"
+publish(globals(), __name__, _OWN.split())

@@ -8,6 +8,7 @@ from string import ascii_lowercase, ascii_uppercase
 from typing import Any, Generic
 
 from staticgrad.errors import ArgumentError, RankError, ShapeError
+from staticgrad.families import like
 from staticgrad.functions.indexing import unstack
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
@@ -66,11 +67,9 @@ def vdot(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
     return matmul(reshape(left, left.size), reshape(right, right.size))
 
 
+@like(dot)
 def outer(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
     """out[i, j] = a[i] * b[j], both flattened in C order.
-
-    Args:
-        a, b: numbers; dtypes promote.
 
     Returns:
         The products [n, m].
@@ -374,11 +373,9 @@ def _paired_axes(left: Value, right: Value, axes: Any) -> tuple[list[int], list[
     )
 
 
+@like(dot)
 def inner(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
     """The product summed over the last axis of both; their product where one is 0-d.
-
-    Args:
-        a, b: numbers; dtypes promote.
 
     Returns:
         The sums, with the axes of a before those of b.
@@ -392,13 +389,11 @@ def inner(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
     return tensordot(left, right, ([-1], [-1]))
 
 
+@like(dot)
 def kron(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
     """The Kronecker product: every element of a times all of b, in blocks.
 
     The one with fewer axes gets axes of size 1 in front.
-
-    Args:
-        a, b: numbers; dtypes promote.
 
     Returns:
         The products; the size of each axis is that of a times that of b.

@@ -261,14 +261,12 @@ class MaxPool3d(MaxPool1d, axes=3):
     """Apply ``MaxPool1d`` to volumes [n, c, d, h, w]."""
 
 
+@like(MaxPool1d)
 class AvgPool1d(SpatialLayer):
     """The mean of each window of [n, c, l].
 
     Args:
-        kernel_size: taps of a window, for all spatial axes or for each.
-        stride: elements from one window to the next; by default as many as taps.
         padding: zeros around.
-        ceil_mode: whether a last window that begins inside counts although it reaches further.
         count_include_pad: whether zeros around count.
 
     >>> sg.evaluate(sg.nn.AvgPool1d(2)(sg.constant([[[1.0, 3.0, 2.0, 0.0]]])))
@@ -333,11 +331,9 @@ class AdaptiveAvgPool2d(AdaptiveAvgPool1d, axes=2):
     """Apply ``AdaptiveAvgPool1d`` to images [n, c, h, w]."""
 
 
+@like(AdaptiveAvgPool1d)
 class AdaptiveMaxPool1d(_Adaptive):
     """The largest elements of ``output_size`` parts of nearly equal size of [n, c, l].
-
-    Args:
-        output_size: how many parts, for all spatial axes or for each.
 
     >>> sg.evaluate(sg.nn.AdaptiveMaxPool1d(2)(sg.constant([[[1.0, 3.0, 2.0, 0.0]]])))
     array([[[3., 2.]]])

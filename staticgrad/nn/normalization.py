@@ -150,6 +150,7 @@ class GroupNorm(Layer):
         return group_norm(x, self.num_groups, self.weight, self.bias, eps=self.eps)
 
 
+@like(GroupNorm)
 class InstanceNorm1d(SpatialLayer):
     """Normalisation of each channel of each example [n, c, l] over the axes after the channels.
 
@@ -157,9 +158,6 @@ class InstanceNorm1d(SpatialLayer):
 
     Args:
         num_features: the number of channels.
-        eps: added to the variance.
-        affine: whether there are a weight and a bias, a number per channel.
-        dtype: of the parameters.
 
     >>> layer = sg.nn.InstanceNorm1d(2)
     >>> sg.evaluate(layer(sg.constant([[[0.0, 2.0], [30.0, 10.0]]]))).round(3)
@@ -201,6 +199,7 @@ class InstanceNorm3d(InstanceNorm1d, axes=3):
     """Apply ``InstanceNorm1d`` to volumes [n, c, d, h, w]."""
 
 
+@like(InstanceNorm1d)
 class BatchNorm1d(SpatialLayer):
     """Normalisation of each channel of [n, c] or [n, c, l], times ``weight``, plus ``bias``.
 
@@ -212,7 +211,6 @@ class BatchNorm1d(SpatialLayer):
     and nothing moves.
 
     Args:
-        num_features: the number of channels.
         eps: added to the variance.
         momentum: in [0, 1].
         affine: whether there are a weight and a bias, a number per channel.

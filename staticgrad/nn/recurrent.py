@@ -198,14 +198,9 @@ class LSTM(RNN):
         return stack([h for h, _ in lasts], 0), stack([c for _, c in lasts], 0)
 
 
+@like(RNN)
 class RNNCell(Module):
     """``tanh(x @ weight + h @ recurrent + bias)``: the next state of one time.
-
-    Args:
-        input_size, hidden_size: features of inputs and of states.
-        bias: whether there are biases.
-        init: first values of the weights, of ``hidden_size`` inputs.
-        dtype, seed: as ``Linear``.
 
     >>> cell = sg.nn.RNNCell(3, 4)
     >>> cell(sg.input("x", ("batch", 3), "float32")).shape

@@ -415,6 +415,7 @@ class RMSProp(Optimizer):
         return updates
 
 
+@like(RMSProp)
 @rule
 class Adagrad(Optimizer):
     """Adagrad: Duchi, Hazan and Singer (JMLR 2011), with diagonal matrices.
@@ -425,9 +426,7 @@ class Adagrad(Optimizer):
         p' = p - learning_rate * g / (sqrt(s') + eps)
 
     Args:
-        learning_rate: a number, a 0-d floating value, or a schedule.
         eps: added to the root, outside it.
-        weight_decay: the L2 penalty's factor.
     """
 
     learning_rate: Rate = 1e-2
