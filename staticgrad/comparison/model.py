@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -74,7 +74,7 @@ class Model:
         """The line of the loss."""
         return function_line(self.loss)
 
-    @property
+    @cached_property
     def is_random(self) -> bool:
         """True if the loss takes a generator of random numbers."""
         return _takes(self.loss, 3) and not _takes(self.loss, 2)

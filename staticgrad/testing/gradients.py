@@ -15,6 +15,7 @@ Comparing graphs in tests, and arrays as messages show them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import field
 from functools import partial
 from inspect import signature
@@ -198,31 +199,26 @@ def _of_function(function: Callable[..., Any], feeds: Feeds) -> _Program:
             hint="check_gradients(function, [array])",
         )
     named = feeds if isinstance(feeds, Mapping) else {f"x{i}": a for i, a in enumerate(feeds)}
-    _check_call(function, named, isinstance(feeds, Mapping))
+    by_name = isinstance(feeds, Mapping)
+    takes = None
+    with suppress(ValueError):  # a builtin may hide what it takes
+        takes = signature(function)
+    try:
+        if takes is not None:
+            takes.bind(*(() if by_name else named), **(named if by_name else {}))
+    except TypeError as error:
+        raise ArgumentError(
+            f"the function takes {takes}, the feeds are {len(named)}: {error}",
+            hint="one array per operand, in a list, or in a dict by the names of the arguments",
+        ) from None
     arrays = {}
     for name, data in named.items():
         array = np.asarray(data)
         array = array.astype(np.float64) if array.dtype.kind == "f" else array
         arrays[_variable(name, TensorType(as_dtype(array.dtype), array.shape))] = array
     values = list(arrays)
-    by_name = dict(zip(named, values, strict=True))
-    found = function(**by_name) if isinstance(feeds, Mapping) else function(*values)
+    found = function(**dict(zip(named, values, strict=True))) if by_name else function(*values)
     return _of_values(list(_graph(found).outputs.values()), arrays)
-
-
-def _check_call(function: Callable[..., Any], named: Mapping[str, Any], by_name: bool) -> None:
-    """Refuse a function that does not take the operands that it is given."""
-    try:
-        called = signature(function)
-    except ValueError:  # a builtin may hide what it takes
-        return
-    try:
-        called.bind(*(() if by_name else named), **(named if by_name else {}))
-    except TypeError as error:
-        raise ArgumentError(
-            f"the function takes {called}, the feeds are {len(named)}: {error}",
-            hint="one array per operand, in a list, or in a dict by the names of the arguments",
-        ) from None
 
 
 def _of_values(outputs: list[Symbolic], arrays: Mapping[Symbolic, Any]) -> _Program:
@@ -398,9 +394,15 @@ def grid(axes: list[Array]) -> Operands:
 def smooth_points(function: Function, points: Operands) -> Operands:
     """Return the points at which an elementwise function is smooth in all operands."""
     keep = np.ones(points[0].shape, bool)
+
+    def moved(position: int, step: float) -> Array:
+        return _first(
+            function, tuple(a + step if k == position else a for k, a in enumerate(points))
+        )
+
     for position, array in enumerate(points):
         if array.dtype.kind == "f":
-            keep &= _stable(partial(_first_moved, function, points, position))
+            keep &= _stable(partial(moved, position))
     return tuple(array[keep] for array in points)
 
 
@@ -428,11 +430,6 @@ def _stable(at: Callable[[float], Array]) -> Array:
         bend, half = (at(h) + at(-h) - 2 * here for h in (_STEP, _STEP / 2))
         near &= np.abs(bend - 4 * half) <= _AGREE * (1 + np.abs(here) + np.abs(narrow))
         return np.asarray(near & np.isfinite(here) & np.isfinite(narrow))
-
-
-def _first_moved(function: Function, points: Operands, position: int, step: float) -> Array:
-    moved = (*points[:position], points[position] + step, *points[position + 1 :])
-    return _first(function, moved)
 
 
 def _first(function: Function, operands: Operands) -> Array:
