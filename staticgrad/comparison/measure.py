@@ -22,18 +22,10 @@ import numpy as np
 
 from passes.pipelines import pipeline
 from staticgrad.analysis.work import work_of
+from staticgrad.comparison import memory
 from staticgrad.comparison.acts import abilities, acts
 from staticgrad.comparison.agreement import agreement
 from staticgrad.comparison.loading import Spec, subject
-from staticgrad.comparison.memory import (
-    budgets,
-    bytes_of,
-    checkpointed,
-    compiled_by_policy,
-    tape_peak,
-    tape_timeline,
-    timelines,
-)
 from staticgrad.comparison.model import BATCH, Batch, Model
 from staticgrad.comparison.page import ShownComparison, ShownTape
 from staticgrad.comparison.programs import LITERAL, ComparedProgram, unchanged
@@ -157,8 +149,8 @@ def compare(
             for race in (*timings, *forward, *layers):
                 race.run(seconds / PARTS)
         watch("memory")
-        by_policy = compiled_by_policy(chosen)
-        memories = tuple(bytes_of(chosen, n, n, by_policy) for n in sizes)
+        by_policy = memory.compiled_by_policy(chosen)
+        memories = tuple(memory.bytes_of(chosen, n, n, by_policy) for n in sizes)
         batch = chosen.draw(usual, np.random.default_rng(0))
         watch("what a graph cannot do")
         return ShownComparison(
@@ -170,14 +162,14 @@ def compare(
             forward=forward[0].pair() if forward else None,
             first=_first_results(spec, usual, watch),
             memories=memories,
-            budgets=budgets(trained, usual),
+            budgets=memory.budgets(trained, usual),
             program=str(trained.graph),
             work=work(trained, usual),
             abilities=abilities(),
             acts=acts(chosen, trained),
-            timelines=timelines(chosen, by_policy),
+            timelines=memory.timelines(chosen, by_policy),
             depth_memories=tuple(
-                bytes_of(each, depth, each.batch_size, compiled_by_policy(each))
+                memory.bytes_of(each, depth, each.batch_size, memory.compiled_by_policy(each))
                 for depth, each in others.items()
             ),
             anatomy=_anatomy(chosen.graph, trained, batch, trained.sizes(usual)),
@@ -185,7 +177,7 @@ def compare(
             dead=tuple(
                 dead_nodes(chosen.graph, trained.compiled.graph, trained.sizes(usual)).lines()
             ),
-            checkpointed=checkpointed(chosen, batch),
+            checkpointed=memory.checkpointed(chosen, batch),
             refusal=refusal,
             changes=_changes(chosen) if chosen.changes else None,
             peers=_peers(chosen, seconds, torch_compile, watch),
@@ -233,10 +225,10 @@ def _tape_alone(chosen: ComparedProgram, seconds: float, about: Mapping[str, Any
         threads=_pools_while_timed(),
         refusal=chosen.refusal,
         tape=race.timings()[0],
-        nbytes=tape_peak(chosen, batches[0]),
+        nbytes=memory.tape_peak(chosen, batches[0]),
         operations=tuple(operations),
         losses=tuple(losses),
-        timeline=tape_timeline(chosen, batches[0]),
+        timeline=memory.tape_timeline(chosen, batches[0]),
     )
 
 
