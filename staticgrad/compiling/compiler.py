@@ -7,7 +7,7 @@ asks about afterwards: the graph, the schedule, the kernels' sources, and why ea
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextvars import copy_context
 from functools import partial
 from pathlib import Path
@@ -36,7 +36,7 @@ from staticgrad.compiling.arguments import (
 )
 from staticgrad.compiling.artifacts import CompiledKernel, Kernels, Plans, reasons_apart
 from staticgrad.compiling.scheduling import Scheduling, scheduled
-from staticgrad.errors import GraphError, ParseError, UnknownAttributeError, hints
+from staticgrad.errors import ExportError, GraphError, ParseError, UnknownAttributeError, hints
 from staticgrad.errors.tracebacks import boundary, cut
 from staticgrad.errors.wording import did_you_mean
 from staticgrad.ir.calls import public
@@ -500,35 +500,52 @@ class Compiled(Generic[Results]):
         )
 
     @public
-    def export(self, path: str | Path, **sizes: int) -> Path:
-        """Write a file of Python that runs this program with NumPy and Numba alone.
+    def export(self, path: str | Path, *, header: str | Path | None = None, **sizes: int) -> Path:
+        """Write this program as a file that runs without staticgrad.
 
-        The file has the kernels as plain loops, the plan and ``run(feeds)``; the parameters are in
-        a file of the same name that ends in ``.npz``. Files that are there are replaced.
+        ``"step.py"``: a module that needs NumPy and Numba alone. It has kernels as plain loops, the
+        plan and ``run(feeds)``; the parameters are in a file of the same name that ends in
+        ``.npz``. ``"step.so"``, ``"step.o"`` or ``"step.a"``: a library for C at fixed sizes, which
+        needs nothing; the C compiler ``CC``, cc, gcc or clang links it. Files that are there are
+        replaced.
 
         Args:
-            path: where to write it, ``"step.py"``.
-            sizes: values of named sizes at which the order of steps is planned, by default those
-                of the latest run. They stay free in the file, unless ``compile`` got them.
+            path: where to write it.
+            header: where to write the header of a library, by default beside it; its stem is the
+                prefix of all names.
+            sizes: values of named sizes, by default those of the latest run. A library has these
+                alone; in a module they stay free, unless ``compile`` got them, and are those at
+                which the order of steps is planned.
 
         Returns:
             The path.
 
         Raises:
-            ExportError: a part of the program has no such form, as a call of a library.
+            ExportError: a part of the program has no such form, as a call of a library; a library
+                without a C compiler, or of open sizes.
             UnknownNameError, SizeGuardError, BudgetInfeasible: as ``plan``.
-            ArgumentError: ``path`` is not a path. OSError: a file cannot be written.
+            ArgumentError: ``path`` is not a path of such a file. OSError: a file cannot be written.
         """
-        from staticgrad.exporting import export
+        from staticgrad.exporting import LIBRARIES, export
         from staticgrad.types.arrays import typical_value
 
         latest = self._latest_or_fixed()
         if latest is None or sizes:
             typical = {n: typical_value(each, 64) for n, each in self.program_graph.sizes.items()}
             asked = {n: v for n, v in typical.items() if n not in dict(self.options.sizes)}
+            if str(path).endswith(LIBRARIES):
+                self._check_sizes_of_library(asked.keys() - sizes.keys())
             latest = self.plan(**(asked | sizes))
         stores, fixed = self._executor.program.stores, dict(self.options.sizes)
-        return export(path, self.program_graph, latest, stores, fixed, self.single)
+        return export(path, self.program_graph, latest, stores, fixed, self.single, header)
+
+    def _check_sizes_of_library(self, open_sizes: Set[str]) -> None:
+        if open_sizes:
+            names = ", ".join(sorted(open_sizes))
+            raise ExportError(
+                f"a library has fixed sizes, and {names} is open",
+                hint=f"f.export(path, {', '.join(f'{n}=...' for n in sorted(open_sizes))})",
+            )
 
     def __repr__(self) -> str:
         outputs = ", ".join(self.program_graph.outputs) or "none"

@@ -1,11 +1,11 @@
-"""Compiled programs as files that run without this package: one of Python, one of arrays."""
+"""Compiled programs as files that run without this package: in Python, or as a library for C."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from staticgrad.storage.parameter import ParameterStore
 
 __all__ = ["export"]
 
+#: How the files of libraries for C end.
+LIBRARIES: Final = (".so", ".o", ".a")
+
 
 def export(
     path: str | PathLike[str],
@@ -26,28 +29,43 @@ def export(
     stores: Mapping[str, ParameterStore],
     fixed: Mapping[str, int],
     single: bool,
+    header: str | PathLike[str] | None = None,
 ) -> Path:
-    """Write a program into ``path``, a file of Python, and its arrays into an ``.npz`` beside it.
+    """Write a program into ``path``: a file of Python, with its arrays in an ``.npz`` beside it, or
+    a library for C with its header.
 
     Args:
-        path: where to write it, ``"step.py"``.
+        path: where to write it, ``"step.py"``, ``"step.so"``, ``"step.o"``, ``"step.a"``.
         graph: what feeds are checked by.
         plan: in which order, and, where all sizes are fixed, where in memory.
         stores: the parameters by name.
         fixed: the sizes that every run has.
         single: whether ``run`` gives one array instead of a dict.
+        header: where to write the header of a library, by default beside it.
 
     Raises:
-        ArgumentError: ``path`` is no path of a Python file.
+        ArgumentError: ``path`` is no path of such a file.
         ExportError: a part of the program has no such form; it names the operation and its line.
         OSError: a file cannot be written.
     """
     if not isinstance(path, str | PathLike):
         raise ArgumentError(f"the path of a file comes first, got {kind_of(path)}")
     found = Path(path)
+    if found.suffix in LIBRARIES:
+        from staticgrad.exporting.library import export_library  # by far the rarer
+
+        above = found.with_suffix(".h") if header is None else Path(header)
+        export_library(found, above, graph, plan, stores)
+        return found
+    if header is not None:
+        raise ArgumentError(
+            f"a header belongs to a library, and {found.name!r} is none",
+            hint=f"a library ends in {', '.join(LIBRARIES)}",
+        )
     if found.suffix != ".py" or not found.stem.isidentifier():
         raise ArgumentError(
-            f"a program is exported as a module of Python, got {found.name!r}", hint='"step.py"'
+            f"a program is exported as a module of Python or a library, got {found.name!r}",
+            hint='"step.py", or "step.so" with header="step.h"',
         )
     writer, arrays = ProgramWriter(graph, plan, fixed, single), found.with_suffix(".npz")
     text = writer.text(arrays.name)

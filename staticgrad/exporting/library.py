@@ -1,0 +1,516 @@
+"""Compiled programs as libraries for C: object code of the kernels, and the plan as a file of C.
+
+All sizes are fixed, so the plan is constants: each kernel is called with the words that a run of
+this package gives it. The plan is compiled by the C compiler of this machine; what is made needs
+the C library alone, neither Python nor LLVM.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad import backends
+from staticgrad.errors import ArgumentError, CompileError, ExportError
+from staticgrad.exporting.expressions import Indented
+from staticgrad.exporting.steps import lines_of
+from staticgrad.ir.graph import Graph
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.plan import Plan, PlannedStep
+from staticgrad.ir.schedule import KernelStep, Step, StepBody
+from staticgrad.native import jit, target
+from staticgrad.storage.parameter import ParameterStore
+from staticgrad.types.dim import Size, evaluate
+from staticgrad.types.dtype import DType
+
+#: Kinds of libraries: how each is made of objects. ``{}`` is the file, objects follow.
+LINKING: Final = {
+    ".so": ("{cc}", "-shared", "-o", "{path}"),
+    ".o": ("{cc}", "-r", "-nostdlib", "-o", "{path}"),
+    ".a": ("ar", "rcs", "{path}"),
+}
+_C_TYPES: Final = {"float32": "float", "float64": "double", "bool": "uint8_t"}
+#: Element types that C has no name for, as integers of their bits.
+_AS_BITS: Final = frozenset({"float16", "bfloat16"})
+_KEYWORDS: Final = frozenset(
+    re.findall(
+        r"\w+",
+        """auto break case char const continue default do double else enum extern float for goto if
+        inline int long register restrict return short signed sizeof static struct switch typedef
+        union unsigned void volatile while class new delete template this private public""",
+    )
+)
+#: Bytes on whose multiples arrays of the data begin.
+_LINE: Final = 64
+
+_HEADER: Final = """\
+/* {name}: a compiled program for C, {about}.
+
+   Arrays are contiguous, in C order, and do not overlap. Parameters are read and updated in place.
+   A library is compiled for one kind of processor: {target}. */
+#ifndef {guard}
+#define {guard}
+#include <stddef.h>
+#include <stdint.h>
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
+{structs}
+/* Part of a kernel: iterations [begin, end). */
+typedef void (*{name}_task)(void *job, int64_t begin, int64_t end);
+
+/* Threads of the caller. `run` calls task(job, begin, end) for parts that cover [0, total), each of
+   which begins at a multiple of grain, from any threads, and returns when all have ended. */
+typedef struct {{
+    void (*run)(void *pool, {name}_task task, void *job, int64_t total, int64_t grain);
+    void *pool;
+}} {name}_pool;
+
+/* Bytes of memory that a run works in. It begins at a multiple of 64, and keeps nothing between
+   runs. */
+size_t {name}_arena_bytes(void);
+
+/* Copy the values that the parameters had when the library was made. */
+void {name}_initial(const {name}_params *params);
+
+/* Run the program; pool may be NULL: one thread. Several threads may run it at once with arenas,
+   outputs and parameters of their own. Returns 0, or the number of a check that failed before any
+   parameter was written, which {name}_message explains. */
+int {name}_run(const {name}_inputs *inputs, const {name}_params *params,
+    const {name}_outputs *outputs, void *arena, const {name}_pool *pool);
+
+/* What a result of {name}_run says, in English. */
+const char *{name}_message(int result);
+
+#ifdef __cplusplus
+}}
+#endif
+#endif
+"""
+
+_SOURCE: Final = """\
+#include <string.h>
+#include "{header}"
+
+#define WORD(pointer) ((int64_t)(intptr_t)(pointer))
+typedef void kernel(const int64_t *t, const int64_t *own, int64_t begin, int64_t end);
+{kernels}
+
+extern const char {name}_data[];
+__asm__(
+    ".section .rodata\\n"
+    ".balign 64\\n"
+    ".local {name}_data\\n"
+    "{name}_data:\\n"
+    ".incbin \\"{data}\\"\\n"
+    ".byte 0\\n"
+    ".previous\\n");
+
+typedef struct {{
+    kernel *code;
+    const int64_t *t, *own;
+}} job;
+
+static void part(void *given, int64_t begin, int64_t end) {{
+    const job *each = given;
+    each->code(each->t, each->own, begin, end);
+}}
+
+static void shared(const {name}_pool *pool, kernel *code, const int64_t *t, const int64_t *own,
+    int64_t total, int64_t grain) {{
+    job each = {{code, t, own}};
+    if (pool && grain > 0 && total > grain)
+        pool->run(pool->pool, part, &each, total, grain);
+    else
+        code(t, own, 0, total);
+}}
+
+size_t {name}_arena_bytes(void) {{ return {arena}; }}
+
+void {name}_initial(const {name}_params *params) {{
+    (void)params;
+{initial}
+}}
+
+const char *{name}_message(int result) {{
+    static const char *const messages[] = {{{messages}}};
+    return result >= 0 && result < {count} ? messages[result] : "unknown result";
+}}
+
+int {name}_run(const {name}_inputs *inputs, const {name}_params *params,
+    const {name}_outputs *outputs, void *given, const {name}_pool *pool) {{
+    char *const arena = given;
+    (void)arena, (void)inputs, (void)params, (void)outputs, (void)pool;
+{checks}
+{steps}
+    return 0;
+}}
+"""
+
+
+def export_library(
+    path: Path,
+    header: Path,
+    graph: Graph,
+    plan: Plan,
+    stores: Mapping[str, ParameterStore],
+) -> None:
+    """Write a program as a library for C, and its header.
+
+    Args:
+        path: the library, a shared object, an object or an archive by its suffix.
+        header: the header, whose stem is the prefix of all names.
+        graph: what inputs, outputs and parameters are called.
+        plan: the steps, at the sizes that every run has.
+        stores: the parameters by name.
+
+    Raises:
+        ArgumentError: the header's stem is not a name in C.
+        ExportError: a step calls a library, or there is no C compiler.
+        CompileError: the C compiler refuses the plan.
+    """
+    if not re.fullmatch(r"[A-Za-z_]\w*", header.stem, re.ASCII):
+        raise ArgumentError(
+            f"the stem of a header is a prefix in C, got {header.stem!r}", hint='header="step.h"'
+        )
+    compiler = next(filter(shutil.which, (os.environ.get("CC", ""), "cc", "gcc", "clang")), None)
+    if compiler is None:
+        raise ExportError(
+            "a library is linked by a C compiler, and there is none",
+            hint="install gcc or clang, or name one: CC=/path/to/cc",
+        )
+    writer = LibraryWriter(header.stem, graph, plan, stores)
+    with tempfile.TemporaryDirectory() as folder:
+        glue, data, kernels = (Path(folder) / name for name in ("plan.c", "data", "kernels.o"))
+        text = writer.source(header.name, str(data))
+        data.write_bytes(writer.data)
+        glue.write_text(text, "utf-8")
+        header.write_text(writer.header(), "utf-8")
+        kernels.write_bytes(_object_code(writer.kernels))
+        objects = [str(kernels), str(glue.with_suffix(".o"))]
+        include = f"-I{header.resolve().parent}"
+        _call(compiler, "-std=gnu11", "-O2", "-fPIC", include, "-c", str(glue), "-o", objects[1])
+        path.unlink(missing_ok=True)  # an archive would be added to
+        made = [word.format(cc=compiler, path=path) for word in LINKING[path.suffix]]
+        _call(*made, *objects)
+
+
+def _call(*command: str) -> None:
+    ran = subprocess.run(command, capture_output=True, text=True)
+    if ran.returncode:
+        raise CompileError(f"{command[0]} failed", details=ran.stderr.splitlines()[:20])
+
+
+def _object_code(kernels: Mapping[Kernel, str]) -> bytes:
+    """Return one object with the code of kernels and of all that they share."""
+    texts: dict[str, None] = {}
+    for kernel in kernels:
+        own, shared = jit.parts(backends.render(kernel), "vector")
+        texts |= dict.fromkeys((*own, *shared.values()))
+    return jit.compile_ir([jit.merged(texts)], "", target.host()).elf
+
+
+class LibraryWriter:
+    """The text of a program in C. ``kernels`` are the symbols of its kernels, ``data`` the bytes of
+    its constants and of the first values of its parameters."""
+
+    def __init__(
+        self, name: str, graph: Graph, plan: Plan, stores: Mapping[str, ParameterStore]
+    ) -> None:
+        self.name, self.graph, self.plan, self.stores = name, graph, plan, stores
+        self.sizes = dict(plan.sizes)
+        self.kernels: dict[Kernel, str] = {}
+        self.data = b""
+        self.checks: list[str] = []
+        self.lines = Indented()
+        self.lines.depth = 1
+        self._rooms: set[str] = set()
+        self._counter = 0
+
+    def size(self, size: Size) -> int:
+        """The value of a size."""
+        return evaluate(size, self.sizes)
+
+    def fresh(self, name: str) -> str:
+        """A variable that nothing has yet."""
+        self._counter += 1
+        return f"{name}{self._counter}"
+
+    # -- the files --------------------------------------------------------------------------------
+
+    def header(self) -> str:
+        """The header."""
+        sizes = ", ".join(f"{name} = {size}" for name, size in self.plan.sizes)
+        outputs = self.graph.outputs.items()
+        fields = {
+            "inputs": [("const ", v.node.label, v.dtype, v.shape) for v in self.graph.inputs],
+            "params": [("", p.name, p.type.dtype, p.type.shape) for p in self.graph.parameters],
+            "outputs": [("", name, value.dtype, value.shape) for name, value in outputs],
+        }
+        structs = "\n".join(self._struct(kind, rows) for kind, rows in fields.items())
+        return _HEADER.format(
+            name=self.name,
+            about=sizes or "of literal sizes",
+            target=target.host().cpu,
+            guard=f"{self.name.upper()}_H",
+            structs=structs,
+        )
+
+    def _struct(self, kind: str, rows: Iterable[tuple[str, str, DType, Sequence[Size]]]) -> str:
+        lines = [
+            f"    {const}{_c_type(dtype)} *{field(name)}; "
+            f"/* {dtype}[{', '.join(str(self.size(s)) for s in shape)}] */"
+            for const, name, dtype, shape in rows
+        ]
+        lines = lines or ["    char unused;"]
+        return "\n".join(["typedef struct {", *lines, f"}} {self.name}_{kind};", ""])
+
+    def source(self, header: str, data: str) -> str:
+        """The plan, given the header's name and the path of the data."""
+        scope: dict[str, str] = {}
+        for buffer in self.plan.schedule.buffers:
+            if buffer.role == "input":
+                scope[buffer.name] = f"((char *)inputs->{field(buffer.label)})"
+            elif buffer.role == "parameter":
+                scope[buffer.name] = f"((char *)params->{field(buffer.label)})"
+        outputs = [(f"outputs->{field(n)}", made) for n, made in self.plan.schedule.outputs]
+        for place, made in outputs:
+            scope.setdefault(made, f"((char *){place})")
+        self.write(self.plan, scope)
+        for place, made in outputs:
+            if scope[made] != f"((char *){place})":  # one value that has two names
+                nbytes = self.size(self.plan.schedule.buffer(made).nbytes)
+                self.lines.add(f"memcpy({place}, {scope[made]}, {nbytes});")
+        initial = [self._initial(name, store) for name, store in self.stores.items()]
+        messages = ["it ran", *self.checks]
+        return _SOURCE.format(
+            name=self.name,
+            header=header,
+            kernels="\n".join(f"extern kernel {symbol};" for symbol in self.kernels.values()),
+            data=data.replace("\\", "\\\\"),
+            arena=max(self.plan.peak_bytes, 1),
+            initial="\n".join(initial),
+            messages=", ".join(map(quoted, messages)),
+            count=len(messages),
+            checks="\n".join(
+                f"    int64_t check{n}[2] = {{-1, 0}};" for n in range(len(self.checks))
+            ),
+            steps="\n".join(self.lines.text),
+        )
+
+    def _initial(self, name: str, store: ParameterStore) -> str:
+        array = np.ascontiguousarray(store.read())
+        place = self._stored(array)
+        return f"    memcpy(params->{field(name)}, {place}, {array.nbytes});"
+
+    def _stored(self, array: np.ndarray[Any, Any]) -> str:
+        """The place of an array in the data, to which it is added."""
+        begin = -(-len(self.data) // _LINE) * _LINE
+        self.data = self.data.ljust(begin, b"\0") + array.tobytes()
+        return f"({self.name}_data + {begin})"
+
+    # -- steps ------------------------------------------------------------------------------------
+
+    def write(self, plan: Plan, scope: dict[str, str], base: int = 0, outer: bool = True) -> None:
+        """The steps of a plan whose arena begins at ``base``.
+
+        ``scope`` has the address of each buffer; those of the arena are added. An ``outer`` plan,
+        no body of a loop, ends at its commit where a check has failed.
+        """
+        schedule, first_check = plan.schedule, len(self.checks)
+        for step in schedule.steps:
+            self._rooms |= {own.buffer for own in step.scratch() if own.per == "bodies"}
+        for buffer in schedule.buffers:
+            if buffer.name not in scope and buffer.role == "check":
+                scope[buffer.name] = f"((char *)check{len(self.checks)})"
+                step = next(s for s in schedule.steps if buffer.name in s.writes())
+                self.checks.append(f"an index is out of range: {step.label}: {lines_of(step)}")
+            elif buffer.name not in scope and buffer.data is not None:
+                scope[buffer.name] = f"((char *){self._stored(np.asarray(buffer.data.array))})"
+        for position, planned in enumerate(plan.steps):
+            if outer and position == plan.commit:
+                self._look(first_check)
+            for placed in plan.placements:
+                if placed.first == position and schedule.buffer(placed.buffer).role != "check":
+                    scope[placed.buffer] = f"(arena + {base + placed.offset})"
+            self._step(schedule.steps[planned.step], planned, scope)
+        if outer and plan.commit >= len(plan.steps):
+            self._look(first_check)
+
+    def _look(self, first: int) -> None:
+        for number in range(first, len(self.checks)):
+            self.lines.add(f"if (check{number}[0] >= 0) return {number + 1};")
+
+    def _step(self, step: Step, planned: PlannedStep, scope: dict[str, str]) -> None:
+        self.lines.add(f"/* {step.label}: {lines_of(step)} */".replace("*/ */", "*/"))
+        if isinstance(step, KernelStep):
+            self._kernel(step, scope)
+        elif step.bodies():
+            self._bodies(step, planned, scope)
+        else:
+            at = step.origins[0] if step.origins else None
+            raise ExportError(f"{step.label}: a call of a library cannot be exported", at=at)
+
+    def _kernel(self, step: KernelStep, scope: Mapping[str, str]) -> None:
+        kernel = step.kernel
+        symbol = self.kernels.setdefault(kernel, jit.symbol_of(backends.render(kernel), "vector"))
+        words: dict[bool, list[str]] = {False: [], True: []}
+        for operand, binding in zip(kernel.operands, step.operands, strict=True):
+            offset = self.size(binding.offset) * operand.dtype.itemsize
+            words[operand.is_own].append(f"WORD({scope[binding.buffer]} + {offset})")
+        words[False] += [str(self.size(size)) for size in step.arguments]
+        total, own = self.size(step.total), ", ".join(words[True]) or "0"
+        grain = 0 if words[True] else step.grain  # scratch is one thread's
+        self.lines.add("{")
+        self.lines.add(f"    const int64_t t[] = {{{', '.join(words[False]) or '0'}}};")
+        self.lines.add(f"    const int64_t own[] = {{{own}}};")
+        self.lines.add(f"    shared(pool, {symbol}, t, own, {total}, {grain});")
+        self.lines.add("}")
+
+    # -- loops and branches -----------------------------------------------------------------------
+
+    def _bodies(self, step: Step, planned: PlannedStep, scope: Mapping[str, str]) -> None:
+        (room,) = (own.buffer for own in step.scratch() if own.per == "bodies")
+        base = int(re.sub(r"\D", "", scope.get(room, "")) or 0)
+        bodies = [*zip(step.bodies(), planned.bodies, strict=True)]
+        places = [
+            f"({scope[a.buffer]} + {self.size(a.begin)})" if a.buffer in scope else ""
+            for a in step.accesses()
+        ]
+        control, lines = step.control, self.lines
+        if control.kind == "branch":
+            case = self.fresh("case")  # numbers beyond the cases are the first or the last
+            lines.add(f"const int64_t {case} = *(const int64_t *){places[control.decides]};")
+            lines.add(f"switch ({case} < 0 ? 0 : {case}) {{")
+            for number, (body, plan) in enumerate(bodies):
+                last = number == len(bodies) - 1
+                lines.add("default: {" if last else f"case {number}: {{")
+                lines.depth += 1
+                self.write(plan, {n: places[at] for n, at in body.outside}, base, outer=False)
+                lines.add("break;")
+                lines.depth -= 1
+                lines.add("}")
+            lines.add("}")
+            return
+        nbytes = {
+            buffer.name: self.size(buffer.nbytes)
+            for body, _ in bodies
+            for buffer in body.schedule.buffers
+        }
+        iterations = self.size(step.arguments[0])
+        LoopLines(self, step, places, nbytes, iterations).write(bodies, base)
+
+
+class LoopLines:
+    """Writes a loop: carried values take turns in two places, the last iteration writes the result.
+
+    ``places`` are the addresses of the step's accesses, ``nbytes`` those of the bodies' buffers.
+    """
+
+    def __init__(
+        self,
+        writer: LibraryWriter,
+        step: Step,
+        places: Sequence[str],
+        nbytes: Mapping[str, int],
+        iterations: int,
+    ) -> None:
+        self.writer, self.control, self.places = writer, step.control, places
+        self.nbytes, self.iterations = nbytes, iterations
+        self.turns = [
+            tuple(writer.fresh(word) for word in ("old", "new", "spare"))
+            for _ in self.control.carries
+        ]
+        self.t, self.row = writer.fresh("t"), writer.fresh("row")
+
+    def _bytes(self, carry: int) -> int:
+        found = self.nbytes.get(f"out.c{carry}")
+        return self.nbytes[f"in.c{carry}"] if found is None else found
+
+    def write(self, bodies: Sequence[tuple[StepBody, Plan]], base: int) -> None:
+        """The lines of the loop around its bodies, whose arenas begin at ``base``."""
+        control, lines, places = self.control, self.writer.lines, self.places
+        rest = [n for n in range(len(self.turns)) if n not in control.logged]
+        lines.add("{")
+        lines.depth += 1
+        for n, (first, last, other) in enumerate(control.carries):
+            old, new, spare = self.turns[n]
+            if n in control.logged:
+                at = self.iterations * self._bytes(n) if control.backwards else 0
+                lines.add(f"memmove({places[last]} + {at}, {places[first]}, {self._bytes(n)});")
+                lines.add(f"char *{old}, *{new};")
+                continue
+            one, two = places[last], places[other]
+            if last != other and self.iterations % 2 == 0:
+                one, two = two, one
+            lines.add(f"char *{old} = {places[first]}, *{new} = {one}, *{spare} = {two};")
+        lines.add(f"int64_t {self.t} = 0;")
+        lines.add(f"for (; {self.t} < {self.iterations}; {self.t}++) {{")
+        lines.depth += 1
+        row = f"{self.iterations} - 1 - {self.t}" if control.backwards else self.t
+        lines.add(f"const int64_t {self.row} = {row};")
+        lines.add(f"(void){self.row};")
+        for n in control.logged:
+            place, count = places[control.carries[n][1]], self._bytes(n)
+            here, after = f"{self.row} * {count}", f"({self.row} + 1) * {count}"
+            here, after = (after, here) if control.backwards else (here, after)
+            lines.add(f"{self.turns[n][0]} = {place} + {here};")
+            lines.add(f"{self.turns[n][1]} = {place} + {after};")
+        for number, (body, plan) in enumerate(bodies):
+            self.writer.write(plan, self._scope(body), base, outer=False)
+            if control.kind == "while" and number == 0:
+                lines.add(f"if (!*(const uint8_t *){places[control.decides]}) break;")
+        for n in rest:
+            old, new, spare = self.turns[n]
+            lines.add(f"{old} = {new}, {new} = {spare}, {spare} = {old};")
+        lines.depth -= 1
+        lines.add("}")
+        for n in rest:
+            result = places[control.carries[n][1]]
+            lines.add(f"memmove({result}, {self.turns[n][0]}, {self._bytes(n)});")
+        if control.done >= 0:
+            lines.add(f"*(int64_t *){places[control.done]} = {self.t};")
+        lines.depth -= 1
+        lines.add("}")
+
+    def _scope(self, body: StepBody) -> dict[str, str]:
+        """Return the addresses of what a body reads and writes outside in one iteration."""
+        inputs = {b.name for b in body.schedule.buffers if b.role == "input"}
+        carried, scope = dict(body.carried), dict[str, str]()
+        for name, at in body.outside:
+            scope[name] = self.places[at]
+            if name in carried:
+                scope[name] = self.turns[carried[name]][0 if name in inputs else 1]
+            elif name in body.rows:
+                scope[name] = f"({self.places[at]} + {self.row} * {self.nbytes[name]})"
+        if body.number:
+            name = self.writer.fresh("iteration")
+            self.writer.lines.add(f"const int64_t {name}[] = {{{self.row}}};")
+            scope[body.number] = f"((char *){name})"
+        return scope
+
+
+def _c_type(dtype: DType) -> str:
+    """Return the type of an element in C; narrow floats are integers of their bits."""
+    name = str(dtype)
+    return _C_TYPES.get(name) or ("uint16_t" if name in _AS_BITS else f"{name}_t")
+
+
+def field(name: str) -> str:
+    """Return a name as that of a field in C."""
+    found = re.sub(r"\W", "_", name, flags=re.ASCII)
+    return f"_{found}" if not found or found[0].isdigit() or found in _KEYWORDS else found
+
+
+def quoted(text: str) -> str:
+    """Return a text as a string in C."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'

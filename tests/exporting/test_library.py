@@ -1,0 +1,238 @@
+"""Libraries for C: a program in C trains with one, results are bitwise those of ``f.run``."""
+
+import ctypes
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad import errors
+
+pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
+RNG = np.random.default_rng(11)
+
+
+def normal(*shape, dtype="float32"):
+    return RNG.normal(size=shape).astype(dtype)
+
+
+class Library:
+    """An exported library, called by the order of fields in its header."""
+
+    def __init__(self, f, path, **sizes):
+        self.graph, self.name = f.program_graph, path.stem
+        f.export(path, **sizes)
+        self.code = ctypes.CDLL(str(path))
+        nbytes = getattr(self.code, f"{self.name}_arena_bytes")
+        nbytes.restype = ctypes.c_size_t
+        memory = np.full(nbytes() + 64, 0xA5, np.uint8)
+        self.arena = memory[-memory.ctypes.data % 64 :]
+        self.message = getattr(self.code, f"{self.name}_message")
+        self.message.restype = ctypes.c_char_p
+
+    def run(self, feeds, parameters, results):
+        """Return the code of one run; parameters and results are written."""
+        inputs = [
+            np.ascontiguousarray(feeds[v.node.label], v.dtype.numpy) for v in self.graph.inputs
+        ]
+        structs = [
+            (ctypes.c_void_p * max(1, len(arrays)))(*[a.ctypes.data for a in arrays])
+            for arrays in (inputs, parameters.values(), results.values())
+        ]
+        run = getattr(self.code, f"{self.name}_run")
+        return run(*structs, ctypes.c_void_p(self.arena.ctypes.data), None)
+
+
+def scanned():
+    x, w = sg.input("x", (9, 4, 6)), sg.input("w", (6, 6))
+    carry, out = sg.scan(lambda c, each: (sg.tanh(c @ w + each),) * 2, sg.zeros((4, 6)), x)
+    return {"out": out, **dict(zip(("dx", "dw"), sg.grad(carry.sum(), [x, w]), strict=True))}
+
+
+def halved():
+    x = sg.input("x", (5,), "float64")
+    found = sg.while_loop(lambda v: (v * v).sum() > 1e-3, lambda v: v * 0.5, x, max_steps=200)
+    return {"y": found[0] if isinstance(found, tuple) else found}
+
+
+def branched():
+    x, at = sg.input("x", (8,)), sg.input("at", (), "int64")
+    return {"y": sg.switch(at, [sg.sin, sg.exp, lambda v: v * 2.0], x)}
+
+
+def convolved():
+    x, w = sg.input("x", (2, 3, 11, 11)), sg.input("w", (4, 3, 3, 3))
+    y = sg.nn.max_pool(sg.nn.relu(sg.nn.conv(x, w, padding=1)), 2)
+    return {"y": y, "dw": sg.grad((y * y).sum(), w)}
+
+
+def mixed():
+    x = sg.input("x", (33,), "float64")
+    return {
+        "order": sg.argsort(x),
+        "low": x.astype("float16"),
+        "brain": x.astype("bfloat16"),
+        "sign": x > 0.0,
+        "same": x,
+        "twice": x,
+        "sums": sg.cumsum(x.astype("int8")),
+    }
+
+
+PROGRAMS = (scanned, halved, branched, convolved, mixed)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_results_are_those_of_the_program(program, tmp_path):
+    f = sg.compile(sg.Graph(program()))
+    for case in (0, 1, -1, 5):
+        feeds = {
+            v.node.label: np.int64(case) if v.dtype.is_integer else normal(*v.shape)
+            for v in f.program_graph.inputs
+        }
+        feeds = {
+            n: np.asarray(a, f.program_graph.inputs[k].dtype.numpy)
+            for k, (n, a) in enumerate(feeds.items())
+        }
+        want = {name: np.asarray(value) for name, value in f.run(feeds).items()}
+        library = Library(f, tmp_path / f"case_{case % 9}.so")
+        found = {name: np.zeros_like(array) for name, array in want.items()}
+        assert library.run(feeds, {}, found) == 0
+        for name, array in want.items():
+            assert found[name].tobytes() == array.tobytes(), name
+
+
+def test_a_failed_check_ends_the_run_before_parameters_are_written(tmp_path):
+    table, at = sg.parameter("table", normal(5, 3)), sg.input("at", ("n",), "int64")
+    rows = sg.take(table, at, 0)
+    loss = (rows * rows).sum()
+    step = {table: table - 0.5 * sg.grad(loss, table)}
+    f = sg.compile(sg.Graph({"loss": loss}, updates=step))
+    library = Library(f, tmp_path / "looked.so", n=4)
+    own = {"table": np.array(table.value)}
+    before, results = own["table"].copy(), {"loss": np.zeros((), "float32")}
+    code = library.run({"at": [0, 1, 5, 2]}, own, results)
+    assert code > 0
+    assert b"index is out of range" in library.message(code)
+    assert b"take" in library.message(code)
+    np.testing.assert_array_equal(own["table"], before)
+    assert library.run({"at": [0, 1, 4, -1]}, own, results) == 0
+    want = f.run({"at": np.array([0, 1, 4, -1])})
+    assert results["loss"].tobytes() == want["loss"].tobytes()
+    assert own["table"].tobytes() == table.value.tobytes()
+
+
+TRAIN = r"""
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include "train.h"
+
+typedef struct { train_task task; void *job; int64_t begin, end; } part;
+static void *one(void *given) {
+    part *p = given;
+    p->task(p->job, p->begin, p->end);
+    return NULL;
+}
+static int parts;
+static void in_two(void *pool, train_task task, void *job, int64_t total, int64_t grain) {
+    int64_t half = (total / 2 + grain - 1) / grain * grain;
+    if (half > total) half = total;
+    part first = {task, job, 0, half}, second = {task, job, half, total};
+    pthread_t thread;
+    (void)pool;
+    parts++;
+    pthread_create(&thread, NULL, one, &first);
+    one(&second);
+    pthread_join(thread, NULL);
+}
+int main(int count, char **words) {
+    float x[64 * 300], y[64], w[300], loss;
+    for (int i = 0; i < 64; i++) {
+        y[i] = (float)(i % 7) / 7;
+        for (int j = 0; j < 300; j++)
+            x[i * 300 + j] = (float)((i * 31 + j * 17) % 101) / 101 - 0.5f;
+    }
+    train_inputs inputs = {.x = x, .y = y};
+    train_params params = {.w = w};
+    train_outputs outputs = {.loss = &loss};
+    train_pool pool = {in_two, NULL};
+    void *arena = aligned_alloc(64, (train_arena_bytes() + 63) / 64 * 64);
+    train_initial(&params);
+    for (int step = 0; step < atoi(words[1]); step++)
+        if (train_run(&inputs, &params, &outputs, arena, count > 2 ? &pool : NULL)) return 1;
+    fwrite(&loss, 4, 1, stdout);
+    fwrite(w, 4, 300, stdout);
+    free(arena);
+    fprintf(stderr, "%d", parts);
+    return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("kind", ["so", "o", "a"])
+def test_a_program_in_c_trains(kind, tmp_path):
+    x, y = sg.input("x", ("batch", 300)), sg.input("y", ("batch",))
+    w = sg.parameter("w", normal(300) * 0.1)
+    loss = ((sg.tanh(x) @ w - y) ** 2).mean() + 0.1 * sg.exp(sg.tanh(x * w)).mean()
+    f = sg.compile(sg.Graph({"loss": loss}, updates={w: w - 0.1 * sg.grad(loss, w)}))
+    library = f.export(tmp_path / f"train.{kind}", header=tmp_path / "train.h", batch=64)
+    (tmp_path / "main.c").write_text(TRAIN)
+    command = [
+        "cc",
+        "-std=c11",
+        "-Wall",
+        "-Werror",
+        "main.c",
+        str(library),
+        "-lpthread",
+        "-o",
+        "main",
+    ]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    i, j = np.arange(64)[:, None], np.arange(300)
+    feeds = {
+        "x": (((i * 31 + j * 17) % 101).astype("float32") / np.float32(101) - np.float32(0.5)),
+        "y": (np.arange(64) % 7).astype("float32") / np.float32(7),
+    }
+    for _ in range(5):
+        want = f.run(feeds)["loss"]
+    for threads in ([], ["pool"]):
+        ran = subprocess.run(
+            ["./main", "5", *threads], cwd=tmp_path, capture_output=True, check=True
+        )
+        found = np.frombuffer(ran.stdout, "float32")
+        assert found[0] == want
+        assert found[1:].tobytes() == w.value.tobytes()
+        assert (ran.stderr != b"0") == bool(threads)
+
+
+def linear():
+    return sg.compile(sg.input("x", ("n",), "float32") * 2.0)
+
+
+REFUSED = {
+    "open sizes": (linear, "a.so", {}, errors.ExportError, "n is open"),
+    "a header of a module": (linear, "a.py", {"header": "a.h"}, errors.ArgumentError, "header"),
+    "another suffix": (linear, "a.dll", {"n": 3}, errors.ArgumentError, "a.dll"),
+    "a stem that is no name": (linear, "1a.so", {"n": 3}, errors.ArgumentError, "prefix in C"),
+    "a call of a library": (
+        lambda: sg.compile(sg.linalg.cholesky(sg.input("x", (3, 3), "float64"))),
+        "a.so", {}, errors.ExportError, "cholesky",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "name", "options", "kind", "text"), REFUSED.values(), ids=REFUSED)
+def test_refusals(make, name, options, kind, text, tmp_path):
+    with pytest.raises(kind, match=text):
+        make().export(tmp_path / name, **options)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_without_a_compiler(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(errors.ExportError, match="C compiler"):
+        linear().export(tmp_path / "a.so", n=3)
