@@ -36,6 +36,7 @@ LAZY = {
     "staticgrad.train.fitting": "pictures are loaded by who looks at them",
     "staticgrad.functions.draws": "linear algebra is loaded for who draws vectors",
     "staticgrad.ir.calls": "NumPy's functions are looked up when one is called",
+    "staticgrad.exporting": "a program becomes a module, seldom a library",
     "staticgrad.ir.graph": "text and pickles stand above graphs, and are methods of theirs",
     "staticgrad.ir.nodes": "pickles stand above nodes, and are a method of theirs",
     "staticgrad.ir.kernels.kernel": "text stands above kernels, and is a method of theirs",
