@@ -506,7 +506,7 @@ class Compiled(Generic[Results]):
         ``"step.py"``: a module that needs NumPy and Numba alone. It has kernels as plain loops, the
         plan and ``run(feeds)``; the parameters are in a file of the same name that ends in
         ``.npz``. ``"step.so"``, ``"step.o"`` or ``"step.a"``: a library for C at fixed sizes, which
-        needs nothing; the C compiler ``CC``, cc, gcc or clang links it. Files that are there are
+        needs nothing; cc, gcc or clang links it. Files that are there are
         replaced.
 
         Args:

@@ -7,7 +7,6 @@ the C library alone, neither Python nor LLVM.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -182,11 +181,11 @@ def export_library(
         raise ArgumentError(
             f"the stem of a header is a prefix in C, got {header.stem!r}", hint='header="step.h"'
         )
-    compiler = next(filter(shutil.which, (os.environ.get("CC", ""), "cc", "gcc", "clang")), None)
+    compiler = next(filter(shutil.which, ("cc", "gcc", "clang")), None)
     if compiler is None:
         raise ExportError(
             "a library is linked by a C compiler, and there is none",
-            hint="install gcc or clang, or name one: CC=/path/to/cc",
+            hint="install gcc or clang: cc, gcc and clang are tried",
         )
     writer = LibraryWriter(header.stem, graph, plan, stores)
     with tempfile.TemporaryDirectory() as folder:
