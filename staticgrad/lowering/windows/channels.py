@@ -37,7 +37,6 @@ from staticgrad.lowering.windows.places import (
     reading_place,
     tap_place,
 )
-from staticgrad.lowering.windows.products import window_place
 from staticgrad.types.arrays import c_strides, hint_value
 from staticgrad.types.dim import Size
 
@@ -167,19 +166,10 @@ class WindowChannels(WindowMaps):
         total = ex.literal(0, self.dtype)
         if any(apart for _, apart in residue):
             return total
-        counts = [-(-int(axis.taps) // axis.residues) for axis in self.axes]
-        for numbers in product(*map(range, counts)):
-            found = zip(self.axes, residue, numbers, strict=True)
-            tap = [u + axis.residues * t for axis, (u, _), t in found]
-            if any(k >= int(axis.taps) for k, axis in zip(tap, self.axes, strict=True)):
-                continue
-            places = [
-                window_place(axis, q, t)
-                for axis, q, t in zip(self.axes, loops, numbers, strict=True)
-            ]
-            total = self._added(
-                total, self._weight(lead, tap), self.element(self.x, (*lead, *places))
-            )
+        for tap, places in self.taps_over(loops, residue):
+            if places:
+                weight, value = self._weight(lead, tap), self.element(self.x, (*lead, *places))
+                total = self._added(total, weight, value)
         return total
 
     # -- filters ----------------------------------------------------------------------------------

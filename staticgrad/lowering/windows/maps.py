@@ -169,23 +169,26 @@ class WindowMaps(WindowLowering):
         self, kind: str, lead: Sequence[AxisPlace], loops: Sequence[str], residue: Residue
     ) -> Expr:
         """Return the sum of the values of the taps over elements of a remainder."""
-        dtype = self.x.type.dtype.compute
+        zero = ex.literal(0, self.x.type.dtype.compute)
         if any(apart for _, apart in residue):  # no tap lies there
-            return ex.literal(0, dtype)
-        terms: list[Expr] = []
+            return zero
+        terms = [
+            self._given(kind, (*lead, *places), tap) if places else zero
+            for tap, places in self.taps_over(loops, residue)
+        ]
+        return reduce(lambda one, other: one + other, terms)
+
+    def taps_over(
+        self, loops: Sequence[str], residue: Residue
+    ) -> Iterator[tuple[tuple[int, ...], Sequence[AxisPlace]]]:
+        """Yield the taps over elements of a remainder, each with its windows' places; those that a
+        filter does not have without places."""
         counts = [-(-int(axis.taps) // axis.residues) for axis in self.axes]
         for numbers in product(*map(range, counts)):
-            found = zip(self.axes, residue, numbers, strict=True)
-            tap = tuple(u + axis.residues * t for axis, (u, _), t in found)
-            if any(k >= int(axis.taps) for k, axis in zip(tap, self.axes, strict=True)):
-                terms.append(ex.literal(0, dtype))
-                continue
-            places = [
-                window_place(axis, q, t)
-                for axis, q, t in zip(self.axes, loops, numbers, strict=True)
-            ]
-            terms.append(self._given(kind, (*lead, *places), tap))
-        return reduce(lambda one, other: one + other, terms)
+            found = [*zip(self.axes, residue, loops, numbers, strict=True)]
+            tap = tuple(u + axis.residues * t for axis, (u, _), _, t in found)
+            inside = all(k < int(axis.taps) for k, axis in zip(tap, self.axes, strict=True))
+            yield tap, [window_place(axis, q, t) for axis, _, q, t in found] if inside else ()
 
     def _given(self, kind: str, places: Sequence[AxisPlace], tap: tuple[int, ...]) -> Expr:
         count = len(self.axes)
