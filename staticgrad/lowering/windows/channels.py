@@ -34,6 +34,7 @@ from staticgrad.lowering.windows.places import (
     along,
     ends,
     inside,
+    read_along,
     reading_place,
     tap_place,
 )
@@ -219,18 +220,12 @@ class WindowChannels(WindowMaps):
 
     def _pays_to_copy(self, images: Size) -> bool:
         """Return whether taps lie in a border, and a channel of so many images fits in L2."""
-        reaches = [axis.reach for axis in self.axes]
-        if self.over_windows:
-            self.wide = [
-                axis.step * (axis.windows - 1) + reach + 1
-                for axis, reach in zip(self.axes, reaches, strict=True)
-            ]
-            self.starts = [-axis.before for axis in self.axes]
-            self.ends = [axis.image for axis in self.axes]
-        else:
-            self.wide = [axis.image + r for axis, r in zip(self.axes, reaches, strict=True)]
-            self.starts = [axis.before - r for axis, r in zip(self.axes, reaches, strict=True)]
-            self.ends = [axis.windows for axis in self.axes]
+        self.wide = [
+            axis.reach + (axis.step * (axis.windows - 1) + 1 if self.over_windows else axis.image)
+            for axis in self.axes
+        ]
+        read = [read_along(axis, self.over_windows) for axis in self.axes]
+        self.starts, self.ends = ([*each] for each in zip(*read, strict=True))
         size = hint_value(images) * prod(hint_value(extent) for extent in self.wide)
         return size <= _COPIED and any(end is not None for end in self._ends())
 

@@ -71,6 +71,13 @@ def place_of_part(outer: str, loop: str, each: Size, every: Size) -> AxisPlace:
     return AxisPlace(((outer, each), (loop, 1)), 0, ends(0, last, every))
 
 
+def read_along(axis: WindowAxis, over_windows: bool) -> tuple[Size, Size]:
+    """Return the first index that windows, or the windows over an image, read, and the extent."""
+    if over_windows:
+        return -axis.before, axis.image
+    return axis.before - axis.reach, axis.windows
+
+
 def tap_place(axis: WindowAxis, window: str, tap: int) -> AxisPlace:
     """Return the index in the image of a tap of the window at a loop."""
     start = axis.dilation * tap - axis.before

@@ -38,7 +38,7 @@ from staticgrad.ir.forms import WindowAxis, WindowProduct
 from staticgrad.ir.graph import Node
 from staticgrad.ir.kernels.stages import Ahead, Axis, Extent, Gemm, Loop, Map, Stage, Store
 from staticgrad.lowering.operands import VECTOR, LoweredStep
-from staticgrad.lowering.windows.places import AxisPlace, along, ends, place_of_part
+from staticgrad.lowering.windows.places import AxisPlace, along, ends, place_of_part, read_along
 from staticgrad.lowering.windows.products import WindowProducts, name_of
 from staticgrad.records import dataclass
 from staticgrad.types.arrays import c_strides, hint_value
@@ -127,7 +127,7 @@ class WindowStrips(WindowProducts):
         return axis.reach
 
     def _start(self, axis: WindowAxis) -> Size:
-        return -axis.before if self.over_windows else axis.before - axis.reach
+        return read_along(axis, self.over_windows)[0]
 
     def _strip(self, extent: Size, out: Size, inner: Size) -> int:
         each = max(hint_value(out), hint_value(inner), 1) * max(hint_value(self.apart[0]), 1)

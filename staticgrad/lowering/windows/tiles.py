@@ -39,7 +39,7 @@ from staticgrad.ir.forms import WindowProduct
 from staticgrad.ir.graph import Node
 from staticgrad.ir.kernels.stages import Axis, Gemm, Keep, Loop, Map, Scalar, Stage, Store
 from staticgrad.lowering.operands import VECTOR, LoweredStep
-from staticgrad.lowering.windows.places import AxisPlace, along, ends, place_of_part
+from staticgrad.lowering.windows.places import AxisPlace, along, ends, place_of_part, read_along
 from staticgrad.lowering.windows.products import WindowProducts
 from staticgrad.ops.convolution import CHANNELS_TOGETHER
 from staticgrad.records import dataclass
@@ -245,20 +245,16 @@ class WindowTiles(WindowProducts):
         """Return the map that copies the strip with its border, even and odd rows separately."""
         c, image, row = self._fresh(), self._fresh(), self._fresh()
         step, high, wide = RESULTS * self.rows, self.rows + 1, RESULTS * self.across
-        down, across = self.form.axes
+        read = [read_along(axis, self.over_windows) for axis in self.form.axes]
+        (top, height), (left, width) = read
         stores = []
         for odd in range(RESULTS):
-            starts = [
-                -axis.before if self.over_windows else axis.before - axis.reach
-                for axis in (down, across)
-            ]
-            first, start = starts[0] + odd, starts[1]
-            extents = [axis.image if self.over_windows else axis.windows for axis in (down, across)]
+            first, start = top + odd, left
             last = first + step * self.strips - step + RESULTS * (high - 1)
             terms: tuple[tuple[str, Size], ...] = ((self.strip, step), (row, RESULTS))
             places = [
-                AxisPlace(terms, first, ends(first, last, extents[0])),
-                AxisPlace(((VECTOR, 1),), start, ends(start, start + wide - 1, extents[1])),
+                AxisPlace(terms, first, ends(first, last, height)),
+                AxisPlace(((VECTOR, 1),), start, ends(start, start + wide - 1, width)),
             ]
             value = self.element(self.read, (self._image_of(image), self._read_channel(c), *places))
             moved = ((c, self._plane_size), (image, high * wide), (row, wide), (VECTOR, 1))
