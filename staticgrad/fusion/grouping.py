@@ -58,19 +58,8 @@ _ROWS: Final = 16
 _FILLED: Final = 16
 
 
-def axis_of_parts(regions: Sequence[forms.Region]) -> int | None:
-    """The one axis along which parts lie behind each other."""
-    axes = [
-        axis
-        for axis, starts in enumerate(zip(*(region.starts for region in regions), strict=True))
-        if any(start != starts[0] for start in starts)
-    ]
-    dense = all(step == 1 for region in regions for step in region.steps)
-    return axes[0] if len(axes) == 1 and dense else None
-
-
-def fills_rows(part: Source, axis: int) -> bool:
-    """Whether a part has many rows before an axis, each a run of memory or one number."""
+def _fills_rows(part: Source, axis: int) -> bool:
+    # It has many rows before an axis, each a run of memory or one number.
     shape = part.type.shape
     if hint_product(shape[:axis]) < _ROWS or hint_product(shape[axis:]) < _FILLED:
         return False
@@ -78,11 +67,6 @@ def fills_rows(part: Source, axis: int) -> bool:
         return part.uniform
     last = part.layout.strides[-1]
     return isinstance(last, int) and 0 <= last <= SHORT_STRIDE
-
-
-def copied_together(parts: Sequence[int]) -> Sequence[Sequence[int]]:
-    """Parts of rows, by their numbers, in as many as one kernel copies."""
-    return [parts[first : first + _MOST] for first in range(0, len(parts), _MOST)]
 
 
 #: Scalars of scalars stay inline up to this depth; deeper ones get a kernel.
@@ -544,11 +528,16 @@ class _Walk:
     ) -> Iterator[tuple[Sequence[int], int]]:
         # Only what was there before the program began: copies of other values would wait for the
         # last of them, and those would lie in memory as long.
-        axis = axis_of_parts(regions) if self._fuse else None
+        axis = None
+        if self._fuse and all(step == 1 for region in regions for step in region.steps):
+            starts = [*zip(*(region.starts for region in regions), strict=True)]
+            apart = [k for k, each in enumerate(starts) if any(s != each[0] for s in each)]
+            axis = apart[0] if len(apart) == 1 else None  # along which they follow each other
         there = [k for k in copied if self._level(args[k]) == 0]
-        rows = [] if axis is None else [k for k in there if fills_rows(args[k], axis)]
+        rows = [] if axis is None else [k for k in there if _fills_rows(args[k], axis)]
         rank = args[0].type.rank
-        yield from ((several, rank - (axis or 0)) for several in copied_together(rows))
+        runs = [rows[first : first + _MOST] for first in range(0, len(rows), _MOST)]
+        yield from ((several, rank - (axis or 0)) for several in runs)
         yield from (([k], 0) for k in copied if k not in rows)
 
     def _home_of_part(self, source: Source, layout: Strided, phase: int) -> Draft | None:

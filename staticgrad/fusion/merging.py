@@ -63,12 +63,6 @@ LONG_ROW: Final = 1 << 17
 _FEW_ROWS: Final = 8
 
 
-def in_pieces(groups: Groups) -> Groups:
-    """The groups, those with few long rows to reduce as two each."""
-    found = [each for each in groups.all if may_be_in_pieces(each)]
-    return _in_pieces(groups, found) if found else groups
-
-
 def has_long_row(group: Group) -> bool:
     """Return whether a group reduces few and long rows."""
     if group.kind != "map" or group.row != 1 or not group.reductions:
@@ -77,12 +71,11 @@ def has_long_row(group: Group) -> bool:
     return rows < _FEW_ROWS and hint_value(group.domain[-1]) >= LONG_ROW
 
 
-def may_be_in_pieces(group: Group) -> bool:
-    """Return whether the rows of a group may be split into pieces."""
-    return not (group.checked or group.regions) and has_long_row(group)
-
-
-def _in_pieces(groups: Groups, found: Sequence[Group]) -> Groups:
+def in_pieces(groups: Groups) -> Groups:
+    """The groups, those with few long rows to reduce as two each."""
+    found = [g for g in groups.all if has_long_row(g) and not (g.checked or g.regions)]
+    if not found:
+        return groups
     by_number, owners, types = dict(groups.by_number), dict(groups.owners), dict(groups.types)
     free = max(by_number) + 1
     for number, group in enumerate(found, free):

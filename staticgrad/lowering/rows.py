@@ -104,11 +104,6 @@ class RowPlan:
     checks: Mapping[RowPoint, Sequence[Node]]
 
 
-def row_plan(groups: Groups, group: Group) -> RowPlan:
-    """Return the stages of a group of rows."""
-    return _Planning(groups, group).plan()
-
-
 class _Planning:
     """One walk forwards for when values are known, and one backwards for where they are needed."""
 
@@ -388,7 +383,7 @@ class RowLowering(Lowering):
 
     def lowered(self) -> LoweredStep:
         group = self.group
-        self.plan = row_plan(self.groups, group)
+        self.plan = _Planning(self.groups, group).plan()
         self.shape = group.domain
         self.places: dict[Node, Expr] = {}
         self.picked: dict[tuple[object, object], Expr] = {}  # what is kept of a place of an operand
