@@ -91,11 +91,10 @@ def backend_names() -> tuple[str, ...]:
 
 def render(kernel: Kernel, host: machine.Machine | None = None) -> str:
     """Return the source of a kernel for a machine, this one if it is left out."""
-    from staticgrad.codegen.kernel_source import render  # not where a process before has rendered
+    from staticgrad import nest  # not where a process before has rendered
+    from staticgrad.codegen.kernel_source import render
 
-    if config.current().nest:
-        from staticgrad import nest
-
+    if config.current().nest or nest.is_alone(kernel):
         return nest.source(kernel, host or machine.current()) or render(kernel, host)
     return render(kernel, host)
 

@@ -18,7 +18,7 @@ from passes.remat.segments import Forward
 from passes.rewrite import holes, rule
 from passes.rewrite.base import Rewrite
 from staticgrad import backends, native
-from staticgrad.codegen.kernel_source import render
+from staticgrad.backends import render
 from staticgrad.eager import Tensor
 from staticgrad.ir.forms import COMBINERS, Combiner
 from staticgrad.ops.elementwise import Floating

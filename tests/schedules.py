@@ -3,7 +3,7 @@
 import numpy as np
 
 from staticgrad import native
-from staticgrad.codegen.kernel_source import render
+from staticgrad.backends import render
 from staticgrad.ir.verify_schedule import verify_schedule
 from staticgrad.memory.planner import plan
 from staticgrad.runtime.arena import Arena

@@ -14,7 +14,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad import backends, native
-from staticgrad.codegen.kernel_source import render
+from staticgrad.backends import render
 from staticgrad.compiling import arguments
 from staticgrad.errors import ConfigError, NameConflictError
 from tests.beside import python

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, TypeVar
 
-from staticgrad.codegen.expressions import NO_LOADS, Lines, Scope, Unit, scaled, total
+from staticgrad.codegen.expressions import NO_LOADS, Lines, Scope, scaled, total
 from staticgrad.ir.expr import LEAVES, Access, Expr, Position, postorder
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import (
@@ -19,10 +19,8 @@ from staticgrad.ir.kernels.stages import (
     Axis,
     Carry,
     Check,
-    ColumnAccumulate,
     Extent,
     Keep,
-    Loop,
     Map,
     Search,
     Stage,
@@ -34,8 +32,6 @@ from staticgrad.ir.kernels.stages import (
 from staticgrad.ir.kernels.width import differs
 from staticgrad.records import replace
 
-#: Bits of registers whose lanes are switched by masks of their own.
-WIDE: Final = 512
 #: Expressions of a stored value from which on such values are written in turns.
 LONG: Final = 16
 _Named = TypeVar("_Named", Accumulate, Keep, Check, Search, Carry)
@@ -58,9 +54,8 @@ class Rows:
     """``count`` rows side by side along ``axes``, and how they are told apart in ``stages``.
 
     ``own`` are the scratch operands of which each row has a part of its own; ``left``: the rows
-    are those that are too few to be side by side; ``switched``: masks say which rows, but for the
-    first, are added to columns. ``loads_alike``: those whose places, which ``checks`` find, are the
-    same for all rows.
+    are those that are too few to be side by side. ``loads_alike``: those whose places, which
+    ``checks`` find, are the same for all rows.
     """
 
     def __init__(
@@ -70,7 +65,6 @@ class Rows:
         own: Iterable[str],
         count: int,
         left: bool,
-        switched: bool = False,
         checks: Iterable[Check] = (),
         loads_alike: frozenset[Expr] = NO_LOADS,
     ) -> None:
@@ -78,7 +72,6 @@ class Rows:
         self.own = frozenset(own)
         self.count = count
         self.left = left
-        self.switched = switched
         every = [s for stage, _ in nested(stages) for s in statements(stage)]
         self.stored = {s.access.operand for s in every if isinstance(s, Store)}
         own_names = Accumulate | Keep | Check | Search | Carry
@@ -139,37 +132,24 @@ def scopes_jammed(rows: Rows, first: Scope) -> list[Scope]:
     return [first, *(rows.scope(first, row) for row in range(1, rows.count))]
 
 
-def rows_of(kernel: Kernel, count: int, switched: bool = False) -> Rows:
+def rows_of(kernel: Kernel, count: int) -> Rows:
     """So many rows of a kernel side by side."""
     moving = kernel.axes[len(kernel.axes) - kernel.grouped :] if kernel.grouped else kernel.axes
     left, own = count < kernel.jammed, kernel.own_rows
     if count == 1:
-        return Rows(moving, kernel.stages, own, count, left, switched)
+        return Rows(moving, kernel.stages, own, count, left)
     alike = kernel.checks_alike, kernel.loads_alike
-    return Rows(moving, kernel.stages, own, count, left, switched, *alike)
+    return Rows(moving, kernel.stages, own, count, left, *alike)
 
 
-def iterations_of(loop: Loop, count: int) -> Rows:
-    """So many iterations of a loop side by side."""
-    return Rows([loop.axis], loop.stages, (), count, count < loop.jammed)
-
-
-def adds_to_columns(stages: Iterable[Stage]) -> bool:
-    """Whether rows are added to columns, which a row that runs again must not be."""
-    every = (s for stage, _ in nested(stages) for s in statements(stage))
-    return any(isinstance(s, ColumnAccumulate) for s in every)
-
-
-def may_run_again(stages: Sequence[Stage], unit: Unit) -> bool:
-    """Whether the last row may be computed several times at once, side by side.
+def may_run_again(stages: Iterable[Stage]) -> bool:
+    """Return whether the last row may be computed several times at once, interleaved.
 
     All its copies load before one of them stores, so they store the same; what is added to memory
-    is added once. What is added to columns is switched off by masks, which narrow registers lack.
+    is added once.
     """
     every = [s for stage, _ in nested(stages) for s in statements(stage)]
-    if any(isinstance(s, Store) and s.combine for s in every):
-        return False
-    return unit.vector_bits >= WIDE or not adds_to_columns(stages)
+    return not any(isinstance(s, Store) and s.combine for s in every)
 
 
 def emit_jammed(scopes: Sequence[Scope], wanted: Sequence[Expr]) -> None:
@@ -244,12 +224,6 @@ def write_numbers(out: Lines, number: str, count: int, stop: str | None) -> None
         if not fills:
             out.add(f"if {of_row(number, row)} >= {stop}:")
             out.add(f"    {of_row(number, row)} = {stop} - 1")
-
-
-def write_switches(out: Lines, number: str, count: int, stop: str, lanes: int) -> None:
-    """Masks of rows behind the first one: off where a row is the last one again."""
-    for row in range(1, count):
-        out.add(f"{of_row('on', row)} = mask{lanes}({lanes} if {number} + {row} < {stop} else 0)")
 
 
 def write_places(out: Lines, number: str, axes: Sequence[Axis], count: int) -> None:

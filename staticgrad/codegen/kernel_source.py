@@ -7,37 +7,28 @@ kernel cache.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from typing import Final
 
-from staticgrad.codegen.columns import write_columns
 from staticgrad.codegen.expressions import Lines, Unit, element
-from staticgrad.codegen.groups import write_group, write_group_length
 from staticgrad.codegen.jammed import (
     Rows,
-    adds_to_columns,
-    iterations_of,
     may_run_again,
     rows_of,
     write_numbers,
     write_own_rows,
     write_places,
-    write_switches,
 )
 from staticgrad.codegen.products.choice import write_product
 from staticgrad.codegen.products.gemm import write_gemm
 from staticgrad.codegen.stages import (
     Span,
     limit,
-    loop_limits,
-    write_carries,
     write_map,
     write_scalar,
 )
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import (
-    Axis,
     Check,
     Columns,
     Extent,
@@ -82,13 +73,6 @@ def render(kernel: Kernel, machine: Machine | None = None) -> str:
         write_own_rows(kernel, out)
     if kernel.outer == "lanes":
         _write_stages(kernel, kernel.stages, out, Span("begin", "end"), unit, rows_of(kernel, 1))
-    elif kernel.outer == "groups":
-        write_group_length(kernel, out)
-        out.add("for o in range(begin, end):")
-        group = Lines()
-        rows = kernel.axes[len(kernel.axes) - kernel.grouped :]
-        write_group(kernel, group, partial(_write_rows, kernel, unit, rows, "row_at"))
-        out.extend(group, 1)
     elif kernel.outer == "tiles":
         inner = Lines()
         gemm = kernel.stages[0]
@@ -97,11 +81,13 @@ def render(kernel: Kernel, machine: Machine | None = None) -> str:
         out.lines += unit.once.lines
         out.add("for o in range(begin, end):")
         out.extend(inner, 1)
-    elif kernel.in_lanes or kernel.in_tiles:
-        _write_rows_together(kernel, out, unit)
+    elif kernel.in_tiles:
+        from staticgrad.codegen.transposed import write_transposed_rows
+
+        write_transposed_rows(kernel, out, unit)
     else:
         rest = Lines()
-        _write_rows(kernel, unit, kernel.axes, "o", rest, "begin", "end")
+        _write_turns(kernel, unit, rest)
         out.lines += unit.once.lines
         out.extend(rest)
     head = "def kernel(t, own, begin, end):"
@@ -116,68 +102,20 @@ def render(kernel: Kernel, machine: Machine | None = None) -> str:
     )
 
 
-def _write_rows_together(kernel: Kernel, out: Lines, unit: Unit) -> None:
-    """Write rows that are taken as lanes or as transposed square tiles."""
-    if kernel.in_lanes:
-        from staticgrad.codegen.stages import write_rows_in_lanes
-
-        write_rows_in_lanes(kernel, out, unit)
-    else:
-        from staticgrad.codegen.transposed import write_transposed_rows
-
-        write_transposed_rows(kernel, out, unit)
-
-
-def _write_rows(
-    kernel: Kernel, unit: Unit, axes: Sequence[Axis], at: str, out: Lines, start: str, stop: str
-) -> None:
-    """Every stage for the rows along ``axes``, in strips where the kernel takes them so.
-
-    ``at`` is the variable of a row's flat number, which goes from ``start`` to ``stop``.
-    """
-    turns = partial(_write_turns, kernel, unit, axes, at)
-    if kernel.in_strips:
-        from staticgrad.codegen.stages import write_strips
-
-        write_strips(kernel, unit, at, out, start, stop, turns)
-    else:
-        turns(out, start, stop, kernel.stages)
-
-
-def _write_turns(
-    kernel: Kernel,
-    unit: Unit,
-    axes: Sequence[Axis],
-    at: str,
-    out: Lines,
-    start: str,
-    stop: str,
-    stages: Sequence[Stage],
-    before: Callable[[Rows], Lines] = lambda _: Lines(),
-    behind: Callable[[Rows], Lines] = lambda _: Lines(),
-) -> None:
-    """Write the stages for the rows along ``axes``, some interleaved, then the remainder.
-
-    ``before`` and ``behind``: lines around the stages of a turn.
-    """
+def _write_turns(kernel: Kernel, unit: Unit, out: Lines) -> None:
+    """Write the stages for all rows, some interleaved, then the remainder."""
     checks = _checks_jammed(kernel, unit)
-    again = may_run_again(kernel.stages, unit) and not checks
-    switched = again and adds_to_columns(kernel.stages)
+    again = may_run_again(kernel.stages) and not checks
     wide = [str(check.extent) for check in checks if not unit.told(check.extent).short]
     most = ROWS if checks else kernel.jammed
-    for count, first, last in _runs(out, most, start, stop, "whole_rows", again, wide):
-        out.add(f"for {at} in range({first}, {last}{f', {count}' if count > 1 else ''}):")
+    for count, first, last in _runs(out, most, "begin", "end", "whole_rows", again, wide):
+        out.add(f"for o in range({first}, {last}{f', {count}' if count > 1 else ''}):")
         inner = Lines()
-        write_numbers(inner, at, count, str(last) if again else None)
-        write_places(inner, at, axes, count)
-        if switched:
-            write_switches(inner, at, count, str(last), kernel.lanes)
+        write_numbers(inner, "o", count, str(last) if again else None)
+        write_places(inner, "o", kernel.axes, count)
         if kernel.listed is not None:
-            _write_listed(kernel, kernel.listed, inner, at)
-        jammed = rows_of(kernel, count, switched)
-        inner.extend(before(jammed))
-        _write_stages(kernel, stages, inner, None, unit, jammed)
-        inner.extend(behind(jammed))
+            _write_listed(kernel, kernel.listed, inner, "o")
+        _write_stages(kernel, kernel.stages, inner, None, unit, rows_of(kernel, count))
         out.extend(inner, 1)
 
 
@@ -213,8 +151,6 @@ def _write_stages(
             case Map(axis=axis):
                 span = loop or Span("0", limit(out, unit, axis, axis.past), str(axis.extent))
                 write_map(kernel, stage, out, span, unit, jammed)
-            case Columns(axis=axis):
-                write_columns(kernel, stage, out, loop or Span("0", str(axis.extent)), unit)
             case Scalar():
                 write_scalar(kernel, stage, out, unit, jammed)
             case Sort():
@@ -223,26 +159,8 @@ def _write_stages(
                 write_sort(kernel, stage, out, unit)
             case Gemm():
                 write_product(kernel, stage, out, unit)
-            case Loop():
-                _write_loop(kernel, stage, out, unit, jammed)
-
-
-def _write_loop(kernel: Kernel, loop: Loop, out: Lines, unit: Unit, jammed: Rows) -> None:
-    """Write all iterations of all rows; interleaved rows together, then the remainder."""
-    name, again = loop.axis.name, may_run_again(loop.stages, unit)
-    write_carries(kernel, loop.first, out, unit, jammed)
-    start, stop = loop_limits(out, unit, loop.axis)
-    for count, first, last in _runs(out, loop.jammed, start, stop, f"whole_{name}", again):
-        out.add(f"for {name} in range({first}, {last}{f', {count}' if count > 1 else ''}):")
-        iteration = Lines()
-        if loop.going:
-            iteration.add(f"if word({loop.going}) == 0:")
-            iteration.add("    break")
-        write_numbers(iteration, name, count, str(last) if again else None)
-        rows = jammed if loop.jammed == 1 else iterations_of(loop, count)
-        _write_stages(kernel, loop.stages, iteration, None, unit, rows)
-        write_carries(kernel, loop.following, iteration, unit, jammed)
-        out.extend(iteration, 1)
+            case Loop() | Columns():
+                raise TypeError("kernels with this stage are written as nests")
 
 
 def _runs(

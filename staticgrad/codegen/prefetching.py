@@ -56,8 +56,7 @@ def write_touches(kernel: Kernel, stage: Map, scopes: Sequence[Scope], waits: bo
     cache: the first one has few places for lines on their way, and loads would wait for one.
     """
     if stage.ahead is not None:
-        word = "prefetch_second" if kernel.in_strips else "prefetch"
-        return _touches(kernel, _accesses(stage.body, word), scopes, _along(stage.ahead), True)
+        return _touches(kernel, _accesses(stage.body), scopes, _along(stage.ahead), True)
     maps = [each for each, _ in nested(kernel.stages) if isinstance(each, Map)]
     if waits and kernel.outer in ("lanes", "axes") and maps == [stage] and stage in kernel.stages:
         far = _by_default(kernel, stage, scopes[0])

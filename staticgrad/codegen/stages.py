@@ -3,25 +3,12 @@
 Sums follow ``ir/summation.py`` to the bit: lanes inside a block, blocks combined by a binary
 counter. This module knows the loops; expressions are written by ``codegen.expressions``.
 
-Strips of rows to source: a vector of rows runs each stage before the next one.
-
-Stages over a row are written for some rows side by side, one turn after the other; a stage of
-scalars in between is written once, each lane of its vectors a row. Numbers that later stages read
-lie in local memory meanwhile, an element for each row of the strip.
-
-Rows as the lanes of vectors to source: stages of scalars and of loops, for several vectors.
-
-What a row of a scalar stage keeps, or carries from iteration to iteration of a loop, each lane
-does, so that all names stand for vectors. Iterations wait for each other, vectors do not: some
-stand side by side.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import groupby
-from typing import Final
 
 from staticgrad.codegen.expressions import (
     VECTOR,
@@ -41,7 +28,6 @@ from staticgrad.codegen.jammed import (
     Rows,
     emit_alike,
     emit_jammed,
-    of_row,
     renamed,
     scopes_jammed,
 )
@@ -74,29 +60,22 @@ from staticgrad.codegen.vectors import (
     work,
     write_vector_loop,
 )
-from staticgrad.ir.expr import Access, Expr, Position, postorder
+from staticgrad.ir.expr import Access, Position
 from staticgrad.ir.forms import COMBINERS
-from staticgrad.ir.kernels.kernel import LANE_VECTORS, Kernel
+from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import (
     Accumulate,
     Axis,
-    Carry,
     Check,
-    ColumnAccumulate,
-    Extent,
     Keep,
-    Loop,
     Map,
     Scalar,
     Search,
-    Stage,
     Statement,
     Store,
     is_first,
     may_leave,
-    nested,
     roots,
-    statements,
 )
 from staticgrad.ir.kernels.together import whole_vectors
 from staticgrad.ir.kernels.width import half_registers
@@ -202,7 +181,7 @@ def _bodies(
         return scope
 
     scopes = scopes_jammed(jammed, first())
-    masked = _body(scopes, stage, runs, ends, jammed.switched)
+    masked = _body(scopes, stage, runs, ends)
     lines, crossed = work(masked, unit), is_crossed(scopes[0].windows.found)
     windows = scopes[0].windows.found if crossed else {}
     windows = windows if pays_to_peel(masked, unit, windows) else {}
@@ -226,7 +205,7 @@ def _bodies(
     if not count:
         return Bodies(masked, masked, 0, windows)
     scopes = vectors_jammed(first(), count) if count > 1 else scopes_jammed(jammed, first())
-    whole = _body(scopes, stage, runs, ends, jammed.switched)
+    whole = _body(scopes, stage, runs, ends)
     whole.lines[:0] = write_touches(kernel, stage, scopes, lines > WAITING).lines
     return Bodies(masked, whole, count, windows)
 
@@ -246,7 +225,6 @@ def _body(
     stage: Map,
     runs: Interleaved,
     ends: tuple[str, str],
-    switched: bool = False,
 ) -> Lines:
     """The statements of a Map for rows, or vectors, side by side."""
     for own in scopes:
@@ -254,9 +232,6 @@ def _body(
     if len(scopes) == 1:
         emit_alike(scopes[0], stage)
     for statement in stage.body:
-        if isinstance(statement, ColumnAccumulate):
-            _write_column_step(scopes, statement, switched)
-            continue
         if len(scopes) > 1:
             emit_jammed(scopes, needed(statement))
         for own in scopes:
@@ -334,21 +309,6 @@ def _is_single(loop: Span, lanes: int, unit: Unit) -> bool:
     return loop.start == "0" and told.short and 0 < told.most <= lanes
 
 
-def _write_column_step(
-    scopes: Sequence[Scope], statement: ColumnAccumulate, switched: bool
-) -> None:
-    """Fold one vector of each row into the accumulators of its columns, which scratch holds."""
-    emit_jammed(scopes, roots(statement))
-    name, lanes, body = f"{statement.partials}_a", scopes[0].lanes, scopes[0].body
-    body.add(f"{name} = load{lanes}({statement.scratch}, {VECTOR})")
-    for scope in scopes:
-        grown = combine(COMBINERS[statement.kind], name, scope.vector(statement.value))
-        if switched and scope.row:
-            grown = f"select_mask({of_row('on', scope.row)}, {grown}, {name})"
-        body.add(f"{name} = {grown}")
-    body.add(f"store{lanes}({statement.scratch}, {VECTOR}, {name})")
-
-
 def _write_blocked_loop(
     out: Lines, loop: Span, lanes: int, bodies: Bodies, sums: Sequence[Accumulate], unit: Unit
 ) -> None:
@@ -401,18 +361,6 @@ def limit(out: Lines, unit: Unit, axis: Axis, name: str) -> str:
     out.add(f"if {place} > {axis.extent}:")
     out.add(f"    {place} = {axis.extent}")
     return place
-
-
-def loop_limits(out: Lines, unit: Unit, axis: Axis) -> tuple[str, Extent]:
-    """Return the first iteration of a loop of stages and its end, as source."""
-    start, stop = "0", axis.extent
-    if axis.past:
-        stop = limit(out, unit, axis, axis.past)
-    if axis.first:
-        start, stop = limit(out, unit, axis, axis.first), str(stop)
-        out.add(f"if {start} < 0:")
-        out.add(f"    {start} = 0")
-    return start, stop
 
 
 def write_loops(out: Lines, axes: Sequence[Axis], body: Lines) -> None:
@@ -474,20 +422,6 @@ def write_scalar(kernel: Kernel, stage: Scalar, out: Lines, unit: Unit, jammed: 
                     write_uniform_check(scope, renamed(statement, row))
 
 
-def write_carries(
-    kernel: Kernel, carries: Sequence[Carry], out: Lines, unit: Unit, jammed: Rows
-) -> None:
-    """Carries given anew, all at once, on one lane for each row."""
-    scopes = scopes_jammed(jammed, scope_for(kernel, [], out, out, unit, 1))
-    given = [(carry, row) for carry in carries for row in range(jammed.count)]
-    for carry, row in given:
-        scopes[row].emit([carry.value])
-        out.add(f"{renamed(carry, row).name}_n = {scopes[row].one(carry.value)}")
-    for carry, row in given:
-        name = renamed(carry, row).name
-        out.add(f"{name} = {name}_n")
-
-
 def _write_one(scope: Scope, statement: Store) -> None:
     """A store of one lane."""
     access, out = scope.access(statement.access), scope.body
@@ -498,245 +432,3 @@ def _write_one(scope: Scope, statement: Store) -> None:
         there = f"load{verb}({access.operand}, {where}{mask})"
         value = combine(COMBINERS[statement.combine], there, value)
     out.add(f"store{verb}({access.operand}, {where}, {value}{mask})")
-
-
-#: Writes some stages for the rows from one number to another; lines of each turn of rows side by
-#: side stand before them and behind them.
-WriteRows = Callable[
-    [Lines, str, str, Sequence[Stage], Callable[[Rows], Lines], Callable[[Rows], Lines]], None
-]
-
-
-def write_strips(
-    kernel: Kernel, unit: Unit, at: str, out: Lines, start: str, stop: str, rows: WriteRows
-) -> None:
-    """Every stage for the rows from ``start`` to ``stop``, strip by strip.
-
-    ``at``: the variable of a row's number, as ``rows`` names it.
-    """
-    left = _left(kernel)
-    for name, value in left.items():
-        out.add(f"{name}_t = local_{element(value.dtype)}({kernel.lanes})")
-    out.add(f"for strip in range({start}, {stop}, {kernel.lanes}):")
-    strip = Lines()
-    strip.add(f"past_strip = strip + {kernel.lanes}")
-    strip.add(f"if past_strip > {stop}:")
-    strip.add(f"    past_strip = {stop}")
-    for stages in _runs(kernel):
-        if isinstance(stages[0], Scalar):
-            _write_vector(kernel, stages, strip, unit, left)
-            continue
-        given = [name for name in left if name in _given(stages)]
-        read = [name for name in left if name in _read(stages) and name not in given]
-
-        def before(jammed: Rows, names: Sequence[str] = read) -> Lines:
-            lines = Lines()
-            for name in names:
-                for row in range(jammed.count):
-                    lines.add(f"{of_row(name, row)} = load1({name}_t, {of_row(at, row)} - strip)")
-            return lines
-
-        def behind(jammed: Rows, names: Sequence[str] = given) -> Lines:
-            lines = Lines()
-            for name in names:
-                for row in range(jammed.count):
-                    lines.add(f"store1({name}_t, {of_row(at, row)} - strip, {of_row(name, row)})")
-            return lines
-
-        rows(strip, "strip", "past_strip", stages, before, behind)
-    out.extend(strip, 1)
-
-
-def _runs(kernel: Kernel) -> Iterator[Sequence[Stage]]:
-    """Yield runs of consecutive stages of the same kind."""
-    for _, run in groupby(kernel.stages, key=lambda stage: isinstance(stage, Scalar)):
-        yield [*run]
-
-
-def _given(stages: Sequence[Stage]) -> dict[str, Expr]:
-    """Return the value of each name that these stages define."""
-    every = (s for stage in stages for s in statements(stage))
-    return {s.name: s.value for s in every if isinstance(s, Accumulate | Keep)}
-
-
-def _read(stages: Sequence[Stage]) -> set[str]:
-    """The names that stages read."""
-    every = postorder(root for stage in stages for s in statements(stage) for root in roots(s))
-    return {str(expr.attribute) for expr in every if expr.op == "ref"}
-
-
-def _left(kernel: Kernel) -> dict[str, Expr]:
-    """The numbers that some run of stages leaves for a later one."""
-    found: dict[str, Expr] = {}
-    given: dict[str, Expr] = {}
-    for stages in _runs(kernel):
-        found |= {name: given[name] for name in sorted(_read(stages)) if name in given}
-        given |= _given(stages)
-    return found
-
-
-# -- a vector of rows -----------------------------------------------------------------------------
-
-
-def _write_vector(
-    kernel: Kernel, stages: Sequence[Stage], out: Lines, unit: Unit, left: dict[str, Expr]
-) -> None:
-    """Stages of scalars, each lane a row of the strip."""
-    row, given = kernel.axes[-1].name, _given(stages)
-    out.add(f"{VECTOR} = strip")
-    out.add(f"m = mask{kernel.lanes}(past_strip - strip)")
-    read = [name for name in left if name in _read(stages) and name not in given]
-    for name in read:
-        out.add(f"{name}_w = load{kernel.lanes}({name}_t, 0)")
-    scope = Scope(
-        lanes=kernel.lanes,
-        inner=frozenset({VECTOR}),
-        before=out,
-        body=out,
-        base=base_text,
-        position=lambda axis: axis,
-        unit=unit,
-        result=lambda name: f"{name}_w",
-        vector_refs=frozenset(f"{name}_w" for name in (*read, *given)),
-    )
-    known: dict[Expr, Expr] = {}
-    for statement in (s for stage in stages for s in statements(stage)):
-        if isinstance(statement, Store):
-            indices = tuple(_along(index, row, known) for index in statement.indices)
-            access, value = _transposed(statement.access, row), _along(statement.value, row, known)
-            write_store(scope, replace(statement, access=access, value=value, indices=indices))
-        elif isinstance(statement, Keep):
-            value = _along(statement.value, row, known)
-            scope.emit([value])
-            out.add(f"{statement.name}_w = {scope.vector(value)}")
-            if statement.name in left:
-                out.add(f"store{kernel.lanes}({statement.name}_t, 0, {statement.name}_w)")
-
-
-def _along(root: Expr, row: str, known: dict[Expr, Expr]) -> Expr:
-    """An expression of a row as one of a vector that runs along the rows."""
-    for expr in postorder([root]):
-        if expr in known:
-            continue
-        args, attribute = tuple([known[arg] for arg in expr.args]), expr.attribute
-        if isinstance(attribute, Access):
-            attribute = _transposed(attribute, row)
-        elif expr.op == "index" and attribute == row:
-            attribute = VECTOR
-        same = attribute == expr.attribute and args == expr.args
-        known[expr] = expr if same else Expr(expr.op, expr.dtype, args, attribute)
-    return known[root]
-
-
-def _transposed(access: Access, row: str) -> Access:
-    """An access that vectors along the rows make."""
-    strides = tuple([(VECTOR if axis == row else axis, step) for axis, step in access.strides])
-    positions = tuple(
-        replace(p, terms=tuple([(VECTOR if a == row else a, step) for a, step in p.terms]))
-        for p in access.positions
-    )
-    return replace(access, strides=strides, positions=positions)
-
-
-#: Lines of the body for vectors side by side, at most.
-_ROOM: Final = 500
-
-
-def write_rows_in_lanes(kernel: Kernel, out: Lines, unit: Unit) -> None:
-    """The vectors of rows from ``begin`` to ``end``."""
-    masked = _row_lanes_body(kernel, unit, 1)
-    count = whole_vectors(work(masked, unit), LANE_VECTORS, _ROOM)
-    whole = _row_lanes_body(kernel, unit, count) if count > 1 else masked
-    write_vector_loop(out, "begin", "end", kernel.lanes, Bodies(masked, whole, count, {}))
-
-
-def _row_lanes_body(kernel: Kernel, unit: Unit, count: int) -> Lines:
-    lines = Lines()
-    _write_stages(kernel, kernel.stages, lines, unit, count)
-    return lines
-
-
-def _write_stages(
-    kernel: Kernel, stages: Sequence[Stage], out: Lines, unit: Unit, count: int
-) -> None:
-    for stage in stages:
-        if isinstance(stage, Scalar):
-            _write_scalar(stage, _scopes(kernel, out, unit, count), _limits(kernel))
-        elif isinstance(stage, Loop):
-            _write_carries(stage.first, _scopes(kernel, out, unit, count))
-            start, stop = loop_limits(out, unit, stage.axis)
-            out.add(f"for {stage.axis.name} in range({start}, {stop}):")
-            iteration = Lines()
-            _write_stages(kernel, stage.stages, iteration, unit, count)
-            _write_carries(stage.following, _scopes(kernel, iteration, unit, count))
-            out.extend(iteration, 1)
-
-
-def _write_scalar(stage: Scalar, scopes: Sequence[Scope], limits: Set[str]) -> None:
-    for statement in stage.body:
-        emit_jammed(scopes, roots(statement))
-        if isinstance(statement, Keep) and statement.name in limits:
-            scopes[0].body.add(f"{statement.name} = {scopes[0].one(statement.value)}")
-            continue
-        for scope in scopes:
-            if isinstance(statement, Store):
-                write_store(scope, statement)
-            elif isinstance(statement, Keep):
-                name = of_row(statement.name, scope.row)
-                scope.body.add(f"{name} = {scope.vector(statement.value)}")
-            elif isinstance(statement, Check):
-                write_lookup(scope, renamed(statement, scope.row))
-
-
-def _write_carries(carries: Sequence[Carry], scopes: Sequence[Scope]) -> None:
-    """Carries given anew, all at once."""
-    lines = scopes[0].body
-    emit_jammed(scopes, [carry.value for carry in carries])
-    names = [(of_row(c.name, s.row), c, s) for c in carries for s in scopes]
-    for name, carry, scope in names:
-        lines.add(f"{name}_n = {scope.vector(carry.value)}")
-    for name, _, _ in names:
-        lines.add(f"{name} = {name}_n")
-
-
-def _scopes(kernel: Kernel, lines: Lines, unit: Unit, count: int) -> list[Scope]:
-    """A scope for each of several vectors, one behind the other."""
-    first = _scope(kernel, lines, unit, 0, None)
-    return [first, *(_scope(kernel, lines, unit, number, first) for number in range(1, count))]
-
-
-def _scope(kernel: Kernel, lines: Lines, unit: Unit, number: int, first: Scope | None) -> Scope:
-    return Scope(
-        lanes=kernel.lanes,
-        inner=frozenset({VECTOR}),
-        before=lines,
-        body=lines,
-        base=base_text,
-        position=lambda axis: of_row(axis, number) if axis == VECTOR else axis,
-        unit=unit,
-        result=lambda name: of_row(name, number),
-        apart=_differs,
-        first=first,
-        row=number,
-        vector_refs=frozenset(of_row(name, number) for name in _results(kernel)),
-    )
-
-
-def _results(kernel: Kernel) -> list[str]:
-    """Return the names of kept and carried values."""
-    every = (s for stage, _ in nested(kernel.stages) for s in statements(stage))
-    names = [s.name for s in every if isinstance(s, Keep | Carry)]
-    return [name for name in names if name not in _limits(kernel)]
-
-
-def _limits(kernel: Kernel) -> Set[str]:
-    """The names of the numbers at which loops begin and end, which are those of all rows."""
-    loops = (stage.axis for stage, _ in nested(kernel.stages) if isinstance(stage, Loop))
-    return {name for axis in loops for name in axis.limits}
-
-
-def _differs(expr: Expr) -> bool:
-    """Return whether an expression itself differs between vectors, regardless of its arguments."""
-    if isinstance(expr.attribute, Access):
-        return expr.attribute.stride(VECTOR) != 0
-    return expr.op == "ref" or (expr.op == "index" and expr.attribute == VECTOR)

@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad import config, native
-from staticgrad.codegen.kernel_source import render
+from staticgrad.backends import render
 from staticgrad.errors import CompileError, VerifyError
 from staticgrad.ir.bodies import BodyStep
 from staticgrad.ir.kernels.directives import Directives, directives_of, plain, with_directives

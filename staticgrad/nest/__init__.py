@@ -12,6 +12,7 @@ from collections import Counter
 from typing import Final
 
 from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.stages import Columns, Loop, nested
 from staticgrad.native.machine import Machine
 from staticgrad.nest.directives import Directives
 from staticgrad.nest.llvm import remember
@@ -19,10 +20,18 @@ from staticgrad.nest.lower import lower
 from staticgrad.nest.records import UnsupportedError
 from staticgrad.nest.text import print_nest
 
-__all__ = ["REFUSED", "source"]
+__all__ = ["REFUSED", "is_alone", "source"]
 
 #: How many kernels this process did not write as nests, by the reason.
 REFUSED: Final[Counter[str]] = Counter()
+
+
+def is_alone(kernel: Kernel) -> bool:
+    """Return whether nests alone write a kernel: rows in groups, in strips or as lanes of vectors,
+    loops of stages, columns."""
+    if kernel.grouped or kernel.in_strips or kernel.in_lanes:
+        return True
+    return any(isinstance(stage, Columns | Loop) for stage, _ in nested(kernel.stages))
 
 
 def source(kernel: Kernel, machine: Machine, directives: Directives | None = None) -> str | None:

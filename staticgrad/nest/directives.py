@@ -82,6 +82,10 @@ WAITING: Final = 64
 FAR: Final = 32
 #: Bytes of elements that rows side by side look up in registers of any width.
 _NARROW: Final = 4
+#: Vectors of columns that go down their rows together: as many as there are, then as fit; and
+#: vectors of all their sums, at most, in registers of 512 bits.
+ACROSS: Final = (8, 2)
+HELD: Final = 24
 #: Share of a body's operations that wait for each other, from which on it is a chain.
 _CHAINED: Final = 0.7
 
@@ -211,11 +215,22 @@ def defaults(kernel: Kernel, machine: Machine) -> Directives:
         if isinstance(stage, Map):
             found += _of_map(kernel, stage, number, jammed, machine)
         elif isinstance(stage, Columns):
-            found.append(Interleave("j", 8, number))
+            found.append(Interleave("j", _columns_together(stage, machine), number))
         for s in statements(stage):
             if isinstance(s, Store) and s.streamed:
                 streams[s.access.operand] = None
     return (*found, *map(Stream, streams))
+
+
+def _columns_together(stage: Columns, machine: Machine) -> int:
+    """Return how many vectors of columns go down their rows together: as many as registers hold."""
+    exprs = [*postorder([s.value for s in stage.body])]
+    total = 2 * (len(exprs) + sum(work(e) for e in exprs if e.op in BLOCKS))
+    for most in ACROSS:
+        is_held = len(stage.body) == 1 or most * len(stage.body) * 512 <= HELD * machine.vector_bits
+        if is_held and whole_vectors(total, most) == most:
+            return most
+    return 1
 
 
 def _of_map(

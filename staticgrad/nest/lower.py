@@ -7,7 +7,7 @@ counter, groups of rows in their order.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack
 from functools import partial
 from itertools import groupby
@@ -18,7 +18,6 @@ import numpy as np
 
 from staticgrad.codegen.expressions import VECTOR, Lines, Unit, element
 from staticgrad.codegen.extremes import is_by_key, key_dtype
-from staticgrad.codegen.jammed import adds_to_columns
 from staticgrad.codegen.lane_steps import LEVELS, in_blocks
 from staticgrad.codegen.lookups import NOTE, NOTE_TEXT
 from staticgrad.codegen.products.choice import write_product
@@ -58,6 +57,7 @@ from staticgrad.ir.kernels.width import WIDEST, half_registers, loads_across
 from staticgrad.ir.summation import BLOCK, COLUMN_BLOCK, GROUPS, SHORTEST_GROUP, lanes as sum_lanes
 from staticgrad.native.machine import Machine
 from staticgrad.nest.directives import (
+    HELD,
     Directives,
     Interleave,
     Prefetch,
@@ -308,8 +308,8 @@ class KernelLowering:
     ) -> None:
         """A loop of ``count`` iterations at a time. Where that changes nothing, the last iteration
         runs again to fill them; else what is left runs one by one."""
-        b, columns = self.b, adds_to_columns(stages)
-        every = [s for stage, _ in nested(stages) for s in statements(stage)]
+        b, every = self.b, [s for stage, _ in nested(stages) for s in statements(stage)]
+        columns = any(isinstance(s, ColumnAccumulate) for s in every)
         adds = any(isinstance(s, Store) and s.combine for s in every)
         written, outer, on = stored(stages), self.copies, self.on
         checks = any(isinstance(s, Check) for s in every)
@@ -1261,7 +1261,7 @@ class KernelLowering:
             return
         lanes, mixed = self.kernel.lanes, may_be_mixed([*stage.body, *stage.stores])
         count = self.chosen(Interleave, "factor", 1, number, "j") if mixed else 1
-        if not stage.in_lanes and not small(stage.rows) and self.tiles_of(stage) is not None:
+        if not small(stage.rows) and self.tiles_of(stage) is not None:
             count = 1
         total: Any = 1
         for axis in stage.rows:
@@ -1269,23 +1269,37 @@ class KernelLowering:
         written = frozenset(s.access.operand for s in stage.stores)
 
         def body(values: Values) -> None:
-            down = self.unrolled if small(stage.rows) else self.down
-            if down == self.down and not any(map(in_blocks, stage.body)):
-                down = self.extremes
-            for s in stage.body:
-                self.vector_refs.add(s.name)
-            self.refs |= down(stage, total, values)
+            for sums in self.passes(stage):
+                if small(stage.rows):
+                    self.refs |= self.unrolled(stage, sums, values)
+                elif in_blocks(sums[0]):
+                    self.refs |= self.down(stage, sums, total, values)
+                else:
+                    self.refs |= self.extremes(stage, sums, total, values)
+            self.vector_refs |= {s.name for s in stage.body}
             for store in stage.stores:
                 behind = Values(self, values.lanes, True, values.offsets, values.mask)
                 behind.store(store)
 
         self.vectors(start, stop, lanes, count, Known(""), False, written, body)
 
-    def unrolled(self, stage: Columns, total: int, values: Values) -> dict[str, Any]:
+    def passes(self, stage: Columns) -> list[Sequence[Accumulate]]:
+        """The reductions that go through the rows together: as many as registers hold."""
+        if small(stage.rows):
+            return [stage.body]
+        trees = [s for s in stage.body if in_blocks(s)]
+        most = HELD * self.machine.vector_bits // (2 * _WIDEST)  # two vectors of each
+        count = -(-len(trees) // most)
+        others = [(s,) for s in stage.body if not in_blocks(s)]
+        return [*others, *(trees[n::count] for n in range(count))]
+
+    def unrolled(
+        self, stage: Columns, sums: Sequence[Accumulate], values: Values
+    ) -> dict[str, Any]:
         """A few rows, one after the other."""
         extents = [int(axis.extent) for axis in stage.rows]
         results: dict[str, Any] = {}
-        for s in stage.body:
+        for s in sums:
             dtype = s.value.dtype
             empty = COMBINERS[s.kind].empty(dtype)
             none = self.b.op(f"{element(dtype)}x{values.lanes}", empty)
@@ -1294,26 +1308,47 @@ class KernelLowering:
             for axis, place in zip(stage.rows, places, strict=True):
                 self.at[axis.name] = int(place)
             row = Values(self, values.lanes, True, values.offsets, values.mask)
-            for s in stage.body:
+            for s in sums:
                 combine = operation(COMBINERS[s.kind].combine)
                 results[s.name] = self.b.op(combine, results[s.name], row.vec(s.value))
         return results
 
-    def extremes(self, stage: Columns, total: Any, values: Values) -> dict[str, Any]:
+    def extremes(
+        self, stage: Columns, sums: Sequence[Accumulate], total: Any, values: Values
+    ) -> dict[str, Any]:
         """All rows one after the other: every order gives the same bits."""
         b, lanes, count = self.b, values.lanes, values.copies
         held: dict[str, Any] = {}
-        for s in stage.body:
+        for s in sums:
             kind = f"{element(key_dtype(s))}x{lanes}", self.neutral_key(s)
             own = [b.variable("a", *kind) for _ in range(count)]
             held[s.name] = own[0] if count == 1 else Each(own)
-        with b.loop(0, total, prefix="r") as row:
+        tiles = self.tiles_of(stage)
+        with b.loop(0, total, COLUMN_BLOCK, prefix="k") as block:
+            past = b.least(b.op("add", block, COLUMN_BLOCK), total)
+            for each in self.rows_of_block(stage, values, tiles, block, past):
+                for s in sums:
+                    value = self.key(s, each.vec(s.value))
+                    own = held[s.name]
+                    b.assign(own, operation(COMBINERS[s.kind].combine), own, value)
+        return {s.name: self.from_key(s, held[s.name]) for s in sums}
+
+    def rows_of_block(
+        self, stage: Columns, values: Values, tiles: LoadedTiles | None, block: Any, past: Any
+    ) -> Iterator[Values]:
+        """The loop over rows of a block; yield the values of a row, once."""
+        b, lanes = self.b, values.lanes
+        if tiles is not None:
+            self.at[stage.rows[0].name] = block
+            width = lanes if values.left is None else values.left
+            tiles.load(self, width, self.difference(past, block))
+        with b.loop(block, past, prefix="r") as row:
             self.decode(stage.rows, row)
             each = Values(self, lanes, True, values.offsets, values.mask)
-            for s in stage.body:
-                value = self.key(s, each.vec(s.value))
-                b.assign(held[s.name], operation(COMBINERS[s.kind].combine), held[s.name], value)
-        return {s.name: self.from_key(s, held[s.name]) for s in stage.body}
+            if tiles is not None:
+                each.runs = dict.fromkeys(tiles.loads, self.difference(row, block))
+                each.load_run = tiles.read
+            yield each
 
     def tiles_of(self, stage: Columns) -> LoadedTiles | None:
         """The loads that are contiguous from row to row, whose blocks are transposed."""
@@ -1323,7 +1358,9 @@ class KernelLowering:
         loads = tuple(loads_across(roots(stage.body[0]), row, VECTOR))
         return LoadedTiles.of(self, loads, COLUMN_BLOCK) if loads else None
 
-    def down(self, stage: Columns, total: Any, values: Values) -> dict[str, Any]:
+    def down(
+        self, stage: Columns, sums: Sequence[Accumulate], total: Any, values: Values
+    ) -> dict[str, Any]:
         """All rows by the column rule: groups in their order, blocks by the counter rule."""
         b, lanes, count = self.b, values.lanes, values.copies
         height = self.height(total)
@@ -1335,49 +1372,36 @@ class KernelLowering:
             kind = f"{element(s.value.dtype)}x{lanes}"
             return for_each(lambda: b.variable(prefix, kind, value))
 
-        results = {
-            s.name: begin(s, "r", COMBINERS[s.kind].empty(s.value.dtype)) for s in stage.body
-        }
+        results = {s.name: begin(s, "r", COMBINERS[s.kind].empty(s.value.dtype)) for s in sums}
         stacks = {
             s.name: for_each(partial(b.local, element(s.value.dtype), _COLUMN_LEVELS * lanes))
-            for s in stage.body
+            for s in sums
         }
         tiles = self.tiles_of(stage)
         with b.loop(0, total, height, prefix="g") as first:
             last = b.least(b.op("add", first, height), total)
             pushed = b.variable("n", "copy", 0)
-            sums = {
-                s.name: begin(s, "a", COMBINERS[s.kind].identity(s.value.dtype)) for s in stage.body
-            }
+            held = {s.name: begin(s, "a", COMBINERS[s.kind].identity(s.value.dtype)) for s in sums}
             with b.loop(first, last, COLUMN_BLOCK, prefix="k") as block:
                 past = b.least(b.op("add", block, COLUMN_BLOCK), last)
-                for s in stage.body:
+                for s in sums:
                     identity = COMBINERS[s.kind].identity(s.value.dtype)
-                    b.assign(sums[s.name], f"{element(s.value.dtype)}x{lanes}", identity)
-                if tiles is not None:
-                    self.at[stage.rows[0].name] = block
-                    width = lanes if values.left is None else values.left
-                    tiles.load(self, width, self.difference(past, block))
-                with b.loop(block, past, prefix="r") as row:
-                    self.decode(stage.rows, row)
-                    each = Values(self, lanes, True, values.offsets, values.mask)
-                    if tiles is not None:
-                        each.runs = dict.fromkeys(tiles.loads, self.difference(row, block))
-                        each.load_run = tiles.read
-                    for s in stage.body:
-                        own = sums[s.name]
+                    b.assign(held[s.name], f"{element(s.value.dtype)}x{lanes}", identity)
+                for each in self.rows_of_block(stage, values, tiles, block, past):
+                    for s in sums:
+                        own = held[s.name]
                         b.assign(own, operation(COMBINERS[s.kind].combine), own, each.vec(s.value))
                 final = b.op("choose_eq", past, last, 1, 0)
                 terms = [
-                    (s.kind, sums[s.name], stacks[s.name], lanes, partial(_levels, step=lanes))
-                    for s in stage.body
+                    (s.kind, held[s.name], stacks[s.name], lanes, partial(_levels, step=lanes))
+                    for s in sums
                 ]
                 self.push(terms, pushed, final)
                 b.assign(pushed, "add", pushed, 1)
             is_first = b.op(f"mask{lanes}", b.op("choose_eq", first, 0, lanes, 0))
-            for s in stage.body:
-                joined = b.op(operation(COMBINERS[s.kind].combine), results[s.name], sums[s.name])
-                b.assign(results[s.name], "select_mask", is_first, sums[s.name], joined)
+            for s in sums:
+                joined = b.op(operation(COMBINERS[s.kind].combine), results[s.name], held[s.name])
+                b.assign(results[s.name], "select_mask", is_first, held[s.name], joined)
         return results
 
     def is_read_by_rows(self, stage: Columns) -> bool:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from staticgrad.codegen.kernel_source import render
+from staticgrad.backends import render
 from staticgrad.native.machine import Machine
 from tests.native.support import call
 

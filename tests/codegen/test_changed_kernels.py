@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from staticgrad import native
-from staticgrad.codegen.kernel_source import render
+from staticgrad.backends import render
 from staticgrad.errors import ParseError, VerifyError
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.kernels.verify import verify_kernel

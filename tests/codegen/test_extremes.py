@@ -5,7 +5,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
-from staticgrad.codegen.kernel_source import render
+from staticgrad.backends import render
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.kernels.verify import verify_kernel
 from tests.diagonals import diagonals

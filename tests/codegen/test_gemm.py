@@ -6,7 +6,7 @@ from itertools import pairwise, product as product_of
 import numpy as np
 import pytest
 
-from staticgrad.codegen.kernel_source import render
+from staticgrad.backends import render
 from staticgrad.codegen.products import direct, gemm
 from staticgrad.codegen.products.streams import WIDEST
 from staticgrad.ir.kernels.parser import parse_kernel

@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 
 from staticgrad import native
-from staticgrad.codegen.kernel_source import render
+from staticgrad.backends import render
 from staticgrad.ir.kernels.stages import Stage
 from tests.codegen.golden import FOLDER, kernel_of, renewed
 

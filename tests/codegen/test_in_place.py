@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.codegen.kernel_source import render
+from staticgrad.backends import render
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.kernels.verify import verify_kernel
 from tests.codegen.kernel_meaning import Meaning

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from staticgrad.backends import render
 from staticgrad.codegen import interleaved
-from staticgrad.codegen.kernel_source import render
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.kernels.verify import verify_kernel
 from tests.diagonals import diagonals

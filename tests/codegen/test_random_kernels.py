@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from staticgrad.codegen.kernel_source import render
+from staticgrad.backends import render
 from staticgrad.errors import VerifyError
 from staticgrad.ir.execution import known_of
 from staticgrad.ir.expr import Access, index, literal, ref

@@ -6,8 +6,8 @@ import pytest
 import staticgrad as sg
 from staticgrad import native
 from staticgrad.analysis.evaluate import same_bytes
+from staticgrad.backends import render
 from staticgrad.codegen import stages
-from staticgrad.codegen.kernel_source import render
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.kernels.verify import verify_kernel
 from staticgrad.native.machine import Machine

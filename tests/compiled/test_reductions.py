@@ -1,5 +1,7 @@
 """Running totals along every axis, in every form of their kernels: the bytes of the definition."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -89,6 +91,9 @@ def test_sums_down_columns(columns, dtype):
             assert_same(found[name], wanted[name], f"{name} of {rows} rows")
 
 
+EIGHT_ROWS = re.compile(r"for r\d+ in range\(k\d+, v\d+, 8\):")
+
+
 @pytest.mark.thinned(2)
 @pytest.mark.parametrize("kind", ["sum", "max"])
 def test_whole_rows_side_by_side(kind):
@@ -97,7 +102,7 @@ def test_whole_rows_side_by_side(kind):
         x = sg.input("x", ("rows", columns), "float64")
         graph = sg.Graph({kind: getattr(x, kind)(axis=0)})
         f = sg.compile(graph)
-        assert "for around in" in f.kernels[0].source
+        assert EIGHT_ROWS.search(f.kernels[0].source)
         for rows in (1, 9, 41, 1100):
             feeds = {"x": RNG.normal(size=(rows, columns))}
             assert_same(f.run(feeds)[kind], sg.evaluate(graph, feeds)[kind], f"{rows}, {columns}")
@@ -112,7 +117,7 @@ def test_positions_and_short_formulas_of_whole_rows_side_by_side(dtype):
     for name, value in outputs.items():
         graph = sg.Graph({name: value})
         f = sg.compile(graph)
-        assert "for around in" in f.kernels[-1].source
+        assert EIGHT_ROWS.search(f.kernels[-1].source)
         for rows in (1, 9, 41, 1100):
             array = (4 * RNG.normal(size=(rows, 1041))).astype(dtype)
             if array.dtype.kind == "f":

@@ -16,7 +16,7 @@ from staticgrad.analysis.cost import DEFAULT, all_seconds, plan_seconds, step_se
 from staticgrad.analysis.liveness import Flow
 from staticgrad.analysis.plan_check import lower_bound, peak_buffers, verify_plan
 from staticgrad.analysis.repeats import Repeats
-from staticgrad.codegen.kernel_source import render
+from staticgrad.backends import render
 from staticgrad.errors import VerifyError
 from staticgrad.ir.kernels.bodies import Reach
 from staticgrad.ir.schedule import (

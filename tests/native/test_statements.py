@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from staticgrad.codegen.kernel_source import render
+from staticgrad.backends import render
 from staticgrad.native.language import frontend, statements
 from staticgrad.native.language.frontend import Function, split_source
 from staticgrad.native.language.translation import KernelSourceError

@@ -183,7 +183,7 @@ def test_reasons_are_counted() -> None:
 
 def test_programs_run_by_nests_on_request() -> None:
     x = sg.input("x", ("n", 40), "float32")
-    program = {"y": sg.nn.softmax(x), "total": x.sum(axis=0)}
+    program = {"y": sg.nn.softmax(x)}
     values = {"x": np.linspace(-3, 3, 280, dtype="f4").reshape(7, 40)}
     plain = sg.compile(program)
     with sg.options(nest=True):

@@ -8,7 +8,7 @@ import pytest
 
 from passes.remat import Policy
 from staticgrad import native
-from staticgrad.codegen.kernel_source import render
+from staticgrad.backends import render
 from staticgrad.errors import IndexOutOfRange, KernelAccessError, VerifyError
 from staticgrad.memory.planner import plan
 from staticgrad.runtime.arena import Arena

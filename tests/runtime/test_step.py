@@ -8,7 +8,7 @@ from hypothesis import given, strategies as st
 
 from staticgrad import native
 from staticgrad.analysis.plan_check import verify_plan
-from staticgrad.codegen.kernel_source import render
+from staticgrad.backends import render
 from staticgrad.errors import IndexOutOfRange
 from staticgrad.memory.planner import plan
 from staticgrad.runtime.arena import Arena
