@@ -145,6 +145,5 @@ def test_tensors_do_not_meet_values_of_graphs():
     with sg.eager_mode():
         found = sg.trapezoid(Y0, y)
     np.testing.assert_allclose(sg.evaluate(found, {"y": [0.0, 2.0]}), 3.0)
-    y = sg.input("y", (2,), "float64")
     with pytest.raises(DTypeError, match="two kinds"):
         sg.fori_loop(0, 3, lambda i, c: c * ONES[:2], y)

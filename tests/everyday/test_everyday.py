@@ -23,8 +23,6 @@ DAILY = ("logistic_weights", "triplet")
 #: Of differences of fourth order. The short one stays on one side of kinks.
 STEPS = (1e-4, 2e-6)
 
-Arrays = list[np.ndarray]
-
 
 def named(names):
     return pytest.mark.parametrize("name", names)

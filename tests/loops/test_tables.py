@@ -10,8 +10,6 @@ import pytest
 import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
 
-Arrays = dict[str, np.ndarray]
-
 
 def viterbi(v):
     """The likeliest states: scores forward, then back along the pointers."""

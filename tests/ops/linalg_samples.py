@@ -4,20 +4,17 @@ Tests of all ops also try other operands than these, so the samples are of ops t
 ``tests/linalg`` has those that do.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 
 from staticgrad.ir.op import op_class
 from staticgrad.types.dtype import F32, F64
 from tests.ops.array_samples import extraordinary
-from tests.ops.samples import Rng, Sample, declare, provides
+from tests.ops.samples import Sample, declare, provides
 
 BATCHES = ((), (2,), (2, 1), (0,))
 #: Sizes of square matrices; a size behind which LAPACK works in blocks has a test of its own.
 SQUARES = (3, 1, 0, 5)
 RECTANGLES = ((4, 3), (3, 4), (3, 3), (1, 4), (3, 1), (0, 3), (3, 0), (0, 0), (1, 1))
-Operands = Callable[[Rng, tuple[int, ...], int], tuple[np.ndarray, ...]]
 
 
 def spread(rng, *shape):

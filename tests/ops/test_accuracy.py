@@ -17,7 +17,6 @@ from staticgrad.types.dtype import F32, F64
 from staticgrad.vecmath.blocks import ULP
 from tests.limits import finfo
 
-Array = np.ndarray[Any, Any]
 mp = mpmath.MPContext()
 mp.dps = 50
 COUNT = 60

@@ -193,7 +193,6 @@ def test_masks_of_one_condition_meet():
     again = add_cotangents([Masked(c, a), Masked(same, b)])
     assert isinstance(again, Masked)
     assert op_names(again.value) == ["add"]
-    c, a, b = variable("c", BOOL, (2,)), variable("a", F64, (2,)), variable("b", F64, (2,))
     feeds = {"c": np.array([True, False]), "a": np.array([1.0, NAN]), "b": np.array([NAN, 2.0])}
     for pair in (
         [Masked(c, a), Masked(c, b, negated=True)],

@@ -172,7 +172,6 @@ def test_refusals():
     named = sg.take_along_axis(sg.input("n", ("n", 2), "float64"), np.zeros((2, 1), int))
     with assert_refused(SizeGuardError, "axis 0 has size n", "n = 3"):
         run(named, {"n": np.ones((3, 2))})
-    x = sg.input("x", (3, 4))
     assert_each_refused(
         (ShapeError, "has size 3 where the indices", lambda: sg.scatter_add(x, [0, 1], 5)),
         (DTypeError, "bools", lambda: sg.scatter_add(np.array([True]), [0], 1)),

@@ -1,7 +1,6 @@
 """Functions of integers at the extremes of every dtype, evaluated and compiled, against NumPy."""
 
 import warnings
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ from staticgrad.exports import FUNCTIONS
 from staticgrad.types.dtype import ALL_DTYPES
 from tests.ops.elementwise_samples import special
 
-Array = np.ndarray[Any, Any]
 INTEGERS = [dtype.numpy.name for dtype in ALL_DTYPES if dtype.is_integer]
 NAMES = sorted({part.partition("=")[0] for text in FUNCTIONS.values() for part in text.split()})
 #: Functions that differ by design, or are not called with whole arrays, and why.

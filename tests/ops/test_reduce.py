@@ -1,4 +1,6 @@
-"""Sums, extremes and what is made of them, against NumPy; ties, NaN, zeros and empty axes."""
+"""Sums, extremes, running extremes and masks, against NumPy; ties, NaN, zeros and empty axes."""
+
+from contextlib import nullcontext as nothing
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from staticgrad.errors import (
 from staticgrad.ir.summation import tree_sum
 from staticgrad.ops.reduce import Max, Sum
 from staticgrad.types.dtype import ALL_DTYPES
+from tests.diagonals import diagonals
 from tests.ops.graphs import op_names, run
 from tests.ops.messages import assert_each_refused, assert_refused
 
@@ -114,7 +117,6 @@ def test_empty_axes():
     assert run(sg.mean(empty, 1)).shape == (0,)
     x = sg.input("x", ("n", 3))
     assert np.isnan(run(x.mean(), {"x": empty}))
-    x = sg.input("x", ("n", 3))
     top = x.max(0)
     np.testing.assert_array_equal(run(top, {"x": np.ones((1, 3))}), np.ones(3))
     with assert_refused(SizeGuardError, "the largest of no elements", "n = 0", line="x.max(0)"):
@@ -226,3 +228,134 @@ def test_refusals():
             Max(axes)(x)
     with assert_refused(DTypeError, "sum", "complex"):
         sg.sum(x, dtype="complex64")
+
+
+STARTS = {"sum": 3, "prod": 2, "max": 1, "min": 1}
+
+
+@diagonals(2, ("dtype", ["float32", "float64", "int32", "uint8"]), ("name", STARTS))
+def test_named_sizes_down_to_none(name, dtype):
+    x = sg.input("x", ("n", 3), dtype)
+    mask = sg.input("mask", ("n", 3), "bool")
+    options = {"initial": STARTS[name], "where": mask}
+    out = {str(axis): getattr(sg, name)(x, axis, **options) for axis in (None, 0, 1, (0, 1))}
+    f = sg.compile(sg.Graph({**out, "kept": getattr(sg, name)(x, 0, keepdims=True, **options)}))
+    random = np.random.default_rng(5)
+    for n in (0, 1, 5):
+        array = random.integers(0, 9, (n, 3)).astype(dtype)
+        which = random.random((n, 3)) < 0.5
+        found = f.run({"x": array, "mask": which})
+        for axis in (None, 0, 1, (0, 1)):
+            wanted = getattr(np, name)(array, axis, initial=STARTS[name], where=which)
+            np.testing.assert_array_equal(found[str(axis)], wanted)
+            assert found[str(axis)].dtype == wanted.dtype
+        assert found["kept"].shape == (1, 3)
+
+
+@pytest.mark.parametrize("name", ["mean", "var", "std", "any", "all", "nansum", "nanvar"])
+def test_what_does_not_count_at_named_sizes(name):
+    x, mask = sg.input("x", ("n", 3), "float64"), sg.input("mask", ("n", 3), "bool")
+    f = sg.compile(sg.Graph({"y": getattr(sg, name)(x, 0, where=mask)}))
+    for n in (2, 5):
+        array = np.random.default_rng(n).normal(size=(n, 3))
+        which = np.arange(3 * n).reshape(n, 3) % 4 != 1
+        wanted = getattr(np, name)(array, 0, where=which)
+        np.testing.assert_allclose(f.run({"x": array, "mask": which})["y"], wanted, rtol=1e-13)
+
+
+def test_what_does_not_count_takes_no_gradient_whatever_it_is():
+    array = np.array([1.0, np.nan, 3.0, -np.inf])
+    mask = np.isfinite(array)
+    x = sg.input("x", (4,), "float64")
+    for name, slope in (("sum", [1, 0, 1, 0]), ("mean", [0.5, 0, 0.5, 0]), ("prod", [3, 0, 1, 0]),
+                        ("var", [-1, 0, 1, 0])):  # fmt: skip
+        slopes = sg.Graph({"slope": sg.grad(getattr(sg, name)(x, where=mask), x)}, inputs=[x])
+        np.testing.assert_allclose(sg.compile(slopes).run({"x": array})["slope"], slope)
+
+
+def test_a_start_takes_its_share_of_the_gradient():
+    x, start = sg.input("x", (3,), "float64"), sg.input("start", (), "float64")
+    feeds = {"x": np.array([1.0, 2.0, 0.5]), "start": 4.0}
+    by_max = sg.grad(sg.max(x, initial=start), [x, start])
+    by_prod = sg.grad(sg.prod(x, initial=start), [x, start])
+    slopes = dict(zip("abcd", [*by_max, *by_prod], strict=True))
+    found = sg.compile(sg.Graph(slopes, inputs=[x, start])).run(feeds)
+    wanted = {"a": [0.0, 0.0, 0.0], "b": 1.0, "c": [4.0, 2.0, 8.0], "d": 1.0}
+    assert {name: array.tolist() for name, array in found.items()} == wanted
+
+
+@pytest.mark.parametrize("less", [0, 2, 0.5])
+def test_no_freedom_is_numpys(less):
+    x = sg.input("x", ("n",), "float64")
+    f = sg.compile(sg.var(x, correction=less))
+    for n in (1, 2, 4):
+        array = np.arange(n, dtype=float)
+        with np.errstate(all="ignore"), pytest.warns(RuntimeWarning) if n <= less else nothing():
+            wanted = np.var(array, ddof=less)
+        np.testing.assert_allclose(f.run({"x": array}), wanted)
+
+
+UFUNCS = {"cummax": np.maximum, "cummin": np.minimum, "cumlogsumexp": np.logaddexp}
+X = np.array([[0.5, -1.0, np.inf], [2.0, -3.0, 1.0], [-np.inf, 4.0, 2.0], [2.0, 4.0, -1.0]])
+
+
+def running(name, x, axis, reverse):
+    place = 0 if axis is None else axis
+    values = np.ravel(x) if axis is None else x
+    values = np.flip(values, place) if reverse else values
+    found = UFUNCS[name].accumulate(values, axis=place)
+    return np.flip(found, place) if reverse else found
+
+
+@diagonals(2, ("name", UFUNCS), ("axis", [None, 0, 1]), ("reverse", [False, True]))
+def test_of_every_size_along_every_axis(name, axis, reverse):
+    x = sg.input("x", ("n", 3), "float64")
+    f = sg.compile(getattr(sg, name)(x, axis, reverse))
+    for rows in (4, 1, 0):
+        found = f.run({"x": X[:rows]})
+        np.testing.assert_allclose(found, running(name, X[:rows], axis, reverse), rtol=1e-14)
+
+
+@pytest.mark.parametrize("name", ["cummax", "cummin"])
+def test_the_element_types_stay(name):
+    for kind in ("bool", "int8", "uint64", "float16"):
+        x = np.array([3, 1, 5, 0]).astype(kind)
+        found = sg.evaluate(getattr(sg, name)(x))
+        assert found.dtype == kind
+        np.testing.assert_array_equal(found, UFUNCS[name].accumulate(x))
+    nan = sg.evaluate(getattr(sg, name)([1.0, np.nan, 2.0]))
+    np.testing.assert_array_equal(nan, [1.0, np.nan, np.nan])
+
+
+def test_gradients_go_to_the_elements_that_are_given():
+    """Of [1, 3, 2, 5] the first is given once, the second twice, the last once."""
+    x = sg.input("x", (4,), "float64")
+    slopes = sg.grad((sg.cummax(x) * [1.0, 10.0, 100.0, 1000.0]).sum(), x)
+    at = {"x": np.array([1.0, 3.0, 2.0, 5.0])}
+    np.testing.assert_array_equal(sg.evaluate(slopes, at), [1.0, 110.0, 0.0, 1000.0])
+    lowest = {"x": np.array([-np.inf, 3.0, 2.0, 5.0])}
+    np.testing.assert_array_equal(sg.evaluate(slopes, lowest), [1.0, 110.0, 0.0, 1000.0])
+    sg.testing.check_gradients(sg.cumlogsumexp, [np.array([0.3, -1.0, 2.0, 0.5])])
+
+
+@pytest.mark.parametrize("run", [sg.evaluate, lambda g, feeds: sg.compile(g).run(feeds)])
+def test_what_has_no_weight_gets_no_slope(run):
+    """Behind two elements of -inf slopes are those of a softmax, and two equal infinities share."""
+    x = sg.input("x", (4,), "float64")
+    whole = sg.cumlogsumexp(x)[3]
+    at = {"x": np.array([-np.inf, -np.inf, 0.0, np.log(3.0)])}
+    np.testing.assert_allclose(run(sg.grad(whole, x), at), [0.0, 0.0, 0.25, 0.75], rtol=1e-15)
+    second = sg.grad((sg.grad(whole, x) * [0.0, 0.0, 0.0, 1.0]).sum(), x)
+    np.testing.assert_allclose(run(second, at), [0.0, 0.0, -0.1875, 0.1875], rtol=1e-14)
+    for both in (-np.inf, np.inf):
+        met = sg.grad(sg.logaddexp(x[:2], x[2:]).sum(), x)
+        feeds = {"x": np.array([both, 1.0, both, 1.0])}
+        np.testing.assert_array_equal(run(met, feeds), [0.5, 0.5, 0.5, 0.5])
+    curved = sg.grad(sg.grad(sg.logaddexp(x[0], x[1]), x)[0], x)
+    slopes = run(curved, {"x": np.array([2.0, 2.0, 0.0, 0.0])})
+    np.testing.assert_array_equal(slopes, [0.25, -0.25, 0.0, 0.0])
+
+
+def test_no_such_axis():
+    with assert_refused(AxisError, "cummax: no axis 1", line="sg.cummax"):
+        sg.cummax(np.ones(3), axis=1)

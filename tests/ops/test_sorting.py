@@ -27,12 +27,11 @@ from staticgrad.testing import check_gradients, check_op
 from staticgrad.types.dtype import ALL_DTYPES, I64
 from tests.compiled.agreement import assert_same
 from tests.limits import NUMPY_DTYPES
+from tests.ops.array_samples import mixed
 from tests.ops.graphs import run
 from tests.ops.messages import assert_refused
-from tests.ops.sorting_samples import mixed
 from tests.schedules import run_schedule
 
-DTYPES = [d.numpy for d in ALL_DTYPES]
 MODES = [{"backend": "numba"}, {"jit": False}]
 WHOLE = ("float32", "int64")  # of both widths: a kernel that sorts takes 50 to 100 ms to compile
 PROGRAMS = {}

@@ -1,7 +1,5 @@
 """The functions of ``sg.special``: errors in last places, derivatives, refusals, SciPy's ufuncs."""
 
-from typing import Any
-
 import mpmath as mp
 import numpy as np
 import pytest
@@ -19,7 +17,6 @@ from tests.limits import finfo
 from tests.native.support import LONG_BY_NUMBA
 from tests.ops.messages import assert_refused
 
-Array = np.ndarray[Any, Any]
 DIGITS = 60
 
 
@@ -189,7 +186,6 @@ def test_derivatives_of_gammaln_and_polygamma():
         expected = [float(mp.psi(order - 1, mp.mpf(p))) for p in points]
         np.testing.assert_allclose(sg.evaluate(value, {"x": points}), expected, rtol=1e-12)
     points = np.array([-0.3, -1.7, -2.25, -40.6])
-    x = sg.input("x", (4,), "float64")
     for order in (1, 2, 3, 4):
         expected = [float(mp.re(mp.psi(order, mp.mpf(p)))) for p in points]
         found = sg.compile(sg.special.polygamma(order, x)).run({"x": points})

@@ -204,7 +204,6 @@ def test_refusals():
     )
     with pytest.raises(IndexError):
         x[7]
-    x = sg.input("x", (3, 4))
     assert_each_refused(
         (ArgumentError, "mask", "sg.where", lambda: x[x > 0]),
         (ShapeError, "a mask of size 2 for axis 0 of size 3", lambda: x[np.array([True, False])]),

@@ -10,8 +10,6 @@ from staticgrad.types.dtype import F64, as_dtype
 from tests.diagonals import diagonals
 from tests.ops.graphs import run, variable
 
-Shape = tuple[int, ...]
-
 
 def direct(x, w, strides, border, dilation, groups):
     """A convolution by its definition: one window after the other, in float64."""

@@ -10,8 +10,6 @@ from staticgrad.types.dtype import F32, F64
 from tests.ops.array_samples import NUMBERS, apart, counted, everywhere, extraordinary
 from tests.ops.samples import Sample, declare, provides
 
-#: Image, taps, strides, dilation, before, after.
-Geometry = tuple[tuple[int, ...], ...]
 GEOMETRIES = (
     ((7,), (3,), (1,), (1,), (1,), (1,)),
     ((6,), (2,), (2,), (1,), (0,), (0,)),
