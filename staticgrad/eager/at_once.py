@@ -138,6 +138,7 @@ def _write(noted: Session, retain_graph: bool) -> None:
             first = noted.present.get(store)  # what it held when the run read it first
             if first is not None and not np.may_share_memory(first.data, store.array):
                 arrays[node] = first.array
+            first = None
     noted.present.clear()  # with the last tensor of a parameter nothing shares its array
     change_together(stores, prepared(writes, arrays))
 
