@@ -424,15 +424,7 @@ class Place:
 
         A mask that is only known in a run takes one value for all of its places.
         """
-        if (masked := self._masked(values, lambda x, new: new)) is not None:
-            return masked
-        chosen = selection(self.x, self.key)
-        new = self._values(values)
-        if not chosen.arrays:
-            return _put(chosen, reshape(new, tuple(chosen.shape)))
-        rows, places = rows_and_places(chosen.part(), chosen.arrays)
-        flat, many = _flat_updates(chosen, new, places)
-        return _put(chosen, _back(chosen, _with_last(rows, flat, many)))
+        return self._updated(values, lambda x, new: new, _with_last)
 
     @public
     def add(self, values: Operand) -> Value:
@@ -445,17 +437,15 @@ class Place:
         return self._summed(values, functions.subtract)
 
     def _summed(self, values: Operand, of_two: Callable[..., Any]) -> Value:
-        if (masked := self._masked(values, of_two)) is not None:
-            return masked
-        chosen = selection(self.x, self.key)
-        new = self._values(values)
-        if not chosen.arrays:
+        def in_place(chosen: Selection[Any], new: Any) -> Value:
             new = reshape(new, tuple(chosen.lengths))
             placed: Value = Pad(self.x.shape, tuple(chosen.starts), tuple(chosen.steps))(new)
             return cast(Value, of_two(self.x, placed))
-        rows, places = rows_and_places(chosen.part(), chosen.arrays)
-        flat, many = _flat_updates(chosen, new, places)
-        return _put(chosen, _back(chosen, of_two(rows, _scattered(many, flat, rows))))
+
+        def of_rows(rows: Any, flat: Any, many: Any) -> Any:
+            return of_two(rows, ScatterIntoAxis(0, rows.shape[0])(many, flat))
+
+        return self._updated(values, of_two, of_rows, in_place)
 
     @public
     def multiply(self, values: Operand) -> Value:
@@ -480,17 +470,12 @@ class Place:
 
     def _by_products(self, values: Operand, of_two: Callable[..., Any]) -> Value:
         """x with ``of_two`` of each element and the product of its values."""
-        if (masked := self._masked(values, of_two)) is not None:
-            return masked
-        chosen = selection(self.x, self.key)
-        new = self._values(values)
-        if not chosen.arrays:
-            return _put(chosen, reshape(of_two(self.get(), new), tuple(chosen.shape)))
-        rows, places = rows_and_places(chosen.part(), chosen.arrays)
-        flat, many = _flat_updates(chosen, new, places)
-        ones = functions.ones(rows.shape, rows.dtype, like=rows)
-        total = _with_last(ones, *_running_products(flat, many, rows.shape[0]))
-        return _put(chosen, _back(chosen, of_two(rows, total)))
+
+        def of_rows(rows: Any, flat: Any, many: Any) -> Any:
+            ones = functions.ones(rows.shape, rows.dtype, like=rows)
+            return of_two(rows, _with_last(ones, *_running_products(flat, many, rows.shape[0])))
+
+        return self._updated(values, of_two, of_rows)
 
     @public
     def max(self, values: Operand) -> Value:
@@ -507,22 +492,34 @@ class Place:
         return self._extreme(values, functions.minimum, largest=False)
 
     def _extreme(self, values: Operand, of_two: Callable[..., Any], largest: bool) -> Value:
+        def of_rows(rows: Any, flat: Any, many: Any) -> Any:
+            found = ScatterExtreme("max" if largest else "min", 0, rows.shape[0])(many, flat)
+            after = of_two(rows, found)
+            if after.dtype.is_float:  # where nothing was sent, rows have the whole derivative
+                after = where(functions.isinf(found) & ((found < 0) == largest), rows, after)
+            return after
+
+        return self._updated(values, of_two, of_rows)
+
+    def _updated(
+        self,
+        values: Operand,
+        of_two: Callable[..., Any],
+        of_rows: Callable[[Any, Any, Any], Any],
+        in_place: Callable[[Selection[Any], Any], Value] | None = None,
+    ) -> Value:
+        """x with ``of_two`` of elements and values: by rows where the key has index arrays."""
         if (masked := self._masked(values, of_two)) is not None:
             return masked
         chosen = selection(self.x, self.key)
-        new = self._values(values)
+        old = self.get()
+        new = broadcast_to(self._lifted(values), old.shape)
         if not chosen.arrays:
-            return _put(chosen, reshape(of_two(self.get(), new), tuple(chosen.shape)))
+            if in_place is not None:
+                return in_place(chosen, new)
+            return _put(chosen, reshape(of_two(old, new), tuple(chosen.shape)))
         rows, places = rows_and_places(chosen.part(), chosen.arrays)
-        flat, many = _flat_updates(chosen, new, places)
-        found = ScatterExtreme("max" if largest else "min", 0, rows.shape[0])(many, flat)
-        after = of_two(rows, found)
-        if after.dtype.is_float:  # where nothing was sent, rows have the whole derivative
-            after = where(functions.isinf(found) & ((found < 0) == largest), rows, after)
-        return _put(chosen, _back(chosen, after))
-
-    def _values(self, values: Operand) -> Value:
-        return broadcast_to(self._lifted(values), self.get().shape)
+        return _put(chosen, _back(chosen, of_rows(rows, *_flat_updates(chosen, new, places))))
 
     def _lifted(self, values: Operand) -> Value:
         return lifted("at", binding_kind((self.x,)), values, self.x.dtype)
@@ -587,10 +584,6 @@ def _running_products(flat: AnyValue, many: AnyValue, size: Size) -> tuple[AnyVa
         further, (first, functions.full((), -1, flat.dtype, like=flat)), (many, flat)
     )
     return flat, products
-
-
-def _scattered(updates: AnyValue, flat: AnyValue, rows: AnyValue) -> AnyValue:
-    return ScatterIntoAxis(0, rows.shape[0])(updates, flat)
 
 
 def _back(chosen: Selection[AnyValue], rows: AnyValue) -> AnyValue:

@@ -202,7 +202,6 @@ class TransformerBlock(Module):
         self.attention = MultiHeadAttention(
             embed_dim, num_heads, bias=bias, causal=causal, rotary=rotary, **options
         )
-        self.norm_mlp = layer(embed_dim, dtype=dtype)
         self.up = Linear(embed_dim, mlp_dim or 4 * embed_dim, bias, **options)
         self.activation = activation or gelu
         self.down = Linear(mlp_dim or 4 * embed_dim, embed_dim, bias, **options)
