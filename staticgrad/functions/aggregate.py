@@ -60,9 +60,6 @@ def sum(
         dtype: convert to it before adding.
         initial: one number more, added to every sum.
 
-    Returns:
-        The sums: x without the axes that were reduced.
-
     >>> sg.evaluate(sg.sum([[1.0, 2.0], [3.0, 4.0]], axis=0))
     array([4., 6.])
     """
@@ -156,9 +153,6 @@ def mean(
     Args:
         dtype: convert to it first.
 
-    Returns:
-        The means, floating: x without the axes that were reduced.
-
     >>> sg.evaluate(sg.mean([[1, 2], [3, 4]], axis=1))
     array([1.5, 3.5])
     """
@@ -202,9 +196,6 @@ def var(
         mean: the mean, if it is known: with the reduced axes kept.
         correction: in place of ``ddof``.
 
-    Returns:
-        The variances, floating: x without the axes that were reduced.
-
     >>> sg.evaluate(sg.var([1.0, 3.0]))
     array(1.)
     """
@@ -239,9 +230,6 @@ def _variance(
 def std(x: Any, axis: Axes = None, dtype: Any = None, **options: Any) -> Any:
     """Standard deviation, the square root of ``var``; the derivative is 0 for equal elements.
 
-    Returns:
-        The standard deviations, floating: x without the axes that were reduced.
-
     >>> sg.evaluate(sg.std([1.0, 3.0]))
     array(1.)
     """
@@ -254,9 +242,6 @@ def any(
     """Return True where an element over ``axis`` is true (not 0); False for an empty axis.
 
     For ``where`` see ``sum``.
-
-    Returns:
-        Bools: x without the axes that were reduced.
 
     >>> sg.evaluate(sg.any([[True, False], [False, False]], axis=1))
     array([ True, False])
@@ -291,9 +276,6 @@ def argmax(x: Operand[AnyValue], axis: int | None = None, *, keepdims: bool = Fa
 
     Args:
         axis: which axis; None for all elements in C order.
-
-    Returns:
-        int64 positions: x without the axis.
 
     >>> sg.evaluate(sg.argmax([[1.0, 5.0], [3.0, 4.0]], axis=1))
     array([1, 1])

@@ -78,9 +78,6 @@ def split(x: Operand[AnyValue], indices_or_sections: Any, axis: int = 0) -> list
         indices_or_sections: the number of equal parts; or a list of indices to split at.
         axis: the axis to split.
 
-    Returns:
-        A list of parts.
-
     >>> sg.evaluate(sg.split([1, 2, 3, 4], 2))
     [array([1, 2]), array([3, 4])]
     """
@@ -184,9 +181,6 @@ def diagonal(x: Operand[AnyValue], offset: int = 0, axis1: int = 0, axis2: int =
         offset: which diagonal; above the main one it is positive.
         axis1, axis2: the two axes.
 
-    Returns:
-        The diagonals, along a new last axis.
-
     >>> sg.evaluate(sg.diagonal([[1, 2], [3, 4]]))
     array([1, 4])
     """
@@ -270,9 +264,6 @@ def broadcast_arrays(*values: Operand[AnyValue]) -> list[AnyValue]:
 
     Args:
         values: the values to broadcast.
-
-    Returns:
-        A list of values of one shape.
 
     >>> [each.shape for each in sg.broadcast_arrays(sg.zeros((2, 1)), sg.zeros(3))]
     [(2, 3), (2, 3)]

@@ -40,9 +40,6 @@ def embedding(input: Operand[AnyValue], weight: Operand[AnyValue]) -> AnyValue:
         input: integers of any shape.
         weight: rows [entries, features].
 
-    Returns:
-        Rows: [..., features].
-
     >>> sg.evaluate(sg.nn.embedding([1, 1, 0], [[1.0, 2.0], [3.0, 4.0]]))
     array([[3., 4.],
            [3., 4.],

@@ -330,9 +330,6 @@ def one_hot(labels: Operand[AnyValue], num_classes: Size, dtype: Any = F32) -> A
         num_classes: how many there are.
         dtype: the element type.
 
-    Returns:
-        [..., num_classes] of labels [...].
-
     >>> sg.evaluate(sg.one_hot([1, 0], 2))
     array([[0., 1.],
            [1., 0.]], dtype=float32)
@@ -414,9 +411,6 @@ def logspace(
     Args:
         start, stop, num, endpoint, dtype, axis: as for ``linspace``.
         base: what the powers are of.
-
-    Returns:
-        The powers, along a new axis.
 
     >>> sg.evaluate(sg.logspace(0.0, 2.0, 3))
     array([  1.,  10., 100.])

@@ -103,9 +103,6 @@ def trapezoid(
         dx: the distance between them, where x is not given.
         axis: the axis to integrate along, which goes.
 
-    Returns:
-        The integrals: y without the axis.
-
     >>> sg.evaluate(sg.trapezoid([1.0, 3.0]))
     array(2.)
     """
@@ -308,9 +305,6 @@ def cummax(x: Operand[AnyValue], axis: int | None = None, reverse: bool = False)
         x: a value; along the axis of any size.
         axis: along which; None flattens x first.
         reverse: from the last element to the first.
-
-    Returns:
-        The shape of x; flattened if axis is None.
 
     >>> sg.evaluate(sg.cummax([1.0, 3.0, 2.0, 5.0]))
     array([1., 3., 3., 5.])

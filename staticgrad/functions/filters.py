@@ -156,9 +156,6 @@ def sliding_window_view(
         window_shape: the window's size along each axis of ``axis``.
         axis: along which axes; all by default. An axis given twice has windows of windows.
 
-    Returns:
-        Each such axis has the number of windows as its size; the sizes of a window are at the end.
-
     >>> sg.evaluate(sg.sliding_window_view([1, 2, 3, 4], 2))
     array([[1, 2],
            [2, 3],

@@ -821,9 +821,6 @@ def _assembled(blocks: Any, rank: int, depth: int) -> Value:
 def unstack(x: Operand[AnyValue], axis: int = 0) -> tuple[AnyValue, ...]:
     """The parts of x at each place of ``axis``, which they lose; its size must be literal.
 
-    Returns:
-        As many values as the axis has places, in a tuple.
-
     >>> len(sg.unstack(sg.zeros((3, 2))))
     3
     """

@@ -238,9 +238,6 @@ def logsumexp(x: Operand[AnyValue], axis: Axes = -1, *, keepdims: bool = False) 
 
     -inf if all elements are -inf or there are none, +inf if one is +inf.
 
-    Returns:
-        A floating value without these axes.
-
     >>> sg.evaluate(sg.nn.logsumexp([[0.0, 0.0], [1000.0, 1000.0]])).round(4)
     array([6.9310000e-01, 1.0006931e+03])
     """

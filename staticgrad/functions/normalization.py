@@ -104,9 +104,6 @@ def batch_statistics(x: Operand[AnyValue], axis: int = 1) -> tuple[AnyValue, Any
     Args:
         axis: which axis counts channels.
 
-    Returns:
-        Two vectors, with one number for each channel.
-
     >>> mean, variance = sg.nn.batch_statistics([[0.0, 1.0], [2.0, 5.0]])
     >>> sg.evaluate([mean, variance])
     [array([1., 3.]), array([1., 4.])]

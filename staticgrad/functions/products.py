@@ -71,9 +71,6 @@ def vdot(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
 def outer(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
     """out[i, j] = a[i] * b[j], both flattened in C order.
 
-    Returns:
-        The products [n, m].
-
     >>> sg.evaluate(sg.outer([1.0, 2.0], [3.0, 4.0]))
     array([[3., 4.],
            [6., 8.]])
@@ -201,9 +198,6 @@ def einsum(
         operands: numbers; dtypes promote. An axis of literal size 1 stretches. NumPy's other form
             is understood, too: ``einsum(a, [0, 1], b, [1, 2], [0, 2])``.
         dtype: convert the operands to it first.
-
-    Returns:
-        The sums, with the axes that the subscripts name behind ``->``.
 
     >>> sg.evaluate(sg.einsum("ij,j->i", [[1.0, 2.0], [3.0, 4.0]], [1.0, 1.0]))
     array([3., 7.])

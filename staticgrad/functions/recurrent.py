@@ -38,9 +38,6 @@ def rnn_cell(x: Any, h: Any, w: Any, u: Any, b: Any = 0.0) -> Any:
         w, u: weights [features, hidden] and [hidden, hidden].
         b: bias [hidden].
 
-    Returns:
-        The next state [batch, hidden].
-
     >>> sg.evaluate(sg.nn.rnn_cell([[1.0]], [[0.0]], np.eye(1), np.eye(1))).round(4)
     array([[0.7616]])
     """
@@ -78,9 +75,6 @@ def gru_cell(x: Any, h: Any, w: Any, u: Any, b: Any = 0.0, b_new: Any = 0.0) -> 
         w, u: weights [features, 3 * hidden] and [hidden, 3 * hidden], the gates side by side.
         b: bias [3 * hidden].
         b_new: added to the state's part of the new gate, before the reset gate multiplies it.
-
-    Returns:
-        The next state [batch, hidden].
 
     >>> h = sg.nn.gru_cell([[1.0]], sg.zeros((1, 1)), np.ones((1, 3)), np.ones((1, 3)))
     >>> sg.evaluate(h).round(4)

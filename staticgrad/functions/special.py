@@ -227,9 +227,6 @@ def logsumexp(
             takes the last.
         b: factors, which broadcast with ``a``; 1 by default.
 
-    Returns:
-        A floating value without these axes.
-
     >>> round(float(sg.evaluate(sg.special.logsumexp([1000.0, 1000.0]))), 4)
     1000.6931
     >>> round(float(sg.evaluate(sg.special.logsumexp([0.0, 0.0], b=[3.0, -1.0]))), 4)

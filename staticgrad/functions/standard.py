@@ -157,9 +157,6 @@ def isdtype(dtype: Any, kind: Any) -> bool:
         kind: a dtype, "bool", "integral", "real floating", "numeric", "signed integer", "unsigned
             integer" or "complex floating", or a tuple of such.
 
-    Returns:
-        Whether it is one of them.
-
     >>> isdtype("float32", "real floating"), isdtype("int8", ("bool", "unsigned integer"))
     (True, False)
     """

@@ -149,9 +149,6 @@ def cov(
         aweights: how much each observation counts: numbers [n] that are not negative.
         dtype: a floating dtype to convert to first.
 
-    Returns:
-        A symmetric matrix, of the covariance of each pair.
-
     >>> sg.evaluate(sg.cov([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]]))
     array([[ 1., -1.],
            [-1.,  1.]])
@@ -278,9 +275,6 @@ def isin(
         test_elements: the others, of any shape.
         invert: whether it is not.
 
-    Returns:
-        bool, in the shape of ``element``.
-
     >>> sg.evaluate(sg.isin([1, 2, 3], [3, 1]))
     array([ True, False,  True])
     """
@@ -347,9 +341,6 @@ def histogram_bin_edges(
 ) -> AnyValue:
     """The edges that ``histogram`` would use.
 
-    Returns:
-        The edges, ascending: one more than there are bins.
-
     >>> sg.evaluate(sg.histogram_bin_edges([0.0, 1.0, 4.0], bins=2))
     array([0., 2., 4.])
     """
@@ -396,9 +387,6 @@ _METHODS: Final = ("linear", "lower", "higher", "midpoint", "nearest")
 
 def median(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> AnyValue:
     """Compute the middle element over ``axis``, or the mean of the two middle ones; NaN if one is.
-
-    Returns:
-        A floating value without these axes.
 
     >>> sg.evaluate(sg.median([[1, 9, 2], [4, 6, 5]], axis=1))
     array([2., 5.])
@@ -660,9 +648,6 @@ def prod(
     Args:
         axis, dtype, keepdims, initial, where: as for ``sum``.
 
-    Returns:
-        The products: x without the axes that were reduced.
-
     >>> sg.evaluate(sg.prod([[1.0, 2.0], [3.0, 4.0]], axis=0))
     array([3., 8.])
     """
@@ -718,9 +703,6 @@ def norm(
             is not 0, the p-th root of the sum of p-th powers. Over two axes, rows and columns, what
             ``sg.linalg.matrix_norm`` takes: ``"fro"``, ``"nuc"``, 2, -2, 1, -1, inf, -inf.
 
-    Returns:
-        The lengths: x without the axes that were reduced.
-
     >>> sg.evaluate(sg.norm([3.0, 4.0]))
     array(5.)
     """
@@ -768,9 +750,6 @@ def vector_norm_over(value: AnyValue, ord: Any, axis: Axes, keepdims: bool) -> A
 def ptp(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> AnyValue:
     """The largest less the smallest element over ``axis``. Raises as ``max``.
 
-    Returns:
-        The ranges: x without the axes that were reduced.
-
     >>> sg.evaluate(sg.ptp([1.0, 5.0, 3.0]))
     array(4.)
     """
@@ -780,9 +759,6 @@ def ptp(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> A
 
 def count_nonzero(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> AnyValue:
     """Return how many elements over ``axis`` are not 0, as int64.
-
-    Returns:
-        The counts: x without the axes that were reduced.
 
     >>> sg.evaluate(sg.count_nonzero([[1, 0], [2, 3]], axis=0))
     array([2, 1])

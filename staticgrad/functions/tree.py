@@ -72,9 +72,6 @@ def leaves(tree: Any) -> list[Any]:
     Args:
         tree: dicts, lists, tuples, dataclasses and modules, nested; None has no leaf.
 
-    Returns:
-        The leaves, in a list; of a dict in the order of its keys.
-
     >>> leaves({"a": 1, "b": [2, (3,)]})
     [1, 2, 3]
     """
@@ -87,9 +84,6 @@ def flatten(tree: Any) -> tuple[list[Any], Tree]:
 
     Args:
         tree: dicts, lists, tuples, dataclasses and modules, nested; None has no leaf.
-
-    Returns:
-        The leaves, in a list, and the containers.
 
     >>> print(flatten({"a": 1, "b": [2, (3,)]})[1])
     {'a': ?, 'b': [?, (?,)]}

@@ -164,9 +164,6 @@ def checkpoint(x: Any, policy: Any = None) -> Any:
             ``sg.checkpoint_policies``, or a function ``policy(op, *types)`` of an op and the types
             of its operands that says whether the result is.
 
-    Returns:
-        The value, or the function.
-
     Raises:
         ArgumentError: a function that waits or yields; no policy, or one of a value; when the
             function is called, a name in the policy that no value has.

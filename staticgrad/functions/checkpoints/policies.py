@@ -65,9 +65,6 @@ def nothing_saveable(op: Op, *types: TensorType) -> bool:
 def dots_saveable(op: Op, *types: TensorType) -> bool:
     """Products of matrices and convolutions are kept: they take the longest to run again.
 
-    Returns:
-        Whether it is one of these.
-
     >>> x, w = sg.input("x", (2, 3), "float64"), sg.input("w", (3, 3), "float64")
     >>> layer = sg.checkpoint(
     ...     lambda x: sg.tanh(x @ w), policy=sg.checkpoint_policies.dots_saveable
@@ -84,9 +81,6 @@ def dots_with_no_batch_dims_saveable(op: Op, *types: TensorType) -> bool:
 
     Of a transformer that keeps its linear layers, and not the scores of its attention. A stack
     times one matrix is one product of two matrices.
-
-    Returns:
-        Whether it is a product of operands with two axes.
 
     >>> q = sg.input("q", (8, 5, 3), "float64")
     >>> scores = sg.checkpoint(

@@ -501,9 +501,6 @@ def toeplitz(c: Operand[AnyValue], r: Operand[AnyValue] | None = None) -> AnyVal
         c: its first column [..., m]; leading axes broadcast.
         r: its first row [..., n], whose first element is not read; by default c.
 
-    Returns:
-        Matrices [..., m, n].
-
     >>> sg.evaluate(sg.linalg.toeplitz([1, 2, 3], [0, 7, 8, 9]))
     array([[1, 7, 8, 9],
            [2, 1, 7, 8],
@@ -588,9 +585,6 @@ def vector_norm(
     Args:
         axis: one axis or several, whose elements are one vector.
         ord: 2, 1, inf, -inf, 0 or another number, as for ``sg.norm``.
-
-    Returns:
-        A floating value without these axes.
 
     >>> sg.evaluate(sg.linalg.vector_norm([[3.0, 4.0], [0.0, 2.0]], axis=1))
     array([5., 2.])
@@ -787,9 +781,6 @@ def diagonal(x: Operand[AnyValue], /, *, offset: int = 0) -> AnyValue:
         x: matrices [..., m, n].
         offset: how far above the main diagonal; below it where negative.
 
-    Returns:
-        The diagonals, along the last axis.
-
     >>> sg.evaluate(sg.linalg.diagonal([[1, 2], [3, 4]]))
     array([1, 4])
     """
@@ -805,9 +796,6 @@ def trace(x: Operand[AnyValue], /, *, offset: int = 0, dtype: Any = None) -> Any
         offset: how far above the main diagonal; below it where negative.
         dtype: of the sum.
 
-    Returns:
-        The sums [...].
-
     >>> sg.evaluate(sg.linalg.trace([[1, 2], [3, 4]]))
     array(5)
     """
@@ -819,9 +807,6 @@ def outer(x1: Operand[AnyValue], x2: Operand[AnyValue], /) -> AnyValue:
 
     Args:
         x1, x2: vectors [m] and [n].
-
-    Returns:
-        A matrix [m, n].
 
     >>> sg.evaluate(sg.linalg.outer([1, 2], [3, 4]))
     array([[3, 4],
@@ -1113,9 +1098,6 @@ def lu(a: Operand[AnyValue], *, p_indices: bool = False) -> LUResult:
         a: matrices [..., m, n] of float32 or float64. A singular one has a 0 in the diagonal
             of U, and no derivative.
         p_indices: P as indices of rows: L[p] @ U = a.
-
-    Returns:
-        A triple (P, L, U).
 
     >>> p, l, u = sg.linalg.lu([[0.0, 2.0], [3.0, 0.0]])
     >>> sg.evaluate([p, l @ u])

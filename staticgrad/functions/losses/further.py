@@ -343,9 +343,6 @@ def pairwise_distance(
         eps: added to each difference, so that the derivative of a distance of 0 is finite.
         keepdims: keep the last axis, with size 1.
 
-    Returns:
-        The distances [...].
-
     >>> sg.evaluate(sg.nn.pairwise_distance([[3.0, 4.0]], [[0.0, 0.0]], eps=0.0))
     array([5.])
     """
