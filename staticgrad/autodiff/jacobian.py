@@ -35,10 +35,11 @@ _LINEAR: Final = (
 def jacobian(y: Any, x: Any, mode: str | None = None, allow_disconnected: bool = False) -> Any:
     """The derivative of every element of ``y`` by every element of ``x``."""
     check_mode(mode)
-    (output,) = _one(y, "jacobian")
-    check_floating([output], "of")
+    if not isinstance(y, Symbolic):
+        raise not_a_value("jacobian", y)
+    check_floating([y], "of")
     check_floating(leaves(x, "jacobian takes values to differentiate by"), "by")
-    return mapped(lambda value: _matrix(output, value, mode, allow_disconnected), x)
+    return mapped(lambda value: _matrix(y, value, mode, allow_disconnected), x)
 
 
 def check_mode(mode: Any) -> None:
@@ -61,15 +62,9 @@ def hvp(y: Any, x: Any, v: Any, allow_disconnected: bool = False) -> Any:
 @public
 def hessian(y: Any, x: Any, allow_disconnected: bool = False) -> Any:
     """The second derivatives of ``y`` by every pair of elements of ``x``."""
-    (value,) = _one(x, "hessian")
-    slope = grad(y, value, None, allow_disconnected)
-    return jacobian(slope, value, "forward", allow_disconnected)
-
-
-def _one(value: Any, caller: str) -> tuple[Symbolic]:
-    if not isinstance(value, Symbolic):
-        raise not_a_value(caller, value)
-    return (value,)
+    if not isinstance(x, Symbolic):
+        raise not_a_value("hessian", x)
+    return jacobian(grad(y, x, None, allow_disconnected), x, "forward", allow_disconnected)
 
 
 @in_graphs()

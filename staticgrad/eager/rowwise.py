@@ -158,11 +158,11 @@ def stacked_rows(y: Tensor, by: Sequence[Tensor], one: Walk, absent: Absent) -> 
     """
     edges = [each.edge for each in by]
     nodes = tape.nodes_behind([y.edge])
-    units = _Units(y)
+    count = int(y.size)
     made = [edge() for node in nodes for edge in node.outs]
     seen = [edge for edge in (*made, *(e for node in nodes for e in node.operands)) if edge]
     symbols = all(node.takes_symbols for node in nodes) and not any(edge.hooks for edge in seen)
-    if len(units) >= FEWEST and None not in edges and symbols:
+    if count >= FEWEST and None not in edges and symbols:
         sizes: list[Any] = [edge.type.size for edge in (*made, *edges) if edge]
         each = max(1, MOST // max(sizes))
 
@@ -172,8 +172,8 @@ def stacked_rows(y: Tensor, by: Sequence[Tensor], one: Walk, absent: Absent) -> 
 
         try:
             parts = [
-                over_elements(walk, (units.of(k, k + each),), {}, (0, 0), None)
-                for k in range(0, len(units), each)
+                over_elements(walk, (_units(y, k, k + each),), {}, (0, 0), None)
+                for k in range(0, count, each)
             ]
         except SymbolicValueError:
             pass  # a rule of the user's that asks for numbers
@@ -181,23 +181,13 @@ def stacked_rows(y: Tensor, by: Sequence[Tensor], one: Walk, absent: Absent) -> 
             if len(parts) == 1:
                 return list(parts[0])
             return [functions.concatenate(list(part)) for part in zip(*parts, strict=True)]
-    rows = [one(units.of(k, k + 1)[0]) for k in range(len(units))]
+    rows = [one(_units(y, k, k + 1)[0]) for k in range(count)]
     return [functions.stack(list(row)) for row in zip(*rows, strict=True)]
 
 
-class _Units:
-    """The unit cotangents of a tensor, by the place of the 1."""
-
-    def __init__(self, tensor: Tensor) -> None:
-        self._tensor = tensor
-
-    def __len__(self) -> int:
-        return int(self._tensor.size)
-
-    def of(self, first: int, past: int) -> Tensor:
-        """Return the unit cotangents of a range of elements, stacked."""
-        past = min(past, len(self))
-        units: Array = np.zeros((past - first, len(self)), self._tensor.dtype.compute.numpy)
-        units[np.arange(past - first), np.arange(first, past)] = 1
-        shape = (past - first, *self._tensor.shape)
-        return Tensor(units.reshape(shape))
+def _units(tensor: Tensor, first: int, past: int) -> Tensor:
+    """The unit cotangents of a range of elements, stacked."""
+    size, past = int(tensor.size), min(past, int(tensor.size))
+    units: Array = np.zeros((past - first, size), tensor.dtype.compute.numpy)
+    units[np.arange(past - first), np.arange(first, past)] = 1
+    return Tensor(units.reshape((past - first, *tensor.shape)))

@@ -19,10 +19,7 @@ from staticgrad.ir.value import Value
 from staticgrad.types.dim import Guard, Named, collecting_guards, named_sizes
 
 if TYPE_CHECKING:
-    from staticgrad.ir.graph import Parameter, Symbolic
-
-if TYPE_CHECKING:
-    from staticgrad.ir.graph import Node
+    from staticgrad.ir.graph import Node, Parameter, Symbolic
 
 _PAIRS = (
     "updates map parameters to their next values: {w: w - 0.1 * dw}, or pairs of them; of two"
@@ -121,24 +118,24 @@ def check_updates(updates: Sequence[tuple[Any, Any]], computed: bool = False) ->
 
 def _check_type(parameter: Parameter, value: Value) -> None:
     if parameter.type != value.type:
+        own = parameter.dtype.numpy.name
+        if parameter.shape != value.shape:
+            hint = "an update keeps shape and dtype; reduce or reshape the new value"
+        elif parameter.dtype.is_float and value.dtype.is_float:
+            hint = (
+                "an update keeps its dtype, and np.float64 and float64 arrays widen what they"
+                " meet\n"
+                f"use Python floats or {own} arrays, or convert: value.astype({own!r})"
+            )
+        else:
+            kept = f"an update keeps its dtype: value.astype({own!r})"
+            hint = f"{kept}, or a parameter of another one"
         next_one = [_related(value, "its next value")] if _is_value(value) else []
         raise GraphError(
             f"update of parameter {parameter.name!r}: {parameter.type} becomes {value.type}",
-            hint=_how_to_keep(parameter, value),
+            hint=hint,
             related=[_related(parameter), *next_one],
         )
-
-
-def _how_to_keep(parameter: Parameter, value: Value) -> str:
-    if parameter.shape != value.shape:
-        return "an update keeps shape and dtype; reduce or reshape the new value"
-    own = parameter.dtype.numpy.name
-    if parameter.dtype.is_float and value.dtype.is_float:
-        return (
-            "an update keeps its dtype, and np.float64 and float64 arrays widen what they meet\n"
-            f"use Python floats or {own} arrays, or convert: value.astype({own!r})"
-        )
-    return f"an update keeps its dtype: value.astype({own!r}), or a parameter of another one"
 
 
 def _hint(value: Any) -> str:

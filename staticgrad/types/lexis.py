@@ -47,12 +47,12 @@ def name_text(name: str, reserved: Collection[str] = ()) -> str:
 
 def quoted(text: str) -> str:
     r"""``text`` between double quotes; what cannot stand there as it is becomes ``\u{...}``."""
-    return '"' + re.sub(_HIDDEN, _escape, text) + '"'
 
+    def escaped(match: re.Match[str]) -> str:
+        character = match[0]
+        return "\\" + character if character in '"\\' else f"\\u{{{ord(character):x}}}"
 
-def _escape(match: re.Match[str]) -> str:
-    character = match[0]
-    return "\\" + character if character in '"\\' else f"\\u{{{ord(character):x}}}"
+    return '"' + re.sub(_HIDDEN, escaped, text) + '"'
 
 
 def unquoted(token: str) -> str:

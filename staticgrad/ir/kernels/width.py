@@ -39,7 +39,6 @@ from staticgrad.ir.kernels.stages import (
     Operand,
     Scalar,
     Stage,
-    Statement,
     Store,
     roots,
     statements,
@@ -92,19 +91,17 @@ def _moves_whole(stage: Stage, widest: int) -> bool:
     extent, full = stage.axis.extent, _REGISTER // widest
     if isinstance(extent, int) and extent < full and len(stores) < len(stage.body):
         return False  # joining the lanes of a register takes longer than a row of fewer
-    if not all(_has_no_order(statement, along) for statement in stage.body):
-        return False
+    for statement in stage.body:  # it stores along the loop, or finds an extreme of exact numbers
+        if isinstance(statement, Store):
+            fits = _runs(statement.access, along, (1,))
+        elif isinstance(statement, Accumulate) and not statement.value.dtype.is_float:
+            fits = COMBINERS[statement.kind].rule == "any" and not statement.blocks
+        else:
+            fits = False
+        if not fits:
+            return False
     values = postorder(root for statement in stage.body for root in roots(statement))
     return all(_fills(value, along, widest) for value in values)
-
-
-def _has_no_order(statement: Statement, along: str) -> bool:
-    """Return whether a statement stores along a loop, or finds an extreme of exact numbers."""
-    if isinstance(statement, Store):
-        return _runs(statement.access, along, (1,))
-    if not isinstance(statement, Accumulate) or statement.value.dtype.is_float:
-        return False
-    return COMBINERS[statement.kind].rule == "any" and not statement.blocks
 
 
 def _fills(value: Expr, along: str, widest: int) -> bool:
