@@ -40,12 +40,16 @@ def test_a_recipe_is_short_and_checks_its_result(name):
     assert f"({name}.md)" in documentation.page("cookbook")
 
 
-def test_every_guide_stands_in_the_contents():
+def test_guides_codes_and_names_are_listed():
     listed = {name for named in documentation.CONTENTS.values() for name in named}
     assert {page.stem for page in GUIDES} <= listed
     assert len(listed) == sum(map(len, documentation.CONTENTS.values()))
     assert invoke("docs").stdout.split()[0] == "index"
     assert set(answer("docs")["Learn"]) == set(documentation.CONTENTS["Learn"])
+    codes, names = documentation.page("errors"), documentation.page("other-names")
+    assert [code for code in errors.CODES if f"\n## {code}\n" not in codes] == []
+    known = [*hints.INSTEAD, *hints.METHODS, *hints.OF_TENSORS, *hints.ARGUMENTS]
+    assert [name for name in known if f"`{name}`" not in names] == []
 
 
 @pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
@@ -91,14 +95,7 @@ def test_pages_of_the_reference_are_short_and_their_names_are_listed_by_subject(
     assert sorted(linked) == sorted(f"sg.nn.{name}" for name in sg.nn.__all__)
 
 
-def test_codes_and_names_of_others_are_on_their_pages():
-    codes, names = documentation.page("errors"), documentation.page("other-names")
-    assert [code for code in errors.CODES if f"\n## {code}\n" not in codes] == []
-    known = [*hints.INSTEAD, *hints.METHODS, *hints.OF_TENSORS, *hints.ARGUMENTS]
-    assert [name for name in known if f"`{name}`" not in names] == []
-
-
-def test_a_docstring_is_read_in_parts():
+def test_a_docstring_is_read_in_parts_and_its_imports_are_added():
     text = """Twice ``x``.
 
 More of it,
@@ -122,9 +119,6 @@ Raises:
     assert re.findall(r"\*\*(\w+)\*\*", shown) == ["Args", "Returns", "Raises"]
     assert "- `x`: a value that is long.\n- `*more`: others." in shown
     assert shown.endswith("- `ShapeError, RankError`: a shape.\n\n```python\n>>> 1 + 1\n2\n```")
-
-
-def test_a_page_adds_the_imports_that_an_example_leaves_out():
     shown = reference.markdown("Twice.\n\n>>> sg.exp(np.ones(2))\n")
     assert ">>> import numpy as np\n>>> import staticgrad as sg\n>>> sg.exp(" in shown
     given = "Twice.\n\n>>> import staticgrad as sg\n>>> sg.exp(1.0)\n"

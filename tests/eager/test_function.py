@@ -170,7 +170,7 @@ def test_a_checkpoint_gives_the_same_and_keeps_less():
     assert len(seen) == 3  # x alone above; then forward and backward
 
 
-def test_checkpoints_nest_and_differentiate_again():
+def test_checkpoints_nest_and_take_layers():
     x = Tensor(1.5, True, "float64")
 
     def cube(v):
@@ -179,6 +179,18 @@ def test_checkpoints_nest_and_differentiate_again():
     first = grad(checkpoint(cube, x), x, create_graph=True)
     assert first.item() == pytest.approx(3 * 1.5**2)
     assert grad(first, x).item() == pytest.approx(6 * 1.5)
+    net = sg.nn.Sequential(sg.nn.Linear(3, 4), sg.nn.Linear(4, 2))
+    x = Tensor(np.ones((5, 3)))
+    y = checkpoint(net, x)  # only the parameters need gradients
+    y.sum().backward()
+    assert all(p.grad is not None for p in net.parameters())
+    with no_grad():
+        assert not checkpoint(net, x).requires_grad
+    assert not checkpoint(lambda v: v * 2.0, x).requires_grad
+    first, second = checkpoint(lambda v: (v, v * 2.0), leaf(1.0))
+    assert (first + second).item() == 3.0
+    with pytest.raises(ArgumentError):
+        checkpoint(lambda v: 3.0, x)
 
 
 def test_random_numbers_come_out_the_same_in_a_checkpoint():
@@ -198,21 +210,6 @@ def test_random_numbers_come_out_the_same_in_a_checkpoint():
     np.testing.assert_allclose(x.grad, y.data, rtol=1e-6)  # linear in x = 1
     assert generator.state == state
     assert np.random.rand() == after
-
-
-def test_checkpoints_of_layers_and_of_nothing():
-    net = sg.nn.Sequential(sg.nn.Linear(3, 4), sg.nn.Linear(4, 2))
-    x = Tensor(np.ones((5, 3)))
-    y = checkpoint(net, x)  # only the parameters need gradients
-    y.sum().backward()
-    assert all(p.grad is not None for p in net.parameters())
-    with no_grad():
-        assert not checkpoint(net, x).requires_grad
-    assert not checkpoint(lambda v: v * 2.0, x).requires_grad
-    first, second = checkpoint(lambda v: (v, v * 2.0), leaf(1.0))
-    assert (first + second).item() == 3.0
-    with pytest.raises(ArgumentError):
-        checkpoint(lambda v: 3.0, x)
 
 
 def test_gradcheck():

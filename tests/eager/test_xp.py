@@ -73,16 +73,13 @@ def test_functions_whose_size_depends_on_values_take_tensors_only():
         y[y > 0]
 
 
-def test_real_numbers_have_parts_of_complex_ones():
+def test_parts_exchange_limits_and_names_of_the_standard():
     x = xp.asarray([1.0, -2.0])
     assert xp.conj(x) is xp.real(x) is x
     assert xp.imag(x).tolist() == [0.0, 0.0]
     assert xp.conj(2).tolist() == 2
     assert xp.nextafter(x, 9.0).tolist() == np.nextafter([1.0, -2.0], 9.0).tolist()
     assert complex(x[0]) == 1.0
-
-
-def test_arrays_are_exchanged_by_dlpack():
     x = xp.asarray([1.0, 2.0])
     shared = np.from_dlpack(x)
     assert shared.tolist() == xp.from_dlpack(shared).tolist() == [1.0, 2.0]
@@ -93,9 +90,6 @@ def test_arrays_are_exchanged_by_dlpack():
         xp.from_dlpack(shared, copy=False)
     with assert_refused(ArgumentError, "no device"):
         xp.from_dlpack(shared, device="cuda")
-
-
-def test_limits_and_names_are_those_of_the_standard():
     assert isinstance(xp.finfo("float32").eps, float)
     assert xp.finfo(xp.zeros(1)).dtype == "float64"
     with assert_refused(DTypeError, "no such limits"):

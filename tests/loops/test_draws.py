@@ -71,6 +71,18 @@ def test_tensors_draw_behind_a_loop_what_graphs_draw():
     found = program(EagerGenerator(SEED), Tensor(np.zeros(2), dtype="float64"))
     np.testing.assert_array_equal(found.data, wanted)
 
+    def program(rng, x):
+        def body(c):
+            inner = sg.while_loop(lambda d: d.sum() > 0.0, lambda d: d - rng.uniform(shape=(2,)), c)
+            return inner + rng.normal(shape=(2,))
+
+        last = sg.while_loop(lambda c: c.sum() + rng.uniform() < 0.0, body, x)
+        return last + rng.poisson(x * 9.0) + rng.uniform(shape=(2,))
+
+    given = np.array([0.5, 1.0], np.float32)
+    wanted = sg.evaluate(program(sg.random.Generator(SEED), sg.constant(given)))
+    np.testing.assert_allclose(program(EagerGenerator(SEED), Tensor(given)).data, wanted, rtol=1e-6)
+
 
 def dropped(rng, x, w, scan=sg.scan):
     """The states of an RNN with dropout between iterations."""
@@ -159,22 +171,6 @@ def test_a_batch_of_tensors_draws_what_a_loop_over_it_does(make):
     rng = sg.random.Generator(SEED)
     graph = sg.evaluate(program(rng, sg.constant(given), sg.map))
     np.testing.assert_allclose(found[1][0], graph, rtol=1e-10)
-
-
-def test_behind_a_loop_without_iterations_tensors_draw_what_graphs_draw():
-    """As behind a rejection of which nothing is left to draw, in loops inside of it as well."""
-
-    def program(rng, x):
-        def body(c):
-            inner = sg.while_loop(lambda d: d.sum() > 0.0, lambda d: d - rng.uniform(shape=(2,)), c)
-            return inner + rng.normal(shape=(2,))
-
-        last = sg.while_loop(lambda c: c.sum() + rng.uniform() < 0.0, body, x)
-        return last + rng.poisson(x * 9.0) + rng.uniform(shape=(2,))
-
-    given = np.array([0.5, 1.0], np.float32)
-    wanted = sg.evaluate(program(sg.random.Generator(SEED), sg.constant(given)))
-    np.testing.assert_allclose(program(EagerGenerator(SEED), Tensor(given)).data, wanted, rtol=1e-6)
 
 
 def test_keys_of_iterations_are_no_draws_of_the_program():

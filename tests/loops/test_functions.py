@@ -120,7 +120,7 @@ def test_what_depends_on_no_iteration_is_built_before_but_may_fail_only_inside()
     assert inside.count("transpose") <= 1
 
 
-def test_parameters_and_large_constants_are_operands():
+def test_equal_loops_share_ops_and_take_operands():
     w = sg.parameter("w", np.ones((20, 20)))
     table = np.arange(400.0).reshape(20, 20)
     last, _ = sg.scan(lambda c, _: (c @ w + (c @ table) * 0.5, None), np.ones(20), length=2)
@@ -128,9 +128,6 @@ def test_parameters_and_large_constants_are_operands():
     assert not body.parameters
     assert all(node.types[0].size <= 16 for node in body.nodes if node.op.name == "constant")
     assert w.node in [arg.node for arg in last.node.args]
-
-
-def test_equal_loops_are_equal_ops():
     x = variable("x", sg.float64, (3,))
     one, other, third = (
         sg.scan(lambda c, e, k=k: (c * k + e, None), 0.0, x)[0].node for k in (2.0, 2.0, 3.0)

@@ -159,12 +159,36 @@ def test_the_adjoint_keeps_nothing_of_the_steps():
     assert peak(True) * 5 < peak(False)
 
 
-def test_the_adjoint_method_says_what_it_does_not_take():
+def test_mistakes_are_told_in_the_words_of_the_call():
     y = {"fast": sg.constant([1.0, 2.0]), "slow": sg.constant(1.0, "float16")}
     with pytest.raises(DTypeError, match="one floating dtype"):
         sg.ode.rk4(decay, y, [0.0, 1.0], adjoint=True)
     with pytest.raises(ArgumentError, match="not for tensors"):
         sg.ode.rk45(pendulum, Tensor(np.ones(2)), 0.0, 1.0, adjoint=True)
+    y, times = sg.constant([1.0, 2.0], "float32"), [0.0, 1.0]
+    doubles = sg.constant([1.0, 2.0], "float64")
+    for adjoint in (False, True):
+        with pytest.raises(CarryError, match=r"rk4: the derivative is .*f64\[2\]>, of a state f32"):
+            sg.ode.rk4(lambda t, y: doubles, y, times, adjoint=adjoint)
+        with pytest.raises(
+            CarryError, match=r"rk45: the function returned \[\?, \?\], expected \(\?, \?\)"
+        ):
+            sg.ode.rk45(lambda t, y: [y[1], y[0]], (y, y), 0.0, 1.0, adjoint=adjoint)
+        for steps, says in ((0, "steps=0"), (2.5, "steps 2.5 is not an integer")):
+            with pytest.raises(ArgumentError, match=says):
+                sg.ode.rk4(decay, y, times, steps, adjoint=adjoint)
+    assert_each_raises(
+        (RankError, r"times is f64\[\], not a vector", lambda: sg.ode.rk4(decay, y, 1.0)),
+        (ArgumentError, "times is empty", lambda: sg.ode.rk4(decay, y, [])),
+        (ArgumentError, "f is a value, not a function", lambda: sg.ode.rk4(y, decay, times)),
+        (ArgumentError, "rtol=-1", lambda: sg.ode.rk45(decay, y, 0.0, 1.0, rtol=-1)),
+        (ArgumentError, "max_steps must be >= 0, got -1",
+         lambda: sg.while_loop(lambda y: y.sum() < 9, lambda y: y * 2, y, max_steps=-1)),
+        (ArgumentError, r"takes .*, and is called with \(t, y, arg0\)",
+         lambda: sg.ode.rk4(decay, y, times, args=(1.0,))),
+        (ArgumentError, r"args is a float, not a tuple(.|\n)*args=\(a,\)",
+         lambda: sg.ode.rk45(decay, y, 0.0, 1.0, args=1.0)),
+    )  # fmt: skip
 
 
 @pytest.mark.thinned
@@ -208,30 +232,3 @@ def test_integers_become_floats_and_derivatives_take_the_shape_of_the_state():
         sg.ode.rk4(lambda t, y: fall["n"], np.arange(3), [0.0, 2.0], adjoint=True)[-1],
     ):
         np.testing.assert_allclose(sg.evaluate(y), np.arange(3) - 1.0, atol=1e-12)
-
-
-def test_mistakes_are_told_in_the_words_of_the_call():
-    y, times = sg.constant([1.0, 2.0], "float32"), [0.0, 1.0]
-    doubles = sg.constant([1.0, 2.0], "float64")
-    for adjoint in (False, True):
-        with pytest.raises(CarryError, match=r"rk4: the derivative is .*f64\[2\]>, of a state f32"):
-            sg.ode.rk4(lambda t, y: doubles, y, times, adjoint=adjoint)
-        with pytest.raises(
-            CarryError, match=r"rk45: the function returned \[\?, \?\], expected \(\?, \?\)"
-        ):
-            sg.ode.rk45(lambda t, y: [y[1], y[0]], (y, y), 0.0, 1.0, adjoint=adjoint)
-        for steps, says in ((0, "steps=0"), (2.5, "steps 2.5 is not an integer")):
-            with pytest.raises(ArgumentError, match=says):
-                sg.ode.rk4(decay, y, times, steps, adjoint=adjoint)
-    assert_each_raises(
-        (RankError, r"times is f64\[\], not a vector", lambda: sg.ode.rk4(decay, y, 1.0)),
-        (ArgumentError, "times is empty", lambda: sg.ode.rk4(decay, y, [])),
-        (ArgumentError, "f is a value, not a function", lambda: sg.ode.rk4(y, decay, times)),
-        (ArgumentError, "rtol=-1", lambda: sg.ode.rk45(decay, y, 0.0, 1.0, rtol=-1)),
-        (ArgumentError, "max_steps must be >= 0, got -1",
-         lambda: sg.while_loop(lambda y: y.sum() < 9, lambda y: y * 2, y, max_steps=-1)),
-        (ArgumentError, r"takes .*, and is called with \(t, y, arg0\)",
-         lambda: sg.ode.rk4(decay, y, times, args=(1.0,))),
-        (ArgumentError, r"args is a float, not a tuple(.|\n)*args=\(a,\)",
-         lambda: sg.ode.rk45(decay, y, 0.0, 1.0, args=1.0)),
-    )  # fmt: skip

@@ -110,12 +110,25 @@ def test_a_product_that_is_smaller_than_its_factors_is_added_up_in_the_loop():
     assert inside(loops(graph)[-1]).count("matmul") == 2
 
 
-def test_tangents_ride_on_the_loop_that_is_there():
+def test_which_loops_are_merged():
     x = variable("x", sg.float64, (4,))
     y = sg.scan(lambda c, each: (sg.sin(c * each), c), 1.0, x)[0]
     graph = MergedLoops()(Graph({"y": y, "dy": sg.jvp(y, x, np.ones(4))}))
     (one,) = loops(graph)
     assert inside(one).count("sin") == 1
+    x, y = variable("x", sg.float64, (4,)), variable("y", sg.float64, (4,))
+
+    def total(data, **options):
+        return sg.scan(lambda c, each: (c * 0.5 + each, None), 0.0, data, **options)[0]
+
+    graph = Graph({"a": total(x), "b": total(y), "c": total(x, reverse=True), "d": total(x[1:])})
+    assert len(loops(pipeline("O1")(graph))) == 4
+    x = variable("x", sg.float64, (4, 3))
+    last, outs = sg.scan(lambda c, each: (c + each.sum(), c * each), 0.0, x)
+    whole = Graph({"last": last, "dead": outs.sum(0)})
+    after = MergedLoops()(Graph({"last": last}, inputs=[x]).with_nodes(whole.nodes, {}))
+    (one,) = loops(after)
+    assert len(one.types) == 1
 
 
 def test_what_nobody_reads_goes():
@@ -136,16 +149,6 @@ def test_what_nobody_reads_goes():
     (branch,) = (n for n in MergedLoops()(Graph(chosen[0])).nodes if n.op.name == "branch")
     assert len(branch.types) == 1
     assert all("cos" not in [n.op.name for n in case.nodes] for case in branch.op.bodies)
-
-
-def test_loops_of_several_lengths_or_data_stay_apart():
-    x, y = variable("x", sg.float64, (4,)), variable("y", sg.float64, (4,))
-
-    def total(data, **options):
-        return sg.scan(lambda c, each: (c * 0.5 + each, None), 0.0, data, **options)[0]
-
-    graph = Graph({"a": total(x), "b": total(y), "c": total(x, reverse=True), "d": total(x[1:])})
-    assert len(loops(pipeline("O1")(graph))) == 4
 
 
 def test_loops_that_differ_in_one_thing_keep_their_values():
@@ -181,12 +184,3 @@ def test_loops_that_differ_in_one_thing_keep_their_values():
         found = sg.evaluate(pipeline("O1")(graph), feeds)
         for name, array in zip("abcd", (*first[1], *wanted), strict=True):
             np.testing.assert_allclose(found[name], array, rtol=1e-14)
-
-
-def test_dead_readers_of_what_goes_do_not_stand_in_the_way():
-    x = variable("x", sg.float64, (4, 3))
-    last, outs = sg.scan(lambda c, each: (c + each.sum(), c * each), 0.0, x)
-    whole = Graph({"last": last, "dead": outs.sum(0)})
-    after = MergedLoops()(Graph({"last": last}, inputs=[x]).with_nodes(whole.nodes, {}))
-    (one,) = loops(after)
-    assert len(one.types) == 1

@@ -23,7 +23,7 @@ CLASSES = {
 }
 
 
-def test_every_module_has_a_case_and_says_what_it_is():
+def test_every_module_has_a_case_and_a_dtype():
     assert {name.partition(" ")[0] for name in CASES} == {*CLASSES}
     for name, found in CLASSES.items():
         assert inspect.getdoc(found), name
@@ -35,6 +35,13 @@ def test_every_module_has_a_case_and_says_what_it_is():
         ), f"{name}: @public stands above __init__"
         path = Path(inspect.getfile(found))
         assert path.stem not in sg.nn.__all__, f"{path.stem}: the file hides the name"
+    for name in CASES:
+        kind = CLASSES[name.partition(" ")[0]]
+        if "dtype" in inspect.signature(kind).parameters:
+            assert inspect.signature(kind).parameters["dtype"].default == "float32"
+    x = Tensor(np.ones((2, 3, 4), "float32"))
+    block = sg.nn.TransformerBlock(4, 2, rotary=True, norm="rms")
+    assert block(x).data.dtype == np.float32
 
 
 def arrays(case):
@@ -173,13 +180,3 @@ def test_what_it_keeps_goes_and_comes(name):
     assert not re.search(r"0x[0-9a-f]{6}", text)
     for p in module.parameters():
         assert str(p.type) in text
-
-
-def test_float32_is_the_default_and_kept():
-    for name in CASES:
-        kind = CLASSES[name.partition(" ")[0]]
-        if "dtype" in inspect.signature(kind).parameters:
-            assert inspect.signature(kind).parameters["dtype"].default == "float32"
-    x = Tensor(np.ones((2, 3, 4), "float32"))
-    block = sg.nn.TransformerBlock(4, 2, rotary=True, norm="rms")
-    assert block(x).data.dtype == np.float32

@@ -274,6 +274,19 @@ def test_what_does_not_fit_is_refused():
             wrong()
     with pytest.raises(RankError, match=re.escape("not of 4 axes")):
         nn.MaxPool2d(2)(Tensor(np.ones((2, 3, 4))))
+    refused = [
+        (lambda: nn.PReLU(0), ArgumentError, "0 slopes"),
+        (lambda: nn.PReLU(2, "a"), ArgumentError, "not a number"),
+        (lambda: nn.EmbeddingBag(3, 2, mode="median"), ArgumentError, "median"),
+        (lambda: nn.EmbeddingBag(3, 2)([[1]], [[0.5]]), ArgumentError, "weights go with"),
+        (lambda: nn.EmbeddingBag(3, 2)(np.int64(1)), RankError, "single"),
+        (lambda: nn.InstanceNorm2d(3)(sg.input("x", (2, 3, 4))), RankError, "of 4 axes"),
+        (lambda: nn.InstanceNorm1d(3)(sg.input("x", (2, 6, 4))), ShapeError, r"\[n, 3, ...\]"),
+        (lambda: nn.LSTMCell(2.5, 3), ArgumentError, "input_size"),
+    ]
+    for call, error, text in refused:
+        with pytest.raises(error, match=text):
+            call()
 
 
 @pytest.mark.thinned(3)
@@ -309,22 +322,6 @@ def test_a_cell_along_time_is_the_layer(kind):
         return sg.stack(outputs)
 
     np.testing.assert_allclose(by_hand(x), sg.function(layer)(x)[0], rtol=1e-5, atol=1e-6)
-
-
-def test_modules_refuse_what_they_do_not_take():
-    refused = [
-        (lambda: nn.PReLU(0), ArgumentError, "0 slopes"),
-        (lambda: nn.PReLU(2, "a"), ArgumentError, "not a number"),
-        (lambda: nn.EmbeddingBag(3, 2, mode="median"), ArgumentError, "median"),
-        (lambda: nn.EmbeddingBag(3, 2)([[1]], [[0.5]]), ArgumentError, "weights go with"),
-        (lambda: nn.EmbeddingBag(3, 2)(np.int64(1)), RankError, "single"),
-        (lambda: nn.InstanceNorm2d(3)(sg.input("x", (2, 3, 4))), RankError, "of 4 axes"),
-        (lambda: nn.InstanceNorm1d(3)(sg.input("x", (2, 6, 4))), ShapeError, r"\[n, 3, ...\]"),
-        (lambda: nn.LSTMCell(2.5, 3), ArgumentError, "input_size"),
-    ]
-    for call, error, text in refused:
-        with pytest.raises(error, match=text):
-            call()
 
 
 def test_lists_and_dicts_of_modules_have_the_names_of_pytorch():

@@ -301,7 +301,7 @@ def test_an_index_beyond_its_own_axis_is_found_though_the_place_exists():
         run(taken, {"x": np.zeros((3, 4)), "j": [4]})
 
 
-def test_values_take_the_dtype_of_the_array():
+def test_dtypes_of_values_and_keys_without_index_arrays():
     x = sg.input("x", (3,), "int32")
     feeds = {"x": np.array([1, 2, 3], np.int32)}
     found = run(x.at[1].set(7.9), feeds)
@@ -309,9 +309,6 @@ def test_values_take_the_dtype_of_the_array():
     np.testing.assert_array_equal(found, [1, 7, 3])
     mask = sg.input("m", (3,), "bool")
     np.testing.assert_array_equal(run(mask.at[:2].set(True), {"m": np.zeros(3, bool)}), [1, 1, 0])
-
-
-def test_regular_keys_need_no_index_arrays():
     x = sg.input("x", (4, 5))
     assert not {"take", "scatter_add"} & set(op_names(x.at[1:3, ::2].set(0.0)))
     assert op_names(x.at[1:3].add(1.0)) == ["constant", "broadcast", "pad", "add"][1:]

@@ -242,7 +242,7 @@ def test_a_mask_of_a_mask_holds_where_both_do(outer, inner):
     np.testing.assert_array_equal(run(resolve(share), feeds), np.where(holds, feeds["ct"], 0.0))
 
 
-def test_unbroadcast_sums_what_was_stretched():
+def test_unbroadcast_sums_what_was_stretched_and_keeps_masks():
     ct = variable("ct", F64, (2, 3, 4))
     array = np.arange(24.0).reshape(2, 3, 4)
     for shape in ((2, 3, 4), (3, 4), (3, 1), (1, 1, 4), (1,), (), (2, 1, 1)):
@@ -255,9 +255,6 @@ def test_unbroadcast_sums_what_was_stretched():
         np.testing.assert_array_equal(
             run(found, {"ct": array}), expected.sum(axis=ones, keepdims=True)
         )
-
-
-def test_unbroadcast_keeps_a_mask_while_the_shape_stays():
     c, ct = variable("c", BOOL, (3, 1)), variable("ct", F32, (3, 4))
     kept = unbroadcast(Masked(c, ct), TensorType(F64, (3, 4)))
     assert isinstance(kept, Masked)

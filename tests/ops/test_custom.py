@@ -56,15 +56,12 @@ def test_kinks_and_second_derivatives(rng):
     assert sg.testing.check_gradients(norm, [rng.normal(size=4)], order=2) < 1e-7
 
 
-def test_it_fuses():
+def test_it_fuses_and_compiles():
     x = sg.input("x", ("n",), "float32")
     f = sg.compile(softplus(x * 3.0, 2.0) + 1.0)
     assert len(f.kernels) == 1
     xs = np.linspace(-2, 2, 21).astype("float32")
     np.testing.assert_allclose(f.run({"x": xs}), np.log1p(np.exp(6 * xs)) / 2 + 1, rtol=1e-5)
-
-
-def test_it_compiles_where_operands_do_not_broadcast_to_the_result():
     x = sg.input("x", (3,), "float64")
     y = norm(x)
     found = sg.compile({"y": y, "dx": sg.grad(y, x)}).run({"x": np.array([3.0, 0.0, 4.0])})
@@ -156,6 +153,13 @@ def test_wrong_definitions_are_refused():
     two.rule(lambda ct, out, x: (ct,))
     with pytest.raises(OpDefinitionError, match="not one value"):
         two(x)
+    with pytest.raises(ArgumentError, match="takes a function, not an int"):
+        sg.custom_vjp(3)
+    with pytest.raises(ArgumentError, match="no name of its own"):
+        sg.custom_vjp(functools.partial(sg.add, 1.0))
+    named = sg.custom_vjp(functools.partial(sg.add, 1.0), name="tests.partial")
+    with pytest.raises(OpDefinitionError, match=r"tests\.partial: the derivative rule is a list"):
+        named.rule([])
 
 
 WRONG_SHARES = {
@@ -198,16 +202,6 @@ def test_what_a_rule_raises_passes_through_with_a_note():
     with pytest.raises(KeyError, match="missing") as caught:
         sg.grad(doubled(x), x)
     assert caught.value.__notes__ == ["in the derivative rule of tests.raising"]
-
-
-def test_what_is_no_function_is_refused():
-    with pytest.raises(ArgumentError, match="takes a function, not an int"):
-        sg.custom_vjp(3)
-    with pytest.raises(ArgumentError, match="no name of its own"):
-        sg.custom_vjp(functools.partial(sg.add, 1.0))
-    named = sg.custom_vjp(functools.partial(sg.add, 1.0), name="tests.partial")
-    with pytest.raises(OpDefinitionError, match=r"tests\.partial: the derivative rule is a list"):
-        named.rule([])
 
 
 def test_other_libraries_ways_to_give_a_rule_are_answered():

@@ -276,7 +276,7 @@ def test_logic_operators_follow_numpy(operation):
         operation(variable("x", F32), variable("x", F32))
 
 
-def test_invert_flips_truth_or_bits():
+def test_truth_and_bits():
     for dtype in (BOOL, I64, as_dtype("uint8")):
         values = special(dtype)
         found = run(~variable("x", dtype, values.shape), {"x": values})
@@ -284,15 +284,19 @@ def test_invert_flips_truth_or_bits():
         assert found.dtype == values.dtype
     with pytest.raises(DTypeError, match="compare first"):
         ~variable("x", F32)
-
-
-def test_logical_functions_take_the_truth_of_numbers():
     values = np.array([0.0, -0.0, 1.0, np.nan, np.inf])
     x = variable("x", F64, (5,))
     np.testing.assert_array_equal(
         run(np.logical_and(x, True), {"x": values}), np.logical_and(values, True)
     )
     np.testing.assert_array_equal(run(np.logical_not(x), {"x": values}), np.logical_not(values))
+    x = variable("x", F64, (3,))
+    values = np.array([-1.0, 0.0, 2.0])
+    np.testing.assert_array_equal(run(np.where(x > 0, x, 0), {"x": values}), [0.0, 0.0, 2.0])
+    np.testing.assert_array_equal(run(np.invert(x > 0), {"x": values}), [True, True, False])
+    np.testing.assert_array_equal(
+        run(np.bitwise_or(x > 0, x < 0), {"x": values}), [True, False, True]
+    )
 
 
 METHODS = "add subtract multiply divide maximum minimum power logaddexp hypot fmin arctan2"
@@ -331,16 +335,6 @@ def test_gradients_of_methods_of_ufuncs():
     np.testing.assert_allclose(run(by_x, {"x": a, "y": b}), 2 * a * (b**2).sum())
     by_x = sg.grad(np.divide.reduce(x), x)
     np.testing.assert_allclose(run(by_x, {"x": a}), [1 / 8, -1 / 16, -1 / 32])
-
-
-def test_numpy_where_and_invert_build_nodes():
-    x = variable("x", F64, (3,))
-    values = np.array([-1.0, 0.0, 2.0])
-    np.testing.assert_array_equal(run(np.where(x > 0, x, 0), {"x": values}), [0.0, 0.0, 2.0])
-    np.testing.assert_array_equal(run(np.invert(x > 0), {"x": values}), [True, True, False])
-    np.testing.assert_array_equal(
-        run(np.bitwise_or(x > 0, x < 0), {"x": values}), [True, False, True]
-    )
 
 
 def test_size_values_and_casts_to_the_same_dtype():

@@ -161,7 +161,7 @@ def test_broadcasts_of_named_sizes_and_their_gradient():
     np.testing.assert_array_equal(run(derivative, {"x": [[1.0, 2, 3]]}), [[40, 80, 120]])
 
 
-def test_broadcasts_that_do_not_fit():
+def test_numbers_have_no_rows_and_broadcasts_that_do_not_fit():
     x = sg.input("x", (3, 4))
     assert_each_refused(
         (ShapeError, "[3, 4]", "[5, 4]", "axis 0", lambda: sg.broadcast_to(x, (5, 4))),
@@ -173,6 +173,10 @@ def test_broadcasts_that_do_not_fit():
     np.testing.assert_array_equal(run(named, {"n": [1.0, 2, 3]}), [[1, 2, 3]] * 2)
     with assert_refused(SizeGuardError, "broadcast", "n = 1"):
         run(named, {"n": [1.0]})
+    with assert_refused(RankError, "no axes", line="list(sg.input"):
+        list(sg.input("x", ()))
+    with assert_refused(RankError, "no axes"):
+        len(sg.input("x", ()))
 
 
 @pytest.mark.parametrize(
@@ -255,13 +259,6 @@ def test_a_named_first_axis_refuses(use):
         SymbolicValueError, "the size n of its first axis", "literal size", line="use(x)"
     ):
         use(x)
-
-
-def test_a_number_has_no_rows():
-    with assert_refused(RankError, "no axes", line="list(sg.input"):
-        list(sg.input("x", ()))
-    with assert_refused(RankError, "no axes"):
-        len(sg.input("x", ()))
 
 
 @pytest.mark.parametrize(

@@ -209,13 +209,10 @@ def test_two_derivatives(name):
         check_gradients(sum(value.sum() for value in values), {"x": np.nan_to_num(array) / 4 + 0.1})
 
 
-def test_a_literal_roll_is_slices():
+def test_literal_rolls_and_parts_of_a_named_size():
     assert set(op_names(sg.roll(sg.input("x", (5,)), 2))) == {"slice", "concat"}
     x = sg.input("x", (5,))
     assert sg.roll(x, 5, 0) is x
-
-
-def test_parts_of_a_named_size():
     x = sg.input("x", ("n",), "float64")
     halves = sg.split(x, 2)
     assert [str(part.shape[0]) for part in halves] == ["n//2", "n//2"]
@@ -305,13 +302,17 @@ def test_functions_of_linalg_are_not_taken_for_their_namesakes():
         np.linalg.eig(x)
 
 
-def test_arrays_from_nothing():
+def test_arrays_from_nothing_and_the_ends_of_a_line():
     np.testing.assert_array_equal(run(sg.identity(3)), np.identity(3))
     np.testing.assert_array_equal(run(sg.tri(3, 4, 1)), np.tri(3, 4, 1))
     np.testing.assert_allclose(run(sg.linspace(0, 1, 5)), np.linspace(0, 1, 5))
     assert run(sg.linspace(0, 1, 5)).dtype == np.float64
     assert run(sg.linspace(0, 10, 5, dtype="int32")).dtype == np.int32
     assert run(sg.linspace(0, 1, 0)).shape == (0,)
+    start, stop = sg.input("a", (), "float64"), sg.input("b", (), "float64")
+    total = (sg.linspace(start, stop, 5) * np.arange(5.0)).sum()
+    found = [run(g, {"a": 0.0, "b": 1.0}) for g in grad(total, [start, stop])]
+    np.testing.assert_allclose(found, [10 - 7.5, 7.5])
 
 
 def test_unstack():
@@ -343,13 +344,6 @@ def test_methods_as_of_an_array(name, arguments):
     for found in (run(getattr(x, name)(*arguments), {"x": S}), tensor.data):
         assert found.shape == np.shape(expected)
         np.testing.assert_allclose(found, expected, rtol=1e-13)
-
-
-def test_gradients_flow_to_the_ends_of_a_line():
-    start, stop = sg.input("a", (), "float64"), sg.input("b", (), "float64")
-    total = (sg.linspace(start, stop, 5) * np.arange(5.0)).sum()
-    found = [run(g, {"a": 0.0, "b": 1.0}) for g in grad(total, [start, stop])]
-    np.testing.assert_allclose(found, [10 - 7.5, 7.5])
 
 
 @pytest.mark.parametrize("name", ["nanvar", "nanstd"])

@@ -81,7 +81,7 @@ def test_counts(name):
 
 
 @pytest.mark.slow
-def test_certain_counts_and_parameters_without_a_distribution():
+def test_means_and_certain_counts():
     rng, lam = sg.random.Generator(2), sg.input("lam", ("n",), "float32")
     f = sg.compile({"k": rng.poisson(lam), "x": rng.gamma(lam), "b": rng.binomial(3, lam)})
     given = np.array([np.nan, -1.0, np.inf, 0.0, 1.0], "float32")
@@ -92,6 +92,14 @@ def test_certain_counts_and_parameters_without_a_distribution():
     assert found["b"].tolist() == [-1, -1, -1, 0, 3]
     assert f.run({"lam": given[:0]})["k"].shape == (0,)
     assert run(rng.poisson(3.0, (2,), "int32")).dtype == np.int32
+    a = sg.input("a", (), "float64")
+    shares = sg.random.Generator(6).beta(a, 3.0, (COUNT,), "float64")
+    found = sg.compile({"slope": sg.grad(shares.mean(), a)}).run({"a": 2.0})["slope"]
+    assert found == pytest.approx(3.0 / 25.0, abs=2e-3)
+    alpha = sg.input("alpha", (3,), "float64")
+    rows = sg.random.Generator(7).dirichlet(alpha, (COUNT,), "float64")
+    slopes = sg.compile({"slope": sg.grad(rows.mean(0)[0], alpha)}).run({"alpha": [1.0, 2.0, 3.0]})
+    np.testing.assert_allclose(slopes["slope"], [5 / 36, -1 / 36, -1 / 36], atol=2e-3)
 
 
 def test_a_draw_moves_with_its_parameter_at_a_fixed_probability():
@@ -114,19 +122,6 @@ def test_a_draw_moves_with_its_parameter_at_a_fixed_probability():
     assert found["s"] == pytest.approx(found["x"].sum() / 2.0)
     tangent = run(sg.jvp(x, a, np.ones(5)), {"a": at, "s": 2.0})
     np.testing.assert_allclose(tangent, found["a"], rtol=1e-12)
-
-
-@pytest.mark.slow
-def test_the_mean_of_shares_moves_as_it_must():
-    """d/da of a / (a + b): the average over draws of their derivatives."""
-    a = sg.input("a", (), "float64")
-    shares = sg.random.Generator(6).beta(a, 3.0, (COUNT,), "float64")
-    found = sg.compile({"slope": sg.grad(shares.mean(), a)}).run({"a": 2.0})["slope"]
-    assert found == pytest.approx(3.0 / 25.0, abs=2e-3)
-    alpha = sg.input("alpha", (3,), "float64")
-    rows = sg.random.Generator(7).dirichlet(alpha, (COUNT,), "float64")
-    slopes = sg.compile({"slope": sg.grad(rows.mean(0)[0], alpha)}).run({"alpha": [1.0, 2.0, 3.0]})
-    np.testing.assert_allclose(slopes["slope"], [5 / 36, -1 / 36, -1 / 36], atol=2e-3)
 
 
 DRAWS = {

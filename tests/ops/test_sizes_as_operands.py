@@ -31,13 +31,18 @@ def test_on_either_side_it_acts_as_the_literal_would(function, dtype):
         np.testing.assert_array_equal(found, expected)
 
 
-def test_functions_take_it_too():
+def test_functions_and_numpys_integers_take_it():
     x = sg.input("x", (BATCH, 3))
     batch = x.shape[0]
     values = [sg.where(x > batch, batch, x), sg.maximum(x, 2 * batch - 1), sg.sqrt(batch) * x]
     expected = [np.where(X > 4, 4, X), np.maximum(X, 7), 2 * X]
     for found, array in zip(sg.evaluate(values, {"x": X}), expected, strict=True):
         np.testing.assert_allclose(found, array)
+    for number in (np.int64(2), np.uint8(2)):
+        assert number * BATCH == BATCH * number == 2 * BATCH
+        assert number + BATCH == BATCH + number == BATCH + 2
+        assert isinstance(number - BATCH, Dim)
+        assert BATCH // number == BATCH // 2
 
 
 def test_a_mean_by_hand_compiles_and_differentiates():
@@ -50,14 +55,6 @@ def test_a_mean_by_hand_compiles_and_differentiates():
         np.testing.assert_allclose(out["slope"], 2 * X[:rows] / rows, rtol=1e-6)
     graph = sg.Graph(mean)
     assert sg.same_graph(sg.parse(str(graph)), graph)
-
-
-def test_it_meets_numpys_integers_as_a_size():
-    for number in (np.int64(2), np.uint8(2)):
-        assert number * BATCH == BATCH * number == 2 * BATCH
-        assert number + BATCH == BATCH + number == BATCH + 2
-        assert isinstance(number - BATCH, Dim)
-        assert BATCH // number == BATCH // 2
 
 
 @pytest.mark.parametrize(

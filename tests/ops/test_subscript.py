@@ -104,7 +104,7 @@ def test_a_slice_of_one_place_of_a_named_size_has_the_literal_size_1(key, place,
         f.run({"x": np.ones((2, least - 1))})
 
 
-def test_what_is_one_place_of_a_reversed_or_promised_axis_needs_no_more():
+def test_slices_of_one_place_and_sizes_of_others():
     x = sg.input("x", ("t",), "float64")
     assert x[::-1][:1].shape == x[1:][:1].shape == (1,)
     np.testing.assert_array_equal(run(x[::-1][:1], {"x": [1.0, 2.0]}), [2.0])
@@ -115,30 +115,6 @@ def test_what_is_one_place_of_a_reversed_or_promised_axis_needs_no_more():
         assert sg.Graph(part).guards == ()
     assert np.squeeze(y[:1]).shape == ()
     np.testing.assert_array_equal(run(x.at[:1].set(5.0), {"x": [1.0, 2.0]}), [5.0, 2.0])
-
-
-@pytest.mark.parametrize(
-    "key", [slice(3), slice(-2, None), slice(2), slice(-1, 5), slice(-2, None, 2)]
-)
-def test_longer_slices_clip(key):
-    x = sg.input("x", ("t",), "float64")
-    for size in (0, 1, 2, 5, 9):
-        array = np.arange(float(size))
-        np.testing.assert_array_equal(run(x[key], {"x": array}), array[key])
-
-
-@given(key=slices, bound=st.integers(0, 3), more=st.integers(0, 4))
-def test_a_promise_about_a_size_is_used_and_kept(key, bound, more):
-    x = sg.input("x", (sg.dim("n", min=bound),), "float64")
-    array = np.arange(bound + more, dtype=np.float64)
-    if x[key].shape == (1,) and not array[key].size:
-        with pytest.raises(SizeGuardError):
-            run(x[key], {"x": array})
-    else:
-        np.testing.assert_array_equal(run(x[key], {"x": array}), array[key])
-
-
-def test_sizes_of_common_slices():
     n = sg.dim("n", min=1)
     x = sg.input("x", (n, 6))
     assert x[1:].shape == x[:-1].shape == (n - 1, 6)
@@ -164,6 +140,27 @@ def test_sizes_of_common_slices():
     assert x[...] is x
     assert x[:, 0:] is x
     assert x[()] is x
+
+
+@pytest.mark.parametrize(
+    "key", [slice(3), slice(-2, None), slice(2), slice(-1, 5), slice(-2, None, 2)]
+)
+def test_longer_slices_clip(key):
+    x = sg.input("x", ("t",), "float64")
+    for size in (0, 1, 2, 5, 9):
+        array = np.arange(float(size))
+        np.testing.assert_array_equal(run(x[key], {"x": array}), array[key])
+
+
+@given(key=slices, bound=st.integers(0, 3), more=st.integers(0, 4))
+def test_a_promise_about_a_size_is_used_and_kept(key, bound, more):
+    x = sg.input("x", (sg.dim("n", min=bound),), "float64")
+    array = np.arange(bound + more, dtype=np.float64)
+    if x[key].shape == (1,) and not array[key].size:
+        with pytest.raises(SizeGuardError):
+            run(x[key], {"x": array})
+    else:
+        np.testing.assert_array_equal(run(x[key], {"x": array}), array[key])
 
 
 def test_indices_known_in_the_run():

@@ -185,7 +185,7 @@ def test_a_transposed_convolution_is_the_adjoint(rng):
     assert found.shape == (2, 3, 2 * y.shape[2], 2 * y.shape[3])
 
 
-def test_pools(rng):
+def test_pools_and_windows_by_hand(rng):
     x = rng.normal(size=(2, 3, 6, 8))
     tiles = x.reshape(2, 3, 3, 2, 4, 2)
     assert np.array_equal(value_of(lambda x: sg.nn.max_pool(x, 2), x=x), tiles.max((3, 5)))
@@ -198,6 +198,34 @@ def test_pools(rng):
     padded = np.pad(x, [(0, 0), (0, 0), (1, 1), (1, 1)], constant_values=-np.inf)
     seen = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (2, 3))
     assert np.array_equal(found, seen.max((4, 5)))
+    x = rng.normal(size=(1, 2, 5, 4))
+    seen = np.lib.stride_tricks.sliding_window_view(
+        np.pad(x, [(0, 0), (0, 0), (1, 1), (1, 1)]), (3, 3), (2, 3)
+    )
+    ones = np.lib.stride_tricks.sliding_window_view(np.pad(np.ones((5, 4)), 1), (3, 3))
+    total, count = seen.sum((4, 5)), ones.sum((2, 3))
+    found = value_of(
+        lambda x: sg.nn.avg_pool(x, 3, stride=1, padding=1, count_include_pad=False), x=x
+    )
+    np.testing.assert_allclose(found, total / count)
+    found = value_of(lambda x: sg.nn.avg_pool(x, 3, stride=1, padding=1), x=x)
+    np.testing.assert_allclose(found, total / 9)
+    x = rng.normal(size=(2, 3, 6, 7))
+    for pool, combine in ((sg.nn.adaptive_max_pool, np.max), (sg.nn.adaptive_avg_pool, np.mean)):
+        found = value_of(lambda x, p=pool: p(x, (2, 3)), x=x)
+        assert found.shape == (2, 3, 2, 3)
+        rows, columns = [(0, 3), (3, 6)], [(0, 3), (2, 5), (4, 7)]
+        for i, (a, b) in enumerate(rows):
+            for j, (c, d) in enumerate(columns):
+                np.testing.assert_allclose(found[:, :, i, j], combine(x[:, :, a:b, c:d], (2, 3)))
+    x = rng.normal(size=(2, 3, 7))
+    found = value_of(lambda x: sg.nn.unfold(x, 3, stride=2, padding=(1,)), x=x)
+    padded = np.pad(x, [(0, 0), (0, 0), (1, 1)])
+    seen = np.lib.stride_tricks.sliding_window_view(padded, 3, 2)[:, :, ::2]
+    assert np.array_equal(found, seen.swapaxes(2, 3))
+    y = rng.normal(size=found.shape)
+    back = value_of(lambda y: sg.nn.fold(y, 7, stride=2, padding=(1,)), y=y)
+    assert np.sum(back * x) == pytest.approx(np.sum(y * found))
 
 
 @pytest.mark.thinned(3)
@@ -219,21 +247,6 @@ def test_a_window_of_zeros_has_the_norm_of_its_elements_and_no_slope(p):
     assert np.isfinite(found["second"].ravel()[2:4]).all()
 
 
-def test_means_count_what_lies_in_the_image(rng):
-    x = rng.normal(size=(1, 2, 5, 4))
-    seen = np.lib.stride_tricks.sliding_window_view(
-        np.pad(x, [(0, 0), (0, 0), (1, 1), (1, 1)]), (3, 3), (2, 3)
-    )
-    ones = np.lib.stride_tricks.sliding_window_view(np.pad(np.ones((5, 4)), 1), (3, 3))
-    total, count = seen.sum((4, 5)), ones.sum((2, 3))
-    found = value_of(
-        lambda x: sg.nn.avg_pool(x, 3, stride=1, padding=1, count_include_pad=False), x=x
-    )
-    np.testing.assert_allclose(found, total / count)
-    found = value_of(lambda x: sg.nn.avg_pool(x, 3, stride=1, padding=1), x=x)
-    np.testing.assert_allclose(found, total / 9)
-
-
 @pytest.mark.parametrize("kind", ["max", "avg"])
 def test_large_windows_are_taken_axis_by_axis(kind, rng):
     pool = {"max": sg.nn.max_pool, "avg": sg.nn.avg_pool}[kind]
@@ -242,28 +255,6 @@ def test_large_windows_are_taken_axis_by_axis(kind, rng):
     seen = np.lib.stride_tricks.sliding_window_view(x, (12, 80), (2, 3))[:, :, ::2, ::3]
     found = value_of(lambda x: pool(x, (12, 80), stride=(2, 3)), x=x)
     np.testing.assert_allclose(found, combine(seen, (4, 5)))
-
-
-def test_adaptive_pools_cut_into_parts(rng):
-    x = rng.normal(size=(2, 3, 6, 7))
-    for pool, combine in ((sg.nn.adaptive_max_pool, np.max), (sg.nn.adaptive_avg_pool, np.mean)):
-        found = value_of(lambda x, p=pool: p(x, (2, 3)), x=x)
-        assert found.shape == (2, 3, 2, 3)
-        rows, columns = [(0, 3), (3, 6)], [(0, 3), (2, 5), (4, 7)]
-        for i, (a, b) in enumerate(rows):
-            for j, (c, d) in enumerate(columns):
-                np.testing.assert_allclose(found[:, :, i, j], combine(x[:, :, a:b, c:d], (2, 3)))
-
-
-def test_windows_and_back(rng):
-    x = rng.normal(size=(2, 3, 7))
-    found = value_of(lambda x: sg.nn.unfold(x, 3, stride=2, padding=(1,)), x=x)
-    padded = np.pad(x, [(0, 0), (0, 0), (1, 1)])
-    seen = np.lib.stride_tricks.sliding_window_view(padded, 3, 2)[:, :, ::2]
-    assert np.array_equal(found, seen.swapaxes(2, 3))
-    y = rng.normal(size=found.shape)
-    back = value_of(lambda y: sg.nn.fold(y, 7, stride=2, padding=(1,)), y=y)
-    assert np.sum(back * x) == pytest.approx(np.sum(y * found))
 
 
 def test_the_first_of_equal_maxima_has_the_gradient():
