@@ -225,7 +225,6 @@ MOVING = [
 ]  # fmt: skip
 
 
-@pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", MOVING)
 def test_the_form_does_what_the_reference_does(name):
     for sample in samples_of(name):
