@@ -274,5 +274,5 @@ def test_what_cannot_be_exported_is_named_with_its_line(tmp_path):
     with pytest.raises(errors.ExportError, match="f16 cannot"):
         sg.compile(sg.input("h", (3,), "float16") + 1.0).export(tmp_path / "program.py")
     with pytest.raises(errors.ArgumentError, match=r"step\.py"):
-        sg.compile(x + 1.0).export(tmp_path / "program.so")
+        sg.compile(x + 1.0).export(tmp_path / "program.dll")
     assert not [*tmp_path.iterdir()]
