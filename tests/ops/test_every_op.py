@@ -6,6 +6,7 @@ and second derivatives agree with central differences of fourth order in float64
 """
 
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from staticgrad.ir.rounded import element
 from staticgrad.types.arrays import TensorType
 from staticgrad.types.dtype import as_dtype
 from staticgrad.vecmath.blocks import LONG
+from tests.ops.elements import on_arrays
 from tests.ops.graphs import run, run_all, variable
 from tests.ops.samples import samples_of
 
@@ -88,13 +90,28 @@ def test_text_reads_back(name):
 
 
 @every_op
+def test_form_and_element_agree_with_reference(name):
+    for sample in samples_of(name):
+        types = types_of(sample.arrays)
+        inferred = sample.op.infer(*types)
+        form = sample.op.form(*as_tuple(inferred), *types)
+        assert isinstance(form, Form)
+        if not isinstance(form, Pointwise) or form.indexed:
+            continue
+        sizes = [np.asarray(size, np.int64) for size in form.sizes]
+        arrays = [*sample.arrays, *sizes]
+        scalar = partial(element, form.scalar, as_tuple(inferred)[0].dtype)
+        found = on_arrays(scalar, arrays, [t.dtype for t in types_of(tuple(arrays))])
+        check_element(sample, np.asarray(found), np.asarray(sample.reference()))
+
+
+@every_op
 def test_kernel_arithmetic_agrees_with_reference(name):
     """Of long formulas, as NumPy reads them operation by operation, every fourth sample."""
     for sample in samples_of(name)[:: 4 if name in {*LONG, "polygamma"} else 1]:
         types = types_of(sample.arrays)
         outs = as_tuple(sample.op.infer(*types))
         form = sample.op.form(*outs, *types)
-        assert isinstance(form, Form)
         if not isinstance(form, Pointwise) or form.indexed or form.sizes or not types:
             continue
         leaves = [ref(str(i), t.dtype) for i, t in enumerate(types)]
