@@ -209,7 +209,7 @@ WHICH = [
 ]
 
 
-@pytest.mark.parametrize(("taps", "options", "of_patches", "of_remainders"), WHICH, ids=str)
+@pytest.mark.parametrize(("taps", "options", "of_patches", "of_remainders"), WHICH)
 def test_which_convolutions_change_their_form(taps, options, of_patches, of_remainders):
     """Overlapping windows, borders, groups and single elements are no patches; strided windows of
     much longer filters, groups and gaps are not told apart by their remainders."""

@@ -182,6 +182,7 @@ KINDS = {
     *("staticgrad/ir/schedule.py", "staticgrad/ir/schedule_text.py"),
     *("staticgrad/ir/verify_schedule.py", "staticgrad/reports/profiling.py"),
     *("staticgrad/exporting/steps.py", "staticgrad/compiling/tuning.py"),
+    "staticgrad/exporting/library.py",
 }
 
 
