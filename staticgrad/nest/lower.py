@@ -315,6 +315,7 @@ class KernelLowering:
         checks = any(isinstance(s, Check) for s in every)
         if count > 1 and (adds or checks or (columns and not self.machine.has_mask_registers)):
             whole = most(self.sum(start, self.multiple(self.difference(stop, start), count)))
+            parts: list[tuple[Any, Any, int, Any]]
             parts = [(start, whole, count, None), (whole, stop, 1, None)]
         else:
             parts = [(start, stop, count, stop if count > 1 else None)]
@@ -380,6 +381,7 @@ class KernelLowering:
                         )
                     self.vector_refs |= {*read, *made}
                     for stage in stages:
+                        assert isinstance(stage, Scalar)
                         around = Values(self, lanes, True, mask=mask, axis=row.name)
                         self.scalar(stage, around)
                     for name in room:
@@ -1544,11 +1546,11 @@ class KernelLowering:
                 self.push(terms, pushed, final)
                 with b.branch("eq", final, 1):
                     for s, (_, own, *_) in zip(sums, terms, strict=True):
-                        at = b.pointer(results[s.name], Offset(((j, 1), (chunk, -1))))
+                        into = b.pointer(results[s.name], Offset(((j, 1), (chunk, -1))))
                         with b.branch("gt", first, 0):
-                            older = b.variable("x", f"load{lanes}", *at)
+                            older = b.variable("x", f"load{lanes}", *into)
                             b.assign(own, operation(COMBINERS[s.kind].combine), older, own)
-                        b.do(f"store{lanes}", *at, own)
+                        b.do(f"store{lanes}", *into, own)
             b.assign(pushed, "add", pushed, 1)
 
     def halved(self, s: Accumulate, room: Name, parts: int, j: Name, chunk: Name) -> Name:
