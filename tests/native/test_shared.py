@@ -79,6 +79,7 @@ import sys
 import numpy as np
 from staticgrad import native
 from tests.native.support import call
+from tests.native.test_shared import source
 x = np.ones(16, np.float32)
 call(source(1.0), [x], [], 0, 16)
 assert (x == 9).all()
@@ -159,6 +160,7 @@ def test_kernels_that_are_prepared_count_when_they_are_asked_for():
 SEVERAL = """
 import numpy as np
 from staticgrad import native
+from tests.native.test_shared import made, source
 constants = (1.0, 2.0, 3.0, 4.0)
 native.prepare([source(constant) for constant in constants])
 for constant in constants:
