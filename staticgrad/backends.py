@@ -24,7 +24,7 @@ from functools import partial
 from typing import Final
 
 from staticgrad import config, native
-from staticgrad.errors import ArgumentError, ConfigError, NameConflictError
+from staticgrad.errors import ArgumentError, CompileError, ConfigError, NameConflictError
 from staticgrad.errors.wording import kind_of
 from staticgrad.ir.discovery import announced
 from staticgrad.ir.kernels.kernel import Kernel
@@ -94,8 +94,13 @@ def render(kernel: Kernel, host: machine.Machine | None = None) -> str:
     from staticgrad import nest  # not where a process before has rendered
     from staticgrad.codegen.kernel_source import render
 
-    if config.current().nest or nest.is_alone(kernel):
-        return nest.source(kernel, host or machine.current()) or render(kernel, host)
+    alone = nest.is_alone(kernel)
+    if alone or config.current().nest:
+        found = nest.source(kernel, host or machine.current())
+        if found is not None:
+            return found
+        if alone:
+            raise CompileError("no source can be written for this kernel")
     return render(kernel, host)
 
 

@@ -127,13 +127,7 @@ def _refusal(kernel: Kernel, each: Directive) -> str:
         case Interleave("o", count):
             if count < 1 or (kernel.own_rows and count > kernel.jammed):
                 return f"there is scratch for {kernel.jammed} rows"
-            if kernel.outer not in ("axes", "groups") or kernel.serial:
-                return "the rows of this kernel run in their order"
-            if kernel.listed is not None:
-                return "each row has operands and sizes of its own"
-            if any(isinstance(s, _ALONE) for s in kernel.stages):
-                return "a stage of this kernel takes one row at a time"
-            return ""
+            return _one_by_one(kernel)
         case Interleave("j", count):
             if count < 1 or count & (count - 1):
                 return "vectors are taken by powers of two"
@@ -154,6 +148,19 @@ def _refusal(kernel: Kernel, each: Directive) -> str:
             if sizes.get(operand, 0) * kernel.lanes < HALF_LINE:
                 return "no operand of this name is stored to in vectors of 32 bytes or more"
             return ""
+
+
+def _one_by_one(kernel: Kernel) -> str:
+    """Return why the rows of a kernel cannot be interleaved; empty if they can."""
+    if kernel.outer not in ("axes", "groups") or kernel.serial:
+        return "the rows of this kernel run in their order"
+    if kernel.listed is not None:
+        return "each row has operands and sizes of its own"
+    if any(isinstance(s, _ALONE) for s in kernel.stages):
+        return "a stage of this kernel takes one row at a time"
+    if any(axis.limits for axis in _axes(kernel)):
+        return "each row may end at a number of its own"
+    return ""
 
 
 def _may_interleave(stage: Map) -> bool:
@@ -202,12 +209,12 @@ def _is_chain(exprs: list[Expr], total: int) -> bool:
 def defaults(kernel: Kernel, machine: Machine) -> Directives:
     """Return the directives that a kernel has if nobody chooses others."""
     found: list[Directive] = []
-    jammed = kernel.jammed if kernel.outer in ("axes", "groups") and not kernel.serial else 1
-    if kernel.listed is not None or any(isinstance(s, _ALONE) for s in kernel.stages):
-        jammed = 1
+    jammed = kernel.jammed
     narrow = all(load.dtype.itemsize <= _NARROW for load in kernel.loads_alike)
     if kernel.checks_alike and (machine.has_mask_registers or narrow):
         jammed = ROWS
+    if _one_by_one(kernel):
+        jammed = 1
     if jammed > 1:
         found.append(Interleave("o", jammed))
     streams = dict[str, None]()

@@ -204,7 +204,7 @@ class Builder:
     def _place(
         self, prefix: str, name: str, args: tuple[Any, ...], least: int, stores: int = 0
     ) -> Name:
-        depth, is_fixed = max(least, self._inside), True
+        depth, is_fixed = 0, True
         key: list[Any] = [name, stores]
         for arg in args:
             kind = type(arg)
@@ -227,10 +227,13 @@ class Builder:
                 key.append(repr(arg))
         if not is_fixed:
             return self._let(prefix, Apply(name, args), len(self.blocks) - 1)
-        numbered, known = tuple(key), self.blocks[depth].known
-        found = known.get(numbered)
-        if found is None:
-            found = known[numbered] = self._let(prefix, Apply(name, args), depth)
+        numbered, first = tuple(key), depth
+        depth = max(depth, least, self._inside)
+        for block in self.blocks[first : depth + 1]:  # what is computed around is there already
+            found = block.known.get(numbered)
+            if found is not None:
+                return found
+        found = self.blocks[depth].known[numbered] = self._let(prefix, Apply(name, args), depth)
         return found
 
     def _let(self, prefix: str, value: Apply, depth: int) -> Name:

@@ -66,7 +66,7 @@ ODD = (
 
 def outcome(source):
     """The module of a source, or what is wrong with it."""
-    for memory in (frontend._parsed, frontend._helpers):
+    for memory in (frontend._parsed, frontend._entries, frontend._helpers):
         memory.clear()
     try:
         return frontend.modules(source, "entry")

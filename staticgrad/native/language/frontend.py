@@ -185,9 +185,8 @@ class SyntaxReader(FunctionTranslation):
 
     def read(self, lines: Sequence[str]) -> None:
         """Execute lines of a source among statements that come from elsewhere."""
-        syntax = statements.read("\n    ".join(["def text():", *lines]))
-        if syntax is None:
-            raise self.failure("these lines are not plain statements")
+        text = "\n    ".join(["def text():", *lines])
+        syntax = statements.read(text) or _functions(text)[0].syntax
         self.assigned = {**self.assigned, **syntax.assigned}
         self._body(syntax.body)
 
