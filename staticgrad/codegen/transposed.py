@@ -10,6 +10,7 @@ such rows first, which is turned into its lines.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit, element, scaled, total
 from staticgrad.codegen.jammed import Rows, emit_jammed, of_row, scopes_jammed, write_decode
@@ -27,6 +28,60 @@ from staticgrad.ir.kernels.stages import Map, Store, roots
 from staticgrad.ir.kernels.together import MOST, whole_vectors
 from staticgrad.records import dataclass
 from staticgrad.types.dtype import DType
+
+#: ``transposed(p, at, stride, high, wide, q)``: ``wide`` elements of each of ``high`` lines; the
+#: next lines are prefetched, whose distance no hardware follows.
+_LOAD: Final = """\
+def shared_transposed{lanes}_{kind}(p, at, stride, high, wide, q):
+    for square in range(0, wide, {lanes}):
+        if high >= {lanes} and wide >= square + {lanes}:
+            for row in range({lanes}, 2 * {lanes}):
+                prefetch(p, at + square + row * stride)
+            transpose{lanes}(p, at + square, stride, {lanes}, {lanes}, q, square * {lanes}, {lanes})
+        else:
+{rest}"""
+_MASKED: Final = (
+    "            transpose{lanes}(p, at + square, stride, high, wide - square,"
+    " q, square * {lanes}, {lanes})"
+)
+#: Where there are hardly any squares that are not whole, element by element: half of the code.
+_WHOLE: Final = """\
+            for row in range(0, {lanes}):
+                for line in range(0, {lanes}):
+                    if line < high and square + row < wide:
+                        one = load1(p, at + square + row + line * stride)
+                        store1(q, (square + row) * {lanes} + line, one)"""
+#: ``stored(p, at, stride, high, wide, q, left)``: ``high`` rows of ``wide`` elements each.
+_STORE: Final = """\
+def shared_stored{lanes}_{kind}(p, at, stride, high, wide, q, left):
+    for square in range(0, high, {lanes}):
+        if wide >= {lanes} and high >= square + {lanes}:
+            transpose{lanes}(q, square * {lanes}, {lanes}, {lanes}, {lanes}, p, at + square, stride)
+        else:
+            transpose{lanes}(q, square * {lanes}, {lanes}, high - square, wide, left, 0, {lanes})
+            m = mask{lanes}(high - square)
+            lines = wide
+            if lines > {lanes}:
+                lines = {lanes}
+            for line in range(0, lines):
+                store(p, at + square + line * stride, load{lanes}(left, line * {lanes}), m)"""
+
+
+def loading(dtype: DType, lanes: int, whole: bool) -> tuple[str, str]:
+    """Return the name and the text of the function that transposes lines of memory into a tile.
+
+    ``whole``: hardly any squares are not whole.
+    """
+    kind = f"{element(dtype)}{'_whole' if whole else ''}"
+    rest = (_WHOLE if whole else _MASKED).format(lanes=lanes)
+    name = f"shared_transposed{lanes}_{kind}"
+    return name, _LOAD.format(lanes=lanes, kind=kind, rest=rest)
+
+
+def storing(dtype: DType, lanes: int) -> tuple[str, str]:
+    """Return the name and the text of the function that stores a tile across memory."""
+    kind = element(dtype)
+    return f"shared_stored{lanes}_{kind}", _STORE.format(lanes=lanes, kind=kind)
 
 
 @dataclass(frozen=True)
@@ -70,7 +125,8 @@ class TransposedTiles:
         for access, (name, dtype) in self.names.items():
             stride = access.stride(VECTOR)
             at = total(place(access), scaled(VECTOR, stride))
-            function = _turning(unit, dtype, self.lanes, whole)
+            function, text = loading(dtype, self.lanes, whole)
+            unit.helpers[function] = text
             out.add(f"{function}({access.operand}, {at}, {stride}, {high}, {wide}, {name})")
 
     def read(self, scope: Scope, row: str) -> None:
@@ -84,36 +140,6 @@ class TransposedTiles:
                 scope.names |= dict.fromkeys(alike, value)
 
         scope.runs = dict.fromkeys(self.loads, write)
-
-
-def _turning(unit: Unit, dtype: DType, lanes: int, whole: bool) -> str:
-    """The name of the function that turns ``wide`` elements of each of ``high`` lines of memory.
-
-    It brings the next lines near, whose distance no hardware follows. Squares that are not whole
-    are transposed in registers too, under masks, which takes twice the code of the others; where
-    there are hardly any, element by element.
-    """
-    kind = element(dtype)
-    name = f"shared_transposed{lanes}_{kind}{'_whole' if whole else ''}"
-    word, to = f"transpose{lanes}(p, at + square, stride", f"q, square * {lanes}, {lanes})"
-    rest = f"            {word}, high, wide - square, {to}"
-    if whole:
-        rest = f"""\
-            for row in range(0, {lanes}):
-                for line in range(0, {lanes}):
-                    if line < high and square + row < wide:
-                        one = load1(p, at + square + row + line * stride)
-                        store1(q, (square + row) * {lanes} + line, one)"""
-    unit.helpers[name] = f"""\
-def {name}(p, at, stride, high, wide, q):
-    for square in range(0, wide, {lanes}):
-        if high >= {lanes} and wide >= square + {lanes}:
-            for row in range({lanes}, 2 * {lanes}):
-                prefetch(p, at + square + row * stride)
-            {word}, {lanes}, {lanes}, {to}
-        else:
-{rest}"""
-    return name
 
 
 @dataclass(frozen=True)
@@ -160,28 +186,10 @@ class StoredTiles:
         for store, (name, dtype) in self.names.items():
             access, stride = store.access, store.access.stride(VECTOR)
             at = total(base_text(access), scaled(VECTOR, stride))
-            function = _storing(unit, dtype, self.lanes)
+            function, text = storing(dtype, self.lanes)
+            unit.helpers[function] = text
             passed = f"{access.operand}, {at}, {stride}, {high}, {wide}"
             out.add(f"{function}({passed}, {name}, {name}_left)")
-
-
-def _storing(unit: Unit, dtype: DType, lanes: int) -> str:
-    """The name of the function that stores ``high`` rows of ``wide`` elements across memory."""
-    name = f"shared_stored{lanes}_{element(dtype)}"
-    unit.helpers[name] = f"""\
-def {name}(p, at, stride, high, wide, q, left):
-    for square in range(0, high, {lanes}):
-        if wide >= {lanes} and high >= square + {lanes}:
-            transpose{lanes}(q, square * {lanes}, {lanes}, {lanes}, {lanes}, p, at + square, stride)
-        else:
-            transpose{lanes}(q, square * {lanes}, {lanes}, high - square, wide, left, 0, {lanes})
-            m = mask{lanes}(high - square)
-            lines = wide
-            if lines > {lanes}:
-                lines = {lanes}
-            for line in range(0, lines):
-                store(p, at + square + line * stride, load{lanes}(left, line * {lanes}), m)"""
-    return name
 
 
 def write_transposed_rows(kernel: Kernel, out: Lines, unit: Unit) -> None:

@@ -221,10 +221,8 @@ def recalled(key: str, label: str) -> ScheduleChoice | None:
     return None if text is None else ScheduleChoice(label, *json.loads(text))
 
 
-def choose(
-    kernel: Kernel, label: str, arguments: Sequence[int], elements: Sequence[int]
-) -> Directives:
-    """Return the fastest of a kernel's candidates at these sizes, as measured now or before.
+def choose(kernel: Kernel, label: str, arguments: Sequence[int], elements: Sequence[int]) -> Kernel:
+    """Return a kernel with the fastest of its candidates at these sizes, as measured now or before.
 
     Args:
         kernel: the kernel as lowering made it.
@@ -233,19 +231,18 @@ def choose(
         elements: the number of elements of each operand.
     """
     sets = candidates(kernel)
-    default, by_text = directives_of(kernel), {str(each): each for each in sets}
     nbytes = (n * o.dtype.itemsize for o, n in zip(kernel.operands, elements, strict=True))
     if len(sets) == 1 or sum(nbytes) > MOST_BYTES:
-        return default
+        return kernel
+    by_text = {str(each): made for each, made in sets.items()}
     key = _key(kernel, arguments, elements)
     known = recalled(key, label)
-    if known is None or known.chosen not in by_text:
-        best, least = measured(sets, arguments, elements)
-        times = {str(each): ns for each, ns in least.items()}
-        _known[key] = json.dumps([str(best), times])
-        cache.remember(key, _known[key])
-        return best
-    return by_text[known.chosen]
+    if known is not None and known.chosen in by_text:
+        return by_text[known.chosen]
+    best, least = measured(sets, arguments, elements)
+    _known[key] = json.dumps([str(best), {str(each): ns for each, ns in least.items()}])
+    cache.remember(key, _known[key])
+    return sets[best]
 
 
 # -- schedules ------------------------------------------------------------------------------------
@@ -281,10 +278,9 @@ def _tuned_step(step: Step, buffers: Mapping[str, Buffer], sizes: Mapping[str, i
         return replace(step, schedules=tuple(tuned(body, sizes) for body in step.schedules))
     if not isinstance(step, KernelStep) or step.kernel.listed is not None:
         return step
-    chosen = choose(step.kernel, step.label, *sizes_of(step, buffers, sizes))
-    if chosen == directives_of(step.kernel):
+    kernel = choose(step.kernel, step.label, *sizes_of(step, buffers, sizes))
+    if kernel is step.kernel:
         return step
-    kernel = with_directives(step.kernel, chosen)
     about = step.phase, step.label, step.origins
     return KernelStep.of(kernel, step.operands, step.arguments, *about)
 

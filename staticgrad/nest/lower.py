@@ -26,6 +26,7 @@ from staticgrad.codegen.vectors import may_be_mixed
 from staticgrad.ir.execution import Known, known_of
 from staticgrad.ir.expr import BLOCKS, LEAVES, Access, Position, postorder
 from staticgrad.ir.forms import COMBINERS
+from staticgrad.ir.kernels.interleaving import runs_of
 from staticgrad.ir.kernels.kernel import LANE_VECTORS, Kernel
 from staticgrad.ir.kernels.stages import (
     Accumulate,
@@ -78,7 +79,7 @@ from staticgrad.nest.records import (
     UnsupportedError,
     pick,
 )
-from staticgrad.nest.runs import load_run, runs_of, store_at_last
+from staticgrad.nest.runs import load_run, store_at_last
 from staticgrad.nest.text import print_block
 from staticgrad.nest.transposed import LoadedTiles, TransposedRows
 from staticgrad.nest.values import Values, operation

@@ -9,10 +9,11 @@ So a line is read once, and whole. Stores across memory fill a tile first.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from staticgrad.codegen.block_functions import element
 from staticgrad.codegen.expressions import VECTOR
+from staticgrad.codegen.transposed import loading, storing
 from staticgrad.ir.expr import BLOCKS, Access, Expr, postorder
 from staticgrad.ir.kernels.stages import Map, Store, roots
 from staticgrad.ir.kernels.together import MOST, whole_vectors
@@ -24,42 +25,6 @@ from staticgrad.types.dtype import DType
 
 if TYPE_CHECKING:
     from staticgrad.nest.lower import KernelLowering
-
-#: ``transposed(p, at, stride, high, wide, q)``: ``wide`` elements of each of ``high`` lines; the
-#: next lines are prefetched, whose distance no hardware follows.
-_LOAD: Final = """\
-def shared_transposed{lanes}_{kind}(p, at, stride, high, wide, q):
-    for square in range(0, wide, {lanes}):
-        if high >= {lanes} and wide >= square + {lanes}:
-            for row in range({lanes}, 2 * {lanes}):
-                prefetch(p, at + square + row * stride)
-            transpose{lanes}(p, at + square, stride, {lanes}, {lanes}, q, square * {lanes}, {lanes})
-        else:
-{rest}"""
-_MASKED: Final = """\
-            left = wide - square
-            transpose{lanes}(p, at + square, stride, high, left, q, square * {lanes}, {lanes})"""
-#: Where there are hardly any squares that are not whole, element by element: half of the code.
-_WHOLE: Final = """\
-            for row in range(0, {lanes}):
-                for line in range(0, {lanes}):
-                    if line < high and square + row < wide:
-                        one = load1(p, at + square + row + line * stride)
-                        store1(q, (square + row) * {lanes} + line, one)"""
-#: ``stored(p, at, stride, high, wide, q, left)``: ``high`` rows of ``wide`` elements each.
-_STORE: Final = """\
-def shared_stored{lanes}_{kind}(p, at, stride, high, wide, q, left):
-    for square in range(0, high, {lanes}):
-        if wide >= {lanes} and high >= square + {lanes}:
-            transpose{lanes}(q, square * {lanes}, {lanes}, {lanes}, {lanes}, p, at + square, stride)
-        else:
-            transpose{lanes}(q, square * {lanes}, {lanes}, high - square, wide, left, 0, {lanes})
-            m = mask{lanes}(high - square)
-            lines = wide
-            if lines > {lanes}:
-                lines = {lanes}
-            for line in range(0, lines):
-                store(p, at + square + line * stride, load{lanes}(left, line * {lanes}), m)"""
 
 
 class LoadedTiles(NamedTuple):
@@ -84,15 +49,11 @@ class LoadedTiles(NamedTuple):
         """Fill all tiles: ``wide`` elements, from the position of the row on, of ``high`` lines."""
         lanes = nest.kernel.lanes
         for access, (room, dtype) in self.rooms.items():
-            kind = element(dtype)
-            rest = (_WHOLE if whole else _MASKED).format(lanes=lanes)
-            kind = f"{kind}_whole" if whole else kind
-            nest.functions[f"shared_transposed{lanes}_{kind}"] = _LOAD.format(
-                lanes=lanes, kind=kind, rest=rest
-            )
+            name, text = loading(dtype, lanes, whole)
+            nest.functions[name] = text
             at = _place(nest, access)
             stride = nest.number_of(access.stride(VECTOR))
-            nest.b.do(f"shared_transposed{lanes}_{kind}", *at, stride, high, wide, room)
+            nest.b.do(name, *at, stride, high, wide, room)
 
     def read(self, values: Values, row: Any) -> None:
         """The vectors of a row (of each copy) from all tiles."""
@@ -212,9 +173,8 @@ class TransposedRows:
         """Store all tiles."""
         nest, lanes = self.nest, self.kernel.lanes
         for s, room, left in self.stored.values():
-            kind = element(s.value.dtype)
-            name = f"shared_stored{lanes}_{kind}"
-            nest.functions[name] = _STORE.format(lanes=lanes, kind=kind)
+            name, text = storing(s.value.dtype, lanes)
+            nest.functions[name] = text
             stride = nest.number_of(s.access.stride(VECTOR))
             at = _place(nest, s.access)
             nest.b.do(name, *at, stride, high, wide, room, left, stores=s.access.operand)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from staticgrad.backends import render
-from staticgrad.codegen import interleaved
+from staticgrad.ir.kernels import interleaving
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.kernels.verify import verify_kernel
 from tests.diagonals import diagonals
@@ -82,7 +82,7 @@ def test_many_squares_are_transposed_by_a_function_that_kernels_share(mode, fenc
     places = [" ".join(f"j*{step}+{k}" for k in range(step - 1)) for step in range(4, 13)]
     assert "shared_square" not in source_of(" ".join(places[:8]), " ".join(places[:8]))
     assert source_of(" ".join(places), " ".join(places)).count("    shared_square") >= 9
-    monkeypatch.setattr(interleaved, "MANY", 0)
+    monkeypatch.setattr(interleaving, "MANY", 0)
     test_rows_move_to_the_end_of_memory_and_no_further(17, mode, fences)
     assert "shared_square" in source_of("j*4 j*4+1 j*4+2", "j*4 j*4+1 j*4+2")
 

@@ -1,7 +1,7 @@
 """How a kernel runs, as data: rows interleaved, strips, prefetches, streaming stores.
 
 A kernel says what is computed; its directives say how. No result depends on them, so any legal set
-may be chosen, by a rule of lowering or by measurement (``staticgrad.tuning``). ``directives_of``
+may be chosen, by a rule of lowering or by measurement (``compiling/tuning.py``). ``directives_of``
 reads them from a kernel and ``with_directives`` puts others in, for the sets that ``verify_kernel``
 accepts.
 """
