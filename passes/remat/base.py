@@ -15,7 +15,6 @@ plan of a planner thus depends only on the schedule, the sizes and the budget.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import field
 from itertools import compress
 from math import fsum, log
 from operator import index
@@ -99,7 +98,6 @@ class Problem:
         orders: valid orders without repetition.
         seconds: predicted seconds of each step.
         kept: buffers that the user wants kept; no policy drops them.
-        effort: positions laid out so far; searches stop at a limit of it, never at a time.
     """
 
     flow: Flow
@@ -109,7 +107,6 @@ class Problem:
     orders: Sequence[Steps]
     seconds: Sequence[float]
     kept: frozenset[int] = frozenset()
-    effort: int = field(default=0, compare=False)
 
     @cached_property
     def order(self) -> Steps:
@@ -123,14 +120,8 @@ class Problem:
         """The phase of the steps that everything before is recomputed for."""
         return max((step.phase for step in self.flow.schedule.steps), default=0)
 
-    @cached_property
-    def dropping(self) -> tuple[tuple[int, ...], ...]:
-        """Per step, the droppable buffers that it touches."""
-        return tuple(tuple(filter(self.droppable, touched)) for touched in self.flow.touches)
-
     def layout(self, sequence: Steps) -> ArenaLayout:
         """Lives and loads of a valid sequence, in-place results included."""
-        self.effort += len(sequence)
         return Timeline(self.flow, sequence, self.staged).layout(self.numbers)
 
     def cost(self, sequence: Steps) -> float:

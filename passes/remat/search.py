@@ -2,7 +2,8 @@
 
 Descents go down from each start through levels of bytes and leave a sequence at each. From the
 cheapest of each level, and from those of other descents, repeated runs are taken out at random, and
-others found in their place; then sequences, and orders, are walked from (``passes.remat.walks``).
+others found in their place; then, by turns, runs of each sequence are exchanged for others
+(``passes.remat.exchanges``), and sequences, and orders, are walked from (``passes.remat.walks``).
 Effort is counted, not timed, and grows with the schedule: a problem always gives the same
 sequences.
 """
@@ -14,7 +15,8 @@ from itertools import pairwise
 from random import Random
 from typing import Final
 
-from passes.remat.pareto import Cheapest, Found
+from passes.remat.exchanges import exchange
+from passes.remat.pareto import Cheapest, Found, Place
 from passes.remat.walks import walk, walk_hot
 from staticgrad.planning.descents import SLOPES, Descents, Slope
 from staticgrad.planning.problem import Net
@@ -28,11 +30,13 @@ EFFORT = (900_000, 400_000_000, 80_000)
 _DESCENDING: Final = 0.4  # share of it for descents, where sequences are rebuilt after them
 _REBUILT: Final = 600  # ops up to which sequences are taken apart and built again
 _FURTHER: Final = 450_000  # effort of such a search for each op beyond those that are improved
-#: Effort of walks after that, as a share of that before, and at most.
+#: Effort of exchanges and walks after that, as a share of that before, and at most.
 _IMPROVING: Final = (1.1, 160_000_000)
 #: Effort of hot walks beside that, as a share of that before, and at most.
 _HOT: Final = (0.9, 26_000_000)
-_ANEW_SHARE: Final = 0.5  # of the effort of walks, where hot walks found something
+_ROUNDS: Final = 2  # of exchanges, then walks
+_EXCHANGING: Final = 0.5  # share of a round for exchanges
+_ANEW_SHARE: Final = 0.5  # of the effort of exchanges and walks, where hot walks found something
 #: Ops up to which there are any: beyond, they find little, and each point more is to be placed.
 _IMPROVED: Final = 150
 _STARTS: Final = 6  # sequences with repeats that descents begin with
@@ -182,15 +186,23 @@ class BudgetSearch:
         share, most = _HOT
         limit = min(int(self.effort * share), most)
         apart = walk_hot(self.descents, self.cheapest.found, self.orders, limit)
-        share, most = _IMPROVING
-        effort = min(int(self.effort * share), most)
-        walk(self.descents, self.cheapest, self.floor, self.random, effort)
+        self._exchange_and_walk(1.0)
         before = self.cheapest.found
         for found in apart:
             self.cheapest.add(found)
         if self.cheapest.found is not before:
-            effort = int(_ANEW_SHARE * effort)
-            walk(self.descents, self.cheapest, self.floor, self.random, effort)
+            self._exchange_and_walk(_ANEW_SHARE)
+
+    def _exchange_and_walk(self, part: float) -> None:
+        """Alternate exchanges and walks; each begins with the results of the other."""
+        share, most = _IMPROVING
+        descents, exchanged = self.descents, dict[Place, int]()
+        stop = descents.effort + int(part * min(self.effort * share, most))
+        for left in range(_ROUNDS, 0, -1):
+            end = descents.effort + (stop - descents.effort) // left
+            limit = int((end - descents.effort) * _EXCHANGING)
+            exchange(descents, self.cheapest, limit, exchanged)
+            walk(descents, self.cheapest, self.floor, self.random, end - descents.effort)
 
     def _lower(self) -> None:
         """Look for a sequence below the smallest."""

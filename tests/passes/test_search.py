@@ -81,7 +81,6 @@ def test_walks_do_nothing_that_a_schedule_forbids(name):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="without exchanges of runs .33 of the bytes take 25.8 %", strict=True)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_front_of_few_steps_depends_little_on_chance(seed):
     """Five residual layers: an integer program needs 20.7 % more time for .33 of the bytes, and
