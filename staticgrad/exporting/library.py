@@ -20,7 +20,7 @@ import numpy as np
 from staticgrad import backends
 from staticgrad.errors import ArgumentError, CompileError, ExportError
 from staticgrad.exporting.expressions import Indented
-from staticgrad.exporting.steps import lines_of
+from staticgrad.exporting.steps import lines_of, variable
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.plan import Plan, PlannedStep
@@ -189,18 +189,17 @@ def export_library(
         )
     writer = LibraryWriter(header.stem, graph, plan, stores)
     with tempfile.TemporaryDirectory() as folder:
-        glue, data, kernels = (Path(folder) / name for name in ("plan.c", "data", "kernels.o"))
-        text = writer.source(header.name, str(data))
+        names = ("plan.c", "plan.o", "data", "kernels.o", header.name, f"made{path.suffix}")
+        glue, plan_object, data, kernels, above, made = (Path(folder) / name for name in names)
+        glue.write_text(writer.source(header.name, str(data)), "utf-8")
         data.write_bytes(writer.data)
-        glue.write_text(text, "utf-8")
-        header.write_text(writer.header(), "utf-8")
-        kernels.write_bytes(_object_code(writer.kernels))
-        objects = [str(kernels), str(glue.with_suffix(".o"))]
-        include = f"-I{header.resolve().parent}"
-        _call(compiler, "-std=gnu11", "-O2", "-fPIC", include, "-c", str(glue), "-o", objects[1])
-        path.unlink(missing_ok=True)  # an archive would be added to
-        made = [word.format(cc=compiler, path=path) for word in LINKING[path.suffix]]
-        _call(*made, *objects)
+        above.write_text(writer.header(), "utf-8")
+        kernels.write_bytes(_object_code(writer.sources.values()))
+        _call(compiler, "-std=gnu11", "-O2", "-fPIC", "-c", str(glue), "-o", str(plan_object))
+        command = [word.format(cc=compiler, path=made) for word in LINKING[path.suffix]]
+        _call(*command, str(kernels), str(plan_object))
+        shutil.copy(made, path)
+        shutil.copy(above, header)
 
 
 def _call(*command: str) -> None:
@@ -209,31 +208,35 @@ def _call(*command: str) -> None:
         raise CompileError(f"{command[0]} failed", details=ran.stderr.splitlines()[:20])
 
 
-def _object_code(kernels: Mapping[Kernel, str]) -> bytes:
+def _object_code(sources: Iterable[str]) -> bytes:
     """Return one object with the code of kernels and of all that they share."""
     texts: dict[str, None] = {}
-    for kernel in kernels:
-        own, shared = jit.parts(backends.render(kernel), "vector")
+    for source in sources:
+        own, shared = jit.parts(source, "vector")
         texts |= dict.fromkeys((*own, *shared.values()))
     return jit.compile_ir([jit.merged(texts)], "", target.host()).elf
 
 
 class LibraryWriter:
-    """The text of a program in C. ``kernels`` are the symbols of its kernels, ``data`` the bytes of
-    its constants and of the first values of its parameters."""
+    """The text of a program in C. ``sources`` are those of its kernels, ``data`` the bytes of its
+    constants and of the first values of its parameters."""
 
     def __init__(
         self, name: str, graph: Graph, plan: Plan, stores: Mapping[str, ParameterStore]
     ) -> None:
         self.name, self.graph, self.plan, self.stores = name, graph, plan, stores
         self.sizes = dict(plan.sizes)
-        self.kernels: dict[Kernel, str] = {}
+        self.sources: dict[Kernel, str] = {}
         self.data = b""
         self.checks: list[str] = []
         self.lines = Indented()
         self.lines.depth = 1
-        self._rooms: set[str] = set()
         self._counter = 0
+        self._fields = {
+            "inputs": _fields(v.node.label for v in graph.inputs),
+            "params": _fields(p.name for p in graph.parameters),
+            "outputs": _fields(graph.outputs),
+        }
 
     def size(self, size: Size) -> int:
         """The value of a size."""
@@ -264,9 +267,12 @@ class LibraryWriter:
             structs=structs,
         )
 
+    def _field(self, kind: str, name: str) -> str:
+        return f"{kind}->{self._fields[kind][name]}"
+
     def _struct(self, kind: str, rows: Iterable[tuple[str, str, DType, Sequence[Size]]]) -> str:
         lines = [
-            f"    {const}{_c_type(dtype)} *{field(name)}; "
+            f"    {const}{_c_type(dtype)} *{self._fields[kind][name]}; "
             f"/* {dtype}[{', '.join(str(self.size(s)) for s in shape)}] */"
             for const, name, dtype, shape in rows
         ]
@@ -278,10 +284,10 @@ class LibraryWriter:
         scope: dict[str, str] = {}
         for buffer in self.plan.schedule.buffers:
             if buffer.role == "input":
-                scope[buffer.name] = f"((char *)inputs->{field(buffer.label)})"
+                scope[buffer.name] = f"((char *){self._field('inputs', buffer.label)})"
             elif buffer.role == "parameter":
-                scope[buffer.name] = f"((char *)params->{field(buffer.label)})"
-        outputs = [(f"outputs->{field(n)}", made) for n, made in self.plan.schedule.outputs]
+                scope[buffer.name] = f"((char *){self._field('params', buffer.label)})"
+        outputs = [(self._field("outputs", n), made) for n, made in self.plan.schedule.outputs]
         for place, made in outputs:
             scope.setdefault(made, f"((char *){place})")
         self.write(self.plan, scope)
@@ -294,7 +300,7 @@ class LibraryWriter:
         return _SOURCE.format(
             name=self.name,
             header=header,
-            kernels="\n".join(f"extern kernel {symbol};" for symbol in self.kernels.values()),
+            kernels="\n".join(f"extern kernel {_symbol(s)};" for s in self.sources.values()),
             data=data.replace("\\", "\\\\"),
             arena=max(self.plan.peak_bytes, 1),
             initial="\n".join(initial),
@@ -309,7 +315,7 @@ class LibraryWriter:
     def _initial(self, name: str, store: ParameterStore) -> str:
         array = np.ascontiguousarray(store.read())
         place = self._stored(array)
-        return f"    memcpy(params->{field(name)}, {place}, {array.nbytes});"
+        return f"    memcpy({self._field('params', name)}, {place}, {array.nbytes});"
 
     def _stored(self, array: np.ndarray[Any, Any]) -> str:
         """The place of an array in the data, to which it is added."""
@@ -326,8 +332,6 @@ class LibraryWriter:
         no body of a loop, ends at its commit where a check has failed.
         """
         schedule, first_check = plan.schedule, len(self.checks)
-        for step in schedule.steps:
-            self._rooms |= {own.buffer for own in step.scratch() if own.per == "bodies"}
         for buffer in schedule.buffers:
             if buffer.name not in scope and buffer.role == "check":
                 scope[buffer.name] = f"((char *)check{len(self.checks)})"
@@ -335,13 +339,15 @@ class LibraryWriter:
                 self.checks.append(f"an index is out of range: {step.label}: {lines_of(step)}")
             elif buffer.name not in scope and buffer.data is not None:
                 scope[buffer.name] = f"((char *){self._stored(np.asarray(buffer.data.array))})"
+        offsets: dict[str, int] = {}  # in the arena, of the buffers that are there now
         for position, planned in enumerate(plan.steps):
             if outer and position == plan.commit:
                 self._look(first_check)
             for placed in plan.placements:
                 if placed.first == position and schedule.buffer(placed.buffer).role != "check":
-                    scope[placed.buffer] = f"(arena + {base + placed.offset})"
-            self._step(schedule.steps[planned.step], planned, scope)
+                    offsets[placed.buffer] = base + placed.offset
+                    scope[placed.buffer] = f"(arena + {offsets[placed.buffer]})"
+            self._step(schedule.steps[planned.step], planned, scope, offsets)
         if outer and plan.commit >= len(plan.steps):
             self._look(first_check)
 
@@ -349,19 +355,29 @@ class LibraryWriter:
         for number in range(first, len(self.checks)):
             self.lines.add(f"if (check{number}[0] >= 0) return {number + 1};")
 
-    def _step(self, step: Step, planned: PlannedStep, scope: dict[str, str]) -> None:
-        self.lines.add(f"/* {step.label}: {lines_of(step)} */".replace("*/ */", "*/"))
+    def _step(
+        self,
+        step: Step,
+        planned: PlannedStep,
+        scope: dict[str, str],
+        offsets: Mapping[str, int],
+    ) -> None:
+        comment = f"{step.label}: {lines_of(step)}".replace("*/", "* /").replace("/*", "/ *")
+        self.lines.add(f"/* {comment} */")
         if isinstance(step, KernelStep):
             self._kernel(step, scope)
         elif step.bodies():
-            self._bodies(step, planned, scope)
+            rooms = [own.buffer for own in step.scratch() if own.per == "bodies"]
+            self._bodies(step, planned, scope, offsets.get(rooms[0], 0))
         else:
             at = step.origins[0] if step.origins else None
             raise ExportError(f"{step.label}: a call of a library cannot be exported", at=at)
 
     def _kernel(self, step: KernelStep, scope: Mapping[str, str]) -> None:
         kernel = step.kernel
-        symbol = self.kernels.setdefault(kernel, jit.symbol_of(backends.render(kernel), "vector"))
+        if kernel not in self.sources:
+            self.sources[kernel] = backends.render(kernel)
+        symbol = _symbol(self.sources[kernel])
         words: dict[bool, list[str]] = {False: [], True: []}
         for operand, binding in zip(kernel.operands, step.operands, strict=True):
             offset = self.size(binding.offset) * operand.dtype.itemsize
@@ -377,9 +393,10 @@ class LibraryWriter:
 
     # -- loops and branches -----------------------------------------------------------------------
 
-    def _bodies(self, step: Step, planned: PlannedStep, scope: Mapping[str, str]) -> None:
-        (room,) = (own.buffer for own in step.scratch() if own.per == "bodies")
-        base = int(re.sub(r"\D", "", scope.get(room, "")) or 0)
+    def _bodies(
+        self, step: Step, planned: PlannedStep, scope: Mapping[str, str], base: int
+    ) -> None:
+        """A loop or a branch; the arenas of its bodies begin at ``base``."""
         bodies = [*zip(step.bodies(), planned.bodies, strict=True)]
         places = [
             f"({scope[a.buffer]} + {self.size(a.begin)})" if a.buffer in scope else ""
@@ -504,10 +521,16 @@ def _c_type(dtype: DType) -> str:
     return _C_TYPES.get(name) or ("uint16_t" if name in _AS_BITS else f"{name}_t")
 
 
-def field(name: str) -> str:
-    """Return a name as that of a field in C."""
-    found = re.sub(r"\W", "_", name, flags=re.ASCII)
-    return f"_{found}" if not found or found[0].isdigit() or found in _KEYWORDS else found
+def _symbol(source: str) -> str:
+    return jit.symbol_of(source, "vector")
+
+
+def _fields(names: Iterable[str]) -> dict[str, str]:
+    """Return names as those of the fields of one struct."""
+    found: dict[str, str] = {}
+    for name in names:
+        found[name] = variable(name, found.values(), _KEYWORDS)
+    return found
 
 
 def quoted(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import field
 from typing import Any, Final
 
@@ -33,11 +33,11 @@ RESERVED: Final = PRELUDE.keys() | set(
 _OF_KERNELS: Final = re.compile(r"[cijknprv]\d*")
 
 
-def variable(name: str, taken: Iterable[str]) -> str:
-    """Return a name as a Python identifier that is not in ``taken``."""
+def variable(name: str, taken: Iterable[str], reserved: Collection[str] = keyword.kwlist) -> str:
+    """Return a name as an identifier that is neither in ``taken`` nor ``reserved``."""
     found = re.sub(r"\W", "_", name, flags=re.ASCII)
     found = f"_{found}" if not found or found[0].isdigit() else found
-    while keyword.iskeyword(found) or found in taken:
+    while found in reserved or found in taken:
         found += "_"
     return found
 

@@ -9,6 +9,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad import errors
+from staticgrad.exporting import library as libraries
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
 RNG = np.random.default_rng(11)
@@ -236,3 +237,27 @@ def test_without_a_compiler(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(errors.ExportError, match="C compiler"):
         linear().export(tmp_path / "a.so", n=3)
+
+
+def test_names_that_c_cannot_have_are_fields_apart(tmp_path):
+    a, b, c = sg.input("a.b", (3,)), sg.input("a_b", (3,)), sg.input("double", (3,))
+    f = sg.compile(sg.Graph({"in": a - b, "2 */": b * c}))
+    feeds = {"a.b": normal(3), "a_b": normal(3), "double": normal(3)}
+    library = Library(f, tmp_path / "names.so")
+    header = (tmp_path / "names.h").read_text()
+    for name in ("*a_b;", "*a_b_;", "*double_;", "*in;", "*_2___;"):
+        assert name in header
+    results = {name: np.zeros(3, "float32") for name in ("in", "2 */")}
+    assert library.run(feeds, {}, results) == 0
+    assert results["in"].tobytes() == (feeds["a.b"] - feeds["a_b"]).tobytes()
+
+
+def test_what_is_there_stays_where_linking_fails(monkeypatch, tmp_path):
+    monkeypatch.setitem(libraries.LINKING, ".so", ("{cc}", "--no-such-option", "-o", "{path}"))
+    made = [tmp_path / "step.so", tmp_path / "step.h"]
+    for path in made:
+        path.write_text("before")
+    with pytest.raises(errors.CompileError, match="failed"):
+        linear().export(made[0], n=3)
+    assert [path.read_text() for path in made] == ["before"] * 2
+    assert sorted(tmp_path.iterdir()) == sorted(made)
