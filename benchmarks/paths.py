@@ -231,7 +231,7 @@ PATHS: Final = (
         lambda groups: groups.graph,
         row="small:narrow product",
     ),
-    Path("streams", _FUSION + "copies:with_streams", _first, row="small:streamed"),
+    Path("streams", _FUSION + "copies:_streamed", _returns([]), row="small:streamed"),
     Path(
         "sums_across", _FUSION + "walks:sums_across", _returns(False), row="small:row sums across"
     ),

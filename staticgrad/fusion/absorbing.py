@@ -106,7 +106,7 @@ class Regrouping:
 
     def _place(self, number: int) -> int:
         group, position = self._groups[number], self._position
-        if group.transfer is not None or group.image is not None:
+        if group.transfers or group.image is not None:
             return max([position[node] for node in group.members], default=0)
         results = [position[key.node] for key in (*group.reductions, *group.columns)]
         last = [position[node] for node in group.nodes[-1:]]  # they are in the order of the graph
@@ -195,5 +195,5 @@ class _Absorbing(Regrouping):
 
 def _is_plain(group: Group) -> bool:
     """Whether a group does nothing but compute elements."""
-    bound = group.reductions or group.checked or group.regions or group.transfer is not None
+    bound = group.reductions or group.checked or group.regions or group.transfers
     return group.kind == "map" and not (bound or group.columns or group.windowed)

@@ -27,84 +27,30 @@ from typing import Final
 
 from staticgrad.analysis.liveness import ValueKey
 from staticgrad.fusion.absorbing import Regrouping
-from staticgrad.fusion.groups import Group, Groups, Home, Key, Read, Source, meets_elements
+from staticgrad.fusion.groups import (
+    Group,
+    Groups,
+    Home,
+    Key,
+    Read,
+    Roles,
+    RowStage,
+    Slot,
+    Source,
+    meets_elements,
+)
 from staticgrad.fusion.windows import chosen
 from staticgrad.ir.forms import Contract, Pointwise, Reduce
 from staticgrad.ir.graph import Node, Symbolic
-from staticgrad.records import NamedTuple, dataclass, replace
+from staticgrad.records import replace
 from staticgrad.types.arrays import Shape, c_strides, hint_value
 
-#: Rows of a tile, and of one whose columns end with its rows: half of the last ones are zeros.
-TILE, CUT_TILE = 32, 16
 #: Operations per element up to which a value is computed again where a later stage reads it.
 _CHEAP: Final = 1
 
 
-class Slot(NamedTuple):
-    """A part of the scratch, called after a node; ``whole``: it holds the rows of all tiles."""
-
-    node: Node
-    whole: bool
-
-
-class RowStage(NamedTuple):
-    """One loop over a row: ordered nodes, its reductions, and values kept for later stages.
-
-    ``known`` are the reductions whose results it may read. ``ends``: it ends where its tile does.
-    """
-
-    nodes: tuple[Node, ...]
-    reductions: tuple[Key, ...]
-    kept: tuple[Key, ...]
-    known: tuple[Key, ...]
-    ends: bool
-
-
-@dataclass(frozen=True, eq=False)
-class Roles:
-    """The parts of a block.
-
-    ``inside``: all that it computes. ``epilogues``: of each product of queries and keys the nodes
-    that its kernel computes with it. ``elementwise``: all nodes that are no products. ``reach``:
-    how far behind a row columns may lie that masks allow, where all further ones are forbidden.
-    ``short``: products that leave those out; ``beyond``: of reductions that do, the number there.
-    ``wanted``: values that somebody reads there, whoever computes them.
-    """
-
-    scores: tuple[Node, ...]
-    over_rows: tuple[Node, ...]
-    over_columns: tuple[Node, ...]
-    elementwise: tuple[Node, ...]
-    wide: frozenset[Key]
-    per_row: frozenset[Key]
-    inside: frozenset[Key]
-    epilogues: Mapping[Node, tuple[Node, ...]]
-    stages: tuple[RowStage, ...]
-    row_nodes: tuple[Node, ...]
-    slots: Mapping[Key, Slot]
-    reach: int
-    short: frozenset[Node]
-    beyond: Mapping[Key, bool | int | float]
-    wanted: frozenset[Key]
-
-    @property
-    def tile(self) -> int:
-        """Rows of a tile."""
-        return CUT_TILE if self.beyond or self.short else TILE
-
-    @property
-    def tile_end(self) -> int:
-        """The first column, counted from the first row of a tile, that no product reads of it."""
-        return self.tile * ((self.tile - 1 + self.reach) // self.tile + 1)
-
-    @property
-    def products(self) -> tuple[Node, ...]:
-        """All products."""
-        return (*self.scores, *self.over_rows, *self.over_columns)
-
-
 def roles_of(groups: Groups, group: Group) -> Roles:
-    """The parts of a block, a function of the group alone."""
+    """The parts of a block."""
     return _RolesReader(groups, group).roles()
 
 
@@ -663,7 +609,7 @@ class _Square:
             scores = group.domain == self.domain and _starts(self.groups, group)
             source = self.groups.source(_product(group).args[0])
             return scores or (len(group.nodes) == 1 and meets_elements(source, self.domain))
-        if group.kind not in ("map", "rows") or group.transfer is not None:
+        if group.kind not in ("map", "rows") or group.transfers:
             return False
         if group.domain == self.domain:
             return group.row <= 1

@@ -15,11 +15,12 @@ from, which the caches have. The sizes are those that hints say.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
 from typing import Final
 
 from staticgrad.analysis.layout import Strided
+from staticgrad.fusion.blocks import roles_of
 from staticgrad.fusion.groups import (
     Copied,
     Group,
@@ -32,7 +33,7 @@ from staticgrad.fusion.groups import (
     Walk,
     needs_home,
 )
-from staticgrad.fusion.walks import broken_rows, lies_in_order
+from staticgrad.fusion.walks import broken_rows, lies_in_order, may_fold
 from staticgrad.ir.graph import Parameter, Symbolic
 from staticgrad.ir.kernels.stages import HALF_LINE
 from staticgrad.native.machine import current
@@ -69,7 +70,7 @@ def with_copies(groups: Groups) -> WithCopies:
     updates = tuple((parameter, roots.of_root(value)) for parameter, value in changing)
     rows = _Copying(roots.result())
     rows.make_rows_contiguous()
-    return WithCopies(rows.result(), outputs, updates)
+    return WithCopies(_finished(rows.result(), {*outputs.values()}), outputs, updates)
 
 
 def with_late_copies(groups: Groups, keys: Iterable[Key]) -> tuple[Groups, Mapping[Key, Key]]:
@@ -150,8 +151,9 @@ class _Copying:
         key = self._new_copy(source)
         owner = None if source.inline else self._owners.get(source.base)
         level = 1 + (0 if owner is None else self._groups[owner].level)
-        transfer = Transfer(key, source.type, source)
-        group = Group(self._count, "copy", source.type.shape, level, phase, transfer=transfer)
+        layout = Strided.contiguous(source.type.shape)
+        transfers = (Transfer(key, source.type.dtype, layout, source),)
+        group = Group(self._count, "copy", source.type.shape, level, phase, transfers=transfers)
         self._add(group, key)
         return key
 
@@ -252,6 +254,36 @@ def _keeps_its_value(groups: Groups, parameter: Parameter, value: Symbolic) -> b
     )
 
 
+def _lies_in_place(groups: Groups, group: Group) -> bool:
+    """Return whether a result will probably be stored over an operand that is read last here."""
+    results = [groups.value_type(key) for key in group.stored if _is_between(groups, key)]
+    wanted = {(kind.size, kind.dtype.itemsize) for kind in results}
+    for base in dict.fromkeys([read.source.base for read in groups.reads(group)]) if wanted else ():
+        home, kind = groups.home(base), groups.value_type(base)
+        if home is None or home is group or not _is_between(groups, base):
+            continue
+        if (kind.size, kind.dtype.itemsize) in wanted and _is_read_last(groups, group, base):
+            return True
+    return False
+
+
+def _is_between(groups: Groups, key: Key) -> bool:
+    return isinstance(key, Home) and key not in groups.roots and key not in groups.kept
+
+
+def _is_read_last(groups: Groups, group: Group, base: Key) -> bool:
+    waiting = [base.node]
+    while waiting:
+        node = waiting.pop()
+        for user in [user for n in range(len(node.types)) for user in groups.users[node, n]]:
+            reader = groups.home(Home(user))
+            if reader is None:
+                waiting.append(user)
+            elif reader.level > group.level:
+                return False
+    return True
+
+
 #: What a kernel moves at least, by bytes of the last cache; and a result that is worth it.
 _MOVED: Final = 3
 _STORED: Final = 1 / 4
@@ -260,25 +292,22 @@ _WIDE: Final = 4
 _KINDS: Final = ("map", "rows", "copy")
 
 
-def with_streams(placed: WithCopies) -> WithCopies:
-    """Return the groups; those that use streaming stores for results have these in ``streamed``."""
-    outputs = {*placed.outputs.values()}
-    found: Mapping[int, tuple[Key, ...]] = {
-        group.number: tuple(_streamed(placed.groups, group, outputs)) for group in placed.groups.all
-    }
-    if not any(found.values()):
-        return placed
-    by_number = {
-        number: replace(group, streamed=found[number]) if found[number] else group
-        for number, group in placed.groups.by_number.items()
-    }
-    return replace(placed, groups=replace(placed.groups, by_number=by_number))
+def _finished(groups: Groups, outputs: Collection[Key]) -> Groups:
+    """Return the groups with what lowering reads of their neighbours as fields."""
+    by_number = dict(groups.by_number)
+    for number, group in groups.by_number.items():
+        streamed = tuple(_streamed(groups, group, outputs))
+        roles = roles_of(groups, group) if group.kind == "block" else None
+        in_place = group.kind == "map" and may_fold(group) and _lies_in_place(groups, group)
+        if streamed or roles or in_place:
+            by_number[number] = replace(group, streamed=streamed, roles=roles, in_place=in_place)
+    return replace(groups, by_number=by_number)
 
 
-def _streamed(groups: Groups, group: Group, outputs: Iterable[Key]) -> list[Key]:
+def _streamed(groups: Groups, group: Group, outputs: Collection[Key]) -> list[Key]:
     if group.kind not in _KINDS:
         return []
-    own = group.stored if group.transfer is None else (group.transfer.target,)
+    own = [each.target for each in group.transfers] or group.stored
     large = [key for key in own if key in outputs and _is_large(groups, group, key)]
     return large if large and _moved(groups, group) >= _MOVED * current().l3 else []
 

@@ -62,9 +62,9 @@ def _found(groups: Groups, group: Group) -> tuple[Sequence[int], Parts] | None:
 def _cuts(groups: Groups, group: Group) -> tuple[Sequence[int], Parts] | None:
     nodes = group.nodes
     work = [instructions(node) for node in nodes]
-    kind = groups.value_type(Home(nodes[0])) if nodes else None
-    if kind is None or sum(work) < current().window // 8:
+    if len(nodes) <= _LEAST_NODES or sum(work) < current().window // 8:
         return None
+    kind = groups.value_type(Home(nodes[0]))
     count = vectors(TensorType(kind.dtype, group.domain))
     live = _live(groups, group)
     several = interleaved_vectors(sum(work), max(live))

@@ -92,12 +92,11 @@ class Draft:
     windowed: bool = False
     checked: bool = False
     stored: dict[Key, None] = field(default_factory=dict)
-    transfer: Transfer | None = None
+    transfers: list[Transfer] = field(default_factory=list)
     regions: dict[Key, list[TargetRegion]] = field(default_factory=dict)
     instructions: int = 0
     merged_into: Draft | None = None
     open: dict[Node, None] = field(default_factory=dict)  # those that others may read
-    beside: list[Transfer] = field(default_factory=list)
     waits: bool = False  # comes later than it could: behind numbers that its nodes read
 
     @property
@@ -114,8 +113,8 @@ class Draft:
         """Yield the values whose parts the draft stores."""
         found = {region.target: None for several in self.regions.values() for region in several}
         yield from found
-        if self.transfer is not None and self.transfer.target not in found:
-            yield self.transfer.target
+        if self.transfers and self.transfers[0].target not in found:
+            yield self.transfers[0].target
 
     def add(self, node: Node) -> None:
         """Take in a node."""
@@ -178,10 +177,9 @@ class Draft:
             self.windowed,
             self.checked,
             tuple(self.stored),
-            self.transfer,
+            tuple(self.transfers),
             {key: tuple(regions) for key, regions in self.regions.items()},
             instructions=self.instructions,
-            beside=tuple(self.beside),
         )
 
     def absorb(self, other: Draft) -> None:

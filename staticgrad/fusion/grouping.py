@@ -107,16 +107,16 @@ class _Walk:
         drafts = [draft for draft in self._drafts if draft.merged_into is None]
         self._let_the_last_own(drafts)
         return Groups(
-            self.graph,
-            {draft.number: draft.frozen(self._position) for draft in drafts},
-            {key: root_of(draft).number for key, draft in self._homes.items()},
-            self._sources,
-            self._types,
-            self._kept,
-            self._phases,
-            self._users,
-            self._roots,
-            self._fuse,
+            owners={key: root_of(draft).number for key, draft in self._homes.items()},
+            sources=self._sources,
+            types=self._types,
+            graph=self.graph,
+            by_number={draft.number: draft.frozen(self._position) for draft in drafts},
+            kept=self._kept,
+            phases=self._phases,
+            users=self._users,
+            roots=self._roots,
+            fused=self._fuse,
         )
 
     def _let_the_last_own(self, drafts: Iterable[Draft]) -> None:
@@ -250,19 +250,19 @@ class _Walk:
         self,
         source: Source,
         target: Key,
-        target_type: TensorType,
+        layout: Strided,
         phase: int,
-        region: forms.Region | None = None,
     ) -> Draft:
         if not source.uniform:
             source = self._in_memory(source)
         draft = self._new("copy", source.type.shape, phase, [source])
-        draft.transfer = Transfer(target, target_type, source, region)
+        draft.transfers = [Transfer(target, source.type.dtype, layout, source)]
         return draft
 
     def _cleared(self, target: Key, target_type: TensorType, phase: int, fill: float) -> Draft:
         draft = self._new("copy", target_type.shape, phase, [])
-        draft.transfer = Transfer(target, target_type, None, fill=fill)
+        whole = Strided.contiguous(target_type.shape)
+        draft.transfers = [Transfer(target, target_type.dtype, whole, None, fill)]
         return draft
 
     # -- the walk ---------------------------------------------------------------------------------
@@ -331,7 +331,8 @@ class _Walk:
         if layout is None:
             known = self._copies.setdefault((arg.base, arg.type.shape, arg.layout), Home(node))
             if known.node is node or arg.inline:
-                self._own(node, self._copy(arg, Home(node), arg.type, self._phases[node]))
+                whole = Strided.contiguous(arg.type.shape)
+                self._own(node, self._copy(arg, Home(node), whole, self._phases[node]))
             else:
                 self._alias(node, self._sources[known], Strided.contiguous(node.types[0].shape))
         else:
@@ -513,9 +514,9 @@ class _Walk:
             writers[0].level = 0  # before all others
         copied = [k for k, home in enumerate(homes) if home is None]
         for several, row in self._rows_of_parts(form.regions, args, copied):
-            draft = self._copy(args[several[0]], target, kind, phase, form.regions[several[0]])
-            draft.beside += [Transfer(target, kind, args[k], form.regions[k]) for k in several[1:]]
-            draft.row = row if draft.beside else 0
+            draft = self._copy(args[several[0]], target, lies[several[0]], phase)
+            draft.transfers += [Transfer(target, kind.dtype, lies[k], args[k]) for k in several[1:]]
+            draft.row = row if len(several) > 1 else 0
             writers.append(draft)
         for k, home in enumerate(homes):
             if home is not None:

@@ -15,12 +15,13 @@ from typing import Final, Literal
 
 from staticgrad.analysis.layout import Strided
 from staticgrad.analysis.liveness import ValueKey
-from staticgrad.ir.forms import Pointwise, Region
+from staticgrad.ir.forms import Pointwise
 from staticgrad.ir.graph import Constant, Graph, Node, Symbolic
-from staticgrad.records import NamedTuple, dataclass, replace
+from staticgrad.records import NamedTuple, dataclass
 from staticgrad.source import Location
 from staticgrad.types.arrays import Shape, TensorType, hint_bytes
 from staticgrad.types.dim import Size
+from staticgrad.types.dtype import DType
 
 GroupKind = Literal[
     "map", "rows", "columns", "gemm", "windows", "scatter", "scan", "sort", "copy", "block",
@@ -127,6 +128,10 @@ class Walk(NamedTuple):
     strides: Shape
 
 
+#: Rows of a tile, and of one whose columns end with its rows: half of the last ones are zeros.
+TILE, CUT_TILE = 32, 16
+
+
 # -- groups ---------------------------------------------------------------------------------------
 
 
@@ -140,12 +145,15 @@ class GroupReduction:
 
 @dataclass(frozen=True)
 class Transfer:
-    """``source`` (None: the number ``fill``) written to ``region`` of the buffer ``target``."""
+    """``source`` (None: the number ``fill``) written to elements of ``dtype`` in ``target``.
+
+    ``layout``: of the source's axes in the buffer ``target``.
+    """
 
     target: Key
-    target_type: TensorType
+    dtype: DType
+    layout: Strided
     source: Source | None
-    region: Region | None = None
     fill: bool | int | float = 0
 
 
@@ -157,6 +165,69 @@ class TargetRegion(NamedTuple):
 
     target: Key
     layout: Strided
+
+
+class Slot(NamedTuple):
+    """A part of the scratch, called after a node; ``whole``: it holds the rows of all tiles."""
+
+    node: Node
+    whole: bool
+
+
+class RowStage(NamedTuple):
+    """One loop over a row: ordered nodes, its reductions, and values kept for later stages.
+
+    ``known`` are the reductions whose results it may read. ``ends``: it ends where its tile does.
+    """
+
+    nodes: tuple[Node, ...]
+    reductions: tuple[Key, ...]
+    kept: tuple[Key, ...]
+    known: tuple[Key, ...]
+    ends: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Roles:
+    """The parts of a block.
+
+    ``inside``: all that it computes. ``epilogues``: of each product of queries and keys the nodes
+    that its kernel computes with it. ``elementwise``: all nodes that are no products. ``reach``:
+    how far behind a row columns may lie that masks allow, where all further ones are forbidden.
+    ``short``: products that leave those out; ``beyond``: of reductions that do, the number there.
+    ``wanted``: values that somebody reads there, whoever computes them.
+    """
+
+    scores: tuple[Node, ...]
+    over_rows: tuple[Node, ...]
+    over_columns: tuple[Node, ...]
+    elementwise: tuple[Node, ...]
+    wide: frozenset[Key]
+    per_row: frozenset[Key]
+    inside: frozenset[Key]
+    epilogues: Mapping[Node, tuple[Node, ...]]
+    stages: tuple[RowStage, ...]
+    row_nodes: tuple[Node, ...]
+    slots: Mapping[Key, Slot]
+    reach: int
+    short: frozenset[Node]
+    beyond: Mapping[Key, bool | int | float]
+    wanted: frozenset[Key]
+
+    @property
+    def tile(self) -> int:
+        """Rows of a tile."""
+        return CUT_TILE if self.beyond or self.short else TILE
+
+    @property
+    def tile_end(self) -> int:
+        """The first column, counted from the first row of a tile, that no product reads of it."""
+        return self.tile * ((self.tile - 1 + self.reach) // self.tile + 1)
+
+    @property
+    def products(self) -> tuple[Node, ...]:
+        """All products."""
+        return (*self.scores, *self.over_rows, *self.over_columns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,8 +257,8 @@ class Group:
     node asks for its position, so axes keep their identity. ``windowed``: some node reads parts
     where a position lies in them, so the axes along which they have ends do. ``checked``: some node
     looks up indices, or searches, which only a map can. ``stored``: its values that somebody
-    outside reads. ``transfer``: what a copy group does; ``beside``: what it copies into the same
-    rows, too, whose parts have ``row`` axes. ``copied``: operands that are read through a
+    outside reads. ``transfers``: what a copy group does; of several into the same rows a part has
+    ``row`` axes. ``copied``: operands that are read through a
     contiguous copy over the domain. ``instructions``: an estimate for one vector of elements.
     In a group of kind ``call`` or ``body``, ``copied`` has the operands that do not lie in C order.
     ``parts``: of which cut group it is a part; the instructions are those of the whole.
@@ -197,6 +268,8 @@ class Group:
     ``streamed``: its values that it stores past the caches. ``trimmed``: those of a block that
     nobody reads where masks forbid it. ``image``: what computes the elements that its windows are
     read of, over a domain of its own; what is stored of those stands in ``stored``, too.
+    ``roles``: of a block, what its nodes are to it. ``in_place``: a result of a map over several
+    axes will probably be stored over an operand that is read last here.
     """
 
     number: int
@@ -212,7 +285,7 @@ class Group:
     windowed: bool = False
     checked: bool = False
     stored: tuple[Key, ...] = ()
-    transfer: Transfer | None = None
+    transfers: tuple[Transfer, ...] = ()
     regions: Mapping[Key, tuple[TargetRegion, ...]] = field(default_factory=dict)
     copied: Mapping[Walk | Source, Key] = field(default_factory=dict)
     instructions: int = 0
@@ -222,18 +295,14 @@ class Group:
     streamed: tuple[Key, ...] = ()
     trimmed: frozenset[Key] = frozenset()
     image: Group | None = None
-    beside: tuple[Transfer, ...] = ()
-
-    @property
-    def transfers(self) -> Sequence[Transfer]:
-        """All that a copy group does."""
-        return () if self.transfer is None else (self.transfer, *self.beside)
+    roles: Roles | None = None
+    in_place: bool = False
 
     @property
     def targets(self) -> Sequence[Key]:
         """The values whose parts the group stores."""
         found = [region.target for several in self.regions.values() for region in several]
-        return [*dict.fromkeys(found)]
+        return [*dict.fromkeys([*found, *(each.target for each in self.transfers)])]
 
     @property
     def keeps_axes(self) -> bool:
@@ -248,42 +317,24 @@ class Group:
     @property
     def members(self) -> tuple[Node, ...]:
         """All nodes that it computes values for, each once."""
-        if self.transfer is not None:
-            return (self.transfer.target.node,)
+        if self.transfers:
+            return (self.transfers[0].target.node,)
         results = [key.node for key in (*self.reductions, *self.columns)]
         before = () if self.image is None else self.image.members
         return tuple(dict.fromkeys([*before, *self.nodes, *results]))
 
 
 @dataclass(frozen=True, eq=False)
-class Groups:
-    """The groups of a graph by number, and how every value of it is read.
+class GroupValues:
+    """How values are read, and which group computes each: what lowering sees beside a group.
 
     ``owners``: the number of the group that computes each buffer; leaves and inline values have
-    none. ``types``: of buffers that are no result of a node. ``kept``: values that the user wants
-    in memory until their last use. ``fused`` False: every node has a group of its own.
-    ``known_reads``: what groups read, as far as it was asked; good for all groups over ``sources``.
+    none. ``types``: of buffers that are no result of a node.
     """
 
-    graph: Graph
-    by_number: Mapping[int, Group]
     owners: Mapping[Key, int]
     sources: Mapping[ValueKey, Source]
     types: Mapping[Key, TensorType]
-    kept: AbstractSet[Key]
-    phases: Mapping[Node, int]
-    users: Mapping[ValueKey, Sequence[Node]]
-    roots: AbstractSet[ValueKey]
-    fused: bool
-    known_reads: dict[Group, Sequence[Read]] = field(default_factory=dict)
-
-    @property
-    def all(self) -> Sequence[Group]:
-        """The groups, in the order in which they were begun."""
-        return [*self.by_number.values()]
-
-    def __len__(self) -> int:
-        return len(self.by_number)
 
     def source(self, value: Symbolic) -> Source:
         """Return the source that ``value`` is read from."""
@@ -302,6 +353,37 @@ class Groups:
         """Element type and shape of a buffer."""
         return key.node.types[key.result] if isinstance(key, Home) else self.types[key]
 
+    def computes(self, group: Group, key: Key) -> bool:
+        """Return whether a group computes a buffer."""
+        return self.owners.get(key) == group.number
+
+
+@dataclass(frozen=True, eq=False)
+class Groups(GroupValues):
+    """The groups of a graph by number, and how every value of it is read.
+
+    ``kept``: values that the user wants in memory until their last use. ``fused`` False: every node
+    has a group of its own. ``known_reads``: what groups read, as far as it was asked; good for all
+    groups over ``sources``.
+    """
+
+    graph: Graph
+    by_number: Mapping[int, Group]
+    kept: AbstractSet[Key]
+    phases: Mapping[Node, int]
+    users: Mapping[ValueKey, Sequence[Node]]
+    roots: AbstractSet[ValueKey]
+    fused: bool
+    known_reads: dict[Group, Sequence[Read]] = field(default_factory=dict)
+
+    @property
+    def all(self) -> Sequence[Group]:
+        """The groups, in the order in which they were begun."""
+        return [*self.by_number.values()]
+
+    def __len__(self) -> int:
+        return len(self.by_number)
+
     def home(self, key: Key) -> Group | None:
         """The group that computes a buffer; None for leaves and inline values."""
         number = self.owners.get(key)
@@ -318,14 +400,6 @@ class Groups:
         if found is None:
             found = self.known_reads[group] = [*self._reads(group)]
         return found
-
-    def of_image(self, group: Group) -> Groups:
-        """The groups with what computes the image of one of them in its place."""
-        assert group.image is not None
-        nodes = {*group.image.nodes}
-        stored = tuple(key for key in group.stored if key.node in nodes)
-        found = {group.number: replace(group.image, stored=stored)}
-        return replace(self, by_number={**self.by_number, **found}, known_reads={})
 
     def _reads(self, group: Group) -> Iterator[Read]:
         if group.image is not None:

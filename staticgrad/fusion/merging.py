@@ -250,8 +250,7 @@ class _Merging(Regrouping):
         self._updated = {value.node for _, value in groups.graph.updates}
         self._writers: dict[Key, list[int]] = {}  # of a value: the groups that store parts of it
         for each in groups.all:
-            whole = [] if each.transfer is None else [each.transfer.target]
-            for key in (*each.targets, *whole):
+            for key in each.targets:
                 self._writers.setdefault(key, []).append(each.number)
 
     def result(self) -> Groups:

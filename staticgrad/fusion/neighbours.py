@@ -55,8 +55,6 @@ class _Neighbours:
         self._updates = updates
         self._writers: dict[Key, list[int]] = {}
         for number, each in groups.by_number.items():
-            if each.transfer is not None:
-                self._writers.setdefault(each.transfer.target, []).append(number)
             for key in each.targets:
                 self._writers.setdefault(key, []).append(number)
         for key, number in groups.owners.items():

@@ -406,8 +406,6 @@ def writes_in_order(present: Iterable[Group], before: Groups) -> Iterator[tuple[
     """
     targets: dict[Key, list[Group]] = {}
     for each in present:
-        if each.transfer is not None:
-            targets.setdefault(each.transfer.target, []).append(each)
         for key in each.targets:
             targets.setdefault(key, []).append(each)
     for key, several in targets.items():

@@ -21,7 +21,7 @@ from staticgrad.analysis.layout import Strided, collapse, is_one_run
 from staticgrad.fusion.groups import (
     Group,
     GroupReduction,
-    Groups,
+    GroupValues,
     Home,
     Key,
     Source,
@@ -98,19 +98,19 @@ def store_walk(group: Group, key: Key, shape: Shape) -> Walk:
     return Walk(key, 0, (*c_strides(shape), *(0,) * rest))
 
 
-def computes(groups: Groups, group: Group, source: Source) -> bool:
+def computes(groups: GroupValues, group: Group, source: Source) -> bool:
     """Return whether the group itself computes the source, by element or by row."""
     if group.kind == "rows":
-        return not source.inline and groups.home(source.base) is group
+        return not source.inline and groups.computes(group, source.base)
     return (
         meets_elements(source, group.domain)
-        and group.transfer is None
+        and not group.transfers
         and source.base not in group.reductions
-        and groups.home(source.base) is group
+        and groups.computes(group, source.base)
     )
 
 
-def operand_walks(groups: Groups, group: Group) -> list[Walk]:
+def operand_walks(groups: GroupValues, group: Group) -> list[Walk]:
     """The walks of everything that a group reads from memory; of a product those of its epilogue.
 
     A walk that several nodes take occurs several times.
@@ -137,7 +137,7 @@ def operand_walks(groups: Groups, group: Group) -> list[Walk]:
 
 
 def source_walks(
-    groups: Groups, group: Group, sources: Iterable[Source], shape: Shape | None = None
+    groups: GroupValues, group: Group, sources: Iterable[Source], shape: Shape | None = None
 ) -> list[Walk]:
     """The walks that a group takes to read these values, those behind inline values too.
 
@@ -153,7 +153,7 @@ def source_walks(
     return found
 
 
-def gather_walks(groups: Groups, node: Node) -> tuple[Walk, Walk, Size]:
+def gather_walks(groups: GroupValues, node: Node) -> tuple[Walk, Walk, Size]:
     """Return the walk of a gather's data, the walk of its indices, and the index stride.
 
     For a scatter the data is the result, laid out contiguously.
@@ -202,7 +202,7 @@ def rows_together(
     return extents[0], {w: move for w, (move,) in zip(found, merged, strict=True)}
 
 
-def sums_across(groups: Groups, group: Group) -> bool:
+def sums_across(groups: GroupValues, group: Group) -> bool:
     """Return whether a group is a few sums over strided rows, whose columns are contiguous.
 
     Then whole vectors of neighbouring rows are read at once, a term of each.
@@ -225,7 +225,7 @@ def sums_across(groups: Groups, group: Group) -> bool:
     return across and not along and hint_value(group.domain[last]) >= FEWEST_ACROSS
 
 
-def has_short_rows(groups: Groups, group: Group) -> bool:
+def has_short_rows(groups: GroupValues, group: Group) -> bool:
     """Return whether the rows are so short that each lane of a vector takes one row.
 
     Then how rows lie in memory does not matter. Along a row, a vector and the rest of another one
@@ -291,7 +291,7 @@ def _is_extreme_of_integers(reduction: GroupReduction) -> bool:
     return is_integer and forms.COMBINERS[reduction.kind].rule != "tree"
 
 
-def broken_rows(groups: Groups, group: Group) -> Sequence[Walk]:
+def broken_rows(groups: GroupValues, group: Group) -> Sequence[Walk]:
     """The operands whose rows are several runs of memory: a reduction must read copies of them.
 
     A reduction over one axis has none, and neither has one whose rows lie across memory.
@@ -302,6 +302,13 @@ def broken_rows(groups: Groups, group: Group) -> Sequence[Walk]:
         return ()
     walks = dict.fromkeys(operand_walks(groups, group))
     return [walk for walk in walks if not is_one_run(walk.strides, group.domain, group.row)]
+
+
+def may_fold(group: Group) -> bool:
+    """Return whether the last of several axes may be folded, whatever the operands are."""
+    if len(group.domain) < 2 or not group.nodes:
+        return False
+    return isinstance(group.domain[-1], int)
 
 
 def lies_in_order(source: Source) -> bool:

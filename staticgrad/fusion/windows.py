@@ -28,7 +28,17 @@ import numpy as np
 
 from staticgrad.analysis.liveness import ValueKey
 from staticgrad.fusion.absorbing import Regrouping
-from staticgrad.fusion.groups import Group, Groups, Home, Key, Read, Source, Walk, meets_elements
+from staticgrad.fusion.groups import (
+    Group,
+    Groups,
+    GroupValues,
+    Home,
+    Key,
+    Read,
+    Source,
+    Walk,
+    meets_elements,
+)
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Expr
 from staticgrad.ir.forms import Assemble, Pointwise, Reduce, WindowAxis, WindowProduct, WindowReduce
@@ -39,7 +49,7 @@ from staticgrad.types.dim import Size, is_at_least
 from staticgrad.types.dtype import I64
 
 #: Parts of a value that is read so, at most: each reads at every position, inside its region or
-#: not. Values of more parts are written to a buffer, region by region.
+#: not. GroupValues of more parts are written to a buffer, region by region.
 MOST_PARTS: Final = 4
 #: Elements up to which a kernel less is worth masks; and of which part of a larger value, at least,
 #: its one part is: a masked load where no memory is takes hundreds of cycles.
@@ -125,7 +135,7 @@ def _reduced(node: Node, users: Mapping[ValueKey, Sequence[Node]]) -> Iterator[t
                 found.add(user)
 
 
-def parts_of(groups: Groups, node: Node) -> Iterator[Part]:
+def parts_of(groups: GroupValues, node: Node) -> Iterator[Part]:
     """Yield the access of each part of a window."""
     form = node.form
     assert isinstance(form, Assemble)
@@ -149,7 +159,7 @@ def axis_walk(node: Node, axis: int) -> Walk:
     return Walk(Home(node), 0, tuple(int(k == axis) for k in range(node.types[0].rank)))
 
 
-def window_walks(groups: Groups, node: Node) -> Iterator[Walk]:
+def window_walks(groups: GroupValues, node: Node) -> Iterator[Walk]:
     """Yield the walks of a window along the axes of its reader."""
     for part in parts_of(groups, node):
         if not part.source.uniform:
@@ -203,7 +213,7 @@ def _is_image(group: Group, axes: Sequence[WindowAxis]) -> bool:
     if group.reductions or group.columns or group.regions or group.keeps_axes or group.checked:
         return False
     if group.kind == "map":
-        plain = group.transfer is None and group.parts is None and not group.copied
+        plain = not group.transfers and group.parts is None and not group.copied
         return plain and all(isinstance(node.form, Pointwise) for node in group.nodes)
     for node in group.nodes:
         form = node.form

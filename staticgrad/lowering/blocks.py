@@ -13,8 +13,7 @@ from dataclasses import field
 from typing import Final
 
 from staticgrad.analysis.layout import Strided
-from staticgrad.fusion.blocks import Roles, roles_of
-from staticgrad.fusion.groups import Home, Key, Source, Walk
+from staticgrad.fusion.groups import Home, Key, Roles, Source, Walk
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr, Position
 from staticgrad.ir.forms import COMBINERS, Contract
@@ -57,7 +56,8 @@ class BlockLowering(Lowering):
     kept: dict[Key, Access] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.roles: Roles = roles_of(self.groups, self.group)
+        assert self.group.roles is not None
+        self.roles: Roles = self.group.roles
         self.height = self.roles.tile
         self.domain = self.group.domain
         self.tile = self.iteration = self.last = self.end = ""

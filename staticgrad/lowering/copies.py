@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import product
 from typing import Final
 
-from staticgrad.analysis.layout import Strided, collapse
+from staticgrad.analysis.layout import collapse
 from staticgrad.fusion.groups import Transfer, Walk
 from staticgrad.fusion.walks import walk_of
 from staticgrad.ir import expr as ex
@@ -54,7 +54,7 @@ def _is_short(domain: Shape) -> bool:
 def _written_out(low: Lowering, copy: Transfer, walks: Sequence[Walk]) -> LoweredStep | None:
     from staticgrad.lowering.short_rows import around_vector, written_axes
 
-    row = written_axes(low.group, walks, [copy.target_type.dtype], alike=True)
+    row = written_axes(low.group, walks, [copy.dtype], alike=True)
     if row == 0 or len(walks) == 1:
         return None
     domain, split = low.group.domain, len(low.group.domain) - row
@@ -108,7 +108,7 @@ def _lower_rows(low: Lowering, copies: Sequence[Transfer]) -> LoweredStep:
         names = low.loops.names[1]
         low.rename[names[-1]] = VECTOR
         *rows, (_, last) = low.loops.flat(1)
-        body = (_moved(low, _store(low, copy, both[-1]), _layout(copy).offset),)
+        body = (_moved(low, _store(low, copy, both[-1]), copy.layout.offset),)
         around = tuple(Axis(name, low.extent(extent)) for name, extent in rows)
         stages.append(Map(Axis(VECTOR, low.extent(last)), body, around))
         del low.rename[names[-1]]
@@ -137,18 +137,12 @@ def _inside(outside: Loops, walks: Sequence[Walk], shape: Shape, split: int) -> 
 
 
 def _walks(low: Lowering, copy: Transfer) -> list[Walk]:
-    layout = _layout(copy)
-    target = Walk(copy.target, layout.offset, layout.strides)
+    target = Walk(copy.target, copy.layout.offset, copy.layout.strides)
     source = copy.source
     if source is None or source.inline:
         return [target]
     lies = replace(low.group, domain=source.type.shape)
     return [walk_of(lies, source), target]
-
-
-def _layout(copy: Transfer) -> Strided:
-    layout = Strided.contiguous(copy.target_type.shape)
-    return layout if copy.region is None else layout.region(copy.region)
 
 
 def _moved(low: Lowering, store: Store, offset: Size) -> Store:
@@ -160,7 +154,7 @@ def _moved(low: Lowering, store: Store, offset: Size) -> Store:
 
 
 def _store(low: Lowering, copy: Transfer, target: Walk) -> Store:
-    dtype, source = copy.target_type.dtype, copy.source
+    dtype, source = copy.dtype, copy.source
     value = ex.literal(copy.fill, dtype) if source is None else low.value(source)
     streamed = copy.target in low.group.streamed
     return low.stored(low.access(target, dtype, "out"), value, streamed)

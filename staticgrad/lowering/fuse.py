@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from staticgrad.errors import GraphError
-from staticgrad.fusion.copies import WithCopies, with_copies, with_late_copies, with_streams
+from staticgrad.fusion.copies import WithCopies, with_copies, with_late_copies
 from staticgrad.fusion.groups import CheckBuffer, Copied, Group, Groups, Home, Key
 from staticgrad.fusion.merging import taken
 from staticgrad.fusion.updates import PendingStep, Update, copied_updates, in_order
@@ -104,7 +104,7 @@ def fusion(graph: Graph, merge: bool = True) -> Fusion:
     groups = taken(computed, merge)
     if merge and (narrow := _with_narrow_factors(groups)) is not groups.graph:
         groups = taken(narrow, merge)
-    return scheduled(with_streams(with_copies(groups)))
+    return scheduled(with_copies(groups))
 
 
 def _with_narrow_factors(groups: Groups) -> Graph:
@@ -375,7 +375,7 @@ def _about(group: Group) -> tuple[int, str, tuple[Location, ...]]:
     """Return the phase of a step, a label, its ops or the value that it copies, and its lines."""
     nodes = group.members
     names = ", ".join(dict.fromkeys([node.op.name for node in nodes]))
-    copies = group.transfer is not None and isinstance(group.transfer.target, Copied)
+    copies = any(isinstance(each.target, Copied) for each in group.transfers)
     places = dict.fromkeys([place for node in nodes for place in node.origin.places])
     return group.phase, f"copy of {names}" if copies else names, tuple(places)
 

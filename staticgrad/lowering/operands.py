@@ -10,13 +10,21 @@ The loops of a product of matrices: over batches or panels, rows and columns.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 from operator import itemgetter
-from typing import Any, Final
+from typing import Final
 
 from staticgrad.analysis.layout import Strided, collapse
-from staticgrad.fusion.groups import CheckBuffer, Group, Groups, Key, ScratchBuffer, Source, Walk
+from staticgrad.fusion.groups import (
+    CheckBuffer,
+    Group,
+    GroupValues,
+    Key,
+    ScratchBuffer,
+    Source,
+    Walk,
+)
 from staticgrad.fusion.walks import computes, store_walk, walk_of
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr, Position
@@ -120,17 +128,6 @@ class LoweredStep:
     writes: tuple[Key, ...]
     scratch: tuple[tuple[Key, DType, Size], ...] = ()
 
-    def renamed(self, key: Callable[[Any], Any], offset: Callable[[Any], Any]) -> LoweredStep:
-        """Return the step with other values and offsets: numbers in their place, or the reverse."""
-        return replace(
-            self,
-            operands=tuple([(key(each), offset(start)) for each, start in self.operands]),
-            touched=tuple(map(key, self.touched)),
-            reads=tuple(map(key, self.reads)),
-            writes=tuple(map(key, self.writes)),
-            scratch=tuple([(key(each), dtype, size) for each, dtype, size in self.scratch]),
-        )
-
     @classmethod
     def of_loop(
         cls,
@@ -158,10 +155,10 @@ class LoweredStep:
 class Lowering:
     """The state of lowering one group; ``finish`` gives the result.
 
-    Values are known by their keys: which buffers they lie in is the caller's business.
+    GroupValues are known by their keys: which buffers they lie in is the caller's business.
     """
 
-    groups: Groups
+    groups: GroupValues
     group: Group
     loops: Loops = field(init=False)
     rename: dict[str, str] = field(default_factory=dict)

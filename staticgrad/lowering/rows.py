@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from staticgrad.analysis.cost import instructions
-from staticgrad.fusion.groups import Group, Groups, Home, Key, Source, Walk
+from staticgrad.fusion.groups import Group, GroupValues, Home, Key, Source, Walk
 from staticgrad.fusion.walks import (
     computes,
     gather_walks,
@@ -107,7 +107,7 @@ class RowPlan:
 class _Planning:
     """One walk forwards for when values are known, and one backwards for where they are needed."""
 
-    def __init__(self, groups: Groups, group: Group) -> None:
+    def __init__(self, groups: GroupValues, group: Group) -> None:
         self._groups, self._group = groups, group
         self._own = {Home(node) for node in group.nodes}
         #: The point at which a value is known first: of an element its stage, else behind one.

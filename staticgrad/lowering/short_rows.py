@@ -17,7 +17,7 @@ from itertools import product
 from typing import Final
 
 from staticgrad.analysis.cost import instructions
-from staticgrad.fusion.groups import Group, Groups, Home, Key, Source, Walk
+from staticgrad.fusion.groups import Group, GroupValues, Home, Key, Source, Walk
 from staticgrad.fusion.walks import (
     FEWEST_ACROSS,
     MOST_WRITTEN_OUT,
@@ -58,7 +58,7 @@ MOST_PLACES: Final = 16
 _Place = tuple[int, ...] | None
 
 
-def lower_short_map(groups: Groups, group: Group, alike: bool) -> LoweredStep | None:
+def lower_short_map(groups: GroupValues, group: Group, alike: bool) -> LoweredStep | None:
     """Return the kernel of a group without reductions, if its last axes are short; else None.
 
     ``alike``: also where only operands that are the same in all rows keep them from being one.

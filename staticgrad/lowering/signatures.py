@@ -1,236 +1,261 @@
-"""Signatures of groups, everything that lowering reads: groups with equal ones are lowered once.
+"""Groups with numbers in the place of values: those that are equal then are lowered once.
 
-A signature holds the forms and types of a group's nodes, the layouts of their operands, and which
-operands are the same. Values and offsets are numbered in the order of their first use. For offsets
-into one value it holds the distances, since adjacent loads share an operand. So the layers of a
-network and the steps of a recurrence have equal signatures, and a kernel's operands differ only by
-these numbers. Sizes are not numbered: whether two axes are collapsed depends on products of sizes.
+A group is renumbered first. Its nodes, and the values that it reads, become nodes of their own,
+numbered in the order of their first use, and offsets into a value become distances from the first
+one. Equal nodes are one object, so the renumbered group is a key. ``lower_group`` gets the
+renumbered group and its values alone: what the key does not have, lowering cannot read. So the
+layers of a network and the steps of a recurrence are lowered once. Sizes are not numbered: whether
+two axes are collapsed depends on products of sizes.
 (Equal kernels of other sizes become one object after they were lowered.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import Any
+from collections.abc import Callable, Hashable
+from typing import Any, Final
 
 from staticgrad.analysis.layout import Strided
+from staticgrad.analysis.liveness import ValueKey
 from staticgrad.fusion.groups import (
+    Copied,
     Group,
-    Groups,
+    GroupReduction,
+    GroupValues,
     Home,
     Key,
+    Partial,
     Pieces,
+    Roles,
+    RowStage,
+    Slot,
     Source,
+    TargetRegion,
     Transfer,
     Walk,
 )
-from staticgrad.fusion.walks import computes
-from staticgrad.ir.forms import Pointwise
-from staticgrad.ir.graph import Constant, Node
+from staticgrad.ir.graph import Constant, Node, Symbolic
 from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.op import Op
 from staticgrad.lowering.operands import LoweredStep
-from staticgrad.lowering.stages import lies_in_place, lower_group, may_fold
-from staticgrad.records import dataclass, replace
+from staticgrad.lowering.stages import lower_group
+from staticgrad.records import replace
+from staticgrad.source import Location
+from staticgrad.types.arrays import TensorType
 from staticgrad.types.dim import Size
-
-#: Codes in a signature in the place of a value's number.
-_NOTHING, _LITERAL, _KNOWN, _INLINE, _COPIED = range(-5, 0)
-
-
-@dataclass(frozen=True)
-class Signature:
-    """Everything that lowering reads of a group; the values and offsets behind its numbers."""
-
-    text: Hashable
-    keys: tuple[Key, ...]
-    offsets: tuple[Size, ...]
-
-
-def signature_of(groups: Groups, group: Group) -> Signature:
-    """Return the signature of one of these groups, with numbers that are valid only in it."""
-    return _Reader(groups, group, _Codes()).signature()
 
 
 class Lowerings:
-    """Lowers groups, those of equal signature once."""
+    """Lowers groups, those that are equal but for their values once."""
 
     def __init__(self) -> None:
-        #: With the numbers of signatures in the place of values and offsets.
         self._found: dict[Hashable, LoweredStep] = {}
         self._kernels: dict[Kernel, Kernel] = {}
-        self._codes = _Codes()
+        self._nodes = _Nodes()
 
-    def lower(self, groups: Groups, group: Group) -> LoweredStep:
+    def lower(self, values: GroupValues, group: Group) -> LoweredStep:
         """Return the result of ``lower_group`` for a group; equal kernels are one object."""
-        signature = _Reader(groups, group, self._codes).signature()
-        lowered = self._found.get(signature.text)
+        renumbered = Renumbered(values, group, self._nodes)
+        lowered = self._found.get(renumbered.key)
         if lowered is None:
-            lowered = lower_group(groups, group)
+            lowered = lower_group(renumbered.values, renumbered.group)
             kernel = self._kernels.setdefault(lowered.kernel, lowered.kernel)
-            keys = {key: number for number, key in enumerate(signature.keys)}
-            offsets = {offset: number for number, offset in enumerate(signature.offsets)}
-            nodes = {key.node: number for key, number in keys.items()}
-
-            def code(key: Key) -> object:  # scratch and checks belong to a node
-                return keys[key] if key in keys else (nodes[key.node], key)
-
-            lowered = replace(lowered, kernel=kernel).renamed(code, offsets.__getitem__)
-            self._found[signature.text] = lowered
-
-        def key(code: Any) -> Key:
-            if isinstance(code, int):
-                return signature.keys[code]
-            number, beside = code
-            found: Key = replace(beside, node=signature.keys[number].node)
-            return found
-
-        return lowered.renamed(key, signature.offsets.__getitem__)
+            lowered = self._found[renumbered.key] = replace(lowered, kernel=kernel)
+        return renumbered.placed(lowered)
 
 
-class _Codes:
-    """Numbers for equal objects. An object that was met before is not compared again."""
+class _Given(Op):
+    """What a group reads, or what a buffer belongs to: nothing but its type is known."""
+
+
+_GIVEN: Final = _Given()
+
+
+class _Nodes:
+    """Renumbered nodes; equal ones are one object."""
 
     def __init__(self) -> None:
-        self._by_value: dict[Hashable, int] = {}
+        self._nodes: dict[Hashable, Node] = {}
+        self._numbers: dict[Hashable, int] = {}
         self._by_id: dict[int, int] = {}
         self._met: list[object] = []  # keeps them alive, and so their ids
 
-    def of(self, value: Hashable) -> int:
-        return self._by_value.setdefault(value, len(self._by_value))
+    def node(
+        self,
+        name: Hashable,
+        types: tuple[TensorType, ...],
+        origin: Location,
+        op: Op = _GIVEN,
+        args: tuple[Symbolic, ...] = (),
+    ) -> Node:
+        number = self.number
+        key = (name, number(op), *map(number, types), *[arg.key for arg in args])
+        found = self._nodes.get(key)
+        if found is None:
+            found = self._nodes[key] = Node(op, args, types, origin)
+        return found
 
-    def of_shared(self, value: Hashable) -> int:
+    def number(self, value: object) -> int:
+        """Return the number of equal values. An object that was met before is not compared."""
         number = self._by_id.get(id(value))
         if number is None:
-            number = self._by_id[id(value)] = self.of(value)
+            equal: Hashable = value
+            if isinstance(value, Constant):
+                array = value.data.array
+                equal = (str(array.dtype), array.shape, array.tobytes())
+            number = self._numbers.setdefault(equal, len(self._numbers))
+            self._by_id[id(value)] = number
             self._met.append(value)
         return number
 
 
-class _Reader:
-    def __init__(self, groups: Groups, group: Group, codes: _Codes) -> None:
-        self._groups, self._group, self._codes = groups, group, codes
-        self._keys: dict[Key, int] = {}
-        self._offsets: dict[Size, int] = {0: 0}  # where results lie
+class Renumbered:
+    """A group in numbers of its own, the values that it reads, and the key that both are."""
+
+    def __init__(self, values: GroupValues, group: Group, nodes: _Nodes | None = None) -> None:
+        self._before, self._of, self._shared = values, group, nodes or _Nodes()
+        self._own = {*group.nodes, *(() if group.image is None else group.image.nodes)}
+        self._nodes: dict[Node, Node] = {}
+        self._keys: dict[Key, Key] = {}
         self._first: dict[Key, Size] = {}  # the first offset met into each value
-        self._inline: dict[Node, int] = {}
-        self._text: list[Hashable] = []
+        self._owners: dict[Key, int] = {}
+        self._sources: dict[ValueKey, Source] = {}
+        self._types: dict[Key, TensorType] = {}
+        results = (*group.stored, *group.reductions, *group.columns, *group.copied.values())
+        self._first |= dict.fromkeys(results, 0)
+        if len(group.transfers) > 1:  # one operand, from which the kernel itself counts
+            self._first[group.transfers[0].target] = 0
+        self.group: Group = self._group(group)
+        self.values = GroupValues(self._owners, self._sources, self._types)
+        self.key = (_frozen(self.group), tuple(self._owners), tuple(self._types.items()))
 
-    def signature(self) -> Signature:
-        group, text = self._group, self._text
-        counts = (len(group.nodes), len(group.reductions), len(group.columns), len(group.stored))
-        domain = self._codes.of_shared(group.domain)
-        text += (
-            group.kind,
-            domain,
-            group.row,
-            group.summed,
-            group.indexed,
-            group.windowed,
-            group.pieces,
-            group.instructions,
-            *counts,
+    def placed(self, lowered: LoweredStep) -> LoweredStep:
+        """Return a step of the renumbered group as one of the group that it was made of."""
+        keys = {number: key for key, number in self._keys.items()}
+        nodes = {number: node for node, number in self._nodes.items()}
+
+        def key(each: Any) -> Any:  # scratch and checks belong to a node
+            return keys[each] if each in keys else replace(each, node=nodes[each.node])
+
+        def operand(each: Key, offset: Size) -> tuple[Key, Size]:
+            found = key(each)
+            return found, offset + self._first.get(found, 0)
+
+        return replace(
+            lowered,
+            operands=tuple([operand(*each) for each in lowered.operands]),
+            touched=tuple(map(key, lowered.touched)),
+            reads=tuple(map(key, lowered.reads)),
+            writes=tuple(map(key, lowered.writes)),
+            scratch=tuple([(key(each), dtype, size) for each, dtype, size in lowered.scratch]),
         )
-        if group.image is not None:
-            self._add_image(group)
-        for node in group.nodes:
-            self._add_node(node)
-        if group.kind == "map" and may_fold(group):
-            text.append(lies_in_place(self._groups, group))
-        for key, reduction in group.reductions.items():
-            result = self._groups.value_type(key).dtype  # of a partial result not that of the whole
-            in_pieces = isinstance(reduction.source.base, Pieces)
-            text += (self._number(key), reduction.kind, self._codes.of_shared(result), in_pieces)
-            self._add(reduction.source)
-        for key, reduction in group.columns.items():
-            text += (self._number(key), reduction.kind)
-            self._add(reduction.source)
-        text += [self._number(key) for key in group.stored]
-        text += [("streamed", self._number(key)) for key in group.streamed]
-        text += [("trimmed", self._number(key)) for key in group.stored if key in group.trimmed]
-        for key, regions in group.regions.items():
-            text += (self._number(key), len(regions))
-            for target, layout in regions:
-                text += (*self._place(target, layout.offset), layout.strides)
-        for each in group.transfers:
-            self._add_transfer(each)
-        return Signature(tuple(text), tuple(self._keys), tuple(self._offsets))
 
-    def _add_image(self, group: Group) -> None:
-        groups = self._groups
-        self._groups = groups.of_image(group)
-        self._group = image = self._groups.by_number[group.number]
-        self._text += (image.kind, self._codes.of_shared(image.domain), len(image.nodes))
-        for node in image.nodes:
-            self._add_node(node)
-        self._groups, self._group = groups, group
+    # -- nodes and values --------------------------------------------------------------------------
 
-    def _number(self, key: Key) -> int:
-        return self._keys.setdefault(key, len(self._keys))
-
-    def _add_node(self, node: Node) -> None:
+    def _node(self, node: Node) -> Node:
+        found = self._nodes.get(node)
+        if found is not None:
+            return found
+        sources = self._before.sources
+        first = sources[node, 0]
+        if node not in self._own and not first.inline:
+            found = self._shared.node(len(self._nodes), node.types, node.origin)
+            self._nodes[node] = found
+            return found
+        args = tuple([self._value(arg) for arg in node.args])
+        read = (len(self._nodes), node in self._own, first.direct, first.depth, first.uniform)
+        found = self._shared.node(read, node.types, node.origin, node.op, args)
+        self._nodes[node] = found
         for index in range(len(node.types)):
-            self._number(Home(node, index))
-        self._add_operation(node)
-        if not isinstance(
-            node.form, Pointwise
-        ):  # it may read from memory values that are inline elsewhere
-            for source in map(self._groups.source, node.args):
-                if source.inline:
-                    self._add_read(source)
+            self._sources[found, index] = self._source(sources[node, index])
+        return found
 
-    def _add_operation(self, node: Node) -> None:
-        codes = self._codes
-        self._text += (codes.of(node.op), len(node.args), *map(codes.of_shared, node.types))
-        for arg in node.args:
-            self._add(self._groups.source(arg))
+    def _value(self, value: Symbolic) -> Symbolic:
+        source = self._before.source(value)
+        made = self._source(source)
+        if source.direct and isinstance(made.base, Home) and made.base in self._sources:
+            return Symbolic(*made.base)
+        base, kind, layout, *others = made
+        name = (base, layout.offset, self._shared.number(layout.strides), *others)
+        node = self._shared.node(name, (kind,), value.node.origin)
+        self._sources[node, 0] = made
+        return Symbolic(node)
 
-    def _add(self, source: Source) -> None:
-        if source.inline:
-            self._add_inline(source.base.node, self._codes.of_shared(source.type))
-        else:
-            self._add_read(source)
+    def _source(self, source: Source) -> Source:
+        base, layout = source.base, source.layout
+        return source._replace(base=self._key(base), layout=self._layout(base, layout))
 
-    def _add_read(self, source: Source) -> None:
-        base, layout, codes = source.base, source.layout, self._codes
-        self._text += (
-            *self._place(base, layout.offset),
-            codes.of_shared(layout.strides),
-            codes.of_shared(source.type),
-            computes(self._groups, self._group, source),
-        )
-        copied = self._group.copied
-        if copied and source.type.rank <= len(self._group.domain):
-            strides = layout.broadcast(source.type.shape, self._group.domain)
-            copy = copied.get(Walk(base, layout.offset, strides))
-            if copy is not None:
-                self._text += (_COPIED, self._number(copy))
+    def _layout(self, base: Key, layout: Strided) -> Strided:
+        first = self._first.setdefault(base, layout.offset)
+        return layout if first == 0 else Strided(layout.offset - first, layout.strides)
 
-    def _place(self, base: Key, offset: Size) -> tuple[Hashable, ...]:
-        distance = offset - self._first.setdefault(base, offset)
-        return self._number(base), self._offsets.setdefault(offset, len(self._offsets)), distance
-
-    def _add_inline(self, node: Node, code: int) -> None:
-        if isinstance(node.op, Constant):
-            data = node.op.data
-            self._text += (_LITERAL, code, data.array.tobytes())
-        elif node in self._inline:  # lowering computes it once
-            self._text += (_KNOWN, code, self._inline[node])
-        else:
-            self._inline[node] = len(self._inline)
-            self._text += (_INLINE, code)
-            self._add_operation(node)
-
-    def _add_transfer(self, copy: Transfer) -> None:
-        kind = self._codes.of_shared(copy.target_type)
-        self._text += (self._number(copy.target), kind, type(copy.fill).__name__, repr(copy.fill))
-        if copy.region is not None:
-            layout = Strided.contiguous(copy.target_type.shape).region(copy.region)
-            if self._group.beside:  # one operand, from which the kernel itself counts
-                self._text += (layout.offset, layout.strides)
+    def _key(self, key: Key) -> Key:
+        found = self._keys.get(key)
+        if found is None:
+            node = self._node(key.node)
+            if isinstance(key, Home):
+                found = Home(node, key.result)
+            elif isinstance(key, Copied):
+                found = Copied(node, len(self._keys))
             else:
-                offset = self._offsets.setdefault(layout.offset, len(self._offsets))
-                self._text += (offset, layout.strides)
-        if copy.source is None:
-            self._text.append(_NOTHING)
-        else:
-            self._add(copy.source)
+                found = replace(key, node=node)
+            self._keys[key] = found
+            if not isinstance(key, Home):
+                self._types[found] = self._before.value_type(key)
+            if self._before.computes(self._of, key):
+                self._owners[found] = 0
+        return found
+
+    # -- groups ------------------------------------------------------------------------------------
+
+    def _made(self, value: Any) -> Any:
+        """Return anything that a group has with the renumbered values in it."""
+        make = _MADE.get(type(value))
+        return value if make is None else make(self, value)
+
+    def _fields(self, record: Any) -> Any:
+        made = {name: each and self._made(each) for name, each in vars(record).items()}
+        return replace(record, **made)
+
+    def _group(self, group: Group) -> Group:
+        found: Group = self._fields(replace(group, number=0, level=0, phase=0, parts=None))
+        return found
+
+    def _walk(self, walk: Walk) -> Walk:
+        layout = self._layout(walk.base, Strided(walk.offset, walk.strides))
+        return Walk(self._key(walk.base), layout.offset, layout.strides)
+
+    def _region(self, region: TargetRegion) -> TargetRegion:
+        return TargetRegion(self._key(region.target), self._layout(*region))
+
+    def _transfer(self, transfer: Transfer) -> Transfer:
+        layout = self._layout(transfer.target, transfer.layout)
+        source = None if transfer.source is None else self._source(transfer.source)
+        return replace(transfer, target=self._key(transfer.target), layout=layout, source=source)
+
+
+_Make = Callable[[Renumbered, Any], Any]
+_MADE: Final[dict[type, _Make]] = {
+    Node: Renumbered._node,
+    Source: Renumbered._source,
+    Walk: Renumbered._walk,
+    TargetRegion: Renumbered._region,
+    Transfer: Renumbered._transfer,
+    Group: Renumbered._group,
+    **dict.fromkeys((Home, Partial, Pieces, Copied), Renumbered._key),
+    **dict.fromkeys((GroupReduction, Roles), Renumbered._fields),
+    **dict.fromkeys((RowStage, Slot), lambda self, each: type(each)(*map(self._made, each))),
+    **dict.fromkeys((tuple, frozenset), lambda self, each: type(each)(map(self._made, each))),
+    dict: lambda self, each: {self._made(key): self._made(value) for key, value in each.items()},
+}
+
+
+def _frozen(value: Any) -> Hashable:
+    """Return a value that is hashed and compared with all that is in it; 0.0 is not -0.0."""
+    kind = type(value)
+    if kind in (Group, Roles, Transfer):
+        return tuple([_frozen(each) for each in vars(value).values()])
+    if kind is tuple and value and type(value[0]) is Transfer:
+        return tuple(map(_frozen, value))
+    if kind is dict:
+        return tuple([(key, _frozen(each)) for key, each in value.items()])
+    return repr(value) if kind is float else value

@@ -19,7 +19,7 @@ from typing import Final
 from staticgrad.fusion.groups import (
     Group,
     GroupReduction,
-    Groups,
+    GroupValues,
     Home,
     Key,
     Pieces,
@@ -31,6 +31,7 @@ from staticgrad.fusion.sinking import LARGE, is_large
 from staticgrad.fusion.walks import (
     gather_walks,
     has_short_rows,
+    may_fold,
     operand_walks,
     rows_together,
     source_walks,
@@ -103,49 +104,12 @@ _WORTH_IT: Final = 0.05
 _FEWEST: Final = 1 << 10
 
 
-def lower_folded(groups: Groups, group: Group) -> LoweredStep | None:
+def lower_folded(groups: GroupValues, group: Group) -> LoweredStep | None:
     """Return the kernel of a group whose short inner axis folds into the one before; else None."""
     plain = not (group.reductions or group.keeps_axes or group.checked or group.regions)
     if group.kind != "map" or not plain or not may_fold(group):
         return None
     return _Folding(groups, group).lowered()
-
-
-def may_fold(group: Group) -> bool:
-    """Return whether the last of several axes may be folded, whatever the operands are."""
-    if len(group.domain) < 2 or not group.nodes:
-        return False
-    return isinstance(group.domain[-1], int)
-
-
-def lies_in_place(groups: Groups, group: Group) -> bool:
-    """Return whether a result will probably be stored over an operand that is read last here."""
-    results = [groups.value_type(key) for key in group.stored if _is_between(groups, key)]
-    wanted = {(kind.size, kind.dtype.itemsize) for kind in results}
-    for base in dict.fromkeys([read.source.base for read in groups.reads(group)]) if wanted else ():
-        home, kind = groups.home(base), groups.value_type(base)
-        if home is None or home is group or not _is_between(groups, base):
-            continue
-        if (kind.size, kind.dtype.itemsize) in wanted and _is_read_last(groups, group, base):
-            return True
-    return False
-
-
-def _is_between(groups: Groups, key: Key) -> bool:
-    return isinstance(key, Home) and key not in groups.roots and key not in groups.kept
-
-
-def _is_read_last(groups: Groups, group: Group, base: Key) -> bool:
-    waiting = [base.node]
-    while waiting:
-        node = waiting.pop()
-        for user in [user for n in range(len(node.types)) for user in groups.users[node, n]]:
-            reader = groups.home(Home(user))
-            if reader is None:
-                waiting.append(user)
-            elif reader.level > group.level:
-                return False
-    return True
 
 
 class _Folding(Lowering):
@@ -212,7 +176,7 @@ class _Folding(Lowering):
         if few or len(spread) > MOST_SPREAD or _RUN % lanes or self.length % lanes == 0:
             return False
         vectors = -(-self.length // lanes)
-        waits = lies_in_place(self.groups, self.group)
+        waits = self.group.in_place
         if vectors > (_LONGEST_WAITING if waits else 1):
             return False
         work = len(walks) + self.group.instructions
@@ -292,7 +256,7 @@ _SHORTEST: Final = 64
 _SHARED: Final = 1 << 12
 
 
-def lower_group(groups: Groups, group: Group) -> LoweredStep:
+def lower_group(groups: GroupValues, group: Group) -> LoweredStep:
     """Return the kernel that computes ``group``, one of ``groups``.
 
     What writes kinds of groups that few programs have is loaded with the first of them.
@@ -320,7 +284,7 @@ def lower_group(groups: Groups, group: Group) -> LoweredStep:
     return _LOWERINGS[group.kind](Lowering(groups, group))
 
 
-def _short_or_folded(groups: Groups, group: Group) -> LoweredStep | None:
+def _short_or_folded(groups: GroupValues, group: Group) -> LoweredStep | None:
     # Rows of three to eight elements that are dealt out to lanes take two to three times as long as
     # folded ones in registers of 256 bits, of which a vector has two (Zen 3).
     from staticgrad.lowering.short_rows import lower_short_map

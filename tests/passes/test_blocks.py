@@ -223,6 +223,20 @@ def ends_of_rows(f):
     return {bool(stage.axis.past) for stage in inside}
 
 
+def test_blocks_of_masks_that_reach_differently_far_are_different_kernels():
+    """What lies in a constant mask decides what its kernel leaves out."""
+    places = np.arange(64)
+    outputs = {}
+    for reach in (0, 9):
+        mask = sg.constant(places[None, :] - places[:, None] <= reach)
+        q, k, v = (sg.input(f"{name}{reach}", (4, 64, 64), "float32") for name in "qkv")
+        scores = sg.where(mask, q @ sg.swapaxes(k, -1, -2) * 0.125, -np.inf)
+        outputs[f"reach {reach}"] = sg.nn.softmax(scores) @ v
+    graph = sg.Graph(outputs)
+    assert len(kernels_of_blocks(sg.compile(graph))) == 2
+    check(graph, drawn(graph), ways=APART)
+
+
 def test_what_readers_mask_is_stored_where_masks_allow_it():
     """The exponentials that the gradient divides again; not where somebody reads all of them."""
     sources = sources_of((2,), 64, 64, 32, 32)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from math import inf
 from typing import Final
 
-from staticgrad.fusion.groups import Group, Groups, Home, Key
+from staticgrad.fusion.groups import Group, GroupValues, Home, Key
 from staticgrad.ir.bodies import BodyOperand, BodyStep
 from staticgrad.ir.forms import BodyForm
 from staticgrad.ir.kernels.kernel import Kernel
@@ -54,7 +54,7 @@ class LoweredBodies:
 
 
 def lower_bodies(
-    groups: Groups, group: Group, schedules: Sequence[Schedule], iterations: Size | None = None
+    groups: GroupValues, group: Group, schedules: Sequence[Schedule], iterations: Size | None = None
 ) -> LoweredBodies:
     """Return the loop or branch of a group, given the schedules of its bodies; ``iterations``
     replaces the loop's number if an iteration of these bodies runs several of the loop's."""

@@ -12,7 +12,7 @@ from itertools import product
 from math import prod
 from typing import Final
 
-from staticgrad.fusion.groups import Group, Groups
+from staticgrad.fusion.groups import Group, GroupValues
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr
 from staticgrad.ir.forms import WindowAxis, WindowProduct
@@ -54,7 +54,7 @@ _LONG: Final = 25
 _ROWS, _COPY = 0, 1
 
 
-def is_by_channels(groups: Groups, group: Group) -> bool:
+def is_by_channels(groups: GroupValues, group: Group) -> bool:
     """Return whether a convolution has one channel on each side of a group and few taps."""
     node = WindowLowering(groups, group).anchor
     form = node.form

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from staticgrad.fusion.groups import Group, Groups
+from staticgrad.fusion.groups import Group, GroupValues
 from staticgrad.ir.forms import WindowProduct
 from staticgrad.lowering.operands import LoweredStep
 from staticgrad.lowering.windows.channels import WindowChannels, is_by_channels
@@ -21,7 +21,7 @@ from staticgrad.lowering.windows.tiles import WindowTileFilters, WindowTiles
 from staticgrad.preparation.windows import is_fed
 
 
-def lower_windows(groups: Groups, group: Group) -> LoweredStep:
+def lower_windows(groups: GroupValues, group: Group) -> LoweredStep:
     """Return the kernel of a group that reads windows."""
     if group.image is not None:
         return _pooled(group.image).over(groups, group).lowered()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Final, Self
 
-from staticgrad.fusion.groups import Group, Groups, Home, Key
+from staticgrad.fusion.groups import Group, GroupValues, Home, Key
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Expr, Position
 from staticgrad.ir.forms import WindowAxis, WindowProduct, WindowReduce
@@ -21,6 +21,7 @@ from staticgrad.lowering.windows.maps import largest_of, place_of, sum_of
 from staticgrad.lowering.windows.places import AxisPlace, WindowLowering, along, ends
 from staticgrad.lowering.windows.strips import RESULT, WindowStrips
 from staticgrad.lowering.windows.tiles import RESULTS, TILES, WindowTiles
+from staticgrad.records import replace
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import DType
 
@@ -30,13 +31,14 @@ Tap = tuple[int, ...]
 
 class _Pooled(WindowLowering):
     pools: Group
-    all_groups: Groups
 
     @classmethod
-    def over(cls, groups: Groups, group: Group) -> Self:
-        inside = groups.of_image(group)
-        made = cls(inside, inside.by_number[group.number])
-        made.pools, made.all_groups = group, groups
+    def over(cls, groups: GroupValues, group: Group) -> Self:
+        assert group.image is not None
+        nodes = {*group.image.nodes}
+        stored = tuple(key for key in group.stored if key.node in nodes)
+        made = cls(groups, replace(group.image, stored=stored))
+        made.pools = group
         return made
 
     @property
@@ -68,7 +70,7 @@ class _Pooled(WindowLowering):
             for source in dict.fromkeys(read):
                 found[source.base].append(self.widened(source))
             stores += self._stored()
-        self.group, self.groups = self.pools, self.all_groups
+        self.group = self.pools
         self.move_to(places)
         for node in self.pools.nodes:
             if isinstance(node.form, WindowReduce):
