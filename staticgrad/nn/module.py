@@ -632,7 +632,7 @@ def _holds_values(attribute: Any) -> bool:
         return any(map(_holds_values, attribute))
     if isinstance(attribute, dict):
         return any(map(_holds_values, attribute.values()))
-    return isinstance(attribute, Value | np.ndarray | Module)
+    return isinstance(attribute, Value | np.ndarray | Module) or hasattr(attribute, "__dlpack__")
 
 
 def _inside(path: str, found: Any) -> Iterator[tuple[str, Any]]:

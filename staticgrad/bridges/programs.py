@@ -1,0 +1,242 @@
+"""Compiled programs of a function of arrays and of its gradient, as other libraries call them.
+
+A library that differentiates by its own tape calls ``forward``, keeps what it gives, and later
+calls ``backward`` with cotangents. Both are compiled once for each signature.
+
+    forward(arrays)                     results, saved
+    backward(arrays, saved, cotangents) gradients
+    pullback(arrays, cotangents)        gradients; the function is computed once more
+
+For one result without axes, as a loss, ``saved`` are the gradients: one program computes both. For
+other results ``saved`` are the results of products, reductions, loops and other ops that the
+gradient reads; elementwise ops and movements are computed again, which costs less than memory.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any
+
+from staticgrad.autodiff import reverse
+from staticgrad.errors import ArgumentError, MissingPackageError
+from staticgrad.errors.wording import kind_of, shown
+from staticgrad.functions.creation import input as graph_input
+from staticgrad.functions.draws import steps_of
+from staticgrad.functions.trees import Tree, flatten, unflatten
+from staticgrad.ir.execution import Session, in_graphs, running_session, traced_in
+from staticgrad.ir.graph import Constant, Graph, Input, ParameterLeaf, Symbolic, ancestors
+from staticgrad.ops.elementwise import Elementwise
+from staticgrad.ops.movement import Broadcast, Reshape, Transpose
+from staticgrad.programs.function import Function
+from staticgrad.programs.transformed import vmap
+
+_RECOMPUTED = (Elementwise, Broadcast, Reshape, Transpose)
+_NEVER_SAVED = (Constant, Input, ParameterLeaf)
+
+
+def peer(module: str, install: str) -> Any:
+    """Import a module of another library.
+
+    Raises:
+        MissingPackageError: it is not installed.
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module.partition(".")[0]:
+            raise
+        raise MissingPackageError(
+            f"this needs {error.name}, which is not installed", hint=f"pip install {install}"
+        ) from None
+
+
+class Programs:
+    """A function that takes ``count`` arrays and gives values in containers, and its gradients."""
+
+    def __init__(self, f: Callable[..., Any], name: str, count: int) -> None:
+        self._f, self.name, self.count = f, name, count
+        self._made: dict[Any, Programs] = {}
+        self._types: dict[Any, tuple[list[Any], Tree]] = {}
+        self.bridge: Any = None  # the function of the other library
+
+        def call(*arrays: Any) -> Any:
+            return self.values(*arrays)
+
+        call.__name__ = call.__qualname__ = name
+        self.run = Function(call, (), {}, {})
+
+    def values(self, *arrays: Any) -> Any:
+        """Call the function with values of a graph.
+
+        Raises:
+            ArgumentError: it updates parameters, or draws random numbers.
+        """
+        results = self._f(*arrays)
+        session = running_session()
+        read = ancestors([leaf for leaf in flatten(results)[0] if isinstance(leaf, Symbolic)])
+        if (session and session.updates) or steps_of(read):
+            raise ArgumentError(
+                f"{self.name} updates parameters or draws random numbers: a library that calls it"
+                " more or less often than once a step would change its results",
+                hint="model.eval(); or state and random numbers as arguments and results",
+            )
+        return results
+
+    def forward(self, wrt: tuple[int, ...]) -> Programs:
+        """The results, and a list of what ``backward`` needs."""
+
+        def forward(*arrays: Any) -> Any:
+            results, saved, _, _ = self._joint(wrt, arrays)
+            return results, saved
+
+        return self._once("forward", forward, self.count, wrt)
+
+    def backward(self, wrt: tuple[int, ...], count: int) -> Programs:
+        """Gradients from ``count`` arrays: those of the function, saved ones, and cotangents."""
+
+        def backward(*given: Any) -> list[Any]:
+            _, saved, cotangents, slopes = self._joint(wrt, given[: self.count])
+            pairs = zip([*saved, *cotangents], given[self.count :], strict=True)
+            return _over(slopes, {value.key: each for value, each in pairs})
+
+        return self._once("backward", backward, count, wrt)
+
+    def pullback(self, wrt: tuple[int, ...], count: int) -> Programs:
+        """Gradients from ``count`` arrays: those of the function, and cotangents."""
+
+        def pullback(*given: Any) -> list[Any]:
+            arrays, cotangents = given[: self.count], list(given[self.count :])
+            chosen = [arrays[place] for place in wrt]
+            return list(reverse.vjp(floating(self.values(*arrays)), chosen, cotangents, True))
+
+        return self._once("pullback", pullback, count, wrt)
+
+    def mapped(self, axes: tuple[tuple[int | None, ...], ...]) -> Programs:
+        """The function over batches: for each batch axis, the outer first, ``in_axes`` of vmap."""
+
+        def mapped(*arrays: Any) -> Any:
+            f: Callable[..., Any] = self.values
+            for each in reversed(axes):
+                f = vmap(f, each)
+            return f(*arrays)
+
+        return self._once("mapped", mapped, self.count, axes)
+
+    def types(self, kinds: tuple[tuple[tuple[int, ...], Any], ...]) -> tuple[list[Any], Tree]:
+        """Return the results for arrays of these shapes and dtypes, as values, and containers."""
+        if kinds not in self._types:
+            with traced_in(Session()), in_graphs():
+                inputs = [graph_input(f"x{k}", *kind) for k, kind in enumerate(kinds)]
+                self._types[kinds] = flatten(self.values(*inputs))
+        return self._types[kinds]
+
+    def _joint(self, wrt: tuple[int, ...], arrays: Sequence[Any]) -> tuple[Any, ...]:
+        """The results, what is saved, cotangents, and gradients that depend on them."""
+        results, chosen = self.values(*arrays), [arrays[place] for place in wrt]
+        floats = floating(results)
+        cotangents = [
+            graph_input(f"cotangent{place}", value.shape, value.dtype)
+            for place, value in enumerate(floats)
+        ]
+        if len(floats) == 1 and not floats[0].shape:
+            saved = list(reverse.grad(floats[0], chosen, None, True))
+            slopes = [slope * cotangents[0].astype(slope.dtype) for slope in saved]
+        else:
+            slopes = list(reverse.vjp(floats, chosen, cotangents, True))
+            saved = _saved(slopes, cotangents)
+        return results, saved, cotangents, slopes
+
+    def _once(self, kind: str, f: Callable[..., Any], count: int, wrt: Any) -> Programs:
+        key = kind, wrt, count
+        if key not in self._made:
+            self._made[key] = Programs(f, f"{self.name}.{kind}", count)
+        return self._made[key]
+
+
+def caller(
+    api: str,
+    f: Callable[..., Any],
+    is_array: Callable[[Any], bool],
+    call: Callable[[Programs, list[Any]], Any],
+) -> Callable[..., Any]:
+    """Return f as a function whose arrays, in containers, are those of another library.
+
+    Everything else in its arguments is static: ``call`` is given the programs of the function for
+    these containers and static arguments, and the arrays.
+    """
+    if not callable(f):
+        raise ArgumentError(f"{api}: f is {kind_of(f)}, not a function")
+    name = getattr(f, "__name__", type(f).__name__)
+    known: dict[Any, Programs] = {}
+
+    @functools.wraps(f, updated=())
+    def bridged(*args: Any, **kwargs: Any) -> Any:
+        leaves, tree = flatten((args, kwargs))
+        arrays, static, places = [], [*leaves], []
+        for place, leaf in enumerate(leaves):
+            if is_array(leaf):
+                arrays.append(leaf)
+                places.append(place)
+                static[place] = None
+        key = tree, tuple(places), tuple(static)
+        try:
+            programs = known.get(key)
+        except TypeError:
+            raise ArgumentError(
+                f"{name}: arguments that are no arrays are static, and need a hash:"
+                f" {shown([leaf for leaf in static if leaf is not None])}"
+            ) from None
+        if programs is None:
+
+            def of_arrays(*arrays: Any) -> Any:
+                filled = [*static]
+                for place, array in zip(places, arrays, strict=True):
+                    filled[place] = array
+                given, named = unflatten(tree, filled)
+                return f(*given, **named)
+
+            programs = known[key] = Programs(of_arrays, name, len(places))
+        return call(programs, arrays)
+
+    return bridged
+
+
+def floating(results: Any) -> list[Symbolic]:
+    """Return the floating values in containers, in order: those that have cotangents."""
+    leaves = flatten(results)[0]
+    return [leaf for leaf in leaves if isinstance(leaf, Symbolic) and leaf.dtype.is_float]
+
+
+def _saved(slopes: Sequence[Symbolic], cotangents: Sequence[Symbolic]) -> list[Symbolic]:
+    """Return the values that the gradients read beside cotangents, each once."""
+    nodes = sorted(ancestors([*slopes, *cotangents]), key=lambda node: node.serial)
+    behind = {value.node for value in cotangents}
+    for node in nodes:
+        if any(value.node in behind for value in node.args):
+            behind.add(node)
+    pending = [value for node in nodes if node in behind for value in node.args]
+    pending += slopes
+    saved, seen = {}, set()
+    while pending:
+        value = pending.pop()
+        if value.node in behind or value.key in seen:
+            continue
+        seen.add(value.key)
+        if isinstance(value.node.op, _RECOMPUTED):
+            pending += value.node.args
+        elif not isinstance(value.node.op, _NEVER_SAVED) and value.node.args:
+            saved[value.key] = value
+    return list(saved.values())
+
+
+def _over(values: Sequence[Symbolic], known: dict[Any, Any]) -> list[Any]:
+    """Return values with some of those that they depend on replaced."""
+    by_node: dict[Any, list[Any]] = {}
+    for (node, index), value in known.items():
+        by_node.setdefault(node, list(node.values))[index] = value
+    nodes = sorted(ancestors(values), key=lambda node: node.serial)
+    outputs = {str(place): value for place, value in enumerate(values)}
+    graph = Graph.of_parts(nodes=nodes, inputs=(), parameters=(), outputs=outputs, name="gradients")
+    return list(graph.replace_nodes(lambda node, _: by_node.get(node)).outputs.values())

@@ -1,0 +1,120 @@
+"""Functions of arrays in PyTorch: compiled, with their gradient, on torch's tape.
+
+Tensors on the CPU are read in place if they are contiguous; others are copied into the program's
+memory. Results are new tensors over the arrays that the program wrote, without a copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from staticgrad.bridges.programs import Programs, caller, peer
+from staticgrad.errors import ArgumentError
+from staticgrad.functions.trees import flatten, unflatten
+
+torch = peer("torch", "torch")
+
+
+def function(f: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function of arrays as a function of tensors that PyTorch differentiates.
+
+    It runs compiled, forward and backward. Gradients are computed for tensors that require one;
+    with ``create_graph=True`` they can be differentiated again.
+
+    Args:
+        f: as ``sg.function`` takes it, which it may be already: a function of arrays in containers.
+            A module is an argument as others are: its tensors are weights.
+
+    Returns:
+        The function. Tensors in containers are arrays, everything else is static; results are
+        tensors in the containers of f.
+
+    Raises:
+        ArgumentError: f is no function; or when it is called: a tensor that is not on the CPU; f
+            updates parameters or draws random numbers.
+
+    >>> import torch  # doctest: +SKIP
+    >>> norm = sg.torch.function(lambda x: sg.sqrt((x**2).sum()))  # doctest: +SKIP
+    >>> x = torch.tensor([3.0, 4.0], requires_grad=True)  # doctest: +SKIP
+    >>> norm(x).backward(), x.grad  # doctest: +SKIP
+    (None, tensor([0.6000, 0.8000]))
+    """
+    return caller("torch.function", f, lambda leaf: isinstance(leaf, torch.Tensor), _called)
+
+
+def _called(programs: Programs, tensors: list[Any]) -> Any:
+    wrt: tuple[int, ...] = ()
+    if torch.is_grad_enabled():
+        wrt = tuple([k for k, each in enumerate(tensors) if each.requires_grad])
+    if not wrt:
+        leaves, tree = flatten(programs.run(*map(array_of, tensors)))
+        return unflatten(tree, [tensor_of(leaf) for leaf in leaves])
+    call = SimpleNamespace(tree=None)  # torch.func copies lists and dicts
+    found = _Call.apply(programs, wrt, call, *tensors)
+    return unflatten(call.tree, found[: call.tree.count])
+
+
+class _Call(torch.autograd.Function):  # type: ignore[misc]
+    """One call on the tape of PyTorch: its outputs are the results, then what backward reads."""
+
+    @staticmethod
+    def forward(programs: Programs, wrt: tuple[int, ...], call: SimpleNamespace, *tensors: Any) -> Any:
+        results, saved = programs.forward(wrt).run(*map(array_of, tensors))
+        leaves, call.tree = flatten(results)
+        return tuple([tensor_of(leaf) for leaf in [*leaves, *saved]])
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.programs, ctx.wrt, call, *tensors = inputs
+        count = call.tree.count
+        floats = [k for k in range(count) if output[k].is_floating_point()]
+        ctx.mark_non_differentiable(*[each for k, each in enumerate(output) if k not in floats])
+        ctx.set_materialize_grads(False)
+        ctx.kinds = [(k, output[k].shape, output[k].dtype) for k in floats]
+        ctx.save_for_backward(*tensors, *output[count:])
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Any) -> Any:
+        programs, given = ctx.programs, list(ctx.saved_tensors)
+        cts = [
+            torch.zeros(shape, dtype=dtype) if cotangents[k] is None else cotangents[k]
+            for k, shape, dtype in ctx.kinds
+        ]
+        if torch.is_grad_enabled():  # to be differentiated again: by the arrays, not by what is saved
+            given = given[: programs.count]
+            found = _called(programs.pullback(ctx.wrt, len(given) + len(cts)), given + cts)
+        else:
+            count = len(given) + len(cts)
+            found = _called(programs.backward(ctx.wrt, count), given + cts)
+        slopes: list[Any] = [None] * programs.count
+        for place, slope in zip(ctx.wrt, found, strict=True):
+            slopes[place] = slope
+        return None, None, None, *slopes
+
+
+def array_of(tensor: Any) -> Any:
+    """Return the memory of a tensor as an array, without a copy.
+
+    Raises:
+        ArgumentError: it is not on the CPU.
+    """
+    if tensor.device.type != "cpu":
+        raise ArgumentError(f"a tensor is on {tensor.device}", hint="tensor.cpu()")
+    tensor = tensor.detach().resolve_neg()
+    if tensor.dtype == torch.bfloat16:
+        import ml_dtypes
+
+        return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+    return tensor.numpy()
+
+
+def tensor_of(array: Any) -> Any:
+    """Return an array or number as a tensor over the same memory, without a copy."""
+    array = np.asarray(array)
+    if array.dtype.name == "bfloat16":
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(array)
