@@ -1,6 +1,8 @@
 """Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.py``."""
 
 import passes as passes
+import staticgrad.bridges.jax as jax
+import staticgrad.bridges.torch as torch
 import staticgrad.eager as eager
 import staticgrad.eager.xp as xp
 import staticgrad.errors as errors
@@ -213,26 +215,27 @@ __all__ = [
     "heaviside", "hessian", "histogram", "histogram_bin_edges", "host_call", "hstack", "hvp",
     "hypot", "i0", "identity", "iinfo", "implicit", "inf", "inner", "input", "int16", "int32",
     "int64", "int8", "interp", "invert", "iota", "isclose", "isdtype", "isfinite", "isin",
-    "isinf", "isnan", "isneginf", "isposinf", "jacobian", "jvp", "kron", "lcm", "left_shift",
-    "less", "less_equal", "linalg", "linear_scan", "linearize", "linspace", "lint", "load",
-    "log", "log10", "log1p", "log2", "logaddexp", "logaddexp2", "logical_and", "logical_not",
-    "logical_or", "logical_xor", "logspace", "map", "matmul", "matrix_transpose", "matvec",
-    "max", "maximum", "mean", "median", "meshgrid", "min", "minimum", "moveaxis", "multiply",
-    "nan", "nan_to_num", "nanargmax", "nanargmin", "nancumprod", "nancumsum", "nanmax",
-    "nanmean", "nanmedian", "nanmin", "nanpercentile", "nanprod", "nanquantile", "nanstd",
-    "nansum", "nanvar", "ndim", "negative", "newaxis", "nn", "norm", "not_equal", "numba_call",
-    "ode", "one_hot", "ones", "ones_like", "optim", "options", "outer", "pad", "parameter",
-    "parse", "passes", "percentile", "permute_dims", "pi", "plan_abstract", "polyval",
-    "positive", "pow", "power", "precision", "prod", "ptp", "quantile", "rad2deg", "random",
-    "ravel", "reciprocal", "remainder", "repeat", "reshape", "result_type", "right_shift",
-    "rint", "roll", "rot90", "round", "same_graph", "save", "scan", "scatter_add", "scope",
-    "searchsorted", "select", "shape", "show_config", "sigmoid", "sign", "signbit", "sin",
-    "sinc", "sinh", "size", "size_value", "sliding_window_view", "sort", "sparse_hessian",
-    "sparse_jacobian", "special", "split", "sqrt", "square", "squeeze", "stack", "std",
-    "stop_gradient", "subtract", "sum", "swapaxes", "switch", "take", "take_along_axis", "tan",
-    "tanh", "tensordot", "testing", "tile", "topk", "trace", "tradeoff", "train", "transpose",
-    "trapezoid", "tree", "tri", "tril", "triu", "trunc", "uint16", "uint32", "uint64", "uint8",
-    "unstack", "unwrap", "value_and_grad", "var", "vdot", "vecdot", "vecmat", "vjp", "vmap",
-    "vstack", "where", "while_loop", "xlogy", "xp", "zeros", "zeros_like"
+    "isinf", "isnan", "isneginf", "isposinf", "jacobian", "jax", "jvp", "kron", "lcm",
+    "left_shift", "less", "less_equal", "linalg", "linear_scan", "linearize", "linspace",
+    "lint", "load", "log", "log10", "log1p", "log2", "logaddexp", "logaddexp2", "logical_and",
+    "logical_not", "logical_or", "logical_xor", "logspace", "map", "matmul", "matrix_transpose",
+    "matvec", "max", "maximum", "mean", "median", "meshgrid", "min", "minimum", "moveaxis",
+    "multiply", "nan", "nan_to_num", "nanargmax", "nanargmin", "nancumprod", "nancumsum",
+    "nanmax", "nanmean", "nanmedian", "nanmin", "nanpercentile", "nanprod", "nanquantile",
+    "nanstd", "nansum", "nanvar", "ndim", "negative", "newaxis", "nn", "norm", "not_equal",
+    "numba_call", "ode", "one_hot", "ones", "ones_like", "optim", "options", "outer", "pad",
+    "parameter", "parse", "passes", "percentile", "permute_dims", "pi", "plan_abstract",
+    "polyval", "positive", "pow", "power", "precision", "prod", "ptp", "quantile", "rad2deg",
+    "random", "ravel", "reciprocal", "remainder", "repeat", "reshape", "result_type",
+    "right_shift", "rint", "roll", "rot90", "round", "same_graph", "save", "scan",
+    "scatter_add", "scope", "searchsorted", "select", "shape", "show_config", "sigmoid", "sign",
+    "signbit", "sin", "sinc", "sinh", "size", "size_value", "sliding_window_view", "sort",
+    "sparse_hessian", "sparse_jacobian", "special", "split", "sqrt", "square", "squeeze",
+    "stack", "std", "stop_gradient", "subtract", "sum", "swapaxes", "switch", "take",
+    "take_along_axis", "tan", "tanh", "tensordot", "testing", "tile", "topk", "torch", "trace",
+    "tradeoff", "train", "transpose", "trapezoid", "tree", "tri", "tril", "triu", "trunc",
+    "uint16", "uint32", "uint64", "uint8", "unstack", "unwrap", "value_and_grad", "var", "vdot",
+    "vecdot", "vecmat", "vjp", "vmap", "vstack", "where", "while_loop", "xlogy", "xp", "zeros",
+    "zeros_like"
 ]
 __version__: str

@@ -169,8 +169,6 @@ MODULES = {
     "optim": "staticgrad.optim",
     "passes": "passes",
     "random": "staticgrad.functions.random",
-    "scipy": "staticgrad.bridges.scipy",
-    "sklearn": "staticgrad.bridges.sklearn",
     "special": "staticgrad.functions.special",
     "testing": "staticgrad.testing",
     "torch": "staticgrad.bridges.torch",

@@ -38,7 +38,12 @@ OURS_LATER = (
     *("staticgrad.compiling", "staticgrad.native", "staticgrad.codegen", "staticgrad.runtime"),
     *("staticgrad.config", "staticgrad.commands", "staticgrad.optim", "staticgrad.ir.parser"),
     *("staticgrad.ir.kernels.kernel", "staticgrad.vecmath.blocks", "staticgrad.saving"),
-    *("staticgrad.train", "staticgrad.ops.custom", "staticgrad.functions.loops.loops"),
+    *(
+        "staticgrad.train",
+        "staticgrad.bridges",
+        "staticgrad.ops.custom",
+        "staticgrad.functions.loops.loops",
+    ),
     *("staticgrad.functions.images.windows", "staticgrad.ops.windows"),
     *("staticgrad.functions.linalg", "staticgrad.functions.special"),
     *("staticgrad.functions.random", "staticgrad.functions.standard"),

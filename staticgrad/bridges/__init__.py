@@ -1,1 +1,1 @@
-"""Functions, models and arrays in PyTorch, JAX, scikit-learn and SciPy. Each module is optional."""
+"""Functions, models and solvers for PyTorch, JAX, scikit-learn and SciPy, each optional."""

@@ -1,22 +1,31 @@
 """Functions of arrays in JAX: compiled, with their gradient, under ``jit``, ``grad`` and ``vmap``.
 
-A call is a ``pure_callback``: JAX waits while the program runs. Arrays are read in place; JAX copies
-the results into its own memory.
+A call is a ``pure_callback``: JAX waits while the program runs. Arrays are read in place; JAX
+copies the results into its own memory.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from staticgrad.bridges.programs import Programs, caller, peer
+from staticgrad.bridges.programs import Library, Programs, caller
+from staticgrad.errors.hints import attributes
 from staticgrad.functions.trees import flatten, unflatten
+from staticgrad.ir.calls import public
 
-jax = peer("jax", "jax")
+__all__ = ["function"]
+
+jax: Final[Any] = Library("jax")
 
 
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = attributes("sg.jax", __all__)
+
+
+@public
 def function(f: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function of arrays as one that JAX compiles, differentiates and maps.
 
@@ -55,12 +64,12 @@ def _kinds(arrays: Any) -> Any:
     return tuple([(each.shape, each.dtype.name) for each in arrays])
 
 
-def _differentiable(programs: Programs) -> Callable[..., Any]:
+def _differentiable(programs: Programs) -> Any:
     """Return the function of arrays in a row, with its rule of differentiation."""
     if programs.bridge is not None:
         return programs.bridge
 
-    @jax.custom_vjp
+    @jax.custom_vjp  # type: ignore[untyped-decorator]
     def call(*arrays: Any) -> Any:
         return _run(programs, arrays)
 
@@ -106,7 +115,9 @@ def _run(programs: Programs, arrays: Any) -> Any:
             sizes = [[each.shape[level] for each in own] for level in range(batches)]
             axes = tuple([_mapped(level) for level in sizes])
             program = programs.mapped(axes)
-            shared = [tuple(n for n, axis in enumerate(axes) if axis[k] is None) for k in range(len(own))]
+            shared = [
+                tuple(n for n, axis in enumerate(axes) if axis[k] is None) for k in range(len(own))
+            ]
             own = [each.squeeze(places) for each, places in zip(own, shared, strict=True)]
         results = flatten(program.run(*own))[0]
         return [np.asarray(each, dtype) for each, dtype in zip(results, dtypes, strict=True)]

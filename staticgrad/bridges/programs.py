@@ -26,30 +26,35 @@ from staticgrad.functions.creation import input as graph_input
 from staticgrad.functions.draws import steps_of
 from staticgrad.functions.trees import Tree, flatten, unflatten
 from staticgrad.ir.execution import Session, in_graphs, running_session, traced_in
-from staticgrad.ir.graph import Constant, Graph, Input, ParameterLeaf, Symbolic, ancestors
-from staticgrad.ops.elementwise import Elementwise
-from staticgrad.ops.movement import Broadcast, Reshape, Transpose
+from staticgrad.ir.graph import Graph, Symbolic, ancestors
 from staticgrad.programs.function import Function
 from staticgrad.programs.transformed import vmap
 
-_RECOMPUTED = (Elementwise, Broadcast, Reshape, Transpose)
-_NEVER_SAVED = (Constant, Input, ParameterLeaf)
 
+class Library:
+    """Another library, imported when one of its names is first used."""
 
-def peer(module: str, install: str) -> Any:
-    """Import a module of another library.
+    def __init__(self, module: str) -> None:
+        self.__name__ = module
 
-    Raises:
-        MissingPackageError: it is not installed.
-    """
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name != module.partition(".")[0]:
-            raise
-        raise MissingPackageError(
-            f"this needs {error.name}, which is not installed", hint=f"pip install {install}"
-        ) from None
+    def __getattr__(self, name: str) -> Any:
+        """Return an attribute of the library.
+
+        Raises:
+            MissingPackageError: it is not installed.
+        """
+        if name.startswith("__"):  # asked for by inspection
+            raise AttributeError(name)
+        module = self.__name__
+        try:
+            value = getattr(import_module(module), name)
+        except ModuleNotFoundError as error:
+            if error.name != module:
+                raise
+            raise MissingPackageError(
+                f"sg.{module} needs {module}, which is not installed", hint=f"pip install {module}"
+            ) from None
+        return vars(self).setdefault(name, value)
 
 
 class Programs:
@@ -65,7 +70,7 @@ class Programs:
             return self.values(*arrays)
 
         call.__name__ = call.__qualname__ = name
-        self.run = Function(call, (), {}, {})
+        self.run: Function[..., Any] = Function(call, (), {}, {})
 
     def values(self, *arrays: Any) -> Any:
         """Call the function with values of a graph.
@@ -209,7 +214,7 @@ def floating(results: Any) -> list[Symbolic]:
     return [leaf for leaf in leaves if isinstance(leaf, Symbolic) and leaf.dtype.is_float]
 
 
-def _saved(slopes: Sequence[Symbolic], cotangents: Sequence[Symbolic]) -> list[Symbolic]:
+def _saved(slopes: Sequence[Any], cotangents: Sequence[Any]) -> list[Symbolic]:
     """Return the values that the gradients read beside cotangents, each once."""
     nodes = sorted(ancestors([*slopes, *cotangents]), key=lambda node: node.serial)
     behind = {value.node for value in cotangents}
@@ -224,9 +229,9 @@ def _saved(slopes: Sequence[Symbolic], cotangents: Sequence[Symbolic]) -> list[S
         if value.node in behind or value.key in seen:
             continue
         seen.add(value.key)
-        if isinstance(value.node.op, _RECOMPUTED):
+        if value.node.op.elementwise or value.node.op.copies:
             pending += value.node.args
-        elif not isinstance(value.node.op, _NEVER_SAVED) and value.node.args:
+        elif value.node.args:
             saved[value.key] = value
     return list(saved.values())
 

@@ -6,19 +6,29 @@ memory. Results are new tensors over the arrays that the program wrote, without 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from staticgrad.bridges.programs import Programs, caller, peer
+from staticgrad.bridges.programs import Library, Programs, caller
 from staticgrad.errors import ArgumentError
+from staticgrad.errors.hints import attributes
 from staticgrad.functions.trees import flatten, unflatten
+from staticgrad.ir.calls import public
 
-torch = peer("torch", "torch")
+__all__ = ["function"]
+
+torch: Final[Any] = Library("torch")
 
 
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = attributes("sg.torch", __all__)
+
+
+@public
 def function(f: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function of arrays as a function of tensors that PyTorch differentiates.
 
@@ -51,52 +61,60 @@ def _called(programs: Programs, tensors: list[Any]) -> Any:
     if torch.is_grad_enabled():
         wrt = tuple([k for k, each in enumerate(tensors) if each.requires_grad])
     if not wrt:
-        leaves, tree = flatten(programs.run(*map(array_of, tensors)))
-        return unflatten(tree, [tensor_of(leaf) for leaf in leaves])
+        leaves, tree = flatten(programs.run(*map(_array, tensors)))
+        return unflatten(tree, [_tensor(leaf) for leaf in leaves])
     call = SimpleNamespace(tree=None)  # torch.func copies lists and dicts
-    found = _Call.apply(programs, wrt, call, *tensors)
+    found = _tape().apply(programs, wrt, call, *tensors)
     return unflatten(call.tree, found[: call.tree.count])
 
 
-class _Call(torch.autograd.Function):  # type: ignore[misc]
-    """One call on the tape of PyTorch: its outputs are the results, then what backward reads."""
+@functools.cache
+def _tape() -> Any:
+    """The class of calls on the tape of PyTorch, which is made when PyTorch is first used."""
 
-    @staticmethod
-    def forward(programs: Programs, wrt: tuple[int, ...], call: SimpleNamespace, *tensors: Any) -> Any:
-        results, saved = programs.forward(wrt).run(*map(array_of, tensors))
-        leaves, call.tree = flatten(results)
-        return tuple([tensor_of(leaf) for leaf in [*leaves, *saved]])
+    class Call(torch.autograd.Function):  # type: ignore[misc]
+        """One call on the tape: its outputs are the results, then what backward reads."""
 
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.programs, ctx.wrt, call, *tensors = inputs
-        count = call.tree.count
-        floats = [k for k in range(count) if output[k].is_floating_point()]
-        ctx.mark_non_differentiable(*[each for k, each in enumerate(output) if k not in floats])
-        ctx.set_materialize_grads(False)
-        ctx.kinds = [(k, output[k].shape, output[k].dtype) for k in floats]
-        ctx.save_for_backward(*tensors, *output[count:])
+        @staticmethod
+        def forward(
+            programs: Programs, wrt: tuple[int, ...], call: SimpleNamespace, *tensors: Any
+        ) -> Any:
+            results, saved = programs.forward(wrt).run(*map(_array, tensors))
+            leaves, call.tree = flatten(results)
+            return tuple([_tensor(leaf) for leaf in [*leaves, *saved]])
 
-    @staticmethod
-    def backward(ctx: Any, *cotangents: Any) -> Any:
-        programs, given = ctx.programs, list(ctx.saved_tensors)
-        cts = [
-            torch.zeros(shape, dtype=dtype) if cotangents[k] is None else cotangents[k]
-            for k, shape, dtype in ctx.kinds
-        ]
-        if torch.is_grad_enabled():  # to be differentiated again: by the arrays, not by what is saved
-            given = given[: programs.count]
-            found = _called(programs.pullback(ctx.wrt, len(given) + len(cts)), given + cts)
-        else:
-            count = len(given) + len(cts)
-            found = _called(programs.backward(ctx.wrt, count), given + cts)
-        slopes: list[Any] = [None] * programs.count
-        for place, slope in zip(ctx.wrt, found, strict=True):
-            slopes[place] = slope
-        return None, None, None, *slopes
+        @staticmethod
+        def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+            ctx.programs, ctx.wrt, call, *tensors = inputs
+            count = call.tree.count
+            floats = [k for k in range(count) if output[k].is_floating_point()]
+            ctx.mark_non_differentiable(*[each for k, each in enumerate(output) if k not in floats])
+            ctx.set_materialize_grads(False)
+            ctx.kinds = [(k, output[k].shape, output[k].dtype) for k in floats]
+            ctx.save_for_backward(*tensors, *output[count:])
+
+        @staticmethod
+        def backward(ctx: Any, *cotangents: Any) -> Any:
+            programs, given = ctx.programs, list(ctx.saved_tensors)
+            cts = [
+                torch.zeros(shape, dtype=dtype) if cotangents[k] is None else cotangents[k]
+                for k, shape, dtype in ctx.kinds
+            ]
+            if torch.is_grad_enabled():  # these are differentiated again, by the arrays
+                given = given[: programs.count]
+                gradients = programs.pullback(ctx.wrt, len(given) + len(cts))
+            else:
+                gradients = programs.backward(ctx.wrt, len(given) + len(cts))
+            found = _called(gradients, given + cts)
+            slopes: list[Any] = [None] * programs.count
+            for place, slope in zip(ctx.wrt, found, strict=True):
+                slopes[place] = slope
+            return None, None, None, *slopes
+
+    return Call
 
 
-def array_of(tensor: Any) -> Any:
+def _array(tensor: Any) -> Any:
     """Return the memory of a tensor as an array, without a copy.
 
     Raises:
@@ -112,9 +130,9 @@ def array_of(tensor: Any) -> Any:
     return tensor.numpy()
 
 
-def tensor_of(array: Any) -> Any:
+def _tensor(array: Any) -> Any:
     """Return an array or number as a tensor over the same memory, without a copy."""
     array = np.asarray(array)
-    if array.dtype.name == "bfloat16":
+    if array.dtype.kind == "V":
         return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
     return torch.from_numpy(array)

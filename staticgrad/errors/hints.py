@@ -276,7 +276,7 @@ def no_such_name(room: str, name: str, known: Sequence[str] = ()) -> AttributeEr
         room: ``sg``, or how users reach the module (``sg.nn``).
         name: what was asked for. Python itself asks modules for names with two underscores; for
             these it is the plain error.
-        known: the public names of ``sg``.
+        known: the public names of the module; without them those of the table.
     """
     if name.startswith("__"):
         return AttributeError(name)
@@ -291,7 +291,7 @@ def attributes(room: str, known: Sequence[str], instead: Mapping[str, str] | Non
     def unknown(name: str) -> NoReturn:
         if instead and name in instead:
             raise UnknownAttributeError(f"{room} has no {name!r}", hint=instead[name])
-        raise no_such_name(room, name)
+        raise no_such_name(room, name, known)
 
     return unknown, lambda: sorted(known)
 

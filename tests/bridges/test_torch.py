@@ -1,0 +1,150 @@
+"""Functions of arrays on PyTorch's tape, beside the same functions written in PyTorch."""
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.errors import ArgumentError
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+
+def tensors(*shapes, dtype="float64", seed=0):
+    random = np.random.default_rng(seed)
+    return [torch.tensor(random.normal(size=shape).astype(dtype)) for shape in shapes]
+
+
+def wanting(*given):
+    return [each.requires_grad_() for each in given]
+
+
+def layer(x, w):
+    return sg.tanh(x @ w)
+
+
+def loss(x, w):
+    return sg.nn.mse(sg.tanh(x @ w), sg.sin(x[:, :2]))
+
+
+def loop(x, w):
+    return sg.fori_loop(0, 3, lambda _, h: sg.tanh(h @ w), x)
+
+
+def several(x, w):
+    y = x @ w
+    return {"y": y, "more": (sg.exp(y).sum(axis=0), [sg.linalg.norm(x)])}
+
+
+@pytest.mark.parametrize("f", [layer, loss, several])
+def test_gradients_of_both_orders_pass_gradcheck(f):
+    bridged = sg.torch.function(f)
+    given = wanting(*tensors((3, 4), (4, 2)))
+    as_tuple = lambda *args: tuple(sg.tree.leaves(bridged(*args)))  # noqa: E731
+    assert torch.autograd.gradcheck(as_tuple, given)
+    assert torch.autograd.gradgradcheck(as_tuple, given)
+
+
+def test_loops_pass_gradcheck():
+    assert torch.autograd.gradcheck(sg.torch.function(loop), wanting(*tensors((3, 2), (2, 2))))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_results_and_gradients_are_those_of_pytorch(dtype):
+    x, w = wanting(*tensors((5, 4), (4, 2), dtype=dtype))
+    found = sg.torch.function(loss)(x, w)
+    expected = torch.nn.functional.mse_loss(torch.tanh(x @ w), torch.sin(x[:, :2]))
+    assert found.dtype == expected.dtype
+    tolerance = 1e-5 if dtype == "float32" else 1e-12
+    torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
+    pairs = zip(
+        torch.autograd.grad(found, [x, w]), torch.autograd.grad(expected, [x, w]), strict=True
+    )
+    for own, other in pairs:
+        torch.testing.assert_close(own, other, rtol=tolerance, atol=tolerance)
+
+
+def test_tensors_without_gradient_and_integers_get_none():
+    x, w = tensors((3, 4), (4, 2))
+    places = torch.tensor([2, 0])
+    bridged = sg.torch.function(lambda x, w, places: {"y": (x @ w)[places], "at": places + 1})
+    out = bridged(x, w.requires_grad_(), places)
+    assert out["at"].tolist() == [3, 1]
+    assert not out["at"].requires_grad
+    out["y"].sum().backward()
+    torch.testing.assert_close(w.grad, (x[0] + x[2])[:, None].expand(4, 2))
+    assert x.grad is None
+    with torch.no_grad():
+        assert not bridged(x, w, places)["y"].requires_grad
+
+
+def test_a_layer_of_a_pytorch_model_trains_with_it():
+    model = sg.nn.Sequential(sg.nn.Linear(4, 8), sg.nn.LayerNorm(8), sg.nn.gelu)
+    weights = sg.tree.map(lambda p: torch.tensor(p.value).requires_grad_(), model)
+    assert all(isinstance(each, torch.Tensor) for each in sg.tree.leaves(weights))
+    head = torch.nn.Linear(8, 1)
+    apply = sg.torch.function(lambda module, x: module(x))
+    x, y = tensors((32, 4), (32, 1), dtype="float32")
+    optimizer = torch.optim.Adam([*sg.tree.leaves(weights), *head.parameters()], 0.05)
+    losses = []
+    for _ in range(30):
+        optimizer.zero_grad()
+        found = ((head(apply(weights, x)) - y) ** 2).mean()
+        found.backward()
+        optimizer.step()
+        losses.append(found.item())
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_torch_func_differentiates_it():
+    x, w = tensors((3, 4), (4, 2))
+    found = torch.func.grad(sg.torch.function(loss), argnums=1)(x, w)
+    expected = sg.grad(loss, 1)(x.numpy(), w.numpy())
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12)
+    with pytest.raises(RuntimeError, match="vmap"):
+        torch.vmap(sg.torch.function(loss), (0, None))(x[None], w.requires_grad_())
+
+
+def test_strided_tensors_and_bfloat16():
+    x = tensors((4, 6))[0].T
+    torch.testing.assert_close(sg.torch.function(lambda x: x * 2.0)(x), x * 2.0)
+    narrow = x.to(torch.bfloat16)
+    found = sg.torch.function(lambda x: x + x)(narrow)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found, narrow + narrow)
+
+
+def test_results_of_earlier_calls_stay():
+    bridged = sg.torch.function(lambda x: x + 1.0)
+    x = tensors((100,))[0]
+    results = [bridged(x * k) for k in range(5)]
+    for k, each in enumerate(results):
+        torch.testing.assert_close(each, x * k + 1.0)
+
+
+def test_static_arguments_and_sizes_are_traced_once_each():
+    traced = []
+
+    def power(x, n):
+        traced.append(n)
+        return x**n
+
+    bridged = sg.torch.function(power)
+    for size in (2, 3, 4):
+        for n in (2, 3):
+            assert bridged(torch.full((size,), 2.0), n).tolist() == [2.0**n] * size
+    assert len(traced) == 4  # each with a size, and with a named one
+
+
+def test_state_and_other_devices_are_refused():
+    norm = sg.nn.BatchNorm1d(3)
+    with pytest.raises(ArgumentError, match="updates parameters"):
+        sg.torch.function(norm)(torch.ones(4, 3))
+    generator = sg.random.Generator(0)
+    with pytest.raises(ArgumentError, match="draws random numbers"):
+        sg.torch.function(lambda x: x + generator.normal(shape=x.shape))(torch.ones(3))
+    with pytest.raises(ArgumentError, match=r"tensor\.cpu"):
+        sg.torch.function(lambda x: x + 1.0)(torch.ones(3, device="meta"))
+    with pytest.raises(ArgumentError, match="not a function"):
+        sg.torch.function(3)
+    with pytest.raises(ArgumentError, match="need a hash"):
+        sg.torch.function(lambda x, a: x)(torch.ones(3), np.ones(2))
