@@ -413,22 +413,10 @@ PATHS: Final = (
         row="small:attention 64",
     ),
     Path(
-        "lying",
-        _CODE + "products.placed:LyingProduct.is_looked_up",
-        _returns(False),
-        row="conv:3x3, 32 groups | 8, 128 to 128 at 28x28:result",
-    ),
-    Path(
-        "whole_panels",
-        _CODE + "products.tiled:WholePanels.is_possible",
+        "in_place",
+        _CODE + "products.looped:LoopedProduct.lies",
         _returns(False),
         row="small:attention 512",
-    ),
-    Path(
-        "tiled",
-        _CODE + "products.tiled:TiledProduct.takes_rows",
-        _returns(False),
-        row="conv:1x1/2 | 8, 128 to 256 at 28x28:result",
     ),
     Path(
         "in_panels",

@@ -23,7 +23,6 @@ LAZY = {
     "staticgrad.backends": "code is written where no schedule is on disk",
     "staticgrad.compiling.scheduling": "fusion is loaded where no schedule is on disk",
     "staticgrad.codegen.kernel_source": "few programs sort, or have a row in each lane",
-    "staticgrad.codegen.products.choice": "few programs have products of windows",
     "staticgrad.codegen.lookups": "few programs look up places",
     "staticgrad.lints.program": "derivatives first look whether a folder hides the package",
     "staticgrad.compiling.arguments": "few programs have a policy of their own",

@@ -19,8 +19,8 @@ from staticgrad.codegen.jammed import (
     write_own_rows,
     write_places,
 )
-from staticgrad.codegen.products.choice import write_product
 from staticgrad.codegen.products.gemm import write_gemm
+from staticgrad.codegen.products.looped import write_product
 from staticgrad.codegen.stages import (
     Span,
     limit,

@@ -20,7 +20,7 @@ from staticgrad.codegen.expressions import VECTOR, Lines, Unit, element
 from staticgrad.codegen.extremes import is_by_key, key_dtype
 from staticgrad.codegen.lane_steps import LEVELS, in_blocks
 from staticgrad.codegen.lookups import NOTE, NOTE_TEXT
-from staticgrad.codegen.products.choice import write_product
+from staticgrad.codegen.products.looped import write_product
 from staticgrad.codegen.sorting import write_sort
 from staticgrad.codegen.vectors import may_be_mixed
 from staticgrad.ir.execution import Known, known_of

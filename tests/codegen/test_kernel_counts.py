@@ -34,12 +34,6 @@ def test_a_convolution_is_cut_into_chunks_and_panels(outside, high, wide, tiles)
     assert kernel.grain(sizes) == 1
 
 
-def test_a_single_row_has_wide_panels():
-    kernel = on_file("depthwise")
-    assert kernel.iterations([2, 3, 8, 16, 8, 16, 384, 128]) == 2 * 3
-    assert kernel.iterations([2, 3, 8, 17, 8, 17, 408, 136]) == 2 * 3 * 2
-
-
 def test_a_convolution_takes_what_its_products_take():
     kernel, sizes = on_file("convolution_with_bias"), convolution_sizes(7, 4, 9)
     elements = 2 * 3 * 7 * 4 * 9

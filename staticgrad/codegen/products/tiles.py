@@ -49,8 +49,8 @@ STRIDES: Final = ("row", "inner")
 class Tiles:
     """The tiles of one product: sums of ``element`` over k of a row of a times vectors of b.
 
-    ``wide`` says that a vector is one register, ``placed`` that rows of a, and runs of k, begin
-    where words say, ``looked`` that the places of b are looked up in words. Rows of a along memory
+    ``wide`` says that a vector is one register, ``placed`` that the offsets of rows of a, and of
+    runs of k, are words, ``looked`` that those of b are. Rows of a along memory
     and across it are one function, and so are results in a block and where they belong: two would
     take twice as long to compile, and run within 1 % of it.
     """
@@ -101,9 +101,9 @@ class Tiles:
 
         ``a``, ``b`` and ``c`` begin at ``at``, ``down`` and ``to``. Rows of a are ``row`` apart,
         the ``last`` is repeated; its steps of k are ``inner`` apart, those of b ``step``, or it is
-        moved by the words of ``reads`` from ``lead`` on. Of placed rows the words of ``places``
-        from ``top`` on say where they begin, and those of ``runs`` where each ``run`` of steps of k
-        does, of which ``went`` are passed over. ``c``
+        moved by the words of ``reads`` from ``lead`` on. Placed rows begin at the words of
+        ``places`` from ``top`` on, each ``run`` of their steps of k at one of ``runs``, the first
+        of which has ``went`` steps before. ``c``
         goes on unless ``fresh``, by ``depth`` steps of k. ``near`` is memory whose lines are
         brought near, from ``ahead`` on, ``hop`` apart; every so many lanes, ``leap`` from where
         those began. Rows of c are ``width`` apart.
@@ -248,7 +248,18 @@ class Tiles:
     def _write_steps(self, out: Lines, step: Lines) -> None:
         """``step`` for every k, with a line brought near in each, or run by run."""
         if self.placed:
-            self._write_runs(out, step)
+            out.add("number = went // run")
+            out.add("first = 0")
+            out.add("here = runs[number] + (went - number * run) * inner")
+            out.add("while first < depth:")
+            out.add("    stop = (number + 1) * run - went")
+            out.add("    if stop > depth:")
+            out.add("        stop = depth")
+            out.add("    for k in range(0, stop - first):")
+            out.extend(step, 2)
+            out.add("    number = number + 1")
+            out.add("    here = runs[number]")
+            out.add("    first = stop")
             return
         out.add("here = 0")
         if self.looked:
@@ -269,20 +280,6 @@ class Tiles:
         out.add("        line = line + line_step")
         out.extend(step, 2)
         out.add(f"    start = start + {self.size} * leap")
-
-    def _write_runs(self, out: Lines, step: Lines) -> None:
-        out.add("number = went // run")
-        out.add("first = 0")
-        out.add("here = runs[number] + (went - number * run) * inner")
-        out.add("while first < depth:")
-        out.add("    stop = (number + 1) * run - went")
-        out.add("    if stop > depth:")
-        out.add("        stop = depth")
-        out.add("    for k in range(0, stop - first):")
-        out.extend(step, 2)
-        out.add("    number = number + 1")
-        out.add("    here = runs[number]")
-        out.add("    first = stop")
 
     def _step(self, height: int, vectors: int, based: bool = False) -> Lines:
         """The products of one k, added; then where the next one reads.

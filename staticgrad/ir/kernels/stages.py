@@ -19,7 +19,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
-from math import prod
 from types import UnionType
 from typing import Any, Final, Literal
 
@@ -40,10 +39,8 @@ COLUMN_LEVELS: Final = 24
 FARTHEST: Final = 1 << 20
 #: Bytes of a vector that is stored past the caches, at least.
 HALF_LINE: Final = 32
-#: Rows of C per iteration of a product over several loops, of a register tile, and its vectors.
+#: Rows of C per iteration of a product over several loops.
 GEMM_ROWS: Final = 96
-TILE_ROWS: Final = 8
-TILE_VECTORS: Final = 16
 #: The same of a product that is fed, at most: each chunk is fed anew.
 FED_ROWS: Final = 320
 #: Positions of loops of literal extents, all together, up to which code is written for each.
@@ -422,22 +419,13 @@ def roots(statement: Statement) -> tuple[Expr, ...]:
     return (statement.value,)
 
 
-def gemm_tile(stage: Gemm, dtype: DType) -> tuple[int, int, int]:
-    """Rows of a register tile, rows of a chunk and columns of a panel of a product over several
-    loops.
-
-    16 vectors of accumulators fill half of 32 registers. Part of the cut into iterations only:
-    the bits of an element do not depend on it.
-    """
-    if stage.plain or not small(stage.i):
-        chunk = FED_ROWS if stage.by_first else GEMM_ROWS
-        return TILE_ROWS, chunk, TILE_VECTORS // TILE_ROWS * dtype.lanes
-    rows = max(1, min(TILE_ROWS, prod(int(axis.extent) for axis in stage.i)))
-    return rows, GEMM_ROWS // rows * rows, min(8, TILE_VECTORS // rows) * dtype.lanes
+def gemm_chunk(stage: Gemm) -> int:
+    """Return the rows of an iteration of a product over several loops."""
+    return FED_ROWS if stage.by_first else GEMM_ROWS
 
 
 def panel_columns(dtype: DType) -> int:
-    """Columns of a panel of a product of matrices."""
+    """Columns of a panel of a product."""
     return 2 * dtype.lanes
 
 
@@ -507,7 +495,7 @@ def gemm_iterations(stage: Gemm, dtype: DType, rows: Size, columns: Size) -> Siz
     """
     if stage.plain:
         return _iterations(rows, columns, dtype, streamed_rows(stage))
-    _, chunk, panel = gemm_tile(stage, dtype)
+    chunk, panel = gemm_chunk(stage), panel_columns(dtype)
     return ((rows + (chunk - 1)) // chunk) * ((columns + (panel - 1)) // panel)
 
 

@@ -44,7 +44,6 @@ from staticgrad.ir.kernels.stages import (
     loops_of,
     nested,
     roots,
-    small,
     statements,
 )
 from staticgrad.ir.kernels.text import PRODUCT, access_text, misnamed, signature, statement_text
@@ -120,8 +119,8 @@ def _stages_fit_together(kernel: Kernel) -> None:
         if isinstance(stage, Loop):
             _check_loop(kernel, stage, len(around))
         if isinstance(stage, Gemm) and stage.fed:
-            if len(stage.k) < 2 or small(stage.i):
-                _broken(kernel, "a product of so few loops, or rows, is not fed")
+            if len(stage.k) < 2:
+                _broken(kernel, "a product of one loop is not fed")
             every_fed = [each for fed in stage.fed for each in (fed, *fed.body)]
             if not all(isinstance(each, Map | Store) for each in every_fed):
                 _broken(kernel, "a product is fed by what only stores")
@@ -461,7 +460,7 @@ def _check_limits(kernel: Kernel, stage: Stage, ready: Mapping[str, DType]) -> N
         case Gemm(i=i, j=j, k=k):
             ends = tuple(axes[0] for axes in (i, j, k) if len(axes) == 1)
             begins = k if len(k) == 1 else ()
-            ends = (*ends, k[0]) if stage.by_first and not small(i) else ends
+            ends = (*ends, k[0]) if stage.by_first else ends
     for axis in loops_of(stage):
         if axis.limits and (axis not in ends or (axis.first and axis not in begins)):
             _broken(kernel, f"the loop {axis.name} has no numbers from which or to which it runs")
