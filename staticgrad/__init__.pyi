@@ -2,6 +2,7 @@
 
 import passes as passes
 import staticgrad.bridges.jax as jax
+import staticgrad.bridges.sklearn as sklearn
 import staticgrad.bridges.torch as torch
 import staticgrad.eager as eager
 import staticgrad.eager.xp as xp
@@ -229,9 +230,9 @@ __all__ = [
     "random", "ravel", "reciprocal", "remainder", "repeat", "reshape", "result_type",
     "right_shift", "rint", "roll", "rot90", "round", "same_graph", "save", "scan",
     "scatter_add", "scope", "searchsorted", "select", "shape", "show_config", "sigmoid", "sign",
-    "signbit", "sin", "sinc", "sinh", "size", "size_value", "sliding_window_view", "sort",
-    "sparse_hessian", "sparse_jacobian", "special", "split", "sqrt", "square", "squeeze",
-    "stack", "std", "stop_gradient", "subtract", "sum", "swapaxes", "switch", "take",
+    "signbit", "sin", "sinc", "sinh", "size", "size_value", "sklearn", "sliding_window_view",
+    "sort", "sparse_hessian", "sparse_jacobian", "special", "split", "sqrt", "square",
+    "squeeze", "stack", "std", "stop_gradient", "subtract", "sum", "swapaxes", "switch", "take",
     "take_along_axis", "tan", "tanh", "tensordot", "testing", "tile", "topk", "torch", "trace",
     "tradeoff", "train", "transpose", "trapezoid", "tree", "tri", "tril", "triu", "trunc",
     "uint16", "uint32", "uint64", "uint8", "unstack", "unwrap", "value_and_grad", "var", "vdot",

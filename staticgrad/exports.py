@@ -169,6 +169,7 @@ MODULES = {
     "optim": "staticgrad.optim",
     "passes": "passes",
     "random": "staticgrad.functions.random",
+    "sklearn": "staticgrad.bridges.sklearn",
     "special": "staticgrad.functions.special",
     "testing": "staticgrad.testing",
     "torch": "staticgrad.bridges.torch",
