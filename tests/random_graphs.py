@@ -12,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 from hypothesis import strategies as st
 
+import staticgrad as sg
 from staticgrad.building import capture
 from staticgrad.functions import linalg
 from staticgrad.ir.discovery import load_ops
@@ -131,6 +132,28 @@ def random_graph(
         varied,
     )
     return builder.build(builder.chooser.integer(min_ops, max_ops), parameters)
+
+
+def with_gradients(graph):
+    """The graph with gradients of the sum of its outputs' squares; parameters step against them."""
+    floats = [v for v in graph.outputs.values() if v.dtype.is_float]
+    leaves = [v for v in (*graph.inputs, *graph.parameters) if v.dtype.is_float]
+    if not floats or not leaves:
+        return graph
+    loss = sum((sg.sum((v * v).astype("float64")) for v in floats[1:]), sg.sum(floats[0] ** 2))
+    slopes = dict(zip(leaves, sg.grad(loss, leaves, allow_disconnected=True), strict=True))
+    outputs = dict(graph.outputs) | {f"gradient {n}": g for n, g in enumerate(slopes.values())}
+    updates = {v: v - 0.1 * g for v, g in slopes.items() if isinstance(v, sg.Parameter)}
+    return sg.Graph(outputs, updates, inputs=graph.inputs)
+
+
+def random_step(seed):
+    """A random training step, and feeds for it."""
+    rng = np.random.default_rng(seed)
+    graph, feeds = random_graph(
+        rng, min_ops=20, max_ops=60, dtypes=("float32",), integers=bool(seed % 2)
+    )
+    return with_gradients(graph), feeds
 
 
 @st.composite

@@ -35,22 +35,6 @@ def test_no_subset_that_parts_them_weighs_less():
     check_all(check, zip(range(60)))
 
 
-def test_of_equal_cuts_it_is_the_one_nearest_to_the_sinks():
-    chain = [(0, 1), (1, 2), (2, 3)]
-    assert vertex_cut([4, 4, 4, 4], chain, [0], [3]) == {3}
-    assert vertex_cut([4, 2, 4, 2], chain, [0], [3]) == {3}
-    assert vertex_cut([4, 2, 4, 3], chain, [0], [3]) == {1}
-
-
-def test_nothing_to_part():
-    assert vertex_cut([], [], [], []) == set()
-    assert vertex_cut([4, 4], [(0, 1)], [], [1]) == set()
-    assert vertex_cut([4, 4], [], [0], [1]) == set()
-    edges, weights = [(0, 1), (1, 4), (0, 2), (2, 3), (3, 4)], [2, 1, 1, 1, 2]
-    assert vertex_cut(weights, edges, [0], [4], most_rounds=1) is None
-    assert vertex_cut(weights, edges, [0], [4], most_rounds=2) == {4}
-
-
 def test_long_chains_of_cells_take_few_rounds():
     """A recurrence: a cell reads the state before it and something of its own; all are wanted."""
     for cells in (10, 3000):

@@ -6,8 +6,6 @@ be put on is refused. ``random_kernels`` draws both in other combinations.
 """
 
 import math
-import re
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -18,12 +16,10 @@ from staticgrad.errors import ParseError, VerifyError
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.kernels.verify import verify_kernel
 from staticgrad.ir.kernels.width import ROWS, WIDEST
-from staticgrad.native.machine import Machine
 from staticgrad.storage.parameter import aligned_bytes
 from tests.codegen.golden import on_file
 from tests.codegen.kernel_meaning import Meaning
 from tests.codegen.kernel_runs import of_width, run
-from tests.codegen.random_kernels import random_kernel
 from tests.native.support import MODES, assert_same, call
 
 #: Softmax of rows over two outer loops, its exponentials in a row of scratch; p3: a total of each.
@@ -275,7 +271,6 @@ kernel(p0: in f32, p1: out f32, p2: in f32; n0, n1) over i0: n0 {{
   }}
 }}
 """
-FLAT = MAPPED.replace("i0*n1 + ", "").replace(" over i0: n0", "").replace("n0, n1", "n1")
 STREAMED = """\
 kernel(p0: in f32, p1: out f32, p2: out f32; n0, n1) over i0: n0 {
   map j: n1 ahead j + 512 {
@@ -522,16 +517,6 @@ def test_no_byte_depends_on_a_directive(text, change, every, mode):
         check_run(kernel, every[-1], mode, 256)
 
 
-def test_results_are_those_of_the_definition():
-    """The meaning of the longest of these kernels beside NumPy."""
-    kernel, rng = parse_kernel(SOFTMAX), np.random.default_rng(0)
-    x, weights = rng.normal(size=(15, 37)).astype("f4"), rng.normal(size=37).astype("f4")
-    memory = {"p0": x, "p4": weights, "p2": np.empty_like(x), "p3": np.empty(15, "f4")}
-    found = run(kernel, (3, 5, 37, 185), "vector", memory)["p2"]
-    e = np.exp(x.astype("f8") - x.max(-1, keepdims=True))
-    np.testing.assert_allclose(found, e / e.sum(-1, keepdims=True) * weights, rtol=1e-5)
-
-
 # -- what is refused -------------------------------------------------------------------------------
 
 BY_2 = SOFTMAX.replace("i1: n1 {", "i1: n1 by 2 {")
@@ -633,64 +618,7 @@ def test_what_would_give_other_bytes_is_refused(text, old, new, says):
         verify_kernel(parse_kernel(text.replace(old, new)))
 
 
-def test_what_may_not_be_streamed_may_be_stored():
-    for text, old, new, says in REFUSED:
-        if says == WHOLE:
-            verify_kernel(parse_kernel(text.replace(old, new).replace("stream", "store")))
-
-
 # -- sources ---------------------------------------------------------------------------------------
-
-
-def touched(text):
-    """The lines that prefetch, of the kernel's canonical text."""
-    source = render(parse_kernel(str(parse_kernel(text))))
-    return [line.strip() for line in source.splitlines() if "prefetch" in line]
-
-
-def test_what_lies_in_runs_is_prefetched_once():
-    lines = touched(AHEAD)
-    assert lines[: len(lines) // 2] == lines[len(lines) // 2 :]  # whole vectors, and the last one
-    assert lines[: len(lines) // 2] == [
-        "prefetch_write(p1, i0 * n1 + j + 512)",
-        "prefetch(p0, i0 * n1 + j + 512)",
-        "prefetch(p2, j + 512)",
-        "prefetch(p2, j + 512 + 8)",
-    ]
-    lines = touched(AHEAD.replace("ahead j + 512", "ahead i0 + 2").replace("n0 {", "n0 by 2 {"))
-    assert {*lines} == {
-        f"prefetch{word}(p{operand}, i0{row} * n1 + j + 2 * n1)"
-        for word, operand in (("_write", 1), ("", 0))
-        for row in ("", "_1")
-    }  # rows ahead are those that move along rows
-
-
-def test_long_bodies_are_ahead_by_default():
-    """By elements, or by rows unless they are long; not where whole vectors are written alone."""
-    assert touched(FLAT) == [
-        "prefetch_write(p1, j + 512)",
-        "prefetch(p0, j + 512)",
-        "prefetch(p2, j + 512)",
-    ]
-    assert touched(FLAT.replace(LONG, "").replace("%39", "%1")) == []
-    assert touched(MAPPED) == [
-        "prefetch_write(p1, i0 * n1 + j + rows_left * n1 + near)",
-        "prefetch(p0, i0 * n1 + j + rows_left * n1 + near)",
-    ]
-    for extent, far in ((100, "6 * 100"), (5000, "512")):
-        literal = MAPPED.replace("j: n1", f"j: {extent}").replace("i0*n1", f"i0*{extent}")
-        assert f"prefetch(p0, i0 * {extent} + j + {far})" in touched(literal)
-    before = "  map j: n1 {\n    store p1[i0*n1 + j] = f32(0.0)\n  }\n"
-    assert touched(MAPPED.replace("  map", before + "  map")) == []  # a kernel of several maps
-
-
-def test_what_is_streamed_is_not_prefetched_and_is_settled_at_the_end():
-    assert parse_kernel(STREAMED) != parse_kernel(STREAMED.replace("stream", "store"))
-    source = render(parse_kernel(STREAMED))
-    assert "prefetch_write(p1" not in source
-    assert "prefetch_write(p2" in source
-    assert source.endswith("\n    settle()\n")
-    assert "settle" not in render(parse_kernel(STREAMED.replace("stream", "store")))
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -704,55 +632,6 @@ def test_results_are_streamed_wherever_they_begin(length, mode):
         }
         found = run(parse_kernel(STREAMED), (3, length), mode, {"p0": values, **room})
         assert bytes(found["p1"]) == bytes(values * values)
-
-
-def test_rows_that_are_left_over_have_no_body_of_their_own():
-    source = render(replace(parse_kernel(SOFTMAX), jammed=3))
-    assert source.count("while j + 16 <= ") == 3
-    assert source.count("for o in range(") == 1
-    assert source.count("while bits") == 1  # sums of rows share their counter
-    wide, narrow = (
-        render(replace(parse_kernel(IN_PLACE), jammed=3), Machine(vector_bits=bits))
-        for bits in (512, 256)
-    )
-    assert wide.count("    for o") + 1 == narrow.count("    for o")  # masks of rows would cost
-
-
-def test_a_strip_has_one_vector_of_each_function():
-    source = render(parse_kernel(LOGISTIC))
-    assert source.count("= tanh_f32(") == 1
-    assert source.count("prefetch_second(p0, ") > 0
-    assert "tanh_f32(u" not in source
-    assert sum(random_kernel(seed).in_strips for seed in range(300)) > 4  # all readers meet them
-
-
-def test_sums_go_through_the_rows_together():
-    """More of them than registers hold: in two passes, and the largest elements in one more."""
-    kernel = parse_kernel(multiples(14))
-    sources = [render(kernel, Machine(vector_bits=bits)) for bits in (512, 256)]
-    passes = [len(re.findall(r"for g\d+ in range\(", s)) for s in sources]
-    assert passes == [2 * 2, 2 * 3]  # of whole vectors, and of the last one
-
-
-def test_what_rows_share_of_look_ups():
-    """Neither indices that rows move, nor results that other rows store, nor wide rows."""
-    kernel = parse_kernel(TAKE)
-    assert len(kernel.checks_alike) == len(kernel.loads_alike) == 1
-    assert render(kernel, Machine()).count("load_each") == 2 * ROWS
-    assert "load_each" in render(kernel, Machine(vector_bits=256))
-    double = parse_kernel(TAKE.replace("f32", "f64"))
-    assert "load_each" in render(double, Machine())
-    assert "load_each" not in render(double, Machine(vector_bits=256))
-    for old, new in (
-        ("load p0[j]", "load p0[i0*n1 + j]"),
-        ("at j", "at i0"),
-        ("in n2", f"in {WIDEST + 1}"),
-        ("over i0: n0", f"over i0: {ROWS - 1}"),
-    ):
-        other = parse_kernel(TAKE.replace(old, new))
-        assert not other.checks_alike, new
-        assert "load_each" not in render(other, Machine())
-    assert not replace(kernel, serial=True).checks_alike
 
 
 def test_numbers_from_memory_are_compared_in_full():

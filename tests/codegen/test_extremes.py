@@ -70,14 +70,6 @@ def test_special_numbers(mode, code, dtype, kind, form):
         assert_same(found, wanted, f"{kind} of {length}")
 
 
-@pytest.mark.parametrize("kind", ["max", "min"])
-def test_of_nothing_it_is_the_identity(kind):
-    kernel = parse_kernel(ROWS.format("f32", kind))
-    found = np.zeros(2, "f4")
-    call(render(kernel), [np.zeros((2, 0), "f4"), found], [2, 0], 0, 2, mode="vector")
-    assert found.tolist() == [{"max": -np.inf, "min": np.inf}[kind]] * 2
-
-
 #: What stands for no position: among them, behind or before all of them, or the row's length.
 OTHERS = (-7, 3, 10**6, None)
 
@@ -113,13 +105,3 @@ def test_positions_are_those_of_the_definition(dtype):
             wanted = sg.evaluate(program.graph, {"x": x})
             for name, found in program.run({"x": x}).items():
                 assert same_bytes(np.asarray(found), np.asarray(wanted[name])), (name, shape)
-
-
-def test_a_row_is_left_where_the_first_is_found():
-    """By the position alone, that is: where what stands for none counts, too, it is not."""
-    x = sg.input("x", ("n", "m"), "float32")
-    (kernel,) = sg.compile(sg.Graph(sg.argmax(x, axis=1))).kernels
-    assert "        break\n" in kernel.source
-    at = sg.iota(x.shape, 1, like=x)
-    (kernel,) = sg.compile(sg.Graph(sg.max(sg.where(x > 0, at, -1), axis=1))).kernels
-    assert "break" not in kernel.source

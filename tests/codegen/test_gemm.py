@@ -1,6 +1,5 @@
 """Products of matrices: every layout, tile and register width gives the same bytes."""
 
-import re
 from itertools import pairwise, product as product_of
 
 import numpy as np
@@ -10,9 +9,8 @@ from staticgrad.backends import render
 from staticgrad.codegen.products import direct, gemm
 from staticgrad.codegen.products.streams import WIDEST
 from staticgrad.ir.kernels.parser import parse_kernel
-from staticgrad.ir.kernels.stages import CHUNK, LONE, MANY_PANELS, STREAMED, TALL
+from staticgrad.ir.kernels.stages import CHUNK, LONE, STREAMED
 from staticgrad.narrow_floats import STORED, narrowed
-from staticgrad.native.language import frontend
 from staticgrad.native.machine import Machine
 from tests.codegen.kernel_runs import assert_close
 from tests.native.support import LONG_BY_NUMBA, assert_same, call
@@ -205,41 +203,6 @@ def test_every_reader_gives_the_same_bytes(letter, mode):
         assert_same(found, usual, f"{m}x{n}x{k}")
 
 
-@pytest.mark.thinned(3)
-@pytest.mark.parametrize("layout", ["along", "across"])
-@pytest.mark.parametrize("letter", ["f", "d"])
-def test_tall_chunks_have_the_same_bytes(letter, layout):
-    """So cut are products of many columns."""
-    n = MANY_PANELS * 128 // np.dtype(letter).itemsize + 5
-    for m, k in ((2 * TALL + 9, 70), (TALL, 512), (TALL + 1, 1025)):
-        a = RNG.normal(size=(1, m, k)).astype(letter)
-        b = RNG.normal(size=(1, k, n)).astype(letter)
-        first, last = slice(40), slice(n - 40, n)
-        usual = [made(a, b[..., part], (layout, "along"), "vector", 512) for part in (first, last)]
-        for bits in (512, 256):
-            for other in ("along", "across"):
-                found = made(a, b, (layout, other), "vector", bits)
-                for part, values in zip((first, last), usual, strict=True):
-                    assert_same(found[..., part].copy(), values, f"{m} {k} {bits}")
-
-
-@pytest.mark.parametrize(
-    ("rows", "columns", "wanted"),
-    [
-        (4 * CHUNK + 1, 128, 20),
-        (4 * CHUNK + 1, 160, 15),
-        (512, 512, 16),
-        (64, 512, 16),
-        (2 * TALL + 1, 1024, 33),
-        (2, 512, 4),
-    ],
-)
-def test_few_iterations_take_fewer_panels(rows, columns, wanted):
-    """Five of four panels would leave one of two workers waiting for a fifth of the time."""
-    kernel = product("along", "along", "f32", False)
-    assert kernel.iterations([rows, columns, 7, 1, *[1] * 7]) == wanted
-
-
 @pytest.mark.thinned
 @pytest.mark.parametrize(
     "layouts", [("along", "along"), ("across", "along"), ("apart", "across"), ("along", "across")]
@@ -293,47 +256,3 @@ def test_narrow_factors_have_the_bytes_of_wide_copies(letters, layouts, bits, li
         usual = made(*wide, ("along", "along"), "vector", 512)
         found = made(*lying, layouts, "vector", bits, literal=literal)
         assert_same(found, usual, f"{m}x{n}x{k}")
-
-
-def test_what_is_known_of_sizes_decides_about_tiles():
-    for sizes, layouts, packs in [
-        ((40, 16, 4096), ("along", "along"), False),
-        ((40, 33, 65), ("along", "along"), True),
-        ((40, 16, 4097), ("along", "along"), True),
-        ((40, 16, 65), ("along", "across"), True),
-        ((40, 500, 32), ("along", "across"), False),
-        ((40, 500, 32), ("across", "across"), False),
-        ((40, 500, 64), ("along", "along"), True),
-    ]:
-        source = render(product(*layouts, "f32", True, sizes), Machine())
-        assert ("shared_tiles" in source) == packs, sizes
-
-
-@pytest.mark.parametrize("bits", [512, 256])
-def test_blocks_of_a_long_chain_are_added_in_order(bits):
-    a, b = (RNG.normal(size=size).astype("f4") for size in ((1, 30, 9000), (1, 9000, 33)))
-    parts = [
-        made(a[..., part], b[:, part], ("along", "along"), "vector", 512)
-        for part in (slice(4096), slice(4096, 8192), slice(8192, 9000))
-    ]
-    for layouts in (("along", "along"), ("across", "across")):
-        found = made(a, b, layouts, "vector", bits)
-        assert_same(found, (parts[0] + parts[1]) + parts[2], str(layouts))
-
-
-def test_products_share_their_tiles_and_what_packs_them():
-    tiles = set()
-    for lies, packed in (("along", ["lines"]), ("across", ["rows"])):
-        plain, update = (
-            render(product(lies, lies, "f32", update), Machine()) for update in (False, True)
-        )
-        found = [frontend.modules(source, "k") for source in (plain, update)]
-        assert found[0].shared == found[1].shared
-        names = {name.split("_")[1].rstrip("0123456789") for name in found[0].shared}
-        assert names == {"tiles", "panel", "streams", *packed}
-        tiles |= {name for name in found[0].shared if name.startswith("shared_tiles")}
-        kernel = found[0].kernel
-        assert not re.search(r"transpose\d", kernel)
-        ends = kernel.count("@llvm.masked.load.v16f32.p0(ptr %")
-        assert ends <= 4  # last vectors of streams of one inner index and of two
-    assert len(tiles) == 1, "rows along memory and across it have tiles of their own"

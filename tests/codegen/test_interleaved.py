@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from staticgrad.backends import render
-from staticgrad.ir.kernels import interleaving
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.kernels.verify import verify_kernel
 from tests.diagonals import diagonals
@@ -57,12 +56,6 @@ def parts_of_rows(step, places):
     return source_of(*[" ".join(f"j*{n}+{k}" for k in range(places)) for n in (step, places)])
 
 
-@pytest.mark.parametrize(("step", "fewest"), [(32, 3), (33, 4), (128, 4), (129, 8), (1000, 8)])
-def test_parts_of_rows_far_apart_are_read_in_squares_if_they_are_long(step, fewest):
-    assert strided(parts_of_rows(step, fewest)) == (0, 0)
-    assert strided(parts_of_rows(step, fewest - 1))[0] == fewest - 1
-
-
 @diagonals(2, ("mode", MODES), ("step,places", [(33, 4), (40, 35), (129, 8)]), daily="vector")
 def test_parts_of_rows_far_apart(step, places, mode, fences):
     """Up to the end of memory, of which there are 1,024 elements, and of longer arrays."""
@@ -75,33 +68,6 @@ def test_parts_of_rows_far_apart(step, places, mode, fences):
         call(source, [x, found], [rows], 0, rows, mode=mode)
         wanted = [x[row * step : row * step + places] for row in range(rows)]
         assert_same(found, np.concatenate(wanted), f"{rows} rows of {step}")
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_many_squares_are_transposed_by_a_function_that_kernels_share(mode, fences, monkeypatch):
-    places = [" ".join(f"j*{step}+{k}" for k in range(step - 1)) for step in range(4, 13)]
-    assert "shared_square" not in source_of(" ".join(places[:8]), " ".join(places[:8]))
-    assert source_of(" ".join(places), " ".join(places)).count("    shared_square") >= 9
-    monkeypatch.setattr(interleaving, "MANY", 0)
-    test_rows_move_to_the_end_of_memory_and_no_further(17, mode, fences)
-    assert "shared_square" in source_of("j*4 j*4+1 j*4+2", "j*4 j*4+1 j*4+2")
-
-
-def strided(source):
-    """How many loads and stores go lane by lane; short bodies stand twice, for the last vector."""
-    times = 2 if "while" in source else 1
-    return source.count("load_strided(") // times, source.count("store_strided(") // times
-
-
-def test_what_is_no_run_is_taken_lane_by_lane():
-    assert strided(source_of("j*2 j*2+1", "j*2 j*2+1")) == (0, 0)
-    assert strided(source_of("j*2", "j*2")) == (1, 1)
-    assert strided(source_of("j:2 j*2+1", "j*2+1 j:2")) == (0, 0)
-    assert strided(source_of("j:2 j*3+1", "j:2 j*3+1")) == (2, 2)
-    assert strided(source_of("j*3 j*3+1", "j*3 j*3+1")) == (2, 2)
-    assert strided(source_of("j*2 j*2+1 j*2+2", "j*4 j*4+1 j*4+2")) == (1, 0)
-    assert strided(source_of("j*33 j*33+1 j*33+2", "j*3 j*3+1 j*3+2")) == (3, 0)
-    assert strided(source_of("j*2 j*2+1", "j*2 j*3")) == (0, 2)
 
 
 @pytest.mark.parametrize("mode", MODES)

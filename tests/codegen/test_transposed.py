@@ -38,18 +38,6 @@ kernel(p0: in f32, p1: in f32, p2: in f32, p3: out f32; n0, n1) over i0: n0 {
   }
 }
 """
-STORED = """\
-kernel(p0: in f32, p1: in f64, p2: out f64, p3: out f32; n0, n1, n2, n3) over i0: n0, i1: n1 {
-  map j: n2 {
-    %0: f32 = load p0[i0*n3 + i1*n2 + j]
-    %1: f64 = load p1[i1 + j*n1]
-    %2: f64 = cast %0
-    %3: f64 = add %2, %1
-    store p2[i0*n3 + i1 + j*n1] = %3
-    store p3[i0*n3 + i1*n2 + j] = %0
-  }
-}
-"""
 
 
 def made(text):
@@ -98,52 +86,6 @@ def test_a_tile_ends_where_its_rows_do(mode):
         call(source, [x, y, sums, copy], [n0, n1, n2, n1 * n2], begin, end, mode=mode)
     assert_same(copy, np.ascontiguousarray(x.transpose(0, 2, 1)), mode)
     assert_same(sums, np.ascontiguousarray(x.transpose(0, 2, 1) + y.T), mode)
-
-
-def test_a_group_of_rows_fills_its_tiles():
-    kernel = made(PLAIN)
-    for columns in (10, 1000, 100_000):
-        assert kernel.grain((1000, columns)) % kernel.tile_rows == 0
-    other = made(PLAIN.replace("i0 + j*n0", "i0*n1 + j"))
-    assert not other.transposed
-    assert other.grain((1000, 100_000)) == 1
-
-
-@pytest.mark.parametrize("change", ["store p3[i0*n1 + j] = %4", "i0 + j*n0"])
-def test_what_is_no_neighbour_or_is_written_is_not_transposed(change):
-    other = {
-        "store p3[i0*n1 + j] = %4": "store p3[i0*n1 + j] = %4\n    store p0[i0 + j*n0] = %4",
-        "i0 + j*n0": "i0*n1 + j*n0",
-    }[change]
-    text = PLAIN.replace(change, other)
-    if "store p0" in other:
-        text = text.replace("p0: in", "p0: inout")
-    assert not made(text).transposed
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_what_lies_across_memory_is_stored_by_squares(mode):
-    """Stores across memory, along it, and a load across it: rows of any number and length."""
-    shapes = [(1, 1, 1), (1, 16, 32), (1, 33, 15), (3, 5, 18), (1, 70, 5)]
-    with closing(Guarded()) as fence:
-        for shape in shapes[:: 1 if mode == "vector" else 2]:
-            check_stores(mode, fence, shape)
-
-
-def check_stores(mode, fence, shape):
-    kernel = made(STORED)
-    source, random = render(kernel), np.random.default_rng(5)
-    assert "store_strided" not in source
-    assert len(kernel.transposed_stores) == len(kernel.transposed) == 1
-    n0, n1, n2 = shape
-    x = random.standard_normal(shape).astype("f4")
-    y = random.standard_normal((n2, n1))
-    sums = fence.at_end(np.dtype("f8"), n0 * n1 * n2).reshape(n0, n2, n1)
-    copy, rows = np.zeros(shape, "f4"), n0 * n1
-    for begin, end in pairwise([0, rows // 3, rows // 2, rows]):
-        call(source, [x, y, sums, copy], [n0, n1, n2, n1 * n2], begin, end, mode=mode)
-    assert_same(copy, x, f"{shape} {mode}")
-    assert_same(sums, x.transpose(0, 2, 1) + y, f"{shape} {mode}")
 
 
 def multiplied(x, y):
@@ -242,12 +184,3 @@ def test_programs_across_memory(name, dtype):
         assert len(f.kernels) == 1
         assert not any("_strided" in kernel.source for kernel in f.kernels)
     assert "whole_turn" in f.kernels[0].source or name != "long bodies"
-
-
-def test_parameters_are_updated_across_memory():
-    w = sg.parameter("w", np.arange(1200.0).reshape(30, 40))
-    step = sg.compile(sg.Graph({}, updates={w: (w.T * sg.input("v", (40, 30), "float64")).T}))
-    scale = np.random.default_rng(2).standard_normal((40, 30))
-    wanted = w.value * scale.T
-    step.run({"v": scale})
-    assert_same(w.value, np.ascontiguousarray(wanted), "updated")

@@ -4,7 +4,6 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
 
 from staticgrad.analysis.barriers import barriers
 from staticgrad.analysis.plan_check import verify_plan
@@ -64,37 +63,6 @@ def test_random_kernels_reach_from_the_first_to_the_last_place(seed):
         check(kernel, tuple(int(n) for n in rng.integers(0, 5, len(kernel.arguments))))
 
 
-STRIDED = """\
-kernel(p0: in f32, p1: out f32; n0, n1, n2) over i0: n0 {
-  map j: n1 {
-    %0: f32 = load p0[i0*n2 + j*-2]
-    store p1[i0*n1 + j] = %0
-  }
-}
-"""
-WINDOW = """\
-kernel(p0: in f32, p1: out f32; n0, n1) {
-  map j: n0 {
-    %0: f32 = load p0[[j*2 + -1 in n1]*3]
-    store p1[j] = %0
-  }
-}
-"""
-
-
-def test_reversed_axes_and_positions_with_ends():
-    strided, window = parse_kernel(STRIDED), parse_kernel(WINDOW)
-    assert reaches(strided, (3, 4, 10)) == ((-24, 84), (0, 48))
-    assert reaches(strided, (3, 4, -10)) == ((-104, 4), (0, 48))
-    assert reaches(strided, (3, 0, 10)) == reaches(strided, (0, 3, 10)) == ((0, 0), (0, 0))
-    assert reaches(window, (4, 5)) == ((0, 52), (0, 16))
-    assert reaches(window, (4, 0)) == ((0, 0), (0, 16))
-    for n in range(4):
-        for m in (-3, 0, 2):
-            check(strided, (n, 3, m))
-            check(window, (n, abs(m)))
-
-
 def halves(first, second):
     """-x and -z written to two places of one result of 2n elements, which a third step reads."""
     build = Builder()
@@ -119,20 +87,6 @@ def test_pieces_of_one_buffer_need_no_barrier():
         verify_plan(Planner(halves(0, second)).plan({"n": 0}))
 
 
-def test_a_step_may_write_beside_what_it_reads():
-    for begin, fits in ((N, True), (N - 1, False)):
-        build = Builder()
-        x, y = build.buffer("input", label="x"), build.buffer("output", 2 * N, label="y")
-        build.step(NEGATE, x, y)
-        build.step(NEGATE, y, Binding(y, begin))
-        made = Planner(build.schedule(y=y)).plan({"n": 50})
-        if fits:
-            verify_plan(made)
-        else:
-            with pytest.raises(VerifyError, match="reads 'b1' while it writes it"):
-                verify_plan(made)
-
-
 ROWS = """kernel(p0: out f32, p1: out f32; n0, n1, n2) over i0: n0 {
   map j: n1 {
     store p0[i0*n2 + j] = f32(0.0)
@@ -146,46 +100,3 @@ def said(rows, length, stride, offsets):
     """What is said of two stores to rows of a matrix."""
     kernel = parse_kernel(ROWS)
     return stores_apart(kernel, (rows, length, stride), ("p0", "p1"), offsets)
-
-
-def elements(rows, length, stride, offset):
-    return {offset + i * stride + j for i in range(rows) for j in range(length)}
-
-
-@given(st.integers(0, 4), st.integers(0, 5), st.integers(2, 12), st.integers(0, 30))
-def test_what_lies_apart_never_meets(rows, length, stride, offset):
-    one, other = (elements(rows, length, stride, at) for at in (0, offset))
-    if said(rows, length, stride, (0, offset)):
-        assert one.isdisjoint(other)
-    elif offset >= length and offset + length <= stride and length:
-        raise AssertionError("columns side by side")
-
-
-@pytest.mark.parametrize(
-    ("length", "stride", "offsets", "apart"),
-    [
-        (N, 2 * N, (0, N), True),
-        (N, 2 * N, (N, 0), True),
-        (N + 1, 2 * N, (0, N), False),
-        (N, N, (0, 5 * N), True),
-        (N, N, (0, 2 * N), False),
-        (8, 32, (0, 24), True),
-        (8, 32, (0, 25), False),
-    ],
-)
-def test_named_sizes(length, stride, offsets, apart):
-    assert said(5, length, stride, offsets) is apart
-
-
-def test_stores_that_move_in_another_way_are_not_told_apart():
-    kernel = parse_kernel(ROWS.replace("store p1[i0*n2 + j]", "store p1[i0 + j*n2]"))
-    assert not stores_apart(kernel, (2, 2, 9), ("p0", "p1"), (0, 100))
-
-
-@pytest.mark.parametrize(("rows", "length"), [(0, 3), (4, 0)])
-def test_where_nothing_is_stored_nothing_meets(rows, length):
-    assert said(rows, length, 9, (0, 0))
-    text = ROWS.replace(
-        "store p1[i0*n2 + j]", "store p0[i0*n2 + j] = f32(2.0)\n    store p1[i0*n2 + j]"
-    )
-    assert stores_apart(parse_kernel(text), (rows, length, 9), ("p0", "p1"), (0, 0))

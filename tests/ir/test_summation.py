@@ -1,13 +1,10 @@
 """The tree of a sum: against a second, scalar reading of its definition; its zeros; its error."""
 
-from itertools import pairwise, product
-
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
 from staticgrad.ir import summation
-from staticgrad.types.dtype import ALL_DTYPES, F32, F64, I8
 from tests.limits import finfo
 
 # -- the definition once more, one number at a time -----------------------------------------------
@@ -127,46 +124,6 @@ def test_follows_the_definition_on_any_shape(shape, data):
     assert same_bits(summation.tree_sum(array, axes), by_definition(array, axes))
 
 
-def test_the_column_tree_is_not_a_row_tree(rng):
-    """The order matters, or the tests above would not see a wrong one."""
-    terms = rng.normal(size=5000).astype(np.float32)
-    assert summation.lane_sum(terms) != summation.column_sum(terms)
-    assert float(summation.lane_sum(terms)) != pytest.approx(
-        float(terms.sum(dtype=np.float64)), rel=1e-12
-    )
-
-
-@pytest.mark.parametrize(
-    ("rank", "axes", "rows", "rest"),
-    [
-        (1, (0,), (0,), ()),
-        (2, (0,), (), (0,)),
-        (2, (1,), (1,), ()),
-        (2, (0, 1), (1,), (0,)),
-        (3, (0, 1, 2), (1, 2), (0,)),
-        (3, (0, 2), (2,), (0,)),
-        (3, (0, 1), (), (0, 1)),
-        (4, (0, 2, 3), (2, 3), (0,)),
-        (4, (1,), (), (1,)),
-    ],
-)
-def test_decompose(rank, axes, rows, rest):
-    assert summation.decompose(rank, axes) == (rows, rest)
-
-
-def test_every_reduced_axis_stands_on_one_side():
-    for rank in range(1, 5):
-        for chosen in product([False, True], repeat=rank):
-            axes = tuple(axis for axis in range(rank) if chosen[axis])
-            rows, rest = summation.decompose(rank, axes)
-            assert sorted(rows + rest) == list(axes)
-            assert all(b == a + 1 for a, b in pairwise(rows))
-    assert [summation.lanes(d) for d in (F32, F64, I8)] == [16, 8, 16]
-    assert [summation.group_length(m) for m in (1, 32, 1024, 1025, 3200)] == [32, 32, 32, 33, 100]
-    for terms in range(1, 5000):
-        assert -(-terms // summation.group_length(terms)) <= 32
-
-
 @pytest.mark.parametrize("shape", [(1,), (20,), (5000,), (3, 3), (40, 5), (5, 40)])
 def test_negative_zeros_stay(shape):
     zeros = np.full(shape, -0.0, np.float32)
@@ -189,42 +146,6 @@ def test_a_sum_over_no_elements_is_positive_zero(shape, axes, dtype):
     assert found.shape == kept
     assert not np.signbit(found.astype(float)).any()
     assert (found == 0).all()
-
-
-def test_padding_with_negative_zero_changes_nothing(rng):
-    """Renderers may pad a row to whole vectors, whole blocks, and further blocks."""
-    for count in (1, 5, 16, 4095, 4096, 9000, 13000):
-        terms = rng.normal(size=count).astype(np.float32)
-        for more in (1, 16, summation.BLOCK, 3 * summation.BLOCK + 5):
-            padded = np.concatenate([terms, np.full(more, -0.0, np.float32)])
-            assert summation.lane_sum(padded) == summation.lane_sum(terms)
-
-
-def test_infinities_and_nan_pass_through():
-    terms = np.ones((3, 40), np.float32)
-    terms[0, 3], terms[1, 5], terms[1, 30], terms[2, 39] = np.inf, np.inf, -np.inf, np.nan
-    found = summation.tree_sum(terms, (1,))
-    assert found[0] == np.inf
-    assert np.isnan(found[1:]).all()
-    assert summation.tree_sum(np.full(40, 3e38, np.float32), (0,)) == np.inf
-
-
-@pytest.mark.parametrize("dtype", [d.numpy for d in ALL_DTYPES if d.is_integer], ids=str)
-def test_integers_wrap_in_their_own_dtype(dtype, rng):
-    array = rng.integers(0, 100, (30, 40)).astype(dtype)
-    for axes in ((0,), (1,), (0, 1)):
-        exact = array.astype(object).sum(axis=axes)
-        wrapped = np.asarray(exact % 2 ** (8 * dtype.itemsize)).astype(np.uint64).astype(dtype)
-        found = summation.tree_sum(array, axes)
-        assert found.dtype == dtype
-        np.testing.assert_array_equal(found, wrapped)
-
-
-def test_a_strided_operand_has_the_tree_of_its_shape(rng):
-    wide = rng.normal(size=(70, 90)).astype(np.float32)
-    for view in (wide[::2, ::3], wide.T, wide[::-1]):
-        for axes in ((0,), (1,), (0, 1)):
-            assert same_bits(summation.tree_sum(view, axes), summation.tree_sum(view.copy(), axes))
 
 
 @pytest.mark.thinned(4)

@@ -8,23 +8,13 @@ from staticgrad.errors import ParseError, UnknownNameError
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.parser import parse
 from staticgrad.ir.schedule_text import parse_plan, parse_schedule
-from staticgrad.types.arrays import TensorType
-from staticgrad.types.dim import dim
-from staticgrad.types.dtype import F32
 from tests.cases import check_all
 from tests.ir.kernel_samples import (
-    COLUMNS,
-    EVERYTHING,
-    GEMM,
-    INDICES,
     KERNELS,
-    SCATTER,
-    SEARCH,
-    SORT,
 )
 from tests.ir.sample_ops import STEP
 from tests.ir.schedule_samples import PLAN, SCHEDULE
-from tests.random_graphs import input_value, parameter_value
+from tests.random_graphs import parameter_value
 
 # Rows: old text, new text with § before what is to blame, headline, and hint where there is one.
 
@@ -74,63 +64,6 @@ GRAPH = [
     ("tanh(%0)", "sample.everything{count=1, §axes=(1)}(%0)", "axes takes tuple[int, ...]"),
     ("tanh(%0)", 'sample.everything{count=1, axes=§("a")}(%0)', "(value,)"),
 ]
-#: The first word of a row is the kernel.
-KERNEL = [
-    (EVERYTHING, "p0: in f32", "p0: §input f32", "input is not the mode of an operand"),
-    (EVERYTHING, "p1: in", "§p0: in", "the operand p0 is declared twice"),
-    (EVERYTHING, "n0, n1,", "n0, §n0,", "the argument n0 is declared twice"),
-    (EVERYTHING, "i1: 3", "§i0: 3", "the loop i0 is declared twice"),
-    (EVERYTHING, "i1: 3", "i1: §n9", "n9 is not an integer argument"),
-    (EVERYTHING, "map j", "§mapp j", "mapp is not a stage"),
-    (EVERYTHING, "%1: i64 = cast", "%1: i64 = §casts", "casts is not a primitive", "cast?"),
-    (EVERYTHING, "fma %2, %3, f32(-0.0)", "§fma %2, %3", "fma takes 3 operands, got 2"),
-    (EVERYTHING, "fma %2, %3, f32(-0.0)", "§fma %2, %3, f64(1.0)", "dtypes differ"),
-    (EVERYTHING, "select %5, %4", "§select %4, %4", "the condition is not a bool"),
-    (EVERYTHING, "%5: bool = lt", "%5: f32 = §lt", "lt of f32, f32 gives bool, not f32"),
-    (EVERYTHING, "%3: f32 = load", "%3: f64 = §load", "p2 is f32, the text says f64"),
-    (EVERYTHING, "load p0[i0*n1 + i1*-1 + @c0*n3", "§load p0[%0*n3",
-     "a gather index is i32, not i64"),
-    (EVERYTHING, "@c0*n3", "§@c1*n3", "@c1 is not defined before this line", "@c0"),
-    (EVERYTHING, "@c0*n3", "§k*n3", "k is not a loop around this access"),
-    (EVERYTHING, "@r1: f32", "§@r0: f32", "@r0 is defined twice"),
-    (EVERYTHING, "@r1: f32 = max", "@r1: §f64 = max", "@r1 is f32, the text says f64"),
-    (EVERYTHING, "= max f32", "= §maxi f32", "maxi is not an accumulation"),
-    (SORT, "keys j", "§rows j", "expected 'keys'"),
-    (SORT, "kept j: n2", "kept j: §n3", "n3 is not an integer argument"),
-    (SORT, "@at: i64 = order %1 in p1", "§@at: i32 = sum %1", "this statement has no place"),
-    (SORT, "sort {", "sort §j: n0 {", ""),
-    (SEARCH, "search left", "search §middle", "middle is not a side"),
-    (SEARCH, "%0 in p0 step 1", "%0 in §p9 step 1", "p9 is not an operand"),
-    (EVERYTHING, "wrap at", "wrap §to", "expected 'at' after the extent"),
-    (EVERYTHING, "to p5", "to §p9", "p9 is not an operand"),
-    (EVERYTHING, "%9: f32 = add", "§%6: f32 = add", "%6 is defined twice"),
-    (EVERYTHING, "%9, @r1", "§%6, @r1", "%6 belongs to another stage"),
-    (EVERYTHING, "%9, @r1", "§%99, @r1", "%99 is not defined", "did you mean %9?"),
-    (EVERYTHING, "%10: f32 =", "§%11: f32 = neg %9 %10: f32 =", "%11 is not used"),
-    (EVERYTHING, "mul i0, n1", "mul §j, n1", "j is neither a loop nor an argument here"),
-    (EVERYTHING, "f64(0.1)", "f64(§i0)", "i0 is not a float64"),
-    (EVERYTHING, "f64(0.1)", 'f64(§"x")', "'x' is not a float64"),
-    (EVERYTHING, "cast %0", "§cast %0, %0", "cast takes 1 operand, got 2"),
-    (EVERYTHING, "  scalar {", "  scalar { §42",
-     "expected %number, @name, 'store', 'column' or '}'"),
-    (COLUMNS, "@r1: f64 = min %0", "§store p1[j] = %0", "has no place in this part"),
-    (COLUMNS, "columns j: n0 {", "§columns j: n0, i: n1 {", "a columns stage has one loop"),
-    (COLUMNS, "rows", "§row", "expected 'rows'"),
-    (COLUMNS, "p1[j]", "p1[§i0]", "i0 is not a loop around this access"),
-    (GEMM, "gemm i: n1, j: n2, k: n3", "§gemm i: n1, j: n2", "a gemm stage has three loops"),
-    (GEMM, "k*0", "§j*0", "j is not a loop around this access"),
-    (GEMM, "k + j*n3", "§i + j*n3", "i is not a loop around this access"),
-    (GEMM, "@acc: f32 = sum", "§@sum: f32 = sum", "the product is called @acc"),
-    (GEMM, "@acc: f32", "@acc: §f64", "the product is f32, the text says f64"),
-    (GEMM, "p1[k + j*n3]", "p1[k + §n0]", "n0 is not a loop around this access"),
-    (GEMM, "p1[k + j*n3]", "§p1[k + (n0)]", "a factor of a product is not gathered"),
-    (GEMM, "@acc: f32 = sum", "fed { §scalar { } } @acc: f32 = sum", "only maps feed a product"),
-    (GEMM, "; n0, n1", "; §7, n1", "expected an integer argument, found '7'"),
-    (SCATTER, "}\n}\n", "}\n} §}\n", "the kernel has ended, but '}' follows"),
-    (SCATTER, "serial kernel", "§schedule", "expected 'kernel'"),
-    (INDICES, "*n0 +", "*n0 §-", "expected '+', '*' or ']'"),
-    (INDICES, "(j)", "(j §+", "expected ')'"),
-]  # fmt: skip
 SCHEDULES = [
     ("-schedule 1", "-schedule §2", "this is staticgrad-schedule 2; this release reads"),
     ("staticgrad-schedule 1", "§staticgrad-ir 1", "the text of a schedule starts with"),
@@ -177,7 +110,6 @@ PLANS = [
 ]
 MISTAKES = {
     "graph": (parse, [(STEP, *row) for row in GRAPH]),
-    "kernel": (parse_kernel, KERNEL),
     "schedule": (parse_schedule, [(SCHEDULE, *row) for row in SCHEDULES]),
     "plan": (parse_plan, [(PLAN, *row) for row in PLANS]),
 }
@@ -245,18 +177,6 @@ def test_endless_nesting_is_refused(open_):
             parse(text)
     with pytest.raises(ParseError, match="too many digits"):
         parse(STEP.replace("f32[4]", f"f32[{'9' * 5000}]"))
-
-
-def test_parameters_are_bound_by_name_or_start_at_zero():
-    w = parameter_value("w", np.arange(4, dtype="float32"))
-    graph = parse(STEP, parameters={"w": w})
-    assert graph.parameters[0].node is w.node
-    assert graph.parameters[1].value == 0
-    graph = parse(STEP, parameters={"w/b": np.float32(3)})
-    assert graph.parameters[1].value == 3
-    assert np.array_equal(graph.parameters[0].value, np.zeros(4))
-    x = input_value("x", TensorType(F32, (dim("batch", min=1), 4)))
-    assert parse(STEP, inputs={"x": x}).inputs[0] is x
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,14 @@
 """A part of ``tests.memory.sweep``: every optimizer, rate and reader of new values, every model.
 
-The whole takes most of an hour: ``python -m tests.memory.sweep``, or ``-m exhaustive``.
+The whole takes most of an hour: ``-m exhaustive``.
 """
 
 import pytest
 
 import staticgrad as sg
 from staticgrad.optim import SGD, Adam
-from tests.memory.budgets import kept, rises
 from tests.memory.models import MODELS
-from tests.memory.sweep import main, subject
+from tests.memory.sweep import subject
 from tests.optimizers import Case, counted, mixed_cases, norms, plain_cases
 
 SMALL = ("recurrent", "dropped_out")
@@ -59,14 +58,3 @@ def test_every_model_keeps_its_promises_with_adam(name):
         repeated = [made.check(True, checkpoint="recompute")]
     repeated.append(made.check(False, memory_budget=made.smallest))
     assert any(repeated) == (name != REORDERED)
-
-
-@pytest.mark.exhaustive
-@pytest.mark.parametrize("name", MODELS)
-def test_twenty_budgets_are_kept_and_smaller_ones_are_no_faster(name):
-    assert rises(kept(name))
-
-
-@pytest.mark.exhaustive
-def test_everything():
-    assert main(0, 1) == 0

@@ -10,89 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import staticgrad as sg
 from staticgrad import native
 from staticgrad.config import options
 from staticgrad.errors import CompileError, ConfigError
 from staticgrad.native import jit, loader, target
-from tests.native.support import assert_same, run_table
-
-
-def _arrays():
-    random = np.random.default_rng(7)
-    special = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1e-40, -87.5, 88.9, 3e38], np.float32)
-    return {
-        "x": np.concatenate([special, random.normal(size=91).astype(np.float32) * 3]),
-        "d": random.normal(size=77) * 4,
-        "a": random.normal(size=(19, 37)).astype(np.float32),
-        "w": random.normal(size=(37, 53)).astype(np.float32),
-        "b": random.normal(size=53).astype(np.float32),
-        "i": random.integers(0, 19, 23),
-    }
-
-
-def _dense(a, w, b):
-    """A product with its epilogue, and the products and sums of its gradient."""
-    out = sg.tanh(a @ w + b)
-    loss = sg.sum(out * out)
-    return [out, *sg.grad(loss, [a, w, b])]
-
-
-def _rows(a):
-    """Sums and maxima of rows and columns, in f32 and in f64."""
-    wide = a.astype("float64")
-    return [sg.nn.softmax(a), sg.sum(a, axis=0), sg.max(a, axis=1), sg.sum(wide), sg.var(wide, 0)]
-
-
-def _gathered(a, i):
-    """Rows picked and counted, rows added at indices (the gradient of picking)."""
-    picked = sg.take(a, i, 0)
-    return [picked, *sg.grad(sg.sum(picked * picked), [a]), sg.take(a, i, 1)]
-
-
-def _smooth(x):
-    return [sg.exp(x), sg.log(sg.absolute(x)), sg.tanh(x) * 2 - 1, sg.erf(x), sg.sin(x) > 0.5]
-
-
-PROGRAMS = {
-    "elementwise f32": (_smooth, "x"),
-    "elementwise f64": (_smooth, "d"),
-    "dense layer": (_dense, "a w b"),
-    "reductions": (_rows, "a"),
-    "gather and scatter": (_gathered, "a i"),
-}
-
-
-#: Of products by Numba, which takes seconds for one, ``tests.test_backends`` has the bytes.
-SLOW_BY_NUMBA = "dense layer"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=[pytest.mark.exhaustive] * (n == SLOW_BY_NUMBA)) for n in PROGRAMS],
-)
-def test_compiled_programs_have_the_same_bytes(name):
-    build, names = PROGRAMS[name]
-    feeds = {key: _arrays()[key] for key in names.split()}
-    places = {
-        key: sg.input(key, tuple(f"{key}{axis}" for axis in range(array.ndim)), array.dtype)
-        for key, array in feeds.items()
-    }
-    if name == "dense layer":
-        places = {k: sg.input(k, v.shape, v.dtype) for k, v in feeds.items()}
-    outputs = {f"out{at}": value for at, value in enumerate(build(*places.values()))}
-    found = []
-    for backend in ("vector", "numba"):
-        with options(backend=backend):
-            compiled = sg.compile(outputs)
-            assert {native.kernel(k.source).symbol[:4] for k in compiled.kernels} == {
-                f"sg_{backend[0]}"
-            }
-            found.append(compiled.run(feeds))
-    for key, wanted in found[0].items():
-        assert_same(found[1][key], wanted, f"{name} {key}")
-
+from tests.native.support import run_table
 
 SCALARS = """
 def series(x, terms):
@@ -163,16 +85,6 @@ def kernel(t, own, begin, end):
     )
     with pytest.raises(CompileError, match="which nobody defines"):
         loader.check(code.elf, code.symbol, target.host())
-
-
-def test_compiled_kernels_are_not_kept_by_numba():
-    from staticgrad.native.by_numba.target import KernelFunction
-
-    known = []
-    for constant in range(3):
-        jit.compile_source(ADD.format(constant=f"{constant}.5"), backend="numba")
-        known.append(len(KernelFunction.targetdescr.target_context._defns))
-    assert known[1] == known[2]
 
 
 ADD = """

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from staticgrad.config import options
-from staticgrad.native import jit
 from staticgrad.native.language.kinds import ELEMENTS, EVERY_COUNT, LANES
 from staticgrad.native.target import ladder
 from tests.diagonals import diagonals
@@ -193,62 +192,6 @@ def kernel(t, own, begin, end):
             np.testing.assert_array_equal(out, wanted)
 
 
-def bool_source(lanes):
-    """The loop that LLVM's vectoriser gets wrong on AVX-512, in explicit lanes."""
-    return f"""
-def kernel(t, own, begin, end):
-    out = ptr_b8(t[0]); res = ptr_b8(t[1]); live = ptr_b8(t[2]); size = ptr_i64(t[3])
-    total = ptr_i64(t[4])
-    count = i64x{lanes}(0)
-    for i in range(begin, end, {lanes}):
-        m = mask{lanes}(end - i)
-        alive = load(out, i, m) & ~load(res, i, m)
-        store(live, i, alive, m)
-        count = count + select(alive, load(size, i, m), i64x{lanes}(0))
-    store1(total, 0, hsum(count))
-"""
-
-
-def branching_source():
-    return """
-def kernel(t, own, begin, end):
-    out = ptr_b8(t[0]); res = ptr_b8(t[1]); live = ptr_b8(t[2]); size = ptr_i64(t[3])
-    total = ptr_i64(t[4])
-    count = i64x1(0)
-    for i in range(begin, end):
-        alive = load1(out, i) & ~load1(res, i)
-        store1(live, i, alive)
-        if word(alive):
-            count = count + load1(size, i)
-    store1(total, 0, count)
-"""
-
-
-@pytest.mark.thinned(3)
-@pytest.mark.parametrize("lanes", [0, *LANES])
-def test_bool_loop_at_every_size(lanes, rng):
-    source = bool_source(lanes) if lanes else branching_source()
-    for n in range(1, 200):
-        out, res = rng.random((2, n)) < [[0.6], [0.3]]
-        size = rng.integers(1, 100, n)
-        live, total = np.full(n, 9, np.uint8), np.zeros(1, np.int64)
-        call(source, [out, res, live, size, total], [], 0, n, mode="vector")
-        wanted = out & ~res
-        assert live.tolist() == wanted.tolist(), n
-        assert total[0] == size[wanted].sum(), n
-
-
-def test_bool_loop_as_plain_python(rng):
-    for n in (1, 15, 33):
-        out, res = rng.random((2, n)) < 0.5
-        live, total = np.zeros(n, np.uint8), np.zeros(1, np.int64)
-        call(
-            bool_source(16), [out, res, live, np.ones(n, np.int64), total], [], 0, n, mode="python"
-        )
-        assert live.tolist() == (out & ~res).tolist()
-        assert total[0] == (out & ~res).sum()
-
-
 @pytest.mark.thinned(4)
 @pytest.mark.parametrize("lanes", [lanes for lanes in LANES if lanes > 1])
 @pytest.mark.parametrize("name", ["b8", "i8", "u16", "f32"])
@@ -267,49 +210,3 @@ def kernel(t, own, begin, end):
     call(source, [stored, np.arange(64.0)], [17], 0, 1)
     assert stored[16] == 1
     assert (np.delete(stored, 16) == np.full(63, 2, "u1").astype(dtype)).all()
-
-
-@pytest.mark.thinned(2)
-@pytest.mark.parametrize("lanes", [8, 16])
-def test_masks_of_sixteen_lanes_are_made_before_the_loop_that_does_not_change_them(lanes):
-    """Every second element of rows that become shorter; what is made of a mask is moved with it."""
-    source = f"""
-def kernel(t, own, begin, end):
-    p = ptr_f32(t[0]); q = ptr_f32(t[1])
-    for o in range(begin, end):
-        for i in range(0, 3):
-            m = mask{lanes}(end - o)
-            at = (o * 3 + i) * {lanes}
-            store(q, at, load_strided(p, at * 2, 2, m), m)
-"""
-    (text,) = jit.modules(source, "vector")
-    innermost = text[text.index("@llvm.masked.load", text.index("define")) :]
-    inside = text[: text.index(innermost)].rsplit("\nb", 1)[1] + innermost
-    made = [line for line in inside.splitlines() if f" = shufflevector <{lanes} x i1>" in line]
-    assert bool(made) == (lanes < 16)
-    count = lanes + 2
-    given = np.arange(1, 6 * lanes * count + 1, dtype="f4").reshape(count, 3, lanes, 2)
-    on = np.arange(lanes) < np.arange(count, 0, -1)[:, None, None]
-    for mode in MODES:
-        found = np.full((count, 3, lanes), -1, "f4")
-        call(source, [given, found], [], 0, count, mode=mode)
-        np.testing.assert_array_equal(found, np.where(on, given[..., 0], -1))
-
-
-@pytest.mark.parametrize("name", sorted(ELEMENTS))
-def test_lanes_one_by_one_are_those_of_a_gather(name):
-    lanes, dtype = 16, ELEMENTS[name].numpy
-    source = f"""
-def kernel(t, own, begin, end):
-    p = ptr_{name}(t[0]); q = ptr_{name}(t[1]); places = ptr_i64(t[2])
-    m = mask{lanes}(end)
-    store{lanes}(q, 0, load_each(p, begin, load{lanes}(places, 0), m))
-"""
-    data = np.arange(60).astype(dtype)
-    places = np.random.default_rng(0).integers(0, 50, lanes)
-    for mode in ("vector", "python"):
-        for on in (lanes, 5):
-            made = np.ones(lanes, dtype)
-            call(source, [data, made, places], [], 3, on, mode=mode)
-            wanted = np.where(np.arange(lanes) < on, data[3 + places], np.zeros(1, dtype))
-            np.testing.assert_array_equal(made, wanted.astype(dtype))

@@ -95,41 +95,6 @@ def sections():
         yield made
 
 
-def test_who_begins_may_lose_some_time():
-    first = pool_code.FIRST_BALANCE
-    with sections() as made:
-        assert made.run(0, first)
-        assert made.run(MS)
-        assert made.run(MS, 3 * MS)
-        assert made.pool.state.stalls == 2
-        assert made.alone() == pool_code.LEAST_PENALTY
-
-
-def test_gains_pay_for_stalls():
-    with sections() as made:
-        made.pool.set("balance", 0)
-        for _ in range(6):
-            assert made.run(pool_code.TOLERANCE * MS)
-        for _ in range(2):
-            assert made.run(pool_code.TOLERANCE * MS, 3 * MS)
-        assert made.pool.state.stalls == 2
-        assert made.pool.get("balance") == 2 * MS
-        assert made.run(pool_code.TOLERANCE * MS, 9 * MS)
-        assert made.alone() == pool_code.LEAST_PENALTY
-
-
-def test_a_quarter_of_the_time_may_be_taken():
-    """The rest is shared: it gains more than waits lose, however long each of them is."""
-    with sections() as made:
-        made.pool.set("balance", pool_code.MOST_BALANCE)
-        for wait in (1, 10, 50):
-            for _ in range(8):
-                for _ in range(3):
-                    assert made.run(wait * MS)
-                assert made.run(0, wait * MS)
-        assert made.pool.state.stalls == 24
-
-
 def test_penalties_grow_until_the_balance_is_full():
     least, most = pool_code.LEAST_PENALTY, pool_code.MOST_PENALTY
     with sections() as made:
@@ -145,18 +110,6 @@ def test_penalties_grow_until_the_balance_is_full():
                 assert made.run(gain // 4 if enough else gain // 8)
             assert made.run(0, pool_code.MOST_BALANCE + MS)
             assert made.alone(2 * MS) == (least if enough else most)
-
-
-def test_who_tries_again_is_not_transposed_away_by_the_first_stall():
-    with sections() as made:
-        made.pool.set("balance", 0)
-        made.pool.set("penalty", pool_code.MOST_PENALTY)
-        assert made.run(0, MS)
-        assert made.alone(2 * MS) == pool_code.MOST_PENALTY
-        credit = pool_code.MOST_PENALTY // pool_code.CREDIT
-        for _ in range(credit // (2 * MS) - 1):
-            assert made.run(0, 2 * MS)
-        assert made.pool.state.stalls == credit // (2 * MS)
 
 
 def test_a_long_wait_for_a_worker_that_works_gains_nothing():

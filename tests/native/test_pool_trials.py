@@ -19,29 +19,6 @@ _SPENT = native.Head._fields.index("spent")
 _DECIDE = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)
 
 
-def test_what_takes_longer_shared_runs_alone():
-    """The worker takes half a millisecond for each of its groups, of which there are four."""
-
-    def slow(worker, point):
-        if worker == 1 and point == 1:
-            time.sleep(0.0005)
-
-    with pool_of(2, slow) as pool:
-        counted = Counted(pool, 2, [4], 1, measures=1)
-        runs = 0
-        while runs < 4:
-            counted.run(native.driver())
-            runs += 1
-        assert pool.state.sections >= 3
-        counted.run(native.driver(), 8)
-        shared = pool.state.sections
-        counted.run(native.driver(), pool_code.LEAST_REST - 1)
-        assert pool.state.sections == shared, "it was slower, and shared again"
-        counted.run(native.driver(), 12)  # the next trial
-        assert pool.state.sections > shared
-        counted.check(4 + 8 + pool_code.LEAST_REST - 1 + 12)
-
-
 def ways(costs, runs, helped=lambda run: True):
     """How each run goes, 1 alone, if shared and alone they take so long.
 
@@ -96,60 +73,16 @@ def test_runs_that_nobody_helped_are_no_reason_to_share():
     assert len(shared) < 80, "shared for a whole rest"
 
 
-def test_a_program_that_nobody_has_helped_is_tried_again_soon():
-    found = ways(lambda run: (500 if run >= 30 else 1050, 1000), 400, lambda run: run >= 30)
-    assert not any(found[45:]), "what others would have taken half of ran alone"
-    assert sum(found[:45]) <= 12
-
-
-def test_what_is_faster_shared_is_seldom_tried_alone():
-    found = ways(lambda run: (600, 1000), 1200)
-    alone = [run for run, way in enumerate(found) if way]
-    period = 6 + pool_code.SHARED_REST
-    assert alone == [3, 4, 3 + period, 4 + period, 3 + 2 * period, 4 + 2 * period]
-
-
 def test_what_became_slower_shared_is_tried_alone_soon():
     """Calls that come less often find the worker asleep."""
     found = ways(lambda run: (600, 1000) if run < 200 else (1500, 1100), 400)
     assert sum(found[200:]) > 200 - 30
 
 
-def test_what_is_hardly_faster_shared_is_tried_in_full():
-    found = ways(lambda run: (900, 1000), 1200)
-    alone = [run for run, way in enumerate(found) if way]
-    period = 12 + pool_code.SHARED_REST
-    assert {run % period for run in alone} == {3, 4, 5, 6}
-    assert len(alone) == 4 * 3
-
-
 def test_one_slow_run_alone_ends_no_trial():
     for slow in (3, 4):
         found = ways(lambda run, slow=slow: (1000, 9000 if run == slow else 500), 12)
         assert found == [0] * 3 + [1] * 4 + [0] * 4 + [1]
-
-
-def test_the_first_runs_decide_nothing():
-    """They are cold: while they are shared, the worker takes half a millisecond for its group."""
-    left = [3]
-
-    def slow(worker, point):
-        if worker == 1 and point == 1 and left[0] > 0:
-            time.sleep(0.0005)
-
-    with pool_of(2, slow) as pool:
-        counted = Counted(pool, 2, [2], 1, measures=1)
-        while left[0] > 0:
-            counted.run(native.driver())
-            left[0] -= 1
-        shared = pool.state.sections
-        counted.run(native.driver(), 4)
-        assert pool.state.sections == shared, "the next four runs were not alone"
-        counted.run(native.driver(), 5)
-        assert pool.state.sections >= shared + 4, "and then four were not shared"
-        head = native.Head(*counted.blocks[0, : native.HEAD_WORDS].tolist())
-        assert head.shared < 500_000
-        counted.check(12)
 
 
 def test_what_takes_long_is_always_shared():

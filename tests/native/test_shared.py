@@ -7,11 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import staticgrad as sg
 from staticgrad import native
 from staticgrad.errors import CompileError
 from staticgrad.native import jit, loader, target
-from staticgrad.native.language import frontend
 from tests.native.support import MODES, assert_same, call
 
 SHARED = """\
@@ -43,25 +41,6 @@ def test_shared_functions_compute_what_they_say(mode):
         wanted = 2 * (x + np.float32(constant)) ** 2 + 1
         call(source(constant), [x], [], 0, 64, mode=mode)
         assert_same(x, wanted, mode)
-
-
-def test_kernels_with_a_shared_function_leave_it_out():
-    first, second = (frontend.modules(source(c), f"k{c:.0f}") for c in (1.0, 2.0))
-    assert first.shared == second.shared
-    ((symbol, text),) = first.shared.items()
-    assert f"define void @{symbol}(" in text
-    assert "@twice" in text
-    for one in (first, second):
-        assert f"declare void @{symbol}(" in one.kernel
-        assert "define" in one.kernel
-        assert f"define internal void @{symbol}" not in one.kernel
-    assert f"define internal void @{symbol}(" in frontend.module_text(source(1.0), "k")
-
-
-def test_another_content_is_another_function():
-    changed = source(1.0).replace("v + v", "v * v")
-    (first,), (second,) = (frontend.modules(text, "k").shared for text in (source(1.0), changed))
-    assert first != second
 
 
 def test_a_kernel_whose_shared_function_nobody_loaded_is_refused():
@@ -110,30 +89,6 @@ def test_a_shared_function_is_found_on_disk_or_made_anew(tmp_path):
     shared[0].unlink()
     assert run(tmp_path) == ["1", "0"]
     assert run(tmp_path) == ["0", "1"]
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_an_address_is_a_word_that_makes_a_pointer_again(mode):
-    text = """\
-def kernel(t, own, begin, end):
-    p = ptr_f32(t[0])
-    place = address(p)
-    if begin > 3:
-        q = local_f32(16)
-        place = address(q)
-    store16(ptr_f32(place), 0, load16(p, 0) + 1.0)
-"""
-    x = np.zeros(16, "f4")
-    for begin in (0, 4):
-        call(text, [x], [], begin, 5, mode=mode)
-    assert_same(x, np.ones(16, "f4"), mode)
-
-
-def test_an_address_of_no_pointer_is_refused():
-    text = "def kernel(t, own, begin, end):\n    a = address(begin)\n"
-    for backend in ("vector", "numba"):
-        with pytest.raises(CompileError, match="does not take"):
-            native.kernel(text, backend=backend)
 
 
 def made(constant):
@@ -203,30 +158,3 @@ def test_a_kernel_that_is_refused_leaves_the_others(monkeypatch):
     native.prepare([source(24.0), source(25.0)])
     assert [native.kernel(source(c)).origin for c in (24.0, 25.0)] == ["compiled"] * 2
     assert float(made(24.0)[0]) == 1251
-
-
-def test_modules_are_of_one_level_and_not_too_long(monkeypatch):
-    monkeypatch.setattr(loader, "LONGEST", 100)
-    runs = "\n".join(["x", *["  %v = add i64 1, 2"] * 60])  # a long run of instructions
-    short = "\n".join(["x", *["  br label %b"] * 60])
-    parts = [*loader._modules({"a": runs, "b": short, "c": runs, "d": short, "e": "x\n  br b"})]
-    assert [[*part] for _, part in parts] == [["b"], ["d", "e"], ["a"], ["c"]]
-    assert [level for level, _ in parts] == [1, 1, 2, 2]
-
-
-@pytest.mark.slow
-def test_a_program_has_fewer_objects_than_kernels(tmp_path, monkeypatch):
-    monkeypatch.setenv("STATICGRAD_CACHE_DIR", str(tmp_path))
-    x = sg.input("x", ("n", 7), "float64")
-    # Numbers that no other test has: a kernel that the process has already is not compiled.
-    y = sg.tanh(x @ sg.exp(0.81251 * x).T + 0.34567).sum(0) * 1.0625003
-    f = sg.compile(sg.Graph({"y": y, "slope": sg.grad(y.sum(), x)}))
-    at = np.linspace(-1, 1, 21).reshape(3, 7)
-    np.testing.assert_allclose(
-        f.run({"x": at})["y"], np.tanh(at @ np.exp(0.81251 * at).T + 0.34567).sum(0) * 1.0625003
-    )
-    objects = [path for path in tmp_path.rglob("*.kernel") if b"\x7fELF" in path.read_bytes()]
-    fresh = [kernel for kernel in f.kernels if kernel.origin == "compiled"]
-    assert len(fresh) >= 3
-    named = [path for path in objects if path.read_bytes().count(b"sg_v_") > 1]
-    assert 1 <= len(named) < len(fresh)

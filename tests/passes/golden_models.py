@@ -1,18 +1,11 @@
-"""Four training steps as benchmarks have them, small; their texts after O1 are kept in ``golden/``.
+"""Four training steps as benchmarks have them, small; and what the rules of O1 do in them."""
 
-``python -m tests.passes.golden_models`` writes the texts anew; reviewers read the difference.
-"""
-
-import re
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 
 import staticgrad as sg
 from passes.pipelines import pipeline
-
-FOLDER = Path(__file__).parent / "golden"
 
 
 def mlp():
@@ -68,11 +61,6 @@ def trained(loss, weights, name):
 MODELS = {f.__name__: f for f in (mlp, logreg, lnblock, attention)}
 
 
-def golden_text(name):
-    """The model after O1, without the lines of this file."""
-    return re.sub(r"\s+#.*", "", str(pipeline("O1")(MODELS[name]()))).rstrip() + "\n"
-
-
 def hits_table(level="O1"):
     """Which rule did how much in each model, as Markdown; made of the reports of the passes."""
     runs = [pipeline(level).run(build())[1] for build in MODELS.values()]
@@ -95,9 +83,3 @@ def hits_table(level="O1"):
 def _order(rule, hits):
     """Rules that apply most often first."""
     return -sum(found[rule] for found in hits), rule
-
-
-if __name__ == "__main__":
-    FOLDER.mkdir(exist_ok=True)
-    for each in MODELS:
-        (FOLDER / f"{each}.sg").write_text(golden_text(each), "utf-8")

@@ -10,7 +10,7 @@ import pytest
 import staticgrad as sg
 from staticgrad.fusion.blocks import blocked
 from staticgrad.fusion.grouping import group
-from staticgrad.ir.kernels.stages import Gemm, Loop, Map, nested
+from staticgrad.ir.kernels.stages import Loop
 from staticgrad.ir.schedule import KernelStep
 from tests.compiled.ways import check, drawn
 from tests.diagonals import diagonals
@@ -155,24 +155,6 @@ def test_zeros_keep_their_sign(sign):
     assert any(np.signbit(a[a == 0]).any() for a in f.run(feeds).values())
 
 
-@pytest.mark.parametrize(
-    ("backend", "is_derived"),
-    [
-        ("vector", True),
-        pytest.param("numba", False, marks=pytest.mark.exhaustive),
-        pytest.param("numba", True, marks=pytest.mark.exhaustive),
-    ],
-)
-def test_backends(backend, is_derived):
-    outputs = derived(sources_of((2,), 40, 40, 16, 16))
-    outputs = outputs if is_derived else {"o": outputs["o"]}
-    feeds = drawn(outputs)
-    found = sg.compile(outputs, backend=backend).run(feeds)
-    with sg.options(jit=False):
-        wanted = sg.compile(outputs).run(feeds)
-    assert all(found[name].tobytes() == array.tobytes() for name, array in wanted.items())
-
-
 # -- what masks forbid ----------------------------------------------------------------------------
 
 
@@ -198,31 +180,6 @@ def test_what_others_read_is_there(reach, fill, extra):
     check(outputs, drawn(outputs), ways=APART, oracle=False)
 
 
-def shortened(f):
-    """How many products end or begin where a mask does."""
-    stages = [stage for step in kernels_of_blocks(f) for stage, _ in nested(step.kernel.stages)]
-    products = [stage for stage in stages if isinstance(stage, Gemm)]
-    return sum(bool(g.k[0].limits or g.j[0].limits) for g in products)
-
-
-def test_weights_are_computed_again_for_their_gradient():
-    """Of all that lies over queries and keys one array crosses from forward to backward; products
-    leave out what a mask forbids."""
-    f = sg.compile(derived(sources_of((2,), 64, 64, 32, 32)))
-    temporaries = [b for b in f.schedule.buffers if b.role == "temp"]
-    assert [b.size for b in temporaries if b.size == 2 * 64 * 64] == [2 * 64 * 64]
-    assert shortened(f) == 6
-    assert not any(step.label == "le" for step in f.schedule.steps)  # positions decide it
-    assert not shortened(sg.compile(derived(sources_of((2,), 64, 64, 32, 32), causal=False)))
-
-
-def ends_of_rows(f):
-    """Whether the rows of tiles end where a mask does, in the first block of a program."""
-    stages = nested(kernels_of_blocks(f)[0].kernel.stages)
-    inside = [each for each, around in stages if len(around) > 1 and isinstance(each, Map)]
-    return {bool(stage.axis.past) for stage in inside}
-
-
 def test_blocks_of_masks_that_reach_differently_far_are_different_kernels():
     """What lies in a constant mask decides what its kernel leaves out."""
     places = np.arange(64)
@@ -237,48 +194,12 @@ def test_blocks_of_masks_that_reach_differently_far_are_different_kernels():
     check(graph, drawn(graph), ways=APART)
 
 
-def test_what_readers_mask_is_stored_where_masks_allow_it():
-    """The exponentials that the gradient divides again; not where somebody reads all of them."""
-    sources = sources_of((2,), 64, 64, 32, 32)
-    q, k, v, _ = sources
-    allowed = np.tri(64, dtype=bool)
-    scores = sg.where(allowed, q @ sg.swapaxes(k, -1, -2), -9.0)
-    raised = sg.exp(scores - sg.stop_gradient(scores.max(-1, keepdims=True)))
-    kept = sg.where(allowed, raised, 0.0)
-    weights = sg.where(allowed, kept / kept.sum(-1, keepdims=True), 0.0)
-    outputs = with_gradients(weights @ v, sources)
-    assert ends_of_rows(check(outputs, drawn(outputs), ways=(*APART, {"debug": True}))) == {True}
-    outputs["raised"] = raised
-    assert ends_of_rows(check(outputs, drawn(outputs), ways=APART)) == {False, True}
-
-
-@pytest.mark.slow
-def test_rows_of_several_blocks():
-    """Behind 4096 columns begins another block of each sum."""
-    outputs = {"o": attention(*sources_of((1,), 4160, 4160, 2, 3)[:3])}
-    feeds = drawn(outputs)
-    feeds["v"][0] = -np.float32(1e-45)
-    feeds["v"][0, 4159, 1] = np.inf
-    assert shortened(check(outputs, feeds, ways=APART, oracle=False))
-
-
 # -- what is not a block ---------------------------------------------------------------------------
 
 
 def blocks_in(outputs):
     graph = sg.compile(outputs, pipeline="").graph
     return [each for each in blocked(group(graph)).all if each.kind == "block"]
-
-
-def test_a_path_that_leaves_and_comes_back_is_no_block():
-    """What is sorted between scores and weights needs a kernel that stands between the two."""
-    q, k, v, _ = sources_of((2,), 20, 20, 16, 16)
-    scores = q @ sg.swapaxes(k, 1, 2)
-    raised = sg.exp(scores - scores.max(-1, keepdims=True))
-    outputs = {"o": raised * sg.sort(raised.sum(-1), 1)[:, :, None] @ v}
-    f = check(outputs, drawn(outputs), ways=APART)
-    for step in kernels_of_blocks(f):
-        assert sum(isinstance(s, Gemm) for s in step.kernel.stages[0].stages) <= 1
 
 
 NO_BLOCKS = {
@@ -300,11 +221,6 @@ NO_BLOCKS = {
 @pytest.mark.parametrize("name", NO_BLOCKS)
 def test_other_products_stand_alone(name):
     assert not blocks_in({"o": NO_BLOCKS[name](*sources_of((2,), 20, 20, 16, 16)[:3])})
-
-
-def test_columns_are_multiplied_apart_where_they_would_not_fit():
-    for block in blocks_in(derived(sources_of((2,), 1024, 1024, 16, 16))):
-        assert sum(node.op.name == "matmul" for node in block.nodes) == 2
 
 
 SQUARES = {

@@ -11,13 +11,12 @@ import staticgrad as sg
 import staticgrad.lowering.signatures
 from passes.pipelines import pipeline
 from staticgrad.analysis.binding import bind_sizes
-from staticgrad.analysis.cost import LARGEST, LARGEST_EPILOGUE, cut_cycles, cycles, instructions
-from staticgrad.analysis.evaluate import same_bytes
+from staticgrad.analysis.cost import cut_cycles, cycles
 from staticgrad.errors import FeedError
 from staticgrad.fusion import cutting
 from staticgrad.fusion.copies import with_copies, with_late_copies
 from staticgrad.fusion.grouping import group
-from staticgrad.fusion.groups import Copied, Group, Home, Parts
+from staticgrad.fusion.groups import Group, Home, Parts
 from staticgrad.fusion.merging import fused, merged
 from staticgrad.fusion.walks import broken_rows
 from staticgrad.ir.forms import Leaf, Pointwise
@@ -26,15 +25,11 @@ from staticgrad.lowering.signatures import Lowerings
 from staticgrad.lowering.stages import lower_group
 from staticgrad.types.arrays import TensorType
 from staticgrad.types.dtype import F32
-from tests.cases import check_all
 from tests.compiled.agreement import assert_same
 from tests.diagonals import diagonals
-from tests.ops.samples import is_called, samples_of
-from tests.ops.test_every_op import NAMES, as_tuple, variable_like
 from tests.passes.golden_models import MODELS
-from tests.passes.test_fuse import with_gradients
 from tests.passes.test_neighbours import check
-from tests.random_graphs import graphs, random_graph
+from tests.random_graphs import graphs, random_graph, with_gradients
 from tests.schedules import run_schedule
 
 GOLDEN = {name: pipeline("O1")(make()) for name, make in MODELS.items()}
@@ -97,39 +92,6 @@ def test_every_value_of_a_random_graph_has_one_owner(drawn):
     check_steps(pipeline("O1")(graph))
 
 
-def test_a_value_that_is_an_output_twice_is_computed_once_and_copied():
-    x = sg.input("x", ("n",), "float64")
-    y = sg.tanh(x)
-    placed = with_copies(fused(sg.Graph({"first": y, "again": y, "input": x})))
-    kinds = {name: type(key) for name, key in placed.outputs.items()}
-    assert kinds == {"first": Home, "again": Copied, "input": Copied}
-
-
-def trained(loss, weights):
-    updates = {w: w - 0.1 * d for w, d in zip(weights, sg.grad(loss, weights), strict=True)}
-    return sg.Graph({"loss": loss}, updates)
-
-
-def residual_blocks(count):
-    """x + gelu(layer_norm(x) @ w), ``count`` times, each with weights of its own."""
-    x = sg.input("x", ("batch", 8))
-    weights = [sg.parameter(f"w{n}", np.eye(8, dtype="f4")) for n in range(count)]
-    value = x
-    for w in weights:
-        value = value + sg.nn.gelu(sg.nn.layer_norm(value) @ w)
-    return trained(sg.square(value).mean(), weights)
-
-
-def recurrence(count):
-    """tanh(x[t] @ w + h @ u) at ``count`` times; every time reads x from another offset."""
-    x = sg.input("x", (count, "batch", 4))
-    w, u = sg.parameter("w", np.ones((4, 8), "f4")), sg.parameter("u", np.eye(8, dtype="f4"))
-    h = sg.tanh(x[0] @ w)
-    for time in range(1, count):
-        h = sg.tanh(x[time] @ w + h @ u)
-    return trained(sg.square(h).mean(), [w, u])
-
-
 def check_groups(graph, merge=True):
     groups = with_copies(fused(graph, merge)).groups
     lowerings = Lowerings()
@@ -153,99 +115,6 @@ def test_what_is_shared_is_what_each_group_of_a_random_graph_would_get(drawn):
     graph, _ = drawn
     for merge in (True, False):
         check_groups(graph, merge)
-
-
-@pytest.mark.slow
-def test_every_op_on_values_of_its_own_and_on_shared_ones():
-    """Twice on inputs of their own, and with inputs and results of each for the other."""
-
-    def check(name):
-        if is_called(name):
-            return  # there is no kernel to share
-        for sample in samples_of(name)[:3]:
-            ones, others = (
-                [variable_like(f"{letter}{n}", array) for n, array in enumerate(sample.arrays)]
-                for letter in "xy"
-            )
-            mixed = [*ones[:1], *others[1:]]
-            results = [as_tuple(sample.op(*args)) for args in (ones, others, mixed)]
-            values = {f"{k}.{n}": v for k, each in enumerate(results) for n, v in enumerate(each)}
-            for merge in (True, False):
-                check_groups(sg.Graph(values), merge)
-
-    check_all(check, zip(NAMES))
-
-
-def lowered_groups(graph, monkeypatch):
-    """How many groups were lowered while the graph was fused."""
-    count = 0
-
-    def counting(*given):
-        nonlocal count
-        count += 1
-        return lower_group(*given)
-
-    shorter = pipeline("O1")(graph)
-    with monkeypatch.context() as patch:
-        patch.setattr(staticgrad.lowering.signatures, "lower_group", counting)
-        schedule = fuse(shorter)
-    assert len({id(step.kernels()[0]) for step in schedule.steps}) == len(schedule.kernels)
-    return count
-
-
-@pytest.mark.thinned(2)
-@pytest.mark.parametrize("make", [residual_blocks, recurrence])
-def test_repeated_parts_are_lowered_once(make, monkeypatch):
-    few, many = (lowered_groups(make(n), monkeypatch) for n in (4, 12))
-    assert many == few
-
-
-PLACES = st.integers(0, 3)
-
-
-@st.composite
-def nearly_equal_parts(draw):
-    """Several outputs of one form that differ in the places of what they read and write alone."""
-    kind = draw(st.sampled_from(["minus", "sum", "pad", "set", "concat"]))
-    step = draw(st.sampled_from([1, 2, -1]))
-    width = 16
-    x, y = (sg.input(name, (64, 3 + 2 * width), "float32") for name in "xy")
-    wholes = draw(st.sampled_from([(x, x), (x, y)]))
-    total = sg.exp(y.sum(axis=1, keepdims=True))
-
-    def part():
-        starts = (draw(PLACES), draw(PLACES))
-        one, other = (
-            whole[:, start : start + width * abs(step)][:, ::step]
-            for whole, start in zip(wholes, starts, strict=True)
-        )
-        first, gap = draw(PLACES), draw(PLACES)
-        match kind:
-            case "minus":
-                return one - other
-            case "sum":
-                return (one * other).sum(axis=1)
-            case "pad":
-                pads = [((0, 0), (place, 3 - place)) for place in (first, gap)]
-                return sg.pad(one, pads[0]) + sg.pad(other, pads[1])
-            case "set":
-                second = slice(width + gap, 2 * width + gap)
-                return x.at[:, first : first + width].set(one).at[:, second].add(other)
-            case _:
-                lengths = (first, gap, 6 - first - gap)
-                fills = [sg.broadcast_to(total, (64, length)) for length in lengths]
-                parts = [fills[0], one, fills[1], other, fills[2]]
-                return sg.concat([each for each in parts if each.shape[1] != 0], axis=1)
-
-    return sg.Graph({f"part {k}": part() for k in range(draw(st.integers(2, 5)))})
-
-
-@pytest.mark.slow
-@given(nearly_equal_parts())
-@settings(max_examples=60)
-def test_what_is_shared_by_parts_in_other_places_is_what_each_would_get(graph):
-    for merge in (True, False):
-        check_groups(pipeline("O1")(graph), merge)
 
 
 LARGE = 1 << 20
@@ -275,10 +144,6 @@ def alive_together(count, size=LARGE):
 
 def groups_of(value):
     return fused(pipeline("dce")(sg.Graph(value)))
-
-
-def work_of(group):
-    return sum(map(instructions, group.nodes))
 
 
 def test_a_loop_takes_as_long_as_its_instructions_or_as_they_wait():
@@ -317,42 +182,6 @@ def test_a_value_and_its_gradient_through_a_long_chain_are_one_kernel():
     slope = sg.grad(y.sum(), a)
     graph = pipeline("O1")(sg.Graph({"y": y, "da": slope}))
     assert len(fused(graph)) == 1
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("program", "count"), [(arithmetic, 2000), (alive_together, 1500)])
-def test_no_kernel_is_larger_than_the_limit(program, count):
-    found = groups_of(program(count))
-    assert max(map(work_of, found.all)) <= LARGEST
-    assert max(each.instructions for each in found.all) > LARGEST // 2
-
-
-def test_a_long_epilogue_is_a_kernel_of_its_own():
-    x = sg.input("x", (256, 256))
-    y = x @ np.eye(256, dtype="f4")
-    for k in range(300):
-        y = y * (0.5 + 0.001 * k) + x
-    product = groups_of(y).all[0]
-    assert product.kind == "gemm"
-    assert 10 < work_of(product) <= LARGEST_EPILOGUE
-
-
-@pytest.mark.parametrize("case", ["one copy", "two copies", "stored anyway"])
-def test_elements_are_stored_where_rows_would_need_more_copies(case):
-    """A row of several axes is one run of memory; what repeats along one of them is not."""
-    shapes = {"x": (6, 5, 7, 9), "gain": (5, 1, 1), "bias": (7, 9)}
-    x, gain, bias = (sg.input(name, shape, "float32") for name, shape in shapes.items())
-    value = {"one copy": x * gain, "two copies": x * gain + bias, "stored anyway": x * bias}[case]
-    outputs = {"sum": value.sum((1, 2, 3)), "max": value.max((1, 2, 3))}
-    if case == "stored anyway":
-        outputs["value"] = value
-    graph = sg.Graph(outputs)
-    kinds = [each.kind for each in with_copies(fused(graph)).groups.all]
-    assert sorted(kinds) == (["copy", "map"] if case == "one copy" else ["map", "map"])
-    rng = np.random.default_rng(5)
-    feeds = {name: rng.normal(size=shape).astype("f4") for name, shape in shapes.items()}
-    feeds.pop({"one copy": "bias", "stored anyway": "gain"}.get(case, ""), None)
-    assert_same(sg.compile(graph).run(feeds), sg.evaluate(graph, feeds))
 
 
 def cut_anywhere(seed):
@@ -395,12 +224,3 @@ def test_cuts_anywhere_change_no_bit(seed):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cutting, "_cuts", cut_anywhere(seed))
         assert_same(run_schedule(fuse(optimized), graph, feeds, sizes), wanted)
-
-
-@pytest.mark.slow
-def test_a_chain_that_is_cut_gives_the_bytes_of_single_operations():
-    graph = sg.Graph(arithmetic(250, "n"))
-    feeds = {name: np.linspace(0.1, 2, 1003, dtype="f4") for name in "ab"}
-    assert len(sg.compile(graph).schedule.steps) > 1
-    found, wanted = (sg.compile(graph, fuse=f).run(feeds)["output"] for f in (True, False))
-    assert same_bytes(found, wanted)

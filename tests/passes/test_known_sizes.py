@@ -7,7 +7,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.errors import VerifyError
-from staticgrad.ir.execution import Known, known_of
+from staticgrad.ir.execution import Known
 from staticgrad.ir.schedule import KernelStep
 from staticgrad.ir.schedule_text import parse_schedule
 from staticgrad.ir.verify_schedule import verify_schedule
@@ -15,7 +15,6 @@ from staticgrad.lowering.fuse import fuse
 from tests.diagonals import diagonals
 
 RNG = np.random.default_rng(0)
-BATCH = sg.dim("batch")
 
 
 def norm_of_product(m, k, n):
@@ -48,31 +47,6 @@ def test_named_and_literal_sizes_have_the_same_bytes(shape, threads):
         np.testing.assert_array_equal(half[name], wanted, strict=True)
 
 
-@pytest.mark.parametrize(
-    ("sizes", "wanted"),
-    [
-        ([128], Known("n", 64, True, True, uneven=True)),
-        ([128, 48], Known("n", 16, True, True, uneven=True)),
-        ([1], Known("n", 1, True, False, 1, uneven=True)),
-        ([0], Known("n", 64, False, True, 1)),
-        ([4097], Known("n", 1, False, True, uneven=True)),
-        ([3, 2048], Known("n", 1, True, True)),
-        ([64 * BATCH], Known("n", 64, False, True)),
-        ([64 * BATCH + 32, 3], Known("n", 1, False, True)),
-        ([BATCH], Known("n")),
-        ([BATCH + 3], Known("n", many=True)),
-        ([2 * BATCH], Known("n", 2)),
-        ([sg.dim("rows", min=1, max=40)], Known("n", short=True, most=40)),
-        ([9, 16], Known("n", 1, True, True, 16, uneven=True)),
-        ([10, 65], Known("n", 1, True, True, uneven=True)),
-    ],
-)
-def test_what_holds_of_sizes(sizes, wanted):
-    assert known_of("n", sizes) == wanted
-    for size in sizes:
-        assert wanted.holds(size)
-
-
 def products(*columns):
     """One product for each number of columns."""
     x = sg.input("x", (64, 32), "float32")
@@ -82,13 +56,6 @@ def products(*columns):
 
 def kernels_of(schedule):
     return [step for step in schedule.steps if isinstance(step, KernelStep)]
-
-
-def test_all_steps_of_a_kernel_decide_together():
-    alone, both = kernels_of(products(64)), kernels_of(products(64, 65))
-    assert len({step.kernel for step in both}) == 1
-    assert [known.multiple for known in alone[0].kernel.known] == [32, 64, 64]
-    assert [known.multiple for known in both[0].kernel.known] == [32, 64, 1]
 
 
 def test_a_step_of_other_sizes_is_refused():

@@ -1,13 +1,11 @@
 """Every pair of neighbouring groups has one reason to be two kernels, and every reason occurs."""
 
 import functools
-import itertools
 import json
 import operator
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
 
 import staticgrad as sg
 from passes.pipelines import pipeline
@@ -43,19 +41,8 @@ from staticgrad.fusion.reasons import (
     UpdateOrder,
     WholeOperand,
 )
-from staticgrad.ir.op import registered_ops
 from staticgrad.lowering.fuse import fusion
-from tests.cases import check_all
-from tests.compiled.agreement import input_like
-from tests.ops.samples import samples_of
 from tests.passes.golden_models import MODELS
-from tests.random_graphs import graphs
-
-NAMES = [
-    name
-    for name in registered_ops()
-    if name not in ("input", "parameter", "constant") and "." not in name
-]
 
 
 def check(made):
@@ -211,41 +198,10 @@ def test_the_reason_is_found_with_its_numbers(reason):
     assert reason in MADE[reason]()
 
 
-def test_what_is_one_kernel_has_no_neighbours():
-    x = x_of("n")
-    assert reasons({"y": sg.exp(x) + x, "z": sg.tanh(sg.exp(x))}) == []
-
-
 @pytest.mark.parametrize("level", ["O0", "O1"])
 @pytest.mark.parametrize("name", MODELS)
 def test_every_pair_of_four_training_steps_has_one_reason(name, level):
     check(fusion(pipeline(level)(MODELS[name]())))
-
-
-@pytest.mark.slow
-def test_every_pair_round_an_op_has_one_reason():
-    """Each operand is computed by something, and something reads each result."""
-
-    def check_op(name, merge):
-        outputs = {}
-        for number, sample in enumerate(samples_of(name)[:4]):
-            args = [input_like(f"x{number}_{k}", a) for k, a in enumerate(sample.arrays)]
-            results = sample.op(*[sg.where(arg == arg, arg, arg) for arg in args])
-            for place, result in enumerate(results if isinstance(results, tuple) else [results]):
-                outputs[f"y{number}_{place}"] = sg.where(result == result, result, result)
-        check(fusion(pipeline("dce")(sg.Graph(outputs)), merge))
-
-    check_all(check_op, itertools.product(NAMES, (True, False)))
-
-
-@pytest.mark.slow
-@given(graphs())
-@settings(max_examples=60)
-def test_every_pair_of_a_random_graph_has_one_reason(drawn):
-    graph, _ = drawn
-    for merge in (True, False):
-        check(fusion(graph, merge))
-    check(fusion(pipeline("O1")(graph)))
 
 
 def test_explain_tells_them_with_their_lines():
@@ -257,21 +213,3 @@ def test_explain_tells_them_with_their_lines():
     assert (found["reason"], found["numbers"]) == ("Unfinished", {"over": [20]})
     assert all("test_neighbours.py" in line for line in found["lines"])
     assert "0 -> 1: sum -> log: a reduction over [20] is known only after" in f.explain()
-
-
-def test_pairs_that_differ_in_their_steps_alone_are_told_in_one_line():
-    x, w = sg.input("x", ("n", 4)), w_of(4, 4)
-    h = x
-    for _ in range(5):
-        h = sg.tanh(h @ sg.astype(w, "float32"))
-    text = sg.compile(sg.Graph(h)).explain()
-    assert ", and 3 more: tanh -> matmul: matmul needs its operand of [n, 4] in memory" in text
-
-
-def test_a_number_that_is_looked_up_is_read_from_memory():
-    """Although it is so cheap that everybody else computes it."""
-    x = sg.constant(np.float32(-1.9)) ** 2
-    table = sg.reshape(x, (1,))
-    places = np.zeros(8, np.int64)
-    found = reasons({"out": np.tanh(sg.take(table, places, axis=0) ** 3), "truth": table < 1.0})
-    assert any(isinstance(reason, WholeOperand) for reason in found)

@@ -87,21 +87,6 @@ def test_where_it_pays():
     assert rows_of(32, inner=128, columns=products.FEWEST_PANELS * width) == 1
 
 
-def test_a_matrix_that_is_read_otherwise_too_stays_as_it_is():
-    x, u = sg.input("x", (ITERATIONS, 32, 128)), sg.input("u", (128, 256))
-    last, every = sg.scan(lambda c, row: (c + u[0, 0], row @ u), sg.zeros((), "float32"), x)
-    assert in_panels(sg.compile(sg.Graph({"y": every, "last": last}), threads=1)) == 0
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("options", [{"backend": "numba"}, {"debug": True}, {"debug": "nan"}])
-def test_backends_and_modes(options):
-    graph, given = program(130, 256), feeds(20, 130, 256, "float32", False)
-    wanted = sg.compile(graph, threads=1, fuse=False).run(given)
-    found = sg.compile(graph, threads=1, **options).run(given)
-    assert {n: a.tobytes() for n, a in found.items()} == {n: a.tobytes() for n, a in wanted.items()}
-
-
 def rnn(iterations=FEWEST_ITERATIONS, rows=5, n=6, both=False):
     """Iterations that multiply by the transpose of a matrix, and by the matrix if ``both`` is
     set."""
@@ -128,15 +113,6 @@ def transposed(graph):
 def test_a_factor_of_every_iteration_is_transposed_before_the_loop():
     assert transposed(rnn()) == 1
     assert transposed(rnn(sg.dim("iterations", hint=100))) == 1
-
-
-@pytest.mark.parametrize(
-    "graph",
-    [rnn(FEWEST_ITERATIONS - 1), rnn(both=True), rnn(rows=65), rnn(n=400)],
-    ids=["few iterations", "read both ways", "many rows", "a large matrix"],
-)
-def test_what_would_not_pay_stays(graph):
-    assert with_transposed_invariants(graph) is graph
 
 
 @pytest.mark.thinned(3)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
 from passes.pipelines import pipeline
 from passes.remat import Policy, Problem, Recompute, Sqrt, as_policy
-from passes.remat.front import Front, Layouts, Sequences
 from passes.saved import SavedValues
 from staticgrad import checkpoint_policies as cp
 from staticgrad.compiling import scheduling
@@ -24,8 +21,7 @@ from staticgrad.memory.planner import Planner, plan
 from tests.diagonals import diagonals
 from tests.memory.models import MODELS
 from tests.optimizers import SAMPLES, Case
-from tests.passes.test_memory import chain, schedules
-from tests.passes.test_remat import chain_of, layers, with_phases
+from tests.passes.test_remat import chain_of, layers
 
 
 class Proposes(Policy):
@@ -100,14 +96,6 @@ def test_an_index_that_is_checked_too_late_is_a_fault():
     assert f"step {check} ()" in fault or "which no step has written yet" in fault
 
 
-def test_numbers_of_numpy_are_steps_and_invalid_sequences_are_passed_over():
-    schedule = layers(5)
-    good = Proposes(lambda p: (np.array(s) for s in (p.order[1:], p.order)))
-    assert plan(schedule, {"n": 40}, policy=good) == plan(
-        schedule, {"n": 40}, policy=Proposes(lambda p: [p.order])
-    )
-
-
 def test_the_users_exception_passes_with_a_note():
     def broken(problem):
         yield problem.order
@@ -159,33 +147,6 @@ def needs_no_more_than_sqrt(schedule, sizes):
     return peaks[0], Planner(schedule).plan(sizes).peak_bytes
 
 
-@settings(max_examples=60)
-@given(schedules(), st.integers(0, 14), st.integers(0, 70), st.integers(0, 40))
-def test_recompute_needs_no_more_than_sqrt(schedule, border, n, m):
-    needs_no_more_than_sqrt(with_phases(schedule, border), {"n": n, "m": m})
-
-
-def residual(kind):
-    """Fifteen layers of five weights, in which every value is read twice."""
-    numbers = np.random.default_rng(1)
-    starts = [(numbers.normal(size=(20, 20)) / 5).astype("float32") for _ in range(5)]
-    weights = [sg.parameter(f"w{i}", start) for i, start in enumerate(starts)]
-    h = sg.input("x", (64, 20), "float32")
-    for w in 3 * weights:
-        beside = {"half": 0.5 * h, "sums": sg.cumsum(h, axis=1), "softmax": sg.nn.softmax(h)}[kind]
-        h = sg.tanh(h @ w) + beside
-    loss = (h * h).sum()
-    updates = {w: w - slope for w, slope in zip(weights, sg.grad(loss, weights), strict=True)}
-    return sg.Graph({"loss": loss}, updates)
-
-
-@diagonals(2, ("kind", ["half", "sums", "softmax"]), ("merge", [True, False]))
-def test_recompute_halves_residual_networks(kind, merge):
-    schedule = fuse(pipeline("O1")(residual(kind)), merge)
-    lowest, store_all = needs_no_more_than_sqrt(schedule, {})
-    assert lowest < 0.55 * store_all
-
-
 @pytest.mark.thinned(3)
 @diagonals(2, ("name", MODELS), ("merge", [True, False]))
 def test_recompute_needs_no_more_than_sqrt_in_models(name, merge):
@@ -195,19 +156,6 @@ def test_recompute_needs_no_more_than_sqrt_in_models(name, merge):
 
 
 # -- costs ----------------------------------------------------------------------------------------
-
-
-def test_steps_that_cost_nothing_have_a_front():
-    planner = Planner(with_phases(chain(9), 5))
-    numbers = planner.extents.at({"n": 100})
-    problem = planner._problem(numbers, frozenset())
-    free = dataclasses.replace(problem, seconds=[0.0] * len(problem.seconds))
-    assert Front(free, Sequences(free, 0)).points(free, Layouts(free.layout))
-    layered = Planner(layers(12))
-    problem = layered._problem(layered.extents.at({"n": 100}), frozenset())
-    free = dataclasses.replace(problem, seconds=[0.0] * len(problem.seconds))
-    smallest = Front(free, Sequences(free, 0)).smallest(free, Layouts(free.layout))
-    assert smallest.height < 0.5 * layered.plan({"n": 100}).peak_bytes
 
 
 FEEDS = {"x": np.random.default_rng(0).normal(size=(256, 32)).astype("f4")}

@@ -1,13 +1,10 @@
 """What crosses from forward to backward: cheap producers run again there, for nothing."""
 
-from collections import Counter
-
 import numpy as np
 import pytest
 
 import staticgrad as sg
 from passes import residuals
-from passes.cse import CommonSubexpressions
 from passes.pipelines import pipeline
 from passes.residuals import Residuals
 from staticgrad.analysis.evaluate import same_bytes
@@ -56,59 +53,6 @@ def test_factors_are_computed_again_from_what_they_are_made_of():
     assert now[2] < before[2]
 
 
-def test_clones_stand_in_the_order_of_their_reader_at_their_own_line():
-    graph = product(square)
-    after = Residuals()(graph)
-    before, now = (Counter((n.op, str(n.origin)) for n in g.nodes) for g in (graph, after))
-    assert sum((now - before).values()) == 3
-    assert set(now) == set(before)
-    added = [n for n in after.nodes if n not in set(graph.nodes) and not n.is_leaf]
-    assert all(node.order == 1 for node in added if (node.op, str(node.origin)) in now - before)
-
-
-def test_a_second_run_changes_nothing_and_the_border_stays():
-    graph = product(square)
-    after = Residuals()(graph)
-    assert Residuals()(after) is after
-    assert CommonSubexpressions(border=True)(after) is after
-    assert len(CommonSubexpressions()(after).nodes) == len(graph.nodes)
-
-
-def test_what_is_there_anyway_is_read_and_not_stored():
-    x, c = sg.input("x", ("n",)), sg.input("c", ("n",))
-    left, right = x - 1.0, x + c
-    total = sg.tanh(left * right).sum()  # its cotangent waits for it, so no kernel does both
-    loss = total * total
-    outputs = {"loss": loss, "dx": sg.grad(loss, x)}
-    graph = pipeline(SETTLED)(sg.Graph(outputs))
-    assert crossing(graph, n=96)[1] == 3 * 96 * 4 + 4  # both factors, tanh, and the total
-    assert crossing(Residuals(flops=8)(graph), n=96)[1] == 96 * 4 + 4
-    assert crossing(Residuals()(graph), n=96)[1] == 4  # tanh is worth its bytes
-
-
-def test_outputs_are_there_anyway():
-    w, x = sg.parameter("w", np.ones((8, 8), "f4")), sg.input("x", ("n", 8))
-    h = x @ w
-    loss = sg.tanh(square(h)).sum()
-    outputs = {"loss": loss, "dw": sg.grad(loss, w)}
-    stored = [
-        crossing(Residuals(flops=8)(pipeline(SETTLED)(sg.Graph(given))), n=64)[1]
-        for given in (outputs, outputs | {"h": h})
-    ]
-    assert stored[0] - stored[1] == 64 * 8 * 4
-
-
-def exponentials(graph):
-    return Counter(node.op.name for node in graph.nodes)["exp"]
-
-
-def test_what_takes_longer_than_its_bytes_are_worth_is_not_run_again():
-    graph = product(lambda h: sg.exp(h) * (h + 2.0) * (h * h))
-    assert exponentials(Residuals(flops=8)(graph)) == exponentials(graph) == 1
-    assert exponentials(Residuals()(graph)) == 2
-    assert Residuals(flops=0)(graph) is Residuals(flops=-1)(graph) is graph
-
-
 def swiglu(h):
     """Both halves from one matrix, as they are read in one kernel."""
     return sg.nn.silu(h) * (h + 1.0)
@@ -148,94 +92,6 @@ def test_an_activation_keeps_what_it_is_of_and_its_result(name):
     feeds = {"x": rng.normal(size=(5, *shape[1:])).astype(dtype)}
     wanted, found = (sg.compile(graph, pipeline=p).run(feeds) for p in ("dce", "residuals"))
     assert all(same_bytes(found[each], array) for each, array in wanted.items())
-
-
-def test_what_the_user_marks_is_kept():
-    graph = product(lambda h: (h + 1.0) * sg.checkpoint(2.0 * h - 3.0))
-    assert Residuals()(graph) is graph  # one factor is stored, so h would be no less than the other
-
-
-def test_what_forward_writes_anyway_is_not_exchanged_for_what_it_would_have_to_write():
-    x, w = sg.input("x", ("n", 8)), sg.parameter("w", np.ones((8, 8), "f4"))
-    loss = square(
-        x @ w
-    ).sum()  # a sum is not a part of a product's kernel, which stores the factors
-    graph = pipeline(SETTLED)(sg.Graph({"loss": loss, "dw": sg.grad(loss, w)}))
-    assert Residuals()(graph) is graph
-
-
-def test_one_byte_a_mask_is_not_exchanged_for_four():
-    graph = product(lambda h: sg.where(h <= 0, 0, h))  # the mask of what is not stored
-    assert Residuals()(graph) is graph
-
-
-def test_the_mask_of_a_stored_result_is_not_stored():
-    graph = product(sg.nn.relu)
-    before, after = crossing(graph, n=64), crossing(Residuals()(graph), n=64)
-    assert before[1] - after[1] == 64 * 8
-
-
-def test_the_mask_of_a_result_that_is_not_stored_is():
-    """A byte for each element in the place of four; both products are stored too."""
-    graph = product(lambda h: sg.exp(sg.nn.relu(h)))
-    assert crossing(Residuals()(graph), n=64)[1] == 64 * 8 * (4 + 4 + 1)
-
-
-def test_a_graph_without_a_backward_part_stays():
-    x = sg.input("x", ("n",))
-    graph = sg.Graph(square(x))
-    assert Residuals()(graph) is graph
-
-
-@pytest.mark.parametrize("depth", [4, 64])
-def test_a_region_is_weighed_whatever_its_size(depth):
-    """Layers whose inputs are each made of the one before: all cross, none is given up."""
-
-    def layers(h):
-        total = h
-        for _ in range(depth):
-            h = h + square(h + 0.5)
-            total = total + sg.square(h)
-        return total
-
-    x = sg.input("x", ("n", 8))
-    w = sg.parameter("w", np.ones((8, 8), "f4"))
-    loss = sg.sum(layers(x @ w))
-    graph = pipeline(SETTLED)(sg.Graph({"loss": loss, "dw": sg.grad(loss, w)}))
-    border = residuals.Border(graph, 1, 8)
-    assert border.chosen(set())
-    assert not border.tangled
-
-
-def test_what_takes_too_long_to_weigh_stays_and_is_counted(monkeypatch):
-    monkeypatch.setattr(residuals, "MOST_ROUNDS", 0)
-    graph = product(square)
-    after, hits = Residuals().traced(graph)
-    assert after is graph
-    assert hits == {"too long to weigh": 2}
-    f = sg.compile(graph, pipeline="residuals")
-    assert "  residuals: unchanged\n         2x too long to weigh\n" in f.explain()
-
-
-def decided(graph, monkeypatch):
-    """The graph with clones as the kernels of few graphs tell, and as those of all do."""
-    quick = str(Residuals()(graph))
-    with monkeypatch.context() as patched:
-        patched.setattr(Residuals, "_beyond_doubt", lambda self, border: None)
-        return quick, str(Residuals()(graph))
-
-
-@pytest.mark.parametrize("seed", range(24))
-def test_what_is_beyond_doubt_is_what_fusion_of_both_graphs_decides(seed, monkeypatch):
-    graph, _ = joint_graph(seed)
-    quick, asked = decided(pipeline(SETTLED)(graph), monkeypatch)
-    assert quick == asked
-
-
-@pytest.mark.parametrize("activation", [square, sg.nn.gelu, sg.nn.silu, sg.nn.softmax])
-def test_activations_of_products_are_decided_alike(activation, monkeypatch):
-    quick, asked = decided(product(activation), monkeypatch)
-    assert quick == asked
 
 
 def recurrence(steps, width=4):

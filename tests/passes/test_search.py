@@ -1,23 +1,20 @@
 """Schedules as abstract problems, and the search over sequences of them."""
 
-from itertools import pairwise
 from random import Random
 
 import numpy as np
 import pytest
 
 import staticgrad as sg
-from benchmarks.budgets import MODELS as BUDGETED, perceptron, step
-from benchmarks.optima import MODELS as OPTIMA
+from benchmarks.budgets import MODELS as BUDGETED, step
 from passes.pipelines import pipeline
-from passes.remat import front, search
+from passes.remat import search
 from passes.remat.abstract import abstracted
-from passes.remat.base import canonical_sizes, nearest, proposed
+from passes.remat.base import canonical_sizes, proposed
 from passes.remat.recompute import Recompute
 from passes.remat.search import BudgetSearch
 from staticgrad.analysis.cost import plan_seconds
 from staticgrad.analysis.plan_check import verify_plan
-from staticgrad.errors import BudgetInfeasible
 from staticgrad.lowering.fuse import fuse
 from staticgrad.memory.planner import Planner
 from staticgrad.planning.bounds import lower_bound
@@ -60,26 +57,6 @@ def test_loads_and_limits_are_those_of_the_schedule(name):
         assert cost == pytest.approx(problem.cost(sequence))
 
 
-@pytest.mark.thinned(2)
-@pytest.mark.parametrize("name", ["u_shaped", "parts"])
-def test_walks_do_nothing_that_a_schedule_forbids(name):
-    """Parts of a buffer are written in turn: what abstract walks do, the schedule allows."""
-    problem, random = problem_of(name), Random(3)
-    abstract = abstracted(problem)
-    assert any(abstract.net.ends)
-    order = abstract.ops(problem.order)
-    descents = Descents(abstract.net)
-    top = Runs(abstract.net, order).peak
-    found = set()
-    for tenths in range(9, 3, -1):
-        for heat in (0.01, 0.3):
-            ops = descents.walked(order, top * tenths // 10, heat, random, 400_000)
-            assert problem.repeats.fault(abstract.steps(ops)) is None
-            found.add(tuple(ops))
-    assert len(found) > 6
-    assert any(len(ops) > len(order) for ops in found)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_front_of_few_steps_depends_little_on_chance(seed):
@@ -102,20 +79,6 @@ def test_a_front_of_few_steps_depends_little_on_chance(seed):
     found = search.found()
     for share, most in ((0.33, 1.22), (0.285, 1.28)):
         assert least_cost(found, share) < most * search.net.total
-
-
-@pytest.mark.slow
-def test_hot_walks_find_what_small_changes_do_not_lead_to(monkeypatch):
-    """A product with a Hessian: in .55 of the bytes it takes a twentieth less time with them."""
-    monkeypatch.setattr(search, "EFFORT", (900_000, *search.EFFORT[1:]))  # tests have less of it
-    problem = problem_at(256, step("hessian-vector", *BUDGETED["hessian-vector"]))
-    bound = lower_bound(abstracted(problem).net)
-    with_them = front._found(problem, bound)
-    monkeypatch.setattr(search, "walk_hot", lambda *given: [])
-    without = front._found(problem, bound)
-    assert least_cost(with_them, 0.55) < 0.95 * least_cost(without, 0.55)
-    for each in without:  # and none is lost by them
-        assert min(other.cost for other in with_them if other.load <= each.load) <= each.cost
 
 
 @pytest.mark.slow
@@ -190,40 +153,6 @@ def _is_first(problem, step):
     return problem.flow.schedule.steps[step].phase == 0
 
 
-@pytest.mark.slow
-def test_a_long_chain_has_a_plan_near_every_budget(monkeypatch):
-    monkeypatch.setattr(search, "EFFORT", (100_000, 60_000_000, 0))
-    planner = Planner(fuse(pipeline("O1")(step("long", perceptron(130, 64), 64))))
-    assert len(planner.schedule.steps) > 600
-    points = planner.front({"batch": 256})
-    (top, least), *_ = ((made.peak_bytes, seconds) for made, seconds in points)
-    shares = [made.peak_bytes / top for made, _ in points]
-    assert all(one - two <= 0.035 for one, two in pairwise(shares))
-    assert shares[-1] < 0.1
-    for share, most in ((0.9, 0.05), (0.8, 0.09), (0.5, 0.22)):
-        planner.budget = int(share * top)
-        verify_plan(planner.plan({"batch": 256}))
-        seconds = min(s for made, s in points if made.peak_bytes <= planner.budget)
-        assert seconds <= least * (1 + most)
-    _check_between(planner, points)
-
-
-def _check_between(planner, points):
-    """Budgets between two listed plans have plans of their own, and smaller ones no quicker."""
-    quicker, before = 0, 0.0
-    for hundredths in range(92, 70, -2):
-        planner.budget = points[0][0].peak_bytes * hundredths // 100
-        made = planner.plan({"batch": 256})
-        verify_plan(made)
-        seconds = plan_seconds(made)
-        listed = min(s for made, s in points if made.peak_bytes <= planner.budget)
-        assert before <= seconds * (1 + 1e-9)
-        assert seconds <= listed * (1 + 1e-9)
-        quicker += seconds < listed * (1 - 1e-4)
-        before = seconds
-    assert quicker >= 3
-
-
 BATCHES = (
     1,
     2,
@@ -275,11 +204,6 @@ def searches(monkeypatch):
     return found
 
 
-def test_the_nearest_power_of_two_is_nearest_by_ratio():
-    found = [canonical_sizes({"n": n})["n"] for n in (0, 1, 2, 3, 5, 6, 11, 12, 181, 182, 1 << 40)]
-    assert found == [0, 1, 2, 4, 4, 8, 8, 16, 128, 256, 1 << 40]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("share", [0.55, 0.8])
 def test_budgets_are_kept_at_every_batch_by_few_searches(share, searches):
@@ -321,67 +245,6 @@ def test_a_batch_of_another_octave_takes_over_sequences(share, searches):
     alone = Planner(schedule, budget=one.budget)
     assert alone.plan({"batch": 256}) == made  # what is planned first depends on nothing else
     assert len(searches) == 2
-
-
-def test_a_batch_where_sequences_of_another_are_dear_is_searched_anew(searches):
-    """Where the batch is small the gradients of weights are most of the bytes."""
-    schedule = fuse(pipeline("O1")(step("lstm, 4 steps", *OPTIMA["lstm, 4 steps"])))
-    planner, sizes = Planner(schedule), {"batch": 64}
-    planner.budget = int(0.7 * Planner(schedule).plan({"batch": 256}).peak_bytes)
-    planner.plan({"batch": 256})
-    assert len(searches) == 1
-    planner.budget = int(0.7 * Planner(schedule).plan(sizes).peak_bytes)
-    made = planner.plan(sizes)
-    assert len(searches) == 2
-    assert made == Planner(schedule, budget=planner.budget).plan(sizes)
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_budget_below_what_every_plan_needs_is_sought_once(workers, searches):
-    planner = Planner(fuse(pipeline("O1")(chain())), budget=1, workers=workers)
-    with pytest.raises(BudgetInfeasible, match="the budget is 1") as told:
-        planner.plan({"batch": 90})  # its canonical size is another
-    assert len(searches) == 1
-    planner.budget = told.value.smallest_peak
-    assert planner.plan({"batch": 90}).peak_bytes == told.value.smallest_peak
-    assert told.value.lower_bound > 1
-
-
-def test_sequences_are_taken_over_from_the_nearest_sizes():
-    known = [{"n": 64, "m": 4}, {"n": 256, "m": 4}, {"n": 256, "m": 64}]
-    assert nearest({"n": 100, "m": 4}, known) == known[0]
-    assert nearest({"n": 200, "m": 4}, known) == known[1]
-    assert nearest({"n": 90, "m": 40}, known) == known[2]
-    assert nearest({}, [{}]) == {}
-
-
-def test_costs_rise_where_budgets_fall_between_canonical_sizes():
-    planner, sizes = Planner(fuse(pipeline("O1")(chain()))), {"batch": 181}
-    points = planner.front(sizes)
-    heights = [made.peak_bytes for made, _ in points]
-    assert heights == sorted(set(heights), reverse=True)
-    for budget in (*heights, *(height + 64 for height in heights)):
-        planner.budget = budget
-        wanted = next(seconds for made, seconds in points if made.peak_bytes <= budget)
-        assert plan_seconds(planner.plan(sizes)) <= wanted * (1 + 1e-9)
-    planner.budget = heights[-1] - 64
-    with pytest.raises(BudgetInfeasible, match=str(heights[-1])):
-        planner.plan(sizes)
-
-
-def test_sizes_whose_relation_changes_are_searched_anew():
-    """At 9 rows the window leaves one, at the canonical 8 none."""
-    x = sg.input("x", ("n", 64), "float32")
-    w = sg.parameter("w", np.eye(64, dtype="float32"))
-    h = sg.tanh(x[8:] @ w)
-    for _ in range(6):
-        h = sg.tanh(h @ w)
-    graph = sg.Graph({}, sg.optim.SGD(0.1).updates(sg.square(h).sum(), [w]))
-    planner = Planner(fuse(pipeline("O1")(graph)))
-    for n in (9, 10, 11, 70):
-        least = planner.front({"n": n})[-1][0].peak_bytes
-        planner.budget = least
-        assert planner.plan({"n": n}).peak_bytes <= least
 
 
 @pytest.mark.parametrize("budget", ["60%", "absolute"])

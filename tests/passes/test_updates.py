@@ -136,28 +136,6 @@ def test_a_new_value_is_read_where_the_parameter_lies(program):
     assert not any("copy" in step.label for step in schedule.steps)
 
 
-@pytest.mark.slow
-@diagonals(2, ("program", PROGRAMS), ("merge", [True, False]))
-def test_policies_recompute_whatever_reads_a_new_value(program, merge):
-    schedule, sizes = scheduled(program(), merge), {"batch": 500}
-    peaks = [judged(Planner(schedule, p).plan(sizes)).peak_bytes for p in (Sqrt(), Recompute())]
-    store_all = Planner(schedule).plan(sizes).peak_bytes
-    front = Planner(schedule).front(sizes)
-    for made, _ in front:
-        judged(made)
-    assert max(peaks) < 0.8 * store_all
-    assert front[-1][0].peak_bytes <= min(peaks)
-
-
-@pytest.mark.slow
-def test_a_counter_that_would_hold_up_recomputation_goes_through_a_copy():
-    schedule = scheduled(dropped_out())
-    assert not any(map(reads_a_new_value, schedule.steps))
-    assert [step.label for step in schedule.steps if "copy" in step.label] == ["copy of add"]
-    front = Planner(schedule).front({"batch": 500})
-    assert front[-1][0].peak_bytes < 0.5 * front[0][0].peak_bytes
-
-
 def test_verifiers_tell_old_values_from_new_ones():
     schedule = scheduled(counted_rate())
     verify_schedule(schedule)
@@ -272,48 +250,6 @@ def test_random_updates_are_what_the_graph_says(graph, merge):
         assert np.array_equal(found[name], wanted), name
     for policy in (Sqrt(), Recompute()):
         judged(Planner(schedule, policy).plan({}))
-
-
-@pytest.mark.parametrize("optimizer", [sg.optim.Adam(), sg.optim.AdamW(accumulate=2)])
-def test_counters_are_written_no_sooner_than_weights(optimizer):
-    """Before its first write a run may be given up."""
-    commits = []
-    for each in (sg.optim.SGD(0.1), optimizer):
-        loss, weights = network()
-        draws = sg.random.Generator(0)
-        updates = {**each.updates(loss + draws.uniform(), weights), **draws.updates}
-        made = judged(Planner(scheduled(sg.Graph({"loss": loss}, updates))).plan({"batch": 50}))
-        ahead = [made.schedule.steps[planned.step].phase for planned in made.steps[: made.commit]]
-        assert ahead.count(0) >= LAYERS
-        commits.append(made.commit)
-    assert commits[0] <= commits[1]
-
-
-@pytest.mark.slow
-def test_adam_needs_the_arena_of_plain_descent():
-    """Corrections by a counter wait for nothing, and no gradient waits for them."""
-    h = sg.input("x", ("batch", 32), "float32")
-    weights = [sg.parameter(f"w{i}", np.eye(32, dtype="float32")) for i in range(10)]
-    for w in weights:
-        h = sg.nn.gelu(h @ w)
-    loss = (h * h).mean()
-    peaks = []
-    for optimizer in (sg.optim.SGD(0.1), sg.optim.Adam(), sg.optim.AdamW()):
-        schedule = scheduled(sg.Graph({"loss": loss}, optimizer.updates(loss, weights)))
-        policies = [Planner(schedule, policy) for policy in (Sqrt(), Recompute())]
-        peaks.append([judged(each.plan({"batch": 400})).peak_bytes for each in policies])
-    for others in peaks[1:]:
-        assert all(peak <= plain + 256 for plain, peak in zip(peaks[0], others, strict=True))
-
-
-def test_momenta_and_the_parameter_they_move_are_one_kernel():
-    """Outputs and updates are stored by a later kernel where nobody else waits for them."""
-    shapes = [(40,), (3, 5), (7,)]
-    params = [sg.parameter(f"p{k}", np.ones(shape, "float32")) for k, shape in enumerate(shapes)]
-    grads = {p: sg.input(f"g{k}", p.shape, "float32") for k, p in enumerate(params)}
-    step = sg.compile(sg.Graph({}, updates=sg.optim.Adam(0.1).apply(grads)))
-    assert len(step.schedule.steps) == 1 + len(params), "the counter's, and one for each"
-    assert step.plan().peak_bytes <= 128, "two numbers, and nothing of a parameter's size"
 
 
 WAYS = ({"fuse": False}, {}, {"checkpoint": "recompute"}, {"threads": 3})

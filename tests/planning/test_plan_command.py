@@ -16,7 +16,6 @@ from staticgrad.memory.planner import Planner
 from staticgrad.planning.checking import check_plan
 from staticgrad.planning.page import plan_page
 from staticgrad.planning.problem import problem_document, problem_of
-from tests.analysis.plan_documents import memory_documents
 from tests.planning.problems import chain
 
 
@@ -80,31 +79,6 @@ def test_store_all_runs_nothing_again():
     with pytest.raises(BudgetInfeasible):
         sg.plan_abstract(chain(12), 0.6, policy="store_all")
     assert sg.plan_abstract(chain(12), policy="store_all").overhead == 0
-
-
-def test_a_program_is_a_problem_whose_plans_are_its_own():
-    """Sequences go both ways: what the planner finds, the program's own layout accepts at the same
-    load or less, because it may write in place where the exported plan did not."""
-    x = sg.input("x", (64, 16), "float32")
-    ws = [sg.parameter(f"w{i}", np.eye(16, dtype="float32")) for i in range(6)]
-    h = x
-    for w in ws:
-        h = sg.tanh(h @ w)
-    loss = (h * h).mean()
-    updates = {w: w - 0.1 * g for w, g in zip(ws, sg.grad(loss, ws), strict=True)}
-    compiled = sg.compile(sg.Graph({"loss": loss}, updates=updates))
-    plan = compiled.plan()
-    graph, schedule = json.loads(json.dumps(memory_documents(plan)))
-    problem = problem_of(graph)
-    own = check_plan(problem, schedule, align=64)
-    assert own.height == plan.peak_bytes
-    found = sg.plan_abstract(problem, 0.8, effort="fast", align=64)
-    assert found.overhead > 0
-    steps = [int(name[1:]) for name in found.order if re.fullmatch(r"s\d+", str(name))]
-    planner = Planner(plan.schedule)
-    numbers = planner.extents.at({})
-    assert planner.repeats.is_valid(steps)
-    assert max(Timeline(planner.flow, steps, frozenset()).layout(numbers).loads) <= found.load
 
 
 def test_a_program_that_is_not_compiled_is_a_problem_that_names_its_lines(tmp_path):

@@ -1,28 +1,19 @@
 """Plans of small problems against a search over all plans, and the pieces against their words."""
 
-import random
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from staticgrad.config import options
 from staticgrad.errors import ArgumentError, BudgetInfeasible, VerifyError
-from staticgrad.planning import within
 from staticgrad.planning.bounds import lower_bound
 from staticgrad.planning.checking import check_plan
-from staticgrad.planning.descents import SLOPES, Descents
 from staticgrad.planning.exact import solved
-from staticgrad.planning.exact_offsets import place_tightly
 from staticgrad.planning.fronts import plan_front
-from staticgrad.planning.offsets import Spans, place
 from staticgrad.planning.placed import Runs, is_valid
 from staticgrad.planning.planner import plan_abstract
 from staticgrad.planning.problem import (
-    MemoryOp,
-    MemoryProblem,
-    MemoryValue,
     Net,
     problem_document,
     problem_of,
@@ -101,43 +92,12 @@ def test_the_solver_gives_sequences_that_run_and_fit(seed):
     assert best <= net.cost(found.sequence)
 
 
-def test_a_long_chain_fits_a_third_of_its_bytes():
-    problem = chain(24)
-    budget = plan_abstract(problem).height // 3
-    plan = checked(problem, budget, effort="fast")
-    assert plan.overhead < 0.33  # a second forward sweep would be a third
-    assert plan_abstract(problem, budget, effort="fast") == plan
-
-
 @pytest.mark.slow
 def test_a_chain_of_a_thousand_ops_fits_half_its_bytes():
     problem = chain(1_001, seed=1)
     plan = checked(problem, 0.5, effort="fast")
     assert plan.overhead < 0.1
     assert plan.height <= 1.01 * plan.load
-
-
-@settings(max_examples=8, deadline=None)
-@given(seed=seeds)
-def test_machine_code_descends_as_it_is_written(seed):
-    net = Net.of(random_problem(seed, 12))
-    given_order = range(len(net.ops))
-    goal = int(0.75 * Runs(net, given_order).peak)
-    found = []
-    for jit in (True, False):
-        with options(jit=jit):
-            descents = Descents(net)
-        for slope in SLOPES:
-            low = descents.descended(
-                given_order, int(goal * slope.share), slope, random.Random(1), 10**9
-            )
-            found.append((low, descents.peak))
-            found.append((descents.trimmed(low, goal, random.Random(2), 1.0, 10**9), descents.peak))
-    half = len(found) // 2
-    assert found[:half] == found[half:]
-    for sequence, peak in found:
-        assert is_valid(net, sequence)
-        assert Runs(net, sequence).peak == peak
 
 
 @pytest.mark.slow
@@ -178,23 +138,6 @@ def test_below_the_bound_there_is_no_plan():
     assert raised.value.budget == bound - 1
     with pytest.raises(ArgumentError, match="it is one of 'fast', 'default', 'exact'"):
         plan_abstract(problem, bound, effort="hasty")
-
-
-@settings(max_examples=20, deadline=None)
-@given(seed=seeds)
-def test_tighter_placements_hold(seed):
-    rng = random.Random(seed)
-    first = [rng.randrange(20) for _ in range(14)]
-    spans = Spans(tuple(first), tuple(f + rng.randrange(8) for f in first), 30)
-    sizes = [rng.randrange(9) for _ in first]
-    load = max(spans.load(sizes))
-    offsets, height = place_tightly(spans, sizes, load, effort=60_000)
-    assert load <= height <= place(spans, sizes, load)[1]
-    for block, around in enumerate(spans.neighbours):
-        for other in around:
-            below = offsets[block] + sizes[block] <= offsets[other]
-            above = offsets[other] + sizes[other] <= offsets[block]
-            assert below or above or not sizes[block] * sizes[other]
 
 
 def test_a_problem_survives_its_document(tmp_path):
@@ -271,69 +214,7 @@ def test_updates_and_limits_are_checked():
         check_plan(problem, {"op_order": [*order, 99]}, offsets=False)
 
 
-def test_an_old_value_is_not_read_after_its_update():
-    values = (MemoryValue("w", 5), MemoryValue("n", 1), MemoryValue("y", 1))
-    update = MemoryOp("u", "u", ("w",), ("n",), 1.0, mutates=("w",))
-    for seen, order in (((), "ru"), ((), "ur"), (("w",), "ur")):
-        read = MemoryOp("r", "r", ("w",), ("y",), 1.0, reads_updated=seen)
-        ops = (update, read) if seen else (read, update)
-        problem = MemoryProblem(values, ops, frozenset("w"), outputs=("y", "n"), name="reads")
-        if order == "ur" and not seen:
-            with pytest.raises(VerifyError, match="after it was updated"):
-                check_plan(problem, {"op_order": [*order]}, offsets=False)
-        else:
-            check_plan(problem, {"op_order": [*order]}, offsets=False)
-
-
 def _updating():
     for seed in range(100):
         if any(op.mutates for op in random_problem(seed).ops):
             yield seed
-
-
-def test_updates_wait_for_what_runs_again():
-    """``a`` reads ``w`` and has to run again for ``q``, so the update goes behind it, and with it
-    what reads the new value."""
-    values = [MemoryValue(name, 10) for name in "h"] + [MemoryValue(name, 1) for name in "smno"]
-    ops = (
-        MemoryOp("a", "a", ("w",), ("h",), 1.0),
-        MemoryOp("b", "b", ("h",), ("s",), 1.0),
-        MemoryOp("k", "k", ("s",), ("m",), 1.0, workspace=10),
-        MemoryOp("u", "u", ("m", "w"), ("n",), 1.0, mutates=("w",), max_runs=1),
-        MemoryOp("z", "z", ("n",), ("y",), 1.0),
-        MemoryOp("q", "q", ("h", "m"), ("o",), 1.0),
-    )
-    values += [MemoryValue("w", 5), MemoryValue("y", 1)]
-    problem = MemoryProblem(
-        tuple(values), ops, resident=frozenset("w"), outputs=("y", "o"), name="waiting"
-    )
-    net = Net.of(problem)
-    descents = Descents(net)
-    found = descents.descended(range(len(ops)), 15, SLOPES[0], random.Random(1), 1_000_000)
-    assert descents.peak <= 15
-    assert is_valid(net, found)
-    assert [net.ops[step].id for step in found] == ["a", "b", "k", "a", "u", "z", "q"]
-
-
-def test_a_plan_in_which_nothing_runs_again_ends_the_search(monkeypatch):
-    """What is made early and read late is made late: descents find it, and nothing is cheaper."""
-
-    def searched(*_):
-        raise AssertionError("searched for a cheaper plan than the cheapest")
-
-    monkeypatch.setattr(within.Within, "_search", searched)
-    values = [
-        MemoryValue(name, size) for name, size in (("a", 100), ("b", 100), ("c", 1), ("d", 1))
-    ]
-    ops = [
-        MemoryOp(0, "early", (), ("a",)),
-        MemoryOp(1, "large", (), ("b",)),
-        MemoryOp(2, "small", ("b",), ("c",)),
-        MemoryOp(3, "late", ("a", "c"), ("d",)),
-    ]
-    problem = MemoryProblem(tuple(values), tuple(ops), outputs=("d",))
-    assert plan_abstract(problem).height == 201
-    plan = plan_abstract(problem, 102)
-    assert (plan.sequence, plan.height, plan.overhead) == ((1, 2, 0, 3), 102, 0.0)
-    with pytest.raises(AssertionError, match="searched for"):
-        plan_abstract(problem, 101)

@@ -4,17 +4,13 @@ import random
 
 from hypothesis import given, settings, strategies as st
 
-from benchmarks.memory_problems import random_graph
 from staticgrad.config import options
 from staticgrad.planning import sequences
-from staticgrad.planning.checking import check_plan
 from staticgrad.planning.descents import Descents
-from staticgrad.planning.exact import solved
-from staticgrad.planning.placed import MemoryPlan, Runs, is_valid
-from staticgrad.planning.planner import plan_abstract
-from staticgrad.planning.problem import MemoryOp, MemoryProblem, MemoryValue, Net
+from staticgrad.planning.placed import Runs, is_valid
+from staticgrad.planning.problem import Net
 from staticgrad.planning.walks import walk
-from tests.planning.problems import chain, random_problem
+from tests.planning.problems import random_problem
 
 seeds = st.integers(0, 10_000)
 
@@ -88,35 +84,6 @@ def test_a_flat_walk_pays_for_bytes_near_a_limit_and_never_exceeds_it(seed, shar
     assert paid(runs) <= paid(Runs(net, start)) + 1e-4
 
 
-def test_flat_walks_let_a_sequence_be_placed():
-    """Sequences whose loads just keep a budget have arenas beyond it; flatter ones of nearly the
-    same cost do not. Random steps of random sizes are the hardest to place."""
-    net = Net.of(random_graph(80))
-    order = range(len(net.ops))
-    budget = Runs(net, order).peak // 2
-    descents, randoms = Descents(net), random.Random(2)
-    start = descents.walked(order, budget, 0.01, randoms, 4_000_000)
-    assert descents.peak <= budget
-    flat = descents.flattened(start, budget, 15_000, randoms, 8_000_000)
-    tall, low = (MemoryPlan.of(net, each, 0, budget, short=True).height for each in (start, flat))
-    assert low <= budget < tall / 1.05
-    assert net.cost(flat) < 1.01 * net.cost(start)
-
-
-def test_a_walk_that_pays_for_bytes_near_a_budget_keeps_it_with_fewer_of_them():
-    """Their price rises until the budget is kept, and falls from then on."""
-    net = Net.of(random_graph(80))
-    order = range(len(net.ops))
-    budget = Runs(net, order).peak // 2
-    descents = Descents(net)
-    beyond = []
-    for share in (1.0, 0.9):
-        found = descents.walked(order, budget, 0.01, random.Random(2), 8_000_000, share)
-        assert descents.peak <= budget
-        beyond.append(sum(max(0, load - 0.9 * budget) for load in Runs(net, found).loads))
-    assert beyond[1] < 0.8 * beyond[0]
-
-
 @settings(max_examples=6, deadline=None)
 @given(seed=seeds)
 def test_machine_code_walks_as_it_is_written(seed):
@@ -128,33 +95,3 @@ def test_machine_code_walks_as_it_is_written(seed):
         with options(jit=jit):
             found.append(Descents(net).walked(order, goal, 0.05, random.Random(1), effort))
     assert found[0] == found[1]
-
-
-def wide(count):
-    """Large values are made first, then each is made small: in another order one is there at a
-    time. None may be made again."""
-    values = [MemoryValue(f"a{i}", 100) for i in range(count)]
-    values += [MemoryValue(f"b{i}", 1) for i in range(count)] + [MemoryValue("x", 1)]
-    values.append(MemoryValue("sum", 1))
-    ops = [MemoryOp(f"f{i}", "f", ("x",), (f"a{i}",), 1.0, max_runs=1) for i in range(count)]
-    ops += [MemoryOp(f"g{i}", "g", (f"a{i}",), (f"b{i}",), 1.0) for i in range(count)]
-    ops.append(MemoryOp("sum", "sum", tuple(f"b{i}" for i in range(count)), ("sum",), 1.0))
-    return MemoryProblem(tuple(values), tuple(ops), frozenset({"x"}), outputs=("sum",))
-
-
-def test_another_order_costs_nothing():
-    problem = wide(8)
-    budget = 100 + 8 + 1
-    plan = plan_abstract(problem, budget)
-    check_plan(problem, plan.document(), budget=budget)
-    assert plan.overhead == 0
-
-
-def test_a_walk_is_no_dearer_than_the_solver_in_the_given_order():
-    net = Net.of(chain(8, seed=1))
-    order = range(len(net.ops))
-    goal = int(0.7 * Runs(net, order).peak)
-    found = Descents(net).walked(order, goal, 0.01, random.Random(1), 3_000_000)
-    solution = solved(net, order, goal, 20.0)
-    assert Runs(net, found).peak <= goal
-    assert net.cost(found) <= net.cost(solution.sequence) * (1.0 + 1e-9)

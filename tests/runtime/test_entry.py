@@ -5,7 +5,6 @@ import math
 import os
 import sys
 import threading
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -24,7 +23,6 @@ from staticgrad.native.entry import callables as native_entry
 from staticgrad.native.entry.words import SMALL
 from staticgrad.runtime import executor
 from staticgrad.storage.reservation import SETTLED
-from tests.beside import in_threads
 from tests.safety.mxcsr import STATES, only_x86, state
 
 needs_entry = pytest.mark.skipif(
@@ -163,15 +161,6 @@ def test_sizes_seen_lately_are_native(program):
         program.run(program.feeds(3))
 
 
-def test_a_loop_that_looks_at_its_parameter_stays_native(program):
-    before = natively(program.f)
-    for _ in range(5):
-        program.run(program.feeds())
-        assert (program.w.value == program.steps).all()
-        program.w.value = np.full(5, program.steps, np.float32)
-    assert natively(program.f) == before + 5
-
-
 @pytest.mark.parametrize("change", OTHER_FEEDS.values(), ids=OTHER_FEEDS)
 def test_other_feeds_have_the_results_that_they_should(program, change):
     feeds = program.feeds()
@@ -260,34 +249,6 @@ def test_results_that_the_caller_keeps_stay_as_they_are(columns):
     np.testing.assert_array_equal(view, wanted)
 
 
-def test_a_result_may_be_the_next_feed():
-    x = sg.input("x", ("n",), "float32")
-    f = sg.compile({"x": x + 1.0})
-    for size in (3, 5000):
-        feeds = {"x": np.zeros(size, np.float32)}
-        for step in range(1, 30):
-            feeds = f.run(feeds)
-            assert (feeds["x"] == step).all()
-
-
-def test_one_value_comes_as_an_array_and_no_input_needs_no_feeds():
-    w = sg.parameter("w", np.zeros(3, np.float32))
-    f = sg.compile(sg.Graph({"w": w}, {w: w + 1.0}))
-    total = sg.compile((w * 1.0).sum())
-    for step in range(3 * SETTLED):
-        found = f.run() if step % 2 else f.run({})
-        assert (found["w"] == step).all()
-    assert natively(f) > SETTLED
-    for _ in range(SETTLED + 3):
-        assert total.run() == 9 * SETTLED
-        assert total.run().shape == ()
-    assert natively(total) > 0
-    nothing = sg.compile(sg.Graph({}, {w: w + 1.0}))
-    for _ in range(SETTLED + 3):
-        assert nothing.run() == {}
-    assert natively(nothing) > 0
-
-
 @pytest.mark.slow
 @pytest.mark.usefixtures("collected_apart")
 def test_nothing_is_held_and_nothing_is_lost(program):
@@ -311,56 +272,7 @@ def test_nothing_is_held_and_nothing_is_lost(program):
     assert len(gc.get_objects()) < objects + 10
 
 
-class Key(str):
-    """A name whose comparison runs code."""
-
-    action: Callable[[], object]
-
-    def __hash__(self):
-        return str.__hash__(self)
-
-    def __eq__(self, other):
-        self.action()
-        return str.__eq__(self, other)
-
-
-def test_code_that_runs_while_feeds_are_looked_up(program):
-    feeds = program.feeds()
-
-    def act():
-        strange.pop("bias", None)  # what was found first must live on
-        program.run(program.feeds())
-
-    key = Key("x")
-    key.action = act
-    strange = {"bias": feeds["bias"], key: feeds["x"]}
-    for _ in range(3):
-        strange["bias"] = np.array(0.5, np.float32)
-        try:
-            program.f.run(strange)
-        except FeedError:
-            continue
-        program.steps += 1
-    assert (program.w.value == program.f.stats.runs).all()
-    program.run(feeds)
-
-
 # -- other threads --------------------------------------------------------------------------------
-
-
-def test_threads_that_run_one_program_lose_no_step(program):
-    steps, errors = 400, []
-
-    def work():
-        feeds = program.feeds()
-        for _ in range(steps):
-            results = program.f.run(feeds)
-            if not (results["y"] - feeds["x"] * 2 == results["y"][0, 0]).all():
-                errors.append(results)
-
-    in_threads(*[work] * 4)
-    assert not errors
-    assert (program.w.value == program.steps + 4 * steps).all()
 
 
 def test_who_reads_meanwhile_sees_whole_steps():
@@ -465,20 +377,6 @@ def test_bound_feeds_may_change_as_others(program, change):
     assert program.f.stats.runs == program.steps
 
 
-def test_bound_arrays_are_written(program):
-    feeds, out = program.feeds(), {"y": np.zeros((3, 5), np.float32)}
-    call = program.f.bind(feeds, out)
-    before = natively(program.f)
-    for step in range(6):
-        feeds["x"][:] = step
-        results = call()
-        assert results["y"] is out["y"]
-        assert (out["y"] == 2 * step + program.steps + 0.5).all()
-        assert results["total"] == 15 * step
-        program.steps += 1
-    assert natively(program.f) >= before + 5
-
-
 BAD_OUT = {
     "read-only": lambda out: out["y"].setflags(write=False),
     "of another shape": lambda out: setattr(out["y"], "shape", (5, 3)),
@@ -501,21 +399,6 @@ def test_bound_arrays_that_no_longer_fit_are_refused(program, change):
         program.f.bind(program.feeds(), out)
 
 
-def test_bound_arrays_that_come_to_meet_are_refused():
-    x = sg.input("x", ("n",), "float32")
-    f = sg.compile({"y": x * 2.0})
-    memory = np.zeros(100, np.float32)
-    feed, out = memory[:10], {"y": memory[10:20]}
-    call = f.bind({"x": feed}, out)
-    for _ in range(4):
-        call()
-    feed.data  # noqa: B018 - it is a buffer
-    moved = memory[5:15]
-    with pytest.raises(OutputArrayError, match="shares memory"):
-        f.bind({"x": moved}, out)
-    assert (call()["y"] == 0).all()
-
-
 def test_binding_checks_what_a_run_checks(program):
     feeds = program.feeds()
     for change, error in WRONG_FEEDS.values():
@@ -530,20 +413,6 @@ def test_binding_checks_what_a_run_checks(program):
         program.f.bind({**feeds, "bias": program.w.store.array[:1].reshape(())})
     with pytest.raises(FeedError):
         program.f.bind(x=feeds["x"])
-
-
-def test_one_array_is_bound_to_the_only_result():
-    x = sg.input("x", ("n",), "float32")
-    f = sg.compile(x * 2.0)
-    out = np.zeros(4, np.float32)
-    call = f.bind({x: np.ones(4, np.float32)}, out)
-    for _ in range(4):
-        assert call() is out
-        assert (out == 2).all()
-        out[:] = 0
-    free = f.bind({"x": [1.0, 2.0]})
-    for _ in range(3):
-        assert free().tolist() == [2.0, 4.0]
 
 
 FLOATS = (0.1, -0.0, 1e300, -1e39, 1e-45, 7e-46, 1e-320, 3.4028235677973366e38, math.inf, math.nan)
@@ -577,27 +446,6 @@ def test_numbers_are_what_the_checked_path_makes_of_them(dtype, number):
     assert natively(f) + f._executor._runs == f.stats.runs == 2
 
 
-BEYOND = (2**64, -(2**63) - 1)
-OTHERS = (True, *BEYOND, np.int64(3), np.float16(0.5), np.bool_(True), np.array(0.1))
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_numbers_arrays_and_others_take_turns(dtype):
-    f, checked = two_numbers(dtype)
-    every = (*FLOATS, *OTHERS, *INTEGERS, *SCALARS, np.array(0.25, dtype), np.array(3))
-    for turn in range(3):
-        for number, b in zip(every, every[turn + 1 :] + every[: turn + 1], strict=True):
-            feeds = {"a": number, "b": b}
-            try:
-                wanted = checked.run(feeds)
-            except sg.errors.FeedError as error:
-                with pytest.raises(type(error)):
-                    f.run(feeds)
-                continue
-            assert same(f.run(feeds), wanted)
-    assert natively(f) > 0
-
-
 def test_a_number_of_another_kind_is_refused_as_ever():
     f, _ = two_numbers("float32")
     for _ in range(3):
@@ -608,45 +456,6 @@ def test_a_number_of_another_kind_is_refused_as_ever():
         with pytest.raises(sg.errors.FeedError):
             f.run({"a": wrong, "b": 2.0})
     assert natively(f) == runs
-
-
-def test_a_loop_may_change_its_rate():
-    w = sg.parameter("w", np.ones(3, np.float32))
-    rate, step = sg.input("rate", (), "float32"), sg.input("step", (), "float32")
-    f = sg.compile(sg.Graph({"w": w}, {w: w - rate * step}))
-    wanted = np.ones(3, np.float32)
-    for number in range(60):
-        assert (f.run({"rate": 0.5, "step": number})["w"] == wanted).all()
-        wanted -= np.float32(0.5 * number)
-    assert natively(f) > 40
-
-
-def test_numbers_are_bound():
-    a, x = sg.input("a", (), "float32"), sg.input("x", ("n",), "float32")
-    f = sg.compile(a * x)
-    feed, out = np.ones(5, np.float32), np.zeros(5, np.float32)
-    for call in (f.bind({"a": 0.1, "x": feed}), f.bind({"a": 0.1, "x": feed}, out)):
-        before = natively(f) if f.stats.runs else 0
-        for number in range(6):
-            feed[:] = number
-            assert (call() == np.float32(0.1) * np.float32(number)).all()
-        assert natively(f) >= before + 5
-
-
-def test_feeds_by_value_are_found():
-    a, x = sg.input("a", (), "float32"), sg.input("x", ("n",), "float32")
-    f = sg.compile(a * x)
-    data = np.arange(5, dtype=np.float32)
-    forms = [{a: 2.0, x: data}, {"a": 2.0, x: data}, {x: data, "a": 2.0}]
-    for feeds in forms * 2:
-        assert (f.run(feeds) == 2 * data).all()
-    before = natively(f)
-    for feeds in forms * 2:
-        assert (f.run(feeds) == 2 * data).all()
-    assert natively(f) == before + 6
-    for wrong in ({a: 2.0, "a": 2.0, x: data}, {a: 2.0, sg.input("x", ("n",), "float32"): data}):
-        with pytest.raises(sg.errors.FeedError):
-            f.run(wrong)
 
 
 @only_x86

@@ -8,7 +8,7 @@ import staticgrad as sg
 from staticgrad import native
 from staticgrad.analysis.barriers import ByteRange, StepBytes
 from staticgrad.runtime import row_chains
-from staticgrad.runtime.row_chains import LEAST_SECONDS, RowsApart, chains
+from staticgrad.runtime.row_chains import RowsApart, chains
 from tests.diagonals import diagonals
 from tests.runtime.several_workers import ChainedClaims, check_equal_bytes, with_workers
 
@@ -127,47 +127,6 @@ def test_rows_that_read_each_other_wait(layer):
     assert run_through(sg.compile(graph, threads=1), feeds(graph, 32), 2) == []
 
 
-def test_a_chain_begins_behind_what_reads_all_rows():
-    graph = network([together])
-    f, given = sg.compile(graph, threads=1), feeds(graph, 32)
-    assert run_through(f, given, 2) == [2]
-    assert steps_of(f, given, 2) == [2]
-
-
-@pytest.mark.thinned(3)
-@pytest.mark.parametrize("layer", TOGETHER, ids=lambda layer: layer.__name__)
-def test_chains_end_where_rows_meet(layer):
-    graph = network([dense, dense, dense, layer, dense, residual, dense])
-    found = run_through(sg.compile(graph, threads=1), feeds(graph, 32), 2)
-    assert 2 <= len(found) <= 3
-
-
-def test_few_rows_and_single_products_stay_together():
-    graph = network([dense] * 4)
-    assert run_through(sg.compile(graph, threads=1), feeds(graph, 8), 2) == []
-    graph = network([normed])
-    assert run_through(sg.compile(graph, threads=1), feeds(graph, 32), 2) == []
-    for layer, found in ((dense, [2]), (transposed_weights, [])):
-        graph = network([layer] * 4)
-        assert run_through(sg.compile(graph, threads=1), feeds(graph, 24), 2) == found
-    graph = network([dense, normed, residual])
-    assert run_through(sg.compile(graph, threads=1), feeds(graph, 600), 2) == [4]
-
-
-def test_chains_of_no_time_stay_with_the_caller(monkeypatch):
-    monkeypatch.setattr(row_chains, "LEAST_SECONDS", LEAST_SECONDS)
-    few, many = network([dense] * 2), network([dense] * 40)
-    assert run_through(sg.compile(few, threads=1), feeds(few, 24), 2) == []
-    assert run_through(sg.compile(many, threads=1), feeds(many, 48), 2) == [2]
-
-
-def test_few_rows_read_no_more_than_a_cache_holds(monkeypatch):
-    graph = network([dense] * 3)
-    monkeypatch.setattr(row_chains, "CACHE", 3 * 4 * WIDE**2 - 1)
-    assert run_through(sg.compile(graph, threads=1), feeds(graph, 48), 2) == []
-    assert run_through(sg.compile(graph, threads=1), feeds(graph, 64), 2) == [2]
-
-
 def test_scratch_is_of_workers_not_of_parts():
     """Whoever runs a part is in another step than others: its scratch is where they may not be."""
 
@@ -191,33 +150,6 @@ def test_scratch_is_of_workers_not_of_parts():
         assert not rows.take(halves((64, 128), (512, 576)), [scratch]), scratch
 
 
-def training_step(dtype):
-    """A recurrence that is written out, and layers; each gradient has terms of all steps."""
-    random = np.random.default_rng(0)
-    x, y = sg.input("x", (5, "batch", WIDE), dtype), sg.input("y", ("batch", WIDE), dtype)
-    w, u, v = (
-        sg.parameter(name, random.normal(0, 0.1, (WIDE, WIDE)).astype(dtype)) for name in "wuv"
-    )
-    h = sg.tanh(x[0] @ w)
-    for step in range(1, 5):
-        z = x[step] @ w + h @ u
-        gate = sg.sigmoid(z)
-        h = gate * h + (1.0 - gate) * sg.tanh(z)
-    loss = ((sg.nn.layer_norm(h @ v) - y) ** 2).mean()
-    updates = {p: p - 0.1 * g for p, g in zip((w, u, v), sg.grad(loss, [w, u, v]), strict=True)}
-    f = sg.compile(sg.Graph({"loss": loss, "h": h}, updates), threads=1)
-    return f, {name: random.normal(size=shape).astype(dtype) for name, shape in
-               {"x": (5, 48, WIDE), "y": (48, WIDE)}.items()}  # fmt: skip
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("workers", [2, 3, 4])
-def test_a_training_step_has_equal_bytes(workers, dtype):
-    f, given = training_step(dtype)
-    assert run_through(f, given, workers)[0] == workers
-
-
 @pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(
@@ -234,24 +166,3 @@ def test_random_layers_have_equal_bytes(layers, batch, workers, slopes):
         named = {value.node.label: slope for value, slope in zip(wanted, found, strict=True)}
         graph = sg.Graph({"h": graph.outputs["h"]} | named)
     run_through(sg.compile(graph, threads=1), feeds(graph, batch), workers)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("options", [{}, {"debug": True}, {"debug": "nan"}])
-def test_modes_give_equal_bytes(options):
-    graph = network([dense, residual, normed, gated, dense])
-    given = feeds(graph, 48)
-    wanted = sg.compile(graph, threads=1).run(given)["h"].tobytes()
-    f = sg.compile(graph, threads=2, **options)
-    for _ in range(3):
-        assert f.run(given)["h"].tobytes() == wanted
-    assert len(f.profile(given, runs=2).steps) == len(f.plan(batch=48).steps)
-
-
-@pytest.mark.slow
-def test_plain_python_gives_equal_bytes():
-    graph = network([dense, residual])
-    given = feeds(graph, 25)
-    wanted = sg.compile(graph, threads=1).run(given)["h"].tobytes()
-    with sg.options(jit=False):
-        assert sg.compile(graph, threads=2).run(given)["h"].tobytes() == wanted

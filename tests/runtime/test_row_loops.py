@@ -114,20 +114,6 @@ def test_rows_that_read_each_other_wait_in_each_iteration(body):
     assert checked(program(body), 32, 2) == []
 
 
-def test_few_rows_stay_together():
-    assert checked(program(plain), 8, 2) == []
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("workers", [2, 3])
-def test_gradients_are_run_through(workers):
-    graph = program(gated)
-    values = {value.node.label: value for value in graph.inputs}
-    loss = (graph.outputs["last"] ** 2).sum() + graph.outputs["every"].mean()
-    slopes = dict(zip("xw", sg.grad(loss, [values["x"], values["w"]]), strict=True))
-    assert checked(sg.Graph({"loss": loss} | slopes), 48, workers) == [workers] * 2
-
-
 def test_loops_in_loops_are_run_through():
     """The loop around moves what the inner one begins with, and the rows that it reads."""
     x, u = sg.input("x", (3, ITERATIONS, "batch", WIDE)), sg.input("u", (WIDE, WIDE))
@@ -146,29 +132,6 @@ def test_loops_in_loops_are_run_through():
     }
     for seed in range(3):
         assert through(check_equal_bytes(f, given, 2, seed)) == [2]
-
-
-@pytest.mark.thinned(3)
-@pytest.mark.parametrize("options", [{}, {"debug": True}, {"debug": "nan"}])
-def test_modes_give_equal_bytes(options):
-    graph, given = program(gated), feeds(40)
-    del given["u"]
-    wanted = {n: a.tobytes() for n, a in sg.compile(graph, threads=1).run(given).items()}
-    for threads in (2, 3):
-        f = sg.compile(graph, threads=threads, **options)
-        for _ in range(3):
-            assert {n: a.tobytes() for n, a in f.run(given).items()} == wanted
-
-
-@pytest.mark.slow
-def test_plain_python_gives_equal_bytes():
-    given = {name: feeds(25)[name][: 2 if name == "x" else None] for name in ("x", "u")}
-    x, u = sg.input("x", (2, 25, WIDE)), sg.input("u", (WIDE, WIDE))
-    start = sg.zeros((25, WIDE), "float32")
-    graph = sg.Graph({"y": sg.scan(lambda h, row: plain(h, row, u, None), start, x)[1]})
-    wanted = sg.compile(graph, threads=1).run(given)["y"].tobytes()
-    with sg.options(jit=False):
-        assert sg.compile(graph, threads=2).run(given)["y"].tobytes() == wanted
 
 
 @pytest.mark.slow

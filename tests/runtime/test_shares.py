@@ -3,17 +3,13 @@ it."""
 
 import signal
 import threading
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import staticgrad as sg
 from staticgrad.errors import IndexOutOfRange, NonFiniteError
-from staticgrad.ir.expr import Expr
 from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.runtime.shares import NEAR, RowShare, in_runs, shares
-from staticgrad.types.dtype import I64
 from tests.diagonals import diagonals
 from tests.runtime.several_workers import check_equal_bytes
 
@@ -48,80 +44,12 @@ def product(expression, rows, terms, columns, **inputs):
     raise AssertionError("no product")
 
 
-def plain(rows, terms=64, columns=96):
-    return product(
-        lambda a, b, c: a @ b + c,
-        rows, terms, columns, a=("r", "k"), b=("k", "n"), c=("r", "n"),
-    )  # fmt: skip
-
-
 @pytest.mark.thinned
 @diagonals(2, ("workers", [2, 3]), ("batch", [1, 25, 32, 33, 64, 130]))
 def test_iterations_have_equal_bytes(batch, workers):
     f = sg.compile(recurrent(96), threads=1)
     for seed in range(3):
         check_equal_bytes(f, feeds(96, batch), workers, seed)
-
-
-@pytest.mark.thinned(3)
-@pytest.mark.parametrize("workers", [2, 3, 4])
-def test_an_iteration_has_a_row_of_the_table_for_each_share_of_a_product(workers):
-    """A product, and no more: those outside of loops are one row."""
-    x, u = sg.input("x", (ITERATIONS, "batch", 96)), sg.input("u", (96, 96))
-
-    def iteration(h, row):
-        h = sg.tanh(row + h @ u)
-        return h - h.mean(axis=0), None  # rows read each other: workers wait in each iteration
-
-    last, _ = sg.scan(iteration, sg.zeros((x.shape[1], 96), "float32"), x)
-    f = sg.compile(sg.Graph({"y": last @ u}), threads=1)
-    whole = check_equal_bytes(f, feeds(96, 8), workers, 0)
-    shared = check_equal_bytes(f, feeds(96, 16 * workers), workers, 0)
-    assert len(shared.rows) - len(whole.rows) == workers - 1
-
-
-@pytest.mark.parametrize(("rows", "workers"), [(26, 2), (32, 2), (33, 2), (64, 3), (200, 6)])
-def test_shares_are_all_rows_once(rows, workers):
-    kernel, arguments = plain(rows)
-    found = shares(kernel, arguments, workers)
-    number = kernel.arguments.index(kernel.stages[0].i[0].extent)
-    assert len(found) == workers
-    first = 0
-    bytes_of_a_row = {"in": {64 * 4, 96 * 4, 0}, "out": {96 * 4}}
-    for share in found:
-        assert isinstance(share, RowShare)
-        assert share.total == kernel.iterations(share.arguments) > 0
-        for operand, moved in zip(kernel.operands, share.moved, strict=True):
-            steps = bytes_of_a_row[operand.mode]
-            assert moved in {first * step for step in steps}
-        same = [*share.arguments]
-        same[number] = rows
-        assert tuple(same) == tuple(arguments)
-        first += share.arguments[number]
-    assert first == rows
-
-
-def test_a_product_keeps_its_columns_where_shares_are_of_no_use():
-    kernel, arguments = plain(32)
-    assert shares(kernel, arguments, 2)
-    assert not shares(kernel, arguments, 1)
-    assert not shares(kernel, arguments, 4), "eight rows fill no tile"
-    assert not shares(*plain(22), 2), "nor do the ten of the second share"
-    large = plain(32, 1024, NEAR // 4096 + 1)
-    assert not shares(*large, 2), "no cache holds the second factor"
-
-
-def test_products_whose_rows_stand_elsewhere_are_left_whole():
-    """Of a transposed factor rows are as far apart as there are rows of the product."""
-    transposed = product(
-        lambda a, b: sg.sin(a.T @ b), 32, 64, 96, a=("k", "r"), b=("k", "n")
-    )  # fmt: skip
-    assert not shares(*transposed, 2)
-    kernel, arguments = plain(32)
-    (stage,) = kernel.stages
-    numbered = replace(stage.stores[0], value=Expr("index", I64, (), "i"))
-    stage = replace(stage, stores=(*stage.stores, numbered))
-    assert not shares(replace(kernel, stages=(stage,)), arguments, 2), "a row has another number"
 
 
 def trained(hidden, iterations):
@@ -251,25 +179,3 @@ def test_interrupts_between_shared_iterations_leave_a_step_whole(threads):
             assert u.value.tobytes() == after
     finally:
         signal.signal(signal.SIGALRM, before)
-
-
-@pytest.mark.thinned
-@pytest.mark.parametrize(
-    ("columns", "workers", "wanted"),
-    [(5000, 1, 128), (5000, 2, 1024), (5000, 3, 768), (1024, 2, 256), (600, 2, 128), (300, 3, 128)],
-)
-def test_workers_add_columns_up_in_runs(columns, workers, wanted):
-    """Of 4 KiB at most, two for each worker if there are so many columns."""
-    x, v = sg.input("x", (700, columns)), sg.input("v", (1, 700))
-    draws = np.random.default_rng(columns)
-    arrays = {"x": draws.normal(size=x.shape), "v": draws.normal(size=v.shape)}
-    for y, names, is_sum in (((x * x).sum(0), "x", 1), (v @ x, "xv", 1), (sg.exp(x), "x", 0)):
-        f = sg.compile(sg.Graph({"y": y}), threads=1)
-        (planned,) = f.plan().steps
-        (kernel,) = f.plan().schedule.steps[planned.step].kernels()
-        assert isinstance(kernel, Kernel)
-        assert kernel.outer == "lanes"
-        grain = in_runs(kernel, planned.total, planned.grain, workers)
-        assert grain == (wanted if is_sum else planned.grain)
-        if workers > 1:
-            check_equal_bytes(f, {n: arrays[n].astype("float32") for n in names}, workers, 0)

@@ -13,7 +13,7 @@ import staticgrad as sg
 import staticgrad.ir.kernels.kernel
 from staticgrad.errors import BudgetInfeasible, ConfigError, IndexOutOfRange
 from staticgrad.memory.planner import Planner
-from staticgrad.native.table import pool, pool_code
+from staticgrad.native.table import pool
 from staticgrad.runtime import sections
 from staticgrad.runtime.executor import Executor
 from tests.beside import in_threads
@@ -49,28 +49,6 @@ def outcome(graph, feeds, **options):
     return bytes_
 
 
-def test_groups_are_finer_where_elements_take_long():
-    """A gate over 32 rows of 128 is worth two workers, a copy of them is not."""
-    x = sg.input("x", (32, 128))
-    gate = sg.sigmoid(x) * sg.tanh(x) + sg.sigmoid(x * 2.0) * sg.tanh(x * 3.0)
-    grains = [sg.compile(value, threads=1).schedule.steps[0].grain for value in (x + 1.0, gate)]
-    assert grains == [16384, 2048]
-    columns = sg.compile(sg.input("x", (1024, 512)).sum(axis=0), threads=1).schedule.steps[0]
-    assert columns.grain == 128  # each of 1024 rows
-    x = sg.input("x", ("n", 30))
-    f = sg.compile(sg.sort(x, axis=1), threads=8)
-    assert f.plan(n=2).workers == 1
-    assert f.plan(n=2000).workers == 8
-
-
-@pytest.mark.parametrize(("rows", "grain"), [(8192, 128), (64, 256)])
-def test_groups_of_columns_are_cut_by_their_terms(rows, grain):
-    """Gradients by a bias or by a vector sum many rows into few columns."""
-    x, y = sg.input("x", (rows, 512)), sg.input("y", (rows,))
-    for value in (x.sum(axis=0), x.T @ y):
-        assert sg.compile(value, threads=1).schedule.steps[0].grain == grain
-
-
 @pytest.mark.slow
 def test_a_training_step_has_equal_bytes(everything_is_shared):
     f, feeds = training_step()
@@ -95,16 +73,6 @@ def test_a_training_step_has_equal_bytes(everything_is_shared):
     assert all(each == found[0] for each in found)
 
 
-@pytest.mark.exhaustive
-def test_kernels_of_numba_are_shared(everything_is_shared):
-    x, w = sg.input("x", ("n", 40)), sg.parameter("w", np.ones(40, "f4"))
-    h = sg.nn.softmax(x * w)
-    graph = sg.Graph({"h": h, "columns": h.sum(axis=0)}, {w: w - h.mean(axis=0)})
-    feeds = {"x": np.random.default_rng(0).normal(size=(2000, 40)).astype("f4")}
-    wanted = outcome(graph, feeds, threads=1)
-    assert outcome(graph, feeds, threads=3, backend="numba") == wanted
-
-
 @pytest.mark.thinned(4)
 @pytest.mark.parametrize("seed", range(8))
 def test_random_programs_have_equal_bytes(everything_is_shared, seed):
@@ -112,28 +80,6 @@ def test_random_programs_have_equal_bytes(everything_is_shared, seed):
     wanted = outcome(graph, feeds, threads=1)
     assert outcome(graph, feeds, threads=2) == wanted
     assert outcome(graph, feeds, threads=5) == wanted
-
-
-@pytest.mark.thinned(3)
-@pytest.mark.parametrize("options", [{"debug": True}, {"debug": "nan"}, {"fuse": False}])
-def test_debug_modes_share_too(everything_is_shared, options):
-    f, feeds = training_step()
-    wanted = outcome(f.program_graph, feeds, threads=1)
-    assert outcome(f.program_graph, feeds, threads=3, **options) == wanted
-
-
-@pytest.mark.slow
-def test_without_the_jit_the_plan_is_the_same(everything_is_shared):
-    f, feeds = training_step()
-    plan = sg.compile(f.program_graph, threads=3).plan(n=130)
-    with sg.options(jit=False):
-        g = sg.compile(f.program_graph, threads=3)
-        assert str(g.plan(n=130)) == str(plan)
-        x = sg.input("x", (40, 30))
-        slow = sg.compile(sg.nn.softmax(x), threads=3)
-        found = slow.run({"x": feeds["x"][:40, :30]})
-    fast = sg.compile(sg.nn.softmax(x), threads=3).run({"x": feeds["x"][:40, :30]})
-    assert found.tobytes() == fast.tobytes()
 
 
 def test_the_smallest_failing_index_is_raised(everything_is_shared):
@@ -180,20 +126,6 @@ def test_a_budget_that_holds_for_one_alone():
     assert more.plan().workers == 8
     with pytest.raises(BudgetInfeasible):
         sg.compile(result, threads=8, memory_budget=alone - 1)
-
-
-def test_rows_of_a_few_microseconds_stay_with_the_caller():
-    x, w = sg.input("x", (64, 512)), sg.parameter("w", np.zeros((512, 512), "f4"))
-    h = sg.tanh(x @ w)
-    f = sg.compile({"h": h, "small": h[0].sum()}, threads=2)
-    f.run({"x": np.zeros((64, 512), "f4")})
-    table = f._executor._latest
-    assert table is not None
-    product, *small = table._words.rows
-    assert (product.total, product.grain, product.section) == (16, 1, 1)
-    assert product.flags == pool_code.WAKES | pool_code.EIGHTHS
-    assert small
-    assert all(row.section == 0 for row in small)
 
 
 @pytest.mark.slow

@@ -9,15 +9,14 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
-from staticgrad.analysis.barriers import ByteRange
-from staticgrad.ir.kernels.chain_parts import PART, ChainPart, left_in
+from staticgrad.ir.kernels.chain_parts import PART, ChainPart
 from staticgrad.ir.kernels.stages import Gemm
 from staticgrad.runtime import waves as module
-from staticgrad.runtime.waves import is_apart, waves
+from staticgrad.runtime.waves import waves
 from staticgrad.types.dim import evaluate
 from tests.diagonals import diagonals
 from tests.native.support import ENTRY
-from tests.runtime.several_workers import ChainedClaims, check_equal_bytes, with_workers
+from tests.runtime.several_workers import ChainedClaims, check_equal_bytes
 
 DTYPES = ["float32", "float64"]
 #: Weights of three layers: columns that fill panels, that do not, and a factor of few columns.
@@ -93,51 +92,6 @@ def test_tied_weights(dtype):
     assert run(network("batch", dtype, tied=True), 2, 2) >= 4
 
 
-def test_many_rows_are_cut_as_ever():
-    graph = network("batch", "float32")
-    assert run(graph, 9, 2) == run(graph, 40, 2) == 0
-    x, w = sg.input("x", ("batch", 300)), sg.parameter("w", np.ones((300, 300), np.float32))
-    assert run(sg.Graph({"y": sg.nn.relu(x @ w)}), 1, 2) == 0
-
-
-def test_weights_that_no_cache_keeps_are_read_by_columns(monkeypatch):
-    graph = network("batch", "float32")
-    largest = 4 * SIZES[1] * SIZES[2]
-    monkeypatch.setattr(module, "CACHE", largest // 2)
-    assert {0, 1} <= {*products(planned(graph, 2))}
-    monkeypatch.setattr(module, "CACHE", largest // 2 - 1)
-    assert {0, 1} & {*products(planned(graph, 2))} == {0}
-
-
-def test_chains_are_left_where_a_step_has_nothing_else():
-    """A result in the place of what its epilogue adds would be there before that is read."""
-    x, w, r = sg.input("x", ("m", "k")), sg.input("w", ("k", "n")), sg.input("r", ("m", "n"))
-    f = sg.compile(sg.Graph({"y": r + x @ w}), threads=1)
-    (kernel,) = f._executor.program.addresses
-    to = left_in(kernel)
-    assert to is not None
-    names = [operand.name for operand in kernel.operands]
-    for other, name in enumerate(names):
-        places = [ByteRange("", 100 * n, 100 * n + 64) for n in range(len(names))]
-        assert is_apart(kernel, places)
-        places[names.index(to.operand)] = ByteRange("", 100 * other + 60, 100 * other + 90)
-        assert is_apart(kernel, places) == (name == to.operand)
-
-
-def test_all_terms_and_iterations_are_in_one_part_each():
-    plan = planned(network("batch", "float32"), 3)
-    for joined in (False, True):
-        found = products(plan, joined)
-        assert {*found} < waves(plan, joined)[1]
-        for position, parts in found.items():
-            done = dict.fromkeys(range(plan.steps[position].total), 0)
-            for part in parts:
-                for number in range(part.begin, part.end):
-                    assert done[number] == part.first, "behind what others have left"
-                    done[number] = part.past
-            assert {*done.values()} == {max(part.past for part in parts)}
-
-
 def products(plan, joined=True):
     """The parts of each product that is one of a wave, in the order of the stages."""
     found = {}
@@ -145,24 +99,6 @@ def products(plan, joined=True):
         for work in filter(None, itertools.chain(*wave.stages)):
             found.setdefault(work.position, []).append(work.part)
     return found
-
-
-@pytest.mark.thinned(2)
-@pytest.mark.parametrize(("seconds", "joins"), [(1e-12, True), (1.0, False)])
-def test_a_wave_begins_where_what_it_reads_is_finished(seconds, joins, monkeypatch):
-    """Of one block nothing is; of several, all columns but those of the last one."""
-    monkeypatch.setattr(module, "BLOCK_SECONDS", seconds)
-    plan = planned(network("batch", "float32"), 2)
-    assert (len(waves(plan)[0][0].positions) > 1) == joins
-    assert {len(wave.positions) for wave in waves(plan, joined=False)[0]} == {1}
-    assert run(network("batch", "float32"), 2, 2) > 0
-
-
-def planned(graph, workers):
-    executor = with_workers(sg.compile(graph, threads=1), workers, 0, ChainedClaims)
-    executor.run(fed(graph, 1))
-    assert executor._latest is not None
-    return executor._latest.plan
 
 
 @pytest.mark.slow
@@ -214,20 +150,3 @@ def argument_of(kernel, loop):
     (stage,) = kernel.stages
     assert isinstance(stage, Gemm)
     return {"k": stage.k, "m": stage.i, "n": stage.j}[loop][0].extent
-
-
-@pytest.mark.slow
-def test_what_a_program_says_of_its_waves():
-    """Products are shared in parts of the inner indices, in a profile too, and nobody else is."""
-    graph = network("batch", "float32")
-    f = sg.compile(graph, threads=2)
-    plan = f.plan(batch=1)
-    sharing = f.explanation(batch=1).sharing
-    assert sharing is not None
-    steps = [plan.steps[position].step for position in products(plan)]
-    assert sharing.in_parts == (*steps,) != ()
-    assert {*steps} <= {*sharing.steps}
-    assert "by inner indices" in f.explain(batch=1)
-    profile = f.profile(fed(graph, 1), runs=1)
-    assert all(profile.steps[at].threads == 2 for at in products(plan))
-    assert sg.compile(network(40, "float32"), threads=2).explanation().sharing.in_parts == ()

@@ -5,7 +5,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.errors import FeedError, OutputArrayError
-from tests.memory.test_random_programs import program
+from tests.random_graphs import random_step
 
 
 def memory_of(f, feeds):
@@ -44,7 +44,7 @@ def frozen(feeds):
 @pytest.mark.parametrize("seed", range(8))
 def test_results_of_random_programs_lie_apart_and_stay(seed):
     """Neither a later run, nor feeds that are overwritten, nor a parameter's value changes them."""
-    graph, feeds = program(seed)
+    graph, feeds = random_step(seed)
     f = sg.compile(graph)
     copies = {name: array.copy() for name, array in feeds.items()}
     found = check_apart(f, frozen(feeds))

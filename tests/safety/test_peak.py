@@ -12,7 +12,7 @@ import staticgrad as sg
 from staticgrad.analysis.binding import bind_sizes
 from staticgrad.memory.planner import Planner
 from tests.memory.test_deep_mlp import deep
-from tests.memory.test_random_programs import program
+from tests.random_graphs import random_step
 
 BEYOND = 4096  # bytes behind the plan's that are watched, too
 
@@ -62,7 +62,7 @@ def test_random_programs_touch_their_peak(first, last, least):
     """Some of them under other plans as well; so many plans have an arena."""
     arenas = 0
     for seed in range(first, last):
-        graph, feeds = program(seed)
+        graph, feeds = random_step(seed)
         others = [{"checkpoint": "recompute"}, {"fuse": False}]
         for options in [{}, *others[: 2 * (seed % 6 == 0)]]:
             arenas += check_touched(sg.compile(graph, **options), feeds) > 0
@@ -87,7 +87,7 @@ def test_a_deep_network_touches_its_peak(checkpoint, layout):
 
 def test_a_budget_is_kept_to_the_byte():
     """A budget at the smallest peak: no byte beyond it is touched."""
-    graph, feeds = program(6)
+    graph, feeds = random_step(6)
     sizes = bind_sizes(graph, {name: a.shape for name, a in feeds.items()}, {})
     smallest = Planner(sg.compile(graph).schedule).front(sizes)[-1][0].peak_bytes
     f = sg.compile(graph, memory_budget=smallest)
