@@ -4,7 +4,6 @@ import copy
 import ctypes
 import gc
 import inspect
-import json
 import os
 import pickle
 from pathlib import Path
@@ -15,7 +14,6 @@ import pytest
 import staticgrad as sg
 from staticgrad import backends, native
 from staticgrad.backends import render
-from staticgrad.compiling import arguments
 from staticgrad.errors import ConfigError, NameConflictError
 from tests.beside import python
 from tests.native.support import assert_same
@@ -44,18 +42,6 @@ def test_every_backend_gives_the_same_bytes(debug):
         assert_same(other["loss"], found[0]["loss"], "loss")
 
 
-@pytest.mark.slow
-def test_what_compiled_is_said_in_every_report():
-    for backend, ran in {"auto": "vector", "vector": "vector", "numba": "numba"}.items():
-        f = sg.compile(program(), backend=backend)
-        assert compilers(f) == {ran}
-        many = len(f.kernels)
-        assert f"{many} kernels, {many} by {ran}" in f.explain()
-        assert json.loads(json.dumps(f.explanation().as_json()))["compilers"] == {ran: many}
-    with sg.options(jit=False):
-        assert compilers(sg.compile(program(), backend="numba")) == {"python"}
-
-
 def test_an_argument_goes_before_options_environment_and_project(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("STATICGRAD_BACKEND", raising=False)
@@ -81,20 +67,6 @@ def test_a_wrong_name_is_one_error_with_the_names_and_the_nearest(wrong, hint):
     assert Path(of.value.at.resolve().file).name == "test_backends.py"
 
 
-def test_an_option_given_to_run_is_recognised_whatever_it_is():
-    options = [*inspect.signature(sg.compile).parameters][1:]
-    assert [*arguments._OPTIONS] == options
-    with pytest.raises(sg.errors.UnknownFeedError, match=f"alone, not '?{options[-1]}"):
-        sg.compile(sg.input("x", (3,)) * 2).run({"x": np.ones(3)}, **{options[-1]: None})
-
-
-def test_a_wrong_name_in_the_environment_names_the_variable(monkeypatch):
-    monkeypatch.setenv("STATICGRAD_BACKEND", "numbra")
-    with pytest.raises(ConfigError, match=r"STATICGRAD_BACKEND: 'numbra'") as of:
-        sg.compile(sg.input("x", (3,)) * 2)
-    assert "numba" in of.value.hint
-
-
 @pytest.mark.parametrize(
     "again", [copy.copy, copy.deepcopy, lambda f: pickle.loads(pickle.dumps(f))]
 )
@@ -106,32 +78,6 @@ def test_a_copy_keeps_the_argument_and_leaves_a_setting_to_its_process(again):
     with sg.options(backend="numba"):
         assert compilers(again(by_argument)) == {"vector"}
     assert_same(again(by_argument).run(FEEDS)["slope"], by_setting.run(FEEDS)["slope"], "slope")
-
-
-COMPILE = """
-import sys, staticgrad as sg
-from staticgrad import native
-y = sg.tanh(sg.input("x", ("n",)))
-for backend in sys.argv[1:]:
-    print(backend, sg.compile(y, backend=backend).kernels[0].origin, native.cache_info().entries)
-"""
-
-
-@pytest.mark.slow
-def test_backends_share_no_object_of_the_kernel_cache(tmp_path):
-    def said(*asked):
-        folder = {"STATICGRAD_CACHE_DIR": str(tmp_path / "cache")}
-        return python("-c", COMPILE, *asked, env=folder).stdout.splitlines()
-
-    first = said("vector", "numba", "auto")
-    assert [line.split()[:2] for line in first] == [
-        ["vector", "compiled"],
-        ["numba", "compiled"],
-        ["auto", "memory"],
-    ]
-    one, two, _ = (int(line.split()[2]) for line in first)
-    assert two == one + 1
-    assert said("numba", "vector") == [f"numba disk {two}", f"vector disk {two}"]
 
 
 def interpreted(kernel):

@@ -1,7 +1,6 @@
 """Blocks of settings and modes that generators hold: each ends for itself, in whatever order."""
 
 import asyncio
-import threading
 
 import pytest
 
@@ -74,40 +73,6 @@ def test_a_block_belongs_to_the_task_that_enters_it(name):
 
 
 @pytest.mark.parametrize("name", BLOCKS)
-def test_one_block_ends_for_each_thread_that_has_entered_it(name):
-    _, inner, state, inside = BLOCKS[name]
-    block, before, seen = inner(), state(), []
-    together = threading.Barrier(2)
-
-    def beside():
-        with block:
-            together.wait()
-            together.wait()
-            seen.append(state() == inside)
-        seen.append(state() == before)
-
-    thread = threading.Thread(target=beside)
-    with block:
-        thread.start()
-        together.wait()
-    seen.append(state() == before)
-    together.wait()
-    thread.join()
-    assert seen == [True, True, True]
-
-
-def test_one_block_within_itself_ends_where_it_was_entered_first():
-    block = no_grad()
-    with block:
-        with enable_grad():
-            with block:
-                assert not recording.innermost()
-            assert recording.innermost()
-        assert not recording.innermost()
-    assert recording.innermost()
-
-
-@pytest.mark.parametrize("name", BLOCKS)
 def test_a_block_holds_while_the_generator_that_it_decorates_runs(name):
     _, inner, state, inside = BLOCKS[name]
     before, seen = state(), []
@@ -136,61 +101,6 @@ def test_a_block_holds_while_the_generator_that_it_decorates_runs(name):
     next(closed)
     closed.close()
     assert state() == before
-    assert seen == [True] * 4
-
-
-@pytest.mark.parametrize("name", BLOCKS)
-def test_a_block_holds_while_the_task_runs_whose_function_it_decorates(name):
-    _, inner, state, inside = BLOCKS[name]
-    before = state()
-
-    @inner()
-    async def told(looked):
-        await looked.wait()
-        return bool(state() == inside)
-
-    async def beside():
-        looked = asyncio.Event()
-        task = asyncio.create_task(told(looked))
-        await asyncio.sleep(0)
-        outside = state()
-        looked.set()
-        return await task, outside
-
-    assert asyncio.run(beside()) == (True, before)
-
-
-@pytest.mark.parametrize("name", BLOCKS)
-def test_a_block_holds_while_the_asynchronous_generator_that_it_decorates_runs(name):
-    _, inner, state, inside = BLOCKS[name]
-    before, seen = state(), []
-
-    @inner()
-    async def echo(first):
-        try:
-            given = yield first
-            await asyncio.sleep(0)
-            seen.append(state() == inside)
-            try:
-                yield given
-            except ValueError as error:
-                seen.append(state() == inside)
-                yield str(error)
-        finally:
-            seen.append(state() == inside)
-
-    async def beside():
-        generator = echo(1)
-        assert (await anext(generator), state()) == (1, before)
-        assert (await generator.asend(2), state()) == (2, before)
-        assert (await generator.athrow(ValueError("three")), state()) == ("three", before)
-        assert [each async for each in generator] == []
-        closed = echo(1)
-        await anext(closed)
-        await closed.aclose()
-        assert state() == before
-
-    asyncio.run(beside())
     assert seen == [True] * 4
 
 

@@ -1,17 +1,14 @@
 """Where a setting comes from, which place wins, and what a wrong one says."""
 
-import dataclasses
 import logging
 import os
 from pathlib import Path
 
 import pytest
 
-import staticgrad as sg
 from staticgrad import config
 from staticgrad.config import Config, current, options, settings, show_config
 from staticgrad.errors import ConfigError, SettingWarning, UnknownSettingError
-from staticgrad.native import cache
 from tests.beside import in_threads
 
 
@@ -29,16 +26,6 @@ def write_project(text):
 
 def source_of(name, **arguments):
     return next(s.source for s in settings(**arguments) if s.name == name)
-
-
-def test_the_table_of_settings_is_the_fields_of_config():
-    assert current() == Config()
-    assert {s.source for s in settings()} == {"default"}
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        current().debug = True
-    assert list(config._SETTINGS) == [f.name for f in dataclasses.fields(Config)]
-    for name, (reader, _) in config._SETTINGS.items():
-        assert reader(getattr(Config(), name)) == getattr(Config(), name)
 
 
 def test_argument_before_options_before_environment_before_project(monkeypatch):
@@ -119,14 +106,6 @@ def test_a_wrong_variable_is_named(monkeypatch, variable, text, expected):
     assert expected in caught.value.headline
 
 
-def test_a_folder_that_cannot_be_looked_at_is_its_readers_to_report(monkeypatch):
-    monkeypatch.setenv("STATICGRAD_CACHE_DIR", "a" * 300)
-    assert str(current().cache_dir) == "a" * 300
-    assert cache.directory() is None
-    with pytest.raises(ConfigError, match="is not the path of a folder"):
-        current(dump="a\0b")
-
-
 def test_an_unknown_variable_is_named_with_what_was_meant(monkeypatch):
     monkeypatch.setenv("STATICGRAD_DEBG", "1")
     with pytest.raises(UnknownSettingError, match="environment STATICGRAD_DEBG: no such") as caught:
@@ -182,15 +161,6 @@ def test_a_project_file_that_is_none_is_passed_over(kind):
     assert current() == Config()
 
 
-def test_a_changed_project_file_is_read_again():
-    write_project("debug = true")
-    assert current().debug is True
-    write_project('debug = "nan" # changed')
-    assert current().debug == "nan"
-    Path("pyproject.toml").unlink()
-    assert current().debug is False
-
-
 @pytest.mark.parametrize("text", ["debug = 9", 'debug = "much"', "debg = 1"])
 def test_a_wrong_entry_of_a_project_is_named(text):
     write_project(text)
@@ -198,16 +168,6 @@ def test_a_wrong_entry_of_a_project_is_named(text):
         ConfigError, match=r"^\[SG60\d\] \[tool.staticgrad\] of .*pyproject.toml: deb"
     ):
         current()
-
-
-def test_a_project_file_without_a_table_of_ours():
-    for text in ("", "tool = 1", "[tool.other]\nx = 1", "this is [not toml"):
-        Path("pyproject.toml").write_text(text, encoding="utf-8")
-        assert current() == Config()
-    for text in ("[tool]\nstaticgrad = 3", "tool = {staticgrad = 'x'}"):
-        Path("pyproject.toml").write_text(text, encoding="utf-8")
-        with pytest.raises(ConfigError, match="not a table of settings"):
-            current()
 
 
 def test_show_config_says_where_each_value_comes_from(monkeypatch):
@@ -228,59 +188,3 @@ def test_the_logger_is_silent_until_the_application_listens(capsys, caplog):
         config.log("passes", "%d nodes", 3)
         config.log("cache", "a miss")
     assert [(r.name, r.getMessage()) for r in caplog.records] == [("staticgrad.passes", "3 nodes")]
-
-
-def test_chosen_topics_go_to_standard_error_once(capsys, caplog):
-    with options(log="passes"):
-        config.log("passes", "%d nodes", 3)
-        config.log("cache", "a miss")
-        with caplog.at_level(logging.INFO, logger="staticgrad"):
-            config.log("passes", "seen by the application")
-    assert capsys.readouterr().err == "staticgrad.passes: 3 nodes\n"
-    assert [r.getMessage() for r in caplog.records] == ["seen by the application"]
-
-
-def test_read_once_keeps_what_held_at_its_beginning(monkeypatch):
-    with config.read_once():
-        monkeypatch.setenv("STATICGRAD_LOG", "cache")
-        assert current() == Config()
-        with options(check=True):
-            assert current() == Config(check=True, log=("cache",))
-            with config.read_once(), options(check=False):
-                assert not current().check
-            assert current().check
-        assert current(debug=True).debug
-        assert current() == Config()
-    assert current() == Config(log=("cache",))
-
-
-def test_read_once_ends_with_an_error(monkeypatch):
-    with pytest.raises(ZeroDivisionError), config.read_once():
-        raise ZeroDivisionError
-    monkeypatch.setenv("STATICGRAD_CHECK", "1")
-    assert current().check
-    monkeypatch.setenv("STATICGRAD_CHECK", "perhaps")
-    with pytest.raises(ConfigError), config.read_once():
-        pass
-
-
-def test_settings_are_read_as_often_whatever_the_number_of_kernels(monkeypatch):
-    reads = []
-
-    def counted(**arguments):
-        reads.append(arguments)
-        return settings(**arguments)
-
-    def compiled(size, count):
-        x = sg.input("x", (size, size), "float32")
-        y = x
-        for _ in range(count):
-            y = sg.exp(sg.cumsum(y, axis=count % 2) @ x)
-        reads.clear()
-        f = sg.compile(y, fuse=False)
-        assert len(f.schedule.steps) >= count
-        return len(reads)
-
-    monkeypatch.setattr(config, "settings", counted)
-    compiled(5, 1)  # the driver, the first use of the cache
-    assert compiled(6, 1) == compiled(7, 9) <= 6

@@ -7,7 +7,6 @@ import pytest
 
 import staticgrad as sg
 from staticgrad import backends
-from tests.beside import in_threads
 from tests.compiled.agreement import assert_same
 from tests.compiled.test_programs import with_derivatives
 from tests.compiled.whole_programs import Maker
@@ -109,17 +108,6 @@ def test_every_policy_and_budget_of_a_deep_network():
     assert repeated == [False, True, True, False, True]
 
 
-def test_feeds_that_are_copied_first_and_several_sizes():
-    x = sg.input("x", ("n", 5), "float32")
-    last, _ = sg.scan(lambda c, row: (sg.sort(c - row), None), sg.zeros(5), x)  # a step of steps
-    graph = sg.Graph({"y": sg.tanh(x) @ x.T, "s": x.sum(0), "last": last})
-    f = sg.compile(graph, debug=True)
-    for rows in (3, 17, 0, 64, 1):
-        data = np.random.default_rng(rows).standard_normal((5, rows)).T
-        assert_same(f.run({"x": data}), sg.compile(graph, debug=False).run({"x": data}))
-        assert f.highest_touched == peak_of(f)
-
-
 def training():
     w = sg.parameter("w", np.full((3, 2), 0.5, "float32"))
     x, y = sg.input("x", ("n", 3), "float32"), sg.input("y", ("n",), "int64")
@@ -128,20 +116,6 @@ def training():
 
 
 FEEDS = {"x": np.arange(12, dtype="float32").reshape(4, 3) / 10, "y": np.array([0, 1, 1, 1])}
-
-
-def test_outputs_of_the_caller_and_recycled_ones():
-    graph, w = training()
-    f = sg.compile(graph, debug=True)
-    out = np.empty((3, 2), "float32")
-    results = f.run(FEEDS, out={"old": out})
-    assert results["old"] is out
-    assert np.array_equal(out, np.full((3, 2), 0.5))
-    first = f.run(FEEDS)
-    second = f.run(FEEDS)
-    assert float(first["loss"]) > float(second["loss"])
-    assert not np.shares_memory(first["old"], second["old"])
-    assert not np.shares_memory(second["old"], w.store.array)
 
 
 def test_checks_are_raised_before_a_parameter_changes():
@@ -170,20 +144,6 @@ def test_pickles_options_and_settings():
         assert sg.compile(x * 2.0, debug=False).options.debug is False
     with pytest.raises(sg.StaticgradError, match="debug=: 3 is not true or false"):
         sg.compile(x, debug=3)
-
-
-def test_several_threads_and_plain_python():
-    graph, w = training()
-    f = sg.compile(graph, debug=True)
-    in_threads(*[lambda: [f.run(FEEDS) for _ in range(5)]] * 4)
-    assert f.stats.runs == 20
-    watched, w.value = w.value, np.full((3, 2), 0.5, "float32")
-    plain = sg.compile(graph, debug=False)
-    for _ in range(20):
-        plain.run(FEEDS)
-    assert np.array_equal(w.value, watched)
-    with sg.options(jit=False):
-        run_both(graph, FEEDS)
 
 
 def test_a_wrong_kernel_is_named_with_the_users_lines(monkeypatch):
@@ -221,17 +181,3 @@ def test_a_kernel_that_writes_too_little_is_found(monkeypatch):
         sg.errors.KernelAccessError, match=r"k0 \(tanh\), leaves byte 12 of 'out.y' unwritten"
     ):
         f.run({"x": np.zeros(4, "float32")})
-
-
-def test_bodies_whose_operand_nothing_reads_run_under_debug():
-    x, z = sg.input("x", (3, 2), "float64"), sg.input("z", (), "float64")
-
-    def iteration(state):
-        (_, count), _ = sg.scan(
-            lambda c, row: ((c[0] + row.sum(), c[1] + 1), c[0]), (state[1], 0), x[0:0]
-        )
-        return state[0] + 1, sg.tanh(state[1] * 0.5 + count)
-
-    y = sg.while_loop(lambda state: state[0] < 2, iteration, (0, z), max_steps=4)[1]
-    found = sg.compile(y, debug=True).run({"x": np.ones((3, 2)), "z": 1.0})
-    np.testing.assert_allclose(found, np.tanh(np.tanh(0.5) * 0.5))

@@ -116,16 +116,6 @@ def test_a_message_has_at_most_twelve_lines_and_starts_with_the_headline(
     assert lines[1] == "  a.py:8"
 
 
-def test_what_does_not_fit_is_counted_and_the_hint_stays():
-    error = errors.ShapeError("no", details=[str(i) for i in range(50)], hint="do this", at=_line())
-    lines = str(error).splitlines()
-    assert len(lines) == 12
-    assert lines[-2:] == ["  ... and 42 more", "  hint: do this"]
-    assert lines[2:-2] == [f"  {i}" for i in range(8)]
-    lines = wording.message("x" * 1000, SourceLine("a.py", 3), hint="do this").splitlines()
-    assert lines == ["x" * 237 + "...", "  a.py:3", "  hint: do this"]
-
-
 def _line():
     return SourceLine("train.py", 8)
 
@@ -183,13 +173,6 @@ def test_a_parse_error_points_into_the_text():
     ]
 
 
-@pytest.mark.parametrize(("line", "column"), [(1, 6), (1, 9), (2, 1), (9, 3)])
-def test_a_parse_error_may_point_behind_the_end(line, column):
-    error = errors.ParseError("text ends", text="graph", line=line, column=column)
-    assert f"  <text>:{line}" in str(error).splitlines()
-    assert ("^" in str(error)) == (line == 1)
-
-
 def test_a_warning_stands_at_the_users_line_and_has_a_code():
     text = "def f(): warn(category, 'slow')\ndef g(): f()"
     names = {"warn": errors.warn, "category": errors.LargeConstantWarning}
@@ -231,12 +214,6 @@ def test_what_a_user_passed_is_shown_in_one_short_line():
     assert wording.shown(np.zeros((2, 2))) == "array([[0., 0.], [0., 0.]])"
     assert wording.shown(wording.kind_of) == "kind_of"
     assert len(wording.shown(list(range(1000)))) == 60
-
-
-@pytest.mark.parametrize("width", [5, 60])
-def test_a_shortened_text_ends_in_dots(width):
-    assert wording.shortened("x" * width, width) == "x" * width
-    assert wording.shortened("x" * (width + 1), width) == "x" * (width - 3) + "..."
 
 
 def test_a_close_name_is_suggested_and_no_other():

@@ -1,6 +1,5 @@
 """Every optimizer of the registry: by hand, on tensors, in functions, on threads, in one kernel."""
 
-import dataclasses
 import inspect
 from dataclasses import dataclass
 
@@ -10,8 +9,7 @@ import pytest
 import staticgrad as sg
 from staticgrad import optim
 from staticgrad.eager import Tensor
-from staticgrad.errors import ArgumentError, DisconnectedError, NameConflictError, SavedFileError
-from staticgrad.optim.state import renumbered
+from staticgrad.errors import ArgumentError, DisconnectedError, SavedFileError
 from tests.optimizer_rules import by_hand, radam
 from tests.optimizers import SAMPLES, missing
 
@@ -148,15 +146,6 @@ def test_a_parameter_is_updated_in_one_kernel(cls, options):
     assert kernels == 1 or cls is not optim.Lion or kernels == 2
 
 
-@pytest.mark.parametrize("option", [{"accumulate": 4}, {"skip_nonfinite": True}])
-def test_a_condition_around_an_update_makes_it_no_second_kernel(option):
-    """The new values and those that stay are chosen between in the kernel that computes them."""
-    w, g = sg.parameter("w", np.ones((64, 64), "float32")), sg.input("g", (64, 64))
-    found = sg.compile(sg.Graph({}, optim.Adam(0.1, **option).apply({w: g})))
-    of_w = [[each for each in step.writes() if "param.w" in each] for step in found.schedule.steps]
-    assert [len(each) for each in of_w if each] == [3 + ("accumulate" in option)]
-
-
 # -- what all of them share ------------------------------------------------------------------------
 
 
@@ -173,22 +162,6 @@ def test_steps_that_are_not_finite_change_nothing():
         np.testing.assert_array_equal(p.value, before[p.name])
     step.run({"g": np.ones(3)})
     assert int(next(p for p in updates if p.name == "adam.step").value) == 2
-
-
-def test_gradients_of_float16_that_would_vanish_do_not():
-    """The gradient of 2**-20 is nothing in float16 without a scale, and 1 with 2**20."""
-    x = sg.input("x", (4,), "float16")
-
-    def moved(scale):
-        w = sg.parameter("w", np.ones(4, "float16"))
-        loss = (w * x).sum() * np.float16(2.0**-10)
-        updates = optim.SGD(2.0**19, loss_scale=scale).updates(loss, [w])
-        sg.compile(sg.Graph({}, updates)).run({"x": np.full(4, 2.0**-17, "float16")})
-        return 1.0 - w.value.astype("float64")
-
-    np.testing.assert_array_equal(moved(None), 0.0)
-    np.testing.assert_allclose(moved(2.0**12), 2.0**-8)
-    np.testing.assert_allclose(moved(optim.LossScale(2.0**12)), 2.0**-8)
 
 
 def test_a_loss_scale_halves_where_a_step_overflows_and_doubles_after_finite_ones():
@@ -266,15 +239,6 @@ def test_states_of_another_kind_are_refused_when_they_are_loaded(cls, options):
     del params
 
 
-@pytest.mark.slow
-def test_an_optimizer_that_has_stepped_refuses_states_of_another_kind():
-    adam, momentum = optim.Adam(0.1), optim.SGD(0.1, momentum=0.5)
-    (_, one), (_, other) = compiled(adam), compiled(momentum)
-    one(0), other(0)
-    with pytest.raises(SavedFileError, match="SGD keeps momentum for a parameter, and is given"):
-        momentum.load_state_dict(adam.state_dict())
-
-
 class Numbered(sg.nn.Module):
     """Names of parameters of it differ in their numbers, and so do those of its instances."""
 
@@ -319,34 +283,6 @@ def test_states_go_to_another_model_of_the_class_by_order(how, before):
     for p, twin in zip(one.parameters(), other.parameters(), strict=True):
         assert p.name != twin.name
         np.testing.assert_array_equal(twin.value, p.value)
-
-
-def test_names_that_differ_in_more_than_numbers_stay_apart():
-    for given, own, found in (
-        (["a", "a1"], ["a1", "a2"], {"a": "a1", "a1": "a2"}),
-        (["a", "a1"], ["a1", "a"], {}),  # the same names
-        (["a", "a1", "a2"], ["a2"], {}),  # one of them, and it is there
-        (["a", "a1"], ["a7"], {}),  # which one is not known
-        (["a9.b_2", "a10.b_1"], ["a1.b", "a2.b"], {"a9.b_2": "a1.b", "a10.b_1": "a2.b"}),
-        (["w", "v1"], ["w1", "v"], {"w": "w1", "v1": "v"}),
-        (["w"], ["v"], {}),
-    ):
-        assert renumbered(given, [(name,) for name in own]) == found
-    assert renumbered(["a", "b"], [("a1", "a")]) == {}  # a copy of a
-
-
-def test_groups_say_who_is_in_them():
-    a, b, c = (sg.parameter(name, np.ones(2)) for name in "abc")
-    loss = (a + b + c).sum()
-    how = optim.ParameterGroups(
-        optim.SGD(1.0), [([a], {"learning_rate": 0.5}), (lambda p: p.name > "b", optim.SGD(0.25))]
-    )
-    updates = how.updates(loss, [a, b, c])
-    found = sg.evaluate([updates[p][0] for p in (a, b, c)], {})
-    assert [float(each) for each in found] == [0.5, 0.0, 0.75]
-    w = sg.parameter("w", np.ones(2))
-    updates = optim.Adam(optim.cosine(0.1, steps=4), accumulate=2).updates((w * w).sum(), [w])
-    assert sorted(p.name for p in updates if not p.ndim) == ["adam.micro_step", "adam.step"]
 
 
 W = sg.parameter("w", np.ones(2))
@@ -503,17 +439,6 @@ def test_averages(warm_up):
     sg.compile(graph).run()
 
 
-def test_averages_that_cannot_be_applied_change_no_parameter():
-    """What stops the block before it begins, an interrupt too, leaves values as they were."""
-    w, v = sg.parameter("w", np.zeros(2, "float32")), sg.parameter("v", np.zeros(3, "float32"))
-    mean = optim.Average([w, v])
-    w.value = np.ones(2, "float32")
-    mean.averages[v] = mean.averages[w]
-    with pytest.raises(sg.StaticgradError), mean.applied():
-        pass
-    np.testing.assert_array_equal(w.value, np.ones(2))
-
-
 def test_signatures_name_the_hyperparameters():
     """What ``help``, editors and notebooks show."""
     shown = [*inspect.signature(sg.optim.Adam).parameters]
@@ -521,17 +446,6 @@ def test_signatures_name_the_hyperparameters():
     assert [*inspect.signature(sg.optim.cosine).parameters] == ["rate", "steps", "least"]
     for cls in sg.optim.registered_optimizers():
         assert "kwargs" not in inspect.signature(cls).parameters
-
-
-def test_a_bound_holds_in_subclasses():
-    @dataclasses.dataclass(frozen=True, eq=False)
-    class Warm(sg.optim.Adam):
-        beta1: float = 0.5
-        steps: int = -1  # no bound is declared for it
-
-    assert Warm().steps == -1
-    with pytest.raises(ArgumentError, match=r"beta1 must be in \[0, 1\), not 1.5"):
-        Warm(beta1=1.5)
 
 
 A = np.array([[2.0, 0.5], [0.5, 1.0]])
@@ -567,16 +481,6 @@ def test_state_is_named_after_its_parameter_and_optimizer():
     assert {p.name for p in adam} == {"w", "w.first_moment", "w.second_moment", "fast.step"}
 
 
-def test_two_optimizers_of_one_graph_need_two_names():
-    v, w = sg.parameter("v", START), sg.parameter("w", START)
-    loss = quadratic(v) + quadratic(w)
-    same = [sg.optim.Adam().updates(loss, [p]) for p in (v, w)]
-    with pytest.raises(NameConflictError, match=r"adam\.step"):
-        sg.Graph(updates={**same[0], **same[1]})
-    other = sg.optim.Adam(name="other").updates(loss, [w])
-    assert len(sg.Graph(updates={**same[0], **other}).updates) == 8
-
-
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_learning_rates_that_are_inputs_or_parameters(dtype):
     rate, w = sg.input("rate", (), dtype), sg.parameter("w", START)
@@ -589,15 +493,6 @@ def test_learning_rates_that_are_inputs_or_parameters(dtype):
     updates = {**sg.optim.SGD(rate).updates(quadratic(w), [w]), rate: rate * 0.5}
     found = evaluated(sg.Graph(updates=updates), [{}, {}])
     np.testing.assert_allclose(found, [first, second], rtol=1e-14)
-
-
-def test_float32_parameters_stay_float32():
-    w = sg.parameter("w", START.astype("float32"))
-    rate = sg.input("rate", (), "float64")
-    for optimizer in (sg.optim.SGD(rate, momentum=0.9), sg.optim.AdamW(rate, accumulate=2)):
-        updates = optimizer.updates((w * w).sum(), [w])
-        state = {p: value for p, value in updates.items() if p.name.startswith("w")}
-        assert all(p.dtype == value.dtype == np.float32 for p, value in state.items())
 
 
 @pytest.mark.parametrize(
@@ -618,15 +513,6 @@ def test_k_mini_batches_step_once_with_the_mean(options, rng):
     np.testing.assert_array_equal(found[2], found[3])
     at_once = stepped(1, [batches[:3].mean(0), batches[3:].mean(0)])
     np.testing.assert_allclose(found[[2, 5]], at_once, rtol=1e-13)
-
-
-def test_mini_batches_are_added_in_the_order_of_the_runs():
-    values = [1e16, 1.0, -1e16, 1.0]
-    w = sg.parameter("w", np.array(0.0))
-    batch = sg.input("batch", (), "float64")
-    step = sg.Graph(updates=sg.optim.SGD(1.0, accumulate=4).updates(w * batch, [w]))
-    found = evaluated(step, [{"batch": v} for v in values])
-    assert found[3] == -(((1e16 + 1.0) - 1e16) + 1.0) / 4
 
 
 def test_clipping_scales_all_gradients_together():

@@ -9,7 +9,7 @@ import staticgrad as sg
 from staticgrad.errors import FeedError, IndexOutOfRange
 from staticgrad.native.table import pool
 from staticgrad.reports import profiling
-from staticgrad.reports.profiling import Limits, live_bytes
+from staticgrad.reports.profiling import Limits
 from staticgrad.runtime.sections import Alone
 
 
@@ -57,19 +57,6 @@ def test_counts_are_those_of_the_program_and_parameters_are_put_back():
     assert max(step.live for step in found.steps) <= plan.peak_bytes
 
 
-def test_live_bytes_are_those_of_the_placements():
-    _, graph, _ = training()
-    plan = sg.compile(graph, threads=1).plan(n=400)
-    found = live_bytes(plan)
-    for position, count in enumerate(found):
-        used = np.zeros(plan.peak_bytes, bool)
-        for place in plan.placements:
-            if place.first <= position <= place.last:
-                used[place.offset : place.offset + place.nbytes] = True
-        assert count == used.sum()
-    assert 0.9 * plan.peak_bytes < max(found) <= plan.peak_bytes
-
-
 def test_text_json_and_trace(tmp_path):
     _, graph, feeds = training()
     found = sg.compile(graph, threads=1).profile(feeds, runs=2)
@@ -101,74 +88,6 @@ def test_errors_are_those_of_a_run_and_parameters_stay():
         f.profile({})
     f.profile({"places": np.array([0, 1, 2, 2])})
     np.testing.assert_array_equal(w.value, 0)
-
-
-def test_the_limits_of_a_machine_are_measured_once(monkeypatch):
-    monkeypatch.setattr(profiling, "_known", {})
-    monkeypatch.setattr(profiling, "_COPIED", 1 << 12)
-    monkeypatch.setattr(profiling, "_SIDE", 16)
-    x = sg.input("x", (20,))
-    f = sg.compile(sg.exp(x), threads=1)
-    first = f.profile({"x": np.ones(20, "f4")}, runs=1).limits
-    assert first[0].flops > 0
-    assert first[0].bandwidth > 0
-    assert f.profile({"x": np.ones(20, "f4")}, runs=1).limits == first
-
-
-@pytest.mark.slow
-def test_limits_that_the_steps_contradict_are_measured_again(monkeypatch):
-    """A machine that was busy when they were measured, and one that still is."""
-    _, graph, feeds = training()
-    f = sg.compile(graph, threads=1)
-    assert f.profile(feeds, runs=2).doubt == ""
-    monkeypatch.setattr(profiling, "_known", {1: Limits(1, 1e3, 1e3)})
-    found = f.profile(feeds, runs=2)
-    assert found.limits[0].flops > 1e6
-    monkeypatch.setattr(profiling, "_known", {1: Limits(1, 1e3, 1e3)})
-    monkeypatch.setattr(profiling, "_fastest", lambda run, feeds: 1e5)
-    found = f.profile(feeds, runs=2)
-    assert "faster than a product" in found.doubt
-    assert f"the machine was busy: {found.doubt}" in str(found)
-    two = profiling.Profile("g", {}, 1, (Limits(1, 9.0, 9.0), Limits(2, 9.0, 8.0)), (), ())
-    assert two.doubt == "2 threads reach less than 1"
-
-
-def test_plain_python_is_profiled_too():
-    with sg.options(jit=False):
-        w = sg.parameter("w", np.ones((3, 2), "f4"))
-        x = sg.input("x", (4, 3))
-        f = sg.compile(sg.Graph({"y": x @ w}, {w: w * 2.0}))
-        found = f.profile({"x": np.ones((4, 3), "f4")}, runs=1)
-    assert len(found.steps) == len(f.schedule.steps)
-    np.testing.assert_array_equal(w.value, 1)
-
-
-def test_explain_says_which_steps_are_shared():
-    _, graph, feeds = training()
-    f = sg.compile(graph, threads=2)
-    f.run(feeds)
-    sharing = f.explanation().sharing
-    assert sharing is not None
-    assert sharing.threads == 2
-    products = [k for k, step in enumerate(f.schedule.steps) if "matmul" in step.label]
-    assert set(products) <= set(sharing.steps)
-    assert f"threads: 2, sharing {len(sharing.steps)} steps" in f.explain()
-    table = f._executor._latest
-    assert table is not None
-    rows = table._words.rows
-    shared = {p.step for row, p in zip(rows, f.plan(n=400).steps, strict=True) if row.section}
-    assert shared == set(sharing.steps)
-    alone = [step for steps in sharing.alone.values() for step in steps]
-    assert sorted([*shared, *alone]) == [*range(len(f.schedule.steps))]
-    single = sg.compile(graph, threads=1)
-    assert single.explanation(n=400).as_json()["sharing"] == {
-        "threads": 1,
-        "steps": (),
-        "in_parts": (),
-        "chains": (),
-        "alone": {Alone.ONE_WORKER.value: tuple(range(len(single.schedule.steps)))},
-    }
-    assert "threads: 1, sharing no step" in single.explain(n=400)
 
 
 def _loop():
@@ -223,13 +142,3 @@ def test_a_loop_says_what_an_iteration_takes_and_what_runs_in_it():
     (loop,) = (step for step in found.steps if step.iterations > 1)
     assert loop.iterations == 40
     assert f"40 iterations of {loop.seconds / 40 * 1e6:.3f} us" in str(found)
-
-
-def test_a_branch_says_what_its_cases_take():
-    x = sg.input("x", (1000,), "float32")
-    y = sg.cond(x.sum() > 0.0, lambda: sg.sin(x) @ sg.cos(x), lambda: x[0])
-    f = sg.compile(y, threads=1)
-    cases = f.explanation().as_json()["bodies"]
-    assert [case["iterations"] for case in cases] == [0, 0]
-    assert max(cases, key=lambda case: case["moved"])["moved"] >= 4000
-    assert f.explain().count("a case that takes about") == 2

@@ -2,14 +2,12 @@
 
 import json
 import re
-import xml.dom.minidom
 from functools import cache
 
 import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.analysis.pass_report import value_bytes
 from staticgrad.errors import ArgumentError
 from staticgrad.reports.profiling import Limits, Profile, StepProfile
 
@@ -115,21 +113,6 @@ def test_llvm_and_assembly_of_a_kernel():
     assert "f.kernels[0].llvm" in caught.value.hint
 
 
-def test_a_graph_as_a_picture_in_a_file():
-    w = sg.parameter("w", np.ones(3))
-    loss = (sg.tanh(sg.input("x", (3,))) * w).sum()
-    graph = sg.Graph({"loss": loss}, {w: w - sg.grad(loss, w)}, name='a "b"')
-    document = xml.dom.minidom.parseString(graph.svg())
-    assert document.documentElement.getAttribute("xmlns") == "http://www.w3.org/2000/svg"
-    assert "svg .f rect { fill: #" in graph.svg()
-    assert "var(" not in graph.svg(), "viewers of files know no theme of a notebook"
-    text = graph.dot()
-    assert text.startswith('digraph "a \\"b\\"" {\n')
-    assert text.count(" -> out") == 2
-    numbers = {*re.findall(r"^  (\w+) \[", text, re.MULTILINE)}
-    assert {*re.findall(r"(\w+) -> (\w+);", text)} <= {(a, b) for a in numbers for b in numbers}
-
-
 def profiled(steps, flops=1e12):
     return Profile("g", {}, 1, (Limits(1, flops, 1e10),), tuple(steps), (0.0,) * len(steps))
 
@@ -154,16 +137,6 @@ def test_a_profile_folds_small_rows_by_kernel_and_module():
     assert len(found.text(full=True).splitlines()) == 3 + len(steps)
 
 
-def test_a_profile_gives_no_part_of_a_limit_that_is_exceeded():
-    """Bytes may come from caches; a machine that was busy has no limits."""
-    quiet = profiled([timed("k0", 1.0, "", 2.58), timed("k1", 1.0, "", 0.5)])
-    assert [row.cells(quiet)[5] for row in quiet.rows()] == ["in caches", "50.0"]
-    large = StepProfile(0, 0, "k", "mul", (), 1, 1.0, 1.0, 1e12, 1.0, 2.58, 0)
-    busy = profiled([large])
-    assert busy.doubt == "k is faster than a copy"
-    assert busy.rows()[0].cells(busy)[5] == "-"
-
-
 def program():
     x = sg.input("x", ("n", 4))
     w = sg.parameter("w", np.ones((4, 3), "f4"))
@@ -184,38 +157,3 @@ def test_text_and_data_are_the_same_for_the_same_program():
     assert repr(f.schedule) == f"<schedule of net: {len(f.schedule.steps)} steps, " + (
         f"{len(f.schedule.buffers)} buffers>"
     )
-
-
-def test_every_pass_and_rule_is_named():
-    found = program().explanation()
-    hits = {name: count for each in found.passes for name, count in each.hits.items()}
-    assert hits["log-sum-exp"] == 1
-    assert hits["negate-twice"] == 2  # of the value, and of its cotangent
-    assert "1x log-sum-exp" in str(found)
-    assert found.plan is None
-    assert "arena: depends on n" in str(found)
-
-
-def test_nodes_are_those_of_the_graph():
-    compiled = program()
-    found = compiled.explanation(n=8)
-    assert found.passes[0].nodes_before == len(compiled.program_graph.nodes)
-    assert found.passes[-1].nodes_after == len(compiled.graph.nodes)
-    assert found.passes[0].bytes_before == value_bytes(compiled.program_graph, {"n": 8})
-    assert found.passes[-1].bytes_after == value_bytes(compiled.graph, {"n": 8})
-    at_hint = compiled.explanation(n=64).passes[0]  # the hint of a size that has none
-    assert (
-        at_hint.bytes_before == value_bytes(compiled.program_graph) > found.passes[0].bytes_before
-    )
-    changed = next(each for each in found.passes if each.nodes_before != each.nodes_after)
-    assert f" {changed.bytes_before} -> {changed.bytes_after} bytes" in str(found)
-    assert len(found.steps) == len(compiled.schedule.steps)
-    assert found.as_json()["peak_bytes"] == compiled.plan(n=8).peak_bytes
-    assert any("test_shown.py" in line for step in found.steps for line in step.lines)
-
-
-def test_a_size_given_to_a_program_without_names_is_answered_by_its_shapes():
-    f = sg.compile(sg.input("x", (64, 20)).sum())
-    with pytest.raises(sg.StaticgradError) as caught:
-        f.explain(batch=64)
-    assert caught.value.hint == "all its sizes are fixed: x (64, 20)"

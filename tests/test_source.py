@@ -4,7 +4,6 @@ import copy
 import dataclasses
 import json
 import linecache
-import os
 import pickle
 import sys
 from pathlib import Path
@@ -15,10 +14,9 @@ import pytest
 from hypothesis import given, strategies as st
 
 from staticgrad import building, source
-from staticgrad.errors import ArgumentError
 from staticgrad.scopes import scope
 from staticgrad.source import Origin, SourceLine
-from tests.beside import in_threads, python
+from tests.beside import python
 
 _PACKAGE = Path(source.__file__).parent
 _HERE = Path(__file__).name
@@ -102,47 +100,6 @@ def test_frames_of_installed_packages_are_passed_over(file):
     assert carets(outer(mine)) == "inner()"
 
 
-def test_an_installed_program_without_a_file_of_the_user_has_its_own_lines(tmp_path):
-    folder = tmp_path / "site-packages"
-    folder.mkdir()
-    (folder / "app.py").write_text("import staticgrad.building as s\n\nprint(s.capture().long)\n")
-    paths = os.pathsep.join([str(folder), str(_PACKAGE.parent)])
-    shown = python("-m", "app", env={"PYTHONPATH": paths})
-    assert shown.stdout.splitlines()[0].endswith("app.py:3")
-
-
-def test_what_calls_a_command_of_staticgrad_is_no_program_of_the_user(tmp_path):
-    folder = tmp_path / "site-packages"
-    folder.mkdir()
-    command = _PACKAGE / "commands" / "cli.py"
-    (folder / "parser.py").write_text(
-        "import staticgrad.building as s\n"
-        f"code = compile('print(s.capture().long)', {str(command)!r}, 'exec')\n"
-        "exec(code, {'s': s})\n"
-    )
-    paths = f"{folder}{os.pathsep}{_PACKAGE.parent}"
-    shown = python("-m", "parser", env={"PYTHONPATH": paths})
-    assert shown.stdout.splitlines()[0].endswith("cli.py:1")
-
-
-def test_without_any_other_frame_the_outermost_one_is_reported(monkeypatch):
-    frame = sys._getframe()
-    while frame is not None:
-        monkeypatch.setitem(building._is_library, frame.f_code.co_filename, True)
-        outermost, frame = frame, frame.f_back
-    monkeypatch.setattr(building, "_is_installed", lambda file: False)
-    assert building.capture().resolve().file == outermost.f_code.co_filename
-
-
-def test_a_file_of_the_package_can_be_declared_a_program(monkeypatch):
-    file = _PACKAGE / "not_a_demo.py"
-    monkeypatch.setitem(building._is_library, str(file), True)
-    text = "def f(): return capture()"
-    assert library(text, file)["f"]().short.startswith(_HERE)
-    building.count_as_user(str(file))
-    assert library(text, file)["f"]().short == "not_a_demo.py:1"
-
-
 @pytest.mark.parametrize(
     ("file", "shown"),
     [
@@ -213,24 +170,6 @@ def test_scopes_nest_and_end():
     assert building.capture().scope == ""
 
 
-def test_a_scope_ends_with_an_exception_and_stays_in_its_thread():
-    seen = []
-    with scope("outer"):
-        in_threads(lambda: seen.append(building.current()))
-    assert seen == [building.Building()]
-    with pytest.raises(ZeroDivisionError), scope("outer"):
-        _ = 1 / 0
-    assert building.capture().scope == ""
-
-
-@pytest.mark.parametrize("name", ["", "a\nb", "a]"])
-def test_a_scope_needs_a_name_that_can_be_printed(name):
-    with pytest.raises(ArgumentError, match="scope takes a printable name"):
-        scope(name)
-    with pytest.raises(ArgumentError, match="not 3"):
-        scope(3)
-
-
 def test_what_is_built_on_behalf_of_a_line_has_that_line():
     with scope("layer"):
         forward = building.capture()
@@ -253,19 +192,6 @@ def test_copies_and_pickles_are_resolved_lines():
     assert pickle.loads(pickle.dumps(line)) == line
 
 
-def test_origins_are_equal_when_the_instruction_and_scope_are():
-    first, second = (building.capture() for _ in range(2))
-    assert first == second
-    assert hash(first) == hash(second)
-    with scope("s"):
-        assert building.capture() != first
-    text = "made = capture()"
-    one, other = (run_as(file, text)["made"] for file in ("<cell 1>", "<cell 2>"))
-    assert one[0] == other[0]  # Python calls the two code objects equal
-    assert one != other
-    assert first != first.short
-
-
 def test_lines_read_back_from_text():
     assert SourceLine.from_text(" train.py:8 ") == SourceLine("train.py", 8)
     assert SourceLine.from_text("a b:c.py:8 [x/y z]") == SourceLine("a b:c.py", 8, scope="x/y z")
@@ -284,26 +210,11 @@ def test_lines_read_back_from_text():
     assert SourceLine.from_text("train.py:8").long == "train.py:8"
 
 
-@given(st.text(min_size=1), st.integers(1, 10**6), st.lists(st.sampled_from(["a", "b c", "é"])))
-def test_the_printed_form_is_canonical(file, number, scopes):
-    line = SourceLine(file, number, scope="/".join(scopes))
-    text = line.labelled
-    assert text.isprintable()
-    if text == text.strip():
-        assert SourceLine.from_text(text).labelled == text
-
-
 def test_a_path_below_the_working_directory_is_shown_from_there(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     inside, outside = tmp_path / "models" / "mlp.py", tmp_path.parent / "mlp.py"
     assert SourceLine(str(inside), 3).long == f"{Path('models', 'mlp.py')}:3"
     assert SourceLine(str(outside), 3).long == f"{outside}:3"
-
-
-def test_many_programs_resolve_through_a_bounded_table():
-    lines = [run_as(f"<program {i}>", "\n" * i + "made = capture()")["made"] for i in range(200)]
-    assert [line.short for line in lines] == [f"<program {i}>:{i + 1}" for i in range(200)]
-    assert len(source._positions) <= source._POSITION_TABLES
 
 
 def test_a_merged_origin_has_every_line_once_and_resolves_to_the_first_with_the_others():
@@ -325,18 +236,3 @@ def test_a_merged_origin_has_every_line_once_and_resolves_to_the_first_with_the_
         assert twin == line
     with building.within(both):
         assert building.capture() is both
-
-
-def test_one_context_holds_scope_line_order_and_guards():
-    """What is not given stays as it is outside, and all of it ends with the block."""
-    line = SourceLine("model.py", 3)
-    guards = []
-    assert building.current() == building.Building()
-    with building.within(scope="encoder"), building.within(line, order=2):
-        with building.within(guards=guards):
-            assert building.current()[:4] == ("encoder", line, 2, guards)
-            assert building.here() == (line, 2)
-        with building.within(scope="block", order=3):
-            assert building.current()[:4] == ("encoder/block", line, 3, None)
-        assert building.current()[:4] == ("encoder", line, 2, None)
-    assert building.current() == building.Building()

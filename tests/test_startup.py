@@ -84,15 +84,6 @@ def test_the_standard_library_beyond_numpys_is_small(after_building):
     assert len(others) < 20, others
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["importlib.metadata", "staticgrad.ir.parser"])
-def test_they_load_when_they_are_needed(name):
-    """An unknown op is the reason to look at other packages' entry points."""
-    unknown = "contextlib.suppress(sg.StaticgradError):"
-    read = "    sg.parse(str(step).replace('= log', '= other.log'))"
-    assert name in loaded(f"{BUILD}import contextlib\nwith {unknown}\n{read}\n")
-
-
 #: What finds functions and ops by a name, the first to do so in its process, and what it prints.
 BY_NAME = {
     "import numpy as np, staticgrad as sg; print(np.linalg.det(sg.input('x', (4, 4))))": (
@@ -126,11 +117,3 @@ except sg.errors.NameConflictError as error:
 @pytest.mark.parametrize("program", BY_NAME)
 def test_what_is_found_by_name_is_there_whatever_was_imported(program):
     assert python("-c", program).stdout.strip() == BY_NAME[program]
-
-
-@pytest.mark.slow
-def test_all_functions_load_in_one_order_whatever_hashes_are():
-    """Workers of a test run find documentation by that order, and refuse to differ."""
-    program = "from staticgrad import functions as f; f.load_all(); print([*vars(f)])"
-    orders = {python("-c", program, env={"PYTHONHASHSEED": seed}).stdout for seed in "123"}
-    assert len(orders) == 1

@@ -130,20 +130,6 @@ def measured():
     return both, state, w
 
 
-def test_metrics_are_means_over_rows_and_the_loss_is_what_it_was():
-    step, _, w = training()
-    plain = fit(step, data(), 3)
-    both, _, v = measured()
-    lines = []
-    found = fit(both, data(), 3, validate=lambda: {"loss": 2.0, "rows": 7}, progress=lines.append)
-    assert found.losses == plain.losses
-    np.testing.assert_array_equal(w.value, v.value)
-    assert found.measures == [2.0] * 3
-    assert found.metrics["rows"] == [(6 * 6 * 3 + 2 * 2) / 20] * 3  # 6, 6, 6 and 2 rows
-    assert found.metrics["val_rows"] == [7.0] * 3
-    assert "  rows 6  worst " in lines[0]
-
-
 @pytest.mark.thinned
 @pytest.mark.parametrize("shuffle", [True, 5])
 @pytest.mark.parametrize("at", [2, 5, 8])
@@ -169,23 +155,6 @@ def test_it_goes_on_to_the_bit_with_shuffled_data_and_metrics(shuffle, at, tmp_p
         assert found == whole
         np.testing.assert_array_equal(again.value, w.value)
         assert batches.seed is None
-
-
-def test_shuffled_data_have_every_example_in_another_order_in_each_epoch():
-    def orders(data, **how):
-        seen = []
-        fit(lambda x: (seen.extend(np.ravel(x).tolist()), 0.0)[1], data, 2, **how)
-        return [seen[:12], seen[12:]]
-
-    x = np.arange(12)
-    for make in (lambda: Batches(x, size=5), lambda: [*x]):
-        first, second = orders(make(), shuffle=True)
-        assert first != second != [*x]
-        assert sorted(first) == sorted(second) == [*x]
-        assert orders(make(), shuffle=0) == [first, second] != orders(make(), shuffle=1)
-        assert orders(make()) == [[*x], [*x]]
-    assert orders(Batches(x, seed=3), shuffle=True) == orders(Batches(x, seed=3))
-    assert orders(Batches(x, seed=3), shuffle=1) == orders(Batches(x, seed=1))
 
 
 def test_callbacks_see_each_epoch_and_may_end_the_training(tmp_path):
@@ -270,13 +239,6 @@ def test_a_checkpoint_without_a_place_is_refused_before_the_first_step(path, err
     with pytest.raises(error):
         fit(steps.append, [X], state={}, checkpoint=tmp_path / path)
     assert not steps
-
-
-def test_a_measure_that_is_no_number_is_never_the_best():
-    measures = iter([np.nan, 3.0, 2.0, np.nan, 1.0])
-    found = fit(lambda x: 1.0, [X], 5, validate=lambda: next(measures), patience=2)
-    assert (found.best, found.stopped, len(found.measures)) == (4, "", 5)
-    assert History([np.nan, np.nan]).best == 0
 
 
 @pytest.mark.parametrize(

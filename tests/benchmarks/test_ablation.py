@@ -1,8 +1,5 @@
 """Each special path of the compiler is reached by the benchmark's program that it is there for."""
 
-import subprocess
-import sys
-
 import pytest
 
 import staticgrad as sg
@@ -49,17 +46,3 @@ def test_a_path_without_is_back_afterwards(programs):
     assert ablation.hits(make)["siblings"] == before > 0
     for name, found in apart.run(feeds).items():
         assert same_bytes(again.run(feeds)[name], found)
-
-
-def test_nothing_that_counts_hits_stays_in_modules_loaded_meanwhile():
-    """A path can be left out after hits were counted in a process that loads modules late."""
-    code = """
-from benchmarks import ablation, paths
-make = ablation.corpus()["conv:3x3/2 | 8, 128 to 256 at 14x14:filter"]
-before = ablation.hits(make)["filter_columns"]
-with paths.without("filter_columns"):
-    ablation.compiled(make)[0].kernels
-assert ablation.hits(make)["filter_columns"] == before > 0
-"""
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert not found.returncode, found.stderr

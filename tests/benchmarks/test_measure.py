@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks import machine
-from benchmarks.measure import KEPT, SHORTEST, steady
+from benchmarks.measure import SHORTEST, steady
 
 
 class Program:
@@ -38,36 +37,3 @@ def test_quick_calls_are_timed_many_at_a_time():
     found = steady(program, 1000.0, program.clock)
     assert (found.low, found.median, found.high) == pytest.approx((2, 3, 4), abs=0.01)
     assert found.late == pytest.approx(5, abs=0.01)
-
-
-def test_kept_results_stay_alive():
-    alive = set()
-    most = 0
-
-    class Result:
-        def __init__(self):
-            alive.add(id(self))
-
-        def __del__(self):
-            alive.discard(id(self))
-
-    now = [0.0]
-
-    def step():
-        nonlocal most
-        now[0] += 1.0
-        result = Result()
-        most = max(most, len(alive))
-        return result
-
-    steady(step, 20.0, lambda: now[0], keep=True)
-    assert most == KEPT + 1
-
-
-def test_threads_that_take_turns_do_half_together(monkeypatch):
-    """Each of them hashes for a second, and waits for the other."""
-    ticks = iter(
-        [0.0, 9.0, *(t for at in (10.0, 20.0, 30.0) for t in (at, at + 1, at + 2, at + 4))]
-    )
-    monkeypatch.setattr(machine.time, "perf_counter", lambda: next(ticks))
-    assert machine.together(2, times=3) == 0.5

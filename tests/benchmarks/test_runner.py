@@ -1,13 +1,12 @@
 """Runs in processes of their own: what goes wrong there becomes a row that says so."""
 
-import os
 import time
 
 import pytest
 
 from benchmarks import machine, runner
 from benchmarks.implementations.with_staticgrad import StaticgradImplementation
-from benchmarks.runner import Run, environment, execute, pairs_of
+from benchmarks.runner import Run, execute
 from benchmarks.schema import Limits, dump, load
 from benchmarks.worker import Job
 from benchmarks.workloads import all_workloads
@@ -74,61 +73,6 @@ def test_a_process_that_hangs_is_ended(tmp_path):
     start = time.monotonic()
     assert runner.launch(job, {}, 1.0) == (None, "no result within 1 s", "timeout")
     assert time.monotonic() - start < 60
-
-
-def test_no_inherited_variable_pins_a_library(monkeypatch):
-    pinned = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "STATICGRAD_JIT", "XLA_FLAGS")
-    for name in pinned:
-        monkeypatch.setenv(name, "1")
-    monkeypatch.setenv("KEPT_AS_IT_IS", "1")
-    found = environment(3, {"XLA_FLAGS": "ours"})
-    assert found["KEPT_AS_IT_IS"] == "1"
-    assert found["OPENBLAS_NUM_THREADS"] == found["OMP_NUM_THREADS"] == "3"
-    assert found["XLA_FLAGS"] == "ours"
-    assert not found.keys() & set(pinned[:3])
-    assert found["PYTHONPATH"].startswith(str(runner.ROOT))
-
-
-def test_one_threaded_implementations_run_once():
-    class OnOneThread(StaticgradImplementation):
-        threads = 1
-
-    run = Run((ROSENBROCK,), (OnOneThread,), (1, 2, 8))
-    assert [pair.threads for pair in pairs_of(run)] == [1]
-    run = Run((ROSENBROCK,), (StaticgradImplementation,), (1, 2, 8))
-    assert [pair.threads for pair in pairs_of(run)] == [1, 2, 8]
-
-
-def test_a_quick_run_leaves_out_what_takes_long_to_compile(monkeypatch):
-    monkeypatch.setattr(made_up.Wrong, "quick", frozenset({"tiny"}))
-    monkeypatch.setattr(made_up.Crashing, "quick", False)
-    found = {}
-    for quick in (False, True):
-        workloads = tuple(all_workloads()[name] for name in ("tiny", "mlp"))
-        every = (StaticgradImplementation, made_up.Wrong, made_up.Crashing)
-        run = Run(workloads, every, (1,), quick=quick)
-        found[quick] = [(p.workload.name, p.implementation.name) for p in pairs_of(run)]
-    left_out = {("mlp", made_up.Wrong.name)}
-    left_out |= {(name, made_up.Crashing.name) for name in ("tiny", "mlp")}
-    assert set(found[False]) - set(found[True]) == left_out
-    assert len(found[False]) == 6
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinities here")
-def test_a_core_can_be_held_by_another_process():
-    """While the block runs, and no longer."""
-
-    def others():
-        return sum(os.times()[2:4])
-
-    before = others()
-    with runner._occupied(True):
-        time.sleep(0.3)
-    assert others() > before
-    before = others()
-    with runner._occupied(False):
-        time.sleep(0.1)
-    assert others() == before
 
 
 @pytest.mark.slow

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from itertools import pairwise
 
 import numpy as np
@@ -20,9 +19,7 @@ from staticgrad.comparison.models import MODELS
 from staticgrad.comparison.programs import of_model
 from staticgrad.comparison.report import EMPTY, TAPE, WARM
 from staticgrad.comparison.ways import DefineByRun, DefineThenRun
-from staticgrad.errors import ArgumentError, BudgetInfeasible, MeasurementError, UnknownNameError
-from staticgrad.pictures import charts
-from staticgrad.pictures.markup import nbytes, number, ratio, seconds
+from staticgrad.errors import ArgumentError, BudgetInfeasible, UnknownNameError
 
 OWN = """
 import numpy as np
@@ -97,13 +94,6 @@ def test_every_figure_is_there(found):
 
 
 @pytest.mark.slow
-def test_the_planned_bytes_are_those_of_the_plan(found, own):
-    compiled = DefineThenRun(of_model(model(own))).compiled
-    compiled.run(model(own).batch(8, np.random.default_rng(0)))
-    assert found.memory.arena["store_all"] == compiled.peak_bytes
-
-
-@pytest.mark.slow
 def test_budgets_go_down_to_the_smallest_plan():
     way = DefineThenRun(of_model(model("deep", depth=9)))
     whole = way.plan(64).peak_bytes
@@ -131,64 +121,6 @@ def test_what_a_matrix_product_costs():
     assert products < first.flops < products + 64 * 64
 
 
-def test_charts_put_points_where_they_belong():
-    line = charts.Line("a", [(1, 10.0), (10, 100.0), (100, 1000.0)])
-    svg = charts.lines([line], "x", "y")
-    points = re.search(r'points="([^"]*)"', svg)[1].split()
-    places = [tuple(map(float, p.split(","))) for p in points]
-    (x0, y0), (x1, y1), (x2, y2) = places
-    assert x1 - x0 == pytest.approx(x2 - x1, abs=0.2)  # a log axis: equal steps
-    assert y0 - y1 == pytest.approx(y1 - y2, abs=0.2)
-    assert y0 > y2
-    widths = [
-        float(w)
-        for w in re.findall(r'width="([\d.]+)"', charts.bars([("a", 2.0), ("b", 1.0)], str, "t"))
-    ]
-    assert widths[0] == pytest.approx(2 * widths[1], rel=1e-3)
-    assert "&lt;b&gt;" in charts.bars([("<b>", 1.0)], str, "t")
-
-
-@pytest.mark.parametrize("place", range(5))
-def test_names_of_lines_stand_beside_all_lines(place):
-    curve = [(float(k + 1), 16.0 / (k + 1)) for k in range(5)]
-    series = [charts.Line("all", curve), charts.Line("this", curve[place : place + 1])]
-    svg = charts.lines([*series, charts.Line("end", curve[-1:])], "x", "y", log_x=False)
-    drawn = re.search(r'points="([^"]*)"', svg)[1]
-    xs, ys = zip(*(map(float, p.split(",")) for p in drawn.split()), strict=True)
-    names = re.findall(r'<text class="[abc]" x="([\d.]+)" y="([\d.]+)">(\w+)', svg)
-    for left, base, name in names:
-        middle = float(base) - 4
-        across = np.linspace(float(left), min(float(left) + 7 * len(name), xs[-1]), 20)
-        under = np.interp(across, xs, ys)
-        assert float(left) > xs[-1] or np.abs(under - middle).min() > 8, name
-    places = [(float(left), float(base)) for left, base, _ in names]
-    for (one, low), (other, high) in pairwise(places):
-        assert abs(one - other) > 30 or abs(low - high) >= 14
-
-
-@pytest.mark.parametrize(
-    ("largest", "log", "shown"),
-    [
-        (7 * 2**20, False, ["0 B", "2.00 MiB", "4.00 MiB", "6.00 MiB"]),
-        (2000, False, ["0 B", "512 B", "1.00 KiB", "1.50 KiB"]),
-        (2**24, True, ["64.0 KiB", "256 KiB", "1.00 MiB", "4.00 MiB", "16.0 MiB"]),
-    ],
-)
-def test_bytes_stand_at_round_numbers(largest, log, shown):
-    line = charts.Line("a", [(1, 2.0**16 if log else 0.0), (10, largest)])
-    svg = charts.lines([line], "x", "y", show_y=nbytes, log_y=log)
-    assert re.findall(r'class="axis end"[^>]*>([^<]*)<', svg) == shown
-
-
-def test_numbers_as_people_read_them():
-    assert [seconds(v) for v in (2.5, 0.0123, 4.5e-6, 3e-9)] == [
-        "2.50 s", "12.3 ms", "4.50 us", "3 ns",
-    ]  # fmt: skip
-    assert [nbytes(v) for v in (12, 2048, 3 * 2**20)] == ["12 B", "2.00 KiB", "3.00 MiB"]
-    assert [number(v) for v in (950, 12_300, 4.56e6)] == ["950", "12.3 k", "4.56 M"]
-    assert ratio(3.4) == "3.40x"
-
-
 def test_what_each_way_can_do_is_what_it_says():
     refused = [a for a in abilities() if not a.then_run]
     assert any("symbolic: it has no value before a run" in a.reason for a in refused)
@@ -210,15 +142,6 @@ def test_a_model_that_is_none(own):
 
 
 @pytest.mark.slow
-def test_a_process_that_fails_is_reported(monkeypatch, own):
-    from staticgrad.comparison import measure
-
-    monkeypatch.setattr(measure, "_FIRST", "staticgrad.no_such_module")
-    with pytest.raises(MeasurementError, match="no_such_module"):
-        compare(own, seconds=0.0)
-
-
-@pytest.mark.slow
 def test_the_command(own, tmp_path):
     target = tmp_path / "out.html"
     arguments = ["compare", "--model", own, "--seconds", "0", "--html", str(target)]
@@ -229,11 +152,3 @@ def test_the_command(own, tmp_path):
     wrong = CliRunner().invoke(main, ["compare", "--model", "resnet"])
     assert wrong.exit_code == 1
     assert "no model is named 'resnet'" in wrong.output
-
-
-def test_depth_is_a_choice():
-    assert model("mlp", 5).depth == 5
-    assert len(model("mlp", 5).parameters) == 10
-    assert isinstance(
-        sg.Graph(DefineThenRun(of_model(model("deep", 2))).graph.outputs["loss"]), sg.Graph
-    )

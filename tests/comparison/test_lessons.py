@@ -20,7 +20,6 @@ DRAW = np.random.default_rng(0)
 X = DRAW.normal(size=(24, 3)).astype("float32")
 Y = X.sum(1)
 W = sg.parameter("w", np.full(3, 0.3, "float32"))
-CELL = sg.parameter("cell", np.eye(3, dtype="float32") * 0.5)
 
 
 def halved_while_large(x: Any, y: Any) -> Any:
@@ -50,37 +49,6 @@ def test_a_while_on_a_value_is_measured_on_the_tape() -> None:
     assert "while loss &gt; 0.01:" in page(found)
 
 
-def recurrent(x: Any) -> Any:
-    h = np.zeros(3, "float32")
-    for t in range(x.shape[0]):
-        h = sg.tanh(x[t] + h @ CELL)
-    return (h**2).mean()
-
-
-def scanned(x: Any) -> Any:
-    h, _ = sg.scan(lambda h, row: (sg.tanh(row + h @ CELL), None), np.zeros(3, "float32"), x)
-    return (h**2).mean()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("function", "graphs"), [(recurrent, 0), (scanned, 1)])
-def test_sequences_that_grow(function: Any, graphs: int) -> None:
-    """A Python loop is one graph for each length; a scan is one for all."""
-    found = compare(
-        function, lambda draw: draw.normal(size=(int(draw.integers(2, 6)), 3)).astype("float32"),
-        seconds=0.0,
-    )  # fmt: skip
-    assert isinstance(found, Comparison)
-    assert found.holds, found.agreement.problem
-    assert found.changes is not None
-    low, high = found.changes.sizes["x.shape[0]"]
-    assert 2 <= low < high <= 5
-    assert found.changes.graphs == (graphs or found.changes.shapes)
-    assert (found.refusal is None) == bool(graphs)
-    assert bool(found.changes.planned) == bool(graphs)
-    assert "Sizes that change" in page(found)
-
-
 @pytest.mark.slow
 def test_graphs_of_n_nodes_and_e_edges() -> None:
     """Two sizes of a model's batches that change: one graph, a plan for each pair."""
@@ -104,37 +72,6 @@ def test_graphs_of_n_nodes_and_e_edges() -> None:
     assert {*found.changes.sizes} == {"nodes.shape[0]", "source.shape[0]", "target.shape[0]"}
     assert found.changes.graphs == 1
     assert found.changes.plans == found.changes.shapes > 1
-
-
-@pytest.mark.slow
-def test_a_step_that_updates_what_it_reads() -> None:
-    """k-means is not a loss to be trained: its own update runs."""
-    centres = sg.parameter("centres", X[:4].copy())
-
-    def kmeans(x: Any) -> Any:
-        distances = ((x[:, None] - centres[None]) ** 2).sum(-1)
-        member = sg.one_hot(distances.argmin(1), 4, dtype="float32")
-        counts = sg.maximum(member.sum(0), 1.0)
-        centres.update((member.T @ x) / counts[:, None])
-        return distances.min(1).mean()
-
-    found = compare(kmeans, X, batches=[24], seconds=0.0)
-    assert isinstance(found, Comparison)
-    assert found.holds, found.agreement.problem
-    assert found.rule == "as the function does it"
-    assert found.agreement.by_run[-1] < found.agreement.by_run[0]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("literal", [lambda x: np.ones((24, 1), "float32"), lambda x: sg.eye(24)])
-def test_a_literal_number_of_examples(literal: Any) -> None:
-    """The comparison is of that number alone, and says how to serve others."""
-    found = compare(lambda x: (literal(x) * (x @ x.T)).sum(), X, seconds=0.0)
-    assert isinstance(found, Comparison)
-    assert found.holds
-    assert [pair.at for pair in found.batches] == [24]
-    assert found.refusal is not None
-    assert "x.shape[0]" in found.refusal.cure
 
 
 FILE = """
@@ -161,27 +98,3 @@ def test_the_command_shows_the_lesson_in_80_columns(tmp_path: Path) -> None:
     assert "choosing.py:9: return h.mean() if h.sum() > 0.0" in done.output
     assert max(map(len, done.stdout.splitlines())) <= 80
     assert "only the tape is measured" in target.read_text()
-
-
-@pytest.mark.slow
-def test_layers_that_are_checkpoints_and_what_a_debugger_sees() -> None:
-    net = sg.nn.Sequential(*(sg.nn.Linear(32, 32) for _ in range(8)))
-    x = np.ones((64, 32), "float32")
-    found = compare(net, x, x, batches=[64], seconds=0.0)
-    assert isinstance(found, Comparison)
-    assert found.checkpointed is not None
-    assert found.checkpointed.nbytes > 0
-    assert "Linear" in found.module
-    assert any("gradients that nobody asks for: target, x" in line for line in found.dead)
-    assert found.work[0].name == "with gradients of target, x"
-    assert found.work[0].flops > found.work[1].flops
-    debugged = compare(halved, x, batches=[64], seconds=0.0)
-    assert isinstance(debugged, Comparison)
-    act = next(each for each in debugged.acts if each.title.startswith("breakpoint"))
-    assert "doubled = float32 [64, 32], 2 to 2" in act.tape
-    assert "doubled = <mul" in act.graph
-
-
-def halved(x: Any) -> Any:
-    doubled = x * 2.0
-    return doubled.mean()

@@ -18,12 +18,9 @@ from staticgrad.errors import (
     ArgumentError,
     GradientError,
     ProgramError,
-    ShapeError,
     StaticgradError,
-    UnknownNameError,
 )
 
-GUIDE = Path(sg.__file__).parent / "documentation" / "guide"
 FILE = """
 from __future__ import annotations
 
@@ -99,28 +96,6 @@ def test_a_file_is_run_as_python_runs_it(file: str) -> None:
     assert again.loss is not chosen.loss  # an edited file is run again
 
 
-def test_a_file_named_as_a_module_hides_it_from_nobody(tmp_path: Path) -> None:
-    path = tmp_path / "json.py"
-    path.write_text(FILE.replace("from beside_the_model import SCALE", "SCALE = 1.0"))
-    before = sys.modules["json"]
-    try:
-        assert model(f"{path}:graph_network").name == "graph"
-        assert sys.modules["json"] is before
-    finally:
-        sys.path.remove(str(tmp_path))
-        del sys.modules["compared_json"]
-
-
-def test_a_file_that_fails_leaves_nothing(tmp_path: Path) -> None:
-    path, before = tmp_path / "broken_model.py", list(sys.path)
-    path.write_text("x = 1\ny = x / 0\n")
-    with pytest.raises(ProgramError, match="ZeroDivisionError") as caught:
-        model(f"{path}:f")
-    assert f"{path}:2" in str(caught.value)
-    assert sys.path == before
-    assert "broken_model" not in sys.modules
-
-
 def start():
     return {"w": np.full((2, 1), 0.5, "float32")}
 
@@ -147,41 +122,6 @@ def test_models_and_functions_are_taken_as_they_are() -> None:
         return Model("own", start(), loss, batch, depth=depth)
 
     assert model(deep, 5).depth == 5
-
-
-@pytest.mark.parametrize(
-    "written",
-    [
-        lambda p, b: loss(p, b).reshape(1),
-        lambda p, b: sg.sum((b["x"] @ p["w"] - b["y"]) ** 2, (0, 1), keepdims=True),
-    ],
-)
-def test_a_loss_may_have_axes_of_one_element(written) -> None:
-    trained_alike(Model("own", start(), written, batch, 4))
-
-
-def test_shapes_may_be_stated() -> None:
-    def pairs(size, draw):
-        return {"x": np.ones((2 * size, 2), "float32"), "y": np.ones((2 * size, 1), "float32")}
-
-    with pytest.raises(ShapeError, match="for one more") as caught:
-        of_model(Model("own", start(), loss, pairs, 4))
-    assert "test_own_models.py" in str(caught.value)
-    assert "def pairs" in str(caught.value)
-    stated = {"x": ("batch", 2), "y": ("batch", 1)}
-    trained_alike(Model("own", start(), loss, pairs, 4, shapes=stated))
-
-
-def test_a_batch_axis_may_stand_anywhere_or_nowhere() -> None:
-    def last(size, draw):
-        return {k: v.T.copy() for k, v in batch(size, draw).items()}
-
-    made = Model("own", start(), lambda p, b: loss(p, {k: v.T for k, v in b.items()}), last, 3)
-    assert str(of_model(made).graph.inputs[0].shape[1]) == "batch"
-    trained_alike(made)
-    fixed = Model("own", start(), loss, lambda size, draw: batch(7, draw), 3)
-    assert not of_model(fixed).graph.sizes
-    trained_alike(fixed)
 
 
 def fails(p, b):
@@ -242,26 +182,3 @@ def test_the_command_shows_the_users_line_and_no_traceback(tmp_path, line, says)
     assert "Traceback" not in done.output
     assert "click" not in done.output
     assert len(done.output.splitlines()) < 15
-
-
-def test_the_command_says_what_a_loss_takes() -> None:
-    said = " ".join(CliRunner().invoke(main, ["compare", "--help"]).output.split())
-    assert "loss(parameters, batch)" in said
-    assert "Exit code 1" in said
-
-
-def test_names_that_are_none(tmp_path: Path) -> None:
-    for spec in ("resnet", f"{tmp_path}/none.py:f", f"{tmp_path}:f"):
-        with pytest.raises(UnknownNameError):
-            model(spec)
-
-
-def test_the_example_of_the_page_on_comparisons() -> None:
-    text = (GUIDE / "compare.md").read_text(encoding="utf-8")
-    names: dict = {}
-    for part in text.split("```python\n")[1:]:
-        exec(part.partition("```")[0], names)
-    chosen = model(names["regression"])
-    assert chosen.is_random
-    trained_alike(chosen)
-    trained_alike(chosen, 3)

@@ -13,12 +13,8 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad import eager
-from staticgrad.comparison import Comparison, compare, model
+from staticgrad.comparison import Comparison, compare
 from staticgrad.comparison.page import page
-from staticgrad.comparison.programs import of_model
-from staticgrad.ir.graph_picture import GraphDrawing, graph_html
-from staticgrad.lints import LINTS
 
 X = np.random.default_rng(0).normal(size=(12, 5)).astype("float32")
 CLASSES = np.arange(12) % 3
@@ -130,71 +126,6 @@ def test_the_page_stands_alone(found: Comparison) -> None:
     for svg in re.findall(r"<svg.*?</svg>", text, re.S):
         assert "nan" not in svg.lower()
         ElementTree.fromstring(svg)
-
-
-@pytest.mark.slow
-def test_lines_boxes_and_kernels_are_linked(found: Comparison) -> None:
-    reader = Reader(page(found))
-    assert reader.targets <= set(reader.ids)
-    by_kind = {kind: {i for i in reader.ids if i[0] == kind} for kind in "lnks"}
-    assert all(by_kind.values())
-    linked = {kind: {i for i in reader.targets if i[0] == kind} for kind in "lk"}
-    assert linked["k"] == by_kind["k"] == {kernel.name for kernel in found.anatomy.kernels}
-    assert linked["l"] == by_kind["l"]
-    assert "hidden = sg.tanh(self.up(x))" in "".join(reader.texts["span"])
-    assert {"f", "b", "u", "kept"} <= reader.kinds.keys()
-
-
-def test_a_graph_of_many_nodes_is_folded() -> None:
-    """The picture of 100 layers has the bands of one, and no page of half a megabyte."""
-    few, many = (of_model(model("deep", depth)).graph for depth in (5, 100))
-    drawn = [GraphDrawing(graph) for graph in (few, many)]
-    assert len(many.nodes) > 10 * len(few.nodes)
-    assert len(drawn[0].bands) == len(drawn[1].bands) < 10
-    assert len(drawn[1].boxes) < 80
-    assert sum(box.count for box in drawn[1].boxes) > 1000
-    assert len(graph_html(many)) < 500_000
-
-
-def test_every_line_of_a_long_program_is_not_drawn() -> None:
-    lines = "\n".join(f"x = sg.tanh(x) + {k}.0" for k in range(200))
-    names = {"sg": sg, "x": sg.input("x", ("n",))}
-    exec(compile(lines, "long_program.py", "exec"), names)
-    assert len(GraphDrawing(sg.Graph(names["x"])).bands) <= 64
-
-
-def shown() -> dict:
-    x = sg.input("<x>", ("n", 4))
-    w = sg.parameter("w", np.ones((4, 3), "float32"))
-    loss = sg.log(sg.nn.softmax(x @ w)).mean()
-    graph = sg.Graph({"loss": loss}, {w: w - 0.1 * sg.grad(loss, w)})
-    f = sg.compile(graph)
-    tensor = eager.Tensor([1.0, 2.0], requires_grad=True)
-    made = (tensor * tensor).sum()
-    made.backward()
-    findings = sg.lint(next(iter(LINTS.values())).bad[0](x, x))
-    return {
-        "graph": (graph, ["<svg", "&lt;x&gt;", "matmul"]),
-        "compiled": (f, ["<svg", "def kernel", "k0"]),
-        "plan": (f.plan(n=8), ["<svg", "plan of graph"]),
-        "explanation": (f.explanation(n=8), ["fixpoint", "matmul", "derivative 1"]),
-        "findings": (findings, [findings[0].rule, "write instead"]),
-        "finding": (findings[0], [findings[0].rule]),
-        "no finding": (sg.lint(sg.Graph(x + 1.0)), ["no hazard"]),
-        "leaf": (tensor, ["f32[2]", "[2., 4.]"]),
-        "tensor": (made, ["SumBackward", "5."]),
-        "module": (Net(), ["57 parameters", "Linear(5, 6)", "up.weight"]),
-    }
-
-
-def test_what_notebooks_show() -> None:
-    for name, (each, wanted) in shown().items():
-        text = each._repr_html_()
-        assert Reader(text).open == [], name
-        for part in wanted:
-            assert part in text, (name, part)
-        assert "<x>" not in text
-        assert "<script" not in text
 
 
 @pytest.mark.slow

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 import staticgrad as sg
-from staticgrad.commands.cli import main
 from staticgrad.comparison.agreement import agreement
 from staticgrad.comparison.loading import subject
-from staticgrad.comparison.model import function_line
 from staticgrad.comparison.programs import ComparedProgram, program
 from staticgrad.comparison.ways import DefineThenRun, by_run
-from staticgrad.errors import ArgumentError, ProgramError, StaticgradError, UnknownNameError
+from staticgrad.errors import ArgumentError, ProgramError, StaticgradError
 
 DRAW = np.random.default_rng(0)
 X = DRAW.normal(size=(8, 4)).astype("float32")
@@ -44,44 +40,6 @@ def test_a_module_with_everything_trains_alike() -> None:
     assert all(np.array_equal(before[name], after[name]) for name in before)
     scopes = {node.origin.resolve().scope for node in made.graph.nodes}
     assert {"layers.0 Linear", "layers.1 BatchNorm1d", "layers.3 Dropout"} <= scopes
-
-
-def test_containers_of_arrays_are_arguments() -> None:
-    """Their arrays are named by the way to them, and come back in them to a module and its loss."""
-
-    class Gated(sg.nn.Module):
-        def __init__(self) -> None:
-            self.w = sg.parameter("w", np.full((4, 1), 0.1, "float32"))
-
-        def forward(self, batch):
-            found = batch["x"] @ self.w * batch["gate"] + batch["shift"][0]
-            return found if batch["mode"] == "train" else -found
-
-    given = {"x": X, "gate": Y, "mode": "train", "shift": [[0.5], [1.0]]}
-    made = program(Gated(), (given, [Y]), loss=lambda out, targets: sg.nn.huber(out, targets[0]))
-    assert [*made.draw(8, DRAW)] == ["batch_x", "batch_gate", "batch_shift", "target_0"]
-    assert made.draw(3, DRAW)["batch_gate"].shape == (3, 1)
-    agree(made)
-
-
-def test_what_a_function_gets_wrong_stands_at_its_line() -> None:
-    with pytest.raises(ProgramError, match="KeyError: 'z'") as caught:
-        program(lambda batch: batch["z"].sum(), ({"x": X},))
-    assert "test_programs.py" in str(caught.value)
-    assert "programs.py:" not in str(caught.value).replace("test_programs.py:", "")
-
-
-def test_other_losses_and_several_inputs() -> None:
-    class Two(sg.nn.Module):
-        def __init__(self) -> None:
-            self.w = sg.parameter("w", np.full((4, 1), 0.1, "float32"))
-
-        def forward(self, x, scale):
-            return x @ self.w * scale
-
-    agree(program(Two(), (X, Y, Y), loss=lambda out, y: sg.nn.huber(out, y)))
-    agree(program(Two(), (X, Y, Y)))
-    agree(program(Two(), (X, Y), loss=lambda out: (out**2).mean()))
 
 
 W = sg.parameter("w", np.zeros((4, 1), "float32"))
@@ -146,21 +104,6 @@ def pair():
 """
 
 
-def test_a_file_with_one_candidate(tmp_path: Path) -> None:
-    path = tmp_path / "only_candidate.py"
-    path.write_text(FILE)
-    try:
-        assert subject(str(path)).name == "Linear"
-        assert subject(f"{path}:pair").name == "Linear"
-        path.write_text(FILE + "\ndef other():\n    return net, x, y\n")
-        with pytest.raises(UnknownNameError, match="2 candidates") as caught:
-            subject(str(path))
-        assert f"{path}:other" in str(caught.value)
-    finally:
-        sys.path.remove(str(tmp_path))
-        sys.modules.pop("only_candidate", None)
-
-
 def test_a_file_with_a_module_and_arrays(tmp_path: Path) -> None:
     """As people write it: no tuple, no function."""
     path = tmp_path / "bare_module.py"
@@ -204,20 +147,3 @@ def test_mistakes_are_one_clear_error(attempt, error: type, says: str) -> None:
     with pytest.raises(error) as caught:
         attempt()
     assert says in str(caught.value)
-
-
-def test_the_command_says_what_a_file_lacks(tmp_path: Path) -> None:
-    path = tmp_path / "nothing_here.py"
-    path.write_text("x = 1\n")
-    done = CliRunner().invoke(main, ["compare", "--model", str(path)])
-    assert done.exit_code == 1
-    assert "no candidates" in done.output
-    assert "Traceback" not in done.output
-
-
-def test_a_module_is_at_the_line_of_its_forward() -> None:
-    class Net(sg.nn.Module):
-        def forward(self, x: Any) -> Any:
-            return x
-
-    assert function_line(Net()).resolve().line == Net.forward.__code__.co_firstlineno

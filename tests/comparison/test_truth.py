@@ -12,11 +12,7 @@ import staticgrad as sg
 from staticgrad.commands.cli import main
 from staticgrad.comparison import Model, agreement, measure
 from staticgrad.comparison.agreement import agreement as agree
-from staticgrad.comparison.page import page
 from staticgrad.comparison.programs import of_model
-from staticgrad.comparison.report import Comparison, Pair, Timing
-from staticgrad.comparison.stopwatch import Race, one_thread, pools
-from staticgrad.comparison.table import tables, verdict
 from staticgrad.comparison.ways import DefineByRun, DefineThenRun
 
 
@@ -113,14 +109,6 @@ def test_a_frozen_number_is_reported(number) -> None:
     assert "frozen where a graph is built" in both.problem
 
 
-def test_trying_for_frozen_numbers_leaves_the_users_alone() -> None:
-    np.random.seed(5)
-    expected = np.random.rand()
-    np.random.seed(5)
-    assert found(Model("m", start(), loss, batch, 8)).holds
-    assert np.random.rand() == expected
-
-
 def test_divergence_is_reported() -> None:
     both = found(Model("m", start(), loss, batch, 8, learning_rate=1e12))
     assert "diverged to" in both.problem
@@ -143,88 +131,6 @@ def test_losses_that_are_no_numbers(by_run, then_run, says) -> None:
     assert bool(said) == bool(says)
 
 
-@pytest.mark.parametrize("wrong", ["loss", "gradients", "parameters", "nan"])
-def test_what_differs_is_named(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
-    made = Model("m", start(), loss, batch, 8)
-    step, gradients, values = DefineByRun.step, DefineByRun.gradients, DefineByRun.values
-
-    def other_gradients(self, b):
-        return {k: g * (1.001 if k == "v" else 1) for k, g in gradients(self, b).items()}
-
-    method, other, says = {
-        "loss": ("step", lambda self, b: step(self, b) * 1.001, "the losses differ"),
-        "nan": ("step", lambda self, b: step(self, b) * np.nan, "the tape's loss is nan"),
-        "gradients": ("gradients", other_gradients, "the gradients by 'v' differ"),
-        "parameters": (
-            "values",
-            lambda self: {k: v + 1 for k, v in values(self).items()},
-            "after 20 steps the values of",
-        ),
-    }[wrong]
-    monkeypatch.setattr(DefineByRun, method, other)
-    assert says in found(made).problem
-
-
-def timing(cpu: float, waiting: float = 1.0) -> Timing:
-    return Timing(cpu, cpu * waiting, cpu, cpu, cpu * waiting, 3, waiting)
-
-
-def with_pair(one: Comparison, pair: Pair) -> Comparison:
-    return Comparison(**{**vars(one), "batches": (pair,), "depths": ()})
-
-
-@pytest.fixture(scope="module")
-def compared() -> Comparison:
-    return measure.compare(Model("m", start(), loss, batch, 8), batches=[], seconds=0.0)
-
-
-@pytest.mark.slow
-def test_a_busy_machine_is_named(compared: Comparison) -> None:
-    quiet = Pair(8, timing(1e-3), timing(1e-4), (9.0, 11.0))
-    assert with_pair(compared, quiet).warnings == ()
-    assert quiet.ratio == pytest.approx(10)
-    busy = with_pair(compared, Pair(8, timing(1e-3, 4.0), timing(1e-4), (9.0, 11.0)))
-    assert "wall time was 4.0 times processor time" in busy.warnings[0]
-    assert busy.usual.ratio == pytest.approx(10)  # of processor time: waiting does not count
-    several = with_pair(compared, Pair(8, timing(1e-3, 0.5), timing(1e-4), (9.0, 11.0)))
-    assert "several threads" in several.warnings[0]
-    assert "not quiet" in page(busy)
-
-
-@pytest.mark.slow
-def test_a_model_without_a_name_on_disk_has_no_first_results(compared: Comparison) -> None:
-    assert compared.first == {}
-    assert compared.break_even == {}
-    text = page(compared)
-    assert "First result" not in text
-    assert '<p class="sub">16 parameters' in text  # and no empty note before it
-    tables(compared)
-
-
-def test_one_thread() -> None:
-    np.ones((4, 4)) @ np.ones((4, 4))
-    with one_thread():
-        assert pools() == 1
-
-
-def test_the_time_is_bounded() -> None:
-    runs: list[str] = []
-
-    def slow() -> None:
-        runs.append("slow")
-        time.sleep(0.02)
-
-    begun = time.perf_counter()
-    race = Race(1, slow, lambda: runs.append("quick"))
-    for _ in range(3):
-        race.run(0.0)
-    assert time.perf_counter() - begun < 5
-    pair = race.pair()
-    assert pair.by_run.turns == pair.then_run.turns == 3 * 4
-    assert runs.count("slow") == 2 + 3 * 4  # to warm up, to learn how long it takes; then bursts
-    assert pair.by_run.waiting > 2  # sleeping is no work
-
-
 @pytest.mark.slow
 def test_exit_codes(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measure, "_first_results", lambda *_: {})
@@ -239,10 +145,3 @@ def test_exit_codes(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = CliRunner().invoke(main, arguments)
     assert done.exit_code == 1
     assert "PROBLEM: diverged" in " ".join(done.output.split())
-
-
-@pytest.mark.slow
-def test_the_verdict_tells_all_three(compared: Comparison) -> None:
-    said = verdict(compared)
-    for what in ("losses of 20 steps", "gradients", "parameters"):
-        assert what in said

@@ -153,19 +153,6 @@ def test_what_fails_is_raised_before_a_parameter_changes(jit):
             np.testing.assert_array_equal(f.run({"x": good})["y"], np.sqrt(good))
 
 
-def test_the_value_of_constants_is_left_to_the_run_where_it_fails():
-    y = Root()(sg.full((2, 2), -1.0, "float32")) + sg.input("x", (2, 2), "float32")
-    f = sg.compile(y)
-    with pytest.raises(CallError, match="row 0 has 2 negative"):
-        f.run({"x": np.zeros((2, 2), "float32")})
-
-
-def test_explain_and_profile_name_the_routine():
-    f = sg.compile(Twice()(sg.input("x", (5, 12), "float32"))[0])
-    assert "tests.twice" in f.explain()
-    assert "tests.twice" in str(f.profile({"x": POINTS}, runs=1))
-
-
 def test_names_of_routines():
     with pytest.raises(NameConflictError, match=r"tests\.root"):
         routines.register("tests.root", lambda _: RoutineCode(0))

@@ -6,33 +6,19 @@ products are of sums, are near float64. All forms give the same bytes for a batc
 are known or named, on one and two threads, fused or not.
 """
 
-import os
-import platform
-import subprocess
-import sys
-from hashlib import sha256
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
-from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
-from staticgrad.ir.forms import WindowProduct, WindowReduce
+from staticgrad.ir.forms import WindowReduce
 from staticgrad.ir.kernels.stages import Gemm, nested
-from staticgrad.lowering.windows.filters import channels_by_columns
-from staticgrad.lowering.windows.strips import WindowColumns, WindowPhaseColumns, by_columns
-from staticgrad.lowering.windows.tiles import Cut, Tiled, best_cut
-from staticgrad.ops.convolution import Conv, ConvFilter, ConvImage
-from staticgrad.preparation.loops import with_remainders
-from staticgrad.preparation.windows import with_parts, with_patches
+from staticgrad.ops.convolution import ConvFilter
 from tests.compiled.agreement import assert_same
-from tests.compiled.ways import check, drawn, kernels, scheduled
+from tests.compiled.ways import check, drawn, kernels
 from tests.diagonals import diagonals
 
-CONVOLUTIONS = (Conv, ConvImage, ConvFilter)
 #: Shape of the image, of the filters, and options.
 GEOMETRIES = {
     # windows side by side: products of matrices
@@ -159,94 +145,6 @@ def test_transposed_convolutions_are_exact(stride):
 # -- which form ------------------------------------------------------------------------------------
 
 
-def lowered_by(graph):
-    """Which classes lower the convolutions of a graph."""
-    return {by_columns(n) for n in graph.nodes if isinstance(n.form, WindowProduct)} - {None}
-
-
-def test_columns_are_windows_alone_where_images_are_small():
-    for name, (shape, filters, options) in GEOMETRIES.items():
-        if name.startswith("columns"):
-            assert lowered_by(convolved(shape, filters, options)), name
-    strided = convolved((16, 256, 8, 8), (256, 256, 3, 3), {"stride": 2, "padding": 1})
-    assert lowered_by(strided) >= {WindowColumns, WindowPhaseColumns}
-    for channels, size in (
-        (16, 8),
-        (64, 62),
-    ):  # few rows; 62 of 64 columns count in a strip as well
-        shape = (4, channels, size, size)
-        assert not lowered_by(convolved(shape, (channels, channels, 3, 3), {"padding": 1}))
-
-
-def test_filters_of_small_images_are_products_of_copies():
-    """Where rows of windows are short, and the batch is not so long that few channels are near."""
-
-    def part(size, batch, stride=1):
-        graph = convolved(
-            (batch, 64, size, size), (256, 64, 3, 3), {"stride": stride, "padding": 1}
-        )
-        products = [node for node in graph.nodes if isinstance(node.form, WindowProduct)]
-        return max(map(channels_by_columns, products))
-
-    assert [part(4, 16), part(8, 16, stride=2), part(8, 16), part(4, 4096)] == [16, 16, 0, 0]
-
-
-WHICH = [
-    # taps, options, and what with_patches and with_remainders leave
-    (8, {"stride": 8}, set(), {Conv, ConvImage}),
-    (2, {"stride": 2}, {ConvFilter}, None),
-    (8, {"stride": 8, "padding": 1}, {*CONVOLUTIONS}, None),
-    (8, {"stride": 8, "padding": [(0, 7), (0, 0)]}, {*CONVOLUTIONS}, None),
-    (8, {"stride": 7}, {*CONVOLUTIONS}, None),
-    (8, {"stride": 8, "groups": 2}, {*CONVOLUTIONS}, None),
-    (1, {}, {*CONVOLUTIONS}, None),
-    (8, {"stride": 4}, None, set()),
-    (4, {"stride": 2, "padding": 1}, None, {ConvImage}),
-    (3, {"stride": 2, "padding": 1}, None, {Conv, ConvImage}),
-    (8, {"stride": 4, "groups": 2}, None, {Conv, ConvImage}),
-    (4, {"stride": 2, "dilation": 2}, None, {Conv, ConvImage}),
-    (1, {"stride": 2}, None, {Conv, ConvImage}),
-]
-
-
-@pytest.mark.parametrize(("taps", "options", "of_patches", "of_remainders"), WHICH)
-def test_which_convolutions_change_their_form(taps, options, of_patches, of_remainders):
-    """Overlapping windows, borders, groups and single elements are no patches; strided windows of
-    much longer filters, groups and gaps are not told apart by their remainders."""
-    filters = (6, 4 // options.get("groups", 1), taps, taps)
-    graph = pipeline("O1")(convolved(("n", 4, 33, 32), filters, options))
-    if of_patches is not None:
-        assert {type(node.op) for node in with_patches(graph).nodes} & {*CONVOLUTIONS} == of_patches
-    if of_remainders is not None and of_patches is None:
-        left = [n.op for n in with_remainders(graph).nodes if isinstance(n.op, Conv | ConvImage)]
-        assert {type(op) for op in left if max(op.strides) > 1} == of_remainders
-
-
-@pytest.mark.parametrize(
-    ("name", "parts"),
-    [("one channel", 8), ("few channels", 3), ("groups and gaps", 4), ("a cube", 8),
-     ("parts of few", 4), ("single elements", 4), ("many channels of elements", 2)],
-)  # fmt: skip
-def test_several_iterations_share_few_channels(name, parts):
-    shape, filters, options = GEOMETRIES[name]
-    graph = convolved(("n", *shape[1:]), filters, options)
-    products = [
-        step.total
-        for step in scheduled({"dw": graph["dw"]}).steps
-        for kernel in step.kernels()
-        if any(isinstance(stage, Gemm) for stage in kernel.stages)
-    ]
-    assert products
-    assert all(isinstance(count, int) and count >= parts for count in products)
-
-
-@pytest.mark.parametrize(("c", "o"), [(64, 70), ("c", 3), (3, "o")])
-def test_filters_of_many_channels_and_named_ones_stay_whole(c, o):
-    x, d = sg.input("x", ("n", c, 9, 9), "float32"), sg.input("d", ("n", o, 5, 5), "float32")
-    graph = sg.Graph({"dw": ConvFilter((1, 1), (1, 1), (0, 0), (5, 5))(x, d)})
-    assert with_parts(graph) is graph
-
-
 @pytest.mark.parametrize("batch", [0, 1, 7, 8, 20])
 def test_the_reference_of_parts_adds_up_to_the_whole(batch):
     rng = np.random.default_rng(batch)
@@ -260,46 +158,6 @@ def test_the_reference_of_parts_adds_up_to_the_whole(batch):
 
 
 # -- each channel apart ----------------------------------------------------------------------------
-
-
-def test_rows_side_by_side_read_each_image_row_once():
-    x, w = sg.input("x", (1, 2, 16, 16), "float32"), sg.input("w", (2, 1, 3, 3), "float32")
-    (kernel,) = sg.compile(sg.nn.conv(x, w, padding=1, groups=2)).kernels
-    assert kernel.source.count(" = fma(") % (4 * 9) == 0  # four rows of nine taps
-    body = kernel.source.count(" = load(p1, ") * 4 * 9 // kernel.source.count(" = fma(")
-    assert body == 6 * 3  # of six rows of the copy, each at three places
-
-
-@pytest.mark.parametrize(
-    ("rows", "width", "taps", "step", "dtype"),
-    [(7, 7, 7, 1, "float32"), (4, 8, 3, 1, "float32"), (6, 3, 5, 1, "float64"),
-     (4, 13, 3, 1, "float32"), (8, 5, 5, 2, "float32")],
-)  # fmt: skip
-def test_small_images_are_read_where_they_lie(rows, width, taps, step, dtype):
-    x, w = sg.input("x", (2, 3, rows, width), dtype), sg.input("w", (3, 1, taps, taps), dtype)
-    graph = sg.Graph({"y": sg.nn.conv(x, w, stride=(step, 1), padding=taps // 2, groups=3)})
-    feeds = drawn(graph)
-    feeds["w"][1, 0, 0, taps // 2] = np.inf  # times a zero of the border it is NaN
-    f = sg.compile(graph, threads=2)
-    border = [(0, 0), (0, 0), *[(taps // 2, taps // 2)] * 2]
-    windows = np.lib.stride_tricks.sliding_window_view(
-        np.pad(feeds["x"].astype("f8"), border), (taps, taps), (2, 3)
-    )
-    with np.errstate(invalid="ignore"):
-        wanted = np.einsum("ncijkl,ckl->ncij", windows[:, :, ::step], feeds["w"][:, 0])
-    np.testing.assert_allclose(f.run(feeds)["y"], wanted, rtol=1e-4, atol=1e-4)
-    (kernel,) = f.kernels
-    assert "own[" not in kernel.source  # no copy
-    half = 16 // np.dtype(dtype).itemsize * 2
-    assert f"mask{half}({width})" in kernel.source or width > half
-
-
-def test_gradients_of_small_windows_are_read_where_they_lie():
-    x, w = sg.input("x", (2, 3, 4, 7), "float32"), sg.input("w", (3, 1, 5, 3), "float32")
-    y = sg.nn.conv(x, w, padding=(2, 1), groups=3)
-    graph = sg.Graph({"dx": sg.grad((y * sg.input("g", y.shape, "float32")).sum(), x)})
-    f = check(graph, drawn(graph))
-    assert "own[" not in f.kernels[0].source
 
 
 # -- tiles -----------------------------------------------------------------------------------------
@@ -350,57 +208,6 @@ def test_tiles_give_the_sum_and_its_gradients(geometry, dtype):
         near = 2e-6 if dtype == "float32" else 4e-15
         near *= 2 if name == "dw" else 1  # its sums are over the batch
         np.testing.assert_allclose(found[name] / scale, wanted / scale, atol=near)
-
-
-def test_what_follows_is_in_the_kernel_and_reads_what_stays_along_rows():
-    x, w = sg.input("x", (3, 64, 37, 29), "float32"), sg.input("w", (64, 64, 3, 3), "float32")
-    row, bias = sg.input("row", (1, 64, 1, 29), "float32"), sg.input("bias", (64, 1, 1), "float32")
-    graph = sg.Graph({"y": sg.nn.relu(sg.nn.conv(x, w, padding=1) * row + bias + x)})
-    assert in_tiles(graph) == 1
-    assert len(scheduled(graph).steps) == 2  # the filters are combined before
-    check(graph, drawn(graph))
-
-
-@pytest.mark.parametrize(("rows", "sign"), [(29, 1.0), (53, -1.0)])
-def test_strips_that_differ_read_what_stays_along_rows(rows, sign):
-    """A factor with one row, behind a convolution whose last strip is shorter than others."""
-    x, w = sg.input("x", (1, 3, rows, 37), "float32"), sg.input("w", (8, 3, 3, 3), "float32")
-    graph = sg.Graph({"y": sg.nn.conv(x, w, padding=1) * sg.input("row", (1, 8, 1, 37)) * sign})
-    check(graph, drawn(graph))
-
-
-@pytest.mark.parametrize(
-    ("channels", "taps", "options"),
-    [(15, 3, {}), (64, 2, {}), (64, 3, {"stride": 2}), (64, 3, {"dilation": 2}),
-     (128, 3, {"groups": 2})],
-)  # fmt: skip
-def test_others_are_sums_of_taps(channels, taps, options):
-    filters = (channels, channels // options.get("groups", 1), taps, taps)
-    assert in_tiles({"y": convolved((2, channels, 60, 60), filters, options)["y"]}) == 0
-
-
-@pytest.mark.parametrize(
-    ("size", "images", "channels", "cut"),
-    [
-        ((8, 8), 16, 64, Cut(8, 1, False)),  # 64 tiles are four vectors; joined rows take five
-        ((28, 28), 4, 64, Cut(2, 1, True)),  # two rows of 28 and two of border are four vectors
-        ((16, 16), 1, 64, Cut(4, 1, False)),  # whole vectors need no border
-        ((7, 7), 32, 32, Cut(7, 2, True)),  # seven vectors for two images, not eight
-        ((7, 7), 32, 16, Cut(7, 2, True)),  # four images take fourteen: more of nothing
-        ((7, 7), 1, 64, Cut(4, 1, True)),  # a strip is whole, but for the rows that are missing
-        ((4, 4), 8, 512, Cut(4, 2, False)),  # an image's sixteen tiles would read filters twice
-    ],
-    ids=str,
-)
-def test_cuts_fill_vectors(size, images, channels, cut):
-    """By hand: vectors of 16 columns, at most 64 tiles of 64 channels on each side."""
-    assert best_cut(Tiled(*size, images, (channels, channels), sg.float32)) == cut
-
-
-def test_images_are_together_in_an_iteration():
-    y = {"y": convolved((32, 16, 14, 14), (16, 16, 3, 3), {"padding": 1})["y"]}
-    assert in_tiles(y) == 1
-    assert scheduled(y).steps[-1].total == 32 // 2  # two images are seven whole vectors
 
 
 # -- pools in the kernel that computes what they are read of ---------------------------------------
@@ -465,16 +272,6 @@ def test_a_gradient_needs_the_places_and_not_the_image():
     f = sg.compile(sg.Graph({"d": sg.grad(sg.mean(h * h), [w])[0]}), threads=1)
     windows, image = 8 * 16 * 16 * 16, 8 * 16 * 32 * 32
     assert f.plan().peak_bytes < 4 * image + 3 * 4 * windows + (1 << 17) + 4 * 40000
-
-
-@pytest.mark.slow
-def test_windows_of_tiles():
-    """A convolution in tiles, whose rows are no whole vectors: several images, several strips."""
-    x, w = sg.input("x", (3, 64, 50, 25), "float32"), sg.input("w", (64, 64, 3, 3), "float32")
-    y = sg.nn.conv(x, w, sg.input("b", (64,), "float32"), padding=1)
-    graph = sg.Graph({"y": sg.nn.max_pool(sg.nn.relu(y), 2)})
-    assert kernels_of_pools(graph) == 0
-    check(graph, drawn(graph), ways=({"fuse": False}, {"threads": 2}))
 
 
 @pytest.mark.parametrize("beside", [False, True])
@@ -555,31 +352,6 @@ def test_an_image_of_no_places_gives_nothing(sizes):
         assert results["largest"].shape == (2, 4, h // 2, w // 2)
 
 
-def digests():
-    """Of a convolution and its gradients, whose sums are longer than a part of a product."""
-    found = []
-    for stride, high, wide in ((1, 6, 21), (1, 28, 29), (2, 6, 21)):  # the second lies in tiles
-        graph = convolved((2, 80, high, wide), (75, 80, 3, 3), {"stride": stride, "padding": 1})
-        results = sg.compile(graph, threads=1).run(drawn(graph))
-        found += [sha256(results[name].tobytes()).hexdigest() for name in ("y", "dx", "dw")]
-    return found
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="names a target of x86-64")
-def test_narrow_registers_give_the_same_bytes():
-    program = "from tests.compiled.test_convolutions import digests; print(*digests())"
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**os.environ, "STATICGRAD_TARGET": "x86-64-v3"},
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.split() == digests()
-
-
 @pytest.mark.thinned(4)
 @diagonals(
     2, ("taps,stride,padding", [(3, 2, 1), (3, 2, 0), (4, 3, 1), (2, 2, 0)]), ("axes", [1, 2])
@@ -590,17 +362,4 @@ def test_what_is_repeated_along_an_image_of_remainders(axes, taps, stride, paddi
     filters, bias = sg.input("filters", (2, 3, *(taps,) * axes)), sg.input("bias", (3,))
     y = sg.nn.conv_transpose(x, filters, bias, stride=stride, padding=padding) * factor
     graph = sg.Graph({"y": y, "slope": sg.grad((y * y).sum(), factor)})
-    check(graph, drawn(graph), ways=())
-
-
-@pytest.mark.thinned(4)
-@diagonals(2, ("axes", [(0,), (1,), (0, 1)]), ("channels", [(1, 17), (20, 33), (34, 34)]))
-def test_what_is_repeated_along_channels_is_read_once(channels, axes):
-    """Panels of channels end within the axis, of which there is one element; and of the batch."""
-    many, results = channels
-    image = (1 if 0 in axes else 3, 1 if 1 in axes else many, 7)
-    x, w = sg.input("x", image, "float64"), sg.input("w", (results, many, 2), "float64")
-    y = sg.nn.conv(sg.broadcast_to(x, (3, many, 7)), w)
-    loss = (y.sum(axis=axes) ** 2).sum()
-    graph = sg.Graph({"y": y, "by x": sg.grad(loss, x), "by w": sg.grad(loss, w)})
     check(graph, drawn(graph), ways=())

@@ -1,8 +1,6 @@
 """Loops in segments: policies and budgets over the iterations of a loop, with equal bytes."""
 
-from dataclasses import replace
 from fractions import Fraction
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -11,7 +9,6 @@ import staticgrad as sg
 from passes.loops.divisions import segment_length
 from passes.pipelines import pipeline
 from passes.remat.store_all import StoreAll
-from staticgrad.analysis.cost import plan_seconds
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.autodiff import sums
 from staticgrad.errors import BudgetInfeasible
@@ -21,7 +18,7 @@ from staticgrad.ir.verify import verify_graph
 from staticgrad.ir.verify_schedule import verify_schedule
 from staticgrad.lowering.fuse import fuse
 from staticgrad.memory import segments
-from staticgrad.memory.divided import Divisions, divided, divisions
+from staticgrad.memory.divided import Divisions, divisions
 from staticgrad.memory.loop_pairs import pairs_of
 from staticgrad.memory.planner import Planner
 from staticgrad.memory.segments import with_segments
@@ -93,76 +90,6 @@ def test_budgets_divide_loops_as_deep_as_they_must():
         sg.compile(graph, memory_budget=whole // 100, sizes={"n": 5})
 
 
-@pytest.mark.slow
-def test_a_budget_keeps_as_many_iterations_as_it_has_room_for(monkeypatch):
-    """Between a loop whose iterations all run again and one of which none does, there are
-    others."""
-    monkeypatch.setattr(sums, "BLOCK_ROWS", 80)  # of five iterations
-    x, w = sg.input("x", (600, 16), "float32"), sg.input("w", (16, 16), "float32")
-    last, _ = sg.scan(lambda h, each: (sg.tanh(each + h @ w), None), sg.zeros((16, 16)), x)
-    graph = sg.Graph({"last": last, "dw": sg.grad((last * last).sum(), w)})
-    rng = np.random.default_rng(3)
-    feeds = {n: rng.normal(size=s).astype("f4") / 4 for n, s in (("x", (600, 16)), ("w", (16, 16)))}
-    plain = sg.compile(graph)
-    wanted = bytes_of(plain, feeds)
-    smallest = sg.compile(graph, checkpoint="recompute").peak_bytes
-    in_blocks = sg.compile(with_segments(plain.graph, 0), pipeline="O0")  # nothing runs again
-    whole, seconds = in_blocks.peak_bytes, [plan_seconds(in_blocks.plan())]
-    for part in (0.75, 0.5, 0.25):
-        budget = int(smallest + (whole - smallest) * part)
-        f = sg.compile(graph, memory_budget=budget)
-        assert bytes_of(f, feeds) == wanted
-        assert 0.75 * budget < f.peak_bytes <= budget
-        seconds.append(plan_seconds(f.plan()))
-    assert seconds == sorted(set(seconds))
-
-
-@pytest.mark.slow
-def test_less_memory_of_a_loop_costs_no_less_time(monkeypatch):
-    """Where a plan runs a whole loop again, segments or fewer kept iterations may be quicker."""
-    monkeypatch.setattr(sums, "BLOCK_ROWS", 64)
-    x = sg.input("x", (48, 8, 32), "float32")
-    w, u = (sg.input(name, (32, 128), "float32") for name in "wu")
-
-    def cell(state, each):
-        h, c = state
-        keep, new, out, what = sg.split(each @ w + h @ u, 4, axis=1)
-        c = sg.sigmoid(keep) * c + sg.sigmoid(new) * sg.tanh(what)
-        h = sg.sigmoid(out) * sg.tanh(c)
-        return (h, c), h
-
-    _, states = sg.scan(cell, (sg.zeros((8, 32)), sg.zeros((8, 32))), x)
-    loss = (states * states).mean()
-    graph = pipeline("O1")(sg.Graph(dict(zip("lwu", (loss, *sg.grad(loss, [w, u])), strict=True))))
-    whole = Planner(fuse(graph)).plan({})
-    costs, peaks = [plan_seconds(whole)], [whole.peak_bytes]
-    for share in range(95, 30, -10):
-        budget = whole.peak_bytes * share // 100
-        try:
-            plan = divided(graph, {}, fuse, (StoreAll(), budget, 1, 0.0)).planner.plan({})
-        except BudgetInfeasible:
-            break
-        verify_plan(plan)
-        assert plan.peak_bytes <= budget
-        costs.append(plan_seconds(plan))
-        peaks.append(plan.peak_bytes)
-    assert len({*peaks}) > 3
-    assert all(less >= 0.99 * more for more, less in pairwise(costs)), costs
-
-
-def test_a_fifth_of_the_memory_is_enough_for_a_scan_whose_sums_are_of_few_blocks():
-    """Of a block of sums over time the stacks exist whole: it is a small part of 8,192 rows."""
-    x, w = sg.input("x", (256, 32, 64), "float32"), sg.input("w", (64, 64), "float32")
-    last, _ = sg.scan(lambda h, each: (sg.tanh(each + h @ w), None), sg.zeros((32, 64)), x)
-    graph = sg.Graph({"last": last, "dw": sg.grad((last * last).sum(), w)})
-    rng = np.random.default_rng(4)
-    feeds = {"x": rng.normal(size=x.shape).astype("f4"), "w": np.eye(64, dtype="f4") / 2}
-    plain = sg.compile(graph)
-    f = sg.compile(graph, memory_budget=plain.peak_bytes // 5)
-    assert f.peak_bytes <= plain.peak_bytes // 5
-    assert bytes_of(f, feeds) == bytes_of(plain, feeds)
-
-
 @pytest.mark.thinned(2)
 @pytest.mark.parametrize("policy", ["sqrt", "recompute"])
 def test_policies_divide_loops(policy):
@@ -227,20 +154,6 @@ def test_sums_over_time_are_those_of_blocks_whatever_the_segments(iterations, re
         again = [n for body in walk_bodies(divided) for n in body.nodes if n.op.name == "sin"]
         assert levels or len(again) == 1  # of no level, no loop runs again
     assert max(peaks[2:]) < peaks[0]
-
-
-@pytest.mark.exhaustive
-@pytest.mark.parametrize("reverse", [False, True])
-def test_segments_of_named_iterations(reverse, monkeypatch):
-    monkeypatch.setattr(sums, "BLOCK_ROWS", 20)
-    graph, _ = layers(40, reverse, sg.dim("times", hint=40))
-    plain = sg.compile(graph, sizes={"n": 5})
-    assert [pair.unit for pair in pairs_of(plain.graph)] == [4, 4]
-    divided = sg.compile(graph, checkpoint="sqrt", sizes={"n": 5})
-    for times in (40, 47, 9, 3, 0):
-        _, feeds = layers(times, reverse)
-        assert bytes_of(divided, feeds) == bytes_of(plain, feeds)
-    assert divided.plan(times=47).peak_bytes < 0.7 * plain.plan(times=47).peak_bytes
 
 
 @pytest.mark.slow
@@ -353,40 +266,6 @@ def counted(iterations, reverse):
     return sg.Graph(outputs), feeds
 
 
-@pytest.mark.parametrize(("iterations", "reverse"), [(48, True), (47, True), (50, False)])
-def test_numbers_of_iterations_are_those_of_the_whole_loop(iterations, reverse):
-    graph, feeds = counted(iterations, reverse)
-    (pair,) = pairs_of(graph)
-    assert pair.unit == 4
-    wanted = {name: array.tobytes() for name, array in sg.evaluate(graph, feeds).items()}
-    for levels, kept in ((0, 0), (1, 0), (1, 1 / 4), (2, 1 / 3)):
-        divided = with_segments(graph, levels, Fraction(kept))
-        verify_graph(divided)
-        found = sg.evaluate(divided, feeds)
-        assert {name: array.tobytes() for name, array in found.items()} == wanted
-        stacks = [v for node in divided.nodes for v in node.values if v.shape[:1] == (iterations,)]
-        assert len(stacks) == (1 if levels else 2)  # the input, and what the first loop stacks
-        last = (
-            int(iterations * kept) // 4 * 4 if levels == 1 else 0
-        )  # a level less deep: as they are
-        stacks = [v for node in divided.nodes for v in node.values if v.shape[:1] == (last,)]
-        assert bool(stacks) == bool(last)
-
-
-def test_only_stacks_that_the_other_loop_alone_reads_are_computed_again():
-    graph, _ = recurrent(12)
-    assert len(pairs_of(sg.compile(graph).graph)) == 1
-    x = sg.input("x", (8, 3), "float32")
-    last, seen = sg.scan(lambda c, row: (sg.sin(c * row), c), sg.ones((3,), "float32"), x)
-    assert not pairs_of(sg.Graph({"last": last, "seen": seen}))
-
-
-def test_lengths_of_segments():
-    assert [segment_length(n) for n in (1, 2, 3, 4, 12, 13, 100)] == [None, None, None, 2, 3, 3, 10]
-    assert [segment_length(1000, n) for n in (100, 90, 63)] == [100, 100, 50]
-    assert [segment_length(n, 44, 16) for n in (96, 97, 31)] == [48, 48, None]
-
-
 NEVER = 1 << 60
 
 
@@ -447,33 +326,3 @@ def test_logs_change_no_byte(reverse, dtype, monkeypatch):
         assert logging_steps(other.schedule)
         assert bytes_of(other, feeds_of(6, dtype)) == wanted[6], options
         assert other.highest_touched in (None, other.peak_bytes)
-
-
-def test_logs_take_half_of_two_stacks_and_no_copies(monkeypatch):
-    x, w = sg.input("x", (50, 16, 64), "float32"), sg.input("w", (64, 64), "float32")
-    start = sg.zeros((16, 64), "float32")
-    last, _ = sg.scan(lambda h, each: (sg.tanh(each + h @ w), None), start, x)
-    slope = sg.grad(last.sum(), w)
-    f = sg.compile({"last": last, "dw": slope})
-    first, *_ = logging_steps(f.schedule)
-    assert [step.label for step in first.schedules[0].steps] == ["matmul, add, tanh"]
-    monkeypatch.setattr(loops, "HEAVY", NEVER)
-    plain = sg.compile({"last": last, "slope": slope})  # not the schedule that is on disk
-    stack = 50 * 16 * 64 * 4
-    assert plain.peak_bytes - f.peak_bytes > 0.9 * stack
-    assert f.peak_bytes < 2.3 * stack
-    rng = np.random.default_rng(0)
-    feeds = {n: rng.normal(size=s).astype("f4") for n, s in (("x", x.shape), ("w", (64, 64)))}
-    assert [*bytes_of(f, feeds).values()] == [*bytes_of(plain, feeds).values()]
-
-
-def test_the_meaning_of_a_logged_carry():
-    x = sg.input("x", (3,), "float64")
-    last, _ = sg.scan(lambda c, each: (c * 2.0 + each, None), sg.constant(1.0), x)
-    op, first = last.node.op, last.node.args
-    assert isinstance(op, Loop)
-    for reverse, rows in ((False, [1, 3, 8, 19]), (True, [25, 12, 5, 1])):
-        logged = replace(op, logged=(0,), reverse=reverse)
-        value = logged(*first)
-        assert value.shape == (4,)
-        assert [*sg.evaluate(value, {"x": np.array([1.0, 2.0, 3.0])})] == rows

@@ -82,69 +82,6 @@ def test_rows_of_every_width_are_added_in_order_to_few_places(dtype):
         assert same_bytes(found, expected), width
 
 
-@pytest.mark.parametrize("axis", [0, 1])
-def test_indices_that_are_repeated_no_times_are_not_looked_at(axis):
-    """Out of range, or along an axis without places: nothing is read, forwards or back."""
-    x = sg.input("x", ("m", "n"), "float64")
-    at = sg.input("at", ("k", 1) if axis == 0 else (1, "k"), "int64")
-    shape = (at.shape[0], x.shape[1]) if axis == 0 else (x.shape[0], at.shape[1])
-    taken = sg.take_along_axis(x, sg.broadcast_to(at, shape), axis)
-    f = sg.compile({"taken": taken, "back": sg.grad((taken * taken).sum(), x)})
-
-    def feeds(m, n, number):
-        sizes = (m, n) if axis == 0 else (n, m)
-        return {"x": np.ones(sizes), "at": np.full((2, 1) if axis == 0 else (1, 2), number)}
-
-    for m, n, number in [(3, 0, 7), (0, 0, 0), (3, 4, 2), (3, 4, -3)]:
-        given = feeds(m, n, number)
-        found = f.run(given)
-        assert found["taken"].shape == ((2, n) if axis == 0 else (n, 2))
-        assert found["back"].shape == given["x"].shape
-        assert found["back"].sum() == 4 * n
-    for m, n, number in [(3, 4, 3), (0, 4, 0), (3, 1, -4)]:
-        with pytest.raises(sg.errors.IndexOutOfRange):
-            f.run(feeds(m, n, number))
-
-
-def test_a_place_found_in_a_row_is_one_of_the_axis_around_it():
-    """The look-up has the shape of the rows; its axis, of one element, is none of the row's."""
-    x, y = sg.input("x", (3, 1, 2), "float64"), sg.input("y", (3, 1), "float64")
-    found = sg.take_along_axis(y, sg.argmax(x, -1), axis=1)
-    f = sg.compile({"found": found, "sum": x.sum(-1)})
-    rows, data = np.array([[[2.0, 1.0]], [[1.0, 0.0]], [[5.0, 2.0]]]), np.array([[1.0], [2], [3]])
-    np.testing.assert_array_equal(f.run({"x": rows, "y": data})["found"], data)
-    with pytest.raises(sg.StaticgradError, match="SG407"):
-        f.run({"x": rows[:, :, ::-1], "y": data})
-
-
-@pytest.mark.thinned(2)
-@pytest.mark.parametrize("length", [12, 40])
-def test_what_is_picked_of_a_row_may_hold_positions(length):
-    """Scores behind a length are masked by their position, and the best one is picked."""
-    scores, count = sg.input("scores", ("n", length), "float64"), sg.input("count", ("n",), "int64")
-    masked = sg.where(sg.arange(length) < count[:, None], scores, -9.0)
-    shifted = sg.where(sg.arange(length) == count[:, None], 1.0, 0.0) * scores
-    best = sg.expand_dims(sg.argmax(masked, 1), 1)
-    at = sg.expand_dims(count, 1)
-    outputs = {
-        "best": sg.take_along_axis(masked, best, 1),
-        "own": scores - sg.take_along_axis(shifted, at, 1),
-        "at": sg.take_along_axis(masked * 2.0, at, 1),
-    }
-    rng = np.random.default_rng(length)
-    given = {"scores": rng.normal(size=(23, length)), "count": rng.integers(1, length, 23)}
-    each, k = np.arange(23), given["count"]
-    picked = np.where(np.arange(length) < k[:, None], given["scores"], -9.0)
-    wanted = {
-        "best": picked.max(1, keepdims=True),
-        "own": given["scores"] - given["scores"][each, k][:, None],
-        "at": picked[each, k][:, None] * 2.0,
-    }
-    for name, value in outputs.items():  # each is one kernel alone
-        assert_same(sg.compile({name: value}).run(given), {name: wanted[name]})
-    assert_same(sg.compile(outputs).run(given), wanted)
-
-
 GOOD = np.array([0, -1, 5, 2, -6, 3])
 
 
@@ -199,18 +136,6 @@ def test_the_smallest_failing_position_is_named(name, fuse):
     good = {**feeds, "rows": rows}
     assert_same(f.run(good), sg.evaluate(graph, good))
     assert w.value.all()
-
-
-@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint64", "int32"])
-def test_indices_of_any_width_are_checked_in_full(dtype):
-    table, rows = sg.input("table", (6,), "float32"), sg.input("rows", ("n",), dtype)
-    f = sg.compile(sg.take(table, rows) * 1.0)
-    info = np.iinfo(dtype)
-    feeds = {"table": np.arange(6, dtype=np.float32)}
-    assert f.run({**feeds, "rows": np.array([5, 0], dtype)}).tolist() == [5, 0]
-    for wrong in {6, info.max, info.min or 7}:
-        with pytest.raises(IndexOutOfRange):
-            f.run({**feeds, "rows": np.array([0, 1, wrong], dtype)})
 
 
 def test_class_labels_do_not_wrap():

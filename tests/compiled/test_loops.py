@@ -4,7 +4,6 @@ Each program is run in every way, beside the evaluator: fused or not, guarded, o
 by workers in any order, in plain Python, and by the native entry, which takes over the third run.
 """
 
-import pickle
 import signal
 import threading
 import time
@@ -19,14 +18,10 @@ from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.errors import IndexOutOfRange, NonFiniteError
 from staticgrad.ir.bodies import BodyStep
 from staticgrad.ir.kernels.stages import Loop, nested
-from staticgrad.ir.schedule_text import parse_plan, parse_schedule
 from staticgrad.lowering.loops import time_loops
 from staticgrad.memory.planner import Planner
-from staticgrad.preparation import loops
 from tests.compiled.agreement import assert_same
 from tests.diagonals import diagonals
-from tests.loops.random_loops import random_step
-from tests.ops.graphs import variable
 from tests.runtime.several_workers import with_workers
 
 
@@ -428,13 +423,6 @@ def test_results_are_the_same_in_every_way(name):
     check(name)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", TESTED)
-def test_two_iterations_in_a_kernel_have_the_same_bytes(name, monkeypatch):
-    monkeypatch.setattr(loops, "_MOST", 2)
-    check(name)
-
-
 STRETCHED = ["field 70 3", "single 6", "rows n 4", "looked up 40 6", "bent 5", "branched 40 5"]
 
 
@@ -455,33 +443,6 @@ def test_stretches_of_iterations_have_the_same_bytes(name, monkeypatch):
         assert f.highest_touched == f._current_plan().peak_bytes
     with sg.options(jit=False):
         assert_same(sg.compile(graph).run(feeds), wanted)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["scan 5 on", "nested 2 3", "until 5", "branched 1 7"])
-def test_texts_and_pickles_read_back(name):
-    outputs, feeds = PROGRAMS[name]()
-    f = sg.compile(sg.Graph(outputs))
-    f.run(feeds)
-    text = str(f.schedule)
-    assert str(parse_schedule(text)) == text
-    sizes = dict(f._current_plan().sizes)
-    plan = f.plan(**sizes)
-    assert parse_plan(str(plan)) == plan
-    again = pickle.loads(pickle.dumps(f)).run(feeds)
-    for key, array in f.run(feeds).items():
-        assert again[key].tobytes() == array.tobytes()
-
-
-def test_a_body_is_one_kernel_however_many_iterations():
-    x = sg.input("x", ("t", 64), "float32")
-    last, _ = sg.scan(lambda c, row: (sg.tanh(c * 0.5 + row), c), sg.zeros((64,), "float32"), x)
-    f = sg.compile(last)
-    assert len(f.kernels) <= 3
-    for iterations in (3, 1000):
-        f.run({"x": _points(iterations, 64)})
-    stats = f.stats
-    assert stats.compiles + stats.disk_hits + stats.memory_hits == len(f.kernels)
 
 
 def test_an_index_that_fails_in_an_iteration_is_raised_before_a_parameter_changes():
@@ -527,15 +488,6 @@ def test_plans_are_trees_whose_peak_is_what_runs_touch():
     assert plan_seconds(longer) > 5 * plan_seconds(plan)
 
 
-@pytest.mark.slow
-def test_explain_and_profile_say_iterations():
-    outputs, feeds = scanned(5, False)
-    f = sg.compile(sg.Graph(outputs))
-    f.run(feeds)
-    assert "loop" in f.explain()
-    assert "loop" in str(f.profile(feeds, runs=1))
-
-
 @pytest.mark.parametrize("joined", [False, True])
 def test_a_long_loop_is_interrupted(joined):
     """By the driver between steps, and between stretches of a kernel's iterations."""
@@ -574,18 +526,6 @@ def test_an_index_out_of_range_is_the_drivers(rows, monkeypatch):
         told.add(str(raised.value).splitlines()[0])
         assert "table[k[i], 1]" in str(raised.value)
     assert told == {f"[SG407] index {9 if rows == 1 else -8} is out of range for an axis of size 5"}
-
-
-def test_rows_are_shared_among_workers_and_change_their_number():
-    outputs, feeds = rows_of_three("n", 4)
-    f, g = (sg.compile(sg.Graph(outputs), threads=n) for n in (1, 2))
-    wanted = f.run(feeds)
-    for rows in (1, 0, 1500):
-        other = {"h": values(rows, 3, dtype="f4"), "w": feeds["w"]}
-        other["x"] = values(2, rows, 3, dtype="f4")
-        assert_same(g.run(other), f.run(other))
-    assert_same(f.run(feeds), wanted)
-    assert loops_left(f) == 0
 
 
 def _far(v):
@@ -631,38 +571,6 @@ def test_rows_that_read_each_other(kind):
     assert_same(f.run(feeds), sg.evaluate(graph, feeds))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(4))
-def test_random_loops_are_the_drivers(seed):
-    shapes = {"u": (3,), "v": (3,), "s": (), "rows": (2, 3)}
-    inputs = [variable(name, sg.float64, shape) for name, shape in shapes.items()]
-    u, v, s, rows = inputs
-    end = random_step(np.random.default_rng(seed), 2)((u, v, s), rows, True)
-    y = end[0].sum() + end[1].sum() * end[2]
-    slopes = sg.grad(y, inputs, allow_disconnected=True)
-    graph = sg.Graph({"y": y, **{f"d{n}": d for n, d in enumerate(slopes)}}, inputs=inputs)
-    feeds = {name: values(*shape) for name, shape in shapes.items()}
-    found = sg.compile(graph).run(feeds)
-    assert_same(sg.compile(graph, fuse=False).run(feeds), found)
-
-
-def test_what_is_the_same_in_all_rows_is_there_without_any():
-    q = sg.input("q", ("n",), "float64")
-
-    def body(carry, _):
-        scale, total = carry
-        return (scale * 0.5, total + scale), scale
-
-    (scale, last), scales = sg.scan(body, (sg.asarray(1.0), q), None, length=5)
-    f = sg.compile(sg.Graph({"scale": scale, "last": last, "scales": scales}))
-    assert loops_left(f) == 0
-    for rows in (0, 1, 9):
-        found = f.run({"q": values(rows)})
-        np.testing.assert_array_equal(found["scales"], 0.5 ** np.arange(5))
-        assert found["scale"] == 0.5**5
-        np.testing.assert_allclose(found["last"], values(rows) + (2 - 0.5**4), rtol=1e-15)
-
-
 @pytest.mark.thinned(2)
 @pytest.mark.parametrize("rows", [5, 7])
 def test_the_row_of_an_iterations_number_is_a_slice(rows):
@@ -682,19 +590,6 @@ def test_the_row_of_an_iterations_number_is_a_slice(rows):
         found.append(f.run({"x": values(rows, 3), "a": values(5, 3)}))
         assert loops_left(f) == 0 or rows == 7
     assert_same(*found)
-
-
-@pytest.mark.parametrize(("rows", "stretches"), [(1000, [138]), (100, [])])
-def test_iterations_of_rows_on_many_pages_are_made_in_stretches(rows, stretches):
-    """Stacks of 8 MB and more are written a few iterations of all rows at a time, to the same
-    bytes."""
-    x = sg.input("x", (rows,), "float64")
-    graph = sg.Graph({"y": sg.scan(lambda c, _: (c * 0.99 + x, c), x, None, length=1100)[1]})
-    f = sg.compile(graph, threads=2)
-    assert [s.iterations for s in f.schedule.steps if isinstance(s, BodyStep)] == stretches
-    feeds = {"x": np.random.default_rng(0).normal(size=rows)}
-    single = sg.compile(graph, threads=1, fuse=False)
-    assert same_bytes(f.run(feeds)["y"], single.run(feeds)["y"])
 
 
 def test_iterations_that_are_not_made_check_no_index():
@@ -723,14 +618,6 @@ def test_a_not_a_number_is_told_by_its_iteration():
     y = sg.while_loop(lambda c: c[1] < 9, lambda c: (sg.log(c[0]), c[1] + 1), (x, 0))[0]
     with pytest.raises(NonFiniteError, match="in iteration 3, log"):
         sg.compile(y, debug="nan").run({"x": np.array(5.0)})
-
-
-@pytest.mark.parametrize(("length", "joined"), [(2000, True), (400_000, False)])
-def test_iterations_that_workers_share_are_single(length, joined):
-    x = sg.input("x", (length,), "float64")
-    f = sg.compile(sg.while_loop(lambda v: v.max() < 50.0, lambda v: v * 1.5 + 1.0, x))
-    assert in_one_kernel(f) == joined
-    np.testing.assert_array_equal(f.run({"x": np.full(length, 40.0)}), np.full(length, 61.0))
 
 
 @pytest.mark.thinned(3)

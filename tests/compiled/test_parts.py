@@ -5,12 +5,10 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
-from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.fusion.windows import FEW_ELEMENTS
-from staticgrad.lowering.fuse import fuse
 from staticgrad.ops.indexing import Concat, Pad, Slice
-from staticgrad.preparation.regions import MOST_SINGLE, MOST_STEP, with_joined_pads
+from staticgrad.preparation.regions import MOST_STEP
 from tests.compiled.ways import numbers
 from tests.diagonals import diagonals
 from tests.random_graphs import Chooser
@@ -51,37 +49,6 @@ def test_gradients_of_slices_along_every_axis(axis, step):
         {"loss": loss, "slope": sg.grad(loss, x), "squares": x[index[1]] * x[index[0]]}
     )
     assert differing(graph, {"x": numbers((6, 12, 18), np.dtype("float64"))}) == []
-
-
-def test_the_gradient_of_a_difference_of_pairs_is_one_kernel():
-    x = sg.input("x", (100_000,), "float32")
-    slope = sg.grad(((x[::2] - x[1::2]) ** 2).sum(), x)
-    graph = pipeline("O1")(sg.Graph({"slope": slope}))
-    assert len(fuse(graph).steps) == 1
-    (kernel,) = sg.compile(sg.Graph({"slope": slope})).kernels
-    assert "store_strided" not in kernel.source
-
-
-def test_what_is_split_and_what_is_not():
-    x, y = sg.input("x", (10,), "float32"), sg.input("y", (10,), "float32")
-
-    def ops(value):
-        return [type(node.op) for node in with_joined_pads(sg.Graph({"z": value})).nodes]
-
-    def strides(value):
-        nodes = with_joined_pads(sg.Graph({"z": value})).nodes
-        return {step for node in nodes if isinstance(node.op, Pad) for step in node.op.steps}
-
-    assert strides(Pad((30,), (2,), (3,))(x)) == {1}
-    assert strides(Pad((29,), (1,), (3,))(x)) == {3}  # the last element has no two behind it
-    assert strides(Pad((30,), (29,), (-3,))(x)) == {-3}
-    many = MOST_SINGLE + 1
-    assert strides(Pad((10 * many,), (0,), (many,))(x)) == {many}
-    both = Pad((10 * many,), (0,), (many,))(x) + Pad((10 * many,), (1,), (many,))(y)
-    assert Pad not in ops(both)
-    assert Concat in ops(both)
-    same = Pad((20,), (1,), (2,))(x) + Pad((20,), (1,), (2,))(y)
-    assert Concat not in ops(same)
 
 
 def cuts(size):
@@ -134,28 +101,6 @@ def test_neighbours_round_the_ends_are_one_kernel(shape, dtype):
     assert found.peak_bytes == 0  # no roll lies in memory
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("backend", ["vector", pytest.param("numba", marks=pytest.mark.exhaustive)])
-def test_the_gradient_round_the_ends_reads_what_it_adds(backend):
-    """Its pads lie apart two by two, although all four of an axis do not."""
-    x = sg.input("x", (150, 151), "float64")
-    loss = (wave(x) ** 2).sum()
-    slope = sg.grad(loss, x)
-    joined = with_joined_pads(sg.Graph({"slope": slope})).nodes
-    assert not [node for node in joined if isinstance(node.op, Pad)]
-    assert len([node for node in joined if isinstance(node.op, Concat)]) == 8
-    shape = (150, 151)
-    whole = np.random.default_rng(0).integers(-9, 9, shape).astype("float64")
-    for each in (whole, numbers(shape, whole.dtype)):  # no sum of whole numbers is rounded
-        check({"slope": slope}, {"x": each}, {"backend": backend})
-    both = sg.Graph({"loss": loss, "slope": slope})
-    assert len(sg.compile(both).kernels) <= 4  # two of them the loss's
-    found = sg.compile(both).run({"x": whole})
-    residual = wave(whole, np)
-    np.testing.assert_array_equal(found["slope"], 2 * wave(residual, np))
-    assert found["loss"] == (residual**2).sum()
-
-
 SIZES = st.sampled_from([1, 2, 15, 16, 17, 31, 33, 64, 100, 257])
 
 
@@ -180,28 +125,6 @@ def test_parts_of_any_length(lengths, axis, named, data):
     outputs = {"moved": shifted - joined, "border": border + joined, "most": (joined * 2).max(1)}
     feeds = {f"x{k}": numbers(s, np.dtype("float32"), k) for k, s in enumerate(shapes)}
     check(outputs, feeds)
-
-
-def test_rows_of_few_elements_are_reduced_in_lanes():
-    """A stack of coordinates has no memory: its squares are summed where the coordinates lie."""
-    parts = [sg.input(name, (20_000,), "float32") for name in "abc"]
-    lengths = (sg.stack(parts, -1) ** 2).sum(-1)
-    f = sg.compile(sg.Graph({"lengths": lengths}))
-    assert (len(f.kernels), f.peak_bytes) == (1, 0)
-    feeds = {name: numbers((20_000,), np.dtype("float32"), k) for k, name in enumerate("abc")}
-    wanted = sum(array.astype("f8") ** 2 for array in feeds.values())
-    np.testing.assert_allclose(f.run(feeds)["lengths"], wanted, rtol=1e-6)
-
-
-@pytest.mark.parametrize(("shape", "axis"), [((2000, 24), 1), ((2000, 24), 0)], ids=str)
-def test_parts_of_short_rows_are_copied(shape, axis):
-    """Most of their vectors cross an end; so do those of what is summed across rows."""
-    x, y = sg.input("x", shape, "float32"), sg.input("y", shape, "float32")
-    joined = sg.concatenate([x, y], axis)
-    assert len(sg.compile(sg.Graph({"z": joined * 2})).kernels) > 1
-    wide = sg.concatenate([sg.input(n, (200, 300), "float32") for n in "ab"], axis)
-    assert len(sg.compile(sg.Graph({"z": (wide * 2).sum(0)})).kernels) > 1
-    assert len(sg.compile(sg.Graph({"z": (wide * 2).sum(1)})).kernels) == 1
 
 
 DTYPES = ("float32", "float64", "float16", "int32", "uint8", "bool")
@@ -318,19 +241,6 @@ def test_parts_have_the_bytes_of_the_evaluator(make, data):
         assert differing(graph, feeds, pipeline=level, fuse=merge) == [], level
 
 
-@pytest.mark.parametrize("size", [5, "n"])
-def test_a_part_that_is_the_whole_is_read_like_any_other(size):
-    """In steps of two along an axis of one element, which a layout takes for steps of one."""
-    x = sg.input("x", (size, 1), "int32")
-    part = Pad(x.shape, (0, 0), (1, 2))(x * x)
-    behind = Concat(0)(Slice((0, 0), x.shape, (1, 1))(part), Slice((0, 0), (0, 1), (1, 1))(x))
-    graph = sg.Graph({"part": part, "read": x + part, "behind": behind})
-    found = sg.compile(graph, pipeline="O0").run({"x": np.arange(5, dtype="int32")[:, None]})
-    for name, each in {"part": np.arange(5) ** 2, "read": [0, 2, 6, 12, 20]}.items():
-        assert found[name].ravel().tolist() == list(each)
-    assert found["behind"].tolist() == found["part"].tolist()
-
-
 def slices(count):
     """The gradient of a recurrence over slices of one array."""
     x = sg.input("x", (count, 8, 24), "float32")
@@ -338,25 +248,6 @@ def slices(count):
     for k in range(1, count):
         h = sg.tanh(x[k] + h)
     return sg.Graph({"slope": sg.grad((h * h).sum(), x)})
-
-
-@pytest.mark.thinned(3)
-@pytest.mark.parametrize("count", [3, 5, 40])
-def test_the_gradient_of_slices_is_written_once_where_it_lies(count):
-    """No zeros, no copies, and no more than the result and what the recurrence keeps."""
-    f = sg.compile(slices(count))
-    assert not [s for s in f.schedule.steps if "pad" in s.label or "concat" in s.label]
-    array = np.random.default_rng(0).normal(size=(count, 8, 24)).astype("float32")
-    array[1] = -0.0
-    found = f.run({"x": array})["slope"]
-    unfused = sg.compile(slices(count), fuse=False).run({"x": array})["slope"]
-    assert same_bytes(found, unfused)
-
-
-@pytest.mark.slow
-def test_steps_of_slices_grow_with_their_number():
-    few, many = (len(sg.compile(slices(n)).schedule.steps) for n in (40, 80))
-    assert many <= 2 * few + 2
 
 
 def test_pads_of_nothing_add_up_to_zeros():
@@ -368,25 +259,3 @@ def test_pads_of_nothing_add_up_to_zeros():
     graph, feeds = sg.Graph(first + second + third), {"x": np.ones((9, 3), "f4")}
     found = sg.compile(graph, pipeline="O0").run(feeds)["output"]
     assert same_bytes(found, np.zeros((9, 3), "f4"))
-
-
-OF_PARTS = {
-    "squares": lambda x: sg.tanh((x * x)[::2]),
-    "twice": lambda x: sg.tanh(sg.tanh((x * x)[1:4]) * 0.5),
-    "two parts": lambda x: sg.sin(x[:2]) * sg.exp(x[3:] * x[:2]),
-}
-
-
-@pytest.mark.thinned(3)
-@diagonals(2, ("name", OF_PARTS), ("order", [1, 2]))
-def test_losses_of_parts_stand_beside_their_gradients(name, order):
-    x = sg.input("x", (5,), "float64")
-    loss = sg.tanh(OF_PARTS[name](x) * 0.5).sum()
-    outputs = {"loss": loss, "part": (x * x)[::2], "slope": sg.grad(loss, x)}
-    if order == 2:
-        outputs["bend"] = sg.grad((outputs["slope"] ** 2).sum(), x)
-    graph, feeds = sg.Graph(outputs), {"x": np.linspace(-1.0, 1.5, 5)}
-    with sg.options(check=True):
-        found = sg.compile(graph).run(feeds)
-    for key, array in sg.evaluate(graph, feeds).items():
-        np.testing.assert_allclose(found[key], array, rtol=1e-12, atol=1e-14)

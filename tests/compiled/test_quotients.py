@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad import native
 from staticgrad.backends import render
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.native.machine import Machine
 from tests.diagonals import diagonals
 from tests.limits import finfo
-from tests.native.support import MODES, assert_same, call
+from tests.native.support import MODES, assert_same
 
 DTYPES = ("float32", "float64")
 
@@ -99,16 +98,6 @@ def rows(code, *quotients):
     return render(parse_kernel(text), Machine())
 
 
-def test_a_processor_divides_beside_enough_else():
-    by_products = "= quotient_"
-    assert by_products in rows("f32", "%3, @s")  # one: as quick either way
-    others = [f"%3, f32({divisor}.0)" for divisor in (3, 5, 6, 7, 9)]
-    assert by_products in rows("f32", "%3, @s", *others)  # no time for six
-    assert by_products in rows("f64", "%3, @s", "%2, f64(3.0)")
-    assert by_products not in rows("f32", "%3, @s", "%2, f32(3.0)")
-    assert by_products in rows("f32", "%3, @s", "%2, f32(4.0)")  # a product in any case
-
-
 def roots(dtype):
     x = sg.input("x", ("n",), dtype)
     return sg.compile(sg.Graph({"y": sg.sqrt(x)}, name="roots"))
@@ -143,17 +132,6 @@ def roots_beside_midpoints(digits, most):
     return sorted(found)
 
 
-def test_the_nearest_to_midpoints_are_found():
-    """Against all numbers of a format of 8 digits."""
-    exact = {}
-    for number in range(128, 256):
-        for a in (Fraction(number, 128), Fraction(number, 64)):
-            scaled = a * 4**8
-            k = max((k for k in range(257, 512, 2)), key=lambda k, s=scaled: -abs(s - k * k))
-            exact[float(a)] = abs(k * k - scaled)
-    assert {a for a, far in exact.items() if far < 24} == set(roots_beside_midpoints(8, 3))
-
-
 def test_every_root_of_float32_is_rounded():
     """All mantissas of two powers of two; others differ from them in the exponent alone."""
     f = roots("float32")
@@ -183,24 +161,3 @@ def test_roots_of_every_number(dtype, mode):
             mixed[::17] = number
             with np.errstate(all="ignore"):
                 assert_same(f.run({"x": mixed})["y"], np.sqrt(mixed), f"{number!r}")
-
-
-@pytest.mark.skipif(native.vector_bits() < 512, reason="registers are narrower")
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_estimates_have_fourteen_bits(dtype, mode):
-    x = np.abs(numbers(dtype, 300)) + np.finfo(dtype).tiny
-    x = x[np.isfinite(x)]
-    code = "f32" if dtype == "float32" else "f64"
-    for lanes in (1, 2, 4, 8, 16) if mode == "vector" else (16,):
-        source = f"""\
-def kernel(t, own, begin, end):
-    a = ptr_{code}(t[0])
-    c = ptr_{code}(t[1])
-    for i in range(begin, end, {lanes}):
-        m = mask{lanes}(end - i)
-        store(c, i, estimated_inverse_root(load(a, i, m)), m)
-"""
-        found = np.empty_like(x)
-        call(source, [x, found], [], 0, x.size, mode=mode)
-        assert np.abs(found * np.sqrt(x) - 1).max() <= 2.0**-14 * 1.001, f"{lanes} lanes"

@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ir.kernels.stages import Loop, Map, Scalar
-from staticgrad.lowering.fuse import fuse
 from tests.diagonals import diagonals
 from tests.native.support import assert_same
 
@@ -65,11 +63,6 @@ def test_every_form(shape, axis, stages, dtype):
             assert [type(each) for each in (stage, *inner)] == stages
 
 
-def test_a_running_total_is_one_step_and_clears_nothing():
-    x = sg.input("x", ("n", 100), "float32")
-    assert len(fuse(pipeline("O1")(sg.Graph(sg.cumsum(x, 1)))).steps) == 1
-
-
 RNG = np.random.default_rng(0)
 
 
@@ -106,30 +99,3 @@ def test_whole_rows_side_by_side(kind):
         for rows in (1, 9, 41, 1100):
             feeds = {"x": RNG.normal(size=(rows, columns))}
             assert_same(f.run(feeds)[kind], sg.evaluate(graph, feeds)[kind], f"{rows}, {columns}")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
-def test_positions_and_short_formulas_of_whole_rows_side_by_side(dtype):
-    x = sg.input("x", ("rows", 1041), dtype)
-    outputs = {"first": sg.argmax(x, axis=0), "least": (abs(x - 1) * 2 + x).min(axis=0)}
-    outputs |= {"any": ((x > 9) | (x < -9)).any(axis=0), "squares": (x * x - x).sum(axis=0)}
-    for name, value in outputs.items():
-        graph = sg.Graph({name: value})
-        f = sg.compile(graph)
-        assert EIGHT_ROWS.search(f.kernels[-1].source)
-        for rows in (1, 9, 41, 1100):
-            array = (4 * RNG.normal(size=(rows, 1041))).astype(dtype)
-            if array.dtype.kind == "f":
-                array[RNG.integers(0, rows, 99), RNG.integers(0, 1041, 99)] = np.nan
-            assert_same(f.run({"x": array})[name], sg.evaluate(graph, {"x": array})[name], name)
-
-
-def test_what_is_the_same_along_a_row_is_summed_too():
-    x = sg.input("x", ("n", 1), "float64")
-    spread = sg.broadcast_to(x, (x.shape[0], 300))
-    graph = sg.Graph({"sum": sg.sum(spread, axis=0), "max": sg.max(spread, axis=0, initial=-9.0)})
-    feeds = {"x": np.random.default_rng(0).normal(size=(70, 1))}
-    found, wanted = sg.compile(graph).run(feeds), sg.evaluate(graph, feeds)
-    for name, array in wanted.items():
-        assert_same(found[name], array, name)

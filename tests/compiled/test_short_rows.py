@@ -9,14 +9,11 @@ from hypothesis import given, settings, strategies as st
 import staticgrad as sg
 from staticgrad.errors import IndexOutOfRange
 from staticgrad.ir.forms import COMBINERS
-from staticgrad.ir.kernels.stages import Map, Store
-from staticgrad.lowering.copies import MOST_DEALT
-from staticgrad.lowering.short_rows import MOST_PLACES
-from tests.compiled.ways import check, drawn, kernels, numbers, scheduled, stages
+from staticgrad.ir.kernels.stages import Store
+from tests.compiled.ways import check, drawn, kernels, numbers, stages
 from tests.diagonals import diagonals
 from tests.limits import NUMPY_DTYPES
 
-Value = sg.Value
 #: How rows of a length lie in memory, made of x [n, 3, length], or of transposed [length, 3, n].
 LAYOUTS = {
     "one behind the other": lambda x, _: x,
@@ -100,31 +97,6 @@ def test_every_dtype(dtype):
         x = sg.input("x", ("n", length), dtype)
         outputs = {kind: reduced(x, kind) for kind in EXACT if kind in COMBINERS}
         check(outputs, {"x": numbers((45, length), x.dtype.numpy)}, ways=ALONE)
-
-
-@pytest.mark.slow
-@settings(deadline=None, max_examples=15)
-@given(
-    shape=st.lists(st.integers(1, 9), min_size=2, max_size=4),
-    order=st.randoms(use_true_random=False),
-    row=st.integers(1, 3),
-    seed=st.integers(0, 99),
-)
-def test_rows_of_several_axes_in_any_order(shape, order, row, seed):
-    axes = list(range(len(shape)))
-    order.shuffle(axes)
-    x, y = sg.input("x", (12, *shape), "float64"), sg.input("y", (shape[-1],), "float64")
-    transposed = sg.transpose(x * y, (0, *(1 + axis for axis in axes)))
-    trailing = tuple(range(transposed.ndim)[-min(row, len(shape)) :])
-    positive = sg.abs(transposed)
-    outputs = {
-        "sum": sg.sum(transposed, axis=trailing),
-        "max": sg.max(positive - 1.0, axis=trailing),
-        "positive": positive,
-        "gradient": sg.grad((sg.sum(transposed * transposed, axis=trailing) ** 2).sum(), x),
-    }
-    shapes = {"x": (12, *shape), "y": shape[-1:]}
-    check(outputs, {name: numbers(s, "f8", seed + len(s)) for name, s in shapes.items()})
 
 
 # -- which rows stand in lanes ---------------------------------------------------------------------
@@ -222,32 +194,6 @@ def test_rows_stand_in_lanes(name, dtype, shape, in_lanes):
     assert (stages(graph)[0] == "Map") == in_lanes
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("length", "dtype"), [(4, "float32"), (10, "float32"), (4, "float64")])
-def test_cross_entropy_of_few_classes_is_one_map_and_a_total(length, dtype):
-    x, y = sg.input("x", (5000, length), dtype), sg.input("y", (5000,), "int64")
-    loss = sg.nn.cross_entropy(x, y)
-    graph = sg.Graph({"loss": loss, "slope": sg.grad(loss, x)})
-    (step,) = (
-        step
-        for step in scheduled(graph).steps
-        if any(operand.mode == "check" for operand in step.kernel.operands)
-    )
-    assert [type(stage) for stage in step.kernel.stages] == [Map]
-    feeds = drawn(graph)
-    check(graph, feeds)
-    feeds["y"][[4321, 4567]] = length, -1
-    with pytest.raises(IndexOutOfRange, match=f"label {length} is out of range"):
-        sg.compile(graph).run(feeds)
-
-
-def test_what_would_be_written_out_too_long_stays_apart():
-    y = sg.input("x", ("n", 31), "float32")
-    for k in range(12):
-        y = sg.tanh(y - sg.max(y, axis=1, keepdims=True)) + 0.1 * k
-    assert 1 < len(scheduled(y).steps) <= 12
-
-
 @pytest.mark.parametrize("batch", [0, 3])
 def test_axes_of_no_elements_around_short_rows_are_loops(batch):
     """Beside a named size, around which vectors lie: loops of literal extents are written out."""
@@ -342,53 +288,6 @@ def stores(outputs):
     )
 
 
-def test_rows_in_lanes_have_a_store_for_each_element():
-    x = sg.input("x", (100, 2, 3), "float32")
-    assert stores(x * x[:, :1, :1]) == 6
-    assert stores(sg.broadcast_to(x[:, :, None, :], (100, 2, 4, 3)).reshape(-1)) == 4 * 3
-    for length, many in ((5, True), (MOST_PLACES, False), (100, False)):
-        x, row = sg.input("x", (100, length), "float32"), sg.input("row", (100, 1), "float32")
-        (kernel,) = kernels(x * row)
-        assert (kernel.stages[-1].body[-1].access.positions != ()) or not many
-    x = sg.input("x", (3, 2), "float32")  # few rows
-    assert stores(x * x[:, :1]) == 1
-    x = sg.input("x", (1000, 2, 2), "float64")
-    slope = sg.grad((x[:, 0, 0] * x[:, 1, 1] - x[:, 0, 1] * x[:, 1, 0]).sum(), x)
-    assert stores(slope) == 2 * 2  # parts are chosen when kernels are made: nothing is compared
-    assert not any("lt" in str(kernel) or "ge" in str(kernel) for kernel in kernels(slope))
-
-
-@pytest.mark.thinned(4)
-@diagonals(
-    2, ("side", [2, 3, 5, MOST_DEALT, MOST_DEALT + 1]), ("dtype", ["float32", "float64", "int8"])
-)
-def test_neighbours_are_dealt_out(side, dtype):
-    """Images of blocks of channels and back, whatever the sizes around: pixels in, pixels out."""
-    x = sg.input("x", ("n", 3, "h", side, "w", side), dtype)
-    deep = sg.transpose(x, (0, 1, 3, 5, 2, 4))
-    outputs = {"deep": deep, "wide": sg.transpose(deep, (0, 1, 4, 2, 5, 3)) + 0}
-    sizes = ((2, 3, 16), (1, 5, 33), (0, 2, 2), (2, 1, 1), (1, 2, 7))
-    check(
-        outputs, *({"x": numbers((n, 3, h, side, w, side), dtype)} for n, h, w in sizes), ways=ALONE
-    )
-
-
-def test_pairs_are_read_as_whole_vectors():
-    x = sg.input("x", (4, 3, 16, 2, 16, 2), "float32")
-    (kernel,) = sg.compile(sg.Graph({"y": sg.transpose(x, (0, 1, 3, 5, 2, 4))})).kernels
-    assert "load_strided" not in kernel.source
-
-
-def test_short_rows_of_several_axes():
-    """They begin wherever a worker does."""
-    x, y = sg.input("x", ("n", 5, 11, 16), "float32"), sg.input("y", (5, 1, 1, 16), "float32")
-    feeds = [
-        {"x": numbers((n, 5, 11, 16), "f4"), "y": numbers((5, 1, 1, 16), "f4", 1)}
-        for n in (0, 1, 7, 900)
-    ]
-    check({"z": sg.transpose(x, (1, 0, 2, 3)) * y}, *feeds, ways=({"threads": 3},))
-
-
 # -- rows that fill half of a vector at most -------------------------------------------------------
 
 
@@ -403,22 +302,3 @@ def test_half_vectors_have_the_bytes_of_the_evaluator(dtype):
         sources += "".join(kernel.source for kernel in f.kernels)
     half = 4 if dtype == "float64" else 8
     assert (f"m{half} = mask{half}(" in sources) == (dtype != "float16")  # of 128 bits
-
-
-@pytest.mark.parametrize(("dtype", "lanes"), [("float32", 16), ("float64", 8)])
-def test_only_rows_of_half_a_vector_take_half_of_one(dtype, lanes):
-    for width, taken in ((lanes // 2 - 1, lanes // 2), (lanes // 2 + 1, lanes)):
-        x, w = sg.input("x", (2, 3, 4, width), dtype), sg.input("w", (3, 1, 3, 3), dtype)
-        (kernel,) = sg.compile(sg.nn.conv(x, w, padding=1, groups=3)).kernels
-        assert f"mask{taken}({width})" in kernel.source
-
-
-@pytest.mark.thinned(2)
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_bytes_under_masks_that_wait_on_the_stack_stay_in_their_array(dtype):
-    x, s = sg.input("x", (5, 3, 4, 8), dtype), [sg.input(n, (3, 1, 1), dtype) for n in "abcd"]
-    y = sg.nn.relu((x - s[0]) * s[1] * s[2] + s[3])
-    pooled, w = sg.nn.max_pool(y, (2, 2)), sg.input("w", (5, 3, 2, 4), dtype)
-    loss = (sg.tanh(pooled) * w).sum()
-    graph = sg.Graph({"of_x": sg.grad(loss, x), "of_b": sg.grad((pooled * w * w).sum(), s[1])})
-    check(graph, drawn(graph), ways=({"debug": True},))

@@ -4,21 +4,16 @@ Kernels agree with the oracle and with each other, however they are read and fus
 scans and scatters accumulate in the compute dtype; what is stored takes the bytes of the dtype.
 """
 
-import pickle
-
 import numpy as np
 import pytest
 
 import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.eager import Tensor
-from staticgrad.errors import FeedError, NonFiniteError
-from staticgrad.ir.kernels.parser import parse_kernel
-from staticgrad.ir.printer import same_graph
-from staticgrad.ir.schedule_text import parse_plan, parse_schedule
+from staticgrad.errors import FeedError
 from staticgrad.types.arrays import convert_array
-from staticgrad.types.dtype import ALL_DTYPES, F64, promote
-from tests.compiled.agreement import assert_same, used_feeds
+from staticgrad.types.dtype import ALL_DTYPES
+from tests.compiled.agreement import assert_same
 from tests.compiled.test_programs import with_derivatives
 from tests.diagonals import diagonals
 from tests.optimizers import SAMPLES
@@ -110,23 +105,6 @@ def test_no_reader_and_no_fusion_changes_a_byte(dtype, name, whole):
 
 
 @pytest.mark.slow
-@every_storage
-def test_values_beside_each_other_are_those_that_stand_alone(dtype):
-    rng = np.random.default_rng(6)
-    feeds = {
-        "x": drawn(rng, (17, 40), dtype),
-        "y": drawn(rng, (40, 6), dtype),
-        "i": np.array([3, 0, 3, 3, 39, 1, 0]),
-    }
-    together = sg.compile(sg.Graph(chains(dtype))).run(feeds)
-    for name, value in chains(dtype).items():
-        graph = sg.Graph({name: value})
-        own = used_feeds(graph, feeds)
-        assert same_bytes(sg.compile(graph).run(own)[name], together[name]), name
-        assert same_bytes(sg.compile(graph, pipeline="O0").run(own)[name], together[name]), name
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(8))
 def test_random_programs_of_mixed_dtypes_fused_and_not(seed):
     """With their derivatives: the same bytes from one kernel per node, without any pass."""
@@ -169,16 +147,6 @@ def test_sums_accumulate_in_the_compute_dtype(dtype, axes):
     assert found.dtype == dtype.numpy
     assert same_bytes(found, expected)
     assert same_bytes(sg.evaluate(sg.sum(x, axes), {"x": ones}), expected)
-
-
-@every_storage
-def test_a_partial_sum_beside_a_whole_one_of_its_shape(dtype):
-    """Both are sums of rows; one is rounded, the other summed on."""
-    x, y = sg.input("x", ("n", 40), dtype), sg.input("y", ("n", 40), dtype)
-    feeds = {name: convert_array(np.full((3000, 40), 0.0625), dtype) for name in "xy"}
-    found = sg.compile(sg.Graph({"rows": x.sum(1), "all": y.sum()})).run(feeds)
-    assert same_bytes(found["rows"], convert_array(np.full(3000, 2.5), dtype))
-    assert same_bytes(found["all"], convert_array(np.array(7500.0), dtype))
 
 
 @every_storage
@@ -275,18 +243,6 @@ def test_feeds_are_converted_within_their_kind(dtype):
 
 
 @every_storage
-def test_promotion(dtype):
-    x = sg.input("x", (3,), dtype)
-    for other in ALL_DTYPES:
-        met = (x + sg.input("y", (3,), other)).dtype
-        assert met is (dtype if not other.is_float or other is dtype else promote(dtype, other))
-    assert (x * 2.0).dtype is (x + 1).dtype is (x * True).dtype is dtype
-    assert (x + np.float64(1)).dtype is F64
-    assert sg.mean(x).dtype is sg.var(x).dtype is sg.nn.softmax(x).dtype is dtype
-    assert sg.sum(x, dtype="float32").dtype is dtype.compute
-
-
-@every_storage
 def test_numbers_beyond_the_dtype_are_infinite(dtype):
     x = sg.input("x", (2,), dtype)
     ones = convert_array(np.ones(2), dtype)
@@ -294,60 +250,6 @@ def test_numbers_beyond_the_dtype_are_infinite(dtype):
     found = sg.compile(sg.Graph({"up": x * beyond, "down": x - beyond})).run({"x": ones})
     assert wide(found["up"]).tolist() == [np.inf, np.inf]
     assert wide(found["down"]).tolist() == [-np.inf, -np.inf]
-
-
-@pytest.mark.thinned(2)
-@every_storage
-def test_texts_read_back(dtype):
-    values = chains(dtype) | {"constant": sg.constant(convert_array(np.linspace(-3, 3, 7), dtype))}
-    graph = sg.Graph(values)
-    again = sg.parse(str(graph))
-    assert same_graph(again, graph)
-    assert str(again) == str(graph)
-    assert same_graph(pickle.loads(pickle.dumps(graph)), graph)
-    f = sg.compile(graph)
-    kernels = [step.kernel for step in f.schedule.steps]
-    for kernel in kernels:
-        assert parse_kernel(str(kernel)) == kernel
-    assert str(parse_schedule(str(f.schedule))) == str(f.schedule)
-    plan = f.plan(n=33)
-    assert str(parse_plan(str(plan))) == str(plan)
-    pickled = pickle.loads(pickle.dumps(dtype))
-    assert pickled is dtype
-
-
-@pytest.mark.slow
-@every_storage
-def test_what_is_stored_takes_the_bytes_of_the_dtype(dtype):
-    """Half of what it takes in the compute dtype, but for alignment and what accumulates."""
-
-    def peak(kind):
-        x, w = sg.input("x", ("n", 256), kind), sg.input("w", (256, 256), kind)
-        hidden = sg.tanh(x @ w)
-        for _ in range(3):
-            hidden = sg.tanh(hidden @ w)
-        return sg.compile(sg.grad(hidden.sum(), w)).plan(n=512).peak_bytes
-
-    assert peak(dtype) * dtype.compute.itemsize == peak(dtype.compute) * dtype.itemsize
-
-
-@pytest.mark.slow
-@every_storage
-@pytest.mark.parametrize("debug", [True, "nan"])
-def test_debug_modes(dtype, debug):
-    rng = np.random.default_rng(2)
-    feeds = {
-        "x": drawn(rng, (9, 40), dtype),
-        "y": drawn(rng, (40, 6), dtype),
-        "i": np.array([3, 0, 3, 3, 39, 1, 0]),
-    }
-    graph = sg.Graph(chains(dtype))
-    assert_same(sg.compile(graph, debug=debug).run(feeds), sg.compile(graph).run(feeds))
-    x = sg.input("x", (2,), dtype)
-    with pytest.raises(NonFiniteError, match="exp"):
-        sg.compile(sg.exp(x * 40.0) - 1.0, debug="nan").run(
-            {"x": convert_array(np.array([1.0, 40.0]), dtype)}
-        )
 
 
 @pytest.mark.thinned(2)
@@ -370,31 +272,3 @@ def test_tensors_round_as_graphs_do(dtype):
     out.sum().backward()
     assert x.grad is not None
     assert same_bytes(x.grad, wanted["slope"])
-
-
-@pytest.mark.slow
-@every_storage
-def test_draws_are_those_of_the_compute_dtype_rounded(dtype):
-    for draw in ("uniform", "normal", "exponential"):
-        values = {}
-        for kind in (dtype, dtype.compute):
-            rng = sg.random.Generator(7)
-            values[kind] = sg.compile(getattr(rng, draw)(shape=(1000,), dtype=kind)).run({})
-        drawn_wide = values[dtype.compute]
-        if draw == "uniform":  # on a grid of its own, so that 1 is never drawn
-            drawn_wide = np.floor(drawn_wide * 2.0**dtype.digits) * 2.0**-dtype.digits
-        assert same_bytes(values[dtype], convert_array(drawn_wide, dtype)), draw
-
-
-@pytest.mark.thinned
-@every_storage
-@pytest.mark.parametrize("policy", ["sqrt", "recompute"])
-def test_policies_change_no_byte(dtype, policy):
-    rng = np.random.default_rng(8)
-    x, w = sg.input("x", ("n", 32), dtype), sg.input("w", (32, 32), dtype)
-    hidden = x
-    for _ in range(6):
-        hidden = sg.tanh(hidden @ w) + hidden * 0.5
-    graph = sg.Graph({"dw": sg.grad((hidden * hidden).sum(), w)})
-    feeds = {"x": drawn(rng, (16, 32), dtype), "w": drawn(rng, (32, 32), dtype)}
-    assert_same(sg.compile(graph, checkpoint=policy).run(feeds), sg.compile(graph).run(feeds))

@@ -3,7 +3,6 @@ plans are budgets in bytes; of bytes over time, the placements counted one by on
 
 import dataclasses
 import json
-import pickle
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,10 +15,8 @@ from staticgrad.analysis.cost import plan_seconds
 from staticgrad.autodiff import sums
 from staticgrad.errors import ArgumentError, BudgetInfeasible, UnknownNameError
 from staticgrad.ir.plan_picture import columns_with_repeats
-from staticgrad.native import processors
 from staticgrad.reports.memory_page import held_bands
 from staticgrad.reports.profiling import live_bytes
-from tests.native.test_processors import SECOND
 
 
 def network():
@@ -86,15 +83,6 @@ def test_loops_give_the_plans_of_all_their_divisions(monkeypatch):
     assert plan_seconds(budgeted.plan()) <= 1.01 * some.seconds
 
 
-def test_what_is_computed_once_is_in_no_plan():
-    x = sg.input("x", ("batch", 4))
-    table = sg.tanh(sg.constant(np.ones((4, 64), "float32"))) @ np.ones((64, 32), "float32")
-    graph = sg.Graph(((x @ table) ** 2).sum())
-    assert str(sg.tradeoff(graph, {"batch": 64})) == str(
-        sg.tradeoff(sg.compile(graph), {"batch": 64})
-    )
-
-
 def test_what_has_no_tradeoff_is_told():
     graph = network()
     for sizes, word in ((None, "missing"), ({"m": 3, "n": 3}, "no size 'm'")):
@@ -107,29 +95,6 @@ def test_what_has_no_tradeoff_is_told():
         assert "arguments=(x, y)" in told.value.hint
     with pytest.raises(ArgumentError, match="this is none"):
         sg.tradeoff(graph, sizes, arguments=(np.ones(3),))
-
-
-def test_a_function_is_traced_with_the_arguments_of_a_call():
-    weights = [np.eye(24, dtype="f4") for _ in range(4)]
-
-    @sg.function
-    def slopes(weights, x):
-        def loss(weights):
-            h = x
-            for w in weights:
-                h = sg.tanh(h @ w)
-            return (h * h).mean()
-
-        return sg.grad(loss)(weights)
-
-    call = weights, np.ones((300, 24), "f4")
-    found = sg.tradeoff(slopes, arguments=call)
-    assert str(found) == str(sg.tradeoff(slopes.graph(*call)))
-    assert found.smallest.peak_bytes < found.everything.peak_bytes
-    assert found.everything.peak_bytes == slopes.compile(*call).plan().peak_bytes
-    single = sg.tradeoff(sg.input("x", (3,)) * 2)
-    assert (len(single.choices), single.smallest.peak_bytes) == (1, 0)
-    balanced(single._repr_html_())
 
 
 def test_bytes_over_time_are_those_of_the_placements():
@@ -238,49 +203,9 @@ def test_a_share_is_of_what_storing_everything_needs_at_those_sizes(made, share)
             assert str(shared.plan(n=n)) == str(told)
 
 
-def test_everything_is_all_of_it():
-    graph = chain()
-    all_of_it = pickle.loads(pickle.dumps(sg.compile(graph, memory_budget=1.0)))
-    assert all_of_it.plan(n=50).peak_bytes == sg.compile(graph).plan(n=50).peak_bytes
-    with pytest.raises(BudgetInfeasible, match=r"0\.01 of \d+, where everything is stored"):
-        sg.compile(graph, memory_budget="1%").plan(n=50)
-
-
-@pytest.mark.slow
-def test_what_fits_stands_beside_feeds_and_parameters(monkeypatch):
-    graph, n = chain(), 4000
-    top = sg.compile(graph).plan(n=n).peak_bytes
-    outside = n * 16 * 4 + 6 * 16 * 16 * 4 + 4  # x, weights, loss
-    monkeypatch.setattr(processors, "allowed_memory", lambda: outside + top // 2)
-    fitting = sg.compile(graph, memory_budget="fit")
-    told = sg.compile(graph, memory_budget=top // 2)
-    assert str(fitting.plan(n=n)) == str(told.plan(n=n))
-    assert fitting.plan(n=10).peak_bytes == sg.compile(graph).plan(n=10).peak_bytes
-    with pytest.raises(BudgetInfeasible, match="of feeds, parameters and results"):
-        fitting.plan(n=10 * n)
-    feeds = {"x": np.ones((n, 16), "f4")}
-    again = sg.compile(chain(), memory_budget="fit")
-    assert fitting.run(feeds)["loss"].tobytes() == again.run(feeds)["loss"].tobytes()
-    assert fitting.peak_bytes == told.plan(n=n).peak_bytes
-    monkeypatch.setattr(processors, "allowed_memory", lambda: None)
-    with pytest.raises(ArgumentError, match="does not say"):
-        sg.compile(graph, memory_budget="fit")
-
-
 @pytest.mark.parametrize(
     "budget", [0.0, 1.01, -0.5, float("nan"), "0%", "101%", "%", "fits", "1.5", [0.5]]
 )
 def test_what_is_no_budget_is_refused(budget):
     with pytest.raises(ArgumentError, match="memory_budget="):
         sg.compile(chain(), memory_budget=budget)
-
-
-@pytest.mark.parametrize(("text", "wanted"), [("4096\n", 4096), ("max\n", None), ("what?", None)])
-def test_a_container_says_what_it_has(tmp_path, text, wanted):
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "memory.max").write_text(text)
-    (tmp_path / "mounts").write_text(SECOND.format(mount=tmp_path, root="/"))
-    (tmp_path / "groups").write_text("0::/a\n")
-    whole = processors.allowed_memory(tmp_path / "none", tmp_path / "none")
-    found = processors.allowed_memory(tmp_path / "groups", tmp_path / "mounts")
-    assert found == (whole if wanted is None else wanted)

@@ -4,13 +4,9 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
-from staticgrad.ir.kernels.stages import Columns, Gemm, Loop, nested
 from staticgrad.ir.summation import tree_sum
-from staticgrad.lowering.fuse import fuse
-from staticgrad.ops.contract import LONGEST_DOWN, MatMul
-from staticgrad.preparation.products import with_product_parts
+from staticgrad.ops.contract import MatMul
 from tests.compiled.agreement import assert_same
 from tests.diagonals import diagonals
 
@@ -93,23 +89,6 @@ def test_large_matrices_are_read_in_long_runs_to_the_same_bits(dtype):
         assert_same(sg.compile(outputs, threads=threads).run(feeds), wanted, threads)
 
 
-def test_derivatives_add_down_where_the_matrix_lies_so():
-    x, v = sg.input("x", (40, 70), "float32"), sg.input("v", (70,), "float32")
-    u = sg.input("u", (40,), "float32")
-    wide, w = sg.input("wide", (40, LONGEST_DOWN + 1)), sg.input("w", (LONGEST_DOWN + 1,))
-    for value, by, down in (
-        (x @ v, v, True),
-        (wide @ w, w, False),
-        (x.T @ u, u, False),
-        (u @ x.T.T, u, False),
-        (u @ x, u, False),
-        (v @ x.T, v, True),
-    ):
-        graph = sg.Graph({"slope": sg.grad(sg.tanh(value).sum(), by)})
-        products = [node.op for node in graph.nodes if isinstance(node.op, MatMul)]
-        assert [op.down for op in products] == [False, down], str(graph)
-
-
 def test_batches_broadcast():
     (a, _), _ = operands((6, 50, 1), (False, False), "float32", (4, 3))
     (_, b), _ = operands((6, 50, 1), (False, False), "float32", (3,))
@@ -137,38 +116,6 @@ def test_transposes_that_rewrites_move_change_no_byte():
     ]
     for array in results[1:]:
         assert same_bytes(array, results[0])
-
-
-def stages(*outputs):
-    graph = sg.Graph({str(n): value for n, value in enumerate(outputs)})
-    return [stage for step in fuse(pipeline("O1")(graph)).steps for stage in step.kernel.stages]
-
-
-def test_one_pass_over_the_matrix_whichever_way_it_lies():
-    x, v = sg.input("x", (40, 70), "float32"), sg.input("v", (70,), "float32")
-    u = sg.input("u", (40,), "float32")
-    assert [type(stage).__name__ for stage in stages(x @ v)] == ["Map", "Scalar"]
-    (across,) = stages(x.T @ u)
-    assert isinstance(across, Columns)
-    assert across.in_lanes
-
-
-def test_a_product_of_a_product_stores_no_terms():
-    """The tile of the first product does not write what only the sum of the second one reads."""
-    a, b = sg.input("a", (40, 30), "float32"), sg.input("b", (30, 70), "float32")
-    v = sg.input("v", (70,), "float32")
-    product, *rest = stages((a @ b) @ v)
-    assert isinstance(product, Gemm)
-    assert len(product.stores) == 1
-    assert [type(stage).__name__ for stage in rest] == ["Map", "Scalar"]
-
-
-def test_what_stands_before_and_behind_shares_the_kernel():
-    x, v = sg.input("x", (40, 70), "float32"), sg.input("v", (70,), "float32")
-    first, last = stages(sg.tanh(x) @ v)
-    assert type(first).__name__ == "Map"
-    assert len(first.body) == 1  # neither tanh nor the terms are stored
-    assert type(last).__name__ == "Scalar"
 
 
 @pytest.mark.thinned(3)
@@ -207,45 +154,6 @@ def test_products_of_few_terms_go_from_registers_to_memory(dtype):
             assert same_bytes(w.value, start - a @ b)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_rows_that_share_a_vector_stand_side_by_side(dtype):
-    rng = np.random.default_rng(5)
-    for rows, inner, several in ((65, 64, 4), (66, 67, 4), (7, 600, 1), (31, 64, 1), (3, 5000, 1)):
-        a = sg.input("a", (rows, inner), dtype)
-        f = sg.compile(sg.Graph({"y": a @ sg.input("v", (inner,), dtype)}), threads=1)
-        (step,) = f.schedule.steps
-        (kernel,) = step.kernels()
-        assert (rows, kernel.jammed) == (rows, several)
-        stored = [rng.normal(size=(rows, inner)), rng.normal(size=inner)]
-        feeds = dict(zip("av", (x.astype(dtype) for x in stored), strict=True))
-        wanted = tree_sum(feeds["a"] * feeds["v"], (1,))
-        assert same_bytes(f.run(feeds)["y"], wanted)
-
-
-@pytest.mark.parametrize("size", [64, 67])
-def test_rows_of_a_product_in_a_loop_of_one_kernel_stand_side_by_side(size):
-    a, v = sg.input("a", (size, size), "float64"), sg.input("v", (size,), "float64")
-
-    def body(i, v):
-        w = a @ v
-        return w / sg.sqrt((w * w).sum())
-
-    graph = sg.Graph({"y": sg.fori_loop(0, 9, body, v)})
-    f = sg.compile(graph, threads=1)
-    loops = [
-        stage.jammed
-        for step in f.schedule.steps
-        for kernel in step.kernels()
-        for stage, _ in nested(kernel.stages)
-        if isinstance(stage, Loop)
-    ]
-    assert loops == [1, 4]
-    rng = np.random.default_rng(6)
-    feeds = {"a": rng.normal(size=(size, size)), "v": rng.normal(size=size)}
-    single = sg.compile(graph, threads=1, fuse=False)
-    assert same_bytes(f.run(feeds)["y"], single.run(feeds)["y"])
-
-
 @pytest.mark.thinned(4)
 @pytest.mark.parametrize("flags", FLAGS)
 @pytest.mark.parametrize("named", [0, 1])
@@ -259,9 +167,6 @@ def test_one_inner_index_may_have_a_name_in_one_factor(named, flags):
     assert same_bytes(found, left * right)
 
 
-RNG = np.random.default_rng(5)
-
-
 def product(terms, rows, columns, transposed, dtype):
     """a.T @ b and a step by it, each factor as it is or stored the other way round."""
     shapes = ((terms, rows), (terms, columns))
@@ -272,51 +177,3 @@ def product(terms, rows, columns, transposed, dtype):
     w = sg.input("w", (rows, columns), dtype)
     y = sg.matmul(a if transposed[0] else a.T, b.T if transposed[1] else b)
     return sg.Graph({"y": y, "stepped": w - 0.25 * y})
-
-
-def most_iterations(graph):
-    """The iterations of the products that have most of them."""
-    return max(
-        int(step.total)
-        for step in fuse(pipeline("O1")(graph)).steps
-        for kernel in step.kernels()
-        if any(isinstance(stage, Gemm) for stage in kernel.stages)
-    )
-
-
-@pytest.mark.thinned(3)
-@pytest.mark.parametrize(
-    ("terms", "rows", "columns", "transposed", "dtype"),
-    [
-        (8192, 5, 3, (False, False), "float32"),
-        (10000, 32, 16, (False, False), "float64"),
-        (12289, 2, 32, (True, False), "float32"),
-        (20480, 17, 9, (False, True), "float64"),
-        (9000, 33, 31, (True, True), "float32"),
-        (135167, 2, 2, (False, False), "float32"),
-    ],
-)
-def test_parts_have_the_bits_of_one_sum(terms, rows, columns, transposed, dtype):
-    """With named terms there is one product; both give equal bytes, also on two threads."""
-    shapes = ((terms, rows), (terms, columns))
-    feeds = {"w": RNG.normal(size=(rows, columns)).astype(dtype)}
-    for name, shape, other in zip("ab", shapes, transposed, strict=True):
-        feeds[name] = RNG.normal(size=shape[::-1] if other else shape).astype(dtype)
-    named, known = (product(size, rows, columns, transposed, dtype) for size in ("n", terms))
-    assert most_iterations(known) == terms // 4096
-    wanted = sg.compile(named).run(feeds)
-    a, b = (feeds[name].astype("f8") for name in "ab")
-    true = (a if transposed[0] else a.T) @ (b.T if transposed[1] else b)
-    np.testing.assert_allclose(wanted["y"], true, atol=2e-3)
-    for options in ({"threads": 1}, {"threads": 2}, {"fuse": False}):
-        assert_same(sg.compile(known, **options).run(feeds), wanted, options)
-
-
-@pytest.mark.parametrize(
-    ("terms", "rows", "columns"),
-    [(8191, 4, 4), (8192, 65, 4), (8192, 4, 33), ("n", 4, 4), (33 * 4096, 4, 4)],
-)
-def test_others_stay_one_product(terms, rows, columns):
-    """Fewer terms, more rows or columns than one iteration has, more blocks than a sum's group."""
-    graph = pipeline("O1")(product(terms, rows, columns, (False, False), "float32"))
-    assert with_product_parts(graph) is graph

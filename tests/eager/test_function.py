@@ -1,6 +1,5 @@
 """Operations of the user's own, recomputation, and checks of gradients."""
 
-import gc
 import weakref
 
 import numpy as np
@@ -43,22 +42,6 @@ class Cube(Function):
         return ct * 3.0 * x * x
 
 
-class Exp(Function):
-    """Saves its result; forward in plain NumPy."""
-
-    @staticmethod
-    def forward(ctx, x, scale):
-        out = Tensor(np.exp(scale * x.data), dtype=x.dtype)
-        ctx.save_for_backward(out)
-        ctx.scale = scale
-        return out
-
-    @staticmethod
-    def backward(ctx, ct):
-        (out,) = ctx.saved_tensors
-        return ct * out * ctx.scale, None
-
-
 class SumAndDifference(Function):
     @staticmethod
     def forward(ctx, x, y):
@@ -83,15 +66,6 @@ def test_a_function_has_its_own_rule():
     assert not Cube.apply(Tensor([1.0])).requires_grad
 
 
-def test_functions_differentiate_again_through_what_they_saved():
-    x = Tensor(2.0, True, "float64")
-    second = grad(grad(Cube.apply(x), x, create_graph=True), x)
-    assert second.item() == 12.0
-    first = grad(Exp.apply(x, 3.0), x, create_graph=True)
-    assert first.item() == pytest.approx(3 * np.exp(6))
-    assert grad(first, x).item() == pytest.approx(9 * np.exp(6))
-
-
 def test_several_results_of_which_some_are_not_used():
     x, c = leaf(1.0, 2.0), Tensor([5.0, 5.0])
     total, _ = SumAndDifference.apply(x, c)
@@ -103,18 +77,6 @@ def test_several_results_of_which_some_are_not_used():
     g = grad(y, x, np.array([1.0, 10.0]), create_graph=True)
     assert g.data.tolist() == [0.0, 6.0, 40.0]
     assert grad(g.sum(), x).data.tolist() == [0.0, 2.0, 20.0]
-
-
-def test_a_function_keeps_its_result_alive_no_longer_than_needed():
-    x = leaf(1.0)
-    y = Exp.apply(x, 1.0)
-    alive = weakref.ref(y)
-    gc.disable()
-    try:
-        del y
-        assert alive() is None
-    finally:
-        gc.enable()
 
 
 def test_rules_that_are_wrong_are_named():

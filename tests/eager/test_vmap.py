@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.eager import Function, Tensor, checkpoint, rowwise
-from staticgrad.errors import DisconnectedError, DTypeError
+from staticgrad.eager import Tensor, checkpoint, rowwise
+from staticgrad.errors import DTypeError
 
 random = np.random.default_rng(0)
 X = random.normal(size=(4, 3))
@@ -140,14 +140,6 @@ def test_in_eager_mode_arrays_are_tensors():
         np.testing.assert_allclose(found.numpy(), array, rtol=1e-12)
 
 
-def test_branches_of_elements_hand_gradients_back_inside_of_a_gradient():
-    def f(x):
-        return sg.cond(x.sum() > 0, lambda z: z**3, lambda z: z * 0 + 1.0, x).sum()
-
-    found = sg.grad(lambda x: sg.vmap(f)(sg.stack([x, -x])).sum())(Tensor(X[0], dtype="float64"))
-    np.testing.assert_allclose(found.numpy(), 3 * X[0] ** 2 * np.sign(X[0].sum()), rtol=1e-12)
-
-
 def test_tensors_that_a_function_closes_over_are_shared_and_get_gradients():
     w, x = (Tensor(each, requires_grad=True, dtype="float64") for each in (M[0], X))
     p = sg.parameter("p", X[0])
@@ -169,17 +161,6 @@ def test_tensors_that_a_function_closes_over_are_shared_and_get_gradients():
     wanted = sg.grad(sum((sg.sin(a).sum() for a, _, _ in by_hand), 0.0), [w, x, p])
     for one, other in zip(sg.grad(sg.sin(found[0]).sum(), [w, x, p]), wanted, strict=True):
         np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-9)
-
-
-def test_arrays_and_numbers_stand_in_loops_over_tensors():
-    (h,) = tensors([X[0]])
-    last, every = sg.scan(lambda c, i: (c * 0.5 + i, c), h, np.arange(3.0))
-    np.testing.assert_allclose(last.numpy(), X[0] / 8 + 2.5)
-    assert every.shape == (3, 3)
-    (count,) = tensors([COUNTS[1]])
-    np.testing.assert_allclose(sg.fori_loop(0, count, lambda i, c: c + i, h).numpy(), X[0] + 6)
-    np.testing.assert_allclose(sg.cond(np.array(0), sg.sin, sg.exp, h).numpy(), np.exp(X[0]))
-    np.testing.assert_allclose(sg.switch(np.array(0), [sg.sin, sg.exp], h).numpy(), np.sin(X[0]))
 
 
 @pytest.mark.parametrize(
@@ -228,20 +209,6 @@ def drawn(*shape):
     return Tensor(ROW_RNG.normal(size=shape), requires_grad=True, dtype="float64")
 
 
-class Cubed(Function):
-    """A rule of the user's, over numbers."""
-
-    @staticmethod
-    def forward(ctx, x):
-        ctx.save_for_backward(x)
-        return x * x * x
-
-    @staticmethod
-    def backward(ctx, grad):
-        (x,) = ctx.saved_tensors
-        return grad * 3.0 * x * x
-
-
 def step_of_rows(h, each):
     h = sg.tanh(h + each)
     return h, h * each
@@ -274,26 +241,3 @@ def test_rows_of_a_batch_are_those_of_single_walks(name, monkeypatch):
         for one, other in zip(several, found[-1], strict=True):
             assert isinstance(one, Tensor)
             np.testing.assert_allclose(one.data, other.data, rtol=1e-12, atol=1e-13)
-
-
-def test_hooks_and_rules_of_numbers_see_one_row_after_the_other():
-    x, seen = drawn(9), []
-    h = sg.sin(x)
-    h.register_hook(lambda ct: seen.append(ct.data.copy()))
-    np.testing.assert_allclose(sg.jacobian(h * 2.0, x).data, 2 * np.diag(np.cos(x.data)))
-    np.testing.assert_array_equal(seen, 2 * np.eye(9))
-    found = sg.jacobian(lambda x: Cubed.apply(x), mode="reverse")(x)
-    np.testing.assert_allclose(found.data, np.diag(3 * x.data**2))
-
-
-def test_what_nothing_depends_on():
-    x, z = drawn(9), drawn(2)
-    y = sg.sin(x)
-    with pytest.raises(DisconnectedError, match="jacobian: no differentiable path"):
-        sg.jacobian(y, [x, z], mode="reverse")
-    for mode in ("reverse", "forward"):
-        by_x, by_z = sg.jacobian(y, [x, z], mode=mode, allow_disconnected=True)
-        np.testing.assert_allclose(by_x.data, np.diag(np.cos(x.data)))
-        np.testing.assert_array_equal(by_z.data, np.zeros((9, 2)))
-        nothing = sg.jacobian(Tensor(np.ones(9)), x, mode=mode, allow_disconnected=True)
-        np.testing.assert_array_equal(nothing.data, np.zeros((9, 9)))

@@ -6,7 +6,7 @@ import pytest
 import staticgrad as sg
 from staticgrad.errors import DisconnectedError, GradientError
 from tests.loops.programs import TWINS
-from tests.ops.graphs import op_names, run_all, variable
+from tests.ops.graphs import run_all, variable
 
 every_program = pytest.mark.parametrize("name", TWINS)
 
@@ -99,18 +99,6 @@ def test_a_path_that_dies_inside_is_no_silent_zero():
     slope = sg.grad(half.sum(), x)
     assert sg.evaluate(slope, {"x": [1.0, 2.0, 3.0]}).tolist() == [0.0] * 3
     assert sg.evaluate(slope, {"x": [-1.0, -2.0, -3.0]}).tolist() == [3.0] * 3
-
-
-def test_nothing_is_stacked_or_carried_for_nobody():
-    x, w = variable("x", sg.float64, (3, 2)), variable("w", sg.float64, (2,))
-    (outs,) = [sg.map(lambda row: row * w, x)]
-    names = op_names(sg.grad(outs.sum(), [w])[0])
-    assert names.count("loop") == 1  # backwards alone: no carry is needed again
-    last, _ = sg.scan(lambda c, row: (c + row, None), w, x)
-    slope = sg.grad(last.sum(), w)
-    assert op_names(slope).count("loop") == 1
-    (back,) = (n for n in sg.Graph(slope).nodes if n.op.name == "loop")
-    assert len(back.args) == 1  # the cotangent of the carry
 
 
 @pytest.mark.parametrize("iterations", [0, 1, 3])

@@ -7,7 +7,7 @@ import staticgrad as sg
 from staticgrad.eager import Tensor
 from staticgrad.eager.random import Generator as EagerGenerator
 from staticgrad.ops.philox import RandomBits, folded
-from staticgrad.types.dtype import U32, U64
+from staticgrad.types.dtype import U32
 from tests.ops.graphs import variable
 
 SEED = 11
@@ -124,27 +124,6 @@ def test_dropout_of_a_recurrent_state_is_the_same_however_it_runs():
         np.testing.assert_allclose(states[i], h, rtol=2e-4, atol=1e-5)
 
 
-def test_tensors_draw_the_same():
-    given_x, given_w = arrays(5)
-    graph_rng, rng = sg.random.Generator(SEED), EagerGenerator(SEED)
-    before, wanted = graph_rng.bits((2,)), dropped(graph_rng, sg.constant(given_x), given_w)
-    after = graph_rng.bits((2,))
-    np.testing.assert_array_equal(rng.bits((2,)).data, sg.evaluate(before))
-    w = Tensor(given_w, requires_grad=True)
-    found = dropped(rng, Tensor(given_x), w)
-    np.testing.assert_allclose(found.data, sg.evaluate(wanted), rtol=1e-5, atol=1e-6)
-    np.testing.assert_array_equal(rng.bits((2,)).data, sg.evaluate(after))
-    found.sum().backward()
-    assert w.grad is not None
-
-
-def test_a_body_that_is_traced_again_draws_from_the_same_streams():
-    rng = sg.random.Generator(SEED)
-    total = sg.fori_loop(0, 3, lambda i, c: c + rng.uniform(shape=(), dtype="float64"), 0.0)
-    assert total.dtype == sg.float64
-    assert rng.streams == 1
-
-
 @pytest.mark.thinned(2)
 @pytest.mark.parametrize("make", [sg.random.Generator, EagerGenerator], ids=["both", "tensors"])
 def test_a_batch_of_tensors_draws_what_a_loop_over_it_does(make):
@@ -171,10 +150,3 @@ def test_a_batch_of_tensors_draws_what_a_loop_over_it_does(make):
     rng = sg.random.Generator(SEED)
     graph = sg.evaluate(program(rng, sg.constant(given), sg.map))
     np.testing.assert_allclose(found[1][0], graph, rtol=1e-10)
-
-
-def test_keys_of_iterations_are_no_draws_of_the_program():
-    key, number = (np.uint64(each) for each in (7, 3))
-    (found,) = sg.evaluate([folded(sg.constant(key), sg.constant(number))])
-    draws = [RandomBits((), U64, stream)(key, number) for stream in range(16)]
-    assert int(found) not in {int(each) for each in sg.evaluate(draws)}

@@ -8,8 +8,6 @@ from passes.loops.whole import MergedLoops
 from passes.pipelines import pipeline
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.verify import verify_graph
-from staticgrad.lowering.fuse import fuse
-from staticgrad.lowering.loops import driven
 from tests.diagonals import diagonals
 from tests.loops.programs import TWINS
 from tests.ops.graphs import variable
@@ -42,72 +40,6 @@ def test_bytes_stay(name, order):
     assert {k: a.tobytes() for k, a in found.items()} == {k: a.tobytes() for k, a in wanted.items()}
     assert MergedLoops()(after) is after
     assert sg.same_graph(sg.parse(str(after)), after)
-
-
-def lstm(t=6, b=3, n=4):
-    rng = np.random.default_rng(0)
-    shapes = {"x": (t, b, n), "w": (n, 4 * n), "u": (n, 4 * n), "bias": (4 * n,)}
-    values = {name: variable(name, sg.float64, shape) for name, shape in shapes.items()}
-    w, u, bias = values["w"], values["u"], values["bias"]
-
-    def cell(state, each):
-        h, c = state
-        gates = each @ w + h @ u + bias
-        i, f, g, o = (gates[:, k * n : (k + 1) * n] for k in range(4))
-        c = sg.sigmoid(f) * c + sg.sigmoid(i) * sg.tanh(g)
-        h = sg.sigmoid(o) * sg.tanh(c)
-        return (h, c), h
-
-    _, hs = sg.scan(cell, (np.zeros((b, n)), np.zeros((b, n))), values["x"])
-    slopes = sg.grad((hs * hs).mean(), [w, u, bias])
-    graph = Graph({str(i): g for i, g in enumerate(slopes)}, inputs=[*values.values()])
-    return graph, {name: rng.normal(size=shape) for name, shape in shapes.items()}
-
-
-def test_an_lstm_is_two_loops_and_its_weights_are_products_behind_them():
-    graph, feeds = lstm()
-    after = pipeline("O1")(graph)
-    ahead, back = loops(after)
-    assert inside(ahead).count("matmul") == 2
-    assert inside(back).count("matmul") == 1  # the carry's; the gates are read, not built again
-    assert [node.op.name for node in after.nodes].count("matmul") == 2
-    assert back.op.carries == 2  # type: ignore[attr-defined]  # no weight is carried
-    (gates,) = [kind for kind in ahead.types if kind.shape[-1] == 16]  # whole, not four views
-    assert gates.rank == 3
-    for one, other in zip(
-        sg.evaluate(after, feeds).values(), sg.evaluate(graph, feeds).values(), strict=True
-    ):
-        np.testing.assert_allclose(one, other, rtol=1e-12)
-
-
-@pytest.mark.thinned(2)
-@pytest.mark.parametrize(("rows", "units", "expected"), [(3, 2, {False}), (32, 64, {True})])
-def test_loops_that_are_plainly_driven_have_no_kernel_of_their_own(
-    monkeypatch, rows, units, expected
-):
-    graph, answers = pipeline("O1")(lstm(b=rows, n=units)[0]), set[bool]()
-
-    def answered(bodies):
-        answers.add(asked(bodies))
-        return False
-
-    told, asked = str(fuse(graph)), driven.is_plainly_driven
-    monkeypatch.setattr(driven, "is_plainly_driven", answered)
-    assert told == str(fuse(graph))  # where it is not asked, each form is tried
-    assert answers == expected
-
-
-def test_formulas_are_made_stable_before_their_parts_are_stacked():
-    graph, feeds = lstm()
-    whole, plain = (sg.evaluate(pipeline(level)(graph), feeds) for level in ("O1", "O0"))
-    assert {k: a.tobytes() for k, a in whole.items()} == {k: a.tobytes() for k, a in plain.items()}
-
-
-def test_a_product_that_is_smaller_than_its_factors_is_added_up_in_the_loop():
-    x, w = variable("x", sg.float64, (3, 100, 2)), variable("w", sg.float64, (2, 2))
-    last, _ = sg.scan(lambda c, each: (sg.tanh(c @ w + each), None), np.zeros((100, 2)), x)
-    graph = pipeline("O1")(Graph(sg.grad(last.sum(), w), inputs=[x, w]))
-    assert inside(loops(graph)[-1]).count("matmul") == 2
 
 
 def test_which_loops_are_merged():

@@ -3,7 +3,6 @@
 import copy
 import itertools
 import pickle
-import re
 
 import numpy as np
 import pytest
@@ -78,44 +77,6 @@ def test_names_of_shared_layers_and_kept_parameters():
     assert [w.name for w, _, _ in holders] == ["kept", "kept"]
 
 
-def test_names_given_by_users_are_told_apart_too():
-    class Scaled(sg.nn.Module):
-        def __init__(self):
-            self.scale = sg.parameter("scale", np.ones(3, "float32"))
-
-        def forward(self, x):
-            return x * self.scale
-
-        def __getstate__(self):
-            return {"scale": self.scale, "seen": True}
-
-    model = Scaled()
-    copied = copy.deepcopy(model)
-    assert vars(copied).keys() == {"scale", "seen"}
-    again = copy.deepcopy(copied)
-    for name in (copied.scale.name, again.scale.name):  # numbered where another model has a scale
-        assert re.fullmatch(r"scale(_\d+)?_copy\d*(_\d+)?", name), name
-    assert copied.scale.name != again.scale.name
-
-
-@pytest.mark.parametrize("first", ["model", "graph", "compiled"])
-def test_a_graph_that_is_copied_with_its_model_keeps_its_parameters(first):
-    model = net()
-    graph = sg.Graph({"y": model(sg.input("x", ("n", 3), "float32"))})
-    found = {"model": model, "graph": graph, "compiled": sg.compile(graph)}
-    order = sorted(found, key=lambda name: name != first)
-    copied = dict(zip(order, copy.deepcopy([found[name] for name in order]), strict=True))
-    expected = found["compiled"].run({"x": X})["y"]
-    assert np.array_equal(copied["compiled"].run({"x": X})["y"], expected)
-    for p in copied["model"].parameters():
-        p.value = p.value * 2
-    doubled = copied["compiled"].run({"x": X})["y"]
-    assert not np.array_equal(doubled, expected)
-    assert np.array_equal(sg.compile(copied["graph"]).run({"x": X})["y"], doubled)
-    assert sg.same_graph(sg.parse(str(copied["graph"])), copied["graph"])
-    assert np.array_equal(found["compiled"].run({"x": X})["y"], expected)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("model_first", [True, False])
 @pytest.mark.parametrize("times", [1, 2])
@@ -145,15 +106,6 @@ def test_optimizers_that_are_copied_with_their_models_go_on(model_first, times):
         assert np.array_equal(own.value, other.value)
 
 
-def test_dropouts_of_a_copy_draw_their_own_numbers_in_one_function():
-    model = sg.nn.Sequential(sg.nn.Linear(3, 64), sg.nn.Dropout(0.5))
-    copied = copy.deepcopy(model)
-    both = sg.function(lambda x: (model(x), copied(x)))
-    first, second = both(X), both(X)
-    assert np.array_equal(first[0], first[1])  # a copy goes on where its original stood
-    assert not np.array_equal(first[0], second[0])
-
-
 def test_a_pickle_beside_its_model_is_told_how_to_get_names_of_its_own():
     model, x = sg.nn.Linear(3, 2), sg.input("x", ("n", 3), "float32")
     again = pickle.loads(pickle.dumps(model))
@@ -161,47 +113,3 @@ def test_a_pickle_beside_its_model_is_told_how_to_get_names_of_its_own():
         sg.Graph({"y": model(x) - again(x)})
     zeros = sg.evaluate(sg.Graph({"y": model(x) - copy.deepcopy(again)(x)}), {"x": X})
     assert zeros["y"].tolist() == np.zeros((4, 2)).tolist()
-
-
-class Own(sg.nn.Module):
-    """A module with parameters that it makes itself, also in containers, and one of another."""
-
-    def __init__(self, shared):
-        self.own = sg.parameter("own", np.ones(3))
-        self.pairs = [
-            (sg.parameter(f"u{k}", np.ones(3)), sg.parameter(f"v{k}", np.ones(3))) for k in (0, 1)
-        ]
-        self.named = {"a": sg.parameter("own", np.ones(3))}
-        self.tied, self.shared = self.own, shared
-
-    def forward(self, x):
-        for u, v in self.pairs:
-            x = sg.tanh(x * u + v)
-        return x * self.tied + self.named["a"] * self.shared
-
-
-@pytest.mark.slow
-def test_a_class_with_parameters_of_its_own_is_instantiated_several_times():
-    shared = sg.parameter("shared", np.ones(3))
-    seen = sg.exp(shared)
-    modules = [Own(shared) for _ in range(3)]
-    assert len({p.name for m in modules for p in m.parameters()}) == 3 * 6 + 1
-    assert shared.name == "shared"
-    assert "shared" in str(sg.Graph({"y": seen}))
-    assert modules[1].own is modules[1].tied
-    assert [*modules[0].state_dict()] == [*modules[2].state_dict()]
-    model, opt = sg.nn.Sequential(*modules), sg.optim.Adam(0.01)
-
-    @sg.function
-    def step(x):
-        loss = (model(x) ** 2).sum()
-        opt.minimize(loss)
-        return loss
-
-    x = np.arange(3.0)
-    assert step(x) > step(x)
-    names = [p.name for p in modules[1].parameters()]
-    assert len({p.name for m in modules for p in m.parameters()}) == 3 * 6 + 1
-    assert {*names} <= {p.name for p in step.graph(x).parameters}
-    again = pickle.loads(pickle.dumps(modules[1]))
-    assert [p.name for p in again.parameters()] == names

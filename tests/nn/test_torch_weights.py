@@ -37,92 +37,6 @@ def test_the_state_of_every_module_goes_to_torch_and_back(case):
         np.testing.assert_array_equal(array, before[name], err_msg=name)
 
 
-def sigmoid(x):
-    return 1.0 / (1.0 + np.exp(-x))
-
-
-def split(gates, count):
-    return np.split(gates, count, -1)
-
-
-def step(kind, s, at, x, h, c):
-    ours = x @ s[f"weight_ih{at}"].T + s.get(f"bias_ih{at}", 0.0)
-    theirs = h @ s[f"weight_hh{at}"].T + s.get(f"bias_hh{at}", 0.0)
-    if kind == "RNN":
-        return np.tanh(ours + theirs), c
-    if kind == "LSTM":
-        i, f, g, o = split(ours + theirs, 4)
-        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-        return sigmoid(o) * np.tanh(c), c
-    (r, z, n), (hr, hz, hn) = split(ours, 3), split(theirs, 3)
-    new = np.tanh(n + sigmoid(r + hr) * hn)
-    z = sigmoid(z + hz)
-    return (1 - z) * new + z * h, c
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
-def test_recurrent_layers_follow_the_formulas(kind, bias):
-    layer = getattr(nn, kind)(3, 4, 2, bias, bidirectional=True, dtype="float64")
-    state = filled(layer)
-    layer.load_torch(state)
-    x = np.random.default_rng(1).normal(size=(5, 2, 3))
-    out = x
-    for number in range(2):
-        found = []
-        for way in ("", "_reverse"):
-            h = c = np.zeros((2, 4))
-            rows = []
-            for row in out[::-1] if way else out:
-                h, c = step(kind, state, f"_l{number}{way}", row, h, c)
-                rows.append(h)
-            found.append(np.stack(rows[::-1] if way else rows))
-        out = np.concatenate(found, -1)
-    np.testing.assert_allclose(sg.function(layer)(x)[0], out, rtol=1e-9, atol=1e-12)
-
-
-@pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
-def test_cells_follow_the_formulas(kind):
-    cell = getattr(nn, f"{kind}Cell")(3, 4, dtype="float64")
-    state = filled(cell)
-    cell.load_torch(state)
-    x, h, c = np.random.default_rng(1).normal(size=(3, 2, 4))
-    expected = step(kind, state, "", x[:, :3], h, c)
-    found = sg.function(cell)(x[:, :3], (h, c) if kind == "LSTM" else h)
-    np.testing.assert_allclose(
-        found if kind == "LSTM" else found[None], expected[: len(found)] if kind == "LSTM" else
-        [expected[0]], rtol=1e-9
-    )  # fmt: skip
-
-
-def attended(s, q, k, v, heads):
-    if "in_proj_weight" in s:
-        weights = np.split(s["in_proj_weight"], 3)
-    else:
-        weights = [s[f"{name}_proj_weight"] for name in "qkv"]
-    biases = np.split(s["in_proj_bias"], 3)
-    q, k, v = (
-        np.stack(split(x @ w.T + b, heads), 1)
-        for x, w, b in zip((q, k, v), weights, biases, strict=True)
-    )
-    scores = q @ k.swapaxes(-1, -2) / np.sqrt(q.shape[-1])
-    shares = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
-    rows = np.concatenate([*(shares @ v).swapaxes(0, 1)], -1)
-    return rows @ s["out_proj.weight"].T + s["out_proj.bias"]
-
-
-@pytest.mark.parametrize("dims", [(None, None), (5, 3), (6, 6)])
-def test_attention_follows_the_formulas(dims):
-    layer = nn.MultiHeadAttention(6, 2, kdim=dims[0], vdim=dims[1], dtype="float64")
-    state = filled(layer)
-    layer.load_torch(state)
-    random = np.random.default_rng(1)
-    q, k, v = (random.normal(size=(2, 4, size or 6)) for size in (6, *dims))
-    expected = attended(state, q, k, v, 2)
-    np.testing.assert_allclose(sg.function(layer)(q, k, v), expected, rtol=1e-9)
-
-
 def net():
     return nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.LSTM(3, 2))
 
@@ -309,14 +223,3 @@ def test_tensors_of_other_floats_are_converted(kind):
     ours.load_torch(theirs.state_dict())
     expected = theirs.weight.detach().float().numpy().T
     np.testing.assert_array_equal(ours.weight.value, expected)
-
-
-def test_a_square_layer_is_never_loaded_the_wrong_way_round():
-    torch = pytest.importorskip("torch")
-    ours = nn.Linear(3, 3)
-    before = ours.weight.value
-    with pytest.raises(ParameterValueError, match=r"model.load_torch\(state\)"):
-        ours.load_state_dict(torch.nn.Linear(3, 3).state_dict())
-    np.testing.assert_array_equal(ours.weight.value, before)
-    same = nn.Conv1d(2, 3, 1)
-    same.load_state_dict(torch.nn.Conv1d(2, 3, 1).state_dict())

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings, strategies as st
+from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
 from passes.pipelines import pipeline
@@ -11,8 +11,6 @@ from staticgrad.ir.schedule import KernelStep
 from staticgrad.lowering.fuse import fuse
 from tests.compiled.agreement import assert_same
 from tests.diagonals import diagonals
-from tests.row_programs import RowProgram
-from tests.schedules import run_schedule
 
 
 def kernels(outputs, level="O1"):
@@ -72,31 +70,6 @@ def test_a_label_outside_the_classes_is_told_with_its_place(wanted):
 
 
 # -- bytes ----------------------------------------------------------------------------------------
-
-
-def check_bytes(program):
-    """What the kernels of one row at a time give, and those of one operation each."""
-    optimized = pipeline("O1")(program.graph)
-    found, wanted = (
-        run_schedule(fuse(optimized, merge), program.graph, program.feeds, program.sizes)
-        for merge in (True, False)
-    )
-    assert_same(found, wanted)
-
-
-@pytest.mark.slow
-@given(st.integers(0, 2**32), st.sampled_from(["float32", "float64"]))
-@example(2445341, "float32")  # a look-up among elements of short rows, joined before their sum
-@settings(max_examples=8)
-def test_random_rows_have_the_bytes_of_single_operations(seed, dtype):
-    check_bytes(RowProgram(seed, dtype))
-
-
-@pytest.mark.slow
-@given(st.integers(0, 2**32))
-@settings(max_examples=8)
-def test_random_rows_of_a_storage_dtype_have_the_same_bytes(seed):
-    check_bytes(RowProgram(seed, "float16"))
 
 
 # -- an order that is kept while some become one --------------------------------------------------

@@ -44,20 +44,6 @@ def test_gradients_are_those_of_the_graph(dtype):
         np.testing.assert_allclose(found.data, slope, rtol=1e-5)
 
 
-def test_outside_of_the_mode_a_tensor_decides():
-    w = weight("w", 3, 4)
-    y = Tensor(X) @ w + w[0].shape[0] * 1.0
-    assert isinstance(y, Tensor)
-    assert not isinstance(w.T, Tensor)
-    with pytest.raises(sg.errors.DTypeError, match="eager_mode"):
-        Tensor(X[:, :1]) @ w.sum(0, keepdims=True)  # the sum is a value of a graph
-    np.testing.assert_array_equal(
-        (w.value @ np.eye(4)), (w @ Tensor(np.eye(4), dtype="float64")).data
-    )
-    y.sum().backward()
-    np.testing.assert_allclose(w.grad, np.repeat(X.sum(0)[:, None], 4, 1), rtol=1e-6)
-
-
 def test_a_write_between_forward_and_backward_changes_no_gradient():
     w = weight("w", 3)
     expected = 3 * w.value**2
@@ -71,15 +57,6 @@ def test_a_write_between_forward_and_backward_changes_no_gradient():
     step.run()  # a compiled step writes in place
     np.testing.assert_array_equal(again.data, 0.0)
     np.testing.assert_array_equal((Tensor(np.ones(3), dtype="float64") * w).data, 1.0)
-
-
-def test_one_leaf_for_all_uses_of_a_value():
-    w = weight("w", 3)
-    one, other = Tensor.lift(w), Tensor.lift(w)
-    assert one is other
-    assert sg.grad((one * 2.0).sum(), w).tolist() == [2.0, 2.0, 2.0]
-    inner = sg.grad((one * w * w).sum(), w)
-    np.testing.assert_allclose(sg.grad(inner.sum(), [w])[0].data, 6 * w.value, rtol=1e-6)
 
 
 def test_gradients_can_be_set_and_are_asked_for_where_there_are_some():

@@ -221,24 +221,6 @@ def test_frozen_numbers_are_reported_with_their_line(wrong):
         sg.function(lambda x: x + np.ones(3))(X)
 
 
-def test_a_module_made_in_a_traced_function_is_reported_once():
-    @sg.function
-    def fresh(x):
-        return sg.nn.Linear(3, 2)(x)
-
-    @sg.function
-    def seeded(x):
-        return sg.nn.Linear(3, 2, seed=0)(x)
-
-    with pytest.warns(TracingWarning, match="fresh makes parameters") as caught:
-        [fresh(np.ones((count, 3), "float32")) for count in (2, 4)]
-    assert len(caught) == 1
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        rows = np.eye(3, dtype="float32")
-        np.testing.assert_array_equal(seeded(rows)[:2], seeded(rows[:2]))
-
-
 def test_side_effects_are_reported_with_the_cure():
     kept = []
 
@@ -329,33 +311,6 @@ def in_a_body(run):
 def test_mistakes(wrong, error, says):
     with pytest.raises(error, match=says):
         wrong()
-
-
-def test_a_written_byte_of_a_large_array_is_noticed_wherever_it_is():
-    table = np.zeros(5003, np.float32)  # no multiple of eight bytes
-    seen = [table, table[::-1], np.asfortranarray(np.zeros((70, 50)))]
-    f = sg.function(lambda x: x * sum(each.sum() for each in map(sg.constant, seen)))
-    for place in (0, 2501, 5002):
-        assert f(np.ones(1)) == 2 * table.sum()
-        assert f(np.ones(1)) == 2 * table.sum()
-        table[place] = 1.0
-    assert f(np.ones(1)) == 6.0
-    seen[2][3, 7] = 4.0
-    assert f(np.ones(1)) == 10.0
-    assert f.stats.traces == 5
-
-
-@pytest.mark.parametrize("dtype", ["int64", "uint8", "bool", ">f8", "float32"])
-def test_an_array_that_became_a_constant_of_another_dtype_has_not_changed(dtype):
-    """It is compared as what it became: the function is traced once, until it is written to."""
-    counts = np.array([1, 0, 1]).astype(dtype)
-    f = sg.function(lambda x: (x * counts).sum() + (x + counts.astype("float64")).sum())
-    for factor in (1.0, 2.0):
-        np.testing.assert_allclose(f(factor * np.ones(3)), 5.0 * factor + 2.0)
-    assert f.stats.traces == 1
-    counts[1] = 1
-    np.testing.assert_allclose(f(np.ones(3)), 9.0)
-    assert f.stats.traces == 2
 
 
 def test_a_function_that_gives_and_updates_nothing_is_warned_of():

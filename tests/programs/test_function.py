@@ -4,7 +4,6 @@ import copy
 import pickle
 
 import numpy as np
-import pandas as pd
 import pytest
 
 import staticgrad as sg
@@ -123,28 +122,6 @@ def test_state_that_another_trace_would_lose_is_refused():
         step(X[:2])
     np.testing.assert_array_equal(w.value, before)
     step(X)
-
-
-def test_models_and_optimizers_may_be_made_anew_beneath_a_function():
-    """As by a cell of a notebook that is run again."""
-    made = {"w": sg.parameter("w", np.ones(3)), "opt": sg.optim.Adam(0.1)}
-
-    @sg.function
-    def step(x):
-        loss = ((made["w"] - x) ** 2).sum()
-        made["opt"].minimize(loss)
-        return loss
-
-    at = np.zeros(3)
-    wanted = [float(step(at)) for _ in range(3)]
-    made["w"] = sg.parameter("w", np.ones(3))
-    assert float(step(at)) == wanted[0]
-    made["opt"], made["w"].value = sg.optim.Adam(0.1), np.ones(3)
-    assert [float(step(at)) for _ in range(3)] == wanted
-    inside = sg.function(lambda x: sg.optim.Adam(0.1).minimize((x * made["w"]).sum()))
-    inside(at)
-    with pytest.raises(sg.errors.GraphError, match="would begin again"):
-        inside(np.zeros((2, 3)))
 
 
 def test_functions_of_numpy_are_functions():
@@ -266,15 +243,6 @@ def test_it_is_pickled_and_copied_as_a_function_is():
     with sg.options(debug="nan"), pytest.raises(sg.errors.NonFiniteError):
         tripled(wrong)
     assert np.isnan(tripled(wrong)).all()
-
-
-def test_arrays_are_those_that_a_run_takes():
-    table = pd.DataFrame({"a": [1.0, 4.0], "b": [9.0, 16.0]})
-    np.testing.assert_array_equal(tripled(table), [[3.0, 9.0], [6.0, 12.0]])
-    for array in (np.array([1j]), np.array(["a"]), np.array([None]), np.array(["2026"], "M8[Y]")):
-        with pytest.raises(sg.errors.DTypeError) as caught:
-            tripled(array)
-        assert caught.value.at.resolve().file == __file__
 
 
 @pytest.mark.parametrize("sizes", [None, {"x": ("n",), "y": ("m", "n")}])

@@ -82,14 +82,6 @@ def test_cached_properties_take_no_lock():
     assert Slow.value.__doc__ == "What takes long."
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("workers", ["1", "3"])
-@pytest.mark.parametrize("seconds", [1, pytest.param(1200, marks=pytest.mark.exhaustive)])
-def test_results_keep_their_bytes_and_nothing_grows(workers, seconds):
-    out = run_child("soak", str(seconds), timeout=seconds + 300, STATICGRAD_THREADS=workers)
-    assert "each with one set of bytes" in out
-
-
 linux = pytest.mark.skipif(
     not sys.platform.startswith("linux") or not os.access("/proc/self/clear_refs", os.W_OK),
     reason="the high-water mark is Linux's",
@@ -98,33 +90,6 @@ glibc = pytest.mark.skipif(
     not hasattr(os, "confstr") or "CS_GNU_LIBC_VERSION" not in os.confstr_names,
     reason="mallinfo2 is glibc's",
 )
-#: One is enough beside ``test_peak``, which meets the peak of each to the byte.
-POLICIES = {
-    "store_all": pytest.mark.exhaustive,
-    "sqrt": pytest.mark.exhaustive,
-    "recompute": pytest.mark.exhaustive,
-}
-
-
-def check_resident(policy, megabytes, layout, part):
-    """The step's rise is the arena's peak and the output arrays, within a part of their sum."""
-    peak, outputs, rise, _ = map(int, run_child("resident", policy, str(megabytes), layout).split())
-    assert peak >= megabytes << 20
-    assert rise <= (1 + part) * (peak + outputs), "the step uses more than it says"
-    assert rise >= (1 - part) * (peak + outputs), "the step uses less than it says"
-
-
-@pytest.mark.slow
-@linux
-@pytest.mark.parametrize(
-    ("policy", "layout"),
-    [
-        ("store_all", "staged"),
-        *(pytest.param(policy, "plain", marks=mark) for policy, mark in POLICIES.items()),
-    ],
-)
-def test_a_large_step_uses_what_it_says(policy, layout):
-    check_resident(policy, 256, layout, 0.02)
 
 
 @pytest.mark.slow
