@@ -4,6 +4,7 @@ import passes as passes
 import staticgrad.bridges.jax as jax
 import staticgrad.bridges.sklearn as sklearn
 import staticgrad.bridges.torch as torch
+import staticgrad.distributed as distributed
 import staticgrad.eager as eager
 import staticgrad.eager.xp as xp
 import staticgrad.errors as errors
@@ -208,10 +209,10 @@ __all__ = [
     "correlate", "cos", "cosh", "count_nonzero", "cov", "cross", "cumlogsumexp", "cummax",
     "cummin", "cumprod", "cumsum", "cumulative_prod", "cumulative_sum", "custom_jvp",
     "custom_vjp", "deg2rad", "diag", "diagflat", "diagonal", "diff", "digitize", "dim",
-    "divide", "divmod", "dot", "dstack", "e", "eager", "eager_mode", "einsum", "empty",
-    "empty_like", "equal", "erf", "erfc", "errors", "evaluate", "exp", "exp2", "expand_dims",
-    "expm1", "eye", "fabs", "finfo", "flip", "fliplr", "flipud", "float16", "float32",
-    "float64", "floor", "floor_divide", "fmax", "fmin", "fmod", "fori_loop", "full",
+    "distributed", "divide", "divmod", "dot", "dstack", "e", "eager", "eager_mode", "einsum",
+    "empty", "empty_like", "equal", "erf", "erfc", "errors", "evaluate", "exp", "exp2",
+    "expand_dims", "expm1", "eye", "fabs", "finfo", "flip", "fliplr", "flipud", "float16",
+    "float32", "float64", "floor", "floor_divide", "fmax", "fmin", "fmod", "fori_loop", "full",
     "full_like", "function", "gcd", "getitem", "grad", "gradient", "greater", "greater_equal",
     "heaviside", "hessian", "histogram", "histogram_bin_edges", "host_call", "hstack", "hvp",
     "hypot", "i0", "identity", "iinfo", "implicit", "inf", "inner", "input", "int16", "int32",

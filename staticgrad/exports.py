@@ -159,6 +159,7 @@ LAYERS = {
 #: Public name of a module -> where it stands.
 MODULES = {
     "checkpoint_policies": "staticgrad.functions.checkpoints.policies",
+    "distributed": "staticgrad.distributed",
     "eager": "staticgrad.eager",
     "errors": "staticgrad.errors",
     "implicit": "staticgrad.programs.implicit",

@@ -60,6 +60,7 @@ LAZY = {
     "staticgrad.optim.lbfgs": "tensors are loaded by who has them",
     "staticgrad.optim.optimizer": "tensors are loaded by who has them",
     "staticgrad.optim.schedules": "tensors are loaded by who has them",
+    "staticgrad.ops.collective": "building loads nothing native",
     "staticgrad.ops.custom": "building loads nothing native",
     "staticgrad.ops.linalg": "building loads nothing native",
     "staticgrad.runtime.executor": "a program that runs once or twice needs no native entry",

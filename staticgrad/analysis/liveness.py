@@ -35,7 +35,7 @@ from staticgrad.errors import VerifyError
 from staticgrad.ir.forms import Form, Identity, Pointwise, WindowReduce
 from staticgrad.ir.graph import Graph, Node
 from staticgrad.ir.plan import Plan, own_stride
-from staticgrad.ir.schedule import Role, Schedule, Step
+from staticgrad.ir.schedule import CallStep, Role, Schedule, Step
 from staticgrad.kept import cached_property
 from staticgrad.records import NamedTuple, dataclass
 from staticgrad.storage.parameter import ALIGNMENT
@@ -78,6 +78,7 @@ class Flow:
         checks, commits: steps that check an index that none before them has checked, and steps
             that write a parameter. Every check comes before every commit.
         looking: all steps that check an index.
+        collectives: steps that other processes take part in, in their order.
         begins: per step, the arena buffers of which it is the first writer (or that are its
             scratch): each of its runs begins a life of theirs.
         continues: per step, the other temporary buffers that it touches.
@@ -102,7 +103,14 @@ class Flow:
             for i, written in enumerate(self.writes)
             if any(roles[b] == "parameter" for b in written)
         )
+        self.collectives = collective_steps(schedule)
         self.before = _conflicts(self.reads, self.writes)
+        if len(self.collectives) > 1:
+            earlier = dict(zip(self.collectives[1:], self.collectives, strict=False))
+            self.before = tuple(
+                (*found, earlier[step]) if step in earlier and earlier[step] not in found else found
+                for step, found in enumerate(self.before)
+            )
         self.begins = self._begins()
         self.continues = tuple(
             tuple(b for b in touched if roles[b] in ("temp", "scratch") and b not in begun)
@@ -264,6 +272,15 @@ class OldValues(Generic[K]):
         others = [value for value in values if step not in self._writers[value]]
         self._left.subtract(others)
         return [value for value in others if not self._left[value]]
+
+
+def collective_steps(schedule: Schedule) -> tuple[int, ...]:
+    """The steps that all ranks run together, by number."""
+    return tuple(
+        number
+        for number, step in enumerate(schedule.steps)
+        if isinstance(step, CallStep) and step.routine.is_collective
+    )
 
 
 def _conflicts(

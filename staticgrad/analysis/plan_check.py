@@ -16,7 +16,7 @@ from typing import NoReturn
 from staticgrad.analysis.lookups import failing_checks
 from staticgrad.errors import VerifyError
 from staticgrad.ir.plan import Placement, Plan, PlannedStep
-from staticgrad.ir.schedule import Buffer, Step, Touch
+from staticgrad.ir.schedule import Buffer, CallStep, Step, Touch
 from staticgrad.storage.parameter import ALIGNMENT
 from staticgrad.types.dim import Size, evaluate
 
@@ -27,7 +27,8 @@ _Use = tuple[int, int, int]
 def verify_plan(plan: Plan) -> None:
     """Check every promise of a plan.
 
-    Each step runs, and once if it writes a parameter; each run finds the versions of buffers that
+    Each step runs, and once if it writes a parameter; steps of all ranks run once, in the listed
+    order; each run finds the versions of buffers that
     the listed order gives it, in the place where they were written; parameters are written after
     all checks and all reads of their old values, from ``commit`` on; arena buffers are aligned,
     inside ``peak_bytes``, placed for as long as they are used, and two that live at the same time
@@ -106,6 +107,14 @@ def _check_steps(plan: Plan) -> None:
     runs = Counter(planned.step for planned in plan.steps)
     if runs.keys() != set(range(len(plan.schedule.steps))):
         _refuse(plan, "it does not run every step")
+    together = [
+        planned.step
+        for planned in plan.steps
+        if isinstance(step := plan.schedule.steps[planned.step], CallStep)
+        and step.routine.is_collective
+    ]
+    if together != sorted(set(together)):
+        _refuse(plan, "steps that all ranks run are not in the listed order, or run again")
     roles = {b.name: b.role for b in plan.schedule.buffers}
     for number, count in runs.items():
         writes = plan.schedule.steps[number].writes()

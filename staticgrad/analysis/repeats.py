@@ -20,8 +20,8 @@ class Repeats:
 
     Attributes:
         unit: per step, the steps of its unit in listed order.
-        repeatable: per step, whether its unit may run more than once: it writes no parameter, and
-            nobody reads what it has half written.
+        repeatable: per step, whether its unit may run more than once: it writes no parameter, no
+            other process takes part, and nobody reads what it has half written.
         writer: a temporary buffer -> a step of the unit that computes it.
         needs: per step, the temporary buffers that its unit reads from elsewhere.
     """
@@ -154,7 +154,7 @@ class Repeats:
         return True
 
     def _repeatable(self, writers: Mapping[int, Sequence[int]]) -> tuple[bool, ...]:
-        fixed = set(self.flow.commits)
+        fixed = {*self.flow.commits, *self.flow.collectives}
         for step, versions in enumerate(self._reads):
             for buffer, version in versions:
                 inside = version > 0 and self.unit[writers[buffer][0]] is self.unit[step]

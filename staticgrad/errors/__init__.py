@@ -363,6 +363,12 @@ class LinearAlgebraError(CallError, ValueError):
     code = "SG415"
 
 
+class DistributedError(StaticgradError, RuntimeError):
+    """Ranks of one job that do different things, or one that waits for another in vain."""
+
+    code = "SG416"
+
+
 # Compiling and installing
 
 

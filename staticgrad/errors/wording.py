@@ -176,6 +176,7 @@ CODES: Final[dict[str, str]] = {
     "SG413": "an access that would wait for the code that it interrupts",
     "SG414": "a call of a library or of a user's function that fails",
     "SG415": "a matrix without the inverse, factor or decomposition that is asked for",
+    "SG416": "ranks of one job that do different things, or one that waits for another in vain",
     "SG501": "a kernel that could not be compiled",
     "SG502": "a processor that staticgrad does not compile for",
     "SG503": "a memory budget below what the graph needs",

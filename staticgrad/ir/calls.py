@@ -415,3 +415,8 @@ class Routine:
     name: str
     operands: tuple[tuple[Mode, DType], ...]
     alone: bool = False
+
+    @property
+    def is_collective(self) -> bool:
+        """Whether all ranks call it together: once in each run, in the listed order."""
+        return self.name.startswith("ranks:")

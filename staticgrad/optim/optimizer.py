@@ -29,6 +29,7 @@ from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter
 from staticgrad.ir.value import Value
 from staticgrad.ops.operands import related, shape_text
+from staticgrad.optim.data_parallel import averaged
 from staticgrad.optim.gradients import (
     Count,
     Flag,
@@ -148,13 +149,14 @@ class Optimizer(metaclass=Constructed):
         return f"{type(self).__name__}({', '.join(said)})"
 
     @public
-    def updates(self, loss: Any, params: Any) -> Updates:
+    def updates(self, loss: Any, params: Any, *, data_parallel: bool = False) -> Updates:
         """Return the next value of every parameter, and of the state that this call creates.
 
         Args:
             loss: a 0-d floating value.
             params: parameters, in a (nested) list, tuple or dict, or an object with a method
                 ``parameters()``.
+            data_parallel: step by the mean of the gradients of all ranks, as ``minimize``.
 
         Returns:
             Parameter -> value, for ``Graph(updates=...)``. Every call makes new state, which is
@@ -168,8 +170,8 @@ class Optimizer(metaclass=Constructed):
         if not wanted:
             raise ArgumentError("there are no parameters to update", hint="updates(loss, [w, b])")
         with states_noted_by(self), states_made_once():
-            found = grad(self._scaled(loss), wanted)
-            return self.advanced(self._unscaled(dict(zip(wanted, found, strict=True))))
+            found = dict(zip(wanted, grad(self._scaled(loss), wanted), strict=True))
+            return self.advanced(self._averaged(self._unscaled(found), data_parallel))
 
     def apply(self, grads: Mapping[Parameter, Any]) -> Updates:
         """Return updates as ``updates``, for gradients computed elsewhere, of an unscaled loss."""
@@ -195,7 +197,7 @@ class Optimizer(metaclass=Constructed):
         }
 
     @public
-    def minimize(self, loss: Any, params: Any = None) -> None:
+    def minimize(self, loss: Any, params: Any = None, *, data_parallel: bool = False) -> None:
         """Let each call of a traced function end with a step, as in ``updates``.
 
         What the optimizer keeps for a parameter is made once, and serves every trace. Of a loss
@@ -205,6 +207,10 @@ class Optimizer(metaclass=Constructed):
             loss: a 0-d floating value.
             params: as in ``updates``. By default all that the loss depends on through
                 differentiable operations, but those that the function has updated before.
+            data_parallel: the processes of an MPI job step together, by the mean of their
+                gradients; before the first step they take the parameters of rank 0, and in
+                eager mode must have them (``sg.distributed``). A process by itself computes what
+                it does without.
 
         Raises:
             GraphError: no function is traced, and the loss is not a tensor. Else as ``updates``.
@@ -228,7 +234,14 @@ class Optimizer(metaclass=Constructed):
                 with eager_mode():
                     scaled = self._scaled(loss)
                 wanted = None if params is None else listed_parameters(params)
-                minimize(scaled, wanted, self, lambda found: self.advanced(self._unscaled(found)))
+                minimize(
+                    scaled,
+                    wanted,
+                    self,
+                    lambda found: self.advanced(
+                        self._averaged(self._unscaled(found), data_parallel, is_late=True)
+                    ),
+                )
             return
         noted = running_session()
         if noted is None:
@@ -237,9 +250,9 @@ class Optimizer(metaclass=Constructed):
         with states_kept_by(self):
             if params is None:
                 found = slopes_of_free(self._scaled(loss), {p.node for p, _ in noted.updates})
-                updates = self.advanced(self._unscaled(found))
+                updates = self.advanced(self._averaged(self._unscaled(found), data_parallel))
             else:
-                updates = self.updates(loss, params)
+                updates = self.updates(loss, params, data_parallel=data_parallel)
         for parameter_, value in updates.items():
             parameter_.update(value)
 
@@ -379,6 +392,13 @@ class Optimizer(metaclass=Constructed):
             wide = in_compute_dtype(g, p)
             found[p] = wide / (scale.astype(wide.dtype) if isinstance(scale, Value) else scale)
         return found
+
+    def _averaged(
+        self, grads: Mapping[Any, Any], data_parallel: bool, is_late: bool = False
+    ) -> Mapping[Any, Any]:
+        if not data_parallel:
+            return grads
+        return averaged({p: in_compute_dtype(g, p) for p, g in grads.items()}, is_late)
 
     def _loss_scale(self) -> Any:
         if isinstance(self.loss_scale, LossScale):

@@ -6,10 +6,11 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Final
 
+from staticgrad import ranks
 from staticgrad.errors import ArgumentError
 from staticgrad.errors.wording import kind_of
 from staticgrad.ir.calls import public
-from staticgrad.saving.files import read_file, write_file
+from staticgrad.saving.files import Content, read_file, write_file
 from staticgrad.saving.trees import Restoring, content_of, endless, names_of, renamed_in, tree_of
 
 __all__ = ["load", "save"]
@@ -19,7 +20,8 @@ __all__ = ["load", "save"]
 def save(path: Any, tree: Any) -> None:
     """Write a tree into a file: what ``load`` needs to go on to the bit.
 
-    The file takes its place when it is whole; if anything fails, what was there stays.
+    The file takes its place when it is whole; if anything fails, what was there stays. Of several
+    ranks (``sg.distributed``) rank 0 writes, and the others wait until it has.
 
     Args:
         path: ends in ``.npz``, or in ``.safetensors``, which other libraries read as well (it needs
@@ -43,7 +45,8 @@ def save(path: Any, tree: Any) -> None:
     >>> found["epoch"], w.value
     (3, array([1., 2.]))
     """
-    write_file(_path(path, "save"), content_of(tree))
+    target = _path(path, "save")
+    ranks.on_first(lambda: write_file(target, content_of(tree)))
 
 
 def _path(path: Any, function: str) -> Path:
@@ -72,6 +75,8 @@ def _is_checkpoint(found: Any, into: Any) -> bool:
 def load(path: Any, into: Any = None) -> Any:
     """Return the content of a file of ``save``; with ``into`` also write it into that tree.
 
+    Of several ranks (``sg.distributed``) rank 0 reads the file and sends it to the others.
+
     Args:
         path: as in ``save``. Files that others wrote are a dict of arrays by name.
         into: a tree built as the one that was saved, whose parameters, modules, optimizers,
@@ -95,7 +100,12 @@ def load(path: Any, into: Any = None) -> Any:
     ...     sg.load(path)
     {'w': array([1., 1.]), 'step': 3}
     """
-    content = read_file(_path(path, "load"))
+    source = _path(path, "load")
+    return restored(ranks.on_first(lambda: read_file(source)), path, into)
+
+
+def restored(content: Content, path: Any, into: Any) -> Any:
+    """Return the tree of a content; write it into a tree that is not None."""
     found = tree_of(content, path)
     if into is not None:
         try:

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad import terminal
+from staticgrad import ranks, terminal
 from staticgrad.errors import ArgumentError
 from staticgrad.errors.tracebacks import bounded
 from staticgrad.errors.wording import kind_of, shown
@@ -318,7 +318,7 @@ class _Progress:
         self.is_ending = False
         if self.checkpoint is not None:
             check_place(self.checkpoint)
-        if self.checkpoint is not None and self.checkpoint.exists():
+        if self.checkpoint is not None and ranks.on_first(self.checkpoint.exists):
             found = load(self.checkpoint, into={"state": state})["fit"]
             self.history = History(found["losses"], found["measures"], found["stopped"])
             self.epoch, self.place, self.total = found["epoch"], found["place"], found["total"]
@@ -346,7 +346,7 @@ class _Progress:
                 f"{''.join(f'  {n} {s / rows:.4g}' for n, (s, rows) in self.sums.items())}"
                 f"  {took:.1f} s"
             )
-            if self.is_ending:
+            if self._ends():
                 batches.close()  # type: ignore[attr-defined]
                 self.save()
                 raise SystemExit(_ENDED)
@@ -381,6 +381,13 @@ class _Progress:
                 f"fit: a callback gives {shown(said)}",
                 hint="True, or a text that says why, ends the training; None goes on",
             )
+
+    def _ends(self) -> bool:
+        """Whether SIGTERM came, to this rank or another one."""
+        job = ranks.running()
+        if job is not None and self.checkpoint is not None:
+            self.is_ending = job.any(self.is_ending)
+        return self.is_ending
 
     def _left(self) -> Iterator[Any]:
         if isinstance(self.data, Batches | _Mixed):

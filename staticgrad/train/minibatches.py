@@ -49,6 +49,8 @@ class Batches(Generic[B]):
             size: int = 32,
             seed: int | None = None,
             drop_last: bool = False,
+            rank: int = 0,
+            ranks: int = 1,
         ) -> None: ...
         @overload
         def __init__(
@@ -60,6 +62,8 @@ class Batches(Generic[B]):
             size: int = 32,
             seed: int | None = None,
             drop_last: bool = False,
+            rank: int = 0,
+            ranks: int = 1,
         ) -> None: ...
         @overload
         def __init__(
@@ -68,11 +72,19 @@ class Batches(Generic[B]):
             size: int = 32,
             seed: int | None = None,
             drop_last: bool = False,
+            rank: int = 0,
+            ranks: int = 1,
         ) -> None: ...
 
     @public
     def __init__(
-        self, *arrays: Any, size: int = 32, seed: int | None = None, drop_last: bool = False
+        self,
+        *arrays: Any,
+        size: int = 32,
+        seed: int | None = None,
+        drop_last: bool = False,
+        rank: int = 0,
+        ranks: int = 1,
     ) -> None:
         """Batches of these arrays.
 
@@ -81,7 +93,16 @@ class Batches(Generic[B]):
             size: examples in a batch; the last one may have fewer.
             seed: of the orders; None: as they are.
             drop_last: leave out a last batch that has fewer.
+            rank, ranks: cut each batch into this many equal shares, and take the one of this
+                number. What does not divide, at most ``ranks - 1`` examples of the last batch, is
+                left out.
         """
+        if type(ranks) is not int or type(rank) is not int or not 0 <= rank < ranks:
+            raise ArgumentError(f"Batches: rank must be in [0, ranks), got {rank} of {ranks}")
+        if type(size) is int and size % ranks:
+            raise ArgumentError(
+                f"Batches: size is that of all ranks together, and {size} is no multiple of {ranks}"
+            )
         if type(size) is not int or size < 1:
             raise ArgumentError(f"Batches: size is {size}, not a whole number from 1 on")
         if not arrays:
@@ -91,13 +112,16 @@ class Batches(Generic[B]):
         if len(set(counts)) != 1:
             raise ShapeError(f"Batches: arrays of {counts} examples")
         self.size, self.seed, self.drop_last = size, seed, drop_last
-        self._count, self._passes = counts[0], 0
+        self.rank, self.ranks = rank, ranks
+        self._total, self._passes = counts[0], 0
+        self._count = self._total // ranks * ranks
 
     def __repr__(self) -> str:
         arrays = f"{len(self.arrays)} array{'s' * (len(self.arrays) > 1)}"
         said = f", seed={self.seed}" if self.seed is not None else ""
         last = ", drop_last=True" if self.drop_last else ""
-        return f"Batches({arrays} of {self._count} examples, size={self.size}{said}{last})"
+        share = f", rank={self.rank}, ranks={self.ranks}" if self.ranks > 1 else ""
+        return f"Batches({arrays} of {self._count} examples, size={self.size}{said}{last}{share})"
 
     def __len__(self) -> int:
         """The number of batches in a pass."""
@@ -111,9 +135,11 @@ class Batches(Generic[B]):
         """The batches of one pass, from one of them on: arrays, or tuples of them."""
         order = None
         if self.seed is not None:
-            order = np.random.default_rng([self.seed, number]).permutation(self._count)
+            order = np.random.default_rng([self.seed, number]).permutation(self._total)
         for place in range(start, len(self)):
-            chosen: Any = slice(place * self.size, (place + 1) * self.size)
+            first = place * self.size
+            share = (min(first + self.size, self._count) - first) // self.ranks
+            chosen: Any = slice(first + self.rank * share, first + (self.rank + 1) * share)
             if order is not None:
                 chosen = order[chosen]
             found: Any = tuple([np.ascontiguousarray(array[chosen]) for array in self.arrays])

@@ -46,6 +46,24 @@ REDUCED = (((4,), (0,)), ((3, 4), (0,)), ((3, 4), (1,)), ((3, 4), (0, 1)), ((2, 
 REDUCED += (((2, 3, 4), (0, 2)), ((2, 3, 4), (0, 1, 2)), ((1, 5, 1), (0, 2)))
 
 
+@provides("rank_mean")
+def _rank_mean(rng):
+    """Of one rank: several need MPI (``tests/test_distributed.py``)."""
+    cls = op_class("rank_mean")
+    yield from everywhere(cls(1), (6, 9), rng, (F32, F64))
+    yield Sample(cls(1), (np.ones((0, 3)), np.ones((), np.float32)))
+    yield Sample(cls(1), (np.ones((1, 1)),))
+    yield Sample(cls(1), (apart(rng, (2, 3)), apart(rng, (4,))), smooth=True)
+
+
+declare(
+    "rank_mean",
+    "x if len(operands) == 1 else tuple(operands)",
+    ("f",),
+    lambda n: [Sample(op_class("rank_mean")(1), (np.arange(4.0 * n).reshape(n, 4),))],
+)
+
+
 @provides("sum")
 def _sum(rng):
     cls = op_class("sum")

@@ -53,6 +53,7 @@ _BUILT_IN: Final = {
     "host": "staticgrad.native.libraries.user_calls",
     "linalg": "staticgrad.native.libraries.lapack",
     "numba": "staticgrad.native.libraries.user_calls",
+    "ranks": "staticgrad.native.libraries.collectives",
 }
 _registered: Final[dict[str, _Registered]] = {}
 _made: Final[dict[tuple[str, bool], RoutineCode]] = {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from math import prod
 from typing import Any, Final
 
@@ -39,16 +39,29 @@ class UserFunction:
     array_of: Callable[[Any], NDArray[Any]] = np.asarray
 
     def arrays(self, record: int) -> Iterator[NDArray[Any]]:
-        """Operands and results in memory: pointers first, then the sizes of all axes."""
+        """Operands and results in memory."""
         kinds = (*self.operands, *self.results)
-        count = len(kinds) + sum(rank for _, rank in kinds)
-        words = (ctypes.c_int64 * count).from_address(record)
-        at = len(kinds)
-        for pointer, (dtype, rank) in zip(words, kinds, strict=False):
-            shape, at = tuple(words[at : at + rank]), at + rank
-            nbytes = prod(shape) * np.dtype(dtype).itemsize
-            memory: Any = (ctypes.c_char * nbytes).from_address(pointer) if nbytes else bytearray()
-            yield np.frombuffer(memory, dtype).reshape(shape)
+        return arrays_in(record_words(record, kinds), kinds)
+
+
+def record_words(record: int, kinds: Sequence[Kind]) -> tuple[int, ...]:
+    """The words of a record: pointers first, then the sizes of all axes."""
+    count = len(kinds) + sum(rank for _, rank in kinds)
+    return tuple((ctypes.c_int64 * count).from_address(record))
+
+
+def arrays_in(words: Sequence[int], kinds: Sequence[Kind]) -> Iterator[NDArray[Any]]:
+    """Arrays in memory, as the words of a record describe them."""
+    at = len(kinds)
+    for pointer, (dtype, rank) in zip(words, kinds, strict=False):
+        shape, at = tuple(words[at : at + rank]), at + rank
+        yield memory_at(pointer, prod(shape) * np.dtype(dtype).itemsize).view(dtype).reshape(shape)
+
+
+def memory_at(address: int, nbytes: int) -> NDArray[Any]:
+    """Bytes in memory."""
+    memory: Any = (ctypes.c_char * nbytes).from_address(address) if nbytes else bytearray()
+    return np.frombuffer(memory, np.uint8)
 
 
 _functions: Final[dict[str, UserFunction]] = {}
@@ -90,28 +103,50 @@ def checked(
         out[...] = array
 
 
-def _in_python(spec: UserFunction) -> PythonRoutine:
-    """The routine as Python code."""
+def recording(call: Callable[[int, int], None], checks: int = 0) -> PythonRoutine:
+    """A routine of ``call(record, own)``; what that raises is noted, and ``raised`` returns it.
 
-    def call(record: int, own: int, begin: int, end: int) -> None:
+    ``checks`` is the number of the check words among what ``own`` points to.
+    """
+
+    def routine(record: int, own: int, begin: int, end: int) -> None:
         try:
-            arrays = list(spec.arrays(record))
-            operands = [array.copy() for array in arrays[: len(spec.operands)]]
-            found = spec.function(*operands)
-            checked(spec.label, found, arrays[len(spec.operands) :], spec.array_of)
+            call(record, own)
         except BaseException as error:  # the run raises it
             number = next(_numbers)
             _raised[number] = error
-            noted = (ctypes.c_int64 * 2).from_address(ctypes.c_int64.from_address(own).value)
+            words = ctypes.c_int64.from_address(own + 8 * checks).value
+            noted = (ctypes.c_int64 * 2).from_address(words)
             noted[0], noted[1] = 0, number
 
-    return call
+    return routine
+
+
+def raised(number: int) -> BaseException:
+    """Return an error that a routine noted, once."""
+    return _raised.pop(number)
+
+
+def code_of(call: PythonRoutine) -> RoutineCode:
+    """The code of a routine that is written in Python."""
+    callback = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)(call)
+    return RoutineCode(ctypes.cast(callback, ctypes.c_void_p).value or 0, (), call, callback)
+
+
+def _in_python(spec: UserFunction) -> PythonRoutine:
+    """The routine as Python code."""
+
+    def call(record: int, own: int) -> None:
+        arrays = list(spec.arrays(record))
+        operands = [array.copy() for array in arrays[: len(spec.operands)]]
+        found = spec.function(*operands)
+        checked(spec.label, found, arrays[len(spec.operands) :], spec.array_of)
+
+    return recording(call)
 
 
 def _make_host(rest: str) -> RoutineCode:
-    call = _in_python(_functions[rest])
-    callback = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)(call)
-    return RoutineCode(ctypes.cast(callback, ctypes.c_void_p).value or 0, (), call, callback)
+    return code_of(_in_python(_functions[rest]))
 
 
 def _make_numba(rest: str) -> RoutineCode:
@@ -129,7 +164,7 @@ def _make_numba(rest: str) -> RoutineCode:
 
 
 def _failure(rest: str, iteration: int, how: int) -> BaseException:
-    error = _raised.pop(how)
+    error = raised(how)
     if not isinstance(error, CallError):
         error.add_note(f"in {_functions[rest].label}, called by a compiled step")
     return error

@@ -1,0 +1,121 @@
+"""Training by several processes, on one machine or many, that step together by MPI.
+
+Every rank runs the same program on its share of each batch. ``opt.minimize(loss,
+data_parallel=True)`` averages the gradients of all ranks inside of the compiled step.
+
+    job = sg.distributed.start()
+    batches = sg.train.Batches(x, y, size=64, seed=0, rank=job.rank, ranks=job.ranks)
+
+    mpiexec -n 4 python train.py
+
+A rank that raises an error which nobody catches prints it, and ends all ranks.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from staticgrad import ranks
+from staticgrad.errors import ArgumentError, DistributedError
+from staticgrad.ir.calls import public
+from staticgrad.ops.collective import means
+from staticgrad.ops.operands import as_value
+from staticgrad.ranks import Job
+from staticgrad.saving import restored
+from staticgrad.saving.trees import content_of
+
+__all__ = ["Job", "broadcast", "check_equal", "mean", "start"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+@public
+def start(timeout: float = ranks.TIMEOUT) -> Job:
+    """Join the job that ``mpiexec`` started; a process by itself is a job of one rank.
+
+    Args:
+        timeout: seconds after which a rank that waits for another raises DistributedError. Longer
+            than the longest that one rank works by itself, as to validate.
+
+    Returns:
+        The job: ``rank``, ``ranks`` (their number), and of the averages so far ``calls``, bytes
+        ``sent`` by this rank, and ``seconds``.
+
+    Raises:
+        MissingPackageError: mpi4py, or an MPI library, is not installed.
+
+    >>> start().ranks  # doctest: +SKIP
+    4
+    """
+    if not timeout > 0:
+        raise ArgumentError(f"start: timeout must be > 0 seconds, got {timeout}")
+    job = ranks.job()
+    job.timeout = float(timeout)
+    return job
+
+
+@public
+def mean(x: Any) -> Any:
+    """Return the mean of a value over all ranks, on each of them: of a loss that is shown, say.
+
+    It is ``(((x0 + x1) + x2) + ...) / ranks`` in the order of the ranks, bitwise the same in every
+    run and on every rank. Every rank must compute it. Gradients go through it to all ranks, so it
+    may stand inside of a model: statistics over the whole batch.
+
+    Args:
+        x: a value of float32 or float64, of the same shape on all ranks.
+
+    Raises:
+        DTypeError: another dtype. In the run, DistributedError: the ranks average different values.
+    """
+    x = as_value("mean", x)
+    job = ranks.job()
+    return means(job.ranks, [x])[0] if job.ranks > 1 else x
+
+
+@public
+def broadcast(tree: Any) -> None:
+    """Give parameters, optimizers and arrays in a tree the values that they have on rank 0.
+
+    Args:
+        tree: as ``sg.save`` takes it, the same on all ranks.
+
+    Raises:
+        SavedFileError: a rank whose tree has other names, shapes or element types.
+    """
+    job = ranks.job()
+    content = job.broadcast(content_of(tree) if job.rank == 0 else None)
+    if job.rank:
+        restored(content, "the tree of rank 0", tree)
+
+
+@public
+def check_equal(tree: Any) -> None:
+    """Check that a tree holds bitwise the same values on all ranks.
+
+    Args:
+        tree: as ``sg.save`` takes it.
+
+    Raises:
+        DistributedError: it does not; with the names and the ranks that differ from rank 0.
+    """
+    job = ranks.job()
+    content = content_of(tree)
+    own = {name: ranks.digest(array) for name, array in content.arrays.items()}
+    every = job.gather(own)
+    names = {name for each in every for name in each}
+    differing = {
+        name: others
+        for name in sorted(names)
+        if (others := [n for n, each in enumerate(every) if each.get(name) != every[0].get(name)])
+    }
+    if differing:
+        raise DistributedError(
+            f"{len(differing)} of {len(names)} arrays differ between the ranks",
+            details=[f"{name}: ranks {others} from rank 0" for name, others in differing.items()][
+                :5
+            ],
+            hint="sg.distributed.broadcast(tree) gives all ranks the values of rank 0",
+        )

@@ -1,0 +1,145 @@
+"""What ranks do in the tests: ``mpiexec -n 2 python tests/rank_programs.py NAME [ARGUMENT]``."""
+
+import os
+import signal
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad import ranks
+from staticgrad.train import Batches, fit
+
+X = np.random.default_rng(0).normal(size=(96, 5))
+Y = np.sin(X.sum(axis=1))
+
+
+def model_and_step(job, **options):
+    """A small network with a loss over the whole batch, however many ranks share it."""
+    sg.nn.manual_seed(job.rank)  # only rank 0's counts
+    model = sg.nn.Sequential(
+        sg.nn.Linear(5, 7, dtype="float64"), sg.nn.Tanh(), sg.nn.Linear(7, 1, dtype="float64")
+    )
+    opt = sg.optim.Adam(0.02, max_norm=0.5, **options)
+
+    @sg.function
+    def step(x, y):
+        loss = ((model(x)[:, 0] - y) ** 2).mean()
+        opt.minimize(loss, data_parallel=True)
+        return sg.distributed.mean(loss)
+
+    return model, opt, step
+
+
+def batches(job):
+    return Batches(X, Y, size=16, seed=3, rank=job.rank, ranks=job.ranks)
+
+
+def curve(job, path):
+    """Losses and weights of training; all ranks have the same."""
+    model, opt, step = model_and_step(job)
+    losses = [step(*batch) for each in range(4) for batch in batches(job).epoch(each)]
+    sg.distributed.check_equal({"model": model, "opt": opt, "losses": np.array(losses)})
+    if job.rank == 0:
+        weights = np.concatenate([p.value.ravel() for p in model.parameters()])
+        np.savez(path, losses=losses, weights=weights, sent=job.sent)  # by rank 0 alone
+
+
+def eager(job, path):
+    """The same step run at once, and one whose compiled schedule is Python code."""
+    for number, run in enumerate(("eager", "plain")):
+        model, _, step = model_and_step(job)
+        x, y = next(batches(job).epoch(0))
+        if run == "eager" and job.ranks > 1:
+            with pytest.raises(sg.errors.DistributedError, match="broadcast"):
+                step.eagerly(x, y)
+            sg.distributed.broadcast(model)
+        with sg.options(jit=run != "plain"):
+            losses = [step.eagerly(x, y) if run == "eager" else step(x, y) for _ in range(3)]
+        if job.rank == 0:
+            np.save(f"{path}{number}.npy", losses)
+
+
+def resumed(job, path):
+    """Train until epoch ARGUMENT with a checkpoint."""
+    path, epochs = path.split(":")
+    model, opt, step = model_and_step(job)
+    state = {"model": model, "opt": opt}
+    history = fit(step, batches(job), int(epochs), state=state, checkpoint=path)
+    sg.distributed.check_equal(model)
+    if job.rank == 0:
+        sys.stdout.write(f"{history.losses}\n")
+
+
+def order(job, path):
+    """Means of several arrays in blocks of a few elements, and their derivative."""
+    ranks.BLOCK = 64
+    x, y = sg.input("x", (3, 7), "float32"), sg.input("y", ("n",), "float64")
+    both = sg.distributed.mean(x * 3.0), sg.distributed.mean(y)
+    graph = {"x": both[0], "y": both[1], "slope": sg.grad((both[1] ** 2).sum(), y)}
+    f = sg.compile(graph)
+    random = np.random.default_rng(job.rank)
+    found = [f.run({"x": random.normal(size=(3, 7)).astype("f4"), "y": random.normal(size=n)})
+             for n in (30, 0, 1)]  # fmt: skip
+    if job.rank == 0:
+        np.savez(
+            path, **{f"{k}{n}": each for n, run in enumerate(found) for k, each in run.items()}
+        )
+
+
+def shared(job, path):
+    """Trees get the values of rank 0, and files are read and written once."""
+    w = sg.parameter("w", np.full(3, float(job.rank)))
+    with pytest.raises(sg.errors.DistributedError, match=r"ranks \[1"):
+        sg.distributed.check_equal([w])
+    sg.distributed.broadcast([w])
+    assert w.value.tolist() == [0, 0, 0]
+    w.value = [job.rank] * 3
+    sg.save(path, [w])
+    assert sg.load(path)[0].tolist() == [0, 0, 0]
+    with pytest.raises(OSError, match="no_file"):
+        sg.load(f"{path}_no_file.npz")
+    with pytest.raises(OSError, match="no such folder"):
+        sg.save(f"{path}/y.npz", [w])
+    assert job.any(job.rank == 1)
+    assert not job.any(False)
+
+
+def failing(job, mode):
+    """Rank 1 fails in one of many ways, in its third step."""
+    sg.distributed.start(timeout=2)
+    w = sg.parameter("w", np.zeros(1000 + (mode == "shapes" and job.rank == 1)))
+    opt = sg.optim.SGD(0.1)
+
+    @sg.function
+    def step(x):
+        loss = ((w.sum() - x) ** 2).mean()
+        opt.minimize(loss, data_parallel=True)
+        return loss
+
+    @sg.function
+    def another(x):
+        return sg.distributed.mean(x)
+
+    for number in range(10**9):
+        step(np.ones(4))
+        if number == 2 and mode == "interrupted" and job.rank == 0:
+            sys.stdout.write("ready\n")
+            sys.stdout.flush()
+        if number == 2 and job.rank == 1:
+            if mode == "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if mode == "raises":
+                step(np.ones((4, 3)) @ np.ones(4))
+            if mode == "ends":
+                return
+            if mode == "hangs":
+                time.sleep(100)
+            if mode == "another":
+                another(np.ones(5))
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]](sg.distributed.start(timeout=60), sys.argv[2])

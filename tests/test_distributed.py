@@ -1,0 +1,255 @@
+"""``sg.distributed``: several ranks train as one would, and fail together, with a message."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.analysis.plan_check import verify_plan
+from staticgrad.errors import ArgumentError, DistributedError, VerifyError
+from staticgrad.ops.collective import RankMean
+from staticgrad.ranks import _blocks
+from staticgrad.records import replace
+from staticgrad.train import Batches
+from tests.beside import python
+
+HERE = Path(__file__).parent
+MPIEXEC = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+several = pytest.mark.skipif(
+    find_spec("mpi4py") is None or MPIEXEC is None,
+    reason='several ranks need pip install "staticgrad[mpi]"',
+)
+#: Open MPI asks for these; others do not read them.
+ALLOWED = {
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+}
+
+
+def command(count, *arguments):
+    return [MPIEXEC, "-n", str(count), sys.executable, str(HERE / "rank_programs.py"), *arguments]
+
+
+def run(count, *arguments, check=True):
+    environment = {**os.environ, **ALLOWED, "PYTHONPATH": str(HERE.parent)}
+    done = subprocess.run(
+        command(count, *map(str, arguments)),
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=100,
+        check=False,
+    )
+    assert not check or done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def loaded(path):
+    with np.load(path) as found:
+        return dict(found)
+
+
+# -- what needs no MPI -----------------------------------------------------------------------------
+
+
+def test_shares_of_batches_are_batches():
+    x = np.arange(41)
+    for seed in (None, 5):
+        whole = [*Batches(x, size=12, seed=seed).epoch(3)]
+        parts = [[*Batches(x, size=12, seed=seed, rank=r, ranks=4).epoch(3)] for r in range(4)]
+        assert [np.concatenate(each).tolist() for each in zip(*parts, strict=True)] == [
+            each[: len(each) // 4 * 4].tolist() for each in whole
+        ]
+        assert all(len(part) == len(Batches(x, size=12, rank=1, ranks=4)) for part in parts)
+    assert len([*Batches(np.arange(13), size=12, ranks=4)]) == 1
+    with pytest.raises(ArgumentError, match="10 is no multiple of 4"):
+        Batches(x, size=10, ranks=4)
+    with pytest.raises(ArgumentError, match=r"rank must be in \[0, ranks\), got 4 of 4"):
+        Batches(x, size=12, rank=4, ranks=4)
+
+
+def test_blocks_cover_all_elements_once():
+    for sizes in ((), (0,), (5,), (3, 0, 4, 9), (16, 16)):
+        for most in (1, 3, 8, 100):
+            blocks = [*_blocks(sizes, most)]
+            found = [
+                (a, i) for block in blocks for a, begin, end in block for i in range(begin, end)
+            ]
+            assert found == [(a, i) for a, size in enumerate(sizes) for i in range(size)]
+            assert all(sum(end - begin for _, begin, end in block) <= most for block in blocks)
+
+
+def program():
+    """Two means of which either may come first."""
+    x, y = sg.input("x", (5,), "float32"), sg.input("y", (5,), "float32")
+    first, second = RankMean(4)(x * 2.0), RankMean(4)(y * 3.0)
+    return sg.compile({"z": sg.exp(second) + 1.0, "y": first + 1.0})
+
+
+def test_plans_keep_the_order_of_what_all_ranks_do():
+    plan = program().plan()
+    labels = [plan.schedule.steps[each.step].label for each in plan.steps]
+    assert labels.count("rank_mean") == 2
+    verify_plan(plan)
+    first, second = (n for n, label in enumerate(labels) if label == "rank_mean")
+    swapped = [*plan.steps]
+    swapped[first], swapped[second] = swapped[second], swapped[first]
+    with pytest.raises(VerifyError, match="all ranks run"):
+        verify_plan(replace(plan, steps=tuple(swapped)))
+
+
+def test_without_the_package_one_error_has_the_command():
+    code = """
+import sys
+sys.modules["mpi4py"] = None
+import staticgrad as sg
+try:
+    sg.distributed.start()
+except sg.errors.MissingPackageError as error:
+    assert 'pip install "staticgrad[mpi]"' in str(error)
+    print("refused")
+"""
+    assert python("-c", code).stdout == "refused\n"
+
+
+def test_one_rank_computes_what_it_does_without():
+    pytest.importorskip("mpi4py", reason="one rank, too, is one of MPI")
+    x = sg.input("x", (3,), "float32")
+    w = sg.parameter("w", np.ones(3, "float32"))
+    loss, opt = ((w - x) ** 2).sum(), sg.optim.SGD(0.1)
+    graphs = [
+        sg.Graph({"loss": loss}, opt.updates(loss, [w], data_parallel=parallel))
+        for parallel in (False, True)
+    ]
+    assert sg.same_graph(*graphs)
+
+
+def test_another_number_of_ranks_is_an_error():
+    pytest.importorskip("mpi4py", reason="the number of ranks is that of MPI")
+    x = sg.input("x", (5,), "float32")
+    with pytest.raises(DistributedError, match="built for 4 ranks, and 1 run"):
+        sg.compile(RankMean(4)(x)).run({"x": np.ones(5, "f4")})
+
+
+# -- several ranks ---------------------------------------------------------------------------------
+
+
+@several
+def test_two_ranks_add_up_in_their_order(tmp_path):
+    check_order(tmp_path, 2)
+
+
+@several
+@pytest.mark.slow
+def test_four_ranks_add_up_in_their_order(tmp_path):
+    check_order(tmp_path, 4)
+
+
+def check_order(tmp_path, count):
+    run(count, "order", tmp_path / "found.npz")
+    draws = [np.random.default_rng(rank) for rank in range(count)]
+    found = loaded(tmp_path / "found.npz")
+    for number, n in enumerate((30, 0, 1)):
+        drawn = [
+            (d.normal(size=(3, 7)).astype("f4") * np.float32(3), d.normal(size=n)) for d in draws
+        ]
+        for name, arrays in zip("xy", zip(*drawn, strict=True), strict=True):
+            total = arrays[0]
+            for each in arrays[1:]:
+                total = total + each
+            wanted = total / arrays[0].dtype.type(count)
+            assert found[f"{name}{number}"].tobytes() == wanted.tobytes()
+        np.testing.assert_allclose(found[f"slope{number}"], 2 * found[f"y{number}"], rtol=1e-15)
+
+
+@several
+@pytest.mark.slow
+def test_ranks_train_as_one_with_the_whole_batch(tmp_path):
+    for count in (1, 2, 4):
+        run(count, "curve", tmp_path / f"{count}.npz")
+    run(2, "curve", tmp_path / "again.npz")
+    one, two, four, again = (loaded(tmp_path / f"{n}.npz") for n in (1, 2, 4, "again"))
+    assert again["weights"].tobytes() == two["weights"].tobytes()
+    assert one["losses"][-6:].mean() < one["losses"][:6].mean()
+    for other in (two, four):
+        np.testing.assert_allclose(other["losses"], one["losses"], rtol=1e-12)
+        np.testing.assert_allclose(other["weights"], one["weights"], rtol=1e-11)
+    steps, elements = len(one["losses"]), one["weights"].size
+    assert one["sent"] == 0
+    assert two["sent"] == steps * 8 * (elements + elements % 2 + 2)
+
+
+@several
+@pytest.mark.slow
+def test_eager_mode_and_plain_python_step_together(tmp_path):
+    for count in (1, 2):
+        run(count, "eager", tmp_path / f"{count}_")
+    for way in (0, 1):
+        found = [np.load(tmp_path / f"{count}_{way}.npy") for count in (1, 2)]
+        np.testing.assert_allclose(found[1], found[0], rtol=1e-12)
+
+
+@several
+@pytest.mark.slow
+def test_a_checkpoint_goes_on_with_another_number_of_ranks(tmp_path):
+    def losses(count, path, epochs):
+        return np.array(eval(run(count, "resumed", f"{path}:{epochs}").stdout))
+
+    whole = losses(1, tmp_path / "one.npz", 4)
+    losses(4, tmp_path / "some.npz", 2)
+    np.testing.assert_allclose(losses(2, tmp_path / "some.npz", 4), whole, rtol=1e-12)
+
+
+@several
+@pytest.mark.slow
+def test_trees_and_files_are_those_of_rank_0(tmp_path):
+    run(3, "shared", tmp_path / "w.npz")
+
+
+@several
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("mode", "said"),
+    [
+        ("killed", ""),
+        ("raises", r"rank 1 of 3 ends all ranks:(.|\n)*ValueError: matmul(.|\n)*"),
+        ("shapes", r"different parameters(.|\n)*rank 0: w: f64\[1000\]\n  rank 1: w: f64\[1001\]"),
+        ("ends", r"has waited 2 s for another rank\n  .*rank_programs.py:\d+, in"),
+        ("hangs", r"has waited 2 s for another rank"),
+        (
+            "another",
+            r"call \d: a mean of float64\[1000\]\n.*call \d: a mean of float64\[5\]",
+        ),
+    ],
+)
+def test_one_rank_that_fails_ends_all_with_a_message(mode, said):
+    done = run(3, "failing", mode, check=False)
+    assert done.returncode
+    assert re.search(said, done.stderr), done.stderr
+
+
+@several
+@pytest.mark.slow
+def test_ctrl_c_ends_all_ranks():
+    environment = {**os.environ, **ALLOWED, "PYTHONPATH": str(HERE.parent)}
+    with subprocess.Popen(
+        command(3, "failing", "interrupted"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as job:
+        assert job.stdout.readline() == "ready\n"
+        job.send_signal(signal.SIGINT)
+        _, err = job.communicate(timeout=20)
+    assert job.returncode
+    assert "Traceback" not in err
