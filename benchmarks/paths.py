@@ -208,7 +208,6 @@ _LOWERED: Final = "staticgrad.lowering."
 
 PATHS: Final = (
     # which nodes share a kernel
-    Path("absorbing", _FUSION + "absorbing:absorbed", _first, row="small:shared late elements"),
     Path("siblings", _FUSION + "sinking:read_together", _first, row="small:complex product"),
     Path("totals", _FUSION + "merging:with_totals_apart", _first, row="small:least squares"),
     Path("merging", _FUSION + "merging:merged", _first, row="small:gelu f64 gradient"),

@@ -26,7 +26,6 @@ from math import copysign
 from typing import Final
 
 from staticgrad.analysis.liveness import ValueKey
-from staticgrad.fusion.absorbing import Regrouping
 from staticgrad.fusion.groups import (
     Group,
     Groups,
@@ -39,6 +38,7 @@ from staticgrad.fusion.groups import (
     Source,
     meets_elements,
 )
+from staticgrad.fusion.regrouping import Regrouping
 from staticgrad.fusion.windows import chosen
 from staticgrad.ir.forms import Contract, Pointwise, Reduce
 from staticgrad.ir.graph import Node, Symbolic

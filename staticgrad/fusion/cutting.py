@@ -25,8 +25,8 @@ from staticgrad.analysis.cost import (
     latency,
     vectors,
 )
-from staticgrad.fusion.absorbing import Regrouping
 from staticgrad.fusion.groups import Group, Groups, Home, Key, Parts
+from staticgrad.fusion.regrouping import Regrouping
 from staticgrad.fusion.walks import broken_rows
 from staticgrad.ir.forms import Contract, Gather, GatherAlong, SearchForm
 from staticgrad.ir.graph import Node

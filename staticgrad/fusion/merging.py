@@ -28,7 +28,6 @@ from typing import Final
 
 from staticgrad.analysis.layout import Strided
 from staticgrad.fusion import grouping
-from staticgrad.fusion.absorbing import Regrouping, absorbed
 from staticgrad.fusion.blocks import blocked
 from staticgrad.fusion.cutting import cut
 from staticgrad.fusion.drafts import kept_apart
@@ -45,6 +44,7 @@ from staticgrad.fusion.groups import (
     meets_elements,
     stored_bytes,
 )
+from staticgrad.fusion.regrouping import Regrouping
 from staticgrad.fusion.rows import joined
 from staticgrad.fusion.sinking import is_large, read_together, sunk
 from staticgrad.fusion.walks import has_short_rows, is_per_row, sums_across
@@ -216,7 +216,7 @@ _NOTE: Final = "groups"
 
 def fused(graph: Graph, merge: bool = True) -> Groups:
     """The groups of a graph in the end; with ``merge`` off one for every node that computes."""
-    found = with_totals_apart(read_together(absorbed(grouping.group(graph, merge))))
+    found = with_totals_apart(read_together(grouping.group(graph, merge)))
     if not merge:
         return found
     whole = cut(sunk(joined(blocked(merged(joined(found))), across=True)))

@@ -18,7 +18,6 @@ from typing import Final
 from staticgrad.analysis.cost import instructions
 from staticgrad.analysis.layout import Strided, is_one_run
 from staticgrad.fusion import reasons
-from staticgrad.fusion.absorbing import Regrouping
 from staticgrad.fusion.groups import (
     Group,
     GroupReduction,
@@ -32,6 +31,7 @@ from staticgrad.fusion.groups import (
     meets_elements,
     stored_bytes,
 )
+from staticgrad.fusion.regrouping import Regrouping
 from staticgrad.fusion.walks import (
     MOST_WRITTEN_OUT,
     fewest_lanes,

@@ -6,6 +6,10 @@ reader may compute the value itself, of what lies in memory: nothing is stored f
 alone was computed of is not read twice. (``x - mean`` squared, for a variance: the sum reads the
 difference, and no array of squares is stored.)
 
+Two nodes of a later group that share what they are made of (the factors of a derivative, both
+functions of one stored value) were each somebody else's reader while groups grew. Where now nobody
+else reads a group of elements, the later one computes all of it.
+
 Groups that read the same large arrays in the same order, as one group that reads them once.
 
 A product with a vector, ``x @ w``, takes as long as its matrix comes from memory. Where another
@@ -25,9 +29,9 @@ from itertools import combinations
 from typing import Final
 
 from staticgrad.analysis.cost import instructions
-from staticgrad.fusion.absorbing import Regrouping
-from staticgrad.fusion.drafts import kept_apart, most_instructions
+from staticgrad.fusion.drafts import ANCHORED, kept_apart, most_instructions
 from staticgrad.fusion.groups import Group, Groups, Home, Key, Walk, meets_elements
+from staticgrad.fusion.regrouping import Regrouping
 from staticgrad.fusion.walks import MOST_ACROSS, has_short_rows, operand_walks, sums_across
 from staticgrad.ir.forms import Pointwise
 from staticgrad.ir.graph import Node
@@ -163,9 +167,11 @@ def _latest_phase(group: Group, before: Sequence[Group]) -> int:
 #: Groups that a value may leave, and those that may compute it instead.
 _FROM: Final = ("map", "gemm")
 _INTO: Final = ("columns", "gemm")
+#: Groups that compute elements, which take over all of a group, whatever its size.
+_ELEMENTS: Final = ("map", *ANCHORED)
 #: Where the values of products go besides: a tile has the product itself in registers, but who
 #: reads that in memory anyway reads no more.
-_INTO_OF: Final = {"map": _INTO, "gemm": (*_INTO, "rows")}
+_INTO_OF: Final = {"map": (*_INTO, *_ELEMENTS), "gemm": (*_INTO, "rows")}
 #: Instructions that a reader takes over, at most: it computes them among its own.
 _MOST_MOVED: Final = 12
 #: Bytes that this spares, at least, and elements of an array: of less no run takes notice.
@@ -206,8 +212,6 @@ class _Sinking(Regrouping):
         """Return the nodes that are computed for one reader only, by reader, readers first."""
         plain = not (group.keeps_axes or group.checked or group.regions or group.columns)
         if group.kind not in _FROM or not plain or group.parts is not None:
-            return {}
-        if not is_large(group.domain, _LEAST_ELEMENTS):
             return {}
         found: dict[int, list[Node]] = {}
         chosen: dict[Node, int] = {}
@@ -267,6 +271,23 @@ class _Sinking(Regrouping):
 
     def _move_if_spared(self, number: int, reader: int, nodes: Sequence[Node]) -> None:
         group, other = self._groups[number], self._groups[reader]
+        best = self._best(group, other, nodes)
+        if best:
+            moved = nodes[:best]
+            self._groups[number], self._groups[reader] = self._moved(group, other, moved)
+            self._owners |= {Home(node): reader for node in moved}
+            self._homes |= {node: [reader] for node in moved}
+            if not self._groups[number].members:
+                del self._groups[number]
+
+    def _best(self, group: Group, other: Group, nodes: Sequence[Node]) -> int:
+        """Return how many of the nodes the other group had better compute."""
+        whole = group.kind == "map" and len(nodes) == len(group.nodes) and not group.reductions
+        whole = whole and other.kind in _ELEMENTS and other.level > group.level
+        if whole and kept_apart(group, other) is None:
+            return len(nodes)
+        if other.kind not in (*_INTO, "rows") or not is_large(group.domain, _LEAST_ELEMENTS):
+            return 0
         before = self._traffic(group) + self._traffic(other)
         best, fewest = 0, before - _LEAST_SPARED
         room = min(_MOST_MOVED, most_instructions(other) - other.instructions)
@@ -277,13 +298,7 @@ class _Sinking(Regrouping):
             after = sum(self._traffic(each) for each in self._moved(group, other, nodes[:count]))
             if after < fewest:
                 best, fewest = count, after
-        if best:
-            moved = nodes[:best]
-            self._groups[number], self._groups[reader] = self._moved(group, other, moved)
-            self._owners |= {Home(node): reader for node in moved}
-            self._homes |= {node: [reader] for node in moved}
-            if not self._groups[number].members:
-                del self._groups[number]
+        return best
 
     def _moved(self, group: Group, reader: Group, nodes: Sequence[Node]) -> tuple[Group, Group]:
         gone = {*nodes}

@@ -27,7 +27,6 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.analysis.liveness import ValueKey
-from staticgrad.fusion.absorbing import Regrouping
 from staticgrad.fusion.groups import (
     Group,
     Groups,
@@ -39,6 +38,7 @@ from staticgrad.fusion.groups import (
     Walk,
     meets_elements,
 )
+from staticgrad.fusion.regrouping import Regrouping
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Expr
 from staticgrad.ir.forms import Assemble, Pointwise, Reduce, WindowAxis, WindowProduct, WindowReduce
