@@ -5,7 +5,7 @@ Which groups may be one kernel by their forms, and how large a kernel may become
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
 from typing import Final
 
@@ -18,6 +18,7 @@ from staticgrad.fusion.groups import (
     GroupReduction,
     Home,
     Key,
+    Read,
     Source,
     TargetRegion,
     Transfer,
@@ -60,6 +61,27 @@ def kept_apart(group: Draft | Group, other: Draft | Group) -> reasons.Reason | N
     return None
 
 
+def elements_apart(one: Group, other: Group, reads: Sequence[Read]) -> reasons.Reason | None:
+    """Why a group cannot compute the elements of another one that it reads; ``reads``: of those."""
+    for read in reads:
+        source = read.source
+        if source.base in one.reductions:
+            return reasons.Unfinished(tuple(one.domain[axis] for axis in reduced_axes(one)))
+        if source.base in one.columns:
+            return reasons.Unfinished(tuple(one.domain[axis] for axis in one.summed))
+        if source.base in one.targets:  # whole only when the group has ended
+            return reasons.OtherSpace(one.domain, other.domain)
+        if not read.elementwise:
+            return reasons.WholeOperand(read.reader.op.name, source.type.shape)
+        if not source.direct:
+            return reasons.OtherElements(source.type.shape, source.layout.strides)
+        if source.type.shape != other.domain:
+            return reasons.OtherSpace(source.type.shape, other.domain)
+    if one.image is not None and one.domain != other.domain:
+        return reasons.OtherSpace(one.domain, other.domain)
+    return None
+
+
 def breaks_rows(group: Draft | Group, row: int) -> bool:
     """Return whether stored parts are several runs of memory along the last ``row`` axes.
 
@@ -70,7 +92,9 @@ def breaks_rows(group: Draft | Group, row: int) -> bool:
 
 
 def reduced_axes(group: Draft | Group) -> tuple[int, ...]:
-    """The trailing axes that the group reduces as its row."""
+    """The axes that the group reduces: the trailing ones, as its row, or those of columns."""
+    if group.kind == "columns":
+        return group.summed
     rank = len(group.domain)
     return tuple(range(rank - group.row, rank))
 

@@ -30,27 +30,23 @@ from staticgrad.analysis.layout import Strided
 from staticgrad.fusion import grouping
 from staticgrad.fusion.blocks import blocked
 from staticgrad.fusion.cutting import cut
-from staticgrad.fusion.drafts import kept_apart
+from staticgrad.fusion.drafts import elements_apart, kept_apart
 from staticgrad.fusion.groups import (
     Group,
     GroupReduction,
     Groups,
-    Home,
     Key,
     Partial,
     Parts,
     Pieces,
     Source,
-    meets_elements,
-    stored_bytes,
 )
 from staticgrad.fusion.regrouping import Regrouping
 from staticgrad.fusion.rows import joined
 from staticgrad.fusion.sinking import is_large, read_together, sunk
 from staticgrad.fusion.walks import has_short_rows, is_per_row, sums_across
 from staticgrad.fusion.windows import with_pools
-from staticgrad.ir.forms import Pointwise
-from staticgrad.ir.graph import Graph, Node
+from staticgrad.ir.graph import Graph
 from staticgrad.ir.summation import BLOCK
 from staticgrad.records import replace
 from staticgrad.types.arrays import TensorType, hint_product, hint_value
@@ -245,85 +241,33 @@ def merged(groups: Groups) -> Groups:
 
 
 class _Merging(Regrouping):
-    def __init__(self, groups: Groups) -> None:
-        super().__init__(groups)
-        self._updated = {value.node for _, value in groups.graph.updates}
-        self._writers: dict[Key, list[int]] = {}  # of a value: the groups that store parts of it
-        for each in groups.all:
-            for key in each.targets:
-                self._writers.setdefault(key, []).append(each.number)
-
     def result(self) -> Groups:
+        updated = {value.node for _, value in self._before.graph.updates}
         for number in self._before.by_number:
             later = self._groups[number]
-            if later.phase and later.kind == "map" and self._updated.isdisjoint(later.nodes):
-                self._merge_if_spared(later)
-        return self._result()
-
-    def _merge_if_spared(self, later: Group) -> None:
-        earlier = self._forerunner(later)
-        if earlier is None:
-            return
-        groups = self._before
-        less = spared(groups, earlier, later)
-        more = stored_bytes(groups, added(groups, later))
-        if not less or more > stored_bytes(groups, less):
-            return
-        if kept_apart(earlier, later) is None and self._stays_last(earlier, later):
-            stored = dict.fromkeys([*earlier.stored, *later.stored])
-            needed = tuple([key for key in stored if key not in less])
-            both = self._in_one(earlier, [earlier, later], stored=needed)
-            self._groups[earlier.number] = both
-            self._put(later.number, earlier.number)
-
-    def _stays_last(self, earlier: Group, later: Group) -> bool:
-        # Who reads a value of several parts waits for the last of those that store one.
-        ended = [key for key in later.targets if self._home(key) == later]
-        others = [self._groups[self._final(n)] for key in ended for n in self._writers[key]]
-        return all(each.level < earlier.level for each in others if each.number != later.number)
-
-    def _home(self, key: Key) -> Group | None:
-        number = self._owner(key)
-        return None if number is None else self._groups[number]
-
-    def _forerunner(self, later: Group) -> Group | None:
-        able: set[Group] = set()
-        others: set[Group] = set()  # what they compute must lie in memory
-        for _, source, elementwise in self._before.reads(later):
-            home = self._home(source.base)
-            if home is None or home is later:
+            if not later.phase or later.kind != "map" or not updated.isdisjoint(later.nodes):
                 continue
-            aligned = elementwise and meets_elements(source, later.domain)
-            parts = home.reductions.keys() | home.targets  # whole only when the group has ended
-            computes = aligned and source.base not in parts
-            fits = computes and home.kind == "map" and home.phase < later.phase
-            (able if fits else others).add(home)
-        found = max(able, key=lambda each: each.level, default=None)
-        if found is None:
-            return None
-        others |= able - {found}
-        return found if all(each.level < found.level for each in others) else None
+            near = [self._groups[each] for each in self._order.before(number)]
+            able = [each for each in near if self._may_take(each, later)]
+            if able:
+                earlier = max(able, key=lambda each: self._order.place(each.number))
+                inside = (earlier.number, number)
+                stored = dict.fromkeys([*earlier.stored, *later.stored])
+                needed = tuple([key for key in stored if self._is_needed(key, inside)])
+                level = later.level
+                both = self._in_one(earlier, [earlier, later], level=level, stored=needed)
+                self._order.merge(*inside)
+                self._groups[earlier.number] = both
+                self._put(number, earlier.number)
+        return self._result(by_number=self._with_levels()) if self._into else self._before
 
-
-def spared(groups: Groups, earlier: Group, later: Group) -> Sequence[Key]:
-    """Return the values that ``earlier`` stores only for itself and ``later``."""
-    inside = {*_element_readers(earlier), *_element_readers(later)}
-    return [
-        key
-        for key in earlier.stored
-        if isinstance(key, Home)
-        and key not in groups.roots
-        and key not in groups.kept
-        and key not in earlier.reductions
-        and all(user in inside for user in groups.users[key])
-    ]
-
-
-def added(groups: Groups, later: Group) -> Sequence[Key]:
-    """Return the values that a group stores and that are not outputs or updates."""
-    return [key for key in later.stored if key not in groups.roots]
-
-
-def _element_readers(group: Group) -> Iterator[Node]:
-    yield from (node for node in group.nodes if isinstance(node.form, Pointwise))
-    yield from (key.node for key in group.reductions)
+    def _may_take(self, earlier: Group, later: Group) -> bool:
+        if earlier.kind != "map" or earlier.phase >= later.phase:
+            return False
+        reads = self._before.reads(later)
+        own = [each for each in reads if self._owner(each.source.base) == earlier.number]
+        if elements_apart(earlier, later, own) is not None:
+            return False
+        spared, added = self._weighed(earlier, later)
+        fits = 0 < spared >= added and kept_apart(earlier, later) is None
+        return fits and self._order.may_merge(earlier.number, later.number)

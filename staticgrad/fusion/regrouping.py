@@ -13,7 +13,7 @@ from heapq import heapify, heappop, heappush
 from itertools import pairwise
 from typing import Any, Final
 
-from staticgrad.fusion.groups import Group, Groups, Key, Read
+from staticgrad.fusion.groups import Group, Groups, Key, Read, stored_bytes
 from staticgrad.ir.graph import Node
 from staticgrad.kept import cached_property
 from staticgrad.records import replace
@@ -148,25 +148,6 @@ class Precedence:
         return found
 
 
-def writes_in_order(present: Iterable[Group], before: Groups) -> Iterator[tuple[int, int]]:
-    """Pairs of groups of which the second writes over a part of what the first has written.
-
-    ``before`` has the group that computes each buffer; its level tells when it writes. Who reads
-    the buffer waits for that group alone, so it writes last among those of its level, too.
-    """
-    targets: dict[Key, list[Group]] = {}
-    for each in present:
-        for key in each.targets:
-            targets.setdefault(key, []).append(each)
-    for key, several in targets.items():
-        owner = before.home(key)
-        last = None if owner is None else owner.number
-        if owner is not None and all(each.number != last for each in several):
-            several.append(owner)
-        several.sort(key=lambda each: (each.level, each.number == last, each.number))
-        yield from ((a.number, b.number) for a, b in pairwise(several))
-
-
 class Regrouping:
     """The groups as they are now; the values that they came in stay as they are."""
 
@@ -204,6 +185,16 @@ class Regrouping:
         """Return whether a value must be in memory for a reader outside these groups."""
         readers = self._readers.get(key, ())
         return not self._is_inner(key) or any(self._final(each) not in inside for each in readers)
+
+    def _weighed(self, one: Group, other: Group) -> tuple[int, int]:
+        """Return the bytes that one kernel of two groups does not store, and those that a memory
+        policy would keep for the later of two phases."""
+        inside = (one.number, other.number)
+        stored = [key for key in (*one.stored, *other.stored) if self._is_inner(key)]
+        less = [key for key in stored if not self._is_needed(key, inside)]
+        later = max(one, other, key=lambda each: each.phase)
+        more = [key for key in later.stored if key in stored and key not in less]
+        return stored_bytes(self._before, less), stored_bytes(self._before, more)
 
     def _in_order(self, nodes: Iterable[Node]) -> tuple[Node, ...]:
         return tuple(sorted(nodes, key=self._position.__getitem__))
@@ -263,7 +254,21 @@ class Regrouping:
                 writer = self._owner(base)
                 if writer is not None and writer != reader:
                     yield writer, reader
-        yield from writes_in_order(self._groups.values(), self._before)
+        yield from self._writes_in_order()
+
+    def _writes_in_order(self) -> Iterator[tuple[int, int]]:
+        # The second of two writes over a part of what the first has written. Who reads a buffer
+        # waits for the group that computes it alone, so that writes last among those of its level.
+        writers: dict[Key, dict[int, Group]] = {}
+        for number, each in self._groups.items():
+            for key in each.targets:
+                writers.setdefault(key, {})[number] = each
+        for key, several in writers.items():
+            last = self._owner(key)
+            if last is not None:
+                several[last] = self._groups[last]
+            order = sorted(several, key=lambda n: (several[n].level, n == last, n))
+            yield from pairwise(order)
 
     def _with_levels(
         self, phase: Callable[[Group, Sequence[Group]], int] = lambda group, before: group.phase

@@ -29,7 +29,6 @@ from staticgrad.fusion.groups import (
     Source,
     Walk,
     meets_elements,
-    stored_bytes,
 )
 from staticgrad.fusion.regrouping import Regrouping
 from staticgrad.fusion.walks import (
@@ -142,7 +141,10 @@ class _Joining(Regrouping):
         if self._rules.too_large(one, other) is not None:
             return False  # as ``apart`` would find after all that both read
         shared = self._rules.shared(one, other)
-        if shared is None or (one.phase != other.phase and not self._spares(one, other)):
+        if shared is None or (one.phase != other.phase and not self._across):
+            return False
+        spared, added = self._weighed(one, other) if one.phase != other.phase else (1, 1)
+        if not 0 < spared >= added:
             return False
         if not (one.row or other.row or self._serves(one, other)):
             return False
@@ -166,15 +168,6 @@ class _Joining(Regrouping):
         if not self._across or any(self._rules.takes_long(node) for node in one.nodes):
             return False
         return not any(self._is_needed(key, (other.number,)) for key in one.stored)
-
-    def _spares(self, one: Group, other: Group) -> bool:
-        inside = (one.number, other.number)
-        stored = [key for key in (*one.stored, *other.stored) if self._is_inner(key)]
-        less = [key for key in stored if not self._is_needed(key, inside)]
-        later = max(one, other, key=lambda each: each.phase)
-        more = [key for key in later.stored if key in stored and key not in less]
-        saved = stored_bytes(self._before, less)
-        return self._across and 0 < saved >= stored_bytes(self._before, more)
 
     def _join(self, one: int, other: int) -> None:
         first, second = self._groups[one], self._groups[other]
