@@ -114,7 +114,7 @@ def tangle(count: int, ops: Any, v: Values, _: Mapping[str, int]) -> Found:
 
 def hessian(of: Callable[[Any, Any], Any], ops: Any, v: Values, _: Mapping[str, int]) -> Found:
     """The sum of squares of a Hessian, of which the gradient is of third order."""
-    transforms = getattr(ops, "jax", None) or ops.namespace
+    transforms = vars(ops).get("jax") or ops.namespace
     found = transforms.hessian(partial(of, ops))(v["x"])
     return ops.sum(found * found), {}
 
@@ -131,7 +131,7 @@ def small_network(ops: Any, x: Any) -> Any:
 
 def per_sample(ops: Any, v: Values, _: Mapping[str, int]) -> Found:
     """The mean of the squared norms of each sample's gradient."""
-    transforms = getattr(ops, "jax", None) or ops.namespace
+    transforms = vars(ops).get("jax") or ops.namespace
 
     def of_one(w: Any, x: Any, y: Any) -> Any:
         away = ops.tanh(x @ w) - y

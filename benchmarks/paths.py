@@ -31,10 +31,6 @@ def _first(given: Any, *_: Any, **__: Any) -> Any:
     return given
 
 
-def _second(_: Any, given: Any, *__: Any, **___: Any) -> Any:
-    return given
-
-
 def _off(path: Path, _: Any) -> Any:
     return path.off
 
@@ -43,10 +39,8 @@ def _returns(value: Any) -> Callable[..., Any]:
     return lambda *_, **__: value
 
 
-def _lines(*_: Any, **__: Any) -> Any:
-    from staticgrad.codegen.block_functions import Lines
-
-    return Lines()
+def _jammed(kernel: Any, _: Any) -> Any:
+    return kernel.jammed
 
 
 @dataclass(frozen=True)
@@ -203,6 +197,7 @@ def as_told() -> Iterator[None]:
 
 _FUSION: Final = "staticgrad.fusion."
 _CODE: Final = "staticgrad.codegen."
+_NEST: Final = "staticgrad.nest."
 _PREPARED: Final = "staticgrad.preparation."
 _LOWERED: Final = "staticgrad.lowering."
 
@@ -349,49 +344,39 @@ PATHS: Final = (
         _returns(False),
         row="conv:7x7/2 | 8, 3 to 64 at 112x112:image",
     ),
-    # source
+    # loop nests
     Path(
-        "emit_alike",
-        _CODE + "jammed:emit_alike",
+        "in_turn",
+        _NEST + "lower:KernelLowering.in_turn",
         _returns(None),
         always=True,
         row="conv:7x7, depthwise | 8, 96 to 96 at 28x28:image",
     ),
+    Path("checks_alike", _NEST + "directives:_rows_together", _jammed, row="small:take columns"),
     Path(
-        "checks_alike",
-        _CODE + "kernel_source:_checks_jammed",
-        _returns(()),
-        row="small:take columns",
+        "touches",
+        _NEST + "lower:KernelLowering.prefetched",
+        _returns(None),
+        always=True,
+        row="suite:layernorm",
     ),
-    Path("touches", _CODE + "prefetching:write_touches", _lines, row="suite:layernorm"),
     Path("next_tile", _CODE + "prefetching:touched_by_next_tile", _returns([]), row="suite:mlp"),
-    Path(
-        "peeling",
-        _CODE + "vectors:pays_to_peel",
-        lambda _, __, windows: not windows,
-        row="small:shifted rows",
-    ),
-    Path("vector_chains", _CODE + "vectors:_is_chain", _returns(False), row="small:long chain"),
+    Path("peeling", _NEST + "lower:KernelLowering.windows", _returns([]), row="small:shifted rows"),
+    Path("vector_chains", _NEST + "directives:_is_chain", _returns(False), row="small:long chain"),
     Path(
         "vectors_jammed",
-        _CODE + "vectors:may_be_jammed",
+        _NEST + "directives:_may_interleave",
         _returns(False),
         row="small:long chain",
     ),
     Path(
-        "masks_before",
-        _CODE + "vectors:masks_made_before",
-        _second,
-        row="conv:7x7, depthwise | 16, 768 to 768 at 7x7:image",
+        "halves",
+        _NEST + "lower:KernelLowering.adds_rows",
+        _returns(False),
+        row="small:segment sums",
     ),
-    Path("halves", _CODE + "expressions:adds_rows", _returns(False), row="small:segment sums"),
-    Path(
-        "half_registers",
-        "staticgrad.codegen.stages:_lanes",
-        lambda kernel, *_: kernel.lanes,
-        row="small:patches",
-    ),
-    Path("divides_beside", _CODE + "expressions:divides_beside", _returns(False), row="suite:gpt"),
+    Path("half_registers", _NEST + "lower:half_registers", _returns(0), row="small:patches"),
+    Path("divides_beside", _NEST + "values:divides_beside", _returns(False), row="suite:gpt"),
     # products
     Path(
         "direct",

@@ -24,7 +24,7 @@ from functools import partial
 from typing import Final
 
 from staticgrad import config, native
-from staticgrad.errors import ArgumentError, CompileError, ConfigError, NameConflictError
+from staticgrad.errors import ArgumentError, ConfigError, NameConflictError
 from staticgrad.errors.wording import kind_of
 from staticgrad.ir.discovery import announced
 from staticgrad.ir.kernels.kernel import Kernel
@@ -92,16 +92,8 @@ def backend_names() -> tuple[str, ...]:
 def render(kernel: Kernel, host: machine.Machine | None = None) -> str:
     """Return the source of a kernel for a machine, this one if it is left out."""
     from staticgrad import nest  # not where a process before has rendered
-    from staticgrad.codegen.kernel_source import render
 
-    alone = nest.is_alone(kernel)
-    if alone or config.current().nest:
-        found = nest.source(kernel, host or machine.current())
-        if found is not None:
-            return found
-        if alone:
-            raise CompileError("no source can be written for this kernel")
-    return render(kernel, host)
+    return nest.source(kernel, host or machine.current())
 
 
 def compiled(kernel: Kernel, name: str | None = None) -> Code:

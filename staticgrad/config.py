@@ -190,8 +190,6 @@ class Config:
         tune: measure a few schedules of each kernel when a program is compiled, and keep the
             fastest (``staticgrad.compiling.tuning``). Results are equal. ``sg.compile(...,
             tune=)`` says it for one program.
-        nest: write kernels as loop nests (``staticgrad.nest``) where those cover them. The results
-            are equal.
         log: topics that are logged to standard error.
         traceback: what errors show of the calls that led to them: "user", the lines of the user's
             files; "full", also those of staticgrad itself.
@@ -207,7 +205,6 @@ class Config:
     threads: int | Literal["auto"] = "auto"
     target: Literal["host", "x86-64-v3"] = "host"
     tune: bool = False
-    nest: bool = False
     log: tuple[str, ...] = ()
     traceback: Literal["user", "full"] = "user"
 
@@ -224,7 +221,6 @@ _SETTINGS: Final[dict[str, tuple[Callable[[object], object], str]]] = {
     "threads": (_threads, "threads that a program may use; auto: the processors of this process"),
     "target": (_target, "processor that kernels are compiled for: host, or x86-64-v3 (AVX2)"),
     "tune": (_flag, "measure a few schedules of each kernel, and keep the fastest"),
-    "nest": (_flag, "write kernels as loop nests where those cover them; the results are equal"),
     "log": (_topics, f"topics to log: {', '.join(_TOPICS)}"),
     "traceback": (_traceback, "lines of calls that errors show: user, or full"),
 }

@@ -22,8 +22,6 @@ LAZY = {
     "staticgrad.compiling.artifacts": "few programs are explained",
     "staticgrad.backends": "code is written where no schedule is on disk",
     "staticgrad.compiling.scheduling": "fusion is loaded where no schedule is on disk",
-    "staticgrad.codegen.kernel_source": "few programs sort, or have a row in each lane",
-    "staticgrad.codegen.lookups": "few programs look up places",
     "staticgrad.lints.program": "derivatives first look whether a folder hides the package",
     "staticgrad.compiling.arguments": "few programs have a policy of their own",
     "staticgrad.commands.cli": "each command loads what it needs",

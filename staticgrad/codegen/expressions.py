@@ -57,8 +57,7 @@ from staticgrad.codegen.block_functions import (
 from staticgrad.codegen.ends import MIRRORED, Ends, Inside, asks_where, is_place
 from staticgrad.ir.execution import Known, known_of
 from staticgrad.ir.expr import BLOCKS, LEAVES, Access, Expr, Position, not_met, postorder
-from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.ir.kernels.stages import Map, Store
+from staticgrad.ir.kernels.stages import Map
 from staticgrad.native.machine import Machine
 from staticgrad.records import dataclass
 from staticgrad.types.dtype import F32, F64, DType
@@ -184,7 +183,7 @@ class Unit:
     once: Lines = field(default_factory=lambda: Lines(1))
     spread: dict[str, int] = field(default_factory=dict)
     known: Mapping[str, Known] = field(default_factory=dict)
-    write_map: Callable[[Map], list[str]] | None = None
+    write_map: Callable[[Map], list[str]] = field(repr=False, default=lambda _: [])
 
     @property
     def vector_bits(self) -> int:
@@ -610,58 +609,3 @@ class Scope:
         if vector:
             steps.append(scaled(self.position(VECTOR), access.stride(VECTOR)))
         return total(self.base(access), *steps)
-
-
-def adds_rows(kernel: Kernel, stage: Map, first: Scope) -> bool:
-    """Return whether each row of a Map is added to contiguous elements of memory.
-
-    ``first``: a scope in which the stage is written.
-    """
-    stores = [s for s in stage.body if isinstance(s, Store)]
-    return (
-        kernel.serial
-        and not stage.rows
-        and stage.axis.extent != 1
-        and bool(stores)
-        and all(s.combine and s.access.stride(VECTOR) == 1 and not s.access.bounded for s in stores)
-        and not any(first.is_vector(index) for s in stores for index in s.indices)
-    )
-
-
-def halves(first: Scope, multiple: int) -> dict[int, Scope]:
-    """Return scopes with half the lanes of ``first``, a quarter, and so on.
-
-    ``multiple``: that of which rows have a multiple of elements; narrower vectors have no work.
-    """
-    found, lanes = {}, first.lanes // 2
-    while lanes and multiple % (2 * lanes):
-        found[lanes] = Scope(
-            lanes=lanes,
-            inner=first.inner,
-            before=first.before,
-            body=Lines(),
-            base=first.base,
-            position=first.position,
-            unit=first.unit,
-            apart=differs,
-            first=first,
-            mask=f"m{lanes}",
-        )
-        lanes //= 2
-    return found
-
-
-def differs(expr: Expr) -> bool:
-    """Return whether an expression itself differs between vectors, without its arguments."""
-    if isinstance(expr.attribute, Access):
-        return expr.attribute.stride(VECTOR) != 0
-    return expr.op == "index" and expr.attribute == VECTOR
-
-
-def write_rest(out: Lines, stop: str, narrower: Mapping[int, Lines]) -> None:
-    """Write the remainder of a row up to ``stop``, the widest vector first."""
-    for lanes, body in narrower.items():
-        out.add(f"if {VECTOR} + {lanes} <= {stop}:")
-        out.add(f"    m{lanes} = mask{lanes}({lanes})")
-        out.extend(body, 1)
-        out.add(f"    {VECTOR} = {VECTOR} + {lanes}")

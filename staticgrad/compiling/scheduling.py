@@ -101,7 +101,7 @@ def entry_name(graph: Graph, passes: Pipeline, policy: object, told: object) -> 
         return None
     try:
         text = "\n".join([sources, str(passes), repr((policy, told)), *_described(graph)])
-        text += f"\n{machine.current()}\n{settings.nest}"
+        text += f"\n{machine.current()}"
     except (OpDefinitionError, _NotKeptError):
         return None
     return cache.key(text, target.host())

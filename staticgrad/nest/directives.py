@@ -209,12 +209,7 @@ def _is_chain(exprs: list[Expr], total: int) -> bool:
 def defaults(kernel: Kernel, machine: Machine) -> Directives:
     """Return the directives that a kernel has if nobody chooses others."""
     found: list[Directive] = []
-    jammed = kernel.jammed
-    narrow = all(load.dtype.itemsize <= _NARROW for load in kernel.loads_alike)
-    if kernel.checks_alike and (machine.has_mask_registers or narrow):
-        jammed = ROWS
-    if _one_by_one(kernel):
-        jammed = 1
+    jammed = 1 if _one_by_one(kernel) else _rows_together(kernel, machine)
     if jammed > 1:
         found.append(Interleave("o", jammed))
     streams = dict[str, None]()
@@ -227,6 +222,16 @@ def defaults(kernel: Kernel, machine: Machine) -> Directives:
             if isinstance(s, Store) and s.streamed:
                 streams[s.access.operand] = None
     return (*found, *map(Stream, streams))
+
+
+def _rows_together(kernel: Kernel, machine: Machine) -> int:
+    """Return how many rows are interleaved: more where they share their checks of indices.
+
+    In registers of 256 bits rows of few elements of 64 bits take twice the time of gathers.
+    """
+    narrow = all(load.dtype.itemsize <= _NARROW for load in kernel.loads_alike)
+    alike = kernel.checks_alike and (machine.has_mask_registers or narrow)
+    return ROWS if alike else kernel.jammed
 
 
 def _columns_together(stage: Columns, machine: Machine) -> int:
@@ -254,7 +259,7 @@ def _of_map(
         yield prefetch
     if total <= SHORT:
         return
-    if jammed == 1 and not kernel.serial and may_be_mixed(stage.body):
+    if jammed == 1 and not kernel.serial and _may_interleave(stage):
         is_chain = total > 2 * SHORT and _is_chain(exprs, total)
         count = vectors_together(total, is_chain, machine.vector_bits)
         if count > 1:

@@ -17,9 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.codegen.expressions import VECTOR, Lines, Unit, element
-from staticgrad.codegen.extremes import is_by_key, key_dtype
-from staticgrad.codegen.lane_steps import LEVELS, in_blocks
-from staticgrad.codegen.lookups import NOTE, NOTE_TEXT
+from staticgrad.codegen.products.gemm import write_gemm
 from staticgrad.codegen.products.looped import write_product
 from staticgrad.codegen.sorting import write_sort
 from staticgrad.codegen.vectors import may_be_mixed
@@ -83,12 +81,20 @@ from staticgrad.nest.runs import load_run, store_at_last
 from staticgrad.nest.text import print_block
 from staticgrad.nest.transposed import LoadedTiles, TransposedRows
 from staticgrad.nest.values import Values, operation
+from staticgrad.types.dtype import DType
 
 PARAMETERS: Final = ("t", "own", "begin", "end")
 #: Rows of so many times a prefetch's distance are fetched along themselves, others row by row.
 _LONG: Final = 8
 #: The numbers of names in source of others begin there.
 _TEXT_NAMES: Final = 10000
+#: A function, for it hardly ever runs.
+_NOTE: Final = "outlined_note"
+_NOTE_TEXT: Final = f"""\
+def {_NOTE}(words, position, index):
+    if words[0] < 0 or position < words[0]:
+        store1(words, 0, i64x1(position))
+        store1(words, 1, i64x1(index))"""
 _IDENTIFIER: Final = re.compile(r"[a-z_]\w*")
 #: Bytes of a line of the caches.
 _LINE: Final = 64
@@ -110,7 +116,8 @@ _ROWS_TOGETHER: Final = 8
 #: Operations beyond which rows are added one by one; of a simple reduction, at most.
 _WAITING: Final = 16
 _FEW: Final = 10
-#: Levels of a binary counter of rows of columns.
+#: Levels of a binary counter: enough for 2**40 blocks, and of rows of columns.
+LEVELS: Final = 40
 _COLUMN_LEVELS: Final = 24
 
 
@@ -118,7 +125,7 @@ def lower(kernel: Kernel, machine: Machine, directives: Directives | None = None
     """Return the nest of a kernel under directives; None: those that it has by default.
 
     Raises:
-        UnsupportedError: the nest does not cover this kernel yet.
+        UnsupportedError: no nest can be made of this kernel.
         IllegalDirectiveError: a directive is not legal.
     """
     chosen = defaults(kernel, machine) if directives is None else checked(kernel, directives)
@@ -152,9 +159,6 @@ class KernelLowering:
     def nest(self) -> Nest:
         """The whole kernel."""
         k, b = self.kernel, self.b
-        for is_it, reason in ((k.outer == "tiles", "products"),):
-            if is_it:
-                raise UnsupportedError(reason)
         t, own, begin, end = parameters = tuple([Name(n, 0) for n in PARAMETERS])
         b.reserved |= {*PARAMETERS, *k.arguments, *(o.name for o in k.operands)}
         listed = k.listed.names if k.listed else ()
@@ -177,6 +181,10 @@ class KernelLowering:
             self.rows_as_lanes(begin, end)
         elif k.in_tiles:
             TransposedRows(self).write(begin, end)
+        elif k.outer == "tiles":
+            with b.loop(begin, end, 1, stored(k.stages), "o") as turn:
+                self.at["o"] = turn
+                self.stage(k.stages[0], 0)
         else:
             self.rows(k.axes, begin, end)
         if self.streamed:
@@ -238,9 +246,9 @@ class KernelLowering:
         return self.known.get(extent, Known(extent))
 
     def note(self) -> str:
-        """The function that notes an index that does not fit."""
-        self.functions[NOTE] = NOTE_TEXT
-        return NOTE
+        """The function that notes an index that does not fit, if it is the first."""
+        self.functions[_NOTE] = _NOTE_TEXT
+        return _NOTE
 
     # -- rows
 
@@ -507,7 +515,8 @@ class KernelLowering:
         unit, lines, b = self.unit, Lines(), self.b
         unit.write_map = self.text_of_map
         if isinstance(stage, Gemm):
-            write_product(self.kernel, stage, lines, unit)
+            write = write_gemm if stage.plain and self.kernel.outer == "tiles" else write_product
+            write(self.kernel, stage, lines, unit)
         else:
             write_sort(self.kernel, stage, lines, unit)
         self.functions |= unit.helpers
@@ -640,7 +649,7 @@ class KernelLowering:
             if values.copies == 1:
                 self.in_turn(stage, values)
             for s in stage.body:
-                if store_at_last(values, runs, s):
+                if s in still or store_at_last(values, runs, s):
                     continue
                 if isinstance(s, Accumulate) and is_found(s):
                     self.position(s, values, running, start, stop)
@@ -668,6 +677,11 @@ class KernelLowering:
 
             adds = self.adds_rows(stage)
             windows = self.windows(stage)
+            still = [
+                s for s in stage.body if isinstance(s, Check) and self.stands_still(s, written)
+            ]
+            for s in still:
+                self.scope().check(s)
 
             def vectors(first: Any, last: Any, known: Known) -> None:
                 self.vectors(first, last, lanes, count, known, masked, written, body, adds, windows)
@@ -675,6 +689,16 @@ class KernelLowering:
             for name in leaves:
                 running[name] = self.per_copy(partial(self.b.variable, "d", "copy", 0))
             self.reduced(sums, running, vectors, start, stop, told, short, written)
+
+    def stands_still(self, s: Check, written: Set[str]) -> bool:
+        """Return whether an index is the same for all vectors of a map that writes operands."""
+        along = Values(self, self.kernel.lanes, True)
+        for e in postorder(roots(s)):
+            if along.moves_itself(e) or (e.op == "ref" and e.attribute not in self.refs):
+                return False
+            if isinstance(e.attribute, Access) and e.attribute.operand in written:
+                return False
+        return True
 
     def windows(self, stage: Map) -> list[Position]:
         """The positions whose ends vectors cross, if the body is short enough to be written twice
@@ -1570,6 +1594,26 @@ class KernelLowering:
             half //= 2
         own: Name = found[0]
         return own
+
+
+def in_blocks(s: Accumulate) -> bool:
+    """Return whether blocks of a row are reduced apart and combined by the counter rule."""
+    return COMBINERS[s.kind].rule == "tree"
+
+
+def is_by_key(s: Accumulate) -> bool:
+    """Return whether an extreme of floats is found by integers that are ordered as they are.
+
+    To join two floats so that NaN wins and -0 is below +0 takes several instructions, each of
+    which waits for the one before: 14 cycles for every vector of a row. The bits of a float, those
+    of negative ones inverted, are such an integer; a NaN becomes the one that wins.
+    """
+    return s.value.dtype.is_float and COMBINERS[s.kind].combine in ("maximum", "minimum")
+
+
+def key_dtype(s: Accumulate) -> DType:
+    """The element type of accumulators: of keys, or of the values themselves."""
+    return s.value.dtype.signed if is_by_key(s) else s.value.dtype
 
 
 class _Texts(dict[str, Any]):

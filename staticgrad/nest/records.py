@@ -16,11 +16,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
+from staticgrad.errors import CompileError
 from staticgrad.records import NamedTuple
 
 
-class UnsupportedError(Exception):
-    """A kernel that the nest does not cover yet; the message names the reason."""
+class UnsupportedError(CompileError):
+    """A kernel that cannot be written as a nest; the message names the reason."""
 
 
 class Name:

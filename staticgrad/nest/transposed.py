@@ -9,11 +9,10 @@ So a line is read once, and whole. Stores across memory fill a tile first.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from staticgrad.codegen.block_functions import element
 from staticgrad.codegen.expressions import VECTOR
-from staticgrad.codegen.transposed import loading, storing
 from staticgrad.ir.expr import BLOCKS, Access, Expr, postorder
 from staticgrad.ir.kernels.stages import Map, Store, roots
 from staticgrad.ir.kernels.together import MOST, whole_vectors
@@ -25,6 +24,60 @@ from staticgrad.types.dtype import DType
 
 if TYPE_CHECKING:
     from staticgrad.nest.lower import KernelLowering
+
+#: ``transposed(p, at, stride, high, wide, q)``: ``wide`` elements of each of ``high`` lines; the
+#: next lines are prefetched, whose distance no hardware follows.
+_LOAD: Final = """\
+def shared_transposed{lanes}_{kind}(p, at, stride, high, wide, q):
+    for square in range(0, wide, {lanes}):
+        if high >= {lanes} and wide >= square + {lanes}:
+            for row in range({lanes}, 2 * {lanes}):
+                prefetch(p, at + square + row * stride)
+            transpose{lanes}(p, at + square, stride, {lanes}, {lanes}, q, square * {lanes}, {lanes})
+        else:
+{rest}"""
+_MASKED: Final = (
+    "            transpose{lanes}(p, at + square, stride, high, wide - square,"
+    " q, square * {lanes}, {lanes})"
+)
+#: Where there are hardly any squares that are not whole, element by element: half of the code.
+_WHOLE: Final = """\
+            for row in range(0, {lanes}):
+                for line in range(0, {lanes}):
+                    if line < high and square + row < wide:
+                        one = load1(p, at + square + row + line * stride)
+                        store1(q, (square + row) * {lanes} + line, one)"""
+#: ``stored(p, at, stride, high, wide, q, left)``: ``high`` rows of ``wide`` elements each.
+_STORE: Final = """\
+def shared_stored{lanes}_{kind}(p, at, stride, high, wide, q, left):
+    for square in range(0, high, {lanes}):
+        if wide >= {lanes} and high >= square + {lanes}:
+            transpose{lanes}(q, square * {lanes}, {lanes}, {lanes}, {lanes}, p, at + square, stride)
+        else:
+            transpose{lanes}(q, square * {lanes}, {lanes}, high - square, wide, left, 0, {lanes})
+            m = mask{lanes}(high - square)
+            lines = wide
+            if lines > {lanes}:
+                lines = {lanes}
+            for line in range(0, lines):
+                store(p, at + square + line * stride, load{lanes}(left, line * {lanes}), m)"""
+
+
+def loading(dtype: DType, lanes: int, whole: bool) -> tuple[str, str]:
+    """Return the name and the text of the function that transposes lines of memory into a tile.
+
+    ``whole``: hardly any squares are not whole.
+    """
+    kind = f"{element(dtype)}{'_whole' if whole else ''}"
+    rest = (_WHOLE if whole else _MASKED).format(lanes=lanes)
+    name = f"shared_transposed{lanes}_{kind}"
+    return name, _LOAD.format(lanes=lanes, kind=kind, rest=rest)
+
+
+def storing(dtype: DType, lanes: int) -> tuple[str, str]:
+    """Return the name and the text of the function that stores a tile across memory."""
+    kind = element(dtype)
+    return f"shared_stored{lanes}_{kind}", _STORE.format(lanes=lanes, kind=kind)
 
 
 class LoadedTiles(NamedTuple):

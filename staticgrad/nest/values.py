@@ -78,13 +78,13 @@ class Values:
         """Choose how vectors are divided in a loop that computes all of ``wanted``."""
         moving: dict[Expr, None] = {}
         for e in postorder(wanted):
-            if self._moves_itself(e) or any(a in moving for a in e.args):
+            if self.moves_itself(e) or any(a in moving for a in e.args):
                 moving[e] = None
         shared = [e.args[1] for e in moving if e.op == "div" and e.args[1] not in moving]
         divisors = [e for e in shared if not is_power_of_two(e.attribute)]
         self.divides = divides_beside(divisors, sum(map(work, moving)))
 
-    def _moves_itself(self, e: Expr) -> bool:
+    def moves_itself(self, e: Expr) -> bool:
         """Return whether an expression is a vector, whatever its arguments are."""
         if not self.vector:
             return False
@@ -420,7 +420,7 @@ class Values:
         access: Any = e.attribute
         indices = e.args[: len(access.gather)]
         gathers = any(i in self.moving for i in indices)
-        moves = gathers or self._moves_itself(e)
+        moves = gathers or self.moves_itself(e)
         if moves:
             self.moving.add(e)
         fill = e.args[-1] if len(e.args) > len(indices) else None

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import staticgrad as sg
 from staticgrad import nest
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.parser import parse_kernel
@@ -28,7 +27,6 @@ from staticgrad.nest.directives import (
     checked,
     defaults,
 )
-from tests.codegen.golden import on_file
 from tests.codegen.kernel_meaning import Meaning
 from tests.codegen.random_kernels import random_kernel
 from tests.codegen.test_random_kernels import listed_of, memory_of, sizes_of, table_of, told
@@ -175,20 +173,53 @@ def test_each_row_is_loaded_once_by_interleaved_copies() -> None:
     assert alone.count("mask16(") == four.count("mask16(")
 
 
-def test_reasons_are_counted() -> None:
-    nest.REFUSED.clear()
-    assert nest.source(on_file("gemm"), current()) is None
-    assert nest.REFUSED == {"products": 1}
+LINES = "".join(f"    %{k}: f32 = mul %{k - 1}, %{k - 1}\n" for k in range(3, 40))
+TEXT = f"""\
+kernel(p0: inout f32, p1: in f32, p2: out f32; n0, n1) over i0: n0 {{
+  map j: n1 {{
+    %0: f32 = load p0[i0*n1 + j]
+    %1: f32 = load p1[i0]
+    %2: f32 = add %0, %1
+{LINES}    store p0[i0*n1 + j] = %39
+    @r0: f32 = sum %39
+  }}
+  scalar {{
+    store p2[i0] = @r0
+  }}
+}}
+"""
 
 
-def test_programs_run_by_nests_on_request() -> None:
-    x = sg.input("x", ("n", 40), "float32")
-    program = {"y": sg.nn.softmax(x)}
-    values = {"x": np.linspace(-3, 3, 280, dtype="f4").reshape(7, 40)}
-    plain = sg.compile(program)
-    with sg.options(nest=True):
-        nested = sg.compile(program)
-        found = nested.run(values)
-    assert {k.source for k in plain.kernels}.isdisjoint(k.source for k in nested.kernels)
-    for name, array in plain.run(values).items():
-        assert_same(found[name], array, name)
+def chain(links):
+    """A kernel of so many multiplications, each of the one before."""
+    lines = [f"    %{k}: f32 = mul %{k - 1}, %{k - 1}\n" for k in range(2, links + 2)]
+    start, end = TEXT.index("    %1:"), TEXT.index("    store p0")
+    head, rest = TEXT[:start] + "    %1: f32 = mul %0, %0\n", TEXT[end:]
+    return head + "".join(lines) + rest.replace("%39", f"%{links + 1}")
+
+
+STREAMS = "".join(
+    [f"    %{n}: f32 = load p1[j*{n}]\n" for n in range(40, 60)]
+    + [f"    %{n + 20}: f32 = add %{n}, %{n + 19}\n" for n in range(40, 60)]
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "bits", "count"),
+    [
+        (TEXT, 512, 4),  # bodies that wait
+        (TEXT.replace("store p0[i0*n1 + j]", "store p0[i0*n1 + j*2]"), 512, 1),  # another's element
+        (TEXT.replace("store p0[i0*n1 + j]", "store p0[i0]"), 512, 1),  # one element for all
+        (
+            TEXT.replace("    store p0", STREAMS + "    store p0").replace("sum %39", "sum %79"),
+            512,
+            1,
+        ),
+        (chain(100), 512, 8),  # few values are alive
+        (chain(100), 256, 4),
+        (chain(700), 512, 4),
+    ],
+)
+def test_how_many_vectors_are_interleaved(text: str, bits: int, count: int) -> None:
+    found = defaults(parse_kernel(text), Machine(vector_bits=bits))
+    assert [d.factor for d in found if isinstance(d, Interleave)] == [count] * (count > 1)

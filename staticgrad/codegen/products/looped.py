@@ -25,11 +25,11 @@ from typing import Final
 
 from staticgrad.codegen.block_functions import write_iterations
 from staticgrad.codegen.expressions import VECTOR, Lines, Unit, element, scaled, total
-from staticgrad.codegen.jammed import rows_of, write_decode
+from staticgrad.codegen.jammed import write_decode
 from staticgrad.codegen.products.gemm import stored_as_is
 from staticgrad.codegen.products.packing import Packing
 from staticgrad.codegen.products.tiles import Tiles
-from staticgrad.codegen.stages import Span, base_text, limit, scope_for, write_map, write_store
+from staticgrad.codegen.stages import base_text, limit, scope_for, write_store
 from staticgrad.ir.expr import Access, Position, load
 from staticgrad.ir.kernels.kernel import GEMM_BLOCK, Kernel
 from staticgrad.ir.kernels.stages import Axis, Extent, Gemm, gemm_chunk, nested, panel_columns
@@ -235,11 +235,7 @@ class LoopedProduct:
         if self.first:
             position.add(f"{self.first.name} = {w}_position")
             for stage in self.stage.fed:
-                if self.unit.write_map is not None:
-                    position.lines += self.unit.write_map(stage)
-                    continue
-                span = Span("0", str(stage.axis.extent))
-                write_map(self.kernel, stage, position, span, self.unit, rows_of(self.kernel, 1))
+                position.lines += self.unit.write_map(stage)
             position.add(f"{w}_origin = {w}_position * {w}_each")
             self._write_parts(position)
             count = f"{w}_deep" if self.first.past else self.first.extent

@@ -5,7 +5,7 @@ object is evaluated once, where the first statement needs it.
 
 Reductions of a row may search for the least or largest position at which a condition holds. Most
 vectors of a row have no such position, and behind the first one no other is the least. Writers
-compare positions where there are some, and leave the row (``codegen.lane_steps``).
+compare positions where there are some, and leave the row (``nest.lower``).
 
 How products are cut into iterations: chunks of rows times groups of panels of columns.
 

@@ -15,7 +15,7 @@ a stage is a vector. No bit depends on it: each lane computes what a row alone d
 Operands of a map that need a transposed access: along a vector, every element in another line.
 
 If a loop around the map goes along memory, as many of its rows as a vector has lanes read whole
-lines together, and write whole lines together. ``codegen.transposed`` writes that.
+lines together, and write whole lines together. ``nest.transposed`` writes that.
 
 Look-ups that are alike in all rows: checked indices along the vectors that no outer loop moves.
 Rows side by side check such indices once, and find each lane's place once.
