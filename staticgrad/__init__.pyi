@@ -2,6 +2,7 @@
 
 import passes as passes
 import staticgrad.bridges.jax as jax
+import staticgrad.bridges.scipy as scipy
 import staticgrad.bridges.sklearn as sklearn
 import staticgrad.bridges.torch as torch
 import staticgrad.distributed as distributed
@@ -230,14 +231,14 @@ __all__ = [
     "polyval", "positive", "pow", "power", "precision", "prod", "ptp", "quantile", "rad2deg",
     "random", "ravel", "reciprocal", "remainder", "repeat", "reshape", "result_type",
     "right_shift", "rint", "roll", "rot90", "round", "same_graph", "save", "scan",
-    "scatter_add", "scope", "searchsorted", "select", "shape", "show_config", "sigmoid", "sign",
-    "signbit", "sin", "sinc", "sinh", "size", "size_value", "sklearn", "sliding_window_view",
-    "sort", "sparse_hessian", "sparse_jacobian", "special", "split", "sqrt", "square",
-    "squeeze", "stack", "std", "stop_gradient", "subtract", "sum", "swapaxes", "switch", "take",
-    "take_along_axis", "tan", "tanh", "tensordot", "testing", "tile", "topk", "torch", "trace",
-    "tradeoff", "train", "transpose", "trapezoid", "tree", "tri", "tril", "triu", "trunc",
-    "uint16", "uint32", "uint64", "uint8", "unstack", "unwrap", "value_and_grad", "var", "vdot",
-    "vecdot", "vecmat", "vjp", "vmap", "vstack", "where", "while_loop", "xlogy", "xp", "zeros",
-    "zeros_like"
+    "scatter_add", "scipy", "scope", "searchsorted", "select", "shape", "show_config",
+    "sigmoid", "sign", "signbit", "sin", "sinc", "sinh", "size", "size_value", "sklearn",
+    "sliding_window_view", "sort", "sparse_hessian", "sparse_jacobian", "special", "split",
+    "sqrt", "square", "squeeze", "stack", "std", "stop_gradient", "subtract", "sum", "swapaxes",
+    "switch", "take", "take_along_axis", "tan", "tanh", "tensordot", "testing", "tile", "topk",
+    "torch", "trace", "tradeoff", "train", "transpose", "trapezoid", "tree", "tri", "tril",
+    "triu", "trunc", "uint16", "uint32", "uint64", "uint8", "unstack", "unwrap",
+    "value_and_grad", "var", "vdot", "vecdot", "vecmat", "vjp", "vmap", "vstack", "where",
+    "while_loop", "xlogy", "xp", "zeros", "zeros_like"
 ]
 __version__: str

@@ -170,6 +170,7 @@ MODULES = {
     "optim": "staticgrad.optim",
     "passes": "passes",
     "random": "staticgrad.functions.random",
+    "scipy": "staticgrad.bridges.scipy",
     "sklearn": "staticgrad.bridges.sklearn",
     "special": "staticgrad.functions.special",
     "testing": "staticgrad.testing",

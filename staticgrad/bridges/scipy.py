@@ -1,0 +1,310 @@
+"""SciPy's solvers over trees of arrays, with compiled derivatives.
+
+SciPy sees one vector of float64; functions see the containers, shapes and dtypes of ``x0``. Values
+and derivatives are programs that are compiled once for each function and kind of ``x0``. Public as
+``sg.scipy``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from staticgrad.errors import ArgumentError
+from staticgrad.errors.hints import attributes
+from staticgrad.errors.wording import kind_of, shown
+from staticgrad.functions.trees import flatten, paths, unflatten
+from staticgrad.ir.calls import public
+from staticgrad.ops.convert import astype
+from staticgrad.ops.indexing import concatenate
+from staticgrad.programs.derivatives import jvp, value_and_grad, vjp
+from staticgrad.programs.function import Function, function
+from staticgrad.programs.sparse import hessian, hvp, jacobian, sparse_jacobian
+from staticgrad.programs.transformed import made_once
+
+__all__ = [
+    "hessian_operator", "jacobian_operator", "least_squares", "minimize", "ravel", "root",
+]  # fmt: skip
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = attributes("sg.scipy", __all__)
+
+#: Methods of ``scipy.optimize.minimize`` in lower case -> the derivatives that they read; others
+#: read the gradient.
+_READ: Final = {
+    **dict.fromkeys(("nelder-mead", "powell", "cobyla", "cobyqa"), ""),
+    **dict.fromkeys(("newton-cg", "trust-ncg", "trust-krylov", "trust-constr"), "products"),
+    **dict.fromkeys(("dogleg", "trust-exact"), "hessian"),
+}
+
+
+@public
+def ravel(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
+    """Return the elements of a tree of arrays as one float64 vector, and the way back.
+
+    Args:
+        tree: floating arrays and numbers in containers; integers become float64.
+
+    Returns:
+        The vector, and a function from vectors to trees with the shapes and dtypes of this one. The
+        function takes values of a graph, too.
+
+    >>> vector, unravel = sg.scipy.ravel({"a": np.ones((2, 2)), "b": 3.0})
+    >>> vector, unravel(vector * 2)["a"].tolist()
+    (array([1., 1., 1., 1., 3.]), [[2.0, 2.0], [2.0, 2.0]])
+    """
+    leaves, shape = flatten(tree)
+    arrays = [np.asarray(leaf) for leaf in leaves]
+    for path, array in zip(paths(shape, "x"), arrays, strict=True):
+        if array.dtype.kind not in "fiu":
+            raise ArgumentError(f"{path} is {array.dtype}, not an array of numbers")
+    ends = np.cumsum([0, *(array.size for array in arrays)]).tolist()
+    kinds = [(a.shape, a.dtype.name if a.dtype.kind == "f" else "float64") for a in arrays]
+
+    def unravel(vector: Any) -> Any:
+        parts = [
+            vector[first:end].reshape(sizes).astype(dtype)
+            for first, end, (sizes, dtype) in zip(ends[:-1], ends[1:], kinds, strict=True)
+        ]
+        return unflatten(shape, parts)
+
+    vectors = [array.ravel() for array in arrays]
+    return np.concatenate([np.zeros(0), *vectors]).astype("float64"), unravel
+
+
+class _OfVectors:
+    """A function of a tree as functions of a vector: its value, derivatives and their products."""
+
+    def __init__(self, f: Callable[..., Any], unravel: Callable[[Any], Any]) -> None:
+        self._f, self._unravel = f, unravel
+        #: What a call gave -> the program; made when they are first called.
+        self._programs: dict[str, Function[..., Any]] = {}
+
+    def values(self, v: Any, *args: Any) -> Any:
+        """The results of the function, of values of a graph."""
+        return _joined(self._f(self._unravel(v), *args))
+
+    def slope(self, v: Any, *args: Any) -> Any:
+        value, slopes = value_and_grad(self._f)(self._unravel(v), *args)
+        return astype(value, "float64"), _joined(slopes)
+
+    def product(self, v: Any, way: Any, *args: Any) -> Any:
+        found = hvp(lambda x: self._f(x, *args), self._unravel(v), self._unravel(way))
+        return _joined(found)
+
+    def along(self, v: Any, way: Any, *args: Any) -> Any:
+        x, tangent = self._unravel(v), self._unravel(way)
+        return _joined(jvp(lambda x: self._f(x, *args), x, tangent, True)[1])
+
+    def back(self, v: Any, ct: Any, *args: Any) -> Any:
+        return vjp(lambda v: self.values(v, *args), v, ct, True)[1]
+
+    def value(self, v: Any, *args: Any) -> Any:
+        return astype(self._f(self._unravel(v), *args), "float64")
+
+    def matrix(self, v: Any, *args: Any) -> Any:
+        return jacobian(lambda v: self.values(v, *args), allow_disconnected=True)(v)
+
+    def curvature(self, v: Any, *args: Any) -> Any:
+        return hessian(lambda v: self.value(v, *args), allow_disconnected=True)(v)
+
+    def program(self, name: str) -> Function[..., Any]:
+        """The method of that name for arrays, compiled."""
+        if name not in self._programs:
+            self._programs[name] = function(getattr(self, name))
+        return self._programs[name]
+
+
+def _joined(tree: Any) -> Any:
+    leaves = [astype(leaf, "float64").ravel() for leaf in flatten(tree)[0]]
+    return concatenate(leaves) if len(leaves) > 1 else leaves[0]
+
+
+def _of_vectors(name: str, f: Any, x0: Any) -> tuple[_OfVectors, Any, Callable[[Any], Any]]:
+    if not callable(f):
+        raise ArgumentError(f"{name}: f is {kind_of(f)}, not a function")
+    vector, unravel = ravel(x0)
+    if not vector.size:
+        raise ArgumentError(f"{name}: x0 has no numbers")
+    leaves, tree = flatten(x0)
+    kinds = tuple([(np.shape(leaf), np.asarray(leaf).dtype.str) for leaf in leaves])
+    made = made_once(f, ("scipy", tree, kinds), lambda: _OfVectors(f, unravel))
+    return made, vector, unravel
+
+
+@public
+def minimize(
+    f: Callable[..., Any], x0: Any, args: tuple[Any, ...] = (), *, method: str | None = None,
+    **options: Any,
+) -> Any:  # fmt: skip
+    """Minimize a function of a tree of arrays by ``scipy.optimize.minimize``.
+
+    Methods that read a gradient get it, those of Newton's kind products with the Hessian too, and
+    ``dogleg`` and ``trust-exact`` the Hessian.
+
+    Args:
+        f: of ``x`` and ``args``, gives one number.
+        x0: where to begin: arrays in containers.
+        args: further arguments of f: arrays in containers; numbers and strings are static.
+        method: as SciPy's.
+        options: those of SciPy's function, ``bounds``, ``tol``, ...; constraints, bounds and
+            callbacks are in terms of the vector (``ravel``).
+
+    Returns:
+        SciPy's result, with ``x`` and ``jac`` in the containers of ``x0``.
+
+    >>> result = sg.scipy.minimize(
+    ...     lambda p: ((p["a"] - 1.0) ** 2).sum() + (p["b"] + 2.0) ** 2,
+    ...     {"a": np.zeros(2), "b": 0.0},
+    ... )
+    >>> result.x["a"].round(6), float(result.x["b"].round(6))
+    (array([1., 1.]), -2.0)
+    """
+    from scipy.optimize import minimize as scipy_minimize
+
+    own, vector, unravel = _of_vectors("minimize", f, x0)
+    reads = _READ.get((method or "").lower(), "gradient")
+    if reads:
+        options.setdefault("jac", True)
+    if reads == "products":
+        options.setdefault("hessp", own.program("product"))
+    if reads == "hessian":
+        options.setdefault("hess", own.program("curvature"))
+    fun = own.program("slope" if options.get("jac") is True else "value")
+    result = scipy_minimize(fun, vector, args=args, method=method, **options)
+    slope = "grad" if method == "trust-constr" else "jac"  # whose jac is that of the constraints
+    return _in_containers(result, unravel, ("x", slope))
+
+
+@public
+def root(
+    f: Callable[..., Any], x0: Any, args: tuple[Any, ...] = (), *, method: str = "hybr",
+    **options: Any,
+) -> Any:  # fmt: skip
+    """Find a zero of a function of a tree of arrays by ``scipy.optimize.root``.
+
+    ``hybr`` and ``lm`` get the Jacobian, ``krylov`` its products; other methods read values alone.
+    In a function that is traced or differentiated, use ``sg.implicit.root``.
+
+    Args:
+        f: of ``x`` and ``args``, gives as many numbers as x has, in any containers.
+        x0, args, method, options: as ``minimize``.
+
+    Returns:
+        SciPy's result, with ``x`` in the containers of ``x0``.
+
+    >>> sg.scipy.root(lambda x: {"y": x**3 - 8.0}, np.array([1.0])).x.round(6)
+    array([2.])
+    """
+    from scipy.optimize import root as scipy_root
+
+    own, vector, unravel = _of_vectors("root", f, x0)
+    if method in ("hybr", "lm"):
+        options.setdefault("jac", own.program("matrix"))
+    result = scipy_root(own.program("values"), vector, args=args, method=method, **options)
+    return _in_containers(result, unravel, ("x",))
+
+
+@public
+def least_squares(
+    f: Callable[..., Any], x0: Any, args: tuple[Any, ...] = (), *, jac: str = "dense",
+    **options: Any,
+) -> Any:  # fmt: skip
+    """Minimize a sum of squared residuals by ``scipy.optimize.least_squares``.
+
+    Args:
+        f: of ``x`` and ``args``, gives residuals in containers.
+        x0, args, options: as ``minimize``.
+        jac: "dense", "sparse" (``sg.sparse_jacobian``), or "products": a ``LinearOperator``, for
+            Jacobians that do not fit into memory.
+
+    Returns:
+        SciPy's result, with ``x`` and ``grad`` in the containers of ``x0``.
+
+    >>> t = np.linspace(0.0, 1.0, 5)
+    >>> def residuals(p, seen):
+    ...     return p["a"] * np.exp(p["rate"] * t) - seen
+    >>> seen = 2.0 * np.exp(-t)
+    >>> fit = sg.scipy.least_squares(residuals, {"a": 1.0, "rate": 0.0}, (seen,))
+    >>> float(fit.x["a"].round(6)), float(fit.x["rate"].round(6))
+    (2.0, -1.0)
+    """
+    from scipy.optimize import least_squares as scipy_least_squares
+
+    own, vector, unravel = _of_vectors("least_squares", f, x0)
+    kinds: dict[str, Callable[[], Any]] = {
+        "dense": lambda: own.program("matrix"),
+        "sparse": lambda: sparse_jacobian(own.values),
+        "products": lambda: lambda v, *args: _jacobian_operator(own, v, args),
+    }
+    if jac not in kinds:
+        raise ArgumentError(f"least_squares: jac is {shown(jac)}", hint=f"one of {[*kinds]}")
+    result = scipy_least_squares(
+        own.program("values"), vector, jac=kinds[jac](), args=args, **options
+    )
+    return _in_containers(result, unravel, ("x", "grad"))
+
+
+@public
+def jacobian_operator(f: Callable[..., Any], x: Any, *args: Any) -> Any:
+    """Return the Jacobian of a function at ``x`` as a ``scipy.sparse.linalg.LinearOperator``.
+
+    Products are forward mode, those of the transpose reverse mode; no matrix is made.
+
+    Args:
+        f: of ``x`` and ``args``, gives values in containers.
+        x: arrays in containers. Its elements are the columns, in the order of ``ravel``.
+        args: further arguments of f.
+
+    >>> J = sg.scipy.jacobian_operator(lambda x: x["a"] ** 2, {"a": np.array([1.0, 2.0])})
+    >>> J.shape, J @ np.array([1.0, 1.0]), J.T @ np.array([1.0, 0.0])
+    ((2, 2), array([2., 4.]), array([2., 0.]))
+    """
+    own, vector, _ = _of_vectors("jacobian_operator", f, x)
+    return _jacobian_operator(own, vector, args)
+
+
+def _jacobian_operator(own: _OfVectors, v: Any, args: tuple[Any, ...]) -> Any:
+    from scipy.sparse.linalg import LinearOperator
+
+    count = own.program("values")(v, *args).size
+    along, back = own.program("along"), own.program("back")
+    return LinearOperator(
+        (count, v.size),
+        matvec=lambda way: along(v, _vector(way), *args),
+        rmatvec=lambda ct: back(v, _vector(ct), *args),
+        dtype=np.float64,
+    )
+
+
+@public
+def hessian_operator(f: Callable[..., Any], x: Any, *args: Any) -> Any:
+    """Return the Hessian of a function at ``x`` as a ``scipy.sparse.linalg.LinearOperator``.
+
+    Args:
+        f: of ``x`` and ``args``, gives one number.
+        x, args: as ``jacobian_operator``.
+
+    >>> H = sg.scipy.hessian_operator(lambda x: (x**3).sum(), np.array([1.0, 2.0]))
+    >>> H @ np.array([1.0, 1.0])
+    array([ 6., 12.])
+    """
+    from scipy.sparse.linalg import LinearOperator
+
+    own, vector, _ = _of_vectors("hessian_operator", f, x)
+    product = own.program("product")
+    times = lambda way: product(vector, _vector(way), *args)  # noqa: E731
+    return LinearOperator((vector.size,) * 2, matvec=times, rmatvec=times, dtype=np.float64)
+
+
+def _vector(given: Any) -> Any:
+    return np.ascontiguousarray(given, "float64").reshape(-1)
+
+
+def _in_containers(result: Any, unravel: Callable[[Any], Any], names: tuple[str, ...]) -> Any:
+    for name in names:
+        if name in result:
+            result[name] = unravel(np.asarray(result[name]))
+    return result

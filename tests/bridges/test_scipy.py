@@ -1,0 +1,133 @@
+"""SciPy's solvers over trees, beside SciPy's own on vectors and NumPy's formulas."""
+
+import numpy as np
+import pytest
+from scipy import optimize
+from scipy.sparse.linalg import LinearOperator, cg
+
+import staticgrad as sg
+from staticgrad.errors import ArgumentError
+
+START = {"a": np.array([-1.2, 1.0]), "b": [np.array([[0.5]]), 2.0]}
+
+
+def rosenbrock(p, scale):
+    """Of the vector of all numbers of ``START``."""
+    x = np.concatenate([p["a"], p["b"][0].ravel(), p["b"][1].reshape(1)])
+    return (scale * (x[1:] - x[:-1] ** 2) ** 2 + (1.0 - x[:-1]) ** 2).sum()
+
+
+METHODS = [
+    *(None, "CG", "BFGS", "L-BFGS-B", "TNC", "SLSQP", "Newton-CG", "trust-ncg"),
+    *("trust-krylov", "trust-exact", "trust-constr", "Nelder-Mead", "Powell"),
+]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_finds_the_minimum_in_the_containers_of_the_start(method):
+    options = {"maxiter": 3000} if method in ("Nelder-Mead", "TNC") else {}
+    if method == "TNC":
+        options = {"maxfun": 3000}
+    found = sg.scipy.minimize(rosenbrock, START, (10.0,), method=method, options=options)
+    assert found.x["a"].shape == (2,)
+    assert found.x["b"][0].shape == (1, 1)
+    for leaf in sg.tree.leaves(found.x):
+        np.testing.assert_allclose(leaf, 1.0, atol=2e-3)
+    if method not in ("Nelder-Mead", "Powell", "trust-constr"):
+        assert found.jac["b"][0].shape == (1, 1)
+
+
+def test_bounds_and_float32_are_passed_on():
+    start = {"x": np.ones(3, "float32")}
+    seen = []
+
+    def f(p):
+        seen.append(p["x"].dtype)
+        return ((p["x"] + 1.0) ** 2).sum()
+
+    found = sg.scipy.minimize(f, start, bounds=[(0.5, None)] * 3)
+    assert found.x["x"].dtype == np.float32
+    np.testing.assert_array_equal(found.x["x"], 0.5)
+    assert {str(each) for each in seen} == {"float32"}
+
+
+def test_a_function_is_traced_once_for_several_solves():
+    traced = []
+
+    def f(x, shift):
+        traced.append(1)
+        return ((x - shift) ** 2).sum()
+
+    for shift in (1.0, 2.0, 3.0):
+        found = sg.scipy.minimize(f, np.zeros(2), (np.array([shift, 0.0]),))
+        np.testing.assert_allclose(found.x, [shift, 0.0], atol=1e-6)
+    assert len(traced) == 1
+
+
+def system(x):
+    return {"p": x["u"] + 0.5 * (x["u"] - x["v"]) ** 3 - 1.0, "q": x["v"] + x["u"] ** 3 / 4}
+
+
+@pytest.mark.parametrize("method", ["hybr", "lm", "krylov", "broyden1"])
+def test_roots(method):
+    start = {"u": np.array([0.1, 0.2]), "v": np.array([0.3, 0.1])}
+    found = sg.scipy.root(system, start, method=method)
+    assert found.success
+    for leaf in sg.tree.leaves(sg.function(system)(found.x)):
+        np.testing.assert_allclose(leaf, 0.0, atol=1e-5)
+
+
+TIMES = np.linspace(0.0, 1.0, 8)
+
+
+def residuals(p, seen):
+    return [p["a"] * np.exp(p["rate"] * TIMES) - seen]
+
+
+@pytest.mark.parametrize("jac", ["dense", "sparse", "products"])
+def test_least_squares(jac):
+    seen = 2.0 * np.exp(-TIMES) + 0.01 * np.cos(40 * TIMES)
+    found = sg.scipy.least_squares(residuals, {"a": 1.0, "rate": 0.0}, (seen,), jac=jac)
+    expected = optimize.least_squares(
+        lambda x: x[0] * np.exp(x[1] * TIMES) - seen, [1.0, 0.0], xtol=1e-12
+    )
+    np.testing.assert_allclose([found.x["a"], found.x["rate"]], expected.x, rtol=1e-6)
+    assert found.nfev < 20
+
+
+def test_operators_are_their_matrices():
+    random = np.random.default_rng(0)
+    w = random.normal(size=(5, 3))
+    x = {"a": random.normal(size=3), "unused": np.ones(2)}
+    jacobian = sg.scipy.jacobian_operator(lambda p, w: {"y": np.tanh(w @ p["a"])}, x, w)
+    expected = np.zeros((5, 5))
+    expected[:, :3] = (1 - np.tanh(w @ x["a"]) ** 2)[:, None] * w
+    assert isinstance(jacobian, LinearOperator)
+    np.testing.assert_allclose(jacobian @ np.eye(5), expected, atol=1e-14)
+    np.testing.assert_allclose(jacobian.T @ np.eye(5), expected.T, atol=1e-14)
+
+    hessian = sg.scipy.hessian_operator(lambda x, w: ((w @ x) ** 2).sum(), x["a"], w)
+    np.testing.assert_allclose(hessian @ np.eye(3), 2 * w.T @ w, rtol=1e-12)
+    step, status = cg(hessian, np.ones(3), rtol=1e-12)
+    assert status == 0
+    np.testing.assert_allclose(step, np.linalg.solve(2 * w.T @ w, np.ones(3)), rtol=1e-8)
+
+
+def test_ravel_is_undone():
+    vector, unravel = sg.scipy.ravel(START)
+    np.testing.assert_array_equal(vector, [-1.2, 1.0, 0.5, 2.0])
+    again = unravel(vector)
+    assert sg.tree.flatten(again)[1] == sg.tree.flatten(START)[1]
+    x = sg.input("x", (4,), "float64")
+    assert unravel(x)["b"][0].shape == (1, 1)
+
+
+def test_what_is_refused():
+    with pytest.raises(ArgumentError, match="not a function"):
+        sg.scipy.minimize(3.0, np.zeros(2))
+    with pytest.raises(ArgumentError, match="no numbers"):
+        sg.scipy.minimize(lambda x: x, {})
+    with pytest.raises(ArgumentError, match=r"x\['a'\] is <U1"):
+        sg.scipy.ravel({"a": "b"})
+    with pytest.raises(ArgumentError, match="jac is 'full'"):
+        sg.scipy.least_squares(lambda x: x, np.zeros(2), jac="full")
