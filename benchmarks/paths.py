@@ -335,7 +335,7 @@ PATHS: Final = (
     Path(
         "columns",
         _LOWERED + "windows.strips:by_columns",
-        _returns(None),
+        _returns(False),
         row="conv:7x7/2 | 8, 3 to 64 at 112x112:result",
     ),
     Path(

@@ -16,7 +16,7 @@ from staticgrad.lowering.windows.maps import WindowMaps
 from staticgrad.lowering.windows.places import WindowLowering
 from staticgrad.lowering.windows.pooled import PooledMaps, PooledStrips, PooledTiles
 from staticgrad.lowering.windows.products import WindowProducts
-from staticgrad.lowering.windows.strips import WindowPhases, WindowStrips, by_columns, has_phases
+from staticgrad.lowering.windows.strips import WindowColumns, WindowStrips, by_columns, has_phases
 from staticgrad.lowering.windows.tiles import WindowTileFilters, WindowTiles
 from staticgrad.preparation.windows import is_fed
 
@@ -38,12 +38,9 @@ def lower_windows(groups: GroupValues, group: Group) -> LoweredStep:
             return WindowFilters(groups, group).lowered()
         if anchor.form.parts:
             return WindowPoints(groups, group).lowered()
-        columns = by_columns(anchor)
-        if columns is not None:
-            return columns(groups, group).lowered()
-        if has_phases(anchor.form):
-            return WindowPhases(groups, group).lowered()
-        strips = anchor.form.lies_in_strips
+        if by_columns(anchor):
+            return WindowColumns(groups, group).lowered()
+        strips = anchor.form.lies_in_strips or has_phases(anchor.form)
         return (WindowStrips if strips else WindowProducts)(groups, group).lowered()
     return WindowMaps(groups, group).lowered()
 

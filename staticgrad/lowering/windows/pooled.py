@@ -15,7 +15,7 @@ from staticgrad.fusion.groups import Group, GroupValues, Home, Key
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Expr, Position
 from staticgrad.ir.forms import WindowAxis, WindowProduct, WindowReduce
-from staticgrad.ir.kernels.stages import Extent, Map, Store
+from staticgrad.ir.kernels.stages import Map, Store
 from staticgrad.lowering.operands import VECTOR, LoweredStep
 from staticgrad.lowering.windows.maps import largest_of, place_of, sum_of
 from staticgrad.lowering.windows.places import AxisPlace, WindowLowering, along, ends
@@ -98,11 +98,12 @@ class _Pooled(WindowLowering):
 class PooledStrips(_Pooled, WindowStrips):
     """Pools over the results of a convolution, strip by strip."""
 
-    def _strip(self, extent: Size, out: Size, inner: Size) -> int:
-        step = self.steps(len(self.wide))[0]
-        return -(-super()._strip(extent, out, inner) // step) * step
+    def _cut(self, out: Size, inner: Size) -> tuple[int, int]:
+        step, (strip, images) = self.steps(len(self.axes))[0], super()._cut(out, inner)
+        return -(-strip // step) * step, images
 
-    def _followed(self, out: Size, found: Sequence[Size]) -> Map:
+    def _followed(self, out: Size, phases: Sequence[int], kept: Sequence[bool]) -> Map:
+        found = [axis.found for axis in self.axes]
         count = len(found)
         names = [self._fresh() for _ in found[1:]] + [VECTOR]
         i = self._fresh()
@@ -132,19 +133,17 @@ class PooledStrips(_Pooled, WindowStrips):
 
     def _result(self, i: str, names: Sequence[str], tap: Tap) -> Expr:
         steps = self.steps(len(names))
-        moved: list[tuple[str, Extent]] = [(i, self.argument(self.panels))]
+        moved: list[tuple[str, Size]] = [(i, self.panels)]
         positions: list[Position] = []
         start: Size = sum(k * apart for k, apart in zip(tap[:-1], self.apart[:-1], strict=True))
         for name, step, apart in zip(names[:-1], steps[:-1], self.apart[:-1], strict=True):
-            moved.append((name, self.argument(step * apart)))
+            moved.append((name, step * apart))
         if steps[-1] == 1:
             moved.append((names[-1], 1))
         else:
             positions.append(Position(((names[-1], steps[-1]),), tap[-1]))
-        if start != 0:
-            positions.append(Position((), self.argument(start)))
         dtype = self.read.type.dtype
-        return ex.load(self._scratch(RESULT, moved, *positions), dtype.compute).cast(dtype)
+        return ex.load(self._scratch(RESULT, moved, start, *positions), dtype.compute).cast(dtype)
 
 
 class PooledTiles(_Pooled, WindowTiles):
