@@ -28,6 +28,7 @@ from staticgrad.errors import (
 from staticgrad.errors.tracebacks import boundary, bounded
 from staticgrad.errors.wording import shown
 from staticgrad.families import like
+from staticgrad.functions.operand_kinds import by_all_operands
 from staticgrad.ir.calls import public
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.kinds import AnyValue, binding_kind
@@ -777,6 +778,7 @@ def append(x: Operand[AnyValue], values: Operand[AnyValue], axis: int | None = N
     return concatenate([x, values], axis)
 
 
+@by_all_operands
 def block(blocks: Any) -> Value:
     """Blocks, in lists nested as the axes are, put together: innermost lists side by side.
 

@@ -344,6 +344,10 @@ FURTHER = {
         ((0.5, 4), {}),
     ],
     ("gradient", "varargs"): [((A, 0.5), {}), ((A, 0.5, [0.0, 1.0, 3.0]), {})],
+    ("gradient", "edge_order"): [
+        ((DEEP, [0.0, 0.5, 2.0, 2.25]), {"axis": 2, "edge_order": 2}),
+        ((DEEP, 0.5), {"axis": -1, "edge_order": 2}),
+    ],
     ("cross", "axis"): [((A.T, B.T), {"axis": 0})],
     ("cross", "axisa"): [((A.T, B), {"axisa": 0})],
     ("cross", "axisb"): [((A, B.T), {"axisb": 0})],
@@ -375,6 +379,43 @@ FURTHER = {
     ("clip", "min"): [((A,), {"min": 0.0})],
     ("clip", "max"): [((A,), {"max": 1.0})],
     ("broadcast_to", "subok"): [((A, (2, 2, 3)), {"subok": True})],
+}
+
+
+#: Function -> operands of further calls.
+OPERANDS = {
+    "append": [(A, [1.0, 2.0])],
+    "array_equal": [(A, A), (A, A[:1]), (NAN, NAN)],
+    "array_split": [(DEEP, 3, 2), (DEEP, 5, 0)],
+    "atleast_3d": [(V,), (A,)],
+    "block": [([V, V, 3.0],), ([[A, A[:, :1]], [B[:1], B[:1, :1]]],)],
+    "broadcast_arrays": [(V, DEEP[:, :1, :1])],
+    "column_stack": [([A.T, V[:3]],)],
+    "concatenate": [([DEEP, DEEP[:, :0], DEEP[:, :1]], 1), ([A, B], None)],
+    "cov": [(ROWS, B), (V,)],
+    "diag": [(V,), (V, 2), (V, -3), (A, 1)],
+    "diagonal": [(DEEP, 2, 1, 2), (DEEP, -1, 2, 1), (DEEP, 7)],
+    "diff": [(A, 2, 0)],
+    "flip": [(DEEP, 1), (DEEP, (0, 2))],
+    "hstack": [([V, V[:2]],)],
+    "isclose": [(NAN, NAN), (A, A + 1e-9)],
+    "linspace": [(0.0, 3.0, 1), (0.0, 3.0, 0), (0.0, 3.0, 4)],
+    "meshgrid": [(V, ROWS[0], INTS), (V,)],
+    "moveaxis": [(DEEP, (0, 1), (2, 0))],
+    "repeat": [(DEEP, 3, 1), (DEEP, [2, 0, 1], 1), (DEEP, 0, 0)],
+    "reshape": [(DEEP, (4, -1)), (DEEP, (-1,)), (DEEP, (2, 3, 2, 2))],
+    "roll": [(DEEP, 5), (DEEP, -1, 1), (DEEP, (1, 2), (0, 2)), (DEEP, (1, 1), (2, 2))],
+    "rot90": [(DEEP, 3, (2, 0)), (DEEP, -2)],
+    "split": [(DEEP, 2, 2), (DEEP, [1, 2], 1), (DEEP, [1, 9], 1)],
+    "squeeze": [(DEEP[:, :1], 1), (DEEP[:1, :, :1],)],
+    "stack": [([A, B], 1), ([A, B, A], -1)],
+    "tile": [(DEEP, (2, 1, 3, 2)), (DEEP, (2, 2))],
+    "trace": [(DEEP, 1, 1, 2)],
+    "transpose": [(DEEP, (2, 0, 1)), (DEEP, (0, -1, 1))],
+    "trapezoid": [(A, [0.0, 0.5, 2.0])],
+    "unwrap": [(A * 2.5,)],
+    "vecdot": [(A, V[:3])],
+    "vstack": [([V, DEEP[0]],)],
 }
 
 
@@ -439,7 +480,8 @@ def parameters(name):
 def samples(name):
     """The calls that are tried for a function: of each parameter, and by NumPy's names."""
     args = base(name)
-    yield Sample(name, "the operands", args, {})
+    for each in (args, *OPERANDS.get(name, ())):
+        yield Sample(name, "the operands", each, {})
     for word in parameters(name):
         yield from about(name, word, args)
     for (function, word), calls in FURTHER.items():

@@ -89,39 +89,6 @@ def test_refusals():
     )
 
 
-def test_filled_arrays_as_numpy():
-    x = sg.input("x", ("n", 2), "float64")
-    array = np.arange(6.0).reshape(3, 2)
-    pairs = [
-        (sg.zeros((2, 3)), np.zeros((2, 3), np.float32)),
-        (sg.ones(2, "int8"), np.ones(2, np.int8)),
-        (sg.full((2, 2), 7), np.full((2, 2), 7)),
-        (sg.full((2, 3), [1.0, 2, 3], "float32"), np.full((2, 3), [1, 2, 3], np.float32)),
-        (sg.zeros_like(x) + x, array),
-        (np.ones_like(x) * x, array),
-        (np.full_like(x, 2.5) + x, array + 2.5),
-        (sg.full_like(x, 3, "int64") * sg.astype(x, "int64"), 3 * array.astype(int)),
-        (sg.eye(3), np.eye(3, dtype=np.float32)),
-        (sg.eye(2, 4, dtype="int64"), np.eye(2, 4, dtype=np.int64)),
-        (np.tril(x @ x.T), np.tril(array @ array.T)),
-        (np.triu(x @ x.T, 1), np.triu(array @ array.T, 1)),
-        (sg.tril(np.ones((2, 2, 3), np.float32), -1), np.tril(np.ones((2, 2, 3), np.float32), -1)),
-    ]
-    for found, expected in pairs:
-        result = run(found, {"x": array})
-        assert result.dtype == expected.dtype
-        np.testing.assert_array_equal(result, expected)
-
-
-@pytest.mark.parametrize(
-    "args", [(5,), (2, 5), (2, 9, 3), (5, 0, -2), (0,), (5, 2), (0, 7, 7), (-3, 3)]
-)
-def test_arange_as_numpy(args):
-    found = run(sg.arange(*args))
-    assert found.dtype == np.int64
-    np.testing.assert_array_equal(found, np.arange(*args))
-
-
 def test_arange_to_a_named_size():
     x = sg.input("x", ("n",), "float32")
     n = x.shape[0]

@@ -91,17 +91,6 @@ def test_two_derivatives(name):
     check_gradients((sg.sin(CASES[name](sg.tanh(x))) ** 2).sum(), {"x": LINE})
 
 
-@pytest.mark.parametrize("shape", [(5,), ("n",)])
-@pytest.mark.parametrize(
-    "options", [{}, {"left": -9.0, "right": 9.0}, {"period": 4.0}, {"period": -1.5}]
-)
-def test_interp_as_numpy(shape, options):
-    xp, fp = sg.input("xp", shape, "float64"), sg.input("fp", shape, "float64")
-    feeds = {"xp": PLACES, "fp": HEIGHTS}
-    found = run(np.interp(AT, xp, fp, **options), feeds)
-    np.testing.assert_allclose(found, np.interp(AT, PLACES, HEIGHTS, **options), rtol=1e-12)
-
-
 def test_interp_of_one_point_and_its_slopes():
     found = run(sg.interp(AT, [1.0], [3.0], left=0.0))
     np.testing.assert_array_equal(found, np.interp(AT, [1.0], [3.0], left=0.0))
@@ -132,12 +121,6 @@ def test_windows_as_numpy(window, axis):
 def test_there_is_no_window_longer_than_a_named_axis(size, window):
     view = sg.sliding_window_view(sg.input("x", ("n", 3), "float64"), window, axis=0)
     assert run(view, {"x": np.ones((size, 3))}).shape == (0, 3, window)
-
-
-def test_polynomials_as_numpy():
-    for p in ([2.0, -1.0, 0.5], [3], []):
-        expected = np.polyval(p, AT)
-        np.testing.assert_allclose(run(sg.polyval(np.asarray(p), AT)), expected, rtol=1e-14)
 
 
 @pytest.mark.thinned(3)

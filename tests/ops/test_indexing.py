@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
 
 import staticgrad as sg
 from staticgrad.autodiff.reverse import grad
@@ -22,19 +21,6 @@ from tests.ops.graphs import run
 from tests.ops.messages import assert_each_refused, assert_refused
 
 INTEGERS = [d.numpy for d in ALL_DTYPES if d.is_integer]
-
-
-@given(
-    shape=st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple),
-    of=st.lists(st.integers(0, 3), max_size=2).map(tuple),
-    data=st.data(),
-)
-def test_take_as_numpy(shape, of, data):
-    axis = data.draw(st.none() | st.integers(-len(shape), len(shape) - 1))
-    size = int(np.prod(shape)) if axis is None else shape[axis]
-    rng = np.random.default_rng(0)
-    array, places = rng.normal(size=shape), rng.integers(-size, size, of)
-    np.testing.assert_array_equal(run(sg.take(array, places, axis)), np.take(array, places, axis))
 
 
 def test_take_of_named_sizes():
@@ -82,18 +68,6 @@ def test_scatter_add_of_other_axes_and_sizes_has_a_gradient(rng):
     totals = sg.scatter_add(x, np.array([1, 0, 1, 1]), 2)
     derivative = grad((totals * totals).sum(), x)
     np.testing.assert_array_equal(run(derivative, {"x": [1.0, 2, 3, 4]}), [16, 4, 16, 16])
-
-
-@pytest.mark.parametrize("axis", [0, 1, -1])
-def test_take_along_axis_as_numpy(axis, rng):
-    array = rng.normal(size=(3, 4, 5))
-    places = np.argsort(array, axis)
-    np.testing.assert_array_equal(
-        run(sg.take_along_axis(array, places, axis)), np.take_along_axis(array, places, axis)
-    )
-    x = sg.input("x", (3, 4, 5), "float64")
-    found = run(np.take_along_axis(x, places - 1, axis), {"x": array})
-    np.testing.assert_array_equal(found, np.take_along_axis(array, places - 1, axis))
 
 
 def test_take_along_axis_broadcasts_and_adds_duplicates(rng):

@@ -7,6 +7,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.eager import Tensor
+from staticgrad.errors import StaticgradError
 from staticgrad.ir.functional import numpy_function
 from tests.diagonals import every_nth
 from tests.numpy_names import covered
@@ -67,6 +68,31 @@ def test_graphs_give_the_same(name):
     for arrays in (sg.evaluate(graph, feeds), sg.compile(graph).run(feeds)):
         for sample, places in expected:
             table.check([arrays[place] for place in places], sample)
+
+
+@every_function
+def test_named_sizes_give_the_same(name):
+    """Each sample over named sizes, where the function takes these; equal ones have one name."""
+    for sample in table.samples(name):
+        if table.refusal(sample) is not None:
+            continue
+        feeds, inputs = {}, []
+
+        def fed(array, feeds=feeds, inputs=inputs):
+            shape = tuple(f"n{size}" if size > 1 else size for size in array.shape)
+            inputs.append(sg.input(f"x{len(feeds)}", shape, array.dtype.name))
+            feeds[f"x{len(feeds)}"] = array
+            return inputs[-1]
+
+        try:
+            found = table.results(table.called(sample, fed, "sg"))
+        except StaticgradError:
+            continue
+        outputs = {
+            str(k): value if isinstance(value, sg.Value) else sg.constant(value)
+            for k, value in enumerate(found)
+        }
+        table.check([*sg.evaluate(sg.Graph(outputs, inputs=inputs), feeds).values()], sample)
 
 
 #: What options are computed by formulas of our own, and is smooth where the samples are.

@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 import staticgrad as sg
 from staticgrad.errors import ArgumentError, AxisError, EmptyReductionError, RankError
@@ -13,56 +13,12 @@ from tests.compiled.agreement import assert_same
 from tests.ops.graphs import run
 from tests.ops.messages import assert_refused
 
-METHODS = ["linear", "lower", "higher", "midpoint", "nearest"]
-
 
 def matrix(rng, shape, kind):
     x = rng.normal(size=shape)
     if kind == "nan":
         return np.where(rng.random(shape) < 0.3, np.nan, x)
     return np.round(x) if kind == "ties" else x
-
-
-def numpys(name, *args, **options):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # rows of NaN alone
-        return np.asarray(getattr(np, name)(*args, **options))
-
-
-@settings(deadline=None)
-@given(
-    shape=st.tuples(st.integers(1, 4), st.integers(1, 7)),
-    kind=st.sampled_from(["plain", "nan", "ties"]),
-    axis=st.sampled_from([None, 0, 1, -1, (0, 1)]),
-    keepdims=st.booleans(),
-    named=st.booleans(),
-    nan=st.sampled_from(["", "nan"]),
-)
-def test_medians_as_numpy(shape, kind, axis, keepdims, named, nan):
-    array = matrix(np.random.default_rng(0), shape, kind)
-    x = sg.input("x", ("m", "n") if named else shape, "float64")
-    found = run(getattr(sg, nan + "median")(x, axis, keepdims=keepdims), {"x": array})
-    expected = numpys(nan + "median", array, axis, keepdims=keepdims)
-    assert found.shape == expected.shape
-    np.testing.assert_array_equal(found, expected)
-
-
-@settings(deadline=None)
-@given(
-    shape=st.tuples(st.integers(1, 3), st.integers(1, 7)),
-    q=st.floats(0, 1) | st.sampled_from([0.0, 0.25, 0.5, 1.0, (0.1, 0.9), ((0.2,), (0.4,))]),
-    method=st.sampled_from(METHODS),
-    axis=st.sampled_from([None, 0, 1]),
-    named=st.booleans(),
-    nan=st.sampled_from(["", "nan"]),
-)
-def test_quantiles_as_numpy(shape, q, method, axis, named, nan):
-    array = matrix(np.random.default_rng(1), shape, nan or "plain")
-    x = sg.input("x", ("m", "n") if named else shape, "float64")
-    found = run(getattr(sg, nan + "quantile")(x, q, axis, method=method), {"x": array})
-    expected = numpys(nan + "quantile", array, np.asarray(q), axis, method=method)
-    assert found.shape == expected.shape
-    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-15)
 
 
 def test_special_values_and_dtypes():
@@ -136,31 +92,6 @@ def test_compiled_statistics_of_any_size():
         for kind in ("plain", "nan"):
             feeds = {"x": matrix(np.random.default_rng(5), shape, kind).astype("float32")}
             assert_same(f.run(feeds), sg.evaluate(graph, feeds), str(shape))
-
-
-@given(
-    edges=st.lists(st.integers(-3, 3), max_size=5).map(sorted),
-    down=st.booleans(),
-    right=st.booleans(),
-)
-def test_digitize_as_numpy(edges, down, right):
-    bins = np.array(edges[::-1] if down else edges, float)
-    x = np.arange(-4, 5, 0.5).reshape(2, 9)
-    np.testing.assert_array_equal(run(sg.digitize(x, bins, right)), np.digitize(x, bins, right))
-    if not down:
-        found = sg.digitize(x, sg.input("bins", ("n",), "float64"), right)
-        np.testing.assert_array_equal(run(found, {"bins": bins}), np.digitize(x, bins, right))
-
-
-@given(
-    element=st.lists(st.sampled_from([0.0, -0.0, 1.0, np.nan, np.inf]), max_size=6),
-    others=st.lists(st.sampled_from([0.0, 2.0, np.nan, np.inf]), max_size=5),
-    invert=st.booleans(),
-)
-def test_isin_as_numpy(element, others, invert):
-    expected = np.isin(np.array(element), np.array(others), invert=invert)
-    found = run(sg.isin(np.array(element), np.array(others), invert=invert))
-    np.testing.assert_array_equal(found, expected)
 
 
 @given(

@@ -21,25 +21,6 @@ from tests.ops.graphs import run
 from tests.ops.messages import assert_each_refused, assert_refused
 
 
-@pytest.mark.parametrize("axis", [None, 0, 1, -1, (0, 2)])
-def test_flip_as_numpy(axis):
-    array = np.arange(24.0).reshape(2, 3, 4)
-    np.testing.assert_array_equal(run(sg.flip(array, axis)), np.flip(array, axis))
-    x = sg.input("x", ("a", "b", "c"), "float64")
-    for some in (array, array[:0], array[:, :1]):
-        np.testing.assert_array_equal(run(np.flip(x, axis), {"x": some}), np.flip(some, axis))
-
-
-@pytest.mark.parametrize(
-    "width", [1, (1, 2), ((1, 2),), ((0, 1), (2, 0)), np.array([[1, 0], [0, 1]])]
-)
-def test_pad_as_numpy(width):
-    array = np.arange(1.0, 7.0).reshape(2, 3)
-    np.testing.assert_array_equal(run(sg.pad(array, width)), np.pad(array, width))
-    x = sg.input("x", ("n", 3), "float64")
-    np.testing.assert_array_equal(run(np.pad(x, width), {"x": array}), np.pad(array, width))
-
-
 def test_named_sizes_pad_join_and_promote():
     n = sg.dim("n")
     x = sg.input("x", (n, 2), "float64")
@@ -64,19 +45,6 @@ def test_named_sizes_pad_join_and_promote():
     assert sg.stack([1, 2.5]).dtype == "float64"
     assert run(sg.concatenate([np.array([1], np.int8), np.array([300], np.int16)]))[1] == 300
     assert sg.concatenate([x]) is x
-
-
-@pytest.mark.parametrize("axis", [0, 1, -1, None])
-def test_concatenate_as_numpy(axis):
-    arrays = [np.ones((2, 3)), np.zeros((2, 3)), np.full((2, 3), 7.0)]
-    found = run(sg.concatenate(arrays, axis))
-    np.testing.assert_array_equal(found, np.concatenate(arrays, axis))
-
-
-@pytest.mark.parametrize("axis", [0, 1, 2, -1])
-def test_stack_as_numpy(axis):
-    arrays = [np.arange(6.0).reshape(2, 3), np.ones((2, 3))]
-    np.testing.assert_array_equal(run(sg.stack(arrays, axis)), np.stack(arrays, axis))
 
 
 def test_refusals():
@@ -138,39 +106,6 @@ def test_slices_by_numbers_that_no_axis_reaches(bound):
     np.testing.assert_array_equal(found["up to"], array[:bound])
     np.testing.assert_array_equal(found["steps"], array[1::bound])
     np.testing.assert_array_equal(found["back"], array[::-bound])
-
-
-CALLS = [
-    {"mode": "constant", "constant_values": ((1.0, 2.0), (3.0, 4.0))},
-    {"mode": "edge"},
-    {"mode": "reflect"},
-    {"mode": "symmetric"},
-    {"mode": "reflect", "reflect_type": "odd"},
-    {"mode": "symmetric", "reflect_type": "odd"},
-    {"mode": "wrap"},
-    {"mode": "linear_ramp", "end_values": (2.0, -3.0)},
-    {"mode": "maximum"},
-    {"mode": "mean", "stat_length": 2},
-    {"mode": "median"},
-    {"mode": "minimum", "stat_length": ((1, 9), (2, 1))},
-]
-WIDTHS = [((2, 3), (0, 1)), ((0, 7), (1, 0)), 1]
-
-
-@pytest.mark.thinned(4)
-@pytest.mark.parametrize(
-    "options", CALLS, ids=lambda options: options["mode"] + options.get("reflect_type", "")
-)
-def test_named_sizes(options):
-    x = sg.input("x", ("n", "m"), "float64")
-    out = {str(k): np.pad(x, width, **options) for k, width in enumerate(WIDTHS)}
-    f = sg.compile(sg.Graph(out))
-    for shape in ((4, 3), (1, 2), (2, 1)):
-        array = np.random.default_rng(1).normal(size=shape)
-        found = f.run({"x": array})
-        for k, width in enumerate(WIDTHS):
-            wanted = np.pad(array, width, **options)
-            np.testing.assert_allclose(found[str(k)], wanted, rtol=1e-14, atol=1e-15)
 
 
 @pytest.mark.parametrize("number", [0, 0.0, -0.0, np.float32(-0.0)])

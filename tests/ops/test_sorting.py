@@ -1,7 +1,5 @@
 """sort, argsort, topk, searchsorted: against NumPy, in every mode, with their derivatives."""
 
-import pickle
-
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -9,7 +7,6 @@ from hypothesis import given, settings, strategies as st
 import staticgrad as sg
 from passes.cse import CommonSubexpressions
 from passes.fold import Fold
-from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.errors import (
     ArgumentError,
     AxisError,
@@ -21,18 +18,14 @@ from staticgrad.errors import (
     SizeGuardError,
 )
 from staticgrad.ir.kernels.stages import Sort as SortStage
-from staticgrad.lowering.fuse import fuse
-from staticgrad.ops.sorting import SearchSorted, Sort, TopK
-from staticgrad.testing import check_gradients, check_op
+from staticgrad.testing import check_gradients
 from staticgrad.types.dtype import ALL_DTYPES, I64
 from tests.compiled.agreement import assert_same
 from tests.limits import NUMPY_DTYPES
 from tests.ops.array_samples import mixed
 from tests.ops.graphs import run
 from tests.ops.messages import assert_refused
-from tests.schedules import run_schedule
 
-MODES = [{"backend": "numba"}, {"jit": False}]
 WHOLE = ("float32", "int64")  # of both widths: a kernel that sorts takes 50 to 100 ms to compile
 PROGRAMS = {}
 
@@ -106,55 +99,6 @@ def test_compiled_rows_as_numpy(dtype, shape, seed, kind):
     assert_same(found, {name: wanted[name] for name in found}, kind)
 
 
-@given(
-    shape=st.lists(st.integers(0, 4), min_size=1, max_size=4).map(tuple),
-    descending=st.booleans(),
-    data=st.data(),
-)
-def test_any_axis_as_numpy(shape, descending, data):
-    axis = data.draw(st.integers(-len(shape), len(shape) - 1))
-    x = mixed(np.random.default_rng(0), shape, data.draw(st.sampled_from(NUMPY_DTYPES)))
-    values = run(sg.sort(x, axis, descending=descending))
-    if not descending:
-        np.testing.assert_array_equal(values, np.sort(x, axis))
-        np.testing.assert_array_equal(run(sg.argsort(x, axis)), np.argsort(x, axis, kind="stable"))
-    else:
-        np.testing.assert_array_equal(values, np.flip(np.sort(x, axis), axis))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("mode", MODES, ids=str)
-def test_every_mode_gives_the_same_bytes(mode):
-    rng = np.random.default_rng(1)
-    feeds = {}
-    outputs = {}
-    compiled_by_numba = mode.get("backend") == "numba"  # which takes its time
-    for dtype in ("float32",) if compiled_by_numba else ("float32", "float64", "int8", "uint64"):
-        feeds[dtype] = mixed(rng, (2, 90), next(d for d in ALL_DTYPES if d.numpy == dtype))
-        x = sg.input(dtype, (2, "n"), dtype)
-        outputs |= {f"s{dtype}": sg.sort(x), f"a{dtype}": sg.argsort(x, 0)}
-        outputs[f"v{dtype}"], outputs[f"i{dtype}"] = sg.topk(x, 2)
-        outputs[f"p{dtype}"] = sg.searchsorted(sg.sort(x[0]), x)
-    graph = sg.Graph(outputs)
-    with sg.options(**mode):
-        assert_same(sg.compile(graph).run(feeds), sg.evaluate(graph, feeds), str(mode))
-
-
-def test_numpys_functions_and_arguments():
-    x = sg.input("x", (2, 3), "float32")
-    array = np.array([[3, 1, np.nan], [0.0, -0.0, -1]], "float32")
-    feeds = {"x": array}
-    for found, expected in (
-        (np.sort(x), np.sort(array)),
-        (np.sort(x, axis=0, kind="stable"), np.sort(array, axis=0)),
-        (np.sort(x, axis=None), np.sort(array, axis=None)),
-        (np.sort(x, stable=True), np.sort(array)),
-        (np.argsort(x, axis=0), np.argsort(array, axis=0, kind="stable")),
-        (np.searchsorted(x[1], [0.0, 5.0], side="right"), [3, 3]),
-    ):
-        assert same_bytes(run(found, feeds), np.asarray(expected).astype(found.dtype.numpy))
-
-
 @pytest.mark.parametrize(
     ("make", "kind", "words"),
     [
@@ -197,18 +141,6 @@ def test_k_may_be_a_size():
         assert_same(f.run({"x": array}), {"values": array[order], "places": order})
 
 
-def test_text_pickle_and_equality_of_two_results():
-    x = sg.input("x", ("n",), "float32")
-    values, places = sg.topk(x, 5)
-    graph = sg.Graph({"places": places, "values": values})
-    assert "%0, %1: f32[5], i64[5] = topk{axis=0, k=5}(%x)" in str(graph)
-    for again in (sg.parse(str(graph)), pickle.loads(pickle.dumps(graph))):
-        assert sg.same_graph(again, graph)
-        assert again["places"].index == 1
-    swapped = sg.Graph({"places": values, "values": places})
-    assert not sg.same_graph(swapped, graph)
-
-
 def test_equal_sorts_merge_and_constant_ones_fold():
     x = sg.input("x", (4,), "float32")
     graph = sg.Graph({"values": sg.sort(x), "places": sg.argsort(x)})
@@ -239,44 +171,6 @@ def test_a_kernel_writes_only_the_results_that_are_read():
         assert len(stage.stores) == count
     buffers = sg.compile(sg.sort(x)).schedule.buffers
     assert not any(b.dtype == I64 and b.role == "temp" for b in buffers)
-
-
-def test_the_scratch_is_counted():
-    x = sg.input("x", ("n",), "float32")
-    f = sg.compile(sg.sort(x), threads=1)
-    assert f.plan(n=1000).peak_bytes == 2 * 8 * 1000
-    wide = sg.compile(sg.sort(sg.input("x", (4, "n"), "float64")), threads=1)
-    assert wide.plan(n=1000).peak_bytes == 4 * 8 * 1000
-    few = sg.compile(sg.topk(x, 8)[1], threads=1)
-    assert few.plan(n=10**6).peak_bytes == 2 * 8 * (2 * 8 + 32)
-
-
-@pytest.mark.slow
-def test_policies_and_fusion_change_no_byte():
-    x = sg.input("x", (8, 90), "float32")
-    y = sg.tanh(x)
-    for _ in range(3):
-        values, places = sg.topk(sg.tanh(sg.sort(y) * 1.5), 40)
-        y = sg.concatenate([values, -values[:, ::-1] * places[:, :1].astype("float32")], 1)
-    total = (y * y).sum()
-    graph = sg.Graph({"total": total, "slope": sg.grad(total, x), "places": places})
-    feeds = {"x": np.random.default_rng(6).normal(size=(8, 90)).astype("float32")}
-    wanted = sg.compile(graph).run(feeds)
-    for policy in ("store_all", "sqrt", "recompute"):
-        assert_same(sg.compile(graph, checkpoint=policy).run(feeds), wanted, policy)
-    least = sg.compile(graph, checkpoint="recompute").peak_bytes
-    assert_same(sg.compile(graph, memory_budget=least).run(feeds), wanted, "budget")
-    sizes = {}
-    plain = run_schedule(fuse(graph, merge=False), graph, feeds, sizes)
-    assert_same({name: plain[name] for name in wanted}, wanted, "every node by itself")
-
-
-@pytest.mark.slow
-def test_the_public_check_of_ops_takes_several_results():
-    rows = [(np.array([[0.3, -1.0, 2.0], [5.0, 0.1, 0.7]]),)]
-    check_op(Sort(1), rows, rough=[(np.array([[0.0, -0.0, np.nan]]),)])
-    check_op(TopK(0, 1), rows)
-    check_op(SearchSorted(), [(np.array([1.0, 2.0]), np.array([1.5, 0.0]))])
 
 
 def test_cotangents_go_where_the_values_came_from():

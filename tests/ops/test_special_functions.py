@@ -16,53 +16,6 @@ from tests.ops.elementwise_samples import special as special_values
 from tests.ops.graphs import op_names, run
 from tests.ops.messages import assert_refused
 
-X = np.array([-3.5, -1.0, -0.6, -0.0, 0.0, 0.3, 0.9, 1.0, 2.5, 40.0, np.inf, -np.inf, np.nan])
-
-UNARY = (
-    "exp2 log2 log10 cbrt tan arcsin arccos arctan sinh cosh arcsinh arccosh arctanh deg2rad"
-    " rad2deg isnan isinf isfinite signbit nan_to_num fabs sinc round negative positive absolute"
-    " sign floor ceil trunc exp expm1 log log1p sqrt sin cos tanh square rint reciprocal"
-)
-BINARY = (
-    "arctan2 hypot logaddexp copysign heaviside floor_divide remainder fmod fmax fmin add subtract"
-    " multiply divide maximum minimum power equal not_equal less less_equal greater"
-    " greater_equal logical_and logical_or logical_xor"
-)
-
-
-@pytest.mark.parametrize("name", UNARY.split())
-def test_functions_of_one_operand(name):
-    x = sg.input("x", X.shape, "float64")
-    with np.errstate(all="ignore"):
-        expected, of_integers = getattr(np, name)(X), getattr(np, name)(np.array([1, 0]))
-    for found in (run(getattr(sg, name)(x), {"x": X}), run(getattr(np, name)(x), {"x": X})):
-        assert found.dtype == expected.dtype
-        # NumPy's sinc is not exactly 0 at whole numbers.
-        np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-16)
-        np.testing.assert_array_equal(np.signbit(found[3:5]), np.signbit(expected[3:5]))
-    if name not in ("rint", "reciprocal"):  # integers stay integers, or become floating
-        assert run(getattr(sg, name)(np.array([1, 0]))).dtype == of_integers.dtype
-
-
-@pytest.mark.parametrize("name", BINARY.split())
-def test_functions_of_two_operands(name):
-    x = sg.input("x", (X.size, 1), "float64")
-    with np.errstate(all="ignore"):
-        expected = getattr(np, name)(X[:, None], X)
-    for found in (getattr(sg, name)(x, X), getattr(np, name)(x, X)):
-        np.testing.assert_allclose(run(found, {"x": X[:, None]}), expected, rtol=1e-13)
-
-
-def test_other_spellings_of_numpy():
-    x = sg.input("x", (2,), "float64")
-    feeds = {"x": np.array([0.25, -0.5])}
-    for function in (np.asin, np.acos, np.atan, np.asinh, np.atanh, np.radians, np.degrees):
-        np.testing.assert_allclose(run(function(x), feeds), function(feeds["x"]))
-    for function in (np.mod, np.true_divide):
-        np.testing.assert_allclose(run(function(x, 0.3), feeds), function(feeds["x"], 0.3))
-    np.testing.assert_allclose(run(np.around(x, 1), feeds), np.around(feeds["x"], 1))
-
-
 #: Op -> NumPy's function, the domain, the largest error in units of the last place.
 COMPOSED = {
     "tan": (np.tan, (-20.0, 20.0), 4.0),
