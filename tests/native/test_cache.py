@@ -7,13 +7,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from staticgrad import native
 from staticgrad.native import cache, jit, loader, target
 from staticgrad.native.jit import ObjectCode
-from tests.native.support import run_table
 
 SOURCE = """
 def kernel(t, own, begin, end):
@@ -120,17 +118,6 @@ def test_an_entry_under_the_key_of_another_is_not_read(fresh):
     assert cache.recall("other") == "2"
 
 
-def test_an_entry_that_is_no_object_is_compiled_anew(fresh, monkeypatch):
-    source = SOURCE.format(constant="0.75")
-    name = cache.key(f"vector\0{source}", target.host())
-    cache.write(name, ObjectCode(b"no ELF", jit.symbol_of(source, "vector")))
-    monkeypatch.setattr(loader, "_addresses", {})
-    assert native.kernel(source).origin == "compiled"
-    found = cache.read(name)
-    assert found is not None
-    assert found.elf.startswith(b"\x7fELF")
-
-
 def test_without_a_directory_kernels_are_compiled(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("STATICGRAD_CACHE_DIR", str(tmp_path / "file" / "below"))
@@ -182,39 +169,6 @@ def test_the_longest_unused_entries_go(fresh, monkeypatch):
     assert held == {0, *range(101 - len(held), 100)}
     assert not cache.write("long", ObjectCode(bytes(100_001), "symbol"))
     assert total(fresh) <= 100_000
-
-
-def test_entries_of_the_future_go_first(fresh):
-    """The clock was set back: what is used now stays, and what is read anew has a time of now."""
-    code = ObjectCode(bytes(5_000), "symbol")
-    ahead = time.time() + 400 * 86400
-    for name in ("now", "ahead", "read"):
-        cache.write(name, code)
-    for name in ("ahead", "read"):
-        os.utime(cache.path_of(fresh, name), (ahead, ahead))
-    assert cache.read("read") == code
-    assert cache.path_of(fresh, "read").stat().st_mtime < ahead
-    assert cache.prune(total(fresh) - 1) == 1
-    assert cache.read("ahead") is None
-    assert cache.read("now") == cache.read("read") == code
-
-
-def test_entries_of_other_installations_go_after_a_month(fresh, monkeypatch):
-    cache.write("own", ObjectCode(b"", "symbol"))
-    for name, days in (("0123456789ab-young.kernel", 29), ("old.kernel", 31)):
-        (fresh / name).write_bytes(b"of another version")
-        os.utime(fresh / name, (0, time.time() - days * 86400))
-    os.utime(cache.path_of(fresh, "own"), (0, 0))
-    monkeypatch.setattr(cache, "_fills", {})  # as a new process counts
-    cache.write("another", ObjectCode(b"", "symbol"))
-    names = {"own", "another"}
-    assert {path.name for path in fresh.iterdir()} == {
-        "0123456789ab-young.kernel",
-        *(cache.path_of(fresh, name).name for name in names),
-    }
-    assert cache.info().others == 1
-    assert cache.prune() == 1
-    assert cache.info().others == 0
 
 
 CROWD = """
@@ -280,18 +234,3 @@ define void @sg_entry() #0 {
     for length in (0, 10, 70, len(code.elf) - 100):
         with pytest.raises(Exception, match="ELF"):
             loader.check(code.elf[:length], "sg_entry", target.host())
-
-
-def test_library_calls_resolve():
-    source = """
-def kernel(t, own, begin, end):
-    p = ptr_f64(t[0])
-    store1(p, 0, fmod(load1(p, 0), load1(p, 1)))
-"""
-    x = np.array([7.5, 2.0])
-    record = np.array([x.ctypes.data], np.int64)
-    table = np.array(
-        [native.Row(native.kernel(source).address, record.ctypes.data, 0, 1, 0)], np.int64
-    )
-    run_table(table, 0, 1)
-    assert x[0] == 1.5

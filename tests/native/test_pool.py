@@ -1,7 +1,6 @@
 """The pool of workers: every group runs once, whoever claims it and whoever is stopped where."""
 
 import ctypes
-import errno
 import os
 import platform
 import signal
@@ -19,11 +18,6 @@ from staticgrad.native.table.pool import Pool
 from tests.diagonals import diagonals
 from tests.native.pool_points import Counted, pool_of
 from tests.native.test_process import python
-
-#: ``pthread_create``.
-_CREATE = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 4)
-#: ``clock_gettime``.
-_CLOCK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.POINTER(ctypes.c_int64))
 
 #: Flags that say how many groups a claim takes.
 AHEAD = 0, pool_code.HALVES, pool_code.EIGHTHS, pool_code.EIGHTHS | pool_code.KEEPS
@@ -45,18 +39,6 @@ def test_every_group_runs_once(threads, grain, ahead):
         assert (pool.state.sections > 0) == (threads > 1)
 
 
-@pytest.mark.parametrize("first", range(6))
-@pytest.mark.parametrize("ahead", AHEAD)
-def test_parts_of_sections_run_too(first, ahead):
-    """The driver may be asked for rows of which only some belong to a section."""
-    with pool_of(3) as pool:
-        counted = Counted(pool, 3, [9, 4, 7, 2, 5, 3], 2, sections=[1, 4, 1], ahead=ahead)
-        for last in range(first, 7):
-            native.driver()(counted.blocks.ctypes.data, first, last)
-        for row, elements in enumerate(counted.elements):
-            np.testing.assert_array_equal(elements, max(0, 6 - row) if row >= first else 0)
-
-
 @pytest.mark.thinned
 @diagonals(3, ("threads", range(2, 17)), ("point", pool_code.POINTS), ("ahead", AHEAD))
 def test_workers_that_are_stopped_at_random_claims(threads, point, ahead):
@@ -73,46 +55,6 @@ def test_workers_that_are_stopped_at_random_claims(threads, point, ahead):
         counted = Counted(pool, threads, [11, 30, 2, 17], 1, sections=[1, 3], ahead=ahead)
         counted.run(native.driver(), 4)
         counted.check(4)
-
-
-@pytest.mark.parametrize(
-    ("ahead", "wanted"),
-    [*zip(AHEAD, ([1] * 32, [9, 4, 2, 1] * 2, [15, 1] * 2, [15, 1] * 2), strict=True)],
-)
-def test_who_goes_ahead_takes_most_of_what_is_left(ahead, wanted):
-    """Of both parts: the worker makes no claim until the caller has run all groups."""
-    done, ran = threading.Event(), list[int]()
-
-    def stop(worker, point):
-        if worker == 1 and point == 0:
-            assert done.wait(60)
-        if worker == 0 and point == 2:
-            ran.append(int(counted.counts[0, 0]))
-
-    with pool_of(2, stop) as pool:
-        counted = Counted(pool, 2, [10, 22], 1, sections=[2], ahead=ahead)
-        counted.run(native.driver())
-        done.set()
-        counted.check(1)
-    assert np.diff([0, *ran]).tolist() == wanted
-
-
-@pytest.mark.parametrize(("flags", "own"), [(0, False), (pool_code.KEEPS, True)])
-def test_parts_that_are_kept_are_left_to_their_workers(flags, own):
-    """The worker comes late; who has finished looks for it without end, or takes all at once."""
-    ran = [0, 0]
-
-    def stop(worker, point):
-        if worker == 1 and point == 0 and not ran[1]:
-            time.sleep(0.05)
-        if point == 2:
-            ran[worker] += 1
-
-    with pool_of(2, stop, looks=2**62) as pool:
-        counted = Counted(pool, 2, [32], 1, sections=[1], ahead=flags)
-        counted.run(native.driver())
-        counted.check(1)
-    assert (ran == [16, 16]) == own
 
 
 def test_each_claim_in_turn_is_stopped():
@@ -186,36 +128,6 @@ def test_a_stall_is_followed_by_runs_alone():
         counted.check(done + 2)
 
 
-@pytest.mark.parametrize("works", [False, True])
-def test_a_wait_is_a_stall_where_the_worker_has_no_processor(works):
-    """The worker takes one of two groups and the caller waits, for long."""
-    waits, claimed = threading.Event(), threading.Event()
-
-    def stop(worker, point):
-        if worker == 0 and point == 0 and not waits.is_set():
-            _until(claimed.is_set)  # the caller leaves one group to the worker
-        if worker == 1 and point == 1 and not claimed.is_set():
-            claimed.set()
-            waits.wait(60)
-            time.sleep(0.01)
-        if worker == 0 and point == 2:
-            waits.set()
-
-    def clock(number, words):
-        """That of the system; those of threads go with it, or stand still."""
-        now = time.monotonic_ns() if number == time.CLOCK_MONOTONIC or works else 0
-        words[0], words[1] = divmod(now, 10**9)
-        return 0
-
-    called = _CLOCK(clock)
-    with pool_of(2, stop, penalties=True) as pool:
-        pool.set("clock", ctypes.cast(called, ctypes.c_void_p).value or 0)
-        counted = Counted(pool, 2, [2], 1)
-        counted.run(native.driver())
-        counted.check(1)
-        assert pool.state.stalls == (0 if works else 1)
-
-
 def test_workers_sleep_and_wake():
     with pool_of(2) as pool:
         counted = Counted(pool, 2, [64], 1)
@@ -285,17 +197,6 @@ def test_signals_do_not_come_to_workers():
         assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
-def test_a_thread_that_cannot_be_made_is_not_missed():
-    with pool_of(4) as pool:
-        refuse = _CREATE(lambda *arguments: errno.EAGAIN)
-        pool.set("create", ctypes.cast(refuse, ctypes.c_void_p).value or 0)
-        counted = Counted(pool, 4, [64], 1)
-        counted.run(native.driver(), 10)
-        counted.check(10)
-        assert pool.state.threads == 0
-        assert pool.get("wanted") == 0
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_a_child_starts_anew():
     """The child has none of the threads: what another thread had open there is closed."""
@@ -339,23 +240,6 @@ print("ended")
 def test_a_process_ends_while_workers_and_other_threads_run():
     for _ in range(3):
         assert python(AT_THE_END) == "ended"
-
-
-NEVER = """
-import sys
-import numpy as np
-import staticgrad as sg
-from staticgrad.native.table import pool
-x = sg.input("x", ("n", 30))
-f = sg.compile(sg.exp(x).sum(), threads=2)
-f.run({"x": np.ones((4, 30), "f4")})
-print(pool.present())
-"""
-
-
-@pytest.mark.slow
-def test_what_shares_nothing_makes_no_pool():
-    assert python(NEVER) == "None"
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from staticgrad import native
 from staticgrad.config import options
 from staticgrad.errors import CPUError, SelfTestError
 from staticgrad.native import jit, loader, target
-from tests.native.support import assembly, run_table
+from tests.native.support import run_table
 
 ADD = """
 def kernel(t, own, begin, end):
@@ -71,16 +71,6 @@ def test_rows_run_in_order(on):
     np.testing.assert_array_equal(x, wanted)
     np.testing.assert_array_equal(y, np.arange(20.0))
     assert all(kernel.native is on for kernel in kernels)
-
-
-def test_statistics_count_origins():
-    before = native.statistics()
-    native.kernel(ADD.format(factor="0.125"))
-    native.kernel(ADD.format(factor="0.125"))
-    after = native.statistics()
-    assert after.memory == before.memory + 1
-    assert after.compiled + after.disk == before.compiled + before.disk + 1
-    assert after.compile_seconds >= before.compile_seconds
 
 
 STATE = """
@@ -249,55 +239,3 @@ def test_old_processors_are_refused_with_a_code(missing):
     with pytest.raises(CPUError, match=rf"no {missing}; .*x86-64-v3") as error:
         target._x86_ladder("x86_64-unknown-linux-gnu", "core2", features)
     assert "SG502" in str(error.value)
-
-
-def test_targets_are_explicit():
-    host = target.host()
-    assert host.cpu
-    assert "+fma" in host.features or not host.triple.startswith("x86_64")
-    if host.vector_bits == 512:
-        source = ADD.format(factor="7.0")
-        assert "zmm" in assembly(source)
-        assert "zmm" not in assembly(source, target.ladder()[-1])
-
-
-CROWDED = """
-import ctypes
-import numpy as np
-import staticgrad as sg
-
-libc = ctypes.CDLL(None)
-libc.mmap.restype = ctypes.c_void_p
-libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
-libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-
-def reserved(size):
-    return libc.mmap(None, size, 0, 0x4022, -1, 0)
-
-def result(k):
-    x = value = sg.input("x", ("n",), sg.float32)
-    for _ in range(k):
-        value = sg.tanh(value * 1.5)
-    return sg.compile(sg.Graph(sg.exp(value))).run({"x": np.zeros(3, np.float32)})["output"]
-
-result(0)
-starts = [int(line.split("-")[0], 16) for line in open("/proc/self/maps")]
-lowest = min(start for start in starts if start > 1 << 46)
-pages = []
-for size in (1 << 30, 1 << 26, 1 << 22, 1 << 18, 1 << 14, 1 << 12):
-    while (at := reserved(size)) > lowest:
-        pages.append(at)
-    libc.munmap(at, size)
-assert reserved(5 << 30) < lowest
-for page in pages[-40::7]:
-    libc.munmap(page, 4096)
-print([float(sum(result(k))) for k in range(1, 6)])
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="it reserves memory as Linux does")
-def test_kernels_are_loaded_where_only_single_pages_are_free(tmp_path):
-    """The sections of an object lie together, also if what lies between is 5 GB away."""
-    printed = python(CROWDED, STATICGRAD_CACHE_DIR=str(tmp_path))
-    assert printed == str([3.0] * 5)

@@ -5,7 +5,6 @@ import functools
 import numpy as np
 import pytest
 
-from staticgrad.errors import CompileError
 from staticgrad.native.language.kinds import ELEMENTS, LANES
 from staticgrad.types.dtype import ALL_DTYPES
 from tests.native.support import MODES, call
@@ -134,31 +133,6 @@ def test_integers_are_rounded_once(dtype, source, mode):
             assert np.array_equal(found, expected | (1 << (dtype.bits - 1)))
 
 
-@pytest.mark.thinned
-@EVERY_MODE
-@EVERY_STORED
-@pytest.mark.parametrize("target", ["b8", "i8", "i32", "i64", "u8", "u32", "u64"])
-def test_other_elements_take_what_float32_gives_them(dtype, target, mode):
-    patterns = np.arange(1 << dtype.bits, dtype=np.uint16)[:: 97 if mode == "python" else 1]
-    wide = converted(patterns, dtype.code, "f32", mode)
-    wanted = converted(wide, "f32", target, mode)
-    assert np.array_equal(converted(patterns, dtype.code, target, mode), wanted)
-
-
-@pytest.mark.thinned(3)
-@EVERY_MODE
-@EVERY_STORED
-def test_literals_are_rounded_once(dtype, mode):
-    middle, below, above = (each[::1501] for each in between(dtype))
-    numbers = [*middle, *np.nextafter(middle, 0), *np.nextafter(middle, np.inf)]
-    even = np.where(below % 2 == 0, below, above)
-    lines = [f"    store1(q, {i}, {dtype.code}x1({float(n)!r}))" for i, n in enumerate(numbers)]
-    source = f"def kernel(t, own, begin, end):\n    q = ptr_{dtype.code}(t[0])\n" + "\n".join(lines)
-    found = np.zeros(len(numbers), np.uint16)
-    call(source, [found], [], 0, 1, mode=mode)
-    assert np.array_equal(found, np.concatenate([even, below, above]))
-
-
 @pytest.mark.thinned(7)
 @EVERY_MODE
 @EVERY_STORED
@@ -173,17 +147,3 @@ def test_what_no_number_is_stays_one(dtype, lanes, mode):
         wanted = np.array([np.nan, np.nan, np.inf, -np.inf, np.inf, -np.inf, 0.0, -0.0] * 3)
         np.testing.assert_array_equal(found, wanted)
         np.testing.assert_array_equal(np.signbit(found[2:8]), np.signbit(wanted[2:8]))
-
-
-@EVERY_MODE
-@EVERY_STORED
-@pytest.mark.parametrize("text", ["a + a", "a < a", "-a", "maximum(a, a)", "hsum(b)", "word(a)"])
-def test_there_is_no_arithmetic(dtype, text, mode):
-    source = f"""
-def kernel(t, own, begin, end):
-    p = ptr_{dtype.code}(t[0]); a = load1(p, 0); b = load2(p, 0)
-    c = {text}
-"""
-    refused = TypeError if mode == "python" else CompileError
-    with pytest.raises(refused, match=r"does not take|not an operation|word of"):
-        call(source, [np.zeros(2, np.uint16)], [], 0, 1, mode=mode)

@@ -69,33 +69,3 @@ def test_what_other_objects_define_is_bound_when_it_is_loaded():
     module = str(jit.compiler(target.host()).module([text]))
     (number,) = re.findall(r"^declare i64 @getpid\(\) #(\d+)", module, re.MULTILINE)
     assert f"attributes #{number} = {{ nonlazybind }}" in module
-
-
-def test_others_keep_the_passes_that_kernels_leave_out():
-    """An option of LLVM is the process's: what Numba emits between two kernels must not feel it."""
-    text = """define void @sg_steps(ptr %p, i64 %n, i64 %width) #0 {
-entry:
-  br label %loop
-loop:
-  %i = phi i64 [ 0, %entry ], [ %next, %loop ]
-  %row = mul i64 %i, %width
-  %place = getelementptr i64, ptr %p, i64 %row
-  store i64 %i, ptr %place, align 8
-  %next = add i64 %i, 1
-  %more = icmp slt i64 %next, %n
-  br i1 %more, label %loop, label %done
-done:
-  ret void
-}
-"""
-    compiler = jit.compiler(target.host())
-
-    def by_others():
-        return bytes(target.machine(target.host()).emit_object(compiler.module([text])))
-
-    before = by_others()
-    ours = compiler.emit([text], 2)
-    assert by_others() == before != ours
-    with pytest.raises(RuntimeError, match="expected"):
-        compiler.emit(["define nothing"], 2)
-    assert by_others() == before

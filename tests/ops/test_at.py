@@ -167,41 +167,6 @@ def test_derivatives_of_factors_at_zeros():
 
 
 @pytest.mark.thinned(3)
-@pytest.mark.parametrize("dtype", ["float32", "int8", "uint64"])
-def test_factors_of_every_kind_of_number(dtype, rng):
-    x, places = rng.integers(0, 9, 4).astype(dtype), np.array([-1, 0, 3, 3])
-    values = np.array([1, 2, 3, 2], dtype)
-    p, given = sg.input("p", ("n",), "int64"), sg.input("x", (4,), dtype)
-    v = sg.input("v", ("n",), dtype)
-    f = sg.compile({"multiply": given.at[p].multiply(v), "power": given.at[p].power(v)})
-    for count in (4, 0):
-        found = f.run({"x": x, "p": places[:count], "v": values[:count]})
-        for update, array in found.items():
-            assert array.dtype == dtype
-            expected = scaled(update, x, places[:count], values[:count])
-            np.testing.assert_allclose(array, expected, rtol=1e-6)
-
-
-@pytest.mark.thinned
-@pytest.mark.parametrize("dtype", ["float32", "int8", "uint8", "bool"])
-@pytest.mark.parametrize("rows", [0, 9])
-def test_extremes_of_every_kind(dtype, rows, rng):
-    low = 0 if dtype in ("uint8", "bool") else -128
-    x, values = (rng.integers(low, 127, (n, 2)).astype(dtype) for n in (4, rows))
-    values[: rows // 9] = low
-    places = rng.integers(-4, 4, rows)
-    p, v = sg.input("p", ("n",), "int64"), sg.input("v", ("n", 2), dtype)
-    given = sg.input("x", (4, 2), dtype)
-    f = sg.compile({"max": given.at[p].max(v), "min": given.at[p].min(v)})
-    found = f.run({"x": x, "p": places, "v": values})
-    for name, ufunc in (("max", np.maximum), ("min", np.minimum)):
-        expected = x.copy()
-        ufunc.at(expected, places, values)
-        assert found[name].dtype == dtype
-        np.testing.assert_array_equal(found[name], expected)
-
-
-@pytest.mark.thinned(3)
 @pytest.mark.parametrize("count", [0, 1, 256, 257, 3000, "n"])
 def test_the_last_of_equal_places_stays_however_many_there_are(count, rng):
     """Whatever their number, also none; an error names the entry as it was given."""
@@ -332,37 +297,3 @@ def test_refusals():
     with assert_refused(ArgumentError, "is only known in a run", line="x[i : i + 2]"):
         i = sg.input("i", (), "int64")
         x[i : i + 2]
-
-
-@pytest.mark.slow
-def test_updates_over_a_batch_of_indices_are_those_of_each(rng):
-    """Places of their own for each of a batch, negative ones among them; by hand one at a time."""
-    x, v = rng.normal(size=(3, 5)).astype("f4"), rng.normal(size=(3, 7)).astype("f4")
-    p = rng.integers(-5, 5, (3, 7))
-    names = ("set", "max", "min", "multiply")
-    many = sg.function(sg.vmap(lambda a, b, c: [getattr(a.at[b], n)(c) for n in names]))(x, p, v)
-    for name, found in zip(names, many, strict=True):
-        expected = x.copy()
-        for row, places, values in zip(expected, p, v, strict=True):
-            if name == "set":
-                row[places] = values
-            else:
-                ufuncs = {"max": np.maximum, "min": np.minimum, "multiply": np.multiply}
-                ufuncs[name].at(row, places, values)
-        np.testing.assert_allclose(found, expected, rtol=1e-6 if name == "multiply" else 0)
-    with pytest.raises(sg.errors.IndexOutOfRange, match="index 5 is out of range for an axis of"):
-        sg.function(sg.vmap(lambda a, b, c: a.at[b].max(c)))(x, p * 0 + 5, v)
-
-
-def test_an_element_below_all_keeps_its_derivative_where_nothing_is_sent():
-    x, p = sg.input("x", (3,), "float32"), sg.input("p", (2,), "int64")
-    v = sg.input("v", (2,), "float32")
-    found = run(
-        grad(x.at[p].max(v).sum(), [x])[0],
-        {
-            "x": np.array([-np.inf, -np.inf, 1.0], "f4"),
-            "p": np.array([1, 2]),
-            "v": np.array([0.0, 1.0], "f4"),
-        },
-    )
-    np.testing.assert_array_equal(found, [1.0, 0.0, 0.5])

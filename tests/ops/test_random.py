@@ -122,19 +122,6 @@ def test_compiled_draws_are_those_of_the_oracle():
         np.testing.assert_allclose(found[name], array, rtol=2e-5, atol=1e-5)
 
 
-def test_evaluation_in_float64_sees_the_same_draws():
-    rng = sg.random.Generator(2)
-    values = {
-        "u": rng.uniform(shape=(50,)),
-        "z": rng.normal(shape=(50,)),
-        "c": rng.bernoulli(0.5, (50,)),
-    }
-    narrow, wide = sg.evaluate(values), sg.evaluate(values, dtype="float64")
-    np.testing.assert_array_equal(narrow["u"], wide["u"])
-    np.testing.assert_array_equal(narrow["c"], wide["c"])
-    np.testing.assert_allclose(narrow["z"], wide["z"], rtol=1e-4, atol=1e-5)
-
-
 COUNT = 40_000
 #: Distribution as scipy.stats calls it -> a draw, and where it lies and how wide it is.
 CONTINUOUS = {
@@ -232,18 +219,6 @@ def test_orders_and_choices_of_a_named_size():
     firsts = np.bincount(orders[:, 0], minlength=3) / 600
     assert (np.sort(orders, axis=1) == np.arange(3)).all()
     np.testing.assert_allclose(firsts, 1 / 3, atol=0.08)
-
-
-def test_tensors_are_drawn_as_values_are():
-    symbolic, eager = sg.random.Generator(7), Generator(7)
-    for draw in (
-        lambda rng: rng.gumbel(shape=(3,), dtype="float64"),
-        lambda rng: rng.choice(5, (4,), p=np.full(5, 0.2)),
-        lambda rng: rng.categorical(np.zeros((2, 3))),
-        lambda rng: rng.permutation(np.arange(6)),
-        lambda rng: rng.multivariate_normal(np.zeros(2), np.eye(2), dtype="float64"),
-    ):
-        np.testing.assert_allclose(draw(eager).data, run(draw(symbolic)), rtol=1e-12)
 
 
 def test_shares_of_bernoulli_and_integers():

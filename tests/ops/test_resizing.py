@@ -177,82 +177,6 @@ def test_an_infinite_element_stays_where_it_has_weight():
     assert np.isfinite(found[3:]).all()
 
 
-TORCH = {
-    "nearest": ({"coordinates": "asymmetric", "rounding": "floor"}, {"mode": "nearest"}),
-    "nearest-exact": ({}, {"mode": "nearest-exact"}),
-    "area": ({}, {"mode": "area"}),
-    "linear": ({}, {"mode": "linear"}),
-    "linear corners": (
-        {"coordinates": "align_corners"},
-        {"mode": "linear", "align_corners": True},
-    ),
-    "cubic": ({}, {"mode": "bicubic"}),
-    "cubic corners": (
-        {"coordinates": "align_corners"},
-        {"mode": "bicubic", "align_corners": True},
-    ),
-    "linear antialias": (
-        {"antialias": True, "exclude_outside": True},
-        {"mode": "linear", "antialias": True},
-    ),
-    "cubic antialias": (
-        {"antialias": True, "exclude_outside": True, "cubic": -0.5},
-        {"mode": "bicubic", "antialias": True},
-    ),
-}
-
-
-@pytest.mark.parametrize("name", TORCH)
-def test_as_pytorch(name):
-    torch = pytest.importorskip("torch")
-    options, theirs = TORCH[name]
-    of_images = "bicubic" in theirs["mode"] or "antialias" in name
-    for axes in (2,) if of_images else (1, 2, 3):
-        image = RNG.normal(size=(2, 2, *(7, 5, 4)[:axes]))
-        linear = {1: "linear", 2: "bilinear", 3: "trilinear"}[axes]
-        words = theirs | ({"mode": linear} if theirs["mode"] == "linear" else {})
-        method = name.split()[0].partition("-")[0]
-        for new in ((11, 8, 9), (3, 2, 2), (14, 10, 8), (1, 1, 1)):
-            wanted = torch.nn.functional.interpolate(torch.tensor(image), new[:axes], **words)
-            found = run(sg.nn.resize(image, new[:axes], method, **options))
-            np.testing.assert_allclose(found, wanted.numpy(), rtol=1e-10, atol=1e-12)
-
-
-@pytest.mark.parametrize("coordinates", COORDINATES)
-@pytest.mark.parametrize("method", ["nearest", "linear", "cubic"])
-def test_as_onnx(method, coordinates):
-    """Where positions are exact in floats, as here they always are.
-
-    For scales ONNX aligns corners of a size that need not be whole.
-    """
-    onnx = pytest.importorskip("onnx")
-    from onnx.reference import ReferenceEvaluator
-
-    image = RNG.normal(size=(5, 4)).astype("float32")
-    scales = {"align_corners": (2.0,), "half_pixel_symmetric": (2.0, 0.5)}
-    roundings = ROUNDINGS if method == "nearest" else ROUNDINGS[:1]
-    factors = scales.get(coordinates, (2.0, 0.5, 1.5))
-    for scale, rounding, exclude in product(factors, roundings, (0, 1)):
-        if exclude and method != "cubic":
-            continue
-        words = {"mode": method, "nearest_mode": rounding}
-        words |= {"coordinate_transformation_mode": coordinates, "exclude_outside": exclude}
-        node = onnx.helper.make_node("Resize", ["x", "", "scales"], ["y"], **words)
-        info = onnx.helper.make_tensor_value_info
-        graph = onnx.helper.make_graph(
-            [node], "g",
-            [info("x", 1, [5, 4]), info("scales", 1, [2])], [info("y", 1, None)],
-        )  # fmt: skip
-        opset = [onnx.helper.make_opsetid("", 19)]
-        model = onnx.helper.make_model(graph, opset_imports=opset)
-        feeds = {"x": image, "scales": np.array([scale, scale], "float32")}
-        (wanted,) = ReferenceEvaluator(model).run(None, feeds)
-        options = {"coordinates": coordinates, "rounding": rounding}
-        options["exclude_outside"] = bool(exclude)
-        found = run(sg.nn.resize(image, method=method, scale=(scale, scale), **options))
-        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
-
-
 def test_refusals():
     x = sg.input("x", (9,), "float64")
     cases = [
@@ -351,20 +275,6 @@ def test_an_affine_grid_moves_the_image():
     np.testing.assert_allclose(found, expected, atol=1e-12)
     centres = sg.evaluate(nn.affine_grid(maps[:1], (1, 1, 3, 1), align_corners=True))
     np.testing.assert_array_equal(centres[0, :, 0], [[0, -1], [0, 0], [0, 1]])
-
-
-def test_channels_as_places():
-    x = PLACES_RNG.normal(size=(2, 3, 8, 3, 5)).astype("float32")
-    found = sg.evaluate(nn.pixel_shuffle(x, 2))
-    assert found.shape == (2, 3, 2, 6, 10)
-    for c, h, w in np.ndindex(2, 6, 10):
-        source = x[:, :, 4 * c + 2 * (h % 2) + w % 2, h // 2, w // 2]
-        np.testing.assert_array_equal(found[:, :, c, h, w], source)
-    image = sg.input("x", ("n", 8, "h", 3), "float32")  # a named height
-    back = nn.pixel_unshuffle(found, 2)
-    np.testing.assert_array_equal(sg.evaluate(back), x)
-    one = sg.evaluate(nn.pixel_shuffle(image, 2), {"x": x[0, :, :, :, :3]})
-    np.testing.assert_array_equal(one, found[0, :, :, :, :6])
 
 
 def sampled(x=(1, 1, 2), grid=(1, 2, 1), mode="nearest"):

@@ -167,16 +167,6 @@ def test_compiled_blocks_are_their_definitions(dtype, mode):
             assert distance[worst] <= ULP[op, dtype], (op, [a[worst] for a in arrays])
 
 
-def test_a_loop_gives_a_lane_the_same_whatever_stands_beside_it():
-    s, q = np.meshgrid([1.001, 1.5, 3.0, 30.0, np.nan], [1e-3, 0.7, 8.9, 9.5, 1e4, np.inf])
-    x, y = sg.input("x", ("n",), "float64"), sg.input("y", ("n",), "float64")
-    f = sg.compile(sg.special.zeta(x, y))
-    together = f.run({"x": s.ravel(), "y": q.ravel()})
-    for at, pair in enumerate(zip(s.ravel(), q.ravel(), strict=True)):
-        alone = f.run({"x": np.array(pair[:1]), "y": np.array(pair[1:])})
-        assert same_bytes(alone, together[at : at + 1])
-
-
 def test_derivatives_of_gammaln_and_polygamma():
     points = np.array([0.3, 1.0, 2.7, 9.5])
     x = sg.input("x", (4,), "float64")
@@ -288,17 +278,3 @@ def test_scipys_function_of_the_name_takes_values(name):
     np.testing.assert_allclose(
         sg.evaluate(function(x, *rest), {"x": points}), function(points, *rest), rtol=1e-13
     )
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_the_incomplete_beta_function_beside_a_huge_parameter(dtype):
-    """I(t / b; a, b) tends to P(a, t); from b = 1e17 on nothing is between them."""
-    largest = float(finfo(dtype).max)
-    big = [b for b in (1e17, 1e19, 1e24, 1e30, 1e100, 1e300) if b < largest]
-    a, t, b = (v.ravel() for v in np.meshgrid([0.5, 1, 3, 10], [0.1, 1, 3, 10, 40], big))
-    values = [sg.input(name, ("n",), dtype) for name in "pqx"]
-    given = {"p": a.astype(dtype), "q": b.astype(dtype), "x": (t / b).astype(dtype)}
-    found = sg.compile(sg.Graph({"i": sg.special.betainc(*values)})).run(given)["i"]
-    p, q, x = (array.astype("float64") for array in given.values())
-    eps = finfo(dtype).eps
-    np.testing.assert_allclose(found, scipy.special.gammainc(p, q * x), rtol=40 * eps, atol=eps)

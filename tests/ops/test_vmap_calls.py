@@ -160,46 +160,6 @@ def test_arrays_are_mapped_at_once():
         sg.vmap(lambda x, y: x @ y)(X[:3], X)
 
 
-def test_what_a_call_with_arrays_leaves_out_has_no_elements():
-    def f(x, scale=2.0, *, errors="raise"):
-        return x * scale
-
-    for mapped in (sg.vmap(f), sg.function(sg.vmap(f))):
-        np.testing.assert_array_equal(mapped(X), 2.0 * X)
-    slopes = sg.grad(lambda x: sg.vmap(f)(x).sum())(X)
-    np.testing.assert_array_equal(slopes, np.full_like(X, 2.0))
-    np.testing.assert_array_equal(sg.vmap(f, in_axes=(0, None))(X, 3.0), 3.0 * X)
-    np.testing.assert_array_equal(sg.vmap(f)(X, scale=X[:, 0]), X * X[:, :1])
-    np.testing.assert_array_equal(sg.vmap(f)(X, X[:, 0]), X * X[:, :1])
-    np.testing.assert_array_equal(sg.vmap(f, in_axes=(0,))(X, scale=X[:, 0]), X * X[:, :1])
-    inverse = sg.vmap(sg.linalg.inv)(np.stack([np.eye(2), 2.0 * np.eye(2)]))
-    np.testing.assert_array_equal(inverse, [np.eye(2), np.eye(2) / 2.0])
-    for call in (lambda: sg.vmap(f)(), lambda: sg.vmap(f)(X, X, X), lambda: sg.vmap(f)(X, y=X)):
-        with pytest.raises(ArgumentError):
-            call()
-
-
-def test_names_are_told_from_places_under_function():
-    """Arguments by name have their elements in front, whatever ``in_axes`` says of places."""
-
-    def f(x, y=2.0):
-        return x * y
-
-    y = np.arange(float(len(X)))
-    mapped = sg.function(sg.vmap(f, in_axes=(0,)))
-    wanted = X * y[:, None]
-    np.testing.assert_array_equal(mapped(X), 2 * X)
-    np.testing.assert_array_equal(mapped(X, y=y), wanted)
-    transposed = sg.vmap(f, in_axes=1)
-    for each in (transposed, sg.function(transposed)):
-        np.testing.assert_array_equal(each(X.T, y=y), wanted)
-    slopes = sg.function(sg.vmap(sg.grad(lambda x, y: (x * y).sum()), in_axes=(0,)))
-    np.testing.assert_array_equal(slopes(X, y=y), np.broadcast_to(y[:, None], X.shape))
-    for each in (sg.vmap(f, in_axes=(0, 0)), sg.function(sg.vmap(f, in_axes=(0, 0)))):
-        with pytest.raises(ArgumentError, match=r"2 entries.*1 argument by position"):
-            each(X, y=y)
-
-
 def test_named_sizes_agree_in_a_run():
     pair = sg.vmap(lambda a, b: a + b)(batch("n"), sg.input("y", ("m", 3), "float64"))
     f = sg.compile(pair)
@@ -208,18 +168,6 @@ def test_named_sizes_agree_in_a_run():
         f.run({"x": X, "y": X[:2]})
     for rows in (0, 1):
         assert f.run({"x": X[:rows], "y": X[:rows]}).shape == (rows, 3)
-
-
-def test_one_matrix_is_one_product():
-    """Rows of a batch times one matrix are rows of one product; one factor solves all columns."""
-    w = sg.input("w", (3, 5), "float64")
-    for f in (lambda row: row @ w, lambda row: w.T @ row):
-        graph = sg.Graph(sg.vmap(f)(batch()))
-        (product,) = [node for node in graph.nodes if node.op.name == "matmul"]
-        assert product.types[0].rank == 2
-    square = sg.input("m", (3, 3), "float64")
-    graph = sg.Graph(sg.vmap(lambda row: sg.linalg.solve(square, row))(batch()))
-    assert [n.types[0].rank for n in graph.nodes if n.op.name == "lu_solve"] == [2]
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings, strategies as st
 
 import staticgrad as sg
-from staticgrad import eager
 from staticgrad.types.dtype import F64, as_dtype
-from tests.diagonals import diagonals
 from tests.ops.graphs import run, variable
 
 
@@ -101,52 +99,6 @@ NO_ROWS = {"stride": ONES, "padding": [(0, 0), (0, 1), (0, 0)], "dilation": ONES
 @example(((0, 1, 1, 0, 2), (2, 1, 1, 1, 2), NO_ROWS), 0)
 def test_any_geometry(case, seed):
     check_geometry(case, seed)
-
-
-@pytest.mark.exhaustive
-@settings(max_examples=24, **QUIET)
-@given(geometries(), st.integers(0, 1000))
-def test_24_geometries(case, seed):
-    check_geometry(case, seed)
-
-
-@pytest.mark.exhaustive
-@settings(max_examples=400, **QUIET)
-@given(geometries(), st.integers(0, 1000))
-def test_400_geometries(case, seed):
-    check_geometry(case, seed)
-
-
-@diagonals(2, ("stride", [1, 2]), ("taps", [(5, 4), (3, 3), (17,)]))
-def test_channels_apart_of_many_taps_and_few(taps, stride):
-    """Each channel by itself: taps with a loop of their own, and all of an iteration."""
-    rank = len(taps)
-    arguments = {
-        "stride": (stride,) * rank,
-        "padding": [(2, 1)] * rank,
-        "dilation": (1,) * rank,
-        "groups": 3,
-    }
-    check_geometry(((2, 3, *(19, 8)[:rank]), (3, 1, *taps), arguments), stride)
-
-
-@pytest.mark.parametrize(
-    ("image", "taps", "stride"),
-    [((5003,), (3,), (2,)), ((9, 8), (1, 3), (2, 3)), ((8, 9), (4, 2), (3, 1))],
-)
-def test_images_by_remainders_of_strides(image, taps, stride):
-    """Several strips; remainders without taps; windows that do not reach the end."""
-    rank = len(taps)
-    border, ones = [(int(rank == 1), 2 * (rank == 1))] * rank, (1,) * rank
-    arguments = {"stride": stride, "padding": border, "dilation": ones, "groups": 2}
-    check_geometry(((2, 24, *image), (22, 12, *taps), arguments), 0)
-
-
-@pytest.mark.parametrize("channels", [(16, 3), (5, 40), (35, 17)])
-def test_channels_of_several_tiles_and_panels(channels):
-    outside, inside = channels
-    arguments = {"stride": (1, 1), "padding": [(1, 1)] * 2, "dilation": (1, 1), "groups": 1}
-    check_geometry(((2, inside, 9, 7), (outside, inside, 3, 3), arguments), 1)
 
 
 def value_of(make, **arrays):
@@ -247,16 +199,6 @@ def test_a_window_of_zeros_has_the_norm_of_its_elements_and_no_slope(p):
     assert np.isfinite(found["second"].ravel()[2:4]).all()
 
 
-@pytest.mark.parametrize("kind", ["max", "avg"])
-def test_large_windows_are_taken_axis_by_axis(kind, rng):
-    pool = {"max": sg.nn.max_pool, "avg": sg.nn.avg_pool}[kind]
-    combine = {"max": np.max, "avg": np.mean}[kind]
-    x = rng.normal(size=(1, 2, 30, 90))
-    seen = np.lib.stride_tricks.sliding_window_view(x, (12, 80), (2, 3))[:, :, ::2, ::3]
-    found = value_of(lambda x: pool(x, (12, 80), stride=(2, 3)), x=x)
-    np.testing.assert_allclose(found, combine(seen, (4, 5)))
-
-
 def test_the_first_of_equal_maxima_has_the_gradient():
     x = variable("x", F64, (1, 1, 4))
     out = sg.nn.max_pool(x, 3, stride=1, padding=1)
@@ -269,20 +211,6 @@ def test_the_first_of_equal_maxima_has_the_gradient():
         feeds = {"x": np.array([[row]])}
         assert run(dx, feeds).tolist() == [[wanted]]
         assert sg.compile(sg.Graph({"dx": dx})).run(feeds)["dx"].tolist() == [[wanted]]
-
-
-def test_tensors_have_the_same_functions(rng):
-    x, w = rng.normal(size=(2, 4, 6, 5)), rng.normal(size=(6, 2, 3, 2))
-
-    def loss(x, w):
-        h = sg.nn.conv(x, w, stride=(1, 2), padding="same", groups=2)
-        return (sg.nn.max_pool(sg.nn.avg_pool(h, 2, stride=1), (2, 2), stride=1) ** 2).sum()
-
-    a, b = eager.Tensor(x, requires_grad=True), eager.Tensor(w)
-    found = eager.grad(loss(a, b), a)
-    values = {n: variable(n, as_dtype(v.dtype), v.shape) for n, v in (("x", x), ("w", w))}
-    wanted = run(sg.grad(loss(**values), values["x"]), {"x": x, "w": w})
-    np.testing.assert_allclose(np.asarray(found), wanted, rtol=1e-5, atol=1e-5)
 
 
 def image(*sizes):
@@ -391,29 +319,6 @@ def test_windows_that_reach_behind_the_image(kind, named, rng):
         ahead, behind = by_hand(array + 1e-6 * along), by_hand(array - 1e-6 * along)
         slope = ((ahead - behind) * weights).sum() / 2e-6
         np.testing.assert_allclose((found["dx"] * along).sum(), slope, rtol=1e-6)
-
-
-def test_pools_are_those_of_pytorch(rng):
-    torch = pytest.importorskip("torch")
-    x = rng.normal(size=(2, 3, 11, 8))
-    image = torch.tensor(x)
-    for kernel, stride, padding in [((3, 2), (2, 3), (1, 1)), ((2, 3), (3, 2), (0, 1)), (3, 2, 1)]:
-        theirs = {"stride": stride, "padding": padding, "ceil_mode": True}
-        for dilation in (1, (2, 1)):
-            ours = sg.nn.MaxPool2d(kernel, stride, padding, dilation, ceil_mode=True)
-            expected = torch.nn.functional.max_pool2d(image, kernel, **theirs, dilation=dilation)
-            np.testing.assert_array_equal(value_of(ours, x=x), expected.numpy())
-        for count in (True, False):
-            average = sg.nn.AvgPool2d(kernel, stride, padding, True, count_include_pad=count)
-            expected = torch.nn.functional.avg_pool2d(
-                image, kernel, **theirs, count_include_pad=count
-            )
-            np.testing.assert_allclose(value_of(average, x=x), expected.numpy(), rtol=1e-13)
-    for large in ((10, 7), (70, 1)):  # 70 taps are taken axis by axis
-        tall = rng.normal(size=(1, 2, 75, 9))
-        found = value_of(lambda x, k=large: sg.nn.max_pool(x, k, ceil_mode=True, padding=0), x=tall)
-        expected = torch.nn.functional.max_pool2d(torch.tensor(tall), large, ceil_mode=True)
-        np.testing.assert_array_equal(found, expected.numpy())
 
 
 @pytest.mark.thinned(2)

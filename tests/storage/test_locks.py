@@ -3,7 +3,6 @@
 import os
 import threading
 import time
-from functools import partial
 
 import pytest
 
@@ -16,7 +15,6 @@ from staticgrad.storage.locks import (
     is_inside_another,
     release_all,
 )
-from tests.beside import in_threads
 
 
 def hold(locks):
@@ -87,20 +85,6 @@ def test_nobody_overtakes_a_waiting_writer():
     give_back([(lock, False)], here)
     waiting.join()
     assert waiting.got == ["writer", "reader"]
-
-
-def test_readers_next_to_each_other_hold_it_together():
-    lock, waiting = ReadWriteLock(), Waiting()
-    here = hold([(lock, True)])
-    for name in ("r1", "r2", "r3"):
-        waiting.start(name, lock, False, stay=True)
-    give_back([(lock, True)], here)
-    end = time.monotonic() + 10
-    while len(waiting.got) < 3 and time.monotonic() < end:
-        time.sleep(0.001)
-    assert sorted(waiting.got) == ["r1", "r2", "r3"]
-    assert list(lock._holders.values()) == [False] * 3
-    waiting.join()
 
 
 def test_a_loop_of_writes_lets_a_reader_in_at_once():
@@ -187,18 +171,6 @@ def test_a_step_is_no_hindrance_for_readers_until_it_writes():
     give_back([(lock, True)], step)
     thread.join(10)
     assert not finish(2)
-
-
-def test_giving_back_what_is_not_held_does_nothing():
-    lock = ReadWriteLock()
-    here = hold([(lock, True)])
-    release_all([(lock, True)], Holder(is_step=True))
-    assert lock._holders == {here: True}
-    give_back([(lock, True)], here)
-    release_all([(lock, True)], here)
-    assert not lock._holders
-    serials = [ReadWriteLock().serial for _ in range(5)]
-    assert serials == sorted(set(serials))
 
 
 # -- forks ----------------------------------------------------------------------------------------
@@ -319,24 +291,6 @@ def test_what_interrupts_a_step_waits_for_a_write_that_has_begun():
     give_back([(own, True)], step)
     thread.join(10)
     waiting.join()
-
-
-def test_two_interruptions_that_would_wait_for_each_other():
-    """Each thread's step is writing one value, and what interrupts it reads the other's."""
-    locks, both, results = (ReadWriteLock(), ReadWriteLock()), threading.Barrier(2), list[str]()
-
-    def work(mine, other):
-        step = hold([(mine, True)])
-        both.wait(10)
-        try:
-            results.append(other.read(lambda: "read"))
-        except ReentryError:
-            results.append("refused")
-        give_back([(mine, True)], step)
-
-    in_threads(*(partial(work, *pair) for pair in (locks, locks[::-1])), seconds=10)
-    assert "refused" in results
-    assert not any(lock._holders or lock._queue for lock in locks)
 
 
 def test_an_interruption_amid_the_bookkeeping_of_locks():

@@ -5,7 +5,7 @@ from itertools import count
 import pytest
 
 from staticgrad.errors import ReentryError
-from staticgrad.storage.locks import HERE, is_inside_another
+from staticgrad.storage.locks import is_inside_another
 from staticgrad.storage.reservation import SETTLED
 from tests.safety.moments import moments
 from tests.storage.reserved import (
@@ -76,28 +76,6 @@ def test_whoever_else_wants_one_ends_it_until_the_program_has_settled(act, other
     guarded.check()
 
 
-def test_programs_take_a_shared_lock_from_each_other():
-    guarded = Guarded()
-    for _ in range(3):
-        settle(guarded.one, guarded.run)
-        assert not guarded.both._reserved.stands
-        settle(guarded.both, guarded.share)
-        assert not guarded.one._reserved.stands
-        guarded.check()
-
-
-def test_programs_that_share_nothing_keep_their_locks_by_turns():
-    first, second = Guarded(), Guarded()
-    settle(first.one, first.run)
-    settle(second.one, second.run)
-    for each in (first, second) * 5:
-        each.run()
-        assert not each.a._holders
-        assert HERE.innermost is each.one._reserved
-    assert first.one._reserved.stands
-    assert second.one._reserved.stands
-
-
 def test_another_thread_takes_the_locks_over(other):
     guarded = Guarded()
     settle(guarded.one, guarded.run)
@@ -109,21 +87,6 @@ def test_another_thread_takes_the_locks_over(other):
     assert guarded.one._reserved.thread != before.thread
     guarded.run()
     guarded.check()
-
-
-def test_a_program_inside_the_step_of_another_reserves_nothing():
-    outer, inner = Guarded(), Guarded()
-    settle(inner.one, inner.run)
-    reserved = inner.one._reserved
-
-    def work(_, __):
-        for _ in range(2 * SETTLED):
-            inner.run()
-            assert not inner.one._reserved.stands
-
-    outer.one.run(work, None)
-    assert not reserved.stands
-    inner.check()
 
 
 def test_a_step_that_fails_gives_back_what_it_reserved():
@@ -139,17 +102,6 @@ def test_a_step_that_fails_gives_back_what_it_reserved():
             guarded.one.run(fail, None)
         guarded.check()
     assert guarded.one._reserved.stands
-
-
-def test_what_an_earlier_step_left_behind_is_of_no_account():
-    guarded = Guarded()
-    settle(guarded.one, guarded.run)
-    holder = guarded.one._reserved
-    holder._writing = holder.paused = True  # as after an interrupt
-    guarded.one.run(lambda _, __: holder.writing and guarded.errors.append("writing"), None)
-    guarded.one.run(lambda _, __: holder.paused and guarded.errors.append("paused"), None)
-    assert guarded.one._reserved is holder
-    guarded.check()
 
 
 @pytest.mark.thinned
