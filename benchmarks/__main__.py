@@ -23,7 +23,6 @@ BENCHMARKS: Final = {
     "convolutions": "convolutions and their gradients, beside PyTorch",
     "every_op": "each op forward and backward, beside NumPy, JAX and PyTorch",
     "exports": "exported files of Python, beside f.run",
-    "functions": "traced functions: first call and vmap, beside JAX",
     "gemm_map": "matrix products of all sizes, beside OpenBLAS and MKL",
     "optima": "plans under budgets, beside an integer program",
     "plans": "checkpoint policies on abstract problems",
@@ -31,7 +30,6 @@ BENCHMARKS: Final = {
     "scan_compilation": "compile time of a scan over that of one step, beside JAX",
     "startup": "interpreter start to first result and to exit",
     "tuning": "the measured choice of directives, kernel by kernel",
-    "sweep": "a training step against batch, depth and nodes",
     "tape": "define-by-run peak and time, beside PyTorch",
 }
 
