@@ -418,8 +418,9 @@ MUTANTS = (
          "if False:", "a file with a second name elsewhere is trusted",
          "tests/native/test_private_folder.py"),
         ("batch-of-too-many", "staticgrad/train",
-         "slice(place * self.size, (place + 1) * self.size)",
-         "slice(place * self.size, (place + 1) * self.size + 1)", "batches overlap by an example",
+         "slice(first + self.rank * share, first + (self.rank + 1) * share)",
+         "slice(first + self.rank * share, first + (self.rank + 1) * share + 1)",
+         "batches overlap by an example",
          "tests/test_train.py -k batches"),
     ),
     *_row(
