@@ -28,9 +28,11 @@ TIMEOUT: Final = 300.0
 #: Bytes that one exchange averages at most, which bounds the scratch of a step. Each exchange is a
 #: wait of all ranks: with 1 MiB, 4 ranks on 2 processors took 6 times as long.
 BLOCK: Final = 16 * 2**20
-#: Polls before the processor is offered to other processes, and seconds of waiting before a rank
-#: sleeps between polls: then the others compile or save.
-_POLLS: Final = 100
+#: Polls, of about 0.2 us, before the processor is offered to other processes: with a processor for
+#: each rank, and without. Seconds of waiting before a rank sleeps between polls: then the others
+#: compile or save.
+_POLLS: Final = 50_000
+_FEW_POLLS: Final = 100
 _PATIENCE: Final = 0.02
 
 
@@ -52,66 +54,43 @@ class Job:
         self.calls, self.sent, self.seconds = 0, 0, 0.0
         self.is_broken = False
         self._mpi = mpi
+        self._polls = _FEW_POLLS
         if self.ranks > 1:  # averages are never mixed up with other messages
             self._control, self._numbers = self._duplicate(), self._duplicate()
             sys.excepthook = self._ending_all(sys.excepthook)
+            machine = mpi.Get_processor_name()
+            if self.gather(machine).count(machine) <= (os.cpu_count() or 1):
+                self._polls = _POLLS
 
-    def average(
-        self, arrays: Sequence[Array], results: Sequence[Array], work: Array, what: str
-    ) -> None:
-        """Write the mean over the ranks of each array into the result of its number.
-
-        Each element is ``(((a0 + a1) + a2) + ...) / ranks``, in the order of the ranks and in its
-        dtype, so it depends on nothing else. Rank k adds up part k of each block.
+    def mean(self, arrays: Sequence[Array], results: Sequence[Array], work: Array) -> Mean:
+        """Prepare the mean over the ranks of each array into the result of its number.
 
         Args:
             arrays: contiguous, floating, of the same types in all ranks.
             work: bytes, ``work_bytes`` of them.
-            what: a description for messages.
         """
-        begun = time.perf_counter()
-        self.calls += 1
-        self._check_alike(f"{what} of {', '.join(f'{a.dtype}{[*a.shape]}' for a in arrays)}")
-        for dtype in dict.fromkeys(array.dtype for array in arrays):
-            flat = [
-                (array.reshape(-1), result.reshape(-1))
-                for array, result in zip(arrays, results, strict=True)
-                if array.dtype == dtype
-            ]
-            for block in _blocks([a.size for a, _ in flat], BLOCK // dtype.itemsize):
-                self._average(flat, block, work.view(dtype))
-        self.seconds += time.perf_counter() - begun
+        return Mean(self, arrays, results, work)
 
-    def _average(
-        self, pairs: Sequence[tuple[Array, Array]], block: Sequence[BlockPart], work: Array
-    ) -> None:
-        used = sum(end - begin for _, begin, end in block)
-        share = -(-used // self.ranks)
-        size = share * self.ranks
-        out, back = work[:size], work[size : 2 * size]
-        at = 0
-        for number, begin, end in block:
-            out[at : at + end - begin] = pairs[number][0][begin:end]
-            at += end - begin
-        out[used:] = 0
-        self._wait(self._numbers.Ialltoall(out, back), "average")
-        parts, own = back.reshape(self.ranks, share), out[:share]
+    def exchange(self, block: _Block) -> None:
+        """Average one block: rank k adds up part k of all ranks, and sends the result to all."""
+        for target, source in block.pack:
+            np.copyto(target, source)
+        self._wait(self._numbers.Ialltoall(block.out, block.back), "mean")
+        first, *others = block.parts
         with np.errstate(all="ignore"):
-            for part in parts[1:]:
-                np.add(parts[0], part, out=parts[0])
-            np.divide(parts[0], self.ranks, out=own)
-        self._wait(self._numbers.Iallgather(own, back), "average")
-        self.sent += 2 * (size - share) * work.itemsize
-        at = 0
-        for number, begin, end in block:
-            pairs[number][1][begin:end] = back[at : at + end - begin]
-            at += end - begin
+            for part in others:
+                np.add(first, part, out=first)
+            np.divide(first, self.ranks, out=block.own)
+        self._wait(self._numbers.Iallgather(block.own, block.back), "mean")
+        for target, source in block.unpack:
+            np.copyto(target, source)
+        self.sent += 2 * (block.out.nbytes - block.own.nbytes)
 
-    def _check_alike(self, what: str) -> None:
+    def check_alike(self, what: str, tag: int) -> None:
         """Refuse to average where another rank averages something else."""
-        tags = np.zeros(self.ranks, np.int64)
-        own = np.array([crc32(what.encode()) + (self.calls << 32)])
-        self._wait(self._numbers.Iallgather(own, tags), "average")
+        self.calls += 1
+        own, tags = np.array([tag + (self.calls << 32)]), np.zeros(self.ranks, np.int64)
+        self._wait(self._numbers.Iallgather(own, tags), "mean")
         if (tags != own).any():
             every = self.gather(what)
             other = int(np.flatnonzero(tags != tags[0])[0])
@@ -173,7 +152,7 @@ class Job:
         polls, begun, now = 0, 0.0, 0.0
         while not request.Test():
             polls += 1
-            if polls < _POLLS:
+            if polls < self._polls:
                 continue
             os.sched_yield()
             now = time.monotonic()
@@ -208,20 +187,83 @@ class Job:
         return end
 
 
+class Mean:
+    """The mean over the ranks of arrays that keep their place in memory.
+
+    Each element is ``(((a0 + a1) + a2) + ...) / ranks``, in the order of the ranks and in its
+    dtype, so it depends on nothing else.
+    """
+
+    def __init__(
+        self, job: Job, arrays: Sequence[Array], results: Sequence[Array], work: Array
+    ) -> None:
+        self._job = job
+        self._what = f"a mean of {', '.join(f'{a.dtype}{[*a.shape]}' for a in arrays)}"
+        self._tag = crc32(self._what.encode())
+        self._blocks: list[_Block] = []
+        for dtype in dict.fromkeys(array.dtype for array in arrays):
+            pairs = [
+                (array.reshape(-1), result.reshape(-1))
+                for array, result in zip(arrays, results, strict=True)
+                if array.dtype == dtype
+            ]
+            for block in blocks([a.size for a, _ in pairs], BLOCK // dtype.itemsize):
+                self._blocks.append(_Block.of(pairs, block, work.view(dtype), job))
+
+    def run(self) -> None:
+        """Write the results."""
+        begun = time.perf_counter()
+        self._job.check_alike(self._what, self._tag)
+        for block in self._blocks:
+            self._job.exchange(block)
+        self._job.seconds += time.perf_counter() - begun
+
+
+class _Block(NamedTuple):
+    """What one exchange averages: views into arrays, results and the memory to work in.
+
+    ``pack`` and ``unpack`` are copies (target, source) to ``out`` and from ``back``, whose
+    ``parts`` come from the ranks; ``own`` is this rank's part of the result.
+    """
+
+    pack: tuple[tuple[Array, Array], ...]
+    unpack: tuple[tuple[Array, Array], ...]
+    out: Array
+    back: Array
+    parts: tuple[Array, ...]
+    own: Array
+
+    @classmethod
+    def of(
+        cls,
+        pairs: Sequence[tuple[Array, Array]],
+        block: Sequence[BlockPart],
+        work: Array,
+        job: Job,
+    ) -> _Block:
+        used = sum(end - begin for _, begin, end in block)
+        share = -(-used // job.ranks)
+        size = share * job.ranks
+        out, back = work[:size], work[size : 2 * size]
+        pack, unpack, at = [], [], 0
+        for number, begin, end in block:
+            array, result = pairs[number]
+            inside = slice(at, at + end - begin)
+            pack.append((out[inside], array[begin:end]))
+            unpack.append((result[begin:end], back[inside]))
+            at += end - begin
+        if at < size:
+            pack.append((out[at:], np.zeros(size - at, work.dtype)))
+        parts = tuple(back.reshape(job.ranks, share))
+        return cls(tuple(pack), tuple(unpack), out, back, parts, out[:share])
+
+
 def work_bytes(nbytes: int, count: int) -> int:
-    """Return the bytes that ``Job.average`` works in, for so many bytes of one dtype."""
+    """Return the bytes that a mean over ``count`` ranks works in, for so many of one dtype."""
     return 2 * (min(nbytes, BLOCK) + 8 * count)
 
 
-def digest(array: Array) -> str:
-    """Return what only equal arrays have in common."""
-    from hashlib import sha256  # takes a millisecond, for the few programs with several ranks
-
-    plain = np.asarray(array, order="C")
-    return f"{plain.dtype} {plain.shape} {sha256(plain.tobytes()).hexdigest()}"
-
-
-def _blocks(sizes: Sequence[int], most: int) -> Iterator[list[BlockPart]]:
+def blocks(sizes: Sequence[int], most: int) -> Iterator[list[BlockPart]]:
     """Cut the elements of arrays, one behind the other, into blocks of at most so many."""
     block: list[BlockPart] = []
     room = most
@@ -237,6 +279,14 @@ def _blocks(sizes: Sequence[int], most: int) -> Iterator[list[BlockPart]]:
                 block, room = [], most
     if block:
         yield block
+
+
+def digest(array: Array) -> str:
+    """Return what only equal arrays have in common."""
+    from hashlib import sha256  # takes a millisecond, for the few programs with several ranks
+
+    plain = np.asarray(array, order="C")
+    return f"{plain.dtype} {plain.shape} {sha256(plain.tobytes()).hexdigest()}"
 
 
 _job: Job | None = None

@@ -16,7 +16,7 @@ import staticgrad as sg
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.errors import ArgumentError, DistributedError, VerifyError
 from staticgrad.ops.collective import RankMean
-from staticgrad.ranks import _blocks
+from staticgrad.ranks import blocks as blocks_of
 from staticgrad.records import replace
 from staticgrad.train import Batches
 from tests.beside import python
@@ -80,7 +80,7 @@ def test_shares_of_batches_are_batches():
 def test_blocks_cover_all_elements_once():
     for sizes in ((), (0,), (5,), (3, 0, 4, 9), (16, 16)):
         for most in (1, 3, 8, 100):
-            blocks = [*_blocks(sizes, most)]
+            blocks = [*blocks_of(sizes, most)]
             found = [
                 (a, i) for block in blocks for a, begin, end in block for i in range(begin, end)
             ]

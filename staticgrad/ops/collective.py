@@ -39,10 +39,12 @@ class RankMean(Op, name="rank_mean"):
     def reference(self, *arrays: Array) -> Any:
         from staticgrad.native.libraries import collectives
 
+        if self.ranks == 1:
+            return arrays if len(arrays) > 1 else arrays[0]
         operands = [np.asarray(array, order="C") for array in arrays]
         results = [np.empty_like(array) for array in operands]
         work = np.empty(ranks.work_bytes(sum(a.nbytes for a in operands), self.ranks), np.uint8)
-        collectives.average(self.ranks, operands, results, work)
+        collectives.mean(self.ranks, operands, results, work).run()
         return tuple(results) if len(results) > 1 else results[0]
 
     def batched(self, size: Any, args: Sequence[Any], over: Sequence[bool]) -> Any:

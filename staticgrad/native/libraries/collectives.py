@@ -24,37 +24,35 @@ def routine(count: int, kinds: list[Kind]) -> str:
     return f"ranks:{count}:{'_'.join(f'{dtype}.{axes}' for dtype, axes in kinds)}"
 
 
-def average(count: int, arrays: list[Array], results: list[Array], work: Array) -> None:
-    """Write the means over the ranks, of which there must be ``count``."""
-    if count == 1:
-        for array, result in zip(arrays, results, strict=True):
-            result[...] = array
-        return
+def mean(count: int, arrays: list[Array], results: list[Array], work: Array) -> ranks.Mean:
+    """Prepare means over the ranks, of which there must be ``count``."""
     job = ranks.job()
     if job.ranks != count:
         raise DistributedError(
             f"the program was built for {count} ranks, and {job.ranks} run",
             hint="build it again: optimizers read the number of ranks",
         )
-    job.average(arrays, results, work, "a mean")
+    return job.mean(arrays, results, work)
 
 
 def _make(rest: str) -> RoutineCode:
     count, _, text = rest.partition(":")
     split = [each.rpartition(".") for each in text.split("_")]
     kinds = 2 * [(dtype, int(axes)) for dtype, _, axes in split]
-    latest: dict[tuple[int, ...], list[Array]] = {}  # of the latest plan and arena
+    latest: dict[tuple[int, ...], ranks.Mean] = {}  # of the latest plan and arena
 
     def call(record: int, own: int) -> None:
         words = (*record_words(record, kinds), ctypes.c_int64.from_address(own).value)
-        arrays = latest.get(words)
-        if arrays is None:
+        found = latest.get(words)
+        if found is None:
             arrays = list(arrays_in(words, kinds))
-            nbytes = sum(array.nbytes for array in arrays[: len(split)])
-            arrays.append(memory_at(words[-1], ranks.work_bytes(nbytes, int(count))))
+            operands, results = arrays[: len(split)], arrays[len(split) :]
+            nbytes = ranks.work_bytes(sum(array.nbytes for array in operands), int(count))
             latest.clear()
-            latest[words] = arrays
-        average(int(count), arrays[: len(split)], arrays[len(split) : -1], arrays[-1])
+            found = latest[words] = mean(
+                int(count), operands, results, memory_at(words[-1], nbytes)
+            )
+        found.run()
 
     return code_of(recording(call, checks=1))
 

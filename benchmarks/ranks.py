@@ -1,0 +1,142 @@
+"""A training step on several ranks, and a model of its time: run it by ``mpiexec -n N``.
+
+    mpiexec -n 4 python -m benchmarks ranks
+
+Each rank has one thread and the same number of rows, whatever the number of ranks (weak scaling).
+The model of a mean over R ranks of n bytes, after LogGP: three exchanges (tags, out, back) of
+L + (R - 1) o each, 2 (R - 1) / R n G for the bytes, and n C for copies and sums. L + o and G are
+measured with messages between ranks 0 and 1, o from messages sent together, C with one rank's
+arrays. The printed times are minima over the runs, of the slowest rank.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import numpy as np
+
+import staticgrad as sg
+from staticgrad import ranks
+
+SIZES: Final = (1_000, 30_000, 1_000_000, 4_000_000)
+Step = Callable[[], Any]
+
+
+def fastest(job: sg.distributed.Job, run: Step, runs: int) -> float:
+    """The least time of a run, of the slowest rank, in seconds."""
+    times = []
+    for _ in range(runs):
+        job.any(False)
+        begun = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - begun)
+    return max(job.gather(min(times)))
+
+
+def digits() -> tuple[Any, Any, Any]:
+    """A network of the size that 8x8 images of digits need, 64 rows."""
+    model = sg.nn.Sequential(sg.nn.Linear(64, 64), sg.nn.Tanh(), sg.nn.Linear(64, 10))
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(64, 64)).astype("float32"), random.integers(0, 10, 64)
+    return [model], lambda x, y: sg.nn.cross_entropy(model(x), y), (x, y)
+
+
+def gpt(width: int = 128, layers: int = 4, times: int = 64, letters: int = 96) -> Any:
+    """A small GPT, 8 rows of 64 letters."""
+    blocks = [sg.nn.TransformerBlock(width, 4, causal=True) for _ in range(layers)]
+    head = sg.nn.Sequential(*blocks, sg.nn.Linear(width, letters))
+    table, places = sg.nn.Embedding(letters, width), sg.nn.Embedding(times, width)
+    data = np.random.default_rng(0).integers(0, letters, (8, times + 1))
+
+    def loss(x: Any, y: Any) -> Any:
+        logits = head(table(x) + places(np.arange(times)))
+        return sg.nn.cross_entropy(logits.reshape(-1, letters), y.reshape(-1))
+
+    return [table, places, head], loss, (data[:, :-1].copy(), data[:, 1:].copy())
+
+
+def training(make: Callable[[], tuple[Any, Any, Any]], data_parallel: bool) -> tuple[Step, int]:
+    """A step of Adam, and the bytes of the gradients."""
+    models, loss_of, batch = make()
+    opt = sg.optim.Adam(1e-3)
+
+    @sg.function(threads=1)
+    def step(x: Any, y: Any) -> Any:
+        loss = loss_of(x, y)
+        opt.minimize(loss, data_parallel=data_parallel)
+        return loss
+
+    step(*batch)
+    return lambda: step(*batch), sum(p.value.nbytes for each in models for p in each.parameters())
+
+
+class Model:
+    """The parameters of LogGP on this machine, in seconds."""
+
+    def __init__(self, job: sg.distributed.Job) -> None:
+        self.job = job
+        small, large = (fastest(job, self._exchange(n), 300) for n in (8, 4_000_000))
+        self.latency = small
+        self.per_byte = max(0.0, large - small) / 4_000_000
+        array, other = (np.ones(1_000_000, np.float32) for _ in range(2))
+        self.copy = fastest(job, lambda: np.copyto(other, array), 100) / array.nbytes
+        self.add = fastest(job, lambda: np.add(other, array, out=other), 100) / array.nbytes
+
+    def _exchange(self, nbytes: int) -> Step:
+        """A message from each of two ranks to the other."""
+        from mpi4py import MPI
+
+        own, got = (np.zeros(nbytes, np.uint8) for _ in range(2))
+        partner = self.job.rank ^ 1
+        if partner >= self.job.ranks:
+            return lambda: None
+
+        def run() -> None:
+            both = [MPI.COMM_WORLD.Irecv(got, partner, 7), MPI.COMM_WORLD.Isend(own, partner, 7)]
+            while not MPI.Request.Testall(both):
+                pass
+
+        return run
+
+    def mean(self, nbytes: int, count: int) -> float:
+        """The time of a mean over so many ranks."""
+        messages = 3 * np.ceil(np.log2(count)) * self.latency
+        moved = 2 * (count - 1) / count * nbytes * self.per_byte
+        return float(messages + moved + nbytes * (2 * self.copy + self.add))
+
+
+def rows(job: sg.distributed.Job) -> Iterator[str]:
+    model = Model(job)
+    yield (
+        f"{job.ranks} ranks: a small message {model.latency * 1e6:.1f} us,"
+        f" {1e-9 / max(model.per_byte, 1e-15):.2f} GB/s between two ranks, copies"
+        f" {1e-9 / model.copy:.1f} GB/s, sums {1e-9 / model.add:.1f} GB/s"
+    )
+    for size in SIZES:
+        x = np.full(size, job.rank, np.float32)
+        result, work = np.empty_like(x), np.empty(ranks.work_bytes(x.nbytes, job.ranks), np.uint8)
+        found = fastest(job, job.mean([x], [result], work).run, 50)
+        wanted = model.mean(x.nbytes, job.ranks)
+        yield f"mean of {x.nbytes:>11,} bytes: {found * 1e6:9.0f} us, model {wanted * 1e6:9.0f} us"
+    for make in (digits, gpt):
+        alone, nbytes = training(make, data_parallel=False)
+        together, _ = training(make, data_parallel=True)
+        single, several = (fastest(job, each, 60) for each in (alone, together))
+        sent, calls = job.sent, job.calls
+        together()
+        yield (
+            f"{make.__name__}: {nbytes:,} bytes of gradients, {job.sent - sent:,} sent by a rank;"
+            f" step alone {single * 1e3:.3f} ms, together {several * 1e3:.3f} ms, model"
+            f" {(single + model.mean(nbytes, job.ranks)) * 1e3:.3f} ms, {job.calls - calls} mean"
+        )
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    job = sg.distributed.start()
+    for row in rows(job):
+        if job.rank == 0:
+            print(row, flush=True)
