@@ -16,6 +16,7 @@ import staticgrad.functions.random as random
 import staticgrad.functions.special as special
 import staticgrad.functions.tree as tree
 import staticgrad.nn as nn
+import staticgrad.onnx as onnx
 import staticgrad.optim as optim
 import staticgrad.programs.implicit as implicit
 import staticgrad.testing as testing
@@ -226,8 +227,8 @@ __all__ = [
     "multiply", "nan", "nan_to_num", "nanargmax", "nanargmin", "nancumprod", "nancumsum",
     "nanmax", "nanmean", "nanmedian", "nanmin", "nanpercentile", "nanprod", "nanquantile",
     "nanstd", "nansum", "nanvar", "ndim", "negative", "newaxis", "nn", "norm", "not_equal",
-    "numba_call", "ode", "one_hot", "ones", "ones_like", "optim", "options", "outer", "pad",
-    "parameter", "parse", "passes", "percentile", "permute_dims", "pi", "plan_abstract",
+    "numba_call", "ode", "one_hot", "ones", "ones_like", "onnx", "optim", "options", "outer",
+    "pad", "parameter", "parse", "passes", "percentile", "permute_dims", "pi", "plan_abstract",
     "polyval", "positive", "pow", "power", "precision", "prod", "ptp", "quantile", "rad2deg",
     "random", "ravel", "reciprocal", "remainder", "repeat", "reshape", "result_type",
     "right_shift", "rint", "roll", "rot90", "round", "same_graph", "save", "scan",

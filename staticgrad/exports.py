@@ -167,6 +167,7 @@ MODULES = {
     "jax": "staticgrad.bridges.jax",
     "nn": "staticgrad.nn",
     "ode": "staticgrad.functions.loops.ode",
+    "onnx": "staticgrad.onnx",
     "optim": "staticgrad.optim",
     "passes": "passes",
     "random": "staticgrad.functions.random",

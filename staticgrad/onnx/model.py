@@ -1,0 +1,452 @@
+"""A model that was read from a file of ONNX: a module that computes its graph.
+
+Computing a node is binding its row of ``operators.OPERATORS``. What is computed of shapes alone is
+computed at once, so that shapes and axes are known while a graph is built, and named sizes stay
+named: values are ordinary values, arrays that are known, lists of both (sequences), and None.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from inspect import Parameter as Argument, signature
+from typing import Any, ClassVar, Final
+
+import numpy as np
+
+from staticgrad.analysis.evaluate import evaluate
+from staticgrad.building import within
+from staticgrad.errors import ArgumentError, ExportError, StaticgradError
+from staticgrad.errors.wording import listed
+from staticgrad.functions import input as new_input, parameter, reshape, stop_gradient
+from staticgrad.ir.graph import Graph
+from staticgrad.ir.value import Value
+from staticgrad.nn.module import Module
+from staticgrad.onnx.operators import KNOWN, OF_SIZES, OPERATORS, STATIC, as_operand
+from staticgrad.onnx.package import STATISTICS, library
+
+#: The names of the operators of ONNX itself.
+_STANDARD: Final = ("", "ai.onnx")
+#: Operator -> its inputs that are statistics: state, which optimizers leave unchanged.
+_STATISTICS: Final = {"BatchNormalization": (3, 4)}
+#: Operator that ONNX defines for each type apart -> its inputs that must be known.
+_STATIC: Final = {"CenterCropPad": (1,)}
+
+
+class OnnxModel(Module):
+    """A model of ONNX: a function of its inputs, whose floating arrays are parameters.
+
+    ``sg.onnx.load`` makes it. Arrays of integers, numbers without an axis, and what must be known
+    while a graph is built (shapes, axes) are constants.
+
+    Attributes:
+        weights: the parameters, by their names in the file.
+        statistics: running means and variances: kept with the model, unchanged by optimizers.
+        source: the model without these arrays, as bytes of ONNX.
+    """
+
+    states: ClassVar[tuple[str, ...]] = ("statistics",)
+
+    def __init__(self, proto: Any) -> None:
+        rest = type(proto)()
+        rest.CopyFrom(proto)
+        if proto.ir_version < 4:  # every array was an input, too
+            held = {each.name for each in proto.graph.initializer}
+            inputs = [each for each in proto.graph.input if each.name not in held]
+            del rest.graph.input[:]
+            rest.graph.input.extend(inputs)
+        program = _Program(rest)
+        self.weights: dict[str, Any] = {}
+        self.statistics: dict[str, Any] = {}
+        constants = []
+        for each in proto.graph.initializer:
+            array = library().numpy_helper.to_array(each)
+            if array.dtype.kind in "iub" or not array.ndim or each.name in program.fixed:
+                constants.append(each)
+                continue
+            into = self.statistics if each.name in program.statistics else self.weights
+            into[each.name] = parameter(each.name, array)
+        del rest.graph.initializer[:]
+        rest.graph.initializer.extend(constants)
+        self.source = rest.SerializeToString()
+
+    @property
+    def inputs(self) -> dict[str, tuple[tuple[Any, ...], Any]]:
+        """Shape and element type of each input, by name; sizes without a value are named."""
+        return {
+            each.name: _shape_and_dtype(each.name, each.type)
+            for each in _program(self.source).inputs
+        }
+
+    @property
+    def static_inputs(self) -> set[str]:
+        """The inputs that must be known while a graph is built: shapes, axes and the like."""
+        program = _program(self.source)
+        return program.static & {each.name for each in program.inputs}
+
+    def forward(self, *operands: Any, **named: Any) -> Any:
+        """Return the outputs: one value, or a tuple.
+
+        Args:
+            operands: values in the order of the inputs in the file. An array of NumPy stays known
+                while the graph is built: that is how shapes and axes are given.
+            named: further ones by name.
+        """
+        program = _program(self.source)
+        names = [each.name for each in program.inputs]
+        given = dict(zip(names, operands, strict=False)) | named
+        if len(operands) > len(names) or not program.required <= given.keys() <= set(names):
+            raise ArgumentError(
+                f"the model takes {len(names)} inputs, got {listed([*given]) or 'none'}",
+                hint=f"its inputs are {listed(names)}",
+            )
+        statistics = {name: stop_gradient(value) for name, value in self.statistics.items()}
+        results = program.run({**self.weights, **statistics, **given})
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def graph(self) -> Graph:
+        """Return the model as a graph, with inputs and outputs of the names in the file."""
+        program = _program(self.source)
+        if self.static_inputs:
+            name = min(self.static_inputs)
+            raise ArgumentError(
+                f"the input {name!r} must be known while the graph is built",
+                hint=f"model(..., **{{{name!r}: array}})",
+            )
+        operands = {name: new_input(name, *each) for name, each in self.inputs.items()}
+        results = self(**operands)
+        results = results if isinstance(results, tuple) else (results,)
+        outputs = dict(zip(program.outputs, map(as_operand, results), strict=True))
+        name = _word(program.proto.graph.name, "model")
+        return Graph(outputs, name=name, inputs=[*operands.values()])
+
+
+def _word(text: str, instead: str) -> str:
+    return re.sub(r"\W", "_", text) or instead
+
+
+def _shape_and_dtype(name: str, kind: Any) -> tuple[tuple[Any, ...], Any]:
+    if not kind.HasField("tensor_type"):
+        raise ExportError(f"the input {name!r} is no tensor but a sequence, map or optional")
+    shape = tuple(
+        axis.dim_value
+        if axis.HasField("dim_value")
+        else _word(axis.dim_param, f"{_word(name, 'x')}_{k}")
+        for k, axis in enumerate(kind.tensor_type.shape.dim)
+    )
+    return shape, library().helper.tensor_dtype_to_np_dtype(kind.tensor_type.elem_type)
+
+
+@lru_cache(maxsize=8)
+def _program(source: bytes) -> _Program:
+    return _Program(library().load_model_from_string(source))
+
+
+class _Program:
+    """The nodes of a model, and what is known of its names.
+
+    Attributes:
+        inputs: those of the graph.
+        required: the names of the inputs that have no value in the file.
+        static: the names that must be known while a graph is built.
+        fixed: these, and inputs: what is no parameter.
+        statistics: the names of running means and variances.
+    """
+
+    def __init__(self, proto: Any) -> None:
+        self.proto, graph = proto, proto.graph
+        self.opsets = {each.domain: each.version for each in proto.opset_import}
+        self.functions = {(each.domain, each.name): each for each in proto.functions}
+        self.inputs, self.outputs = [*graph.input], [each.name for each in graph.output]
+        self.required = {each.name for each in graph.input}
+        self.required -= {each.name for each in graph.initializer}
+        self.statistics = {
+            node.input[place]
+            for node in _nodes(graph)
+            for place in _STATISTICS.get(node.op_type, ())
+            if place < len(node.input)
+        }
+        for each in proto.metadata_props:
+            self.statistics |= {*each.value.split("\n")} if each.key == STATISTICS else set()
+        self.static = self._static_of(graph, self.opsets)
+        self.fixed = self.static | {each.name for each in self.inputs}
+
+    # -- what must be known -----------------------------------------------------------------------
+
+    def _static_of(self, graph: Any, opsets: Mapping[str, int]) -> set[str]:
+        """The names of operands that must be known, and of what they are computed of."""
+        static, nodes, count = set[str](), [*_nodes(graph)], -1
+        while count < len(static):  # twice, unless graphs inside of nodes have static results
+            count = len(static)
+            for node in reversed(nodes):
+                static.update(self._static_inputs(node, static, opsets))
+        return static - {""}
+
+    def _static_inputs(
+        self, node: Any, static: set[str], opsets: Mapping[str, int]
+    ) -> Iterable[str]:
+        if static.intersection(node.output):
+            if node.op_type in ("Shape", "Size"):
+                return ()
+            bodies = [each.g for each in node.attribute if each.HasField("g")]
+            wanted = [k for k, name in enumerate(node.output) if name in static]
+            return (*node.input, *(body.output[k].name for body in bodies for k in wanted))
+        if row := self._row_of(node):
+            inputs = zip(node.input, _inputs_of(row, len(node.input)), strict=False)
+            return [name for name, argument in inputs if argument.name in STATIC]
+        if function := self._function_of(node, opsets):
+            inside = self._static_of(function, _opsets(function))
+            return [n for n, i in zip(node.input, function.input, strict=False) if i in inside]
+        return [n for k, n in enumerate(node.input) if k in _STATIC.get(node.op_type, ())]
+
+    def _row_of(self, node: Any) -> Callable[..., Any] | None:
+        if node.domain not in _STANDARD or (node.domain, node.op_type) in self.functions:
+            return None
+        return OPERATORS.get(node.op_type)
+
+    def _function_of(self, node: Any, opsets: Mapping[str, int]) -> Any:
+        """The function that the model or ONNX defines an operator by, for all types."""
+        if (node.domain, node.op_type) in self.functions:
+            return self.functions[node.domain, node.op_type]
+        schema = _schema(node, opsets)
+        return schema.function_body if schema is not None and schema.has_function else None
+
+    # -- computing --------------------------------------------------------------------------------
+
+    def run(self, values: Mapping[str, Any]) -> list[Any]:
+        """The outputs, given inputs and arrays."""
+        return self._graph(self.proto.graph, values)
+
+    def _graph(self, graph: Any, values: Mapping[str, Any]) -> list[Any]:
+        to_array = library().numpy_helper.to_array
+        arrays = {each.name: np.asarray(to_array(each)) for each in graph.initializer}
+        env = {**arrays, **values, "": None}
+        self._compute(graph.node, env, self.opsets)
+        return [env[each.name] for each in graph.output]
+
+    def _compute(self, nodes: Any, env: dict[str, Any], opsets: Mapping[str, int]) -> None:
+        for node in nodes:
+            operands = [env[name] for name in node.input]
+            try:
+                with within(scope=node.name or node.op_type):
+                    results = self._results(node, operands, env, opsets)
+            except Exception as error:
+                if isinstance(error, _NodeError):
+                    raise
+                raise _refusal(node, operands, error) from error
+            env.update(zip(node.output, results, strict=False))
+
+    def _results(
+        self, node: Any, operands: list[Any], env: Mapping[str, Any], opsets: Mapping[str, int]
+    ) -> Sequence[Any]:
+        attributes = {each.name: self._attribute(each, env) for each in node.attribute}
+        if node.op_type == "Constant" and node.domain in _STANDARD:
+            (value,) = attributes.values()
+            return [np.asarray(value, "float32" if isinstance(value, float) else None)]
+        if row := self._row_of(node):
+            results = _applied(row, node, operands, attributes, opsets.get(node.domain, 1))
+            return results if isinstance(results, tuple) else (results,)
+        function, schema = self._function_of(node, opsets), _schema(node, opsets)
+        if function is None:
+            function = _function_of_types(schema, node, operands, opsets)
+        if schema is not None:
+            every = ((name, each.default_value) for name, each in schema.attributes.items())
+            defaults = {name: self._attribute(value, env) for name, value in every if value.name}
+            attributes = defaults | attributes
+        return self._function(function, operands, attributes)
+
+    def _function(self, function: Any, operands: list[Any], given: dict[str, Any]) -> list[Any]:
+        """The results of the nodes that define an operator."""
+        make = library().helper.make_attribute
+        env: dict[str, Any] = dict.fromkeys(function.input)
+        env |= {"": None, **dict(zip(function.input, operands, strict=False))}
+        defaults = {each.name: self._attribute(each, env) for each in function.attribute_proto}
+        given, nodes = defaults | given, []
+        for each in function.node:
+            node = type(each)()
+            node.CopyFrom(each)
+            for attribute in [*node.attribute]:
+                if wanted := attribute.ref_attr_name:
+                    node.attribute.remove(attribute)
+                    if wanted in given:
+                        node.attribute.append(make(attribute.name, _plain(given[wanted])))
+            nodes.append(node)
+        self._compute(nodes, env, _opsets(function))
+        return [env.get(name) for name in function.output]
+
+    def _attribute(self, attribute: Any, env: Mapping[str, Any]) -> Any:
+        onnx = library()
+        value = onnx.helper.get_attribute_value(attribute)
+        if attribute.type == onnx.AttributeProto.TENSOR:
+            return onnx.numpy_helper.to_array(value)
+        if attribute.type == onnx.AttributeProto.GRAPH:
+            return self._body(value, dict(env))
+        if attribute.name in ("to", "dtype", "output_dtype") and value:
+            return onnx.helper.tensor_dtype_to_np_dtype(value)
+        if isinstance(value, list):
+            return [v.decode() if isinstance(v, bytes) else v for v in value]
+        return value.decode() if isinstance(value, bytes) else value
+
+    def _body(self, graph: Any, outer: dict[str, Any]) -> Callable[..., list[Any]]:
+        """A graph inside of a node as a function, which sees the values around it."""
+
+        def run(*operands: Any) -> list[Any]:
+            named = dict(zip((each.name for each in graph.input), operands, strict=True))
+            return self._graph(graph, {**outer, **named})
+
+        return run
+
+
+def _opsets(function: Any) -> dict[str, int]:
+    return {each.domain: each.version for each in function.opset_import}
+
+
+def _plain(value: Any) -> Any:
+    onnx = library()
+    if isinstance(value, np.ndarray):
+        return onnx.numpy_helper.from_array(value)
+    is_dtype = isinstance(value, np.dtype)
+    return onnx.helper.np_dtype_to_tensor_dtype(value) if is_dtype else value
+
+
+def _nodes(graph: Any) -> Iterator[Any]:
+    """The nodes of a graph and of those inside of it."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from _nodes(attribute.g)
+
+
+# -- a node by its row ----------------------------------------------------------------------------
+
+
+def _inputs_of(row: Callable[..., Any], count: int) -> list[Argument]:
+    """The arguments of a row that are inputs; of one that takes any number, ``count``."""
+    inputs: list[Argument] = []
+    for argument in signature(row).parameters.values():
+        if argument.kind is Argument.VAR_POSITIONAL:
+            inputs += [argument] * (count - len(inputs))
+        elif argument.kind not in (Argument.KEYWORD_ONLY, Argument.VAR_KEYWORD):
+            inputs.append(argument)
+    return inputs
+
+
+def _applied(
+    row: Any, node: Any, operands: list[Any], attributes: dict[str, Any], opset: int
+) -> Any:
+    """The results of an operator that has a row."""
+    arguments, inputs = signature(row).parameters, _inputs_of(row, len(operands))
+    if len(operands) > len(inputs):
+        raise ExportError(f"{len(operands)} inputs, and {node.op_type} takes {len(inputs)}")
+    if "broadcast" in attributes and node.op_type != "Gemm":  # before version 7
+        operands, attributes = _broadcast(*operands, **attributes), {}
+    options, names = {}, {argument.name for argument in inputs}
+    for theirs, value in attributes.items():
+        name = re.sub(r"(?<=[a-z])[A-Z]", lambda m: "_" + m[0].lower(), theirs)
+        if name not in arguments and "attributes" not in arguments:
+            raise ExportError(f"the attribute {theirs!r} is not supported")
+        kind = "float32" if isinstance(value, float) else None
+        options[name] = np.asarray(value, kind) if name in names else value
+    arrays = [each for each in operands if each is not None]
+    known = bool(arrays) and all(isinstance(each, np.ndarray) for each in arrays)
+    if known and node.op_type in OF_SIZES and all(each.dtype.kind in "iuOb" for each in arrays):
+        results = OF_SIZES[node.op_type](*operands, **options)
+        if results is not None:
+            return results
+    facts = {
+        "operator": node.op_type, "opset": opset, "outputs": len([*filter(None, node.output)])
+    }  # fmt: skip
+    options |= {name: value for name, value in facts.items() if name in arguments}
+    results = row(*map(_operand, inputs, operands), **options)
+    return _folded(results) if known and all(each.dtype != object for each in arrays) else results
+
+
+def _operand(argument: Argument, operand: Any) -> Any:
+    """An operand as the row takes it: known, or a value."""
+    if argument.name in STATIC and isinstance(operand, Value):
+        raise ExportError(
+            f"the input {argument.name!r} must be known while the graph is built",
+            hint="an array of NumPy in the call of the model, or of the file, is known",
+        )
+    if argument.name in STATIC | KNOWN or operand is None:
+        return operand
+    return [*map(as_operand, operand)] if isinstance(operand, list) else as_operand(operand)
+
+
+def _broadcast(x: Any, y: Any, broadcast: int = 1, axis: int | None = None) -> list[Any]:
+    """Operands of which the second has the axes of the first from ``axis`` on."""
+    x, y = as_operand(x), as_operand(y)
+    behind = 0 if axis is None else x.ndim - axis % x.ndim - y.ndim
+    return [x, reshape(y, (*y.shape, *(1,) * behind))]
+
+
+def _folded(results: Any) -> Any:
+    """Results as arrays: what was computed of known arrays is known."""
+    if isinstance(results, tuple | list):
+        return type(results)(map(_folded, results))
+    return np.asarray(evaluate(results)) if isinstance(results, Value) else results
+
+
+# -- operators that others define -----------------------------------------------------------------
+
+
+def _schema(node: Any, opsets: Mapping[str, int]) -> Any:
+    defs = library().defs
+    try:
+        return defs.get_schema(node.op_type, opsets.get(node.domain, 1), node.domain)
+    except defs.SchemaError:
+        return None
+
+
+def _function_of_types(
+    schema: Any, node: Any, operands: list[Any], opsets: Mapping[str, int]
+) -> Any:
+    """The function that ONNX defines an operator by for operands of these types.
+
+    Raises:
+        ExportError: there is none.
+    """
+    if schema is not None and schema.has_context_dependent_function:
+        types = [_type_of(each).SerializeToString() for each in operands]
+        text = schema.get_context_dependent_function(node.SerializeToString(), types)
+        function = library().FunctionProto()
+        function.ParseFromString(text)
+        return function
+    name, version = f"{node.domain}.{node.op_type}".lstrip("."), opsets.get(node.domain, 1)
+    what = "has no function here" if schema is not None else "is no operator"
+    raise ExportError(
+        f"{name} {what}, version {version} of the operators",
+        hint="@staticgrad.onnx.operators.operator(name) makes a function its row",
+    )
+
+
+def _type_of(operand: Any) -> Any:
+    onnx = library()
+    if operand is None:
+        return onnx.TypeProto()
+    if isinstance(operand, list):
+        return onnx.helper.make_sequence_type_proto(_type_of(operand[0]))
+    dtype = np.dtype("int64") if operand.dtype == object else operand.dtype
+    kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    shape = [size if isinstance(size, int) else str(size) for size in operand.shape]
+    return onnx.helper.make_tensor_type_proto(kind, shape)
+
+
+class _NodeError(ExportError):
+    """An error that names its node."""
+
+
+def _refusal(node: Any, operands: list[Any], error: Exception) -> ExportError:
+    """The error for a node: its name, its operator, and what is wrong."""
+    what, hint = f"{type(error).__name__}: {error}", ""
+    if isinstance(error, StaticgradError):
+        what, hint = error.headline, error.hint
+    types = (getattr(each, "type", None) or type(each).__name__ for each in operands)
+    inputs = ", ".join(f"{n} {t}" for n, t in zip(node.input, types, strict=True) if n)
+    return _NodeError(
+        f"node {node.name or node.output[0]!r}, {node.op_type}: {what}",
+        details=[f"inputs: {inputs}"] if inputs else [],
+        hint=hint,
+    )

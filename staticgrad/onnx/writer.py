@@ -1,0 +1,480 @@
+"""A graph as a model of ONNX: a writer for each of our ops.
+
+Ops of the same meaning are in ``operators.SAME``; others are written by a function, or as ops that
+ONNX has. A body of a loop or a branch has a writer of its own. It sees the values of those around
+it, so that constants and sizes are written once, outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import reduce
+from math import prod
+from typing import Any, Final
+
+import numpy as np
+
+import staticgrad.functions as sg
+from staticgrad.errors import ExportError
+from staticgrad.ir.graph import Graph
+from staticgrad.ir.nodes import Node, Symbolic
+from staticgrad.ir.op import Constant, Input
+from staticgrad.onnx.operators import SAME
+from staticgrad.onnx.package import STATISTICS, library
+from staticgrad.ops.marks import FirstOperand, Mark, StopGradient
+from staticgrad.types.arrays import TensorType
+from staticgrad.types.dim import FloorDiv, Named, Size
+
+#: The version of the operators that is written, and of the file format that goes with it.
+OPSET, IR_VERSION = 18, 8
+_LOWEST: Final = -(2**63) + 1  # the end of a slice that runs backwards to the first element
+#: Our op -> the operator of ONNX of the same meaning.
+_NAMES: Final = {ours: theirs for theirs, ours in SAME.items()} | {
+    "div": "Div", "pow": "Pow", "int_pow": "Pow", "maximum": "Max", "at_least": "Max",
+    "minimum": "Min", "at_most": "Min",
+}  # fmt: skip
+#: Our op -> the same by ops that ONNX has.
+_BY_OTHERS: Final[dict[str, Callable[..., Any]]] = {
+    "cbrt": lambda x: sg.sign(x) * abs(x) ** (1.0 / 3.0),
+    "erfc": lambda x: 1.0 - sg.erf(x),
+    "exp2": lambda x: sg.exp(x * float(np.log(2.0))),
+    "expm1": lambda x: sg.exp(x) - 1.0,
+    "hypot": lambda x, y: sg.sqrt(x * x + y * y),
+    "log10": lambda x: sg.log(x) * float(1.0 / np.log(10.0)),
+    "log1p": lambda x: sg.log(x + 1.0),
+    "log2": lambda x: sg.log(x) * float(1.0 / np.log(2.0)),
+    "logaddexp": lambda x, y: sg.maximum(x, y) + sg.log(sg.exp(-abs(x - y)) + 1.0),
+    "ne": lambda x, y: sg.logical_not(x == y),
+    "trunc": lambda x: sg.sign(x) * sg.floor(abs(x)),
+    "xlogy": lambda x, y: sg.where(x == 0, 0.0, x * sg.log(sg.where(x == 0, 1.0, y))),
+}
+
+
+class Writer:
+    """Nodes of ONNX for the nodes of a graph, and the names of their results."""
+
+    def __init__(self, root: Writer | None = None, prefix: str = "") -> None:
+        self.root, self.prefix, self.scope = root or self, prefix, ""
+        self.nodes: list[Any] = []
+        self.names: dict[tuple[Node, int], str] = {}
+        if root is None:
+            self.constants: dict[Any, Any] = {}
+            self.sizes: dict[Any, str] = {}  # of sizes, and of the names in them
+            self.taken: set[str] = set()
+
+    # -- names, constants, sizes ------------------------------------------------------------------
+
+    def fresh(self, name: str) -> str:
+        """A name that nothing in the model has."""
+        taken, wanted, number = self.root.taken, name, 0
+        while name in taken:
+            number += 1
+            name = f"{wanted}_{number}"
+        taken.add(name)
+        return name
+
+    def __call__(self, operator: str, *inputs: str, count: int = 1, **attributes: Any) -> Any:
+        """Write a node; the name of its result, or the names of all ``count``."""
+        name = self.fresh(f"{self.prefix}{self.scope}{operator}")
+        outputs = [name, *(self.fresh(f"{name}.{k}") for k in range(1, count))]
+        self.nodes.append(library().helper.make_node(operator, inputs, outputs, name, **attributes))
+        return name if count == 1 else outputs
+
+    def constant(self, value: Any, dtype: Any = None) -> str:
+        """The name of a constant."""
+        array = np.array(value, dtype, order="C")
+        constants, key = self.root.constants, (array.dtype, array.shape, array.tobytes())
+        if key not in constants:
+            name = self.fresh("constant")
+            constants[key] = library().numpy_helper.from_array(array, name)
+        return str(constants[key].name)
+
+    def size(self, size: Size) -> str:
+        """The name of a size, as an array of one element."""
+        root = self.root
+        if isinstance(size, int):
+            return self.constant([size], np.int64)
+        if size not in root.sizes:
+            terms = []
+            for atoms, factor in size.terms:
+                parts = [*map(root.atom, atoms)]
+                parts += [] if factor == 1 and parts else [self.size(factor)]
+                terms.append(reduce(lambda a, b: root("Mul", a, b), parts))
+            root.sizes[size] = reduce(lambda a, b: root("Add", a, b), terms)
+        return root.sizes[size]
+
+    def atom(self, atom: Any) -> str:
+        """The name of a named size, of a quotient or a maximum of sizes."""
+        if atom not in self.sizes:
+            if isinstance(atom, Named):
+                raise ExportError(
+                    f"the size {atom} is not the size of an axis of an input",
+                    hint="a model of ONNX computes sizes of the shapes of its inputs",
+                )
+            operator = "Div" if isinstance(atom, FloorDiv) else "Max"
+            self.sizes[atom] = self(operator, *map(self.size, atom.parts))
+        return self.sizes[atom]
+
+    def scalar(self, size: Size) -> str:
+        """The name of a size without an axis."""
+        if isinstance(size, int):
+            return self.constant(size, np.int64)
+        return str(self.root("Reshape", self.size(size), self.constant([], np.int64)))
+
+    def shape(self, sizes: Sequence[Size]) -> str:
+        """The name of sizes as one array."""
+        if all(isinstance(size, int) for size in sizes):
+            return self.constant(sizes, np.int64)
+        return str(self.root("Concat", *map(self.size, sizes), axis=0))
+
+    def reshaped(self, x: str, shape: Sequence[Size]) -> str:
+        """Write a reshape; a single size that is not literal is computed of the others."""
+        literal = [size if isinstance(size, int) else -1 for size in shape]
+        alone = literal.count(-1) == 1 and 0 not in literal
+        asked = self.constant(literal, np.int64) if alone else self.shape(shape)
+        return str(self("Reshape", x, asked))
+
+    def turned(self, x: str) -> str:
+        """Write ``x`` from its last slice to its first."""
+        last, lowest, axis, step = (self.constant([k], np.int64) for k in (-1, _LOWEST, 0, -1))
+        return str(self("Slice", x, last, lowest, axis, step))
+
+    # -- graphs -----------------------------------------------------------------------------------
+
+    def write(self, graph: Graph) -> list[str]:
+        """Write the nodes of a graph, whose inputs have names; the names of its outputs."""
+        for node in graph.nodes:
+            if (node, 0) in self.names or isinstance(node.op, Input):
+                continue
+            self.scope = f"{node.origin.scope}/" if node.origin.scope else ""
+            results = self.written(node, [self.names[arg.node, arg.index] for arg in node.args])
+            for k, name in enumerate([results] if isinstance(results, str) else results):
+                self.names[node, k] = name
+        return [self.names[value.node, value.index] for value in graph.outputs.values()]
+
+    def written(self, node: Node, operands: list[str]) -> Any:
+        """Write a node; the names of its results."""
+        name = node.op.name
+        if isinstance(node.op, Constant):
+            return self.constant(node.op.data.array)
+        if isinstance(node.op, Mark | FirstOperand):
+            return operands[0]
+        if name in _NAMES:
+            return self(_NAMES[name], *operands)
+        if name not in _WRITERS:
+            raise ExportError(
+                f"{name} has no operator in version {OPSET} of ONNX's operators", at=node.origin
+            )
+        return _WRITERS[name](self, node, *operands)
+
+    def body(self, graph: Graph, given: dict[Symbolic, str], inputs: Sequence[Symbolic]) -> Any:
+        """A body as a graph of its own.
+
+        Args:
+            graph: the body.
+            given: names of its inputs: of inputs of the graph that is written, or values around it.
+            inputs: those that are inputs of the graph that is written, in order.
+        """
+        name = self.fresh(f"{self.prefix}{self.scope}body")
+        inner = Writer(self.root, f"{name}/")
+        inner.names = {(value.node, value.index): label for value, label in given.items()}
+        results = [inner("Identity", each) for each in inner.write(graph)]
+        outputs = map(_info, results, (value.type for value in graph.outputs.values()))
+        infos = [_info(given[value], value.type) for value in inputs]
+        return library().helper.make_graph(inner.nodes, name, infos, [*outputs])
+
+
+def model_of(graph: Graph) -> Any:
+    """A graph as a ``ModelProto``.
+
+    Raises:
+        ExportError: an op that ONNX does not have, with its line; updates of parameters.
+    """
+    if graph.updates:
+        raise ExportError(
+            "a model of ONNX has no updates of parameters",
+            hint="sg.onnx.export(sg.Graph(graph.outputs), path), or a module",
+        )
+    graph = _by_others(graph)
+    writer, onnx = Writer(), library()
+    helper = onnx.helper
+    for value in (*graph.inputs, *graph.parameters):
+        writer.names[value.node, 0] = writer.fresh(value.node.label)
+    named = {name: value.type for name, value in graph.outputs.items()}
+    outputs = [writer.fresh(name) for name in named]
+    for value in graph.inputs:
+        for axis, size in enumerate(value.shape):
+            name = _name_of(size)
+            if name is not None and name not in writer.sizes:
+                source = writer.names[value.node, 0]
+                writer.sizes[name] = writer("Shape", source, start=axis, end=axis + 1)
+    for result, label in zip(writer.write(graph), outputs, strict=True):
+        writer.nodes.append(helper.make_node("Identity", [result], [label]))
+    weights = {writer.names[p.node, 0]: np.array(p.value) for p in graph.parameters}
+    made = helper.make_graph(
+        _needed(writer.nodes, outputs),
+        graph.name,
+        [_info(writer.names[value.node, 0], value.type) for value in graph.inputs],
+        [*map(_info, outputs, named.values())],
+        [
+            *(onnx.numpy_helper.from_array(array, name) for name, array in weights.items()),
+            *writer.constants.values(),
+        ],
+    )
+    model = helper.make_model(
+        made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION,
+        producer_name="staticgrad",
+    )  # fmt: skip
+    if statistics := [writer.names[p.node, 0] for p in graph.parameters if _is_state(graph, p)]:
+        helper.set_model_props(model, {STATISTICS: "\n".join(statistics)})
+    return model
+
+
+def _by_others(graph: Graph) -> Graph:
+    """The graph without the ops that are written as others."""
+
+    def rewritten(node: Node, args: tuple[Symbolic, ...]) -> Any:
+        op: Any = node.op
+        if op.name in _BY_OTHERS:
+            return _BY_OTHERS[op.name](*args)
+        bodies = getattr(op, "bodies", ())
+        return op.with_bodies([*map(_by_others, bodies)])(*args) if bodies else None
+
+    return graph.replace_nodes(rewritten)
+
+
+def _is_state(graph: Graph, parameter: Symbolic) -> bool:
+    """Return whether no gradient reaches a parameter: it is a running statistic."""
+    readers = [node for node in graph.nodes if parameter.node in (arg.node for arg in node.args)]
+    return bool(readers) and all(isinstance(node.op, StopGradient) for node in readers)
+
+
+def _name_of(size: Size) -> Named | None:
+    """The name that a size is, alone."""
+    terms = () if isinstance(size, int) else size.terms
+    atoms = terms[0][0] if len(terms) == 1 and terms[0][1] == 1 else ()
+    return atoms[0] if len(atoms) == 1 and isinstance(atoms[0], Named) else None
+
+
+def _needed(nodes: list[Any], outputs: Sequence[str]) -> list[Any]:
+    """The nodes that outputs depend on, in order."""
+    wanted, kept = {*outputs}, []
+    for node in reversed(nodes):
+        if wanted.intersection(node.output):
+            kept.append(node)
+            wanted |= _reads(node)
+    return kept[::-1]
+
+
+def _reads(node: Any) -> set[str]:
+    inner = (each for attribute in node.attribute for each in attribute.g.node)
+    return {*node.input}.union(*map(_reads, inner))
+
+
+def _info(name: str, kind: TensorType) -> Any:
+    shape = [size if isinstance(size, int) else str(size) for size in kind.shape]
+    return library().helper.make_tensor_value_info(name, _element(kind), shape)
+
+
+def _element(kind: TensorType) -> int:
+    return int(library().helper.np_dtype_to_tensor_dtype(np.dtype(kind.dtype.numpy)))
+
+
+# -- ops with attributes --------------------------------------------------------------------------
+
+
+def _reduction(operator: str) -> Callable[..., Any]:
+    def write(w: Writer, node: Any, x: str) -> Any:
+        axes = node.op.axes
+        return w(operator, x, w.constant(axes, np.int64), keepdims=0) if axes else x
+
+    return write
+
+
+def _remainder(w: Writer, node: Any, x: str, y: str) -> Any:
+    if not node.types[0].dtype.is_float:
+        return w("Mod", x, y)
+    return w("Sub", x, w("Mul", w("Floor", w("Div", x, y)), y))
+
+
+def _floor_divide(w: Writer, node: Any, x: str, y: str) -> Any:
+    if node.types[0].dtype.is_float:
+        return w("Floor", w("Div", x, y))
+    return w("Div", w("Sub", x, w("Mod", x, y)), y)
+
+
+def _broadcast(w: Writer, node: Any, x: str) -> Any:
+    op, (value,) = node.op, node.args
+    own = dict(zip(op.axes, value.shape, strict=True))
+    if any(axis < len(op.shape) - value.ndim for axis in op.axes):  # leading axes come by itself
+        x = w.reshaped(x, [own.get(k, 1) for k in range(len(op.shape))])
+    return w("Expand", x, w.shape(op.shape))
+
+
+def _slice(w: Writer, node: Any, x: str) -> Any:
+    op, (value,) = node.op, node.args
+    rows = [
+        (start, start + length * step, axis, step)
+        for axis, (start, length, step) in enumerate(
+            zip(op.starts, op.lengths, op.steps, strict=True)
+        )
+        if (start, length, step) != (0, value.shape[axis], 1)
+    ]
+    if not rows:
+        return x
+    starts, ends, axes, steps = zip(*rows, strict=True)
+    ends = tuple(_LOWEST if isinstance(end, int) and end < 0 else end for end in ends)
+    return w("Slice", x, *map(w.shape, (starts, ends, axes, steps)))
+
+
+def _pad(w: Writer, node: Any, x: str) -> Any:
+    op, (value,) = node.op, node.args
+    if set(op.steps) != {1}:
+        raise ExportError("pad with steps between elements has no operator", at=node.origin)
+    sizes = zip(op.shape, op.starts, value.shape, strict=True)
+    after = [whole - start - size for whole, start, size in sizes]
+    return w("Pad", x, w.shape((*op.starts, *after)))
+
+
+def _iota(w: Writer, node: Any) -> Any:
+    op, zero, one = node.op, w.constant(0, np.int64), w.constant(1, np.int64)
+    x = w("Cast", w("Range", zero, w.scalar(op.shape[op.axis]), one), to=_element(node.types[0]))
+    if len(op.shape) == 1:
+        return x
+    x = w.reshaped(x, [size if k == op.axis else 1 for k, size in enumerate(op.shape)])
+    return w("Expand", x, w.shape(op.shape))
+
+
+def _matmul(w: Writer, node: Any, *operands: str) -> Any:
+    sides, transposed = [], (node.op.transpose_a, node.op.transpose_b)
+    for name, value, is_transposed in zip(operands, node.args, transposed, strict=True):
+        perm = [*range(value.ndim - 2), value.ndim - 1, value.ndim - 2]
+        sides.append(w("Transpose", name, perm=perm) if is_transposed else name)
+    return w("MatMul", *sides)
+
+
+def _largest(w: Writer, node: Any, x: str, count: Size, largest: bool) -> Any:
+    return w("TopK", x, w.size(count), count=2, axis=node.op.axis, largest=int(largest))
+
+
+def _windows(node: Any, taps: Sequence[Size], sizes: Sequence[Size]) -> dict[str, Any]:
+    """The attributes of windows; borders at the ends are those that give these extents."""
+    op, pads = node.op, [*node.op.before]
+    for k, (tap, size, extent) in enumerate(zip(taps, sizes, op.extents, strict=True)):
+        reach = (tap - 1) * op.dilation[k] + 1
+        widths = (op.before[k], *range(reach + op.strides[k])) if isinstance(reach, int) else ()
+        whole = size + op.before[k] - reach
+        fits = [after for after in widths if (whole + after) // op.strides[k] + 1 == extent]
+        pads += fits[:1]
+    if len(pads) != 2 * len(taps) or not all(isinstance(pad, int) for pad in pads):
+        raise ExportError(f"{op.name}: the border depends on sizes", at=node.origin)
+    return {
+        "kernel_shape": [*taps], "strides": [*op.strides], "dilations": [*op.dilation],
+        "pads": pads,
+    }  # fmt: skip
+
+
+def _conv(w: Writer, node: Any, x: str, filters: str) -> Any:
+    image, kernel = node.args
+    words = _windows(node, kernel.shape[2:], image.shape[2:])
+    return w("Conv", x, filters, group=node.op.groups, **words)
+
+
+def _conv_image(w: Writer, node: Any, x: str, filters: str) -> Any:
+    op, (image, kernel) = node.op, node.args
+    taps, left = kernel.shape[2:], []
+    for k, extent in enumerate(op.extents):
+        reach = (taps[k] - 1) * op.dilation[k] + 1
+        left.append((image.shape[2 + k] - 1) * op.strides[k] + reach - op.before[k] - extent)
+    if not all(isinstance(size, int) for size in (*taps, *op.before, *left)):
+        raise ExportError("conv_transpose: the border depends on sizes", at=node.origin)
+    return w(
+        "ConvTranspose", x, filters, group=op.groups, kernel_shape=[*taps],
+        strides=[*op.strides], dilations=[*op.dilation],
+        pads=[*op.before, *(max(size, 0) for size in left)],
+        output_padding=[max(-size, 0) for size in left],
+    )  # fmt: skip
+
+
+def _window(w: Writer, node: Any, x: str) -> Any:
+    op, (value,) = node.op, node.args
+    first = value.ndim - len(op.taps)
+    spatial, source = value.shape[first:], x
+    words = _windows(node, op.taps, spatial)
+    if first != 2:
+        x = w.reshaped(x, (prod(value.shape[:first]), 1, *spatial))
+    if op.name == "window_max":
+        out = w("MaxPool", x, **words)
+    elif set(words.pop("dilations")) == {1}:
+        count = w.constant(prod(op.taps), value.dtype.numpy)
+        out = w("Mul", w("AveragePool", x, count_include_pad=1, **words), count)
+    else:
+        raise ExportError("a sum of windows with a dilation has no operator", at=node.origin)
+    return out if x == source else w.reshaped(out, node.types[0].shape)
+
+
+def _loop(w: Writer, node: Any, *operands: str) -> Any:
+    op, (number, *inputs) = node.op, node.op.body.inputs
+    first, last = op.carries, op.carries + op.slices
+    named = {value: w.fresh(f"{w.prefix}{value.node.label}") for value in (number, *inputs[:last])}
+    given = named | dict(zip(inputs[last:], operands[last:], strict=True))
+    body = w.body(op.body, given, [*inputs[:first], number, *inputs[first:last]])
+    zero, one = w.constant(0, np.int64), w.constant(1, np.int64)
+    numbers = w("Range", zero, w.scalar(op.iterations), one)
+    # ONNX's own evaluator does not scan backwards: what is read and written is turned instead.
+    turned = w.turned if op.reverse else lambda name: name
+    sliced = [turned(each) for each in (numbers, *operands[first:last])]
+    results = w(
+        "Scan", *operands[:first], *sliced, count=len(node.types), body=body,
+        num_scan_inputs=len(sliced),
+    )  # fmt: skip
+    results = [results] if isinstance(results, str) else results
+    return [*results[:first], *map(turned, results[first:])]
+
+
+def _branch(w: Writer, node: Any, index: str, *operands: str) -> Any:
+    cases = node.op.cases
+    if len(cases) != 2:
+        raise ExportError(f"a branch of {len(cases)} cases is not supported", at=node.origin)
+    first, second = (
+        w.body(case, dict(zip(case.inputs, operands, strict=True)), []) for case in cases
+    )
+    later = w("Greater", index, w.constant(0, np.int64))
+    return w("If", later, count=len(node.types), then_branch=second, else_branch=first)
+
+
+#: Our op -> what writes a node of it: the names of its results, given those of its operands.
+_WRITERS: Final[dict[str, Callable[..., Any]]] = {
+    "branch": _branch,
+    "broadcast": _broadcast,
+    "cast": lambda w, node, x: w("Cast", x, to=_element(node.types[0])),
+    "concat": lambda w, node, *x: w("Concat", *x, axis=node.op.axis),
+    "conv": _conv,
+    "conv_image": _conv_image,
+    "cumsum": lambda w, node, x: w("CumSum", x, w.constant(node.op.axis, np.int64)),
+    "floor_divide": _floor_divide,
+    "fmod": lambda w, node, x, y: w("Mod", x, y, fmod=1),
+    "integer_pow": lambda w, node, x: w(
+        "Pow", x, w.constant(node.op.exponent, node.types[0].dtype.numpy)
+    ),
+    "iota": _iota,
+    "loop": _loop,
+    "matmul": _matmul,
+    "max": _reduction("ReduceMax"),
+    "min": _reduction("ReduceMin"),
+    "pad": _pad,
+    "remainder": _remainder,
+    "reshape": lambda w, node, x: w.reshaped(x, node.op.shape),
+    "size": lambda w, node: w("Cast", w.scalar(node.op.dim), to=_element(node.types[0])),
+    "slice": _slice,
+    "sort": lambda w, node, x: _largest(
+        w, node, x, node.args[0].shape[node.op.axis], node.op.descending
+    ),
+    "sum": _reduction("ReduceSum"),
+    "take": lambda w, node, x, places: w("Gather", x, places, axis=node.op.axis),
+    "take_along": lambda w, node, x, places: w("GatherElements", x, places, axis=node.op.axis),
+    "topk": lambda w, node, x: _largest(w, node, x, node.op.k, not node.op.smallest),
+    "transpose": lambda w, node, x: w("Transpose", x, perm=[*node.op.perm]),
+    "window_max": _window,
+    "window_sum": _window,
+}

@@ -1,0 +1,103 @@
+"""Write ``benchmarks/results/onnx.md``: ``python -m tests.exchange.report``.
+
+It needs onnx and onnxruntime, and takes two minutes.
+"""
+
+import re
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx.reference import ReferenceEvaluator
+
+import staticgrad as sg
+from tests.exchange.models import MODELS, model
+from tests.exchange.node_tests import cases, gradient_error, outcome
+
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "onnx.md"
+KINDS = {
+    "node": "operators",
+    "pytorch-operator": "operators as PyTorch exported them",
+    "pytorch-converted": "layers as PyTorch exported them, with weights",
+}
+
+
+def main():
+    """Run everything and write the page."""
+    outcomes = {kind: {n: outcome(case) for n, case in cases(kind).items()} for kind in KINDS}
+    passed = [name for name, each in outcomes["node"].items() if each == "passed"]
+    errors = [gradient_error(cases()[name]) for name in passed[::5]]
+    gradients = [each for each in errors if each is not None]
+    RESULTS.write_text(
+        "\n".join(
+            [
+                "# ONNX",
+                "",
+                f"onnx {onnx.__version__}, onnxruntime {onnxruntime.__version__}, float32."
+                " Made by `python -m tests.exchange.report`.",
+                "",
+                "## Tests of ONNX",
+                "",
+                "| tests | all | passed | do not apply | wrong |",
+                "|---|--:|--:|--:|--:|",
+                *map(_counts, KINDS, outcomes.values()),
+                "",
+                "Forward, by `sg.evaluate`. The tests that do not apply need:",
+                "",
+                *_reasons(outcomes["node"]),
+                "",
+                f"Gradients of every fifth operator that passes, {len(gradients)} that have one in"
+                " double precision: the largest relative difference from central differences is"
+                f" {max(gradients):.1e}.",
+                "",
+                "## Whole models",
+                "",
+                "The largest difference of outputs: of the exported file in onnxruntime and in"
+                " onnx's evaluator from the compiled module; of the file loaded again, compiled,"
+                " from onnxruntime on that file; and of that model exported a second time.",
+                "",
+                "| model | nodes | onnxruntime | onnx's evaluator | loaded | exported again |",
+                "|---|--:|--:|--:|--:|--:|",
+                *map(_row, MODELS),
+                "",
+            ]
+        ),
+        "utf-8",
+    )
+
+
+def _counts(kind, found):
+    count = Counter(each == "passed" for each in found.values())
+    return f"| {KINDS[kind]} | {len(found)} | {count[True]} | {count[False]} | 0 |"
+
+
+def _reasons(found):
+    reasons = [each.partition(": ")[0] for each in found.values() if each != "passed"]
+    reasons = [re.sub(":.*", "", each) for each in reasons]
+    return [f"- {count}: {reason}" for reason, count in Counter(reasons).most_common()]
+
+
+def _row(name):
+    module, x, feeds = model(name)
+    here = sg.compile(sg.Graph({"output": module(x)})).run(feeds)["output"]
+    with tempfile.TemporaryDirectory() as folder:
+        path, again = f"{folder}/model.onnx", f"{folder}/again.onnx"
+        sg.onnx.export(module, path, x)
+        loaded = sg.onnx.load(path)
+        sg.onnx.export(loaded, again)
+        there, twice = (
+            onnxruntime.InferenceSession(each).run(None, feeds)[0] for each in (path, again)
+        )
+        theirs = ReferenceEvaluator(onnx.load(path)).run(None, feeds)[0]
+        nodes = len(onnx.load(path).graph.node)
+    back = sg.compile(loaded.graph()).run(feeds)["output"]
+    pairs = ((here, there), (here, theirs), (back, there), (back, twice))
+    errors = (float(np.abs(one - other).max()) for one, other in pairs)
+    return f"| {name} | {nodes} | {' | '.join(f'{error:.1e}' for error in errors)} |"
+
+
+if __name__ == "__main__":
+    main()

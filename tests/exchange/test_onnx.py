@@ -1,0 +1,310 @@
+"""Models in files of ONNX: operators, whole models both ways, training, errors."""
+
+import copy
+import pickle
+import sys
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.errors import ArgumentError, ExportError, MissingPackageError
+from tests.exchange.models import MODELS, model
+from tests.exchange.node_tests import cases, gradient_error, outcome
+
+onnx = pytest.importorskip("onnx")
+
+MLP = """
+<ir_version: 8, opset_import: ["": 17]>
+mlp (float[batch, 3] x) => (float[batch, 2] logits)
+  <float[3, 4] w1, float[4] b1, float[4, 2] w2, float[2] b2>
+{
+  h = Gemm(x, w1, b1)
+  a = Tanh(h)
+  logits = Gemm(a, w2, b2)
+}
+"""
+
+
+def parsed(text, **arrays):
+    """A model as ``onnx.parser`` reads it; arrays without values there are given, or random."""
+    proto = onnx.parser.parse_model(text)
+    random = np.random.default_rng(0)
+    for each in proto.graph.value_info:
+        sizes = [axis.dim_value for axis in each.type.tensor_type.shape.dim]
+        array = arrays.get(each.name, random.normal(size=sizes).astype("float32"))
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(array, each.name))
+    del proto.graph.value_info[:]
+    return proto
+
+
+def reference(proto, feeds):
+    from onnx.reference import ReferenceEvaluator
+
+    return ReferenceEvaluator(proto).run(None, feeds)
+
+
+def exported(program, path, *inputs):
+    sg.onnx.export(program, path, *inputs)
+    proto = onnx.load(path)
+    onnx.checker.check_model(proto, full_check=True)
+    return proto
+
+
+# -- operators ------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_onnx_tests_of_operators_pass_or_do_not_apply():
+    """An error that is not one of the known reasons, and a wrong result, fail."""
+    outcomes = {name: outcome(case) for name, case in cases().items()}
+    passed = [name for name, each in outcomes.items() if each == "passed"]
+    assert len(passed) >= 1500
+    for kind in ("pytorch-converted", "pytorch-operator"):
+        assert {outcome(case) for case in cases(kind).values()} == {"passed"}
+    errors = {name: gradient_error(cases()[name]) for name in passed[::5]}
+    assert {name: e for name, e in errors.items() if e is not None and not e < 1e-6} == {}
+
+
+def test_operators_follow_sizes_that_have_names():
+    text = """
+    <ir_version: 8, opset_import: ["": 17]> g (float[n, 2, 3] x) => (float[n, k] y)
+      <int64 zero = {0}, int64[1] zeros = {0}, int64[1] minus = {-1}>
+    {
+      s = Shape(x)
+      n = Gather<axis = 0>(s, zero)
+      u = Unsqueeze(n, zeros)
+      t = Concat<axis = 0>(u, minus)
+      y = Reshape(x, t)
+    }
+    """
+    loaded = sg.onnx.load(parsed(text))
+    graph = loaded.graph()
+    assert str(graph["y"].type) == "f32[n, 6]"
+    assert loaded.parameters() == []
+    f = sg.compile(graph)
+    for n in (4, 5):
+        x = np.arange(6.0 * n, dtype="float32").reshape(n, 2, 3)
+        np.testing.assert_array_equal(f.run({"x": x})["y"], x.reshape(n, 6))
+
+
+def test_an_operator_that_onnx_defines_by_others_needs_no_row():
+    text = '<ir_version: 8, opset_import: ["": 18]> g (float[n] x) => (float[n] y) { y = Mish(x) }'
+    x = np.linspace(-3, 3, 7, dtype="float32")
+    y = sg.function(sg.onnx.load(parsed(text)))(x)
+    np.testing.assert_allclose(y, reference(parsed(text), {"x": x})[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize(("kind", "gates"), [("RNN", 1), ("GRU", 3), ("LSTM", 4)])
+def test_recurrent_operators_are_onnxruntimes(kind, gates, direction):
+    runtime = pytest.importorskip("onnxruntime")
+    d = 2 if direction == "bidirectional" else 1
+    text = f"""
+    <ir_version: 8, opset_import: ["": 17]>
+    g (float[t, n, 3] x, int32[n] lengths) => (float[t, {d}, n, 4] y, float[{d}, n, 4] h)
+      <float[{d}, {4 * gates}, 3] w, float[{d}, {4 * gates}, 4] r, float[{d}, {8 * gates}] b>
+    {{ y, h = {kind}<hidden_size = 4, direction = "{direction}">(x, w, r, b, lengths) }}
+    """
+    proto = parsed(text)
+    feeds = {
+        "x": np.random.default_rng(1).normal(size=(5, 2, 3)).astype("float32"),
+        "lengths": np.array([5, 3], "int32"),
+    }
+    found = sg.evaluate(sg.onnx.load(proto).graph(), feeds)
+    session = runtime.InferenceSession(proto.SerializeToString())
+    for name, expected in zip("yh", session.run(None, feeds), strict=True):
+        np.testing.assert_allclose(found[name], expected, atol=1e-6)
+
+
+# -- whole models ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_is_exported_and_loaded(name, tmp_path):
+    module, x, feeds = model(name)
+    proto = exported(module, tmp_path / "model.onnx", x)
+    here = sg.evaluate(sg.Graph({"output": module(x)}), feeds)["output"]
+    np.testing.assert_allclose(reference(proto, feeds)[0], here, atol=1e-5)
+    loaded = sg.onnx.load(tmp_path / "model.onnx")
+    graph = loaded.graph()
+    np.testing.assert_array_equal(sg.evaluate(graph, feeds)["output"], here)
+    assert graph.sizes.keys() == sg.Graph({"y": module(x)}).sizes.keys()
+    shapes = {parameter.name: parameter.shape for parameter in module.parameters()}
+    assert {label: weight.shape for label, weight in loaded.weights.items()} == shapes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_models_are_those_of_onnxruntime(name, tmp_path):
+    runtime = pytest.importorskip("onnxruntime")
+    module, x, feeds = model(name)
+    sg.onnx.export(module, tmp_path / "model.onnx", x)
+    loaded = sg.onnx.load(tmp_path / "model.onnx")
+    sg.onnx.export(loaded, tmp_path / "again.onnx")
+    here = sg.compile(loaded.graph()).run(feeds)["output"]
+    for file in ("model", "again"):
+        (there,) = runtime.InferenceSession(tmp_path / f"{file}.onnx").run(None, feeds)
+        np.testing.assert_allclose(there, here, atol=1e-5)
+
+
+def test_a_loaded_model_is_trained():
+    loaded = sg.onnx.load(parsed(MLP))
+    x, y = sg.input("x", ("batch", 3)), sg.input("y", ("batch",), "int64")
+    loss = sg.nn.cross_entropy(loaded(x), y)
+    updates = sg.optim.Adam(0.05).updates(loss, loaded.parameters())
+    f = sg.compile(sg.Graph({"loss": loss}, updates))
+    points = np.random.default_rng(0).normal(size=(64, 3)).astype("float32")
+    feeds = {"x": points, "y": (points.sum(axis=1) > 0).astype("int64")}
+    losses = [float(f.run(feeds)["loss"]) for _ in range(60)]
+    assert losses[-1] < 0.2 * losses[0]
+    assert f.stats.plans == 1
+
+
+def test_statistics_are_kept_and_not_trained(tmp_path):
+    text = """
+    <ir_version: 8, opset_import: ["": 17]> g (float[n, 2, 5] x) => (float[n, 2, 5] y)
+      <float[2] scale, float[2] bias, float[2] mean, float[2] var = {1, 2}>
+    { y = BatchNormalization(x, scale, bias, mean, var) }
+    """
+    loaded = sg.onnx.load(parsed(text))
+    assert [path for path, _ in loaded.named_parameters()] == ["weights.scale", "weights.bias"]
+    assert sorted(loaded.state_dict()) == [
+        *("statistics.mean", "statistics.var", "weights.bias", "weights.scale")
+    ]
+    exported(loaded, tmp_path / "again.onnx")
+    assert len(sg.onnx.load(tmp_path / "again.onnx").parameters()) == 2
+
+
+def test_a_loaded_model_is_copied_pickled_and_saved(tmp_path):
+    loaded = sg.onnx.load(parsed(MLP))
+    x = np.ones((2, 3), "float32")
+    y = sg.function(loaded)(x)
+    np.testing.assert_array_equal(sg.function(copy.deepcopy(loaded))(x), y)
+    np.testing.assert_array_equal(sg.function(pickle.loads(pickle.dumps(loaded)))(x), y)
+    sg.save(tmp_path / "run.npz", loaded)
+    other = sg.onnx.load(parsed(MLP, w1=np.zeros((3, 4), "float32")))
+    sg.load(tmp_path / "run.npz", into=other)
+    np.testing.assert_array_equal(sg.function(other)(x), y)
+    eager = loaded(sg.eager.Tensor(x))
+    np.testing.assert_allclose(np.asarray(eager), y, rtol=1e-6)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_loops_and_branches_are_exported_and_loaded(reverse, tmp_path):
+    x, w = sg.input("x", ("t", 3)), sg.parameter("w", np.full(3, 0.5, "float32"))
+
+    def step(carry, row):
+        total = carry * w + row
+        return total, sg.cond(total.sum() > 1.0, lambda: total * 2.0, lambda: total - 1.0)
+
+    last, rows = sg.scan(step, sg.zeros((3,), "float32"), x, reverse=reverse)
+    graph = sg.Graph({"last": last, "rows": rows})
+    proto = exported(graph, tmp_path / "loop.onnx")
+    feeds = {"x": np.random.default_rng(0).normal(size=(5, 3)).astype("float32")}
+    here = sg.evaluate(graph, feeds)
+    back = sg.evaluate(sg.onnx.load(tmp_path / "loop.onnx").graph(), feeds)
+    for name, there in zip(("last", "rows"), reference(proto, feeds), strict=True):
+        np.testing.assert_allclose(there, here[name], rtol=1e-6)
+        np.testing.assert_array_equal(back[name], here[name])
+
+
+#: Functions of two arrays [4, 3] of floats, each of which takes a writer of its own.
+FUNCTIONS = {
+    "rows turned": lambda x, y: x[::-1] + y[1:2],
+    "columns": lambda x, y: sg.concatenate([x[:, ::2], sg.pad(y, ((0, 0), (1, 2)))], 1),
+    "products": lambda x, y: x @ y.T + (x.T @ y).sum(),
+    "reductions": lambda x, y: x.max(axis=0) - y.min(axis=1).mean() + sg.cumsum(x, 1),
+    "divisions": lambda x, y: x // y + x % y + sg.fmod(x, y) + sg.trunc(x),
+    "whole divisions": lambda x, y: sg.astype(x * 5, "int32") // 3 + sg.astype(y * 5, "int32") % -2,
+    "powers": lambda x, y: x**3 + abs(y) ** x + sg.cbrt(abs(x)) + sg.exp2(y),
+    "logarithms": lambda x, y: (
+        sg.log1p(abs(x)) + sg.log2(abs(y)) + sg.logaddexp(x, y) + sg.expm1(x)
+    ),
+    "orders": lambda x, y: sg.sort(x, 1) + sg.topk(y, 3, 1)[0] + sg.argsort(x, 1),
+    "places": lambda x, y: sg.take(x, np.array([2, 0, 1, 0]), 0) + sg.iota((4, 3), 1),
+    "sizes": lambda x, y: x * sg.size_value(x.shape[0], "float32") + sg.arange(x.shape[0])[:, None],
+    "choices": lambda x, y: sg.where((x != y) & (x > 0), sg.clip(x, -1.0, 0.5), sg.erfc(y)),
+    "windows": lambda x, y: (
+        sg.nn.avg_pool(x[None, None], 2, stride=1).sum() + sg.nn.max_pool(y[None], 3)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_what_is_written_is_what_is_computed(name, tmp_path):
+    x, y = sg.input("x", ("n", 3)), sg.input("y", ("n", 3))
+    graph = sg.Graph({"z": FUNCTIONS[name](x, y)}, inputs=[x, y])
+    random = np.random.default_rng(0)
+    feeds = {key: random.normal(size=(4, 3)).astype("float32") for key in "xy"}
+    here = sg.evaluate(graph, feeds)["z"]
+    proto = exported(graph, tmp_path / "f.onnx")
+    np.testing.assert_allclose(reference(proto, feeds)[0], here, rtol=1e-5, atol=1e-6)
+    back = sg.onnx.load(tmp_path / "f.onnx").graph()
+    np.testing.assert_allclose(sg.evaluate(back, feeds)["z"], here, rtol=1e-5, atol=1e-6)
+
+
+# -- errors ---------------------------------------------------------------------------------------
+
+
+def test_without_the_package_one_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(MissingPackageError, match=r"pip install \"staticgrad\[onnx\]\""):
+        sg.onnx.load("model.onnx")
+    with pytest.raises(MissingPackageError, match=r"staticgrad\[onnx\]"):
+        sg.onnx.export(sg.Graph({"y": sg.input("x", (2,))}), "model.onnx")
+
+
+BEGIN = (
+    '<ir_version: 8, opset_import: ["": 17, "other": 1]> g (float[n] x, int64[1] s) => (float[m] y)'
+)
+
+
+@pytest.mark.parametrize(
+    ("node", "words"),
+    [
+        ("[up] y = other.Twice(x)", r"node 'up', Twice: other.Twice is no operator, version 1"),
+        ("[up] y = DFT(x)", r"node 'up', DFT: DFT has no function here, version 17"),
+        ("[up] y = Elu<beta = 1.0>(x)", r"node 'up', Elu: the attribute 'beta' is not supported"),
+        ("[up] y = Elu(x, x)", r"node 'up', Elu: 2 inputs, and Elu takes 1[\s\S]*x f32\[n\]"),
+        ("[up] y = Concat<axis = 3>(x, x)", r"node 'up', Concat: [\s\S]*axis"),
+    ],
+)
+def test_an_error_names_the_node_its_operator_and_what_is_missing(node, words):
+    loaded = sg.onnx.load(parsed(f"{BEGIN} {{ {node} }}"))
+    with pytest.raises(ExportError, match=words):
+        loaded(sg.input("x", ("n",)), np.array([3]))
+
+
+def test_what_must_be_known_is_given_as_an_array():
+    loaded = sg.onnx.load(parsed(f"{BEGIN} {{ y = Reshape(x, s) }}"))
+    with pytest.raises(ArgumentError, match="the input 's' must be known"):
+        loaded.graph()
+    x = sg.input("x", (6,))
+    with pytest.raises(ExportError, match="the input 'shape' must be known while"):
+        loaded(x, sg.input("s", (1,), "int64"))
+    assert loaded(x, s=np.array([6])).shape == (6,)
+    with pytest.raises(ArgumentError, match=r"takes 2 inputs, got x[\s\S]*its inputs are"):
+        loaded(x)
+
+
+def test_what_cannot_be_exported_says_so(tmp_path):
+    x, path = sg.input("x", ("n",)), tmp_path / "model.onnx"
+    w = sg.parameter("w", np.ones(1, "float32"))
+    with pytest.raises(ExportError, match=r"gammaln has no operator[\s\S]*test_onnx.py"):
+        sg.onnx.export(sg.Graph({"y": sg.special.gammaln(x)}), path)
+    with pytest.raises(ExportError, match="no updates of parameters"):
+        sg.onnx.export(sg.Graph({"y": x * w}, {w: w * 2.0}), path)
+    with pytest.raises(ArgumentError, match="the inputs of a module come behind the path"):
+        sg.onnx.export(sg.nn.Linear(2, 3), path)
+    with pytest.raises(ArgumentError, match="takes a graph, a module or a compiled program"):
+        sg.onnx.export(3, path)
+    with pytest.raises(ArgumentError, match="takes the path of a file"):
+        sg.onnx.export(sg.nn.Linear(2, 3), x)
+    with pytest.raises(ArgumentError, match="takes the path of a model"):
+        sg.onnx.load(3)
+    n = sg.dim("n")
+    double = sg.Graph({"y": sg.input("x", (2 * n,)) + sg.size_value(n, "float32")})
+    with pytest.raises(ExportError, match="the size n is not the size of an axis"):
+        sg.onnx.export(double, path)
+    assert not path.exists()
