@@ -1,0 +1,1 @@
+"""staticgrad in the formats of other benchmark suites, so that it runs beside their tools."""

@@ -1,0 +1,198 @@
+"""A tool of GradBench: answers its messages, a line of JSON each, on standard input and output.
+
+In a checkout of https://github.com/gradbench/gradbench, where staticgrad is installed:
+
+    ./gradbench repo run --eval gmm --tool '$ python -m benchmarks.adapters.gradbench' -o run
+
+Timings named "evaluate" are runs of a compiled program, those named "compile" the first call, which
+traces and compiles. One thread is used but for ``--multithreaded``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from functools import cache
+from math import log, pi
+from typing import Any, Final
+
+import numpy as np
+from scipy.special import multigammaln
+
+import staticgrad as sg
+
+Input = dict[str, Any]
+
+
+def square(x: Any) -> Any:
+    return x * x
+
+
+def log_sum_exp(x: Any) -> Any:
+    most = x.max()
+    return most + np.log(np.exp(x - most).sum())
+
+
+def least_squares(x: Any, t: Any) -> Any:
+    """Half the squared distance of a polynomial from the sign, at points t."""
+    powers = np.cumprod(np.broadcast_to(t[:, None], (t.shape[0], x.shape[0] - 1)), axis=1)
+    away = np.sign(t) - x[0] - powers @ x[1:]
+    return 0.5 * (away * away).sum()
+
+
+def cost(centroids: Any, points: Any) -> Any:
+    """The sum of the squared distances of points from their nearest centroid."""
+    squares = (points * points).sum(axis=1)[:, None] + (centroids * centroids).sum(axis=1)
+    return (squares - 2.0 * points @ centroids.T).min(axis=1).sum()
+
+
+def newton_direction(centroids: Any, points: Any) -> Any:
+    """The gradient over the Hessian, which is diagonal: its product with ones."""
+    slope, curvature = sg.jvp(
+        lambda c: sg.grad(cost)(c, points), centroids, np.ones(centroids.shape)
+    )
+    return slope / curvature
+
+
+def log_posterior(v: Any, x: Any, gamma: Any, m: Any, constant: Any) -> Any:
+    """The log posterior of a Gaussian mixture with a Wishart prior on the precisions."""
+    alpha, mu, q, factors = v["alpha"], v["mu"], v["q"], v["l"]
+    d = mu.shape[1]
+    places = np.zeros((d, d), "int64")  # of the strict lower triangle, column after column
+    columns, rows = np.triu_indices(d, 1)
+    places[rows, columns] = 1 + np.arange(len(rows))
+    padded = np.concatenate([np.zeros((alpha.shape[0], 1)), factors], axis=1)
+    diagonal, lower = np.exp(q), np.take(padded, places, axis=1)
+    away = x[None] - mu[:, None]
+    scaled = diagonal[:, None] * away + away @ np.swapaxes(lower, 1, 2)
+    sums = q.sum(axis=1)
+    inner = (alpha + sums)[:, None] - 0.5 * (scaled * scaled).sum(axis=2)
+    fit = sg.nn.logsumexp(inner, axis=0).sum() - x.shape[0] * sg.nn.logsumexp(alpha)
+    squares = (diagonal * diagonal).sum() + (factors * factors).sum()
+    return constant + fit - 0.5 * gamma**2 * squares + m * sums.sum()
+
+
+def ode_solution(x: Any, steps: int) -> Any:
+    """y(2) for y' = x * (1, y[:-1]) and y(0) = 0, by the classical Runge-Kutta method."""
+    h = 2.0 / steps
+
+    def slope(y: Any) -> Any:
+        return x * np.concatenate([np.ones(1), y[:-1]])
+
+    def step(_: Any, y: Any) -> Any:
+        first = slope(y)
+        second = slope(y + h / 2 * first)
+        third = slope(y + h / 2 * second)
+        return y + h / 6 * (first + 2.0 * second + 2.0 * third + slope(y + h * third))
+
+    return sg.fori_loop(0, steps, step, x * 0.0)
+
+
+def array(found: Any) -> Any:
+    return np.array(found, "float64")
+
+
+def of_llsq(given: Input) -> tuple[Any, ...]:
+    return array(given["x"]), np.linspace(-1.0, 1.0, given["n"])
+
+
+def of_kmeans(given: Input) -> tuple[Any, ...]:
+    return array(given["centroids"]), array(given["points"])
+
+
+def of_gmm(given: Input) -> tuple[Any, ...]:
+    d, k, n, m, gamma = (given[name] for name in ("d", "k", "n", "m", "gamma"))
+    v = {name: array(given[name]) for name in ("alpha", "mu", "q", "l")}
+    v["l"] = v["l"].reshape(k, d * (d - 1) // 2)
+    freedom = d + m + 1
+    prior = freedom * d * log(gamma / 2**0.5) - float(multigammaln(freedom / 2, d))
+    return v, array(given["x"]), array(gamma), array(m), array(k * prior - n * d / 2 * log(2 * pi))
+
+
+def of_ode(given: Input) -> tuple[Any, ...]:
+    return array(given["x"]), int(given["s"])
+
+
+#: Module -> how its input becomes arguments, and its functions.
+MODULES: Final[dict[str, tuple[Callable[[Any], tuple[Any, ...]], dict[str, Any]]]] = {
+    "hello": (lambda given: (array(given),), {"square": square, "double": sg.grad(square)}),
+    "lse": (
+        lambda given: (array(given["x"]),),
+        {"primal": log_sum_exp, "gradient": sg.grad(log_sum_exp)},
+    ),
+    "llsq": (of_llsq, {"primal": least_squares, "gradient": sg.grad(least_squares)}),
+    "kmeans": (of_kmeans, {"cost": cost, "dir": newton_direction}),
+    "gmm": (of_gmm, {"objective": log_posterior, "jacobian": sg.grad(log_posterior)}),
+    "ode": (
+        of_ode,
+        {"primal": ode_solution, "gradient": sg.grad(lambda x, s: ode_solution(x, s)[-1])},
+    ),
+}
+
+
+@cache
+def program(module: str, name: str, threads: Any) -> Any:
+    """A function of a module, compiled at its first call."""
+    return sg.function(MODULES[module][1][name], threads=threads)
+
+
+def evaluate(message: Input, threads: Any) -> Input:
+    """Run a function as often as the message says; its output and the time of each run."""
+    given, module = message["input"], message["module"]
+    run, args = program(module, message["function"], threads), MODULES[module][0](given)
+    limits = given if isinstance(given, dict) else {}
+    timings: list[Input] = []
+
+    def timed(name: str) -> Any:
+        start = time.perf_counter_ns()
+        found = run(*args)
+        timings.append({"name": name, "nanoseconds": time.perf_counter_ns() - start})
+        return found
+
+    output, first = timed("compile"), time.perf_counter()
+    while True:
+        output = timed("evaluate")
+        is_long = time.perf_counter() - first >= limits.get("min_seconds", 0)
+        if is_long and len(timings) > limits.get("min_runs", 1):
+            return {"success": True, "output": as_json(output), "timings": timings}
+
+
+def as_json(found: Any) -> Any:
+    if isinstance(found, dict):
+        return {name: as_json(each) for name, each in found.items()}
+    return np.asarray(found).tolist()
+
+
+def respond(message: Input, threads: Any) -> Input:
+    """The response to a message, without its number."""
+    try:
+        if message["kind"] == "start":
+            return {"tool": "staticgrad", "config": {"version": sg.__version__, "threads": threads}}
+        if message["kind"] == "define":
+            known = message["module"] in MODULES
+            return {"success": known} | ({} if known else {"error": "the module is not written"})
+        return evaluate(message, threads) if message["kind"] == "evaluate" else {}
+    except Exception as error:  # of one evaluation: the session goes on
+        return {"success": False, "error": "".join(traceback.format_exception(error))}
+
+
+def responses(lines: Iterator[str], threads: Any) -> Iterator[str]:
+    for line in lines:
+        message = json.loads(line)
+        yield json.dumps({"id": message["id"]} | respond(message, threads))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--multithreaded", action="store_true")
+    threads = "auto" if parser.parse_args().multithreaded else 1
+    for line in responses(iter(sys.stdin), threads):
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
