@@ -16,6 +16,7 @@ from benchmarks.paths import as_told
 #: Benchmark -> what it measures. The module of that name has the function ``main``.
 BENCHMARKS: Final = {
     "ablation": "special paths of the compiler switched off, one by one",
+    "bridges": "functions in PyTorch and JAX, beside the program by itself",
     "budgets": "predicted cost of plans under memory budgets",
     "time_budgets": "measured cost of memory budgets, beside JAX's and PyTorch's checkpoints",
     "checkpoints": "memory and time of the gradient of a long scan, beside JAX",
