@@ -7,7 +7,7 @@ import pytest
 import staticgrad as sg
 from staticgrad import building
 from staticgrad.config import current
-from staticgrad.eager import Tensor, detect_mutation, enable_autograd, enable_grad, no_grad
+from staticgrad.eager import Tensor, detect_mutation, enable_grad, no_grad
 from staticgrad.eager.tape import checking, recording
 
 BLOCKS = {
@@ -116,12 +116,3 @@ def test_a_block_decorates_a_function(name):
 
     assert (told(3), told(x=4), told.__doc__) == ((3, True), (4, True), "What it says.")
     assert state() == before
-
-
-def test_enable_autograd_holds_to_the_end_of_the_block_around():
-    with no_grad():
-        with no_grad():
-            enable_autograd(quiet=True)
-            assert recording.innermost()
-        assert not recording.innermost()
-    assert recording.innermost()

@@ -86,15 +86,6 @@ def test_no_repr_exceeds_a_screen():
     assert {path: length for path, length in seen.items() if length >= SCREEN} == {}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["step", "memory", "profile", "kernel", "history", "findings"])
-def test_results_have_a_text_and_a_picture(name):
-    result = results()[name]
-    assert str(result) != repr(result)
-    assert len(str(result).splitlines()) > 1
-    assert result._repr_html_().startswith('<div class="sg">')
-
-
 def test_llvm_and_assembly_of_a_kernel():
     x = sg.input("x", ("n",), "float32")
     (kernel,) = sg.compile(sg.special.gammaln(x) + 1.0, backend="vector").kernels

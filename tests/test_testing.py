@@ -194,68 +194,6 @@ class Plus(Elementwise, name="tests.plus"):
 PAIR = (np.array([1.0, 2.0]), np.array([3.0, -4.0]))
 
 
-def writing(self, x, y):
-    x += y
-    return x
-
-
-@pytest.mark.parametrize(
-    ("overrides", "says"),
-    [
-        ({"reference": lambda self, x, y: np.float64(x + y)}, r"infer says f32.* reference gives"),
-        ({"reference": writing}, "reference writes to its operands"),
-        ({"reference": lambda self, x, y: x.reshape(7)}, "reference raises ValueError"),
-        ({"scalar": lambda self, x, y: x - y}, r"scalar and reference differ in \d of"),
-        ({"scalar": lambda self, x, y: x * y + (x + y - x * y)}, "scalar and reference differ"),
-        ({"reference": lambda self, x, y: x - y, "scalar": lambda self, x, y: x - y}, "other bits"),
-        ({"partials": lambda self, out, x, y: (1.0, 1.5)}, "the rules give a slope of"),
-        ({"partials": lambda self, out, x, y: (1.0, None)}, "the rules give a slope of"),
-        ({"partials": lambda self, out, x, y: (1.0, 1.0 / 0)}, "derivative raises ZeroDivision"),
-        ({"met_dtype": lambda self, *types: types[0].dtype}, "not declared to take"),
-    ],
-)
-def test_a_broken_op_is_refused(overrides, says):
-    with pytest.raises(CheckError, match=says):
-        check_op(broken(Plus, **overrides), [PAIR], compiled=False)
-
-
-class Sharp(Floating, name="tests.sharp"):
-    """2x, of the operands that ``takes`` accepts."""
-
-    takes = staticmethod(lambda x: True)
-
-    def infer(self, x):
-        if not self.takes(x):
-            raise sg.errors.ShapeError(f"tests.sharp: no {x}")
-        return super().infer(x)
-
-    def reference(self, x):
-        return x + x
-
-    def scalar(self, x):
-        return x + x
-
-    def partials(self, out, x):
-        return (2.0,)
-
-
-@pytest.mark.parametrize(
-    "takes",
-    [
-        lambda x: x.rank == 1,
-        lambda x: x.rank != 0,
-        lambda x: 0 not in x.shape,
-        lambda x: x.rank == 1 and x.shape[0] != 4097,
-        lambda x: x.dtype.numpy == np.float64,
-        lambda x: x.dtype.numpy == np.float64 and (x.rank != 1 or x.shape[0] < 100),
-    ],
-)
-def test_an_op_that_refuses_what_it_is_declared_to_take_is_refused(takes):
-    op = broken(Sharp, takes=staticmethod(takes))
-    with pytest.raises(CheckError, match=r"infer raises ShapeError: tests\.sharp: no f"):
-        check_op(op, [(np.array([1.0, 2.0, 3.0]),)])
-
-
 def test_the_failing_sample_is_shown():
     op = broken(Plus, scalar=lambda self, x, y: x.maximum(0) + y)
     with pytest.raises(CheckError) as caught:

@@ -16,47 +16,10 @@ def _tokens(dtype="int64", *, batch=BATCH, time=TIME):
     return sg.input("x", (batch, time), dtype)
 
 
-def _lookups(table):
-    """Sums of looked-up rows by name; the gradient of each scatters into the table."""
-    numbers, x = sg.input("v", (BATCH, TIME, WORDS), "float32"), _tokens()
-    transposed = _tokens(batch=TIME, time=40)
-    weights, start = np.eye(WIDTH, dtype="f4"), sg.zeros((40, WIDTH))
-
-    def cell(h, rows):
-        return (sg.tanh(h @ weights + table[rows]),) * 2
-
-    return {
-        "in a loop": lambda: sg.scan(cell, start, transposed)[1],
-        "in a loop, some": lambda: sg.scan(cell, start, transposed[2:])[1],
-        "as they are": lambda: table[_tokens()],
-        "of an unsigned byte": lambda: table[_tokens("uint8")],
-        "of a named batch": lambda: table[_tokens("int32", batch="b")],
-        "all but the last": lambda: table[_tokens(time=TIME + 1)[:, :-1]],
-        "transposed": lambda: table[_tokens().T],
-        "one element": lambda: table[_tokens(batch=1, time=1)],
-        "reckoned inside": lambda: table[_tokens() * 2 - 1],
-        "reckoned before": lambda: table[sg.argmax(numbers, axis=-1)],
-        "twice": lambda: table[x] * 0.5 + sg.sin(table[x[:, ::-1]][:, ::-1]),
-    }
-
-
-NAMES = tuple(_lookups(sg.parameter("E", np.zeros((WORDS, WIDTH), "f4"))))
-
-
 def _checks(graph):
     """How many steps check an index, and how many of them before parameters are written."""
     schedule = fuse(pipeline("O1")(graph))
     return sum(bool(step.checks()) for step in schedule.steps), len(schedule.first_checks)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_scatter_of_what_was_looked_up_is_no_barrier(name):
-    table = sg.parameter("E", np.ones((WORDS, WIDTH), "f4"))
-    loss = sg.square(sg.tanh(_lookups(table)[name]())).sum()
-    graph = sg.Graph({"loss": loss}, sg.optim.SGD(0.1).updates(loss, [table]))
-    looking, first = _checks(graph)
-    assert looking == (4 if name == "twice" else 2)
-    assert first == 1
 
 
 def test_checks_of_something_else_are_barriers():

@@ -177,43 +177,6 @@ def test_every_door_says_why_there_is_no_array():
     check_all(check, zip(sorted(DOORS.keys() - {"index"})))
 
 
-@pytest.mark.parametrize("door", sorted(DOORS.keys() - {"index", "Batches"}))
-@pytest.mark.parametrize(
-    "data",
-    [
-        pandas.DataFrame({"a": [1.0, 2.0, 3.0], "b": ["x", "y", "z"]}),
-        pandas.DataFrame({"a": pandas.array([True, None, True]), "b": [1.0, 2.0, 3.0]}),
-    ],
-    ids=["text", "missing truths"],
-)
-def test_tables_of_other_things_are_refused(door, data):
-    with pytest.raises(StaticgradError):
-        DOORS[door](data)
-
-
-@pytest.mark.parametrize(
-    ("column", "wanted"),
-    [
-        (pandas.array([1, 2, 3], dtype="Int64"), np.array([1, 2, 3])),
-        (pandas.array([1, None, 3], dtype="Int64"), np.array([1.0, np.nan, 3.0])),
-        (pandas.array([1.5, None], dtype="Float32"), np.array([1.5, np.nan], "float32")),
-        (pandas.array([True, False], dtype="boolean"), np.array([True, False])),
-        (pandas.Series([1.0, 2.0]), np.array([1.0, 2.0])),
-        (pandas.Series([1, 2], dtype="uint8"), np.array([1, 2], "uint8")),
-        (pandas.Series([3, 1], dtype="category"), np.array([3, 1])),
-        (pandas.Series(pandas.arrays.SparseArray([0.0, 1.0])), np.array([0.0, 1.0])),
-        (pandas.Index([1, 2]), np.array([1, 2])),
-        (pandas.DataFrame({"a": [1, 2], "b": [True, False], "c": [0.5, 1.5]}),
-         np.array([[1.0, 1.0, 0.5], [2.0, 0.0, 1.5]])),
-    ],
-)  # fmt: skip
-def test_columns_of_pandas(column, wanted):
-    found = array_of(column)
-    assert type(found) is np.ndarray
-    assert found.dtype == wanted.dtype
-    np.testing.assert_array_equal(found, wanted)
-
-
 # Output arrays are written, so they have to be arrays.
 
 

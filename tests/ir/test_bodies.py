@@ -1,9 +1,7 @@
 """Steps with bodies, and steps of other kinds, go through every reader of schedules and plans."""
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +10,6 @@ import staticgrad as sg
 from staticgrad import native
 from staticgrad.analysis.barriers import barriers
 from staticgrad.analysis.budgets import marked_bound
-from staticgrad.analysis.cost import DEFAULT, all_seconds, plan_seconds, step_seconds
 from staticgrad.analysis.liveness import Flow
 from staticgrad.analysis.plan_check import lower_bound, peak_buffers, verify_plan
 from staticgrad.analysis.repeats import Repeats
@@ -38,7 +35,6 @@ from staticgrad.types.dtype import F32
 from tests.ir.repeated_step import Repeated
 from tests.ir.schedule_samples import SCHEDULE
 from tests.runtime.handmade import ADD, ADD3, COPY, NEGATE, Builder, N
-from tests.runtime.several_workers import Claims
 
 ITERATIONS = dim("iterations", min=0)
 
@@ -110,22 +106,6 @@ def test_a_plan_with_bodies_is_placed_verified_written_and_run(iterations):
     np.testing.assert_array_equal(run(plan, GuardedTable), wanted)
 
 
-@pytest.mark.parametrize("workers", [2, 3])
-def test_workers_wait_between_the_bodies(workers):
-    plan = Planner(program(), workers=workers).plan({"n": 40, "iterations": 3})
-    verify_plan(plan)
-    for seed in range(5):
-        np.testing.assert_array_equal(run(plan, Claims, seed), -729 * np.arange(1, 41, dtype="f4"))
-
-
-def test_the_predicted_seconds_are_those_of_the_kernels_that_run():
-    plan = Planner(program()).plan({"n": 40, "iterations": 5})
-    steps = [plan.schedule.steps[planned.step] for planned in plan.steps]
-    _, inner, _ = all_seconds(steps, [planned.arguments for planned in plan.steps])
-    assert inner == pytest.approx(5 * 4 * step_seconds(ADD, (40,), DEFAULT))
-    assert inner == pytest.approx(5 * sum(map(plan_seconds, plan.steps[1].bodies)))
-
-
 def damaged(plan, **changes):
     """The plan with its first body changed."""
     first, second = plan.steps[1].bodies
@@ -174,16 +154,6 @@ def test_bodies_that_do_other_than_their_step_says_are_refused():
     more = (*buffers, Buffer("c", "input", buffers[0].dtype, N, "c"))
     with pytest.raises(VerifyError, match="inputs and outputs of bodies are bound: 'c'"):
         verify_schedule(with_first(replace(step.first, buffers=more)))
-
-
-#: Where a step's kernel is the subject: fusion binds it, the text of its kind, and its own check.
-KINDS = {
-    *("staticgrad/lowering/fuse.py", "staticgrad/ir/verify.py"),
-    *("staticgrad/ir/schedule.py", "staticgrad/ir/schedule_text.py"),
-    *("staticgrad/ir/verify_schedule.py", "staticgrad/reports/profiling.py"),
-    *("staticgrad/exporting/steps.py", "staticgrad/compiling/tuning.py"),
-    "staticgrad/exporting/library.py",
-}
 
 
 @dataclass(frozen=True)
@@ -298,16 +268,6 @@ def test_what_a_kernel_step_touches():
     assert [a.buffer for a in order.accesses() if a.mode == "scratch"] == [
         own.buffer for own in order.scratch()
     ]
-
-
-def test_few_files_know_the_kinds_of_steps():
-    found = set()
-    for folder in ("staticgrad", "passes"):
-        for path in Path(folder).rglob("*.py"):
-            text = path.read_text()
-            if re.search(r"\bKernelStep\b|\bsteps?(\[[^]]*\])?\.(kernel|operands)\b", text):
-                found.add(path.as_posix())
-    assert found == KINDS
 
 
 def test_nothing_is_written_over_what_is_read_in_another_place():

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given, strategies as st
 
 from staticgrad.errors import ParseError
-from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, apply, index, literal, load, postorder, size
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.parser import parse_kernel
@@ -125,21 +124,3 @@ def test_random_expressions_read_back(expr):
     lines = [e for e in postorder(kernel.expressions) if e.op not in ("literal", "index", "size")]
     again = [e for e in postorder(read.expressions) if e.op not in ("literal", "index", "size")]
     assert [(e.op, e.dtype) for e in lines] == [(e.op, e.dtype) for e in again]
-
-
-def kernel_of(value, *others):
-    names = [f"p{n + 1}" for n in range(1 + len(others))]
-    operands = (Operand("p0", F32, "in"), *(Operand(name, F32, "out") for name in names))
-    body = tuple(
-        Store(Access(name, (("j", 1),)), each)
-        for name, each in zip(names, (value, *others), strict=True)
-    )
-    return Kernel(operands, ("n0",), (), (Map(Axis("j", "n0"), body),))
-
-
-def test_a_shared_expression_is_walked_once():
-    """Thirty squarings of squarings: a walk along paths would take a thousand million steps."""
-    value = ex.load(Access("p0", (("j", 1),)), F32)
-    for _ in range(30):
-        value = value * value
-    assert kernel_of(value, value) == kernel_of(value, value)

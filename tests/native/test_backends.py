@@ -4,7 +4,6 @@ import math
 import os
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -106,33 +105,6 @@ def test_the_setting_chooses_the_backend(monkeypatch):
         assert native.kernel(source, backend="numba").symbol.startswith("sg_n")
     with pytest.raises(ConfigError, match="not one of auto, numba, vector"), options(backend="c"):
         pass
-
-
-def test_backends_have_cache_entries_of_their_own(tmp_path, monkeypatch):
-    monkeypatch.setenv("STATICGRAD_CACHE_DIR", str(tmp_path))
-    source = ADD.format(constant="4.0")
-    for backend in ("vector", "numba"):
-        for origin in ("compiled", "disk", "memory"):
-            if origin == "disk":
-                monkeypatch.setattr(native._process, "kernels", {})
-            with options(backend=backend):
-                assert native.kernel(source).origin == origin
-
-
-def test_threads_compile_by_numba_one_after_another():
-    found = []
-    source = ADD.format(constant="5.0")
-
-    def work():
-        found.append(native.kernel(source, backend="numba").address)
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(found) == 4
-    assert len(set(found)) == 1
 
 
 USER = """

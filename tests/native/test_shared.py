@@ -9,7 +9,7 @@ import pytest
 
 from staticgrad import native
 from staticgrad.errors import CompileError
-from staticgrad.native import jit, loader, target
+from staticgrad.native import jit
 from tests.native.support import MODES, assert_same, call
 
 SHARED = """\
@@ -41,16 +41,6 @@ def test_shared_functions_compute_what_they_say(mode):
         wanted = 2 * (x + np.float32(constant)) ** 2 + 1
         call(source(constant), [x], [], 0, 64, mode=mode)
         assert_same(x, wanted, mode)
-
-
-def test_a_kernel_whose_shared_function_nobody_loaded_is_refused():
-    text = source(5.0).replace("grow", "nowhere")
-    (kernel,), shared = jit.parts(text, "vector")
-    symbol = jit.symbol_of(text, "vector")
-    code = jit.compile_ir([kernel], symbol, target.host())
-    assert loader.missing(code.elf, target.host()) == list(shared)
-    with pytest.raises(CompileError, match=r"shared_nowhere.*nobody defines"):
-        loader.load(code.elf, symbol, target.host())
 
 
 PROGRAM = """
@@ -96,20 +86,6 @@ def made(constant):
     x = np.ones(16, "f4")
     call(source(constant), [x], [], 0, 16)
     return x
-
-
-def test_kernels_that_are_prepared_count_when_they_are_asked_for():
-    sources = [source(c) for c in (11.0, 12.0, 13.0)]
-    before = native.statistics()
-    native.prepare([*sources, sources[0]])
-    assert native.statistics() == before
-    found = [native.kernel(each) for each in sources]
-    assert [code.origin for code in found] == ["compiled"] * 3
-    assert {code.compiler for code in found} == {"vector"}
-    assert native.statistics().compiled == before.compiled + 3
-    native.prepare(sources)
-    assert {native.kernel(each).origin for each in sources} == {"memory"}
-    assert [float(made(c)[0]) for c in (11.0, 12.0, 13.0)] == [289, 339, 393]
 
 
 SEVERAL = """

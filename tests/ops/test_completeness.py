@@ -6,14 +6,13 @@ And every one is what its NumPy expression says, on all samples. See ``completen
 import numpy as np
 import pytest
 
-from staticgrad.ir.op import _REGISTRY, registered_ops
+from staticgrad.ir.op import registered_ops
 from staticgrad.ir.rounded import widened
-from staticgrad.ops.elementwise import Floating
 from staticgrad.types.dtype import as_dtype, kind_of_elements
 from tests.limits import finfo
 from tests.ops import samples as registry
 from tests.ops.completeness import missing, op_names
-from tests.ops.samples import Sample, declaration_of, declare, provides, samples_of
+from tests.ops.samples import declaration_of, samples_of
 from tests.ops.spelling import spelled
 
 every_op = pytest.mark.parametrize("name", op_names())
@@ -92,16 +91,6 @@ def check_alike(name, sample, got, want):
     assert near.all(), f"{sample}: {got[~near]} for {want[~near]}"
 
 
-class Bare(Floating, name="tests.bare"):
-    """x, but 0 below 0: with a kink at 0."""
-
-    def reference(self, x):
-        return np.where(x > 0, x, np.zeros((), x.dtype))
-
-    def scalar(self, x):
-        return x.maximum(0)
-
-
 @pytest.fixture
 def bare(monkeypatch):
     for kept in ("PROVIDERS", "DECLARATIONS"):
@@ -111,35 +100,3 @@ def bare(monkeypatch):
 
 def sentences(name):
     return "\n".join(s for said in missing(name).values() for s in said)
-
-
-def test_an_op_is_told_what_else_it_needs(bare, monkeypatch):
-    assert sentences(bare) == f"{bare} has no samples: write @provides('{bare}') in a *_samples.py"
-    provides(bare)(lambda rng: iter([Sample(Bare(), (np.array([1.0, -2.0], np.float32),))]))
-    said = sentences(bare)
-    for sentence in (
-        "tests.bare has no sample of float64 for operand 0",
-        "never holds +0, -0, -inf, a denormal, inf, nan, the largest",
-        "carries gradients, but no sample is smooth",
-        "tests.bare has a kink, operand 1 at 0.0",
-        'says nothing of NumPy: declare(name, "np.function(x)")',
-    ):
-        assert sentence in said
-    declare(bare, "np.maximum(x, 0)", kinds=("i",))
-    said = sentences(bare)
-    assert "has samples of float32 for operand 0, not declared" in said
-    assert "takes float64 for operand 0, not declared" in said
-    monkeypatch.setattr(Bare, "__doc__", None)
-    assert "tests.bare has no docstring" in sentences(bare)
-
-
-def test_an_op_that_is_not_elementwise_needs_kinds_and_sizes(bare, monkeypatch):
-    sample = next(s for s in samples_of("cumsum") if s.smooth)
-    monkeypatch.setitem(_REGISTRY, "tests.running", type(sample.op))
-    provides("tests.running")(lambda rng: iter([sample]))
-    assert "tests.running declares no element types" in sentences("tests.running")
-    declare("tests.running", "np.cumsum(x)")
-    assert "tests.running gives no samples at a size" in sentences("tests.running")
-    registry.DECLARATIONS.pop("tests.running")
-    declare("tests.running", "np.cumsum(x)", ("f",), lambda n: iter([sample] if n else []))
-    assert "tests.running gives no sample at size 0" in sentences("tests.running")

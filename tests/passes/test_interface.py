@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes.base import Fixpoint, Pass, Pipeline, check_interface
+from passes.base import Fixpoint, Pass, Pipeline
 from staticgrad.errors import PassInterfaceError
 from staticgrad.ir.graph import Graph
 from tests.cases import check_all
@@ -117,13 +117,6 @@ class Strange(Pass, name="strange"):
         return self.ways[self.what][0](graph)
 
 
-class Untraced(Pass, name="untraced"):
-    """Forgets how often it applied."""
-
-    def traced(self, program, watch=None):
-        return program
-
-
 def in_a_pipeline(each, **options):
     return Pipeline((each,)).run(program(), **options)
 
@@ -149,20 +142,6 @@ def test_a_pass_that_changes_the_interface_is_named():
     )
 
 
-@pytest.mark.parametrize("run", [in_a_pipeline, in_a_fixpoint, compiled])
-def test_what_traced_gives_is_a_pair(run):
-    with pytest.raises(PassInterfaceError, match="pass untraced: traced gives"):
-        run(Untraced())
-
-
 def test_also_where_nothing_is_verified():
     with pytest.raises(PassInterfaceError, match="input 'a' is gone"):
         in_a_pipeline(Strange("one input less"), verify=False)
-
-
-def test_the_same_interface_passes():
-    before = program()
-    doubled = changed(before, nodes=before.nodes)
-    check_interface("it", before, doubled)
-    unread = rebuilt(before, {**before.outputs, "s": sg.zeros(())}, None)
-    check_interface("it", before, unread)

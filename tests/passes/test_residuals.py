@@ -12,8 +12,6 @@ from staticgrad.analysis.plan_report import stored_buffers
 from staticgrad.ir.verify import verify_graph
 from staticgrad.lowering.fuse import fuse
 from staticgrad.memory.planner import Planner
-from tests.compiled.agreement import assert_same
-from tests.passes.test_properties import joint_graph
 
 SETTLED = "stabilize,dce,fixpoint(simplify,cse,fold),dce"
 
@@ -116,28 +114,3 @@ def test_a_recurrence_is_not_unrolled_for_each_of_its_readers():
     _, clones = border.cloned(chosen, set(chosen))
     assert len(clones) < 6 * len(chosen)
     assert border.trial(chosen, set(chosen)) is None
-
-
-def test_second_derivatives_have_two_borders():
-    x = sg.input("x", ("n", 8), "float64")
-    w, v, along = (sg.input(name, (8, 8), "float64") for name in ("w", "v", "along"))
-    loss = sg.square(square(square(x @ w) @ v)).sum()
-    outputs = {"loss": loss, "dw": sg.grad(loss, w), "hvp": sg.hvp(loss, w, along)}
-    graph = pipeline(SETTLED)(sg.Graph(outputs))
-    after = Residuals()(graph)
-    verify_graph(after)
-    assert {node.order for node in after.nodes if node not in set(graph.nodes)} >= {1, 2}
-    assert crossing(after, n=100)[1:] < crossing(graph, n=100)[1:]
-    feeds = {name: np.linspace(-1, 1, 64).reshape(8, 8) for name in ("x", "w", "v", "along")}
-    assert_same(sg.evaluate(after, feeds), sg.evaluate(graph, feeds))
-
-
-@pytest.mark.parametrize("seed", range(12))
-def test_no_clone_is_a_kernel_or_stored(seed):
-    graph, feeds = joint_graph(seed)
-    graph = pipeline(SETTLED)(graph)
-    for flops in (8, 1000):
-        after = Residuals(flops=flops)(graph)
-        verify_graph(after)
-        assert len(fuse(after).steps) <= len(fuse(graph).steps)
-        assert_same(sg.evaluate(after, feeds), sg.evaluate(graph, feeds))

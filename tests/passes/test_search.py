@@ -245,34 +245,3 @@ def test_a_batch_of_another_octave_takes_over_sequences(share, searches):
     alone = Planner(schedule, budget=one.budget)
     assert alone.plan({"batch": 256}) == made  # what is planned first depends on nothing else
     assert len(searches) == 2
-
-
-@pytest.mark.parametrize("budget", ["60%", "absolute"])
-def test_bytes_are_those_of_storing_everything(budget):
-    graph, numbers = chain(6), np.random.default_rng(1)
-    free = sg.compile(graph)
-    limit = budget
-    if budget == "absolute":
-        limit = Planner(free.schedule).front({"batch": 90})[-1][0].peak_bytes
-    tight = sg.compile(chain(6), memory_budget=limit)
-    for batch in (90, 64, 47, 33):
-        x = numbers.standard_normal((batch, 16)).astype("float32")
-        one, two = free.run({"x": x}), tight.run({"x": x})
-        assert one["loss"].tobytes() == two["loss"].tobytes()
-        assert one["h"].tobytes() == two["h"].tobytes()
-
-
-def test_no_budget_is_much_dearer_than_by_a_search_at_the_very_sizes():
-    planner, sizes = (
-        Planner(fuse(pipeline("O1")(step("u-shape", *BUDGETED["u-shape"])))),
-        {"batch": 181},
-    )
-    problem = planner._problem(planner._numbers(sizes, 1), frozenset())
-    (_, canonical, near), (_, own, here) = planner._fronts_at(sizes, problem, 1)
-    points = own.points(problem, here)
-    for point in points:
-        found = canonical.within(problem, point.height, near)
-        assert found is not None
-        assert found.height <= point.height
-        assert found.seconds <= point.seconds + 0.02 * points[0].seconds
-    assert canonical._between  # without them one budget is 3 points dearer

@@ -29,21 +29,6 @@ def program(level="O1"):
 FEEDS = {"x": np.arange(2, dtype="f4"), "i": np.arange(2), "unread": np.ones((2, 1000), "f4")}
 
 
-def test_explain_says_so_and_the_signature_stays():
-    f = program()
-    assert "inputs that nothing reads: unread, i\n" in f.explain(n=2)
-    assert "parameters that nothing reads: w, v\n" in f.explain(n=2)
-    assert "updates that change nothing: w\n" in f.explain(n=2)
-    assert f.explanation().as_json()["unread"] == {
-        "inputs": ("unread", "i"), "parameters": ("w", "v"), "updates": ("w",)
-    }  # fmt: skip
-    assert f.graph.inputs == f.program_graph.inputs
-    assert f.graph.parameters == f.program_graph.parameters
-    assert program("O0").explanation().unread.inputs == ("unread",)
-    everything = sg.compile(sg.input("x", ("n",)) * 2.0)
-    assert "nothing" not in everything.explain(n=2)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("level", LEVELS)
 def test_feeds_that_nothing_reads_are_checked_and_never_copied(level):

@@ -15,7 +15,6 @@ from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.errors import VerifyError
 from staticgrad.ir.verify_schedule import verify_schedule
 from staticgrad.lowering.fuse import fuse
-from staticgrad.lowering.signatures import Lowerings
 from staticgrad.memory.planner import Planner
 from tests.diagonals import diagonals
 from tests.passes.test_remat import judged
@@ -129,13 +128,6 @@ def test_new_values_are_what_the_graph_says(program, merge):
         np.testing.assert_allclose(found[name], wanted, rtol=2e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("program", IN_PLACE)
-def test_a_new_value_is_read_where_the_parameter_lies(program):
-    schedule = scheduled(program())
-    assert any(map(reads_a_new_value, schedule.steps))
-    assert not any("copy" in step.label for step in schedule.steps)
-
-
 def test_verifiers_tell_old_values_from_new_ones():
     schedule = scheduled(counted_rate())
     verify_schedule(schedule)
@@ -157,40 +149,6 @@ def test_verifiers_tell_old_values_from_new_ones():
     early = dataclasses.replace(made, steps=tuple(planned), placements=())
     with pytest.raises(VerifyError, match="at another version than listed"):
         verify_plan(early)
-
-
-@pytest.mark.thinned(3)
-@pytest.mark.parametrize("count", [1, 50, 400])
-def test_swaps_are_fused_once_each_and_cost_one_copy_a_pair(count, monkeypatch):
-    lowered = []
-
-    class Counting(Lowerings):
-        def lower(self, groups, group):
-            lowered.append(group)
-            return super().lower(groups, group)
-
-    monkeypatch.setattr(staticgrad.lowering.fuse, "Lowerings", Counting)
-    updates, wanted = {}, {}
-    for n in range(count):
-        a, b = (sg.parameter(f"{name}{n}", np.full(3, float(n + k))) for k, name in enumerate("ab"))
-        updates |= {a: 2.0 * b, b: 2.0 * a}
-        wanted |= {f"@a{n}": 2 * b.value, f"@b{n}": 2 * a.value}
-    graph = sg.Graph(updates=updates)
-    schedule = fuse(graph)
-    verify_schedule(schedule)
-    assert len(lowered) == len(schedule.steps) == 3 * count
-    if count <= 50:
-        found = run_schedule(schedule, graph, {}, {})
-        assert all(np.array_equal(found[name], value) for name, value in wanted.items())
-
-
-def test_an_update_in_parts_of_itself_goes_through_a_copy():
-    w = sg.parameter("w", np.arange(6.0))
-    graph = sg.Graph({"n": w.sum()}, {w: sg.concat([w[3:] * 2.0, w[:3]])})
-    for merge in (True, False):
-        found = run_schedule(scheduled(graph, merge), graph, {}, {})
-        assert found["@w"].tolist() == [6, 8, 10, 0, 1, 2]
-        assert found["n"] == 15
 
 
 def test_a_lookup_by_a_new_value_is_checked_before_any_update():

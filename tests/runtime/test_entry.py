@@ -146,21 +146,6 @@ def test_a_program_that_runs_a_few_times_loads_no_entry(monkeypatch):
     assert natively(f) == 4
 
 
-def test_sizes_seen_lately_are_native(program):
-    for rows in (3, 1, 8, 2, 0):
-        program.run(program.feeds(rows))
-    before = natively(program.f)
-    for rows in (1, 3, 8, 2, 0, 3, 1):
-        program.run(program.feeds(rows))
-        assert program.f.peak_bytes == program.f.plan(n=rows).peak_bytes
-        assert program.f.memory.feeds == rows * 20 + 4
-    assert natively(program.f) == before + 7
-    for rows in range(9, 20):
-        program.run(program.feeds(rows))
-        program.run(program.feeds(rows))
-        program.run(program.feeds(3))
-
-
 @pytest.mark.parametrize("change", OTHER_FEEDS.values(), ids=OTHER_FEEDS)
 def test_other_feeds_have_the_results_that_they_should(program, change):
     feeds = program.feeds()
@@ -195,22 +180,6 @@ def test_a_feed_in_a_parameters_memory_is_refused():
             f.run({"x": w.store.array[rows]})
     f.run({"x": w.store.array[4:4]})  # no element, no memory
     assert (w.value == 1 + f.stats.runs).all()
-
-
-def test_bools_of_other_bytes_are_seen():
-    x = sg.input("x", ("n",), "bool")
-    f = sg.compile(sg.where(x, 1.0, 0.0))
-    for size in (1, 3, 64, 65, 200):
-        data = np.zeros(size, np.bool_)
-        f.run({"x": data})
-        before = natively(f)
-        assert not f.run({"x": data}).any()
-        assert natively(f) == before + 1
-        for at in {0, size // 2, size - 1}:
-            data.view(np.uint8)[at] = 2
-            assert f.run({"x": data}).tolist() == [k == at for k in range(size)]
-            data[at] = False
-        assert natively(f) == before + 1
 
 
 def test_an_index_out_of_range_changes_nothing():
@@ -397,22 +366,6 @@ def test_bound_arrays_that_no_longer_fit_are_refused(program, change):
     assert program.f.stats.runs == runs
     with pytest.raises(OutputArrayError):
         program.f.bind(program.feeds(), out)
-
-
-def test_binding_checks_what_a_run_checks(program):
-    feeds = program.feeds()
-    for change, error in WRONG_FEEDS.values():
-        wrong = program.feeds()
-        change(wrong)
-        found = error_of(program.f.bind, wrong)
-        assert isinstance(found, error)
-        assert str(found) == str(error_of(program.f.run, wrong))
-    with pytest.raises(OutputArrayError):
-        program.f.bind(feeds, np.zeros(3))
-    with pytest.raises(FeedError):
-        program.f.bind({**feeds, "bias": program.w.store.array[:1].reshape(())})
-    with pytest.raises(FeedError):
-        program.f.bind(x=feeds["x"])
 
 
 FLOATS = (0.1, -0.0, 1e300, -1e39, 1e-45, 7e-46, 1e-320, 3.4028235677973366e38, math.inf, math.nan)

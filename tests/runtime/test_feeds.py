@@ -37,18 +37,6 @@ def test_a_plain_array_is_read_where_it_lies():
     assert bound.key == (((4, 3), (4,)), frozenset())
 
 
-def test_keys_are_names_or_values_in_any_order():
-    for feeds in ({Y: LABELS, X: DATA}, {"y": LABELS, X: DATA}, {"y": LABELS, "x": DATA}):
-        bound = FeedBinder(GRAPH).bind(feeds)
-        assert bound.arrays[0] is DATA
-    again = next(value for value in GRAPH.inputs if value.node is X.node)  # another object
-    assert FeedBinder(GRAPH).bind({again: DATA, Y: LABELS}).arrays[0] is DATA
-    binder = FeedBinder(GRAPH, frozenset({"x"}))
-    assert not binder.bind({"x": DATA[::-1], "y": LABELS}).staged
-    with pytest.raises(FeedDTypeError):
-        binder.bind({"x": DATA.astype(complex), "y": LABELS})
-
-
 def _read_only():
     data = DATA.copy()
     data.flags.writeable = False
@@ -75,14 +63,6 @@ def test_what_is_an_array_in_disguise_is_not_copied(data):
     assert np.array_equal(bound.arrays[0], DATA)
     if not isinstance(data, np.ndarray):
         assert np.shares_memory(bound.arrays[0], DATA)
-
-
-def test_a_memory_map_is_read_in_place(tmp_path):
-    np.save(tmp_path / "x.npy", DATA)
-    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
-    bound = bind_x(mapped)
-    assert not bound.staged
-    assert np.shares_memory(bound.arrays[0], mapped)
 
 
 def _misaligned():

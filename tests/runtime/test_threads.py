@@ -12,13 +12,10 @@ import pytest
 import staticgrad as sg
 import staticgrad.ir.kernels.kernel
 from staticgrad.errors import BudgetInfeasible, ConfigError, IndexOutOfRange
-from staticgrad.memory.planner import Planner
 from staticgrad.native.table import pool
 from staticgrad.runtime import sections
-from staticgrad.runtime.executor import Executor
 from tests.beside import in_threads
 from tests.random_graphs import random_graph
-from tests.runtime.test_workers import training_step
 
 pytestmark = pytest.mark.skipif(not pool.is_possible(), reason="no pool on this system")
 
@@ -32,11 +29,6 @@ def everything_is_shared(monkeypatch):
     monkeypatch.setattr(sections, "LEAST_GROUP", 1e-12)
 
 
-def shared_sections():
-    made = pool.present()
-    return 0 if made is None else made.state.sections
-
-
 def outcome(graph, feeds, **options):
     """The bytes of two runs' results, and of the parameters behind them; these are put back."""
     old = [p.value for p in graph.parameters]
@@ -47,30 +39,6 @@ def outcome(graph, feeds, **options):
         bytes_.append(parameter.value.tobytes())
         parameter.value = value
     return bytes_
-
-
-@pytest.mark.slow
-def test_a_training_step_has_equal_bytes(everything_is_shared):
-    f, feeds = training_step()
-    old = [p.value for p in f.graph.parameters]
-    found = []
-    for workers in range(1, 17):
-        planner = Planner(f.schedule, workers=workers)
-        executor = Executor(
-            f.program_graph,
-            f._executor.program,
-            lambda sizes, staged, of=planner: of.plan(sizes, staged=staged),
-        )
-        before = shared_sections()
-        if (made := pool.present()) is not None:
-            made.set("alone_until", 0)  # shared even where a busy machine has stalled a worker
-        results = [array for _ in range(3) for array in executor.run(feeds).values()]
-        assert (shared_sections() > before) == (workers > 1)
-        found.append([array.tobytes() for array in results])
-        for parameter, value in zip(f.graph.parameters, old, strict=True):
-            found[-1].append(parameter.value.tobytes())
-            parameter.value = value
-    assert all(each == found[0] for each in found)
 
 
 @pytest.mark.thinned(4)

@@ -86,12 +86,6 @@ def test_few_rows_are_waves_of_equal_bytes(named, step, workers, rows, dtype):
     assert run(graph, rows, workers) >= 2 * workers
 
 
-@pytest.mark.thinned(2)
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_tied_weights(dtype):
-    assert run(network("batch", dtype, tied=True), 2, 2) >= 4
-
-
 def products(plan, joined=True):
     """The parts of each product that is one of a wave, in the order of the stages."""
     found = {}
