@@ -8,6 +8,7 @@ from hypothesis import example, given, settings, strategies as st
 
 import staticgrad as sg
 from staticgrad.analysis.barriers import ByteRange, ByteSet, barriers, touched_bytes
+from staticgrad.errors import IndexOutOfRange
 from tests.random_graphs import random_graph
 
 
@@ -64,6 +65,27 @@ def test_a_training_step_waits_exactly_where_bytes_meet(checkpoint):
     plan = training_step(checkpoint=checkpoint).plan(batch=16)
     assert plan.commit in barriers(plan)
     check_barriers(plan)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_all_wait_before_parameters_are_written_whatever_bytes_meet(threads):
+    """An index is checked by a step that shares no byte with the one that writes."""
+    table, i = sg.input("table", (64, 8)), sg.input("i", (4,), "int64")
+    w = sg.parameter("w", np.ones(64, "float32"))
+    graph = sg.Graph({"rows": sg.take(table, i, axis=0)}, {w: w * 2.0})
+    f = sg.compile(graph, threads=threads)
+    plan = f.plan()
+    assert 0 < plan.commit < len(plan.steps)
+    assert not any(
+        conflicts(plan, before, after)
+        for before in range(plan.commit)
+        for after in range(plan.commit, len(plan.steps))
+    )
+    assert plan.commit in barriers(plan)
+    feeds = {"table": np.ones((64, 8), "float32"), "i": np.array([0, 1, 2, 64])}
+    with pytest.raises(IndexOutOfRange):
+        f.run(feeds)
+    assert (w.value == 1.0).all()
 
 
 @pytest.mark.slow
