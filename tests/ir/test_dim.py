@@ -76,6 +76,18 @@ def test_one_form_per_polynomial(x, y, z):
     assert hash((x + y) + z) == hash(x + (y + z))
 
 
+@given(
+    st.integers(-9, 9), st.integers(-9, 9), st.integers(-9, 9), st.integers(1, 6), st.integers(1, 4)
+)
+def test_one_form_per_floor_division(a, b, k, divisor, factor):
+    """Multiples leave the quotient, and common factors the fraction."""
+    numerator = a * A + b * B + k
+    once = floordiv(numerator, divisor)
+    assert floordiv(numerator + divisor * A, divisor) == once + A
+    assert floordiv(numerator * factor, divisor * factor) == once
+    assert floordiv(-numerator, -divisor) == once
+
+
 @given(SIZES, VALUES)
 def test_bounds_hold_every_value(size, values):
     low, high = bounds(size)

@@ -7,7 +7,7 @@ import staticgrad as sg
 from staticgrad.eager import Tensor
 from staticgrad.eager.random import Generator as EagerGenerator
 from staticgrad.ops.philox import RandomBits, folded
-from staticgrad.types.dtype import U32
+from staticgrad.types.dtype import U32, U64
 from tests.ops.graphs import variable
 
 SEED = 11
@@ -150,3 +150,10 @@ def test_a_batch_of_tensors_draws_what_a_loop_over_it_does(make):
     rng = sg.random.Generator(SEED)
     graph = sg.evaluate(program(rng, sg.constant(given), sg.map))
     np.testing.assert_allclose(found[1][0], graph, rtol=1e-10)
+
+
+def test_keys_of_iterations_are_no_draws_of_the_program():
+    key, number = (np.uint64(each) for each in (7, 3))
+    (found,) = sg.evaluate([folded(sg.constant(key), sg.constant(number))])
+    draws = [RandomBits((), U64, stream)(key, number) for stream in range(16)]
+    assert int(found) not in {int(each) for each in sg.evaluate(draws)}

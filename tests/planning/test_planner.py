@@ -13,6 +13,9 @@ from staticgrad.planning.fronts import plan_front
 from staticgrad.planning.placed import Runs, is_valid
 from staticgrad.planning.planner import plan_abstract
 from staticgrad.planning.problem import (
+    MemoryOp,
+    MemoryProblem,
+    MemoryValue,
     Net,
     problem_document,
     problem_of,
@@ -175,6 +178,20 @@ def test_updates_and_limits_are_checked():
     check_plan(problem, {"op_order": order}, offsets=False)
     with pytest.raises(VerifyError, match=r"was updated|updates and ran"):
         check_plan(problem, {"op_order": [*order, 99]}, offsets=False)
+
+
+def test_an_old_value_is_not_read_after_its_update():
+    values = (MemoryValue("w", 5), MemoryValue("n", 1), MemoryValue("y", 1))
+    update = MemoryOp("u", "u", ("w",), ("n",), 1.0, mutates=("w",))
+    for seen, order in (((), "ru"), ((), "ur"), (("w",), "ur")):
+        read = MemoryOp("r", "r", ("w",), ("y",), 1.0, reads_updated=seen)
+        ops = (update, read) if seen else (read, update)
+        problem = MemoryProblem(values, ops, frozenset("w"), outputs=("y", "n"), name="reads")
+        if order == "ur" and not seen:
+            with pytest.raises(VerifyError, match="after it was updated"):
+                check_plan(problem, {"op_order": [*order]}, offsets=False)
+        else:
+            check_plan(problem, {"op_order": [*order]}, offsets=False)
 
 
 def _updating():
