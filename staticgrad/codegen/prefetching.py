@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from staticgrad.codegen.expressions import VECTOR, Scope, Unit, scaled, total
+from staticgrad.codegen.expressions import VECTOR, Unit, scaled, total
+from staticgrad.codegen.stages import base_text
 from staticgrad.ir.expr import Access, postorder
 from staticgrad.ir.kernels.stages import (
     Store,
@@ -28,7 +29,7 @@ def has_small_sets(unit: Unit) -> bool:
     return unit.machine.ways <= FEW_WAYS
 
 
-def touched_by_next_tile(stores: Sequence[Store], scope: Scope, columns: int = 0) -> list[str]:
+def touched_by_next_tile(stores: Sequence[Store], lanes: int, columns: int = 0) -> list[str]:
     """Lines that bring near what stores of a product's next tile, ``rows`` on, read and write.
 
     With ``columns`` of a panel it is ``on`` rows and ``over`` panels on: behind the last rows that
@@ -46,6 +47,6 @@ def touched_by_next_tile(stores: Sequence[Store], scope: Scope, columns: int = 0
             if plain and access.stride("i") != 0:
                 down = scaled("on" if columns else "rows", access.stride("i"))
                 moved = (down, scaled("over", columns)) if columns else (down,)
-                last = str(scope.lanes - 1)
-                words[access.operand, total(scope.place(access, (), True), *moved, last)] = word
+                last = str(lanes - 1)
+                words[access.operand, total(base_text(access), VECTOR, *moved, last)] = word
     return [f"{word}({operand}, {place})" for (operand, place), word in words.items()]

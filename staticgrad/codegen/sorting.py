@@ -22,10 +22,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit, element
-from staticgrad.codegen.stages import scope_for, write_store
+from staticgrad.codegen.expressions import VECTOR, Lines, Unit
 from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.ir.kernels.stages import ORDER_ROOM, Search, Sort, keys_apart
+from staticgrad.ir.kernels.stages import ORDER_ROOM, Sort, keys_apart
 
 #: The length of the runs that are merged, and how many of them the network sorts at a time.
 RUN: Final = 8
@@ -169,10 +168,10 @@ def write_sort(kernel: Kernel, stage: Sort, out: Lines, unit: Unit) -> None:
     lanes, p = kernel.lanes, stage.order.scratch
     wide = keys_apart(stage.order.key.dtype)
     keys = Lines()
-    scope = scope_for(kernel, [VECTOR], Lines(), keys, unit, lanes)
-    scope.emit((stage.order.key,))
-    keys.add(f"key = {scope.vector(stage.order.key)}")
-    out.extend(scope.before)
+    made = unit.write_vectors([stage.order.key], [VECTOR], lanes)
+    keys.lines = [*made.body, f"key = {made.names[0]}"]
+    for line in made.before:
+        out.add(line)
     extent = stage.axis.extent
     out.add(f"room = {extent if stage.whole else f'2 * {stage.kept.extent} + {ORDER_ROOM}'}")
     if wide:
@@ -183,7 +182,7 @@ def write_sort(kernel: Kernel, stage: Sort, out: Lines, unit: Unit) -> None:
         out.add(f"found = {_call(p, str(extent), wide)}")
     else:
         _write_rounds(out, keys, stage, lanes, wide)
-    _write_stores(kernel, stage, out, scope, wide)
+    _write_stores(kernel, stage, out, unit, wide)
 
 
 def _call(p: str, count: str, wide: bool) -> str:
@@ -268,27 +267,19 @@ def _write_passes(out: Lines, keys: Lines, stage: Sort, lanes: int, wide: bool) 
     out.lines += inner.lines
 
 
-def _write_stores(kernel: Kernel, stage: Sort, out: Lines, keys: Scope, wide: bool) -> None:
+def _write_stores(kernel: Kernel, stage: Sort, out: Lines, unit: Unit, wide: bool) -> None:
     """Write the stores of a sort: at each place of the order, with the position of its element."""
     if not stage.stores:
         return
     lanes, name, p = kernel.lanes, stage.order.name, stage.order.scratch
-    body = Lines()
-    scope = scope_for(kernel, [VECTOR], Lines(), body, keys.unit, lanes)
-    scope.vector_refs = frozenset({name})
-    for store in stage.stores:
-        write_store(scope, store)
-    out.extend(scope.before)
+    made = unit.write_vectors(stage.stores, [VECTOR], lanes, called={name: name})
+    for line in made.before:
+        out.add(line)
     out.add(f"for {VECTOR} in range(0, {stage.kept.extent}, {lanes}):")
     inner = Lines(out.indent + 1)
     inner.add(f"m = mask{lanes}({stage.kept.extent} - {VECTOR})")
     at = f"load({p}, found + {VECTOR}{' + apart' if wide else ''}, m)"
     inner.add(f"{name} = {at if wide else f'{at} & 4294967295'}")
-    inner.extend(body)
+    for line in made.body:
+        inner.add(line)
     out.lines += inner.lines
-
-
-def _ordered(search: Search, text: str) -> str:
-    """Elements of the search in a dtype that has an order."""
-    dtype = search.value.dtype
-    return f"cast_{element(dtype.compute)}({text})" if dtype.is_storage else text

@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import groupby
 from math import prod
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.codegen.expressions import VECTOR, Lines, Unit, element
+from staticgrad.codegen.expressions import VECTOR, Fragment, Lines, Unit, element
 from staticgrad.codegen.products.gemm import write_gemm
 from staticgrad.codegen.products.looped import write_product
 from staticgrad.codegen.sorting import write_sort
 from staticgrad.codegen.vectors import may_be_mixed
 from staticgrad.ir.execution import Known, known_of
-from staticgrad.ir.expr import BLOCKS, LEAVES, Access, Position, postorder
+from staticgrad.ir.expr import BLOCKS, LEAVES, Access, Expr, Position, postorder
 from staticgrad.ir.forms import COMBINERS
 from staticgrad.ir.kernels.interleaving import runs_of
 from staticgrad.ir.kernels.kernel import LANE_VECTORS, Kernel
@@ -95,6 +96,7 @@ def {_NOTE}(words, position, index):
     if words[0] < 0 or position < words[0]:
         store1(words, 0, i64x1(position))
         store1(words, 1, i64x1(index))"""
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 _IDENTIFIER: Final = re.compile(r"[a-z_]\w*")
 #: Bytes of a line of the caches.
 _LINE: Final = 64
@@ -151,7 +153,7 @@ class KernelLowering:
         self.functions: dict[str, str] = {}
         self.copies = 1
         self.on: Any = None
-        self.unit = Unit(machine=machine, known={each.name: each for each in kernel.known})
+        self.unit = Unit(self.functions, machine=machine, known={k.name: k for k in kernel.known})
         self.unit.named = _TEXT_NAMES
         self.known: Mapping[str, Known] = {each.name: each for each in kernel.known}
         self.streamed = {d.operand for d in directives if isinstance(d, Stream)}
@@ -513,13 +515,12 @@ class KernelLowering:
     def written_as_text(self, stage: Gemm | Sort) -> None:
         """A product or a sort, whose source others write."""
         unit, lines, b = self.unit, Lines(), self.b
-        unit.write_map = self.text_of_map
+        unit.write_map, unit.write_vectors = self.text_of_map, self.text_of_vectors
         if isinstance(stage, Gemm):
             write = write_gemm if stage.plain and self.kernel.outer == "tiles" else write_product
             write(self.kernel, stage, lines, unit)
         else:
             write_sort(self.kernel, stage, lines, unit)
-        self.functions |= unit.helpers
         once, unit.once.lines = [line[4:] for line in unit.once.lines], []
         used = set(_IDENTIFIER.findall("\n".join([*once, *lines.lines])))
         held = {**self.pointers, **self.words, **self.at, **self.refs}
@@ -535,20 +536,52 @@ class KernelLowering:
             b.blocks[0].out.append(Text(tuple(once), tuple(root.items())))
         b.text(lines.lines, bound, stored([stage]))
 
-    def text_of_map(self, stage: Map) -> list[str]:
-        """The source of a map that a product runs, over the names of the product's source."""
-        held = self.b, self.at, self.refs, self.pointers, self.words
+    @contextmanager
+    def over_names(self) -> Iterator[Builder]:
+        """A builder of its own, over the names of a product's or a sort's source."""
+        held = self.b, self.at, self.refs, self.pointers, self.words, self.vector_refs
         self.b = Builder()
         self.b.count = held[0].count
         self.at = _Texts()
         self.refs = _Texts()
         self.pointers = {name: Name(name, 0) for name in held[3]}
         self.words = {name: Name(name, 0) for name in held[4]}
-        self.map(stage, -1, 0, self.number(stage.axis.extent), self.told(stage.axis.extent))
-        lines = print_block(tuple(self.b.blocks[0].out))
+        self.vector_refs = set()
+        yield self.b
         held[0].count = self.b.count
-        self.b, self.at, self.refs, self.pointers, self.words = held
-        return lines
+        self.b, self.at, self.refs, self.pointers, self.words, self.vector_refs = held
+
+    def text_of_map(self, stage: Map) -> list[str]:
+        """The source of a map that a product runs."""
+        with self.over_names() as b:
+            self.map(stage, -1, 0, self.number(stage.axis.extent), self.told(stage.axis.extent))
+            return print_block(tuple(b.blocks[0].out))
+
+    def text_of_vectors(
+        self,
+        wanted: Sequence[Store | Expr],
+        inner: Sequence[str],
+        lanes: int,
+        mask: str = "m",
+        called: Mapping[str, str] = _NOTHING,
+    ) -> Fragment:
+        """The source of stores, or of the vectors of expressions, inside of loops over ``inner``.
+
+        ``called``: the names of results that are vectors there.
+        """
+        with self.over_names() as b, b.inside() as block:
+            self.at |= {axis: Name(axis, 1) for axis in inner}
+            self.refs |= {name: Name(text, 1) for name, text in called.items()}
+            self.vector_refs |= {*called}
+            values = Values(self, lanes, True, mask=Name(mask, 1))
+            values.expect([r for e in wanted for r in (roots(e) if isinstance(e, Store) else (e,))])
+            names = list[str]()
+            for e in wanted:
+                if isinstance(e, Store):
+                    values.store(e)
+                else:
+                    names.append(str(values.vec(e)))
+            return Fragment(print_block(tuple(b.blocks[0].out)), print_block(tuple(block)), names)
 
     def scope(self) -> Values:
         """Values outside of vector loops: of one lane, or of the rows that are lanes."""

@@ -329,6 +329,13 @@ class Builder:
             self.blocks[-1].out.append(For(index, start, stop, step, body, assigned))
 
     @contextmanager
+    def inside(self) -> Iterator[list[Statement]]:
+        """A block whose statements the caller puts into a loop."""
+        block = self._enter(frozenset(), False)
+        yield block.out
+        self.blocks.pop()
+
+    @contextmanager
     def repeat(self, test: Apply, stored: frozenset[str] = frozenset()) -> Iterator[None]:
         """A loop as long as a test holds."""
         block = self._enter(stored, False)

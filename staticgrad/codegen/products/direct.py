@@ -134,8 +134,8 @@ class _DirectProduct:
         #: Whether there may be so few rows that all columns are read in their order.
         self.streams = lies and not (self.narrow or product.tall or product.is_narrow)
         self.epilogue = Lines()
-        scope = product.write_stores(self.epilogue)
-        self.touched = touched_by_next_tile(product.stage.stores, scope)
+        product.write_stores(self.epilogue)
+        self.touched = touched_by_next_tile(product.stage.stores, product.lanes)
         many = not (0 < product.most_rows <= product.columns or self.narrow)
         self.touched *= many and not product.a_stored.is_storage
         self.in_registers = work(self.epilogue, product.unit) <= _PLAIN

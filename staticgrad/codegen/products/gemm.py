@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import Final
 
 from staticgrad.codegen.block_functions import write_iterations
-from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit, element, scaled, total
+from staticgrad.codegen.expressions import VECTOR, Lines, Unit, element, scaled, total
 from staticgrad.codegen.jammed import write_decode
 from staticgrad.codegen.prefetching import FEW_WAYS, has_small_sets, touched_by_next_tile
 from staticgrad.codegen.products.direct import FEW_TERMS, is_direct, write_direct, write_few_terms
@@ -30,7 +30,7 @@ from staticgrad.codegen.products.streams import (
     write_streams,
 )
 from staticgrad.codegen.products.tiles import Tiles
-from staticgrad.codegen.stages import base_text, scope_for, write_store
+from staticgrad.codegen.stages import base_text
 from staticgrad.ir.expr import Access
 from staticgrad.ir.kernels.chain_parts import left_in, record_words
 from staticgrad.ir.kernels.kernel import GEMM_BLOCK, Kernel
@@ -42,7 +42,6 @@ from staticgrad.ir.kernels.stages import (
     TALL,
     Gemm,
     panel_columns,
-    roots,
     streamed_rows,
 )
 from staticgrad.ir.kernels.text import PRODUCT
@@ -621,22 +620,20 @@ class PlainProduct:
             out.add(f"if past == {self.k}:")
         out.extend(lines, int(not self.one_part))
 
-    def write_stores(self, body: Lines) -> Scope:
+    def write_stores(self, body: Lines) -> None:
         """A vector of the results, ``acc``, through the stores' expressions."""
-        scope = scope_for(self.kernel, ["i", VECTOR], self.before, body, self.unit, self.lanes)
-        scope.vector_refs = frozenset({"acc"})
-        scope.expect(root for store in self.stage.stores for root in roots(store))
-        for store in self.stage.stores:
-            write_store(scope, store)
-        return scope
+        wanted, inner = self.stage.stores, ["i", VECTOR]
+        found = self.unit.write_vectors(wanted, inner, self.lanes, called={"acc": "acc"})
+        self.before.lines += [f"{'    ' * self.before.indent}{line}" for line in found.before]
+        body.lines += found.body
 
     def write_epilogue(self, out: Lines, place: str, width: str) -> None:
         """The stores of the rows from ``top`` to ``under``, whose results begin at ``place``."""
         body, row = Lines(), Lines()
-        scope = self.write_stores(body)
+        self.write_stores(body)
         one = Lines()
         one.add(f"acc = load{self.lanes}(tile, from_ + {VECTOR})")
-        one.lines += touched_by_next_tile(self.stage.stores, scope)
+        one.lines += touched_by_next_tile(self.stage.stores, self.lanes)
         one.extend(body)
         row.add(f"{VECTOR} = j0")
         write_run(self, row, one, "right_end")

@@ -29,7 +29,7 @@ from staticgrad.codegen.jammed import write_decode
 from staticgrad.codegen.products.gemm import stored_as_is
 from staticgrad.codegen.products.packing import Packing
 from staticgrad.codegen.products.tiles import Tiles
-from staticgrad.codegen.stages import base_text, limit, scope_for, write_store
+from staticgrad.codegen.stages import base_text, limit
 from staticgrad.ir.expr import Access, Position, load
 from staticgrad.ir.kernels.kernel import GEMM_BLOCK, Kernel
 from staticgrad.ir.kernels.stages import Axis, Extent, Gemm, gemm_chunk, nested, panel_columns
@@ -404,13 +404,13 @@ class LoopedProduct:
         outer = tuple(move for move in b.strides if move[0] not in inside)
         access = Access(b.operand, outer + self._along_k("b", steps), (), tuple(positions))
         moves = [name for name, _ in access.moves if name.startswith(f"{w}_")]
-        scope = scope_for(self.kernel, [VECTOR, *moves], before, body, self.unit, self.lanes)
-        scope.mask = f"{w}_on"
         self._look_up(body, moves)
         value = load(access, self.b_stored).cast(self.dtype)
-        scope.emit([value])
+        made = self.unit.write_vectors([value], [VECTOR, *moves], self.lanes, f"{w}_on")
+        before.lines += made.before
+        body.lines += made.body
         place = total(f"({w}_at - {w}_depth) * {self.columns}", f"{w}_v - {w}_left")
-        body.add(f"store({w}_panel, {place}, {scope.vector(value)}, {w}_on)")
+        body.add(f"store({w}_panel, {place}, {made.names[0]}, {w}_on)")
         before.add(f"for {w}_at in range({w}_depth, {w}_end):")
         before.extend(body, 1)
         self._runs(out, lambda run: self._vectors(run, before))
@@ -461,15 +461,14 @@ class LoopedProduct:
     def _write_packed_rows(self, out: Lines) -> None:
         """The rows of a tile, run by run of the innermost k."""
         w, lanes, lines, run, each = self.name, self.lanes, Lines(), Lines(), Lines()
-        scope = scope_for(self.kernel, [VECTOR], lines, lines, self.unit, lanes)
-        scope.mask = f"{w}_on"
         value = load(along_vectors(self.stage.a), self.a_stored).cast(self.dtype)
         run.add(f"for {w}_v in range(0, {w}_run, {lanes}):")
         lines.add(f"{VECTOR} = k + {w}_v")
         lines.add(f"{w}_on = mask{lanes}({w}_run - {w}_v)")
-        scope.emit([value])
+        made = self.unit.write_vectors([value], [VECTOR], lanes, f"{w}_on")
+        lines.lines += [*made.before, *made.body]
         place = f"{w}_row * {self.depth} + {w}_at + {w}_v - {w}_depth"
-        lines.add(f"store({w}_rows, {place}, {scope.vector(value)}, {w}_on)")
+        lines.add(f"store({w}_rows, {place}, {made.names[0]}, {w}_on)")
         run.extend(lines, 1)
         each.add(f"{w}_here = {w}_top + {w}_row")
         write_decode(each, f"{w}_here", self.stage.i)
@@ -676,15 +675,13 @@ class LoopedProduct:
         """Each stored vector of the chunk through the stores' expressions."""
         w, body = self.name, Lines()
         inner = [axis.name for axis in (*self.stage.i, *self.stage.j)]
-        scope = scope_for(self.kernel, inner, Lines(), body, self.unit, self.lanes)
-        scope.mask, scope.vector_refs = f"{w}_on", frozenset({PRODUCT})
-        scope.called[PRODUCT] = f"{w}_acc"
+        called = {PRODUCT: f"{w}_acc"}
+        stores = self.unit.write_vectors(self.stage.stores, inner, self.lanes, f"{w}_on", called)
         place = f"({w}_row - {w}_first) * {self.columns} + {w}_v - {w}_left"
         body.add(f"{w}_acc = load({w}_tile, {place}, {w}_on)")
-        for store in self.stage.stores:
-            write_store(scope, store)
-
-        out.extend(scope.before)
+        body.lines += stores.body
+        for line in stores.before:
+            out.add(line)
         vector, part, shift = Lines(), Lines(), 0
         if len(self.stage.j) > 1 or self.kernel.outer == "tiles":
             self._runs(out, lambda run: self._each_row(run, lambda row: self._vectors(row, body)))
