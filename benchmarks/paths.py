@@ -360,7 +360,7 @@ PATHS: Final = (
         always=True,
         row="suite:layernorm",
     ),
-    Path("next_tile", _CODE + "prefetching:touched_by_next_tile", _returns([]), row="suite:mlp"),
+    Path("next_tile", _CODE + "lines:touched_by_next_tile", _returns([]), row="suite:mlp"),
     Path("peeling", _NEST + "lower:KernelLowering.windows", _returns([]), row="small:shifted rows"),
     Path("vector_chains", _NEST + "directives:_is_chain", _returns(False), row="small:long chain"),
     Path(

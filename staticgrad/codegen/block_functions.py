@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from staticgrad.ir.expr import BLOCKS, CHOICES, Expr, Position, postorder, words_of
+from staticgrad.codegen.lines import Lines
+from staticgrad.ir.expr import BLOCKS, CHOICES, Expr, postorder, words_of
 from staticgrad.ir.scalar_loop import Iterated, ScalarLoop
 from staticgrad.types.dtype import BOOL, DType
 from staticgrad.vecmath.blocks import LONG, expand
@@ -36,38 +37,6 @@ def number(value: bool | int | float | str | None) -> str:
     return repr(value)
 
 
-class Lines:
-    """Source lines under construction, at one indentation.
-
-    ``counted``: they need to know how many lanes are on, as ``left``.
-    """
-
-    def __init__(self, indent: int = 0) -> None:
-        self.indent = indent
-        self.lines: list[str] = []
-        self.counted = False
-
-    def add(self, text: str) -> None:
-        self.lines.append("    " * self.indent + text)
-
-    def extend(self, other: Lines, deeper: int = 0) -> None:
-        """Append another block, shifted by ``deeper`` levels."""
-        shift = "    " * (self.indent + deeper)
-        self.lines += [shift + line for line in other.lines]
-
-
-def write_iterations(
-    out: Lines, name: str, span: tuple[str, str, int | str], body: Lines, once: bool
-) -> None:
-    """``body`` for ``name`` from the first of ``span`` up to the second, by the third, or once."""
-    start, stop, step = span
-    if once:
-        out.add(f"{name} = {start}")
-    else:
-        out.add(f"for {name} in range({start}, {stop}, {step}):")
-    out.extend(body, int(not once))
-
-
 def primitive(expr: Expr, args: list[str]) -> str:
     """One primitive over operand texts (blocks excluded)."""
     if expr.op in ("cast", "bitcast"):
@@ -86,22 +55,6 @@ def operation(op: str, args: Sequence[str]) -> str:
     if op == "not":
         return f"~{args[0]}"
     return f"{_FUNCTIONS.get(op, op)}({', '.join(args)})"
-
-
-def scaled(position: str, stride: str | int) -> str:
-    """position * stride, as source."""
-    return "0" if stride == 0 else position if stride == 1 else f"{position} * {stride}"
-
-
-def total(*terms: str) -> str:
-    """The sum of int64 terms, as source."""
-    return " + ".join(term for term in terms if term != "0") or "0"
-
-
-def position_source(position: Position, skip: frozenset[str] = frozenset()) -> str:
-    """A position as source, without what the loops of ``skip`` add."""
-    steps = (scaled(axis, step) for axis, step in position.terms if axis not in skip)
-    return total(*steps, str(position.start))
 
 
 PARAMETERS: Final = ("x", "y", "z")

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from staticgrad.codegen.expressions import VECTOR, Lines, Unit
+from staticgrad.codegen.lines import VECTOR, Lines, Unit
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import ORDER_ROOM, Sort, keys_apart
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
-from staticgrad.codegen.block_functions import position_source, scaled, total
+from staticgrad.codegen.lines import position_source, scaled, total
 from staticgrad.errors import ExportError
 from staticgrad.exporting.expressions import (
     WORDS,

@@ -7,23 +7,24 @@ chooses them where nobody else does.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Final
 
 from staticgrad.codegen.block_functions import function_text
-from staticgrad.codegen.expressions import VECTOR
-from staticgrad.codegen.vectors import may_be_mixed
-from staticgrad.ir.expr import BLOCKS, LEAVES, Expr, postorder
+from staticgrad.codegen.lines import VECTOR
+from staticgrad.ir.expr import BLOCKS, LEAVES, Access, Expr, postorder
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import (
     HALF_LINE,
+    Accumulate,
     Axis,
     Columns,
     Gemm,
     Loop,
     Map,
     Sort,
+    Statement,
     Store,
     nested,
     roots,
@@ -71,6 +72,8 @@ class Stream(NamedTuple):
 Directive = Vector | Interleave | Prefetch | Stream
 Directives = tuple[Directive, ...]
 
+#: Loads and stores of a body beyond which memory is what it waits for.
+_STREAMS: Final = 12
 #: Stages that take one row at a time.
 _ALONE: Final = (Columns, Gemm, Loop, Sort)
 #: Operations of a body up to which a processor's window holds several vectors by itself.
@@ -161,6 +164,23 @@ def _one_by_one(kernel: Kernel) -> str:
     if any(axis.limits for axis in _axes(kernel)):
         return "each row may end at a number of its own"
     return ""
+
+
+def may_be_mixed(statements: Sequence[Statement]) -> bool:
+    """Return whether several vectors of these statements may be interleaved."""
+    if not all(isinstance(statement, Store | Accumulate) for statement in statements):
+        return False
+    stores = [s.access for s in statements if isinstance(s, Store)]
+    evaluated = postorder(root for statement in statements for root in roots(statement))
+    loads = [e.attribute for e in evaluated if isinstance(e.attribute, Access)]
+    if any(access.bounded or access.gather for access in stores):
+        return False
+    if len({*loads, *stores}) > _STREAMS:
+        return False
+    stored = {access.operand: access for access in stores}
+    return not any(a.bounded or stored.get(a.operand, a) != a for a in loads) and all(
+        access == stored[access.operand] and access.stride(VECTOR) != 0 for access in stores
+    )
 
 
 def _may_interleave(stage: Map) -> bool:

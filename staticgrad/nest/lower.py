@@ -17,11 +17,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.codegen.expressions import VECTOR, Fragment, Lines, Unit, element
+from staticgrad.codegen.block_functions import element
+from staticgrad.codegen.lines import VECTOR, Fragment, Lines, Unit
 from staticgrad.codegen.products.gemm import write_gemm
 from staticgrad.codegen.products.looped import write_product
 from staticgrad.codegen.sorting import write_sort
-from staticgrad.codegen.vectors import may_be_mixed
 from staticgrad.ir.execution import Known, known_of
 from staticgrad.ir.expr import BLOCKS, LEAVES, Access, Expr, Position, postorder
 from staticgrad.ir.forms import COMBINERS
@@ -65,6 +65,7 @@ from staticgrad.nest.directives import (
     Vector,
     checked,
     defaults,
+    may_be_mixed,
     work,
 )
 from staticgrad.nest.records import (

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from staticgrad.codegen.block_functions import element
-from staticgrad.codegen.expressions import VECTOR
+from staticgrad.codegen.lines import VECTOR
 from staticgrad.ir.expr import BLOCKS, Access, Expr, postorder
 from staticgrad.ir.kernels.stages import Map, Store, roots
 from staticgrad.ir.kernels.together import MOST, whole_vectors

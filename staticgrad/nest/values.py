@@ -12,12 +12,15 @@ from dataclasses import field
 from typing import TYPE_CHECKING, Any, Final
 
 from staticgrad.codegen.block_functions import element, function_name, function_text
-from staticgrad.codegen.ends import MIRRORED, is_place
-from staticgrad.codegen.expressions import (
+from staticgrad.codegen.lines import VECTOR
+from staticgrad.ir.expr import BLOCKS, CHOICES, Access, Expr, Position, not_met, postorder
+from staticgrad.ir.forms import COMBINERS
+from staticgrad.ir.kernels.stages import Check, Search, Store, roots
+from staticgrad.nest.directives import work
+from staticgrad.nest.division import (
     DIVIDENDS,
     DIVISORS,
-    VECTOR,
-    _fields as dividend_fields,
+    dividend_fields,
     divides_beside,
     is_power_of_two,
     quotient_name,
@@ -25,10 +28,6 @@ from staticgrad.codegen.expressions import (
     root_name,
     root_text,
 )
-from staticgrad.ir.expr import BLOCKS, CHOICES, Access, Expr, Position, not_met, postorder
-from staticgrad.ir.forms import COMBINERS
-from staticgrad.ir.kernels.stages import Check, Search, Store, roots
-from staticgrad.nest.directives import work
 from staticgrad.nest.records import Apply, Arg, Each, Name, Offset, UnsupportedError, Value, pick
 from staticgrad.records import dataclass
 
@@ -39,8 +38,16 @@ _NAMES: Final = {
     "div": "truediv", "and": "and_", "or": "or_", "not": "invert", "shl": "lshift",
     "shr": "rshift", "abs": "absolute", "rarely": "select", "c_fmod": "fmod",
 }  # fmt: skip
+#: Comparisons with the same ones of exchanged operands.
+_MIRRORED: Final = {"lt": "gt", "le": "ge", "gt": "lt", "ge": "le"}
 #: The largest i64: behind every position.
 _LAST: Final = 2**63 - 1
+
+
+def _is_place(expr: Expr) -> bool:
+    """Whether sizes and positions make a number, so that words hold what is next to it."""
+    made = ("literal", "index", "size", "add", "sub", "mul")
+    return all(each.op in made for each in postorder([expr]))
 
 
 def operation(op: str) -> str:
@@ -156,7 +163,7 @@ class Values:
             return b.op("i64x1", self.nest.words[str(e.attribute)])
         if e.op == "load":
             return self._load(e)
-        if self.vector and e.op in MIRRORED:
+        if self.vector and e.op in _MIRRORED:
             beyond = self._beyond(e)
             if beyond is not None:
                 return beyond
@@ -170,12 +177,12 @@ class Values:
         b, _nest, op = self.nest.b, self.nest, e.op
         at, end = e.args
         if end in self.moving:
-            at, end, op = end, at, MIRRORED[op]
+            at, end, op = end, at, _MIRRORED[op]
         first: Expr | None = None
         if at.op == "add" and self._runs_on(at.args[1]):
             first, at = at.args
         around = [each for each in (first, end) if each is not None]
-        if not self._runs_on(at) or any(x in self.moving or not is_place(x) for x in around):
+        if not self._runs_on(at) or any(x in self.moving or not _is_place(x) for x in around):
             return None
         self.moving.add(e)
         until = self.word(end)

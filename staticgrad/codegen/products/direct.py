@@ -14,16 +14,23 @@ from collections.abc import Callable
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
-from staticgrad.codegen.expressions import VECTOR, Lines, scaled, total
-from staticgrad.codegen.jammed import of_row
-from staticgrad.codegen.prefetching import large, touched_by_next_tile
+from staticgrad.codegen.lines import (
+    VECTOR,
+    Lines,
+    large,
+    of_row,
+    scaled,
+    total,
+    touched_by_next_tile,
+    work,
+    write_vector_loop,
+)
 from staticgrad.codegen.products.packing import may_collide
 from staticgrad.codegen.products.streams import (
     write_few_rows,
     write_one_step,
     write_span,
 )
-from staticgrad.codegen.vectors import Bodies, work, write_vector_loop
 from staticgrad.ir.execution import BOUND
 from staticgrad.ir.kernels.stages import LONE
 
@@ -214,8 +221,8 @@ class _DirectProduct:
                 self._write_pairs(out, start, stop, rows)
                 return
             fills = not 0 < self.product.most_columns < self.lanes
-            vectors = Bodies(rows, rows, int(fills and not self.product.tiles.wide), {})
-            write_vector_loop(out, start, stop, self.lanes, vectors)
+            whole = fills and not self.product.tiles.wide
+            write_vector_loop(out, start, stop, self.lanes, rows, whole)
         else:
             self._write_rows(out, start, stop)
 
@@ -237,8 +244,8 @@ class _DirectProduct:
             if stop and self.jammed > 1:
                 self._write_pairs(rows, start, stop, tile)
             elif stop:
-                bodies = Bodies(tile, tile, int(not self.product.tiles.wide), {})
-                write_vector_loop(rows, start, stop, self.lanes, bodies)
+                whole = not self.product.tiles.wide
+                write_vector_loop(rows, start, stop, self.lanes, tile, whole)
             else:
                 rows.extend(tile)
             rows.add(f"top = top + {height}")

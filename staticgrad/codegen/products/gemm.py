@@ -15,10 +15,20 @@ from __future__ import annotations
 
 from typing import Final
 
-from staticgrad.codegen.block_functions import write_iterations
-from staticgrad.codegen.expressions import VECTOR, Lines, Unit, element, scaled, total
-from staticgrad.codegen.jammed import write_decode
-from staticgrad.codegen.prefetching import FEW_WAYS, has_small_sets, touched_by_next_tile
+from staticgrad.codegen.block_functions import element
+from staticgrad.codegen.lines import (
+    FEW_WAYS,
+    VECTOR,
+    Lines,
+    Unit,
+    base_text,
+    has_small_sets,
+    scaled,
+    total,
+    touched_by_next_tile,
+    write_decode,
+    write_iterations,
+)
 from staticgrad.codegen.products.direct import FEW_TERMS, is_direct, write_direct, write_few_terms
 from staticgrad.codegen.products.narrow import has_rows_for_lanes, write_rows_for_lanes
 from staticgrad.codegen.products.packing import WAY, Packing, may_collide
@@ -30,7 +40,6 @@ from staticgrad.codegen.products.streams import (
     write_streams,
 )
 from staticgrad.codegen.products.tiles import Tiles
-from staticgrad.codegen.stages import base_text
 from staticgrad.ir.expr import Access
 from staticgrad.ir.kernels.chain_parts import left_in, record_words
 from staticgrad.ir.kernels.kernel import GEMM_BLOCK, Kernel

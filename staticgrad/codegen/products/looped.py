@@ -23,13 +23,21 @@ from itertools import pairwise
 from math import inf, prod
 from typing import Final
 
-from staticgrad.codegen.block_functions import write_iterations
-from staticgrad.codegen.expressions import VECTOR, Lines, Unit, element, scaled, total
-from staticgrad.codegen.jammed import write_decode
+from staticgrad.codegen.block_functions import element
+from staticgrad.codegen.lines import (
+    VECTOR,
+    Lines,
+    Unit,
+    base_text,
+    limit,
+    scaled,
+    total,
+    write_decode,
+    write_iterations,
+)
 from staticgrad.codegen.products.gemm import stored_as_is
 from staticgrad.codegen.products.packing import Packing
 from staticgrad.codegen.products.tiles import Tiles
-from staticgrad.codegen.stages import base_text, limit
 from staticgrad.ir.expr import Access, Position, load
 from staticgrad.ir.kernels.kernel import GEMM_BLOCK, Kernel
 from staticgrad.ir.kernels.stages import Axis, Extent, Gemm, gemm_chunk, nested, panel_columns

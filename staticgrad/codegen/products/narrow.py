@@ -11,8 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from staticgrad.codegen.block_functions import write_iterations
-from staticgrad.codegen.expressions import Lines, scaled, total
+from staticgrad.codegen.lines import Lines, scaled, total, write_iterations
 from staticgrad.codegen.products.direct import FLAT
 from staticgrad.ir.kernels.stages import LONE
 

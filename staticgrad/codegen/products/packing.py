@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from staticgrad.codegen.expressions import Lines, Unit, total
+from staticgrad.codegen.lines import Lines, Unit, total
 from staticgrad.ir.execution import EVEN
 from staticgrad.records import dataclass
 

@@ -7,10 +7,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from staticgrad.codegen.expressions import VECTOR, Lines, scaled, total
+from staticgrad.codegen.lines import (
+    VECTOR,
+    Lines,
+    base_text,
+    scaled,
+    total,
+    work,
+    write_vector_loop,
+)
 from staticgrad.codegen.products.packing import WAY
-from staticgrad.codegen.stages import base_text
-from staticgrad.codegen.vectors import Bodies, work, write_vector_loop
 from staticgrad.ir.expr import Access
 from staticgrad.ir.kernels.chain_parts import left_in
 from staticgrad.ir.kernels.kernel import GEMM_BLOCK
@@ -52,7 +58,7 @@ def _write_moves(product: PlainProduct, out: Lines, to: Access, stores: bool) ->
         move.add(f"store({to.operand}, {place}, load{product.lanes}(tile, {tile}), m)")
     else:
         move.add(f"store{product.lanes}(tile, {tile}, load({to.operand}, {place}, m))")
-    write_vector_loop(row, "left", "right", product.lanes, Bodies(move, move, 0, {}))
+    write_vector_loop(row, "left", "right", product.lanes, move)
     out.add("for i in range(first_row, last_row):")
     out.extend(row, 1)
 
@@ -116,7 +122,7 @@ def write_few_rows(product: PlainProduct, out: Lines) -> None:
         out.add("    continue")
     body.add(f"acc = load{lanes}(tile, (i - first_row) * width + {VECTOR} - left)")
     product.write_stores(body)
-    write_vector_loop(row, "left", "right", lanes, Bodies(body, body, 0, {}))
+    write_vector_loop(row, "left", "right", lanes, body)
     out.add("for i in range(first_row, last_row):")
     out.extend(row, 1)
 

@@ -13,8 +13,8 @@ from dataclasses import replace
 from itertools import product
 from typing import Final
 
-from staticgrad.codegen.expressions import Lines, Unit, number, scaled, total
-from staticgrad.codegen.prefetching import large
+from staticgrad.codegen.block_functions import number
+from staticgrad.codegen.lines import Lines, Unit, large, scaled, total
 from staticgrad.records import dataclass
 
 #: Heights of tiles by their vectors, the highest first: accumulators are what the registers hold,

@@ -1,0 +1,236 @@
+"""Source of products and sorts: lines at an indentation, places, loops, what a kernel shares.
+
+The target language is the kernel vocabulary of ``staticgrad.native``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import field
+from typing import Final
+
+from staticgrad.ir.execution import Known, known_of
+from staticgrad.ir.expr import Access, Position, postorder
+from staticgrad.ir.kernels.stages import Axis, Map, Store, roots
+from staticgrad.native.machine import Machine
+from staticgrad.records import NamedTuple, dataclass
+
+#: The axis along vectors.
+VECTOR: Final = "j"
+
+
+#: Bytes that come together from memory.
+LINE: Final = 64
+
+
+#: Lines of a set of the nearest cache that are few: those of a tile's rows, and what passes beside.
+FEW_WAYS: Final = 8
+
+
+class Lines:
+    """Source lines under construction, at one indentation.
+
+    ``counted``: they need to know how many lanes are on, as ``left``.
+    """
+
+    def __init__(self, indent: int = 0) -> None:
+        self.indent = indent
+        self.lines: list[str] = []
+        self.counted = False
+
+    def add(self, text: str) -> None:
+        self.lines.append("    " * self.indent + text)
+
+    def extend(self, other: Lines, deeper: int = 0) -> None:
+        """Append another block, shifted by ``deeper`` levels."""
+        shift = "    " * (self.indent + deeper)
+        self.lines += [shift + line for line in other.lines]
+
+
+class Fragment(NamedTuple):
+    """Source of vectors: lines before the loops around them, lines inside, and their names."""
+
+    before: list[str]
+    body: list[str]
+    names: list[str]
+
+
+_NO_LINES: Final = Fragment([], [], [])
+
+
+@dataclass
+class Unit:
+    """State shared by all stages of one kernel's source: helper functions and the name counter.
+
+    ``helpers`` are the functions that the kernel calls, in order of need; ``once`` are lines before
+    the loop over iterations. ``spread`` has the lanes of values that were broadcast: another stage
+    may read the same with others. ``machine`` is what the code is written for; no result depends
+    on it. ``known`` is what holds of integer arguments. No two values of a kernel have one name,
+    for a name has one type in the language of the backends.
+    """
+
+    helpers: dict[str, str] = field(default_factory=dict)
+    named: int = 0
+    machine: Machine = Machine()
+    once: Lines = field(default_factory=lambda: Lines(1))
+    spread: dict[str, int] = field(default_factory=dict)
+    known: Mapping[str, Known] = field(default_factory=dict)
+    write_map: Callable[[Map], list[str]] = field(repr=False, default=lambda _: [])
+    write_vectors: Callable[..., Fragment] = field(repr=False, default=lambda *_: _NO_LINES)
+
+    @property
+    def vector_bits(self) -> int:
+        """The width of a register."""
+        return self.machine.vector_bits
+
+    @property
+    def has_masks(self) -> bool:
+        """True if masks have registers of their own."""
+        return self.machine.has_mask_registers
+
+    def told(self, extent: str | int) -> Known:
+        """Return the known facts about a number given as source (an argument or a literal)."""
+        text = str(extent)
+        if text.isdecimal():
+            return known_of(text, [int(text)])
+        return self.known.get(text, Known(text))
+
+    def fresh(self, prefix: str) -> str:
+        """A name that no other value of the kernel has."""
+        self.named += 1
+        return f"{prefix}{self.named - 1}"
+
+
+def work(body: Lines, unit: Unit) -> int:
+    """The lines of a body, with those of the helpers that it calls."""
+    called = sum(
+        source.count("\n")
+        for name, source in unit.helpers.items()
+        for line in body.lines
+        if f"{name}(" in line
+    )
+    return len(body.lines) + called
+
+
+def large(unit: Unit, times: int = 1) -> int:
+    """Vectors of a matrix beyond so many times two second caches, where hardware is too slow."""
+    return times * 2 * unit.machine.l2 // LINE
+
+
+def has_small_sets(unit: Unit) -> bool:
+    """Whether a set of the nearest cache has no lines but those that loops read at a time."""
+    return unit.machine.ways <= FEW_WAYS
+
+
+def scaled(position: str, stride: str | int) -> str:
+    """position * stride, as source."""
+    return "0" if stride == 0 else position if stride == 1 else f"{position} * {stride}"
+
+
+def total(*terms: str) -> str:
+    """The sum of int64 terms, as source."""
+    return " + ".join(term for term in terms if term != "0") or "0"
+
+
+def position_source(position: Position, skip: frozenset[str] = frozenset()) -> str:
+    """A position as source, without what the loops of ``skip`` add."""
+    steps = (scaled(axis, step) for axis, step in position.terms if axis not in skip)
+    return total(*steps, str(position.start))
+
+
+def base_text(access: Access, skip: frozenset[str] = frozenset({VECTOR})) -> str:
+    """The element offset of an access from the loops around the vector axis."""
+    strides = (scaled(axis, s) for axis, s in access.strides if axis not in skip)
+    return total(*strides, *(_moved(position, skip) for position in access.positions))
+
+
+def _moved(position: Position, skip: frozenset[str]) -> str:
+    """The elements that a position moves an access by."""
+    place = position_source(position, skip)
+    alone = place.isidentifier() or place.isdecimal() or position.stride in (0, 1)
+    return "0" if place == "0" else scaled(place if alone else f"({place})", position.stride)
+
+
+def of_row(name: str, row: int) -> str:
+    """A name for the row of a number."""
+    return f"{name}_{row}" if row else name
+
+
+def write_decode(out: Lines, flat: str, axes: Sequence[Axis], row: int = 0) -> None:
+    """The positions along ``axes`` from their flat C-order number."""
+    rest = flat
+    for axis in reversed(axes[1:]):
+        place = of_row(axis.name, row)
+        out.add(f"{place} = {rest} % {axis.extent}")
+        out.add(f"rest_{place} = {rest} // {axis.extent}")
+        rest = f"rest_{place}"
+    if axes:
+        out.add(f"{of_row(axes[0].name, row)} = {rest}")
+
+
+def limit(out: Lines, unit: Unit, axis: Axis, name: str) -> str:
+    """Return the source of a loop limit; a limit that was stored is clamped to the extent."""
+    if not name:
+        return str(axis.extent)
+    place = unit.fresh("e")
+    out.add(f"{place} = word({name})")
+    out.add(f"if {place} > {axis.extent}:")
+    out.add(f"    {place} = {axis.extent}")
+    return place
+
+
+def write_iterations(
+    out: Lines, name: str, span: tuple[str, str, int | str], body: Lines, once: bool
+) -> None:
+    """``body`` for ``name`` from the first of ``span`` up to the second, by the third, or once."""
+    start, stop, step = span
+    if once:
+        out.add(f"{name} = {start}")
+    else:
+        out.add(f"for {name} in range({start}, {stop}, {step}):")
+    out.extend(body, int(not once))
+
+
+def write_vector_loop(
+    out: Lines, start: str, stop: str, lanes: int, body: Lines, whole: bool = False
+) -> None:
+    """All vectors from ``start`` to ``stop``, under a mask ``m``.
+
+    ``whole``: those that fill their lanes run apart, so that the mask is a constant there.
+    """
+    if not whole or (start == "0" and stop.isdecimal() and int(stop) < lanes):
+        out.add(f"for {VECTOR} in range({start}, {stop}, {lanes}):")
+    else:
+        out.add(f"m = mask{lanes}({lanes})")
+        out.add(f"{VECTOR} = {start}")
+        out.add(f"while {VECTOR} + {lanes} <= {stop}:")
+        out.extend(body, 1)
+        out.add(f"    {VECTOR} = {VECTOR} + {lanes}")
+        if start == "0" and stop.isdecimal() and int(stop) % lanes == 0:
+            return
+        out.add(f"if {VECTOR} < {stop}:")
+    out.add(f"    m = mask{lanes}({stop} - {VECTOR})")
+    out.extend(body, 1)
+
+
+def touched_by_next_tile(stores: Sequence[Store], lanes: int, columns: int = 0) -> list[str]:
+    """Lines that bring near what stores of a product's next tile, ``rows`` on, read and write.
+
+    With ``columns`` of a panel it is ``on`` rows and ``over`` panels on: behind the last rows that
+    is the first tile of the next panel. Rows behind those may be another worker's, which writes.
+
+    It is the last lane of each vector: where lines of memory begin within vectors, as in NumPy's
+    larger arrays, its first lanes are on the line of the vector before.
+    """
+    words: dict[tuple[str, str], str] = {}
+    for store in stores:
+        loads = [e.attribute for e in postorder(roots(store))]
+        accesses = [(a, "prefetch") for a in loads if isinstance(a, Access)]
+        for access, word in (*accesses, (store.access, "prefetch_write")):
+            plain = not access.gather and not access.positions and access.stride(VECTOR) == 1
+            if plain and access.stride("i") != 0:
+                down = scaled("on" if columns else "rows", access.stride("i"))
+                moved = (down, scaled("over", columns)) if columns else (down,)
+                last = str(lanes - 1)
+                words[access.operand, total(base_text(access), VECTOR, *moved, last)] = word
+    return [f"{word}({operand}, {place})" for (operand, place), word in words.items()]
