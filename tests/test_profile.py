@@ -119,26 +119,3 @@ def test_explain_says_why_a_step_is_not_shared(why):
     assert number not in sharing.steps
     text = f"the calling one alone, since {why.value}: {number}"
     assert (text in f.explain()) is (why is not Alone.ONE_WORKER)
-
-
-def test_a_loop_says_what_an_iteration_takes_and_what_runs_in_it():
-    x, w = sg.input("x", ("times", 4, 64), "float32"), sg.input("w", (64, 64), "float32")
-    start = sg.zeros((4, 64), "float32")
-    last, _ = sg.scan(lambda c, row: (sg.sin(c @ w + row), None), start, x)
-    f = sg.compile(sg.Graph({"last": last}), threads=1)
-    told = f.explanation(times=40)
-    (body,) = told.as_json()["bodies"]
-    assert (body["iterations"], body["moved"], body["arena"]) == (40, 4 * (3 * 4 * 64 + 64 * 64), 0)
-    assert body["seconds"] > 0
-    (inside,) = told.steps[body["step"]].inside[0]
-    assert inside.computes == "matmul, add, sin"
-    text = f.explain(times=40).splitlines()
-    place = next(k for k, line in enumerate(text) if "40 iterations, of which each takes" in line)
-    assert "moves 19,456 bytes and works in 0 of its own" in text[place]
-    assert "matmul, add, sin  # test_profile.py" in text[place + 1]
-    assert "iterations" not in f.explain()  # sizes are open
-    feeds = {"x": np.ones((40, 4, 64), "float32"), "w": np.ones((64, 64), "float32")}
-    found = f.profile(feeds, runs=2)
-    (loop,) = (step for step in found.steps if step.iterations > 1)
-    assert loop.iterations == 40
-    assert f"40 iterations of {loop.seconds / 40 * 1e6:.3f} us" in str(found)

@@ -14,9 +14,8 @@ from staticgrad import backends
 from staticgrad.building import within
 from staticgrad.compiling import scheduling
 from staticgrad.compiling.scheduling import KnownSchedule
-from staticgrad.native import cache, target
+from staticgrad.native import cache
 from staticgrad.native.jit import ObjectCode
-from staticgrad.native.machine import Machine, assumed
 from staticgrad.ops.transcendental import Exp
 from tests.beside import python
 from tests.random_programs import Program, random_description
@@ -150,17 +149,6 @@ def test_another_program_is_not_found(other, reads):
     sg.compile(step(), threads=2)
     other()
     assert reads == [False, False]
-
-
-def test_another_target_or_cache_of_data_is_another_program(reads):
-    graph = step()
-    with sg.options(target="x86-64-v3"):
-        sg.compile(graph)
-        narrow = target.host()
-    sg.compile(graph)
-    with assumed(Machine(l2=4 << 20)):
-        sg.compile(graph)
-    assert reads == [False, target.host() == narrow, False]
 
 
 def repeated():

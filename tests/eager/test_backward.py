@@ -96,16 +96,6 @@ def test_a_released_tape_is_an_error_that_changes_nothing():
     assert w.grad.tolist() == [10.0]
 
 
-def test_retain_graph_keeps_the_tape():
-    x = leaf(3.0)
-    y = x * x
-    y.backward(retain_graph=True)
-    y.backward()
-    assert x.grad.tolist() == [12.0]
-    with pytest.raises(TapeError):
-        y.backward()
-
-
 def test_a_rule_that_fails_changes_nothing():
     x = leaf(1.0, 2.0)
     y = x * 2.0

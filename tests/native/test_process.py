@@ -1,9 +1,7 @@
 """The driver and the process around it: threads, forks, floating-point state, other Numba users."""
 
-import ctypes
 import multiprocessing
 import os
-import platform
 import subprocess
 import sys
 import threading
@@ -15,7 +13,7 @@ import pytest
 from staticgrad import native
 from staticgrad.config import options
 from staticgrad.errors import CPUError, SelfTestError
-from staticgrad.native import jit, loader, target
+from staticgrad.native import loader, target
 from tests.native.support import run_table
 
 ADD = """
@@ -71,46 +69,6 @@ def test_rows_run_in_order(on):
     np.testing.assert_array_equal(x, wanted)
     np.testing.assert_array_equal(y, np.arange(20.0))
     assert all(kernel.native is on for kernel in kernels)
-
-
-STATE = """
-declare void @llvm.x86.sse.stmxcsr(ptr)
-declare void @llvm.x86.sse.ldmxcsr(ptr)
-define void @sg_{name}(ptr %state) #0 {{
-  call void @llvm.x86.sse.{name}(ptr %state)
-  ret void
-}}
-"""
-
-
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="MXCSR is x86's")
-@pytest.mark.parametrize("state", [0x1F80, 0x9FC0, 0x7F80, 0x3F80 | 0x21])
-def test_floating_point_state_is_set_and_restored(state):
-    host = target.host()
-    get, put = (
-        ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(
-            loader.load(
-                jit.compile_ir([STATE.format(name=name)], f"sg_{name}", host).elf,
-                f"sg_{name}",
-                host,
-            )
-        )
-        for name in ("stmxcsr", "ldmxcsr")
-    )
-    x, y = np.array([5e-324, 1.0, 0.1]), np.array([5e-324, 2.0**-53, 0.2])
-    record = np.array([x.ctypes.data, y.ctypes.data], np.int64)
-    address = native.kernel(ADD.format(factor="1.0")).address
-    table = np.array([native.Row(address, record.ctypes.data, 0, 3, 0)], np.int64)
-    block = np.array(native.Head(table.ctypes.data), np.int64)
-    run, place = native.driver(), block.ctypes.data
-    before, wanted, after = (ctypes.c_uint32(value) for value in (0, state, 0))
-    get(ctypes.addressof(before))
-    put(ctypes.addressof(wanted))
-    run(place, 0, 1)
-    get(ctypes.addressof(after))
-    put(ctypes.addressof(before))
-    assert after.value == state
-    assert y.tolist() == [1e-323, 1.0, 0.1 + 0.2]
 
 
 def test_threads_share_one_compilation():

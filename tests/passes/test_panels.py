@@ -7,10 +7,7 @@ import pytest
 import staticgrad as sg
 from passes.pipelines import pipeline
 from staticgrad.ir.bodies import BodyStep
-from staticgrad.ir.kernels.stages import STREAMED, panel_columns
-from staticgrad.preparation import products
 from staticgrad.preparation.loops import FEWEST_ITERATIONS, with_transposed_invariants
-from staticgrad.types.dtype import F32
 from tests.diagonals import diagonals
 
 ITERATIONS = 24
@@ -66,25 +63,6 @@ def test_bytes_are_those_of_the_matrix_as_it_lies(dtype, transposed, inner, colu
                 n: a.tobytes() for n, a in wanted.items()
             }
             assert f.plan(rows=rows).peak_bytes >= given["u"].nbytes
-
-
-def rows_of(count, inner=128, columns=256, iterations=ITERATIONS):
-    x, u = sg.input("x", (iterations, count, inner)), sg.input("u", (inner, columns))
-    every = sg.scan(lambda c, row: (c, row @ u), sg.zeros((), "float32"), x)[1]
-    return in_panels(sg.compile(sg.Graph({"y": every}), threads=1))
-
-
-def test_where_it_pays():
-    assert rows_of(32) == rows_of("many") == 1
-    assert rows_of(STREAMED) == 0, "few rows read the matrix as it lies"
-    assert rows_of(products.MOST_ROWS + 1) == 0, "tiles of many rows read a panel that is near"
-    assert rows_of(32, iterations=products.FEWEST_ITERATIONS - 1) == 0
-    assert rows_of(32, columns=250) == 0, "panels are whole"
-    assert rows_of(32, columns=64) == 0, "the nearest cache has it"
-    assert rows_of(32, inner=1024, columns=128) == 0, "rows of the first factor would collide"
-    assert rows_of(10, inner=1000, columns=128) == 0, "the copy would be large beside the results"
-    width = panel_columns(F32)
-    assert rows_of(32, inner=128, columns=products.FEWEST_PANELS * width) == 1
 
 
 def rnn(iterations=FEWEST_ITERATIONS, rows=5, n=6, both=False):

@@ -190,24 +190,6 @@ def test_a_tape_knows_who_else_differentiates():
             np.testing.assert_allclose(slope.data, 6 * W)
 
 
-@pytest.mark.parametrize("mode", [None, "forward", "reverse"])
-def test_matrices_of_tensors_are_those_of_arrays(mode):
-    def f(pair, scale):
-        w, x = pair
-        return {"y": sg.tanh(x @ w) * scale, "all": (w * w).sum(), "w": w}
-
-    args = ((W, X), np.array([1.0, 2.0, 3.0, 4.0]))
-    tensors = sg.tree.map(lambda each: bare(each), args)
-    wanted = sg.jacobian(f, (0, 1), mode, allow_disconnected=True)(*args)
-    found = sg.jacobian(f, (0, 1), mode, allow_disconnected=True)(*tensors)
-    leaves, tree = sg.tree.flatten(wanted)
-    assert sg.tree.flatten(found)[1] == tree
-    for each, array in zip(sg.tree.flatten(found)[0], leaves, strict=True):
-        np.testing.assert_allclose(each.data, array, rtol=1e-12, atol=1e-15)
-    empty = sg.jacobian(lambda x: x * 2.0, mode=mode)(bare(np.zeros((0, 2))))
-    assert empty.shape == (0, 2, 0, 2)
-
-
 def test_derivatives_of_tensors_by_tensors():
     w = bare(W, True)
     y = w**3
