@@ -315,12 +315,6 @@ PATHS: Final = (
         row="small:matrix vector loop",
     ),
     Path(
-        "tested_loops",
-        _LOWERED + "loops.time_loops:_tested_loop",
-        _returns(None),
-        row="small:newton",
-    ),
-    Path(
         "channels",
         _LOWERED + "windows.channels:is_by_channels",
         _returns(False),

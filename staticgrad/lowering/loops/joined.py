@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from math import isnan
-from typing import Final
+from typing import Any, Final
 
 from staticgrad.fusion.groups import Key, ScratchBuffer
 from staticgrad.ir import expr as ex
@@ -192,40 +192,30 @@ class JoinedStages:
     def _each(self, stages: Sequence[Stage]) -> Iterator[Stage]:
         for stage in stages:
             self._known, self._alone = {}, ""
-            match stage:
-                case Map(axis=axis, body=body, rows=rows, ahead=ahead):
-                    yield self._map(axis, body, rows, ahead)
-                case Scalar(body=body):
-                    yield Scalar(self._statements(body))
-                case Columns():
-                    yield self._columns(stage)
-                case Loop(going="", jammed=1):
-                    first = self._carries(stage.first)
-                    inner = tuple(self._each(stage.stages))
-                    self._known = {}
-                    yield Loop(self._axis(stage.axis), first, inner, self._carries(stage.following))
-                case _:
-                    raise NotWrittenOutError
+            part: Stage = stage
+            if isinstance(stage, Map) and not stage.rows and self._number(stage.axis.extent) == 1:
+                combines = any(isinstance(each, Accumulate) for each in stage.body)
+                self._alone = "" if combines else stage.axis.name
+                part = stage if combines else Scalar(stage.body)
+            yield self._made(part)
 
-    def _map(
-        self, axis: Axis, body: Sequence[Statement], rows: Sequence[Axis], ahead: Ahead | None
-    ) -> Stage:
-        combines = any(isinstance(each, Accumulate) for each in body)
-        if not rows and not combines and self._number(axis.extent) == 1:
-            self._alone = axis.name
-            return Scalar(self._statements(body))
-        near = ahead and Ahead(_loop(ahead.axis), ahead.distance)
-        return Map(self._axis(axis), self._statements(body), tuple(map(self._axis, rows)), near)
+    def _made(self, part: Any) -> Any:
+        """Return a part of a stage for the joined kernel."""
+        make = _MADE.get(type(part))
+        if make is None:
+            raise NotWrittenOutError
+        return make(self, part)
 
-    def _columns(self, stage: Columns) -> Stage:
-        body, stores = self._statements(stage.body), self._statements(stage.stores)
-        return Columns(
-            self._axis(stage.axis),
-            tuple(map(self._axis, stage.rows)),
-            tuple(each for each in body if isinstance(each, Accumulate)),
-            tuple(each for each in stores if isinstance(each, Store)),
-            stage.in_lanes,
-        )
+    def _fields(self, record: Any) -> Any:
+        return replace(record, **{name: self._made(each) for name, each in vars(record).items()})
+
+    def _loop(self, loop: Loop) -> Loop:
+        if loop.going or loop.jammed != 1:
+            raise NotWrittenOutError
+        first = self._carries(loop.first)
+        inner = tuple(self._each(loop.stages))
+        self._known = {}
+        return Loop(self._made(loop.axis), first, inner, self._carries(loop.following))
 
     def _carries(self, carries: Sequence[Carry]) -> tuple[Carry, ...]:
         for each in carries:
@@ -235,19 +225,10 @@ class JoinedStages:
             Carry(str(self._refs[each.name].attribute), self._value(each.value)) for each in carries
         )
 
-    def _statements(self, body: Sequence[Statement]) -> tuple[Statement, ...]:
-        return tuple([self._statement(each) for each in body])
-
-    def _statement(self, statement: Statement) -> Statement:
-        match statement:
-            case Store(access=access, value=value, indices=indices, combine=kind):
-                at = tuple(map(self._value, indices))
-                return Store(self._access(access), self._value(value), at, kind)
-            case Accumulate(name=name, value=value) | Keep(name=name, value=value):
-                after = self._value(value)
-                self._refs[name] = self._names.result(value.dtype)
-                return replace(statement, name=str(self._refs[name].attribute), value=after)
-        raise NotWrittenOutError
+    def _result(self, statement: Accumulate | Keep) -> Statement:
+        after = self._value(statement.value)
+        self._refs[statement.name] = name = self._names.result(after.dtype)
+        return replace(statement, name=str(name.attribute), value=after)
 
     # -- expressions ------------------------------------------------------------------------------
 
@@ -313,11 +294,27 @@ class JoinedStages:
             raise NotWrittenOutError
         return Axis(_loop(axis.name), self._extent(axis.extent))
 
+    def _ahead(self, ahead: Ahead) -> Ahead:
+        return Ahead(_loop(ahead.axis), ahead.distance)
+
     def _extent(self, value: Extent) -> Extent:
         return value if isinstance(value, int) else self._names.argument(self._sizes[value])
 
     def _number(self, extent: Extent) -> Size:
         return extent if isinstance(extent, int) else self._sizes[extent]
+
+
+_MADE: Final[dict[type, Callable[[JoinedStages, Any], Any]]] = {
+    **dict.fromkeys((Map, Scalar, Columns, Store), JoinedStages._fields),
+    **dict.fromkeys((Accumulate, Keep), JoinedStages._result),
+    **dict.fromkeys((str, bool, type(None)), lambda _, each: each),
+    Loop: JoinedStages._loop,
+    Axis: JoinedStages._axis,
+    Ahead: JoinedStages._ahead,
+    Access: JoinedStages._access,
+    Expr: JoinedStages._value,
+    tuple: lambda self, each: tuple([self._made(part) for part in each]),
+}
 
 
 def _loop(name: str) -> str:

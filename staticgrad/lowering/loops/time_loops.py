@@ -117,6 +117,7 @@ class WrittenLoop(LoopBuilder):
         self._schedule, self._length = schedule, length
         self._rows, inner, self._ends = reading
         self._iterations = length or bodies.iterations
+        self._test = bodies.schedules[0] if bodies.form.kind == "while" else None
         self._elements = WrittenOut(schedule, self._rows, inner, self._source, self._size)
         self._carried: dict[Carried, Expr] = {}
 
@@ -173,9 +174,11 @@ class WrittenLoop(LoopBuilder):
             if self._bodies.writes[carries + n] in self._bodies.stored
             for place, value in self._results(f"out.y{n}").items()
         ]
+        tested = () if self._test is None else self._tested(self._test, nexts)
         lookups = self._elements.lookups
         checked = [expr for each in lookups for expr in (each.place, each.position)]
-        steady = Steady([*nexts.values(), *(value for _, _, value in stacked), *checked])
+        values = [value for _, _, value in stacked]
+        steady = Steady([*nexts.values(), *values, *tested[1:], *checked])
         body: list[Keep | Store | Check] = [self._check(each, steady) for each in lookups]
         following = [
             Carry(str(self._carry(*each).attribute), kept(steady, body, value))
@@ -183,12 +186,61 @@ class WrittenLoop(LoopBuilder):
         ]
         for number, place, value in stacked:
             body.append(Store(self._result(number, place, True), steady.inside(value)))
+        begin, last, going = [], [], ""
+        if tested:
+            first, goes, done = tested
+            count, state = (
+                ex.ref(f"s{len(nexts) + n}", dtype) for n, dtype in ((1, I64), (0, BOOL))
+            )
+            going = str(state.attribute)
+            begin.append(Carry(going, first))
+            following.append(Carry(going, kept(steady, body, goes)))
+            if self._bodies.writes[carries] in self._bodies.stored:
+                name = str(count.attribute)
+                begin.append(Carry(name, self._elements.literal(0, I64)))
+                following.append(Carry(name, kept(steady, body, done)))
+                operand = self._names.operand(self._bodies.inputs + carries, I64, "out")
+                last.append(Store(Access(operand, ()), count))
         if not body:
             raise NotWrittenOutError
         iterations = Loop(
-            self._loop(steady), self._first(nexts), (Scalar(tuple(body)),), tuple(following)
+            self._loop(steady),
+            (*self._first(nexts), *begin),
+            (Scalar(tuple(body)),),
+            tuple(following),
+            going=going,
         )
-        return self._with_results(steady, iterations, self._last(nexts))
+        before = [Scalar(tuple(steady.kept))] if steady.kept else []
+        last = [*self._last(nexts), *last]
+        behind = [Scalar(tuple(last))] if last else []
+        return (*before, iterations, *behind)
+
+    def _tested(self, test: Schedule, nexts: Mapping[Carried, Expr]) -> tuple[Expr, ...]:
+        # Whether the loop begins, whether it goes on after an iteration, and how many were made.
+        elements = self._elements
+        zero, one = (elements.literal(n, I64) for n in (0, 1))
+        done = elements.made("add", I64, (ex.index(ITERATIONS), one))
+        first = self._goes(test, zero, lambda n, at: self._load(n, at, f"out.c{n}"))
+        return first, self._goes(test, done, lambda n, at: nexts[n, at]), done
+
+    def _goes(self, schedule: Schedule, number: Expr, given: Given) -> Expr:
+        carries = self._bodies.form.carries
+
+        def source(name: str, dtype: DType, place: RowPlace, indices: Found) -> Expr:
+            if name == "in.i":
+                return number
+            if name[3] == "p":
+                return self._load_of(carries + int(name[4:]), dtype, place, 0, indices)
+            if indices:
+                raise NotWrittenOutError
+            return given(int(name[4:]), place)
+
+        test = self._elements.within(schedule, source)
+        write_out(test, schedule.steps)
+        held = test.memory.get("out.go", {})
+        if test.lookups or held.keys() != {_ONE}:
+            raise NotWrittenOutError  # checks of indices are not supported in a test
+        return held[_ONE]
 
     def _nexts(self) -> dict[Carried, Expr]:
         nexts = {
@@ -214,13 +266,6 @@ class WrittenLoop(LoopBuilder):
             for n, place in nexts
             if self._length or self._bodies.writes[n] in self._bodies.stored
         ]
-
-    def _with_results(
-        self, steady: Steady, iterations: Loop, last: Sequence[Store]
-    ) -> tuple[Stage, ...]:
-        before = [Scalar(tuple(steady.kept))] if steady.kept else []
-        behind = [Scalar(tuple(last))] if last else []
-        return (*before, iterations, *behind)
 
     def _check(self, each: Lookup, steady: Steady) -> Check:
         operand, extent = (
@@ -358,70 +403,6 @@ def kept(steady: Steady, body: list[Keep | Store | Check], value: Expr) -> Expr:
     return name
 
 
-class TestedLoop(WrittenLoop):
-    """The kernel of a ``while``; its body checks indices, its test does not."""
-
-    def __init__(self, bodies: LoweredBodies) -> None:
-        self._test, body = bodies.schedules
-        super().__init__(bodies, body, Reading(None, True, False))
-
-    def _stages(self) -> tuple[Stage, ...]:
-        nexts = self._nexts()
-        carries, made = self._bodies.form.carries, self._elements.made
-        first = self._goes(
-            self._elements.literal(0, I64), lambda n, at: self._load(n, at, f"out.c{n}")
-        )
-        done = made("add", I64, (ex.index(ITERATIONS), self._elements.literal(1, I64)))
-        goes = self._goes(done, lambda n, at: nexts[n, at])
-        lookups = self._elements.lookups
-        checked = [expr for each in lookups for expr in (each.place, each.position)]
-        steady = Steady([*nexts.values(), goes, done, *checked])
-        body: list[Keep | Store | Check] = [self._check(each, steady) for each in lookups]
-        begin, following = [*self._first(nexts)], []
-        for each, value in nexts.items():
-            following.append(Carry(str(self._carry(*each).attribute), kept(steady, body, value)))
-        last = self._last(nexts)
-        if self._bodies.writes[carries] in self._bodies.stored:
-            count = self._state(I64)
-            begin.append(Carry(str(count.attribute), self._elements.literal(0, I64)))
-            following.append(Carry(str(count.attribute), kept(steady, body, done)))
-            operand = self._names.operand(self._bodies.inputs + carries, I64, "out")
-            last.append(Store(Access(operand, ()), count))
-        going = str(self._state(BOOL).attribute)
-        begin.append(Carry(going, first))
-        following.append(Carry(going, kept(steady, body, goes)))
-        if not body:
-            raise NotWrittenOutError
-        stages = (Scalar(tuple(body)),)
-        iterations = Loop(self._loop(steady), tuple(begin), stages, tuple(following), going=going)
-        return self._with_results(steady, iterations, last)
-
-    def _state(self, dtype: DType) -> Expr:
-        self._states += 1
-        return ex.ref(f"s{len(self._carried) + self._states - 1}", dtype)
-
-    _states = 0
-
-    def _goes(self, number: Expr, given: Given) -> Expr:
-        carries = self._bodies.form.carries
-
-        def source(name: str, dtype: DType, place: RowPlace, indices: Found) -> Expr:
-            if name == "in.i":
-                return number
-            if name[3] == "p":
-                return self._load_of(carries + int(name[4:]), dtype, place, 0, indices)
-            if indices:
-                raise NotWrittenOutError
-            return given(int(name[4:]), place)
-
-        test = self._elements.within(self._test, source)
-        write_out(test, self._test.steps)
-        held = test.memory.get("out.go", {})
-        if test.lookups or held.keys() != {_ONE}:
-            raise NotWrittenOutError  # checks of indices are not supported in a test
-        return held[_ONE]
-
-
 #: Predicted seconds of a kernel without stretches, at most.
 _LONGEST: Final = 0.02
 #: Rates of scalar arithmetic with all numbers in registers.
@@ -451,13 +432,14 @@ _FAR: Final = 8 << 20
 def lower_time_loop(lowered: LoweredBodies) -> LoweredStep | Stretch | None:
     """Return the kernel of a loop, or of its stretches; None if the body has unsupported steps or
     its rows read each other."""
-    if lowered.form.kind == "while":
-        return _tested_loop(lowered)
-    if lowered.form.kind != "loop" or lowered.form.logged:
+    tested = lowered.form.kind == "while"
+    if tested and (not isinstance(lowered.iterations, int) or lowered.iterations >= ENDLESS):
         return None
-    (schedule,) = lowered.schedules
+    if lowered.form.kind == "branch" or lowered.form.logged:
+        return None
+    schedule = lowered.schedules[-1]
     joined = _joined(lowered)
-    for rows, inner in readings(schedule.steps):
+    for rows, inner in [(None, True)] if tested else readings(schedule.steps):
         for ends in (False, True):
             reading = Reading(rows, inner, ends)
             try:
@@ -471,6 +453,8 @@ def lower_time_loop(lowered: LoweredBodies) -> LoweredStep | Stretch | None:
                 length = _SHORTEST if far else _stretch(lowered.iterations, _seconds(whole))
                 if not length:
                     return whole.step()
+                if tested:
+                    break
                 part = WrittenLoop(lowered, schedule, reading, length)
                 part.write()
                 return part.stretch()
@@ -511,21 +495,6 @@ def _joined(lowered: LoweredBodies) -> tuple[float, JoinedIterations] | None:
     if seconds > _GAIN * driven or _stretch(lowered.iterations, alone):
         return None
     return seconds, loop
-
-
-def _tested_loop(lowered: LoweredBodies) -> LoweredStep | None:
-    if not isinstance(lowered.iterations, int) or lowered.iterations >= ENDLESS:
-        return None
-    joined, whole = _joined(lowered), TestedLoop(lowered)
-    try:
-        whole.write()
-        slow = _is_slower_than_driven(lowered, whole, Reading(None, True, False))
-        slow |= joined is not None and joined[0] < _one_lane_seconds(whole)
-        if not slow and not _stretch(lowered.iterations, _seconds(whole)):
-            return whole.step()
-    except NotWrittenOutError:
-        pass
-    return joined[1].step() if joined else None
 
 
 def _is_worth_sharing(steps: Sequence[Step]) -> bool:
