@@ -11,11 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import groupby
-from math import prod
 from types import MappingProxyType
 from typing import Any, Final
-
-import numpy as np
 
 from staticgrad.codegen.block_functions import element
 from staticgrad.codegen.lines import VECTOR, Fragment, Lines, Unit
@@ -24,7 +21,6 @@ from staticgrad.codegen.products.looped import write_product
 from staticgrad.codegen.sorting import write_sort
 from staticgrad.ir.execution import Known, known_of
 from staticgrad.ir.expr import BLOCKS, LEAVES, Access, Expr, Position, postorder
-from staticgrad.ir.forms import COMBINERS
 from staticgrad.ir.kernels.interleaving import runs_of
 from staticgrad.ir.kernels.kernel import LANE_VECTORS, Kernel
 from staticgrad.ir.kernels.stages import (
@@ -38,26 +34,22 @@ from staticgrad.ir.kernels.stages import (
     Keep,
     Loop,
     Map,
-    Order,
     Scalar,
     Search,
     Sort,
     Stage,
     Store,
-    is_first,
     is_found,
     may_leave,
     nested,
     roots,
-    small,
     statements,
 )
 from staticgrad.ir.kernels.together import whole_vectors
-from staticgrad.ir.kernels.width import WIDEST, half_registers, loads_across
-from staticgrad.ir.summation import BLOCK, COLUMN_BLOCK, GROUPS, SHORTEST_GROUP, lanes as sum_lanes
+from staticgrad.ir.kernels.width import WIDEST, half_registers
 from staticgrad.native.machine import Machine
+from staticgrad.nest.columns import ColumnSums
 from staticgrad.nest.directives import (
-    HELD,
     Directives,
     Interleave,
     Prefetch,
@@ -69,7 +61,6 @@ from staticgrad.nest.directives import (
     work,
 )
 from staticgrad.nest.records import (
-    Apply,
     Builder,
     Each,
     Name,
@@ -80,10 +71,10 @@ from staticgrad.nest.records import (
     pick,
 )
 from staticgrad.nest.runs import load_run, store_at_last
+from staticgrad.nest.sums import RowSums
 from staticgrad.nest.text import print_block
-from staticgrad.nest.transposed import LoadedTiles, TransposedRows
-from staticgrad.nest.values import Values, operation
-from staticgrad.types.dtype import DType
+from staticgrad.nest.transposed import TransposedRows
+from staticgrad.nest.values import Values, stored
 
 PARAMETERS: Final = ("t", "own", "begin", "end")
 #: Rows of so many times a prefetch's distance are fetched along themselves, others row by row.
@@ -101,8 +92,6 @@ _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 _IDENTIFIER: Final = re.compile(r"[a-z_]\w*")
 #: Bytes of a line of the caches.
 _LINE: Final = 64
-#: Bits of the widest registers.
-_WIDEST: Final = 512
 #: Expressions of a stored value from which on such values are computed in turn.
 _LONG_VALUES: Final = 16
 #: Operations of a body that is written for vectors inside of ends, too, at most.
@@ -110,18 +99,6 @@ _LONGEST: Final = 96
 _LONGEST_WITH_MASKS: Final = 32
 #: Operations of vectors of rows side by side, at most.
 _LANES_ROOM: Final = 500
-#: Vectors of columns that go through rows together: of lane rules, and of simple reductions.
-_SIDE_BY_SIDE: Final = 16
-_RUN: Final = 64
-#: Rows that are added at a time, of one accumulator of a lane rule, and of a column rule.
-_OF_A_LANE: Final = 4
-_ROWS_TOGETHER: Final = 8
-#: Operations beyond which rows are added one by one; of a simple reduction, at most.
-_WAITING: Final = 16
-_FEW: Final = 10
-#: Levels of a binary counter: enough for 2**40 blocks, and of rows of columns.
-LEVELS: Final = 40
-_COLUMN_LEVELS: Final = 24
 
 
 def lower(kernel: Kernel, machine: Machine, directives: Directives | None = None) -> Nest:
@@ -157,6 +134,7 @@ class KernelLowering:
         self.unit = Unit(self.functions, machine=machine, known={k.name: k for k in kernel.known})
         self.unit.named = _TEXT_NAMES
         self.known: Mapping[str, Known] = {each.name: each for each in kernel.known}
+        self.sums, self.column_sums = RowSums(self), ColumnSums(self)
         self.streamed = {d.operand for d in directives if isinstance(d, Stream)}
 
     def nest(self) -> Nest:
@@ -179,7 +157,7 @@ class KernelLowering:
             (stage,) = k.stages
             self.stage(stage, 0, begin, end)
         elif k.outer == "groups":
-            self.groups(begin, end)
+            self.column_sums.groups(begin, end)
         elif k.in_lanes:
             self.rows_as_lanes(begin, end)
         elif k.in_tiles:
@@ -505,7 +483,7 @@ class KernelLowering:
             self.map(stage, number, start, stop, told)
         elif isinstance(stage, Columns):
             stop = self.number(stage.axis.extent) if stop is None else stop
-            self.columns(stage, number, start, stop)
+            self.column_sums.write(stage, number, start, stop)
         elif isinstance(stage, Scalar):
             self.scalar(stage, self.scope())
         elif isinstance(stage, Loop):
@@ -686,7 +664,7 @@ class KernelLowering:
                 if s in still or store_at_last(values, runs, s):
                     continue
                 if isinstance(s, Accumulate) and is_found(s):
-                    self.position(s, values, running, start, stop)
+                    self.sums.position(s, values, running, start, stop)
                 else:
                     self.statement(s, values, running)
             if leaves and all(name in running for name in leaves):
@@ -721,8 +699,8 @@ class KernelLowering:
                 self.vectors(first, last, lanes, count, known, masked, written, body, adds, windows)
 
             for name in leaves:
-                running[name] = self.per_copy(partial(self.b.variable, "d", "copy", 0))
-            self.reduced(sums, running, vectors, start, stop, told, short, written)
+                running[name] = self.sums.per_copy(partial(self.b.variable, "d", "copy", 0))
+            self.sums.reduced(sums, running, vectors, start, stop, told, short, written)
 
     def stands_still(self, s: Check, written: Set[str]) -> bool:
         """Return whether an index is the same for all vectors of a map that writes operands."""
@@ -811,9 +789,9 @@ class KernelLowering:
         if isinstance(s, Store):
             values.store(s)
         elif isinstance(s, Accumulate):
-            self.accumulate(s, values, running)
+            self.sums.accumulate(s, values, running)
         elif isinstance(s, ColumnAccumulate):
-            self.column(s, values)
+            self.column_sums.column(s, values)
         elif isinstance(s, Check):
             values.check(s)
         elif isinstance(s, Search):
@@ -889,247 +867,7 @@ class KernelLowering:
 
     # -- sums along rows
 
-    def reduced(
-        self,
-        sums: Sequence[Accumulate],
-        running: dict[str, Any],
-        vectors: Callable[[Any, Any, Known], None],
-        start: Any,
-        stop: Any,
-        told: Known,
-        short: bool,
-        written: frozenset[str],
-    ) -> None:
-        """The loop over vectors, with accumulators; in blocks where a row may have several."""
-        trees = [s for s in sums if in_blocks(s) and not s.blocks]
-        for s in sums:
-            if s not in trees or short:
-                running[s.name] = self.begin_counter(s) if s.blocks else self.accumulator(s)
-        if not trees or short:
-            vectors(start, stop, told)
-        else:
-            self.in_blocks(trees, running, vectors, start, stop, written)
-        for s in sums:
-            if s.blocks:
-                self.refs[s.name] = self.end_counter(s, running[s.name])
-            elif s not in trees or short:
-                self.refs[s.name] = self.joined(s, running[s.name])
-
-    def in_blocks(
-        self,
-        trees: Sequence[Accumulate],
-        running: dict[str, Any],
-        vectors: Callable[[Any, Any, Known], None],
-        start: Any,
-        stop: Any,
-        written: frozenset[str],
-    ) -> None:
-        """Blocks of a row, each summed by itself and joined by the counter rule."""
-        b = self.b
-        results = {s.name: self.per_copy(partial(b.variable, "r", *self.nothing(s))) for s in trees}
-        stacks = {s.name: self.stack(s, LEVELS) for s in trees}
-        pushed = b.variable("n", "copy", 0)
-        length = self.difference(stop, start)
-        with b.loop(start, stop, BLOCK, written, "k") as block:
-            last = b.least(b.op("add", block, BLOCK), stop)
-            for s in trees:
-                running[s.name] = self.accumulator(s)
-            vectors(block, last, Known(""))
-            for s in trees:
-                b.assign(results[s.name], "copy", self.joined(s, running[s.name]))
-            with b.branch("gt", length, BLOCK):
-                final = b.op("choose_eq", last, stop, 1, 0)
-                terms = [(s.kind, results[s.name], stacks[s.name], 1, _levels) for s in trees]
-                self.push(terms, pushed, final)
-                b.assign(pushed, "add", pushed, 1)
-        self.refs |= results
-
-    def per_copy(self, make: Callable[[], Any]) -> Any:
-        """A variable for each of the rows side by side."""
-        return make() if self.copies == 1 else Each(make() for _ in range(self.copies))
-
-    def stack(self, s: Accumulate, count: int) -> Any:
-        """Scratch for partial results, of each row."""
-        code = element(s.value.dtype)
-        return self.per_copy(lambda: self.b.local(code, count))
-
-    def nothing(self, s: Accumulate) -> tuple[str, Any]:
-        """The result over no elements."""
-        dtype = s.value.dtype
-        return f"{element(dtype)}x1", COMBINERS[s.kind].empty(dtype)
-
-    def width(self, s: Accumulate) -> int:
-        """Lanes of an accumulator: those of its tree, or a register for extremes."""
-        dtype, lanes = s.value.dtype, self.kernel.lanes
-        if not in_blocks(s) and lanes * dtype.bits <= _WIDEST:
-            return lanes
-        return min(sum_lanes(dtype), lanes)
-
-    def accumulator(self, s: Accumulate) -> Any:
-        """What the lanes of a row begin with: a variable of each row."""
-        identity = self.neutral_key(s)
-        kind = f"{element(key_dtype(s))}x{self.width(s)}"
-        return self.per_copy(lambda: self.b.variable("a", kind, identity))
-
-    def neutral_key(self, s: Accumulate) -> Any:
-        """The identity of a reduction as an accumulator holds it."""
-        dtype, identity = s.value.dtype, COMBINERS[s.kind].identity(s.value.dtype)
-        if not is_by_key(s):
-            return identity
-        bits = int(np.asarray(identity, dtype.numpy).view(dtype.signed.numpy))
-        return bits ^ ((1 << (dtype.bits - 1)) - 1) if bits < 0 else bits
-
-    def accumulate(self, s: Accumulate, values: Values, running: dict[str, Any]) -> None:
-        """One vector of each row, or some of a row in their order, into its accumulator."""
-        b, combiner = self.b, COMBINERS[s.kind]
-        value, own = values.vec(s.value), running[s.name]
-        if values.mask is not None:
-            value = b.op("select_mask", values.mask, value, combiner.identity(s.value.dtype))
-        if s.blocks:
-            self.push_lanes(s, value, own)
-            return
-        parts = self.parts(s, self.key(s, value))
-        for copy in range(values.copies):
-            for part in parts:
-                held = pick(own, copy)
-                b.assign(held, operation(combiner.combine), held, pick(part, copy))
-
-    def parts(self, s: Accumulate, value: Any) -> list[Any]:
-        """A vector, or its halves where an accumulator has half of its lanes."""
-        if self.width(s) == self.kernel.lanes:
-            return [value]
-        return [self.b.op(half, value) for half in ("low", "high")]
-
-    def position(
-        self, s: Accumulate, values: Values, running: dict[str, Any], start: Any, stop: Any
-    ) -> None:
-        """The least or largest position at which something holds.
-
-        Positions are compared where some lane has one, and in the first vector, for what stands
-        for none; where that lies among the positions, or on their other side, always.
-        """
-        b, (holds, _, other) = self.b, s.value.args
-        values.emit([holds, other])
-        if holds not in values.moving or other in values.moving:
-            self.accumulate(s, values, running)
-            return
-        flags = values.vec(holds)
-        if values.mask is not None:
-            flags = b.op("select_mask", values.mask, flags, False)
-        combine, first = operation(COMBINERS[s.kind].combine), f"{s.name} found"
-        for copy in range(values.copies):
-            own, at = pick(flags, copy), pick(values.position(), copy)
-            none = pick(values.word(other), copy)
-            hits = b.op("word", b.op("cast_i64", b.op("hor", own)))
-            outside = ("choose_lt", none, stop) if is_first(s) else ("choose_gt", none, start)
-            counts = b.op(*outside, 1, 0)
-            begins = b.op("choose_eq", at, start, 1, 0)
-            held = pick(running[s.name], copy)
-            with b.branch("gt", self.sum(self.sum(hits, begins), counts), 0, rare=True):
-                where = b.op(
-                    "select", own, b.op(f"iota{values.lanes}", at), pick(values.vec(other), copy)
-                )
-                if values.mask is not None:
-                    identity = COMBINERS[s.kind].identity(s.value.dtype)
-                    where = b.op("select_mask", values.mask, where, identity)
-                for part in self.parts(s, where):
-                    b.assign(held, combine, held, part)
-                if first in running:
-                    b.assign(pick(running[first], copy), *outside, 0, hits)
-
-    def key(self, s: Accumulate, value: Any) -> Any:
-        """Floats as integers that are ordered as they are, for extremes."""
-        if not is_by_key(s):
-            return value
-        b, ints = self.b, s.value.dtype.signed
-        most = (1 << (ints.bits - 1)) - 1
-        winner = most if COMBINERS[s.kind].combine == "maximum" else -most - 1
-        bits = b.op(f"bitcast_{ints.code}", value)
-        sign = b.op("and_", b.op("rshift", bits, ints.bits - 1), most)
-        return b.op("select", b.op("eq", value, value), b.op("xor", bits, sign), winner)
-
-    def joined(self, s: Accumulate, held: Any) -> Any:
-        """The lanes of a row joined by halving."""
-        return self.from_key(s, self.b.op(COMBINERS[s.kind].horizontal, held))
-
-    def from_key(self, s: Accumulate, found: Any) -> Any:
-        """What a key stands for."""
-        if not is_by_key(s):
-            return found
-        b = self.b
-        ints = s.value.dtype.signed
-        sign = b.op("and_", b.op("rshift", found, ints.bits - 1), (1 << (ints.bits - 1)) - 1)
-        return b.op(f"bitcast_{s.value.dtype.code}", b.op("xor", found, sign))
-
     # -- binary counters
-
-    def begin_counter(self, s: Accumulate) -> Any:
-        """A counter whose terms are the elements of a row: its stack, room for a vector, count."""
-        code, lanes = element(s.value.dtype), self.kernel.lanes
-        room = self.per_copy(lambda: self.b.local(code, lanes))
-        return self.stack(s, LEVELS), room, self.b.variable("n", "copy", 0)
-
-    def push_lanes(self, s: Accumulate, value: Any, counter: Any) -> None:
-        """Push each lane of a vector; neutral ones behind the last change no bit."""
-        b, lanes = self.b, self.kernel.lanes
-        stack, room, pushed = counter
-        for copy in range(self.copies):
-            b.do(f"store{lanes}", pick(room, copy), Offset(()), pick(value, copy))
-        with b.loop(0, lanes) as lane:
-            terms = [
-                b.variable("x", "load1", pick(room, copy), Offset(((lane, 1),)))
-                for copy in range(self.copies)
-            ]
-            term = terms[0] if self.copies == 1 else Each(terms)
-            self.push([(s.kind, term, stack, 1, _levels)], pushed, 0)
-            b.assign(pushed, "add", pushed, 1)
-
-    def end_counter(self, s: Accumulate, counter: Any) -> Any:
-        """All that is left in a counter, joined: a neutral term is pushed behind the last one."""
-        b, (stack, _, pushed) = self.b, counter
-        code, dtype = element(s.value.dtype), s.value.dtype
-        found = self.per_copy(
-            lambda: b.variable("r", f"{code}x1", COMBINERS[s.kind].identity(dtype))
-        )
-        empty = COMBINERS[s.kind].empty(dtype)
-        with b.branch("eq", pushed, 0):
-            b.assign(found, f"{code}x1", empty)
-        with b.branch("gt", pushed, 0):
-            self.push([(s.kind, found, stack, 1, _levels)], pushed, 1)
-        return found
-
-    def push(self, terms: Sequence[tuple[str, Any, Any, int, Any]], pushed: Any, last: Any) -> None:
-        """Push terms to their counters; with ``last`` (a word, 1) they become the sum of all.
-
-        ``terms``: the kind, the variable, the stack, the lanes, the place of a level. Results of
-        equal height are joined as they meet, older + newer.
-        """
-        b = self.b
-        level, bits = b.variable("n", "copy", 0), b.variable("n", "copy", pushed)
-        odd = b.variable("n", "mod", bits, 2)
-        go = b.variable("n", "copy", odd)
-
-        def more() -> None:
-            b.assign(odd, "mod", bits, 2)
-            if type(last) is int:
-                b.assign(go, "copy", odd) if not last else b.assign(go, "copy", bits)
-            else:
-                b.assign(go, "add", b.op("mul", bits, last), odd)
-
-        more()
-        with b.repeat(Apply("gt", (go, 0))):
-            with b.branch("eq", odd, 1):
-                for kind, term, stack, lanes, place in terms:
-                    for copy in range(len(term) if type(term) is Each else 1):
-                        own = pick(term, copy)
-                        older = b.load("", f"load{lanes}", pick(stack, copy), place(level))
-                        b.assign(own, operation(COMBINERS[kind].combine), older, own)
-            b.assign(bits, "floordiv", bits, 2)
-            b.assign(level, "add", level, 1)
-            more()
-        for _, term, stack, lanes, place in terms:
-            for copy in range(len(term) if type(term) is Each else 1):
-                b.do(f"store{lanes}", pick(stack, copy), place(level), pick(term, copy))
 
     # -- prefetches
 
@@ -1212,442 +950,7 @@ class KernelLowering:
 
     # -- groups of rows whose columns are summed
 
-    def groups(self, begin: Any, end: Any) -> None:
-        """Rows in groups; columns are summed over the rows of a group by the column rule."""
-        k, b, lanes = self.kernel, self.b, self.kernel.lanes
-        rows = k.axes[len(k.axes) - k.grouped :]
-        apart = k.axes[: len(k.axes) - k.grouped]
-        total = self.number(rows[0].extent)
-        for axis in rows[1:]:
-            total = self.product(total, self.number(axis.extent))
-        height = self.height(total)
-        groups = (
-            b.op("floordiv", self.sum(total, b.op("sub", height, 1)), height) if apart else None
-        )
-        columns: dict[Extent, list[ColumnAccumulate]] = {}
-        for stage in k.stages:
-            if isinstance(stage, Map):
-                for s in stage.body:
-                    if isinstance(s, ColumnAccumulate):
-                        columns.setdefault(stage.axis.extent, []).append(s)
-        widths = {
-            extent: self.multiple(self.sum(self.number(extent), lanes - 1), lanes)
-            for extent in columns
-        }
-        scratch = frozenset(s.scratch for each in columns.values() for s in each)
-        written = stored(k.stages) | scratch
-        written |= {s.partials for each in columns.values() for s in each}
-        with b.loop(begin, end, 1, written, "g") as group:
-            number: Any = group
-            if groups is not None:
-                number = b.op("mod", group, groups)
-                self.decode(apart, b.op("floordiv", group, groups))
-            first = b.op("mul", number, height)
-            last = b.least(b.op("add", first, height), total)
-            pushed = b.variable("n", "copy", 0)
-            with b.loop(first, last, COLUMN_BLOCK, written, "k") as block:
-                past = b.least(b.op("add", block, COLUMN_BLOCK), last)
-                for extent, sums in columns.items():
-                    with b.loop(0, self.number(extent), lanes, scratch, "j") as j:
-                        for s in sums:
-                            neutral = self.neutral(s, lanes)
-                            at = b.pointer(self.pointers[s.scratch], Offset(((j, 1),)))
-                            b.do(f"store{lanes}", *at, neutral, stores=s.scratch)
-                self.rows(rows, block, past)
-                final = b.op("choose_eq", past, last, 1, 0) if columns else 0
-                for extent, sums in columns.items():
-                    self.push_columns(extent, sums, widths[extent], group, pushed, final)
-                b.assign(pushed, "add", pushed, 1)
-
-    def push_columns(
-        self, extent: Extent, sums: Sequence[Any], width: Any, group: Any, pushed: Any, final: Any
-    ) -> None:
-        """Push the sums of a block of rows; with the last block, store those of the group."""
-        b, lanes = self.b, self.kernel.lanes
-        written = frozenset(x for s in sums for x in (s.scratch, s.partials))
-        with b.loop(0, self.number(extent), lanes, written, "j") as j:
-            terms = []
-            for s in sums:
-                pointer = self.pointers[s.scratch]
-                own = b.variable("x", f"load{lanes}", *b.pointer(pointer, Offset(((j, 1),))))
-
-                def level_at(level: Name, j: Name = j) -> Offset:
-                    behind = ((width, 1),) if type(width) is Name else ()
-                    constant = width if type(width) is int else 0
-                    return Offset(((level, width), *behind, (j, 1)), constant)
-
-                terms.append((s.kind, own, pointer, lanes, level_at))
-            self.push(terms, pushed, final)
-            with b.branch("eq", final, 1):
-                stop = self.number(extent)
-                mask = b.op(f"mask{lanes}", self.difference(stop, j))
-                for s, (_, own, *_) in zip(sums, terms, strict=True):
-                    row = self.product(group, stop)
-                    at = b.pointer(self.pointers[s.partials], Offset(((row, 1), (j, 1))))
-                    b.do("store", *at, own, mask, stores=s.partials)
-
-    def column(self, s: ColumnAccumulate, values: Values) -> None:
-        """A vector of each row into the accumulators of its columns, row after row."""
-        b, lanes = self.b, self.kernel.lanes
-        value, combine = values.vec(s.value), operation(COMBINERS[s.kind].combine)
-        index = self.at[VECTOR]
-        place = Offset((), index) if type(index) is int else Offset(((index, 1),))
-        at = b.pointer(self.pointers[s.scratch], place)
-        grown = b.load(s.scratch, f"load{lanes}", *at)
-        for copy in range(values.copies):
-            more = b.op(combine, grown, pick(value, copy))
-            if copy and self.on is not None:
-                more = b.op("select_mask", self.on[copy - 1], more, grown)
-            grown = more
-        b.do(f"store{lanes}", *at, grown, stores=s.scratch)
-
     # -- columns
-
-    def height(self, rows: Any) -> Any:
-        """Rows of a group."""
-        each = self.b.op("floordiv", self.sum(rows, GROUPS - 1), GROUPS)
-        return self.b.op("choose_lt", each, SHORTEST_GROUP, SHORTEST_GROUP, each)
-
-    def neutral(self, s: Accumulate | ColumnAccumulate, lanes: int) -> Any:
-        """A vector of what changes no result."""
-        dtype = s.value.dtype
-        return self.b.op(f"{element(dtype)}x{lanes}", COMBINERS[s.kind].identity(dtype))
-
-    def columns(self, stage: Columns, number: int, start: Any, stop: Any) -> None:
-        """Vectors of columns, each down all its rows, then the stores."""
-        if self.copies > 1:
-            raise UnsupportedError("columns of rows side by side")
-        if stage.in_lanes or self.is_read_by_rows(stage):
-            self.by_rows(stage, start, stop)
-            return
-        lanes, mixed = self.kernel.lanes, may_be_mixed([*stage.body, *stage.stores])
-        count = self.chosen(Interleave, "factor", 1, number, "j") if mixed else 1
-        if not small(stage.rows) and self.tiles_of(stage) is not None:
-            count = 1
-        total: Any = 1
-        for axis in stage.rows:
-            total = self.product(total, self.number(axis.extent))
-        written = frozenset(s.access.operand for s in stage.stores)
-
-        def body(values: Values) -> None:
-            for sums in self.passes(stage):
-                if small(stage.rows):
-                    self.refs |= self.unrolled(stage, sums, values)
-                elif in_blocks(sums[0]):
-                    self.refs |= self.down(stage, sums, total, values)
-                else:
-                    self.refs |= self.extremes(stage, sums, total, values)
-            self.vector_refs |= {s.name for s in stage.body}
-            for store in stage.stores:
-                behind = Values(self, values.lanes, True, values.offsets, values.mask)
-                behind.store(store)
-
-        self.vectors(start, stop, lanes, count, Known(""), False, written, body)
-
-    def passes(self, stage: Columns) -> list[Sequence[Accumulate]]:
-        """The reductions that go through the rows together: as many as registers hold."""
-        if small(stage.rows):
-            return [stage.body]
-        trees = [s for s in stage.body if in_blocks(s)]
-        most = HELD * self.machine.vector_bits // (2 * _WIDEST)  # two vectors of each
-        count = -(-len(trees) // most)
-        others = [(s,) for s in stage.body if not in_blocks(s)]
-        return [*others, *(trees[n::count] for n in range(count))]
-
-    def unrolled(
-        self, stage: Columns, sums: Sequence[Accumulate], values: Values
-    ) -> dict[str, Any]:
-        """A few rows, one after the other."""
-        extents = [int(axis.extent) for axis in stage.rows]
-        results: dict[str, Any] = {}
-        for s in sums:
-            dtype = s.value.dtype
-            empty = COMBINERS[s.kind].empty(dtype)
-            none = self.b.op(f"{element(dtype)}x{values.lanes}", empty)
-            results[s.name] = self.neutral(s, values.lanes) if prod(extents) else none
-        for places in np.ndindex(*extents):
-            for axis, place in zip(stage.rows, places, strict=True):
-                self.at[axis.name] = int(place)
-            row = Values(self, values.lanes, True, values.offsets, values.mask)
-            for s in sums:
-                combine = operation(COMBINERS[s.kind].combine)
-                results[s.name] = self.b.op(combine, results[s.name], row.vec(s.value))
-        return results
-
-    def extremes(
-        self, stage: Columns, sums: Sequence[Accumulate], total: Any, values: Values
-    ) -> dict[str, Any]:
-        """All rows one after the other: every order gives the same bits."""
-        b, lanes, count = self.b, values.lanes, values.copies
-        held: dict[str, Any] = {}
-        for s in sums:
-            kind = f"{element(key_dtype(s))}x{lanes}", self.neutral_key(s)
-            own = [b.variable("a", *kind) for _ in range(count)]
-            held[s.name] = own[0] if count == 1 else Each(own)
-        tiles = self.tiles_of(stage)
-        with b.loop(0, total, COLUMN_BLOCK, prefix="k") as block:
-            past = b.least(b.op("add", block, COLUMN_BLOCK), total)
-            for each in self.rows_of_block(stage, values, tiles, block, past):
-                for s in sums:
-                    value = self.key(s, each.vec(s.value))
-                    own = held[s.name]
-                    b.assign(own, operation(COMBINERS[s.kind].combine), own, value)
-        return {s.name: self.from_key(s, held[s.name]) for s in sums}
-
-    def rows_of_block(
-        self, stage: Columns, values: Values, tiles: LoadedTiles | None, block: Any, past: Any
-    ) -> Iterator[Values]:
-        """The loop over rows of a block; yield the values of a row, once."""
-        b, lanes = self.b, values.lanes
-        if tiles is not None:
-            self.at[stage.rows[0].name] = block
-            width = lanes if values.left is None else values.left
-            tiles.load(self, width, self.difference(past, block))
-        with b.loop(block, past, prefix="r") as row:
-            self.decode(stage.rows, row)
-            each = Values(self, lanes, True, values.offsets, values.mask)
-            if tiles is not None:
-                each.runs = dict.fromkeys(tiles.loads, self.difference(row, block))
-                each.load_run = tiles.read
-            yield each
-
-    def tiles_of(self, stage: Columns) -> LoadedTiles | None:
-        """The loads that are contiguous from row to row, whose blocks are transposed."""
-        if len(stage.rows) > 1 or len(stage.body) > 1:
-            return None
-        row = stage.rows[0].name
-        loads = tuple(loads_across(roots(stage.body[0]), row, VECTOR))
-        return LoadedTiles.of(self, loads, COLUMN_BLOCK) if loads else None
-
-    def down(
-        self, stage: Columns, sums: Sequence[Accumulate], total: Any, values: Values
-    ) -> dict[str, Any]:
-        """All rows by the column rule: groups in their order, blocks by the counter rule."""
-        b, lanes, count = self.b, values.lanes, values.copies
-        height = self.height(total)
-
-        def for_each(make: Callable[[], Any]) -> Any:
-            return make() if count == 1 else Each(make() for _ in range(count))
-
-        def begin(s: Accumulate, prefix: str, value: Any) -> Any:
-            kind = f"{element(s.value.dtype)}x{lanes}"
-            return for_each(lambda: b.variable(prefix, kind, value))
-
-        results = {s.name: begin(s, "r", COMBINERS[s.kind].empty(s.value.dtype)) for s in sums}
-        stacks = {
-            s.name: for_each(partial(b.local, element(s.value.dtype), _COLUMN_LEVELS * lanes))
-            for s in sums
-        }
-        tiles = self.tiles_of(stage)
-        with b.loop(0, total, height, prefix="g") as first:
-            last = b.least(b.op("add", first, height), total)
-            pushed = b.variable("n", "copy", 0)
-            held = {s.name: begin(s, "a", COMBINERS[s.kind].identity(s.value.dtype)) for s in sums}
-            with b.loop(first, last, COLUMN_BLOCK, prefix="k") as block:
-                past = b.least(b.op("add", block, COLUMN_BLOCK), last)
-                for s in sums:
-                    identity = COMBINERS[s.kind].identity(s.value.dtype)
-                    b.assign(held[s.name], f"{element(s.value.dtype)}x{lanes}", identity)
-                for each in self.rows_of_block(stage, values, tiles, block, past):
-                    for s in sums:
-                        own = held[s.name]
-                        b.assign(own, operation(COMBINERS[s.kind].combine), own, each.vec(s.value))
-                final = b.op("choose_eq", past, last, 1, 0)
-                terms = [
-                    (s.kind, held[s.name], stacks[s.name], lanes, partial(_levels, step=lanes))
-                    for s in sums
-                ]
-                self.push(terms, pushed, final)
-                b.assign(pushed, "add", pushed, 1)
-            is_first = b.op(f"mask{lanes}", b.op("choose_eq", first, 0, lanes, 0))
-            for s in sums:
-                joined = b.op(operation(COMBINERS[s.kind].combine), results[s.name], held[s.name])
-                b.assign(results[s.name], "select_mask", is_first, held[s.name], joined)
-        return results
-
-    def is_read_by_rows(self, stage: Columns) -> bool:
-        """Return whether rows are read whole: one reduction of plain loads and few operations."""
-        if len(stage.body) > 1 or small(stage.rows) or not may_be_mixed(stage.body):
-            return False
-        exprs = [*postorder(roots(stage.body[0]))]
-        loads = [e.attribute for e in exprs if isinstance(e.attribute, Access)]
-        if len(exprs) > _FEW or any(e.op in BLOCKS for e in exprs) or not loads:
-            return False
-        return all(a.stride(VECTOR) == 1 and not (a.gather or a.bounded) for a in loads)
-
-    def by_rows(self, stage: Columns, start: Any, stop: Any) -> None:
-        """Chunks of columns, row after row: what grows meanwhile lies in local memory.
-
-        A row that lies across memory has the lane rule: row r of a block goes to the accumulator
-        r modulo their number. Else groups and blocks of rows follow the column rule.
-        """
-        b, lanes = self.b, self.kernel.lanes
-        total: Any = 1
-        for axis in stage.rows:
-            total = self.product(total, self.number(axis.extent))
-        by_parts: dict[int, list[Accumulate]] = {}
-        for s in stage.body:
-            parts = sum_lanes(s.value.dtype) if stage.in_lanes else 1
-            by_parts.setdefault(parts, []).append(s)
-        width = (_SIDE_BY_SIDE if stage.in_lanes else _RUN) * lanes
-        written = frozenset(s.access.operand for s in stage.stores)
-        results = {s.name: b.local(element(key_dtype(s)), width) for s in stage.body}
-        rooms = {
-            s.name: (
-                b.local(element(key_dtype(s)), parts * width),
-                b.local(element(key_dtype(s)), LEVELS * width),
-            )
-            for parts, sums in by_parts.items()
-            for s in sums
-        }
-        with b.loop(start, stop, width, written, "h") as chunk:
-            past = b.least(b.op("add", chunk, width), stop)
-
-            def place(j: Name, step: int = 1, *more: Any, chunk: Name = chunk) -> Offset:
-                return Offset(((j, step), (chunk, -step), *more))
-
-            with b.loop(chunk, past, lanes, prefix="j") as j:
-                for s in stage.body:
-                    at = b.pointer(results[s.name], place(j))
-                    b.do(f"store{lanes}", *at, self.begins(s, COMBINERS[s.kind].empty))
-            for parts, sums in by_parts.items():
-                height = total if parts > 1 else self.height(total)
-                with b.loop(0, total, height, prefix="g") as first:
-                    last = b.least(b.op("add", first, height), total)
-                    self.group_by_rows(
-                        stage, sums, parts, (chunk, past), (first, last), rooms, results
-                    )
-
-            def body(values: Values) -> None:
-                j = self.at[VECTOR]
-                for s in stage.body:
-                    at = b.pointer(results[s.name], place(j))
-                    found = b.variable("x", f"load{lanes}", *at)
-                    self.refs[s.name] = self.from_key(s, found)
-                    self.vector_refs.add(s.name)
-                for store in stage.stores:
-                    values.store(store)
-
-            self.vectors(chunk, past, lanes, 1, Known(""), False, written, body)
-
-    def begins(self, s: Accumulate, of: Any) -> Any:
-        """A vector of an identity, or of the result over no elements, or of its key."""
-        value = self.neutral_key(s) if is_by_key(s) else of(s.value.dtype)
-        return self.b.op(f"{element(key_dtype(s))}x{self.kernel.lanes}", value)
-
-    def group_by_rows(
-        self,
-        stage: Columns,
-        sums: Sequence[Accumulate],
-        parts: int,
-        columns: tuple[Any, Any],
-        rows: tuple[Any, Any],
-        rooms: Mapping[str, tuple[Name, Name]],
-        results: Mapping[str, Name],
-    ) -> None:
-        """A group of rows: its blocks, each added up and pushed to a counter."""
-        b, lanes, (chunk, past), (first, last) = self.b, self.kernel.lanes, columns, rows
-        together = _OF_A_LANE if parts > 1 else _ROWS_TOGETHER
-        exprs = [*postorder([s.value for s in sums])]
-        if len(exprs) + sum(work(e) for e in exprs if e.op in BLOCKS) > _WAITING:
-            together = 1
-        pushed = b.variable("n", "copy", 0)
-
-        def add(numbers: Any, copies: int, lane: Any) -> None:
-            self.copies = copies
-            self.decode(stage.rows, numbers)
-
-            def body(values: Values) -> None:
-                j = self.at[VECTOR]
-                for s in sums:
-                    combine = operation(COMBINERS[s.kind].combine)
-                    value = self.key(s, values.vec(s.value))
-                    room = Offset(((j, parts), (chunk, -parts), (lane, 1)))
-                    at = b.pointer(rooms[s.name][0], room)
-                    grown: Any = b.variable("x", f"load{lanes}", *at)
-                    for copy in range(copies):
-                        b.assign(grown, combine, grown, pick(value, copy))
-                    b.do(f"store{lanes}", *at, grown)
-
-            self.vectors(chunk, past, lanes, 1, Known(""), False, frozenset(), body)
-            self.copies = 1
-
-        with b.loop(first, last, BLOCK if parts > 1 else COLUMN_BLOCK, prefix="k") as block:
-            end = b.least(b.op("add", block, BLOCK if parts > 1 else COLUMN_BLOCK), last)
-            used = self.multiple(self.sum(self.difference(past, chunk), lanes - 1), lanes)
-            with b.loop(0, self.product(used, parts), lanes, prefix="i") as at:
-                for s in sums:
-                    neutral = self.begins(s, COMBINERS[s.kind].identity)
-                    b.do(f"store{lanes}", rooms[s.name][0], Offset(((at, 1),)), neutral)
-            whole = block
-            if together > 1:
-                step = parts * together
-                whole = b.op("add", block, self.multiple(self.difference(end, block), step))
-                turns = b.loop(block, whole, step, prefix="r"), b.loop(0, parts, prefix="r")
-                with turns[0] as around, turns[1] as part:
-                    row = b.op("add", around, part)
-                    more = [b.op("add", row, parts * n) for n in range(1, together)]
-                    add(Each((row, *more)), together, b.op("mul", part, lanes))
-            with b.loop(whole, end, prefix="r") as row:
-                lane = b.op("mod", b.op("sub", row, block), parts)
-                add(row, 1, b.op("mul", lane, lanes))
-            final = b.op("choose_eq", end, last, 1, 0)
-            with b.loop(chunk, past, lanes, prefix="j") as j:
-                terms = []
-                for s in sums:
-                    own = self.halved(s, rooms[s.name][0], parts, j, chunk)
-
-                    def level_at(level: Name, j: Name = j) -> Offset:
-                        size = (_SIDE_BY_SIDE if stage.in_lanes else _RUN) * lanes
-                        return Offset(((level, size), (j, 1), (chunk, -1)))
-
-                    terms.append((s.kind, own, rooms[s.name][1], lanes, level_at))
-                self.push(terms, pushed, final)
-                with b.branch("eq", final, 1):
-                    for s, (_, own, *_) in zip(sums, terms, strict=True):
-                        into = b.pointer(results[s.name], Offset(((j, 1), (chunk, -1))))
-                        with b.branch("gt", first, 0):
-                            older = b.variable("x", f"load{lanes}", *into)
-                            b.assign(own, operation(COMBINERS[s.kind].combine), older, own)
-                        b.do(f"store{lanes}", *into, own)
-            b.assign(pushed, "add", pushed, 1)
-
-    def halved(self, s: Accumulate, room: Name, parts: int, j: Name, chunk: Name) -> Name:
-        """The accumulators of a block's columns, joined by halving."""
-        b, lanes = self.b, self.kernel.lanes
-        place = Offset(((j, parts), (chunk, -parts)))
-        pointer, rest = b.pointer(room, place)
-        found = [
-            b.variable("x", f"load{lanes}", pointer, Offset(rest.terms, part * lanes))
-            for part in range(parts)
-        ]
-        combine, half = operation(COMBINERS[s.kind].combine), parts // 2
-        while half:
-            for part in range(half):
-                b.assign(found[part], combine, found[part], found[part + half])
-            half //= 2
-        own: Name = found[0]
-        return own
-
-
-def in_blocks(s: Accumulate) -> bool:
-    """Return whether blocks of a row are reduced apart and combined by the counter rule."""
-    return COMBINERS[s.kind].rule == "tree"
-
-
-def is_by_key(s: Accumulate) -> bool:
-    """Return whether an extreme of floats is found by integers that are ordered as they are.
-
-    To join two floats so that NaN wins and -0 is below +0 takes several instructions, each of
-    which waits for the one before: 14 cycles for every vector of a row. The bits of a float, those
-    of negative ones inverted, are such an integer; a NaN becomes the one that wins.
-    """
-    return s.value.dtype.is_float and COMBINERS[s.kind].combine in ("maximum", "minimum")
-
-
-def key_dtype(s: Accumulate) -> DType:
-    """The element type of accumulators: of keys, or of the values themselves."""
-    return s.value.dtype.signed if is_by_key(s) else s.value.dtype
 
 
 class _Texts(dict[str, Any]):
@@ -1655,11 +958,6 @@ class _Texts(dict[str, Any]):
 
     def __missing__(self, name: str) -> Name:
         return Name(name, 0)
-
-
-def _levels(level: Name, step: int = 1) -> Offset:
-    """The place of a level of a counter."""
-    return Offset(((level, step),))
 
 
 def _results(stages: Sequence[Stage]) -> list[Accumulate | Keep]:
@@ -1678,12 +976,3 @@ def _limits(kernel: Kernel) -> set[str]:
     """The names of the numbers at which loops begin and end."""
     loops = (stage.axis for stage, _ in nested(kernel.stages) if isinstance(stage, Loop))
     return {name for axis in loops for name in axis.limits}
-
-
-def stored(stages: Sequence[Stage]) -> frozenset[str]:
-    """The operands that stages store to."""
-    every = [s for stage, _ in nested(stages) for s in statements(stage)]
-    orders = {s.scratch for s in every if isinstance(s, Order)}
-    found = orders | {s.access.operand for s in every if isinstance(s, Store)}
-    found |= {s.scratch for s in every if isinstance(s, ColumnAccumulate)}
-    return frozenset(found | {s.operand for s in every if isinstance(s, Check)})

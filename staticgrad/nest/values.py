@@ -15,7 +15,17 @@ from staticgrad.codegen.block_functions import element, function_name, function_
 from staticgrad.codegen.lines import VECTOR
 from staticgrad.ir.expr import BLOCKS, CHOICES, Access, Expr, Position, not_met, postorder
 from staticgrad.ir.forms import COMBINERS
-from staticgrad.ir.kernels.stages import Check, Search, Store, roots
+from staticgrad.ir.kernels.stages import (
+    Check,
+    ColumnAccumulate,
+    Order,
+    Search,
+    Stage,
+    Store,
+    nested,
+    roots,
+    statements,
+)
 from staticgrad.nest.directives import work
 from staticgrad.nest.division import (
     DIVIDENDS,
@@ -618,3 +628,12 @@ class Values:
 
         nest.refs[c.name] = self.each(checked)
         nest.vector_refs.add(c.name)
+
+
+def stored(stages: Sequence[Stage]) -> frozenset[str]:
+    """The operands that stages store to."""
+    every = [s for stage, _ in nested(stages) for s in statements(stage)]
+    orders = {s.scratch for s in every if isinstance(s, Order)}
+    found = orders | {s.access.operand for s in every if isinstance(s, Store)}
+    found |= {s.scratch for s in every if isinstance(s, ColumnAccumulate)}
+    return frozenset(found | {s.operand for s in every if isinstance(s, Check)})
