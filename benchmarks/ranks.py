@@ -33,7 +33,7 @@ def fastest(job: sg.distributed.Job, run: Step, runs: int) -> float:
         begun = time.perf_counter()
         run()
         times.append(time.perf_counter() - begun)
-    return max(job.gather(min(times)))
+    return float(max(job.gather(min(times))))
 
 
 def digits() -> tuple[Any, Any, Any]:
@@ -115,7 +115,7 @@ def rows(job: sg.distributed.Job) -> Iterator[str]:
         f" {1e-9 / max(model.per_byte, 1e-15):.2f} GB/s between two ranks, copies"
         f" {1e-9 / model.copy:.1f} GB/s, sums {1e-9 / model.add:.1f} GB/s"
     )
-    for size in SIZES:
+    for size in SIZES if job.ranks > 1 else ():
         x = np.full(size, job.rank, np.float32)
         result, work = np.empty_like(x), np.empty(ranks.work_bytes(x.nbytes, job.ranks), np.uint8)
         found = fastest(job, job.mean([x], [result], work).run, 50)

@@ -42,6 +42,11 @@ def _make(rest: str) -> RoutineCode:
     latest: dict[tuple[int, ...], ranks.Mean] = {}  # of the latest plan and arena
 
     def call(record: int, own: int) -> None:
+        if count == "1":  # by itself, also where there is no MPI
+            arrays = list(arrays_in(record_words(record, kinds), kinds))
+            for operand, result in zip(arrays[: len(split)], arrays[len(split) :], strict=True):
+                result[...] = operand
+            return
         words = (*record_words(record, kinds), ctypes.c_int64.from_address(own).value)
         found = latest.get(words)
         if found is None:
