@@ -3,10 +3,10 @@
     mpiexec -n 4 python -m benchmarks ranks
 
 Each rank has one thread and the same number of rows, whatever the number of ranks (weak scaling).
-The model of a mean over R ranks of n bytes, after LogGP: three exchanges (tags, out, back) of
-L + (R - 1) o each, 2 (R - 1) / R n G for the bytes, and n C for copies and sums. L + o and G are
-measured with messages between ranks 0 and 1, o from messages sent together, C with one rank's
-arrays. The printed times are minima over the runs, of the slowest rank.
+The model of a mean over R ranks of n bytes, after LogGP: P + (log2 R + 2 (R - 1)) L for the calls
+and the messages (tags, then parts of the sum out and back), 2 (R - 1) / R n G for the bytes, and
+n C for copies and sums. L and G are measured with messages between two ranks, C with arrays of one,
+P with the mean of one number. Times are minima over the runs, of the slowest rank.
 """
 
 from __future__ import annotations
@@ -73,6 +73,13 @@ def training(make: Callable[[], tuple[Any, Any, Any]], data_parallel: bool) -> t
     return lambda: step(*batch), sum(p.value.nbytes for each in models for p in each.parameters())
 
 
+def mean_of(job: sg.distributed.Job, size: int) -> Step:
+    """A mean of so many numbers."""
+    x = np.full(size, job.rank, np.float32)
+    work = np.empty(ranks.work_bytes(x.nbytes, job.ranks), np.uint8)
+    return job.mean([x], [np.empty_like(x)], work).run
+
+
 class Model:
     """The parameters of LogGP on this machine, in seconds."""
 
@@ -84,6 +91,9 @@ class Model:
         array, other = (np.ones(1_000_000, np.float32) for _ in range(2))
         self.copy = fastest(job, lambda: np.copyto(other, array), 100) / array.nbytes
         self.add = fastest(job, lambda: np.add(other, array, out=other), 100) / array.nbytes
+        self.calls = 0.0
+        if job.ranks > 1:
+            self.calls = fastest(job, mean_of(job, 1), 300) - self.mean(4, job.ranks)
 
     def _exchange(self, nbytes: int) -> Step:
         """A message from each of two ranks to the other."""
@@ -103,28 +113,28 @@ class Model:
 
     def mean(self, nbytes: int, count: int) -> float:
         """The time of a mean over so many ranks."""
-        messages = 3 * np.ceil(np.log2(count)) * self.latency
+        if count == 1:
+            return 0.0
+        messages = (np.log2(count) + 2 * (count - 1)) * self.latency
         moved = 2 * (count - 1) / count * nbytes * self.per_byte
-        return float(messages + moved + nbytes * (2 * self.copy + self.add))
+        return float(self.calls + messages + moved + nbytes * (2 * self.copy + self.add))
 
 
 def rows(job: sg.distributed.Job) -> Iterator[str]:
     model = Model(job)
+    speeds = [1e-9 / max(each, 1e-15) for each in (model.per_byte, model.copy, model.add)]
     yield (
-        f"{job.ranks} ranks: a small message {model.latency * 1e6:.1f} us,"
-        f" {1e-9 / max(model.per_byte, 1e-15):.2f} GB/s between two ranks, copies"
-        f" {1e-9 / model.copy:.1f} GB/s, sums {1e-9 / model.add:.1f} GB/s"
+        f"{job.ranks} ranks: calls {model.calls * 1e6:.0f} us, small messages"
+        f" {model.latency * 1e6:.1f} us, GB/s: {speeds[0]:.2f} between two ranks,"
+        f" {speeds[1]:.1f} of copies, {speeds[2]:.1f} of sums"
     )
     for size in SIZES if job.ranks > 1 else ():
-        x = np.full(size, job.rank, np.float32)
-        result, work = np.empty_like(x), np.empty(ranks.work_bytes(x.nbytes, job.ranks), np.uint8)
-        found = fastest(job, job.mean([x], [result], work).run, 50)
-        wanted = model.mean(x.nbytes, job.ranks)
-        yield f"mean of {x.nbytes:>11,} bytes: {found * 1e6:9.0f} us, model {wanted * 1e6:9.0f} us"
+        found, wanted = fastest(job, mean_of(job, size), 50), model.mean(4 * size, job.ranks)
+        yield f"mean of {4 * size:>11,} bytes: {found * 1e6:9.0f} us, model {wanted * 1e6:9.0f} us"
     for make in (digits, gpt):
         alone, nbytes = training(make, data_parallel=False)
         together, _ = training(make, data_parallel=True)
-        single, several = (fastest(job, each, 60) for each in (alone, together))
+        single, several = (fastest(job, each, 30) for each in (alone, together))
         sent, calls = job.sent, job.calls
         together()
         yield (

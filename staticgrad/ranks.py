@@ -31,7 +31,7 @@ BLOCK: Final = 16 * 2**20
 #: Polls, of about 0.2 us, before the processor is offered to other processes: with a processor for
 #: each rank, and without. Seconds of waiting before a rank sleeps between polls: then the others
 #: compile or save.
-_POLLS: Final = 50_000
+_POLLS: Final = 5_000
 _FEW_POLLS: Final = 100
 _PATIENCE: Final = 0.02
 

@@ -211,6 +211,24 @@ def test_a_checkpoint_goes_on_with_another_number_of_ranks(tmp_path):
 
 @several
 @pytest.mark.slow
+def test_the_program_of_the_guide_prints_what_the_page_says(tmp_path):
+    page = (HERE.parent / "staticgrad/documentation/guide/more-than-one-machine.md").read_text()
+    source, printed = re.search(r"```py\n(.*?)```\n\n```text\n(.*?)```", page, re.DOTALL).groups()
+    (tmp_path / "train.py").write_text(source)
+    done = subprocess.run(
+        [MPIEXEC, "-n", "2", sys.executable, "train.py"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **ALLOWED, "PYTHONPATH": str(HERE.parent)},
+        cwd=tmp_path,
+        timeout=100,
+        check=False,
+    )
+    assert done.stdout == printed, done.stderr
+
+
+@several
+@pytest.mark.slow
 def test_trees_and_files_are_those_of_rank_0(tmp_path):
     run(3, "shared", tmp_path / "w.npz")
 

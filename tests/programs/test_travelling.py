@@ -12,7 +12,12 @@ import pytest
 import staticgrad as sg
 
 SCRIPT = Path(__file__).with_name("travelling_script.py")
-PACKAGES = {"loky": "joblib", "cloudpickle": "cloudpickle", "spawn": "multiprocessing"}
+PACKAGES = {
+    "loky": "joblib",
+    "cloudpickle": "cloudpickle",
+    "spawn": "multiprocessing",
+    "dask": "distributed",
+}
 
 
 @pytest.mark.slow

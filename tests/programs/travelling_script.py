@@ -1,6 +1,6 @@
 """A script: everything that is written with @ goes to other processes, and gives the same there.
 
-python tests/programs/travelling_script.py <loky|cloudpickle|spawn>
+python tests/programs/travelling_script.py <loky|cloudpickle|spawn|dask>
 """
 
 import multiprocessing
@@ -114,6 +114,12 @@ def main(how):
         from joblib import Parallel, delayed
 
         found = Parallel(n_jobs=2)(delayed(everything)(given) for _ in range(2))
+    elif how == "dask":
+        from distributed import Client, LocalCluster
+
+        cluster = LocalCluster(2, threads_per_worker=1, dashboard_address=None)
+        with cluster, Client(cluster) as client:
+            found = client.gather(client.map(lambda _: everything(given), range(4), pure=False))
     elif how == "spawn":
         spawn = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(1, mp_context=spawn) as pool:
