@@ -403,13 +403,6 @@ PATHS: Final = (
         row="small:product in a scan",
     ),
     Path(
-        "one_step",
-        _CODE + "products.streams:write_one_step",
-        _returns(None),
-        always=True,
-        row="small:update of 1 row",
-    ),
-    Path(
         "few_terms",
         _CODE + "products.direct:write_few_terms",
         _returns(None),

@@ -26,11 +26,7 @@ from staticgrad.codegen.lines import (
     write_vector_loop,
 )
 from staticgrad.codegen.products.packing import may_collide
-from staticgrad.codegen.products.streams import (
-    write_few_rows,
-    write_one_step,
-    write_span,
-)
+from staticgrad.codegen.products.streams import write_few_rows, write_span
 from staticgrad.ir.execution import BOUND
 from staticgrad.ir.kernels.stages import LONE
 
@@ -84,19 +80,15 @@ def write_direct(product: PlainProduct, out: Lines) -> None:
     direct = _DirectProduct(product)
     product.write_cut(product.unit.once)
     product.write_position(out)
-    tiles, few, flat = Lines(), Lines(), Lines()
+    tiles, few = Lines(), Lines()
     direct.write(tiles)
     if direct.streams:
         write_few_rows(product, few)
-    if not product.deep:
-        write_one_step(product, flat)
     out.extend(product.before)
-    rows = f"{product.m} <= {LONE} and {product.k} > 1"
-    for lines, test in ((few, rows), (flat, f"{product.k} == 1")):
-        if lines.lines:
-            out.add(f"if {test}:")
-            out.extend(lines, 1)
-            out.add("    continue")
+    if few.lines:
+        out.add(f"if {product.m} <= {LONE} and {product.k} > 1:")
+        out.extend(few, 1)
+        out.add("    continue")
     out.extend(tiles)
 
 

@@ -35,7 +35,6 @@ from staticgrad.codegen.products.packing import WAY, Packing, may_collide
 from staticgrad.codegen.products.streams import (
     WIDEST,
     write_few_rows,
-    write_one_step,
     write_run,
     write_streams,
 )
@@ -226,8 +225,6 @@ class PlainProduct:
         out.add("    group = 1")
         out.add("groups = (panels + group - 1) // group")
         out.add(f"group = group * {columns}")
-        if not self.deep:
-            out.add("reached = begin")
 
     def _write_first_and_past_k(self, out: Lines) -> None:
         """Read which inner indices and iterations a call computes, if k is split over calls."""
@@ -276,18 +273,16 @@ class PlainProduct:
         self.write_cut(self.unit.once)
         self._declare(self.unit.once)
         self.write_position(out)
-        body, few, flat, terms = Lines(), Lines(), Lines(), Lines()
+        body, few, terms = Lines(), Lines(), Lines()
         self._write_columns(body)
-        if not self.deep:
-            write_one_step(self, flat)
         if self.streams:
             write_few_rows(self, few)
         if self.flat:
             write_few_terms(self, terms)
         out.extend(self.before)
         rows = f"{self.m} <= {self.streamed} and {self.k} > 1"
-        tests = rows, f"{self.k} == 1", f"{self.k} > 1 and {self.k} <= {FEW_TERMS}"
-        for lines, test in zip((few, flat, terms), tests, strict=True):
+        tests = rows, f"{self.k} > 0 and {self.k} <= {FEW_TERMS}"
+        for lines, test in zip((few, terms), tests, strict=True):
             if lines.lines:
                 out.add(f"if {test}:")
                 out.extend(lines, 1)

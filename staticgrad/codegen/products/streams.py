@@ -1,4 +1,4 @@
-"""Products of few rows, or of one inner index: their operand is streamed from memory.
+"""Products of few rows: their operand is streamed from memory.
 
 Iterations are partitioned as for tiles, but one continues over those that follow it.
 """
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 WIDEST: Final = 4096
 #: Rows of which as long parts are taken again as there is room for.
 SOME: Final = 4
-#: Elements of which parts of a stream of results are multiples: some lines of memory.
-PART: Final = 64
 #: Vectors that are computed side by side there, and lines of a body up to which they are.
 JAMMED: Final = 4
 _PLAIN: Final = 5
@@ -156,40 +154,3 @@ def write_run(product: PlainProduct, out: Lines, body: Lines, stop: str) -> None
     out.add(f"while {VECTOR} < {stop}:")
     out.add(f"    m = mask{lanes}({stop} - {VECTOR})")
     out.extend(one, 1)
-
-
-def _columns_at(product: PlainProduct, place: str) -> str:
-    """A vector of b under the mask ``m``, however its columns lie."""
-    if product.across == 1:
-        return product.columns_at(place)
-    b, across = product.stage.b.operand, product.across
-    return product.panels.widened(f"load_strided({b}, {place}, {across}, m)")
-
-
-def write_one_step(product: PlainProduct, out: Lines) -> None:
-    """The results of all iterations that follow from a single inner index: memory is one stream.
-
-    Iterations are equal parts of all elements here, not of rows and columns, so that no two
-    workers write columns of the same rows: processors bring near what lies behind a run.
-    """
-    row, body = Lines(), Lines()
-    row.add(f"left = 0 if i * {product.n} > begun else begun - i * {product.n}")
-    product.least(row, "right", f"past - i * {product.n}", str(product.n))
-    row.add(f"x = {product.repeated(total(product.a, scaled('i', product.row)))}")
-    place = total(product.b, scaled(VECTOR, product.across))
-    y = _columns_at(product, place)
-    body.add(f"acc = {product.tiles.added('x', y, product.tiles.zero)}")
-    product.write_stores(body)
-    row.add(f"{VECTOR} = left")
-    write_run(product, row, body, "right")
-    out.add("if o < reached:")
-    out.add("    continue")  # an earlier iteration went on here
-    out.add("parts = groups * chunks")
-    product.least(out, "reached", "o + parts - o % parts", "end")
-    out.add(f"cells = {product.m} * {product.n}")
-    out.add(f"begun = o % parts * cells // parts // {PART} * {PART}")
-    out.add("past = cells")
-    out.add("if reached % parts > 0:")
-    out.add(f"    past = reached % parts * cells // parts // {PART} * {PART}")
-    out.add(f"for i in range(begun // {product.n}, (past + {product.n} - 1) // {product.n}):")
-    out.extend(row, 1)
