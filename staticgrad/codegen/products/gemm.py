@@ -8,7 +8,7 @@ The loops are those of BLIS: a part of the inner indices, for which some panels 
 into L2; then tile after tile of rows goes through all of them, packed before if the layout of the
 rows is bad. Tiles are functions (``codegen.tiles``), which prefetch the next rows meanwhile. They
 add to the results in place if nothing follows; else the epilogue goes along the rows of a tile
-after the last part of k. ``Params`` has the sizes; no result depends on them.
+after the last part of k. No result depends on their sizes.
 """
 
 from __future__ import annotations
@@ -53,7 +53,6 @@ from staticgrad.ir.kernels.stages import (
     streamed_rows,
 )
 from staticgrad.ir.kernels.text import PRODUCT
-from staticgrad.records import dataclass
 
 #: Bytes of a vector of b times the inner indices of a part, and where rows lie across memory, of
 #: which each inner index takes a line: a panel and the rows of a tile are in the first cache.
@@ -73,21 +72,6 @@ TALL_ROWS: Final = 112
 #: holds all of them.
 FEWER: Final = 240
 _MATRIX = frozenset({"i", "j", "k"})
-
-
-@dataclass(frozen=True)
-class Params:
-    """The block sizes of a product.
-
-    Args:
-        depth: inner indices of a part.
-        columns: columns whose panels are packed together.
-        rows: rows whose results are kept between parts.
-    """
-
-    depth: int
-    columns: int
-    rows: int
 
 
 def write_gemm(kernel: Kernel, stage: Gemm, out: Lines, unit: Unit) -> None:
@@ -167,10 +151,11 @@ class PlainProduct:
         if keeps:
             panels = min(panels, KEPT_BYTES // (self.chunk * self.columns * size))
         panels = min(panels, -(-n.most // self.columns) or panels)
-        self.params = Params(self.depth, panels * self.columns, self.chunk)
+        #: Columns whose panels are packed together.
+        self.packed = panels * self.columns
         #: Elements of the results that are in local memory, of a block; a stream's are, too.
         self.width = "span" if keeps and not self._one_panel else str(self.columns)
-        kept = self.chunk * self.params.columns if keeps else self.height * self.columns
+        kept = self.chunk * self.packed if keeps else self.height * self.columns
         self.whole = max(kept, (WIDEST + self.streamed * self.columns) * self.streams)
         self.room = self.whole * (1 if self.one_block else 2)
         #: Whether rows may be packed, tile by tile.
@@ -307,7 +292,7 @@ class PlainProduct:
     def declare_room(self, out: Lines) -> None:
         """Local memory for results, and for panels."""
         out.add(f"tile = local_{self.element}({self.room})")
-        panels = self.params.columns * self.depth + self.lanes * self.columns
+        panels = self.packed * self.depth + self.lanes * self.columns
         out.add(f"panel = local_{self.element}({panels})")
 
     @property
@@ -349,7 +334,7 @@ class PlainProduct:
         self.least(column, "last_column", f"first_column + {span}", "right")
         most = f"{self.k} if {self.k} > 0 else 1"
         write_iterations(column, "block", ("0", most, GEMM_BLOCK), block, self.one_block)
-        columns: str | int = self.params.columns
+        columns: str | int = self.packed
         if not self._one_panel:
             packs = "packs == 0 and " if self.packs_rows else ""
             small = f"count < {FEWER} and count * {self.k} < {self._second_cache}"
@@ -394,7 +379,7 @@ class PlainProduct:
 
     @property
     def _one_panel(self) -> bool:
-        return self.params.columns == self.columns
+        return self.packed == self.columns
 
     def _write_panels(self, out: Lines) -> None:
         """Write the packing of a part's panels, one behind the other, unless read in place."""

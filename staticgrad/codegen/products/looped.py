@@ -50,8 +50,6 @@ KEPT: Final = 1 << 15
 PANEL_BYTES: Final = 16384
 FED_DEPTH: Final = 512
 DEPTH: Final = 640
-#: Lines of an epilogue among stages that is written for whole panels as well.
-FEW_LINES: Final = 8
 
 
 def write_product(kernel: Kernel, stage: Gemm, out: Lines, unit: Unit) -> None:
@@ -690,26 +688,15 @@ class LoopedProduct:
         body.lines += stores.body
         for line in stores.before:
             out.add(line)
-        vector, part, shift = Lines(), Lines(), 0
-        if len(self.stage.j) > 1 or self.kernel.outer == "tiles":
+        if not self.fills_vectors or self.kernel.outer == "tiles":
             self._runs(out, lambda run: self._each_row(run, lambda row: self._vectors(row, body)))
             return
-        split = not self.tiles.wide
-        if len(body.lines) <= FEW_LINES and (self.fills_vectors or split):
-            whole = Lines()
-            whole.add(f"{w}_on = mask{self.lanes}({self.lanes})")
-            self._each_row(whole, lambda row: self._each_vector(row, body))
-            if self.fills_vectors:
-                out.extend(whole)
-                return
-            out.add(f"if {w}_past - {w}_left == {self.columns}:")
-            out.extend(whole, 1)
-            out.add("else:")
-            shift += 1
-        vector.add(f"{w}_on = mask{self.lanes}({w}_past - {w}_v)")
-        self._each_row(vector, lambda row: row.extend(body))
-        self._each_vector(part, vector)
-        out.extend(part, shift)
+        vectors = Lines()
+        vectors.add(f"{w}_on = mask{self.lanes}({self.lanes})")
+        vectors.add(f"for {w}_v in range({w}_left, {w}_past, {self.lanes}):")
+        vectors.add(f"    {VECTOR} = {w}_v")
+        vectors.extend(body, 1)
+        self._each_row(out, lambda row: row.extend(vectors))
 
     def _each_row(self, out: Lines, inside: Callable[[Lines], None]) -> None:
         """The rows of the chunk whose results are not where they belong."""
@@ -719,12 +706,6 @@ class LoopedProduct:
         begin = f"{self}_first" if self.straight is None else f"{self}_kept"
         out.add(f"for {self}_row in range({begin}, {self}_last):")
         out.extend(each, 1)
-
-    def _each_vector(self, out: Lines, inside: Lines) -> None:
-        """The vectors of the panel, if its columns are one run."""
-        out.add(f"for {self}_v in range({self}_left, {self}_past, {self.lanes}):")
-        out.add(f"    {VECTOR} = {self}_v")
-        out.extend(inside, 1)
 
 
 def _product_of(axes: Iterable[Axis]) -> str:
