@@ -1,1 +1,1 @@
-"""Kernels as readable Python source, which every backend reads; ``kernel_source`` renders them."""
+"""Source of products, sorts and vector functions, in the kernel language that backends read."""
