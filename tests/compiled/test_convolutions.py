@@ -11,13 +11,18 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
+from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ir.forms import WindowReduce
 from staticgrad.ir.kernels.stages import Gemm, nested
-from staticgrad.ops.convolution import ConvFilter
+from staticgrad.ops.convolution import Conv, ConvFilter, ConvImage
+from staticgrad.preparation.loops import with_remainders
+from staticgrad.preparation.windows import with_patches
 from tests.compiled.agreement import assert_same
-from tests.compiled.ways import check, drawn, kernels
+from tests.compiled.ways import check, drawn, kernels, scheduled
 from tests.diagonals import diagonals
+
+CONVOLUTIONS = (Conv, ConvImage, ConvFilter)
 
 #: Shape of the image, of the filters, and options.
 GEOMETRIES = {
@@ -140,6 +145,55 @@ def test_any_geometry(data):
 @pytest.mark.parametrize("stride", [(16, 16), (4, 4), (2, 3)])
 def test_transposed_convolutions_are_exact(stride):
     check_exact((2, 3, 5, 4), (3, 6, *stride), {"stride": stride}, "float32", transposed=True)
+
+
+WHICH = [
+    # taps, options, and what with_patches and with_remainders leave
+    (8, {"stride": 8}, set(), {Conv, ConvImage}),
+    (2, {"stride": 2}, {ConvFilter}, None),
+    (8, {"stride": 8, "padding": 1}, {*CONVOLUTIONS}, None),
+    (8, {"stride": 8, "padding": [(0, 7), (0, 0)]}, {*CONVOLUTIONS}, None),
+    (8, {"stride": 7}, {*CONVOLUTIONS}, None),
+    (8, {"stride": 8, "groups": 2}, {*CONVOLUTIONS}, None),
+    (1, {}, {*CONVOLUTIONS}, None),
+    (8, {"stride": 4}, None, set()),
+    (4, {"stride": 2, "padding": 1}, None, {ConvImage}),
+    (3, {"stride": 2, "padding": 1}, None, {Conv, ConvImage}),
+    (8, {"stride": 4, "groups": 2}, None, {Conv, ConvImage}),
+    (4, {"stride": 2, "dilation": 2}, None, {Conv, ConvImage}),
+    (1, {"stride": 2}, None, {Conv, ConvImage}),
+]
+
+
+@pytest.mark.parametrize(("taps", "options", "of_patches", "of_remainders"), WHICH)
+def test_which_convolutions_change_their_form(taps, options, of_patches, of_remainders):
+    """Overlapping windows, borders, groups and single elements are no patches; strided windows of
+    much longer filters, groups and gaps are not told apart by their remainders."""
+    filters = (6, 4 // options.get("groups", 1), taps, taps)
+    graph = pipeline("O1")(convolved(("n", 4, 33, 32), filters, options))
+    if of_patches is not None:
+        assert {type(node.op) for node in with_patches(graph).nodes} & {*CONVOLUTIONS} == of_patches
+    if of_remainders is not None and of_patches is None:
+        left = [n.op for n in with_remainders(graph).nodes if isinstance(n.op, Conv | ConvImage)]
+        assert {type(op) for op in left if max(op.strides) > 1} == of_remainders
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [("one channel", 8), ("few channels", 3), ("groups and gaps", 4), ("a cube", 8),
+     ("parts of few", 4), ("single elements", 4), ("many channels of elements", 2)],
+)  # fmt: skip
+def test_several_iterations_share_few_channels(name, parts):
+    shape, filters, options = GEOMETRIES[name]
+    graph = convolved(("n", *shape[1:]), filters, options)
+    products = [
+        step.total
+        for step in scheduled({"dw": graph["dw"]}).steps
+        for kernel in step.kernels()
+        if any(isinstance(stage, Gemm) for stage in kernel.stages)
+    ]
+    assert products
+    assert all(isinstance(count, int) and count >= parts for count in products)
 
 
 # -- which form ------------------------------------------------------------------------------------
