@@ -10,8 +10,9 @@ the driver's table says where they are.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from operator import attrgetter
+from types import MappingProxyType
 
 from staticgrad.ir.plan import Placement, Plan
 from staticgrad.records import dataclass
@@ -109,9 +110,11 @@ def touched_bytes(plan: Plan) -> Iterator[StepBytes]:
 
 
 class BufferSpans:
-    """The bytes of a plan's buffers, at a position."""
+    """The bytes of a plan's buffers, at a position; ``memories``: by other names where they are
+    outside of the arena."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, memories: Mapping[str, str] = MappingProxyType({})) -> None:
+        self._memories = memories
         self._places: dict[str, list[Placement]] = {}
         for placement in sorted(plan.placements, key=attrgetter("first")):
             self._places.setdefault(placement.buffer, []).append(placement)
@@ -125,4 +128,4 @@ class BufferSpans:
             place = lives[number]
             if position <= place.last:
                 return ByteRange(ARENA, place.offset, place.offset + place.nbytes)
-        return ByteRange(buffer, 0, self._sizes[buffer])
+        return ByteRange(self._memories.get(buffer, buffer), 0, self._sizes[buffer])

@@ -33,8 +33,8 @@ class Row(NamedTuple):
     ``section``: this row and the next ones, so many in all, may run at the same time, and are worth
     sharing between workers; 0: who calls the driver runs the row alone. ``first``: how many groups
     the rows of the section before this one have. ``flags`` are those of the section
-    (``pool_code.WAKES``, ``HALVES``, ``EIGHTHS`` and ``KEEPS``). A ``total`` below 0 is handed to
-    the function as it is, as one group (``ir.kernels.chain_parts.PART``).
+    (``pool_code.WAKES`` and ``KEEPS``). A ``total`` below 0 is handed to the function as it is, as
+    one group (``ir.kernels.chain_parts.PART``).
     """
 
     function: int

@@ -4,7 +4,7 @@ Bytes and operations are counted from the kernels, as predictions do (``analysis
 operand once, however often a kernel reads it. Limits are measured on this machine, once per process
 and number of threads: a matrix product, and a copy of arrays beyond the caches. A step in a cache
 may move more bytes in a second than that copy does. Each step is waited for, also those that
-workers run in other runs (``runtime/row_chains.py``), so the sum may exceed the time of a run.
+workers run in other runs (``runtime/cuts.py``), so the sum may exceed the time of a run.
 """
 
 from __future__ import annotations

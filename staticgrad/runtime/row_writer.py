@@ -22,11 +22,10 @@ from staticgrad.native.table.control_code import ControlKind, EntryWord, LoopWor
 from staticgrad.native.table.through_code import ThroughWord
 from staticgrad.records import NamedTuple
 from staticgrad.runtime.arena import address_of
+from staticgrad.runtime.cuts import Cut, Rows, cuts, row_ranges
 from staticgrad.runtime.places import ARENA, FIXED, WORDS, BufferPlaces, Moved, Place, further
-from staticgrad.runtime.row_chains import Chain, RowRange, row_ranges
-from staticgrad.runtime.sections import PlannedRow, Rows, divided
-from staticgrad.runtime.shares import RowShare, finer, in_runs, shares
-from staticgrad.runtime.waves import Wave
+from staticgrad.runtime.sections import PlannedRow
+from staticgrad.runtime.shares import RowRange, parts_of
 
 
 class Codes(NamedTuple):
@@ -67,61 +66,34 @@ class RowWriter:
     def write(self, places: BufferPlaces) -> list[int]:
         """The rows of a plan; the number of the first one of each position."""
         plan = places.plan
-        division = divided(plan, "single" if places.is_inside else self._rows)
         first_rows: list[int] = []
-        behind = 0  # where the latest chain or wave ends
-        for position, planned in enumerate(plan.steps):
+        for position, cut in cuts(plan, "single" if places.is_inside else self._rows).items():
+            planned = plan.steps[position]
             step = plan.schedule.steps[planned.step]
             first_rows.append(len(self.drafts))
-            if position < behind:
-                continue
-            together = division.at(position)
-            behind = together.behind if together else behind
-            if isinstance(together, Chain):
-                self._write_chain(places, together)
-            elif together is not None:
-                self._write_wave(places, together)
+            if cut.ranges:
+                self._write_chain(places, position, cut)
+                first_rows += [len(self.drafts)] * (cut.behind - position - 1)
             elif planned.bodies:
                 _BodyWriter(self, places, position, planned, step).write()
             elif planned.fails and places.is_inside:
                 self._write_notes(places, position, planned, step)
             else:
-                self._write_row(places, position, planned, step, position in division.waits)
-                if position in division.kept:
-                    self.drafts[-1] = self.drafts[-1]._replace(keeps=True)
+                self._write_row(places, position, cut)
         return first_rows
 
-    def _write_chain(self, places: BufferPlaces, chain: Chain) -> None:
+    def _write_chain(self, places: BufferPlaces, first: int, cut: Cut) -> None:
         """A row that workers share, each running all steps for rows of its own."""
         drafts, record = self.drafts, len(self.records)
-        self.records += [0] * (len(ThroughWord) * len(chain.ranges))
-        for number, self.part in enumerate(chain.ranges):
+        self.records += [0] * (len(ThroughWord) * len(cut.ranges))
+        for number, self.part in enumerate(cut.ranges):
             self.drafts = []
-            for position in range(chain.first, chain.behind):
-                planned = places.plan.steps[position]
-                step = places.plan.schedule.steps[planned.step]
-                self._write_row(places, position, planned, step, waits=False)
+            for position in range(first, cut.behind):
+                self._write_row(places, position, Cut(position + 1, False))
             self.write_part(record + len(ThroughWord) * number)
         self.drafts, self.part = drafts, None
-        row = Row(native.through(), record, 0, len(chain.ranges), 1)
-        self.drafts.append(PlannedRow(row, True, chain.seconds, False, self.times))
-
-    def _write_wave(self, places: BufferPlaces, wave: Wave) -> None:
-        """The rows of products of few rows: in each stage one for each worker."""
-        steps = [places.plan.steps[position] for position in wave.positions]
-        for stage in wave.stages:
-            for number, work in enumerate(stage):
-                position = wave.first if work is None else work.position
-                planned = steps[position - wave.first]
-                step = places.plan.schedule.steps[planned.step]
-                self._write_row(places, position, planned, step, waits=number == 0)
-                draft, total = self.drafts.pop(), 0
-                if work is not None:
-                    self.records += work.part  # behind the record's other words
-                    total = PART
-                row = draft.row._replace(total=total, grain=0)
-                seconds = draft.seconds / len(wave.stages) / len(stage)
-                self.drafts.append(PlannedRow(row, draft.waits, seconds, keeps=True))
+        row = Row(native.through(), record, 0, len(cut.ranges), 1)
+        self.drafts.append(PlannedRow(row, True, cut.seconds, False, self.times))
 
     def write_part(self, place: int) -> None:
         """The rows that are written as words of a record, with their head; what runs them begins
@@ -136,63 +108,42 @@ class RowWriter:
         self.pointers.append((place + ThroughWord.HEAD, len(self.records)))
         self.records += Head(0)
 
-    def _write_row(
-        self, places: BufferPlaces, position: int, planned: PlannedStep, step: Step, waits: bool
-    ) -> None:
+    def _write_row(self, places: BufferPlaces, position: int, cut: Cut) -> None:
+        """The rows of a single step: one, or those of its parts; of a product in stages one for
+        each worker in each stage."""
+        planned = places.plan.steps[position]
+        step = places.plan.schedule.steps[planned.step]
         (call,) = step.calls(planned.arguments)
-        own = 8 * len(self.blocks[0])
+        workers, own = len(self.blocks), 8 * len(self.blocks[0])
         accesses = [*zip(step.accesses(), planned.offsets, strict=True)]
         for access, inside in accesses:
             if access.is_own:
                 parts = places.parts(access.buffer, position, inside)
-                for block, part in zip(self.blocks, parts, strict=True):
-                    block.append(part)
+                for block, own_place in zip(self.blocks, parts, strict=True):
+                    block.append(own_place)
         alone = isinstance(call.kernel, Routine) and call.kernel.alone
-        waits = waits or alone
-        for share in self._shares(call, len(accesses)):
-            first, total, grain = self._cut(call, planned, share)
-            seconds = 0.0
-            if len(self.blocks) > 1 and total:
-                seconds = self._seconds(call._replace(arguments=share.arguments))
-            row = Row(self._addresses[call.kernel], len(self.records), own, total, grain)
-            row = row._replace(first=first)
-            packs = isinstance(call.kernel, Kernel) and call.kernel.outer == "tiles"
-            self.drafts.append(PlannedRow(row, waits, seconds, alone, self.times, packs))
-            waits = False  # shares of a product run at the same time
-            for (access, inside), moved in zip(accesses, share.moved, strict=True):
-                if not access.is_own:
-                    place = places.find(access.buffer, position, inside)
-                    self.point(self.word(), further(place, moved))
-            self.records += (*share.arguments, *self._tails.get(call.kernel, ()))
-
-    @property
-    def _keeps_rows(self) -> bool:
-        """True if the rows being written are assigned to fixed workers."""
-        return self.part is not None or self.times > 1
-
-    def _shares(self, call: Call, accesses: int) -> Sequence[RowShare]:
-        """The parts of a step that have rows of their own: those of a product in a loop."""
-        found: Sequence[RowShare] = ()
-        if self._keeps_rows and isinstance(call.kernel, Kernel):
-            number, parts = (0, len(self.blocks)) if self.part is None else self.part[:2]
-            found = shares(call.kernel, call.arguments, parts)
-            if self.part is not None:
-                found = found[number : number + 1]
-        return found or (RowShare(call.arguments, (0,) * accesses, 0),)
-
-    def _cut(self, call: Call, planned: PlannedStep, share: RowShare) -> tuple[int, int, int]:
-        """The iterations of a part of a step, from one to another, and how many are a group."""
-        if not (self._keeps_rows and isinstance(call.kernel, Kernel)):
-            grain = planned.grain
-            if isinstance(call.kernel, Kernel):
-                grain = in_runs(call.kernel, planned.total, grain, len(self.blocks))
-            return 0, planned.total, grain
-        if share.total:
-            return 0, share.total, planned.grain
-        if self.part is not None:
-            return *self.part.iterations(planned.total), 0
-        grain = finer(call.kernel, planned.total, planned.grain, len(self.blocks))
-        return 0, planned.total, grain
+        waits = cut.waits or alone
+        works = parts_of(call, planned, workers, self.part, again=self.times > 1)
+        for stage in cut.stages or ((None,),):
+            for number, words in enumerate(stage):
+                for part in works:
+                    seconds, total = 0.0, part.total
+                    if workers > 1 and total:
+                        seconds = self._seconds(call._replace(arguments=part.arguments))
+                    if cut.stages:  # behind the record's other words
+                        waits, seconds = number == 0, seconds / len(cut.stages) / len(stage)
+                        part, total = part._replace(grain=0), PART if words else 0
+                    code, record = self._addresses[call.kernel], len(self.records)
+                    row = Row(code, record, own, total, part.grain, first=part.first)
+                    draft = PlannedRow(row, waits, seconds, alone, self.times, cut.keeps)
+                    self.drafts.append(draft)
+                    waits = False  # parts of a product run at the same time
+                    for (access, inside), moved in zip(accesses, part.moved, strict=True):
+                        if not access.is_own:
+                            place = places.find(access.buffer, position, inside)
+                            self.point(self.word(), further(place, moved))
+                    tail = self._tails.get(call.kernel, ())
+                    self.records += (*part.arguments, *tail, *(words or ()))
 
     def _write_notes(
         self, places: BufferPlaces, position: int, planned: PlannedStep, step: Step

@@ -8,9 +8,6 @@ iteration, which takes longer than the multiplications where two processors shar
 A share is twice as many rows as a group of a map (``finer``); a product has a row in the table for
 each share, with the share's extent and places in its record. No bit depends on it: an element of a
 product is the same chain in whatever tile, and rows of a map do not read each other.
-
-Sums down columns are cut so that a worker reads whole runs of memory (``in_runs``): rows that are
-taken in pieces of 512 bytes come from memory at half the speed of pieces of 4 KiB.
 """
 
 from __future__ import annotations
@@ -21,8 +18,10 @@ from math import prod
 from typing import Final
 
 from staticgrad.ir.expr import Access, postorder
-from staticgrad.ir.kernels.kernel import RUN, Kernel
-from staticgrad.ir.kernels.stages import Axis, Columns, Extent, Gemm
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.stages import Axis, Extent, Gemm
+from staticgrad.ir.plan import PlannedStep
+from staticgrad.ir.schedule import Call
 from staticgrad.records import NamedTuple
 from staticgrad.types.dim import evaluate
 
@@ -35,16 +34,62 @@ NEAR: Final = 1 << 19
 ROWS: Final = "i"
 
 
-class RowShare(NamedTuple):
-    """Rows of a product that a worker keeps, as its record has them.
+class RowPart(NamedTuple):
+    """What a row of the table runs of a step.
 
-    ``moved``: how many bytes further than for the whole product each operand begins; ``total``: the
-    outer iterations of the share, 0 where it is all of a step.
+    ``arguments`` and how many bytes further each operand is ``moved`` than for the whole step;
+    outer iterations from ``first`` to ``total`` in groups of ``grain``.
     """
 
     arguments: tuple[int, ...]
     moved: tuple[int, ...]
+    first: int
     total: int
+    grain: int
+
+
+class RowRange(NamedTuple):
+    """Rows from ``first`` to ``behind``, of ``rows``: the part of this ``number``, of ``parts``."""
+
+    number: int
+    parts: int
+    first: int
+    behind: int
+    rows: int
+
+    def iterations(self, total: int) -> tuple[int, int]:
+        """Return the first and last iterations of a map over all rows, of ``total`` iterations."""
+        return self.first * total // self.rows, self.behind * total // self.rows
+
+
+def parts_of(
+    call: Call, planned: PlannedStep, workers: int, rows: RowRange | None, *, again: bool
+) -> Sequence[RowPart]:
+    """The parts of a step that have rows of the table: one, of ``rows`` alone if there are such; of
+    a product that iterations of a loop run ``again``, one for each share."""
+    kernel, total, grain = call.kernel, planned.total, planned.grain
+    whole = RowPart(call.arguments, (0,) * len(planned.offsets), 0, total, grain)
+    if not isinstance(kernel, Kernel) or not (again or rows):
+        return (whole,)
+    found = shares(kernel, call.arguments, rows.parts if rows else workers)
+    if found:
+        chosen = found[rows.number : rows.number + 1] if rows else found
+        return [part._replace(grain=grain) for part in chosen]
+    if rows:
+        first, behind = rows.iterations(total)
+        return (whole._replace(first=first, total=behind, grain=0),)
+    return (whole._replace(grain=finer(kernel, total, grain, workers)),)
+
+
+def ranges_of(kernel: Kernel, arguments: tuple[int, ...], parts: int) -> tuple[RowRange, ...]:
+    """The rows of each part of a product, cut as ``shares`` are; none where it has no shares."""
+    number, first, ranges = rows_of(kernel), 0, list[RowRange]()
+    for part in shares(kernel, arguments, parts):
+        assert number is not None
+        behind = first + part.arguments[number]
+        ranges.append(RowRange(len(ranges), parts, first, behind, arguments[number]))
+        first = behind
+    return tuple(ranges)
 
 
 def finer(kernel: Kernel, total: int, grain: int, workers: int) -> int:
@@ -57,21 +102,8 @@ def finer(kernel: Kernel, total: int, grain: int, workers: int) -> int:
     return min(grain, half) if grain else half
 
 
-def in_runs(kernel: Kernel, total: int, grain: int, workers: int) -> int:
-    """Iterations of a group of a step: of sums down columns as many as lie together in memory.
-
-    Each worker has two groups where there are enough columns.
-    """
-    if workers == 1 or grain == 0 or kernel.outer != "lanes":
-        return grain
-    if not isinstance(kernel.stages[0], Columns):
-        return grain
-    fitting = min(RUN * kernel.lanes, total // (2 * workers))
-    return max(grain, fitting // grain * grain)
-
-
 @lru_cache(maxsize=4096)
-def shares(kernel: Kernel, arguments: tuple[int, ...], workers: int) -> tuple[RowShare, ...]:
+def shares(kernel: Kernel, arguments: tuple[int, ...], workers: int) -> tuple[RowPart, ...]:
     """The shares of a product of matrices; none where rows are too few, or a factor too large."""
     number = None if workers == 1 else rows_of(kernel)
     if number is None:
@@ -94,7 +126,7 @@ def shares(kernel: Kernel, arguments: tuple[int, ...], workers: int) -> tuple[Ro
         own = list(arguments)
         own[number] = min(share, rows - first)
         total = evaluate(kernel.iterations(own), {})
-        found.append(RowShare(tuple(own), tuple(first * step for step in steps), total))
+        found.append(RowPart(tuple(own), tuple(first * step for step in steps), 0, total, 0))
     return tuple(found)
 
 

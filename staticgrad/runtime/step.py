@@ -29,9 +29,9 @@ from staticgrad.native.table import pool
 from staticgrad.records import dataclass
 from staticgrad.runtime.arena import Arena, address_of
 from staticgrad.runtime.check_words import find_checks
+from staticgrad.runtime.cuts import TOGETHER, Rows
 from staticgrad.runtime.places import BufferPlaces
 from staticgrad.runtime.row_writer import Codes
-from staticgrad.runtime.sections import TOGETHER, Rows
 from staticgrad.runtime.words import Words
 from staticgrad.storage.parameter import ParameterStore, aligned_bytes, write_together
 from staticgrad.storage.reservation import LockSet

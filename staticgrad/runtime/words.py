@@ -17,9 +17,10 @@ from staticgrad import native
 from staticgrad.ir.schedule import Touch
 from staticgrad.native import HEAD_WORDS, ROW_WORDS, Head, Row
 from staticgrad.runtime.arena import address_of
+from staticgrad.runtime.cuts import Rows
 from staticgrad.runtime.places import BufferPlaces
 from staticgrad.runtime.row_writer import Codes, RowWriter
-from staticgrad.runtime.sections import Rows, shared
+from staticgrad.runtime.sections import shared
 
 
 class Words:

@@ -64,14 +64,14 @@ class Counted:
     """A table whose rows count what they do: of each element how often, and of each worker."""
 
     def __init__(
-        self, pool, workers, totals, grain=1, sections=(), wakes=True, measures=0, ahead=0
+        self, pool, workers, totals, grain=1, sections=(), wakes=True, measures=0, flags=0
     ):
         """``sections``: how many rows each section has; by default each row is one.
 
         ``measures``: whether the driver finds out if sharing is faster, or always shares.
-        ``ahead``: the flag that lets workers take several groups at a time, if they do.
+        ``flags``: those of every section, beside what ``wakes``.
         """
-        flags = wakes * pool_code.WAKES | ahead
+        flags |= wakes * pool_code.WAKES
         code = native.kernel(COUNTING)
         self.elements = [np.zeros((total, 20), np.int64) for total in totals]
         self.counts = np.zeros((workers, 8), np.int64)

@@ -19,8 +19,8 @@ from tests.diagonals import diagonals
 from tests.native.pool_points import Counted, pool_of
 from tests.native.test_process import python
 
-#: Flags that say how many groups a claim takes.
-AHEAD = 0, pool_code.HALVES, pool_code.EIGHTHS, pool_code.EIGHTHS | pool_code.KEEPS
+#: Flags of sections.
+FLAGS = 0, pool_code.KEEPS
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the pool sleeps by futex")
 
@@ -28,11 +28,11 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the pool sleeps
 @pytest.mark.thinned(4)
 @pytest.mark.parametrize("threads", [1, 2, 3, 5, 16])
 @pytest.mark.parametrize("grain", [0, 1, 3])
-@pytest.mark.parametrize("ahead", AHEAD)
-def test_every_group_runs_once(threads, grain, ahead):
+@pytest.mark.parametrize("flags", FLAGS)
+def test_every_group_runs_once(threads, grain, flags):
     with pool_of(threads) as pool:
         totals, sections = [1, 40, 0, 7, 2, 0], [1, 4, 1]
-        counted = Counted(pool, threads, totals, grain, sections, ahead=ahead)
+        counted = Counted(pool, threads, totals, grain, sections, flags=flags)
         counted.run(native.driver(), 300)
         counted.check(300)
         assert pool.state.threads == threads - 1
@@ -40,8 +40,8 @@ def test_every_group_runs_once(threads, grain, ahead):
 
 
 @pytest.mark.thinned
-@diagonals(3, ("threads", range(2, 17)), ("point", pool_code.POINTS), ("ahead", AHEAD))
-def test_workers_that_are_stopped_at_random_claims(threads, point, ahead):
+@diagonals(3, ("threads", range(2, 17)), ("point", pool_code.POINTS), ("flags", FLAGS))
+def test_workers_that_are_stopped_at_random_claims(threads, point, flags):
     """Bytes and counts are those of one worker; the caller is stopped too."""
     random = np.random.default_rng(threads)
     stops = iter(random.random(100_000).tolist())
@@ -52,7 +52,7 @@ def test_workers_that_are_stopped_at_random_claims(threads, point, ahead):
             time.sleep(0.0005)
 
     with pool_of(threads, stop) as pool:
-        counted = Counted(pool, threads, [11, 30, 2, 17], 1, sections=[1, 3], ahead=ahead)
+        counted = Counted(pool, threads, [11, 30, 2, 17], 1, sections=[1, 3], flags=flags)
         counted.run(native.driver(), 4)
         counted.check(4)
 

@@ -7,8 +7,8 @@ from hypothesis import given, settings, strategies as st
 import staticgrad as sg
 from staticgrad import native
 from staticgrad.analysis.barriers import ByteRange, StepBytes
-from staticgrad.runtime import row_chains
-from staticgrad.runtime.row_chains import RowsApart, chains
+from staticgrad.runtime import cuts
+from staticgrad.runtime.cuts import RowsApart, chains
 from tests.diagonals import diagonals
 from tests.runtime.several_workers import ChainedClaims, check_equal_bytes, with_workers
 
@@ -19,7 +19,7 @@ WIDE = 64
 def short_chains():
     """Chains that take no time are run through, too."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(row_chains, "LEAST_SECONDS", 0.0)
+        patch.setattr(cuts, "LEAST_SECONDS", 0.0)
         yield
 
 
@@ -103,7 +103,7 @@ def steps_of(f, given, workers):
     executor = with_workers(f, workers, 0, ChainedClaims)
     executor.run(given)
     assert executor._latest is not None
-    return [chain.behind - chain.first for chain in chains(executor._latest.plan).values()]
+    return [cut.behind - first for first, cut in chains(executor._latest.plan).items()]
 
 
 @pytest.mark.thinned

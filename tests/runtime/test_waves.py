@@ -11,8 +11,8 @@ from hypothesis import given, settings, strategies as st
 import staticgrad as sg
 from staticgrad.ir.kernels.chain_parts import PART, ChainPart
 from staticgrad.ir.kernels.stages import Gemm
-from staticgrad.runtime import waves as module
-from staticgrad.runtime.waves import waves
+from staticgrad.runtime import cuts as module
+from staticgrad.runtime.cuts import staged_products
 from staticgrad.types.dim import evaluate
 from tests.diagonals import diagonals
 from tests.native.support import ENTRY
@@ -27,7 +27,7 @@ SIZES = (90, 300, 257, 5)
 def short_waves():
     """Products that take no time are waves, too, of as many blocks as they have iterations."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "LEAST_SECONDS", 0.0)
+        patch.setattr(module, "LEAST_STAGED", 0.0)
         patch.setattr(module, "BLOCK_SECONDS", 1e-12)
         patch.setattr(module, "FEWEST_TERMS", 8)
         yield
@@ -86,13 +86,12 @@ def test_few_rows_are_waves_of_equal_bytes(named, step, workers, rows, dtype):
     assert run(graph, rows, workers) >= 2 * workers
 
 
-def products(plan, joined=True):
-    """The parts of each product that is one of a wave, in the order of the stages."""
-    found = {}
-    for wave in waves(plan, joined)[0]:
-        for work in filter(None, itertools.chain(*wave.stages)):
-            found.setdefault(work.position, []).append(work.part)
-    return found
+def products(plan):
+    """The parts of each product that has stages, in their order."""
+    return {
+        position: [*filter(None, itertools.chain(*stages))]
+        for position, stages in staged_products(plan)[0].items()
+    }
 
 
 @pytest.mark.slow

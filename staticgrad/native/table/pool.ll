@@ -17,8 +17,7 @@ entry:
 
 ; Claims groups of the section that is open and runs them, until none is left: how many it ran.
 ; First those of its own part, then those of the others', where these are kept after some looks. A
-; claim takes the first group of what is left of a part; those behind it, halved as often as workers
-; go ahead, are left.
+; claim takes the first group of what is left of a part.
 define internal i64 @sg_work(ptr %pool, i64 %worker) #0 {
 entry:
   %workers.at = getelementptr i8, ptr %pool, i64 <workers>
@@ -31,7 +30,6 @@ entry:
   %block.at = getelementptr i8, ptr %pool, i64 <block>
   %stride.at = getelementptr i8, ptr %pool, i64 <stride>
   %base.at = getelementptr i8, ptr %pool, i64 <base>
-  %ahead.at = getelementptr i8, ptr %pool, i64 <ahead>
   %keeps.at = getelementptr i8, ptr %pool, i64 <keeps>
   %tickets = getelementptr i8, ptr %pool, i64 <tickets>
   %helps = icmp ne i64 %worker, 0
@@ -76,11 +74,7 @@ room:
   %is.barred = or i1 %is.full, %is.stranger
   br i1 %is.barred, label %leave, label %claim
 claim:<before>
-  %ahead = load atomic i64, ptr %ahead.at monotonic, align 8
-  %all.but.one = sub i64 %left, 1
-  %stays = lshr i64 %all.but.one, %ahead
-  %taken = sub i64 %left, %stays
-  %next.ticket = sub i64 %ticket, %taken
+  %next.ticket = sub i64 %ticket, 1
   %claimed = cmpxchg ptr %ticket.at, i64 %ticket, i64 %next.ticket acq_rel monotonic, align 8
   %won = extractvalue { i64, i1 } %claimed, 1
   br i1 %won, label %own, label %lost
@@ -98,23 +92,18 @@ own:<claimed>
   %from = select i1 %is.first, ptr %row, ptr %at
   br label %search
 search:
-  %place = phi ptr [ %from, %own ], [ %after, %further ], [ %place, %called ]
-  %group.now = phi i64 [ %group, %own ], [ %group.now, %further ], [ %group.next, %called ]
-  %due = phi i64 [ %taken, %own ], [ %due, %further ], [ %due.next, %called ]
+  %place = phi ptr [ %from, %own ], [ %after, %further ]
   %after = getelementptr i64, ptr %place, i64 <words>
   %is.last = icmp uge ptr %after, %end
-  br i1 %is.last, label %last, label %compare
+  br i1 %is.last, label %found, label %compare
 compare:
   %first.next.at = getelementptr i64, ptr %after, i64 <word first>
   %first.next = load i64, ptr %first.next.at, align 8
-  %is.further = icmp uge i64 %group.now, %first.next
+  %is.further = icmp uge i64 %group, %first.next
   br i1 %is.further, label %further, label %found
 further:
   br label %search
-last:
-  br label %found
 found:
-  %behind = phi i64 [ %first.next, %compare ], [ -1, %last ]
   %function = load ptr, ptr %place, align 8
   %record.at = getelementptr i64, ptr %place, i64 <word record>
   %record = load ptr, ptr %record.at, align 8
@@ -126,14 +115,11 @@ found:
   %grain = load i64, ptr %grain.at, align 8
   %first.at = getelementptr i64, ptr %place, i64 <word first>
   %first = load i64, ptr %first.at, align 8
-  %inside = sub i64 %group.now, %first
-  %room.behind = sub i64 %behind, %group.now
-  %count = call i64 @llvm.umin.i64(i64 %due, i64 %room.behind)
+  %inside = sub i64 %group, %first
   %whole = icmp eq i64 %grain, 0
   %step = select i1 %whole, i64 %total, i64 %grain
   %begin = mul i64 %inside, %step
-  %length = mul i64 %count, %step
-  %stop.1 = add i64 %begin, %length
+  %stop.1 = add i64 %begin, %step
   %is.short = icmp sgt i64 %stop.1, %total
   %stop = select i1 %is.short, i64 %total, i64 %stop.1
   %block = load ptr, ptr %block.at, align 8
@@ -142,14 +128,9 @@ found:
   %mine = getelementptr i8, ptr %block, i64 %skipped
   %own.words = getelementptr i8, ptr %mine, i64 %own.offset
   call void %function(ptr %record, ptr %own.words, i64 %begin, i64 %stop)
-  br label %called
-called:
-  %group.next = add i64 %group.now, %count
-  %due.next = sub i64 %due, %count
-  %is.due = icmp ne i64 %due.next, 0
-  br i1 %is.due, label %search, label %finish
+  br label %finish
 finish:<ran>
-  %ran.next = add i64 %ran, %taken
+  %ran.next = add i64 %ran, 1
   br label %look
 leave:
   %ran.last = phi i64 [ %ran, %others ], [ %ran, %room ]
@@ -445,10 +426,6 @@ open:
   store i64 %first, ptr %base.at, align 8
   %flags.at = getelementptr i64, ptr %row, i64 <word flags>
   %flags = load i64, ptr %flags.at, align 8
-  %flags.ahead = and i64 %flags, <EIGHTHS>
-  %ahead = lshr i64 %flags.ahead, 1
-  %ahead.at = getelementptr i8, ptr %pool, i64 <ahead>
-  store atomic i64 %ahead, ptr %ahead.at monotonic, align 8
   %flags.keeps = and i64 %flags, <KEEPS>
   %is.kept = icmp ne i64 %flags.keeps, 0
   %keeps = select i1 %is.kept, i64 <KEPT_LOOKS>, i64 0

@@ -8,10 +8,8 @@ one section is still in its cache in the next. Its *ticket* contains the number 
 of its part and, in the upper half, the generation of the section, so that a claim succeeds only
 in the section that its claimer has looked at. A worker that has finished its own part continues
 with those of others; at the end it adds the number of groups that it ran, and the section ends when
-all have been run. A claim takes one group. For products, whose rows are packed once for all groups
-of a claim, it takes all but an eighth of the rest of a part, or about half if the section has other
-rows, whose groups take other times. If the data of a part is in its worker's cache, the others wait
-a while for that worker (``KEEPS``). So
+all have been run. A claim takes one group. If the data of a part is in its worker's cache, the
+others wait a while for that worker (``KEEPS``). So
 
 - the caller waits only for a group that is being run, never for a worker that has claimed nothing:
   if the other processors are busy, it claims everything itself;
@@ -74,8 +72,7 @@ PLACES: Final = {
     "workers": 40,
     "base": 48,  # groups that stand before its first row
     "groups": 56,
-    "ahead": 64,  # how often what is left behind one group is halved: so much a claim leaves
-    "processor": 72,  # the number of the caller's
+    "processor": 64,  # the number of the caller's
     # the latest section in nanoseconds: when it began, the caller's wait, its end, and how long
     # workers had a processor in between; what the caller ran, and until when it shall run alone
     "begun": 80,
@@ -125,13 +122,10 @@ MOST_WORKERS: Final = 256
 #: Bytes between words that different threads write: processors fetch lines of cache in pairs.
 LINE: Final = 128
 NBYTES: Final = PLACES["tickets"] + LINE * MOST_WORKERS
-#: A row's flags: the section is worth waking workers that sleep; a claim leaves about a half, or an
-#: eighth, of what is left of a part.
+#: A row's flags: the section is worth waking workers that sleep; a worker that has finished its own
+#: part waits before it takes of others.
 WAKES: Final = 1
-HALVES: Final = 1 << 1
-EIGHTHS: Final = 3 << 1
-#: Another flag: who has finished its own part waits for those of others before it takes of them.
-KEEPS: Final = 1 << 3
+KEEPS: Final = 1 << 1
 #: How often it looks whether they have begun: some microseconds.
 KEPT_LOOKS: Final = 64
 #: Nanoseconds that a worker looks for work before it sleeps.
@@ -229,7 +223,6 @@ def text(triple: str, words: Mapping[str, int], symbol: str, points: bool = Fals
         "LINE": str(LINE),
         "LOOKS": str(LOOKS),
         "WAKES": str(WAKES),
-        "EIGHTHS": str(EIGHTHS),
         "KEEPS": str(KEEPS),
         "KEPT_LOOKS": str(KEPT_LOOKS),
         "MOST_BALANCE": str(MOST_BALANCE),
@@ -240,7 +233,6 @@ def text(triple: str, words: Mapping[str, int], symbol: str, points: bool = Fals
     used = (
         "void @llvm.memset.p0.i64(ptr, i8, i64, i1)",
         "void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)",
-        "i64 @llvm.umin.i64(i64, i64)",
         pause,
     )
     declared = "".join(f"declare {each}\n" for each in used)

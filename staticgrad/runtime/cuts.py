@@ -1,0 +1,372 @@
+"""How the steps of a plan are cut among workers: a ``Cut`` for each step, or chain of steps.
+
+Most steps are one row, whose groups of iterations workers claim (``sections``). There are two more
+ways, and no bit of a result depends on them.
+
+*A chain of steps by rows.* Where the rows of a batch are independent from one product to the next
+(layers of a forward pass, a recurrence that is written out), each worker runs all steps for rows of
+its own. It waits for nobody and finds in its cache what it wrote. Rows are cut into parts, one for
+each worker, or several where there are many rows. A loop whose iterations are such a chain is run
+from its first iteration to its last without a wait (``row_ranges``). Both are proved by the bytes
+that the rows of each part touch: no part touches what another part writes, in any step.
+
+*A product of few rows by inner indices.* A product of a row and a trained matrix reads all of the
+matrix; its update writes all of it, row by row. A cut by columns would leave half of what each
+worker reads in the cache of another one, changed. So workers take rows of the matrix here, too:
+parts of the inner indices. An element is one chain of sums (``ir.kernels.chain_parts``), so a
+worker continues where the one before it ended: columns are cut into blocks, and while the second
+worker is at the first block, the first one is at the second. All workers wait between two stages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import pairwise
+from typing import Final, Literal
+
+from staticgrad.analysis.barriers import BufferSpans, ByteRange, ByteSet, StepBytes, barriers
+from staticgrad.analysis.cost import FASTEST, call_seconds
+from staticgrad.ir.kernels.bodies import LoopPart, Reach, reaches
+from staticgrad.ir.kernels.chain_parts import ChainPart, left_in
+from staticgrad.ir.kernels.kernel import GEMM_BLOCK, Kernel
+from staticgrad.ir.kernels.stages import LANES, Gemm, Map, streamed_rows
+from staticgrad.ir.plan import Plan, PlannedStep
+from staticgrad.ir.schedule import Call, Control, Step, StepBody
+from staticgrad.records import NamedTuple
+from staticgrad.runtime.shares import ROWS, RowRange, ranges_of, rows_of
+
+#: What rows of a table have: steps ``together`` where that is faster, all that workers do of each
+#: step ``apart`` from the others, or each step as a ``single`` row.
+Rows = Literal["together", "apart", "single"]
+TOGETHER: Final[Rows] = "together"
+#: Predicted seconds of what returns at its end alone: signals wait for that.
+LONGEST: Final = 0.01
+#: Predicted seconds of a chain, at least.
+LEAST_SECONDS: Final = 15e-6
+#: Products of a chain, at least: nothing is reused between two parts of a single one.
+FEWEST: Final = 2
+#: Rows of a part, at least, where a worker has several: who is faster takes more of them.
+SHARE: Final = 128
+#: Parts of a worker, at most.
+MOST: Final = 4
+#: Rows of a part, at least, whose product transposes its second factor: each part does that.
+TRANSPOSED: Final = 16
+#: Bytes of second factors that a processor's L2 cache holds, and rows of a part, at least, that
+#: read more than that: each part reads all of it.
+CACHE: Final = 1 << 21
+MANY: Final = 32
+#: Predicted seconds of a product in stages, at least, and of a block for each worker, about.
+LEAST_STAGED: Final = 3e-6
+BLOCK_SECONDS: Final = 3e-6
+#: Inner indices of a part, at least, and the number of which they are multiples.
+FEWEST_TERMS: Final = 64
+STEP: Final = 8
+
+#: The parts of a product, by stages: of a stage one for each worker, all of which may run at the
+#: same time; None where a worker has nothing to do.
+Stages = tuple[tuple[ChainPart | None, ...], ...]
+
+
+class Cut(NamedTuple):
+    """How the steps of a plan up to position ``behind`` are cut among workers.
+
+    A chain has ``ranges``, the rows of each part, and its predicted ``seconds``; a product of few
+    rows has ``stages``. Without either it is a single step in groups of iterations. ``waits``:
+    every earlier step must be finished before it begins. ``keeps``: workers keep to their parts.
+    """
+
+    behind: int
+    waits: bool
+    keeps: bool = False
+    ranges: tuple[RowRange, ...] = ()
+    seconds: float = 0.0
+    stages: Stages = ()
+
+
+def cuts(plan: Plan, rows: Rows) -> dict[int, Cut]:
+    """Return the cuts of a plan, except those inside of bodies, by their first positions."""
+    if plan.workers == 1:  # one waits for nobody
+        return {at: Cut(at + 1, False) for at in range(len(plan.steps))}
+    waits = {*barriers(plan)}
+    chained = chains(plan) if rows == TOGETHER else {}
+    staged, kept = staged_products(plan) if rows != "single" else ({}, frozenset[int]())
+    waits |= {position + more for position in kept for more in (0, 1)}
+    waits |= {chain.behind for chain in chained.values()}
+    found: dict[int, Cut] = {}
+    at = 0
+    while at < len(plan.steps):
+        cut = Cut(at + 1, at in waits, at in kept, stages=staged.get(at, ()))
+        found[at] = cut = chained.get(at) or cut
+        at = cut.behind
+    return found
+
+
+# -- rows that are independent --------------------------------------------------------------------
+
+
+def call_of(step: Step, planned: PlannedStep) -> tuple[Kernel, Call] | None:
+    """The kernel of a step and its call; None if it notes an index or is something else."""
+    if planned.bodies or planned.fails or step.checks():
+        return None
+    (call,) = step.calls(planned.arguments)
+    return (call.kernel, call) if isinstance(call.kernel, Kernel) else None
+
+
+@lru_cache(maxsize=1024)
+def row_loop(kernel: Kernel) -> tuple[str | None, int | str]:
+    """The loop whose positions are rows, and its extent: of a product that over rows, else the
+    outermost one, or all elements of a map as one run; None where rows cannot be cut apart."""
+    if kernel.serial or kernel.grouped or kernel.listed is not None or kernel.in_lanes:
+        return None, 0
+    if kernel.outer == "tiles":
+        (stage,) = kernel.stages
+        assert isinstance(stage, Gemm)
+        return ROWS, stage.i[0].extent
+    if kernel.outer == "lanes":
+        stage = kernel.stages[0]
+        return (LANES, stage.axis.extent) if isinstance(stage, Map) else (None, 0)
+    if kernel.in_tiles or not kernel.axes:
+        return None, 0
+    return kernel.axes[0].name, kernel.axes[0].extent
+
+
+class _Link(NamedTuple):
+    """A step whose rows may be cut; of a product, ``ranges`` are its parts, and ``factor`` is the
+    buffer that each of them reads as a whole."""
+
+    kernel: Kernel
+    arguments: tuple[int, ...]
+    ranges: tuple[RowRange, ...]
+    factor: str
+    seconds: float
+
+
+def _links(plan: Plan, workers: int, *, several: bool) -> list[_Link | None]:
+    """The steps of a plan; None for one that workers cannot share by rows. Where there are many
+    rows a worker may have ``several`` parts."""
+    found: list[_Link | None] = []
+    for planned in plan.steps:
+        step = plan.schedule.steps[planned.step]
+        called, link = call_of(step, planned), None
+        if called is not None:
+            kernel, call = called
+            ranges: tuple[RowRange, ...] = ()
+            factor, first = "", kernel.stages[0]
+            if kernel.outer == "tiles" and isinstance(first, Gemm):
+                number, parts = rows_of(kernel), workers
+                if several and number is not None:
+                    parts *= max(1, min(MOST, call.arguments[number] // (workers * SHARE)))
+                ranges = ranges_of(kernel, call.arguments, parts)
+                transposed = first.b.stride(LANES) != 1
+                if several and transposed and ranges and ranges[0].behind < TRANSPOSED:
+                    ranges = ()
+                operands = zip(kernel.operands, step.accesses(), strict=True)
+                (factor,) = (a.buffer for o, a in operands if o.name == first.b.operand)
+            if ranges or (not factor and row_loop(kernel)[0] is not None):
+                seconds = call_seconds(call, FASTEST)
+                link = _Link(kernel, call.arguments, ranges, factor, seconds)
+        found.append(link)
+    return found
+
+
+def _products(links: Sequence[_Link | None]) -> int:
+    return sum(link is not None and bool(link.ranges) for link in links)
+
+
+def chains(plan: Plan) -> dict[int, Cut]:
+    """The chains of a plan by their first positions; none goes on behind the commit."""
+    found: dict[int, Cut] = {}
+    links, spans = _links(plan, plan.workers, several=True), BufferSpans(plan)
+    sizes = dict(plan.buffer_bytes)
+    for first, last, ranges in _runs(links, plan.commit):
+        while first < last:
+            behind = _apart(plan, links, spans, (first, last), ranges)
+            span = [link for link in links[first:behind] if link]
+            near = sum(sizes[name] for name in {link.factor for link in span if link.factor})
+            seconds = sum(link.seconds for link in span)
+            pays = seconds >= LEAST_SECONDS and (near <= CACHE or ranges[0].behind >= MANY)
+            if _products(span) >= FEWEST and pays:
+                found[first] = Cut(behind, True, False, ranges, seconds)
+            first = max(behind, first + 1)
+    return found
+
+
+def _runs(
+    links: Sequence[_Link | None], commit: int
+) -> Iterator[tuple[int, int, tuple[RowRange, ...]]]:
+    """The first position and the last (exclusive) of steps whose products, enough for a chain, have
+    the same parts."""
+    first, seconds = 0, 0.0
+    ranges: tuple[RowRange, ...] = ()
+    for position, link in enumerate((*links, None)):
+        own = link.ranges if link else ()
+        seconds += link.seconds if link else 0.0
+        ends = link is None or position == commit or seconds > LONGEST
+        if ends or (own and ranges and own != ranges):
+            if _products(links[first:position]) >= FEWEST:
+                yield first, position, ranges
+            first, seconds = position + (link is None), link.seconds if link else 0.0
+            ranges = ()
+        ranges = own or ranges
+
+
+def _apart(
+    plan: Plan,
+    links: Sequence[_Link | None],
+    spans: BufferSpans,
+    positions: tuple[int, int],
+    ranges: tuple[RowRange, ...],
+) -> int:
+    """Return where steps end, from the first position on, whose parts are independent."""
+    rows = RowsApart(len(ranges))
+    for position in range(*positions):
+        link, planned = links[position], plan.steps[position]
+        accesses = plan.schedule.steps[planned.step].accesses()
+        wholes = [spans.whole(access.buffer, position) for access in accesses]
+        touched: list[StepBytes] = []
+        for reached in _reached(link, ranges) if link else ():
+            reads: dict[ByteRange, None] = {}
+            writes: dict[ByteRange, None] = {}
+            each = zip(accesses, wholes, planned.offsets, reached, strict=True)
+            for access, whole, begin, reach in each:
+                if not access.is_own:
+                    (reads if access.mode == "in" else writes)[whole.part(begin, reach)] = None
+            touched.append(StepBytes((*reads,), (*writes,)))
+        own = [whole for access, whole in zip(accesses, wholes, strict=True) if access.is_own]
+        if not touched or not rows.take(touched, own):
+            return position
+    return positions[1]
+
+
+def _reached(link: _Link, ranges: tuple[RowRange, ...]) -> list[tuple[Reach, ...]]:
+    """Return the reach of each part's rows, by operand; empty if they cannot be divided."""
+    row, extent = row_loop(link.kernel)
+    number = link.kernel.arguments.index(extent) if isinstance(extent, str) else None
+    total = extent if isinstance(extent, int) else link.arguments[number or 0]
+    if row is None or any(part.first * total % part.rows for part in ranges):
+        return []
+    parts = [LoopPart(row, *part.iterations(total)) for part in ranges]
+    return [reaches(link.kernel, link.arguments, part) for part in parts]
+
+
+class RowsApart:
+    """The bytes that each part's rows have touched and written since a chain began; and the scratch
+    of its steps, because workers may be in different steps at the same time."""
+
+    def __init__(self, parts: int) -> None:
+        self.touched = [ByteSet() for _ in range(parts)]
+        self.written = [ByteSet() for _ in range(parts)]
+        self.scratch, self.places = ByteSet(), set[ByteRange]()
+
+    def take(self, step: Sequence[StepBytes], scratch: Sequence[ByteRange]) -> bool:
+        """Add a step; return whether its rows are independent, by the bytes of each part."""
+        others = [place for place in scratch if place not in self.places]
+        if self.scratch.meet(others) or any(rows.meet(others) for rows in self.touched):
+            return False
+        self.scratch.add(others)
+        self.places.update(others)
+        for own, part in enumerate(step):
+            self.touched[own].add((*part.reads, *part.writes))
+            self.written[own].add(part.writes)
+        return not any(
+            self.scratch.meet((*part.reads, *part.writes))
+            or self.touched[other].meet(part.writes)
+            or self.written[other].meet(part.reads)
+            for own, part in enumerate(step)
+            for other in range(len(step))
+            if other != own
+        )
+
+
+def row_ranges(
+    plan: Plan, body: StepBody, control: Control, iterations: int, workers: int
+) -> tuple[tuple[RowRange, ...], float]:
+    """Return the rows of each worker, and the predicted seconds of the loop; none if it cannot be
+    divided by rows.
+
+    Workers may be in different iterations. Bytes outside of the body's arena are counted from the
+    start of what an iteration has of them, and both places of a carried value are one.
+    """
+    links = _links(plan, workers, several=False)
+    ranges = {link.ranges for link in links if link and link.ranges}
+    if workers == 1 or control.kind != "loop" or None in links or len(ranges) != 1:
+        return (), 0.0
+    seconds = iterations * sum(link.seconds for link in links if link)
+    spans = BufferSpans(plan, {name: f"/carry {number}" for name, number in body.carried})
+    (found,) = ranges
+    end = len(links)
+    if seconds > LONGEST or _apart(plan, links, spans, (0, end), found) < end:
+        return (), 0.0
+    return found, seconds
+
+
+# -- products of few rows -------------------------------------------------------------------------
+
+
+def staged_products(plan: Plan) -> tuple[Mapping[int, Stages], frozenset[int]]:
+    """The stages of products of few rows whose second factor the plan writes, by position, and the
+    positions where workers keep to their parts: those of all steps that touch such a factor."""
+    spans, touched = BufferSpans(plan), dict[int, set[str]]()
+    products: dict[int, tuple[str, Stages]] = {}
+    written: set[str] = set()
+    for position, planned in enumerate(plan.steps):
+        step = plan.schedule.steps[planned.step]
+        called = call_of(step, planned)
+        if called is None:
+            continue
+        kernel, call = called
+        accesses = step.accesses()
+        touched[position] = {access.buffer for access in accesses}
+        written.update(access.buffer for access in accesses if access.mode != "in")
+        stages = _stages(kernel, call, planned.total, plan.workers)
+        if stages and is_apart(kernel, [spans.whole(a.buffer, position) for a in accesses]):
+            (stage,) = kernel.stages
+            assert isinstance(stage, Gemm)
+            number = [operand.name for operand in kernel.operands].index(stage.b.operand)
+            products[position] = accesses[number].buffer, stages
+    found = {at: stages for at, (factor, stages) in products.items() if factor in written}
+    factors = {products[at][0] for at in found}
+    return found, frozenset(at for at, buffers in touched.items() if factors & buffers)
+
+
+def _stages(kernel: Kernel, call: Call, total: int, workers: int) -> Stages:
+    """The stages of a product; none where its rows are many, or there is too little of it, or so
+    much that no cache keeps a worker's part from one step to the next."""
+    stage = kernel.stages[0]
+    if not isinstance(stage, Gemm) or left_in(kernel) is None:
+        return ()
+    values = dict(zip(kernel.arguments, call.arguments, strict=True))
+    rows, columns, terms = (
+        extent if isinstance(extent, int) else values[extent]
+        for extent in (axes[0].extent for axes in (stage.i, stage.j, stage.k))
+    )
+    if not 0 < rows <= streamed_rows(stage) or not workers * FEWEST_TERMS <= terms <= GEMM_BLOCK:
+        return ()
+    if columns * terms * kernel.operand(stage.b.operand).dtype.itemsize > workers * CACHE:
+        return ()
+    seconds = call_seconds(call, FASTEST)
+    blocks = max(1, min(total, int(seconds / (workers * BLOCK_SECONDS))))
+    if seconds < LEAST_STAGED or workers > blocks + 1:
+        return ()
+    ends = [part * terms // workers // STEP * STEP for part in range(workers)]
+    parts = [*pairwise([*ends, terms])]
+    columns_of = [*pairwise(block * total // blocks for block in range(blocks + 1))]
+    return tuple(
+        tuple(
+            ChainPart(*parts[part], *columns_of[number - part])
+            if 0 <= number - part < blocks
+            else None
+            for part in range(workers)
+        )
+        for number in range(blocks + workers - 1)
+    )
+
+
+def is_apart(kernel: Kernel, places: Sequence[ByteRange]) -> bool:
+    """Return whether partial chains may be stored in the result: the step uses it for no more."""
+    to = left_in(kernel)
+    assert to is not None
+    named, others = [*zip(kernel.operands, places, strict=True)], ByteSet()
+    others.add(place for operand, place in named if operand.name != to.operand)
+    return not others.meet(place for operand, place in named if operand.name == to.operand)
