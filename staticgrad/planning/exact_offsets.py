@@ -1,12 +1,10 @@
-"""Placements closer to the load than first fit: a search for offsets below a height.
+"""Placements closer to the load than first fit.
 
-Blocks are placed by ejections first (``staticgrad.planning.offset_search``), many then by
-windows (``staticgrad.planning.offset_search``). Those that no chain of others alive together joins
-are searched apart, so that what one group found does not wait for the next. Heights are tried one
-after another: the bound, then some between it and the best, then the bound again with what effort
-is left. Effort is counted in blocks looked at, so results depend on the blocks and the effort
-alone. A short search runs as it is written while it is not compiled, a longer one as machine code,
-where there is a compiler. Both find the same.
+Where first fit misses the bound, ejections place the blocks as machine code, if there is a
+compiler: at the bound, and then by halves between what they miss and the best. Where these miss it,
+too, a canonical search of a few milliseconds tries the bound (``staticgrad.planning.offset_search``
+has both). Groups of blocks that never live together are searched apart. Effort is counted in blocks
+looked at, so results depend on the blocks and the effort alone.
 """
 
 from __future__ import annotations
@@ -20,31 +18,21 @@ from staticgrad.planning.offset_search import (
     MOST_BLOCKS,
     MOST_MEMBERS,
     MOST_PAIRS,
+    PLACED,
     Ejections,
-    PlacedWindows,
     Restarts,
     placed_by_ejections,
-    search,
 )
-from staticgrad.planning.offsets import PLACED, SPENT, Spans, best_fit, first_fit, fit, place, swept
-from staticgrad.planning.problem import code_at_hand, machine_code
+from staticgrad.planning.offsets import Spans, best_fit, first_fit, fit, place, swept
+from staticgrad.planning.problem import machine_code
 
-#: Effort of a search that takes about a tenth of a second, one, and ten.
+#: Effort of ejections that take about a tenth of a second.
 BRIEF: Final = 30_000_000
-USUAL: Final = 300_000_000
-THOROUGH: Final = 3_000_000_000
-_MILLISECOND: Final = 5_000  # effort of a search as it is written that takes about one
-_INTERPRETED: Final = 100_000  # effort up to which nothing is compiled
-_FIRST: Final = 150_000_000  # effort of the first try of the bound
-_SHARES: Final = (1.05, 1.02)  # of the bound: heights that are tried then
+_MILLISECOND: Final = 5_000  # effort of a search that takes about one
+_SEARCHED: Final = 100_000  # and of the longest one
 _FINE: Final = 200  # heights between which no other is tried differ by this part of the bound
-_EJECTING: Final = 2  # part of the effort that placement by ejections takes before all
+_EJECTING: Final = 2  # part of the effort that placement by ejections takes
 _EJECTED: Final = 30_000  # and the most, for each block: beyond, few are placed by a search sooner
-_WINDOWED: Final = 8  # the same, by windows, and then
-_WIDE: Final = 100  # for windows
-_MANY: Final = 500  # blocks from which on there are windows
-_PARTS: Final = 2  # part of the effort of the bound that each other height may take
-_BETWEEN: Final = 90  # hundredths of the effort for the bound and the other heights
 _FEW: Final = 200  # blocks up to which first fit takes no time
 _MOST_TRIED: Final = 3_000  # blocks up to which it takes less time than a sweep
 _MOST_FITTED: Final = 30_000  # blocks up to which first fit, quadratic, tries all orders
@@ -70,14 +58,9 @@ def place_tightly(
     best = _first_fit(spans, sizes, bound, order)
     if best[1] <= bound or effort <= 0:
         return best
-    if effort > _INTERPRETED:
+    if effort > _SEARCHED:
         share = min(effort // _EJECTING, _EJECTED * len(sizes))
         best = _by_ejections(spans, sizes, bound, share, best)
-        if best[1] <= bound:
-            return best
-    if _MANY < len(sizes) <= _MOST_FITTED and effort > _INTERPRETED:
-        share = effort // (_EJECTING if len(sizes) > MOST_BLOCKS else _WINDOWED)
-        best = _by_windows(spans, sizes, bound, share, best)
         if best[1] <= bound:
             return best
     return _searched_apart(spans, sizes, bound, effort, best)
@@ -132,41 +115,16 @@ def _by_ejections(
     return best
 
 
-def _by_windows(
-    spans: Spans, sizes: Sequence[int], bound: int, effort: int, best: tuple[list[int], int]
-) -> tuple[list[int], int]:
-    """The lowest of a placement and of those by windows, at the bound and then by halves between
-    what they miss and the best."""
-    run, search_code = machine_code(fit), machine_code(search)
-    if run is None or search_code is None:
-        return best
-    windows = PlacedWindows(spans, sizes, run, search_code)
-    low = height = bound
-    while windows.effort < effort:
-        best = windows.lowered(height, effort - windows.effort, best)
-        low = low if best[1] <= height else height
-        if best[1] <= bound or (best[1] - low) * _WIDE <= bound:
-            break
-        height = (low + best[1]) // 2
-    return best
-
-
 def _searched(
     spans: Spans, sizes: Sequence[int], bound: int, effort: int, best: tuple[list[int], int]
 ) -> tuple[list[int], int]:
     """Return the lower one of a placement and the result of a search of one group."""
     if len(sizes) > MOST_BLOCKS:
         return best
-    searched = Restarts(spans, sizes, code_at_hand(search))
-    if searched.members > MOST_MEMBERS:
+    search = Restarts(spans, sizes, bound)
+    if search.members > MOST_MEMBERS:
         return best
-    if searched.tried(bound, min(effort, _INTERPRETED)) == PLACED:
-        return searched.placed()
-    if effort > _INTERPRETED:
-        searched.run = machine_code(search) or search
-        searched.turns.clear()  # the effort ended within an order that may be the best
-        best = _lowered(searched, bound, effort if searched.run is not search else 0, best)
-    return best
+    return search.placed() if search.tried(min(effort, _SEARCHED)) == PLACED else best
 
 
 def _first_fit(
@@ -196,28 +154,3 @@ def _swept(spans: Spans, sizes: Sequence[int]) -> tuple[list[int], int]:
 
 def _height(placed: tuple[list[int], int]) -> int:
     return placed[1]
-
-
-def _lowered(
-    searched: Restarts, bound: int, effort: int, best: tuple[list[int], int]
-) -> tuple[list[int], int]:
-    """The lowest of a placement and those that the search finds: at the bound, near it, by halves
-    between what is not met and the best, and at the bound again."""
-    first = min(effort * 2 // 5, _FIRST)
-    state = searched.tried(bound, first)
-    low = bound
-    near = [int(bound * share) for share in _SHARES]
-    while state != PLACED and (best[1] - low) * _FINE > bound:
-        left = effort * _BETWEEN // 100 - searched.effort
-        if left <= 0:
-            break
-        height = near.pop(0) if near else (low + best[1]) // 2
-        if height >= best[1]:
-            continue
-        if searched.tried(height, min(left, first // _PARTS)) == PLACED:
-            best = min(best, searched.placed(), key=_height)
-        else:
-            low = max(low, height)
-    if state == SPENT and effort > searched.effort:
-        state = searched.tried(bound, effort - searched.effort)
-    return searched.placed() if state == PLACED else best

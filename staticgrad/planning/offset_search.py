@@ -1,48 +1,30 @@
-"""The search for offsets below one height, over arrays of integers.
+"""Searches for offsets below one height.
 
-Every placement can be pushed down until each block stands on the ground or on another, and its
-blocks can be placed by rising offset; only such *canonical* placements are tried (Moffitt,
-MiniMalloc: A Lightweight Memory Allocator for Hardware-Accelerated Machine Learning, ASPLOS
-2023). What has been tried at an offset *sleeps* while the next block of that offset is tried,
-until something lifts it, so that no placement is met twice (sleep sets: Godefroid, 1996); what
-lifts it ends no lower than any block that is left, so a section whose lowest blocks all sleep
-is as full as if they lay there. Blocks that no section connects any more are *parts*, each
-searched by itself and, as in MiniMalloc, in its own order: by the rest of its sections when it
-was made. The rest of a part, with the lowest offsets that its blocks may have, is *known* once
-it failed. A block that lifts no other has no alternative.
+*The canonical search.* Every placement can be pushed down until each block stands on the ground or
+on another, and its blocks can be placed by rising offset; only such *canonical* placements are
+tried (Moffitt, MiniMalloc: A Lightweight Memory Allocator for Hardware-Accelerated Machine
+Learning, ASPLOS 2023). What has been tried at an offset *sleeps* while the next block of that
+offset is tried, until something lifts it, so that no placement is met twice (sleep sets: Godefroid,
+1996); what lifts it ends no lower than any block that is left, so a section whose lowest blocks all
+sleep is as full as if they lay there. Blocks that no section connects any more are *parts*, each
+searched by itself and, as in MiniMalloc, in its own order: by the rest of its sections when it was
+made. The rest of a part, with the lowest offsets that its blocks may have, is *known* once it
+failed. A block that lifts no other has no alternative.
 
-Functions take the arrays of one ``OffsetSearch`` and keep to whole numbers, names, items, tests and
-loops, so that the same text runs as machine code (``staticgrad.native.words``).
+How long it takes depends on the order in which blocks are tried, by factors of thousands, so many
+orders get short limits (Luby, Sinclair and Zuckerman, 1993): first plain ones, then random ones, in
+which blocks of the sections that failed come sooner. A limit is a number of tries for each block:
+to descend to the last one takes one for each, however many blocks live together.
 
-Which blocks a search for offsets tries next, in which order.
+*Placement by ejections.* A block goes into the lowest gap below the height. Without a gap it goes
+where the blocks in its way have failed least often so far, and these are placed next (guided
+ejection search: Nagata and Bräysy, A powerful route minimization heuristic for the vehicle routing
+problem with time windows, 2009). If few steps are as full as the height, blocks of the fullest
+steps come first; if many are, blocks come as they begin. A change moves only blocks that live
+together with the moved ones, so ten thousand blocks take no longer for each than a hundred. Its
+functions keep to what ``staticgrad.native.words`` compiles.
 
-The functions are such as ``staticgrad.planning.offset_search`` has.
-
-Placements below a height by ejections: a block that fits nowhere takes the place of others.
-
-A block goes into the lowest gap below the height. Without a gap it goes where the blocks in its
-way have failed least often so far, and these are placed next (guided ejection search: Nagata and
-Bräysy, A powerful route minimization heuristic for the vehicle routing problem with time windows,
-2009). If few steps are as full as the height, blocks of the fullest steps come first; if many are,
-blocks come as they begin. A change moves only blocks that live together with the moved ones, so
-ten thousand blocks take no longer for each than a hundred.
-
-Functions are such as ``staticgrad.planning.offset_search`` has.
-
-Orders of blocks for the search for offsets, and restarts that put first what was to blame.
-
-How long a search takes depends on the order in which blocks are tried, by factors of thousands, so
-many orders get short limits (Luby, Sinclair and Zuckerman, 1993): first plain ones, then random
-ones, in which blocks of the sections that failed come sooner. A limit is a number of tries for each
-block: to descend to the last one takes one for each, however many blocks live together. Effort is
-counted in blocks looked at, so what is found depends on the blocks alone.
-
-Placements of many blocks below a height: a search where first fit exceeds it, else first fit.
-
-Most steps of a long schedule have room to spare. What is alive where first fit exceeds the height
-is placed by a search, in *windows* of time that do not touch; first fit then puts the other blocks
-around it. Where one of these exceeds the height, its life is a window, too. To construct, to find
-trouble and to put it first is squeaky wheel optimization (Joslin and Clements, 1999).
+Effort is counted in blocks looked at, so what is found depends on the blocks alone.
 """
 
 from __future__ import annotations
@@ -60,505 +42,329 @@ from typing import Final
 import numpy as np
 
 from staticgrad.kept import cached_property
-from staticgrad.planning import offsets
-from staticgrad.planning.offsets import (
-    BLOCKS,
-    CUT,
-    EFFORT,
-    ENTER,
-    FAR,
-    FLUSH,
-    GOING,
-    HEIGHT,
-    HIGH,
-    IMPOSSIBLE,
-    KEY,
-    KNOWN,
-    LEFT,
-    LEVEL,
-    LIFT,
-    LIFTS,
-    LOW,
-    LOWEST,
-    OFFSET,
-    PARENT,
-    PART,
-    PARTS,
-    PLACED,
-    POOL,
-    PRIME,
-    REST,
-    SECTIONS,
-    SPENT,
-    TIGHT,
-    TRAIL,
-    TRIES,
-    WIDE_PRIME,
-    Fit,
-    OffsetSearch,
-    Spans,
-    divided,
-    most_left,
-    packed,
-)
+from staticgrad.planning.offsets import Spans
 from staticgrad.records import dataclass
 
-
-def listed(s: OffsetSearch, part: int, begin: int) -> int:
-    """Write the blocks that may be next, in the order of trying; the end of the list."""
-    words = s.words
-    candidates = s.candidates
-    score = s.score
-    base = s.base
-    offset = words[OFFSET]
-    lowest = words[LOWEST]
-    end = begin
-    for i in range(s.part_begin[part], s.part_end[part]):
-        b = s.pool[i]
-        at = base[b]
-        if s.placed[b] == 0 and at < lowest and at >= offset:
-            fresh = at > offset or s.asleep[b] != at
-            equal = s.equal[b]
-            if equal >= 0:
-                fresh = fresh and s.placed[equal] == 1
-            if fresh:
-                rank = _rank(s, part, i)
-                score[b] = rank
-                j = end
-                while j > begin:
-                    before = candidates[j - 1]
-                    if base[before] < at or (base[before] == at and score[before] <= rank):
-                        break
-                    candidates[j] = before
-                    j = j - 1
-                candidates[j] = b
-                end = end + 1
-    return end
+PLACED: Final = 1
+IMPOSSIBLE: Final = 0
+SPENT: Final = -1
+GOING: Final = 2
+FAR: Final = 1 << 60
+PRIME: Final = 2147483647
+WIDE_PRIME: Final = 4503599627370449
 
 
-def _rank(s: OffsetSearch, part: int, i: int) -> int:
-    """Return the rank of a pool entry among the blocks of its offset; the lowest is tried first."""
-    words = s.words
-    b = s.pool[i]
-    rank = b
-    if words[FLUSH] > 0:
-        rank = b - words[FLUSH] * _level_sides(s, part, b)
-    if words[TIGHT] == 1:
-        rank = rank - 4 * words[BLOCKS] * most_left(s, b)
-    if words[TIGHT] == 2:
-        rank = rank - 4 * words[BLOCKS] * s.fullest[i]
-    return rank
+class _Part:
+    """Blocks that sections join, and those sections, from and to.
+
+    ``fullest``: the most bytes that were left in a section of each block when the part was made.
+    It is searched from ``offset`` on; ``parent`` is the level that made it, ``rest`` the next part.
+    """
+
+    def __init__(self, offset: int, parent: int, rest: _Part | None, sections: int) -> None:
+        self.offset, self.parent, self.rest = offset, parent, rest
+        self.low, self.high = sections, 0
+        self.blocks: list[int] = []
+        self.fullest: list[int] = []
 
 
-def _level_sides(s: OffsetSearch, part: int, b: int) -> int:
-    """Return on how many of its two sides a block would end level with the neighbour."""
-    offset = s.words[OFFSET]
-    top = s.base[b] + s.size[b]
-    sides = 0
-    if s.low[b] == s.part_low[part]:
-        sides = sides + 1
-    else:
-        beside = s.floor[s.low[b] - 1]
-        if beside == top or (beside < offset and offset == top):
-            sides = sides + 1
-    if s.high[b] == s.part_high[part]:
-        sides = sides + 1
-    else:
-        beside = s.floor[s.high[b]]
-        if beside == top or (beside < offset and offset == top):
-            sides = sides + 1
-    return sides
+class _Level:
+    """The candidates for the next block of a part, and what to return to."""
+
+    block = -1
+    next = 0
+    is_forced = False  # a block that lifts no other has no alternative
+    candidates: Sequence[int] = ()
+
+    def __init__(self, search: _Search, part: _Part, key: int) -> None:
+        self.part, self.key = part, key
+        self.parent, self.rest = search.parent, search.rest
+        self.offset, self.lift, self.trail = search.offset, search.lift, len(search.trail)
 
 
-def search(s: OffsetSearch) -> int:
-    """Find offsets in ``base`` (PLACED), or prove that none exist, or end with SPENT effort."""
-    _begin(s)
-    words = s.words
-    state = GOING
-    while state == GOING:
-        if words[ENTER] == 1:
-            state = _enter(s)
-        else:
-            state = _next(s)
-    return state
+class _Search:
+    """One search; blocks are numbered in the order in which they are tried.
 
+    ``low[b]`` and ``high[b]`` are the sections of a block, from and to; ``equal[b]`` is an equal
+    block before it, or -1. ``blame[s]`` counts the failures that section s was the reason of.
+    ``effort`` and ``tries`` are what is left of them; ``flush`` is how much sooner a block is tried
+    that ends level with what is beside it. ``tight``: whether blocks of the sections with the most
+    bytes left are tried first, 1 for what is left now, 2 for what was left when the part was made.
+    What lies lower than ``lift`` and sleeps is lifted to that or more.
+    """
 
-def _begin(s: OffsetSearch) -> int:
-    words = s.words
-    blocks = words[BLOCKS]
-    sections = words[SECTIONS]
-    low = s.low
-    high = s.high
-    size = s.size
-    start = s.start
-    total = s.total
-    joins = s.joins
-    floor = s.floor
-    for section in range(0, sections + 1):
-        start[section] = 0
-        total[section] = 0
-        joins[section] = 0
-        floor[section] = 0
-    for b in range(0, blocks):
-        s.base[b] = 0
-        s.placed[b] = 0
-        s.asleep[b] = -1
-        s.pool[b] = b
-        for section in range(low[b], high[b]):
-            start[section + 1] = start[section + 1] + 1
-            total[section] = total[section] + size[b]
-            if section + 1 < high[b]:
-                joins[section] = joins[section] + 1
-    for section in range(0, sections):
-        start[section + 1] = start[section + 1] + start[section]
-    for b in range(0, blocks):
-        for section in range(low[b], high[b]):
-            s.members[start[section]] = b
-            start[section] = start[section] + 1
-    for b in range(0, blocks):
-        s.fullest[b] = most_left(s, b)
-    for k in range(0, sections):
-        section = sections - k
-        start[section] = start[section - 1]
-    start[0] = 0
-    s.part_begin[0] = 0
-    s.part_end[0] = blocks
-    s.part_low[0] = 0
-    s.part_high[0] = sections
-    words[PART] = 0
-    words[OFFSET] = 0
-    words[PARENT] = -1
-    words[REST] = -1
-    words[LEVEL] = -1
-    words[TRAIL] = 0
-    words[PARTS] = 1
-    words[POOL] = blocks
-    words[ENTER] = 1
-    return 0
+    def __init__(
+        self,
+        shapes: Sequence[tuple[int, int, int]],
+        equal: Sequence[int],
+        weight: Sequence[int],
+        sections: int,
+        height: int,
+    ) -> None:
+        self.low, self.high, self.size = ([*each] for each in zip(*shapes, strict=True))
+        self.equal, self.weight, self.height = equal, weight, height
+        blocks = len(shapes)
+        self.base, self.asleep, self.placed = [0] * blocks, [-1] * blocks, [False] * blocks
+        self.total, self.joins, self.floor = [0] * sections, [0] * sections, [0] * sections
+        self.members: list[list[int]] = [[] for _ in range(sections)]
+        for b, (low, high, size) in enumerate(shapes):
+            for section in range(low, high):
+                self.members[section].append(b)
+                self.total[section] += size
+                self.joins[section] += section + 1 < high
+        self.blame = [0] * sections
+        self.trail: list[tuple[list[int], int, int]] = []
+        self.levels: list[_Level] = []
+        self.part = _Part(0, -1, None, 0)
+        self.part.high = sections
+        self.part.blocks = [*range(blocks)]
+        self.part.fullest = [*map(self._most_left, range(blocks))]
+        self.offset, self.parent, self.lift, self.lowest = 0, -1, FAR, FAR
+        self.rest: _Part | None = None
+        self.enters = True
 
+    def run(self, known: set[int], effort: int, tries: int, flush: int, tight: int) -> int:
+        """Find offsets in ``base`` (PLACED), or prove that none exist, or end with SPENT effort."""
+        self.known, self.effort, self.tries, self.flush, self.tight = (
+            known, effort, tries, flush, tight,
+        )  # fmt: skip
+        state = GOING
+        while state == GOING:
+            state = self._enter() if self.enters else self._next()
+        return state
 
-def _enter(s: OffsetSearch) -> int:
-    """Go into the part that is next, at a level of its own."""
-    words = s.words
-    part = words[PART]
-    _survey(s, s.part_begin[part], s.part_end[part], words[OFFSET])
-    count = s.part_end[part] - s.part_begin[part]
-    words[EFFORT] = words[EFFORT] - count
-    if words[LEFT] == 0:
-        rest = words[REST]
-        if rest < 0:
-            return PLACED
-        words[PART] = rest
-        words[OFFSET] = s.part_offset[rest]
-        words[PARENT] = s.part_parent[rest]
-        words[REST] = s.part_rest[rest]
+    def _most_left(self, b: int) -> int:
+        """The most bytes that are left to place in a section of a block."""
+        return max(self.total[self.low[b] : self.high[b]])
+
+    def _set(self, values: list[int], at: int, value: int) -> None:
+        self.trail.append((values, at, values[at]))
+        values[at] = value
+
+    def _enter(self) -> int:
+        """Go into the part that is next, at a level of its own."""
+        part, base, size = self.part, self.base, self.size
+        left = [b for b in part.blocks if not self.placed[b]]
+        self.lowest = min((base[b] + size[b] for b in left), default=FAR)
+        self.lift, key = FAR, 0
+        for b in left:
+            at = self._awake_at(b)
+            self.lift = min(self.lift, at + size[b])
+            key += self.weight[b] * ((at * 40503 + 977) % PRIME) % WIDE_PRIME
+        self.effort -= len(part.blocks)
+        if not left:
+            rest = self.rest
+            if rest is None:
+                return PLACED
+            self.part, self.offset, self.parent, self.rest = (
+                rest, rest.offset, rest.parent, rest.rest,
+            )  # fmt: skip
+            return GOING
+        if self.effort < 0 or self.tries < 0:
+            return SPENT
+        if 2 * len(left) < len(part.blocks) and len(part.blocks) > 16:
+            packed = _Part(part.offset, part.parent, part.rest, 0)
+            packed.low, packed.high, packed.blocks = part.low, part.high, left
+            pairs = zip(part.blocks, part.fullest, strict=True)
+            packed.fullest = [most for b, most in pairs if not self.placed[b]]
+            part = packed
+        level = _Level(self, part, key)
+        self.levels.append(level)
+        self.enters = False
+        if key not in self.known:
+            level.candidates = self._listed(part)
         return GOING
-    level = words[LEVEL] + 1
-    begin = 0
-    if level > 0:
-        begin = s.level_end[level - 1]
-    room = 4 * words[BLOCKS]
-    if words[EFFORT] < 0 or words[TRIES] < 0 or words[PARTS] + 2 > room:
-        return SPENT
-    if words[POOL] + words[LEFT] > 16 * room or begin + words[LEFT] > 16 * room:
-        return SPENT
-    words[LEVEL] = level
-    s.level_parts[level] = words[PARTS]
-    s.level_pool[level] = words[POOL]
-    if 2 * words[LEFT] < count and count > 16:
-        part = packed(s, part)
-    s.level_block[level] = -1
-    s.level_begin[level] = begin
-    s.level_next[level] = begin
-    s.level_end[level] = begin
-    s.level_part[level] = part
-    s.level_parent[level] = words[PARENT]
-    s.level_rest[level] = words[REST]
-    s.level_trail[level] = words[TRAIL]
-    s.level_key[level] = words[KEY]
-    s.level_forced[level] = 0
-    s.level_lift[level] = words[LIFT]
-    s.level_offset[level] = words[OFFSET]
-    words[ENTER] = 0
-    if s.known[words[KEY] % KNOWN] != words[KEY]:
-        s.level_end[level] = listed(s, part, begin)
-    return GOING
 
+    def _awake_at(self, b: int) -> int:
+        """The lowest offset of a block; more than this offset where it sleeps or lies lower."""
+        at = self.base[b]
+        lies = at < self.offset or (at == self.offset and self.asleep[b] == at)
+        return self.offset + 1 if lies else at
 
-def _survey(s: OffsetSearch, begin: int, end: int, offset: int) -> int:
-    """Return the number of unplaced blocks of a part, their lowest end and a key for them."""
-    pool = s.pool
-    base = s.base
-    left = 0
-    lowest = FAR
-    lift = FAR
-    key = 0
-    for i in range(begin, end):
-        b = pool[i]
-        if s.placed[b] == 0:
-            left = left + 1
-            at = base[b]
-            if at + s.size[b] < lowest:
-                lowest = at + s.size[b]
-            if at < offset or (at == offset and s.asleep[b] == at):
-                at = offset + 1
-            if at + s.size[b] < lift:
-                lift = at + s.size[b]
-            key = key + s.weight[b] * ((at * 40503 + 977) % PRIME) % WIDE_PRIME
-    words = s.words
-    words[LEFT] = left
-    words[LOWEST] = lowest
-    words[LIFT] = lift
-    words[KEY] = key
-    return 0
+    def _listed(self, part: _Part) -> list[int]:
+        """The blocks that may be next, in the order of trying."""
+        base, found = self.base, []
+        for b, fullest in zip(part.blocks, part.fullest, strict=True):
+            at, equal = base[b], self.equal[b]
+            if self.placed[b] or not self.offset <= at < self.lowest:
+                continue
+            is_fresh = at > self.offset or self.asleep[b] != at
+            if is_fresh and (equal < 0 or self.placed[equal]):
+                rank = b - self.flush * self._level_sides(part, b) if self.flush else b
+                if self.tight:
+                    most = self._most_left(b) if self.tight == 1 else fullest
+                    rank -= 4 * len(base) * most
+                found.append((at, rank, b))
+        return [b for _, _, b in sorted(found)]
 
+    def _level_sides(self, part: _Part, b: int) -> int:
+        """Return on how many of its two sides a block would end level with the neighbour."""
+        offset, top = self.offset, self.base[b] + self.size[b]
 
-def _next(s: OffsetSearch) -> int:
-    """Try the next block of a level."""
-    words = s.words
-    level = words[LEVEL]
-    at = s.level_next[level]
-    if s.level_forced[level] == 1 or at == s.level_end[level]:
-        return _retreat(s, level)
-    s.level_next[level] = at + 1
-    b = s.candidates[at]
-    part = s.level_part[level]
-    count = s.part_end[part] - s.part_begin[part]
-    words[EFFORT] = words[EFFORT] - count
-    words[TRIES] = words[TRIES] - 1
-    words[OFFSET] = s.base[b]
-    room = words[TRAIL] + 2 * (s.part_high[part] - s.part_low[part]) + 2 * count + 64
-    if room > s.start[words[SECTIONS]] * 8 + 64 * (words[BLOCKS] + words[SECTIONS]) + 4096:
-        return SPENT
-    words[LIFT] = s.level_lift[level]
-    if _let_sleep(s, level, at) == 0:
-        return _retreat(s, level)
-    _put(s, part, b)
-    if words[LIFTS] == 0:
-        s.level_forced[level] = 1
-    if _fits(s, part, s.base[b], s.base[b] + s.size[b]) == 0:
-        _take(s, level, b)
+        def is_level(edge: bool, section: int) -> bool:
+            if edge:
+                return True
+            beside = self.floor[section]
+            return beside == top or (beside < offset and offset == top)
+
+        low, high = self.low[b], self.high[b]
+        return is_level(low == part.low, low - 1) + is_level(high == part.high, high)
+
+    def _next(self) -> int:
+        """Try the next block of a level."""
+        level = self.levels[-1]
+        if level.is_forced or level.next == len(level.candidates):
+            return self._retreat()
+        b, part = level.candidates[level.next], level.part
+        level.next += 1
+        self.effort -= len(part.blocks)
+        self.tries -= 1
+        self.offset, self.lift = self.base[b], level.lift
+        if not self._let_sleep(level):
+            return self._retreat()
+        lifted = self._put(part, b)
+        level.is_forced |= lifted is None
+        if not self._fits(part, b, lifted):
+            self._take(level, b)
+            return GOING
+        level.block = b
+        self.part, self.parent, self.rest, self.enters = (
+            part, len(self.levels) - 1, level.rest, True,
+        )  # fmt: skip
+        is_cut = False
+        for section in range(self.low[b], self.high[b] - 1):
+            self.joins[section] -= 1
+            is_cut |= not self.joins[section]
+        if is_cut or len(self.levels) == 1:
+            self._divide(part)
         return GOING
-    s.level_block[level] = b
-    words[PART] = part
-    words[PARENT] = level
-    words[REST] = s.level_rest[level]
-    words[ENTER] = 1
-    _unjoin(s, b)
-    if words[CUT] == 1 or level == 0:
-        return divided(s, part)
-    return GOING
 
+    def _let_sleep(self, level: _Level) -> bool:
+        """The candidates of this offset that were tried before sleep; whether sections still fit
+        where the last of them was."""
+        before = level.candidates[: level.next - 1]
+        tried = 0
+        for b in reversed(before):
+            if self.base[b] != self.offset:
+                break
+            if self.asleep[b] != self.offset:
+                self._set(self.asleep, b, self.offset)
+            tried += 1
+        b = before[-1] if tried else 0
+        for section in range(self.low[b], self.high[b]) if tried else ():
+            if self.total[section]:
+                lowest = min(self._begins(x) for x in self.members[section] if not self.placed[x])
+                if lowest + self.total[section] > self.height:
+                    self.blame[section] += 1
+                    return False
+        return True
 
-def _let_sleep(s: OffsetSearch, level: int, at: int) -> int:
-    """The candidates of this offset that were tried before sleep."""
-    words = s.words
-    offset = words[OFFSET]
-    i = at - 1
-    while i >= s.level_begin[level]:
-        b = s.candidates[i]
-        if s.base[b] != offset:
-            break
-        if s.asleep[b] != offset:
-            mark = words[TRAIL]
-            s.trail_of[mark] = words[BLOCKS] + b
-            s.trail[mark] = s.asleep[b]
-            words[TRAIL] = mark + 1
-            s.asleep[b] = offset
-        i = i - 1
-    if i + 1 < at:
-        b = s.candidates[at - 1]
-        for section in range(s.low[b], s.high[b]):
-            if s.total[section] > 0 and _awake(s, section) == 0:
-                s.blame[section] = s.blame[section] + 1
-                return 0
-    return 1
+    def _begins(self, x: int) -> int:
+        """Return the lowest offset of a block; blocks that sleep or lie lower are lifted."""
+        at = self.base[x]
+        lies = at < self.offset or (at == self.offset and self.asleep[x] == at)
+        return self.lift if lies and at < self.lift else at
 
+    def _put(self, part: _Part, b: int) -> tuple[int, int] | None:
+        """Place a block at its offset and lift the blocks that are alive at the same time; their
+        sections, from and to, with its own."""
+        low, high, base = self.low, self.high, self.base
+        begin, end, size = low[b], high[b], self.size[b]
+        top = base[b] + size
+        self.placed[b] = True
+        for section in range(begin, end):
+            self.total[section] -= size
+            self._set(self.floor, section, top)
+        lifted, self.lift = [], FAR
+        for x in part.blocks:
+            if not self.placed[x]:
+                if low[x] < end and high[x] > begin and base[x] < top:
+                    self._set(base, x, top)
+                    lifted.append(x)
+                self.lift = min(self.lift, self._awake_at(x) + self.size[x])
+        if not lifted:
+            return None
+        return min(begin, *map(low.__getitem__, lifted)), max(end, *map(high.__getitem__, lifted))
 
-def _awake(s: OffsetSearch, section: int) -> int:
-    """Return whether a section still fits when its sleeping blocks must be lifted."""
-    words = s.words
-    offset = words[OFFSET]
-    lift = words[LIFT]
-    lowest = FAR
-    for i in range(s.start[section], s.start[section + 1]):
-        x = s.members[i]
-        if s.placed[x] == 0:
-            at = _begins(s, x, offset, lift)
-            if at < lowest:
-                lowest = at
-    if lowest + s.total[section] > words[HEIGHT]:
-        return 0
-    return 1
+    def _fits(self, part: _Part, b: int, lifted: tuple[int, int] | None) -> bool:
+        """Return whether the unplaced blocks of each section fit above the placed ones."""
+        offset, top = self.offset, self.base[b] + self.size[b]
+        for section in range(part.low, part.high):
+            if max(self.floor[section], offset) + self.total[section] > self.height:
+                self.blame[section] += 1
+                return False
+        begin, end = lifted or (self.low[b], self.high[b])
+        if offset > self.levels[-1].offset:
+            begin, end = part.low, part.high
+        self.effort -= sum(map(len, self.members[begin:end]))
+        for section in range(begin, end):
+            if self.total[section] and not self._raise(section, top):
+                self.blame[section] += 1
+                return False
+        return True
 
+    def _raise(self, section: int, top: int) -> bool:
+        """Raise the floor of a section to the lowest of its blocks that are left; whether they
+        fit."""
+        lowest, above = FAR, 0
+        for x in self.members[section]:
+            if not self.placed[x]:
+                at = self._begins(x)
+                lowest = min(lowest, at)
+                above += self.size[x] if at >= top else 0
+        if above and top + above > self.height:
+            return False
+        if lowest > self.floor[section]:
+            self._set(self.floor, section, lowest)
+            return lowest + self.total[section] <= self.height
+        return True
 
-def _begins(s: OffsetSearch, x: int, offset: int, lift: int) -> int:
-    """Return the lowest offset of a block; blocks that sleep or lie lower are lifted."""
-    at = s.base[x]
-    if at < lift and (at < offset or (at == offset and s.asleep[x] == at)):
-        return lift
-    return at
+    def _take(self, level: _Level, b: int) -> None:
+        """Undo the placement of a block of a level."""
+        while len(self.trail) > level.trail:
+            values, at, value = self.trail.pop()
+            values[at] = value
+        self.placed[b] = False
+        for section in range(self.low[b], self.high[b]):
+            self.total[section] += self.size[b]
 
+    def _retreat(self) -> int:
+        """Leave a part that cannot be placed, back to the level that it comes from."""
+        level = self.levels[-1]
+        self.known.add(level.key)
+        if level.parent < 0:
+            return IMPOSSIBLE
+        while len(self.levels) - 1 > level.parent:
+            self.levels.pop()
+            below = self.levels[-1]
+            self._take(below, below.block)
+            for section in range(self.low[below.block], self.high[below.block] - 1):
+                self.joins[section] += 1
+        return GOING
 
-def _put(s: OffsetSearch, part: int, b: int) -> int:
-    """Place a block at its offset and lift the blocks that are alive at the same time."""
-    words = s.words
-    base = s.base
-    low = s.low
-    high = s.high
-    trail_of = s.trail_of
-    trail = s.trail
-    mark = words[TRAIL]
-    begin = low[b]
-    end = high[b]
-    size = s.size[b]
-    top = base[b] + size
-    s.placed[b] = 1
-    for section in range(begin, end):
-        s.total[section] = s.total[section] - size
-        trail_of[mark] = 0 - section - 1
-        trail[mark] = s.floor[section]
-        mark = mark + 1
-        s.floor[section] = top
-    from_ = begin
-    to = end
-    lifts = 0
-    offset = words[OFFSET]
-    lift = FAR
-    for i in range(s.part_begin[part], s.part_end[part]):
-        x = s.pool[i]
-        if low[x] < end and high[x] > begin and s.placed[x] == 0 and base[x] < top:
-            trail_of[mark] = x
-            trail[mark] = base[x]
-            mark = mark + 1
-            base[x] = top
-            lifts = lifts + 1
-            if low[x] < from_:
-                from_ = low[x]
-            if high[x] > to:
-                to = high[x]
-        if s.placed[x] == 0:
-            at = base[x]
-            if at < offset or (at == offset and s.asleep[x] == at):
-                at = offset + 1
-            if at + s.size[x] < lift:
-                lift = at + s.size[x]
-    words[LIFT] = lift
-    words[TRAIL] = mark
-    words[LIFTS] = lifts
-    words[LOW] = from_
-    words[HIGH] = to
-    return 0
-
-
-def _fits(s: OffsetSearch, part: int, offset: int, top: int) -> int:
-    """Return whether the unplaced blocks of each section fit above the placed ones."""
-    words = s.words
-    height = words[HEIGHT]
-    for section in range(s.part_low[part], s.part_high[part]):
-        ground = s.floor[section]
-        if ground < offset:
-            ground = offset
-        if ground + s.total[section] > height:
-            s.blame[section] = s.blame[section] + 1
-            return 0
-    begin = words[LOW]
-    end = words[HIGH]
-    if offset > s.level_offset[words[LEVEL]]:
-        begin = s.part_low[part]
-        end = s.part_high[part]
-    words[EFFORT] = words[EFFORT] - s.start[end] + s.start[begin]
-    for section in range(begin, end):
-        if s.total[section] > 0 and _raised(s, section, top) == 0:
-            s.blame[section] = s.blame[section] + 1
-            return 0
-    return 1
-
-
-def _raised(s: OffsetSearch, section: int, top: int) -> int:
-    """Raise the floor of a section to the lowest of its blocks that are left; whether they fit."""
-    words = s.words
-    height = words[HEIGHT]
-    offset = words[OFFSET]
-    lift = words[LIFT]
-    lowest = FAR
-    above = 0
-    for i in range(s.start[section], s.start[section + 1]):
-        x = s.members[i]
-        if s.placed[x] == 0:
-            at = _begins(s, x, offset, lift)
-            if at < lowest:
-                lowest = at
-            if at >= top:
-                above = above + s.size[x]
-    if above > 0 and top + above > height:
-        return 0
-    if lowest > s.floor[section]:
-        mark = words[TRAIL]
-        s.trail_of[mark] = 0 - section - 1
-        s.trail[mark] = s.floor[section]
-        words[TRAIL] = mark + 1
-        s.floor[section] = lowest
-        if lowest + s.total[section] > height:
-            return 0
-    return 1
-
-
-def _take(s: OffsetSearch, level: int, b: int) -> int:
-    """Undo the placement of a block of a level."""
-    words = s.words
-    blocks = words[BLOCKS]
-    mark = words[TRAIL]
-    while mark > s.level_trail[level]:
-        mark = mark - 1
-        x = s.trail_of[mark]
-        if x >= blocks:
-            s.asleep[x - blocks] = s.trail[mark]
-        elif x >= 0:
-            s.base[x] = s.trail[mark]
-        else:
-            s.floor[0 - x - 1] = s.trail[mark]
-    words[TRAIL] = mark
-    s.placed[b] = 0
-    for section in range(s.low[b], s.high[b]):
-        s.total[section] = s.total[section] + s.size[b]
-    return 0
-
-
-def _retreat(s: OffsetSearch, level: int) -> int:
-    """Leave a part that cannot be placed, back to the level that it comes from."""
-    words = s.words
-    key = s.level_key[level]
-    s.known[key % KNOWN] = key
-    parent = s.level_parent[level]
-    if parent < 0:
-        return IMPOSSIBLE
-    at = level
-    while at > parent:
-        at = at - 1
-        b = s.level_block[at]
-        _take(s, at, b)
-        for section in range(s.low[b], s.high[b] - 1):
-            s.joins[section] = s.joins[section] + 1
-    words[LEVEL] = parent
-    words[PARTS] = s.level_parts[parent]
-    words[POOL] = s.level_pool[parent]
-    part = s.level_part[parent]
-    if part >= words[PARTS]:
-        words[PARTS] = part + 1
-        words[POOL] = s.part_end[part]
-    return GOING
-
-
-def _unjoin(s: OffsetSearch, b: int) -> int:
-    """A placed block joins its sections no more; whether two are now apart."""
-    words = s.words
-    words[CUT] = 0
-    for section in range(s.low[b], s.high[b] - 1):
-        s.joins[section] = s.joins[section] - 1
-        if s.joins[section] == 0:
-            words[CUT] = 1
-    return 0
+    def _divide(self, part: _Part) -> None:
+        """Divide the rest of a part into parts, and enter the one with the least room."""
+        segment_of, slack = [0] * len(self.total), [FAR]
+        for section in range(part.low, part.high):
+            segment_of[section] = len(slack) - 1
+            if self.total[section]:
+                ground = max(self.floor[section], self.offset)
+                slack[-1] = min(slack[-1], self.height - self.total[section] - ground)
+            if not self.joins[section] and section + 1 < part.high:
+                slack.append(FAR)
+        inside: dict[int, list[int]] = {}
+        for b in part.blocks:
+            if not self.placed[b]:
+                inside.setdefault(segment_of[self.low[b]], []).append(b)
+        rest = self.rest
+        for segment in sorted(sorted(inside), key=lambda each: -slack[each]):
+            rest = _Part(self.offset, self.parent, rest, 0)
+            rest.blocks = inside[segment]
+            rest.low = min(self.low[b] for b in rest.blocks)
+            rest.high = max(self.high[b] for b in rest.blocks)
+            rest.fullest = [*map(self._most_left, rest.blocks)]
+        if rest is not None and inside:
+            self.part, self.rest = rest, rest.rest
 
 
 # the numbers that a search keeps, by their places in ``words``
@@ -764,6 +570,9 @@ def _alive_together(spans: Spans, sizes: Sequence[int]) -> tuple[array[int], arr
     return array("q", start.astype(np.int64).tobytes()), array("q", others.tobytes())
 
 
+#: Blocks, and sections that they live in together, up to which there is a search.
+MOST_BLOCKS: Final = 2_000
+MOST_MEMBERS: Final = 1_000_000
 #: (least tries for each block, runs) of the cycles of restarts.
 _CYCLES: Final = ((6, 511), (24, 127))
 _TRIES: Final = 2  # for each block, of the plain orders at first
@@ -776,13 +585,10 @@ _Turn = tuple[list[int], int, int, int]
 
 
 class Restarts:
-    """Searches for offsets of some blocks; ``run`` is ``offset_search.search``, or its machine
-    code. ``effort`` is what they took together."""
+    """A search for offsets of some blocks below ``height``."""
 
-    def __init__(
-        self, spans: Spans, sizes: Sequence[int], run: Callable[[OffsetSearch], int]
-    ) -> None:
-        self.run = run
+    def __init__(self, spans: Spans, sizes: Sequence[int], height: int) -> None:
+        self.height = height
         self.count = len(sizes)
         self.blocks = [b for b in range(len(sizes)) if sizes[b]]
         self.sizes = [sizes[b] for b in self.blocks]
@@ -790,32 +596,22 @@ class Restarts:
         self.low, self.high, self.sections = _sections(spans, self.blocks)
         self.load = _loads(self.low, self.high, self.sizes, self.sections)
         self.members = sum(self.high) - sum(self.low)
-        self.search = OffsetSearch.of(len(self.blocks), self.sections, self.members)
-        kinds: dict[tuple[int, int, int], int] = {}
-        shapes = zip(self.low, self.high, self.sizes, strict=True)
-        self.kind = [kinds.setdefault(shape, len(kinds)) for shape in shapes]
         random = Random(5)
         self.weight = [random.randrange(1, 1 << 31) for _ in self.blocks]
-        self.height = -1
         self.effort = self.last = 0
         self.order: Sequence[int] = ()
-        self.turns: dict[int, Iterator[_Turn]] = {}
+        self.base: Sequence[int] = ()
+        self.blame: Sequence[int] = ()
+        self.known: set[int] = set()
 
-    def tried(self, height: int, effort: int) -> int:
-        """PLACED (``placed`` tells where), IMPOSSIBLE, or SPENT when the effort is spent. What was
-        tried for a height before is not tried again."""
-        if max(self.load, default=0) > height:
+    def tried(self, effort: int) -> int:
+        """PLACED (``placed`` tells where), IMPOSSIBLE, or SPENT when the effort is spent."""
+        if max(self.load, default=0) > self.height:
             return IMPOSSIBLE
-        if height != self.height:
-            if self.effort:
-                known = self.search.known
-                known[:] = array("q", [0]) * len(known)
-            self.height = height
-        turns = self.turns.setdefault(height, self._turns())
-        stop = self.effort + effort
-        while self.effort < stop:
+        turns = self._turns()
+        while self.effort < effort:
             order, tries, flush, tight = next(turns)
-            state = self.searched(order, stop - self.effort, tries, flush, tight)
+            state = self.searched(order, effort - self.effort, tries, flush, tight)
             if state != SPENT:
                 self.order = order
                 return state
@@ -824,29 +620,22 @@ class Restarts:
     def searched(self, order: Sequence[int], limit: int, tries: int, flush: int, tight: int) -> int:
         """One search for the height, of blocks in an order, with so much effort and so many tries;
         ``flush`` is how much sooner a level end comes, ``tight`` whether tight sections do."""
-        s = self.search
-        count = len(order)
-        for into, given in (
-            (s.low, self.low),
-            (s.high, self.high),
-            (s.size, self.sizes),
-            (s.weight, self.weight),
-        ):
-            into[:count] = array("q", map(given.__getitem__, order))
-        seen: dict[int, int] = {}
-        for rank, kind in enumerate(map(self.kind.__getitem__, order)):
-            s.equal[rank] = seen.get(kind, -1)
-            seen[kind] = rank
-        words = s.words
-        words[offsets.BLOCKS] = len(self.blocks)
-        words[offsets.SECTIONS] = self.sections
-        words[offsets.HEIGHT] = self.height
-        words[offsets.EFFORT] = limit
-        words[offsets.TRIES] = tries
-        words[offsets.FLUSH] = flush
-        words[offsets.TIGHT] = tight
-        state = self.run(s)
-        self.last = limit - words[offsets.EFFORT] + 1
+        shapes = [*zip(self.low, self.high, self.sizes, strict=True)]
+        seen: dict[tuple[int, int, int], int] = {}
+        equal = []
+        for rank, block in enumerate(order):
+            equal.append(seen.get(shapes[block], -1))
+            seen[shapes[block]] = rank
+        found = _Search(
+            [shapes[block] for block in order],
+            equal,
+            [self.weight[block] for block in order],
+            self.sections,
+            self.height,
+        )
+        state = found.run(self.known, limit, tries, flush, tight)
+        self.base, self.blame = found.base, found.blame
+        self.last = limit - found.effort + 1
         self.effort += self.last
         return state
 
@@ -855,7 +644,7 @@ class Restarts:
         found = [0] * self.count
         height = 0
         for rank, block in enumerate(self.order):
-            base = self.search.base[rank]
+            base = self.base[rank]
             found[self.blocks[block]] = base
             height = max(height, base + self.sizes[block])
         return found, height
@@ -889,7 +678,6 @@ class Restarts:
         """Random orders; sections that fail grow hot, and hot blocks come sooner."""
         count = len(self.blocks)
         heat = [0.0] * self.sections
-        blame, nothing = self.search.blame, array("q", bytes(8 * self.sections))
         for k in range(1, runs + 1):
             top = max(1.0, *heat)
             hot = [max(heat[a:b]) / top for a, b in zip(self.low, self.high, strict=True)]
@@ -899,16 +687,14 @@ class Restarts:
                 rank = [(-round(hot[b], 1), -noisy[b], b) for b in range(count)]
             else:
                 rank = [(-noisy[b] * (0.05 + hot[b]), 0.0, b) for b in range(count)]
-            blame[: self.sections] = nothing
             yield (
                 [entry[2] for entry in sorted(rank)],
                 unit * count * _luby(k),
                 k % 2 * count,
                 int(k % 8 > 1),
             )
-            total = max(1, sum(blame[: self.sections]))
-            new = blame[: self.sections]
-            heat = [0.9 * each + count / total for each, count in zip(heat, new, strict=True)]
+            total = max(1, sum(self.blame))
+            heat = [0.9 * each + new / total for each, new in zip(heat, self.blame, strict=True)]
 
     @cached_property
     def _keys(self) -> list[list[float]]:
@@ -971,119 +757,3 @@ def _loads(
         found[begin] += size
         found[end] -= size
     return list(accumulate(found[:sections]))
-
-
-#: Blocks, and sections that they live in together, up to which there is a search.
-MOST_BLOCKS: Final = 2_000
-MOST_MEMBERS: Final = 1_000_000
-_ROUNDS: Final = 12
-_MOST_SHARE: Final = 75  # hundredths of all blocks up to which a window is searched by itself
-_EACH: Final = 6_000  # effort of the first search of a window, for each of its blocks
-
-
-class PlacedWindows:
-    """Placements of blocks by windows; ``effort`` is the sum of their searches' efforts.
-
-    ``fit`` and ``search`` are ``offset_fits.fit`` and ``offset_search.search`` as machine code.
-    """
-
-    def __init__(
-        self,
-        spans: Spans,
-        sizes: Sequence[int],
-        fit: Callable[[Fit], int],
-        search: Callable[[OffsetSearch], int],
-    ) -> None:
-        self.spans, self.sizes = spans, sizes
-        self.effort = 0
-        self._fit, self._search = fit, search
-        self._by_size = sorted(filter(sizes.__getitem__, range(len(sizes))), key=self._largest)
-        empty = [array("q", bytes(8 * len(sizes))) for _ in range(3)]
-        lives = (array("q", values) for values in (spans.first, spans.last, sizes))
-        self._record = Fit(array("q", [len(self._by_size)]), empty[0], *lives, *empty[1:])
-
-    def _largest(self, block: int) -> tuple[int, int]:
-        return -self.sizes[block], block
-
-    def lowered(self, height: int, effort: int, best: Placed) -> Placed:
-        """The lowest of a placement and of those met on the way to one below the height."""
-        windows: list[tuple[int, int]] = []
-        known: dict[tuple[int, ...], list[int]] = {}
-        failed: dict[tuple[int, ...], int] = {}
-        stop = self.effort + effort
-        found = self._fitted({})
-        for _ in range(_ROUNDS):
-            best = min(best, found, key=_height)
-            if found[1] <= height or self.effort >= stop:
-                break
-            before = len(windows), self.effort
-            windows = _merged([*windows, *self._exceeding(found[0], height)])
-            fixed: dict[int, int] = {}
-            for group in self._groups(windows):
-                if group not in known:
-                    limit = min(_EACH * len(group) << failed.get(group, 0), stop - self.effort)
-                    if (offsets := self._searched(group, height, limit)) is None:
-                        failed[group] = failed.get(group, 0) + 2
-                        continue
-                    known[group] = offsets
-                fixed.update(zip(group, known[group], strict=True))
-            if (len(windows), self.effort) == before:
-                break  # what is left is not searched by windows
-            found = self._fitted(fixed)
-        return best
-
-    def _exceeding(self, offsets: Sequence[int], height: int) -> list[tuple[int, int]]:
-        """The lives of the blocks that end above the height."""
-        spans = self.spans
-        ends = zip(offsets, self.sizes, spans.first, spans.last, strict=True)
-        return [(first, last) for offset, size, first, last in ends if offset + size > height]
-
-    def _groups(self, windows: Sequence[tuple[int, int]]) -> list[tuple[int, ...]]:
-        """The blocks that are alive in windows, those together that chains of such blocks join."""
-        spans = self.spans
-        begins = [first for first, _ in windows]
-
-        def is_hot(block: int) -> bool:
-            window = bisect_right(begins, spans.last[block]) - 1  # the last that begins so early
-            return window >= 0 and windows[window][1] >= spans.first[block]
-
-        hot = filter(is_hot, self._by_size)
-        return [*map(tuple, spans.groups(hot))]
-
-    def _searched(self, group: Sequence[int], height: int, effort: int) -> list[int] | None:
-        """Offsets of the blocks of a group below the height, if the search finds some."""
-        most = min(MOST_BLOCKS, _MOST_SHARE * len(self._by_size) // 100)
-        if len(group) > most or effort <= 0:
-            return None
-        sizes = [self.sizes[b] for b in group]
-        searched = Restarts(self.spans.of(group), sizes, self._search)
-        if searched.members > MOST_MEMBERS:
-            return None
-        state = searched.tried(height, effort)
-        self.effort += searched.effort
-        return searched.placed()[0] if state == PLACED else None
-
-    def _fitted(self, fixed: dict[int, int]) -> Placed:
-        """Return a first fit of the blocks with known offsets, from the lowest on, so that each
-        ends no higher than there, then of the others, the largest first."""
-        record = self._record
-        others = (b for b in self._by_size if b not in fixed)
-        order = [*sorted(fixed, key=fixed.__getitem__), *others]
-        record.order[: len(order)] = array("q", order)
-        height = self._fit(record)
-        return record.base.tolist(), height
-
-
-def _merged(windows: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Windows that share a step as one."""
-    found: list[tuple[int, int]] = []
-    for first, last in sorted(windows):
-        if found and first <= found[-1][1]:
-            found[-1] = found[-1][0], max(last, found[-1][1])
-        else:
-            found.append((first, last))
-    return found
-
-
-def _height(placed: Placed) -> int:
-    return placed[1]

@@ -602,7 +602,6 @@ def _op_document(op: MemoryOp) -> Document:
 
 
 _Record = TypeVar("_Record")
-_COMPILED: Final[set[Any]] = set()  # functions whose code this process has
 
 
 def machine_code(function: Callable[[_Record], int]) -> Callable[[_Record], int] | None:
@@ -615,11 +614,4 @@ def machine_code(function: Callable[[_Record], int]) -> Callable[[_Record], int]
         code = words.compiled(function)
     except (StaticgradError, OSError):
         return None
-    _COMPILED.add(function)
     return code
-
-
-def code_at_hand(function: Callable[[_Record], int]) -> Callable[[_Record], int]:
-    """A function as machine code if this process has compiled it, else as it is written: both give
-    the same."""
-    return (machine_code(function) if function in _COMPILED else None) or function

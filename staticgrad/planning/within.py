@@ -102,9 +102,7 @@ _FLAT_PART: Final = 8  # part of the effort of walks that each flat one has
 _SAME: Final = 1.0 + 1e-9  # ratio of costs up to which they differ by rounding alone
 _DEAR: Final = 1.25  # cost, in costs of all ops, from which on there are more ways to search
 _CLOSE: Final = 1.02  # ratio of arena to budget up to which more effort may place a sequence
-_LOOSE: Final = 1.01  # ratio of arena to load from which on a plan is placed more tightly
 _NEAR: Final = 0.02  # cost, in costs of all ops, that placement may lose
-_LOWER: Final = (1.0, 2.0, 4.0)  # goals below the budget, in what placement missed it by
 
 
 class Within:
@@ -131,13 +129,6 @@ class Within:
 
     def seek(self) -> None:
         """Find the plan."""
-        self._seek()
-        best = self.best
-        if best is not None and best.height > best.load * _LOOSE:
-            tight = MemoryPlan.of(self.net, best.sequence, self.bound, short=True)
-            self.best = min(best, tight, key=lambda plan: plan.height)
-
-    def _seek(self) -> None:
         self.found += self._descended()
         if self._is_free_placed():
             return
@@ -157,8 +148,6 @@ class Within:
             self.place(flat)
             if self._is_near():
                 return
-        if self.best is None or not self.is_short:
-            self._aim_lower()
 
     def place(self, found: Sequence[Found], tries: int = _TRIES) -> None:
         """Place the cheapest of sequences, up to the first whose arena meets the budget; if none
@@ -264,35 +253,6 @@ class Within:
         starts = self._cheapest(found, count) if limit else []
         flatten, random = self.descents.flattened, self.random
         return [self._kept(flatten(each, self.budget, price, random, limit)) for each in starts]
-
-    def _aim_lower(self) -> None:
-        """Bring the cheapest sequences to lower goals, and walk from there."""
-        lost = self.over
-        for share in _LOWER:  # placement may lose again what it lost before
-            goal = max(self.bound, self.budget - int(share * lost))
-            low = self._lowered(goal)
-            self.found += low
-            self.place([*low, *self._flat(low, _PRICES[1])])
-            if self._is_near() or goal <= self.bound:
-                break
-
-    def _lowered(self, goal: int) -> list[Found]:
-        """The cheapest sequences within the budget brought to a lower goal, and walks from
-        there."""
-        descents, random, limit = self.descents, self.random, self.descending // _TRIES
-        near = sorted((f for f in self.found if f[0] <= self.budget), key=lambda f: f[1])[:_TRIES]
-        low = []
-        for _, _, sequence in near:
-            sequence = descents.descended(sequence, goal, SLOPES[0], random, limit)
-            if descents.peak <= goal:
-                sequence = descents.trimmed(sequence, goal, random, 0.0, limit)
-            low.append(self._kept(sequence))
-        if self.walking:
-            starts = [sequence for _, _, sequence in near[:2]]
-            part = 2 if self.is_short else 1  # of few ops, walks are short already
-            walks = walked(descents, starts, goal, random, self.walking // part)
-            low += self._until_free(walks, goal)
-        return low
 
 
 def _ends(found: Sequence[Found], goal: int) -> list[Found]:
