@@ -1,4 +1,4 @@
-"""How the steps of a plan are cut among workers: a ``Cut`` for each step, or chain of steps.
+"""How the steps of a plan are cut among workers: a ``StepCut`` for each step, or chain of steps.
 
 Most steps are one row, whose groups of iterations workers claim (``sections``). There are two more
 ways, and no bit of a result depends on them.
@@ -68,7 +68,7 @@ STEP: Final = 8
 Stages = tuple[tuple[ChainPart | None, ...], ...]
 
 
-class Cut(NamedTuple):
+class StepCut(NamedTuple):
     """How the steps of a plan up to position ``behind`` are cut among workers.
 
     A chain has ``ranges``, the rows of each part, and its predicted ``seconds``; a product of few
@@ -84,19 +84,19 @@ class Cut(NamedTuple):
     stages: Stages = ()
 
 
-def cuts(plan: Plan, rows: Rows) -> dict[int, Cut]:
+def cuts(plan: Plan, rows: Rows) -> dict[int, StepCut]:
     """Return the cuts of a plan, except those inside of bodies, by their first positions."""
     if plan.workers == 1:  # one waits for nobody
-        return {at: Cut(at + 1, False) for at in range(len(plan.steps))}
+        return {at: StepCut(at + 1, False) for at in range(len(plan.steps))}
     waits = {*barriers(plan)}
     chained = chains(plan) if rows == TOGETHER else {}
     staged, kept = staged_products(plan) if rows != "single" else ({}, frozenset[int]())
     waits |= {position + more for position in kept for more in (0, 1)}
     waits |= {chain.behind for chain in chained.values()}
-    found: dict[int, Cut] = {}
+    found: dict[int, StepCut] = {}
     at = 0
     while at < len(plan.steps):
-        cut = Cut(at + 1, at in waits, at in kept, stages=staged.get(at, ()))
+        cut = StepCut(at + 1, at in waits, at in kept, stages=staged.get(at, ()))
         found[at] = cut = chained.get(at) or cut
         at = cut.behind
     return found
@@ -174,9 +174,9 @@ def _products(links: Sequence[_Link | None]) -> int:
     return sum(link is not None and bool(link.ranges) for link in links)
 
 
-def chains(plan: Plan) -> dict[int, Cut]:
+def chains(plan: Plan) -> dict[int, StepCut]:
     """The chains of a plan by their first positions; none goes on behind the commit."""
-    found: dict[int, Cut] = {}
+    found: dict[int, StepCut] = {}
     links, spans = _links(plan, plan.workers, several=True), BufferSpans(plan)
     sizes = dict(plan.buffer_bytes)
     for first, last, ranges in _runs(links, plan.commit):
@@ -187,7 +187,7 @@ def chains(plan: Plan) -> dict[int, Cut]:
             seconds = sum(link.seconds for link in span)
             pays = seconds >= LEAST_SECONDS and (near <= CACHE or ranges[0].behind >= MANY)
             if _products(span) >= FEWEST and pays:
-                found[first] = Cut(behind, True, False, ranges, seconds)
+                found[first] = StepCut(behind, True, False, ranges, seconds)
             first = max(behind, first + 1)
     return found
 

@@ -22,7 +22,7 @@ from staticgrad.native.table.control_code import ControlKind, EntryWord, LoopWor
 from staticgrad.native.table.through_code import ThroughWord
 from staticgrad.records import NamedTuple
 from staticgrad.runtime.arena import address_of
-from staticgrad.runtime.cuts import Cut, Rows, cuts, row_ranges
+from staticgrad.runtime.cuts import Rows, StepCut, cuts, row_ranges
 from staticgrad.runtime.places import ARENA, FIXED, WORDS, BufferPlaces, Moved, Place, further
 from staticgrad.runtime.sections import PlannedRow
 from staticgrad.runtime.shares import RowRange, parts_of
@@ -82,14 +82,14 @@ class RowWriter:
                 self._write_row(places, position, cut)
         return first_rows
 
-    def _write_chain(self, places: BufferPlaces, first: int, cut: Cut) -> None:
+    def _write_chain(self, places: BufferPlaces, first: int, cut: StepCut) -> None:
         """A row that workers share, each running all steps for rows of its own."""
         drafts, record = self.drafts, len(self.records)
         self.records += [0] * (len(ThroughWord) * len(cut.ranges))
         for number, self.part in enumerate(cut.ranges):
             self.drafts = []
             for position in range(first, cut.behind):
-                self._write_row(places, position, Cut(position + 1, False))
+                self._write_row(places, position, StepCut(position + 1, False))
             self.write_part(record + len(ThroughWord) * number)
         self.drafts, self.part = drafts, None
         row = Row(native.through(), record, 0, len(cut.ranges), 1)
@@ -108,7 +108,7 @@ class RowWriter:
         self.pointers.append((place + ThroughWord.HEAD, len(self.records)))
         self.records += Head(0)
 
-    def _write_row(self, places: BufferPlaces, position: int, cut: Cut) -> None:
+    def _write_row(self, places: BufferPlaces, position: int, cut: StepCut) -> None:
         """The rows of a single step: one, or those of its parts; of a product in stages one for
         each worker in each stage."""
         planned = places.plan.steps[position]
