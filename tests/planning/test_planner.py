@@ -9,7 +9,6 @@ from staticgrad.errors import ArgumentError, BudgetInfeasible, VerifyError
 from staticgrad.planning.bounds import lower_bound
 from staticgrad.planning.checking import check_plan
 from staticgrad.planning.exact import solved
-from staticgrad.planning.fronts import plan_front
 from staticgrad.planning.placed import Runs, is_valid
 from staticgrad.planning.planner import plan_abstract
 from staticgrad.planning.problem import (
@@ -91,21 +90,6 @@ def test_the_solver_gives_sequences_that_run_and_fit(seed):
     best = optimum(net.problem, budget)
     assert best is not None
     assert best <= net.cost(found.sequence)
-
-
-def test_a_front_costs_no_less_where_there_are_fewer_bytes():
-    problem = random_problem(8, 14)
-    everything = plan_abstract(problem).height
-    bound = lower_bound(Net.of(problem))
-    budgets = [*range(bound - 1, everything + 1)][::-1]
-    plans = plan_front(problem, budgets, effort="fast")
-    assert plans[0].overhead == 0
-    assert plans[-1] is None
-    costs = [float("inf") if plan is None else plan.cost for plan in plans]
-    assert costs == sorted(costs)
-    for budget, plan in zip(budgets, plans, strict=True):
-        if plan is not None:
-            check_plan(problem, plan.document(), budget=budget)
 
 
 def test_below_the_bound_there_is_no_plan():

@@ -88,104 +88,14 @@ class Lanes:
     def __bool__(self) -> bool:
         raise TypeError("a vector has no truth value; use word(hor(v)) or select")
 
-    def _with(self, other: Lanes | Number, families: str, function: Callable[..., Array]) -> Lanes:
-        kind = meet(self, other)
-        _require(kind, families)
-        return Lanes(kind, function(self.data, coerce(kind, other)))
-
-    def _against(
-        self, other: Lanes | Number, families: str, function: Callable[..., Array]
-    ) -> Lanes:
-        kind = meet(self, other)
-        _require(kind, families)
-        return Lanes(kind, function(coerce(kind, other), self.data))
-
-    def _compared(self, other: Lanes | Number, function: Callable[..., Array]) -> Lanes:
-        kind = meet(self, other)
-        _require(kind, "biuf")
-        bits = function(self.data, coerce(kind, other))
-        return Lanes(bools(kind.lanes), bits.view(np.uint8))
-
-    def __add__(self, other: Lanes | Number) -> Lanes:
-        return self._with(other, "iuf", np.add)
-
-    def __radd__(self, other: Number) -> Lanes:
-        return self._against(other, "iuf", np.add)
-
-    def __sub__(self, other: Lanes | Number) -> Lanes:
-        return self._with(other, "iuf", np.subtract)
-
-    def __rsub__(self, other: Number) -> Lanes:
-        return self._against(other, "iuf", np.subtract)
-
-    def __mul__(self, other: Lanes | Number) -> Lanes:
-        return self._with(other, "iuf", np.multiply)
-
-    def __rmul__(self, other: Number) -> Lanes:
-        return self._against(other, "iuf", np.multiply)
-
-    def __truediv__(self, other: Lanes | Number) -> Lanes:
-        return self._with(other, "f", np.divide)
-
-    def __rtruediv__(self, other: Number) -> Lanes:
-        return self._against(other, "f", np.divide)
-
     def __neg__(self) -> Lanes:
         _require(self.kind, "iuf")
         return Lanes(self.kind, np.negative(self.data))
-
-    def __and__(self, other: Lanes | Number) -> Lanes:
-        return self._with(other, "biu", np.bitwise_and)
-
-    def __rand__(self, other: Number) -> Lanes:
-        return self._against(other, "biu", np.bitwise_and)
-
-    def __or__(self, other: Lanes | Number) -> Lanes:
-        return self._with(other, "biu", np.bitwise_or)
-
-    def __ror__(self, other: Number) -> Lanes:
-        return self._against(other, "biu", np.bitwise_or)
-
-    def __xor__(self, other: Lanes | Number) -> Lanes:
-        return self._with(other, "biu", np.bitwise_xor)
-
-    def __rxor__(self, other: Number) -> Lanes:
-        return self._against(other, "biu", np.bitwise_xor)
 
     def __invert__(self) -> Lanes:
         _require(self.kind, "biu")
         is_bool = self.kind.element.kind == "b"
         return Lanes(self.kind, self.data ^ 1 if is_bool else np.invert(self.data))
-
-    def __lshift__(self, other: Lanes | Number) -> Lanes:
-        return self._with(other, "iu", _shift_left)
-
-    def __rlshift__(self, other: Number) -> Lanes:
-        return self._against(other, "iu", _shift_left)
-
-    def __rshift__(self, other: Lanes | Number) -> Lanes:
-        return self._with(other, "iu", _shift_right)
-
-    def __rrshift__(self, other: Number) -> Lanes:
-        return self._against(other, "iu", _shift_right)
-
-    def __eq__(self, other: object) -> Lanes:  # type: ignore[override]
-        return self._compared(_operand(other), np.equal)
-
-    def __ne__(self, other: object) -> Lanes:  # type: ignore[override]
-        return self._compared(_operand(other), np.not_equal)
-
-    def __lt__(self, other: Lanes | Number) -> Lanes:
-        return self._compared(other, np.less)
-
-    def __le__(self, other: Lanes | Number) -> Lanes:
-        return self._compared(other, np.less_equal)
-
-    def __gt__(self, other: Lanes | Number) -> Lanes:
-        return self._compared(other, np.greater)
-
-    def __ge__(self, other: Lanes | Number) -> Lanes:
-        return self._compared(other, np.greater_equal)
 
 
 def _operand(value: object) -> Lanes | Number:
@@ -231,6 +141,48 @@ def _shift_right(a: Array, b: Array) -> Array:
     inside, amount = _amount(a, b)
     fill = np.where(a < 0, np.full_like(a, -1), np.zeros_like(a)) if a.dtype.kind == "i" else 0
     return np.where(inside, np.right_shift(a, amount), fill).astype(a.dtype)
+
+
+def _binary(families: str, function: Callable[..., Array], *, reflected: bool) -> Any:
+    def operation(self: Lanes, other: Lanes | Number) -> Lanes:
+        kind = meet(self, other)
+        _require(kind, families)
+        pair = self.data, coerce(kind, other)
+        return Lanes(kind, function(*pair[::-1] if reflected else pair))
+
+    return operation
+
+
+def _comparison(function: Callable[..., Array]) -> Any:
+    def operation(self: Lanes, other: object) -> Lanes:
+        given = _operand(other)
+        kind = meet(self, given)
+        _require(kind, "biuf")
+        return Lanes(bools(kind.lanes), function(self.data, coerce(kind, given)).view(np.uint8))
+
+    return operation
+
+
+#: Operators by Python's names, with the families of elements that they take.
+_OPERATORS: Final[dict[str, tuple[str, Callable[..., Array]]]] = {
+    "add": ("iuf", np.add),
+    "sub": ("iuf", np.subtract),
+    "mul": ("iuf", np.multiply),
+    "truediv": ("f", np.divide),
+    "and": ("biu", np.bitwise_and),
+    "or": ("biu", np.bitwise_or),
+    "xor": ("biu", np.bitwise_xor),
+    "lshift": ("iu", _shift_left),
+    "rshift": ("iu", _shift_right),
+}
+for _name, _taken in _OPERATORS.items():
+    setattr(Lanes, f"__{_name}__", _binary(*_taken, reflected=False))
+    setattr(Lanes, f"__r{_name}__", _binary(*_taken, reflected=True))
+for _name, _compare in (
+    *(("eq", np.equal), ("ne", np.not_equal), ("lt", np.less), ("le", np.less_equal)),
+    *(("gt", np.greater), ("ge", np.greater_equal)),
+):
+    setattr(Lanes, f"__{_name}__", _comparison(_compare))
 
 
 def _family(families: str, function: Callable[..., Array]) -> Callable[..., Lanes]:
