@@ -8,7 +8,7 @@ words like others.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from staticgrad import native
 from staticgrad.analysis.cost import FASTEST, ROWS, call_seconds, plan_seconds
@@ -83,30 +83,36 @@ class RowWriter:
         return first_rows
 
     def _write_chain(self, places: BufferPlaces, first: int, cut: StepCut) -> None:
-        """A row that workers share, each running all steps for rows of its own."""
-        drafts, record = self.drafts, len(self.records)
-        self.records += [0] * (len(ThroughWord) * len(cut.ranges))
-        for number, self.part in enumerate(cut.ranges):
-            self.drafts = []
+        def write() -> None:
             for position in range(first, cut.behind):
                 self._write_row(places, position, StepCut(position + 1, False))
-            self.write_part(record + len(ThroughWord) * number)
-        self.drafts, self.part = drafts, None
-        row = Row(native.through(), record, 0, len(cut.ranges), 1)
-        self.drafts.append(PlannedRow(row, True, cut.seconds, False, self.times))
 
-    def write_part(self, place: int) -> None:
-        """The rows that are written as words of a record, with their head; what runs them begins
-        at a place."""
-        for word in (ThroughWord.FIRST, ThroughWord.BEHIND):
-            self.pointers.append((place + word, len(self.records)))
-            if word == ThroughWord.FIRST:
-                for row, *_ in self.drafts:
-                    at = len(self.records) + Row._fields.index("record")
-                    self.pointers.append((at, row.record))
-                    self.records += row._replace(record=0)
-        self.pointers.append((place + ThroughWord.HEAD, len(self.records)))
-        self.records += Head(0)
+        self.write_through(cut.ranges, cut.seconds, write)
+
+    def write_through(
+        self, ranges: Sequence[RowRange], seconds: float, write: Callable[[], object]
+    ) -> None:
+        """A row that workers share, each running all that ``write`` writes for rows of its own.
+
+        Those rows are words of its record, with a head.
+        """
+        drafts, record = self.drafts, len(self.records)
+        self.records += [0] * (len(ThroughWord) * len(ranges))
+        for number, self.part in enumerate(ranges):
+            self.drafts = []
+            write()
+            place = record + len(ThroughWord) * number
+            self.pointers.append((place + ThroughWord.FIRST, len(self.records)))
+            for row, *_ in self.drafts:
+                at = len(self.records) + Row._fields.index("record")
+                self.pointers.append((at, row.record))
+                self.records += row._replace(record=0)
+            end = len(self.records)
+            self.pointers += (place + ThroughWord.BEHIND, end), (place + ThroughWord.HEAD, end)
+            self.records += Head(0)
+        self.drafts, self.part = drafts, None
+        row = Row(native.through(), record, 0, len(ranges), 1)
+        self.drafts.append(PlannedRow(row, True, seconds, False, self.times))
 
     def _write_row(self, places: BufferPlaces, position: int, cut: StepCut) -> None:
         """The rows of a single step: one, or those of its parts; of a product in stages one for
@@ -298,19 +304,16 @@ class _BodyWriter:
         ranges, seconds = row_ranges(plan, body, self.control, self.iterations, workers)
         if not ranges or writer.part is not None or not native.through():
             return None
-        drafts, record, found = writer.drafts, len(writer.records), None
-        writer.records += [0] * (len(ThroughWord) * len(ranges))
-        for number, part in enumerate(ranges):
-            if found is not None:
-                self._finish(found[0], found[1])
-            writer.drafts, writer.part = [], part
-            found = self._write_iterations()
-            writer.write_part(record + len(ThroughWord) * number)
-        writer.drafts, writer.part = drafts, None
-        row = Row(native.through(), record, 0, len(ranges), 1)
-        writer.drafts.append(PlannedRow(row, True, seconds, False, writer.times))
+        found: list[WrittenLoop] = []
+
+        def write() -> None:
+            if found:
+                self._finish(*found[-1][:2])
+            found.append(self._write_iterations())
+
+        writer.write_through(ranges, seconds, write)
         writer.go(writer.control(ControlKind.GO))  # what follows waits
-        return found
+        return found[-1]
 
     def _write_iterations(self) -> WrittenLoop:
         """The rows of all iterations."""
