@@ -302,7 +302,7 @@ class ArenaLayout:
         """
         if effort <= 0:  # nothing is compiled for what no budget asks for
             return Placed(self, *self._placed_briefly())
-        from staticgrad.planning.exact_offsets import place_tightly
+        from staticgrad.planning.offset_search import place_tightly
 
         bound = self.load + slack
         return Placed(self, *place_tightly(self.spans, self.sizes, bound, effort, order))
@@ -312,7 +312,7 @@ class ArenaLayout:
         found = place(self.spans, self.sizes, self.load)
         if found[1] <= self.load:
             return found
-        from staticgrad.planning.exact_offsets import lowered_briefly
+        from staticgrad.planning.offset_search import lowered_briefly
 
         return lowered_briefly(self.spans, self.sizes, self.load, found)
 

@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any, Final
 
 from staticgrad.kept import cached_property
-from staticgrad.planning.exact_offsets import BRIEF, place_tightly
+from staticgrad.planning.offset_search import BRIEF, place_tightly
 from staticgrad.planning.offsets import Spans
 from staticgrad.planning.problem import PLAN_FORMAT, Document, Identifier, Net
 from staticgrad.records import dataclass

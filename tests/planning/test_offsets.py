@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from staticgrad.native import words
-from staticgrad.planning.exact_offsets import place_tightly
 from staticgrad.planning.offset_search import (
     IMPOSSIBLE,
     PLACED,
     Ejections,
     Restarts,
+    place_tightly,
     placed_by_ejections,
 )
 from staticgrad.planning.offsets import ORDERS, Spans, best_fit, first_fit, fit, place
