@@ -3,10 +3,11 @@
     run = words.compiled(search)         # def search(s: Search) -> int, Search a record of arrays
     run(s)                               # what search(s) gives, s changed alike
 
-A function takes one record whose fields are all ``array("q")``, and calls others that do. Its text
-keeps to what the kernel language has (``vocabulary.md``): names, items, tests, loops, numbers of 64
-bits that must not overflow; no array is replaced. It is written as a kernel whose words are the
-addresses of the arrays, so it lies in the cache with the kernels.
+A function takes one record whose fields are ``array("q")`` or ``int``, and calls others that do.
+Its text keeps to what the kernel language has (``vocabulary.md``): names, items, tests, loops,
+numbers of 64 bits that must not overflow; no array is replaced. It is written as a kernel whose
+words are the addresses of the arrays, the last of them one of the numbers, so it lies in the cache
+with the kernels.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from staticgrad import config, native
 from staticgrad.native import jit
 from staticgrad.native.constants import ENTRY
 
+#: The names of the arrays of a record, and of its numbers.
+_Fields = tuple[tuple[str, ...], tuple[str, ...]]
 _ENTRY_WORDS: Final = (ctypes.c_int64,) * 4
 
 
@@ -43,34 +46,38 @@ def compiled(function: Callable[[Any], int]) -> Callable[[Any], int]:
         config.current(),
     )
     call = ctypes.CFUNCTYPE(None, *_ENTRY_WORDS)(address)
-    names = _fields(function)
+    arrays, numbers = _fields(function)
 
     def run(record: Any) -> int:
-        words = array("q", [0] * (len(names) + 1))
-        for place, name in enumerate(names):
-            words[place] = getattr(record, name).buffer_info()[0]
+        values = array("q", [*(getattr(record, name) for name in numbers), 0])
+        words = array("q", [getattr(record, name).buffer_info()[0] for name in arrays])
+        words.extend((values.buffer_info()[0], 0))
         call(words.buffer_info()[0], 0, 0, 1)
+        for name, value in zip(numbers, values, strict=False):
+            setattr(record, name, value)
         return words[-1]
 
     return run
 
 
-def _fields(function: Callable[[Any], int]) -> tuple[str, ...]:
-    """The fields of the record that a function takes, in order."""
+def _fields(function: Callable[[Any], int]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The arrays and the numbers of the record that a function takes, in order."""
     (parameter, *_) = inspect.signature(function, eval_str=True).parameters.values()
-    return tuple(parameter.annotation.__annotations__)
+    kinds = parameter.annotation.__annotations__
+    numbers = tuple(name for name, kind in kinds.items() if kind in ("int", int))
+    return tuple(name for name in kinds if name not in numbers), numbers
 
 
 def source(function: Callable[[Any], int]) -> str:
     """The kernel source of a function and of those that it calls."""
-    names = _fields(function)
+    fields = _fields(function)
     done: dict[str, str] = {}
-    _write(function, names, done)
-    result = f"store1(t, {len(names)}, i64x1({function.__name__}(t)))"
+    _write(function, fields, done)
+    result = f"store1(t, {len(fields[0]) + 1}, i64x1({function.__name__}(t)))"
     return "\n\n\n".join([*done.values(), f"def {ENTRY}(t, own, begin, end):\n    {result}\n"])
 
 
-def _write(function: Any, names: tuple[str, ...], done: dict[str, str]) -> None:
+def _write(function: Any, fields: _Fields, done: dict[str, str]) -> None:
     """Add the text of a function, behind those that it calls."""
     (tree,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
     assert isinstance(tree, ast.FunctionDef)
@@ -79,29 +86,32 @@ def _write(function: Any, names: tuple[str, ...], done: dict[str, str]) -> None:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             called = seen.get(node.func.id)
             if inspect.isfunction(called) and called.__name__ not in done:
-                _write(called, names, done)
+                _write(called, fields, done)
     tree.returns = None
     for argument in tree.args.args:
         argument.annotation = None
     if ast.get_docstring(tree) is not None:
         del tree.body[0]
     record = tree.args.args[0].arg
-    written = _Words(record, names, seen).visit(tree)
+    written = _Words(record, fields, seen).visit(tree)
     done[function.__name__] = ast.unparse(ast.fix_missing_locations(written))
 
 
 class _Words(ast.NodeTransformer):
     """Fields as pointers of the record, items that are set as stores, names of numbers as these."""
 
-    def __init__(self, record: str, names: tuple[str, ...], seen: dict[str, Any]) -> None:
-        self.record = record
-        self.names = names
-        self.seen = seen
+    def __init__(self, record: str, fields: _Fields, seen: dict[str, Any]) -> None:
+        self.record, self.seen = record, seen
+        self.arrays, self.numbers = fields
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
-        """``s.base``"""
-        place = self.names.index(node.attr)
-        return ast.parse(f"ptr_i64({self.record}[{place}])", mode="eval").body
+        """``s.base``, ``s.height``"""
+        if node.attr in self.numbers:
+            values = f"ptr_i64({self.record}[{len(self.arrays)}])"
+            text = f"word(load1({values}, {self.numbers.index(node.attr)}))"
+        else:
+            text = f"ptr_i64({self.record}[{self.arrays.index(node.attr)}])"
+        return ast.parse(text, mode="eval").body
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
         """A number that the module names."""
@@ -111,16 +121,21 @@ class _Words(ast.NodeTransformer):
         return node
 
     def visit_Assign(self, node: ast.Assign) -> ast.AST:
-        """``base[b] = top``"""
+        """``base[b] = top``, ``s.height = top``"""
         (target,) = node.targets
         value = self.visit(node.value)
-        if not isinstance(target, ast.Subscript):
-            return ast.Assign(node.targets, value)
         call = ast.parse("store1(a, i, i64x1(v))").body[0]
         assert isinstance(call, ast.Expr)
         assert isinstance(call.value, ast.Call)
-        call.value.args[0] = self.visit(target.value)
-        call.value.args[1] = self.visit(target.slice)
+        if isinstance(target, ast.Attribute):
+            values = f"ptr_i64({self.record}[{len(self.arrays)}])"
+            call.value.args[0] = ast.parse(values, mode="eval").body
+            call.value.args[1] = ast.Constant(self.numbers.index(target.attr))
+        elif isinstance(target, ast.Subscript):
+            call.value.args[0] = self.visit(target.value)
+            call.value.args[1] = self.visit(target.slice)
+        else:
+            return ast.Assign(node.targets, value)
         inner = call.value.args[2]
         assert isinstance(inner, ast.Call)
         inner.args[0] = value

@@ -24,25 +24,8 @@ from staticgrad.planning import sequences, walks
 from staticgrad.planning.problem import Net, machine_code
 from staticgrad.planning.sequences import (
     BEYOND_ALL,
-    EFFORT,
-    EXCESS,
-    FLAT,
-    FOUND,
-    GOAL,
-    GROUPS,
-    LENGTH,
     MOST_GROUPS,
     MOST_REFUSED,
-    NOISE,
-    PEAK,
-    RANDOM,
-    REFUSED,
-    SPANS,
-    STEEP,
-    STEPS,
-    TRIAL,
-    TRIAL_EXCESS,
-    VALUES,
     SequenceArrays,
     adopt,
     drop_idle,
@@ -62,41 +45,39 @@ def descend(s: SequenceArrays) -> int:
 
     One gap is dropped at a time; of long sequences one in each of some groups of values.
     """
-    words = s.words
     lay_out(s)
-    if words[PEAK] >= BEYOND_ALL:
+    if s.peak >= BEYOND_ALL:
         return 0
-    words[REFUSED] = 0
-    words[GROUPS] = 1 + words[LENGTH] // 1024
-    if words[GROUPS] > MOST_GROUPS:
-        words[GROUPS] = MOST_GROUPS
-    while words[EXCESS] > 0 and words[EFFORT] > 0 and words[REFUSED] < MOST_REFUSED:
+    s.refused = 0
+    s.groups = 1 + s.length // 1024
+    if s.groups > MOST_GROUPS:
+        s.groups = MOST_GROUPS
+    while s.excess > 0 and s.effort > 0 and s.refused < MOST_REFUSED:
         find_events(s)
         _find_prefix(s)
         _find_gaps(s)
-        if words[FOUND] == 0:
+        if s.found == 0:
             break
         if _drop_gaps(s) == 1:
             adopt(s)
-            words[REFUSED] = 0
-        elif words[GROUPS] > 1:
-            words[GROUPS] = words[GROUPS] // 2
+            s.refused = 0
+        elif s.groups > 1:
+            s.groups = s.groups // 2
         else:
-            s.refused_value[words[REFUSED]] = s.best_value[0]
-            s.refused_at[words[REFUSED]] = s.best_at[0]
-            words[REFUSED] = words[REFUSED] + 1
-    if words[EXCESS] > 0:
+            s.refused_value[s.refused] = s.best_value[0]
+            s.refused_at[s.refused] = s.best_at[0]
+            s.refused = s.refused + 1
+    if s.excess > 0:
         return 0
     return 1
 
 
 def _drop_gaps(s: SequenceArrays) -> int:
     """Write the trial without the gaps that were found, the last first; whether that helps."""
-    words = s.words
-    for t in range(0, words[LENGTH]):
+    for t in range(0, s.length):
         s.trial[t] = s.sequence[t]
-    words[TRIAL] = words[LENGTH]
-    left = words[FOUND]
+    s.trial_length = s.length
+    left = s.found
     while left > 0:
         last = 0
         for i in range(1, left):
@@ -116,53 +97,50 @@ def _drop_gaps(s: SequenceArrays) -> int:
         return 0
     drop_idle(s)
     find_loads(s)
-    if words[TRIAL_EXCESS] < words[EXCESS]:
+    if s.trial_excess < s.excess:
         return has_room(s)
     return 0
 
 
 def _find_prefix(s: SequenceArrays) -> int:
     """Weights of the steps beyond the goal, added up."""
-    words = s.words
-    goal = words[GOAL]
+    goal = s.goal
     total = 0
     s.prefix[0] = 0
-    for t in range(0, words[LENGTH]):
+    for t in range(0, s.length):
         beyond = s.load[t] - goal
         if beyond > 0:
             far = 16384
             if beyond < 16 * goal:
                 far = beyond * 1024 // goal
-            total = total + words[FLAT] + words[STEEP] * far // 1024
+            total = total + s.flat + s.steep * far // 1024
         s.prefix[t + 1] = total
     return 0
 
 
 def _find_gaps(s: SequenceArrays) -> int:
     """The gap of most gain for each unit of cost in each group of values."""
-    words = s.words
-    words[FOUND] = 0
-    groups = words[GROUPS]
-    values = words[VALUES]
+    s.found = 0
+    groups = s.groups
+    values = s.values
     for group in range(0, groups):
-        s.best[words[FOUND]] = 0
+        s.best[s.found] = 0
         for value in range(values * group // groups, values * (group + 1) // groups):
             if s.weight[value] > 0 and s.limit[s.producer[value]] > 1:
                 _weigh(s, value)
-        if s.best[words[FOUND]] > 0:
-            words[FOUND] = words[FOUND] + 1
+        if s.best[s.found] > 0:
+            s.found = s.found + 1
     return 0
 
 
 def _weigh(s: SequenceArrays, value: int) -> int:
     """Weigh the gaps of a value: first by the cost of its own step, then, where that could win, by
     that of all steps that it needs."""
-    words = s.words
     begin = s.event_at[value] + 1
     end = s.event_at[value + 1]
-    words[EFFORT] = words[EFFORT] - end + begin
+    s.effort = s.effort - end + begin
     for k in range(begin, end + s.kept[value]):
-        t = words[LENGTH]
+        t = s.length
         makes = 0
         if k < end:
             t = s.event[k] // 2
@@ -177,10 +155,9 @@ def _weigh(s: SequenceArrays, value: int) -> int:
 
 def _weigh_gap(s: SequenceArrays, value: int, t: int, gain: int) -> int:
     """Weigh the gap of a value before step t, up to a closure so dear that it cannot win."""
-    words = s.words
-    if words[NOISE] > 0:
+    if s.noise > 0:
         gain = gain // 1024 * (1024 + _noise(s))
-    found = words[FOUND]
+    found = s.found
     best = s.best[found]
     if gain // s.cost[s.producer[value]] * 1024 <= best or _is_refused(s, value, t) == 1:
         return 0
@@ -199,13 +176,12 @@ def _weigh_gap(s: SequenceArrays, value: int, t: int, gain: int) -> int:
 
 def _noise(s: SequenceArrays) -> int:
     """A random number in 1024ths, half of the noise below zero and half of it above."""
-    words = s.words
-    words[RANDOM] = words[RANDOM] * 48271 % 2147483647
-    return words[RANDOM] % 1024 * words[NOISE] // 1024 - words[NOISE] // 2
+    s.random = s.random * 48271 % 2147483647
+    return s.random % 1024 * s.noise // 1024 - s.noise // 2
 
 
 def _is_refused(s: SequenceArrays, value: int, t: int) -> int:
-    for i in range(0, s.words[REFUSED]):
+    for i in range(0, s.refused):
         if s.refused_value[i] == value and s.refused_at[i] == t:
             return 1
     return 0
@@ -214,19 +190,18 @@ def _is_refused(s: SequenceArrays, value: int, t: int) -> int:
 def trim(s: SequenceArrays) -> int:
     """Take repeated runs out of the trial that the goal does not need, steps in the order of
     ``dear``; how many."""
-    words = s.words
     if lay_out(s) == 0:
         return 0
     gone = 0
     fresh = 1
-    while fresh == 1 and words[EFFORT] > 0:
+    while fresh == 1 and s.effort > 0:
         fresh = 0
         find_events(s)
         _find_runs(s)
-        for k in range(0, words[STEPS]):
+        for k in range(0, s.steps):
             step = s.dear[k]
             i = s.count[step] - 1
-            while i > 0 and words[EFFORT] > 0:
+            while i > 0 and s.effort > 0:
                 t = s.run[s.run_at[step] + i]
                 if _may_go(s, step, t) == 1 and _taken_out(s, t) == 1:
                     gone = gone + 1
@@ -241,16 +216,15 @@ def trim(s: SequenceArrays) -> int:
 
 def _find_runs(s: SequenceArrays) -> int:
     """Find the indices at which each step runs."""
-    words = s.words
     total = 0
-    for step in range(0, words[STEPS]):
+    for step in range(0, s.steps):
         s.run_at[step] = total
         total = total + s.count[step]
-    for t in range(0, words[LENGTH]):
+    for t in range(0, s.length):
         step = s.sequence[t]
         s.run[s.run_at[step]] = t
         s.run_at[step] = s.run_at[step] + 1
-    for step in range(0, words[STEPS]):
+    for step in range(0, s.steps):
         s.run_at[step] = s.run_at[step] - s.count[step]
     return 0
 
@@ -258,8 +232,7 @@ def _find_runs(s: SequenceArrays) -> int:
 def _may_go(s: SequenceArrays, step: int, t: int) -> int:
     """Return whether the goal seems to be met without a run: the values that it makes live on
     from before, and those that only it reads end sooner."""
-    words = s.words
-    words[SPANS] = 0
+    s.spans = 0
     lowest = t
     for i in range(s.makes_at[step], s.makes_at[step + 1]):
         begin = _begin_of_life(s, s.makes[i], 2 * t + 1, 1)
@@ -267,25 +240,24 @@ def _may_go(s: SequenceArrays, step: int, t: int) -> int:
             lowest = begin
     for i in range(s.reads_at[step], s.reads_at[step + 1]):
         _begin_of_life(s, s.reads[i], 2 * t, 0)
-    words[EFFORT] = words[EFFORT] - 4
+    s.effort = s.effort - 4
     at = t - 1
     while at > lowest:
         load = s.load[at]
-        for i in range(0, words[SPANS]):
+        for i in range(0, s.spans):
             if s.span_from[i] < at:
                 load = load + s.span_bytes[i]
-        if load > words[GOAL]:
-            words[EFFORT] = words[EFFORT] - t + at
+        if load > s.goal:
+            s.effort = s.effort - t + at
             return 0
         at = at - 1
-    words[EFFORT] = words[EFFORT] - t + at
+    s.effort = s.effort - t + at
     return 1
 
 
 def _begin_of_life(s: SequenceArrays, value: int, event: int, made: int) -> int:
     """Return the step after which a value lives longer (``made``), or ends, without one of its
     events; an event without such an effect changes nothing."""
-    words = s.words
     k = s.event_at[value]
     end = s.event_at[value + 1]
     while s.event[k] != event:
@@ -298,25 +270,24 @@ def _begin_of_life(s: SequenceArrays, value: int, event: int, made: int) -> int:
         size = s.size[value]
         if made == 0:
             size = 0 - size
-        s.span_from[words[SPANS]] = before
-        s.span_bytes[words[SPANS]] = size
-        words[SPANS] = words[SPANS] + 1
+        s.span_from[s.spans] = before
+        s.span_bytes[s.spans] = size
+        s.spans = s.spans + 1
         return before
     return event
 
 
 def _taken_out(s: SequenceArrays, t: int) -> int:
     """Adopt the sequence without a run, if it keeps the goal; whether it does."""
-    words = s.words
-    length = words[LENGTH]
+    length = s.length
     for i in range(0, t):
         s.trial[i] = s.sequence[i]
     for i in range(t + 1, length):
         s.trial[i - 1] = s.sequence[i]
-    words[TRIAL] = length - 1
+    s.trial_length = length - 1
     drop_idle(s)
     find_loads(s)
-    if words[TRIAL_EXCESS] > 0:
+    if s.trial_excess > 0:
         return 0
     adopt(s)
     return 1
@@ -367,18 +338,18 @@ class Descents:
     def peak(self) -> int:
         """The largest load of the sequence that was found last; beyond all loads if the sequence
         is invalid or too long to be examined."""
-        return self._arrays.words[sequences.PEAK]
+        return self._arrays.peak
 
     def descended(
         self, sequence: Sequence[int], goal: int, slope: Slope, random: Random, limit: int
     ) -> list[int]:
         """Return a sequence whose load is at most ``goal``, or the last one when no gap helps any
         more or the effort is spent; ``peak`` is its load."""
-        words = self._arrays.words
-        words[sequences.FLAT] = int(1024 * slope.flat)
-        words[sequences.STEEP] = int(1024 * slope.steep)
-        words[sequences.NOISE] = int(1024 * slope.noise)
-        words[sequences.RANDOM] = random.randrange(1, 1 << 31) if slope.noise else 1
+        arrays = self._arrays
+        arrays.flat = int(1024 * slope.flat)
+        arrays.steep = int(1024 * slope.steep)
+        arrays.noise = int(1024 * slope.noise)
+        arrays.random = random.randrange(1, 1 << 31) if slope.noise else 1
         return self._run(self._descend, sequence, goal, limit)
 
     @contextmanager
@@ -433,11 +404,11 @@ class Descents:
         ``most``: no load exceeds that, and bytes beyond ``_FLAT`` of it have a price, so that it
         is easy to place, and near cheaper ones. A mean excess of all steps by a hundredth of that
         costs as much as ``price`` / 1,600,000 of all ops."""
-        words = self._arrays.words
-        words[sequences.STEADY] = price
+        arrays = self._arrays
+        arrays.steady = price
         heat = _COOL / max(len(self.net.ops), 1)
         found = self._walk(sequence, most, _FLAT, heat, random, limit)
-        words[sequences.STEADY] = 0
+        arrays.steady = 0
         return found
 
     def _walk(
@@ -450,12 +421,12 @@ class Descents:
         limit: int,
     ) -> list[int]:
         walk, _ = _code_of(walks.walk)  # few callers walk
-        words = self._arrays.words
-        words[sequences.LIMIT] = most
-        words[sequences.HOT] = 1 + int(heat * sequences.SCALE)
-        words[sequences.RANDOM] = random.randrange(1, 1 << 31)
+        arrays = self._arrays
+        arrays.most = most
+        arrays.hot = 1 + int(heat * sequences.SCALE)
+        arrays.random = random.randrange(1, 1 << 31)
         self._run(walk, sequence, int(share * most), limit)
-        return self.laid_out(self._arrays.walked[: words[sequences.BEST]].tolist())
+        return self.laid_out(self._arrays.walked[: arrays.best_length].tolist())
 
     def _run(
         self,
@@ -465,19 +436,18 @@ class Descents:
         limit: int,
     ) -> list[int]:
         arrays, limit = self._arrays, max(1, limit // self._factor)
-        words = arrays.words
         events = sum(map(self._events.__getitem__, sequence))
-        too_long = len(sequence) > words[sequences.ROOM]
-        if too_long or events > words[sequences.EVENT_ROOM]:
-            words[sequences.PEAK] = sequences.BEYOND_ALL
+        too_long = len(sequence) > arrays.room
+        if too_long or events > arrays.event_room:
+            arrays.peak = sequences.BEYOND_ALL
             return list(sequence)
         arrays.trial[: len(sequence)] = array("q", sequence)
-        words[sequences.TRIAL] = len(sequence)
-        words[sequences.GOAL] = goal
-        words[sequences.EFFORT] = limit
+        arrays.trial_length = len(sequence)
+        arrays.goal = goal
+        arrays.effort = limit
         code(arrays)
-        self.effort += (limit - words[sequences.EFFORT]) * self._factor
-        return arrays.sequence[: words[sequences.LENGTH]].tolist()
+        self.effort += (limit - arrays.effort) * self._factor
+        return arrays.sequence[: arrays.length].tolist()
 
 
 def _code_of(

@@ -3,7 +3,7 @@
 Functions take the arrays of one ``SequenceArrays`` and keep to what ``staticgrad.native.words``
 compiles. A change is written to ``trial``, laid out there, and adopted where it helps.
 
-A problem and a sequence as arrays of integers, and the names of the numbers beside them.
+A problem and a sequence as arrays of integers, and the numbers beside them.
 """
 
 from __future__ import annotations
@@ -16,50 +16,6 @@ from typing import Final
 from staticgrad.planning.problem import Net
 from staticgrad.records import dataclass
 
-STEPS: Final = 0
-VALUES: Final = 1
-GOAL: Final = 2  # bytes that the load is to keep
-EFFORT: Final = 3  # what is left of it
-LENGTH: Final = 4  # of the sequence
-TRIAL: Final = 5  # length of the sequence that is tried
-ROOM: Final = 6  # for steps
-EVENT_ROOM: Final = 7
-EXCESS: Final = 8  # bytes beyond the goal, added up over the steps
-TRIAL_EXCESS: Final = 9
-PEAK: Final = 10
-TRIAL_PEAK: Final = 11
-FLAT: Final = 12  # weight of a step beyond the goal, in 1024ths
-STEEP: Final = 13  # weight of how far it is beyond, in 1024ths
-NOISE: Final = 14  # of gains, in 1024ths
-RANDOM: Final = 15
-STAMP: Final = 16
-FOUND: Final = 17  # gaps to drop
-SPARE: Final = 18
-REFUSED: Final = 19
-SPANS: Final = 20
-ALIVE: Final = 21
-GROUPS: Final = 22  # of values, of each of which one gap is dropped at a time
-BROKEN: Final = 23  # whether a step of the trial ends what a later one needs
-SETTLED: Final = 24  # steps of the trial behind which updates no longer wait
-# of a walk
-LO: Final = 25  # where the window of a change begins
-HI: Final = 26
-HOT: Final = 27  # heat to begin with, in parts of the cost of all steps as SCALE has them
-HEAT: Final = 28
-PRICE: Final = 29
-COST: Final = 30
-TOUCHED: Final = 31
-MOVED: Final = 32
-BEGIN: Final = 33  # the first step whose load a change changes
-IDLE: Final = 34  # whether a change may leave runs that nobody reads
-BEST: Final = 35  # length of the best sequence
-BEST_OVER: Final = 36
-BEST_COST: Final = 37
-LIMIT: Final = 38  # the load that is to be kept; the goal or more
-STEADY: Final = 39  # a price of excess that stays, or 0; no change may exceed the limit then
-OVER: Final = 40  # bytes beyond the limit, added up over the steps
-WORDS: Final = 41
-
 SCALE: Final = 1 << 32  # what the cost of all steps counts
 BEYOND_ALL: Final = 1 << 60  # the load of a sequence that no plan may have
 _SIZES: Final = 1 << 20  # what the largest value counts as a gain
@@ -68,11 +24,10 @@ LONGEST: Final = 500  # steps of a closure
 MOST_REFUSED: Final = 30  # gaps that may be of no use before a descent ends
 
 
-@dataclass(frozen=True)
+@dataclass
 class SequenceArrays:
     """The arrays of descents; ``reads_at`` says where the ``reads`` of each step begin."""
 
-    words: array[int]
     reads_at: array[int]
     reads: array[int]
     makes_at: array[int]
@@ -132,6 +87,46 @@ class SequenceArrays:
     window_load: array[int]
     window_alive: array[int]
     walked: array[int]
+    steps: int = 0
+    values: int = 0
+    goal: int = 0  # bytes that the load is to keep
+    effort: int = 0  # what is left of it
+    length: int = 0  # of the sequence
+    trial_length: int = 0  # length of the sequence that is tried
+    room: int = 0  # for steps
+    event_room: int = 0
+    excess: int = 0  # bytes beyond the goal, added up over the steps
+    trial_excess: int = 0
+    peak: int = 0
+    trial_peak: int = 0
+    flat: int = 0  # weight of a step beyond the goal, in 1024ths
+    steep: int = 0  # weight of how far it is beyond, in 1024ths
+    noise: int = 0  # of gains, in 1024ths
+    random: int = 0
+    stamp: int = 0
+    found: int = 0  # gaps to drop
+    refused: int = 0
+    spans: int = 0
+    alive: int = 0
+    groups: int = 0  # of values, of each of which one gap is dropped at a time
+    broken: int = 0  # whether a step of the trial ends what a later one needs
+    settled: int = 0  # steps of the trial behind which updates no longer wait
+    lo: int = 0  # where the window of a change begins
+    hi: int = 0
+    hot: int = 0  # heat to begin with, in parts of the cost of all steps as SCALE has them
+    heat: int = 0
+    price: int = 0
+    total_cost: int = 0
+    touched_count: int = 0
+    moved_count: int = 0
+    begin: int = 0  # the first step whose load a change changes
+    idle: int = 0  # whether a change may leave runs that nobody reads
+    best_length: int = 0  # length of the best sequence
+    best_over: int = 0
+    best_cost: int = 0
+    most: int = 0  # the load that is to be kept; the goal or more
+    steady: int = 0  # a price of excess that stays, or 0; no change may exceed the limit then
+    over: int = 0  # bytes beyond the limit, added up over the steps
 
     @classmethod
     def of(cls, net: Net) -> SequenceArrays:
@@ -166,19 +161,18 @@ class SequenceArrays:
         found["over_given"] = _joined(given)
         by_value = {"need", "event_at", "fill", "held", "seen", "touched", "moved", "moved_at"}
         by_step = {"count", "run_at", "mark", "dear", "due", "waiting", "when"}
-        lengths = {"words": WORDS, "event": event_room, "used": values}
-        for name in cls.__annotations__:
-            if name not in found:
+        lengths = {"event": event_room, "used": values}
+        for name, kind in cls.__annotations__.items():
+            if name not in found and kind != "int":
                 one = values if name in by_value else steps if name in by_step else room
                 found[name] = bytes(8 * (lengths.get(name, one) + 64))
         arrays = {
             name: array("q", items if isinstance(items, bytes) else [*items, 0])
             for name, items in found.items()
         }
-        words = arrays["words"]
-        words[STEPS], words[VALUES] = steps, values
-        words[ROOM], words[EVENT_ROOM] = room, event_room
-        return cls(**arrays)
+        made = cls(**arrays)  # type: ignore[arg-type]  # what has no default is an array
+        made.steps, made.values, made.room, made.event_room = steps, values, room, event_room
+        return made
 
 
 def _joined(lists: Iterable[Sequence[int]]) -> list[int]:
@@ -190,34 +184,32 @@ def lay_out(s: SequenceArrays) -> int:
     drop_idle(s)
     find_loads(s)
     adopt(s)
-    if s.words[EXCESS] > 0:
+    if s.excess > 0:
         return 0
     return 1
 
 
 def adopt(s: SequenceArrays) -> int:
     """Make the trial the sequence."""
-    words = s.words
-    for t in range(0, words[TRIAL]):
+    for t in range(0, s.trial_length):
         s.sequence[t] = s.trial[t]
         s.load[t] = s.trial_load[t]
-    words[LENGTH] = words[TRIAL]
-    words[EXCESS] = words[TRIAL_EXCESS]
-    words[PEAK] = words[TRIAL_PEAK]
+    s.length = s.trial_length
+    s.excess = s.trial_excess
+    s.peak = s.trial_peak
     return 0
 
 
 def drop_idle(s: SequenceArrays) -> int:
     """Remove runs that are never read from the trial; each step keeps one run."""
-    words = s.words
     trial = s.trial
     need = s.need
     count = s.count
-    for step in range(0, words[STEPS]):
+    for step in range(0, s.steps):
         count[step] = 0
-    for value in range(0, words[VALUES]):
+    for value in range(0, s.values):
         need[value] = s.kept[value]
-    length = words[TRIAL]
+    length = s.trial_length
     for t in range(0, length):
         count[trial[t]] = count[trial[t]] + 1
     to = length
@@ -237,29 +229,28 @@ def drop_idle(s: SequenceArrays) -> int:
             trial[to] = step
     for t in range(to, length):
         trial[t - to] = trial[t]
-    words[TRIAL] = length - to
-    words[EFFORT] = words[EFFORT] - length
+    s.trial_length = length - to
+    s.effort = s.effort - length
     return 0
 
 
 def find_loads(s: SequenceArrays) -> int:
     """Find the loads of the trial, its peak, and its excess; beyond all loads if one of its steps
     ends a value that a later one needs."""
-    words = s.words
     need = s.need
     size = s.size
-    goal = words[GOAL]
+    goal = s.goal
     alive = 0
-    for value in range(0, words[VALUES]):
+    for value in range(0, s.values):
         need[value] = s.kept[value]
         if s.kept[value] == 1:
             alive = alive + size[value]
-    words[ALIVE] = alive
-    words[BROKEN] = 0
-    s.across[words[TRIAL]] = alive
+    s.alive = alive
+    s.broken = 0
+    s.across[s.trial_length] = alive
     excess = 0
     peak = 0
-    length = words[TRIAL]
+    length = s.trial_length
     for k in range(0, length):
         t = length - 1 - k
         step = s.trial[t]
@@ -267,30 +258,29 @@ def find_loads(s: SequenceArrays) -> int:
         if s.over_at[step] < s.over_at[step + 1]:
             load = load - saved(s, step)
         load = load + there(s, step)
-        alive = words[ALIVE]
+        alive = s.alive
         s.trial_load[t] = load
         s.across[t] = alive
         if load > peak:
             peak = load
         if load > goal:
             excess = excess + load - goal
-    if words[BROKEN] > 0:
+    if s.broken > 0:
         excess = BEYOND_ALL
         peak = BEYOND_ALL
-    words[TRIAL_EXCESS] = excess
-    words[TRIAL_PEAK] = peak
-    words[EFFORT] = words[EFFORT] - 2 * length
+    s.trial_excess = excess
+    s.trial_peak = peak
+    s.effort = s.effort - 2 * length
     return 0
 
 
 def there(s: SequenceArrays, step: int) -> int:
     """Go back over a step; return its bytes beside those that are alive behind it."""
-    words = s.words
     need = s.need
-    alive = words[ALIVE]
+    alive = s.alive
     more = 0
     for i in range(s.ends_at[step], s.ends_at[step + 1]):
-        words[BROKEN] = words[BROKEN] + need[s.ends[i]]
+        s.broken = s.broken + need[s.ends[i]]
     for i in range(s.makes_at[step], s.makes_at[step + 1]):
         value = s.makes[i]
         if need[value] == 1:
@@ -304,7 +294,7 @@ def there(s: SequenceArrays, step: int) -> int:
             alive = alive + s.size[value]
             more = more + s.size[value]
             need[value] = 1
-    words[ALIVE] = alive
+    s.alive = alive
     return more
 
 
@@ -330,13 +320,12 @@ def saved(s: SequenceArrays, step: int) -> int:
 def find_events(s: SequenceArrays) -> int:
     """Find, by value, ``2 * t`` for each step that reads it and ``2 * t + 1`` for each that makes
     it, and the counts of steps."""
-    words = s.words
     at = s.event_at
     fill = s.fill
-    length = words[LENGTH]
-    for value in range(0, words[VALUES] + 1):
+    length = s.length
+    for value in range(0, s.values + 1):
         at[value] = 0
-    for step in range(0, words[STEPS]):
+    for step in range(0, s.steps):
         s.count[step] = 0
     for k in range(0, length):
         step = s.sequence[length - 1 - k]
@@ -345,7 +334,7 @@ def find_events(s: SequenceArrays) -> int:
             at[s.reads[i] + 1] = at[s.reads[i] + 1] + 1
         for i in range(s.makes_at[step], s.makes_at[step + 1]):
             at[s.makes[i] + 1] = at[s.makes[i] + 1] + 1
-    for value in range(0, words[VALUES]):
+    for value in range(0, s.values):
         at[value + 1] = at[value + 1] + at[value]
         fill[value] = at[value]
     for t in range(0, length):
@@ -358,7 +347,7 @@ def find_events(s: SequenceArrays) -> int:
             value = s.makes[i]
             s.event[fill[value]] = 2 * t + 1
             fill[value] = fill[value] + 1
-    words[EFFORT] = words[EFFORT] - 2 * length
+    s.effort = s.effort - 2 * length
     return 0
 
 
@@ -394,9 +383,8 @@ def find_closure(s: SequenceArrays, value: int, t: int, most: int) -> int:
     """Write the steps that recompute a value before step t, with the missing values they need;
     return how many, or -1 if one of them may not run again there, if they are too many, or if
     they cost more than ``most``."""
-    words = s.words
-    stamp = words[STAMP] + 1
-    words[STAMP] = stamp
+    stamp = s.stamp + 1
+    s.stamp = stamp
     step = s.producer[value]
     if s.count[step] >= s.limit[step]:
         return -1
@@ -418,7 +406,7 @@ def find_closure(s: SequenceArrays, value: int, t: int, most: int) -> int:
                     return -1
                 left = left - s.cost[maker]
                 if left < 0 or found + depth > LONGEST:
-                    words[EFFORT] = words[EFFORT] - 2 * (found + depth)
+                    s.effort = s.effort - 2 * (found + depth)
                     return -1
                 s.mark[maker] = stamp
                 depth = depth + 1
@@ -428,33 +416,31 @@ def find_closure(s: SequenceArrays, value: int, t: int, most: int) -> int:
             s.closure[found] = step
             found = found + 1
             depth = depth - 1
-    words[EFFORT] = words[EFFORT] - 4 * found
+    s.effort = s.effort - 4 * found
     return found
 
 
 def insert_closure(s: SequenceArrays, t: int, count: int) -> int:
     """Put the closure into the trial before step t; whether there is room."""
-    words = s.words
     trial = s.trial
-    length = words[TRIAL]
-    if length + count > words[ROOM]:
+    length = s.trial_length
+    if length + count > s.room:
         return 0
     for k in range(0, length - t):
         trial[length + count - 1 - k] = trial[length - 1 - k]
     for i in range(0, count):
         trial[t + i] = s.closure[i]
-    words[TRIAL] = length + count
+    s.trial_length = length + count
     return 1
 
 
 def has_room(s: SequenceArrays) -> int:
     """Return whether the arrays have room for the events of the trial."""
-    words = s.words
     events = 0
-    for t in range(0, words[TRIAL]):
+    for t in range(0, s.trial_length):
         step = s.trial[t]
         events = events + s.reads_at[step + 1] - s.reads_at[step]
         events = events + s.makes_at[step + 1] - s.makes_at[step]
-    if events > words[EVENT_ROOM]:
+    if events > s.event_room:
         return 0
     return 1

@@ -26,36 +26,7 @@ from __future__ import annotations
 from typing import Final
 
 from staticgrad.planning.sequences import (
-    ALIVE,
-    BEGIN,
-    BEST,
-    BEST_COST,
-    BEST_OVER,
     BEYOND_ALL,
-    BROKEN,
-    COST,
-    EFFORT,
-    EXCESS,
-    GOAL,
-    HEAT,
-    HI,
-    HOT,
-    IDLE,
-    LENGTH,
-    LIMIT,
-    LO,
-    MOVED,
-    OVER,
-    PRICE,
-    RANDOM,
-    ROOM,
-    SETTLED,
-    STAMP,
-    STEADY,
-    STEPS,
-    TOUCHED,
-    TRIAL,
-    VALUES,
     SequenceArrays,
     find_closure,
     find_events,
@@ -85,19 +56,17 @@ def proposed(s: SequenceArrays) -> int:
 
 def _drawn(s: SequenceArrays, count: int) -> int:
     """A random number below ``count``."""
-    words = s.words
-    words[RANDOM] = words[RANDOM] * 48271 % 2147483647
-    return words[RANDOM] * count // 2147483648
+    s.random = s.random * 48271 % 2147483647
+    return s.random * count // 2147483648
 
 
 def _place(s: SequenceArrays) -> int:
     """A step at random; half of the time one near the bytes beyond the goal, if any are found."""
-    words = s.words
-    length = words[LENGTH]
+    length = s.length
     t = _drawn(s, length)
-    if words[EXCESS] > 0 and _drawn(s, 2) == 0:
+    if s.excess > 0 and _drawn(s, 2) == 0:
         for _ in range(0, _LOOKS):
-            if s.load[t] > words[GOAL]:
+            if s.load[t] > s.goal:
                 break
             t = _drawn(s, length)
         t = t + _drawn(s, 17) - 8
@@ -110,7 +79,6 @@ def _place(s: SequenceArrays) -> int:
 
 def _dropped(s: SequenceArrays) -> int:
     """A value dropped across the gap before one of its readers."""
-    words = s.words
     t = _place(s)
     step = s.sequence[t]
     count = s.reads_at[step + 1] - s.reads_at[step]
@@ -124,21 +92,20 @@ def _dropped(s: SequenceArrays) -> int:
         return -1
     for i in range(0, count):
         s.window[i] = s.closure[i]
-    words[LO] = t
-    words[HI] = t
+    s.lo = t
+    s.hi = t
     return count
 
 
 def _without(s: SequenceArrays) -> int:
     """A repeated run taken out."""
-    words = s.words
-    if words[LENGTH] == words[STEPS]:
+    if s.length == s.steps:
         return -1
     for _ in range(0, _LOOKS):
-        t = _drawn(s, words[LENGTH])
+        t = _drawn(s, s.length)
         if s.count[s.sequence[t]] > 1:
-            words[LO] = t
-            words[HI] = t + 1
+            s.lo = t
+            s.hi = t + 1
             return 0
     return -1
 
@@ -146,8 +113,7 @@ def _without(s: SequenceArrays) -> int:
 def _moved(s: SequenceArrays) -> int:
     """A run, or a block of up to five, a little earlier or later, before its first reader, or
     behind what it waits for."""
-    words = s.words
-    length = words[LENGTH]
+    length = s.length
     lo = _place(s)
     block = 1
     if _drawn(s, 10) >= 7:
@@ -171,7 +137,6 @@ def _moved(s: SequenceArrays) -> int:
 
 def _written(s: SequenceArrays, lo: int, block: int, to: int) -> int:
     """The window of a block that goes to ``to``."""
-    words = s.words
     begin = lo
     end = to + block
     if to < lo:
@@ -188,15 +153,15 @@ def _written(s: SequenceArrays, lo: int, block: int, to: int) -> int:
         if from_ >= end:
             from_ = from_ - count
         s.window[i] = s.sequence[from_]
-    words[LO] = begin
-    words[HI] = end
+    s.lo = begin
+    s.hi = end
     return count
 
 
 def _first_reader(s: SequenceArrays, t: int) -> int:
     """Return the step that first reads a value that step t makes."""
     step = s.sequence[t]
-    found = s.words[LENGTH]
+    found = s.length
     for i in range(s.makes_at[step], s.makes_at[step + 1]):
         value = s.makes[i]
         k = first_event(s, value, 2 * t + 2)
@@ -222,19 +187,18 @@ def _behind_inputs(s: SequenceArrays, t: int) -> int:
 
 def _swapped(s: SequenceArrays) -> int:
     """Two runs in each other's place, next to each other or a little apart."""
-    words = s.words
     lo = _place(s)
     hi = lo + 1
     if _drawn(s, 10) >= 7:
         hi = lo + 2 + _drawn(s, 11)
-    if hi >= words[LENGTH]:
+    if hi >= s.length:
         return -1
     for t in range(lo, hi + 1):
         s.window[t - lo] = s.sequence[t]
     s.window[0] = s.sequence[hi]
     s.window[hi - lo] = s.sequence[lo]
-    words[LO] = lo
-    words[HI] = hi + 1
+    s.lo = lo
+    s.hi = hi + 1
     return hi + 1 - lo
 
 
@@ -251,95 +215,90 @@ _LOG: Final = 710  # of two, in 1024ths
 def walk(s: SequenceArrays) -> int:
     """Change the trial until the effort is spent; ``walked`` has the cheapest sequence met that
     keeps the limit, or else the one of the fewest bytes beyond; whether it keeps the limit."""
-    words = s.words
     lay_out(s)
     _survey(s)
-    words[PRICE] = 20_000
-    if words[STEADY] > 0:
-        words[PRICE] = words[STEADY]
+    s.price = 20_000
+    if s.steady > 0:
+        s.price = s.steady
     _set_over(s)
-    words[BEST_OVER] = words[OVER] + 1
-    words[BEST_COST] = words[COST] + 1
+    s.best_over = s.over + 1
+    s.best_cost = s.total_cost + 1
     _keep_best(s)
-    words[HEAT] = words[HOT]
-    whole = words[EFFORT]
+    s.heat = s.hot
+    whole = s.effort
     cooled = 0
     tries = 0
-    while words[EFFORT] > 0 and words[LENGTH] > 1:
+    while s.effort > 0 and s.length > 1:
         tries = tries + 1
-        words[EFFORT] = words[EFFORT] - 4
+        s.effort = s.effort - 4
         if tries % _ROUND == 0:
             _set_over(s)
             _set_price(s)
             _keep_best(s)
-            while cooled < 100 and (100 - cooled) * whole > 100 * words[EFFORT]:
-                words[HEAT] = 1 + words[HEAT] * _COOLER // 1000
+            while cooled < 100 and (100 - cooled) * whole > 100 * s.effort:
+                s.heat = 1 + s.heat * _COOLER // 1000
                 cooled = cooled + 1
         count = proposed(s)
         if count >= 0 and _weighed(s, count) == 1:
             _take(s, count)
     _set_over(s)
     _keep_best(s)
-    if words[BEST_OVER] > 0:
+    if s.best_over > 0:
         return 0
     return 1
 
 
 def _set_over(s: SequenceArrays) -> int:
     """Add up the bytes beyond the limit; where the price stays, beyond the goal."""
-    words = s.words
-    words[OVER] = words[EXCESS]
-    if words[LIMIT] > words[GOAL] and words[STEADY] == 0:
+    s.over = s.excess
+    if s.most > s.goal and s.steady == 0:
         over = 0
-        for t in range(0, words[LENGTH]):
-            over = over + _beyond(s.load[t], words[LIMIT])
-        words[OVER] = over
-        words[EFFORT] = words[EFFORT] - words[LENGTH] // 4
+        for t in range(0, s.length):
+            over = over + _beyond(s.load[t], s.most)
+        s.over = over
+        s.effort = s.effort - s.length // 4
     return 0
 
 
 def _set_price(s: SequenceArrays) -> int:
     """Raise the price of excess while bytes exceed the limit, lower it while they do not; a
     steady price stays."""
-    words = s.words
-    if words[STEADY] > 0:
+    if s.steady > 0:
         return 0
-    if words[OVER] > 0:
-        words[PRICE] = 1 + words[PRICE] * 108 // 100
-        if words[PRICE] > _DEAREST:
-            words[PRICE] = _DEAREST
+    if s.over > 0:
+        s.price = 1 + s.price * 108 // 100
+        if s.price > _DEAREST:
+            s.price = _DEAREST
     else:
-        words[PRICE] = words[PRICE] * 96 // 100
-        if words[PRICE] < _CHEAPEST:
-            words[PRICE] = _CHEAPEST
+        s.price = s.price * 96 // 100
+        if s.price < _CHEAPEST:
+            s.price = _CHEAPEST
     return 0
 
 
 def _keep_best(s: SequenceArrays) -> int:
     """Copy the sequence if it is better than the best."""
-    words = s.words
     if _is_better(s) == 1:
-        for t in range(0, words[LENGTH]):
+        for t in range(0, s.length):
             s.walked[t] = s.sequence[t]
-        words[BEST] = words[LENGTH]
-        words[BEST_OVER] = words[OVER]
-        words[BEST_COST] = words[COST]
-        words[EFFORT] = words[EFFORT] - words[LENGTH] // 2
+        s.best_length = s.length
+        s.best_over = s.over
+        s.best_cost = s.total_cost
+        s.effort = s.effort - s.length // 2
     return 0
 
 
 def _is_better(s: SequenceArrays) -> int:
     """Return whether the sequence has less excess than the best, or equal excess and a lower cost.
     In steady mode, return whether its cost plus the price of its excess is lower."""
-    words = s.words
-    if words[STEADY] > 0:
-        worse = words[COST] - words[BEST_COST]
-        if worse + _priced(s, words[OVER] - words[BEST_OVER]) < 0:
+    if s.steady > 0:
+        worse = s.total_cost - s.best_cost
+        if worse + _priced(s, s.over - s.best_over) < 0:
             return 1
         return 0
-    better = words[OVER] < words[BEST_OVER]
-    if words[OVER] == 0 and words[BEST_OVER] == 0:
-        better = words[COST] < words[BEST_COST]
+    better = s.over < s.best_over
+    if s.over == 0 and s.best_over == 0:
+        better = s.total_cost < s.best_cost
     if better:
         return 1
     return 0
@@ -347,23 +306,21 @@ def _is_better(s: SequenceArrays) -> int:
 
 def _survey(s: SequenceArrays) -> int:
     """Find events, the cost of all steps together, and where each step ran last."""
-    words = s.words
     find_events(s)
     total = 0
-    for t in range(0, words[LENGTH]):
+    for t in range(0, s.length):
         step = s.sequence[t]
         total = total + s.cost[step]
         s.when[step] = t
-    words[COST] = total
-    words[EFFORT] = words[EFFORT] - words[LENGTH]
+    s.total_cost = total
+    s.effort = s.effort - s.length
     return 0
 
 
 def _weighed(s: SequenceArrays, count: int) -> int:
     """Return whether the walk replaces the steps from LO to HI by those in ``window``."""
-    words = s.words
-    lo = words[LO]
-    hi = words[HI]
+    lo = s.lo
+    hi = s.hi
     if _is_allowed(s, count) == 0:
         return 0
     _touch_all(s, count)
@@ -371,16 +328,16 @@ def _weighed(s: SequenceArrays, count: int) -> int:
     excess = 0
     for t in range(lo, hi):
         dearer = dearer - s.cost[s.sequence[t]]
-        if s.load[t] > words[GOAL]:
-            excess = excess - s.load[t] + words[GOAL]
+        if s.load[t] > s.goal:
+            excess = excess - s.load[t] + s.goal
     for i in range(0, count):
         dearer = dearer + s.cost[s.window[i]]
     excess = excess + _window_excess(s, count)
-    if words[BROKEN] > 0 or _find_moved(s) == 0:
+    if s.broken > 0 or _find_moved(s) == 0:
         return 0
     excess = excess + _excess_before(s)
     worse = dearer + _priced(s, excess)
-    if words[BROKEN] == 0 and (worse <= 0 or worse <= words[HEAT] * _drawn_log(s) // 1024):
+    if s.broken == 0 and (worse <= 0 or worse <= s.heat * _drawn_log(s) // 1024):
         return 1
     _forget_before(s)
     return 0
@@ -388,15 +345,14 @@ def _weighed(s: SequenceArrays, count: int) -> int:
 
 def _priced(s: SequenceArrays, excess: int) -> int:
     """Return the price of an excess: a mean excess of the goal over all steps costs four prices."""
-    words = s.words
     sign = 1
     if excess < 0:
         sign = -1
         excess = 0 - excess
-    goal = words[GOAL]
+    goal = s.goal
     if goal > _WIDE:
         goal = _WIDE
-    whole = goal * words[STEPS] + 1
+    whole = goal * s.steps + 1
     share = 0
     if excess < _WIDE:
         share = excess * _MILLION // whole
@@ -406,15 +362,14 @@ def _priced(s: SequenceArrays, excess: int) -> int:
         share = share + 1
     if share > _MOST:
         share = _MOST
-    return sign * (share * words[PRICE] // 4)
+    return sign * (share * s.price // 4)
 
 
 def _drawn_log(s: SequenceArrays) -> int:
     """Minus the natural logarithm of a random number from 0 to 1, in 1024ths, by straight lines
     between powers of two."""
-    words = s.words
-    words[RANDOM] = words[RANDOM] * 48271 % 2147483647
-    left = words[RANDOM]
+    s.random = s.random * 48271 % 2147483647
+    left = s.random
     found = 0
     while left < _MOST:
         left = left * 2
@@ -424,14 +379,13 @@ def _drawn_log(s: SequenceArrays) -> int:
 
 def _is_allowed(s: SequenceArrays, count: int) -> int:
     """Return whether no step of the window reads a value that was overwritten before."""
-    words = s.words
     for i in range(0, count):
         step = s.window[i]
         for k in range(s.after_at[step], s.after_at[step + 1]):
             writer = s.after[k]
-            if s.when[writer] < words[LO]:
+            if s.when[writer] < s.lo:
                 return 0
-            if s.when[writer] < words[HI]:
+            if s.when[writer] < s.hi:
                 for j in range(0, i):
                     if s.window[j] == writer:
                         return 0
@@ -440,15 +394,14 @@ def _is_allowed(s: SequenceArrays, count: int) -> int:
 
 def _touch_all(s: SequenceArrays, count: int) -> int:
     """Say of each value that the old window or the new one touches whether it is needed behind."""
-    words = s.words
-    words[STAMP] = words[STAMP] + 1
-    words[TOUCHED] = 0
-    for t in range(words[LO], words[HI]):
+    s.stamp = s.stamp + 1
+    s.touched_count = 0
+    for t in range(s.lo, s.hi):
         _touch(s, s.sequence[t])
-    if words[HI] - words[LO] != count:
+    if s.hi - s.lo != count:
         for i in range(0, count):
             _touch(s, s.window[i])
-    words[EFFORT] = words[EFFORT] - 4 * words[TOUCHED]
+    s.effort = s.effort - 4 * s.touched_count
     return 0
 
 
@@ -463,22 +416,20 @@ def _touch(s: SequenceArrays, step: int) -> int:
 
 
 def _touch_value(s: SequenceArrays, value: int) -> int:
-    words = s.words
-    if s.seen[value] != words[STAMP]:
-        s.seen[value] = words[STAMP]
-        s.touched[words[TOUCHED]] = value
-        words[TOUCHED] = words[TOUCHED] + 1
-        s.need[value] = later(s, value, first_event(s, value, 2 * words[HI]))
+    if s.seen[value] != s.stamp:
+        s.seen[value] = s.stamp
+        s.touched[s.touched_count] = value
+        s.touched_count = s.touched_count + 1
+        s.need[value] = later(s, value, first_event(s, value, 2 * s.hi))
     return 0
 
 
 def _window_excess(s: SequenceArrays, count: int) -> int:
     """Go back over the new window; loads, bytes alive before each step, and its excess."""
-    words = s.words
-    words[BROKEN] = 0
-    words[IDLE] = 0
-    alive = s.across[words[HI]]
-    words[ALIVE] = alive
+    s.broken = 0
+    s.idle = 0
+    alive = s.across[s.hi]
+    s.alive = alive
     excess = 0
     for k in range(0, count):
         i = count - 1 - k
@@ -490,16 +441,16 @@ def _window_excess(s: SequenceArrays, count: int) -> int:
         for m in range(s.makes_at[step], s.makes_at[step + 1]):
             used = used + s.need[s.makes[m]]
         if used == 0 and s.count[step] > 1:
-            words[IDLE] = 1
+            s.idle = 1
         load = load + there(s, step)
-        alive = words[ALIVE]
+        alive = s.alive
         s.window_load[i] = load
         s.window_alive[i] = alive
-        if load > words[LIMIT] and words[STEADY] > 0:
-            words[BROKEN] = words[BROKEN] + 1
-        if load > words[GOAL]:
-            excess = excess + load - words[GOAL]
-    words[EFFORT] = words[EFFORT] - 3 * count
+        if load > s.most and s.steady > 0:
+            s.broken = s.broken + 1
+        if load > s.goal:
+            excess = excess + load - s.goal
+    s.effort = s.effort - 3 * count
     return excess
 
 
@@ -508,11 +459,10 @@ def _find_moved(s: SequenceArrays) -> int:
 
     ``more`` are the bytes that come at a step and stay, ``once`` those of a step alone.
     """
-    words = s.words
-    words[MOVED] = 0
-    for i in range(0, words[TOUCHED]):
+    s.moved_count = 0
+    for i in range(0, s.touched_count):
         value = s.touched[i]
-        k = first_event(s, value, 2 * words[LO])
+        k = first_event(s, value, 2 * s.lo)
         needs = s.need[value]
         if k == s.event_at[value]:
             if needs == 1:
@@ -522,10 +472,10 @@ def _find_moved(s: SequenceArrays) -> int:
             if needs == 1 and _is_ended(s, value, s.event[k - 1]) == 1:
                 return 0
             if needs == 0 and s.event[k - 1] % 2 == 1 and s.count[s.producer[value]] > 1:
-                words[IDLE] = 1
-            s.moved[words[MOVED]] = value
-            s.moved_at[words[MOVED]] = at
-            words[MOVED] = words[MOVED] + 1
+                s.idle = 1
+            s.moved[s.moved_count] = value
+            s.moved_at[s.moved_count] = at
+            s.moved_count = s.moved_count + 1
     return 1
 
 
@@ -533,7 +483,7 @@ def _is_ended(s: SequenceArrays, value: int, event: int) -> int:
     """Return whether a step between an event of a value and the window ends the value."""
     if s.ended[value] == 0:
         return 0
-    for t in range(event // 2 + event % 2, s.words[LO]):
+    for t in range(event // 2 + event % 2, s.lo):
         step = s.sequence[t]
         for i in range(s.ends_at[step], s.ends_at[step + 1]):
             if s.ends[i] == value:
@@ -543,11 +493,10 @@ def _is_ended(s: SequenceArrays, value: int, event: int) -> int:
 
 def _excess_before(s: SequenceArrays) -> int:
     """Return the change of the excess before the window; ``more`` and ``once`` are set."""
-    words = s.words
-    lo = words[LO]
-    goal = words[GOAL]
+    lo = s.lo
+    goal = s.goal
     begin = lo
-    for i in range(0, words[MOVED]):
+    for i in range(0, s.moved_count):
         value = s.moved[i]
         at = s.moved_at[i]
         size = s.size[value]
@@ -556,12 +505,12 @@ def _excess_before(s: SequenceArrays) -> int:
         s.more[at + 1] = s.more[at + 1] + size
         if at < begin:
             begin = at
-    for i in range(0, words[MOVED]):
+    for i in range(0, s.moved_count):
         at = s.moved_at[i]
         step = s.sequence[at]
         if s.over_at[step] < s.over_at[step + 1]:
             s.once[at] = _saved_before(s, i)
-    words[BEGIN] = begin
+    s.begin = begin
     excess = 0
     running = 0
     for t in range(begin, lo):
@@ -572,16 +521,15 @@ def _excess_before(s: SequenceArrays) -> int:
             excess = excess - old + goal
         if new > goal:
             excess = excess + new - goal
-        if new > words[LIMIT] and new > old and words[STEADY] > 0:
-            words[BROKEN] = words[BROKEN] + 1
-    words[EFFORT] = words[EFFORT] - lo + begin - 4 * words[MOVED]
+        if new > s.most and new > old and s.steady > 0:
+            s.broken = s.broken + 1
+    s.effort = s.effort - lo + begin - 4 * s.moved_count
     return excess
 
 
 def _saved_before(s: SequenceArrays, i: int) -> int:
     """Return how much the load of a step before the window rises because a value that it overwrites
     no longer dies there (negative if it now does)."""
-    words = s.words
     at = s.moved_at[i]
     step = s.sequence[at]
     for j in range(s.over_at[step], s.over_at[step + 1]):
@@ -589,9 +537,9 @@ def _saved_before(s: SequenceArrays, i: int) -> int:
         s.held[taken] = s.need[taken]
         s.need[taken] = later(s, taken, first_event(s, taken, 2 * at + 2))
     before = saved(s, step)
-    for j in range(0, words[MOVED]):
+    for j in range(0, s.moved_count):
         if s.moved_at[j] == at:
-            s.need[s.moved[j]] = 1 - later(s, s.moved[j], first_event(s, s.moved[j], 2 * words[LO]))
+            s.need[s.moved[j]] = 1 - later(s, s.moved[j], first_event(s, s.moved[j], 2 * s.lo))
     after = saved(s, step)
     for j in range(s.over_at[step], s.over_at[step + 1]):
         s.need[s.over_taken[j]] = s.held[s.over_taken[j]]
@@ -600,8 +548,7 @@ def _saved_before(s: SequenceArrays, i: int) -> int:
 
 def _forget_before(s: SequenceArrays) -> int:
     """Clear the effects before its window of a change that is not taken."""
-    words = s.words
-    for i in range(0, words[MOVED]):
+    for i in range(0, s.moved_count):
         s.more[s.moved_at[i] + 1] = 0
         s.once[s.moved_at[i]] = 0
     return 0
@@ -609,21 +556,20 @@ def _forget_before(s: SequenceArrays) -> int:
 
 def _take(s: SequenceArrays, count: int) -> int:
     """Make the change that was weighed."""
-    words = s.words
-    if words[HI] - words[LO] == count and words[IDLE] == 0:
+    if s.hi - s.lo == count and s.idle == 0:
         return _take_in_place(s)
     _forget_before(s)
-    lo = words[LO]
-    length = words[LENGTH]
-    if lo + count + length - words[HI] > words[ROOM]:
+    lo = s.lo
+    length = s.length
+    if lo + count + length - s.hi > s.room:
         return 0
     for t in range(0, lo):
         s.trial[t] = s.sequence[t]
     for i in range(0, count):
         s.trial[lo + i] = s.window[i]
-    for t in range(words[HI], length):
-        s.trial[lo + count + t - words[HI]] = s.sequence[t]
-    words[TRIAL] = lo + count + length - words[HI]
+    for t in range(s.hi, length):
+        s.trial[lo + count + t - s.hi] = s.sequence[t]
+    s.trial_length = lo + count + length - s.hi
     if has_room(s) == 1:
         lay_out(s)
         _survey(s)
@@ -632,16 +578,15 @@ def _take(s: SequenceArrays, count: int) -> int:
 
 def _take_in_place(s: SequenceArrays) -> int:
     """Make a change that keeps all runs, with the loads that were found when it was weighed."""
-    words = s.words
-    lo = words[LO]
-    hi = words[HI]
-    goal = words[GOAL]
-    for i in range(0, words[TOUCHED]):
+    lo = s.lo
+    hi = s.hi
+    goal = s.goal
+    for i in range(0, s.touched_count):
         value = s.touched[i]
         s.fill[value] = first_event(s, value, 2 * lo)
-    excess = words[EXCESS]
+    excess = s.excess
     running = 0
-    for t in range(words[BEGIN], lo):
+    for t in range(s.begin, lo):
         running = running + s.more[t]
         old = s.load[t]
         new = old + running + s.once[t]
@@ -662,8 +607,8 @@ def _take_in_place(s: SequenceArrays) -> int:
         for i in range(s.makes_at[step], s.makes_at[step + 1]):
             s.event[s.fill[s.makes[i]]] = 2 * t + 1
             s.fill[s.makes[i]] = s.fill[s.makes[i]] + 1
-    words[EXCESS] = excess
-    words[EFFORT] = words[EFFORT] - lo + words[BEGIN] - 8 * (hi - lo)
+    s.excess = excess
+    s.effort = s.effort - lo + s.begin - 8 * (hi - lo)
     return 0
 
 
@@ -676,26 +621,25 @@ def _beyond(load: int, goal: int) -> int:
 def settle(s: SequenceArrays) -> int:
     """Move each step that overwrites a value, and the readers of its results, behind the last
     reader of that value; return whether such an order exists."""
-    words = s.words
-    words[EFFORT] = words[EFFORT] - words[TRIAL]
+    s.effort = s.effort - s.trial_length
     if _find_due(s) == 0:
         return 1
     trial = s.trial
-    for value in range(0, words[VALUES]):
+    for value in range(0, s.values):
         s.held[value] = 0
-    words[SETTLED] = 0
+    s.settled = 0
     waiting = 0
-    for t in range(0, words[TRIAL]):
+    for t in range(0, s.trial_length):
         step = trial[t]
         if _must_wait(s, step, t) == 1:
-            if waiting >= words[STEPS]:
+            if waiting >= s.steps:
                 return 0
             s.waiting[waiting] = step
             waiting = waiting + 1
             _hold(s, step, 1)
         else:
-            trial[words[SETTLED]] = step
-            words[SETTLED] = words[SETTLED] + 1
+            trial[s.settled] = step
+            s.settled = s.settled + 1
             if waiting > 0:
                 waiting = _let_go(s, waiting, t)
     if waiting > 0:
@@ -706,12 +650,11 @@ def settle(s: SequenceArrays) -> int:
 def _find_due(s: SequenceArrays) -> int:
     """Set ``due`` of each step to the last reader of the values that it overwrites; return whether
     a step runs before its due position."""
-    words = s.words
-    for step in range(0, words[STEPS]):
+    for step in range(0, s.steps):
         s.due[step] = -1
     early = 0
-    for k in range(0, words[TRIAL]):
-        t = words[TRIAL] - 1 - k
+    for k in range(0, s.trial_length):
+        t = s.trial_length - 1 - k
         step = s.trial[t]
         if s.due[step] > t:
             early = 1
@@ -740,7 +683,6 @@ def _hold(s: SequenceArrays, step: int, more: int) -> int:
 
 def _let_go(s: SequenceArrays, waiting: int, t: int) -> int:
     """Write the deferred steps that may run behind step t; return how many are left."""
-    words = s.words
     left = 0
     for k in range(0, waiting):
         _hold(s, s.waiting[k], -1)
@@ -751,7 +693,7 @@ def _let_go(s: SequenceArrays, waiting: int, t: int) -> int:
             left = left + 1
             _hold(s, step, 1)
         else:
-            s.trial[words[SETTLED]] = step
-            words[SETTLED] = words[SETTLED] + 1
-    words[EFFORT] = words[EFFORT] - waiting
+            s.trial[s.settled] = step
+            s.settled = s.settled + 1
+    s.effort = s.effort - waiting
     return left

@@ -35,27 +35,26 @@ def test_a_walk_knows_the_loads_and_the_lives_of_its_sequence(seed, heat, share,
         assert descents.peak == Runs(net, found).peak
 
     arrays = sequences.SequenceArrays.of(net)
-    words = arrays.words
-    words[sequences.TRIAL] = len(order)
+    arrays.trial_length = len(order)
     arrays.trial[: len(order)] = arrays.dear[: len(order)]
-    words[sequences.GOAL] = goal
-    words[sequences.HOT] = int(heat * sequences.SCALE)
-    words[sequences.RANDOM] = seed + 1
-    words[sequences.EFFORT] = 8_000
-    words[sequences.STEADY] = price
+    arrays.goal = goal
+    arrays.hot = int(heat * sequences.SCALE)
+    arrays.random = seed + 1
+    arrays.effort = 8_000
+    arrays.steady = price
     if price:
-        words[sequences.LIMIT] = Runs(net, order).peak
+        arrays.most = Runs(net, order).peak
     walk(arrays)
-    length = words[sequences.LENGTH]
+    length = arrays.length
     last = arrays.sequence[:length].tolist()
     assert is_valid(net, last)
     runs = Runs(net, last)
     assert runs.sequence == last
     assert arrays.load[:length].tolist() == runs.loads
     assert arrays.across[: length + 1].tolist() == runs.across
-    assert not price or runs.peak <= words[sequences.LIMIT]
+    assert not price or runs.peak <= arrays.most
     beyond = sum(max(0, load - goal) for load in runs.loads)
-    assert words[sequences.EXCESS] == beyond
+    assert arrays.excess == beyond
     for value, events in enumerate(runs.events):
         begin, end = arrays.event_at[value], arrays.event_at[value + 1]
         assert arrays.event[begin:end].tolist() == events
