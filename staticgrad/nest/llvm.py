@@ -7,6 +7,7 @@ The operations, the joins of variables and the text around a function are those 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -31,19 +32,23 @@ def remember(nest: Nest, source: str) -> None:
 
 def _written(reader: SyntaxReader, words: Any) -> None:
     (nest,) = words
-    writer = _Writer(reader)
-    for name in nest.parameters:
-        writer.values[name] = reader.name(name.text)
+    writer = _Writer(reader, nest.parameters)
+    writer.read_parameters()
     writer.block(nest.body)
 
 
 class _Writer:
     """Executes the statements of a nest on a reader of sources."""
 
-    def __init__(self, reader: SyntaxReader) -> None:
+    def __init__(self, reader: SyntaxReader, parameters: Sequence[Name]) -> None:
         self.reader, self.out = reader, reader.out
+        self.parameters = parameters
         self.values: dict[Name, Bound] = {}
         self.functions: dict[str, Bound] = {}
+
+    def read_parameters(self) -> None:
+        """Take what the parameters hold now: a text may assign the iterations of a call."""
+        self.values.update((name, self.reader.name(name.text)) for name in self.parameters)
 
     def block(self, block: Block) -> None:
         reader, values = self.reader, self.values
@@ -65,6 +70,7 @@ class _Writer:
                 for name, held in s.bound:
                     reader.bind(name, self.arg(held))
                 reader.read(s.lines)
+                self.read_parameters()
             else:
                 branch = partial(self.block, s.body)
                 if isinstance(s, When):
