@@ -380,6 +380,10 @@ class Lowering:
         found = ex.literal(self.place[name], I64) if known else ex.index(name)
         return self.panels_before[name] + found if name in self.panels_before else found
 
+    def position_terms(self, loop: str, step: int) -> tuple[tuple[str, Extent], ...]:
+        """Return the terms of a position that moves along a loop by a step."""
+        return ((loop, step),)
+
     # -- gathers ----------------------------------------------------------------------------------
 
     def checked(self, node: Node, index: Expr, extent: Size, position: Expr) -> Expr:

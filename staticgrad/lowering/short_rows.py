@@ -30,7 +30,7 @@ from staticgrad.fusion.walks import (
     walk_of,
 )
 from staticgrad.ir import expr as ex
-from staticgrad.ir.expr import Access, Expr, Position, postorder
+from staticgrad.ir.expr import Access, Expr, Position
 from staticgrad.ir.forms import COMBINERS, INDEXED, Assemble, ScatterAlong
 from staticgrad.ir.graph import Node
 from staticgrad.ir.kernels.stages import (
@@ -39,6 +39,7 @@ from staticgrad.ir.kernels.stages import (
     Extent,
     Keep,
     Map,
+    Mode,
     Scalar,
     Statement,
     Store,
@@ -48,6 +49,7 @@ from staticgrad.lowering.operands import VECTOR, LoweredStep, Lowering, loops_ov
 from staticgrad.lowering.rows import checked_place, one_hot
 from staticgrad.lowering.windows.parts import windowed
 from staticgrad.types.arrays import Shape, c_strides, hint_value
+from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64, DType
 
 #: Elements of an axis from which on vectors along it are mostly full.
@@ -262,7 +264,6 @@ class PieceLowering(Lowering):
 
     def lowered(self) -> LoweredStep:
         group, rank = self.group, len(self.group.domain)
-        self._known: dict[Expr, Expr] = {}
         stored = [key for key in group.stored if key not in group.reductions]
         stores = self.whole_walks(stored)
         results = {key: self._result(key) for key in group.reductions}
@@ -278,11 +279,10 @@ class PieceLowering(Lowering):
         body: list[Statement] = []
         for key, walk in stores:
             access = self.access(walk, self.groups.value_type(key).dtype, "out")
-            body.append(Store(self._moved(access), self._in_piece(self.memo[key])))
+            body.append(Store(access, self.memo[key]))
         names = {key: f"r{n}" for n, key in enumerate(group.reductions)}
         for key, each in group.reductions.items():
-            value = self._in_piece(self.widened(each.source))
-            body.append(Accumulate(names[key], each.kind, value))
+            body.append(Accumulate(names[key], each.kind, self.widened(each.source)))
         finals = [self._final(key, walk, names[key]) for key, walk in results.items()]
         left, length = f"r{len(names)}", self.extent(group.domain[-1])
         rest = ex.size(str(length)) - ex.index(self.piece) * group.pieces
@@ -304,39 +304,24 @@ class PieceLowering(Lowering):
         access = Access(access.operand, (*access.strides, (self.piece, 1)))
         return Store(access, ex.ref(name, dtype))
 
-    # -- from places in a row to places in its pieces ----------------------------------------------
+    # -- places in a row, by those in its pieces ---------------------------------------------------
 
-    def _in_piece(self, root: Expr) -> Expr:
-        for expr in postorder([root]):
-            if expr in self._known:
-                continue
-            args, attribute = tuple([self._known[arg] for arg in expr.args]), expr.attribute
-            made = expr
-            if expr.op == "index" and attribute == VECTOR:
-                made = ex.index(self.piece) * self.group.pieces + expr
-            elif isinstance(attribute, Access):
-                made = Expr(expr.op, expr.dtype, args, self._moved(attribute))
-            elif args != expr.args:
-                made = Expr(expr.op, expr.dtype, args, attribute)
-            self._known[expr] = made
-        return self._known[root]
+    def index(self, name: str) -> Expr:
+        found = super().index(name)
+        return ex.index(self.piece) * self.group.pieces + found if name == VECTOR else found
 
-    def _moved(self, access: Access) -> Access:
-        positions = [replace(each, terms=self._terms(each.terms)) for each in access.positions]
-        strides = tuple([move for move in access.strides if move[0] != VECTOR])
+    def access(
+        self, walk: Walk, dtype: DType, mode: Mode = "in", gather: Sequence[Size] = ()
+    ) -> Access:
+        access = super().access(walk, dtype, mode, gather)
         step = dict(access.strides).get(VECTOR, 0)
-        if step != 0:
-            length = self.extent(self.group.domain[-1])
-            place = Position(self._terms(((VECTOR, 1),)), 0, step, length, within=True)
-            positions.append(place)
-        return replace(access, strides=strides, positions=tuple(positions))
+        if step == 0:
+            return access
+        strides = tuple([move for move in access.strides if move[0] != VECTOR])
+        length = self.extent(self.group.domain[-1])
+        place = Position(self.position_terms(VECTOR, 1), 0, step, length, within=True)
+        return replace(access, strides=strides, positions=(*access.positions, place))
 
-    def _terms(self, terms: tuple[tuple[str, Extent], ...]) -> tuple[tuple[str, Extent], ...]:
-        found: list[tuple[str, Extent]] = []
-        for axis, step in terms:
-            if axis == VECTOR:
-                size = step if isinstance(step, int) else self.arguments[step]
-                far = size * self.group.pieces
-                found.append((self.piece, far if isinstance(far, int) else self.argument(far)))
-            found.append((axis, step))
-        return tuple(found)
+    def position_terms(self, loop: str, step: int) -> tuple[tuple[str, Extent], ...]:
+        far = [(self.piece, step * self.group.pieces)] if loop == VECTOR else []
+        return (*far, (loop, step))

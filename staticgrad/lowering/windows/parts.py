@@ -87,7 +87,7 @@ def _position(low: Lowering, node: Node, place: AxisShift) -> Position:
     if _is_inside(low, node, place) and isinstance(place.stride, int):
         assert isinstance(index, int)
         return Position((), index * place.stride)
-    terms = () if loop is None or index is not None else ((loop, place.step),)
+    terms = () if loop is None or index is not None else low.position_terms(loop, place.step)
     start = low.argument(place.start if index is None else index)
     stride = low.stride(loop if loop is not None and place.step == 1 else "", place.stride)
     return Position(terms, start, stride, low.extent(place.extent))
