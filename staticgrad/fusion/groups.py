@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set as AbstractSet
 from dataclasses import field
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from staticgrad.analysis.layout import Strided
 from staticgrad.analysis.liveness import ValueKey
 from staticgrad.ir.forms import Pointwise
 from staticgrad.ir.graph import Constant, Graph, Node, Symbolic
-from staticgrad.records import NamedTuple, dataclass
+from staticgrad.records import NamedTuple, dataclass, replace
 from staticgrad.source import Location
 from staticgrad.types.arrays import Shape, TensorType, hint_bytes
 from staticgrad.types.dim import Size
@@ -423,6 +423,12 @@ class Groups(GroupValues):
                 waiting += [Read(read.reader, sources[arg.key], False) for arg in args]
             else:
                 yield read
+
+
+def results_apart(group: Group, **changes: Any) -> Group:
+    """Return the reductions of a group as a group of their own, of what lies in memory."""
+    stored = tuple([key for key in group.stored if key in group.reductions])
+    return replace(group, **{"nodes": (), "stored": stored, "instructions": 1, **changes})
 
 
 def meets_elements(source: Source, domain: Shape) -> bool:

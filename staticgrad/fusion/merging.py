@@ -40,6 +40,7 @@ from staticgrad.fusion.groups import (
     Parts,
     Pieces,
     Source,
+    results_apart,
 )
 from staticgrad.fusion.regrouping import Regrouping
 from staticgrad.fusion.rows import joined
@@ -90,15 +91,8 @@ def in_pieces(groups: Groups) -> Groups:
         by_number[group.number] = replace(
             group, reductions=pieces, stored=(*stored, *pieces), pieces=PIECE, parts=parts
         )
-        by_number[number] = replace(
-            group,
-            number=number,
-            domain=shape,
-            nodes=(),
-            reductions=combined,
-            stored=tuple([key for key in group.stored if key in combined]),
-            instructions=1,
-            parts=parts,
+        by_number[number] = results_apart(
+            group, number=number, domain=shape, reductions=combined, parts=parts
         )
     return replace(groups, by_number=by_number, owners=owners, types=types)
 
@@ -186,13 +180,7 @@ class _Splitting(Regrouping):
             self._groups[group.number] = replace(
                 group, row=0, reductions={}, stored=tuple(dict.fromkeys([*stored, *own]))
             )
-            self._groups[number] = replace(
-                group,
-                number=number,
-                nodes=(),
-                stored=tuple([key for key in group.stored if key in group.reductions]),
-                instructions=1,
-            )
+            self._groups[number] = results_apart(group, number=number)
             self._owners |= dict.fromkeys(group.reductions, number)
         whole = replace(self._before, by_number=self._groups, owners=self._owners)
         self._reads |= {each.number: whole.reads(each) for each in whole.all}
@@ -251,14 +239,7 @@ class _Merging(Regrouping):
             able = [each for each in near if self._may_take(each, later)]
             if able:
                 earlier = max(able, key=lambda each: self._order.place(each.number))
-                inside = (earlier.number, number)
-                stored = dict.fromkeys([*earlier.stored, *later.stored])
-                needed = tuple([key for key in stored if self._is_needed(key, inside)])
-                level = later.level
-                both = self._in_one(earlier, [earlier, later], level=level, stored=needed)
-                self._order.merge(*inside)
-                self._groups[earlier.number] = both
-                self._put(number, earlier.number)
+                self._merge(earlier.number, number, level=later.level)
         return self._result(by_number=self._with_levels()) if self._into else self._before
 
     def _may_take(self, earlier: Group, later: Group) -> bool:

@@ -39,13 +39,13 @@ def neighbours(groups: Groups, updates: Mapping[int, str] | None = None) -> list
 
     ``updates``: of the groups that copy a new value to its parameter, the parameter's name.
     """
-    return [*_Neighbours(groups, updates or {}).pairs()]
+    return [*Legality(groups, updates or {}).pairs()]
 
 
 _LOOKUPS: Final = (Gather, GatherAlong, SearchForm)
 
 
-class _Neighbours(Regrouping):
+class Legality(Regrouping):
     """The groups before any was cut, and why one that reads another is not a part of it."""
 
     def __init__(self, groups: Groups, updates: Mapping[int, str]) -> None:
@@ -76,7 +76,8 @@ class _Neighbours(Regrouping):
                         between.setdefault(pair, []).append(read)
         for (reader, computer), (key, node) in sorted(edges.items(), key=itemgetter(0)):
             one, other = self._whole(computer), self._whole(reader)
-            reason = self._reason(one, other, between[one, other])
+            reason = self.may_join(one, other, between[one, other])
+            assert reason, f"nothing keeps {one.members} and {other.members} apart"
             yield KernelPair(computer, reader, key.node, node, reason)
 
     def _whole(self, number: int) -> Group:
@@ -96,7 +97,8 @@ class _Neighbours(Regrouping):
             (node,) = group.nodes
             yield Home(node), Read(node, groups.sources[node, 0], False)
 
-    def _reason(self, one: Group, other: Group, reads: Sequence[Read]) -> reasons.Reason:
+    def may_join(self, one: Group, other: Group, reads: Sequence[Read]) -> reasons.Reason | None:
+        """Why a group is no part of another one that has these reads of it; None if it may be."""
         if not self._before.fused:
             return reasons.FusionOff()
         if one is other:
@@ -112,7 +114,7 @@ class _Neighbours(Regrouping):
         for each in (one, other):
             if each.kind in ("copy", "sort", "scan", "scatter", "block", "call", "body"):
                 return reasons.KernelOfItsOwn(each.kind)
-        reason = (
+        return (
             self._of_rows(one, other, reads)
             or elements_apart(one, other, reads)
             or self._of_columns(one, other)
@@ -122,8 +124,6 @@ class _Neighbours(Regrouping):
             or self._other_readers(one, other)
             or self._between(one, other, 0)
         )
-        assert reason, f"nothing keeps {one.members} and {other.members} apart"
-        return reason
 
     def _of_rows(self, one: Group, other: Group, reads: Sequence[Read]) -> reasons.Reason | None:
         """Two that lie in the same rows, but for their cost or for what stands between them."""

@@ -215,6 +215,15 @@ class Regrouping:
         }
         return replace(base, **{**whole, **changes})
 
+    def _merge(self, one: int, other: int, **changes: Any) -> None:
+        """Make two groups that may be merged one, which stores what others need of both."""
+        parts = [self._groups[one], self._groups[other]]
+        stored = dict.fromkeys([key for each in parts for key in each.stored])
+        needed = tuple([key for key in stored if self._is_needed(key, (one, other))])
+        self._order.merge(one, other)
+        self._groups[one] = self._in_one(parts[0], parts, **{"stored": needed, **changes})
+        self._put(other, one)
+
     def _put(self, number: int, into: int) -> None:
         self._into[number] = into
         del self._groups[number]

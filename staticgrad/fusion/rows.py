@@ -29,6 +29,7 @@ from staticgrad.fusion.groups import (
     Source,
     Walk,
     meets_elements,
+    results_apart,
 )
 from staticgrad.fusion.regrouping import Regrouping
 from staticgrad.fusion.walks import (
@@ -195,15 +196,12 @@ class _Joining(Regrouping):
         shape = (*kept[:split], (rows + (length - 1)) // length, *kept[split:])
         self._types[partial] = TensorType(kind.dtype.compute, shape)
         source = Source(partial, self._types[partial], Strided.contiguous(shape))
-        combined = replace(
+        combined = results_apart(
             group,
             domain=shape,
-            nodes=(),
             summed=(split,),
             reductions={key: GroupReduction(source, reduction.kind)},
-            stored=tuple([each for each in group.stored if each == key]),
             indexed=False,
-            instructions=1,
         )
         part = replace(
             group,

@@ -129,10 +129,7 @@ class _Siblings(Regrouping):
             one, other, first, second = other, one, second, first
         if not self._order.may_merge(one, other):
             return
-        self._order.merge(one, other)
-        phase = min(first.phase, second.phase)
-        self._groups[one] = self._in_one(first, [first, second], phase=phase)
-        self._put(other, one)
+        self._merge(one, other, phase=min(first.phase, second.phase))
 
     def _may_be_one(self, first: Group, second: Group) -> bool:
         if first.reductions:

@@ -20,7 +20,7 @@ constant, from its elements.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from typing import Any, Final
 
@@ -32,7 +32,6 @@ from staticgrad.fusion.groups import (
     Groups,
     GroupValues,
     Home,
-    Key,
     Read,
     Source,
     Walk,
@@ -231,7 +230,8 @@ class _Pools(Regrouping):
         pools: dict[int, list[Group]] = {}
         for group in self._before.all:
             node = _pool(group)
-            image = None if node is None else self._before.home(_read(self._before, node).base)
+            source = None if node is None else self._before.source(node.args[0])
+            image = None if source is None else self._before.home(source.base)
             if image is not None:
                 pools.setdefault(image.number, []).append(group)
         for number, several in pools.items():
@@ -243,7 +243,8 @@ class _Pools(Regrouping):
         if not _is_image(image, axes) or not self._agree(image, several):
             return
         inside = {*image.nodes, *(node for each in several for node in each.nodes)}
-        stored = [key for key in image.stored if not self._is_spared(key, inside)]
+        numbers = {image.number, *(each.number for each in several)}
+        stored = [key for key in image.stored if self._is_needed(key, numbers)]
         whole = all(a.taps == a.step and a.windows * a.step == a.image for a in axes)
         shown = stored or any(Home(node) in self._before.roots for node in image.nodes)
         if len(stored) == len(image.stored) or (shown and not whole):
@@ -287,16 +288,6 @@ class _Pools(Regrouping):
         if home in several:
             return read.elementwise and meets_elements(source, several[0].domain)
         return home is None or home.level < image.level
-
-    def _is_spared(self, key: Key, inside: Collection[Node]) -> bool:
-        """Return whether only these nodes read a value that a group stores."""
-        groups = self._before
-        alone = isinstance(key, Home) and key not in groups.roots and key not in groups.kept
-        return alone and all(user in inside for user in groups.users[key.node, 0])
-
-
-def _read(groups: Groups, node: Node) -> Source:
-    return groups.source(node.args[0])
 
 
 def _axes(group: Group) -> tuple[WindowAxis, ...]:
