@@ -1,6 +1,6 @@
 """Functions in PyTorch and JAX beside the same program run by itself: value and gradients.
 
-    python -m benchmarks bridges [--seconds 1] > benchmarks/results/bridges.md
+    python -m benchmarks bridges [--seconds 1] [--threads 1] > benchmarks/results/bridges.md
 
 Two functions of x [n, k] and two weights [k, k] in float32: a loss, whose value and gradients are
 one program, and a layer, whose forward and backward are two. Times are the least of many calls,
@@ -12,15 +12,16 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, Final
 
-import jax
 import numpy as np
 import torch
 
 import staticgrad as sg
 from benchmarks.machine import describe
 
+jax: Any = import_module("jax")
 #: Rows and columns of x.
 SIZES: Final = ((4, 8), (64, 256), (512, 1024))
 ROUNDS: Final = 20
@@ -99,7 +100,7 @@ def checked(measured: dict[str, Callable[[], Any]]) -> None:
     expected = sg.tree.leaves(measured["PyTorch"]())
     for name in COLUMNS[1:]:
         for one, other in zip(sg.tree.leaves(measured[name]()), expected, strict=True):
-            own = one.detach() if name == "sg.torch" else one
+            own = one.detach() if hasattr(one, "detach") else one
             np.testing.assert_allclose(own, other.detach(), rtol=2e-4, atol=2e-4, err_msg=name)
 
 
@@ -110,29 +111,36 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("--seconds", type=float, default=1.0, help="measuring time of each cell")
-    seconds = parser.parse_args().seconds
-    machine, threads = describe(), torch.get_num_threads()
+    parser.add_argument(
+        "--threads", type=int, default=1, help="of ours and of PyTorch; JAX has its own"
+    )
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    machine = describe()
     print(
         "# Functions in PyTorch and JAX\n\n"
         "`python -m benchmarks bridges`: a function's value and its gradients by two weights, µs a"
-        f" call, the least of many.\n{machine.processor}, {machine.cores} cores, {threads} threads"
-        f" each, Python {machine.python}, PyTorch {torch.__version__}, JAX {jax.__version__}.\n\n"
+        f" call, the least of many.\n{machine.processor}, {machine.cores} cores, threads:"
+        f" {options.threads} (JAX has its own), Python {machine.python},"
+        f" PyTorch {torch.__version__}, JAX {jax.__version__}.\n\n"
         "`f.run` and `sg.function` are the program by itself; `sg.torch` and `sg.jax` the bridges;"
         " `PyTorch` and `JAX` the\nsame function written there (JAX under `jit` in both columns)."
         " Results are checked first.\n"
     )
     print("| function | n, k | " + " | ".join(f"`{name}`" for name in COLUMNS) + " |")
     print("|---|---|" + "--:|" * len(COLUMNS))
-    for make in (loss, layer):
-        for n, k in SIZES:
-            random = np.random.default_rng(0)
-            shapes = ((n, k), (k, k), (k, k))
-            arrays = [
-                random.normal(size=shape).astype("float32") / np.float32(k**0.5) for shape in shapes
-            ]
-            measured = calls(make, arrays)
-            checked(measured)
-            found = least_times(measured, seconds)
-            cells = " | ".join(f"{found[name] * 1e6:,.1f}" for name in COLUMNS)
-            print(f"| {make.__name__} | {n}, {k} | {cells} |", flush=True)
+    with sg.options(threads=options.threads):
+        for make in (loss, layer):
+            for n, k in SIZES:
+                random = np.random.default_rng(0)
+                shapes = ((n, k), (k, k), (k, k))
+                arrays = [
+                    random.normal(size=shape).astype("float32") / np.float32(k**0.5)
+                    for shape in shapes
+                ]
+                measured = calls(make, arrays)
+                checked(measured)
+                found = least_times(measured, options.seconds)
+                cells = " | ".join(f"{found[name] * 1e6:,.1f}" for name in COLUMNS)
+                print(f"| {make.__name__} | {n}, {k} | {cells} |", flush=True)
     return 0

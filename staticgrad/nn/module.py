@@ -481,11 +481,11 @@ class Module:
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """The same, with paths."""
-        return ((path, p) for path, p, is_state in _stored(self) if not is_state)
+        return ((path, p) for path, p, is_state in stored(self) if not is_state)
 
     def state_dict(self) -> dict[str, Array]:
         """Copies of all that it keeps, by path: parameters, running statistics, generators."""
-        return {path: np.array(p.value) for path, p, _ in _stored(self)}
+        return {path: np.array(p.value) for path, p, _ in stored(self)}
 
     @public
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
@@ -506,7 +506,7 @@ class Module:
             )
         from staticgrad.nn import torch_weights as of_torch  # it reads the classes of layers
 
-        own = {path: parameter for path, parameter, _ in _stored(self)}
+        own = {path: parameter for path, parameter, _ in stored(self)}
         differences = [f"{name}: missing" for name in own if name not in state]
         differences += [f"{shown(name)}: unknown" for name in state if name not in own]
         differences = differences if strict else []
@@ -566,6 +566,24 @@ class Module:
         from staticgrad.nn.torch_weights import torch_state  # it reads the classes of layers
 
         return torch_state(self)
+
+    def torch_mapping(self) -> str:
+        """Names and shapes in PyTorch beside those here, a line for each array or group of them.
+
+        ``load_torch`` reads by it and ``torch_state`` writes by it.
+
+        >>> print(sg.nn.Sequential(sg.nn.Linear(3, 2), sg.nn.BatchNorm1d(2)).torch_mapping())
+        0.weight (2, 3)          -> layers.0.weight (3, 2), transposed
+        0.bias (2,)              -> layers.0.bias (2,)
+        1.num_batches_tracked () -> not used
+        1.weight (2,)            -> layers.1.weight (2,)
+        1.bias (2,)              -> layers.1.bias (2,)
+        1.running_mean (2,)      -> layers.1.running_mean (2,)
+        1.running_var (2,)       -> layers.1.running_var (2,)
+        """
+        from staticgrad.nn.torch_weights import torch_mapping  # it reads the classes of layers
+
+        return torch_mapping(self)
 
     # -- modes ------------------------------------------------------------------------------------
 
@@ -642,7 +660,7 @@ def _inside(path: str, found: Any) -> Iterator[tuple[str, Any]]:
         yield from _inside(f"{path}.{name}" if path else str(name), each)
 
 
-def _stored(module: Module) -> Iterator[tuple[str, Parameter, bool]]:
+def stored(module: Module) -> Iterator[tuple[str, Parameter, bool]]:
     """Yield every parameter once, with its path, and whether optimizers leave it unchanged."""
     states = {
         id(parameter)

@@ -27,7 +27,7 @@ from staticgrad.errors.wording import kind_of, shown
 from staticgrad.ir.nodes import Parameter
 from staticgrad.ir.op import Array
 from staticgrad.nn.layers import Linear, Sequential
-from staticgrad.nn.module import Module, contents
+from staticgrad.nn.module import Module, contents, stored
 from staticgrad.nn.normalization import BatchNorm1d
 from staticgrad.nn.recurrent import RNN, RNNCell
 from staticgrad.nn.transformers import MultiHeadAttention, TransformerBlock
@@ -182,6 +182,21 @@ def torch_state(module: Module) -> dict[str, Array]:
         arrays = each.write(tuple([parameter.value for parameter in each.parameters]))
         state |= {n: np.array(a, order="C") for n, a in zip(each.names, arrays, strict=True)}
     return state
+
+
+def torch_mapping(module: Module) -> str:
+    """Return the mapping as text, as ``Module.torch_mapping``."""
+    paths = {p.node: path for path, p, _ in stored(module)}
+    rows = []
+    for each in layouts(module):
+        there = each.write(tuple([parameter.value for parameter in each.parameters]))
+        left = [f"{n} {a.shape}" for n, a in zip(each.names, there, strict=True)]
+        right = [f"{paths[p.node]} {p.shape}" for p in each.parameters]
+        how = ", transposed" if each.read is _transposed else ", converted"
+        how = "" if each.read is _same else how
+        rows.append((" + ".join(left), " + ".join(right) + how if right else "not used"))
+    width = max([len(left) for left, _ in rows], default=0)
+    return "\n".join([f"{left:{width}} -> {right}" for left, right in rows])
 
 
 def load_torch(module: Module, source: Any, strict: bool) -> Incomplete:

@@ -104,3 +104,11 @@ def test_large_arrays_do_not_wait_for_each_other():
     x = jnp.ones((1500, 1500))
     found = jax.jit(jax.value_and_grad(sg.jax.function(lambda x: sg.tanh(x).sum())))(x)
     np.testing.assert_allclose(found[0], np.tanh(1.0) * x.size)
+
+
+def test_arrays_cross_by_dlpack():
+    x = arrays((8, 3))[0]
+    f = sg.compile(sg.Graph({"y": sg.input("x", ("n", 3), "float64") * 2.0}))
+    found = jnp.from_dlpack(f.run({"x": x})["y"])
+    np.testing.assert_array_equal(found, 2 * x)
+    np.testing.assert_array_equal(jnp.from_dlpack(sg.eager.Tensor(np.asarray(x))), x)

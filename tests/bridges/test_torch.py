@@ -148,3 +148,17 @@ def test_state_and_other_devices_are_refused():
         sg.torch.function(3)
     with pytest.raises(ArgumentError, match="need a hash"):
         sg.torch.function(lambda x, a: x)(torch.ones(3), np.ones(2))
+
+
+def test_arrays_cross_by_dlpack_without_copies():
+    x = tensors((8, 3))[0]
+    f = sg.compile(sg.Graph({"y": sg.input("x", ("n", 3), "float64") * 2.0}))
+    found = f.run({"x": x})["y"]
+    there = torch.from_dlpack(found)
+    assert there.data_ptr() == found.ctypes.data
+    torch.testing.assert_close(there, 2 * x)
+    later = f.run({"x": x + 1.0})["y"]  # does not reuse the memory that PyTorch holds
+    assert not np.shares_memory(later, there.numpy())
+    torch.testing.assert_close(torch.from_dlpack(sg.eager.Tensor(found)), 2 * x)
+    bridged = sg.torch.function(lambda x: x + 1.0)
+    torch.testing.assert_close(bridged(torch.from_dlpack(x.numpy())), x + 1.0)

@@ -223,3 +223,15 @@ def test_tensors_of_other_floats_are_converted(kind):
     ours.load_torch(theirs.state_dict())
     expected = theirs.weight.detach().float().numpy().T
     np.testing.assert_array_equal(ours.weight.value, expected)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_mapping_names_every_array_of_both_sides(case):
+    module = CASES[case].make()
+    rows = [line.split(" -> ") for line in module.torch_mapping().splitlines()]
+    there = " + ".join(left for left, _ in rows)
+    for name, array in module.torch_state().items():
+        assert f"{name} {array.shape}" in there
+    here = " + ".join(right for _, right in rows)
+    for name, parameter in module.named_parameters():
+        assert f"{name} {parameter.shape}" in here
