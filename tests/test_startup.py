@@ -40,6 +40,7 @@ OURS_LATER = (
     *("staticgrad.ir.kernels.kernel", "staticgrad.vecmath.blocks", "staticgrad.saving"),
     *(
         "staticgrad.train",
+        "staticgrad.onnx",
         "staticgrad.bridges",
         "staticgrad.ops.custom",
         "staticgrad.functions.loops.loops",

@@ -23,7 +23,14 @@ from staticgrad.functions import input as new_input, parameter, reshape, stop_gr
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.value import Value
 from staticgrad.nn.module import Module
-from staticgrad.onnx.operators import KNOWN, OF_SIZES, OPERATORS, STATIC, as_operand
+from staticgrad.onnx.operators import (
+    KNOWN,
+    OF_SIZES,
+    OPERATORS,
+    STATIC,
+    as_operand,
+    known as known_sizes,
+)
 from staticgrad.onnx.package import STATISTICS, library
 
 #: The names of the operators of ONNX itself.
@@ -66,7 +73,8 @@ class OnnxModel(Module):
                 constants.append(each)
                 continue
             into = self.statistics if each.name in program.statistics else self.weights
-            into[each.name] = parameter(each.name, array)
+            into[each.name] = made = parameter(each.name, array)
+            made.store.in_graph = True  # no path takes the place of its name in the file
         del rest.graph.initializer[:]
         rest.graph.initializer.extend(constants)
         self.source = rest.SerializeToString()
@@ -351,10 +359,12 @@ def _applied(
         options[name] = np.asarray(value, kind) if name in names else value
     arrays = [each for each in operands if each is not None]
     known = bool(arrays) and all(isinstance(each, np.ndarray) for each in arrays)
+    known = known and not any(map(callable, attributes.values()))  # graphs see values around
     if known and node.op_type in OF_SIZES and all(each.dtype.kind in "iuOb" for each in arrays):
         results = OF_SIZES[node.op_type](*operands, **options)
         if results is not None:
-            return results
+            array = np.asarray(results)  # of NumPy's scalars, too
+            return known_sizes(array) if array.dtype == object else array
     facts = {
         "operator": node.op_type, "opset": opset, "outputs": len([*filter(None, node.output)])
     }  # fmt: skip

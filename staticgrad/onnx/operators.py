@@ -394,10 +394,11 @@ def _constant_of_shape(shape: Any, *, value: Any = None) -> Any:
 
 @operator("Range")
 def _range(start: Any, limit: Any, delta: Any) -> Any:
-    if all(each.dtype != object for each in (start, limit, delta)):
-        count = max(0, int(np.ceil((limit - start) / delta)))
-        return (start + np.arange(count) * delta).astype(start.dtype)
-    return sg.arange(*(size for each in (start, limit, delta) for size in sizes_of(each)))
+    first, end, step = (each.item() for each in (start, limit, delta))
+    if any(isinstance(each, Dim) for each in (first, end, step)):
+        return sg.arange(first, end, step)
+    count = max(0, int(np.ceil((end - first) / step)))
+    return (first + np.arange(count) * step).astype(start.dtype)
 
 
 @operator("EyeLike")

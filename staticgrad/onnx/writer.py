@@ -225,7 +225,10 @@ def model_of(graph: Graph) -> Any:
         made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION,
         producer_name="staticgrad",
     )  # fmt: skip
-    if statistics := [writer.names[p.node, 0] for p in graph.parameters if _is_state(graph, p)]:
+    # Running statistics are those parameters that no gradient reaches.
+    others = (node for node in graph.nodes if not isinstance(node.op, StopGradient))
+    trained = {arg.node for node in others for arg in node.args}
+    if statistics := [writer.names[p.node, 0] for p in graph.parameters if p.node not in trained]:
         helper.set_model_props(model, {STATISTICS: "\n".join(statistics)})
     return model
 
@@ -241,12 +244,6 @@ def _by_others(graph: Graph) -> Graph:
         return op.with_bodies([*map(_by_others, bodies)])(*args) if bodies else None
 
     return graph.replace_nodes(rewritten)
-
-
-def _is_state(graph: Graph, parameter: Symbolic) -> bool:
-    """Return whether no gradient reaches a parameter: it is a running statistic."""
-    readers = [node for node in graph.nodes if parameter.node in (arg.node for arg in node.args)]
-    return bool(readers) and all(isinstance(node.op, StopGradient) for node in readers)
 
 
 def _name_of(size: Size) -> Named | None:

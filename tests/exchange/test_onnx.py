@@ -88,6 +88,28 @@ def test_operators_follow_sizes_that_have_names():
         np.testing.assert_array_equal(f.run({"x": x})["y"], x.reshape(n, 6))
 
 
+def test_sizes_are_computed_without_an_axis():
+    """What an exporter writes of ``x.reshape(-1, x.shape[1] * 3 // 2)``, with sizes of rank 0."""
+    text = """
+    <ir_version: 8, opset_import: ["": 17]> g (float[n, m, 3] x) => (float[a, b] y)
+      <int64 one = {1}, int64 two = {2}, int64 three = {3},
+       int64[1] axis = {0}, int64[1] minus = {-1}>
+    {
+      s = Shape(x)
+      m = Gather<axis = 0>(s, one)
+      product = Mul(m, three)
+      half = Div(product, two)
+      same = Cast<to = 7>(half)
+      width = Unsqueeze(same, axis)
+      t = Concat<axis = 0>(minus, width)
+      y = Reshape(x, t)
+    }
+    """
+    x = np.arange(48.0, dtype="float32").reshape(4, 4, 3)
+    y = sg.evaluate(sg.onnx.load(parsed(text)).graph(), {"x": x})["y"]
+    np.testing.assert_array_equal(y, x.reshape(8, 6))
+
+
 def test_an_operator_that_onnx_defines_by_others_needs_no_row():
     text = '<ir_version: 8, opset_import: ["": 18]> g (float[n] x) => (float[n] y) { y = Mish(x) }'
     x = np.linspace(-3, 3, 7, dtype="float32")
@@ -131,7 +153,7 @@ def test_a_model_is_exported_and_loaded(name, tmp_path):
     np.testing.assert_array_equal(sg.evaluate(graph, feeds)["output"], here)
     assert graph.sizes.keys() == sg.Graph({"y": module(x)}).sizes.keys()
     shapes = {parameter.name: parameter.shape for parameter in module.parameters()}
-    assert {label: weight.shape for label, weight in loaded.weights.items()} == shapes
+    assert {parameter.name: parameter.shape for parameter in loaded.parameters()} == shapes
 
 
 @pytest.mark.slow
@@ -146,6 +168,20 @@ def test_models_are_those_of_onnxruntime(name, tmp_path):
     for file in ("model", "again"):
         (there,) = runtime.InferenceSession(tmp_path / f"{file}.onnx").run(None, feeds)
         np.testing.assert_allclose(there, here, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dynamo", [False, True], ids=["older", "dynamo"])
+@pytest.mark.parametrize("name", ["mlp", "cnn", "lstm", "transformer", "images", "gru"])
+def test_models_that_pytorch_exports_are_loaded(name, dynamo, tmp_path):
+    for package in ("torch", "onnxscript")[: 1 + dynamo]:
+        pytest.importorskip(package)
+    from tests.exchange.pytorch_models import export
+
+    x, y = export(name, tmp_path / "model.onnx", dynamo)
+    loaded = sg.onnx.load(tmp_path / "model.onnx")
+    (result,) = sg.evaluate(loaded.graph(), {"x": x}).values()
+    np.testing.assert_allclose(result, y, rtol=1e-5, atol=1e-5)
 
 
 def test_a_loaded_model_is_trained():
