@@ -168,7 +168,7 @@ def with_transposed_invariants(graph: Graph) -> Graph:
 
 #: How many times as many taps there may be, at most.
 _MORE_TAPS: Final = 1.2
-#: Remainders up to which the gradient of an image has a product for each (``WindowPhases``).
+#: Remainders up to which the gradient of an image has a product for each (``WindowStrips``).
 _FEW: Final = 9
 
 

@@ -45,9 +45,7 @@ from staticgrad.ir.kernels.kernel import GEMM_BLOCK, Kernel
 from staticgrad.ir.kernels.stages import (
     CHUNK,
     FEWEST,
-    MANY_PANELS,
     PANELS,
-    TALL,
     Gemm,
     panel_columns,
     streamed_rows,
@@ -143,19 +141,17 @@ class PlainProduct:
         self.straight = stored_as_is(kernel, stage) if self.one_block else None
         size = self.dtype.itemsize
         self.depth = DEPTH_BYTES[self.rows == "across"] // (self.lanes * size)
-        few_panels = 0 < n.most < MANY_PANELS * self.columns
-        self.chunk = CHUNK if 0 < m.most <= CHUNK or few_panels else TALL
         self.one_part = self.one_block and 0 < k.most <= self.depth
         keeps = self.straight is None and not self.one_part
         panels = PANEL_BYTES // (self.depth * self.columns * size)
         if keeps:
-            panels = min(panels, KEPT_BYTES // (self.chunk * self.columns * size))
+            panels = min(panels, KEPT_BYTES // (CHUNK * self.columns * size))
         panels = min(panels, -(-n.most // self.columns) or panels)
         #: Columns whose panels are packed together.
         self.packed = panels * self.columns
         #: Elements of the results that are in local memory, of a block; a stream's are, too.
         self.width = "span" if keeps and not self._one_panel else str(self.columns)
-        kept = self.chunk * self.packed if keeps else self.height * self.columns
+        kept = CHUNK * self.packed if keeps else self.height * self.columns
         self.whole = max(kept, (WIDEST + self.streamed * self.columns) * self.streams)
         self.room = self.whole * (1 if self.one_block else 2)
         #: Whether rows may be packed, tile by tile.
@@ -196,11 +192,7 @@ class PlainProduct:
         """Write the partition into iterations, before the loop over them."""
         self._write_first_and_past_k(out)
         m, columns = self.m, self.columns
-        chunk = str(CHUNK)
-        if self.chunk > CHUNK:
-            out.add(f"chunk = {TALL} if {self.n} >= {MANY_PANELS * columns} else {CHUNK}")
-            chunk = "chunk"
-        out.add(f"chunks = ({m} + {chunk} - 1) // {chunk} if {m} > 0 else 1")
+        out.add(f"chunks = ({m} + {CHUNK} - 1) // {CHUNK} if {m} > 0 else 1")
         out.add(f"chunk = (({m} + chunks - 1) // chunks + 7) // 8 * 8")
         out.add(f"panels = ({self.n} + {columns - 1}) // {columns}")
         self.least(out, "group", f"chunks * panels // {FEWEST}", "chunks")

@@ -475,9 +475,6 @@ def column_words(extent: Size, rows: Size, lanes: int) -> Size:
 #: Rows of C per iteration of a product of matrices, at most, and panels of columns, at most.
 CHUNK: Final = 128
 PANELS: Final = 4
-#: Rows where columns are many panels, which are packed anew for each chunk.
-TALL: Final = 224
-MANY_PANELS: Final = 24
 #: Iterations of such a product, if it has the panels: who is last keeps others waiting for one.
 FEWEST: Final = 12
 #: Rows up to which the second factor is read in the order in which it lies; and where it is
@@ -507,9 +504,8 @@ def streamed_rows(stage: Gemm) -> int:
 @kept_by_sizes
 def _iterations(rows: Size, columns: Size, dtype: DType, streamed: int) -> Size:
     width = panel_columns(dtype)
-    many = minimum(columns // (MANY_PANELS * width), 1)
-    chunk, panels = CHUNK + (TALL - CHUNK) * many, (columns + (width - 1)) // width
-    chunks = (rows + (chunk - 1)) // chunk
+    panels = (columns + (width - 1)) // width
+    chunks = (rows + (CHUNK - 1)) // CHUNK
     shared = minimum(chunks, chunks * panels // FEWEST)
     wanted = maximum(shared, PANELS * (streamed + 1 - rows))
     group = maximum(minimum(wanted, PANELS), 1)
