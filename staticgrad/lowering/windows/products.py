@@ -55,7 +55,7 @@ class WindowProducts(WindowLowering):
         axes, (image,) = self._axes([x.layout.strides[2:]])
         js = self._columns([axis.windows for axis in axes])
         c, *taps = self._inner([channels, *(axis.taps for axis in axes)])
-        self.places = (*along(n), self._channel(g, out, "i"), *along(*self._names(js)))
+        self.places = (*along(n), self._channel(g, out, "i"), *along(*(j.name for j in js)))
         reading = [
             reading_place(axis, j.name, name_of(k))
             for axis, j, k in zip(axes, js, taps, strict=True)
@@ -102,7 +102,8 @@ class WindowProducts(WindowLowering):
         g = self._group()
         domain = self.group.domain
         out, channels, axes = self._part(domain[0]), domain[1], self.form.axes
-        rows = self._rows([channels, *(axis.taps for axis in axes)])
+        sizes = [channels, *(axis.taps for axis in axes)]
+        rows = self._flattened(sizes, "i", [False] + [True] * len(axes))
         inner = self._inner([y.type.shape[0], *(axis.windows for axis in axes)], literal=False)
         c, *taps = rows
         n, *ys = inner
@@ -162,10 +163,6 @@ class WindowProducts(WindowLowering):
         """Return the loops of the sum, None for extent 1; the last one is called k."""
         return self._flattened(extents, "k", [False] + [literal] * (len(extents) - 1))
 
-    def _rows(self, extents: Sequence[Size]) -> list[Axis | None]:
-        """Return the loops of the rows, None for extent 1; the last one is called i."""
-        return self._flattened(extents, "i", [False] + [True] * (len(extents) - 1))
-
     def _flattened(
         self, extents: Sequence[Size], last: str, literal: Sequence[bool]
     ) -> list[Axis | None]:
@@ -176,10 +173,6 @@ class WindowProducts(WindowLowering):
             else None
             for k, (extent, taps) in enumerate(zip(extents, literal, strict=True))
         ]
-
-    @staticmethod
-    def _names(loops: Sequence[Axis]) -> list[str]:
-        return [loop.name for loop in loops]
 
     def _axes(self, strides: Sequence[Shape]) -> tuple[tuple[WindowAxis, ...], list[Shape]]:
         axes = self.form.axes
@@ -202,13 +195,10 @@ class WindowProducts(WindowLowering):
     ) -> Access:
         layout, is_filter = source.layout, self.form.result != "filter" and source is self.second
         walk = Walk(source.base, layout.offset, layout.strides if strides is None else strides)
-        return self.located(walk, places, source.type.dtype, most=self._taps if is_filter else 1)
-
-    @property
-    def _taps(self) -> int:
-        """The largest literal stride: elements of a channel of a filter if they are few, else 1."""
+        # The largest literal stride: elements of a channel of a filter if they are few.
         taps = prod((axis.taps for axis in self.form.axes), start=1)
-        return taps if isinstance(taps, int) and taps <= _MOST_TAPS else 1
+        few = is_filter and isinstance(taps, int) and taps <= _MOST_TAPS
+        return self.located(walk, places, source.type.dtype, most=int(taps) if few else 1)
 
     def _filters(self, places: Sequence[AxisPlace]) -> Sequence[AxisPlace]:
         missing = len(self.form.axes) - len(places)
