@@ -77,7 +77,7 @@ def mean_of(job: sg.distributed.Job, size: int) -> Step:
     """A mean of so many numbers."""
     x = np.full(size, job.rank, np.float32)
     work = np.empty(ranks.work_bytes(x.nbytes, job.ranks), np.uint8)
-    return job.mean([x], [np.empty_like(x)], work).run
+    return ranks.Mean(job, [x], [np.empty_like(x)], work).run
 
 
 class Model:

@@ -62,15 +62,6 @@ class Job:
             if self.gather(machine).count(machine) <= (os.cpu_count() or 1):
                 self._polls = _POLLS
 
-    def mean(self, arrays: Sequence[Array], results: Sequence[Array], work: Array) -> Mean:
-        """Prepare the mean over the ranks of each array into the result of its number.
-
-        Args:
-            arrays: contiguous, floating, of the same types in all ranks.
-            work: bytes, ``work_bytes`` of them.
-        """
-        return Mean(self, arrays, results, work)
-
     def exchange(self, block: _Block) -> None:
         """Average one block: rank k adds up part k of all ranks, and sends the result to all."""
         for target, source in block.pack:
@@ -192,6 +183,11 @@ class Mean:
 
     Each element is ``(((a0 + a1) + a2) + ...) / ranks``, in the order of the ranks and in its
     dtype, so it depends on nothing else.
+
+    Args:
+        arrays: contiguous, floating, of the same types in all ranks.
+        results: an array like each.
+        work: bytes, ``work_bytes`` of them.
     """
 
     def __init__(

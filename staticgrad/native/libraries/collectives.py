@@ -32,7 +32,7 @@ def mean(count: int, arrays: list[Array], results: list[Array], work: Array) -> 
             f"the program was built for {count} ranks, and {job.ranks} run",
             hint="build it again: optimizers read the number of ranks",
         )
-    return job.mean(arrays, results, work)
+    return ranks.Mean(job, arrays, results, work)
 
 
 def _make(rest: str) -> RoutineCode:
