@@ -34,8 +34,8 @@ from staticgrad.programs.transformed import vmap
 class Library:
     """Another library, imported when one of its names is first used."""
 
-    def __init__(self, module: str) -> None:
-        self.__name__ = module
+    def __init__(self, module: str, distribution: str = "") -> None:
+        self.__name__, self._distribution = module, distribution or module
 
     def __getattr__(self, name: str) -> Any:
         """Return an attribute of the library.
@@ -52,7 +52,8 @@ class Library:
             if error.name != module:
                 raise
             raise MissingPackageError(
-                f"sg.{module} needs {module}, which is not installed", hint=f"pip install {module}"
+                f"sg.{module} needs {self._distribution}, which is not installed",
+                hint=f"pip install {self._distribution}",
             ) from None
         return vars(self).setdefault(name, value)
 

@@ -33,9 +33,13 @@ except ModuleNotFoundError:  # an estimator raises the error that says how to in
 
     class BaseEstimator:  # type: ignore[no-redef]
         def __new__(cls, *args: Any, **options: Any) -> Any:
-            return Library("sklearn").base.BaseEstimator()
+            return Library("sklearn", "scikit-learn").base
 
-    ClassifierMixin = RegressorMixin = object
+    class ClassifierMixin:  # type: ignore[no-redef]
+        pass
+
+    class RegressorMixin:  # type: ignore[no-redef]
+        pass
 
 
 def _perceptron(inputs: int, outputs: int) -> nn.Module:

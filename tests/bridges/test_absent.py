@@ -7,6 +7,7 @@ import pytest
 import staticgrad as sg
 from staticgrad.bridges.programs import Library
 from staticgrad.errors import MissingPackageError
+from tests.beside import python
 
 
 @pytest.mark.parametrize("name", ["torch", "jax"])
@@ -16,3 +17,16 @@ def test_the_error_has_the_command_that_installs_it(name, monkeypatch):
     monkeypatch.setattr(bridge, name, Library(name))
     with pytest.raises(MissingPackageError, match=f"pip install {name}"):
         bridge.function(lambda x: x)(1.0)
+
+
+@pytest.mark.parametrize("name", ["Classifier", "Regressor"])
+def test_an_estimator_without_scikit_learn_is_the_same_error(name):
+    program = (
+        "import sys; sys.modules['sklearn'] = None\n"
+        "import staticgrad as sg\n"
+        f"try: sg.sklearn.{name}(epochs=3)\n"
+        "except sg.StaticgradError as error: print(error)\n"
+    )
+    assert "pip install sklearn" not in (said := python("-c", program).stdout)
+    assert "[SG506]" in said
+    assert "pip install scikit-learn" in said
