@@ -7,8 +7,6 @@ eviction rule of dynamic tensor rematerialization (Kirisame et al., arXiv 2006.0
 staleness over cost), decided with the whole sequence in sight. To go below the budget and to trim
 back to it replaces a dear run by several cheap ones.
 
-Descents below a goal of bytes, and trimming back to it, over arrays of integers.
-
 The functions are such as ``staticgrad.native.words`` compiles.
 """
 

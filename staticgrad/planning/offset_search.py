@@ -373,12 +373,6 @@ class _Search:
             self.part, self.rest = rest, rest.rest
 
 
-# the numbers that a search keeps, by their places in ``words``
-_HEIGHT: Final = 0
-_EFFORT: Final = 1  # what is left of it
-_WAITING: Final = 2  # how many blocks have no place
-_RANDOM: Final = 3
-
 _PARTS: Final = (4, 1)  # parts of what is left of the effort: of blocks by load, and as they begin
 #: Pairs of blocks alive together up to which there is a search: 32 megabytes.
 MOST_PAIRS: Final = 2_000_000
@@ -386,17 +380,16 @@ MOST_PAIRS: Final = 2_000_000
 Placed = tuple[list[int], int]
 
 
-@dataclass(frozen=True)
+@dataclass
 class EjectionSearch:
     """Arrays of a search.
 
     ``others[start[b] : start[b + 1]]`` are the blocks alive at some step of block b, ``base`` the
     offsets, or -1; ``waiting`` the blocks without one, the next one last; ``failures`` counts how
     often a block fitted nowhere. ``low``, ``high`` and ``beside`` are the ranges of the placed
-    blocks that live together with one, and these blocks, by offset.
+    blocks that live together with one, and these blocks, by offset. ``count`` is how many wait.
     """
 
-    words: array[int]
     start: array[int]
     others: array[int]
     size: array[int]
@@ -406,14 +399,17 @@ class EjectionSearch:
     low: array[int]
     high: array[int]
     beside: array[int]
+    height: int = 0
+    effort: int = 0  # what is left of it
+    count: int = 0
+    random: int = 0
 
 
 def placed_by_ejections(s: EjectionSearch) -> int:
     """Place blocks until all are placed or the effort is spent; return how many are left."""
-    words = s.words
-    while words[_WAITING] > 0 and words[_EFFORT] > 0:
-        words[_WAITING] = words[_WAITING] - 1
-        b = s.waiting[words[_WAITING]]
+    while s.count > 0 and s.effort > 0:
+        s.count = s.count - 1
+        b = s.waiting[s.count]
         count = _beside(s, b)
         offset = _gap(s, b, count)
         if offset < 0:
@@ -424,10 +420,10 @@ def placed_by_ejections(s: EjectionSearch) -> int:
                 if s.low[i] < top and s.high[i] > offset:
                     x = s.beside[i]
                     s.base[x] = -1
-                    s.waiting[words[_WAITING]] = x
-                    words[_WAITING] = words[_WAITING] + 1
+                    s.waiting[s.count] = x
+                    s.count = s.count + 1
         s.base[b] = offset
-    return words[_WAITING]
+    return s.count
 
 
 def _beside(s: EjectionSearch, b: int) -> int:
@@ -452,7 +448,7 @@ def _beside(s: EjectionSearch, b: int) -> int:
             s.high[j] = at + s.size[x]
             s.beside[j] = x
             count = count + 1
-    s.words[_EFFORT] = s.words[_EFFORT] - (end - begin) - count * count // 8 - 1
+    s.effort = s.effort - (end - begin) - count * count // 8 - 1
     return count
 
 
@@ -465,7 +461,7 @@ def _gap(s: EjectionSearch, b: int, count: int) -> int:
             return end
         if s.high[i] > end:
             end = s.high[i]
-    if s.words[_HEIGHT] - end >= size:
+    if s.height - end >= size:
         return end
     return -1
 
@@ -473,9 +469,8 @@ def _gap(s: EjectionSearch, b: int, count: int) -> int:
 def _least_blamed(s: EjectionSearch, b: int, count: int) -> int:
     """The offset, level with an end of another block or of the height, where the blocks in the way
     have failed least often; one at random of equal ones."""
-    words = s.words
     size = s.size[b]
-    highest = words[_HEIGHT] - size
+    highest = s.height - size
     found = 0
     least = _blamed(s, 0, size, count)
     equal = 1
@@ -493,10 +488,10 @@ def _least_blamed(s: EjectionSearch, b: int, count: int) -> int:
                 equal = 1
             elif blamed == least:
                 equal = equal + 1
-                words[_RANDOM] = words[_RANDOM] * 48271 % PRIME
-                if words[_RANDOM] // 256 % equal == 0:
+                s.random = s.random * 48271 % PRIME
+                if s.random // 256 % equal == 0:
                     found = offset
-    words[_EFFORT] = words[_EFFORT] - count * count // 2
+    s.effort = s.effort - count * count // 2
     return found
 
 
@@ -518,7 +513,7 @@ class Ejections:
     def __init__(
         self, spans: Spans, sizes: Sequence[int], run: Callable[[EjectionSearch], int]
     ) -> None:
-        self.effort = 0
+        self.effort, self._random = 0, 1
         self._run, self._sizes = run, sizes
         self._unit = gcd(*sizes) or 1
         sized = [block for block, size in enumerate(sizes) if size]
@@ -526,9 +521,9 @@ class Ejections:
             sorted(sized, key=_fullest(spans, sizes).__getitem__),
             sorted(sized, key=spans.first.__getitem__, reverse=True),
         )
-        empty = (array("q", bytes(8 * len(sizes))) for _ in range(6))
-        words, size = array("q", [0, 0, 0, 1]), array("q", sizes)
-        search = EjectionSearch(words, *_alive_together(spans, sizes), size, *empty)
+        base, waiting, failures, *beside = (array("q", bytes(8 * len(sizes))) for _ in range(6))
+        lives = *_alive_together(spans, sizes), array("q", sizes)
+        search = EjectionSearch(*lives, base, waiting, failures, beside[0], beside[1], beside[2])
         self._searches = search, replace(search, failures=search.failures[:])
 
     def lowered(self, height: int, effort: int) -> Placed | None:
@@ -540,9 +535,9 @@ class Ejections:
             for block in order:
                 s.base[block] = -1
             s.waiting[: len(order)] = array("q", order)
-            s.words[:_RANDOM] = array("q", [height, left, len(order)])
-            waiting = self._run(s)
-            self.effort += left - s.words[_EFFORT]
+            s.height, s.effort, s.count, s.random = height, left, len(order), self._random
+            waiting, self._random = self._run(s), s.random
+            self.effort += left - s.effort
             if not waiting:
                 offsets = s.base.tolist()
                 return offsets, max(map(add, offsets, self._sizes))

@@ -224,18 +224,18 @@ class _Gaps:
             self.rooms.insert(at, end - start)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Fit:
     """Arrays of one first fit; ``order`` has the blocks as they are placed, ``above`` those that
     are, by offset."""
 
-    count: array[int]
     order: array[int]
     first: array[int]
     last: array[int]
     size: array[int]
     base: array[int]
     above: array[int]
+    count: int
 
 
 def fit(s: Fit) -> int:
@@ -245,7 +245,7 @@ def fit(s: Fit) -> int:
     base = s.base
     above = s.above
     height = 0
-    for k in range(0, s.count[0]):
+    for k in range(0, s.count):
         b = s.order[k]
         size = s.size[b]
         end = 0
@@ -282,7 +282,7 @@ def best_fit(
     order, base, above = (array("q", bytes(8 * len(sizes))) for _ in range(3))
     first, last, size = (array("q", values) for values in (spans.first, spans.last, sizes))
     count = sum(map(bool, sizes))
-    record = Fit(array("q", [count]), order, first, last, size, base, above)
+    record = Fit(order, first, last, size, base, above, count)
     if 0 <= best[1] <= bound:
         return best
     for blocks in _orders(spans, sizes, more):

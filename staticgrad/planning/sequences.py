@@ -2,8 +2,6 @@
 
 Functions take the arrays of one ``SequenceArrays`` and keep to what ``staticgrad.native.words``
 compiles. A change is written to ``trial``, laid out there, and adopted where it helps.
-
-A problem and a sequence as arrays of integers, and the numbers beside them.
 """
 
 from __future__ import annotations

@@ -8,17 +8,10 @@ the limit. In a flat walk that price stays, and no change may exceed the limit. 
 by its window alone: what stands behind it needs the same values as before, and what the window
 needs from before lives longer, or less long, from its last event on.
 
-The functions are such as ``staticgrad.native.words`` compiles.
-
-Changes of windows that a walk tries, over arrays of integers.
-
-Each writes the steps that it proposes to ``window``, and the window that they replace to LO and HI;
-it gives how many they are, or -1 where there is nothing to propose. The functions are such as
-``staticgrad.native.words`` compiles.
-
-Updates that wait for runs put in before them, over arrays of integers.
-
-The function is such as ``staticgrad.native.words`` compiles.
+A change writes the steps that it proposes to ``window`` and gives their number, or -1 where there
+is nothing to propose; ``lo`` and ``hi`` are the window that they replace. ``settle`` orders updates
+that wait for runs put in before them. All functions are such as ``staticgrad.native.words``
+compiles.
 """
 
 from __future__ import annotations
