@@ -143,7 +143,12 @@ def repeat(x: Operand[AnyValue], repeats: Any, axis: int | None = None) -> AnyVa
         if not dims.equal(value.shape[place], counts.size, text):
             raise ShapeError(text, related=related(value))
         value = with_size(value, place, counts.size)
-        return functions.take(value, np.repeat(np.arange(counts.size), counts), place)
+        sizes = shape_of("repeat", tuple(counts.tolist()), value)
+        try:
+            places = np.repeat(np.arange(counts.size), sizes)
+        except (MemoryError, ValueError):
+            raise ShapeError(f"repeat: {sum(sizes)} elements do not fit into memory") from None
+        return functions.take(value, places, place)
     (times,) = shape_of("repeat", (repeats,), value)
     shape = value.shape
     wide = expand_dims(value, place + 1)
