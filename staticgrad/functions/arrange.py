@@ -143,7 +143,7 @@ def repeat(x: Operand[AnyValue], repeats: Any, axis: int | None = None) -> AnyVa
         if not dims.equal(value.shape[place], counts.size, text):
             raise ShapeError(text, related=related(value))
         value = with_size(value, place, counts.size)
-        sizes = shape_of("repeat", tuple(counts.tolist()), value)
+        sizes = [int(size) for size in shape_of("repeat", tuple(counts.tolist()), value)]
         try:
             places = np.repeat(np.arange(counts.size), sizes)
         except (MemoryError, ValueError):
