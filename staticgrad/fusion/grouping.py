@@ -142,6 +142,64 @@ class _Walk:
             draft = self._homes[key] = root_of(draft)
         return draft
 
+    def _read_only_by(
+        self, draft: Draft, reader: Node, other: Draft | None = None, roots: bool = False
+    ) -> bool:
+        # With ``roots`` its values may be outputs and updates besides: a later kernel stores them.
+        if not _is_unbound(draft, "map"):
+            return False
+        closed, elsewhere = [], None
+        for node in reversed(draft.open):
+            if self._is_read_by(node, draft, None, None):
+                closed.append(node)  # for good: nobody leaves a draft
+            elif not self._is_read_by(node, draft, reader, other, roots):
+                elsewhere = node
+                break
+        for node in closed:
+            del draft.open[node]
+        if elsewhere is not None:  # asked first the next time: most often it still is
+            draft.open[elsewhere] = draft.open.pop(elsewhere)
+        return elsewhere is None
+
+    def _is_read_by(
+        self,
+        node: Node,
+        draft: Draft,
+        reader: Node | None,
+        other: Draft | None,
+        roots: bool = False,
+    ) -> bool:
+        """Return whether only ``reader`` and the nodes of two drafts read a node's value."""
+        return (roots or (node, 0) not in self._roots) and all(
+            user is reader or self._computes(user, draft, other) for user in self._users[node, 0]
+        )
+
+    def _computes(self, node: Node, draft: Draft, other: Draft | None) -> bool:
+        key = Home(node)
+        home = self._home(key)
+        return home is not None and home in (draft, other) and key not in home.reductions
+
+    def _comes_with(self, other: Draft, node: Node, best: Draft) -> bool:
+        """Return whether a draft of a lower level may be computed in ``best``, beside ``node``."""
+        if self._read_only_by(other, node, best, roots=True):
+            return True
+        if not best.waits:
+            return False
+        users = [user for each in other.nodes for user in self._users[each, 0]]
+        alike = all(
+            isinstance(user.form, forms.Pointwise) and user.types[0].shape == other.domain
+            for user in users
+        )
+        return alike and other.kind == "map" and self._is_unread(other, best)
+
+    def _is_unread(self, draft: Draft, other: Draft | None = None) -> bool:
+        """Whether nobody with a place, but for the nodes of two drafts, reads one without one."""
+        return _is_unbound(draft, "map", "gemm") and all(
+            (user, 0) not in self._sources or self._home(Home(user)) in (draft, other or draft)
+            for node in draft.nodes
+            for user in self._users[node, 0]
+        )
+
     def _in_memory(self, source: Source) -> Source:
         if needs_home(source) and self._home(source.base) is None:
             self._give_home(source.base)
@@ -293,12 +351,24 @@ class _Walk:
         draft = self._joinable(node, domain, args)
         if draft is None or (indexed and (draft.row > 1 or draft.kind == "windows")):
             draft = self._new("map", domain, self._phases[node], args)
+            self._take_in(draft, node, args)
         for arg in args:
             if not arg.inline and self._aligned_home(arg, domain) is not draft:
                 self._in_memory(arg)
         draft.add(node)
         draft.indexed |= indexed
         self._own(node, draft)
+
+    def _take_in(self, draft: Draft, reader: Node, args: Sequence[Source]) -> None:
+        for arg in args if self._fuse else ():
+            home = self._aligned_home(arg, draft.domain)
+            if (
+                home is not None
+                and home is not draft
+                and home.accepts(draft.phase, draft.domain)
+                and self._read_only_by(home, reader, roots=True)
+            ):
+                self._merge(draft, home)
 
     def _joinable(self, node: Node, domain: Shape, args: Sequence[Source]) -> Draft | None:
         """The draft that ``node`` may join without a cycle: the latest of its operands."""
@@ -311,29 +381,26 @@ class _Walk:
             return None
         best = max(able, key=lambda g: (g.level, g.kind == "gemm" and len(g.nodes)))
         for other in able:
-            if other is not best and other.level == best.level:
+            rival = other is not best and other.level == best.level
+            lower = other.level < best.level
+            if rival or (lower and self._comes_with(other, node, best)):
                 best = self._merge(best, other) or best
         outside = [a for a in args if self._aligned_home(a, domain) is not best]
         level = max([self._level(a) for a in outside], default=0)
         if level >= best.level and self._may_wait(best, outside):
-            best.level = level + 1
+            best.level, best.waits = level + 1, True
         return best if level < best.level else None
 
     def _may_wait(self, draft: Draft, outside: Sequence[Source]) -> bool:
-        # A product that nobody reads yet waits for another one, whose result its tiles then add to
-        # their own.
+        # Nobody who has a place may read what it computes. A pointwise one waits for single numbers
+        # alone (a rate, the condition of a step): what takes long had better not come between it
+        # and its readers. A product waits for another, whose result its tiles then add to their
+        # own.
         late = [each for each in outside if self._level(each) >= draft.level and each.type.shape]
         homes = [self._home(each.base) for each in late]
-        products = all(home is not None and home.kind == "gemm" for home in homes)
-        users = {user for node in draft.nodes for user in self._users[node, 0]}
-        read = {user for user in users if (user, 0) in self._sources}
-        return (
-            draft.kind == "gemm"
-            and bool(late)
-            and products
-            and not (draft.stored or draft.regions)
-            and all(self._home(Home(user)) is draft for user in read)
-        )
+        waits = all(home is not None and home.kind == "gemm" for home in homes)
+        may = waits if draft.kind == "gemm" and late else not late and draft.kind == "map"
+        return may and self._is_unread(draft)
 
     def _aligned_home(self, source: Source, domain: Shape) -> Draft | None:
         if not meets_elements(source, domain):
@@ -356,8 +423,13 @@ class _Walk:
         rank = arg.type.rank
         row_axes, rest_axes = decompose(rank, form.axes)
         if not row_axes:
-            reads = arg if arg.inline else self._in_memory(arg)
-            draft = self._new("columns", arg.type.shape, self._phases[node], [reads])
+            draft = self._aligned_home(arg, arg.type.shape)
+            same = self._fuse and draft is not None and draft.phase == self._phases[node]
+            if draft is not None and same and self._read_only_by(draft, node):
+                draft.kind = "columns"
+            else:
+                reads = arg if arg.inline else self._in_memory(arg)
+                draft = self._new("columns", arg.type.shape, self._phases[node], [reads])
             draft.summed = rest_axes
             draft.indexed |= arg.inline and not arg.uniform
             draft.reductions[Home(node)] = GroupReduction(arg, form.kind)
@@ -481,3 +553,8 @@ class _Walk:
                 home.stored.pop(base, None)
                 return
             value = value.node.args[0]
+
+
+def _is_unbound(draft: Draft, *kinds: GroupKind) -> bool:
+    bound = draft.reductions or draft.stored or draft.checked or draft.regions
+    return draft.kind in kinds and not bound

@@ -200,7 +200,7 @@ _NOTE: Final = "groups"
 
 def fused(graph: Graph, merge: bool = True) -> Groups:
     """The groups of a graph in the end; with ``merge`` off one for every node that computes."""
-    found = with_totals_apart(read_together(sunk(grouping.group(graph, merge))))
+    found = with_totals_apart(read_together(grouping.group(graph, merge)))
     if not merge:
         return found
     whole = cut(sunk(joined(blocked(merged(joined(found))), across=True)))

@@ -25,7 +25,7 @@ array, or somebody reads both.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set as AbstractSet
-from itertools import combinations, takewhile
+from itertools import combinations
 from typing import Final
 
 from staticgrad.analysis.cost import instructions
@@ -165,7 +165,7 @@ def _latest_phase(group: Group, before: Sequence[Group]) -> int:
 _FROM: Final = ("map", "gemm")
 _INTO: Final = ("columns", "gemm")
 #: Groups that compute elements, which take over all of a group, whatever its size.
-_ELEMENTS: Final = ("map", "columns", *ANCHORED)
+_ELEMENTS: Final = ("map", *ANCHORED)
 #: Where the values of products go besides: a tile has the product itself in registers, but who
 #: reads that in memory anyway reads no more.
 _INTO_OF: Final = {"map": (*_INTO, *_ELEMENTS), "gemm": (*_INTO, "rows")}
@@ -221,11 +221,12 @@ class _Sinking(Regrouping):
 
     def _may_move(self, node: Node) -> bool:
         """Return whether a node may be computed in another group."""
+        groups, key = self._before, Home(node)
         if not isinstance(node.form, Pointwise) or node.form.indexed or len(node.types) > 1:
             return False
-        if len(self._homes[node]) > 1:
+        if key in groups.roots or key in groups.kept or len(self._homes[node]) > 1:
             return False
-        sources = [self._before.source(arg) for arg in node.args]
+        sources = [groups.source(arg) for arg in node.args]
         return all(each.uniform for each in sources if each.inline)
 
     def _only_reader(self, group: Group, node: Node, chosen: Mapping[Node, int]) -> int | None:
@@ -280,13 +281,10 @@ class _Sinking(Regrouping):
         """Return how many of the nodes the other group had better compute."""
         whole = group.kind == "map" and len(nodes) == len(group.nodes) and not group.reductions
         whole = whole and other.kind in _ELEMENTS and other.level > group.level
-        if other.kind == "columns":  # which stores nothing but its sums
-            whole = whole and not any(self._is_result(Home(node)) for node in nodes)
         if whole and kept_apart(group, other) is None:
             return len(nodes)
         if other.kind not in (*_INTO, "rows") or not is_large(group.domain, _LEAST_ELEMENTS):
             return 0
-        nodes = [*takewhile(lambda node: not self._is_result(Home(node)), nodes)]
         before = self._traffic(group) + self._traffic(other)
         best, fewest = 0, before - _LEAST_SPARED
         room = min(_MOST_MOVED, most_instructions(other) - other.instructions)
@@ -308,7 +306,6 @@ class _Sinking(Regrouping):
         kept = [key for key in group.stored if key.node not in gone or key in group.reductions]
         stored = dict.fromkeys([*kept, *(base for base in read if base in rest)])
         taken = self._in_order([*reader.nodes, *nodes])
-        results = [key for key in group.stored if key.node in gone and self._is_result(key)]
         return (
             replace(
                 group,
@@ -316,16 +313,8 @@ class _Sinking(Regrouping):
                 stored=tuple(stored),
                 instructions=group.instructions - work,
             ),
-            replace(
-                reader,
-                nodes=taken,
-                instructions=reader.instructions + work,
-                stored=(*results, *reader.stored),
-            ),
+            replace(reader, nodes=taken, instructions=reader.instructions + work),
         )
-
-    def _is_result(self, key: Key) -> bool:
-        return key in self._before.roots or key in self._before.kept
 
     def _traffic(self, group: Group) -> int:
         # What is stored is brought near first, so it counts twice.
