@@ -161,6 +161,7 @@ class ColumnSums:
         if stage.in_lanes or self.is_read_by_rows(stage):
             self.by_rows(stage, start, stop)
             return
+        stop = self.nest.not_before(start, stop, self.nest.told(stage.axis.extent))
         lanes, mixed = self.nest.kernel.lanes, may_be_mixed([*stage.body, *stage.stores])
         count = self.nest.chosen(Interleave, "factor", 1, number, "j") if mixed else 1
         if not small(stage.rows) and self.tiles_of(stage) is not None:

@@ -203,6 +203,14 @@ class KernelLowering:
                 return a if b else 0
         return self.b.op("mul", a, b)
 
+    def not_before(self, start: Any, stop: Any, told: Known) -> Any:
+        """The end of a loop, or its start: differences of sizes may be negative extents."""
+        if told.short or told.many:
+            return stop
+        if type(start) is int and type(stop) is int:
+            return max(start, stop)
+        return self.b.op("choose_lt", stop, start, start, stop)
+
     def multiple(self, a: Any, step: int) -> Any:
         """The largest multiple of ``step`` up to a word."""
         if type(a) is int:
@@ -583,6 +591,8 @@ class KernelLowering:
         if stage.axis.first:
             start = self.limit(stage.axis, stage.axis.first)
             start = b.op("choose_lt", start, 0, 0, start)
+        if stage.jammed > 1:
+            stop = self.not_before(start, stop, Known(""))
         values, limits = self.scope(), _limits(self.kernel)
         first = [values.result(c.value, c.name in limits) for c in stage.first]
         for carry, value in zip(stage.first, first, strict=True):
@@ -645,6 +655,8 @@ class KernelLowering:
 
     def map(self, stage: Map, number: int, start: Any, stop: Any, told: Known) -> None:
         """The vector loop of a Map, and what is accumulated over it."""
+        if self.kernel.outer != "lanes":
+            stop = self.not_before(start, stop, told)
         lanes, sums = self.kernel.lanes, [s for s in stage.body if isinstance(s, Accumulate)]
         half = half_registers(stage, self.kernel.operands, lanes)
         if half and type(start) is int and told.short and 0 < told.most <= half:

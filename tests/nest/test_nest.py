@@ -30,7 +30,7 @@ from staticgrad.nest.directives import (
 from tests.codegen.kernel_meaning import Meaning
 from tests.codegen.random_kernels import random_kernel
 from tests.codegen.test_random_kernels import listed_of, memory_of, sizes_of, table_of, told
-from tests.native.support import Mode, assert_same, call
+from tests.native.support import MODES, Mode, assert_same, call
 
 FEW = 24
 
@@ -223,3 +223,25 @@ STREAMS = "".join(
 def test_how_many_vectors_are_interleaved(text: str, bits: int, count: int) -> None:
     found = defaults(parse_kernel(text), Machine(vector_bits=bits))
     assert [d.factor for d in found if isinstance(d, Interleave)] == [count] * (count > 1)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "stage",
+    [
+        "map j: n1 {\n %0: f32 = load p0[j]\n store p1[j] = %0\n }",
+        "map j: n1 {\n %0: f32 = load p0[[i0 + j in n0]]\n store p1[j] = %0\n }",
+        "map j: n1 {\n %0: f32 = load p0[j*2]\n store p1[j*2] = %0\n }",
+        "map i1: 2, j: n1 {\n %0: f32 = load p0[j]\n store p1[i1*n1 + j] = %0\n }",
+        "columns j: n1 {\n rows i1: n0 {\n %0: f32 = load p0[j + i1*n1]\n @r0: f32 = sum %0\n }\n"
+        " store p1[j] = @r0\n }",
+    ],
+)
+def test_extents_below_zero_are_those_of_nothing(stage: str, mode: Mode) -> None:
+    """Sizes are differences now and then, as of a window that is larger than an image."""
+    kernel = parse_kernel(f"kernel(p0: in f32, p1: out f32; n0, n1) over i0: n0 {{\n {stage}\n}}\n")
+    source = nest.source(kernel, current())
+    for extent in (-1, -16, -17, -100):
+        room = np.full(512, 7.0, "f4")
+        call(source, [np.ones(512, "f4"), room[256:]], [2, extent], 0, 2, mode=mode)
+        assert (room == 7.0).all()
