@@ -16,12 +16,10 @@ from importlib import import_module
 from typing import Any, Final
 
 import numpy as np
-import torch
 
 import staticgrad as sg
 from benchmarks.machine import describe
 
-jax: Any = import_module("jax")
 #: Rows and columns of x.
 SIZES: Final = ((4, 8), (64, 256), (512, 1024))
 ROUNDS: Final = 20
@@ -40,6 +38,7 @@ def loss(np: Any) -> Callable[..., Any]:
 def calls(make: Callable[[Any], Any], arrays: list[Any]) -> dict[str, Callable[[], Any]]:
     """Calls that give the value of a function and its gradients by both weights."""
     is_loss = make is loss
+    torch, jax = map(import_module, ("torch", "jax"))
     ct = np.ones(() if is_loss else arrays[0].shape, "float32")
 
     def together(x: Any, w: Any, v: Any, ct: Any) -> Any:
@@ -115,6 +114,7 @@ def main() -> int:
         "--threads", type=int, default=1, help="of ours and of PyTorch; JAX has its own"
     )
     options = parser.parse_args()
+    torch, jax = map(import_module, ("torch", "jax"))
     torch.set_num_threads(options.threads)
     machine = describe()
     print(

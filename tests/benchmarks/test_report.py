@@ -97,7 +97,7 @@ def test_the_command_lists_and_refuses_unknown_names(capsys):
     assert "staticgrad" in listed
     with pytest.raises(SystemExit, match="no workload is named 'nothing'"):
         command.main(["--workload", "nothing"])
-    with pytest.raises(SystemExit, match="no benchmark is named 'nothing': ablation, budgets, "):
+    with pytest.raises(SystemExit, match="no benchmark is named 'nothing': ablation, bridges, "):
         command.main(["nothing"])
 
 
