@@ -327,7 +327,12 @@ class Planner:
         kept: list[Point] = []
         for key, front, layouts in self._fronts_at(sizes, problem, workers):
             points = front.points(problem, layouts)
-            kept += [each for each in points if not kept or each.height < kept[-1].height]
+            for each in points:
+                if kept and each.height >= kept[-1].height:
+                    continue
+                while kept and kept[-1].seconds > each.seconds:
+                    kept.pop()  # a search at the very sizes may find what is better in both
+                kept.append(each)
             self._keep(key, front)
         return tuple((self._plan(sizes, numbers, copied, p, workers), p.seconds) for p in kept)
 

@@ -61,13 +61,17 @@ from staticgrad.nest.directives import (
     work,
 )
 from staticgrad.nest.records import (
+    Apply,
+    Block,
     Builder,
     Each,
+    Let,
     Name,
     Nest,
     Offset,
     Text,
     UnsupportedError,
+    When,
     pick,
 )
 from staticgrad.nest.runs import load_run, store_at_last
@@ -170,7 +174,10 @@ class KernelLowering:
             self.rows(k.axes, begin, end)
         if self.streamed:
             b.do("settle")
-        return Nest(parameters, tuple(b.blocks[0].out), self.functions)
+        body = tuple(b.blocks[0].out)
+        if k.outer != "tiles":
+            body = _with_loads_guarded(body, Apply("lt", (begin, end)))
+        return Nest(parameters, body, self.functions)
 
     # -- words
 
@@ -963,6 +970,15 @@ class KernelLowering:
     # -- groups of rows whose columns are summed
 
     # -- columns
+
+
+def _with_loads_guarded(body: Block, test: Apply) -> Block:
+    """Return the statements, from the first load before all loops on under a test: a call without
+    iterations touches no memory, which may be that of nothing."""
+    for at, s in enumerate(body):
+        if isinstance(s, Let) and s.value.name.startswith("load"):
+            return (*body[:at], When(test, body[at:]))
+    return body
 
 
 class _Texts(dict[str, Any]):

@@ -6,6 +6,7 @@ import re
 import pytest
 
 import staticgrad as sg
+from passes.remat import search
 from staticgrad import documentation, errors
 from staticgrad.documentation import reference
 from staticgrad.documentation.pages import GUIDE
@@ -19,6 +20,8 @@ GUIDES = sorted(GUIDE.glob("*.md"))
 OTHERS = {"compare", "passes"}
 #: Pages whose programs need a package that not everyone has.
 NEEDS = {"onnx": "onnx"}
+#: What readers have; other tests plan budgets with a part of it.
+EFFORT = search.EFFORT
 ADDRESSES = [name for named in documentation.titles().values() for name in named]
 
 
@@ -26,8 +29,9 @@ ADDRESSES = [name for named in documentation.titles().values() for name in named
 @pytest.mark.parametrize(
     "page", [p for p in GUIDES if programs(p) and p.stem not in OTHERS], ids=lambda p: p.stem
 )
-def test_programs_print_what_the_page_says(page):
+def test_programs_print_what_the_page_says(page, monkeypatch):
     """``python -m tests.page_programs PAGE`` writes what they print."""
+    monkeypatch.setattr(search, "EFFORT", EFFORT)
     pytest.importorskip(NEEDS.get(page.stem, "numpy"))
     found = programs(page)
     printed = outputs([source for source, _ in found])
