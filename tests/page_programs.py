@@ -5,6 +5,7 @@ notebook of each page that has one.
 """
 
 import contextlib
+import gc
 import io
 import json
 import linecache
@@ -51,6 +52,7 @@ def programs(page):
 
 def outputs(sources):
     """What each source prints. All are one program, as for a reader who types along."""
+    gc.collect()  # modules of pages before keep their names as long as they are there
     text = "".join(sources)
     linecache.cache[FILE] = (len(text), None, text.splitlines(keepends=True), FILE)
     module = sys.modules[Path(FILE).stem] = ModuleType(Path(FILE).stem)  # classes pickle by it
