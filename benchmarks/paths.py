@@ -359,7 +359,7 @@ PATHS: Final = (
     Path("vector_chains", _NEST + "directives:_is_chain", _returns(False), row="small:long chain"),
     Path(
         "vectors_jammed",
-        _NEST + "directives:_may_interleave",
+        _NEST + "directives:may_be_mixed",
         _returns(False),
         row="small:long chain",
     ),

@@ -17,26 +17,18 @@ from staticgrad.records import NamedTuple, dataclass
 
 #: The axis along vectors.
 VECTOR: Final = "j"
-
-
 #: Bytes that come together from memory.
 LINE: Final = 64
-
-
 #: Lines of a set of the nearest cache that are few: those of a tile's rows, and what passes beside.
 FEW_WAYS: Final = 8
 
 
 class Lines:
-    """Source lines under construction, at one indentation.
-
-    ``counted``: they need to know how many lanes are on, as ``left``.
-    """
+    """Source lines under construction, at one indentation."""
 
     def __init__(self, indent: int = 0) -> None:
         self.indent = indent
         self.lines: list[str] = []
-        self.counted = False
 
     def add(self, text: str) -> None:
         self.lines.append("    " * self.indent + text)
@@ -63,17 +55,16 @@ class Unit:
     """State shared by all stages of one kernel's source: helper functions and the name counter.
 
     ``helpers`` are the functions that the kernel calls, in order of need; ``once`` are lines before
-    the loop over iterations. ``spread`` has the lanes of values that were broadcast: another stage
-    may read the same with others. ``machine`` is what the code is written for; no result depends
-    on it. ``known`` is what holds of integer arguments. No two values of a kernel have one name,
-    for a name has one type in the language of the backends.
+    the loop over iterations. ``machine`` is what the code is written for; no result depends on it.
+    ``known`` is what holds of integer arguments. ``write_map`` and ``write_vectors`` are the nest's
+    writers of a map, and of stores and expressions. No two values of a kernel have one name, for a
+    name has one type in the language of the backends.
     """
 
     helpers: dict[str, str] = field(default_factory=dict)
     named: int = 0
     machine: Machine = Machine()
     once: Lines = field(default_factory=lambda: Lines(1))
-    spread: dict[str, int] = field(default_factory=dict)
     known: Mapping[str, Known] = field(default_factory=dict)
     write_map: Callable[[Map], list[str]] = field(repr=False, default=lambda _: [])
     write_vectors: Callable[..., Fragment] = field(repr=False, default=lambda *_: _NO_LINES)
@@ -156,16 +147,15 @@ def of_row(name: str, row: int) -> str:
     return f"{name}_{row}" if row else name
 
 
-def write_decode(out: Lines, flat: str, axes: Sequence[Axis], row: int = 0) -> None:
+def write_decode(out: Lines, flat: str, axes: Sequence[Axis]) -> None:
     """The positions along ``axes`` from their flat C-order number."""
     rest = flat
     for axis in reversed(axes[1:]):
-        place = of_row(axis.name, row)
-        out.add(f"{place} = {rest} % {axis.extent}")
-        out.add(f"rest_{place} = {rest} // {axis.extent}")
-        rest = f"rest_{place}"
+        out.add(f"{axis.name} = {rest} % {axis.extent}")
+        out.add(f"rest_{axis.name} = {rest} // {axis.extent}")
+        rest = f"rest_{axis.name}"
     if axes:
-        out.add(f"{of_row(axes[0].name, row)} = {rest}")
+        out.add(f"{axes[0].name} = {rest}")
 
 
 def limit(out: Lines, unit: Unit, axis: Axis, name: str) -> str:

@@ -27,13 +27,13 @@ from staticgrad.ir.kernels.width import loads_across
 from staticgrad.ir.summation import BLOCK, COLUMN_BLOCK, GROUPS, SHORTEST_GROUP, lanes as sum_lanes
 from staticgrad.nest.directives import HELD, Interleave, may_be_mixed, work
 from staticgrad.nest.records import Each, Name, Offset, UnsupportedError, pick
+from staticgrad.nest.sums import LEVELS, WIDEST_BITS, in_blocks, is_by_key, key_dtype, levels_at
 from staticgrad.nest.transposed import LoadedTiles
 from staticgrad.nest.values import Values, operation, stored
 
 if TYPE_CHECKING:
     from staticgrad.nest.lower import KernelLowering
 
-from staticgrad.nest.sums import LEVELS, WIDEST, in_blocks, is_by_key, key_dtype, levels_at
 
 #: Vectors of columns that go through rows together: of lane rules, and of simple reductions.
 _SIDE_BY_SIDE: Final = 16
@@ -191,7 +191,7 @@ class ColumnSums:
         if small(stage.rows):
             return [stage.body]
         trees = [s for s in stage.body if in_blocks(s)]
-        most = HELD * self.nest.machine.vector_bits // (2 * WIDEST)  # two vectors of each
+        most = HELD * self.nest.machine.vector_bits // (2 * WIDEST_BITS)  # two vectors of each
         count = -(-len(trees) // most)
         others = [(s,) for s in stage.body if not in_blocks(s)]
         return [*others, *(trees[n::count] for n in range(count))]

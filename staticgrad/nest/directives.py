@@ -136,7 +136,7 @@ def _refusal(kernel: Kernel, each: Directive) -> str:
                 return "vectors are taken by powers of two"
             if kernel.serial:
                 return "the elements of this kernel run in their order"
-            if not any(map(_may_interleave, maps)) and not _columns(stages):
+            if not any(may_be_mixed(each.body) for each in maps) and not _columns(stages):
                 return "a vector may read what another one stores"
             return ""
         case Interleave():
@@ -181,10 +181,6 @@ def may_be_mixed(statements: Sequence[Statement]) -> bool:
     return not any(a.bounded or stored.get(a.operand, a) != a for a in loads) and all(
         access == stored[access.operand] and access.stride(VECTOR) != 0 for access in stores
     )
-
-
-def _may_interleave(stage: Map) -> bool:
-    return may_be_mixed(stage.body)
 
 
 def _columns(stages: Iterable[object]) -> list[Columns]:
@@ -279,7 +275,7 @@ def _of_map(
         yield prefetch
     if total <= SHORT:
         return
-    if jammed == 1 and not kernel.serial and _may_interleave(stage):
+    if jammed == 1 and not kernel.serial and may_be_mixed(stage.body):
         is_chain = total > 2 * SHORT and _is_chain(exprs, total)
         count = vectors_together(total, is_chain, machine.vector_bits)
         if count > 1:

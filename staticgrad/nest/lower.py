@@ -15,11 +15,11 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from staticgrad.codegen.block_functions import element
-from staticgrad.codegen.lines import VECTOR, Fragment, Lines, Unit
+from staticgrad.codegen.lines import LINE, VECTOR, Fragment, Lines, Unit
 from staticgrad.codegen.products.gemm import write_gemm
 from staticgrad.codegen.products.looped import write_product
 from staticgrad.codegen.sorting import write_sort
-from staticgrad.ir.execution import Known, known_of
+from staticgrad.ir.execution import Known
 from staticgrad.ir.expr import BLOCKS, LEAVES, Access, Expr, Position, postorder
 from staticgrad.ir.kernels.interleaving import runs_of
 from staticgrad.ir.kernels.kernel import LANE_VECTORS, Kernel
@@ -94,8 +94,6 @@ def {_NOTE}(words, position, index):
         store1(words, 1, i64x1(index))"""
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 _IDENTIFIER: Final = re.compile(r"[a-z_]\w*")
-#: Bytes of a line of the caches.
-_LINE: Final = 64
 #: Expressions of a stored value from which on such values are computed in turn.
 _LONG_VALUES: Final = 16
 #: Operations of a body that is written for vectors inside of ends, too, at most.
@@ -137,7 +135,6 @@ class KernelLowering:
         self.on: Any = None
         self.unit = Unit(self.functions, machine=machine, known={k.name: k for k in kernel.known})
         self.unit.named = _TEXT_NAMES
-        self.known: Mapping[str, Known] = {each.name: each for each in kernel.known}
         self.sums, self.column_sums = RowSums(self), ColumnSums(self)
         self.streamed = {d.operand for d in directives if isinstance(d, Stream)}
 
@@ -237,9 +234,7 @@ class KernelLowering:
 
     def told(self, extent: Extent) -> Known:
         """What is known of an extent."""
-        if isinstance(extent, int):
-            return known_of(str(extent), [extent])
-        return self.known.get(extent, Known(extent))
+        return self.unit.told(extent)
 
     def note(self) -> str:
         """The function that notes an index that does not fit, if it is the first."""
@@ -921,7 +916,7 @@ class KernelLowering:
                 size = self.kernel.operand(access.operand).dtype.itemsize
                 for copy in range(values.copies):
                     place = values.place(access, (), copy)
-                    for first in range(0, values.lanes, _LINE // size):
+                    for first in range(0, values.lanes, LINE // size):
                         moved = self.moved(place, far, first)
                         key = (access.operand, moved, copy if self.copies > 1 else 0)
                         if key not in done:

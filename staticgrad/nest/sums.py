@@ -11,10 +11,7 @@ import numpy as np
 from staticgrad.codegen.block_functions import element
 from staticgrad.ir.execution import Known
 from staticgrad.ir.forms import COMBINERS
-from staticgrad.ir.kernels.stages import (
-    Accumulate,
-    is_first,
-)
+from staticgrad.ir.kernels.stages import Accumulate, is_first
 from staticgrad.ir.summation import BLOCK, lanes as sum_lanes
 from staticgrad.nest.records import Apply, Each, Name, Offset, pick
 from staticgrad.nest.values import Values, operation
@@ -24,7 +21,7 @@ if TYPE_CHECKING:
     from staticgrad.nest.lower import KernelLowering
 
 #: Bits of the widest registers.
-WIDEST: Final = 512
+WIDEST_BITS: Final = 512
 #: Levels of a binary counter: enough for 2**40 blocks, and of rows of columns.
 LEVELS: Final = 40
 
@@ -132,7 +129,7 @@ class RowSums:
     def width(self, s: Accumulate) -> int:
         """Lanes of an accumulator: those of its tree, or a register for extremes."""
         dtype, lanes = s.value.dtype, self.nest.kernel.lanes
-        if not in_blocks(s) and lanes * dtype.bits <= WIDEST:
+        if not in_blocks(s) and lanes * dtype.bits <= WIDEST_BITS:
             return lanes
         return min(sum_lanes(dtype), lanes)
 
