@@ -1,1 +1,1 @@
-"""Source of products, sorts and vector functions, in the kernel language that backends read."""
+"""Source of vector functions, in the kernel language that backends read."""

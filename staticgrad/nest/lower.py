@@ -16,9 +16,6 @@ from typing import Any, Final
 
 from staticgrad.codegen.block_functions import element
 from staticgrad.codegen.lines import LINE, VECTOR, Fragment, Lines, Unit
-from staticgrad.codegen.products.gemm import write_gemm
-from staticgrad.codegen.products.looped import write_product
-from staticgrad.codegen.sorting import write_sort
 from staticgrad.ir.execution import Known
 from staticgrad.ir.expr import BLOCKS, LEAVES, Access, Expr, Position, postorder
 from staticgrad.ir.kernels.interleaving import runs_of
@@ -60,6 +57,8 @@ from staticgrad.nest.directives import (
     may_be_mixed,
     work,
 )
+from staticgrad.nest.products.gemm import write_gemm
+from staticgrad.nest.products.looped import write_product
 from staticgrad.nest.records import (
     Apply,
     Block,
@@ -75,6 +74,7 @@ from staticgrad.nest.records import (
     pick,
 )
 from staticgrad.nest.runs import load_run, store_at_last
+from staticgrad.nest.sorting import write_sort
 from staticgrad.nest.sums import RowSums
 from staticgrad.nest.text import print_block
 from staticgrad.nest.transposed import TransposedRows

@@ -1,8 +1,8 @@
 """Products over several loops, or of windows, to source; their operands are never copied out.
 
 i, j and k are flattened. Each part of k goes through the register tiles that products of matrices
-have (``codegen.products.tiles``). Each element is one FMA chain in ascending k per block
-(``GEMM_BLOCK``), block results added in order, as in ``codegen.products.gemm``.
+have (``nest.products.tiles``). Each element is one FMA chain in ascending k per block
+(``GEMM_BLOCK``), block results added in order, as in ``nest.products.gemm``.
 
 Rows of a are read in place: with one stride each along i and along the loops of k, or by tables of
 words that contain the offset of each row, and of each run of the innermost k. Rows that have ends
@@ -35,13 +35,13 @@ from staticgrad.codegen.lines import (
     write_decode,
     write_iterations,
 )
-from staticgrad.codegen.products.gemm import stored_as_is
-from staticgrad.codegen.products.packing import Packing
-from staticgrad.codegen.products.tiles import Tiles
 from staticgrad.ir.expr import Access, Position, load
 from staticgrad.ir.kernels.kernel import GEMM_BLOCK, Kernel
 from staticgrad.ir.kernels.stages import Axis, Extent, Gemm, gemm_chunk, nested, panel_columns
 from staticgrad.ir.kernels.text import PRODUCT
+from staticgrad.nest.products.gemm import stored_as_is
+from staticgrad.nest.products.packing import Packing
+from staticgrad.nest.products.tiles import Tiles
 
 #: Elements of panels that are kept, at most: they stay in L2, and on the stack.
 KEPT: Final = 1 << 15

@@ -1,7 +1,7 @@
 """Products of few columns whose first factor lies across memory: rows are the lanes of vectors.
 
 Few columns fill a part of a vector. If the rows of a are adjacent in memory, vectors of rows are
-used instead: the tiles of C' = B'A' (``codegen.tiles``) have the columns for rows, and vectors of a
+used instead: the tiles of C' = B'A' (``tiles``) have the columns for rows, and vectors of a
 are read in place. Each element is the same chain of multiplications. The result of a tile is
 transposed in local memory before it goes through the epilogue, row by row. While vectors are
 multiplied, the next ones of the same inner indices are prefetched.
@@ -12,11 +12,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from staticgrad.codegen.lines import Lines, scaled, total, write_iterations
-from staticgrad.codegen.products.direct import FLAT
 from staticgrad.ir.kernels.stages import LONE
+from staticgrad.nest.products.direct import FLAT
 
 if TYPE_CHECKING:
-    from staticgrad.codegen.products.gemm import PlainProduct
+    from staticgrad.nest.products.gemm import PlainProduct
 
 
 def has_rows_for_lanes(product: PlainProduct) -> bool:

@@ -25,13 +25,13 @@ from staticgrad.codegen.lines import (
     work,
     write_vector_loop,
 )
-from staticgrad.codegen.products.packing import may_collide
-from staticgrad.codegen.products.streams import write_few_rows, write_span
 from staticgrad.ir.execution import BOUND
 from staticgrad.ir.kernels.stages import LONE
+from staticgrad.nest.products.packing import may_collide
+from staticgrad.nest.products.streams import write_few_rows, write_span
 
 if TYPE_CHECKING:
-    from staticgrad.codegen.products.gemm import PlainProduct
+    from staticgrad.nest.products.gemm import PlainProduct
 
 #: Rows side by side, and those of the last tiles, in which rows past the end repeat the last one:
 #: as many chains as a processor adds to before the first one is done. The same where a vector is

@@ -16,15 +16,15 @@ from staticgrad.codegen.lines import (
     work,
     write_vector_loop,
 )
-from staticgrad.codegen.products.packing import WAY
 from staticgrad.ir.expr import Access
 from staticgrad.ir.kernels.chain_parts import left_in
 from staticgrad.ir.kernels.kernel import GEMM_BLOCK
 from staticgrad.ir.kernels.stages import LONE
 from staticgrad.ir.kernels.together import whole_vectors
+from staticgrad.nest.products.packing import WAY
 
 if TYPE_CHECKING:
-    from staticgrad.codegen.products.gemm import PlainProduct
+    from staticgrad.nest.products.gemm import PlainProduct
 
 #: Columns that are taken together then, times rows: a multiple of all panels'.
 WIDEST: Final = 4096

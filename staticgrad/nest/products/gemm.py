@@ -6,7 +6,7 @@ order, whatever the tile: rows past the end are computed and not stored.
 
 The loops are those of BLIS: a part of the inner indices, for which some panels of b are packed
 into L2; then tile after tile of rows goes through all of them, packed before if the layout of the
-rows is bad. Tiles are functions (``codegen.tiles``), which prefetch the next rows meanwhile. They
+rows is bad. Tiles are functions (``tiles``), which prefetch the next rows meanwhile. They
 add to the results in place if nothing follows; else the epilogue goes along the rows of a tile
 after the last part of k. No result depends on their sizes.
 """
@@ -29,16 +29,6 @@ from staticgrad.codegen.lines import (
     write_decode,
     write_iterations,
 )
-from staticgrad.codegen.products.direct import FEW_TERMS, is_direct, write_direct, write_few_terms
-from staticgrad.codegen.products.narrow import has_rows_for_lanes, write_rows_for_lanes
-from staticgrad.codegen.products.packing import WAY, Packing, may_collide
-from staticgrad.codegen.products.streams import (
-    WIDEST,
-    write_few_rows,
-    write_run,
-    write_streams,
-)
-from staticgrad.codegen.products.tiles import Tiles
 from staticgrad.ir.expr import Access
 from staticgrad.ir.kernels.chain_parts import left_in, record_words
 from staticgrad.ir.kernels.kernel import GEMM_BLOCK, Kernel
@@ -51,6 +41,16 @@ from staticgrad.ir.kernels.stages import (
     streamed_rows,
 )
 from staticgrad.ir.kernels.text import PRODUCT
+from staticgrad.nest.products.direct import FEW_TERMS, is_direct, write_direct, write_few_terms
+from staticgrad.nest.products.narrow import has_rows_for_lanes, write_rows_for_lanes
+from staticgrad.nest.products.packing import WAY, Packing, may_collide
+from staticgrad.nest.products.streams import (
+    WIDEST,
+    write_few_rows,
+    write_run,
+    write_streams,
+)
+from staticgrad.nest.products.tiles import Tiles
 
 #: Bytes of a vector of b times the inner indices of a part, and where rows lie across memory, of
 #: which each inner index takes a line: a panel and the rows of a tile are in the first cache.
