@@ -22,6 +22,7 @@ from staticgrad.ir.forms import Identity, Pointwise, Reduce, ReshapeForm, View
 from staticgrad.ir.graph import Graph, Node, Symbolic, rebuild
 from staticgrad.ir.op import registered_ops
 from staticgrad.ops.convert import Cast
+from staticgrad.optional import ml_dtypes
 from staticgrad.types.dtype import F32, HAS_BFLOAT16, DType, as_dtype
 
 #: What values may be rounded to; ``float32`` rounds nothing, and shows what else the pass does.
@@ -89,10 +90,7 @@ class Narrow(Pass, name="narrow"):
     def traced(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
         """Return the graph, and the number of rounded values."""
         if self.dtype == "bfloat16" and not HAS_BFLOAT16:
-            raise PipelineError(
-                "narrow: bfloat16 needs the package ml_dtypes",
-                hint="pip install 'staticgrad[bfloat16]', or narrow{dtype='float16'}",
-            )
+            raise ml_dtypes.missing("narrow{dtype='float16'} does not")
         chosen = _Chosen(program, self)
         if not chosen.bases:
             return program, {}

@@ -19,7 +19,8 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from staticgrad.errors import DistributedError, MissingPackageError
+from staticgrad.errors import DistributedError
+from staticgrad.optional import mpi4py
 from staticgrad.records import NamedTuple
 
 Array = NDArray[Any]
@@ -306,12 +307,5 @@ def job() -> Job:
     """
     global _job
     if _job is None:
-        try:
-            from mpi4py import MPI
-        except (ImportError, RuntimeError) as error:
-            raise MissingPackageError(
-                f"several processes need mpi4py and an MPI library: {str(error).splitlines()[0]}",
-                hint='pip install "staticgrad[mpi]"',
-            ) from None
-        _job = Job(MPI)
+        _job = Job(mpi4py("MPI"))
     return _job

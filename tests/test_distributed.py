@@ -19,7 +19,6 @@ from staticgrad.ops.collective import RankMean
 from staticgrad.ranks import blocks as blocks_of
 from staticgrad.records import replace
 from staticgrad.train import Batches
-from tests.beside import python
 
 HERE = Path(__file__).parent
 MPIEXEC = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
@@ -105,20 +104,6 @@ def test_plans_keep_the_order_of_what_all_ranks_do():
     swapped[first], swapped[second] = swapped[second], swapped[first]
     with pytest.raises(VerifyError, match="all ranks run"):
         verify_plan(replace(plan, steps=tuple(swapped)))
-
-
-def test_without_the_package_one_error_has_the_command():
-    code = """
-import sys
-sys.modules["mpi4py"] = None
-import staticgrad as sg
-try:
-    sg.distributed.start()
-except sg.errors.MissingPackageError as error:
-    assert 'pip install "staticgrad[mpi]"' in str(error)
-    print("refused")
-"""
-    assert python("-c", code).stdout == "refused\n"
 
 
 def test_one_rank_computes_what_it_does_without():

@@ -5,7 +5,6 @@ import dataclasses
 import functools
 import os
 import pickle
-import sys
 from typing import Any, NamedTuple
 
 import ml_dtypes
@@ -16,7 +15,7 @@ import safetensors.numpy
 
 import staticgrad as sg
 from staticgrad.eager import Generator, Tensor
-from staticgrad.errors import ArgumentError, MaskedArrayError, MissingPackageError, SavedFileError
+from staticgrad.errors import ArgumentError, MaskedArrayError, SavedFileError
 from tests.beside import python
 
 FORMATS = [".npz", ".safetensors"]
@@ -595,15 +594,6 @@ def test_what_cannot_be_saved_is_refused(tree, says, tmp_path):
     with pytest.raises(ArgumentError, match="ends in no known format"):
         sg.save(tmp_path / "f.pt", 1)
     assert [*tmp_path.iterdir()] == []
-
-
-def test_without_the_package_it_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "safetensors", None)
-    monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
-    with pytest.raises(MissingPackageError, match=r"staticgrad\[safetensors\]"):
-        sg.save(tmp_path / "f.safetensors", 1)
-    with pytest.raises(FileNotFoundError):
-        sg.load(tmp_path / "f.npz")
 
 
 def test_a_checkpoint_says_where_its_state_lies(tmp_path):

@@ -7,19 +7,17 @@ copies the results into its own memory.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from staticgrad.bridges.programs import Library, Programs, caller
+from staticgrad.bridges.programs import Programs, caller
 from staticgrad.errors.hints import attributes
 from staticgrad.functions.trees import flatten, unflatten
 from staticgrad.ir.calls import public
+from staticgrad.optional import jax
 
 __all__ = ["function"]
-
-jax: Final[Any] = Library("jax")
-
 
 if not TYPE_CHECKING:
     __getattr__, __dir__ = attributes("sg.jax", __all__)

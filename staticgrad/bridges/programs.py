@@ -16,11 +16,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from typing import Any
 
 from staticgrad.autodiff import reverse
-from staticgrad.errors import ArgumentError, MissingPackageError
+from staticgrad.errors import ArgumentError
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.functions.creation import input as graph_input
 from staticgrad.functions.draws import steps_of
@@ -29,33 +28,6 @@ from staticgrad.ir.execution import Session, in_graphs, running_session, traced_
 from staticgrad.ir.graph import Graph, Symbolic, ancestors
 from staticgrad.programs.function import Function
 from staticgrad.programs.transformed import vmap
-
-
-class Library:
-    """Another library, imported when one of its names is first used."""
-
-    def __init__(self, module: str, distribution: str = "") -> None:
-        self.__name__, self._distribution = module, distribution or module
-
-    def __getattr__(self, name: str) -> Any:
-        """Return an attribute of the library.
-
-        Raises:
-            MissingPackageError: it is not installed.
-        """
-        if name.startswith("__"):  # asked for by inspection
-            raise AttributeError(name)
-        module = self.__name__
-        try:
-            value = getattr(import_module(module), name)
-        except ModuleNotFoundError as error:
-            if error.name != module:
-                raise
-            raise MissingPackageError(
-                f"sg.{module} needs {self._distribution}, which is not installed",
-                hint=f"pip install {self._distribution}",
-            ) from None
-        return vars(self).setdefault(name, value)
 
 
 class Programs:

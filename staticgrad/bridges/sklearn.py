@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from staticgrad import nn, optim
-from staticgrad.bridges.programs import Library
+from staticgrad import nn, optim, optional
 from staticgrad.errors import ArgumentError
 from staticgrad.errors.hints import attributes
 from staticgrad.errors.wording import kind_of
@@ -33,7 +32,7 @@ except ModuleNotFoundError:  # an estimator raises the error that says how to in
 
     class BaseEstimator:  # type: ignore[no-redef]
         def __new__(cls, *args: Any, **options: Any) -> Any:
-            return Library("sklearn", "scikit-learn").base
+            return optional.sklearn("base")
 
     class ClassifierMixin:  # type: ignore[no-redef]
         pass

@@ -9,20 +9,18 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from staticgrad.bridges.programs import Library, Programs, caller
+from staticgrad.bridges.programs import Programs, caller
 from staticgrad.errors import ArgumentError
 from staticgrad.errors.hints import attributes
 from staticgrad.functions.trees import flatten, unflatten
 from staticgrad.ir.calls import public
+from staticgrad.optional import ml_dtypes, torch
 
 __all__ = ["function"]
-
-torch: Final[Any] = Library("torch")
-
 
 if not TYPE_CHECKING:
     __getattr__, __dir__ = attributes("sg.torch", __all__)
@@ -124,8 +122,6 @@ def _array(tensor: Any) -> Any:
         raise ArgumentError(f"a tensor is on {tensor.device}", hint="tensor.cpu()")
     tensor = tensor.detach().resolve_neg()
     if tensor.dtype == torch.bfloat16:
-        import ml_dtypes
-
         return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
     return tensor.numpy()
 

@@ -21,9 +21,9 @@ import staticgrad as sg
 from passes.base import Report as PassReport
 from passes.pipelines import pipeline
 from staticgrad import native
-from staticgrad.errors import MissingPackageError
 from staticgrad.functions import nn
 from staticgrad.optim import Adam
+from staticgrad.optional import sklearn
 from staticgrad.records import dataclass
 
 Array = npt.NDArray[Any]
@@ -210,16 +210,9 @@ def load_digits() -> Digits:
     Raises:
         MissingPackageError: scikit-learn is not installed.
     """
-    try:
-        from sklearn import datasets, model_selection
-    except ImportError:
-        raise MissingPackageError(
-            "the demo's images come with scikit-learn, which is not installed: "
-            'python -m pip install "staticgrad[demo]"'
-        ) from None
-    images, classes = datasets.load_digits(return_X_y=True)
+    images, classes = sklearn("datasets").load_digits(return_X_y=True)
     scaled = (images / 16.0).astype(np.float32)
-    split = model_selection.train_test_split(
+    split = sklearn("model_selection").train_test_split(
         scaled, classes.astype(np.int64), test_size=_TEST_SHARE, stratify=classes, random_state=0
     )
     train_images, test_images, train_classes, test_classes = split

@@ -15,7 +15,7 @@ import numpy as np
 import staticgrad as sg
 from staticgrad.building import count_as_user
 from staticgrad.comparison.model import Array, Model, Values
-from staticgrad.errors import MissingPackageError
+from staticgrad.optional import sklearn
 
 count_as_user(__file__)
 
@@ -160,14 +160,7 @@ def _layers(widths: tuple[int, ...]) -> dict[str, Array]:
 
 @cache
 def _digits() -> tuple[Array, Array]:
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError:
-        raise MissingPackageError(
-            "the digits come with scikit-learn, which is not installed: "
-            'python -m pip install "staticgrad[demo]"; --model deep needs nothing'
-        ) from None
-    images, classes = load_digits(return_X_y=True)
+    images, classes = sklearn("datasets").load_digits(return_X_y=True)
     return (images / 16.0).astype("float32"), classes.astype("int64")
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import re
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
 from staticgrad.documentation.pages import pages, titles
-from staticgrad.errors import MissingPackageError
+from staticgrad.optional import material
 
 #: The site reads without a network and from a folder: no fonts from elsewhere, links to .html.
 _SETTINGS: Final = {
@@ -120,15 +119,10 @@ def build(folder: str | Path, work: str | Path) -> Path:
     Raises:
         MissingPackageError: mkdocs-material is not installed.
     """
-    try:
-        import_module("material")  # the theme
-        from mkdocs.commands.build import build as build_site
-        from mkdocs.config import load_config
-    except ImportError:
-        raise MissingPackageError(
-            "the site is built by mkdocs-material, which is not installed",
-            hint='pip install "staticgrad[docs]"; staticgrad docs --write FOLDER needs none',
-        ) from None
+    material()  # the theme, which brings MkDocs
+    from mkdocs.commands.build import build as build_site
+    from mkdocs.config import load_config
+
     site = Path(folder).resolve()
     logging.getLogger("mkdocs").setLevel(logging.WARNING)
     settings = load_config(str(write(work)), site_dir=str(site), strict=True)

@@ -20,6 +20,7 @@ from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand, common_dtype, strong_dtype
 from staticgrad.ops.operands import as_value, axes_of, dtype_of
+from staticgrad.optional import ml_dtypes
 from staticgrad.types.arrays import Shape, product
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import DType
@@ -179,9 +180,7 @@ def finfo(type: Any) -> np.finfo[Any]:
     """
     found = _element("finfo", type, "f")
     if found.kind == "V":
-        import ml_dtypes  # NumPy has no limits for the dtypes of ml_dtypes
-
-        limits: Any = ml_dtypes.finfo
+        limits: Any = ml_dtypes.finfo  # NumPy has no limits for the dtypes of ml_dtypes
         return limits(found)
     return np.finfo(found)
 

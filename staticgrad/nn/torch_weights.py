@@ -22,7 +22,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.errors import MissingPackageError, ParameterValueError, StaticgradError
+from staticgrad.errors import ParameterValueError, StaticgradError
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.ir.nodes import Parameter
 from staticgrad.ir.op import Array
@@ -31,6 +31,7 @@ from staticgrad.nn.module import Module, contents, stored
 from staticgrad.nn.normalization import BatchNorm1d
 from staticgrad.nn.recurrent import RNN, RNNCell
 from staticgrad.nn.transformers import MultiHeadAttention, TransformerBlock
+from staticgrad.optional import torch
 from staticgrad.records import NamedTuple
 from staticgrad.saving import load
 from staticgrad.storage.parameter import write_all
@@ -267,7 +268,9 @@ def _state_of(source: Any) -> Mapping[str, Any]:
     """Arrays or tensors by name: of a dict, a module of PyTorch, or a file."""
     if isinstance(source, str | Path):
         is_ours = Path(source).suffix in (".safetensors", ".npz")
-        found = load(source) if is_ours else _torch_file(source)
+        found = (
+            load(source) if is_ours else torch.load(source, map_location="cpu", weights_only=True)
+        )
     else:
         found = source.state_dict() if hasattr(source, "state_dict") else source
     if not isinstance(found, Mapping):
@@ -276,17 +279,6 @@ def _state_of(source: Any) -> Mapping[str, Any]:
             hint="model.load_torch(torch_model.state_dict()), or the name of a file",
         )
     return found
-
-
-def _torch_file(path: Any) -> Any:
-    try:
-        import torch
-    except ModuleNotFoundError:
-        raise MissingPackageError(
-            f"{path}: files of PyTorch need torch, which is not installed",
-            hint="pip install torch; files that end with .safetensors or .npz do not need it",
-        ) from None
-    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _array(name: str, data: Any) -> Array:

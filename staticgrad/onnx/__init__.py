@@ -17,8 +17,8 @@ from staticgrad.ir.calls import public
 from staticgrad.ir.graph import Graph
 from staticgrad.nn.module import Module
 from staticgrad.onnx.model import OnnxModel
-from staticgrad.onnx.package import library
 from staticgrad.onnx.writer import model_of
+from staticgrad.optional import onnx
 
 __all__ = ["OnnxModel", "export", "load"]
 
@@ -41,7 +41,6 @@ def load(model: Any) -> OnnxModel:
         ArgumentError: something else.
         OSError: the system refuses the file.
     """
-    onnx = library()
     if isinstance(model, bytes):
         return OnnxModel(onnx.load_model_from_string(model))
     if isinstance(model, str | PathLike):
@@ -71,7 +70,6 @@ def export(program: Any, path: Any, *inputs: Any) -> None:
         ArgumentError: something else.
         OSError: the file cannot be written.
     """
-    onnx = library()
     if not isinstance(path, str | PathLike):
         raise ArgumentError(
             f"export takes the path of a file, got {kind_of(path)}",

@@ -28,10 +28,11 @@ from staticgrad.onnx.operators import (
     OF_SIZES,
     OPERATORS,
     STATIC,
+    STATISTICS,
     as_operand,
     known as known_sizes,
 )
-from staticgrad.onnx.package import STATISTICS, library
+from staticgrad.optional import onnx
 
 #: The names of the operators of ONNX itself.
 _STANDARD: Final = ("", "ai.onnx")
@@ -68,7 +69,7 @@ class OnnxModel(Module):
         self.statistics: dict[str, Any] = {}
         constants = []
         for each in proto.graph.initializer:
-            array = library().numpy_helper.to_array(each)
+            array = onnx.numpy_helper.to_array(each)
             if array.dtype.kind in "iub" or not array.ndim or each.name in program.fixed:
                 constants.append(each)
                 continue
@@ -143,12 +144,12 @@ def _shape_and_dtype(name: str, kind: Any) -> tuple[tuple[Any, ...], Any]:
         else _word(axis.dim_param, f"{_word(name, 'x')}_{k}")
         for k, axis in enumerate(kind.tensor_type.shape.dim)
     )
-    return shape, library().helper.tensor_dtype_to_np_dtype(kind.tensor_type.elem_type)
+    return shape, onnx.helper.tensor_dtype_to_np_dtype(kind.tensor_type.elem_type)
 
 
 @lru_cache(maxsize=8)
 def _program(source: bytes) -> _Program:
-    return _Program(library().load_model_from_string(source))
+    return _Program(onnx.load_model_from_string(source))
 
 
 class _Program:
@@ -227,7 +228,7 @@ class _Program:
         return self._graph(self.proto.graph, values)
 
     def _graph(self, graph: Any, values: Mapping[str, Any]) -> list[Any]:
-        to_array = library().numpy_helper.to_array
+        to_array = onnx.numpy_helper.to_array
         arrays = {each.name: np.asarray(to_array(each)) for each in graph.initializer}
         env = {**arrays, **values, "": None}
         self._compute(graph.node, env, self.opsets)
@@ -266,7 +267,7 @@ class _Program:
 
     def _function(self, function: Any, operands: list[Any], given: dict[str, Any]) -> list[Any]:
         """The results of the nodes that define an operator."""
-        make = library().helper.make_attribute
+        make = onnx.helper.make_attribute
         env: dict[str, Any] = dict.fromkeys(function.input)
         env |= {"": None, **dict(zip(function.input, operands, strict=False))}
         defaults = {each.name: self._attribute(each, env) for each in function.attribute_proto}
@@ -284,7 +285,6 @@ class _Program:
         return [env.get(name) for name in function.output]
 
     def _attribute(self, attribute: Any, env: Mapping[str, Any]) -> Any:
-        onnx = library()
         value = onnx.helper.get_attribute_value(attribute)
         if attribute.type == onnx.AttributeProto.TENSOR:
             return onnx.numpy_helper.to_array(value)
@@ -311,7 +311,6 @@ def _opsets(function: Any) -> dict[str, int]:
 
 
 def _plain(value: Any) -> Any:
-    onnx = library()
     if isinstance(value, np.ndarray):
         return onnx.numpy_helper.from_array(value)
     is_dtype = isinstance(value, np.dtype)
@@ -403,7 +402,7 @@ def _folded(results: Any) -> Any:
 
 
 def _schema(node: Any, opsets: Mapping[str, int]) -> Any:
-    defs = library().defs
+    defs = onnx.defs
     try:
         return defs.get_schema(node.op_type, opsets.get(node.domain, 1), node.domain)
     except defs.SchemaError:
@@ -421,7 +420,7 @@ def _function_of_types(
     if schema is not None and schema.has_context_dependent_function:
         types = [_type_of(each).SerializeToString() for each in operands]
         text = schema.get_context_dependent_function(node.SerializeToString(), types)
-        function = library().FunctionProto()
+        function = onnx.FunctionProto()
         function.ParseFromString(text)
         return function
     name, version = f"{node.domain}.{node.op_type}".lstrip("."), opsets.get(node.domain, 1)
@@ -433,7 +432,6 @@ def _function_of_types(
 
 
 def _type_of(operand: Any) -> Any:
-    onnx = library()
     if operand is None:
         return onnx.TypeProto()
     if isinstance(operand, list):

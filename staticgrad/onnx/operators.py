@@ -40,6 +40,8 @@ KNOWN: Final = frozenset((
     "condition", "exponent", "indices", "iterations", "max", "min", "value",
 ))  # fmt: skip
 
+#: The property of a model that names its running statistics, which are not trained.
+STATISTICS: Final = "staticgrad.statistics"
 #: Operator -> our op of the same meaning, both ways: models are written by this table, too.
 SAME: Final = {
     "Abs": "abs", "Acos": "acos", "Acosh": "acosh", "Add": "add", "And": "logical_and",

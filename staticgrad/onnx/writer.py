@@ -19,9 +19,9 @@ from staticgrad.errors import ExportError
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.nodes import Node, Symbolic
 from staticgrad.ir.op import Constant, Input
-from staticgrad.onnx.operators import SAME
-from staticgrad.onnx.package import STATISTICS, library
+from staticgrad.onnx.operators import SAME, STATISTICS
 from staticgrad.ops.marks import FirstOperand, Mark, StopGradient
+from staticgrad.optional import onnx
 from staticgrad.types.arrays import TensorType
 from staticgrad.types.dim import FloorDiv, Named, Size
 
@@ -77,7 +77,7 @@ class Writer:
         """Write a node; the name of its result, or the names of all ``count``."""
         name = self.fresh(f"{self.prefix}{self.scope}{operator}")
         outputs = [name, *(self.fresh(f"{name}.{k}") for k in range(1, count))]
-        self.nodes.append(library().helper.make_node(operator, inputs, outputs, name, **attributes))
+        self.nodes.append(onnx.helper.make_node(operator, inputs, outputs, name, **attributes))
         return name if count == 1 else outputs
 
     def constant(self, value: Any, dtype: Any = None) -> str:
@@ -86,7 +86,7 @@ class Writer:
         constants, key = self.root.constants, (array.dtype, array.shape, array.tobytes())
         if key not in constants:
             name = self.fresh("constant")
-            constants[key] = library().numpy_helper.from_array(array, name)
+            constants[key] = onnx.numpy_helper.from_array(array, name)
         return str(constants[key].name)
 
     def size(self, size: Size) -> str:
@@ -181,7 +181,7 @@ class Writer:
         results = [inner("Identity", each) for each in inner.write(graph)]
         outputs = map(_info, results, (value.type for value in graph.outputs.values()))
         infos = [_info(given[value], value.type) for value in inputs]
-        return library().helper.make_graph(inner.nodes, name, infos, [*outputs])
+        return onnx.helper.make_graph(inner.nodes, name, infos, [*outputs])
 
 
 def model_of(graph: Graph) -> Any:
@@ -196,7 +196,7 @@ def model_of(graph: Graph) -> Any:
             hint="sg.onnx.export(sg.Graph(graph.outputs), path), or a module",
         )
     graph = _by_others(graph)
-    writer, onnx = Writer(), library()
+    writer = Writer()
     helper = onnx.helper
     for value in (*graph.inputs, *graph.parameters):
         writer.names[value.node, 0] = writer.fresh(value.node.label)
@@ -270,11 +270,11 @@ def _reads(node: Any) -> set[str]:
 
 def _info(name: str, kind: TensorType) -> Any:
     shape = [size if isinstance(size, int) else str(size) for size in kind.shape]
-    return library().helper.make_tensor_value_info(name, _element(kind), shape)
+    return onnx.helper.make_tensor_value_info(name, _element(kind), shape)
 
 
 def _element(kind: TensorType) -> int:
-    return int(library().helper.np_dtype_to_tensor_dtype(np.dtype(kind.dtype.numpy)))
+    return int(onnx.helper.np_dtype_to_tensor_dtype(np.dtype(kind.dtype.numpy)))
 
 
 # -- ops with attributes --------------------------------------------------------------------------

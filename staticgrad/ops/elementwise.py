@@ -342,8 +342,6 @@ def array_dtype(what: str, data: object) -> DType:
 def dtype_hint(spec: object) -> str:
     """Return what to use instead of an unsupported dtype."""
     name = str(spec)
-    if name in ("bfloat16", "bf16"):
-        return "pip install 'staticgrad[bfloat16]'"
     if isinstance(spec, int):
         return "a shape is one argument, a tuple of its sizes: sg.zeros((3, 4))"
     if "complex" in name:

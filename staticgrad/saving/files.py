@@ -23,8 +23,9 @@ from zlib import crc32, error as zlib_error
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError, MissingPackageError, SavedFileError
+from staticgrad.errors import ArgumentError, SavedFileError
 from staticgrad.errors.wording import shown
+from staticgrad.optional import safetensors
 from staticgrad.records import dataclass
 from staticgrad.types.dtype import BF16
 
@@ -225,27 +226,11 @@ def _entry(whole: ZipFile, name: str) -> Any:
 # -- safetensors ----------------------------------------------------------------------------------
 
 
-def _library() -> Any:
-    """The package that reads and writes safetensors.
-
-    Raises:
-        MissingPackageError: it is not installed.
-    """
-    try:
-        import safetensors.numpy
-    except ModuleNotFoundError:
-        raise MissingPackageError(
-            "files of safetensors need a package that is not installed",
-            hint='pip install "staticgrad[safetensors]", or save as .npz',
-        ) from None
-    return safetensors
-
-
 def _write_safetensors(path: Path, arrays: Arrays, note: str) -> None:
-    library = _library()
+    save_file = safetensors("numpy").save_file
     try:
-        library.numpy.save_file(dict(arrays), str(path), metadata={_NOTE: note, "format": "np"})
-    except library.SafetensorError as error:  # what the system said, in a class of its own
+        save_file(dict(arrays), str(path), metadata={_NOTE: note, "format": "np"})
+    except safetensors.SafetensorError as error:  # what the system said, in a class of its own
         number = re.search(r"\(os error (\d+)\)", str(error))
         if number is None:
             raise ArgumentError(f"save: {error}", hint="save as .npz") from None
@@ -262,12 +247,11 @@ _KINDS: Final = {
 
 
 def _read_safetensors(path: Path) -> tuple[Arrays, str | None]:
-    library = _library()
     data = path.read_bytes()
     try:
-        found = {name: _array(path, name, view) for name, view in library.deserialize(data)}
+        found = {name: _array(path, name, view) for name, view in safetensors.deserialize(data)}
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    except (library.SafetensorError, ValueError) as error:
+    except (safetensors.SafetensorError, ValueError) as error:
         if isinstance(error, SavedFileError):
             raise
         raise _damaged(path, str(error)) from None

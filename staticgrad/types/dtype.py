@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from staticgrad.optional import ml_dtypes
 from staticgrad.records import dataclass
 
 _KIND_ORDER: Final = {"b": 0, "i": 1, "u": 1, "f": 2}
@@ -170,8 +171,6 @@ class _NumPyDTypes(dict[str, np.dtype[np.generic]]):
     def __missing__(self, code: str) -> np.dtype[np.generic]:
         if code != "bf16":
             raise KeyError(code)
-        import ml_dtypes
-
         found: np.dtype[np.generic] = np.dtype(ml_dtypes.bfloat16)
         self[code] = found
         return found
@@ -194,7 +193,6 @@ _NUMPY: Final = _NumPyDTypes(
 _NAMES: Final = {code: numpy.name for code, numpy in _NUMPY.items()} | {"bf16": "bfloat16"}
 #: NumPy has no bfloat16; that of ``ml_dtypes`` is what other libraries have, too.
 HAS_BFLOAT16: Final = find_spec("ml_dtypes") is not None
-_NO_BFLOAT16: Final = "bfloat16 needs the package ml_dtypes"
 
 BOOL = DType("bool", "b", 1, 1)
 I8, I16, I32, I64 = (DType(f"i{bits}", "i", bits, bits - 1) for bits in (8, 16, 32, 64))
@@ -226,11 +224,11 @@ def as_dtype(spec: object) -> DType:
 
     Raises:
         TypeError: the spec names no element type there is, or two (``"i8"``); the message lists
-            them.
+            them. MissingPackageError: bfloat16, without ml_dtypes.
     """
     if isinstance(spec, DType):
         if spec is BF16 and not HAS_BFLOAT16:
-            raise TypeError(_NO_BFLOAT16)
+            raise ml_dtypes.missing("it is not installed")
         return spec
     if isinstance(spec, str):
         if spec in _BY_NAME:
@@ -245,7 +243,7 @@ def as_dtype(spec: object) -> DType:
     except (TypeError, ValueError, SyntaxError):  # of a text with commas, NumPy reads fields
         found = None
     if found is None and spec in ("bfloat16", "bf16"):
-        raise TypeError(_NO_BFLOAT16)
+        raise ml_dtypes.missing("it is not installed")
     if found is None:
         known = ", ".join(d.name for d in ALL_DTYPES)
         name = spec.name if isinstance(spec, np.dtype) else repr(spec)

@@ -2,13 +2,12 @@
 
 import copy
 import pickle
-import sys
 
 import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.errors import ArgumentError, ExportError, MissingPackageError
+from staticgrad.errors import ArgumentError, ExportError
 from tests.exchange.models import MODELS, model
 from tests.exchange.node_tests import cases, gradient_error, outcome
 
@@ -281,14 +280,6 @@ def test_what_is_written_is_what_is_computed(name, tmp_path):
 
 
 # -- errors ---------------------------------------------------------------------------------------
-
-
-def test_without_the_package_one_error_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(MissingPackageError, match=r"pip install \"staticgrad\[onnx\]\""):
-        sg.onnx.load("model.onnx")
-    with pytest.raises(MissingPackageError, match=r"staticgrad\[onnx\]"):
-        sg.onnx.export(sg.Graph({"y": sg.input("x", (2,))}), "model.onnx")
 
 
 BEGIN = (

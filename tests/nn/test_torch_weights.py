@@ -129,12 +129,6 @@ def test_files(ending, tmp_path):
             np.testing.assert_array_equal(array, state[name], err_msg=name)
 
 
-def test_files_of_torch_need_torch(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "torch", None)
-    with pytest.raises(sg.errors.MissingPackageError, match="need torch"):
-        net().load_torch("weights.pt")
-
-
 BLOCK = {"batch_first": True, "dropout": 0.0}
 #: The name here, arguments of both, the operands' shapes.
 BESIDE = [
