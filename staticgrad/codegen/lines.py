@@ -1,4 +1,4 @@
-"""Source of products and sorts: lines at an indentation, places, loops, what a kernel shares.
+"""Source of products: lines at an indentation, places, loops, what a kernel shares.
 
 The target language is the kernel vocabulary of ``staticgrad.native``.
 """

@@ -74,7 +74,7 @@ from staticgrad.nest.records import (
     pick,
 )
 from staticgrad.nest.runs import load_run, store_at_last
-from staticgrad.nest.sorting import write_sort
+from staticgrad.nest.sorting import Sorting
 from staticgrad.nest.sums import RowSums
 from staticgrad.nest.text import print_block
 from staticgrad.nest.transposed import TransposedRows
@@ -498,22 +498,21 @@ class KernelLowering:
             self.scalar(stage, self.scope())
         elif isinstance(stage, Loop):
             self.loop(stage)
+        elif isinstance(stage, Sort):
+            Sorting(self, stage).write()
         else:
-            self.written_as_text(stage)
+            self.product_text(stage)
 
-    def written_as_text(self, stage: Gemm | Sort) -> None:
-        """A product or a sort, whose source others write."""
+    def product_text(self, stage: Gemm) -> None:
+        """A product, whose source others write."""
         unit, lines, b = self.unit, Lines(), self.b
         unit.write_map, unit.write_vectors = self.text_of_map, self.text_of_vectors
-        if isinstance(stage, Gemm):
-            write = write_gemm if stage.plain and self.kernel.outer == "tiles" else write_product
-            write(self.kernel, stage, lines, unit)
-        else:
-            write_sort(self.kernel, stage, lines, unit)
+        write = write_gemm if stage.plain and self.kernel.outer == "tiles" else write_product
+        write(self.kernel, stage, lines, unit)
         once, unit.once.lines = [line[4:] for line in unit.once.lines], []
         used = set(_IDENTIFIER.findall("\n".join([*once, *lines.lines])))
         held = {**self.pointers, **self.words, **self.at, **self.refs}
-        own = {VECTOR, *(axis.name for axis in (stage.loops if isinstance(stage, Gemm) else ()))}
+        own = {VECTOR, *(axis.name for axis in stage.loops)}
         bound: dict[str, Name | int] = {}
         for name, value in held.items():
             if name in used and name not in own:
@@ -527,7 +526,7 @@ class KernelLowering:
 
     @contextmanager
     def over_names(self) -> Iterator[Builder]:
-        """A builder of its own, over the names of a product's or a sort's source."""
+        """A builder of its own, over the names of a product's source."""
         held = self.b, self.at, self.refs, self.pointers, self.words, self.vector_refs
         self.b = Builder()
         self.b.count = held[0].count

@@ -1,33 +1,32 @@
-"""The Sort stage to source: keys and positions collected, a stable merge sort, the stores.
+"""Sorts: keys and positions are collected, sorted by a stable merge sort, and stored in order.
 
 A key of 32 bits shares a word with its position, which makes all words distinct; a wide one has the
 position in a word of its own, ``apart`` words later. Where a few are kept, elements behind the last
 of them are passed over a vector at a time, and the others collected until there is no more room.
 The order is that of (key, position), so no result depends on how it came about.
 
-The merge sort of a kernel's words, as source: runs of eight, then pairs of runs.
-
-Whole blocks of runs go through a sorting network, a run in each lane; what is left is inserted one
-by one. Pairs of runs are merged from both ends at once, without branches on data: one merge takes
-as many steps as the shorter run has elements left, so that it leaves neither run.
-
-The Search statement to source: a binary search for every lane, all of one length.
-
-The lengths do not depend on what is found, so that the lanes stay together: of what is left the
-front half is dropped or kept, and an odd one stays. This module knows statements, no stages.
+Whole blocks of runs of eight go through a sorting network, a run in each lane; what is left is
+inserted one by one. Pairs of runs are merged from both ends at once, without branches on data: one
+merge takes as many steps as the shorter run has elements left, so that it leaves neither run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
 
-from staticgrad.codegen.lines import VECTOR, Lines, Unit
-from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.execution import Known
 from staticgrad.ir.kernels.stages import ORDER_ROOM, Sort, keys_apart
+from staticgrad.nest.records import Apply, Offset, UnsupportedError
+from staticgrad.nest.values import Values, stored
+
+if TYPE_CHECKING:
+    from staticgrad.nest.lower import KernelLowering
 
 #: The length of the runs that are merged, and how many of them the network sorts at a time.
 RUN: Final = 8
+#: The function that sorts, without and with positions in words of their own.
+NAMES: Final = ("merge_sort", "merge_sort_apart")
 
 _INSERTION: Final = f"""\
     for start in range(whole, count, {RUN}):
@@ -99,13 +98,13 @@ _MERGING: Final = f"""\
 
 
 def merge_sort(wide: bool) -> str:
-    """The helper that sorts the first ``count`` words of p, with the room behind them as spare.
+    """Return the function that sorts the first ``count`` words of p; spare room lies behind them.
 
-    It returns where the words came to lie: at 0, or at ``room``. Without ``wide`` all words are
+    It returns where the sorted words lie: at 0, or at ``room``. Without ``wide`` all words are
     distinct. With it each has another one, ``apart`` words later, that goes with it; those
     ascend at first, and equal words keep that order.
     """
-    head = f"def merge_sort(p, count, room{', apart' if wide else ''}):"
+    head = f"def {NAMES[wide]}(p, count, room{', apart' if wide else ''}):"
     body = "\n".join([*_blocks(wide), _INSERTION, _MERGING])
     if not wide:
         body = "\n".join(line for line in body.splitlines() if "apart" not in line)
@@ -163,123 +162,130 @@ def network(size: int) -> Iterator[tuple[int, int]]:
         width *= 2
 
 
-def write_sort(kernel: Kernel, stage: Sort, out: Lines, unit: Unit) -> None:
-    """Write the body of one outer iteration: the row's order into scratch, then the stores."""
-    lanes, p = kernel.lanes, stage.order.scratch
-    wide = keys_apart(stage.order.key.dtype)
-    keys = Lines()
-    made = unit.write_vectors([stage.order.key], [VECTOR], lanes)
-    keys.lines = [*made.body, f"key = {made.names[0]}"]
-    for line in made.before:
-        out.add(line)
-    extent = stage.axis.extent
-    out.add(f"room = {extent if stage.whole else f'2 * {stage.kept.extent} + {ORDER_ROOM}'}")
-    if wide:
-        out.add("apart = 2 * room")
-    unit.helpers["merge_sort"] = merge_sort(wide)
-    if stage.whole:
-        _write_collect(out, keys, p, str(extent), lanes, wide)
-        out.add(f"found = {_call(p, str(extent), wide)}")
-    else:
-        _write_rounds(out, keys, stage, lanes, wide)
-    _write_stores(kernel, stage, out, unit, wide)
+class Sorting:
+    """One sort of a nest: the order of a row's elements into scratch, then the stores."""
 
+    def __init__(self, nest: KernelLowering, stage: Sort) -> None:
+        if nest.copies > 1:
+            raise UnsupportedError("sorts of rows side by side")
+        self.nest, self.b, self.stage, self.order = nest, nest.b, stage, stage.order
+        self.wide = keys_apart(stage.order.key.dtype)
+        self.pointer = nest.pointers[stage.order.scratch]
+        self.extent, self.kept = nest.number(stage.axis.extent), nest.number(stage.kept.extent)
+        self.room = self.extent
+        if not stage.whole:
+            self.room = nest.sum(nest.product(self.kept, 2), ORDER_ROOM)
+        self.apart = nest.product(self.room, 2)
+        nest.functions[NAMES[self.wide]] = merge_sort(self.wide)
 
-def _call(p: str, count: str, wide: bool) -> str:
-    return f"merge_sort({p}, {count}, room{', apart' if wide else ''})"
+    def write(self) -> None:
+        """Write the whole sort."""
+        found = self.b.variable("f", "copy", 0)
+        if self.stage.whole:
+            self.collect(self.extent)
+            self.sort(found, self.extent)
+        else:
+            self.rounds(found)
 
+        def body(values: Values) -> None:
+            b, name = self.b, self.order.name
+            at = self.at(found, values.position(), self.apart if self.wide else 0)
+            word = b.load(self.order.scratch, "load", *at, values.full())
+            self.nest.refs[name] = word if self.wide else b.op("and_", word, (1 << 32) - 1)
+            self.nest.vector_refs.add(name)
+            for store in self.stage.stores:
+                values.store(store)
 
-def _packed(p: str, lanes: int, wide: bool) -> Sequence[str]:
-    """Lines that store a vector of keys with their positions at ``j``."""
-    if wide:
-        return f"store({p}, j, key, m)", f"store({p}, j + apart, iota{lanes}(j), m)"
-    return (f"store({p}, j, (cast_i64(key) << 32) | iota{lanes}(j), m)",)
+        if self.stage.stores:
+            self.vectors(0, self.kept, body)
 
+    def at(self, *words: Any) -> tuple[Any, ...]:
+        """The place of scratch that some words add up to; pointers there would take registers."""
+        constant = sum(word for word in words if type(word) is int)
+        terms = tuple([(word, 1) for word in words if type(word) is not int])
+        return self.pointer, Offset(terms, constant)
 
-def _write_collect(out: Lines, keys: Lines, p: str, stop: str, lanes: int, wide: bool) -> None:
-    """Every key before ``stop``."""
-    out.add(f"for {VECTOR} in range(0, {stop}, {lanes}):")
-    inner = Lines(out.indent + 1)
-    inner.add(f"m = mask{lanes}({stop} - {VECTOR})")
-    inner.extend(keys)
-    for line in _packed(p, lanes, wide):
-        inner.add(line)
-    out.lines += inner.lines
+    def vectors(self, start: Any, stop: Any, body: Any) -> None:
+        """A loop over vectors of a row, each under its mask."""
+        nest = self.nest
+        nest.vectors(start, stop, nest.kernel.lanes, 1, Known(""), True, stored([self.stage]), body)
 
+    def words(self, key: Any, position: Any) -> Any:
+        """A vector of keys, each with its position if they share a word."""
+        if self.wide:
+            return key
+        b = self.b
+        high = b.op("lshift", b.op("cast_i64", key), 32)
+        return b.op("or_", high, b.op(f"iota{self.nest.kernel.lanes}", position))
 
-def _write_rounds(out: Lines, keys: Lines, stage: Sort, lanes: int, wide: bool) -> None:
-    """As much as there is room for, in order; then again with the kept ones and all before them."""
-    p, extent, kept = stage.order.scratch, stage.axis.extent, stage.kept.extent
-    out.add(f"hits = local_b8({lanes})")
-    out.add(f"new = local_i64({lanes})")
-    out.add("seen = 0")
-    out.add("found = 0")
-    out.add(f"while seen < {extent} and {kept} > 0:")
-    body = Lines(out.indent + 1)
-    body.add("if seen == 0:")
-    first = Lines(body.indent + 1)
-    first.add("seen = room")
-    first.add(f"if seen > {extent}:")
-    first.add(f"    seen = {extent}")
-    _write_collect(first, keys, p, "seen", lanes, wide)
-    first.add("count = seen")
-    body.lines += first.lines
-    body.add("else:")
-    again = Lines(body.indent + 1)
-    _write_kept_to_front(again, p, str(kept), lanes, wide)
-    _write_passes(again, keys, stage, lanes, wide)
-    body.lines += again.lines
-    body.add(f"found = {_call(p, 'count', wide)}")
-    out.lines += body.lines
+    def collect(self, stop: Any) -> None:
+        """Every key before ``stop``."""
 
+        def body(values: Values) -> None:
+            j, mask = values.position(), values.full()
+            self.b.do("store", *self.at(j), self.words(values.vec(self.order.key), j), mask)
+            if self.wide:
+                places = self.b.op(f"iota{values.lanes}", j)
+                self.b.do("store", *self.at(j, self.apart), places, mask)
 
-def _write_kept_to_front(out: Lines, p: str, kept: str, lanes: int, wide: bool) -> None:
-    out.add("if found > 0:")
-    out.add(f"    for {VECTOR} in range(0, {kept}, {lanes}):")
-    out.add(f"        m = mask{lanes}({kept} - {VECTOR})")
-    for at in ("", " + apart") if wide else ("",):
-        out.add(f"        store({p}, {VECTOR}{at}, load({p}, found + {VECTOR}{at}, m), m)")
+        self.vectors(0, stop, body)
 
+    def sort(self, found: Any, count: Any) -> None:
+        """The first ``count`` words; ``found`` becomes the place where they lie then."""
+        more = (self.apart,) if self.wide else ()
+        self.b.assign(found, NAMES[self.wide], self.pointer, count, self.room, *more)
 
-def _write_passes(out: Lines, keys: Lines, stage: Sort, lanes: int, wide: bool) -> None:
-    """From where the last round ended: what comes before the last one kept, until room is short."""
-    p, extent, kept = stage.order.scratch, stage.axis.extent, stage.kept.extent
-    last = f"load1({p}, {kept} - 1)"
-    out.add(f"last = splat{lanes}({last if wide else f'cast_i32({last} >> 32)'})")
-    out.add(f"count = {kept}")
-    out.add(f"for {VECTOR} in range(seen, {extent}, {lanes}):")
-    inner = Lines(out.indent + 1)
-    inner.add(f"seen = {VECTOR} + {lanes}")
-    inner.add(f"m = mask{lanes}({extent} - {VECTOR})")
-    inner.extend(keys)
-    inner.add("hit = select_mask(m, key < last, False)")
-    inner.add("if word(cast_i64(hor(hit))) != 0:")
-    inner.add(f"    store{lanes}(hits, 0, hit)")
-    word = "key" if wide else f"(cast_i64(key) << 32) | iota{lanes}({VECTOR})"
-    inner.add(f"    store{lanes}(new, 0, {word})")
-    inner.add(f"    for lane in range(0, {lanes}):")
-    inner.add(f"        store1({p}, count, load1(new, lane))")
-    if wide:
-        inner.add(f"        store1({p}, count + apart, i64x1({VECTOR} + lane))")
-    inner.add("        count = count + word(cast_i64(load1(hits, lane)))")
-    inner.add(f"    if count > room - {lanes}:")
-    inner.add("        break")
-    out.lines += inner.lines
+    def rounds(self, found: Any) -> None:
+        """As much as there is room for, in order; then again with the kept ones and all before
+        them."""
+        b, lanes = self.b, self.nest.kernel.lanes
+        hits, new = b.local("b8", lanes), b.local("i64", lanes)
+        seen, count = b.variable("n", "copy", 0), b.variable("n", "copy", 0)
+        loop = b.repeat(Apply("lt", (seen, self.extent)), stored([self.stage]))
+        with b.branch("gt", self.kept, 0), loop:
+            with b.branch("eq", seen, 0):
+                b.assign(seen, "copy", b.least(self.room, self.extent))
+                self.collect(seen)
+                b.assign(count, "copy", seen)
+            with b.otherwise():
+                with b.branch("gt", found, 0):
+                    self.vectors(0, self.kept, lambda values: self.move_to_front(found, values))
+                self.passes(seen, count, hits, new)
+            self.sort(found, count)
 
+    def move_to_front(self, found: Any, values: Values) -> None:
+        """A vector of those that are kept."""
+        for more in (0, self.apart) if self.wide else (0,):
+            at = self.at(found, values.position(), more)
+            word = self.b.load(self.order.scratch, "load", *at, values.full())
+            self.b.do("store", *self.at(values.position(), more), word, values.full())
 
-def _write_stores(kernel: Kernel, stage: Sort, out: Lines, unit: Unit, wide: bool) -> None:
-    """Write the stores of a sort: at each place of the order, with the position of its element."""
-    if not stage.stores:
-        return
-    lanes, name, p = kernel.lanes, stage.order.name, stage.order.scratch
-    made = unit.write_vectors(stage.stores, [VECTOR], lanes, called={name: name})
-    for line in made.before:
-        out.add(line)
-    out.add(f"for {VECTOR} in range(0, {stage.kept.extent}, {lanes}):")
-    inner = Lines(out.indent + 1)
-    inner.add(f"m = mask{lanes}({stage.kept.extent} - {VECTOR})")
-    at = f"load({p}, found + {VECTOR}{' + apart' if wide else ''}, m)"
-    inner.add(f"{name} = {at if wide else f'{at} & 4294967295'}")
-    for line in made.body:
-        inner.add(line)
-    out.lines += inner.lines
+    def passes(self, seen: Any, count: Any, hits: Any, new: Any) -> None:
+        """From where the last round ended: what comes before the last one kept, until room is
+        short."""
+        b, lanes = self.b, self.nest.kernel.lanes
+        last = b.load(self.order.scratch, "load1", *self.at(self.kept, -1))
+        if not self.wide:
+            last = b.op("cast_i32", b.op("rshift", last, 32))
+        last = b.op(f"splat{lanes}", last)
+        b.assign(count, "copy", self.kept)
+
+        def body(values: Values) -> None:
+            j, key = values.position(), values.vec(self.order.key)
+            b.assign(seen, "add", j, lanes)
+            hit = b.op("select_mask", values.full(), b.op("lt", key, last), False)
+            with b.branch("ne", b.op("word", b.op("cast_i64", b.op("hor", hit))), 0):
+                b.do(f"store{lanes}", hits, Offset(()), hit)
+                b.do(f"store{lanes}", new, Offset(()), self.words(key, j))
+                with b.loop(0, lanes, stored=stored([self.stage])) as lane:
+                    own = b.variable("x", "load1", new, Offset(((lane, 1),)))
+                    self.b.do("store1", *self.at(count), own)
+                    if self.wide:
+                        place = b.op("i64x1", b.op("add", j, lane))
+                        self.b.do("store1", *self.at(count, self.apart), place)
+                    is_hit = b.variable("x", "load1", hits, Offset(((lane, 1),)))
+                    b.assign(count, "add", count, b.op("word", b.op("cast_i64", is_hit)))
+                with b.branch("gt", count, self.nest.difference(self.room, lanes)):
+                    b.do("break")
+
+        self.vectors(seen, self.extent, body)
