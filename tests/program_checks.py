@@ -23,8 +23,7 @@ from staticgrad.types.arrays import TensorType
 from staticgrad.types.dtype import F64
 from tests.compiled.agreement import as_tuple, differing
 from tests.limits import finfo
-from tests.random_graphs import input_value
-from tests.random_programs import label
+from tests.random_programs import input_value, label
 
 Arrays = dict[str, np.ndarray]
 #: Error of a result that is not exact, in eps of its magnitude.

@@ -9,9 +9,8 @@ import staticgrad as sg
 from staticgrad import backends
 from tests.compiled.agreement import assert_same
 from tests.compiled.test_programs import with_derivatives
-from tests.compiled.whole_programs import Maker
 from tests.memory.test_deep_mlp import deep
-from tests.random_graphs import random_graph
+from tests.random_programs import feeds_at, random_graph, whole_graph
 
 OPTIONS = (
     {},
@@ -69,9 +68,8 @@ def check_real(seed):
 
 
 def check_whole(seed):
-    maker = Maker(seed)
-    graph = maker.build(8)
-    feeds = maker.feeds(graph, {"b": 5, "c": 3})
+    graph = whole_graph(seed, 8)
+    feeds = feeds_at(graph, np.random.default_rng(seed), {"batch": 5, "n": 3}, "whole")
     try:
         sg.evaluate(graph, feeds)
     except (sg.errors.FeedError, sg.errors.IndexOutOfRange):

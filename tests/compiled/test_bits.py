@@ -11,10 +11,9 @@ from staticgrad.vecmath.blocks import LONG
 from tests.compiled.agreement import as_tuple, assert_same, input_like
 from tests.compiled.test_ops import types_of
 from tests.compiled.test_programs import with_derivatives
-from tests.compiled.whole_programs import Maker
 from tests.diagonals import every_nth
 from tests.ops.samples import load_providers, samples_of
-from tests.random_graphs import random_graph
+from tests.random_programs import feeds_at, random_graph, whole_graph
 
 NAMES = [name for name in registered_ops() if "." not in name and name in load_providers()]
 FEW = 2
@@ -65,9 +64,8 @@ def test_programs_in_plain_python(seed):
     graph, feeds = random_graph(np.random.default_rng(seed), max_ops=8, parameters=False)
     graph = with_derivatives(graph)
     assert_same(plain_python(graph, feeds), sg.compile(graph).run(feeds), seed)
-    maker = Maker(seed)
-    graph = maker.build(5)
-    feeds = maker.feeds(graph, {"b": 3, "c": 2})
+    graph = whole_graph(seed, 5)
+    feeds = feeds_at(graph, np.random.default_rng(seed), {"batch": 3, "n": 2}, "whole")
     assert_same(plain_python(graph, feeds), sg.compile(graph).run(feeds), seed)
 
 

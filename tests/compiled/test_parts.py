@@ -11,7 +11,7 @@ from staticgrad.ops.indexing import Concat, Pad, Slice
 from staticgrad.preparation.regions import MOST_STEP
 from tests.compiled.ways import numbers
 from tests.diagonals import diagonals
-from tests.random_graphs import Chooser
+from tests.random_programs import Chooser
 
 
 def differing(graph, feeds, **options):

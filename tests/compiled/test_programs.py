@@ -1,8 +1,8 @@
 """Random programs with gradients and Hessian-vector products, compiled, against the oracle.
 
-Two kinds. Over whole numbers (``whole_programs``) every value must be exact. Programs that are
-described (``tests/random_programs``) are held node by node against the ops' references, and
-compiled and planned otherwise to the same bytes, at several sizes and layouts of feeds.
+Two kinds. Over whole numbers every value must be exact. Programs that are described are held node
+by node against the ops' references, and compiled and planned otherwise to the same bytes, at
+several sizes and layouts of feeds.
 
 Some minutes more of both kinds: ``python -m pytest tests/compiled/test_programs.py -m exhaustive``.
 """
@@ -13,12 +13,11 @@ import pytest
 import staticgrad as sg
 from staticgrad.errors import FeedError
 from tests.compiled.agreement import assert_same, differing
-from tests.compiled.whole_programs import Maker
 from tests.program_checks import WAYS, check_program
-from tests.random_programs import Program, random_description
+from tests.random_programs import Program, feeds_at, random_description, whole_graph
 
 CHUNK = 10
-SIZES = ({"b": 3, "c": 2}, {"b": 17, "c": 1}, {"b": 0, "c": 5}, {"b": 1, "c": 9}, {"b": 33, "c": 3})
+SIZES = [{"batch": batch, "n": n} for batch, n in ((3, 2), (17, 1), (0, 5), (1, 9), (33, 3))]
 
 exhaustive = [pytest.mark.exhaustive]
 chunks = pytest.mark.parametrize(
@@ -31,12 +30,11 @@ chunks = pytest.mark.parametrize(
 
 
 def check_whole(seed, steps):
-    maker = Maker(seed)
-    graph = maker.build(maker.integer(3, steps))
+    graph = whole_graph(seed, steps)
     fused = sg.compile(graph)
     apart = sg.compile(graph, fuse=False, pipeline="O0") if seed % 8 == 0 else None
     for sizes in SIZES:
-        feeds = maker.feeds(graph, sizes)
+        feeds = feeds_at(graph, np.random.default_rng(seed), sizes, "whole")
         try:
             expected = sg.evaluate(graph, feeds)
         except FeedError:

@@ -17,7 +17,7 @@ from tests.compiled.agreement import assert_same
 from tests.compiled.test_programs import with_derivatives
 from tests.diagonals import diagonals
 from tests.optimizers import SAMPLES
-from tests.random_graphs import random_graph
+from tests.random_programs import random_graph
 
 STORAGE = [dtype for dtype in ALL_DTYPES if dtype.is_storage]
 every_storage = pytest.mark.parametrize("dtype", STORAGE, ids=str)

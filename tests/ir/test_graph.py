@@ -25,7 +25,7 @@ from staticgrad.types.arrays import TensorType
 from staticgrad.types.dim import dim
 from staticgrad.types.dtype import F32, F64
 from tests.ir.sample_ops import Link, TopTwo
-from tests.random_graphs import graphs, input_value, parameter_value
+from tests.random_programs import graphs, input_value, parameter_value
 
 VECTOR = TensorType(F32, (3,))
 

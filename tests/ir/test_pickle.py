@@ -20,7 +20,7 @@ from staticgrad.types.arrays import TensorType
 from staticgrad.types.dtype import F32
 from tests.beside import python
 from tests.ir.sample_ops import Link
-from tests.random_graphs import graphs, input_value, parameter_value
+from tests.random_programs import graphs, input_value, parameter_value
 
 LINK = Link()
 VECTOR = TensorType(F32, (3,))

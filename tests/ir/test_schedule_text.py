@@ -21,7 +21,7 @@ from staticgrad.types.arrays import ArrayData
 from staticgrad.types.dim import dim
 from staticgrad.types.dtype import F32
 from tests.ir.schedule_samples import PLAN, SCHEDULE
-from tests.random_graphs import random_graph, with_gradients
+from tests.random_programs import random_graph, with_gradients
 
 
 def again(schedule):

@@ -19,7 +19,7 @@ from staticgrad.types.dim import dim
 from staticgrad.types.dtype import ALL_DTYPES, F32, F64
 from tests.beside import python
 from tests.ir.sample_ops import STEP, Everything
-from tests.random_graphs import graphs, input_value, parameter_value
+from tests.random_programs import graphs, input_value, parameter_value
 
 
 def vector(name="x", extent=3):
@@ -65,7 +65,7 @@ staticgrad-ir 1 graph   g(
 _PRINTS = """
 import sys; sys.path.insert(0, sys.argv[1])
 import numpy as np
-from tests.random_graphs import random_graph
+from tests.random_programs import random_graph
 for seed in range(12):
     print(random_graph(np.random.default_rng(seed))[0])
 """

@@ -14,7 +14,7 @@ from tests.ir.kernel_samples import (
 )
 from tests.ir.sample_ops import STEP
 from tests.ir.schedule_samples import PLAN, SCHEDULE
-from tests.random_graphs import parameter_value
+from tests.random_programs import parameter_value
 
 # Rows: old text, new text with § before what is to blame, headline, and hint where there is one.
 

@@ -10,7 +10,7 @@ from staticgrad.ir.verify import verify_graph
 from staticgrad.types.arrays import TensorType
 from staticgrad.types.dtype import F32, F64
 from tests.ir.sample_ops import Link
-from tests.random_graphs import input_value, parameter_value
+from tests.random_programs import input_value, parameter_value
 
 VECTOR = TensorType(F32, (3,))
 

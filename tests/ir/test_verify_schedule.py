@@ -37,7 +37,7 @@ from staticgrad.types.dim import dim
 from staticgrad.types.dtype import BOOL, F32, F64, I32, I64
 from tests.cases import check_all
 from tests.ir.schedule_samples import SCHEDULE
-from tests.random_graphs import random_graph, with_gradients
+from tests.random_programs import random_graph, with_gradients
 
 
 @pytest.mark.slow

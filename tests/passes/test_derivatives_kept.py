@@ -9,7 +9,7 @@ import staticgrad as sg
 from passes.pipelines import LEVELS, PASSES, pipeline
 from staticgrad.ir.printer import graph_constants
 from staticgrad.lowering.fuse import fuse
-from tests.kinked_graphs import kinked_graph
+from tests.random_programs import kinked_graph
 
 SEEDS = range(40)
 

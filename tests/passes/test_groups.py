@@ -29,7 +29,7 @@ from tests.compiled.agreement import assert_same
 from tests.diagonals import diagonals
 from tests.passes.golden_models import MODELS
 from tests.passes.test_neighbours import check
-from tests.random_graphs import graphs, random_graph, with_gradients
+from tests.random_programs import graphs, random_graph, with_gradients
 from tests.schedules import run_schedule
 
 GOLDEN = {name: pipeline("O1")(make()) for name, make in MODELS.items()}

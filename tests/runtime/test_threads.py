@@ -15,7 +15,7 @@ from staticgrad.errors import BudgetInfeasible, ConfigError, IndexOutOfRange
 from staticgrad.native.table import pool
 from staticgrad.runtime import sections
 from tests.beside import in_threads
-from tests.random_graphs import random_graph
+from tests.random_programs import random_graph
 
 pytestmark = pytest.mark.skipif(not pool.is_possible(), reason="no pool on this system")
 

@@ -10,7 +10,7 @@ from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.errors import IndexOutOfRange
 from staticgrad.ir.schedule_text import parse_plan
 from staticgrad.memory.planner import Planner
-from tests.random_graphs import random_graph
+from tests.random_programs import random_graph
 from tests.runtime.several_workers import check_equal_bytes, with_workers
 
 

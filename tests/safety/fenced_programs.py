@@ -3,7 +3,7 @@
 import numpy as np
 
 import staticgrad as sg
-from tests.random_graphs import random_graph
+from tests.random_programs import random_graph
 
 PROGRAMS = {}
 

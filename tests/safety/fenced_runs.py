@@ -17,7 +17,7 @@ from staticgrad.ir.op import registered_ops
 from tests.compiled.agreement import as_tuple, differing, input_like
 from tests.compiled.test_ops import LEAVES, spread
 from tests.ops.samples import samples_of
-from tests.random_graphs import parameter_value
+from tests.random_programs import parameter_value
 from tests.safety.child import say
 from tests.safety.fenced_programs import PROGRAMS
 from tests.safety.fences import fenced, fences

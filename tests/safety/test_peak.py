@@ -12,7 +12,7 @@ import staticgrad as sg
 from staticgrad.analysis.binding import bind_sizes
 from staticgrad.memory.planner import Planner
 from tests.memory.test_deep_mlp import deep
-from tests.random_graphs import random_step
+from tests.random_programs import random_step
 
 BEYOND = 4096  # bytes behind the plan's that are watched, too
 
