@@ -21,6 +21,7 @@ import numpy as np
 from benchmarks.ablation import compiled, corpus
 from staticgrad.compiling import tuning
 from staticgrad.ir.schedule import KernelStep, Schedule
+from staticgrad.nest.directives import describe
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,8 @@ def rows(name: str, seen: set[object]) -> Iterator[Row]:
             times[default],
             times[chosen],
             times[fastest],
-            str(chosen),
-            str(fastest),
+            describe(chosen),
+            describe(fastest),
             seconds,
         )
 

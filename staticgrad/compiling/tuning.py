@@ -21,11 +21,17 @@ from staticgrad import config, native
 from staticgrad.backends import render
 from staticgrad.errors import CompileError, VerifyError
 from staticgrad.ir.bodies import BodyStep
-from staticgrad.ir.kernels.directives import Directives, directives_of, plain, with_directives
+from staticgrad.ir.kernels.directives import Directives, Interleave, Prefetch, Stream, Strips
 from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.ir.kernels.stages import Ahead, Map, Store, statements
+from staticgrad.ir.kernels.stages import Map, Store, nested, statements
 from staticgrad.ir.schedule import Buffer, KernelStep, Schedule, Step
 from staticgrad.native import cache, target
+from staticgrad.nest.directives import (
+    IllegalDirectiveError,
+    describe,
+    directives_of,
+    with_directives,
+)
 from staticgrad.records import dataclass, replace
 from staticgrad.types.arrays import convert_array, hint_value, typical_value
 from staticgrad.types.dim import Size, evaluate, named_sizes
@@ -72,34 +78,50 @@ class ScheduleChoice:
 # -- sets that are tried --------------------------------------------------------------------------
 
 
+def _without(directives: Directives, *kinds: type) -> Directives:
+    return tuple(d for d in directives if not isinstance(d, kinds))
+
+
 def _rows(count: int) -> Callable[[Kernel, Directives], Directives]:
-    return lambda kernel, default: replace(default, interleave=count, strips=False)
+    def changed(kernel: Kernel, default: Directives) -> Directives:
+        rows = Interleave("o", kernel.jammed)
+        others = tuple(d for d in _without(default, Strips) if d != rows)
+        return (Interleave("o", count), *others) if count > 1 else others
+
+    return changed
 
 
 def _ahead(vectors: int, rows: int) -> Callable[[Kernel, Directives], Directives]:
     """Prefetch the longest map: along its vectors if it has no rows, else some rows ahead."""
 
     def changed(kernel: Kernel, default: Directives) -> Directives:
-        maps = [(n, stage) for n, stage in enumerate(kernel.stages) if isinstance(stage, Map)]
+        others = _without(default, Prefetch)
+        maps = [
+            (number, stage)
+            for number, (stage, around) in enumerate(nested(kernel.stages))
+            if isinstance(stage, Map) and not around
+        ]
         if not maps or not vectors:
-            return replace(default, prefetch=())
+            return others
         number, stage = maps[-1]
-        along = Ahead(stage.axis.name, vectors * kernel.lanes)
-        ahead = Ahead(kernel.axes[-1].name, rows) if kernel.axes else along
-        return replace(default, prefetch=((number, ahead),))
+        if kernel.axes:
+            return (*others, Prefetch(kernel.axes[-1].name, rows, number))
+        return (*others, Prefetch(stage.axis.name, vectors * kernel.lanes, number))
 
     return changed
 
 
 def _streamed(kernel: Kernel, default: Directives) -> Directives:
-    if default.stream:
-        return replace(default, stream=())
+    others = _without(default, Stream)
+    if others != default:
+        return others
     stores = [s for stage in kernel.stages for s in statements(stage) if isinstance(s, Store)]
-    return replace(default, stream=tuple(sorted({store.access.operand for store in stores})))
+    return (*default, *map(Stream, sorted({store.access.operand for store in stores})))
 
 
 def _in_strips(kernel: Kernel, default: Directives) -> Directives:
-    return replace(default, strips=not default.strips)
+    others = _without(default, Strips)
+    return others if others != default else (*default, Strips())
 
 
 #: The unit of outer iterations (``Kernel.outer``) -> changes of the default, the likeliest first.
@@ -115,12 +137,12 @@ def candidates(kernel: Kernel, most: int = MOST) -> dict[Directives, Kernel]:
     default = directives_of(kernel)
     found = {default: kernel}
     for change in CANDIDATES.get(kernel.outer, ()):
-        directives = change(kernel, default)
-        if directives not in found and len(found) <= most:
+        if len(found) <= most:
             try:
-                found[directives] = with_directives(kernel, directives)
-            except VerifyError:
+                changed = with_directives(kernel, change(kernel, default))
+            except (VerifyError, IllegalDirectiveError):
                 continue
+            found.setdefault(directives_of(changed), changed)
     return found
 
 
@@ -212,7 +234,7 @@ _known: Final[dict[str, str]] = {}
 
 def _key(kernel: Kernel, arguments: Sequence[int], elements: Sequence[int]) -> str:
     classes = [each.bit_length() for each in (*arguments, *elements)]
-    return cache.key(f"directives\0{plain(kernel).text}\0{classes}", target.host())
+    return cache.key(f"directives\0{with_directives(kernel, ()).text}\0{classes}", target.host())
 
 
 def recalled(key: str, label: str) -> ScheduleChoice | None:
@@ -234,13 +256,13 @@ def choose(kernel: Kernel, label: str, arguments: Sequence[int], elements: Seque
     nbytes = (n * o.dtype.itemsize for o, n in zip(kernel.operands, elements, strict=True))
     if len(sets) == 1 or sum(nbytes) > MOST_BYTES:
         return kernel
-    by_text = {str(each): made for each, made in sets.items()}
+    by_text = {describe(each): made for each, made in sets.items()}
     key = _key(kernel, arguments, elements)
     known = recalled(key, label)
     if known is not None and known.chosen in by_text:
         return by_text[known.chosen]
     best, least = measured(sets, arguments, elements)
-    _known[key] = json.dumps([str(best), {str(each): ns for each, ns in least.items()}])
+    _known[key] = json.dumps([describe(best), {describe(each): ns for each, ns in least.items()}])
     cache.remember(key, _known[key])
     return sets[best]
 

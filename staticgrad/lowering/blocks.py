@@ -18,10 +18,10 @@ from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr, Position
 from staticgrad.ir.forms import COMBINERS, Contract
 from staticgrad.ir.graph import Node
+from staticgrad.ir.kernels.directives import Prefetch
 from staticgrad.ir.kernels.kernel import GEMM_BLOCK
 from staticgrad.ir.kernels.stages import (
     Accumulate,
-    Ahead,
     Axis,
     Extent,
     Gemm,
@@ -340,7 +340,7 @@ class BlockLowering(Lowering):
                 for key in stage.reductions
             ]
             body += [self._keep(key, self.memo[key]) for key in stage.kept]
-            yield Map(self._columns(stage.ends), tuple(body), (), Ahead(self.iteration, _JAMMED))
+            yield Map(self._columns(stage.ends), tuple(body), (), Prefetch(self.iteration, _JAMMED))
         stored = [key for key in self.group.stored if key in self.roles.per_row]
         if stored:
             self._begin(self.iteration)

@@ -27,10 +27,10 @@ from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr
 from staticgrad.ir.forms import INDEXED, GatherAlong, Pointwise, ScatterAlong
 from staticgrad.ir.graph import Node
+from staticgrad.ir.kernels.directives import Prefetch
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import (
     Accumulate,
-    Ahead,
     Axis,
     ColumnAccumulate,
     Keep,
@@ -414,7 +414,7 @@ class RowLowering(Lowering):
         strip = self._strip(stages, axes, grouped)
         near, ahead = self._ahead(axes, jammed)
         if strip:  # each strip brings the next one near, where the rows are in the cache
-            near, ahead = max(maps), Ahead(axes[-1].name, strip)
+            near, ahead = max(maps), Prefetch(axes[-1].name, strip)
         if near in maps:
             at = stages.index(maps[near])
             stages[at] = replace(maps[near], ahead=ahead)
@@ -596,7 +596,7 @@ class RowLowering(Lowering):
 
     # -- rows side by side, and memory ahead ------------------------------------------------------
 
-    def _ahead(self, axes: Sequence[Axis], jammed: int) -> tuple[int, Ahead]:
+    def _ahead(self, axes: Sequence[Axis], jammed: int) -> tuple[int, Prefetch]:
         work = {
             number: sum(map(instructions, self.plan.nodes.get(RowPoint(number, False), ())))
             for number in range(self.plan.stages)
@@ -622,11 +622,11 @@ def rows_jammed(low: Lowering, shared: bool = False) -> int:
     return count
 
 
-def memory_ahead(low: Lowering, axes: Sequence[Axis], jammed: int) -> Ahead:
+def memory_ahead(low: Lowering, axes: Sequence[Axis], jammed: int) -> Prefetch:
     """Return what to prefetch: the next rows, or later parts of these."""
     if axes and jammed * _row_bytes(low) <= _FAR:
-        return Ahead(axes[-1].name, jammed)
-    return Ahead(VECTOR, _BYTES_AHEAD // _itemsize(low))
+        return Prefetch(axes[-1].name, jammed)
+    return Prefetch(VECTOR, _BYTES_AHEAD // _itemsize(low))
 
 
 def _row_bytes(low: Lowering) -> int:

@@ -8,9 +8,9 @@ compiles and plain Python runs; ``llvm`` writes machine code's text straight fro
 
 from __future__ import annotations
 
+from staticgrad.ir.kernels.directives import Directives
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.native.machine import Machine
-from staticgrad.nest.directives import Directives
 from staticgrad.nest.llvm import remember
 from staticgrad.nest.lower import lower
 from staticgrad.nest.text import print_nest

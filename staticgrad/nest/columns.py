@@ -14,6 +14,7 @@ from staticgrad.codegen.lines import VECTOR
 from staticgrad.ir.execution import Known
 from staticgrad.ir.expr import BLOCKS, Access, postorder
 from staticgrad.ir.forms import COMBINERS
+from staticgrad.ir.kernels.directives import Interleave
 from staticgrad.ir.kernels.stages import (
     Accumulate,
     ColumnAccumulate,
@@ -25,7 +26,7 @@ from staticgrad.ir.kernels.stages import (
 )
 from staticgrad.ir.kernels.width import loads_across
 from staticgrad.ir.summation import BLOCK, COLUMN_BLOCK, GROUPS, SHORTEST_GROUP, lanes as sum_lanes
-from staticgrad.nest.directives import HELD, Interleave, may_be_mixed, work
+from staticgrad.nest.directives import HELD, may_be_mixed, work
 from staticgrad.nest.records import Each, Name, Offset, UnsupportedError, pick
 from staticgrad.nest.sums import LEVELS, WIDEST_BITS, in_blocks, is_by_key, key_dtype, levels_at
 from staticgrad.nest.transposed import LoadedTiles
@@ -154,7 +155,7 @@ class ColumnSums:
         dtype = s.value.dtype
         return self.nest.b.op(f"{element(dtype)}x{lanes}", COMBINERS[s.kind].identity(dtype))
 
-    def write(self, stage: Columns, number: int, start: Any, stop: Any) -> None:
+    def write(self, stage: Columns, start: Any, stop: Any) -> None:
         """Vectors of columns, each down all its rows, then the stores."""
         if self.nest.copies > 1:
             raise UnsupportedError("columns of rows side by side")
@@ -163,7 +164,7 @@ class ColumnSums:
             return
         stop = self.nest.not_before(start, stop, self.nest.told(stage.axis.extent))
         lanes, mixed = self.nest.kernel.lanes, may_be_mixed([*stage.body, *stage.stores])
-        count = self.nest.chosen(Interleave, "factor", 1, number, "j") if mixed else 1
+        count = self.nest.chosen(Interleave, "factor", 1, stage, "j") if mixed else 1
         if not small(stage.rows) and self.tiles_of(stage) is not None:
             count = 1
         total: Any = 1

@@ -1,19 +1,28 @@
-"""Directives: how the loops of a kernel run. No bit of a result depends on them.
+"""The directives of a kernel: which are legal, which it has, and how it gets others.
 
-A kernel says *what* is computed. Beside it stand directives, plain data: they are listed, printed,
-chosen and measured. ``checked`` is the one place that knows which of them are legal; ``defaults``
-chooses them where nobody else does.
+``directives_of`` lists those that lowering or tuning chose, ``with_directives`` puts others in
+their place, ``defaults`` adds those that a machine wants, and ``checked`` refuses illegal ones.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import Final
+from itertools import count
+from typing import Final, TypeVar
 
 from staticgrad.codegen.block_functions import function_text
 from staticgrad.codegen.lines import VECTOR
 from staticgrad.ir.expr import BLOCKS, LEAVES, Access, Expr, postorder
+from staticgrad.ir.kernels.directives import (
+    Directive,
+    Directives,
+    Interleave,
+    Prefetch,
+    Stream,
+    Strips,
+    Vector,
+)
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import (
     HALF_LINE,
@@ -23,7 +32,9 @@ from staticgrad.ir.kernels.stages import (
     Gemm,
     Loop,
     Map,
+    Scalar,
     Sort,
+    Stage,
     Statement,
     Store,
     nested,
@@ -31,46 +42,13 @@ from staticgrad.ir.kernels.stages import (
     statements,
 )
 from staticgrad.ir.kernels.together import FEW_ALIVE, vectors_together, whole_vectors
-from staticgrad.ir.kernels.width import ROWS
+from staticgrad.ir.kernels.verify import verify_kernel
+from staticgrad.ir.kernels.width import ROWS, may_take_strips
 from staticgrad.native.machine import Machine
-from staticgrad.records import NamedTuple
+from staticgrad.records import replace
 from staticgrad.types.dtype import DType
 
-
-class Vector(NamedTuple):
-    """The elements that fill no vector: ``mask`` takes every vector under a mask, ``peel`` those
-    alone."""
-
-    tail: str = "peel"
-    stage: int = -1
-
-
-class Interleave(NamedTuple):
-    """``factor`` iterations of a loop at a time, statement by statement; axis ``o`` is the rows of
-    a kernel, ``j`` the vectors of a map."""
-
-    axis: str
-    factor: int
-    stage: int = -1
-
-
-class Prefetch(NamedTuple):
-    """Memory is prefetched ``distance`` iterations of a loop ahead; axis ``*``: so many elements
-    ahead in the order of all loops around a map, whole rows where rows are short."""
-
-    axis: str
-    distance: int
-    stage: int = -1
-
-
-class Stream(NamedTuple):
-    """Stores to an operand bypass the caches."""
-
-    operand: str
-
-
-Directive = Vector | Interleave | Prefetch | Stream
-Directives = tuple[Directive, ...]
+S = TypeVar("S", bound=Statement)
 
 #: Loads and stores of a body beyond which memory is what it waits for.
 _STREAMS: Final = 12
@@ -97,6 +75,76 @@ class IllegalDirectiveError(ValueError):
     """A directive that a kernel does not allow; the message says why."""
 
 
+def directives_of(kernel: Kernel) -> Directives:
+    """Return the directives that are written in a kernel."""
+    found: list[Directive] = [Interleave("o", kernel.jammed)] if kernel.jammed > 1 else []
+    found += [Strips()] if kernel.in_strips else []
+    streams = set[str]()
+    for number, (stage, _) in enumerate(nested(kernel.stages)):
+        if isinstance(stage, Map) and stage.ahead is not None:
+            found.append(stage.ahead._replace(stage=number))
+        if isinstance(stage, Loop) and stage.jammed > 1:
+            found.append(Interleave(stage.axis.name, stage.jammed, number))
+        stores = (s for s in statements(stage) if isinstance(s, Store) and s.streamed)
+        streams |= {store.access.operand for store in stores}
+    return (*found, *map(Stream, sorted(streams)))
+
+
+def with_directives(kernel: Kernel, directives: Directives) -> Kernel:
+    """Return the kernel with these directives in the place of its own.
+
+    Raises:
+        VerifyError: they are not legal for this kernel.
+        IllegalDirectiveError: a kernel has no place for one of them.
+    """
+    streams = {d.operand for d in directives if isinstance(d, Stream)}
+    ahead = {d.stage: d._replace(stage=-1) for d in directives if isinstance(d, Prefetch)}
+    loops = {(d.axis, d.stage): d.factor for d in directives if isinstance(d, Interleave)}
+    numbers = count()
+
+    def stored(statement: S) -> S:
+        if not isinstance(statement, Store):
+            return statement
+        return replace(statement, streamed=statement.access.operand in streams)
+
+    def mapped(stage: Map) -> Map:
+        return replace(stage, body=(*map(stored, stage.body),), ahead=ahead.get(next(numbers)))
+
+    def changed(stages: Iterable[Stage]) -> Iterator[Stage]:
+        for stage in stages:
+            if isinstance(stage, Map):
+                yield mapped(stage)
+                continue
+            number = next(numbers)
+            match stage:
+                case Scalar():
+                    yield replace(stage, body=(*map(stored, stage.body),))
+                case Columns() | Sort():
+                    yield replace(stage, stores=(*map(stored, stage.stores),))
+                case Gemm():
+                    stores, fed = (*map(stored, stage.stores),), (*map(mapped, stage.fed),)
+                    yield replace(stage, stores=stores, fed=fed)
+                case Loop():
+                    inner, jammed = (*changed(stage.stages),), loops.get((stage.axis.name, number))
+                    yield replace(stage, stages=inner, jammed=jammed or 1)
+
+    found = replace(
+        kernel,
+        stages=(*changed(kernel.stages),),
+        jammed=loops.get(("o", -1), 1),
+        in_strips=Strips() in directives,
+    )
+    verify_kernel(found)
+    if {*directives_of(found)} != {*directives}:
+        raise IllegalDirectiveError(f"{describe(directives)}: not all have a place in the kernel")
+    return found
+
+
+def describe(directives: Directives) -> str:
+    """Return directives as text for people."""
+    return ", ".join(map(str, directives)) or "one row at a time"
+
+
 def checked(kernel: Kernel, directives: Iterable[Directive]) -> Directives:
     """Return the directives if all of them are legal for the kernel.
 
@@ -118,12 +166,12 @@ def checked(kernel: Kernel, directives: Iterable[Directive]) -> Directives:
 
 
 def _refusal(kernel: Kernel, each: Directive) -> str:
-    stages = kernel.stages
-    if not isinstance(each, Stream):
+    stages = [stage for stage, _ in nested(kernel.stages)]
+    if not isinstance(each, Stream | Strips):
         if not -1 <= each.stage < len(stages):
             return "there is no such stage"
-        stages = stages if each.stage < 0 else (stages[each.stage],)
-    maps = [s for s, _ in nested(stages) if isinstance(s, Map)]
+        stages = stages if each.stage < 0 else [stages[each.stage]]
+    maps = [s for s in stages if isinstance(s, Map)]
     match each:
         case Vector(tail):
             return "" if tail in ("peel", "mask") else "there is no such tail"
@@ -139,8 +187,11 @@ def _refusal(kernel: Kernel, each: Directive) -> str:
             if not any(may_be_mixed(each.body) for each in maps) and not _columns(stages):
                 return "a vector may read what another one stores"
             return ""
-        case Interleave():
-            return "there is no such axis"
+        case Interleave(axis, count):
+            loops = [s for s in stages if isinstance(s, Loop) and s.axis.name == axis]
+            if any(not 1 <= count <= loop.jammed for loop in loops):
+                return "there is no scratch for so many iterations"
+            return "" if loops else "there is no such axis"
         case Prefetch(axis, distance):
             if distance < 1:
                 return "the distance is one iteration at least"
@@ -151,6 +202,8 @@ def _refusal(kernel: Kernel, each: Directive) -> str:
             if sizes.get(operand, 0) * kernel.lanes < HALF_LINE:
                 return "no operand of this name is stored to in vectors of 32 bytes or more"
             return ""
+        case Strips():
+            return "" if may_take_strips(kernel) else "these rows cannot be taken in strips"
 
 
 def _one_by_one(kernel: Kernel) -> str:
@@ -224,20 +277,19 @@ def _is_chain(exprs: list[Expr], total: int) -> bool:
 
 def defaults(kernel: Kernel, machine: Machine) -> Directives:
     """Return the directives that a kernel has if nobody chooses others."""
-    found: list[Directive] = []
+    written = [
+        d for d in directives_of(kernel) if not (isinstance(d, Interleave) and d.axis == "o")
+    ]
+    found: list[Directive] = [*written]
     jammed = 1 if _one_by_one(kernel) else _rows_together(kernel, machine)
     if jammed > 1:
         found.append(Interleave("o", jammed))
-    streams = dict[str, None]()
-    for number, stage in enumerate(kernel.stages):
-        if isinstance(stage, Map):
+    for number, (stage, around) in enumerate(nested(kernel.stages)):
+        if isinstance(stage, Map) and not around:
             found += _of_map(kernel, stage, number, jammed, machine)
-        elif isinstance(stage, Columns):
+        elif isinstance(stage, Columns) and not around:
             found.append(Interleave("j", _columns_together(stage, machine), number))
-        for s in statements(stage):
-            if isinstance(s, Store) and s.streamed:
-                streams[s.access.operand] = None
-    return (*found, *map(Stream, streams))
+    return tuple(found)
 
 
 def _rows_together(kernel: Kernel, machine: Machine) -> int:
@@ -264,8 +316,6 @@ def _columns_together(stage: Columns, machine: Machine) -> int:
 def _of_map(
     kernel: Kernel, stage: Map, number: int, jammed: int, machine: Machine
 ) -> Iterator[Directive]:
-    if stage.ahead is not None:
-        yield Prefetch(stage.ahead.axis, stage.ahead.distance, number)
     exprs = [*postorder([root for s in stage.body for root in roots(s)])]
     total = len(stage.body) + len(exprs) + sum(work(e) for e in exprs if e.op in BLOCKS)
     maps = [s for s, _ in nested(kernel.stages) if isinstance(s, Map)]

@@ -18,6 +18,14 @@ from staticgrad.codegen.block_functions import element
 from staticgrad.codegen.lines import LINE, VECTOR, Fragment, Lines, Unit
 from staticgrad.ir.execution import Known
 from staticgrad.ir.expr import BLOCKS, LEAVES, Access, Expr, Position, postorder
+from staticgrad.ir.kernels.directives import (
+    Directives,
+    Interleave,
+    Prefetch,
+    Stream,
+    Strips,
+    Vector,
+)
 from staticgrad.ir.kernels.interleaving import runs_of
 from staticgrad.ir.kernels.kernel import LANE_VECTORS, Kernel
 from staticgrad.ir.kernels.stages import (
@@ -46,17 +54,7 @@ from staticgrad.ir.kernels.together import whole_vectors
 from staticgrad.ir.kernels.width import WIDEST, half_registers
 from staticgrad.native.machine import Machine
 from staticgrad.nest.columns import ColumnSums
-from staticgrad.nest.directives import (
-    Directives,
-    Interleave,
-    Prefetch,
-    Stream,
-    Vector,
-    checked,
-    defaults,
-    may_be_mixed,
-    work,
-)
+from staticgrad.nest.directives import checked, defaults, may_be_mixed, work
 from staticgrad.nest.products.gemm import write_gemm
 from staticgrad.nest.products.looped import write_product
 from staticgrad.nest.records import (
@@ -137,6 +135,8 @@ class KernelLowering:
         self.unit.named = _TEXT_NAMES
         self.sums, self.column_sums = RowSums(self), ColumnSums(self)
         self.streamed = {d.operand for d in directives if isinstance(d, Stream)}
+        self.in_strips = Strips() in directives
+        self.numbers = {id(stage): n for n, (stage, _) in enumerate(nested(kernel.stages))}
 
     def nest(self) -> Nest:
         """The whole kernel."""
@@ -156,7 +156,7 @@ class KernelLowering:
                 self.words[argument] = b.named(argument, "getitem", t, shared + number)
         if k.outer == "lanes":
             (stage,) = k.stages
-            self.stage(stage, 0, begin, end)
+            self.stage(stage, begin, end)
         elif k.outer == "groups":
             self.column_sums.groups(begin, end)
         elif k.in_lanes:
@@ -166,7 +166,7 @@ class KernelLowering:
         elif k.outer == "tiles":
             with b.loop(begin, end, 1, stored(k.stages), "o") as turn:
                 self.at["o"] = turn
-                self.stage(k.stages[0], 0)
+                self.stage(k.stages[0])
         else:
             self.rows(k.axes, begin, end)
         if self.streamed:
@@ -245,7 +245,7 @@ class KernelLowering:
 
     def rows(self, axes: Sequence[Axis], start: Any, stop: Any) -> None:
         """All stages, for the rows along ``axes`` from one number to another."""
-        if self.kernel.in_strips:
+        if self.in_strips:
             self.strips(axes[0], start, stop)
         else:
             self.some_rows(axes, start, stop, self.kernel.stages)
@@ -277,9 +277,9 @@ class KernelLowering:
             self.at["o"] = numbers
             self.turn = (numbers, stop) if copies == 1 else None
             before(numbers)
-            for number, stage in enumerate(k.stages):
+            for stage in k.stages:
                 if any(stage is each for each in stages):
-                    self.stage(stage, number)
+                    self.stage(stage)
             behind(numbers)
             self.pointers, self.words = pointers, words
 
@@ -424,11 +424,11 @@ class KernelLowering:
         )  # fmt: skip
 
     def lane_stages(self, stages: Sequence[Stage], values: Values) -> None:
-        for number, stage in enumerate(stages):
+        for stage in stages:
             self.around = values
             if not isinstance(stage, Scalar | Loop):
                 raise UnsupportedError("rows as lanes of this stage")
-            self.stage(stage, number)
+            self.stage(stage)
         self.around = None
 
     around: Values | None = None
@@ -477,7 +477,7 @@ class KernelLowering:
 
     # -- stages
 
-    def stage(self, stage: Stage, number: int, start: Any = 0, stop: Any = None) -> None:
+    def stage(self, stage: Stage, start: Any = 0, stop: Any = None) -> None:
         """One stage, for the rows that are there; its loop from ``start`` to ``stop``."""
         if isinstance(stage, Map):
             told = self.told(stage.axis.extent) if stop is None else Known("")
@@ -490,10 +490,10 @@ class KernelLowering:
                 start = self.b.op("choose_lt", start, 0, 0, start)
             if any(axis.limits for axis in stage.rows):
                 raise UnsupportedError("inner loops that end early")
-            self.map(stage, number, start, stop, told)
+            self.map(stage, start, stop, told)
         elif isinstance(stage, Columns):
             stop = self.number(stage.axis.extent) if stop is None else stop
-            self.column_sums.write(stage, number, start, stop)
+            self.column_sums.write(stage, start, stop)
         elif isinstance(stage, Scalar):
             self.scalar(stage, self.scope())
         elif isinstance(stage, Loop):
@@ -542,7 +542,7 @@ class KernelLowering:
     def text_of_map(self, stage: Map) -> list[str]:
         """The source of a map that a product runs."""
         with self.over_names() as b:
-            self.map(stage, -1, 0, self.number(stage.axis.extent), self.told(stage.axis.extent))
+            self.map(stage, 0, self.number(stage.axis.extent), self.told(stage.axis.extent))
             return print_block(tuple(b.blocks[0].out))
 
     def text_of_vectors(
@@ -592,7 +592,8 @@ class KernelLowering:
         if stage.axis.first:
             start = self.limit(stage.axis, stage.axis.first)
             start = b.op("choose_lt", start, 0, 0, start)
-        if stage.jammed > 1:
+        together = self.chosen(Interleave, "factor", 1, stage, stage.axis.name)
+        if together > 1:
             stop = self.not_before(start, stop, Known(""))
         values, limits = self.scope(), _limits(self.kernel)
         first = [values.result(c.value, c.name in limits) for c in stage.first]
@@ -612,9 +613,9 @@ class KernelLowering:
                 with b.branch("eq", going, 0):
                     b.do("break")
             around = self.around
-            for number, inner in enumerate(stage.stages):
+            for inner in stage.stages:
                 self.around = around
-                self.stage(inner, number)
+                self.stage(inner)
             self.around = around
             values = self.scope()
             following = [values.result(c.value, c.name in limits) for c in stage.following]
@@ -622,7 +623,7 @@ class KernelLowering:
             for carry, value in zip(stage.following, following, strict=True):
                 b.assign(self.refs[carry.name], "copy", value)
 
-        self.jammed(start, stop, stage.jammed, stage.stages, inside)
+        self.jammed(start, stop, together, stage.stages, inside)
 
     def scalar(self, stage: Scalar, values: Values) -> None:
         """Statements once per row."""
@@ -643,18 +644,20 @@ class KernelLowering:
 
     # -- maps
 
-    def chosen(self, kind: Any, field: str, default: Any, stage: int = -1, axis: str = "") -> Any:
+    def chosen(
+        self, kind: Any, field: str, default: Any, stage: Stage | None = None, axis: str = ""
+    ) -> Any:
         """The value of a directive, of a stage or of all of them."""
-        found = default
+        found, number = default, self.numbers.get(id(stage), -1)
         for d in self.directives:
             if isinstance(d, kind) and getattr(d, "axis", "") == axis:
-                if getattr(d, "stage", -1) == stage:
+                if getattr(d, "stage", -1) == number:
                     return getattr(d, field)
                 if getattr(d, "stage", -1) == -1:
                     found = getattr(d, field)
         return found
 
-    def map(self, stage: Map, number: int, start: Any, stop: Any, told: Known) -> None:
+    def map(self, stage: Map, start: Any, stop: Any, told: Known) -> None:
         """The vector loop of a Map, and what is accumulated over it."""
         if self.kernel.outer != "lanes":
             stop = self.not_before(start, stop, told)
@@ -670,7 +673,7 @@ class KernelLowering:
         def body(values: Values) -> Any:
             values.expect(wanted)
             values.runs, values.load_run = runs.loads, load_run
-            self.prefetch(stage, number, values)
+            self.prefetch(stage, values)
             if values.copies == 1:
                 self.in_turn(stage, values)
             for s in stage.body:
@@ -693,11 +696,11 @@ class KernelLowering:
             for axis in stage.rows:
                 loop = self.b.loop(0, self.number(axis.extent), stored=written)
                 self.at[axis.name] = stack.enter_context(loop)
-            count = self.chosen(Interleave, "factor", 1, number, "j")
+            count = self.chosen(Interleave, "factor", 1, stage, "j")
             mixed = self.copies == 1 and may_be_mixed(stage.body)
             if not mixed or runs.loads or runs.waiting or any(s.blocks for s in sums):
                 count = 1
-            masked = self.chosen(Vector, "tail", "peel", number) == "mask"
+            masked = self.chosen(Vector, "tail", "peel", stage) == "mask"
             short = type(start) is int and told.short
 
             adds = self.adds_rows(stage)
@@ -888,9 +891,10 @@ class KernelLowering:
         """Prefetch the next vectors of rows that run a vector each before any runs the next."""
         self.prefetched(stage, values, [Prefetch(VECTOR, self.kernel.lanes)])
 
-    def prefetch(self, stage: Map, number: int, values: Values) -> None:
+    def prefetch(self, stage: Map, values: Values) -> None:
         """Prefetch what is touched further on, each line of memory once."""
-        ahead = [d for d in self.directives if isinstance(d, Prefetch) and d.stage in (number, -1)]
+        of = self.numbers[id(stage)], -1
+        ahead = [d for d in self.directives if isinstance(d, Prefetch) and d.stage in of]
         if ahead:
             self.prefetched(stage, values, ahead)
 
@@ -902,7 +906,7 @@ class KernelLowering:
             if isinstance(s, Store) and s.access.operand not in self.streamed
         ]
         loads = postorder([root for s in stage.body for root in roots(s)])
-        word = "prefetch_second" if self.kernel.in_strips else "prefetch"
+        word = "prefetch_second" if self.in_strips else "prefetch"
         touched += [(word, e.attribute) for e in loads if isinstance(e.attribute, Access)]
         done: dict[Any, None] = {}
         for d in ahead:

@@ -28,10 +28,10 @@ from staticgrad.ir.expr import (
     size,
 )
 from staticgrad.ir.forms import COMBINERS
+from staticgrad.ir.kernels.directives import Prefetch
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import (
     Accumulate,
-    Ahead,
     Axis,
     Carry,
     Check,
@@ -249,7 +249,7 @@ class _Maker:
         self.refs += [ref(s.name, s.value.dtype) for s in results]
         ahead = None
         if self.random.random() < 0.3:
-            ahead = Ahead(self.random.choice(loops), self.random.choice((1, 4, 512)))
+            ahead = Prefetch(self.random.choice(loops), self.random.choice((1, 4, 512)))
         return Map(axis, tuple(body), rows, ahead)
 
     def limited(self, axis, first=False):

@@ -11,9 +11,9 @@ import pytest
 import staticgrad as sg
 from staticgrad.compiling import tuning
 from staticgrad.errors import VerifyError
-from staticgrad.ir.kernels.directives import Directives, directives_of, plain, with_directives
-from staticgrad.ir.kernels.stages import Ahead
+from staticgrad.ir.kernels.directives import Interleave, Prefetch, Stream, Vector
 from staticgrad.ir.schedule import KernelStep
+from staticgrad.nest.directives import IllegalDirectiveError, directives_of, with_directives
 
 RNG = np.random.default_rng(3)
 
@@ -98,26 +98,27 @@ def kernels(graph):
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_directives_are_read_and_put_back(program):
     for kernel in kernels(sg.Graph(program())):
-        bare, directives = plain(kernel), directives_of(kernel)
-        assert directives_of(bare) == Directives()
+        bare, directives = with_directives(kernel, ()), directives_of(kernel)
+        assert directives_of(bare) == ()
         assert with_directives(bare, directives) == kernel
         for other, changed in tuning.candidates(kernel).items():
             assert directives_of(changed) == other
 
 
 ILLEGAL = {
-    "no rows": Directives(interleave=0),
-    "more rows than registers": Directives(interleave=64),
-    "an unknown axis": Directives(prefetch=((0, Ahead("nowhere", 4)),)),
-    "no distance": Directives(prefetch=((0, Ahead("j", 0)),)),
+    "no rows": Interleave("o", 0),
+    "more rows than registers": Interleave("o", 64),
+    "an unknown axis": Prefetch("nowhere", 4, 0),
+    "no distance": Prefetch("j", 0, 0),
+    "no place in a kernel": Vector("mask", 0),
 }
 
 
-@pytest.mark.parametrize("directives", ILLEGAL.values(), ids=ILLEGAL)
-def test_illegal_directives_are_refused(directives):
+@pytest.mark.parametrize("directive", ILLEGAL.values(), ids=ILLEGAL)
+def test_illegal_directives_are_refused(directive):
     (kernel,) = kernels(sg.Graph(sg.exp(sg.input("x", (100,), "float32"))))
-    with pytest.raises(VerifyError):
-        with_directives(kernel, directives)
+    with pytest.raises((VerifyError, IllegalDirectiveError)):
+        with_directives(kernel, (directive,))
 
 
 def test_streaming_stores_are_for_whole_vectors_alone():
@@ -125,7 +126,7 @@ def test_streaming_stores_are_for_whole_vectors_alone():
     kernel = next(kernels(sg.Graph(x.sum(axis=1))))
     outs = tuple(o.name for o in kernel.operands if o.mode == "out")
     with pytest.raises(VerifyError, match="whole vectors"):
-        with_directives(kernel, Directives(stream=outs))
+        with_directives(kernel, (*map(Stream, outs),))
 
 
 def test_choices_are_kept_for_other_processes_and_explained(tmp_path):

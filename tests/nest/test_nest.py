@@ -12,21 +12,20 @@ import numpy as np
 import pytest
 
 from staticgrad import nest
-from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.ir.kernels.parser import parse_kernel
-from staticgrad.ir.kernels.stages import Map
-from staticgrad.native.machine import Machine, current
-from staticgrad.nest.directives import (
+from staticgrad.ir.kernels.directives import (
     Directive,
     Directives,
-    IllegalDirectiveError,
     Interleave,
     Prefetch,
     Stream,
+    Strips,
     Vector,
-    checked,
-    defaults,
 )
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.parser import parse_kernel
+from staticgrad.ir.kernels.stages import Loop, Map, nested
+from staticgrad.native.machine import Machine, current
+from staticgrad.nest.directives import IllegalDirectiveError, checked, defaults
 from tests.codegen.kernel_meaning import Meaning
 from tests.codegen.random_kernels import random_kernel
 from tests.codegen.test_random_kernels import listed_of, memory_of, sizes_of, table_of, told
@@ -38,8 +37,10 @@ FEW = 24
 def directives_of(kernel: Kernel, random: Random) -> Directives:
     """Return directives that are legal for a kernel, drawn at random."""
     axes = [axis.name for stage in kernel.stages if isinstance(stage, Map) for axis in stage.loops]
-    drawn: list[Directive] = []
-    for stage in range(len(kernel.stages)):
+    drawn: list[Directive] = [Strips()] if random.random() < 0.5 else []
+    for stage, (each, _) in enumerate(nested(kernel.stages)):
+        if isinstance(each, Loop):
+            drawn.append(Interleave(each.axis.name, random.choice((1, 2, 4)), stage))
         drawn.append(Vector(random.choice(("peel", "mask")), stage))
         drawn.append(Interleave("j", random.choice((1, 2, 4)), stage))
         if axes:

@@ -1,124 +1,73 @@
-"""How a kernel runs, as data: rows interleaved, strips, prefetches, streaming stores.
+"""Directives: how the loops of a kernel run, as data. No bit of a result depends on them.
 
-A kernel says what is computed; its directives say how. No result depends on them, so any legal set
-may be chosen, by a rule of lowering or by measurement (``compiling/tuning.py``). ``directives_of``
-reads them from a kernel and ``with_directives`` puts others in, for the sets that ``verify_kernel``
-accepts.
+A kernel says *what* is computed, its directives say how. Those that lowering chooses are written
+in the kernel beside what they concern (rows ``by 4``, a map ``ahead j + 512``, ``stream``);
+``staticgrad/nest/directives.py`` lists them, adds those of a machine, and says which are legal.
+Stages are counted as ``nested`` yields them; stage -1 is all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import count
-from typing import TypeVar
-
-from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.ir.kernels.stages import (
-    Ahead,
-    Columns,
-    Gemm,
-    Loop,
-    Map,
-    Scalar,
-    Sort,
-    Stage,
-    Statement,
-    Store,
-    nested,
-    statements,
-)
-from staticgrad.ir.kernels.verify import verify_kernel
-from staticgrad.records import dataclass, replace
-
-S = TypeVar("S", bound=Statement)
+from staticgrad.records import NamedTuple
 
 
-@dataclass(frozen=True)
-class Directives:
-    """A schedule of one kernel. Stages are counted as ``nested`` yields them.
+class Vector(NamedTuple):
+    """The elements that fill no vector: ``mask`` takes every vector under a mask, ``peel`` those
+    alone."""
 
-    Attributes:
-        interleave: rows that run together (unroll and jam).
-        strips: a vector of rows runs each stage before the next one.
-        prefetch: stages with an axis and how many of its iterations ahead they prefetch.
-        loops: stages that are loops with how many of their iterations run together.
-        stream: operands that are written by streaming stores.
-    """
-
-    interleave: int = 1
-    strips: bool = False
-    prefetch: tuple[tuple[int, Ahead], ...] = ()
-    loops: tuple[tuple[int, int], ...] = ()
-    stream: tuple[str, ...] = ()
+    tail: str = "peel"
+    stage: int = -1
 
     def __str__(self) -> str:
-        parts = [f"interleave {self.interleave}"] if self.interleave > 1 else []
-        parts += ["strips"] * self.strips
-        parts += [f"prefetch {a.axis}+{a.distance} in stage {n}" for n, a in self.prefetch]
-        parts += [f"interleave {times} in stage {n}" for n, times in self.loops]
-        parts += [f"stream {name}" for name in self.stream]
-        return ", ".join(parts) or "one row at a time"
+        return f"{self.tail} tails{_of(self.stage)}"
 
 
-def directives_of(kernel: Kernel) -> Directives:
-    """Return the directives of a kernel."""
-    prefetch, loops, stream = [], [], set()
-    for number, (stage, _) in enumerate(nested(kernel.stages)):
-        if isinstance(stage, Map) and stage.ahead is not None:
-            prefetch.append((number, stage.ahead))
-        if isinstance(stage, Loop) and stage.jammed > 1:
-            loops.append((number, stage.jammed))
-        stores = (s for s in statements(stage) if isinstance(s, Store) and s.streamed)
-        stream |= {store.access.operand for store in stores}
-    return Directives(
-        kernel.jammed, kernel.in_strips, tuple(prefetch), tuple(loops), tuple(sorted(stream))
-    )
+class Interleave(NamedTuple):
+    """``factor`` iterations of a loop at a time, statement by statement; axis ``o`` is the rows of
+    a kernel, ``j`` the vectors of a map, others are loops of stages."""
+
+    axis: str
+    factor: int
+    stage: int = -1
+
+    def __str__(self) -> str:
+        axis = "" if self.axis == "o" else f" of {self.axis}"
+        return f"interleave {self.factor}{axis}{_of(self.stage)}"
 
 
-def with_directives(kernel: Kernel, directives: Directives) -> Kernel:
-    """Return the kernel with these directives in place of its own.
+class Prefetch(NamedTuple):
+    """Memory is prefetched ``distance`` iterations of a loop ahead; axis ``*``: so many elements
+    ahead in the order of all loops around a map, whole rows where rows are short."""
 
-    Raises:
-        VerifyError: they are not legal for this kernel.
-    """
-    prefetch, loops, numbers = dict(directives.prefetch), dict(directives.loops), count()
+    axis: str
+    distance: int
+    stage: int = -1
 
-    def stored(statement: S) -> S:
-        if not isinstance(statement, Store):
-            return statement
-        return replace(statement, streamed=statement.access.operand in directives.stream)
-
-    def mapped(stage: Map) -> Map:
-        return replace(stage, body=(*map(stored, stage.body),), ahead=prefetch.get(next(numbers)))
-
-    def changed(stages: Iterable[Stage]) -> Iterator[Stage]:
-        for stage in stages:
-            if isinstance(stage, Map):
-                yield mapped(stage)
-                continue
-            number = next(numbers)
-            match stage:
-                case Scalar():
-                    yield replace(stage, body=(*map(stored, stage.body),))
-                case Columns() | Sort():
-                    yield replace(stage, stores=(*map(stored, stage.stores),))
-                case Gemm():
-                    stores, fed = (*map(stored, stage.stores),), (*map(mapped, stage.fed),)
-                    yield replace(stage, stores=stores, fed=fed)
-                case Loop():
-                    inner = (*changed(stage.stages),)
-                    yield replace(stage, stages=inner, jammed=loops.get(number, 1))
-
-    found = replace(
-        kernel,
-        stages=(*changed(kernel.stages),),
-        jammed=directives.interleave,
-        in_strips=directives.strips,
-    )
-    verify_kernel(found)
-    return found
+    def __str__(self) -> str:
+        return f"prefetch {self.axis}+{self.distance}{_of(self.stage)}"
 
 
-def plain(kernel: Kernel) -> Kernel:
-    """Return the kernel without directives: what is computed alone, for keys of measurements."""
-    return with_directives(kernel, Directives())
+class Stream(NamedTuple):
+    """Stores to an operand bypass the caches."""
+
+    operand: str
+
+    def __str__(self) -> str:
+        return f"stream {self.operand}"
+
+
+class Strips(NamedTuple):
+    """A vector of rows runs each stage before the next one."""
+
+    rows: str = "o"
+
+    def __str__(self) -> str:
+        return "strips"
+
+
+Directive = Vector | Interleave | Prefetch | Stream | Strips
+Directives = tuple[Directive, ...]
+
+
+def _of(stage: int) -> str:
+    return f" in stage {stage}" if stage >= 0 else ""

@@ -27,11 +27,11 @@ from staticgrad.ir.expr import (
     size,
 )
 from staticgrad.ir.forms import COMBINERS
+from staticgrad.ir.kernels.directives import Prefetch
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import (
     MOST_NESTED,
     Accumulate,
-    Ahead,
     Axis,
     Carry,
     Check,
@@ -416,10 +416,10 @@ class KernelReader(DocumentReader):
         found: tuple[Carry, ...] = self._body((Carry,))
         return found
 
-    def _ahead(self) -> Ahead:
+    def _ahead(self) -> Prefetch:
         axis = self._declared(self._loops, "a loop around this stage's statements")
         self.expect("+", "the loop")
-        return Ahead(axis, self.integer("how far ahead"))
+        return Prefetch(axis, self.integer("how far ahead"))
 
     def _columns(self, axis: Axis) -> Columns:
         in_lanes = self.texts[self.at] == "lanes"

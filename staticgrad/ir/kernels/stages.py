@@ -23,6 +23,7 @@ from types import UnionType
 from typing import Any, Final, Literal
 
 from staticgrad.ir.expr import LEAVES, Access, Expr, postorder
+from staticgrad.ir.kernels.directives import Prefetch
 from staticgrad.ir.summation import COLUMN_BLOCK, GROUPS, SHORTEST_GROUP
 from staticgrad.records import dataclass
 from staticgrad.types.dim import Size, kept_by_sizes, maximum, minimum
@@ -222,15 +223,6 @@ Statement = Store | Accumulate | ColumnAccumulate | Keep | Check | Search | Orde
 
 
 @dataclass(frozen=True)
-class Ahead:
-    """Memory is brought near before its turn: what is touched ``distance`` further along ``axis``,
-    a loop around a stage's statements. No result depends on it."""
-
-    axis: str
-    distance: int
-
-
-@dataclass(frozen=True)
 class Map:
     """for rows...: for j in axis: statements.
 
@@ -240,7 +232,7 @@ class Map:
     axis: Axis
     body: tuple[Statement, ...]
     rows: tuple[Axis, ...] = ()
-    ahead: Ahead | None = None
+    ahead: Prefetch | None = None
 
     @property
     def loops(self) -> tuple[Axis, ...]:

@@ -21,12 +21,12 @@ from typing import Any, Final
 from staticgrad.fusion.groups import Key, ScratchBuffer
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr, Position, postorder
+from staticgrad.ir.kernels.directives import Prefetch
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import (
     LANES,
     MOST_NESTED,
     Accumulate,
-    Ahead,
     Axis,
     Carry,
     Columns,
@@ -294,8 +294,8 @@ class JoinedStages:
             raise NotWrittenOutError
         return Axis(_loop(axis.name), self._extent(axis.extent))
 
-    def _ahead(self, ahead: Ahead) -> Ahead:
-        return Ahead(_loop(ahead.axis), ahead.distance)
+    def _ahead(self, ahead: Prefetch) -> Prefetch:
+        return Prefetch(_loop(ahead.axis), ahead.distance)
 
     def _extent(self, value: Extent) -> Extent:
         return value if isinstance(value, int) else self._names.argument(self._sizes[value])
@@ -310,7 +310,7 @@ _MADE: Final[dict[type, Callable[[JoinedStages, Any], Any]]] = {
     **dict.fromkeys((str, bool, type(None)), lambda _, each: each),
     Loop: JoinedStages._loop,
     Axis: JoinedStages._axis,
-    Ahead: JoinedStages._ahead,
+    Prefetch: JoinedStages._ahead,
     Access: JoinedStages._access,
     Expr: JoinedStages._value,
     tuple: lambda self, each: tuple([self._made(part) for part in each]),

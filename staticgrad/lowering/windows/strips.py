@@ -30,7 +30,8 @@ from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr, Position
 from staticgrad.ir.forms import WindowAxis, WindowProduct
 from staticgrad.ir.graph import Node
-from staticgrad.ir.kernels.stages import Ahead, Axis, Gemm, Loop, Map, Stage, Store
+from staticgrad.ir.kernels.directives import Prefetch
+from staticgrad.ir.kernels.stages import Axis, Gemm, Loop, Map, Stage, Store
 from staticgrad.lowering.operands import VECTOR, LoweredStep
 from staticgrad.lowering.windows.places import AxisPlace, along, ends, place_of_part
 from staticgrad.lowering.windows.products import WindowProducts, name_of
@@ -381,7 +382,7 @@ class WindowStrips(WindowProducts):
         value = self.element(self.read, (*lead, *places)).cast(self.read.type.dtype)
         store = Store(self._scratch(PLANE, [(c, self.plane), *self._moved(names)]), value)
         rows = [self.loop(name, size) for name, size in zip(names, self.wide, strict=True)]
-        return Map(rows[-1], (store,), (self.loop(c, inner), *rows[:-1]), Ahead(c, 1))
+        return Map(rows[-1], (store,), (self.loop(c, inner), *rows[:-1]), Prefetch(c, 1))
 
     def _moved(self, names: Sequence[str]) -> list[tuple[str, Size]]:
         return [*zip(names, self.apart, strict=True)]
