@@ -59,7 +59,7 @@ def _recommender(random: np.random.Generator) -> tuple[Any, list[Any]]:
 
 _MODULES: Final = {"MLP": _perceptron, "CNN": _convolutions, "recommender": _recommender}
 NAMES: Final = (
-    "mlp", "deep", "chars", *(f"{module}, {rule}" for module in _MODULES for rule in _RULES)
+    "mlp", "deep", *(f"{module}, {rule}" for module in _MODULES for rule in _RULES)
 )  # fmt: skip
 
 
@@ -78,16 +78,16 @@ def compared(name: str, seconds: float) -> Comparison:
 def line(name: str, repeats: Sequence[Comparison]) -> str:
     """Peaks, times and ratios of one program: the least of several comparisons."""
     found = repeats[0]
-    (peer, *_) = found.peers
-    if peer.pair is None or peer.tape is None:
-        return f"| {name} | {peer.reason} |"
-    pairs = [(each.usual, each.peers[0].pair) for each in repeats]
+    peer = found.peer
+    if peer is None or peer.pair is None:
+        return f"| {name} | {peer.reason if peer else 'PyTorch is not installed'} |"
+    pairs = [(each.usual, each.peer and each.peer.pair) for each in repeats]
     tape, graph = (
         min(getattr(usual, way).cpu for usual, _ in pairs) for way in ("by_run", "then_run")
     )
     torch = min(pair.by_run.cpu for _, pair in pairs if pair is not None)
     ratios = [usual.ratio for usual, _ in pairs]
-    peak = next(each for each in found.memories if each.at == found.batch_size)
+    peak = found.memory
     cells = [
         name, f"{peak.tape:,}", f"{peer.tape:,}", f"{peak.tape / peer.tape:.2f}",
         f"{peak.arena['store_all']:,}", f"{tape * 1e6:.0f}", f"{torch * 1e6:.0f}",

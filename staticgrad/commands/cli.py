@@ -135,10 +135,6 @@ def _shown_progress(epochs: int) -> Callable[[Progress], None]:
     help="A batch size to time; repeatable.",
 )  # fmt: skip
 @click.option(
-    "--depth", "depths", multiple=True, type=click.IntRange(min=1), metavar="N",
-    help="A number of layers to time; repeatable.",
-)  # fmt: skip
-@click.option(
     "--seconds", default=1.0, show_default=True, type=click.FloatRange(min=0.0),
     help="Wall time of each timing.",
 )  # fmt: skip
@@ -147,18 +143,15 @@ def _shown_progress(epochs: int) -> Callable[[Progress], None]:
     type=click.Path(dir_okay=False, writable=True), help="Write a page with pictures.",
 )  # fmt: skip
 @answering
-def compare(
-    spec: str, batches: tuple[int, ...], depths: tuple[int, ...], seconds: float, page: str | None
-) -> Answer:
+def compare(spec: str, batches: tuple[int, ...], seconds: float, page: str | None) -> Answer:
     """Run a program define-by-run and define-then-run.
 
     Both ways start from the same values, see the same batches, use the same rules, and run on one
-    thread. A name in a file is a tuple of a module or function and its example arrays, a
-    staticgrad.comparison.Model, or a function that returns either; without a name the only one
-    counts. The loss of a Model is loss(parameters, batch), or loss(parameters, batch, random).
+    thread. A name in a file is a tuple of a module or function and its example arrays, or a
+    function that returns one; without a name the only one counts.
 
-    Exit code 1 if the two ways do not agree: other losses, gradients or parameters, a loss that is
-    no finite number, or one that is another each time.
+    Exit code 1 if the two ways do not agree: other losses, a loss that is not a finite number, or
+    one that differs from call to call.
     """
     from staticgrad.comparison import compare as run, page as pages, table
 
@@ -168,7 +161,7 @@ def compare(
         if not as_json:
             click.echo(f"measuring {what}", err=True)
 
-    found = run(spec, batches=batches, depths=depths, seconds=seconds, watch=watch)
+    found = run(spec, batches=batches, seconds=seconds, watch=watch)
     if page is not None:
         Path(page).write_text(pages.page(found), encoding="utf-8")
         click.echo(f"written: {page}", err=True)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from staticgrad.comparison.loading import subject
-from staticgrad.comparison.ways import DefineThenRun, by_run
+from staticgrad.comparison.ways import DefineByRun, DefineThenRun
 
 if __name__ == "__main__":
     _, way, spec, size, started = sys.argv
@@ -27,7 +27,7 @@ if __name__ == "__main__":
     marks = [time.monotonic()]
     trained: Any
     if way == "tape":
-        trained = by_run(chosen)
+        trained = DefineByRun(chosen)
         marks += [time.monotonic()] * 2
     else:
         chosen.new_function().graph(*batch.values())

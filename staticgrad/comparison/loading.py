@@ -12,17 +12,16 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.comparison.model import Model, checked, function_line, named
 from staticgrad.comparison.models import MODELS
-from staticgrad.comparison.programs import ComparedProgram, of_model, program
+from staticgrad.comparison.programs import ComparedProgram, function_line, named, program
 from staticgrad.errors import ArgumentError, UnknownNameError
 from staticgrad.errors.wording import did_you_mean, listed
 from staticgrad.nn.module import Module
 from staticgrad.optim import Optimizer
 from staticgrad.programs.function import Function
 
-#: A name, ``path.py:name``, a function that makes a model, or the thing itself.
-Spec = str | Model | Callable[..., Any] | tuple[Any, ...]
+#: A name, ``path.py:name``, a function that makes a program, or the thing itself.
+Spec = str | Callable[..., Any] | tuple[Any, ...]
 _NEEDED: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
@@ -31,50 +30,24 @@ def subject(
     arrays: Sequence[Any] = (),
     loss: Callable[..., Any] | None = None,
     optimizer: Optimizer | None = None,
-    depth: int | None = None,
 ) -> ComparedProgram:
-    """Load what is to be compared: a model, or a program of functions and modules.
+    """Load what is to be compared.
 
     Args:
         spec: ``linear``, ``mlp``, ``deep``, ``chars``; ``path.py:name``, or ``path.py`` where
             there is one candidate in it; in Python the thing itself. A name in a file stands for
-            a Model, a function that returns one, a tuple of a module or function and its arrays,
-            a function that returns that, or a module, beside which the file has its arrays: the
-            argument, and the target if there is one.
+            a tuple of a module or function and its arrays, a function that returns such a tuple, or
+            a module, beside which the file has its arrays: the argument, and the target if there is
+            one.
         arrays: with which a module or function is called; see ``programs.program``.
         loss: of a module.
         optimizer: of a module, or of a function that is a loss.
-        depth: how many layers, for functions with an argument ``depth``.
 
     Raises:
         UnknownNameError: no such model, file or name.
-        ArgumentError: it is none of these, or takes no depth; a part is not what it has to be.
+        ArgumentError: it is none of these; a part is not what it has to be.
         ProgramError: the user's file or function fails by itself.
     """
-    found = _loaded(spec, arrays, loss, optimizer, depth)
-    return of_model(found) if isinstance(found, Model) else found
-
-
-def model(spec: Spec, depth: int | None = None) -> Model:
-    """Return a model by its name, or a user's own.
-
-    Raises:
-        UnknownNameError, ProgramError: as ``subject``.
-        ArgumentError: as ``subject``, and if it is not a Model.
-    """
-    found = _loaded(spec, depth=depth)
-    if not isinstance(found, Model):
-        raise ArgumentError(f"{found.name} is not a Model", at=found.origin)
-    return found
-
-
-def _loaded(
-    spec: Spec,
-    arrays: Sequence[Any] = (),
-    loss: Callable[..., Any] | None = None,
-    optimizer: Optimizer | None = None,
-    depth: int | None = None,
-) -> Model | ComparedProgram:
     beside: dict[str, Any] = {}
     found: Any = spec
     if isinstance(spec, str):
@@ -86,25 +59,18 @@ def _loaded(
     if loss is not None or optimizer is not None:
         raise ArgumentError(
             "loss= and optimizer= are of a module or function that is given with its arrays",
-            hint="compare(module, x, target, optimizer=...); a Model has its own",
+            hint="compare(module, x, target, optimizer=...)",
         )
     name = spec if isinstance(spec, str) else getattr(found, "__name__", "model")
     if callable(found) and not isinstance(found, Module | Function):
-        takes = inspect.signature(found)
-        if depth is not None and "depth" not in takes.parameters:
-            raise ArgumentError(f"model {name!r} has no argument depth")
         if _needed(found):
             raise ArgumentError(
-                f"{name!r} takes {takes}: a function of arrays needs some",
+                f"{name!r} takes {inspect.signature(found)}: a function of arrays needs some",
                 hint="compare(function, x, y), or in a file: def name(): return function, x, y",
                 at=function_line(found),
             )
         with named(f"{name!r}", found):
-            found = found() if depth is None else found(depth=depth)
-    elif depth is not None:
-        raise ArgumentError(f"model {name!r} has no argument depth")
-    if isinstance(found, Model):
-        return checked(found)
+            found = found()
     if isinstance(found, tuple) and found and callable(found[0]):
         return program(found[0], found[1:])
     if isinstance(found, Module) and beside:
@@ -114,8 +80,8 @@ def _loaded(
     is_named = callable(spec) or isinstance(spec, str)
     raise ArgumentError(
         f"model {name!r} is or returns {type(found).__name__}" if is_named else
-        f"a model is a name, a Model or a function that returns one, not {type(spec).__name__}",
-        hint="a Model of staticgrad.comparison, or a tuple (module or function, *arrays)",
+        f"a model is a name, or a module or function with arrays, not {type(spec).__name__}",
+        hint="a tuple (module or function, *arrays)",
         at=function_line(spec) if is_named else None,
     )  # fmt: skip
 
@@ -180,13 +146,10 @@ def _arrays_beside(spec: str, found: Module, names: dict[str, Any]) -> list[Any]
 
 
 def _only_candidate(path: str, module: ModuleType) -> str:
-    """The name of what a file has to compare: models and tuples, else functions, else modules."""
-
-    def is_example(found: Any) -> bool:
-        return isinstance(found, tuple) and len(found) > 1 and callable(found[0])
+    """The name of what a file has to compare: tuples, else functions, else modules."""
 
     own = {n: v for n, v in vars(module).items() if not n.startswith("_")}
-    ready = [n for n, v in own.items() if isinstance(v, Model) or is_example(v)]
+    ready = [n for n, v in own.items() if isinstance(v, tuple) and len(v) > 1 and callable(v[0])]
     makers = [
         n
         for n, v in own.items()

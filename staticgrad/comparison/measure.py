@@ -23,12 +23,11 @@ import numpy as np
 from passes.pipelines import pipeline
 from staticgrad.analysis.work import work_of
 from staticgrad.comparison import memory
-from staticgrad.comparison.acts import abilities, acts
+from staticgrad.comparison.acts import acts
 from staticgrad.comparison.agreement import agreement
 from staticgrad.comparison.loading import Spec, subject
-from staticgrad.comparison.model import BATCH, Batch, Model
 from staticgrad.comparison.page import ShownComparison, ShownTape
-from staticgrad.comparison.programs import LITERAL, ComparedProgram, unchanged
+from staticgrad.comparison.programs import BATCH, LITERAL, Batch, ComparedProgram, unchanged
 from staticgrad.comparison.report import (
     EMPTY,
     TAPE,
@@ -46,7 +45,7 @@ from staticgrad.comparison.report import (
     refusal_of,
 )
 from staticgrad.comparison.stopwatch import PARTS, Race, one_thread, pools
-from staticgrad.comparison.ways import DefineThenRun, by_run
+from staticgrad.comparison.ways import DefineByRun, DefineThenRun
 from staticgrad.eager.tape import serials
 from staticgrad.errors import MeasurementError, StaticgradError
 from staticgrad.errors.wording import listed
@@ -74,17 +73,15 @@ def compare(
     loss: Callable[..., Any] | None = None,
     optimizer: Optimizer | None = None,
     batches: Iterable[int] | None = None,
-    depths: Iterable[int] | None = None,
     seconds: float = 1.0,
-    torch_compile: bool = False,
     watch: Watch = lambda what: None,
 ) -> Comparison | TapeAlone:
     """Run a program both ways and report; a notebook shows the report as a page.
 
     Args:
-        spec: a model's name, ``path.py:name``, a function that returns a Model, or a Model; with
-            ``arrays`` a module, or a function that takes them (``sg.function`` or plain). First
-            results are measured of what has a name, which a fresh process can find.
+        spec: a model's name, ``path.py:name``, or a function that returns a module or function with
+            its arrays; with ``arrays`` a module, or a function that takes them (``sg.function`` or
+            plain). First results are measured of what has a name, which a fresh process can find.
         arrays: examples, also dicts, lists, tuples and dataclasses of arrays; the first axis of
             those that are as long as the first one counts them. A module takes as many as its
             ``forward`` needs, its loss the rest. Or one function of a ``numpy.random.Generator``
@@ -93,11 +90,7 @@ def compare(
             whole numbers, else the mean square.
         optimizer: of a module or loss, one of ``sg.optim``; by default plain descent.
         batches: batch sizes to time a step at; by default a quarter to four times the usual one.
-        depths: numbers of layers to time a step at, for models that have a choice; by default
-            half to four times the usual one.
         seconds: of wall time per timing of a pair; twenty measurements of each way at least.
-        torch_compile: where PyTorch is installed, compare with ``torch.compile``, too; it compiles
-            for about a minute.
         watch: called with a description of what is being measured.
 
     Returns:
@@ -114,7 +107,6 @@ def compare(
     chosen = subject(spec, arrays, loss, optimizer)
     about: dict[str, Any] = {
         "model": chosen.name,
-        "note": chosen.note,
         "parameters": sum(array.size for array in chosen.parameters.values()),
         "batch_size": chosen.batch_size,
         "rule": chosen.rule,
@@ -134,23 +126,15 @@ def compare(
         serves = {n: _refused_size(chosen, trained, n) for n in wanted if named and n != usual}
         sizes = sorted({usual, *(n for n, refused in serves.items() if refused is None)})
         refusal = next(filter(None, (chosen.refusal, *serves.values())), None)
-        timings = [_race(chosen, n, n) for n in sizes]
-        forward = (
-            [_race(chosen, usual, usual, "forward")] if hasattr(by_run(chosen), "forward") else []
-        )
-        others: dict[int, ComparedProgram] = {}
-        if chosen.depth is not None and not isinstance(spec, Model):
-            watch("other depths, which are compiled first")
-            numbers = set(depths or (max(chosen.depth // 2, 2), chosen.depth, chosen.depth * 4))
-            others = {depth: subject(spec, depth=depth) for depth in sorted(numbers)}
-        layers = [_race(each, depth, usual) for depth, each in others.items()]
+        timings = [_race(chosen, n) for n in sizes]
+        forward = [_race(chosen, usual, "forward")] if chosen.loss else []
         for part in range(PARTS):
             watch(f"the time of steps, part {part + 1} of {PARTS}")
-            for race in (*timings, *forward, *layers):
+            for race in (*timings, *forward):
                 race.run(seconds / PARTS)
         watch("memory")
         by_policy = memory.compiled_by_policy(chosen)
-        memories = tuple(memory.bytes_of(chosen, n, n, by_policy) for n in sizes)
+        memories = tuple(memory.bytes_of(chosen, n, by_policy) for n in sizes)
         batch = chosen.draw(usual, np.random.default_rng(0))
         watch("what a graph cannot do")
         return ShownComparison(
@@ -158,29 +142,22 @@ def compare(
             threads=_pools_while_timed(),
             agreement=agreed,
             batches=tuple(race.pair() for race in timings),
-            depths=tuple(race.pair() for race in layers),
             forward=forward[0].pair() if forward else None,
             first=_first_results(spec, usual, watch),
             memories=memories,
             budgets=memory.budgets(trained, usual),
             program=str(trained.graph),
             work=work(trained, usual),
-            abilities=abilities(),
             acts=acts(chosen, trained),
             timelines=memory.timelines(chosen, by_policy),
-            depth_memories=tuple(
-                memory.bytes_of(each, depth, each.batch_size, memory.compiled_by_policy(each))
-                for depth, each in others.items()
-            ),
             anatomy=_anatomy(chosen.graph, trained, batch, trained.sizes(usual)),
             module="\n".join(map(repr, chosen.modules)),
             dead=tuple(
                 dead_nodes(chosen.graph, trained.compiled.graph, trained.sizes(usual)).lines()
             ),
-            checkpointed=memory.checkpointed(chosen, batch),
             refusal=refusal,
             changes=_changes(chosen) if chosen.changes else None,
-            peers=_peers(chosen, seconds, torch_compile, watch),
+            peer=_peer(chosen, seconds, watch),
         )
 
 
@@ -188,7 +165,7 @@ def _refused_size(chosen: ComparedProgram, trained: DefineThenRun, size: int) ->
     """Return why a program does not run with ``size`` examples, or None if it does."""
     try:
         trained.plan(size)
-        by_run(chosen).step(chosen.draw(size, np.random.default_rng(0)))
+        DefineByRun(chosen).step(chosen.draw(size, np.random.default_rng(0)))
         chosen.restore()
     except StaticgradError as error:
         return refusal_of(error, chosen.origin, LITERAL)
@@ -205,7 +182,7 @@ def _tape_alone(chosen: ComparedProgram, seconds: float, about: Mapping[str, Any
     """Run the tape, each step from the start values, and say why there is no graph."""
     draw = np.random.default_rng(0)
     batches = [chosen.draw(chosen.batch_size, draw) for _ in range(_STEPS)]
-    tape = by_run(chosen)
+    tape = DefineByRun(chosen)
     losses, operations = [], []
 
     def from_start(batch: Batch) -> float:
@@ -245,7 +222,7 @@ def _changes(chosen: ComparedProgram) -> Changes:
     def compiled(batch: Batch) -> object:
         return function(*batch.values()) if chosen.retraces else trained.step(batch)
 
-    runs = {"tape": by_run(chosen).step, "new": compiled, "again": compiled}
+    runs = {"tape": DefineByRun(chosen).step, "new": compiled, "again": compiled}
     times: dict[str, list[float]] = {name: [] for name in runs}
     for batch in batches:
         for name, run in runs.items():
@@ -275,23 +252,21 @@ def _changes(chosen: ComparedProgram) -> Changes:
     )
 
 
-def _peers(
-    chosen: ComparedProgram, seconds: float, torch_compile: bool, watch: Watch
-) -> tuple[Peer, ...]:
+def _peer(chosen: ComparedProgram, seconds: float, watch: Watch) -> Peer | None:
     watch("PyTorch, if it is installed")
     silent = "KINETO_LOG_LEVEL"  # PyTorch's profiler reads it, and else reports on stderr
     said = silent in os.environ
     os.environ.setdefault(silent, "99")
     try:
-        from staticgrad.comparison.torch_peer import peers  # imports PyTorch
+        from staticgrad.comparison.torch_peer import measured  # imports PyTorch
 
-        return peers(chosen, seconds, torch_compile)
+        return measured(chosen, seconds)
     finally:
         if not said:
             del os.environ[silent]
 
 
-def _race(chosen: ComparedProgram, at: int, size: int, method: str = "step") -> Race:
+def _race(chosen: ComparedProgram, size: int, method: str = "step") -> Race:
     """Return steps of both ways, to be timed; each sees the same few batches again and again."""
     draw = np.random.default_rng(1)
     batches = [chosen.draw(size, draw) for _ in range(4)]
@@ -302,7 +277,7 @@ def _race(chosen: ComparedProgram, at: int, size: int, method: str = "step") -> 
         run(batches[0])
         return lambda: run(next(turn))
 
-    return Race(at, runner(by_run(chosen)), runner(DefineThenRun(chosen)))
+    return Race(size, runner(DefineByRun(chosen)), runner(DefineThenRun(chosen)))
 
 
 def _first_results(spec: Spec, size: int, watch: Watch) -> Mapping[str, FirstResult]:

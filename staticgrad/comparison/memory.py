@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import tracemalloc
 from array import array
 from collections.abc import Callable, Mapping
-from functools import partial
-from time import process_time
 from types import FrameType
 from typing import Any, Final
 
 import numpy as np
 
 from staticgrad.analysis.cost import plan_seconds
-from staticgrad.comparison.model import Batch
-from staticgrad.comparison.programs import ComparedProgram
-from staticgrad.comparison.report import Budgeted, Bytes, Checkpointed, HeldBytes
-from staticgrad.comparison.ways import DefineThenRun, by_run
+from staticgrad.comparison.programs import Batch, ComparedProgram
+from staticgrad.comparison.report import Budgeted, Bytes, HeldBytes
+from staticgrad.comparison.ways import DefineByRun, DefineThenRun
 from staticgrad.compiling.tradeoffs import tradeoff
-from staticgrad.eager import checkpoint
 from staticgrad.ir.plan_picture import columns_of_steps
-from staticgrad.nn.module import Module
 from staticgrad.reports.profiling import live_bytes
 
 POLICIES: Final = ("store_all", "sqrt", "recompute")
 #: The budgets that are shown.
 _BUDGETS: Final = ("90%", "75%", "60%", "50%", "40%", "30%", "20%", "10%")
-_TURNS: Final = 3  # timings of a step with checkpoints, and without
 #: Points of a timeline, and the most readings of the tape's memory that it is made of.
 _POINTS, _READINGS = 240, 200_000
-#: The parts of ``tape_parts`` that make up its peak.
-PARTS_OF_PEAK: Final = ("activations", "gradients", "updates")
-#: Files that call for an array, where it is no activation.
-_CALLERS: Final = (("stepping.py", "updates"), ("sweep.py", "gradients"))
-_FRAMES: Final = 40  # more than there are between the backward pass and an operation
 
 
 def compiled_by_policy(chosen: ComparedProgram) -> dict[str, DefineThenRun]:
@@ -43,37 +31,25 @@ def compiled_by_policy(chosen: ComparedProgram) -> dict[str, DefineThenRun]:
     return {policy: DefineThenRun(chosen, policy) for policy in POLICIES}
 
 
-def bytes_of(
-    chosen: ComparedProgram, at: int, size: int, compiled: Mapping[str, DefineThenRun]
-) -> Bytes:
-    """Return the memory of a step at a batch size, by policy; ``at`` names the measurement."""
-    parts = tape_parts(chosen, chosen.draw(size, np.random.default_rng(0)))
+def bytes_of(chosen: ComparedProgram, size: int, compiled: Mapping[str, DefineThenRun]) -> Bytes:
+    """Return the memory of a step at a batch size, by policy."""
     plans = {policy: way.plan(size) for policy, way in compiled.items()}
     times = {policy: plan_seconds(plan) for policy, plan in plans.items()}
     return Bytes(
-        at=at,
-        tape=sum(parts[part] for part in PARTS_OF_PEAK),
-        parts=parts,
+        at=size,
+        tape=tape_peak(chosen, chosen.draw(size, np.random.default_rng(0))),
         arena={policy: plan.peak_bytes for policy, plan in plans.items()},
         times={policy: own / times[POLICIES[0]] for policy, own in times.items()},
     )
 
 
 def tape_peak(chosen: ComparedProgram, batch: Batch) -> int:
-    """Return the peak bytes of arrays during a step of the tape; see ``tape_parts``."""
-    parts = tape_parts(chosen, batch)
-    return sum(parts[part] for part in PARTS_OF_PEAK)
+    """Return the peak bytes of arrays during a step of the tape.
 
-
-def tape_parts(chosen: ComparedProgram, batch: Batch) -> dict[str, int]:
-    """Return the peak memory of a step of the tape, in bytes, by kind.
-
-    Parameters, the state of the optimizer and the batch are allocated before. The arrays at the
-    peak are ``activations`` (made by the forward pass), ``gradients`` (by the backward pass) and
-    ``updates`` (by the step of the optimizer). ``objects`` are those of Python at that time, which
-    other libraries' figures leave out; ``state`` is what the optimizer keeps between steps.
+    Parameters, the state of the optimizer and the batch are allocated before. Python's objects at
+    that time, which other libraries' figures leave out, do not count.
     """
-    tape = by_run(chosen)
+    tape = DefineByRun(chosen)
     for _ in range(2):
         tape.step(batch)
     most = 0
@@ -91,29 +67,16 @@ def tape_parts(chosen: ComparedProgram, batch: Batch) -> dict[str, int]:
     _traced(lambda: tape.step(batch), largest)
     share = 0.98
     while not snapshots and share > 0.5:  # the peak itself may lie within a call
-        _traced(lambda: tape.step(batch), at_peak, _FRAMES)
+        _traced(lambda: tape.step(batch), at_peak)
         share -= 0.04
-    parts = dict.fromkeys((*PARTS_OF_PEAK, "objects"), 0)
+    sizes = [0, 0]  # of Python's objects, of arrays
     for trace in snapshots[0].traces if snapshots else ():
-        files = {frame.filename.rpartition(os.sep)[2] for frame in trace.traceback}
-        part = next((part for file, part in _CALLERS if file in files), "activations")
-        parts[part if trace.domain == np.lib.tracemalloc_domain else "objects"] += trace.size
+        sizes[trace.domain == np.lib.tracemalloc_domain] += trace.size
     # What the snapshot does not contain are arrays that lived within one call.
-    within = max(_traced(lambda: tape.step(batch)) - sum(parts.values()), 0)
-    parts["gradients" if parts["gradients"] else "activations"] += within
-    state = 0
-    if chosen.graph is not None:
-        stores = {p.store for p in chosen.graph.parameters}
-        kept = {state for store in stores for state in store.states()}
-        state = sum(store.array.nbytes for store in kept & stores)
-    return {**{part: max(nbytes, 0) for part, nbytes in parts.items()}, "state": state}
+    return sizes[True] + max(_traced(lambda: tape.step(batch)) - sum(sizes), 0)
 
 
-def _traced(
-    step: Callable[[], object],
-    note: Callable[[str, int], None] | None = None,
-    frames: int = 1,
-) -> int:
+def _traced(step: Callable[[], object], note: Callable[[str, int], None] | None = None) -> int:
     """Run a step and return its peak bytes beyond those at its start.
 
     ``note`` is called with the event and the bytes each time a function begins or ends.
@@ -124,7 +87,7 @@ def _traced(
             note(event, tracemalloc.get_traced_memory()[0] - start)
 
     before = sys.getprofile()
-    tracemalloc.start(frames)
+    tracemalloc.start()
     start = tracemalloc.get_traced_memory()[0]
     try:
         if note is not None:
@@ -134,41 +97,6 @@ def _traced(
     finally:
         sys.setprofile(before)
         tracemalloc.stop()
-
-
-def checkpointed(chosen: ComparedProgram, batch: Batch) -> Checkpointed | None:
-    """Measure a step of the tape with a checkpoint for each layer of modules; None without layers.
-
-    Layers are the modules that a module has as attributes, also in lists.
-    """
-    held = [value for module in chosen.modules for value in vars(module).values()]
-    layers = [
-        each
-        for value in held
-        for each in (value if isinstance(value, list | tuple) else [value])
-        if isinstance(each, Module)
-    ]
-    if len(layers) < 2:
-        return None
-    tape = by_run(chosen)
-
-    def quickest() -> float:
-        tape.step(batch)
-        spent = []
-        for _ in range(_TURNS):
-            begin = process_time()
-            tape.step(batch)
-            spent.append(process_time() - begin)
-        return min(spent)
-
-    plain = quickest()
-    try:
-        for layer in layers:
-            vars(layer)["forward"] = partial(checkpoint, layer.forward)
-        return Checkpointed(time=quickest() / plain, nbytes=tape_peak(chosen, batch))
-    finally:
-        for layer in layers:
-            vars(layer).pop("forward", None)
 
 
 def timelines(
@@ -189,7 +117,7 @@ def tape_timeline(chosen: ComparedProgram, batch: Batch) -> HeldBytes:
     It is read at each function return, of a long step only at the first ``_READINGS``;
     neighbouring readings are merged into their maximum.
     """
-    tape = by_run(chosen)
+    tape = DefineByRun(chosen)
     held, count = array("q", bytes(8 * _READINGS)), 0
 
     def read(event: str, nbytes: int) -> None:

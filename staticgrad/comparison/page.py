@@ -22,11 +22,8 @@ from staticgrad.analysis.pass_report import Report
 from staticgrad.building import is_package_file
 from staticgrad.comparison import table, training
 from staticgrad.comparison.report import (
-    EMPTY,
-    TAPE,
     WARM,
     Anatomy,
-    Bytes,
     Comparison,
     HeldBytes,
     Pair,
@@ -92,7 +89,6 @@ class ShownTape(_Shown, TapeAlone):
 
 def _title(found: Comparison | TapeAlone, more: str = "") -> str:
     about = (
-        *([found.note] if found.note else []),
         f"{found.parameters:,} parameters, batch size {found.batch_size}", found.rule,
         f"staticgrad {sg.__version__} on {found.machine}",
     )  # fmt: skip
@@ -156,10 +152,8 @@ def _values(found: Comparison) -> dict[str, str]:
     source, is_library = _source(anatomy, drawn)
     factors, split = _split(found)
     idle = dict.fromkeys(report.name for report in anatomy.reports if not report.changed)
-    time_charts = [_pair_chart(found.batches, "batch size")] if len(found.batches) > 1 else []
-    time_charts += [_pair_chart(found.depths, "layers")] if found.depths else []
     heads = (f"{BY_RUN}: CPU", "wall", f"{THEN_RUN}: CPU", "wall", "ratio", "range")
-    peers = table.peers(found)
+    peer = table.peer(found)
     losses = [
         Line(name, [(float(k), loss) for k, loss in enumerate(values) if isfinite(loss)])
         for name, values in ((BY_RUN, both.by_run), (THEN_RUN, both.then_run))
@@ -185,9 +179,9 @@ def _values(found: Comparison) -> dict[str, str]:
         "kernels": _kernels(anatomy),
         "factors": factors,
         "split": split,
-        "time_charts": "".join(time_charts),
+        "time_chart": _time_chart(found.batches) if len(found.batches) > 1 else "",
         "times": table.times(found).html(heads)
-        + (f"<h3>The same in PyTorch</h3>{peers.html()}" if peers.rows else ""),
+        + (f"<h3>The same in PyTorch</h3>{peer.html()}" if peer.rows else ""),
         "first": _first_results(found) if found.first else "",
         "memory_charts": _memory_charts(found),
         "memory": _memory(found),
@@ -204,12 +198,6 @@ def _head(found: Comparison) -> str:
     plans = [(size, held.times[policy], policy) for policy, size in held.arena.items()]
     plans += [(b.peak, b.time, b.name) for b in found.budgets]
     least, longer, plan = min(plans)
-    kept = ""
-    if found.checkpointed is not None:
-        kept = (
-            f", with layers checkpointed {nbytes(found.checkpointed.nbytes)} in"
-            f" {ratio(found.checkpointed.time)} the time"
-        )
     figures = [
         (
             ratio(usual.ratio),
@@ -219,7 +207,7 @@ def _head(found: Comparison) -> str:
         (
             nbytes(least),
             f"the least memory of a compiled step ({plan}, {ratio(longer)} the predicted time),"
-            f" known beforehand; the tape, which keeps all, takes {nbytes(held.tape)}{kept}",
+            f" known beforehand; the tape, which keeps all, takes {nbytes(held.tape)}",
         ),
         (
             f"{found.written.operations} to {found.work[-1].operations}",
@@ -387,7 +375,7 @@ def _split(found: Comparison) -> tuple[str, str]:
     return factors, charts.bars(rows, seconds, "time of a step by part", kinds)
 
 
-def _pair_chart(pairs: Sequence[Pair], what: str) -> str:
+def _time_chart(pairs: Sequence[Pair]) -> str:
     series = []
     for name, times in (
         (BY_RUN, [p.by_run for p in pairs]), (THEN_RUN, [p.then_run for p in pairs])
@@ -395,51 +383,32 @@ def _pair_chart(pairs: Sequence[Pair], what: str) -> str:
         points = [(float(p.at), t.cpu) for p, t in zip(pairs, times, strict=True)]
         band = [(min(t.cpu, t.lower), max(t.cpu, t.upper)) for t in times]
         series.append(Line(name, points, band))
-    return charts.lines(series, what, "time of a step", show_y=seconds)
+    return charts.lines(series, "batch size", "time of a step", show_y=seconds)
 
 
 def _first_results(found: Comparison) -> str:
-    usual = found.usual
-    horizon = max([100.0, *(2.0 * step for step in found.break_even.values() if step)])
-    series = [
-        Line(name, [(n, found.first[state].cpu + n * each) for n in (0.0, horizon)])
-        for name, state, each in (
-            (BY_RUN, TAPE, usual.by_run.cpu),
-            ("compiled, cached", WARM, usual.then_run.cpu),
-            ("compiled, first time", EMPTY, usual.then_run.cpu),
-        )
-    ]
     heads = (
         "import", "build", "compile", "both", "first step", "to the first loss", "CPU",
         "paid for at step",
     )  # fmt: skip
-    chart = _plain_lines(series, "steps", "processor time since the process began", show_y=seconds)
     return (
         "<h3>First result, and when compiling has paid for itself</h3>"
         '<p class="why">A tape can start at once. The compiler builds the gradient, runs its passes'
         " and makes native code first; a second process finds the code on disk. In fresh"
-        " processes, by the clock; CPU is processor time, as in the chart and the last column.</p>"
-        f'<div class="chart">{chart}</div>{table.first_results(found).html(heads)}'
+        " processes, by the clock; CPU is processor time, as in the last column.</p>"
+        f"{table.first_results(found).html(heads)}"
     )
 
 
 def _memory_charts(found: Comparison) -> str:
     usual = found.memory
     values = [("tape, measured", float(usual.tape))]
-    if found.checkpointed is not None:
-        values.append(("tape, checkpointed", float(found.checkpointed.nbytes)))
-    kinds = "a" * len(values) + "b" * len(usual.arena) + "d" * len(found.budgets)
+    kinds = "a" + "b" * len(usual.arena) + "d" * len(found.budgets)
     values += [(f"{policy}, planned", float(size)) for policy, size in usual.arena.items()]
     values += [(b.name, float(b.peak)) for b in found.budgets]
     different = {each.nbytes: each for each in reversed(found.timelines) if each.nbytes}
-    drawn = [
-        _held(each for each in found.timelines if each in different.values()),
-        charts.bars(values, nbytes, "bytes of a step", kinds),
-        *([_growth(found.memories, "batch size")] if len(found.memories) > 1 else []),
-        *([_growth(found.depth_memories, "layers")] if len(found.depth_memories) > 1 else []),
-        *([_budget_curve(found)] if found.budgets else []),
-    ]
-    return "".join(drawn)
+    held = _held(each for each in found.timelines if each in different.values())
+    return held + charts.bars(values, nbytes, "bytes of a step", kinds)
 
 
 def _memory(found: Comparison) -> str:
@@ -449,38 +418,12 @@ def _memory(found: Comparison) -> str:
     return table.memory(found).html(heads) + (arena if plan.placements else "")
 
 
-def _growth(memories: Sequence[Bytes], what: str) -> str:
-    """Draw bytes against batch size or depth; equal lines are drawn once."""
-    series: list[Line] = []
-    for name in ("tape", *memories[0].arena):
-        points = [(float(m.at), float(max(m.arena.get(name, m.tape), 1))) for m in memories]
-        if not any(line.points == points for line in series):
-            series.append(Line(name, points))
-    return charts.lines(series, what, "bytes of a step", show_y=nbytes)
-
-
-def _budget_curve(found: Comparison) -> str:
-    pairs = {(float(b.peak), b.time) for b in found.budgets}
-    pairs |= {(float(found.memory.arena[p]), found.memory.times[p]) for p in found.memory.arena}
-    best = [(size, time) for size, time in sorted(pairs) if not any(
-        other < size and less <= time for other, less in pairs)]  # fmt: skip
-    return _plain_lines(
-        [Line("within a budget", best)], "planned peak",
-        "predicted time, relative to keeping all", show_x=nbytes, show_y=ratio, from_zero=False,
-        class_of="d",
-    )  # fmt: skip
-
-
 def _acts(found: Comparison) -> str:
     """Show what a graph and a tape cannot do, by what really happened."""
-    acts = [
+    return "".join(
         f'<div class="act"><h3><code>{escape(act.title)}</code></h3><div class="pair">'
         f'<div class="tape"><span class="soft">{BY_RUN}</span><pre>{escape(act.tape)}</pre>'
         f'</div><div class="graph"><span class="soft">{THEN_RUN}</span>'
         f"<pre>{escape(act.graph)}</pre></div></div><p>{escape(act.moral)}</p></div>"
         for act in found.acts
-    ]
-    answers = ("no", "yes")
-    rows = [(a.wish, answers[a.by_run], answers[a.then_run], a.reason) for a in found.abilities]
-    short = markup.table(("", BY_RUN, THEN_RUN, "why"), rows)
-    return "".join([*acts, fold("what each way can do, in short", short)])
+    )

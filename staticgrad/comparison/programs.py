@@ -1,6 +1,6 @@
-"""Compared programs: a model, a module or a function, with the arrays that it is run on.
+"""Compared programs: a module or a function, with the arrays that it is run on.
 
-A model or module is trained on its loss; a function that steps its parameters itself runs as it is;
+A module is trained on its loss; a function that steps its parameters itself runs as it is;
 a loss is trained if it reads parameters, otherwise differentiated by its arguments; for any other
 function the results are compared. Parameters start with their current values, which are restored
 afterwards.
@@ -12,36 +12,48 @@ import inspect
 import pickle
 import random
 import re
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 import staticgrad as sg
-from staticgrad.building import within
+from staticgrad.building import capture, within
 from staticgrad.comparison import training
-from staticgrad.comparison.model import BATCH, Array, Batch, Model, function_line, named
 from staticgrad.comparison.report import Refusal, refusal_of
 from staticgrad.eager import Tensor
 from staticgrad.eager.at_once import eager_mode
 from staticgrad.eager.tensor import TapeLeaf
-from staticgrad.errors import ArgumentError, GradientError, TracingWarning
+from staticgrad.errors import (
+    ArgumentError,
+    GradientError,
+    ProgramError,
+    StaticgradError,
+    TracingWarning,
+)
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.functions.trees import flatten, mapped
 from staticgrad.ir.execution import Session, traced_in
 from staticgrad.ir.graph import Graph, Parameter
+from staticgrad.ir.nodes import Constant
 from staticgrad.nn.module import Module, as_scopes
 from staticgrad.optim import SGD, Optimizer
 from staticgrad.programs.arguments import CallArguments
-from staticgrad.programs.captured import differences
 from staticgrad.programs.function import Function
-from staticgrad.records import dataclass
+from staticgrad.source import Location, Origin
 from staticgrad.storage.parameter import write_all
 
-SEED: Final = 0  # of the random numbers that the loss of a model draws
+Array = npt.NDArray[Any]
+Batch = Mapping[str, Array]
+#: The size that examples are counted by, in the shapes of inputs.
+BATCH: Final = "batch"
+_PACKAGE: Final = str(Path(sg.__file__).parent)
 _RATE: Final = 0.05
 #: The words of ``sg.function`` for a function that takes no named sizes.
 _REFUSES: Final = "which it refuses: "
@@ -56,85 +68,56 @@ _EACH_SIZE: Final = (
 _FROZEN: Final = (
     "the loss gives another graph each time it is called: a number of Python's (random, a"
     " counter, a clock) is frozen where a graph is built, and new in every step of a tape;"
-    " draw from the generator that loss(parameters, batch, random) is given"
+    " draw from sg.random.Generator(seed), or feed the number"
 )
 Step = Callable[..., Any]
+Draw = Callable[[np.random.Generator], Batch]
 _POSITIONAL: Final = inspect.Parameter.POSITIONAL_ONLY
-
-
-@dataclass(frozen=True, eq=False)
-class ArraySource:
-    """The arrays of a program.
-
-    Attributes:
-        example: the arrays of one step, by name.
-        drawn: ``drawn(size, random)`` gives those of each step; None: rows of ``example``.
-        changes: whether sizes may differ from step to step.
-        sizes: the names of axes; by default the first axis of arrays as long as the first one.
-        model: the model that the arrays belong to.
-    """
-
-    example: Batch
-    drawn: Callable[[int, np.random.Generator], Batch] | None = None
-    changes: bool = False
-    sizes: Mapping[str, Sequence[str | None]] | None = None
-    model: Model | None = None
 
 
 class ComparedProgram:
     """A function of arrays to compare.
 
     Attributes:
-        name, note: the text that tables and pages show.
+        name: the text that tables and pages show.
         plain: the step as Python has it, ``wrap(evaluate)``; ``evaluate`` gives its loss.
         function: the step as ``sg.function`` traces it.
+        loss: the loss alone, where ``wrap`` adds to it.
         graph: its graph, whose first result is called ``loss``; None if there is none.
         batch_size: how many examples the arrays hold.
+        changes: whether sizes may differ from step to step.
         parameters: the start values of the parameters, by name.
         rule: how parameters are updated, in words.
         warned: what tracing warned of; empty if nothing.
-        differs: for a model whether its loss gives another graph now.
         refusal: the reason why there is no graph, or why it serves only these sizes.
         updates, is_loss: for a program without a graph whether a run on the tape updated
             parameters, and whether its result is a loss.
-        model: the model that it trains.
         trained: for a module: it, its loss (None: the usual one) and its optimizer.
     """
 
     trained: tuple[Module, Callable[..., Any] | None, Optimizer] | None = None
 
     def __init__(
-        self, evaluate: Step, source: ArraySource, made_of: Any, rule: str,
-        wrap: Callable[[Step], Step] = lambda evaluate: evaluate,
+        self, evaluate: Step, example: Batch, drawn: Draw | None, made_of: Any, rule: str,
+        wrap: Callable[[Step], Step] | None = None,
     ) -> None:  # fmt: skip
-        self.model = model = source.model
-        self.name = model.name if model else _called(made_of)
-        self.note = model.note if model else ""
-        self.depth = model.depth if model else None
-        self._made_of, self._source = _inner(made_of), source
+        self.name, self._made_of = _called(made_of), _inner(made_of)
         self.origin = function_line(self._made_of)
-        self.rule, self._evaluate, self._wrap = rule, evaluate, wrap
-        self.plain = wrap(evaluate)
-        self._example = {name: np.asarray(array) for name, array in source.example.items()}
-        lengths = [array.shape[0] for array in self._example.values() if array.ndim]
-        self.batch_size = model.batch_size if model else next(iter(lengths), 1)
+        self.rule, self._evaluate, self._wrap = rule, evaluate, wrap or (lambda step: step)
+        self.plain = self._wrap(evaluate)
+        self._example, self._drawn_arrays, self.changes = example, drawn, drawn is not None
+        lengths = [array.shape[0] for array in example.values() if array.ndim]
+        self.batch_size = next(iter(lengths), 1)
         self.modules = _modules_of(made_of)
         self.refusal: Refusal | None = None
         self.warned = ""
-        self.differs: Callable[[], bool] = lambda: False
         self.updates = self.is_loss = False
         self.read: list[Parameter] = []
         self.graph: Any = None
         self._sizes: Mapping[str, Sequence[str | None]] = {}
         self._trace()
+        self.loss = wrap and self._traced(evaluate, self._sizes)
         self.parameters = {p.name: np.array(p.value) for p, _ in self._start}
-        if model:
-            self.parameters = {n: np.asarray(array) for n, array in model.parameters.items()}
-
-    @property
-    def changes(self) -> bool:
-        """True if sizes may differ from step to step."""
-        return self._source.changes
 
     @property
     def retraces(self) -> bool:
@@ -143,8 +126,8 @@ class ComparedProgram:
 
     def draw(self, size: int, draw: np.random.Generator) -> Batch:
         """Draw ``size`` examples; all examples in order if ``size`` is their number."""
-        if self._source.drawn is not None:
-            return self._source.drawn(size, draw)
+        if self._drawn_arrays is not None:
+            return self._drawn_arrays(draw)
         count = self.batch_size
         rows = np.arange(count) if size == count else draw.integers(0, count, size)
         return {
@@ -175,8 +158,14 @@ class ComparedProgram:
 
     def frozen(self) -> str:
         """Return a description of numbers that are frozen in the graph; empty if none are."""
-        with python_random_kept():
-            return _FROZEN if self.differs() else self.warned
+        if self.warned or self.retraces:
+            return self.warned
+        with python_random_kept(), warnings.catch_warnings(), as_scopes(*self.modules):
+            warnings.simplefilter("ignore")
+            traces = [self._traced(self._evaluate, self._sizes) for _ in range(2)]
+            graphs = [each.graph(*self._example.values()) for each in traces]
+        numbers = [[n.op for n in graph.nodes if isinstance(n.op, Constant)] for graph in graphs]
+        return "" if numbers[0] == numbers[1] else _FROZEN
 
     def restore(self) -> None:
         """Write the start values to the parameters."""
@@ -193,12 +182,10 @@ class ComparedProgram:
         Raises:
             ProgramError, StaticgradError: it fails on the tape, too.
         """
-        counted = self._source.sizes
-        if counted is None:
-            counted = {
-                name: (BATCH, *(None,) * (array.ndim - 1))
-                for name, array in self._example.items() if _counts(array, self.batch_size)
-            }  # fmt: skip
+        counted = {
+            name: (BATCH, *(None,) * (array.ndim - 1))
+            for name, array in self._example.items() if _counts(array, self.batch_size)
+        }  # fmt: skip
         first: Exception | None = None
         for sizes in [{}] if self.changes else [counted, {}]:
             self._sizes, self.function = sizes, self._traced(self.plain, sizes)
@@ -325,7 +312,7 @@ def program(
     """
     if not callable(what) or isinstance(what, type):
         raise ArgumentError(
-            f"compare takes a Model, a module or a function, not {shown(what)}, {kind_of(what)}",
+            f"compare takes a module or a function, not {shown(what)}, {kind_of(what)}",
             hint="an object of a class of modules: compare(Net(), x, y)",
         )
     if not arrays:
@@ -346,7 +333,7 @@ def program(
             found = arguments_of(random)
             return found if isinstance(found, tuple) else (found,)
 
-        def drawn(size: int, random: np.random.Generator) -> Batch:
+        def drawn(random: np.random.Generator) -> Batch:
             return _in_a_row(names, drawn_arguments(random))[0]
 
         arguments_of = arrays[0]
@@ -360,12 +347,12 @@ def program(
         evaluate, names = _inner(what), _names_of(_inner(what), len(arrays))
     example, in_a_row = _in_a_row(names, arrays)
     evaluate = in_a_row(evaluate)
-    source = ArraySource(example, drawn, changes=drawn is not None)
-    if isinstance(what, Module):
-        made = ComparedProgram(evaluate, source, what, rule, lambda f: training.step_of(f, steps))
-        made.trained = what, loss, steps
-        return made
-    return _of_function(what, evaluate, source, steps, rule)
+    if not isinstance(what, Module):
+        return _of_function(what, evaluate, example, drawn, steps, rule)
+    wrap = lambda f: training.step_of(f, steps)  # noqa: E731
+    made = ComparedProgram(evaluate, example, drawn, what, rule, wrap)
+    made.trained = what, loss, steps
+    return made
 
 
 def _of_module(
@@ -389,10 +376,10 @@ def _of_module(
 
 
 def _of_function(
-    what: Any, evaluate: Step, source: ArraySource, steps: Optimizer, rule: str
+    what: Any, evaluate: Step, example: Batch, drawn: Draw | None, steps: Optimizer, rule: str
 ) -> ComparedProgram:
     """Return a step as it is, a loss with its gradient, or another function."""
-    as_is = ComparedProgram(evaluate, source, what, "as the function does it")
+    as_is = ComparedProgram(evaluate, example, drawn, what, "as the function does it")
     is_loss, updates, free = as_is.is_loss, as_is.updates, as_is.read
     steps_itself = updates
     graph = as_is.graph
@@ -409,72 +396,13 @@ def _of_function(
         return as_is
     if any(p.dtype.is_float for p in free):
         wrap = lambda f: training.step_of(f, steps)  # noqa: E731
-        return ComparedProgram(evaluate, source, what, rule, wrap)
-    wanted = [k for k, a in enumerate(source.example.values()) if a.dtype.kind == "f"]
+        return ComparedProgram(evaluate, example, drawn, what, rule, wrap)
+    wanted = [k for k, a in enumerate(example.values()) if a.dtype.kind == "f"]
     if not wanted:
         return as_is
     rule = "nothing: the value and its gradient are compared"
     wrap = lambda f: training.gradient_of(f, wanted)  # noqa: E731
-    return ComparedProgram(evaluate, source, what, rule, wrap)
-
-
-def of_model(model: Model) -> ComparedProgram:
-    """Return a model as it is compared.
-
-    Raises:
-        GradientError: a parameter that the loss does not depend on.
-        ArgumentError: a loss that is not a value.
-    """
-    parameters = {name: sg.parameter(name, array) for name, array in model.parameters.items()}
-    random = sg.random.Generator(SEED)
-    batches = [model.draw(model.batch_size, np.random.default_rng(k)) for k in range(4)]
-    example = batches[0]
-    shapes = {tuple(array.shape for array in batch.values()) for batch in batches}
-    stated = {size for shape in model.shapes.values() for size in shape if isinstance(size, str)}
-    changes = len(shapes) > 1 or bool(stated - {BATCH})
-    sizes = {} if changes else model.input_shapes(example)
-
-    def evaluate(*arrays: Any) -> Any:
-        loss = model.loss_of(parameters, dict(zip(example, arrays, strict=True)), random)
-        if not loss.computes:
-            read = {p.name for p in Graph(loss).parameters}
-            unread = next((name for name in parameters if name not in read), None)
-            if unread is not None:
-                raise unused(model, unread)
-        return loss
-
-    names = {
-        name: [size if isinstance(size, str) else None for size in shape]
-        for name, shape in sizes.items()
-    }
-    made = ComparedProgram(
-        evaluate, ArraySource(example, model.draw, changes, names, model), model.loss, model.rule,
-        lambda f: training.step_of(f, rule_of(model), [*parameters.values()]),
-    )  # fmt: skip
-
-    def traced() -> Graph:
-        values = {name: sg.input(name, sizes[name], a.dtype) for name, a in example.items()}
-        return Graph(model.loss_of(parameters, values, sg.random.Generator(SEED)))
-
-    if sizes and made.graph is not None and made.refusal is None:
-        with python_random_kept():
-            first = traced()
-        made.differs = lambda: any(differences(first, traced(), ()))
-    return made
-
-
-def rule_of(model: Model) -> Optimizer:
-    """Return the optimizer of a model, which clips its gradients."""
-    rule = model.optimizer or SGD(model.learning_rate)
-    return rule if model.max_norm is None else replace(rule, max_norm=model.max_norm)
-
-
-def unused(model: Model, name: str) -> GradientError:
-    """Return the error for a parameter that no gradient reaches."""
-    return GradientError(
-        f"the loss of {model.name!r} does not depend on parameter {name!r}",
-        hint="leave it out of Model.parameters, or use it", at=model.origin,
-    )  # fmt: skip
+    return ComparedProgram(evaluate, example, drawn, what, rule, wrap)
 
 
 # -- arguments ------------------------------------------------------------------------------------
@@ -582,3 +510,32 @@ def python_random_kept() -> Iterator[None]:
     finally:
         random.setstate(states[0])
         np.random.set_state(states[1])
+
+
+def function_line(function: Any) -> Location:
+    """Return the first line of a function, otherwise the running line."""
+    while isinstance(function, partial):
+        function = function.func
+    inner = inspect.unwrap(function) if callable(function) else function
+    if not hasattr(inner, "__code__"):
+        kind: Any = type(inner)  # of an object that is called, a module perhaps
+        inner = getattr(kind, "forward", None) or vars(kind).get("__call__")
+    code = getattr(inner, "__code__", None)
+    return capture() if code is None else Origin((code, 0, ""))
+
+
+@contextmanager
+def named(what: str, function: Any) -> Iterator[None]:
+    """Errors of the user's own function as one coded error with its lines, innermost last."""
+    try:
+        yield
+    except StaticgradError:
+        raise
+    except Exception as error:
+        passed = traceback.extract_tb(error.__traceback__)
+        frames = [f for f in passed if not f.filename.startswith(_PACKAGE) and f.line]
+        lines = [f"{f.filename}:{f.lineno}, in {f.name}: {f.line}" for f in frames[-3:]]
+        raise ProgramError(
+            f"{what} fails: {type(error).__name__}: {error}", details=lines,
+            at=function_line(function),
+        ) from None  # fmt: skip

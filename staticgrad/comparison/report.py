@@ -18,7 +18,7 @@ from staticgrad.records import dataclass
 from staticgrad.source import Location
 
 #: Counts up when a field of the JSON document changes its meaning or goes.
-SCHEMA = 5
+SCHEMA = 6
 #: The row of work of the graph ahead of all passes.
 WRITTEN = "written out, node by node"
 #: Wall time over processor time from which on a machine counts as busy.
@@ -62,18 +62,17 @@ class Pair:
 
 @dataclass(frozen=True)
 class Peer:
-    """A step of the same program in another library, at the usual batch size.
+    """A step of the same program in PyTorch, at the usual batch size.
 
     ``pair`` has its times as ``by_run``, in turns with the compiled step; ``tape`` are the bytes of
     its tensors at the peak; ``losses`` the largest relative difference to those of the tape.
     ``reason`` says in one line why there are none; empty if there are.
     """
 
-    name: str
-    pair: Pair | None
-    tape: int | None
-    losses: float | None
-    reason: str
+    pair: Pair | None = None
+    tape: int = 0
+    losses: float = 0.0
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,37 +99,29 @@ class FirstResult:
 class Agreement:
     """Losses of both ways over the same steps, and how far apart both ways are, relatively.
 
-    ``losses``: the largest difference of two losses; ``gradients`` of the first step and
-    ``parameters`` after the last: the largest distance, by parameter, over its norm, None where
-    there are none to compare. ``problem`` says why they do not agree; empty if they do.
+    ``losses``: the largest difference of two losses; ``parameters`` after the last step: the
+    largest distance, by parameter, over its norm, None without parameters. ``problem`` says why
+    they do not agree; empty if they do.
     """
 
     by_run: tuple[float, ...]
     then_run: tuple[float, ...]
     losses: float
-    gradients: float | None
     parameters: float | None
     problem: str = ""
-
-    @property
-    def holds(self) -> bool:
-        return not self.problem
 
 
 @dataclass(frozen=True)
 class Bytes:
-    """Memory of one step at batch size ``at``, beside parameters and batch.
+    """Memory of one step at batch size ``at``, beside parameters, optimizer state and batch.
 
     ``tape``: the peak of the arrays in a step of the tape, measured, as PyTorch's profiler counts
-    tensors. ``parts`` splits it into ``activations``, ``gradients`` and ``updates``, and says what
-    stands beside it: Python's ``objects`` at that time, and the ``state`` that the optimizer keeps.
-    ``arena``: per policy the planned peak of the compiled step, which is what it uses; ``times``:
-    the predicted time of that plan, relative to the first policy's.
+    tensors. ``arena``: per policy the planned peak of the compiled step, which is what it uses;
+    ``times``: the predicted time of that plan, relative to the first policy's.
     """
 
     at: int
     tape: int
-    parts: Mapping[str, int]
     arena: Mapping[str, int]
     times: Mapping[str, float]
 
@@ -212,16 +203,6 @@ class Anatomy:
 
 
 @dataclass(frozen=True)
-class Ability:
-    """Something that one may want to do, and what each way answers."""
-
-    wish: str
-    by_run: bool
-    then_run: bool
-    reason: str
-
-
-@dataclass(frozen=True)
 class Refusal:
     """A graph that cannot be built, or serves fewer sizes: the error, the user's line, the cure."""
 
@@ -251,15 +232,6 @@ def refusal_of(error: Exception, origin: Location, cure: str = "") -> Refusal:
 
 
 @dataclass(frozen=True)
-class Checkpointed:
-    """A step of the tape in which each layer is a checkpoint: bytes, and its time over that of the
-    step without."""
-
-    nbytes: int
-    time: float
-
-
-@dataclass(frozen=True)
 class Changes:
     """Steps whose arrays have other sizes each time: what sizes, and what each new one costs.
 
@@ -286,7 +258,6 @@ class _Report:
     """The head of a report: what was compared, and where."""
 
     model: str
-    note: str
     parameters: int
     batch_size: int
     rule: str
@@ -343,29 +314,25 @@ class Comparison(_Report):
 
     agreement: Agreement
     batches: tuple[Pair, ...]
-    depths: tuple[Pair, ...]
     forward: Pair | None
     first: Mapping[str, FirstResult]
     memories: tuple[Bytes, ...]
     budgets: tuple[Budgeted, ...]
     program: str
     work: tuple[WorkRow, ...]
-    abilities: tuple[Ability, ...]
     acts: tuple[Act, ...]
     timelines: tuple[HeldBytes, ...]
-    depth_memories: tuple[Bytes, ...]
     anatomy: Anatomy
     module: str = ""
     dead: tuple[str, ...] = ()
-    checkpointed: Checkpointed | None = None
     refusal: Refusal | None = None
     changes: Changes | None = None
-    peers: tuple[Peer, ...] = ()
+    peer: Peer | None = None
 
     @property
     def holds(self) -> bool:
         """True if both ways agree."""
-        return self.agreement.holds
+        return not self.agreement.problem
 
     @property
     def written(self) -> WorkRow:
@@ -385,9 +352,7 @@ class Comparison(_Report):
     @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences that warn a reader of the times."""
-        waiting = [
-            (pair.by_run.waiting, pair.then_run.waiting) for pair in (*self.batches, *self.depths)
-        ]
+        waiting = [(pair.by_run.waiting, pair.then_run.waiting) for pair in self.batches]
         found = []
         if max(map(max, waiting)) > BUSY:
             found.append(
@@ -403,21 +368,20 @@ class Comparison(_Report):
     def about_the_tape(self) -> str:
         """A sentence on what the times of the tape measure."""
         text = "The tape's times are those of NumPy and Python"
-        eager = next(((p.name, p.pair) for p in self.peers if p.pair is not None), None)
-        if eager is None:
+        if self.peer is None or self.peer.pair is None:
             return f"{text}, not of a library whose operations are compiled."
-        name, pair = eager
         return (
-            f"{text}: {self.usual.by_run.cpu / pair.by_run.cpu:.1f} times a step of {name}, which"
-            f" takes {pair.ratio:.1f} times the compiled step."
+            f"{text}: {self.usual.by_run.cpu / self.peer.pair.by_run.cpu:.1f} times a step of"
+            f" PyTorch, which takes {self.peer.pair.ratio:.1f} times the compiled step."
         )
 
     @property
     def against(self) -> tuple[str, ...]:
         """Sentences on the disadvantages of define-then-run for this program."""
         policy, planned = next(iter(self.memory.arena.items()))
-        peers = [(p.name, p.pair, p.tape or 0) for p in self.peers if p.pair is not None]
-        ways = [("the tape", self.usual, self.memory.tape), *peers]
+        ways = [("the tape", self.usual, self.memory.tape)]
+        if self.peer is not None and self.peer.pair is not None:
+            ways.append(("PyTorch", self.peer.pair, self.peer.tape))
         found = [
             f"The compiled step ({policy}) holds {planned / nbytes:.2f} times what {who} holds."
             for who, _, nbytes in ways
@@ -432,9 +396,6 @@ class Comparison(_Report):
             f"The first result, {state}, comes {late:.2f} s later than on the tape."
             for state, late in self._late.items()
         ]
-        cannot = [each.wish for each in self.abilities if each.by_run and not each.then_run]
-        if cannot:
-            found.append(f"A graph cannot: {'; '.join(cannot)}.")
         return tuple(found)
 
     @property

@@ -13,14 +13,6 @@ from staticgrad.records import NamedTuple
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-#: The parts of the tape's peak, and what stands beside it, in words.
-_PARTS: Final = {
-    "activations": "  activations",
-    "gradients": "  gradients",
-    "updates": "  updates",
-    "objects": "  beside it: Python objects",
-    "state": "  both ways: optimizer state",
-}
 #: Parameters with a larger difference need an explanation.
 _NOISE: Final = 1e-3
 
@@ -78,7 +70,7 @@ def tables(found: Comparison | TapeAlone) -> RenderableType:
         f"Times of a step, each way {threads}: the least processor time; ratios of them, with their"
         " range among parts of the measurement"
     )
-    parts = [times(found), peers(found), first_results(found), memory(found), work(found)]
+    parts = [times(found), peer(found), first_results(found), memory(found), work(found)]
     parts += [changes(found.changes)] if found.changes else []
     against = ["", "Where define-then-run loses:", *(f"- {text}" for text in found.against)]
     return Group(
@@ -100,18 +92,16 @@ def lines_of(refusal: Refusal) -> list[str]:
 def verdict(found: Comparison) -> str:
     """Return whether both ways agree, and how far, or why not."""
     both = found.agreement
-    if not both.holds:
+    if both.problem:
         return f"PROBLEM: {both.problem}"
     figures = [f"losses of {len(both.by_run)} steps to {both.losses:.0e}"]
-    if both.gradients is not None:
-        figures.append(f"gradients to {both.gradients:.0e}")
     if both.parameters is not None:
         figures.append(f"parameters afterwards to {both.parameters:.0e}")
     noise = (
         "; where losses agree and a parameter does not, its gradient is rounding alone, as that of"
         " a bias in front of a normalization"
     )
-    known = both.gradients is not None or (both.parameters or 0.0) < _NOISE
+    known = (both.parameters or 0.0) < _NOISE
     return f"Both ways agree: relatively, {', '.join(figures)}{'' if known else noise}"
 
 
@@ -119,7 +109,6 @@ def times(found: Comparison) -> FigureTable:
     """Return a row for everything that was timed, with quartiles of wall time."""
     pairs = [(f"batch size {pair.at}", pair) for pair in found.batches]
     pairs += [("  its forward pass", found.forward)] if found.forward else []
-    pairs += [(f"{pair.at} layers", pair) for pair in found.depths]
     rows = []
     for what, pair in pairs:
         ways = [(seconds(t.cpu), span(t.lower, t.upper)) for t in (pair.by_run, pair.then_run)]
@@ -133,18 +122,18 @@ def between(pair: Pair) -> str:
     return "-".join(ratio(value).removesuffix("x") for value in pair.ratios)
 
 
-def peers(found: Comparison) -> FigureTable:
-    """Return a row of time and memory for each other library, or why it has no figures."""
-    rows = [
-        (peer.name.replace("PyTorch, ", ""), seconds(peer.pair.by_run.cpu), ratio(peer.pair.ratio),
-         between(peer.pair), nbytes(peer.tape or 0), f"to {peer.losses or 0.0:.0e}")
-        if peer.pair is not None
-        else (f"{peer.name}: {peer.reason}", *[""] * 5)
-        for peer in found.peers
-    ]  # fmt: skip
-    return FigureTable(
-        "a step in PyTorch", ("time", "/ compiled", "its range", "peak", "losses"), rows
-    )
+def peer(found: Comparison) -> FigureTable:
+    """Return the time and memory of PyTorch, or why it has no figures."""
+    heads = ("time", "/ compiled", "its range", "peak", "losses")
+    rows: list[tuple[str, ...]] = []
+    if found.peer is not None:
+        pair = found.peer.pair
+        rows = [
+            ("eager", seconds(pair.by_run.cpu), ratio(pair.ratio), between(pair),
+             nbytes(found.peer.tape), f"to {found.peer.losses:.0e}")
+            if pair is not None else (f"PyTorch: {found.peer.reason}", *[""] * 5)
+        ]  # fmt: skip
+    return FigureTable("a step in PyTorch", heads, rows)
 
 
 def first_results(found: Comparison) -> FigureTable:
@@ -178,12 +167,6 @@ def memory(found: Comparison) -> FigureTable:
         return (name, *(nbytes(size) if m.at == found.batch_size else "" for m in memories), time)
 
     rows = [row("tape, measured", [each.tape for each in memories])]
-    for part, words in _PARTS.items():
-        if any(each.parts[part] for each in memories):
-            rows.append(row(words, [each.parts[part] for each in memories]))
-    if found.checkpointed is not None:
-        time = f"{ratio(found.checkpointed.time)} of tape"
-        rows.append(usual("tape, layers checkpointed", found.checkpointed.nbytes, time))
     for policy, time_of in found.memory.times.items():
         sizes = [each.arena[policy] for each in memories]
         rows.append(row(f"{policy}, planned", sizes, ratio(time_of)))

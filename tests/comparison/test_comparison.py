@@ -5,36 +5,29 @@ from __future__ import annotations
 import json
 from itertools import pairwise
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
 
 import staticgrad as sg
 from staticgrad.commands.cli import main
-from staticgrad.comparison import compare, model
-from staticgrad.comparison.acts import abilities
+from staticgrad.comparison import compare
+from staticgrad.comparison.agreement import agreement
+from staticgrad.comparison.loading import subject
 from staticgrad.comparison.measure import work
 from staticgrad.comparison.memory import budgets
 from staticgrad.comparison.models import MODELS
-from staticgrad.comparison.programs import of_model
 from staticgrad.comparison.report import EMPTY, TAPE, WARM
-from staticgrad.comparison.ways import DefineByRun, DefineThenRun
+from staticgrad.comparison.ways import DefineThenRun
 from staticgrad.errors import ArgumentError, BudgetInfeasible, UnknownNameError
 
 OWN = """
 import numpy as np
 import staticgrad as sg
-from staticgrad.comparison import Model
 
 def cubic():
-    def loss(p, b):
-        return ((p["a"] * b["x"] ** 3 + p["c"] - b["y"]) ** 2).mean()
-
-    def batch(size, random):
-        x = random.normal(size=(size,)).astype("float32")
-        return {"x": x, "y": 2.0 * x**3 + 1.0}
-
-    return Model("cubic", {n: np.zeros((), "float32") for n in "ac"}, loss, batch, 8)
+    a, c = (sg.parameter(name, np.zeros((), "float32")) for name in "ac")
+    x = np.random.default_rng(0).normal(size=8).astype("float32")
+    return lambda x, y: ((a * x ** 3 + c - y) ** 2).mean(), x, 2.0 * x**3 + 1.0
 
 def number():
     return 3
@@ -56,20 +49,18 @@ def found(own):
 @pytest.mark.thinned(4)
 @pytest.mark.parametrize("name", MODELS)
 def test_both_ways_train_alike(name):
-    """Relative difference of the losses at most 1e-6 times the number of steps."""
-    chosen = model(name)
-    ways = [DefineByRun(chosen), DefineThenRun(of_model(chosen))]
-    random = np.random.default_rng(3)
-    for step in range(5):
-        batch = chosen.batch(4, random)
-        one, two = (way.step(batch) for way in ways)
-        assert abs(one - two) <= 1e-6 * (step + 1) * abs(one)
+    """Relative difference of the losses of 20 steps."""
+    chosen = subject(name)
+    both = agreement(chosen, DefineThenRun(chosen))
+    chosen.restore()
+    assert not both.problem
+    assert both.losses < 1e-5
+    assert both.by_run[-1] < both.by_run[0]
 
 
 @pytest.mark.slow
 def test_every_figure_is_there(found):
     assert [pair.at for pair in found.batches] == [2, 8]
-    assert found.depths == ()
     assert set(found.first) == {TAPE, EMPTY, WARM}
     for pair in (*found.batches, found.forward):
         for timing in (pair.by_run, pair.then_run):
@@ -84,18 +75,18 @@ def test_every_figure_is_there(found):
     assert found.first[EMPTY].compile > 0
     assert [each.at for each in found.memories] == [2, 8]
     assert all(each.tape > 0 for each in found.memories)
-    assert found.agreement.holds
-    assert max(found.agreement.losses, found.agreement.gradients) < 1e-5
+    assert found.holds
+    assert max(found.agreement.losses, found.agreement.parameters) < 1e-5
     counts = [work.operations for work in found.work]
     assert counts == sorted(counts, reverse=True)
     data = json.loads(json.dumps(found.as_json(), allow_nan=False))
-    assert (data["schema"], data["holds"], data["threads"]) == (5, True, 1)
+    assert (data["schema"], data["holds"], data["threads"]) == (6, True, 1)
     assert data["program"].startswith("staticgrad-ir")
 
 
 @pytest.mark.slow
 def test_budgets_go_down_to_the_smallest_plan():
-    way = DefineThenRun(of_model(model("deep", depth=9)))
+    way = DefineThenRun(subject("deep"))
     whole = way.plan(64).peak_bytes
     shown = budgets(way, 64)
     assert shown[-1].name == "smallest budget"
@@ -113,18 +104,11 @@ def test_budgets_go_down_to_the_smallest_plan():
 
 
 def test_what_a_matrix_product_costs():
-    chosen = model("linear")
-    rows = work(DefineThenRun(of_model(chosen)), 64)
+    rows = work(DefineThenRun(subject("linear")), 64)
     first = next(row for row in rows if row.name.startswith("written out"))
     # One product forward, one for the weights: 2 * 64 examples * 64 inputs * 1 output each.
     products = 2 * (2 * 64 * 64)
     assert products < first.flops < products + 64 * 64
-
-
-def test_what_each_way_can_do_is_what_it_says():
-    refused = [a for a in abilities() if not a.then_run]
-    assert any("symbolic: it has no value before a run" in a.reason for a in refused)
-    assert all(a.reason[0].isalpha() and a.reason[-1].isalpha() for a in refused)
 
 
 def test_a_model_that_is_none(own):
@@ -136,9 +120,7 @@ def test_a_model_that_is_none(own):
         (f"{path}:number", ArgumentError),
     ]:
         with pytest.raises(error):
-            model(spec)
-    with pytest.raises(ArgumentError, match="no argument depth"):
-        model(own, depth=3)
+            subject(spec)
 
 
 @pytest.mark.slow

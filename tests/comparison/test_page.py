@@ -87,15 +87,14 @@ def found(net: Net) -> Comparison:
 
 @pytest.mark.slow
 def test_a_module_is_compared(found: Comparison) -> None:
-    assert found.agreement.holds, found.agreement.problem
+    assert found.holds, found.agreement.problem
     assert (found.model, found.batch_size, found.parameters) == ("Net", 12, 57)
     assert [pair.at for pair in found.batches] == [6, 12]
     lines = {each for cost in found.anatomy.costs for each in cost.lines}
     assert any("up Linear" in line for line in lines), "modules are scopes"
     assert found.timelines[0].name == "tape"
     tape = found.timelines[0].nbytes
-    memory = found.memory
-    assert max(tape) <= (memory.tape + memory.parts["objects"]) * 1.5  # Python's objects, too
+    assert max(tape) >= found.memory.tape > 0  # Python's objects, too
     for each in found.timelines[1:]:
         assert max(each.nbytes) <= found.memory.arena[each.name]
         assert len(each.phases) == len(each.nbytes)
