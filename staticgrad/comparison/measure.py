@@ -20,7 +20,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from passes.pipelines import pipeline
 from staticgrad.analysis.work import work_of
 from staticgrad.comparison import memory
 from staticgrad.comparison.acts import acts
@@ -58,8 +57,6 @@ from staticgrad.reports.pictures import runners
 _STEPS: Final = 12  # of a program whose sizes change, or that the tape runs alone
 _RUNS: Final = 8  # of the compiled program, whose steps are timed one by one
 _FIRST: Final = "staticgrad.comparison.first"
-#: The passes of O1, one by one.
-_PIPELINE: Final = "dce,simplify,cse,fold,dce"
 #: The environment that keeps the libraries of a fresh process on one thread.
 _ONE_THREAD: Final = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
@@ -307,28 +304,29 @@ def _first_results(spec: Spec, size: int, watch: Watch) -> Mapping[str, FirstRes
 def work(step: DefineThenRun, size: int) -> tuple[WorkRow, ...]:
     """Return rows of the work of a step: the joint graph as written, after each pass that changed
     it, as kernels."""
-    graph, sizes = step.graph, step.sizes(size)
+    sizes = step.sizes(size)
+    explained = step.compiled.explanation(before=False, **sizes)
 
-    def row(name: str) -> WorkRow:
+    def row(name: str, graph: Graph) -> WorkRow:
         found = work_of(graph.nodes, sizes)
         return WorkRow(name, found.operations, found.nbytes, found.flops)
 
     def shown(row: WorkRow) -> tuple[int, str, str]:
         return row.operations, nbytes(row.nbytes), number(row.flops)
 
-    rows = [row(WRITTEN)]
-    dead = step.compiled.explanation(before=False, **sizes).dead
+    rows = [row(WRITTEN, step.graph)]
+    dead = explained.dead
     if dead is not None and dead.unread is not None and dead.before is not None:
         spared, built = dead.unread.spared, dead.before
         rows.insert(0, WorkRow(
             f"with gradients of {listed(dead.unread.of)}", built.operations + spared.operations,
             built.nbytes + spared.nbytes, built.flops + spared.flops,
         ))  # fmt: skip
-    for each in pipeline(_PIPELINE).passes:
-        graph = each(graph)
-        after = row(f"after {each}")
-        if shown(after) != shown(rows[-1]):
-            rows.append(after)
+    for report in explained.passes:
+        if isinstance(report.after, Graph):
+            after = row(f"after {report.name}", report.after)
+            if shown(after) != shown(rows[-1]):
+                rows.append(after)
     plan = step.compiled.plan(**sizes)
     size_of = dict(plan.buffer_bytes)
     written = [b.name for b in plan.schedule.buffers if b.role in ("temp", "output", "scratch")]
