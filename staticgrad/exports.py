@@ -34,6 +34,10 @@ FUNCTIONS = {
         " fmin gcd heaviside isclose isfinite isinf isnan isneginf isposinf lcm logaddexp2"
         " nan_to_num rad2deg round select sinc"
     ),
+    "staticgrad.functions.complex_numbers": (
+        "abs_square angle complex conj conjugate=conj imag iscomplex iscomplexobj isreal"
+        " isrealobj real"
+    ),
     "staticgrad.functions.creation": (
         "arange constant eye full full_like identity input linspace logspace one_hot"
         " ones ones_like parameter tri tril triu zeros zeros_like"

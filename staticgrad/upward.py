@@ -15,6 +15,7 @@ from typing import Any, Final
 UPWARD: Final = {
     "staticgrad": "the array API and error messages speak of the names that users see",
     "staticgrad.config": "how much of a traceback is shown is a setting",
+    "staticgrad.ops.complex_readings": "a complex value is read by what ops mean of pairs",
     "staticgrad.functions": "methods of values, and rules of ops, are public functions",
     "staticgrad.functions.random": "error messages look for the names of generators",
     "staticgrad.autodiff.bodies": "the derivative of a loop or branch is one of its bodies",

@@ -26,11 +26,12 @@ from staticgrad.errors import (
 from staticgrad.errors.wording import did_you_mean, kind_of, shown, why_no_array
 from staticgrad.ir.graph import Graph, Input, Symbolic
 from staticgrad.ir.op import Array
+from staticgrad.ir.pairs import SymbolicComplex, whole_type
 from staticgrad.ir.value import Value
 from staticgrad.records import dataclass
-from staticgrad.types.arrays import array_of, convert_array
+from staticgrad.types.arrays import TensorType, array_of, convert_array
 from staticgrad.types.dim import Dim, FloorDiv, Guard, MaxSize, Named, Size, evaluate, named_sizes
-from staticgrad.types.dtype import DType, kind_of_elements
+from staticgrad.types.dtype import DType, complex_of, kind_of_elements
 
 Feeds = Mapping[Any, Any]
 _LINE_UP = (
@@ -60,7 +61,9 @@ def bind_feeds(graph: Graph, feeds: Feeds, floats: DType | None = None) -> dict[
     given = name_feeds(graph, feeds)
     bound = {}
     for value in graph.inputs:
-        dtype = floats if floats is not None and value.dtype.is_float else value.dtype
+        dtype = fed_type(value).dtype
+        if floats is not None and dtype.is_float:
+            dtype = complex_of(floats) if dtype.is_complex else floats
         array = feed_array(value, given[input_label(value)])
         with np.errstate(all="ignore"):
             fits = array.dtype == dtype.numpy
@@ -116,16 +119,16 @@ def feed_array(value: Symbolic, data: Any) -> Array:
         FeedDTypeError: no array, or a dtype that does not convert.
         MaskedArrayError: a masked array.
     """
-    if isinstance(data, bool | int | float | list | tuple):  # Python numbers are weak
+    if isinstance(data, bool | int | float | complex | list | tuple):  # Python numbers are weak
         data = _weak_array(value, data)
-    array = _as_seen(value, data)
-    if array.dtype != value.dtype.numpy and not _converts(array.dtype, value.dtype):
+    array, own = _as_seen(value, data), fed_type(value).dtype
+    if array.dtype != own.numpy and not _converts(array.dtype, own):
         raise _no_conversion(value, data, array)
     return array
 
 
 def _no_conversion(value: Symbolic, data: Any, array: Array) -> FeedDTypeError:
-    name, wanted = input_label(value), value.dtype.numpy.name
+    name, wanted = input_label(value), fed_type(value).dtype.name
     what = {"O": "object", "U": "text", "S": "bytes"}.get(array.dtype.kind, array.dtype)
     if array.dtype.kind in "OUS" and not isinstance(data, np.ndarray):
         what = kind_of(data)
@@ -135,7 +138,7 @@ def _no_conversion(value: Symbolic, data: Any, array: Array) -> FeedDTypeError:
     elif array.dtype.kind in "US":
         hint = "texts are not read as numbers, nor as names of files"
     elif array.dtype.kind == "c":
-        hint = "there are no complex numbers here: feed .real and .imag"
+        hint = "feed its .real; or a complex input: sg.input(name, shape, 'complex128')"
     return FeedDTypeError(
         f"feed {name!r} is {what}, the input takes {wanted}", hint=hint, related=[_related(value)]
     )
@@ -260,7 +263,7 @@ class _Axis:
         return self.value.shape[self.position]
 
     def _fits_reversed(self) -> bool:
-        pairs = list(zip(self.value.shape, reversed(self.shape), strict=True))
+        pairs = list(zip(fed_type(self.value).shape, reversed(self.shape), strict=True))
         return len(pairs) > 1 and all(isinstance(s, Dim) or s == own for s, own in pairs)
 
     def error(self, headline: str, other: Symbolic | None = None) -> FeedShapeError:
@@ -273,13 +276,19 @@ class _Axis:
         )
 
 
+def fed_type(value: Symbolic) -> TensorType:
+    """The type of an input's feeds: complex, where the input has both parts."""
+    op: Any = value.node.op
+    return whole_type(value.type) if getattr(op, "is_complex", False) else value.type
+
+
 def input_label(value: Symbolic) -> str:
     """The name by which an input is fed."""
     return value.node.label
 
 
 def _related(value: Symbolic) -> Related:
-    return input_label(value), str(value.type), value.node.origin
+    return input_label(value), str(fed_type(value)), value.node.origin
 
 
 def _mentions(value: Symbolic, name: str) -> bool:
@@ -302,7 +311,9 @@ def _by_name(graph: Graph, inputs: Mapping[str, Symbolic], feeds: Any) -> dict[s
     return given
 
 
-def _feed_name(graph: Graph, inputs: Mapping[str, Symbolic], key: object) -> str:
+def _feed_name(graph: Graph, inputs: Mapping[str, Symbolic], key: Any) -> str:
+    if isinstance(key, SymbolicComplex) and key.stored is not None:
+        key = key.stored
     if isinstance(key, str) and key in inputs:
         return key
     if isinstance(key, Symbolic) and isinstance(key.node.op, Input):
@@ -342,16 +353,17 @@ def _known(inputs: Mapping[str, Symbolic]) -> str:
 
 def _converts(source: np.dtype[Any], target: DType) -> bool:
     kind = kind_of_elements(source)
-    if kind == "f":
-        return target.is_float
+    if kind in "fc":
+        return target.is_complex or (kind == "f" and target.is_float)
     return kind in "biu" and np.can_cast(source, target.numpy, "same_kind")
 
 
 def _weak_array(value: Symbolic, data: Any) -> Array:
     try:
         array = array_of(data, f"feed {input_label(value)!r}", FeedDTypeError, [_related(value)])
-        if (array.dtype.kind in "iu" and value.dtype.is_integer) or array.size == 0:
-            return np.asarray(data, value.dtype.numpy)
+        own = fed_type(value).dtype
+        if (array.dtype.kind in "iu" and own.is_integer) or array.size == 0:
+            return np.asarray(data, own.numpy)
     except SymbolicValueError:
         raise _symbolic_feed(value, _first_value(data)) from None
     except StaticgradError:
@@ -374,10 +386,11 @@ def _first_value(data: Any) -> Any:
 
 def _axes(value: Symbolic, shapes: Mapping[str, Sequence[int]]) -> list[_Axis]:
     shape = tuple(shapes[input_label(value)])
-    if len(shape) != value.ndim:
+    rank = fed_type(value).rank
+    if len(shape) != rank:
         axes = "1 axis" if len(shape) == 1 else f"{len(shape)} axes"
         raise FeedShapeError(
-            f"feed {input_label(value)!r} has {axes}, the input has {value.ndim}",
+            f"feed {input_label(value)!r} has {axes}, the input has {rank}",
             details=[f"its shape is {shape}"],
             hint=_how_many_axes(shape, value),
             related=[_related(value)],
@@ -386,11 +399,12 @@ def _axes(value: Symbolic, shapes: Mapping[str, Sequence[int]]) -> list[_Axis]:
 
 
 def _how_many_axes(shape: tuple[int, ...], value: Symbolic) -> str:
-    if len(shape) + 1 == value.ndim:
+    rank = fed_type(value).rank
+    if len(shape) + 1 == rank:
         return "one row is a batch of one: x[None]" if isinstance(value.shape[0], Dim) else ""
-    if len(shape) == value.ndim + 1 and shape[-1] == 1:
+    if len(shape) == rank + 1 and shape[-1] == 1:
         return "without its last axis, of size 1: x[..., 0]"
-    return "merge axes: x.reshape(len(x), -1)" if len(shape) > value.ndim > 1 else ""
+    return "merge axes: x.reshape(len(x), -1)" if len(shape) > rank > 1 else ""
 
 
 def _bind_axis(axis: _Axis, known: dict[str, _Found]) -> bool:

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import prod
-from typing import Any, Literal, overload
+from typing import Any, Final, Literal, overload
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from staticgrad.ir.bodies import is_body_input, role_of
 from staticgrad.ir.calls import public
 from staticgrad.ir.graph import Graph, Input, Node, ParameterLeaf, Symbolic
 from staticgrad.ir.op import Array, Op
+from staticgrad.ir.pairs import SymbolicComplex, as_parts, of_parts
 from staticgrad.ir.rounded import rounded
 from staticgrad.ir.value import Value
 from staticgrad.types import dim as dims
@@ -110,8 +111,11 @@ def evaluate(
         return type(target)()
     values = _Run(graph, {} if feeds is None else feeds, sizes, wide).values()
     outputs = {name: _copy(value, values) for name, value in graph.outputs.items()}
+    outputs |= {name: of_parts(outputs[name]) for name in graph.complex_outputs}
     if updates:
-        return outputs, {p.name: _copy(value, values) for p, value in graph.updates}
+        written = {p.name: _copy(value, values) for p, value in graph.updates}
+        whole = [p.name for p, _ in graph.updates if p.store.is_complex]
+        return outputs, written | {name: of_parts(written[name]) for name in whole}
     return _like(target, outputs)
 
 
@@ -126,6 +130,9 @@ def _copy(value: Symbolic, values: Mapping[tuple[Node, int], Array]) -> Array:
 def _too_large(node: Node) -> OutOfMemory:
     types = ", ".join(map(str, node.types))
     return OutOfMemory(f"{node.op.name}: {types} does not fit into memory", at=node.origin)
+
+
+_VALUES: Final = (Symbolic, SymbolicComplex)
 
 
 class _Run:
@@ -176,6 +183,8 @@ class _Run:
         """The arrays of one node, checked against its types."""
         if isinstance(node.op, Input):
             found: Any = self.feeds[node.op.label]
+            if node.op.is_complex and found.dtype.kind == "c":
+                found = as_parts(found)
         elif isinstance(node.op, ParameterLeaf):
             found = node.op.store.read()
         else:
@@ -272,10 +281,10 @@ def _as_graph(target: Any) -> Graph | None:
     """The graph that computes ``target``; None where there is nothing to compute."""
     if isinstance(target, Graph):
         return target
-    if isinstance(target, Symbolic):
+    if isinstance(target, _VALUES):
         return Graph(target)
     values = list(target.values()) if isinstance(target, dict) else target
-    if not isinstance(values, list | tuple) or not all(isinstance(v, Symbolic) for v in values):
+    if not isinstance(values, list | tuple) or not all(isinstance(v, _VALUES) for v in values):
         raise ArgumentError(
             "evaluate takes a Graph, a value, or a dict, list or tuple of values,"
             f" not {shown(target)}",
@@ -289,7 +298,7 @@ def _like(target: Any, outputs: dict[str, Array]) -> Any:
     if isinstance(target, Graph):
         return outputs
     arrays = list(outputs.values())
-    if isinstance(target, Symbolic):
+    if isinstance(target, _VALUES):
         return arrays[0]
     if isinstance(target, dict):
         return dict(zip(target, arrays, strict=True))

@@ -23,7 +23,7 @@ from staticgrad.autodiff.structure import check_floating, fitted, leaves, paired
 from staticgrad.building import within
 from staticgrad.errors import DisconnectedError, GradientError, OpDefinitionError
 from staticgrad.errors.wording import shown
-from staticgrad.functions.trees import mapped
+from staticgrad.functions.trees import flatten, mapped
 from staticgrad.ir.calls import public
 from staticgrad.ir.execution import in_graphs
 from staticgrad.ir.functional import functions
@@ -48,7 +48,8 @@ def jvp(y: Any, x: Any, tangent: Any, allow_disconnected: bool = False) -> Any:
         directions = [(value, fitted(value, direction, "tangent")) for value, direction in given]
         formulas = stable_formulas(cone, outputs, moved)
         pushes = [_pushed_along(formula, directions) for formula in formulas]
-        if not allow_disconnected:
+        whole = len(flatten((y, x), whole=True)[0]) == len(outputs) + len(moved)
+        if whole and not allow_disconnected:  # of a complex value, one part may have no path
             _check(cone, list(zip(formulas, pushes, strict=True)), outputs, directions)
         tangents = _arrived(formulas, pushes, len(outputs))
         found = {value.key: each for value, each in zip(outputs, tangents, strict=True)}

@@ -44,11 +44,12 @@ from staticgrad.autodiff.structure import (
 )
 from staticgrad.building import current, within
 from staticgrad.errors import ArgumentError, GradientError, OpDefinitionError
-from staticgrad.functions.trees import mapped
+from staticgrad.functions.trees import flatten, mapped, pairs_in
 from staticgrad.ir.calls import public
 from staticgrad.ir.execution import in_graphs
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Node, Parameter, ParameterLeaf, Symbolic, ancestors
+from staticgrad.ir.pairs import SymbolicComplex
 from staticgrad.ir.value import Value
 from staticgrad.kept import collection_paused
 from staticgrad.ops.cotangent import (
@@ -189,29 +190,68 @@ def _formula(
 
 
 @public
-def grad(y: Any, wrt: Any, seed: Any = None, allow_disconnected: bool = False) -> Any:
+def grad(
+    y: Any,
+    wrt: Any,
+    seed: Any = None,
+    allow_disconnected: bool = False,
+    holomorphic: bool = False,
+    together: Sequence[tuple[Symbolic, Symbolic]] = (),
+) -> Any:
     """The gradient of ``y`` with respect to each value in ``wrt``, as ``sg.grad`` says.
+
+    ``together``: the parts of complex values among ``wrt``, of which one may have no path.
 
     Raises:
         GradientError: ``y`` is not floating, or not one element and has no seed; the seed does not
             fit; ``wrt`` holds something without gradient; an op on the way has no rule.
         DisconnectedError: no differentiable path leads to a wanted value.
     """
+    if isinstance(y, SymbolicComplex):
+        y = real_loss("grad", y, holomorphic)
     _check_output(y, seed)
     wanted = leaves(wrt)
     given = [(y, np.ones([1] * len(y.shape)) if seed is None else seed)]
-    found = _differentiated(given, "seed", wanted, allow_disconnected)
-    return mapped(lambda value: found[value.key], wrt)
+    together = [*together, *_pairs(wrt)]
+    found = _differentiated(given, "seed", wanted, allow_disconnected, together)
+    return mapped(lambda value: found[value.key], wrt, conjugate=True)
+
+
+def real_loss(name: str, y: Any, holomorphic: bool) -> Any:
+    """The real part of a complex loss, whose gradient is the derivative of a holomorphic function.
+
+    Raises:
+        GradientError: nobody has said that it is one.
+    """
+    if not holomorphic:
+        raise GradientError(
+            f"{name}: the loss is {y.type}: complex numbers have no order to descend in",
+            hint="a real loss: abs(z), z.real, sg.abs_square(z).sum()\n"
+            "the complex derivative of a holomorphic function: holomorphic=True",
+        )
+    return y.real
+
+
+def _pairs(tree: Any) -> list[tuple[Symbolic, Symbolic]]:
+    values, shape = flatten(tree)
+    return pairs_in(shape, values)
 
 
 @public
-def vjp(y: Any, x: Any, ct: Any, allow_disconnected: bool = False) -> Any:
+def vjp(
+    y: Any,
+    x: Any,
+    ct: Any,
+    allow_disconnected: bool = False,
+    together: Sequence[tuple[Symbolic, Symbolic]] = (),
+) -> Any:
     """Reverse mode: the cotangents of ``x``, given those of ``y``, as ``sg.vjp`` says."""
     check_floating(leaves(y, "vjp takes values to differentiate"), "of")
     wanted = leaves(x, "vjp takes values to differentiate by")
     given = list(paired(y, ct, "cotangent"))
-    found = _differentiated(given, "cotangent", wanted, allow_disconnected)
-    return mapped(lambda value: found[value.key], x)
+    together = [*together, *_pairs(x)]
+    found = _differentiated(given, "cotangent", wanted, allow_disconnected, together)
+    return mapped(lambda value: found[value.key], x, conjugate=True)
 
 
 @collection_paused()
@@ -220,6 +260,7 @@ def _differentiated(
     role: str,
     wanted: Sequence[Symbolic],
     allow_disconnected: bool,
+    together: Sequence[tuple[Symbolic, Symbolic]],
 ) -> dict[ValueKey, Value]:
     """The gradient of every wanted value, given outputs with their cotangents."""
     if not allow_disconnected:
@@ -232,7 +273,10 @@ def _differentiated(
     with in_graphs(), within(order=cone.order + 1):
         seeds = [fitted(y, ct, role) for y, ct in given]
         found = _swept(cone, outputs, seeds, targets)
-        missing = [value for value in wanted if found.get(value.key) is None]
+        reached = {
+            part.key for pair in together for part in pair if any(p.key in found for p in pair)
+        }
+        missing = [v for v in wanted if found.get(v.key) is None and v.key not in reached]
         if missing and not allow_disconnected:
             _check_paths(cone, list(zip(outputs, seeds, strict=True)), missing)
         return {value.key: or_zeros(found.get(value.key), value) for value in wanted}

@@ -15,7 +15,10 @@ from staticgrad.autodiff.cone import named
 from staticgrad.building import within
 from staticgrad.errors import GradientError, StaticgradError
 from staticgrad.errors.wording import kind_of, shown
+from staticgrad.functions.trees import flatten
+from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Symbolic, constant
+from staticgrad.ir.pairs import SymbolicComplex
 from staticgrad.ir.value import Value
 from staticgrad.types.arrays import array_of
 from staticgrad.types.dtype import kind_of_elements
@@ -30,6 +33,8 @@ def leaves(structure: Any, takes: str = "grad takes values to differentiate by")
     """Every value in nested dicts, lists and tuples, in order; ``takes`` begins the message."""
     if isinstance(structure, Symbolic):
         return [structure]
+    if isinstance(structure, SymbolicComplex):
+        return flatten(structure)[0]
     if not isinstance(structure, dict | list | tuple):
         raise GradientError(f"{takes}, not {shown(structure)}", hint=_instead_of(structure))
     items = structure.values() if isinstance(structure, dict) else structure
@@ -67,9 +72,19 @@ def not_a_value(caller: str, data: Any) -> GradientError:
 
 
 def paired(structure: Any, given: Any, role: str) -> Iterator[tuple[Symbolic, Any]]:
-    """Every value with what ``given`` has in its place; ``role`` names that in messages."""
+    """Every value with what ``given`` has in its place; ``role`` names that in messages.
+
+    Cotangents of complex values are conjugated, as JAX has them.
+    """
     if isinstance(structure, Symbolic):
         yield structure, given
+    elif isinstance(structure, SymbolicComplex):
+        whole = given if isinstance(given, Value) else functions.constant(given)
+        whole = functions.astype(whole, structure.dtype)
+        (own, _), (parts, _) = flatten(structure), flatten(SymbolicComplex(whole.real, whole.imag))
+        if role == "cotangent":
+            parts[1] = -parts[1]
+        yield from zip(own, parts if len(own) == 2 else [functions.stack(parts, -1)], strict=True)
     elif isinstance(structure, dict):
         if not isinstance(given, dict) or given.keys() != structure.keys():
             raise _differs(role, f"a dict of {', '.join(map(repr, structure))}", given)

@@ -15,6 +15,7 @@ from staticgrad.config import SHARES, SPELLING, read_bytes, read_share
 from staticgrad.errors import ArgumentError, UnknownFeedError, UnknownNameError
 from staticgrad.errors.wording import did_you_mean, kind_of, listed, shown
 from staticgrad.ir.graph import Graph, Symbolic
+from staticgrad.ir.pairs import SymbolicComplex
 from staticgrad.native import processors
 from staticgrad.records import dataclass
 from staticgrad.types.dim import Dim
@@ -63,7 +64,7 @@ def read_program(program: object) -> tuple[Graph, bool]:
     """
     if isinstance(program, Graph):
         return program, False
-    if isinstance(program, Symbolic):
+    if isinstance(program, Symbolic | SymbolicComplex):
         return Graph(program), True
     if isinstance(program, Mapping):
         return Graph(program), False

@@ -571,4 +571,4 @@ class Compiled(Generic[Results]):
 
 
 def _restore(graph: Graph, single: bool, options: Options) -> Compiled:
-    return Compiled(graph.outputs["output"] if single else graph, options)
+    return Compiled(graph["output"] if single else graph, options)

@@ -11,6 +11,7 @@ Start reading with ``tensor.py`` and ``tape.py``; the rest is built on these two
 ``sg`` and ``sg.nn`` take tensors; ``sg.optim.SGD(0.1).on(tensors)`` steps them.
 """
 
+import staticgrad.eager.complex_tensor
 import staticgrad.eager.shortcuts
 import staticgrad.functions  # noqa: F401 - operators and methods find their functions
 from staticgrad.eager.checkpoint import checkpoint

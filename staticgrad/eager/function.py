@@ -27,7 +27,7 @@ from staticgrad.eager.tensor import Tensor
 from staticgrad.errors import GradientError, OpDefinitionError
 from staticgrad.errors.tracebacks import boundary
 from staticgrad.ops.cotangent import ZERO, resolve
-from staticgrad.ops.elementwise import strong_dtype
+from staticgrad.ops.elementwise import real_dtype
 from staticgrad.types.arrays import TensorType
 
 
@@ -89,7 +89,7 @@ class Function:
         several = isinstance(given, tuple)
         results = given if several else (given,)
         for result in results:
-            strong_dtype(f"{cls.__name__}: forward", result)
+            real_dtype(f"{cls.__name__}: forward", result)
         outs = tuple([Tensor.of(Tensor.lift(result).array) for result in results])
         if recording.innermost() and any(ctx.needs_input_grad):
             node: type[FunctionNode] = tape.named_node(FunctionNode, cls.__name__)
@@ -149,7 +149,7 @@ class FunctionNode(tape.TapeNode):
         given = [share for share, slot in zip(shares, self.slots, strict=True) if slot]
         for share in given:
             if share is not None:
-                strong_dtype(f"{self.name}: backward", share)
+                real_dtype(f"{self.name}: backward", share)
         lifted = [
             None if share is None or edge is None else Tensor.lift(share, edge.type.dtype)
             for share, edge in zip(given, self.operands, strict=True)

@@ -49,7 +49,7 @@ from staticgrad.ir.calls import public
 from staticgrad.ir.execution import is_holding, present
 from staticgrad.ir.op import Array, Op
 from staticgrad.ops.cotangent import Masked, resolve, shares_of
-from staticgrad.ops.elementwise import strong_dtype
+from staticgrad.ops.elementwise import real_dtype
 from staticgrad.ops.sweep import Sweep
 from staticgrad.storage.parameter import ParameterStore
 from staticgrad.types.arrays import TensorType
@@ -260,7 +260,7 @@ def hooked(edge: Edge, ct: Any, kind: type[Tensor]) -> Any:
     for hook in list((edge.hooks or {}).values()):
         replaced = hook(ct)
         if replaced is not None:
-            strong_dtype("hook", replaced)
+            real_dtype("hook", replaced)
             ct = kind.fitting(edge.type, kind.lift(replaced, edge.type.dtype), "hook")
     return ct
 

@@ -51,9 +51,10 @@ from staticgrad.ir.execution import running_session
 from staticgrad.ir.functional import functions
 from staticgrad.ir.nodes import Parameter
 from staticgrad.ir.op import Array, Op, as_array
+from staticgrad.ir.pairs import Complex, is_complex_data
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import array_dtype
-from staticgrad.ops.operands import leaf_array
+from staticgrad.ops.operands import dtype_of, leaf_array
 from staticgrad.storage.parameter import ParameterStore
 from staticgrad.types.arrays import Shape, TensorType, convert_array
 from staticgrad.types.dtype import F32, DType, whole_bools
@@ -95,6 +96,14 @@ class Tensor(Value):
     edge: Edge | None
     _grad: Array | None
     _parked: Edge  # that of a leaf which needs no gradient for a while
+
+    def __new__(cls, data: Any = None, requires_grad: bool = False, dtype: Any = None) -> Any:
+        """A tensor; of complex numbers the pair of two."""
+        if is_complex_data(data) or (dtype is not None and dtype_of("Tensor", dtype).is_complex):
+            from staticgrad.eager.complex_tensor import made_of
+
+            return made_of(data, requires_grad, dtype)
+        return super().__new__(cls)
 
     @public
     def __init__(self, data: Any, requires_grad: bool = False, dtype: Any = None) -> None:
@@ -276,6 +285,14 @@ class Tensor(Value):
             return data  # type: ignore[return-value]
         if isinstance(data, Parameter):
             return leaf_of(data)  # type: ignore[return-value]
+        if isinstance(data, Complex):
+            found: Any = data
+            stored = found.is_stored
+            kind: Any = cls.complex_kind
+            return kind.of(leaf_of(found.stored)) if stored else found  # type: ignore[no-any-return]
+        if (like is not None and like.is_complex) or is_complex_data(data):
+            kind = cls.complex_kind
+            return kind.constant(data, like, cls.lift)  # type: ignore[no-any-return]
         source: Any = data
         if type(data) not in _NUMBERS or like is None:
             source = as_array(data, "Tensor")
@@ -609,7 +626,7 @@ def leaf_of(parameter: Parameter) -> Tensor:
 
 def _made(array: Any, type: TensorType) -> Tensor:
     """A tensor that needs no gradient, of an array of this type (of a NumPy scalar: 0-d)."""
-    out = Tensor.__new__(Tensor)
+    out = object.__new__(Tensor)
     out.array = array if array.__class__ is np.ndarray else np.asarray(array)
     out.type = type
     out._grad = out.edge = None

@@ -196,10 +196,7 @@ ARGUMENTS: Final = {
 
 #: Why functions of NumPy take no values -> their names.
 MISSING: Final = {
-    "there are no complex numbers": (
-        "angle conj conjugate imag iscomplex iscomplexobj isreal isrealobj real real_if_close"
-        " sort_complex complex64 complex128 fft"
-    ),
+    "complex numbers have no order": "sort_complex",
     "the result's size depends on values; use a mask with where, or indices known at build": (
         "argwhere bincount compress delete extract flatnonzero intersect1d nonzero setdiff1d"
         " setxor1d trim_zeros union1d unique unique_all unique_counts unique_inverse unique_values"

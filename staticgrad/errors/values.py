@@ -222,7 +222,6 @@ def no_operand(function: str, other: object) -> DTypeError:
     """The error for an operand that no array can be made of."""
     hints = {
         "NoneType": "a function without return gives None",
-        "complex": "there are no complex numbers here: keep real and imaginary part apart",
         "str": "a value by name: the input itself, graph[name] for an output",
         "Dim": "",
     }

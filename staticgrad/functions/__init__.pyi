@@ -14,6 +14,10 @@ from staticgrad.functions.arrange import (
 from staticgrad.functions.checkpoints.marks import (
     checkpoint, checkpoint_name
 )
+from staticgrad.functions.complex_numbers import (
+    abs_square, angle, complex, conj, conj as conjugate, imag, iscomplex, iscomplexobj, isreal,
+    isrealobj, real
+)
 from staticgrad.functions.creation import (
     arange, constant, eye, full, full_like, identity, input, linspace, logspace, one_hot, ones,
     ones_like, parameter, tri, tril, triu, zeros, zeros_like
@@ -112,36 +116,37 @@ from staticgrad.programs.transformed import (
 )
 
 __all__ = [
-    "Graph", "Parameter", "Value", "abs", "absolute", "add", "all", "allclose", "any", "append",
-    "arange", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh",
-    "argmax", "argmin", "argsort", "array_equal", "array_split", "associative_scan", "astype",
-    "at", "atleast_1d", "atleast_2d", "atleast_3d", "average", "bitwise_and", "bitwise_or",
-    "bitwise_xor", "block", "broadcast_arrays", "broadcast_to", "cbrt", "ceil", "checkpoint",
-    "checkpoint_name", "clip", "column_stack", "concat", "concatenate", "cond", "constant",
-    "conventions", "convolve", "copysign", "corrcoef", "correlate", "cos", "cosh",
-    "count_nonzero", "cov", "cross", "cumlogsumexp", "cummax", "cummin", "cumprod", "cumsum",
-    "cumulative_prod", "cumulative_sum", "custom_jvp", "custom_vjp", "deg2rad", "diag",
-    "diagflat", "diagonal", "diff", "digitize", "divide", "divmod", "dot", "dstack", "einsum",
-    "equal", "erf", "erfc", "exp", "exp2", "expand_dims", "expm1", "eye", "fabs", "flip",
-    "fliplr", "flipud", "floor", "floor_divide", "fmax", "fmin", "fmod", "fori_loop", "full",
-    "full_like", "gcd", "getitem", "gradient", "greater", "greater_equal", "heaviside",
-    "histogram", "histogram_bin_edges", "host_call", "hstack", "hypot", "i0", "identity",
-    "inner", "input", "interp", "invert", "iota", "isclose", "isfinite", "isin", "isinf",
-    "isnan", "isneginf", "isposinf", "kron", "lcm", "left_shift", "less", "less_equal",
-    "linalg", "linear_scan", "linspace", "log", "log10", "log1p", "log2", "logaddexp",
-    "logaddexp2", "logical_and", "logical_not", "logical_or", "logical_xor", "logspace", "map",
-    "matmul", "matrix_transpose", "matvec", "max", "maximum", "mean", "median", "meshgrid",
-    "min", "minimum", "moveaxis", "multiply", "nan_to_num", "nanargmax", "nanargmin",
-    "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmedian", "nanmin", "nanpercentile",
-    "nanprod", "nanquantile", "nanstd", "nansum", "nanvar", "negative", "nn", "norm",
-    "not_equal", "numba_call", "one_hot", "ones", "ones_like", "outer", "pad", "parameter",
-    "percentile", "polyval", "positive", "pow", "power", "prod", "ptp", "quantile", "rad2deg",
-    "random", "ravel", "reciprocal", "remainder", "repeat", "reshape", "right_shift", "rint",
-    "roll", "rot90", "round", "scan", "scatter_add", "searchsorted", "select", "sigmoid",
-    "sign", "signbit", "sin", "sinc", "sinh", "size_value", "sliding_window_view", "sort",
-    "special", "split", "sqrt", "square", "squeeze", "stack", "std", "stop_gradient",
-    "subtract", "sum", "swapaxes", "switch", "take", "take_along_axis", "tan", "tanh",
-    "tensordot", "tile", "topk", "trace", "transpose", "trapezoid", "tri", "tril", "triu",
-    "trunc", "unstack", "unwrap", "var", "vdot", "vecdot", "vecmat", "vmap", "vstack", "where",
-    "while_loop", "xlogy", "zeros", "zeros_like"
+    "Graph", "Parameter", "Value", "abs", "abs_square", "absolute", "add", "all", "allclose",
+    "angle", "any", "append", "arange", "arccos", "arccosh", "arcsin", "arcsinh", "arctan",
+    "arctan2", "arctanh", "argmax", "argmin", "argsort", "array_equal", "array_split",
+    "associative_scan", "astype", "at", "atleast_1d", "atleast_2d", "atleast_3d", "average",
+    "bitwise_and", "bitwise_or", "bitwise_xor", "block", "broadcast_arrays", "broadcast_to",
+    "cbrt", "ceil", "checkpoint", "checkpoint_name", "clip", "column_stack", "complex",
+    "concat", "concatenate", "cond", "conj", "conjugate", "constant", "conventions", "convolve",
+    "copysign", "corrcoef", "correlate", "cos", "cosh", "count_nonzero", "cov", "cross",
+    "cumlogsumexp", "cummax", "cummin", "cumprod", "cumsum", "cumulative_prod",
+    "cumulative_sum", "custom_jvp", "custom_vjp", "deg2rad", "diag", "diagflat", "diagonal",
+    "diff", "digitize", "divide", "divmod", "dot", "dstack", "einsum", "equal", "erf", "erfc",
+    "exp", "exp2", "expand_dims", "expm1", "eye", "fabs", "flip", "fliplr", "flipud", "floor",
+    "floor_divide", "fmax", "fmin", "fmod", "fori_loop", "full", "full_like", "gcd", "getitem",
+    "gradient", "greater", "greater_equal", "heaviside", "histogram", "histogram_bin_edges",
+    "host_call", "hstack", "hypot", "i0", "identity", "imag", "inner", "input", "interp",
+    "invert", "iota", "isclose", "iscomplex", "iscomplexobj", "isfinite", "isin", "isinf",
+    "isnan", "isneginf", "isposinf", "isreal", "isrealobj", "kron", "lcm", "left_shift", "less",
+    "less_equal", "linalg", "linear_scan", "linspace", "log", "log10", "log1p", "log2",
+    "logaddexp", "logaddexp2", "logical_and", "logical_not", "logical_or", "logical_xor",
+    "logspace", "map", "matmul", "matrix_transpose", "matvec", "max", "maximum", "mean",
+    "median", "meshgrid", "min", "minimum", "moveaxis", "multiply", "nan_to_num", "nanargmax",
+    "nanargmin", "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmedian", "nanmin",
+    "nanpercentile", "nanprod", "nanquantile", "nanstd", "nansum", "nanvar", "negative", "nn",
+    "norm", "not_equal", "numba_call", "one_hot", "ones", "ones_like", "outer", "pad",
+    "parameter", "percentile", "polyval", "positive", "pow", "power", "prod", "ptp", "quantile",
+    "rad2deg", "random", "ravel", "real", "reciprocal", "remainder", "repeat", "reshape",
+    "right_shift", "rint", "roll", "rot90", "round", "scan", "scatter_add", "searchsorted",
+    "select", "sigmoid", "sign", "signbit", "sin", "sinc", "sinh", "size_value",
+    "sliding_window_view", "sort", "special", "split", "sqrt", "square", "squeeze", "stack",
+    "std", "stop_gradient", "subtract", "sum", "swapaxes", "switch", "take", "take_along_axis",
+    "tan", "tanh", "tensordot", "tile", "topk", "trace", "transpose", "trapezoid", "tri",
+    "tril", "triu", "trunc", "unstack", "unwrap", "var", "vdot", "vecdot", "vecmat", "vmap",
+    "vstack", "where", "while_loop", "xlogy", "zeros", "zeros_like"
 ]

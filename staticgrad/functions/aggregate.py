@@ -25,6 +25,7 @@ from staticgrad.functions.variants import variant
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ops.arithmetic import flat_root
+from staticgrad.ops.complex_readings import squared
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import reshape
 from staticgrad.ops.operands import (
@@ -190,6 +191,8 @@ def var(
 ) -> AnyValue:
     """Compute the variance over ``axis``: squared distances from the mean, divided by n - ``ddof``.
 
+    Of complex numbers it is real: distances are magnitudes.
+
     Args:
         dtype: a floating dtype to convert to first.
         ddof: subtracted from the number of elements; ``correction`` is its other name.
@@ -222,7 +225,7 @@ def _variance(
     if dtype is not None or not value.dtype.is_float:
         value = functions.astype(value, F64 if dtype is None else dtype)
     away = value - (_mean(value, axes, mask, keepdims=True) if mean is None else mean)
-    squares = _reduced(Sum, counted(away * away, mask, 0.0), axes, keepdims)
+    squares = _reduced(Sum, counted(squared(away), mask, 0.0), axes, keepdims)
     return squares / degrees_of_freedom(value, axes, mask, keepdims, less)
 
 

@@ -17,7 +17,14 @@ from staticgrad.errors import ArgumentError, AxisError, ShapeError
 from staticgrad.errors.wording import shown
 from staticgrad.functions.draws import loop_at_once
 from staticgrad.functions.tracing import Trace, Traced, as_results, called, labelled
-from staticgrad.functions.trees import Tree, flatten, is_record, paths, unflatten
+from staticgrad.functions.trees import (
+    Tree,
+    flatten,
+    is_record,
+    paths,
+    unflatten,
+    with_complex_values,
+)
 from staticgrad.ir.bodies import body_of
 from staticgrad.ir.execution import holding, present
 from staticgrad.ir.functional import functions
@@ -55,7 +62,7 @@ class _Batches:
     """
 
     def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any], in_axes: Any, size: Any):
-        self.leaves, self.tree = flatten((args, kwargs))
+        self.leaves, self.tree = flatten(with_complex_values((args, kwargs)))
         self.kind = binding_kind(tuple(self.leaves))
         names = _names(self.tree)
         axes: dict[int, int] = {}

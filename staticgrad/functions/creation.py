@@ -30,6 +30,7 @@ from staticgrad.ir.graph import (
     constant as constant_node,
 )
 from staticgrad.ir.kinds import AnyValue, binding_kind
+from staticgrad.ir.pairs import ComplexParameter, SymbolicComplex, as_parts
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import broadcast_to, expand_dims, moveaxis, reshape
@@ -86,8 +87,11 @@ def input(name: str, shape: Any = (), dtype: Any = "float32") -> Value:
             )
     entries = shape if isinstance(shape, list | tuple) else (shape,)
     sizes = tuple(_size(name, axis, entry) for axis, entry in enumerate(entries))
-    kind = TensorType(dtype_of(f"input {name!r}", dtype), sizes)
-    return Symbolic.bind(Input(name, kind), ())
+    own = dtype_of(f"input {name!r}", dtype)
+    if own.is_complex:
+        parts = TensorType(own.real, (*sizes, 2))
+        return SymbolicComplex.of(Symbolic.bind(Input(name, parts, is_complex=True), ()))
+    return Symbolic.bind(Input(name, TensorType(own, sizes)), ())
 
 
 def _size(name: str, axis: int, entry: Any) -> Size:
@@ -129,9 +133,12 @@ def parameter(name: str, array: npt.ArrayLike, dtype: Any = None) -> Parameter:
             f"parameter {name!r} is the array {list(array)}, not of shape {array};"
             f" for that: np.zeros({array}), else a list",
         )
-    return Parameter(
-        _leaf(ParameterLeaf(ParameterStore(name, _array(f"parameter {name!r}", array, dtype))))
-    )
+    first = _array(f"parameter {name!r}", array, dtype)
+    if first.dtype.kind == "c":
+        store = ParameterStore(name, as_parts(first))
+        store.is_complex = True
+        return cast(Parameter, ComplexParameter(Parameter(_leaf(ParameterLeaf(store)))))
+    return Parameter(_leaf(ParameterLeaf(ParameterStore(name, first))))
 
 
 def constant(array: npt.ArrayLike, dtype: Any = None) -> Value:
@@ -144,7 +151,7 @@ def constant(array: npt.ArrayLike, dtype: Any = None) -> Value:
     >>> sg.evaluate(sg.constant([1.0, 2.0]) * 2.0)
     array([2., 4.])
     """
-    if isinstance(array, Symbolic):
+    if isinstance(array, Symbolic | SymbolicComplex):
         return array if dtype is None else cast(Symbolic, functions.astype(array, dtype))
     found = _array("constant", array, dtype)
     kind = computing_kind()
@@ -237,7 +244,7 @@ def full_like(
     like = as_value("full_like", x)
     wanted = like.dtype if dtype is None else dtype_of("full_like", dtype)
     kind = binding_kind((like,))
-    plain = is_number(fill_value)
+    plain = is_number(fill_value) or isinstance(fill_value, complex)
     filled = kind.lift(fill_value, wanted) if plain else as_value("full_like", fill_value, kind)
     sizes = like.shape if shape is None else shape_of("full_like", shape)
     return broadcast_to(functions.astype(filled, wanted), sizes)

@@ -18,6 +18,7 @@ from staticgrad.functions.variants import variant
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ops.arithmetic import flat_root
+from staticgrad.ops.complex_readings import squared
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.operands import Axes, as_value, axes_of, dtype_of, floating
 from staticgrad.ops.scans import cumprod, cumsum
@@ -173,7 +174,7 @@ def _variance(
     present = functions.equal(value, value)
     away = functions.where(present, away, 0.0)  # of what is missing; inf - inf is NaN and counts
     count = _present(value, axes, keepdims) - float(less)
-    spread = of.sum(away * away, axes, keepdims=keepdims) / count
+    spread = of.sum(squared(away), axes, keepdims=keepdims) / count
     return functions.where(count > 0.0, spread, np.full((), np.nan, value.dtype.numpy))
 
 

@@ -9,6 +9,7 @@ from typing import Any, Generic
 
 from staticgrad.errors import ArgumentError, RankError, ShapeError
 from staticgrad.families import like
+from staticgrad.functions.complex_numbers import conj
 from staticgrad.functions.indexing import unstack
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
@@ -57,6 +58,8 @@ def dot(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
 def vdot(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
     """The sum of the products of all elements, both flattened in C order.
 
+    The first operand is conjugated, where it is complex.
+
     Args:
         a, b: numbers, of as many elements.
 
@@ -64,7 +67,7 @@ def vdot(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
     array(11.)
     """
     left, right = promoted_values("vdot", (a, b))
-    return matmul(reshape(left, left.size), reshape(right, right.size))
+    return matmul(conj(reshape(left, left.size)), reshape(right, right.size))
 
 
 @like(dot)
@@ -80,7 +83,7 @@ def outer(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
 
 
 def vecdot(a: Operand[AnyValue], b: Operand[AnyValue], axis: int = -1) -> AnyValue:
-    """The sum of the products along ``axis``; other axes broadcast.
+    """The sum of the products along ``axis``, the first operand conjugated; other axes broadcast.
 
     Args:
         a, b: numbers, which broadcast but along the axis.
@@ -91,7 +94,7 @@ def vecdot(a: Operand[AnyValue], b: Operand[AnyValue], axis: int = -1) -> AnyVal
     """
     left, right = promoted_values("vecdot", (a, b))
     left, right = (moveaxis(v, axis_of("vecdot", axis, v), -1) for v in (left, right))
-    product = matmul(expand_dims(left, -2), expand_dims(right, -1))
+    product = matmul(conj(expand_dims(left, -2)), expand_dims(right, -1))
     return reshape(product, product.shape[:-2])
 
 
@@ -116,7 +119,7 @@ def matvec(a: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
 
 
 def vecmat(x: Operand[AnyValue], a: Operand[AnyValue]) -> AnyValue:
-    """Vectors times matrices: [..., m] by [..., m, n]; otherwise as ``matvec``.
+    """Vectors, conjugated, times matrices: [..., m] by [..., m, n]; otherwise as ``matvec``.
 
     Returns:
         Vectors [..., n].
@@ -127,7 +130,7 @@ def vecmat(x: Operand[AnyValue], a: Operand[AnyValue]) -> AnyValue:
     left, right = promoted_values("vecmat", (x, a))
     _at_least("vecmat", left, 1)
     _at_least("vecmat", right, 2)
-    product = matmul(expand_dims(left, -2), right)
+    product = matmul(conj(expand_dims(left, -2)), right)
     return reshape(product, (*product.shape[:-2], product.shape[-1]))
 
 

@@ -172,7 +172,7 @@ def cov(
             squares = of.sum(weights * as_values("cov", rows, aweights)[1]) / total
             count = total - float(less) * squares
         count = functions.maximum(count, 0.0)
-    found = matmul(left, transpose(away)) / count
+    found = matmul(left, functions.conj(transpose(away))) / count
     return reshape(found, ()) if found.shape == (1, 1) else found
 
 
@@ -608,7 +608,7 @@ def _interpolated(left: AnyValue, right: AnyValue, weight: Any) -> AnyValue:
 def norm_of_matrices(op: str, x: AnyValue, ord: Any, keepdims: bool) -> AnyValue:
     """The norms of floating matrices, the last two axes."""
     if ord is None or ord == "fro":
-        return flat_root(of.sum(functions.square(x), (-2, -1), keepdims=keepdims))
+        return flat_root(of.sum(functions.abs_square(x), (-2, -1), keepdims=keepdims))
     if ord in (1, -1, math.inf, -math.inf):
         along, over = (-2, -1) if ord in (1, -1) else (-1, -2)
         sums = of.sum(functions.absolute(x), along, keepdims=True)
@@ -728,7 +728,7 @@ def vector_norm_over(value: AnyValue, ord: Any, axis: Axes, keepdims: bool) -> A
     """The norm of the vectors that are made of the elements along some axes."""
     axes = axes_of("vector_norm", axis, value)
     if ord == 2:
-        return flat_root(of.sum(functions.square(value), axes, keepdims=keepdims))
+        return flat_root(of.sum(functions.abs_square(value), axes, keepdims=keepdims))
     magnitude = functions.absolute(value)
     if ord == math.inf:
         return of.max(magnitude, axes, keepdims=keepdims)

@@ -16,7 +16,7 @@ from staticgrad.building import capture
 from staticgrad.errors import CarryError, GraphError, StaticgradError
 from staticgrad.errors.wording import shown
 from staticgrad.functions.draws import FoldedKeys
-from staticgrad.functions.trees import Tree, flatten, paths
+from staticgrad.functions.trees import Tree, flatten, paths, with_complex_values
 from staticgrad.ir.bodies import body_input, is_body_input
 from staticgrad.ir.execution import body_of_a, in_graphs
 from staticgrad.ir.forms import (
@@ -189,7 +189,7 @@ def called(name: str, function: Callable[..., Any], *arguments: Any) -> tuple[li
     """Call a function and return the leaves and containers of its result."""
     try:
         with in_graphs(), body_of_a(name):
-            return flatten(function(*arguments))
+            return flatten(with_complex_values(function(*arguments)))
     except StaticgradError:
         raise
     except Exception as error:

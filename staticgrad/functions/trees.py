@@ -14,6 +14,8 @@ from typing import Any
 from staticgrad.errors import GradientError
 from staticgrad.ir.calls import Constructed
 from staticgrad.ir.execution import held
+from staticgrad.ir.kinds import binding_kind
+from staticgrad.ir.pairs import Complex, ComplexParameter, is_complex_data, of_parts
 from staticgrad.ir.value import Value
 from staticgrad.records import dataclass
 
@@ -81,6 +83,8 @@ class Tree:
         if self.kind is dict:
             items = zip(self.keys, parts, strict=True)
             return "{" + ", ".join(f"{key!r}: {part}" for key, part in items) + "}"
+        if self.kind in (Pair, Joined):
+            return f"complex({', '.join(parts)})"
         if self.is_record:
             items = zip(self.keys, parts, strict=True)
             return f"{self.kind.__name__}({', '.join(f'{key}={part}' for key, part in items)})"
@@ -88,18 +92,59 @@ class Tree:
         return f"[{inner}]" if self.kind is list else f"({inner}{',' * (len(parts) == 1)})"
 
 
-def flatten(tree: Any) -> tuple[list[Any], Tree]:
-    """The leaves of a tree in order, and its containers."""
+class Pair(tuple[Any, ...]):
+    """Stands in trees for a complex value, of real and imaginary part."""
+
+    __slots__ = ()
+
+    def __new__(cls, parts: Sequence[Any]) -> Any:
+        """The complex value, or array, of both parts."""
+        re, im = parts
+        if isinstance(re, Value):
+            return re.kind.complex_kind(re, im)  # type: ignore[attr-defined]
+        if hasattr(re, "dtype"):
+            return re + 1j * im
+        return super().__new__(cls, parts)
+
+
+class Joined(Pair):
+    """The same of a parameter, of what stores both parts."""
+
+    __slots__ = ()
+
+    def __new__(cls, parts: Sequence[Any]) -> Any:
+        """The complex value, or array, whose parts lie along the last axis."""
+        (stored,) = parts
+        if not isinstance(stored, Value):
+            return of_parts(stored)
+        kind: Any = stored.complex_kind if stored.computes else ComplexParameter
+        return kind.of(stored)
+
+
+_PARTS = ("real", "imag")
+_LEAF = Tree(object)
+
+
+def flatten(tree: Any, whole: bool = False) -> tuple[list[Any], Tree]:
+    """The leaves of a tree in order, and its containers.
+
+    A complex value is a container of its parts, so that who takes leaves takes real values; where
+    it stays ``whole`` it is a leaf.
+    """
     leaves: list[Any] = []
-    return leaves, _flattened(tree, leaves)
+    return leaves, _flattened(tree, leaves, False, whole)
 
 
-def _flattened(tree: Any, leaves: list[Any], in_module: bool = False) -> Tree:
+def _flattened(tree: Any, leaves: list[Any], in_module: bool, whole: bool) -> Tree:
     if tree is None:
         return Tree(None)
+    if isinstance(tree, Complex) and not whole:
+        parts = [tree.stored] if tree.is_stored else [tree.real, tree.imag]
+        leaves += parts
+        return Tree(Joined if tree.is_stored else Pair, _PARTS[: len(parts)], (_LEAF,) * len(parts))
     if is_module(tree):
         held = tree.tree_contents()
-        parts = [_flattened(part, leaves, True) for part in held.parts.values()]
+        parts = [_flattened(part, leaves, True, whole) for part in held.parts.values()]
         return Tree(type(tree), tuple(held.parts), tuple(parts), Contents({}, held.static))
     if isinstance(tree, dict):
         keys, items, kind = tuple(tree), [*tree.values()], dict
@@ -115,7 +160,7 @@ def _flattened(tree: Any, leaves: list[Any], in_module: bool = False) -> Tree:
     else:
         leaves.append(tree)
         return Tree(object)
-    return Tree(kind, keys, tuple([_flattened(item, leaves, in_module) for item in items]))
+    return Tree(kind, keys, tuple([_flattened(item, leaves, in_module, whole) for item in items]))
 
 
 def is_module(tree: Any) -> bool:
@@ -138,17 +183,17 @@ def fields_of(record: Any) -> tuple[str, ...]:
     return tuple([field.name for field in fields(record) if hasattr(record, field.name)])
 
 
-def unflatten(tree: Tree, leaves: Sequence[Any]) -> Any:
-    """The tree of these leaves."""
-    return _built(tree, iter(leaves))
+def unflatten(tree: Tree, leaves: Sequence[Any], conjugate: bool = False) -> Any:
+    """The tree of these leaves; ``conjugate``: complex values are made of their conjugates."""
+    return _built(tree, iter(leaves), conjugate)
 
 
-def _built(tree: Tree, leaves: Iterator[Any]) -> Any:
+def _built(tree: Tree, leaves: Iterator[Any], conjugate: bool) -> Any:
     if tree.kind is object:
         return next(leaves)
     if tree.kind is None:
         return None if tree.static is None else tree.static.static[_FUNCTION]
-    parts = [_built(part, leaves) for part in tree.parts]
+    parts = [_built(part, leaves, conjugate) for part in tree.parts]
     if tree.kind is dict:
         return dict(zip(tree.keys, parts, strict=True))
     if tree.kind is list:
@@ -159,6 +204,9 @@ def _built(tree: Tree, leaves: Iterator[Any]) -> Any:
         for key, part in (*static.items(), *zip(tree.keys, parts, strict=True)):
             object.__setattr__(record, key, part)
         return record
+    if tree.kind in (Pair, Joined):
+        found = tree.kind(parts)
+        return found.conj() if conjugate else found
     return tree.kind(*parts) if hasattr(tree.kind, "_fields") else tuple(parts)
 
 
@@ -167,15 +215,38 @@ def paths(tree: Tree, name: str) -> list[str]:
     if tree.kind is object:
         return [name]
     named = zip(tree.keys, tree.parts, strict=True)
-    each = "{}.{}" if tree.is_record else "{}[{!r}]"
+    each = "{}.{}" if tree.is_record or tree.kind in (Pair, Joined) else "{}[{!r}]"
     return [path for key, part in named for path in paths(part, each.format(name, key))]
 
 
-def mapped(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
+def mapped(function: Callable[..., Any], tree: Any, *others: Any, conjugate: bool = False) -> Any:
     """Apply ``function`` to each leaf, together with the leaves of trees of the same structure."""
     leaves, shape = flatten(tree)
     more = [flatten(other)[0] for other in others]
-    return unflatten(shape, [function(*each) for each in zip(leaves, *more, strict=True)])
+    found = [function(*each) for each in zip(leaves, *more, strict=True)]
+    return unflatten(shape, found, conjugate)
+
+
+def pairs_in(tree: Tree, leaves: Sequence[Any]) -> list[tuple[Any, Any]]:
+    """Real and imaginary part of each complex value among the leaves of a tree."""
+    found: list[tuple[Any, Any]] = []
+    first = 0
+    for part in (tree,) if tree.kind is Pair else tree.parts:
+        if part.kind is Pair:
+            found.append((leaves[first], leaves[first + 1]))
+        else:
+            found += pairs_in(part, leaves[first : first + part.count])
+        first += part.count
+    return found
+
+
+def with_complex_values(tree: Any) -> Any:
+    """A tree with constants for complex arrays and numbers, which then have parts."""
+    leaves, shape = flatten(tree)
+    if not any(map(is_complex_data, leaves)):
+        return tree
+    kind = binding_kind(tuple(leaves))
+    return unflatten(shape, [kind.lift(x) if is_complex_data(x) else x for x in leaves])
 
 
 def matched(name: str, what: str, given: Any, tree: Tree) -> list[Any]:
@@ -184,7 +255,9 @@ def matched(name: str, what: str, given: Any, tree: Tree) -> list[Any]:
     In a function that is mapped over tensors a tensor is what stands for it, so that it is no
     constant, and gets a gradient.
     """
-    leaves, own = flatten(given)
+    leaves, own = flatten(with_complex_values(given))
+    if what == "cotangent" and pairs_in(own, leaves):
+        leaves, own = flatten(unflatten(own, leaves, conjugate=True))
     if own != tree:
         raise GradientError(
             f"{name}: the {what}s are {own}, expected {tree} (? stands for a value)",

@@ -41,13 +41,13 @@ if TYPE_CHECKING:
 _computing: Final = Nested[Any]("staticgrad_computing", None)
 #: What stands for a tensor among values of a graph, where a graph is built to compute at once.
 _holding: Final = Nested[Callable[[Any], Any] | None]("staticgrad_holding", None)
-#: The class of parameters, which stands above this file, once it is defined.
+#: The classes of parameters, which stand above this file, once they are defined.
 _parameters: Final[list[type]] = []
 
 
 def register_parameters(kind: type) -> None:
-    """Say which class that of parameters is."""
-    _parameters[:] = [kind]
+    """Say that a class is one of parameters."""
+    _parameters.append(kind)
 
 
 def computing_kind() -> Any:

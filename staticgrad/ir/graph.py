@@ -31,6 +31,7 @@ from staticgrad.ir.op import (
     Op,
     ParameterLeaf as ParameterLeaf,
 )
+from staticgrad.ir.pairs import SymbolicComplex, whole_type
 from staticgrad.ir.roots import (
     check_from_outside,
     check_graph_name,
@@ -39,6 +40,7 @@ from staticgrad.ir.roots import (
     guards_of,
     read_outputs,
     read_updates,
+    real_roots,
     sizes_of,
 )
 from staticgrad.ir.value import Value
@@ -56,8 +58,9 @@ class Graph:
     """Nodes in topological order, with inputs, outputs and updates. Immutable.
 
     ``outputs`` maps names to values, ``updates`` pairs parameters with their next value; outputs
-    and updates read the old values, all updates happen at once. ``found`` stores analysis results
-    of passes by name, for later passes; it is not part of the graph.
+    and updates read the old values, all updates happen at once. ``complex_outputs`` names those
+    that are complex: the last axis of their value has real and imaginary parts. ``found`` stores
+    analysis results of passes by name, for later passes; it is not part of the graph.
 
     >>> import staticgrad as sg
     >>> x = sg.input("x", ("n",), "float64")
@@ -67,7 +70,7 @@ class Graph:
     """
 
     __slots__ = (
-        "_computation", "_digest", "_guards", "_sizes", "found",
+        "_computation", "_digest", "_guards", "_sizes", "complex_outputs", "found",
         "inputs", "name", "nodes", "outputs", "parameters", "updates",
     )  # fmt: skip
 
@@ -77,6 +80,7 @@ class Graph:
     outputs: dict[str, Symbolic]
     updates: tuple[tuple[Parameter, Symbolic], ...]
     name: str
+    complex_outputs: frozenset[str]
     found: dict[str, object]
 
     @public
@@ -101,7 +105,9 @@ class Graph:
             GraphError: nothing to compute, a wrong kind of object, an update of another type.
             NameConflictError: two inputs, parameters or declarations of a size share a name.
         """
-        named, pairs = read_outputs(outputs), read_updates(updates)
+        named, pairs, inputs, whole = real_roots(
+            read_outputs(outputs), read_updates(updates), inputs
+        )
         check_roots(named, pairs, inputs)
         check_graph_name(name)
         roots = [*named.values(), *(value for _, value in pairs), *(p for p, _ in pairs), *inputs]
@@ -113,6 +119,7 @@ class Graph:
             named,
             pairs,
             name,
+            whole,
         )
         check_names(self.inputs, self.parameters, describe)
         check_from_outside(self.inputs, nodes)
@@ -125,11 +132,13 @@ class Graph:
         outputs: Mapping[str, Symbolic],
         updates: Iterable[tuple[Parameter, Symbolic]],
         name: str,
+        complex_outputs: Iterable[str] = (),
     ) -> None:
         self.nodes, self.inputs, self.parameters = tuple(nodes), tuple(inputs), tuple(parameters)
         for parameter in self.parameters:
             parameter.store.in_graph = True
         self.outputs, self.updates, self.name = dict(outputs), tuple(updates), name
+        self.complex_outputs = frozenset(complex_outputs)
         self.found = {}
         self._guards: tuple[tuple[Guard, Node], ...] | None = None
         self._sizes: dict[str, Named] | None = None
@@ -146,22 +155,24 @@ class Graph:
         outputs: Mapping[str, Symbolic],
         updates: Iterable[tuple[Parameter, Symbolic]] = (),
         name: str = "graph",
+        complex_outputs: Iterable[str] = (),
     ) -> Graph:
         """A graph of exactly these parts, dead nodes included: for passes and the parser.
 
         ``nodes`` must be in topological order; ``verify_graph`` checks what this does not.
         """
         graph = cls.__new__(cls)
-        graph._fill(nodes, inputs, parameters, outputs, updates, name)
+        graph._fill(nodes, inputs, parameters, outputs, updates, name, complex_outputs)
         return graph
 
-    def __getitem__(self, name: str) -> Symbolic:
+    def __getitem__(self, name: str) -> Value:
         if name not in self.outputs:
             raise UnknownNameError(
                 f"the graph has no output {name!r}",
                 hint=f"{did_you_mean(name, self.outputs)}its outputs are {listed([*self.outputs])}",
             )
-        return self.outputs[name]
+        found = self.outputs[name]
+        return SymbolicComplex.of(found) if name in self.complex_outputs else found
 
     if not TYPE_CHECKING:  # a type checker shall find what is not there
 
@@ -173,6 +184,14 @@ class Graph:
     def roots(self) -> tuple[Symbolic, ...]:
         """Every value that must be computed: outputs, then updates."""
         return (*self.outputs.values(), *(value for _, value in self.updates))
+
+    @property
+    def output_types(self) -> dict[str, TensorType]:
+        """The type of each output as users get it: complex where the value has both parts."""
+        return {
+            name: whole_type(value.type) if name in self.complex_outputs else value.type
+            for name, value in self.outputs.items()
+        }
 
     @property
     def guards(self) -> tuple[tuple[Guard, Node], ...]:
@@ -273,6 +292,7 @@ class Graph:
             outputs={name: new.get(value.key, value) for name, value in self.outputs.items()},
             updates=tuple((p, new.get(value.key, value)) for p, value in self.updates),
             name=self.name,
+            complex_outputs=self.complex_outputs,
         )
 
     def without_dead_nodes(self) -> Graph:

@@ -117,9 +117,10 @@ def _where_they_meet(one: type[Value], other: type[Value], args: tuple[Any, ...]
     Return the kind of graphs if eager values may be their operands.
     """
     values = [arg for arg in args if isinstance(arg, Value) and not arg.is_stored]
-    kinds = {getattr(arg, "kind", type(arg)) for arg in values}
-    if len(kinds) == 1 and ((kind := kinds.pop()).computes or kind is _DEFAULT_KIND[0]):
-        return kind
+    kinds = {getattr(arg, "kind", type(arg)) for arg in values or args if isinstance(arg, Value)}
+    parts = {getattr(kind, "part_kind", kind) for kind in kinds}
+    if len(parts) == 1 and ((kind := parts.pop()).computes or kind is _DEFAULT_KIND[0]):
+        return kind if kinds == {kind} else kind.complex_kind  # a pair takes real operands
     if is_holding() and all(kind.computes or kind is _DEFAULT_KIND[0] for kind in kinds):
         return _DEFAULT_KIND[0]
     raise two_kinds(one, other)

@@ -29,6 +29,7 @@ from staticgrad.ir.execution import computing_kind, register_parameters, running
 from staticgrad.ir.forms import Form
 from staticgrad.ir.kinds import set_default_kind
 from staticgrad.ir.op import Array, Constant, Input, Op, ParameterLeaf, as_array, result_types
+from staticgrad.ir.pairs import SymbolicComplex, is_complex_data
 from staticgrad.ir.roots import check_updates
 from staticgrad.ir.value import Value
 from staticgrad.source import Location
@@ -181,7 +182,8 @@ class Symbolic(NoNumbers, Value):
         return f"<{self.node.label or self.node.op.name}: {self.type}>"
 
 
-Symbolic.kind = Symbolic  # parameters too
+Symbolic.kind = SymbolicComplex.part_kind = Symbolic  # parameters too
+Symbolic.complex_kind = SymbolicComplex
 set_default_kind(Symbolic)
 
 
@@ -359,6 +361,11 @@ def constant(data: object, dtype: DType | None = None) -> Symbolic:
 
     Warns (LargeConstantWarning) of more than a megabyte.
     """
+    if (dtype is not None and dtype.is_complex) or is_complex_data(data):
+        noted = running_session()
+        if noted is not None and type(data) is np.ndarray:
+            noted.note_array(data, ArrayData(data))
+        return SymbolicComplex.constant(data, dtype, constant)  # type: ignore[return-value]
     array = data if isinstance(data, bool | int | float) else as_array(data)
     op = Constant(ArrayData(array, dtype))
     noted = running_session()

@@ -303,6 +303,7 @@ class Input(_LeafOp, name="input"):
 
     label: str
     type: TensorType
+    is_complex: bool = False  # real and imaginary parts along the last axis
 
     def infer(self) -> TensorType:
         return self.type

@@ -19,12 +19,14 @@ from staticgrad.errors.wording import kind_of
 from staticgrad.ir.discovery import AttributeMistake, broken, build_op, find_op
 from staticgrad.ir.graph import Constant, Graph, Input, Node, Parameter, ParameterLeaf, Symbolic
 from staticgrad.ir.op import Op, as_array, registered_ops, result_types
+from staticgrad.ir.pairs import as_parts
 from staticgrad.ir.printer import NO_FILE, DocumentReader, bound_constants
 from staticgrad.ir.text import suggestion
 from staticgrad.kept import collection_paused
 from staticgrad.source import Location, SourceLine
 from staticgrad.storage.parameter import ParameterStore
 from staticgrad.types.arrays import ArrayData, TensorType
+from staticgrad.types.dtype import F32, F64
 from staticgrad.types.lexis import Tokens, name_text
 
 _LEAVES: Final = ("input", "parameter")
@@ -103,6 +105,7 @@ class _GraphReader(DocumentReader):
         self.inputs: list[Symbolic] = []
         self.parameters: list[Parameter] = []
         self.outputs: dict[str, Symbolic] = {}
+        self.complex_outputs: set[str] = set()
         self.updates: dict[Node, tuple[Parameter, Symbolic]] = {}
 
     def graph(self) -> Graph:
@@ -133,6 +136,7 @@ class _GraphReader(DocumentReader):
             outputs=self.outputs,
             updates=self.updates.values(),
             name=name,
+            complex_outputs=self.complex_outputs,
         )
 
     def value(self) -> Any:
@@ -163,20 +167,32 @@ class _GraphReader(DocumentReader):
         label = self.marked("%", "an input (%name)")
         self.expect(":", "the input")
         declared = self.type()
+        op = Input(label, declared, self._is_complex(declared))
         value = self.bound_inputs.get(label)
+        value = getattr(value, "stored", value)
         if value is None:
-            value = Symbolic(Node(Input(label, declared), (), (declared,), self._origin(start)))
+            value = Symbolic(Node(op, (), (declared,), self._origin(start)))
         self._check_bound(value, label, declared, start)
         self.inputs.append(value)
         self._define(start, value)
         self.nodes.append(value.node)
+
+    def _is_complex(self, declared: TensorType) -> bool:
+        """Read whether the last axis has real and imaginary parts."""
+        if not self.accept("complex"):
+            return False
+        if declared.dtype not in (F32, F64) or declared.shape[-1:] != (2,):
+            self.fail("what is complex is f32 or f64 and has a last axis of 2", self.at - 1)
+        return True
 
     def _parameter(self) -> None:
         start = self.at
         label = self.marked("@", "a parameter (@name)")
         self.expect(":", "the parameter")
         declared = self.type()
-        value = self.bound_parameters.get(label)
+        is_complex = self._is_complex(declared)
+        value: Any = self.bound_parameters.get(label)
+        value = getattr(value, "stored", value)
         if not isinstance(value, Parameter):
             self._literal_shape(declared, start)
             try:
@@ -184,12 +200,15 @@ class _GraphReader(DocumentReader):
                     store = ParameterStore.zeros(label, declared)
                 else:
                     array = as_array(value, f"parameter {label!r}")
+                    if is_complex and array.dtype.kind == "c":
+                        array = as_parts(array)
                     if array.dtype != declared.dtype.numpy or array.shape != declared.shape:
                         found = f"{array.dtype}{list(array.shape)}"
                         self.fail(f"the parameter is {declared}, its array {found}", start)
                     store = ParameterStore(label, array)
             except OutOfMemory as error:
                 self.fail(error.headline, start, error.hint)
+            store.is_complex = is_complex
             op = ParameterLeaf(store)
             value = Parameter(Node(op, (), (op.infer(),), self._origin(start)))
         self._check_bound(value, label, declared, start)
@@ -335,6 +354,8 @@ class _GraphReader(DocumentReader):
             self.fail(f"the output {self.texts[at]} is returned twice", at)
         self.expect("=", "the name of the output")
         self.outputs[label] = self._operand()
+        if self._is_complex(self.outputs[label].type):
+            self.complex_outputs.add(label)
 
     def _update(self) -> None:
         at = self.at

@@ -12,9 +12,10 @@
 
 Inputs and parameters stand in the header only: where they stood among the nodes has no meaning, and
 a graph read back has them first. Results are numbered in node order, attributes come in field order
-without their defaults, ``^k`` is the derivative order, a comment the user's line. A dead node is
-printed like any other. ``parser`` reads the text back. Two graphs are the same when they have the
-same nodes in the same order; ``same_graph`` compares them.
+without their defaults, ``^k`` is the derivative order, a comment the user's line. What is
+``complex`` has real and imaginary parts along its last axis. A dead node is printed like any other.
+``parser`` reads the text back. Two graphs are the same when they have the same nodes in the same
+order; ``same_graph`` compares them.
 
 What the documents of the text forms share: the first line, declared sizes, arrays by digest.
 
@@ -236,7 +237,14 @@ def signature(graph: Graph) -> str:
 
 
 def _declarations(values: Iterable[Symbolic]) -> str:
-    return ", ".join(f"{leaf_name(value.node)}: {value.type}" for value in values)
+    return ", ".join(map(_declaration, (value.node for value in values)))
+
+
+def _declaration(node: Node) -> str:
+    """An input or parameter with its type; ``complex``: the last axis has both parts."""
+    op: Any = node.op
+    is_complex = op.store.is_complex if isinstance(op, ParameterLeaf) else op.is_complex
+    return f"{leaf_name(node)}: {node.types[0]}" + " complex" * is_complex
 
 
 def node_lines(graph: Graph, names: Names, comments: bool = True, orders: bool = True) -> list[str]:
@@ -316,6 +324,7 @@ def root_lines(graph: Graph, names: Names) -> list[str]:
     """The lines that close a graph: ``return`` with every output, one ``update`` per parameter."""
     returned = ", ".join(
         f"{name_text(label)} = {names.get(value.key, '%?')}"
+        + " complex" * (label in graph.complex_outputs)
         for label, value in graph.outputs.items()
     )
     lines = [f"  return {returned}"] if returned else []
@@ -411,7 +420,7 @@ def _lines(graph: Graph) -> list[str]:
     lines = [
         size_line(named, hint=False) for named in sorted(sizes_of(graph), key=lambda n: n.name)
     ]
-    lines += [f"{leaf_name(node)}: {node.types[0]}" for node in leaves]
+    lines += map(_declaration, leaves)
     body = (node for node in graph.nodes if node not in header)
     lines += [node_text(node, names, orders=False, bodies=body_text) for node in body]
     return lines + [line.strip() for line in root_lines(graph, names)]

@@ -15,6 +15,7 @@ from weakref import WeakSet
 from staticgrad.errors import GraphError, NameConflictError, Related
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.ir.op import Input, ParameterLeaf, result_types
+from staticgrad.ir.pairs import Complex, ComplexParameter, next_parts
 from staticgrad.ir.value import Value
 from staticgrad.types.dim import Guard, Named, collecting_guards, named_sizes
 
@@ -48,6 +49,22 @@ def read_updates(updates: Any) -> tuple[tuple[Any, Any], ...]:
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise GraphError(f"the updates hold {shown(pair)}", hint=_PAIRS)
     return tuple((parameter, value) for parameter, value in pairs)
+
+
+def real_roots(
+    outputs: dict[Any, Any], updates: tuple[tuple[Any, Any], ...], inputs: Any
+) -> tuple[dict[Any, Any], tuple[tuple[Any, Any], ...], Any, frozenset[str]]:
+    """Outputs, updates and inputs with real values for complex ones; the complex outputs."""
+    whole = frozenset(name for name, value in outputs.items() if isinstance(value, Complex))
+    if whole:
+        outputs = {n: value.joined() if n in whole else value for n, value in outputs.items()}
+    updates = tuple(
+        (p.stored, next_parts(p, value)) if isinstance(p, ComplexParameter) else (p, value)
+        for p, value in updates
+    )
+    if isinstance(inputs, list | tuple):
+        inputs = [getattr(x, "stored", x) if isinstance(x, Complex) else x for x in inputs]
+    return outputs, updates, inputs, whole
 
 
 def check_roots(

@@ -98,7 +98,7 @@ def _operator(name: str, function: str, turned: bool = False) -> Callable[[Of[V]
                 return found(other, self) if turned else found(self, other)
             if name in ("eq", "ne"):  # then it is another thing, and Python says so
                 return NotImplemented
-            if other is None or isinstance(other, complex | str | bytes | dict | set):
+            if other is None or isinstance(other, str | bytes | dict | set):
                 raise no_operand(function, other)
             if hasattr(type(other), opposite):
                 return NotImplemented  # it may know what to do
@@ -133,6 +133,8 @@ class Value(StandardArray):
     meeting: ClassVar[str] = ""
     #: Whether values of this kind have their elements at once.
     computes: ClassVar[bool] = False
+    #: The kind of the complex values that have two of this kind as their parts.
+    complex_kind: ClassVar[type[Value]]
     #: Whether a value has an array that outlives every graph: a parameter.
     is_stored: ClassVar[bool] = False
 
@@ -243,6 +245,30 @@ class Value(StandardArray):
     def at(self: Of[V]) -> Places[V]:
         """Elements by key, for copies in which they differ: ``x.at[key].set(y)``, ``.add(y)``."""
         return functions.at(self)
+
+    # -- complex numbers; of a real value the imaginary part is 0 ---------------------------------
+
+    @property
+    @boundary
+    def real(self: Of[V]) -> V:
+        """The real part."""
+        return functions.real(self)
+
+    @property
+    @boundary
+    def imag(self: Of[V]) -> V:
+        """The imaginary part."""
+        return functions.imag(self)
+
+    @as_method
+    def conj(self: Of[V]) -> V:
+        """The complex conjugate; of a real value itself."""
+        return functions.conj(self)
+
+    @as_method
+    def conjugate(self: Of[V]) -> V:
+        """The complex conjugate; of a real value itself."""
+        return functions.conj(self)
 
     # -- methods, as on an ndarray ----------------------------------------------------------------
 
@@ -554,7 +580,7 @@ def _overrides(item: object, protocol: str) -> bool:
     return not own and hasattr(item, protocol)
 
 
-_OPERANDS: Final = (Value, bool, int, float, list, tuple, memoryview, Dim)
+_OPERANDS: Final = (Value, bool, int, float, complex, list, tuple, memoryview, Dim)
 
 
 def _is_operand(data: object) -> bool:

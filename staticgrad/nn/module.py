@@ -44,6 +44,7 @@ from staticgrad.ir.execution import Session, computing, computing_kind, in_graph
 from staticgrad.ir.kinds import AnyValue, Operand
 from staticgrad.ir.nodes import Parameter, next_serial
 from staticgrad.ir.op import Array
+from staticgrad.ir.pairs import ComplexParameter, stored_of
 from staticgrad.ir.roots import check_updates
 from staticgrad.ir.value import Value
 from staticgrad.pictures.markup import fold, fragment, paragraph, preformatted, table
@@ -126,6 +127,7 @@ def name_apart(value: Any) -> None:
 
 
 def _parameters_in(value: Any, depth: int = 8) -> Iterator[Parameter]:
+    value = stored_of(value)
     if isinstance(value, Parameter):
         yield value
     elif isinstance(value, list | tuple | dict) and depth:
@@ -262,6 +264,7 @@ def _walk(
     for name, part in parts:
         if part.__class__ in _PLAIN:
             continue
+        part = stored_of(part)
         if isinstance(part, Parameter):
             stored.append((f"{path}.{name}" if path else str(name), part))
         elif isinstance(part, _CONTAINERS) or is_module(part):
@@ -411,7 +414,7 @@ class Module:
                     f"{type(self).__name__}.{name} is a parameter, and would be none as an array",
                     hint=f"model.{name}.value = array keeps it one",
                 )
-            if isinstance(value, Parameter | list | tuple | dict):
+            if isinstance(value, Parameter | ComplexParameter | list | tuple | dict):
                 name_apart(value)
             super().__setattr__(name, value)
 
@@ -654,6 +657,7 @@ def _holds_values(attribute: Any) -> bool:
 
 
 def _inside(path: str, found: Any) -> Iterator[tuple[str, Any]]:
+    found = stored_of(found)
     if isinstance(found, Module | Generator | Parameter):
         yield path, found
     for name, each in contents(found):

@@ -99,7 +99,11 @@ def astype(x: Operand[AnyValue], dtype: Any) -> AnyValue:
     """
     target = dtype_of("astype", dtype)
     (value,) = lift_all((x,))
-    return value if value.dtype is target else Cast(target)(value)
+    if value.dtype is target:
+        return value
+    if target.is_complex and not value.dtype.is_complex:
+        return value.kind.complex_kind(astype(value, target.real), None)
+    return Cast(target)(value)
 
 
 def apart(x: AnyValue) -> AnyValue:
@@ -124,7 +128,7 @@ def size_value(size: Size, dtype: Any = F64) -> Any:
     >>> sg.evaluate(x.sum() / sg.size_value(x.shape[0]), {"x": np.ones(5)})
     array(1.)
     """
-    target = dtype_of("size_value", dtype)
+    target = dtype_of("size_value", dtype).real
     if isinstance(size, Dim):
         return SizeValue(size, target)()
     if not -MOST_SIZE <= size <= MOST_SIZE:

@@ -44,6 +44,7 @@ from staticgrad.types.dim import Dim, Size
 from staticgrad.types.dtype import (
     ALL_DTYPES,
     BOOL,
+    C128,
     F32,
     F64,
     I64,
@@ -59,7 +60,7 @@ from staticgrad.types.dtype import (
 #: Decorator of references: NumPy's warnings about overflow, NaN and division stay silent.
 quiet = np.errstate(all="ignore")
 
-_WEAK: Final[dict[type, DType]] = {bool: BOOL, int: I64, float: F64}
+_WEAK: Final[dict[type, DType]] = {bool: BOOL, int: I64, float: F64, complex: C128}
 _KIND_NAMES: Final = {"b": "bool", "i": "integer", "f": "floating"}
 
 
@@ -306,11 +307,11 @@ def is_weak(arg: object) -> bool:
     return type(arg) in _WEAK
 
 
-def _weak_scalar(arg: object) -> bool | int | float | None:
+def _weak_scalar(arg: object) -> complex | None:
     """The Python scalar as which ``arg`` promotes; a named size is a weak integer. Else None."""
     if isinstance(arg, Dim):
         return 0
-    return arg if isinstance(arg, bool | int | float) and is_weak(arg) else None
+    return arg if isinstance(arg, complex | float | int) and is_weak(arg) else None
 
 
 def strong_dtype(op: str, arg: object) -> DType:
@@ -320,6 +321,14 @@ def strong_dtype(op: str, arg: object) -> DType:
     if isinstance(arg, Dim):
         return I64
     return array_dtype(op, arg)
+
+
+def real_dtype(op: str, arg: object) -> DType:
+    """The dtype of a value or of an array-like that is not complex."""
+    found = strong_dtype(op, arg)
+    if found.is_complex:
+        raise DTypeError(f"{op}: {found} where real numbers are needed", hint="z.real, abs(z)")
+    return found
 
 
 def array_dtype(what: str, data: object) -> DType:
@@ -344,8 +353,6 @@ def dtype_hint(spec: object) -> str:
     name = str(spec)
     if isinstance(spec, int):
         return "a shape is one argument, a tuple of its sizes: sg.zeros((3, 4))"
-    if "complex" in name:
-        return "there are no complex numbers here: keep real and imaginary part apart"
     if isinstance(spec, np.dtype) and spec.kind in "OUS":
         return "arrays of numbers; object arrays come from None or lists of unequal lengths"
     known = [d.numpy.name for d in ALL_DTYPES]

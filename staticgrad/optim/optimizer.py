@@ -27,6 +27,7 @@ from staticgrad.ir.calls import Constructed, public
 from staticgrad.ir.execution import running_session
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter
+from staticgrad.ir.pairs import real_gradients
 from staticgrad.ir.value import Value
 from staticgrad.ops.operands import related, shape_text
 from staticgrad.optim.data_parallel import averaged
@@ -175,8 +176,7 @@ class Optimizer(metaclass=Constructed):
 
     def apply(self, grads: Mapping[Parameter, Any]) -> Updates:
         """Return updates as ``updates``, for gradients computed elsewhere, of an unscaled loss."""
-        check_gradients("apply", grads)
-        return self.advanced(grads)
+        return self.advanced(checked_gradients("apply", grads))
 
     def advanced(self, grads: Mapping[Any, Any]) -> Updates:
         """A step, or where gradients are accumulated one run of that; nothing is checked.
@@ -279,7 +279,7 @@ class Optimizer(metaclass=Constructed):
         >>> w.value
         array([0.5, 1. , 1.5])
         """
-        check_gradients("apply_gradients", grads)
+        grads = checked_gradients("apply_gradients", grads)
         noted = running_session()
         if noted is None or noted.computes:
             of_graph = [g for g in grads.values() if isinstance(g, Value) and not g.computes]
@@ -492,13 +492,14 @@ def listed_parameters(params: Any) -> list[Parameter]:
     return found
 
 
-def check_gradients(name: str, grads: Any) -> None:
-    """Check that ``grads`` maps parameters to their gradients."""
+def checked_gradients(name: str, grads: Any) -> Any:
+    """``grads`` if it maps parameters to their gradients, those of complex ones by both parts."""
     if not isinstance(grads, Mapping):
         raise ArgumentError(
             f"{name} takes gradients by parameter, not {kind_of(grads)}",
             hint=f"{name}(dict(zip(params, sg.grad(loss, params))))",
         )
+    grads = real_gradients(grads)
     for p, gradient in zip(listed_parameters(list(grads)), grads.values(), strict=True):
         if np.shape(gradient) != p.shape:
             raise ShapeError(
@@ -506,6 +507,7 @@ def check_gradients(name: str, grads: Any) -> None:
                 f" {shape_text(p.shape)}",
                 related=related(p, gradient),
             )
+    return grads
 
 
 @bounded

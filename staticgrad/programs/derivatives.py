@@ -138,6 +138,7 @@ def grad(
     *,
     argnums: Any = None,
     has_aux: bool = False,
+    holomorphic: bool = False,
 ) -> Any:
     """Return the gradient of ``y`` with respect to each of ``wrt`` (a function if ``y`` is one).
 
@@ -156,11 +157,14 @@ def grad(
         argnums: of a function: the place of an argument (0 by default) or a tuple of places, whose
             trees of arrays may be nested; or parameters that it reads, in containers.
         has_aux: the function gives a pair of the value and anything else; so does the result.
+        holomorphic: ``y`` is complex and a holomorphic function of what is named; the result is the
+            complex derivative.
 
     Returns:
         One value for one value, else the containers of ``wrt``; each gradient has exactly the type
         of what it belongs to. An intermediate counts as if it could vary by itself. Of a function,
-        a function.
+        a function. By a complex value z it is dL/dre - i dL/dim, as in JAX: a step of descent goes
+        against its conjugate.
 
     Raises:
         GradientError: ``y`` is not floating, or not one element and has no seed; the seed does not
@@ -179,11 +183,11 @@ def grad(
     """
     if not is_function(y):
         check_value("grad", argnums, has_aux)
-        return _by_values(y, wrt, seed, allow_disconnected)
+        return _by_values(y, wrt, seed, allow_disconnected, holomorphic)
     if seed is not None:
         raise ArgumentError("grad: a function takes no seed", hint="sg.vjp(f, x, ct)")
     return rules_of_functions().gradient(
-        "grad", y, chosen("wrt", wrt, argnums), has_aux, allow_disconnected
+        "grad", y, chosen("wrt", wrt, argnums), has_aux, allow_disconnected, holomorphic
     )
 
 
@@ -229,6 +233,7 @@ def value_and_grad(
     *,
     argnums: Any = None,
     has_aux: bool = False,
+    holomorphic: bool = False,
 ) -> Any:
     """Return ``y`` and its gradient, ``(y, grad(y, wrt))``, in one graph.
 
@@ -248,17 +253,19 @@ def value_and_grad(
     """
     if not is_function(y):
         check_value("value_and_grad", argnums, has_aux)
-        return y, _by_values(y, wrt, None, allow_disconnected)
+        return y, _by_values(y, wrt, None, allow_disconnected, holomorphic)
     return rules_of_functions().gradient(
-        "value_and_grad", y, chosen("wrt", wrt, argnums), has_aux, allow_disconnected
+        "value_and_grad", y, chosen("wrt", wrt, argnums), has_aux, allow_disconnected, holomorphic
     )
 
 
-def _by_values(y: Any, wrt: Any, seed: Any, allow_disconnected: bool) -> Any:
+def _by_values(
+    y: Any, wrt: Any, seed: Any, allow_disconnected: bool, holomorphic: bool = False
+) -> Any:
     """The gradient of a value, by values; of a tensor by the tape."""
     if wrt is not FIRST and are_tensors(y):
         return rules_of_tensors().gradients(y, wrt, seed, allow_disconnected)
-    return reverse.grad(y, *given(wrt, seed, allow_disconnected))
+    return reverse.grad(y, *given(wrt, seed, allow_disconnected, holomorphic))
 
 
 @overload

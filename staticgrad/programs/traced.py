@@ -33,6 +33,7 @@ from staticgrad.functions.trees import Tree, flatten, paths, unflatten
 from staticgrad.ir.bodies import is_body_input
 from staticgrad.ir.execution import Session, in_graphs, traced_in
 from staticgrad.ir.graph import Graph, Input, Parameter, Symbolic, ancestors
+from staticgrad.ir.pairs import SymbolicComplex
 from staticgrad.ir.value import Value
 from staticgrad.programs.arguments import CallArguments, Spec, shapes_of
 from staticgrad.programs.captured import Before, Captured, Frozen, differences, random_states
@@ -168,7 +169,7 @@ class Tracer:
             graph_input(name, shape, dtype)
             for name, shape, dtype in zip(given.arrays, shapes, given.dtypes, strict=True)
         ]
-        first = inputs[0].node.serial if inputs else inf
+        first = getattr(inputs[0], "stored", inputs[0]).node.serial if inputs else inf
         try:
             with traced_in(noted), in_graphs(), self.drawing():
                 found, changed = given.called(self._function, inputs)
@@ -210,20 +211,23 @@ class Tracer:
     def _program(
         self, found: Any, spec: Spec, noted: Session, inputs: Sequence[Symbolic]
     ) -> TracedProgram:
-        own = {value.node: value.node.label for value in inputs}
+        stored = [getattr(value, "stored", value) for value in inputs]
+        own = {value.node: value.node.label for value in stored}
         if isinstance(found, Graph):
-            outputs, updates = dict(found.outputs), found.updates
+            outputs: dict[str, Any] = {name: found[name] for name in found.outputs}
+            updates = found.updates
             outs: Any = {name: Out(name) for name in outputs}
             leaves, tree = flatten(outs["output"] if [*outputs] == ["output"] else outs)
         else:
-            given, tree = flatten(found)
+            given, tree = flatten(found, whole=True)
             self._check_results(given)
             named = list(zip(paths(tree, "result"), given, strict=True))
-            outputs = {name: leaf for name, leaf in named if isinstance(leaf, Symbolic)}
+            values = (Symbolic, SymbolicComplex)
+            outputs = {name: leaf for name, leaf in named if isinstance(leaf, values)}
             leaves = [Out(name) if name in outputs else leaf for name, leaf in named]
             updates = ()
         pairs: list[tuple[Parameter, Any]] = [*updates, *noted.updates]
-        nodes = ancestors([*outputs.values(), *(value for _, value in pairs)])
+        nodes = ancestors(flatten([*outputs.values(), *(value for _, value in pairs)])[0])
         for node in nodes:
             if isinstance(node.op, Input) and node not in own and not is_body_input(node):
                 raise GraphError(

@@ -28,11 +28,21 @@ from staticgrad.errors.wording import kind_of, shown
 from staticgrad.functions.batching import over_elements
 from staticgrad.functions.call_types import Gradient, OfArrays, OfValue, P, R, ValueAndGradient
 from staticgrad.functions.operand_kinds import TensorMet, by_all_operands, tensors_met
-from staticgrad.functions.trees import flatten, mapped, matched, paths, unflatten
+from staticgrad.functions.trees import (
+    Pair,
+    flatten,
+    mapped,
+    matched,
+    pairs_in,
+    paths,
+    unflatten,
+    with_complex_values,
+)
 from staticgrad.ir.calls import pickled
 from staticgrad.ir.execution import computing, computing_kind, held, is_holding, running_session
 from staticgrad.ir.graph import Parameter, Symbolic
 from staticgrad.ir.kinds import binding_kind, of_kind
+from staticgrad.ir.pairs import Complex
 from staticgrad.ir.value import Value
 from staticgrad.ops.convert import apart
 from staticgrad.ops.operands import as_value
@@ -187,7 +197,8 @@ class DerivativePoint:
         Raises:
             ArgumentError: there is no such argument. GradientError: one that is not differentiable.
         """
-        self.name, self.args = name, list(args)
+        self.name, self.args = name, list(with_complex_values(tuple(args)))
+        args = self.args
         self.places = places_of(name, by)
         self._one = not isinstance(by, list | tuple)
         self.kind = binding_kind(tuple(flatten(args)[0]))
@@ -237,9 +248,11 @@ class DerivativePoint:
             return _recorded(leaf, self._recorded_outside)
         return leaf if direct else apart(held(leaf))
 
-    def value(self, found: Any) -> Any:
-        """Return the result of the function as one value."""
-        leaves, tree = flatten(found)
+    def value(self, found: Any, holomorphic: bool = False) -> Any:
+        """Return the result of the function as one real value."""
+        leaves, tree = flatten(with_complex_values(found))
+        if tree.kind is Pair:
+            return reverse.real_loss(self.name, unflatten(tree, leaves), holomorphic)
         if tree.kind is not object:
             raise GradientError(
                 f"{self.name}: the function gives {tree} (? stands for a value), not one value",
@@ -255,6 +268,9 @@ class DerivativePoint:
 
     def given_back(self, y: Any) -> Any:
         """A value for the caller: a tensor without the tape, where only this point is on it."""
+        if isinstance(y, Complex):
+            leaves, tree = flatten(y)
+            return unflatten(tree, list(map(self.given_back, leaves)))
         return y.detach() if self.is_eager and not self._is_differentiated([y]) else y
 
     def _is_differentiated(self, ys: Sequence[Any]) -> bool:
@@ -268,14 +284,18 @@ class DerivativePoint:
         """The gradient of a value with one element; ``again``: to be differentiated, too."""
         if self.is_eager:
             again = again or self._is_differentiated([y])
+            allow_disconnected |= bool(self.together)
             found = _tape().cotangents(self.name, [y], self.stands, None, allow_disconnected, again)
             return list(found)
-        return list(reverse.grad(y, self.stands, None, allow_disconnected))
+        own = self.stands
+        return list(reverse.grad(y, own, None, allow_disconnected, together=self.together))
 
     def pulled(self, ys: Sequence[Any], cts: Sequence[Any], allow_disconnected: bool) -> Any:
         """Return the cotangents of the arguments for the cotangents of ``ys``."""
         if not self.is_eager:
-            return self.put_back(reverse.vjp(list(ys), self.stands, list(cts), allow_disconnected))
+            given = (list(ys), self.stands, list(cts), allow_disconnected, self.together)
+            return self.put_back(reverse.vjp(*given))
+        allow_disconnected |= bool(self.together)
         again = self._is_differentiated(ys) or self._is_differentiated_by(cts)
         given = _tape().fitted(self.name, "cotangent", ys, cts)
         found = _tape().cotangents(self.name, ys, self.stands, given, allow_disconnected, again)
@@ -304,8 +324,21 @@ class DerivativePoint:
         )
 
     def put_back(self, found: Sequence[Any]) -> Any:
-        """One for each value, in the containers of what is named."""
-        return unflatten(self.tree, found)
+        """One derivative for each value, in the containers of what is named."""
+        return unflatten(self.tree, found, conjugate=True)
+
+    @property
+    def together(self) -> list[tuple[Any, Any]]:
+        """Both parts of each complex value among what is named."""
+        return pairs_in(self.tree, self.stands)
+
+    def check_real(self, *values: Any) -> None:
+        """Refuse complex values, of which a matrix of derivatives is not defined here."""
+        if self.together or any(isinstance(each, Complex) for each in values):
+            raise GradientError(
+                f"{self.name}: takes real values and functions, not complex ones",
+                hint="of the parts: f(sg.complex(x, y)).real by x and y",
+            )
 
 
 # -- tensors --------------------------------------------------------------------------------------
@@ -389,7 +422,9 @@ def with_arrays(x: Any, by: Any) -> Any:
 # -- ``sg.grad`` and related functions of functions -----------------------------------------------
 
 
-def gradient(name: str, f: AnyFunction, by: Any, has_aux: bool, allow: bool) -> Any:
+def gradient(
+    name: str, f: AnyFunction, by: Any, has_aux: bool, allow: bool, holomorphic: bool = False
+) -> Any:
     """The function that gives the gradient of ``f``, and its value where ``name`` says so."""
     places = places_of(name, by)
 
@@ -399,8 +434,8 @@ def gradient(name: str, f: AnyFunction, by: Any, has_aux: bool, allow: bool) -> 
             found, aux = f(*point.args, **kwargs), None
             if has_aux:
                 found, aux = _pair(name, found)
-            found = point.value(found)
             y = point.given_back(found)  # while the tape is there
+            found = point.value(found, holomorphic)
             slopes = point.put_back(point.slope_list(found, allow))
         if name == "grad":
             return (slopes, aux) if has_aux else slopes
@@ -409,7 +444,8 @@ def gradient(name: str, f: AnyFunction, by: Any, has_aux: bool, allow: bool) -> 
     def made() -> Transformed:
         return Transformed(f, name, rule, places or ())
 
-    return made() if places is None else made_once(f, (name, repr(by), has_aux, allow), made)
+    options = (name, repr(by), has_aux, allow, holomorphic)
+    return made() if places is None else made_once(f, options, made)
 
 
 def _pair(name: str, found: Any) -> tuple[Any, Any]:
@@ -504,7 +540,9 @@ def jacobian(f: AnyFunction, by: Any, mode: str | None, allow_disconnected: bool
     def rule(args: tuple[Any, ...], kwargs: dict[str, Any], direct: bool) -> Any:
         point = DerivativePoint("jacobian", args, by, direct)
         with recording(point):
-            leaves, tree = flatten(f(*point.args, **kwargs))
+            found = f(*point.args, **kwargs)
+            point.check_real(found)
+            leaves, tree = flatten(found)
             rows = [
                 point.put_back(point.jacobian(each, mode, allow_disconnected))
                 for each in point.values(leaves)
@@ -522,6 +560,7 @@ def hessian(f: AnyFunction, by: Any, allow_disconnected: bool) -> Any:
         mode = "reverse" if point.is_eager else "forward"  # what takes fewer walks there
         with recording(point):
             y = point.value(f(*point.args, **kwargs))
+            point.check_real()
             slopes = point.slope_list(y, allow_disconnected, again=True)
             rows = [point.jacobian(slope, mode, allow_disconnected) for slope in slopes]
         return point.put_back([point.put_back(row) for row in rows])
@@ -538,6 +577,7 @@ def hvp(f: AnyFunction, x: Any, v: Any, allow_disconnected: bool, argnums: Any) 
         along = matched("hvp", "tangent", v, point.tree)
         with recording(point):
             y = point.value(f(*point.args))
+            point.check_real()
             if point.is_eager:  # a tape runs backwards only: reverse over reverse
                 slopes = point.slope_list(y, allow_disconnected, again=True)
                 return point.pulled(slopes, along, allow_disconnected)

@@ -383,7 +383,7 @@ class Executor:
         return found is not None and found.table is record.table
 
     def _result_shapes(self, sizes: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
-        return {n: concrete_shape(v.shape, sizes) for n, v in self._graph.outputs.items()}
+        return {n: concrete_shape(t.shape, sizes) for n, t in self._graph.output_types.items()}
 
     def _given(
         self, out: object, shapes: Mapping[str, tuple[int, ...]], bound: BoundFeeds

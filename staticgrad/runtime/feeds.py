@@ -25,7 +25,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from staticgrad.analysis.binding import Feeds, feed_array, name_feeds
+from staticgrad.analysis.binding import Feeds, fed_type, feed_array, name_feeds
 from staticgrad.errors import OutOfMemory, OutputArrayError
 from staticgrad.errors.wording import kind_of
 from staticgrad.ir.graph import Graph, Symbolic
@@ -66,9 +66,8 @@ class FeedBinder:
         """``unused`` names inputs that no kernel reads: they are checked, never copied."""
         self._graph = graph
         self._inputs = {value.node.label: value for value in graph.inputs}
-        self._dtypes = tuple(
-            (name, value.dtype.numpy, value.dtype.is_bool) for name, value in self._inputs.items()
-        )
+        dtypes = [(name, fed_type(value).dtype) for name, value in self._inputs.items()]
+        self._dtypes = tuple((name, dtype.numpy, dtype.is_bool) for name, dtype in dtypes)
         self._unused = unused
 
     def bind(self, feeds: Feeds) -> BoundFeeds:
@@ -107,7 +106,7 @@ class FeedBinder:
         named = self.named(feeds)
         arrays = dict(zip(self._inputs, bound.arrays, strict=True))
         return {
-            name: _reason(name, named[name], arrays[name], self._inputs[name].dtype.numpy)
+            name: _reason(name, named[name], arrays[name], fed_type(self._inputs[name]).dtype.numpy)
             for name in arrays
             if name in bound.staged
         }
@@ -329,12 +328,13 @@ def input_ports(graph: Graph, schedule: Schedule) -> tuple[Port, ...]:
 
 
 def _input(value: Symbolic, buffers: Mapping[str, str], read: set[str]) -> Port:
-    name, dtype = value.node.label, value.dtype.numpy
+    name, kind = value.node.label, fed_type(value)
     buffer = buffers.get(name)
     is_read = buffer in read
-    takes_numbers = value.ndim == 0 and dtype in (np.float32, np.float64)
+    dtype = kind.dtype.numpy
+    takes_numbers = kind.rank == 0 and dtype in (np.float32, np.float64)
     return Port(
-        name, buffer, dtype, value.ndim, is_read, value.dtype.is_bool and is_read,
+        name, buffer, dtype, kind.rank, is_read, value.dtype.is_bool and is_read,
         value.dtype.itemsize if takes_numbers else 0,
     )  # fmt: skip
 
@@ -342,6 +342,5 @@ def _input(value: Symbolic, buffers: Mapping[str, str], read: set[str]) -> Port:
 def output_ports(graph: Graph, schedule: Schedule) -> tuple[Port, ...]:
     """The outputs of a graph, in order."""
     buffers = dict(schedule.outputs)
-    return tuple(
-        [Port(n, buffers[n], value.dtype.numpy, value.ndim) for n, value in graph.outputs.items()]
-    )
+    types = graph.output_types
+    return tuple([Port(n, buffers[n], kind.dtype.numpy, kind.rank) for n, kind in types.items()])

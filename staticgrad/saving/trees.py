@@ -19,6 +19,7 @@ from staticgrad.errors.wording import kind_of, shown
 from staticgrad.functions.random import Generator
 from staticgrad.functions.trees import fields_of, is_record
 from staticgrad.ir.graph import Graph, Parameter
+from staticgrad.ir.pairs import stored_of
 from staticgrad.ir.value import Value
 from staticgrad.saving.files import Arrays, Content
 from staticgrad.storage.parameter import write_all
@@ -70,6 +71,7 @@ def _parts_by_name(tree: Any) -> dict[Any, Any] | None:
 
 def _names_in(tree: Any, path: str = "") -> dict[str, str]:
     """The path of each parameter -> its name; of those alone whose path has no names in it."""
+    tree = stored_of(tree)
     if isinstance(tree, Parameter):
         return {path: tree.name}
     if callable(named := getattr(tree, "named_parameters", None)):
@@ -115,6 +117,7 @@ def endless(function: str) -> ArgumentError:
 
 
 def _described(tree: Any, path: str, arrays: dict[str, Any]) -> Any:
+    tree = stored_of(tree)
     parts = parts_of(tree)
     if parts is not None:
         kind = "list" if isinstance(tree, list) else "tuple" if isinstance(tree, tuple) else "dict"
@@ -235,6 +238,7 @@ class Restoring:
 
     def look(self, tree: Any, found: Any, path: str = "") -> None:
         """Note what of ``found`` belongs where in ``tree``, or why it does not."""
+        tree = stored_of(tree)
         if is_keeper(tree):
             if isinstance(found, dict):
                 of_names = not hasattr(tree, "named_parameters")

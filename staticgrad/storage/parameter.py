@@ -50,7 +50,10 @@ class ParameterStore:
         leaf: its leaf on tapes, once it has met a tensor.
         former: the names that it, or what it is a copy of, had before, the latest first.
         in_graph: whether a graph has it, which is a value and fixes its name.
+        is_complex: whether the last axis has real and imaginary parts of complex numbers.
     """
+
+    is_complex: bool = False
 
     leaf: Any = None
     in_graph: bool = False
@@ -159,7 +162,8 @@ class ParameterStore:
         return [state for each, _ in self._states if (state := each()) is not None]
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (ParameterStore, (self.name, self.read(), self.former))
+        state = {"is_complex": True} if self.is_complex else None
+        return (ParameterStore, (self.name, self.read(), self.former), state)
 
 
 def write_all(pairs: Sequence[tuple[ParameterStore, npt.NDArray[Any]]]) -> None:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from staticgrad.optional import ml_dtypes
 from staticgrad.records import dataclass
 
-_KIND_ORDER: Final = {"b": 0, "i": 1, "u": 1, "f": 2}
+_KIND_ORDER: Final = {"b": 0, "i": 1, "u": 1, "f": 2, "c": 3}
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class DType:
 
     Attributes:
         code: the name in texts of graphs and kernels, ``f32``.
-        kind: one of b, i, u, f.
+        kind: one of b, i, u, f; c of complex numbers, which are pairs of floats.
         bits: 1 for bool.
         digits: bits of the largest run of whole numbers from 0 on that it holds: of a float its
             significant bits, of an integer those of its magnitude, 1 for bool.
@@ -109,7 +109,12 @@ class DType:
         """
         if not self.is_float:
             raise TypeError(f"{self.code} has no exponent")
-        return int((1 << (self.bits - self.digits - 1)) - 1)
+        return int((1 << (self.real.bits - self.digits - 1)) - 1)
+
+    @property
+    def real(self) -> DType:
+        """The dtype of real and imaginary part of a complex one; of another one itself."""
+        return _PARTS.get(self.code, self)
 
     @property
     def largest(self) -> float:
@@ -138,7 +143,12 @@ class DType:
 
     @property
     def is_float(self) -> bool:
-        return self.kind == "f"
+        """Return whether it has fractions, as complex numbers do."""
+        return self.kind in "fc"
+
+    @property
+    def is_complex(self) -> bool:
+        return self.kind == "c"
 
     @property
     def is_integer(self) -> bool:
@@ -182,6 +192,8 @@ _NUMPY: Final = _NumPyDTypes(
         "f16": np.dtype("float16"),
         "f32": np.dtype("float32"),
         "f64": np.dtype("float64"),
+        "c64": np.dtype("complex64"),
+        "c128": np.dtype("complex128"),
         **{
             f"{k}{b}": np.dtype(f"{n}{b}")
             for k, n in (("i", "int"), ("u", "uint"))
@@ -199,15 +211,19 @@ I8, I16, I32, I64 = (DType(f"i{bits}", "i", bits, bits - 1) for bits in (8, 16, 
 U8, U16, U32, U64 = (DType(f"u{bits}", "u", bits, bits) for bits in (8, 16, 32, 64))
 F32, F64 = DType("f32", "f", 32, 24), DType("f64", "f", 64, 53)
 F16, BF16 = DType("f16", "f", 16, 11, F32), DType("bf16", "f", 16, 8, F32)
+#: Those of pairs of values (``ir/pairs.py``); no node of a graph has them.
+C64, C128 = DType("c64", "c", 64, 24), DType("c128", "c", 128, 53)
+_PARTS: Final = {"c64": F32, "c128": F64}
+COMPLEX_DTYPES: Final = (C64, C128)
 
 _FLOATS: Final[tuple[DType, ...]] = (F16, BF16, F32, F64) if HAS_BFLOAT16 else (F16, F32, F64)
 ALL_DTYPES: Final[tuple[DType, ...]] = (BOOL, I8, I16, I32, I64, U8, U16, U32, U64, *_FLOATS)
-_BY_CODE: Final = {d.code: d for d in ALL_DTYPES}
-_BY_NUMPY: Final = {d.numpy: d for d in ALL_DTYPES if d.code in _NUMPY}
+_BY_CODE: Final = {d.code: d for d in (*ALL_DTYPES, *COMPLEX_DTYPES)}
+_BY_NUMPY: Final = {d.numpy: d for d in _BY_CODE.values() if d.code in _NUMPY}
 #: Bits in texts of graphs, bytes to NumPy: neither is meant for sure.
 _AMBIGUOUS: Final = {"i8": "int8 or int64", "u8": "uint8 or uint64"}
-_BY_NAME: Final = {d.name: d for d in ALL_DTYPES} | {
-    d.code: d for d in ALL_DTYPES if d.code not in _AMBIGUOUS
+_BY_NAME: Final = {d.name: d for d in _BY_CODE.values()} | {
+    code: d for code, d in _BY_CODE.items() if code not in _AMBIGUOUS
 }
 
 
@@ -245,7 +261,7 @@ def as_dtype(spec: object) -> DType:
     if found is None and spec in ("bfloat16", "bf16"):
         raise ml_dtypes.missing("it is not installed")
     if found is None:
-        known = ", ".join(d.name for d in ALL_DTYPES)
+        known = ", ".join(d.name for d in _BY_CODE.values())
         name = spec.name if isinstance(spec, np.dtype) else repr(spec)
         raise TypeError(f"{name} is not a dtype of staticgrad; there are {known}")
     return found
@@ -263,11 +279,18 @@ def promote(a: DType, b: DType) -> DType:
     """The dtype in which arrays of ``a`` and ``b`` meet (both strong)."""
     if a is b:
         return a
+    if a.is_complex or b.is_complex:
+        return complex_of(promote(a.real, b.real))
     if a.is_float != b.is_float:
         return a if a.is_float else b
     if a.is_float:
         return next(d for d in (a, b, F32, F64) if holds_float(d, a) and holds_float(d, b))
     return as_dtype(np.promote_types(a.numpy, b.numpy))
+
+
+def complex_of(part: DType) -> DType:
+    """The complex dtype whose parts have every value of a dtype; as NumPy's where it has one."""
+    return C64 if part.compute is F32 else C128
 
 
 def holds_float(outer: DType, inner: DType) -> bool:
@@ -281,9 +304,14 @@ def kind_of_elements(dtype: np.dtype[Any]) -> str:
     return "f" if foreign else dtype.kind
 
 
-def promote_weak(scalar: bool | int | float, other: DType) -> DType:
+_KINDS_OF_NUMBERS: Final = {bool: "b", int: "i", float: "f", complex: "c"}
+
+
+def promote_weak(scalar: complex, other: DType) -> DType:
     """The dtype in which a Python scalar meets an array of ``other``: weak, as in NEP 50."""
-    kind = "b" if isinstance(scalar, bool) else "i" if isinstance(scalar, int) else "f"
+    kind = _KINDS_OF_NUMBERS[type(scalar)]
+    if kind == "c":
+        return other if other.is_complex else complex_of(other)
     if _KIND_ORDER[kind] <= _KIND_ORDER[other.kind]:
         return other
     return I64 if kind == "i" else F64

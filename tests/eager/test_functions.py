@@ -46,6 +46,7 @@ CALLS = {
     "host_call": lambda x, v, i: sg.host_call(np.sort, x, types=x),
     "numba_call": lambda x, v, i: sg.numba_call(np.sort, x, types=x),
     "huber": lambda x, v, i: sg.nn.huber(x, 2.0 * x, 0.3),
+    "complex": lambda x, v, i: sg.exp(sg.complex(x, v)).real,
     "gcd": lambda x, v, i: sg.gcd(i * 6, 4),
     "lcm": lambda x, v, i: sg.lcm(i * 6, 4),
     "invert": lambda x, v, i: ~(x > 0.5),
@@ -99,7 +100,9 @@ MADE_OF_NOTHING = (
 OF_GRAPHS = ("constant", "conventions", "custom_jvp", "custom_vjp", "input", "parameter")
 #: They trace a function once, with values of a graph, whatever they are given.
 TRACING = ("vmap",)
-OF_VALUES = sorted({*FUNCTIONS} - {*MADE_OF_NOTHING, *OF_GRAPHS, *TRACING, *CALLS})
+#: They say something of an operand, and compute nothing.
+FACTS = ("iscomplexobj", "isrealobj")
+OF_VALUES = sorted({*FUNCTIONS} - {*MADE_OF_NOTHING, *OF_GRAPHS, *TRACING, *CALLS, *FACTS})
 
 
 def same(found, expected):

@@ -45,7 +45,7 @@ def test_data_are_a_copy_and_may_be_assigned():
 
 def test_refuses_what_is_no_number():
     assert_each_raises(
-        (sg.errors.DTypeError, None, lambda: Tensor([1.0], dtype="complex64")),
+        (sg.errors.DTypeError, None, lambda: Tensor([1.0], dtype="complex32")),
         (sg.errors.DTypeError, None, lambda: Tensor(["a"])),
         (ValueError, "no gradient", lambda: Tensor([1], requires_grad=True, dtype="int64")),
     )

@@ -44,7 +44,7 @@ from staticgrad.functions.tracing import (
     named_after,
     not_a_pair,
 )
-from staticgrad.functions.trees import Tree, flatten, mapped, unflatten
+from staticgrad.functions.trees import Tree, flatten, mapped, unflatten, with_complex_values
 from staticgrad.ir.bodies import body_input, body_of, rebuilt
 from staticgrad.ir.execution import body_of_a
 from staticgrad.ir.forms import Gather
@@ -170,7 +170,7 @@ def run_loop(
 ) -> tuple[Any, Any]:
     """Run a loop as ``for``; without iterations the outputs have the types that an iteration over
     zeros gives."""
-    first, tree = flatten(init)
+    first, tree = flatten(with_complex_values(init))
     kind = binding_kind((*first, *slices))
     # Python numbers are unchanged: they take the dtype of the other operand.
     carry = unflatten(tree, [leaf if is_weak(leaf) else _lifted(kind, leaf) for leaf in first])
@@ -226,7 +226,7 @@ def run_while(
     An iteration that is not made draws, so that what is drawn behind the loop is what a graph
     draws.
     """
-    leaves, tree = flatten(init)
+    leaves, tree = flatten(with_complex_values(init))
     kind = binding_kind(tuple(leaves))
     carry = unflatten(tree, [leaf if is_weak(leaf) else _lifted(kind, leaf) for leaf in leaves])
     done = 0
@@ -435,7 +435,8 @@ def _scan(
     name: str, f: Any, init: Any, xs: Any, length: Any = None, reverse: bool = False
 ) -> tuple[Any, Any]:
     check_function(name, "f", f, "carry", "x")
-    slices, shape = flatten(xs)
+    init = with_complex_values(init)
+    slices, shape = flatten(with_complex_values(xs))
     kind = binding_kind((*flatten(init)[0], *slices))
     values = [as_value(name, each, kind) for each in slices]
     iterations = iterations_over(name, values, length)
@@ -563,7 +564,7 @@ def while_loop(
     check_function("while_loop", "cond_fun", cond_fun, "carry")
     check_function("while_loop", "body_fun", body_fun, "carry")
     bound = None if max_steps is None else bounded_iterations("while_loop", max_steps)
-    leaves, tree = flatten(init_val)
+    leaves, tree = flatten(with_complex_values(init_val))
     if is_eager(leaves):
         return run_while(cond_fun, body_fun, init_val, bound)
 
@@ -679,7 +680,7 @@ def _loop(
     reverse: bool,
 ) -> tuple[Any, Any]:
     """The last carry and the stacked outputs of a loop."""
-    leaves, tree = flatten(init)
+    leaves, tree = flatten(with_complex_values(init))
     if is_eager([*leaves, *slices]):
         return run_loop(iteration, init, slices, iterations, reverse)
     shapes: list[Tree] = []
@@ -811,7 +812,7 @@ def associative_scan(
     array([1., 3., 3., 5., 5.])
     """
     check_function("associative_scan", "fn", fn, "left", "right")
-    leaves, tree = flatten(elems)
+    leaves, tree = flatten(with_complex_values(elems))
     values = [as_value("associative_scan", leaf) for leaf in leaves]
     if not values:
         raise ArgumentError("associative_scan: there are no elements")

@@ -1,0 +1,245 @@
+"""What every op means of complex values: against NumPy, finite differences and eager tensors."""
+
+import math
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.autodiff import forward
+from staticgrad.eager import Tensor
+from staticgrad.ir.op import registered_ops
+from staticgrad.ir.pairs import Complex
+from staticgrad.ops import complex_readings
+
+RNG = np.random.default_rng(7)
+
+
+def numbers(*shape):
+    return RNG.normal(size=shape) + 1j * RNG.normal(size=shape)
+
+
+Z, W = numbers(3, 4), numbers(3, 4)
+REAL = RNG.normal(size=(3, 4))
+ROWS = np.array([2, 0, 1, 1])
+IMAGE, FILTER = numbers(2, 3, 8), numbers(4, 3, 3)
+
+#: Functions of one operand and of two, by NumPy's names.
+ONE = """absolute angle arccos arccosh arcsin arcsinh arctan arctanh conj cos cosh cov cumprod
+    cumsum diagonal exp exp2 expm1 imag iscomplex isfinite isreal log log10 log1p log2 mean negative
+    prod ravel real reciprocal rint round sign sin sinh sqrt square std sum tan tanh trace transpose
+    var"""
+TWO = """add divide equal inner isclose kron logical_and logical_or logical_xor multiply not_equal
+    outer power subtract vdot vecdot"""
+#: Name -> (function of values, NumPy's function, operands).
+CASES = {
+    **{name: (getattr(sg, name), getattr(np, name), (Z,)) for name in ONE.split()},
+    **{name: (getattr(sg, name), getattr(np, name), (Z, W)) for name in TWO.split()},
+    "norm": (sg.norm, np.linalg.norm, (Z,)),
+    "by real": (sg.multiply, np.multiply, (Z, REAL)),
+    "over real": (sg.divide, np.divide, (Z, REAL)),
+    "real over": (sg.divide, np.divide, (REAL, Z)),
+    "real base": (sg.power, np.power, (abs(REAL), Z)),
+    "cube": (lambda z: z**3, lambda z: z**3, (Z,)),
+    "inverse cube": (lambda z: z**-3, lambda z: z**-3, (Z,)),
+    "by i": (lambda z: 1j * z - 2j / z, lambda z: 1j * z - 2j / z, (Z,)),
+    "over i": (lambda z: z / 2j, lambda z: z / 2j, (Z,)),
+    "not": (sg.logical_not, np.logical_not, (Z,)),
+    "all": (sg.all, np.all, (Z,)),
+    "sigmoid": (sg.sigmoid, lambda z: 1 / (1 + np.exp(-z)), (Z,)),
+    "matmul": (sg.matmul, np.matmul, (Z, W.T)),
+    "by real matrix": (sg.matmul, np.matmul, (Z, REAL.T)),
+    "einsum": (lambda a, b: sg.einsum("ij,kj->ki", a, b),
+               lambda a, b: np.einsum("ij,kj->ki", a, b), (Z, W)),
+    "stack": (lambda a, b: sg.stack([a, b]), lambda a, b: np.stack([a, b]), (Z, W)),
+    "concatenate": (lambda a, b: sg.concatenate([a, b], 1),
+                    lambda a, b: np.concatenate([a, b], 1), (Z, REAL)),
+    "where": (lambda a, b: sg.where(REAL > 0, a, b), lambda a, b: np.where(REAL > 0, a, b), (Z, W)),
+    "pad": (lambda z: sg.pad(z, 2), lambda z: np.pad(z, 2), (Z,)),
+    "reshape": (lambda z: sg.reshape(z, (2, 6)), lambda z: np.reshape(z, (2, 6)), (Z,)),
+    "slice": (lambda z: z[1:, ::-2], lambda z: z[1:, ::-2], (Z,)),
+    "take": (lambda z: z[ROWS], lambda z: z[ROWS], (Z,)),
+    "roll": (lambda z: sg.roll(z, 2, 1), lambda z: np.roll(z, 2, 1), (Z,)),
+    "tile": (lambda z: sg.tile(z, (2, 1)), lambda z: np.tile(z, (2, 1)), (Z,)),
+    "take along": (lambda z: sg.take_along_axis(z, np.tile(ROWS, (3, 1)), 1),
+                   lambda z: np.take_along_axis(z, np.tile(ROWS, (3, 1)), 1), (Z,)),
+    "scatter": (lambda z: sg.zeros_like(z).at[ROWS[:3]].add(z), lambda z: _added(z),
+                (Z,)),
+    "broadcast": (lambda z: sg.broadcast_to(z[:, None], (3, 5, 4)),
+                  lambda z: np.broadcast_to(z[:, None], (3, 5, 4)), (Z,)),
+    "astype": (lambda z: z.astype("complex64").astype("complex128"),
+               lambda z: z.astype("complex64").astype("complex128"), (Z,)),
+    "recurrence": (lambda z: sg.linear_scan(np.full((3, 4), 0.5), z, 1), lambda z: _filtered(z),
+                   (Z,)),
+    "checkpoint": (lambda z: sg.checkpoint(sg.exp)(z), np.exp, (Z,)),
+    "convolve": (lambda a, b: sg.convolve(a, b), np.convolve, (Z[0], W[1])),
+    "conv": (lambda a, b: sg.nn.conv(a, b), lambda a, b: _convolved(a, b), (IMAGE, FILTER)),
+    "windows": (lambda z: sg.sliding_window_view(z, 3, 0),
+                lambda z: np.lib.stride_tricks.sliding_window_view(z, 3, 0), (Z[0],)),
+}  # fmt: skip
+#: Without derivatives, or not compared with them: results are bools, or pieces.
+WITHOUT = {
+    "equal", "isclose", "not_equal", "logical_and", "logical_or", "logical_xor", "not", "all",
+    "iscomplex", "isfinite", "isreal", "rint", "round", "astype",
+}  # fmt: skip
+#: Of rules and passes alone.
+INTERNAL = {
+    "again", "checkpoint_name", "conv_filter", "conv_image", "custom_jvp", "custom_vjp", "fold",
+    "panel_matmul", "scatter_along", "stop_gradient", "window_sum", "unfold", "recomputed",
+    "scatter_add", "checkpoint",
+}  # fmt: skip
+
+
+def _added(z):
+    found = np.zeros((3, 4), complex)
+    np.add.at(found, ROWS[:3], z)
+    return found
+
+
+def _filtered(z):
+    found = z.copy()
+    for k in range(1, 4):
+        found[:, k] += 0.5 * found[:, k - 1]
+    return found
+
+
+def _convolved(a, b):
+    windows = np.lib.stride_tricks.sliding_window_view(a, 3, 2)
+    return np.einsum("bcnk,ock->bon", windows, b)
+
+
+def fed(operands):
+    names = [f"x{k}" for k in range(len(operands))]
+    inputs = [sg.input(n, x.shape, x.dtype.name) for n, x in zip(names, operands, strict=True)]
+    return inputs, dict(zip(names, operands, strict=True))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_values_are_those_of_numpy(name):
+    function, expected, operands = CASES[name]
+    inputs, feeds = fed(operands)
+    wanted = np.asarray(expected(*operands))
+    found = function(*inputs)
+    assert (found.dtype, found.shape) == (wanted.dtype, wanted.shape)
+    scale = max(1.0, np.max(np.abs(wanted)))
+    compiled = sg.compile(found).run(feeds)
+    np.testing.assert_allclose(compiled, wanted, rtol=1e-13, atol=1e-14 * scale)
+    assert sg.compile(found).run(feeds).dtype == wanted.dtype
+    np.testing.assert_allclose(sg.evaluate(found, feeds), wanted, rtol=1e-13, atol=1e-14 * scale)
+    eager = function(*[Tensor(x) for x in operands])
+    np.testing.assert_allclose(eager.data, wanted, rtol=1e-13, atol=1e-14 * scale)
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name not in WITHOUT])
+def test_derivatives_are_finite_differences(name):
+    """Of a real loss along random directions, by reverse and forward mode and by the tape."""
+    function, expected, operands = CASES[name]
+    weights = numbers(*np.asarray(expected(*operands)).shape)
+
+    def loss(*xs):
+        return sg.sum(sg.real(function(*xs) * np.conj(weights)))
+
+    inputs, feeds = fed(operands)
+    ways = [
+        numbers(*x.shape) if x.dtype.kind == "c" else RNG.normal(size=x.shape) for x in operands
+    ]
+    step = 1e-6
+    ends = [
+        np.sum((expected(*[x + s * step * w for x, w in zip(operands, ways, strict=True)])
+                * weights.conj()).real) for s in (1, -1)
+    ]  # fmt: skip
+    wanted = (ends[0] - ends[1]) / (2 * step)
+    tolerance = 1e-6 * max(1.0, abs(wanted))
+    found = dict(zip(feeds, sg.grad(loss(*inputs), inputs), strict=True))
+    slopes = sg.compile(sg.Graph(found, inputs=inputs)).run(feeds)
+    along = sum(np.sum(slopes[n] * w).real for n, w in zip(feeds, ways, strict=True))
+    assert along == pytest.approx(wanted, abs=tolerance)
+    pushed = forward.jvp(loss(*inputs), inputs, ways)
+    pushed = sg.evaluate(sg.Graph(pushed, inputs=inputs), feeds)["output"]
+    assert pushed == pytest.approx(wanted, abs=tolerance)
+    tensors = [Tensor(x, requires_grad=True) for x in operands]
+    loss(*tensors).backward()
+    for tensor, slope in zip(tensors, slopes.values(), strict=True):
+        np.testing.assert_allclose(tensor.grad, slope, rtol=1e-10, atol=1e-12)
+
+
+def test_every_op_with_a_reading_is_tried(monkeypatch):
+    met = set()
+
+    def noted(cls, op, args):
+        met.add(op.name)
+        return bind.__func__(cls, op, args)
+
+    bind = Complex.__dict__["bind"]
+    monkeypatch.setattr(Complex, "bind", classmethod(noted))
+    for function, _, operands in CASES.values():
+        function(*fed(operands)[0])
+    table = tuple(complex_readings.Complex.readings)
+    having = {name for name, op in registered_ops().items() if issubclass(op, table)}
+    assert having - met <= INTERNAL
+
+
+@pytest.mark.parametrize("name", ["exp", "log", "sqrt", "arcsin", "arctanh", "tanh", "divide"])
+def test_single_precision_keeps_its_digits(name):
+    operands = [x.astype("complex64") for x in CASES[name][2]]
+    inputs, feeds = fed(operands)
+    found = sg.compile(getattr(sg, name)(*inputs)).run(feeds)
+    wanted = getattr(np, name)(*[x.astype("complex128") for x in operands])
+    assert found.dtype == np.complex64
+    np.testing.assert_allclose(found, wanted, rtol=2e-6)
+
+
+EDGES = np.array([0, 1, -1, 1j, -1j, 1e300 + 1e300j, 1e-300j, -4, complex(-4, -0.0), 1e-9 - 1j])
+
+
+@pytest.mark.parametrize("name", ["sqrt", "log", "absolute", "angle", "exp", "arcsin", "arccos"])
+def test_cuts_and_extremes_are_those_of_numpy(name):
+    z = sg.input("z", EDGES.shape, "complex128")
+    with np.errstate(all="ignore"):
+        wanted = getattr(np, name)(EDGES)
+    found = sg.compile(getattr(sg, name)(z)).run({"z": EDGES})
+    whole = np.isfinite(wanted)
+    np.testing.assert_allclose(found[whole], wanted[whole], rtol=1e-13)
+
+
+def test_division_is_scaled():
+    x, y = sg.input("x", (), "complex128"), sg.input("y", (), "complex128")
+    f = sg.compile(x / y)
+    for a, b in ((1e300 + 1e300j, 2e300 - 1e300j), (1e-300j, 1e-300 + 1e-300j), (1j, 0j)):
+        with np.errstate(all="ignore"):
+            wanted = np.complex128(a) / np.complex128(b)
+        np.testing.assert_allclose(f.run({"x": a, "y": b}), wanted, rtol=1e-14)
+
+
+def test_cancellation_keeps_digits():
+    z = np.exp(1j * np.linspace(0, math.pi, 9)) * (1 + 1e-10)
+    x = sg.input("z", z.shape, "complex128")
+    np.testing.assert_allclose(sg.compile(sg.log(x).real).run({"z": z}), np.log(z).real, rtol=1e-6)
+
+
+MISUSES = {
+    "maximum": lambda z: sg.maximum(z, 0.0),
+    "floor": sg.floor,
+    "sort": sg.sort,
+    "argmax": sg.argmax,
+    "less": lambda z: z < 1,
+    "clip": lambda z: z.clip(0, 1),
+    "arctan2": lambda z: sg.arctan2(z, z),
+    "remainder": lambda z: z % 2,
+    "erf": sg.erf,
+    "relu": sg.nn.relu,
+}
+
+
+@pytest.mark.parametrize("name", MISUSES)
+def test_what_has_no_meaning_is_refused_at_the_line(name):
+    z = sg.input("z", (3,), "complex64")
+    with pytest.raises(sg.errors.DTypeError, match="complex64") as caught:
+        MISUSES[name](z)
+    assert caught.value.at.resolve().file == __file__
+    assert isinstance(caught.value, TypeError)
+
+
+def test_conversion_to_real_is_refused():
+    with pytest.raises(sg.errors.DTypeError, match="imaginary part would be lost"):
+        sg.input("z", (3,), "complex64").astype("float32")

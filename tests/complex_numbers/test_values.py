@@ -1,0 +1,274 @@
+"""Complex values where arrays meet programs: feeds, outputs, parameters, texts, functions."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.eager import Tensor
+
+RNG = np.random.default_rng(3)
+A = RNG.normal(size=(4, 3)) + 1j * RNG.normal(size=(4, 3))
+
+
+def energy(z):
+    return sg.sum(sg.abs_square(sg.sin(z) / (z + 2.0)))
+
+
+def slope(z):
+    """Of ``energy``, in closed form: conj(h) h' for h(z) = sin(z) / (z + 2), twice."""
+    h = np.sin(z) / (z + 2.0)
+    return 2 * h.conj() * (np.cos(z) / (z + 2.0) - np.sin(z) / (z + 2.0) ** 2)
+
+
+@pytest.fixture
+def product():
+    z = sg.input("z", ("n", 3), "complex128")
+    return sg.Graph({"y": z @ z.T, "size": abs(z)}, name="product")
+
+
+def test_feeds_of_every_layout_and_runs_of_the_native_entry(product):
+    f = sg.compile(product)
+    for feed in [A, *[A] * 5, A[:, ::-1], A.astype("complex64"), A.real, A.real.astype("int32")]:
+        found = f.run({"z": feed})
+        np.testing.assert_allclose(found["y"], feed @ feed.T, rtol=1e-6)
+        assert found["y"].dtype == np.complex128
+    assert f.stats.runs == 10
+    out = np.empty((4, 4), complex)
+    assert f.run({"z": A}, out={"y": out})["y"] is out
+    np.testing.assert_allclose(out, A @ A.T)
+    assert f.bind({"z": A})()["y"].dtype == np.complex128
+
+
+def test_contiguous_feeds_and_outputs_are_not_copied():
+    z = sg.input("z", ("n",), "complex64")
+    f = sg.compile(z * (2.0 + 1.0j))
+    plan = f.plan(n=100)
+    assert plan.peak_bytes == 0
+    assert len(plan.steps) == 1
+
+
+@pytest.mark.parametrize(
+    ("feed", "words"),
+    [(A[0], "has 1 axis, the input has 2"), (A.astype(str), "the input takes complex128")],
+)
+def test_unfit_feeds_are_refused(product, feed, words):
+    with pytest.raises(sg.errors.FeedError, match=words):
+        sg.compile(product).run({"z": feed})
+    with pytest.raises(sg.errors.FeedError, match=words):
+        sg.evaluate(product, {"z": feed})
+
+
+def test_a_real_input_takes_no_complex_feed():
+    with pytest.raises(sg.errors.FeedDTypeError, match="complex128"):
+        sg.compile(sg.input("x", (2,)) * 2).run({"x": np.ones(2, complex)})
+
+
+def test_text_and_pickles_read_back(product):
+    assert "(%z: f64[n, 3, 2] complex)" in str(product)
+    again = sg.parse(str(product))
+    assert sg.same_graph(again, product)
+    assert not sg.same_graph(sg.parse(str(product).replace(" complex,", ",")), product)
+    assert again["y"].type == product["y"].type
+    for program in (again, pickle.loads(pickle.dumps(product)), copy.deepcopy(product)):
+        np.testing.assert_allclose(sg.compile(program).run({"z": A})["y"], A @ A.T)
+    one = pickle.loads(pickle.dumps(sg.compile(product["y"])))
+    np.testing.assert_allclose(one.run({"z": A}), A @ A.T)
+    with pytest.raises(sg.errors.ParseError, match="last axis of 2"):
+        sg.parse(str(product).replace("%z: f64[n, 3, 2]", "%z: f64[n, 3]"))
+
+
+def test_parameters_and_their_updates():
+    w = sg.parameter("w", A)
+    assert (w.dtype, w.shape, w.name) == ("complex128", (4, 3), "w")
+    graph = sg.Graph({"size": abs(w)}, {w: w * 1j})
+    assert "params(@w: f64[4, 3, 2] complex)" in str(graph)
+    f = sg.compile(graph)
+    np.testing.assert_allclose(f.run()["size"], abs(A))
+    np.testing.assert_allclose(w.value, A * 1j)
+    w.value = A.real
+    np.testing.assert_array_equal(w.value, A.real + 0j)
+    _, updates = sg.evaluate(graph, updates=True)
+    np.testing.assert_allclose(updates["w"], A.real * 1j)
+    with pytest.raises(sg.errors.DTypeError, match="an update keeps its dtype"):
+        sg.Graph({}, {w: abs(w)})
+    read = sg.parse(str(graph), parameters={"w": A})
+    np.testing.assert_allclose(sg.compile(read).run()["size"], abs(A))
+    for made in (pickle.loads(pickle.dumps(w)), copy.deepcopy(w)):
+        np.testing.assert_array_equal(made.value, w.value)
+
+
+def test_optimizers_descend():
+    x = sg.input("x", (4, 3), "complex128")
+    w, v, u = (sg.parameter(name, A) for name in "wvu")
+    adam = sg.optim.Adam(0.1)
+    step = sg.compile(sg.Graph({}, adam.updates(sg.sum(sg.abs_square(w - x)), [w])))
+
+    @sg.function
+    def minimized(x):
+        loss = sg.sum(sg.abs_square(v - x))
+        sg.optim.SGD(0.1).minimize(loss)
+        return loss
+
+    @sg.function
+    def applied(x):
+        loss = sg.sum(sg.abs_square(u - x))
+        sg.optim.SGD(0.1).apply_gradients({u: sg.grad(loss, u)})
+        return loss
+
+    target = np.full((4, 3), 1 + 2j)
+    for _ in range(200):
+        step.run({"x": target})
+        minimized(target)
+        applied(target)
+    for parameter in (w, v, u):
+        np.testing.assert_allclose(parameter.value, target, atol=1e-3)
+
+
+def test_modules_and_files(tmp_path):
+    class Scale(sg.nn.Module):
+        def __init__(self):
+            self.factor = sg.parameter("factor", A)
+
+        def forward(self, x):
+            return self.factor * x
+
+    module = Scale()
+    assert [p.shape for p in module.parameters()] == [(4, 3, 2)]
+    apart = copy.deepcopy(module)
+    sg.save(tmp_path / "a.npz", {"module": module, "factor": module.factor})
+    module.factor.value = 0 * A
+    sg.load(tmp_path / "a.npz", into={"module": module, "factor": module.factor})
+    for each in (module, apart):
+        np.testing.assert_array_equal(each.factor.value, A)
+    found = sg.compile(module(sg.input("x", (), "float64"))).run({"x": 2.0})
+    np.testing.assert_array_equal(found, 2 * A)
+
+
+def test_functions_of_arrays():
+    f = sg.function(lambda z, x: {"product": z * x, "parts": [z.real, z.imag], "i": 1j})
+    found = f(A, 2.0 * np.ones(3))
+    np.testing.assert_array_equal(found["product"], A * 2)
+    np.testing.assert_array_equal(found["parts"], [A.real, A.imag])
+    assert found["i"] == 1j
+    held = A.copy()
+    g = sg.function(lambda x: held * x)
+    np.testing.assert_array_equal(g(np.ones(3)), held)
+    held *= 2
+    np.testing.assert_array_equal(g(np.ones(3)), held)
+
+
+def test_gradients_are_those_of_jax():
+    z = sg.input("z", A.shape, "complex128")
+    wanted = slope(A)
+    np.testing.assert_allclose(sg.evaluate(sg.grad(energy(z), z), {"z": A}), wanted)
+    np.testing.assert_allclose(sg.grad(energy)(A), wanted)
+    tensor = Tensor(A, requires_grad=True)
+    energy(tensor).backward()
+    np.testing.assert_allclose(tensor.grad, wanted)
+    w = sg.parameter("w", A)
+    np.testing.assert_allclose(sg.evaluate(sg.grad(energy(w), w)), wanted)
+    np.testing.assert_allclose(sg.grad(lambda: energy(w), argnums=w)(), wanted)
+    value, found = sg.value_and_grad(energy)(A)
+    np.testing.assert_allclose(found, wanted)
+    np.testing.assert_allclose(value, np.sum(abs(np.sin(A) / (A + 2)) ** 2))
+    np.testing.assert_array_equal(sg.grad(lambda z: sg.sum(z.real))(A), np.ones_like(A))
+
+
+def test_products_with_jacobians():
+    way = A[::-1] * 1j
+    np.testing.assert_allclose(sg.jvp(lambda z: z * z, A, way)[1], 2 * A * way)
+    np.testing.assert_allclose(sg.vjp(lambda z: z * z, A, way)[1], 2 * A * way)
+    # of a function that is not holomorphic JAX conjugates cotangents on both sides
+    np.testing.assert_allclose(sg.vjp(sg.conj, A, way)[1], way.conj())
+
+
+def test_a_complex_loss_is_refused_unless_it_is_holomorphic():
+    z = sg.input("z", (), "complex128")
+    with pytest.raises(sg.errors.GradientError, match="the loss is c128"):
+        sg.grad(z * z, z)
+    with pytest.raises(sg.errors.GradientError, match="the loss is c128"):
+        sg.grad(lambda z: z * z)(1j)
+    wanted = 3 * (1 + 2j) ** 2
+    found = sg.evaluate(sg.grad(z**3, z, holomorphic=True), {"z": 1 + 2j})
+    np.testing.assert_allclose(found, wanted)
+    np.testing.assert_allclose(sg.grad(lambda z: z**3, holomorphic=True)(1 + 2j), wanted)
+    value, found = sg.value_and_grad(lambda z: z**3, holomorphic=True)(1 + 2j)
+    np.testing.assert_allclose([value, found], [(1 + 2j) ** 3, wanted])
+    with pytest.raises(sg.errors.GradientError, match="real values and functions"):
+        sg.jacobian(lambda z: z * z)(A)
+
+
+def test_batches_loops_and_branches():
+    np.testing.assert_allclose(sg.vmap(lambda z: z @ z)(A), np.einsum("ij,ij->i", A, A))
+    by_rows = sg.vmap(sg.grad(energy))(A)
+    np.testing.assert_allclose(by_rows, slope(A))
+
+    def step(carry, row):
+        carry = carry * row + 1j
+        return carry, abs(carry)
+
+    carry, sizes = sg.function(lambda rows: sg.scan(step, 1j * np.ones(3), rows))(A)
+    wanted = 1j * np.ones(3)
+    for row, size in zip(A, sizes, strict=True):
+        wanted = wanted * row + 1j
+        np.testing.assert_allclose(size, abs(wanted))
+    np.testing.assert_allclose(carry, wanted)
+
+    @sg.function
+    def mandelbrot(c):
+        z, n = sg.while_loop(lambda s: (abs(s[0]) < 2) & (s[1] < 50),
+                             lambda s: (s[0] * s[0] + c, s[1] + 1), (0j * c, 0))  # fmt: skip
+        return sg.cond(n < 50, lambda: z, lambda: z * 0.0)
+
+    z, n = 0j, 0
+    while abs(z) < 2 and n < 50:
+        z, n = z * z + (0.4 + 0.4j), n + 1
+    np.testing.assert_allclose(mandelbrot(np.complex128(0.4 + 0.4j)), z)
+
+
+def test_numpy_functions_reach_complex_values():
+    z = sg.input("z", (3,), "complex128")
+    found = sg.evaluate(
+        [np.exp(z), np.real(z), np.conj(z), np.angle(z), np.vdot(z, z)], {"z": A[0]}
+    )
+    wanted = [np.exp(A[0]), A[0].real, A[0].conj(), np.angle(A[0]), np.vdot(A[0], A[0])]
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(one, other)
+
+
+def test_what_is_created_is_complex():
+    assert sg.zeros(3, "complex64").dtype == "complex64"
+    assert sg.constant([1j, 2.0]).dtype == "complex128"
+    found = sg.evaluate([sg.zeros_like(sg.constant(A)), sg.arange(3, dtype="complex64")])
+    np.testing.assert_array_equal(found[0], 0 * A)
+    assert found[1].dtype == np.complex64
+    np.testing.assert_array_equal(sg.evaluate(sg.complex(A.real, A.imag)), A)
+    assert sg.input("x", (2,), "float32").real.dtype == "float32"
+
+
+def test_eager_mode_takes_complex_parameters():
+    w = sg.parameter("w", A)
+    with sg.eager_mode():
+        np.testing.assert_allclose((w * 2).data, 2 * A)
+    np.testing.assert_allclose((w * Tensor(np.ones(3))).data, A)
+    tensor = Tensor([1j, 2.0])
+    assert tensor.dtype == "complex64"
+    assert complex(tensor[0]) == 1j
+    assert len(tensor) == 2
+    assert repr(tensor) == "Tensor([0.+1.j, 2.+0.j])"
+
+
+def test_budgets_hold():
+    z = sg.input("z", (64, 64), "complex128")
+    y = z
+    for _ in range(6):
+        y = sg.sin(y) @ z * 0.1
+    program = {"slope": sg.grad(sg.sum(sg.abs_square(y)), z)}
+    plain = sg.compile(program)
+    feed = np.resize(A, (64, 64)) * 0.1
+    small = sg.compile(program, memory_budget="60%")
+    np.testing.assert_array_equal(small.run({"z": feed})["slope"], plain.run({"z": feed})["slope"])
+    assert small.peak_bytes <= 0.6 * plain.peak_bytes
