@@ -83,7 +83,7 @@ class Tree:
         if self.kind is dict:
             items = zip(self.keys, parts, strict=True)
             return "{" + ", ".join(f"{key!r}: {part}" for key, part in items) + "}"
-        if self.kind in (Pair, Joined):
+        if self.kind in (BothParts, StoredParts):
             return f"complex({', '.join(parts)})"
         if self.is_record:
             items = zip(self.keys, parts, strict=True)
@@ -92,7 +92,7 @@ class Tree:
         return f"[{inner}]" if self.kind is list else f"({inner}{',' * (len(parts) == 1)})"
 
 
-class Pair(tuple[Any, ...]):
+class BothParts(tuple[Any, ...]):
     """Stands in trees for a complex value, of real and imaginary part."""
 
     __slots__ = ()
@@ -107,7 +107,7 @@ class Pair(tuple[Any, ...]):
         return super().__new__(cls, parts)
 
 
-class Joined(Pair):
+class StoredParts(BothParts):
     """The same of a parameter, of what stores both parts."""
 
     __slots__ = ()
@@ -141,7 +141,11 @@ def _flattened(tree: Any, leaves: list[Any], in_module: bool, whole: bool) -> Tr
     if isinstance(tree, Complex) and not whole:
         parts = [tree.stored] if tree.is_stored else [tree.real, tree.imag]
         leaves += parts
-        return Tree(Joined if tree.is_stored else Pair, _PARTS[: len(parts)], (_LEAF,) * len(parts))
+        return Tree(
+            StoredParts if tree.is_stored else BothParts,
+            _PARTS[: len(parts)],
+            (_LEAF,) * len(parts),
+        )
     if is_module(tree):
         held = tree.tree_contents()
         parts = [_flattened(part, leaves, True, whole) for part in held.parts.values()]
@@ -204,7 +208,7 @@ def _built(tree: Tree, leaves: Iterator[Any], conjugate: bool) -> Any:
         for key, part in (*static.items(), *zip(tree.keys, parts, strict=True)):
             object.__setattr__(record, key, part)
         return record
-    if tree.kind in (Pair, Joined):
+    if tree.kind in (BothParts, StoredParts):
         found = tree.kind(parts)
         return found.conj() if conjugate else found
     return tree.kind(*parts) if hasattr(tree.kind, "_fields") else tuple(parts)
@@ -215,7 +219,7 @@ def paths(tree: Tree, name: str) -> list[str]:
     if tree.kind is object:
         return [name]
     named = zip(tree.keys, tree.parts, strict=True)
-    each = "{}.{}" if tree.is_record or tree.kind in (Pair, Joined) else "{}[{!r}]"
+    each = "{}.{}" if tree.is_record or tree.kind in (BothParts, StoredParts) else "{}[{!r}]"
     return [path for key, part in named for path in paths(part, each.format(name, key))]
 
 
@@ -231,8 +235,8 @@ def pairs_in(tree: Tree, leaves: Sequence[Any]) -> list[tuple[Any, Any]]:
     """Real and imaginary part of each complex value among the leaves of a tree."""
     found: list[tuple[Any, Any]] = []
     first = 0
-    for part in (tree,) if tree.kind is Pair else tree.parts:
-        if part.kind is Pair:
+    for part in (tree,) if tree.kind is BothParts else tree.parts:
+        if part.kind is BothParts:
             found.append((leaves[first], leaves[first + 1]))
         else:
             found += pairs_in(part, leaves[first : first + part.count])

@@ -29,7 +29,7 @@ from staticgrad.functions.batching import over_elements
 from staticgrad.functions.call_types import Gradient, OfArrays, OfValue, P, R, ValueAndGradient
 from staticgrad.functions.operand_kinds import TensorMet, by_all_operands, tensors_met
 from staticgrad.functions.trees import (
-    Pair,
+    BothParts,
     flatten,
     mapped,
     matched,
@@ -251,7 +251,7 @@ class DerivativePoint:
     def value(self, found: Any, holomorphic: bool = False) -> Any:
         """Return the result of the function as one real value."""
         leaves, tree = flatten(with_complex_values(found))
-        if tree.kind is Pair:
+        if tree.kind is BothParts:
             return reverse.real_loss(self.name, unflatten(tree, leaves), holomorphic)
         if tree.kind is not object:
             raise GradientError(
