@@ -39,10 +39,6 @@ def _returns(value: Any) -> Callable[..., Any]:
     return lambda *_, **__: value
 
 
-def _jammed(kernel: Any, _: Any) -> Any:
-    return kernel.jammed
-
-
 @dataclass(frozen=True)
 class Path:
     """A special path.
@@ -346,7 +342,6 @@ PATHS: Final = (
         always=True,
         row="conv:7x7, depthwise | 8, 96 to 96 at 28x28:image",
     ),
-    Path("checks_alike", _NEST + "directives:_rows_together", _jammed, row="small:take columns"),
     Path(
         "touches",
         _NEST + "lower:KernelLowering.prefetched",
@@ -354,7 +349,6 @@ PATHS: Final = (
         always=True,
         row="suite:layernorm",
     ),
-    Path("next_tile", _CODE + "lines:touched_by_next_tile", _returns([]), row="suite:mlp"),
     Path("peeling", _NEST + "lower:KernelLowering.windows", _returns([]), row="small:shifted rows"),
     Path("vector_chains", _NEST + "directives:_is_chain", _returns(False), row="small:long chain"),
     Path(
@@ -370,7 +364,6 @@ PATHS: Final = (
         row="small:segment sums",
     ),
     Path("half_registers", _NEST + "lower:half_registers", _returns(0), row="small:patches"),
-    Path("divides_beside", _NEST + "values:divides_beside", _returns(False), row="suite:gpt"),
     # products
     Path(
         "direct",

@@ -10,8 +10,8 @@ from dataclasses import field
 from typing import Final
 
 from staticgrad.ir.execution import Known, known_of
-from staticgrad.ir.expr import Access, Position, postorder
-from staticgrad.ir.kernels.stages import Axis, Map, Store, roots
+from staticgrad.ir.expr import Access, Position
+from staticgrad.ir.kernels.stages import Axis, Map
 from staticgrad.native.machine import Machine
 from staticgrad.records import NamedTuple, dataclass
 
@@ -201,26 +201,3 @@ def write_vector_loop(
         out.add(f"if {VECTOR} < {stop}:")
     out.add(f"    m = mask{lanes}({stop} - {VECTOR})")
     out.extend(body, 1)
-
-
-def touched_by_next_tile(stores: Sequence[Store], lanes: int, columns: int = 0) -> list[str]:
-    """Lines that bring near what stores of a product's next tile, ``rows`` on, read and write.
-
-    With ``columns`` of a panel it is ``on`` rows and ``over`` panels on: behind the last rows that
-    is the first tile of the next panel. Rows behind those may be another worker's, which writes.
-
-    It is the last lane of each vector: where lines of memory begin within vectors, as in NumPy's
-    larger arrays, its first lanes are on the line of the vector before.
-    """
-    words: dict[tuple[str, str], str] = {}
-    for store in stores:
-        loads = [e.attribute for e in postorder(roots(store))]
-        accesses = [(a, "prefetch") for a in loads if isinstance(a, Access)]
-        for access, word in (*accesses, (store.access, "prefetch_write")):
-            plain = not access.gather and not access.positions and access.stride(VECTOR) == 1
-            if plain and access.stride("i") != 0:
-                down = scaled("on" if columns else "rows", access.stride("i"))
-                moved = (down, scaled("over", columns)) if columns else (down,)
-                last = str(lanes - 1)
-                words[access.operand, total(base_text(access), VECTOR, *moved, last)] = word
-    return [f"{word}({operand}, {place})" for (operand, place), word in words.items()]

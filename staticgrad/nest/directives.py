@@ -43,7 +43,7 @@ from staticgrad.ir.kernels.stages import (
 )
 from staticgrad.ir.kernels.together import FEW_ALIVE, vectors_together, whole_vectors
 from staticgrad.ir.kernels.verify import verify_kernel
-from staticgrad.ir.kernels.width import ROWS, may_take_strips
+from staticgrad.ir.kernels.width import may_take_strips
 from staticgrad.native.machine import Machine
 from staticgrad.records import replace
 from staticgrad.types.dtype import DType
@@ -61,8 +61,6 @@ MASKED: Final = 128
 #: Operations beyond which loops over whole vectors wait for memory, and elements to fetch ahead.
 WAITING: Final = 64
 FAR: Final = 32
-#: Bytes of elements that rows side by side look up in registers of any width.
-_NARROW: Final = 4
 #: Vectors of columns that go down their rows together: as many as there are, then as fit; and
 #: vectors of all their sums, at most, in registers of 512 bits.
 ACROSS: Final = (8, 2)
@@ -281,7 +279,7 @@ def defaults(kernel: Kernel, machine: Machine) -> Directives:
         d for d in directives_of(kernel) if not (isinstance(d, Interleave) and d.axis == "o")
     ]
     found: list[Directive] = [*written]
-    jammed = 1 if _one_by_one(kernel) else _rows_together(kernel, machine)
+    jammed = 1 if _one_by_one(kernel) else kernel.jammed
     if jammed > 1:
         found.append(Interleave("o", jammed))
     for number, (stage, around) in enumerate(nested(kernel.stages)):
@@ -290,16 +288,6 @@ def defaults(kernel: Kernel, machine: Machine) -> Directives:
         elif isinstance(stage, Columns) and not around:
             found.append(Interleave("j", _columns_together(stage, machine), number))
     return tuple(found)
-
-
-def _rows_together(kernel: Kernel, machine: Machine) -> int:
-    """Return how many rows are interleaved: more where they share their checks of indices.
-
-    In registers of 256 bits rows of few elements of 64 bits take twice the time of gathers.
-    """
-    narrow = all(load.dtype.itemsize <= _NARROW for load in kernel.loads_alike)
-    alike = kernel.checks_alike and (machine.has_mask_registers or narrow)
-    return ROWS if alike else kernel.jammed
 
 
 def _columns_together(stage: Columns, machine: Machine) -> int:

@@ -20,12 +20,10 @@ divides is quicker without the ten operations and the branch of each such quotie
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
-from staticgrad.ir.expr import Expr
 from staticgrad.types.dtype import F32, F64, DType
 
 #: Iterations that take 14 bits to more than a format has.
@@ -42,15 +40,6 @@ DIVISORS: Final = {F32: 24, F64: 100}
 
 
 DIVIDENDS: Final = {F32: 100, F64: 900}
-
-
-#: Quotients of a vector, and other operations for each of them, from which on a processor divides
-#: beside the rest. One quotient alone was measured as fast either way, and those of eight float64,
-#: which take half as long again, by products.
-_SEVERAL: Final = 2
-
-
-_BESIDE: Final = 16
 
 
 def root_name(dtype: DType) -> str:
@@ -105,13 +94,3 @@ def {quotient_name(dtype)}(x, s, r, span):
 def is_power_of_two(divisor: object) -> bool:
     """Return whether a literal is a power of two: compilers multiply by its inverse."""
     return isinstance(divisor, float) and abs(math.frexp(divisor)[0]) == 0.5
-
-
-def divides_beside(divisors: Sequence[Expr], work: int) -> bool:
-    """Return whether a loop has enough other work to hide divisions by each of ``divisors``.
-
-    ``work``: the operations of a vector.
-    """
-    if len(divisors) < _SEVERAL or any(divisor.dtype != F32 for divisor in divisors):
-        return False
-    return work >= (_BESIDE + 1) * len(divisors)

@@ -51,7 +51,7 @@ from staticgrad.ir.kernels.stages import (
     statements,
 )
 from staticgrad.ir.kernels.together import whole_vectors
-from staticgrad.ir.kernels.width import WIDEST, half_registers
+from staticgrad.ir.kernels.width import half_registers
 from staticgrad.native.machine import Machine
 from staticgrad.nest.columns import ColumnSums
 from staticgrad.nest.directives import checked, defaults, may_be_mixed, work
@@ -283,19 +283,7 @@ class KernelLowering:
             behind(numbers)
             self.pointers, self.words = pointers, words
 
-        self.jammed(start, stop, count, stages, inside, self.most_rows(start))
-
-    def most_rows(self, start: Any) -> Callable[[Any], Any]:
-        """Where rows side by side end: they share checks only if few elements are chosen from."""
-        extents = [self.number(c.extent) for c in self.kernel.checks_alike]
-
-        def least(whole: Any) -> Any:
-            for extent in extents:
-                if type(extent) is Name:
-                    whole = self.b.op("choose_gt", extent, WIDEST, start, whole)
-            return whole
-
-        return least
+        self.jammed(start, stop, count, stages, inside)
 
     def jammed(
         self,
@@ -304,7 +292,6 @@ class KernelLowering:
         count: int,
         stages: Sequence[Stage],
         inside: Callable[[Any, int], None],
-        most: Callable[[Any], Any] = lambda whole: whole,
     ) -> None:
         """A loop of ``count`` iterations at a time. Where that changes nothing, the last iteration
         runs again to fill them; else what is left runs one by one."""
@@ -314,7 +301,7 @@ class KernelLowering:
         written, outer, on = stored(stages), self.copies, self.on
         checks = any(isinstance(s, Check) for s in every)
         if count > 1 and (adds or checks or (columns and not self.machine.has_mask_registers)):
-            whole = most(self.sum(start, self.multiple(self.difference(stop, start), count)))
+            whole = self.sum(start, self.multiple(self.difference(stop, start), count))
             parts: list[tuple[Any, Any, int, Any]]
             parts = [(start, whole, count, None), (whole, stop, 1, None)]
         else:
@@ -562,7 +549,6 @@ class KernelLowering:
             self.refs |= {name: Name(text, 1) for name, text in called.items()}
             self.vector_refs |= {*called}
             values = Values(self, lanes, True, mask=Name(mask, 1))
-            values.expect([r for e in wanted for r in (roots(e) if isinstance(e, Store) else (e,))])
             names = list[str]()
             for e in wanted:
                 if isinstance(e, Store):
@@ -665,13 +651,11 @@ class KernelLowering:
         half = half_registers(stage, self.kernel.operands, lanes)
         if half and type(start) is int and told.short and 0 < told.most <= half:
             lanes = half  # processors take half the time for half registers
-        wanted = [root for s in stage.body for root in roots(s)]
         runs = runs_of(stage)
         running: dict[str, Any] = {}
         leaves = [f"{s.name} found" for s in sums] if may_leave(stage) else []
 
         def body(values: Values) -> Any:
-            values.expect(wanted)
             values.runs, values.load_run = runs.loads, load_run
             self.prefetch(stage, values)
             if values.copies == 1:

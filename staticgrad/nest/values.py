@@ -26,12 +26,10 @@ from staticgrad.ir.kernels.stages import (
     roots,
     statements,
 )
-from staticgrad.nest.directives import work
 from staticgrad.nest.division import (
     DIVIDENDS,
     DIVISORS,
     dividend_fields,
-    divides_beside,
     is_power_of_two,
     quotient_name,
     quotient_text,
@@ -70,8 +68,7 @@ class Values:
     """The values of expressions in one loop's body.
 
     ``vector``: lanes run along ``axis``, from its position on, and ``offsets`` further on in each
-    copy. ``mask`` has the lanes that count; None: all. ``divides``: quotients by uniform
-    values are the processor's.
+    copy. ``mask`` has the lanes that count; None: all.
     """
 
     nest: KernelLowering
@@ -79,7 +76,6 @@ class Values:
     vector: bool = False
     offsets: tuple[int, ...] = (0,)
     mask: Name | None = None
-    divides: bool = False
     axis: str = VECTOR
     left: Any = None
     inside: bool = False
@@ -90,16 +86,6 @@ class Values:
     wide: dict[Any, Any] = field(default_factory=dict)
     inverses: dict[Expr, tuple[Any, Any]] = field(default_factory=dict)
     met: set[int] = field(default_factory=set)
-
-    def expect(self, wanted: Sequence[Expr]) -> None:
-        """Choose how vectors are divided in a loop that computes all of ``wanted``."""
-        moving: dict[Expr, None] = {}
-        for e in postorder(wanted):
-            if self.moves_itself(e) or any(a in moving for a in e.args):
-                moving[e] = None
-        shared = [e.args[1] for e in moving if e.op == "div" and e.args[1] not in moving]
-        divisors = [e for e in shared if not is_power_of_two(e.attribute)]
-        self.divides = divides_beside(divisors, sum(map(work, moving)))
 
     def moves_itself(self, e: Expr) -> bool:
         """Return whether an expression is a vector, whatever its arguments are."""
@@ -248,7 +234,7 @@ class Values:
 
     def _divides_all(self, divisor: Expr) -> bool:
         """Return whether a loop divides by one number, which is faster as products."""
-        if self.divides or divisor in self.moving:
+        if divisor in self.moving:
             return False
         return not (divisor.op == "literal" and is_power_of_two(divisor.attribute))
 
@@ -441,8 +427,6 @@ class Values:
         if moves:
             self.moving.add(e)
         fill = e.args[-1] if len(e.args) > len(indices) else None
-        if gathers and self.copies > 1 and e in self.nest.kernel.loads_alike:
-            return self._load_each(access, indices)
         if moves or not self.vector:
             lanes = self.lanes
         else:
@@ -454,18 +438,6 @@ class Values:
         self.names, self.met = around.names, around.met
         assert isinstance(e.attribute, Access)
         return self._loaded(e.attribute, indices, fill, 1, False)
-
-    def _load_each(self, access: Access, indices: Sequence[Expr]) -> Value:
-        """A gather whose lanes lie alike in all rows, each from where its row begins."""
-        b, nest, operand = self.nest.b, self.nest, access.operand
-        lanes = self.lanes_at(access, indices, 0)
-
-        def load(copy: int) -> Arg:
-            place = self._still(access, indices, copy)
-            pointer = b.pointer(pick(nest.pointers[operand], copy), place)
-            return b.load(operand, "load_each", *pointer, lanes, self.full())
-
-        return self.each(load)
 
     def _loaded(
         self, access: Access, indices: Sequence[Expr], fill: Any, lanes: int, gathers: bool

@@ -182,7 +182,6 @@ def test_every_layout_gives_the_same_bytes(
                 patch.setattr(gemm, "FEWER", 0)
             if what == "no tiles":  # results that no cache holds; an epilogue in registers or not
                 patch.setattr(direct, "_PLAIN", 99 * (turn % 2))
-                patch.setattr(direct, "large", lambda *_: 0)
             for step, layout in enumerate(layouts[turn % 2 :: 2] or layouts, 3):
                 told = f"{layout} {m}x{n}x{k}"
                 assert_same(made(a, b, layout, "vector", bits, None, literal, step), usual, told)

@@ -28,7 +28,6 @@ from staticgrad.ir.kernels.stages import (
     LANES,
     Accumulate,
     Axis,
-    Check,
     ColumnAccumulate,
     Columns,
     Extent,
@@ -52,11 +51,7 @@ from staticgrad.ir.kernels.stages import (
     structure,
 )
 from staticgrad.ir.kernels.width import (
-    ROWS,
     SQUARES,
-    WIDEST,
-    checks_alike,
-    loads_alike,
     transposed_loads,
     transposed_stores,
     whole_registers,
@@ -170,27 +165,6 @@ class Kernel:
         """True if adjacent rows are loaded or stored together as whole cache lines."""
         return bool(self.transposed or self.transposed_stores)
 
-    @cached_property
-    def checks_alike(self) -> tuple[Check, ...]:
-        """The checks of which rows side by side have one; none where each row looks up its own."""
-        alone = self.outer == "axes" and not self.serial and self.listed is None
-        if not alone or self.jammed > 1 or self.in_lanes:
-            return ()
-        checks = tuple(checks_alike(self.axes, self.stages))
-        wide = any(isinstance(c.extent, int) and c.extent > WIDEST for c in checks)
-        extents = [axis.extent for axis in self.axes]
-        literal = [extent for extent in extents if isinstance(extent, int)]
-        few = len(literal) == len(extents) and prod(literal) < ROWS
-        return checks if self._loads_alike(checks) and not (wide or few) else ()
-
-    @cached_property
-    def loads_alike(self) -> frozenset[Expr]:
-        """The loads whose places rows side by side have in common."""
-        return self._loads_alike(self.checks_alike)
-
-    def _loads_alike(self, checks: Sequence[Check]) -> frozenset[Expr]:
-        return frozenset(loads_alike(checks, self.expressions) if checks else ())
-
     @property
     def _tile_axis(self) -> str:
         """The loop whose rows may be taken together; none has no name."""
@@ -287,7 +261,7 @@ class Kernel:
         if self.in_lanes:
             vectors = LANE_VECTORS * self.lanes
             return -(-rows // vectors) * vectors
-        together = self.tile_rows if self.in_tiles else ROWS if self.checks_alike else 1
+        together = self.tile_rows if self.in_tiles else 1
         return -(-rows // together) * together
 
     @cached_property

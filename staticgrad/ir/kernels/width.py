@@ -32,7 +32,6 @@ from staticgrad.ir.forms import COMBINERS
 from staticgrad.ir.kernels.stages import (
     Accumulate,
     Axis,
-    Check,
     ColumnAccumulate,
     Keep,
     Map,
@@ -247,47 +246,6 @@ def along_memory_last(axes: Sequence[Axis], stages: Sequence[Stage]) -> Sequence
     if best is None or counts[best] == 0:
         return axes
     return (*(axis for axis in axes if axis is not best), best)
-
-
-#: Rows side by side that look up alike.
-ROWS: Final = 4
-#: Elements that indices choose from, at most: so many of all these rows lie in the second cache.
-WIDEST: Final = 1 << 13
-
-
-def checks_alike(axes: Sequence[Axis], stages: Sequence[Stage]) -> Iterator[Check]:
-    """Yield the checks of a kernel with one map whose stores all go to directly indexed places."""
-    stage = stages[0]
-    if not axes or len(stages) > 1 or not isinstance(stage, Map) or stage.rows or stage.axis.past:
-        return
-    stores = [s for s in stage.body if isinstance(s, Store)]
-    if not all(isinstance(statement, Check | Store) for statement in stage.body):
-        return
-    if any(s.combine or s.access.gather or s.access.bounded for s in stores):
-        return
-    checks = [statement for statement in stage.body if isinstance(statement, Check)]
-    outer, stored = {axis.name for axis in axes}, {s.access.operand for s in stores}
-    own, moved = {check.name for check in checks}, set[str]()
-    for check in checks:
-        if any(differs(expr, {stage.axis.name}, (), moved) for expr in postorder([check.index])):
-            moved.add(check.name)
-        if any(differs(expr, outer, stored, own) for expr in postorder(roots(check))):
-            continue
-        own.remove(check.name)
-        if check.name in moved:
-            yield check
-
-
-def loads_alike(checks: Sequence[Check], exprs: Sequence[Expr]) -> Iterator[Expr]:
-    """Loads all of whose places are found by such checks, and that have no ends."""
-    names = {check.name for check in checks}
-    for load in postorder(exprs):
-        access = load.attribute
-        if load.op == "load" and isinstance(access, Access) and access.gather:
-            indices = load.args[: len(access.gather)]
-            known = all(index.op == "ref" and index.attribute in names for index in indices)
-            if known and not access.bounded:
-                yield load
 
 
 def differs(

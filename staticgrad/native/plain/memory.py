@@ -123,11 +123,6 @@ def load_at(pointer: Address, index: Lanes, mask: LaneMask) -> Lanes:
     return _gather(pointer, _places(index, mask), mask)
 
 
-def load_each(pointer: Address, start: int, index: Lanes, mask: LaneMask) -> Lanes:
-    """Lane l reads element ``start + index[l]``."""
-    return _gather(pointer, [start + place for place in _places(index, mask)], mask)
-
-
 def store_at(pointer: Address, index: Lanes, value: Lanes, mask: LaneMask) -> None:
     """Lane l writes element ``index[l]``, in lane order: of equal places the last lane stays."""
     _scatter(pointer, _places(index, mask), value, mask)
@@ -256,7 +251,6 @@ def _vocabulary() -> dict[str, Callable[..., Any]]:
         "load_strided": load_strided,
         "store_strided": store_strided,
         "load_at": load_at,
-        "load_each": load_each,
         "store_at": store_at,
         "prefetch": prefetch,
         "prefetch_second": prefetch,

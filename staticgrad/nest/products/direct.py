@@ -10,18 +10,15 @@ of all products (``codegen.gemm``).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from staticgrad.codegen.lines import (
     VECTOR,
     Lines,
-    large,
     of_row,
     scaled,
     total,
-    touched_by_next_tile,
     work,
     write_vector_loop,
 )
@@ -134,9 +131,6 @@ class _DirectProduct:
         self.streams = lies and not (self.narrow or product.tall or product.is_narrow)
         self.epilogue = Lines()
         product.write_stores(self.epilogue)
-        self.touched = touched_by_next_tile(product.stage.stores, product.lanes)
-        many = not (0 < product.most_rows <= product.columns or self.narrow)
-        self.touched *= many and not product.a_stored.is_storage
         self.in_registers = work(self.epilogue, product.unit) <= _PLAIN
         #: Vectors of columns side by side: two load less for each multiplication than one does.
         whole = product.fills_panels and product.tiles.wide and self.in_registers
@@ -146,8 +140,6 @@ class _DirectProduct:
     def write(self, out: Lines) -> None:
         """All rows and columns of the iteration."""
         p, local = self.product, f"local_{self.product.element}"
-        if self.touched:
-            p.unit.once.add(f"large = 1 if {p.m} * {p.n} > {large(p.unit, 2) * p.lanes} else 0")
         if self.streams or not self.in_registers:
             room = p.room if self.streams else self.heights[0] * self.lanes
             p.unit.once.add(f"tile = {local}({room})")
@@ -262,24 +254,18 @@ class _DirectProduct:
         names = [
             [of_row(f"sum{'_' * v}", row) for row in range(height)] for v in range(self.jammed)
         ]
-        if whole:
-            self._write_each_vector(out, lambda v: self._write_touches(out, height))
         for name in chain(*names):
             out.add(f"{name} = {self.product.tiles.zero}")
         self._write_steps(out, names, whole)
         if self.in_registers:
-            self._write_each_vector(out, lambda v: self._write_registers(out, names[v], whole))
+            self._write_registers(out, names[0], whole)
+            for each in names[1:]:
+                out.add(f"{VECTOR} = {VECTOR} + {self.lanes}")
+                self._write_registers(out, each, whole)
+            if len(names) > 1:
+                out.add(f"{VECTOR} = {VECTOR} - {(len(names) - 1) * self.lanes}")
         else:
             self._write_stored(out, names[0], whole)
-
-    def _write_each_vector(self, out: Lines, write: Callable[[int], None]) -> None:
-        """Call ``write`` for the first columns and, if it adds lines, for each further vector."""
-        before = len(out.lines)
-        write(0)
-        for v in range(1, self.jammed if len(out.lines) > before else 1):
-            out.add(f"{VECTOR} = {VECTOR} + {self.lanes}")
-            write(v)
-            out.add(f"{VECTOR} = {VECTOR} - {self.lanes}")
 
     def _write_steps(self, out: Lines, names: list[list[str]], whole: bool) -> None:
         """The sums of all terms."""
@@ -306,16 +292,6 @@ class _DirectProduct:
                 x = "x"
             for v, sums in enumerate(names):
                 out.add(f"    {sums[row]} = {p.tiles.added(x, f'y{v}', sums[row])}")
-
-    def _write_touches(self, out: Lines, height: int) -> None:
-        """Write the prefetch of the next rows' stores, for results that exceed L2."""
-        touched = Lines()
-        touched.lines += self.touched
-        if self.touched:
-            out.add("if large > 0:")
-            out.add(f"    rows = {height}")
-            out.add(f"    for i in range(top, top + {height}):")
-            out.extend(touched, 2)
 
     def _write_registers(self, out: Lines, names: list[str], whole: bool) -> None:
         """Write the epilogue of each row, only once: it may read elements that it overwrites."""

@@ -25,7 +25,6 @@ from staticgrad.codegen.lines import (
     has_small_sets,
     scaled,
     total,
-    touched_by_next_tile,
     write_decode,
     write_iterations,
 )
@@ -614,7 +613,6 @@ class PlainProduct:
         self.write_stores(body)
         one = Lines()
         one.add(f"acc = load{self.lanes}(tile, from_ + {VECTOR})")
-        one.lines += touched_by_next_tile(self.stage.stores, self.lanes)
         one.extend(body)
         row.add(f"{VECTOR} = j0")
         write_run(self, row, one, "right_end")
