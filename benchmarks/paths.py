@@ -192,7 +192,6 @@ def as_told() -> Iterator[None]:
 
 
 _FUSION: Final = "staticgrad.fusion."
-_CODE: Final = "staticgrad.codegen."
 _NEST: Final = "staticgrad.nest."
 _PREPARED: Final = "staticgrad.preparation."
 _LOWERED: Final = "staticgrad.lowering."
@@ -367,37 +366,37 @@ PATHS: Final = (
     # products
     Path(
         "direct",
-        _CODE + "products.direct:is_direct",
+        _NEST + "products.direct:is_direct",
         _returns(False),
         row="gemm:nt 96x300x4",
     ),
     Path(
         "rows_for_lanes",
-        _CODE + "products.narrow:has_rows_for_lanes",
+        _NEST + "products.narrow:has_rows_for_lanes",
         _returns(False),
         row="gemm:tn 2048x5x96",
     ),
     Path(
         "kept_panels",
-        _CODE + "products.looped:LoopedProduct.keeps_panels",
+        _NEST + "products.looped:LoopedProduct.keeps_panels",
         _returns(False),
         row="small:attention 64",
     ),
     Path(
         "in_place",
-        _CODE + "products.looped:LoopedProduct.lies",
+        _NEST + "products.looped:LoopedProduct.lies",
         _returns(False),
         row="small:attention 512",
     ),
     Path(
         "in_panels",
-        _CODE + "products.gemm:PlainProduct._lies_in_panels",
+        _NEST + "products.gemm:PlainProduct._lies_in_panels",
         _returns(False),
         row="small:product in a scan",
     ),
     Path(
         "few_terms",
-        _CODE + "products.direct:write_few_terms",
+        _NEST + "products.direct:write_few_terms",
         _returns(None),
         always=True,
         row="small:update of 3 rows",
