@@ -720,8 +720,11 @@ class KernelLowering:
         accesses += [s.access for s in stage.body if isinstance(s, Store)]
         found = dict.fromkeys(p for a in accesses for p in a.bounded if p.step(VECTOR) == 1)
         lines = len(stage.body) + len(exprs) + sum(work(e) for e in exprs if e.op in BLOCKS)
-        most = _LONGEST_WITH_MASKS if self.machine.has_mask_registers else _LONGEST
-        return [*found] if lines <= most else []
+        extent, masks = stage.axis.extent, self.machine.has_mask_registers
+        whole = isinstance(extent, int) and extent % self.kernel.lanes == 0
+        if len(found) == 1 and masks and not whole:
+            return []  # vectors have a mask of their own: that of the window joins it
+        return [*found] if lines <= (_LONGEST_WITH_MASKS if masks else _LONGEST) else []
 
     def peeled(
         self,
