@@ -130,6 +130,21 @@ def _rosenbrock(x: Any) -> Any:
     return 100.0 * (x[1:] - x[:-1] ** 2) ** 2 + (1.0 - x[:-1]) ** 2
 
 
+def _transposed_weights(x: Any, w: Any) -> Any:
+    def iteration(h: Any, each: Any) -> tuple[Any, Any]:
+        h = sg.tanh(each @ w.T + h)
+        return h, h
+
+    return sg.scan(iteration, x[0] * 0.0, x)[0]
+
+
+def _endless(x: Any) -> Any:
+    def iteration(carry: Any) -> Any:
+        return carry[0] * 0.999 + 0.1, carry[1] + 1
+
+    return sg.while_loop(lambda carry: carry[1] < 20000, iteration, (x, sg.constant(0)))[0]
+
+
 _F = _of
 OTHERS: Final[dict[str, Callable[[], Made]]] = {
     # elements
@@ -167,6 +182,12 @@ OTHERS: Final[dict[str, Callable[[], Made]]] = {
     "strided": partial(_F, lambda x: x[:, ::2] * x[:, 1::2], {"x": (2048, 512)}),
     "small axes": partial(_F, lambda x, y: x * y[:, None, None], {"x": (1 << 13, 4, 5), "y": (1 << 13,)}),
     "small blocks": partial(_F, lambda x: sg.transpose(x, (0, 2, 1)) * 2.0, {"x": (1 << 13, 4, 5)}),
+    "concatenation": partial(_F, lambda **parts: sg.concat([*parts.values()], axis=1), dict.fromkeys("abcd", (1 << 16, 32))),
+    "channels last": partial(_F, lambda x: sg.transpose(sg.nn.relu(x), (0, 2, 3, 1)), {"x": (8, 64, 28, 28)}),
+    "channels": partial(_F, lambda x: sg.transpose(x, (0, 3, 1, 2)), {"x": (8, 224, 224, 3)}),
+    "transposed operands": partial(_F, lambda x, y, z: x.T + y.T + z.T, dict.fromkeys("xyz", (256, 256))),
+    "pairs": partial(_F, lambda x: x[:, 0] * x[:, 1], {"x": (1 << 16, 2)}),
+    "rotation gradient": partial(_F, lambda x: sg.tanh(x[:, ::2]) * x[:, 1::2], {"x": (4096, 256)}, "float32", "x"),
     "pixel shuffle": partial(_F, lambda x: x.reshape((8, 2, 2, 16, 32, 32)).transpose((0, 3, 4, 1, 5, 2)).reshape(
         (8, 16, 64, 64)), {"x": (8, 64, 32, 32)}),
     "depth first": partial(_F, lambda x: (x * 2.0).transpose((0, 2, 3, 1)).sum(axis=(1, 2)), {"x": (8, 32, 28, 28)}),
@@ -246,6 +267,8 @@ OTHERS: Final[dict[str, Callable[[], Made]]] = {
                                      {"a": (256, 96), "b": (256, 96)}, "float16"),
     "update of 1 row": partial(_update, 1),
     "update of 3 rows": partial(_update, 3),
+    "two sums": partial(_F, lambda x, w, v: {"a": x @ w, "b": x @ v}, {"x": (512, 512), "w": (512,), "v": (512,)}),
+    "batches of 2 rows": partial(_F, lambda x, w: x @ w, {"x": (512, 2, 128), "w": (128, 128)}),
     "matrix vector": partial(_F, lambda x, w: w @ x, {"x": (1024,), "w": (1024, 1024)}),
     "vector matrix": partial(_F, lambda x, w: x @ w, {"x": (1024,), "w": (1024, 1024)}),
     "outer": partial(_F, lambda x, y: x[:, None] * y, {"x": (1024,), "y": (1024,)}),
@@ -262,6 +285,8 @@ OTHERS: Final[dict[str, Callable[[], Made]]] = {
     "matrix vector loop": partial(_F, _matvec_loop, {"x": (32,), "w": (32, 32)}),
     "cell loop": partial(_F, _cell_loop, {"x": (24,), "w": (24, 24), "v": (24, 24)}),
     "matrix loop": partial(_F, _matvec_loop, {"x": (16, 8), "w": (16, 16)}),
+    "transposed weights": partial(_F, _transposed_weights, {"x": (64, 4, 128), "w": (128, 128)}),
+    "endless loop": partial(_F, _endless, {"x": ()}),
     "newton": partial(_F, _newton, {"x": (64,)}),
     "newton of one": partial(_F, _newton, {"x": ()}, "float64"),
     "elements in a loop": partial(_F, lambda x: sg.fori_loop(0, 100, lambda _, h: sg.sin(h) + 0.1 * h, x), {"x": (4096,)}),

@@ -6,12 +6,6 @@ over queries and keys, all that follows over them and their rows, the products o
 made where a value over queries and keys then needs no memory, where no path leads out of the block
 and back, and where what it keeps of one matrix fits into the cache.
 
-Values over queries and keys that blocks store only where masks allow it.
-
-What a block of a gradient reads of the block before it, as the weights of attention, it often reads
-under the same mask. If all who read a value are such blocks, nobody sees what lies where the mask
-forbids it, and it is neither computed nor stored there.
-
 What the nodes of a block are to it, and what of them lies where while its kernel runs.
 
 The domain of a block is outer axes and a square of rows and columns, as queries and keys. A value
@@ -25,7 +19,6 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from math import copysign
 from typing import Final
 
-from staticgrad.analysis.liveness import ValueKey
 from staticgrad.fusion.groups import (
     Group,
     Groups,
@@ -35,7 +28,6 @@ from staticgrad.fusion.groups import (
     Roles,
     RowStage,
     Slot,
-    Source,
     meets_elements,
 )
 from staticgrad.fusion.regrouping import Regrouping
@@ -116,7 +108,7 @@ class _RolesReader:
     def _wanted_beyond(self) -> set[Key]:
         products = [*self.over_rows, *self.over_columns]
         found = {self.groups.source(n.args[0]).base for n in products if not self._is_left_out(n)}
-        found |= {key for key in self.wide if key in self.stored - self.group.trimmed}
+        found |= {key for key in self.wide if key in self.stored}
         found |= {r.source.base for k, r in self.group.reductions.items() if not self._joins(k)}
         for node in reversed([*self.position]):
             if Home(node) not in found or isinstance(node.form, Contract):
@@ -338,45 +330,6 @@ def _is_zero(number: float) -> bool:
     return number == 0 and copysign(1.0, number) > 0
 
 
-def with_trimmed(groups: Groups) -> Groups:
-    """The groups, those of kind ``block`` with what they store in part alone."""
-    blocks = [group for group in groups.all if group.kind == "block"]
-    roles = {group.number: roles_of(groups, group) for group in blocks}
-    readers = _readers(groups)
-    seen = {*groups.kept, *(groups.sources[root].base for root in groups.roots)}  # by others, too
-    by_number = dict(groups.by_number)
-    for group in blocks:
-        own = roles[group.number]
-        candidates = [key for key in group.stored if key in own.wide and key not in seen]
-        trimmed = [
-            key
-            for key in candidates
-            if all(_looks_away(key, group, own, each, roles) for each in readers.get(key, ()))
-        ]
-        if trimmed:
-            by_number[group.number] = replace(group, trimmed=frozenset(trimmed))
-    return replace(groups, by_number=by_number)
-
-
-def _readers(groups: Groups) -> Mapping[Key, Sequence[Group]]:
-    """The groups that read each value, but for the one that computes it."""
-    found: dict[Key, dict[int, Group]] = {}
-    for group in groups.all:
-        for read in groups.reads(group):
-            if groups.home(read.source.base) is not group:
-                found.setdefault(read.source.base, {})[group.number] = group
-    return {key: [*each.values()] for key, each in found.items()}
-
-
-def _looks_away(
-    key: Key, group: Group, own: Roles, reader: Group, roles: Mapping[int, Roles]
-) -> bool:
-    other = roles.get(reader.number)
-    if other is None or reader.domain != group.domain:
-        return False
-    return other.reach == own.reach and bool(other.short) and key not in other.wanted
-
-
 #: Rows and columns of a square, at least, as far as hints tell: smaller ones fill no tile.
 _LEAST: Final = 16
 
@@ -418,48 +371,7 @@ class _Blocking(Regrouping):
                 self._grow(group)
         if not self._into:
             return self._before
-        sources = self._with_inline_masks()
-        by_number = self._with_levels()
-        return with_trimmed(self._result(by_number=by_number, sources=sources, known_reads={}))
-
-    def _with_inline_masks(self) -> Mapping[ValueKey, Source]:
-        """Return groups in which masks computed from indices alone are inline for block readers.
-
-        Its groups end with that.
-        """
-        sources = dict(self._before.sources)
-        for number, group in [*self._groups.items()]:
-            readers = {self._final(r) for key in group.stored for r in self._readers.get(key, ())}
-            blocks = all(self._groups[r].kind == "block" for r in readers)
-            if not (readers and blocks and self._is_of_positions(group)):
-                continue
-            for node in group.nodes:
-                own = sources[node, 0]
-                depth = 1 + max(
-                    [sources[arg.node, arg.index].depth for arg in node.args], default=0
-                )
-                sources[node, 0] = own._replace(depth=depth)
-            del self._groups[number], self._reads[number]
-            self._owners = {key: n for key, n in self._owners.items() if self._final(n) != number}
-        return sources
-
-    def _is_of_positions(self, group: Group) -> bool:
-        """Return whether a group only computes small values from indices of a square."""
-        if group.kind != "map" or group.reductions or group.checked or group.windowed:
-            return False
-        if group.regions:
-            return False
-        if self._roots.union(self._before.kept).intersection(group.stored):
-            return False
-        for node in group.nodes:
-            shape, args = node.types[0].shape, [self._before.source(arg) for arg in node.args]
-            if any(size != 1 for size in shape[:-2]) or node.op.flops > 1:
-                return False
-            if not all(a.inline or (a.direct and a.base.node in group.nodes) for a in args):
-                return False
-        numbers = {self._final(n) for key in group.stored for n in self._readers[key]}
-        read = (read.source for number in numbers for read in self._reads[number])
-        return all(source.direct for source in read if source.base in group.stored)
+        return self._result(by_number=self._with_levels(), known_reads={})
 
     # -- growing ----------------------------------------------------------------------------------
 

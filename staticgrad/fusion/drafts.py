@@ -121,7 +121,6 @@ class Draft:
     instructions: int = 0
     merged_into: Draft | None = None
     open: dict[Node, None] = field(default_factory=dict)  # those that others may read
-    waits: bool = False  # comes later than it could: behind numbers that its nodes read
 
     @property
     def keeps_axes(self) -> bool:

@@ -146,7 +146,13 @@ class _Walk:
         self, draft: Draft, reader: Node, other: Draft | None = None, roots: bool = False
     ) -> bool:
         # With ``roots`` its values may be outputs and updates besides: a later kernel stores them.
-        if not _is_unbound(draft, "map"):
+        if (
+            draft.kind != "map"
+            or draft.reductions
+            or draft.stored
+            or draft.checked
+            or draft.regions
+        ):
             return False
         closed, elsewhere = [], None
         for node in reversed(draft.open):
@@ -178,27 +184,6 @@ class _Walk:
         key = Home(node)
         home = self._home(key)
         return home is not None and home in (draft, other) and key not in home.reductions
-
-    def _comes_with(self, other: Draft, node: Node, best: Draft) -> bool:
-        """Return whether a draft of a lower level may be computed in ``best``, beside ``node``."""
-        if self._read_only_by(other, node, best, roots=True):
-            return True
-        if not best.waits:
-            return False
-        users = [user for each in other.nodes for user in self._users[each, 0]]
-        alike = all(
-            isinstance(user.form, forms.Pointwise) and user.types[0].shape == other.domain
-            for user in users
-        )
-        return alike and other.kind == "map" and self._is_unread(other, best)
-
-    def _is_unread(self, draft: Draft, other: Draft | None = None) -> bool:
-        """Whether nobody with a place, but for the nodes of two drafts, reads one without one."""
-        return _is_unbound(draft, "map", "gemm") and all(
-            (user, 0) not in self._sources or self._home(Home(user)) in (draft, other or draft)
-            for node in draft.nodes
-            for user in self._users[node, 0]
-        )
 
     def _in_memory(self, source: Source) -> Source:
         if needs_home(source) and self._home(source.base) is None:
@@ -383,24 +368,11 @@ class _Walk:
         for other in able:
             rival = other is not best and other.level == best.level
             lower = other.level < best.level
-            if rival or (lower and self._comes_with(other, node, best)):
+            if rival or (lower and self._read_only_by(other, node, best, roots=True)):
                 best = self._merge(best, other) or best
         outside = [a for a in args if self._aligned_home(a, domain) is not best]
         level = max([self._level(a) for a in outside], default=0)
-        if level >= best.level and self._may_wait(best, outside):
-            best.level, best.waits = level + 1, True
         return best if level < best.level else None
-
-    def _may_wait(self, draft: Draft, outside: Sequence[Source]) -> bool:
-        # Nobody who has a place may read what it computes. A pointwise one waits for single numbers
-        # alone (a rate, the condition of a step): what takes long had better not come between it
-        # and its readers. A product waits for another, whose result its tiles then add to their
-        # own.
-        late = [each for each in outside if self._level(each) >= draft.level and each.type.shape]
-        homes = [self._home(each.base) for each in late]
-        waits = all(home is not None and home.kind == "gemm" for home in homes)
-        may = waits if draft.kind == "gemm" and late else not late and draft.kind == "map"
-        return may and self._is_unread(draft)
 
     def _aligned_home(self, source: Source, domain: Shape) -> Draft | None:
         if not meets_elements(source, domain):
@@ -553,8 +525,3 @@ class _Walk:
                 home.stored.pop(base, None)
                 return
             value = value.node.args[0]
-
-
-def _is_unbound(draft: Draft, *kinds: GroupKind) -> bool:
-    bound = draft.reductions or draft.stored or draft.checked or draft.regions
-    return draft.kind in kinds and not bound

@@ -265,9 +265,9 @@ class Group:
     ``columns``: what a group of rows combines over ``summed``, its rows, into partial results.
     ``regions``: its values that are parts of others, and where they lie in those.
     ``pieces``: of so many elements its reductions give a result each, not of a row.
-    ``streamed``: its values that it stores past the caches. ``trimmed``: those of a block that
-    nobody reads where masks forbid it. ``image``: what computes the elements that its windows are
-    read of, over a domain of its own; what is stored of those stands in ``stored``, too.
+    ``streamed``: its values that it stores past the caches. ``image``: what computes the elements
+    that its windows are read of, over a domain of its own; what is stored of those stands in
+    ``stored``, too.
     ``roles``: of a block, what its nodes are to it. ``in_place``: a result of a map over several
     axes will probably be stored over an operand that is read last here.
     """
@@ -293,7 +293,6 @@ class Group:
     columns: Mapping[Key, GroupReduction] = field(default_factory=dict)
     pieces: int = 0
     streamed: tuple[Key, ...] = ()
-    trimmed: frozenset[Key] = frozenset()
     image: Group | None = None
     roles: Roles | None = None
     in_place: bool = False

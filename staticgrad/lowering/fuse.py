@@ -338,11 +338,9 @@ class _Builder:
         return step, tuple(dict.fromkeys(key for key, _ in read))
 
     def _time_loop(self, bodies: LoweredBodies) -> LoweredStep | Stretch | None:
-        from staticgrad.lowering.loops.driven import is_plainly_driven  # few have loops
-
-        if not self.groups.fused or is_plainly_driven(bodies):
+        if not self.groups.fused:
             return None
-        from staticgrad.lowering.loops.time_loops import lower_time_loop  # fewer have such loops
+        from staticgrad.lowering.loops.time_loops import lower_time_loop  # few have loops
 
         return lower_time_loop(bodies)
 

@@ -292,7 +292,7 @@ PROGRAMS = {
     "two products of a cell": Program(
         {"x": (7, 10), "w": (10, 5), "h": (7, 4), "u": (4, 5), "b": (5,)},
         lambda x, w, h, u, b: sg.tanh(x @ w + b + h @ u),
-        ["matmul", "matmul, add, tanh"],
+        ["matmul, add", "matmul", "add, tanh"],
     ),
     "a product that is read before the other": Program(
         {"x": (7, 10), "w": (10, 5), "h": (7, 4), "u": (4, 5), "b": (5,)},

@@ -68,14 +68,14 @@ def kernels_of_blocks(f):
 #: Batch, lengths of queries and keys, columns of keys and values, dtype, options of attention; how
 #: many kernels are blocks, and how many there are.
 SHAPES = {
-    "square": ((2, 2), 64, 64, 32, 32, "float32", {}, 2, 2),
-    "odd": ((3,), 37, 37, 20, 20, "float32", {}, 2, 2),
-    "many keys": ((1, 2), 16, 50, 8, 24, "float32", {}, 2, 2),
-    "many queries": ((2,), 45, 33, 16, 16, "float32", {}, 2, 2),
-    "all matrices of one shape": ((2,), 32, 32, 32, 32, "float32", {}, 2, 2),
+    "square": ((2, 2), 64, 64, 32, 32, "float32", {}, 2, 3),
+    "odd": ((3,), 37, 37, 20, 20, "float32", {}, 2, 3),
+    "many keys": ((1, 2), 16, 50, 8, 24, "float32", {}, 2, 3),
+    "many queries": ((2,), 45, 33, 16, 16, "float32", {}, 2, 3),
+    "all matrices of one shape": ((2,), 32, 32, 32, 32, "float32", {}, 2, 3),
     "without a mask": ((2,), 33, 70, 16, 40, "float32", {"causal": False}, 2, 3),
-    "deeper than what is packed": ((2,), 40, 40, 130, 16, "float32", {}, 2, 2),
-    "more panels than are kept": ((1,), 300, 300, 120, 16, "float32", {}, 2, 2),
+    "deeper than what is packed": ((2,), 40, 40, 130, 16, "float32", {}, 2, 3),
+    "more panels than are kept": ((1,), 300, 300, 120, 16, "float32", {}, 2, 3),
     "of float64": ((2,), 40, 40, 24, 24, "float64", {}, 2, None),
     "of float16": ((2,), 40, 40, 24, 24, "float16", {}, 2, None),
 }

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from math import inf
 from typing import Final
 
 from staticgrad.fusion.groups import Group, GroupValues, Home, Key
 from staticgrad.ir.bodies import BodyOperand, BodyStep
 from staticgrad.ir.forms import BodyForm
-from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.ir.kernels.stages import Gemm, loops_of, nested, statements
+from staticgrad.ir.kernels.stages import loops_of, nested
 from staticgrad.ir.schedule import Buffer, Schedule, Step
 from staticgrad.records import dataclass
 from staticgrad.types.arrays import hint_value
@@ -99,20 +97,6 @@ LONGEST: Final = 512
 _TRIED: Final = 3
 
 
-def is_plainly_driven(bodies: LoweredBodies) -> bool:
-    """Return whether a loop has a matrix product, which iterations in one kernel do not support,
-    and takes too many expressions to be written out for any choice of rows."""
-    if bodies.form.kind != "loop":
-        return False
-    steps = [*with_cases(bodies.schedules[0].steps)]
-    stages = [
-        stage for step in steps for each in step.kernels() for stage, _ in nested(each.stages)
-    ]
-    if not any(isinstance(stage, Gemm) for stage in stages):
-        return False
-    return all(_expressions(steps, rows) > MOST for rows, _ in readings(steps))
-
-
 def readings(steps: Iterable[Step]) -> Iterator[tuple[Size | None, bool]]:
     """Yield candidates for the rows of a body, the largest first; None means a single row."""
     found: dict[Size, None] = {}
@@ -150,26 +134,3 @@ def places_of(extent: Size, rows: Size | None) -> tuple[int, bool] | None:
         if isinstance(count, int) and 1 <= count <= LONGEST:
             return count, True
     return (extent, False) if isinstance(extent, int) and extent <= LONGEST else None
-
-
-def _expressions(steps: Iterable[Step], rows: Size | None) -> float:
-    total = 0.0
-    for step in steps:
-        (kernel,) = step.kernels()
-        total += _of_kernel(kernel, dict(zip(kernel.arguments, step.arguments, strict=True)), rows)
-    return total
-
-
-def _of_kernel(kernel: Kernel, sizes: dict[str, Size], rows: Size | None) -> float:
-    total = 0.0
-    for stage, around in nested(kernel.stages):
-        combined = stage.k if isinstance(stage, Gemm) else ()
-        each: float = 2 * len(statements(stage))
-        for axis in (*kernel.axes, *around, *loops_of(stage)):
-            extent = axis.extent if isinstance(axis.extent, int) else sizes[axis.extent]
-            places = places_of(extent, rows)
-            if places is None or (places[1] and axis in combined):
-                return inf  # too many places for a row, or a sum over rows
-            each *= places[0]
-        total += each
-    return total
