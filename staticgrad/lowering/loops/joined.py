@@ -18,7 +18,7 @@ from dataclasses import replace
 from math import isnan
 from typing import Any, Final
 
-from staticgrad.fusion.groups import Key, ScratchBuffer
+from staticgrad.fusion.groups import CheckBuffer, Key, ScratchBuffer
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr, Position, postorder
 from staticgrad.ir.kernels.directives import Prefetch
@@ -29,6 +29,7 @@ from staticgrad.ir.kernels.stages import (
     Accumulate,
     Axis,
     Carry,
+    Check,
     Columns,
     Extent,
     Keep,
@@ -116,7 +117,7 @@ class JoinedNames:
         self.operands: dict[int | str, Operand] = {}
         self.rooms: dict[str, tuple[DType, Size]] = {}
         self.sizes: dict[Size, str] = {}
-        self._results = self._states = 0
+        self._results = self._states = self._checks = 0
 
     def operand(self, number: int | str, dtype: DType, mode: Mode) -> str:
         """Return the operand of a number, or of a name for scratch."""
@@ -143,6 +144,11 @@ class JoinedNames:
         self._states += 1
         return ex.ref(f"s{self._states - 1}", dtype)
 
+    def check(self) -> Expr:
+        """Return a reference to a new checked index."""
+        self._checks += 1
+        return ex.ref(f"c{self._checks - 1}", I64)
+
 
 class JoinedMemory(NamedTuple):
     """The location of a buffer: an operand, and its strides by iteration."""
@@ -150,6 +156,7 @@ class JoinedMemory(NamedTuple):
     operand: str
     strides: tuple[tuple[str, str], ...] = ()
     positions: tuple[Position, ...] = ()
+    is_scratch: bool = False
 
 
 class JoinedStages:
@@ -197,6 +204,8 @@ class JoinedStages:
                 combines = any(isinstance(each, Accumulate) for each in stage.body)
                 self._alone = "" if combines else stage.axis.name
                 part = stage if combines else Scalar(stage.body)
+            if isinstance(part, Map) and any(isinstance(each, Check) for each in part.body):
+                raise NotWrittenOutError
             yield self._made(part)
 
     def _made(self, part: Any) -> Any:
@@ -229,6 +238,13 @@ class JoinedStages:
         after = self._value(statement.value)
         self._refs[statement.name] = name = self._names.result(after.dtype)
         return replace(statement, name=str(name.attribute), value=after)
+
+    def _check(self, check: Check) -> Check:
+        words = self._schedule.by_name[self._bound[check.operand][0]]
+        index, position = self._value(check.index), self._value(check.position)
+        self._refs[check.name] = name = self._names.check()
+        operand, extent = self._memory(words).operand, self._extent(check.extent)
+        return Check(str(name.attribute), index, extent, position, operand, check.wrap)
 
     # -- expressions ------------------------------------------------------------------------------
 
@@ -285,6 +301,8 @@ class JoinedStages:
         memory = self._memory(self._schedule.by_name[name])
         strides = [*memory.strides, *strides]
         gather = tuple(map(self._extent, access.gather))
+        if gather and memory.is_scratch:
+            raise NotWrittenOutError
         return Access(memory.operand, tuple(strides), gather, (*memory.positions, *positions))
 
     # -- loops and sizes --------------------------------------------------------------------------
@@ -308,6 +326,7 @@ _MADE: Final[dict[type, Callable[[JoinedStages, Any], Any]]] = {
     **dict.fromkeys((Map, Scalar, Columns, Store), JoinedStages._fields),
     **dict.fromkeys((Accumulate, Keep), JoinedStages._result),
     **dict.fromkeys((str, bool, type(None)), lambda _, each: each),
+    Check: JoinedStages._check,
     Loop: JoinedStages._loop,
     Axis: JoinedStages._axis,
     Prefetch: JoinedStages._ahead,
@@ -379,8 +398,14 @@ class JoinedIterations(LoopBuilder):
         """Return the step that runs the loop."""
         rooms = self._names.rooms
         scratch = {name: ScratchBuffer(self._node, n) for n, name in enumerate(rooms)}
-        bound: list[tuple[Key, Size]] = [
-            (scratch[n], 0) if isinstance(n, str) else self._bodies.operands[n] for n in self._used
+        checks = {
+            each.name: CheckBuffer(self._node, each.name, each.origin)
+            for each in self._body.buffers
+            if each.role == "check"
+        }
+        own: dict[str, Key] = {**checks, **scratch}
+        bound = [
+            (own[n], 0) if isinstance(n, str) else self._bodies.operands[n] for n in self._used
         ]
         return LoweredStep.of_loop(
             self.kernel,
@@ -511,18 +536,22 @@ class JoinedIterations(LoopBuilder):
         form, name, dtype = self._bodies.form, buffer.name, buffer.dtype
         if buffer.role in ("temp", "scratch"):
             own = "body" if schedule is self._body else "test"
-            return JoinedMemory(self._names.scratch(f"{own} {name}", dtype, buffer.size))
+            return JoinedMemory(
+                self._names.scratch(f"{own} {name}", dtype, buffer.size), is_scratch=True
+            )
+        if buffer.role == "check" and schedule is self._body:
+            return JoinedMemory(self._names.operand(name, I64, "check"))
         if name == "in.i":
-            return JoinedMemory(self._names.scratch(_NUMBER, I64, 1))
+            return JoinedMemory(self._names.scratch(_NUMBER, I64, 1), is_scratch=True)
         if name == "out.go":
-            return JoinedMemory(self._names.scratch(_GOES, BOOL, 1))
+            return JoinedMemory(self._names.scratch(_GOES, BOOL, 1), is_scratch=True)
         kind = name.rstrip("0123456789")
         number = int(name.removeprefix(kind) or 0)
         match kind:
             case "in.c":
-                return JoinedMemory(self._row(number))
+                return JoinedMemory(self._row(number), is_scratch=True)
             case "out.c":
-                return JoinedMemory(self._next(number))
+                return JoinedMemory(self._next(number), is_scratch=True)
             case "in.p":
                 skipped = form.carries + form.slices
                 return JoinedMemory(self._names.operand(skipped + number, dtype, "in"))

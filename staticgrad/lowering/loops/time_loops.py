@@ -10,10 +10,6 @@ is long, or whose number of iterations is a named size, is two loops: the driver
 of iterations, and the kernel's over the iterations of a stretch. Carries pass between stretches
 through memory.
 
-A loop that ends by a test is written out in the same way. The test runs before the first iteration
-and after each one. Its result is carried, and the loop runs while it is true. There is one row,
-because a test depends on all rows.
-
 The kernel of a loop, written out: its operands and arguments, its carries, its iterations.
 
 Carries are numbers in registers of the kernel; slices and stacks are accessed in place.
@@ -22,7 +18,7 @@ Loop-invariant expressions are hoisted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -60,12 +56,7 @@ from staticgrad.lowering.operands import LoweredStep
 from staticgrad.records import NamedTuple
 from staticgrad.types.arrays import hint_value
 from staticgrad.types.dim import Size, bounds, maximum
-from staticgrad.types.dtype import BOOL, I64, DType
-
-#: Returns an element of a carry that a test reads.
-Given = Callable[[int, RowPlace], Expr]
-_ONE: RowPlace = RowPlace(0, 0)
-
+from staticgrad.types.dtype import I64, DType
 
 #: The number of the additional operand that holds the number of the stretch.
 _NUMBER: Final = -1
@@ -117,7 +108,6 @@ class WrittenLoop(LoopBuilder):
         self._schedule, self._length = schedule, length
         self._rows, inner, self._ends = reading
         self._iterations = length or bodies.iterations
-        self._test = bodies.schedules[0] if bodies.form.kind == "while" else None
         self._elements = WrittenOut(schedule, self._rows, inner, self._source, self._size)
         self._carried: dict[Carried, Expr] = {}
 
@@ -174,11 +164,10 @@ class WrittenLoop(LoopBuilder):
             if self._bodies.writes[carries + n] in self._bodies.stored
             for place, value in self._results(f"out.y{n}").items()
         ]
-        tested = () if self._test is None else self._tested(self._test, nexts)
         lookups = self._elements.lookups
         checked = [expr for each in lookups for expr in (each.place, each.position)]
         values = [value for _, _, value in stacked]
-        steady = Steady([*nexts.values(), *values, *tested[1:], *checked])
+        steady = Steady([*nexts.values(), *values, *checked])
         body: list[Keep | Store | Check] = [self._check(each, steady) for each in lookups]
         following = [
             Carry(str(self._carry(*each).attribute), kept(steady, body, value))
@@ -186,61 +175,21 @@ class WrittenLoop(LoopBuilder):
         ]
         for number, place, value in stacked:
             body.append(Store(self._result(number, place, True), steady.inside(value)))
-        begin, last, going = [], [], ""
-        if tested:
-            first, goes, done = tested
-            count, state = (
-                ex.ref(f"s{len(nexts) + n}", dtype) for n, dtype in ((1, I64), (0, BOOL))
-            )
-            going = str(state.attribute)
-            begin.append(Carry(going, first))
-            following.append(Carry(going, kept(steady, body, goes)))
-            if self._bodies.writes[carries] in self._bodies.stored:
-                name = str(count.attribute)
-                begin.append(Carry(name, self._elements.literal(0, I64)))
-                following.append(Carry(name, kept(steady, body, done)))
-                operand = self._names.operand(self._bodies.inputs + carries, I64, "out")
-                last.append(Store(Access(operand, ()), count))
         if not body:
             raise NotWrittenOutError
         iterations = Loop(
             self._loop(steady),
-            (*self._first(nexts), *begin),
+            tuple(
+                Carry(str(self._carry(n, place).attribute), self._load(n, place, f"out.c{n}"))
+                for n, place in nexts
+            ),
             (Scalar(tuple(body)),),
             tuple(following),
-            going=going,
         )
         before = [Scalar(tuple(steady.kept))] if steady.kept else []
-        last = [*self._last(nexts), *last]
+        last = self._last(nexts)
         behind = [Scalar(tuple(last))] if last else []
         return (*before, iterations, *behind)
-
-    def _tested(self, test: Schedule, nexts: Mapping[Carried, Expr]) -> tuple[Expr, ...]:
-        # Whether the loop begins, whether it goes on after an iteration, and how many were made.
-        elements = self._elements
-        zero, one = (elements.literal(n, I64) for n in (0, 1))
-        done = elements.made("add", I64, (ex.index(ITERATIONS), one))
-        first = self._goes(test, zero, lambda n, at: self._load(n, at, f"out.c{n}"))
-        return first, self._goes(test, done, lambda n, at: nexts[n, at]), done
-
-    def _goes(self, schedule: Schedule, number: Expr, given: Given) -> Expr:
-        carries = self._bodies.form.carries
-
-        def source(name: str, dtype: DType, place: RowPlace, indices: Found) -> Expr:
-            if name == "in.i":
-                return number
-            if name[3] == "p":
-                return self._load_of(carries + int(name[4:]), dtype, place, 0, indices)
-            if indices:
-                raise NotWrittenOutError
-            return given(int(name[4:]), place)
-
-        test = self._elements.within(schedule, source)
-        write_out(test, schedule.steps)
-        held = test.memory.get("out.go", {})
-        if test.lookups or held.keys() != {_ONE}:
-            raise NotWrittenOutError  # checks of indices are not supported in a test
-        return held[_ONE]
 
     def _nexts(self) -> dict[Carried, Expr]:
         nexts = {
@@ -253,12 +202,6 @@ class WrittenLoop(LoopBuilder):
         for each in nexts:
             self._carry(*each)
         return nexts
-
-    def _first(self, nexts: Iterable[Carried]) -> tuple[Carry, ...]:
-        return tuple(
-            Carry(str(self._carry(n, place).attribute), self._load(n, place, f"out.c{n}"))
-            for n, place in nexts
-        )
 
     def _last(self, nexts: Iterable[Carried]) -> list[Store]:
         return [
@@ -439,7 +382,7 @@ def lower_time_loop(lowered: LoweredBodies) -> LoweredStep | Stretch | None:
         return None
     schedule = lowered.schedules[-1]
     joined = _joined(lowered)
-    for rows, inner in [(None, True)] if tested else readings(schedule.steps):
+    for rows, inner in () if tested else readings(schedule.steps):
         for ends in (False, True):
             reading = Reading(rows, inner, ends)
             try:
@@ -453,8 +396,6 @@ def lower_time_loop(lowered: LoweredBodies) -> LoweredStep | Stretch | None:
                 length = _SHORTEST if far else _stretch(lowered.iterations, _seconds(whole))
                 if not length:
                     return whole.step()
-                if tested:
-                    break
                 part = WrittenLoop(lowered, schedule, reading, length)
                 part.write()
                 return part.stretch()
