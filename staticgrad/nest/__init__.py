@@ -3,15 +3,16 @@
     source = nest.source(kernel, machine)  # readable Python
 
 ``lower`` makes the records of a nest; ``text`` prints them in the kernel language, which Numba
-compiles and plain Python runs; ``llvm`` writes machine code's text straight from them.
+compiles and plain Python runs; ``native.language`` writes LLVM IR straight from the records.
 """
 
 from __future__ import annotations
 
 from staticgrad.ir.kernels.directives import Directives
 from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.native.language.frontend import remember_entry
+from staticgrad.native.language.reader import Routine
 from staticgrad.native.machine import Machine
-from staticgrad.nest.llvm import remember
 from staticgrad.nest.lower import lower
 from staticgrad.nest.text import print_nest
 
@@ -27,5 +28,6 @@ def source(kernel: Kernel, machine: Machine, directives: Directives | None = Non
     """
     found = lower(kernel, machine, directives)
     text = print_nest(found)
-    remember(found, text)
+    parameters = dict.fromkeys(name.text for name in found.parameters)
+    remember_entry(text, Routine(found.parameters, found.body, parameters))
     return text

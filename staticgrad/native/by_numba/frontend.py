@@ -56,7 +56,7 @@ def modules(source: str, symbol: str) -> list[str]:
     for name, function in functions.items():
         visible[name] = _jitted(function, visible)
     entry = visible[ENTRY][1]
-    if len(functions[ENTRY].syntax.parameters) != len(KERNEL_KINDS):
+    if len(functions[ENTRY].parameters) != len(KERNEL_KINDS):
         raise KernelSourceError(f"{ENTRY} takes {len(KERNEL_KINDS)} arguments")
     signature = types.void(*map(numba_type, KERNEL_KINDS))
     try:
@@ -93,7 +93,7 @@ def _jitted(
 
 def _refuse_statements(function: Function) -> None:
     """Refuse statements that raise: an exception of a kernel would be lost."""
-    for node in ast.walk(function.tree):
+    for node in ast.walk(ast.parse(function.body)):
         match node:
             case ast.Raise() | ast.Assert():
                 line = f"kernel source line {function.above + node.lineno}"

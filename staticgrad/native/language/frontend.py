@@ -1,13 +1,12 @@
-"""Kernel source text -> LLVM module text, directly, without Numba: the ``vector`` backend.
+"""Functions of kernels -> LLVM IR text, directly, without Numba: the ``vector`` backend.
 
-A helper function is parsed once per process, and lowered once for each choice of argument kinds;
-it is then pasted into the modules of the kernels that call it. :mod:`by_numba.frontend` splits
-sources the same way.
+A source is cut into functions; :mod:`reader` makes records of them, and nests bring their own
+(``remember_entry``). A helper is lowered once for each choice of argument kinds, and pasted into
+the modules of the kernels that call it. :mod:`by_numba.frontend` cuts sources the same way.
 
-The direct reading of a kernel source: syntax tree -> LLVM IR text, without Numba.
-
-The same operations as in Numba's pipeline (:mod:`simd`), so the same bytes; it takes a fraction of
-the time, needs llvmlite only, and supports only the kernel language, not the rest of Python.
+The operations are those of Numba's pipeline (:mod:`simd`), so the bytes are the same; it takes a
+fraction of the time, needs llvmlite only, and supports only the kernel language, not the rest of
+Python.
 """
 
 from __future__ import annotations
@@ -16,19 +15,25 @@ import ast
 import functools
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any, Final
 
 from staticgrad.native.constants import CONSTANTS, ENTRY, OUTLINED, SHARED
-from staticgrad.native.language import statements
+from staticgrad.native.language import reader
 from staticgrad.native.language.emitter import SELDOM, declaration
-from staticgrad.native.language.kinds import ELEMENTS, NOTHING, RANGE, WORD, Kind, Pointer
-from staticgrad.native.language.line_forms import Expression
-from staticgrad.native.language.operations import FUNCTIONS, OPERATORS
-from staticgrad.native.language.statements import Block, If, Loop, Plain, Syntax
+from staticgrad.native.language.kinds import (
+    ELEMENTS,
+    NOTHING,
+    REAL,
+    TRUTH,
+    WORD,
+    Kind,
+    Pointer,
+)
+from staticgrad.native.language.operations import FUNCTIONS, OPERATORS, Operation
+from staticgrad.native.language.reader import Routine
+from staticgrad.native.language.records import Apply, Block, Do, For, Let, Name, Offset, Text, When
 from staticgrad.native.language.translation import (
-    FUNCTION,
-    TIMELESS,
     Arrival,
     Bound,
     FunctionTranslation,
@@ -43,6 +48,11 @@ from staticgrad.native.language.translation import (
 )
 from staticgrad.records import dataclass, replace
 
+_LITERALS: Final = {bool: TRUTH, int: WORD, float: REAL}
+_COMPARISONS: Final = frozenset({"eq", "ne", "lt", "le", "gt", "ge"})
+#: Operations of words that neither fail nor touch memory, and cost a few instructions.
+_PLAIN: Final = frozenset({"add", "sub", "mul", "neg", "copy"})
+
 
 class _NoJoinError(Exception):
     """A name is read that has no value on some path here; a slot may have one."""
@@ -53,7 +63,7 @@ class _NoJoinError(Exception):
 
 
 class _Loop:
-    """A loop being read: the targets of ``continue`` and ``break``, and the values they carry."""
+    """A loop being written: targets of ``continue`` and ``break``, and the values they carry."""
 
     def __init__(self, head: str, after: str, joins: list[tuple[str, Join]]) -> None:
         self.head, self.after, self.joins = head, after, joins
@@ -63,54 +73,44 @@ class _Loop:
 
 
 def translated(
-    syntax: Syntax,
+    routine: Routine,
     namespace: Mapping[str, object],
     kinds: tuple[Kind, ...],
-    above: int,
     name: tuple[str, str],
 ) -> Translated:
-    """A function for arguments of these kinds; ``name`` is its symbol and linkage.
-
-    ``above`` are the lines of the source above it.
-    """
+    """A function for arguments of these kinds; ``name`` is its symbol and linkage."""
     slotted: set[str] = set()
     while True:
         try:
-            return SyntaxReader(syntax, namespace, kinds, above, slotted).run(*name)
+            return FunctionWriter(routine, namespace, kinds, slotted).run(*name)
         except _NoJoinError as error:
             slotted.add(error.name)
 
 
-class SyntaxReader(FunctionTranslation):
-    """Executes the statements of one function; ``above`` are the lines of the source above it.
+class FunctionWriter(FunctionTranslation):
+    """Writes the statements of one function.
 
-    ``slotted`` are names that live on the stack: those that are read where not every path has
-    given them a value.
+    ``values``: the names that are no variables. ``slotted``: names that live on the stack, those
+    that are read where not every path has given them a value. ``hoists``: the statements are those
+    of a source, whose loops contain what does not depend on them.
     """
 
     def __init__(
         self,
-        syntax: Syntax,
+        routine: Routine,
         namespace: Mapping[str, object],
         kinds: tuple[Kind, ...],
-        above: int = 0,
         slotted: Set[str] = frozenset(),
     ) -> None:
         super().__init__(kinds, tuple(argument_name(kind, at) for at, kind in enumerate(kinds)))
-        self.syntax = syntax
-        self.above = above
-        self.namespace = namespace
-        self.slotted = slotted
+        self.routine, self.namespace, self.slotted = routine, namespace, slotted
+        self.assigned = {**routine.assigned}
+        self.values: dict[Name, Bound] = {}
         self.slots: dict[str, Bound] = {}
         self.names = Names(self.out)
-        self.globals: dict[str, Bound] = {}
-        """Names of the language and of helpers that were read."""
-        self.lasting: dict[str, Bound] = {}
-        """Names of objects that exist only while compiling."""
         self.kinds: dict[str, Kind] = {}
-        self.assigned = syntax.assigned
-        """The number of statements that assign each variable."""
         self.loops: list[_Loop] = []
+        self.hoists = all(name.is_variable for name in routine.parameters)
         self.count = 0
         self.label = "entry"
         """The block being written."""
@@ -119,13 +119,19 @@ class SyntaxReader(FunctionTranslation):
 
     def run(self, symbol: str, linkage: str) -> Translated:
         """Lowers the body."""
-        for name, value in zip(self.syntax.parameters, self.arguments, strict=True):
-            self.bind(name, value)
-        self._body(self.syntax.body)
+        for name, value in zip(self.routine.parameters, self.arguments, strict=True):
+            self.bind(name.text, value)
+        self._read_parameters()
+        self.block(self.routine.body)
         if self.open:
             self.give(Bound(NOTHING, ""))
         self.names.write()
         return self.framed(symbol, linkage)
+
+    def _read_parameters(self) -> None:
+        """Take what the parameters hold now: a text may assign the iterations of a call."""
+        for name in self.routine.parameters:
+            self.values[name] = self.name(name.text)
 
     # -- blocks
 
@@ -157,11 +163,9 @@ class SyntaxReader(FunctionTranslation):
         kind = self.kinds.setdefault(name, value.kind)
         if kind is not value.kind and kind != value.kind:
             raise self.failure(f"{name} is {kind.name} and becomes {value.kind.name}")
-        if kind is RANGE or kind is FUNCTION or kind is NOTHING:
-            if self.assigned[name] > 1:
-                raise self.failure(f"{name}: a {kind.name} cannot be reassigned")
-            self.lasting[name] = value
-        elif name in self.slotted:
+        if kind is NOTHING:
+            raise self.failure(f"{name} gets no value")
+        if name in self.slotted:
             slot = self.slots.get(name)
             if slot is None:
                 slot = self.slots[name] = Bound(kind, self.out.slot(kind.llvm))
@@ -169,77 +173,94 @@ class SyntaxReader(FunctionTranslation):
         else:
             self.names.set(name, value)
 
-    def _use(self, name: str) -> Bound:
-        found = self.lasting.get(name)
+    def name(self, name: str) -> Bound:
+        """Return the value of a variable, or a constant of the language."""
+        found = self.names.value(name)
         if found is not None:
             return found
-        slot = self.slots.get(name)
-        if slot is not None:
-            loaded = self.out.read(f"load {slot.kind.llvm}, ptr {slot.value}, align 1")
-            return Bound(slot.kind, loaded)
-        if name in self.slotted:
-            raise self.failure(f"{name} is used before it is assigned")
-        raise _NoJoinError(name)
+        if name in self.assigned:
+            slot = self.slots.get(name)
+            if slot is not None:
+                loaded = self.out.read(f"load {slot.kind.llvm}, ptr {slot.value}, align 1")
+                return Bound(slot.kind, loaded)
+            if name in self.slotted:
+                raise self.failure(f"{name} is used before it is assigned")
+            raise _NoJoinError(name)
+        value = self.namespace.get(name)
+        if type(value) not in _LITERALS:
+            raise self.failure(f"{name} is not defined")
+        return Bound(_LITERALS[type(value)], value)
 
     # -- statements
 
-    def read(self, lines: Sequence[str]) -> None:
-        """Execute lines of a source among statements that come from elsewhere."""
-        text = "\n    ".join(["def text():", *lines])
-        syntax = statements.read(text) or _functions(text)[0].syntax
-        self.assigned = {**self.assigned, **syntax.assigned}
-        self._body(syntax.body)
-
-    def _body(self, statements: Block) -> None:
-        for statement in statements:
+    def block(self, block: Block) -> None:
+        """Write some statements."""
+        for s in block:
             if not self.open:
                 return  # after return, break or continue
-            self.line = self.above + statement.line
-            if isinstance(statement, Plain):
-                statement.act(self, statement.words)
-            elif isinstance(statement, If):
-                self._if(statement)
-            elif statement.name:
-                self._for(statement)
+            if isinstance(s, Let):
+                value = self.operation(s.value)
+                if s.name.is_variable:
+                    self.bind(s.name.text, value)
+                else:
+                    self.values[s.name] = value
+            elif isinstance(s, Do):
+                self._do(s.value)
+            elif isinstance(s, For):
+                self._for(s)
+            elif isinstance(s, When):
+                self._when(s)
+            elif isinstance(s, Text):
+                self._text(s)
             else:
-                self._while(statement)
+                if self.hoists:
+                    self.out.enter()
+                loop = self._head(s.assigned)
+                bit, inside = self._tested(s.test), self._new_label()
+                self._fork(bit, inside, loop.after)
+                self._loop_body(loop, inside, functools.partial(self.block, s.body))
+                if self.hoists:
+                    self.out.leave()
 
-    def give_back(self, value: Bound) -> None:
-        """``return``."""
-        self.give(value)
-        self.open = False
+    def _do(self, op: Apply) -> None:
+        match op.name:
+            case "break":
+                loop = self.loops[-1]
+                loop.breaks.append(Path(self.label, self.names.since(loop.mark)))
+                self._jump(loop.after)
+            case "continue":
+                self._again(self.loops[-1])
+            case "return":
+                self.give(self.arg(op.args[0]) if op.args else Bound(NOTHING, ""))
+                self.open = False
+            case _:
+                self.operation(op)
 
-    def go_on(self) -> None:
-        """``continue``."""
-        self._again(self.loops[-1])
+    def _text(self, s: Text) -> None:
+        """Write lines of a source among other statements."""
+        for name, held in s.bound:
+            self.bind(name, self.arg(held))
+        found = reader.lines_of(s.lines)
+        self.assigned |= found.assigned
+        hoists, self.hoists = self.hoists, True
+        self.block(found.body)
+        self.hoists = hoists
+        self._read_parameters()
 
-    def leave_loop(self) -> None:
-        """``break``."""
-        loop = self.loops[-1]
-        loop.breaks.append(Path(self.label, self.names.since(loop.mark)))
-        self._jump(loop.after)
-
-    def _if(self, statement: If) -> None:
-        given, test = statement.given(), statement.test.test
-        if given and test and self.are_words(given.names) and self.are_words(test.names):
-            value, before = given.value.of(self), self.name(given.name)
-            bit = test.bit(self, statement.test.words)
-            self.bind(given.name, self.selected(bit, value, before))
+    def _when(self, s: When) -> None:
+        only = s.body[0] if len(s.body) == 1 and not s.orelse else None
+        if self.hoists and isinstance(only, Let) and self._gives_word(s.test, only):
+            value, before = self.operation(only.value), self.name(only.name.text)
+            self.bind(only.name.text, self._selected(self._bit(s.test), value, before))
             return
-        branches = [statement.body, statement.orelse] if statement.orelse else [statement.body]
-        bit = self._tested(statement.test)
-        self.branched(bit, [functools.partial(self._body, branch) for branch in branches])
-
-    def branched(self, bit: str, branches: Sequence[Callable[[], None]]) -> None:
-        """Write one of one or two branches, by a test."""
-        yes, after = self._new_label(), self._new_label()
-        no = self._new_label() if len(branches) > 1 else after
+        bit, yes, after = self._tested(s.test), self._new_label(), self._new_label()
+        no = self._new_label() if s.orelse else after
         self._fork(bit, yes, no)
-        paths = [] if len(branches) > 1 else [Path(self.label, {})]
-        for label, branch in zip((yes, no), branches, strict=False):
+        paths = [] if s.orelse else [Path(self.label, {})]
+        for label, branch in [(yes, s.body), *([(no, s.orelse)] if s.orelse else [])]:
             names, known = self.names.mark(), self.out.mark()
             self._start(label)
-            branch()
+            self.block(branch)
             if self.open:
                 paths.append(Path(self.label, self.names.since(names)))
                 self._jump(after)
@@ -248,52 +269,15 @@ class SyntaxReader(FunctionTranslation):
         self._start(after)
         self.names.meet(paths)
 
-    def _tested(self, test: Expression) -> str:
-        """A test's i1 operand; of words, comparisons are joined without branches."""
-        plain = test.test
-        if plain is not None and self.are_words(plain.names):
-            return plain.bit(self, test.words)
-        return self.truth(test.of(self))
-
-    def _while(self, statement: Loop) -> None:
-        self.out.enter()
-        body = functools.partial(self._body, statement.body)
-        self.repeated(lambda: self._tested(statement.test), statement.assigned, body)
-        self.out.leave()
-
-    def repeated(
-        self, test: Callable[[], str], assigned: Iterable[str], body: Callable[[], None]
-    ) -> None:
-        """Write a loop as long as a test holds."""
-        loop = self._head(assigned)
-        bit, inside = test(), self._new_label()
-        self._fork(bit, inside, loop.after)
-        self._loop_body(loop, inside, body)
-
-    def _for(self, statement: Loop) -> None:
-        found = statement.test.of(self)
-        if found.kind is not RANGE:
-            raise self.failure("for loops run over range(...)")
-        start, stop, step = (Bound(WORD, value) for value in found.value)
-
-        def body(current: Bound) -> None:
-            self.bind(statement.name, current)
-            self._body(statement.body)
-
-        self.out.enter()
-        self.counted(start, stop, step, statement.assigned, body)
-        self.out.leave()
-
-    def counted(
-        self,
-        start: Bound,
-        stop: Bound,
-        step: Bound,
-        assigned: Iterable[str],
-        body: Callable[[Bound], None],
-    ) -> None:
-        """Write a loop over a range."""
-        entry, loop = self.label, self._head(assigned)
+    def _for(self, s: For) -> None:
+        start, stop, step = (self.arg(each) for each in (s.start, s.stop, s.step))
+        if not start.kind is stop.kind is step.kind is WORD:
+            raise self.failure("range takes one to three int64 words")
+        if step.value == 0:
+            raise self.failure("a range's step must not be zero")
+        if self.hoists:
+            self.out.enter()
+        entry, loop = self.label, self._head(s.assigned)
         value, join = self.names.counter(WORD)
         join.edges.append(Arrival(start, entry))
         current = Bound(WORD, value)
@@ -302,13 +286,23 @@ class SyntaxReader(FunctionTranslation):
         more = OPERATORS["gt" if down else "lt"]
         inside = self._new_label()
         self._fork(self.truth(self.call(more, [current, stop])), inside, loop.after)
-        self._loop_body(loop, inside, lambda: body(current))
 
-    def _head(self, assigned: Iterable[str]) -> _Loop:
+        def body() -> None:
+            if s.counter.is_variable:
+                self.bind(s.counter.text, current)
+            else:
+                self.values[s.counter] = current
+            self.block(s.body)
+
+        self._loop_body(loop, inside, body)
+        if self.hoists:
+            self.out.leave()
+
+    def _head(self, assigned: Iterable[Name]) -> _Loop:
         """Begin the block that tests whether a loop continues."""
         head, after, entry = self._new_label(), self._new_label(), self.label
         self._start(head)
-        return _Loop(head, after, self.names.head(entry, assigned))
+        return _Loop(head, after, self.names.head(entry, [name.text for name in assigned]))
 
     def _loop_body(self, loop: _Loop, label: str, body: Callable[[], None]) -> None:
         """The body, and the block behind the loop."""
@@ -336,27 +330,125 @@ class SyntaxReader(FunctionTranslation):
 
     # -- values
 
-    def are_words(self, names: Iterable[str]) -> bool:
-        """Return whether names stand for words on every path."""
-        return all(name in self.names and self.kinds[name] is WORD for name in names)
+    def arg(self, arg: Any) -> Bound:
+        """The value of an argument of an operation."""
+        if type(arg) is Name:
+            return self.name(arg.text) if arg.is_variable else self.values[arg]
+        if type(arg) is Apply:
+            return self.operation(arg)
+        return Bound(_LITERALS[type(arg)], arg)
 
-    def selected(self, bit: str, yes: Bound, no: Bound) -> Bound:
+    def operation(self, op: Apply) -> Bound:
+        """The value of an operation."""
+        name, args = op
+        if len(args) > 1 and type(args[1]) is Offset:
+            pointer, index = self._place(self.arg(args[0]), args[1], name == "at")
+            if name == "at":
+                return pointer
+            given = [pointer, index, *map(self.arg, args[2:])]
+        elif name in _UNUSUAL:
+            return _UNUSUAL[name](self, *args)
+        else:
+            given = [self.arg(each) for each in args]
+        target = self.namespace.get(name)
+        if isinstance(target, Operation):
+            return self.call(target, given)
+        if isinstance(target, Helper):
+            return self._helper_call(target, given)
+        if name == "copy":
+            return given[0]
+        if name.startswith("choose_"):
+            bit = self.truth(self.call(OPERATORS[name[7:]], given[:2]))
+            return self._selected(bit, *given[2:])
+        if name == "inside":
+            return self._selected(self._both("and", "ge", "lt", given), *given[2:])
+        if name == "outside":
+            return Bound(TRUTH, self._both("or", "lt", "ge", given))
+        raise self.failure(f"{name} is not defined")
+
+    def _both(self, joined: str, low: str, high: str, given: list[Bound]) -> str:
+        """A test of a word against 0 and one against an extent, joined without a branch."""
+        tests = [self.call(OPERATORS[low], [given[0], Bound(WORD, 0)])]
+        tests.append(self.call(OPERATORS[high], given[:2]))
+        bits = [self.truth(test) for test in tests]
+        return self.out.do(f"{joined} i1 {bits[0]}, {bits[1]}")
+
+    def _place(self, pointer: Bound, place: Offset, whole: bool) -> tuple[Bound, Bound]:
+        """The pointer and the index of an access; ``whole``: all of it goes into the pointer."""
+        assert isinstance(pointer.kind, Pointer)
+        element, at = pointer.kind.element.llvm, pointer.value
+        for a, b in place.terms:
+            moved = self.call(OPERATORS["mul"], [self.arg(a), self.arg(b)]).value
+            at = self.out.place(element, at, moved)
+        if whole and place.constant:
+            at = self.out.place(element, at, place.constant)
+        return Bound(pointer.kind, at), Bound(WORD, place.constant)
+
+    # -- choices between words without branches: both are computed, and one is selected. A block,
+    # its branches and the joins behind it are most of what a choice costs LLVM and this writer.
+
+    def _is_plain(self, arg: Any) -> bool:
+        """Return whether an argument is a sum or product of words that are known on every path."""
+        if type(arg) is Name:
+            if not arg.is_variable:
+                return self.values[arg].kind is WORD
+            return arg.text in self.names and self.kinds[arg.text] is WORD
+        if type(arg) is Apply:
+            return arg.name in _PLAIN and all(map(self._is_plain, arg.args))
+        return type(arg) is int
+
+    def _is_plain_test(self, test: Any) -> bool:
+        """Return whether a test compares such words, or combines such comparisons."""
+        if type(test) is not Apply:
+            return False
+        if test.name in ("and", "or"):
+            return all(map(self._is_plain_test, test.args))
+        return test.name in _COMPARISONS and all(map(self._is_plain, test.args))
+
+    def _gives_word(self, test: Apply, only: Let) -> bool:
+        """Return whether a branch does nothing but give a word to a variable that has one."""
+        plain = self._is_plain(only.name) and self._is_plain(only.value)
+        return plain and self._is_plain_test(test)
+
+    def _bit(self, test: Apply) -> str:
+        """An i1 operand of comparisons, all of which may be evaluated."""
+        if test.name not in ("and", "or"):
+            return self.truth(self.operation(test))
+        first, *rest = test.args
+        found = self._bit(first)
+        for each in rest:
+            found = self.out.do(f"{test.name} i1 {found}, {self._bit(each)}")
+        return found
+
+    def _tested(self, test: Apply) -> str:
+        """A test's i1 operand; of words, comparisons are joined without branches."""
+        if test.name in ("and", "or") and self._is_plain_test(test):
+            return self._bit(test)
+        return self.truth(self.operation(test))
+
+    def _selected(self, bit: str, yes: Bound, no: Bound) -> Bound:
         """One of two words, both of which are known."""
         found = self.out.do(f"select i1 {bit}, i64 {text_of(yes)}, i64 {text_of(no)}")
         self.out.chosen[found] = bit, yes.value, no.value
         return Bound(WORD, found)
 
-    def link(self, both: bool, value: Bound, following: Callable[[], Bound]) -> Bound:
-        """``value and following`` (or ``or``); literal operands need no branch of their own."""
+    def _choice(self, test: Any, yes: Any, no: Any) -> Bound:
+        """``yes if test else no``."""
+        if self._is_plain(yes) and self._is_plain(no) and self._is_plain_test(test):
+            values = self.arg(yes), self.arg(no)
+            return self._selected(self._bit(test), *values)
+        return self._either(self.arg(test), lambda: self.arg(yes), lambda: self.arg(no))
 
-        def kept() -> Bound:
-            return value
+    def _linked(self, both: bool, *args: Any) -> Bound:
+        """``a and b`` (or ``or``), of which the second is evaluated only if it counts."""
+        found = self.arg(args[0])
+        for each in args[1:]:
+            kept, following = (lambda found=found: found), functools.partial(self.arg, each)
+            ways = (following, kept) if both else (kept, following)
+            found = self._either(found, *ways)
+        return found
 
-        if both:
-            return self.either(value, following, kept)
-        return self.either(value, kept, following)
-
-    def either(self, condition: Bound, yes: Callable[[], Bound], no: Callable[[], Bound]) -> Bound:
+    def _either(self, condition: Bound, yes: Callable[[], Bound], no: Callable[[], Bound]) -> Bound:
         """The value of one of two expressions, of which only that one is evaluated."""
         labels, after = (self._new_label(), self._new_label()), self._new_label()
         self._fork(self.truth(condition), *labels)
@@ -369,25 +461,37 @@ class SyntaxReader(FunctionTranslation):
             self.out.forget(known)
         self._start(after)
         kind = values[0][0].kind
-        if any(value.kind != kind for value, _ in values) or kind in TIMELESS:
+        if any(value.kind != kind for value, _ in values) or kind is NOTHING:
             raise self.failure("both values of a choice must be of one kind")
         edges = ", ".join(f"[ {text_of(value)}, %{label} ]" for value, label in values)
         return Bound(kind, self.out.read(f"phi {kind.llvm} {edges}"))
 
-    def name(self, name: str) -> Bound:
-        """Return the meaning of a name: a variable, or an operation or helper of that name."""
-        found = self.names.value(name)
-        if found is not None:
-            return found
-        if name in self.assigned:
-            return self._use(name)
-        found = self.globals.get(name)
-        if found is None:
-            if name != "range" and name not in self.namespace:
-                raise self.failure(f"{name} is not defined")
-            value = range if name == "range" else self.namespace[name]
-            found = self.globals[name] = self.literal(value)
-        return found
+    def _negative(self, arg: Any) -> Bound:
+        """``-a``; literals fold."""
+        given = self.arg(arg)
+        if isinstance(given.value, int | float):
+            return Bound(given.kind, -given.value)
+        return self.call(OPERATORS["neg"], [given])
+
+    def _not(self, arg: Any) -> Bound:
+        bit = self.call(FUNCTIONS["bool"], [self.arg(arg)])
+        if isinstance(bit.value, bool):
+            return Bound(TRUTH, not bit.value)
+        return Bound(TRUTH, self.out.do(f"xor i1 {bit.value}, true"))
+
+    def _refused(self, what: str) -> Bound:
+        raise self.failure(f"{what} is not part of the kernel language")
+
+
+#: Operations whose arguments are not all evaluated, or not as they are.
+_UNUSUAL: Final[dict[str, Callable[..., Bound]]] = {
+    "if": FunctionWriter._choice,
+    "and": lambda writer, *args: writer._linked(True, *args),
+    "or": lambda writer, *args: writer._linked(False, *args),
+    "neg": FunctionWriter._negative,
+    "not": FunctionWriter._not,
+    "?": FunctionWriter._refused,
+}
 
 
 KERNEL_KINDS: Final[tuple[Kind, ...]] = (
@@ -400,47 +504,38 @@ KERNEL_KINDS: Final[tuple[Kind, ...]] = (
 
 @dataclass(frozen=True)
 class Function:
-    """One function of a source: its text, its statements, and how many lines stand above it."""
+    """One function of a source: its text, and how many lines stand above it."""
 
+    name: str
+    parameters: tuple[str, ...]
     body: str
-    syntax: Syntax
     above: int = 0
 
     @property
-    def name(self) -> str:
-        """The name of the function."""
-        return self.syntax.name
-
-    @property
-    def tree(self) -> ast.FunctionDef:
-        """Python's syntax tree of the text."""
-        (found,) = ast.parse(self.body).body
-        assert isinstance(found, ast.FunctionDef)
-        return found
+    def routine(self) -> Routine:
+        """The records of its statements."""
+        return _entries.get(self.body) or reader.read(self.body)
 
 
 #: Lines of LLVM IR that the copies of one helper in one kernel have at most. Beyond, calls cost
 #: less than code that the processor's cache does not hold, and LLVM compiles them sooner.
 _MOST_COPIED: Final = 3000
 
-#: Text of a helper's part -> the function, with the line numbers of the part.
-_parsed: Final[dict[str, Function]] = {}
-#: The same of entries that were written as statements before their text was printed.
-_entries: Final[dict[str, Function]] = {}
+#: Text of an entry -> its records, of those that were printed from records.
+_entries: Final[dict[str, Routine]] = {}
 _MOST_ENTRIES: Final = 256
 
 
-def remember_entry(part: str, syntax: Syntax) -> None:
-    """Use these statements for the entry of this text instead of reading it."""
+def remember_entry(source: str, routine: Routine) -> None:
+    """Use these records for the entry of a source, its last function, instead of reading it."""
     if len(_entries) >= _MOST_ENTRIES:
         del _entries[next(iter(_entries))]
-    _entries[part] = Function(part, syntax)
+    _entries[_parts_of(source)[-1].rstrip("\n")] = routine
 
 
 def split_source(source: str) -> dict[str, Function]:
     """The functions of a kernel source, by name, in order; raises KernelSourceError otherwise."""
-    found = _functions_by_part(source)
-    functions = {each.name: each for each in (_functions(source) if found is None else found)}
+    functions = {each.name: each for each in _functions_by_part(source) or _functions(source)}
     if ENTRY not in functions:
         raise KernelSourceError(f"kernel source without a function named {ENTRY}")
     return functions
@@ -457,42 +552,27 @@ def _functions(source: str) -> list[Function]:
         if not isinstance(node, ast.FunctionDef):
             raise KernelSourceError(f"kernel source line {node.lineno}: only functions stand here")
         body = "\n".join(lines[node.lineno - 1 : node.end_lineno])
-        above = node.lineno - 1
-        ast.increment_lineno(node, -above)
-        functions.append(Function(body, statements.of_tree(node), above))
+        parameters = tuple([each.arg for each in node.args.args])
+        functions.append(Function(node.name, parameters, body, node.lineno - 1))
     return functions
 
 
 def _functions_by_part(source: str) -> list[Function] | None:
-    """Return the same without parsing known helpers again; None if a part is not one function.
-
-    If each part by itself is one function, then the source is those functions: no part ends within
-    a string, a bracket or a line.
-    """
+    """Return the same without parsing; None if a part does not begin as a plain function."""
     functions, above = [], 0
-    for part in parts_of(source):
-        function = _parsed.get(part) or _entries.get(part)
-        if function is None:
-            syntax = statements.read(part)
-            try:
-                (function,) = _functions(part) if syntax is None else [_plain(part, syntax)]
-            except (KernelSourceError, ValueError):  # the latter: several, or none
-                return None
-            if function.name != ENTRY:
-                _parsed[part] = function
-        functions.append(replace(function, above=above + function.above))
+    for part in _parts_of(source):
+        header = reader.header_of(part)
+        if header is None:
+            return None
+        functions.append(Function(*header, part.rstrip("\n"), above))
         above += part.count("\n") + 1
     return functions
 
 
-def parts_of(source: str) -> list[str]:
+def _parts_of(source: str) -> list[str]:
     """A source without the ends of lines before which it is cut: there a function may begin."""
     first, *others = source.split("\ndef ")
     return [first, *[f"def {each}" for each in others]]
-
-
-def _plain(part: str, syntax: Syntax) -> Function:
-    return Function(part.rstrip("\n"), syntax)
 
 
 class _SourceHelper(Helper):
@@ -519,11 +599,11 @@ def _lower(
     function: Function, visible: dict[str, Helper], kinds: tuple[Kind, ...], name: tuple[str, str]
 ) -> Translated:
     """``name`` is the symbol and its linkage."""
-    count = len(function.syntax.parameters)
+    count = len(function.parameters)
     if count != len(kinds):
         raise KernelSourceError(f"{function.name} takes {count} arguments, given {len(kinds)}")
-    namespace: dict[str, Any] = {**FUNCTIONS, **CONSTANTS, **visible}
-    return translated(function.syntax, namespace, kinds, function.above, name)
+    namespace: dict[str, Any] = {**OPERATORS, **FUNCTIONS, **CONSTANTS, **visible}
+    return translated(function.routine, namespace, kinds, name)
 
 
 def _helper(function: Function, visible: dict[str, _SourceHelper]) -> _SourceHelper:

@@ -28,21 +28,13 @@ from staticgrad.native.language import (
 from staticgrad.native.language.emitter import Emitter, External, word
 from staticgrad.native.language.kinds import (
     NOTHING,
-    RANGE,
-    REAL,
-    TRUTH,
-    WORD,
     Kind,
     Pointer,
-    Scalar,
     Vector,
 )
-from staticgrad.native.language.operations import FUNCTIONS, OPERATORS, Operation
+from staticgrad.native.language.operations import FUNCTIONS, Operation
 from staticgrad.records import NamedTuple, dataclass
 
-FUNCTION = Scalar("function", "function")
-TIMELESS = (RANGE, FUNCTION, NOTHING)
-"""Kinds that exist while compiling only."""
 ALIGNED = '"stackrealign"'
 """Has registers that a kernel keeps on its stack lie within lines of the cache.
 
@@ -63,7 +55,7 @@ REGISTERED = (
 
 
 class KernelSourceError(TypeError):
-    """A kernel's source uses the language wrongly; the message names the line and the kinds."""
+    """A kernel's source uses the language wrongly; the message names the kinds."""
 
 
 class Bound(NamedTuple):
@@ -100,7 +92,6 @@ class FunctionTranslation:
             Bound(kind, f"%a.{name}") for kind, name in zip(kinds, names, strict=True)
         ]
         self.result: Kind | None = None
-        self.line = 0
 
     def framed(self, symbol: str, linkage: str) -> Translated:
         """The function around the lines written so far, which begin in its block ``entry``."""
@@ -119,8 +110,8 @@ class FunctionTranslation:
         )
 
     def failure(self, message: str) -> KernelSourceError:
-        """The error for the line that is being read."""
-        return KernelSourceError(f"kernel source line {self.line}: {message}")
+        """The error of an operation."""
+        return KernelSourceError(f"a kernel's source: {message}")
 
     def give(self, value: Bound) -> None:
         """Ends the function with a result."""
@@ -135,32 +126,6 @@ class FunctionTranslation:
     def truth(self, value: Bound) -> str:
         """An i1 operand."""
         return text_of(self.call(FUNCTIONS["bool"], [value]))
-
-    def literal(self, value: object) -> Bound:
-        """Return the meaning of a constant, operation or helper in a source."""
-        if value is None:
-            return Bound(NOTHING, "")
-        if isinstance(value, bool):
-            return Bound(TRUTH, value)
-        if isinstance(value, int):
-            return Bound(WORD, value)
-        if isinstance(value, float):
-            return Bound(REAL, value)
-        if isinstance(value, Operation | Helper) or value is range:
-            return Bound(FUNCTION, value)
-        if value is bool:
-            return Bound(FUNCTION, FUNCTIONS["bool"])
-        raise self.failure(f"{value!r} is not part of the kernel language")
-
-    def named_call(self, target: object, arguments: Sequence[Bound]) -> Bound:
-        """A call of ``range``, a helper or a function of the language."""
-        if target is range:
-            return self._range(arguments)
-        if isinstance(target, Helper):
-            return self._helper_call(target, arguments)
-        if isinstance(target, Operation):
-            return self.call(target, arguments)
-        raise self.failure("only functions of the language and helpers are called")
 
     def call(self, operation: Operation, arguments: Sequence[Bound]) -> Bound:
         """An operation of the language over values."""
@@ -186,30 +151,6 @@ class FunctionTranslation:
             self.out.effect(call)
             return Bound(NOTHING, "")
         return Bound(lowered.result, self.out.read(call))
-
-    def unary(self, name: str, operand: Bound) -> Bound:
-        """``neg``, ``pos``, ``not_`` or ``invert`` of a value; literals fold."""
-        if name == "pos":
-            return operand
-        if name == "neg" and isinstance(operand.value, int | float):
-            return Bound(operand.kind, -operand.value)
-        if name == "not_":
-            bit = self.call(FUNCTIONS["bool"], [operand])
-            if isinstance(bit.value, bool):
-                return Bound(TRUTH, not bit.value)
-            return Bound(TRUTH, self.out.do(f"xor i1 {bit.value}, true"))
-        return self.call(OPERATORS[name], [operand])
-
-    def _range(self, arguments: Sequence[Bound]) -> Bound:
-        if not 1 <= len(arguments) <= 3 or any(item.kind is not WORD for item in arguments):
-            raise self.failure("range takes one to three int64 words")
-        values = [item.value for item in arguments]
-        start = values[0] if len(values) > 1 else 0
-        stop = values[min(1, len(values) - 1)]
-        step = values[2] if len(values) > 2 else 1
-        if step == 0:
-            raise self.failure("a range's step must not be zero")
-        return Bound(RANGE, (start, stop, step))
 
 
 def text_of(value: Bound) -> str:

@@ -1,0 +1,247 @@
+"""Sources of the kernel language to records.
+
+A function is taken apart by its indentation, and each line is parsed by Python's parser. Kernels
+have thousands of lines, most of which occur several times, and a line is parsed once per process.
+What is not written that plainly (a statement over several lines, a comment behind a test) is
+parsed, and written plainly, by Python first.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+from staticgrad.native.language.records import (
+    Apply,
+    Block,
+    Do,
+    For,
+    Let,
+    Name,
+    Repeat,
+    Statement,
+    When,
+)
+from staticgrad.native.language.translation import KernelSourceError
+from staticgrad.records import NamedTuple
+
+_OPERATORS: Final[dict[type, str]] = {
+    ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "truediv", ast.FloorDiv: "floordiv",
+    ast.Mod: "mod", ast.BitAnd: "and_", ast.BitOr: "or_", ast.BitXor: "xor",
+    ast.LShift: "lshift", ast.RShift: "rshift", ast.Eq: "eq", ast.NotEq: "ne", ast.Lt: "lt",
+    ast.LtE: "le", ast.Gt: "gt", ast.GtE: "ge", ast.USub: "neg", ast.Invert: "invert",
+    ast.Not: "not", ast.And: "and", ast.Or: "or",
+}  # fmt: skip
+_JUMPS: Final = {ast.Break: "break", ast.Continue: "continue"}
+_HEADER: Final = re.compile(r"def (\w+)\(((?:\w+(?:, \w+)*)?)\):")
+_STEP: Final = "    "
+
+
+class Routine(NamedTuple):
+    """A function: its parameters, its statements, and the names that they assign."""
+
+    parameters: tuple[Name, ...]
+    body: Block
+    assigned: dict[str, None]
+
+
+class _NotPlainError(Exception):
+    """Text that is left to Python's parser as a whole."""
+
+
+def header_of(text: str) -> tuple[str, tuple[str, ...]] | None:
+    """Return the name and the parameters of a function; None if its first line is not plain."""
+    found = _HEADER.fullmatch(text.partition("\n")[0])
+    if found is None:
+        return None
+    return found[1], tuple(filter(None, found[2].split(", ")))
+
+
+@lru_cache(maxsize=1 << 9)
+def read(text: str) -> Routine:
+    """Return the records of the one function of a text.
+
+    Raises:
+        KernelSourceError: it is no function of Python.
+    """
+    try:
+        return _read(text)
+    except _NotPlainError:
+        pass
+    try:
+        return _read(ast.unparse(ast.parse(text)))
+    except (_NotPlainError, SyntaxError, ValueError) as error:
+        raise KernelSourceError("a function of a kernel source has no plain statements") from error
+
+
+def _read(text: str) -> Routine:
+    header = header_of(text)
+    if header is None:
+        raise _NotPlainError
+    return lines_of(text.rstrip("\n").split("\n")[1:], header[1], _STEP)
+
+
+def lines_of(lines: Sequence[str], parameters: Iterable[str] = (), margin: str = "") -> Routine:
+    """Return the records of lines behind a margin."""
+    reader = _Lines(lines)
+    body, names = reader.block(margin)
+    if reader.at < len(lines):
+        raise _NotPlainError
+    assigned = dict.fromkeys(parameters) | names
+    return Routine(tuple(_variable(each) for each in parameters), body, assigned)
+
+
+class _Lines:
+    """Reads blocks of a function's lines; ``at`` is the next line to read."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        self._lines = [*lines, ""]
+        self.at = 0
+
+    def block(self, margin: str) -> tuple[Block, dict[str, None]]:
+        """The statements behind a margin, and the names that they assign."""
+        found: list[Statement] = []
+        assigned: dict[str, None] = {}
+        deep, first = len(margin), self.at
+        while True:
+            line = self._lines[self.at]
+            text = line[deep:]
+            if not text or not line.startswith(margin):
+                break
+            self.at += 1
+            statements, names = self._compound(text, margin) if text[-1] == ":" else _plain(text)
+            found += statements
+            assigned |= names
+        if self.at == first:
+            raise _NotPlainError
+        return tuple(found), assigned
+
+    def _compound(self, text: str, margin: str) -> tuple[Block, dict[str, None]]:
+        word, _, rest = text[:-1].partition(" ")
+        if word in ("if", "elif"):
+            body, names = self.block(margin + _STEP)
+            following = self._lines[self.at]
+            orelse: Block = ()
+            more: dict[str, None] = {}
+            if following == f"{margin}else:":
+                self.at += 1
+                orelse, more = self.block(margin + _STEP)
+            elif following.startswith(f"{margin}elif ") and following[-1] == ":":
+                self.at += 1
+                orelse, more = self._compound(following[len(margin) :], margin)
+            return (When(_applied(_expression(rest)), body, orelse),), names | more
+        if word == "while":
+            body, names = self.block(margin + _STEP)
+            return (Repeat(_applied(_expression(rest)), body, _variables(names)),), names
+        counter, _, span = rest.partition(" in ")
+        if word != "for" or not counter.isidentifier():
+            raise _NotPlainError
+        body, names = self.block(margin + _STEP)
+        names = {counter: None} | names
+        ends = _expression(span)
+        if type(ends) is not Apply or ends.name != "range" or not 1 <= len(ends.args) <= 3:
+            ends = Apply("range", (Apply("?", ("for over anything but range(...)",)),))
+        start, stop, step = (0, *ends.args, 1) if len(ends.args) == 1 else (*ends.args, 1)[:3]
+        return (For(_variable(counter), start, stop, step, body, _variables(names)),), names
+
+
+@lru_cache(maxsize=1 << 14)
+def _plain(text: str) -> tuple[Block, dict[str, None]]:
+    """The statements of one line, without others in them, and the names that they assign."""
+    try:
+        nodes = ast.parse(text).body
+    except (SyntaxError, ValueError):
+        raise _NotPlainError from None
+    found: list[Statement] = []
+    for node in nodes:
+        found += _statements(node)
+    names = [s.name.text for s in found if isinstance(s, Let) and s.name.is_variable]
+    return tuple(found), dict.fromkeys(names)
+
+
+@lru_cache(maxsize=1 << 12)
+def _expression(text: str) -> Any:
+    """An expression that stands in a line."""
+    try:
+        return _arg(ast.parse(text, mode="eval").body)
+    except (SyntaxError, ValueError):
+        raise _NotPlainError from None
+
+
+def _statements(node: ast.stmt) -> list[Statement]:
+    match node:
+        case ast.Assign(targets=[ast.Name(id=name)], value=value):
+            return [Let(_variable(name), _applied(_arg(value)))]
+        case ast.Assign(targets=[ast.Tuple(elts=targets)], value=ast.Tuple(elts=values)):
+            names = [each.id for each in targets if isinstance(each, ast.Name)]
+            if len(names) == len(targets) == len(values):
+                held = [Name(name, 0) for name in names]
+                lets = [Let(n, _applied(_arg(v))) for n, v in zip(held, values, strict=True)]
+                pairs = zip(names, held, strict=True)
+                return [*lets, *(Let(_variable(name), Apply("copy", (n,))) for name, n in pairs)]
+        case ast.AugAssign(target=ast.Name(id=name), op=op, value=value) if type(op) in _OPERATORS:
+            changed = Apply(_OPERATORS[type(op)], (_variable(name), _arg(value)))
+            return [Let(_variable(name), changed)]
+        case ast.Pass() | ast.Expr(value=ast.Constant()):
+            return []
+        case ast.Expr(value=value):
+            return [Do(_applied(_arg(value)))]
+        case ast.Return(value=value):
+            return [Do(Apply("return", () if value is None else (_arg(value),)))]
+        case ast.Break() | ast.Continue():
+            return [Do(Apply(_JUMPS[type(node)], ()))]
+        case ast.If() | ast.For() | ast.While():
+            raise _NotPlainError
+    return [Do(_refused(node))]
+
+
+def _arg(node: ast.expr) -> Any:
+    """An expression as an argument of an operation."""
+    match node:
+        case ast.Name(id=name):
+            return _variable(name)
+        case ast.Constant(value=bool() | int() | float() as value):
+            return value
+        case ast.UnaryOp(op=ast.UAdd(), operand=operand):
+            return _arg(operand)
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
+            return -value
+        case ast.UnaryOp(op=op, operand=operand):
+            return Apply(_OPERATORS[type(op)], (_arg(operand),))
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
+            return Apply(_OPERATORS[type(op)], (_arg(left), _arg(right)))
+        case ast.Call(func=ast.Name(id=name), args=args, keywords=[]):
+            return Apply(name, tuple([_arg(each) for each in args]))
+        case ast.Subscript(value=value, slice=index):
+            return Apply("getitem", (_arg(value), _arg(index)))
+        case ast.Compare(left=left, ops=ops, comparators=right):
+            if all(type(op) in _OPERATORS for op in ops):
+                args = [_arg(each) for each in (left, *right)]
+                pairs = zip(ops, args, args[1:], strict=False)
+                links = [Apply(_OPERATORS[type(op)], (a, b)) for op, a, b in pairs]
+                return links[0] if len(links) == 1 else Apply("and", tuple(links))
+        case ast.BoolOp(op=op, values=values):
+            return Apply(_OPERATORS[type(op)], tuple([_arg(each) for each in values]))
+        case ast.IfExp(test=test, body=yes, orelse=no):
+            return Apply("if", (_arg(test), _arg(yes), _arg(no)))
+    return _refused(node)
+
+
+def _refused(node: ast.AST) -> Apply:
+    """An operation that fails when LLVM IR is written for it; Numba may take its source."""
+    return Apply("?", (type(node).__name__,))
+
+
+def _applied(arg: Any) -> Apply:
+    return arg if type(arg) is Apply else Apply("copy", (arg,))
+
+
+def _variable(name: str) -> Name:
+    return Name(name, 0, True)
+
+
+def _variables(names: Iterable[str]) -> tuple[Name, ...]:
+    return tuple([_variable(name) for name in names])
