@@ -5,7 +5,7 @@
 
 Two backends compile one source, and its results have the same bytes (others take kernels, not
 sources, and are registered in ``staticgrad/backends.py``): ``vector`` writes LLVM IR from
-the syntax tree, ``numba`` gives the functions to Numba's pipeline, in which vectors are types. This
+its statements, ``numba`` gives the functions to Numba's pipeline, in which vectors are types. This
 package imports neither Numba nor llvmlite by itself; ``vector``, and a kernel found on disk, need
 llvmlite only. With ``STATICGRAD_JIT=0`` sources run as plain Python over NumPy lanes, to the same
 bytes. Safe to call from threads and after a fork.

@@ -142,7 +142,6 @@ class Scalar(metaclass=_One):
 WORD: Final = Scalar("word", "i64")
 REAL: Final = Scalar("real", "double")
 TRUTH: Final = Scalar("truth", "i1")
-RANGE: Final = Scalar("range", "range")
 NOTHING: Final = Scalar("nothing", "void")
 
 Kind = Vector | Pointer | Mask | Scalar

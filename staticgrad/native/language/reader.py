@@ -195,6 +195,8 @@ def _statements(node: ast.stmt) -> list[Statement]:
             return [Do(Apply(_JUMPS[type(node)], ()))]
         case ast.If() | ast.For() | ast.While():
             raise _NotPlainError
+        case ast.Assign(value=value):
+            return [Do(_applied(_arg(value))), Do(_refused(node))]
     return [Do(_refused(node))]
 
 
@@ -215,6 +217,8 @@ def _arg(node: ast.expr) -> Any:
             return Apply(_OPERATORS[type(op)], (_arg(left), _arg(right)))
         case ast.Call(func=ast.Name(id=name), args=args, keywords=[]):
             return Apply(name, tuple([_arg(each) for each in args]))
+        case ast.Call(func=ast.Attribute() as function):
+            return _refused(function)
         case ast.Subscript(value=value, slice=index):
             return Apply("getitem", (_arg(value), _arg(index)))
         case ast.Compare(left=left, ops=ops, comparators=right):

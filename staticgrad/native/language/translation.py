@@ -1,10 +1,7 @@
-"""A function being translated: kinds of values, calls, literals, the text's frame.
+"""A function being translated: kinds of values, calls, the frame of its text, joins of variables.
 
-:mod:`frontend` walks the syntax tree, :mod:`joins` knows what variables stand for; this base
-finds the kinds by one forward walk (every variable has one kind, no promotion) and writes LLVM IR
-through the operations. No environments, no exceptions, no reference counts.
-
-What the names of a function stand for while it is read: static single assignment on the way.
+:mod:`frontend` walks the statements; this base finds the kinds on the way (every variable has one
+kind, no promotion) and writes LLVM IR through the operations. No exceptions, no reference counts.
 
 A name stands for a value. Where paths meet that give it several, these are joined (LLVM's ``phi``).
 At the head of a loop a join is made for each name that the loop assigns, before it is known what
@@ -44,8 +41,6 @@ two lines is stored and loaded in twice the time, in some threads and not in oth
 
 REGISTERED = (
     operations,
-    operations,
-    lane_operations,
     lane_operations,
     memory_operations,
     streamed_memory,
