@@ -11,7 +11,7 @@ from __future__ import annotations
 from staticgrad.ir.kernels.directives import Directives
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.native.language.frontend import remember_entry
-from staticgrad.native.language.reader import Routine
+from staticgrad.native.language.reader import Procedure
 from staticgrad.native.machine import Machine
 from staticgrad.nest.lower import lower
 from staticgrad.nest.text import print_nest
@@ -29,5 +29,5 @@ def source(kernel: Kernel, machine: Machine, directives: Directives | None = Non
     found = lower(kernel, machine, directives)
     text = print_nest(found)
     parameters = dict.fromkeys(name.text for name in found.parameters)
-    remember_entry(text, Routine(found.parameters, found.body, parameters))
+    remember_entry(text, Procedure(found.parameters, found.body, parameters))
     return text

@@ -31,7 +31,7 @@ from staticgrad.native.language.kinds import (
     Pointer,
 )
 from staticgrad.native.language.operations import FUNCTIONS, OPERATORS, Operation
-from staticgrad.native.language.reader import Routine
+from staticgrad.native.language.reader import Procedure
 from staticgrad.native.language.records import Apply, Block, Do, For, Let, Name, Offset, Text, When
 from staticgrad.native.language.translation import (
     Arrival,
@@ -73,7 +73,7 @@ class _Loop:
 
 
 def translated(
-    routine: Routine,
+    procedure: Procedure,
     namespace: Mapping[str, object],
     kinds: tuple[Kind, ...],
     name: tuple[str, str],
@@ -82,7 +82,7 @@ def translated(
     slotted: set[str] = set()
     while True:
         try:
-            return FunctionWriter(routine, namespace, kinds, slotted).run(*name)
+            return FunctionWriter(procedure, namespace, kinds, slotted).run(*name)
         except _NoJoinError as error:
             slotted.add(error.name)
 
@@ -97,20 +97,20 @@ class FunctionWriter(FunctionTranslation):
 
     def __init__(
         self,
-        routine: Routine,
+        procedure: Procedure,
         namespace: Mapping[str, object],
         kinds: tuple[Kind, ...],
         slotted: Set[str] = frozenset(),
     ) -> None:
         super().__init__(kinds, tuple(argument_name(kind, at) for at, kind in enumerate(kinds)))
-        self.routine, self.namespace, self.slotted = routine, namespace, slotted
-        self.assigned = {**routine.assigned}
+        self.procedure, self.namespace, self.slotted = procedure, namespace, slotted
+        self.assigned = {**procedure.assigned}
         self.values: dict[Name, Bound] = {}
         self.slots: dict[str, Bound] = {}
         self.names = Names(self.out)
         self.kinds: dict[str, Kind] = {}
         self.loops: list[_Loop] = []
-        self.hoists = all(name.is_variable for name in routine.parameters)
+        self.hoists = all(name.is_variable for name in procedure.parameters)
         self.count = 0
         self.label = "entry"
         """The block being written."""
@@ -119,10 +119,10 @@ class FunctionWriter(FunctionTranslation):
 
     def run(self, symbol: str, linkage: str) -> Translated:
         """Lowers the body."""
-        for name, value in zip(self.routine.parameters, self.arguments, strict=True):
+        for name, value in zip(self.procedure.parameters, self.arguments, strict=True):
             self.bind(name.text, value)
         self._read_parameters()
-        self.block(self.routine.body)
+        self.block(self.procedure.body)
         if self.open:
             self.give(Bound(NOTHING, ""))
         self.names.write()
@@ -130,7 +130,7 @@ class FunctionWriter(FunctionTranslation):
 
     def _read_parameters(self) -> None:
         """Take what the parameters hold now: a text may assign the iterations of a call."""
-        for name in self.routine.parameters:
+        for name in self.procedure.parameters:
             self.values[name] = self.name(name.text)
 
     # -- blocks
@@ -512,7 +512,7 @@ class Function:
     above: int = 0
 
     @property
-    def routine(self) -> Routine:
+    def procedure(self) -> Procedure:
         """The records of its statements."""
         return _entries.get(self.body) or reader.read(self.body)
 
@@ -522,15 +522,15 @@ class Function:
 _MOST_COPIED: Final = 3000
 
 #: Text of an entry -> its records, of those that were printed from records.
-_entries: Final[dict[str, Routine]] = {}
+_entries: Final[dict[str, Procedure]] = {}
 _MOST_ENTRIES: Final = 256
 
 
-def remember_entry(source: str, routine: Routine) -> None:
+def remember_entry(source: str, procedure: Procedure) -> None:
     """Use these records for the entry of a source, its last function, instead of reading it."""
     if len(_entries) >= _MOST_ENTRIES:
         del _entries[next(iter(_entries))]
-    _entries[_parts_of(source)[-1].rstrip("\n")] = routine
+    _entries[_parts_of(source)[-1].rstrip("\n")] = procedure
 
 
 def split_source(source: str) -> dict[str, Function]:
@@ -603,7 +603,7 @@ def _lower(
     if count != len(kinds):
         raise KernelSourceError(f"{function.name} takes {count} arguments, given {len(kinds)}")
     namespace: dict[str, Any] = {**OPERATORS, **FUNCTIONS, **CONSTANTS, **visible}
-    return translated(function.routine, namespace, kinds, name)
+    return translated(function.procedure, namespace, kinds, name)
 
 
 def _helper(function: Function, visible: dict[str, _SourceHelper]) -> _SourceHelper:

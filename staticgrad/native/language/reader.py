@@ -40,7 +40,7 @@ _HEADER: Final = re.compile(r"def (\w+)\(((?:\w+(?:, \w+)*)?)\):")
 _STEP: Final = "    "
 
 
-class Routine(NamedTuple):
+class Procedure(NamedTuple):
     """A function: its parameters, its statements, and the names that they assign."""
 
     parameters: tuple[Name, ...]
@@ -61,7 +61,7 @@ def header_of(text: str) -> tuple[str, tuple[str, ...]] | None:
 
 
 @lru_cache(maxsize=1 << 9)
-def read(text: str) -> Routine:
+def read(text: str) -> Procedure:
     """Return the records of the one function of a text.
 
     Raises:
@@ -77,21 +77,21 @@ def read(text: str) -> Routine:
         raise KernelSourceError("a function of a kernel source has no plain statements") from error
 
 
-def _read(text: str) -> Routine:
+def _read(text: str) -> Procedure:
     header = header_of(text)
     if header is None:
         raise _NotPlainError
     return lines_of(text.rstrip("\n").split("\n")[1:], header[1], _STEP)
 
 
-def lines_of(lines: Sequence[str], parameters: Iterable[str] = (), margin: str = "") -> Routine:
+def lines_of(lines: Sequence[str], parameters: Iterable[str] = (), margin: str = "") -> Procedure:
     """Return the records of lines behind a margin."""
     reader = _Lines(lines)
     body, names = reader.block(margin)
     if reader.at < len(lines):
         raise _NotPlainError
     assigned = dict.fromkeys(parameters) | names
-    return Routine(tuple(_variable(each) for each in parameters), body, assigned)
+    return Procedure(tuple(_variable(each) for each in parameters), body, assigned)
 
 
 class _Lines:
