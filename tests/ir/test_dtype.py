@@ -184,4 +184,4 @@ except sg.StaticgradError as error:
     print(error.code, "[bfloat16]" in str(error))
 """
     said = python("-c", program).stdout.splitlines()
-    assert said == [*["SG506 True True"] * 2, *("float16", "SG506", "SG506 True")]
+    assert said == [*["SG506 True True"] * 2, *("float16", "SG202", "SG506 True")]
