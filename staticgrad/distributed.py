@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import Any
 
 from staticgrad import ranks
-from staticgrad.errors import ArgumentError, DistributedError
+from staticgrad.errors import ArgumentError, DistributedError, DTypeError
 from staticgrad.ir.calls import public
 from staticgrad.ops.collective import means
 from staticgrad.ops.operands import as_value
@@ -65,14 +65,19 @@ def mean(x: Any) -> Any:
     may stand inside of a model: statistics over the whole batch.
 
     Args:
-        x: a value of float32 or float64, of the same shape on all ranks.
+        x: a floating value, of the same shape on all ranks; float16 and bfloat16 are added up in
+            float32.
 
     Raises:
-        DTypeError: another dtype. In the run, DistributedError: the ranks average different values.
+        DTypeError: x is not floating. In the run, DistributedError: the ranks average different values.
     """
     x = as_value("mean", x)
     job = ranks.job()
-    return means(job.ranks, [x])[0] if job.ranks > 1 else x
+    if not x.dtype.is_float:
+        raise DTypeError(f"mean: {x.type} is not floating", hint="x.astype('float32')")
+    if job.ranks == 1:
+        return x
+    return means(job.ranks, [x.astype(x.dtype.compute)])[0].astype(x.dtype)
 
 
 @public

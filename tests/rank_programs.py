@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -14,6 +15,20 @@ from staticgrad.train import Batches, fit
 
 X = np.random.default_rng(0).normal(size=(96, 5))
 Y = np.sin(X.sum(axis=1))
+
+#: Options of a compilation; ``dtype``: that of parameters and data, float64 if none is named.
+COMBINED = (
+    {},
+    {"memory_budget": 0.8},
+    {"debug": "nan"},
+    {"debug": True},
+    {"threads": 2},
+    {"backend": "numba"},
+    {"tune": True},
+    {"checkpoint": "recompute"},
+    {"dtype": "float32", "pipeline": "O1,narrow"},
+    {"dtype": "float16"},
+)
 
 
 def model_and_step(job, **options):
@@ -31,6 +46,36 @@ def model_and_step(job, **options):
         return sg.distributed.mean(loss)
 
     return model, opt, step
+
+
+def combined(job, path):
+    """Three steps with each option of a compilation: the same losses and weights on all ranks."""
+    for number, options in enumerate(COMBINED):
+        sg.nn.manual_seed(0)
+        options = {"dtype": "float64", **options}
+        dtype = options.pop("dtype")
+        widths = (5, 8, 8, 8, 8, 8, 1)
+        model = sg.nn.Sequential(
+            *(
+                sg.nn.Sequential(sg.nn.Linear(*pair, dtype=dtype), sg.nn.Tanh())
+                for pair in pairwise(widths)
+            )
+        )
+        scale = sg.optim.LossScale() if dtype == "float16" else None
+        opt = sg.optim.SGD(0.02, momentum=0.9, loss_scale=scale)
+
+        def step(x, y, model=model, opt=opt):
+            loss = ((model(x)[:, 0] - y) ** 2).mean()
+            opt.minimize(loss, data_parallel=True)
+            return sg.distributed.mean(loss)
+
+        step = sg.function(step, **options)
+        x, y = (np.concatenate([each] * 8).astype(dtype) for each in (X, Y))
+        data = Batches(x, y, size=256, seed=3, rank=job.rank, ranks=job.ranks)
+        losses = [step(*batch) for batch in data.epoch(0)]
+        sg.distributed.check_equal({"model": model, "losses": np.array(losses)})
+        if job.rank == 0:
+            np.save(f"{path}{number}.npy", losses)
 
 
 def batches(job):
