@@ -69,7 +69,8 @@ def mean(x: Any) -> Any:
             float32.
 
     Raises:
-        DTypeError: x is not floating. In the run, DistributedError: the ranks average different values.
+        DTypeError: x is not floating.
+        DistributedError: in the run, where the ranks average different values.
     """
     x = as_value("mean", x)
     job = ranks.job()

@@ -1,6 +1,7 @@
 """``sg.distributed``: several ranks train as one would, and fail together, with a message."""
 
 import os
+import pickle
 import re
 import shutil
 import signal
@@ -14,11 +15,12 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.analysis.plan_check import verify_plan
-from staticgrad.errors import ArgumentError, DistributedError, VerifyError
+from staticgrad.errors import ArgumentError, DistributedError, ExportError, VerifyError
 from staticgrad.ops.collective import RankMean
 from staticgrad.ranks import blocks as blocks_of
 from staticgrad.records import replace
 from staticgrad.train import Batches
+from tests.rank_programs import COMBINED
 
 HERE = Path(__file__).parent
 MPIEXEC = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
@@ -106,6 +108,18 @@ def test_plans_keep_the_order_of_what_all_ranks_do():
         verify_plan(replace(plan, steps=tuple(swapped)))
 
 
+@pytest.mark.parametrize("name", ["step.py", "step.so"])
+def test_a_mean_over_ranks_cannot_be_exported(name, tmp_path):
+    with pytest.raises(ExportError, match=r"rank_mean: .* cannot be exported\n  .*, in program"):
+        program().export(tmp_path / name)
+
+
+def test_programs_with_a_mean_over_ranks_pickle_and_print():
+    f = program()
+    assert sg.same_graph(pickle.loads(pickle.dumps(f)).graph, f.graph)
+    assert str(sg.parse(str(f.graph))) == str(f.graph)
+
+
 def test_one_rank_computes_what_it_does_without():
     pytest.importorskip("mpi4py", reason="one rank, too, is one of MPI")
     x = sg.input("x", (3,), "float32")
@@ -171,6 +185,19 @@ def test_ranks_train_as_one_with_the_whole_batch(tmp_path):
     steps, elements = len(one["losses"]), one["weights"].size
     assert one["sent"] == 0
     assert two["sent"] == steps * 8 * (elements + elements % 2 + 2)
+
+
+@several
+@pytest.mark.slow
+def test_options_of_a_compilation_change_no_step(tmp_path):
+    for count in (1, 2):
+        run(count, "combined", tmp_path / f"{count}-")
+    for number, options in enumerate(COMBINED):
+        one, two = (np.load(tmp_path / f"{count}-{number}.npy") for count in (1, 2))
+        rtol = 4 * np.finfo(one.dtype).eps
+        np.testing.assert_allclose(two, one, rtol, err_msg=str(options))
+        if one.dtype == np.float64:
+            assert two.tobytes() == np.load(tmp_path / "2-0.npy").tobytes(), options
 
 
 @several

@@ -39,6 +39,16 @@ def several(x, w):
     return {"y": y, "more": (sg.exp(y).sum(axis=0), [sg.linalg.norm(x)])}
 
 
+@pytest.mark.parametrize(
+    "options", [{"jit": False}, {"backend": "numba"}, {"debug": "nan"}, {"threads": 2}], ids=str
+)
+def test_gradients_pass_check_grads_under_options(options):
+    from jax.test_util import check_grads
+
+    with sg.options(**options):
+        check_grads(sg.jax.function(loss), arrays((3, 4), (4, 2)), order=1, modes=["rev"])
+
+
 @pytest.mark.parametrize("jit", [False, True])
 @pytest.mark.parametrize("f", [layer, loss, several])
 def test_gradients_of_both_orders_pass_check_grads(f, jit):

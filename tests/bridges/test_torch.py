@@ -44,6 +44,14 @@ def test_gradients_of_both_orders_pass_gradcheck(f):
     assert torch.autograd.gradgradcheck(as_tuple, given)
 
 
+@pytest.mark.parametrize(
+    "options", [{"jit": False}, {"backend": "numba"}, {"debug": "nan"}, {"threads": 2}], ids=str
+)
+def test_gradients_pass_gradcheck_under_options(options):
+    with sg.options(**options):
+        assert torch.autograd.gradcheck(sg.torch.function(loss), wanting(*tensors((3, 4), (4, 2))))
+
+
 def test_loops_pass_gradcheck():
     assert torch.autograd.gradcheck(sg.torch.function(loop), wanting(*tensors((3, 2), (2, 2))))
 
