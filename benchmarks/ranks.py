@@ -58,26 +58,28 @@ def gpt(width: int = 128, layers: int = 4, times: int = 64, letters: int = 96) -
     return [table, places, head], loss, (data[:, :-1].copy(), data[:, 1:].copy())
 
 
-def training(make: Callable[[], tuple[Any, Any, Any]], data_parallel: bool) -> tuple[Step, int]:
-    """A step of Adam, and the bytes of the gradients."""
+def training(make: Callable[[], tuple[Any, Any, Any]], **options: bool) -> tuple[Step, int, int]:
+    """A step of Adam, the bytes of the gradients, and those of parameters and state of a rank."""
     models, loss_of, batch = make()
     opt = sg.optim.Adam(1e-3)
 
     @sg.function(threads=1)
     def step(x: Any, y: Any) -> Any:
         loss = loss_of(x, y)
-        opt.minimize(loss, data_parallel=data_parallel)
+        opt.minimize(loss, **options)
         return loss
 
     step(*batch)
-    return lambda: step(*batch), sum(p.value.nbytes for each in models for p in each.parameters())
+    kept = sum(p.value.nbytes for p in step.graph(*batch).parameters)
+    gradients = sum(p.value.nbytes for each in models for p in each.parameters())
+    return lambda: step(*batch), gradients, kept
 
 
 def mean_of(job: sg.distributed.Job, size: int) -> Step:
     """A mean of so many numbers."""
     x = np.full(size, job.rank, np.float32)
-    work = np.empty(ranks.work_bytes(x.nbytes, job.ranks), np.uint8)
-    return ranks.Mean(job, [x], [np.empty_like(x)], work).run
+    work = np.empty(ranks.work_bytes([x.nbytes], job.ranks), np.uint8)
+    return ranks.Exchange(job, "mean", [x], [np.empty_like(x)], work).run
 
 
 class Model:
@@ -132,16 +134,21 @@ def rows(job: sg.distributed.Job) -> Iterator[str]:
         found, wanted = fastest(job, mean_of(job, size), 50), model.mean(4 * size, job.ranks)
         yield f"mean of {4 * size:>11,} bytes: {found * 1e6:9.0f} us, model {wanted * 1e6:9.0f} us"
     for make in (digits, gpt):
-        alone, nbytes = training(make, data_parallel=False)
-        together, _ = training(make, data_parallel=True)
-        single, several = (fastest(job, each, 30) for each in (alone, together))
-        sent, calls = job.sent, job.calls
-        together()
-        yield (
-            f"{make.__name__}: {nbytes:,} bytes of gradients, {job.sent - sent:,} sent by a rank;"
-            f" step alone {single * 1e3:.3f} ms, together {several * 1e3:.3f} ms, model"
-            f" {(single + model.mean(nbytes, job.ranks)) * 1e3:.3f} ms, {job.calls - calls} mean"
-        )
+        alone, nbytes, _ = training(make)
+        single = fastest(job, alone, 30)
+        yield f"{make.__name__}: {nbytes:,} bytes of gradients, step alone {single * 1e3:.3f} ms"
+        for options in ({}, {"shard_state": True}):
+            step, _, kept = training(make, data_parallel=True, **options)
+            sent, calls = job.sent, job.calls
+            step()
+            sent, calls = job.sent - sent, job.calls - calls
+            several = fastest(job, step, 30)
+            predicted = single + model.mean(nbytes, job.ranks)
+            yield (
+                f"    {'parts' if options else 'whole'}: {several * 1e3:.3f} ms, model"
+                f" {predicted * 1e3:.3f} ms; {sent:,} bytes sent by a rank in {calls} exchanges;"
+                f" {kept:,} bytes of parameters and state"
+            )
 
 
 def main() -> None:

@@ -70,7 +70,7 @@ def mean(x: Any) -> Any:
 
     Raises:
         DTypeError: x is not floating.
-        DistributedError: in the run, where the ranks average different values.
+        DistributedError: in the run, where the ranks exchange different values.
     """
     x = as_value("mean", x)
     job = ranks.job()
@@ -92,7 +92,7 @@ def broadcast(tree: Any) -> None:
         SavedFileError: a rank whose tree has other names, shapes or element types.
     """
     job = ranks.job()
-    content = job.broadcast(content_of(tree) if job.rank == 0 else None)
+    content = job.broadcast(content_of(tree))
     if job.rank:
         restored(content, "the tree of rank 0", tree)
 

@@ -63,23 +63,23 @@ class Job:
             if self.gather(machine).count(machine) <= (os.cpu_count() or 1):
                 self._polls = _POLLS
 
-    def exchange(self, block: _Block) -> None:
-        """Average one block: rank k adds up part k of all ranks, and sends the result to all."""
-        for target, source in block.pack:
-            np.copyto(target, source)
+    def average(self, block: _Block) -> None:
+        """Average one block: rank k adds up row k of all ranks, in their order, into ``own``."""
         self._wait(self._numbers.Ialltoall(block.out, block.back), "mean")
-        first, *others = block.parts
+        first, *others = block.back
         with np.errstate(all="ignore"):
-            for part in others:
-                np.add(first, part, out=first)
+            for row in others:
+                np.add(first, row, out=first)
             np.divide(first, self.ranks, out=block.own)
+        self.sent += block.out.nbytes - block.own.nbytes
+
+    def collect(self, block: _Block) -> None:
+        """Send this rank's row to all: then ``back`` has the rows of all ranks."""
         self._wait(self._numbers.Iallgather(block.own, block.back), "mean")
-        for target, source in block.unpack:
-            np.copyto(target, source)
-        self.sent += 2 * (block.out.nbytes - block.own.nbytes)
+        self.sent += block.out.nbytes - block.own.nbytes
 
     def check_alike(self, what: str, tag: int) -> None:
-        """Refuse to average where another rank averages something else."""
+        """Refuse an exchange where another rank does another one."""
         self.calls += 1
         own, tags = np.array([tag + (self.calls << 32)]), np.zeros(self.ranks, np.int64)
         self._wait(self._numbers.Iallgather(own, tags), "mean")
@@ -87,7 +87,7 @@ class Job:
             every = self.gather(what)
             other = int(np.flatnonzero(tags != tags[0])[0])
             raise DistributedError(
-                "the ranks average different values",
+                "the ranks exchange different values",
                 details=[f"rank {rank}, call {tags[rank] >> 32}: {every[rank]}"
                          for rank in (0, other)],
                 hint="every rank runs the same steps in the same order",
@@ -179,23 +179,26 @@ class Job:
         return end
 
 
-class Mean:
-    """The mean over the ranks of arrays that keep their place in memory.
+class Exchange:
+    """An exchange of arrays that keep their place in memory, in blocks.
 
-    Each element is ``(((a0 + a1) + a2) + ...) / ranks``, in the order of the ranks and in its
-    dtype, so it depends on nothing else.
+    An array of n elements has a part on each of R ranks: ceil(n / R) elements each, zeros behind
+    the last. Each element of a mean is ``(((a0 + a1) + a2) + ...) / ranks``, in the order of the
+    ranks and in its dtype, so it depends on nothing else.
 
     Args:
-        arrays: contiguous, floating, of the same types in all ranks.
-        results: an array like each.
+        kind: "mean" (arrays to arrays), "scatter" (arrays to this rank's part of their mean),
+            "part" (arrays to this rank's part of them), "gather" (parts to arrays).
+        arrays: contiguous, of the same types in all ranks.
+        results: an array for each.
         work: bytes, ``work_bytes`` of them.
     """
 
     def __init__(
-        self, job: Job, arrays: Sequence[Array], results: Sequence[Array], work: Array
+        self, job: Job, kind: str, arrays: Sequence[Array], results: Sequence[Array], work: Array
     ) -> None:
-        self._job = job
-        self._what = f"a mean of {', '.join(f'{a.dtype}{[*a.shape]}' for a in arrays)}"
+        self._job, self._kind = job, kind
+        self._what = f"a {kind} of {', '.join(f'{a.dtype}{[*a.shape]}' for a in arrays)}"
         self._tag = crc32(self._what.encode())
         self._blocks: list[_Block] = []
         for dtype in dict.fromkeys(array.dtype for array in arrays):
@@ -204,60 +207,104 @@ class Mean:
                 for array, result in zip(arrays, results, strict=True)
                 if array.dtype == dtype
             ]
-            for block in blocks([a.size for a, _ in pairs], BLOCK // dtype.itemsize):
-                self._blocks.append(_Block.of(pairs, block, work.view(dtype), job))
+            parts = [part_size(max(a.size, r.size), job.ranks) for a, r in pairs]
+            if kind == "gather":
+                parts = [array.size for array, _ in pairs]
+            for block in blocks(parts, max(1, BLOCK // dtype.itemsize // job.ranks)):
+                self._blocks.append(_Block.of(kind, pairs, parts, block, work.view(dtype), job))
 
     def run(self) -> None:
         """Write the results."""
         begun = time.perf_counter()
-        self._job.check_alike(self._what, self._tag)
+        if self._kind != "part":
+            self._job.check_alike(self._what, self._tag)
         for block in self._blocks:
-            self._job.exchange(block)
+            for zeros in block.padding:
+                zeros.fill(0)
+            for target, source in block.pack:
+                np.copyto(target, source)
+            if self._kind in ("mean", "scatter"):
+                self._job.average(block)
+            if self._kind in ("mean", "gather"):
+                self._job.collect(block)
+            for target, source in block.unpack:
+                np.copyto(target, source)
         self._job.seconds += time.perf_counter() - begun
 
 
 class _Block(NamedTuple):
-    """What one exchange averages: views into arrays, results and the memory to work in.
+    """What one exchange moves: views into arrays, results and the memory to work in.
 
-    ``pack`` and ``unpack`` are copies (target, source) to ``out`` and from ``back``, whose
-    ``parts`` come from the ranks; ``own`` is this rank's part of the result.
+    ``out`` and ``back`` have a row for each rank, ``own`` is this rank's part. ``pack`` and
+    ``unpack`` are copies (target, source) before and after, ``padding`` becomes zeros before them.
     """
 
+    padding: tuple[Array, ...]
     pack: tuple[tuple[Array, Array], ...]
     unpack: tuple[tuple[Array, Array], ...]
     out: Array
     back: Array
-    parts: tuple[Array, ...]
     own: Array
 
     @classmethod
     def of(
         cls,
+        kind: str,
         pairs: Sequence[tuple[Array, Array]],
+        parts: Sequence[int],
         block: Sequence[BlockPart],
         work: Array,
         job: Job,
     ) -> _Block:
-        used = sum(end - begin for _, begin, end in block)
-        share = -(-used // job.ranks)
-        size = share * job.ranks
-        out, back = work[:size], work[size : 2 * size]
-        pack, unpack, at = [], [], 0
+        width = sum(end - begin for _, begin, end in block)
+        size = width * job.ranks
+        out, back = work[: 2 * size].reshape(2, job.ranks, width)
+        padding: list[Array] = []
+        pack: list[tuple[Array, Array]] = []
+        unpack: list[tuple[Array, Array]] = []
+        at = 0
         for number, begin, end in block:
             array, result = pairs[number]
-            inside = slice(at, at + end - begin)
-            pack.append((out[inside], array[begin:end]))
-            unpack.append((result[begin:end], back[inside]))
+            columns = slice(at, at + end - begin)
             at += end - begin
-        if at < size:
-            pack.append((out[at:], np.zeros(size - at, work.dtype)))
-        parts = tuple(back.reshape(job.ranks, share))
-        return cls(tuple(pack), tuple(unpack), out, back, parts, out[:share])
+            if kind == "part":
+                source = array[job.rank * parts[number] :][: parts[number]][begin:end]
+                padding.append(result[begin + source.size : end])
+                unpack.append((result[begin : begin + source.size], source))
+                continue
+            if kind == "gather":
+                pack.append((out[0, columns], array[begin:end]))
+            else:
+                pack += _rows(array, out[:, columns], parts[number], begin)
+                if parts[number] * job.ranks > array.size:
+                    padding.append(out[:, columns])
+            if kind == "scatter":
+                unpack.append((result[begin:end], out[0, columns]))
+            else:
+                pairs_back = _rows(result, back[:, columns], parts[number], begin)
+                unpack += [(target, source) for source, target in pairs_back]
+        return cls(tuple(padding), tuple(pack), tuple(unpack), out, back, out[0])
 
 
-def work_bytes(nbytes: int, count: int) -> int:
-    """Return the bytes that a mean over ``count`` ranks works in, for so many of one dtype."""
-    return 2 * (min(nbytes, BLOCK) + 8 * count)
+def _rows(array: Array, rows: Array, part: int, begin: int) -> list[tuple[Array, Array]]:
+    """Pair views of rows with those of an array in parts, of which the rows begin at ``begin``."""
+    width = rows.shape[1]
+    full = array.size // part
+    pairs = [(rows[:full], array[: full * part].reshape(full, part)[:, begin : begin + width])]
+    rest = array[full * part :][begin : begin + width]
+    if rest.size:
+        pairs.append((rows[full, : rest.size], rest))
+    return pairs
+
+
+def part_size(elements: int, count: int) -> int:
+    """Return the number of elements that each of ``count`` ranks has of an array."""
+    return -(-elements // count)
+
+
+def work_bytes(arrays: Sequence[int], count: int) -> int:
+    """Return the bytes that an exchange of ``count`` ranks works in, for whole arrays of bytes."""
+    return 2 * (min(sum(arrays) + 8 * count * len(arrays), BLOCK) + 8 * count)
 
 
 def blocks(sizes: Sequence[int], most: int) -> Iterator[list[BlockPart]]:

@@ -1,5 +1,6 @@
 """What ranks do in the tests: ``mpiexec -n 2 python tests/rank_programs.py NAME [ARGUMENT]``."""
 
+import copy
 import os
 import signal
 import sys
@@ -31,18 +32,18 @@ COMBINED = (
 )
 
 
-def model_and_step(job, **options):
+def model_and_step(job, opt=None, shard_state=False):
     """A small network with a loss over the whole batch, however many ranks share it."""
     sg.nn.manual_seed(job.rank)  # only rank 0's counts
     model = sg.nn.Sequential(
         sg.nn.Linear(5, 7, dtype="float64"), sg.nn.Tanh(), sg.nn.Linear(7, 1, dtype="float64")
     )
-    opt = sg.optim.Adam(0.02, max_norm=0.5, **options)
+    opt = opt or sg.optim.Adam(0.02, max_norm=0.5)
 
     @sg.function
     def step(x, y):
         loss = ((model(x)[:, 0] - y) ** 2).mean()
-        opt.minimize(loss, data_parallel=True)
+        opt.minimize(loss, data_parallel=True, shard_state=shard_state)
         return sg.distributed.mean(loss)
 
     return model, opt, step
@@ -78,6 +79,42 @@ def combined(job, path):
             np.save(f"{path}{number}.npy", losses)
 
 
+#: Optimizers whose state is sharded.
+SHARDED = (
+    sg.optim.SGD(0.05, momentum=0.9, nesterov=True),
+    sg.optim.Adam(0.02),
+    sg.optim.AdamW(0.02, weight_decay=0.1, accumulate=2),
+    sg.optim.Adam(0.02, max_norm=0.1, skip_nonfinite=True, name="clipped"),
+    sg.optim.ParameterGroups(
+        sg.optim.AdamW(0.02), [(lambda p: p.ndim < 2, {"weight_decay": 0.0})], name="groups"
+    ),
+)
+
+
+def parts(job, path):
+    """Losses and states with the state of the optimizer in parts, and without: bitwise the same."""
+    for opt in SHARDED:
+        losses, states = [], []
+        for shard_state in (False, True):
+            model, own, step = model_and_step(job, copy.deepcopy(opt), shard_state)
+            losses.append([step(*batch) for batch in batches(job).epoch(0)])
+            states.append(own.state_dict())
+            sg.distributed.check_equal({"model": model, "opt": own, "losses": np.array(losses)})
+        rtol = 1e-15 if opt.max_norm else 0
+        np.testing.assert_allclose(losses[0], losses[1], rtol)
+        for one, two in zip(*(each.values() for each in states), strict=True):
+            np.testing.assert_allclose(one, two, rtol, rtol)
+        if opt is SHARDED[1]:
+            kept = [p for p in step.compile(*next(batches(job).epoch(0))).graph.parameters
+                    if p.name.endswith("_moment")]  # fmt: skip
+            whole = sum(2 * -(-p.value.size // job.ranks) for p in model.parameters())
+            assert sum(p.value.size for p in kept) == whole
+    for opt in (sg.optim.LAMB(0.1), sg.optim.Muon(0.1)):
+        model, _, step = model_and_step(job, opt, True)
+        with pytest.raises(sg.errors.ArgumentError, match="of a whole parameter, of which each"):
+            step(*next(batches(job).epoch(0)))
+
+
 def batches(job):
     return Batches(X, Y, size=16, seed=3, rank=job.rank, ranks=job.ranks)
 
@@ -109,8 +146,8 @@ def eager(job, path):
 
 def resumed(job, path):
     """Train until epoch ARGUMENT with a checkpoint."""
-    path, epochs = path.split(":")
-    model, opt, step = model_and_step(job)
+    path, epochs, *sharded = path.split(":")
+    model, opt, step = model_and_step(job, shard_state=bool(sharded))
     state = {"model": model, "opt": opt}
     history = fit(step, batches(job), int(epochs), state=state, checkpoint=path)
     sg.distributed.check_equal(model)

@@ -183,8 +183,9 @@ def test_ranks_train_as_one_with_the_whole_batch(tmp_path):
         np.testing.assert_allclose(other["losses"], one["losses"], rtol=1e-12)
         np.testing.assert_allclose(other["weights"], one["weights"], rtol=1e-11)
     steps, elements = len(one["losses"]), one["weights"].size
+    odd = 4  # parameters with a number of elements that two ranks do not divide
     assert one["sent"] == 0
-    assert two["sent"] == steps * 8 * (elements + elements % 2 + 2)
+    assert two["sent"] == steps * 8 * (elements + odd + 2)
 
 
 @several
@@ -213,12 +214,28 @@ def test_eager_mode_and_plain_python_step_together(tmp_path):
 @several
 @pytest.mark.slow
 def test_a_checkpoint_goes_on_with_another_number_of_ranks(tmp_path):
-    def losses(count, path, epochs):
-        return np.array(eval(run(count, "resumed", f"{path}:{epochs}").stdout))
+    def losses(count, path, epochs, sharded=""):
+        return np.array(eval(run(count, "resumed", f"{path}:{epochs}{sharded}").stdout))
 
     whole = losses(1, tmp_path / "one.npz", 4)
-    losses(4, tmp_path / "some.npz", 2)
-    np.testing.assert_allclose(losses(2, tmp_path / "some.npz", 4), whole, rtol=1e-12)
+    for sharded in ("", ":sharded"):
+        path = tmp_path / f"some{len(sharded)}.npz"
+        losses(4, path, 2, sharded)
+        losses(2, path, 3, sharded)
+        np.testing.assert_allclose(losses(1, path, 4), whole, rtol=1e-12)
+
+
+@several
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [2, 4])
+def test_state_in_parts_changes_no_step(count):
+    run(count, "parts", "")
+
+
+def test_state_in_parts_is_of_several_ranks():
+    w = sg.parameter("w", np.ones(3))
+    with pytest.raises(ArgumentError, match="shard_state is of steps of several ranks"):
+        sg.optim.SGD(0.1).updates(w.sum(), [w], shard_state=True)
 
 
 @several

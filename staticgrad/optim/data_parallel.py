@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import zip_longest
-from typing import Any, Final
+from math import prod
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
 from staticgrad import ranks
-from staticgrad.errors import DistributedError
-from staticgrad.ops.collective import means
+from staticgrad.errors import ArgumentError, DistributedError
+from staticgrad.functions import input as graph_input
+from staticgrad.ir.graph import ancestors
+from staticgrad.ops.collective import gathered, means, parts, parts_of_means
+from staticgrad.optim.gradients import of_parts
+from staticgrad.optim.state import asked_of, state_maker, states_expected_of, states_made_by
 from staticgrad.ranks import Job
-from staticgrad.storage.parameter import ParameterStore, write_all
+from staticgrad.storage.parameter import ParameterStore, Shard, write_all
+
+if TYPE_CHECKING:
+    from staticgrad.optim.optimizer import Optimizer
 
 #: Parameters that all ranks have had equal.
 _synchronized: Final[WeakSet[ParameterStore]] = WeakSet()
@@ -25,13 +33,72 @@ def averaged(grads: Mapping[Any, Any], is_late: bool) -> Mapping[Any, Any]:
     job = ranks.job()
     if job.ranks == 1 or not grads:
         return grads
-    _synchronize(job, [p for p in grads if p.store not in _synchronized], is_late)
-    found = means(job.ranks, [*grads.values()])
-    return dict(zip(grads, found, strict=True))
+    _synchronize(job, grads, is_late)
+    return dict(zip(grads, means(job.ranks, [*grads.values()]), strict=True))
 
 
-def _synchronize(job: Job, new: list[Any], is_late: bool) -> None:
+def sharded(optimizer: Optimizer, grads: Mapping[Any, Any], is_late: bool) -> dict[Any, Any]:
+    """Return the updates of an optimizer of which each rank steps a part of every parameter.
+
+    Raises:
+        ArgumentError: a rule that does not step each element by itself; eager mode.
+    """
+    job = ranks.job()
+    if job.ranks == 1 or not grads:
+        return optimizer.advanced(grads)
+    if is_late:
+        raise ArgumentError("shard_state: in eager mode each rank keeps the whole state")
+    _check_elementwise(optimizer, grads)
+    _synchronize(job, grads, is_late)
+    states_expected_of(optimizer, grads)
+    own = parts(job.ranks, [*grads])
+    of_part = dict(zip(own, grads, strict=True))
+    slopes = parts_of_means(job.ranks, [*grads.values()])
+    inner = state_maker()
+
+    def make(part: Any, name: str, shape: Any, dtype: Any) -> Any:
+        if part is not None and shape == part.shape:
+            shape = Shard(of_part[part].shape, job.ranks)
+        return inner(of_part.get(part), name, shape, dtype)
+
+    def over(number: Any) -> Any:
+        return means(job.ranks, [number])[0] * job.ranks
+
+    with states_made_by(make), asked_of(of_part.get), of_parts(over):
+        stepped = optimizer.advanced(dict(zip(own, slopes, strict=True)))
+    sizes = tuple(prod(p.shape) for p in grads)
+    after = gathered(job.ranks, sizes, [stepped.pop(part) for part in own])
+    moved = {p: flat.reshape(p.shape) for p, flat in zip(grads, after, strict=True)}
+    return {**moved, **stepped}
+
+
+def _check_elementwise(optimizer: Optimizer, grads: Mapping[Any, Any]) -> None:
+    """Refuse a rule that reads more than one element of a parameter, its gradient or its state."""
+    states: list[Any] = []
+
+    def make(p: Any, name: str, shape: Any, dtype: Any) -> Any:
+        states.append(made := graph_input(f"state{len(states)}", shape, dtype))
+        return made
+
+    slopes = {p: graph_input("gradient", p.shape, p.dtype.compute) for p in grads}
+    with states_made_by(make):
+        found = optimizer.scheduled(slopes)
+    marked = {value.node for value in (*slopes, *slopes.values(), *states) if value.shape}
+    for node in sorted(ancestors([*found.values()]), key=lambda node: node.serial):
+        if node in marked or not any(value.node in marked for value in node.args):
+            continue
+        if not node.op.elementwise:
+            raise ArgumentError(
+                f"shard_state: {type(optimizer).__name__} computes {node.op.name} of a whole"
+                " parameter, of which each rank has a part",
+                hint="shard_state=False, or a rule that steps each element by itself, as AdamW",
+            )
+        marked.add(node)
+
+
+def _synchronize(job: Job, parameters: Iterable[Any], is_late: bool) -> None:
     """Give parameters that are averaged for the first time the values of rank 0."""
+    new = [p for p in parameters if p.store not in _synchronized]
     if not new:
         return
     every = job.gather([(f"{p.name}: {p.store.type}", ranks.digest(p.store.array)) for p in new])

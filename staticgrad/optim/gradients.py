@@ -9,7 +9,9 @@ subclass the bound of a field holds until the field is declared with another.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from math import inf, log2
 from typing import Annotated, Any, Final
@@ -195,7 +197,22 @@ def _norm(grads: Sequence[Any]) -> Any:
     total: Any = (grads[0] * grads[0]).sum()
     for g in grads[1:]:
         total = total + (g * g).sum()
-    return functions.sqrt(total)
+    over = _over_ranks.get()
+    return functions.sqrt(total if over is None else over(total))
+
+
+#: The sum over the ranks, where each of them has a part of the gradients.
+_over_ranks: Final[ContextVar[Callable[[Any], Any] | None]] = ContextVar("over", default=None)
+
+
+@contextmanager
+def of_parts(over: Callable[[Any], Any]) -> Iterator[None]:
+    """Inside of this context gradients are parts; ``over`` sums a number over all ranks."""
+    token = _over_ranks.set(over)
+    try:
+        yield
+    finally:
+        _over_ranks.reset(token)
 
 
 #: Beyond it a scale grows no further; the scale is never below 1.
@@ -249,4 +266,5 @@ def are_finite(grads: Sequence[Any]) -> Any:
     found: Any = functions.all(functions.isfinite(grads[0]))
     for g in grads[1:]:
         found = functions.logical_and(found, functions.all(functions.isfinite(g)))
-    return found
+    over = _over_ranks.get()
+    return found if over is None else functions.equal(over((~found).astype("float32")), 0.0)

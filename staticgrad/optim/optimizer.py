@@ -30,7 +30,7 @@ from staticgrad.ir.graph import Parameter
 from staticgrad.ir.pairs import real_gradients
 from staticgrad.ir.value import Value
 from staticgrad.ops.operands import related, shape_text
-from staticgrad.optim.data_parallel import averaged
+from staticgrad.optim.data_parallel import averaged, sharded
 from staticgrad.optim.gradients import (
     Count,
     Flag,
@@ -150,14 +150,16 @@ class Optimizer(metaclass=Constructed):
         return f"{type(self).__name__}({', '.join(said)})"
 
     @public
-    def updates(self, loss: Any, params: Any, *, data_parallel: bool = False) -> Updates:
+    def updates(
+        self, loss: Any, params: Any, *, data_parallel: bool = False, shard_state: bool = False
+    ) -> Updates:
         """Return the next value of every parameter, and of the state that this call creates.
 
         Args:
             loss: a 0-d floating value.
             params: parameters, in a (nested) list, tuple or dict, or an object with a method
                 ``parameters()``.
-            data_parallel: step by the mean of the gradients of all ranks, as ``minimize``.
+            data_parallel, shard_state: as in ``minimize``.
 
         Returns:
             Parameter -> value, for ``Graph(updates=...)``. Every call makes new state, which is
@@ -172,7 +174,7 @@ class Optimizer(metaclass=Constructed):
             raise ArgumentError("there are no parameters to update", hint="updates(loss, [w, b])")
         with states_noted_by(self), states_made_once():
             found = dict(zip(wanted, grad(self._scaled(loss), wanted), strict=True))
-            return self.advanced(self._averaged(self._unscaled(found), data_parallel))
+            return self._stepped(self._unscaled(found), data_parallel, shard_state)
 
     def apply(self, grads: Mapping[Parameter, Any]) -> Updates:
         """Return updates as ``updates``, for gradients computed elsewhere, of an unscaled loss."""
@@ -197,7 +199,14 @@ class Optimizer(metaclass=Constructed):
         }
 
     @public
-    def minimize(self, loss: Any, params: Any = None, *, data_parallel: bool = False) -> None:
+    def minimize(
+        self,
+        loss: Any,
+        params: Any = None,
+        *,
+        data_parallel: bool = False,
+        shard_state: bool = False,
+    ) -> None:
         """Let each call of a traced function end with a step, as in ``updates``.
 
         What the optimizer keeps for a parameter is made once, and serves every trace. Of a loss
@@ -211,6 +220,10 @@ class Optimizer(metaclass=Constructed):
                 gradients; before the first step they take the parameters of rank 0, and in
                 eager mode must have them (``sg.distributed``). A process by itself computes what
                 it does without.
+            shard_state: of data-parallel steps: each rank keeps the state of a part of every
+                parameter and steps that part, and all ranks get all new parameters. For rules that
+                step each element by itself. ``sg.save`` and ``state_dict``, which all ranks call
+                then, give the whole state, as without this option.
 
         Raises:
             GraphError: no function is traced, and the loss is not a tensor. Else as ``updates``.
@@ -238,8 +251,8 @@ class Optimizer(metaclass=Constructed):
                     scaled,
                     wanted,
                     self,
-                    lambda found: self.advanced(
-                        self._averaged(self._unscaled(found), data_parallel, is_late=True)
+                    lambda found: self._stepped(
+                        self._unscaled(found), data_parallel, shard_state, is_late=True
                     ),
                 )
             return
@@ -250,9 +263,11 @@ class Optimizer(metaclass=Constructed):
         with states_kept_by(self):
             if params is None:
                 found = slopes_of_free(self._scaled(loss), {p.node for p, _ in noted.updates})
-                updates = self.advanced(self._averaged(self._unscaled(found), data_parallel))
+                updates = self._stepped(self._unscaled(found), data_parallel, shard_state)
             else:
-                updates = self.updates(loss, params, data_parallel=data_parallel)
+                updates = self.updates(
+                    loss, params, data_parallel=data_parallel, shard_state=shard_state
+                )
         for parameter_, value in updates.items():
             parameter_.update(value)
 
@@ -393,12 +408,24 @@ class Optimizer(metaclass=Constructed):
             found[p] = wide / (scale.astype(wide.dtype) if isinstance(scale, Value) else scale)
         return found
 
-    def _averaged(
-        self, grads: Mapping[Any, Any], data_parallel: bool, is_late: bool = False
-    ) -> Mapping[Any, Any]:
+    def _stepped(
+        self,
+        grads: Mapping[Any, Any],
+        data_parallel: bool,
+        shard_state: bool,
+        is_late: bool = False,
+    ) -> Updates:
+        if shard_state and not data_parallel:
+            raise ArgumentError(
+                "shard_state is of steps of several ranks",
+                hint="minimize(loss, data_parallel=True, shard_state=True)",
+            )
         if not data_parallel:
-            return grads
-        return averaged({p: in_compute_dtype(g, p) for p, g in grads.items()}, is_late)
+            return self.advanced(grads)
+        wide = {p: in_compute_dtype(g, p) for p, g in grads.items()}
+        return (
+            sharded(self, wide, is_late) if shard_state else self.advanced(averaged(wide, is_late))
+        )
 
     def _loss_scale(self) -> Any:
         if isinstance(self.loss_scale, LossScale):

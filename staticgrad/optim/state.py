@@ -25,7 +25,7 @@ from staticgrad.functions import parameter
 from staticgrad.ir.calls import public
 from staticgrad.ir.execution import running_session
 from staticgrad.ir.graph import Parameter
-from staticgrad.storage.parameter import ParameterStore, write_all
+from staticgrad.storage.parameter import ParameterStore, Shard, write_all
 
 if TYPE_CHECKING:
     from staticgrad.optim.optimizer import Optimizer
@@ -58,7 +58,8 @@ def states_made_by(maker: Maker) -> Iterator[None]:
     """Inside of this context, ``maker`` creates (or finds again) the state of optimizers.
 
     It is given the parameter that the state belongs to (None: the optimizer as a whole), the name,
-    shape and element type. So the same rules serve tensors, which have no graph to put it in.
+    shape (a Shard: that of a part) and element type. So the same rules serve tensors, which have
+    no graph to put it in.
     """
     token = _maker.set(maker)
     try:
@@ -68,7 +69,11 @@ def states_made_by(maker: Maker) -> Iterator[None]:
 
 
 def _parameter_of_zeros(p: Parameter | None, name: str, shape: Any, dtype: Any) -> Parameter:
-    return parameter(name if p is None else f"{p.name}.{name}", np.zeros(shape, dtype))
+    shard = shape if isinstance(shape, Shard) else None
+    name = name if p is None else f"{p.name}.{name}"
+    made = parameter(name, np.zeros(shape if shard is None else shard.part, dtype))
+    made.store.shard = shard
+    return made
 
 
 class _Kept:
@@ -134,7 +139,7 @@ class _Memory:
         if not self.loaded:
             return made
         known = _name_among(self.loaded, made.store)
-        given = self.loaded.get(known)
+        given = made.store.part_of(self.loaded.get(known))
         if given is None:
             raise SavedFileError(
                 f"of the state {made.name!r} nothing was loaded",
@@ -146,7 +151,8 @@ class _Memory:
                 f"the state {made.name!r} is {made.type}, {given.dtype.name}{[*given.shape]} in"
                 " the file"
             )
-        made.value = self.loaded.pop(known)
+        made.value = given
+        del self.loaded[known]
         return made
 
 
@@ -206,7 +212,7 @@ def _in_names_of(owners: Iterable[tuple[str, ...]], states: Mapping[str, Any]) -
 def kept_states(optimizer: object) -> dict[str, Any]:
     """The arrays of all that an optimizer keeps, by name."""
     memory = _memories.get(optimizer, _Memory())
-    return {**memory.loaded, **{store.name: store.read() for store in memory.stores()}}
+    return {**memory.loaded, **{store.name: store.whole() for store in memory.stores()}}
 
 
 def keep_states(optimizer: object, states: Mapping[str, Any]) -> None:
@@ -225,6 +231,7 @@ def keep_states(optimizer: object, states: Mapping[str, Any]) -> None:
         own = store.array
         name = _name_among(waiting, store)
         given = waiting.pop(name, None) if states else np.zeros_like(own)
+        given = store.part_of(given)
         if given is None or given.shape != own.shape or given.dtype != own.dtype:
             inside = "nothing" if given is None else f"{given.dtype.name}{[*given.shape]}"
             raise SavedFileError(
@@ -233,6 +240,11 @@ def keep_states(optimizer: object, states: Mapping[str, Any]) -> None:
         pairs.append((store, given))
     write_all(pairs)
     memory.loaded = waiting
+
+
+def state_maker() -> Maker:
+    """The maker of states here."""
+    return _maker.get()
 
 
 def state_of(owner: Parameter | None, name: str, shape: Any, dtype: Any) -> Parameter:

@@ -46,7 +46,8 @@ def save(path: Any, tree: Any) -> None:
     (3, array([1., 2.]))
     """
     target = _path(path, "save")
-    ranks.on_first(lambda: write_file(target, content_of(tree)))
+    content = content_of(tree)
+    ranks.on_first(lambda: write_file(target, content))
 
 
 def _path(path: Any, function: str) -> Path:

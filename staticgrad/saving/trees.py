@@ -147,7 +147,7 @@ def _described(tree: Any, path: str, arrays: dict[str, Any]) -> Any:
 def _array_of(leaf: Any, path: str) -> Any:
     """A leaf's numbers; None of what has none."""
     if isinstance(leaf, Parameter):
-        return leaf.value
+        return leaf.store.whole()
     if isinstance(leaf, Value):
         return np.array(leaf.array) if leaf.computes else None  # type: ignore[attr-defined]
     is_array = isinstance(leaf, np.ndarray | np.generic)
@@ -252,6 +252,7 @@ class Restoring:
                 found = _by_present_names(parts, self._in_our_names(found))
             self._look_inside(parts, found, path)
         elif isinstance(tree, Parameter):
+            found = tree.store.part_of(found)
             self._fit(tree.value, found, path, lambda array: self._parameters.append((tree, array)))
         elif isinstance(tree, Value | np.ndarray):
             own = tree.array if isinstance(tree, Value) else tree  # type: ignore[attr-defined]

@@ -21,8 +21,10 @@ from weakref import ref
 import numpy as np
 import numpy.typing as npt
 
+from staticgrad import ranks
 from staticgrad.errors import ImmutableError, OutOfMemory, ParameterValueError, SymbolicValueError
 from staticgrad.errors.wording import kind_of, shown
+from staticgrad.records import NamedTuple
 from staticgrad.storage.locks import Holder, ReadWriteLock, acquire_all, release_all
 from staticgrad.types.arrays import TensorType, array_of, convert_array
 from staticgrad.types.dtype import as_dtype, kind_of_elements, whole_bools
@@ -43,6 +45,18 @@ def write_together(places: Sequence[npt.NDArray[Any]], values: Sequence[npt.NDAr
     deque(map(one, places, repeat(...), values), maxlen=0)
 
 
+class Shard(NamedTuple):
+    """An array of ``shape`` of which each of ``ranks`` processes has a part, flat."""
+
+    shape: tuple[int, ...]
+    ranks: int
+
+    @property
+    def part(self) -> tuple[int, ...]:
+        """The shape of a part."""
+        return (ranks.part_size(prod(self.shape), self.ranks),)
+
+
 class ParameterStore:
     """The current value of one parameter: name, type, bytes, lock.
 
@@ -51,12 +65,14 @@ class ParameterStore:
         former: the names that it, or what it is a copy of, had before, the latest first.
         in_graph: whether a graph has it, which is a value and fixes its name.
         is_complex: whether the last axis has real and imaginary parts of complex numbers.
+        shard: says of what array it is this rank's part, if it is one of several ranks' parts.
     """
 
     is_complex: bool = False
 
     leaf: Any = None
     in_graph: bool = False
+    shard: Shard | None = None
     _states: tuple[tuple[ref[ParameterStore], str], ...] = ()
     former: tuple[str, ...] = ()
 
@@ -95,6 +111,23 @@ class ParameterStore:
         whichever thread it is, from after it where code of its own thread interrupts it later.
         """
         return self.lock.read(self.array.copy)
+
+    def whole(self) -> npt.NDArray[Any]:
+        """A copy of the current value; of a part the whole array, which all ranks call together."""
+        part = self.read()
+        if self.shard is None:
+            return part
+        parts = np.concatenate(ranks.job().gather(part))
+        return parts[: prod(self.shard.shape)].reshape(self.shard.shape)
+
+    def part_of(self, value: Any) -> Any:
+        """This rank's part of what ``whole`` gives; anything else is returned unchanged."""
+        if self.shard is None or np.shape(value) != self.shard.shape:
+            return value
+        part = np.zeros(self.array.shape, value.dtype)
+        source = value.reshape(-1)[ranks.job().rank * part.size :][: part.size]
+        part[: source.size] = source
+        return part
 
     def write(self, value: npt.ArrayLike) -> None:
         """Set the value, wholly or not at all; nothing changes if shape or dtype do not fit.
@@ -162,7 +195,7 @@ class ParameterStore:
         return [state for each, _ in self._states if (state := each()) is not None]
 
     def __reduce__(self) -> tuple[object, ...]:
-        state = {"is_complex": True} if self.is_complex else None
+        state = {"is_complex": self.is_complex, "shard": self.shard}
         return (ParameterStore, (self.name, self.read(), self.former), state)
 
 

@@ -56,6 +56,16 @@ def _rank_mean(rng):
     yield Sample(cls(1), (apart(rng, (2, 3)), apart(rng, (4,))), smooth=True)
 
 
+def _parts(op):
+    """Of one rank, whose part is the whole array."""
+    return lambda rng: [Sample(op, (apart(rng, (6,)), apart(rng, (4,))))]
+
+
+provides("rank_part")(_parts(op_class("rank_part")(1)))
+provides("rank_scatter")(_parts(op_class("rank_scatter")(1)))
+provides("rank_gather")(_parts(op_class("rank_gather")(1, (6, 4))))
+
+
 declare(
     "rank_mean",
     "x if len(operands) == 1 else tuple(operands)",

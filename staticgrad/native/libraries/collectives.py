@@ -1,4 +1,4 @@
-"""The routine that averages arrays over the ranks of an MPI job, inside of a compiled step."""
+"""The routines that exchange arrays between the ranks of an MPI job, inside of a compiled step."""
 
 from __future__ import annotations
 
@@ -19,45 +19,49 @@ from staticgrad.native.libraries.user_calls import (
 from staticgrad.ranks import Array
 
 
-def routine(count: int, kinds: list[Kind]) -> str:
-    """The name of the routine that averages arrays of these kinds over so many ranks."""
-    return f"ranks:{count}:{'_'.join(f'{dtype}.{axes}' for dtype, axes in kinds)}"
+def routine(kind: str, count: int, operands: list[Kind], results: list[Kind]) -> str:
+    """The name of the routine that exchanges arrays of these kinds between so many ranks."""
+    return ":".join(["ranks", kind, str(count), *map(_text, (operands, results))])
 
 
-def mean(count: int, arrays: list[Array], results: list[Array], work: Array) -> ranks.Mean:
-    """Prepare means over the ranks, of which there must be ``count``."""
+def _text(kinds: list[Kind]) -> str:
+    return "_".join(f"{dtype}.{axes}" for dtype, axes in kinds)
+
+
+def exchange(
+    kind: str, count: int, arrays: list[Array], results: list[Array], work: Array
+) -> ranks.Exchange:
+    """Prepare an exchange between the ranks, of which there must be ``count``."""
     job = ranks.job()
     if job.ranks != count:
         raise DistributedError(
             f"the program was built for {count} ranks, and {job.ranks} run",
             hint="build it again: optimizers read the number of ranks",
         )
-    return ranks.Mean(job, arrays, results, work)
+    return ranks.Exchange(job, kind, arrays, results, work)
 
 
 def _make(rest: str) -> RoutineCode:
-    count, _, text = rest.partition(":")
-    split = [each.rpartition(".") for each in text.split("_")]
-    kinds = 2 * [(dtype, int(axes)) for dtype, _, axes in split]
-    latest: dict[tuple[int, ...], ranks.Mean] = {}  # of the latest plan and arena
+    kind, count, *texts = rest.split(":")
+    split = [[each.rpartition(".") for each in text.split("_")] for text in texts]
+    operands, results = ([(dtype, int(axes)) for dtype, _, axes in each] for each in split)
+    latest: dict[tuple[int, ...], ranks.Exchange] = {}  # of the latest plan and arena
 
     def call(record: int, own: int) -> None:
+        words = record_words(record, kinds := operands + results)
+        arrays = [*arrays_in(words, kinds)]
+        read, written = arrays[: len(operands)], arrays[len(operands) :]
         if count == "1":  # by itself, also where there is no MPI
-            arrays = list(arrays_in(record_words(record, kinds), kinds))
-            for operand, result in zip(arrays[: len(split)], arrays[len(split) :], strict=True):
-                result[...] = operand
+            for source, target in zip(read, written, strict=True):
+                target.reshape(-1)[...] = source.reshape(-1)
             return
-        words = (*record_words(record, kinds), ctypes.c_int64.from_address(own).value)
-        found = latest.get(words)
-        if found is None:
-            arrays = list(arrays_in(words, kinds))
-            operands, results = arrays[: len(split)], arrays[len(split) :]
-            nbytes = ranks.work_bytes(sum(array.nbytes for array in operands), int(count))
+        words = (*words, ctypes.c_int64.from_address(own).value)
+        if words not in latest:
+            largest = [max(a.nbytes, b.nbytes) for a, b in zip(read, written, strict=True)]
+            work = memory_at(words[-1], ranks.work_bytes(largest, int(count)))
             latest.clear()
-            found = latest[words] = mean(
-                int(count), operands, results, memory_at(words[-1], nbytes)
-            )
-        found.run()
+            latest[words] = exchange(kind, int(count), read, written, work)
+        latest[words].run()
 
     return code_of(recording(call, checks=1))
 
