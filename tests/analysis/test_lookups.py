@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from passes.pipelines import pipeline
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.errors import IndexOutOfRange, VerifyError
 from staticgrad.ir.schedule_text import parse_plan
+from staticgrad.lowering.fuse import fuse
 from staticgrad.native import ROW_WORDS, Row
 from staticgrad.runtime.step import Table
 from tests.diagonals import diagonals
@@ -60,3 +62,119 @@ def test_a_lookup_outside_of_an_empty_loop_fails_too():
         assert [step.fails != () for step in f.plan(n=0, m=columns).steps] == [True]
         with pytest.raises(IndexOutOfRange, match="axis"):
             f.run({"table": np.ones((0, columns), "f4"), "rows": np.zeros(5, "i8")})
+
+
+# -- implied checks --------------------------------------------------------------------------------
+
+
+WORDS, WIDTH, BATCH, TIME = 11, 16, 4, 7
+
+
+def _tokens(dtype="int64", *, batch=BATCH, time=TIME):
+    return sg.input("x", (batch, time), dtype)
+
+
+def _checks(graph):
+    """How many steps check an index, and how many of them before parameters are written."""
+    schedule = fuse(pipeline("O1")(graph))
+    return sum(bool(step.checks()) for step in schedule.steps), len(schedule.first_checks)
+
+
+def test_checks_of_something_else_are_barriers():
+    table, small = (sg.parameter(n, np.ones((k, WIDTH), "f4")) for n, k in (("E", 11), ("S", 10)))
+    x, y = _tokens(), sg.input("y", (BATCH, TIME), "int64")
+    scores = sg.input("scores", (BATCH, WORDS), "float32")
+
+    def after(looked, rows, into=table):
+        """A lookup, whose sum says what is added to some rows."""
+        added = sg.tanh(looked).sum() * sg.ones((*rows.shape, WIDTH))
+        new = into + sg.scatter_add(added, rows, into.shape[0])
+        return sg.Graph({"sum": looked.sum()}, {into: new})
+
+    column = x[:, 0]
+    assert _checks(after(table[x], x)) == (2, 1)
+    for other in (
+        after(table[x], y),  # other indices
+        after(table[x], x, small),  # of fewer rows
+        after(table[x[:, :5]], x),  # of some elements alone
+        after(table[x * 2], x),  # of another function of them
+        after(table[x], sg.concat([x[:, 1:], x[:, :1] + 1], 1)),
+        # one that wraps says nothing of one that does not
+        sg.Graph(
+            {"loss": sg.nn.cross_entropy(scores * table[column].sum(), column)},
+            {small: small * 0.5},
+        ),
+    ):
+        looking, first = _checks(other)
+        assert looking == first == 2
+
+
+class _Model:
+    """A table, layers (or a loop over columns), an output of classes; its step, and its state."""
+
+    def __init__(self, optimizer, loop=False, **options):
+        random = np.random.default_rng(1)
+        shapes = {"E": (WORDS, WIDTH), "w": (WIDTH, WIDTH), "u": (WIDTH, WORDS)}
+        self.params = [sg.parameter(n, random.normal(size=s)) for n, s in shapes.items()]
+        table, w, u = self.params
+        x, labels = _tokens(), sg.input("labels", (BATCH, TIME), "int64")
+        if loop:
+            start = sg.zeros((BATCH, WIDTH), dtype="float64")
+            _, h = sg.scan(lambda h, rows: (sg.tanh(h @ w + table[rows]),) * 2, start, x.T)
+        else:
+            h = table[x]
+            for _ in range(3):
+                h = h + sg.tanh(h @ w)
+        loss = sg.nn.cross_entropy((h @ u).reshape((-1, WORDS)), sg.ravel(labels))
+        updates = optimizer.updates(loss, self.params)
+        self.all = [*updates]
+        self.f = sg.compile(sg.Graph({"loss": loss}, updates), **options)
+        self.feeds = {n: random.integers(0, WORDS, (BATCH, TIME)) for n in ("x", "labels")}
+
+    def held(self):
+        """The bytes of all parameters."""
+        return [np.asarray(each.value).tobytes() for each in self.all]
+
+
+RUNS = {
+    "SGD": (sg.optim.SGD(0.1), ({}, {"threads": 2, "memory_budget": "80%"})),
+    "loop": (sg.optim.SGD(0.1), ({"loop": True, "threads": 2},)),
+    "Adam": (sg.optim.Adam(0.1), ({"checkpoint": "recompute"}, {"debug": "nan"})),
+}
+
+
+#: Feeds that fail: which, where, and by what.
+WRONG = (
+    ("x", (0, 0), WORDS),
+    ("x", (BATCH // 2, 3), -WORDS - 1),
+    ("x", (-1, -1), 2**40),
+    ("labels", (0, 0), -1),
+    ("labels", (-1, -1), WORDS),
+)
+
+
+@pytest.mark.thinned(3)
+@pytest.mark.parametrize("run", RUNS)
+def test_a_failing_index_leaves_every_parameter_old(run):
+    optimizer, several = RUNS[run]
+    finals = set()
+    for options in several:
+        model = _Model(optimizer, **options)
+        before = model.held()
+        for name, place, wrong in WRONG:
+            feeds = {key: array.copy() for key, array in model.feeds.items()}
+            feeds[name][place] = wrong
+            with pytest.raises(IndexOutOfRange, match=str(wrong)) as found:
+                model.f.run(feeds)
+            assert run == "loop" or f"feed {name!r}" in str(found.value)
+            assert model.held() == before
+        losses = [model.f.run(model.feeds)["loss"].tobytes() for _ in range(2)]
+        finals.add((*losses, *model.held()))
+        plan = model.f.plan()
+        verify_plan(plan)
+        schedule = plan.schedule
+        late = {n for n, s in enumerate(schedule.steps) if s.checks()} - schedule.first_checks
+        positions = [at for at, each in enumerate(plan.steps) if each.step in late]
+        # The updates of a loop are all behind it; it may have no check that comes late.
+        assert run == "loop" or max(positions) > plan.commit
+    assert len(finals) == 1

@@ -1,15 +1,21 @@
 """Figures, tables, Markdown and the page, from made-up reports."""
 
 import io
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from benchmarks import __main__ as command, figures, schema
+from benchmarks.__main__ import BENCHMARKS
+from benchmarks.compare import compare, text
+from benchmarks.measure import summary
 from benchmarks.report import markdown, show
+from benchmarks.schema import Limits, Memory
 from tests.benchmarks.made_up import report, row
 
 FAST, SLOW = row("staticgrad", [1e-3, 1.1e-3, 1e-3]), row("jax", [2e-3, 2e-3, 2e-3])
@@ -114,3 +120,140 @@ def test_each_benchmark_shows_its_options(name, capsys):
     with pytest.raises(SystemExit, match="0"):
         command.main([name, "--help"])
     assert f"usage: python -m benchmarks {name}" in capsys.readouterr().out
+
+
+# -- schema ----------------------------------------------------------------------------------------
+
+
+def test_a_report_reads_back_as_it_was_written():
+    failed = replace(row("jax", [1e-3]), status="crashed", detail="why", rounds=(), memory=None)
+    whole = report(row("staticgrad", [1e-3, 2e-3]), failed)
+    assert schema.load(schema.dump(whole)) == whole
+    with pytest.raises(ValueError, match="Out of range"):
+        schema.dump(report(row("staticgrad", [1e-3], error=float("inf"))))
+    data = json.loads(schema.dump(report(row("staticgrad", [1e-3]))))
+    data["rows"][0]["rounds"][0]["dropped"].pop("mean")
+    (found,) = schema.load(json.dumps(data)).rows
+    assert found.rounds[0].dropped.mean is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.update(version=99), "version 1 is wanted, this is 99"),
+        (lambda d: d.pop("rows"), "missing field 'rows'"),
+        (lambda d: d.update(extra=1), "unknown field 'extra'"),
+        (lambda d: d["rows"][0].update(threads="two"), r"rows\[0\].threads: 'two'"),
+        (lambda d: d["rows"][0].update(status="fine"), r"rows\[0\].status: 'fine' is none of"),
+        (lambda d: d["rows"][0].update(threads=True), r"rows\[0\].threads: True"),
+        (lambda d: d["rows"][0]["rounds"][0].pop("busy"), r"rounds\[0\]: missing field 'busy'"),
+        (lambda d: d.update(rows={}), "report.rows"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_its_place(change, message):
+    data = json.loads(schema.dump(report(row("staticgrad", [1e-3]))))
+    change(data)
+    with pytest.raises(schema.SchemaError, match=message):
+        schema.load(json.dumps(data))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3"])
+def test_what_is_no_json_object_is_refused(text):
+    with pytest.raises(schema.SchemaError):
+        schema.load(text)
+
+
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
+
+
+PAGES = sorted(RESULTS.glob("*.md"))
+
+
+def test_each_file_stands_in_the_table():
+    page = (RESULTS / "README.md").read_text("utf-8")
+    named = set(re.findall(r"^\| `([\w.-]+)`", page, re.MULTILINE))
+    assert named == {path.name for path in RESULTS.iterdir()} - {"README.md"}
+    assert sum(path.stat().st_size for path in RESULTS.iterdir()) < 2e6
+
+
+def test_benchmarks_that_the_pages_name_exist():
+    texts = "".join(path.read_text("utf-8") for path in [*PAGES, RESULTS.parent / "README.md"])
+    named = set(re.findall(r"python -m benchmarks (\w+)", texts))
+    assert len(named) > 8
+    assert named - {"NAME"} <= BENCHMARKS.keys()
+
+
+# -- compare ---------------------------------------------------------------------------------------
+
+
+def compared(old, new):
+    return compare(report(old), report(new))
+
+
+def worse(found):
+    return [change.what for change in found.changes if change.worse]
+
+
+def drawn(center, spread, seed):
+    """A row whose samples are drawn from a lognormal distribution, as times are."""
+    random = np.random.default_rng(seed)
+    base = row("staticgrad", [center] * 3)
+    rounds = tuple(
+        replace(r, dropped=summary(center * np.exp(random.normal(0, spread, 300))))
+        for r in base.rounds
+    )
+    return replace(base, rounds=rounds)
+
+
+@pytest.mark.parametrize("spread", [0.001, 0.01, 0.05, 0.2])
+def test_the_same_distribution_is_never_slower(spread):
+    for seed in range(20):
+        found = compared(drawn(1e-3, spread, seed), drawn(1e-3, spread, seed + 100))
+        assert worse(found) == []
+
+
+@pytest.mark.parametrize(("spread", "factor"), [(0.001, 1.06), (0.01, 1.1), (0.05, 1.2)])
+def test_a_slower_distribution_is_caught(spread, factor):
+    for seed in range(20):
+        slow = drawn(1e-3 * factor, spread, seed + 100)
+        assert worse(compared(drawn(1e-3, spread, seed), slow)) == ["time per call"]
+
+
+def test_one_more_planned_byte_is_caught():
+    old = row("staticgrad", [1.0])
+    found = compared(old, replace(old, memory=Memory(1, 2, 4097)))
+    assert worse(found) == ["planned bytes"]
+    assert worse(compared(old, replace(old, memory=Memory(9, 9, 4095)))) == []
+    old = row("staticgrad", [1.0])
+    found = compared(old, replace(old, status="wrong", detail="w is off", rounds=()))
+    assert found.worse
+    assert "LOST    mlp staticgrad 1: wrong: w is off" in text(found)
+
+
+def disturbed(found):
+    return replace(found, rounds=tuple(replace(r, busy=0.5) for r in found.rounds))
+
+
+ANOTHER = replace(report().machine, processor="another")
+
+
+OTHERS = [row(f"peer{number}", [1.0]) for number in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (report(disturbed(row("a", [1.0])), *OTHERS), report(row("a", [2.0]), *OTHERS)),
+        (report(row("a", [1.0]), *OTHERS), report(disturbed(row("a", [2.0])), *OTHERS)),
+        # Many of the other rows were disturbed: the run is noisy.
+        (report(row("a", [1.0]), *map(disturbed, OTHERS)), report(row("a", [2.0]), *OTHERS)),
+        (report(row("a", [1.0])),
+         replace(report(row("a", [2.0])), limits=(Limits(1, 5e10, 1, 1),))),
+        (report(row("a", [1.0])), replace(report(row("a", [2.0])), machine=ANOTHER)),
+    ],
+)  # fmt: skip
+def test_a_difference_in_a_noisy_run_is_unsure(old, new):
+    found = compare(old, new)
+    assert not found.worse
+    assert "unsure  mlp a 1: time per call 1 s -> 2 s" in text(found)
+    assert "measure both again on a quiet machine" in text(found)

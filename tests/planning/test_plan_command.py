@@ -7,16 +7,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from hypothesis import assume, given, settings, strategies as st
 
 import staticgrad as sg
 from staticgrad.analysis.plan_report import Timeline
 from staticgrad.commands import cli
-from staticgrad.errors import ArgumentError, BudgetInfeasible
+from staticgrad.errors import ArgumentError, BudgetInfeasible, VerifyError
 from staticgrad.memory.planner import Planner
 from staticgrad.planning.checking import check_plan
 from staticgrad.planning.page import plan_page
-from staticgrad.planning.problem import problem_document, problem_of
-from tests.planning.problems import chain
+from staticgrad.planning.planner import plan_abstract
+from staticgrad.planning.problem import (
+    MemoryProblem,
+    MemoryValue,
+    problem_document,
+    problem_of,
+)
+from tests.planning.problems import chain, random_problem
 
 
 def run(*arguments):
@@ -135,3 +142,176 @@ def test_the_plans_of_a_graph_are_listed_and_written(tmp_path):
     )
     assert tradeoff(file).stderr.startswith("error: [SG106] size 'n' is missing")
     assert "is not NAME=N" in tradeoff(file, "--size", "n").stderr
+
+
+# -- problem documents -----------------------------------------------------------------------------
+
+
+NAN = float("nan")
+
+
+NO_TEXT = (None, 0, 1.5, True, [], {}, "\ud800")
+
+
+NO_NAME = (None, 1.5, NAN, False, [], {}, "\udfff")
+
+
+NO_NAMES = (None, 3, "a", {}, True, [None], [2.5], [["a0"]], [True])
+
+
+NO_COUNT = (None, -1, -(10**30), 1 << 62, 10**30, 1.0, NAN, "1", True, [], {})
+
+
+NO_NUMBER = (None, -1, -0.5, NAN, float("inf"), 1e300, 10**400, "1", True, [], {})
+
+
+NO_ROWS = (None, {}, 3, "values", [3], [None], [[]], [["id", "a"]])
+
+
+WHOLE = {
+    "name": NO_TEXT,
+    "provenance": NO_TEXT,
+    "format": (*NO_TEXT, "", "staticgrad-schedule/1"),
+    "values": NO_ROWS,
+    "ops": NO_ROWS,
+    "resident": (*NO_NAMES, ["nobody"]),
+    "donated": (*NO_NAMES, ["nobody"]),
+    "outputs": (*NO_NAMES, ["nobody"]),
+}
+
+
+VALUE = {"id": NO_NAME, "size": NO_COUNT, "kind": NO_TEXT, "alias_of": NO_NAME[1:]}
+
+
+OP = {
+    "id": NO_NAME,
+    "name": NO_TEXT,
+    "inputs": (*NO_NAMES, ["nobody"]),
+    "outputs": (*NO_NAMES, ["nobody"]),
+    "cost": NO_NUMBER,
+    "workspace": NO_COUNT,
+    "inplace": (*NO_NAMES, ["ab"], [["a0"]], [["a0", "a1", "a2"]], [["nobody", "a0"]]),
+    "mutates": (*NO_NAMES, ["nobody"]),
+    "reads_updated": NO_NAMES,
+    "max_runs": (*NO_COUNT, 0),
+    "line": NO_TEXT,
+}
+
+
+NEEDED = [("values",), ("ops",), ("format",), ("values", "id"), ("values", "size"), ("ops", "id")]
+
+
+seeds = st.integers(0, 10_000)
+
+
+def places(document, kind):
+    """The objects of a kind that a document has, each with the words that messages have for it."""
+    if kind == "document":
+        return [(document, "")]
+    rows = document[kind]
+    return [(row, f"{kind}[{i}] {row['id']!r}") for i, row in enumerate(rows)]
+
+
+def refused(document):
+    """The words of the one error that a document gives."""
+    with pytest.raises(VerifyError) as raised:
+        problem_of(document)
+    error = raised.value
+    assert error.headline.startswith("memory problem: ")
+    assert "\n" not in error.headline
+    return error
+
+
+def named(error, words):
+    """Whether an error says where in a document it is: by number, or by name."""
+    return not words or any(word in error.headline for word in words.split())
+
+
+@settings(max_examples=150, deadline=None)
+@given(seeds, st.data())
+def test_what_a_field_cannot_have_is_refused_where_it_stands(seed, data):
+    document = problem_document(random_problem(seed))
+    kind, fields = data.draw(
+        st.sampled_from([("document", WHOLE), ("values", VALUE), ("ops", OP)]), label="kind"
+    )
+    row, words = data.draw(st.sampled_from(places(document, kind)), label="place")
+    field = data.draw(st.sampled_from([*fields]), label="field")
+    wrong = data.draw(st.sampled_from(fields[field]), label="wrong")
+    assume(row.get(field) != wrong)
+    row[field] = wrong
+    if kind != "document" and field == "id":
+        words = words.split()[0]
+    assert named(refused(document), words or field)
+
+
+@pytest.mark.parametrize("path", NEEDED, ids=".".join)
+def test_what_must_stand_there_is_missed(path):
+    document = problem_document(chain(3))
+    row = document if len(path) == 1 else document[path[0]][1]
+    del row[path[-1]]
+    said = refused(document).headline
+    assert f"lacks {path[-1]!r}" in said or "the format is ''" in said
+
+
+@settings(max_examples=40, deadline=None)
+@given(seeds, st.sampled_from(["document", "values", "ops"]), st.text(max_size=12), st.data())
+def test_a_field_that_nobody_reads_is_refused(seed, kind, extra, data):
+    document = problem_document(random_problem(seed))
+    row, words = data.draw(st.sampled_from(places(document, kind)))
+    assume(extra not in {**WHOLE, **VALUE, **OP})
+    row[extra] = 1
+    error = refused(document)
+    assert named(error, words)
+    assert "is none of the format" in error.headline
+
+
+def test_names_that_plans_write_alike_are_refused():
+    document = problem_document(chain(3))
+    document["values"][1]["id"], document["values"][2]["id"] = 7, "7"
+    assert "value '7' occurs twice, as text 7" in str(refused(document))
+    document["values"][1]["id"], document["values"][2]["id"] = "workspace", "a1"
+    assert "a value is named 'workspace'" in str(refused(document))
+
+
+def test_a_cycle_of_ops_and_one_of_views_are_told():
+    document = problem_document(chain(2))
+    document["ops"][0]["inputs"] = ["a1"]
+    assert "op 'f0' reads 'a1' before an op of the list makes it" in str(refused(document))
+    views = [MemoryValue(f"v{i}", 0, alias_of=f"v{(i + 1) % 3}") for i in range(3)]
+    with pytest.raises(VerifyError, match="is a view of itself"):
+        MemoryProblem(tuple(views), ())
+
+
+NUMBERS = st.one_of(
+    st.integers(0, 1 << 50), st.floats(0, 1e299), st.sampled_from([0, 1e-300, 5e-324, 1e299])
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seeds, st.data())
+def test_any_numbers_give_a_plan_that_holds_or_one_error(seed, data):
+    document = problem_document(random_problem(seed))
+    for row in document["ops"]:
+        row["cost"] = data.draw(NUMBERS)
+    row = data.draw(st.sampled_from(document["values"]))
+    row["size"] = data.draw(st.integers(0, 1 << 49))
+    budget = data.draw(st.sampled_from([None, 0, 1, 20, 10**40, "50%", "1%", 0.3, "64MiB"]))
+    align = data.draw(st.sampled_from([1, 64, 10**20]))
+    try:
+        plan = plan_abstract(document, budget, effort="fast", align=align)
+    except (VerifyError, BudgetInfeasible):
+        return
+    check_plan(problem_of(document), plan.document(), align=align)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.one_of(st.binary(max_size=40), st.integers(0, 400)))
+@pytest.mark.filterwarnings("error")
+def test_a_file_of_anything_is_told_in_one_line(tmp_path_factory, content):
+    """Random bytes, and a document that ends in the middle."""
+    file = tmp_path_factory.mktemp("problems") / "p.json"
+    whole = json.dumps(problem_document(chain(3))).encode()
+    file.write_bytes(whole[:content] if isinstance(content, int) else content)
+    said = CliRunner().invoke(cli.main, ["plan", "--abstract", str(file)], catch_exceptions=False)
+    assert (said.exit_code, said.stdout) == (1, "")
+    assert said.stderr.startswith("error: [SG203] memory problem: ")
