@@ -14,7 +14,7 @@ from staticgrad.lowering.fuse import fuse
 from staticgrad.native import ROW_WORDS, Row
 from staticgrad.runtime.step import Table
 from tests.diagonals import diagonals
-from tests.safety.empty_axes import LOOKUPS
+from tests.safety.fenced_runs import LOOKUPS
 
 
 @diagonals(2, ("name", LOOKUPS), ("debug", [False, True]))

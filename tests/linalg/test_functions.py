@@ -337,20 +337,6 @@ def test_named_sizes_compile_once():
         np.testing.assert_allclose(f.run({"x": array, "y": row})["loss"], wanted, rtol=1e-10)
 
 
-def test_forward_mode():
-    x = sg.input("x", (3, 3), "float64")
-    t = sg.input("t", (3, 3), "float64")
-    tangent = normal(3, 3)
-    step = 1e-6
-    by_lu = lambda v: L.det(L.block_diag(v, v))  # noqa: E731
-    for function in (L.inv, L.det, by_lu, L.cholesky, lambda v: L.eigh(v)[0], lambda v: L.qr(v)[1]):
-        value = function(x)
-        moved = sg.jvp(value, [x], [t])
-        found = sg.evaluate(moved, {"x": P[0], "t": tangent})
-        ahead, behind = (sg.evaluate(value, {"x": P[0] + s * tangent}) for s in (step, -step))
-        np.testing.assert_allclose(found, (ahead - behind) / (2 * step), rtol=1e-6, atol=1e-7)
-
-
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_small_determinants_have_gradients_where_they_are_zero(n):

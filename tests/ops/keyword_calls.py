@@ -31,64 +31,31 @@ DEEP = RANDOM.normal(size=(2, 3, 4))
 INTS = np.array([5, 3, 6, 1])
 MASK = np.array([[True, False, True], [True, True, False]])
 WHICH = np.array([0, 1, 1, 0])
+
+
+def words(text):
+    """The words of a text, one by one."""
+    return text.split()
+
+
 #: Functions of no array: called as ``sg.f``.
-CREATION = (
-    "arange",
-    "eye",
-    "full",
-    "identity",
-    "ones",
-    "tri",
-    "zeros",
-    "linspace",
-    "logspace",
-)
+CREATION = words("arange eye full identity ones tri zeros linspace logspace")
 
 #: Function -> the operands of a call. Arrays become values; all else stays as it is.
 BASES = {
     **dict.fromkeys(
-        (
-            "nanargmax",
-            "nanargmin",
-            "nancumprod",
-            "nancumsum",
-            "nanmax",
-            "nanmean",
-            "nanmedian",
-            "nanmin",
-            "nanprod",
-            "nanstd",
-            "nansum",
-            "nanvar",
-            "nan_to_num",
+        words(
+            "nanargmax nanargmin nancumprod nancumsum nanmax nanmean nanmedian nanmin "
+            "nanprod nanstd nansum nanvar nan_to_num"
         ),
         (NAN,),
     ),
     **dict.fromkeys(
-        (
-            "allclose",
-            "array_equal",
-            "isclose",
-            "append",
-            "kron",
-            "outer",
-            "vdot",
-            "broadcast_arrays",
-            "inner",
-        ),
+        words("allclose array_equal isclose append kron outer vdot broadcast_arrays inner"),
         (A, B),
     ),
     **dict.fromkeys(
-        (
-            "concat",
-            "concatenate",
-            "stack",
-            "hstack",
-            "vstack",
-            "row_stack",
-            "dstack",
-            "column_stack",
-        ),
+        words("concat concatenate stack hstack vstack row_stack dstack column_stack"),
         ([A, B],),
     ),
     **dict.fromkeys(("split", "array_split"), (A, 2)),
@@ -244,18 +211,8 @@ VALUES = {
     "kw": [],
 }
 
-PAD_MODES = (
-    "constant",
-    "edge",
-    "reflect",
-    "symmetric",
-    "wrap",
-    "linear_ramp",
-    "maximum",
-    "minimum",
-    "mean",
-    "median",
-    "empty",
+PAD_MODES = words(
+    "constant edge reflect symmetric wrap linear_ramp maximum minimum mean median empty"
 )
 _EXTREME = ("max", "min", "amax", "amin", "nanmax", "nanmin")
 #: (function, parameter) -> keyword arguments of whole calls, where it alone says nothing.

@@ -118,29 +118,6 @@ def test_einsum_is_matrix_products():
     assert "matmul" not in op_names(sg.einsum("i,j->ij", c[:, 0], c[0]))
 
 
-def test_integers_inner_and_kron(rng):
-    a = np.arange(6).reshape(2, 3)
-    x = sg.input("x", (2, 3), "int64")
-    found = run(np.einsum("ij,kj->ik", x, a), {"x": a})
-    assert found.dtype == np.int64
-    np.testing.assert_array_equal(found, a @ a.T)
-    a, b = rng.normal(size=(2, 3)), rng.normal(size=(4, 3))
-    np.testing.assert_allclose(run(sg.inner(a, b)), np.inner(a, b))
-    np.testing.assert_allclose(run(sg.inner(a, 2.0)), np.inner(a, 2.0))
-    np.testing.assert_allclose(run(sg.kron(a, b)), np.kron(a, b))
-    np.testing.assert_allclose(run(sg.kron(a[0], b[0])), np.kron(a[0], b[0]))
-
-
-@pytest.mark.parametrize("axes", [0, 1, 2, ([0, 1], [1, 0]), (1, 0), ([-1], [0])])
-def test_tensordot(axes, rng):
-    shapes = {0: ((2, 3), (4,)), 2: ((2, 3, 4), (3, 4, 5))}
-    left, right = shapes.get(axes if isinstance(axes, int) else -1, ((3, 4), (4, 3)))
-    a, b = rng.normal(size=left), rng.normal(size=right)
-    for function in (sg.tensordot, np.tensordot):
-        found = run(function(sg.constant(a), b, axes=axes))
-        np.testing.assert_allclose(found, np.tensordot(a, b, axes), rtol=1e-12)
-
-
 def test_refusals():
     x = sg.input("x", (2, 3))
     assert_each_refused(

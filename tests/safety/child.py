@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from staticgrad.native import cache
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -29,3 +31,8 @@ def say(*words):
     """One line of a child's output, at once: the next thing it does may be its last."""
     sys.stdout.write(" ".join(map(str, words)) + "\n")
     sys.stdout.flush()
+
+
+def entry_at(path):
+    """The entry of a file of the cache of kernels; None if it is not whole, or another's."""
+    return cache._decode(path.stem.partition("-")[2], path.read_bytes())

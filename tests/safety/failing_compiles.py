@@ -21,8 +21,7 @@ import numpy as np
 import staticgrad as sg
 from staticgrad import native
 from staticgrad.native import cache, jit, loader, target
-from tests.safety.child import say
-from tests.safety.entries import entry_at
+from tests.safety.child import entry_at, say
 from tests.safety.failing_steps import in_another_thread
 
 #: What a compilation goes through, by owner and name.

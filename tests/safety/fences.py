@@ -3,11 +3,14 @@
 ``Fences`` takes the place of every allocation that kernels see: the arena, outputs, parameters and
 constants. With ``at_end`` the last byte lies before a forbidden page, else the first byte behind
 one. Feeds and constants cannot be written at all. An access outside ends the process, so tests run
-in a child (``child.py``).
+in a child (``child.py``). As a program it makes one access, so that a test sees it end:
+
+    python -m tests.safety.fences end|start inside|outside|write
 """
 
 import ctypes
 import mmap
+import sys
 from contextlib import contextmanager
 
 import numpy as np
@@ -15,6 +18,7 @@ import numpy as np
 from staticgrad.runtime import arena, feeds
 from staticgrad.storage import parameter
 from staticgrad.types import arrays as constant
+from tests.safety.child import say
 
 PAGE = mmap.PAGESIZE
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -89,3 +93,20 @@ def _fenced_constant(at_end):
         self.array = fenced(self.array, at_end)
 
     return init
+
+
+def access(side, what):
+    """Read or write one byte at the end, or at the start, of fenced memory."""
+    at_end = side == "end"
+    say(f"now {what}")
+    memory = fenced(np.full(5000, 0xA5, np.uint8), at_end)
+    place = memory.ctypes.data + (4999 if at_end else 0)
+    place += (1 if at_end else -1) * (what == "outside")
+    byte = ctypes.c_uint8.from_address(place)
+    if what == "write":
+        byte.value = 0
+    say(hex(byte.value))
+
+
+if __name__ == "__main__":
+    access(*sys.argv[1:])

@@ -15,8 +15,7 @@ import pytest
 
 from staticgrad.native import cache
 from tests.beside import python
-from tests.safety.child import ROOT, run_child
-from tests.safety.entries import entry_at
+from tests.safety.child import ROOT, entry_at, run_child
 
 needs_hooks = pytest.mark.skipif(
     find_spec("_testcapi") is None, reason="this Python cannot refuse single allocations"

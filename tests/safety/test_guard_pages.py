@@ -13,10 +13,10 @@ from tests.safety.child import run_child
 @pytest.mark.parametrize("border", ["end", "start"])
 def test_a_fence_is_a_fence(border):
     """One byte further, or a write to a feed, is the child's end, and the message says where."""
-    assert run_child("beyond_fences", border, "inside").endswith("0xa5\n")
+    assert run_child("fences", border, "inside").endswith("0xa5\n")
     for deed in ("outside", "write") if border == "end" else ("outside",):
         with pytest.raises(AssertionError, match=f"(?s)exit -11 after.*now {deed}"):
-            run_child("beyond_fences", border, deed)
+            run_child("fences", border, deed)
 
 
 @pytest.mark.slow
@@ -32,7 +32,7 @@ def test_samples_of_every_op_stay_inside():
 @pytest.mark.slow
 def test_empty_axes_are_not_touched():
     """A lookup in an axis of size 0 is refused, also under -O: there is no element to read."""
-    assert run_child("empty_axes", flags=("-O",)).endswith("done\n")
+    assert run_child("fenced_runs", "empty", flags=("-O",)).endswith("done\n")
 
 
 @pytest.mark.exhaustive
