@@ -25,7 +25,6 @@ from tests.compiled.agreement import as_tuple, differing
 from tests.limits import finfo
 from tests.random_programs import input_value, label
 
-Arrays = dict[str, np.ndarray]
 #: Error of a result that is not exact, in eps of its magnitude.
 VECTOR_MATH = 64.0
 

@@ -209,23 +209,3 @@ def test_modules_make_their_data_classes_as_records():
             assert "dataclass" not in named or path.relative_to(root).as_posix().startswith(
                 others
             ), path
-
-
-def named(base):
-    class Point(base):
-        """Two numbers and a note."""
-
-        x: int
-        y: float = 2.0
-        note: str = ""
-
-        @property
-        def total(self):
-            """Both."""
-            return self.x + self.y
-
-    return Point
-
-
-Named = named(records.NamedTuple)
-Named.__qualname__ = "Named"

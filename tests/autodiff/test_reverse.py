@@ -236,9 +236,6 @@ def test_what_grad_refuses():
         sg.grad(3.0, x)
 
 
-# Nothing is built in vain
-
-
 # Several outputs
 
 

@@ -180,10 +180,6 @@ def _reading(kernel, name, dtype=F32):
     return _stages(mine, Scalar((Store(Access("p99"), ref(name, dtype)),)))
 
 
-def _all(kernel, kind):
-    return [s for stage in kernel.stages for s in statements(stage) if isinstance(s, kind)]
-
-
 def _result_of_columns(kernel):
     for stage in kernel.stages:
         if isinstance(stage, Columns):

@@ -211,9 +211,6 @@ def test_the_reference_of_parts_adds_up_to_the_whole(batch):
     assert not found[-(-batch // -(-batch // 8)) if batch else 0 :].any()
 
 
-# -- each channel apart ----------------------------------------------------------------------------
-
-
 # -- tiles -----------------------------------------------------------------------------------------
 
 

@@ -5,7 +5,6 @@ from typing import Literal
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from staticgrad import native
 from staticgrad.config import options
@@ -14,7 +13,6 @@ from staticgrad.native.language.kinds import ELEMENTS
 from staticgrad.native.lock import LOCK
 from staticgrad.native.undisturbed import undisturbed
 
-Array = NDArray[np.generic]
 #: Elements for storage as NumPy's numbers; kernels hold them as bits.
 _NUMBERS = {"f16": np.dtype(np.float16)}
 Mode = Literal["vector", "numba", "python"]

@@ -2,11 +2,8 @@
 
 from itertools import product
 from math import erf, sqrt
-from typing import Any
 
 import numpy as np
-
-State = dict[str, Any]
 
 
 def part(state, name):

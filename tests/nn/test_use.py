@@ -5,7 +5,6 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import strategies as st
 
 import staticgrad as sg
 from staticgrad.eager import Tensor
@@ -330,8 +329,3 @@ def test_lists_and_dicts_of_modules_have_the_names_of_pytorch():
     assert isinstance(copied.blocks, nn.ModuleList)
     np.testing.assert_array_equal(copied(Tensor(x)).data, first(Tensor(x)).data)
     np.testing.assert_array_equal(sg.evaluate(nn.one_hot([1], 2)), [[0, 1]])
-
-
-LAYERS = (sg.exp, sg.nn.relu, sg.nn.ReLU(), sg.nn.Linear(3, 3), sg.nn.Dropout(0.5))
-places = st.integers(-4, 4)
-layer, several = st.sampled_from(LAYERS), st.lists(st.sampled_from(LAYERS), max_size=3)

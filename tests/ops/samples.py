@@ -21,14 +21,10 @@ from typing import Any
 import numpy as np
 
 import staticgrad.functions  # noqa: F401 - fills the registry
-from staticgrad.ir.forms import CallForm
 from staticgrad.ir.op import Op
 from staticgrad.ir.rounded import rounded
 from staticgrad.types.arrays import TensorType
 from staticgrad.types.dtype import as_dtype
-
-Rng = np.random.Generator
-Provider = Callable[[Rng], Iterator["Sample"]]
 
 PROVIDERS = {}
 AtSize = Callable[[int], Iterator["Sample"]]
@@ -125,16 +121,6 @@ def declaration_of(name):
     """What was declared of op ``name``."""
     load_providers()
     return DECLARATIONS.get(name)
-
-
-def is_called(name):
-    """Whether the op is a call of a routine, by a step that is not a kernel."""
-    for sample in samples_of(name)[:1]:
-        types = [TensorType(as_dtype(a.dtype), a.shape) for a in sample.arrays]
-        inferred = sample.op.infer(*types)
-        outs = inferred if isinstance(inferred, tuple) else (inferred,)
-        return isinstance(sample.op.form(*outs, *types), CallForm)
-    return False
 
 
 def samples_of(name, seed=0):

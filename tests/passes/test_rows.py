@@ -69,9 +69,6 @@ def test_a_label_outside_the_classes_is_told_with_its_place(wanted):
             f.run(feeds)
 
 
-# -- bytes ----------------------------------------------------------------------------------------
-
-
 # -- an order that is kept while some become one --------------------------------------------------
 
 

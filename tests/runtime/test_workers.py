@@ -32,23 +32,6 @@ def small_groups(monkeypatch):
     monkeypatch.setattr(staticgrad.ir.kernels.kernel, "GRAIN_ELEMENTS", 16)
 
 
-def training_step():
-    """Products, a lookup, a scatter, a sort that keeps a few, sums over rows and columns, Adam."""
-    x, rows = sg.input("x", ("n", 40)), sg.input("rows", ("n",), "int64")
-    rng = np.random.default_rng(0)
-    table = sg.parameter("table", rng.normal(size=(9, 40)).astype("f4"))
-    w = sg.parameter("w", rng.normal(size=(40, 50)).astype("f4"))
-    b = sg.parameter("b", np.zeros(50, "f4"))
-    h = sg.nn.layer_norm((x + sg.take(table, rows, 0)) @ w + b)
-    best, _ = sg.topk(h, 3)
-    loss = sg.square(sg.sort(h, axis=1)).mean() + best.sum()
-    outputs = {"loss": loss, "h": sg.nn.softmax(h), "columns": h.sum(axis=0)}
-    updates = sg.optim.Adam(0.1).updates(loss, [table, w, b])
-    f = sg.compile(sg.Graph(outputs, updates))
-    feeds = {"x": rng.normal(size=(130, 40)).astype("f4"), "rows": rng.integers(0, 9, 130)}
-    return f, feeds
-
-
 @pytest.mark.thinned(4)
 @pytest.mark.parametrize("seed", range(12))
 def test_random_programs_have_equal_bytes(seed, small_groups):

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 import pytest
 
-DEFAULT = 0x1F80
 STATES = {
     "flush to zero": 0x9F80,
     "denormals are zero": 0x1FC0,
