@@ -186,17 +186,6 @@ def test_integer_powers_that_could_be_fractions_are_refused():
     assert call("reciprocal", i).dtype == F64
 
 
-@pytest.mark.parametrize("exponent", [2, 3, 5, 11])
-def test_integer_powers_are_those_of_numpy(exponent):
-    for name in ("int8", "uint32", "int64"):
-        values = special(as_dtype(name))
-        with np.errstate(all="ignore"):
-            expected = values**exponent
-        found = run(variable("x", as_dtype(name), values.shape) ** exponent, {"x": values})
-        np.testing.assert_array_equal(found, expected)
-        assert found.dtype == expected.dtype
-
-
 def whole_power(x, y, dtype):
     """x ** y in Python's integers, wrapped; 1 / x ** -y without its fraction."""
     exact = (x**-y if abs(x) == 1 else 0) if y < 0 else pow(x, y, 2**64)

@@ -67,13 +67,6 @@ def test_filters_of_two_named_sizes(name, mode):
         f.run({"x": np.zeros(0), "v": np.ones(3)})
 
 
-def test_filters_of_integers_stay_integers():
-    x = np.array([3, -1, 4, 1, 5])
-    found = run(sg.convolve(x, np.array([2, 7, 1])))
-    assert found.dtype == np.int64
-    np.testing.assert_array_equal(found, np.convolve(x, [2, 7, 1]))
-
-
 CASES = {
     "convolve": lambda x: sg.convolve(x, x[:3], "same"),
     "correlate": lambda x: sg.correlate(x[:2], x),

@@ -14,7 +14,6 @@ from staticgrad.errors import (
     ShapeError,
     SizeGuardError,
 )
-from staticgrad.testing import check_gradients
 from tests.ops.graphs import op_names, run, run_all
 from tests.ops.messages import assert_each_refused, assert_refused
 
@@ -87,16 +86,6 @@ def test_slopes_of_equidistant_samples_do_not_read_the_one_between(size):
         )
 
 
-def test_slopes_along_all_axes_and_by_places():
-    x = sg.input("x", ("rows", "columns"), "float64")
-    for spacing in ((), (0.5,), (np.array([0.0, 1.0, 4.0]), 2.0)):
-        expected = np.gradient(M, *spacing)
-        for found, wanted in zip(sg.gradient(x, *spacing), expected, strict=True):
-            np.testing.assert_allclose(run(found, {"x": M}), wanted, rtol=1e-12)
-    x = sg.input("x", (5,), "float64")
-    check_gradients(sg.trapezoid(sg.sin(x), x), {"x": PLACES})
-
-
 @pytest.mark.parametrize("size", [0, 1, 2])
 def test_angles_of_any_number_are_unwrapped(size):
     x = sg.input("x", ("n", 2), "float64")
@@ -116,30 +105,6 @@ def test_functions_of_linalg_are_not_taken_for_their_namesakes():
         np.testing.assert_allclose(run(function(x), {"x": array}), function(array))
     with pytest.raises(TypeError, match="takes arrays: there is no such function"):
         np.linalg.eig(x)
-
-
-def test_arrays_from_nothing_and_the_ends_of_a_line():
-    np.testing.assert_array_equal(run(sg.identity(3)), np.identity(3))
-    np.testing.assert_array_equal(run(sg.tri(3, 4, 1)), np.tri(3, 4, 1))
-    np.testing.assert_allclose(run(sg.linspace(0, 1, 5)), np.linspace(0, 1, 5))
-    assert run(sg.linspace(0, 1, 5)).dtype == np.float64
-    assert run(sg.linspace(0, 10, 5, dtype="int32")).dtype == np.int32
-    assert run(sg.linspace(0, 1, 0)).shape == (0,)
-    start, stop = sg.input("a", (), "float64"), sg.input("b", (), "float64")
-    total = (sg.linspace(start, stop, 5) * np.arange(5.0)).sum()
-    found = [run(g, {"a": 0.0, "b": 1.0}) for g in grad(total, [start, stop])]
-    np.testing.assert_allclose(found, [10 - 7.5, 7.5])
-
-
-def test_unstack():
-    x = sg.input("x", S.shape, "float64")
-    for axis in (0, 1, -1):
-        parts = sg.unstack(x, axis)
-        assert len(parts) == S.shape[axis]
-        for k, value in enumerate(parts):
-            np.testing.assert_array_equal(run(value, {"x": S}), np.take(S, k, axis))
-    with assert_refused(ArgumentError, "not an integer", line="sg.unstack"):
-        sg.unstack(sg.input("y", ("n",)))
 
 
 #: Method, arguments: the same on an ndarray.
@@ -241,18 +206,6 @@ def test_the_gradient_of_the_norm_of_nothing_is_zero():
     first = grad(sg.norm(x, axis=1).sum(), x)
     np.testing.assert_allclose(run(first, feeds), [[0, 0, 0], [0.6, 0, 0.8]])
     assert np.isfinite(run(grad(first.sum(), x), feeds)).all()
-
-
-def test_linear_scan(rng):
-    a, b = rng.normal(size=(4, 3)), rng.normal(size=(4, 3))
-    expected = np.zeros((4, 3))
-    state = np.zeros(3)
-    for k in range(4):
-        state = a[k] * state + b[k]
-        expected[k] = state
-    np.testing.assert_allclose(run(sg.linear_scan(a, b, 0)), expected)
-    decay = run(sg.linear_scan(0.5, b, 0))
-    np.testing.assert_allclose(decay[1], 0.5 * b[0] + b[1])
 
 
 @pytest.mark.parametrize(

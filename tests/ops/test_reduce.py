@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.analysis.evaluate import evaluate
 from staticgrad.autodiff.reverse import grad
 from staticgrad.errors import (
     ArgumentError,
@@ -19,7 +18,7 @@ from staticgrad.ir.summation import tree_sum
 from staticgrad.ops.reduce import Max, Sum
 from staticgrad.types.dtype import ALL_DTYPES
 from tests.diagonals import diagonals
-from tests.ops.graphs import op_names, run
+from tests.ops.graphs import run
 from tests.ops.messages import assert_each_refused, assert_refused
 
 FUNCTIONS = ["sum", "mean", "max", "min", "var", "std", "any", "all"]
@@ -123,21 +122,6 @@ def test_equal_elements_share_the_gradient(row, expected):
     np.testing.assert_allclose(mirrored, -np.array(expected))
 
 
-def test_gradients_of_means_sums_and_variances(rng):
-    x = sg.input("x", ("n", 2), "float64")
-    graph = sg.Graph({"dx": grad(x.mean(), x)}, inputs=[x])  # only the size of x matters
-    found = evaluate(graph, {"x": np.ones((4, 2))})["dx"]
-    np.testing.assert_allclose(found, np.full((4, 2), 1 / 8))
-    x = sg.input("x", (3, 4), "float64")
-    assert op_names(grad(x.sum(), x)).count("broadcast") == 1
-    x = sg.input("x", (4,), "float64")
-    array = rng.normal(size=4)
-    first = grad(sg.var(x), x)
-    np.testing.assert_allclose(run(first, {"x": array}), 2 * (array - array.mean()) / 4)
-    second = run(grad(first[0], x), {"x": array})
-    np.testing.assert_allclose(second, [3 / 8, -1 / 8, -1 / 8, -1 / 8], atol=1e-12)
-
-
 def test_refusals():
     x = sg.input("x", (3, "n"))
     for name in [*FUNCTIONS, "argmax"]:
@@ -185,17 +169,6 @@ def test_named_sizes_down_to_none(name, dtype):
             np.testing.assert_array_equal(found[str(axis)], wanted)
             assert found[str(axis)].dtype == wanted.dtype
         assert found["kept"].shape == (1, 3)
-
-
-@pytest.mark.parametrize("name", ["mean", "var", "std", "any", "all", "nansum", "nanvar"])
-def test_what_does_not_count_at_named_sizes(name):
-    x, mask = sg.input("x", ("n", 3), "float64"), sg.input("mask", ("n", 3), "bool")
-    f = sg.compile(sg.Graph({"y": getattr(sg, name)(x, 0, where=mask)}))
-    for n in (2, 5):
-        array = np.random.default_rng(n).normal(size=(n, 3))
-        which = np.arange(3 * n).reshape(n, 3) % 4 != 1
-        wanted = getattr(np, name)(array, 0, where=which)
-        np.testing.assert_allclose(f.run({"x": array, "mask": which})["y"], wanted, rtol=1e-13)
 
 
 def test_what_does_not_count_takes_no_gradient_whatever_it_is():

@@ -72,22 +72,6 @@ def test_clip_and_its_slopes():
     np.testing.assert_array_equal(masked, [0, 0.25])
 
 
-def test_kinks():
-    zero = np.zeros(1)
-    assert slope(lambda v: sg.hypot(v, 0.0), zero) == 0
-    assert slope(lambda v: sg.hypot(v, 0.0), zero, order=2) == 0
-    assert slope(sg.cbrt, zero) == np.inf
-    assert slope(sg.arcsin, np.ones(1)) == np.inf
-    assert slope(sg.arccosh, np.ones(1)) == np.inf
-    assert slope(lambda v: sg.xlogy(v, 0.0), zero) == 0
-    assert slope(lambda v: sg.xlogy(0.0, v), zero) == 0
-    np.testing.assert_allclose(slope(sg.sinc, zero, order=2), -(np.pi**2) / 3)
-    np.testing.assert_array_equal(
-        slope(lambda v: sg.copysign(v, -1.0), np.array([2.0, -2.0])), [-1, 1]
-    )
-    np.testing.assert_array_equal(slope(lambda v: v % 2.0, np.array([2.0, 3.5])), [1, 1])
-
-
 # What mpmath gives with 60 digits, rounded: places where terms of a derivative cancel, or overflow.
 DERIVATIVES = {
     "erfcx of 1": (sg.special.erfcx, 1, [1e5, 1e200], [-5.641895834631278e-11, 0.0]),
