@@ -141,6 +141,7 @@ VALUES = {
     "initial": [2.0],
     "dtype": ["float64", "float32", "int32", "bool"],
     "ddof": [1, 0.5],
+    "deg": [True, False],
     "correction": [1],
     "mean": [np.array([[0.25]])],
     "order": ["C", "K", "F", None],

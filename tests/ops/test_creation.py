@@ -69,7 +69,7 @@ def test_refusals():
         DTypeError, "input 'x'", "float128", "float32", line='sg.input("x", (), "float128")'
     ):
         sg.input("x", (), "float128")
-    for data in ("text", 1j, [object()]):
+    for data in ("text", [object()]):
         with assert_refused(DTypeError, "constant"):
             sg.constant(data)
         with assert_refused(DTypeError, "parameter"):
@@ -84,7 +84,7 @@ def test_refusals():
     assert_each_refused(
         (RankError, "last two axes", lambda: sg.tril([1.0, 2])),
         (ShapeError, "negative", lambda: sg.zeros((2, -1))),
-        (DTypeError, "complex64", lambda: sg.ones(2, "complex64")),
+        (DTypeError, "complex256", lambda: sg.ones(2, "complex256")),
         (ShapeError, "does not fit", lambda: sg.full((2, 3), [1.0, 2])),
     )
 

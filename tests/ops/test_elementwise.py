@@ -93,11 +93,11 @@ def test_what_no_dtype_holds_is_refused():
         with pytest.raises(DTypeError, match="does not fit float32"):
             refused()
     x = variable("x", F32, (2,))
-    for array in (np.ones(2, complex), np.array(["a", "b"]), np.ones(2, np.longdouble)):
+    for array in (np.ones(2, np.clongdouble), np.array(["a", "b"]), np.ones(2, np.longdouble)):
         with pytest.raises(DTypeError, match="is not a dtype of staticgrad"):
             call("add", x, array)
-    with pytest.raises(DTypeError, match=r"astype: .complex64. is not a dtype"):
-        x.astype("complex64")
+    with pytest.raises(DTypeError, match=r"astype: .complex256. is not a dtype"):
+        x.astype("complex256")
     with pytest.raises(DTypeError, match="add: operands of float32, int64"):
         Add().infer(TensorType(F32), TensorType(I64))
     with pytest.raises(ArgumentError, match="add: takes 2 operands, got 1"):
