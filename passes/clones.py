@@ -15,13 +15,7 @@ from staticgrad.ops.marks import is_for_regions, read_again
 
 
 class Clones:
-    """Clones of one derivative order.
-
-    Args:
-        order: theirs.
-        runs_again: whether a value is to be computed again.
-        outside: what stands for a value that is not.
-    """
+    """Clones of one derivative order."""
 
     def __init__(
         self,

@@ -59,11 +59,7 @@ class Narrow(Pass, name="narrow"):
     readers: str = "backward"
 
     def __post_init__(self) -> None:
-        """Check the options.
-
-        Raises:
-            PipelineError: a dtype, a kind of readers, or an op that there is not.
-        """
+        """Check the options."""
         for name, value, known in (
             ("dtype", self.dtype, DTYPES),
             ("readers", self.readers, READERS),

@@ -38,11 +38,7 @@ class SavedValues(Pass, name="saved"):
     policy: Any = "nothing_saveable"
 
     def __post_init__(self) -> None:
-        """Check the policy.
-
-        Raises:
-            PipelineError: text that is none. ArgumentError: nor is it a function.
-        """
+        """Check the policy."""
         if isinstance(self.policy, str) and policy_named(self.policy) is None:
             raise PipelineError(
                 f"saved: policy={self.policy!r} is none of sg.checkpoint_policies",
@@ -67,11 +63,7 @@ class SavedValues(Pass, name="saved"):
         return self.traced(graph)[0]
 
     def traced(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
-        """Return the graph, and the number of cloned nodes.
-
-        Raises:
-            ArgumentError: the policy mentions a name that no value has.
-        """
+        """Return the graph, and the number of cloned nodes."""
         graph, count = program, 0
         kept_values(self.saveable, graph.nodes)  # names are checked where nothing is cloned, too
         for phase in range(max((node.order for node in graph.nodes), default=0), 0, -1):
@@ -113,11 +105,7 @@ def _is_kept(node: Node) -> bool:
 
 
 def read_checkpoint(given: Any) -> Policy | SavedValues:
-    """Return a policy over steps, or the pass of a predicate over ops.
-
-    Raises:
-        ArgumentError: neither.
-    """
+    """Return a policy over steps, or the pass of a predicate over ops."""
     if isinstance(given, str) and policy_named(given) is not None:
         return SavedValues(given)
     if isinstance(given, str | type | Policy) or not callable(given):

@@ -39,18 +39,7 @@ _CLOSE: Final = {F32: (2e-3, 1e-4), F64: (1e-8, 1e-10)}
 
 
 def validate(name: str, transform: Transform, before: Graph, after: Graph, allowed: str) -> None:
-    """Compare ``after`` with ``before`` on several feeds.
-
-    Args:
-        name: of the pass, for the message.
-        transform: the pass itself, to be tried on smaller graphs. What it raises there is another
-            mistake than the one that is being shrunk, which goes on without that graph.
-        before, after: its input and output.
-        allowed: ``exact`` or ``close``.
-
-    Raises:
-        PassMismatchError: they differ; the message ends in a minimal graph as text, with feeds.
-    """
+    """Compare ``after`` with ``before`` on several feeds."""
     if mismatch(before, after, allowed) is None:
         return
 

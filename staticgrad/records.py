@@ -152,11 +152,7 @@ def _fields(cls: type[Any]) -> Fields:
 
 
 def _field(cls: type[Any], name: str, kind: Any) -> dataclasses.Field[Any]:
-    """A field that the class declares; the class keeps its default alone.
-
-    Raises:
-        ValueError: a default that every instance would share and may change.
-    """
+    """A field that the class declares; the class keeps its default alone."""
     own = cls.__dict__.get(name, dataclasses.MISSING)
     field: dataclasses.Field[Any] = own if isinstance(own, dataclasses.Field) else _plain(own)
     default = field.default

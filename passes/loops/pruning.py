@@ -126,14 +126,7 @@ def _body(
     outs: Sequence[Symbolic],
     same: Mapping[int, int],
 ) -> tuple[list[Symbolic], list[Symbolic]]:
-    """Return the new inputs, and ``outs`` over them.
-
-    Args:
-        body: the body.
-        order: the prefix of the name, and the place in the body, of every input that stays.
-        outs: values of the body that read no other input.
-        same: places of inputs with the same value -> the place of the input that stays.
-    """
+    """Return the new inputs, and ``outs`` over them."""
     given = body.inputs
     count: dict[str, int] = {}
     inputs: dict[int, Symbolic] = {}

@@ -29,14 +29,7 @@ _CALL: Final = 10_000
 def exchange(
     descents: Descents, cheapest: Cheapest, limit: int, done: dict[Place, int] | None = None
 ) -> None:
-    """Exchange the runs of all sequences, those far from their neighbours first.
-
-    Args:
-        descents: of the problem.
-        cheapest: the sequences; what is found is added to them.
-        limit: effort, in about five nanoseconds.
-        done: what was exchanged before; what is exchanged now is added.
-    """
+    """Exchange the runs of all sequences, those far from their neighbours first."""
     stop = descents.effort + limit
     done = {} if done is None else done
     while descents.effort < stop and (place := cheapest.widest(done, 1)) is not None:

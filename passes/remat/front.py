@@ -71,9 +71,6 @@ class Point:
 def lowest(problem: Problem, policy: Policy) -> Point:
     """Return the sequence of the lowest arena that a policy proposes; if equal the cheapest, then
     the first.
-
-    Raises:
-        PolicyError: the policy proposes no valid sequence.
     """
     best: Point | None = None
     layouts = [problem.layout(sequence) for sequence in proposed(policy, problem)]
@@ -92,12 +89,7 @@ class Sequences:
     data derived from them."""
 
     def __init__(self, problem: Problem, bound: int) -> None:
-        """Find them.
-
-        Args:
-            problem: the schedule at concrete sizes; not kept.
-            bound: bytes that no plan can do without; the search aims no lower.
-        """
+        """Find them."""
         found = _found(problem, bound)
         self.found = tuple(array("i", each.ops) for each in found)
         self._loads = tuple(each.load for each in found)

@@ -28,11 +28,6 @@ _STEP: Final = 20_000  # effort of such a trim for each step
 def between(problem: Problem, upper: Steps, lower: Steps) -> list[tuple[float, array[int]]]:
     """Costs and sequences by rising cost and falling load, of which each needs fewer bytes than
     ``upper``, and is cheaper than ``lower``.
-
-    Args:
-        problem: the schedule at concrete sizes.
-        upper: the cheaper of two valid sequences.
-        lower: the one of fewer bytes.
     """
     abstract = abstracted(problem)
     net, descents, random = abstract.net, Descents(abstract.net), Random(1)

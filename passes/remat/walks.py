@@ -38,13 +38,6 @@ _DEAR: Final = 1.15  # cost, in costs of all ops, from which on there are hot wa
 def walk(descents: Descents, cheapest: Cheapest, floor: int, random: Random, limit: int) -> None:
     """Walk from sequences far from their next cheaper neighbour, and below the smallest, again and
     again.
-
-    Args:
-        descents: of the problem.
-        cheapest: the sequences; what is found is added to them.
-        floor: bytes that no plan can do without.
-        random: numbers of the walks.
-        limit: effort, in about five nanoseconds.
     """
     net, stop = descents.net, descents.effort + limit
     tried: Counter[Place] = Counter()
@@ -70,17 +63,7 @@ def walk(descents: Descents, cheapest: Cheapest, floor: int, random: Random, lim
 def walk_hot(
     descents: Descents, known: Sequence[Found], orders: Sequence[Found], limit: int
 ) -> list[Found]:
-    """Walk from orders, shortly and with much heat, to where dear sequences lie far apart.
-
-    Args:
-        descents: of the problem.
-        known: sequences by rising load and falling cost.
-        orders: sequences in which nothing runs again.
-        limit: effort, in about five nanoseconds.
-
-    Returns:
-        Those of the known and of what was found than which none is as good.
-    """
+    """Walk from orders, shortly and with much heat, to where dear sequences lie far apart."""
     net, random, tried = descents.net, Random(1), Counter[int]()
     cheapest = Cheapest()
     cheapest.found = list(known)

@@ -45,19 +45,7 @@ _ONE_PLACE = (
 
 
 def bind_feeds(graph: Graph, feeds: Feeds, floats: DType | None = None) -> dict[str, Array]:
-    """Every input's array by the input's name, in native byte order and the input's dtype.
-
-    Args:
-        graph: whose inputs are fed.
-        feeds: input name or input value -> array, or anything that ``np.asarray`` takes. A dtype
-            that converts within or above its kind (``float64`` to ``float32``, ``int64`` to
-            ``float32``, never ``float32`` to ``int64``) is converted; Python numbers are weak.
-        floats: the dtype that floating inputs take instead of their own, for another precision.
-
-    Raises:
-        MissingFeedError, UnknownFeedError, FeedDTypeError: the feeds do not fit. Shapes are
-            checked by ``bind_sizes``.
-    """
+    """Every input's array by the input's name, in native byte order and the input's dtype."""
     given = name_feeds(graph, feeds)
     bound = {}
     for value in graph.inputs:
@@ -72,11 +60,7 @@ def bind_feeds(graph: Graph, feeds: Feeds, floats: DType | None = None) -> dict[
 
 
 def name_feeds(graph: Graph, feeds: Feeds) -> dict[str, Any]:
-    """Return the feed of every input, unchanged, by the input's name.
-
-    Raises:
-        MissingFeedError, UnknownFeedError: the feeds are not those of the graph's inputs.
-    """
+    """Return the feed of every input, unchanged, by the input's name."""
     inputs = {input_label(value): value for value in graph.inputs}
     given = _by_name(graph, inputs, feeds)
     missing = [name for name in inputs if name not in given]
@@ -90,17 +74,7 @@ def name_feeds(graph: Graph, feeds: Feeds) -> dict[str, Any]:
 
 
 def named_inputs(graph: Graph, given: Any, what: str) -> tuple[str, ...]:
-    """Return the names of inputs that are given by name or as values.
-
-    Args:
-        graph: whose inputs they are.
-        given: several of them.
-        what: the argument that they came in, for messages.
-
-    Raises:
-        ArgumentError: not a list of them.
-        UnknownFeedError: one that is not an input of the graph.
-    """
+    """Return the names of inputs that are given by name or as values."""
     if isinstance(given, str | Value) or not isinstance(given, Iterable):
         raise ArgumentError(
             f"{what}={shown(given)} is {kind_of(given)}, not a list of inputs",
@@ -114,10 +88,6 @@ def feed_array(value: Symbolic, data: Any) -> Array:
     """A feed as an array whose dtype converts to the input's: any layout, byte order and dtype.
 
     No copy where NumPy sees the data as an array: a buffer, ``__array__``, ``__dlpack__``.
-
-    Raises:
-        FeedDTypeError: no array, or a dtype that does not convert.
-        MaskedArrayError: a masked array.
     """
     if isinstance(data, bool | int | float | complex | list | tuple):  # Python numbers are weak
         data = _weak_array(value, data)
@@ -168,18 +138,7 @@ def _symbolic_feed(value: Symbolic, data: Any) -> FeedDTypeError:
 def bind_sizes(
     graph: Graph, shapes: Mapping[str, Sequence[int]], sizes: Mapping[str, int] | None = None
 ) -> dict[str, int]:
-    """Return the value of every named size, from the shapes of the feeds, after all checks.
-
-    Args:
-        graph: the graph that has the sizes.
-        shapes: input name -> shape of its feed. May lack inputs when ``sizes`` has all names.
-        sizes: values known beforehand; the shapes must agree with them.
-
-    Raises:
-        FeedShapeError: a wrong number of axes, a literal size that differs, two feeds that give
-            one name two values, or a size that no feed determines.
-        SizeGuardError: a bound of ``sg.dim``, or a guard of a node, does not hold.
-    """
+    """Return the value of every named size, from the shapes of the feeds, after all checks."""
     known = {name: _Found(value, "sizes", None) for name, value in (sizes or {}).items()}
     axes = [
         axis
@@ -205,11 +164,7 @@ def bind_sizes(
 
 
 def check_sizes(graph: Graph, values: Mapping[str, int]) -> None:
-    """Check bounds of the named sizes, then every guard of the graph.
-
-    Raises:
-        SizeGuardError: the first that does not hold, with the line that needs it.
-    """
+    """Check bounds of the named sizes, then every guard of the graph."""
     for named in graph.sizes.values():
         broken = _broken_bound(named, values[named.name])
         if broken:

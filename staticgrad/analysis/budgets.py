@@ -102,13 +102,7 @@ _FEW: Final = 2  # where there is more to say
 
 
 def over_budget(plan: Plan, budget: int, uncopied: int | None = None) -> BudgetInfeasible:
-    """The error of a budget that not even ``plan``, the smallest found, meets.
-
-    Args:
-        plan: the smallest found.
-        budget: the bytes that it should have met.
-        uncopied: the smallest peak found where no feed is copied; None where ``plan`` copies none.
-    """
+    """The error of a budget that not even ``plan``, the smallest found, meets."""
     bound, step = lower_bound(plan), largest_step(plan)
     largest = [(placed.nbytes, buffer) for placed, buffer in peak_buffers(plan) if placed.nbytes]
     marked = [(nbytes, buffer) for nbytes, buffer in largest if buffer.kept]
@@ -165,12 +159,7 @@ _NO_COPY: Final = "np.ascontiguousarray(feed), feed.astype(dtype)"
 
 
 def name_reasons(error: BudgetInfeasible, reasons: Mapping[str, tuple[str, str]]) -> None:
-    """Say of each copied feed why it is copied, and what makes the copy unnecessary.
-
-    Args:
-        error: whose ``copied_feeds`` they are.
-        reasons: input name -> why its feed is copied, and the expression that needs no copy.
-    """
+    """Say of each copied feed why it is copied, and what makes the copy unnecessary."""
     known = {name: reasons[name] for name in error.copied_feeds if name in reasons}
     said = {_copied(name, error.copied_feeds[name]): why for name, (why, _) in known.items()}
     error.details = tuple(f"{d}: {said[d]}" if d in said else d for d in error.details)
@@ -184,9 +173,6 @@ def marked_bound(plan: Plan) -> tuple[int, Step]:
     A marked value lives from the first step that writes it to the last that reads it. When a step
     runs first, all that it depends on has run, and nothing that depends on it: so each marked value
     that it needs on the way, and that a step behind it still reads, lies beside what it touches.
-
-    Returns:
-        The bytes, and the step that needs them.
     """
     schedule, aligned = plan.schedule, aligned_bytes(plan)
     beside = [0] * len(schedule.steps)

@@ -346,25 +346,13 @@ def vectors(kind: TensorType) -> int:
 
 
 def interleaved_vectors(work: float, alive: int) -> int:
-    """Return how many vectors a kernel takes side by side.
-
-    Args:
-        work: instructions of the body.
-        alive: values that it computes and needs again, at a time.
-    """
+    """Return how many vectors a kernel takes side by side."""
     is_chain = alive < FEW_ALIVE  # a body has one more, which it has just loaded
     return max(1, vectors_together(work, is_chain, current().vector_bits))
 
 
 def cycles(work: float, chain: float, count: int, side_by_side: int = 1) -> float:
-    """Cycles per vector of a loop over ``count`` vectors.
-
-    Args:
-        work: instructions of the body.
-        chain: cycles of its longest chain of dependent operations.
-        count: vectors; a loop cannot work on more of them at a time.
-        side_by_side: vectors whose instructions stand next to each other.
-    """
+    """Cycles per vector of a loop over ``count`` vectors."""
     host = current()
     at_a_time = max(1.0, min(max(host.window / max(work, 1), side_by_side), count))
     return max(work / host.per_cycle, chain / at_a_time)

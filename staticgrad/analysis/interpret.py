@@ -25,16 +25,7 @@ Array = NDArray[Any]
 
 
 def interpret(roots: Iterable[Expr], leaf: Callable[..., Array]) -> list[Array]:
-    """The values of ``roots``, in their dtypes, of the common broadcast shape of their leaves.
-
-    Args:
-        roots: expressions; shared parts are evaluated once.
-        leaf: called once per distinct load, index, size or ref, as ``leaf(node, *indices)`` with
-            the evaluated gather indices of a load. Its arrays must broadcast with each other.
-
-    Raises:
-        TypeError: ``leaf`` gave an array of another dtype than its node's.
-    """
+    """The values of ``roots``, in their dtypes, of the common broadcast shape of their leaves."""
     return _interpreted(list(roots), leaf, {})
 
 

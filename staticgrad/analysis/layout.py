@@ -120,15 +120,7 @@ def _matching_run(
 def collapse(
     extents: Sequence[Size], strides: Sequence[Sequence[Size]]
 ) -> tuple[list[Size], list[list[Size]]]:
-    """Merge neighbouring axes that all operands walk as one, and drop axes of size 1.
-
-    Args:
-        extents: loop extents, outermost first.
-        strides: per operand, one stride per axis.
-
-    Returns:
-        The fewer extents and, per operand, the fewer strides. Everything may collapse to no axis.
-    """
+    """Merge neighbouring axes that all operands walk as one, and drop axes of size 1."""
     axes: list[Size] = []
     walks: list[list[Size]] = [[] for _ in strides]
     for axis, extent in enumerate(extents):

@@ -390,11 +390,7 @@ class Extents:
         return lambda values: tuple(values[slot] for slot in slots)
 
     def at(self, sizes: Mapping[str, int], workers: int = 1) -> SizeNumbers:
-        """The numbers where the named sizes have these values, and so many workers run the steps.
-
-        Raises:
-            KeyError: a name of the schedule is missing.
-        """
+        """The numbers at these values of the named sizes, with so many workers."""
         values = [s if isinstance(s, int) else evaluate(s, sizes) for s in self._sizes]
         return self._fill(values, workers)
 

@@ -27,11 +27,6 @@ def failing_checks(step: Step, arguments: Sequence[int], total: int) -> tuple[st
 
     Where none is, no gather or scatter of the step meets an empty axis: the loops inside which it
     would look one up have no iterations.
-
-    Args:
-        step: what would run.
-        arguments: the values of its arguments.
-        total: its outer iterations.
     """
     checks = step.checks()
     if total == 0 or not checks:

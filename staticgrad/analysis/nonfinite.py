@@ -153,13 +153,7 @@ class Iteration(NamedTuple):
 def accusation(
     suspect: Suspect, seen: Mapping[str, Array], iterations: Sequence[Iteration] = ()
 ) -> NonFiniteError:
-    """The error that names the operation, its line, operands, result, and the first bad element.
-
-    Args:
-        suspect: the guilty one.
-        seen: the outputs of ``evidence``.
-        iterations: of the loops around it, outer ones first.
-    """
+    """The error that names the operation, its line, operands, result, and the first bad element."""
     node, result, made = suspect.value.node, seen["result"], seen["made"]
     first = np.unravel_index(int(np.argmax(made)), made.shape)
     operands = [seen[f"operand{i}"] for i in range(len(node.args))]

@@ -103,10 +103,6 @@ def value_bytes(program: Any, sizes: Mapping[str, int] | None = None) -> int:
 
     Leaves are not computed. Fusion stores far fewer, which is why this measures passes and no
     program. Of a schedule it is the bytes of the buffers that live in the arena. Linear.
-
-    Args:
-        program: a graph, or a schedule.
-        sizes: values of all named sizes; without any these are at their hints.
     """
 
     def value(size: Size) -> int:

@@ -34,9 +34,6 @@ def verify_plan(plan: Plan) -> None:
     inside ``peak_bytes``, placed for as long as they are used, and two that live at the same time
     share no byte unless one takes over the other's in place; no step touches a byte outside of its
     buffers.
-
-    Raises:
-        VerifyError: the first promise that does not hold.
     """
     _check_steps(plan)
     uses = _uses(plan)

@@ -292,14 +292,7 @@ class ArenaLayout:
     def placed(
         self, effort: int = 0, slack: int = 0, order: Callable[[], Sequence[int]] | None = None
     ) -> Placed:
-        """The layout with an offset for each block; more effort finds lower arenas.
-
-        Args:
-            effort: about how many blocks are looked at where first fit misses the load; none is
-                a millisecond, and nothing is compiled.
-            slack: bytes by which an arena may exceed the load before they are.
-            order: gives an order of the blocks for one more first fit, before that.
-        """
+        """The layout with an offset for each block; more effort finds lower arenas."""
         if effort <= 0:  # nothing is compiled for what no budget asks for
             return Placed(self, *self._placed_briefly())
         from staticgrad.planning.offset_search import place_tightly

@@ -135,16 +135,7 @@ class Network:
 def run(
     seed: int = 0, epochs: int = EPOCHS, watch: Callable[[Progress], None] | None = None
 ) -> DemoReport:
-    """Train, test, and report.
-
-    Args:
-        seed: of the initial weights and the order of the images; the split is always the same.
-        epochs: passes over the training images.
-        watch: called when compiling starts and after every epoch.
-
-    Raises:
-        MissingPackageError: scikit-learn is not installed.
-    """
+    """Train, test, and report."""
     notify = watch or (lambda progress: None)
     digits = load_digits()
     random = np.random.default_rng(seed)
@@ -205,11 +196,7 @@ def run(
 
 
 def load_digits() -> Digits:
-    """scikit-learn's digits, split 80 to 20 with every class in proportion.
-
-    Raises:
-        MissingPackageError: scikit-learn is not installed.
-    """
+    """scikit-learn's digits, split 80 to 20 with every class in proportion."""
     images, classes = sklearn("datasets").load_digits(return_X_y=True)
     scaled = (images / 16.0).astype(np.float32)
     split = sklearn("model_selection").train_test_split(

@@ -126,11 +126,7 @@ def _from_file(spec: str) -> tuple[Any, dict[str, Any]]:
 
 
 def _arrays_beside(spec: str, found: Module, names: dict[str, Any]) -> list[Any]:
-    """The arrays of a file that has a module: one, or two of the same number of examples.
-
-    Raises:
-        ArgumentError: there are others, so that the file has to say which.
-    """
+    """The arrays of a file that has a module: one, or two of the same number of examples."""
     arrays = {n: v for n, v in names.items() if isinstance(v, np.ndarray) and n[:1] != "_"}
     rows = {array.shape[:1] for array in arrays.values()}
     if 1 <= len(arrays) <= 2 and len(rows) == 1 and rows != {()}:

@@ -177,11 +177,7 @@ class ComparedProgram:
         return found
 
     def _trace(self) -> None:
-        """Trace with a named size for the examples; without; or run on the tape alone.
-
-        Raises:
-            ProgramError, StaticgradError: it fails on the tape, too.
-        """
+        """Trace with a named size for the examples; without; or run on the tape alone."""
         counted = {
             name: (BATCH, *(None,) * (array.ndim - 1))
             for name, array in self._example.items() if _counts(array, self.batch_size)
@@ -295,21 +291,7 @@ def program(
     loss: Callable[..., Any] | None = None,
     optimizer: Optimizer | None = None,
 ) -> ComparedProgram:
-    """Return a module or function with example arrays as it is compared.
-
-    Args:
-        what: a module, which takes as many arrays as its ``forward`` needs, the rest being given
-            to the loss; or a function of all arrays, also one that ``sg.function`` made.
-        arrays: what it is called with: arrays, or dicts, lists, tuples and dataclasses of arrays;
-            the first axis of those that are as long as the first one counts examples.
-        loss: of a module, ``loss(output, *rest)``: by default cross entropy where the target has
-            whole numbers, else the mean square.
-        optimizer: one of ``sg.optim``, by default plain descent.
-
-    Raises:
-        ArgumentError: something that cannot be called, no arrays, or no loss.
-        ProgramError: the function fails by itself.
-    """
+    """Return a module or function with example arrays as it is compared."""
     if not callable(what) or isinstance(what, type):
         raise ArgumentError(
             f"compare takes a module or a function, not {shown(what)}, {kind_of(what)}",

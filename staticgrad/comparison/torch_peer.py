@@ -75,11 +75,7 @@ class TorchTraining:
     """A program trained by PyTorch: one ``step`` for each batch."""
 
     def __init__(self, chosen: ComparedProgram) -> None:
-        """Build it with the start values.
-
-        Raises:
-            NoPeer: it cannot be built.
-        """
+        """Build it with the start values."""
         if chosen.trained is None or chosen.trained[1] is not None:
             raise NoPeer("only modules with their usual loss are translated to PyTorch")
         if len(chosen.draw(1, np.random.default_rng(0))) != 2:
@@ -142,11 +138,7 @@ def _optimizer(rule: optim.Optimizer, parameters: Sequence[Any]) -> Any:
 
 
 def _layer(layer: Any) -> Any:
-    """The same layer of PyTorch, with weights of its own.
-
-    Raises:
-        NoPeer: PyTorch has none of that name with these options.
-    """
+    """The same layer of PyTorch, with weights of its own."""
     if isinstance(layer, nn.Sequential):
         return torch.nn.Sequential(*map(_layer, layer))
     name = type(layer).__name__

@@ -57,11 +57,7 @@ class Options:
 
 
 def read_program(program: object) -> tuple[Graph, bool]:
-    """The graph of what was given to ``compile``, and whether it is one Value.
-
-    Raises:
-        ArgumentError: neither a Graph, nor a Value, nor a dict of Values.
-    """
+    """The graph of what was given to ``compile``, and whether it is one Value."""
     if isinstance(program, Graph):
         return program, False
     if isinstance(program, Symbolic | SymbolicComplex):
@@ -85,22 +81,14 @@ def read_program(program: object) -> tuple[Graph, bool]:
 
 
 def read_fuse(fuse: object) -> bool:
-    """Return whether neighbouring operations are merged.
-
-    Raises:
-        ArgumentError: neither True nor False.
-    """
+    """Return whether neighbouring operations are merged."""
     if isinstance(fuse, bool):
         return fuse
     raise ArgumentError(f"fuse={fuse!r} is neither True nor False")
 
 
 def read_passes(pipeline: object) -> str | Pass:
-    """The text of a pipeline, or the pass or pipeline itself.
-
-    Raises:
-        ArgumentError: neither of them.
-    """
+    """The text of a pipeline, or the pass or pipeline itself."""
     if isinstance(pipeline, str | Pass):
         return pipeline
     what = kind_of(pipeline)
@@ -111,11 +99,7 @@ def read_passes(pipeline: object) -> str | Pass:
 
 
 def read_checkpoint(passes: Pipeline, given: object) -> tuple[Pipeline, Policy]:
-    """The policy over steps, and the passes: with one that clones where a predicate is given.
-
-    Raises:
-        ArgumentError: neither a policy nor a predicate.
-    """
+    """The policy over steps, and the passes: with one that clones where a predicate is given."""
     from passes.remat import Policy, as_policy
 
     if isinstance(given, Policy) or (isinstance(given, str) and given in _OF_STEPS):
@@ -126,11 +110,7 @@ def read_checkpoint(passes: Pipeline, given: object) -> tuple[Pipeline, Policy]:
 
 
 def read_sizes(sizes: Any) -> tuple[tuple[str, int], ...]:
-    """Return the values of named sizes, by name; keys may be sizes that are only a name.
-
-    Raises:
-        ArgumentError: not a dict, or a value that is not a number of elements.
-    """
+    """Return the values of named sizes, by name; keys may be sizes that are only a name."""
     if sizes is not None and not isinstance(sizes, Mapping):
         raise ArgumentError(f"sizes={sizes!r} is not a dict", hint='sizes={"batch": 64}')
     return tuple(
@@ -140,11 +120,7 @@ def read_sizes(sizes: Any) -> tuple[tuple[str, int], ...]:
 
 
 def read_size(name: object, value: Any) -> int:
-    """Return the value of one named size.
-
-    Raises:
-        ArgumentError: it is not a number of elements.
-    """
+    """Return the value of one named size."""
     try:
         found = -1 if isinstance(value, bool) else index(value)
     except TypeError:
@@ -157,12 +133,7 @@ def read_size(name: object, value: Any) -> int:
 
 
 def all_sizes(graph: Graph, fixed: Mapping[str, int], given: Mapping[str, Any]) -> dict[str, int]:
-    """Return a value for each size that ``graph`` declares, from fixed and given ones.
-
-    Raises:
-        ArgumentError: a value that is not a number of elements.
-        UnknownNameError: a size that the graph does not have, or one that is missing.
-    """
+    """Return a value for each size that ``graph`` declares, from fixed and given ones."""
     declared = [*graph.sizes]
     known = {**fixed, **{name: read_size(name, value) for name, value in given.items()}}
     for name in known:
@@ -188,11 +159,7 @@ def unknown_size(name: object, graph: Graph) -> UnknownNameError:
 
 
 def read_budget(budget: Any) -> int | BudgetShare | BudgetFit | None:
-    """A number of bytes, a share of what storing everything needs, or what memory has room for.
-
-    Raises:
-        ArgumentError: it is none of them, or a share that is not above 0 and at most 1.
-    """
+    """A number of bytes, a share of what storing everything needs, or what memory has room for."""
     if budget is None or isinstance(budget, BudgetShare | BudgetFit):
         return budget
     if isinstance(budget, str) and budget.strip().lower() == "fit":
@@ -216,11 +183,7 @@ def read_budget(budget: Any) -> int | BudgetShare | BudgetFit | None:
 
 
 def room_here(budget: int | BudgetShare | BudgetFit | None) -> int | BudgetShare | BudgetFit | None:
-    """Return the budget; for "fit", with the memory that this process may use.
-
-    Raises:
-        ArgumentError: the system does not report it.
-    """
+    """Return the budget; for "fit", with the memory that this process may use."""
     if not isinstance(budget, BudgetFit) or budget.room is not None:
         return budget
     room = processors.allowed_memory()

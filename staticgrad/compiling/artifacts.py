@@ -181,11 +181,7 @@ def first_steps(schedule: Schedule) -> dict[Kernel, Step]:
 
 
 def machine_code(kernel: Kernel, step: Step, backend: str | None) -> backends.Code:
-    """The code of a kernel, for the step that uses it, by the backend of that name.
-
-    Raises:
-        CompileError: at the step's line, with the kernel in a note.
-    """
+    """The code of a kernel, for the step that uses it, by the backend of that name."""
     try:
         return backends.compiled(kernel, backend)
     except CompileError as error:
@@ -232,12 +228,7 @@ class Plans:
     @collection_paused()
     @in_graphs()
     def plan(self, sizes: Mapping[str, int], staged: frozenset[str]) -> Plan:
-        """The plan at these sizes, in which the feeds of the ``staged`` buffers are copied first.
-
-        Raises:
-            BudgetInfeasible: no plan is within the budget.
-            VerifyError: the plan breaks a promise of plans.
-        """
+        """The plan at these sizes; feeds of the ``staged`` buffers are copied first."""
         key = (tuple(sorted(sizes.items())), staged)
         with self._lock.taken:
             found = self._kept.get(key)

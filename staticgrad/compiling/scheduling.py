@@ -82,14 +82,7 @@ class KnownSchedule(NamedTuple):
 
 
 def entry_name(graph: Graph, passes: Pipeline, policy: object, told: object) -> str | None:
-    """Return the name of a program's cache entry; None for one that is not stored.
-
-    Args:
-        graph: the program.
-        passes: what runs over it.
-        policy: what decides what is computed again; like the passes, of this package.
-        told: all other options, as values that print alike if they are equal.
-    """
+    """Return the name of a program's cache entry; None for one that is not stored."""
     settings = config.current()
     watched = settings.check or settings.dump is not None or "passes" in settings.log
     if len(graph.nodes) < LEAST_NODES or watched or not settings.jit:

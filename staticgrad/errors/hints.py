@@ -267,14 +267,7 @@ _IMPORTED: Final = ("staticgrad.comparison", "staticgrad.eager")
 
 
 def no_such_name(room: str, name: str, known: Sequence[str] = ()) -> AttributeError:
-    """Return the error for a name that ``sg`` or one of its modules does not have.
-
-    Args:
-        room: ``sg``, or how users reach the module (``sg.nn``).
-        name: what was asked for. Python itself asks modules for names with two underscores; for
-            these it is the plain error.
-        known: the public names of the module; without them those of the table.
-    """
+    """Return the error for a name that ``sg`` or one of its modules does not have."""
     if name.startswith("__"):
         return AttributeError(name)
     hint = _answer(room, name, known) or _closest(room, name, _own(room, known))

@@ -146,9 +146,6 @@ def refuse_shadowed_passes() -> None:
     """Look whether ``import passes`` would find the package that staticgrad is installed with.
 
     Every package that imports ``passes`` calls this before, so that the other one does not run.
-
-    Raises:
-        ShadowedPackageError: it would find another folder, or a file.
     """
     ours = os.path.join(os.path.dirname(__file__), "..", "..", "passes")  # noqa: PTH118, PTH120
     spec = find_spec("passes")

@@ -340,11 +340,7 @@ class UnknownNumber:
         return same(left, right)
 
     def whole(self, number: Any) -> int:
-        """Return the other operand of a size's arithmetic as an int.
-
-        Raises:
-            SymbolicValueError: it is no whole number.
-        """
+        """Return the other operand of a size's arithmetic as an int."""
         try:
             return operator.index(number)
         except TypeError:
@@ -377,12 +373,7 @@ def over_sizes(method: Operator) -> Operator:
 
 
 def check_size(name: Any, min: Any, max: Any, hint: Any, multiple_of: Any) -> None:
-    """Refuse an invalid size.
-
-    Raises:
-        ArgumentError: no name, bounds that are no whole numbers or that no size can meet, or a
-            hint outside of them.
-    """
+    """Refuse an invalid size."""
     if not name or not isinstance(name, str):
         raise ArgumentError(
             f"a size needs a name, got {name!r}", hint='sg.dim("batch"); a literal size is an int'

@@ -70,14 +70,7 @@ _WITHOUT_EFFECT: Final[dict[str, tuple[tuple[Any, ...], str]]] = {
 def public(
     function: Callable[P, T], home: str = "", operands: Callable[[Any], Any] = tuple
 ) -> Callable[P, T]:
-    """``function`` as users call it: arguments that do not fit are read as NumPy would.
-
-    Args:
-        function: a function or method; its flags are the parameters annotated as ``bool`` or
-            ``bool | None``.
-        home: the module that it is public in, for pickles; by default the one that defines it.
-        operands: what becomes of the arguments by position.
-    """
+    """``function`` as users call it: arguments that do not fit are read as NumPy would."""
     owner, _, name = function.__qualname__.rpartition(".")
     name = owner.rpartition(".")[2] if name == "__init__" else name  # that of its class
     called: Callable[P, T] = _reading(function, name, name, operands)

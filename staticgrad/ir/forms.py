@@ -26,18 +26,7 @@ Number = bool | int | float
 
 @dataclass(frozen=True)
 class Combiner:
-    """The rule that combines the elements of a reduction into one.
-
-    Args:
-        kind: its name in forms and in the text of kernels.
-        combine: the primitive of ``ir.expr`` that joins two elements.
-        horizontal: the word of the kernel vocabulary that joins the lanes of a vector by halving.
-        rule: ``tree``: floats are joined in the order that ``ir/summation.py`` lays down;
-            ``any``: every order gives the same bits.
-        kinds: the letters of ``DType.kind`` that it takes.
-        identity: what leaves a reduction over a dtype unchanged: lanes and partials begin with it.
-        empty: the result over no elements.
-    """
+    """The rule that combines the elements of a reduction into one."""
 
     kind: str
     combine: str
@@ -138,11 +127,7 @@ class ReshapeForm:
 
 @dataclass(frozen=True)
 class Reduce:
-    """out = combine of x over ``axes`` (sorted, non-negative); ``kind`` is one of ``COMBINERS``.
-
-    Raises:
-        OpDefinitionError: an unknown kind.
-    """
+    """out = combine of x over ``axes`` (sorted, non-negative); ``kind`` is one of ``COMBINERS``."""
 
     kind: str
     axes: tuple[int, ...]

@@ -167,17 +167,7 @@ def schedule_constants(schedule: Schedule) -> dict[str, npt.NDArray[Any]]:
 def parse_schedule(
     text: str, *, constants: Mapping[str, npt.ArrayLike] | None = None, file: str = "<text>"
 ) -> Schedule:
-    """Return the schedule that ``text`` describes.
-
-    Args:
-        text: what ``print(schedule)`` wrote, or what somebody wrote like it.
-        constants: digest -> array, for those of more than 16 elements; see ``schedule_constants``.
-        file: what messages call the text.
-
-    Raises:
-        ParseError: the text is not a schedule; with the line, the column and the reason.
-        ArgumentError: an array whose content is not that of its digest.
-    """
+    """Return the schedule that ``text`` describes."""
     reader = ScheduleReader(Tokens(text, file), bound_constants(constants))
     reader.header("schedule", "schedule")
     reader.size_declarations()
@@ -481,12 +471,7 @@ def planned_text(planned: PlannedStep, step: Step, names: Mapping[Kernel, str]) 
 def parse_plan(
     text: str, *, constants: Mapping[str, npt.ArrayLike] | None = None, file: str = "<text>"
 ) -> Plan:
-    """Return the plan that ``text`` describes, with its schedule; see ``parse_schedule``.
-
-    Raises:
-        ParseError: the text is not a plan; with the line, the column and the reason.
-        ArgumentError: an array whose content is not that of its digest.
-    """
+    """Return the plan that ``text`` describes, with its schedule; see ``parse_schedule``."""
     reader = _PlanReader(Tokens(text, file), bound_constants(constants))
     reader.header("plan", "plan")
     reader.size_declarations()

@@ -69,11 +69,7 @@ class StandardArray:
         return self
 
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
-        """The namespace with the standard's functions: ``sg``.
-
-        Raises:
-            ArgumentError: a version of the standard that is not known here.
-        """
+        """The namespace with the standard's functions: ``sg``."""
         if api_version not in _VERSIONS:
             raise ArgumentError(f"the array API of {shown(api_version)} is not known here")
         return up()

@@ -63,11 +63,7 @@ class Divisions:
         self._made: list[Divided] = []
 
     def plan(self, sizes: Mapping[str, int], *, staged: AbstractSet[str] = frozenset()) -> Plan:
-        """The plan for these sizes, by ``Planner.plan``.
-
-        Raises:
-            BudgetInfeasible: no division has one; that of the smallest peak.
-        """
+        """The plan for these sizes, by ``Planner.plan``."""
         try:
             return self.chosen.plan(sizes, staged=staged)
         except BudgetInfeasible as error:
@@ -157,14 +153,7 @@ def divided(
     schedule: Callable[[Graph], Schedule],
     limits: tuple[Policy, int | Limit | None, int, float],
 ) -> Divided:
-    """The graph with its loops as they are, or in segments.
-
-    Args:
-        graph: what is to be computed.
-        sizes: the values of named sizes, as far as they are known.
-        schedule: makes the schedule of a graph.
-        limits: what ``Planner`` takes beside one: policy, budget, workers, the least time shared.
-    """
+    """The graph with its loops as they are, or in segments."""
     policy, wanted, *_ = limits
     open_sizes = {name: typical_value(size) for name, size in graph.sizes.items()}
     at = open_sizes | dict(sizes)
@@ -229,15 +218,7 @@ def _filled(
     parts: Sequence[Fraction],
     less_deep: Callable[[Fraction], _Tried],
 ) -> _Tried:
-    """The quickest within a budget, with as many iterations as it has room for a level less deep.
-
-    Args:
-        deep: with none of them.
-        above: the bytes with all of them, where no kernel runs again.
-        budget: what a plan may need.
-        parts: what may be kept, of all iterations, in order.
-        less_deep: with a part of them.
-    """
+    """The quickest within a budget, as many iterations as possible a level less deep."""
     best, (low, fewest), (high, most) = deep, (0.0, deep.stored), (1.0, above)
     for _ in range(MOST_TRIES):
         left = [part for part in parts if low < part < high]

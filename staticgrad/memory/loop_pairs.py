@@ -83,13 +83,7 @@ def loop_of(node: Node) -> Loop:
 
 
 def pairs_of(graph: Graph, followed: bool = True, again: bool = True) -> list[LoopPair]:
-    """Return the pairs of a graph.
-
-    Args:
-        graph: where they stand.
-        followed: with the loops that follow them; else their stacks count as read elsewhere.
-        again: what the first loop stacks for the others alone is no result of it; else it is.
-    """
+    """Return the pairs of a graph."""
     found = []
     readers = _Readers(graph, followed)
     for node in graph.nodes:

@@ -19,15 +19,7 @@ Priority = Callable[[int], tuple[int, ...]]
 
 
 def candidate_orders(flow: Flow, nbytes: Sequence[int]) -> tuple[Order, ...]:
-    """Distinct valid orders, the listed one (where it is valid) first; see ``_late``.
-
-    Args:
-        flow: the accesses of the schedule.
-        nbytes: typical bytes of each buffer, by number; they steer, any values give valid orders.
-
-    Raises:
-        VerifyError: no order has every check before the first write of a parameter.
-    """
+    """Distinct valid orders, the listed one (where it is valid) first; see ``_late``."""
     edges = _Edges(flow)
     commits = set(flow.commits)
     early = _ancestors(edges.before, flow.checks)

@@ -72,10 +72,6 @@ class Planner:
 
         Plans are for one worker if fewer than ``least_shared`` seconds are predicted, or if only
         such a plan meets the budget.
-
-        Raises:
-            VerifyError: a check that could only run after a parameter was written.
-            ValueError: fewer than one worker.
         """
         if workers < 1:
             raise ValueError(f"{workers} workers")
@@ -114,16 +110,6 @@ class Planner:
 
         Without a budget, the policy's. With one, the cheapest of the front that needs no more than
         the budget, and no more than the policy's plan.
-
-        Args:
-            sizes: the value of every named size.
-            staged: buffer names of inputs whose feeds are copied into the arena before the run.
-
-        Raises:
-            UnknownNameError: a staged buffer that is no input of the schedule.
-            SizeGuardError: a value of fewer bytes than 0, or of more than 2**48, which no
-                processor addresses.
-            BudgetInfeasible: no plan of the front meets the budget.
         """
         if not staged <= self._inputs:
             unknown = ", ".join(sorted(map(repr, staged - self._inputs)))
@@ -313,11 +299,7 @@ class Planner:
     def front(
         self, sizes: Mapping[str, int], *, staged: AbstractSet[str] = frozenset()
     ) -> tuple[tuple[Plan, float], ...]:
-        """Return the plans that a budget chooses from, with predicted seconds, cheapest first.
-
-        Raises:
-            SizeGuardError: as ``plan`` does.
-        """
+        """Return the plans that a budget chooses from, with predicted seconds, cheapest first."""
         found = self.extents.at(sizes)
         self._check_bytes(found, sizes)
         workers = self._workers(found)

@@ -299,13 +299,7 @@ class _Back:
     def outer(
         self, args: Sequence[Symbolic], first: _Ahead, others: Mapping[ValueKey, Symbolic]
     ) -> dict[Node, Sequence[Symbolic]]:
-        """The results of the second loop and of the followers.
-
-        Args:
-            args: the operands of the second loop.
-            first: what there is of the first one.
-            others: what followers read besides.
-        """
+        """The results of the second loop and of the followers."""
         carries, rows = self.op.carries, self.op.carries + self.op.slices
         ends = self.ahead.carries, self.ahead.carries + self.ahead.slices
         followers, cut = self.pair.followers, self.cut

@@ -49,15 +49,7 @@ def is_tame(body: Graph) -> bool:
 def for_all(
     takes: Any, tame: bool, args: Sequence[Any], over: Sequence[bool], size: Size
 ) -> list[Any]:
-    """Replace operands of elements that do not take the case by harmless values.
-
-    Args:
-        takes: which elements take it, bool [size]. If the case is not tame, one at least does.
-        tame: as ``is_tame`` says of the case.
-        args: the operands.
-        over: which of them have the batch axis.
-        size: the size of the batch.
-    """
+    """Replace operands of elements that do not take the case by harmless values."""
     if tame:
         return [
             chosen(takes, arg, functions.zeros_like(arg)) if has and arg.dtype.is_float else arg
@@ -96,14 +88,7 @@ Batched = tuple[Any, bool]
 def over_batch(
     body: Graph, operands: Sequence[Any], over: Sequence[bool], size: Size
 ) -> list[Batched]:
-    """The outputs of a closed graph over a batch.
-
-    Args:
-        body: the graph.
-        operands: one for each input.
-        over: which of them have an axis of ``size`` in front of those of the input.
-        size: the size of the batch.
-    """
+    """The outputs of a closed graph over a batch."""
     known: dict[tuple[Node, int], Batched] = {
         value.key: pair
         for value, pair in zip(body.inputs, zip(operands, over, strict=True), strict=True)

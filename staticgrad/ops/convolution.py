@@ -193,13 +193,7 @@ class _Part(NamedTuple):
 
 
 def _parts(images: int, row: int, axes: Sequence[WindowAxis]) -> Iterator[_Part]:
-    """Cut the windows of all images so that the patches of a part stay in a cache.
-
-    Args:
-        images: how many there are.
-        row: the bytes of one element of every patch: of channels and taps.
-        axes: those of the windows.
-    """
+    """Cut the windows of all images so that the patches of a part stay in a cache."""
     rows, *rest = [int(axis.windows) for axis in axes]
     each = max(_PATCHES // max(row * prod(rest), 1), 1)
     if each >= rows:

@@ -70,13 +70,7 @@ class Marker(FirstOperand):
         takes: str,
         operands: tuple[Any, Any, Sequence[Any]],
     ) -> Any:
-        """Return what the rule gives, over batches, the innermost one first in ``over``.
-
-        Args:
-            over_batch: makes of a rule, and the letters of a batch, one over that batch.
-            takes: what the rule is called with, for messages.
-            operands: that: what comes in, the result, and the operands of the function.
-        """
+        """Return what the rule gives, over batches, the innermost one first in ``over``."""
         rule = rule_named(self.rule)
         given, out, args = operands
         check_arguments(rule, 2 + len(args), f"the rule of {self.rule}", takes)

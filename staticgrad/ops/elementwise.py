@@ -467,13 +467,7 @@ class Binary(Protocol):
 
 
 def unary(kind: type[Elementwise], name: str, call: str = "", result: str = "") -> Unary:
-    """Return the public function ``name`` of one operand that applies an op without attributes.
-
-    Args:
-        kind: the op, whose docstring the function has.
-        name: the name of the function.
-        call, result: an example, such as ``sg.exp([0.0])``, and what evaluating it prints.
-    """
+    """Return the public function ``name`` of one operand that applies an op without attributes."""
     op = kind()
 
     def apply(x: Operand[AnyValue]) -> AnyValue:

@@ -292,16 +292,7 @@ def out_of_range(
     at: Location | None = None,
     related: Sequence[Related] = (),
 ) -> IndexOutOfRange:
-    """The error about an index that a run met: in the same words whoever runs it.
-
-    Args:
-        found: the index, as it was given.
-        size: that of the axis it should lie in.
-        position: which of the indices it is, counted in C order.
-        wrap: whether negative indices count from the end; labels of classes do not.
-        at: the line to blame; by default the one that is running now.
-        related: what the message lists: the feed that holds the index, the line of the run.
-    """
+    """The error about an index that a run met: in the same words whoever runs it."""
     noun, plural = ("index", "indices") if wrap else ("label", "labels")
     outside = f"an axis of size {size}" if wrap else f"{size} classes"
     valid = f"{plural} from {-size if wrap else 0} to {size - 1} are valid"
@@ -571,12 +562,7 @@ def _of_two(kind: str, a: Array, b: Array) -> Array:
 
 
 def last_entries(flat: Any, size: Size) -> Any:
-    """Return the last position in ``flat`` of each index below ``size``; negative if absent.
-
-    Args:
-        flat: a vector of integer indices; negative ones count from the end.
-        size: the number of indices.
-    """
+    """Return the last position in ``flat`` of each index below ``size``; negative if absent."""
     numbers = iota(flat.shape, 0, like=flat)
     return ScatterExtreme("max", 0, size)(numbers, flat)
 

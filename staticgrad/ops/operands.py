@@ -96,11 +96,7 @@ class BilinearOp(Op):
 
 
 def as_value(op: str, data: Operand[AnyValue], kind: type[AnyValue] | None = None) -> AnyValue:
-    """``data`` as a value.
-
-    Raises:
-        DTypeError: an element type that there is none of here.
-    """
+    """``data`` as a value."""
     if isinstance(data, Value):
         found: AnyValue = data if kind is None else of_kind(data, kind)
         return found
@@ -145,12 +141,7 @@ def related(*values: object) -> list[Related]:
 
 
 def axis_of(op: str, axis: Any, x: Value, rank: int | None = None) -> int:
-    """Return ``axis`` as a non-negative int below ``rank`` (by default that of ``x``).
-
-    Raises:
-        AxisError: there is no such axis.
-        ArgumentError: it is no integer.
-    """
+    """Return ``axis`` as a non-negative int below ``rank`` (by default that of ``x``)."""
     limit = x.ndim if rank is None else rank
     number = integer(op, "axis", axis, x)
     if not -limit <= number < limit:
@@ -162,12 +153,7 @@ def axis_of(op: str, axis: Any, x: Value, rank: int | None = None) -> int:
 
 
 def axes_of(op: str, axis: Axes, x: Value) -> tuple[int, ...]:
-    """``axis`` as sorted non-negative ints: None is every axis.
-
-    Raises:
-        AxisError: an axis that there is not, or one named twice.
-        ArgumentError: no integers.
-    """
+    """``axis`` as sorted non-negative ints: None is every axis."""
     if axis is None:
         return tuple(range(x.ndim))
     given = axis if isinstance(axis, list | tuple) else (axis,)
@@ -175,12 +161,7 @@ def axes_of(op: str, axis: Axes, x: Value) -> tuple[int, ...]:
 
 
 def distinct_axes(op: str, axes: Iterable[Any], x: Value, rank: int | None = None) -> list[int]:
-    """``axes`` as non-negative ints, in their order.
-
-    Raises:
-        AxisError: an axis that there is not, or one named twice.
-        ArgumentError: no integers.
-    """
+    """``axes`` as non-negative ints, in their order."""
     found = [axis_of(op, axis, x, rank) for axis in axes]
     for axis in found:
         if found.count(axis) > 1:
@@ -189,11 +170,7 @@ def distinct_axes(op: str, axes: Iterable[Any], x: Value, rank: int | None = Non
 
 
 def integer(op: str, what: str, data: Any, *values: Value, most_bits: int | None = 64) -> int:
-    """Return ``data``, a number or a value that computes at once, as a Python int.
-
-    Raises:
-        ArgumentError: it is no integer, or only known at run time, or has more than ``most_bits``.
-    """
+    """Return ``data``, a number or a value that computes at once, as a Python int."""
     found = known_integer(data)
     if found is not None:
         if most_bits is not None and found.bit_length() > most_bits:
@@ -221,11 +198,7 @@ def known_integer(data: Any) -> int | None:
 
 
 def number_of_parts(op: str, data: Any, *values: Value) -> int:
-    """Return ``data`` as the number of parts into which a value is divided.
-
-    Raises:
-        ArgumentError: it is no integer, below 1, or above a million: each part is a value.
-    """
+    """Return ``data`` as the number of parts into which a value is divided."""
     count = integer(op, "number of parts", data, *values)
     if not 1 <= count <= MOST_PARTS:
         most = f": at most {MOST_PARTS:,}, as each is a value" if count > 0 else ""
@@ -258,12 +231,7 @@ def is_number(data: object) -> bool:
 
 
 def size_of(op: str, data: Any, *values: Value) -> Size:
-    """``data`` as a size: a Dim, or a non-negative int.
-
-    Raises:
-        ArgumentError: it is neither.
-        ShapeError: it is negative, or 2**63 or more.
-    """
+    """``data`` as a size: a Dim, or a non-negative int."""
     if isinstance(data, Dim):
         return data
     found = known_integer(data)
@@ -275,22 +243,13 @@ def size_of(op: str, data: Any, *values: Value) -> Size:
 
 
 def shape_of(op: str, data: Any, *values: Value) -> Shape:
-    """Return ``data`` as a shape: one size or a sequence of sizes.
-
-    Raises:
-        ArgumentError: something that is no size.
-        ShapeError: a negative size, or one of 2**63 or more.
-    """
+    """Return ``data`` as a shape: one size or a sequence of sizes."""
     entries = data if isinstance(data, list | tuple) else (data,)
     return tuple(size_of(op, entry, *values) for entry in entries)
 
 
 def dtype_of(op: str, spec: object) -> DType:
-    """The element type that ``spec`` names.
-
-    Raises:
-        DTypeError: it names none.
-    """
+    """The element type that ``spec`` names."""
     try:
         return as_dtype(spec)
     except TypeError as error:
@@ -301,9 +260,6 @@ def leaf_array(op: str, data: Any, dtype: Any = None, of_floats: DType = F64) ->
     """Return ``data`` as an array in ``dtype``, by default in its own; it may share memory.
 
     Arrays keep their element type. Python floats, and lists of them, become ``of_floats``.
-
-    Raises:
-        DTypeError, MaskedArrayError: not an array of numbers, or ``dtype`` names no element type.
     """
     own = array_dtype(op, data)
     if dtype is not None:
@@ -325,9 +281,6 @@ def counting_dtype(op: str, own: DType, asked: Any = None) -> DType:
     """Return the dtype of sums and products of ``own`` elements: ``asked`` if it is given.
 
     By default NumPy's: 64 bits for integers and bools.
-
-    Raises:
-        DTypeError: ``asked`` names no element type, or bools.
     """
     if asked is not None:
         wanted = dtype_of(op, asked)

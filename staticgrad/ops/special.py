@@ -170,11 +170,7 @@ _POWER: Final = 3
 
 
 def log_quantile_slope(a: Any, log_x: Any) -> Any:
-    """d log(x) / da at a fixed probability P(a, x), as accurate where x underflows.
-
-    Args:
-        a, log_x: float64, which broadcast; a is positive.
-    """
+    """d log(x) / da at a fixed probability P(a, x), as accurate where x underflows."""
     x = functions.exp(log_x)
     below = x <= a
     side = functions.where(below, 1.0, -1.0)

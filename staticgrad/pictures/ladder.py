@@ -75,15 +75,7 @@ def ladder(
     chips: Sequence[Chip] = (),
     title: str = "the graph",
 ) -> str:
-    """Return the picture as SVG text.
-
-    Args:
-        bands: the lines, in the order in which they first run.
-        boxes: what is computed, each in a band.
-        edges: pairs of boxes by number: the second one reads the first.
-        chips: the kernels of each band; without any there is no column of them.
-        title: what the picture is called where it cannot be seen.
-    """
+    """Return the picture as SVG text."""
     used = [each for each in COLUMNS if any(box.column == each for box in boxes)] or ["f"]
     left = {column: _CODE + k * (_CELL + _GAP) for k, column in enumerate(used)}
     right = _CODE + len(used) * (_CELL + _GAP)

@@ -33,20 +33,7 @@ def check_plan(
     budget: int | None = None,
     offsets: bool = True,
 ) -> CheckedPlan:
-    """Carry out a plan (``staticgrad-schedule/1``) and return its cost and its bytes.
-
-    Args:
-        problem: the problem that the plan belongs to.
-        document: ``steps``, and the height of the ``arena``; or ``op_order``, the ops alone, each
-            value freed after its last use.
-        align: sizes are rounded up to multiples of it, and offsets must be multiples.
-        budget: bytes that neither the load nor the arena may exceed.
-        offsets: whether every allocation must have one.
-
-    Raises:
-        VerifyError: a step that cannot be carried out, or a plan with missing results. The message
-            names the step and the rule.
-    """
+    """Carry out a plan (``staticgrad-schedule/1``) and return its cost and its bytes."""
     state = _State(problem, align, document.get("arena"), offsets)
     steps = document.get("steps") or steps_of_order(problem, document.get("op_order", ()))
     for number, step in enumerate(steps):

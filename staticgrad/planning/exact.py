@@ -37,12 +37,6 @@ class Solved:
 def solved(net: Net, order: Sequence[int], budget: int, seconds: float) -> Solved:
     """The cheapest sequence whose load keeps the budget, of those with this order of first runs in
     which a step runs at most once in a stage.
-
-    Args:
-        net: the problem.
-        order: all steps, in an order in which they can run.
-        budget: bytes of load.
-        seconds: after which the best so far is taken.
     """
     return _Model(net, order, budget).solved(seconds)
 

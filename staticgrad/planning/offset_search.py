@@ -781,13 +781,6 @@ def place_tightly(
 ) -> Placed:
     """Offsets by block number and the height of the arena, as ``place`` gives them, but lower where
     that misses the bound and a search finds a better placement.
-
-    Args:
-        spans: lifetimes.
-        sizes: bytes of each block, multiples of the alignment.
-        bound: a height that is low enough, the maximum load or more.
-        effort: about how many blocks are looked at; 0 is ``place``.
-        order: gives an order of the blocks that first fit tries after its own.
     """
     best = _first_fit(spans, sizes, bound, order)
     if best[1] <= bound or effort <= 0:

@@ -114,13 +114,7 @@ ORDERS: Final[tuple[Callable[[int, int, int], tuple[int, ...]], ...]] = (
 
 
 def place(spans: Spans, sizes: Sequence[int], bound: int) -> tuple[list[int], int]:
-    """Offsets by block number, and the height of the arena, at least ``bound`` (the maximum load).
-
-    Args:
-        spans: lifetimes.
-        sizes: bytes of each block, multiples of the alignment.
-        bound: the maximum load; a placement that reaches it is taken at once.
-    """
+    """Offsets by block number, and the height of the arena, at least ``bound``."""
     if spans.pairs > MOST_PAIRS:
         return min(swept(spans, sizes), key=lambda placed: placed[1])
     best: tuple[list[int], int] = ([], -1)

@@ -74,9 +74,6 @@ class MemoryProblem:
 
     ``resident`` values never lie in the arena; ``donated`` ones may die after their last reader.
     ``outputs`` are alive at the end.
-
-    Raises:
-        VerifyError: a value or an op that contradicts the others.
     """
 
     values: tuple[MemoryValue, ...]
@@ -395,11 +392,7 @@ Document = dict[str, Any]
 
 
 def read_problem(path: str | Path) -> MemoryProblem:
-    """The problem of a file.
-
-    Raises:
-        VerifyError: it is no JSON, or no problem; the message names what is wrong in it.
-    """
+    """The problem of a file."""
     try:
         text = Path(path).read_text("utf-8")
     except (OSError, ValueError) as error:  # ValueError: no UTF-8, or a path with a null
@@ -424,11 +417,7 @@ def _fields_once(pairs: list[tuple[str, Any]]) -> Document:
 
 
 def problem_of(document: object) -> MemoryProblem:
-    """The problem that a parsed document describes.
-
-    Raises:
-        VerifyError: it describes none.
-    """
+    """The problem that a parsed document describes."""
     whole = _Fields(document, "the document")
     form = whole.text("format", "")
     if form != PROBLEM_FORMAT:

@@ -85,13 +85,7 @@ class NodeCounts:
 
 
 def dead_nodes(graph: Graph, after: Graph, sizes: Mapping[str, int] | None) -> NodeCounts:
-    """Count the nodes of a graph, before and after the passes.
-
-    Args:
-        graph: as it was built.
-        after: what the passes made of it.
-        sizes: its named sizes; None where they are open.
-    """
+    """Count the nodes of a graph, before and after the passes."""
     roots = [*graph.outputs.values(), *(value for _, value in graph.updates)]
     live = set(ancestors(roots))
     made = [node.serial for node in graph.nodes if not node.is_leaf]

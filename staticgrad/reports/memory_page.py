@@ -48,13 +48,7 @@ h3 { font-size: 1.02rem; margin: 1.3rem 0 .3rem; overflow-wrap: anywhere; }
 
 
 def memory_page(name: str, plan: Plan, front: Tradeoff) -> str:
-    """The page as HTML text.
-
-    Args:
-        name: what the program is called.
-        plan: the plan that runs.
-        front: the plans that it was chosen from, or might have been.
-    """
+    """The page as HTML text."""
     whole, time = front.everything.plan, plan_seconds(plan)
     unbroken = seconds(time).replace(" ", "\N{NO-BREAK SPACE}")
     more = time / front.everything.seconds - 1 if front.everything.seconds else 0.0

@@ -121,11 +121,7 @@ def _rows(sections: Sequence[StepSection], before: str = "") -> list[tuple[str, 
 
 
 def written(path: str | PathLike[str], text: str) -> Path:
-    """Write a report's text.
-
-    Raises:
-        ArgumentError: ``path`` is no path. OSError: the file cannot be written.
-    """
+    """Write a report's text."""
     if not isinstance(path, str | PathLike):
         raise ArgumentError(f"the path of a file comes first, got {kind_of(path)}")
     found = Path(path)

@@ -47,12 +47,7 @@ class Content:
 
 
 def write_file(path: Path, content: Content) -> None:
-    """Write a file atomically.
-
-    Raises:
-        ArgumentError: a suffix of no format; a name that a file cannot have.
-        MissingPackageError: safetensors is not installed. OSError: the system's.
-    """
+    """Write a file atomically."""
     check_place(path)
     for name in content.arrays:
         _check_name(name)
@@ -64,12 +59,7 @@ def write_file(path: Path, content: Content) -> None:
 
 
 def read_file(path: Path) -> Content:
-    """Read the content of a file.
-
-    Raises:
-        SavedFileError: it is damaged, cut off, or no file of its suffix.
-        ArgumentError, MissingPackageError, OSError: as ``write_file``.
-    """
+    """Read the content of a file."""
     read = _read_npz if _suffix(path) == ".npz" else _read_safetensors
     arrays, note = read(path)
     if note is None:

@@ -90,13 +90,7 @@ def _names_in(tree: Any, path: str = "") -> dict[str, str]:
 
 
 def content_of(tree: Any) -> Content:
-    """Return the content of a file for ``tree``.
-
-    Raises:
-        ArgumentError: something in it is neither array, number nor container; with its path. Or it
-            is an empty container, or contains itself.
-        MaskedArrayError: a masked array.
-    """
+    """Return the content of a file for ``tree``."""
     if isinstance(tree, Mapping | list | tuple) and not tree:
         raise ArgumentError(f"save: {shown(tree)} holds nothing", hint='sg.save(path, {"w": w})')
     arrays: dict[str, Any] = {}
@@ -160,11 +154,7 @@ def _array_of(leaf: Any, path: str) -> Any:
 
 
 def tree_of(content: Content, path: Any) -> Any:
-    """The containers, arrays and numbers of a file; of files of others the arrays by name.
-
-    Raises:
-        SavedFileError: what the file says of itself does not fit its arrays.
-    """
+    """The containers, arrays and numbers of a file; of files of others the arrays by name."""
     if content.text is None:
         return dict(content.arrays)
     try:
@@ -268,11 +258,7 @@ class Restoring:
         return found
 
     def write(self) -> None:
-        """Write all of it, or nothing.
-
-        Raises:
-            SavedFileError: a module or optimizer refuses what it is given.
-        """
+        """Write all of it, or nothing."""
         done: list[tuple[Any, Any]] = []
         try:
             for keeper, state in self._keepers:
@@ -316,11 +302,7 @@ class Restoring:
         self.problems.append(f"{path or 'it'} is {own} here, {inside} in the file")
 
     def check(self, path: Any, cure: str = "") -> None:
-        """Refuse a file that does not fit; ``cure`` is said first.
-
-        Raises:
-            SavedFileError: with the differences.
-        """
+        """Refuse a file that does not fit; ``cure`` is said first."""
         if self.problems:
             found = sorted(self.problems)
             more = len(found) - _MOST_SHOWN

@@ -236,12 +236,7 @@ def _integer(kind: str, like: DType) -> DType:
 
 
 def as_dtype(spec: object) -> DType:
-    """The DType of a DType, a name (``"float32"``, ``"f32"``), a NumPy dtype or scalar class.
-
-    Raises:
-        TypeError: the spec names no element type there is, or two (``"i8"``); the message lists
-            them. MissingPackageError: bfloat16, without ml_dtypes.
-    """
+    """The DType of a DType, a name (``"float32"``, ``"f32"``), a NumPy dtype or scalar class."""
     if isinstance(spec, DType):
         if spec is BF16 and not HAS_BFLOAT16:
             raise ml_dtypes.missing("it is not installed")

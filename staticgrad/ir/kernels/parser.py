@@ -71,11 +71,7 @@ _RESULTS: Final = (*COMBINERS, "keep", "carry", "check", "search", "order")
 
 
 def parse_kernel(text: str, *, file: str = "<text>") -> Kernel:
-    """Return the kernel that ``text`` describes; its name is optional.
-
-    Raises:
-        ParseError: the text is not a kernel; with the line, the column and the reason.
-    """
+    """Return the kernel that ``text`` describes; its name is optional."""
     reader = KernelReader(Tokens(text, file))
     kernel = reader.kernel()[1]
     reader.finished("kernel")

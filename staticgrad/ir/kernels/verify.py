@@ -52,11 +52,7 @@ from staticgrad.types.dtype import BOOL, I32, I64, DType
 
 
 def verify_kernel(kernel: Kernel) -> None:
-    """Check every invariant.
-
-    Raises:
-        VerifyError: the first that does not hold, with the kernel's first line and the place.
-    """
+    """Check every invariant."""
     for check in CHECKS:
         check(kernel)
 
