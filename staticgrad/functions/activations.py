@@ -21,14 +21,7 @@ _SELU_SCALE: Final = 1.0507009873554805
 
 
 def relu6(x: Operand[AnyValue]) -> AnyValue:
-    """x held between 0 and 6.
-
-    Returns:
-        A floating value of its shape. Its derivative is 0 outside, 1 inside.
-
-    >>> sg.evaluate(sg.nn.relu6([-1.0, 3.0, 8.0]))
-    array([0., 3., 6.])
-    """
+    """x held between 0 and 6."""
     return clip(floating("relu6", x), 0.0, 6.0)
 
 
@@ -37,29 +30,18 @@ def hardtanh(x: Operand[AnyValue], min_val: float = -1.0, max_val: float = 1.0) 
 
     Args:
         min_val, max_val: numbers, or values that broadcast with x.
-
-    >>> sg.evaluate(sg.nn.hardtanh([-2.0, 0.5, 2.0]))
-    array([-1. ,  0.5,  1. ])
     """
     return clip(floating("hardtanh", x), min_val, max_val)
 
 
 def hardsigmoid(x: Operand[AnyValue]) -> AnyValue:
-    """x / 6 + 1 / 2, held between 0 and 1.
-
-    >>> sg.evaluate(sg.nn.hardsigmoid([-4.0, 0.0, 1.5]))
-    array([0.  , 0.5 , 0.75])
-    """
+    """x / 6 + 1 / 2, held between 0 and 1."""
     value: Any = floating("hardsigmoid", x)
     return clip(value * (1.0 / 6.0) + 0.5, 0.0, 1.0)
 
 
 def hardswish(x: Operand[AnyValue]) -> AnyValue:
-    """x * hardsigmoid(x): Howard et al., arXiv 1905.02244.
-
-    >>> sg.evaluate(sg.nn.hardswish([-4.0, 0.0, 6.0]))
-    array([-0.,  0.,  6.])
-    """
+    """x * hardsigmoid(x): Howard et al., arXiv 1905.02244."""
     value: Any = floating("hardswish", x)
     return value * hardsigmoid(value)
 
@@ -71,9 +53,6 @@ def celu(x: Operand[AnyValue], alpha: float = 1.0) -> AnyValue:
 
     Args:
         alpha: a number but 0, or a value that broadcasts with x; it goes to -alpha far below 0.
-
-    >>> sg.evaluate(sg.nn.celu([-1.0, 2.0])).round(4)
-    array([-0.6321,  2.    ])
     """
     if is_number(alpha) and alpha == 0:
         raise ArgumentError("celu: alpha is 0, and x is divided by it")
@@ -87,9 +66,6 @@ def selu(x: Operand[AnyValue]) -> AnyValue:
     """1.0507 * (x where x > 0, else 1.6733 * (exp(x) - 1)): Klambauer et al., arXiv 1706.02515.
 
     Its derivative at 0 is 1.0507 * 1.6733.
-
-    >>> sg.evaluate(sg.nn.selu([-1.0, 1.0])).round(4)
-    array([-1.1113,  1.0507])
     """
     value: Any = floating("selu", x)
     below = functions.expm1(where(value > 0, 0.0, value)) * _SELU_ALPHA
@@ -102,10 +78,6 @@ def prelu(x: Operand[AnyValue], weight: Operand[AnyValue]) -> AnyValue:
     Args:
         x: [n, c, ...], or of any shape for one weight.
         weight: one number, or one for each of c channels.
-
-    >>> sg.evaluate(sg.nn.prelu([[-1.0, -1.0], [2.0, -2.0]], [0.5, 0.25]))
-    array([[-0.5 , -0.25],
-           [ 2.  , -0.5 ]])
     """
     value: Any
     value, slope = (floating("prelu", each) for each in promoted_values("prelu", (x, weight)))
@@ -115,31 +87,19 @@ def prelu(x: Operand[AnyValue], weight: Operand[AnyValue]) -> AnyValue:
 
 
 def mish(x: Operand[AnyValue]) -> AnyValue:
-    """x * tanh(softplus(x)): Misra, arXiv 1908.08681.
-
-    >>> sg.evaluate(sg.nn.mish([-1.0, 1.0])).round(4)
-    array([-0.3034,  0.8651])
-    """
+    """x * tanh(softplus(x)): Misra, arXiv 1908.08681."""
     value: Any = floating("mish", x)
     return value * functions.tanh(softplus(value))
 
 
 def softsign(x: Operand[AnyValue]) -> AnyValue:
-    """x / (1 + abs(x)).
-
-    >>> sg.evaluate(sg.nn.softsign([-1.0, 0.0, 3.0]))
-    array([-0.5 ,  0.  ,  0.75])
-    """
+    """x / (1 + abs(x))."""
     value: Any = floating("softsign", x)
     return value / (functions.absolute(value) + 1.0)
 
 
 def tanhshrink(x: Operand[AnyValue]) -> AnyValue:
-    """x - tanh(x).
-
-    >>> sg.evaluate(sg.nn.tanhshrink([0.0, 1.0])).round(4)
-    array([0.    , 0.2384])
-    """
+    """x - tanh(x)."""
     value: Any = floating("tanhshrink", x)
     return value - functions.tanh(value)
 
@@ -149,9 +109,6 @@ def softshrink(x: Operand[AnyValue], lambd: float = 0.5) -> AnyValue:
 
     Args:
         lambd: a number from 0 on, or a value that broadcasts with x.
-
-    >>> sg.evaluate(sg.nn.softshrink([-2.0, 0.25, 1.0]))
-    array([-1.5,  0. ,  0.5])
     """
     value: Any = floating("softshrink", x)
     if is_number(lambd) and not lambd >= 0:
@@ -165,9 +122,6 @@ def hardshrink(x: Operand[AnyValue], lambd: float = 0.5) -> AnyValue:
 
     Args:
         lambd: a number, or a value that broadcasts with x.
-
-    >>> sg.evaluate(sg.nn.hardshrink([-2.0, 0.25, 1.0]))
-    array([-2.,  0.,  1.])
     """
     value: Any = floating("hardshrink", x)
     return where(functions.absolute(value) <= lambd, 0.0, value)
@@ -178,20 +132,13 @@ def threshold(x: Operand[AnyValue], threshold: float, value: float) -> AnyValue:
 
     Args:
         threshold, value: numbers, or values that broadcast with x.
-
-    >>> sg.evaluate(sg.nn.threshold([0.5, 1.0, 2.0], 1.0, -1.0))
-    array([-1., -1.,  2.])
     """
     own: Any = floating("threshold", x)
     return where(own <= threshold, value, own)
 
 
 def log_sigmoid(x: Operand[AnyValue]) -> AnyValue:
-    """log(sigmoid(x)), without overflow.
-
-    >>> sg.evaluate(sg.nn.log_sigmoid([-1000.0, 0.0])).round(4)
-    array([-1.000e+03, -6.931e-01])
-    """
+    """log(sigmoid(x)), without overflow."""
     value: Any = floating("log_sigmoid", x)
     return -softplus(-value)
 
@@ -201,12 +148,6 @@ def glu(x: Operand[AnyValue], axis: int = -1) -> AnyValue:
 
     Args:
         axis: which axis is halved.
-
-    Returns:
-        A floating value of half the size along ``axis``.
-
-    >>> sg.evaluate(sg.nn.glu([1.0, 2.0, 0.0, 0.0]))
-    array([0.5, 1. ])
     """
     value: Any = floating("glu", x)
     place = axis_of("glu", axis, value)
@@ -220,11 +161,7 @@ def glu(x: Operand[AnyValue], axis: int = -1) -> AnyValue:
 
 
 def softmin(x: Operand[AnyValue], axis: int = -1) -> AnyValue:
-    """Compute ``softmax`` of -x: the smallest element has the largest weight.
-
-    >>> sg.evaluate(sg.nn.softmin([0.0, 0.0, 1000.0]))
-    array([0.5, 0.5, 0. ])
-    """
+    """Compute ``softmax`` of -x: the smallest element has the largest weight."""
     value: Any = floating("softmin", x)
     return softmax(-value, axis)
 
@@ -241,10 +178,6 @@ def gumbel_softmax(
         generator: draws the noise; for tensors, a generator of ``staticgrad.eager``.
         tau: above 0; the smaller, the nearer to one element.
         axis: along which the shares add up to 1.
-
-    >>> shares = sg.nn.gumbel_softmax([0.0, 0.0, 9.0], sg.random.Generator(0), tau=0.1)
-    >>> sg.evaluate(shares).round(3)
-    array([0., 0., 1.])
     """
     if not is_number(tau) or not tau > 0:
         raise ArgumentError(f"gumbel_softmax: tau={shown(tau)} is not positive")

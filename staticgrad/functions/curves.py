@@ -210,9 +210,6 @@ def unwrap(
         p: angles; integers become float64.
         discont: the smallest step that is a jump; at least half a turn.
         period: a whole turn; radians by default.
-
-    >>> sg.evaluate(sg.unwrap([0.0, 90.0, 350.0], period=360.0))
-    array([  0.,  90., -10.])
     """
     if not is_number(period) or not period > 0:
         raise ArgumentError(f"unwrap: period={shown(period)} is not a positive number")
@@ -261,9 +258,6 @@ def cumulative_prod(x: Any, /, *, include_initial: bool = False, **options: Any)
     Args:
         dtype: of the product; by default that of ``prod``.
         include_initial: begin with a 1.
-
-    >>> sg.evaluate(sg.cumulative_prod([1, 2, 3], include_initial=True))
-    array([1, 1, 2, 6])
     """
     return _cumulative("cumulative_prod", cumprod, x, 1 if include_initial else None, **options)
 
@@ -305,20 +299,13 @@ def cummax(x: Operand[AnyValue], axis: int | None = None, reverse: bool = False)
         x: a value; along the axis of any size.
         axis: along which; None flattens x first.
         reverse: from the last element to the first.
-
-    >>> sg.evaluate(sg.cummax([1.0, 3.0, 2.0, 5.0]))
-    array([1., 3., 3., 5.])
     """
     return _running("cummax", functions.maximum, as_value("cummax", x), axis, reverse)
 
 
 @like(cummax)
 def cummin(x: Operand[AnyValue], axis: int | None = None, reverse: bool = False) -> AnyValue:
-    """The smallest element so far along ``axis``; otherwise as ``cummax``.
-
-    >>> sg.evaluate(sg.cummin([3.0, 1.0, 2.0, 0.0], reverse=True))
-    array([0., 0., 0., 0.])
-    """
+    """The smallest element so far along ``axis``; otherwise as ``cummax``."""
     return _running("cummin", functions.minimum, as_value("cummin", x), axis, reverse)
 
 
@@ -328,9 +315,6 @@ def cumlogsumexp(x: Operand[AnyValue], axis: int | None = None, reverse: bool = 
 
     Args:
         x: floating; integers become float64.
-
-    >>> sg.evaluate(sg.cumlogsumexp([1000.0, 1000.0, -1000.0])).round(4)
-    array([1000.    , 1000.6931, 1000.6931])
     """
     return _running("cumlogsumexp", functions.logaddexp, floating("cumlogsumexp", x), axis, reverse)
 

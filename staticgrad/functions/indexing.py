@@ -651,31 +651,19 @@ def _stacked(function: Callable[..., Any]) -> _Stacked:
 
 @_widened
 def atleast_1d(*values: Operand[AnyValue]) -> AnyValue | tuple[AnyValue, ...]:
-    """x, a 0-d value as a vector of one; of several values a tuple.
-
-    >>> sg.evaluate(sg.atleast_1d(3.0))
-    array([3.])
-    """
+    """x, a 0-d value as a vector of one; of several values a tuple."""
     return _each("atleast_1d", _wide, values)
 
 
 @_widened
 def atleast_2d(*values: Operand[AnyValue]) -> AnyValue | tuple[AnyValue, ...]:
-    """x with at least two axes: a vector becomes a row; of several values a tuple.
-
-    >>> sg.evaluate(sg.atleast_2d([1, 2]))
-    array([[1, 2]])
-    """
+    """x with at least two axes: a vector becomes a row; of several values a tuple."""
     return _each("atleast_2d", with_two_axes, values)
 
 
 @_widened
 def atleast_3d(*values: Operand[AnyValue]) -> AnyValue | tuple[AnyValue, ...]:
-    """x with at least three axes: a vector becomes [1, n, 1], a matrix [m, n, 1].
-
-    >>> sg.atleast_3d([1, 2]).shape
-    (1, 2, 1)
-    """
+    """x with at least three axes: a vector becomes [1, n, 1], a matrix [m, n, 1]."""
     return _each("atleast_3d", _deep, values)
 
 
@@ -739,10 +727,6 @@ def dstack(values: Sequence[Operand[AnyValue]]) -> AnyValue:
 
     Args:
         values: arrays; vectors become [1, n, 1], matrices [m, n, 1].
-
-    >>> sg.evaluate(sg.dstack([[1, 2], [3, 4]]))
-    array([[[1, 3],
-            [2, 4]]])
     """
     return concatenate([_deep(value) for value in several("dstack", values)], 2)
 
@@ -756,10 +740,6 @@ def column_stack(values: Sequence[Operand[AnyValue]]) -> AnyValue:
 
     Args:
         values: vectors and matrices.
-
-    >>> sg.evaluate(sg.column_stack([[1, 2], [3, 4]]))
-    array([[1, 3],
-           [2, 4]])
     """
     wide = [_wide(value) for value in several("column_stack", values)]
     return concatenate([v if v.ndim > 1 else expand_dims(v, 1) for v in wide], 1)
@@ -821,11 +801,7 @@ def _assembled(blocks: Any, rank: int, depth: int) -> Value:
 
 
 def unstack(x: Operand[AnyValue], axis: int = 0) -> tuple[AnyValue, ...]:
-    """The parts of x at each place of ``axis``, which they lose; its size must be literal.
-
-    >>> len(sg.unstack(sg.zeros((3, 2))))
-    3
-    """
+    """The parts of x at each place of ``axis``, which they lose; its size must be literal."""
     value = as_value("unstack", x)
     place = axis_of("unstack", axis, value)
     size = integer("unstack", "the size of the axis", value.shape[place], value)
@@ -835,32 +811,17 @@ def unstack(x: Operand[AnyValue], axis: int = 0) -> tuple[AnyValue, ...]:
 
 
 def flipud(x: Operand[AnyValue]) -> AnyValue:
-    """x upside down: axis 0 in reverse order. Raises AxisError.
-
-    >>> sg.evaluate(sg.flipud([[1, 2], [3, 4]]))
-    array([[3, 4],
-           [1, 2]])
-    """
+    """x upside down: axis 0 in reverse order. Raises AxisError."""
     return flip(x, 0)
 
 
 def fliplr(x: Operand[AnyValue]) -> AnyValue:
-    """x left to right: axis 1 in reverse order. Raises AxisError.
-
-    >>> sg.evaluate(sg.fliplr([[1, 2], [3, 4]]))
-    array([[2, 1],
-           [4, 3]])
-    """
+    """x left to right: axis 1 in reverse order. Raises AxisError."""
     return flip(x, 1)
 
 
 def matrix_transpose(x: Operand[AnyValue]) -> AnyValue:
-    """x with its last two axes exchanged: [..., m, n] becomes [..., n, m].
-
-    >>> sg.evaluate(sg.matrix_transpose([[1, 2], [3, 4]]))
-    array([[1, 3],
-           [2, 4]])
-    """
+    """x with its last two axes exchanged: [..., m, n] becomes [..., n, m]."""
     return functions.swapaxes(x, -1, -2)
 
 

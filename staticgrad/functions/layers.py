@@ -35,12 +35,6 @@ def bilinear(
         input1, input2: vectors [..., m] and [..., n].
         weight: matrices [k, m, n].
         bias: [k].
-
-    Returns:
-        [..., k].
-
-    >>> sg.evaluate(sg.nn.bilinear([1.0, 2.0], [3.0, 4.0], [[[1.0, 0.0], [0.0, 1.0]]], [0.5]))
-    array([11.5])
     """
     matrices = as_value("bilinear", weight)
     if matrices.ndim != 3:
@@ -66,13 +60,6 @@ def embedding_bag(
         weight: rows [entries, features].
         per_sample_weights: factors of the rows [..., count], for sums.
         mode: "mean", "sum" or "max".
-
-    Returns:
-        [..., features].
-
-    >>> sg.evaluate(sg.nn.embedding_bag([[0, 1], [1, 1]], [[1.0, 2.0], [3.0, 4.0]]))
-    array([[2., 3.],
-           [3., 4.]])
     """
     check_mode("embedding_bag", mode)
     bags = as_value("embedding_bag", input)

@@ -27,41 +27,25 @@ from staticgrad.ops.selection import where
 
 @variant(of.sum)
 def nansum(x: Any, *args: Any, **options: Any) -> Any:
-    """Sum over ``axis``, ignoring NaN; 0 where all are NaN. NaN elements take no gradient.
-
-    >>> sg.evaluate(sg.nansum([1.0, sg.nan, 3.0]))
-    array(4.)
-    """
+    """Sum over ``axis``, ignoring NaN; 0 where all are NaN. NaN elements take no gradient."""
     return of.sum(_without_nan("nansum", x, 0.0), *args, **options)
 
 
 @variant(prod)
 def nanprod(x: Any, *args: Any, **options: Any) -> Any:
-    """Product over ``axis``, ignoring NaN; 1 where all are NaN.
-
-    >>> sg.evaluate(sg.nanprod([1.0, sg.nan, 3.0]))
-    array(3.)
-    """
+    """Product over ``axis``, ignoring NaN; 1 where all are NaN."""
     return prod(_without_nan("nanprod", x, 1.0), *args, **options)
 
 
 @variant(cumsum)
 def nancumsum(x: Any, *args: Any, **options: Any) -> Any:
-    """Running sum along ``axis`` in which NaN counts as 0.
-
-    >>> sg.evaluate(sg.nancumsum([1.0, float("nan"), 2.0]))
-    array([1., 1., 3.])
-    """
+    """Running sum along ``axis`` in which NaN counts as 0."""
     return cumsum(_without_nan("nancumsum", x, 0.0), *args, **options)
 
 
 @variant(cumprod)
 def nancumprod(x: Any, *args: Any, **options: Any) -> Any:
-    """Running product along ``axis`` in which NaN counts as 1.
-
-    >>> sg.evaluate(sg.nancumprod([2.0, float("nan"), 3.0]))
-    array([2., 2., 6.])
-    """
+    """Running product along ``axis`` in which NaN counts as 1."""
     return cumprod(_without_nan("nancumprod", x, 1.0), *args, **options)
 
 
@@ -69,53 +53,33 @@ def nancumprod(x: Any, *args: Any, **options: Any) -> Any:
 def nanmean(
     x: Any, axis: Axes = None, dtype: Any = None, *, keepdims: bool = False, where: Mask = None
 ) -> Any:
-    """Mean over ``axis``, ignoring NaN; NaN where all are NaN.
-
-    >>> sg.evaluate(sg.nanmean([1.0, sg.nan, 3.0]))
-    array(2.)
-    """
+    """Mean over ``axis``, ignoring NaN; NaN where all are NaN."""
     value = _counted("nanmean", x, dtype, where)
     return nansum(value, axis, keepdims=keepdims) / _present(value, axis, keepdims)
 
 
 @variant(of.var)
 def nanvar(x: Any, *args: Any, **options: Any) -> Any:
-    """Variance over ``axis``, ignoring NaN; NaN where at most ``ddof`` numbers remain.
-
-    >>> sg.evaluate(sg.nanvar([1.0, sg.nan, 3.0]))
-    array(1.)
-    """
+    """Variance over ``axis``, ignoring NaN; NaN where at most ``ddof`` numbers remain."""
     return _variance("nanvar", x, *args, **options)
 
 
 @variant(of.std)
 def nanstd(x: Any, *args: Any, **options: Any) -> Any:
-    """Square root of ``nanvar``; the derivative is 0 where all elements are equal.
-
-    >>> sg.evaluate(sg.nanstd([1.0, sg.nan, 3.0]))
-    array(1.)
-    """
+    """Square root of ``nanvar``; the derivative is 0 where all elements are equal."""
     return flat_root(_variance("nanstd", x, *args, **options))
 
 
 @variant(of.max)
 def nanmax(x: Any, *args: Any, **options: Any) -> Any:
-    """Largest element over ``axis``, ignoring NaN; NaN where all are NaN.
-
-    >>> sg.evaluate(sg.nanmax([1.0, sg.nan, 3.0]))
-    array(3.)
-    """
+    """Largest element over ``axis``, ignoring NaN; NaN where all are NaN."""
     found = of.max(_without_nan("nanmax", x, -math.inf), *args, **options)
     return _or_nan("nanmax", found, x, *args, **options)
 
 
 @variant(of.min)
 def nanmin(x: Any, *args: Any, **options: Any) -> Any:
-    """Smallest element over ``axis``, ignoring NaN; NaN where all are NaN.
-
-    >>> sg.evaluate(sg.nanmin([1.0, sg.nan, 3.0]))
-    array(1.)
-    """
+    """Smallest element over ``axis``, ignoring NaN; NaN where all are NaN."""
     found = of.min(_without_nan("nanmin", x, math.inf), *args, **options)
     return _or_nan("nanmin", found, x, *args, **options)
 
@@ -125,9 +89,6 @@ def nanargmax(x: Any, *args: Any, **options: Any) -> Any:
     """Index (int64) of the largest element along ``axis``, ignoring NaN; 0 where all are NaN.
 
     The first of equal elements. NumPy raises where all are NaN, which is not known before the run.
-
-    >>> sg.evaluate(sg.nanargmax([1.0, sg.nan, 3.0]))
-    array(2)
     """
     return of.argmax(_without_nan("nanargmax", x, -math.inf), *args, **options)
 
@@ -137,9 +98,6 @@ def nanargmin(x: Any, *args: Any, **options: Any) -> Any:
     """Index (int64) of the smallest element along ``axis``, ignoring NaN; 0 where all are NaN.
 
     The first of equal elements. NumPy raises where all are NaN, which is not known before the run.
-
-    >>> sg.evaluate(sg.nanargmin([sg.nan, 1.0, 3.0]))
-    array(1)
     """
     return of.argmin(_without_nan("nanargmin", x, math.inf), *args, **options)
 

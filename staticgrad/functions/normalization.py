@@ -103,10 +103,6 @@ def batch_statistics(x: Operand[AnyValue], axis: int = 1) -> tuple[AnyValue, Any
 
     Args:
         axis: which axis counts channels.
-
-    >>> mean, variance = sg.nn.batch_statistics([[0.0, 1.0], [2.0, 5.0]])
-    >>> sg.evaluate([mean, variance])
-    [array([1., 3.]), array([1., 4.])]
     """
     value = _with_axes("batch_statistics", x)
     place = axis_of("batch_statistics", axis, value)
@@ -230,10 +226,6 @@ def instance_norm(
     Args:
         x: [n, c, ...], the number of channels known at build.
         weight, bias: one number per channel; none by default.
-
-    >>> sg.evaluate(sg.nn.instance_norm([[[0.0, 2.0], [30.0, 10.0]]])).round(3)
-    array([[[-1.,  1.],
-            [ 1., -1.]]])
     """
     value: Any = as_value("instance_norm", x)
     if value.ndim < 3:
@@ -259,9 +251,6 @@ def local_response_norm(
         x: [n, c, ...].
         size: how many channels a mean is over: ``size // 2`` before and the rest from it on.
         alpha, beta, k: numbers.
-
-    >>> sg.evaluate(sg.nn.local_response_norm([[3.0, 0.0, 4.0]], 3, alpha=3.0, beta=0.5, k=0.0))
-    array([[1., 0., 1.]])
     """
     value: Any = floating("local_response_norm", x)
     count = integer("local_response_norm", "size", size, value)

@@ -62,9 +62,6 @@ def vdot(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
 
     Args:
         a, b: numbers, of as many elements.
-
-    >>> sg.evaluate(sg.vdot([1.0, 2.0], [3.0, 4.0]))
-    array(11.)
     """
     left, right = promoted_values("vdot", (a, b))
     return matmul(conj(reshape(left, left.size)), reshape(right, right.size))
@@ -88,9 +85,6 @@ def vecdot(a: Operand[AnyValue], b: Operand[AnyValue], axis: int = -1) -> AnyVal
     Args:
         a, b: numbers, which broadcast but along the axis.
         axis: along which to add.
-
-    >>> sg.evaluate(sg.vecdot([[1.0, 2.0]], [3.0, 4.0]))
-    array([11.])
     """
     left, right = promoted_values("vecdot", (a, b))
     left, right = (moveaxis(v, axis_of("vecdot", axis, v), -1) for v in (left, right))
@@ -104,12 +98,6 @@ def matvec(a: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
     Args:
         a: matrices [..., m, n].
         x: vectors [..., n].
-
-    Returns:
-        Vectors [..., m].
-
-    >>> sg.evaluate(sg.matvec([[1, 2], [3, 4]], [1, 1]))
-    array([3, 7])
     """
     left, right = promoted_values("matvec", (a, x))
     _at_least("matvec", left, 2)
@@ -119,14 +107,7 @@ def matvec(a: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
 
 
 def vecmat(x: Operand[AnyValue], a: Operand[AnyValue]) -> AnyValue:
-    """Vectors, conjugated, times matrices: [..., m] by [..., m, n]; otherwise as ``matvec``.
-
-    Returns:
-        Vectors [..., n].
-
-    >>> sg.evaluate(sg.vecmat([1.0, 1.0], [[1.0, 2.0], [3.0, 4.0]]))
-    array([4., 6.])
-    """
+    """Vectors, conjugated, times matrices: [..., m] by [..., m, n]; otherwise as ``matvec``."""
     left, right = promoted_values("vecmat", (x, a))
     _at_least("vecmat", left, 1)
     _at_least("vecmat", right, 2)

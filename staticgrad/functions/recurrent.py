@@ -37,9 +37,6 @@ def rnn_cell(x: Any, h: Any, w: Any, u: Any, b: Any = 0.0) -> Any:
         h: the state [batch, hidden].
         w, u: weights [features, hidden] and [hidden, hidden].
         b: bias [hidden].
-
-    >>> sg.evaluate(sg.nn.rnn_cell([[1.0]], [[0.0]], np.eye(1), np.eye(1))).round(4)
-    array([[0.7616]])
     """
     return _rnn_step(functions.matmul(x, w) + b, h, u)
 
@@ -53,14 +50,6 @@ def lstm_cell(x: Any, state: tuple[Any, Any], w: Any, u: Any, b: Any = 0.0) -> t
         state: the pair (h, c), each [batch, hidden].
         w, u: weights [features, 4 * hidden] and [hidden, 4 * hidden], the gates side by side.
         b: bias [4 * hidden].
-
-    Returns:
-        The next pair (h, c), each [batch, hidden].
-
-    >>> state = sg.zeros((1, 1)), sg.zeros((1, 1))
-    >>> h, c = sg.nn.lstm_cell([[1.0]], state, np.ones((1, 4)), np.ones((1, 4)))
-    >>> [each.round(4) for each in sg.evaluate([h, c])]
-    [array([[0.3696]]), array([[0.5568]])]
     """
     return _lstm_step(functions.matmul(x, w) + b, _pair("lstm_cell", state), u)
 
@@ -75,10 +64,6 @@ def gru_cell(x: Any, h: Any, w: Any, u: Any, b: Any = 0.0, b_new: Any = 0.0) -> 
         w, u: weights [features, 3 * hidden] and [hidden, 3 * hidden], the gates side by side.
         b: bias [3 * hidden].
         b_new: added to the state's part of the new gate, before the reset gate multiplies it.
-
-    >>> h = sg.nn.gru_cell([[1.0]], sg.zeros((1, 1)), np.ones((1, 3)), np.ones((1, 3)))
-    >>> sg.evaluate(h).round(4)
-    array([[0.2048]])
     """
     return _gru_step(functions.matmul(x, w) + b, h, u, b_new)
 
@@ -186,15 +171,6 @@ def bidirectional(
         x: sequences [time, batch, features].
         ahead, back: the weights of each direction, ``(w, u, b)``.
         options: ``lengths``, for both: then the second direction begins where a sequence ends.
-
-    Returns:
-        The outputs of both, concatenated [time, batch, 2 * hidden], and both last states.
-
-    >>> weights = np.ones((2, 1)), np.zeros((1, 1)), 0.0
-    >>> x = np.ones((3, 1, 2)) * [[[1.0]], [[2.0]], [[3.0]]]
-    >>> outputs, _ = sg.nn.bidirectional(sg.nn.rnn, x, weights, weights)
-    >>> sg.evaluate(outputs).shape
-    (3, 1, 2)
     """
     one, first = layer(x, *ahead, **options)
     other, second = layer(x, *back, reverse=True, **options)
@@ -212,14 +188,6 @@ def stacked(
         x: sequences [time, batch, features].
         weights: those of each layer, ``(w, u, b)``.
         options: as of the layer, for all of them.
-
-    Returns:
-        The outputs of the last layer, and the last state of each.
-
-    >>> layers = [(np.ones((2, 1)), np.eye(1)), (np.ones((1, 1)), np.eye(1))]
-    >>> outputs, states = sg.nn.stacked(sg.nn.rnn, np.ones((3, 1, 2)), layers)
-    >>> sg.evaluate(outputs).shape, len(states)
-    ((3, 1, 1), 2)
     """
     states = []
     for each in weights:

@@ -339,11 +339,7 @@ def histogram(
 def histogram_bin_edges(
     x: Operand[AnyValue], bins: Operand[AnyValue] | int = 10, range: Range = None
 ) -> AnyValue:
-    """The edges that ``histogram`` would use.
-
-    >>> sg.evaluate(sg.histogram_bin_edges([0.0, 1.0, 4.0], bins=2))
-    array([0., 2., 4.])
-    """
+    """The edges that ``histogram`` would use."""
     value = as_value("histogram", x)
     if isinstance(bins, Value | np.ndarray | list | tuple):
         _, edges = as_values("histogram", value, bins)
@@ -399,11 +395,7 @@ def median(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -
 
 @like(median)
 def nanmedian(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> AnyValue:
-    """Compute the ``median``, ignoring NaN; NaN if all elements are NaN.
-
-    >>> sg.evaluate(sg.nanmedian([1.0, float("nan"), 3.0]))
-    array(2.)
-    """
+    """Compute the ``median``, ignoring NaN; NaN if all elements are NaN."""
     rows = _Rows("nanmedian", x, axis, keepdims)
     count = rows.numbers()
     left, right = rows.at((count - 1) // 2), rows.at(count // 2)
@@ -445,11 +437,7 @@ def quantile(
 
 @variant(quantile)
 def nanquantile(*args: Any, **options: Any) -> Any:
-    """Compute the ``quantile``, ignoring NaN; NaN if all elements are NaN.
-
-    >>> sg.evaluate(sg.nanquantile([1.0, float("nan"), 3.0], 0.25))
-    array(1.5)
-    """
+    """Compute the ``quantile``, ignoring NaN; NaN if all elements are NaN."""
     return _each("nanquantile", _nanquantile, 1.0, *args, **options)
 
 
@@ -459,20 +447,13 @@ def percentile(*args: Any, **options: Any) -> Any:
 
     Args:
         q: parts in percent.
-
-    >>> sg.evaluate(sg.percentile([1.0, 2.0, 4.0], 50))
-    array(2.)
     """
     return _each("percentile", _quantile, 100.0, *args, **options)
 
 
 @variant(percentile)
 def nanpercentile(*args: Any, **options: Any) -> Any:
-    """Compute the ``percentile``, ignoring NaN; NaN if all elements are NaN.
-
-    >>> sg.evaluate(sg.nanpercentile([1.0, float("nan"), 3.0], 25))
-    array(1.5)
-    """
+    """Compute the ``percentile``, ignoring NaN; NaN if all elements are NaN."""
     return _each("nanpercentile", _nanquantile, 100.0, *args, **options)
 
 
@@ -748,11 +729,7 @@ def vector_norm_over(value: AnyValue, ord: Any, axis: Axes, keepdims: bool) -> A
 
 
 def ptp(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> AnyValue:
-    """The largest less the smallest element over ``axis``. Raises as ``max``.
-
-    >>> sg.evaluate(sg.ptp([1.0, 5.0, 3.0]))
-    array(4.)
-    """
+    """The largest less the smallest element over ``axis``. Raises as ``max``."""
     value = as_value("ptp", x)
     return of.max(value, axis, keepdims=keepdims) - of.min(value, axis, keepdims=keepdims)
 

@@ -55,13 +55,6 @@ def manual_seed(seed: int) -> None:
 
     Args:
         seed: a number from 0 on.
-
-    >>> sg.nn.manual_seed(7)
-    >>> first = sg.nn.Linear(2, 2)
-    >>> sg.nn.manual_seed(7)
-    >>> bool((sg.nn.Linear(2, 2).weight.value == first.weight.value).all())
-    True
-    >>> sg.nn.manual_seed(0)
     """
     _own.random = _generator(seed)
 

@@ -686,18 +686,6 @@ def updates() -> Iterator[dict[Parameter, Any]]:
 
     So it is of running statistics, of ``p.update(value)``, ``opt.minimize(loss)`` and the steps of
     generators; ``sg.function`` does it by itself. The dict is filled when the block ends.
-
-    Raises:
-        GraphError: a parameter is updated twice.
-
-    >>> norm, x = sg.nn.BatchNorm1d(3), sg.input("x", ("n", 3))
-    >>> with sg.nn.updates() as updates:
-    ...     y = norm(x + 1.0)
-    >>> f = sg.compile(sg.Graph({"y": y}, updates))
-    >>> f.run({"x": np.ones((4, 3), "float32")})["y"].shape
-    (4, 3)
-    >>> norm.running_mean.value.round(2).tolist()
-    [0.20000000298023224, 0.20000000298023224, 0.20000000298023224]
     """
     noted = Session()
     found: dict[Parameter, Any] = {}

@@ -90,12 +90,6 @@ def astype(x: Operand[AnyValue], dtype: Any) -> AnyValue:
     Args:
         x: a value.
         dtype: an element type, as NumPy spells it.
-
-    Returns:
-        The elements, converted; x itself where it has the dtype.
-
-    >>> sg.astype(sg.input("x", ("n",), "float32"), "int64").dtype
-    sg.int64
     """
     target = dtype_of("astype", dtype)
     (value,) = lift_all((x,))
@@ -117,16 +111,6 @@ def size_value(size: Size, dtype: Any = F64) -> Any:
     Args:
         size: a size of a shape, as ``x.shape[0]``.
         dtype: of the result.
-
-    Returns:
-        A 0-d value; of a literal size, a NumPy scalar (an operand like any).
-
-    Raises:
-        ArgumentError: a number of more than 64 bits.
-
-    >>> x = sg.input("x", ("n",), "float64")
-    >>> sg.evaluate(x.sum() / sg.size_value(x.shape[0]), {"x": np.ones(5)})
-    array(1.)
     """
     target = dtype_of("size_value", dtype).real
     if isinstance(size, Dim):

@@ -392,22 +392,6 @@ def custom_jvp(function: Callable[..., Any] | None = None, *, name: str = "") ->
             Everything floating that it reads must be among them.
         name: what the text of graphs calls the rule; by default ``module.function``, as of
             ``custom_vjp``.
-
-    Returns:
-        The function, with a method ``rule`` that takes the rule; without a function a decorator.
-
-    Raises:
-        ArgumentError: no function; or a function inside another takes a name that is taken.
-
-    >>> @sg.custom_jvp
-    ... def log1pexp(x):
-    ...     return sg.log1p(sg.exp(x))
-    >>> @log1pexp.rule
-    ... def _(tangents, out, x):  # exp(x) / (1 + exp(x)) would be inf / inf
-    ...     return tangents[0] * sg.sigmoid(x)
-    >>> x = sg.input("x", (2,), "float64")
-    >>> sg.evaluate(sg.grad(log1pexp(x).sum(), x), {"x": [0.0, 1000.0]})
-    array([0.5, 1. ])
     """
     if function is None:
         return lambda decorated: custom_jvp(decorated, name=name)
@@ -607,19 +591,6 @@ def host_call(
         vjp: the derivative rule, ``vjp(ct, out, *operands)`` over values, as for ``custom_vjp``; of
             several results ``ct`` and ``out`` are tuples. It may call ``host_call`` again.
         name: what the text of graphs calls the function; by default ``module.function``.
-
-    Returns:
-        A value of that type; of a list of types a tuple of values.
-
-    Raises:
-        CallError: in the run, other results than ``types`` says.
-        ArgumentError: there is no function, or there are no types.
-        GradientError: a gradient is needed but there is no rule.
-
-    >>> x = sg.input("x", (4,), "float64")
-    >>> y = sg.host_call(np.sort, x, types=x)
-    >>> sg.evaluate(y, {"x": [3.0, 1.0, 2.0, 0.0]})
-    array([0., 1., 2., 3.])
     """
     return _called(HostCall, function, args, types, vjp, name)
 
@@ -641,14 +612,5 @@ def numba_call(
         function: jitted (``numba.njit``) or not. It takes read-only arrays in C order, numbers for
             operands without axes, and gives arrays of exactly the shapes that ``types`` says, or
             numbers.
-
-    Raises:
-        CallError: in the run, an exception, or other shapes.
-        CompileError: Numba does not compile it.
-
-    >>> x = sg.input("x", (3,), "float64")
-    >>> y = sg.numba_call(lambda x: np.cumsum(x), x, types=x)
-    >>> sg.evaluate(y, {"x": [1.0, 2.0, 3.0]})
-    array([1., 3., 6.])
     """
     return _called(NumbaCall, function, args, types, vjp, name)

@@ -241,30 +241,19 @@ def bitwise_and(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
 
     Args:
         x, y: bools or integers, which broadcast.
-
-    >>> sg.evaluate(sg.bitwise_and([5, 3], 1))
-    array([1, 1])
     """
     return _bitwise(LogicalAnd(), BitAnd(), x, y)
 
 
 @like(bitwise_and)
 def bitwise_or(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """x | y: logical on bools, bit by bit on integers; broadcast.
-
-    >>> sg.evaluate(sg.bitwise_or([5, 6], 3))
-    array([7, 7])
-    """
+    """x | y: logical on bools, bit by bit on integers; broadcast."""
     return _bitwise(LogicalOr(), BitOr(), x, y)
 
 
 @like(bitwise_and)
 def bitwise_xor(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """x ^ y: logical on bools, bit by bit on integers; broadcast.
-
-    >>> sg.evaluate(sg.bitwise_xor([5, 6], 3))
-    array([6, 5])
-    """
+    """x ^ y: logical on bools, bit by bit on integers; broadcast."""
     return _bitwise(LogicalXor(), BitXor(), x, y)
 
 
@@ -273,9 +262,6 @@ def invert(x: Operand[AnyValue]) -> AnyValue:
 
     Args:
         x: bools or integers.
-
-    >>> sg.evaluate(sg.bitwise_invert([True, False])), sg.evaluate(sg.bitwise_invert([0, 5]))
-    (array([False,  True]), array([-1, -6]))
     """
     return _bitwise(LogicalNot(), BitNot(), x)
 

@@ -337,12 +337,6 @@ def ravel(x: Operand[AnyValue], order: str | None = "C") -> AnyValue:
     Args:
         x: a value.
         order: "C" or "F"; ``"A"`` and ``"K"``, the order in memory, are ``"C"`` here.
-
-    Returns:
-        The elements along one axis.
-
-    >>> sg.evaluate(sg.ravel([[1, 2], [3, 4]]))
-    array([1, 2, 3, 4])
     """
     value = as_value("ravel", x)
     if _is_fortran("ravel", order, "CFAK"):

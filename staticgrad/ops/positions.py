@@ -60,13 +60,6 @@ def iota(shape: Any, axis: int = -1, dtype: Any = I64, like: AnyValue | None = N
         axis: one axis of it.
         dtype: of the positions.
         like: a value whose kind the result has: a tensor where that is one.
-
-    Returns:
-        A value of that shape and dtype.
-
-    >>> sg.evaluate(sg.iota((2, 3)))
-    array([[0, 1, 2],
-           [0, 1, 2]])
     """
     sizes: Shape = shape_of("iota", shape)
     place = integer("iota", "axis", axis)

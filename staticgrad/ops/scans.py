@@ -189,12 +189,6 @@ def cumprod(x: Operand[AnyValue], axis: int | None = None, dtype: Any = None) ->
         x: a value.
         axis: along which; None flattens x first.
         dtype: convert to it before multiplying.
-
-    Returns:
-        The running products, as many as there are elements.
-
-    >>> sg.evaluate(sg.cumprod([1.0, 2.0, 3.0]))
-    array([1., 2., 6.])
     """
     return _running("cumprod", CumProd, x, axis, dtype)
 
@@ -208,12 +202,6 @@ def linear_scan(a: Operand[AnyValue], b: Operand[AnyValue], axis: int = -1) -> A
     Args:
         a, b: values.
         axis: one axis.
-
-    Returns:
-        A value of the shape of both.
-
-    >>> sg.evaluate(sg.linear_scan(0.5, [1.0, 1.0, 1.0]))
-    array([1.  , 1.5 , 1.75])
     """
     left, right = promoted_values("linear_scan", (a, b))
     total = functions.broadcast_arrays(left, right)

@@ -274,12 +274,6 @@ def topk(
             named sizes in the run that finds otherwise.
         axis: one axis; negative ones count from the end.
         largest: False takes the smallest, smallest first; NaN then comes last.
-
-    Returns:
-        Values and positions, with k elements along the axis.
-
-    >>> sg.evaluate(sg.topk([3.0, 1.0, 2.0], 2))
-    (array([3., 2.]), array([0, 2]))
     """
     value = as_value("topk", x)
     place = axis_of("topk", axis, value)

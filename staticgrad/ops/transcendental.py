@@ -337,12 +337,6 @@ def arctan2(y: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
 
     Args:
         y, x: numbers, which broadcast; integers and bools are converted to float64.
-
-    Returns:
-        Angles in radians.
-
-    >>> sg.evaluate(sg.arctan2(1.0, [1.0, -1.0]))
-    array([0.78539816, 2.35619449])
     """
     return Atan2()(y, x)
 

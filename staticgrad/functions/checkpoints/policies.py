@@ -40,38 +40,19 @@ def everything_saveable(op: Op, *types: TensorType) -> bool:
     Args:
         op: any.
         types: of its operands.
-
-    >>> h = sg.input("h", (4,), "float64")
-    >>> block = sg.checkpoint(sg.tanh, policy=sg.checkpoint_policies.everything_saveable)
-    >>> sg.evaluate(sg.grad(block(h).sum(), h), {"h": [0.0] * 4})
-    array([1., 1., 1., 1.])
     """
     return True
 
 
 @like(everything_saveable)
 def nothing_saveable(op: Op, *types: TensorType) -> bool:
-    """Save only the arguments of the function.
-
-    >>> h = sg.input("h", (4,), "float64")
-    >>> block = sg.checkpoint(sg.tanh, policy=sg.checkpoint_policies.nothing_saveable)
-    >>> sg.evaluate(sg.grad(block(h).sum(), h), {"h": [0.0] * 4})
-    array([1., 1., 1., 1.])
-    """
+    """Save only the arguments of the function."""
     return False
 
 
 @like(everything_saveable)
 def dots_saveable(op: Op, *types: TensorType) -> bool:
-    """Products of matrices and convolutions are kept: they take the longest to run again.
-
-    >>> x, w = sg.input("x", (2, 3), "float64"), sg.input("w", (3, 3), "float64")
-    >>> layer = sg.checkpoint(
-    ...     lambda x: sg.tanh(x @ w), policy=sg.checkpoint_policies.dots_saveable
-    ... )
-    >>> str(sg.Graph(sg.grad(layer(x).sum(), w))).count("matmul")
-    2
-    """
+    """Products of matrices and convolutions are kept: they take the longest to run again."""
     return op.name in _DOTS
 
 
@@ -81,14 +62,6 @@ def dots_with_no_batch_dims_saveable(op: Op, *types: TensorType) -> bool:
 
     Of a transformer that keeps its linear layers, and not the scores of its attention. A stack
     times one matrix is one product of two matrices.
-
-    >>> q = sg.input("q", (8, 5, 3), "float64")
-    >>> scores = sg.checkpoint(
-    ...     lambda q: sg.tanh(q @ sg.swapaxes(q, 1, 2)),
-    ...     policy=sg.checkpoint_policies.dots_with_no_batch_dims_saveable,
-    ... )
-    >>> str(sg.Graph(sg.grad(scores(q).sum(), q))).count("matmul")
-    3
     """
     return op.name == "matmul" and all(len(each.shape) == 2 for each in types)
 
@@ -103,15 +76,6 @@ def save_only_these_names(*names: str) -> Saveable:
 
     Args:
         names: as ``sg.checkpoint_name`` gave them.
-
-    >>> x = sg.input("x", (3,), "float64")
-    >>> def f(x):
-    ...     h = sg.checkpoint_name(sg.exp(x), "h")
-    ...     return sg.sin(sg.sin(h))
-    >>> kept = sg.checkpoint(f, policy=sg.checkpoint_policies.save_only_these_names("h"))
-    >>> text = str(sg.Graph(sg.grad(kept(x).sum(), x)))
-    >>> text.count("exp("), text.count("sin(")  # the inner sine runs again
-    (1, 1)
     """
     return OnlyNames(names_given("save_only_these_names", names))
 
@@ -119,22 +83,14 @@ def save_only_these_names(*names: str) -> Saveable:
 @maker
 @like(save_only_these_names)
 def save_any_names_but_these(*names: str) -> Saveable:
-    """Values with a name are kept, those with one of these, and those without any, run again.
-
-    >>> sg.checkpoint_policies.save_any_names_but_these("scores")
-    save_any_names_but_these('scores')
-    """
+    """Values with a name are kept, those with one of these, and those without any, run again."""
     return ButNames(names_given("save_any_names_but_these", names), False)
 
 
 @maker
 @like(save_only_these_names)
 def save_anything_except_these_names(*names: str) -> Saveable:
-    """Save all values but those with one of these names.
-
-    >>> sg.checkpoint_policies.save_anything_except_these_names("scores")
-    save_anything_except_these_names('scores')
-    """
+    """Save all values but those with one of these names."""
     return ButNames(names_given("save_anything_except_these_names", names), True)
 
 
@@ -144,10 +100,6 @@ def save_from_both_policies(*policies: Saveable) -> Saveable:
 
     Args:
         policies: any number of them.
-
-    >>> from staticgrad import checkpoint_policies as cp
-    >>> cp.save_from_both_policies(cp.dots_saveable, cp.save_only_these_names("h"))
-    save_from_both_policies(dots_saveable, save_only_these_names('h'))
     """
     return EitherRule(tuple(part for each in policies for part in parts_of(each)))
 

@@ -154,12 +154,6 @@ def affine_grid(
             axis of the image first.
         size: that of the result of ``grid_sample``, (batch, channels, *sizes), known at build.
         align_corners: as for ``grid_sample``.
-
-    Returns:
-        The grid [batch, *sizes, axes].
-
-    >>> sg.evaluate(sg.nn.affine_grid([[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]], (1, 1, 1, 2))).ravel()
-    array([-0.5,  0. ,  0.5,  0. ])
     """
     maps = floating("affine_grid", as_value("affine_grid", theta))
     sizes = [integer("affine_grid", "size", each, maps) for each in [*size][2:]]
@@ -189,10 +183,6 @@ def pixel_shuffle(x: Operand[AnyValue], upscale_factor: int) -> AnyValue:
     Args:
         x: images [..., channels, height, width].
         upscale_factor: r, by whose square the channels are divisible.
-
-    >>> sg.evaluate(sg.nn.pixel_shuffle([[[1]], [[2]], [[3]], [[4]]], 2))
-    array([[[1, 2],
-            [3, 4]]])
     """
     image, r = _image("pixel_shuffle", "upscale_factor", x, upscale_factor)
     *batch, channels, height, width = image.shape
@@ -213,12 +203,6 @@ def pixel_unshuffle(x: Operand[AnyValue], downscale_factor: int) -> AnyValue:
 
     Args:
         downscale_factor: r, which divides height and width.
-
-    Returns:
-        The same elements in smaller images of more channels [..., c * r * r, h / r, w / r].
-
-    >>> sg.evaluate(sg.nn.pixel_unshuffle([[[1, 2], [3, 4]]], 2)).ravel()
-    array([1, 2, 3, 4])
     """
     image, r = _image("pixel_unshuffle", "downscale_factor", x, downscale_factor)
     *batch, channels, height, width = image.shape

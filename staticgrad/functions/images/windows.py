@@ -557,12 +557,6 @@ def lp_pool(
     Args:
         p: a positive number; ``max_pool`` of magnitudes is its limit.
         padding: as ``conv``; zeros.
-
-    Returns:
-        [n, c, windows...].
-
-    >>> sg.evaluate(sg.nn.lp_pool(np.array([[[3.0, 4.0, 6.0, 8.0]]]), 2.0, 2))
-    array([[[ 5., 10.]]])
     """
     if not is_number(p) or not 0 < p < inf:
         raise ArgumentError(f"lp_pool: p={shown(p)} is not a positive, finite number")
@@ -584,17 +578,6 @@ def adaptive_max_pool(x: Operand[AnyValue], extents: int | tuple[int, ...]) -> A
     Args:
         x: [n, c, places...].
         extents: how many parts, for all axes of places or for each.
-
-    Returns:
-        [n, c, extents...].
-
-    Raises:
-        ArgumentError: extents below 1.
-        ShapeError: an axis without elements, or of a named size that they do not divide.
-        RankError: not one for each axis of places.
-
-    >>> sg.evaluate(sg.nn.adaptive_max_pool(np.arange(6.0).reshape(1, 1, 6), 3))
-    array([[[1., 3., 5.]]])
     """
     value = as_value("adaptive_max_pool", x)
     return _adaptive("adaptive_max_pool", "max", value, extents)
@@ -602,11 +585,7 @@ def adaptive_max_pool(x: Operand[AnyValue], extents: int | tuple[int, ...]) -> A
 
 @like(adaptive_max_pool)
 def adaptive_avg_pool(x: Operand[AnyValue], extents: int | tuple[int, ...]) -> AnyValue:
-    """The means of [n, c, places...] in ``extents`` parts: as ``adaptive_max_pool``.
-
-    >>> sg.evaluate(sg.nn.adaptive_avg_pool(np.arange(6.0).reshape(1, 1, 6), 3))
-    array([[[0.5, 2.5, 4.5]]])
-    """
+    """The means of [n, c, places...] in ``extents`` parts: as ``adaptive_max_pool``."""
     value = floating("adaptive_avg_pool", x)
     return _adaptive("adaptive_avg_pool", "mean", value, extents)
 

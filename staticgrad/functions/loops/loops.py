@@ -517,13 +517,6 @@ def map_slices(f: Callable[[Any], R], xs: Any) -> R:
     Args:
         f: takes a slice of each, in the containers of ``xs``.
         xs: a value, or values in containers, of equal first sizes.
-
-    Returns:
-        The results of ``f``, with the axis of slices in front.
-
-    >>> x = sg.input("x", (3, 2), "float64")
-    >>> sg.evaluate(sg.map(lambda row: row.sum(), x), {"x": [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]})
-    array([ 3.,  7., 11.])
     """
     check_function("map", "f", f, "x")
 
