@@ -131,7 +131,10 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "loops": ("Loops and branches", "functions.loops.loops"),
         "creation": ("Inputs, parameters, new arrays", "functions.creation ops.positions"),
         "dtypes": ("Element types and constants", "types.dtype functions.standard ops.convert"),
-        "arithmetic": ("Arithmetic and rounding", "ops.arithmetic"),
+        "arithmetic": (
+            "Arithmetic, rounding, complex numbers",
+            "ops.arithmetic functions.complex_numbers",
+        ),
         "exponentials": (
             "Exponentials, logarithms, trigonometric and hyperbolic functions",
             "ops.transcendental ops.special",
