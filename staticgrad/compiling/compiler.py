@@ -7,9 +7,10 @@ asks about afterwards: the graph, the schedule, the kernels' sources, and why ea
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextvars import copy_context
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, overload
 
@@ -500,29 +501,32 @@ class Compiled(Generic[Results]):
         )
 
     @public
-    def export(self, path: str | Path, *, header: str | Path | None = None, **sizes: int) -> Path:
+    def export(
+        self, path: str | Path, *, header: str | Path | None = None, **sizes: int | Sequence[int]
+    ) -> Path:
         """Write this program as a file that runs without staticgrad.
 
         ``"step.py"``: a module that needs NumPy and Numba alone. It has kernels as plain loops, the
         plan and ``run(feeds)``; the parameters are in a file of the same name that ends in
-        ``.npz``. ``"step.so"``, ``"step.o"`` or ``"step.a"``: a library for C at fixed sizes, which
-        needs nothing; cc, gcc or clang links it. Files that are there are
+        ``.npz``. ``"step.so"``, ``"step.o"`` or ``"step.a"``: a library for C, which needs nothing
+        but LAPACK where the program calls it; cc, gcc or clang links it. Files that are there are
         replaced.
 
         Args:
             path: where to write it.
             header: where to write the header of a library, by default beside it; its stem is the
                 prefix of all names.
-            sizes: values of named sizes, by default those of the latest run. A library has these
-                alone; in a module they stay free, unless ``compile`` got them, and are those at
-                which the order of steps is planned.
+            sizes: values of named sizes, by default those of the latest run. A library has plans
+                for these alone; sizes of several values, ``batch=(64, 17)``, are arguments of a
+                run. In a module they stay free, unless ``compile`` got them, and are those at which
+                the order of steps is planned.
 
         Returns:
             The path.
 
         Raises:
-            ExportError: a part of the program has no such form, as a call of a library; a library
-                without a C compiler, or of open sizes.
+            ExportError: a part of the program has no such form, as a call of a user's function; a
+                library without a C compiler, or of open sizes.
             UnknownNameError, SizeGuardError, BudgetInfeasible: as ``plan``.
             ArgumentError: ``path`` is not a path of such a file. OSError: a file cannot be written.
         """
@@ -530,14 +534,18 @@ class Compiled(Generic[Results]):
         from staticgrad.types.arrays import typical_value
 
         latest = self._latest_or_fixed()
-        if latest is None or sizes:
+        free = [name for name, values in sizes.items() if isinstance(values, Sequence)]
+        plans = [] if latest is None or sizes else [latest]
+        if not plans:
             typical = {n: typical_value(each, 64) for n, each in self.program_graph.sizes.items()}
             asked = {n: v for n, v in typical.items() if n not in dict(self.options.sizes)}
             if str(path).endswith(LIBRARIES):
                 self._check_sizes_of_library(asked.keys() - sizes.keys())
-            latest = self.plan(**(asked | sizes))
+            several = [v if isinstance(v, Sequence) else [v] for v in sizes.values()]
+            chosen = [dict(zip(sizes, values, strict=True)) for values in product(*several)]
+            plans = [self.plan(**(asked | each)) for each in chosen]
         stores, fixed = self._executor.program.stores, dict(self.options.sizes)
-        return export(path, self.program_graph, latest, stores, fixed, self.single, header)
+        return export(path, self.program_graph, plans, stores, fixed, self.single, header, free)
 
     def _check_sizes_of_library(self, open_sizes: Set[str]) -> None:
         if open_sizes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final
@@ -25,11 +25,12 @@ LIBRARIES: Final = (".so", ".o", ".a")
 def export(
     path: str | PathLike[str],
     graph: Graph,
-    plan: Plan,
+    plans: Sequence[Plan],
     stores: Mapping[str, ParameterStore],
     fixed: Mapping[str, int],
     single: bool,
     header: str | PathLike[str] | None = None,
+    free: Sequence[str] = (),
 ) -> Path:
     """Write a program into ``path``: a file of Python, with its arrays in an ``.npz`` beside it, or
     a library for C with its header.
@@ -37,11 +38,13 @@ def export(
     Args:
         path: where to write it, ``"step.py"``, ``"step.so"``, ``"step.o"``, ``"step.a"``.
         graph: what feeds are checked by.
-        plan: in which order, and, where all sizes are fixed, where in memory.
+        plans: in which order, and, where all sizes are fixed, where in memory. Of a library those
+            of all sizes that it takes; of a module one.
         stores: the parameters by name.
         fixed: the sizes that every run has.
         single: whether ``run`` gives one array instead of a dict.
         header: where to write the header of a library, by default beside it.
+        free: names of sizes of which plans have different values.
 
     Raises:
         ArgumentError: ``path`` is no path of such a file.
@@ -55,7 +58,7 @@ def export(
         from staticgrad.exporting.library import export_library  # by far the rarer
 
         above = found.with_suffix(".h") if header is None else Path(header)
-        export_library(found, above, graph, plan, stores)
+        export_library(found, above, graph, plans, stores, free)
         return found
     if header is not None:
         raise ArgumentError(
@@ -67,7 +70,11 @@ def export(
             f"a program is exported as a module of Python or a library, got {found.name!r}",
             hint='"step.py", or "step.so" with header="step.h"',
         )
-    writer, arrays = ProgramWriter(graph, plan, fixed, single), found.with_suffix(".npz")
+    if free:
+        raise ArgumentError(
+            f"in a module the size {free[0]} stays free", hint=f"f.export(path, {free[0]}=64)"
+        )
+    writer, arrays = ProgramWriter(graph, plans[0], fixed, single), found.with_suffix(".npz")
     text = writer.text(arrays.name)
     stored: dict[str, Any] = dict(writer.constants)
     for name, store in stores.items():

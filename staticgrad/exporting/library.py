@@ -1,8 +1,9 @@
 """Compiled programs as libraries for C: object code of the kernels, and the plan as a file of C.
 
-All sizes are fixed, so the plan is constants: each kernel is called with the words that a run of
-this package gives it. The plan is compiled by the C compiler of this machine; what is made needs
-the C library alone, neither Python nor LLVM.
+Each plan is for fixed sizes, so it is constants: each kernel is called with the words that a run of
+this package gives it. Where sizes have several values, a run finds the plan of those that it is
+given. The plans are compiled by the C compiler of this machine; what is made needs the C library
+alone, neither Python nor LLVM, and LAPACK where the program calls it.
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ from staticgrad import backends
 from staticgrad.errors import ArgumentError, CompileError, ExportError
 from staticgrad.exporting.expressions import Indented
 from staticgrad.exporting.steps import lines_of, variable
+from staticgrad.ir.calls import Routine
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.plan import Plan, PlannedStep
 from staticgrad.ir.schedule import KernelStep, Step, StepBody
 from staticgrad.native import jit, target
+from staticgrad.native.libraries import routines
 from staticgrad.storage.parameter import ParameterStore
 from staticgrad.types.dim import Size, evaluate
 from staticgrad.types.dtype import DType
@@ -74,9 +77,9 @@ typedef struct {{
     void *pool;
 }} {name}_pool;
 
-/* Bytes of memory that a run works in. It begins at a multiple of 64, and keeps nothing between
-   runs. */
-size_t {name}_arena_bytes(void);
+{lapack}/* Bytes of memory that a run works in{unplanned}.
+   It begins at a multiple of 64, and keeps nothing between runs. */
+size_t {name}_arena_bytes({only_sizes});
 
 /* Copy the values that the parameters had when the library was made. */
 void {name}_initial(const {name}_params *params);
@@ -84,7 +87,7 @@ void {name}_initial(const {name}_params *params);
 /* Run the program; pool may be NULL: one thread. Several threads may run it at once with arenas,
    outputs and parameters of their own. Returns 0, or the number of a check that failed before any
    parameter was written, which {name}_message explains. */
-int {name}_run(const {name}_inputs *inputs, const {name}_params *params,
+int {name}_run({sizes}const {name}_inputs *inputs, const {name}_params *params,
     const {name}_outputs *outputs, void *arena, const {name}_pool *pool);
 
 /* What a result of {name}_run says, in English. */
@@ -94,6 +97,26 @@ const char *{name}_message(int result);
 }}
 #endif
 #endif
+"""
+
+_LAPACK: Final = """\
+/* Functions of LAPACK and BLAS with 32-bit integers that it calls, by their names in Fortran: link
+   with -llapack -lblas. A library with other names needs lines such as
+       #define JUMP(f) __asm__(".globl " #f "_\\n" #f "_: jmp scipy_" #f "_@PLT");
+       {name}_LAPACK(JUMP) */
+#define {name}_LAPACK(f) {functions}
+
+"""
+
+_PLAN: Final = """\
+static int run{number}(const {name}_inputs *inputs, const {name}_params *params,
+    const {name}_outputs *outputs, void *given, const {name}_pool *pool) {{
+    char *const arena = given;
+    (void)arena, (void)inputs, (void)params, (void)outputs, (void)pool;
+{checks}
+{steps}
+    return 0;
+}}
 """
 
 _SOURCE: Final = """\
@@ -133,7 +156,12 @@ static void shared(const {name}_pool *pool, kernel *code, const int64_t *t, cons
         code(t, own, 0, total);
 }}
 
-size_t {name}_arena_bytes(void) {{ return {arena}; }}
+/* Threads of LAPACK are the caller's. */
+static inline void unguarded(int64_t state, int64_t change) {{ (void)state, (void)change; }}
+
+size_t {name}_arena_bytes({only_sizes}) {{
+{arenas}
+}}
 
 void {name}_initial(const {name}_params *params) {{
     (void)params;
@@ -145,13 +173,10 @@ const char *{name}_message(int result) {{
     return result >= 0 && result < {count} ? messages[result] : "unknown result";
 }}
 
-int {name}_run(const {name}_inputs *inputs, const {name}_params *params,
-    const {name}_outputs *outputs, void *given, const {name}_pool *pool) {{
-    char *const arena = given;
-    (void)arena, (void)inputs, (void)params, (void)outputs, (void)pool;
-{checks}
-{steps}
-    return 0;
+{plans}
+int {name}_run({sizes}const {name}_inputs *inputs, const {name}_params *params,
+    const {name}_outputs *outputs, void *arena, const {name}_pool *pool) {{
+{runs}
 }}
 """
 
@@ -160,8 +185,9 @@ def export_library(
     path: Path,
     header: Path,
     graph: Graph,
-    plan: Plan,
+    plans: Sequence[Plan],
     stores: Mapping[str, ParameterStore],
+    free: Sequence[str] = (),
 ) -> None:
     """Write a program as a library for C, and its header.
 
@@ -169,12 +195,13 @@ def export_library(
         path: the library, a shared object, an object or an archive by its suffix.
         header: the header, whose stem is the prefix of all names.
         graph: what inputs, outputs and parameters are called.
-        plan: the steps, at the sizes that every run has.
+        plans: the steps, for each of the sizes that runs may have.
+        free: names of sizes that are arguments of a run.
         stores: the parameters by name.
 
     Raises:
         ArgumentError: the header's stem is not a name in C.
-        ExportError: a step calls a library, or there is no C compiler.
+        ExportError: a step calls a function of the user, or there is no C compiler.
         CompileError: the C compiler refuses the plan.
     """
     if not re.fullmatch(r"[A-Za-z_]\w*", header.stem, re.ASCII):
@@ -187,7 +214,7 @@ def export_library(
             "a library is linked by a C compiler, and there is none",
             hint="install gcc or clang: cc, gcc and clang are tried",
         )
-    writer = LibraryWriter(header.stem, graph, plan, stores)
+    writer = LibraryWriter(header.stem, graph, plans, stores, free)
     with tempfile.TemporaryDirectory() as folder:
         names = ("plan.c", "plan.o", "data", "kernels.o", header.name, f"made{path.suffix}")
         glue, plan_object, data, kernels, above, made = (Path(folder) / name for name in names)
@@ -222,15 +249,22 @@ class LibraryWriter:
     constants and of the first values of its parameters."""
 
     def __init__(
-        self, name: str, graph: Graph, plan: Plan, stores: Mapping[str, ParameterStore]
+        self,
+        name: str,
+        graph: Graph,
+        plans: Sequence[Plan],
+        stores: Mapping[str, ParameterStore],
+        free: Sequence[str],
     ) -> None:
-        self.name, self.graph, self.plan, self.stores = name, graph, plan, stores
-        self.sizes = dict(plan.sizes)
-        self.sources: dict[Kernel, str] = {}
+        self.name, self.graph, self.plans, self.stores = name, graph, plans, stores
+        self.free = {size: variable(size, (), _KEYWORDS) for size in free}
+        self.sizes = dict(plans[0].sizes)
+        self.sources: dict[Kernel | Routine, str] = {}
+        self.functions: dict[str, None] = {}  # of LAPACK
         self.data = b""
+        self._stored_at: dict[bytes, str] = {}
         self.checks: list[str] = []
         self.lines = Indented()
-        self.lines.depth = 1
         self._counter = 0
         self._fields = {
             "inputs": _fields(v.node.label for v in graph.inputs),
@@ -251,7 +285,6 @@ class LibraryWriter:
 
     def header(self) -> str:
         """The header."""
-        sizes = ", ".join(f"{name} = {size}" for name, size in self.plan.sizes)
         outputs = self.graph.outputs.items()
         fields = {
             "inputs": [("const ", v.node.label, v.dtype, v.shape) for v in self.graph.inputs],
@@ -261,11 +294,38 @@ class LibraryWriter:
         structs = "\n".join(self._struct(kind, rows) for kind, rows in fields.items())
         return _HEADER.format(
             name=self.name,
-            about=sizes or "of literal sizes",
+            about=self._about() or "of literal sizes",
+            **self._arguments(),
+            unplanned=", 0 for other sizes" if self.free else "",
+            lapack=self._lapack(),
             target=target.host().cpu,
             guard=f"{self.name.upper()}_H",
             structs=structs,
         )
+
+    def _about(self) -> str:
+        """The sizes of runs."""
+        return ", or ".join(
+            ", ".join(f"{name} = {size}" for name, size in plan.sizes) for plan in self.plans
+        )
+
+    def _arguments(self) -> dict[str, str]:
+        """The sizes as parameters of C functions: alone, and before others."""
+        found = [f"int64_t {name}" for name in self.free.values()]
+        return {"only_sizes": ", ".join(found) or "void", "sizes": "".join(f"{s}, " for s in found)}
+
+    def _lapack(self) -> str:
+        functions = " ".join(f"f({name})" for name in sorted(self.functions))
+        return _LAPACK.format(name=self.name, functions=functions) if functions else ""
+
+    def _of_plans(self, results: Iterable[str], otherwise: str) -> str:
+        """The lines that return the result for the sizes of each plan."""
+        lines = []
+        for plan, result in zip(self.plans, results, strict=True):
+            own = dict(plan.sizes)
+            tests = " && ".join(f"{name} == {own[size]}" for size, name in self.free.items())
+            lines.append(f"    {f'if ({tests}) ' if tests else ''}return {result};")
+        return "\n".join([*lines, *([f"    return {otherwise};"] if self.free else [])])
 
     def _field(self, kind: str, name: str) -> str:
         return f"{kind}->{self._fields[kind][name]}"
@@ -273,42 +333,62 @@ class LibraryWriter:
     def _struct(self, kind: str, rows: Iterable[tuple[str, str, DType, Sequence[Size]]]) -> str:
         lines = [
             f"    {const}{_c_type(dtype)} *{self._fields[kind][name]}; "
-            f"/* {dtype}[{', '.join(str(self.size(s)) for s in shape)}] */"
+            f"/* {dtype}[{', '.join(str(s if self.free else self.size(s)) for s in shape)}] */"
             for const, name, dtype, shape in rows
         ]
         lines = lines or ["    char unused;"]
         return "\n".join(["typedef struct {", *lines, f"}} {self.name}_{kind};", ""])
 
     def source(self, header: str, data: str) -> str:
-        """The plan, given the header's name and the path of the data."""
+        """The plans, given the header's name and the path of the data."""
+        plans = [self._plan(number, plan) for number, plan in enumerate(self.plans)]
+        initial = [self._initial(name, store) for name, store in self.stores.items()]
+        messages = ["it ran", *self.checks]
+        if self.free:
+            messages.append(f"there is no plan for these sizes: {self._about()}")
+        kernels = [f"extern kernel {_symbol(source)};" for source in self.sources.values()]
+        kernels += [f"extern void {function}_();" for function in self.functions]
+        calls = [
+            f"run{number}(inputs, params, outputs, arena, pool)" for number in range(len(plans))
+        ]
+        return _SOURCE.format(
+            name=self.name,
+            header=header,
+            **self._arguments(),
+            kernels="\n".join(kernels),
+            data=data.replace("\\", "\\\\"),
+            arenas=self._of_plans((str(max(p.peak_bytes, 1)) for p in self.plans), "0"),
+            initial="\n".join(initial),
+            messages=", ".join(map(quoted, messages)),
+            count=len(messages),
+            plans="\n".join(plans),
+            runs=self._of_plans(calls, str(len(messages) - 1)),
+        )
+
+    def _plan(self, number: int, plan: Plan) -> str:
+        """The function that runs a plan."""
+        self.sizes, first_check = dict(plan.sizes), len(self.checks)
+        self.lines = Indented()
+        self.lines.depth = 1
         scope: dict[str, str] = {}
-        for buffer in self.plan.schedule.buffers:
+        for buffer in plan.schedule.buffers:
             if buffer.role == "input":
                 scope[buffer.name] = f"((char *){self._field('inputs', buffer.label)})"
             elif buffer.role == "parameter":
                 scope[buffer.name] = f"((char *){self._field('params', buffer.label)})"
-        outputs = [(self._field("outputs", n), made) for n, made in self.plan.schedule.outputs]
+        outputs = [(self._field("outputs", n), made) for n, made in plan.schedule.outputs]
         for place, made in outputs:
             scope.setdefault(made, f"((char *){place})")
-        self.write(self.plan, scope)
+        self.write(plan, scope)
         for place, made in outputs:
             if scope[made] != f"((char *){place})":  # one value that has two names
-                nbytes = self.size(self.plan.schedule.buffer(made).nbytes)
+                nbytes = self.size(plan.schedule.buffer(made).nbytes)
                 self.lines.add(f"memcpy({place}, {scope[made]}, {nbytes});")
-        initial = [self._initial(name, store) for name, store in self.stores.items()]
-        messages = ["it ran", *self.checks]
-        return _SOURCE.format(
+        numbers = range(first_check, len(self.checks))
+        return _PLAN.format(
+            number=number,
             name=self.name,
-            header=header,
-            kernels="\n".join(f"extern kernel {_symbol(s)};" for s in self.sources.values()),
-            data=data.replace("\\", "\\\\"),
-            arena=max(self.plan.peak_bytes, 1),
-            initial="\n".join(initial),
-            messages=", ".join(map(quoted, messages)),
-            count=len(messages),
-            checks="\n".join(
-                f"    int64_t check{n}[2] = {{-1, 0}};" for n in range(len(self.checks))
-            ),
+            checks="\n".join(f"    int64_t check{n}[2] = {{-1, 0}};" for n in numbers),
             steps="\n".join(self.lines.text),
         )
 
@@ -319,9 +399,12 @@ class LibraryWriter:
 
     def _stored(self, array: np.ndarray[Any, Any]) -> str:
         """The place of an array in the data, to which it is added."""
-        begin = -(-len(self.data) // _LINE) * _LINE
-        self.data = self.data.ljust(begin, b"\0") + array.tobytes()
-        return f"({self.name}_data + {begin})"
+        content = array.tobytes()
+        if content not in self._stored_at:
+            begin = -(-len(self.data) // _LINE) * _LINE
+            self.data = self.data.ljust(begin, b"\0") + content
+            self._stored_at[content] = f"({self.name}_data + {begin})"
+        return self._stored_at[content]
 
     # -- steps ------------------------------------------------------------------------------------
 
@@ -336,7 +419,8 @@ class LibraryWriter:
             if buffer.name not in scope and buffer.role == "check":
                 scope[buffer.name] = f"((char *)check{len(self.checks)})"
                 step = next(s for s in schedule.steps if buffer.name in s.writes())
-                self.checks.append(f"an index is out of range: {step.label}: {lines_of(step)}")
+                what = "an index is out of range" if isinstance(step, KernelStep) else "failed"
+                self.checks.append(f"{what}: {step.label}: {lines_of(step)}")
             elif buffer.name not in scope and buffer.data is not None:
                 scope[buffer.name] = f"((char *){self._stored(np.asarray(buffer.data.array))})"
         offsets: dict[str, int] = {}  # in the arena, of the buffers that are there now
@@ -364,32 +448,45 @@ class LibraryWriter:
     ) -> None:
         comment = f"{step.label}: {lines_of(step)}".replace("*/", "* /").replace("/*", "/ *")
         self.lines.add(f"/* {comment} */")
-        if isinstance(step, KernelStep):
-            self._kernel(step, scope)
-        elif step.bodies():
+        if step.bodies():
             rooms = [own.buffer for own in step.scratch() if own.per == "bodies"]
             self._bodies(step, planned, scope, offsets.get(rooms[0], 0))
         else:
-            at = step.origins[0] if step.origins else None
-            raise ExportError(f"{step.label}: a call of a library cannot be exported", at=at)
+            self._call(step, planned, scope)
 
-    def _kernel(self, step: KernelStep, scope: Mapping[str, str]) -> None:
-        kernel = step.kernel
-        if kernel not in self.sources:
-            self.sources[kernel] = backends.render(kernel)
-        symbol = _symbol(self.sources[kernel])
+    def _call(self, step: Step, planned: PlannedStep, scope: Mapping[str, str]) -> None:
+        """The call of a kernel, or of a routine."""
+        (call,) = step.calls(planned.arguments)
+        symbol, tail = self._code(call.kernel, step)
         words: dict[bool, list[str]] = {False: [], True: []}
-        for operand, binding in zip(kernel.operands, step.operands, strict=True):
-            offset = self.size(binding.offset) * operand.dtype.itemsize
-            words[operand.is_own].append(f"WORD({scope[binding.buffer]} + {offset})")
-        words[False] += [str(self.size(size)) for size in step.arguments]
-        total, own = self.size(step.total), ", ".join(words[True]) or "0"
-        grain = 0 if words[True] else step.grain  # scratch is one thread's
+        for access, offset in zip(step.accesses(), planned.offsets, strict=True):
+            words[access.is_own].append(f"WORD({scope[access.buffer]} + {offset})")
+        words[False] += [*map(str, call.arguments), *tail]
+        own = ", ".join(words[True]) or "0"
+        grain = 0 if words[True] else planned.grain  # scratch is one thread's
+        for check in step.checks():
+            if check.name in planned.fails:
+                self.lines.add(f"*(int64_t *){scope[check.buffer]} = 0;")
         self.lines.add("{")
         self.lines.add(f"    const int64_t t[] = {{{', '.join(words[False]) or '0'}}};")
         self.lines.add(f"    const int64_t own[] = {{{own}}};")
-        self.lines.add(f"    shared(pool, {symbol}, t, own, {total}, {grain});")
+        self.lines.add(f"    shared(pool, {symbol}, t, own, {planned.total}, {grain});")
         self.lines.add("}")
+
+    def _code(self, kernel: Kernel | Routine, step: Step) -> tuple[str, list[str]]:
+        """The symbol of a kernel or of a routine, and the last words of its record."""
+        functions: tuple[str, ...] = ()
+        if isinstance(kernel, Routine):
+            linked = routines.linked(kernel.name)
+            if linked is None:
+                at = step.origins[0] if step.origins else None
+                raise ExportError(f"{step.label}: its code is not that of a library for C", at=at)
+            self.sources[kernel], functions = linked
+            self.functions |= dict.fromkeys(functions)
+        elif kernel not in self.sources:
+            self.sources[kernel] = backends.render(kernel)
+        tail = ["WORD(unguarded)", "0", *(f"WORD({name}_)" for name in functions)]
+        return _symbol(self.sources[kernel]), tail if isinstance(kernel, Routine) else []
 
     # -- loops and branches -----------------------------------------------------------------------
 

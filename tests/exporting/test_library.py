@@ -1,11 +1,15 @@
 """Libraries for C: a program in C trains with one, results are bitwise those of ``f.run``."""
 
 import ctypes
+import os
+import platform
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy
 
 import staticgrad as sg
 from staticgrad import errors
@@ -210,6 +214,106 @@ def test_a_program_in_c_trains(kind, tmp_path):
         assert (ran.stderr != b"0") == bool(threads)
 
 
+SIZES = r"""
+#include <stdio.h>
+#include <stdlib.h>
+#include "sized.h"
+int main(void) {
+    float x[64 * 3], y[64 * 2], w[6] = {1, 2, 3, 4, 5, 6};
+    for (int i = 0; i < 64 * 3; i++) x[i] = (float)i / 7;
+    sized_inputs inputs = {.x = x};
+    sized_params params = {.w = w};
+    sized_outputs outputs = {.y = y};
+    int64_t sizes[] = {64, 17, 5};
+    for (int k = 0; k < 3; k++) {
+        void *arena = aligned_alloc(64, (sized_arena_bytes(sizes[k]) + 64) / 64 * 64);
+        int code = sized_run(sizes[k], &inputs, &params, &outputs, arena, NULL);
+        free(arena);
+        if (code) return puts(sized_message(code)) < 0;
+        fwrite(y, 4, sizes[k] * 2, stderr);
+    }
+    return 1;
+}
+"""
+
+
+def test_sizes_of_several_values_are_arguments(tmp_path):
+    x, w = sg.input("x", ("batch", 3)), sg.parameter("w", np.zeros((3, 2), "float32"))
+    y = sg.nn.softmax(sg.exp(sg.constant(normal(3)) * x / 9.0) @ w, axis=0)
+    f = sg.compile(sg.Graph({"y": y}))
+    f.export(tmp_path / "sized.a", batch=(64, 17))
+    (tmp_path / "main.c").write_text(SIZES)
+    command = ["cc", "-std=c11", "-Wall", "-Werror", "main.c", "sized.a", "-o", "main"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    ran = subprocess.run(["./main"], cwd=tmp_path, capture_output=True, check=True)
+    assert ran.stdout == b"there is no plan for these sizes: batch = 64, or batch = 17\n"
+    w.value = np.arange(1.0, 7.0, dtype="float32").reshape(3, 2)
+    x = np.arange(64 * 3, dtype="float32").reshape(64, 3) / np.float32(7)
+    assert ran.stderr == b"".join(f.run({"x": x[:n]})["y"].tobytes() for n in (64, 17))
+
+
+LAPACK = r"""
+#include <stdio.h>
+#include <stdlib.h>
+#include "solved.h"
+#define JUMP(f) __asm__(".globl " #f "_\n" #f "_: jmp " PREFIX #f "_@PLT");
+solved_LAPACK(JUMP)
+int main(void) {
+    static double a[2 * 60 * 60], b[2 * 60 * 3], x[2 * 60 * 3];
+    double loss, slope[2 * 60 * 60];
+    if (fread(a, 8, 2 * 60 * 60, stdin) + fread(b, 8, 2 * 60 * 3, stdin) != 7560) return 1;
+    solved_inputs inputs = {.a = a, .b = b};
+    solved_params params = {0};
+    solved_outputs outputs = {.x = x, .loss = &loss, .slope = slope};
+    void *arena = aligned_alloc(64, (solved_arena_bytes() + 63) / 64 * 64);
+    if (solved_run(&inputs, &params, &outputs, arena, NULL)) return 2;
+    fwrite(x, 8, 2 * 60 * 3, stdout);
+    fwrite(&loss, 8, 1, stdout);
+    fwrite(slope, 8, 2 * 60 * 60, stdout);
+    a[60 * 60] = -1.0;
+    int code = solved_run(&inputs, &params, &outputs, arena, NULL);
+    fputs(solved_message(code), stderr);
+    free(arena);
+    return 0;
+}
+"""
+
+
+def openblas():
+    """SciPy's wheels bring an OpenBLAS: its path, and what its names begin with."""
+    folder = Path(scipy.__file__).parents[1] / "scipy.libs"
+    found = [*folder.glob("libscipy_openblas-*.so*")]
+    return found[0] if found and platform.machine() == "x86_64" else None
+
+
+@pytest.mark.skipif(openblas() is None, reason="SciPy has no OpenBLAS of its own")
+@pytest.mark.parametrize("kind", ["so", "a"])
+def test_lapack_is_linked_by_the_caller(kind, tmp_path):
+    a, b = sg.input("a", (2, 60, 60), "float64"), sg.input("b", (2, 60, 3), "float64")
+    x = sg.linalg.solve(a, b)
+    loss = sg.log(sg.diagonal(sg.linalg.cholesky(a), axis1=1, axis2=2)).sum() + (x * x).sum()
+    f = sg.compile(sg.Graph({"x": x, "loss": loss, "slope": sg.grad(loss, a)}), threads=1)
+    f.export(tmp_path / f"solved.{kind}")
+    (tmp_path / "main.c").write_text(LAPACK)
+    library = openblas()
+    command = ["cc", "-std=gnu11", "-Wall", "-Werror", '-DPREFIX="scipy_"', "main.c"]
+    command += [f"./solved.{kind}", str(library), f"-Wl,-rpath,{library.parent}", "-o", "main"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    q = normal(2, 60, 60, dtype="float64")
+    feeds = {"a": q @ q.swapaxes(1, 2) + 60.0 * np.eye(60), "b": normal(2, 60, 3, dtype="float64")}
+    ran = subprocess.run(
+        ["./main"],
+        cwd=tmp_path,
+        input=feeds["a"].tobytes() + feeds["b"].tobytes(),
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+        capture_output=True,
+        check=True,
+    )
+    want = f.run(feeds)
+    assert ran.stdout == b"".join(want[name].tobytes() for name in ("x", "loss", "slope"))
+    assert ran.stderr.startswith(b"failed: cholesky: test_library.py:")
+
+
 def linear():
     return sg.compile(sg.input("x", ("n",), "float32") * 2.0)
 
@@ -219,10 +323,11 @@ REFUSED = {
     "a header of a module": (linear, "a.py", {"header": "a.h"}, errors.ArgumentError, "header"),
     "another suffix": (linear, "a.dll", {"n": 3}, errors.ArgumentError, "a.dll"),
     "a stem that is no name": (linear, "1a.so", {"n": 3}, errors.ArgumentError, "prefix in C"),
-    "a call of a library": (
-        lambda: sg.compile(sg.linalg.cholesky(sg.input("x", (3, 3), "float64"))),
-        "a.so", {}, errors.ExportError, "cholesky",
+    "a call of a user's function": (
+        lambda: sg.compile(sg.host_call(np.cumsum, x := sg.input("x", (3,)), types=[x.type])),
+        "a.so", {}, errors.ExportError, "host_call",
     ),
+    "several sizes": (linear, "a.py", {"n": (3, 4)}, errors.ArgumentError, "n stays free"),
 }  # fmt: skip
 
 

@@ -212,10 +212,14 @@ def words(functions: tuple[str, ...], guard: scipy_library.ThreadGuard) -> tuple
 def _make(rest: str) -> RoutineCode:
     from staticgrad import native
 
-    name, element, *unchecked = rest.split(".")
-    text, functions = source(name, element, not unchecked)
+    text, functions = _linked(rest)
     code = native.kernel(text)
     return RoutineCode(code.address, words(functions, scipy_library.guard()), code.python)
+
+
+def _linked(rest: str) -> tuple[str, tuple[str, ...]]:
+    name, element, *unchecked = rest.split(".")
+    return source(name, element, not unchecked)
 
 
 def _failure(rest: str, matrix: int, how: int) -> BaseException:
@@ -224,4 +228,4 @@ def _failure(rest: str, matrix: int, how: int) -> BaseException:
     return say(matrix, how)
 
 
-register("linalg", _make, _failure)
+register("linalg", _make, _failure, _linked)

@@ -25,6 +25,9 @@ from staticgrad.records import dataclass
 PythonRoutine = Callable[[int, int, int, int], None]
 #: From the rest of the routine's name, the number of the iteration that failed, and how it did.
 Failure = Callable[[str, int, int], BaseException]
+#: From the rest of the name, the source of a kernel and the functions of LAPACK whose addresses end
+#: its record, behind those of a guard and of its state.
+Linked = Callable[[str], tuple[str, tuple[str, ...]]]
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class RoutineCode:
 class _Registered:
     make: Callable[[str], RoutineCode]
     failure: Failure | None
+    linked: Linked | None
 
 
 #: Families that register themselves when a module is imported.
@@ -60,7 +64,10 @@ _made: Final[dict[tuple[str, bool], RoutineCode]] = {}
 
 
 def register(
-    family: str, make: Callable[[str], RoutineCode], failure: Failure | None = None
+    family: str,
+    make: Callable[[str], RoutineCode],
+    failure: Failure | None = None,
+    linked: Linked | None = None,
 ) -> None:
     """Let steps call routines whose names begin with the name of a family and a colon.
 
@@ -70,12 +77,13 @@ def register(
             routine, for the first program that calls it.
         failure: returns the error that the run raises if an iteration has failed, from the rest of
             the name, the number of the iteration, and the word that the routine noted beside it.
+        linked: returns the code of a routine for a library for C.
 
     Raises:
         NameConflictError: there is such a family.
     """
     with LOCK:
-        if _registered.setdefault(family, entry := _Registered(make, failure)) is not entry:
+        if _registered.setdefault(family, entry := _Registered(make, failure, linked)) is not entry:
             raise NameConflictError(f"there are routines of the family {family!r} already")
 
 
@@ -109,6 +117,12 @@ def failure(name: str, iteration: int, how: int) -> BaseException:
     if make is None:
         return CallError(f"{name} failed in iteration {iteration}: {how}")
     return make(name.partition(":")[2], iteration, how)
+
+
+def linked(name: str) -> tuple[str, tuple[str, ...]] | None:
+    """The code of a routine for a library for C; None if it needs this process."""
+    make = _entry(name).linked
+    return None if make is None else make(name.partition(":")[2])
 
 
 def _entry(name: str) -> _Registered:
