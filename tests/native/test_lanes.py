@@ -1,4 +1,4 @@
-"""Every other lane and its inverse, prefetching, and helpers that stay functions."""
+"""Lanes of several vectors in turn and back, prefetching, and helpers that stay functions."""
 
 from contextlib import closing
 
@@ -13,16 +13,16 @@ from tests.limits import finfo
 from tests.native.support import MODES, assert_same, call
 from tests.native.test_masks import Guarded
 
-PICKS = ("even", "odd", "zip_low", "zip_high")
+PICKS = ("every0", "every1", "turn0", "turn1")
 
 
 def picked(word, a, b):
     """What a word makes of two vectors."""
     both = np.concatenate([a, b])
-    if word in ("even", "odd"):
-        return both[word == "odd" :: 2]
+    if word.startswith("every"):
+        return both[int(word[-1]) :: 2]
     zipped = np.stack([a, b], -1).ravel()
-    return zipped[: len(a)] if word == "zip_low" else zipped[len(a) :]
+    return zipped[: len(a)] if word == "turn0" else zipped[len(a) :]
 
 
 @pytest.mark.thinned(13)

@@ -157,18 +157,6 @@ def _halved(kind: Kind) -> Kind | None:
     return vector(kind.element, kind.lanes // 2)
 
 
-def _picked(pick: Callable[[int], list[int]]) -> Emit:
-    """Lanes of two vectors of n, the second one's counted from n on."""
-
-    def emit(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
-        kind = kinds[0]
-        lanes = ", ".join(f"i32 {lane}" for lane in pick(kind_lanes(kind)))
-        pair = ", ".join(f"{kind.llvm} {value}" for value in values)
-        return out.do(f"shufflevector {pair}, <{kind_lanes(kind)} x i32> <{lanes}>")
-
-    return emit
-
-
 def _alike(a: Kind, b: Kind) -> Kind | None:
     return a if isinstance(a, Vector) and a.lanes > 1 and a == b else None
 
@@ -240,10 +228,6 @@ define("scale", _both_floats, _of_registers(_scaled))
 define("estimated_inverse_root", _one_float, _of_registers(_estimated_root))
 define("low", _halved, _half(0))
 define("high", _halved, _half(1))
-define("even", _alike, _picked(lambda n: [*range(0, 2 * n, 2)]))
-define("odd", _alike, _picked(lambda n: [*range(1, 2 * n, 2)]))
-define("zip_low", _alike, _picked(lambda n: [k // 2 + n * (k % 2) for k in range(n)]))
-define("zip_high", _alike, _picked(lambda n: [(k + n) // 2 + n * (k % 2) for k in range(n)]))
 for _number in range(MOST_IN_TURN):
     define(f"every{_number}", _several(_number), _gathered(_number, _every))
     define(f"turn{_number}", _several(_number), _gathered(_number, _in_turn))

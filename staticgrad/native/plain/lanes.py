@@ -250,31 +250,6 @@ def high(v: Lanes) -> Lanes:
     return _half(v, 1)
 
 
-def _pair(a: Lanes, b: Lanes) -> Array:
-    if a.kind != b.kind or a.kind.lanes == 1:
-        raise TypeError(f"lanes of {a.kind.name} and {b.kind.name}")
-    return np.concatenate([a.data, b.data])
-
-
-def even(a: Lanes, b: Lanes) -> Lanes:
-    """Lanes 0, 2, ... of the one, then of the other."""
-    return Lanes(a.kind, _pair(a, b)[0::2])
-
-
-def odd(a: Lanes, b: Lanes) -> Lanes:
-    """Lanes 1, 3, ... of the one, then of the other."""
-    return Lanes(a.kind, _pair(a, b)[1::2])
-
-
-def _zipped(part: int) -> Callable[[Lanes, Lanes], Lanes]:
-    def operation(a: Lanes, b: Lanes) -> Lanes:
-        count = a.kind.lanes
-        both = _pair(a, b).reshape(2, count).T.ravel()
-        return Lanes(a.kind, both[part * count : (part + 1) * count])
-
-    return operation
-
-
 def _every(number: int) -> Callable[..., Lanes]:
     def operation(*vectors: Lanes) -> Lanes:
         return Lanes(vectors[0].kind, _behind(number, vectors).ravel()[number :: len(vectors)])
@@ -431,10 +406,6 @@ def _vocabulary() -> dict[str, Callable[..., Any]]:
         "select": select,
         "low": low,
         "high": high,
-        "even": even,
-        "odd": odd,
-        "zip_low": _zipped(0),
-        "zip_high": _zipped(1),
         "like": like,
         "word": word,
         "real": real,
