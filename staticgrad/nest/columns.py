@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any, Final
@@ -27,7 +27,7 @@ from staticgrad.ir.kernels.stages import (
 from staticgrad.ir.kernels.width import loads_across
 from staticgrad.ir.summation import BLOCK, COLUMN_BLOCK, GROUPS, SHORTEST_GROUP, lanes as sum_lanes
 from staticgrad.nest.directives import HELD, may_be_mixed, work
-from staticgrad.nest.records import Each, Name, Offset, UnsupportedError, pick
+from staticgrad.nest.records import Each, Name, Offset, UnsupportedError, copies_of, pick
 from staticgrad.nest.sums import LEVELS, WIDEST_BITS, in_blocks, is_by_key, key_dtype, levels_at
 from staticgrad.nest.transposed import LoadedTiles
 from staticgrad.nest.values import Values, operation, stored
@@ -225,8 +225,7 @@ class ColumnSums:
         held: dict[str, Any] = {}
         for s in sums:
             kind = f"{element(key_dtype(s))}x{lanes}", self.nest.sums.neutral_key(s)
-            own = [b.variable("a", *kind) for _ in range(count)]
-            held[s.name] = own[0] if count == 1 else Each(own)
+            held[s.name] = copies_of(b.variable("a", *kind) for _ in range(count))
         tiles = self.tiles_of(stage)
         with b.loop(0, total, COLUMN_BLOCK, prefix="k") as block:
             past = b.least(b.op("add", block, COLUMN_BLOCK), total)
@@ -269,16 +268,15 @@ class ColumnSums:
         b, lanes, count = self.nest.b, values.lanes, values.copies
         height = self.height(total)
 
-        def for_each(make: Callable[[], Any]) -> Any:
-            return make() if count == 1 else Each(make() for _ in range(count))
-
         def begin(s: Accumulate, prefix: str, value: Any) -> Any:
             kind = f"{element(s.value.dtype)}x{lanes}"
-            return for_each(lambda: b.variable(prefix, kind, value))
+            return copies_of(b.variable(prefix, kind, value) for _ in range(count))
 
         results = {s.name: begin(s, "r", COMBINERS[s.kind].empty(s.value.dtype)) for s in sums}
         stacks = {
-            s.name: for_each(partial(b.local, element(s.value.dtype), _COLUMN_LEVELS * lanes))
+            s.name: copies_of(
+                b.local(element(s.value.dtype), _COLUMN_LEVELS * lanes) for _ in range(count)
+            )
             for s in sums
         }
         tiles = self.tiles_of(stage)

@@ -69,6 +69,7 @@ from staticgrad.nest.records import (
     Text,
     UnsupportedError,
     When,
+    copies_of,
     pick,
 )
 from staticgrad.nest.runs import load_run, store_at_last
@@ -383,8 +384,8 @@ class KernelLowering:
                 def before(numbers: Any, read: Sequence[str] = read) -> None:
                     for name in read:
                         each = numbers if type(numbers) is Each else [numbers]
-                        found = [b.load("", "load1", room[name], place(n)) for n in each]
-                        self.refs[name] = Each(found) if len(found) > 1 else found[0]
+                        found = (b.load("", "load1", room[name], place(n)) for n in each)
+                        self.refs[name] = copies_of(found)
 
                 def behind(numbers: Any, made: Set[str] = made) -> None:
                     for name in room:
@@ -584,9 +585,8 @@ class KernelLowering:
         values, limits = self.scope(), _limits(self.kernel)
         first = [values.result(c.value, c.name in limits) for c in stage.first]
         for carry, value in zip(stage.first, first, strict=True):
-            copies = max(values.copies, 1)
-            own = [b.variable("c", "copy", pick(value, copy)) for copy in range(copies)]
-            self.refs[carry.name] = own[0] if copies == 1 else Each(own)
+            own = (b.variable("c", "copy", pick(value, copy)) for copy in range(values.copies))
+            self.refs[carry.name] = copies_of(own)
             if values.vector and carry.name not in limits:
                 self.vector_refs.add(carry.name)
 

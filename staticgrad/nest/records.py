@@ -50,6 +50,7 @@ __all__ = [
     "UnsupportedError",
     "Value",
     "When",
+    "copies_of",
     "pick",
 ]
 
@@ -316,6 +317,12 @@ class Builder:
             self._stores[operand] = self._stores.get(operand, 0) + 1
         self.blocks.append(_Open(stored, is_branch))
         return self.blocks[-1]
+
+
+def copies_of(values: Iterable[Any]) -> Any:
+    """One value, or those of all copies."""
+    found = Each(values)
+    return found if len(found) > 1 else found[0]
 
 
 def pick(value: Any, copy: int) -> Any:

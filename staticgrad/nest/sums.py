@@ -13,7 +13,7 @@ from staticgrad.ir.execution import Known
 from staticgrad.ir.forms import COMBINERS
 from staticgrad.ir.kernels.stages import Accumulate, is_first
 from staticgrad.ir.summation import BLOCK, lanes as sum_lanes
-from staticgrad.nest.records import Apply, Each, Name, Offset, pick
+from staticgrad.nest.records import Apply, Each, Name, Offset, copies_of, pick
 from staticgrad.nest.values import Values, operation
 from staticgrad.types.dtype import DType
 
@@ -114,7 +114,7 @@ class RowSums:
 
     def per_copy(self, make: Callable[[], Any]) -> Any:
         """A variable for each of the rows side by side."""
-        return make() if self.nest.copies == 1 else Each(make() for _ in range(self.nest.copies))
+        return copies_of(make() for _ in range(self.nest.copies))
 
     def stack(self, s: Accumulate, count: int) -> Any:
         """Scratch for partial results, of each row."""
@@ -242,11 +242,10 @@ class RowSums:
         for copy in range(self.nest.copies):
             b.do(f"store{lanes}", pick(room, copy), Offset(()), pick(value, copy))
         with b.loop(0, lanes) as lane:
-            terms = [
+            term = copies_of(
                 b.variable("x", "load1", pick(room, copy), Offset(((lane, 1),)))
                 for copy in range(self.nest.copies)
-            ]
-            term = terms[0] if self.nest.copies == 1 else Each(terms)
+            )
             self.push([(s.kind, term, stack, 1, levels_at)], pushed, 0)
             b.assign(pushed, "add", pushed, 1)
 

@@ -17,7 +17,7 @@ from staticgrad.ir.expr import BLOCKS, Access, Expr, postorder
 from staticgrad.ir.kernels.stages import Map, Store, roots
 from staticgrad.ir.kernels.together import MOST, whole_vectors
 from staticgrad.nest.directives import SHORT, work
-from staticgrad.nest.records import Apply, Each, Name, Offset, pick
+from staticgrad.nest.records import Apply, Each, Name, Offset, copies_of, pick
 from staticgrad.nest.values import Values
 from staticgrad.records import NamedTuple
 from staticgrad.types.dtype import DType
@@ -112,15 +112,15 @@ class LoadedTiles(NamedTuple):
         """The vectors of a row (of each copy) from all tiles."""
         b, lanes = values.nest.b, values.lanes
         for access, (room, _) in self.rooms.items():
-            found = [
+            found = copies_of(
                 b.variable("x", f"load{lanes}", room, values.nest.place_of(each))
                 for each in (
                     values.nest.product(pick(row, copy), lanes) for copy in range(values.copies)
                 )
-            ]
+            )
             for e in self.loads:
                 if e.attribute == access:
-                    values.names[e] = found[0] if len(found) == 1 else Each(found)
+                    values.names[e] = found
                     values.moving.add(e)
 
 
