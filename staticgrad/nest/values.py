@@ -16,6 +16,7 @@ from staticgrad.codegen.lines import VECTOR
 from staticgrad.ir.expr import BLOCKS, CHOICES, Access, Expr, Position, not_met, postorder
 from staticgrad.ir.forms import COMBINERS
 from staticgrad.ir.kernels.stages import (
+    HALF_LINE,
     Check,
     ColumnAccumulate,
     Order,
@@ -484,6 +485,7 @@ class Values:
         value = self.vec(s.value) if self.vector else self.one(s.value)
         operand, step = access.operand, access.stride(self.axis) if self.vector else 1
         scatters = any(i in self.moving for i in s.indices)
+        fills = self.lanes * s.value.dtype.itemsize >= HALF_LINE  # half registers may not
         if step == 0 and not scatters:
             step = 1  # the loop has one iteration
         for copy in range(self.copies):
@@ -502,7 +504,7 @@ class Values:
                 there = b.load(operand, f"load{verb}", *at, *mask)
                 own = b.op(operation(COMBINERS[s.combine].combine), there, own)
             behind = (own, *mask) if verb != "_strided" else (*mask[:1], own, *mask[1:])
-            if self.vector and operand in nest.streamed and step == 1 and not scatters:
+            if self.vector and operand in nest.streamed and step == 1 and fills and not scatters:
                 with b.branch("fits", *at, self.guard(access, copy)):
                     b.do("stream", *at, own, stores=operand)
                 with b.otherwise():
