@@ -13,7 +13,7 @@ from typing import Any
 from passes.base import Pass, Pipeline, Watch
 from passes.clones import Clones
 from passes.remat import Policy, as_policy
-from passes.remat.store_all import StoreAll
+from passes.remat.recompute import StoreAll
 from passes.residuals import Residuals, bases
 from staticgrad.analysis.liveness import phases_of, users_of
 from staticgrad.errors import PipelineError

@@ -9,7 +9,7 @@ import pytest
 import staticgrad as sg
 from passes.base import Pass, Pipeline
 from passes.dce import DeadNodes
-from passes.remat.store_all import StoreAll
+from passes.remat.recompute import StoreAll
 from staticgrad import backends
 from staticgrad.building import within
 from staticgrad.compiling import scheduling

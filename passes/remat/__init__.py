@@ -6,5 +6,4 @@ from outside registers, ``front`` what a budget chooses from.
 """
 
 from passes.remat.base import Policy as Policy, Problem as Problem, as_policy as as_policy
-from passes.remat.recompute import Recompute as Recompute
-from passes.remat.store_all import Sqrt as Sqrt, StoreAll as StoreAll
+from passes.remat.recompute import Recompute as Recompute, Sqrt as Sqrt, StoreAll as StoreAll

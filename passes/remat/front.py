@@ -4,6 +4,12 @@ A budget takes the cheapest plan of the front that meets it, so that predicted c
 the budget. Sequences are found at canonical sizes (``passes.remat.base``): those that policies
 propose, and those that the search finds with a counted effort. At each set of sizes near those,
 costs and bytes are recounted; offsets are computed when a budget needs them.
+
+Between two neighbours of very different costs there are more sequences. They are found at canonical
+sizes; a sequence that just meets a budget there may just miss it at sizes nearby. Descents at the
+given sizes, from the cheaper neighbour down, find sequences in between. In a long schedule, the
+bytes of neighbours differ by some percent: the sequence of fewer bytes is trimmed to goals between
+the two.
 """
 
 from __future__ import annotations
@@ -13,16 +19,79 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from math import inf
+from random import Random
 from typing import TYPE_CHECKING, Final
 
+from passes.remat.abstract import Abstract, abstracted
 from passes.remat.base import Policy, Problem, Steps, proposed
 from passes.remat.recompute import Recompute
+from passes.remat.search import Cheapest, Found
 from staticgrad.analysis.plan_report import ArenaLayout, Placed
 from staticgrad.analysis.repeats import Repeats
+from staticgrad.planning.descents import SLOPES, Descents
 from staticgrad.records import NamedTuple, dataclass
 
 if TYPE_CHECKING:
-    from passes.remat.pareto import Found
+    from passes.remat.search import Found
+
+
+_GOALS: Final = 4  # between the bytes of the two, those of the dearer one included
+#: Effort of a descent and of a trim, in about five nanoseconds.
+_DESCENDING: Final = 400_000
+_TRIMMING: Final = 200_000
+_TRIMMED: Final = 4  # goals of a long schedule between the bytes of the two
+_STEP: Final = 20_000  # effort of such a trim for each step
+
+
+def between(problem: Problem, upper: Steps, lower: Steps) -> list[tuple[float, array[int]]]:
+    """Costs and sequences by rising cost and falling load, of which each needs fewer bytes than
+    ``upper``, and is cheaper than ``lower``.
+    """
+    abstract = abstracted(problem)
+    net, descents, random = abstract.net, Descents(abstract.net), Random(1)
+    begin, end = abstract.ops(upper), abstract.ops(lower)
+    cheapest = Cheapest()
+
+    def kept(ops: list[int]) -> int:
+        """Return the load of what was found last."""
+        cheapest.add(Found(descents.peak, net.cost(ops), tuple(ops)))
+        return descents.peak
+
+    top, low = (kept(descents.laid_out(ops)) for ops in (begin, end))
+    for part in range(_GOALS):
+        goal = low + (top - low) * part // _GOALS
+        kept(descents.trimmed(end, goal, random, 0.0, _TRIMMING))
+        for slope in SLOPES:
+            ops = descents.descended(begin, int(goal * slope.share), slope, random, _DESCENDING)
+            if descents.peak <= goal:
+                kept(descents.trimmed(ops, goal, random, 0.0, _TRIMMING))
+    return _inside(problem, abstract, cheapest, upper, lower)
+
+
+def trimmed_between(problem: Problem, upper: Steps, lower: Steps) -> list[tuple[float, array[int]]]:
+    """Return sequences like ``between``, but only by trims: a trim of ten thousand steps takes some
+    hundredths of a second."""
+    abstract = abstracted(problem)
+    net, descents, random = abstract.net, Descents(abstract.net), Random(1)
+    top, low = (problem.layout(each).load for each in (upper, lower))
+    ops, cheapest = abstract.ops(lower), Cheapest()
+    for part in range(1, _TRIMMED + 1):
+        goal = low + (top - low) * part // (_TRIMMED + 1)
+        ops = descents.trimmed(ops, goal, random, 0.0, _STEP * len(net.ops))
+        cheapest.add(Found(descents.peak, net.cost(ops), tuple(ops)))
+    return _inside(problem, abstract, cheapest, upper, lower)
+
+
+def _inside(
+    problem: Problem, abstract: Abstract, cheapest: Cheapest, upper: Steps, lower: Steps
+) -> list[tuple[float, array[int]]]:
+    """Costs and sequences of those that need fewer bytes than one and are cheaper than another."""
+    first, last, top = problem.cost(upper), problem.cost(lower), problem.layout(upper).load
+    inside = [each for each in reversed(cheapest.found) if each.load < top]
+    found = [array("i", abstract.steps(each.ops)) for each in inside]
+    costs = [(problem.cost(sequence), sequence) for sequence in found]
+    return [each for each in costs if first <= each[0] < last]
+
 
 _PLACING: Final = 100_000_000  # effort to place one sequence of a front, half a second at most
 _SLACK: Final = 100  # part of its load that an arena may exceed it by where the budget has room
@@ -229,8 +298,6 @@ class Front:
         if self._costs[at] - self._costs[at - 1] <= share * self._costs[0]:
             return ()
         if at not in self._between:
-            from passes.remat.gaps import between, trimmed_between
-
             seek = between if steps <= _DESCENDED else trimmed_between
             upper, lower = (tuple(self._sequence(n)) for n in (at - 1, at))
             self._between[at] = seek(problem, upper, lower)
@@ -328,8 +395,7 @@ def _found(problem: Problem, bound: int) -> list[Found]:
     """Sequences of steps by rising cost and falling load."""
     # a program without a budget starts without the search
     from passes.remat.abstract import abstracted
-    from passes.remat.pareto import Found
-    from passes.remat.search import BudgetSearch
+    from passes.remat.search import BudgetSearch, Found
 
     abstract = abstracted(problem)
     search = BudgetSearch(abstract.net, bound)

@@ -2,24 +2,226 @@
 
 Descents go down from each start through levels of bytes and leave a sequence at each. From the
 cheapest of each level, and from those of other descents, repeated runs are taken out at random, and
-others found in their place; then, by turns, runs of each sequence are exchanged for others
-(``passes.remat.exchanges``), and sequences, and orders, are walked from (``passes.remat.walks``).
+others found in their place; then, by turns, runs of each sequence are exchanged for others,
+and sequences, and orders, are walked from.
 Effort is counted, not timed, and grows with the schedule: a problem always gives the same
 sequences.
+
+The sequences form a Pareto front: none has both a higher load and a higher cost than another.
+
+Exchanges: a recomputed value is kept, and others are recomputed in its place.
+
+A descent drops the values that save most bytes for their seconds, one by one. So it does not find
+that one large value could be kept if several small ones of a chain are recomputed together. An
+*exchange* removes one repeated run from a sequence; its values then live on from the run before. A
+descent that must not drop those values finds others to drop, and runs that are not needed are
+trimmed: an ejection chain (Glover, 1996) around one choice. Exchanges begin at existing sequences
+and add only sequences that no other dominates, so that a front only improves.
+
+Walks from sequences that are there, which move runs as well as drop and make again.
+
+A large value may have to wait only because what runs again stands in the wrong order. Walks
+(``staticgrad.planning.walks``) find other orders; each begins where the next cheaper sequence
+is far away, or at the smallest, and what it finds is kept where none is as good. Where much runs
+again, no small change leads from one good sequence to a better one: there, short *hot* walks begin
+at orders in which nothing does, as in ``staticgrad.planning.planner``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from bisect import bisect_right, insort
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise, product
 from random import Random
 from typing import Final
 
-from passes.remat.exchanges import exchange
-from passes.remat.pareto import Cheapest, Found, Place
-from passes.remat.walks import walk, walk_hot
 from staticgrad.planning.descents import SLOPES, Descents, Slope
 from staticgrad.planning.problem import Net
+from staticgrad.planning.sequences import BEYOND_ALL
+from staticgrad.records import dataclass
+
+_BELOW: Final = 8  # sequences of fewer bytes that are looked at for one budget
+
+
+@dataclass(frozen=True)
+class Found:
+    """A sequence of ops with its load and its cost."""
+
+    load: int
+    cost: float
+    ops: tuple[int, ...]
+
+
+#: A sequence, and the load that it is brought to.
+Place = tuple[tuple[int, ...], int]
+
+
+class Cheapest:
+    """A Pareto front of sequences by load and cost."""
+
+    def __init__(self) -> None:
+        self.found: list[Found] = []  # by rising load and falling cost
+
+    def add(self, new: Found) -> None:
+        """Add a sequence unless one with at most its load and cost is present."""
+        at = bisect_right(self.found, new.load, key=lambda each: each.load)
+        if at and self.found[at - 1].cost <= new.cost:
+            return
+        left = [each for each in self.found if each.load < new.load or each.cost < new.cost]
+        insort(left, new, key=lambda each: each.load)
+        self.found = left
+
+    def within(self, load: int) -> Found | None:
+        """Return the cheapest sequence with at most this load, or None."""
+        at = bisect_right(self.found, load, key=lambda each: each.load)
+        return self.found[at - 1] if at else None
+
+    def widest(self, tried: Mapping[Place, int], most: int) -> Place | None:
+        """Return the place (sequence and goal) at the largest cost difference of two neighbours.
+
+        Goals: the load of the dearer one, for both; just below the load of the other, for the
+        dearer one and some of fewer bytes. The difference is divided by 1 + the number of tries of
+        the place. None if all places were tried ``most`` times."""
+        best: Place | None = None
+        highest = 0.0
+        for at, (lower, upper) in enumerate(pairwise(self.found)):
+            difference = lower.cost - upper.cost
+            if difference <= highest:
+                continue
+            for place in self._around(at):
+                times = tried.get(place, 0)
+                if difference / (1 + times) > highest and times < most:
+                    best, highest = place, difference / (1 + times)
+        return best
+
+    def _around(self, at: int) -> Iterator[Place]:
+        """Yield the places of a sequence and the next cheaper one."""
+        lower, upper = self.found[at : at + 2]
+        yield lower.ops, lower.load
+        yield upper.ops, lower.load
+        for each in self.found[max(0, at + 1 - _BELOW) : at + 1][::-1]:
+            yield each.ops, upper.load - 1
+
+
+_SLOPES: Final = SLOPES[:2]
+#: Effort of a descent, of a trim and of what stands around each, in about five nanoseconds.
+_DESCENT: Final = 400_000
+_TRIMMING: Final = 200_000
+_CALL: Final = 10_000
+
+
+def exchange(
+    descents: Descents, cheapest: Cheapest, limit: int, done: dict[Place, int] | None = None
+) -> None:
+    """Exchange the runs of all sequences, those far from their neighbours first."""
+    stop = descents.effort + limit
+    done = {} if done is None else done
+    while descents.effort < stop and (place := cheapest.widest(done, 1)) is not None:
+        done[place] = 1
+        for found in _exchanged(descents, *place, stop):
+            cheapest.add(found)
+
+
+def _exchanged(descents: Descents, ops: tuple[int, ...], goal: int, stop: int) -> list[Found]:
+    """Return the result of each exchange of a sequence, until effort reaches ``stop``."""
+    net, random, given = descents.net, Random(1), list[Found]()
+    for (step, left), slope in product(_without_one(ops), _SLOPES):
+        if descents.effort >= stop:
+            break
+        with descents.holding(net.makes[step]):
+            below = int(goal * slope.share)
+            found = descents.descended(left, below, slope, random, _DESCENT)
+        if descents.peak <= goal:
+            found = descents.trimmed(found, goal, random, 0.0, _TRIMMING)
+        descents.effort += _CALL + 5 * len(found)
+        if descents.peak < BEYOND_ALL:
+            given.append(Found(descents.peak, net.cost(found), tuple(found)))
+    return given
+
+
+def _without_one(ops: Sequence[int]) -> Iterator[tuple[int, list[int]]]:
+    """Yield the step of each repeated run, and the sequence without that run."""
+    seen: set[int] = set()
+    for at, step in enumerate(ops):
+        if step in seen:
+            yield step, [*ops[:at], *ops[at + 1 :]]
+        seen.add(step)
+
+
+#: How much dearer a change may be at first, of all ops: how hot is best depends on the problem.
+_HEATS: Final = (0.003, 0.02, 0.01, 0.001, 0.05, 0.005, 0.15, 0.002)
+#: Effort of a walk for each op.
+_WALKING: Final = 15_000
+_MOST: Final = 100  # walks from one sequence to one goal
+_DOWN: Final = 4  # of so many walks one goes below the smallest sequence
+_LOWER_LOAD: Final = 0.1  # by so much of its load at most
+#: Heats of hot walks, effort of one for each op, and how many there are at most.
+_HOT_HEATS: Final = (0.2, 0.1)
+_HOT_WALKING: Final = 50_000
+_HOT_WALKS: Final = 16
+_DEAR: Final = 1.15  # cost, in costs of all ops, from which on there are hot walks
+
+
+def walk(descents: Descents, cheapest: Cheapest, floor: int, random: Random, limit: int) -> None:
+    """Walk from sequences far from their next cheaper neighbour, and below the smallest, again and
+    again.
+    """
+    net, stop = descents.net, descents.effort + limit
+    tried: Counter[Place] = Counter()
+    turn = 0
+    while descents.effort < stop:
+        least = cheapest.found[0]
+        place = cheapest.widest(tried, _MOST)
+        if turn % _DOWN == _DOWN - 1 or place is None:
+            lower = int(least.load * (1.0 - _LOWER_LOAD * random.random() ** 2))
+            place = least.ops, max(floor, min(lower, least.load - 1))
+        ops, goal = place
+        tried[place] += 1
+        heat = _HEATS[turn % len(_HEATS)]
+        turn += 1
+        found = descents.walked(ops, goal, heat, random, _WALKING * len(net.ops))
+        if descents.peak <= goal:
+            found = descents.trimmed(found, goal, random, 0.0, _TRIMMING)
+        descents.effort += _CALL + 5 * len(found)
+        if descents.peak < BEYOND_ALL:
+            cheapest.add(Found(descents.peak, net.cost(found), tuple(found)))
+
+
+def walk_hot(
+    descents: Descents, known: Sequence[Found], orders: Sequence[Found], limit: int
+) -> list[Found]:
+    """Walk from orders, shortly and with much heat, to where dear sequences lie far apart."""
+    net, random, tried = descents.net, Random(1), Counter[int]()
+    cheapest = Cheapest()
+    cheapest.found = list(known)
+    each = _HOT_WALKING * len(net.ops)
+    for turn in range(min(_HOT_WALKS, limit // each)):
+        goal = _dearest_goal(cheapest.found, tried, _DEAR * net.total)
+        if goal is None:
+            break
+        tried[goal] += 1
+        start = orders[turn // 2 % len(orders)].ops
+        found = descents.walked(start, goal, _HOT_HEATS[turn % 2], random, each)
+        if descents.peak <= goal:
+            found = descents.trimmed(found, goal, random, 0.0, _TRIMMING)
+        descents.effort += _CALL + 5 * len(found)
+        if descents.peak < BEYOND_ALL:
+            cheapest.add(Found(descents.peak, net.cost(found), tuple(found)))
+    return cheapest.found
+
+
+def _dearest_goal(known: Sequence[Found], tried: Counter[int], dear: float) -> int | None:
+    """The load of a dear sequence, or the one just below that of the next cheaper one, where the
+    two differ most in cost for the times that the goal was tried; None where none is dear."""
+    best, highest = None, 0.0
+    for lower, upper in pairwise(known):
+        for goal in (lower.load, upper.load - 1) if lower.cost >= dear else ():
+            gain = (lower.cost - upper.cost) / (1 + tried[goal])
+            if gain > highest:
+                best, highest = goal, gain
+    return best
+
 
 _LEVELS: Final = 20  # of equal bytes, from the lowest order down
 _PARTS: Final = 2  # of the way from one level to the next, in a long schedule
@@ -42,7 +244,6 @@ _IMPROVED: Final = 150
 _STARTS: Final = 6  # sequences with repeats that descents begin with
 _ANEW: Final = 5  # levels after which a long schedule's descent begins anew
 _BEATEN: Final = 0.1  # share of the cost of all ops by which a descent may be dearer than others
-_CALL: Final = 10_000  # effort of what stands around each descent
 _WORSE: Final = 0.03  # share of the overhead that a rebuilt sequence may be dearer by
 
 

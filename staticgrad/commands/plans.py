@@ -18,7 +18,6 @@ import click
 
 import staticgrad as sg
 from staticgrad.errors import BudgetInfeasible, StaticgradError
-from staticgrad.planning.page import plan_page
 from staticgrad.planning.planner import Effort, PolicyName, plan_abstract
 from staticgrad.planning.problem import problem_document
 from staticgrad.reports.memory_page import memory_page
@@ -54,7 +53,6 @@ SIZES: Final = click.option(
 @click.option("--effort", type=click.Choice(get_args(Effort)), default="default")
 @click.option("--align", type=click.IntRange(min=1), default=1, help="Of sizes and offsets.")
 @click.option("--json", "written", type=_FILE, help="Write the plan as JSON.")
-@click.option("--html", "page", type=_FILE, help="Write the plan as a page.")
 def plan(
     file: str,
     budget: str | None,
@@ -62,7 +60,6 @@ def plan(
     effort: Effort,
     align: int,
     written: str | None,
-    page: str | None,
 ) -> None:
     """Plan what is stored and what runs again.
 
@@ -72,7 +69,6 @@ def plan(
     with _told():
         found = plan_abstract(file, _bytes(budget), policy=policy, effort=effort, align=align)
     _write(written, lambda: _json(found.document()))
-    _write(page, lambda: plan_page(found))
     click.echo(found.summary())
 
 

@@ -23,7 +23,6 @@ import numpy as np
 from staticgrad.analysis.work import work_of
 from staticgrad.comparison import memory
 from staticgrad.comparison.acts import acts
-from staticgrad.comparison.agreement import agreement
 from staticgrad.comparison.loading import Spec, subject
 from staticgrad.comparison.page import ShownComparison, ShownTape
 from staticgrad.comparison.programs import BATCH, LITERAL, Batch, ComparedProgram, unchanged
@@ -44,7 +43,7 @@ from staticgrad.comparison.report import (
     refusal_of,
 )
 from staticgrad.comparison.stopwatch import PARTS, Race, one_thread, pools
-from staticgrad.comparison.ways import DefineByRun, DefineThenRun
+from staticgrad.comparison.ways import DefineByRun, DefineThenRun, agreement
 from staticgrad.eager.tape import serials
 from staticgrad.errors import MeasurementError, StaticgradError
 from staticgrad.errors.wording import listed

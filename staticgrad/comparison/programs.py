@@ -40,8 +40,7 @@ from staticgrad.errors import (
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.functions.trees import flatten, mapped
 from staticgrad.ir.execution import Session, traced_in
-from staticgrad.ir.graph import Graph, Parameter
-from staticgrad.ir.nodes import Constant
+from staticgrad.ir.graph import Constant, Graph, Parameter
 from staticgrad.nn.module import Module, as_scopes
 from staticgrad.optim import SGD, Optimizer
 from staticgrad.programs.arguments import CallArguments

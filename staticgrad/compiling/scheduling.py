@@ -28,7 +28,7 @@ from typing import Final
 
 from passes.base import Fixpoint, Pass, Pipeline, Report
 from passes.remat import Policy
-from passes.remat.store_all import StoreAll
+from passes.remat.recompute import StoreAll
 from staticgrad import config
 from staticgrad.analysis.budgets import AtSizes, BudgetFit, BudgetShare, Limit
 from staticgrad.backends import Sources

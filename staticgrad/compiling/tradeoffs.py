@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from passes.pipelines import pipeline as read_pipeline
-from passes.remat.store_all import StoreAll
+from passes.remat.recompute import StoreAll
 from staticgrad import config
 from staticgrad.analysis.binding import check_sizes
 from staticgrad.analysis.cost import plan_seconds

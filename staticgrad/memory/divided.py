@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set as Abstra
 from typing import TYPE_CHECKING, Final
 
 from passes.remat.base import Policy
-from passes.remat.store_all import StoreAll
+from passes.remat.recompute import StoreAll
 from staticgrad.analysis.budgets import Limit
 from staticgrad.analysis.cost import plan_seconds
 from staticgrad.errors import BudgetInfeasible

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from passes.remat.base import FAR, Policy, Problem, Steps, are_alike, canonical_sizes, nearest
 from passes.remat.front import Front, Layout, Layouts, Point, Sequences, lowest
-from passes.remat.store_all import StoreAll
+from passes.remat.recompute import StoreAll
 from staticgrad.analysis.budgets import Limit
 from staticgrad.analysis.cost import FASTEST, all_seconds
 from staticgrad.analysis.liveness import Extents, Flow, SizeNumbers

@@ -1,20 +1,323 @@
-"""Plans of abstract problems: the forms of a budget, the choice of a policy, and the checks."""
+"""Plans of abstract problems: the forms of a budget, the choice of a policy, and the checks.
+
+The bytes that no plan can do without: while a step runs, its inputs, its outputs and its workspace
+are there, but for what it may write in place. What may be made only once, by an ancestor of the
+step, and is read by a descendant of it, is there during the first run of the step as well: no
+descendant runs before it. So are such values that are outputs of the problem. At the end, all
+outputs are there.
+
+The cheapest plan that is found within a budget: sequences are sought by load, then placed.
+
+Each sequence that is cheaper than all plans before it is placed, and what counts is its arena.
+Where that exceeds a budget which the load keeps, flat walks look for sequences about as cheap in
+which fewer bytes are alive near the budget: those are placed more easily. Where they find none,
+searches aim lower by what placement lost; of few ops only where no plan is known, since that
+takes longer than all before.
+
+Walks (``staticgrad.planning.walks``) move runs as well, and so find other orders. Effort is
+counted in events; there is no clock.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Final, Literal, get_args
 
 from staticgrad.config import read_bytes, read_share
 from staticgrad.errors import ArgumentError, BudgetInfeasible
 from staticgrad.errors.calls import checked
-from staticgrad.planning.bounds import lower_bound
+from staticgrad.planning.descents import SLOPES, Descents
 from staticgrad.planning.offsets import MOST_BYTES
 from staticgrad.planning.placed import MemoryPlan
 from staticgrad.planning.problem import MemoryProblem, Net, problem_of, read_problem, refuse
-from staticgrad.planning.within import Within
+
+
+def lower_bound(net: Net) -> int:
+    """Bytes that the arena of every plan needs."""
+    held = _held(net)
+    final = sum(size for size, kept in zip(net.sizes, net.kept, strict=True) if kept)
+    return max([final, *(_footprint(net, step, held[step]) for step in range(len(net.ops)))])
+
+
+def _footprint(net: Net, step: int, held: set[int]) -> int:
+    there = held.union(net.reads[step], net.makes[step])
+    total = sum(net.sizes[value] for value in there) + net.workspace[step]
+    pairs = net.ops[step].inplace
+    # each output once, over whatever input may die: at least what any plan saves
+    saved = {given for taken, given in pairs if net.numbers.get(taken, -1) not in held}
+    return total - sum(net.sizes[net.numbers[given]] for given in saved)
+
+
+def _held(net: Net) -> list[set[int]]:
+    """Return, by step, the values that are live during its first run in every plan."""
+    ancestors = [0] * len(net.ops)  # bits by step
+    for step, reads in enumerate(net.reads):
+        for value in reads:
+            maker = net.producer[value]
+            ancestors[step] |= ancestors[maker] | 1 << maker
+    readers: dict[int, list[int]] = {}
+    for step, reads in enumerate(net.reads):
+        for value in reads:
+            readers.setdefault(value, []).append(step)
+    held: list[set[int]] = [set() for _ in net.ops]
+    for value, maker in enumerate(net.producer):
+        once = net.ops[maker].mutates or net.ops[maker].max_runs == 1
+        if not once or not net.sizes[value]:
+            continue
+        later = 0
+        for reader in readers.get(value, ()):
+            later |= ancestors[reader]
+        for step in range(maker + 1, len(net.ops)):
+            if ancestors[step] >> maker & 1 and (net.kept[value] or later >> step & 1):
+                held[step].add(value)
+    return held
+
+
+#: Heats of walks, of the cost of all ops, and the share of the budget from which on bytes have a
+#: price; of few ops, and of more.
+_OF_FEW: Final = (
+    *((0.02, 0.9), (0.005, 1.0), (0.01, 1.0), (0.005, 1.0)),
+    *((0.02, 0.95), (0.005, 1.0), (0.003, 1.0), (0.002, 1.0)),
+)
+_OF_MANY: Final = tuple((heat, 1.0) for heat in (0.003, 0.02, 0.01, 0.005, 0.05, 0.005, 0.01))
+_WALKS: Final = 8
+_FEWEST: Final = 2
+_SHORT: Final = 150  # ops up to which there are most walks
+_HOT_HEATS: Final = (0.2, 0.1)
+_HOT_EFFORT: Final = 50_000  # of a short hot walk, for each op
+
+
+def walked(
+    descents: Descents, starts: Sequence[Sequence[int]], budget: int, random: Random, limit: int
+) -> Iterator[tuple[int, float, list[int]]]:
+    """Loads, costs and sequences of walks from starts in turn, each trimmed; the best so far is a
+    start as well.
+
+    How hot a walk has to be depends on the problem, so heats differ from walk to walk; problems of
+    few ops, of which a walk is short, get more of them. There, bytes near the budget have a price
+    in every fourth walk: that guides it better than the budget alone where much runs again.
+    """
+    count = max(_FEWEST, min(_WALKS, _WALKS * _SHORT // max(len(descents.net.ops), 1)))
+    ways = _OF_FEW if count == _WALKS else _OF_MANY
+    best: tuple[bool, float, list[int]] | None = None
+    for turn in range(count):
+        start = starts[turn // 2 % len(starts)]
+        if turn % 2 and best is not None:
+            start = best[2]
+        heat, share = ways[turn]
+        sequence = descents.walked(start, budget, heat, random, limit // count, share)
+        if share < 1.0:  # before it is trimmed, it is easier to place
+            yield descents.peak, descents.net.cost(sequence), sequence
+        peak, cost, sequence = _trimmed(descents, sequence, budget, random, limit // count)
+        yield peak, cost, sequence
+        new = peak > budget, cost if peak <= budget else peak, sequence
+        if best is None or new[:2] < best[:2]:
+            best = new
+
+
+def hot_walks(
+    descents: Descents, start: Sequence[int], budget: int, limit: int
+) -> Iterator[tuple[int, float, list[int]]]:
+    """Loads, costs and sequences of many short walks from one start.
+
+    Where a budget makes much run again, good sequences run steps in another order, and no small
+    change of the best sequence leads there. Whether a walk comes there is chance, and shows early.
+    """
+    random, each = Random(1), _HOT_EFFORT * max(len(descents.net.ops), 1)
+    for turn in range(limit // each):
+        sequence = descents.walked(start, budget, _HOT_HEATS[turn % 2], random, each)
+        yield _trimmed(descents, sequence, budget, random, each)
+
+
+def _trimmed(
+    descents: Descents, sequence: list[int], budget: int, random: Random, limit: int
+) -> tuple[int, float, list[int]]:
+    """Return the load, the cost and the sequence of the last descent, trimmed if it meets the
+    budget."""
+    if descents.peak <= budget:
+        sequence = descents.trimmed(sequence, budget, random, 0.0, limit)
+    return descents.peak, descents.net.cost(sequence), sequence
+
+
+#: The load of a sequence, its cost, and its steps.
+Found = tuple[int, float, list[int]]
+#: Effort of descents and of walks: for any problem, and for each of its events.
+_EFFORTS: Final[dict[str, tuple[tuple[int, int], ...]]] = {
+    "fast": ((40_000_000, 20_000), (0, 0)),
+    "default": ((40_000_000, 20_000), (80_000_000, 20_000)),
+    "exact": ((40_000_000, 20_000), (80_000_000, 20_000)),
+}
+_WALKING: Final = 0.65  # part of the effort of walks that so few ops have
+_TRIES: Final = 8  # sequences that are placed, the cheapest first
+_FLAT: Final = 4  # sequences that flat walks begin with
+_PRICES: Final = (8_000, 20_000, 50_000)  # of bytes near the budget in flat walks, in turn
+_FLAT_PART: Final = 8  # part of the effort of walks that each flat one has
+_SAME: Final = 1.0 + 1e-9  # ratio of costs up to which they differ by rounding alone
+_DEAR: Final = 1.25  # cost, in costs of all ops, from which on there are more ways to search
+_CLOSE: Final = 1.02  # ratio of arena to budget up to which more effort may place a sequence
+_NEAR: Final = 0.02  # cost, in costs of all ops, that placement may lose
+
+
+class Within:
+    """A search for the cheapest plan within a budget.
+
+    ``best`` is the plan, or None; ``smallest`` is the smallest arena of all that were placed, and
+    ``over`` the fewest bytes by which one exceeded the budget of those that would be cheaper.
+    """
+
+    def __init__(
+        self, net: Net, budget: int, effort: str, seed: int, bound: int, smallest: int
+    ) -> None:
+        self.net, self.budget, self.bound = net, budget, bound
+        self.smallest, self.over = smallest, 0
+        self.best: MemoryPlan | None = None
+        self.found: list[Found] = []
+        self.descents, self.random = Descents(net), Random(seed)
+        events = sum(map(len, (*net.reads, *net.makes)))
+        efforts = (least + each * events for least, each in _EFFORTS[effort])
+        self.descending, self.walking = efforts
+        self.is_short = len(net.ops) <= _SHORT
+        if self.is_short:
+            self.walking = int(_WALKING * self.walking)
+
+    def seek(self) -> None:
+        """Find the plan."""
+        self.found += self._descended()
+        if self._is_free_placed():
+            return
+        self._search()
+        if self._is_free_placed():
+            return
+        if self.walking:
+            if self.is_short:
+                self.place(self.found, 1)  # whether placement or cost is what walks are to mend
+            self.found += self._flat(self.found, _PRICES[0])
+        self.place(self.found)
+        if not self.over:
+            return
+        for price in _PRICES[1:] if self.walking else ():
+            flat = self._flat(self.found, price)
+            self.found += flat
+            self.place(flat)
+            if self._is_near():
+                return
+
+    def place(self, found: Sequence[Found], tries: int = _TRIES) -> None:
+        """Place the cheapest of sequences, up to the first whose arena meets the budget; if none
+        does, place the one that misses it by the least again, with more effort."""
+        self.over = 0
+        missed: list[MemoryPlan] = []
+        for sequence in self._cheapest(found, tries):
+            if self.best is not None and self.net.cost(sequence) * _SAME >= self.best.cost:
+                break
+            plan = MemoryPlan.of(self.net, sequence, self.bound, self.budget, short=True)
+            if self._is_kept(plan):
+                break
+            missed.append(plan)
+        if missed:
+            missed.sort(key=lambda plan: plan.height)
+            self.over = missed[0].height - self.budget
+            near = tries > 1 and missed[0].height <= _CLOSE * self.budget
+            if self.best is None and near:
+                nearest = missed[0].sequence
+                self._is_kept(MemoryPlan.of(self.net, nearest, self.bound, self.budget))
+        elif found and self.best is None and tries > 1:
+            self._is_kept(MemoryPlan.of(self.net, min(found)[2], self.bound, self.budget))
+
+    def _is_kept(self, plan: MemoryPlan) -> bool:
+        """Return whether a plan's arena meets the budget; the plan is then the best so far."""
+        self.smallest = min(self.smallest, plan.height)
+        if plan.height <= self.budget:
+            self.best = plan
+        return plan.height <= self.budget
+
+    def _is_near(self) -> bool:
+        """Return whether the plan costs little more than the cheapest sequence in the budget."""
+        least = min(cost for load, cost, _ in self.found if load <= self.budget)
+        return self.best is not None and self.best.cost - least <= _NEAR * self.net.total
+
+    def _is_free_placed(self) -> bool:
+        """Return whether a sequence without recomputation is placed: no plan is cheaper."""
+        free = [each for each in self.found if self._is_free(each)]
+        self.place(free)
+        if free and self.best is None:
+            self.place(self._flat(free, _PRICES[0]))
+        return self.best is not None and self.best.cost <= self.net.total * _SAME
+
+    def _is_free(self, found: Found) -> bool:
+        """Return whether a sequence meets the budget without recomputation."""
+        return found[0] <= self.budget and found[1] <= self.net.total * _SAME
+
+    def _kept(self, sequence: list[int]) -> Found:
+        """Return load, cost and sequence of the last descent."""
+        return self.descents.peak, self.net.cost(sequence), sequence
+
+    def _descended(self) -> list[Found]:
+        """Return the trimmed results of each descent."""
+        descents, goal = self.descents, self.budget
+        found: list[Found] = []
+        given = list(range(len(self.net.ops)))
+        stop = descents.effort + self.descending
+        for slope in SLOPES:
+            least, left = int(goal * slope.share), stop - descents.effort
+            sequence = descents.descended(given, least, slope, self.random, left)
+            if descents.peak <= goal:
+                limit = self.descending // 4
+                sequence = descents.trimmed(sequence, goal, self.random, 0.0, limit)
+            found.append(self._kept(sequence))
+            if descents.effort > stop:
+                break
+        return found
+
+    def _search(self) -> None:
+        """Add the results of searches from the sequences that descents ended at."""
+        if not self.walking:
+            return
+        descents, goal, short = self.descents, self.budget, self.is_short
+        given = list(range(len(self.net.ops)))
+        ends = [sequence for _, _, sequence in _ends(self.found, goal)]
+        starts = [given, ends[0], given] if short else [*ends, given]
+        walks = walked(descents, starts, goal, self.random, self.walking)
+        self.found += self._until_free(walks, goal)
+        best = _ends(self.found, goal)[0]
+        if short and (best[0] > goal or best[1] > _DEAR * self.net.total):
+            self.found += hot_walks(descents, given, goal, self.walking * 2 // 3)
+
+    def _until_free(self, found: Iterable[Found], goal: int) -> Iterator[Found]:
+        """Yield results up to the first that meets the goal and recomputes nothing: it is the
+        cheapest. With many ops yield all: one with fewer bytes is easier to place."""
+        for each in found:
+            yield each
+            if self._is_free(each) and each[0] <= goal and self.is_short:
+                break
+
+    def _cheapest(self, found: Sequence[Found], count: int) -> list[list[int]]:
+        """The cheapest sequences within the budget, no two of one cost."""
+        fitting: dict[float, list[int]] = {}
+        for load, cost, sequence in sorted(found):  # of one cost the least load
+            if load <= self.budget:
+                fitting.setdefault(cost, sequence)
+        return [fitting[cost] for cost in sorted(fitting)[:count]]
+
+    def _flat(self, found: Sequence[Found], price: int) -> list[Found]:
+        """Return the results of flat walks from the cheapest sequences within the budget."""
+        limit = self.walking // _FLAT_PART
+        count = _FLAT // 2 if self.is_short and self.over else _FLAT
+        starts = self._cheapest(found, count) if limit else []
+        flatten, random = self.descents.flattened, self.random
+        return [self._kept(flatten(each, self.budget, price, random, limit)) for each in starts]
+
+
+def _ends(found: Sequence[Found], goal: int) -> list[Found]:
+    """Return the cheapest that meets the goal, or else the lowest, and the cheapest of all."""
+    if not found:
+        return []
+    first = min(found, key=lambda each: (each[0] > goal, each[1] if each[0] <= goal else each[0]))
+    return [first, min(found, key=lambda each: each[1])]
+
 
 Effort = Literal["fast", "default", "exact"]
 PolicyName = Literal["optimal", "store_all", "sqrt", "chen", "chain", "min_cut", "milp", "rounded"]

@@ -9,9 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from staticgrad.commands.cli import main
-from staticgrad.comparison.agreement import agreement
 from staticgrad.comparison.loading import subject
-from staticgrad.comparison.ways import DefineThenRun
+from staticgrad.comparison.ways import DefineThenRun, agreement
 from staticgrad.errors import ArgumentError
 
 FILE = """

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.comparison.agreement import agreement
 from staticgrad.comparison.loading import subject
 from staticgrad.comparison.programs import ComparedProgram, program
-from staticgrad.comparison.ways import DefineByRun, DefineThenRun
+from staticgrad.comparison.ways import DefineByRun, DefineThenRun, agreement
 from staticgrad.errors import ArgumentError, ProgramError, StaticgradError
 
 DRAW = np.random.default_rng(0)

@@ -10,10 +10,9 @@ from click.testing import CliRunner
 
 import staticgrad as sg
 from staticgrad.commands.cli import main
-from staticgrad.comparison import agreement, measure
-from staticgrad.comparison.agreement import agreement as agree
+from staticgrad.comparison import measure, ways
 from staticgrad.comparison.programs import program
-from staticgrad.comparison.ways import DefineByRun, DefineThenRun
+from staticgrad.comparison.ways import DefineByRun, DefineThenRun, agreement as agree
 
 RANDOM = np.random.default_rng(0)
 W = sg.parameter("w", RANDOM.normal(size=(3, 4)).astype("float32"))
@@ -124,7 +123,7 @@ def test_divergence_is_reported() -> None:
     ],
 )
 def test_losses_that_are_no_numbers(by_run, then_run, says) -> None:
-    said = agreement._diverged(by_run, then_run)
+    said = ways._diverged(by_run, then_run)
     assert said.startswith(says)
     assert bool(said) == bool(says)
 

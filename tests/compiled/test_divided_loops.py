@@ -8,7 +8,7 @@ import pytest
 import staticgrad as sg
 from passes.loops.divisions import segment_length
 from passes.pipelines import pipeline
-from passes.remat.store_all import StoreAll
+from passes.remat.recompute import StoreAll
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.autodiff import sums
 from staticgrad.errors import BudgetInfeasible

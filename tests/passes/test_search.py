@@ -17,9 +17,9 @@ from staticgrad.analysis.cost import plan_seconds
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.lowering.fuse import fuse
 from staticgrad.memory.planner import Planner
-from staticgrad.planning.bounds import lower_bound
 from staticgrad.planning.descents import SLOPES, Descents
 from staticgrad.planning.placed import Runs, is_valid
+from staticgrad.planning.planner import lower_bound
 from tests.memory.models import BATCH, MODELS
 
 WORDS = 1024  # bytes of check words, which abstract problems leave out

@@ -5,8 +5,7 @@ from random import Random
 import pytest
 
 from passes.remat import search
-from passes.remat.pareto import Cheapest, Found
-from passes.remat.walks import walk
+from passes.remat.search import Cheapest, Found, walk
 from staticgrad.planning.descents import SLOPES, Descents
 from staticgrad.planning.placed import Runs, is_valid
 from staticgrad.planning.problem import Net

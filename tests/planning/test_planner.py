@@ -11,7 +11,6 @@ from staticgrad.config import options
 from staticgrad.errors import ArgumentError, BudgetInfeasible, VerifyError
 from staticgrad.native import words
 from staticgrad.planning import sequences
-from staticgrad.planning.bounds import lower_bound
 from staticgrad.planning.checking import check_plan
 from staticgrad.planning.descents import Descents
 from staticgrad.planning.exact import solved
@@ -25,7 +24,7 @@ from staticgrad.planning.offset_search import (
 )
 from staticgrad.planning.offsets import ORDERS, Spans, best_fit, first_fit, fit, place
 from staticgrad.planning.placed import Runs, is_valid
-from staticgrad.planning.planner import plan_abstract
+from staticgrad.planning.planner import lower_bound, plan_abstract
 from staticgrad.planning.problem import (
     MemoryOp,
     MemoryProblem,
