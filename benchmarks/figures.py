@@ -1,6 +1,6 @@
 """Figures derived from rows: medians over rounds, spread, rates, the best peer, ratios.
 
-Pure functions of a report; tables, plots and comparisons all read them here.
+Pure functions of a report; tables and comparisons all read them here.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""``python -m benchmarks``: run, show, write, compare and plot; also a benchmark by NAME."""
+"""``python -m benchmarks``: run, show, write and compare; also a benchmark by NAME."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from importlib import import_module
 from pathlib import Path
 
 from rich.console import Console
@@ -42,7 +41,6 @@ def parser() -> argparse.ArgumentParser:
     add("--list", action="store_true", help="list workloads, implementations and benchmarks")
     add("--json", type=Path, metavar="FILE", help="write the report")
     add("--from", type=Path, metavar="FILE", dest="read", help="read a report instead of running")
-    add("--plot", type=Path, metavar="HTML", help="write one self-contained page")
     add("--markdown", action="store_true", help="print the README's tables instead")
     add("--compare", type=Path, nargs=2, metavar=("OLD", "NEW"),
         help="what got worse beyond noise; exit code 1 if anything did")  # fmt: skip
@@ -62,8 +60,6 @@ def main() -> int:
     result = schema.read(options.read) if options.read else _run(options)
     if options.json:
         options.json.write_text(schema.dump(result), encoding="utf-8")
-    if options.plot:
-        options.plot.write_text(import_module("benchmarks.plot").page(result), encoding="utf-8")
     if options.markdown:
         print(report.markdown(result), end="")
     else:

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from benchmarks.every_op.cases import LAYOUTS
 from benchmarks.every_op.parts import measured, merge, part, told
-from benchmarks.every_op.reasons import listed
 from benchmarks.every_op.report import SLOWER, drawing, markdown, read, summary
 from benchmarks.machine import AVX2
 
@@ -53,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if options.show:
         results = read(options.show)
-        print(f"{summary(results)}\n\n{told(options.show)}\n\n{listed(results)}\n")
+        print(f"{summary(results)}\n\n{told(options.show)}\n")
         print(markdown(results), end="")
         if options.plot:
             options.plot.write_text(drawing(results), encoding="utf-8")

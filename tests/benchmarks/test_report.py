@@ -1,4 +1,4 @@
-"""Figures, tables, Markdown and the page, from made-up reports."""
+"""Figures, tables and Markdown, from made-up reports."""
 
 import io
 import json
@@ -72,18 +72,6 @@ def test_markdown_shows_losses_too():
     assert "| mlp | 1 ms | 600 us | 2 ms | 0.30 | 83% |" in both
     slower = markdown(report(row("staticgrad", [4e-3]), SLOW))
     assert "| mlp | 4 ms | 4 ms | 2 ms | 2.00 | 25% |" in slower
-
-
-def test_the_page_renders_and_escapes():
-    pytest.importorskip("matplotlib")
-    pytest.importorskip("jinja2")
-    from benchmarks.plot import page
-
-    text = page(WHOLE)
-    assert text.count("<svg") == 3
-    assert "&lt;b&gt;fell" in text
-    assert "<b>fell" not in text
-    assert not re.search(r"(src|href)=\"(?!#)|url\((?!#)|@import", text)  # self-contained
 
 
 def test_the_command_reads_a_report(tmp_path, capsys):
