@@ -29,8 +29,6 @@ from staticgrad.errors import ArgumentError, ShapeError
 from staticgrad.errors.hints import no_such_name
 from staticgrad.errors.tracebacks import boundary
 from staticgrad.errors.wording import shown
-from staticgrad.families import like
-from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand
 from staticgrad.types.dtype import (
     BOOL,
@@ -55,16 +53,16 @@ __array_api_version__: Final = "2024.12"
 _SHARED: Final = (
     "abs acos acosh add all any arange argmax argmin argsort asarray asin asinh astype atan atan2"
     " atanh bitwise_and bitwise_invert bitwise_left_shift bitwise_or bitwise_right_shift"
-    " bitwise_xor broadcast_arrays broadcast_to can_cast ceil clip concat copysign cos cosh"
+    " bitwise_xor broadcast_arrays broadcast_to can_cast ceil clip concat conj copysign cos cosh"
     " count_nonzero cumulative_prod cumulative_sum diff divide e empty empty_like equal exp"
     " expand_dims expm1 eye flip float32 float64 floor floor_divide full full_like greater"
-    " greater_equal hypot iinfo inf int16 int32 int64 int8 isdtype isfinite isinf isnan less"
+    " greater_equal hypot iinfo imag inf int16 int32 int64 int8 isdtype isfinite isinf isnan less"
     " less_equal linspace log log10 log1p log2 logaddexp logical_and logical_not logical_or"
     " logical_xor matmul matrix_transpose max maximum mean meshgrid min minimum moveaxis multiply"
     " nan negative newaxis not_equal ones ones_like permute_dims pi positive pow prod reciprocal"
-    " remainder repeat reshape result_type roll round searchsorted sign signbit sin sinh sort sqrt"
-    " square squeeze stack std subtract sum take take_along_axis tan tanh tensordot tile tril triu"
-    " trunc uint16 uint32 uint64 uint8 unstack var vecdot where zeros zeros_like"
+    " real remainder repeat reshape result_type roll round searchsorted sign signbit sin sinh sort"
+    " sqrt square squeeze stack std subtract sum take take_along_axis tan tanh tensordot tile tril"
+    " triu trunc uint16 uint32 uint64 uint8 unstack var vecdot where zeros zeros_like"
 )
 _LINALG: Final = (
     "cholesky cross det diagonal eigh eigvalsh inv matmul matrix_norm matrix_power matrix_rank"
@@ -78,8 +76,8 @@ _MAKING: Final = (
 )
 #: Names of the standard that stand here alone.
 _OWN: Final = (
-    "bool conj finfo from_dlpack imag linalg nextafter nonzero real unique_all unique_counts"
-    " unique_inverse unique_values"
+    "bool finfo from_dlpack linalg nextafter nonzero unique_all unique_counts unique_inverse"
+    " unique_values"
 )
 __all__ = sorted([*_SHARED.split(), *_OWN.split()])
 
@@ -88,88 +86,31 @@ bool = BOOL
 
 @boundary
 def unique_all(x: Operand[Tensor], /) -> Any:
-    """Return the distinct elements of a tensor, ascending; their first indices, and their counts.
-
-    Args:
-        x: a tensor; the result's size depends on its values, so a graph cannot contain it.
-
-    Returns:
-        A named tuple ``(values, indices, inverse_indices, counts)``; each NaN counts as another
-        element, and ``values[inverse_indices]`` is x.
-
-    Raises:
-        SymbolicValueError: x is a value of a graph.
-
-    >>> unique_all(Tensor([2.0, 1.0, 2.0])).counts
-    Tensor([1, 2])
-    """
+    """Return the distinct elements, ascending, their first indices, inverse indices and counts."""
     return _several(np.unique_all(_array(x)))
 
 
 @boundary
 def unique_counts(x: Operand[Tensor], /) -> Any:
-    """The different elements of a tensor, ascending, and how many of each; as ``unique_all``.
-
-    Args:
-        x: a tensor of any shape.
-
-    Returns:
-        A named pair of vectors: ``values`` and ``counts``.
-
-    >>> unique_counts(Tensor([2.0, 1.0, 2.0])).counts
-    Tensor([1, 2])
-    """
+    """The different elements of a tensor, ascending, and how many of each; as ``unique_all``."""
     return _several(np.unique_counts(_array(x)))
 
 
 @boundary
 def unique_inverse(x: Operand[Tensor], /) -> Any:
-    """The different elements of a tensor, ascending, and the place of each; as ``unique_all``.
-
-    Args:
-        x: a tensor of any shape.
-
-    Returns:
-        A named pair: the vector ``values``, and ``inverse_indices`` in the shape of x.
-
-    >>> unique_inverse(Tensor([2.0, 1.0, 2.0])).inverse_indices
-    Tensor([1, 0, 1])
-    """
+    """The different elements of a tensor, ascending, and the place of each; as ``unique_all``."""
     return _several(np.unique_inverse(_array(x)))
 
 
 @boundary
 def unique_values(x: Operand[Tensor], /) -> Tensor:
-    """The different elements of a tensor, ascending; as ``unique_all``.
-
-    Args:
-        x: a tensor of any shape.
-
-    Returns:
-        A vector.
-
-    >>> unique_values(Tensor([2.0, 1.0, 2.0]))
-    Tensor([1., 2.])
-    """
+    """The different elements of a tensor, ascending; as ``unique_all``."""
     return _tensor(np.unique_values(_array(x)))
 
 
 @boundary
 def nonzero(x: Operand[Tensor], /) -> tuple[Tensor, ...]:
-    """The places of the elements of a tensor that are not zero, for each axis.
-
-    Args:
-        x: a tensor with one axis or more; not a value of a graph, as for ``unique_all``.
-
-    Returns:
-        As many int64 tensors as x has axes.
-
-    Raises:
-        ArgumentError: x has no axes. SymbolicValueError: x is a value of a graph.
-
-    >>> nonzero(Tensor([0.0, 3.0, 4.0]))
-    (Tensor([1, 2]),)
-    """
+    """The places of the elements of a tensor that are not zero, for each axis."""
     array = _array(x)
     if array.ndim == 0:
         raise ArgumentError("nonzero: a tensor without axes", hint="x != 0 is its answer")
@@ -178,20 +119,7 @@ def nonzero(x: Operand[Tensor], /) -> tuple[Tensor, ...]:
 
 @boundary
 def nextafter(x1: Operand[Tensor], x2: Operand[Tensor], /) -> Tensor:
-    """The next number after x1 towards x2, elementwise; no derivative.
-
-    Args:
-        x1, x2: tensors, which broadcast; integers count as float64.
-
-    Returns:
-        A floating tensor.
-
-    Raises:
-        ShapeError: the shapes do not broadcast.
-
-    >>> float(nextafter(Tensor(1.0), Tensor(2.0))) - 1.0
-    1.1920928955078125e-07
-    """
+    """The next number after x1 towards x2, elementwise; no derivative."""
     dtype = up().result_type(x1, x2).numpy
     first, second = (np.asarray(_array(x), dtype) for x in (x1, x2))
     try:
@@ -201,74 +129,8 @@ def nextafter(x1: Operand[Tensor], x2: Operand[Tensor], /) -> Tensor:
 
 
 @boundary
-def conj(x: Any, /) -> Any:
-    """Return x unchanged: there are no complex numbers.
-
-    Args:
-        x: a tensor.
-
-    Returns:
-        x.
-
-    Raises:
-        DTypeError: x is no array of numbers.
-
-    >>> conj(Tensor([1.0, -2.0]))
-    Tensor([ 1., -2.])
-    """
-    return _real(x)
-
-
-@like(conj)
-@boundary
-def real(x: Any, /) -> Any:
-    """Return x unchanged: there are no complex numbers.
-
-    >>> real(Tensor([1.0, -2.0]))
-    Tensor([ 1., -2.])
-    """
-    return _real(x)
-
-
-@boundary
-def imag(x: Any, /) -> Any:
-    """Return zeros like x: there are no complex numbers.
-
-    Args:
-        x: a tensor.
-
-    Returns:
-        A tensor of its shape and dtype.
-
-    Raises:
-        DTypeError: x is no array of numbers.
-
-    >>> imag(Tensor([1.0, -2.0]))
-    Tensor([0., 0.])
-    """
-    return up().zeros_like(_real(x))
-
-
-def _real(x: Any) -> Any:
-    return x if isinstance(x, Value) else Tensor(x)
-
-
-@boundary
 def finfo(type: Any, /) -> SimpleNamespace:
-    """The limits of a floating dtype as Python's floats, by the standard's names.
-
-    Args:
-        type: a floating dtype, or a value or array of one.
-
-    Returns:
-        Something with ``bits``, ``eps``, ``max``, ``min``, ``smallest_normal`` and ``dtype``.
-
-    Raises:
-        DTypeError: a dtype that is not floating.
-
-    >>> finfo("float32").eps
-    1.1920928955078125e-07
-    """
+    """The limits of a floating dtype as Python's floats, by the standard's names."""
     found = up().finfo(type)
     numbers = {
         name: float(getattr(found, name)) for name in ("eps", "max", "min", "smallest_normal")
@@ -278,22 +140,7 @@ def finfo(type: Any, /) -> SimpleNamespace:
 
 @boundary
 def from_dlpack(x: Any, /, *, device: str | None = None, copy: Any = None) -> Tensor:
-    """A tensor of an array of another library, by DLPack; the numbers are copied.
-
-    Args:
-        x: what has ``__dlpack__``, on the CPU.
-        device: "cpu", or None.
-        copy: False is refused: tensors do not share memory with others.
-
-    Returns:
-        A tensor of its shape and dtype.
-
-    Raises:
-        ArgumentError: another device, or ``copy=False``.
-
-    >>> from_dlpack(np.arange(3))
-    Tensor([0, 1, 2])
-    """
+    """A tensor of an array of another library, by DLPack; the numbers are copied."""
     if device not in (None, "cpu") or copy is False:
         what = f"no device {shown(device)}" if copy is not False else "copy=False, but it copies"
         raise ArgumentError(f"from_dlpack: {what}")
