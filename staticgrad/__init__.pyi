@@ -13,6 +13,7 @@ import staticgrad.functions.checkpoints.policies as checkpoint_policies
 import staticgrad.functions.linalg as linalg
 import staticgrad.functions.loops.ode as ode
 import staticgrad.functions.random as random
+import staticgrad.functions.sparse as sparse
 import staticgrad.functions.special as special
 import staticgrad.functions.tree as tree
 import staticgrad.nn as nn
@@ -239,12 +240,12 @@ __all__ = [
     "reshape", "result_type", "right_shift", "rint", "roll", "rot90", "round", "same_graph",
     "save", "scan", "scatter_add", "scipy", "scope", "searchsorted", "select", "shape",
     "show_config", "sigmoid", "sign", "signbit", "sin", "sinc", "sinh", "size", "size_value",
-    "sklearn", "sliding_window_view", "sort", "sparse_hessian", "sparse_jacobian", "special",
-    "split", "sqrt", "square", "squeeze", "stack", "std", "stop_gradient", "subtract", "sum",
-    "swapaxes", "switch", "take", "take_along_axis", "tan", "tanh", "tensordot", "testing",
-    "tile", "topk", "torch", "trace", "tradeoff", "train", "transpose", "trapezoid", "tree",
-    "tri", "tril", "triu", "trunc", "uint16", "uint32", "uint64", "uint8", "unstack", "unwrap",
-    "value_and_grad", "var", "vdot", "vecdot", "vecmat", "vjp", "vmap", "vstack", "where",
-    "while_loop", "xlogy", "xp", "zeros", "zeros_like"
+    "sklearn", "sliding_window_view", "sort", "sparse", "sparse_hessian", "sparse_jacobian",
+    "special", "split", "sqrt", "square", "squeeze", "stack", "std", "stop_gradient",
+    "subtract", "sum", "swapaxes", "switch", "take", "take_along_axis", "tan", "tanh",
+    "tensordot", "testing", "tile", "topk", "torch", "trace", "tradeoff", "train", "transpose",
+    "trapezoid", "tree", "tri", "tril", "triu", "trunc", "uint16", "uint32", "uint64", "uint8",
+    "unstack", "unwrap", "value_and_grad", "var", "vdot", "vecdot", "vecmat", "vjp", "vmap",
+    "vstack", "where", "while_loop", "xlogy", "xp", "zeros", "zeros_like"
 ]
 __version__: str

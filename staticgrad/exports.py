@@ -177,6 +177,7 @@ MODULES = {
     "random": "staticgrad.functions.random",
     "scipy": "staticgrad.bridges.scipy",
     "sklearn": "staticgrad.bridges.sklearn",
+    "sparse": "staticgrad.functions.sparse",
     "special": "staticgrad.functions.special",
     "testing": "staticgrad.testing",
     "torch": "staticgrad.bridges.torch",

@@ -46,6 +46,7 @@ LAZY = {
     "staticgrad.native.libraries.lapack": "the package, and with it LLVM, makes code of recipes",
     "staticgrad.native.libraries.routines": "kernels as plain Python are for where the jit is off",
     "staticgrad.native.libraries.scipy_library": "the package, and with it LLVM, makes the code",
+    "staticgrad.native.libraries.sparse_rows": "the package, and with it LLVM, makes the code",
     "staticgrad.native.libraries.user_calls": "the first function that Numba compiles loads it",
     "staticgrad.planning.problem": "placements that first fit finds need no compiler",
     "staticgrad.planning.planner": "effort='exact' and others' policies alone need SciPy",

@@ -12,6 +12,7 @@ classes of ops and their rules are those of the compiler. The walk back is in ``
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from operator import attrgetter
@@ -45,6 +46,7 @@ from staticgrad.errors import (
 from staticgrad.errors.calls import carries
 from staticgrad.errors.hints import WRITE, instead_of_method
 from staticgrad.errors.tracebacks import boundary
+from staticgrad.errors.values import as_object, is_scipy_product
 from staticgrad.errors.wording import did_you_mean
 from staticgrad.ir.calls import as_method, public
 from staticgrad.ir.execution import running_session
@@ -383,6 +385,8 @@ class Tensor(Value):
         return cast(Self, functions.transpose(self, axes[0] if len(axes) == 1 else axes))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        if is_scipy_product(sys._getframe(1)):
+            return as_object(self)
         return np.array(self.data, dtype, copy=copy)
 
     def __len__(self) -> int:

@@ -146,7 +146,9 @@ class NoNumbers:
             "for a place in a list: any(x is y for y in values)",
         )
 
-    def __array__(self, *_args: Any, **_kwargs: Any) -> NoReturn:
+    def __array__(self, *_args: Any, **_kwargs: Any) -> Any:
+        if is_scipy_product(sys._getframe(2)):
+            return as_object(self)
         if sys._getframe(2).f_globals.get("__name__") == "numpy.ma.core":
             raise masked_array("the operand to the left", [self._described()])
         if _runs(sys._getframe(2), "BINARY_SUBSCR"):
@@ -205,6 +207,22 @@ class NoNumbers:
             hint=instead,
             related=[self._described()],
         )
+
+
+def is_scipy_product(frame: Any) -> bool:
+    """Return whether SciPy multiplies by a sparse matrix in this frame.
+
+    It takes its operand for an array, and leaves the product to an operand that is an object.
+    """
+    is_product = frame.f_code.co_name in ("_matmul_dispatch", "_rmatmul_dispatch")
+    return is_product and str(frame.f_globals.get("__name__")).startswith("scipy.sparse.")
+
+
+def as_object(value: Any) -> Any:
+    """Return an array without axes that contains ``value`` itself."""
+    found = np.empty((), object)
+    found[()] = value
+    return found
 
 
 def no_graph_attribute(name: str, known: Iterable[str]) -> AttributeError:

@@ -3,6 +3,7 @@
 import staticgrad.functions.linalg as linalg
 import staticgrad.functions.nn as nn
 import staticgrad.functions.random as random
+import staticgrad.functions.sparse as sparse
 import staticgrad.functions.special as special
 from staticgrad.functions.aggregate import (
     all, any, argmax, argmin, max, mean, min, std, sum, var
@@ -144,9 +145,9 @@ __all__ = [
     "rad2deg", "random", "ravel", "real", "reciprocal", "remainder", "repeat", "reshape",
     "right_shift", "rint", "roll", "rot90", "round", "scan", "scatter_add", "searchsorted",
     "select", "sigmoid", "sign", "signbit", "sin", "sinc", "sinh", "size_value",
-    "sliding_window_view", "sort", "special", "split", "sqrt", "square", "squeeze", "stack",
-    "std", "stop_gradient", "subtract", "sum", "swapaxes", "switch", "take", "take_along_axis",
-    "tan", "tanh", "tensordot", "tile", "topk", "trace", "transpose", "trapezoid", "tri",
-    "tril", "triu", "trunc", "unstack", "unwrap", "var", "vdot", "vecdot", "vecmat", "vmap",
-    "vstack", "where", "while_loop", "xlogy", "zeros", "zeros_like"
+    "sliding_window_view", "sort", "sparse", "special", "split", "sqrt", "square", "squeeze",
+    "stack", "std", "stop_gradient", "subtract", "sum", "swapaxes", "switch", "take",
+    "take_along_axis", "tan", "tanh", "tensordot", "tile", "topk", "trace", "transpose",
+    "trapezoid", "tri", "tril", "triu", "trunc", "unstack", "unwrap", "var", "vdot", "vecdot",
+    "vecmat", "vmap", "vstack", "where", "while_loop", "xlogy", "zeros", "zeros_like"
 ]

@@ -26,7 +26,7 @@ from staticgrad.errors.values import no_function, no_operand, no_ufunc
 from staticgrad.errors.wording import shown
 from staticgrad.ir import functional
 from staticgrad.ir.calls import as_method, as_numpy
-from staticgrad.types.arrays import Shape, TensorType, is_pandas
+from staticgrad.types.arrays import Shape, TensorType, is_pandas, is_sparse
 from staticgrad.types.dim import Dim, Size
 from staticgrad.types.dtype import DType
 from staticgrad.upward import up
@@ -580,4 +580,6 @@ _OPERANDS: Final = (Value, bool, int, float, complex, list, tuple, memoryview, D
 
 
 def _is_operand(data: object) -> bool:
-    return isinstance(data, _OPERANDS) or hasattr(data, "__array__") or hasattr(data, "__dlpack__")
+    if isinstance(data, _OPERANDS) or hasattr(data, "__array__") or hasattr(data, "__dlpack__"):
+        return True
+    return is_sparse(data)

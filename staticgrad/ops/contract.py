@@ -21,8 +21,15 @@ from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import Transpose, reshape, transpose
 from staticgrad.ops.operands import BilinearOp, as_values, promoted_values, related, shape_text
 from staticgrad.types import dim as dims
-from staticgrad.types.arrays import BroadcastError, Shape, TensorType, broadcast_shapes
+from staticgrad.types.arrays import (
+    BroadcastError,
+    Shape,
+    TensorType,
+    broadcast_shapes,
+    is_sparse,
+)
 from staticgrad.types.dim import Size
+from staticgrad.upward import up
 
 #: Columns up to which the rows of a matrix are added one after the other, where that is a choice.
 LONGEST_DOWN: Final = 1 << 15
@@ -176,6 +183,8 @@ def _batch(a: Shape, b: Shape) -> Shape:
 def matmul(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
     """a @ b: over the last axis of a and the second to last of b; axes before them broadcast.
 
+    One of them may be a sparse matrix (``sg.sparse``, or of SciPy), of two axes.
+
     A vector (one axis) on the left is a row, on the right a column; its axis is not in the result.
     Integers multiply and add in their promoted dtype, and wrap.
 
@@ -188,6 +197,10 @@ def matmul(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
     >>> sg.evaluate(sg.matmul([[1.0, 2.0], [3.0, 4.0]], [1.0, 1.0]))
     array([3., 7.])
     """
+    if is_sparse(a) or is_sparse(b):
+        as_ours = up("staticgrad.functions").sparse.csr
+        product: AnyValue = as_ours(a) @ b if is_sparse(a) else as_ours(b).__rmatmul__(a)
+        return product
     left, right = promoted_values("matmul", (a, b))
     if left.ndim == 0 or right.ndim == 0:
         raise RankError(

@@ -216,6 +216,13 @@ def is_pandas(data: Any) -> bool:
     return type(data).__module__.partition(".")[0] == "pandas"
 
 
+def is_sparse(data: Any) -> bool:
+    """Return whether something is a sparse matrix, of SciPy or of ``sg.sparse``."""
+    home = type(data).__module__
+    ours_or_theirs = home.startswith(("scipy.sparse.", "staticgrad.functions.sparse"))
+    return ours_or_theirs and hasattr(type(data), "tocsr")
+
+
 def _of_pandas(data: Any) -> Array:
     """The numbers of a table whose columns have several dtypes, or of a nullable column."""
     if data.ndim == 1:

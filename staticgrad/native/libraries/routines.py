@@ -58,6 +58,7 @@ _BUILT_IN: Final = {
     "linalg": "staticgrad.native.libraries.lapack",
     "numba": "staticgrad.native.libraries.user_calls",
     "ranks": "staticgrad.native.libraries.collectives",
+    "sparse": "staticgrad.native.libraries.sparse_rows",
 }
 _registered: Final[dict[str, _Registered]] = {}
 _made: Final[dict[tuple[str, bool], RoutineCode]] = {}
