@@ -141,6 +141,7 @@ LAYERS = {
     "staticgrad.nn.activations": (
         "ELU GELU Identity LeakyReLU LogSoftmax PReLU ReLU SiLU Sigmoid Softmax Softplus Tanh"
     ),
+    "staticgrad.nn.graphs": "GraphConv",
     "staticgrad.nn.transformers": "MultiHeadAttention TransformerBlock",
     "staticgrad.nn.normalization": (
         "BatchNorm1d BatchNorm2d BatchNorm3d GroupNorm InstanceNorm1d InstanceNorm2d"

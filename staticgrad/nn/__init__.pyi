@@ -38,6 +38,9 @@ from staticgrad.nn.convolutions import (
     AvgPool2d, AvgPool3d, Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d,
     ConvTranspose3d, MaxPool1d, MaxPool2d, MaxPool3d
 )
+from staticgrad.nn.graphs import (
+    GraphConv
+)
 from staticgrad.nn.initial import (
     manual_seed
 )
@@ -64,7 +67,7 @@ __all__ = [
     "AvgPool1d", "AvgPool2d", "AvgPool3d", "BatchNorm1d", "BatchNorm2d", "BatchNorm3d",
     "Bilinear", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d",
     "ConvTranspose3d", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "ELU", "Embedding",
-    "EmbeddingBag", "Flatten", "GELU", "GRU", "GRUCell", "GroupNorm", "Identity",
+    "EmbeddingBag", "Flatten", "GELU", "GRU", "GRUCell", "GraphConv", "GroupNorm", "Identity",
     "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "LSTM", "LSTMCell", "LayerNorm",
     "LeakyReLU", "Linear", "LogSoftmax", "MaxPool1d", "MaxPool2d", "MaxPool3d", "Module",
     "ModuleDict", "ModuleList", "MultiHeadAttention", "PReLU", "RMSNorm", "RNN", "RNNCell",

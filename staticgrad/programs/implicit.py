@@ -184,6 +184,54 @@ def _implicit(residual: Function, solve: Function, x0: Any, args: tuple[Any, ...
     return solution(x0, *args)
 
 
+def transposed(apply: Function) -> Function:
+    """Return the transpose of a function that is linear in its first argument, a vector."""
+
+    def product(v: Any, *operands: Any) -> Any:
+        with _recording(v):
+            at = _leaf(v * 0.0)
+            return grad(functions.sum(apply(at, *operands) * v), at, allow_disconnected=True)
+
+    return product
+
+
+def linear(operator: Any, solve: Function, b: Any, x0: Any) -> tuple[Any, Any]:
+    """Solve a linear system, with the derivatives of its solution.
+
+    Args:
+        operator: the system (``functions/linalg/iterative.py``).
+        solve: gives the solution and a number for whether the system is transposed, a right-hand
+            side, a first guess and the operands of the operator.
+        b, x0: the right-hand side, and the first guess.
+    """
+    return _linear(operator, solve, (b, x0, operator.operands), False)
+
+
+def _linear(operator: Any, solve: Function, system: tuple[Any, ...], back: bool) -> tuple[Any, Any]:
+    b, x0, operands = system
+    numbers: list[Any] = []
+
+    def found(right: Any, first: Any, *given: Any) -> Any:
+        x, number = solve(back, right, first, given)
+        numbers.append(number)
+        return x
+
+    solution = custom_vjp(found, name=f"staticgrad.linear.{next(_numbers)}")
+
+    @solution.rule
+    def _(ct: Any, out: Any, right: Any, first: Any, *given: Any) -> tuple[Any, ...]:
+        by_right, _ = _linear(operator, solve, (ct, ct * 0.0, given), not back)
+        with _recording(out):
+            moved = [_leaf(each) if each.dtype.is_float else each for each in given]
+            targets = [each for each in moved if each.dtype.is_float]
+            apply = operator.transposed if back else operator.apply
+            pulled = functions.sum(apply(out, *moved) * -by_right)
+            slopes = iter(grad(pulled, targets, allow_disconnected=True) if targets else ())
+        return by_right, None, *(next(slopes) if each.dtype.is_float else None for each in given)
+
+    return solution(b, x0, *operands), numbers[0]
+
+
 def _repeated(
     step: Function, measure: Function, begin: Any, tol: float | None, max_steps: int
 ) -> Any:

@@ -44,6 +44,14 @@ nn = sg.nn
 CASES = {
     "Linear": Case(lambda: nn.Linear(3, 2, **D), ((4, 5, 3),), of.linear),
     "Linear without bias": Case(lambda: nn.Linear(3, 2, False, **D), ((4, 3),), of.linear),
+    **{
+        f"GraphConv to {width}": Case(
+            lambda width=width: nn.GraphConv(3, width, **D),
+            ((5, 3), (5, 5)),
+            lambda s, x, edges: edges @ x @ s["weight"] + s["bias"],
+        )
+        for width in (2, 4)
+    },
     "Bilinear": Case(lambda: nn.Bilinear(3, 4, 2, **D), ((2, 5, 3), (2, 5, 4)), of.bilinear),
     "Bilinear without bias": Case(
         lambda: nn.Bilinear(3, 4, 2, False, **D), ((5, 3), (5, 4)), of.bilinear

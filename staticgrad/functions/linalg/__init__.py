@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from staticgrad.errors.hints import attributes
 from staticgrad.functions.indexing import matrix_transpose as matrix_transpose
+from staticgrad.functions.linalg.iterative import bicgstab as bicgstab, cg as cg, gmres as gmres
 from staticgrad.functions.linalg.matrices import (
     block_diag as block_diag,
     cho_factor as cho_factor,
@@ -54,11 +55,11 @@ from staticgrad.ir.functional import OF_MODULES
 from staticgrad.ops.contract import matmul as matmul
 
 __all__ = [
-    "block_diag", "cho_factor", "cho_solve", "cholesky", "cond", "cross", "det", "diagonal",
-    "eigh", "eigvalsh", "expm", "inv", "kron", "lstsq", "lu", "matmul", "matrix_norm",
-    "matrix_power", "matrix_rank", "matrix_transpose", "multi_dot", "norm", "outer", "pinv",
-    "qr", "slogdet", "solve", "solve_triangular", "solve_tridiagonal", "svd", "svdvals",
-    "tensordot", "toeplitz", "trace", "vecdot", "vector_norm",
+    "bicgstab", "block_diag", "cg", "cho_factor", "cho_solve", "cholesky", "cond", "cross",
+    "det", "diagonal", "eigh", "eigvalsh", "expm", "gmres", "inv", "kron", "lstsq", "lu",
+    "matmul", "matrix_norm", "matrix_power", "matrix_rank", "matrix_transpose", "multi_dot",
+    "norm", "outer", "pinv", "qr", "slogdet", "solve", "solve_triangular", "solve_tridiagonal",
+    "svd", "svdvals", "tensordot", "toeplitz", "trace", "vecdot", "vector_norm",
 ]  # fmt: skip
 
 
@@ -69,7 +70,17 @@ if not TYPE_CHECKING:
 publish(globals(), __name__, __all__)
 #: As NumPy's module has it; some differ from the functions of the same names outside of it.
 _OURS = (
-    *("block_diag", "cho_factor", "cho_solve", "expm", "lu", "solve_triangular"),
+    *(
+        "bicgstab",
+        "block_diag",
+        "cg",
+        "cho_factor",
+        "cho_solve",
+        "gmres",
+        "expm",
+        "lu",
+        "solve_triangular",
+    ),
     *("solve_tridiagonal", "toeplitz"),
 )
 OF_MODULES.update({f"linalg.{name}": globals()[name] for name in __all__ if name not in _OURS})
