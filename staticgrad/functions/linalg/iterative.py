@@ -70,7 +70,7 @@ def _operator(name: str, matrix: Any, args: Sequence[Any], kind: type[Any]) -> O
 
 def _check_square(name: str, shape: Any) -> None:
     text = f"{name}: {shape_text(shape)} is not square"
-    if not dims.equal(*shape, text):
+    if not dims.equal(shape[0], shape[1], text):
         raise ShapeError(text, hint="sg.linalg.lstsq takes matrices of any shape")
 
 
