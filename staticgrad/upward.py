@@ -19,7 +19,7 @@ UPWARD: Final = {
     "staticgrad.functions": "methods of values, and rules of ops, are public functions",
     "staticgrad.functions.random": "error messages look for the names of generators",
     "staticgrad.autodiff.bodies": "the derivative of a loop or branch is one of its bodies",
-    "staticgrad.programs.implicit": "the derivative of a linear solve pulls back its operator",
+    "staticgrad.programs.linear_systems": "solutions of linear systems have derivatives",
     "staticgrad.autodiff.reverse": "the adjoint method of an ODE pulls back inside of its loop",
 }
 

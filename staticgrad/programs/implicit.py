@@ -8,8 +8,7 @@ gradients cost one linear solve. Public as ``sg.implicit``.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from staticgrad.errors import ArgumentError
@@ -23,6 +22,7 @@ from staticgrad.ir.functional import functions
 from staticgrad.ir.value import Value
 from staticgrad.ops.custom import custom_vjp
 from staticgrad.programs.derivatives import grad
+from staticgrad.programs.linear_systems import leaf, recording
 from staticgrad.programs.sparse import jacobian
 
 __all__ = ["argmin", "fixed_point", "root"]
@@ -131,8 +131,8 @@ def argmin(f: Function, x0: Any, *args: Any, tol: float | None = None, max_steps
     _check("argmin", f)
 
     def slope(x: Any, *given: Any) -> Any:
-        with _recording(x):
-            at = _leaf(x)
+        with recording(x):
+            at = leaf(x)
             return grad(f(at, *given), at)
 
     def solve(x: Any, *given: Any) -> Any:
@@ -172,64 +172,16 @@ def _implicit(residual: Function, solve: Function, x0: Any, args: tuple[Any, ...
 
     @solution.rule
     def _(ct: Any, out: Any, first: Any, *given: Any) -> tuple[Any, ...]:
-        with _recording(out):
+        with recording(out):
             _, slopes = _linearized(residual, out, given)
             back = _solved(functions.transpose(slopes), ct)
-            moved = [_leaf(each) if each.dtype.is_float else each for each in given]
+            moved = [leaf(each) if each.dtype.is_float else each for each in given]
             targets = [each for each in moved if each.dtype.is_float]
             pulled = functions.sum(residual(out, *moved) * -back)
             found = iter(grad(pulled, targets, allow_disconnected=True) if targets else ())
         return (None, *(next(found) if each.dtype.is_float else None for each in given))
 
     return solution(x0, *args)
-
-
-def transposed(apply: Function) -> Function:
-    """Return the transpose of a function that is linear in its first argument, a vector."""
-
-    def product(v: Any, *operands: Any) -> Any:
-        with _recording(v):
-            at = _leaf(v * 0.0)
-            return grad(functions.sum(apply(at, *operands) * v), at, allow_disconnected=True)
-
-    return product
-
-
-def linear(operator: Any, solve: Function, b: Any, x0: Any) -> tuple[Any, Any]:
-    """Solve a linear system, with the derivatives of its solution.
-
-    Args:
-        operator: the system (``functions/linalg/iterative.py``).
-        solve: gives the solution and a number for whether the system is transposed, a right-hand
-            side, a first guess and the operands of the operator.
-        b, x0: the right-hand side, and the first guess.
-    """
-    return _linear(operator, solve, (b, x0, operator.operands), False)
-
-
-def _linear(operator: Any, solve: Function, system: tuple[Any, ...], back: bool) -> tuple[Any, Any]:
-    b, x0, operands = system
-    numbers: list[Any] = []
-
-    def found(right: Any, first: Any, *given: Any) -> Any:
-        x, number = solve(back, right, first, given)
-        numbers.append(number)
-        return x
-
-    solution = custom_vjp(found, name=f"staticgrad.linear.{next(_numbers)}")
-
-    @solution.rule
-    def _(ct: Any, out: Any, right: Any, first: Any, *given: Any) -> tuple[Any, ...]:
-        by_right, _ = _linear(operator, solve, (ct, ct * 0.0, given), not back)
-        with _recording(out):
-            moved = [_leaf(each) if each.dtype.is_float else each for each in given]
-            targets = [each for each in moved if each.dtype.is_float]
-            apply = operator.transposed if back else operator.apply
-            pulled = functions.sum(apply(out, *moved) * -by_right)
-            slopes = iter(grad(pulled, targets, allow_disconnected=True) if targets else ())
-        return by_right, None, *(next(slopes) if each.dtype.is_float else None for each in given)
-
-    return solution(b, x0, *operands), numbers[0]
 
 
 def _repeated(
@@ -254,8 +206,8 @@ def _repeated(
 
 def _linearized(f: Function, x: Any, given: tuple[Any, ...]) -> tuple[Any, Any]:
     """Return a function's value at x, and its derivative by x as a matrix."""
-    with _recording(x):
-        at = _leaf(x)
+    with recording(x):
+        at = leaf(x)
         found = f(at, *given)
         if not isinstance(found, Value) or found.shape != x.shape:
             what = found.type if isinstance(found, Value) else kind_of(found)
@@ -273,27 +225,6 @@ def _solved(matrix: Any, right: Any) -> Any:
     return functions.reshape(found, right.shape)
 
 
-def _leaf(x: Any) -> Any:
-    """A value equal to x that derivatives by x stop at: x itself may depend on operands."""
-    if x.computes and not x.requires_grad:
-        from staticgrad.eager.tensor import Tensor  # who has tensors has loaded it
-
-        return Tensor(x.array, requires_grad=True)
-    return x * 1.0
-
-
 def _kept(x: Any) -> Any:
     """A state for the next step: of tensors without the tape."""
     return x.detach() if x.computes else x
-
-
-@contextmanager
-def _recording(x: Any) -> Iterator[None]:
-    """Inside, what is computed of tensors is recorded."""
-    if not x.computes:
-        yield
-        return
-    from staticgrad.eager.tape import enable_grad  # who has tensors has loaded it
-
-    with enable_grad():
-        yield

@@ -60,7 +60,9 @@ def _operator(name: str, matrix: Any, args: Sequence[Any], kind: type[Any]) -> O
         )
     if callable(matrix) and not isinstance(matrix, Value):
         operands = tuple(as_value(name, each, kind) for each in args)
-        return Operator(matrix, up("staticgrad.programs.implicit").transposed(matrix), operands)
+        return Operator(
+            matrix, up("staticgrad.programs.linear_systems").transposed(matrix), operands
+        )
     dense = floating(name, as_value(name, matrix, kind))
     if dense.ndim != 2:
         raise RankError(f"{name}: A is {dense.type}, not a matrix")
@@ -118,8 +120,8 @@ def _solved(
         tolerance = functions.maximum(functions.sqrt(_dot(right, right)) * rtol, atol)
         return method(lambda v: apply(v, *operands), scaled, right, first, tolerance, most)
 
-    implicit = up("staticgrad.programs.implicit")
-    return Solution(*implicit.linear(operator, solve, b, x0))
+    systems = up("staticgrad.programs.linear_systems")
+    return Solution(*systems.linear(operator, solve, b, x0))
 
 
 def _dot(x: Any, y: Any) -> Any:

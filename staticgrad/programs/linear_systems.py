@@ -1,0 +1,88 @@
+"""Derivatives of solutions of linear systems, whatever solves them: ``sg.linalg.cg`` and others.
+
+Where A x = b, a cotangent of x gives that of b by a solve with the transposed matrix, and those of
+the operands of A by the product at the solution.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from staticgrad.ir.functional import functions
+from staticgrad.ops.custom import custom_vjp
+from staticgrad.programs.derivatives import grad
+
+_numbers: Final = itertools.count()
+Function = Callable[..., Any]
+
+
+def transposed(apply: Function) -> Function:
+    """Return the transpose of a function that is linear in its first argument, a vector."""
+
+    def product(v: Any, *operands: Any) -> Any:
+        with recording(v):
+            at = leaf(v * 0.0)
+            return grad(functions.sum(apply(at, *operands) * v), at, allow_disconnected=True)
+
+    return product
+
+
+def linear(operator: Any, solve: Function, b: Any, x0: Any) -> tuple[Any, Any]:
+    """Solve a linear system, with the derivatives of its solution.
+
+    Args:
+        operator: the system (``functions/linalg/iterative.py``).
+        solve: gives the solution and a number for whether the system is transposed, a right-hand
+            side, a first guess and the operands of the operator.
+        b, x0: the right-hand side, and the first guess.
+    """
+    return _linear(operator, solve, (b, x0, operator.operands), False)
+
+
+def _linear(operator: Any, solve: Function, system: tuple[Any, ...], back: bool) -> tuple[Any, Any]:
+    b, x0, operands = system
+    numbers: list[Any] = []
+
+    def found(right: Any, first: Any, *given: Any) -> Any:
+        x, number = solve(back, right, first, given)
+        numbers.append(number)
+        return x
+
+    solution = custom_vjp(found, name=f"staticgrad.linear.{next(_numbers)}")
+
+    @solution.rule
+    def _(ct: Any, out: Any, right: Any, first: Any, *given: Any) -> tuple[Any, ...]:
+        by_right, _ = _linear(operator, solve, (ct, ct * 0.0, given), not back)
+        with recording(out):
+            moved = [leaf(each) if each.dtype.is_float else each for each in given]
+            targets = [each for each in moved if each.dtype.is_float]
+            apply = operator.transposed if back else operator.apply
+            pulled = functions.sum(apply(out, *moved) * -by_right)
+            slopes = iter(grad(pulled, targets, allow_disconnected=True) if targets else ())
+        return by_right, None, *(next(slopes) if each.dtype.is_float else None for each in given)
+
+    return solution(b, x0, *operands), numbers[0]
+
+
+def leaf(x: Any) -> Any:
+    """A value equal to x that derivatives by x stop at: x itself may depend on operands."""
+    if x.computes and not x.requires_grad:
+        from staticgrad.eager.tensor import Tensor  # who has tensors has loaded it
+
+        return Tensor(x.array, requires_grad=True)
+    return x * 1.0
+
+
+@contextmanager
+def recording(x: Any) -> Iterator[None]:
+    """Inside, what is computed of tensors is recorded."""
+    if not x.computes:
+        yield
+        return
+    from staticgrad.eager.tape import enable_grad  # who has tensors has loaded it
+
+    with enable_grad():
+        yield
