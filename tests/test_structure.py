@@ -51,7 +51,7 @@ LAZY = {
     "staticgrad.planning.problem": "placements that first fit finds need no compiler",
     "staticgrad.planning.planner": "effort='exact' and others' policies alone need SciPy",
     "staticgrad.programs.derivatives": "derivatives of values need no compiler; few are forward",
-    "staticgrad.programs.implicit": "tensors are loaded by who has them",
+    "staticgrad.programs.linear_systems": "tensors are loaded by who has them",
     "staticgrad.programs.transformed": "tensors are loaded by who has them",
     "staticgrad.programs.function": "tensors are loaded by who runs a function at once",
     "staticgrad.nn.module": "weights of PyTorch stand above the layers, and are methods of theirs",
