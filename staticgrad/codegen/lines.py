@@ -11,7 +11,7 @@ from typing import Final
 
 from staticgrad.ir.execution import Known, known_of
 from staticgrad.ir.expr import Access, Position
-from staticgrad.ir.kernels.stages import Axis, Map
+from staticgrad.ir.kernels.stages import Axis
 from staticgrad.native.machine import Machine
 from staticgrad.records import NamedTuple, dataclass
 
@@ -56,9 +56,9 @@ class Unit:
 
     ``helpers`` are the functions that the kernel calls, in order of need; ``once`` are lines before
     the loop over iterations. ``machine`` is what the code is written for; no result depends on it.
-    ``known`` is what holds of integer arguments. ``write_map`` and ``write_vectors`` are the nest's
-    writers of a map, and of stores and expressions. No two values of a kernel have one name, for a
-    name has one type in the language of the backends.
+    ``known`` is what holds of integer arguments. ``write_vectors`` is the nest's writer of stores
+    and expressions. No two values of a kernel have one name, for a name has one type in the
+    language of the backends.
     """
 
     helpers: dict[str, str] = field(default_factory=dict)
@@ -66,7 +66,6 @@ class Unit:
     machine: Machine = Machine()
     once: Lines = field(default_factory=lambda: Lines(1))
     known: Mapping[str, Known] = field(default_factory=dict)
-    write_map: Callable[[Map], list[str]] = field(repr=False, default=lambda _: [])
     write_vectors: Callable[..., Fragment] = field(repr=False, default=lambda *_: _NO_LINES)
 
     @property
@@ -101,11 +100,6 @@ def work(body: Lines, unit: Unit) -> int:
         if f"{name}(" in line
     )
     return len(body.lines) + called
-
-
-def large(unit: Unit, times: int = 1) -> int:
-    """Vectors of a matrix beyond so many times two second caches, where hardware is too slow."""
-    return times * 2 * unit.machine.l2 // LINE
 
 
 def has_small_sets(unit: Unit) -> bool:
@@ -156,17 +150,6 @@ def write_decode(out: Lines, flat: str, axes: Sequence[Axis]) -> None:
         rest = f"rest_{axis.name}"
     if axes:
         out.add(f"{axes[0].name} = {rest}")
-
-
-def limit(out: Lines, unit: Unit, axis: Axis, name: str) -> str:
-    """Return the source of a loop limit; a limit that was stored is clamped to the extent."""
-    if not name:
-        return str(axis.extent)
-    place = unit.fresh("e")
-    out.add(f"{place} = word({name})")
-    out.add(f"if {place} > {axis.extent}:")
-    out.add(f"    {place} = {axis.extent}")
-    return place
 
 
 def write_iterations(

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from staticgrad.ir.kernels.directives import Directives
 from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.native.language.frontend import remember_entry
-from staticgrad.native.language.reader import Procedure
+from staticgrad.native.language.frontend import remember
 from staticgrad.native.machine import Machine
 from staticgrad.nest.lower import lower
+from staticgrad.nest.records import Function
 from staticgrad.nest.text import print_nest
 
 __all__ = ["source"]
@@ -28,6 +28,6 @@ def source(kernel: Kernel, machine: Machine, directives: Directives | None = Non
     """
     found = lower(kernel, machine, directives)
     text = print_nest(found)
-    parameters = dict.fromkeys(name.text for name in found.parameters)
-    remember_entry(text, Procedure(found.parameters, found.body, parameters))
+    functions = (f for f in found.functions.values() if isinstance(f, Function))
+    remember(text, {f.name: f.procedure for f in (*functions, found.entry)})
     return text

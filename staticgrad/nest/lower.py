@@ -62,6 +62,7 @@ from staticgrad.nest.records import (
     Block,
     Builder,
     Each,
+    Function,
     Let,
     Name,
     Nest,
@@ -129,7 +130,7 @@ class KernelLowering:
         self.pointers: dict[str, Any] = {}
         self.refs: dict[str, Any] = {}
         self.vector_refs: set[str] = set()
-        self.functions: dict[str, str] = {}
+        self.functions: dict[str, Any] = {}
         self.copies = 1
         self.on: Any = None
         self.unit = Unit(self.functions, machine=machine, known={k.name: k for k in kernel.known})
@@ -142,7 +143,8 @@ class KernelLowering:
     def nest(self) -> Nest:
         """The whole kernel."""
         k, b = self.kernel, self.b
-        t, own, begin, end = parameters = tuple([Name(n, 0) for n in PARAMETERS])
+        t, own, begin, end = parameters = tuple([Name(n, 0, builder=b) for n in PARAMETERS])
+        self.table = t
         b.reserved |= {*PARAMETERS, *k.arguments, *(o.name for o in k.operands)}
         listed = k.listed.names if k.listed else ()
         shared = private = 0
@@ -164,6 +166,8 @@ class KernelLowering:
             self.rows_as_lanes(begin, end)
         elif k.in_tiles:
             TransposedRows(self).write(begin, end)
+        elif k.outer == "tiles" and isinstance(k.stages[0], Gemm) and k.stages[0].plain:
+            write_gemm(self, k.stages[0], begin, end)
         elif k.outer == "tiles":
             with b.loop(begin, end, 1, stored(k.stages), "o") as turn:
                 self.at["o"] = turn
@@ -175,7 +179,7 @@ class KernelLowering:
         body = tuple(b.blocks[0].out)
         if k.outer != "tiles":
             body = _with_loads_guarded(body, Apply("lt", (begin, end)))
-        return Nest(parameters, body, self.functions)
+        return Nest(Function("kernel", parameters, body), self.functions)
 
     # -- words
 
@@ -489,21 +493,24 @@ class KernelLowering:
         elif isinstance(stage, Sort):
             Sorting(self, stage).write()
         else:
-            self.product_text(stage)
+            write_product(self, stage)
 
-    def product_text(self, stage: Gemm) -> None:
-        """A product, whose source others write."""
-        unit, lines, b = self.unit, Lines(), self.b
-        unit.write_map, unit.write_vectors = self.text_of_map, self.text_of_vectors
-        write = write_gemm if stage.plain and self.kernel.outer == "tiles" else write_product
-        write(self.kernel, stage, lines, unit)
+    def text_unit(self) -> Unit:
+        """What the writers of source share."""
+        self.unit.write_vectors = self.text_of_vectors
+        return self.unit
+
+    def put_text(self, stage: Gemm, lines: Lines, named: Mapping[str, Any]) -> None:
+        """Lines of a product's source; ``named``: what some names stand for."""
+        unit, b = self.unit, self.b
         once, unit.once.lines = [line[4:] for line in unit.once.lines], []
         used = set(_IDENTIFIER.findall("\n".join([*once, *lines.lines])))
         held = {**self.pointers, **self.words, **self.at, **self.refs}
         own = {VECTOR, *(axis.name for axis in stage.loops)}
+        held = {name: value for name, value in held.items() if name not in own} | {**named}
         bound: dict[str, Name | int] = {}
         for name, value in held.items():
-            if name in used and name not in own:
+            if name in used:
                 if type(value) is Each:
                     raise UnsupportedError("products of rows side by side")
                 bound[name] = value
@@ -526,12 +533,6 @@ class KernelLowering:
         yield self.b
         held[0].count = self.b.count
         self.b, self.at, self.refs, self.pointers, self.words, self.vector_refs = held
-
-    def text_of_map(self, stage: Map) -> list[str]:
-        """The source of a map that a product runs."""
-        with self.over_names() as b:
-            self.map(stage, 0, self.number(stage.axis.extent), self.told(stage.axis.extent))
-            return print_block(tuple(b.blocks[0].out))
 
     def text_of_vectors(
         self,

@@ -12,11 +12,12 @@ share one by accident. The builder does three things as it goes, each record tou
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
 from staticgrad.errors import CompileError
+from staticgrad.native.language.reader import Procedure
 from staticgrad.native.language.records import (
     Apply,
     Arg,
@@ -30,8 +31,9 @@ from staticgrad.native.language.records import (
     Statement,
     Text,
     When,
+    Word,
 )
-from staticgrad.records import NamedTuple
+from staticgrad.records import NamedTuple, dataclass
 
 __all__ = [
     "Apply",
@@ -41,6 +43,7 @@ __all__ = [
     "Do",
     "Each",
     "For",
+    "Function",
     "Let",
     "Name",
     "Nest",
@@ -50,8 +53,11 @@ __all__ = [
     "UnsupportedError",
     "Value",
     "When",
+    "Word",
     "copies_of",
+    "function",
     "pick",
+    "place_at",
 ]
 
 
@@ -68,12 +74,25 @@ class Each(tuple[Arg, ...]):
 Value = Arg | Each
 
 
-class Nest(NamedTuple):
-    """``kernel(t, own, begin, end)``: its parameters, its body, the functions that it calls."""
+@dataclass(eq=False)
+class Function:
+    """A function: nests call it, and it is compiled for each choice of kinds of its arguments."""
 
+    name: str
     parameters: tuple[Name, ...]
     body: Block
-    functions: dict[str, str]
+
+    @property
+    def procedure(self) -> Procedure:
+        """What LLVM IR is written from."""
+        return Procedure(self.parameters, self.body, dict.fromkeys(n.text for n in self.parameters))
+
+
+class Nest(NamedTuple):
+    """``kernel(t, own, begin, end)``, and the functions that it calls, some of which are source."""
+
+    entry: Function
+    functions: dict[str, str | Function]
 
 
 class _Open:
@@ -110,11 +129,11 @@ class Builder:
         self.count += 1
         if text in self.reserved:
             return self.name(prefix, depth, is_variable)
-        return Name(text, depth, is_variable)
+        return Name(text, depth, is_variable, self)
 
     def named(self, text: str, name: str, *args: Arg) -> Name:
         """A value before all loops whose name is given."""
-        found = Name(text, 0)
+        found = Name(text, 0, False, self)
         self.blocks[0].out.append(Let(found, Apply(name, args)))
         return found
 
@@ -255,6 +274,8 @@ class Builder:
 
     def least(self, a: Arg, b: Arg) -> Any:
         """The smaller one of two words."""
+        if type(a) is int and type(b) is int:
+            return min(a, b)
         return self.op("choose_lt", a, b, a, b)
 
     @contextmanager
@@ -323,6 +344,29 @@ def copies_of(values: Iterable[Any]) -> Any:
     """One value, or those of all copies."""
     found = Each(values)
     return found if len(found) > 1 else found[0]
+
+
+def place_at(*terms: tuple[Word, Word], constant: int = 0) -> Offset:
+    """Return the sum of products of words, and a constant."""
+    found: list[tuple[Name, Word]] = []
+    for a, b in terms:
+        if isinstance(a, int):
+            a, b = b, a
+        if isinstance(a, int):
+            assert isinstance(b, int)
+            constant += a * b
+        elif not (isinstance(b, int) and b == 0):
+            found.append((a, b))
+    return Offset(tuple(found), constant)
+
+
+def function(name: str, parameters: Sequence[str], write: Callable[..., None]) -> Function:
+    """Return the function of a body: ``write`` takes a builder, then what parameters hold."""
+    b = Builder()
+    b.reserved |= {*parameters}
+    names = tuple([Name(text, 0, False, b) for text in parameters])
+    write(b, *names)
+    return Function(name, names, tuple(b.blocks[0].out))
 
 
 def pick(value: Any, copy: int) -> Any:

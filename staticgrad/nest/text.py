@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Final
 
 from staticgrad.nest.records import (
@@ -9,6 +10,7 @@ from staticgrad.nest.records import (
     Block,
     Do,
     For,
+    Function,
     Let,
     Name,
     Nest,
@@ -28,10 +30,19 @@ _UNARY: Final = {"neg": "-", "invert": "~"}
 
 def print_nest(nest: Nest) -> str:
     """Return the nest as source text: its functions, then ``kernel``."""
-    head = f"def kernel({', '.join(name.text for name in nest.parameters)}):"
-    lines = [head]
-    _print(nest.body, "    ", lines)
-    return "\n\n\n".join([*nest.functions.values(), "\n".join(lines)]) + "\n"
+    functions = [f if isinstance(f, str) else _shared(f) for f in nest.functions.values()]
+    return "\n\n\n".join([*functions, print_function(nest.entry)]) + "\n"
+
+
+def print_function(function: Function) -> str:
+    """Return the definition of a function."""
+    lines = [f"def {function.name}({', '.join(name.text for name in function.parameters)}):"]
+    _print(function.body, "    ", lines)
+    return "\n".join(lines)
+
+
+#: The same of functions that many kernels call.
+_shared: Final = lru_cache(maxsize=64)(print_function)
 
 
 def print_block(block: Block) -> list[str]:

@@ -1,7 +1,7 @@
 """Functions of kernels -> LLVM IR text, directly, without Numba: the ``vector`` backend.
 
 A source is cut into functions; :mod:`reader` makes records of them, and nests bring their own
-(``remember_entry``). A helper is lowered once for each choice of argument kinds, and pasted into
+(``remember``). A helper is lowered once for each choice of argument kinds, and pasted into
 the modules of the kernels that call it. :mod:`by_numba.frontend` cuts sources the same way.
 
 The operations are those of Numba's pipeline (:mod:`simd`), so the bytes are the same; it takes a
@@ -521,16 +521,19 @@ class Function:
 #: less than code that the processor's cache does not hold, and LLVM compiles them sooner.
 _MOST_COPIED: Final = 3000
 
-#: Text of an entry -> its records, of those that were printed from records.
+#: Text of a function -> its records, of those that were printed from records.
 _entries: Final[dict[str, Procedure]] = {}
 _MOST_ENTRIES: Final = 256
 
 
-def remember_entry(source: str, procedure: Procedure) -> None:
-    """Use these records for the entry of a source, its last function, instead of reading it."""
-    if len(_entries) >= _MOST_ENTRIES:
-        del _entries[next(iter(_entries))]
-    _entries[_parts_of(source)[-1].rstrip("\n")] = procedure
+def remember(source: str, procedures: Mapping[str, Procedure]) -> None:
+    """Use these records for functions of a source, by their names, instead of reading them."""
+    for function in _functions_by_part(source) or ():
+        made = procedures.get(function.name)
+        if made is not None and function.body not in _entries:
+            if len(_entries) >= _MOST_ENTRIES:
+                del _entries[next(iter(_entries))]
+            _entries[function.body] = made
 
 
 def split_source(source: str) -> dict[str, Function]:

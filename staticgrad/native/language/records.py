@@ -7,26 +7,69 @@ variables of sources go by their texts.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 from staticgrad.records import NamedTuple
 
 
+class Operations(Protocol):
+    """Where the results of operations are put."""
+
+    def op(self, name: str, *args: Any) -> Any:
+        """Return the value of an operation."""
+
+
 class Name:
-    """A value, or a variable that is assigned again.
+    """A value, or a variable that is assigned again; words have arithmetic.
 
     ``depth``: the number of blocks around the one that defines it. ``at``: the pointer and the
-    place that a derived pointer consists of.
+    place that a derived pointer consists of. ``builder``: where results of arithmetic are put.
     """
 
-    __slots__ = ("at", "depth", "is_variable", "text")
+    __slots__ = ("at", "builder", "depth", "is_variable", "text")
 
-    def __init__(self, text: str, depth: int, is_variable: bool = False) -> None:
-        self.text, self.depth, self.is_variable = text, depth, is_variable
+    def __init__(
+        self, text: str, depth: int, is_variable: bool = False, builder: Operations | None = None
+    ) -> None:
+        self.text, self.depth, self.is_variable, self.builder = text, depth, is_variable, builder
         self.at: tuple[Name, Offset] | None = None
 
     def __repr__(self) -> str:
         return self.text
+
+    def _op(self, name: str, *args: Word) -> Word:
+        assert self.builder is not None
+        found: Word = self.builder.op(name, *args)
+        return found
+
+    def __add__(self, other: Word) -> Word:
+        return self if _is(other, 0) else self._op("add", self, other)
+
+    def __sub__(self, other: Word) -> Word:
+        return self if _is(other, 0) else self._op("sub", self, other)
+
+    def __rsub__(self, other: int) -> Word:
+        return self._op("sub", other, self)
+
+    def __mul__(self, other: Word) -> Word:
+        if _is(other, 0) or _is(other, 1):
+            return self if other else 0
+        return self._op("mul", self, other)
+
+    def __floordiv__(self, other: Word) -> Word:
+        return self if _is(other, 1) else self._op("floordiv", self, other)
+
+    def __rfloordiv__(self, other: int) -> Word:
+        return self._op("floordiv", other, self)
+
+    def __mod__(self, other: Word) -> Word:
+        return 0 if _is(other, 1) else self._op("mod", self, other)
+
+    __radd__, __rmul__ = __add__, __mul__
+
+
+def _is(value: object, number: int) -> bool:
+    return type(value) is int and value == number
 
 
 class Offset(NamedTuple):
@@ -36,6 +79,7 @@ class Offset(NamedTuple):
     constant: int = 0
 
 
+Word = Name | int
 Arg = Name | Offset | int | float | bool
 
 

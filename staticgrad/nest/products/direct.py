@@ -25,10 +25,12 @@ from staticgrad.codegen.lines import (
 from staticgrad.ir.execution import BOUND
 from staticgrad.ir.kernels.stages import LONE
 from staticgrad.nest.products.packing import may_collide
+from staticgrad.nest.products.plain import FEW_TERMS
 from staticgrad.nest.products.streams import write_few_rows, write_span
 
 if TYPE_CHECKING:
-    from staticgrad.nest.products.gemm import PlainProduct
+    from staticgrad.nest.products.plain import PlainProduct
+    from staticgrad.nest.products.text_product import TextProduct
 
 #: Rows side by side, and those of the last tiles, in which rows past the end repeat the last one:
 #: as many chains as a processor adds to before the first one is done. The same where a vector is
@@ -44,8 +46,6 @@ SPAN: Final = 256
 #: Terms up to which packing takes longer than tiles of more rows and two vectors save, which load
 #: less for each multiplication. Tiles of a vector that is two registers are no wider.
 FLAT: Final = 32
-#: Terms up to which a result takes no longer to compute than to store.
-FEW_TERMS: Final = 8
 #: Lines of an epilogue up to which it is written for each row of a tile, its sums in registers.
 _PLAIN: Final = 12
 
@@ -72,7 +72,7 @@ def _pays(product: PlainProduct) -> bool:
     return product.straight is not None and product.fills_panels and fills
 
 
-def write_direct(product: PlainProduct, out: Lines) -> None:
+def write_direct(product: TextProduct, out: Lines) -> None:
     """The body for one outer iteration ``o``."""
     direct = _DirectProduct(product)
     product.write_cut(product.unit.once)
@@ -89,7 +89,7 @@ def write_direct(product: PlainProduct, out: Lines) -> None:
     out.extend(tiles)
 
 
-def write_few_terms(product: PlainProduct, out: Lines) -> None:
+def write_few_terms(product: TextProduct, out: Lines) -> None:
     """The same where no more than that a product may have few terms is known, if it is simple."""
     direct = _DirectProduct(product)
     direct.streams = False
@@ -97,7 +97,7 @@ def write_few_terms(product: PlainProduct, out: Lines) -> None:
         direct.write(out)
 
 
-def _heights(product: PlainProduct) -> tuple[int, int]:
+def _heights(product: TextProduct) -> tuple[int, int]:
     """Rows of a tile, and of a last one; few rows, as far as they are known, are equal tiles."""
     highest, least = HEIGHTS if product.tiles.wide else NARROW_HEIGHTS
     most = _HIGHEST[highest]
@@ -109,7 +109,7 @@ def _heights(product: PlainProduct) -> tuple[int, int]:
 class _DirectProduct:
     """The lines of one product."""
 
-    def __init__(self, product: PlainProduct) -> None:
+    def __init__(self, product: TextProduct) -> None:
         self.product, self.lanes = product, product.lanes
         self.narrow = 0 < product.most_columns <= product.columns
         self.heights = _heights(product)
@@ -189,7 +189,7 @@ class _DirectProduct:
         """All terms of some columns from ``j0`` on."""
         p = self.product
         place = total(p.b, scaled("j0", p.across))
-        pack = p.panels.panel(p.unit, self.columns, p.lies)
+        pack = p.panels.panel(p.unit.helpers, self.columns, p.lies)
         passed = f"{place}, {p.down}, {p.across}, {p.k}, {p.n} - j0, {to}"
         out.add(f"{pack}({p.stage.b.operand}, panel, {passed})")
 
@@ -245,7 +245,7 @@ class _DirectProduct:
     def _write_packed(self, out: Lines) -> None:
         """The rows of a tile, of each k behind those of another: they may displace each other."""
         p, highest = self.product, self.heights[0]
-        pack = p.packing.rows(p.unit, highest)
+        pack = p.packing.rows(p.unit.helpers, highest)
         passed = f"{total(p.a, 'top')}, {p.inner}, {p.k}, {p.m} - top"
         out.add(f"{pack}({p.stage.a.operand}, packed, {passed})")
 

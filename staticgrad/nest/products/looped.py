@@ -16,32 +16,27 @@ tables begin anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import cached_property
-from itertools import pairwise
 from math import inf, prod
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from staticgrad.codegen.block_functions import element
-from staticgrad.codegen.lines import (
-    VECTOR,
-    Lines,
-    Unit,
-    base_text,
-    limit,
-    scaled,
-    total,
-    write_decode,
-    write_iterations,
-)
+from staticgrad.codegen.lines import VECTOR
 from staticgrad.ir.expr import Access, Position, load
-from staticgrad.ir.kernels.kernel import GEMM_BLOCK, Kernel
+from staticgrad.ir.kernels.kernel import GEMM_BLOCK
 from staticgrad.ir.kernels.stages import Axis, Extent, Gemm, gemm_chunk, nested, panel_columns
-from staticgrad.ir.kernels.text import PRODUCT
-from staticgrad.nest.products.gemm import stored_as_is
+from staticgrad.nest.products.loops import ProductLoops
 from staticgrad.nest.products.packing import Packing
+from staticgrad.nest.products.plain import stored_as_is
 from staticgrad.nest.products.tiles import Tiles
+from staticgrad.nest.records import Apply, Let, Name, UnsupportedError, Word
+from staticgrad.nest.values import Values, stored
+
+if TYPE_CHECKING:
+    from staticgrad.nest.lower import KernelLowering
 
 #: Elements of panels that are kept, at most: they stay in L2, and on the stack.
 KEPT: Final = 1 << 15
@@ -52,39 +47,40 @@ FED_DEPTH: Final = 512
 DEPTH: Final = 640
 
 
-def write_product(kernel: Kernel, stage: Gemm, out: Lines, unit: Unit) -> None:
-    """The product: one chunk of one panel for the iteration ``o``, or all of it among stages."""
-    w = LoopedProduct(kernel, stage, unit)
-    tile = Lines()
-    w.write_tile(tile)
-    w.declare(unit.once)
-    w.write_limits(out)
-    if kernel.outer == "tiles":
-        out.add(f"{w}_left = o % {w}_panels * {w.columns}")
-        out.add(f"rest = o // {w}_panels")
-        out.add(f"{w}_first = rest % {w}_chunks * {w.chunk}")
-        out.add(f"rest = rest // {w}_chunks")
-        write_decode(out, "rest", kernel.axes)
-        out.extend(tile)
-        return
-    chunk = Lines()
-    once_panel = w.most(stage.j) <= w.columns and w.has_columns
-    write_iterations(chunk, f"{w}_left", ("0", f"{w}_n", w.columns), tile, once_panel)
-    once_chunk = w.most(stage.i) <= w.chunk
-    write_iterations(out, f"{w}_first", ("0", f"{w}_m", w.chunk), chunk, once_chunk)
+def write_product(nest: KernelLowering, stage: Gemm) -> None:
+    """Write one chunk of one panel for the iteration ``o``, or all of a product among stages."""
+    if nest.copies > 1:
+        raise UnsupportedError("products of rows side by side")
+    LoopedProduct(nest, stage).write()
 
 
-class LoopedProduct:
-    """The lines of one product; all its names begin with ``name``."""
+class LoopedProduct(ProductLoops):
+    """One product; its local memory has names that begin with ``name``.
 
-    def __init__(self, kernel: Kernel, stage: Gemm, unit: Unit) -> None:
-        self.kernel, self.stage, self.unit, self.name = kernel, stage, unit, unit.fresh("w")
+    Words are named as in the loops: rows of a chunk are ``first_row`` to ``last``, columns of a
+    panel ``left`` to ``past``, inner indices of a part ``begun`` to ``end``; a tile's rows begin at
+    ``top``, and have ``count``.
+    """
+
+    first_row: Word
+    last: Word
+    left: Word
+    past: Word
+    begun: Word
+    end: Word
+    top: Word
+    origin: Word
+
+    def __init__(self, nest: KernelLowering, stage: Gemm) -> None:
+        self.nest, self.b, self.kernel, self.stage = nest, nest.b, nest.kernel, stage
+        self.unit, self.name = nest.unit, nest.unit.fresh("w")
         a, b = stage.a, stage.b
         #: How the factors lie: those of a dtype for storage are widened as they are read.
-        self.a_stored, self.b_stored = (kernel.operand(f.operand).dtype for f in (a, b))
+        self.a_stored, self.b_stored = (self.kernel.operand(f.operand).dtype for f in (a, b))
         self.dtype = self.a_stored.compute
         self.lanes, self.element = self.dtype.lanes, element(self.dtype)
         self.chunk, self.columns = gemm_chunk(stage), panel_columns(self.dtype)
+        self.written = stored([stage]) | {"tile", "panel", "rows"}
         #: The loop of k whose positions are multiplied one after the other, and the others.
         self.first = stage.k[0] if stage.by_first else None
         self.rest = stage.k[1:] if self.first else stage.k
@@ -92,23 +88,27 @@ class LoopedProduct:
         self.packs_rows = bool(a.bounded) or self.a_stored.is_storage
         places = not self.packs_rows and (len(stage.i) > 1 or self._step(0) is None)
         self.down = flat_step(self._steps(b), self.rest)
-        wide = self.lanes * self.dtype.bits <= unit.vector_bits
+        wide = self.lanes * self.dtype.bits <= self.unit.vector_bits
         self.tiles = Tiles(self.element, self.lanes, self.dtype.is_float, wide, placed=places)
         self.lying = replace(self.tiles, looked=self.lies and self.down is None)
         self.rows = self.lying.highest
         packed = PANEL_BYTES // (self.columns * self.dtype.itemsize)
         self.depth = FED_DEPTH if self.first else DEPTH if self.lies else max(self.lanes, packed)
-        #: Offsets of b by words, and the loops of k that are a run of rows, with those around.
-        self.tables: dict[str, dict[str, Extent]] = {}
+        #: The loops of k that are a run of rows, with those around.
         count = next(n for n in range(len(self.rest)) if self._step(n) is not None)
         self.around, self.along = self.rest[:count], self.rest[count:]
-        self.run = f"({_product_of(self.along)})"
-        block = len(stage.k) == 1 and unit.told(stage.k[0].extent).short
+        self.run = self._product_of(self.along)
+        block = len(stage.k) == 1 and self.unit.told(stage.k[0].extent).short
         #: Whether there is one block of k, one part of it.
         self.one_block, self.one_part = block, block and self.most(stage.k) <= self.depth
-
-    def __str__(self) -> str:
-        return self.name
+        #: Offsets of b by words: the steps along k of each table, and its memory.
+        self.tables: dict[str, dict[str, Extent]] = {}
+        self.packed_b = None
+        if not (self.is_transposed or (self.lies and self.fills_vectors)):
+            self.packed_b = self._packed_access()
+        if self.lying.looked:
+            self.tables["b"] = self._steps(b)
+        self._declare()
 
     def _steps(self, access: Access) -> dict[str, Extent]:
         """The strides of an access along the loops of a position of k."""
@@ -133,39 +133,53 @@ class LoopedProduct:
         """The elements of the chunk's results, with those that tiles write beyond its last row."""
         return (self.chunk + self.rows) * self.columns
 
-    def declare(self, out: Lines) -> None:
+    def _product_of(self, axes: Iterable[Axis]) -> Word:
+        """The positions of loops."""
+        found: Word = 1
+        for axis in axes:
+            found = found * self.nest.number(axis.extent)
+        return found
+
+    def _declare(self) -> None:
         """Extents, local memory and tables, before the loop over iterations."""
-        w, local = self.name, f"local_{self.element}"
-        for letter, axes in self._extents:
-            if not axes[0].past:
-                out.add(f"{w}_{letter} = {_product_of(axes)}")
-        if self.first:
-            out.add(f"{w}_each = {_product_of(self.rest)}")
-        if self.kernel.outer == "tiles":
-            out.add(f"{w}_panels = ({w}_n + {self.columns - 1}) // {self.columns}")
-            out.add(f"{w}_chunks = ({w}_m + {self.chunk - 1}) // {self.chunk}")
-        out.add(f"{w}_tile = {local}({2 * self.room})")
+        k = self.stage.k[0]
+        self.m, self.n, self.deep = map(self._extent, (self.stage.i, self.stage.j, self.stage.k))
+        self.begin: Word = 0
+        if k.first:
+            self.begin = self.nest.limit(k, k.first)
+            self.begin = self.choose("lt", self.begin, 0, 0, self.begin)
+        self.each = self._product_of(self.rest) if self.first else self.deep
+        self.tile = self._local("tile", self.element, 2 * self.room)
         if not (self.lies and self.fills_vectors):
             room = self.depth * self.columns
             if self.keeps_panels:
-                out.add(f"{w}_kept = 0")
-                out.add(f"{w}_of = -1")
+                self.kept, self.of = self._before_all("kept", 0), self._before_all("of", -1)
                 room = max(room, KEPT)
-            out.add(f"{w}_panel = {local}({room + self.lanes * self.columns})")
+            self.panel = self._local("panel", self.element, room + self.lanes * self.columns)
         if self.packs_rows:
-            out.add(f"{w}_rows = {local}({self.rows * self.depth})")
+            self.packed_rows = self._local("rows", self.element, self.rows * self.depth)
         if self.tiles.placed:
-            out.add(f"{w}_places = local_i64({self.chunk})")
-            out.add(f"{w}_runs = local_i64({GEMM_BLOCK + 2})")
-        for table in self.tables:
-            out.add(f"{w}_{table}_t = local_i64({GEMM_BLOCK})")
+            self.places = self._local("places", "i64", self.chunk)
+            self.runs = self._local("runs", "i64", GEMM_BLOCK + 2)
+        self.words = {name: self._local(f"{name}_t", "i64", GEMM_BLOCK) for name in self.tables}
+        self.has_words = bool(self.tables) or self.tiles.placed
         if self.has_words:
-            out.add(f"{w}_tabled = -1")
+            self.tabled = self._before_all("tabled", -1)
 
-    @property
-    def _extents(self) -> tuple[tuple[str, tuple[Axis, ...]], ...]:
-        """The loops, with the letters of their flattened extents."""
-        return (("m", self.stage.i), ("n", self.stage.j), ("deep", self.stage.k))
+    def _extent(self, axes: Sequence[Axis]) -> Word:
+        """The positions of loops, of which the first may end early."""
+        if axes[0].past:
+            return self.nest.limit(axes[0], axes[0].past)  # type: ignore[no-any-return]
+        return self._product_of(axes)
+
+    def _local(self, name: str, code: str, count: int) -> Name:
+        return self.b.named(f"{self.name}_{name}", f"local_{code}", count)
+
+    def _before_all(self, name: str, value: int) -> Name:
+        """A variable that is there before all loops."""
+        found = self.b.name(f"{self.name}_{name}", 0, True)
+        self.b.blocks[0].out.append(Let(found, Apply("copy", (value,))))
+        return found
 
     @cached_property
     def keeps_panels(self) -> bool:
@@ -192,11 +206,6 @@ class LoopedProduct:
         transposed = len(self.stage.j) == 1 and b.stride("k") == 1 != b.stride(VECTOR)
         return transposed and not b.bounded and not self.b_stored.is_storage
 
-    @property
-    def slot(self) -> str:
-        """The start of the panel among the packed ones that are reused."""
-        return f"{self}_slot" if self.keeps_panels else "0"
-
     def most(self, axes: Iterable[Axis]) -> float:
         """The positions of loops, at most."""
 
@@ -206,125 +215,117 @@ class LoopedProduct:
         return prod(positions(axis.extent) for axis in axes)
 
     @property
-    def has_columns(self) -> bool:
-        """True if there are columns, and always as many."""
-        return all(not axis.limits and self.unit.told(axis.extent).short for axis in self.stage.j)
-
-    @property
     def fills_vectors(self) -> bool:
         """True if columns are known to be whole vectors: the last panel may have one less."""
         (j, *more) = self.stage.j
         return not (more or j.past) and self.unit.told(j.extent).multiple % self.lanes == 0
 
-    def write_limits(self, out: Lines) -> None:
-        """Extents, and the beginning of k, that were kept: anew for each iteration."""
-        w, k = self.name, self.stage.k[0]
-        for letter, axes in self._extents:
-            if axes[0].past:
-                out.add(f"{w}_{letter} = {limit(out, self.unit, axes[0], axes[0].past)}")
-        if k.first:
-            out.add(f"{w}_from = {limit(out, self.unit, k, k.first)}")
-            out.add(f"if {w}_from < 0:")
-            out.add(f"    {w}_from = 0")
+    def write(self) -> None:
+        """The chunks of rows, each panel by panel; or one of these."""
+        columns, chunk = self.columns, self.chunk
+        if self.kernel.outer == "tiles":
+            panels, rest = (self.n + (columns - 1)) // columns, self.nest.at["o"]
+            chunks = (self.m + (chunk - 1)) // chunk
+            self.left, rest = rest % panels * columns, rest // panels
+            self.first_row = rest % chunks * chunk
+            self.nest.decode(self.kernel.axes, rest // chunks)
+            self._write_tile()
+            return
+        stage = self.stage
+        has_columns = all(not axis.limits and self.unit.told(axis.extent).short for axis in stage.j)
+        once_panel = self.most(stage.j) <= columns and has_columns
+        once_chunk = self.most(stage.i) <= chunk
+        with (
+            self.iterations(0, self.m, chunk, once_chunk, "row") as self.first_row,
+            self.iterations(0, self.n, columns, once_panel, "left") as self.left,
+        ):
+            self._write_tile()
 
-    def write_tile(self, out: Lines) -> None:
-        """A chunk of rows from ``first`` on, a panel of columns from ``left`` on."""
-        w, position = self.name, Lines()
-        self.least(out, "last", f"{w}_first + {self.chunk}", f"{w}_m")
-        self.least(out, "past", f"{w}_left + {self.columns}", f"{w}_n")
-        self._write_tall(out)
+    def _write_tile(self) -> None:
+        """A chunk of rows, a panel of columns."""
+        b, nest = self.b, self.nest
+        self.last = b.least(self.first_row + self.chunk, self.m)
+        self.past = b.least(self.left + self.columns, self.n)
+        self._choose_height()
         if self.tiles.placed:
-            self._write_places(out)
+            self._write_places()
         if not self.one_block:
-            out.add(f"{w}_into = 0")
-            out.add(f"{w}_fresh = 1")
+            self.into, self.fresh = b.variable("into", "copy", 0), b.variable("fresh", "copy", 1)
+        self.origin = 0
         if self.first:
-            position.add(f"{self.first.name} = {w}_position")
-            for stage in self.stage.fed:
-                position.lines += self.unit.write_map(stage)
-            position.add(f"{w}_origin = {w}_position * {w}_each")
-            self._write_parts(position)
-            count = f"{w}_deep" if self.first.past else self.first.extent
-            out.add(f"for {w}_position in range(0, {count}):")
-            out.extend(position, 1)
+            with self.loop(
+                0, self.deep if self.first.past else nest.number(self.first.extent)
+            ) as at:
+                nest.at[self.first.name] = at
+                for stage in self.stage.fed:
+                    nest.stage(stage)
+                self.origin = at * self.each
+                self._write_parts()
         else:
-            self._write_parts(out)
+            self._write_parts()
         if not self.one_block:
-            out.add(f"if {w}_fresh == 0 and {w}_into > 0:")
-            self._write_sums(out, 1)
-        if not self.one_block:
-            out.add(f"if {w}_fresh > {w}_into:")
-            self._over_tile(out, 1, self.tiles.zero)
+            with b.branch("eq", self.fresh, 0), b.branch("gt", self.into, 0):
+                self._add_block()
+            with b.branch("gt", self.fresh, self.into):
+                self._write_zeros()
         elif self.stage.k[0].limits and not self.one_part:  # whose tiles write zeros then
-            out.add(f"if {w}_deep <= {self._begin}:")
-            self._over_tile(out, 1, self.tiles.zero)
-        self._write_epilogue(out)
+            with b.branch("le", self.deep, self.begin):
+                self._write_zeros()
+        self._write_epilogue()
 
     # parts of the inner indices
 
-    @property
-    def has_words(self) -> bool:
-        """True if words contain offsets along k."""
-        return bool(self.tables) or self.tiles.placed
-
-    @property
-    def _begin(self) -> str:
-        return f"{self}_from" if self.stage.k[0].first else "0"
-
-    def _write_parts(self, out: Lines) -> None:
+    def _write_parts(self) -> None:
         """The parts of k, or of a position of its first loop: each in one block and one table."""
-        w, part, pack, tiles = self.name, Lines(), Lines(), Lines()
-        self._write_chains(tiles)
-        if not self.lies:
-            self._write_pack(pack)
-        elif not self.fills_vectors:
-            pack.add(f"if {w}_past - {w}_left < {self.columns}:")
-            last = Lines()
-            self._write_pack(last)
-            pack.extend(last, 1)
-        deep = f"{w}_each" if self.first else f"{w}_deep"
+        b = self.b
         if self.one_part:
-            part.add(f"{w}_end = {deep}")
-        else:
-            self.least(part, "end", f"{w}_depth + {self.depth}", deep)
-        at = f"{w}_origin + {w}_depth" if self.first else f"{w}_depth"
-        block = f"({at}) // {GEMM_BLOCK} * {GEMM_BLOCK} + {GEMM_BLOCK}"
-        if not self.one_block:
-            part.add(f"{w}_stop = {block}{f' - {w}_origin' if self.first else ''}")
-            self.limit(part, "end", f"{w}_stop")
-        if self.has_words:
-            part.add(f"{w}_base = {w}_depth // {GEMM_BLOCK} * {GEMM_BLOCK}")
-            if self.first:
-                self.limit(part, "end", f"{w}_base + {GEMM_BLOCK}")
-            self._write_tables(part)
-        part.extend(pack)
-        part.add(f"for {w}_top in range({w}_first, {w}_last, {w}_tall):")
-        part.extend(tiles, 1)
-        if not self.one_block:
-            part.add(f"{w}_fresh = 0")
-            part.add(f"if {w}_end == {w}_stop:")
-            part.add(f"    if {w}_into > 0:")
-            self._write_sums(part, 2)
-            part.add(f"    {w}_into = {self.room}")
-            part.add(f"    {w}_fresh = 1")
-        out.add(f"{w}_depth = {self._begin}")
-        if self.one_part:
-            out.extend(part)
+            self.begun, self.end = self.begin, self.each
+            self._write_part(0)
             return
-        part.add(f"{w}_depth = {w}_end")
-        out.add(f"while {w}_depth < {deep}:")
-        out.extend(part, 1)
+        depth = b.variable("depth", "copy", self.begin)
+        with b.repeat(Apply("lt", (depth, self.each)), self.written):
+            self.begun = b.op("copy", depth)
+            self.end = b.least(self.begun + self.depth, self.each)
+            at: Word = self.origin + self.begun
+            stop = at // GEMM_BLOCK * GEMM_BLOCK + GEMM_BLOCK - self.origin
+            if not self.one_block:
+                self.end = b.least(self.end, stop)
+            self._write_part(stop)
+            b.assign(depth, "copy", self.end)
 
-    def _write_sums(self, out: Lines, deeper: int) -> None:
+    def _write_part(self, stop: Word) -> None:
+        """One part of a block that ends at ``stop``."""
+        b = self.b
+        if self.has_words:
+            self.base = self.begun // GEMM_BLOCK * GEMM_BLOCK
+            if self.first:
+                self.end = b.least(self.end, self.base + GEMM_BLOCK)
+            self._write_tables()
+        if not self.lies:
+            self._write_pack()
+        elif not self.fills_vectors:
+            with b.branch("lt", self.past - self.left, self.columns):
+                self._write_pack()
+        with self.loop(self.first_row, self.last, self.tall, "top") as self.top:
+            self._write_chains()
+        if not self.one_block:
+            b.assign(self.fresh, "copy", 0)
+            with b.branch("eq", self.end, stop):
+                with b.branch("gt", self.into, 0):
+                    self._add_block()
+                b.assign(self.into, "copy", self.room)
+                b.assign(self.fresh, "copy", 1)
+
+    def _add_block(self) -> None:
         """Add the results of a block to those of the blocks before."""
-        old, new = (f"load{self.lanes}({self}_tile, at{m})" for m in ("", f" + {self.room}"))
-        self._over_tile(out, deeper, f"{old} + {new}")
+        with self.loop(0, self.chunk * self.columns, self.lanes, "at") as at:
+            old, new = (self.local_load("tile", self.tile, at, m) for m in (0, self.room))
+            self.local_store("tile", self.tile, at, self.b.op("add", old, new))
 
-    def _over_tile(self, out: Lines, deeper: int, value: str) -> None:
-        """Every vector of the chunk's results."""
-        shift = "    " * deeper
-        out.add(f"{shift}for at in range(0, {self.chunk * self.columns}, {self.lanes}):")
-        out.add(f"{shift}    store{self.lanes}({self}_tile, at, {value})")
+    def _write_zeros(self) -> None:
+        """Results without inner indices."""
+        with self.loop(0, self.chunk * self.columns, self.lanes, "at") as at:
+            self.local_store("tile", self.tile, at, self.tiles.zeros(self.b))
 
     # what loops add to a place
 
@@ -332,71 +333,13 @@ class LoopedProduct:
         """A term over the flattened k, or over the words of a table, for steps along its loops."""
         flat = flat_step(steps, self.rest)
         if flat is not None:
-            return ((f"{self}_at", flat),) if flat != 0 else ()
+            return ((f"{self.name}_at", flat),) if flat != 0 else ()
         self.tables[label] = steps
-        return ((f"{self}_{label}", 1),)
+        return ((f"{self.name}_{label}", 1),)
 
-    def _write_tables(self, out: Lines) -> None:
-        """The words of the inner indices from ``base`` on, unless they are there."""
-        w, inner, made = self.name, Lines(), Lines()
-        made.add(f"{w}_tabled = {w}_base")
-        self.least(made, "made", f"{w}_base + {GEMM_BLOCK}", _product_of(self.rest))
-        out.add(f"if {w}_tabled != {w}_base:")
-        if self.tiles.placed:
-            run, steps = Lines(), self._steps(self.stage.a)
-            moved = total(*(scaled(axis.name, steps.get(axis.name, 0)) for axis in self.around))
-            write_decode(run, f"{w}_at", self.around)
-            run.add(f"store1({w}_runs, {w}_at - {w}_base // {self.run}, i64x1({moved}))")
-            made.add(f"for {w}_at in range({w}_base // {self.run}, {w}_made // {self.run} + 1):")
-            made.extend(run, 1)
-        if not self.tables:
-            out.extend(made, 1)
-            return
-        for table, steps in self.tables.items():
-            moved = total(*(scaled(axis, step) for axis, step in steps.items()))
-            inner.add(f"store1({w}_{table}_t, {w}_at - {w}_base, i64x1({moved}))")
-        inner.add("k = k + 1")
-        for deeper, (axis, around) in enumerate(pairwise(reversed(self.rest))):
-            inner.add("    " * deeper + f"if {axis.name} == {axis.extent}:")
-            inner.add("    " * deeper + f"    {axis.name} = 0")
-            inner.add("    " * deeper + f"    {around.name} = {around.name} + 1")
-        write_decode(made, f"{w}_base", self.rest)
-        made.add(f"for {w}_at in range({w}_base, {w}_made):")
-        made.extend(inner, 1)
-        out.extend(made, 1)
-
-    def _look_up(self, out: Lines, wanted: Iterable[str]) -> None:
-        """The words that the terms of an access need, for the inner index ``at``."""
-        for name in wanted:
-            if name.removeprefix(f"{self}_") in self.tables:
-                out.add(f"{name} = {name}_t[{self}_at - {self}_base]")
-
-    def _write_places(self, out: Lines) -> None:
-        """Write the table of the offsets of the chunk's rows from the first row of all."""
-        w, each = self.name, Lines()
-        write_decode(each, f"{w}_row", self.stage.i)
-        names = {axis.name for axis in self.stage.i}
-        moves = [(axis, step) for axis, step in self.stage.a.moves if axis in names]
-        moved = total(*(scaled(axis, step) for axis, step in moves))
-        each.add(f"store1({w}_places, {w}_row - {w}_first, i64x1({moved}))")
-        out.add(f"for {w}_row in range({w}_first, {w}_last):")
-        out.extend(each, 1)
-
-    # packing
-
-    def _write_pack(self, out: Lines) -> None:
-        """The inner indices from ``depth`` to ``end`` of the panel, one behind the other."""
-        if self.keeps_panels:
-            pack = Lines()
-            self._write_transposed_pack(pack)
-            self._write_kept_panel(out, pack)
-            return
-        if self.is_transposed:
-            self._write_transposed_pack(out)
-            return
-        w, b, before, body = self.name, self.stage.b, Lines(), Lines()
-        # The loops of a position of k add terms of their own.
-        inside = {axis.name for axis in self.rest}
+    def _packed_access(self) -> Access:
+        """The access to b, whose loops of a position of k add terms of their own."""
+        b, inside = self.stage.b, {axis.name for axis in self.rest}
         steps = {axis: step for axis, step in b.strides if axis in inside}
         positions = []
         for at, position in enumerate(b.positions):
@@ -408,145 +351,221 @@ class LoopedProduct:
                 terms += self._along_k(f"q{at}", own)
             positions.append(Position(terms, position.start, position.stride, position.extent))
         outer = tuple(move for move in b.strides if move[0] not in inside)
-        access = Access(b.operand, outer + self._along_k("b", steps), (), tuple(positions))
-        moves = [name for name, _ in access.moves if name.startswith(f"{w}_")]
-        self._look_up(body, moves)
-        value = load(access, self.b_stored).cast(self.dtype)
-        made = self.unit.write_vectors([value], [VECTOR, *moves], self.lanes, f"{w}_on")
-        before.lines += made.before
-        body.lines += made.body
-        place = total(f"({w}_at - {w}_depth) * {self.columns}", f"{w}_v - {w}_left")
-        body.add(f"store({w}_panel, {place}, {made.names[0]}, {w}_on)")
-        before.add(f"for {w}_at in range({w}_depth, {w}_end):")
-        before.extend(body, 1)
-        self._runs(out, lambda run: self._vectors(run, before))
+        return Access(b.operand, outer + self._along_k("b", steps), (), tuple(positions))
 
-    def _write_kept_panel(self, out: Lines, pack: Lines) -> None:
-        """Find the panel of ``left``, or pack it; ``slot`` is where it begins.
+    def _moved(self, steps: Mapping[str, Extent], axes: Iterable[str]) -> Word:
+        """What loops add, by their strides."""
+        found: Word = 0
+        for axis in axes:
+            found = found + self.nest.at[axis] * self.nest.number_of(steps.get(axis, 0))
+        return found
+
+    def _store_word(self, table: Name, at: Word, word: Word) -> None:
+        self.b.do("store1", table, self.nest.place_of(at), self.b.op("i64x1", word))
+
+    def _write_tables(self) -> None:
+        """The words of the inner indices from ``base`` on, unless they are there."""
+        b, nest, base = self.b, self.nest, self.base
+        with b.branch("ne", self.tabled, base):
+            b.assign(self.tabled, "copy", base)
+            made = b.least(base + GEMM_BLOCK, self._product_of(self.rest))
+            if self.tiles.placed:
+                steps, names = self._steps(self.stage.a), [axis.name for axis in self.around]
+                first, last = (b.quotient(each, self.run) for each in (base, made))
+                with self.loop(first, last + 1, 1, "run") as at:
+                    nest.decode(self.around, at)
+                    self._store_word(self.runs, at - first, self._moved(steps, names))
+            if not self.tables:
+                return
+            nest.decode(self.rest, base)
+            held = {
+                axis.name: b.variable(axis.name, "copy", nest.at[axis.name]) for axis in self.rest
+            }
+            with self.loop(base, made, 1, "at") as at:
+                nest.at.update(held)
+                for table, steps in self.tables.items():
+                    self._store_word(self.words[table], at - base, self._moved(steps, steps))
+                self._count_on(held, self.rest)
+
+    def _count_on(self, held: Mapping[str, Name], axes: Sequence[Axis]) -> None:
+        """The next positions along loops."""
+        b, (*around, last) = self.b, axes
+        b.assign(held[last.name], "add", held[last.name], 1)
+        if around:
+            with b.branch("eq", held[last.name], self.nest.number(last.extent)):
+                b.assign(held[last.name], "copy", 0)
+                self._count_on(held, around)
+
+    def _write_places(self) -> None:
+        """Write the table of the offsets of the chunk's rows from the first row of all."""
+        names = {axis.name for axis in self.stage.i}
+        steps = {axis: step for axis, step in self.stage.a.moves if axis in names}
+        with self.loop(self.first_row, self.last, 1, "row") as row:
+            self.nest.decode(self.stage.i, row)
+            self._store_word(self.places, row - self.first_row, self._moved(steps, steps))
+
+    # packing
+
+    def _write_pack(self) -> None:
+        """The inner indices of a part of the panel, one behind the other."""
+        b, nest = self.b, self.nest
+        self.slot: Word = 0
+        if self.keeps_panels:
+            with b.branch("eq", self._find_kept_panel(), 1):
+                self._pack_squares()
+            return
+        if self.packed_b is None:
+            self._pack_squares()
+            return
+        value = load(self.packed_b, self.b_stored).cast(self.dtype)
+
+        def pack(v: Name, mask: Name) -> None:
+            with self.loop(self.begun, self.end, 1, "at") as at:
+                nest.at[f"{self.name}_at"] = at
+                for table, words in self.words.items():
+                    word = b.op("getitem", words, at - self.base)
+                    nest.at[f"{self.name}_{table}"] = word
+                values = Values(nest, self.lanes, True, mask=mask)
+                place = (at - self.begun) * self.columns + (v - self.left)
+                self._store_masked(self.panel, "panel", place, values.vec(value), mask)
+
+        self._runs(lambda first, end, shift: self._vectors(first, end, shift, pack))
+
+    def _store_masked(self, memory: Name, name: str, place: Word, value: Any, mask: Name) -> None:
+        self.b.do("store", memory, self.nest.place_of(place), value, mask, stores=name)
+
+    def _find_kept_panel(self) -> Word:
+        """Find the panel of ``left``, or where it is packed; return 1 if it is packed.
 
         A panel of more inner indices than ``depth`` is packed a part at a time in every iteration.
         """
-        w, columns = self.name, self.columns
-        out.add(f"{w}_slot = {w}_left * {w}_deep")
-        out.add(f"{w}_packs = 1")
-        out.add(f"if {w}_deep > {self.depth} or {w}_slot + {columns} * {w}_deep > {KEPT}:")
-        out.add(f"    {w}_slot = 0")
-        out.add(f"    {w}_kept = 0")
-        out.add(f"elif {w}_of == o and {w}_left < {w}_kept:")
-        out.add(f"    {w}_packs = 0")
-        out.add("else:")
-        out.add(f"    {w}_kept = {w}_left + {columns}")
-        out.add(f"    {w}_of = o")
-        out.add(f"if {w}_packs == 1:")
-        out.extend(pack, 1)
+        b, size = self.b, self.columns * self.deep
+        slot, packs = (
+            b.variable("slot", "mul", self.left, self.deep),
+            b.variable("packs", "copy", 1),
+        )
+        most = self.choose("gt", self.deep, self.depth, KEPT + 1, slot + size)
+        with b.branch("gt", most, KEPT):
+            b.assign(slot, "copy", 0)
+            b.assign(self.kept, "copy", 0)
+        with b.otherwise():
+            before = self.choose("eq", self.of, self.nest.at["o"], self.kept, 0)
+            with b.branch("lt", self.left, before):
+                b.assign(packs, "copy", 0)
+            with b.otherwise():
+                b.assign(self.kept, "copy", self.left + self.columns)
+                b.assign(self.of, "copy", self.nest.at["o"])
+        self.slot = b.op("copy", slot)
+        self.packs = b.op("copy", packs)
+        return self.packs  # type: ignore[no-any-return]
 
-    def _write_transposed_pack(self, out: Lines) -> None:
+    def _pack_squares(self) -> None:
         """The same where b lies the other way round: squares, transposed in registers."""
-        w, b, lanes = self.name, self.stage.b, self.lanes
-        step, square = b.stride(VECTOR), Lines()
-        columns, halves = f"{w}_n", f"{w}_past - {w}_left"
+        b, lanes, access = self.b, self.lanes, self.stage.b
+        pointer, step = self.pointer(access), self.nest.number_of(access.stride(VECTOR))
+        columns, halves = self.n, self.past - self.left
         if self.keeps_panels:  # other iterations may have more columns
-            columns, halves = str(self.stage.j[0].extent), str(self.columns)
+            columns, halves = self.nest.number(self.stage.j[0].extent), self.columns
         if len(self.stage.k) == 1:
-            base = base_text(b, frozenset({VECTOR, *self.inner}))
-            place = total(base, f"{w}_depth", scaled(f"{w}_left", step))
+            base = self.base_of(access, {VECTOR, *self.inner}) + self.begun + self.left * step
             packing = Packing(self.element, lanes, self.element)
-            size = f"1, {step}, {w}_end - {w}_depth, {columns} - {w}_left, {self.slot}"
-            name = packing.panel(self.unit, self.columns, "transposed")
-            out.add(f"{name}({b.operand}, {w}_panel, {place}, {size})")
+            name = packing.panel(self.nest.functions, self.columns, "transposed")
+            size = self.end - self.begun, columns - self.left, self.slot
+            b.do(name, pointer, self.panel, base, 1, step, *size, stores="panel")
             return
-        at = total(base_text(b), f"{w}_v", scaled(f"({w}_left + half)", step))
-        size = f"{step}, {columns} - ({w}_left + half), {w}_run - {w}_v"
-        place = total(self.slot, f"({w}_at + {w}_v - {w}_depth) * {self.columns}", "half")
-        to = f"{w}_panel, {place}, {self.columns}"
-        square.add(f"for half in range(0, {halves}, {lanes}):")
-        square.add(f"    for {w}_v in range(0, {w}_run, {lanes}):")
-        square.add(f"        transpose{lanes}({b.operand}, {at}, {size}, {to})")
-        self._inner_runs(out, square)
 
-    def _write_packed_rows(self, out: Lines) -> None:
+        def squares(at: Word, run: Word) -> None:
+            base = self.base_of(access, {VECTOR})
+            with self.loop(0, halves, lanes, "half") as half, self.loop(0, run, lanes, "k") as k:
+                place = self.nest.place_of(base + k + (self.left + half) * step)
+                to = self.slot + (at + k - self.begun) * self.columns + half
+                size = columns - (self.left + half), run - k, self.panel, to, self.columns
+                b.do(f"transpose{lanes}", pointer, place, step, *size, stores="panel")
+
+        self._inner_runs(squares)
+
+    def _pack_rows(self) -> None:
         """The rows of a tile, run by run of the innermost k."""
-        w, lanes, lines, run, each = self.name, self.lanes, Lines(), Lines(), Lines()
+        b, nest, lanes = self.b, self.nest, self.lanes
         value = load(along_vectors(self.stage.a), self.a_stored).cast(self.dtype)
-        run.add(f"for {w}_v in range(0, {w}_run, {lanes}):")
-        lines.add(f"{VECTOR} = k + {w}_v")
-        lines.add(f"{w}_on = mask{lanes}({w}_run - {w}_v)")
-        made = self.unit.write_vectors([value], [VECTOR], lanes, f"{w}_on")
-        lines.lines += [*made.before, *made.body]
-        place = f"{w}_row * {self.depth} + {w}_at + {w}_v - {w}_depth"
-        lines.add(f"store({w}_rows, {place}, {made.names[0]}, {w}_on)")
-        run.extend(lines, 1)
-        each.add(f"{w}_here = {w}_top + {w}_row")
-        write_decode(each, f"{w}_here", self.stage.i)
-        each.extend(run)
-        rows = Lines()
-        rows.add(f"for {w}_row in range(0, {w}_count):")
-        rows.extend(each, 1)
-        self._inner_runs(out, rows)
+
+        def rows(at: Word, run: Word) -> None:
+            start = nest.at["k"]
+            with self.loop(0, self.count, 1, "row") as row:
+                nest.decode(self.stage.i, self.top + row)
+                with self.loop(0, run, lanes, "v") as v:
+                    nest.at[VECTOR] = start + v
+                    mask = b.op(f"mask{lanes}", run - v)
+                    values = Values(nest, lanes, True, mask=mask)
+                    place = row * self.depth + (at + v - self.begun)
+                    found = values.vec(value)
+                    self._store_masked(self.packed_rows, "rows", place, found, mask)
+
+        self._inner_runs(rows)
 
     # loops
 
-    def _runs(self, out: Lines, inside: Callable[[Lines], None]) -> None:
-        """The panel's columns, run by run of the innermost j: from ``c`` to ``run_end``."""
-        w, run = self.name, Lines()
-        write_decode(run, f"{w}_c", self.stage.j)
-        run.add(f"{w}_shift = {VECTOR} - {w}_c")
-        self.least(run, "run_end", f"{self.stage.j[-1].extent} - {w}_shift", f"{w}_past")
-        inside(run)
-        run.add(f"{w}_c = {w}_run_end")
-        out.add(f"{w}_c = {w}_left")
-        out.add(f"while {w}_c < {w}_past:")
-        out.extend(run, 1)
+    def _runs(self, inside: Callable[[Word, Word, Word], None]) -> None:
+        """The panel's columns, run by run of the innermost j: its first, its end, and how much
+        further positions along j are."""
+        b, nest, j = self.b, self.nest, self.stage.j
+        if len(j) == 1:
+            inside(self.left, self.past, 0)
+            return
+        over = b.variable("c", "copy", self.left)
+        with b.repeat(Apply("lt", (over, self.past)), self.written):
+            first = b.op("copy", over)
+            nest.decode(j, first)
+            shift = nest.at[VECTOR] - first
+            end = b.least(nest.number(j[-1].extent) - shift, self.past)
+            inside(first, end, shift)
+            b.assign(over, "copy", end)
 
-    def _vectors(self, out: Lines, body: Lines) -> None:
+    def _vectors(
+        self, first: Word, end: Word, shift: Word, body: Callable[[Name, Name], None]
+    ) -> None:
         """The vectors of a run of columns."""
-        w = self.name
-        out.add(f"for {w}_v in range({w}_c, {w}_run_end, {self.lanes}):")
-        out.add(f"    {VECTOR} = {w}_v + {w}_shift")
-        out.add(f"    {w}_on = mask{self.lanes}({w}_run_end - {w}_v)")
-        out.extend(body, 1)
+        with self.loop(first, end, self.lanes, "v") as v:
+            self.nest.at[VECTOR] = v + shift
+            body(v, self.b.op(f"mask{self.lanes}", end - v))
 
-    def _inner_runs(self, out: Lines, body: Lines) -> None:
-        """Inner indices from ``depth`` to ``end``, ``run`` of the innermost k at a time."""
-        w, run = self.name, Lines()
-        write_decode(run, f"{w}_at", self.rest)
-        self.least(run, "run", f"{self.rest[-1].extent} - k", f"{w}_end - {w}_at")
-        run.extend(body)
-        run.add(f"{w}_at = {w}_at + {w}_run")
-        out.add(f"{w}_at = {w}_depth")
-        out.add(f"while {w}_at < {w}_end:")
-        out.extend(run, 1)
-
-    def least(self, out: Lines, name: str, value: str, most: str) -> None:
-        out.add(f"{self}_{name} = {value}")
-        self.limit(out, name, most)
-
-    def limit(self, out: Lines, name: str, most: str) -> None:
-        out.add(f"if {self}_{name} > {most}:")
-        out.add(f"    {self}_{name} = {most}")
+    def _inner_runs(self, body: Callable[[Word, Word], None]) -> None:
+        """Inner indices of a part, ``run`` of the innermost k at a time."""
+        b, nest = self.b, self.nest
+        if len(self.rest) == 1:
+            nest.at[self.rest[0].name] = self.begun
+            body(self.begun, self.end - self.begun)
+            return
+        over = b.variable("at", "copy", self.begun)
+        with b.repeat(Apply("lt", (over, self.end)), self.written):
+            at = b.op("copy", over)
+            nest.decode(self.rest, at)
+            last = self.rest[-1]
+            run = b.least(nest.number(last.extent) - nest.at[last.name], self.end - at)
+            body(at, run)
+            b.assign(over, "copy", at + run)
 
     # tiles
 
-    def _write_tall(self, out: Lines) -> None:
+    def _choose_height(self) -> None:
         """Rows from tile to tile, equal heights if two tiles do, and which of the tiles store."""
-        w, heights = self.name, self.lying.heights[max(self.lying.heights)]
-        out.add(f"{w}_tall = {self.rows}")
+        heights = self.lying.heights[max(self.lying.heights)]
+        count = self.last - self.first_row
+        self.tall: Word = self.rows
         if 2 * heights[1] > self.rows:
-            out.add(f"if {w}_last - {w}_first > {self.rows}:")
-            out.add(f"    if {w}_last - {w}_first <= {2 * heights[1]}:")
-            out.add(f"        {w}_tall = {heights[1]}")
+            low = self.choose("le", count, 2 * heights[1], heights[1], self.rows)
+            self.tall = self.choose("gt", count, self.rows, low, self.rows)
         if self.straight is None:
             return
         # The end of the rows whose tiles store: they have no more rows than there are.
-        out.add(f"{w}_rest = ({w}_last - {w}_first) % {w}_tall")
-        out.add(f"{w}_kept = {w}_last")
-        whole = " and ".join(f"{w}_rest != {height}" for height in (0, *self.lying.covering))
-        out.add(f"if {whole}:")
-        out.add(f"    {w}_kept = {w}_last - {w}_rest")
+        rest = self.b.op("mod", count, self.tall)
+        self.kept_rows = self.last - rest
+        for height in (0, *self.lying.covering):
+            self.kept_rows = self.choose("eq", rest, height, self.last, self.kept_rows)
         if not self.one_block:
-            for other in (f"> {GEMM_BLOCK}", "== 0"):
-                out.add(f"if {w}_deep {other}:")
-                out.add(f"    {w}_kept = {w}_first")
+            for test, other in (("gt", GEMM_BLOCK), ("eq", 0)):
+                first = self.first_row
+                self.kept_rows = self.choose(test, self.deep, other, first, self.kept_rows)
 
     @cached_property
     def straight(self) -> Access | None:
@@ -558,159 +577,136 @@ class LoopedProduct:
             return None
         return to if self.kernel.operand(to.operand).mode == "scratch" else None
 
-    def _write_chains(self, out: Lines) -> None:
-        """The FMA chains of a tile of rows, from ``depth`` to ``end``."""
-        w, packed = self.name, not self.lies
-        self.least(out, "count", f"{w}_last - {w}_top", f"{w}_tall")
-        self._write_rows(out)
-        if self.keeps_panels:
-            # The panel that is packed next: the processor prefetches no rows so far apart. The
-            # first tile prefetches one half, and others the second one.
-            b = self.stage.b
-            base = base_text(b, frozenset({VECTOR, *self.inner}))
-            rows = scaled(f"({w}_left + {self.columns})", b.stride(VECTOR))
-            out.add(f"{w}_ahead = {total(base, f'{w}_depth', rows)}")
-            out.add(f"if {w}_top > {w}_first:")
-            out.add(f"    {w}_ahead = {w}_ahead + {scaled(str(self.lanes), b.stride(VECTOR))}")
-        out.add(f"{w}_wide = {w}_past - {w}_left")
-        into = "0" if self.one_block else f"{w}_into"
-        out.add(f"{w}_to = {total(into, f'({w}_top - {w}_first) * {self.columns}')}")
-        if self.one_block:
-            fresh = "1" if self.one_part else f"1 if {w}_depth == {self._begin} else 0"
-            out.add(f"{w}_fresh = {fresh}")
-        if self.lies and not self.fills_vectors:
-            whole, last = Lines(), Lines()
-            self._write_calls(whole, packed=False)
-            self._write_calls(last, packed=True)
-            out.add(f"if {w}_wide == {self.columns}:")
-            out.extend(whole, 1)
-            out.add("else:")
-            out.extend(last, 1)
-        else:
-            self._write_calls(out, packed)
-
-    def _write_rows(self, out: Lines) -> None:
-        """The rows of a tile: where they begin, or packed."""
-        w, a = self.name, self.stage.a
+    def _write_chains(self) -> None:
+        """The FMA chains of a tile of rows."""
+        b = self.b
+        self.count = b.least(self.last - self.top, self.tall)
         if self.packs_rows:
-            self._write_packed_rows(out)
-            return
-        skip = {axis.name for axis in self.rest}
-        if self.tiles.placed:
-            skip |= {axis.name for axis in self.stage.i}
-            moved = "0"
+            self._pack_rows()
+        elif self.tiles.placed:
+            skip = {axis.name for axis in (*self.rest, *self.stage.i)}
+            self.a_at = self.base_of(self.stage.a, skip)
         else:
-            write_decode(out, f"{w}_top", self.stage.i)
-            moved = scaled(f"{w}_depth", self._step(0) or 0)
-        out.add(f"{w}_a = {total(base_text(a, frozenset(skip)), moved)}")
+            self.nest.decode(self.stage.i, self.top)
+            base = self.base_of(self.stage.a, {axis.name for axis in self.rest})
+            self.a_at = base + self.begun * self.nest.number_of(self._step(0) or 0)
+        self.wide = self.past - self.left
+        below = (self.top - self.first_row) * self.columns
+        if self.one_block:
+            self.to = below
+            self.first_part = (
+                1 if self.one_part else self.choose("eq", self.begun, self.begin, 1, 0)
+            )
+        else:
+            self.to, self.first_part = self.into + below, b.op("copy", self.fresh)
+        if self.lies and not self.fills_vectors:
+            with b.branch("eq", self.wide, self.columns):
+                self._write_calls(packed=False)
+            with b.otherwise():
+                self._write_calls(packed=True)
+        else:
+            self._write_calls(packed=not self.lies)
 
-    def _write_calls(self, out: Lines, packed: bool) -> None:
+    def _write_calls(self, packed: bool) -> None:
         """The calls of tiles, for each part of the panel that one takes."""
-        w, tiles, shift = self.name, self.tiles if packed else self.lying, ""
+        b, tiles, to = self.b, self.tiles if packed else self.lying, self.straight
         vectors = max(tiles.heights)
+        name = tiles.function(self.nest.functions, vectors)
         for part in range(0, self.columns, vectors * self.lanes):
-            if part:
-                out.add(f"if {w}_wide > {part}:")
-                shift = "    "
-            named = self._arguments(part, packed)
-            name = tiles.function(self.unit, vectors)
-            call = f"{name}({', '.join(named[n] for n in tiles.arguments)})"
-            if self.straight is None:
-                out.add(shift + call)
-                continue
-            to, axis = self.straight, self.stage.i[0].name
-            around = base_text(to, frozenset({VECTOR, axis}))
-            row = scaled(f"{w}_top", to.stride(axis))
-            place = total(around, row, f"{w}_left", str(part))
-            stored = named | {"c": to.operand, "to": place, "width": str(to.stride(axis))}
-            out.add(f"{shift}if {w}_top < {w}_kept:")
-            out.add(f"{shift}    {name}({', '.join(stored[n] for n in tiles.arguments)})")
-            out.add(f"{shift}else:")
-            out.add(f"{shift}    {call}")
+            with b.branch("gt", self.wide, part) if part else nullcontext():
+                named = self._arguments(part, packed)
 
-    def _arguments(self, part: int, packed: bool) -> dict[str, str]:
+                def call(named: Mapping[str, Any], memory: str) -> None:
+                    b.do(name, *(named[each] for each in tiles.arguments), stores=memory)
+
+                if to is None:
+                    call(named, "tile")
+                    continue
+                axis = self.stage.i[0].name
+                width = self.nest.number_of(to.stride(axis))
+                place = self.base_of(to, {VECTOR, axis}) + self.top * width + self.left + part
+                with b.branch("lt", self.top, self.kept_rows):
+                    own = {"c": self.pointer(to), "to": place, "width": width}
+                    call(named | own, to.operand)
+                with b.otherwise():
+                    call(named, "tile")
+
+    def _arguments(self, part: int, packed: bool) -> dict[str, Any]:
         """Return the arguments of a tile, for a part of the panel."""
-        w, b = self.name, self.stage.b
-        named = {
-            "a": f"{w}_rows" if self.packs_rows else self.stage.a.operand,
-            "b": f"{w}_panel",
-            "c": f"{w}_tile",
-            "near": f"{w}_panel",
-            "at": "0" if self.packs_rows else f"{w}_a",
-            "row": str(self.depth if self.packs_rows else self.stage.a.stride("i")),
-            "inner": str(1 if self.packs_rows else self._step(len(self.around))),
-            "places": f"{w}_places",
-            "top": f"{w}_top - {w}_first",
-            "runs": f"{w}_runs",
-            "run": self.run,
-            "went": f"{w}_depth - {w}_base // {self.run} * {self.run}",
-            "lead": f"{w}_depth - {w}_base",
-            "last": f"{w}_count - 1",
-            "wide": f"{w}_wide",
-            "down": total(self.slot, str(part)),
-            "step": str(self.columns),
-            "to": total(f"{w}_to", str(part)),
-            "width": str(self.columns),
-            "depth": f"{w}_end - {w}_depth",
-            "fresh": f"{w}_fresh",
-            "ahead": "0",
-            "hop": "0",
-            "leap": "0",
+        nest, access, packs = self.nest, self.stage.b, self.packs_rows
+        named: dict[str, Any] = {
+            "a": self.packed_rows if packs else self.pointer(self.stage.a),
+            "c": self.tile,
+            "at": 0 if packs else self.a_at,
+            "row": self.depth if packs else nest.number_of(self.stage.a.stride("i")),
+            "inner": 1 if packs else nest.number_of(self._step(len(self.around)) or 0),
+            "last": self.count - 1,
+            "wide": self.wide,
+            "to": self.to + part,
+            "width": self.columns,
+            "depth": self.end - self.begun,
+            "fresh": self.first_part,
         }
-        if self.keeps_panels:
-            across = b.stride(VECTOR)
-            named |= {"near": b.operand, "ahead": f"{w}_ahead"}
-            named |= {"hop": scaled(f"{w}_packs", across)}
-            named |= {"leap": scaled(f"{w}_packs", self.lanes)}
+        if self.tiles.placed:
+            named |= {"places": self.places, "top": self.top - self.first_row, "runs": self.runs}
+            begun = self.b.quotient(self.base, self.run) * self.run
+            named |= {"run": self.run, "went": self.begun - begun}
         if packed:
+            named |= {"b": self.panel, "near": self.panel, "ahead": 0, "hop": 0, "leap": 0}
+            named |= {"down": self.slot + part, "step": self.columns}
+            if self.keeps_panels:
+                named |= self._prefetch_next_panel()
             return named
-        base = total(base_text(b, frozenset({VECTOR, *self.inner})), f"{w}_left", str(part))
-        named |= {"b": b.operand, "near": b.operand}
+        pointer = self.pointer(access)
+        named |= {"b": pointer, "near": pointer}
+        base = self.base_of(access, {VECTOR, *self.inner}) + self.left + part
         if self.lying.looked:
-            self.tables["b"] = self._steps(b)
-            return named | {"down": base, "reads": f"{w}_b_t"}
-        down = self.down or 0
-        first = total(base, scaled(f"{w}_depth", down))
-        named |= {"down": first, "step": str(down), "hop": str(down)}  # and the next panel's rows
-        return named | {
-            "ahead": total(first, str(self.columns)),
-            "leap": scaled(str(self.lanes), down),
-        }
+            lead = self.begun - self.base
+            named |= {"down": base, "reads": self.words["b"], "lead": lead}
+            return named | {"ahead": 0, "hop": 0, "leap": 0}
+        down = nest.number_of(self.down or 0)
+        first = base + self.begun * down
+        named |= {"down": first, "step": down, "hop": down}  # and the next panel's rows
+        return named | {"ahead": first + self.columns, "leap": down * self.lanes}
 
-    def _write_epilogue(self, out: Lines) -> None:
+    def _prefetch_next_panel(self) -> dict[str, Any]:
+        """The panel that is packed next: the processor prefetches no rows so far apart. The first
+        tile prefetches one half, and others the second one."""
+        access = self.stage.b
+        across = self.nest.number_of(access.stride(VECTOR))
+        base = self.base_of(access, {VECTOR, *self.inner}) + self.begun
+        behind = self.choose("gt", self.top, self.first_row, across * self.lanes, 0)
+        ahead = base + (self.left + self.columns) * across + behind
+        hop, leap = self.packs * across, self.packs * self.lanes
+        return {"near": self.pointer(access), "ahead": ahead, "hop": hop, "leap": leap}
+
+    def _write_epilogue(self) -> None:
         """Each stored vector of the chunk through the stores' expressions."""
-        w, body = self.name, Lines()
-        inner = [axis.name for axis in (*self.stage.i, *self.stage.j)]
-        called = {PRODUCT: f"{w}_acc"}
-        stores = self.unit.write_vectors(self.stage.stores, inner, self.lanes, f"{w}_on", called)
-        place = f"({w}_row - {w}_first) * {self.columns} + {w}_v - {w}_left"
-        body.add(f"{w}_acc = load({w}_tile, {place}, {w}_on)")
-        body.lines += stores.body
-        for line in stores.before:
-            out.add(line)
-        if not self.fills_vectors or self.kernel.outer == "tiles":
-            self._runs(out, lambda run: self._each_row(run, lambda row: self._vectors(row, body)))
+
+        def results(row: Name, v: Name, mask: Name | None) -> None:
+            place = (row - self.first_row) * self.columns + (v - self.left)
+            values = Values(self.nest, self.lanes, True, mask=mask)
+            self.store(values, self.local_load("tile", self.tile, place))
+
+        if self.fills_vectors and self.kernel.outer != "tiles":
+            with self._each_row() as row, self.loop(self.left, self.past, self.lanes, "v") as v:
+                self.nest.at[VECTOR] = v
+                results(row, v, None)
             return
-        vectors = Lines()
-        vectors.add(f"{w}_on = mask{self.lanes}({self.lanes})")
-        vectors.add(f"for {w}_v in range({w}_left, {w}_past, {self.lanes}):")
-        vectors.add(f"    {VECTOR} = {w}_v")
-        vectors.extend(body, 1)
-        self._each_row(out, lambda row: row.extend(vectors))
 
-    def _each_row(self, out: Lines, inside: Callable[[Lines], None]) -> None:
+        def run(first: Word, end: Word, shift: Word) -> None:
+            with self._each_row() as row:
+                self._vectors(first, end, shift, lambda v, mask: results(row, v, mask))
+
+        self._runs(run)
+
+    @contextmanager
+    def _each_row(self) -> Iterator[Name]:
         """The rows of the chunk whose results are not where they belong."""
-        each = Lines()
-        write_decode(each, f"{self}_row", self.stage.i)
-        inside(each)
-        begin = f"{self}_first" if self.straight is None else f"{self}_kept"
-        out.add(f"for {self}_row in range({begin}, {self}_last):")
-        out.extend(each, 1)
-
-
-def _product_of(axes: Iterable[Axis]) -> str:
-    """The positions of loops, as text."""
-    return " * ".join(str(axis.extent) for axis in axes)
+        begin = self.first_row if self.straight is None else self.kept_rows
+        with self.loop(begin, self.last, 1, "row") as row:
+            self.nest.decode(self.stage.i, row)
+            yield row
 
 
 def flat_step(steps: Mapping[str, Extent], axes: Sequence[Axis]) -> Extent | None:

@@ -16,7 +16,8 @@ from staticgrad.ir.kernels.stages import LONE
 from staticgrad.nest.products.direct import FLAT
 
 if TYPE_CHECKING:
-    from staticgrad.nest.products.gemm import PlainProduct
+    from staticgrad.nest.products.plain import PlainProduct
+    from staticgrad.nest.products.text_product import TextProduct
 
 
 def has_rows_for_lanes(product: PlainProduct) -> bool:
@@ -31,7 +32,7 @@ def has_rows_for_lanes(product: PlainProduct) -> bool:
     return product.rows == "across" and few and many and product.one_block and plain
 
 
-def write_rows_for_lanes(product: PlainProduct, out: Lines) -> None:
+def write_rows_for_lanes(product: TextProduct, out: Lines) -> None:
     """The body for one outer iteration ``o``: a chunk of rows, some vectors of them at a time."""
     p, once, columns = product, product.unit.once, _width(product)
     local, body, part, tops = f"local_{p.element}", Lines(), Lines(), Lines()
@@ -50,12 +51,12 @@ def write_rows_for_lanes(product: PlainProduct, out: Lines) -> None:
     vectors = max(p.tiles.heights)
     p.least(tops, "last", f"{p.n} - top - 1", str(p.height - 1))
     for start in range(0, columns, vectors * p.lanes):
-        name = p.tiles.function(p.unit, vectors)
+        name = p.tiles.function(p.unit.helpers, vectors)
         tops.add(f"{name}({_arguments(p, start)})")
     part.add(f"for top in range(0, {p.n}, {p.height}):")
     part.extend(tops, 1)
     write_iterations(body, "depth", ("0", str(p.k), p.depth), part, p.one_part)
-    turn = p.panels.panel(p.unit, p.columns, "transposed")
+    turn = p.panels.panel(p.unit.helpers, p.columns, "transposed")
     body.add(f"{turn}(sums, tile, 0, 1, {columns}, {columns}, {p.n}, 0)")
     body.add("top = start - first_row")
     body.add(f"rows = {columns}")
@@ -68,12 +69,12 @@ def write_rows_for_lanes(product: PlainProduct, out: Lines) -> None:
     out.extend(body, 1)
 
 
-def _width(p: PlainProduct) -> int:
+def _width(p: TextProduct) -> int:
     """Rows side by side: those of a vector, if there are never more."""
     return p.lanes if 0 < p.most_rows <= p.lanes else p.columns
 
 
-def _write_vectors(p: PlainProduct, out: Lines) -> None:
+def _write_vectors(p: TextProduct, out: Lines) -> None:
     """Write the address of row vectors from ``depth`` on; pack them if they exceed the rows."""
     a, columns = p.stage.a.operand, _width(p)
     place = total(p.a, "start", scaled("depth", p.inner))
@@ -81,7 +82,7 @@ def _write_vectors(p: PlainProduct, out: Lines) -> None:
     out.add(f"down = {place}")
     out.add(f"step = {p.inner}")
     out.add(f"if start + {columns} > {p.m}:")
-    pack = p.packing.panel(p.unit, columns, "along")
+    pack = p.packing.panel(p.unit.helpers, columns, "along")
     passed = f"{place}, {p.inner}, 1, past - depth, {p.m} - start, 0"
     out.add(f"    {pack}({a}, panel, {passed})")
     out.add("    b_at = address(panel)")
@@ -89,7 +90,7 @@ def _write_vectors(p: PlainProduct, out: Lines) -> None:
     out.add(f"    step = {columns}")
 
 
-def _arguments(p: PlainProduct, start: int) -> str:
+def _arguments(p: TextProduct, start: int) -> str:
     """Return the arguments of a tile, for vectors from ``start`` on."""
     places, columns = (scaled("top", p.across), scaled("depth", p.down)), _width(p)
     named = {

@@ -7,11 +7,14 @@ matrix are zero, or not written if they are not read.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, Final
 
-from staticgrad.codegen.lines import Lines, Unit, total
+from staticgrad.codegen.lines import Unit
 from staticgrad.ir.execution import EVEN
-from staticgrad.records import dataclass
+from staticgrad.nest.records import Builder, Function, Name, Word, function, place_at
+from staticgrad.records import NamedTuple, dataclass
 
 #: Arguments of what packs a panel, from ``to`` on: b from ``at``, an inner index is ``step``
 #: and a column ``across`` further; ``steps`` inner indices, ``wide`` columns to the matrix's end.
@@ -42,73 +45,32 @@ class Packing:
         """Stored elements as those that are multiplied."""
         return text if self.stored == self.element else f"cast_{self.element}({text})"
 
-    def panel(self, unit: Unit, columns: int, lies: str) -> str:
+    def widen(self, b: Builder, value: Name) -> Name:
+        """Stored elements as those that are multiplied."""
+        if self.stored == self.element:
+            return value
+        found: Name = b.op(f"cast_{self.element}", value)
+        return found
+
+    def panel(self, functions: dict[str, Any], columns: int, lies: str) -> str:
         """The name of the function that packs a panel of so many columns.
 
         ``lies``: one column next to the other (``along``), one inner index next to the other
         (``transposed``), or neither (``strided``).
         """
         name = f"shared_panel{columns // self.lanes}_{self._suffix}_{lies}"
-        if name not in unit.helpers:
-            out = Lines(1)
-            if lies == "transposed":
-                self._write_transposed(out, columns)
-            else:
-                self._write_steps(out, columns, lies == "along")
-            _define(unit, name, PANEL, out)
+        if name not in functions:
+            functions[name] = _panel(self, name, columns, lies)
         return name
 
-    def _write_steps(self, out: Lines, columns: int, along: bool) -> None:
-        """Vectors at each inner index; the processor brings nothing near for masked loads."""
-        parts = range(0, columns, self.lanes)
-        if along:
-            out.add(f"if wide >= {columns}:")
-            out.add("    for k in range(0, steps):")
-            for at in parts:
-                place = total("at", "k * step", str(at))
-                self._store(
-                    out, 2, "panel", f"to + k * {columns}", at, f"load{self.lanes}(b, {place})"
-                )
-            out.add("    return")
-        for at in parts:
-            out.add(f"on{at} = mask{self.lanes}({f'wide - {at}' if at else 'wide'})")
-        out.add("for k in range(0, steps):")
-        for at in parts:
-            place = total("at", "k * step", str(at) if along else f"{at} * across")
-            verb, stride = ("load", "") if along else ("load_strided", "across, ")
-            value = f"{verb}(b, {place}, {stride}on{at})"
-            self._store(out, 1, "panel", f"to + k * {columns}", at, value)
-
-    def _write_transposed(self, out: Lines, columns: int) -> None:
-        """Square blocks, transposed in registers."""
-        lanes = self.lanes
-        halves = f"{columns} if wide > {lanes} else {lanes}" if columns > lanes else str(columns)
-        out.add(f"for half in range(0, {halves}, {lanes}):")
-        out.add(f"    for k in range(0, steps, {lanes}):")
-        place = "at + k + half * across, across, wide - half, steps - k"
-        to = f"panel, to + k * {columns} + half, {columns}"
-        out.add(f"        transpose{lanes}(b, {place}, {to})")
-
-    def lines(self, unit: Unit, along: bool) -> str:
+    def lines(self, functions: dict[str, Any], along: bool) -> str:
         """The name of the function that packs rows one behind the other, zeros behind their ends.
 
         ``along``: an inner index is one element further.
         """
         name = f"shared_lines_{self._suffix}{'' if along else '_strided'}"
-        place = total("at", "i * row", "k" if along else "k * inner")
-        verb, stride = ("load", "") if along else ("load_strided", "inner, ")
-        value = self.widened(f"{verb}(a, {place}, {stride}on)")
-        out = Lines(1)
-        out.add("for i in range(0, rows):")
-        if along:
-            out.add(f"    whole = steps // {self.lanes} * {self.lanes}")
-            out.add(f"    for k in range(0, whole, {self.lanes}):")
-            lying = self.widened(f"load{self.lanes}(a, {place})")
-            out.add(f"        store{self.lanes}(packed, i * depth + k, {lying})")
-        out.add(f"    for k in range({'whole' if along else '0'}, steps, {self.lanes}):")
-        out.add(f"        on = mask{self.lanes}(steps - k)")
-        out.add(f"        store{self.lanes}(packed, i * depth + k, {value})")
-        _define(unit, name, LINES, out)
+        if name not in functions:
+            functions[name] = _lines(self, name, along)
         return name
 
     def pitch(self, height: int) -> int:
@@ -117,32 +79,121 @@ class Packing:
         width = -(-height // self.lanes) * self.lanes
         return width if (width - height) * 8 <= width else height
 
-    def rows(self, unit: Unit, height: int) -> str:
+    def rows(self, functions: dict[str, Any], height: int) -> str:
         """The name of the function that packs a tile of rows that lie across memory.
 
         What a store has too much, the next one overwrites, or nobody reads.
         """
         name = f"shared_rows{height}_{self._suffix}"
-        if name not in unit.helpers:
-            parts, out = range(0, height, self.lanes), Lines(1)
-            whole, ends = Lines(), Lines()
-            for at in parts:
-                place, to = total("at", "k * inner", str(at)), f"k * {self.pitch(height)}"
-                self._store(whole, 1, "packed", to, at, f"load{self.lanes}(a, {place})")
-                self._store(ends, 1, "packed", to, at, f"load(a, {place}, on{at})")
-                out.add(f"on{at} = mask{self.lanes}({f'left - {at}' if at else 'left'})")
-            out.add(f"if left >= {len(parts) * self.lanes}:")
-            out.add("    for k in range(0, steps):")
-            out.extend(whole, 1)
-            out.add("    return")
-            out.add("for k in range(0, steps):")
-            out.extend(ends)
-            _define(unit, name, ROWS, out)
+        if name not in functions:
+            functions[name] = _rows(self, name, height)
         return name
 
-    def _store(self, out: Lines, deeper: int, to: str, place: str, at: int, value: str) -> None:
-        where = total(place, str(at))
-        out.add(f"{'    ' * deeper}store{self.lanes}({to}, {where}, {self.widened(value)})")
+
+@cache
+def _panel(packing: Packing, name: str, columns: int, lies: str) -> Function:
+    lanes = packing.lanes
+
+    def squares(b: Builder, p: Mapping[str, Name]) -> None:
+        """Square blocks, transposed in registers."""
+        halves = b.op("choose_gt", p["wide"], lanes, columns, lanes) if columns > lanes else columns
+        with b.loop(0, halves, lanes) as half, b.loop(0, p["steps"], lanes, prefix="k") as k:
+            place = place_at((p["at"] + k + half * p["across"], 1))
+            size = p["across"], p["wide"] - half, p["steps"] - k
+            to = p["panel"], p["to"] + k * columns + half, columns
+            b.do(f"transpose{lanes}", p["b"], place, *size, *to, stores="panel")
+
+    def write(b: Builder, *given: Name) -> None:
+        p = dict(zip(PANEL, given, strict=True))
+        across = 1 if lies == "along" else p["across"]
+        if lies == "transposed":
+            squares(b, p)
+            return
+        stepped = Stepped((p["b"], p["at"], p["step"], across), p["panel"], p["to"], columns)
+        stepped.write(packing, b, p["wide"], p["steps"], columns)
+
+    return function(name, PANEL, write)
+
+
+@cache
+def _rows(packing: Packing, name: str, height: int) -> Function:
+    def write(b: Builder, *given: Name) -> None:
+        p = dict(zip(ROWS, given, strict=True))
+        stepped = Stepped((p["a"], p["at"], p["inner"], 1), p["packed"], 0, packing.pitch(height))
+        stepped.write(packing, b, p["left"], p["steps"], height)
+
+    return function(name, ROWS, write)
+
+
+class Stepped(NamedTuple):
+    """Vectors at each inner index, from memory (pointer, place, step of an inner index, stride of
+    the lanes) to ``to`` and ``pitch`` further each."""
+
+    source: tuple[Name, Name, Name, Word]
+    target: Name
+    to: Word
+    pitch: int
+
+    def write(self, packing: Packing, b: Builder, there: Name, steps: Name, columns: int) -> None:
+        """The vectors of ``columns``, of which so many are ``there``, for all inner indices.
+
+        The processor brings nothing near for masked loads, so whole vectors run apart.
+        """
+        pointer, at, step, across = self.source
+        lanes = packing.lanes
+        parts = range(0, columns, lanes)
+
+        def loop(masks: Mapping[int, Name]) -> None:
+            with b.loop(0, steps, prefix="k") as k:
+                for part in parts:
+                    place = place_at((at, 1), (k, step), (across, part))
+                    verb = (
+                        f"load{lanes}" if not masks else "load" if across == 1 else "load_strided"
+                    )
+                    stride = () if across == 1 else (across,)
+                    mask = (masks[part],) if masks else ()
+                    value = b.load("", verb, *b.pointer(pointer, place), *stride, *mask)
+                    to = place_at((self.to, 1), (k, self.pitch), constant=part)
+                    b.do(f"store{lanes}", *b.pointer(self.target, to), packing.widen(b, value))
+
+        def ends() -> None:
+            loop({part: b.op(f"mask{lanes}", there - part) for part in parts})
+
+        if across != 1:
+            ends()
+            return
+        with b.branch("ge", there, len(parts) * lanes):
+            loop({})
+        with b.otherwise():
+            ends()
+
+
+@cache
+def _lines(packing: Packing, name: str, along: bool) -> Function:
+    lanes = packing.lanes
+
+    def write(b: Builder, *given: Name) -> None:
+        p = dict(zip(LINES, given, strict=True))
+        inner: Word = 1 if along else p["inner"]
+        whole: Word = p["steps"] // lanes * lanes if along else 0
+        with b.loop(0, p["rows"], prefix="i") as i:
+            for first, past in ((0, whole), (whole, p["steps"])):
+                if first is past:
+                    continue
+                with b.loop(first, past, lanes, prefix="k") as k:
+                    place = place_at((p["at"], 1), (i, p["row"]), (k, inner))
+                    if past is whole:
+                        value = b.load("", f"load{lanes}", *b.pointer(p["a"], place))
+                    else:
+                        mask = b.op(f"mask{lanes}", p["steps"] - k)
+                        verb = ("load",) if along else ("load_strided",)
+                        value = b.load(
+                            "", *verb, *b.pointer(p["a"], place), *(() if along else (inner,)), mask
+                        )
+                    to = place_at((i, p["depth"]), (k, 1))
+                    b.do(f"store{lanes}", *b.pointer(p["packed"], to), packing.widen(b, value))
+
+    return function(name, LINES, write)
 
 
 def may_collide(unit: Unit, stride: str | int, itemsize: int) -> bool:
@@ -150,7 +201,3 @@ def may_collide(unit: Unit, stride: str | int, itemsize: int) -> bool:
     elements = WAY // itemsize
     told = elements % EVEN == 0 and unit.told(stride).uneven
     return not (told or (isinstance(stride, int) and stride % elements != 0))
-
-
-def _define(unit: Unit, name: str, arguments: tuple[str, ...], body: Lines) -> None:
-    unit.helpers[name] = "\n".join([f"def {name}({', '.join(arguments)}):", *body.lines])

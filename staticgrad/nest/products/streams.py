@@ -13,29 +13,23 @@ from staticgrad.codegen.lines import (
     base_text,
     scaled,
     total,
-    work,
     write_vector_loop,
 )
 from staticgrad.ir.expr import Access
 from staticgrad.ir.kernels.chain_parts import left_in
 from staticgrad.ir.kernels.kernel import GEMM_BLOCK
 from staticgrad.ir.kernels.stages import LONE
-from staticgrad.ir.kernels.together import whole_vectors
 from staticgrad.nest.products.packing import WAY
+from staticgrad.nest.products.plain import WIDEST
 
 if TYPE_CHECKING:
-    from staticgrad.nest.products.gemm import PlainProduct
+    from staticgrad.nest.products.text_product import TextProduct
 
-#: Columns that are taken together then, times rows: a multiple of all panels'.
-WIDEST: Final = 4096
 #: Rows of which as long parts are taken again as there is room for.
 SOME: Final = 4
-#: Vectors that are computed side by side there, and lines of a body up to which they are.
-JAMMED: Final = 4
-_PLAIN: Final = 5
 
 
-def write_streams(product: PlainProduct, out: Lines) -> None:
+def write_streams(product: TextProduct, out: Lines) -> None:
     """The body for one outer iteration ``o`` of a product that always has few rows."""
     few = Lines()
     product.write_cut(product.unit.once)
@@ -46,7 +40,7 @@ def write_streams(product: PlainProduct, out: Lines) -> None:
     out.extend(few)
 
 
-def _write_moves(product: PlainProduct, out: Lines, to: Access, stores: bool) -> None:
+def _write_moves(product: TextProduct, out: Lines, to: Access, stores: bool) -> None:
     """The chains of all rows and columns from where they were left, or to there."""
     move, row = Lines(), Lines()
     base = base_text(to, frozenset({"i", VECTOR}))
@@ -61,7 +55,7 @@ def _write_moves(product: PlainProduct, out: Lines, to: Access, stores: bool) ->
     out.extend(row, 1)
 
 
-def write_few_rows(product: PlainProduct, out: Lines) -> None:
+def write_few_rows(product: TextProduct, out: Lines) -> None:
     """All columns of the iterations that follow: b is read in the order in which it lies."""
     left = left_in(product.kernel)
     start, past = ("0", str(product.k)) if left is None else ("first_k", "past_k")
@@ -95,10 +89,15 @@ def write_few_rows(product: PlainProduct, out: Lines) -> None:
         "to": "into",
         "depth": "stop - block",
         "fresh": "1" if left is None else "anew",
+        "width": "width",
     }
-    passed = ", ".join(named[name] for name in product.tiles.stream_arguments)
-    stream = product.tiles.few_transposed_rows if product.transposed else product.tiles.few_rows
-    block.add(f"{stream(product.unit)}({passed}, width{', panel' if product.transposed else ''})")
+    passed = [named[name] for name in product.tiles.stream_arguments]
+    if product.transposed:
+        stream = product.tiles.few_transposed_rows(product.unit.helpers)
+        passed.append("panel")
+    else:
+        stream = product.tiles.few_rows(product.unit.helpers, product.unit.machine.l2)
+    block.add(f"{stream}({', '.join(passed)})")
     block.add(f"if block > {start}:")
     block.add(f"    for at in range(0, count * width, {lanes}):")
     both = f"load{lanes}(tile, at) + load{lanes}(tile, into + at)"
@@ -125,7 +124,7 @@ def write_few_rows(product: PlainProduct, out: Lines) -> None:
     out.extend(row, 1)
 
 
-def write_span(product: PlainProduct, out: Lines, widest: int | str = WIDEST // LONE) -> None:
+def write_span(product: TextProduct, out: Lines, widest: int | str = WIDEST // LONE) -> None:
     """Extend an iteration over the following ones, up to the next multiple of ``widest`` columns.
 
     ``widest`` is rounded down to whole iterations, so that no other begins within one.
@@ -137,20 +136,3 @@ def write_span(product: PlainProduct, out: Lines, widest: int | str = WIDEST // 
     for most in ("(left // span + 1) * span", str(product.n)):
         out.add(f"if right > {most}:")
         out.add(f"    right = {most}")
-
-
-def write_run(product: PlainProduct, out: Lines, body: Lines, stop: str) -> None:
-    """The vectors of a row up to ``stop``, some whole ones at a time."""
-    lanes, lines = product.lanes, work(body, product.unit)
-    vectors = JAMMED if lines <= _PLAIN else whole_vectors(lines, 1)
-    one = Lines()
-    one.extend(body)
-    one.add(f"{VECTOR} = {VECTOR} + {lanes}")
-    if vectors:
-        out.add(f"m = mask{lanes}({lanes})")
-        out.add(f"while {VECTOR} + {vectors * lanes} <= {stop}:")
-        for _ in range(vectors):
-            out.extend(one, 1)
-    out.add(f"while {VECTOR} < {stop}:")
-    out.add(f"    m = mask{lanes}({stop} - {VECTOR})")
-    out.extend(one, 1)

@@ -8,13 +8,14 @@ that its kernel reads next, a line at each step of k.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from itertools import product
-from typing import Final
+from typing import Any, Final
 
-from staticgrad.codegen.block_functions import number
-from staticgrad.codegen.lines import Lines, Unit, large, scaled, total
+from staticgrad.codegen.lines import LINE
+from staticgrad.nest.records import Apply, Builder, Function, Name, Offset, Word, function, place_at
 from staticgrad.records import dataclass
 
 #: Heights of tiles by their vectors, the highest first: accumulators are what the registers hold,
@@ -33,7 +34,7 @@ MOST_EVEN: Final = 24
 #: Inner indices that products of few rows take at a time.
 STEPS: Final = 4
 #: Vectors of columns that are taken together then, at most, and half of it where registers are few,
-#: or where the other factor is so many times ``large`` that no cache holds it.
+#: or where the other factor is so many times two second caches that no cache holds it.
 MOST_JAMMED: Final = 4
 BEYOND: Final = 4
 #: Vectors ahead that are brought near of a factor that no second cache holds.
@@ -93,7 +94,12 @@ class Tiles:
     @property
     def zero(self) -> str:
         """A vector of zeros."""
-        return f"{self.element}x{self.lanes}({number(0.0 if self.floating else 0)})"
+        return f"{self.element}x{self.lanes}({0.0 if self.floating else 0})"
+
+    def zeros(self, b: Builder) -> Name:
+        """A vector of zeros."""
+        found: Name = b.op(f"{self.element}x{self.lanes}", 0.0 if self.floating else 0)
+        return found
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -125,206 +131,33 @@ class Tiles:
         )
         return ("a", "b", "c", "near", *places)
 
-    def function(self, unit: Unit, vectors: int) -> str:
+    def function(self, functions: dict[str, Any], vectors: int) -> str:
         """The name of the function for panels of so many vectors, or fewer; written on first use.
 
         It computes the rows up to the ``last``.
         """
         kind = f"{'_placed' if self.placed else ''}{'_looked' if self.looked else ''}"
         name = f"shared_tiles{vectors}_{self.element}{kind}"
-        if name not in unit.helpers:
-            out = Lines(1)
-            write = self._write_covering if self.placed or self.looked else self._write_exact
-            write(out, [v for v in self.heights if v <= vectors])
-            head = f"def {name}({', '.join(self.arguments)}):"
-            unit.helpers[name] = "\n".join([head, *out.lines])
+        if name not in functions:
+            functions[name] = _tile_function(self, name, vectors)
         return name
-
-    def write_rows(self, out: Lines, most: int) -> None:
-        """``rows``: those that are left, or those of the next tile, where lower ones compute fewer.
-
-        Args:
-            out: lines that know ``count`` and ``top``.
-            most: how many there are at most, 0 where that is not known.
-        """
-        out.add("rows = count - top")
-        if self.wide and not 0 < most <= EVEN_TILE:
-            out.add(f"if rows % {EVEN_TILE} == 0 and rows <= {MOST_EVEN}:")
-            out.add(f"    rows = {EVEN_TILE}")
-        out.add(f"if rows > {self.highest}:")
-        out.add(f"    rows = {self.highest}")
-
-    def _write_exact(self, out: Lines, widths: Sequence[int]) -> None:
-        """The highest tile where all of its rows are there, else lower ones, some rows at a time.
-
-        Those past the last row are that one again, also in the results.
-        """
-        most, rest = max(widths), Lines()
-        lower = {v: [h for h in self.heights[v] if h < self.highest] for v in widths}
-        out.add(f"if last >= {self.highest - 1}{f' and wide > {self.lanes}' * (most > 1)}:")
-        out.extend(self._whole_tile(most), 1)
-        out.add("else:")
-        step = lower[most][0]
-        out.add(f"    for top in range(0, last + 1, {step}):")
-        rest.add("left = last - top")
-        rest.add("a0 = at + top * row")
-        rest.add("to0 = to + top * width")
-        for r in range(1, step):
-            rest.add(f"a{r} = a{r - 1} + (row if left >= {r} else 0)")
-            rest.add(f"to{r} = to{r - 1} + (width if left >= {r} else 0)")
-        for v in widths:
-            if most > 1:
-                rest.add(f"if wide > {self.lanes}:" if v > 1 else "else:")
-            self._write_heights(rest, lower[v], v, "left", int(most > 1))
-        out.extend(rest, 2)
-
-    def _write_covering(self, out: Lines, widths: Sequence[int]) -> None:
-        """The least tile that covers all rows: past the last one it reads that again."""
-        for r in range(self.highest):
-            if self.placed:
-                out.add(f"a{r} = at + places[top + ({r} if last > {r} else last)]")
-            else:
-                out.add(f"a{r} = a{r - 1} + (row if last >= {r} else 0)" if r else "a0 = at")
-        for v in widths:
-            if max(widths) > 1:
-                out.add(f"if wide > {self.lanes}:" if v > 1 else "else:")
-            self._write_heights(out, self.heights[v], v, "last", int(max(widths) > 1))
-
-    def _write_heights(
-        self, out: Lines, heights: Sequence[int], vectors: int, last: str, deeper: int
-    ) -> None:
-        """The least of these tiles that covers the row ``last``."""
-        shift = "    " * deeper
-        for height, under in zip(heights, (*heights[1:], 0), strict=True):
-            word = "if" if height == heights[0] else "elif"
-            test = f"{word} {last} >= {under}:" if under else "else:"
-            if len(heights) > 1:
-                out.add(shift + test)
-            out.extend(self._tile(height, vectors), deeper + (len(heights) > 1))
-
-    def _whole_tile(self, vectors: int) -> Lines:
-        """The highest tile, whose rows are all there, by few addresses."""
-        out, height = Lines(), self.highest
-        out.add(f"base0 = address(a) + {self.size} * at")
-        for base in range(BASED, height, BASED):
-            out.add(f"base{base} = base{base - BASED} + {BASED * self.size} * row")
-        for r in range(2, BASED):
-            out.add(f"row{r} = {r} * row")
-        out.add(f"further = {self.size} * inner")
-        step = self._step(height, vectors, based=True)
-        rows = ["to", *("row_at + width" for _ in range(1, height))]
-        self._write_tile(out, step, rows, vectors)
-        return out
-
-    def _tile(self, height: int, vectors: int) -> Lines:
-        """A lower tile, or one that reads by words."""
-        out = Lines()
-        rows = ["to", *("row_at + width" for _ in range(1, height))]
-        if not (self.placed or self.looked):
-            rows = [f"to{r}" for r in range(height)]
-        self._write_tile(out, self._step(height, vectors), rows, vectors)
-        return out
-
-    def _write_tile(self, out: Lines, step: Lines, rows: Sequence[str], vectors: int) -> None:
-        """All steps of k of a tile, whose rows of results begin so."""
-        known = Lines()
-        out.add("if fresh == 1:")
-        for r, v in product(range(len(rows)), range(vectors)):
-            out.add(f"    c{r}_{v} = {self.zero}")
-        out.add("else:")
-        self._write_cells(known, rows, vectors, "{cell} = load{lanes}(c, {place})")
-        out.extend(known, 1)
-        self._write_steps(out, step)
-        self._write_cells(out, rows, vectors, "store{lanes}(c, {place}, {cell})")
-
-    def _write_cells(self, out: Lines, rows: Sequence[str], vectors: int, line: str) -> None:
-        """``line`` for every vector of every row of the results, and where it lies."""
-        for r, start in enumerate(rows):
-            out.add(f"row_at = {start}")
-            for v in range(vectors):
-                place = total("row_at", str(v * self.lanes))
-                out.add(line.format(cell=f"c{r}_{v}", lanes=self.lanes, place=place))
-
-    def _write_steps(self, out: Lines, step: Lines) -> None:
-        """``step`` for every k, with a line brought near in each, or run by run."""
-        if self.placed:
-            out.add("number = went // run")
-            out.add("first = 0")
-            out.add("here = runs[number] + (went - number * run) * inner")
-            out.add("while first < depth:")
-            out.add("    stop = (number + 1) * run - went")
-            out.add("    if stop > depth:")
-            out.add("        stop = depth")
-            out.add("    for k in range(0, stop - first):")
-            out.extend(step, 2)
-            out.add("    number = number + 1")
-            out.add("    here = runs[number]")
-            out.add("    first = stop")
-            return
-        out.add("here = 0")
-        if self.looked:
-            out.add("for k in range(0, depth):")
-            out.extend(step, 1)
-            return
-        out.add(f"b_at = address(b) + {self.size} * down")
-        out.add(f"b_step = {self.size} * step")
-        out.add(f"line_step = {self.size} * hop")
-        out.add(f"start = address(near) + {self.size} * ahead")
-        out.add(f"for first in range(0, depth, {self.lanes}):")
-        out.add(f"    stop = first + {self.lanes}")
-        out.add("    if stop > depth:")
-        out.add("        stop = depth")
-        out.add("    line = start")
-        out.add("    for k in range(first, stop):")
-        out.add(f"        prefetch(ptr_{self.element}(line), 0)")
-        out.add("        line = line + line_step")
-        out.extend(step, 2)
-        out.add(f"    start = start + {self.size} * leap")
-
-    def _step(self, height: int, vectors: int, based: bool = False) -> Lines:
-        """The products of one k, added; then where the next one reads.
-
-        ``based``: rows lie at so many distances from a few addresses.
-        """
-        step, plain = Lines(), not (self.placed or self.looked)
-        if self.looked:
-            step.add("moved = reads[lead]")
-        for v in range(vectors):
-            place = total("down", "moved" if self.looked else "0", str(v * self.lanes))
-            b = f"ptr_{self.element}(b_at), {v * self.lanes}" if plain else f"b, {place}"
-            step.add(f"b{v} = load{self.lanes}({b})")
-        distances = "0", "row", *(f"row{r}" for r in range(2, BASED))
-        for r in range(height):
-            a = f"a, a{r} + here"
-            if based:
-                a = f"ptr_{self.element}(base{r // BASED * BASED}), {distances[r % BASED]}"
-            step.add(f"x = splat{self.lanes}(load1({a}))")
-            for v in range(vectors):
-                cell = f"c{r}_{v}"
-                step.add(f"{cell} = {self.added('x', f'b{v}', cell)}")
-        if based:
-            for base in range(0, height, BASED):
-                step.add(f"base{base} = base{base} + further")
-        else:
-            step.add("here = here + inner")
-        if plain:
-            step.add("b_at = b_at + b_step")
-        else:
-            step.add("lead = lead + 1" if self.looked else "down = down + step")
-        return step
 
     def added(self, x: str, y: str, to: str) -> str:
         """x * y + to, as source; of floats rounded once."""
         return f"fma({x}, {y}, {to})" if self.floating else f"{to} + {x} * {y}"
+
+    def fma(self, b: Builder, x: Name, y: Name, to: Name) -> tuple[Any, ...]:
+        """x * y + to, as an operation; of floats rounded once."""
+        return ("fma", x, y, to) if self.floating else ("add", to, b.op("mul", x, y))
 
     @property
     def stream_arguments(self) -> tuple[str, ...]:
         """The argument names of functions for a few rows: those of tiles up to ``fresh``."""
         names = replace(self, placed=False).arguments
         names = tuple([name for name in names if name != "width"])
-        return (*names[:3], *names[names.index("at") : names.index("ahead")])
+        return (*names[:3], *names[names.index("at") : names.index("ahead")], "width")
 
-    def few_rows(self, unit: Unit) -> str:
+    def few_rows(self, functions: dict[str, Any], l2: int) -> str:
         """The name of the function for a few rows of results, ``width`` apart, by the rows of b.
 
         All of ``wide`` columns are added to four inner indices at a time, so that b is read in the
@@ -333,113 +166,413 @@ class Tiles:
         function; ``width`` is a multiple of a panel's.
         """
         name = f"shared_streams_{self.element}"
-        if name not in unit.helpers:
-            out, lanes = Lines(1), self.lanes
-            out.add("if fresh == 1:")
-            out.add(f"    for cell in range(to, to + (last + 1) * width, {lanes}):")
-            out.add(f"        store{lanes}(c, cell, {self.zero})")
-            out.add("far = 0")  # where b is small, it is near
-            out.add(f"if depth * step > {large(unit) * lanes}:")
-            out.add(f"    far = {STEPS} * step")
-            out.add(f"    if far < {FAR * lanes}:")
-            out.add(f"        far = {FAR * lanes} // far * far")
-            most = MOST_JAMMED if self.wide else MOST_JAMMED // 2
-            out.add(f"whole = wide // {most * lanes} * {most * lanes}")
-            out.add(f"if depth * step > {large(unit, BEYOND) * lanes}:")
-            out.add("    whole = 0")
-            out.add("k = 0")
-            for count, loops in (
-                (STEPS, (("0", "whole", most), ("whole", "wide", most // 2))),
-                (1, (("0", "wide", 1),)),
-            ):
-                out.add(f"while k + {count} <= depth:")
-                for first, past, vectors in loops:
-                    out.add(f"    for j in range({first}, {past}, {vectors * lanes}):")
-                    out.extend(self._few_steps(count, vectors, past == "wide"), 2)
-                out.add(f"    k = k + {count}")
-                out.add(f"    at = at + {scaled('inner', count)}")
-                out.add(f"    down = down + {scaled('step', count)}")
-            head = f"def {name}({', '.join(self.stream_arguments)}, width):"
-            unit.helpers[name] = "\n".join([head, *out.lines])
+        if name not in functions:
+            functions[name] = _few_rows(self, name, l2)
         return name
 
-    def _few_steps(self, count: int, vectors: int, ends: bool) -> Lines:
-        """So many inner indices to some vectors of columns of all rows; under masks if it ``ends``.
-
-        Hardware does not know what follows the end of a short line of b, nor what is loaded under
-        a mask, so what is read some time later is brought near.
-        """
-        out, row, lanes = Lines(), Lines(), self.lanes
-        parts = [str(v * lanes) for v in range(vectors)]
-        steps = [scaled("step", q) for q in range(count)]
-        for v, part in enumerate(parts if ends else ()):
-            left = f"wide - j - {part}" if v else "wide - j"
-            out.add(f"on{v} = mask{lanes}({left})")
-        out.add("here = down + j")
-        if count == STEPS:
-            out.add("if far > 0:")
-            for step, part in product(steps, parts):
-                out.add(f"    prefetch_second(b, {total('here', step, 'far', part)})")
-        for (q, step), (v, part) in product(enumerate(steps), enumerate(parts)):
-            place = total("here", step, part)
-            one = f"load(b, {place}, on{v})" if ends else f"load{lanes}(b, {place})"
-            out.add(f"y{q}_{v} = {one}")
-        for v, part in enumerate(parts):
-            row.add(f"v{v} = load{lanes}(c, {total('cell', part)})")
-        for q in range(count):
-            row.add(f"x = splat{lanes}(load1(a, {total('line', scaled('inner', q))}))")
-            for v in range(vectors):
-                row.add(f"v{v} = {self.added('x', f'y{q}_{v}', f'v{v}')}")
-        for v, part in enumerate(parts):
-            row.add(f"store{lanes}(c, {total('cell', part)}, v{v})")
-        row.add("cell = cell + width")
-        row.add("line = line + row")
-        out.add("cell = to + j")
-        out.add("line = at")
-        out.add("for r in range(0, last + 1):")
-        out.extend(row, 1)
-        return out
-
-    def few_transposed_rows(self, unit: Unit) -> str:
+    def few_transposed_rows(self, functions: dict[str, Any]) -> str:
         """The same where b lies transposed: by squares of it, which ``square`` has room for.
 
         A line of b is read once, and what is packed for one row of results is not a whole panel.
         """
         name = f"shared_streams_{self.element}_transposed"
-        if name not in unit.helpers:
-            out, square, rest, lanes = Lines(1), Lines(), Lines(), self.lanes
-            words = f"transpose{lanes}(b, down + j * step + k, step, "
-            square.add(f"if wide >= j + {lanes} and depth >= k + {lanes}:")
-            square.add(f"    {words}{lanes}, {lanes}, square, 0, {lanes})")
-            square.add("else:")
-            square.add(f"    {words}wide - j, depth - k, square, 0, {lanes})")
-            square.add(f"if depth >= k + {lanes}:")
-            whole = Lines()
-            self._write_square(whole, [str(q) for q in range(lanes)])
-            square.extend(whole, 1)
-            square.add("else:")
-            self._write_square(rest, ["q"], "for q in range(0, depth - k):")
-            square.extend(rest, 1)
-            out.add(f"for j in range(0, wide, {lanes}):")
-            out.add("    if fresh == 1:")
-            out.add("        for r in range(0, last + 1):")
-            out.add(f"            store{lanes}(c, to + r * width + j, {self.zero})")
-            out.add(f"    for k in range(0, depth, {lanes}):")
-            out.extend(square, 2)
-            head = f"def {name}({', '.join(self.stream_arguments)}, width, square):"
-            unit.helpers[name] = "\n".join([head, *out.lines])
+        if name not in functions:
+            functions[name] = _few_transposed_rows(self, name)
         return name
 
-    def _write_square(self, out: Lines, steps: Sequence[str], loop: str = "") -> None:
-        """The inner indices of a square to all rows, written out, or in a loop."""
-        lanes, deeper = self.lanes, "    " if loop else ""
-        out.add("for r in range(0, last + 1):")
-        out.add(f"    v = load{lanes}(c, to + r * width + j)")
-        if loop:
-            out.add(f"    {loop}")
-        for q in steps:
-            place = total("at", "r * row", f"(k + {q}) * inner")
-            one = f"splat{lanes}(load1(a, {place}))"
-            line = self.added(one, f"load{lanes}(square, {q} * {lanes})", "v")
-            out.add(f"    {deeper}v = {line}")
-        out.add(f"    store{lanes}(c, to + r * width + j, v)")
+
+@cache
+def _tile_function(tiles: Tiles, name: str, vectors: int) -> Function:
+    def write(b: Builder, *given: Name) -> None:
+        tile = _Tile(tiles, b, dict(zip(tiles.arguments, given, strict=True)))
+        (tile.covering if tiles.placed or tiles.looked else tile.exact)(
+            [v for v in tiles.heights if v <= vectors]
+        )
+
+    return function(name, tiles.arguments, write)
+
+
+class _Tile:
+    """The tiles of one function; ``p`` are its parameters."""
+
+    def __init__(self, tiles: Tiles, b: Builder, p: Mapping[str, Name]) -> None:
+        self.tiles, self.b, self.p = tiles, b, p
+        self.lanes, self.size, self.pointer = tiles.lanes, tiles.size, f"ptr_{tiles.element}"
+
+    def address(self, pointer: str, elements: Word) -> Word:
+        """The bytes at which an element of a parameter lies."""
+        found: Word = self.b.op("address", self.p[pointer]) + elements * self.size
+        return found
+
+    def choose(self, cases: Sequence[tuple[tuple[Any, ...], Callable[[], None]]]) -> None:
+        """The first case whose test holds; the last one has none."""
+        (test, write), *rest = cases
+        if not rest:
+            write()
+            return
+        with self.b.branch(*test):
+            write()
+        with self.b.otherwise():
+            self.choose(rest)
+
+    def exact(self, widths: Sequence[int]) -> None:
+        """The highest tile where all of its rows are there, else lower ones, some rows at a time.
+
+        Those past the last row are that one again, also in the results.
+        """
+        b, p, most, highest = self.b, self.p, max(widths), self.tiles.highest
+        lower = {v: [h for h in self.tiles.heights[v] if h < highest] for v in widths}
+        step = lower[most][0]
+
+        def lower_ones() -> None:
+            with b.loop(0, p["last"] + 1, step, prefix="top") as top:
+                left = p["last"] - top
+                rows, results = [p["at"] + top * p["row"]], [p["to"] + top * p["width"]]
+                for r in range(1, step):
+                    rows.append(rows[-1] + b.op("choose_ge", left, r, p["row"], 0))
+                    results.append(results[-1] + b.op("choose_ge", left, r, p["width"], 0))
+                self.by_width(widths, lambda v: self.by_height(lower[v], v, left, rows, results))
+
+        def whole() -> None:
+            with b.branch("ge", p["last"], highest - 1):
+                self.whole(most)
+            with b.otherwise():
+                lower_ones()
+
+        if most == 1:
+            whole()
+            return
+        both = b.op("choose_gt", p["wide"], self.lanes, p["last"], 0)
+        with b.branch("ge", both, highest - 1):
+            self.whole(most)
+        with b.otherwise():
+            lower_ones()
+
+    def covering(self, widths: Sequence[int]) -> None:
+        """The least tile that covers all rows: past the last one it reads that again."""
+        b, p, rows = self.b, self.p, list[Word]()
+        for r in range(self.tiles.highest):
+            if self.tiles.placed:
+                row = p["top"] + b.op("choose_gt", p["last"], r, r, p["last"])
+                rows.append(p["at"] + b.op("getitem", p["places"], row))
+            else:
+                rows.append(
+                    rows[-1] + b.op("choose_ge", p["last"], r, p["row"], 0) if r else p["at"]
+                )
+        self.by_width(
+            widths, lambda v: self.by_height(self.tiles.heights[v], v, p["last"], rows, None)
+        )
+
+    def by_width(self, widths: Sequence[int], write: Callable[[int], None]) -> None:
+        """Tiles of one vector where there are not more columns."""
+        if len(widths) == 1:
+            write(widths[0])
+            return
+        with self.b.branch("gt", self.p["wide"], self.lanes):
+            write(max(widths))
+        with self.b.otherwise():
+            write(min(widths))
+
+    def by_height(
+        self,
+        heights: Sequence[int],
+        vectors: int,
+        last: Word,
+        rows: Sequence[Word],
+        results: Sequence[Word] | None,
+    ) -> None:
+        """The least of these tiles that covers the row ``last``."""
+        self.choose(
+            [
+                (
+                    ("ge", last, under),
+                    lambda height=height: self.lower(height, vectors, rows, results),  # type: ignore[misc]
+                )
+                for height, under in zip(heights, (*heights[1:], 0), strict=True)
+            ]
+        )
+
+    def whole(self, vectors: int) -> None:
+        """The highest tile, whose rows are all there, by few addresses."""
+        b, p, height = self.b, self.p, self.tiles.highest
+        base = self.address("a", p["at"])
+        bases: list[Name] = []
+        for each in range(0, height, BASED):
+            first = ("add", bases[-1], p["row"] * (BASED * self.size)) if each else ("copy", base)
+            bases.append(b.variable("base", *first))
+        distances = [p["row"] * r for r in range(BASED)]
+        further = p["inner"] * self.size
+
+        def rows() -> Iterator[Name]:
+            pointers = [b.op(self.pointer, each) for each in bases]
+            for r in range(height):
+                yield self.element_of_a(pointers[r // BASED], distances[r % BASED])
+
+        def on() -> None:
+            for each in bases:
+                b.assign(each, "add", each, further)
+
+        self.tile(height, vectors, None, rows, on)
+
+    def lower(
+        self, height: int, vectors: int, rows: Sequence[Word], results: Sequence[Word] | None
+    ) -> None:
+        """A lower tile, or one that reads by words."""
+        b, p, placed = self.b, self.p, self.tiles.placed
+        # An address that moves, and distances of rows that do not, take one addition a step.
+        here = b.variable("here", *(("copy", 0) if placed else ("address", p["a"])))
+
+        def loaded() -> Iterator[Name]:
+            pointer = p["a"] if placed else b.op(self.pointer, here)
+            for row in rows[:height]:
+                yield self.element_of_a(pointer, row, *((here,) if placed else ()))
+
+        def on() -> None:
+            b.assign(here, "add", here, p["inner"] * (1 if placed else self.size))
+
+        self.tile(height, vectors, results, loaded, on, here)
+
+    def element_of_a(self, pointer: Name, *places: Word) -> Name:
+        """An element of a in every lane."""
+        place = place_at(*((each, 1) for each in places))
+        one = self.b.load("a", "load1", *self.b.pointer(pointer, place))
+        found: Name = self.b.op(f"splat{self.lanes}", one)
+        return found
+
+    def tile(
+        self,
+        height: int,
+        vectors: int,
+        results: Sequence[Word] | None,
+        rows: Callable[[], Iterator[Name]],
+        on: Callable[[], None],
+        here: Name | None = None,
+    ) -> None:
+        """All steps of k of a tile whose rows of results begin there, or ``width`` apart.
+
+        An element of a is loaded right before it is multiplied: there are no registers for more.
+        """
+        b, p, lanes = self.b, self.p, self.lanes
+        cells = [
+            [b.variable("c", "copy", self.tiles.zeros(b)) for _ in range(vectors)]
+            for _ in range(height)
+        ]
+        with b.branch("ne", p["fresh"], 1):
+            for cell, pointer in self.cells(cells, results):
+                b.assign(cell, f"load{lanes}", *pointer)
+        looked, plain = self.tiles.looked, not (self.tiles.placed or self.tiles.looked)
+        start = b.variable("b", "copy", self.address("b", p["down"]) if plain else p["down"])
+        lead = b.variable("lead", "copy", p["lead"]) if looked else None
+
+        def step() -> None:
+            terms: tuple[tuple[Name, Word], ...] = () if plain else ((start, 1),)
+            pointer = b.op(self.pointer, start) if plain else p["b"]
+            if lead is not None:
+                terms += ((b.op("getitem", p["reads"], lead), 1),)
+            places = [Offset(terms, v * lanes) for v in range(vectors)]
+            columns = [b.load("b", f"load{lanes}", pointer, place) for place in places]
+            for x, row in zip(rows(), cells, strict=True):
+                for y, cell in zip(columns, row, strict=True):
+                    b.assign(cell, *self.tiles.fma(b, x, y, cell))
+            on()
+            if lead is not None:
+                b.assign(lead, "add", lead, 1)
+            else:
+                b.assign(start, "add", start, p["step"] * (self.size if plain else 1))
+
+        if self.tiles.placed:
+            assert here is not None
+            self.placed_steps(step, here)
+        elif looked:
+            with b.loop(0, p["depth"], prefix="k"):
+                step()
+        else:
+            self.prefetching_steps(step)
+        for cell, pointer in self.cells(cells, results):
+            b.do(f"store{lanes}", *pointer, cell)
+
+    def cells(
+        self, cells: Sequence[Sequence[Name]], results: Sequence[Word] | None
+    ) -> list[tuple[Name, tuple[Name, Offset]]]:
+        """Every vector of every row of the results, and where it lies."""
+        b, p, found = self.b, self.p, []
+        at = b.variable("row", "copy", p["to"])
+        for r, row in enumerate(cells):
+            if results is not None:
+                b.assign(at, "copy", results[r])
+            elif r:
+                b.assign(at, "add", at, p["width"])
+            place = b.op("copy", at)
+            for v, cell in enumerate(row):
+                found.append((cell, (p["c"], Offset(((place, 1),), v * self.lanes))))
+        return found
+
+    def placed_steps(self, step: Callable[[], None], here: Name) -> None:
+        """``step`` for every k, run by run."""
+        b, p, run = self.b, self.p, self.p["run"]
+        number = b.variable("run", "floordiv", p["went"], run)
+        first = b.variable("k", "copy", 0)
+        begun = p["went"] - number * run
+        b.assign(here, "add", b.op("getitem", p["runs"], number), begun * p["inner"])
+        with b.repeat(Apply("lt", (first, p["depth"]))):
+            stop = b.least((number + 1) * run - p["went"], p["depth"])
+            with b.loop(0, stop - first, prefix="k"):
+                step()
+            b.assign(number, "add", number, 1)
+            b.assign(here, "getitem", p["runs"], number)
+            b.assign(first, "copy", stop)
+
+    def prefetching_steps(self, step: Callable[[], None]) -> None:
+        """``step`` for every k, with a line brought near in each."""
+        b, p, size = self.b, self.p, self.size
+        start = b.variable("near", "copy", self.address("near", p["ahead"]))
+        with b.loop(0, p["depth"], self.lanes, prefix="k") as first:
+            stop = b.least(first + self.lanes, p["depth"])
+            line = b.variable("line", "copy", start)
+            with b.loop(first, stop, prefix="k"):
+                b.do("prefetch", b.op(self.pointer, line), Offset(()))
+                b.assign(line, "add", line, p["hop"] * size)
+                step()
+            b.assign(start, "add", start, p["leap"] * size)
+
+
+@cache
+def _few_rows(tiles: Tiles, name: str, l2: int) -> Function:
+    lanes = tiles.lanes
+    large = 2 * l2 // LINE * lanes  # elements of two second caches
+
+    def write(b: Builder, *given: Name) -> None:
+        p = dict(zip(tiles.stream_arguments, given, strict=True))
+        depth, step, wide = p["depth"], p["step"], p["wide"]
+        _write_zeros(tiles, b, p)
+        elements = depth * step
+        few, most = step * STEPS, FAR * lanes
+        # Where b is small, it is near.
+        far = b.op(
+            "choose_lt",
+            few,
+            most,
+            b.op("floordiv", most, b.op("choose_gt", few, 0, few, 1)) * few,
+            few,
+        )
+        far = b.op("choose_gt", elements, large, far, 0)
+        jammed = MOST_JAMMED if tiles.wide else MOST_JAMMED // 2
+        whole = wide // (jammed * lanes) * (jammed * lanes)
+        whole = b.op("choose_gt", elements, large * BEYOND, 0, whole)
+        k = b.variable("k", "copy", 0)
+        at, down = b.variable("at", "copy", p["at"]), b.variable("down", "copy", p["down"])
+        for count, loops in (
+            (STEPS, ((0, whole, jammed), (whole, wide, jammed // 2))),
+            (1, ((0, wide, 1),)),
+        ):
+            with b.repeat(Apply("le", (k, depth - count))):
+                for first, past, vectors in loops:
+                    with b.loop(first, past, vectors * lanes, prefix="j") as j:
+                        ends = past is wide
+                        _few_steps(tiles, b, p, (count, vectors), (at, down, j), far, ends)
+                b.assign(k, "add", k, count)
+                b.assign(at, "add", at, p["inner"] * count)
+                b.assign(down, "add", down, step * count)
+
+    return function(name, tiles.stream_arguments, write)
+
+
+def _write_zeros(tiles: Tiles, b: Builder, p: Mapping[str, Name]) -> None:
+    """All results are zero at the beginning."""
+    with b.branch("eq", p["fresh"], 1):
+        past = p["to"] + (p["last"] + 1) * p["width"]
+        with b.loop(p["to"], past, tiles.lanes, prefix="cell") as cell:
+            b.do(f"store{tiles.lanes}", p["c"], Offset(((cell, 1),)), tiles.zeros(b))
+
+
+def _few_steps(
+    tiles: Tiles,
+    b: Builder,
+    p: Mapping[str, Name],
+    count: tuple[int, int],
+    place: tuple[Name, Name, Name],
+    far: Name,
+    ends: bool,
+) -> None:
+    """So many inner indices to some vectors of columns of all rows; under masks if it ``ends``.
+
+    Hardware does not know what follows the end of a short line of b, nor what is loaded under
+    a mask, so what is read some time later is brought near.
+    """
+    (steps, vectors), (at, down, j), lanes = count, place, tiles.lanes
+    masks = [b.op(f"mask{lanes}", p["wide"] - j - v * lanes) for v in range(vectors if ends else 0)]
+    here = down + j
+
+    def around(q: int, v: int) -> Offset:
+        return place_at((here, 1), (p["step"], q), constant=v * lanes)
+
+    if steps == STEPS:
+        with b.branch("gt", far, 0):
+            for q, v in product(range(steps), range(vectors)):
+                terms, part = around(q, v)
+                b.do("prefetch_second", *b.pointer(p["b"], Offset((*terms, (far, 1)), part)))
+    columns = {}
+    for q, v in product(range(steps), range(vectors)):
+        word, mask = ("load", (masks[v],)) if ends else (f"load{lanes}", ())
+        columns[q, v] = b.load("b", word, *b.pointer(p["b"], around(q, v)), *mask)
+    cell = b.variable("cell", "copy", p["to"] + j)
+    line = b.variable("line", "copy", at)
+    with b.loop(0, p["last"] + 1, prefix="r"):
+        places = [(p["c"], Offset(((cell, 1),), v * lanes)) for v in range(vectors)]
+        sums = [b.load("c", f"load{lanes}", *place) for place in places]
+        for q in range(steps):
+            one = b.load("a", "load1", *b.pointer(p["a"], place_at((line, 1), (p["inner"], q))))
+            x = b.op(f"splat{lanes}", one)
+            for v in range(vectors):
+                sums[v] = b.op(*tiles.fma(b, x, columns[q, v], sums[v]))
+        for sum_, place_ in zip(sums, places, strict=True):
+            b.do(f"store{lanes}", *place_, sum_)
+        b.assign(cell, "add", cell, p["width"])
+        b.assign(line, "add", line, p["row"])
+
+
+@cache
+def _few_transposed_rows(tiles: Tiles, name: str) -> Function:
+    lanes = tiles.lanes
+    names = (*tiles.stream_arguments, "square")
+
+    def write(b: Builder, *given: Name) -> None:
+        p = dict(zip(names, given, strict=True))
+        depth, step, wide, square = p["depth"], p["step"], p["wide"], p["square"]
+
+        def rows(k: Name, j: Name, steps: int | None) -> None:
+            """The inner indices of a square to all rows, written out, or in a loop."""
+            with b.loop(0, p["last"] + 1, prefix="r") as r:
+                place = b.pointer(p["c"], Offset(((p["to"], 1), (r, p["width"]), (j, 1))))
+                total = b.variable("v", f"load{lanes}", *place)
+
+                def one(q: Word) -> None:
+                    line = place_at((p["at"], 1), (r, p["row"]), (k + q, p["inner"]))
+                    x = b.op(f"splat{lanes}", b.load("a", "load1", *b.pointer(p["a"], line)))
+                    y = b.load("square", f"load{lanes}", square, place_at((q, lanes)))
+                    b.assign(total, *tiles.fma(b, x, y, total))
+
+                if steps is None:
+                    with b.loop(0, depth - k, prefix="q") as term:
+                        one(term)
+                else:
+                    for q in range(steps):
+                        one(q)
+                b.do(f"store{lanes}", *place, total)
+
+        _write_zeros(tiles, b, p)
+        stored = frozenset({"square"})
+        with b.loop(0, wide, lanes, stored, "j") as j, b.loop(0, depth, lanes, stored, "k") as k:
+            place = place_at((p["down"] + j * step + k, 1))
+            at, to = (p["b"], place, step), (square, 0, lanes)
+            whole = b.op("choose_ge", wide, j + lanes, depth, 0)
+            with b.branch("ge", whole, k + lanes):
+                b.do(f"transpose{lanes}", *at, lanes, lanes, *to, stores="square")
+            with b.otherwise():
+                b.do(f"transpose{lanes}", *at, wide - j, depth - k, *to, stores="square")
+            with b.branch("ge", depth, k + lanes):
+                rows(k, j, lanes)
+            with b.otherwise():
+                rows(k, j, None)
+
+    return function(name, names, write)
