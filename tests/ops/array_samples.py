@@ -56,14 +56,15 @@ def _rank_mean(rng):
     yield Sample(cls(1), (apart(rng, (2, 3)), apart(rng, (4,))), smooth=True)
 
 
-def _parts(op):
+def _parts(name, *attributes):
     """Of one rank, whose part is the whole array."""
-    return lambda rng: [Sample(op, (apart(rng, (6,)), apart(rng, (4,))))]
+    arrays = lambda rng: (apart(rng, (6,)), apart(rng, (4,)))  # noqa: E731
+    provides(name)(lambda rng: [Sample(op_class(name)(1, *attributes), arrays(rng))])
 
 
-provides("rank_part")(_parts(op_class("rank_part")(1)))
-provides("rank_scatter")(_parts(op_class("rank_scatter")(1)))
-provides("rank_gather")(_parts(op_class("rank_gather")(1, (6, 4))))
+_parts("rank_part")
+_parts("rank_scatter")
+_parts("rank_gather", (6, 4))
 
 
 declare(
