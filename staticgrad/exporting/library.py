@@ -25,7 +25,7 @@ from staticgrad.exporting.steps import lines_of, variable
 from staticgrad.ir.calls import Routine
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.ir.plan import Plan, PlannedStep
+from staticgrad.ir.plan import Plan, PlannedStep, own_stride
 from staticgrad.ir.schedule import KernelStep, Step, StepBody
 from staticgrad.native import jit, target
 from staticgrad.native.libraries import routines
@@ -140,6 +140,7 @@ __asm__(
 typedef struct {{
     kernel *code;
     const int64_t *t, *own;
+    int64_t words, workers, total, grain;
 }} job;
 
 static void part(void *given, int64_t begin, int64_t end) {{
@@ -147,13 +148,27 @@ static void part(void *given, int64_t begin, int64_t end) {{
     each->code(each->t, each->own, begin, end);
 }}
 
+/* Shares of a kernel of which each worker has memory of its own. */
+static void worker(void *given, int64_t begin, int64_t end) {{
+    const job *each = given;
+    const int64_t groups = (each->total + each->grain - 1) / each->grain;
+    for (int64_t n = begin; n < end; n++) {{
+        const int64_t first = groups * n / each->workers * each->grain;
+        const int64_t after = groups * (n + 1) / each->workers * each->grain;
+        each->code(each->t, each->own + n * each->words, first,
+            after < each->total ? after : each->total);
+    }}
+}}
+
 static void shared(const {name}_pool *pool, kernel *code, const int64_t *t, const int64_t *own,
-    int64_t total, int64_t grain) {{
-    job each = {{code, t, own}};
-    if (pool && grain > 0 && total > grain)
-        pool->run(pool->pool, part, &each, total, grain);
-    else
+    int64_t words, int64_t workers, int64_t total, int64_t grain) {{
+    job each = {{code, t, own, words, workers, total, grain}};
+    if (!pool || grain == 0 || total <= grain || (words && workers == 1))
         code(t, own, 0, total);
+    else if (words)
+        pool->run(pool->pool, worker, &each, workers, 1);
+    else
+        pool->run(pool->pool, part, &each, total, grain);
 }}
 
 /* Threads of LAPACK are the caller's. */
@@ -384,11 +399,11 @@ class LibraryWriter:
             if scope[made] != f"((char *){place})":  # one value that has two names
                 nbytes = self.size(plan.schedule.buffer(made).nbytes)
                 self.lines.add(f"memcpy({place}, {scope[made]}, {nbytes});")
-        numbers = range(first_check, len(self.checks))
+        numbers, words = range(first_check, len(self.checks)), ", ".join(["-1, 0"] * plan.workers)
         return _PLAN.format(
             number=number,
             name=self.name,
-            checks="\n".join(f"    int64_t check{n}[2] = {{-1, 0}};" for n in numbers),
+            checks="\n".join(f"    int64_t check{n}[] = {{{words}}};" for n in numbers),
             steps="\n".join(self.lines.text),
         )
 
@@ -426,51 +441,66 @@ class LibraryWriter:
         offsets: dict[str, int] = {}  # in the arena, of the buffers that are there now
         for position, planned in enumerate(plan.steps):
             if outer and position == plan.commit:
-                self._look(first_check)
+                self._look(first_check, plan.workers)
             for placed in plan.placements:
                 if placed.first == position and schedule.buffer(placed.buffer).role != "check":
                     offsets[placed.buffer] = base + placed.offset
                     scope[placed.buffer] = f"(arena + {offsets[placed.buffer]})"
-            self._step(schedule.steps[planned.step], planned, scope, offsets)
+            self._step(plan, planned, scope, offsets)
         if outer and plan.commit >= len(plan.steps):
-            self._look(first_check)
+            self._look(first_check, plan.workers)
 
-    def _look(self, first: int) -> None:
+    def _look(self, first: int, workers: int) -> None:
         for number in range(first, len(self.checks)):
-            self.lines.add(f"if (check{number}[0] >= 0) return {number + 1};")
+            tests = [f"check{number}[{2 * worker}] >= 0" for worker in range(workers)]
+            self.lines.add(f"if ({' || '.join(tests)}) return {number + 1};")
 
     def _step(
         self,
-        step: Step,
+        plan: Plan,
         planned: PlannedStep,
         scope: dict[str, str],
         offsets: Mapping[str, int],
     ) -> None:
+        step = plan.schedule.steps[planned.step]
         comment = f"{step.label}: {lines_of(step)}".replace("*/", "* /").replace("/*", "/ *")
         self.lines.add(f"/* {comment} */")
         if step.bodies():
             rooms = [own.buffer for own in step.scratch() if own.per == "bodies"]
             self._bodies(step, planned, scope, offsets.get(rooms[0], 0))
         else:
-            self._call(step, planned, scope)
+            self._call(plan, planned, scope)
 
-    def _call(self, step: Step, planned: PlannedStep, scope: Mapping[str, str]) -> None:
+    def _call(self, plan: Plan, planned: PlannedStep, scope: Mapping[str, str]) -> None:
         """The call of a kernel, or of a routine."""
+        step = plan.schedule.steps[planned.step]
         (call,) = step.calls(planned.arguments)
         symbol, tail = self._code(call.kernel, step)
-        words: dict[bool, list[str]] = {False: [], True: []}
+        words, own = (
+            list[str](),
+            list[tuple[str, int]](),
+        )  # own places, and the distance to the next
         for access, offset in zip(step.accesses(), planned.offsets, strict=True):
-            words[access.is_own].append(f"WORD({scope[access.buffer]} + {offset})")
-        words[False] += [*map(str, call.arguments), *tail]
-        own = ", ".join(words[True]) or "0"
-        grain = 0 if words[True] else planned.grain  # scratch is one thread's
+            place = f"{scope[access.buffer]} + {offset}"
+            if access.is_own:
+                buffer = plan.schedule.buffer(access.buffer)
+                own.append((place, own_stride(buffer.role, self.size(buffer.nbytes))))
+            else:
+                words.append(f"WORD({place})")
+        words += [*map(str, call.arguments), *tail]
+        rows = [
+            f"WORD({place} + {worker * stride})"
+            for worker in range(plan.workers)
+            for place, stride in own
+        ]
         for check in step.checks():
             if check.name in planned.fails:
                 self.lines.add(f"*(int64_t *){scope[check.buffer]} = 0;")
         self.lines.add("{")
-        self.lines.add(f"    const int64_t t[] = {{{', '.join(words[False]) or '0'}}};")
-        self.lines.add(f"    const int64_t own[] = {{{own}}};")
-        self.lines.add(f"    shared(pool, {symbol}, t, own, {planned.total}, {grain});")
+        self.lines.add(f"    const int64_t t[] = {{{', '.join(words) or '0'}}};")
+        self.lines.add(f"    const int64_t own[] = {{{', '.join(rows) or '0'}}};")
+        shape = f"{len(own)}, {plan.workers}, {planned.total}, {planned.grain}"
+        self.lines.add(f"    shared(pool, {symbol}, t, own, {shape});")
         self.lines.add("}")
 
     def _code(self, kernel: Kernel | Routine, step: Step) -> tuple[str, list[str]]:

@@ -5,6 +5,7 @@ import os
 import platform
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ class Library:
         self.message = getattr(self.code, f"{self.name}_message")
         self.message.restype = ctypes.c_char_p
 
-    def run(self, feeds, parameters, results):
+    def run(self, feeds, parameters, results, pool=None):
         """Return the code of one run; parameters and results are written."""
         inputs = [
             np.ascontiguousarray(feeds[v.node.label], v.dtype.numpy) for v in self.graph.inputs
@@ -47,7 +48,26 @@ class Library:
             for arrays in (inputs, parameters.values(), results.values())
         ]
         run = getattr(self.code, f"{self.name}_run")
-        return run(*structs, ctypes.c_void_p(self.arena.ctypes.data), None)
+        return run(*structs, ctypes.c_void_p(self.arena.ctypes.data), pool)
+
+
+class Pool:
+    """Threads of a caller: each call is cut in two parts."""
+
+    def __init__(self):
+        self.calls = 0
+        task = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+        kinds = [ctypes.c_void_p, task, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64]
+        self.run = ctypes.CFUNCTYPE(None, *kinds)(self._run)
+        words = ctypes.cast(self.run, ctypes.c_void_p).value, None
+        self.struct = (ctypes.c_void_p * 2)(*words)
+
+    def _run(self, _, task, job, total, grain):
+        self.calls += 1
+        half = min(total, -(-(total // 2) // grain) * grain)
+        with ThreadPoolExecutor(2) as threads:
+            for begin, end in ((half, total), (0, half)):
+                threads.submit(task, job, begin, end)
 
 
 def scanned():
@@ -107,6 +127,33 @@ def test_results_are_those_of_the_program(program, tmp_path):
         assert library.run(feeds, {}, found) == 0
         for name, array in want.items():
             assert found[name].tobytes() == array.tobytes(), name
+
+
+def sorted_rows():
+    x = sg.input("x", (400, 900))
+    y = sg.nn.layer_norm(x)
+    return {"y": sg.nn.softmax(y), "dx": sg.grad((sg.sort(y, axis=-1) ** 3).sum(), x)}
+
+
+def filtered():
+    x, w = sg.input("x", (32, 3, 30, 30)), sg.input("w", (4, 3, 3, 3))
+    y = sg.nn.max_pool(sg.nn.relu(sg.nn.conv(x, w, padding=1)), 2)
+    return {"y": y, "dw": sg.grad((y * y).sum(), w)}
+
+
+@pytest.mark.parametrize("program", [sorted_rows, filtered])
+def test_threads_of_the_caller_have_scratch_of_their_own(program, tmp_path):
+    f = sg.compile(sg.Graph(program()), threads=2)
+    feeds = {v.node.label: normal(*v.shape) for v in f.program_graph.inputs}
+    want = {name: np.asarray(value) for name, value in f.run(feeds).items()}
+    steps = f.plan().schedule.steps
+    assert any(access.is_own for step in steps for access in step.accesses())
+    library, pool = Library(f, tmp_path / "shared.so"), Pool()
+    found = {name: np.zeros_like(array) for name, array in want.items()}
+    assert library.run(feeds, {}, found, pool.struct) == 0
+    assert pool.calls
+    for name, array in want.items():
+        assert found[name].tobytes() == array.tobytes(), name
 
 
 def test_a_failed_check_ends_the_run_before_parameters_are_written(tmp_path):
