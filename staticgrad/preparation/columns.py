@@ -14,8 +14,7 @@ rows reads, and that shares a part with other values, would be stored for the su
 that part. If it is cheap, and reads one or two arrays that are in memory anyway, the sum gets
 copies of its nodes: no array is stored and read, and the same operations run over the same
 operands, so results stay bitwise identical. (The gradient of a batch norm sums two products of its
-normalized input, each computed from two arrays.) If rows are reduced as well, the sum belongs in
-the kernel of those rows.
+normalized input, each computed from two arrays.)
 """
 
 from __future__ import annotations
@@ -94,27 +93,12 @@ class _Formulas:
     def __init__(self, graph: Graph) -> None:
         self._users = users_of(graph)
         self._roots = {value.key for value in graph.roots}
-        self._parts: dict[Node, Node] = {}  # of elementwise nodes that read each other: the way up
-        self._by_rows: set[Node] = set()  # the first nodes of those parts where rows are reduced
-        for node in graph.nodes:
-            if isinstance(node.form, Pointwise):
-                for arg in node.args:
-                    alike = arg.shape == node.types[0].shape and arg.node.order == node.order
-                    if alike and isinstance(arg.node.form, Pointwise):
-                        self._join(node, arg.node)
-        for node in graph.nodes:
-            for arg in node.args:
-                if self._is_by_rows(node, arg):
-                    read = arg.node if isinstance(node.form, Reduce) else node
-                    self._by_rows.add(self._first(read))
 
     def of(self, node: Node) -> Mapping[Node, None] | None:
         (value,) = node.args
         first = value.node
         large = hint_product(value.shape) >= _LEAST_ELEMENTS
         if not large or not self._may_be_copied(first, node):
-            return None
-        if self._first(first) in self._by_rows:
             return None
         formula: dict[Node, None] = {first: None}
         arrays: dict[ValueKey, None] = {}
@@ -143,26 +127,6 @@ class _Formulas:
         if not node.args or node.order != reader.order or (node, 0) in self._roots:
             return False
         return all(isinstance(user.form, Pointwise | Reduce) for user in self._users[node, 0])
-
-    # -- what is one kernel with rows that are reduced ---------------------------------------------
-
-    def _is_by_rows(self, node: Node, arg: Symbolic) -> bool:
-        if isinstance(node.form, Reduce):
-            return arg.ndim > 0 and not _sums_across(node)
-        if not isinstance(node.form, Pointwise) or arg.ndim == 0:
-            return False
-        base = _base(arg)
-        narrow = arg is not base and base.ndim > 0 and arg.shape[-1] != 1
-        return narrow and (base.shape[-1] == 1 or base.shape[-1] != arg.shape[-1])
-
-    def _first(self, node: Node) -> Node:
-        while (up := self._parts.get(node, node)) is not node:
-            self._parts[node] = self._parts.get(up, up)
-            node = up
-        return node
-
-    def _join(self, one: Node, other: Node) -> None:
-        self._parts[self._first(one)] = self._first(other)
 
 
 def _base(value: Symbolic) -> Symbolic:
