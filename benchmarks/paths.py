@@ -220,7 +220,7 @@ PATHS: Final = (
     ),
     Path(
         "per_row_apart",
-        _FUSION + "rows:RowRules.takes_vector",
+        _FUSION + "legality:RowRules.takes_vector",
         _returns(False),
         row="small:pairwise 16",
     ),

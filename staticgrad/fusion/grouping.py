@@ -23,14 +23,9 @@ from typing import Final
 
 from staticgrad.analysis.layout import Strided
 from staticgrad.analysis.liveness import ValueKey, phases_of, users_of
-from staticgrad.fusion.drafts import (
+from staticgrad.fusion.groups import (
     ANCHORED,
     Draft,
-    breaks_rows,
-    kept_apart,
-    root_of,
-)
-from staticgrad.fusion.groups import (
     GroupKind,
     GroupReduction,
     Groups,
@@ -42,7 +37,9 @@ from staticgrad.fusion.groups import (
     Transfer,
     meets_elements,
     needs_home,
+    root_of,
 )
+from staticgrad.fusion.legality import breaks_rows, kept_apart
 from staticgrad.fusion.walks import is_one_hot
 from staticgrad.fusion.windows import is_window
 from staticgrad.ir import forms

@@ -13,13 +13,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set as Abstra
 from dataclasses import field
 from typing import Any, Final, Literal
 
-from staticgrad.analysis.layout import Strided
+from staticgrad.analysis.cost import LARGEST, LARGEST_EPILOGUE, instructions
+from staticgrad.analysis.layout import Strided, is_one_run
 from staticgrad.analysis.liveness import ValueKey
 from staticgrad.ir.forms import Pointwise
 from staticgrad.ir.graph import Constant, Graph, Node, Symbolic
 from staticgrad.records import NamedTuple, dataclass, replace
 from staticgrad.source import Location
-from staticgrad.types.arrays import Shape, TensorType, hint_bytes
+from staticgrad.types.arrays import Shape, TensorType, hint_bytes, product
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import DType
 
@@ -443,3 +444,151 @@ def needs_home(source: Source) -> bool:
 def stored_bytes(groups: Groups, keys: Iterable[Key]) -> int:
     """Bytes of these buffers, sizes at their hints."""
     return sum(hint_bytes(groups.value_type(key)) for key in keys)
+
+
+# -- groups while they grow -----------------------------------------------------------------------
+
+#: Kinds of groups that begin with a product or with windows, whose operands lie in memory; what
+#: follows is computed for each element of its result.
+ANCHORED: Final = ("gemm", "windows")
+
+
+def most_instructions(group: Draft | Group) -> int:
+    """Return the largest number of instructions of a group's kernel."""
+    return LARGEST_EPILOGUE if group.kind in ANCHORED else LARGEST
+
+
+@dataclass(eq=False)
+class Draft:
+    """A group while it grows; its fields are those of ``Group``, the nodes in any order."""
+
+    number: int
+    kind: GroupKind
+    domain: Shape
+    level: int
+    phase: int
+    nodes: list[Node] = field(default_factory=list)
+    row: int = 0
+    summed: tuple[int, ...] = ()
+    reductions: dict[Key, GroupReduction] = field(default_factory=dict)
+    indexed: bool = False
+    windowed: bool = False
+    checked: bool = False
+    stored: dict[Key, None] = field(default_factory=dict)
+    transfers: list[Transfer] = field(default_factory=list)
+    regions: dict[Key, list[TargetRegion]] = field(default_factory=dict)
+    instructions: int = 0
+    merged_into: Draft | None = None
+    open: dict[Node, None] = field(default_factory=dict)  # those that others may read
+
+    @property
+    def keeps_axes(self) -> bool:
+        """True if some axis must have a loop of its own."""
+        return self.indexed or self.windowed
+
+    @property
+    def last(self) -> tuple[int, int]:
+        """The order of drafts that store parts of one value."""
+        return self.level, self.number
+
+    def targets(self) -> Iterator[Key]:
+        """Yield the values whose parts the draft stores."""
+        found = {region.target: None for several in self.regions.values() for region in several}
+        yield from found
+        if self.transfers and self.transfers[0].target not in found:
+            yield self.transfers[0].target
+
+    def add(self, node: Node) -> None:
+        """Take in a node."""
+        self.nodes.append(node)
+        self.open[node] = None
+        self.instructions += instructions(node)
+
+    def accepts(self, phase: int, domain: Shape) -> bool:
+        """Return whether a pointwise node may join, regardless of levels."""
+        return (
+            self.kind in ("map", *ANCHORED)
+            and self.domain == domain
+            and self.phase == phase
+            and self.instructions < most_instructions(self)
+        )
+
+    def may_store(self, source: Source, layout: Strided, phase: int) -> bool:
+        """Return whether a source is a whole value of the draft, storable under a layout too."""
+        base = source.base
+        if source.inline or not isinstance(base, Home) or base in self.reductions:
+            return False
+        if self.stores_parts_of(base):
+            return False
+        shape = base.node.types[base.result].shape
+        whole = source.layout.is_contiguous(source.type.shape)
+        if not whole or product(shape) != source.type.size or self.domain != shape:
+            return False
+        if self.kind not in ("map", "gemm") or self.phase != phase:
+            return False
+        found = layout.reshaped(source.type.shape, shape)
+        return found is not None and is_one_run(found.strides, shape, self.row)
+
+    def store_part(self, base: Key, shape: Shape, region: TargetRegion) -> None:
+        """Store a value, which has some shape there, as a part of another one."""
+        layout = region.layout.reshaped(shape, self.domain) or region.layout
+        # An axis of one element may be the one that vectors run along, which must move.
+        pairs = zip(layout.strides, self.domain, strict=True)
+        moving = Strided(layout.offset, tuple([1 if n == 1 else step for step, n in pairs]))
+        self.regions.setdefault(base, []).append(TargetRegion(region.target, moving))
+
+    def stores_parts_of(self, key: Key) -> bool:
+        """Return whether the draft stores parts of a value, or all of them."""
+        if not self.regions:
+            return False
+        return any(each.target == key for several in self.regions.values() for each in several)
+
+    def frozen(self, position: Mapping[Node, int]) -> Group:
+        """The group that it is in the end; ``position``: where each node stands in the graph."""
+        return Group(
+            self.number,
+            self.kind,
+            self.domain,
+            self.level,
+            self.phase,
+            tuple(sorted(self.nodes, key=position.__getitem__)),
+            self.row,
+            self.summed,
+            self.reductions,
+            self.indexed,
+            self.windowed,
+            self.checked,
+            tuple(self.stored),
+            tuple(self.transfers),
+            {key: tuple(regions) for key, regions in self.regions.items()},
+            instructions=self.instructions,
+        )
+
+    def absorb(self, other: Draft) -> None:
+        """Take in all of another draft, which ends."""
+        # The smaller join the larger: else a chain of drafts would take a square of its length.
+        if len(self.nodes) < len(other.nodes):
+            self.nodes, other.nodes = other.nodes, self.nodes
+        if len(self.open) < len(other.open):
+            self.open, other.open = other.open, self.open
+        self.nodes += other.nodes
+        self.open |= other.open
+        self.instructions += other.instructions
+        self.reductions |= other.reductions
+        self.row = max(self.row, other.row)
+        self.indexed |= other.indexed
+        self.windowed |= other.windowed
+        self.checked |= other.checked
+        self.stored |= other.stored
+        self.regions |= other.regions
+        other.merged_into = self
+
+
+def root_of(draft: Draft) -> Draft:
+    """The draft into which one was merged in the end."""
+    root = draft
+    while root.merged_into is not None:
+        root = root.merged_into
+    while draft.merged_into is not None and draft.merged_into is not root:
+        draft.merged_into, draft = root, draft.merged_into
+    return root

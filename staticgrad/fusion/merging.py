@@ -30,7 +30,6 @@ from staticgrad.analysis.layout import Strided
 from staticgrad.fusion import grouping
 from staticgrad.fusion.blocks import blocked
 from staticgrad.fusion.cutting import cut
-from staticgrad.fusion.drafts import elements_apart, kept_apart
 from staticgrad.fusion.groups import (
     Group,
     GroupReduction,
@@ -42,6 +41,7 @@ from staticgrad.fusion.groups import (
     Source,
     results_apart,
 )
+from staticgrad.fusion.legality import elements_apart, kept_apart
 from staticgrad.fusion.regrouping import Regrouping
 from staticgrad.fusion.rows import joined
 from staticgrad.fusion.sinking import is_large, read_together, sunk

@@ -1,6 +1,6 @@
 """Why two neighbouring groups are two kernels: a class for each reason, with its numbers.
 
-``drafts.kept_apart`` gives the reasons by which groups that grow do not join, and ``neighbours``
+``legality.kept_apart`` gives the reasons by which groups that grow do not join, and ``neighbours``
 finds the one reason for each pair of groups in the end.
 """
 

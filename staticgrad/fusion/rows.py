@@ -12,12 +12,10 @@ Which groups may be one group of rows, by what they read of each other, and by w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Sequence, Set
 from typing import Final
 
-from staticgrad.analysis.cost import instructions
-from staticgrad.analysis.layout import Strided, is_one_run
-from staticgrad.fusion import reasons
+from staticgrad.analysis.layout import Strided
 from staticgrad.fusion.groups import (
     Group,
     GroupReduction,
@@ -27,30 +25,13 @@ from staticgrad.fusion.groups import (
     Partial,
     Read,
     Source,
-    Walk,
-    meets_elements,
     results_apart,
 )
+from staticgrad.fusion.legality import RowRules
 from staticgrad.fusion.regrouping import Regrouping
-from staticgrad.fusion.walks import (
-    MOST_WRITTEN_OUT,
-    fewest_lanes,
-    has_short_rows,
-    is_per_row,
-    may_be_short,
-    may_compute_again,
-    meets_rows,
-    outer_shape,
-    picks_of_row,
-    row_walk,
-    sums_across,
-)
-from staticgrad.ir.forms import INDEXED, GatherAlong, Pointwise, ScatterAlong, SearchForm
-from staticgrad.ir.graph import Node
 from staticgrad.ir.kernels.stages import group_rows
 from staticgrad.records import replace
-from staticgrad.types.arrays import Shape, TensorType, c_strides, hint_product, product
-from staticgrad.types.dtype import ALL_DTYPES
+from staticgrad.types.arrays import Shape, TensorType, product
 
 #: Groups over one domain that are looked at as neighbours of one, at most.
 _NEAREST: Final = 8
@@ -264,225 +245,3 @@ class _Joining(Regrouping):
         return any(
             read.source.base in homes for each in others for read in self._reads[each.number]
         )
-
-
-#: Instructions of a group of rows, at most: its stages are written for several rows side by side.
-LARGEST_ROWS: Final = 640
-#: Bytes that one row of all operands takes, at most, so that later stages find it in the cache.
-LONGEST_ROW: Final = 1 << 19
-#: Bytes of the widest element.
-_WIDEST: Final = max(dtype.itemsize for dtype in ALL_DTYPES)
-#: Rows from here on are enough to share them out; of fewer, only few elements are worth it.
-FEWEST_ROWS: Final = 16
-FEW_ELEMENTS: Final = 1 << 15
-#: Rows and elements from which on partial sums of columns cost less than reading everything again.
-FEWEST_TERMS: Final = 64
-FEWEST_SUMMED: Final = 4096
-#: Operations of an op that takes long for a single element, and elements of a row beside which
-#: that does not matter.
-LONG_OPERATION: Final = 16
-LONG_ENOUGH: Final = 512
-
-
-def combines(group: Group) -> bool:
-    """Whether all that a group does is to combine partial results."""
-    return any(isinstance(each.source.base, Partial) for each in group.reductions.values())
-
-
-def _stays_in_row(node: Node) -> bool:
-    looks_up = isinstance(node.form, INDEXED | SearchForm)
-    return not looks_up or isinstance(node.form, ScatterAlong) or picks_of_row(node)
-
-
-def _without_reductions(one: Group, other: Group) -> tuple[Shape, int] | None:
-    if "columns" in (one.kind, other.kind):
-        return None
-    if one.domain == other.domain:
-        return (one.domain, 1) if one.checked != other.checked and one.domain else None
-    for domain, shape in ((one.domain, other.domain), (other.domain, one.domain)):
-        for row in range(1, len(domain) + 1):
-            if is_per_row(shape, domain, row):
-                return domain, row
-    return None
-
-
-def _keeps_out_of_lanes(group: Group) -> bool:
-    """Whether a group has what lanes of rows cannot: sums of columns."""
-    return group.kind == "columns" or bool(group.columns)
-
-
-class RowRules:
-    """What holds for groups of one graph; a group is looked at once."""
-
-    def __init__(self, groups: Groups) -> None:
-        self._groups = groups
-        self._updated = {value.node for _, value in groups.graph.updates}
-        self._fits: dict[Group, bool] = {}
-        self._short: dict[Group, bool] = {}
-
-    def shared(self, one: Group, other: Group) -> tuple[Shape, int] | None:
-        """The domain and the number of row axes that two groups could share as one of rows."""
-        if not (self.fits(one) and self.fits(other)):
-            return None
-        reducing = next((each for each in (one, other) if each.row), None)
-        if reducing is None:
-            form = _without_reductions(one, other)
-        else:
-            form = reducing.domain, reducing.row
-        if form is None:
-            return None
-        domain, row = form
-        if all(extent == 1 for extent in domain[len(domain) - row :]):
-            return None
-        for group in (one, other):
-            elements = group.domain == domain and group.row in (0, row)
-            per_row = not group.row and is_per_row(group.domain, domain, row)
-            if not elements and (group.summed or not per_row):  # sums over rows are of elements
-                return None
-            if group.checked and len(group.domain) != len(domain):  # picks along an axis around
-                return None
-        if row > 1 and (one.checked or other.checked):
-            return None
-        summed = {each.summed for each in (one, other) if each.summed}
-        if len(summed) > 1 or any(axis >= len(domain) - row for axes in summed for axis in axes):
-            return None
-        return domain, row
-
-    def fits(self, group: Group) -> bool:
-        """Whether a group could be a part of one of rows, by its form alone."""
-        found = self._fits.get(group)
-        if found is None:
-            found = self._fits[group] = self._asked(group)
-        return found
-
-    def has_short_rows(self, group: Group) -> bool:
-        """Whether a row of it lies in each lane of vectors."""
-        found = self._short.get(group)
-        if found is None:
-            found = self._short[group] = has_short_rows(self._groups, group)
-        return found
-
-    def _asked(self, group: Group) -> bool:
-        if group.kind not in ("map", "rows", "columns"):
-            return False
-        if group.checked and not all(map(_stays_in_row, group.nodes)):
-            return False
-        if group.windowed or group.copied or (group.kind == "columns" and combines(group)):
-            return False
-        if group.regions:
-            return False
-        across = bool(group.row and group.reductions) and sums_across(self._groups, group)
-        across = across and not self.has_short_rows(group)
-        return not across and self._updated.isdisjoint(group.nodes)
-
-    def in_row(self, read: Read, domain: Shape, row: int) -> bool:
-        """Whether what a group reads there of another is of the row that it is in."""
-        source, reader = read.source, read.reader
-        if isinstance(reader.form, GatherAlong) and not source.inline:
-            if source.base == self._groups.source(reader.args[0]).base:
-                again = may_compute_again(reader.args[0], domain)
-                return again and meets_elements(source, domain)
-            return meets_rows(row_walk(source, reader.types[0].shape, domain, row), domain, row)
-        scattered = isinstance(reader.form, ScatterAlong)
-        if source.inline or not (read.elementwise or scattered):
-            return False
-        shape = read.reader.types[0].shape if isinstance(read.reader.form, Pointwise) else domain
-        if self._groups.value_type(source.base).shape == domain:
-            return shape == domain and meets_elements(source, domain)
-        walk = row_walk(source, shape, domain, row)
-        return meets_rows(walk, domain, row)
-
-    @staticmethod
-    def too_large(one: Group, other: Group) -> reasons.TooLarge | None:
-        """Why two groups are too long for one, if they are."""
-        size = one.instructions + other.instructions
-        return reasons.TooLarge(size, LARGEST_ROWS) if size > LARGEST_ROWS else None
-
-    def apart(
-        self, one: Group, other: Group, reads: Sequence[Read], domain: Shape, row: int
-    ) -> reasons.Reason | None:
-        """Why two groups that could share rows do not; ``reads``: what both read."""
-        several = row > 1 and (one.indexed or other.indexed)
-        if several or any(g.domain != domain and self._asks(g) for g in (one, other)):
-            return reasons.PositionsInRow(row)
-        if large := self.too_large(one, other):
-            return large
-        in_lanes = self.has_short_rows(one) or self.has_short_rows(other)
-        if in_lanes and not self._leave_lanes(one, other, domain, row):
-            # Rows lie in lanes: both together must be written out.
-            reductions = [*one.reductions.values(), *other.reductions.values()]
-            work = sum(map(instructions, (*one.nodes, *other.nodes)))
-            length = hint_product(domain[len(domain) - row :])
-            if _keeps_out_of_lanes(one) or _keeps_out_of_lanes(other):
-                return reasons.RowsInLanes(length)
-            if may_be_short(domain, row, reductions, work):
-                return None
-            return reasons.TooLarge(length * work, MOST_WRITTEN_OUT)
-        of_row = domain[len(domain) - row :]
-        rows, length = map(hint_product, (outer_shape(domain, row), of_row))
-        few = all(isinstance(size, int) for size in of_row) and rows * length <= FEW_ELEMENTS
-        if rows < FEWEST_ROWS and not few and one.domain == other.domain:
-            return reasons.FewRows(rows, of_row)
-        sums = {one.kind, other.kind} & {"columns"}
-        terms = hint_product([domain[a] for a in (*one.summed, *other.summed)])
-        if sums and (terms < FEWEST_TERMS or rows * length < FEWEST_SUMMED):
-            return reasons.FewTerms(terms, rows * length)
-        stored = (*one.stored, *other.stored)
-        most = _WIDEST * (len({read.source.base for read in reads}) + len(stored))
-        if row == 1 and most * length <= LONGEST_ROW:
-            return None
-        moving = self._moving(stored, reads, domain, row)
-        if row > 1 and not all(is_one_run(walk.strides, domain, row) for walk in moving):
-            return reasons.BrokenRow(row)
-        bases = dict.fromkeys([walk.base for walk in moving])
-        width = sum(self._groups.value_type(base).dtype.itemsize for base in bases)
-        if width * length > LONGEST_ROW:
-            return reasons.LongRow(width * length, LONGEST_ROW)
-        return None
-
-    @staticmethod
-    def _leave_lanes(one: Group, other: Group, domain: Shape, row: int) -> bool:
-        """Whether rows of which one is in lanes fill vectors, where both together cannot be."""
-        if not _keeps_out_of_lanes(one) and not _keeps_out_of_lanes(other):
-            return False
-        reductions = [*one.reductions.values(), *other.reductions.values()]
-        return hint_product(domain[len(domain) - row :]) >= fewest_lanes(reductions)
-
-    def _asks(self, group: Group) -> bool:
-        for node in group.nodes if group.indexed else ():
-            form = node.form
-            if isinstance(form, Pointwise) and form.indexed:
-                return True
-            sources = map(self._groups.source, node.args)
-            if any(source.inline and not source.uniform for source in sources):
-                return True
-        return False
-
-    def takes_vector(self, part: Group, group: Group) -> bool:
-        """Whether part of a group of short rows is quicker by itself, a vector of rows at a time.
-
-        That has one element per row, and long operations for it.
-        """
-        length = hint_product(group.domain[len(group.domain) - group.row :])
-        if part.domain == group.domain or length >= LONG_ENOUGH or self.has_short_rows(group):
-            return False
-        return any(map(self.takes_long, part.nodes))
-
-    @staticmethod
-    def takes_long(node: Node) -> bool:
-        """Whether a node takes long for a single element."""
-        return node.op.flops >= LONG_OPERATION
-
-    def _moving(
-        self, stored: Iterable[Key], reads: Iterable[Read], domain: Shape, row: int
-    ) -> list[Walk]:
-        walks: dict[Walk, None] = {}
-        for read in reads:
-            pointwise = isinstance(read.reader.form, Pointwise)
-            shape = read.reader.types[0].shape if pointwise else domain
-            if len(read.source.type.shape) <= len(shape):
-                walks[row_walk(read.source, shape, domain, row)] = None
-        first = len(domain) - row
-        found = [walk for walk in walks if any(step != 0 for step in walk.strides[first:])]
-        whole = [key for key in stored if self._groups.value_type(key).shape == domain]
-        return [*found, *(Walk(key, 0, c_strides(domain)) for key in whole)]

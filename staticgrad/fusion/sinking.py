@@ -29,8 +29,17 @@ from itertools import combinations
 from typing import Final
 
 from staticgrad.analysis.cost import instructions
-from staticgrad.fusion.drafts import ANCHORED, kept_apart, most_instructions
-from staticgrad.fusion.groups import Group, Groups, Home, Key, Walk, meets_elements
+from staticgrad.fusion.groups import (
+    ANCHORED,
+    Group,
+    Groups,
+    Home,
+    Key,
+    Walk,
+    meets_elements,
+    most_instructions,
+)
+from staticgrad.fusion.legality import kept_apart
 from staticgrad.fusion.regrouping import Regrouping
 from staticgrad.fusion.walks import MOST_ACROSS, has_short_rows, operand_walks, sums_across
 from staticgrad.ir.forms import Pointwise

@@ -58,7 +58,7 @@ from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64, DType
 
 if TYPE_CHECKING:
-    from staticgrad.fusion.neighbours import KernelPair
+    from staticgrad.fusion.legality import KernelPair
     from staticgrad.lowering.loops.driven import LoweredBodies
     from staticgrad.lowering.loops.time_loops import Stretch
 
@@ -89,7 +89,7 @@ class Fusion:
 
     def neighbours(self) -> list[KernelPair]:
         """Return every pair of steps in which one reads a result of the other, with the reason."""
-        from staticgrad.fusion.neighbours import neighbours
+        from staticgrad.fusion.legality import neighbours
 
         step = {number: place for place, number in enumerate(self.steps)}
         return [
@@ -306,16 +306,10 @@ class _Builder:
             key: self._add("s", "scratch", *scratch[key])
             if key in scratch
             else self._buffer_of(key)
-            for key in lowered.touched
+            for key, _ in lowered.touched
         }
-        return KernelStep(
-            lowered.kernel,
-            tuple([Binding(names[key], offset) for key, offset in lowered.operands]),
-            lowered.arguments,
-            lowered.total,
-            lowered.grain,
-            *_about(group),
-        )
+        bound = [Binding(names[key], offset) for key, offset in lowered.operands]
+        return KernelStep.of(lowered.kernel, bound, lowered.arguments, *_about(group))
 
     def _call_step(self, groups: Groups, group: Group) -> tuple[CallStep, tuple[Key, ...]]:
         """Return the call of a routine, and what it reads."""

@@ -114,18 +114,14 @@ class LoweredStep:
     """The kernel of a group, and what its operands and arguments stand for.
 
     Operand n is the buffer of a value from an element on: ``operands[n]``. ``touched`` are all
-    values whose buffers lowering asked for, in that order, ``scratch`` those that hold nothing
-    before and after the kernel, with their elements.
+    values whose buffers lowering asked for, in that order, and how; ``scratch`` those that hold
+    nothing before and after the kernel, with their elements.
     """
 
     kernel: Kernel
     operands: tuple[tuple[Key, Size], ...]
     arguments: tuple[Size, ...]
-    total: Size
-    grain: int
-    touched: tuple[Key, ...]
-    reads: tuple[Key, ...]
-    writes: tuple[Key, ...]
+    touched: tuple[tuple[Key, Mode], ...]
     scratch: tuple[tuple[Key, DType, Size], ...] = ()
 
     @classmethod
@@ -137,18 +133,20 @@ class LoweredStep:
         scratch: tuple[tuple[Key, DType, Size], ...] = (),
     ) -> LoweredStep:
         """Return the step of a kernel that is written out from a loop's bodies."""
-        used = [(key, each.mode) for (key, _), each in zip(operands, kernel.operands, strict=True)]
-        return cls(
-            kernel,
-            operands,
-            arguments,
-            kernel.iterations(arguments),
-            kernel.grain(arguments),
-            touched=tuple(dict.fromkeys(key for key, _ in used)),
-            reads=tuple(dict.fromkeys(key for key, mode in used if mode == "in")),
-            writes=tuple(dict.fromkeys(key for key, mode in used if mode == "out")),
-            scratch=scratch,
-        )
+        pairs = zip(operands, kernel.operands, strict=True)
+        touched = tuple([(key, operand.mode) for (key, _), operand in pairs])
+        return cls(kernel, operands, arguments, touched, scratch)
+
+    @property
+    def reads(self) -> tuple[Key, ...]:
+        """The values that the kernel reads."""
+        return tuple(dict.fromkeys(key for key, mode in self.touched if mode == "in"))
+
+    @property
+    def writes(self) -> tuple[Key, ...]:
+        """The values that it writes."""
+        written = ("out", "inout")
+        return tuple(dict.fromkeys(key for key, mode in self.touched if mode in written))
 
 
 @dataclass
@@ -173,8 +171,6 @@ class Lowering:
     )  # columns of panels before this one
     loads: dict[object, Expr] = field(default_factory=dict)
     checks: list[Check | Search] = field(default_factory=list)
-    reads: dict[Key, None] = field(default_factory=dict)
-    writes: dict[Key, None] = field(default_factory=dict)
     #: Of walks between whose elements others lie: where the first of them starts, and how far on.
     near: dict[Walk, tuple[int, int]] = field(default_factory=dict)
 
@@ -223,7 +219,6 @@ class Lowering:
         """Return an access along ``walk`` after collapsing, where unrolled loops are now."""
         offset, start = self.near.get(walk, (walk.offset, 0))
         name = self.operand(walk.base, offset, dtype, mode)
-        (self.reads if mode == "in" else self.writes)[walk.base] = None
         moves = [m for m in self.loops.strides[walk] if m[0] not in self.place]
         fixed = [(self.place[a], s) for a, s in self.loops.strides[walk] if a in self.place]
         strides = [(loop, self.stride(loop, s)) for loop, s in self._renamed(moves)]
@@ -281,11 +276,7 @@ class Lowering:
             kernel,
             tuple((key, offset) for key, offset, _ in used),
             sizes,
-            kernel.iterations(sizes),
-            kernel.grain(sizes),
-            touched=tuple(dict.fromkeys(key for key, _, _ in self.operands)),
-            reads=tuple(self.reads),
-            writes=tuple(self.writes),
+            tuple([(key, operand.mode) for (key, *_), operand in self.operands.items()]),
             scratch=tuple((k, kernel.operand(p).dtype, room[p]) for k, p in self.scratch.items()),
         )
 

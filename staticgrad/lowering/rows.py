@@ -567,7 +567,6 @@ class RowLowering(Lowering):
         reduction = self.group.columns[key]
         value = self.widened(reduction.source)
         partials = self.operand(key, 0, value.dtype, "out")
-        self.writes[key] = None
         scratch = self.scratch_operand(key.node, value.dtype)
         return ColumnAccumulate(reduction.kind, value, partials, scratch)
 

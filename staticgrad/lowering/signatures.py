@@ -143,9 +143,7 @@ class Renumbered:
         return replace(
             lowered,
             operands=tuple([operand(*each) for each in lowered.operands]),
-            touched=tuple(map(key, lowered.touched)),
-            reads=tuple(map(key, lowered.reads)),
-            writes=tuple(map(key, lowered.writes)),
+            touched=tuple([(key(each), mode) for each, mode in lowered.touched]),
             scratch=tuple([(key(each), dtype, size) for each, dtype, size in lowered.scratch]),
         )
 

@@ -216,7 +216,6 @@ class _Folding(Lowering):
 
     def _origin(self, walk: Walk) -> Expr:
         name = self.operand(walk.base, walk.offset, self._dtype(walk), "in")
-        self.reads[walk.base] = None
         along, across = self._steps(walk)
         strides = self._outer(walk)
         if across != 0:
@@ -241,7 +240,6 @@ class _Folding(Lowering):
             runs = () if alike else ((self.run, _RUN * self.length),)
             return Access(self._room(walk), (*runs, (VECTOR, 1)))
         name = self.operand(walk.base, walk.offset, dtype, mode)
-        (self.reads if mode == "in" else self.writes)[walk.base] = None
         if not self._is_flat(walk):
             return Access(name, self._outer(walk))
         size = self.length
@@ -338,7 +336,6 @@ def _gathered(low: Lowering, node: Node) -> Expr:
 def _searched(low: Lowering, node: Node, right: bool) -> Expr:
     row, value = map(low.groups.source, node.args)
     operand = low.operand(row.base, row.layout.offset, row.type.dtype, "in")
-    low.reads[row.base] = None
     (stride,), (size,) = row.layout.strides, row.type.shape
     name = f"c{len(low.checks)}"
     low.checks.append(

@@ -139,7 +139,6 @@ class WindowLowering(Lowering):
         It has no bound along a repeated axis. Strides up to ``most`` are literals.
         """
         name = self.operand(source.base, source.offset, dtype, mode)
-        (self.reads if mode == "in" else self.writes)[source.base] = None
         strides: list[tuple[str, Extent]] = []
         positions = []
         for stride, own in zip(source.strides, places, strict=True):

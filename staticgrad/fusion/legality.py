@@ -1,0 +1,518 @@
+"""Which groups may be one kernel, and why two neighbouring groups are two.
+
+``kept_apart`` and ``elements_apart``: by their forms, over one domain. ``RowRules``: as one group
+of rows. ``neighbours`` gives the one reason for each pair of groups in the end, by the same rules:
+nothing is noted while groups grow. The first that applies is given, from what lies in the
+computation itself (other loops, a reduction that is not finished) to what was weighed (a limit).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
+from typing import Final
+
+from staticgrad.analysis.cost import instructions
+from staticgrad.analysis.layout import is_one_run
+from staticgrad.fusion import reasons
+from staticgrad.fusion.groups import (
+    ANCHORED,
+    Draft,
+    Group,
+    Groups,
+    Home,
+    Key,
+    Partial,
+    Read,
+    Walk,
+    meets_elements,
+    most_instructions,
+)
+from staticgrad.fusion.regrouping import Regrouping
+from staticgrad.fusion.walks import (
+    MOST_WRITTEN_OUT,
+    fewest_lanes,
+    has_short_rows,
+    is_per_row,
+    may_be_short,
+    may_compute_again,
+    meets_rows,
+    outer_shape,
+    picks_of_row,
+    row_walk,
+    sums_across,
+    walk_of,
+)
+from staticgrad.ir.forms import (
+    INDEXED,
+    Gather,
+    GatherAlong,
+    Pointwise,
+    ScatterAlong,
+    SearchForm,
+)
+from staticgrad.ir.graph import Node
+from staticgrad.records import dataclass
+from staticgrad.types.arrays import Shape, c_strides, hint_product
+from staticgrad.types.dtype import ALL_DTYPES
+
+
+def kept_apart(group: Draft | Group, other: Draft | Group) -> reasons.Reason | None:
+    """Why two groups over one domain cannot be one kernel by their forms, or for their size."""
+    gemms = (group.kind in ANCHORED) + (other.kind in ANCHORED)
+    rows = {each.row for each in (group, other) if each.reductions}
+    if gemms == 2:
+        return reasons.TwoProducts()
+    if gemms and rows:
+        return reasons.ReductionInProduct()
+    if gemms and (group.checked or other.checked):
+        return reasons.LookupInProduct()
+    if "windows" in (group.kind, other.kind) and (group.keeps_axes or other.keeps_axes):
+        return reasons.PositionsInWindows()
+    if len(rows) > 1:
+        return reasons.OtherRows(reduced_axes(group), reduced_axes(other))
+    if any(row > 1 for row in rows) and (group.keeps_axes or other.keeps_axes):
+        return reasons.PositionsInRow(max(rows))
+    if any(breaks_rows(each, row) for row in rows for each in (group, other)):
+        return reasons.BrokenRow(max(rows))
+    most = min(most_instructions(group), most_instructions(other))
+    if group.instructions + other.instructions > most:
+        return reasons.TooLarge(group.instructions + other.instructions, most)
+    return None
+
+
+def elements_apart(one: Group, other: Group, reads: Sequence[Read]) -> reasons.Reason | None:
+    """Why a group cannot compute the elements of another one that it reads; ``reads``: of those."""
+    for read in reads:
+        source = read.source
+        if source.base in one.reductions:
+            return reasons.Unfinished(tuple(one.domain[axis] for axis in reduced_axes(one)))
+        if source.base in one.columns:
+            return reasons.Unfinished(tuple(one.domain[axis] for axis in one.summed))
+        if source.base in one.targets:  # whole only when the group has ended
+            return reasons.OtherSpace(one.domain, other.domain)
+        if not read.elementwise:
+            return reasons.WholeOperand(read.reader.op.name, source.type.shape)
+        if not source.direct:
+            return reasons.OtherElements(source.type.shape, source.layout.strides)
+        if source.type.shape != other.domain:
+            return reasons.OtherSpace(source.type.shape, other.domain)
+    if one.image is not None and one.domain != other.domain:
+        return reasons.OtherSpace(one.domain, other.domain)
+    return None
+
+
+def breaks_rows(group: Draft | Group, row: int) -> bool:
+    """Return whether stored parts are several runs of memory along the last ``row`` axes.
+
+    A reduction of them, which has one result for a row, would then have one for each run.
+    """
+    regions = (each for several in group.regions.values() for each in several)
+    return not all(is_one_run(each.layout.strides, group.domain, row) for each in regions)
+
+
+def reduced_axes(group: Draft | Group) -> tuple[int, ...]:
+    """The axes that the group reduces: the trailing ones, as its row, or those of columns."""
+    if group.kind == "columns":
+        return group.summed
+    rank = len(group.domain)
+    return tuple(range(rank - group.row, rank))
+
+
+#: Instructions of a group of rows, at most: its stages are written for several rows side by side.
+LARGEST_ROWS: Final = 640
+#: Bytes that one row of all operands takes, at most, so that later stages find it in the cache.
+LONGEST_ROW: Final = 1 << 19
+#: Bytes of the widest element.
+_WIDEST: Final = max(dtype.itemsize for dtype in ALL_DTYPES)
+#: Rows from here on are enough to share them out; of fewer, only few elements are worth it.
+FEWEST_ROWS: Final = 16
+FEW_ELEMENTS: Final = 1 << 15
+#: Rows and elements from which on partial sums of columns cost less than reading everything again.
+FEWEST_TERMS: Final = 64
+FEWEST_SUMMED: Final = 4096
+#: Operations of an op that takes long for a single element, and elements of a row beside which
+#: that does not matter.
+LONG_OPERATION: Final = 16
+LONG_ENOUGH: Final = 512
+
+
+def combines(group: Group) -> bool:
+    """Whether all that a group does is to combine partial results."""
+    return any(isinstance(each.source.base, Partial) for each in group.reductions.values())
+
+
+def _stays_in_row(node: Node) -> bool:
+    looks_up = isinstance(node.form, INDEXED | SearchForm)
+    return not looks_up or isinstance(node.form, ScatterAlong) or picks_of_row(node)
+
+
+def _without_reductions(one: Group, other: Group) -> tuple[Shape, int] | None:
+    if "columns" in (one.kind, other.kind):
+        return None
+    if one.domain == other.domain:
+        return (one.domain, 1) if one.checked != other.checked and one.domain else None
+    for domain, shape in ((one.domain, other.domain), (other.domain, one.domain)):
+        for row in range(1, len(domain) + 1):
+            if is_per_row(shape, domain, row):
+                return domain, row
+    return None
+
+
+def _keeps_out_of_lanes(group: Group) -> bool:
+    """Whether a group has what lanes of rows cannot: sums of columns."""
+    return group.kind == "columns" or bool(group.columns)
+
+
+class RowRules:
+    """What holds for groups of one graph; a group is looked at once."""
+
+    def __init__(self, groups: Groups) -> None:
+        self._groups = groups
+        self._updated = {value.node for _, value in groups.graph.updates}
+        self._fits: dict[Group, bool] = {}
+        self._short: dict[Group, bool] = {}
+
+    def shared(self, one: Group, other: Group) -> tuple[Shape, int] | None:
+        """The domain and the number of row axes that two groups could share as one of rows."""
+        if not (self.fits(one) and self.fits(other)):
+            return None
+        reducing = next((each for each in (one, other) if each.row), None)
+        if reducing is None:
+            form = _without_reductions(one, other)
+        else:
+            form = reducing.domain, reducing.row
+        if form is None:
+            return None
+        domain, row = form
+        if all(extent == 1 for extent in domain[len(domain) - row :]):
+            return None
+        for group in (one, other):
+            elements = group.domain == domain and group.row in (0, row)
+            per_row = not group.row and is_per_row(group.domain, domain, row)
+            if not elements and (group.summed or not per_row):  # sums over rows are of elements
+                return None
+            if group.checked and len(group.domain) != len(domain):  # picks along an axis around
+                return None
+        if row > 1 and (one.checked or other.checked):
+            return None
+        summed = {each.summed for each in (one, other) if each.summed}
+        if len(summed) > 1 or any(axis >= len(domain) - row for axes in summed for axis in axes):
+            return None
+        return domain, row
+
+    def fits(self, group: Group) -> bool:
+        """Whether a group could be a part of one of rows, by its form alone."""
+        found = self._fits.get(group)
+        if found is None:
+            found = self._fits[group] = self._asked(group)
+        return found
+
+    def has_short_rows(self, group: Group) -> bool:
+        """Whether a row of it lies in each lane of vectors."""
+        found = self._short.get(group)
+        if found is None:
+            found = self._short[group] = has_short_rows(self._groups, group)
+        return found
+
+    def _asked(self, group: Group) -> bool:
+        if group.kind not in ("map", "rows", "columns"):
+            return False
+        if group.checked and not all(map(_stays_in_row, group.nodes)):
+            return False
+        if group.windowed or group.copied or (group.kind == "columns" and combines(group)):
+            return False
+        if group.regions:
+            return False
+        across = bool(group.row and group.reductions) and sums_across(self._groups, group)
+        across = across and not self.has_short_rows(group)
+        return not across and self._updated.isdisjoint(group.nodes)
+
+    def in_row(self, read: Read, domain: Shape, row: int) -> bool:
+        """Whether what a group reads there of another is of the row that it is in."""
+        source, reader = read.source, read.reader
+        if isinstance(reader.form, GatherAlong) and not source.inline:
+            if source.base == self._groups.source(reader.args[0]).base:
+                again = may_compute_again(reader.args[0], domain)
+                return again and meets_elements(source, domain)
+            return meets_rows(row_walk(source, reader.types[0].shape, domain, row), domain, row)
+        scattered = isinstance(reader.form, ScatterAlong)
+        if source.inline or not (read.elementwise or scattered):
+            return False
+        shape = read.reader.types[0].shape if isinstance(read.reader.form, Pointwise) else domain
+        if self._groups.value_type(source.base).shape == domain:
+            return shape == domain and meets_elements(source, domain)
+        walk = row_walk(source, shape, domain, row)
+        return meets_rows(walk, domain, row)
+
+    @staticmethod
+    def too_large(one: Group, other: Group) -> reasons.TooLarge | None:
+        """Why two groups are too long for one, if they are."""
+        size = one.instructions + other.instructions
+        return reasons.TooLarge(size, LARGEST_ROWS) if size > LARGEST_ROWS else None
+
+    def apart(
+        self, one: Group, other: Group, reads: Sequence[Read], domain: Shape, row: int
+    ) -> reasons.Reason | None:
+        """Why two groups that could share rows do not; ``reads``: what both read."""
+        several = row > 1 and (one.indexed or other.indexed)
+        if several or any(g.domain != domain and self._asks(g) for g in (one, other)):
+            return reasons.PositionsInRow(row)
+        if large := self.too_large(one, other):
+            return large
+        in_lanes = self.has_short_rows(one) or self.has_short_rows(other)
+        if in_lanes and not self._leave_lanes(one, other, domain, row):
+            # Rows lie in lanes: both together must be written out.
+            reductions = [*one.reductions.values(), *other.reductions.values()]
+            work = sum(map(instructions, (*one.nodes, *other.nodes)))
+            length = hint_product(domain[len(domain) - row :])
+            if _keeps_out_of_lanes(one) or _keeps_out_of_lanes(other):
+                return reasons.RowsInLanes(length)
+            if may_be_short(domain, row, reductions, work):
+                return None
+            return reasons.TooLarge(length * work, MOST_WRITTEN_OUT)
+        of_row = domain[len(domain) - row :]
+        rows, length = map(hint_product, (outer_shape(domain, row), of_row))
+        few = all(isinstance(size, int) for size in of_row) and rows * length <= FEW_ELEMENTS
+        if rows < FEWEST_ROWS and not few and one.domain == other.domain:
+            return reasons.FewRows(rows, of_row)
+        sums = {one.kind, other.kind} & {"columns"}
+        terms = hint_product([domain[a] for a in (*one.summed, *other.summed)])
+        if sums and (terms < FEWEST_TERMS or rows * length < FEWEST_SUMMED):
+            return reasons.FewTerms(terms, rows * length)
+        stored = (*one.stored, *other.stored)
+        most = _WIDEST * (len({read.source.base for read in reads}) + len(stored))
+        if row == 1 and most * length <= LONGEST_ROW:
+            return None
+        moving = self._moving(stored, reads, domain, row)
+        if row > 1 and not all(is_one_run(walk.strides, domain, row) for walk in moving):
+            return reasons.BrokenRow(row)
+        bases = dict.fromkeys([walk.base for walk in moving])
+        width = sum(self._groups.value_type(base).dtype.itemsize for base in bases)
+        if width * length > LONGEST_ROW:
+            return reasons.LongRow(width * length, LONGEST_ROW)
+        return None
+
+    @staticmethod
+    def _leave_lanes(one: Group, other: Group, domain: Shape, row: int) -> bool:
+        """Whether rows of which one is in lanes fill vectors, where both together cannot be."""
+        if not _keeps_out_of_lanes(one) and not _keeps_out_of_lanes(other):
+            return False
+        reductions = [*one.reductions.values(), *other.reductions.values()]
+        return hint_product(domain[len(domain) - row :]) >= fewest_lanes(reductions)
+
+    def _asks(self, group: Group) -> bool:
+        for node in group.nodes if group.indexed else ():
+            form = node.form
+            if isinstance(form, Pointwise) and form.indexed:
+                return True
+            sources = map(self._groups.source, node.args)
+            if any(source.inline and not source.uniform for source in sources):
+                return True
+        return False
+
+    def takes_vector(self, part: Group, group: Group) -> bool:
+        """Whether part of a group of short rows is quicker by itself, a vector of rows at a time.
+
+        That has one element per row, and long operations for it.
+        """
+        length = hint_product(group.domain[len(group.domain) - group.row :])
+        if part.domain == group.domain or length >= LONG_ENOUGH or self.has_short_rows(group):
+            return False
+        return any(map(self.takes_long, part.nodes))
+
+    @staticmethod
+    def takes_long(node: Node) -> bool:
+        """Whether a node takes long for a single element."""
+        return node.op.flops >= LONG_OPERATION
+
+    def _moving(
+        self, stored: Iterable[Key], reads: Iterable[Read], domain: Shape, row: int
+    ) -> list[Walk]:
+        walks: dict[Walk, None] = {}
+        for read in reads:
+            pointwise = isinstance(read.reader.form, Pointwise)
+            shape = read.reader.types[0].shape if pointwise else domain
+            if len(read.source.type.shape) <= len(shape):
+                walks[row_walk(read.source, shape, domain, row)] = None
+        first = len(domain) - row
+        found = [walk for walk in walks if any(step != 0 for step in walk.strides[first:])]
+        whole = [key for key in stored if self._groups.value_type(key).shape == domain]
+        return [*found, *(Walk(key, 0, c_strides(domain)) for key in whole)]
+
+
+@dataclass(frozen=True)
+class KernelPair:
+    """``reader`` of group ``read_in`` reads what ``node`` of group ``computed_in`` computes."""
+
+    computed_in: int
+    read_in: int
+    node: Node
+    reader: Node
+    reason: reasons.Reason
+
+
+def neighbours(groups: Groups, updates: Mapping[int, str] | None = None) -> list[KernelPair]:
+    """Return every pair of groups in which one reads a buffer of the other, by the reader.
+
+    ``updates``: of the groups that copy a new value to its parameter, the parameter's name.
+    """
+    return [*Legality(groups, updates or {}).pairs()]
+
+
+_LOOKUPS: Final = (Gather, GatherAlong, SearchForm)
+
+
+class Legality(Regrouping):
+    """The groups before any was cut, and why one that reads another is not a part of it."""
+
+    def __init__(self, groups: Groups, updates: Mapping[int, str]) -> None:
+        super().__init__(groups)
+        for number, each in groups.by_number.items():
+            self._groups[each.whole.number] = each.whole
+            if each.whole.number != number:
+                self._into[number] = each.whole.number
+        self._rules = RowRules(groups)
+        self._updates = updates
+        self._parameters = {value.node: p.name for p, value in groups.graph.updates}
+
+    def pairs(self) -> Iterator[KernelPair]:
+        writers: dict[Key, dict[int, None]] = {}
+        for number, each in self._before.by_number.items():
+            for key in each.targets:
+                writers.setdefault(key, {})[number] = None
+        for key, number in self._owners.items():
+            writers.setdefault(key, {})[number] = None
+        edges: dict[tuple[int, int], tuple[Key, Node]] = {}
+        between: dict[tuple[Group, Group], list[Read]] = {}
+        for number, each in self._before.by_number.items():
+            for key, read in self._buffers_read(each):
+                for writer in writers.get(key, ()):
+                    if writer != number:
+                        edges.setdefault((number, writer), (key, read.reader))
+                        pair = self._whole(writer), self._whole(number)
+                        between.setdefault(pair, []).append(read)
+        for (reader, computer), (key, node) in sorted(edges.items(), key=itemgetter(0)):
+            one, other = self._whole(computer), self._whole(reader)
+            reason = self.may_join(one, other, between[one, other])
+            assert reason, f"nothing keeps {one.members} and {other.members} apart"
+            yield KernelPair(computer, reader, key.node, node, reason)
+
+    def _whole(self, number: int) -> Group:
+        return self._groups[self._final(number)]
+
+    def _buffers_read(self, group: Group) -> Iterator[tuple[Key, Read]]:
+        groups = self._before
+        for read in groups.reads(group):
+            walk = walk_of(group, read.source) if group.copied and read.elementwise else None
+            yield read.source.base if walk is None else walk.base, read
+        for node in group.nodes:  # which look up in memory what else is computed where it is read
+            if isinstance(node.form, _LOOKUPS):
+                for source in map(groups.source, node.args):
+                    if source.inline and groups.stores(source.base):
+                        yield source.base, Read(node, source, False)
+        if group.kind == "scatter":  # it adds to what a fill wrote
+            (node,) = group.nodes
+            yield Home(node), Read(node, groups.sources[node, 0], False)
+
+    def may_join(self, one: Group, other: Group, reads: Sequence[Read]) -> reasons.Reason | None:
+        """Why a group is no part of another one that has these reads of it; None if it may be."""
+        if not self._before.fused:
+            return reasons.FusionOff()
+        if one is other:
+            parts = self._before.by_number[one.number].parts
+            assert parts is not None
+            if parts.long_row:
+                return reasons.SingleRow(parts.long_row)
+            if parts.copies:
+                return reasons.Copies(parts.copies)
+            return reasons.LongChain(parts.together, parts.apart)
+        if other.number in self._updates:
+            return reasons.UpdateOrder(self._updates[other.number])
+        for each in (one, other):
+            if each.kind in ("copy", "sort", "scan", "scatter", "block", "call", "body"):
+                return reasons.KernelOfItsOwn(each.kind)
+        return (
+            self._of_rows(one, other, reads)
+            or elements_apart(one, other, reads)
+            or self._of_columns(one, other)
+            or self._of_phases(one, other)
+            or kept_apart(one, other)
+            or self._of_levels(one, other)
+            or self._other_readers(one, other)
+            or self._between(one, other, 0)
+        )
+
+    def _of_rows(self, one: Group, other: Group, reads: Sequence[Read]) -> reasons.Reason | None:
+        """Two that lie in the same rows, but for their cost or for what stands between them."""
+        shared = self._rules.shared(one, other)
+        if shared is None or not all(self._rules.in_row(read, *shared) for read in reads):
+            return None
+        every = [*self._before.reads(one), *self._before.reads(other)]
+        reason = self._weighed_apart(one, other) or self._rules.apart(one, other, every, *shared)
+        if reason is not None:
+            return reason
+        if self._rules.takes_vector(other, one):
+            length = hint_product(one.domain[len(one.domain) - one.row :])
+            return reasons.OncePerRow(other.nodes[-1].op.name, length)
+        return self._between(one, other, one.level)
+
+    def _weighed_apart(self, one: Group, other: Group) -> reasons.Reason | None:
+        """What may run again is the earlier part alone, unless one kernel stores less."""
+        if one.phase == other.phase:
+            return None
+        spared, added = self._weighed(one, other)
+        if not spared:
+            return reasons.PhaseBorder(one.phase, other.phase)
+        return reasons.StoresMore(added, spared) if added > spared else None
+
+    def _of_columns(self, one: Group, other: Group) -> reasons.Reason | None:
+        if other.kind != "columns":
+            return None
+        if one.kind in ANCHORED:
+            return reasons.ReductionInProduct()
+        if one.reductions:
+            return reasons.OtherRows(reduced_axes(one), other.summed)
+        if one.checked:
+            return reasons.LookupInColumns()
+        return self._other_readers(one, other) if one.phase == other.phase else None
+
+    def _of_phases(self, one: Group, other: Group) -> reasons.Reason | None:
+        if one.phase == other.phase:
+            return None
+        if not one.kind == other.kind == "map":
+            return reasons.PhaseBorder(one.phase, other.phase)
+        for node in other.nodes:
+            if node in self._parameters:
+                return reasons.UpdateOrder(self._parameters[node])
+        return self._weighed_apart(one, other)
+
+    def _of_levels(self, one: Group, other: Group) -> reasons.Reason | None:
+        for read in self._before.reads(other):
+            home = self._home_of(read)
+            if home is None or home in (one, other) or home.level != one.level:
+                continue
+            if meets_elements(read.source, other.domain) and (reason := kept_apart(one, home)):
+                return reason
+        return self._between(one, other, one.level)
+
+    def _home_of(self, read: Read) -> Group | None:
+        number = self._owner(read.source.base)
+        return None if number is None else self._groups[number]
+
+    def _between(self, one: Group, other: Group, least: int) -> reasons.Reason | None:
+        """The last that the reader also needs, of those that may have to run after the other."""
+        found = {
+            read.source.base.node: home.level
+            for read in self._before.reads(other)
+            if (home := self._home_of(read)) is not None and home is not other
+            if home.level >= least and (home is not one or not least)
+        }
+        last = max(found, key=found.__getitem__, default=None)
+        return None if last is None else reasons.Between(one.level, found[last], last.op.name)
+
+    def _other_readers(self, one: Group, other: Group) -> reasons.Reason | None:
+        found = {self._final(n) for key in one.stored for n in self._readers.get(key, ())}
+        kernels = len(found - {one.number, other.number})
+        results = sum((node, 0) in self._before.roots for node in one.members)
+        return reasons.OtherReaders(kernels, results) if kernels or results else None
