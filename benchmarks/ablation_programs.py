@@ -145,6 +145,14 @@ def _endless(x: Any) -> Any:
     return sg.while_loop(lambda carry: carry[1] < 20000, iteration, (x, sg.constant(0)))[0]
 
 
+def _branches(x: Any) -> Any:
+    def iteration(h: Any, each: Any) -> tuple[Any, Any]:
+        h = sg.cond(each.sum() > 0.0, lambda h: sg.tanh(h) * 0.5, lambda h: h + 1.0, h)
+        return h, h
+
+    return sg.scan(iteration, x[0] * 0.0, x)[1]
+
+
 _F = _of
 OTHERS: Final[dict[str, Callable[[], Made]]] = {
     # elements
@@ -287,6 +295,7 @@ OTHERS: Final[dict[str, Callable[[], Made]]] = {
     "matrix loop": partial(_F, _matvec_loop, {"x": (16, 8), "w": (16, 16)}),
     "transposed weights": partial(_F, _transposed_weights, {"x": (64, 4, 128), "w": (128, 128)}),
     "endless loop": partial(_F, _endless, {"x": ()}),
+    "branch of rows": partial(_F, _branches, {"x": (200, 64)}),
     "newton": partial(_F, _newton, {"x": (64,)}),
     "newton of one": partial(_F, _newton, {"x": ()}, "float64"),
     "elements in a loop": partial(_F, lambda x: sg.fori_loop(0, 100, lambda _, h: sg.sin(h) + 0.1 * h, x), {"x": (4096,)}),

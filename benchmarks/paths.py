@@ -298,6 +298,12 @@ PATHS: Final = (
         row="small:matrix vector loop",
     ),
     Path(
+        "selected_cases",
+        _PREPARED + "loops:with_selected_cases",
+        _first,
+        row="small:branch of rows",
+    ),
+    Path(
         "tested_iterations",
         "staticgrad.preparation.loops:with_tested_iterations",
         _first,

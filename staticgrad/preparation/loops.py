@@ -45,7 +45,16 @@ from typing import Any, Final, cast
 from staticgrad.analysis.cost import ROWS, all_seconds
 from staticgrad.building import here
 from staticgrad.ir.bodies import body_input, body_of, inlined, rebuilt
-from staticgrad.ir.forms import CallForm, WindowProduct
+from staticgrad.ir.forms import (
+    CallForm,
+    Contract,
+    Identity,
+    Pointwise,
+    Reduce,
+    ReshapeForm,
+    View,
+    WindowProduct,
+)
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Graph, Node, Symbolic
 from staticgrad.ir.op import Op
@@ -53,7 +62,7 @@ from staticgrad.ir.schedule import Schedule
 from staticgrad.ops.contract import MatMul
 from staticgrad.ops.convolution import Conv, ConvImage, Convolution
 from staticgrad.ops.indexing import Pad, Slice, sliced
-from staticgrad.ops.loops import NUMBER, TRUTH, Loop, While
+from staticgrad.ops.loops import NUMBER, TRUTH, Branch, Loop, While
 from staticgrad.ops.movement import Reshape, swapaxes
 from staticgrad.records import dataclass, replace
 from staticgrad.types.arrays import TensorType, hint_value
@@ -273,6 +282,41 @@ def _pairs(counts: Sequence[int], steps: Sequence[int]) -> list[int]:
 
 def _padded(x: Any, shape: Sequence[Any], starts: Sequence[Any]) -> Any:
     return x if x.shape == tuple(shape) else Pad(tuple(shape), tuple(starts), (1,) * x.ndim)(x)
+
+
+#: How nodes touch memory that may run for a case that is not taken.
+_PURE: Final = (Pointwise, View, ReshapeForm, Identity, Reduce, Contract)
+#: Operations of all cases of a branch, at most, that take no longer than to leave a kernel for one.
+_FEW_OPERATIONS: Final = 4096
+
+
+def with_selected_cases(graph: Graph) -> Graph:
+    """Return the graph whose loops compute all cases of a cheap branch, and select the results.
+
+    Results are bitwise those of the case that is taken, and the others have no effect: they look
+    up no places, and have no loops or calls.
+    """
+
+    def chosen(_: Node, op: Branch, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        nodes = [node for case in op.cases for node in case.nodes if not node.is_leaf]
+        work = sum(node.op.flops * hint_value(node.types[0].size) for node in nodes)
+        if work > _FEW_OPERATIONS or not all(isinstance(node.form, _PURE) for node in nodes):
+            return None
+        *before, found = [inlined(case, args[1:]) for case in op.cases]
+        for number, case in reversed([*enumerate(before)]):
+            below: Any = functions.less_equal(args[0], number)
+            pairs = zip(case, found, strict=True)
+            found = [functions.where(below, one, other) for one, other in pairs]
+        return found
+
+    def rewritten(node: Node, op: Any, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        bodies = [body.replace_ops(Branch, chosen) for body in op.bodies]
+        if all(new is old for new, old in zip(bodies, op.bodies, strict=True)):
+            return None
+        made = Node(op.with_bodies(bodies), args, node.types, node.origin, node.order)
+        return made.values
+
+    return graph.replace_ops((Loop, While), rewritten)
 
 
 #: Iterations of a stretch, at most; of what is no longer, there is but one.

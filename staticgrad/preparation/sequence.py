@@ -11,6 +11,7 @@ from staticgrad.preparation.columns import with_formulas_of_sums, with_shifted_f
 from staticgrad.preparation.loops import (
     with_logged_carries,
     with_remainders,
+    with_selected_cases,
     with_tested_iterations,
     with_transposed_invariants,
 )
@@ -51,7 +52,7 @@ def prepared(graph: Graph, fuse: Callable[[Graph], Schedule] | None) -> Graph:
         graph = rewrite(graph)
     if fuse is None:
         return graph
-    graph = with_tested_iterations(graph, fuse)
+    graph = with_tested_iterations(with_selected_cases(graph), fuse)
     for rewrite in _MERGED:
         graph = rewrite(graph)
     return graph

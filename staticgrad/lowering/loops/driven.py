@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 from staticgrad.fusion.groups import Group, GroupValues, Home, Key
-from staticgrad.ir.bodies import BodyOperand, BodyStep
+from staticgrad.ir.bodies import BodyOperand
 from staticgrad.ir.forms import BodyForm
 from staticgrad.ir.kernels.stages import loops_of, nested
 from staticgrad.ir.schedule import Buffer, Schedule, Step
@@ -100,7 +100,7 @@ _TRIED: Final = 3
 def readings(steps: Iterable[Step]) -> Iterator[tuple[Size | None, bool]]:
     """Yield candidates for the rows of a body, the largest first; None means a single row."""
     found: dict[Size, None] = {}
-    for step in with_cases(steps):
+    for step in steps:
         if step.bodies() or len(step.kernels()) != 1:
             return
         (kernel,) = step.kernels()
@@ -114,16 +114,6 @@ def readings(steps: Iterable[Step]) -> Iterator[tuple[Size | None, bool]]:
         yield rows, True
         yield rows, False
     yield None, True
-
-
-def with_cases(steps: Iterable[Step]) -> Iterator[Step]:
-    """Yield the steps; a branch is replaced by the steps of all its cases."""
-    for step in steps:
-        if isinstance(step, BodyStep) and step.kind == "branch":
-            for case in step.schedules:
-                yield from with_cases(case.steps)
-        else:
-            yield step
 
 
 def places_of(extent: Size, rows: Size | None) -> tuple[int, bool] | None:

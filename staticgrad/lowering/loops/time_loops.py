@@ -49,7 +49,6 @@ from staticgrad.lowering.loops.written_out import (
     NotWrittenOutError,
     RowPlace,
     WrittenOut,
-    branch_of,
     write_out,
 )
 from staticgrad.lowering.operands import LoweredStep
@@ -388,9 +387,7 @@ def lower_time_loop(lowered: LoweredBodies) -> LoweredStep | Stretch | None:
             try:
                 whole = WrittenLoop(lowered, schedule, reading)
                 whole.write()
-                if _is_slower_than_driven(lowered, whole, reading):
-                    break
-                if joined and rows is None and joined[0] < _one_lane_seconds(whole):
+                if rows is None and _one_lane_seconds(whole) > _otherwise(lowered, joined):
                     break
                 far = rows is not None and _is_far(lowered)
                 length = _SHORTEST if far else _stretch(lowered.iterations, _seconds(whole))
@@ -404,6 +401,13 @@ def lower_time_loop(lowered: LoweredBodies) -> LoweredStep | Stretch | None:
             except NotWrittenOutError:
                 break
     return joined[1].step() if joined else None
+
+
+def _otherwise(lowered: LoweredBodies, joined: tuple[float, JoinedIterations] | None) -> float:
+    """Return the predicted seconds of the joined kernel or of the driver, of which is less."""
+    iterations = max(1, hint_value(lowered.iterations))
+    driven = iterations * _driven_seconds(lowered.schedules[-1].steps)
+    return min(driven, joined[0]) if joined else driven
 
 
 def _is_far(lowered: LoweredBodies) -> bool:
@@ -452,28 +456,9 @@ def _seconds(loop: WrittenLoop | JoinedIterations) -> float:
     return step_seconds(loop.kernel, [hint_value(size) for size in loop.arguments], ROWS)
 
 
-def _is_slower_than_driven(lowered: LoweredBodies, loop: WrittenLoop, reading: Reading) -> bool:
-    """Return whether iterations of a single row, or of rows that compute all cases of a branch,
-    are predicted to be slower than the driver's."""
-    steps = [step for schedule in lowered.schedules for step in schedule.steps]
-    if reading.rows is None:
-        whole = _one_lane_seconds(loop)
-    elif any(map(branch_of, steps)):
-        whole = _seconds(loop)
-    else:
-        return False
-    return whole > _driven_seconds(steps) * max(1, hint_value(lowered.iterations))
-
-
 def _driven_seconds(steps: Sequence[Step], machine: Rates = _WAITING) -> float:
-    branches = [branch for step in steps if (branch := branch_of(step))]
-    others = [step for step in steps if not branch_of(step)]
-    arguments = [tuple(hint_value(size) for size in step.arguments) for step in others]
-    total = sum(all_seconds(others, arguments, machine))
-    for branch in branches:
-        longest = max(_driven_seconds(case.steps, machine) for case in branch.schedules)
-        total += machine.launch + longest
-    return total
+    arguments = [tuple(hint_value(size) for size in step.arguments) for step in steps]
+    return sum(all_seconds(steps, arguments, machine))
 
 
 def _stretch(iterations: Size, seconds: float) -> int:

@@ -4,10 +4,6 @@ Each expression is made once, and constants are folded. An element is identified
 row: its stride from row to row, and its offset. A stored value is found at exactly its place, so
 that a row that reads an element of another row is refused.
 
-A branch is written out as a selection between the results of all cases. A case of a few numbers
-costs less than leaving the kernel for it. All cases are computed, and ``select`` takes the elements
-of one: results are bitwise those of that case, and the other cases have no effect.
-
 Schedules written out: each element that a step stores, as an expression of the inputs.
 
 The kernels of a schedule are run once, with expressions in the place of numbers. Loops over a few
@@ -19,7 +15,6 @@ trees of their sums, so that results are bitwise identical.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from copy import copy
 from functools import reduce
 from itertools import count, product
 from math import isnan, prod
@@ -27,7 +22,6 @@ from typing import Any, Final
 
 from staticgrad.analysis.interpret import interpret
 from staticgrad.ir import expr as ex
-from staticgrad.ir.bodies import BodyStep
 from staticgrad.ir.expr import BLOCKS, Access, Expr, Position, postorder
 from staticgrad.ir.forms import COMBINERS
 from staticgrad.ir.kernels.kernel import GEMM_BLOCK
@@ -56,7 +50,7 @@ from staticgrad.ir.summation import BLOCK, COLUMN_BLOCK, in_lanes, lanes
 from staticgrad.lowering.loops.driven import MOST, places_of
 from staticgrad.records import NamedTuple
 from staticgrad.types.dim import Size, bounds
-from staticgrad.types.dtype import BOOL, I64, DType
+from staticgrad.types.dtype import I64, DType
 
 #: Most runs of rows, one after the other, in a buffer.
 _RUNS: Final = 64
@@ -124,13 +118,6 @@ class WrittenOut:
         self._made: dict[object, Expr] = {}
         self.memory: dict[str, dict[RowPlace, Expr]] = {}
         self.lookups: list[Lookup] = []
-
-    def within(self, schedule: Schedule, source: Source) -> WrittenOut:
-        """Return the elements of a schedule that a step of this one runs, with the inputs of
-        ``source``; both share their expressions."""
-        inner = copy(self)
-        inner.schedule, inner._source, inner.memory, inner.lookups = schedule, source, {}, []
-        return inner
 
     def spend(self) -> None:
         """Count an expression that is written out; raise if there are too many."""
@@ -254,78 +241,13 @@ def _no_leaf(*_: object) -> Any:
     raise NotWrittenOutError
 
 
-def branch_of(step: Step) -> BodyStep | None:
-    """Return the step if it is a branch, else None."""
-    return step if isinstance(step, BodyStep) and step.kind == "branch" else None
-
-
-def write_branch(elements: WrittenOut, step: BodyStep) -> None:
-    """Store the results of the case at a branch's index to the buffers of its results."""
-    bound = [*bound_places(step).values()]
-    index, *given = (bound[number] for number in step.numbers("in"))
-    cases = [_case(elements, schedule, given) for schedule in step.schedules]
-    taken = elements.load(index[0], RowPlace(0, index[1]), I64)
-    for number, result in enumerate(step.numbers("out")):
-        buffer, begin = bound[result]
-        each = [case.memory.get(f"out.y{number}", {}) for case in cases]
-        if any(held.keys() != each[0].keys() for held in each):
-            raise NotWrittenOutError
-        for place in each[0]:
-            value = _chosen(elements, taken, [held[place] for held in each])
-            elements.store(buffer, place._replace(at=place.at + begin), value)
-
-
-def _case(
-    elements: WrittenOut, schedule: Schedule, given: Sequence[tuple[str, Size]]
-) -> WrittenOut:
-    def source(name: str, dtype: DType, place: RowPlace, indices: Found) -> Expr:
-        buffer, begin = given[int(name.removeprefix("in.p"))]
-        return elements.load(buffer, place._replace(at=place.at + begin), dtype, indices)
-
-    case = elements.within(schedule, source)
-    write_out(case, schedule.steps)
-    if case.lookups:
-        raise NotWrittenOutError
-    return case
-
-
-def _chosen(elements: WrittenOut, index: Expr, values: list[Expr]) -> Expr:
-    chosen = values[-1]
-    for number in reversed(range(len(values) - 1)):
-        if values[number] is not chosen:
-            below = elements.made("le", BOOL, (index, elements.literal(number, I64)))
-            chosen = elements.made("select", chosen.dtype, (below, values[number], chosen))
-    return chosen
-
-
 def write_out(elements: WrittenOut, steps: Sequence[Step]) -> None:
     """Run steps with expressions; run no step if it is clear in advance that one cannot be run."""
-    runs = _runs(elements, steps)
+    runs = [_StepRun(elements, step) for step in steps]
     if sum(run.expected() for run in runs) > MOST:
         raise NotWrittenOutError
     for run in runs:
         run.run()
-
-
-def _runs(elements: WrittenOut, steps: Sequence[Step]) -> list[_StepRun | _BranchRun]:
-    return [
-        _StepRun(elements, step) if branch is None else _BranchRun(elements, branch)
-        for step, branch in ((step, branch_of(step)) for step in steps)
-    ]
-
-
-class _BranchRun:
-    """The run of one branch: all of its cases."""
-
-    def __init__(self, elements: WrittenOut, branch: BodyStep) -> None:
-        self._elements, self._branch = elements, branch
-
-    def expected(self) -> int:
-        cases = [case.steps for case in self._branch.schedules]
-        return sum(run.expected() for steps in cases for run in _runs(self._elements, steps))
-
-    def run(self) -> None:
-        write_branch(self._elements, self._branch)
 
 
 class _StepRun:
