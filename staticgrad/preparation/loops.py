@@ -298,11 +298,12 @@ def with_selected_cases(graph: Graph) -> Graph:
     """
 
     def chosen(_: Node, op: Branch, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
-        nodes = [node for case in op.cases for node in case.nodes if not node.is_leaf]
+        cases = [case.replace_ops(Branch, chosen) for case in op.cases]
+        nodes = [node for case in cases for node in case.nodes if not node.is_leaf]
         work = sum(node.op.flops * hint_value(node.types[0].size) for node in nodes)
         if work > _FEW_OPERATIONS or not all(isinstance(node.form, _PURE) for node in nodes):
             return None
-        *before, found = [inlined(case, args[1:]) for case in op.cases]
+        *before, found = [inlined(case, args[1:]) for case in cases]
         for number, case in reversed([*enumerate(before)]):
             below: Any = functions.less_equal(args[0], number)
             pairs = zip(case, found, strict=True)

@@ -6,7 +6,7 @@ of one slice, plus zeros. So the sum is a concatenation of the slices, plus zero
 between them. Results stay bitwise identical: x + 0.0 is x except for -0.0, for any number of zeros.
 
 Slices of every k-th element are disjoint, too, along a new axis of size k, of which each slice
-takes one element. The same holds for a single such slice; its pad has zeros on both sides there.
+takes one element.
 """
 
 from __future__ import annotations
@@ -43,8 +43,6 @@ class _PadsApart(NamedTuple):
     order: tuple[int, ...]
 
 
-#: The largest step of single pads that are split: other kernels read hardly a vector of these.
-MOST_SINGLE: Final = 4
 #: The largest step of pads that are summed.
 MOST_STEP: Final = 16
 
@@ -66,52 +64,39 @@ def with_joined_pads(graph: Graph) -> Graph:
 
 
 def _with_joined_pads(graph: Graph) -> Graph:
-    pads = [node for node in graph.nodes if isinstance(node.op, Pad)]
-    split = {node for node in pads if _splits(node)}
-    if len(pads) < 2 and not split:
+    if sum(isinstance(node.op, Pad) for node in graph.nodes) < 2:
         return graph
-    sums = _Sums(graph)
-    split -= sums.joined
+    sums = _sums(graph)
     rebuilt: dict[Node, tuple[Symbolic, ...]] = {}
 
     def rewritten(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
         rebuilt[node] = args
-        if node in split:
-            return (_split(node, args[0]),)
-        found = sums.runs.get(node)
-        return None if found is None else (_joined(node, sums.spines[node], found, rebuilt),)
+        return (_joined(node, *sums[node], rebuilt),) if node in sums else None
 
-    return graph.replace_nodes(rewritten).without_dead_nodes() if sums.runs or split else graph
+    return graph.replace_nodes(rewritten).without_dead_nodes() if sums else graph
 
 
-class _Sums:
-    """The sums of a graph: last addition -> additions, first to last; and -> runs of pads."""
+def _sums(graph: Graph) -> dict[Node, tuple[list[Node], list[_PadsApart]]]:
+    """Return of the last addition of a sum its additions, first to last, and its runs of pads."""
+    users, roots = users_of(graph), {value.key for value in graph.roots}
+    found: dict[Node, tuple[list[Node], list[_PadsApart]]] = {}
+    inside: set[Node] = set()
 
-    def __init__(self, graph: Graph) -> None:
-        self._users = users_of(graph)
-        self._roots = {value.key for value in graph.roots}
-        self.spines: dict[Node, list[Node]] = {}
-        self.runs: dict[Node, list[_PadsApart]] = {}
-        self.joined: set[Node] = set()
-        inside: set[Node] = set()
-        for node in reversed(graph.nodes):
-            if isinstance(node.op, Add) and node not in inside:
-                spine = [node]
-                while self._goes_on(spine[-1]):
-                    spine.append(spine[-1].args[0].node)
-                inside.update(spine)
-                spine.reverse()
-                terms = _terms(spine)
-                runs = [*_runs(terms)]
-                if runs:
-                    self.spines[node], self.runs[node] = spine, runs
-                    self.joined.update(terms[k].node for run in runs for k in run.order)
+    def goes_on(node: Node) -> bool:
+        first, second = node.args
+        alone = first.key not in roots and len(users[first.key]) == 1
+        return isinstance(first.node.op, Add) and alone and first.key != second.key
 
-    def _goes_on(self, node: Node) -> bool:
-        """Return whether the first operand is an addition that only this node reads, once."""
-        first = node.args[0]
-        alone = first.key not in self._roots and len(self._users[first.key]) == 1
-        return isinstance(first.node.op, Add) and alone and first.key != node.args[1].key
+    for node in reversed(graph.nodes):
+        if isinstance(node.op, Add) and node not in inside:
+            spine = [node]
+            while goes_on(spine[-1]):
+                spine.append(spine[-1].args[0].node)
+            inside.update(spine)
+            spine.reverse()
+            if runs := [*_runs(_terms(spine))]:
+                found[node] = spine, runs
+    return found
 
 
 def _terms(spine: Sequence[Node]) -> list[Symbolic]:
@@ -139,30 +124,10 @@ def _line(value: Symbolic) -> _Line | None:
     axes = [axis for axis, (size, whole) in enumerate(sizes) if size != whole]
     if len(axes) != 1 or any(step != 1 for k, step in enumerate(pad.steps) if k != axes[0]):
         return None
-    line = _Line(axes[0], pad.steps[axes[0]])
-    return line if line.step == 1 or _takes_one_each(value.node, line, MOST_STEP) else None
-
-
-def _takes_one_each(node: Node, line: _Line, most: int) -> bool:
-    pad, (axis, step) = cast(Pad, node.op), line
-    start, whole = pad.starts[axis], node.args[0].shape[axis] * step
-    return 1 < step <= most and isinstance(start, int) and start < step and whole == pad.shape[axis]
-
-
-def _splits(node: Node) -> bool:
-    line = _line(node.values[0])
-    return line is not None and 1 < line.step <= MOST_SINGLE
-
-
-def _split(node: Node, value: Symbolic) -> Symbolic:
-    pad, line = cast(Pad, node.op), cast(_Line, _line(node.values[0]))
-    axis, after = line.axis, line.axis + 1
-    with within(node.origin, node.order):
-        lines = _alone(value, axis)
-        shape = (*lines.shape[:after], line.step, *lines.shape[after + 1 :])
-        starts = (*(0,) * after, pad.starts[axis], *(0,) * (value.ndim - after))
-        whole = Pad(shape, starts, (1,) * len(shape))(lines)
-        return cast(Symbolic, Reshape(pad.shape)(whole))
+    line = axis, step = _Line(axes[0], pad.steps[axes[0]])
+    start, whole = pad.starts[axis], value.node.args[0].shape[axis] * step
+    one_each = isinstance(start, int) and start < step and whole == pad.shape[axis]
+    return line if step == 1 or (1 < step <= MOST_STEP and one_each) else None
 
 
 def _alone(value: Symbolic, axis: int) -> Symbolic:

@@ -174,12 +174,14 @@ class JoinedStages:
             raise NotWrittenOutError
         (self._kernel,) = step.kernels()
         kernel = self._kernel
-        together = kernel.grouped or kernel.in_strips or kernel.in_lanes or kernel.in_tiles
+        together = kernel.grouped or kernel.in_strips or kernel.in_tiles
         if together or kernel.listed is not None:
             raise NotWrittenOutError
         deepest = max(len(around) for _, around in nested(kernel.stages))
         if _AROUND + len(kernel.axes) + deepest >= MOST_NESTED:
             raise NotWrittenOutError
+        #: The loop over rows: that of lanes, if there is one, is a loop as others are.
+        self._lanes = f"i{MOST_NESTED}" if kernel.in_lanes else LANES
         self._names, self._memory, self._schedule = names, memory, schedule
         self._sizes = dict(zip(kernel.arguments, step.arguments, strict=True))
         self._bound = bound_places(step)
@@ -261,7 +263,7 @@ class JoinedStages:
             case "index" if node.attribute == self._alone:
                 return ex.literal(0, I64)
             case "index":
-                return ex.index(_loop(str(node.attribute)))
+                return ex.index(self._renamed(str(node.attribute)))
             case "size":
                 return ex.size(self._names.argument(self._sizes[str(node.attribute)]))
             case "ref":
@@ -282,12 +284,16 @@ class JoinedStages:
 
     def _access(self, access: Access) -> Access:
         name, begin = self._bound[access.operand]
-        strides = [(_loop(a), self._extent(s)) for a, s in access.strides if a != self._alone]
+        strides = [
+            (self._renamed(a), self._extent(s)) for a, s in access.strides if a != self._alone
+        ]
         positions = [
             replace(
                 each,
                 terms=tuple(
-                    (_loop(a), self._extent(step)) for a, step in each.terms if a != self._alone
+                    (self._renamed(a), self._extent(step))
+                    for a, step in each.terms
+                    if a != self._alone
                 ),
                 start=self._extent(each.start),
                 stride=self._extent(each.stride),
@@ -310,10 +316,13 @@ class JoinedStages:
     def _axis(self, axis: Axis) -> Axis:
         if axis.limits:
             raise NotWrittenOutError
-        return Axis(_loop(axis.name), self._extent(axis.extent))
+        return Axis(self._renamed(axis.name), self._extent(axis.extent))
+
+    def _renamed(self, name: str) -> str:
+        return self._lanes if name == LANES else f"{name[0]}{int(name[1:]) + _AROUND}"
 
     def _ahead(self, ahead: Prefetch) -> Prefetch:
-        return Prefetch(_loop(ahead.axis), ahead.distance)
+        return Prefetch(self._renamed(ahead.axis), ahead.distance)
 
     def _extent(self, value: Extent) -> Extent:
         return value if isinstance(value, int) else self._names.argument(self._sizes[value])
@@ -334,10 +343,6 @@ _MADE: Final[dict[type, Callable[[JoinedStages, Any], Any]]] = {
     Expr: JoinedStages._value,
     tuple: lambda self, each: tuple([self._made(part) for part in each]),
 }
-
-
-def _loop(name: str) -> str:
-    return name if name == LANES else f"{name[0]}{int(name[1:]) + _AROUND}"
 
 
 #: Scratch besides rows: the number of the iteration, and the result of the test.
