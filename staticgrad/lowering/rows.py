@@ -122,24 +122,23 @@ class _Planning:
         self._effort = self._efforts()
         self._needs: dict[Node, set[RowPoint]] = {node: set() for node in group.nodes}
         self._count = 1 + max([point.stage for point in self._home.values()], default=-1)
-        #: Nodes and operands that each stage computes and reads so far.
-        self._present: list[set[object]] = [set() for _ in range(self._count)]
 
     def plan(self) -> RowPlan:
         results: dict[int, list[Key]] = {}
         for key, reduction in self._group.reductions.items():
             stage = self._home[key].stage
             results.setdefault(stage, []).append(key)
-            self._ask(reduction.source, stage)
+            self._need(reduction.source, RowPoint(stage, False))
         stores: dict[RowPoint, list[Key]] = {}
         self._stored = {key: self._store(key) for key in self._group.stored}
         for key, point in self._stored.items():
             stores.setdefault(point, []).append(key)
         columns: dict[int, list[Key]] = {}
         for key, reduction in self._group.columns.items():
-            stage = self._cheapest(reduction.source)
+            known = self._known(reduction.source)
+            stage = 0 if known is None else known.next
             columns.setdefault(stage, []).append(key)
-            self._ask(reduction.source, stage)
+            self._need(reduction.source, RowPoint(stage, False))
         nodes: dict[RowPoint, list[Node]] = {}
         kept: dict[Node, Key | None] = {}
         numbers: list[Node] = []
@@ -173,46 +172,12 @@ class _Planning:
 
     # -- where what may wait is computed ----------------------------------------------------------
 
-    def _ask(self, source: Source, stage: int) -> None:
-        self._need(source, RowPoint(stage, False))
-        self._present[stage] |= self._below(source).keys()
-
     def _store(self, key: Key) -> RowPoint:
         point = self._home[key]
         if key not in self._own:
             return point
-        if not point.per_row:
-            source = self._groups.sources[key.node, 0]
-            point = RowPoint(self._cheapest(source), False)
-            self._ask(source, point.stage)
         self._needs[key.node].add(point)
         return point
-
-    def _cheapest(self, source: Source) -> int:
-        known = self._known(source)
-        first = 0 if known is None else known.next
-        below = self._below(source)
-        effort = [
-            sum([cost for each, cost in below.items() if each not in present])
-            for present in self._present[first:]
-        ]
-        return first + effort.index(min(effort))
-
-    def _below(self, source: Source) -> dict[object, int]:
-        """Return the nodes and operands from which an element is computed, with what each costs."""
-        found: dict[object, int] = {}
-        waiting = [source]
-        while waiting:
-            each = waiting.pop()
-            node = each.base.node
-            if each.inline or each.base in found:
-                continue
-            if each.base not in self._home:
-                found[each.base] = _LOAD
-            elif each.base in self._own and not self._is_per_row(node):
-                found[each.base] = instructions(node)
-                waiting += [self._groups.source(arg) for arg in node.args]
-        return found
 
     # -- when values are known --------------------------------------------------------------------
 
