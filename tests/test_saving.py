@@ -14,7 +14,7 @@ import safetensors
 import safetensors.numpy
 
 import staticgrad as sg
-from staticgrad.eager import Generator, Tensor
+from staticgrad.eager import Tensor
 from staticgrad.errors import ArgumentError, MaskedArrayError, SavedFileError
 from tests.beside import python
 
@@ -93,7 +93,6 @@ KINDS_OF_TREES = {
     "parameter": lambda: sg.parameter("__staticgrad__", np.ones(2)),
     "module and optimizer": _trained_module,
     "generator": lambda: sg.random.Generator(3),
-    "tensors' generator": lambda: Generator(3),
     "graph": _graph,
     "compiled": lambda: sg.compile(_graph()),
     "dataclass": lambda: Record(np.ones(2), 3),
@@ -406,9 +405,8 @@ def test_copies_and_pickles_of_an_optimizer_have_what_it_keeps(again, how):
     assert copy.copy(opt).state_dict().keys() == wanted.keys()
 
 
-@pytest.mark.parametrize("make", [sg.random.Generator, Generator], ids=["both worlds", "tensors"])
 @pytest.mark.parametrize("draw", ["normal", "gamma", "loop"])
-def test_draws_at_once_go_on_where_they_stood(make, draw, tmp_path):
+def test_draws_at_once_go_on_where_they_stood(draw, tmp_path):
     def drawn(generator):
         with sg.eager_mode():
             if draw == "gamma":
@@ -418,7 +416,7 @@ def test_draws_at_once_go_on_where_they_stood(make, draw, tmp_path):
             step = lambda total, _: (total, generator.normal(shape=(2,)))  # noqa: E731
             return sg.scan(step, Tensor(0.0), length=3)[1].data
 
-    saved, loaded = make(3), make(9)
+    saved, loaded = sg.random.Generator(3), sg.random.Generator(9)
     seen = [drawn(saved) for _ in range(3)]
     drawn(loaded)
     sg.save(tmp_path / "g.npz", {"g": saved})

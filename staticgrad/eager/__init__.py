@@ -17,13 +17,11 @@ import staticgrad.functions  # noqa: F401 - operators and methods find their fun
 from staticgrad.eager.checkpoint import checkpoint
 from staticgrad.eager.differentiate import clip_grad_norm, grad, gradcheck
 from staticgrad.eager.function import Function
-from staticgrad.eager.random import Generator
 from staticgrad.eager.tape import detect_mutation, enable_autograd, enable_grad, no_grad
 from staticgrad.eager.tensor import Tensor
 
 __all__ = [
     "Function",
-    "Generator",
     "Tensor",
     "checkpoint",
     "clip_grad_norm",

@@ -9,7 +9,8 @@ same operations, which is checked when an array is used.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import count
 from typing import Any
 from weakref import ref
@@ -19,7 +20,6 @@ import numpy as np
 from staticgrad.blocks import Block
 from staticgrad.eager import tape
 from staticgrad.eager.binding import Application, silent
-from staticgrad.eager.random import replayed, states
 from staticgrad.eager.tape import enable_grad, recording
 from staticgrad.eager.tensor import Tensor
 from staticgrad.errors import ArgumentError, TapeError
@@ -33,6 +33,7 @@ from staticgrad.functions.checkpoints.marks import (
     verdicts,
 )
 from staticgrad.functions.checkpoints.saveable import Saveable, parts_of
+from staticgrad.functions.draws import GENERATORS
 from staticgrad.functions.trees import flatten, unflatten
 from staticgrad.ir.op import Array, Op
 from staticgrad.ops.marks import name_of
@@ -126,13 +127,42 @@ def _held_weakly(found: Any) -> Callable[[], Any]:
     return ref(found) if isinstance(found, np.ndarray) else lambda: found
 
 
+#: Generators with their steps and the number of their draws, and NumPy's global state.
+State = tuple[list[tuple[Any, Any, int]], Any]
+
+
+def states() -> State:
+    """Return the state of every generator, and NumPy's global state."""
+    own = [(each, each.step.value, each.streams) for each in list(GENERATORS)]
+    return own, np.random.get_state()
+
+
+@contextmanager
+def replayed(before: State) -> Iterator[None]:
+    """Draw again from ``before``; afterwards go on from where all stood."""
+    now = states()
+    try:
+        _restore(before)
+        yield
+    finally:
+        _restore(now)
+
+
+def _restore(state: State) -> None:
+    for each, step, streams in state[0]:
+        each.streams = streams
+        if each.step.value != step:  # a parameter, which a running program may hold
+            each.step.value = step
+    np.random.set_state(state[1])
+
+
 @boundary
 def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
     """Run ``function(*args)``; in the backward pass the function runs once more.
 
     Only what it reads from outside is stored: its arguments, and captured tensors such as the
     parameters of a layer, which get gradients too. Random numbers are equal in both runs:
-    those of ``staticgrad.eager.Generator`` and of NumPy's global state.
+    those of ``sg.random.Generator`` and of NumPy's global state.
 
     Args:
         function: gives a tensor, or tensors in containers; must compute equal results in both runs.

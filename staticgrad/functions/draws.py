@@ -135,7 +135,7 @@ class Stream(NamedTuple):
 class Drawing(Protocol):
     """A generator: ``streams`` draws are made, in the iterations of the loops that run at once.
 
-    ``step`` is a parameter, and ``updates`` lets it go on; of a generator of tensors it is none.
+    ``step`` is a parameter, and ``updates`` lets it go on.
     """
 
     streams: int
@@ -157,9 +157,7 @@ def steps_of(nodes: Iterable[Node]) -> list[tuple[Parameter, Value]]:
     """The next steps of all generators from which these nodes draw, the older one first."""
     read = {node for node in nodes if isinstance(node.op, ParameterLeaf)}
     found = {  # one of several that share a step, as shallow copies do
-        each.step.node: each
-        for each in list(GENERATORS)
-        if isinstance(each.step, Parameter) and each.step.node in read
+        each.step.node: each for each in list(GENERATORS) if each.step.node in read
     }
     ordered = sorted(found.values(), key=lambda each: each.step.node.serial)
     return [pair for each in ordered for pair in each.updates.items()]

@@ -114,21 +114,14 @@ class Generator(Distributions):
             raise ArgumentError(f"Generator: the seed {number} is not in [0, 2**64)")
         self.key = parameter(f"{name}.key", np.uint64(number))
         self.step = parameter(f"{name}.step", np.uint64(0))
-        self._begin()
-
-    def _begin(self) -> None:
-        """No draws yet, in no iteration of a loop that runs at once."""
-        self.streams: int = 0
-        self.iterations: tuple[int, ...] = ()
-        self._enlist()
-
-    def _enlist(self) -> None:
+        self.streams = 0
+        self.iterations: tuple[int, ...] = ()  # of the loops that run at once
         GENERATORS.add(self)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Copies and what was pickled go on from where it stood."""
         vars(self).update(state)
-        self._enlist()
+        GENERATORS.add(self)
 
     if not TYPE_CHECKING:  # a type checker shall find what is not there
 
@@ -266,13 +259,10 @@ class Generator(Distributions):
         if (
             self.iterations
         ):  # a batch folds this key again: it is a number, and no draw of its trace
-            key = self._present(key)
+            key = key.value[()]
             for number in self.iterations:
                 key = FOLD.reference(key, np.asarray(number, np.uint64))[()]
         return RandomBits(shape, kind, stream.number, half)(held(key), held(stream.step))
-
-    def _present(self, state: Any) -> Any:
-        return state.value[()]
 
     def _stream(self) -> Stream:
         if self.streams >= FOLDED:

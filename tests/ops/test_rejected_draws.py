@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.eager import Generator, Tensor
 from staticgrad.errors import (
     ArgumentError,
     DTypeError,
@@ -135,12 +134,16 @@ DRAWS = {
 
 def test_draws_of_tensors_move_as_those_of_a_graph():
     at = np.array([0.3, 1.0, 4.0])
-    a, t = sg.input("a", (3,), "float64"), Tensor(at, requires_grad=True, dtype="float64")
+    a = sg.input("a", (3,), "float64")
     for name in ("gamma", "beta", "dirichlet"):
-        moved = sg.sin(DRAWS[name](sg.random.Generator(7), a * a)).sum()
-        t.grad = None
-        sg.sin(DRAWS[name](Generator(7), t * t)).sum().backward()
-        np.testing.assert_allclose(t.grad, run(sg.grad(moved, a), {"a": at}), rtol=1e-10)
+
+        def slope(a, rng, draw=DRAWS[name]):
+            return sg.grad(sg.sin(draw(rng, a * a)).sum(), a)
+
+        rng = sg.random.Generator(7)
+        eager = sg.function(lambda a, g=slope, rng=rng: g(a, rng)).eagerly(at)
+        wanted = run(slope(a, sg.random.Generator(7)), {"a": at})
+        np.testing.assert_allclose(eager, wanted, rtol=1e-10)
 
 
 @pytest.mark.thinned(3)
@@ -152,7 +155,8 @@ def test_tensors_graphs_threads_and_sizes_draw_alike(name):
     one, two = (sg.compile(value, threads=threads) for threads in (1, 2))
     found = one.run({"a": at})
     np.testing.assert_array_equal(two.run({"a": at}), found)
-    eager = DRAWS[name](Generator(7), Tensor(at, dtype="float64")).data
+    own = sg.random.Generator(7)
+    eager = sg.function(lambda a: DRAWS[name](own, a)).eagerly(at)
     np.testing.assert_allclose(eager, found, rtol=1e-12)
     if name != "dirichlet":  # whose sum is over all
         np.testing.assert_array_equal(one.run({"a": at[:2]}), found[:2])
