@@ -33,8 +33,9 @@ class Perceptron(sg.nn.Sequential):
 
     def forward(self, x: Any) -> Any:
         *hidden, last = self
-        for layer in hidden:
-            x = layer(x)
+        for linear, activation in zip(hidden[::2], hidden[1::2], strict=True):
+            x = linear(x)
+            x = activation(x)
         return last(x)
 
 

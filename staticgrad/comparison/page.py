@@ -152,7 +152,6 @@ def _values(found: Comparison) -> dict[str, str]:
     source, is_library = _source(anatomy, drawn)
     factors, split = _split(found)
     idle = dict.fromkeys(report.name for report in anatomy.reports if not report.changed)
-    heads = (f"{BY_RUN}: CPU", "wall", f"{THEN_RUN}: CPU", "wall", "ratio", "range")
     peer = table.peer(found)
     losses = [
         Line(name, [(float(k), loss) for k, loss in enumerate(values) if isfinite(loss)])
@@ -180,7 +179,7 @@ def _values(found: Comparison) -> dict[str, str]:
         "factors": factors,
         "split": split,
         "time_chart": _time_chart(found.batches) if len(found.batches) > 1 else "",
-        "times": table.times(found).html(heads)
+        "times": table.times(found).html()
         + (f"<h3>The same in PyTorch</h3>{peer.html()}" if peer.rows else ""),
         "first": _first_results(found) if found.first else "",
         "memory_charts": _memory_charts(found),
@@ -381,22 +380,17 @@ def _time_chart(pairs: Sequence[Pair]) -> str:
         (BY_RUN, [p.by_run for p in pairs]), (THEN_RUN, [p.then_run for p in pairs])
     ):  # fmt: skip
         points = [(float(p.at), t.cpu) for p, t in zip(pairs, times, strict=True)]
-        band = [(min(t.cpu, t.lower), max(t.cpu, t.upper)) for t in times]
-        series.append(Line(name, points, band))
+        series.append(Line(name, points))
     return charts.lines(series, "batch size", "time of a step", show_y=seconds)
 
 
 def _first_results(found: Comparison) -> str:
-    heads = (
-        "import", "build", "compile", "both", "first step", "to the first loss", "CPU",
-        "paid for at step",
-    )  # fmt: skip
     return (
         "<h3>First result, and when compiling has paid for itself</h3>"
         '<p class="why">A tape can start at once. The compiler builds the gradient, runs its passes'
         " and makes native code first; a second process finds the code on disk. In fresh"
         " processes, by the clock; CPU is processor time, as in the last column.</p>"
-        f"{table.first_results(found).html(heads)}"
+        f"{table.first_results(found).html()}"
     )
 
 
@@ -413,9 +407,8 @@ def _memory_charts(found: Comparison) -> str:
 
 def _memory(found: Comparison) -> str:
     plan = found.anatomy.plan
-    heads = (*(f"batch size {each.at}" for each in found.memories), "predicted time")
     arena = f'<h3>The arena, as it was planned</h3><div class="scroll">{plan_svg(plan)}</div>'
-    return table.memory(found).html(heads) + (arena if plan.placements else "")
+    return table.memory(found).html() + (arena if plan.placements else "")
 
 
 def _acts(found: Comparison) -> str:

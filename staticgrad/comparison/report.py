@@ -27,24 +27,15 @@ BUSY = 1.25
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one step, of ``turns`` measurements.
-
-    ``cpu`` and ``wall`` are the least processor and wall time; ``lower``, ``median`` and ``upper``
-    the quartiles of wall time; ``waiting`` is all wall time over all processor time.
-    """
+    """The least processor time of one step, in seconds; all wall time over all processor time."""
 
     cpu: float
-    wall: float
-    lower: float
-    median: float
-    upper: float
-    turns: int
     waiting: float
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One step at ``at`` (a batch size, or a depth), both ways, measured in turns on one thread.
+    """One step at batch size ``at``, both ways, measured in turns on one thread.
 
     ``ratios``: the least and largest ratio among parts of the measurement.
     """

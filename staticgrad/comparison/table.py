@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from staticgrad.comparison.report import TAPE, Changes, Comparison, Pair, Refusal, TapeAlone
 from staticgrad.pictures import markup
-from staticgrad.pictures.markup import nbytes, number, ratio, seconds, span
+from staticgrad.pictures.markup import nbytes, number, ratio, seconds
 from staticgrad.records import NamedTuple
 
 if TYPE_CHECKING:
@@ -18,34 +18,26 @@ _NOISE: Final = 1e-3
 
 
 class FigureTable(NamedTuple):
-    """Rows of a name and figures.
-
-    ``page_only`` are the numbers of columns that a terminal has no room for.
-    """
+    """Rows of a name and figures."""
 
     title: str
     heads: Sequence[str]
     rows: Sequence[Sequence[str]]
-    page_only: Sequence[int] = ()
 
-    def html(self, heads: Sequence[str] | None = None) -> str:
-        """Return the table for a page, with other heads perhaps."""
-        right = range(1, 1 + len(self.heads))
-        return markup.table(("", *(heads or self.heads)), self.rows, numbers=right)
+    def html(self) -> str:
+        """Return the table for a page."""
+        return markup.table(("", *self.heads), self.rows, numbers=range(1, 1 + len(self.heads)))
 
     def text(self) -> RenderableType:
         """Return the table for a terminal."""
         from rich import box
         from rich.table import Table
 
-        def kept(row: Sequence[str]) -> list[str]:
-            return [cell for k, cell in enumerate(row) if k not in self.page_only]
-
         shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for k, head in enumerate(kept((self.title, *self.heads))):
+        for k, head in enumerate((self.title, *self.heads)):
             shown.add_column(head, no_wrap=True, justify="right" if k else "left")
         for row in self.rows:
-            shown.add_row(*kept(row))
+            shown.add_row(*row)
         return shown
 
 
@@ -106,15 +98,14 @@ def verdict(found: Comparison) -> str:
 
 
 def times(found: Comparison) -> FigureTable:
-    """Return a row for everything that was timed, with quartiles of wall time."""
+    """Return a row for everything that was timed."""
     pairs = [(f"batch size {pair.at}", pair) for pair in found.batches]
     pairs += [("  its forward pass", found.forward)] if found.forward else []
-    rows = []
-    for what, pair in pairs:
-        ways = [(seconds(t.cpu), span(t.lower, t.upper)) for t in (pair.by_run, pair.then_run)]
-        rows.append((what, *ways[0], *ways[1], ratio(pair.ratio), between(pair)))
-    heads = ("tape", "wall", "compiled", "wall", "ratio", "its range")
-    return FigureTable("a step", heads, rows, page_only=(2, 4))
+    rows = [
+        (what, seconds(p.by_run.cpu), seconds(p.then_run.cpu), ratio(p.ratio), between(p))
+        for what, p in pairs
+    ]
+    return FigureTable("a step", ("tape", "compiled", "ratio", "its range"), rows)
 
 
 def between(pair: Pair) -> str:
@@ -140,13 +131,11 @@ def first_results(found: Comparison) -> FigureTable:
     """Return the parts of the time to the first loss, by state of the kernel cache."""
     rows = []
     for state, first in found.first.items():
-        made = first.build + first.compile
-        parts = (first.imports, first.build, first.compile, made, first.step, first.total)
+        parts = (first.imports, first.build + first.compile, first.step, first.total, first.cpu)
         even = "" if state == TAPE else paid(found.break_even[state])
-        shown = state.removeprefix("compiled, ")
-        rows.append((shown, *map(seconds, (*parts, first.cpu)), even))
-    heads = ("import", "graph", "code", "compile", "step", "in all", "CPU", "pays at step")
-    return FigureTable("first result", heads, rows, page_only=(2, 3))
+        rows.append((state.removeprefix("compiled, "), *map(seconds, parts), even))
+    heads = ("import", "compile", "step", "in all", "CPU", "pays at step")
+    return FigureTable("first result", heads, rows)
 
 
 def paid(step: float | None) -> str:

@@ -157,7 +157,7 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "sg.nn": {
         "module": (
             "Modules, linear layers, embeddings",
-            "nn.module nn.layers nn.initial functions.layers",
+            "nn.module nn.layers nn.graphs nn.initial functions.layers",
         ),
         "convolutions": (
             "Convolutions, pools, grids, resizing",

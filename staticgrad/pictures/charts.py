@@ -28,11 +28,10 @@ Format = Callable[[float], str]
 
 @dataclass(frozen=True)
 class Line:
-    """A named series of points; ``band`` are lower and upper values round them."""
+    """A named series of points."""
 
     name: str
     points: Sequence[tuple[float, float]]
-    band: Sequence[tuple[float, float]] = ()
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,6 @@ def lines(
     """
     xs = [a for line in series for a, _ in line.points]
     ys = [b for line in series for _, b in line.points]
-    ys += [b for line in series for pair in line.band for b in pair]
     across = _scale(xs, _LEFT, _WIDTH - _RIGHT, log_x, 0.0)
     across = replace(across, binary=show_x is nbytes)
     up = _scale(ys, _HEIGHT - _BOTTOM, _TOP, log_y, 0.06, from_zero)
@@ -135,13 +133,7 @@ def _series(kind: str, line: Line, across: _Scale, up: _Scale) -> str:
         f'<circle class="{kind}" cx="{across(a):.1f}" cy="{up(b):.1f}" r="3"/>'
         for a, b in (line.points if len(line.points) < 20 else ())
     )
-    band = ""
-    if line.band:
-        xs = [a for a, _ in line.points]
-        low = [f"{across(a):.1f},{up(b):.1f}" for a, (b, _) in zip(xs, line.band, strict=True)]
-        high = [f"{across(a):.1f},{up(b):.1f}" for a, (_, b) in zip(xs, line.band, strict=True)]
-        band = f'<polygon class="band {kind}" points="{" ".join([*low, *reversed(high)])}"/>'
-    return f'{band}<polyline class="{kind}" points="{path}"/>{dots}'
+    return f'<polyline class="{kind}" points="{path}"/>{dots}'
 
 
 def bars(

@@ -49,7 +49,6 @@ STYLE: Final = """
 .sg svg .edge.kept { stroke: var(--k); stroke-opacity: .5; stroke-dasharray: 4 3; }
 .sg svg .edge.far { stroke-opacity: .14; }
 .sg svg polyline { fill: none; stroke-width: 2; }
-.sg svg polygon.band { opacity: .15; stroke: none; }
 .sg svg polyline.a { stroke: var(--w); } .sg svg polyline.b { stroke: var(--f); }
 .sg svg polyline.c { stroke: var(--u); } .sg svg polyline.d { stroke: var(--k); }
 .sg .chart .a:not(polyline) { fill: var(--w); } .sg .chart .b:not(polyline) { fill: var(--f); }
@@ -127,13 +126,6 @@ def seconds(value: float) -> str:
         if value >= size:
             return f"{_digits(value / size)} {unit}"
     return f"{value * 1e9:.0f} ns"
-
-
-def span(lower: float, upper: float) -> str:
-    """``1.17-5.41 ms``: both in the unit of the larger."""
-    shown, _, unit = seconds(upper).rpartition(" ")
-    size = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}[unit]
-    return f"{_digits(lower / size)}-{shown} {unit}"
 
 
 def nbytes(value: float) -> str:
