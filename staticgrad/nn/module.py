@@ -292,7 +292,7 @@ def _lines(name: str, module: Any) -> Iterator[str]:
         return
     yield title + _mode(module)
     for path, each in inner:
-        if is_module(each):
+        if isinstance(each, Module):
             yield from (f"  {line}" for line in _lines(path, each))
         else:
             yield f"  {path}: {getattr(each, '__name__', each)}"

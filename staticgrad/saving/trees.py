@@ -17,7 +17,7 @@ import numpy as np
 from staticgrad.errors import ArgumentError, SavedFileError, StaticgradError
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.functions.random import Generator
-from staticgrad.functions.trees import fields_of, is_record
+from staticgrad.functions.trees import fields_of, is_module, is_record
 from staticgrad.ir.graph import Graph, Parameter
 from staticgrad.ir.pairs import stored_of
 from staticgrad.ir.value import Value
@@ -54,6 +54,8 @@ def parts_of(tree: Any) -> dict[Any, Any] | None:
         return {"key": tree.key, "step": tree.step}
     if (named := _parts_by_name(tree)) is not None:
         return named
+    if is_module(tree):  # of another class: a sparse matrix
+        return tree.tree_contents().parts
     return {name: getattr(tree, name) for name in fields_of(tree)} if is_record(tree) else None
 
 

@@ -135,6 +135,34 @@ def test_training_moves_the_data():
     np.testing.assert_allclose(matrix.with_data(weight.value).tocsr() @ x, D @ x, atol=1e-3)
 
 
+class Edges(sg.nn.Module):
+    def __init__(self):
+        data = sg.parameter("edges", S.data.copy())
+        self.edges, self.fixed = A.with_data(data), A
+
+    def forward(self, x):
+        return self.edges @ x + self.fixed @ x
+
+
+def test_modules_and_files_take_matrices(tmp_path):
+    model, optimizer = Edges(), sg.optim.Adam(0.1)
+    assert "edges: Sparse(6 x 5" in str(model)
+
+    @sg.function
+    def step(x):
+        loss = (model(x) ** 2).sum()
+        optimizer.minimize(loss)
+        return loss
+
+    assert step(x) > step(x) > step(x)
+    again = Edges()
+    sg.save(tmp_path / "model.npz", model)
+    sg.load(tmp_path / "model.npz", into=again)
+    np.testing.assert_array_equal(again.edges.data.value, model.edges.data.value)
+    sg.save(tmp_path / "tree.npz", {"A": A})
+    np.testing.assert_array_equal(sg.load(tmp_path / "tree.npz")["A"]["data"], S.data)
+
+
 def test_tensors_have_gradients():
     tensor = sg.eager.Tensor(x, requires_grad=True)
     data = sg.eager.Tensor(S.data, requires_grad=True)
