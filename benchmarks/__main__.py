@@ -30,6 +30,7 @@ BENCHMARKS: Final = {
     "ranks": "a training step on several ranks, beside a model of its time",
     "scaling": "time per node of each stage, build to plan",
     "scan_compilation": "compile time of a scan over that of one step, beside JAX",
+    "sparse": "sparse products, a graph network and conjugate gradients, beside SciPy and others",
     "startup": "interpreter start to first result and to exit",
     "tuning": "the measured choice of directives, kernel by kernel",
     "tape": "define-by-run peak and time, beside PyTorch",

@@ -410,6 +410,51 @@ def multiply_integers(a, a0, ai, ak, b, b0, bk, tile, row, height, inner, width,
             x = a[at(a0 + i * ai + k * ak)]
             for j in range(width):
                 tile[at(i * row + j)] += x * b[at(b0 + k * bk + j)]
+
+
+# -- sparse matrices -------------------------------------------------------------------------------
+
+
+@jit
+def sparse_product(data, x, starts, places, order, out, sizes, steps, total):
+    """out[r] = the sum of data[e] * x[places[e]] over the elements e of row r, in their order.
+
+    ``order`` has the number of each element, or is empty. ``total`` counts blocks of rows.
+    """
+    rows, inner, k, count, each = sizes
+    for b in range(total // max(-(-rows // each), 1)):
+        for r in range(rows):
+            to = b * steps[2] + r * k
+            for c in range(k):
+                out[at(to + c)] = 0
+            for e in range(max(starts[at(r)], 0), min(starts[at(r + 1)], count)):
+                number = order[at(e)] if len(order) else e
+                row = places[at(e)]
+                if 0 <= row < inner and 0 <= number < count:
+                    factor, begin = data[at(b * steps[0] + number)], b * steps[1] + row * k
+                    for c in range(k):
+                        out[at(to + c)] += factor * x[at(begin + c)]
+
+
+@jit
+def sampled_product(u, v, rows, places, out, sizes, steps, total, lanes):
+    """out[e] = the sum of u[rows[e]] * v[places[e]]: ``lanes`` partial sums, joined by halving."""
+    height, inner, k, count, each = sizes
+    sums = np.empty(lanes, out.dtype)
+    for b in range(total // max(-(-count // each), 1)):
+        for e in range(count):
+            sums[:] = 0
+            if 0 <= rows[at(e)] < height and 0 <= places[at(e)] < inner:
+                first = b * steps[0] + rows[at(e)] * k
+                second = b * steps[1] + places[at(e)] * k
+                for c in range(k):
+                    sums[c % lanes] += u[at(first + c)] * v[at(second + c)]
+            width = 1 if k == 1 else lanes
+            while width > 1:
+                width //= 2
+                for c in range(width):
+                    sums[c] += sums[c + width]
+            out[at(b * steps[2] + e)] = sums[0]
 '''
 
 #: The text of each function, or of the comment in front of several, by its name.

@@ -16,7 +16,7 @@ from staticgrad.exporting.kernels import KernelWriter
 from staticgrad.exporting.prelude import PRELUDE
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.plan import Plan, PlannedStep
-from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Step, StepBody
+from staticgrad.ir.schedule import Binding, Buffer, CallStep, KernelStep, Step, StepBody
 from staticgrad.records import NamedTuple, dataclass
 from staticgrad.types.dim import Size, evaluate, named_sizes
 
@@ -222,6 +222,8 @@ class StepsWriter:
             elif step.bodies():
                 self.has_loops = True
                 LoopWriter(self, step, planned, scope, offsets).write()
+            elif isinstance(step, CallStep) and step.routine.name.startswith("sparse:"):
+                self._sparse(step, scope)
             else:
                 raise ExportError("a call of a library or of a user's function cannot be exported")
         except ExportError as error:
@@ -268,6 +270,25 @@ class StepsWriter:
         takes = [text for text, o in zip(texts, operands, strict=True) if o.name in taken]
         takes += [self.size(size) for size in step.arguments]
         self.lines.add(f"{function.name}({', '.join(takes)})")
+
+    def _sparse(self, step: CallStep, scope: Mapping[str, str]) -> None:
+        """A product of a sparse matrix (``ops/sparse.py``), by a function of the prelude."""
+        kind = step.routine.name.partition(":")[2].split(".")[0]
+        first, second, starts, places, rows, starts_t, places_t, order, out = (
+            self._text(binding, scope) for binding in step.operands
+        )
+        *lengths, _, each = (self.size(size) for size in step.sizes)
+        sizes, steps = ", ".join([*lengths[:4], each]), ", ".join(lengths[4:7])
+        if kind == "sampled":
+            name, pattern = "sampled_product", (rows, places)
+            lanes = f", {64 // step.routine.operands[0][1].itemsize}"
+        else:
+            name, lanes = "sparse_product", ""
+            pattern = (starts_t, places_t, order) if kind == "transposed" else (starts, places)
+            pattern += () if kind == "transposed" else (f"{order}[:0]",)
+        operands = ", ".join([first, second, *pattern, out])
+        shapes = f"({sizes}), ({steps}), {self.size(step.total)}"
+        self.lines.add(f"{self.helpers.helper(name)}({operands}, {shapes}{lanes})")
 
     def _text(self, binding: Binding, scope: Mapping[str, str]) -> str:
         offset = self.size(binding.offset)

@@ -180,6 +180,16 @@ def whole_numbers():
     return results, feeds
 
 
+def sparse():
+    data, x = sg.input("data", (7,), "float32"), sg.input("x", (4, "n"), "float32")
+    matrix = sg.sparse.csr(data, [0, 3, 1, 1, 2, 0, 3], [0, 2, 2, 5, 7], (4, 4))
+    y = matrix @ x
+    slopes = sg.grad((y * y).sum(), [data, x])
+    return {"y": y, "data": slopes[0], "x": slopes[1]}, [
+        {"data": normal(7), "x": normal(4, n)} for n in (1, 5, 40)
+    ]
+
+
 def within_a_budget():
     x, h, weights = sg.input("x", (256, 64), "float32"), None, []
     for number in range(6):
@@ -194,7 +204,7 @@ def within_a_budget():
 #: Numba takes seconds for each file.
 SLOW = [mlp, double, scan, whole_numbers, lookups, convolution, transformer, lstm]
 PROGRAMS = [
-    elementwise, loops, random_numbers, within_a_budget,
+    elementwise, loops, random_numbers, within_a_budget, sparse,
     *(pytest.param(program, marks=pytest.mark.slow) for program in SLOW),
 ]  # fmt: skip
 

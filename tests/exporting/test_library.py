@@ -106,7 +106,13 @@ def mixed():
     }
 
 
-PROGRAMS = (scanned, halved, branched, convolved, mixed)
+def sparse():
+    data, x = sg.input("data", (7,)), sg.input("x", (4, 19))
+    y = sg.sparse.csr(data, [0, 3, 1, 1, 2, 0, 3], [0, 2, 2, 5, 7], (4, 4)) @ x
+    return {"y": y, **dict(zip(("a", "b"), sg.grad((y * y).sum(), [data, x]), strict=True))}
+
+
+PROGRAMS = (scanned, halved, branched, convolved, mixed, sparse)
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

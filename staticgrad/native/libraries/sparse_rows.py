@@ -215,4 +215,4 @@ def _make(rest: str) -> RoutineCode:
     return RoutineCode(code.address, (), code.python)
 
 
-register("sparse", _make)
+register("sparse", _make, linked=lambda rest: (source(rest), ()))
