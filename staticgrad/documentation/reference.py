@@ -173,7 +173,10 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
             "ops.transcendental functions.nn",
         ),
         "recurrent": ("Recurrent networks", "nn.recurrent functions.recurrent"),
-        "attention": ("Attention and transformers", "nn.transformers functions.attention"),
+        "attention": (
+            "Attention, transformers and graphs",
+            "nn.transformers nn.graphs functions.attention",
+        ),
         "losses": (
             "Losses",
             "functions.losses.basic functions.losses.further",

@@ -279,13 +279,13 @@ class StepsWriter:
         )
         *lengths, _, each = (self.size(size) for size in step.sizes)
         sizes, steps = ", ".join([*lengths[:4], each]), ", ".join(lengths[4:7])
-        if kind == "sampled":
-            name, pattern = "sampled_product", (rows, places)
-            lanes = f", {64 // step.routine.operands[0][1].itemsize}"
-        else:
-            name, lanes = "sparse_product", ""
-            pattern = (starts_t, places_t, order) if kind == "transposed" else (starts, places)
-            pattern += () if kind == "transposed" else (f"{order}[:0]",)
+        lanes = f", {64 // step.routine.operands[0][1].itemsize}" if kind == "sampled" else ""
+        name = "sampled_product" if kind == "sampled" else "sparse_product"
+        pattern = {
+            "product": [starts, places, f"{order}[:0]"],
+            "transposed": [starts_t, places_t, order],
+            "sampled": [rows, places],
+        }[kind]
         operands = ", ".join([first, second, *pattern, out])
         shapes = f"({sizes}), ({steps}), {self.size(step.total)}"
         self.lines.add(f"{self.helpers.helper(name)}({operands}, {shapes}{lanes})")
