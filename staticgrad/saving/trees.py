@@ -55,7 +55,7 @@ def parts_of(tree: Any) -> dict[Any, Any] | None:
     if (named := _parts_by_name(tree)) is not None:
         return named
     if is_module(tree):  # of another class: a sparse matrix
-        return tree.tree_contents().parts
+        return dict(tree.tree_contents().parts)
     return {name: getattr(tree, name) for name in fields_of(tree)} if is_record(tree) else None
 
 
