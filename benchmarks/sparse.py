@@ -107,7 +107,7 @@ def network(matrix: Any) -> Calls:
         descent.step()
         return loss.detach().numpy()
 
-    last = in_jax(matrix).to_bcoo()
+    last = in_jax(matrix)
     state = [list(map(jax.numpy.asarray, first))]
 
     def loss_of(weights: Any, a: Any, x: Any, labels: Any) -> Any:
