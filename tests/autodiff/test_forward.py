@@ -17,15 +17,6 @@ def vector(name, size=3):
     return sg.input(name, (size,), "float64")
 
 
-def test_the_textbook_example():
-    x, y = sg.input("x", (), "float64"), sg.input("y", (), "float64")
-    z = x * y + x**2
-    tangent = sg.jvp(z, [x, y], [10.0, 1.0])
-    assert sg.evaluate(tangent, {"x": 2.0, "y": 3.0}) == 72.0
-    assert tangent.type == z.type
-    assert tangent.node.order == 1
-
-
 def test_structures_on_both_sides():
     x, w = vector("x"), sg.parameter("w", [1.0, 2.0, 3.0])
     y = {"sum": (x * w).sum(), "both": (x + w, x * 2.0)}

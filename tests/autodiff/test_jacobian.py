@@ -12,19 +12,6 @@ def inputs(**shapes):
     return [sg.input(name, shape, "float64") for name, shape in shapes.items()]
 
 
-@pytest.mark.parametrize("mode", ["forward", "reverse", None])
-@pytest.mark.parametrize("shapes", [((2, 3), (3, 2)), ((1, 4), (4, 1)), ((2, 1), (1, 2))])
-def test_the_jacobian_of_a_matrix_product(mode, shapes, rng):
-    a, b = inputs(a=shapes[0], b=shapes[1])
-    feeds = {"a": rng.normal(size=shapes[0]), "b": rng.normal(size=shapes[1])}
-    by_a = sg.jacobian(a @ b, a, mode)
-    found = sg.evaluate(by_a, {"b": feeds["b"]})
-    rows = shapes[0][0]
-    expected = np.einsum("ip,kj->ijpk", np.eye(rows), feeds["b"])
-    assert by_a.shape == (rows, shapes[1][1], *shapes[0])
-    np.testing.assert_allclose(found, expected, rtol=1e-14)
-
-
 def test_both_modes_agree_and_both_compile(rng):
     (x,) = inputs(x=(4,))
     y = sg.stack([np.exp(x[0] * x[1]), np.sin(x).sum(), x[2] / x[3]])

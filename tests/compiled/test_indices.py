@@ -1,7 +1,5 @@
 """Indices that are views, broadcast or transposed: what is taken, and where its gradient lands."""
 
-from itertools import product
-
 import numpy as np
 import pytest
 
@@ -9,61 +7,6 @@ import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.errors import IndexOutOfRange
 from tests.compiled.agreement import assert_same
-from tests.diagonals import diagonals
-
-
-def spread(x, over, shape):
-    """The first elements of x along each axis where ``over``, broadcast back to ``shape``."""
-    kept = x[tuple(slice(0, 1) if flag else slice(None) for flag in over)]
-    return sg.broadcast_to(kept, shape)
-
-
-@pytest.mark.thinned(2)
-@diagonals(2, ("axis", [0, 1]), ("debug", [False, True]))
-def test_along_an_axis(axis, debug):
-    shape, rng = (5, 37), np.random.default_rng(axis)
-    x, at = sg.input("x", shape, "float64"), sg.input("at", shape, "int64")
-    ways = {
-        f"{over} {flip}": spread(at, over, shape)[::-1, ::-1] if flip else spread(at, over, shape)
-        for over, flip in product(product((False, True), repeat=2), (False, True))
-    }
-    outputs = {}
-    for name, places in ways.items():
-        taken = sg.take_along_axis(x, places, axis)
-        outputs[name] = taken
-        outputs[f"{name} back"] = sg.grad((taken * x).sum(), x)
-    graph = sg.Graph(outputs)
-    feeds = {
-        "x": rng.integers(-9, 9, shape).astype("float64"),  # whole numbers add up exactly
-        "at": rng.integers(-shape[axis], shape[axis], shape),
-    }
-    found = sg.compile(graph, debug=debug).run(feeds)
-    assert_same(found, sg.evaluate(graph, feeds))
-
-
-@pytest.mark.thinned(3)
-@diagonals(2, ("axis", [0, 1, 2]), ("debug", [False, True]))
-def test_of_whole_slices(axis, debug):
-    shape, rng = (4, 6, 5), np.random.default_rng(axis)
-    x, at = sg.input("x", shape, "float64"), sg.input("at", (3, 20), "int32")
-    outputs = {}
-    for name, places in {
-        "plain": at,
-        "transposed": at.T,
-        "rows alike": sg.broadcast_to(at[:1], (3, 20)),
-        "columns alike": sg.broadcast_to(at[:, :1], (3, 20)),
-        "one": sg.broadcast_to(at[1, 1], (20,)),
-    }.items():
-        taken = sg.take(x, places, axis)
-        outputs[name] = taken
-        outputs[f"{name} back"] = sg.grad((taken * taken).sum(), x)
-    graph = sg.Graph(outputs)
-    feeds = {
-        "x": rng.integers(-9, 9, shape).astype("float64"),
-        "at": rng.integers(-shape[axis], shape[axis], (3, 20)).astype("int32"),
-    }
-    found = sg.compile(graph, debug=debug).run(feeds)
-    assert_same(found, sg.evaluate(graph, feeds))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -84,26 +84,6 @@ def test_what_is_no_dtype_is_refused_with_the_list(spec):
     assert as_dtype("f8") is F64
 
 
-def test_arrays_meet_as_in_numpy_except_integers_with_floats():
-    def check(a, b):
-        expected = (
-            next(d for d in (a, b) if d.is_float)
-            if a.is_float != b.is_float
-            else as_dtype(np.promote_types(a.numpy, b.numpy))
-        )
-        assert promote(a, b) == promote(b, a) == expected
-
-    check_all(check, itertools.combinations_with_replacement(NUMPY_DTYPES, 2))
-
-
-def test_python_scalars_are_weak_as_in_numpy():
-    def check(scalar, other):
-        meant = (np.zeros(1, other.numpy) + scalar).dtype
-        assert promote_weak(scalar, other) is as_dtype(meant)
-
-    check_all(check, itertools.product((True, 3, 0.5), NUMPY_DTYPES))
-
-
 @pytest.mark.parametrize("dtype", ALL_DTYPES, ids=str)
 def test_a_dtype_says_what_its_format_holds(dtype):
     if dtype.is_float:

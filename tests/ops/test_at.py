@@ -194,18 +194,6 @@ def test_the_last_of_equal_places_stays_however_many_there_are(count, rng):
                 f.run(feeds)
 
 
-@pytest.mark.thinned(12)
-@pytest.mark.parametrize("name", KEYS)
-def test_compiled(name, rng):
-    key = KEYS[name]
-    x = sg.input("x", A.shape, "float64")
-    values = rng.normal(size=A[key].shape)
-    outputs = {"get": x[key], "set": x.at[key].set(values), "add": x.at[key].add(values)}
-    found, expected = sg.compile(outputs).run({"x": A}), sg.evaluate(outputs, {"x": A})
-    for label, array in expected.items():
-        np.testing.assert_array_equal(found[label], array)
-
-
 def test_indices_of_the_run():
     x = sg.input("x", ("n", "m"), "float64")
     i, j = sg.input("i", ("k",), "int64"), sg.input("j", ("k",), "int32")

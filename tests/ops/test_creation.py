@@ -26,11 +26,6 @@ def test_an_input_says_its_type_and_line():
     assert "this line" in x.node.origin.resolve().text
 
 
-@pytest.mark.parametrize("dtype", ["int64", np.int64, np.dtype("int64"), "i64"])
-def test_an_input_takes_a_dtype(dtype):
-    assert sg.input("x", (2,), dtype).dtype == "int64"
-
-
 def test_a_parameter_owns_a_copy():
     array = np.ones((2, 3), np.float32)
     w = sg.parameter("w", array)

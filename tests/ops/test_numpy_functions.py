@@ -165,17 +165,6 @@ def test_products_of_nothing_and_sums_in_order():
     assert run(sg.array_equal(np.arange(3), np.arange(3)))
 
 
-@pytest.mark.parametrize("dtype", ["bool", "int8", "uint16", "int64", "float32"])
-def test_dtypes_as_numpy(dtype):
-    array = np.array([[1, 0, 3], [2, 5, 100]]).astype(dtype)
-    for name in ("prod", "cumsum", "cumprod"):
-        expected = getattr(np, name)(array, axis=1)
-        found = run(getattr(sg, name)(array, axis=1))
-        assert found.dtype == expected.dtype, name
-        np.testing.assert_array_equal(found, expected)
-    assert run(sg.cumsum(array, dtype="float64")).dtype == np.float64
-
-
 ORDERS = [None, 1, 2, 3, 0.5, 0, np.inf, -np.inf]
 
 

@@ -45,18 +45,6 @@ def test_functions_and_numpys_integers_take_it():
         assert BATCH // number == BATCH // 2
 
 
-def test_a_mean_by_hand_compiles_and_differentiates():
-    x = sg.input("x", (BATCH, 3))
-    mean = (x * x).sum() / x.shape[0]
-    f = sg.compile({"mean": mean, "slope": sg.grad(mean, x)})
-    for rows in (1, 4):
-        out = f.run({"x": X[:rows]})
-        np.testing.assert_allclose(out["mean"], (X[:rows] ** 2).sum() / rows, rtol=1e-6)
-        np.testing.assert_allclose(out["slope"], 2 * X[:rows] / rows, rtol=1e-6)
-    graph = sg.Graph(mean)
-    assert sg.same_graph(sg.parse(str(graph)), graph)
-
-
 @pytest.mark.parametrize(
     ("refused", "word"),
     [
