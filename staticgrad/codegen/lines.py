@@ -73,11 +73,6 @@ class Unit:
         """The width of a register."""
         return self.machine.vector_bits
 
-    @property
-    def has_masks(self) -> bool:
-        """True if masks have registers of their own."""
-        return self.machine.has_mask_registers
-
     def told(self, extent: str | int) -> Known:
         """Return the known facts about a number given as source (an argument or a literal)."""
         text = str(extent)

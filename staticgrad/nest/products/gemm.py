@@ -1,4 +1,4 @@
-"""Products of matrices to source: blocks in caches, register tiles, and the epilogue.
+"""Products of matrices to nests: blocks in caches, register tiles, and the epilogue.
 
 One outer iteration is a chunk of rows times a group of panels of columns (``gemm_iterations``).
 Each element is one FMA chain in ascending k per block (``GEMM_BLOCK``), block results added in
@@ -78,18 +78,6 @@ class MatrixProduct(PlainProduct, ProductLoops):
     columns ``left`` to ``right``; those of a block of panels ``first_column`` to ``last_column``;
     inner indices of a part ``depth`` to ``past``; a tile's rows ``top`` to ``under``.
     """
-
-    first_row: Word
-    last_row: Word
-    left: Word
-    right: Word
-    first_column: Word
-    last_column: Word
-    block: Word
-    stop: Word
-    depth_at: Word
-    past: Word
-    packed_from: Word
 
     def __init__(self, nest: KernelLowering, stage: Gemm) -> None:
         super().__init__(nest.kernel, stage, nest.unit)

@@ -1,4 +1,4 @@
-"""Products over several loops, or of windows, to source; their operands are never copied out.
+"""Products over several loops, or of windows, to nests; their operands are never copied out.
 
 i, j and k are flattened. Each part of k goes through the register tiles that products of matrices
 have (``nest.products.tiles``). Each element is one FMA chain in ascending k per block
@@ -61,15 +61,6 @@ class LoopedProduct(ProductLoops):
     panel ``left`` to ``past``, inner indices of a part ``begun`` to ``end``; a tile's rows begin at
     ``top``, and have ``count``.
     """
-
-    first_row: Word
-    last: Word
-    left: Word
-    past: Word
-    begun: Word
-    end: Word
-    top: Word
-    origin: Word
 
     def __init__(self, nest: KernelLowering, stage: Gemm) -> None:
         self.nest, self.b, self.kernel, self.stage = nest, nest.b, nest.kernel, stage
@@ -440,10 +431,8 @@ class LoopedProduct(ProductLoops):
         A panel of more inner indices than ``depth`` is packed a part at a time in every iteration.
         """
         b, size = self.b, self.columns * self.deep
-        slot, packs = (
-            b.variable("slot", "mul", self.left, self.deep),
-            b.variable("packs", "copy", 1),
-        )
+        slot = b.variable("slot", "mul", self.left, self.deep)
+        packs = b.variable("packs", "copy", 1)
         most = self.choose("gt", self.deep, self.depth, KEPT + 1, slot + size)
         with b.branch("gt", most, KEPT):
             b.assign(slot, "copy", 0)
