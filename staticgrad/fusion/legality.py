@@ -205,7 +205,15 @@ class RowRules:
         """Whether a group could be a part of one of rows, by its form alone."""
         found = self._fits.get(group)
         if found is None:
-            found = self._fits[group] = self._asked(group)
+            across = bool(group.row and group.reductions) and sums_across(self._groups, group)
+            found = self._fits[group] = (
+                group.kind in ("map", "rows", "columns")
+                and not (group.checked and not all(map(_stays_in_row, group.nodes)))
+                and not (group.windowed or group.copied or group.regions)
+                and not (group.kind == "columns" and combines(group))
+                and not (across and not self.has_short_rows(group))
+                and self._updated.isdisjoint(group.nodes)
+            )
         return found
 
     def has_short_rows(self, group: Group) -> bool:
@@ -214,19 +222,6 @@ class RowRules:
         if found is None:
             found = self._short[group] = has_short_rows(self._groups, group)
         return found
-
-    def _asked(self, group: Group) -> bool:
-        if group.kind not in ("map", "rows", "columns"):
-            return False
-        if group.checked and not all(map(_stays_in_row, group.nodes)):
-            return False
-        if group.windowed or group.copied or (group.kind == "columns" and combines(group)):
-            return False
-        if group.regions:
-            return False
-        across = bool(group.row and group.reductions) and sums_across(self._groups, group)
-        across = across and not self.has_short_rows(group)
-        return not across and self._updated.isdisjoint(group.nodes)
 
     def in_row(self, read: Read, domain: Shape, row: int) -> bool:
         """Whether what a group reads there of another is of the row that it is in."""

@@ -130,9 +130,11 @@ class _Planning:
             results.setdefault(stage, []).append(key)
             self._need(reduction.source, RowPoint(stage, False))
         stores: dict[RowPoint, list[Key]] = {}
-        self._stored = {key: self._store(key) for key in self._group.stored}
+        self._stored = {key: self._home[key] for key in self._group.stored}
         for key, point in self._stored.items():
             stores.setdefault(point, []).append(key)
+            if key in self._own:
+                self._needs[key.node].add(point)
         columns: dict[int, list[Key]] = {}
         for key, reduction in self._group.columns.items():
             known = self._known(reduction.source)
@@ -169,15 +171,6 @@ class _Planning:
                 seen.update(each.base for each in below)
             else:
                 self._need(source, point)
-
-    # -- where what may wait is computed ----------------------------------------------------------
-
-    def _store(self, key: Key) -> RowPoint:
-        point = self._home[key]
-        if key not in self._own:
-            return point
-        self._needs[key.node].add(point)
-        return point
 
     # -- when values are known --------------------------------------------------------------------
 
