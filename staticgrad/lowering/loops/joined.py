@@ -90,6 +90,15 @@ class Steady:
                 self.kept.append(Keep(str(name.attribute), expr))
         return self._inside[id(expr)]
 
+    def named(self, body: list[Keep | Store | Check], value: Expr) -> Expr:
+        """Return a value of an iteration by a name, which ``body`` defines."""
+        after = self.inside(value)
+        if after.op in ("ref", "literal"):
+            return after
+        name = self.name(after.dtype)
+        body.append(Keep(str(name.attribute), after))
+        return name
+
     def name(self, dtype: DType) -> Expr:
         """Return a reference to a new name for a kept number."""
         self._names += 1

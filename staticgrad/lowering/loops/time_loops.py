@@ -169,7 +169,7 @@ class WrittenLoop(LoopBuilder):
         steady = Steady([*nexts.values(), *values, *checked])
         body: list[Keep | Store | Check] = [self._check(each, steady) for each in lookups]
         following = [
-            Carry(str(self._carry(*each).attribute), kept(steady, body, value))
+            Carry(str(self._carry(*each).attribute), steady.named(body, value))
             for each, value in nexts.items()
         ]
         for number, place, value in stacked:
@@ -287,18 +287,13 @@ class WrittenLoop(LoopBuilder):
     def _load(
         self, number: int, place: RowPlace, name: str, sliced: bool = False, indices: Found = ()
     ) -> Expr:
+        """Return an element of an operand of the loop, or of the iteration's slice of it."""
         buffer = self._schedule.by_name[name]
-        return self._load_of(number, buffer.dtype, place, buffer.size if sliced else 0, indices)
-
-    def _load_of(
-        self, number: int, dtype: DType, place: RowPlace, slice_size: Size, indices: Found
-    ) -> Expr:
-        """Return an element of an operand of the loop; of the iteration's slice if ``slice_size``
-        is not 0."""
-        access = self._access(self._names.operand(number, dtype, "in"), place, slice_size)
+        operand = self._names.operand(number, buffer.dtype, "in")
+        access = self._access(operand, place, buffer.size if sliced else 0)
         strides = tuple(self._extent(stride) for _, stride in indices)
         at = tuple(index for index, _ in indices)
-        return ex.load(replace(access, gather=strides), dtype, *at)
+        return ex.load(replace(access, gather=strides), buffer.dtype, *at)
 
     def _result(self, number: int, place: RowPlace, stacked: bool) -> Access:
         form = self._bodies.form
@@ -333,16 +328,6 @@ class WrittenLoop(LoopBuilder):
             )
             positions.append(Position((), start))
         return Access(operand, tuple(strides), (), tuple(positions))
-
-
-def kept(steady: Steady, body: list[Keep | Store | Check], value: Expr) -> Expr:
-    """Return a value of an iteration by a name; ``body`` is extended by its definition."""
-    after = steady.inside(value)
-    if after.op in ("ref", "literal"):
-        return after
-    name = steady.name(after.dtype)
-    body.append(Keep(str(name.attribute), after))
-    return name
 
 
 #: Predicted seconds of a kernel without stretches, at most.
