@@ -173,6 +173,8 @@ class Sparse:
     __array_priority__ = 2000.0
 
     def __init__(self, data: Any, pattern: SparsityPattern, transposed: bool = False) -> None:
+        if isinstance(data, Value) and data.dtype.is_complex:
+            raise _complex_elements(data.dtype)
         if not isinstance(data, Value):
             self._constant = ArrayData(_elements(data))
             data = self._constant.array
@@ -267,6 +269,8 @@ class Sparse:
 
     def _times(self, x: Any) -> Any:
         """The product with dense rows [..., n, k]."""
+        if x.dtype.is_complex:
+            return functions.complex(self._times(x.real), self._times(x.imag))
         data, x = promoted_values("matmul", (self.values(binding_kind((self.data, x))), x))
         return SparseProduct(self._transposed)(data, x, *self.pattern.values(binding_kind((x,))))
 
@@ -383,9 +387,18 @@ class Sparse:
         return f"Sparse({rows} x {columns}, {self.nnz} elements of {self.dtype.numpy})"
 
 
+def _complex_elements(dtype: Any) -> DTypeError:
+    return DTypeError(
+        f"sparse: the elements are of {dtype}, not of float32 or float64",
+        hint="two matrices of one pattern: A.with_data(z.real) and A.with_data(z.imag)",
+    )
+
+
 def _elements(data: Any) -> Array:
     """Numbers of a matrix as an array; integers become float64, as in ``sg.linalg``."""
     found = leaf_array("sparse", data)
+    if found.dtype.kind == "c":
+        raise _complex_elements(found.dtype)
     if found.dtype.kind in "biu":
         return found.astype(F64.numpy)
     return found

@@ -171,6 +171,14 @@ def test_tensors_have_gradients():
     np.testing.assert_allclose(data.grad, np.outer(D @ x, x)[S.nonzero()])
 
 
+def test_dense_operands_may_be_complex():
+    z = sg.input("z", (5,), "complex128")
+    feeds = {"z": x + 1j * x[::-1]}
+    found = sg.compile({"right": A @ z, "left": z @ A.T}).run(feeds)
+    np.testing.assert_allclose(found["right"], D @ feeds["z"])
+    np.testing.assert_allclose(found["left"], D @ feeds["z"])
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("k", [1, 3, 64, 200])
 def test_threads_change_no_bit(dtype, k):
@@ -248,6 +256,7 @@ MISUSE = {
     "floats": (lambda: sg.sparse.csr([1.0], [0.5], [0, 1], (1, 2)), "float64, not of integers"),
     "shape": (lambda: sg.sparse.csr([1.0], [0], [0, 1], (1, 2, 3)), "not a pair"),
     "dense": (lambda: sg.sparse.csr(D), "takes data, indices, indptr and shape"),
+    "complex": (lambda: sg.sparse.csr(S * 1j), "two matrices of one pattern"),
     "axis": (lambda: A.sum(2), "neither 0 nor 1"),
 }  # fmt: skip
 
