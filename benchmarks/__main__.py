@@ -25,6 +25,7 @@ BENCHMARKS: Final = {
     "every_op": "each op forward and backward, beside NumPy, JAX and PyTorch",
     "exports": "exported files of Python, beside f.run",
     "gemm_map": "matrix products of all sizes, beside OpenBLAS and MKL",
+    "models": "twelve whole models, beside JAX and PyTorch",
     "optima": "plans under budgets, beside an integer program",
     "plans": "checkpoint policies on abstract problems",
     "ranks": "a training step on several ranks, beside a model of its time",

@@ -141,12 +141,15 @@ def certify(workload: Workload, data: Data, results: Arrays) -> None:
 
 
 def _direction(random: np.random.Generator, gradients: Arrays) -> Arrays:
-    """Every variable contributes one standard normal number to the slope."""
-    found = {}
+    """Every variable contributes one standard normal number to the slope.
+
+    Those that the loss does not depend on, but for rounding, stay where they are.
+    """
+    found, largest = {}, max(float(np.linalg.norm(each)) for each in gradients.values())
     for name, gradient in gradients.items():
         draw = random.normal(size=gradient.shape)
         norm = float(np.linalg.norm(gradient))
-        found[name] = draw / norm if norm else draw * 0
+        found[name] = draw / norm if norm > 1e-12 * largest else draw * 0
     return found
 
 

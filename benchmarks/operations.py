@@ -97,6 +97,11 @@ class Operations:
         variance = self.mean(away * away, axis=-1, keepdims=True)
         return away / self.sqrt(variance + eps) * gain + bias
 
+    def attention(self, q: Any, k: Any, v: Any, size: int) -> Any:
+        """softmax(q @ k^T / sqrt(size)) @ v for [batch, heads, time, size]."""
+        scores = self.matmul(q, self.transpose(k, (0, 1, 3, 2))) * (1.0 / sqrt(size))
+        return self.matmul(self.softmax(scores), v)
+
     def causal_attention(self, q: Any, k: Any, v: Any, time: int, size: int) -> Any:
         """softmax(q @ k^T / sqrt(size) + mask) @ v for [batch, heads, time, size]."""
         hidden = np.triu(np.full((time, time), -1e30, "float32"), 1)
@@ -128,26 +133,36 @@ class Operations:
         blocks = self.reshape(x, (x.shape[0], channels, half, 2, half, 2))
         return self.max(self.max(blocks, axis=5), axis=3)
 
-    def conv(self, x: Any, w: Any, sizes: Mapping[str, Sequence[int]], groups: int = 1) -> Any:
-        """A convolution that keeps its image's size: [n, c, ...] and [o, c / groups, ...].
+    def conv(self, x: Any, w: Any, sizes: Mapping[str, Sequence[int]], groups: int = 1,
+             stride: int = 1) -> Any:  # fmt: skip
+        """A convolution of [n, c, ...] with [o, c / groups, ...] that keeps the image's size.
 
-        ``sizes`` has the image, the (odd) taps and the channels (c, o); groups are 1 or c, which
-        is o then. Here as one product for each tap.
+        With a stride it divides the size, which is a multiple of it. ``sizes`` has the
+        image, the (odd) taps and the channels (c, o); groups are 1 or c, which is o then. Here
+        as one product for each tap.
         """
         image, taps, (inputs, outputs) = sizes["image"], sizes["taps"], sizes["channels"]
         border = ((0, 0), (0, 0), *((k // 2, k // 2) for k in taps))
         padded, total = self.bordered(x, border), None
+        smaller = [n // stride for n in image]
         for tap in product(*map(range, taps)):
-            cut = tuple(slice(k, k + n) for k, n in zip(tap, image, strict=True))
+            cut = tuple(slice(k, k + n, stride) for k, n in zip(tap, image, strict=True))
             seen = padded[(slice(None), slice(None), *cut)]
             weight = w[(slice(None), slice(None), *tap)]
             if groups == 1:
-                flat = self.reshape(seen, (x.shape[0], inputs, prod(image)))
-                term = self.reshape(self.matmul(weight, flat), (x.shape[0], outputs, *image))
+                flat = self.reshape(seen, (x.shape[0], inputs, prod(smaller)))
+                term = self.reshape(self.matmul(weight, flat), (x.shape[0], outputs, *smaller))
             else:
                 term = seen * self.reshape(weight, (outputs, *(1 for _ in image)))
             total = term if total is None else total + term
         return total
+
+    def doubled(self, x: Any, channels: int, side: int) -> Any:
+        """Each pixel of [n, c, side, side] four times: an image of twice the side."""
+        twice = self.stack([x, x], axis=3)
+        twice = self.reshape(twice, (-1, channels, 2 * side, side))
+        twice = self.stack([twice, twice], axis=4)
+        return self.reshape(twice, (-1, channels, 2 * side, 2 * side))
 
     def bordered(self, x: Any, width: Any) -> Any:
         """x with zeros around it."""

@@ -47,17 +47,17 @@ def parser() -> argparse.ArgumentParser:
     return found
 
 
-def main() -> int:
-    """Do what the options say; the exit code."""
+def main(group: str = "suite") -> int:
+    """Do what the options say, with the workloads of a group; the exit code."""
     options = parser().parse_args()
     console = Console(width=None if sys.stdout.isatty() else 220)
     if options.list:
-        return _list(console)
+        return _list(console, group)
     if options.compare:
         found = compare.compare(*map(schema.read, options.compare))
         console.print(compare.text(found), markup=False, highlight=False)
         return int(found.worse)
-    result = schema.read(options.read) if options.read else _run(options)
+    result = schema.read(options.read) if options.read else _run(options, group)
     if options.json:
         options.json.write_text(schema.dump(result), encoding="utf-8")
     if options.markdown:
@@ -68,8 +68,8 @@ def main() -> int:
     return int(bool(wrong))
 
 
-def _run(options: argparse.Namespace) -> schema.Report:
-    workloads, implementations = all_workloads(), all_implementations()
+def _run(options: argparse.Namespace, group: str) -> schema.Report:
+    workloads, implementations = all_workloads(group), all_implementations()
     for kind, names, known in (
         ("workload", options.workload, workloads),
         ("implementation", options.impl, implementations),
@@ -81,10 +81,9 @@ def _run(options: argparse.Namespace) -> schema.Report:
     usual = [n for n, i in implementations.items() if i.default and (i.quick or not quick)]
     chosen = options.impl or usual
     every = (1, machine.cores()) if not quick else (1,)
+    every_workload = QUICK if quick and group == "suite" else workloads
     run = Run(
-        workloads=tuple(
-            workloads[n] for n in options.workload or (QUICK if quick else workloads)
-        ),
+        workloads=tuple(workloads[n] for n in options.workload or every_workload),
         implementations=tuple(
             implementations[name] for name in chosen if is_installed(implementations[name])
         ),
@@ -101,8 +100,8 @@ def _run(options: argparse.Namespace) -> schema.Report:
     return execute(run, lambda line: print(line, file=sys.stderr, flush=True))
 
 
-def _list(console: Console) -> int:
-    for workload in all_workloads().values():
+def _list(console: Console, group: str) -> int:
+    for workload in all_workloads(group).values():
         console.print(f"{workload.name:16} {workload.about}", markup=False, highlight=False)
     console.print()
     for name, implementation in all_implementations().items():

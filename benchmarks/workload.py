@@ -94,6 +94,7 @@ class Workload:
         about: one line for tables.
         dtype: "float32" or "float64".
         rate: the learning rate, for "sgd" and "adam".
+        group: "suite", or "models" for those of ``python -m benchmarks models``.
     """
 
     name: str
@@ -105,6 +106,7 @@ class Workload:
     about: str
     dtype: str = "float32"
     rate: float = 0.01
+    group: str = "suite"
 
     @property
     def trains(self) -> bool:

@@ -70,9 +70,9 @@ class EagerProgram(Program):
             gradients = eager.grad(loss, wanted, create_graph=product)
             outputs |= {f"gradient:{n}": g for n, g in zip(names, gradients, strict=True)}
             if product:
-                (g,), (v,) = gradients, along
-                (moved,) = eager.grad(sg.sum(g * v), wanted)
-                outputs[f"hvp:{names[0]}"] = moved
+                slope = sum(sg.sum(g * v) for g, v in zip(gradients, along, strict=True))
+                moved = eager.grad(slope, wanted)
+                outputs |= {f"hvp:{n}": m for n, m in zip(names, moved, strict=True)}
             return outputs
 
         self.step = gradient

@@ -44,9 +44,11 @@ class Jax(Operations):
         lax, window = self.jax.lax, (1, 1, 2, 2)
         return lax.reduce_window(x, -np.inf, lax.max, window, window, "VALID")
 
-    def conv(self, x: Any, w: Any, sizes: Mapping[str, Sequence[int]], groups: int = 1) -> Any:
-        lax, steps = self.jax.lax, (1,) * (x.ndim - 2)
-        return lax.conv_general_dilated(x, w, steps, "SAME", feature_group_count=groups)
+    def conv(self, x: Any, w: Any, sizes: Mapping[str, Sequence[int]], groups: int = 1,
+             stride: int = 1) -> Any:  # fmt: skip
+        lax, steps = self.jax.lax, (stride,) * (x.ndim - 2)
+        border = [(k // 2, k // 2) for k in sizes["taps"]]
+        return lax.conv_general_dilated(x, w, steps, border, feature_group_count=groups)
 
     def repeat(self, body: Callable[[Any, Sequence[Any]], Any], start: Any, times: int,
                constants: Sequence[Any]) -> Any:  # fmt: skip

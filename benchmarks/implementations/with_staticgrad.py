@@ -48,8 +48,13 @@ class Staticgrad(Operations):
     def max_pool(self, x: Any, channels: int, side: int) -> Any:
         return sg.nn.max_pool(x, 2)
 
-    def conv(self, x: Any, w: Any, sizes: Mapping[str, Sequence[int]], groups: int = 1) -> Any:
-        return sg.nn.conv(x, w, padding="same", groups=groups)
+    def attention(self, q: Any, k: Any, v: Any, size: int) -> Any:
+        return sg.nn.attention(q, k, v)
+
+    def conv(self, x: Any, w: Any, sizes: Mapping[str, Sequence[int]], groups: int = 1,
+             stride: int = 1) -> Any:  # fmt: skip
+        padding = tuple(k // 2 for k in sizes["taps"])
+        return sg.nn.conv(x, w, padding=padding, groups=groups, stride=stride)
 
     def batch_norm(self, x: Any, gain: Any, bias: Any, count: int) -> Any:
         return sg.nn.batch_norm(x, gain, bias)

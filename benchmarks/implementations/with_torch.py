@@ -70,9 +70,17 @@ class Torch(Operations):
     def max_pool(self, x: Any, channels: int, side: int) -> Any:
         return self.functional.max_pool2d(x, 2)
 
-    def conv(self, x: Any, w: Any, sizes: Mapping[str, Sequence[int]], groups: int = 1) -> Any:
+    def attention(self, q: Any, k: Any, v: Any, size: int) -> Any:
+        return self.functional.scaled_dot_product_attention(q, k, v)
+
+    def doubled(self, x: Any, channels: int, side: int) -> Any:
+        return self.functional.interpolate(x, scale_factor=2)
+
+    def conv(self, x: Any, w: Any, sizes: Mapping[str, Sequence[int]], groups: int = 1,
+             stride: int = 1) -> Any:  # fmt: skip
         convolution = getattr(self.functional, f"conv{x.ndim - 2}d")
-        return convolution(x, w, padding=tuple(k // 2 for k in sizes["taps"]), groups=groups)
+        padding = tuple(k // 2 for k in sizes["taps"])
+        return convolution(x, w, None, stride, padding, groups=groups)
 
     def batch_norm(self, x: Any, gain: Any, bias: Any, count: int) -> Any:
         return self.functional.batch_norm(x, None, None, gain, bias, training=True)

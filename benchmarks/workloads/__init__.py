@@ -8,6 +8,7 @@ from benchmarks import listed
 from benchmarks.workload import Workload
 
 
-def all_workloads() -> dict[str, Workload]:
-    """Every workload by name."""
-    return {each.name: each for each in listed(sys.modules[__name__], "WORKLOADS")}
+def all_workloads(group: str = "suite") -> dict[str, Workload]:
+    """The workloads of a group by name; of all groups for ""."""
+    every = listed(sys.modules[__name__], "WORKLOADS")
+    return {each.name: each for each in every if group in ("", each.group)}

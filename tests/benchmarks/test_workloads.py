@@ -11,7 +11,7 @@ from benchmarks.implementations.with_staticgrad import StaticgradProgram
 from benchmarks.workloads import all_workloads
 from tests.diagonals import every_nth
 
-WORKLOADS = all_workloads()
+WORKLOADS = all_workloads("")
 SETTINGS = Settings(1, "")
 
 
