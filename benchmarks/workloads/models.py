@@ -374,7 +374,7 @@ def _model(
     about: str, kind: Kind = "sgd",
 ) -> Workload:  # fmt: skip
     return Workload(
-        name, kind, loss, make(*large), make(*small), 2e-4, about, rate=1e-3, group="models"
+        name, kind, loss, make(*large), make(*small), 2e-4, about, rate=1e-2, group="models"
     )
 
 
