@@ -17,10 +17,10 @@ from benchmarks.workloads import all_workloads
 QUICK = ("mlp", "tiny", "blackscholes", "lnblock", "gpt")
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(group: str) -> argparse.ArgumentParser:
     """The options."""
     found = argparse.ArgumentParser(
-        prog="python -m benchmarks [NAME]",
+        prog="python -m benchmarks " + ("[NAME]" if group == "suite" else group),
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="NAME is one of these; python -m benchmarks NAME --help lists its options:\n"
@@ -49,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(group: str = "suite") -> int:
     """Do what the options say, with the workloads of a group; the exit code."""
-    options = parser().parse_args()
+    options = parser(group).parse_args()
     console = Console(width=None if sys.stdout.isatty() else 220)
     if options.list:
         return _list(console, group)
