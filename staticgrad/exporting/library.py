@@ -510,7 +510,8 @@ class LibraryWriter:
             linked = routines.linked(kernel.name)
             if linked is None:
                 at = step.origins[0] if step.origins else None
-                raise ExportError(f"{step.label}: its code is not that of a library for C", at=at)
+                what = "a call of what is not LAPACK cannot be exported"
+                raise ExportError(f"{step.label}: {what}", at=at)
             self.sources[kernel], functions = linked
             self.functions |= dict.fromkeys(functions)
         elif kernel not in self.sources:
