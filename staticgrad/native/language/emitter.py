@@ -212,12 +212,6 @@ class Emitter:
         self.scratch.append(f"  {name} = alloca [{count} x {element.llvm}], align 64")
         return name
 
-    def slot(self, llvm: str) -> str:
-        """Stack room for one variable of an LLVM type, in the entry block."""
-        name = self.fresh()
-        self.scratch.append(f"  {name} = alloca {llvm}")
-        return name
-
     def intrinsic(self, result: str, name: str, arguments: list[tuple[str, str]]) -> str:
         """Calls a named LLVM intrinsic; ``arguments`` are (type, value) pairs."""
         self.externals[name] = (result, tuple([kind for kind, _ in arguments]))

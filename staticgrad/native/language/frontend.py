@@ -15,7 +15,7 @@ import ast
 import functools
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from staticgrad.native.constants import CONSTANTS, ENTRY, OUTLINED, SHARED
@@ -54,14 +54,6 @@ _COMPARISONS: Final = frozenset({"eq", "ne", "lt", "le", "gt", "ge"})
 _PLAIN: Final = frozenset({"add", "sub", "mul", "neg", "copy"})
 
 
-class _NoJoinError(Exception):
-    """A name is read that has no value on some path here; a slot may have one."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.name = name
-
-
 class _Loop:
     """A loop being written: targets of ``continue`` and ``break``, and the values they carry."""
 
@@ -72,27 +64,11 @@ class _Loop:
         self.mark = 0
 
 
-def translated(
-    procedure: Procedure,
-    namespace: Mapping[str, object],
-    kinds: tuple[Kind, ...],
-    name: tuple[str, str],
-) -> Translated:
-    """A function for arguments of these kinds; ``name`` is its symbol and linkage."""
-    slotted: set[str] = set()
-    while True:
-        try:
-            return FunctionWriter(procedure, namespace, kinds, slotted).run(*name)
-        except _NoJoinError as error:
-            slotted.add(error.name)
-
-
 class FunctionWriter(FunctionTranslation):
     """Writes the statements of one function.
 
-    ``values``: the names that are no variables. ``slotted``: names that live on the stack, those
-    that are read where not every path has given them a value. ``hoists``: the statements are those
-    of a source, whose loops contain what does not depend on them.
+    ``values``: the names that are no variables. ``hoists``: the statements are those of a source,
+    whose loops contain what does not depend on them.
     """
 
     def __init__(
@@ -100,13 +76,11 @@ class FunctionWriter(FunctionTranslation):
         procedure: Procedure,
         namespace: Mapping[str, object],
         kinds: tuple[Kind, ...],
-        slotted: Set[str] = frozenset(),
     ) -> None:
         super().__init__(kinds, tuple(argument_name(kind, at) for at, kind in enumerate(kinds)))
-        self.procedure, self.namespace, self.slotted = procedure, namespace, slotted
+        self.procedure, self.namespace = procedure, namespace
         self.assigned = {**procedure.assigned}
         self.values: dict[Name, Bound] = {}
-        self.slots: dict[str, Bound] = {}
         self.names = Names(self.out)
         self.kinds: dict[str, Kind] = {}
         self.loops: list[_Loop] = []
@@ -165,13 +139,7 @@ class FunctionWriter(FunctionTranslation):
             raise self.failure(f"{name} is {kind.name} and becomes {value.kind.name}")
         if kind is NOTHING:
             raise self.failure(f"{name} gets no value")
-        if name in self.slotted:
-            slot = self.slots.get(name)
-            if slot is None:
-                slot = self.slots[name] = Bound(kind, self.out.slot(kind.llvm))
-            self.out.effect(f"store {kind.llvm} {text_of(value)}, ptr {slot.value}, align 1")
-        else:
-            self.names.set(name, value)
+        self.names.set(name, value)
 
     def name(self, name: str) -> Bound:
         """Return the value of a variable, or a constant of the language."""
@@ -179,13 +147,7 @@ class FunctionWriter(FunctionTranslation):
         if found is not None:
             return found
         if name in self.assigned:
-            slot = self.slots.get(name)
-            if slot is not None:
-                loaded = self.out.read(f"load {slot.kind.llvm}, ptr {slot.value}, align 1")
-                return Bound(slot.kind, loaded)
-            if name in self.slotted:
-                raise self.failure(f"{name} is used before it is assigned")
-            raise _NoJoinError(name)
+            raise self.failure(f"{name} has no value on some path to here")
         value = self.namespace.get(name)
         if type(value) not in _LITERALS:
             raise self.failure(f"{name} is not defined")
@@ -606,7 +568,7 @@ def _lower(
     if count != len(kinds):
         raise KernelSourceError(f"{function.name} takes {count} arguments, given {len(kinds)}")
     namespace: dict[str, Any] = {**OPERATORS, **FUNCTIONS, **CONSTANTS, **visible}
-    return translated(function.procedure, namespace, kinds, name)
+    return FunctionWriter(function.procedure, namespace, kinds).run(*name)
 
 
 def _helper(function: Function, visible: dict[str, _SourceHelper]) -> _SourceHelper:
