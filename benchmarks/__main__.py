@@ -20,6 +20,7 @@ BENCHMARKS: Final = {
     "budgets": "predicted cost of plans under memory budgets",
     "time_budgets": "measured cost of memory budgets, beside JAX's and PyTorch's checkpoints",
     "checkpoints": "memory and time of the gradient of a long scan, beside JAX",
+    "complex": "ten programs with complex numbers, beside JAX and PyTorch",
     "compile_times": "process start to first result of 36 programs, beside JAX",
     "convolutions": "convolutions and their gradients, beside PyTorch",
     "every_op": "each op forward and backward, beside NumPy, JAX and PyTorch",

@@ -10,6 +10,7 @@ import staticgrad.eager as eager
 import staticgrad.eager.xp as xp
 import staticgrad.errors as errors
 import staticgrad.functions.checkpoints.policies as checkpoint_policies
+import staticgrad.functions.fft as fft
 import staticgrad.functions.linalg as linalg
 import staticgrad.functions.loops.ode as ode
 import staticgrad.functions.random as random
@@ -197,9 +198,9 @@ from staticgrad.types.dim import (
     dim
 )
 from staticgrad.types.dtype import (
-    BF16 as bfloat16, BOOL as bool_, F16 as float16, F32 as float32, F64 as float64, I16 as
-    int16, I32 as int32, I64 as int64, I8 as int8, U16 as uint16, U32 as uint32, U64 as uint64,
-    U8 as uint8
+    BF16 as bfloat16, BOOL as bool_, C128 as complex128, C64 as complex64, F16 as float16, F32
+    as float32, F64 as float64, I16 as int16, I32 as int32, I64 as int64, I8 as int8, U16 as
+    uint16, U32 as uint32, U64 as uint64, U8 as uint8
 )
 
 __all__ = [
@@ -212,40 +213,41 @@ __all__ = [
     "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_or", "bitwise_right_shift",
     "bitwise_xor", "block", "bool_", "broadcast_arrays", "broadcast_to", "can_cast", "cbrt",
     "ceil", "checkpoint", "checkpoint_name", "checkpoint_policies", "clip", "column_stack",
-    "compile", "complex", "concat", "concatenate", "cond", "conj", "conjugate", "constant",
-    "conventions", "convolve", "copysign", "corrcoef", "correlate", "cos", "cosh",
-    "count_nonzero", "cov", "cross", "cumlogsumexp", "cummax", "cummin", "cumprod", "cumsum",
-    "cumulative_prod", "cumulative_sum", "custom_jvp", "custom_vjp", "deg2rad", "diag",
-    "diagflat", "diagonal", "diff", "digitize", "dim", "distributed", "divide", "divmod", "dot",
-    "dstack", "e", "eager", "eager_mode", "einsum", "empty", "empty_like", "equal", "erf",
-    "erfc", "errors", "evaluate", "exp", "exp2", "expand_dims", "expm1", "eye", "fabs", "finfo",
-    "flip", "fliplr", "flipud", "float16", "float32", "float64", "floor", "floor_divide",
-    "fmax", "fmin", "fmod", "fori_loop", "full", "full_like", "function", "gcd", "getitem",
-    "grad", "gradient", "greater", "greater_equal", "heaviside", "hessian", "histogram",
-    "histogram_bin_edges", "host_call", "hstack", "hvp", "hypot", "i0", "identity", "iinfo",
-    "imag", "implicit", "inf", "inner", "input", "int16", "int32", "int64", "int8", "interp",
-    "invert", "iota", "isclose", "iscomplex", "iscomplexobj", "isdtype", "isfinite", "isin",
-    "isinf", "isnan", "isneginf", "isposinf", "isreal", "isrealobj", "jacobian", "jax", "jvp",
-    "kron", "lcm", "left_shift", "less", "less_equal", "linalg", "linear_scan", "linearize",
-    "linspace", "lint", "load", "log", "log10", "log1p", "log2", "logaddexp", "logaddexp2",
-    "logical_and", "logical_not", "logical_or", "logical_xor", "logspace", "map", "matmul",
-    "matrix_transpose", "matvec", "max", "maximum", "mean", "median", "meshgrid", "min",
-    "minimum", "moveaxis", "multiply", "nan", "nan_to_num", "nanargmax", "nanargmin",
-    "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmedian", "nanmin", "nanpercentile",
-    "nanprod", "nanquantile", "nanstd", "nansum", "nanvar", "ndim", "negative", "newaxis", "nn",
-    "norm", "not_equal", "numba_call", "ode", "one_hot", "ones", "ones_like", "onnx", "optim",
-    "options", "outer", "pad", "parameter", "parse", "passes", "percentile", "permute_dims",
-    "pi", "plan_abstract", "polyval", "positive", "pow", "power", "precision", "prod", "ptp",
-    "quantile", "rad2deg", "random", "ravel", "real", "reciprocal", "remainder", "repeat",
-    "reshape", "result_type", "right_shift", "rint", "roll", "rot90", "round", "same_graph",
-    "save", "scan", "scatter_add", "scipy", "scope", "searchsorted", "select", "shape",
-    "show_config", "sigmoid", "sign", "signbit", "sin", "sinc", "sinh", "size", "size_value",
-    "sklearn", "sliding_window_view", "sort", "sparse", "sparse_hessian", "sparse_jacobian",
-    "special", "split", "sqrt", "square", "squeeze", "stack", "std", "stop_gradient",
-    "subtract", "sum", "swapaxes", "switch", "take", "take_along_axis", "tan", "tanh",
-    "tensordot", "testing", "tile", "topk", "torch", "trace", "tradeoff", "train", "transpose",
-    "trapezoid", "tree", "tri", "tril", "triu", "trunc", "uint16", "uint32", "uint64", "uint8",
-    "unstack", "unwrap", "value_and_grad", "var", "vdot", "vecdot", "vecmat", "vjp", "vmap",
-    "vstack", "where", "while_loop", "xlogy", "xp", "zeros", "zeros_like"
+    "compile", "complex", "complex128", "complex64", "concat", "concatenate", "cond", "conj",
+    "conjugate", "constant", "conventions", "convolve", "copysign", "corrcoef", "correlate",
+    "cos", "cosh", "count_nonzero", "cov", "cross", "cumlogsumexp", "cummax", "cummin",
+    "cumprod", "cumsum", "cumulative_prod", "cumulative_sum", "custom_jvp", "custom_vjp",
+    "deg2rad", "diag", "diagflat", "diagonal", "diff", "digitize", "dim", "distributed",
+    "divide", "divmod", "dot", "dstack", "e", "eager", "eager_mode", "einsum", "empty",
+    "empty_like", "equal", "erf", "erfc", "errors", "evaluate", "exp", "exp2", "expand_dims",
+    "expm1", "eye", "fabs", "fft", "finfo", "flip", "fliplr", "flipud", "float16", "float32",
+    "float64", "floor", "floor_divide", "fmax", "fmin", "fmod", "fori_loop", "full",
+    "full_like", "function", "gcd", "getitem", "grad", "gradient", "greater", "greater_equal",
+    "heaviside", "hessian", "histogram", "histogram_bin_edges", "host_call", "hstack", "hvp",
+    "hypot", "i0", "identity", "iinfo", "imag", "implicit", "inf", "inner", "input", "int16",
+    "int32", "int64", "int8", "interp", "invert", "iota", "isclose", "iscomplex",
+    "iscomplexobj", "isdtype", "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf",
+    "isreal", "isrealobj", "jacobian", "jax", "jvp", "kron", "lcm", "left_shift", "less",
+    "less_equal", "linalg", "linear_scan", "linearize", "linspace", "lint", "load", "log",
+    "log10", "log1p", "log2", "logaddexp", "logaddexp2", "logical_and", "logical_not",
+    "logical_or", "logical_xor", "logspace", "map", "matmul", "matrix_transpose", "matvec",
+    "max", "maximum", "mean", "median", "meshgrid", "min", "minimum", "moveaxis", "multiply",
+    "nan", "nan_to_num", "nanargmax", "nanargmin", "nancumprod", "nancumsum", "nanmax",
+    "nanmean", "nanmedian", "nanmin", "nanpercentile", "nanprod", "nanquantile", "nanstd",
+    "nansum", "nanvar", "ndim", "negative", "newaxis", "nn", "norm", "not_equal", "numba_call",
+    "ode", "one_hot", "ones", "ones_like", "onnx", "optim", "options", "outer", "pad",
+    "parameter", "parse", "passes", "percentile", "permute_dims", "pi", "plan_abstract",
+    "polyval", "positive", "pow", "power", "precision", "prod", "ptp", "quantile", "rad2deg",
+    "random", "ravel", "real", "reciprocal", "remainder", "repeat", "reshape", "result_type",
+    "right_shift", "rint", "roll", "rot90", "round", "same_graph", "save", "scan",
+    "scatter_add", "scipy", "scope", "searchsorted", "select", "shape", "show_config",
+    "sigmoid", "sign", "signbit", "sin", "sinc", "sinh", "size", "size_value", "sklearn",
+    "sliding_window_view", "sort", "sparse", "sparse_hessian", "sparse_jacobian", "special",
+    "split", "sqrt", "square", "squeeze", "stack", "std", "stop_gradient", "subtract", "sum",
+    "swapaxes", "switch", "take", "take_along_axis", "tan", "tanh", "tensordot", "testing",
+    "tile", "topk", "torch", "trace", "tradeoff", "train", "transpose", "trapezoid", "tree",
+    "tri", "tril", "triu", "trunc", "uint16", "uint32", "uint64", "uint8", "unstack", "unwrap",
+    "value_and_grad", "var", "vdot", "vecdot", "vecmat", "vjp", "vmap", "vstack", "where",
+    "while_loop", "xlogy", "xp", "zeros", "zeros_like"
 ]
 __version__: str

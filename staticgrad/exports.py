@@ -99,8 +99,9 @@ OTHERS = {
     "staticgrad.ir.printer": "same_graph",
     "staticgrad.types.dim": "dim",
     "staticgrad.types.dtype": (
-        "bfloat16=BF16 bool_=BOOL float16=F16 float32=F32 float64=F64 int16=I16 int32=I32"
-        " int64=I64 int8=I8 uint16=U16 uint32=U32 uint64=U64 uint8=U8"
+        "bfloat16=BF16 bool_=BOOL complex128=C128 complex64=C64 float16=F16 float32=F32"
+        " float64=F64 int16=I16 int32=I32 int64=I64 int8=I8 uint16=U16 uint32=U32 uint64=U64"
+        " uint8=U8"
     ),
     "staticgrad.ir.parser": "parse",
     "staticgrad.lints": "lint",
@@ -167,6 +168,7 @@ MODULES = {
     "distributed": "staticgrad.distributed",
     "eager": "staticgrad.eager",
     "errors": "staticgrad.errors",
+    "fft": "staticgrad.functions.fft",
     "implicit": "staticgrad.programs.implicit",
     "linalg": "staticgrad.functions.linalg",
     "jax": "staticgrad.bridges.jax",

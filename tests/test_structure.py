@@ -61,6 +61,7 @@ LAZY = {
     "staticgrad.optim.schedules": "tensors are loaded by who has them",
     "staticgrad.ops.collective": "building loads nothing native",
     "staticgrad.ops.custom": "building loads nothing native",
+    "staticgrad.ops.fourier": "building loads nothing native",
     "staticgrad.ops.linalg": "building loads nothing native",
     "staticgrad.runtime.executor": "a program that runs once or twice needs no native entry",
     "staticgrad.comparison.measure": "programs are translated where PyTorch is installed",

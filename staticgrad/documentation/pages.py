@@ -35,7 +35,9 @@ CONTENTS: Final[dict[str, tuple[str, ...]]] = {
         "sparse-newton", "deploy",
     ),
     "How to: extend": ("write-an-op", "passes", "policies", "write-a-backend"),
-    "Explain": ("run-or-define", "dead-nodes", "numba", "read-a-kernel", "security"),
+    "Explain": (
+        "run-or-define", "complex-numbers", "dead-nodes", "numba", "read-a-kernel", "security",
+    ),
     "Reference": (
         "conventions", "accuracy", "errors", "glossary", "numpy", "names", "array-api",
         "other-names",

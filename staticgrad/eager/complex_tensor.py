@@ -104,7 +104,7 @@ class ComplexTensor(Complex):
         return f"Tensor({text}{', requires_grad=True' if self.requires_grad else ''})"
 
 
-ComplexTensor.kind = ComplexTensor
+ComplexTensor.kind = ComplexTensor.complex_kind = ComplexTensor
 ComplexTensor.part_kind = Tensor
 Tensor.complex_kind = ComplexTensor
 

@@ -196,7 +196,7 @@ ARGUMENTS: Final = {
 
 #: Why functions of NumPy take no values -> their names.
 MISSING: Final = {
-    "complex numbers have no order": "sort_complex",
+    "complex numbers have no order here, and keep their element type": "real_if_close sort_complex",
     "the result's size depends on values; use a mask with where, or indices known at build": (
         "argwhere bincount compress delete extract flatnonzero intersect1d nonzero setdiff1d"
         " setxor1d trim_zeros union1d unique unique_all unique_counts unique_inverse unique_values"
@@ -251,6 +251,7 @@ def instead_of(name: str) -> str:
 _ROOMS: Final = {
     "sg.checkpoint_policies": "staticgrad.functions.checkpoints.policies",
     "sg.implicit": "staticgrad.programs.implicit",
+    "sg.fft": "staticgrad.functions.fft",
     "sg.linalg": "staticgrad.functions.linalg",
     "sg.nn": "staticgrad.nn",
     "sg.ode": "staticgrad.functions.loops.ode",

@@ -119,9 +119,11 @@ class Complex(Value):
             reading = cls.readings.get(each)
             if reading is not None:
                 return reading(op, *[of_kind(arg, cls) for arg in args])
-        taken = next(arg.dtype for arg in args if isinstance(arg, Complex))
+        taken = [arg.dtype for arg in args if isinstance(arg, Complex)]
+        if not taken:  # beside a complex value
+            return cls.part_kind.bind(op, args)
         raise DTypeError(
-            f"{op.name}: takes real values, got {taken}",
+            f"{op.name}: takes real values, got {taken[0]}",
             hint="z.real, z.imag, abs(z) and sg.angle(z) are real",
         )
 
@@ -250,7 +252,7 @@ class ComplexParameter(SymbolicComplex):
         self.stored.update(next_parts(self, value))
 
 
-SymbolicComplex.kind = SymbolicComplex
+SymbolicComplex.kind = SymbolicComplex.complex_kind = SymbolicComplex
 register_parameters(ComplexParameter)
 
 

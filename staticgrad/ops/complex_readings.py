@@ -10,6 +10,7 @@ nothing's sign bit", 1987; division: R. L. Smith, "Algorithm 116", 1962, as NumP
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -191,13 +192,18 @@ def _exp(_: Op, z: Any) -> Any:
     cos, sin = f.cos(b), f.sin(b)
     if size is None:
         return pair(cos, sin)
-    return pair(size * cos, f.where(b == 0.0, b, size * sin))  # no infinity times 0
+    return pair(size * cos, _without_overflow(size, b, sin))
+
+
+def _without_overflow(size: Any, b: Any, sin: Any) -> Any:
+    """size * sin(b), and 0 where that is an infinity times 0."""
+    return f.where((b == 0.0) & (size == math.inf), b, size * sin)
 
 
 def _expm1(_: Op, z: Any) -> Any:
     a, b = z.real, z.imag
     half = f.sin(0.5 * b)
-    im = f.where(b == 0.0, b, f.exp(a) * f.sin(b))
+    im = _without_overflow(f.exp(a), b, f.sin(b))
     return pair(f.expm1(a) * f.cos(b) - 2.0 * half * half, im)
 
 
@@ -226,11 +232,13 @@ def _log1p(_: Op, z: Any) -> Any:
 
 def _sqrt(_: Op, z: Any) -> Any:
     a, b = z.real, z.imag
+    right, below = a >= 0.0, f.signbit(b)
     # halves, so that neither the sum nor the magnitude overflows
-    root = f.sqrt(0.5 * f.absolute(a) + f.hypot(0.5 * a, 0.5 * b))
+    root = f.sqrt(0.5 * f.where(right, a, -a) + f.hypot(0.5 * a, 0.5 * b))
     half = 0.5 * b / f.where(root == 0.0, 1.0, root)
-    right = a >= 0.0
-    return pair(f.where(right, root, f.absolute(half)), f.where(right, half, f.copysign(root, b)))
+    # a magnitude and a sign that are not lost where they change: by branches, not by abs
+    other = [f.where(below, -part, part) for part in (half, root)]
+    return pair(f.where(right, root, other[0]), f.where(right, half, other[1]))
 
 
 def _sin(_: Op, z: Any) -> Any:

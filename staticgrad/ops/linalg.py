@@ -121,8 +121,8 @@ def smaller(left: Size, right: Size) -> Size:
 
 
 def adjoint(x: Any) -> Any:
-    """The matrices, transposed."""
-    return functions.matrix_transpose(x)
+    """The matrices, transposed; complex ones conjugated, too."""
+    return functions.conj(functions.matrix_transpose(x))
 
 
 def by_place(x: Any, below: float, on: float, above: float) -> Any:

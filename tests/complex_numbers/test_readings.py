@@ -86,7 +86,7 @@ WITHOUT = {
 INTERNAL = {
     "again", "checkpoint_name", "conv_filter", "conv_image", "custom_jvp", "custom_vjp", "fold",
     "panel_matmul", "scatter_along", "stop_gradient", "window_sum", "unfold", "recomputed",
-    "scatter_add", "checkpoint",
+    "scatter_add", "checkpoint", "cholesky", "eigh", "eigvalsh", "fft",
 }  # fmt: skip
 
 
@@ -161,6 +161,21 @@ def test_derivatives_are_finite_differences(name):
     loss(*tensors).backward()
     for tensor, slope in zip(tensors, slopes.values(), strict=True):
         np.testing.assert_allclose(tensor.grad, slope, rtol=1e-10, atol=1e-12)
+
+
+HOLOMORPHIC = """arccos arccosh arcsin arcsinh arctan arctanh cos cosh exp exp2 expm1 log log10
+    log1p log2 reciprocal sigmoid sin sinh sqrt square tan tanh"""
+
+
+@pytest.mark.parametrize("name", HOLOMORPHIC.split())
+@pytest.mark.parametrize("turn", [1.0, 1.0j])
+def test_derivatives_on_the_axes(name, turn):
+    """Where a part is exactly 0, no branch for it may lose a derivative."""
+    function, expected, _ = CASES[name]
+    points = turn * np.array([1.3, 1.7] if name == "arccosh" else [0.3, 0.9])  # not on a cut
+    found = sg.grad(lambda z: sg.sum(function(z)), holomorphic=True)(points + 0j)
+    wanted = (expected(points + 1e-6 * turn) - expected(points - 1e-6 * turn)) / (2e-6 * turn)
+    np.testing.assert_allclose(found, wanted, rtol=1e-7)
 
 
 def test_every_op_with_a_reading_is_tried(monkeypatch):

@@ -20,6 +20,8 @@ from staticgrad.functions.products import cross as general_cross
 from staticgrad.functions.statistics import norm_of_matrices
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
+from staticgrad.ops.complex_linalg import embedded, log_determinant, stacked, unstacked
+from staticgrad.ops.complex_readings import pair
 from staticgrad.ops.custom import CustomFunction, custom_vjp
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.indexing import part
@@ -145,6 +147,9 @@ def solve(a: Operand[AnyValue], b: Operand[AnyValue], *, errors: str = "raise") 
     """
     left, right, is_vector = right_side("solve", a, b)
     chosen = checked_errors("solve", errors)
+    if left.dtype.is_complex:
+        whole = solve(embedded(squares("solve", left)), stacked(right), errors=chosen)
+        return functions.squeeze(unstacked(whole), -1) if is_vector else unstacked(whole)
     columns = folded(left, right)
     lu, permutation, _ = _factors(squares("solve", left))
     found: Any = SOLVERS[False, chosen](left, columns, lu, permutation)
@@ -163,6 +168,9 @@ def inv(a: Operand[AnyValue], *, errors: str = "raise") -> AnyValue:
            [0.  , 0.25]])
     """
     value = squares("inv", matrices("inv", a))
+    if value.dtype.is_complex:
+        whole = inv(embedded(value), errors=errors)
+        return unstacked(part(whole, whole.ndim - 1, 0, value.shape[-1]))
     lu, permutation, _ = _factors(value)
     solver = SOLVERS[False, checked_errors("inv", errors)]
     found: Any = solver(value, identity_like(value), lu, permutation)
@@ -187,6 +195,8 @@ def det(a: Operand[AnyValue]) -> AnyValue:
     8.0
     """
     value = squares("det", matrices("det", a))
+    if value.dtype.is_complex:
+        return functions.exp(log_determinant(value))
     if value.shape[-1] in (1, 2, 3):
         return small_det(value)
     found: Any = _determinant(value, *_factors(value))
@@ -209,6 +219,10 @@ def slogdet(a: Operand[AnyValue]) -> SlogdetResult:
     [array(-1.), array(6.)]
     """
     value = squares("slogdet", matrices("slogdet", a))
+    if value.dtype.is_complex:
+        found = log_determinant(value)
+        sign = functions.exp(pair(None, found.imag))
+        return SlogdetResult(functions.where(found.real == -math.inf, 0.0, sign), found.real)
     lu, permutation, swaps = _factors(value)
     signs = functions.prod(functions.sign(functions.stop_gradient(diagonal_of(lu))), -1)
     return SlogdetResult(signs * _parity(lu, swaps), _log_determinant(value, lu, permutation))

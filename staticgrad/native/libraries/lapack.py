@@ -22,6 +22,8 @@ from staticgrad.native.libraries.routines import RoutineCode, register
 Array = NDArray[Any]
 #: Element type -> the letter that begins the names of LAPACK's functions.
 LETTERS: Final = {"f32": "s", "f64": "d"}
+#: The same of recipes over complex elements, whose parts have the element type.
+COMPLEX_LETTERS: Final = {"f32": "c", "f64": "z"}
 _ENTRY: Final = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)
 _CALL: Final = re.compile(r"(\s*)([a-z]+)\((.*)\)")
 _ELEMENT: Final = re.compile(r"(\w+)\[(.*)\]")
@@ -111,7 +113,7 @@ class _RecipeWriter:
     def body(self, text: str, depth: int) -> list[str]:
         """A recipe's lines, indented."""
         lines = []
-        for line in text.strip("\n").splitlines():
+        for line in text.strip("\n").replace("real1(", f"{self.element}x1(").splitlines():
             indent = "    " * depth + line[: len(line) - len(line.lstrip())]
             lines += [indent + each for each in self.line(line.strip())]
         return lines
@@ -178,7 +180,8 @@ def source(name: str, element: str, checks: bool) -> tuple[str, tuple[str, ...]]
     """The kernel of a recipe for an element type, and the LAPACK functions that it calls."""
     writer = _RecipeWriter(RECIPES[name], element, checks)
     text = writer.source()
-    return text, tuple(LETTERS[element] + function for function in writer.functions)
+    letters = COMPLEX_LETTERS if name.startswith("complex_") else LETTERS
+    return text, tuple(letters[element] + function for function in writer.functions)
 
 
 def run(

@@ -10,6 +10,9 @@ kernel language, or a call of LAPACK, in whose arguments
   element of it; ``info`` the integer that says how the call ended;
 - anything else is a word, handed over as an integer.
 
+``real1(x)`` is a number of the routine's element type. Of a complex recipe elements are pairs of
+such, and functions LAPACK's of complex matrices.
+
 ``check`` ends an iteration whose ``info`` is not 0, ``checked`` one whose ``how`` is not 0: it is
 noted, or the step's substitute is written instead.
 
@@ -318,6 +321,22 @@ check
 """
 
 
+#: The lower triangle of Hermitian matrices, and something finite, or zeros, above it.
+_LOWER: Final = """
+for i in range(n):
+    for j in range(n):
+        for part in range(2):
+            if j > i:
+                store1({to}, 2 * (i * n + j) + part, {above})
+            else:
+                store1({to}, 2 * (i * n + j) + part, load1(x, 2 * (i * n + j) + part))
+""".lstrip()
+
+
+def _all_nan(name: str, count: str) -> str:
+    return f"for e in range({count}):\n    store1({name}, e, real1(nan))\n"
+
+
 def _small(rows: str, columns: str, most: int = SMALL) -> str:
     return f"{rows} <= {most} and {columns} <= {most}"
 
@@ -497,6 +516,49 @@ else:
         ),
         "laset('A', k, 1, nan, nan, s, k)\n",
         _no_convergence,
+    ),
+    "complex_eigh": Recipe(
+        "n lwork lrwork liwork",
+        {"x": "2 * n * n"},
+        {"w": "n", "v": "2 * n * n"},
+        {"work": "2 * lwork", "rwork": "lrwork", "iwork:i32": "liwork"},
+        "n",
+        _LOWER.format(to="v", above="load1(x, 2 * (j * n + i) + part)")
+        + _IF_FINITE.format(
+            count="n * n",
+            matrix="v",
+            call="heevd('V', 'U', n, v, n, w, work, lwork, rwork, lrwork, iwork, liwork, info)",
+        ),
+        _all_nan("w", "n") + _all_nan("v", "2 * n * n"),
+        _no_convergence,
+    ),
+    "complex_cholesky": Recipe(
+        "n",
+        {"x": "2 * n * n"},
+        {"l": "2 * n * n"},
+        {},
+        "n",
+        _LOWER.format(to="l", above="real1(0.0)") + "potrf('U', n, l, n, info)\ncheck\n",
+        _all_nan("l", "2 * n * n"),
+        _not_positive,
+    ),
+    "complex_lu": Recipe(
+        "n",
+        {"x": "2 * n * n"},
+        {"diagonal": "2 * n", "swaps:i64": "1"},
+        {"a": "2 * n * n", "pivots:i32": "n"},
+        "1",
+        "count = 0\n"
+        "if n > 0:\n"
+        "    for e in range(2 * n * n):\n"
+        "        store1(a, e, load1(x, e))\n"
+        "    getrf(n, n, a, n, pivots, info)\n"
+        "for j in range(n):\n"
+        "    if word(load1(pivots, j)) - 1 != j:\n"
+        "        count = count + 1\n"
+        "    store1(diagonal, 2 * j, load1(a, 2 * (j * n + j)))\n"
+        "    store1(diagonal, 2 * j + 1, load1(a, 2 * (j * n + j) + 1))\n"
+        "store1(swaps, 0, i64x1(count))\n",
     ),
     "tridiagonal_solve": Recipe(
         "n k",

@@ -54,6 +54,7 @@ class _Registered:
 
 #: Families that register themselves when a module is imported.
 _BUILT_IN: Final = {
+    "fft": "staticgrad.native.libraries.fourier",
     "host": "staticgrad.native.libraries.user_calls",
     "linalg": "staticgrad.native.libraries.lapack",
     "numba": "staticgrad.native.libraries.user_calls",

@@ -1,0 +1,89 @@
+"""The routines of Fourier transforms: SciPy's pocketfft, called by a step.
+
+Complex arrays lie as pairs of real and imaginary parts. A call has the interpreter's lock but for
+the transform itself; what it needs of the plan and the arrays is made once for each plan and arena.
+It uses as many threads as the setting ``threads`` says, and rows have the same bits with any number
+of them. The work memory of a row is pocketfft's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad import config
+from staticgrad.native import processors
+from staticgrad.native.libraries.routines import RoutineCode, register
+from staticgrad.native.libraries.user_calls import (
+    Kind,
+    arrays_in,
+    code_of,
+    raised,
+    record_words,
+    recording,
+)
+
+#: Elements for each further thread: what takes as long as waking one.
+_PER_THREAD: Final = 1 << 14
+_COMPLEX: Final[dict[Any, Any]] = {
+    np.dtype("float32"): np.dtype("complex64"),
+    np.dtype("float64"): np.dtype("complex128"),
+}
+
+
+def prepared(
+    kind: str, axes: tuple[int, ...], how: str, x: np.ndarray[Any, Any], out: np.ndarray[Any, Any]
+) -> Callable[[], object]:
+    """Return what transforms one array into another, both as they lie in memory."""
+    from scipy.fft._pocketfft import pypocketfft
+
+    if not out.size:
+        return lambda: None
+    if not x.size:
+        return partial(out.fill, 0.0)
+    given = x if kind == "r2c" else _whole(x)
+    found = out if kind == "c2r" else _whole(out)
+    most = processors.threads(config.current().threads)
+    threads = max(1, min(most, max(x.size, out.size) // _PER_THREAD))
+    rest = (how[0] == "f", int(how[1]), found, threads)
+    if kind == "c2r":
+        return partial(pypocketfft.c2r, given, axes, found.shape[axes[-1]], *rest)
+    return partial(getattr(pypocketfft, kind), given, axes, *rest)
+
+
+def _whole(parts: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    whole: Any = parts.view(_COMPLEX[parts.dtype])
+    return whole[..., 0]
+
+
+def _make(rest: str) -> RoutineCode:
+    """The code of ``fft:c2c.float64.2.2.f0.-1``, whose parts ``FourierTransform.form`` says."""
+    kind, dtype, *ranks, how, text = rest.split(".")
+    kinds: list[Kind] = [(dtype, int(rank)) for rank in ranks]
+    axes = tuple(map(int, text.split("_")))
+    latest: dict[tuple[int, ...], Callable[[], object]] = {}  # of the latest plan and arena
+
+    def call(record: int, own: int) -> None:
+        words = record_words(record, kinds)
+        run = latest.get(words)
+        if run is None:
+            if len(latest) > _MOST_KEPT:
+                latest.clear()
+            run = latest[words] = prepared(kind, axes, how, *arrays_in(words, kinds))
+        run()
+
+    return code_of(recording(call))
+
+
+#: Arrays of so many calls are kept: those of a plan that calls a routine at several places.
+_MOST_KEPT: Final = 64
+
+
+def _failure(rest: str, iteration: int, how: int) -> BaseException:
+    return raised(how)
+
+
+register("fft", _make, _failure)

@@ -1,0 +1,81 @@
+"""Samples of ops over pairs: Fourier transforms of each kind, and factors of complex matrices.
+
+``tests/complex_numbers`` compares them with NumPy.
+"""
+
+import numpy as np
+
+from staticgrad.ops.complex_linalg import ComplexCholesky, ComplexEigh, ComplexLU
+from staticgrad.ops.fourier import FourierTransform
+from tests.ops.linalg_samples import narrow, strange
+from tests.ops.samples import Sample, declare, provides
+
+#: Op, shape of its operand.
+OPS = (
+    (FourierTransform("c2c", (-1,)), (3, 4, 2)),
+    (FourierTransform("c2c", (-2,), False, 2), (3, 5, 2)),
+    (FourierTransform("c2c", (-1, -2), True, 1), (3, 4, 2)),
+    (FourierTransform("r2c", (-1,)), (2, 4)),
+    (FourierTransform("r2c", (-1, -2), False, 1), (3, 5)),
+    (FourierTransform("c2r", (-1,), False, 2, 4), (2, 3, 2)),
+    (FourierTransform("c2r", (-2, -1), True, 0, 3), (3, 2, 2)),
+    (FourierTransform("c2c", (-1,)), (0, 1, 2)),
+)
+
+
+@provides("fft")
+def _transforms(rng):
+    for op, shape in OPS:
+        array = rng.normal(size=shape)
+        yield Sample(op, (array,), smooth=bool(array.size))
+        yield Sample(op, (narrow(array),))
+    yield from strange(OPS[0][0], rng, (9, 1, 2))
+    yield from strange(OPS[3][0], rng, (30, 2))
+
+
+def _at_size(n):
+    rng = np.random.default_rng(n)
+    if n:
+        yield Sample(FourierTransform("r2c", (-1,)), (rng.normal(size=(2, n)),))
+    yield Sample(OPS[0][0], (rng.normal(size=(n, 2, 2)),))
+
+
+def hermitian(rng, *batch_and_size):
+    """Positive definite matrices, as pairs, of which the upper triangle holds something else."""
+    *batch, n = batch_and_size
+    x = rng.normal(size=(*batch, n, n)) + 1j * rng.normal(size=(*batch, n, n))
+    whole = x @ np.swapaxes(x, -1, -2).conj() + n * np.eye(n)
+    whole = np.tril(whole) + np.triu(x, 1)
+    return np.stack([whole.real, whole.imag], -1)
+
+
+#: Op, and the size of a smooth sample: of vectors only what does not depend on their phases has a
+#: derivative.
+FACTORS = {
+    "complex_eigh": (ComplexEigh("nan"), 1),
+    "complex_cholesky": (ComplexCholesky("nan"), 3),
+    "complex_lu": (ComplexLU(), None),
+}
+
+
+def _factors(name):
+    op, smooth = FACTORS[name]
+
+    @provides(name)
+    def _(rng):
+        for shape in ((3,), (1,), (0,), (2, 3), (0, 2), (5,)):
+            array = hermitian(rng, *shape)
+            yield Sample(op, (array,), smooth=shape == (smooth,))
+            yield Sample(op, (narrow(array),))
+        yield from strange(op, rng, (9, 2, 2, 2))
+
+    def at_size(n):
+        yield Sample(op, (hermitian(np.random.default_rng(n), n % 37, 2),))
+
+    declare(name, _NO, ("f",), at_size)
+
+
+_NO = "no function of NumPy with real results: tests/complex_numbers compares"
+declare("fft", _NO, ("f",), _at_size)
+for _name in FACTORS:
+    _factors(_name)
