@@ -179,7 +179,7 @@ def surface(widths: Sequence[int], batch: int) -> Make:
     return make
 
 
-# -- images ---------------------------------------------------------------------------------------
+# -- images: with GELU, for of a million ReLUs rounding decides some ------------------------------
 
 
 def _convolved(
@@ -231,14 +231,14 @@ def images(kind: str, widths: Sequence[int], side: int, batch: int, classes: int
 def _recognised(ops: Any, v: Mapping[str, Any], sizes: Sizes) -> Result:
     kind, side, batch, widths = (sizes[n] for n in ("kind", "side", "batch", "widths"))
     h = _convolved(ops, v["x"], v["stem"], (side, 3, widths[0]))
-    h = ops.relu(_normal(ops, v, "stem", h, batch * side**2))
+    h = ops.gelu(_normal(ops, v, "stem", h, batch * side**2))
     for name, c, d, size, stride in _units(kind, widths, side):
         count = batch * (size // stride) ** 2
         apart = kind == "separable"
         inner = _convolved(
             ops, h, v[f"k{name}"], (size, c, c if apart else d), 3, stride, c if apart else 1
         )
-        inner = ops.relu(_normal(ops, v, f"k{name}", inner, count))
+        inner = ops.gelu(_normal(ops, v, f"k{name}", inner, count))
         inner = _convolved(
             ops, inner, v[f"l{name}"], (size // stride, inner_channels(kind, c, d), d),
             1 if apart else 3,
@@ -249,7 +249,7 @@ def _recognised(ops: Any, v: Mapping[str, Any], sizes: Sizes) -> Result:
             if f"m{name}" in v:
                 past = _convolved(ops, h, v[f"m{name}"], (size, c, d), 1, stride)
             inner = inner + past
-        h = ops.relu(inner)
+        h = ops.gelu(inner)
     pooled = ops.mean(ops.mean(h, axis=3), axis=2)
     return ops.cross_entropy(ops.linear(pooled, v["w"], v["b"]), v["y"]), {}
 
@@ -279,16 +279,16 @@ def segmenter(widths: Sequence[int], side: int, batch: int) -> Make:
 def _segmented(ops: Any, v: Mapping[str, Any], sizes: Sizes) -> Result:
     widths, side, h, kept = sizes["widths"], sizes["side"], v["x"], []
     for k, (c, d) in enumerate(zip((1, *widths), widths, strict=False)):
-        h = ops.relu(_convolved(ops, h, v[f"down{k}"], (side, c, d)))
-        h = ops.relu(_convolved(ops, h, v[f"again{k}"], (side, d, d)))
+        h = ops.gelu(_convolved(ops, h, v[f"down{k}"], (side, c, d)))
+        h = ops.gelu(_convolved(ops, h, v[f"again{k}"], (side, d, d)))
         if k < len(widths) - 1:
             kept.append(h)
             h, side = ops.max_pool(h, d, side), side // 2
     for k in reversed(range(len(widths) - 1)):
         d, c = widths[k], widths[k + 1]
         h, side = ops.concatenate([kept[k], ops.doubled(h, c, side)], axis=1), side * 2
-        h = ops.relu(_convolved(ops, h, v[f"up{k}"], (side, c + d, d)))
-        h = ops.relu(_convolved(ops, h, v[f"then{k}"], (side, d, d)))
+        h = ops.gelu(_convolved(ops, h, v[f"up{k}"], (side, c + d, d)))
+        h = ops.gelu(_convolved(ops, h, v[f"then{k}"], (side, d, d)))
     away = _convolved(ops, h, v["last"], (side, widths[0], 1), 1) - v["t"]
     return ops.mean(away * away), {}
 
@@ -374,10 +374,10 @@ def _read(ops: Any, v: Mapping[str, Any], sizes: Sizes) -> Result:
 
 def _model(
     name: str, loss: Loss, make: Callable[..., Make], large: Sequence[Any], small: Sequence[Any],
-    about: str, kind: Kind = "sgd",
+    about: str, kind: Kind = "sgd", rate: float = 1e-2,
 ) -> Workload:  # fmt: skip
     return Workload(
-        name, kind, loss, make(*large), make(*small), 2e-4, about, rate=1e-2, group="models"
+        name, kind, loss, make(*large), make(*small), 2e-4, about, rate=rate, group="models"
     )
 
 
@@ -388,7 +388,7 @@ WORKLOADS: Final = (
     _model("dense4", _classified, classifier, ((784, 512, 256, 128, 10), 128),
            ((6, 5, 4, 3, 2), 3), "784-512-256-128-10, batch 128"),
     _model("vae", _encoded, autoencoder, (784, 400, 20, 128), (6, 5, 2, 3),
-           "variational autoencoder 784-400-20, batch 128"),
+           "variational autoencoder 784-400-20, batch 128", rate=1e-4),
     _model("dlrm", _recommended, recommender, (8, 10_000, 32, 13, 512), (2, 5, 3, 4, 3),
            "8 tables of 10,000 rows of 32, all pairs, batch 512"),
     _model("neural_ode", _integrated, differential, ((8, 64, 64, 8), 20, 256),
@@ -400,7 +400,7 @@ WORKLOADS: Final = (
     _model("mobilenet", _recognised, _mobile, ((32, 64, 128, 256, 512), 64, 8), ((4, 4), 8, 2),
            "depthwise separable, 32 to 512 channels, 8 images of 64x64"),
     _model("unet", _segmented, segmenter, ((16, 32, 64), 64, 8), ((2, 3), 4, 2),
-           "U-Net, 16-32-64 channels, 8 images of 64x64"),
+           "U-Net, 16-32-64 channels, 8 images of 64x64", rate=1e-3),
     _model("vit", _seen, _vit, (4, 128, 32, 4, 16), (1, 8, 4, 2, 2),
            "vision transformer, 4 layers of 128, 16 images in 64 patches"),
     _model("mixer", _seen, _mixer, (4, 128, 32, 4, 16), (1, 8, 4, 2, 2),
@@ -408,5 +408,5 @@ WORKLOADS: Final = (
     _model("gpt2", gpt.loss, gpt.transformer, (4, 256, 128, 4, 1000), (1, 8, 4, 2, 5),
            "GPT, 4 layers of 256, context 128, batch 4, 1,000 tokens"),
     _model("lstm_text", _read, text, (2000, 2, 48, 32, 64, 128), (5, 2, 3, 2, 3, 4),
-           "two LSTMs of 128 over 48 embedded tokens, batch 32"),
+           "two LSTMs of 128 over 48 embedded tokens, batch 32", rate=1.0),
 )  # fmt: skip
