@@ -32,7 +32,7 @@ def rounded(
     if not any(t.dtype.is_storage for t in (*types, *outs)):
         return run
     try:
-        if isinstance(op.form(outs[0], *types), MOVES):
+        if isinstance(op.form(*outs, *types), MOVES):
             return run
     except StaticgradError:  # an op without kernels
         pass

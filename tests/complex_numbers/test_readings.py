@@ -190,7 +190,8 @@ def test_every_op_with_a_reading_is_tried(monkeypatch):
     for function, _, operands in CASES.values():
         function(*fed(operands)[0])
     table = tuple(complex_readings.Complex.readings)
-    having = {name for name, op in registered_ops().items() if issubclass(op, table)}
+    ours = {n: op for n, op in registered_ops().items() if op.__module__.startswith("staticgrad.")}
+    having = {name for name, op in ours.items() if issubclass(op, table)}
     assert having - met <= INTERNAL
 
 

@@ -11,6 +11,7 @@ from tests.limits import finfo
 from tests.ops.graphs import variable
 from tests.ops.samples import Sample, declare, provides
 
+FLOATS = (F32, F64)
 NUMBERS = tuple(d for d in ALL_DTYPES if not d.is_bool)
 
 
@@ -56,15 +57,25 @@ def _rank_mean(rng):
     yield Sample(cls(1), (apart(rng, (2, 3)), apart(rng, (4,))), smooth=True)
 
 
-def _parts(name, *attributes):
-    """Of one rank, whose part is the whole array."""
-    arrays = lambda rng: (apart(rng, (6,)), apart(rng, (4,)))  # noqa: E731
-    provides(name)(lambda rng: [Sample(op_class(name)(1, *attributes), arrays(rng))])
+def _parts(name, dtypes, *attributes):
+    """Of one rank, whose part is the whole array; two operands of 54 elements."""
+
+    @provides(name)
+    def samples(rng):
+        for sample in everywhere(op_class(name)(1, *attributes), (54,), rng, dtypes):
+            yield Sample(sample.op, sample.arrays * 2)
+
+    declare(
+        name,
+        "x.ravel() if len(operands) == 1 else tuple(operands)",
+        ("f",) if dtypes is FLOATS else ("biuf",),
+        lambda n: [Sample(op_class(name)(1, *attributes), (np.arange(54.0), np.arange(54.0)))],
+    )
 
 
-_parts("rank_part")
-_parts("rank_scatter")
-_parts("rank_gather", (6, 4))
+_parts("rank_part", ALL_DTYPES)
+_parts("rank_scatter", FLOATS)
+_parts("rank_gather", ALL_DTYPES, (54, 54))
 
 
 declare(

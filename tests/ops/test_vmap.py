@@ -28,9 +28,14 @@ MOST = 6
 IN_A_LOOP = {
     "call.host": "the function is a user's, and takes arrays of the promised shapes",
     "call.numba": "the function is a user's, and takes arrays of the promised shapes",
+    "rank_part": "parts are those of updates, which have no batch",
+    "rank_scatter": "parts are those of updates, which have no batch",
+    "rank_gather": "parts are those of updates, which have no batch",
 }
 #: Those that have one which leaves some cases to a loop.
 IN_PART = {
+    "sparse_product": "a batch of patterns: each is one of its own",
+    "sampled_product": "a batch of patterns: each is one of its own",
     "searchsorted": "a vector for each element is searched one after the other",
     "conv": "image and filter over a batch of a named size: groups are literal",
     "conv_image": "image and filter over a batch of a named size: groups are literal",
