@@ -303,6 +303,7 @@ class DerivativePoint:
 
     def pushing(self, ys: Sequence[Any], allow_disconnected: bool) -> Callable[[Any], list[Any]]:
         """Return a function from tangents of the arguments to the tangents of ``ys``."""
+        allow_disconnected |= bool(self.together)  # one part of a complex value may have no path
         if not self.is_eager:
             return lambda ways: forward.jvp(list(ys), self.stands, list(ways), allow_disconnected)
         again, of_tape = self._is_differentiated(ys), _tape()
@@ -500,7 +501,8 @@ def _started(
     with recording(point):
         leaves, tree = flatten(f(*point.args))
         values = point.values(leaves)
-        pushed = None if name == "vjp" else point.pushing(values, allow)
+        allow_push = allow or bool(pairs_in(tree, values))
+        pushed = None if name == "vjp" else point.pushing(values, allow_push)
 
     def along(given: Any) -> Any:
         if pushed is None:

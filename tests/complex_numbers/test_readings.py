@@ -163,6 +163,28 @@ def test_derivatives_are_finite_differences(name):
         np.testing.assert_allclose(tensor.grad, slope, rtol=1e-10, atol=1e-12)
 
 
+#: Functions of which one part of the operand or of the result takes no part in a derivative.
+ONE_PART = {
+    "real": (sg.real, np.real, Z),
+    "imag": (sg.imag, np.imag, Z),
+    "real as complex": (lambda z: sg.real(z) + 2j, np.real, Z),
+    "constant part": (lambda x: x * x + 1j, lambda x: x * x, REAL),
+    "rint": (sg.rint, np.zeros_like, Z),
+}
+
+
+@pytest.mark.parametrize("name", ONE_PART)
+def test_tangents_where_one_part_has_no_path(name):
+    function, expected, at = ONE_PART[name]
+    way = REAL + 1 if at is REAL else W
+    wanted = 2 * at * way if at is REAL else expected(way)
+    np.testing.assert_allclose(sg.jvp(function, at, way)[1], wanted, rtol=1e-14)
+    np.testing.assert_allclose(sg.linearize(function, at)[1](way), wanted, rtol=1e-14)
+    np.testing.assert_allclose(
+        sg.jvp(function, Tensor(at), Tensor(way))[1].data, wanted, rtol=1e-14
+    )
+
+
 HOLOMORPHIC = """arccos arccosh arcsin arcsinh arctan arctanh cos cosh exp exp2 expm1 log log10
     log1p log2 reciprocal sigmoid sin sinh sqrt square tan tanh"""
 
