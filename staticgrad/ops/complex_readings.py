@@ -14,6 +14,8 @@ import math
 from collections.abc import Callable
 from typing import Any, Final
 
+import numpy as np
+
 from staticgrad.errors import DTypeError
 from staticgrad.ir.functional import functions as f
 from staticgrad.ir.op import Op
@@ -155,8 +157,13 @@ def magnitude(z: Any) -> Any:
 
 
 def angle(z: Any) -> Any:
-    """The argument, from -pi to pi."""
-    return f.arctan2(z.imag, z.real)
+    """The argument, from -pi to pi, scaled so that squares in its derivative stay in range."""
+    a, b = z.real, z.imag
+    most = f.maximum(f.absolute(a), f.absolute(b))
+    exponent = np.finfo(a.dtype.numpy).maxexp  # 128 or 1024
+    limit, scale = 2.0 ** (exponent * 15 // 32), 2.0 ** (exponent * 25 // 32)  # powers of 2: exact
+    scaling = f.where(most < 1.0 / limit, scale, f.where(most > limit, 1.0 / scale, f.ones_like(a)))
+    return f.arctan2(b * scaling, a * scaling)
 
 
 def _sign(_: Op, z: Any) -> Any:
@@ -227,7 +234,7 @@ def _log1p(_: Op, z: Any) -> Any:
     near = f.absolute(off) < 0.5
     far = f.log(f.where(near, 1.0, f.hypot(1.0 + a, b)))
     size = f.where(near, 0.5 * f.log1p(f.where(near, off, 0.0)), far)
-    return pair(size, f.arctan2(b, 1.0 + a))
+    return pair(size, angle(pair(1.0 + a, b)))
 
 
 def _sqrt(_: Op, z: Any) -> Any:

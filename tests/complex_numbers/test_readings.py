@@ -240,6 +240,21 @@ def test_cuts_and_extremes_are_those_of_numpy(name):
     np.testing.assert_allclose(found[whole], wanted[whole], rtol=1e-13)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "size"),
+    [("complex64", 1e-30), ("complex64", 1e30), ("complex128", 1e-300), ("complex128", 1e300)],
+)
+@pytest.mark.parametrize("name", ["log", "log2", "log10", "log1p"])
+def test_derivatives_of_logarithms_are_in_range(name, dtype, size):
+    z = (np.array([1j, 1 + 1j, -2 + 1j, -1j, 2 - 3j]) * size).astype(dtype)
+    found = sg.grad(lambda z: sg.sum(getattr(sg, name)(z)), holomorphic=True)(z)
+    wanted = {"log2": 1 / np.log(2), "log10": 1 / np.log(10)}.get(name, 1.0) / z
+    if name == "log1p" and size < 1:
+        wanted = np.ones_like(z)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found, wanted, rtol=1e-5 if dtype == "complex64" else 1e-14)
+
+
 def test_division_is_scaled():
     x, y = sg.input("x", (), "complex128"), sg.input("y", (), "complex128")
     f = sg.compile(x / y)
