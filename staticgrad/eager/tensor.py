@@ -99,12 +99,12 @@ class Tensor(Value):
     _grad: Array | None
     _parked: Edge  # that of a leaf which needs no gradient for a while
 
-    def __new__(cls, data: Any = None, requires_grad: bool = False, dtype: Any = None) -> Any:
+    def __new__(cls, data: Any = None, requires_grad: bool = False, dtype: Any = None) -> Self:
         """A tensor; of complex numbers the pair of two."""
         if is_complex_data(data) or (dtype is not None and dtype_of("Tensor", dtype).is_complex):
             from staticgrad.eager.complex_tensor import made_of
 
-            return made_of(data, requires_grad, dtype)
+            return made_of(data, requires_grad, dtype)  # type: ignore[return-value]
         return super().__new__(cls)
 
     @public
@@ -386,7 +386,8 @@ class Tensor(Value):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         if is_scipy_product(sys._getframe(1)):
-            return as_object(self)
+            whole: Array = as_object(self)
+            return whole
         return np.array(self.data, dtype, copy=copy)
 
     def __len__(self) -> int:

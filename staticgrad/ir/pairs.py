@@ -42,6 +42,8 @@ def is_complex_data(data: object) -> bool:
         return True
     if isinstance(data, list | tuple):
         return any(map(is_complex_data, data))
+    if isinstance(data, np.ndarray):  # as memory has it, whatever a subclass says
+        return bool(np.ndarray.dtype.__get__(data).kind == "c")
     return getattr(getattr(data, "dtype", None), "kind", "") == "c"
 
 

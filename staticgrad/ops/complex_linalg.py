@@ -99,7 +99,7 @@ class ComplexEigh(_OfComplex, name="complex_eigh"):
         return self.called(dtype, batch, (n, room, real, whole), 36 * n * n * n, scratch)
 
     def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
-        kind = x.kind.complex_kind
+        kind = out[1].kind.complex_kind
         whole = (ct[0], kind.of(ct[1]) if is_given(ct[1]) else ct[1])
         (found,) = Eigh.vjp(self, whole, (out[0], kind.of(out[1])), x)  # type: ignore[arg-type]
         if not isinstance(found, Complex):
@@ -134,7 +134,7 @@ class ComplexCholesky(_OfComplex, name="complex_cholesky"):
 
     def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
         """L⁻ᴴ Φ(Lᴴ ct) L⁻¹, where Φ takes the lower triangle and half the diagonal."""
-        kind = x.kind.complex_kind
+        kind = out.kind.complex_kind
         lower = kind.of(out)
         solved = inverse(by_place(lower, 1.0, 1.0, 0.0))
         middle = by_place(adjoint(lower) @ kind.of(ct), 1.0, 0.5, 0.0)

@@ -169,7 +169,7 @@ class Tracer:
             graph_input(name, shape, dtype)
             for name, shape, dtype in zip(given.arrays, shapes, given.dtypes, strict=True)
         ]
-        first = getattr(inputs[0], "stored", inputs[0]).node.serial if inputs else inf
+        first = _stored(inputs[0]).node.serial if inputs else inf
         try:
             with traced_in(noted), in_graphs(), self.drawing():
                 found, changed = given.called(self._function, inputs)
@@ -211,7 +211,7 @@ class Tracer:
     def _program(
         self, found: Any, spec: Spec, noted: Session, inputs: Sequence[Symbolic]
     ) -> TracedProgram:
-        stored = [getattr(value, "stored", value) for value in inputs]
+        stored = [_stored(value) for value in inputs]
         own = {value.node: value.node.label for value in stored}
         if isinstance(found, Graph):
             outputs: dict[str, Any] = {name: found[name] for name in found.outputs}
@@ -287,3 +287,8 @@ def _same_numbers(source: Any, held: ArrayData) -> bool:
     first, second = (each[:words].view(np.uint64) for each in bytes_of)
     rest, others = (each[words:] for each in bytes_of)
     return bool((first == second).all() and (rest == others).all())
+
+
+def _stored(value: Any) -> Any:
+    """Return the real input that a complex one is stored as; another as it is."""
+    return value.stored if isinstance(value, SymbolicComplex) else value
