@@ -81,7 +81,7 @@ def line(name: str, repeats: Sequence[Comparison]) -> str:
     peer = found.peer
     if peer is None or peer.pair is None:
         return f"| {name} | {peer.reason if peer else 'PyTorch is not installed'} |"
-    pairs = [(each.usual, each.peer and each.peer.pair) for each in repeats]
+    pairs = [(each.usual, each.peer.pair if each.peer else None) for each in repeats]
     tape, graph = (
         min(getattr(usual, way).cpu for usual, _ in pairs) for way in ("by_run", "then_run")
     )

@@ -46,7 +46,7 @@ class Data:
     feeds: Arrays = field(default_factory=dict)
     along: Arrays = field(default_factory=dict)
     batch: Mapping[str, int] = field(default_factory=dict)
-    sizes: Mapping[str, int] = field(default_factory=dict)
+    sizes: Mapping[str, Any] = field(default_factory=dict)
     moments: Mapping[str, tuple[Array, Array]] = field(default_factory=dict)
 
     def astype(self, dtype: str) -> Data:
