@@ -143,13 +143,7 @@ class _Walk:
         self, draft: Draft, reader: Node, other: Draft | None = None, roots: bool = False
     ) -> bool:
         # With ``roots`` its values may be outputs and updates besides: a later kernel stores them.
-        if (
-            draft.kind != "map"
-            or draft.reductions
-            or draft.stored
-            or draft.checked
-            or draft.regions
-        ):
+        if not _is_free(draft):
             return False
         closed, elsewhere = [], None
         for node in reversed(draft.open):
@@ -181,6 +175,19 @@ class _Walk:
         key = Home(node)
         home = self._home(key)
         return home is not None and home in (draft, other) and key not in home.reductions
+
+    def _may_wait(self, draft: Draft, late: Sequence[Source]) -> bool:
+        """Return whether a draft may come behind what it reads ``late``.
+
+        That are single numbers, as a rate or the condition of an update, and nobody who has a place
+        reads the draft: what takes long had better not come between it and its readers.
+        """
+        if not _is_free(draft) or any(each.type.shape for each in late):
+            return False
+        users = (user for node in draft.nodes for user in self._users[node, 0])
+        return all(
+            (user, 0) not in self._sources or self._home(Home(user)) is draft for user in users
+        )
 
     def _in_memory(self, source: Source) -> Source:
         if needs_home(source) and self._home(source.base) is None:
@@ -368,8 +375,11 @@ class _Walk:
             if rival or (lower and self._read_only_by(other, node, best, roots=True)):
                 best = self._merge(best, other) or best
         outside = [a for a in args if self._aligned_home(a, domain) is not best]
-        level = max([self._level(a) for a in outside], default=0)
-        return best if level < best.level else None
+        late = [each for each in outside if self._level(each) >= best.level]
+        if late and self._may_wait(best, late):
+            best.level = 1 + max(map(self._level, late))
+            return best
+        return None if late else best
 
     def _aligned_home(self, source: Source, domain: Shape) -> Draft | None:
         if not meets_elements(source, domain):
@@ -522,3 +532,9 @@ class _Walk:
                 home.stored.pop(base, None)
                 return
             value = value.node.args[0]
+
+
+def _is_free(draft: Draft) -> bool:
+    """Return whether a draft is a map that nothing holds where it is."""
+    held = draft.reductions or draft.stored or draft.checked or draft.regions
+    return draft.kind == "map" and not held
