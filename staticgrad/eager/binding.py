@@ -15,13 +15,14 @@ import threading
 from collections.abc import Callable, Iterable
 from contextvars import Context
 from operator import attrgetter
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 
 from staticgrad.eager.tape import OpNode, named_node
 from staticgrad.errors import StaticgradError
 from staticgrad.ir.op import Array, Op, as_array, result_types
+from staticgrad.ir.pairs import Complex
 from staticgrad.ir.rounded import rounded
 from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import Masked, shares_of
@@ -118,6 +119,7 @@ class TypedOnly(Value):
 
     __slots__ = ("read", "type")
 
+    kind: ClassVar[type[Value]]
     type: TensorType
 
     def __init__(self, type: TensorType) -> None:
@@ -136,8 +138,22 @@ class TypedOnly(Value):
     def lift(cls, data: object, like: DType | None = None) -> Self:
         if isinstance(data, TypedOnly):
             return data  # type: ignore[return-value]
+        if like is not None and like.is_complex:
+            return _PairOfTypes.constant(data, like, cls.lift)  # type: ignore[return-value]
         array = as_array(data)
         return cls(TensorType(as_dtype(array.dtype) if like is None else like, array.shape))
+
+
+class _PairOfTypes(Complex):
+    """Two values with types but no data."""
+
+    __slots__ = ()
+    kind: ClassVar[type[Value]]
+    part_kind = TypedOnly
+
+
+TypedOnly.kind = TypedOnly
+TypedOnly.complex_kind = _PairOfTypes.kind = _PairOfTypes
 
 
 def rule_reads(

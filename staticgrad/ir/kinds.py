@@ -119,8 +119,12 @@ def _where_they_meet(one: type[Value], other: type[Value], args: tuple[Any, ...]
     values = [arg for arg in args if isinstance(arg, Value) and not arg.is_stored]
     kinds = {getattr(arg, "kind", type(arg)) for arg in values or args if isinstance(arg, Value)}
     parts = {getattr(kind, "part_kind", kind) for kind in kinds}
-    if len(parts) == 1 and ((kind := parts.pop()).computes or kind is _DEFAULT_KIND[0]):
-        return kind if kinds == {kind} else kind.complex_kind  # a pair takes real operands
+    if len(parts) == 1:
+        (kind,) = parts
+        if kinds != parts:  # a pair takes real operands
+            return kind.complex_kind
+        if kind.computes or kind is _DEFAULT_KIND[0]:
+            return kind
     if is_holding() and all(kind.computes or kind is _DEFAULT_KIND[0] for kind in kinds):
         return _DEFAULT_KIND[0]
     raise two_kinds(one, other)

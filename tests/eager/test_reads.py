@@ -46,10 +46,6 @@ def patterns(sample):
     return (pattern for pattern in product(*choices) if any(pattern))
 
 
-#: Rules over pairs of real values, which types alone do not make.
-KEEPS_ALL = {"complex_cholesky", "complex_eigh"}
-
-
 @pytest.mark.thinned(23)
 @every_op
 def test_a_rule_reads_what_is_kept_for_it_and_all_of_it(name):
@@ -61,7 +57,7 @@ def test_a_rule_reads_what_is_kept_for_it_and_all_of_it(name):
         unbounded = getattr(sample.op, "most", 0) is None  # such a loop has no rule
         if unbounded or not any(out.dtype.is_float for out in outs):
             continue
-        if sample.op.rule_is_foreign or name in KEEPS_ALL:
+        if sample.op.rule_is_foreign:
             found = rule_reads(sample.op, types(sample.arrays), types(o.data for o in outs), ())
             assert all(map(all, found))
             continue
