@@ -133,8 +133,17 @@ def _count(x: Any) -> Any:
     return functions.astype(functions.sum(x * 0.0) * 0.0, "int64")
 
 
-def _ended(x: Any, square: Any, tolerance: Any, count: Any) -> tuple[Any, Any]:
-    """The solution, and 0 where its residual is within the tolerance."""
+def _iterated(step: Callable[[Any], Any], begin: Any, tolerance: Any, most: int) -> tuple[Any, Any]:
+    """The solution of a method's steps, and 0 where its residual is within the tolerance.
+
+    A state begins with the solution and ends with the residual's square and the steps so far.
+    """
+
+    def is_far(state: Any) -> Any:
+        *_, square, count = state
+        return functions.logical_and(count < most, functions.sqrt(square) > tolerance)
+
+    x, *_, square, count = while_loop(is_far, step, begin)
     return x, functions.where(functions.sqrt(square) <= tolerance, count * 0, count)
 
 
@@ -181,10 +190,6 @@ def _cg(
     r0 = b - apply(x0)
     square = _dot(r0, r0)
 
-    def is_far(state: Any) -> Any:
-        *_, square, count = state
-        return functions.logical_and(count < most, functions.sqrt(square) > tolerance)
-
     def step(state: Any) -> Any:
         x, r, p, before, square, count = state
         z = r if scaled is None else scaled(r)
@@ -196,8 +201,7 @@ def _cg(
         return x + p * alpha, r, p, rho, _dot(r, r), count + 1
 
     begin = (x0, r0, b * 0.0, square * 0.0 + 1.0, square, _count(b))
-    x, *_, square, count = while_loop(is_far, step, begin)
-    return _ended(x, square, tolerance, count)
+    return _iterated(step, begin, tolerance, most)
 
 
 @like(cg)
@@ -228,10 +232,6 @@ def _bicgstab(
     shadow = b - apply(x0)
     square = _dot(shadow, shadow)
 
-    def is_far(state: Any) -> Any:
-        *_, square, count = state
-        return functions.logical_and(count < most, functions.sqrt(square) > tolerance)
-
     def step(state: Any) -> Any:
         x, r, p, v, before, alpha, omega, _, count = state
         rho = _dot(shadow, r)
@@ -250,8 +250,7 @@ def _bicgstab(
 
     zeros, one = b * 0.0, square * 0.0 + 1.0
     begin = (x0, shadow, zeros, zeros, one, one, one, square, _count(b))
-    x, *_, square, count = while_loop(is_far, step, begin)
-    return _ended(x, square, tolerance, count)
+    return _iterated(step, begin, tolerance, most)
 
 
 @like(cg)
@@ -303,10 +302,6 @@ def _gmres(
     def times(v: Any) -> Any:
         return apply(v if scaled is None else scaled(v))
 
-    def is_far(state: Any) -> Any:
-        _, _, square, count = state
-        return functions.logical_and(count < most, functions.sqrt(square) > tolerance)
-
     def cycle(state: Any) -> Any:
         x, r, square, count = state
         norm = functions.sqrt(square)
@@ -337,5 +332,4 @@ def _gmres(
         return x, r, _dot(r, r), count + 1
 
     r0 = b - apply(x0)
-    x, _, square, count = while_loop(is_far, cycle, (x0, r0, _dot(r0, r0), _count(b)))
-    return _ended(x, square, tolerance, count)
+    return _iterated(cycle, (x0, r0, _dot(r0, r0), _count(b)), tolerance, most)

@@ -66,25 +66,17 @@ for row in range(first, last, {lanes}):
     some_rows = mask{lanes}(last - row)
     if some(load(starts, row + 1, some_rows) < load(starts, row, some_rows)):
         valid = 0
-if valid == 1:
-    least = {whole}x{lanes}(0)
-    most = {whole}x{lanes}(0)
-    for e in range(low, high, {lanes}):
-        elements = load(places, e, mask{lanes}(high - e))
-        least = minimum(least, elements)
-        most = maximum(most, elements)
-    if high > low and (word(hmin(least)) < 0 or word(hmax(most)) >= inner):
-        valid = 0
 """
-_VALID_ORDER: Final = """
+#: Whether those of a pattern's ``array`` are from 0 to below ``limit``.
+_EXIST: Final = """
 if valid == 1:
     least = {whole}x{lanes}(0)
     most = {whole}x{lanes}(0)
     for e in range(low, high, {lanes}):
-        elements = load(order, e, mask{lanes}(high - e))
+        elements = load({array}, e, mask{lanes}(high - e))
         least = minimum(least, elements)
         most = maximum(most, elements)
-    if word(hmin(least)) < 0 or (high > low and word(hmax(most)) >= count):
+    if high > low and (word(hmin(least)) < 0 or word(hmax(most)) >= {limit}):
         valid = 0
 """
 _VALID_ROWS: Final = """
@@ -160,8 +152,9 @@ def _product(real: str, whole: str, transposed: bool) -> str:
     lanes = {**shape, "lanes": LANES[whole]}
     text = _HEAD.format(**shape, **pattern, out=8, sizes=9)
     text += "        valid = 0\n        if k == 1:\n" + _indented(_VALID.format(**lanes), 3)
+    text += _indented(_EXIST.format(**lanes, array="places", limit="inner"), 3)
     if transposed:
-        text += _indented(_VALID_ORDER.format(**lanes), 3)
+        text += _indented(_EXIST.format(**lanes, array="order", limit="count"), 3)
     stream = "order" if transposed else "values"
     text += _indented(_VALID_ROWS.format(**shape, stream=stream, near=_NEAR), 3)
     text += "        if valid == 0:\n            for row in range(first, last):\n"
