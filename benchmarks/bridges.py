@@ -9,7 +9,6 @@ those of all columns in turns.
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable
 from importlib import import_module
@@ -18,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 import staticgrad as sg
-from benchmarks.machine import describe
+from benchmarks.peers import opened
 
 #: Rows and columns of x.
 SIZES: Final = ((4, 8), (64, 256), (512, 1024))
@@ -105,24 +104,11 @@ def checked(measured: dict[str, Callable[[], Any]]) -> None:
 
 def main() -> int:
     """Print the page."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks bridges", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    parser.add_argument("--seconds", type=float, default=1.0, help="measuring time of each cell")
-    parser.add_argument(
-        "--threads", type=int, default=1, help="of ours and of PyTorch; JAX has its own"
-    )
-    options = parser.parse_args()
-    torch, jax = map(import_module, ("torch", "jax"))
-    torch.set_num_threads(options.threads)
-    machine = describe()
+    options, _, line = opened("bridges", __doc__, 1.0)
     print(
         "# Functions in PyTorch and JAX\n\n"
         "`python -m benchmarks bridges`: a function's value and its gradients by two weights, µs a"
-        f" call, the least of many.\n{machine.processor}, {machine.cores} cores, threads:"
-        f" {options.threads} (JAX has its own), Python {machine.python},"
-        f" PyTorch {torch.__version__}, JAX {jax.__version__}.\n\n"
+        f" call, the least of many.\n{line}\n\n"
         "`f.run` and `sg.function` are the program by itself; `sg.torch` and `sg.jax` the bridges;"
         " `PyTorch` and `JAX` the\nsame function written there (JAX under `jit` in both columns)."
         " Results are checked first.\n"

@@ -9,7 +9,6 @@ those of all columns in turns. Gradients are compared first: PyTorch's are conju
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Final
@@ -18,7 +17,7 @@ import numpy as np
 
 import staticgrad as sg
 from benchmarks.bridges import least_times
-from benchmarks.machine import describe
+from benchmarks.peers import opened
 
 COLUMNS: Final = ("staticgrad", "JAX", "PyTorch")
 RNG: Final = np.random.default_rng(0)
@@ -239,26 +238,13 @@ def calls(make: Callable[[], Program]) -> dict[str, Callable[[], Any]]:
 
 def main() -> int:
     """Print the page."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks complex", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    parser.add_argument("--seconds", type=float, default=1.0, help="measuring time of each cell")
-    parser.add_argument(
-        "--threads", type=int, default=1, help="of ours and of PyTorch; JAX has its own"
-    )
-    options = parser.parse_args()
-    torch, jax = map(import_module, ("torch", "jax"))
+    options, jax, line = opened("complex", __doc__, 1.0)
     jax.config.update("jax_enable_x64", True)
-    torch.set_num_threads(options.threads)
-    machine = describe()
     print(
         "# Programs with complex numbers\n\n"
         "`python -m benchmarks complex`: a loss and its gradient in complex128, µs a call, the"
         " least of many in turns.\n"
-        f"{machine.processor}, {machine.cores} cores, threads:"
-        f" {options.threads} (JAX has its own), Python {machine.python},"
-        f" PyTorch {torch.__version__}, JAX {jax.__version__}.\n\n"
+        f"{line}\n\n"
         "Losses of all three agree to 1e-8, gradients to 1e-6 of the largest element: JAX's as they"
         " are, PyTorch's conjugated.\n\n"
         "| program | " + " | ".join(COLUMNS) + " |\n|---|" + "--:|" * len(COLUMNS)

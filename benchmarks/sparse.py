@@ -10,7 +10,6 @@ fixed number of iterations. Times are the least of many calls, those of all colu
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -21,7 +20,7 @@ import scipy.sparse as sp
 import scipy.sparse.linalg as scipy_solvers
 
 import staticgrad as sg
-from benchmarks.machine import describe
+from benchmarks.peers import opened
 
 NODES: Final = 100_000
 NEIGHBOURS: Final = 10
@@ -231,24 +230,12 @@ def row(text: str, times: Mapping[str, float], extra: str) -> None:
 
 def main() -> int:
     """Print the page."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks sparse", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    parser.add_argument("--seconds", type=float, default=2.0, help="measuring time of each cell")
-    parser.add_argument(
-        "--threads", type=int, default=1, help="of ours and of PyTorch; JAX has its own"
-    )
-    options = parser.parse_args()
-    torch, jax = map(import_module, ("torch", "jax"))
-    torch.set_num_threads(options.threads)
+    options, jax, line = opened("sparse", __doc__, 2.0)
     jax.config.update("jax_enable_x64", True)
-    machine = describe()
     print(
         "# Sparse matrices\n\n"
         "`python -m benchmarks sparse`: milliseconds a call, the least of many in turns."
-        f"\n{machine.processor}, {machine.cores} cores, threads: {options.threads} (JAX has its"
-        f" own), Python {machine.python}, PyTorch {torch.__version__}, JAX {jax.__version__}.\n\n"
+        f"\n{line}\n\n"
         "GB/s: what ours reads and writes in that time, a dense row for each element of the"
         f" matrix.\nA copy of 64 MB: {copying() / 1e9:.1f} GB/s. Results are compared first.\n"
     )
