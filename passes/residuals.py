@@ -4,9 +4,8 @@ A value of an earlier phase that a later phase reads is stored in between. If fe
 stored by recomputing cheap elementwise ops from values that are stored or alive anyway, the later
 phase gets clones of these ops, in its own derivative order. A clone is the same op over the same
 operands, so results stay bitwise identical. The cost of recomputing is weighed against the bytes.
-A clone must not be a separate kernel, so fusion runs: a clone that would be stored is not made. As
-fusion is slow, the gain is estimated first, and fusion is run only for choices that could save a
-part of the stored bytes. Recomputing whole kernels is decided later (``passes.remat``).
+A clone must not be a separate kernel, so fusion runs for each choice: a clone that would be stored
+is not made. Recomputing whole kernels is decided later (``passes.remat``).
 
 Values that cross a border and depend on each other form a region. For each region the fewest bytes
 are stored from which the rest can be recomputed behind the border: a vertex cut between the values
@@ -15,14 +14,13 @@ that are there anyway and the values that are read.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
-from copy import copy
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Final
 
 from passes.base import Pass, Watch
 from staticgrad.analysis.liveness import ValueKey, phases_of, users_of
 from staticgrad.analysis.vertex_cut import vertex_cut
-from staticgrad.ir.forms import Contract, Identity, Pointwise, Reduce, ReshapeForm, View
+from staticgrad.ir.forms import Identity, Pointwise, Reduce, ReshapeForm, View
 from staticgrad.ir.graph import Graph, Node, Symbolic, rebuild
 from staticgrad.kept import cached_property
 from staticgrad.preparation.marks import is_mark, leave_unmarked, unmarked
@@ -85,39 +83,6 @@ def bases(value: Symbolic) -> Sequence[ValueKey]:
     return found
 
 
-def behind_products(
-    keys: Collection[ValueKey],
-    graph: Graph,
-    phases: Mapping[Node, int],
-    phase: int,
-    soon: bool = False,
-) -> set[ValueKey]:
-    """Return the values with a reader in a phase that depends on a product of those values.
-
-    A product is a kernel of its own phase, so that none computes such a value and all its readers.
-    With ``soon`` it may also be what reads the elements of a reader that waits.
-    """
-    bits = {key: 1 << place for place, key in enumerate(keys)}
-    made: dict[Node, int] = {}  # of which values a node is made
-    waits: dict[Node, int] = {}  # and of which there is a product between
-    near: dict[Node, int] = {}  # and which it reads
-    found = 0
-    for node in graph.nodes:
-        of = through = read = 0
-        behind = phases[node] >= phase
-        for arg in node.args:
-            own = bits.get(arg.key, 0)
-            of |= made[arg.node] | own
-            through |= waits[arg.node]
-            read |= own | (near[arg.node] if soon and reads_elements(node, arg) else 0)
-        if isinstance(node.form, Contract):
-            through |= of
-        if behind:
-            found |= through & read
-        made[node], waits[node], near[node] = of, through, read if behind else 0
-    return {key for key, bit in bits.items() if found & bit}
-
-
 #: Rounds in which values that depend on each other are weighed; two are usual, whatever their
 #: number. What would take more stays as it is, and is counted.
 MOST_ROUNDS: Final = 64
@@ -129,7 +94,7 @@ class Offer:
 
     wanted: Sequence[ValueKey]
     kept: Set[ValueKey]
-    gain: int  # bytes, before fusion is asked
+    gain: int  # bytes
 
 
 class CrossingRegions:
@@ -207,10 +172,8 @@ class CrossingRegions:
             seen.update(below)
 
 
-#: A choice that spares less than this part of what is stored is not worth asking fusion.
+#: A choice that saves less than this part of the stored bytes is not made.
 LEAST_PART: Final = 1 / 100
-#: Groups with products, which are of one phase.
-PRODUCTS: Final = ("gemm", "block")
 #: Clones per chosen node at most: a chain for each of its readers is a square of its length.
 _MOST_CLONES: Final = 4
 #: A graph with clones; every node that has one, with its clone; the kernels of that graph.
@@ -264,8 +227,6 @@ class Residuals(Pass, name="residuals"):
         value is stored: the choice that stores less.
         """
         graph = border.graph
-        if (beyond_doubt := self._beyond_doubt(border)) is not None:
-            return beyond_doubt
         if not border.chosen(set()):
             return graph, 0
         found = [_settled(border, alone) for alone in (False, True)]
@@ -280,37 +241,6 @@ class Residuals(Pass, name="residuals"):
                 least, best = price, (after, len(clones))
         return best
 
-    def _beyond_doubt(self, border: Border) -> tuple[Graph, int] | None:
-        """Return the same if the kernels of the graph with clones suffice: fusion runs once.
-
-        None if the kernels of the graph without clones might lead to another choice: a value that
-        no longer crosses may have been computed in one kernel with all its readers, or a value to
-        keep may not have been in memory.
-        """
-        chosen = [] if border.graph in border.known else border.surely_chosen(set())
-        leaving = {(node, 0) for node in chosen} & border.crossing.keys()
-        passed = border.graph, border.phases, border.phase
-        doubtful = leaving > behind_products(leaving, *passed, soon=True)
-        trial = border.trial(chosen, set()) if chosen and not doubtful else None
-        if trial is None:
-            return None
-        after, clones, groups = trial
-        there = Border(after, border.phase, self.flops, border.known)
-        left = border.crossing.keys() - there.crossing.keys()
-        homes = {(node, 0): groups.home((clone, 0)) for node, clone in clones}
-        in_products = {key for key, home in homes.items() if home and home.kind in PRODUCTS}
-        stored = [(clone, 0) for node, clone in clones if not is_mark(node)]
-        if any(map(groups.stores, (*left, *stored))):
-            return None
-        if not left <= in_products | behind_products(left, *passed):
-            return None
-        inside = there.inside & border.crossing.keys()
-        if inside and border.surely_chosen(inside) != chosen:
-            return None
-        before = border.price(border.bytes_of(border.crossing.keys() - inside))
-        price = border.price(there.nbytes) + sum(work(clone) for _, clone in clones)
-        return (after, len(clones)) if price < before else None
-
 
 def _settled(border: Border, alone: bool) -> tuple[Graph, Sequence[Node]]:
     """Return the graph with the clones that add no kernel, and these clones.
@@ -323,17 +253,15 @@ def _settled(border: Border, alone: bool) -> tuple[Graph, Sequence[Node]]:
         chosen = border.chosen(refused)
         if not chosen:
             break
-        stored = border.between_products(chosen, apart)
+        trial = border.trial(chosen, apart)
+        if trial is None:
+            break
+        after, clones, groups = trial
+        own = [(node, clone) for node, clone in clones if not is_mark(node)]
+        stored = {node for node, clone in own if groups.stores((clone, 0))}
         if not stored:
-            trial = border.trial(chosen, apart)
-            if trial is None:
-                break
-            after, clones, groups = trial
-            own = [(node, clone) for node, clone in clones if not is_mark(node)]
-            stored = {node for node, clone in own if groups.stores((clone, 0))}
-            if not stored:
-                fits = len(groups) <= len(border.groups)
-                return (after, [clone for _, clone in clones]) if fits else (border.graph, ())
+            fits = len(groups) <= len(border.groups)
+            return (after, [clone for _, clone in clones]) if fits else (border.graph, ())
         refused |= stored & apart if alone else stored
         apart |= stored
     return border.graph, ()
@@ -385,7 +313,6 @@ class Border:
         self.crossing: dict[ValueKey, None] = {}  # only kernels that could compute it read it
         self.behind: dict[ValueKey, None] = {}  # read in memory there
         self._weights: dict[ValueKey, int] = {}
-        self._offered: dict[frozenset[Node], tuple[CrossingRegions, list[Offer]]] = {}
         self._chosen: dict[frozenset[Node], list[Node]] = {}
         self._trials: dict[tuple[object, ...], Trial | None] = {}
         self.tangled: set[ValueKey] = set()  # of regions that take too many rounds
@@ -393,7 +320,7 @@ class Border:
         for node in graph.nodes:
             if self.phases[node] >= phase:
                 self._sort_operands(node)
-        self._most = self.bytes_of(self.crossing.keys())  # before fusion runs
+        self._most = self.bytes_of(self.crossing.keys())
 
     @cached_property
     def marked(self) -> set[ValueKey]:
@@ -440,7 +367,7 @@ class Border:
     def chosen(self, refused: Set[Node]) -> list[Node]:
         """Return the nodes to clone in graph order, without the refused ones.
 
-        The result is empty if they would save too little to run fusion.
+        The result is empty if they would save too little.
         """
         key = frozenset(refused)
         if key not in self._chosen:
@@ -451,78 +378,17 @@ class Border:
             self._chosen[key] = [node for node in self.graph.nodes if node in found]
         return self._chosen[key]
 
-    def surely_chosen(self, inside: Set[ValueKey]) -> list[Node]:
-        """Return the nodes to clone if these values cross inside kernels, without running fusion.
-
-        The result is empty if fusion could change the choice.
-        """
-        border = self
-        if inside:
-            border = copy(self)
-            border.stored, border.tangled = self.stored | inside, set()
-            border._weights, border._offered = {}, {}
-        regions, offers = border._offers(set())
-        if border.tangled or not border._is_worth_it(offers):
-            return []
-        for each in offers:  # what crosses between kernels is written already
-            added = [key for key in each.kept if key not in self.crossing]
-            if sum(map(border.weight, added)) > sum(map(border.weight, each.wanted)):
-                return []
-        found = {node for offer in offers for node in regions.nodes(offer)}
-        return [node for node in self.graph.nodes if node in found]
-
     def _found(self, refused: Set[Node]) -> set[Node]:
         """Return the nodes to clone, without the refused ones."""
-        regions, offers = self._offers(refused)
-        if not self._is_worth_it(offers):
-            return set()
-        if not self.inside <= self.stored:  # as fusion says, which is asked now
+        if not self.inside <= self.stored:
             self.stored |= self.inside
-            self._weights.clear()
-            self._offered.clear()
-            regions, offers = self._offers(refused)
+        regions = CrossingRegions(self, refused)
+        offers = [offer for values in regions if (offer := regions.offer(values))]
         offers = [each for each in offers if self.added(each.kept) <= self.spared(each.wanted)]
-        if not self._is_worth_it(offers):
+        gain = sum(offer.gain for offer in offers)
+        if gain <= 0 or gain < LEAST_PART * self._most:
             return set()
         return {node for offer in offers for node in regions.nodes(offer)}
-
-    def _offers(self, refused: Set[Node]) -> tuple[CrossingRegions, list[Offer]]:
-        key = frozenset(refused)
-        if key not in self._offered:
-            regions = CrossingRegions(self, refused)
-            offers = [offer for values in regions if (offer := regions.offer(values))]
-            self._offered[key] = regions, offers
-        return self._offered[key]
-
-    def _is_worth_it(self, offers: Iterable[Offer]) -> bool:
-        gain = sum(offer.gain for offer in offers)
-        return gain > 0 and gain >= LEAST_PART * self._most
-
-    def between_products(self, chosen: Sequence[Node], apart: Set[Node]) -> set[Node]:
-        """Return the chosen nodes with a clone for kernels of several products: they are stored.
-
-        Two products are two kernels, and a value is computed by one, so fusion need not be asked.
-        Nodes of ``apart`` have a clone for each reader.
-        """
-        products: dict[Node, set[int]] = {}  # up to two of those that read what is made of it
-        clones: dict[Node, int] = {}
-        found = set()
-        for node in reversed(chosen):
-            ends: set[int] = set()
-            readers = 0
-            for user in self.users[node, 0]:
-                if user in products:
-                    ends |= products[user]
-                    readers += clones[user]
-                elif self.phases[user] == self.phase:
-                    home = self._home((user, 0))
-                    ends |= {home.number} if home is not None and home.kind == "gemm" else set()
-                    readers += 1
-            products[node] = {*sorted(ends)[:2]}
-            clones[node] = readers if node in apart else 1
-            if len(ends) > 1 and readers > 1 and node not in apart:
-                found.add(node)
-        return found
 
     def trial(self, chosen: Sequence[Node], apart: Set[Node]) -> Trial | None:
         """Return the result of ``cloned`` and the kernels that fusion makes of it (cached).
