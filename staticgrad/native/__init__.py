@@ -261,9 +261,11 @@ def _compile_together(sources: Sequence[str], settings: config.Config, loops: bo
     from staticgrad.native.table import control_code, rows
 
     start, host = time.perf_counter(), target.host()
-    beside = {} if loader.is_loaded(rows.SYMBOL, host) else {rows.SYMBOL: rows.text(host)}
+    beside: dict[str, tuple[str, str]] = {}
+    if not loader.is_loaded(rows.SYMBOL, host):
+        beside[rows.SYMBOL] = (driver := rows.text(host)), driver
     if loops and not loader.is_loaded(control_code.SYMBOL, host):
-        beside[control_code.SYMBOL] = rows.control_text()
+        beside[control_code.SYMBOL] = control_code.source(), control_code.text()
     symbols = loader.compiled(sources, host, settings, beside)
     seconds = (time.perf_counter() - start) / max(len(symbols), 1)
     for source, symbol in symbols.items():
@@ -407,24 +409,24 @@ def control() -> int:
         return 0
     with LOCK, _coded_memory_errors():
         if _process.control is None:
-            from staticgrad.native.table import control_code, rows
+            from staticgrad.native.table import control_code as code
 
-            _process.control = _address_of(rows.control_text(), control_code.SYMBOL)
+            _process.control = _address_of(code.source(), code.SYMBOL, lambda _: code.text())
         return _process.control
 
 
 def through() -> int:
-    """Return the address of the code that runs all iterations of loops (``through_code``).
+    """Return the address of the code that runs all iterations of loops (``control_code``).
 
     0 with the jit off: then Python runs each row. Raises as ``kernel`` does where nothing can be
     compiled.
     """
     if not config.current().jit:
         return 0
-    from staticgrad.native.table import rows, through_code
+    from staticgrad.native.table import control_code as code
 
     with LOCK, _coded_memory_errors():
-        return _address_of(rows.through_text(), through_code.SYMBOL)
+        return _address_of(code.source(True), code.THROUGH_SYMBOL, lambda _: code.text(True))
 
 
 def shared_runs() -> int:

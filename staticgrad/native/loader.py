@@ -329,12 +329,15 @@ def resolved(name: str, settings: config.Config) -> ObjectCode | None:
 
 
 def compiled(
-    sources: Iterable[str], host: Target, settings: config.Config, beside: Mapping[str, str]
+    sources: Iterable[str],
+    host: Target,
+    settings: config.Config,
+    beside: Mapping[str, tuple[str, str]],
 ) -> dict[str, str]:
     """Compiles and loads kernels by ``vector``, several to a module; their symbols by source.
 
-    Those that this cannot do are left out. ``beside``: further LLVM modules by their entries, which
-    programs need as well and which are kept on disk by their texts.
+    Those that this cannot do are left out. ``beside``: by their entries, further modules that
+    programs need as well: the texts that they are made from, by which disks keep them, and LLVM IR.
     """
     kernels: dict[str, str] = {}
     shared: dict[str, str] = {}
@@ -350,11 +353,12 @@ def compiled(
     wanted = {name: text for name, text in shared.items() if not _is_there(name, host, settings)}
     keys = {name: cache.key(name, host) for name in wanted}
     keys |= {symbol: cache.key(f"vector\0{source}", host) for source, symbol in symbols.items()}
-    keys |= {symbol: cache.key(text, host) for symbol, text in beside.items()}
+    keys |= {symbol: cache.key(text, host) for symbol, (text, _) in beside.items()}
+    kernels |= {symbol: module for symbol, (_, module) in beside.items()}
     # what is shared is short, so that a second module would take longer than the higher level
     highest = max([jit.level_of([text]) for text in wanted.values()], default=1)
     modules = [(highest, texts) for texts in _parts(wanted)]
-    for level, texts in (*modules, *_modules({**kernels, **beside})):  # those call what is shared
+    for level, texts in (*modules, *_modules(kernels)):  # those call what is shared
         if not _bundle(texts, level, keys, host, settings):
             break
     return {s: symbol for s, symbol in symbols.items() if is_loaded(symbol, host)}

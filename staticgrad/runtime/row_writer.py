@@ -18,8 +18,7 @@ from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.plan import PlannedStep
 from staticgrad.ir.schedule import Call, Step, StepBody
 from staticgrad.native import HEAD_WORDS, Head, Row
-from staticgrad.native.table.control_code import ControlKind, EntryWord, LoopWord
-from staticgrad.native.table.through_code import ThroughWord
+from staticgrad.native.table.control_code import ControlKind, EntryWord, LoopWord, ThroughWord
 from staticgrad.records import NamedTuple
 from staticgrad.runtime.arena import address_of
 from staticgrad.runtime.cuts import Rows, StepCut, cuts, row_ranges

@@ -10,7 +10,7 @@ from staticgrad.ir.kernels.chain_parts import PART
 from staticgrad.memory.planner import Planner
 from staticgrad.native import ROW_WORDS, Row
 from staticgrad.native.plain.control import follow
-from staticgrad.native.table.through_code import ThroughWord
+from staticgrad.native.table.control_code import ThroughWord
 from staticgrad.runtime.arena import Arena
 from staticgrad.runtime.executor import Executor
 from staticgrad.runtime.step import Table
@@ -42,17 +42,17 @@ class Claims(Table):
     def _claim(self, block, first, last):
         while first < last:
             if self.rows[first].function == 0:
-                first = follow(self._row(first), first)
+                first = self._words.row_at(
+                    follow(block, self._words.address + 8 * ROW_WORDS * first)
+                )
+                if first < 0:
+                    return
                 continue
             stop = first + 1
             while stop < last and not self._starts(stop):
                 stop += 1
             self._claim_between(first, stop)
             first = stop
-
-    def _row(self, number):
-        words = self._words.array[ROW_WORDS * number : ROW_WORDS * (number + 1)]
-        return Row(*words.tolist())
 
     def _starts(self, row):
         """Whether a row waits for those before it."""

@@ -589,13 +589,15 @@ class Modules:
     shared: dict[str, str]
 
 
-def module_text(source: str, symbol: str) -> str:
+def module_text(source: str, symbol: str, kinds: tuple[Kind, ...] = KERNEL_KINDS) -> str:
     """The LLVM module of a kernel: its entry as ``symbol(record, own, begin, end)``, with its
     helpers.
 
+    ``kinds``: those of the entry's parameters, where they are others.
+
     Raises KernelSourceError when the source is not in the kernel language.
     """
-    lowered = _lowered(source, symbol)
+    lowered = _lowered(source, symbol, kinds)
     return _text(lowered, [*dict(lowered.callees).values(), lowered.body])
 
 
@@ -644,13 +646,13 @@ def _text(lowered: Translated, parts: list[str]) -> str:
     return "\n".join([*declared, body])
 
 
-def _lowered(source: str, symbol: str) -> Translated:
+def _lowered(source: str, symbol: str, kinds: tuple[Kind, ...] = KERNEL_KINDS) -> Translated:
     functions = split_source(source)
     entry = functions.pop(ENTRY)
     visible: dict[str, _SourceHelper] = {}
     for name, function in functions.items():
         visible[name] = _helper(function, visible)
-    return _with_calls(_lower(entry, dict(visible), KERNEL_KINDS, (symbol, "")))
+    return _with_calls(_lower(entry, dict(visible), kinds, (symbol, "")))
 
 
 def _with_calls(kernel: Translated) -> Translated:

@@ -21,15 +21,29 @@ a carried value by turns. Words of a loop inside are moved like others, so that 
 
 Each iteration takes from ``Head.fuel`` what it is predicted to take. Where nothing is left, ``END``
 notes in ``Head.resume`` where to go on, and the driver returns: so a signal is seen in a long loop.
+
+The machine is written once, in the kernel language: compiled for the driver, and run as Python with
+the jit off (``native.plain.control``).
+
+Loops whose rows do not depend on each other run from their first row to their last, each by one
+worker: ``THROUGH_SYMBOL`` is the function of such a row. Its record has ``ThroughWord`` words for
+each iteration: which rows it runs, and the head that takes what their iterations cost. That has
+fuel without end, so that no iteration is the last before a return. A row of them runs the
+iterations ``first`` to ``total`` of its kernel.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from enum import IntEnum
 from typing import Final
 
+from staticgrad.native.constants import ROW_WORDS, Head, Row
+
 #: The machine's symbol. It is an object that programs without loops and branches do not load.
 SYMBOL: Final = "sg_control"
+THROUGH_SYMBOL: Final = "sg_run_through"
 
 
 class ControlKind(IntEnum):
@@ -79,217 +93,148 @@ class EntryWord(IntEnum):
     AFTER = 5
 
 
-_TEXT: Final = """
-; Where to go on behind a row of function 0; null where the fuel is used up.
-define ptr @<symbol>(ptr %block, ptr %row) #0 {
-entry:
-  %record.at = getelementptr i64, ptr %row, i64 <word record>
-  %record = load ptr, ptr %record.at, align 8
-  %kind.at = getelementptr i64, ptr %row, i64 <word own>
-  %kind = load i64, ptr %kind.at, align 8
-  %total.at = getelementptr i64, ptr %row, i64 <word total>
-  %total = load i64, ptr %total.at, align 8
-  %next = getelementptr i64, ptr %row, i64 <words>
-  %far = getelementptr [<words> x i64], ptr %row, i64 %total
-  %left.at = getelementptr i64, ptr %record, i64 <LEFT>
-  %number.at = getelementptr i64, ptr %record, i64 <NUMBER>
-  %entries.at = getelementptr i64, ptr %record, i64 <ENTRIES>
-  %rows.at = getelementptr i64, ptr %record, i64 <ROWS>
-  %turns.at = getelementptr i64, ptr %record, i64 <TURNS>
-  %second.at = getelementptr i64, ptr %record, i64 1
-  %third.at = getelementptr i64, ptr %record, i64 2
-  switch i64 %kind, label %go [
-    i64 <BEGIN>, label %begin
-    i64 <END>, label %end
-    i64 <UNLESS>, label %unless
-    i64 <CASE>, label %case
-    i64 <MOVE>, label %move
-    i64 <NOTE>, label %note
-  ]
-go:
-  ret ptr %far
-begin:
-  %iterations = load i64, ptr %record, align 8
-  %from.at = getelementptr i64, ptr %record, i64 <FROM>
-  %from = load i64, ptr %from.at, align 8
-  store i64 %iterations, ptr %left.at, align 8
-  store i64 %from, ptr %number.at, align 8
-  %begin.entries = load ptr, ptr %entries.at, align 8
-  %begin.rows = load i64, ptr %rows.at, align 8
-  %begin.turns = load i64, ptr %turns.at, align 8
-  %begin.count = add i64 %begin.rows, %begin.turns
-  %begin.last = getelementptr [<ENTRY> x i64], ptr %begin.entries, i64 %begin.count
-  br label %begin.look
-begin.look:
-  %begin.at = phi ptr [ %begin.entries, %begin ], [ %begin.after, %begin.set ]
-  %begin.more = icmp ult ptr %begin.at, %begin.last
-  br i1 %begin.more, label %begin.set, label %begun
-begin.set:
-  %begin.word = load ptr, ptr %begin.at, align 8
-  %begin.first.at = getelementptr i64, ptr %begin.at, i64 <FIRST>
-  %begin.first = load i64, ptr %begin.first.at, align 8
-  %begin.second.at = getelementptr i64, ptr %begin.at, i64 <SECOND>
-  %begin.second = load i64, ptr %begin.second.at, align 8
-  %begin.third.at = getelementptr i64, ptr %begin.at, i64 <THIRD>
-  %begin.third = load i64, ptr %begin.third.at, align 8
-  %begin.next.at = getelementptr i64, ptr %begin.at, i64 <NEXT>
-  %begin.after.at = getelementptr i64, ptr %begin.at, i64 <AFTER>
-  store i64 %begin.first, ptr %begin.word, align 8
-  store i64 %begin.second, ptr %begin.next.at, align 8
-  store i64 %begin.third, ptr %begin.after.at, align 8
-  %begin.after = getelementptr i64, ptr %begin.at, i64 <ENTRY>
-  br label %begin.look
-begun:
-  %is.empty = icmp sle i64 %iterations, 0
-  %begun.next = select i1 %is.empty, ptr %far, ptr %next
-  ret ptr %begun.next
-end:
-  %left = load i64, ptr %left.at, align 8
-  %left.next = sub i64 %left, 1
-  store i64 %left.next, ptr %left.at, align 8
-  %number = load i64, ptr %number.at, align 8
-  %by.at = getelementptr i64, ptr %record, i64 <BY>
-  %by = load i64, ptr %by.at, align 8
-  %number.next = add i64 %number, %by
-  store i64 %number.next, ptr %number.at, align 8
-  %entries = load ptr, ptr %entries.at, align 8
-  %rows = load i64, ptr %rows.at, align 8
-  %turns = load i64, ptr %turns.at, align 8
-  %rows.last = getelementptr [<ENTRY> x i64], ptr %entries, i64 %rows
-  %turns.last = getelementptr [<ENTRY> x i64], ptr %rows.last, i64 %turns
-  br label %rows.look
-rows.look:
-  %rows.place = phi ptr [ %entries, %end ], [ %rows.after, %rows.set ]
-  %rows.more = icmp ult ptr %rows.place, %rows.last
-  br i1 %rows.more, label %rows.set, label %turns.look
-rows.set:
-  %rows.word = load ptr, ptr %rows.place, align 8
-  %rows.by.at = getelementptr i64, ptr %rows.place, i64 <THIRD>
-  %rows.by = load i64, ptr %rows.by.at, align 8
-  %rows.next.at = getelementptr i64, ptr %rows.place, i64 <NEXT>
-  %rows.value = load i64, ptr %rows.next.at, align 8
-  store i64 %rows.value, ptr %rows.word, align 8
-  %rows.value.next = add i64 %rows.value, %rows.by
-  store i64 %rows.value.next, ptr %rows.next.at, align 8
-  %rows.after = getelementptr i64, ptr %rows.place, i64 <ENTRY>
-  br label %rows.look
-turns.look:
-  %turns.place = phi ptr [ %rows.last, %rows.look ], [ %turns.after, %turns.set ]
-  %turns.more = icmp ult ptr %turns.place, %turns.last
-  br i1 %turns.more, label %turns.set, label %ended
-turns.set:
-  %turns.word = load ptr, ptr %turns.place, align 8
-  %turns.next.at = getelementptr i64, ptr %turns.place, i64 <NEXT>
-  %turns.value = load i64, ptr %turns.next.at, align 8
-  %turns.after.at = getelementptr i64, ptr %turns.place, i64 <AFTER>
-  %turns.other = load i64, ptr %turns.after.at, align 8
-  store i64 %turns.value, ptr %turns.word, align 8
-  store i64 %turns.other, ptr %turns.next.at, align 8
-  store i64 %turns.value, ptr %turns.after.at, align 8
-  %turns.after = getelementptr i64, ptr %turns.place, i64 <ENTRY>
-  br label %turns.look
-ended:
-  %is.last = icmp sle i64 %left.next, 0
-  br i1 %is.last, label %out, label %again
-out:
-  ret ptr %next
-again:
-  %back = sub i64 0, %total
-  %first = getelementptr [<words> x i64], ptr %row, i64 %back
-  %fuel.at = getelementptr i64, ptr %block, i64 <head fuel>
-  %fuel = load i64, ptr %fuel.at, align 8
-  %cost.at = getelementptr i64, ptr %record, i64 <COST>
-  %cost = load i64, ptr %cost.at, align 8
-  %fuel.next = sub i64 %fuel, %cost
-  store i64 %fuel.next, ptr %fuel.at, align 8
-  %is.out = icmp slt i64 %fuel.next, 0
-  br i1 %is.out, label %pause, label %back.again
-back.again:
-  ret ptr %first
-pause:
-  %resume.at = getelementptr i64, ptr %block, i64 <head resume>
-  store ptr %first, ptr %resume.at, align 8
-  ret ptr null
-unless:
-  %flag.at = load ptr, ptr %record, align 8
-  %flag = load i8, ptr %flag.at, align 1
-  %is.off = icmp eq i8 %flag, 0
-  %unless.next = select i1 %is.off, ptr %far, ptr %next
-  ret ptr %unless.next
-case:
-  %choice.at = load ptr, ptr %record, align 8
-  %choice = load i64, ptr %choice.at, align 8
-  %count = load i64, ptr %second.at, align 8
-  %count.last = sub i64 %count, 1
-  %is.above = icmp sgt i64 %choice, %count.last
-  %choice.low = select i1 %is.above, i64 %count.last, i64 %choice
-  %is.below = icmp slt i64 %choice.low, 0
-  %chosen = select i1 %is.below, i64 0, i64 %choice.low
-  %case.at = getelementptr i64, ptr %third.at, i64 %chosen
-  %case.rows = load i64, ptr %case.at, align 8
-  %case.next = getelementptr [<words> x i64], ptr %row, i64 %case.rows
-  ret ptr %case.next
-move:
-  %to = load ptr, ptr %record, align 8
-  %of = load ptr, ptr %second.at, align 8
-  %nbytes = load i64, ptr %third.at, align 8
-  %is.there = icmp eq ptr %to, %of
-  %whole.1 = lshr i64 %nbytes, 6
-  %whole.2 = shl i64 %whole.1, 6
-  %whole = select i1 %is.there, i64 0, i64 %whole.2
-  %until = select i1 %is.there, i64 0, i64 %nbytes
-  br label %lines
-lines:
-  %line = phi i64 [ 0, %move ], [ %line.next, %line.copy ]
-  %line.more = icmp ult i64 %line, %whole
-  br i1 %line.more, label %line.copy, label %bytes
-line.copy:
-  %line.of = getelementptr i8, ptr %of, i64 %line
-  %line.to = getelementptr i8, ptr %to, i64 %line
-  %line.value = load <8 x i64>, ptr %line.of, align 1
-  store <8 x i64> %line.value, ptr %line.to, align 1
-  %line.next = add i64 %line, 64
-  br label %lines
-bytes:
-  %byte = phi i64 [ %whole, %lines ], [ %byte.next, %byte.copy ]
-  %byte.more = icmp ult i64 %byte, %until
-  br i1 %byte.more, label %byte.copy, label %moved
-byte.copy:
-  %byte.of = getelementptr i8, ptr %of, i64 %byte
-  %byte.to = getelementptr i8, ptr %to, i64 %byte
-  %byte.value = load i8, ptr %byte.of, align 1
-  store i8 %byte.value, ptr %byte.to, align 1
-  %byte.next = add i64 %byte, 1
-  br label %bytes
-moved:
-  ret ptr %next
-note:
-  %words = load ptr, ptr %record, align 8
-  %noted = load i64, ptr %words, align 8
-  %is.free = icmp slt i64 %noted, 0
-  br i1 %is.free, label %note.now, label %noted.all
-note.now:
-  %words.found = getelementptr i64, ptr %words, i64 1
-  store i64 0, ptr %words, align 8
-  store i64 0, ptr %words.found, align 8
-  br label %noted.all
-noted.all:
-  ret ptr %next
-}
+class ThroughWord(IntEnum):
+    """Words of an iteration: addresses of its first row, behind its last row, and of its head."""
+
+    FIRST = 0
+    BEHIND = 1
+    HEAD = 2
+
+
+#: Words of memory, for sources of the kernel language.
+WORD_ACCESS: Final = """
+def at(words, number):
+    return word(load1(words, number))
+
+
+def put(words, number, value):
+    store1(words, number, i64x1(value))
+"""
+_MACHINE: Final = """
+def move(to, of, nbytes):
+    whole = nbytes // 64
+    for line in range(whole):
+        store8(ptr_i64(to), 8 * line, load8(ptr_i64(of), 8 * line))
+    for byte in range(64 * whole, nbytes):
+        store1(ptr_u8(to), byte, load1(ptr_u8(of), byte))
+
+
+def begin(record):
+    put(record, LOOP_LEFT, at(record, LOOP_ITERATIONS))
+    put(record, LOOP_NUMBER, at(record, LOOP_FROM))
+    entries = at(record, LOOP_ENTRIES)
+    for number in range(at(record, LOOP_ROWS) + at(record, LOOP_TURNS)):
+        entry = ptr_i64(entries + number * ENTRY_BYTES)
+        put(ptr_i64(at(entry, ENTRY_WORD)), 0, at(entry, ENTRY_FIRST))
+        put(entry, ENTRY_NEXT, at(entry, ENTRY_SECOND))
+        put(entry, ENTRY_AFTER, at(entry, ENTRY_THIRD))
+
+
+def end(record):
+    put(record, LOOP_LEFT, at(record, LOOP_LEFT) - 1)
+    put(record, LOOP_NUMBER, at(record, LOOP_NUMBER) + at(record, LOOP_BY))
+    entries = at(record, LOOP_ENTRIES)
+    rows = at(record, LOOP_ROWS)
+    for number in range(rows + at(record, LOOP_TURNS)):
+        entry = ptr_i64(entries + number * ENTRY_BYTES)
+        place = at(entry, ENTRY_NEXT)
+        put(ptr_i64(at(entry, ENTRY_WORD)), 0, place)
+        if number < rows:
+            put(entry, ENTRY_NEXT, place + at(entry, ENTRY_THIRD))
+        else:
+            put(entry, ENTRY_NEXT, at(entry, ENTRY_AFTER))
+            put(entry, ENTRY_AFTER, place)
+
+
+def follow(block, row):
+    kind = at(row, ROW_OWN)
+    record = ptr_i64(at(row, ROW_RECORD))
+    steps = at(row, ROW_TOTAL)
+    if kind == CONTROL_BEGIN:
+        begin(record)
+        if at(record, LOOP_ITERATIONS) > 0:
+            steps = 1
+    elif kind == CONTROL_END:
+        end(record)
+        steps = -steps if at(record, LOOP_LEFT) > 0 else 1
+        if steps < 0:
+            fuel = at(block, HEAD_FUEL) - at(record, LOOP_COST)
+            put(block, HEAD_FUEL, fuel)
+            if fuel < 0:
+                put(block, HEAD_RESUME, address(row) + steps * ROW_BYTES)
+                return ptr_i64(0)
+    elif kind == CONTROL_UNLESS:
+        if word(load1(ptr_u8(at(record, 0)), 0)) != 0:
+            steps = 1
+    elif kind == CONTROL_CASE:
+        chosen = at(ptr_i64(at(record, 0)), 0)
+        last = at(record, 1) - 1
+        chosen = last if chosen > last else chosen
+        steps = at(record, 2 + (0 if chosen < 0 else chosen))
+    elif kind == CONTROL_MOVE:
+        if at(record, 0) != at(record, 1):
+            move(at(record, 0), at(record, 1), at(record, 2))
+        steps = 1
+    elif kind == CONTROL_NOTE:
+        words = ptr_i64(at(record, 0))
+        if at(words, 0) < 0:
+            put(words, 0, 0)
+            put(words, 1, 0)
+        steps = 1
+    return ptr_i64(address(row) + steps * ROW_BYTES)
+
+
+"""
+_FOLLOW: Final = """def kernel(block, row):
+    return follow(block, row)
+"""
+_THROUGH: Final = """def kernel(record, own, begin, end):
+    for number in range(begin, end):
+        iteration = ptr_i64(address(record) + number * THROUGH_BYTES)
+        head = ptr_i64(at(iteration, THROUGH_HEAD))
+        behind = at(iteration, THROUGH_BEHIND)
+        place = at(iteration, THROUGH_FIRST)
+        while place < behind:
+            row = ptr_i64(place)
+            function = at(row, ROW_FUNCTION)
+            if function == 0:
+                place = address(follow(head, row))
+            else:
+                words = ptr_i64(at(row, ROW_RECORD))
+                its = ptr_i64(address(own) + at(row, ROW_OWN))
+                call(function, words, its, at(row, ROW_FIRST), at(row, ROW_TOTAL))
+                place = place + ROW_BYTES
 """
 
 
-def text(words: dict[str, int]) -> str:
-    """The machine as LLVM IR: a function from a row of function 0 to the row that follows.
+def numbered(source: str, numbers: Mapping[str, int]) -> str:
+    """A source with the numbers that its names in capitals stand for."""
+    return re.sub(r"\b[A-Z][A-Z_]+\b", lambda name: str(numbers[name[0]]), source)
 
-    ``words``: the numbers of a row's words by name, ``words`` how many they are, and ``head fuel``
-    and ``head resume`` of the words at the head of a block.
+
+def source(through: bool = False) -> str:
+    """The machine, ``kernel(block, row)``, which gives the row to go on with, or 0.
+
+    With ``through``: the function of rows that run loops from their first row to their last.
     """
-    values = {**{f"word {name}": number for name, number in words.items()}, **words}
-    kinds: tuple[type[IntEnum], ...] = (ControlKind, LoopWord, EntryWord)
-    values |= {member.name: int(member) for kind in kinds for member in kind}
-    values["ENTRY"] = len(EntryWord)
-    code = "".join(line for line in _TEXT.splitlines(True) if not line.startswith(";"))
-    for name, number in values.items():
-        code = code.replace(f"<{name}>", str(number))
-    return code.replace("<symbol>", SYMBOL)
+    kinds: dict[str, type[IntEnum]] = {
+        "CONTROL": ControlKind, "LOOP": LoopWord, "ENTRY": EntryWord, "THROUGH": ThroughWord
+    }  # fmt: skip
+    numbers = {f"{kind}_{each.name}": int(each) for kind, of in kinds.items() for each in of}
+    for kind, fields in (("ROW", Row._fields), ("HEAD", Head._fields)):
+        numbers |= {f"{kind}_{name.upper()}": number for number, name in enumerate(fields)}
+    sizes = {"ROW": ROW_WORDS, "ENTRY": len(EntryWord), "THROUGH": len(ThroughWord)}
+    numbers |= {f"{name}_BYTES": 8 * words for name, words in sizes.items()}
+    return numbered(WORD_ACCESS + _MACHINE + (_THROUGH if through else _FOLLOW), numbers)
+
+
+def text(through: bool = False) -> str:
+    """The source's LLVM IR."""
+    return module_text(source(through), THROUGH_SYMBOL if through else SYMBOL, 4 if through else 2)
+
+
+def module_text(source: str, symbol: str, parameters: int = 4) -> str:
+    """The LLVM IR of a source whose entry takes so many parameters."""
+    from staticgrad.native.language import frontend
+
+    return frontend.module_text(source, symbol, frontend.KERNEL_KINDS[:parameters])

@@ -15,21 +15,15 @@ say that sharing is fast.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Final
+
+from staticgrad.native.table.control_code import WORD_ACCESS, module_text, numbered
 
 SYMBOL: Final = "sg_decide"
 
 #: Names in capitals are numbers of words, or of ``pool_code``.
-_SOURCE: Final = """
-def at(words, number):
-    return word(load1(words, number))
-
-
-def put(words, number, value):
-    store1(words, number, i64x1(value))
-
+_SOURCE: Final = f"""{WORD_ACCESS}
 
 def least(a, b):
     return a if a < b else b
@@ -130,12 +124,10 @@ def kernel(pool, head, row, unused):
 
 def source(numbers: Mapping[str, int]) -> str:
     """The source with the numbers that the names stand for."""
-    return re.sub(r"\b[A-Z][A-Z_]+\b", lambda name: str(numbers[name[0]]), _SOURCE)
+    return numbered(_SOURCE, numbers)
 
 
 def text(numbers: Mapping[str, int]) -> str:
     """The LLVM IR of a function inside the module that has it, and of those that it calls."""
-    from staticgrad.native.language import frontend
-
-    module = frontend.module_text(source(numbers), SYMBOL)
+    module = module_text(source(numbers), SYMBOL)
     return module.replace(f"define void @{SYMBOL}", f"define internal void @{SYMBOL}")

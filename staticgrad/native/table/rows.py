@@ -19,7 +19,7 @@ import ctypes
 from typing import Final, Protocol
 
 from staticgrad.native.constants import ROW_WORDS, Head, Row
-from staticgrad.native.table import control_code, pool_code, pool_policy, through_code
+from staticgrad.native.table import pool_code, pool_policy
 from staticgrad.native.target import Target
 
 
@@ -132,16 +132,6 @@ def text(target: Target) -> str:
     else:
         parts |= {"begin": "row", "before": "entry", "shared": ""}
     return _TEXT.format(symbol=SYMBOL, words=ROW_WORDS, control=control, **parts)
-
-
-def control_text() -> str:
-    """The code that follows loops and branches, to whose address ``Head.control`` is set."""
-    return control_code.text(WORDS)
-
-
-def through_text() -> str:
-    """The code of rows that run loops from their first iteration to their last."""
-    return through_code.text(WORDS)
 
 
 def shared_text(target: Target, symbol: str = SHARED_SYMBOL, points: bool = False) -> str:
