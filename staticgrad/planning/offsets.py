@@ -13,7 +13,7 @@ from __future__ import annotations
 import heapq
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import compress, count
 from typing import Any, Final
 
@@ -71,22 +71,6 @@ class Spans:
         end = self.steps - 1
         first, last = (tuple(end - at for at in ends) for ends in (self.last, self.first))
         return Spans(first, last, self.steps)
-
-    def of(self, blocks: Sequence[int]) -> Spans:
-        """The lives of some blocks, in their order."""
-        first, last = (tuple(map(at.__getitem__, blocks)) for at in (self.first, self.last))
-        return Spans(first, last, self.steps)
-
-    def groups(self, blocks: Iterable[int]) -> list[list[int]]:
-        """Blocks, those together that a chain of them joins in which each lives with the next."""
-        found: list[list[int]] = []
-        end = -1
-        for block in sorted(blocks, key=self.first.__getitem__):
-            if self.first[block] > end:
-                found.append([])
-            found[-1].append(block)
-            end = max(end, self.last[block])
-        return found
 
     def load(self, sizes: Sequence[int]) -> list[int]:
         """Bytes alive at each step."""
