@@ -47,8 +47,6 @@ BESIDE = {
 NOTES = {
     "cross_entropy": "classes lie along the last axis, there along axis 1",
     "nll_loss": "classes lie along the last axis, there along axis 1",
-    "multi_margin_loss": "classes lie along the last axis",
-    "embedding_bag": "bags are rows of ids [..., count], not offsets",
     "layer_norm": "over the last axis alone",
     "rms_norm": "over the last axis alone",
     "batch_norm": "without running statistics; `sg.nn.BatchNorm1d` keeps them",
@@ -57,7 +55,6 @@ NOTES = {
     "Dropout": "draws by a seed of its own",
     "Adam": "decay of weights is `AdamW`'s",
     "SGD": "`learning_rate` must be given",
-    "lambertw": "the real branch k=0",
     "expm": "real matrices",
 }
 

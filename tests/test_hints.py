@@ -200,7 +200,7 @@ X = sg.input("x", (3,), "float32")
     [
         (lambda: sg.hstack(None), "hstack: takes a list"),
         (lambda: sg.vstack(2.0), "vstack: takes a list"),
-        (lambda: sg.dstack([]), "dstack: no values"),
+        (lambda: sg.hstack([]), "hstack: no values"),
         (lambda: sg.column_stack({}), "column_stack: takes a list"),
         (lambda: sg.concatenate(X, X), "concatenate: takes a list"),
         (lambda: sg.switch(0, None), "switch: branches is None"),

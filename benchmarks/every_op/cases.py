@@ -237,9 +237,8 @@ def _special_functions() -> list[Case]:
     found += [
         Case(name, _special(name), (positive,)) for name in ("gamma", "gammaln", "digamma", "entr")
     ]
-    none, no_torch = frozenset({"torch", "jax"}), frozenset({"torch"})
+    no_torch = frozenset({"torch"})
     found += [
-        Case("lambertw", _special("lambertw"), (positive,), missing=none),
         Case("polygamma", lambda s, x: s.special("polygamma")(1, x), (positive,)),
         Case("xlog1py", _of_two("xlog1py"), (positive, positive)),
         Case("gammainc", _of_two("gammainc"), (positive, positive), smooth=False),

@@ -174,8 +174,7 @@ class Own(Library):
 
 class _NumpySpace(Space):
     def special(self, name: str) -> Any:
-        found = getattr(import_module("scipy.special"), name)
-        return (lambda x: found(x).real) if name == "lambertw" else found
+        return getattr(import_module("scipy.special"), name)
 
     def activation(self, name: str) -> Any:
         if name == "relu":

@@ -87,13 +87,51 @@ INSTEAD: Final = {
     **_each("hsplit vsplit dsplit", "sg.split(x, parts, axis)"),
     "float_power": 'x.astype("float64") ** y',
     "array_equiv": "sg.all(x == y)",
+    **_each("array_split rot90", "sg.split(x, [2, 5], axis); sg.flip(sg.swapaxes(x, 0, 1), 0)"),
+    **_each("dstack atleast_3d", "sg.concatenate(values, 2); x[:, :, None]"),
+    "diagflat": "sg.diag(sg.ravel(x), k)",
+    "digitize": "sg.searchsorted(bins, x, 'right')",
+    **_each("tri logspace", "sg.tril(sg.ones((n, n))); 10 ** sg.linspace(start, stop, num)"),
+    **_each("fmax fmin", "sg.where(sg.isnan(x), y, sg.where(sg.isnan(y), x, sg.maximum(x, y)))"),
+    **_each("isposinf isneginf", "x == sg.inf, x == -sg.inf"),
+    **_each("isreal iscomplex", "sg.imag(x) == 0, sg.imag(x) != 0"),
+    **_each("isrealobj iscomplexobj", "x.dtype.is_complex"),
+    **_each("gcd lcm", "NumPy's of numbers known now; of values a sg.while_loop of remainders"),
+    **_each("heaviside fabs", "sg.where(x < 0, 0, sg.where(x > 0, 1, y)); sg.abs(x)"),
+    "logaddexp2": "sg.logaddexp(x * log2, y * log2) / log2, with log2 = np.log(2)",
+    **_each("nanargmax nanargmin", "sg.argmax(sg.where(sg.isnan(x), -sg.inf, x), axis)"),
+    **_each("nancumsum nancumprod nanprod", "sg.cumsum(sg.where(sg.isnan(x), 0, x), axis)"),
+    **_each(
+        "cummax cummin logcumsumexp cumlogsumexp",
+        "sg.associative_scan(sg.maximum, x, axis=axis); so of sg.minimum and sg.logaddexp",
+    ),
+    "sliding_window_view": "x[np.arange(count)[:, None] + np.arange(size)]; or sg.nn.unfold",
+    **_each("multi_dot chain_matmul", 'a @ (b @ c); sg.einsum("ij,jk,kl", a, b, c) finds an order'),
+    "toeplitz": "c[abs(i - j)], with i = np.arange(n)[:, None] and j = np.arange(n)",
+    **_each("hfft ihfft", 'sg.fft.irfft(sg.conj(a), n, norm="forward")'),
+    "erfcinv": "sg.special.ndtri(x / 2) * -np.sqrt(0.5)",
+    "lambertw": "Newton's steps: w = w - (w * sg.exp(w) - x) / (sg.exp(w) * (w + 1))",
     # layers
     **_each("conv1d conv2d conv3d", "sg.nn.conv(x, w, bias, stride=1, padding=0)"),
     **_each("max_pool1d max_pool2d max_pool3d", "sg.nn.max_pool(x, kernel_size)"),
     **_each("avg_pool1d avg_pool2d avg_pool3d", "sg.nn.avg_pool(x, kernel_size)"),
     **_each("interpolate Upsample", "sg.nn.resize(x, shape, method), or scale="),
     "scaled_dot_product_attention": "sg.nn.attention",
-    **_each("BCELoss BCEWithLogitsLoss", "sg.nn.binary_cross_entropy(_with_logits)"),
+    **_each(
+        "BCELoss BCEWithLogitsLoss multilabel_soft_margin_loss",
+        "sg.nn.binary_cross_entropy(_with_logits)",
+    ),
+    **_each(
+        "hinge_embedding_loss margin_ranking_loss multi_margin_loss",
+        "sg.maximum(margin - difference, 0).mean()",
+    ),
+    "soft_margin_loss": "sg.nn.softplus(-target * x).mean()",
+    "poisson_nll_loss": "(sg.exp(x) - target * x).mean(), of the logarithm x of the rate",
+    "cosine_embedding_loss": "1 - sg.nn.cosine_similarity(a, b, axis=-1)",
+    **_each("softmin tanhshrink", "sg.nn.softmax(-x); x - sg.tanh(x)"),
+    **_each("hardshrink softshrink threshold", "sg.where(sg.abs(x) > border, x, 0)"),
+    **_each("bilinear Bilinear", 'sg.einsum("...i,oij,...j->...o", x, weight, y)'),
+    **_each("embedding_bag EmbeddingBag", "sg.nn.embedding(ids, table).mean(-2)"),
     "TransformerEncoderLayer": "sg.nn.TransformerBlock(features, heads)",
     # training
     "lr_scheduler": "a schedule as learning rate: sg.optim.SGD(sg.optim.cosine(0.1, steps=1000))",
@@ -230,8 +268,10 @@ MISSING: Final = {
         " seterrcall shares_memory show_config show_runtime test typename"
     ),
     "shorter written out": (
-        "array_equiv argpartition choose dsplit ediff1d float_power geomspace hsplit insert lexsort"
-        " partition piecewise resize vsplit"
+        "array_equiv argpartition array_split atleast_3d choose diagflat digitize dsplit dstack"
+        " ediff1d fabs float_power fmax fmin gcd geomspace heaviside hsplit insert iscomplex"
+        " iscomplexobj isneginf isposinf isreal isrealobj lcm lexsort logaddexp2 logspace nanargmax"
+        " nanargmin nancumprod nancumsum nanprod partition piecewise resize rot90 tri vsplit"
     ),
     "there are no dates": (
         "busday_count busday_offset datetime_as_string datetime_data is_busday isnat"

@@ -10,35 +10,31 @@ from staticgrad.functions.aggregate import (
     all, any, argmax, argmin, max, mean, min, std, sum, var
 )
 from staticgrad.functions.arrange import (
-    array_split, broadcast_arrays, diag, diagflat, diagonal, meshgrid, pad, repeat, roll, rot90,
-    split, tile, trace
+    broadcast_arrays, diag, diagonal, meshgrid, pad, repeat, roll, split, tile, trace
 )
 from staticgrad.functions.checkpoints.marks import (
     checkpoint, checkpoint_name
 )
 from staticgrad.functions.complex_numbers import (
-    abs_square, angle, complex, conj, conj as conjugate, imag, iscomplex, iscomplexobj, isreal,
-    isrealobj, real
+    abs_square, angle, complex, conj, conj as conjugate, imag, real
 )
 from staticgrad.functions.creation import (
-    arange, constant, eye, full, full_like, identity, input, linspace, logspace, one_hot, ones,
-    ones_like, parameter, tri, tril, triu, zeros, zeros_like
+    arange, constant, eye, full, full_like, identity, input, linspace, one_hot, ones, ones_like,
+    parameter, tril, triu, zeros, zeros_like
 )
 from staticgrad.functions.curves import (
-    cumlogsumexp, cummax, cummin, cumulative_prod, cumulative_sum, diff, gradient, trapezoid,
-    unwrap
+    cumulative_prod, cumulative_sum, diff, gradient, trapezoid, unwrap
 )
 from staticgrad.functions.elementwise import (
-    allclose, array_equal, copysign, deg2rad, divmod, fabs, fmax, fmin, gcd, heaviside, isclose,
-    isfinite, isinf, isnan, isneginf, isposinf, lcm, logaddexp2, nan_to_num, rad2deg, round,
-    select, sinc
+    allclose, array_equal, copysign, deg2rad, divmod, isclose, isfinite, isinf, isnan,
+    nan_to_num, rad2deg, round, select, sinc
 )
 from staticgrad.functions.filters import (
-    convolve, correlate, interp, polyval, sliding_window_view
+    convolve, correlate, interp, polyval
 )
 from staticgrad.functions.indexing import (
-    append, at, atleast_1d, atleast_2d, atleast_3d, block, column_stack, dstack, fliplr, flipud,
-    getitem, hstack, matrix_transpose, unstack, vstack
+    append, at, atleast_1d, atleast_2d, block, column_stack, fliplr, flipud, getitem, hstack,
+    matrix_transpose, unstack, vstack
 )
 from staticgrad.functions.kinks import (
     conventions
@@ -47,15 +43,14 @@ from staticgrad.functions.loops.loops import (
     associative_scan, cond, fori_loop, map_slices as map, scan, switch, while_loop
 )
 from staticgrad.functions.missing_values import (
-    nanargmax, nanargmin, nancumprod, nancumsum, nanmax, nanmean, nanmin, nanprod, nanstd,
-    nansum, nanvar
+    nanmax, nanmean, nanmin, nanstd, nansum, nanvar
 )
 from staticgrad.functions.products import (
     cross, dot, einsum, inner, kron, matvec, outer, tensordot, vdot, vecdot, vecmat
 )
 from staticgrad.functions.statistics import (
-    average, corrcoef, count_nonzero, cov, digitize, histogram, histogram_bin_edges, isin,
-    median, nanmedian, nanpercentile, nanquantile, norm, percentile, prod, ptp, quantile
+    average, corrcoef, count_nonzero, cov, histogram, histogram_bin_edges, isin, median,
+    nanmedian, nanpercentile, nanquantile, norm, percentile, prod, ptp, quantile
 )
 from staticgrad.ir.graph import (
     Graph
@@ -120,35 +115,31 @@ from staticgrad.programs.transformed import (
 __all__ = [
     "Graph", "Parameter", "Value", "abs", "abs_square", "absolute", "add", "all", "allclose",
     "angle", "any", "append", "arange", "arccos", "arccosh", "arcsin", "arcsinh", "arctan",
-    "arctan2", "arctanh", "argmax", "argmin", "argsort", "array_equal", "array_split",
-    "associative_scan", "astype", "at", "atleast_1d", "atleast_2d", "atleast_3d", "average",
-    "bitwise_and", "bitwise_or", "bitwise_xor", "block", "broadcast_arrays", "broadcast_to",
-    "cbrt", "ceil", "checkpoint", "checkpoint_name", "clip", "column_stack", "complex",
-    "concat", "concatenate", "cond", "conj", "conjugate", "constant", "conventions", "convolve",
-    "copysign", "corrcoef", "correlate", "cos", "cosh", "count_nonzero", "cov", "cross",
-    "cumlogsumexp", "cummax", "cummin", "cumprod", "cumsum", "cumulative_prod",
-    "cumulative_sum", "custom_jvp", "custom_vjp", "deg2rad", "diag", "diagflat", "diagonal",
-    "diff", "digitize", "divide", "divmod", "dot", "dstack", "einsum", "equal", "erf", "erfc",
-    "exp", "exp2", "expand_dims", "expm1", "eye", "fabs", "fft", "flip", "fliplr", "flipud",
-    "floor", "floor_divide", "fmax", "fmin", "fmod", "fori_loop", "full", "full_like", "gcd",
-    "getitem", "gradient", "greater", "greater_equal", "heaviside", "histogram",
-    "histogram_bin_edges", "host_call", "hstack", "hypot", "i0", "identity", "imag", "inner",
-    "input", "interp", "invert", "iota", "isclose", "iscomplex", "iscomplexobj", "isfinite",
-    "isin", "isinf", "isnan", "isneginf", "isposinf", "isreal", "isrealobj", "kron", "lcm",
-    "left_shift", "less", "less_equal", "linalg", "linear_scan", "linspace", "log", "log10",
-    "log1p", "log2", "logaddexp", "logaddexp2", "logical_and", "logical_not", "logical_or",
-    "logical_xor", "logspace", "map", "matmul", "matrix_transpose", "matvec", "max", "maximum",
-    "mean", "median", "meshgrid", "min", "minimum", "moveaxis", "multiply", "nan_to_num",
-    "nanargmax", "nanargmin", "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmedian",
-    "nanmin", "nanpercentile", "nanprod", "nanquantile", "nanstd", "nansum", "nanvar",
-    "negative", "nn", "norm", "not_equal", "numba_call", "one_hot", "ones", "ones_like",
-    "outer", "pad", "parameter", "percentile", "polyval", "positive", "pow", "power", "prod",
-    "ptp", "quantile", "rad2deg", "random", "ravel", "real", "reciprocal", "remainder",
-    "repeat", "reshape", "right_shift", "rint", "roll", "rot90", "round", "scan", "scatter_add",
-    "searchsorted", "select", "sigmoid", "sign", "signbit", "sin", "sinc", "sinh", "size_value",
-    "sliding_window_view", "sort", "sparse", "special", "split", "sqrt", "square", "squeeze",
-    "stack", "std", "stop_gradient", "subtract", "sum", "swapaxes", "switch", "take",
+    "arctan2", "arctanh", "argmax", "argmin", "argsort", "array_equal", "associative_scan",
+    "astype", "at", "atleast_1d", "atleast_2d", "average", "bitwise_and", "bitwise_or",
+    "bitwise_xor", "block", "broadcast_arrays", "broadcast_to", "cbrt", "ceil", "checkpoint",
+    "checkpoint_name", "clip", "column_stack", "complex", "concat", "concatenate", "cond",
+    "conj", "conjugate", "constant", "conventions", "convolve", "copysign", "corrcoef",
+    "correlate", "cos", "cosh", "count_nonzero", "cov", "cross", "cumprod", "cumsum",
+    "cumulative_prod", "cumulative_sum", "custom_jvp", "custom_vjp", "deg2rad", "diag",
+    "diagonal", "diff", "divide", "divmod", "dot", "einsum", "equal", "erf", "erfc", "exp",
+    "exp2", "expand_dims", "expm1", "eye", "fft", "flip", "fliplr", "flipud", "floor",
+    "floor_divide", "fmod", "fori_loop", "full", "full_like", "getitem", "gradient", "greater",
+    "greater_equal", "histogram", "histogram_bin_edges", "host_call", "hstack", "hypot", "i0",
+    "identity", "imag", "inner", "input", "interp", "invert", "iota", "isclose", "isfinite",
+    "isin", "isinf", "isnan", "kron", "left_shift", "less", "less_equal", "linalg",
+    "linear_scan", "linspace", "log", "log10", "log1p", "log2", "logaddexp", "logical_and",
+    "logical_not", "logical_or", "logical_xor", "map", "matmul", "matrix_transpose", "matvec",
+    "max", "maximum", "mean", "median", "meshgrid", "min", "minimum", "moveaxis", "multiply",
+    "nan_to_num", "nanmax", "nanmean", "nanmedian", "nanmin", "nanpercentile", "nanquantile",
+    "nanstd", "nansum", "nanvar", "negative", "nn", "norm", "not_equal", "numba_call",
+    "one_hot", "ones", "ones_like", "outer", "pad", "parameter", "percentile", "polyval",
+    "positive", "pow", "power", "prod", "ptp", "quantile", "rad2deg", "random", "ravel", "real",
+    "reciprocal", "remainder", "repeat", "reshape", "right_shift", "rint", "roll", "round",
+    "scan", "scatter_add", "searchsorted", "select", "sigmoid", "sign", "signbit", "sin",
+    "sinc", "sinh", "size_value", "sort", "sparse", "special", "split", "sqrt", "square",
+    "squeeze", "stack", "std", "stop_gradient", "subtract", "sum", "swapaxes", "switch", "take",
     "take_along_axis", "tan", "tanh", "tensordot", "tile", "topk", "trace", "transpose",
-    "trapezoid", "tri", "tril", "triu", "trunc", "unstack", "unwrap", "var", "vdot", "vecdot",
+    "trapezoid", "tril", "triu", "trunc", "unstack", "unwrap", "var", "vdot", "vecdot",
     "vecmat", "vmap", "vstack", "where", "while_loop", "xlogy", "zeros", "zeros_like"
 ]

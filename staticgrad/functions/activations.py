@@ -98,45 +98,6 @@ def softsign(x: Operand[AnyValue]) -> AnyValue:
     return value / (functions.absolute(value) + 1.0)
 
 
-def tanhshrink(x: Operand[AnyValue]) -> AnyValue:
-    """x - tanh(x)."""
-    value: Any = floating("tanhshrink", x)
-    return value - functions.tanh(value)
-
-
-def softshrink(x: Operand[AnyValue], lambd: float = 0.5) -> AnyValue:
-    """x brought towards 0 by ``lambd``, and 0 where it is nearer.
-
-    Args:
-        lambd: a number from 0 on, or a value that broadcasts with x.
-    """
-    value: Any = floating("softshrink", x)
-    if is_number(lambd) and not lambd >= 0:
-        raise ArgumentError(f"softshrink: lambd={shown(lambd)} is negative")
-    most: Any = lambd if is_number(lambd) else as_value("softshrink", lambd)
-    return value - clip(value, -most, most)
-
-
-def hardshrink(x: Operand[AnyValue], lambd: float = 0.5) -> AnyValue:
-    """x, and 0 where it is nearer to 0 than ``lambd``.
-
-    Args:
-        lambd: a number, or a value that broadcasts with x.
-    """
-    value: Any = floating("hardshrink", x)
-    return where(functions.absolute(value) <= lambd, 0.0, value)
-
-
-def threshold(x: Operand[AnyValue], threshold: float, value: float) -> AnyValue:
-    """x where it is above ``threshold``, else ``value``.
-
-    Args:
-        threshold, value: numbers, or values that broadcast with x.
-    """
-    own: Any = floating("threshold", x)
-    return where(own <= threshold, value, own)
-
-
 def log_sigmoid(x: Operand[AnyValue]) -> AnyValue:
     """log(sigmoid(x)), without overflow."""
     value: Any = floating("log_sigmoid", x)
@@ -158,12 +119,6 @@ def glu(x: Operand[AnyValue], axis: int = -1) -> AnyValue:
         )
     first, second = functions.split(value, 2, place)
     return first * functions.sigmoid(second)
-
-
-def softmin(x: Operand[AnyValue], axis: int = -1) -> AnyValue:
-    """Compute ``softmax`` of -x: the smallest element has the largest weight."""
-    value: Any = floating("softmin", x)
-    return softmax(-value, axis)
 
 
 def gumbel_softmax(

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
 from math import copysign
 from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeError
+from staticgrad.errors import ArgumentError, RankError, ShapeError
 from staticgrad.errors.wording import shown
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand, broadcast
-from staticgrad.ops.indexing import Pad, concatenate, flip, part, sliced, take, with_zeros
+from staticgrad.ops.indexing import concatenate, part, sliced, take, with_zeros
 from staticgrad.ops.movement import broadcast_to, expand_dims, moveaxis, ravel, reshape, with_size
 from staticgrad.ops.operands import (
     Axes,
@@ -33,7 +32,7 @@ from staticgrad.ops.positions import iota
 from staticgrad.types import dim as dims
 from staticgrad.types.arrays import array_of
 from staticgrad.types.dim import Dim, Size
-from staticgrad.types.dtype import BOOL, I64
+from staticgrad.types.dtype import I64
 
 
 def roll(x: Operand[AnyValue], shift: Any, axis: Axes = None) -> AnyValue:
@@ -93,23 +92,6 @@ def split(x: Operand[AnyValue], indices_or_sections: Any, axis: int = 0) -> list
         raise ShapeError(text, hint="use sg.array_split", related=related(value))
     value = with_size(value, place, each * count)
     return [part(value, place, each * k, each) for k in range(count)]
-
-
-def array_split(x: Operand[AnyValue], indices_or_sections: Any, axis: int = 0) -> list[AnyValue]:
-    """Split x as ``split``, but the first parts are one longer if the size does not divide evenly.
-
-    Args:
-        indices_or_sections: how many parts, or the positions at which parts end.
-    """
-    value = as_value("array_split", x)
-    place = axis_of("array_split", axis, value)
-    if isinstance(indices_or_sections, list | tuple | np.ndarray):
-        return _cut(value, list(indices_or_sections), place)
-    count = number_of_parts("array_split", indices_or_sections, value)
-    size = value.shape[place]
-    lengths = [dims.floordiv(size + (count - 1 - k), count) for k in range(count)]
-    starts = accumulate(lengths[:-1], initial=0)
-    return [part(value, place, s, n) for s, n in zip(starts, lengths, strict=True)]
 
 
 def _cut(x: AnyValue, at: Sequence[Any], axis: int) -> list[AnyValue]:
@@ -229,11 +211,6 @@ def diag(x: Operand[AnyValue], k: int = 0) -> AnyValue:
     return functions.where(hit, across, np.zeros((), value.dtype.numpy))
 
 
-def diagflat(x: Operand[AnyValue], k: int = 0) -> AnyValue:
-    """A matrix with the elements of x, in C order, on diagonal k, zeros elsewhere."""
-    return diag(reshape(as_value("diagflat", x), (-1,)), k)
-
-
 def trace(
     x: Operand[AnyValue], offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None
 ) -> AnyValue:
@@ -298,43 +275,13 @@ def meshgrid(
     return grids if sparse or not grids else broadcast_arrays(*grids)
 
 
-def rot90(x: Operand[AnyValue], k: int = 1, axes: tuple[int, int] = (0, 1)) -> AnyValue:
-    """x turned by 90 degrees, ``k`` times, in the plane of two axes, from the first to the second.
-
-    Args:
-        x: a value with two axes or more.
-        k: how often.
-        axes: the plane.
-    """
-    value = as_value("rot90", x)
-    first, second = (axis_of("rot90", axis, value) for axis in axes)
-    match integer("rot90", "k", k, value) % 4:
-        case 0:
-            return value
-        case 1:
-            return functions.swapaxes(flip(value, second), first, second)
-        case 2:
-            return flip(value, (first, second))
-        case _:
-            return flip(functions.swapaxes(value, first, second), second)
-
-
-Pairs = list[tuple[Any, Any]]
-_STATISTICS: Final = {"maximum": "max", "minimum": "min", "mean": "mean", "median": "median"}
+#: The modes of ``pad`` that repeat elements.
 _REPEATING: Final = ("edge", "reflect", "symmetric", "wrap")
-_MIRRORING: Final = ("reflect", "symmetric")
-_MODES: Final = ("constant", *_REPEATING, "linear_ramp", *_STATISTICS)
+Pairs = list[tuple[Any, Any]]
 
 
 def pad(
-    x: Operand[AnyValue],
-    pad_width: Any,
-    mode: str = "constant",
-    *,
-    constant_values: Any = 0,
-    end_values: Any = 0,
-    stat_length: Any = None,
-    reflect_type: str = "even",
+    x: Operand[AnyValue], pad_width: Any, mode: str = "constant", *, constant_values: Any = 0
 ) -> AnyValue:
     """x with elements around it: zeros by default.
 
@@ -342,101 +289,53 @@ def pad(
         pad_width: how many before and after: one size for all, (before, after) for all axes, one
             such pair per axis, or a dict from axis to either. Sizes may be named.
         mode: ``"constant"``; ``"edge"``, the outermost element; ``"reflect"`` and ``"symmetric"``,
-            mirrored without and with the outermost one; ``"wrap"``, from the other end;
-            ``"linear_ramp"``, to ``end_values`` in equal steps; ``"maximum"``, ``"minimum"``,
-            ``"mean"``, ``"median"``, of the axis or of its ``stat_length`` outermost elements.
-        constant_values, end_values: numbers or 0-d values, one or in pairs as ``pad_width``.
-        stat_length: how many elements count, one or in pairs; all by default.
-        reflect_type: ``"even"``, or ``"odd"``: twice the outermost element less the mirrored ones.
-            For ``"reflect"`` and ``"symmetric"``.
+            mirrored without and with the outermost one; ``"wrap"``, from the other end.
+        constant_values: numbers or 0-d values, one or in pairs as ``pad_width``.
 
     >>> sg.evaluate(sg.pad([1, 2, 3], (1, 2), "edge"))
     array([1, 1, 2, 3, 3, 3])
     """
     value = as_value("pad", x)
-    if mode not in _MODES:
+    if mode not in ("constant", *_REPEATING):
         raise ArgumentError(
             f"pad: mode={shown(mode)} is not supported for values of a graph",
-            hint=f"there are {', '.join(_MODES)}",
+            hint=f"there are constant, {', '.join(_REPEATING)}",
             related=related(value),
         )
-    if reflect_type not in ("even", "odd"):
-        raise ArgumentError(f"pad: reflect_type={shown(reflect_type)} is neither 'even' nor 'odd'")
-    odd = reflect_type == "odd"
+    if isinstance(pad_width, dict):
+        given = {axis_of("pad", axis, value): pair for axis, pair in pad_width.items()}
+        pad_width = [given.get(axis, (0, 0)) for axis in range(value.ndim)]
+        pad_width = [tuple(e) if isinstance(e, list | tuple) else (e, e) for e in pad_width]
     pairs = [
-        (size_of("pad", a, value), size_of("pad", b, value)) for a, b in _widths(value, pad_width)
+        (size_of("pad", a, value), size_of("pad", b, value))
+        for a, b in _pairs(value, pad_width, "pad_width")
     ]
-    _check_options(
-        mode,
-        constant_values=(constant_values, 0, ("constant",)),
-        end_values=(end_values, 0, ("linear_ramp",)),
-        stat_length=(stat_length, None, tuple(_STATISTICS)),
-        reflect_type=("odd" if odd else None, None, _MIRRORING),
-    )
+    is_zero = is_number(constant_values) and constant_values == 0
     if mode == "constant":
+        if is_zero and copysign(1.0, constant_values) > 0:
+            return with_zeros(value, pairs)
         return _with_constants(value, pairs, constant_values)
-    return _around(value, pairs, mode, (end_values, stat_length, odd))
-
-
-def _around(
-    value: AnyValue, pairs: list[tuple[Size, Size]], mode: str, options: tuple[Any, Any, bool]
-) -> AnyValue:
-    """Pad one axis after the other, in every mode but the constant ones."""
-    if mode in ("linear_ramp", "mean", "median") and not value.dtype.is_float:
-        raise DTypeError(
-            f"pad: mode={mode!r} takes floating elements, got {value.dtype.numpy}",
-            hint="x.astype('float64')",
-            related=related(value),
+    if not is_zero:
+        raise ArgumentError(
+            f"pad: constant_values={shown(constant_values)} says nothing in mode={mode!r}",
+            hint="it belongs to mode='constant'",
         )
-    if options[2] and value.dtype is BOOL:
-        raise DTypeError("pad: bools have no odd reflection", related=related(value))
-    ends = _pairs(value, options[0], "end_values")
-    lengths = _pairs(value, options[1], "stat_length")
-    for axis, sides in enumerate(pairs):
-        if sides == (0, 0):
+    for axis, (before, after) in enumerate(pairs):
+        if before == 0 and after == 0:
             continue
-        if mode in _REPEATING:
-            odd = options[2]
-            # Pad x along `axis` with its own elements.
-            size, (before, after) = value.shape[axis], sides
-            if size == 0:
-                raise ShapeError(
-                    f"pad: axis {axis} of {value.type} has no elements to repeat",
-                    related=related(value),
-                )
-            total = size + before + after
-            places: Any
-            of: Any = np
-            count: Any = size
-            if isinstance(total, Dim) or isinstance(size, Dim) or isinstance(before, Dim):
-                of, count = functions, functions.size_value(size, I64)
-                places = iota((total,), like=value) - functions.size_value(before, I64)
-            else:
-                places = np.arange(total) - before
-            found = take(value, _source(places, count, mode, of), axis)
-            value = _turned_over(value, found, axis, (places, count, mode, of)) if odd else found
-        elif mode == "linear_ramp":
-            value = _ramped(value, axis, sides, ends[axis])
-        else:
-            value = _by_statistic(value, axis, sides, lengths[axis], _STATISTICS[mode])
-    return value
-
-
-def _check_options(mode: str, **options: tuple[Any, Any, tuple[str, ...]]) -> None:
-    for name, (given, default, modes) in options.items():
-        if mode not in modes and not (given is default or (is_number(given) and given == default)):
-            raise ArgumentError(
-                f"pad: {name}={shown(given)} says nothing in mode={mode!r}",
-                hint=f"it belongs to mode={' or '.join(map(repr, modes))}",
+        size = value.shape[axis]
+        if size == 0:
+            raise ShapeError(
+                f"pad: axis {axis} of {value.type} has no elements to repeat",
+                related=related(value),
             )
-
-
-def _widths(x: Value, width: Any) -> Pairs:
-    if isinstance(width, dict):
-        given = {axis_of("pad", axis, x): pair for axis, pair in width.items()}
-        width = [given.get(axis, (0, 0)) for axis in range(x.ndim)]
-        return [tuple(e) if isinstance(e, list | tuple) else (e, e) for e in width]
-    return _pairs(x, width, "pad_width")
+        total = size + before + after
+        if isinstance(total, Dim) or isinstance(size, Dim) or isinstance(before, Dim):
+            places = iota((total,), like=value) - functions.size_value(before, I64)
+            value = take(value, _source(places, functions.size_value(size, I64), mode), axis)
+        else:
+            value = take(value, _source(np.arange(total) - before, size, mode, np), axis)
+    return value
 
 
 def _pairs(x: Value, data: Any, what: str) -> Pairs:
@@ -460,63 +359,26 @@ def _pairs(x: Value, data: Any, what: str) -> Pairs:
 
 
 def _with_constants(x: AnyValue, widths: list[tuple[Size, Size]], constants: Any) -> AnyValue:
-    if not (is_number(constants) and constants == 0 and copysign(1.0, constants) > 0):
-        for axis, (sides, values) in enumerate(
-            zip(widths, _pairs(x, constants, "constant_values"), strict=True)
-        ):
-            x = _joined(x, axis, sides, [_number(x, "constant_values", v) for v in values])
-        return x
-    shape = tuple(size + a + b for size, (a, b) in zip(x.shape, widths, strict=True))
-    if shape == x.shape:
-        return x
-    return Pad(shape, tuple(before for before, _ in widths), (1,) * x.ndim)(x)
+    given = _pairs(x, constants, "constant_values")
+    for axis, (sides, values) in enumerate(zip(widths, given, strict=True)):
+        parts: list[list[AnyValue]] = []
+        for side, data in zip(sides, values, strict=True):
+            value = as_value("pad", data, getattr(x, "kind", type(x)))
+            if value.ndim:
+                raise ArgumentError(
+                    f"pad: constant_values {value.type} is not a number", related=related(value)
+                )
+            shape = tuple(side if k == axis else size for k, size in enumerate(x.shape))
+            slab = broadcast_to(functions.astype(value, x.dtype), shape)
+            parts.append([slab] if side != 0 else [])
+        x = concatenate([*parts[0], x, *parts[1]], axis)
+    return x
 
 
-def _number(x: AnyValue, what: str, data: Any) -> AnyValue:
-    value = as_value("pad", data, getattr(x, "kind", type(x)))
-    if value.ndim:
-        raise ArgumentError(f"pad: {what} {value.type} is not a number", related=related(value))
-    return functions.astype(value, x.dtype)
-
-
-def _joined(x: AnyValue, axis: int, sides: tuple[Size, Size], slabs: list[AnyValue]) -> AnyValue:
-    parts = []
-    for side, slab in zip(sides, slabs, strict=True):
-        shape = tuple(side if k == axis else size for k, size in enumerate(x.shape))
-        parts.append([broadcast_to(slab, shape)] if side != 0 else [])
-    return concatenate([*parts[0], x, *parts[1]], axis)
-
-
-def _turned_over(
-    x: AnyValue, even: AnyValue, axis: int, given: tuple[Any, Any, str, Any]
-) -> AnyValue:
-    """Odd reflections, of the even ones: at an end e, f(e + k) = 2 x[e] - f(e - k).
-
-    So a period on, every element is larger by twice the difference of the ends.
-    """
-    places, size, mode, of = given
-    same = int(mode == "symmetric")  # as far beyond the end as the copied element is before it
-    far = of.where(places < 0, -places - same, places)
-    period = of.maximum(2 * size - 2 + 2 * same, 1)
-    number = far // period
-    column = tuple(-1 if k == axis else 1 for k in range(x.ndim))
-
-    def along(values: Any) -> Any:
-        return functions.reshape(values, column) if of is functions else values.reshape(column)
-
-    first, last = (part(x, axis, at, 1) for at in (0, x.shape[axis] - 1))
-    found = functions.where(along(far % period < size), even, 2 * last - even)
-    if of is functions or number.any():
-        twice = as_value("pad", along(2 * number), getattr(x, "kind", type(x)))
-        moved = functions.astype(twice, x.dtype) * (last - first)
-        found = functions.where(along(number > 0), found + moved, found)
-    return functions.where(along(places < 0), 2 * first - found, found)
-
-
-def _source(places: Any, size: Any, mode: str, of: Any) -> Any:
+def _source(places: Any, size: Any, mode: str, of: Any = functions) -> Any:
     """Return the index of the element at each position, relative to the start of the array.
 
-    ``of`` has the functions: NumPy's module, or ours.
+    ``of`` has the functions: ours, or NumPy's module.
     """
     if mode == "edge":
         return of.maximum(of.minimum(places, size - 1), 0)
@@ -528,31 +390,3 @@ def _source(places: Any, size: Any, mode: str, of: Any) -> Any:
     period = of.maximum(2 * size - 2, 1)
     turn = of.remainder(places, period)
     return of.where(turn < size, turn, period - turn)
-
-
-def _ramped(x: AnyValue, axis: int, sides: tuple[Size, Size], ends: tuple[Any, Any]) -> AnyValue:
-    slabs = []
-    for number, (side, end) in enumerate(zip(sides, ends, strict=True)):
-        edge = part(x, axis, 0 if number == 0 else x.shape[axis] - 1, 1)
-        target = _number(x, "end_values", end)
-        steps = functions.astype(iota((side,), like=x), x.dtype)
-        column = reshape(steps, tuple(side if k == axis else 1 for k in range(x.ndim)))
-        ramp = (edge - target) / functions.size_value(side, x.dtype) * column + target
-        slabs.append(ramp if number == 0 else functions.flip(ramp, axis))
-    return _joined(x, axis, sides, slabs)
-
-
-def _by_statistic(
-    x: AnyValue, axis: int, sides: tuple[Size, Size], lengths: tuple[Any, Any], statistic: str
-) -> AnyValue:
-    slabs = []
-    size = x.shape[axis]
-    for number, length in enumerate(lengths):
-        if length is None:
-            chosen = x
-        else:
-            asked = size_of("pad", length, x)
-            many = asked + size - dims.maximum(asked, size)
-            chosen = part(x, axis, 0 if number == 0 else size - many, many)
-        slabs.append(getattr(functions, statistic)(chosen, axis, keepdims=True))
-    return _joined(x, axis, sides, slabs)

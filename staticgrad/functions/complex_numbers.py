@@ -12,8 +12,7 @@ from staticgrad.errors import DTypeError
 from staticgrad.families import like
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
-from staticgrad.ir.pairs import Complex, is_complex_data
-from staticgrad.ir.value import Value
+from staticgrad.ir.pairs import Complex
 from staticgrad.ops.complex_readings import pair, parts_of, squared
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import broadcast_to
@@ -116,45 +115,3 @@ def abs_square(x: Operand[AnyValue]) -> AnyValue:
     value: Any = as_value("abs_square", x)
     found: AnyValue = squared(value)
     return found
-
-
-def iscomplexobj(x: Any) -> bool:
-    """Return whether ``x`` is complex by its element type, whatever its numbers are.
-
-    Args:
-        x: a value, an array or a number.
-
-    >>> sg.iscomplexobj(sg.input("z", (3,), "complex64")), sg.iscomplexobj(1.0)
-    (True, False)
-    """
-    return x.dtype.is_complex if isinstance(x, Value) else is_complex_data(x)
-
-
-@like(iscomplexobj)
-def isrealobj(x: Any) -> bool:
-    """Return whether ``x`` is not complex by its element type.
-
-    >>> sg.isrealobj(1.0j)
-    False
-    """
-    return not iscomplexobj(x)
-
-
-@like(real)
-def iscomplex(x: Operand[AnyValue]) -> AnyValue:
-    """Return which elements have an imaginary part that is not 0.
-
-    >>> sg.evaluate(sg.iscomplex([1.0 + 0.0j, 1.0j]))
-    array([False,  True])
-    """
-    return functions.not_equal(imag(x), 0)
-
-
-@like(real)
-def isreal(x: Operand[AnyValue]) -> AnyValue:
-    """Return which elements have an imaginary part of 0.
-
-    >>> sg.evaluate(sg.isreal([1.0 + 0.0j, 1.0j]))
-    array([ True, False])
-    """
-    return functions.equal(imag(x), 0)

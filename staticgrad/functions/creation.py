@@ -404,26 +404,6 @@ def linspace(
     return (line, step) if retstep else line
 
 
-def logspace(
-    start: Operand[AnyValue],
-    stop: Operand[AnyValue],
-    num: int = 50,
-    endpoint: bool = True,
-    base: Operand[AnyValue] = 10.0,
-    dtype: Any = None,
-    axis: int = 0,
-) -> AnyValue:
-    """``base`` to the powers of ``linspace(start, stop)``. Arguments and errors as there.
-
-    Args:
-        start, stop, num, endpoint, dtype, axis: as for ``linspace``.
-        base: what the powers are of.
-    """
-    line, _ = _line("logspace", start, stop, num, endpoint, axis)
-    found = functions.power(base, line)
-    return found if dtype is None else functions.astype(found, dtype_of("logspace", dtype))
-
-
 def _ends(op: str, start: Operand[AnyValue], stop: Operand[AnyValue]) -> tuple[AnyValue, AnyValue]:
     first, last = (floating(op, v) for v in promoted_values(op, (start, stop)))
     first, last = functions.broadcast_arrays(first, last)
@@ -493,25 +473,6 @@ def identity(n: Size, dtype: Any = F32, *, like: AnyValue | None = None) -> AnyV
         dtype, like: as for ``eye``.
     """
     return eye(n, dtype=dtype, like=like)
-
-
-def tri(
-    rows: Size,
-    columns: Size | None = None,
-    k: int = 0,
-    dtype: Any = F32,
-    *,
-    like: AnyValue | None = None,
-) -> AnyValue:
-    """Ones on and below the k-th diagonal, zeros above.
-
-    Args:
-        rows, columns, k, dtype, like: as for ``eye``.
-    """
-    shape = shape_of("tri", (rows, rows if columns is None else columns))
-    shifted = iota(shape, 0, like=like) + integer("tri", "k", k)
-    inside = functions.greater_equal(shifted, iota(shape, 1, like=like))
-    return functions.astype(inside, F32 if dtype is None else dtype_of("tri", dtype))
 
 
 def tril(x: Operand[AnyValue], k: int = 0) -> AnyValue:

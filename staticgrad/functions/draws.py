@@ -431,55 +431,6 @@ class Distributions:
             functions.where(valid, functions.where(large, many, few), -1.0), kind
         )
 
-    @public
-    def binomial(self, n: Operand, p: Operand, shape: Any = None, dtype: Any = I64) -> Value:
-        """Draw the number of successes in ``n`` trials of probability ``p``; -1 for invalid n or p.
-
-        From a mean of 10 on by transformed rejection (BTRS: Hörmann, "The generation of binomial
-        random variates", 1993), of p or 1 - p, whichever is smaller. Counts carry no gradient.
-
-        Args:
-            n: whole numbers from 0 on.
-            p: probabilities, which broadcast with n.
-            shape: of the result; that in which both meet by default.
-            dtype: integer.
-        """
-        kind = _integer("binomial", dtype)
-        if not_from_0(n) or (isinstance(n, float) and not n.is_integer()):
-            raise ArgumentError(f"binomial: {shown(n)} trials are no whole number from 0 on")
-        if not_from_0(p) or (isinstance(p, int | float) and p > 1.0):
-            raise ArgumentError(f"binomial: the probability {shown(p)} is not in [0, 1]")
-        sizes = met_shape("binomial", shape, n, p)
-        trials, given = self._parameters("binomial", sizes, n, p)
-        valid = (trials >= 0.0) & (trials < math.inf) & (functions.floor(trials) == trials)
-        valid = valid & (given >= 0.0) & (given <= 1.0)
-        trials, given = functions.where(valid, trials, 0.0), functions.where(valid, given, 0.0)
-        flipped = given > 0.5
-        share = functions.where(flipped, 1.0 - given, given)
-        odds, large = share / (1.0 - share), trials * share >= _PROPOSED
-        left = functions.where(large, 0.0, trials)
-        start = functions.exp(left * functions.log1p(-share))
-        few = self._followed("binomial", start, lambda k: (left + 1.0 - k) / k * odds, sizes)
-        many = self._many_successes(trials, share, large, sizes)
-        found = functions.where(large, many, few)
-        found = functions.where(flipped, trials - found, found)
-        return functions.astype(functions.where(valid, found, -1.0), kind)
-
-    def _many_successes(self, trials: Any, share: Any, large: Any, sizes: Shape) -> Any:
-        n, p = functions.where(large, trials, 40.0), functions.where(large, share, 0.5)
-        spread, log_odds = functions.sqrt(n * p * (1.0 - p)), functions.log(p / (1.0 - p))
-        centre = n * p + 0.5
-        hat = _Hat(1.15 + 2.53 * spread, 0.01 * p - 0.0873, 0.0248, centre, 0.92, 4.2, 0.0)
-        mode = functions.floor((n + 1.0) * p)
-        peak = GammaLn()(mode + 1.0) + GammaLn()(n - mode + 1.0)
-        top = functions.log((2.83 + 5.1 / hat.b) * spread)
-
-        def surplus(k: Any) -> Any:
-            tails = GammaLn()(k + 1.0) + GammaLn()(n - k + 1.0)
-            return peak - tails + (k - mode) * log_odds - top
-
-        return self._rejected("binomial", hat, surplus, n, sizes, ~large)
-
     def _parameters(self, op: str, sizes: Shape, *given: Operand) -> list[Any]:
         wide = (functions.astype(self._operand(op, each), F64) for each in given)
         return [functions.broadcast_to(each, sizes) for each in wide]

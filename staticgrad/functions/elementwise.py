@@ -12,16 +12,15 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError, DTypeError
+from staticgrad.errors import ArgumentError
 from staticgrad.families import like
-from staticgrad.functions.loops.loops import while_loop
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ops.arithmetic import divide, floor_divide, multiply, remainder, rint, signbit
-from staticgrad.ops.elementwise import Elementwise, Operand
+from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.operands import as_value, floating, integer, promoted_values, related
-from staticgrad.ops.selection import Maximum, Minimum, where
-from staticgrad.ops.transcendental import LogAddExp, Tan
+from staticgrad.ops.selection import where
+from staticgrad.ops.transcendental import Tan
 from staticgrad.types.dtype import F64
 
 _LN2: Final = math.log(2.0)
@@ -65,11 +64,6 @@ def _to_places(value: Any, places: int) -> Any:
         return multiply(rint(divide(value, factor)), factor)
     moved = multiply(value, factor)
     return functions.where(isfinite(moved), divide(rint(moved), factor), kept)
-
-
-def fabs(x: Operand[AnyValue]) -> AnyValue:
-    """The magnitude of x, always floating; the derivative at 0 is 0."""
-    return functions.absolute(floating("fabs", x))
 
 
 def sinc(x: Operand[AnyValue]) -> AnyValue:
@@ -166,24 +160,6 @@ def nan_to_num(
     return where(isnan(value), nan, finite)
 
 
-def heaviside(x: Operand[AnyValue], at_zero: Operand[AnyValue]) -> AnyValue:
-    """Return 0 below 0, ``at_zero`` at 0, 1 above, NaN for NaN; always floating. No gradient by x.
-
-    Args:
-        at_zero: the result at 0; it broadcasts.
-    """
-    left, right = (floating("heaviside", v) for v in promoted_values("heaviside", (x, at_zero)))
-    where, one = functions.where, np.ones((), left.dtype.numpy)
-    step = where(left < 0.0, 0.0, where(left > 0.0, one, right))
-    return where(isnan(left), np.full((), np.nan, left.dtype.numpy), step)
-
-
-def logaddexp2(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """log2(2 ** x + 2 ** y) without overflow, broadcast; always floating."""
-    left, right = LogAddExp().prepare(x, y)
-    return LogAddExp()(left * _LN2, right * _LN2) * (1.0 / _LN2)
-
-
 def deg2rad(x: Operand[AnyValue]) -> AnyValue:
     """Degrees as radians, x * (pi / 180), elementwise; integers and bools become float64."""
     return _scaled(x, math.pi / 180.0)
@@ -199,47 +175,9 @@ def _scaled(x: Operand[AnyValue], factor: float) -> AnyValue:
     return value * factor
 
 
-def fmax(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """The larger of x and y, the other one where one is NaN; equal operands share the gradient."""
-    return _overlooking("fmax", Maximum(), x, y)
-
-
-def fmin(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """The smaller of x and y, the other one where one is NaN; equal operands share the gradient."""
-    return _overlooking("fmin", Minimum(), x, y)
-
-
-def _overlooking(
-    op: str, choose: Elementwise, x: Operand[AnyValue], y: Operand[AnyValue]
-) -> AnyValue:
-    left, right = promoted_values(op, (x, y))
-    if not left.dtype.is_float:
-        return choose(left, right)
-    nan = functions.not_equal
-    chosen = where(nan(right, right), left, choose(left, right))
-    return where(nan(left, left), right, chosen)
-
-
 def divmod(x: Operand[AnyValue], y: Operand[AnyValue]) -> tuple[AnyValue, AnyValue]:
     """The pair (x // y, x % y). Raises as ``floor_divide``."""
     return floor_divide(x, y), remainder(x, y)
-
-
-def isposinf(x: Operand[AnyValue]) -> AnyValue:
-    """Return True where x is inf."""
-    return _equals("isposinf", x, math.inf)
-
-
-def isneginf(x: Operand[AnyValue]) -> AnyValue:
-    """Return True where x is -inf."""
-    return _equals("isneginf", x, -math.inf)
-
-
-def _equals(op: str, x: Operand[AnyValue], what: float) -> AnyValue:
-    value = as_value(op, x)
-    if not value.dtype.is_float:
-        return functions.not_equal(value, value)
-    return functions.equal(value, what)
 
 
 def isclose(
@@ -325,45 +263,3 @@ def select(
     for k in reversed(range(len(condlist))):
         found = functions.where(condlist[k], choices[k], found)
     return found
-
-
-def gcd(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """The greatest common divisor of each two elements, 0 or more; of 0 and 0 it is 0.
-
-    A loop that runs as long as the slowest of the elements does. Carries no gradient. If the
-    divisor is minus the smallest integer, it wraps to that integer, as in NumPy.
-
-    Args:
-        x, y: integers; they broadcast.
-    """
-    return _divisors("gcd", x, y)[0]
-
-
-@like(gcd)
-def lcm(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """The least common multiple of each two elements, 0 or more; 0 where one is 0.
-
-    Integers wrap where the dtype cannot hold it. Carries no gradient.
-    """
-    divisor, one, other = _divisors("lcm", x, y)
-    return floor_divide(one, divisor) * other  # a division by 0 gives 0
-
-
-def _divisors(name: str, x: Any, y: Any) -> tuple[Any, Any, Any]:
-    """The divisors, and the operands without their signs."""
-    one, other = promoted_values(name, (x, y))
-    if not one.dtype.is_integer:
-        raise DTypeError(f"{name}: takes integers, not {one.dtype.numpy}", hint="x.astype('int64')")
-    one, other = functions.broadcast_arrays(functions.abs(one), functions.abs(other))
-
-    def going(pair: Any) -> Any:
-        return functions.any(functions.not_equal(pair[1], 0))
-
-    def step(pair: Any) -> Any:
-        big, small = pair
-        done = functions.equal(small, 0)
-        return where(done, big, small), remainder(big, small)  # by 0 it is 0
-
-    # abs of the smallest integer is negative, and a remainder has the sign of the divisor.
-    divisor, _ = while_loop(going, step, (one, other))
-    return functions.abs(divisor), one, other

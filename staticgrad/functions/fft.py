@@ -19,7 +19,6 @@ from staticgrad.errors.hints import attributes
 from staticgrad.errors.wording import shown
 from staticgrad.families import like as same
 from staticgrad.functions.arrange import pad
-from staticgrad.functions.complex_numbers import conj
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import OF_MODULES, functions
 from staticgrad.ir.kinds import AnyValue
@@ -33,12 +32,11 @@ from staticgrad.types.dtype import F64, I64, complex_of
 Sizes = Sequence[Size] | None
 Axes = Sequence[int] | None
 __all__ = [
-    "fft", "fft2", "fftfreq", "fftn", "fftshift", "hfft", "ifft", "ifft2", "ifftn", "ifftshift",
-    "ihfft", "irfft", "irfft2", "irfftn", "rfft", "rfft2", "rfftfreq", "rfftn",
+    "fft", "fft2", "fftfreq", "fftn", "fftshift", "ifft", "ifft2", "ifftn", "ifftshift",
+    "irfft", "irfft2", "irfftn", "rfft", "rfft2", "rfftfreq", "rfftn",
 ]  # fmt: skip
 #: The name of a normalization -> how a forward and a backward transform are divided.
 _NORMS: Final = {None: (0, 2), "backward": (0, 2), "ortho": (1, 1), "forward": (2, 0)}
-_OTHER: Final = {None: "forward", "backward": "forward", "forward": "backward", "ortho": "ortho"}
 
 
 def _transformed(
@@ -150,37 +148,6 @@ def irfft(
     array([ 1., -1.,  1., -1.])
     """
     return _transformed("irfft", "c2r", a, _one(n), (axis,), norm, False)
-
-
-@same(fft)
-def hfft(
-    a: Operand[AnyValue], n: Size | None = None, axis: int = -1, norm: str | None = None
-) -> AnyValue:
-    """Compute the Fourier transform of half of a signal whose other half is conjugate: n reals.
-
-    Returns:
-        Real values.
-
-    >>> sg.evaluate(sg.fft.hfft([1.0, 0.0, 0.0]))
-    array([1., 1., 1., 1.])
-    """
-    return irfft(conj(a), n, axis, _other(norm))
-
-
-@same(fft)
-def ihfft(
-    a: Operand[AnyValue], n: Size | None = None, axis: int = -1, norm: str | None = None
-) -> AnyValue:
-    """Compute the inverse of ``hfft``, of real values.
-
-    >>> sg.evaluate(sg.fft.ihfft([1.0, 1.0, 1.0, 1.0]))
-    array([1.-0.j, 0.-0.j, 0.-0.j])
-    """
-    return conj(rfft(a, n, axis, _other(norm)))
-
-
-def _other(norm: str | None) -> str | None:
-    return _OTHER.get(norm, norm)
 
 
 def fftn(

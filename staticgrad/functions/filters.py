@@ -8,18 +8,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import numpy as np
-
 from staticgrad.errors import ArgumentError, RankError, ShapeError
 from staticgrad.errors.wording import shown
 from staticgrad.functions.images.windows import conv
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ops.elementwise import Operand
-from staticgrad.ops.movement import moveaxis
 from staticgrad.ops.operands import (
-    as_value,
-    axis_of,
     floating,
     integer,
     is_number,
@@ -139,46 +134,6 @@ def _check_mode(op: str, mode: str, *values: AnyValue) -> None:
             f"{op}: mode={shown(mode)} is not one of {', '.join(_MODES)}",
             related=related(*values),
         )
-
-
-def sliding_window_view(
-    x: Operand[AnyValue],
-    window_shape: int | tuple[int, ...],
-    axis: int | tuple[int, ...] | None = None,
-) -> AnyValue:
-    """Return every window of x, with the elements of a window on new axes at the end.
-
-    Args:
-        x: a value; the result is a value of its own, not a view.
-        window_shape: the window's size along each axis of ``axis``.
-        axis: along which axes; all by default. An axis given twice has windows of windows.
-    """
-    value = as_value("sliding_window_view", x)
-    given = (window_shape,) if isinstance(window_shape, int) else tuple(window_shape)
-    sizes = [integer("sliding_window_view", "window size", size, value) for size in given]
-    places = range(value.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
-    axes = [axis_of("sliding_window_view", place, value) for place in places]
-    if len(axes) != len(sizes):
-        raise ArgumentError(
-            f"sliding_window_view: {len(sizes)} window sizes for {len(axes)} axes",
-            related=related(value),
-        )
-    for place, size in zip(axes, sizes, strict=True):
-        if size < 0 or (isinstance(value.shape[place], int) and size > value.shape[place]):
-            raise ShapeError(
-                f"sliding_window_view: a window of {size} along axis {place} of {value.type}",
-                related=related(value),
-            )
-        value = moveaxis(_windows(value, place, size), place + 1, -1)
-    return value
-
-
-def _windows(x: AnyValue, axis: int, size: int) -> AnyValue:
-    count = dims.maximum(x.shape[axis] - size + 1, 0)
-    inside = np.arange(size)
-    if isinstance(count, int):
-        return functions.take(x, np.arange(count)[:, None] + inside, axis)
-    return functions.take(x, iota((count,), like=x)[:, None] + inside, axis)
 
 
 def interp(

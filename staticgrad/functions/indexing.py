@@ -661,12 +661,6 @@ def atleast_2d(*values: Operand[AnyValue]) -> AnyValue | tuple[AnyValue, ...]:
     return _each("atleast_2d", with_two_axes, values)
 
 
-@_widened
-def atleast_3d(*values: Operand[AnyValue]) -> AnyValue | tuple[AnyValue, ...]:
-    """x with at least three axes: a vector becomes [1, n, 1], a matrix [m, n, 1]."""
-    return _each("atleast_3d", _deep, values)
-
-
 def _each(
     op: str, function: Callable[[Operand[AnyValue]], AnyValue], values: Sequence[Operand[AnyValue]]
 ) -> AnyValue | tuple[AnyValue, ...]:
@@ -683,11 +677,6 @@ def with_two_axes(x: Operand[AnyValue]) -> AnyValue:
     """x with at least two axes."""
     value = _wide(x)
     return value if value.ndim > 1 else expand_dims(value, 0)
-
-
-def _deep(x: Operand[AnyValue]) -> AnyValue:
-    value = with_two_axes(x)
-    return value if value.ndim > 2 else expand_dims(value, 2)
 
 
 @_stacked
@@ -716,19 +705,6 @@ def hstack(values: Sequence[Operand[AnyValue]], *, dtype: Any = None) -> AnyValu
     """
     wide = [_wide(value) for value in several("hstack", values)]
     return concatenate(wide, 0 if wide[0].ndim == 1 else 1, dtype=dtype)
-
-
-@overload
-def dstack(values: Sequence[AnyValue]) -> AnyValue: ...
-@overload
-def dstack(values: Sequence[Any]) -> Any: ...
-def dstack(values: Sequence[Operand[AnyValue]]) -> AnyValue:
-    """Arrays one behind the other: along axis 2.
-
-    Args:
-        values: arrays; vectors become [1, n, 1], matrices [m, n, 1].
-    """
-    return concatenate([_deep(value) for value in several("dstack", values)], 2)
 
 
 @overload

@@ -72,6 +72,7 @@ _ELSEWHERE: Final = {
         ("cauchy", "standard_cauchy"),
         "loc + scale * sg.tan(np.pi * (rng.uniform(shape=(3,)) - 0.5))",
     ),
+    "binomial": "of n trials: rng.bernoulli(p, shape=(n, 3)).sum(0)",
     "geometric": "1 + sg.floor(rng.exponential(shape=(3,)) / -sg.log1p(-p))",
     "negative_binomial": "rng.poisson(rng.gamma(n, (1 - p) / p))",
     "multinomial": "of n draws: sg.zeros(k).at[rng.categorical(sg.log(p), shape=(n,))].add(1)",

@@ -9,7 +9,7 @@ of a graph, too. Public as ``sg.special``.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -47,7 +47,6 @@ from staticgrad.ops.special import (
     i1 as i1,
     i1e as i1e,
     kl_div as kl_div,
-    lambertw as lambertw,
     log_ndtr as log_ndtr,
     ndtr as ndtr,
     rel_entr as rel_entr,
@@ -63,20 +62,11 @@ from staticgrad.ops.transcendental import (
 )
 
 __all__ = [
-    "beta", "betainc", "betaln", "digamma", "entr", "erf", "erfc", "erfcinv", "erfcx", "erfinv",
+    "beta", "betainc", "betaln", "digamma", "entr", "erf", "erfc", "erfcx", "erfinv",
     "expit", "gamma", "gammainc", "gammaincc", "gammaln", "i0", "i0e", "i1", "i1e", "kl_div",
-    "lambertw", "log_ndtr", "log_softmax", "logit", "logsumexp", "multigammaln", "ndtr", "ndtri",
+"log_ndtr", "log_softmax", "logit", "logsumexp", "multigammaln", "ndtr", "ndtri",
     "polygamma", "rel_entr", "softmax", "xlog1py", "xlogy", "zeta",
 ]  # fmt: skip
-
-
-def erfcinv(x: Operand[AnyValue]) -> AnyValue:
-    """Inverse of ``erfc``, accurate near 0: inf at 0, -inf at 2, NaN beyond."""
-    value = floating("erfcinv", as_value("erfcinv", x))
-    return Ndtri()(value * 0.5) * _MINUS_ROOT_HALF
-
-
-_MINUS_ROOT_HALF: Final = -math.sqrt(0.5)
 
 
 def ndtri(p: Operand[AnyValue]) -> AnyValue:

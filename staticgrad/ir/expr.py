@@ -64,7 +64,7 @@ BLOCKS: Final = (
         "f",
         1,
         "exp expm1 log log1p sin cos tanh erf exp2 log2 log10 cbrt atan asin acos erfc tan ndtri"
-        " erfinv erfcx ndtr gammaln digamma trigamma i0e i1e lambertw gamma logit sinh cosh",
+        " erfinv erfcx ndtr gammaln digamma trigamma i0e i1e gamma logit sinh cosh",
     )
     | _each("f", 2, "pow fmod floor_quotient zeta gammainc gammaincc betaln atan2")
     | _each("f", 3, "betainc")

@@ -4,20 +4,15 @@ from staticgrad.functions import (
     one_hot, sigmoid, tanh
 )
 from staticgrad.functions.activations import (
-    celu, glu, gumbel_softmax, hardshrink, hardsigmoid, hardswish, hardtanh, log_sigmoid, mish,
-    prelu, relu6, selu, softmin, softshrink, softsign, tanhshrink, threshold
+    celu, glu, gumbel_softmax, hardsigmoid, hardswish, hardtanh, log_sigmoid, mish, prelu,
+    relu6, selu, softsign
 )
 from staticgrad.functions.images.resizing import (
     affine_grid, grid_sample, pixel_shuffle, pixel_unshuffle
 )
-from staticgrad.functions.layers import (
-    bilinear, embedding_bag
-)
 from staticgrad.functions.losses.further import (
-    binary_cross_entropy, cosine_embedding_loss, cosine_similarity, ctc_loss, gaussian_nll_loss,
-    hinge_embedding_loss, kl_div, l1_loss, margin_ranking_loss, multi_margin_loss,
-    multilabel_soft_margin_loss, nll_loss, normalize, pairwise_distance, poisson_nll_loss,
-    smooth_l1_loss, soft_margin_loss, triplet_margin_loss
+    binary_cross_entropy, cosine_similarity, ctc_loss, gaussian_nll_loss, kl_div, l1_loss,
+    nll_loss, normalize, pairwise_distance, smooth_l1_loss, triplet_margin_loss
 )
 from staticgrad.functions.nn import (
     adaptive_avg_pool, adaptive_max_pool, attention, avg_pool, batch_norm, batch_statistics,
@@ -45,8 +40,8 @@ from staticgrad.nn.initial import (
     manual_seed
 )
 from staticgrad.nn.layers import (
-    Bilinear, Dropout, Dropout1d, Dropout2d, Dropout3d, Embedding, EmbeddingBag, Flatten,
-    Linear, ModuleDict, ModuleList, Sequential
+    Dropout, Dropout1d, Dropout2d, Dropout3d, Embedding, Flatten, Linear, ModuleDict,
+    ModuleList, Sequential
 )
 from staticgrad.nn.module import (
     Module, updates
@@ -65,26 +60,23 @@ from staticgrad.nn.transformers import (
 __all__ = [
     "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveMaxPool1d", "AdaptiveMaxPool2d",
     "AvgPool1d", "AvgPool2d", "AvgPool3d", "BatchNorm1d", "BatchNorm2d", "BatchNorm3d",
-    "Bilinear", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d",
-    "ConvTranspose3d", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "ELU", "Embedding",
-    "EmbeddingBag", "Flatten", "GELU", "GRU", "GRUCell", "GraphConv", "GroupNorm", "Identity",
-    "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "LSTM", "LSTMCell", "LayerNorm",
-    "LeakyReLU", "Linear", "LogSoftmax", "MaxPool1d", "MaxPool2d", "MaxPool3d", "Module",
-    "ModuleDict", "ModuleList", "MultiHeadAttention", "PReLU", "RMSNorm", "RNN", "RNNCell",
-    "ReLU", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "Tanh", "TransformerBlock",
-    "adaptive_avg_pool", "adaptive_max_pool", "affine_grid", "attention", "avg_pool",
-    "batch_norm", "batch_statistics", "bidirectional", "bilinear", "binary_cross_entropy",
-    "binary_cross_entropy_with_logits", "celu", "conv", "conv_transpose",
-    "cosine_embedding_loss", "cosine_similarity", "cross_entropy", "ctc_loss", "elu",
-    "embedding", "embedding_bag", "fold", "gaussian_nll_loss", "gelu", "glu", "grid_sample",
-    "group_norm", "gru", "gru_cell", "gumbel_softmax", "hardshrink", "hardsigmoid", "hardswish",
-    "hardtanh", "hinge_embedding_loss", "huber", "instance_norm", "kl_div", "l1_loss",
-    "layer_norm", "leaky_relu", "local_response_norm", "log_sigmoid", "log_softmax",
-    "logsumexp", "lp_pool", "lstm", "lstm_cell", "manual_seed", "margin_ranking_loss",
-    "max_pool", "mish", "mse", "multi_margin_loss", "multilabel_soft_margin_loss", "nll_loss",
-    "normalize", "one_hot", "pairwise_distance", "pixel_shuffle", "pixel_unshuffle",
-    "poisson_nll_loss", "prelu", "relu", "relu6", "resize", "rms_norm", "rnn", "rnn_cell",
-    "rotary", "selu", "sigmoid", "silu", "smooth_l1_loss", "soft_margin_loss", "softmax",
-    "softmin", "softplus", "softshrink", "softsign", "stacked", "tanh", "tanhshrink",
-    "threshold", "triplet_margin_loss", "unfold", "updates"
+    "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d",
+    "Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "ELU", "Embedding", "Flatten", "GELU",
+    "GRU", "GRUCell", "GraphConv", "GroupNorm", "Identity", "InstanceNorm1d", "InstanceNorm2d",
+    "InstanceNorm3d", "LSTM", "LSTMCell", "LayerNorm", "LeakyReLU", "Linear", "LogSoftmax",
+    "MaxPool1d", "MaxPool2d", "MaxPool3d", "Module", "ModuleDict", "ModuleList",
+    "MultiHeadAttention", "PReLU", "RMSNorm", "RNN", "RNNCell", "ReLU", "Sequential", "SiLU",
+    "Sigmoid", "Softmax", "Softplus", "Tanh", "TransformerBlock", "adaptive_avg_pool",
+    "adaptive_max_pool", "affine_grid", "attention", "avg_pool", "batch_norm",
+    "batch_statistics", "bidirectional", "binary_cross_entropy",
+    "binary_cross_entropy_with_logits", "celu", "conv", "conv_transpose", "cosine_similarity",
+    "cross_entropy", "ctc_loss", "elu", "embedding", "fold", "gaussian_nll_loss", "gelu", "glu",
+    "grid_sample", "group_norm", "gru", "gru_cell", "gumbel_softmax", "hardsigmoid",
+    "hardswish", "hardtanh", "huber", "instance_norm", "kl_div", "l1_loss", "layer_norm",
+    "leaky_relu", "local_response_norm", "log_sigmoid", "log_softmax", "logsumexp", "lp_pool",
+    "lstm", "lstm_cell", "manual_seed", "max_pool", "mish", "mse", "nll_loss", "normalize",
+    "one_hot", "pairwise_distance", "pixel_shuffle", "pixel_unshuffle", "prelu", "relu",
+    "relu6", "resize", "rms_norm", "rnn", "rnn_cell", "rotary", "selu", "sigmoid", "silu",
+    "smooth_l1_loss", "softmax", "softplus", "softsign", "stacked", "tanh",
+    "triplet_margin_loss", "unfold", "updates"
 ]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSequence
 from operator import index as integer
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
 
 import numpy as np
 
@@ -21,10 +21,8 @@ from staticgrad.errors.wording import kind_of, shown
 from staticgrad.families import like
 from staticgrad.functions import matmul, ones, reshape, where
 from staticgrad.functions.attention import embedding
-from staticgrad.functions.layers import Pooled, bilinear, check_mode, embedding_bag
 from staticgrad.functions.random import Generator
 from staticgrad.ir.calls import public
-from staticgrad.ir.kinds import AnyValue, Operand
 from staticgrad.nn.convolutions import SpatialLayer
 from staticgrad.nn.initial import Initial, Seed, first_value, source, weight_and_bias
 from staticgrad.nn.module import Layer, named
@@ -70,53 +68,6 @@ class Linear(Layer):
         """[..., out_features]."""
         out = matmul(x, self.weight)
         return out if self.bias is None else out + self.bias
-
-
-class Bilinear(Layer):
-    """``x1 @ weight[k] @ x2 + bias[k]`` for each k, of x1 [..., in1] and x2 [..., in2].
-
-    Args:
-        in1_features, in2_features, out_features: sizes; weight is [out, in1, in2].
-        bias: whether there is one, [out_features].
-        init, dtype, seed: as ``Linear``.
-
-    >>> layer = sg.nn.Bilinear(3, 4, 2)
-    >>> x, y = sg.input("x", ("batch", 3), "float32"), sg.input("y", ("batch", 4), "float32")
-    >>> layer(x, y).shape
-    (batch, 2)
-    """
-
-    @public
-    def __init__(
-        self,
-        in1_features: int,
-        in2_features: int,
-        out_features: int,
-        bias: bool = True,
-        *,
-        init: Initial = "uniform",
-        dtype: Any = "float32",
-        seed: Seed = None,
-    ) -> None:
-        self.in1_features, self.in2_features = in1_features, in2_features
-        self.out_features = out_features
-        self.weight, self.bias = weight_and_bias(
-            named("bilinear"),
-            (out_features, in1_features, in2_features),
-            out_features if bias else None,
-            (in1_features, out_features),
-            (init, dtype, seed),
-        )
-
-    def forward(self, x1: Any, x2: Any) -> Any:
-        """[..., out_features]."""
-        return bilinear(x1, x2, self.weight, self.bias)
-
-    if TYPE_CHECKING:
-
-        def __call__(  # type: ignore[override]
-            self, x1: Operand[AnyValue], x2: Operand[AnyValue]
-        ) -> AnyValue: ...
 
 
 class Flatten(Layer):
@@ -231,46 +182,6 @@ class Embedding(Layer):
     def forward(self, ids: Any) -> Any:
         """[..., embedding_dim]."""
         return embedding(ids, self.weight)
-
-
-@like(Embedding)
-class EmbeddingBag(Embedding):
-    """The mean, sum or maximum of the rows of ``weight`` that ids name, over their last axis.
-
-    Of ids [..., count] it gives [..., embedding_dim]. Where bags have fewer, ``mode="sum"`` with
-    weights of 0 leaves ids out.
-
-    Args:
-        mode: "mean", "sum" or "max".
-
-    >>> layer = sg.nn.EmbeddingBag(10, 3)
-    >>> layer(sg.input("ids", ("batch", 5), "int64")).shape
-    (batch, 3)
-    """
-
-    @public
-    def __init__(
-        self,
-        num_embeddings: int,
-        embedding_dim: int,
-        *,
-        mode: Pooled = "mean",
-        init: Initial = "normal",
-        dtype: Any = "float32",
-        seed: Seed = None,
-    ) -> None:
-        check_mode("EmbeddingBag", mode)
-        super().__init__(num_embeddings, embedding_dim, init=init, dtype=dtype, seed=seed)
-        self.mode = mode
-
-    def forward(self, ids: Any, weights: Any = None) -> Any:
-        """[..., embedding_dim].
-
-        Args:
-            ids: integers [..., count].
-            weights: factors of the rows [..., count], for sums.
-        """
-        return embedding_bag(ids, self.weight, weights, mode=self.mode)
 
 
 class ModuleList(list[Any]):

@@ -181,8 +181,8 @@ def _pow(x: Any, exponent: Any) -> Any:
 
 @operator("IsInf")
 def _is_inf(x: Any, *, detect_negative: int = 1, detect_positive: int = 1) -> Any:
-    below = sg.isneginf(x) if detect_negative else sg.zeros_like(x, dtype="bool")
-    return below | sg.isposinf(x) if detect_positive else below
+    below = sg.equal(x, -sg.inf) if detect_negative else sg.zeros_like(x, dtype="bool")
+    return below | sg.equal(x, sg.inf) if detect_positive else below
 
 
 @operator("PRelu")

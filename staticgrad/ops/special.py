@@ -1,4 +1,4 @@
-"""Special functions: gamma, beta, zeta, Bessel, the normal distribution, entropies, Lambert's W.
+"""Special functions: gamma, beta, zeta, Bessel, the normal distribution, entropies.
 
 Kernels have vector-math blocks for them; the reference is SciPy's function or the block's series in
 float64. Integers and bools become float64.
@@ -25,7 +25,6 @@ from staticgrad.ops.transcendental import Exp, Log, Log1p, XLogY, gaussian, poly
 from staticgrad.types.dtype import F32, F64
 from staticgrad.vecmath import bessel
 from staticgrad.vecmath.gamma_function import GAMMALN
-from staticgrad.vecmath.lambert import BORDER, CENTRE, NEAR
 
 
 class Gamma(Floating, name="gamma"):
@@ -468,13 +467,9 @@ log_ndtr = unary(
     "sg.special.log_ndtr([0.0, -40.0])",
     "array([-6.93147181e-01, -8.04608442e+02])",
 )
-
-
-#: 1/e in two parts.
-_INVERSE_E: Final = (0.36787944117144233, -1.2428753672788363e-17)
 #: To here the series serves, and as many terms as float64 needs there.
 _NEAR: Final = 0.2
-_LAMBERT_TERMS: Final = 12
+_KL_TERMS: Final = 12
 
 
 class XLog1PY(Floating, name="xlog1py"):
@@ -571,8 +566,8 @@ def _kl_near(x: Any, y: Any, s: Any) -> Any:
     It is (x + y) ((1 + s) atanh(s) - s), by the power series of atanh; of Expr and arrays alike.
     """
     z = s * s
-    total = z * 0.0 + 1.0 / (2 * _LAMBERT_TERMS + 3)
-    for k in reversed(range(_LAMBERT_TERMS)):
+    total = z * 0.0 + 1.0 / (2 * _KL_TERMS + 3)
+    for k in reversed(range(_KL_TERMS)):
         total = total * z + 1.0 / (2 * k + 3)
     return (x + y) * (z * ((z + s) * total + 1.0))
 
@@ -619,26 +614,6 @@ class Logit(Floating, name="logit"):
         return (1.0 / (p * (1.0 - p)),)
 
 
-class LambertW(Floating, name="lambertw"):
-    """Lambert's W, principal branch: the real w >= -1 with w * exp(w) = x; NaN below -1/e.
-
-    SciPy's function gives complex numbers and other branches. Derivative: exp(-w) / (1 + w), inf at
-    -1/e.
-    """
-
-    primitive = "lambertw"
-    flops = 200
-
-    def in_float64(self, x: Array) -> Any:
-        # SciPy rounds e * x + 1, which is 0 at the branch point. The kernel's series does not.
-        p = np.sqrt(2 * math.e * ((x + _INVERSE_E[0]) + _INVERSE_E[1]))
-        near = x * polynomial(p - CENTRE, NEAR[F64])
-        return np.where(p > BORDER, scipy_special("lambertw")(np.maximum(x, 0)).real, near)
-
-    def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
-        return (functions.exp(-out) / (out + 1.0),)
-
-
 xlog1py = binary(
     XLog1PY,
     "xlog1py",
@@ -654,9 +629,6 @@ rel_entr = binary(
 )
 kl_div = binary(
     KlDiv, "kl_div", "sg.special.kl_div(0.5, [0.5, 0.25])", "array([0.        , 0.09657359])"
-)
-lambertw = unary(
-    LambertW, "lambertw", "sg.special.lambertw([0.0, 1.0])", "array([0.        , 0.56714329])"
 )
 
 

@@ -26,8 +26,6 @@ CASES = {
     "matrix_power": (lambda a: sg.linalg.matrix_power(a, 3),
                      lambda a: np.linalg.matrix_power(a, 3), (A,)),
     "norm": (lambda a: sg.norm(a, axis=(1, 2)), lambda a: np.linalg.norm(a, axis=(1, 2)), (A,)),
-    "multi_dot": (lambda a, b: sg.linalg.multi_dot([a[0], a[1], b[0]]),
-                  lambda a, b: np.linalg.multi_dot([a[0], a[1], b[0]]), (A, B)),
 }  # fmt: skip
 
 

@@ -301,7 +301,7 @@ def special_mix(a, p, x):
         + sg.sinh(p) * sg.arccosh(1 + a)
         + sg.expm1(p) * sg.log1p(a)
         + a**p
-        + sg.logaddexp2(a, p)
+        + sg.logaddexp(a, p)
         + sg.arcsin(p) * sg.arctanh(p)
     ).sum()
 

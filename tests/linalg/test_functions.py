@@ -82,7 +82,6 @@ CASES = {
         lambda x: N.matrix_power(x, -3),
         (A,),
     ),
-    "multi_dot": (lambda *x: L.multi_dot(x), lambda *x: N.multi_dot(x), (V, WIDE, TALL, normal(3))),
     "solve_triangular": (
         lambda a, b: L.solve_triangular(a, b, lower=True, trans=1),
         lambda a, b: N.solve(np.swapaxes(np.tril(a), -1, -2), b),
@@ -99,8 +98,6 @@ CASES = {
         (normal(2), normal(3) + 4.0, normal(2), B[0]),
     ),
     "block_diag": (L.block_diag, scipy.linalg.block_diag, (TALL, V, WIDE, np.array(2.0))),
-    "toeplitz": (L.toeplitz, scipy.linalg.toeplitz, (V,)),
-    "toeplitz wide": (L.toeplitz, scipy.linalg.toeplitz, (V, normal(5))),
     "cho_solve": (
         lambda a, b: L.cho_solve(L.cho_factor(a), b),
         lambda a, b: N.solve(a, b),
@@ -397,8 +394,6 @@ def test_what_has_no_blocks_or_diagonals_is_refused():
     for call, error in (
         (lambda: L.block_diag(), sg.errors.ArgumentError),
         (lambda: L.block_diag(np.zeros((2, 2, 2))), sg.errors.RankError),
-        (lambda: L.toeplitz(3.0), sg.errors.RankError),
-        (lambda: L.toeplitz(np.ones((2, 2)), np.ones((3, 2))), sg.errors.ShapeError),
         (lambda: L.cho_solve(np.eye(2), np.ones(2)), sg.errors.ArgumentError),
     ):
         with pytest.raises(error):

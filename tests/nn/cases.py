@@ -52,26 +52,9 @@ CASES = {
         )
         for width in (2, 4)
     },
-    "Bilinear": Case(lambda: nn.Bilinear(3, 4, 2, **D), ((2, 5, 3), (2, 5, 4)), of.bilinear),
-    "Bilinear without bias": Case(
-        lambda: nn.Bilinear(3, 4, 2, False, **D), ((5, 3), (5, 4)), of.bilinear
-    ),
     "Identity": plain(lambda: nn.Identity(), lambda x: x),
     "Flatten": Case(lambda: nn.Flatten(), ((2, 3, 4),), lambda s, x: x.reshape(2, 12)),
     "Embedding": Case(lambda: nn.Embedding(5, 3, **D), (IDS,), lambda s, i: s["weight"][i]),
-    **{
-        f"EmbeddingBag {mode}": Case(
-            lambda mode=mode: nn.EmbeddingBag(5, 3, mode=mode, **D),
-            (IDS,),
-            lambda s, i, mode=mode: getattr(s["weight"][i], mode)(-2),
-        )
-        for mode in ("mean", "sum", "max")
-    },
-    "EmbeddingBag weighted": Case(
-        lambda: nn.EmbeddingBag(5, 3, mode="sum", **D),
-        (IDS, (2, 2)),
-        lambda s, i, w: (s["weight"][i] * w[..., None]).sum(-2),
-    ),
     "LayerNorm": Case(lambda: nn.LayerNorm(4, **D), ((3, 4),), of.layer_norm),
     "LayerNorm plain": Case(
         lambda: nn.LayerNorm(4, 1e-3, False), ((3, 4),), lambda s, x: of.layer_norm(s, x, 1e-3)

@@ -16,11 +16,6 @@ def linear(s, x):
     return x @ s["weight"] + s.get("bias", 0.0)
 
 
-def bilinear(s, x, y):
-    outs = [((x @ w) * y).sum(-1) for w in s["weight"]]
-    return np.stack(outs, -1) + s.get("bias", 0.0)
-
-
 def layer_norm(s, x, eps=1e-5):
     away = x - x.mean(-1, keepdims=True)
     out = away / np.sqrt((away**2).mean(-1, keepdims=True) + eps)

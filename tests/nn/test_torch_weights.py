@@ -134,9 +134,7 @@ BLOCK = {"batch_first": True, "dropout": 0.0}
 BESIDE = [
     ("Linear", (3, 2), {}, ((4, 3),)),
     ("Linear", (3, 2), {"bias": False}, ((4, 3),)),
-    ("Bilinear", (3, 4, 2), {}, ((5, 3), (5, 4))),
     ("Embedding", (5, 3), {}, (np.array([[0, 4], [2, 2]]),)),
-    ("EmbeddingBag", (5, 3), {"mode": "sum"}, (np.array([[0, 4], [2, 2]]),)),
     ("PReLU", (3,), {}, ((2, 3, 4),)),
     ("LayerNorm", (4,), {}, ((3, 4),)),
     ("RMSNorm", (4,), {"eps": 1e-5}, ((3, 4),)),

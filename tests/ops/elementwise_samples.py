@@ -140,7 +140,6 @@ UNARY = {
     **dict.fromkeys(("gammaln", "digamma"), (FLOATS, 0.4, 6.0)),
     "erfcx": (FLOATS, -1.5, 3.0),
     "logit": (FLOATS, 0.2, 0.8),
-    "lambertw": (FLOATS, -0.1, 3.0),
 }
 #: Of float32 and of float64, where terms cancel or SciPy rounds more.
 TOLERANCE = {

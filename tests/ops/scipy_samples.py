@@ -25,7 +25,6 @@ SPELLED = {
     "i1e": "halved(x, scipy.special.i1e(x.astype(float)))",
     "entr": "scipy.special.entr(x)",
     "logit": "scipy.special.logit(x)",
-    "lambertw": "lambertw(x)",
     "xlog1py": "scipy.special.xlog1py(x, y)",
     "rel_entr": "scipy.special.rel_entr(x, y)",
     "kl_div": "no sum whose terms cancel alike",

@@ -48,13 +48,6 @@ def halved(x, found):
     return np.where(np.abs(x) < 1e-30, x * x.dtype.type(0.5), found.astype(x.dtype))
 
 
-def lambertw(x):
-    """In float64, as the real line ends at -1/e rounded to it."""
-    wide = x.astype(np.float64)
-    found = scipy.special.lambertw(wide).real
-    return np.where(wide < -np.exp(-1.0), np.nan, found).astype(x.dtype)
-
-
 def betaln(a, b):
     """SciPy's for positive a and b; inf where one is 0, -inf where one is inf."""
     low, high = np.minimum(a, b), np.maximum(a, b)
@@ -321,7 +314,7 @@ HELPERS = {
         for f in (
             raised, inverse, scanned, aligned, keys, padded, transposed, scattered, scattered_along,
             extremes,
-            counted, betainc, betaln, capped, gammaln, halved, lambertw, ordered, polygamma, zeta,
+            counted, betainc, betaln, capped, gammaln, halved, ordered, polygamma, zeta,
             recurrence_arrays, while_arrays, branch_arrays,
         )
     },

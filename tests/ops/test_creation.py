@@ -100,7 +100,6 @@ SIZED = {
     "zeros": lambda n: sg.zeros((2, n)),
     "full": lambda n: sg.full((n, 2), 3.0),
     "eye": sg.eye,
-    "tri": sg.tri,
     "identity": sg.identity,
     "broadcast_to": lambda n: sg.broadcast_to(1.0, (n, 3)),
     "draws": lambda n: sg.random.Generator(0).uniform(shape=(n,)),

@@ -241,7 +241,7 @@ def test_logic_operators_follow_numpy(operation):
             refused(variable("x", F32))
 
 
-METHODS = "add subtract multiply divide maximum minimum power logaddexp hypot fmin arctan2"
+METHODS = "add subtract multiply divide maximum minimum power logaddexp hypot arctan2"
 
 
 @pytest.mark.parametrize("tensor", [False, True], ids=["symbolic", "tensor"])

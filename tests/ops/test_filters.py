@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.errors import ArgumentError, AxisError, RankError, ShapeError, SizeGuardError
+from staticgrad.errors import ArgumentError, RankError, ShapeError, SizeGuardError
 from staticgrad.testing import check_gradients
 from tests.ops.graphs import run
 from tests.ops.messages import assert_refused
@@ -70,7 +70,6 @@ def test_filters_of_two_named_sizes(name, mode):
 CASES = {
     "convolve": lambda x: sg.convolve(x, x[:3], "same"),
     "correlate": lambda x: sg.correlate(x[:2], x),
-    "windows": lambda x: sg.sliding_window_view(x, 4) * sg.arange(4.0),
     "interp x": lambda x: sg.interp(x * 2.0 + 1.01, PLACES, HEIGHTS),
     "interp points": lambda x: sg.interp(np.array([0.3, 1.0, 4.4]), sg.cumsum(x**2), x),
     "interp period": lambda x: sg.interp(x + 0.1, PLACES, HEIGHTS, period=6.0),
@@ -95,25 +94,6 @@ def test_interp_of_one_point_and_its_slopes():
     graph = sg.Graph(dict(zip("xpf", slopes, strict=True)), inputs=[x, xp, fp])
     found = sg.evaluate(graph, feeds)
     assert [found[name].tolist() for name in "xpf"] == [[0.0] * 4, [0.0], [3.0]]
-
-
-@pytest.mark.parametrize(
-    ("window", "axis"), [((2, 3), None), (2, 0), (3, -1), ((1, 2), (1, 1)), (0, 0), (4, 1)]
-)
-def test_windows_as_numpy(window, axis):
-    array = RNG.normal(size=(3, 4))
-    expected = np.lib.stride_tricks.sliding_window_view(array, window, axis)
-    for shape in ((3, 4), ("rows", 4)):
-        x = sg.input("x", shape, "float64")
-        view = np.lib.stride_tricks.sliding_window_view(x, window, axis)
-        np.testing.assert_array_equal(run(view, {"x": array}), expected)
-
-
-@pytest.mark.parametrize("window", [3, 4, 50])
-@pytest.mark.parametrize("size", [0, 1, 2])
-def test_there_is_no_window_longer_than_a_named_axis(size, window):
-    view = sg.sliding_window_view(sg.input("x", ("n", 3), "float64"), window, axis=0)
-    assert run(view, {"x": np.ones((size, 3))}).shape == (0, 3, window)
 
 
 @pytest.mark.thinned(3)
@@ -145,9 +125,6 @@ def test_refusals():
         (ArgumentError, "'wide' is not one of", lambda: sg.convolve(x, x, "wide")),
         (RankError, "is not a vector", lambda: sg.correlate(x, np.ones((2, 2)))),
         (ShapeError, "no elements", lambda: sg.convolve(x, np.ones(0))),
-        (ArgumentError, "2 window sizes", lambda: sg.sliding_window_view(x, (2, 2))),
-        (ShapeError, "a window of 10", lambda: sg.sliding_window_view(x, 10)),
-        (AxisError, "axis", lambda: sg.sliding_window_view(x, 2, 3)),
         (ShapeError, "2 places for 3", lambda: sg.interp(x, [0.0, 1.0], [1.0, 2.0, 3.0])),
         (ArgumentError, "period", lambda: sg.interp(x, PLACES, HEIGHTS, period=0)),
         (RankError, "is not a vector", lambda: sg.polyval(np.ones((2, 2)), x)),

@@ -210,11 +210,9 @@ AT_NAN = {
     "maximum": [
         (sg.maximum, [NAN, 1.0], [NAN, NAN]), (sg.maximum, [2.0, NAN], [NAN, NAN]),
         (sg.maximum, [NAN, NAN], [NAN, NAN]), (lambda x: sg.maximum(x, 0.0), [NAN], [NAN]),
-        (sg.fmax, [NAN, 1.0], [0.0, 1.0]), (sg.fmax, [2.0, NAN], [1.0, 0.0]),
     ],
     "minimum": [
         (sg.minimum, [NAN, 1.0], [NAN, NAN]), (sg.minimum, [2.0, NAN], [NAN, NAN]),
-        (sg.fmin, [NAN, 1.0], [0.0, 1.0]),
     ],
     "max": [
         (joined(sg.max), ROW, [NAN] * 3), (joined(sg.max), [NAN] * 3, [NAN] * 3),

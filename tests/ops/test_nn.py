@@ -316,35 +316,6 @@ def test_embedding(rng):
         nn.embedding(ids, np.zeros(3))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_bags_of_rows_and_bilinear_forms(rng, dtype):
-    table, w, bias = (rng.normal(size=shape).astype(dtype) for shape in ((5, 3), (2, 3, 4), (2,)))
-    ids, x = sg.input("ids", ("n", 2), "int32"), sg.input("x", ("n", 3), dtype)
-    y = sg.input("y", ("n", 4), dtype)
-    found = {
-        **{mode: nn.embedding_bag(ids, table, mode=mode) for mode in ("mean", "sum", "max")},
-        "weighted": nn.embedding_bag(ids, table, x[:, :2], mode="sum"),
-        "bilinear": nn.bilinear(x, y, w, bias),
-    }
-    f = sg.compile(found)
-    for n in (3, 1, 0):
-        feeds = {"ids": rng.integers(0, 5, (n, 2)), "x": rng.normal(size=(n, 3)).astype(dtype),
-                 "y": rng.normal(size=(n, 4)).astype(dtype)}  # fmt: skip
-        rows, out = table[feeds["ids"]].astype("float64"), f.run(feeds)
-        wanted = {
-            **{mode: getattr(rows, mode)(1) for mode in ("mean", "sum", "max")},
-            "weighted": (rows * feeds["x"][:, :2, None]).sum(1),
-            "bilinear": np.einsum("ni,oij,nj->no", feeds["x"], w.astype("f8"), feeds["y"]) + bias,
-        }
-        for name, expected in wanted.items():
-            assert out[name].dtype == dtype
-            np.testing.assert_allclose(out[name], expected, 1e-5, 1e-5)
-    with assert_refused(RankError, "not [k, m, n]", line="nn.bilinear"):
-        nn.bilinear(x, y, w[0])
-    with assert_refused(ArgumentError, 'mode is "mean"', line="nn.embedding_bag"):
-        nn.embedding_bag(ids, table, mode="median")
-
-
 @pytest.mark.parametrize("scale", [1.0, 1e3])
 @pytest.mark.parametrize("shape", [(7, 4), (1, 1), (2, 3, 5), (4,)])
 def test_cross_entropy_and_its_gradient(shape, scale, rng):

@@ -37,10 +37,6 @@ def test_literal_rolls_and_parts_of_a_named_size():
     with assert_refused(SizeGuardError, "n = 5", line="sg.split"):
         again = sg.split(x, 2)[0]
         run(again, {"x": np.zeros(5)})
-    for n in (0, 1, 5, 7):
-        found = run_all(sg.array_split(x, 3), {"x": np.arange(float(n))})
-        for part, expected in zip(found, np.array_split(np.arange(n), 3), strict=True):
-            np.testing.assert_array_equal(part, expected)
 
 
 def test_refusals():
@@ -161,7 +157,6 @@ def test_products_of_nothing_and_sums_in_order():
     assert op_names(sg.prod(sg.input("x", (8,)))).count("mul") == 3
     array = np.array([1e8, 1.0, -1e8, 1.0], np.float32)
     np.testing.assert_array_equal(run(sg.cumsum(array)), np.cumsum(array))
-    assert not run(sg.isposinf(np.arange(3))).any()
     assert run(sg.array_equal(np.arange(3), np.arange(3)))
 
 

@@ -1,4 +1,4 @@
-"""Draws by rejection: gamma and what is made of it, Poisson, binomial, beside SciPy."""
+"""Draws by rejection: gamma and what is made of it, Poisson, beside SciPy."""
 
 import numpy as np
 import pytest
@@ -57,8 +57,6 @@ def test_shares():
 COUNTS = {
     **{f"poisson {m}": (lambda rng, m=m: rng.poisson(m, (COUNT,)), ("poisson", (m,)))
        for m in (0.1, 9.9, 10.0, 25.0, 1e5)},
-    **{f"binomial {n} {p}": (lambda rng, n=n, p=p: rng.binomial(n, p, (COUNT,)), ("binom", (n, p)))
-       for n, p in ((5, 0.5), (30, 0.9), (20, 0.5), (40, 0.25), (100, 0.9), (10**6, 0.3))},
 }  # fmt: skip
 
 
@@ -82,13 +80,12 @@ def test_counts(name):
 @pytest.mark.slow
 def test_means_and_certain_counts():
     rng, lam = sg.random.Generator(2), sg.input("lam", ("n",), "float32")
-    f = sg.compile({"k": rng.poisson(lam), "x": rng.gamma(lam), "b": rng.binomial(3, lam)})
+    f = sg.compile({"k": rng.poisson(lam), "x": rng.gamma(lam)})
     given = np.array([np.nan, -1.0, np.inf, 0.0, 1.0], "float32")
     found = f.run({"lam": given})
     assert found["k"][:4].tolist() == [-1, -1, -1, 0]
     assert np.isnan(found["x"][[0, 1]]).all()
     assert found["x"][2:4].tolist() == [np.inf, 0.0]
-    assert found["b"].tolist() == [-1, -1, -1, 0, 3]
     assert f.run({"lam": given[:0]})["k"].shape == (0,)
     assert run(rng.poisson(3.0, (2,), "int32")).dtype == np.int32
     a = sg.input("a", (), "float64")
@@ -128,7 +125,6 @@ DRAWS = {
     "beta": lambda rng, a: rng.beta(a, 2.0, dtype="float64"),
     "dirichlet": lambda rng, a: rng.dirichlet(a, dtype="float64"),
     "poisson": lambda rng, a: rng.poisson(a * 5.0),
-    "binomial": lambda rng, a: rng.binomial(60, a / 8.0),
 }
 
 
@@ -175,8 +171,6 @@ def test_refusals():
         (RankError, "dirichlet: alpha is f64[]", lambda: rng.dirichlet(1.0)),
         (ArgumentError, "the mean -1", lambda: rng.poisson(-1)),
         (DTypeError, "counts are not of dtype float32", lambda: rng.poisson(1.0, dtype="float32")),
-        (ArgumentError, "2.5 trials", lambda: rng.binomial(2.5, 0.5)),
-        (ArgumentError, "the probability 1.5", lambda: rng.binomial(2, 1.5)),
         (GradientError, "no gradient",
          lambda: sg.grad(rng.poisson(lam).astype("float32").sum(), lam)),
         (UnknownAttributeError, "no 'chisquare'", lambda: rng.chisquare(3)),

@@ -34,7 +34,6 @@ from staticgrad.functions.linalg.matrices import (
     matrix_norm as matrix_norm,
     matrix_power as matrix_power,
     matrix_rank as matrix_rank,
-    multi_dot as multi_dot,
     outer as outer,
     pinv as pinv,
     qr as qr,
@@ -44,7 +43,6 @@ from staticgrad.functions.linalg.matrices import (
     solve_tridiagonal as solve_tridiagonal,
     svd as svd,
     svdvals as svdvals,
-    toeplitz as toeplitz,
     trace as trace,
     vector_norm as vector_norm,
 )
@@ -57,9 +55,9 @@ from staticgrad.ops.contract import matmul as matmul
 __all__ = [
     "bicgstab", "block_diag", "cg", "cho_factor", "cho_solve", "cholesky", "cond", "cross",
     "det", "diagonal", "eigh", "eigvalsh", "expm", "gmres", "inv", "kron", "lstsq", "lu",
-    "matmul", "matrix_norm", "matrix_power", "matrix_rank", "matrix_transpose", "multi_dot",
+    "matmul", "matrix_norm", "matrix_power", "matrix_rank", "matrix_transpose",
     "norm", "outer", "pinv", "qr", "slogdet", "solve", "solve_triangular", "solve_tridiagonal",
-    "svd", "svdvals", "tensordot", "toeplitz", "trace", "vecdot", "vector_norm",
+    "svd", "svdvals", "tensordot", "trace", "vecdot", "vector_norm",
 ]  # fmt: skip
 
 
@@ -81,6 +79,6 @@ _OURS = (
         "lu",
         "solve_triangular",
     ),
-    *("solve_tridiagonal", "toeplitz"),
+    "solve_tridiagonal",
 )
 OF_MODULES.update({f"linalg.{name}": globals()[name] for name in __all__ if name not in _OURS})

@@ -55,8 +55,8 @@ from staticgrad.ops.operands import (
 )
 from staticgrad.records import NamedTuple
 from staticgrad.types import dim as dims
-from staticgrad.types.arrays import BroadcastError, Shape, broadcast_shapes, hint_value, product
-from staticgrad.types.dim import Dim, Size
+from staticgrad.types.arrays import BroadcastError, Shape, broadcast_shapes, product
+from staticgrad.types.dim import Size
 from staticgrad.types.dtype import F64
 
 
@@ -485,34 +485,6 @@ def block_diag(*arrays: Operand[AnyValue]) -> AnyValue:
     return functions.concatenate(rows, 0)
 
 
-def toeplitz(c: Operand[AnyValue], r: Operand[AnyValue] | None = None) -> AnyValue:
-    """Build the matrix whose diagonals are constant, as ``scipy.linalg.toeplitz``.
-
-    Args:
-        c: its first column [..., m]; leading axes broadcast.
-        r: its first row [..., n], whose first element is not read; by default c.
-    """
-    column, row = (c, c) if r is None else (c, r)
-    columns: Any
-    columns, rows = promoted_values("toeplitz", (column, row))
-    if not columns.ndim or not rows.ndim:
-        given = columns if not columns.ndim else rows
-        raise RankError(f"toeplitz: {given.type} has no axis", related=related(given))
-    m, n = columns.shape[-1], rows.shape[-1]
-    try:
-        lead = broadcast_shapes((columns.shape[:-1], rows.shape[:-1]))
-    except BroadcastError as error:
-        raise ShapeError(
-            f"toeplitz: leading axes do not broadcast, {error.left} != {error.right}",
-            related=related(columns, rows),
-        ) from None
-    columns = functions.broadcast_to(columns, (*lead, m))
-    rows = functions.broadcast_to(rows, (*lead, n))
-    diagonals = functions.concatenate([functions.flip(columns, -1), rows[..., 1:]], -1)
-    up = functions.arange(n, like=columns) - functions.arange(m, like=columns)[:, None]
-    return functions.take(diagonals, up + (m - 1), -1)
-
-
 def cho_factor(
     a: Operand[AnyValue], lower: bool = False, *, errors: str = "raise"
 ) -> tuple[AnyValue, bool]:
@@ -798,56 +770,6 @@ def as_matrices(op: str, x: Operand[AnyValue]) -> AnyValue:
     if value.ndim < 2:
         raise RankError(f"{op}: {value.type} is not a matrix", related=related(value))
     return value
-
-
-def multi_dot(arrays: Sequence[Operand[AnyValue]]) -> AnyValue:
-    """The product of two or more matrices, in the order that takes the fewest operations.
-
-    Args:
-        arrays: matrices whose sizes fit; the first and the last may be vectors. Named sizes
-            count by their hints.
-    """
-    values = list(promoted_values("multi_dot", arrays))
-    if len(values) < 2:
-        raise ArgumentError("multi_dot: takes two operands, or more")
-    first, last = values[0].ndim == 1, values[-1].ndim == 1
-    values[0] = expand_dims(values[0], 0) if first else values[0]
-    values[-1] = expand_dims(values[-1], -1) if last else values[-1]
-    for each in values:
-        if each.ndim != 2:
-            raise RankError(f"multi_dot: {each.type} is not a matrix", related=related(each))
-    found = _chained(values, 0, len(values) - 1, _splits([*_chain_sizes(values)]))
-    found = functions.squeeze(found, 0) if first else found
-    return functions.squeeze(found, -1) if last else found
-
-
-def _chain_sizes(values: Sequence[Any]) -> list[int]:
-    sizes: list[Size] = [values[0].shape[0], *(value.shape[1] for value in values)]
-    return [hint_value(size) if isinstance(size, Dim) else size for size in sizes]
-
-
-def _splits(sizes: list[int]) -> dict[tuple[int, int], int]:
-    """Return where each row of factors is cut last: by dynamic programming over shorter rows."""
-    count = len(sizes) - 1
-    cost = {(i, i): 0 for i in range(count)}
-    best: dict[tuple[int, int], int] = {}
-    for length in range(1, count):
-        for i in range(count - length):
-            j = i + length
-            found = {
-                k: cost[i, k] + cost[k + 1, j] + sizes[i] * sizes[k + 1] * sizes[j + 1]
-                for k in range(i, j)
-            }
-            best[i, j] = min(found, key=lambda k: found[k])
-            cost[i, j] = found[best[i, j]]
-    return best
-
-
-def _chained(values: Sequence[Any], i: int, j: int, splits: dict[tuple[int, int], int]) -> Any:
-    if i == j:
-        return values[i]
-    k = splits[i, j]
-    return _chained(values, i, k, splits) @ _chained(values, k + 1, j, splits)
 
 
 class QRResult(NamedTuple):

@@ -13,7 +13,7 @@ from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeError
 from staticgrad.errors.wording import shown
 from staticgrad.exports import LAYERS
 from staticgrad.families import like
-from staticgrad.functions.aggregate import mean, sum as total
+from staticgrad.functions.aggregate import sum as total
 from staticgrad.functions.loops.loops import scan
 from staticgrad.functions.losses.basic import (
     Reduction,
@@ -24,7 +24,7 @@ from staticgrad.functions.losses.basic import (
     of_classes,
     reduced,
 )
-from staticgrad.functions.nn import logsumexp, softplus
+from staticgrad.functions.nn import logsumexp
 from staticgrad.functions.statistics import norm
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import functions
@@ -157,27 +157,6 @@ def binary_cross_entropy(
 
 
 @like(mse)
-def poisson_nll_loss(
-    input: Operand[AnyValue],
-    target: Operand[AnyValue],
-    log_input: bool = True,
-    reduction: Reduction = "mean",
-    eps: float = 1e-8,
-) -> AnyValue:
-    """exp(x) - t * x of the logarithm x of a rate; of the rate itself x - t * log(x + eps).
-
-    Args:
-        input: x, as computed.
-        target: counts t, of the same shape, or one of the two is 0-d.
-        log_input: whether x is the logarithm.
-        eps: keeps the logarithm of a rate of 0 finite.
-    """
-    x, t = alike("poisson_nll_loss", input, target)
-    losses = functions.exp(x) - t * x if log_input else x - t * functions.log(x + eps)
-    return reduced("poisson_nll_loss", losses, reduction)
-
-
-@like(mse)
 def gaussian_nll_loss(
     input: Operand[AnyValue],
     target: Operand[AnyValue],
@@ -199,100 +178,6 @@ def gaussian_nll_loss(
     losses = 0.5 * (functions.log(spread) + away * away / spread)
     losses = losses + 0.5 * log_of(2.0 * pi) if full else losses
     return reduced("gaussian_nll_loss", losses, reduction)
-
-
-@like(mse)
-def hinge_embedding_loss(
-    input: Operand[AnyValue],
-    target: Operand[AnyValue],
-    margin: float = 1.0,
-    reduction: Reduction = "mean",
-) -> AnyValue:
-    """input where the target is 1, and max(0, margin - input) where it is -1.
-
-    Args:
-        input: floating, distances.
-        target: 1 or -1, of the same shape, or one of the two is 0-d.
-        margin: how far apart those of target -1 should be.
-    """
-    value, t = alike("hinge_embedding_loss", input, target)
-    losses = where(t > 0, value, maximum(margin - value, 0.0))
-    return reduced("hinge_embedding_loss", losses, reduction)
-
-
-@like(mse)
-def margin_ranking_loss(
-    input1: Operand[AnyValue],
-    input2: Operand[AnyValue],
-    target: Operand[AnyValue],
-    margin: float = 0.0,
-    reduction: Reduction = "mean",
-) -> AnyValue:
-    """Compute max(0, margin - t * (input1 - input2)): rank input1 above (target 1) or below (-1).
-
-    Args:
-        input1, input2, target: of one shape, or 0-d.
-        margin: by how much one should be above the other.
-    """
-    one, other = alike("margin_ranking_loss", input1, input2)
-    away, t = alike("margin_ranking_loss", one - other, target)
-    losses = maximum(margin - t * away, 0.0)
-    return reduced("margin_ranking_loss", losses, reduction)
-
-
-@like(mse)
-def soft_margin_loss(
-    input: Operand[AnyValue], target: Operand[AnyValue], reduction: Reduction = "mean"
-) -> AnyValue:
-    """log(1 + exp(-t * input)) of targets 1 and -1, without overflow.
-
-    Args:
-        input: floating, scores.
-        target: 1 or -1, of the same shape, or one of the two is 0-d.
-    """
-    value, t = alike("soft_margin_loss", input, target)
-    return reduced("soft_margin_loss", softplus(-t * value), reduction)
-
-
-@like(mse)
-def multilabel_soft_margin_loss(
-    input: Operand[AnyValue], target: Operand[AnyValue], reduction: Reduction = "mean"
-) -> AnyValue:
-    """The mean along the last axis of softplus(input) - t * input: every class yes or no.
-
-    Args:
-        input: floating [..., C], log-odds.
-        target: [..., C], 1 where a class is there, else 0.
-    """
-    value, t = alike("multilabel_soft_margin_loss", input, target)
-    rows = mean(softplus(value) - t * value, -1)
-    return reduced("multilabel_soft_margin_loss", rows, reduction)
-
-
-@like(mse)
-def multi_margin_loss(
-    input: Operand[AnyValue],
-    target: Operand[AnyValue],
-    p: int = 1,
-    margin: float = 1.0,
-    reduction: Reduction = "mean",
-) -> AnyValue:
-    """The sum over other classes j of max(0, margin - input[label] + input[j]) ** p, divided by C.
-
-    Args:
-        input: floating [..., C], a score for each class.
-        target: integers [...].
-        p: 1 or 2.
-        margin: by how much the score of the label should be above each other.
-    """
-    if p not in (1, 2):
-        raise ArgumentError(f"multi_margin_loss: p={shown(p)} is neither 1 nor 2")
-    scores, classes = as_values("multi_margin_loss", input, target)
-    own = -nll_loss(scores, classes, reduction="none")[..., None]
-    over = maximum(margin - own + scores, 0.0)
-    others = functions.one_hot(classes, scores.shape[-1], bool)
-    kept = where(others, 0.0, over if p == 1 else over * over)
-    return reduced("multi_margin_loss", mean(kept, -1), reduction)
 
 
 def pairwise_distance(
@@ -358,27 +243,6 @@ def cosine_similarity(
     squares = maximum(total(one * one, axis), eps * eps)
     lengths = functions.sqrt(squares * maximum(total(other * other, axis), eps * eps))
     return total(one * other, axis) / lengths
-
-
-@like(mse)
-def cosine_embedding_loss(
-    input1: Operand[AnyValue],
-    input2: Operand[AnyValue],
-    target: Operand[AnyValue],
-    margin: float = 0.0,
-    reduction: Reduction = "mean",
-) -> AnyValue:
-    """1 - cosine where the target is 1, and max(0, cosine - margin) where it is -1.
-
-    Args:
-        input1, input2: floating [..., d], of one shape.
-        target: 1 or -1, [...] or 0-d.
-        margin: up to which cosine rows of target -1 cost nothing.
-    """
-    near = cosine_similarity(input1, input2, -1)
-    near, t = alike("cosine_embedding_loss", near, target)
-    losses = where(t > 0, 1.0 - near, maximum(near - margin, 0.0))
-    return reduced("cosine_embedding_loss", losses, reduction)
 
 
 def normalize(x: Operand[AnyValue], p: float = 2.0, axis: int = 1, eps: float = 1e-12) -> AnyValue:
