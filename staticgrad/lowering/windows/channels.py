@@ -15,31 +15,19 @@ from typing import Final
 from staticgrad.fusion.groups import Group, GroupValues
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr
-from staticgrad.ir.forms import WindowAxis, WindowProduct
-from staticgrad.ir.kernels.stages import (
-    FEW,
-    Accumulate,
-    Axis,
-    Columns,
-    Map,
-    Scalar,
-    Stage,
-    Store,
-)
+from staticgrad.ir.forms import WindowProduct
+from staticgrad.ir.kernels.stages import FEW, Accumulate, Axis, Columns, Map, Scalar, Stage, Store
 from staticgrad.lowering.operands import VECTOR, LoweredStep
 from staticgrad.lowering.windows.maps import Residue, WindowMaps
 from staticgrad.lowering.windows.places import (
     AxisPlace,
+    StripAxis,
     WindowLowering,
     along,
-    ends,
-    inside,
-    read_along,
-    reading_place,
-    tap_place,
+    map_over,
 )
 from staticgrad.types.arrays import c_strides, hint_value
-from staticgrad.types.dim import Size
+from staticgrad.types.dim import Size, is_at_least
 
 #: Taps that are written out for an element, at most, and remainders of strides.
 _MOST_TAPS: Final = 49
@@ -81,6 +69,7 @@ class WindowChannels(WindowMaps):
         self.x, self.w = (self.groups.source(arg) for arg in self.anchor.args)
         self.dtype = self.anchor.types[0].dtype
         self.over_windows = form.result != "image"
+        self.strips = [StripAxis(axis, self.over_windows) for axis in self.axes]
         if form.result == "filter":
             return self._filter()
         steps = all(axis.step == 1 for axis in self.axes)
@@ -97,7 +86,7 @@ class WindowChannels(WindowMaps):
     def _added(self, total: Expr, weight: Expr, value: Expr) -> Expr:
         return weight.fma(value, total) if self.dtype.is_float else total + weight * value
 
-    def _chain(self, lead: Sequence[AxisPlace], loops: Sequence[str]) -> Expr:
+    def _chain(self, lead: Sequence[AxisPlace], loops: Sequence[Axis]) -> Expr:
         total = ex.literal(0, self.dtype)
         taps = product(*(range(int(axis.taps)) for axis in self.axes))
         for tap, (value, _) in zip(taps, self.taps(lead, loops), strict=True):
@@ -105,66 +94,60 @@ class WindowChannels(WindowMaps):
         return total
 
     def _chained(self) -> LoweredStep:
-        outer = self.lead
+        outer = self._lead()
         extents = [axis.windows if self.over_windows else axis.image for axis in self.axes]
         taps = [*product(*(range(int(axis.taps)) for axis in self.axes))]
         together, rows = _rows_together(extents, len(taps)), extents[-2:][0]
         turns = -(-rows // together)
-        extent = extents[-1]
         # If all rows of an image, a vector each, are interleaved, taps above or below the image
         # are known when lowering, and masks along rows cost less than a copy.
-        numbers = [*self.ends, *self.starts]
+        numbers = [number for axis in self.strips for number in (axis.start, axis.given)]
         known = len(self.axes) == 2 and all(isinstance(number, int) for number in numbers)
-        vector = isinstance(extent, int) and extent <= self.dtype.lanes
-        where_it_lies = known and vector and together == rows > 1 and self.axes[-1].step == 1
+        vector = isinstance(extents[-1], int) and extents[-1] <= self.dtype.lanes
+        in_place = known and vector and together == rows > 1 and self.axes[-1].step == 1
         if together > 1:
             step = self.axes[-2].step if self.over_windows else 1
             self.wide[-2] = self.wide[-2] + step * (together * turns - rows)
             extents[-2] = turns
-        self.literal_ends = where_it_lies
-        loops = self._loops(extents, len(outer), where_it_lies)
-        lead, names = along(*(axis.name for axis in outer)), [loop.name for loop in loops]
-        copied = () if where_it_lies else self._copied((), lead, len(outer) + len(loops))
+        self.literal_ends = in_place
+        lead = along(*outer)
+        copied = () if in_place else self._copied((), lead)
+        loops = [self.loop(extent, taps=in_place) for extent in extents[:-1]]
+        loops.append(self.loop(extents[-1], VECTOR, taps=in_place))
         stores: list[Store] = []
         for row in range(together):
-            places = [*along(*names)]
-            if where_it_lies:
+            places = [*along(*loops)]
+            if in_place:
                 places[-2] = AxisPlace((), row)
             elif together > 1:
-                end = ends(0, together * turns - 1, rows)
-                places[-2] = AxisPlace(((names[-2], together),), row, end)
+                places[-2] = self.at((loops[-2], together), start=row, extent=rows)
             self.move_to((*lead, *places))
             total = ex.literal(0, self.dtype)
             for tap in taps:
-                if where_it_lies:
-                    value = self._of_image(lead, names[-1], tap, row)
+                if in_place:
+                    value = self._of_image(lead, loops[-1], tap, row)
                 else:
-                    value = self._of_copy(names, tap, row, together)
+                    access = self._in_copy(None, loops, tap, row, together)
+                    value = self.loaded.setdefault((access, None), ex.load(access, self.dtype))
                 total = self._added(total, self._weight(lead, tap), value)
-            stores += self.stores(self._rounded(total))
-        stage = Map(loops[-1], tuple(stores), tuple(loops[:-1]))
-        return self.finish([*copied, stage], outer)
+            stores += self.stores(total)
+        return self.finish([*copied, map_over(loops, stores)], outer)
 
-    def _of_copy(self, names: Sequence[str], tap: Sequence[int], row: int, together: int) -> Expr:
-        access = self._place_of("", names, tap, row, together)
-        if (access, None) not in self.loaded:
-            self.loaded[access, None] = ex.load(access, self.dtype)
-        return self.loaded[access, None]
-
-    def _of_image(self, lead: Sequence[AxisPlace], loop: str, tap: Sequence[int], row: int) -> Expr:
+    def _of_image(
+        self, lead: Sequence[AxisPlace], loop: Axis, tap: Sequence[int], row: int
+    ) -> Expr:
         y, x = (
-            start + axis.dilation * (k if self.over_windows else int(axis.taps) - 1 - k)
-            for axis, start, k in zip(self.axes, self.starts, tap, strict=True)
+            int(strip.start) + axis.dilation * (k if self.over_windows else int(axis.taps) - 1 - k)
+            for axis, strip, k in zip(self.axes, self.strips, tap, strict=True)
         )
         y = y + row * (self.axes[0].step if self.over_windows else 1)
-        if not 0 <= y < self.ends[0]:
+        if not 0 <= y < int(self.strips[0].given):
             return ex.literal(0, self.dtype)
-        high = x + hint_value(self.group.domain[-1]) - 1
-        place = AxisPlace(((loop, 1),), x, ends(x, high, self.ends[1]))
+        place = self.at((loop, 1), start=x, extent=self.strips[1].given)
         return self.element(self.x, (*lead, AxisPlace((), y), place))
 
     def over(
-        self, kind: str, lead: Sequence[AxisPlace], loops: Sequence[str], residue: Residue
+        self, kind: str, lead: Sequence[AxisPlace], loops: Sequence[Axis], residue: Residue
     ) -> Expr:
         """Return the element of an image: the sum of the taps over it, one after the other."""
         total = ex.literal(0, self.dtype)
@@ -179,47 +162,37 @@ class WindowChannels(WindowMaps):
     # -- filters ----------------------------------------------------------------------------------
 
     def _filter(self) -> LoweredStep:
-        images, windows = self.x, self.w
-        outer = [self.loop("i0", self.group.domain[0])]
-        taps = self._taps_together(outer)
-        made = len(outer)
-        n = self.loop(f"i{made}", images.type.shape[0])
-        ys = [self.loop(f"i{made + 1 + k}", axis.windows) for k, axis in enumerate(self.axes[:-1])]
-        names = [*(y.name for y in ys), VECTOR]
-        lead = along(n.name, "i0")
-        given = self.element(windows, (*lead, *along(*names)))
+        group, counts = self.outer_loop(self.group.domain[0]), [int(a.taps) for a in self.axes]
+        alone = len(counts) - 1 if prod(counts) > FEW else 0
+        around = [self.outer_loop(count, taps=True) for count in counts[:alone]]
+        rest = product(*map(range, counts[alone:]))
+        taps: list[tuple[int | Axis, ...]] = [(*around, *tap) for tap in rest]
+        n = self.loop(self.x.type.shape[0])
         copied: Sequence[Stage] = ()
-        if self._pays_to_copy(images.type.shape[0]):
-            copied = self._copied((n,), lead, made + 1 + len(ys))
-        along_row = self.loop(VECTOR, self.axes[-1].windows)
+        if self._pays_to_copy(self.x.type.shape[0]):
+            copied = self._copied((n,), along(n, group))
+        loops = self.nest(*(axis.windows for axis in self.axes))
+        given = self.element(self.w, along(n, group, *loops))
         down: list[Accumulate] = []
         kept: list[Store] = []
         across: list[Accumulate] = []
         stores: list[Store] = []
         for number, tap in enumerate(taps):
             if copied:
-                read = ex.load(self._place_of(n.name, names, tap), self.dtype)
+                read = ex.load(self._in_copy(n, loops, tap), self.dtype)
             else:
-                found = zip(self.axes, names, tap, strict=True)
-                read = self.element(images, (*lead, *(_read_place(*each) for each in found)))
+                places = [self.read_place(*a) for a in zip(self.axes, loops, tap, strict=True)]
+                read = self.element(self.x, (*along(n, group), *places))
             down.append(Accumulate(f"r{number}", "sum", read * given))
-            row = self._row(number, self.axes[-1].windows)
+            row = self.in_scratch(_ROWS, [(loops[-1], 1)], number * self.axes[-1].windows)
             kept.append(Store(row, ex.ref(f"r{number}", self.dtype)))
             total = f"r{len(taps) + number}"
             across.append(Accumulate(total, "sum", ex.load(row, self.dtype)))
-            self.move_to((*along("i0", ""), *map(_tap_of_filter, tap)))
+            self.move_to((*along(group, None), *(self.at((k, 1)) for k in tap)))
             stores += self.stores(ex.ref(total, self.dtype))
-        summed = Columns(along_row, (n, *ys), tuple(down), tuple(kept))
-        stages: list[Stage] = [*copied, summed, Map(along_row, tuple(across))]
-        return self.finish([*stages, Scalar(tuple(stores))], outer)
-
-    def _taps_together(self, outer: list[Axis]) -> list[tuple[int | str, ...]]:
-        counts = [int(axis.taps) for axis in self.axes]
-        alone = len(counts) - 1 if prod(counts) > FEW else 0
-        loops = [self.loop(f"i{1 + k}", counts[k], taps=True) for k in range(alone)]
-        outer += loops
-        rest = product(*map(range, counts[alone:]))
-        return [(*(loop.name for loop in loops), *tap) for tap in rest]
+        summed = Columns(loops[-1], (n, *loops[:-1]), tuple(down), tuple(kept))
+        stages: list[Stage] = [*copied, summed, Map(loops[-1], tuple(across))]
+        return self.finish([*stages, Scalar(tuple(stores))], self.outer)
 
     def _pays_to_copy(self, images: Size) -> bool:
         """Return whether taps lie in a border and are many, and a channel of so many images fits in
@@ -228,70 +201,67 @@ class WindowChannels(WindowMaps):
             axis.reach + (axis.step * (axis.windows - 1) + 1 if self.over_windows else axis.image)
             for axis in self.axes
         ]
-        read = [read_along(axis, self.over_windows) for axis in self.axes]
-        self.starts, self.ends = ([*each] for each in zip(*read, strict=True))
         size = hint_value(images) * prod(hint_value(extent) for extent in self.wide)
         many = prod(int(axis.taps) for axis in self.axes) >= _REUSED * prod(
             axis.step for axis in self.axes
         )
-        return many and size <= _COPIED and any(end is not None for end in self._ends())
+        bordered = any(
+            not (is_at_least(axis.start, 0) and is_at_least(axis.given, axis.start + wide))
+            for axis, wide in zip(self.strips, self.wide, strict=True)
+        )
+        return many and size <= _COPIED and bordered
 
-    def _ends(self) -> list[Size | None]:
-        found = zip(self.starts, self.wide, self.ends, strict=True)
-        return [ends(start, start + wide - 1, end) for start, wide, end in found]
-
-    def _apart(self) -> Sequence[Size]:
-        return c_strides((1, *self.wide))
-
-    def _place_of(
+    def _in_copy(
         self,
-        n: str,
-        names: Sequence[str],
-        tap: Sequence[int | str],
+        n: Axis | None,
+        loops: Sequence[Axis],
+        tap: Sequence[int | Axis],
         row: int = 0,
         together: int = 1,
     ) -> Access:
         # ``row`` is one of the ``together`` interleaved rows along the last axis but one.
-        plane, *apart = self._apart()
-        found = [*zip(self.axes, names, apart, tap, strict=True)]
-        moved = [(name, axis.step * by) for axis, name, by, _ in found]
+        plane, *apart = c_strides((1, *self.wide))
+        moved: list[tuple[Axis | None, Size]] = [(n, plane)]
         start: Size = 0
-        if together > 1:
-            name, by = moved[-2]
-            moved[-2], start = (name, together * by), row * by
-        for axis, _, by, k in found:
-            if isinstance(k, str):
+        found = zip(self.axes, loops, apart, tap, strict=True)
+        for number, (axis, loop, by, k) in enumerate(found, 2 - len(loops)):
+            step = axis.step * by
+            if number == 0:
+                start, step = start + row * step, together * step
+            moved.append((loop, step))
+            if isinstance(k, int):
+                past = k if self.over_windows else axis.taps - 1 - k
+                start = start + axis.dilation * past * by
+            else:
                 moved.append((k, axis.dilation * by))
-                continue
-            past = k if self.over_windows else axis.taps - 1 - k
-            start = start + axis.dilation * past * by
-        return self.in_scratch(_COPY, [(n, plane), *moved], start)
+        return self.in_scratch(_COPY, moved, start)
 
-    def _copied(self, n: tuple[Axis, ...], lead: Sequence[AxisPlace], made: int) -> Sequence[Map]:
+    def _copied(self, n: tuple[Axis, ...], lead: Sequence[AxisPlace]) -> Sequence[Map]:
         # If the extent of the border is known, zeros are stored first, then the image over them.
-        names = [*(f"i{made + k}" for k in range(len(self.axes) - 1)), VECTOR]
-        plane, *apart = self._apart()
-        moved = [*((axis.name, plane) for axis in n), *zip(names, apart, strict=True)]
-        found = [inside(*each) for each in zip(self.starts, self.wide, self.ends, strict=True)]
-        places: list[AxisPlace] = []
-        at: Size = 0
-        for name, start, by, (first, _, end) in zip(names, self.starts, apart, found, strict=True):
-            places.append(AxisPlace(((name, 1),), start + first, end))
-            at = at + first * by
+        plane, *apart = c_strides((1, *self.wide))
+        ranges: list[tuple[int, Size]] = []
+        for strip, wide in zip(self.strips, self.wide, strict=True):
+            start, past = strip.start, strip.start + wide - strip.given
+            if isinstance(start, int) and isinstance(past, int):
+                first = max(-start, 0)
+                ranges.append((first, wide - first - max(past, 0)))
+            else:
+                ranges.append((0, wide))
+        rows = self.nest(*(count for _, count in ranges))
+        places = [
+            self.at((row, 1), start=strip.start + first, extent=strip.given)
+            for row, strip, (first, _) in zip(rows, self.strips, ranges, strict=True)
+        ]
+        at = sum(first * by for (first, _), by in zip(ranges, apart, strict=True))
+        moved = [(loop, plane) for loop in n] + [*zip(rows, apart, strict=True)]
         value = self.element(self.x, (*lead, *places))
         store = Store(self.in_scratch(_COPY, moved, at), value)
-        extents = [extent for _, extent, _ in found]
-        rows = [self.loop(name, extent) for name, extent in zip(names, extents, strict=True)]
-        copied = Map(rows[-1], (store,), (*n, *rows[:-1]))
-        if extents == self.wide:
+        copied = map_over([*n, *rows], [store])
+        if [count for _, count in ranges] == self.wide:
             return (copied,)
-        images = self.x.type.shape[0] if n else 1
-        whole = self.loop(VECTOR, images * plane)
-        zero = Store(self.in_scratch(_COPY, [(VECTOR, 1)]), ex.literal(0, self.dtype))
-        return Map(whole, (zero,)), copied
-
-    def _row(self, number: int, extent: Size) -> Access:
-        return self.in_scratch(_ROWS, [(VECTOR, 1)], number * extent)
+        whole = self.loop((self.x.type.shape[0] if n else 1) * plane, VECTOR)
+        zero = Store(self.in_scratch(_COPY, [(whole, 1)]), ex.literal(0, self.dtype))
+        return map_over([whole], [zero]), copied
 
 
 def _rows_together(extents: Sequence[Size], taps: int) -> int:
@@ -301,13 +271,3 @@ def _rows_together(extents: Sequence[Size], taps: int) -> int:
     if not isinstance(rows, int):
         return most
     return -(-rows // max(-(-rows // most), 1)) or 1
-
-
-def _read_place(axis: WindowAxis, window: str, tap: int | str) -> AxisPlace:
-    if isinstance(tap, str):
-        return reading_place(axis, window, tap)
-    return tap_place(axis, window, tap)
-
-
-def _tap_of_filter(tap: int | str) -> AxisPlace:
-    return AxisPlace(((tap, 1),)) if isinstance(tap, str) else AxisPlace((), tap)

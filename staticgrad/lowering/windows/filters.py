@@ -22,7 +22,6 @@ from typing import Final
 
 from staticgrad.analysis.layout import collapse
 from staticgrad.ir import expr as ex
-from staticgrad.ir.expr import Access
 from staticgrad.ir.forms import WindowProduct
 from staticgrad.ir.graph import Node
 from staticgrad.ir.kernels.stages import (
@@ -36,8 +35,8 @@ from staticgrad.ir.kernels.stages import (
     panel_columns,
 )
 from staticgrad.lowering.operands import VECTOR, LoweredStep
-from staticgrad.lowering.windows.places import AxisPlace, along, ends, reading_place
-from staticgrad.lowering.windows.products import WindowProducts, name_of
+from staticgrad.lowering.windows.places import AxisPlace, along, map_over
+from staticgrad.lowering.windows.products import WindowProducts
 from staticgrad.lowering.windows.strips import STRIP
 from staticgrad.preparation.windows import even_part, is_fed
 from staticgrad.types.arrays import c_strides, hint_value
@@ -59,8 +58,6 @@ class WindowFilters(WindowProducts):
 
     def lowered(self) -> LoweredStep:
         """Return the kernel of the group: a product that copies images first."""
-        self.outer: list[Axis] = []
-        self.first, self.second = (self.groups.source(arg) for arg in self.anchor.args)
         axes, dtype = self.form.axes, self.first.type.dtype
         numbers, images, part = self._images()
         self.g = self._group()
@@ -70,28 +67,32 @@ class WindowFilters(WindowProducts):
         self.plane, *self.apart = c_strides((1, *self.wide))
         width = panel_columns(dtype)
         self.part = self._channels_together(width)
-        limit, columns = self._panel(width)
-        self.chunk = self._outer_loop(-(-self.channels // self.part))
-        column = Axis(VECTOR, width, _COLUMNS) if limit else self.loop(VECTOR, self.out)
-        product = self._product_of((*part, columns), column, images)
+        limit, column, place = self._panel(width)
+        self.chunk = self.outer_loop(-(-self.channels // self.part))
+        product = self._product_of(part, column, place, images)
         return self.finish((*numbers, *limit, product), self.outer)
 
-    def _product_of(self, lead: Sequence[AxisPlace], column: Axis, images: Axis) -> Gemm:
+    def _product_of(
+        self, part: Sequence[AxisPlace], column: Axis, place: AxisPlace, images: Axis
+    ) -> Gemm:
         axes = self.form.axes
-        self.c = self.loop(self._fresh(), self.part)
+        c = self.loop(self.part)
         taps = self._flattened([axis.taps for axis in axes], "i", [True] * len(axes))
-        ys = self._flattened([axis.windows for axis in axes], "k", [False] * len(axes))
-        stored = AxisPlace(self._of_part(), 0, self._beyond(self.channels))
-        self.places = (*lead, stored, *along(*map(name_of, taps)))
-        windows = (self.image, lead[-1], *along(*map(name_of, ys)))
+        ys = self._flattened([axis.windows for axis in axes], "k")
+        b = self._factor(self.second, (self.image, place, *along(*ys)))
+        stored = self.at((self.chunk, self.part), (c, 1), extent=self.channels)
+        self.places = (*part, place, stored, *along(*taps))
+        moved: list[tuple[Axis | None, Size]] = [(c, self.plane)]
+        for axis, apart, tap, y in zip(axes, self.apart, taps, ys, strict=True):
+            moved += [(tap, axis.dilation * apart), (y, axis.step * apart)]
         return Gemm(
-            (self.c, *(tap for tap in taps if tap)),
+            (c, *(tap for tap in taps if tap)),
             (column,),
             (images, *(y for y in ys if y)),
-            self._taken(taps, ys),
-            self._factor(self.second, windows),
+            self.in_scratch(0, moved),
+            b,
             tuple(self.stores(ex.ref("acc", self.first.type.dtype))),
-            (self._copied(),),
+            (self._copied(c),),
         )
 
     # -- sizes ------------------------------------------------------------------------------------
@@ -101,16 +102,16 @@ class WindowFilters(WindowProducts):
 
         Before it the stage that stores how many are left; after it the place among the parts.
         """
-        batch, name = self.second.type.shape[0], self._fresh()
+        batch = self.second.type.shape[0]
         if not self.form.parts:
-            (self.image,) = along(name)
-            return (), self.loop(name, batch), ()
-        each = -(-batch // self.form.parts)
-        part = self._outer_loop(self.form.parts)
-        self.image = AxisPlace(((part, each), (name, 1)), 0, batch, within=True)
-        left = self.size(batch) - ex.index(part) * self.size(each)
-        kept = Scalar((Keep(_IMAGES, left),))
-        return (kept,), Axis(name, self.extent(each), _IMAGES), along(part)
+            images = self.loop(batch)
+            (self.image,) = along(images)
+            return (), images, ()
+        each, part = -(-batch // self.form.parts), self.outer_loop(self.form.parts)
+        images = self.loop(each, past=_IMAGES)
+        self.image = self.at((part, each), (images, 1), extent=batch, within=True)
+        left = self.size(batch) - ex.index(part.name) * self.size(each)
+        return (Scalar((Keep(_IMAGES, left),)),), images, along(part)
 
     def _channels_together(self, width: int) -> int:
         taps = prod(int(axis.taps) for axis in self.form.axes)
@@ -124,55 +125,34 @@ class WindowFilters(WindowProducts):
             chunks += 1
         return -(-channels // chunks)
 
-    def _outer_loop(self, extent: Size) -> str:
-        self.outer.append(self.loop(f"i{len(self.outer)}", extent))
-        return self.outer[-1].name
+    def _panel(self, width: int) -> tuple[tuple[Scalar, ...], Axis, AxisPlace]:
+        """Return the loop over the columns of a panel, and the place of its output channels.
 
-    def _panel(self, width: int) -> tuple[tuple[Scalar, ...], AxisPlace]:
-        terms: list[tuple[str, Size]] = [(self.g, self.out)] if self.g else []
+        Before it the stage that stores how many are left.
+        """
         if isinstance(self.out, int) and self.out <= width:
-            return (), AxisPlace((*terms, (VECTOR, 1)))
-        panel = self._outer_loop(-(-self.out // width))
-        left = self.size(self.out) - ex.index(panel) * ex.literal(width, I64)
-        kept = Scalar((Keep(_COLUMNS, left),))
-        every = self.out * self.form.groups
-        return (kept,), AxisPlace((*terms, (panel, width), (VECTOR, 1)), 0, every, within=True)
-
-    def _of_part(self) -> tuple[tuple[str, Size], ...]:
-        return (self.chunk, self.part), (self.c.name, 1)
-
-    def _beyond(self, extent: Size) -> Size | None:
-        """Return the end of an axis of channels if parts may reach beyond it, else None."""
-        chunks = -(-self.channels // self.part)
-        return None if ends(0, chunks * self.part - 1, self.channels) is None else extent
+            column = self.loop(self.out, VECTOR)
+            return (), column, self.at((self.g, self.out), (column, 1))
+        panel, column = self.outer_loop(-(-self.out // width)), Axis(VECTOR, width, _COLUMNS)
+        self.sizes_of[VECTOR] = width
+        left = self.size(self.out) - ex.index(panel.name) * ex.literal(width, I64)
+        terms = (self.g, self.out), (panel, width), (column, 1)
+        place = self.at(*terms, extent=self.out * self.form.groups, within=True)
+        return (Scalar((Keep(_COLUMNS, left),)),), column, place
 
     # -- the product ------------------------------------------------------------------------------
 
-    def _copied(self) -> Map:
-        axes = self.form.axes
-        names = [self._fresh() for _ in axes[1:]] + [VECTOR]
+    def _copied(self, c: Axis) -> Map:
+        rows = self.nest(*self.wide)
         places = [
-            AxisPlace(
-                ((name, 1),), -axis.before, ends(-axis.before, w - 1 - axis.before, axis.image)
-            )
-            for axis, name, w in zip(axes, names, self.wide, strict=True)
+            self.at((row, 1), start=-axis.before, extent=axis.image)
+            for axis, row in zip(self.form.axes, rows, strict=True)
         ]
-        around: list[tuple[str, Size]] = [(self.g, self.channels)] if self.g else []
-        channel = AxisPlace(
-            (*around, *self._of_part()), 0, self._beyond(self.channels * self.form.groups)
-        )
+        terms = (self.g, self.channels), (self.chunk, self.part), (c, 1)
+        channel = self.at(*terms, extent=self.channels * self.form.groups)
         value = self.element(self.first, (self.image, channel, *places))
-        moved = [(self.c.name, self.plane), *zip(names, self.apart, strict=True)]
-        store = Store(self.in_scratch(0, moved), value)
-        rows = [self.loop(name, size) for name, size in zip(names, self.wide, strict=True)]
-        return Map(rows[-1], (store,), (self.c, *rows[:-1]))
-
-    def _taken(self, taps: Sequence[Axis | None], ys: Sequence[Axis | None]) -> Access:
-        moved: list[tuple[str, Size]] = [(self.c.name, self.plane)]
-        for axis, apart, tap, y in zip(self.form.axes, self.apart, taps, ys, strict=True):
-            moved += [(tap.name, axis.dilation * apart)] if tap else []
-            moved += [(y.name, axis.step * apart)] if y else []
-        return self.in_scratch(0, moved)
+        moved = [(c, self.plane), *zip(rows, self.apart, strict=True)]
+        return map_over([c, *rows], [Store(self.in_scratch(0, moved), value)])
 
 
 class WindowPoints(WindowFilters):
@@ -183,26 +163,27 @@ class WindowPoints(WindowFilters):
         assert found is not None
         return found
 
-    def _product_of(self, lead: Sequence[AxisPlace], column: Axis, images: Axis) -> Gemm:
+    def _product_of(
+        self, part: Sequence[AxisPlace], column: Axis, place: AxisPlace, images: Axis
+    ) -> Gemm:
         axes, given = self.form.axes, (self.first, self.second)
-        self.c = self.loop("i", self.part)
+        c = self.loop(self.part, "i")
         extents, strides = collapse(
             [axis.windows for axis in axes], [source.layout.strides[2:] for source in given]
         )
-        points = [self.loop(self._fresh(), size) for size in extents[:-1]]
-        points.append(self.loop("k", extents[-1] if extents else 1))
-        moved = along(*(point.name for point in points))
-        channel = AxisPlace(self._of_part())
-        ones = tuple(AxisPlace(()) for _ in axes)
-        self.places = (*lead, channel, *ones)
+        points = [*map(self.loop, extents[:-1]), self.loop(extents[-1] if extents else 1, "k")]
+        channel = self.at((self.chunk, self.part), (c, 1))
+        self.places = (*part, place, channel, *along(*[None] * len(axes)))
         a, b = (
-            self._factor(source, (self.image, place, *moved), (*source.layout.strides[:2], *steps))
-            for source, place, steps in zip(
-                given, (channel, lead[-1]), (each or [1] for each in strides), strict=True
+            self._factor(
+                source, (self.image, at, *along(*points)), (*source.layout.strides[:2], *steps)
+            )
+            for source, at, steps in zip(
+                given, (channel, place), (each or [1] for each in strides), strict=True
             )
         )
         result = ex.ref("acc", self.first.type.dtype)
-        return Gemm((self.c,), (column,), (images, *points), a, b, tuple(self.stores(result)))
+        return Gemm((c,), (column,), (images, *points), a, b, tuple(self.stores(result)))
 
 
 #: Elements of the copies of an iteration, at most.
@@ -248,58 +229,32 @@ class WindowFilterColumns(WindowProducts):
         kept, _ = self.merge_last(1 + len(axes), [])
         if len(kept) != 1:  # something else is read or stored in another order
             return WindowFilters(self.groups, self.group).lowered()
-        self.first, self.second = (self.groups.source(arg) for arg in self.anchor.args)
-        self.part = channels_by_columns(self.anchor)
-        out, channels = self.group.domain[:2]
-        self.outer: list[Axis] = [self.loop("i0", channels // self.part)]
-        self.batch = self.second.type.shape[0]
-        windows = [axis.windows for axis in axes]
-        self.apart = c_strides((self.batch, *windows))
-        self.terms: Size = prod(windows, start=self.batch)
-        taps = prod(int(axis.taps) for axis in axes)
-        columns = self.part * taps
-        image = self._fresh()
+        part, (out, channels) = channels_by_columns(self.anchor), self.group.domain[:2]
+        chunk = self.outer_loop(channels // part)
+        batch, windows = self.second.type.shape[0], [axis.windows for axis in axes]
+        apart = c_strides((batch, *windows))
+        counts, terms = tuple(int(axis.taps) for axis in axes), prod(windows, start=batch)
+        c, image = self.loop(part), self.loop(batch)
+        taps = [self.loop(count, taps=True) for count in counts]
+        rows = self.nest(*windows)
+        places = [self.read_place(*each) for each in zip(axes, rows, taps, strict=True)]
+        channel = self.at((chunk, part), (c, 1))
+        value = self.element(self.first, (*along(image), channel, *places))
+        moved = [(c, prod(counts) * terms)]
+        moved += [(tap, s * terms) for tap, s in zip(taps, c_strides(counts), strict=True)]
+        moved += zip((image, *rows), apart, strict=True)
+        store = Store(self.in_scratch(0, moved), value)
+        copied = map_over([c, *taps, image, *rows], [store])
+        columns = part * prod(counts)
         extents, (given,) = collapse(windows, [self.second.layout.strides[2:]])
         if not extents:  # an image has one window
             extents, given = [1], [1]
-        names = [*(self._fresh() for _ in extents[1:]), "k"]
-        points = [self.loop(name, size) for name, size in zip(names, extents, strict=True)]
-        a = self._factor(
-            self.second,
-            (*along(image, "i"), *along(*names)),
-            (*self.second.layout.strides[:2], *given),
-        )
-        moved = [(VECTOR, self.terms), (image, self.apart[0])]
-        b = self.in_scratch(0, [*moved, *zip(names, c_strides(tuple(extents)), strict=True)])
-        self.places = (*along("i"), AxisPlace((("i0", columns), (VECTOR, 1))))
+        i, j = self.loop(out, "i"), self.loop(columns, VECTOR)
+        points = [*map(self.loop, extents[:-1]), self.loop(extents[-1], "k")]
+        strides = (*self.second.layout.strides[:2], *given)
+        a = self._factor(self.second, along(image, i, *points), strides)
+        moved = [(j, terms), (image, apart[0])]
+        b = self.in_scratch(0, [*moved, *zip(points, c_strides(tuple(extents)), strict=True)])
+        self.places = (*along(i), self.at((chunk, columns), (j, 1)))
         stores = tuple(self.stores(ex.ref("acc", dtype)))
-        product = Gemm(
-            (self.loop("i", out),),
-            (self.loop(VECTOR, columns),),
-            (self.loop(image, self.batch), *points),
-            a,
-            b,
-            stores,
-        )
-        return self.finish([self._copied(taps), product], self.outer)
-
-    def _copied(self, taps: int) -> Map:
-        axes, c, image = self.form.axes, self._fresh(), self._fresh()
-        names = [*(self._fresh() for _ in axes[1:]), VECTOR]
-        own = [self._fresh() for _ in axes]
-        places = [
-            reading_place(axis, name, tap) for axis, name, tap in zip(axes, names, own, strict=True)
-        ]
-        channel = AxisPlace((("i0", self.part), (c, 1)))
-        value = self.element(self.first, (*along(image), channel, *places))
-        counts = tuple(axis.taps for axis in axes)
-        moved: list[tuple[str, Size]] = [(c, taps * self.terms)]
-        moved += [(tap, s * self.terms) for tap, s in zip(own, c_strides(counts), strict=True)]
-        moved += zip((image, *names), self.apart, strict=True)
-        loops = [
-            self.loop(c, self.part),
-            *(self.loop(tap, n, taps=True) for tap, n in zip(own, counts, strict=True)),
-            self.loop(image, self.batch),
-            *(self.loop(name, axis.windows) for name, axis in zip(names, axes, strict=True)),
-        ]
-        return Map(loops[-1], (Store(self.in_scratch(0, moved), value),), tuple(loops[:-1]))
+        return self.finish([copied, Gemm((i,), (j,), (image, *points), a, b, stores)], self.outer)

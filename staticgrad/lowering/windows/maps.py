@@ -15,26 +15,22 @@ from typing import Final
 
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Expr
-from staticgrad.ir.forms import COMBINERS, WindowAxis, WindowReduce, WindowSpread
-from staticgrad.ir.kernels.stages import Axis, Map, Store
-from staticgrad.lowering.operands import VECTOR, LoweredStep
+from staticgrad.ir.forms import COMBINERS, WindowReduce, WindowSpread
+from staticgrad.ir.kernels.stages import Axis, Store
+from staticgrad.lowering.operands import LoweredStep
 from staticgrad.lowering.windows.places import (
     AxisPlace,
     WindowLowering,
     along,
-    reading_place,
-    tap_place,
-)
-from staticgrad.lowering.windows.products import (
     elements,
-    image_place,
-    window_place,
+    map_over,
 )
-from staticgrad.types.dim import Size
 from staticgrad.types.dtype import DType
 
 #: A remainder of the strides along each axis: that of taps, and that of elements without taps.
 Residue = tuple[tuple[int, int], ...]
+#: Returns the element at places of the axes before those of the windows, and loops over windows.
+Reading = Callable[[Sequence[AxisPlace], Sequence[Axis]], Expr]
 
 
 class WindowMaps(WindowLowering):
@@ -49,75 +45,54 @@ class WindowMaps(WindowLowering):
         self.dtype = self.anchor.types[0].dtype
         if isinstance(form, WindowSpread):
             return self.spread(form.kind)
-        return self._unfolded() if form.kind == "unfold" else self._reduced(form.kind)
+        if form.kind == "unfold":
+            return self._unfolded()
+        return self.mapped(partial(_READINGS[form.kind], self))
 
-    @property
-    def lead(self) -> tuple[Axis, ...]:
-        """Loops over the axes before those of the windows."""
-        count = len(self.group.domain) - len(self.axes)
-        sizes = self.group.domain[:count]
-        return tuple(self.loop(f"i{n}", size) for n, size in enumerate(sizes))
-
-    def _loops(
-        self, extents: Sequence[Size], first: int, literal: bool = False
-    ) -> tuple[Axis, ...]:
-        names = [f"i{first + n}" for n in range(len(extents) - 1)] + [VECTOR]
-        return tuple(self.loop(*each, literal) for each in zip(names, extents, strict=True))
+    def _lead(self) -> list[Axis]:
+        """Return loops over the axes before those of the windows."""
+        return [*map(self.loop, self.group.domain[: len(self.group.domain) - len(self.axes)])]
 
     def _map(
         self, outer: Sequence[Axis], loops: Sequence[Axis], stores: Sequence[Store]
     ) -> LoweredStep:
-        *rows, last = loops
-        stage = Map(last, tuple(stores), tuple(rows) if outer else ())
-        return self.finish([stage], outer if outer else rows)
+        if outer:
+            return self.finish([map_over(loops, stores)], outer)
+        return self.finish([map_over(loops[-1:], stores)], loops[:-1])
 
     # -- of windows -------------------------------------------------------------------------------
 
-    def _reduced(self, kind: str) -> LoweredStep:
-        return self.mapped(partial(_READINGS[kind], self))
-
-    def mapped(self, reading: Callable[[Sequence[AxisPlace], Sequence[str]], Expr]) -> LoweredStep:
+    def mapped(self, reading: Reading) -> LoweredStep:
         """Return a map over windows; ``reading`` gives the element at places and loops."""
-        outer = self.lead
-        loops = self._loops([axis.windows for axis in self.axes], len(outer))
-        lead = along(*(axis.name for axis in outer))
-        self.places = (*lead, *along(*(loop.name for loop in loops)))
-        found = reading(lead, [loop.name for loop in loops])
-        return self._map(outer, loops, self.stores(self._rounded(found)))
-
-    def _rounded(self, found: Expr) -> Expr:
-        return found.cast(self.dtype)
+        outer = self._lead()
+        loops = self.nest(*(axis.windows for axis in self.axes))
+        self.places = along(*outer, *loops)
+        found = reading(along(*outer), loops)
+        return self._map(outer, loops, self.stores(found.cast(self.dtype)))
 
     def _unfolded(self) -> LoweredStep:
-        count, domain = len(self.axes), self.group.domain
-        lead = domain[: len(domain) - 2 * count]
-        outer = [self.loop(f"i{n}", size) for n, size in enumerate(lead)]
-        given = along(*(axis.name for axis in outer))
-        taps = [
-            self.loop(f"i{len(lead) + n}", axis.taps, taps=True) for n, axis in enumerate(self.axes)
-        ]
-        loops = self._loops([axis.windows for axis in self.axes], len(lead) + count)
-        self.places = (*given, *along(*(a.name for a in (*taps, *loops))))
-        found = zip(self.axes, loops, taps, strict=True)
-        reading = [reading_place(axis, loop.name, tap.name) for axis, loop, tap in found]
-        value = self.element(self.x, (*given, *reading))
-        return self._map([*outer, *taps], loops, self.stores(self._rounded(value)))
+        outer = [*map(self.loop, self.group.domain[: -2 * len(self.axes)])]
+        taps = [self.loop(axis.taps, taps=True) for axis in self.axes]
+        loops = self.nest(*(axis.windows for axis in self.axes))
+        self.places = along(*outer, *taps, *loops)
+        reading = [self.read_place(*each) for each in zip(self.axes, loops, taps, strict=True)]
+        value = self.element(self.x, (*along(*outer), *reading))
+        return self._map([*outer, *taps], loops, self.stores(value.cast(self.dtype)))
 
     def taps(
-        self, lead: Sequence[AxisPlace], loops: Sequence[str], fill: bool | int | float = 0
+        self, lead: Sequence[AxisPlace], loops: Sequence[Axis], fill: bool | int | float = 0
     ) -> Iterator[tuple[Expr, bool]]:
         """Yield the element of each tap, in C order, and whether it may lie in the border."""
         for tap in product(*(range(int(axis.taps)) for axis in self.axes)):
-            found = zip(self.axes, loops, tap, strict=True)
-            places = [tap_place(axis, loop, k) for axis, loop, k in found]
+            places = [self.read_place(*each) for each in zip(self.axes, loops, tap, strict=True)]
             bounded = any(place.extent is not None for place in places)
             yield self.element(self.x, (*lead, *places), fill), bounded
 
-    def summed(self, lead: Sequence[AxisPlace], loops: Sequence[str]) -> Expr:
+    def summed(self, lead: Sequence[AxisPlace], loops: Sequence[Axis]) -> Expr:
         """Return the sum of the taps."""
         return sum_of(value for value, _ in self.taps(lead, loops))
 
-    def largest(self, lead: Sequence[AxisPlace], loops: Sequence[str]) -> Expr:
+    def largest(self, lead: Sequence[AxisPlace], loops: Sequence[Axis]) -> Expr:
         """Return the largest of the taps."""
         return largest_of(value for value, _ in self.taps(lead, loops, self._least))
 
@@ -125,21 +100,20 @@ class WindowMaps(WindowLowering):
     def _least(self) -> bool | int | float:
         return COMBINERS["max"].identity(self.x.type.dtype)
 
-    def chosen(self, lead: Sequence[AxisPlace], loops: Sequence[str]) -> Expr:
+    def chosen(self, lead: Sequence[AxisPlace], loops: Sequence[Axis]) -> Expr:
         """Return the number of the first largest tap; taps in the border do not count."""
         dtype = self.x.type.dtype.compute
         least = self._least
         most = -least if dtype.is_float else ~int(least)
         low = [*self.taps(lead, loops, least)]
         high = [*self.taps(lead, loops, most)] if any(b for _, b in low) else low
-        found = zip(low, high, strict=True)
-        inside = [
-            _inside(value, other, least, most) if bounded else None
-            for (value, bounded), (other, _) in found
-        ]
+        inside: list[Expr | None] = []
+        for (value, bounded), (other, _) in zip(low, high, strict=True):
+            beyond = value.eq(ex.literal(least, dtype)) & other.eq(ex.literal(most, dtype))
+            inside.append(~beyond if bounded else None)
         return place_of([value for value, _ in low], self.dtype, inside)
 
-    def taken(self, lead: Sequence[AxisPlace], loops: Sequence[str]) -> Expr:
+    def taken(self, lead: Sequence[AxisPlace], loops: Sequence[Axis]) -> Expr:
         """Return the tap whose number the second operand stores."""
         places = self.groups.source(self.anchor.args[1])
         at = self.element(places, (*lead, *along(*loops)))
@@ -153,20 +127,20 @@ class WindowMaps(WindowLowering):
     # -- of images --------------------------------------------------------------------------------
 
     def spread(self, kind: str) -> LoweredStep:
-        outer = self.lead
-        loops = self._loops([elements(axis) for axis in self.axes], len(outer))
-        lead = along(*(axis.name for axis in outer))
-        names = [loop.name for loop in loops]
+        outer = self._lead()
+        loops = self.nest(*map(elements, self.axes))
+        residues = ([*product(range(a.residues), range(a.shared))] for a in self.axes)
         stores: list[Store] = []
-        for residue in product(*(_residues(axis) for axis in self.axes)):
-            found = zip(self.axes, names, residue, strict=True)
-            self.move_to((*lead, *(image_place(axis, q, *pair) for axis, q, pair in found)))
-            value = self.over(kind, lead, names, residue)
-            stores += self.stores(self._rounded(value))
+        for residue in product(*residues):
+            found = zip(self.axes, loops, residue, strict=True)
+            places = [self.image_place(axis, q, *pair) for axis, q, pair in found]
+            self.move_to((*along(*outer), *places))
+            value = self.over(kind, along(*outer), loops, residue)
+            stores += self.stores(value.cast(self.dtype))
         return self._map(outer, loops, stores)
 
     def over(
-        self, kind: str, lead: Sequence[AxisPlace], loops: Sequence[str], residue: Residue
+        self, kind: str, lead: Sequence[AxisPlace], loops: Sequence[Axis], residue: Residue
     ) -> Expr:
         """Return the sum of the values of the taps over elements of a remainder."""
         zero = ex.literal(0, self.x.type.dtype.compute)
@@ -179,7 +153,7 @@ class WindowMaps(WindowLowering):
         return reduce(lambda one, other: one + other, terms)
 
     def taps_over(
-        self, loops: Sequence[str], residue: Residue
+        self, loops: Sequence[Axis], residue: Residue
     ) -> Iterator[tuple[tuple[int, ...], Sequence[AxisPlace]]]:
         """Yield the taps over elements of a remainder, each with its windows' places; those that a
         filter does not have without places."""
@@ -188,7 +162,7 @@ class WindowMaps(WindowLowering):
             found = [*zip(self.axes, residue, loops, numbers, strict=True)]
             tap = tuple(u + axis.residues * t for axis, (u, _), _, t in found)
             inside = all(k < int(axis.taps) for k, axis in zip(tap, self.axes, strict=True))
-            yield tap, [window_place(axis, q, t) for axis, _, q, t in found] if inside else ()
+            yield tap, [self.window_place(axis, q, t) for axis, _, q, t in found] if inside else ()
 
     def _given(self, kind: str, places: Sequence[AxisPlace], tap: tuple[int, ...]) -> Expr:
         count = len(self.axes)
@@ -203,15 +177,6 @@ class WindowMaps(WindowLowering):
             number = number * int(axis.taps) + k
         chosen = at.eq(ex.literal(number, at.dtype))
         return ex.select(chosen, value, ex.literal(0, value.dtype))
-
-
-def _inside(low: Expr, high: Expr, least: float, most: float) -> Expr:
-    beyond = low.eq(ex.literal(least, low.dtype)) & high.eq(ex.literal(most, high.dtype))
-    return ~beyond
-
-
-def _residues(axis: WindowAxis) -> list[tuple[int, int]]:
-    return [*product(range(axis.residues), range(axis.shared))]
 
 
 _READINGS: Final = {

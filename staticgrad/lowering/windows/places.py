@@ -17,8 +17,9 @@ from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr, Position
 from staticgrad.ir.forms import WINDOWED, WindowAxis
 from staticgrad.ir.graph import Node
-from staticgrad.ir.kernels.stages import Axis, Extent, Mode, Store
-from staticgrad.lowering.operands import Lowering
+from staticgrad.ir.kernels.directives import Prefetch
+from staticgrad.ir.kernels.stages import Axis, Extent, Map, Mode, Store
+from staticgrad.lowering.operands import VECTOR, Lowering
 from staticgrad.records import dataclass
 from staticgrad.types.arrays import Shape
 from staticgrad.types.dim import Size, is_at_least
@@ -26,6 +27,10 @@ from staticgrad.types.dtype import DType
 
 #: Extents of windows, and what moves by them, up to which a kernel is one for that number alone.
 MOST_LITERAL: Final = 16
+#: Farther than any index: an index moved so far lies outside of every axis.
+_OUTSIDE: Final = 1 << 40
+#: A loop that moves an index, or where it is. None: an axis of one element, which has no loop.
+Loop = Axis | int | None
 
 
 @dataclass(frozen=True)
@@ -41,57 +46,112 @@ class AxisPlace:
     within: bool = False
 
 
-def along(*loops: str) -> tuple[AxisPlace, ...]:
-    """Return the places at these loops; an empty name stands for an axis of one element."""
-    return tuple(AxisPlace(((name, 1),) if name else ()) for name in loops)
+@dataclass(frozen=True)
+class Taps:
+    """Taps along an axis: ``first`` + ``step`` * t of the filter, t below ``count``.
 
-
-def ends(low: Size, high: Size, extent: Size) -> Size | None:
-    """Return the extent of an axis if places from ``low`` to ``high`` may leave it, else None."""
-    return None if is_at_least(low, 0) and is_at_least(extent, high + 1) else extent
-
-
-def inside(start: Size, count: Size, extent: Size) -> tuple[int, Size, Size | None]:
-    """Return the places from ``start`` on in [0, extent): the first, their number, and a bound.
-
-    If their number depends on unknown sizes, all ``count`` places are returned with the bound to
-    check, if they may leave it; else the bound is None.
+    They read the strip, or a copy of it, at ``start`` + ``moved`` * t.
     """
-    past = start + count - extent
-    if not isinstance(start, int) or not isinstance(past, int):
-        return 0, count, ends(start, start + count - 1, extent)
-    first = max(-start, 0)
-    return first, count - first - max(past, 0), None
+
+    count: Size
+    first: int
+    step: int
+    start: Size
+    moved: int
 
 
-def place_of_part(outer: str, loop: str, each: Size, every: Size) -> AxisPlace:
-    """Return the place at a loop over the ``each`` of an iteration of ``outer``; the last iteration
-    may have fewer of ``every``."""
-    last = each * (-(-every // each)) - 1
-    return AxisPlace(((outer, each), (loop, 1)), 0, ends(0, last, every))
+@dataclass(frozen=True)
+class StripAxis:
+    """An axis along which a strip is read, and results are computed.
+
+    Results are at ``phase`` + ``step`` * q of ``every``, for q below ``found`` and each phase below
+    ``step``. The strip is read from ``start`` on, ``reach`` places more than results, of ``given``.
+    There may be ``copies`` of it, each ``apart`` further, whose places are ``stride`` apart.
+    """
+
+    of: WindowAxis
+    over_windows: bool
+
+    @property
+    def step(self) -> int:
+        return 1 if self.over_windows else self.of.step
+
+    @property
+    def every(self) -> Size:
+        return self.of.windows if self.over_windows else self.of.image
+
+    @property
+    def given(self) -> Size:
+        return self.of.image if self.over_windows else self.of.windows
+
+    @property
+    def found(self) -> Size:
+        return -(-self.every // self.step)
+
+    @property
+    def start(self) -> Size:
+        return -self.of.before if self.over_windows else self._windows_read[0]
+
+    @property
+    def reach(self) -> Size:
+        if self.over_windows:
+            return self.of.reach
+        low, high = self._windows_read
+        return high - low
+
+    @property
+    def copies(self) -> Size:
+        return self.of.taps if self.over_windows else self.reach + 1
+
+    @property
+    def apart(self) -> int:
+        return self.of.dilation if self.over_windows else 1
+
+    @property
+    def stride(self) -> int:
+        return self.of.step if self.over_windows else 1
+
+    @property
+    def _windows_read(self) -> tuple[Size, Size]:
+        """The first and the last window that the elements from 0 to step - 1 read."""
+        read = [self._lying(phase) for phase in range(self.of.step)]
+        low = [at - self.of.dilation * (count - 1) for _, count, at in read if count != 0]
+        high = [at for _, count, at in read if count != 0]
+        return (low[0], high[0]) if self.of.step == 1 else (min(map(int, low)), max(map(int, high)))
+
+    def _lying(self, phase: int) -> tuple[int, Size, Size]:
+        """The first tap at a phase, their number, and the window of the first.
+
+        step * window + dilation * tap - before equals the phase. Each further tap is ``step`` on,
+        and its window is ``dilation`` back.
+        """
+        axis = self.of
+        if axis.step == 1:
+            return 0, axis.taps, axis.before
+        before, taps, step = int(axis.before), int(axis.taps), axis.step
+        first = next(k for k in range(step) if (phase + before - axis.dilation * k) % step == 0)
+        at = (phase + before - axis.dilation * first) // step
+        return first, max(0, -(-(taps - first) // step)), at
+
+    def taps(self, phase: int, copied: bool) -> Taps:
+        """Return the taps of the results at a phase; ``copied``: each reads a copy."""
+        if self.over_windows:
+            return Taps(self.of.taps, 0, 1, 0, 1 if copied else self.of.dilation)
+        first, count, at = self._lying(phase)
+        return Taps(count, first, self.of.step, at - self.start, -self.of.dilation)
 
 
-def read_along(axis: WindowAxis, over_windows: bool) -> tuple[Size, Size]:
-    """Return the first index that windows, or the windows over an image, read, and the extent."""
-    if over_windows:
-        return -axis.before, axis.image
-    return axis.before - axis.reach, axis.windows
+def along(*loops: Axis | None) -> tuple[AxisPlace, ...]:
+    """Return the places at these loops."""
+    return tuple(AxisPlace(((loop.name, 1),) if loop else ()) for loop in loops)
 
 
-def tap_place(axis: WindowAxis, window: str, tap: int) -> AxisPlace:
-    """Return the index in the image of a tap of the window at a loop."""
-    start = axis.dilation * tap - axis.before
-    high = start + axis.step * (axis.windows - 1)
-    terms = ((window, axis.step),) if window else ()
-    return AxisPlace(terms, start, ends(start, high, axis.image))
-
-
-def reading_place(axis: WindowAxis, window: str, tap: str) -> AxisPlace:
-    """Return the index in the image of the tap at loop ``tap`` of the window at a loop."""
-    last = axis.reach - axis.before
-    high = last + axis.step * (axis.windows - 1)
-    terms = [(n, s) for n, s in ((window, axis.step), (tap, axis.dilation)) if n]
-    return AxisPlace(tuple(terms), -axis.before, ends(-axis.before, high, axis.image))
+def map_over(
+    loops: Sequence[Axis | None], stores: Sequence[Store], ahead: Prefetch | None = None
+) -> Map:
+    """Return the map over those loops that there are; the last one runs along vectors."""
+    *rows, last = (loop for loop in loops if loop)
+    return Map(last, tuple(stores), tuple(rows), ahead)
 
 
 @dataclass
@@ -105,6 +165,8 @@ class WindowLowering(Lowering):
     literal_ends: bool = False
     merged: dict[Shape, Shape] = field(default_factory=dict)  # strides over axes taken as one
     loaded: dict[tuple[Access, object], Expr] = field(default_factory=dict)
+    outer: list[Axis] = field(default_factory=list)
+    sizes_of: dict[str, Size] = field(default_factory=dict)  # of loops, by name
 
     @property
     def anchor(self) -> Node:
@@ -117,14 +179,76 @@ class WindowLowering(Lowering):
             return value
         return self.argument(value)
 
-    def count(self, value: Size) -> Extent:
-        """Return the extent of a loop over taps."""
-        return value if isinstance(value, int) and value <= MOST_LITERAL else self.extent(value)
-
     def _end(self, value: Size | None) -> Extent | None:
         if value is None:
             return None
-        return self.count(value) if self.literal_ends else self.extent(value)
+        return self._count(value) if self.literal_ends else self.extent(value)
+
+    def _count(self, value: Size) -> Extent:
+        return value if isinstance(value, int) and value <= MOST_LITERAL else self.extent(value)
+
+    # -- loops and places -------------------------------------------------------------------------
+
+    def loop(self, extent: Size, name: str = "", taps: bool = False, past: str = "") -> Axis:
+        """Return a loop of the kernel; small extents of ``taps`` are literals."""
+        name = name or f"i{len(self.sizes_of)}"
+        self.sizes_of[name] = extent
+        return Axis(name, self._count(extent) if taps else self.extent(extent), past)
+
+    def outer_loop(self, extent: Size, taps: bool = False) -> Axis:
+        """Return a new loop around the stages."""
+        self.outer.append(self.loop(extent, taps=taps))
+        return self.outer[-1]
+
+    def nest(self, *extents: Size) -> list[Axis]:
+        """Return loops, the last one along vectors."""
+        return [*map(self.loop, extents[:-1]), self.loop(extents[-1], VECTOR)]
+
+    def at(
+        self,
+        *terms: tuple[Loop, Size],
+        start: Size = 0,
+        extent: Size | None = None,
+        within: bool = False,
+    ) -> AxisPlace:
+        """Return the index start + the sum of step * loop, bounded if it may leave the extent."""
+        moved = []
+        for loop, step in terms:
+            if isinstance(loop, int):
+                start = start + step * loop
+            elif loop:
+                moved.append((loop.name, step))
+        low = high = start
+        for name, step in moved:
+            by = step * (self.sizes_of[name] - 1)
+            if isinstance(step, int) and step < 0:
+                low = low + by
+            else:
+                high = high + by
+        if extent is not None and is_at_least(low, 0) and is_at_least(extent, high + 1):
+            extent = extent if within else None
+        return AxisPlace(tuple(moved), start, extent, within)
+
+    def read_place(self, axis: WindowAxis, window: Loop, tap: Loop) -> AxisPlace:
+        """Return the index in the image of a tap of a window."""
+        terms = (window, axis.step), (tap, axis.dilation)
+        return self.at(*terms, start=-axis.before, extent=axis.image)
+
+    def image_place(self, axis: WindowAxis, q: Loop, u: Loop, apart: Loop) -> AxisPlace:
+        """Return the element number q of an image that the taps u + residues * t are at.
+
+        Elements with ``apart`` > 0 have no taps.
+        """
+        terms = (q, axis.step), (u, axis.dilation), (apart, 1)
+        start = axis.step * _first(axis) - axis.before
+        return self.at(*terms, start=start, extent=axis.image)
+
+    def window_place(self, axis: WindowAxis, q: Loop, t: Loop, apart: Loop = None) -> AxisPlace:
+        """Return the window whose tap u + residues * t is at the element number q."""
+        terms = (q, 1), (t, -axis.dilation // axis.shared), (apart, -_OUTSIDE)
+        return self.at(*terms, start=_first(axis), extent=axis.windows)
+
+    # -- accesses ---------------------------------------------------------------------------------
 
     def located(
         self,
@@ -199,13 +323,21 @@ class WindowLowering(Lowering):
             self.loaded[key] = ex.load(access, dtype, fill=filled)
         return self.widest(self.loaded[key])
 
-    def in_scratch(self, number: int, moved: Iterable[tuple[str, Size]], start: Size = 0) -> Access:
-        """Return an access to a scratch buffer; loops without a name do not move it."""
-        key, dtype = ScratchBuffer(self.anchor, number), self.anchor.types[0].dtype
+    def in_scratch(
+        self,
+        number: int,
+        moved: Iterable[tuple[Axis | None, Size]],
+        start: Size = 0,
+        *more: Position,
+        dtype: DType | None = None,
+    ) -> Access:
+        """Return an access to a scratch buffer, by default of the anchor's dtype."""
+        key = ScratchBuffer(self.anchor, number)
+        dtype = self.anchor.types[0].dtype if dtype is None else dtype
         self.scratch[key] = self.operand(key, 0, dtype, "scratch")
-        strides = tuple((name, self.stride(name, step)) for name, step in moved if name)
+        strides = [(loop.name, self.stride(loop.name, step)) for loop, step in moved if loop]
         places = () if start == 0 else (Position((), self.argument(start)),)
-        return Access(self.scratch[key], strides, (), places)
+        return Access(self.scratch[key], tuple(strides), (), (*more, *places))
 
     def stores(self, anchor: Expr) -> list[Store]:
         """Return the stores at the current places, where the anchor has this element."""
@@ -214,10 +346,6 @@ class WindowLowering(Lowering):
             if node is not self.anchor:
                 self.memo[Home(node)] = self.scalar(node)
         return [self.put(key, walk) for key, walk in self.whole_walks(self.group.stored)]
-
-    def loop(self, name: str, extent: Size, taps: bool = False) -> Axis:
-        """Return a loop of the kernel."""
-        return Axis(name, self.count(extent) if taps else self.extent(extent))
 
     def merge_last(self, count: int, others: Sequence[Shape]) -> tuple[Shape, list[Shape]]:
         """Return the extents of the domain's last axes, collapsed where all walks allow it.
@@ -236,3 +364,13 @@ class WindowLowering(Lowering):
         for own, found in zip(strides, moved, strict=False):
             self.merged[own] = (*own[:first], *found)
         return tuple(kept), [tuple(each) for each in moved[len(strides) :]]
+
+
+def _first(axis: WindowAxis) -> Size:
+    most = axis.dilation * (axis.residues - 1) + axis.shared - 1
+    return (axis.before - most + axis.step - 1) // axis.step
+
+
+def elements(axis: WindowAxis) -> Size:
+    """Return the largest number of elements of an image that one remainder of the strides has."""
+    return (axis.image - 1 + axis.before) // axis.step - _first(axis) + 1

@@ -15,10 +15,10 @@ from staticgrad.fusion.groups import Group, GroupValues, Home, Key
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Expr, Position
 from staticgrad.ir.forms import WindowAxis, WindowProduct, WindowReduce
-from staticgrad.ir.kernels.stages import Map, Store
-from staticgrad.lowering.operands import VECTOR, LoweredStep
+from staticgrad.ir.kernels.stages import Axis, Map, Store
+from staticgrad.lowering.operands import LoweredStep
 from staticgrad.lowering.windows.maps import largest_of, place_of, sum_of
-from staticgrad.lowering.windows.places import AxisPlace, WindowLowering, along, ends
+from staticgrad.lowering.windows.places import AxisPlace, WindowLowering, along, map_over
 from staticgrad.lowering.windows.strips import RESULT, WindowStrips
 from staticgrad.lowering.windows.tiles import RESULTS, TILES, WindowTiles
 from staticgrad.records import replace
@@ -98,74 +98,59 @@ class _Pooled(WindowLowering):
 class PooledStrips(_Pooled, WindowStrips):
     """Pools over the results of a convolution, strip by strip."""
 
-    def _cut(self, out: Size, inner: Size) -> tuple[int, int]:
-        step, (strip, images) = self.steps(len(self.axes))[0], super()._cut(out, inner)
+    def _cut(self) -> tuple[int, int]:
+        step, (strip, images) = self.steps(len(self.axes))[0], super()._cut()
         return -(-strip // step) * step, images
 
-    def _followed(self, out: Size, phases: Sequence[int], kept: Sequence[bool]) -> Map:
-        found = [axis.found for axis in self.axes]
-        count = len(found)
-        names = [self._fresh() for _ in found[1:]] + [VECTOR]
-        i = self._fresh()
-        steps = self.steps(count)
-        windows = self.pools.domain[2:]
+    def _followed(self, phases: Sequence[int], kept: Sequence[bool]) -> Map:
+        count = len(self.axes)
+        steps, windows = self.steps(count), self.pools.domain[2:]
         strip = self.strip // steps[0]
-        loops = [
-            self.loop(name, size)
-            for name, size in zip((i, *names), (self.each, strip, *windows[1:]), strict=True)
-        ]
-        strips = -(-found[0] // self.strip)
+        i, loops = self.loop(self.each), self.nest(strip, *windows[1:])
+        lead = (*along(self.n), self._channel(i, self.g))
 
         def moved(tap: Tap) -> None:
-            high = self.strip * strips - steps[0] + tap[0]
-            terms = ((self.strips, self.strip), (names[0], steps[0]))
-            first = AxisPlace(terms, tap[0], ends(tap[0], high, found[0]))
-            others = zip(names[1:], steps[1:], tap[1:], strict=True)
-            rest = [AxisPlace(((name, step),), start) for name, step, start in others]
-            places = (*along(self.n), self._mine(i, out), first, *rest)
-            self.evaluated(places, self._result(i, names, tap))
+            terms = (self.strips, self.strip), (loops[0], steps[0])
+            first = self.at(*terms, start=tap[0], extent=self.axes[0].found)
+            others = zip(loops[1:], steps[1:], tap[1:], strict=True)
+            rest = [self.at((loop, step), start=start) for loop, step, start in others]
+            self.evaluated((*lead, first, *rest), self._result(i, loops, tap))
 
-        terms = ((self.strips, strip), (names[0], 1))
-        first = AxisPlace(terms, 0, ends(0, strip * strips - 1, windows[0]))
-        places = (*along(self.n), self._mine(i, out), first, *along(*names[1:]))
-        stores = self.pooled(self.taps(count), moved, places)
-        return Map(loops[-1], stores, tuple(loops[:-1]))
+        first = self.at((self.strips, strip), (loops[0], 1), extent=windows[0])
+        places = (*lead, first, *along(*loops[1:]))
+        return map_over([i, *loops], self.pooled(self.taps(count), moved, places))
 
-    def _result(self, i: str, names: Sequence[str], tap: Tap) -> Expr:
-        steps = self.steps(len(names))
-        moved: list[tuple[str, Size]] = [(i, self.panels)]
-        positions: list[Position] = []
+    def _result(self, i: Axis, loops: Sequence[Axis], tap: Tap) -> Expr:
+        steps = self.steps(len(loops))
+        moved: list[tuple[Axis | None, Size]] = [(i, self.panels)]
         start: Size = sum(k * apart for k, apart in zip(tap[:-1], self.apart[:-1], strict=True))
-        for name, step, apart in zip(names[:-1], steps[:-1], self.apart[:-1], strict=True):
-            moved.append((name, step * apart))
-        if steps[-1] == 1:
-            moved.append((names[-1], 1))
-        else:
-            positions.append(Position(((names[-1], steps[-1]),), tap[-1]))
-        dtype = self.read.type.dtype
-        return ex.load(self._scratch(RESULT, moved, start, *positions), dtype.compute).cast(dtype)
+        for loop, step, apart in zip(loops[:-1], steps[:-1], self.apart[:-1], strict=True):
+            moved.append((loop, step * apart))
+        positions = [Position(((loops[-1].name, steps[-1]),), tap[-1])] * (steps[-1] != 1)
+        moved += [(loops[-1], 1)] * (steps[-1] == 1)
+        dtype = self.dtype.compute
+        access = self.in_scratch(RESULT, moved, start, *positions, dtype=dtype)
+        return ex.load(access, dtype).cast(self.dtype)
 
 
 class PooledTiles(_Pooled, WindowTiles):
     """Pools over tiles of two by two results: each is a window, or has one."""
 
     def _followed(self) -> Map:
-        o, image, row = self._fresh(), self._fresh(), self._fresh()
-        lead = self._lead(image, o)
-        sums = (*self._result(o, image), (row, RESULTS * self.pitch))
+        high, wide = self.pools.domain[2:]
+        loops = o, image, row, column = self._over(self.each, wide)
+        lead = (self._image_of(image), self._channel_of(o))
 
         def moved(tap: Tap) -> None:
             odd, place = tap
-            across = AxisPlace(((VECTOR, RESULTS),), place)
-            result = self._every_second(TILES, sums, odd * RESULTS * self.run, place)
-            places = (*lead, self._row_of_results(row, odd), across)
-            self.evaluated(places, ex.load(result, self.dtype))
+            across = self.at((column, RESULTS), start=place)
+            sums, start = self._result(o, image, row), odd * RESULTS * self.run
+            result = self._every_second(TILES, sums, start, place, column)
+            self.evaluated((*lead, self._row_of_results(row, odd), across), result)
 
-        high, wide = self.pools.domain[2:]
-        terms: tuple[tuple[str, Size], ...] = ((self.strip, self.rows), (row, 1))
-        first = AxisPlace(terms, 0, ends(0, self.rows * self.strips - 1, high))
-        stores = self.pooled(self.taps(2), moved, (*lead, first, *along(VECTOR)))
-        return self._over((o, self.each), image, (row, self.rows), wide, stores)
+        first = self.at((self.strip, self.rows), (row, 1), extent=high)
+        places = (*lead, first, *along(column))
+        return map_over(loops, self.pooled(self.taps(2), moved, places))
 
 
 class PooledMaps(_Pooled):
@@ -174,18 +159,15 @@ class PooledMaps(_Pooled):
     def lowered(self) -> LoweredStep:
         """Return the kernel of the group: a map over windows."""
         domain = self.pools.domain
-        names = [*(f"i{n}" for n in range(len(domain) - 1)), VECTOR]
-        loops = [self.loop(name, size) for name, size in zip(names, domain, strict=True)]
-        steps = self.steps(len(domain))
+        loops, steps = self.nest(*domain), self.steps(len(domain))
 
         def moved(tap: Tap) -> None:
-            found = zip(names, steps, tap, strict=True)
-            self.evaluated([AxisPlace(((name, step),), start) for name, step, start in found])
+            found = zip(loops, steps, tap, strict=True)
+            self.evaluated([self.at((loop, step), start=start) for loop, step, start in found])
 
-        stores = self.pooled(self.taps(len(domain)), moved, along(*names))
-        lead = len(domain) - len(self.windows)
-        outer, inner = (loops[:lead], loops[lead:-1]) if lead else (loops[:-1], [])
-        return self.finish([Map(loops[-1], stores, tuple(inner))], outer)
+        stores = self.pooled(self.taps(len(domain)), moved, along(*loops))
+        lead = len(domain) - len(self.windows) or len(domain) - 1
+        return self.finish([map_over(loops[lead:], stores)], loops[:lead])
 
 
 def _largest(values: Sequence[Expr], dtype: DType) -> Expr:

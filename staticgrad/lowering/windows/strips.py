@@ -25,16 +25,15 @@ from itertools import product
 from math import prod
 from typing import Final
 
-from staticgrad.fusion.groups import ScratchBuffer
 from staticgrad.ir import expr as ex
-from staticgrad.ir.expr import Access, Expr, Position
-from staticgrad.ir.forms import WindowAxis, WindowProduct
+from staticgrad.ir.expr import Expr
+from staticgrad.ir.forms import WindowProduct
 from staticgrad.ir.graph import Node
 from staticgrad.ir.kernels.directives import Prefetch
 from staticgrad.ir.kernels.stages import Axis, Gemm, Loop, Map, Stage, Store
 from staticgrad.lowering.operands import VECTOR, LoweredStep
-from staticgrad.lowering.windows.places import AxisPlace, along, ends, place_of_part
-from staticgrad.lowering.windows.products import WindowProducts, name_of
+from staticgrad.lowering.windows.places import AxisPlace, StripAxis, Taps, along, map_over
+from staticgrad.lowering.windows.products import WindowProducts
 from staticgrad.records import dataclass
 from staticgrad.types.arrays import c_strides, hint_value
 from staticgrad.types.dim import Size, maximum, minimum
@@ -61,101 +60,6 @@ _COPIED_ONCE: Final = 24
 _ROWS_COPIED: Final = 64
 #: Copies along the last axis, at most: each has a store in one loop.
 _MOST_COPIES: Final = 32
-
-
-@dataclass(frozen=True)
-class Taps:
-    """Taps along an axis: ``first`` + ``step`` * t of the filter, t below ``count``.
-
-    They read the strip, or a copy of it, at ``start`` + ``moved`` * t.
-    """
-
-    count: Size
-    first: int
-    step: int
-    start: Size
-    moved: int
-
-
-@dataclass(frozen=True)
-class StripAxis:
-    """An axis along which a strip is read, and results are computed.
-
-    Results are at ``phase`` + ``step`` * q of ``every``, for q below ``found`` and each phase below
-    ``step``. The strip is read from ``start`` on, ``reach`` places more than results, of ``given``.
-    There may be ``copies`` of it, each ``apart`` further, whose places are ``stride`` apart.
-    """
-
-    of: WindowAxis
-    over_windows: bool
-
-    @property
-    def step(self) -> int:
-        return 1 if self.over_windows else self.of.step
-
-    @property
-    def every(self) -> Size:
-        return self.of.windows if self.over_windows else self.of.image
-
-    @property
-    def given(self) -> Size:
-        return self.of.image if self.over_windows else self.of.windows
-
-    @property
-    def found(self) -> Size:
-        return -(-self.every // self.step)
-
-    @property
-    def start(self) -> Size:
-        return -self.of.before if self.over_windows else self._windows_read[0]
-
-    @property
-    def reach(self) -> Size:
-        if self.over_windows:
-            return self.of.reach
-        low, high = self._windows_read
-        return high - low
-
-    @property
-    def copies(self) -> Size:
-        return self.of.taps if self.over_windows else self.reach + 1
-
-    @property
-    def apart(self) -> int:
-        return self.of.dilation if self.over_windows else 1
-
-    @property
-    def stride(self) -> int:
-        return self.of.step if self.over_windows else 1
-
-    @property
-    def _windows_read(self) -> tuple[Size, Size]:
-        """The first and the last window that the elements from 0 to step - 1 read."""
-        read = [self._lying(phase) for phase in range(self.of.step)]
-        low = [at - self.of.dilation * (count - 1) for _, count, at in read if count != 0]
-        high = [at for _, count, at in read if count != 0]
-        return (low[0], high[0]) if self.of.step == 1 else (min(map(int, low)), max(map(int, high)))
-
-    def _lying(self, phase: int) -> tuple[int, Size, Size]:
-        """The first tap at a phase, their number, and the window of the first.
-
-        step * window + dilation * tap - before equals the phase. Each further tap is ``step`` on,
-        and its window is ``dilation`` back.
-        """
-        axis = self.of
-        if axis.step == 1:
-            return 0, axis.taps, axis.before
-        before, taps, step = int(axis.before), int(axis.taps), axis.step
-        first = next(k for k in range(step) if (phase + before - axis.dilation * k) % step == 0)
-        at = (phase + before - axis.dilation * first) // step
-        return first, max(0, -(-(taps - first) // step)), at
-
-    def taps(self, phase: int, copied: bool) -> Taps:
-        """Return the taps of the results at a phase; ``copied``: each reads a copy."""
-        if self.over_windows:
-            return Taps(self.of.taps, 0, 1, 0, 1 if copied else self.of.dilation)
-        first, count, at = self._lying(phase)
-        return Taps(count, first, self.of.step, at - self.start, -self.of.dilation)
 
 
 def has_phases(form: WindowProduct) -> bool:
@@ -277,25 +181,20 @@ class WindowStrips(WindowProducts):
 
     def lowered(self) -> LoweredStep:
         """Return the kernel of the group: copies, products and the epilogue."""
-        self.outer: list[Axis] = []
-        self.read, self.filters = (self.groups.source(arg) for arg in self.anchor.args)
-        self.first, self.second = self.read, self.filters
+        self.dtype = self.first.type.dtype
         self.over_windows = self.form.result == "windows"
         self.axes = [StripAxis(axis, self.over_windows) for axis in self.form.axes]
-        filters, batch = self.filters.type.shape, self.group.domain[0]
-        out, inner = self._part(filters[0]), filters[1]
-        out, inner = (out, inner) if self.over_windows else (inner, out)
-        self.strip, self.images = self._cut(out, inner)
-        self.there = minimum(self.images, batch) if self.images > 1 else 1
-        first = self.axes[0].found
-        self.n, self.strips = "i0", "i1"
-        self.outer.append(self.loop(self.n, -(-batch // self.images)))
-        self.outer.append(self.loop(self.strips, -(-first // self.strip)))
+        filters, self.batch = self.second.type.shape, self.group.domain[0]
+        self.out, self.inner = self._part(filters[0]), filters[1]
+        if not self.over_windows:
+            self.out, self.inner = self.inner, self.out
+        self.strip, self.images = self._cut()
+        self.there = minimum(self.images, self.batch) if self.images > 1 else 1
+        self.n = self.outer_loop(-(-self.batch // self.images))
+        self.strips = self.outer_loop(-(-self.axes[0].found // self.strip))
         self.g = self._group()
-        self.each, self.part = self._parts(out), ""
-        if self.each != out:
-            self.part = self._fresh()
-            self.outer.append(self.loop(self.part, out // self.each))
+        self.each = self._channels_together()
+        self.part = None if self.each == self.out else self.outer_loop(self.out // self.each)
         reaches = [0 if self._has_copies(k) else axis.reach for k, axis in enumerate(self.axes)]
         between = [axis.found + r for axis, r in zip(self.axes, reaches, strict=True)][1:]
         strides = c_strides((1, self.there, *between))
@@ -303,15 +202,13 @@ class WindowStrips(WindowProducts):
         self.extents = [self.strip, *(axis.found for axis in self.axes[1:])]
         columns: Size = 1 + (self.there - 1) * self.beside
         columns = columns + sum((n - 1) * s for n, s in zip(self.extents, self.apart, strict=True))
-        lanes = self.read.type.dtype.compute.lanes
+        lanes = self.dtype.compute.lanes
         self.panels = -(-columns // lanes) * lanes
         further = -(self.panels - columns) // maximum(self.apart[0], 1)  # 0: nothing is there
-        self.high = self.strip + reaches[0] - further
-        self.plane = self.high * self.apart[0]
-        self.wide = [self.high, *between]
-        self.whole = inner * self.plane
-        self.image = self._fresh() if self.images > 1 else ""
-        return self.finish((self._copied(inner), *self._made(out, inner)), self.outer)
+        high = self.strip + reaches[0] - further
+        self.plane = high * self.apart[0]
+        self.wide = [high, *between]
+        return self.finish((self._copied(), *self._made()), self.outer)
 
     # -- sizes ------------------------------------------------------------------------------------
 
@@ -319,13 +216,13 @@ class WindowStrips(WindowProducts):
         last = number == len(self.axes) - 1
         return self.copies and (last or self.axes[number].stride > 1)
 
-    def _cut(self, out: Size, inner: Size) -> tuple[int, int]:
+    def _cut(self) -> tuple[int, int]:
         """Return the rows of a strip and the images of an iteration."""
         if self.copies:
             return _shape_of(self.anchor).cut
-        axes, batch = self.axes, max(1, hint_value(self.read.type.shape[0]))
+        axes, batch = self.axes, max(1, hint_value(self.first.type.shape[0]))
         row = prod(hint_value(axis.found) + hint_value(axis.reach) for axis in axes[1:])
-        channels = max(hint_value(out) * axes[-1].step, hint_value(inner), 1)
+        channels = max(hint_value(self.out) * axes[-1].step, hint_value(self.inner), 1)
         least = _LEAST if len(axes) == 1 else 1
         places = max(1, hint_value(axes[0].found))
         strips = -(-places // max(STRIP // (channels * max(row, 1)), least))
@@ -334,143 +231,115 @@ class WindowStrips(WindowProducts):
             strips = max(strips, more)
         return -(-places // strips), 1
 
-    def _parts(self, out: Size) -> Size:
+    def _channels_together(self) -> Size:
         """Return the channels of an iteration: a part of all if iterations would be too few."""
         strips = -(-max(1, hint_value(self.axes[0].found)) // self.strip)
-        around = -(-max(1, hint_value(self.group.domain[0])) // self.images)
-        iterations = around * strips * self.form.groups
+        around = -(-max(1, hint_value(self.batch)) // self.images)
+        iterations, out = around * strips * self.form.groups, self.out
         if iterations >= _WANTED or not isinstance(out, int):
             return out
         enough = range(-(-_WANTED // iterations), _WANTED + 1)
         return next((out // parts for parts in enough if out % (parts * _ROWS) == 0), out)
 
-    def _mine(self, loop: str, out: Size, group: bool = True) -> AxisPlace:
-        terms: list[tuple[str, Size]] = [(self.g, out)] if self.g and group else []
-        terms += [(self.part, self.each)] if self.part else []
-        return AxisPlace((*terms, (loop, 1)))
+    def _channel(self, loop: Axis, group: Axis | None) -> AxisPlace:
+        """Return the place of a channel of the result; a filter of an image has no group there."""
+        return self.at((group, self.out), (self.part, self.each), (loop, 1))
 
-    def _image_of(self, loop: str) -> AxisPlace:
-        if not loop:
-            return AxisPlace(((self.n, 1),))
-        return place_of_part(self.n, loop, self.images, self.group.domain[0])
+    def _image_loop(self) -> Axis | None:
+        return self.loop(self.there) if self.images > 1 else None
 
-    def _of_images(self, loop: str) -> list[Axis]:
-        """Return the loop over the images of an iteration, if there are several."""
-        return [self.loop(loop, self.there)] if loop else []
-
-    def _scratch(
-        self, number: int, moved: Sequence[tuple[str, Size]], start: Size = 0, *more: Position
-    ) -> Access:
-        key = ScratchBuffer(self.anchor, number)
-        dtype = self.read.type.dtype
-        held = dtype.compute if number >= RESULT else dtype
-        self.scratch[key] = self.operand(key, 0, held, "scratch")
-        strides = tuple((name, self.stride(name, step)) for name, step in moved if name)
-        places = () if start == 0 else (Position((), self.argument(start)),)
-        return Access(self.scratch[key], strides, (), (*more, *places))
+    def _image_of(self, loop: Axis | None) -> AxisPlace:
+        return self.at((self.n, self.images), (loop, 1), extent=self.batch)
 
     # -- copies -----------------------------------------------------------------------------------
 
-    def _copied(self, inner: Size) -> Stage:
+    def _copied(self) -> Stage:
         """Return the copy of a strip, or of each channel's strip and then its copies for taps."""
-        c, names = self._fresh(), [*(self._fresh() for _ in self.axes[1:]), VECTOR]
+        c = self.loop(self.inner)
         if self.copies:
-            stages = (self._bordered_strip(inner, c), self._spread(c))
-            return Loop(self.loop(c, inner), (), stages, ())
-        places = [self._read_place(k, name) for k, name in enumerate(names)]
-        lead = (self._image_of(""), self._channel(self.g, inner, c))
-        value = self.element(self.read, (*lead, *places)).cast(self.read.type.dtype)
-        store = Store(self._scratch(PLANE, [(c, self.plane), *self._moved(names)]), value)
-        rows = [self.loop(name, size) for name, size in zip(names, self.wide, strict=True)]
-        return Map(rows[-1], (store,), (self.loop(c, inner), *rows[:-1]), Prefetch(c, 1))
+            return Loop(c, (), (self._bordered_strip(c), self._spread(c)), ())
+        rows = self.nest(*self.wide)
+        value = self._read(None, c, [self._strip_place(k, row) for k, row in enumerate(rows)])
+        moved = [(c, self.plane), *zip(rows, self.apart, strict=True)]
+        return map_over(
+            [c, *rows], [Store(self.in_scratch(PLANE, moved), value)], Prefetch(c.name, 1)
+        )
 
-    def _moved(self, names: Sequence[str]) -> list[tuple[str, Size]]:
-        return [*zip(names, self.apart, strict=True)]
+    def _read(self, image: Axis | None, c: Axis, places: Sequence[AxisPlace]) -> Expr:
+        channel = self.at((self.g, self.inner), (c, 1))
+        return self.element(self.first, (self._image_of(image), channel, *places)).cast(self.dtype)
 
-    def _read_place(self, number: int, name: str) -> AxisPlace:
+    def _strip_place(self, number: int, loop: Axis) -> AxisPlace:
         """Return the index at which places of the strip along an axis are read."""
         axis = self.axes[number]
-        step = axis.stride if self._has_copies(number) else 1
-        terms: list[tuple[str, Size]] = [(name, 1)]
-        high = axis.start + self._strip_rows(number) - 1
-        if number == 0:
-            terms.insert(0, (self.strips, self.strip * step))
-            high = high + self.strip * step * (-(-axis.found // self.strip) - 1)
-        return AxisPlace(tuple(terms), axis.start, ends(axis.start, high, axis.given))
+        step = self.strip * (axis.stride if self._has_copies(number) else 1)
+        strips = self.strips if number == 0 else None
+        return self.at((strips, step), (loop, 1), start=axis.start, extent=axis.given)
 
-    def _bordered_strip(self, inner: Size, c: str) -> Map:
-        *axes, last = self.axes
-        image, rows = self.image and self._fresh(), [self._fresh() for _ in axes]
-        places = [self._read_place(k, row) for k, row in enumerate(rows)]
-        lead = (self._image_of(image), self._channel(self.g, inner, c))
-        beside, *apart = self._strip_strides()
-        moved = [(image, beside), *zip(rows, apart, strict=False), (VECTOR, 1)]
-        stores = list[Store]()
+    def _bordered_strip(self, c: Axis) -> Map:
+        last, image = self.axes[-1], self._image_loop()
+        *rows, column = self.nest(*self._strip_rows[:-1], self._strip_row)
+        places = [self._strip_place(k, row) for k, row in enumerate(rows)]
+        moved = [*zip((image, *rows, column), self._strip_strides, strict=True)]
+        stores = []
         for remainder in range(last.stride):
-            at = last.start + remainder
-            high = at + last.stride * (self._strip_row - 1)
-            place = AxisPlace(((VECTOR, last.stride),), at, ends(at, high, last.given))
-            value = self.element(self.read, (*lead, *places, place)).cast(self.read.type.dtype)
-            to = self._scratch(CHANNEL, moved, remainder * self._strip_row)
-            stores.append(Store(to, value))
-        loops = self._of_images(image)
-        loops += [self.loop(row, self._strip_rows(k)) for k, row in enumerate(rows)]
-        return Map(self.loop(VECTOR, self._strip_row), tuple(stores), tuple(loops))
+            start = last.start + remainder
+            place = self.at((column, last.stride), start=start, extent=last.given)
+            to = self.in_scratch(CHANNEL, moved, remainder * self._strip_row)
+            stores.append(Store(to, self._read(image, c, [*places, place])))
+        return map_over([image, *rows, column], stores)
 
-    def _spread(self, c: str) -> Map:
+    def _spread(self, c: Axis) -> Map:
         *axes, last = self.axes
-        image, rows = self.image and self._fresh(), [self._fresh() for _ in axes]
-        copies = [self._fresh() if self._has_copies(k) else "" for k in range(len(axes))]
-        beside, *apart = self._strip_strides()
-        read: list[tuple[str, Size]] = [(image, beside), (VECTOR, 1)]
-        loops = []
-        for axis, row, copy, by in zip(axes, rows, copies, apart, strict=False):
-            read.append((row, by * (axis.stride if copy else 1)))
-            if copy:
-                read.append((copy, by * axis.apart))
-                loops.append(self.loop(copy, axis.copies, taps=True))
-        loops += self._of_images(image)
-        loops += [self.loop(row, size) for row, size in zip(rows, self.wide, strict=False)]
-        *between, beyond = self._copy_strides()
-        moved = [*zip(copies, between, strict=True), *self._moved((*rows, VECTOR))]
+        copies = [
+            self.loop(axis.copies, taps=True) if self._has_copies(k) else None
+            for k, axis in enumerate(axes)
+        ]
+        image, (*rows, column) = self._image_loop(), self.nest(*self.wide)
+        beside, *apart, _ = self._strip_strides
+        read: list[tuple[Axis | None, Size]] = [(image, beside), (column, 1)]
+        for axis, row, copy, by in zip(axes, rows, copies, apart, strict=True):
+            read += [(row, by * (axis.stride if copy else 1)), (copy, by * axis.apart)]
+        *between, beyond = self._copy_strides
+        moved = [*zip(copies, between, strict=True), *zip((*rows, column), self.apart, strict=True)]
         moved += [(c, self.plane), (image, self.beside)]
         stores = []
         for tap in range(int(last.copies)):
             shift, remainder = divmod(last.apart * tap, last.stride)
-            taken = self._scratch(CHANNEL, read, remainder * self._strip_row + shift)
-            value = ex.load(taken, self.read.type.dtype)
-            stores.append(Store(self._scratch(PLANE, moved, tap * beyond), value))
-        return Map(self.loop(VECTOR, self.wide[-1]), tuple(stores), tuple(loops))
+            taken = self.in_scratch(CHANNEL, read, remainder * self._strip_row + shift)
+            to = self.in_scratch(PLANE, moved, tap * beyond)
+            stores.append(Store(to, ex.load(taken, self.dtype)))
+        return map_over([*copies, image, *rows, column], stores)
 
+    @property
     def _copy_strides(self) -> list[Size]:
-        """Return the stride from copy to copy along each axis."""
-        found: list[Size] = []
-        further = self.whole
-        for number in reversed(range(len(self.axes))):
-            found.insert(0, further)
-            if self._has_copies(number):
-                further = further * self.axes[number].copies
-        return found
+        """The stride from copy to copy along each axis."""
+        counts = [a.copies if self._has_copies(k) else 1 for k, a in enumerate(self.axes)]
+        return [self.inner * self.plane * stride for stride in c_strides(tuple(counts))]
 
     @property
     def _strip_row(self) -> Size:
         last = self.axes[-1]
         return self.wide[-1] + last.apart * (int(last.copies) - 1) // last.stride
 
-    def _strip_rows(self, number: int) -> Size:
-        """Return the number of places of the strip along an axis."""
-        axis = self.axes[number]
-        if not self._has_copies(number):
-            return self.wide[number]
-        return axis.stride * (self.wide[number] - 1) + axis.apart * (axis.copies - 1) + 1
+    @property
+    def _strip_rows(self) -> list[Size]:
+        """The number of places of the strip along each axis."""
+        return [
+            axis.stride * (wide - 1) + axis.apart * (axis.copies - 1) + 1
+            if self._has_copies(k)
+            else wide
+            for k, (axis, wide) in enumerate(zip(self.axes, self.wide, strict=True))
+        ]
 
+    @property
     def _strip_strides(self) -> Sequence[Size]:
-        rows = [self._strip_rows(number) for number in range(len(self.axes) - 1)]
+        rows = self._strip_rows[:-1]
         return c_strides((1, *rows, self.axes[-1].stride * self._strip_row))
 
     # -- products ---------------------------------------------------------------------------------
 
-    def _made(self, out: Size, inner: Size) -> Sequence[Stage]:
+    def _made(self) -> Sequence[Stage]:
         """Return the products of each phase, with the epilogue after those of the last axis."""
         stages: list[Stage] = []
         for phases in product(*(range(axis.step) for axis in self.axes[:-1])):
@@ -480,69 +349,61 @@ class WindowStrips(WindowProducts):
                 taps = [axis.taps(each, self._has_copies(k)) for k, (axis, each) in every]
                 kept.append(all(each.count != 0 for each in taps))
                 if kept[-1]:
-                    stages.append(self._multiplied(out, inner, taps, RESULT + phase))
-            stages.append(self._followed(out, phases, kept))
+                    stages.append(self._multiplied(taps, RESULT + phase))
+            stages.append(self._followed(phases, kept))
         return stages
 
-    def _multiplied(self, out: Size, inner: Size, along_axes: Sequence[Taps], result: int) -> Gemm:
-        c, *taps = self._inner([inner, *(each.count for each in along_axes)])
+    def _multiplied(self, along_axes: Sequence[Taps], result: int) -> Gemm:
+        i, j = self.loop(self.each, "i"), self.loop(self.panels, VECTOR)
+        counts = [each.count for each in along_axes]
+        c, *taps = self._flattened([self.inner, *counts], "k", [False] + [True] * len(counts))
         filters = [
-            AxisPlace(((tap.name, each.step),) if tap else (), each.first)
+            self.at((tap, each.step), start=each.first)
             for tap, each in zip(taps, along_axes, strict=True)
         ]
         if self.over_windows:
-            channels = (self._mine("i", out), *along(name_of(c)))
+            channels = (self._channel(i, self.g), *along(c))
         else:
-            rows = self._channel(self.g, inner, name_of(c))
-            channels = (rows, self._mine("i", out, group=False))
-        a = self._factor(self.filters, (*channels, *filters))
-        moved: list[tuple[str, Size]] = [(VECTOR, 1), (name_of(c), self.plane)]
+            channels = (self.at((self.g, self.inner), (c, 1)), self._channel(i, None))
+        a = self._factor(self.second, (*channels, *filters))
+        moved: list[tuple[Axis | None, Size]] = [(j, 1), (c, self.plane)]
         start: Size = 0
-        copies = self._copy_strides()
+        copies = self._copy_strides
         for n, (each, tap) in enumerate(zip(along_axes, taps, strict=True)):
             apart = copies[n] if self._has_copies(n) else self.apart[n]
-            moved.append((name_of(tap), each.moved * apart))
+            moved.append((tap, each.moved * apart))
             start = start + each.start * apart
-        b = self._scratch(PLANE, moved, start)
-        loops = tuple(loop for loop in (c, *taps) if loop is not None)
-        value = ex.ref("acc", self.read.type.dtype.compute)
-        to = self._scratch(result, [("i", self.panels), (VECTOR, 1)])
-        i, j = self.loop("i", self.each), self.loop(VECTOR, self.panels)
-        return Gemm((i,), (j,), loops, a, b, (Store(to, value),))
+        b = self.in_scratch(PLANE, moved, start)
+        dtype = self.dtype.compute
+        to = self.in_scratch(result, [(i, self.panels), (j, 1)], dtype=dtype)
+        k = tuple(loop for loop in (c, *taps) if loop)
+        return Gemm((i,), (j,), k, a, b, (Store(to, ex.ref("acc", dtype)),))
 
-    def _followed(self, out: Size, phases: Sequence[int], kept: Sequence[bool]) -> Map:
+    def _followed(self, phases: Sequence[int], kept: Sequence[bool]) -> Map:
         """Return the epilogue of the valid columns; 0 for the phases that no tap reaches."""
-        i, names = self._fresh(), [*(self._fresh() for _ in self.axes[1:]), VECTOR]
-        loops = [
-            self.loop(name, n)
-            for name, n in zip((i, *names), (self.each, *self.extents), strict=True)
-        ]
-        image = self.image and self._fresh()
-        loops[2:2] = self._of_images(image)
-        moved = [(i, self.panels), *self._moved(names), (image, self.beside)]
-        dtype, stores = self.read.type.dtype, list[Store]()
-        for phase, is_kept in enumerate(kept):
-            places = [
-                self._result_place(k, each, name)
-                for k, (each, name) in enumerate(zip((*phases, phase), names, strict=True))
-            ]
-            self.move_to((self._image_of(image), self._mine(i, out), *places))
-            value: Expr = ex.literal(0, dtype.compute)
-            if is_kept:
-                value = ex.load(self._scratch(RESULT + phase, moved), dtype.compute)
-            stores += self.stores(value.cast(dtype))
-        return Map(loops[-1], tuple(stores), tuple(loops[:-1]))
-
-    def _result_place(self, number: int, phase: int, name: str) -> AxisPlace:
-        axis = self.axes[number]
-        terms: list[tuple[str, Size]] = [(name, axis.step)]
-        extent = axis.found
-        if number == 0:
-            terms.insert(0, (self.strips, self.strip * axis.step))
-            extent = self.strip * (-(-extent // self.strip))
-        return AxisPlace(
-            tuple(terms), phase, ends(phase, phase + axis.step * (extent - 1), axis.every)
+        i, (first, *rest), image = (
+            self.loop(self.each),
+            self.nest(*self.extents),
+            self._image_loop(),
         )
+        loops = (first, *rest)
+        moved = [(i, self.panels), *zip(loops, self.apart, strict=True), (image, self.beside)]
+        dtype, stores = self.dtype.compute, list[Store]()
+        for phase, is_kept in enumerate(kept):
+            found = enumerate(zip(loops, (*phases, phase), strict=True))
+            places = [self._result_place(k, loop, at) for k, (loop, at) in found]
+            self.move_to((self._image_of(image), self._channel(i, self.g), *places))
+            value: Expr = ex.literal(0, dtype)
+            if is_kept:
+                value = ex.load(self.in_scratch(RESULT + phase, moved, dtype=dtype), dtype)
+            stores += self.stores(value.cast(self.dtype))
+        return map_over([i, first, image, *rest], stores)
+
+    def _result_place(self, number: int, loop: Axis, phase: int) -> AxisPlace:
+        axis = self.axes[number]
+        strips = self.strips if number == 0 else None
+        terms = (strips, self.strip * axis.step), (loop, axis.step)
+        return self.at(*terms, start=phase, extent=axis.every)
 
 
 class WindowColumns(WindowStrips):

@@ -39,7 +39,7 @@ from staticgrad.ir.forms import WindowProduct
 from staticgrad.ir.graph import Node
 from staticgrad.ir.kernels.stages import Axis, Gemm, Keep, Loop, Map, Scalar, Stage, Store
 from staticgrad.lowering.operands import VECTOR, LoweredStep
-from staticgrad.lowering.windows.places import AxisPlace, along, ends, place_of_part, read_along
+from staticgrad.lowering.windows.places import AxisPlace, StripAxis, along, map_over
 from staticgrad.lowering.windows.products import WindowProducts
 from staticgrad.ops.convolution import CHANNELS_TOGETHER
 from staticgrad.records import dataclass
@@ -159,13 +159,16 @@ Signs = Sequence[Sequence[int]]
 #: The signs of the combinations of four elements of the image, and of four sums of products.
 IMAGE: Final = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))
 RESULT: Final = ((1, 1, 1, 0), (0, 1, -1, -1))
+#: Loops of a stage: channels, images, rows of tiles (None: joined), columns.
+Loops = tuple[Axis, Axis, Axis | None, Axis]
+#: Loops that move an access, with their strides.
+Moved = tuple[tuple[Axis | None, Size], ...]
 #: Bytes between addresses of the same L1 set, and the offset from there to the next buffer.
 _PAGE: Final = 1 << 12
 _BESIDE: Final = 1 << 8
 #: The scratch: the strip of an image with its border, its combinations, the sums of products, the
 #: results.
 PLANE, COMBINED, SUMS, TILES = range(4)
-SCRATCHES: Final = 4
 
 
 class WindowTiles(WindowProducts):
@@ -173,16 +176,12 @@ class WindowTiles(WindowProducts):
 
     def lowered(self) -> LoweredStep:
         """Return the kernel of the group: combinations, products, results and epilogue."""
-        self.outer: list[Axis] = []
-        self.strip = "i1"
-        self.read, self.filters = (self.groups.source(arg) for arg in self.anchor.args)
         self.dtype: DType = self.anchor.types[0].dtype
-        self.over_windows = self.form.result == "windows"
-        filters = self.filters.type.shape[:2]
-        self.out, self.inner = filters if self.over_windows else filters[::-1]
-        found = [a.windows if self.over_windows else a.image for a in self.form.axes]
-        self.found: tuple[Size, ...] = tuple(found)
-        high, self.wide = (-(-extent // RESULTS) for extent in found)
+        over_windows = self.form.result == "windows"
+        self.axes = [StripAxis(axis, over_windows) for axis in self.form.axes]
+        filters = self.second.type.shape[:2]
+        self.out, self.inner = filters if over_windows else filters[::-1]
+        high, self.wide = (-(-axis.every // RESULTS) for axis in self.axes)
         self._cut(high)
         stages: tuple[Stage, ...] = (*self._zeros_around(), self._copied())
         for row, signs in enumerate(IMAGE):
@@ -192,33 +191,33 @@ class WindowTiles(WindowProducts):
     def _cut(self, high: Size) -> None:
         """Cut ``high`` rows of tiles into about equally long strips; take several images together
         if they are small; cut the channels into parts if there are few strips."""
-        batch = self.read.type.shape[0]
         of = tiled(self.anchor)
         cut = best_cut(of)
-        self.rows, self.images = cut.rows, cut.images
-        self.strips = -(-high // self.rows)
+        self.rows, self.batch = cut.rows, self.first.type.shape[0]
+        self.images: Size = cut.images
         self.each = hint_value(self.out) // cut.parts(of)
-        groups = (-(-batch // self.images), self.strips, self.out // self.each)
-        self.outer = [self.loop(f"i{n}", extent) for n, extent in enumerate(groups)]
-        self.there: Size = minimum(self.images, batch)
+        self.chunk = self.outer_loop(-(-self.batch // self.images))
+        self.strip = self.outer_loop(-(-high // self.rows))
+        self.part = self.outer_loop(self.out // self.each)
+        self.there: Size = minimum(self.images, self.batch)
         self.joined, self.pitch = cut.joined, self.wide + cut.joined
         self.run = self.rows * self.pitch
         lanes = self.dtype.lanes
         self.tiles = -(-self.there * self.run // lanes) * lanes  # so that vectors are whole
 
     @property
-    def across(self) -> Size:
-        """Pairs of elements from one row of the strip to the next; a tile reads two pairs."""
-        return self.wide + 1
+    def row_of_plane(self) -> Size:
+        """Elements from one row of the strip to the next: pairs, of which a tile reads two."""
+        return RESULTS * (self.wide + 1)
 
-    def _image_of(self, loop: str) -> AxisPlace:
-        return place_of_part("i0", loop, self.images, self.read.type.shape[0])
+    def _image_of(self, loop: Axis) -> AxisPlace:
+        return self.at((self.chunk, self.images), (loop, 1), extent=self.batch)
 
-    def _read_channel(self, loop: str) -> AxisPlace:
-        return AxisPlace(((loop, 1),))
+    def _read_channel(self, loop: Axis) -> AxisPlace:
+        return self.at((loop, 1))
 
-    def _channel_of(self, loop: str) -> AxisPlace:
-        return AxisPlace((("i2", self.each), (loop, 1)))
+    def _channel_of(self, loop: Axis) -> AxisPlace:
+        return self.at((self.part, self.each), (loop, 1))
 
     # -- stages -----------------------------------------------------------------------------------
 
@@ -227,65 +226,66 @@ class WindowTiles(WindowProducts):
         # with subnormal numbers takes a hundred times as long.
         zero, zeros = ex.literal(0, self.dtype), []
         if self.joined:
-            behind = self.in_scratch(PLANE, ((VECTOR, 1),), RESULTS * self.inner * self._plane_size)
-            zeros.append(Map(self.loop(VECTOR, RESULTS), (Store(behind, zero),), ()))
+            pair = self.loop(RESULTS, VECTOR)
+            behind = self.in_scratch(PLANE, [(pair, 1)], RESULTS * self.inner * self._plane_size)
+            zeros.append(map_over([pair], [Store(behind, zero)]))
         left = self.tiles - self.there * self.run
         if left != 0:
-            c = self._fresh()
-            stores = []
-            for number in range(SIDE):
-                start = number * self.apart(self.inner) + self.there * self.run
-                to = self.in_scratch(COMBINED, ((c, self.tiles), (VECTOR, 1)), start)
-                stores.append(Store(to, zero))
-            each = (self.loop(c, self.inner),)
-            zeros.append(Map(self.loop(VECTOR, left), tuple(stores), each))
+            c, tile = self.loop(self.inner), self.loop(left, VECTOR)
+            moved, start = [(c, self.tiles), (tile, 1)], self.there * self.run
+            starts = (number * self.apart(self.inner) + start for number in range(SIDE))
+            stores = [Store(self.in_scratch(COMBINED, moved, at), zero) for at in starts]
+            zeros.append(map_over([c, tile], stores))
         return tuple(zeros)
 
     def _copied(self) -> Map:
         """Return the map that copies the strip with its border, even and odd rows separately."""
-        c, image, row = self._fresh(), self._fresh(), self._fresh()
-        step, high, wide = RESULTS * self.rows, self.rows + 1, RESULTS * self.across
-        read = [read_along(axis, self.over_windows) for axis in self.form.axes]
-        (top, height), (left, width) = read
+        loops = c, image, row, column = self._over(self.inner, self.row_of_plane, self.rows + 1)
+        high, wide = self.axes
         stores = []
         for odd in range(RESULTS):
-            first, start = top + odd, left
-            last = first + step * self.strips - step + RESULTS * (high - 1)
-            terms: tuple[tuple[str, Size], ...] = ((self.strip, step), (row, RESULTS))
-            places = [
-                AxisPlace(terms, first, ends(first, last, height)),
-                AxisPlace(((VECTOR, 1),), start, ends(start, start + wide - 1, width)),
-            ]
-            value = self.element(self.read, (self._image_of(image), self._read_channel(c), *places))
-            moved = ((c, self._plane_size), (image, high * wide), (row, wide), (VECTOR, 1))
-            start_of = odd * self.inner * self._plane_size
-            stores.append(Store(self.in_scratch(PLANE, moved, start_of), value))
-        return self._over((c, self.inner), image, (row, high), wide, stores)
+            terms = (self.strip, RESULTS * self.rows), (row, RESULTS)
+            down = self.at(*terms, start=high.start + odd, extent=high.given)
+            across = self.at((column, 1), start=wide.start, extent=wide.given)
+            lead = (self._image_of(image), self._read_channel(c))
+            value = self.element(self.first, (*lead, down, across))
+            moved = (*self._in_plane(c, image, row), (column, 1))
+            start = odd * self.inner * self._plane_size
+            stores.append(Store(self.in_scratch(PLANE, moved, start), value))
+        return map_over(loops, stores)
 
     @property
     def _plane_size(self) -> Size:
         """The number of elements of even or odd rows of the images of a channel."""
-        return self.there * (self.rows + 1) * RESULTS * self.across
+        return self.there * (self.rows + 1) * self.row_of_plane
+
+    def _in_plane(self, c: Axis, image: Axis, row: Axis | None) -> Moved:
+        wide = self.row_of_plane
+        return (c, self._plane_size), (image, (self.rows + 1) * wide), (row, wide)
 
     def _combined(self, rows: Signs = IMAGE) -> Map:
-        c, image = self._fresh(), self._fresh()
-        row = "" if self.joined else self._fresh()
-        wide = RESULTS * self.across
+        loops = c, image, row, column = self._for_tiles(self.inner)
+        moved = self._in_plane(c, image, row)
 
         def given(a: int, b: int) -> Expr:
-            moved = ((c, self._plane_size), (image, (self.rows + 1) * wide), (row, wide))
-            start = a % RESULTS * self.inner * self._plane_size + a // RESULTS * wide
-            return ex.load(self._every_second(PLANE, moved, start, b), self.dtype)
+            start = a % RESULTS * self.inner * self._plane_size + a // RESULTS * self.row_of_plane
+            return self._every_second(PLANE, moved, start, b, column)
 
-        to = self._tile(c, image, row)
-        stores = [
-            Store(self.in_scratch(COMBINED, to, number * self.apart(self.inner)), value)
-            for number, value in enumerate(both_ways(IMAGE, square(given), rows))
+        return map_over(
+            loops, self._kept(COMBINED, self.inner, loops, both_ways(IMAGE, given, rows))
+        )
+
+    def _kept(
+        self, number: int, channels: Size, loops: Loops, values: Sequence[Expr]
+    ) -> list[Store]:
+        """Return the stores of combinations of tiles."""
+        to, apart = self._tile(*loops), self.apart(channels)
+        return [
+            Store(self.in_scratch(number, to, n * apart), value) for n, value in enumerate(values)
         ]
-        return self._for_tiles((c, self.inner), image, row, stores)
 
-    def _tile(self, channel: str, image: str, row: str) -> Sequence[tuple[str, Size]]:
-        return ((channel, self.tiles), (image, self.run), (row, self.pitch), (VECTOR, 1))
+    def _tile(self, channel: Axis, image: Axis, row: Axis | None, column: Axis) -> Moved:
+        return (channel, self.tiles), (image, self.run), (row, self.pitch), (column, 1)
 
     def apart(self, channels: Size) -> Size:
         """Return the stride from one of the sixteen combinations of channels to the next.
@@ -296,105 +296,86 @@ class WindowTiles(WindowProducts):
         return size + (_BESIDE - hint_value(size) * itemsize) % _PAGE // itemsize
 
     def _multiplied(self, first: int) -> Loop:
-        t = self._fresh()
-        b = self.in_scratch(COMBINED, ((t, self.apart(self.inner)), ("k", self.tiles), (VECTOR, 1)))
-        moved = ((t, self.apart(self.each)), ("i", self.tiles), (VECTOR, 1))
+        t, i, j = (
+            self.loop(SIDE, taps=True),
+            self.loop(self.each, "i"),
+            self.loop(self.tiles, VECTOR),
+        )
+        k = self.loop(self.inner, "k")
+        b = self.in_scratch(COMBINED, ((t, self.apart(self.inner)), (k, self.tiles), (j, 1)))
+        moved = ((t, self.apart(self.each)), (i, self.tiles), (j, 1))
         to = self.in_scratch(SUMS, moved, first * self.apart(self.each))
-        i, j = self.loop("i", self.each), self.loop(VECTOR, self.tiles)
-        store = Store(to, ex.ref("acc", self.dtype))
-        k, taps = self.loop("k", self.inner), self._filter_access(AxisPlace(((t, 1),), first))
-        product = Gemm((i,), (j,), (k,), taps, b, (store,))
-        return Loop(Axis(t, SIDE), (), (product,), ())
-
-    def _filter_access(self, number: AxisPlace) -> Access:
-        first, second, _, apart = self.filters.layout.strides
-        walk = Walk(self.filters.base, self.filters.layout.offset, (first, second, apart))
-        channels = (self._channel_of("i"), *along("k"))
-        places = channels if self.over_windows else channels[::-1]
-        return self.located(walk, (*places, number), self.dtype)
+        rows, columns, _, apart = self.second.layout.strides
+        walk = Walk(self.second.base, self.second.layout.offset, (rows, columns, apart))
+        channels = (self._channel_of(i), *along(k))
+        places = channels if self.form.result == "windows" else channels[::-1]
+        taps = self.located(walk, (*places, self.at((t, 1), start=first)), self.dtype)
+        product = Gemm((i,), (j,), (k,), taps, b, (Store(to, ex.ref("acc", self.dtype)),))
+        return Loop(t, (), (product,), ())
 
     def _summed(self) -> Map:
         """Return the map of the results of each tile, even and odd rows separately."""
-        o, image = self._fresh(), self._fresh()
-        row = "" if self.joined else self._fresh()
+        loops = o, image, row, column = self._for_tiles(self.each)
 
         def given(a: int, b: int) -> Expr:
             start = (a * SIDE + b) * self.apart(self.each)
-            return ex.load(self.in_scratch(SUMS, self._tile(o, image, row), start), self.dtype)
+            return ex.load(self.in_scratch(SUMS, self._tile(*loops), start), self.dtype)
 
-        moved = (*self._result(o, image), (row, RESULTS * self.pitch))
         stores = []
-        for number, value in enumerate(both_ways(RESULT, square(given))):
+        for number, value in enumerate(both_ways(RESULT, given)):
             odd, place = divmod(number, RESULTS)
-            to = self._every_second(TILES, moved, odd * RESULTS * self.run, place)
-            stores.append(Store(to, value))
-        return self._for_tiles((o, self.each), image, row, stores)
+            moved, start = self._result(o, image, row), odd * RESULTS * self.run
+            at = Position(((column.name, RESULTS),), place)
+            stores.append(Store(self.in_scratch(TILES, moved, start, at), value))
+        return map_over(loops, stores)
 
-    def _result(self, channel: str, image: str) -> Sequence[tuple[str, Size]]:
+    def _result(self, channel: Axis, image: Axis, row: Axis | None) -> Moved:
         size = RESULTS**2 * self.run
-        return ((channel, self.there * size), (image, size))
+        return (channel, self.there * size), (image, size), (row, RESULTS * self.pitch)
 
     def _followed(self) -> Map:
-        o, image, row = self._fresh(), self._fresh(), self._fresh()
-        moved = (*self._result(o, image), (row, RESULTS * self.pitch), (VECTOR, 1))
+        loops = o, image, row, column = self._over(self.each, self.axes[1].every)
+        moved = (*self._result(o, image, row), (column, 1))
         stores: list[Store] = []
         for odd in range(RESULTS):
-            self.move_to((*self._lead(image, o), self._row_of_results(row, odd), *along(VECTOR)))
+            lead = (self._image_of(image), self._channel_of(o))
+            self.move_to((*lead, self._row_of_results(row, odd), *along(column)))
             start = odd * RESULTS * self.run
             stores += self.stores(ex.load(self.in_scratch(TILES, moved, start), self.dtype))
-        return self._over((o, self.each), image, (row, self.rows), self.found[1], stores)
+        return map_over(loops, stores)
 
-    def _lead(self, image: str, channel: str) -> tuple[AxisPlace, AxisPlace]:
-        return self._image_of(image), self._channel_of(channel)
-
-    def _row_of_results(self, row: str, odd: int) -> AxisPlace:
+    def _row_of_results(self, row: Axis, odd: int) -> AxisPlace:
         """Return the place of the even or odd row of results of a row of tiles."""
-        terms: tuple[tuple[str, Size], ...] = ((self.strip, RESULTS * self.rows), (row, RESULTS))
-        last = odd + RESULTS * (self.rows * self.strips - 1)
-        return AxisPlace(terms, odd, ends(odd, last, self.found[0]))
+        terms = (self.strip, RESULTS * self.rows), (row, RESULTS)
+        return self.at(*terms, start=odd, extent=self.axes[0].every)
 
-    def _for_tiles(
-        self, channel: tuple[str, Size], image: str, row: str, stores: Sequence[Store]
-    ) -> Map:
-        if row:
-            return self._over(channel, image, (row, self.rows), self.wide, stores)
-        rows = (self.loop(*channel), self.loop(image, self.there))
-        return Map(self.loop(VECTOR, self.run), tuple(stores), rows)
+    def _for_tiles(self, channels: Size) -> Loops:
+        if not self.joined:
+            return self._over(channels, self.wide)
+        c, image = self.loop(channels), self.loop(self.there)
+        return c, image, None, self.loop(self.run, VECTOR)
 
-    def _over(
-        self,
-        channel: tuple[str, Size],
-        image: str,
-        row: tuple[str, Size],
-        wide: Size,
-        stores: Sequence[Store],
-    ) -> Map:
-        rows = (self.loop(*channel), self.loop(image, self.there), self.loop(*row))
-        return Map(self.loop(VECTOR, wide), tuple(stores), rows)
+    def _over(self, channels: Size, wide: Size, rows: int = 0) -> tuple[Axis, Axis, Axis, Axis]:
+        """Return loops over channels, images, rows of tiles, and ``wide``."""
+        c, image, row, column = self.nest(channels, self.there, rows or self.rows, wide)
+        return c, image, row, column
 
     def _every_second(
-        self, number: int, moved: Sequence[tuple[str, Size]], start: Size, place: int
-    ) -> Access:
-        access = self.in_scratch(number, moved, start)
-        return Access(
-            access.operand,
-            access.strides,
-            (),
-            (Position(((VECTOR, RESULTS),), place), *access.positions),
-        )
-
-
-def square(given: Callable[[int, int], Expr]) -> list[list[Expr]]:
-    """Return four by four expressions."""
-    return [[given(a, b) for b in range(SIDE)] for a in range(SIDE)]
+        self, number: int, moved: Moved, start: Size, place: int, column: Axis
+    ) -> Expr:
+        at = Position(((column.name, RESULTS),), place)
+        return ex.load(self.in_scratch(number, moved, start, at), self.dtype)
 
 
 def both_ways(
-    signs: Signs, given: Sequence[Sequence[Expr]], rows: Signs | None = None
+    signs: Signs, given: Callable[[int, int], Expr], rows: Signs | None = None, side: int = SIDE
 ) -> list[Expr]:
-    """Return the combinations of elements, down and then along, row by row; ``rows`` are the
-    signs of the rows to compute, by default all."""
-    down = [_combinations(rows or signs, column) for column in zip(*given, strict=True)]
+    """Return the combinations of ``side`` by ``side`` elements, down and then along, row by row.
+
+    ``rows`` are the signs of the rows to compute, by default all.
+    """
+    columns = [[given(a, b) for a in range(side)] for b in range(side)]
+    down = [_combinations(rows or signs, column) for column in columns]
     return [value for row in zip(*down, strict=True) for value in _combinations(signs, row)]
 
 
@@ -426,44 +407,39 @@ class WindowTileFilters(WindowTiles):
 
     def lowered(self) -> LoweredStep:
         """Return the kernel: combinations and products, image by image, then the taps."""
-        self.read, self.given = (self.groups.source(arg) for arg in self.anchor.args)
         self.dtype = self.anchor.types[0].dtype
-        self.over_windows = True
+        self.axes = [StripAxis(axis, over_windows=True) for axis in self.form.axes]
         parts, self.result, self.channels = self.group.domain[:3]
-        self.batch = self.read.type.shape[0]
-        self._cut_strips()
+        self.batch = self.first.type.shape[0]
+        strips = self._cut_strips()
         self._cut_channels(int(parts))
-        self.outer = [
-            self.loop(f"i{n}", extent)
-            for n, extent in enumerate(
-                (parts, -(-self.result // self.each), -(-self.channels // self.inner))
-            )
-        ]
-        self.n, self.strip = self._fresh(), self._fresh()
-        stages = (self._copied(), self._combined(), self._givens(), self._products())
-        strips = Loop(self.loop(self.strip, self.strips), (), stages, ())
-        left = self.size(self.batch) - ex.index("i0") * self.size(self.part)
-        count = Axis(self.n, self.extent(self.part), "r0")
-        images = Loop(count, (), (strips,), ())
+        self.chunk = self.outer_loop(parts)
+        self.part = self.outer_loop(-(-self.result // self.each))
+        self.read_part = self.outer_loop(-(-self.channels // self.inner))
+        left = self.size(self.batch) - ex.index(self.chunk.name) * self.size(self.images)
         kept = Scalar((Keep("r0", left),))
-        return self.finish((self._zeros(), kept, images, self._nine()), self.outer)
+        self.n, self.strip = self.loop(self.images, past="r0"), self.loop(strips)
+        zeros = self._zeros()
+        stages = (self._copied(), self._combined(), self._givens(), self._products())
+        images = Loop(self.n, (), (Loop(self.strip, (), stages, ()),), ())
+        return self.finish((zeros, kept, images, self._nine()), self.outer)
 
-    def _cut_strips(self) -> None:
-        high, self.wide = (-(-axis.windows // RESULTS) for axis in self.form.axes)
+    def _cut_strips(self) -> Size:
+        high, self.wide = (-(-axis.every // RESULTS) for axis in self.axes)
         rows, wide = (max(1, hint_value(size)) for size in (high, self.wide))
         strips = -(-rows // max(1, _TILES // wide))
         self.there, self.rows = 1, -(-rows // strips)
-        self.strips: Size = -(-high // self.rows)
         self.joined, self.pitch = False, self.wide
         self.run = self.tiles = self.rows * self.wide
+        return -(-high // self.rows)
 
     def _cut_channels(self, parts: int) -> None:
         """Set the images of a part, and the channels of an iteration on both sides: fewer than the
         maximum if there are too few parts of the batch."""
-        self.part = -(-self.batch // parts)
+        self.images = -(-self.batch // parts)
         out, channels = hint_value(self.result), hint_value(self.channels)
         shares = [-(-count // CHANNELS_TOGETHER) for count in (out, channels)]
-        each = max(1, hint_value(self.part))
+        each = max(1, hint_value(self.images))
         around = -(-max(1, hint_value(self.batch)) // each)
         for side, count in ((1, channels), (0, out)):
             while (
@@ -475,79 +451,71 @@ class WindowTileFilters(WindowTiles):
 
     # -- places -----------------------------------------------------------------------------------
 
-    def _image_of(self, loop: str) -> AxisPlace:
-        return AxisPlace((("i0", self.part), (self.n, 1)), 0, self.batch, within=True)
+    def _image_of(self, loop: Axis) -> AxisPlace:
+        terms = (self.chunk, self.images), (self.n, 1)
+        return self.at(*terms, extent=self.batch, within=True)
 
-    def _read_channel(self, loop: str) -> AxisPlace:
-        return place_of_part("i2", loop, self.inner, self.channels)
+    def _read_channel(self, loop: Axis) -> AxisPlace:
+        return self.at((self.read_part, self.inner), (loop, 1), extent=self.channels)
 
-    def _channel_of(self, loop: str) -> AxisPlace:
-        return place_of_part("i1", loop, self.each, self.result)
+    def _channel_of(self, loop: Axis) -> AxisPlace:
+        return self.at((self.part, self.each), (loop, 1), extent=self.result)
 
-    def _added(self, t: str, o: str, start: Size = 0) -> Access:
-        moved = ((t, self.each * self.inner),) if t else ()
-        return self.in_scratch(_SUMS, (*moved, (o, self.inner), (VECTOR, 1)), start)
+    def _added(self, t: Axis | None, o: Axis, column: Axis, start: Size = 0) -> Access:
+        moved = ((t, self.each * self.inner), (o, self.inner), (column, 1))
+        return self.in_scratch(_SUMS, moved, start)
 
     # -- stages -----------------------------------------------------------------------------------
 
     def _zeros(self) -> Map:
         """Return the map that sets the sums to 0."""
-        t, o = self._fresh(), self._fresh()
-        store = Store(self._added(t, o), ex.literal(0, self.dtype))
-        rows = (Axis(t, SIDE**2), self.loop(o, self.each))
-        return Map(self.loop(VECTOR, self.inner), (store,), rows)
+        t, (o, column) = self.loop(SIDE**2, taps=True), self.nest(self.each, self.inner)
+        store = Store(self._added(t, o, column), ex.literal(0, self.dtype))
+        return map_over([t, o, column], [store])
 
     def _givens(self) -> Map:
-        o, image, row = self._fresh(), self._fresh(), self._fresh()
-        high, wide = self.form.axes
+        loops = o, image, row, column = self._over(self.each, self.wide)
 
         def given(a: int, b: int) -> Expr:
-            terms: tuple[tuple[str, Size], ...] = (
-                (self.strip, RESULTS * self.rows),
-                (row, RESULTS),
-            )
-            low = a + RESULTS * (self.rows * self.strips - 1)
-            last = b + RESULTS * (self.wide - 1)
-            down = AxisPlace(terms, a, ends(a, low, high.windows))
-            place = AxisPlace(((VECTOR, RESULTS),), b, ends(b, last, wide.windows))
+            across = self.at((column, RESULTS), start=b, extent=self.axes[1].every)
             lead = (self._image_of(image), self._channel_of(o))
-            return self.element(self.given, (*lead, down, place))
+            return self.element(self.second, (*lead, self._row_of_results(row, a), across))
 
-        square = [[given(a, b) for b in range(RESULTS)] for a in range(RESULTS)]
-        to = self._tile(o, image, row)
-        stores = [
-            Store(self.in_scratch(_GIVENS, to, number * self.apart(self.each)), value)
-            for number, value in enumerate(both_ways(_GIVEN, square))
-        ]
-        return self._over((o, self.each), image, (row, self.rows), self.wide, stores)
+        values = both_ways(_GIVEN, given, side=RESULTS)
+        return map_over(loops, self._kept(_GIVENS, self.each, loops, values))
 
     def _products(self) -> Loop:
-        t = self._fresh()
-        a = self.in_scratch(_GIVENS, ((t, self.apart(self.each)), ("i", self.tiles), ("k", 1)))
-        b = self.in_scratch(COMBINED, ((t, self.apart(self.inner)), ("k", 1), (VECTOR, self.tiles)))
-        to = self._added(t, "i")
+        t, i, j = (
+            self.loop(SIDE**2, taps=True),
+            self.loop(self.each, "i"),
+            self.loop(self.inner, VECTOR),
+        )
+        k = self.loop(self.tiles, "k")
+        a = self.in_scratch(_GIVENS, ((t, self.apart(self.each)), (i, self.tiles), (k, 1)))
+        b = self.in_scratch(COMBINED, ((t, self.apart(self.inner)), (k, 1), (j, self.tiles)))
+        to = self._added(t, i, j)
         value = ex.load(to, self.dtype) + ex.ref("acc", self.dtype)
-        i, j = self.loop("i", self.each), self.loop(VECTOR, self.inner)
-        product = Gemm((i,), (j,), (self.loop("k", self.tiles),), a, b, (Store(to, value),))
-        return Loop(Axis(t, SIDE**2), (), (product,), ())
+        return Loop(t, (), (Gemm((i,), (j,), (k,), a, b, (Store(to, value),)),), ())
 
     def _nine(self) -> Map:
-        o = self._fresh()
+        o, column = self.nest(self.each, self.inner)
         size = self.each * self.inner
         sums = [
-            [ex.load(self._added("", o, (a * SIDE + b) * size), self.dtype) for b in range(SIDE)]
+            [
+                ex.load(self._added(None, o, column, (a * SIDE + b) * size), self.dtype)
+                for b in range(SIDE)
+            ]
             for a in range(SIDE)
         ]
-        down = [_three(column) for column in zip(*sums, strict=True)]
+        down = [_three(each) for each in zip(*sums, strict=True)]
         taps = [_three(row) for row in zip(*down, strict=True)]
         stores: list[Store] = []
         for number, value in enumerate(tap for row in taps for tap in row):
-            mine = self._channel_of(o)
-            other = self._read_channel(VECTOR)
-            places = (AxisPlace((), k) for k in divmod(number, 3))
-            self.move_to((*along("i0"), mine, other, *places))
+            channels = (self._channel_of(o), self._read_channel(column))
+            taken = (self.at((k, 1)) for k in divmod(number, 3))
+            self.move_to((*along(self.chunk), *channels, *taken))
             stores += self.stores(value)
-        return Map(self.loop(VECTOR, self.inner), tuple(stores), (self.loop(o, self.each),))
+        return map_over([o, column], stores)
 
 
 def _three(given: Sequence[Expr]) -> tuple[Expr, Expr, Expr]:
