@@ -1,4 +1,4 @@
-"""Ten programs with complex numbers beside JAX and PyTorch: values, gradients and times.
+"""Twelve programs with complex numbers beside JAX and PyTorch: values, gradients and times.
 
     python -m benchmarks complex [--seconds 1] [--threads 1] > benchmarks/results/complex.md
 
@@ -134,6 +134,29 @@ def scattering() -> Program:
     return loss, [0.1 * numbers(200)]
 
 
+def low_rank() -> Program:
+    """The nuclear norm of a 96 x 64 matrix and its distance from a noisy one; by the matrix."""
+    seen = numbers(96, 4) @ numbers(4, 64) + 0.1 * numbers(96, 64)
+
+    def loss(lib: Any, x: Any) -> Any:
+        return lib.sum(lib.abs(x - lib.array(seen)) ** 2) + lib.sum(lib.linalg.svdvals(x))
+
+    return loss, [seen + 0.1 * numbers(96, 64)]
+
+
+def unitaries() -> Program:
+    """A state after eight layers, each the Q of a 48 x 48 matrix; by the matrices."""
+    first, wanted = numbers(48), numbers(48)
+
+    def loss(lib: Any, layers: Any) -> Any:
+        unitary, state = lib.linalg.qr(layers)[0], lib.array(first)
+        for number in range(8):
+            state = unitary[number] @ state
+        return -(lib.abs(lib.sum(lib.array(wanted) * state)) ** 2)
+
+    return loss, [numbers(8, 48, 48)]
+
+
 def whittle() -> Program:
     """The likelihood of 8,192 samples in the frequency domain; by eight coefficients."""
     seen = abs(np.fft.rfft(RNG.normal(size=8192))) ** 2 / 8192
@@ -171,8 +194,8 @@ def newton() -> Program:
 
 
 PROGRAMS: Final = (
-    schroedinger, heat, retrieval, least_squares, circuit, ising, scattering, whittle, network,
-    newton,
+    schroedinger, heat, retrieval, least_squares, circuit, ising, scattering, low_rank,
+    unitaries, whittle, network, newton,
 )  # fmt: skip
 
 

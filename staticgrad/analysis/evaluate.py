@@ -302,7 +302,7 @@ def _like(target: Any, outputs: dict[str, Array]) -> Any:
         return arrays[0]
     if isinstance(target, dict):
         return dict(zip(target, arrays, strict=True))
-    return type(target)(arrays)
+    return type(target)(*arrays) if hasattr(target, "_fields") else type(target)(arrays)
 
 
 def _feeds_behind(node: Node) -> Iterator[Node]:

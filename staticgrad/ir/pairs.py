@@ -59,6 +59,11 @@ def of_parts(array: Array) -> Array:
     return found.reshape(array.shape[:-1])
 
 
+def joined(value: Any) -> Any:
+    """Both parts of a complex value, along the last axis of a real one; anything else as it is."""
+    return value.joined() if isinstance(value, Complex) else value
+
+
 def whole_type(parts: TensorType) -> TensorType:
     """The complex type of a real one with a last axis of 2."""
     return TensorType(complex_of(parts.dtype), parts.shape[:-1])

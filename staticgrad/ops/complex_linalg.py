@@ -1,201 +1,218 @@
-"""Linear algebra of complex matrices: eigenvalues, factors and determinants by LAPACK.
+"""Linear algebra of complex matrices: each op of ``ops.linalg`` over pairs, by LAPACK's functions.
 
-Matrices lie with both parts along a last axis of 2, as LAPACK has them. Systems of equations are
-real ones of twice the size, [[A, -B], [B, A]] for A + iB, which takes twice the arithmetic of a
-complex factorization and has all derivatives. The rules are those of real matrices, with conjugates
-in transposes.
+Matrices lie with both parts along a last axis of 2, as LAPACK has them. Types, sizes and rules are
+those of the op of real matrices, in which a transpose is a conjugate one: ``transposed`` solves
+with the adjoint. LAPACK: E. Anderson et al., Users' Guide, 3rd edition, 1999.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial, wraps
 from typing import Any
 
 from staticgrad.errors import DTypeError
 from staticgrad.ir.forms import Form
 from staticgrad.ir.functional import functions
-from staticgrad.ir.pairs import Complex
+from staticgrad.ir.pairs import Complex, joined
+from staticgrad.ir.value import Value
 from staticgrad.ops.complex_readings import pair
-from staticgrad.ops.custom import custom_vjp
-from staticgrad.ops.indexing import concatenate, part
 from staticgrad.ops.linalg import (
     LU,
+    QR,
+    SVD,
     Cholesky,
     Eigh,
     EigvalsH,
     LinearAlgebra,
     LUSolve,
-    adjoint,
-    as_rows,
-    by_place,
-    is_given,
-    of_lower,
+    SVDVals,
+    TriangularSolve,
+    TridiagonalSolve,
 )
-from staticgrad.types.arrays import TensorType
-from staticgrad.types.dtype import I32, I64
+from staticgrad.types.arrays import Shape, TensorType
+from staticgrad.types.dim import Size
+from staticgrad.types.dtype import DType
 
 
-def embedded(a: Any) -> Any:
-    """The real matrices of twice the size that act on both parts as complex ones do."""
-    re, im = a.real, a.imag
-    above, below = concatenate([re, -im], -1), concatenate([im, re], -1)
-    return concatenate([above, below], -2)
-
-
-def stacked(b: Any) -> Any:
-    """Both parts of columns, one above the other."""
-    return concatenate([b.real, b.imag], -2)
-
-
-def unstacked(x: Any) -> Any:
-    """The complex columns whose parts lie one above the other."""
-    rows, axis = x.shape[-2] // 2, x.ndim - 2
-    return pair(part(x, axis, 0, rows), part(x, axis, rows, rows))
-
-
-def inverse(a: Any) -> Any:
-    """The inverses of complex matrices; of singular ones NaN and infinities."""
-    whole = embedded(a)
-    lu, permutation, _ = LU()(whole)
-    n = a.shape[-1]
-    unit = functions.eye(2 * n, n, dtype=whole.dtype, like=whole)
-    unit = functions.broadcast_to(unit, (*whole.shape[:-2], 2 * n, n))
-    return unstacked(LUSolve(False, "nan")(lu, permutation, unit))
+def whole(value: Any) -> Any:
+    """The complex value whose parts are stored; anything else as it is."""
+    if not isinstance(value, Value) or not value.dtype.is_float:
+        return value
+    return value.kind.complex_kind.of(value)  # type: ignore[attr-defined]
 
 
 class _OfComplex(LinearAlgebra):
-    """An op over complex matrices that are real values with a last axis of 2."""
+    """An op over complex matrices, made of that over real ones, which is the second base."""
 
-    def matrix(self, x: TensorType) -> TensorType:
-        """The type of the matrices, as if their elements were real."""
-        if x.rank < 3 or x.shape[-1] != 2:
+    real = LinearAlgebra
+    real_results = tuple[int, ...]()  # which results are real
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        real: Any = cls.__bases__[1]
+        cls.real = real
+        cls.routine = f"complex_{real.routine}"
+        if real.right_hand_sides is not None:
+            cls.right_hand_sides = real.right_hand_sides - 1
+        if hasattr(real, "jvp"):
+            cls.jvp = _jvp  # type: ignore[attr-defined]
+        super().__init_subclass__(name=cls.routine, **kwargs)
+        Complex.readings[real] = partial(_reading, cls)
+
+    def infer(self, *types: TensorType) -> Any:
+        found: Any = super().infer(*map(self._matrices, types))
+        if isinstance(found, TensorType):
+            return self._pairs(0, found)
+        return tuple(self._pairs(*each) for each in enumerate(found))
+
+    def _is_real(self, number: int, x: Any) -> bool:
+        return number in self.real_results or not x.dtype.is_float
+
+    def _pairs(self, number: int, x: TensorType) -> TensorType:
+        return x if self._is_real(number, x) else x.with_shape((*x.shape, 2))
+
+    def _matrices(self, x: TensorType) -> TensorType:
+        """The type of an operand, as if its elements were real."""
+        if not x.dtype.is_float:
+            return x
+        if not x.rank or x.shape[-1] != 2:
             raise DTypeError(f"{self.name}: {x} has no last axis of 2")
         return x.with_shape(x.shape[:-1])
 
-    def batched(self, size: Any, args: Sequence[Any], over: Sequence[bool]) -> Any:
-        return self(*args)  # the matrices are the last three axes of the only operand
+    def form(self, *types: TensorType) -> Form:
+        return super().form(
+            *[
+                x if self._is_real(number, x) else self._matrices(x)
+                for number, x in enumerate(types)
+            ]
+        )
+
+    def called(
+        self,
+        dtype: DType,
+        batch: Shape,
+        sizes: tuple[Size, ...],
+        flops: Size,
+        scratch: tuple[tuple[DType, Size], ...] = (),
+    ) -> Form:
+        scratch = tuple((t, 2 * size if t.is_float else size) for t, size in scratch)
+        return super().called(dtype, batch, sizes, 4 * flops, (*scratch, *self.reals(dtype, sizes)))
+
+    def reals(self, dtype: DType, sizes: tuple[Size, ...]) -> tuple[tuple[DType, Size], ...]:
+        """Return the scratch of real numbers, which only complex routines have."""
+        return ()
+
+    def of_real(self) -> Any:
+        """The op of real matrices, whose rules are the ones of complex matrices, too."""
+        return self.real(*[getattr(self, name) for name, _ in self._fields])
+
+    def results(self, found: Any) -> Any:
+        """Results, or what belongs to each, as complex values where they are."""
+        if not isinstance(found, tuple):
+            return found if 0 in self.real_results else whole(found)
+        return tuple(x if n in self.real_results else whole(x) for n, x in enumerate(found))
+
+    def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:
+        return self.cotangents(ct, out, args, (True,) * len(args))
+
+    def cotangents(
+        self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
+    ) -> tuple[Any, ...]:
+        ct, out = self.results(ct), self.results(out)
+        return tuple(map(joined, self.of_real().cotangents(ct, out, [*map(whole, args)], needed)))
 
 
-class ComplexEigh(_OfComplex, name="complex_eigh"):
-    """Ascending eigenvalues and, in the conjugates of rows, the eigenvectors of Hermitian matrices.
+def _jvp(op: Any, tangents: Sequence[Any], out: Any, *args: Any) -> Any:
+    """The tangents of results, of which some are real."""
+    tangents, args = [*map(whole, tangents)], tuple(map(whole, args))
+    found = op.of_real().jvp(tangents, op.results(out), *args)
+    if not isinstance(found, tuple):
+        return joined(found)
+    return tuple(
+        x if x is None else x.real if n in op.real_results else joined(x)
+        for n, x in enumerate(found)
+    )
 
-    Only the lower triangle is read. The derivative is that of ``Eigh``: of losses that do not
-    depend on the phases of vectors.
+
+def _reading(cls: type[_OfComplex], op: Any, *args: Any) -> Any:
+    """The op over pairs; a real operand has imaginary parts of 0."""
+    made = cls(*[getattr(op, name) for name, _ in op._fields])
+    pairs = [x if isinstance(x, Complex) or not x.dtype.is_float else pair(x, None) for x in args]
+    return made.results(made(*map(joined, pairs)))
+
+
+class ComplexCholesky(_OfComplex, Cholesky):
+    """Cholesky factors of Hermitian matrices."""
+
+
+class ComplexTriangularSolve(_OfComplex, TriangularSolve):
+    """Solutions of complex triangular systems."""
+
+    transposing = "C"
+
+
+class ComplexLU(_OfComplex, LU):
+    """LU factors of complex matrices."""
+
+
+class ComplexLUSolve(_OfComplex, LUSolve):
+    """Solutions of complex systems by their LU factors."""
+
+
+class ComplexTridiagonalSolve(_OfComplex, TridiagonalSolve):
+    """Solutions of complex tridiagonal systems."""
+
+
+class ComplexQR(_OfComplex, QR):
+    """QR of complex matrices; the diagonal of R is real."""
+
+
+class ComplexEigh(_OfComplex, Eigh):
+    """Eigenvalues of Hermitian matrices and, in the conjugates of rows, eigenvectors.
+
+    The derivative is of losses that do not depend on the phases of vectors.
     """
 
-    routine = "complex_eigh"
-    errors: str = "raise"
-    kink = Eigh.kink
+    real_results = (0,)
 
-    def infer(self, x: TensorType) -> tuple[TensorType, TensorType]:
-        self.check(x)
-        batch, n = self.square(self.matrix(x))
-        return x.with_shape((*batch, n)), x
-
-    def form(self, *types: TensorType) -> Form:
-        dtype, (batch, n) = types[2].dtype, self.square(self.matrix(types[2]))
-        room, real, whole = 2 * n + n * n + 1, 2 * n * n + 5 * n + 1, 5 * n + 3
-        scratch = ((dtype, 2 * room), (dtype, real), (I32, whole))
-        return self.called(dtype, batch, (n, room, real, whole), 36 * n * n * n, scratch)
-
-    def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
-        kind = out[1].kind.complex_kind
-        whole = (ct[0], kind.of(ct[1]) if is_given(ct[1]) else ct[1])
-        (found,) = Eigh.vjp(self, whole, (out[0], kind.of(out[1])), x)  # type: ignore[arg-type]
-        if not isinstance(found, Complex):
-            return (found,)
-        return (found.joined(),)
-
-    def jvp(self, tangents: Sequence[Any], out: Any, x: Any) -> tuple[Any, Any]:
-        if tangents[0] is None:
-            return None, None
-        kind = x.kind.complex_kind
-        ways, rows = kind.of(tangents[0]), kind.of(out[1])
-        ways = pair(ways.real, by_place(ways.imag, 1.0, 0.0, 1.0))  # of the diagonal nothing else
-        values, moved = Eigh.jvp(self, (ways,), (out[0], rows), x)  # type: ignore[arg-type]
-        return values.real, moved.joined()
+    def reals(self, dtype: DType, sizes: tuple[Size, ...]) -> tuple[tuple[DType, Size], ...]:
+        n = sizes[0]
+        return ((dtype, 2 * n * n + 5 * n + 1),)
 
 
-class ComplexCholesky(_OfComplex, name="complex_cholesky"):
-    """L with L @ Lᴴ = x, lower triangular, of Hermitian matrices; reads the lower triangle."""
+class ComplexEigvalsH(_OfComplex, EigvalsH):
+    """Ascending eigenvalues of Hermitian matrices."""
 
-    routine = "complex_cholesky"
-    kink = Cholesky.kink
-    errors: str = "raise"
-
-    def infer(self, x: TensorType) -> TensorType:
-        self.check(x)
-        self.square(self.matrix(x))
-        return x
-
-    def form(self, out: TensorType, *types: TensorType) -> Form:
-        batch, n = self.square(self.matrix(types[0]))
-        return self.called(out.dtype, batch, (n,), 4 * n * n * n // 3)
-
-    def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
-        """L⁻ᴴ Φ(Lᴴ ct) L⁻¹, where Φ takes the lower triangle and half the diagonal."""
-        kind = out.kind.complex_kind
-        lower = kind.of(out)
-        solved = inverse(by_place(lower, 1.0, 1.0, 0.0))
-        middle = by_place(adjoint(lower) @ kind.of(ct), 1.0, 0.5, 0.0)
-        return (of_lower(adjoint(solved) @ middle @ solved).joined(),)
+    real_results = (0,)
+    reals = ComplexEigh.reals
 
 
-class ComplexLU(_OfComplex, name="complex_lu"):
-    """The diagonal of U, and how many rows are exchanged, in the LU factors of square matrices."""
+class ComplexSVD(_OfComplex, SVD):
+    """Singular values and vectors of complex matrices."""
 
-    routine = "complex_lu"
-    differentiable = False
+    real_results = (1,)
 
-    def infer(self, x: TensorType) -> tuple[TensorType, TensorType]:
-        self.check(x)
-        batch, n = self.square(self.matrix(x))
-        return x.with_shape((*batch, n, 2)), TensorType(I64, batch)
-
-    def form(self, *types: TensorType) -> Form:
-        dtype, (batch, n) = types[2].dtype, self.square(self.matrix(types[2]))
-        return self.called(dtype, batch, (n,), 3 * n * n * n, ((dtype, 2 * n * n), (I32, n)))
-
-    def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
-        return (None,)
+    def reals(self, dtype: DType, sizes: tuple[Size, ...]) -> tuple[tuple[DType, Size], ...]:
+        m, n, k = sizes[:3]
+        return ((dtype, 7 * k * k + 2 * m * n + 7 * k + 1),)
 
 
-@custom_vjp(name="staticgrad.complex_logdet")
-def _log_determinant(x: Any) -> Any:
-    """Logarithm of the magnitude, and angle, of determinants, along a last axis."""
-    diagonal, swaps = ComplexLU()(x)
-    logs = functions.log(x.kind.complex_kind.of(diagonal))
-    half_turns = functions.astype(swaps % 2, logs.real.dtype) * 3.141592653589793
-    total = functions.sum(logs, -1)
-    return functions.stack([total.real, total.imag + half_turns], -1)
+class ComplexSVDVals(_OfComplex, SVDVals):
+    """Descending singular values of complex matrices."""
+
+    real_results = (0,)
+    reals = ComplexSVD.reals
 
 
-@_log_determinant.rule
-def _(ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
-    """d log det = tr(x⁻¹ dx)."""
-    kind = x.kind.complex_kind
-    slope = as_rows(as_rows(kind.of(ct))) * adjoint(inverse(kind.of(x)))
-    return (slope.joined(),)
+def of_adjoints(rule: Callable[..., Any]) -> Callable[..., Any]:
+    """A rule of ``custom_vjp`` written as those of ops: in conjugate transposes.
 
+    Cotangents of ops are dL/dre + i dL/dim, those of ``custom_vjp`` their conjugates, as in JAX.
+    """
 
-def log_determinant(a: Any) -> Any:
-    """The complex logarithm of determinants of square complex matrices."""
-    found: Any = _log_determinant(a.joined())
-    return a.kind.complex_kind.of(found)
+    @wraps(rule)
+    def conjugated(ct: Any, *args: Any) -> tuple[Any, ...]:
+        shares = rule(functions.conj(ct), *args)
+        return tuple(None if each is None else functions.conj(each) for each in shares)
 
-
-def _eigh(op: Any, x: Any) -> Any:
-    values, rows = ComplexEigh(op.errors)(x.joined())
-    return values, rows.kind.complex_kind.of(rows)
-
-
-def _cholesky(op: Any, x: Any) -> Any:
-    found = ComplexCholesky(op.errors)(x.joined())
-    return found.kind.complex_kind.of(found)
-
-
-Complex.readings.update({
-    Eigh: _eigh,
-    EigvalsH: lambda op, x: _eigh(op, x)[0],
-    Cholesky: _cholesky,
-})  # fmt: skip
+    return conjugated

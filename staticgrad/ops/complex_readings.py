@@ -19,7 +19,7 @@ import numpy as np
 from staticgrad.errors import DTypeError
 from staticgrad.ir.functional import functions as f
 from staticgrad.ir.op import Op
-from staticgrad.ir.pairs import Complex, Part, Reading
+from staticgrad.ir.pairs import Complex, Part, Reading, joined
 from staticgrad.ops.arithmetic import (
     Abs,
     Add,
@@ -34,6 +34,7 @@ from staticgrad.ops.arithmetic import (
     multiplied,
 )
 from staticgrad.ops.convert import Cast
+from staticgrad.ops.custom import Marker
 from staticgrad.ops.indexing import Concat
 from staticgrad.ops.logic import Eq, Ne
 from staticgrad.ops.marks import FirstOperand, Mark
@@ -383,6 +384,13 @@ def _cumulative_product(op: Any, z: Any) -> Any:
     return f.moveaxis(rows, 0, axis)
 
 
+def _marked(op: Any, *operands: Any) -> Any:
+    """The mark over stored values; letters say which of them are complex."""
+    letters = "".join("c" if isinstance(x, Complex) else "-" for x in operands)
+    found = type(op)(op.rule, op.over, letters)(*map(joined, operands))
+    return found.kind.complex_kind.of(found) if letters[0] == "c" else found
+
+
 def _recurrence(op: Op, a: Any, b: Any) -> Any:
     if parts_of(a)[1] is not None:
         raise DTypeError(
@@ -394,6 +402,7 @@ def _recurrence(op: Op, a: Any, b: Any) -> Any:
 
 _TABLE: Final[dict[type[Op], Reading]] = {
     **dict.fromkeys((LinearOp, Sum, CumSum, Neg, Rint, Mark, FirstOperand), _linear),
+    Marker: _marked,
     BilinearOp: lambda op, x, y: _bilinear(op, x, y),
     Mul: lambda op, x, y: _bilinear(_mul, x, y),
     Add: _shaped,

@@ -33,6 +33,7 @@ from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Constant, Node, Symbolic
 from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.op import Array, Op, lift_all
+from staticgrad.ir.pairs import Complex, joined
 from staticgrad.ir.value import Value
 from staticgrad.ops.batch_axis import in_front
 from staticgrad.ops.cotangent import TRANSPOSES, zeros_like_type
@@ -53,6 +54,7 @@ class Marker(FirstOperand):
     rule_is_foreign = True
     rule: str
     over: tuple[str, ...] = ()  # a letter per operand: "b" where it has a batch axis, else "-"
+    pairs: str = ""  # a letter per operand of the rule: "c" where it is complex, else "-"
 
     def definition(self) -> tuple[Any, ...] | None:
         rule = _rules.get(self.rule)
@@ -62,11 +64,12 @@ class Marker(FirstOperand):
         """The body over the batch; the rule will be mapped over it."""
         body = in_front(size, args[:1], over[:1])
         letters = "".join("b" if has else "-" for has in over[1:])
-        return type(self)(self.rule, (*self.over, letters))(*body, *args[1:])
+        return type(self)(self.rule, (*self.over, letters), self.pairs)(*body, *args[1:])
 
     def ruled(
         self,
         over_batch: Callable[[Rule, str], Rule],
+        over_pairs: Callable[[Rule, str], Rule],
         takes: str,
         operands: tuple[Any, Any, Sequence[Any]],
     ) -> Any:
@@ -74,6 +77,8 @@ class Marker(FirstOperand):
         rule = rule_named(self.rule)
         given, out, args = operands
         check_arguments(rule, 2 + len(args), f"the rule of {self.rule}", takes)
+        if self.pairs:
+            rule = over_pairs(rule, self.pairs)
         for letters in self.over:
             rule = over_batch(rule, letters)
         try:
@@ -89,7 +94,7 @@ class CustomVjp(Marker, name="custom_vjp"):
     def vjp(self, ct: Any, out: Any, body: Any, *args: Any) -> tuple[Any, ...]:
         if not out.dtype.is_float:
             return (None,) * (1 + len(args))
-        shares = self.ruled(_over_batch, "(ct, out, *operands)", (ct, out, args))
+        shares = self.ruled(_over_batch, _over_pairs, "(ct, out, *operands)", (ct, out, args))
         if not isinstance(shares, tuple) or len(shares) != len(args):
             raise OpDefinitionError(
                 f"{self.rule}: the rule gives {shown(shares)},"
@@ -113,6 +118,34 @@ def _over_batch(rule: Rule, letters: str) -> Rule:
         )
 
     return mapped
+
+
+def _whole(pairs: str, values: Sequence[Any]) -> list[Any]:
+    """The complex values among those that are stored, as letters say."""
+    return [
+        x.kind.complex_kind.of(x) if letter == "c" and x is not None else x
+        for letter, x in zip(pairs, values, strict=True)
+    ]
+
+
+def _over_pairs(rule: Rule, pairs: str) -> Rule:
+    """The rule over stored complex values; it has JAX's cotangents, which are conjugates."""
+
+    def stored(ct: Any, out: Any, *args: Any) -> Any:
+        ct, *given = _whole(pairs[0] + pairs, (ct, out, *args))
+        shares = rule(functions.conj(ct), *given)
+        if not isinstance(shares, tuple) or len(shares) != len(args):
+            return shares
+        return tuple(
+            share
+            if not isinstance(share, Value)
+            else joined(functions.conj(functions.astype(share, arg.dtype)))
+            if letter == "c"
+            else share.real
+            for letter, share, arg in zip(pairs[1:], shares, given[1:], strict=True)
+        )
+
+    return stored
 
 
 def check_arguments(rule: Rule, count: int, what: str, takes: str) -> None:
@@ -208,8 +241,8 @@ class CustomFunction:
 
 def _captured(body: Value, values: list[Value]) -> Iterator[Symbolic]:
     """Floating inputs and parameters that ``body`` depends on otherwise than through ``values``."""
-    operands = {value.key for value in values if isinstance(value, Symbolic)}
-    stack = [body] if isinstance(body, Symbolic) else []
+    operands = {value.key for value in _parts(values) if isinstance(value, Symbolic)}
+    stack = [value for value in _parts([body]) if isinstance(value, Symbolic)]
     seen: set[tuple[Node, int]] = set()
     while stack:
         value = stack.pop()
@@ -219,6 +252,15 @@ def _captured(body: Value, values: list[Value]) -> Iterator[Symbolic]:
         if value.node.is_leaf:
             yield value
         stack.extend(value.node.args)
+
+
+def _parts(values: Sequence[Any]) -> Iterator[Any]:
+    """Values, and for complex ones both parts and what they are parts of."""
+    for value in values:
+        if isinstance(value, Complex):
+            yield from (value.re, value.im, value.stored)
+        else:
+            yield value
 
 
 def _carries_gradient(value: Symbolic) -> bool:
@@ -336,7 +378,8 @@ class CustomJvp(Marker, name="custom_jvp"):
         return (None, *TRANSPOSES[ct.kind](push, args, ct))
 
     def _pushed(self, tangents: tuple[Any, ...], out: Any, args: tuple[Any, ...]) -> Any:
-        found = self.ruled(_jvp_over_batch, "(tangents, out, *args)", (tangents, out, args))
+        operands = (tangents, out, args)
+        found = self.ruled(_jvp_over_batch, _jvp_over_pairs, "(tangents, out, *args)", operands)
         if not isinstance(found, Value) or found.type != out.type:
             what = found.type if isinstance(found, Value) else shown(found)
             raise OpDefinitionError(
@@ -356,6 +399,15 @@ def _jvp_over_batch(rule: Rule, letters: str) -> Rule:
         return functions.vmap(rule, (moved, 0, *places))(tangents, out, *args)
 
     return mapped
+
+
+def _jvp_over_pairs(rule: Rule, pairs: str) -> Rule:
+    """The rule over stored complex values; tangents are not conjugated."""
+
+    def stored(tangents: tuple[Any, ...], out: Any, *args: Any) -> Any:
+        return joined(rule(tuple(_whole(pairs[1:], tangents)), *_whole(pairs, (out, *args))))
+
+    return stored
 
 
 class CustomTangent(CustomFunction):

@@ -147,9 +147,9 @@ def of_lower(x: Any) -> Any:
 
 
 def mirrored(x: Any) -> Any:
-    """Return the symmetric matrix whose lower triangle is given."""
-    below = by_place(x, 1.0, 0.0, 0.0)
-    return by_place(x, 1.0, 1.0, 0.0) + adjoint(below)
+    """Return the symmetric, or Hermitian, matrix whose lower triangle is given."""
+    half = by_place(x, 1.0, 0.5, 0.0)
+    return half + adjoint(half)
 
 
 def as_columns(vector: Any) -> Any:
@@ -311,6 +311,8 @@ class SVD(LinearAlgebra, name="svd"):
         if is_given(ct[0]):
             turned = adjoint(u) @ ct[0]
             middle = middle + (turned - adjoint(turned)) * gaps * as_columns(s)
+            if u.dtype.is_complex:  # a phase that both bases can have is that of U
+                middle = middle + on_diagonal(1j * diagonal_of(turned).imag / s)
             outside.append(((ct[0] - u @ turned) / as_columns(s)) @ v)
         if is_given(ct[2]):
             turned = v @ adjoint(ct[2])
@@ -361,6 +363,7 @@ class TriangularSolve(LinearAlgebra, name="triangular_solve"):
     """
 
     routine = "triangular_solve"
+    transposing = "T"
     right_hand_sides = -1
     kink = "where the diagonal has a 0 there is no gradient"
     lower: bool = True
@@ -379,8 +382,8 @@ class TriangularSolve(LinearAlgebra, name="triangular_solve"):
         batch, n, columns = self.rectangle(out)
         letters = (
             "U" if self.lower else "L",  # of the transpose, which Fortran reads
-            "T" if self.transposed else "N",
-            "N" if self.transposed else "T",
+            self.transposing if self.transposed else "N",
+            "N" if self.transposed else self.transposing,
             "U" if self.unit else "N",
         )
         codes = (*map(ord, letters), int(self.unit), int(self.lower != self.transposed))
@@ -451,12 +454,14 @@ class TridiagonalSolve(LinearAlgebra, name="tridiagonal_solve"):
     ) -> tuple[Any, ...]:
         """The transposed system has lower and upper diagonal exchanged, each moved by one."""
         by_b = self._transposed(lower, diagonal, upper, ct)
+        out = functions.conj(out)
         product = functions.sum(by_b * out, -2)
         below = functions.sum(by_b * _moved(out, 1), -2)
         above = functions.sum(by_b * _moved(out, -1), -2)
         return -below, -product, -above, by_b
 
     def _transposed(self, lower: Any, diagonal: Any, upper: Any, b: Any) -> Any:
+        lower, diagonal, upper = map(functions.conj, (lower, diagonal, upper))
         return TridiagonalSolve("nan")(_moved(upper, 1), diagonal, _moved(lower, -1), b)
 
 
@@ -717,7 +722,5 @@ class QR(LinearAlgebra, name="qr"):
 def _tall(q: Any, r: Any, by_q: Any, by_r: Any) -> Any:
     """(dQ + Q copy(M)) R⁻ᵀ with M = R dRᵀ - dQᵀ Q, of whose lower triangle a copy is mirrored."""
     moved = r @ adjoint(by_r) - adjoint(by_q) @ q
-    below = by_place(moved, 1.0, 0.0, 0.0)
-    symmetric = by_place(moved, 1.0, 1.0, 0.0) + adjoint(below)
-    right = by_q + q @ symmetric
+    right = by_q + q @ mirrored(moved)
     return adjoint(TriangularSolve(lower=False, errors="nan")(r, adjoint(right)))

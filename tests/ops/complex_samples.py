@@ -5,7 +5,18 @@
 
 import numpy as np
 
-from staticgrad.ops.complex_linalg import ComplexCholesky, ComplexEigh, ComplexLU
+from staticgrad.ops.complex_linalg import (
+    ComplexCholesky,
+    ComplexEigh,
+    ComplexEigvalsH,
+    ComplexLU,
+    ComplexLUSolve,
+    ComplexQR,
+    ComplexSVD,
+    ComplexSVDVals,
+    ComplexTriangularSolve,
+    ComplexTridiagonalSolve,
+)
 from staticgrad.ops.fourier import FourierTransform
 from tests.ops.linalg_samples import narrow, strange
 from tests.ops.samples import Sample, declare, provides
@@ -53,8 +64,12 @@ def hermitian(rng, *batch_and_size):
 #: derivative.
 FACTORS = {
     "complex_eigh": (ComplexEigh("nan"), 1),
+    "complex_eigvalsh": (ComplexEigvalsH("nan"), 3),
     "complex_cholesky": (ComplexCholesky("nan"), 3),
-    "complex_lu": (ComplexLU(), None),
+    "complex_lu": (ComplexLU(), 3),
+    "complex_qr": (ComplexQR(), 3),
+    "complex_svd": (ComplexSVD(errors="nan"), None),
+    "complex_svdvals": (ComplexSVDVals("nan"), 3),
 }
 
 
@@ -75,7 +90,50 @@ def _factors(name):
     declare(name, _NO, ("f",), at_size)
 
 
+def _systems(rng, *batch_and_size):
+    """Operands of each solver: matrices, factors or diagonals, and right-hand sides."""
+    *batch, n = batch_and_size
+    x, b = hermitian(rng, *batch, n), rng.normal(size=(*batch, n, 2, 2))
+    permutation = np.broadcast_to(np.arange(n)[::-1], (*batch, n)).copy()
+    rows = rng.normal(size=(3, *batch, n, 2)) + 3.0 * np.arange(3).reshape(
+        3, *[1] * len(batch), 1, 1
+    )
+    return {
+        "complex_triangular_solve": (x, b),
+        "complex_lu_solve": (x, permutation, b),
+        "complex_tridiagonal_solve": (*rows[[0, 2, 1]], np.swapaxes(b, -2, -3)),
+    }
+
+
+SOLVERS = {
+    "complex_triangular_solve": (
+        ComplexTriangularSolve(errors="nan"),
+        ComplexTriangularSolve(False, True, errors="nan"),
+        ComplexTriangularSolve(True, True, True, "nan"),
+    ),
+    "complex_lu_solve": (ComplexLUSolve(False, "nan"), ComplexLUSolve(True, "nan")),
+    "complex_tridiagonal_solve": (ComplexTridiagonalSolve("nan"),),
+}
+
+
+def _solvers(name):
+    @provides(name)
+    def _(rng):
+        for op in SOLVERS[name]:
+            for shape in ((3,), (1,), (0,), (2, 3), (0, 2)):
+                arrays = _systems(rng, *shape)[name]
+                yield Sample(op, arrays, smooth=shape == (3,))
+                yield Sample(op, tuple(map(narrow, arrays)))
+
+    def at_size(n):
+        yield Sample(SOLVERS[name][0], _systems(np.random.default_rng(n), n % 37, 2)[name])
+
+    declare(name, _NO, ("f",), at_size)
+
+
 _NO = "no function of NumPy with real results: tests/complex_numbers compares"
 declare("fft", _NO, ("f",), _at_size)
 for _name in FACTORS:
     _factors(_name)
+for _name in SOLVERS:
+    _solvers(_name)

@@ -20,7 +20,7 @@ from staticgrad.functions.products import cross as general_cross
 from staticgrad.functions.statistics import norm_of_matrices
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
-from staticgrad.ops.complex_linalg import embedded, log_determinant, stacked, unstacked
+from staticgrad.ops.complex_linalg import of_adjoints
 from staticgrad.ops.complex_readings import pair
 from staticgrad.ops.custom import CustomFunction, custom_vjp
 from staticgrad.ops.elementwise import Operand
@@ -85,6 +85,7 @@ def _solver(transposed: bool, errors: str) -> CustomFunction:
         return LUSolve(transposed, errors)(lu, permutation, b)
 
     @solved.rule
+    @of_adjoints
     def _(ct: Any, out: Any, a: Any, b: Any, lu: Any, permutation: Any) -> tuple[Any, ...]:
         by_b = SOLVERS[not transposed, "nan"](a, ct, lu, permutation)
         by_a = out @ adjoint(by_b) if transposed else by_b @ adjoint(out)
@@ -106,20 +107,27 @@ def _determinant(a: Any, lu: Any, permutation: Any, swaps: Any) -> Any:
 
 
 @_determinant.rule
+@of_adjoints
 def _(ct: Any, out: Any, a: Any, lu: Any, permutation: Any, swaps: Any) -> tuple[Any, ...]:
     inverse = SOLVERS[True, "nan"](a, identity_like(a), lu, permutation)
-    return as_rows(as_rows(ct * out)) * inverse, None, None, None
+    return as_rows(as_rows(ct * functions.conj(out))) * inverse, None, None, None
 
 
 @custom_vjp(name="staticgrad.logabsdet")
-def _log_determinant(a: Any, lu: Any, permutation: Any) -> Any:
-    return functions.sum(functions.log(functions.absolute(diagonal_of(lu))), -1)
+def _log_determinant(a: Any, lu: Any, permutation: Any, swaps: Any) -> Any:
+    """The logarithm of the magnitude; of complex matrices the angle is the imaginary part."""
+    diagonal = diagonal_of(lu)
+    if not a.dtype.is_complex:
+        return functions.sum(functions.log(functions.absolute(diagonal)), -1)
+    half_turns = functions.astype(swaps % 2, diagonal.real.dtype) * math.pi
+    return functions.sum(functions.log(diagonal), -1) + 1j * half_turns
 
 
 @_log_determinant.rule
-def _(ct: Any, out: Any, a: Any, lu: Any, permutation: Any) -> tuple[Any, ...]:
+@of_adjoints
+def _(ct: Any, out: Any, a: Any, lu: Any, permutation: Any, swaps: Any) -> tuple[Any, ...]:
     inverse = SOLVERS[True, "nan"](a, identity_like(a), lu, permutation)
-    return as_rows(as_rows(ct)) * inverse, None, None
+    return as_rows(as_rows(ct)) * inverse, None, None, None
 
 
 def _parity(lu: Any, swaps: Any) -> Any:
@@ -135,7 +143,7 @@ def solve(a: Operand[AnyValue], b: Operand[AnyValue], *, errors: str = "raise") 
     """x with a @ x = b.
 
     Args:
-        a: matrices [..., n, n] of float32 or float64; leading axes broadcast.
+        a: real or complex matrices [..., n, n]; leading axes broadcast.
         b: a vector [n], or columns [..., n, k].
         errors: "raise", or "nan": singular matrices give infinities and NaN.
 
@@ -147,9 +155,6 @@ def solve(a: Operand[AnyValue], b: Operand[AnyValue], *, errors: str = "raise") 
     """
     left, right, is_vector = right_side("solve", a, b)
     chosen = checked_errors("solve", errors)
-    if left.dtype.is_complex:
-        whole = solve(embedded(squares("solve", left)), stacked(right), errors=chosen)
-        return functions.squeeze(unstacked(whole), -1) if is_vector else unstacked(whole)
     columns = folded(left, right)
     lu, permutation, _ = _factors(squares("solve", left))
     found: Any = SOLVERS[False, chosen](left, columns, lu, permutation)
@@ -168,9 +173,6 @@ def inv(a: Operand[AnyValue], *, errors: str = "raise") -> AnyValue:
            [0.  , 0.25]])
     """
     value = squares("inv", matrices("inv", a))
-    if value.dtype.is_complex:
-        whole = inv(embedded(value), errors=errors)
-        return unstacked(part(whole, whole.ndim - 1, 0, value.shape[-1]))
     lu, permutation, _ = _factors(value)
     solver = SOLVERS[False, checked_errors("inv", errors)]
     found: Any = solver(value, identity_like(value), lu, permutation)
@@ -195,9 +197,7 @@ def det(a: Operand[AnyValue]) -> AnyValue:
     8.0
     """
     value = squares("det", matrices("det", a))
-    if value.dtype.is_complex:
-        return functions.exp(log_determinant(value))
-    if value.shape[-1] in (1, 2, 3):
+    if value.shape[-1] in (1, 2, 3) and not value.dtype.is_complex:
         return small_det(value)
     found: Any = _determinant(value, *_factors(value))
     return found
@@ -209,7 +209,7 @@ def slogdet(a: Operand[AnyValue]) -> SlogdetResult:
     The sign has no gradient, and that of the logarithm is infinite or NaN where a is singular.
 
     Args:
-        a: matrices [..., n, n] of float32 or float64.
+        a: real or complex matrices [..., n, n].
 
     Returns:
         A named pair: ``sign`` [...] and ``logabsdet`` [...].
@@ -219,13 +219,13 @@ def slogdet(a: Operand[AnyValue]) -> SlogdetResult:
     [array(-1.), array(6.)]
     """
     value = squares("slogdet", matrices("slogdet", a))
-    if value.dtype.is_complex:
-        found = log_determinant(value)
-        sign = functions.exp(pair(None, found.imag))
-        return SlogdetResult(functions.where(found.real == -math.inf, 0.0, sign), found.real)
     lu, permutation, swaps = _factors(value)
+    log: Any = _log_determinant(value, lu, permutation, swaps)
+    if value.dtype.is_complex:
+        sign = functions.exp(pair(None, log.imag))
+        return SlogdetResult(functions.where(log.real == -math.inf, 0.0, sign), log.real)
     signs = functions.prod(functions.sign(functions.stop_gradient(diagonal_of(lu))), -1)
-    return SlogdetResult(signs * _parity(lu, swaps), _log_determinant(value, lu, permutation))
+    return SlogdetResult(signs * _parity(lu, swaps), log)
 
 
 def solve_triangular(
@@ -240,17 +240,21 @@ def solve_triangular(
     """x with a @ x = b, where only a triangle of a is read. As ``scipy.linalg.solve_triangular``.
 
     Args:
-        a: matrices [..., n, n] of float32 or float64; leading axes broadcast.
+        a: real or complex matrices [..., n, n]; leading axes broadcast.
         b: a vector [n], or columns [..., n, k].
-        trans: 0 or "N"; 1 or "T" for a.T @ x = b.
+        trans: 0 or "N"; 1 or "T" for a.T @ x = b; 2 or "C" for a.T.conj() @ x = b.
         lower: read the lower triangle, not the upper one.
         unit_diagonal: take the diagonal for ones.
         errors: "raise", or "nan": a 0 on the diagonal gives infinities and NaN.
     """
     if trans not in (0, 1, 2, "N", "T", "C"):
-        raise ArgumentError(f"solve_triangular: trans={trans!r} is none of 0, 1, 'N' and 'T'")
+        raise ArgumentError(
+            f"solve_triangular: trans={trans!r} is none of 0, 1, 2, 'N', 'T' and 'C'"
+        )
     left, right, is_vector = right_side("solve_triangular", a, b)
     chosen = checked_errors("solve_triangular", errors)
+    if trans in (1, "T"):  # the op solves with the adjoint
+        left = functions.conj(left)
     op = TriangularSolve(bool(lower), trans not in (0, "N"), bool(unit_diagonal), chosen)
     found: Any = op(left, folded(left, right))
     return unfolded(found, right, left, is_vector)
@@ -275,12 +279,12 @@ def solve_tridiagonal(
     """
     below, middle, above, right = promoted_values("solve_tridiagonal", (lower, diagonal, upper, b))
     is_vector = right.ndim == 1
-    rows = functions.expand_dims(right, 0) if is_vector else adjoint(right)
+    rows = functions.expand_dims(right, 0) if is_vector else functions.matrix_transpose(right)
     ends = [(0, 0)] * (below.ndim - 1)
     padded = functions.pad(below, [*ends, (1, 0)]), functions.pad(above, [*ends, (0, 1)])
     op = TridiagonalSolve(checked_errors("solve_tridiagonal", errors))
     found: Any = op(padded[0], middle, padded[1], rows)
-    return functions.squeeze(found, 0) if is_vector else adjoint(found)
+    return functions.squeeze(found, 0) if is_vector else functions.matrix_transpose(found)
 
 
 @custom_vjp(name="staticgrad.pinv")
@@ -291,6 +295,7 @@ def _pseudo_inverse(a: Any, u: Any, s: Any, v: Any, smallest: Any) -> Any:
 
 
 @_pseudo_inverse.rule
+@of_adjoints
 def _(ct: Any, out: Any, a: Any, *others: Any) -> tuple[Any, ...]:
     """Golub and Pereyra, The differentiation of pseudo-inverses, 1973, for a rank that stays."""
     by_a = -(adjoint(out) @ ct @ adjoint(out))
@@ -322,7 +327,7 @@ def pinv(
     The derivative holds where the rank does not change.
 
     Args:
-        a: matrices [..., m, n] of float32 or float64.
+        a: real or complex matrices [..., m, n].
         rcond, rtol: singular values up to ``rtol`` times the largest one count as 0; by default
             max(m, n) times the dtype's epsilon.
         hermitian: a is symmetric; only its lower triangle is read.
@@ -355,7 +360,7 @@ def lstsq(
     """The x that makes the sum of squares of a @ x - b least; of several the shortest.
 
     Args:
-        a: a matrix [m, n] of float32 or float64.
+        a: a real or complex matrix [m, n].
         b: a vector [m], or columns [m, k].
         rcond: singular values up to it times the largest one count as 0; by default max(m, n) times
             the dtype's epsilon.
@@ -373,7 +378,7 @@ def lstsq(
     smallest = cutoff(s, rcond, *left.shape[-2:])
     inverse: Any = _pseudo_inverse(left, u, s, v, smallest)
     x = inverse @ right
-    rest = functions.sum(functions.square(left @ x - right), -2)
+    rest = functions.sum(functions.abs_square(left @ x - right), -2)
     rank = functions.count_nonzero(s > as_rows(smallest), -1)
     if is_vector:
         x, rest = functions.squeeze(x, -1), functions.squeeze(rest, -1)
@@ -403,7 +408,7 @@ def expm(a: Operand[AnyValue], *, max_squarings: int = _MOST_SQUARINGS) -> AnyVa
     and those that are not needed change nothing.
 
     Args:
-        a: matrices [..., n, n] of float32 or float64.
+        a: real or complex matrices [..., n, n].
         max_squarings: enough for norms up to 5.4 * 2**max_squarings; larger norms give NaN.
 
     >>> sg.evaluate(sg.linalg.expm([[0.0, 1.0], [0.0, 0.0]])).round(6)
@@ -513,8 +518,8 @@ def cho_solve(factor: Any, b: Operand[AnyValue]) -> AnyValue:
             hint="cho_solve(cho_factor(a), b); of a lower triangle cho_solve((l, True), b)",
         )
     triangle, lower = factor
-    half = solve_triangular(triangle, b, trans=int(not lower), lower=lower)
-    return solve_triangular(triangle, half, trans=int(lower), lower=lower)
+    half = solve_triangular(triangle, b, trans=2 * (not lower), lower=lower)
+    return solve_triangular(triangle, half, trans=2 * lower, lower=lower)
 
 
 def vector_norm(
@@ -806,7 +811,7 @@ def cholesky(a: Operand[AnyValue], *, upper: bool = False, errors: str = "raise"
     """The lower triangular L with L @ L.T = a, of symmetric positive definite matrices.
 
     Args:
-        a: matrices [..., n, n] of float32 or float64. Only the lower triangle is read, and
+        a: real or complex matrices [..., n, n]. Only the lower triangle is read, and
             the gradient is that of its elements: 0 above the diagonal.
         upper: the upper triangular U with U.T @ U = a, of the upper triangle.
         errors: "raise", or "nan": matrices that are not positive definite give NaN.
@@ -830,7 +835,7 @@ def qr(a: Operand[AnyValue], mode: str = "reduced") -> Any:
     infinite or NaN), of a complete Q where m <= n.
 
     Args:
-        a: matrices [..., m, n] of float32 or float64, k = min(m, n).
+        a: real or complex matrices [..., m, n], k = min(m, n).
         mode: "reduced" (Q [..., m, k], R [..., k, n]), "complete" (Q [..., m, m], R [..., m, n]) or
             "r" (R alone).
 
@@ -865,7 +870,7 @@ def eigh(a: Operand[AnyValue], UPLO: str = "L", *, errors: str = "raise") -> Eig
     their gradient is NaN or infinite; that of the values alone is not (``eigvalsh``).
 
     Args:
-        a: matrices [..., n, n] of float32 or float64; only the triangle ``UPLO`` is read, and
+        a: real or complex matrices [..., n, n]; only the triangle ``UPLO`` is read, and
             the gradient is that of its elements.
         UPLO: "L" or "U".
         errors: "raise", or "nan": matrices that hold NaN give NaN.
@@ -904,7 +909,7 @@ def svd(
     of S alone is not (``svdvals``). Full bases have a gradient where m = n, S always.
 
     Args:
-        a: matrices [..., m, n] of float32 or float64, k = min(m, n).
+        a: real or complex matrices [..., m, n], k = min(m, n).
         full_matrices: U [..., m, m] and Vh [..., n, n]; else U [..., m, k] and Vh [..., k, n].
         compute_uv: False gives S alone.
         hermitian: a is symmetric; only its lower triangle is read; uses its eigenvalues.
@@ -935,7 +940,7 @@ def svdvals(x: Operand[AnyValue], /, *, errors: str = "raise") -> AnyValue:
     """Descending singular values of matrices; their gradients are finite where some are equal.
 
     Args:
-        x: matrices [..., m, n] of float32 or float64.
+        x: real or complex matrices [..., m, n].
     """
     return SVDVals(checked_errors("svdvals", errors))(matrices("svdvals", x))
 
@@ -962,7 +967,7 @@ def lu(a: Operand[AnyValue], *, p_indices: bool = False) -> LUResult:
     As ``scipy.linalg.lu``. L [..., m, k] has ones on its diagonal, U [..., k, n], k = min(m, n).
 
     Args:
-        a: matrices [..., m, n] of float32 or float64. A singular one has a 0 in the diagonal
+        a: real or complex matrices [..., m, n]. A singular one has a 0 in the diagonal
             of U, and no derivative.
         p_indices: P as indices of rows: L[p] @ U = a.
     """

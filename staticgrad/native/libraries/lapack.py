@@ -25,6 +25,8 @@ LETTERS: Final = {"f32": "s", "f64": "d"}
 #: The same of recipes over complex elements, whose parts have the element type.
 COMPLEX_LETTERS: Final = {"f32": "c", "f64": "z"}
 _ENTRY: Final = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)
+#: Functions of real numbers that complex recipes call, too, by both parts.
+_OF_PARTS: Final = frozenset({"lassq"})
 _CALL: Final = re.compile(r"(\s*)([a-z]+)\((.*)\)")
 _ELEMENT: Final = re.compile(r"(\w+)\[(.*)\]")
 
@@ -35,6 +37,7 @@ class _RecipeWriter:
     def __init__(self, recipe: Recipe, element: str, checks: bool) -> None:
         self.recipe, self.element, self.checks = recipe, element, checks
         self.sizes = recipe.sizes.split()
+        self.pairs: set[str] = set()
         self.functions: list[str] = []
         self.lines: list[str] = []
 
@@ -44,7 +47,11 @@ class _RecipeWriter:
         for table, record in ((shared, "t"), (self.recipe.scratch, "own")):
             for number, (key, elements) in enumerate(table.items()):
                 name, _, kind = key.partition(":")
-                yield name, kind or self.element, elements, f"{record}[{number}]"
+                if self.recipe.is_complex and not kind:
+                    self.pairs.add(name)
+                    elements = f"2 * ({elements})"
+                kind = self.element if kind in ("", "real") else kind
+                yield name, kind, elements, f"{record}[{number}]"
 
     def source(self) -> str:
         """The kernel, behind the functions that it calls."""
@@ -54,7 +61,10 @@ class _RecipeWriter:
         head = ["def kernel(t, own, begin, end):"]
         words = [*self.sizes, "guard", "state", *(f"call_{name}" for name in self.functions)]
         head += [f"    {name} = t[{shared + number}]" for number, name in enumerate(words)]
-        head += ["    ints = local_i32(16)", f"    reals = local_{self.element}(2)"]
+        head += [
+            "    ints = local_i32(16)",
+            f"    reals = local_{self.element}({2 + 2 * self.recipe.is_complex})",
+        ]
         head += ["    letters = local_i8(8)", "    how = 0"]
         head += [f"    noted = ptr_i64(own[{len(self.recipe.scratch)}])"] * self.checks
         head += ["    call(guard, state, 0)", *small]
@@ -143,9 +153,15 @@ class _RecipeWriter:
 
     def call(self, function: str, text: str) -> list[str]:
         """A call of LAPACK: its scalars are stored, and handed over by pointers."""
+        names = {name: kind for name, kind, _, _ in self.parts()}
+        words = text.split(", ")
+        is_complex = function not in _OF_PARTS and not self.pairs.isdisjoint(
+            word.partition("[")[0] for word in words
+        )
+        if self.recipe.is_complex and not is_complex:
+            function = f"real_{function}"
         if function not in self.functions:
             self.functions.append(function)
-        names = {name: kind for name, kind, _, _ in self.parts()}
         stored: list[str] = []
         counts = {"ints": 1, "reals": 0, "letters": 0}
         kinds = {"ints": "i32", "reals": self.element, "letters": "i8"}
@@ -159,8 +175,10 @@ class _RecipeWriter:
         def argument(word: str) -> str:
             element = _ELEMENT.fullmatch(word)
             if element is not None:
-                kind = names[element[1]]
-                return f"ptr_{kind}(address({element[1]}) + {int(kind[1:]) // 8} * ({element[2]}))"
+                name, place = element.groups()
+                kind = names[name]
+                nbytes = int(kind[1:]) // 8 * (1 + (name in self.pairs))
+                return f"ptr_{kind}(address({name}) + {nbytes} * ({place}))"
             if word in names:
                 return word
             if word == "info":
@@ -169,9 +187,14 @@ class _RecipeWriter:
                 return cell("letters", str(ord(word[1])))
             if word[0] == "#":
                 return cell("letters", word[1:])
-            return cell("reals" if "." in word or word == "nan" else "ints", word)
+            if "." not in word and word != "nan":
+                return cell("ints", word)
+            found = cell("reals", word)
+            if is_complex:
+                cell("reals", "0.0")
+            return found
 
-        arguments = [argument(word) for word in text.split(", ")]
+        arguments = [argument(word) for word in words]
         return [*stored, f"call(call_{function}, {', '.join(arguments)})"]
 
 
@@ -180,8 +203,12 @@ def source(name: str, element: str, checks: bool) -> tuple[str, tuple[str, ...]]
     """The kernel of a recipe for an element type, and the LAPACK functions that it calls."""
     writer = _RecipeWriter(RECIPES[name], element, checks)
     text = writer.source()
-    letters = COMPLEX_LETTERS if name.startswith("complex_") else LETTERS
-    return text, tuple(letters[element] + function for function in writer.functions)
+    letters = COMPLEX_LETTERS if writer.recipe.is_complex else LETTERS
+    return text, tuple(
+        (LETTERS if function.startswith("real_") else letters)[element]
+        + function.removeprefix("real_")
+        for function in writer.functions
+    )
 
 
 def run(

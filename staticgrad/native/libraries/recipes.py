@@ -10,8 +10,8 @@ kernel language, or a call of LAPACK, in whose arguments
   element of it; ``info`` the integer that says how the call ended;
 - anything else is a word, handed over as an integer.
 
-``real1(x)`` is a number of the routine's element type. Of a complex recipe elements are pairs of
-such, and functions LAPACK's of complex matrices.
+Recipes of complex matrices are made of those of real ones (``_of_complex``): an element is a pair
+of numbers, but of what is marked ``name:real``, and functions are LAPACK's of complex matrices.
 
 ``check`` ends an iteration whose ``info`` is not 0, ``checked`` one whose ``how`` is not 0: it is
 noted, or the step's substitute is written instead.
@@ -37,7 +37,7 @@ from textwrap import indent
 from typing import Final
 
 from staticgrad.errors import LinearAlgebraError
-from staticgrad.records import dataclass
+from staticgrad.records import dataclass, replace
 
 #: Rows and columns of the largest matrices that loops take, and of those whose columns are
 #: exchanged: beyond that LAPACK is as fast for many, and faster for one.
@@ -231,7 +231,7 @@ class Recipe:
     ``body`` is what is done where ``when`` is not 0, ``failed`` what is done instead of saying that
     it failed, and ``failure`` says what an ``info`` means. ``parts``: the iterations that one
     matrix takes; ``part`` is the number of one of them. ``small``: what ``small_matrices`` has for
-    matrices whose sizes ``is_small`` holds for.
+    matrices whose sizes ``is_small`` holds for. ``is_complex``: elements are pairs.
     """
 
     sizes: str
@@ -245,6 +245,7 @@ class Recipe:
     parts: str = "1"
     small: str = ""
     is_small: str = ""
+    is_complex: bool = False
 
 
 def _not_positive(matrix: int, order: int) -> Exception:
@@ -319,22 +320,6 @@ else:
     store1(ints, 0, i32x1(-1))
 check
 """
-
-
-#: The lower triangle of Hermitian matrices, and something finite, or zeros, above it.
-_LOWER: Final = """
-for i in range(n):
-    for j in range(n):
-        for part in range(2):
-            if j > i:
-                store1({to}, 2 * (i * n + j) + part, {above})
-            else:
-                store1({to}, 2 * (i * n + j) + part, load1(x, 2 * (i * n + j) + part))
-""".lstrip()
-
-
-def _all_nan(name: str, count: str) -> str:
-    return f"for e in range({count}):\n    store1({name}, e, real1(nan))\n"
 
 
 def _small(rows: str, columns: str, most: int = SMALL) -> str:
@@ -447,7 +432,7 @@ else:
     "eigh": Recipe(
         "n lwork liwork",
         {"x": "n * n"},
-        {"w": "n", "v": "n * n"},
+        {"w:real": "n", "v": "n * n"},
         {"work": "lwork", "iwork:i32": "liwork"},
         "n",
         "laset('A', n, n, 0.0, 0.0, v, n)\n"
@@ -463,7 +448,7 @@ else:
     "eigvalsh": Recipe(
         "n lwork liwork",
         {"x": "n * n"},
-        {"w": "n"},
+        {"w:real": "n"},
         {"a": "n * n", "work": "lwork", "iwork:i32": "liwork"},
         "n",
         "laset('A', n, n, 0.0, 0.0, a, n)\n"
@@ -479,7 +464,7 @@ else:
     "svd": Recipe(
         "m n k p w job lwork",
         {"x": "m * n"},
-        {"u": "m * p", "s": "k", "v": "w * n"},
+        {"u": "m * p", "s:real": "k", "v": "w * n"},
         {"a": "m * n", "work": "lwork", "iwork:i32": "8 * k"},
         "1",
         "if k > 0:\n"
@@ -505,7 +490,7 @@ else:
     "svdvals": Recipe(
         "m n k lwork",
         {"x": "m * n"},
-        {"s": "k"},
+        {"s:real": "k"},
         {"a": "m * n", "work": "lwork", "iwork:i32": "8 * k"},
         "k",
         "lacpy('A', n, m, x, n, a, n)\n"
@@ -516,49 +501,6 @@ else:
         ),
         "laset('A', k, 1, nan, nan, s, k)\n",
         _no_convergence,
-    ),
-    "complex_eigh": Recipe(
-        "n lwork lrwork liwork",
-        {"x": "2 * n * n"},
-        {"w": "n", "v": "2 * n * n"},
-        {"work": "2 * lwork", "rwork": "lrwork", "iwork:i32": "liwork"},
-        "n",
-        _LOWER.format(to="v", above="load1(x, 2 * (j * n + i) + part)")
-        + _IF_FINITE.format(
-            count="n * n",
-            matrix="v",
-            call="heevd('V', 'U', n, v, n, w, work, lwork, rwork, lrwork, iwork, liwork, info)",
-        ),
-        _all_nan("w", "n") + _all_nan("v", "2 * n * n"),
-        _no_convergence,
-    ),
-    "complex_cholesky": Recipe(
-        "n",
-        {"x": "2 * n * n"},
-        {"l": "2 * n * n"},
-        {},
-        "n",
-        _LOWER.format(to="l", above="real1(0.0)") + "potrf('U', n, l, n, info)\ncheck\n",
-        _all_nan("l", "2 * n * n"),
-        _not_positive,
-    ),
-    "complex_lu": Recipe(
-        "n",
-        {"x": "2 * n * n"},
-        {"diagonal": "2 * n", "swaps:i64": "1"},
-        {"a": "2 * n * n", "pivots:i32": "n"},
-        "1",
-        "count = 0\n"
-        "if n > 0:\n"
-        "    for e in range(2 * n * n):\n"
-        "        store1(a, e, load1(x, e))\n"
-        "    getrf(n, n, a, n, pivots, info)\n"
-        "for j in range(n):\n"
-        "    if word(load1(pivots, j)) - 1 != j:\n"
-        "        count = count + 1\n"
-        "    store1(diagonal, 2 * j, load1(a, 2 * (j * n + j)))\n"
-        "    store1(diagonal, 2 * j + 1, load1(a, 2 * (j * n + j) + 1))\n"
-        "store1(swaps, 0, i64x1(count))\n",
     ),
     "tridiagonal_solve": Recipe(
         "n k",
@@ -576,3 +518,28 @@ else:
         _singular,
     ),
 }
+#: Texts of real recipes, and what complex ones have in their place. BLAS has no ``trsv`` for the
+#: conjugate of a matrix that is not transposed.
+_COMPLEX_TEXTS: Final = (
+    (r"some\(load1\((\w+), (.*)\) == 0\.0\)", r"some(load1(\1, 2 * (\2)) == 0.0)"
+     r" and some(load1(\1, 2 * (\2) + 1) == 0.0)"),
+    (r"if k == 1:\n    trsv.*\nelse:", "if k > 0:"),
+    (r"trans == 84", "trans == 67"),
+    (r"'T'", "'C'"),
+    (r"lassq\(", "lassq(2 * "),
+    (r"orglq", "unglq"),
+    (r"syevd(.*)iwork, liwork", r"heevd\1rwork, 2 * n * n + 5 * n + 1, iwork, liwork"),
+    (r"gesdd(.*)iwork", r"gesdd\1rwork, iwork"),
+)  # fmt: skip
+
+
+def _of_complex(recipe: Recipe) -> Recipe:
+    """The recipe for complex matrices, with conjugates in transposes."""
+    body = recipe.body
+    for pattern, text in _COMPLEX_TEXTS:
+        body = re.sub(pattern, text, body)
+    scratch = {**recipe.scratch, **({"rwork:real": ""} if "rwork" in body else {})}
+    return replace(recipe, body=body, scratch=scratch, small="", is_small="", is_complex=True)
+
+
+RECIPES.update({f"complex_{name}": _of_complex(recipe) for name, recipe in RECIPES.items()})
