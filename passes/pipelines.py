@@ -27,7 +27,7 @@ from passes.narrow import Narrow
 from passes.residuals import Residuals
 from passes.simplify import Algebra, Simplify, Stabilize
 from staticgrad.errors import ParseError, PipelineError, PluginWarning, warn
-from staticgrad.errors.calls import checked
+from staticgrad.errors.tracebacks import boundary
 from staticgrad.errors.wording import did_you_mean, kind_of
 from staticgrad.ir.discovery import announced, package_of
 
@@ -60,7 +60,7 @@ LEVELS: Final[Mapping[str, str]] = {
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*")
 
 
-@checked
+@boundary
 def pipeline(text: str | Pass) -> Pipeline:
     """Return the pipeline that ``text`` describes, or the one of a level (``"O1"``).
 

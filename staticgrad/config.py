@@ -30,7 +30,6 @@ from typing import Any, Final, Literal
 
 from staticgrad.blocks import Block, Nested
 from staticgrad.errors import ConfigError, SettingWarning, UnknownSettingError, warn
-from staticgrad.errors.calls import checked
 from staticgrad.errors.tracebacks import boundary
 from staticgrad.errors.wording import did_you_mean
 from staticgrad.records import dataclass
@@ -333,7 +332,7 @@ def settings(**arguments: object) -> tuple[Setting, ...]:
     return tuple(found)
 
 
-@checked
+@boundary
 def show_config() -> str:
     """One line per setting: its value, where that came from, what it does.
 

@@ -9,10 +9,10 @@ from contextlib import AbstractContextManager
 
 from staticgrad.building import within
 from staticgrad.errors import ArgumentError
-from staticgrad.errors.calls import checked
+from staticgrad.errors.tracebacks import boundary
 
 
-@checked
+@boundary
 def scope(name: str) -> AbstractContextManager[None]:
     """Name the part of the program being built: ``with sg.scope("block3"): ...``.
 

@@ -29,7 +29,7 @@ from staticgrad.errors import ArgumentError, ShapeError
 from staticgrad.errors.hints import no_such_name
 from staticgrad.errors.tracebacks import boundary
 from staticgrad.errors.wording import shown
-from staticgrad.ops.elementwise import Operand
+from staticgrad.ops.elementwise import Operand, array_dtype
 from staticgrad.types.dtype import (
     BOOL,
     F32,
@@ -87,31 +87,31 @@ bool = BOOL
 @boundary
 def unique_all(x: Operand[Tensor], /) -> Any:
     """Return the distinct elements, ascending, their first indices, inverse indices and counts."""
-    return _several(np.unique_all(_array(x)))
+    return _several(np.unique_all(_array("unique_all", x)))
 
 
 @boundary
 def unique_counts(x: Operand[Tensor], /) -> Any:
     """The different elements of a tensor, ascending, and how many of each; as ``unique_all``."""
-    return _several(np.unique_counts(_array(x)))
+    return _several(np.unique_counts(_array("unique_counts", x)))
 
 
 @boundary
 def unique_inverse(x: Operand[Tensor], /) -> Any:
     """The different elements of a tensor, ascending, and the place of each; as ``unique_all``."""
-    return _several(np.unique_inverse(_array(x)))
+    return _several(np.unique_inverse(_array("unique_inverse", x)))
 
 
 @boundary
 def unique_values(x: Operand[Tensor], /) -> Tensor:
     """The different elements of a tensor, ascending; as ``unique_all``."""
-    return _tensor(np.unique_values(_array(x)))
+    return _tensor(np.unique_values(_array("unique_values", x)))
 
 
 @boundary
 def nonzero(x: Operand[Tensor], /) -> tuple[Tensor, ...]:
     """The places of the elements of a tensor that are not zero, for each axis."""
-    array = _array(x)
+    array = _array("nonzero", x)
     if array.ndim == 0:
         raise ArgumentError("nonzero: a tensor without axes", hint="x != 0 is its answer")
     return tuple(map(_tensor, np.nonzero(array)))
@@ -121,7 +121,7 @@ def nonzero(x: Operand[Tensor], /) -> tuple[Tensor, ...]:
 def nextafter(x1: Operand[Tensor], x2: Operand[Tensor], /) -> Tensor:
     """The next number after x1 towards x2, elementwise; no derivative."""
     dtype = up().result_type(x1, x2).numpy
-    first, second = (np.asarray(_array(x), dtype) for x in (x1, x2))
+    first, second = (np.asarray(_array("nextafter", x), dtype) for x in (x1, x2))
     try:
         return _tensor(np.nextafter(first, second))
     except ValueError as error:
@@ -147,8 +147,10 @@ def from_dlpack(x: Any, /, *, device: str | None = None, copy: Any = None) -> Te
     return _tensor(np.array(np.from_dlpack(x)))
 
 
-def _array(x: Any) -> Any:
-    return np.asarray(x)
+def _array(name: str, x: Any) -> Any:
+    array = np.asarray(x)
+    array_dtype(name, array)
+    return array
 
 
 def _several(found: Any) -> Any:
@@ -189,6 +191,7 @@ def _at_once(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function, computing where no operand says what is meant."""
     floating = function.__name__ in _FLOATING
 
+    @boundary
     @functools.wraps(function)
     def called(*args: Any, **kwargs: Any) -> Any:
         if floating and kwargs.get("dtype") is None:

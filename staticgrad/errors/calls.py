@@ -1,24 +1,27 @@
 """Calls that do not fit a public function: which argument does not, in one error.
 
-The signature alone decides here. What NumPy's functions take besides is read in ``ir/calls.py``.
+A call is looked at when it has failed with an error of Python's own: functions do not check the
+kind of each argument before they use it. The signature and its annotations alone decide here. What
+NumPy's functions take besides is read in ``ir/calls.py``.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
-from collections.abc import Callable, Iterable, Sequence
-from inspect import Parameter, Signature, signature
-from types import CodeType
-from typing import Any, Final, ParamSpec, TypeVar
+import operator
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from inspect import Parameter, Signature, signature, unwrap
+from types import CodeType, UnionType
+from typing import Any, Final, Literal, TypeVar, get_args, get_origin
 
-from staticgrad.errors import UnknownArgumentError
+import numpy as np
+
+from staticgrad.errors import ArgumentError, UnknownArgumentError
 from staticgrad.errors.hints import ARGUMENTS
-from staticgrad.errors.tracebacks import boundary, cut
-from staticgrad.errors.wording import did_you_mean, listed, shown
+from staticgrad.errors.tracebacks import boundary
+from staticgrad.errors.wording import did_you_mean, kind_of, listed, shown
 
-P = ParamSpec("P")
-T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 #: Functions that only hand their arguments on.
@@ -26,28 +29,23 @@ _carriers: Final[set[CodeType]] = {boundary(signature).__code__}
 _DECORATORS: Final = contextlib.__file__
 
 
-def checked(function: Callable[P, T]) -> Callable[P, T]:
-    """``function`` as users call it: an argument that it does not take is named in one error.
+def refuse_misfit(error: Exception, function: Callable[..., Any], args: Any, kwargs: Any) -> None:
+    """Replace an error of Python's own where the arguments do not fit the function that raised it.
 
-    For what stands below the functions of values, and so below ``public`` of ``ir/calls.py``.
+    Raises:
+        UnknownArgumentError: an argument is missing, unknown or given twice.
+        ArgumentError: an argument is of another kind than its annotation says.
     """
-
-    @functools.wraps(function)
-    def called(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            try:
-                return function(*args, **kwargs)
-            except TypeError as error:
-                if raised_inside(error):
-                    raise
-                refused = error
-            check_arguments(function.__name__, signature(function), args, kwargs)
-            raise refused
-        except Exception as error:
-            cut(error)
-            raise
-
-    return called
+    if not isinstance(error, TypeError | ValueError | AttributeError | LookupError):
+        return
+    ours = signature(function)
+    name = function.__name__
+    if name == "__init__":
+        name = function.__qualname__.rpartition(".")[0].rpartition(".")[2]
+    if isinstance(error, TypeError) and not raised_inside(error):
+        check_arguments(name, ours, args, kwargs)
+    else:
+        check_kinds(name, function, args, kwargs)
 
 
 def carries(function: F) -> F:
@@ -184,3 +182,118 @@ def what_it_takes(ours: Signature) -> str:
 def _names(ours: Signature) -> list[str]:
     """Return the names of the arguments that may be passed by name."""
     return [name for name in ours.parameters if name != "self"]
+
+
+# -- kinds of arguments ---------------------------------------------------------------------------
+
+
+def check_kinds(name: str, function: Callable[..., Any], args: Any, kwargs: Any) -> None:
+    """Refuse the first argument that does not fit its annotation.
+
+    Raises:
+        ArgumentError: with what the function takes there.
+    """
+    try:
+        bound = signature(function).bind(*args, **kwargs)
+    except TypeError:
+        return
+    scope = getattr(unwrap(function), "__globals__", {})
+    for word, given in bound.arguments.items():
+        declared = bound.signature.parameters[word]
+        if declared.kind in (declared.VAR_POSITIONAL, declared.VAR_KEYWORD):
+            continue
+        expected = _evaluated(declared.annotation, scope)
+        if given is not declared.default and not _fits(given, expected):
+            raise ArgumentError(
+                f"{name}: {word}={shown(given)} is {kind_of(given)}",
+                hint=f"{word} is {' or '.join(_words(expected))}",
+            )
+
+
+def _evaluated(annotation: Any, scope: dict[str, Any]) -> Any:
+    """The annotation as an object; ``Any`` where its names are those of type checkers alone."""
+    if not isinstance(annotation, str):
+        return Any if annotation is Parameter.empty else annotation
+    try:
+        return eval(annotation, scope)
+    except (NameError, TypeError):
+        return Any
+
+
+def _alternatives(expected: Any) -> tuple[Any, ...]:
+    """The members of a union, or what is given, by itself."""
+    if get_origin(expected) in (typing.Union, UnionType):
+        return get_args(expected)
+    return (expected,)
+
+
+def _fits(given: Any, expected: Any) -> bool:
+    return any(_fits_one(given, each) for each in _alternatives(expected))
+
+
+def _fits_one(given: Any, expected: Any) -> bool:
+    """Return False where ``given`` is surely of another kind."""
+    if expected in (None, type(None)):
+        return given is None
+    if expected is int:
+        return _is_index(given)
+    if expected is float:
+        return isinstance(given, float | np.number) or _is_index(given)
+    origin, elements = get_origin(expected), get_args(expected)
+    if origin is Literal:
+        return isinstance(given, str | bool | int | type(None))  # which one is said elsewhere
+    if origin is tuple and ... not in elements:
+        return _holds(given, [Any]) and len(given) == len(elements)
+    if origin in (Sequence, list, tuple):
+        return _holds(given, [each for each in elements if each is not ...])
+    if origin is Iterable:
+        return hasattr(type(given), "__iter__")
+    kind = origin or expected
+    if kind is Callable:
+        return callable(given)
+    return not _decides(kind) or isinstance(given, kind)
+
+
+def _decides(kind: Any) -> bool:
+    """Return whether only instances of a class are of that kind."""
+    if not isinstance(kind, type) or getattr(kind, "_is_protocol", False):
+        return False
+    return kind in (str, bool, Mapping) or kind.__module__.startswith("staticgrad")
+
+
+def _is_index(given: Any) -> bool:
+    try:
+        operator.index(given)
+    except TypeError:
+        return False
+    return True
+
+
+def _holds(given: Any, elements: list[Any]) -> bool:
+    """Return whether something is a sequence, and its elements are of one of the kinds."""
+    if isinstance(given, np.ndarray):
+        return given.ndim == 1
+    if isinstance(given, str | bytes) or not isinstance(given, Sequence):
+        return False
+    return not elements or all(any(_fits(each, kind) for kind in elements) for each in given)
+
+
+def _words(expected: Any) -> list[str]:
+    """The alternatives as a message names them."""
+    found = []
+    for each in _alternatives(expected):
+        inner = [arg for arg in get_args(each) if arg is not ...]
+        if each in (None, type(None)):
+            found.append("None")
+        elif get_origin(each) is Literal:
+            found += [repr(word) for word in inner]
+        elif get_origin(each) in (Sequence, Iterable, list, tuple):
+            of = f" of {' or '.join(_words(inner[0]))}" if inner else ""
+            found.append(f"a sequence{of}")
+        else:
+            plain = {int: "int", float: "float", str: "text", bool: "True or False"}
+            kind = get_origin(each) or each
+            known = {Callable: "a function", Mapping: "a dict"}
+            name: str = getattr(kind, "__name__", "a value")
+            found.append(plain.get(kind) or known.get(kind) or name)
+    return found

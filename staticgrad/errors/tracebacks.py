@@ -36,7 +36,7 @@ def boundary(function: Callable[P, T]) -> Callable[P, T]:
         try:
             return function(*args, **kwargs)
         except Exception as error:
-            cut(error)
+            cut(error, function, args, kwargs)
             raise
 
     return called
@@ -55,18 +55,24 @@ def bounded(kind: type[T]) -> type[T]:
     return kind
 
 
-def cut(error: Exception) -> None:
+def cut(
+    error: Exception, function: Callable[..., Any] | None = None, args: Any = (), kwargs: Any = None
+) -> None:
     """Take the package's frames out of the traceback of an error that leaves the package.
 
     For the ``except`` clause of a public function, which then re-raises: a bare ``raise`` does not
     add the function's own frame again. Where the caller is the package itself, nothing changes:
     the error passes another boundary. An error of another class keeps its frames unless it was
-    raised by code of the user's that the package called: it may be a defect of the package.
+    raised by code of the user's that the package called: it may be a defect of the package. One
+    of Python's own that ``function`` raised is replaced where the arguments do not fit it.
     """
     caller = sys._getframe(1).f_back
     if caller is not None and is_package_file(caller.f_code.co_filename):
         return
-    if _is_cut(error) and not _shown_whole():
+    if not _is_cut(error):
+        if function is not None:
+            up("staticgrad.errors.calls").refuse_misfit(error, function, args, kwargs or {})
+    elif not _shown_whole():
         _cut_chain(error)
 
 

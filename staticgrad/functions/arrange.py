@@ -236,6 +236,8 @@ def broadcast_arrays(*values: Operand[AnyValue]) -> list[AnyValue]:
     Args:
         values: the values to broadcast.
     """
+    if not values:
+        return []
     operands = as_values("broadcast_arrays", *values)
     shape = broadcast("broadcast_arrays", [value.shape for value in operands])
     return [broadcast_to(value, shape) for value in operands]

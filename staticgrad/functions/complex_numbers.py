@@ -14,10 +14,9 @@ from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.pairs import Complex
 from staticgrad.ops.complex_readings import pair, parts_of, squared
-from staticgrad.ops.elementwise import Operand
+from staticgrad.ops.elementwise import Operand, broadcast
 from staticgrad.ops.movement import broadcast_to
 from staticgrad.ops.operands import as_value, promoted_values
-from staticgrad.types.arrays import broadcast_shapes
 
 
 def complex(real: Operand[AnyValue], imag: Operand[AnyValue]) -> AnyValue:
@@ -38,7 +37,7 @@ def complex(real: Operand[AnyValue], imag: Operand[AnyValue]) -> AnyValue:
             raise DTypeError(f"complex: a part is {re.dtype}", hint="real + 1j * imag")
         re, im = (functions.astype(part, "float64") for part in (re, im))
     if re.shape != im.shape:
-        shape = broadcast_shapes([re.shape, im.shape])
+        shape = broadcast("complex", [re.shape, im.shape])
         re, im = broadcast_to(re, shape), broadcast_to(im, shape)
     found: AnyValue = pair(re, im)
     return found

@@ -108,7 +108,7 @@ def fft(
 
 
 def _one(n: Size | None) -> Sizes:
-    return None if n is None else (n,)
+    return None if n is None else (0 if n == -1 else n,)  # in NumPy's sizes of axes -1 is the whole
 
 
 @same(fft)

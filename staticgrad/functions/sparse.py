@@ -20,7 +20,7 @@ import numpy as np
 
 from staticgrad.errors import ArgumentError, DTypeError, IndexOutOfRange, RankError, ShapeError
 from staticgrad.errors.hints import attributes
-from staticgrad.errors.tracebacks import boundary
+from staticgrad.errors.tracebacks import bounded
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.functions.trees import Contents
 from staticgrad.ir.calls import public
@@ -54,6 +54,7 @@ if not TYPE_CHECKING:
     __getattr__, __dir__ = attributes("sg.sparse", __all__)
 
 
+@bounded
 class SparsityPattern:
     """The elements of a sparse matrix that are stored, in CSR order; equal by content.
 
@@ -158,6 +159,7 @@ def _check_range(what: str, places: Array, size: int) -> None:
         )
 
 
+@bounded
 class Sparse:
     """A matrix of a fixed pattern with the elements ``data``: a tree whose only leaf is the data.
 
@@ -226,17 +228,14 @@ class Sparse:
             found._constant = self._constant
         return found
 
-    @boundary
     def with_data(self, data: Any) -> Sparse:
         """A matrix of the same pattern with other elements, in the order of ``data``."""
         return Sparse(data, self.pattern, self._transposed)
 
-    @boundary
     def apply(self, function: Callable[[Any], Any]) -> Sparse:
         """The matrix with ``function`` applied to the vector of its stored elements."""
         return self.with_data(function(self.values()))
 
-    @boundary
     def astype(self, dtype: Any) -> Sparse:
         """The matrix in another element type."""
         if isinstance(self.data, Value):
@@ -259,11 +258,9 @@ class Sparse:
 
     # -- products ---------------------------------------------------------------------------------
 
-    @boundary
     def __matmul__(self, other: Any) -> Any:
         return _product(self, other)
 
-    @boundary
     def __rmatmul__(self, other: Any) -> Any:
         return _product(other, self)
 
@@ -274,7 +271,6 @@ class Sparse:
         data, x = promoted_values("matmul", (self.values(binding_kind((self.data, x))), x))
         return SparseProduct(self._transposed)(data, x, *self.pattern.values(binding_kind((x,))))
 
-    @boundary
     def sampled(self, u: Any, v: Any) -> Sparse:
         """The matrix with the elements of ``u @ v`` at its pattern, without the others.
 
@@ -290,13 +286,11 @@ class Sparse:
 
     # -- elementwise ------------------------------------------------------------------------------
 
-    @boundary
     def __mul__(self, other: Any) -> Sparse:
         return self._scaled(other, functions.multiply)
 
     __rmul__ = __mul__
 
-    @boundary
     def __truediv__(self, other: Any) -> Sparse:
         return self._scaled(other, functions.divide)
 
@@ -310,17 +304,14 @@ class Sparse:
             factor = functions.broadcast_to(factor, self.shape)[self.places()]
         return self._with(function(self.values(binding_kind((self.data, factor))), factor))
 
-    @boundary
     def __neg__(self) -> Sparse:
         return self._with(functions.negative(self.values()))
 
-    @boundary
     def __add__(self, other: Any) -> Sparse:
         return self._sum(other, functions.add)
 
     __radd__ = __add__
 
-    @boundary
     def __sub__(self, other: Any) -> Sparse:
         return self._sum(other, functions.subtract)
 
@@ -346,7 +337,6 @@ class Sparse:
 
     # -- reductions and dense forms ---------------------------------------------------------------
 
-    @boundary
     def sum(self, axis: int | None = None) -> Any:
         """The sum of all elements, or of each column (``axis=0``) or row (1), as a dense value."""
         if axis is None:
@@ -358,14 +348,12 @@ class Sparse:
         ones = functions.ones((matrix.shape[1],), data.dtype, like=data)
         return _product(matrix, ones)
 
-    @boundary
     def diagonal(self) -> Any:
         """The elements on the main diagonal, a vector; 0 where none is stored."""
         rows, columns = self.places()
         (at,) = np.nonzero(rows == columns)
         return functions.scatter_add(self.values()[at], rows[at], min(self.shape))
 
-    @boundary
     def todense(self) -> Any:
         """The whole matrix as a dense value."""
         rows, columns = self.shape
@@ -373,7 +361,6 @@ class Sparse:
         flat = functions.scatter_add(self.values(), at * columns + others, rows * columns)
         return functions.reshape(flat, self.shape)
 
-    @boundary
     def tocsr(self) -> Any:
         """The matrix as a ``scipy.sparse.csr_array``, where its data is an array or a tensor."""
         from scipy.sparse import csr_array

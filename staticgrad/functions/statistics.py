@@ -649,7 +649,7 @@ def _halved(rows: AnyValue) -> AnyValue:
 
 
 def norm(
-    x: Operand[AnyValue], ord: Any = None, axis: Axes = None, keepdims: bool = False
+    x: Operand[AnyValue], ord: float | str | None = None, axis: Axes = None, keepdims: bool = False
 ) -> AnyValue:
     """The length of the vectors along ``axis``: of all elements by default, as ``np.linalg.norm``.
 

@@ -117,7 +117,7 @@ def _reading(
                         return read(args, kwargs)
             return read(args, kwargs)
         except Exception as error:
-            cut(error)
+            cut(error, function, args, kwargs)
             raise
 
     return called
@@ -190,16 +190,10 @@ class Constructed(ABCMeta):
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         try:
-            try:
-                return super().__call__(*args, **kwargs)
-            except TypeError as error:
-                if raised_inside(error):
-                    raise
-                refused = error
-            check_arguments(cls.__name__, _construction(cls), (None, *args), kwargs)
-            raise refused
+            return super().__call__(*args, **kwargs)
         except Exception as error:
-            cut(error)
+            made: Any = cls
+            cut(error, made.__init__, (None, *args), kwargs)
             raise
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from staticgrad.building import here
 from staticgrad.errors import (
+    ArgumentError,
     GradientError,
     GraphError,
     LargeConstantWarning,
@@ -195,7 +196,6 @@ class Parameter(Symbolic):
 
     Args:
         node: what stands for it in graphs.
-        index: 0.
 
     >>> import numpy as np, staticgrad as sg
     >>> w = sg.parameter("w", np.zeros(2))
@@ -207,6 +207,15 @@ class Parameter(Symbolic):
     __slots__ = ()
     _numbers = "its present array: w.value; later ones: sg.Graph(updates={w: value})"
     is_stored = True
+
+    @boundary
+    def __init__(self, node: Node) -> None:
+        if not isinstance(node, Node):
+            raise ArgumentError(
+                f"Parameter: {shown(node)} is not a node",
+                hint="sg.parameter(name, array) makes a parameter",
+            )
+        super().__init__(node)
 
     @boundary
     def __setattr__(self, name: str, value: Any) -> None:

@@ -69,6 +69,14 @@ def whole_type(parts: TensorType) -> TensorType:
     return TensorType(complex_of(parts.dtype), parts.shape[:-1])
 
 
+def takes_real(op: Op, value: Value, *_: Value) -> DTypeError:
+    """The error for an op of a complex value that it has no meaning for."""
+    return DTypeError(
+        f"{op.name}: takes real values, got {value.dtype}",
+        hint="z.real, z.imag, abs(z) and sg.angle(z) are real",
+    )
+
+
 class Complex(Value):
     """A complex value: two real ones.
 
@@ -126,13 +134,10 @@ class Complex(Value):
             reading = cls.readings.get(each)
             if reading is not None:
                 return reading(op, *[of_kind(arg, cls) for arg in args])
-        taken = [arg.dtype for arg in args if isinstance(arg, Complex)]
+        taken = [arg for arg in args if isinstance(arg, Complex)]
         if not taken:  # beside a complex value
             return cls.part_kind.bind(op, args)
-        raise DTypeError(
-            f"{op.name}: takes real values, got {taken[0]}",
-            hint="z.real, z.imag, abs(z) and sg.angle(z) are real",
-        )
+        raise takes_real(op, *taken)
 
     @classmethod
     def lift(cls, data: object, like: DType | None = None) -> Self:

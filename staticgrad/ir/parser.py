@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy.typing as npt
 
 from staticgrad.errors import ArgumentError, OutOfMemory, StaticgradError, UnknownNameError
-from staticgrad.errors.calls import checked
+from staticgrad.errors.tracebacks import boundary
 from staticgrad.errors.wording import kind_of
 from staticgrad.ir.discovery import AttributeMistake, broken, build_op, find_op
 from staticgrad.ir.graph import Constant, Graph, Input, Node, Parameter, ParameterLeaf, Symbolic
@@ -32,7 +32,7 @@ from staticgrad.types.lexis import Tokens, name_text
 _LEAVES: Final = ("input", "parameter")
 
 
-@checked
+@boundary
 @collection_paused()
 def parse(
     text: str,

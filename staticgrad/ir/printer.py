@@ -34,7 +34,7 @@ from typing import Any, Final
 import numpy.typing as npt
 
 from staticgrad.errors import ArgumentError, OpDefinitionError
-from staticgrad.errors.calls import checked
+from staticgrad.errors.tracebacks import boundary
 from staticgrad.errors.wording import kind_of
 from staticgrad.ir.graph import Constant, Graph, Input, Node, ParameterLeaf, Symbolic
 from staticgrad.ir.op import Op
@@ -370,7 +370,7 @@ def _arrays_in(value: object) -> Iterator[ArrayData]:
             yield from _arrays_in(part)
 
 
-@checked
+@boundary
 def same_graph(left: Graph, right: Graph) -> bool:
     """Return whether two graphs are structurally equal.
 

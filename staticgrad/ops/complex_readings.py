@@ -19,7 +19,7 @@ import numpy as np
 from staticgrad.errors import DTypeError
 from staticgrad.ir.functional import functions as f
 from staticgrad.ir.op import Op
-from staticgrad.ir.pairs import Complex, Part, Reading, joined
+from staticgrad.ir.pairs import Complex, Part, Reading, joined, takes_real
 from staticgrad.ops.arithmetic import (
     Abs,
     Add,
@@ -108,7 +108,10 @@ def _bilinear(product: Callable[[Any, Any], Any], x: Any, y: Any) -> Any:
 
 
 def _linear(op: Op, x: Any, *others: Any) -> Any:
-    """An op that is linear in its first operand: it acts on both parts."""
+    """An op that is linear in its first operand alone: it acts on both parts."""
+    for other in others:
+        if other.dtype.is_complex:
+            raise takes_real(op, other)
     return pair(*[None if part is None else op(part, *others) for part in parts_of(x)])
 
 

@@ -157,7 +157,11 @@ class Broadcast(LinearOp, name="broadcast"):
 
 
 def reshape(
-    x: Operand[AnyValue], shape: Any, order: str | None = "C", *, copy: bool | None = None
+    x: Operand[AnyValue],
+    shape: Size | Sequence[Size],
+    order: str | None = "C",
+    *,
+    copy: bool | None = None,
 ) -> AnyValue:
     """Return the elements of x under another shape; one size may be -1 and is inferred.
 

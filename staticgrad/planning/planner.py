@@ -28,7 +28,7 @@ from typing import Final, Literal, get_args
 
 from staticgrad.config import read_bytes, read_share
 from staticgrad.errors import ArgumentError, BudgetInfeasible
-from staticgrad.errors.calls import checked
+from staticgrad.errors.tracebacks import boundary
 from staticgrad.planning.descents import SLOPES, Descents
 from staticgrad.planning.offsets import MOST_BYTES
 from staticgrad.planning.placed import MemoryPlan
@@ -326,7 +326,7 @@ _BY_SOLVER: Final = ("milp", "rounded")
 _SECONDS: Final = 60.0  # of the solver, for each order
 
 
-@checked
+@boundary
 def plan_abstract(
     problem: MemoryProblem | Mapping[str, object] | str | Path,
     budget: int | float | str | None = None,

@@ -36,7 +36,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 from staticgrad.building import current, within
 from staticgrad.errors import ArgumentError
-from staticgrad.errors.calls import checked
+from staticgrad.errors.tracebacks import boundary
 from staticgrad.errors.values import UnknownNumber, check_size, over_sizes
 from staticgrad.records import dataclass
 from staticgrad.types.dtype import ALL_DTYPES
@@ -307,7 +307,7 @@ def _of_atom(atom: Atom) -> Dim:
     return Dim({(atom,): 1})
 
 
-@checked
+@boundary
 def dim(
     name: str,
     *,

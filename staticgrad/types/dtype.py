@@ -253,7 +253,7 @@ def as_dtype(spec: object) -> DType:
         found = None if spec is None else _BY_NAME.get(np.dtype(spec).name)  # type: ignore[call-overload]
     except (TypeError, ValueError, SyntaxError):  # of a text with commas, NumPy reads fields
         found = None
-    if found is None and spec in ("bfloat16", "bf16"):
+    if isinstance(spec, str) and spec in ("bfloat16", "bf16"):
         raise ml_dtypes.missing("it is not installed")
     if found is None:
         known = ", ".join(d.name for d in _BY_CODE.values())

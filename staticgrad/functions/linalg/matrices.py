@@ -528,7 +528,7 @@ def vector_norm(
     *,
     axis: Axes = None,
     keepdims: bool = False,
-    ord: Any = 2,
+    ord: float = 2,
 ) -> AnyValue:
     """The lengths of vectors along ``axis``; of all elements as one vector by default.
 
@@ -543,7 +543,9 @@ def vector_norm(
     return statistics.vector_norm_over(value, ord, axis, keepdims)
 
 
-def matrix_norm(x: Operand[AnyValue], /, *, keepdims: bool = False, ord: Any = "fro") -> AnyValue:
+def matrix_norm(
+    x: Operand[AnyValue], /, *, keepdims: bool = False, ord: float | str = "fro"
+) -> AnyValue:
     """The norms of matrices, the last two axes.
 
     Args:
