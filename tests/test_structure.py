@@ -67,6 +67,7 @@ LAZY = {
     "staticgrad.comparison.measure": "programs are translated where PyTorch is installed",
     "staticgrad.native.machine": "caches are read when the first kernel is made",
     "staticgrad.native.target": "the self-test compiles, for a target that it chooses",
+    "staticgrad.native.entry.text": "the language is read where code is not on disk",
     "staticgrad.native.table.control_code": "the language is read where code is not on disk",
 }
 

@@ -164,18 +164,14 @@ def _methods() -> list[_Method]:
 
 def _make_methods() -> tuple[_Method, _Method]:
     from staticgrad import config, native
-    from staticgrad.native.entry import run, text
-    from staticgrad.native.target import host
-
-    symbol = text.SYMBOL
+    from staticgrad.native.entry import text
 
     def compile_for(target: Target) -> ObjectCode:
         from staticgrad.native.jit import compile_ir
 
-        return compile_ir([code], symbol, target)
+        return compile_ir([text.text(target.triple)], text.SYMBOL, target)
 
-    code = f"{text.text()}\n{run.text(host().triple)}"
-    address, _ = native.object_code(code, symbol, compile_for, config.current())
+    address, _ = native.object_code(text.source(), text.SYMBOL, compile_for, config.current())
     return (
         _Method(b"run", address, _METHOD_ONE_ARGUMENT, None),
         _Method(b"run_bound", address, _METHOD_NO_ARGUMENTS, None),

@@ -1,236 +1,501 @@
-"""The native entry of a run as LLVM IR: feeds checked, results made, rows run, in one call.
+"""The native entry of a run, in the kernel language: feeds checked, results made, rows run.
 
-The text is one function of CPython's calling convention for builtins, ``entry(self, feeds)``. It
-serves every program: what it must know stands in words to which ``self``, an array, points
-(``HeadWord``, ``RecordWord`` and ``HoldWord`` of ``words``; ``BoundWord`` where it is called
-without arguments, ``feeds`` being NULL). Functions of the interpreter and of NumPy are called by
-address (``CallWord``), so that the code has no symbols and may be kept on disk.
+It is one function of CPython's calling convention for builtins, ``entry(self, feeds)``. It serves
+every program: what it must know stands in words to which ``self``, an array, points (``HeadWord``,
+``RecordWord`` and ``HoldWord`` of ``words``; ``BoundWord`` where it is called without arguments,
+``feeds`` being 0). Functions of the interpreter and of NumPy are called by address (``CallWord``),
+so that the code has no symbols and may be kept on disk.
 
 It answers None where it does not apply, before anything is changed that a run could see: for an
-array that is not what the record says, a lock that is not ours alone, an index out of range.
-Then the caller runs the checked path in Python, which finds the same again and words the error.
+array that is not what the record says, a lock that is not this thread's alone, an index out of
+range. Then the caller runs the checked path in Python, which finds the same again and words the
+error.
 
 Nothing between the look at the state and the release of the interpreter lock runs Python code, nor
 does anything until the state is given back: code that interrupts this thread finds no run under
 way.
+
+In the source all addresses are words.
+
+Numbers are feeds of inputs without axes. A number that has the input's bytes, a float for float64
+or a scalar of NumPy's, is read in its object. Another is converted as the path in Python does it:
+to the nearest, by the default floating-point environment, to the place in the arena where its plan
+has a copy of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from enum import IntEnum
 from typing import Final
 
-from staticgrad.native.entry.words import BoundWord, CallWord, HeadWord, ObjectField
+from staticgrad.native.entry.words import (
+    READABLE,
+    SMALL,
+    WRITABLE,
+    BoundWord,
+    CallWord,
+    HeadWord,
+    HoldWord,
+    ObjectField,
+    PlaceWord,
+    RecordWord,
+)
+from staticgrad.native.table.control_code import numbered
 
 SYMBOL: Final = "sg_enter"
 
-
-class EntryCode:
-    """A function as it is written. Variables are stack slots, which LLVM makes registers."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.slots: list[str] = []
-        self._count = 0
-
-    def new(self, stem: str) -> str:
-        self._count += 1
-        return f"{stem}{self._count}"
-
-    def value(self, instruction: str) -> str:
-        name = self.new("%v")
-        self.lines.append(f"  {name} = {instruction}")
-        return name
-
-    def do(self, instruction: str) -> None:
-        self.lines.append(f"  {instruction}")
-
-    # -- memory -----------------------------------------------------------------------------------
-
-    def place(self, base: str, index: str | int) -> str:
-        return self.value(f"getelementptr i64, ptr {base}, i64 {as_word(index)}")
-
-    def word(self, base: str, index: str | int = 0, kind: str = "i64") -> str:
-        return self.value(f"load {kind}, ptr {self.place(base, index)}, align 8")
-
-    def pointer(self, base: str, index: str | int = 0) -> str:
-        return self.word(base, index, "ptr")
-
-    def put(self, base: str, index: str | int, value: str | int, kind: str = "i64") -> None:
-        self.do(f"store {kind} {as_word(value)}, ptr {self.place(base, index)}, align 8")
-
-    def field(self, thing: str, field: ObjectField, kind: str = "ptr") -> str:
-        place = self.value(f"getelementptr i8, ptr {thing}, i64 {int(field)}")
-        return self.value(f"load {kind}, ptr {place}, align 4")
-
-    def variable(self, start: str, kind: str = "i64") -> str:
-        name = self.new("%s")
-        self.slots.append(f"  {name} = alloca {kind}, align 8")
-        self.do(f"store {kind} {start}, ptr {name}, align 8")
-        return name
-
-    def get(self, variable: str, kind: str = "i64") -> str:
-        return self.value(f"load {kind}, ptr {variable}, align 8")
-
-    def set(self, variable: str, value: str, kind: str = "i64") -> None:
-        self.do(f"store {kind} {value}, ptr {variable}, align 8")
-
-    def room(self, count: str) -> str:
-        """Words on the stack."""
-        return self.value(f"alloca i64, i64 {count}, align 8")
-
-    # -- arithmetic -------------------------------------------------------------------------------
-
-    def add(self, one: str, two: str | int) -> str:
-        return self.value(f"add i64 {one}, {as_word(two)}")
-
-    def times(self, one: str, two: int) -> str:
-        return self.value(f"mul i64 {one}, {two}")
-
-    def is_(self, one: str, relation: str, two: str | int, kind: str = "i64") -> str:
-        return self.value(f"icmp {relation} {kind} {one}, {as_word(two)}")
-
-    def both(self, one: str, two: str) -> str:
-        return self.value(f"and i1 {one}, {two}")
-
-    def same(self, one: str, two: str) -> str:
-        return self.value(f"icmp eq i1 {one}, {two}")
-
-    def either(self, one: str, two: str) -> str:
-        return self.value(f"or i1 {one}, {two}")
-
-    # -- control ----------------------------------------------------------------------------------
-
-    def label(self, name: str) -> None:
-        self.lines.append(f"{name}:")
-
-    def require(self, condition: str, otherwise: str) -> None:
-        """Go on where a condition holds, else to a label."""
-        behind = self.new("fine")
-        self.do(f"br i1 {condition}, label %{behind}, label %{otherwise}")
-        self.label(behind)
-
-    @contextmanager
-    def when(self, condition: str) -> Iterator[None]:
-        yes, behind = self.new("then"), self.new("after")
-        self.do(f"br i1 {condition}, label %{yes}, label %{behind}")
-        self.label(yes)
-        yield
-        self.do(f"br label %{behind}")
-        self.label(behind)
-
-    @contextmanager
-    def each(self, count: str) -> Iterator[str]:
-        """For every number below a count."""
-        at = self.variable("0")
-        head, body, behind = self.new("head"), self.new("body"), self.new("end")
-        self.do(f"br label %{head}")
-        self.label(head)
-        number = self.get(at)
-        self.do(f"br i1 {self.is_(number, 'slt', count)}, label %{body}, label %{behind}")
-        self.label(body)
-        yield number
-        self.set(at, self.add(number, 1))
-        self.do(f"br label %{head}")
-        self.label(behind)
-
-    def call(self, calls: str, call: CallWord, result: str, *arguments: str) -> str:
-        """``arguments`` with their types."""
-        function = self.pointer(calls, call)
-        text = f"call {result} {function}({', '.join(arguments)})"
-        if result == "void":
-            self.do(text)
-            return ""
-        return self.value(text)
-
-    def function(self, head: str) -> str:
-        return "\n".join([f"{head} {{", "entry:", *self.slots, *self.lines, "}"])
+_WORDS: Final = """
+def get(address, number):
+    return word(load1(ptr_i64(address), number))
 
 
-def as_word(value: str | int) -> str:
-    """A name, or a number as text."""
-    return value if isinstance(value, str) else str(int(value))
+def put(address, number, value):
+    store1(ptr_i64(address), number, i64x1(value))
 
 
-# -- the function that Python calls ---------------------------------------------------------------
+def half(address):
+    return word(load1(ptr_i32(address), 0))
+
+"""
+#: Checks, all before anything is changed.
+_CHECKS: Final = """
+def is_ready(calls, head, hold):
+    thread = called0(get(calls, CALL_PYTHREAD_GET_THREAD_IDENT))
+    if get(head, HEAD_RUNNING) != 0 or get(head, HEAD_CLOSED) != 0:
+        return False
+    whose = get(hold, HOLD_THREAD)
+    is_ours = whose == 0 or whose == thread
+    return is_ours and get(hold, HOLD_STANDS) != 0
 
 
-def text() -> str:
-    """``entry(self, feeds)``: collect the feeds and hold them, make the dict, run, let them go."""
-    c = EntryCode()
-    words = c.field("%self", ObjectField.DATA)
-    is_bound = c.is_("%feeds", "eq", "null", "ptr")
-    whose = c.pointer(words, BoundWord.HEAD)
-    head = c.value(f"select i1 {is_bound}, ptr {whose}, ptr {words}")
-    calls, count = c.pointer(head, HeadWord.CALLS_AT), c.word(head, HeadWord.FEEDS)
-    room, kept = c.room(c.add(count, 1)), c.variable("0")
-    result, made = c.variable("null", "ptr"), c.variable("null", "ptr")
-    with c.when(c.is_(c.word(head, HeadWord.SINGLE), "eq", 0)):
+def array_fits(array, kind, dtype, flags, rank):
+    if get(array + OBJECT_TYPE, 0) != kind or get(array + OBJECT_DTYPE, 0) != dtype:
+        return False
+    has = word(load1(ptr_i32(array + OBJECT_FLAGS), 0) & i32x1(flags))
+    return has == flags and half(array + OBJECT_RANK) == rank
+
+
+def shape_fits(array, rank, wanted):
+    shape = get(array + OBJECT_SHAPE, 0)
+    for axis in range(rank):
+        if get(shape, axis) != get(wanted, axis):
+            return False
+    return True
+
+
+def single_bits(number):
+    return word(bitcast_u32(cast_f32(number)))
+
+
+def number_fits(calls, feed, size, addresses, converted, numbers, i):
+    kind = get(feed + OBJECT_TYPE, 0)
+    value = feed + OBJECT_VALUE
+    put(addresses, i, value)
+    is_double = kind == get(calls, CALL_FLOAT_TYPE) or kind == get(calls, CALL_FLOAT64_TYPE)
+    if size != 4 and is_double:
+        return True
+    if size == 4 and kind == get(calls, CALL_FLOAT32_TYPE):
+        return True
+    put(converted, i, 1)
+    if not converts_by_default():
+        return False
+    if is_double:
+        put(numbers, i, single_bits(load1(ptr_f64(value), 0)))
+        return True
+    if kind != get(calls, CALL_INT_TYPE):
+        return False
+    whole = called1(get(calls, CALL_PYLONG_ASLONGLONG), feed)
+    if called0(get(calls, CALL_PYERR_OCCURRED)) != 0:
+        return False
+    if size == 4:
+        put(numbers, i, single_bits(i64x1(whole)))
+    else:
+        put(numbers, i, word(bitcast_i64(cast_f64(i64x1(whole)))))
+        put(converted, i, 2)
+    return True
+
+
+def kinds_fit(calls, head, feeds, addresses, converted, numbers):
+    kind = get(calls, CALL_ARRAY_TYPE)
+    types = get(head, HEAD_TYPES_AT)
+    ranks = get(head, HEAD_RANKS_AT)
+    sizes = get(head, HEAD_NUMBERS_AT)
+    for i in range(get(head, HEAD_FEEDS)):
+        feed = get(feeds, i)
+        size = get(sizes, i)
+        put(converted, i, 0)
+        if size == 0 or get(feed + OBJECT_TYPE, 0) == kind:
+            if not array_fits(feed, kind, get(types, i), READABLE, get(ranks, i)):
+                return False
+            put(addresses, i, get(feed + OBJECT_DATA, 0))
+        elif not number_fits(calls, feed, size, addresses, converted, numbers, i):
+            return False
+    return True
+
+
+def record_fits(head, record, feeds, converted):
+    ranks = get(head, HEAD_RANKS_AT)
+    wanted = get(record, RECORD_SHAPES_AT)
+    places = get(record, RECORD_FEEDS_AT)
+    for i in range(get(head, HEAD_FEEDS)):
+        copies = get(places, i * PLACE_WORDS + PLACE_NUMBER_AT)
+        converts = get(converted, i)
+        if (copies == 0 and converts != 0) or (copies != 0 and converts == 0):
+            return False
+        if not shape_fits(get(feeds, i), get(ranks, i), wanted):
+            return False
+        wanted = wanted + 8 * get(ranks, i)
+    return True
+
+
+def record_of(head, feeds, converted):
+    record = get(head, HEAD_RECORD)
+    while record != 0:
+        if record_fits(head, record, feeds, converted):
+            return record
+        record = get(record, RECORD_NEXT)
+    return 0
+
+
+def bools_fit(begin, size):
+    bytes = ptr_u8(begin)
+    whole = size // 64
+    seen = u8x64(0)
+    for chunk in range(whole):
+        seen = seen | load64(bytes, 64 * chunk)
+    rest = u8x1(0)
+    for byte in range(64 * whole, size):
+        rest = rest | load1(bytes, byte)
+    return word(hor(seen) | rest) <= 1
+
+
+def addresses_fit(head, record, addresses):
+    bools = get(head, HEAD_BOOLS_AT)
+    written = get(head, HEAD_WRITTEN_AT)
+    places = get(record, RECORD_FEEDS_AT)
+    for i in range(get(head, HEAD_FEEDS)):
+        place = places + i * PLACE_STRIDE
+        begin = get(addresses, i)
+        size = get(place, PLACE_BYTES)
+        if begin != get(get(place, PLACE_BOUND_AT), 0) and size != 0:
+            for j in range(get(head, HEAD_WRITTEN)):
+                if begin + size > get(written, 2 * j) and begin < get(written, 2 * j + 1):
+                    return False
+        if get(bools, i) != 0 and not bools_fit(begin, size):
+            return False
+    return True
+
+
+def bound_fits(head, bound, record, addresses):
+    if bound == 0 or get(bound, BOUND_GIVEN) == 0:
+        return True
+    if get(bound, BOUND_RECORD) != record:
+        return False
+    known = get(bound, BOUND_FEED_ADDRESSES_AT)
+    for i in range(get(head, HEAD_FEEDS)):
+        if get(known, i) != 0 and get(known, i) != get(addresses, i):
+            return False
+    given = get(bound, BOUND_RESULTS_AT)
+    known = get(bound, BOUND_RESULT_ADDRESSES_AT)
+    for i in range(get(head, HEAD_RESULTS)):
+        array = get(given, i)
+        if array != 0 and get(array + OBJECT_DATA, 0) != get(known, i):
+            return False
+    return True
+"""
+#: Arrays of results: given ones, views of blocks that have no other references, or new ones.
+_RESULTS: Final = """
+def pooled(calls, head, i, rank, shape):
+    pool = get(head, HEAD_POOLS_AT) + 16 * i
+    for k in range(2):
+        block = get(pool, k)
+        if block != 0 and shape_fits(block, rank, shape):
+            memory = get(block + OBJECT_BASE, 0)
+            if half(memory + OBJECT_REFERENCES) == get(head, HEAD_UNUSED):
+                return called3(get(calls, CALL_PYARRAY_VIEW), block, 0, 0)
+    return 0
+
+
+def result_of(calls, head, record, bound, i, rank, shape):
+    kind = get(calls, CALL_ARRAY_TYPE)
+    dtype = get(get(head, HEAD_RESULT_TYPES_AT), i)
+    keep = get(calls, CALL_PY_INCREF)
+    given = 0
+    if bound != 0:
+        given = get(get(bound, BOUND_RESULTS_AT), i)
+    if given != 0:
+        if not array_fits(given, kind, dtype, WRITABLE, rank):
+            return 0
+        if not shape_fits(given, rank, shape):
+            return 0
+        call(keep, given)
+        return given
+    if get(get(record, RECORD_RESULTS_AT), i * PLACE_WORDS + PLACE_BYTES) > SMALL:
+        return pooled(calls, head, i, rank, shape)
+    call(keep, dtype)
+    return called8(get(calls, CALL_PYARRAY_NEWFROMDESCR), kind, dtype, rank, shape, 0, 0, 0, 0)
+
+
+def make_results(calls, head, record, bound, dict, results):
+    names = get(head, HEAD_RESULT_NAMES_AT)
+    ranks = get(head, HEAD_RESULT_RANKS_AT)
+    shape = get(record, RECORD_RESULT_SHAPES_AT)
+    count = get(head, HEAD_RESULTS)
+    for i in range(count):
+        rank = get(ranks, i)
+        array = result_of(calls, head, record, bound, i, rank, shape)
+        if array == 0:
+            return -1 - i
+        put(results, i, array)
+        shape = shape + 8 * rank
+        if dict != 0:
+            status = called3(get(calls, CALL_PYDICT_SETITEM), dict, get(names, i), array)
+            if word(cast_i32(i64x1(status))) != 0:
+                return -2 - i
+    return count
+"""
+#: The rows over this run's memory.
+_ROWS: Final = """
+def point(place, begin):
+    bound = get(place, PLACE_BOUND_AT)
+    if get(bound, 0) != begin:
+        slots = get(place, PLACE_SLOTS_AT)
+        for j in range(get(place, PLACE_SLOTS)):
+            put(get(slots, 2 * j), 0, begin + get(slots, 2 * j + 1))
+        put(bound, 0, begin)
+
+
+def point_all(head, record, addresses, converted, numbers, results):
+    for i in range(get(head, HEAD_FEEDS)):
+        place = get(record, RECORD_FEEDS_AT) + i * PLACE_STRIDE
+        point(place, get(addresses, i))
+        copy = get(place, PLACE_NUMBER_AT)
+        if get(converted, i) == 2:
+            put(copy, 0, get(numbers, i))
+        elif get(converted, i) == 1:
+            store1(ptr_i32(copy), 0, cast_i32(i64x1(get(numbers, i))))
+    for i in range(get(head, HEAD_RESULTS)):
+        place = get(record, RECORD_RESULTS_AT) + i * PLACE_STRIDE
+        point(place, get(get(results, i) + OBJECT_DATA, 0))
+
+
+def run(calls, head, hold, record):
+    notes = get(record, RECORD_NOTES)
+    notes_at = get(record, RECORD_NOTES_AT)
+    for i in range(notes):
+        put(get(notes_at, i), 0, -1)
+        put(get(notes_at, i), 1, -1)
+    releases = get(record, RECORD_RELEASES)
+    state = 0
+    if releases != 0:
+        state = called0(get(calls, CALL_PYEVAL_SAVETHREAD))
+    driver = get(head, HEAD_DRIVER)
+    block = get(record, RECORD_BLOCK)
+    commit = get(record, RECORD_COMMIT)
+    rows = get(record, RECORD_ROWS)
+    fuel = get(record, RECORD_FUEL)
+    # With the interpreter lock held nobody sees a run half done: one call does if nothing fails.
+    if notes == 0 and releases == 0 and fuel == 0:
+        commit = 0
+    failed = 0
+    if commit != 0:
+        if fuel != 0:  # loops that only their tests end run so long
+            put(get(record, RECORD_FUEL_AT), 0, fuel)
+            put(get(record, RECORD_RESUME_AT), 0, 0)
+        call(driver, block, 0, commit)
+        if fuel != 0:  # where one takes longer, a run in Python, which signals end, begins anew
+            put(get(record, RECORD_FUEL_AT), 0, get(record, RECORD_ENDLESS))
+            if get(get(record, RECORD_RESUME_AT), 0) != 0:
+                failed = 1
+    for i in range(notes):
+        if get(get(notes_at, i), 0) >= 0:
+            failed = 1
+    if commit < rows and failed == 0:
+        # Who takes the reservation back looks behind that whether it writes: one sees the other.
+        store_in_order(hold + 8 * HOLD_WRITING, 1)
+        if load_in_order(hold + 8 * HOLD_STANDS) != 0:
+            call(driver, block, commit, rows)
+        else:
+            failed = 1
+    if releases != 0:
+        call(get(calls, CALL_PYEVAL_RESTORETHREAD), state)
+    put(hold, HOLD_WRITING, 0)
+    put(hold, HOLD_RUNNING, 0)
+    put(head, HEAD_RUNNING, 0)
+    return failed
+
+
+def settle(calls, head, hold):
+    if get(hold, HOLD_STANDS) == 0 or get(head, HEAD_CLOSED) != 0:
+        answer = called1(get(calls, CALL_PYOBJECT_CALLNOARGS), get(head, HEAD_SETTLE))
+        if answer == 0:
+            return False
+        call(get(calls, CALL_PY_DECREF), answer)
+    return True
+
+
+def release(calls, objects, count):
+    for i in range(count):
+        call(get(calls, CALL_PY_DECREF), get(objects, i))
+"""
+#: ``entered`` gives results, None, or 0 where an exception is set. A dict keeps its arrays itself,
+#: a single array is returned with the reference that was made for it.
+_ENTRY: Final = """
+def entered(calls, head, feeds, dict, bound):
+    none = get(calls, CALL_NONE)
+    hold = get(head, HEAD_HOLD_AT)
+    if not is_ready(calls, head, hold):
+        return none
+    count = get(head, HEAD_FEEDS)
+    addresses = address(local_words(count + 1))
+    converted = address(local_words(count + 1))
+    numbers = address(local_words(count + 1))
+    results = address(local_words(get(head, HEAD_RESULTS) + 1))
+    if not kinds_fit(calls, head, feeds, addresses, converted, numbers):
+        return none
+    record = record_of(head, feeds, converted)
+    if record == 0 or not addresses_fit(head, record, addresses):
+        return none
+    if not bound_fits(head, bound, record, addresses):
+        return none
+    made = make_results(calls, head, record, bound, dict, results)
+    if made < 0:
+        release(calls, results, -1 - made)
+        return none
+    put(head, HEAD_RUNNING, 1)
+    put(hold, HOLD_RUNNING, 1)
+    point_all(head, record, addresses, converted, numbers, results)
+    failed = run(calls, head, hold, record)
+    if failed == 0:
+        put(head, HEAD_RUNS, get(head, HEAD_RUNS) + 1)
+        put(head, HEAD_LATEST, record)
+    found = none if failed != 0 else (get(results, 0) if dict == 0 else dict)
+    if not settle(calls, head, hold):
+        found = 0
+    if found == 0 or found == none or dict != 0:
+        release(calls, results, made)
+    return found
+
+
+def collect(calls, head, words, feeds, room):
+    keep = get(calls, CALL_PY_INCREF)
+    count = get(head, HEAD_FEEDS)
+    if feeds == 0:
+        for i in range(count):
+            given = get(get(words, BOUND_FEEDS_AT), i)
+            call(keep, given)
+            put(room, i, given)
+        return count
+    if get(feeds + OBJECT_TYPE, 0) != get(calls, CALL_DICT_TYPE):
+        return -1
+    if called1(get(calls, CALL_PYDICT_SIZE), feeds) != count:
+        return -1
+    find = get(calls, CALL_PYDICT_GETITEMWITHERROR)
+    for i in range(count):
+        found = called2(find, feeds, get(get(head, HEAD_NAMES_AT), i))
+        key = get(get(head, HEAD_KEYS_AT), i)
+        if found == 0 and key != 0:
+            found = called2(find, feeds, key)
+        if found == 0:
+            return -1 - i
+        call(keep, found)
+        put(room, i, found)
+    return count
+
+
+def kernel(self, feeds):
+    words = get(self + OBJECT_DATA, 0)
+    head = get(words, BOUND_HEAD) if feeds == 0 else words
+    calls = get(head, HEAD_CALLS_AT)
+    none = get(calls, CALL_NONE)
+    room = address(local_words(get(head, HEAD_FEEDS) + 1))
+    is_single = get(head, HEAD_SINGLE)
+    dict = 0
+    if is_single == 0:
         # before anything is looked at: the collector may run code here, on Python 3.11
-        c.set(made, c.call(calls, CallWord.PyDict_New, "ptr"), "ptr")
-        c.require(c.is_(c.get(made, "ptr"), "ne", "null", "ptr"), "leave")
-    c.do(f"br i1 {is_bound}, label %bound, label %dict")
-    c.label("bound")
-    given = c.pointer(words, BoundWord.FEEDS_AT)
-    with c.each(count) as i:
-        _keep(c, calls, room, kept, c.pointer(given, i), i)
-    c.do("br label %run")
-    c.label("dict")
-    c.require(
-        c.is_(
-            c.field("%feeds", ObjectField.TYPE), "eq", c.pointer(calls, CallWord.dict_type), "ptr"
-        ),
-        "leave",
-    )
-    size = c.call(calls, CallWord.PyDict_Size, "i64", "ptr %feeds")
-    c.require(c.is_(size, "eq", count), "leave")
-    names, keys = c.pointer(head, HeadWord.NAMES_AT), c.pointer(head, HeadWord.KEYS_AT)
-    with c.each(count) as i:
-        name = c.pointer(names, i)
-        get = CallWord.PyDict_GetItemWithError
-        found = c.variable(c.call(calls, get, "ptr", "ptr %feeds", f"ptr {name}"), "ptr")
-        key = c.pointer(keys, i)
-        absent = c.is_(c.get(found, "ptr"), "eq", "null", "ptr")
-        with c.when(c.both(absent, c.is_(key, "ne", "null", "ptr"))):
-            c.set(found, c.call(calls, get, "ptr", "ptr %feeds", f"ptr {key}"), "ptr")
-        c.require(c.is_(c.get(found, "ptr"), "ne", "null", "ptr"), "leave")
-        _keep(c, calls, room, kept, c.get(found, "ptr"), i)
-    c.do("br label %run")
-    c.label("run")
-    whose = c.value(f"select i1 {is_bound}, ptr {words}, ptr null")
-    ran = c.value(
-        f"call ptr @sg_run_entered(ptr {head}, ptr {room}, ptr {c.get(made, 'ptr')}, ptr {whose})"
-    )
-    c.set(result, ran, "ptr")
-    failed = c.is_(ran, "eq", "null", "ptr")
-    c.do(f"br i1 {failed}, label %error, label %taken")
-    c.label("taken")
-    refused = c.is_(ran, "eq", c.pointer(calls, CallWord.none), "ptr")
-    c.do(f"br i1 {refused}, label %leave, label %end")
-    _endings(c, calls, made, result, room, kept)
-    return c.function(f"define ptr @{SYMBOL}(ptr %self, ptr %feeds) #0")
+        dict = called0(get(calls, CALL_PYDICT_NEW))
+    kept = -1
+    if dict != 0 or is_single != 0:
+        kept = collect(calls, head, words, feeds, room)
+    found = none
+    if kept >= 0:
+        found = entered(calls, head, room, dict, words if feeds == 0 else 0)
+    if found == none:
+        call(get(calls, CALL_PYERR_CLEAR))
+        call(get(calls, CALL_PY_INCREF), none)
+    if dict != 0 and found != dict:
+        call(get(calls, CALL_PY_DECREF), dict)
+    release(calls, room, kept if kept >= 0 else -1 - kept)
+    return found
+"""
+
+#: What the language has no words for, in LLVM IR: memory in one order for all threads, ...
+_STORE: Final = """define internal void @store_in_order(i64 %at, i64 %value) alwaysinline #0 {
+  %place = inttoptr i64 %at to ptr
+  store atomic i64 %value, ptr %place seq_cst, align 8
+  ret void
+}"""
+_LOAD: Final = """define internal i64 @load_in_order(i64 %at) alwaysinline #0 {
+  %place = inttoptr i64 %at to ptr
+  %value = load atomic i64, ptr %place seq_cst, align 8
+  ret i64 %value
+}"""
+#: ... functions that give a result, by the number of their arguments, ...
+_CALLED: Final = """define internal i64 @<name>(<parameters>) alwaysinline #0 {
+  %place = inttoptr i64 %function to ptr
+  %found = call i64 %place(<arguments>)
+  ret i64 %found
+}"""
+_ARGUMENTS: Final = (0, 1, 2, 3, 8)
+#: ... and whether conversions are those of the default environment: MXCSR without its flags, FPCR.
+_DEFAULT: Final = "converts_by_default"
+_X86: Final = """define internal i1 @converts_by_default() #0 {
+  %slot = alloca i32, align 4
+  call void @llvm.x86.sse.stmxcsr(ptr %slot)
+  %word = load i32, ptr %slot, align 4
+  %modes = and i32 %word, 65472
+  %default = icmp eq i32 %modes, 8064
+  ret i1 %default
+}"""
+_ARM: Final = """define internal i1 @converts_by_default() #0 {
+  %word = call i64 @llvm.aarch64.get.fpcr()
+  %default = icmp eq i64 %word, 0
+  ret i1 %default
+}"""
 
 
-def _keep(c: EntryCode, calls: str, room: str, kept: str, thing: str, i: str) -> None:
-    c.call(calls, CallWord.Py_IncRef, "void", f"ptr {thing}")
-    c.put(room, i, thing, "ptr")
-    c.set(kept, c.add(i, 1))
+def source() -> str:
+    """The source of the function that Python calls, and of all that it calls."""
+    kinds: dict[str, type[IntEnum]] = {
+        "HEAD": HeadWord, "HOLD": HoldWord, "RECORD": RecordWord, "PLACE": PlaceWord,
+        "BOUND": BoundWord, "CALL": CallWord, "OBJECT": ObjectField,
+    }  # fmt: skip
+    numbers = {
+        f"{kind}_{name.upper()}": int(word)
+        for kind, words in kinds.items()
+        for name, word in words.__members__.items()
+    }
+    numbers |= {"PLACE_WORDS": len(PlaceWord), "PLACE_STRIDE": 8 * len(PlaceWord)}
+    numbers |= {"SMALL": SMALL, "READABLE": READABLE, "WRITABLE": WRITABLE}
+    return numbered(_WORDS + _CHECKS + _RESULTS + _ROWS + _ENTRY, numbers)
 
 
-def _endings(c: EntryCode, calls: str, made: str, result: str, room: str, kept: str) -> None:
-    """``leave`` answers None, ``error`` passes an exception on; both drop the dict."""
-    c.label("leave")
-    c.call(calls, CallWord.PyErr_Clear, "void")
-    none = c.pointer(calls, CallWord.none)
-    c.call(calls, CallWord.Py_IncRef, "void", f"ptr {none}")
-    c.set(result, none, "ptr")
-    c.do("br label %error")
-    c.label("error")
-    with c.when(c.is_(c.get(made, "ptr"), "ne", "null", "ptr")):
-        c.call(calls, CallWord.Py_DecRef, "void", f"ptr {c.get(made, 'ptr')}")
-    c.do("br label %end")
-    c.label("end")
-    with c.each(c.get(kept)) as i:
-        c.call(calls, CallWord.Py_DecRef, "void", f"ptr {c.pointer(room, i)}")
-    c.do(f"ret ptr {c.get(result, 'ptr')}")
+def text(triple: str) -> str:
+    """The source as LLVM IR for a target."""
+    from staticgrad.native.language.frontend import module_text, written
+    from staticgrad.native.language.kinds import NOTHING, TRUTH, WORD
+
+    beside = {
+        "store_in_order": written("store_in_order", NOTHING, _STORE),
+        "load_in_order": written("load_in_order", WORD, _LOAD),
+    }
+    for count in _ARGUMENTS:
+        name, arguments = f"called{count}", [f"i64 %a{number}" for number in range(count)]
+        body = _CALLED.replace("<name>", name).replace("<arguments>", ", ".join(arguments))
+        body = body.replace("<parameters>", ", ".join(["i64 %function", *arguments]))
+        beside[name] = written(name, WORD, body)
+    if triple.startswith(("aarch64", "arm64")):
+        control = written(_DEFAULT, TRUTH, _ARM, {"llvm.aarch64.get.fpcr": ("i64", ())})
+    else:
+        control = written(_DEFAULT, TRUTH, _X86, {"llvm.x86.sse.stmxcsr": ("void", ("ptr",))})
+    return module_text(source(), SYMBOL, (WORD, WORD), {**beside, _DEFAULT: control})

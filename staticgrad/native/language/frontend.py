@@ -16,11 +16,12 @@ import functools
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from staticgrad.native.constants import CONSTANTS, ENTRY, OUTLINED, SHARED
 from staticgrad.native.language import reader
-from staticgrad.native.language.emitter import SELDOM, declaration
+from staticgrad.native.language.emitter import SELDOM, External, declaration
 from staticgrad.native.language.kinds import (
     ELEMENTS,
     NOTHING,
@@ -544,9 +545,8 @@ class _SourceHelper(Helper):
     """One helper's text with the helpers it may call."""
 
     def __init__(self, function: Function, digest: str, visible: dict[str, Helper]) -> None:
-        super().__init__(functools.cache(self._lower))
+        super().__init__(functools.cache(self._lower), digest)
         self.function = function
-        self.digest = digest
         self.visible = visible
 
     def _lower(self, kinds: tuple[Kind, ...]) -> Translated:
@@ -571,13 +571,13 @@ def _lower(
     return FunctionWriter(function.procedure, namespace, kinds).run(*name)
 
 
-def _helper(function: Function, visible: dict[str, _SourceHelper]) -> _SourceHelper:
+def _helper(function: Function, visible: Mapping[str, Helper]) -> _SourceHelper:
     called = {name: helper for name, helper in visible.items() if name in function.body}
     parts = [function.body, *(helper.digest for helper in called.values())]
     digest = hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
     found = _helpers.get(digest)
     if found is None:
-        found = _helpers[digest] = _SourceHelper(function, digest, dict(called))
+        found = _helpers[digest] = _SourceHelper(function, digest, called)
     return found
 
 
@@ -589,15 +589,29 @@ class Modules:
     shared: dict[str, str]
 
 
-def module_text(source: str, symbol: str, kinds: tuple[Kind, ...] = KERNEL_KINDS) -> str:
+def written(
+    name: str, result: Kind, body: str, externals: Mapping[str, External] = MappingProxyType({})
+) -> Helper:
+    """A function in LLVM IR that a source may call; ``externals`` are the functions of LLVM's own
+    that it calls."""
+    return Helper(lambda _: Translated(name, result, body, {**externals}, ()), body)
+
+
+def module_text(
+    source: str,
+    symbol: str,
+    kinds: tuple[Kind, ...] = KERNEL_KINDS,
+    beside: Mapping[str, Helper] = MappingProxyType({}),
+) -> str:
     """The LLVM module of a kernel: its entry as ``symbol(record, own, begin, end)``, with its
     helpers.
 
-    ``kinds``: those of the entry's parameters, where they are others.
+    ``kinds``: those of the entry's parameters, where they are others; ``beside``: functions that
+    the source calls and does not have.
 
     Raises KernelSourceError when the source is not in the kernel language.
     """
-    lowered = _lowered(source, symbol, kinds)
+    lowered = _lowered(source, symbol, kinds, beside)
     return _text(lowered, [*dict(lowered.callees).values(), lowered.body])
 
 
@@ -646,13 +660,18 @@ def _text(lowered: Translated, parts: list[str]) -> str:
     return "\n".join([*declared, body])
 
 
-def _lowered(source: str, symbol: str, kinds: tuple[Kind, ...] = KERNEL_KINDS) -> Translated:
+def _lowered(
+    source: str,
+    symbol: str,
+    kinds: tuple[Kind, ...] = KERNEL_KINDS,
+    beside: Mapping[str, Helper] = MappingProxyType({}),
+) -> Translated:
     functions = split_source(source)
     entry = functions.pop(ENTRY)
-    visible: dict[str, _SourceHelper] = {}
+    visible: dict[str, Helper] = {**beside}
     for name, function in functions.items():
         visible[name] = _helper(function, visible)
-    return _with_calls(_lower(entry, dict(visible), kinds, (symbol, "")))
+    return _with_calls(_lower(entry, visible, kinds, (symbol, "")))
 
 
 def _with_calls(kernel: Translated) -> Translated:

@@ -408,6 +408,10 @@ def _pointers(element: Element) -> None:
     define(f"local_{element.name}", lambda count: kind if count is WORD else None, scratch)
 
 
+def _words(out: Emitter, kinds: Kinds, values: Values) -> Operand:
+    return out.read(f"alloca i64, i64 {text.word(values[0])}, align 8")
+
+
 def _item(out: Emitter, kinds: Kinds, values: Values) -> Operand:
     """``t[k]``: a word of an int64 record."""
     address = address_of(out, kinds[0], values[0], values[1])
@@ -480,6 +484,7 @@ for _count in EVERY_COUNT:
         _transpose(_count)
 for _kind in ELEMENTS.values():
     _pointers(_kind)
+define("local_words", lambda count: Pointer(ELEMENTS["i64"]) if count is WORD else None, _words)
 define("load", loaded_kind, _load)
 define("store", _stored, _store)
 define("load_at", _gathered, _load_at)

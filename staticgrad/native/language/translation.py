@@ -72,10 +72,13 @@ class Translated:
 
 
 class Helper:
-    """A helper function of the source, compiled per argument kinds on first use."""
+    """A helper function of the source, compiled per argument kinds on first use.
 
-    def __init__(self, lower: Callable[[tuple[Kind, ...]], Translated]) -> None:
-        self.lower = lower
+    ``digest`` identifies its text and those of the helpers that it calls.
+    """
+
+    def __init__(self, lower: Callable[[tuple[Kind, ...]], Translated], digest: str) -> None:
+        self.lower, self.digest = lower, digest
 
 
 class FunctionTranslation:

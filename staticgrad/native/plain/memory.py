@@ -274,6 +274,7 @@ def _vocabulary() -> dict[str, Callable[..., Any]]:
     for element in ELEMENTS.values():
         found[f"ptr_{element.name}"] = _pointer(element)
         found[f"local_{element.name}"] = _scratch(element)
+    found["local_words"] = found["local_i64"]
     return found
 
 
