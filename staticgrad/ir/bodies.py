@@ -21,7 +21,7 @@ from staticgrad.ir.op import Op
 from staticgrad.ir.roots import BODY_INPUTS
 from staticgrad.ir.schedule import (
     Binding,
-    BoundOperands,
+    BoundStep,
     Call,
     Control,
     OperandPlace,
@@ -150,7 +150,7 @@ class BodyOperand(NamedTuple):
 
 
 @dataclass(frozen=True)
-class BodyStep(BoundOperands):
+class BodyStep(BoundStep):
     """One loop or branch, its operands bound to buffers. See ``Step``.
 
     ``kind`` is that of ``Control``. The operands for values that go in come first: of a branch the

@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import field, replace
-from typing import Any, Literal, Protocol, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from staticgrad.ir.calls import Routine
 from staticgrad.ir.kernels.bodies import Reach, reaches
@@ -173,7 +173,7 @@ class CheckWord(NamedTuple):
     buffer: str
 
 
-class Step(Protocol):
+class Step(ABC):
     """A step as all stages after lowering use it: the bytes that it touches, and its partition.
 
     ``total`` outer iterations in groups of ``grain`` (0: all are one group), which are independent:
@@ -184,93 +184,92 @@ class Step(Protocol):
 
     A step runs one kernel over its iterations, or bodies, as its ``control`` says. How a class of
     steps is written as text and read is registered beside the text (``schedule_text.StepForm``).
+    What follows from the accesses is here; steps that touch parts of buffers, write over an
+    operand, or have kernels or bodies override it.
     """
 
-    @property
-    def arguments(self) -> tuple[Size, ...]: ...
-    @property
-    def total(self) -> Size: ...
-    @property
-    def grain(self) -> int: ...
-    @property
-    def phase(self) -> int: ...
-    @property
-    def label(self) -> str: ...
-    @property
-    def origins(self) -> tuple[Location, ...]: ...
+    if TYPE_CHECKING:  # fields of some classes, properties of others
 
+        @property
+        def arguments(self) -> tuple[Size, ...]: ...
+        @property
+        def total(self) -> Size: ...
+        @property
+        def grain(self) -> int: ...
+        @property
+        def phase(self) -> int: ...
+        @property
+        def label(self) -> str: ...
+        @property
+        def origins(self) -> tuple[Location, ...]: ...
+
+    @abstractmethod
     def accesses(self) -> tuple[Touch, ...]:
         """Return what it touches, in an order that plans keep; a buffer may occur several times."""
-        ...
+
+    @abstractmethod
+    def calls(self, arguments: tuple[int, ...]) -> tuple[Call, ...]:
+        """The kernels that one run of it calls, where its arguments have these values."""
 
     def reaches(self, arguments: tuple[int, ...]) -> tuple[Reach, ...]:
         """The bytes that each access touches where its arguments have these values.
 
         They are counted from the access's ``begin``; None: any of the buffer.
         """
-        ...
+        return (None,) * len(self.accesses())
 
     def in_place(self) -> tuple[tuple[int, int], ...]:
         """Pairs of accesses by number, (written, read), that may share bytes.
 
         Each element is read only where, and before, it is written.
         """
-        ...
+        return ()
 
     def scratch(self) -> tuple[Scratch, ...]:
         """The buffers that hold nothing before and after it."""
-        ...
+        return tuple(Scratch(a.buffer, "worker") for a in self.accesses() if a.mode == "scratch")
+
+    @cached_property
+    def _checks(self) -> tuple[CheckWord, ...]:
+        return tuple(
+            CheckWord(number, access.name, access.buffer)
+            for number, access in enumerate(self.accesses())
+            if access.mode == "check"
+        )
 
     def checks(self) -> tuple[CheckWord, ...]:
         """Return the places where it notes indices that are out of range."""
-        ...
+        return self._checks
 
     def kernels(self) -> tuple[Kernel, ...]:
         """The kernels that it runs, each once, those of bodies too."""
-        ...
-
-    def calls(self, arguments: tuple[int, ...]) -> tuple[Call, ...]:
-        """The kernels that one run of it calls, where its arguments have these values."""
-        ...
+        return ()
 
     def bodies(self) -> tuple[StepBody, ...]:
         """The schedules that it runs; of a step that calls a kernel itself, none."""
-        ...
+        return ()
 
     @property
     def control(self) -> Control:
         """The way in which the step runs its bodies, if it has any."""
-        ...
+        return Control()
 
     def reads(self) -> Iterator[str]:
         """Buffers read, in the order of the accesses."""
-        ...
+        return (a.buffer for a in self.accesses() if a.mode in ("in", "inout"))
 
     def writes(self) -> Iterator[str]:
         """Buffers written, scratch and check words too, in the order of the accesses."""
-        ...
+        return (a.buffer for a in self.accesses() if a.mode != "in")
 
 
-class BoundStep(Step, Protocol):
+class BoundStep(Step):
     """A step whose operands are bound to buffers, one for each access, in their order."""
-
-    @property
-    def operands(self) -> tuple[Binding, ...]: ...
-
-    def with_operands(self, operands: tuple[Binding, ...]) -> Self:
-        """Return the same step with these operands."""
-        ...
-
-
-class BoundOperands(ABC):
-    """Base of steps: the methods that depend on operands only. See ``BoundStep``.
-
-    Steps that touch parts of buffers, write over an operand, or have kernels or bodies override it.
-    """
 
     operands: tuple[Binding, ...]
 
     def with_operands(self, operands: tuple[Binding, ...]) -> Self:
+        """Return the same step with these operands."""
         step = cast(Any, self)  # each kind of step is a dataclass; this base has no fields
         return cast(Self, replace(step, operands=operands))
 
@@ -288,45 +287,9 @@ class BoundOperands(ABC):
     def accesses(self) -> tuple[Touch, ...]:
         return self._accesses
 
-    def reaches(self, arguments: tuple[int, ...]) -> tuple[Reach, ...]:
-        return (None,) * len(self.operands)
-
-    def in_place(self) -> tuple[tuple[int, int], ...]:
-        return ()
-
-    def scratch(self) -> tuple[Scratch, ...]:
-        return tuple(Scratch(a.buffer, "worker") for a in self._accesses if a.mode == "scratch")
-
-    @cached_property
-    def _checks(self) -> tuple[CheckWord, ...]:
-        return tuple(
-            CheckWord(number, access.name, access.buffer)
-            for number, access in enumerate(self._accesses)
-            if access.mode == "check"
-        )
-
-    def checks(self) -> tuple[CheckWord, ...]:
-        return self._checks
-
-    def kernels(self) -> tuple[Kernel, ...]:
-        return ()
-
-    def bodies(self) -> tuple[StepBody, ...]:
-        return ()
-
-    @property
-    def control(self) -> Control:
-        return Control()
-
-    def reads(self) -> Iterator[str]:
-        return (a.buffer for a in self._accesses if a.mode in ("in", "inout"))
-
-    def writes(self) -> Iterator[str]:
-        return (a.buffer for a in self._accesses if a.mode != "in")
-
 
 @dataclass(frozen=True)
-class KernelStep(BoundOperands):
+class KernelStep(BoundStep):
     """One use of a kernel: operands bound to buffers, arguments to sizes. See ``Step``.
 
     ``total`` and ``grain`` follow from the kernel and the arguments, as in ``of``; they are fields
@@ -437,7 +400,7 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class CallStep(BoundOperands):
+class CallStep(BoundStep):
     """One use of a routine: operands bound to buffers, arguments to sizes. See ``Step``. The bytes
     of its operands that it touches are unknown.
 

@@ -15,7 +15,7 @@ from staticgrad.errors import VerifyError
 from staticgrad.ir.kernels.bodies import stores_apart
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.verify import verify_kernel
-from staticgrad.ir.schedule import BoundOperands, Buffer, KernelStep, Schedule, Step, StepBody
+from staticgrad.ir.schedule import BoundStep, Buffer, KernelStep, Schedule, Step, StepBody
 from staticgrad.types.dim import Named, Size, bounds, is_at_least, named_sizes
 
 _LABELLED: Final = ("input", "parameter", "output")
@@ -142,7 +142,7 @@ def kernels_are_sound(schedule: Schedule) -> None:
 def steps_bind_everything(schedule: Schedule) -> None:
     """A step binds every operand to a buffer that exists, and every argument to a size."""
     for step in schedule.steps:
-        if isinstance(step, BoundOperands):  # first: accesses are of operands that are bound
+        if isinstance(step, BoundStep):  # first: accesses are of operands that are bound
             own = len([*step.operand_types()])
             if own != len(step.operands):
                 given = f"{len(step.operands)} are given"

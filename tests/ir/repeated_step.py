@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from staticgrad.ir.schedule import Control, Schedule, Scratch, StepBody, Touch
+from staticgrad.ir.schedule import Schedule, Scratch, Step, StepBody, Touch
 from staticgrad.ir.schedule_text import StepForm, name_text, register_form
 from staticgrad.source import Location
 from staticgrad.types.dim import Size
@@ -10,7 +10,7 @@ from staticgrad.types.dtype import F32
 
 
 @dataclass(frozen=True)
-class Repeated:
+class Repeated(Step):
     """``here`` -> ``there`` by the first body, ``there`` -> ``here`` by the second, and again.
 
     Each body reads its input "a" and writes its output "b"; both are f32, as the step's buffers.
@@ -40,17 +40,8 @@ class Repeated:
             Touch("room", self.room, F32, 0, "scratch", False),
         )
 
-    def reaches(self, arguments):
-        return (None, None, None)
-
-    def in_place(self):
-        return ()
-
     def scratch(self):
         return (Scratch(self.room, "bodies"),)
-
-    def checks(self):
-        return ()
 
     def kernels(self):
         return tuple(dict.fromkeys((*self.first.kernels, *self.second.kernels)))
@@ -68,10 +59,6 @@ class Repeated:
         return StepBody(self.first, (("a", 0), ("b", 1))), StepBody(
             self.second, (("a", 1), ("b", 0))
         )
-
-    @property
-    def control(self):
-        return Control()
 
     def reads(self):
         yield self.here

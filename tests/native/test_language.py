@@ -56,6 +56,24 @@ def test_choices_evaluate_one_side(mode):
         assert q[i] == (i * i if i > 2 else i + 0.5) + i + 0.5
 
 
+BACKWARDS = """
+def kernel(t, own, begin, end):
+    out = ptr_i64(t[0])
+    room = local_words(end - begin)
+    for i in range(begin, end):
+        store1(room, i - begin, i64x1(i * i))
+    for i in range(begin, end):
+        store1(out, i, load1(room, end - 1 - i))
+"""
+
+
+@EVERY_MODE
+def test_words_of_scratch_are_as_many_as_a_run_says(mode):
+    out = np.zeros(40, np.int64)
+    call(BACKWARDS, [out], [], 3, 40, mode=mode)
+    assert out.tolist() == [0] * 3 + [(42 - i) ** 2 for i in range(3, 40)]
+
+
 def halving(values, combine):
     while len(values) > 1:
         half = len(values) // 2
