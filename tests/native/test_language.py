@@ -7,7 +7,7 @@ from staticgrad import native
 from staticgrad.errors import CompileError
 from staticgrad.native.language import operations
 from staticgrad.native.language.kinds import ELEMENTS, LANES
-from staticgrad.native.plain import control as plain_rows
+from staticgrad.native.plain.lanes import VOCABULARY
 from tests.native.support import MODES, assert_same, call, number_dtype
 
 EVERY_MODE = pytest.mark.parametrize("mode", MODES)
@@ -17,7 +17,7 @@ def test_both_readings_have_the_same_words():
     from staticgrad.native.language import translation
 
     assert translation.REGISTERED
-    assert set(plain_rows.VOCABULARY) == set(operations.FUNCTIONS)
+    assert set(VOCABULARY) == set(operations.FUNCTIONS)
 
 
 CHOICES = """

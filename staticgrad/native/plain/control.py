@@ -20,12 +20,10 @@ from staticgrad.native.constants import CONSTANTS, ENTRY, MODULES, ROW_WORDS, Ro
 from staticgrad.native.environment import default_environment
 from staticgrad.native.language.kinds import ELEMENTS
 from staticgrad.native.lock import LOCK
-from staticgrad.native.plain import lanes, memory
-from staticgrad.native.plain.memory import Address
+from staticgrad.native.plain.lanes import VOCABULARY, Address
 from staticgrad.native.table import control_code
 
 PythonKernel = Callable[[int, int, int, int], None]
-VOCABULARY: Final = {**lanes.VOCABULARY, **memory.VOCABULARY}
 
 _kernels: Final[dict[int, PythonKernel]] = {}
 

@@ -1,17 +1,19 @@
 """The kernel language as plain Python: vectors are small NumPy arrays, one element per lane.
 
 The same source that is compiled runs on these classes when the jit is off, and gives the same
-bytes (any NaN equals any NaN). Arithmetic and conversions stand here, memory in
-:mod:`memory`. Mixing kinds is an error here too, so that debugging finds what compiling would.
+bytes (any NaN equals any NaN). Which kinds a function takes, and the kind that it gives, is asked
+from the definition that the compiler has (``language.operations``), so that what would not compile
+is an error here too; how its elements are computed is written once more, with NumPy.
 
-a * b + c rounded once, of small arrays, for kernels that run as plain Python.
+Memory is raw addresses through ctypes. Only lanes that are on touch memory, one element at a time
+unless the mask is a full prefix.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -21,12 +23,20 @@ from staticgrad.narrow_floats import STORED, narrowed
 from staticgrad.native.language.kinds import (
     ELEMENTS,
     EVERY_COUNT,
+    LANES,
+    REAL,
+    TRUTH,
+    WORD,
     Element,
+    Kind,
+    Mask,
+    Pointer,
     Vector,
-    bools,
     literal_value,
     vector,
 )
+from staticgrad.native.language.operations import FUNCTIONS, OPERATORS, Operation
+from staticgrad.native.language.translation import REGISTERED as REGISTERED
 
 Array = NDArray[Any]
 #: The C library's name and type for each floating dtype.
@@ -72,7 +82,9 @@ def _function(code: str) -> Any:
     return function
 
 
-Number = int | float | bool
+#: Bytes of the smallest vector that is streamed; where it begins is a multiple of them.
+_STREAMED: Final = 32
+_NUMBERS: Final[dict[type, Kind]] = {bool: TRUTH, int: WORD, float: REAL}
 
 
 class Lanes:
@@ -88,42 +100,93 @@ class Lanes:
     def __bool__(self) -> bool:
         raise TypeError("a vector has no truth value; use word(hor(v)) or select")
 
-    def __neg__(self) -> Lanes:
-        _require(self.kind, "iuf")
-        return Lanes(self.kind, np.negative(self.data))
 
-    def __invert__(self) -> Lanes:
-        _require(self.kind, "biu")
-        is_bool = self.kind.element.kind == "b"
-        return Lanes(self.kind, self.data ^ 1 if is_bool else np.invert(self.data))
+class LaneMask:
+    """One on/off bit per lane."""
+
+    __slots__ = ("bits", "kind")
+
+    def __init__(self, bits: NDArray[np.bool_]) -> None:
+        self.kind = Mask(len(bits))
+        self.bits = bits
+
+    def __and__(self, other: LaneMask) -> LaneMask:
+        return LaneMask(self.bits & other.bits)
+
+    def __or__(self, other: LaneMask) -> LaneMask:
+        return LaneMask(self.bits | other.bits)
+
+    def __xor__(self, other: LaneMask) -> LaneMask:
+        return LaneMask(self.bits ^ other.bits)
 
 
-def _operand(value: object) -> Lanes | Number:
-    if isinstance(value, Lanes | int | float):
-        return value
-    raise TypeError(f"{type(value).__name__} is not part of the kernel language")
+class Address:
+    """A typed pointer: its kind, address, and the owner that keeps scratch alive."""
+
+    __slots__ = ("base", "element", "kind", "owner")
+
+    def __init__(self, element: Element, base: int, owner: object = None) -> None:
+        self.kind = Pointer(element)
+        self.element = element
+        self.base = base
+        self.owner = owner
+
+    def __getitem__(self, index: int) -> int:
+        if self.element.name != "i64":
+            raise TypeError(f"{self.kind.name} is not a record of words")
+        return ctypes.c_int64.from_address(self.at(index)).value
+
+    def at(self, index: int) -> int:
+        """The address of an element."""
+        return self.base + index * self.element.bytes
 
 
-def _require(kind: Vector, families: str) -> None:
-    if kind.element.kind not in families:
-        raise TypeError(f"not an operation on {kind.name}")
+Number = int | float | bool
+_KINDED: Final = frozenset[type]({Lanes, LaneMask, Address})
 
 
-def meet(*operands: Lanes | Number) -> Vector:
-    """Return the one kind of the operands, to which numbers adapt; TypeError if they differ."""
-    kinds = [operand.kind for operand in operands if isinstance(operand, Lanes)]
-    if not kinds or any(kind is not kinds[0] for kind in kinds[1:]):
-        raise TypeError(f"operands of kinds {sorted({kind.name for kind in kinds})}")
-    return kinds[0]
+def _number_kind(value: Any) -> Kind:
+    kind = _NUMBERS.get(type(value))
+    if kind is None:
+        raise TypeError(f"{type(value).__name__} is not part of the kernel language")
+    return kind
+
+
+def _typed(operation: Operation, function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function`` of the kind that an operation gives, and of operands that it takes."""
+    result_of = operation.of
+
+    def run(*operands: Any) -> Any:
+        kinds = tuple([x.kind if type(x) in _KINDED else _number_kind(x) for x in operands])
+        result = result_of(kinds)
+        if result is None:
+            raise TypeError(operation.refusal(kinds))
+        return function(result, *operands)
+
+    return run
 
 
 def coerce(kind: Vector, value: Lanes | Number) -> Array:
     """The lanes of a vector, or a number converted to the kind and broadcast."""
     if isinstance(value, Lanes):
         return value.data
-    if kind.element.kind not in "fs" and isinstance(value, float):
-        raise TypeError(f"a float literal does not go with {kind.name}")
     return np.full(kind.lanes, literal_value(kind.element, value))
+
+
+def _each(function: Callable[..., Any]) -> Callable[..., Lanes]:
+    """An operation of vectors of one kind, to which numbers adapt, lane by lane."""
+
+    def run(result: Vector, *operands: Lanes | Number) -> Lanes:
+        kind = next(operand.kind for operand in operands if isinstance(operand, Lanes))
+        found = function(*[coerce(kind, operand) for operand in operands])
+        return Lanes(result, found.view(np.uint8) if found.dtype.kind == "b" else found)
+
+    return run
+
+
+def _of_floats(function: Callable[[Array], Any]) -> Callable[..., Lanes]:
+    """Integers are whole already."""
+    return _each(lambda a: function(a) if a.dtype.kind == "f" else a)
 
 
 def _amount(a: Array, b: Array) -> tuple[Array, Array]:
@@ -143,60 +206,8 @@ def _shift_right(a: Array, b: Array) -> Array:
     return np.where(inside, np.right_shift(a, amount), fill).astype(a.dtype)
 
 
-def _binary(families: str, function: Callable[..., Array], *, reflected: bool) -> Any:
-    def operation(self: Lanes, other: Lanes | Number) -> Lanes:
-        kind = meet(self, other)
-        _require(kind, families)
-        pair = self.data, coerce(kind, other)
-        return Lanes(kind, function(*pair[::-1] if reflected else pair))
-
-    return operation
-
-
-def _comparison(function: Callable[..., Array]) -> Any:
-    def operation(self: Lanes, other: object) -> Lanes:
-        given = _operand(other)
-        kind = meet(self, given)
-        _require(kind, "biuf")
-        return Lanes(bools(kind.lanes), function(self.data, coerce(kind, given)).view(np.uint8))
-
-    return operation
-
-
-#: Operators by Python's names, with the families of elements that they take.
-_OPERATORS: Final[dict[str, tuple[str, Callable[..., Array]]]] = {
-    "add": ("iuf", np.add),
-    "sub": ("iuf", np.subtract),
-    "mul": ("iuf", np.multiply),
-    "truediv": ("f", np.divide),
-    "and": ("biu", np.bitwise_and),
-    "or": ("biu", np.bitwise_or),
-    "xor": ("biu", np.bitwise_xor),
-    "lshift": ("iu", _shift_left),
-    "rshift": ("iu", _shift_right),
-}
-for _name, _taken in _OPERATORS.items():
-    setattr(Lanes, f"__{_name}__", _binary(*_taken, reflected=False))
-    setattr(Lanes, f"__r{_name}__", _binary(*_taken, reflected=True))
-for _name, _compare in (
-    *(("eq", np.equal), ("ne", np.not_equal), ("lt", np.less), ("le", np.less_equal)),
-    *(("gt", np.greater), ("ge", np.greater_equal)),
-):
-    setattr(Lanes, f"__{_name}__", _comparison(_compare))
-
-
-def _family(families: str, function: Callable[..., Array]) -> Callable[..., Lanes]:
-    def operation(*operands: Lanes | Number) -> Lanes:
-        kind = meet(*operands)
-        _require(kind, families)
-        return Lanes(kind, function(*(coerce(kind, operand) for operand in operands)))
-
-    return operation
-
-
-def _on_floats(function: Callable[[Array], Array]) -> Callable[..., Lanes]:
-    """Integers are whole already."""
-    return _family("iuf", lambda a: function(a) if a.dtype.kind == "f" else a)
+def _invert(result: Vector, v: Lanes) -> Lanes:
+    return Lanes(result, v.data ^ 1 if result.element.kind == "b" else np.invert(v.data))
 
 
 def _maximum(a: Array, b: Array) -> Array:
@@ -232,62 +243,36 @@ def _remainder(a: Array, b: Array) -> Array:
     return np.asarray(np.where(b == 0, 0, np.remainder(a, b))).astype(a.dtype)
 
 
-def select(condition: Lanes, a: Lanes | Number, b: Lanes | Number) -> Lanes:
-    """``a`` where the condition holds, else ``b``."""
-    kind = meet(a, b)
-    if condition.kind != bools(kind.lanes):
-        raise TypeError(f"select of {kind.name} by {condition.kind.name}")
-    return Lanes(kind, np.where(condition.data != 0, coerce(kind, a), coerce(kind, b)))
-
-
-def low(v: Lanes) -> Lanes:
-    """The first half of the lanes."""
-    return _half(v, 0)
-
-
-def high(v: Lanes) -> Lanes:
-    """The second half of the lanes."""
-    return _half(v, 1)
+def _select(result: Vector, condition: Lanes | LaneMask, a: Any, b: Any) -> Lanes:
+    chosen = condition.data != 0 if isinstance(condition, Lanes) else condition.bits
+    return Lanes(result, np.where(chosen, coerce(result, a), coerce(result, b)))
 
 
 def _every(number: int) -> Callable[..., Lanes]:
-    def operation(*vectors: Lanes) -> Lanes:
-        return Lanes(vectors[0].kind, _behind(number, vectors).ravel()[number :: len(vectors)])
+    def run(result: Vector, *vectors: Lanes) -> Lanes:
+        lanes = np.concatenate([vector.data for vector in vectors])
+        return Lanes(result, lanes[number :: len(vectors)])
 
-    return operation
+    return run
 
 
 def _in_turn(number: int) -> Callable[..., Lanes]:
-    def operation(*vectors: Lanes) -> Lanes:
-        count = vectors[0].kind.lanes
-        both = _behind(number, vectors).T.ravel()
-        return Lanes(vectors[0].kind, both[number * count : (number + 1) * count])
+    def run(result: Vector, *vectors: Lanes) -> Lanes:
+        lanes = np.stack([vector.data for vector in vectors]).T.ravel()
+        return Lanes(result, lanes[number * result.lanes : (number + 1) * result.lanes])
 
-    return operation
-
-
-def _behind(number: int, vectors: Sequence[Lanes]) -> np.ndarray:
-    """The lanes of several vectors, a row each."""
-    kinds = {vector.kind for vector in vectors}
-    if len(kinds) > 1 or vectors[0].kind.lanes == 1 or not max(number, 1) < len(vectors):
-        raise TypeError("lanes in turn are those of several vectors of one kind")
-    return np.stack([vector.data for vector in vectors])
+    return run
 
 
-def _half(v: Lanes, part: int) -> Lanes:
-    if v.kind.lanes == 1:
-        raise TypeError("one lane has no halves")
-    count = v.kind.lanes // 2
-    return Lanes(vector(v.kind.element, count), v.data[part * count : (part + 1) * count])
+def _horizontal(combine: Callable[[Array, Array], Array]) -> Callable[[Vector, Lanes], Lanes]:
+    def run(result: Vector, v: Lanes) -> Lanes:
+        data = v.data
+        while len(data) > 1:
+            half = len(data) // 2
+            data = combine(data[:half], data[half:])
+        return Lanes(result, data)
 
-
-def _horizontal(combine: Callable[[Lanes, Lanes], Lanes]) -> Callable[[Lanes], Lanes]:
-    def operation(v: Lanes) -> Lanes:
-        while v.kind.lanes > 1:
-            v = combine(low(v), high(v))
-        return v
-
-    return operation
+    return run
 
 
 def _float_to_signed(data: Array, bits: int) -> Array:
@@ -308,131 +293,231 @@ def _float_to_integer(data: Array, element: Element) -> Array:
     return _float_to_signed(data, 64 if element.name in ("i64", "u32") else 32)
 
 
-def convert(v: Lanes, element: Element) -> Lanes:
+def _convert(result: Vector, v: Lanes) -> Lanes:
     """The value in another element type, as ``numpy.ndarray.astype`` on x86-64."""
-    kind = vector(element, v.kind.lanes)
-    if v.kind.element.kind == "s":
-        v = Lanes(vector("f32", kind.lanes), STORED[v.kind.element.name].widen(v.data))
+    given, element, data = v.kind.element, result.element, v.data
+    if given.kind == "s":
+        given, data = ELEMENTS["f32"], STORED[given.name].widen(data)
     if element.kind == "s":
-        return Lanes(kind, narrowed(element.name, v.data))
+        return Lanes(result, narrowed(element.name, data))
     if element.kind == "b":
-        return Lanes(kind, (v.data != 0).view(np.uint8))
-    if v.kind.element.kind == "f" and element.kind != "f":
-        return Lanes(kind, _float_to_integer(v.data, element).astype(element.numpy))
-    return Lanes(kind, v.data.astype(element.numpy))
+        return Lanes(result, (data != 0).view(np.uint8))
+    if given.kind == "f" and element.kind != "f":
+        data = _float_to_integer(data, element)
+    return Lanes(result, data.astype(element.numpy))
 
 
-def _bitcast(element: Element) -> Callable[[Lanes], Lanes]:
-    def operation(v: Lanes) -> Lanes:
-        if v.kind.element.bits != element.bits or v.kind.element.kind == "b":
-            raise TypeError(f"bits of {v.kind.name} as {element.name}")
-        return Lanes(vector(element, v.kind.lanes), v.data.view(element.numpy))
-
-    return operation
+def _counting(result: Vector, start: int) -> Lanes:
+    steps = np.arange(result.lanes, dtype=np.int64)
+    return Lanes(result, np.full(result.lanes, start, np.int64) + steps)
 
 
-def _constructor(kind: Vector) -> Callable[[Number], Lanes]:
-    return lambda value: Lanes(kind, coerce(kind, value))
-
-
-def _broadcast(lanes: int) -> Callable[[Lanes], Lanes]:
-    def operation(v: Lanes) -> Lanes:
-        if v.kind.lanes != 1:
-            raise TypeError(f"splat of {v.kind.name}")
-        return Lanes(vector(v.kind.element, lanes), np.repeat(v.data, lanes))
-
-    return operation
-
-
-def _counting(lanes: int) -> Callable[[int], Lanes]:
-    steps = np.arange(lanes, dtype=np.int64)
-    return lambda start: Lanes(vector("i64", lanes), np.full(lanes, start, np.int64) + steps)
-
-
-def like(model: Lanes, value: Number) -> Lanes:
-    """A literal in the kind of another vector."""
-    return Lanes(model.kind, coerce(model.kind, value))
-
-
-def word(v: Lanes) -> int:
-    """The integer of a one-lane vector as a plain number."""
-    if v.kind.lanes != 1 or v.kind.element.kind not in "biu":
-        raise TypeError(f"word of {v.kind.name}")
-    return int(v.data.astype(np.int64)[0])
-
-
-def real(v: Lanes) -> float:
-    """The float of a one-lane vector as a plain number."""
-    if v.kind.lanes != 1 or v.kind.element.kind != "f":
-        raise TypeError(f"real of {v.kind.name}")
-    return float(v.data[0])
-
-
-def window(position: Lanes, *words: int) -> Lanes:
+def _window(result: Vector, position: Lanes, *words: int) -> Lanes:
     """52 bits of constant words, most significant first, from a bit position on."""
-    if position.kind.element.name != "u64":
-        raise TypeError(f"a window at {position.kind.name}")
     content = b"".join(word.to_bytes(8, "big") for word in words)
     found = np.zeros_like(position.data)
     for lane, at in enumerate(position.data.tolist()):
         start = min(at >> 3, len(content) - 8)
         whole = int.from_bytes(content[start : start + 8], "big") << (at & 7)
         found[lane] = (whole & (2**64 - 1)) >> 12
-    return Lanes(position.kind, found)
+    return Lanes(result, found)
 
 
-def some(v: Lanes) -> bool:
-    """Return whether any lane of a bool vector is true."""
-    _require(v.kind, "b")
-    return bool(v.data.any())
+# -- memory ---------------------------------------------------------------------------------------
 
 
-def _vocabulary() -> dict[str, Callable[..., Any]]:
+def _read(pointer: Address, index: int, count: int) -> Array:
+    content = ctypes.string_at(pointer.at(index), count * pointer.element.bytes)
+    return np.frombuffer(content, pointer.element.numpy)
+
+
+def _write(pointer: Address, index: int, data: Array) -> None:
+    content = data.tobytes()
+    ctypes.memmove(pointer.at(index), content, len(content))
+
+
+def _gather(result: Vector, pointer: Address, places: list[int], mask: LaneMask) -> Lanes:
+    data = np.zeros(result.lanes, pointer.element.numpy)
+    for lane in np.flatnonzero(mask.bits):
+        data[lane] = _read(pointer, places[lane], 1)[0]
+    return Lanes(result, data)
+
+
+def _scatter(pointer: Address, places: list[int], value: Lanes, mask: LaneMask) -> None:
+    for lane in np.flatnonzero(mask.bits):
+        _write(pointer, places[lane], value.data[lane : lane + 1])
+
+
+def _strided(index: int, stride: int, lanes: int) -> list[int]:
+    return [index + stride * lane for lane in range(lanes)]
+
+
+def _load(result: Vector, pointer: Address, index: int, mask: LaneMask) -> Lanes:
+    count = int(mask.bits.sum())
+    if not mask.bits[:count].all():
+        return _gather(result, pointer, _strided(index, 1, result.lanes), mask)
+    data = np.zeros(result.lanes, pointer.element.numpy)
+    if count:
+        data[:count] = _read(pointer, index, count)
+    return Lanes(result, data)
+
+
+def _load_strided(
+    result: Vector, pointer: Address, index: int, stride: int, mask: LaneMask
+) -> Lanes:
+    return _gather(result, pointer, _strided(index, stride, result.lanes), mask)
+
+
+def _store_strided(
+    _: Kind, pointer: Address, index: int, stride: int, value: Lanes, mask: LaneMask
+) -> None:
+    _scatter(pointer, _strided(index, stride, len(mask.bits)), value, mask)
+
+
+def _transpose(
+    _: Kind, source: Address, at: int, stride: int, rows: int, columns: int,
+    target: Address, to: int, step: int, lanes: int,
+) -> None:  # fmt: skip
+    """target[to + c*step + r] = source[at + r*stride + c], zeros beyond rows by columns."""
+    block = np.zeros((lanes, lanes), source.element.numpy)
+    kept = min(max(columns, 0), lanes)
+    for row in range(min(rows, lanes) if kept else 0):
+        block[row, :kept] = _read(source, at + row * stride, kept)
+    for column in range(lanes):
+        _write(target, to + column * step, block[:, column])
+
+
+def _scratch(result: Pointer, count: int) -> Address:
+    owner = np.empty(count, result.element.numpy)
+    return Address(result.element, owner.ctypes.data, owner)
+
+
+def _fits(_: Kind, pointer: Address, index: int, mask: LaneMask) -> bool:
+    return bool(mask.bits.all()) and pointer.at(index) % _STREAMED == 0
+
+
+def _stream(_: Kind, pointer: Address, index: int, value: Lanes) -> None:
+    if pointer.at(index) % _STREAMED:
+        raise TypeError("a vector is streamed where it fits")
+    _write(pointer, index, value.data)
+
+
+def _call(_: Kind, function: int, *arguments: Address | int) -> None:
+    """Calls the C function at an address."""
+    places = [each.base if isinstance(each, Address) else each for each in arguments]
+    _prototype(len(places))(function)(*places)
+
+
+@functools.cache
+def _prototype(count: int) -> Any:
+    """The type of a C function without result that takes so many words.
+
+    It holds the interpreter: no other thread forks while a library is in the middle of a call.
+    """
+    return ctypes.PYFUNCTYPE(None, *[ctypes.c_int64] * count)
+
+
+#: Operators by Python's names.
+_OPERATORS: Final[dict[str, Callable[..., Any]]] = {
+    "add": _each(np.add),
+    "sub": _each(np.subtract),
+    "mul": _each(np.multiply),
+    "truediv": _each(np.divide),
+    "neg": _each(np.negative),
+    "and_": _each(np.bitwise_and),
+    "or_": _each(np.bitwise_or),
+    "xor": _each(np.bitwise_xor),
+    "invert": _invert,
+    "lshift": _each(_shift_left),
+    "rshift": _each(_shift_right),
+    "eq": _each(np.equal),
+    "ne": _each(np.not_equal),
+    "lt": _each(np.less),
+    "le": _each(np.less_equal),
+    "gt": _each(np.greater),
+    "ge": _each(np.greater_equal),
+}
+
+
+def _functions() -> dict[str, Callable[..., Any]]:
     found: dict[str, Callable[..., Any]] = {
-        "absolute": _family("iuf", np.absolute),
-        "sqrt": _family("f", np.sqrt),
-        "floor": _on_floats(np.floor),
-        "ceil": _on_floats(np.ceil),
-        "trunc": _on_floats(np.trunc),
-        "rint": _on_floats(np.rint),
-        "fma": _family("f", fma),
-        "fmod": _family("f", np.fmod),
-        "scale": _family("f", _scale),
-        "estimated_inverse_root": _family("f", _estimated_inverse_root),
-        "maximum": _family("biuf", _maximum),
-        "minimum": _family("biuf", _minimum),
-        "floor_divide": _family("iu", _floor_divide),
-        "remainder": _family("iu", _remainder),
-        "select": select,
-        "low": low,
-        "high": high,
-        "like": like,
-        "word": word,
-        "real": real,
-        "some": some,
-        "window": window,
+        "absolute": _each(np.absolute),
+        "sqrt": _each(np.sqrt),
+        "floor": _of_floats(np.floor),
+        "ceil": _of_floats(np.ceil),
+        "trunc": _of_floats(np.trunc),
+        "rint": _of_floats(np.rint),
+        "fma": _each(fma),
+        "fmod": _each(np.fmod),
+        "scale": _each(_scale),
+        "estimated_inverse_root": _each(_estimated_inverse_root),
+        "maximum": _each(_maximum),
+        "minimum": _each(_minimum),
+        "floor_divide": _each(_floor_divide),
+        "remainder": _each(_remainder),
+        "select": _select,
+        "select_mask": _select,
+        "low": lambda kind, v: Lanes(kind, v.data[: kind.lanes]),
+        "high": lambda kind, v: Lanes(kind, v.data[kind.lanes :]),
+        "like": lambda kind, _, value: Lanes(kind, coerce(kind, value)),
+        "word": lambda _, v: int(v.data.astype(np.int64)[0]),
+        "real": lambda _, v: float(v.data[0]),
+        "some": lambda _, v: bool(v.data.any()),
+        "bool": lambda _, value: bool(value),
+        "window": _window,
+        "hsum": _horizontal(np.add),
+        "hprod": _horizontal(np.multiply),
+        "hmax": _horizontal(_maximum),
+        "hmin": _horizontal(_minimum),
+        "hor": _horizontal(np.bitwise_or),
+        "hand": _horizontal(np.bitwise_and),
+        "mask_of": lambda _, v: LaneMask(v.data != 0),
+        "load": _load,
+        "store": lambda _, p, i, v, m: _scatter(p, _strided(i, 1, len(m.bits)), v, m),
+        "load_strided": _load_strided,
+        "store_strided": _store_strided,
+        "load_at": lambda kind, p, places, m: _gather(kind, p, places.data.tolist(), m),
+        "store_at": lambda _, p, places, v, m: _scatter(p, places.data.tolist(), v, m),
+        "prefetch": lambda *_: None,
+        "prefetch_second": lambda *_: None,
+        "prefetch_write": lambda *_: None,
+        "fits": _fits,
+        "stream": _stream,
+        "settle": lambda _: None,
+        "address": lambda _, pointer: pointer.base,
+        "call": _call,
+        "getitem": lambda _, pointer, index: pointer[index],
+        "local_words": _scratch,
     }
-    found["hsum"] = _horizontal(_family("iuf", np.add))
-    found["hprod"] = _horizontal(_family("iuf", np.multiply))
-    found["hmax"] = _horizontal(found["maximum"])
-    found["hmin"] = _horizontal(found["minimum"])
-    found["hor"] = _horizontal(_family("biu", np.bitwise_or))
-    found["hand"] = _horizontal(_family("biu", np.bitwise_and))
     for element in ELEMENTS.values():
-        found[f"cast_{element.name}"] = functools.partial(convert, element=element)
+        found[f"cast_{element.name}"] = _convert
         if element.kind != "b":
-            found[f"bitcast_{element.name}"] = _bitcast(element)
+            found[f"bitcast_{element.name}"] = lambda kind, v: Lanes(
+                kind, v.data.view(kind.element.numpy)
+            )
+        found[f"ptr_{element.name}"] = lambda kind, word: Address(kind.element, word)
+        found[f"local_{element.name}"] = _scratch
         for lanes in EVERY_COUNT:
-            kind = vector(element, lanes)
-            found[kind.name] = _constructor(kind)
+            found[vector(element, lanes).name] = lambda kind, value: Lanes(
+                kind, coerce(kind, value)
+            )
     for number in range(7):
         found[f"every{number}"] = _every(number)
         found[f"turn{number}"] = _in_turn(number)
     for lanes in EVERY_COUNT:
-        found[f"splat{lanes}"] = _broadcast(lanes)
-        found[f"iota{lanes}"] = _counting(lanes)
+        found[f"splat{lanes}"] = lambda kind, v: Lanes(kind, np.repeat(v.data, kind.lanes))
+        found[f"iota{lanes}"] = _counting
+        found[f"mask{lanes}"] = lambda kind, count: LaneMask(np.arange(kind.lanes) < count)
+        found[f"load{lanes}"] = lambda kind, p, i: Lanes(kind, _read(p, i, kind.lanes))
+        found[f"store{lanes}"] = lambda _, p, i, v: _write(p, i, v.data)
+        if lanes in LANES[1:]:
+            found[f"transpose{lanes}"] = functools.partial(_transpose, lanes=lanes)
     return found
 
 
-VOCABULARY: Final = _vocabulary()
-"""Name -> function, for everything but memory."""
+for _name, _meaning in _OPERATORS.items():
+    _run = _typed(OPERATORS[_name], _meaning)
+    setattr(Lanes, f"__{_name.rstrip('_')}__", lambda *given, run=_run: run(*given))
+    setattr(Lanes, f"__r{_name.rstrip('_')}__", lambda a, b, run=_run: run(b, a))
+VOCABULARY: Final = {n: _typed(FUNCTIONS[n], function) for n, function in _functions().items()}
+"""Name -> function."""
