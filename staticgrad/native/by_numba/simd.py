@@ -24,8 +24,6 @@ from numba.core.typing import templates
 from staticgrad.native.language import (
     lane_operations,  # noqa: F401  # these fill FUNCTIONS
     memory_operations,  # noqa: F401  # these fill FUNCTIONS
-    streamed_memory,  # noqa: F401  # these fill FUNCTIONS
-    strided_memory,  # noqa: F401  # these fill FUNCTIONS
 )
 from staticgrad.native.language.emitter import Emitter, Operand
 from staticgrad.native.language.kinds import (

@@ -15,13 +15,13 @@ import ast
 import functools
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
 from staticgrad.native.constants import CONSTANTS, ENTRY, OUTLINED, SHARED
 from staticgrad.native.language import reader
-from staticgrad.native.language.emitter import SELDOM, External, declaration
+from staticgrad.native.language.emitter import SELDOM, Emitter, External, declaration
 from staticgrad.native.language.kinds import (
     ELEMENTS,
     NOTHING,
@@ -37,20 +37,22 @@ from staticgrad.native.language.records import Apply, Block, Do, For, Let, Name,
 from staticgrad.native.language.translation import (
     Arrival,
     Bound,
-    FunctionTranslation,
     Helper,
     Join,
     KernelSourceError,
     Names,
     Path,
     Translated,
-    argument_name,
     text_of,
 )
 from staticgrad.records import dataclass, replace
 
 _LITERALS: Final = {bool: TRUTH, int: WORD, float: REAL}
 _COMPARISONS: Final = frozenset({"eq", "ne", "lt", "le", "gt", "ge"})
+#: Has registers that a kernel keeps on its stack lie within lines of the cache. Callers promise
+#: 16 bytes, and LLVM takes no more for what registers have no room for: a vector on two lines is
+#: stored and loaded in twice the time, in some threads and not in others.
+_ALIGNED: Final = '"stackrealign"'
 #: Operations of words that neither fail nor touch memory, and cost a few instructions.
 _PLAIN: Final = frozenset({"add", "sub", "mul", "neg", "copy"})
 
@@ -65,8 +67,11 @@ class _Loop:
         self.mark = 0
 
 
-class FunctionWriter(FunctionTranslation):
+class FunctionWriter:
     """Writes the statements of one function.
+
+    It finds kinds on the way (every variable has one kind, no promotion) and writes LLVM IR through
+    the operations. No exceptions, no reference counts.
 
     ``values``: the names that are no variables. ``hoists``: the statements are those of a source,
     whose loops contain what does not depend on them.
@@ -78,7 +83,9 @@ class FunctionWriter(FunctionTranslation):
         namespace: Mapping[str, object],
         kinds: tuple[Kind, ...],
     ) -> None:
-        super().__init__(kinds, tuple(argument_name(kind, at) for at, kind in enumerate(kinds)))
+        self.out = Emitter()
+        self.arguments = [Bound(kind, f"%a{number}") for number, kind in enumerate(kinds)]
+        self.result: Kind | None = None
         self.procedure, self.namespace = procedure, namespace
         self.assigned = {**procedure.assigned}
         self.values: dict[Name, Bound] = {}
@@ -101,12 +108,62 @@ class FunctionWriter(FunctionTranslation):
         if self.open:
             self.give(Bound(NOTHING, ""))
         self.names.write()
-        return self.framed(symbol, linkage)
+        result = self.result or NOTHING
+        inline = "noinline" if symbol.startswith((OUTLINED, SHARED)) else "alwaysinline"
+        attributes = f"{inline} #0" if linkage else f"#0 {_ALIGNED}"
+        arguments = ", ".join(f"{bound.kind.llvm} {bound.value}" for bound in self.arguments)
+        head = f"define {linkage}{result.llvm} @{symbol}({arguments}) {attributes} {{"
+        text = "\n".join([head, "entry:", *self.out.scratch, *self.out.lines, "}"])
+        callees = tuple(self.out.callees.items())
+        return Translated(symbol, result, text, {**self.out.externals}, callees)
 
     def _read_parameters(self) -> None:
         """Take what the parameters hold now: a text may assign the iterations of a call."""
         for name in self.procedure.parameters:
             self.values[name] = self.name(name.text)
+
+    def failure(self, message: str) -> KernelSourceError:
+        """The error of an operation."""
+        return KernelSourceError(f"a kernel's source: {message}")
+
+    def give(self, value: Bound) -> None:
+        """Ends the function with a result."""
+        if self.result is not None and self.result != value.kind:
+            raise self.failure(f"returns both {self.result.name} and {value.kind.name}")
+        self.result = value.kind
+        if value.kind is NOTHING:
+            self.out.effect("ret void")
+        else:
+            self.out.effect(f"ret {value.kind.llvm} {text_of(value)}")
+
+    def truth(self, value: Bound) -> str:
+        """An i1 operand."""
+        return text_of(self.call(FUNCTIONS["bool"], [value]))
+
+    def call(self, operation: Operation, arguments: Sequence[Bound]) -> Bound:
+        """An operation of the language over values."""
+        kinds, values = zip(*arguments, strict=True) if arguments else ((), ())
+        result = operation.of(kinds)
+        if result is None:
+            raise self.failure(operation.refusal(kinds))
+        try:
+            value = operation.emit(self.out, kinds, values)
+        except TypeError as error:
+            raise self.failure(str(error)) from error
+        return tuple.__new__(Bound, (result, value))  # as ``Bound`` makes it, in half of the time
+
+    def _helper_call(self, helper: Helper, arguments: Sequence[Bound]) -> Bound:
+        kinds = tuple(argument.kind for argument in arguments)
+        lowered = helper.lower(kinds)
+        self.out.externals.update(lowered.externals)
+        self.out.callees.update(lowered.callees)
+        self.out.callees[lowered.symbol] = lowered.body
+        passed = ", ".join(f"{item.kind.llvm} {text_of(item)}" for item in arguments)
+        call = f"call {lowered.result.llvm} @{lowered.symbol}({passed})"
+        if lowered.result is NOTHING:
+            self.out.effect(call)
+            return Bound(NOTHING, "")
+        return Bound(lowered.result, self.out.read(call))
 
     # -- blocks
 

@@ -1,7 +1,4 @@
-"""A function being translated: kinds of values, calls, the frame of its text, joins of variables.
-
-:mod:`frontend` walks the statements; this base finds the kinds on the way (every variable has one
-kind, no promotion) and writes LLVM IR through the operations. No exceptions, no reference counts.
+"""What names stand for in a function that is being translated, and joins of its variables.
 
 A name stands for a value. Where paths meet that give it several, these are joined (LLVM's ``phi``).
 At the head of a loop a join is made for each name that the loop assigns, before it is known what
@@ -14,38 +11,14 @@ import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from staticgrad.native.constants import OUTLINED, SHARED
-from staticgrad.native.language import (
-    lane_operations,
-    memory_operations,
-    operations,
-    streamed_memory,
-    strided_memory,
-)
+from staticgrad.native.language import lane_operations, memory_operations, operations
 from staticgrad.native.language.emitter import Emitter, External, word
 from staticgrad.native.language.kinds import (
-    NOTHING,
     Kind,
-    Pointer,
-    Vector,
 )
-from staticgrad.native.language.operations import FUNCTIONS, Operation
 from staticgrad.records import NamedTuple, dataclass
 
-ALIGNED = '"stackrealign"'
-"""Has registers that a kernel keeps on its stack lie within lines of the cache.
-
-Callers promise 16 bytes, and LLVM takes no more for what registers have no room for: a vector on
-two lines is stored and loaded in twice the time, in some threads and not in others.
-"""
-
-REGISTERED = (
-    operations,
-    lane_operations,
-    memory_operations,
-    streamed_memory,
-    strided_memory,
-)
+REGISTERED = (operations, lane_operations, memory_operations)
 """The modules whose import fills FUNCTIONS."""
 
 
@@ -81,76 +54,6 @@ class Helper:
         self.lower, self.digest = lower, digest
 
 
-class FunctionTranslation:
-    """One function being translated."""
-
-    def __init__(self, kinds: tuple[Kind, ...], names: tuple[str, ...]) -> None:
-        self.out = Emitter()
-        self.arguments = [
-            Bound(kind, f"%a.{name}") for kind, name in zip(kinds, names, strict=True)
-        ]
-        self.result: Kind | None = None
-
-    def framed(self, symbol: str, linkage: str) -> Translated:
-        """The function around the lines written so far, which begin in its block ``entry``."""
-        result = self.result or NOTHING
-        inline = "noinline" if symbol.startswith((OUTLINED, SHARED)) else "alwaysinline"
-        attributes = f"{inline} #0" if linkage else f"#0 {ALIGNED}"
-        arguments = ", ".join(f"{bound.kind.llvm} {bound.value}" for bound in self.arguments)
-        head = f"define {linkage}{result.llvm} @{symbol}({arguments}) {attributes} {{"
-        lines = [head, "entry:", *self.out.scratch, *self.out.lines, "}"]
-        return Translated(
-            symbol,
-            result,
-            "\n".join(lines),
-            dict(self.out.externals),
-            tuple(self.out.callees.items()),
-        )
-
-    def failure(self, message: str) -> KernelSourceError:
-        """The error of an operation."""
-        return KernelSourceError(f"a kernel's source: {message}")
-
-    def give(self, value: Bound) -> None:
-        """Ends the function with a result."""
-        if self.result is not None and self.result != value.kind:
-            raise self.failure(f"returns both {self.result.name} and {value.kind.name}")
-        self.result = value.kind
-        if value.kind is NOTHING:
-            self.out.effect("ret void")
-        else:
-            self.out.effect(f"ret {value.kind.llvm} {text_of(value)}")
-
-    def truth(self, value: Bound) -> str:
-        """An i1 operand."""
-        return text_of(self.call(FUNCTIONS["bool"], [value]))
-
-    def call(self, operation: Operation, arguments: Sequence[Bound]) -> Bound:
-        """An operation of the language over values."""
-        kinds, values = zip(*arguments, strict=True) if arguments else ((), ())
-        result = operation.of(kinds)
-        if result is None:
-            raise self.failure(operation.refusal(kinds))
-        try:
-            value = operation.emit(self.out, kinds, values)
-        except TypeError as error:
-            raise self.failure(str(error)) from error
-        return tuple.__new__(Bound, (result, value))  # as ``Bound`` makes it, in half of the time
-
-    def _helper_call(self, helper: Helper, arguments: Sequence[Bound]) -> Bound:
-        kinds = tuple(argument.kind for argument in arguments)
-        lowered = helper.lower(kinds)
-        self.out.externals.update(lowered.externals)
-        self.out.callees.update(lowered.callees)
-        self.out.callees[lowered.symbol] = lowered.body
-        passed = ", ".join(f"{item.kind.llvm} {text_of(item)}" for item in arguments)
-        call = f"call {lowered.result.llvm} @{lowered.symbol}({passed})"
-        if lowered.result is NOTHING:
-            self.out.effect(call)
-            return Bound(NOTHING, "")
-        return Bound(lowered.result, self.out.read(call))
-
-
 def text_of(value: Bound) -> str:
     """The LLVM text of an operand; literals of the source become constants."""
     if isinstance(value.value, bool):
@@ -158,12 +61,6 @@ def text_of(value: Bound) -> str:
     if isinstance(value.value, float):
         return f"0x{struct.unpack('<Q', struct.pack('<d', value.value))[0]:016X}"
     return word(value.value)
-
-
-def argument_name(kind: Kind, index: int) -> str:
-    """A parameter's name in the text."""
-    stem = "v" if isinstance(kind, Vector) else "p" if isinstance(kind, Pointer) else "w"
-    return f"{stem}{index}"
 
 
 class Path(NamedTuple):
