@@ -223,48 +223,28 @@ class Residuals(Pass, name="residuals"):
     def _at_border(self, border: Border) -> tuple[Graph, int]:
         """Return the graph with clones for one phase that are not kernels, and their number.
 
-        If a clone with several readers would be a kernel, each reader gets a separate clone, or the
-        value is stored: the choice that stores less.
+        If a clone with several readers would be a kernel, each reader gets a separate clone; if one
+        of those would be a kernel too, the value is stored.
         """
-        graph = border.graph
-        if not border.chosen(set()):
-            return graph, 0
-        found = [_settled(border, alone) for alone in (False, True)]
-        least = border.price(border.nbytes)
-        best = graph, 0
-        for after, clones in found:
-            if after in (graph, best[0]):
-                continue
-            nbytes = Border(after, border.phase, self.flops, border.known).nbytes
-            price = border.price(nbytes) + sum(map(work, clones))
-            if nbytes < border.nbytes and price < least:
-                least, best = price, (after, len(clones))
-        return best
-
-
-def _settled(border: Border, alone: bool) -> tuple[Graph, Sequence[Node]]:
-    """Return the graph with the clones that add no kernel, and these clones.
-
-    With ``alone``, readers first get separate clones before a value is stored after all.
-    """
-    apart: set[Node] = set()
-    refused: set[Node] = set()
-    for _ in range(_ROUNDS):
-        chosen = border.chosen(refused)
-        if not chosen:
-            break
-        trial = border.trial(chosen, apart)
-        if trial is None:
-            break
-        after, clones, groups = trial
-        own = [(node, clone) for node, clone in clones if not is_mark(node)]
-        stored = {node for node, clone in own if groups.stores((clone, 0))}
-        if not stored:
-            fits = len(groups) <= len(border.groups)
-            return (after, [clone for _, clone in clones]) if fits else (border.graph, ())
-        refused |= stored & apart if alone else stored
-        apart |= stored
-    return border.graph, ()
+        apart: set[Node] = set()
+        refused: set[Node] = set()
+        for _ in range(_ROUNDS):
+            chosen = border.chosen(refused)
+            trial = border.trial(chosen, apart) if chosen else None
+            if trial is None:
+                break
+            after, clones, groups = trial
+            own = [(node, clone) for node, clone in clones if not is_mark(node)]
+            stored = {node for node, clone in own if groups.stores((clone, 0))}
+            if not stored:
+                now = Border(after, border.phase, self.flops, border.known).nbytes
+                price = border.price(now) + sum(work(clone) for _, clone in clones)
+                pays = now < border.nbytes and price < border.price(border.nbytes)
+                fits = len(groups) <= len(border.groups)
+                return (after, len(clones)) if fits and pays else (border.graph, 0)
+            refused |= stored & apart
+            apart |= stored
+        return border.graph, 0
 
 
 class _Kernels:
@@ -313,8 +293,6 @@ class Border:
         self.crossing: dict[ValueKey, None] = {}  # only kernels that could compute it read it
         self.behind: dict[ValueKey, None] = {}  # read in memory there
         self._weights: dict[ValueKey, int] = {}
-        self._chosen: dict[frozenset[Node], list[Node]] = {}
-        self._trials: dict[tuple[object, ...], Trial | None] = {}
         self.tangled: set[ValueKey] = set()  # of regions that take too many rounds
         self.stored = {value.key for value in graph.roots}  # alive behind the border in any case
         for node in graph.nodes:
@@ -369,14 +347,10 @@ class Border:
 
         The result is empty if they would save too little.
         """
-        key = frozenset(refused)
-        if key not in self._chosen:
-            found = self._found(refused)
-            if not found:  # what takes long may stand in the way of what does not
-                long = {node for node in self.graph.nodes if node.op.flops > CHEAP}
-                found = self._found(refused | long)
-            self._chosen[key] = [node for node in self.graph.nodes if node in found]
-        return self._chosen[key]
+        found = self._found(refused)
+        if not found:  # expensive ops may stand in the way of cheap ones
+            found = self._found(refused | {n for n in self.graph.nodes if n.op.flops > CHEAP})
+        return [node for node in self.graph.nodes if node in found]
 
     def _found(self, refused: Set[Node]) -> set[Node]:
         """Return the nodes to clone, without the refused ones."""
@@ -391,16 +365,13 @@ class Border:
         return {node for offer in offers for node in regions.nodes(offer)}
 
     def trial(self, chosen: Sequence[Node], apart: Set[Node]) -> Trial | None:
-        """Return the result of ``cloned`` and the kernels that fusion makes of it (cached).
+        """Return the result of ``cloned`` and the kernels that fusion makes of it.
 
         Return None if there would be too many clones.
         """
-        key = (*chosen, frozenset(apart & set(chosen)))
-        if key not in self._trials:
-            after, clones = self.cloned(chosen, apart)
-            few = len(clones) <= _MOST_CLONES * len(chosen)
-            self._trials[key] = (after, clones, self._groups_of(after)) if few else None
-        return self._trials[key]
+        after, clones = self.cloned(chosen, apart)
+        few = len(clones) <= _MOST_CLONES * len(chosen)
+        return (after, clones, self._groups_of(after)) if few else None
 
     def cloned(
         self, chosen: Sequence[Node], apart: Set[Node]
