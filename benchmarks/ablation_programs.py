@@ -122,6 +122,14 @@ def _update(rows: int) -> Made:
     return sg.Graph({"loss": (x * x).sum()}, updates={w: w - 0.01 * (x.T @ y)}), feeds
 
 
+def _rectified() -> Made:
+    """A step of RAdam, whose rate depends on a counter and on a condition."""
+    w, x = sg.parameter("w", _drawn((1 << 20,))), sg.input("x", (1 << 20,), "float32")
+    loss = (w * x).sum()
+    updates = sg.optim.RAdam(0.01, weight_decay=0.1).updates(loss, [w])
+    return sg.Graph({"loss": loss}, updates=updates), {"x": _drawn((1 << 20,))}
+
+
 def _adams(**values: Any) -> dict[str, Any]:
     return {name: value - 0.1 * value / (sg.sqrt(value) + 1e-8) for name, value in values.items()}
 
@@ -301,6 +309,7 @@ OTHERS: Final[dict[str, Callable[[], Made]]] = {
     "elements in a loop": partial(_F, lambda x: sg.fori_loop(0, 100, lambda _, h: sg.sin(h) + 0.1 * h, x), {"x": (4096,)}),
     "loop gradient": partial(_F, lambda x: sg.fori_loop(0, 50, lambda _, h: h + 0.01 * sg.tanh(h), x), {"x": (512,)}, "float32", "x"),
     # several results
+    "rectified update": _rectified,
     "three optimizers": partial(_F, _adams, {"a": (512, 512), "b": (512,), "c": (100, 100)}),
     "least squares": partial(_F, lambda x, w, y: (x @ w - y) ** 2, {"x": (4096, 32), "w": (32,), "y": (4096,)}, "float32", "w"),
     "logistic": partial(_F, lambda x, w, y: sg.nn.softplus(-(y - 0.5) * (x @ w)), {"x": (8192, 128), "w": (128,), "y": (8192,)}, "float32", "w"),

@@ -191,6 +191,8 @@ def as_told() -> Iterator[None]:
         yield
 
 
+#: A move that changes no group.
+_UNCHANGED: Final = _returns(())
 _FUSION: Final = "staticgrad.fusion."
 _NEST: Final = "staticgrad.nest."
 _PREPARED: Final = "staticgrad.preparation."
@@ -198,12 +200,12 @@ _LOWERED: Final = "staticgrad.lowering."
 
 PATHS: Final = (
     # which nodes share a kernel
-    Path("siblings", _FUSION + "sinking:read_together", _first, row="small:complex product"),
-    Path("totals", _FUSION + "merging:with_totals_apart", _first, row="small:least squares"),
-    Path("merging", _FUSION + "merging:merged", _first, row="small:gelu f64 gradient"),
-    Path("blocks", _FUSION + "blocks:blocked", _first, row="small:attention 64"),
+    Path("siblings", _FUSION + "sinking:read_together", _UNCHANGED, row="small:complex product"),
+    Path("totals", _FUSION + "merging:totals_apart", _UNCHANGED, row="small:least squares"),
+    Path("merging", _FUSION + "merging:merged", _UNCHANGED, row="small:gelu f64 gradient"),
+    Path("blocks", _FUSION + "blocks:blocked", _UNCHANGED, row="small:attention 64"),
     Path("diagonals", _FUSION + "windows:reach_of", _returns(None), row="small:attention causal"),
-    Path("sinking", _FUSION + "sinking:sunk", _first, row="suite:gmm_f64"),
+    Path("sinking", _FUSION + "sinking:sunk", _UNCHANGED, row="suite:gmm_f64"),
     Path("cutting", _FUSION + "cutting:_cuts", _returns(None), row="small:longer chain"),
     Path(
         "copies_apart",
@@ -231,6 +233,12 @@ PATHS: Final = (
         row="small:concatenation",
     ),
     Path(
+        "late_numbers",
+        _FUSION + "grouping:_Walk._may_wait",
+        _returns(False),
+        row="small:rectified update",
+    ),
+    Path(
         "transposed_outputs",
         _FUSION + "copies:_Copying._transposed",
         _returns(None),
@@ -242,8 +250,8 @@ PATHS: Final = (
         _returns(None),
         row="small:batches of 2 rows",
     ),
-    Path("long_rows", _FUSION + "merging:in_pieces", _first, row="small:long sum"),
-    Path("pools", _FUSION + "windows:with_pools", _first, row="small:pooled convolution"),
+    Path("long_rows", _FUSION + "merging:in_pieces", _UNCHANGED, row="small:long sum"),
+    Path("pools", _FUSION + "pools:with_pools", _UNCHANGED, row="small:pooled convolution"),
     Path(
         "narrow_factors",
         _LOWERED + "fuse:_with_narrow_factors",

@@ -30,7 +30,7 @@ from staticgrad.runtime.step import Program
 from staticgrad.source import lines_of
 
 if TYPE_CHECKING:
-    from staticgrad.fusion.legality import KernelPair
+    from staticgrad.fusion.neighbours import KernelPair
     from staticgrad.reports.explain import Apart, StepSection
 
 _VERIFIED: Final = 1 << 20  # bytes of kinds of plans that were verified

@@ -1,8 +1,9 @@
-"""Which nodes of a graph share a kernel: Graph -> Groups, a frozen value, step by step.
+"""Which nodes of a graph share a kernel: Graph -> Groups.
 
-``preparation`` rewrites the graph for it, ``grouping`` grows groups of one phase, ``merging`` joins
-groups of two phases, ``cutting`` cuts those that ``cost`` finds to wait, ``copies`` adds what must
-lie in a buffer of its own. ``legality`` says which groups may be one, and why two are two;
-``updates`` decides where new values of parameters go. ``lowering`` makes a kernel of each group,
+``preparation`` rewrites the graph for it, and ``grouping`` grows groups of one phase. The
+``engine`` then applies moves to them: ``merging`` has the table of all moves, and ``sinking``,
+``rows``, ``blocks``, ``cutting`` and ``pools`` have some of them each. ``copies`` adds what must
+lie in a buffer of its own. ``legality`` says which groups may be one, ``neighbours`` why two are
+two, and ``updates`` where new values of parameters go. ``lowering`` makes a kernel of each group,
 and ``lowering.fuse`` the schedule of them all.
 """

@@ -19,6 +19,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from math import copysign
 from typing import Final
 
+from staticgrad.fusion.engine import Engine
 from staticgrad.fusion.groups import (
     Group,
     Groups,
@@ -30,7 +31,6 @@ from staticgrad.fusion.groups import (
     Slot,
     meets_elements,
 )
-from staticgrad.fusion.regrouping import Regrouping
 from staticgrad.fusion.windows import chosen
 from staticgrad.ir.forms import Contract, Pointwise, Reduce
 from staticgrad.ir.graph import Node, Symbolic
@@ -340,11 +340,9 @@ _MOST_FLOPS: Final = 8
 _MOST_SCRATCH: Final = 3 << 18
 
 
-def blocked(groups: Groups) -> Groups:
-    """The groups, those of one phase that share a square of queries and keys as one."""
-    if not groups.fused or not any(_starts(groups, each) for each in groups.all):
-        return groups
-    return _Blocking(groups).result()
+def blocked(engine: Engine, seed: Group) -> tuple[int, ...]:
+    """Make a block of a product and what shares its square of queries and keys."""
+    return _Blocking(engine).grown(seed) if _starts(engine.now, seed) else ()
 
 
 def _starts(groups: Groups, group: Group) -> bool:
@@ -359,38 +357,29 @@ def _product(group: Group) -> Node:
     return next(node for node in group.nodes if isinstance(node.form, Contract))
 
 
-class _Blocking(Regrouping):
-    def __init__(self, groups: Groups) -> None:
-        super().__init__(groups)
-        self._updated = {value.node for _, value in groups.graph.updates}
-
-    def result(self) -> Groups:
-        for number in self._order.as_given:
-            group = self._groups.get(number)
-            if group is not None and _starts(self._before, group):
-                self._grow(group)
-        if not self._into:
-            return self._before
-        return self._result(by_number=self._with_levels(), known_reads={})
+class _Blocking:
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
 
     # -- growing ----------------------------------------------------------------------------------
 
-    def _grow(self, seed: Group) -> None:
+    def grown(self, seed: Group) -> tuple[int, ...]:
         members = self._members(seed)
         fewer = [each for each in members if not self._sums_rows(seed, each)]
         for joined, again in (self._with_again(seed, members), (members, ()), (fewer, ())):
             block = self._together(seed, joined, again)
             if block is not None and self._fits(block):
-                self._make(block, joined)
-                self._forget(again, number=block.number)
-                return
+                self.engine.merge(joined, block)
+                self._forget(again, block)
+                return (block.number,)
+        return ()
 
     def _fits(self, block: Group) -> bool:
         rows, columns = map(hint_value, block.domain[-2:])
-        roles = roles_of(self._before, block)
+        roles = roles_of(self.engine.now, block)
         slots = {slot: key for key, slot in roles.slots.items()}
         elements = {slot: columns * (rows if slot.whole else roles.tile) for slot in slots}
-        dtypes = {slot: self._before.value_type(key).dtype for slot, key in slots.items()}
+        dtypes = {slot: self.engine.now.value_type(key).dtype for slot, key in slots.items()}
         return sum(dtypes[slot].itemsize * n for slot, n in elements.items()) <= _MOST_SCRATCH
 
     # -- what a block computes again ---------------------------------------------------------------
@@ -399,76 +388,74 @@ class _Blocking(Regrouping):
         self, seed: Group, members: Sequence[Group]
     ) -> tuple[Sequence[Group], Sequence[Node]]:
         # The values are computed again, as are the weights of attention in its gradient.
-        square = _Square(self._before, seed)
+        square = _Square(self.engine.now, seed)
         numbers = {each.number for each in members}
-        reads = [read.source.base for number in numbers for read in self._reads[number]]
-        outside = dict.fromkeys([b for b in reads if self._owner(b) not in numbers])
+        reads = [read.source.base for each in members for read in self.engine.now.reads(each)]
+        outside = dict.fromkeys([b for b in reads if self.engine.owners.get(b) not in numbers])
         found, again = [*members], dict[Node, None]()
-        for owner in dict.fromkeys(map(self._owner, outside)):
-            for key in self._groups[owner].stored if owner in self._groups else ():
+        for owner in dict.fromkeys(map(self.engine.owners.get, outside)):
+            for key in self.engine.groups[owner].stored if owner in self.engine.groups else ():
                 nodes = square.cone(key, outside) if key not in outside else None
                 for group in self._products_of(key, seed, square) if nodes else ():
                     both, more = [*found, group], {**again, **dict.fromkeys(nodes or ())}
-                    fits = square.reads_fit(both, self._reads, more)
-                    if fits and self._order.closed([each.number for each in both]):
+                    fits = square.reads_fit(both, more)
+                    if fits and self.engine.order.closed([each.number for each in both]):
                         found, again = both, more
-        found.sort(key=lambda each: self._order.place(each.number))
+        found.sort(key=lambda each: self.engine.order.place(each.number))
         return found, [*again]
 
     def _products_of(self, key: Key, seed: Group, square: _Square) -> Iterator[Group]:
-        for number in sorted({self._final(each) for each in self._readers.get(key, ())}):
-            group = self._groups[number]
+        for number in sorted(self.engine.readers.get(key, ())):
+            group = self.engine.groups[number]
             if group.phase == seed.phase and group.kind == "gemm" and square.takes(group):
                 yield group
 
-    def _forget(self, again: Sequence[Node], number: int) -> None:
-        for node in again:
-            key = Home(node)
-            readers = self._readers.get(key, set())
-            readers -= {each for each in readers if self._final(each) == number}
-            owner = self._groups.get(self._owner(key) or 0)
+    def _forget(self, again: Sequence[Node], block: Group) -> None:
+        for key in map(Home, again):
+            self.engine.readers[key].discard(block.number)
+            owner = self.engine.groups.get(self.engine.owners.get(key) or 0)
             if owner is None or owner.kind != "block" or key not in owner.stored:
                 continue
-            if not self._is_needed(key, {owner.number}):
+            if not self.engine.is_needed(key, {owner.number}):
                 kept = tuple([each for each in owner.stored if each != key])
                 less = replace(owner, stored=kept)
                 if self._fits(less):
-                    self._groups[owner.number] = less
+                    self.engine.change([owner], [less], ordered=True)
 
     def _members(self, seed: Group) -> list[Group]:
         """The seed and what may be in one block with it, in order."""
-        square = _Square(self._before, seed)
+        square = _Square(self.engine.now, seed)
         members = {seed.number: seed}
         refused: set[int] = set()
         while True:
             near = [n for n in self._near(members) if n not in members and n not in refused]
-            found = min(near, key=self._order.place, default=None)
+            found = min(near, key=self.engine.order.place, default=None)
             if found is None:
                 break
-            candidate = self._groups[found]
+            candidate = self.engine.groups[found]
             together = [*members.values(), candidate]
             if (
                 candidate.phase == seed.phase
-                and self._updated.isdisjoint(candidate.nodes)
+                and self.engine.updated.isdisjoint(candidate.nodes)
                 and square.takes(candidate)
-                and square.reads_fit(together, self._reads)
-                and self._order.closed([*members, found])
+                and square.reads_fit(together)
+                and self.engine.order.closed([*members, found])
             ):
                 members[found] = candidate
                 refused.clear()
             else:
                 refused.add(found)
-        return sorted(members.values(), key=lambda each: self._order.place(each.number))
+        return sorted(members.values(), key=lambda each: self.engine.order.place(each.number))
 
     def _near(self, members: Mapping[int, Group]) -> set[int]:
         found: set[int] = set()
-        for number, group in members.items():
+        for group in members.values():
             for key in group.stored:
-                found |= {self._final(reader) for reader in self._readers.get(key, ())}
-            for read in self._reads[number]:
-                owner = self._before.owners.get(read.source.base)
+                found |= self.engine.readers.get(key, set())
+            for read in self.engine.now.reads(group):
+                owner = self.engine.owners.get(read.source.base)
                 if owner is not None:
-                    found.add(self._final(owner))
+                    found.add(owner)
         return found
 
     def _sums_rows(self, seed: Group, group: Group) -> bool:
@@ -483,28 +470,16 @@ class _Blocking(Regrouping):
     ) -> Group | None:
         numbers = {each.number for each in members}
         stored = dict.fromkeys(key for each in members for key in each.stored)
-        needed = tuple([key for key in stored if self._is_needed(key, numbers)])
-        spared = [key for key in stored if key not in needed and _is_wide(self._before, key, seed)]
+        needed = tuple([key for key in stored if self.engine.is_needed(key, numbers)])
+        spared = [
+            key for key in stored if key not in needed and _is_wide(self.engine.now, key, seed)
+        ]
         if not spared or not any(each.reductions for each in members):
             return None
         nodes = {*again, *(node for each in members for node in each.nodes)}
-        level = max(each.level for each in members)
-        block = self._in_one(seed, members, kind="block", level=level, row=1, stored=needed)
-        return replace(block, nodes=self._in_order(nodes))
-
-    def _make(self, block: Group, members: Sequence[Group]) -> None:
-        number = block.number
-        reads = [read for each in members for read in self._reads[each.number]]
-        one, *later = [each.number for each in members]
-        for next_ in later:  # in their order: from one to the next no path leads over a third
-            one, other = (next_, one) if next_ == number else (one, next_)
-            self._order.merge(one, other)
-        for each in members:
-            if each.number != number:
-                self._put(each.number, number)
-                del self._reads[each.number]
-        self._reads[number] = reads
-        self._groups[number] = block
+        parts = [seed, *(each for each in members if each is not seed)]
+        changes = {"kind": "block", "row": 1, "stored": needed}
+        return self.engine.in_one(parts, numbers, nodes=self.engine.in_order(nodes), **changes)
 
 
 class _Square:
@@ -554,7 +529,6 @@ class _Square:
     def reads_fit(
         self,
         members: Sequence[Group],
-        reads: Mapping[int, Sequence[Read]],
         again: Iterable[Node] = (),
     ) -> bool:
         """Return whether members read only rows of each other and of recomputed values.
@@ -568,7 +542,7 @@ class _Square:
         if self.scores in results:
             return False
         for each in members:
-            for read in reads[each.number]:
+            for read in self.groups.reads(each):
                 base = read.source.base
                 if base in owned and (base in results or not self._fits(read)):
                     return False

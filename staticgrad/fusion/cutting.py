@@ -25,8 +25,8 @@ from staticgrad.analysis.cost import (
     latency,
     vectors,
 )
+from staticgrad.fusion.engine import Engine
 from staticgrad.fusion.groups import Group, Groups, Home, Key, Parts
-from staticgrad.fusion.regrouping import Regrouping
 from staticgrad.fusion.walks import broken_rows
 from staticgrad.ir.forms import Contract, Gather, GatherAlong, SearchForm
 from staticgrad.ir.graph import Node
@@ -45,18 +45,13 @@ _UNMASKED: Final = 20
 _SLACK: Final = 0.25
 
 
-def cut(groups: Groups) -> Groups:
-    """The groups, those whose operations wait for each other in several parts."""
-    cuts = {
-        each.number: found
-        for each in groups.all
-        if each.kind in ("map", "gemm") and (found := _found(groups, each))
-    }
-    return _Cutting(groups).result(cuts) if cuts else groups
-
-
-def _found(groups: Groups, group: Group) -> tuple[Sequence[int], Parts] | None:
-    return _cuts(groups, group) or _copies_apart(groups, group)
+def cut(engine: Engine, group: Group) -> tuple[int, ...]:
+    """Cut a group whose operations wait for each other into several."""
+    groups = engine.now
+    found = None
+    if group.kind in ("map", "gemm") and group.parts is None:
+        found = _cuts(groups, group) or _copies_apart(groups, group)
+    return engine.change([group], [*_parts(engine, group, *found)]) if found else ()
 
 
 def _cuts(groups: Groups, group: Group) -> tuple[Sequence[int], Parts] | None:
@@ -149,56 +144,37 @@ def _live(groups: Groups, group: Group) -> list[int]:
     return found
 
 
-class _Cutting(Regrouping):
-    def __init__(self, groups: Groups) -> None:
-        super().__init__(groups)
-        self._count = max(groups.by_number) + 1
+def _parts(engine: Engine, group: Group, places: Sequence[int], parts: Parts) -> Iterator[Group]:
+    runs = [group.nodes[a:b] for a, b in pairwise([0, *places, len(group.nodes)])]
+    homes = {node: k for k, run in enumerate(runs) for node in run}
+    members = {*homes, *(key.node for key in group.reductions)}
+    users, last = engine.now.users, len(runs) - 1
 
-    def result(self, cuts: dict[int, tuple[Sequence[int], Parts]]) -> Groups:
-        for number, (places, parts) in cuts.items():
-            for each in self._parts(self._before.by_number[number], places, parts):
-                self._groups[each.number] = each
-                self._owners |= {Home(node): each.number for node in each.nodes}
-                self._owners |= dict.fromkeys(each.reductions, each.number)
-        return replace(self._before, by_number=self._groups, owners=self._owners)
-
-    def _parts(self, group: Group, places: Sequence[int], parts: Parts) -> Iterator[Group]:
-        runs = [group.nodes[a:b] for a, b in pairwise([0, *places, len(group.nodes)])]
-        homes = {node: k for k, run in enumerate(runs) for node in run}
-        for k, run in enumerate(runs):
-            reductions = {
-                key: each
-                for key, each in group.reductions.items()
-                if k == self._place_of(each.source.base, homes, parts, len(runs) - 1)
-            }
-            forms = [node.form for node in run]
-            inside = {*run, *(key.node for key in reductions)}
-            members = {*homes, *(key.node for key in group.reductions)}
-            users = self._before.users
-            stored = [key for key in group.stored if key in reductions or key.node in inside]
-            stored += [
-                Home(node)
-                for node in run
-                if any(user in members and user not in inside for user in users[node, 0])
-            ]
-            yield replace(
-                group,
-                number=group.number if k == 0 else self._number(),
-                kind="gemm" if any(isinstance(form, Contract) for form in forms) else "map",
-                nodes=run,
-                row=group.row if reductions else 0,
-                reductions=reductions,
-                windowed=group.windowed and bool(run),
-                checked=any(isinstance(f, Gather | GatherAlong | SearchForm) for f in forms),
-                stored=tuple(dict.fromkeys(stored)),
-                regions={key: at for key, at in group.regions.items() if key.node in inside},
-                parts=parts,
-            )
-
-    def _place_of(self, base: Key, homes: dict[Node, int], parts: Parts, last: int) -> int:
-        computed = self._before.owners.get(base) == parts.whole.number and not parts.copies
+    def place_of(base: Key) -> int:
+        computed = engine.owners.get(base) == group.number and not parts.copies
         return homes.get(base.node, last) if computed else last
 
-    def _number(self) -> int:
-        self._count += 1
-        return self._count - 1
+    places_of = {key: place_of(each.source.base) for key, each in group.reductions.items()}
+    for k, run in enumerate(runs):
+        reductions = {key: each for key, each in group.reductions.items() if places_of[key] == k}
+        forms = [node.form for node in run]
+        inside = {*run, *(key.node for key in reductions)}
+        stored = [key for key in group.stored if key in reductions or key.node in inside]
+        stored += [
+            Home(node)
+            for node in run
+            if any(user in members and user not in inside for user in users[node, 0])
+        ]
+        yield replace(
+            group,
+            number=group.number if k == 0 else engine.number(),
+            kind="gemm" if any(isinstance(form, Contract) for form in forms) else "map",
+            nodes=run,
+            row=group.row if reductions else 0,
+            reductions=reductions,
+            windowed=group.windowed and bool(run),
+            checked=any(isinstance(f, Gather | GatherAlong | SearchForm) for f in forms),
+            stored=tuple(dict.fromkeys(stored)),
+            regions={key: at for key, at in group.regions.items() if key.node in inside},
+            parts=parts,
+        )

@@ -3,7 +3,7 @@
 Buffers have no names and bytes yet: a key says what a node needs one for. Most values have one,
 their home. A reduction in two steps has one for its partial results, a checked look-up one for the
 position that failed, and a value that must lie elsewhere, or in another order, has copies.
-``Groups`` is a frozen value. ``grouping.group`` makes one of a graph, ``merging.merged`` and
+``Groups`` is a frozen value. ``grouping.group`` makes one of a graph, ``engine.Engine.run`` and
 ``copies.with_copies`` make another of it, and ``lowering.fuse`` makes a Schedule of the last.
 """
 

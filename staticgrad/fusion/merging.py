@@ -23,13 +23,13 @@ total adds up is stored, one number per row.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import Final
 
 from staticgrad.analysis.layout import Strided
 from staticgrad.fusion import grouping
 from staticgrad.fusion.blocks import blocked
 from staticgrad.fusion.cutting import cut
+from staticgrad.fusion.engine import Engine, Move
 from staticgrad.fusion.groups import (
     Group,
     GroupReduction,
@@ -42,11 +42,10 @@ from staticgrad.fusion.groups import (
     results_apart,
 )
 from staticgrad.fusion.legality import elements_apart, kept_apart
-from staticgrad.fusion.regrouping import Regrouping
-from staticgrad.fusion.rows import joined
+from staticgrad.fusion.pools import with_pools
+from staticgrad.fusion.rows import ROWS, ROWS_ACROSS
 from staticgrad.fusion.sinking import is_large, read_together, sunk
 from staticgrad.fusion.walks import has_short_rows, is_per_row, sums_across
-from staticgrad.fusion.windows import with_pools
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.summation import BLOCK
 from staticgrad.records import replace
@@ -68,63 +67,63 @@ def has_long_row(group: Group) -> bool:
     return rows < _FEW_ROWS and hint_value(group.domain[-1]) >= LONG_ROW
 
 
-def in_pieces(groups: Groups) -> Groups:
-    """The groups, those with few long rows to reduce as two each."""
-    found = [g for g in groups.all if has_long_row(g) and not (g.checked or g.regions)]
-    if not found:
-        return groups
-    by_number, owners, types = dict(groups.by_number), dict(groups.owners), dict(groups.types)
-    free = max(by_number) + 1
-    for number, group in enumerate(found, free):
-        *outer, length = group.domain
-        shape = (*outer, (length + (PIECE - 1)) // PIECE)
-        pieces: dict[Key, GroupReduction] = {}
-        combined: dict[Key, GroupReduction] = {}
-        for key, each in group.reductions.items():
-            piece = Pieces(key.node, isinstance(key, Partial))
-            types[piece] = TensorType(each.source.type.dtype.compute, shape)
-            source = Source(piece, types[piece], Strided.contiguous(shape))
-            pieces[piece], combined[key] = each, GroupReduction(source, each.kind)
-            owners[piece], owners[key] = group.number, number
-        parts = Parts(group.whole, 0, 0, long_row=hint_value(length))
-        stored = [key for key in group.stored if key not in combined]
-        by_number[group.number] = replace(
-            group, reductions=pieces, stored=(*stored, *pieces), pieces=PIECE, parts=parts
-        )
-        by_number[number] = results_apart(
-            group, number=number, domain=shape, reductions=combined, parts=parts
-        )
-    return replace(groups, by_number=by_number, owners=owners, types=types)
+def in_pieces(engine: Engine, group: Group) -> tuple[int, ...]:
+    """Reduce few long rows in pieces, and what they come to by another group."""
+    if not has_long_row(group) or group.checked or group.regions or group.pieces:
+        return ()
+    *outer, length = group.domain
+    shape = (*outer, (length + (PIECE - 1)) // PIECE)
+    pieces: dict[Key, GroupReduction] = {}
+    combined: dict[Key, GroupReduction] = {}
+    for key, each in group.reductions.items():
+        piece = Pieces(key.node, isinstance(key, Partial))
+        kind = engine.types[piece] = TensorType(each.source.type.dtype.compute, shape)
+        source = Source(piece, kind, Strided.contiguous(shape))
+        pieces[piece], combined[key] = each, GroupReduction(source, each.kind)
+    parts = Parts(group.whole, 0, 0, long_row=hint_value(length))
+    stored = (*(key for key in group.stored if key not in combined), *pieces)
+    first = replace(group, reductions=pieces, stored=stored, pieces=PIECE, parts=parts)
+    last = results_apart(
+        group, number=engine.number(), domain=shape, reductions=combined, parts=parts
+    )
+    return engine.change([group], [first, last])
 
 
 #: Elements of a row, at least: of fewer, a number per row is no small part.
 _LEAST_ROW: Final = 32
 
 
-def with_totals_apart(groups: Groups) -> Groups:
-    """The groups, such totals in groups of their own, and what could read such rows once as early
-    as it may be: no kernel of several phases is made where values have other readers."""
-    found = {*_found(groups)} if groups.fused else set()
-    return _Splitting(groups).result(found) if found else groups
+def totals_apart(engine: Engine, rows: Group) -> tuple[int, ...]:
+    """Give the totals of numbers per row groups of their own, so that rows are read once.
 
-
-def _found(groups: Groups) -> Iterator[int]:
-    """The numbers of the groups that could take such rows one at a time, but for totals."""
-    columns = [each for each in groups.all if each.kind == "columns"]
-    if not columns:
-        return
-    across: dict[int, set[Key]] = {}
-    for rows in groups.all:
-        if not _reduces_rows(groups, rows):
-            continue
-        large = _whole(groups, rows)
-        readers = [each for each in columns if each.domain == rows.domain]
-        for each in readers:
-            if each.number not in across:
-                across[each.number] = _whole(groups, each)
-        near = [each for each in readers if large & across[each.number]]
-        if near:
-            yield from _between(groups, rows, near)
+    What could read such rows once comes as early as it may: no kernel of several phases is made
+    where values have other readers.
+    """
+    groups = engine.now
+    if not _reduces_rows(groups, rows):
+        return ()
+    large = _whole(groups, rows)
+    readers = {engine.groups[number] for key in large for number in engine.readers[key]}
+    columns = [each for each in readers if each.kind == "columns" and each.domain == rows.domain]
+    near = [each for each in columns if large & _whole(groups, each)]
+    if not near:
+        return ()
+    found = _between(groups, rows, near)
+    for number in sorted(found):
+        group = engine.groups[number]
+        if group.kind == "map" and group.reductions and group.nodes:
+            terms = [each.source.base for each in group.reductions.values()]
+            own = [base for base in terms if engine.owners.get(base) == number]
+            stored = [key for key in (*group.stored, *own) if key not in group.reductions]
+            rest = replace(group, row=0, reductions={}, stored=tuple(dict.fromkeys(stored)))
+            engine.change([group], [rest, results_apart(group, number=engine.number())])
+    for number in sorted(found, key=engine.order.place):
+        before = engine.order.before(number)
+        phase = max([engine.groups[each].phase for each in before], default=0)
+        if phase != engine.groups[number].phase:
+            group = engine.groups[number]
+            engine.change([group], [replace(group, phase=phase)], ordered=True)
+    return tuple(found)
 
 
 def _reduces_rows(groups: Groups, group: Group) -> bool:
@@ -169,42 +168,46 @@ def _is_number_per_row(group: Group, rows: Group) -> bool:
     return is_per_row(group.domain, rows.domain, rows.row)
 
 
-class _Splitting(Regrouping):
-    def result(self, found: set[int]) -> Groups:
-        every = [self._groups[number] for number in sorted(found)]
-        totals = [each for each in every if each.kind == "map" and each.reductions and each.nodes]
-        for number, group in enumerate(totals, max(self._groups) + 1):
-            terms = [each.source.base for each in group.reductions.values()]
-            own = [base for base in terms if self._owners.get(base) == group.number]
-            stored = [key for key in group.stored if key not in group.reductions]
-            self._groups[group.number] = replace(
-                group, row=0, reductions={}, stored=tuple(dict.fromkeys([*stored, *own]))
-            )
-            self._groups[number] = results_apart(group, number=number)
-            self._owners |= dict.fromkeys(group.reductions, number)
-        whole = replace(self._before, by_number=self._groups, owners=self._owners)
-        self._reads |= {each.number: whole.reads(each) for each in whole.all}
-
-        def early(group: Group, before: Sequence[Group]) -> int:
-            """As early as it may be, for those that were found."""
-            if group.number not in found:
-                return group.phase
-            return max([each.phase for each in before], default=0)
-
-        return replace(whole, by_number=self._with_levels(early))
-
-
 #: The name under which a graph has its groups.
 _NOTE: Final = "groups"
 
 
+def merged(engine: Engine, later: Group) -> tuple[int, ...]:
+    """Merge a group into one of an earlier phase whose elements it reads, if that stores less."""
+    if not later.phase or later.kind != "map" or not engine.updated.isdisjoint(later.nodes):
+        return ()
+    before = sorted(engine.order.before(later.number), key=engine.order.place, reverse=True)
+    for earlier in map(engine.groups.__getitem__, before):
+        if earlier.kind == "map" and earlier.phase < later.phase:
+            reads = engine.now.reads(later)
+            own = [r for r in reads if engine.owners.get(r.source.base) == earlier.number]
+            if elements_apart(earlier, later, own) is None and kept_apart(earlier, later) is None:
+                spared, added = engine.weighed(earlier, later)
+                if 0 < spared >= added and engine.order.may_merge(earlier.number, later.number):
+                    pair = (earlier, later)
+                    return engine.merge(pair, engine.in_one(pair))
+    return ()
+
+
+#: What changes groups, in the order in which it is tried.
+MOVES: Final[tuple[Move, ...]] = (
+    read_together,
+    totals_apart,
+    *ROWS,
+    merged,
+    blocked,
+    *ROWS_ACROSS,
+    sunk,
+    cut,
+    in_pieces,
+    with_pools,
+)
+
+
 def fused(graph: Graph, merge: bool = True) -> Groups:
     """The groups of a graph in the end; with ``merge`` off one for every node that computes."""
-    found = with_totals_apart(read_together(grouping.group(graph, merge)))
-    if not merge:
-        return found
-    whole = cut(sunk(joined(blocked(merged(joined(found))), across=True)))
-    return with_pools(in_pieces(whole))
+    groups = grouping.group(graph, merge)
+    return Engine(groups).run(MOVES) if merge else groups
 
 
 def leave(graph: Graph, groups: Groups) -> None:
@@ -219,36 +222,3 @@ def taken(graph: Graph, merge: bool = True) -> Groups:
     """The groups of a graph: those that were left with it, if any. They are not kept."""
     found = graph.found.pop(_NOTE, None)
     return found if merge and isinstance(found, Groups) else fused(graph, merge)
-
-
-def merged(groups: Groups) -> Groups:
-    """The groups, later ones in earlier ones where that stores less."""
-    if all(each.phase == 0 for each in groups.all):
-        return groups
-    return _Merging(groups).result()
-
-
-class _Merging(Regrouping):
-    def result(self) -> Groups:
-        updated = {value.node for _, value in self._before.graph.updates}
-        for number in self._before.by_number:
-            later = self._groups[number]
-            if not later.phase or later.kind != "map" or not updated.isdisjoint(later.nodes):
-                continue
-            near = [self._groups[each] for each in self._order.before(number)]
-            able = [each for each in near if self._may_take(each, later)]
-            if able:
-                earlier = max(able, key=lambda each: self._order.place(each.number))
-                self._merge(earlier.number, number, level=later.level)
-        return self._result(by_number=self._with_levels()) if self._into else self._before
-
-    def _may_take(self, earlier: Group, later: Group) -> bool:
-        if earlier.kind != "map" or earlier.phase >= later.phase:
-            return False
-        reads = self._before.reads(later)
-        own = [each for each in reads if self._owner(each.source.base) == earlier.number]
-        if elements_apart(earlier, later, own) is not None:
-            return False
-        spared, added = self._weighed(earlier, later)
-        fits = 0 < spared >= added and kept_apart(earlier, later) is None
-        return fits and self._order.may_merge(earlier.number, later.number)

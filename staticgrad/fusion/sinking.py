@@ -24,11 +24,11 @@ array, or somebody reads both.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set as AbstractSet
-from itertools import combinations
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Final
 
 from staticgrad.analysis.cost import instructions
+from staticgrad.fusion.engine import Engine
 from staticgrad.fusion.groups import (
     ANCHORED,
     Group,
@@ -40,7 +40,6 @@ from staticgrad.fusion.groups import (
     most_instructions,
 )
 from staticgrad.fusion.legality import kept_apart
-from staticgrad.fusion.regrouping import Regrouping
 from staticgrad.fusion.walks import MOST_ACROSS, has_short_rows, operand_walks, sums_across
 from staticgrad.ir.forms import Pointwise
 from staticgrad.ir.graph import Node
@@ -61,21 +60,43 @@ _NEAREST: Final = 8
 _SHARED: Final = 2
 
 
-def read_together(groups: Groups) -> Groups:
-    """Return the groups; those that reduce or map the same large arrays are merged."""
-    found: dict[tuple[object, ...], list[int]] = {}
-    for group in groups.all if groups.fused else ():
-        if _may_share(groups, group):
-            across = sums_across(groups, group)
-            for walk in dict.fromkeys(operand_walks(groups, group)):
-                if _is_whole(walk, group.domain):
-                    found.setdefault((group.domain, group.row, across, walk), []).append(
-                        group.number
-                    )
-        elif walks := _mapped(groups, group):
-            found.setdefault((group.domain, group.phase, walks), []).append(group.number)
-    alike = [numbers for numbers in found.values() if len(numbers) > 1]
-    return _Siblings(groups).result(alike) if alike else groups
+def read_together(engine: Engine, group: Group) -> tuple[int, ...]:
+    """Merge a group with one that reduces or maps the same large arrays."""
+    mine = _arrays(engine.now, group)
+    bases = {walk.base for *_, walks in mine for walk in walks}
+    numbers = {number for base in bases for number in engine.readers[base]}
+    beside = [n for n in sorted(numbers) if n < group.number]
+    near = [engine.groups[n] for n in beside if mine & _arrays(engine.now, engine.groups[n])]
+    for other in near[:_NEAREST]:
+        if _may_be_one(engine, other, group):
+            pair = (group, other) if _ends(engine, group) else (other, group)
+            (number,) = engine.merge(pair, engine.in_one(pair))
+            return (number, *_later(engine, number))
+    return ()
+
+
+def _later(engine: Engine, number: int) -> Iterator[int]:
+    """Give a group the phase of what it depends on, and so what depends on it; yield those."""
+    waiting = [number]
+    while waiting:
+        number = waiting.pop()
+        group, order = engine.groups[number], engine.order
+        phase = max([group.phase, *(engine.groups[each].phase for each in order.before(number))])
+        if phase > group.phase:
+            engine.change([group], [replace(group, phase=phase)], ordered=True)
+            yield number
+            waiting += order.after(number)
+
+
+def _arrays(groups: Groups, group: Group) -> Set[tuple[Shape, int, bool, Set[Walk]]]:
+    """Return what groups that read the same arrays have in common."""
+    if _may_share(groups, group):
+        found = dict.fromkeys(operand_walks(groups, group))
+        across = sums_across(groups, group)
+        whole = [walk for walk in found if _is_whole(walk, group.domain)]
+        return {(group.domain, group.row, across, frozenset([walk])) for walk in whole}
+    walks = _mapped(groups, group)
+    return {(group.domain, group.phase, False, walks)} if walks else set()
 
 
 def _may_share(groups: Groups, group: Group) -> bool:
@@ -113,61 +134,39 @@ def _is_whole(walk: Walk, domain: Shape) -> bool:
     return all(stride != 0 or extent == 1 for stride, extent in moves)
 
 
-class _Siblings(Regrouping):
-    def result(self, alike: Sequence[Sequence[int]]) -> Groups:
-        for numbers in alike:
-            for one, other in combinations(numbers[:_NEAREST], 2):
-                self._merge_if_free(self._final(one), self._final(other))
-        return (
-            self._result(by_number=self._with_levels(_latest_phase)) if self._into else self._before
-        )
-
-    def _merge_if_free(self, one: int, other: int) -> None:
-        if one == other:
-            return
-        first, second = self._groups[one], self._groups[other]
-        if len(first.reductions) + len(second.reductions) > MOST_ACROSS:
-            return
-        if first.instructions + second.instructions > _MOST_INSTRUCTIONS:
-            return
-        if kept_apart(first, second) is not None:
-            return
-        if not self._may_be_one(first, second):
-            return
-        if self._ends(second):
-            one, other, first, second = other, one, second, first
-        if not self._order.may_merge(one, other):
-            return
-        self._merge(one, other, phase=min(first.phase, second.phase))
-
-    def _may_be_one(self, first: Group, second: Group) -> bool:
-        if first.reductions:
-            # Rows are read once more where what one needs is not known before their end.
-            near = self._order.before(first.number), self._order.before(second.number)
-            return second.number not in near[0] and first.number not in near[1]
-        both_end = self._ends(first) and self._ends(second)
-        return not both_end and self._live_together(first, second)
-
-    def _ends(self, group: Group) -> bool:
-        return any(self._owner(key) == group.number for key in group.targets)
-
-    def _live_together(self, one: Group, other: Group) -> bool:
-        """Return whether the results of both groups are alive at the same time anyway."""
-        if not set(one.targets).isdisjoint(other.targets):
-            return True
-        if {*one.stored, *other.stored} <= self._before.roots:
-            return True
-        readers = [
-            {number for key in each.stored for number in self._readers.get(key, ())}
-            for each in (one, other)
-        ]
-        return not readers[0].isdisjoint(readers[1])
+def _may_be_one(engine: Engine, first: Group, second: Group) -> bool:
+    if len(first.reductions) + len(second.reductions) > MOST_ACROSS:
+        return False
+    if first.instructions + second.instructions > _MOST_INSTRUCTIONS:
+        return False
+    if kept_apart(first, second) is not None:
+        return False
+    if first.reductions:
+        # Rows are read once more where what one needs is not known before their end.
+        before = engine.order.before
+        near = before(first.number), before(second.number)
+        fits = second.number not in near[0] and first.number not in near[1]
+    else:
+        both_end = _ends(engine, first) and _ends(engine, second)
+        fits = not both_end and _live_together(engine, first, second)
+    return fits and engine.order.may_merge(first.number, second.number)
 
 
-def _latest_phase(group: Group, before: Sequence[Group]) -> int:
-    """The phase of a group that waits for others: of a later phase than some of what it computes,
-    where it was merged. So then are those that read that."""
-    return max([group.phase, *[each.phase for each in before]])
+def _ends(engine: Engine, group: Group) -> bool:
+    return any(engine.owners.get(key) == group.number for key in group.targets)
+
+
+def _live_together(engine: Engine, one: Group, other: Group) -> bool:
+    """Return whether the results of both groups are alive at the same time anyway."""
+    if not set(one.targets).isdisjoint(other.targets):
+        return True
+    if {*one.stored, *other.stored} <= engine.now.roots:
+        return True
+    readers = [
+        {number for key in each.stored for number in engine.readers.get(key, ())}
+        for each in (one, other)
+    ]
+    return not readers[0].isdisjoint(readers[1])
 
 
 #: Groups that a value may leave, and those that may compute it instead.
@@ -185,164 +184,137 @@ _LEAST_SPARED: Final = 1 << 15
 _LEAST_ELEMENTS: Final = 1 << 15
 
 
-def sunk(groups: Groups) -> Groups:
-    """The groups, values that are computed better where they are read in the groups that do."""
-    return _Sinking(groups).result() if groups.fused else groups
+def sunk(engine: Engine, group: Group) -> tuple[int, ...]:
+    """Move values into the one group that reads them, if fewer bytes are moved so."""
+    for reader, nodes in _cones(engine, group).items():
+        best = _best(engine, group, engine.groups[reader], nodes)
+        if best:
+            pair = _moved(engine, group, engine.groups[reader], nodes[:best])
+            left = [each for each in pair if each.members]
+            return engine.change([group, engine.groups[reader]], left)
+    return ()
 
 
-class _Sinking(Regrouping):
-    def __init__(self, groups: Groups) -> None:
-        super().__init__(groups)
-        #: Parameters, and the level at which each is written.
-        self._updated = {
-            parameter.node: 0 if home is None else home.level
-            for parameter, value in groups.graph.updates
-            for home in [groups.home(groups.source(value).base)]
-        }
-        self._sizes: dict[Key, tuple[int, int]] = {}  # elements of a buffer, and bytes of one
-        #: The groups that have each node; of those that move, one.
-        self._homes: dict[Node, list[int]] = {}
-        for group in groups.all:
-            for node in (*group.nodes, *_reduced(group)):
-                self._homes.setdefault(node, []).append(group.number)
-
-    def result(self) -> Groups:
-        for number in self._before.by_number:
-            for reader, nodes in self._cones(self._groups[number]).items():
-                self._move_if_spared(number, reader, nodes)
-        if self._owners == self._before.owners:
-            return self._before
-        return replace(self._before, by_number=self._groups, owners=self._owners)
-
-    def _cones(self, group: Group) -> Mapping[int, Sequence[Node]]:
-        """Return the nodes that are computed for one reader only, by reader, readers first."""
-        plain = not (group.keeps_axes or group.checked or group.regions or group.columns)
-        if group.kind not in _FROM or not plain or group.parts is not None:
-            return {}
-        found: dict[int, list[Node]] = {}
-        chosen: dict[Node, int] = {}
-        for node in reversed(group.nodes):
-            reader = self._only_reader(group, node, chosen) if self._may_move(node) else None
+def _cones(engine: Engine, group: Group) -> Mapping[int, Sequence[Node]]:
+    """Return the nodes that are computed for one reader only, by reader, readers first."""
+    plain = not (group.keeps_axes or group.checked or group.regions or group.columns)
+    if group.kind not in _FROM or not plain or group.parts is not None:
+        return {}
+    found: dict[int, list[Node]] = {}
+    chosen: dict[Node, int] = {}
+    for node in reversed(group.nodes):
+        if _may_move(engine, node):
+            readers = {
+                _reader(engine, group, node, user, chosen) for user in engine.now.users[node, 0]
+            }
+            reader = readers.pop() if len(readers) == 1 else None
             if reader is not None:
                 chosen[node] = reader
                 found.setdefault(reader, []).append(node)
-        return found
-
-    def _may_move(self, node: Node) -> bool:
-        """Return whether a node may be computed in another group."""
-        groups, key = self._before, Home(node)
-        if not isinstance(node.form, Pointwise) or node.form.indexed or len(node.types) > 1:
-            return False
-        if key in groups.roots or key in groups.kept or len(self._homes[node]) > 1:
-            return False
-        sources = [groups.source(arg) for arg in node.args]
-        return all(each.uniform for each in sources if each.inline)
-
-    def _only_reader(self, group: Group, node: Node, chosen: Mapping[Node, int]) -> int | None:
-        found: set[int | None] = set()
-        for user in self._before.users[node, 0]:
-            if user in chosen:
-                found.add(chosen[user])
-                continue
-            homes = self._homes.get(user, [])
-            reader = self._groups[homes[0]] if len(homes) == 1 else group
-            moves = self._may_take(group, reader, node, user) and self._may_read(reader, node)
-            found.add(reader.number if moves else None)
-        return found.pop() if len(found) == 1 else None
-
-    def _may_take(self, group: Group, reader: Group, node: Node, user: Node) -> bool:
-        if reader is group or reader.kind not in _INTO_OF[group.kind]:
-            return False
-        if (
-            reader.phase != group.phase
-            or reader.parts is not None
-            or reader.domain != group.domain
-            or reader.copied
-        ):
-            return False
-        key = Home(node)
-        reductions = [r.source for k, r in reader.reductions.items() if k.node is user]
-        args = reductions or [self._before.source(arg) for arg in user.args]
-        own = [each for each in args if each.base == key]
-        element = bool(reductions) or isinstance(user.form, Pointwise)
-        return element and all(meets_elements(each, reader.domain) for each in own)
-
-    def _may_read(self, reader: Group, node: Node) -> bool:
-        # One of a lower level might come before. Of products, one of no lower level comes later.
-        sources = [self._before.source(arg) for arg in node.args]
-        written = [self._updated[s.base.node] for s in sources if s.base.node in self._updated]
-        return not written or (reader.kind not in _INTO and min(written) >= reader.level)
-
-    # -- what a move costs -------------------------------------------------------------------------
-
-    def _move_if_spared(self, number: int, reader: int, nodes: Sequence[Node]) -> None:
-        group, other = self._groups[number], self._groups[reader]
-        best = self._best(group, other, nodes)
-        if best:
-            moved = nodes[:best]
-            self._groups[number], self._groups[reader] = self._moved(group, other, moved)
-            self._owners |= {Home(node): reader for node in moved}
-            self._homes |= {node: [reader] for node in moved}
-            if not self._groups[number].members:
-                del self._groups[number]
-
-    def _best(self, group: Group, other: Group, nodes: Sequence[Node]) -> int:
-        """Return how many of the nodes the other group had better compute."""
-        whole = group.kind == "map" and len(nodes) == len(group.nodes) and not group.reductions
-        whole = whole and other.kind in _ELEMENTS and other.level > group.level
-        if whole and kept_apart(group, other) is None:
-            return len(nodes)
-        if other.kind not in (*_INTO, "rows") or not is_large(group.domain, _LEAST_ELEMENTS):
-            return 0
-        before = self._traffic(group) + self._traffic(other)
-        best, fewest = 0, before - _LEAST_SPARED
-        room = min(_MOST_MOVED, most_instructions(other) - other.instructions)
-        for count in range(1, len(nodes) + 1):
-            room -= instructions(nodes[count - 1])
-            if room < 0:
-                break
-            after = sum(self._traffic(each) for each in self._moved(group, other, nodes[:count]))
-            if after < fewest:
-                best, fewest = count, after
-        return best
-
-    def _moved(self, group: Group, reader: Group, nodes: Sequence[Node]) -> tuple[Group, Group]:
-        gone = {*nodes}
-        work = sum(map(instructions, nodes))
-        left = tuple([node for node in group.nodes if node not in gone])
-        rest = {Home(node) for node in left}
-        read = [self._before.source(arg).base for node in nodes for arg in node.args]
-        kept = [key for key in group.stored if key.node not in gone or key in group.reductions]
-        stored = dict.fromkeys([*kept, *(base for base in read if base in rest)])
-        taken = self._in_order([*reader.nodes, *nodes])
-        return (
-            replace(
-                group,
-                nodes=left,
-                stored=tuple(stored),
-                instructions=group.instructions - work,
-            ),
-            replace(reader, nodes=taken, instructions=reader.instructions + work),
-        )
-
-    def _traffic(self, group: Group) -> int:
-        # What is stored is brought near first, so it counts twice.
-        groups = self._before
-        inside: AbstractSet[Key] = {Home(node) for node in group.nodes} | group.reductions.keys()
-        read = [each.source.base for each in groups.reads(group)]
-        elements = hint_product(group.domain)
-        touched = dict.fromkeys([base for base in read if base not in inside])
-        stored = dict.fromkeys([*group.stored, *(key for key in inside if key in groups.roots)])
-        return sum(self._nbytes((*touched, *stored, *stored), elements))
-
-    def _nbytes(self, keys: Iterable[Key], elements: int) -> Iterator[int]:
-        for key in keys:
-            found = self._sizes.get(key)
-            if found is None:
-                kind = self._before.value_type(key)
-                found = self._sizes[key] = hint_value(kind.size), kind.dtype.itemsize
-            yield min(found[0], elements) * found[1]
+    return found
 
 
-def _reduced(group: Group) -> Iterator[Node]:
-    yield from (key.node for key in (*group.reductions, *group.columns))
+def _may_move(engine: Engine, node: Node) -> bool:
+    """Return whether a node may be computed in another group."""
+    groups, key = engine.now, Home(node)
+    if not isinstance(node.form, Pointwise) or node.form.indexed or len(node.types) > 1:
+        return False
+    if key in groups.roots or key in groups.kept or len(engine.computed_in[node]) > 1:
+        return False
+    sources = [groups.source(arg) for arg in node.args]
+    return all(each.uniform for each in sources if each.inline)
+
+
+def _reader(
+    engine: Engine, group: Group, node: Node, user: Node, chosen: Mapping[Node, int]
+) -> int | None:
+    """Return the group that may compute a node for a user, or None."""
+    if user in chosen:
+        return chosen[user]
+    homes = engine.computed_in.get(user, ())
+    reader = engine.groups[next(iter(homes))] if len(homes) == 1 else group
+    moves = _may_take(engine, group, reader, node, user) and _may_read(engine, reader, node)
+    return reader.number if moves else None
+
+
+def _may_take(engine: Engine, group: Group, reader: Group, node: Node, user: Node) -> bool:
+    if reader is group or reader.kind not in _INTO_OF[group.kind]:
+        return False
+    if (
+        reader.phase != group.phase
+        or reader.parts is not None
+        or reader.domain != group.domain
+        or reader.copied
+    ):
+        return False
+    key = Home(node)
+    reductions = [r.source for k, r in reader.reductions.items() if k.node is user]
+    args = reductions or [engine.now.source(arg) for arg in user.args]
+    own = [each for each in args if each.base == key]
+    element = bool(reductions) or isinstance(user.form, Pointwise)
+    return element and all(meets_elements(each, reader.domain) for each in own)
+
+
+def _may_read(engine: Engine, reader: Group, node: Node) -> bool:
+    # One that comes earlier might write over the parameter before. Products come later than ones
+    # that do not depend on them.
+    bases = [engine.now.source(arg).base.node for arg in node.args]
+    written = [engine.written[base] for base in bases if base in engine.written]
+    if not written or reader.kind in _INTO:
+        return not written
+    owners = [engine.owners.get(key) for key in written]
+    place = engine.order.place
+    return all(o is not None and place(o) >= place(reader.number) for o in owners)
+
+
+# -- what a move costs ----------------------------------------------------------------------------
+
+
+def _best(engine: Engine, group: Group, other: Group, nodes: Sequence[Node]) -> int:
+    """Return how many of the nodes the other group had better compute."""
+    whole = group.kind == "map" and len(nodes) == len(group.nodes) and not group.reductions
+    if whole and other.kind in _ELEMENTS and kept_apart(group, other) is None:
+        return len(nodes)
+    if other.kind not in (*_INTO, "rows") or not is_large(group.domain, _LEAST_ELEMENTS):
+        return 0
+    before = _traffic(engine.now, group) + _traffic(engine.now, other)
+    best, fewest = 0, before - _LEAST_SPARED
+    room = min(_MOST_MOVED, most_instructions(other) - other.instructions)
+    for count in range(1, len(nodes) + 1):
+        room -= instructions(nodes[count - 1])
+        if room < 0:
+            break
+        pair = _moved(engine, group, other, nodes[:count])
+        after = sum(_traffic(engine.now, each) for each in pair)
+        if after < fewest:
+            best, fewest = count, after
+    return best
+
+
+def _moved(
+    engine: Engine, group: Group, reader: Group, nodes: Sequence[Node]
+) -> tuple[Group, Group]:
+    gone = {*nodes}
+    work = sum(map(instructions, nodes))
+    left = tuple([node for node in group.nodes if node not in gone])
+    rest = {Home(node) for node in left}
+    read = [engine.now.source(arg).base for node in nodes for arg in node.args]
+    kept = [key for key in group.stored if key.node not in gone or key in group.reductions]
+    stored = dict.fromkeys([*kept, *(base for base in read if base in rest)])
+    taken = engine.in_order([*reader.nodes, *nodes])
+    less = group.instructions - work
+    return (
+        replace(group, nodes=left, stored=tuple(stored), instructions=less),
+        replace(reader, nodes=taken, instructions=reader.instructions + work),
+    )
+
+
+def _traffic(groups: Groups, group: Group) -> int:
+    """Return the bytes that a group reads and stores; a store fetches its line first."""
+    inside: Set[Key] = {Home(node) for node in group.nodes} | group.reductions.keys()
+    read = [each.source.base for each in groups.reads(group)]
+    touched = dict.fromkeys([base for base in read if base not in inside])
+    stored = dict.fromkeys([*group.stored, *(key for key in inside if key in groups.roots)])
+    elements = hint_product(group.domain)
+    kinds = [groups.value_type(key) for key in (*touched, *stored, *stored)]
+    return sum(min(hint_value(kind.size), elements) * kind.dtype.itemsize for kind in kinds)

@@ -58,7 +58,7 @@ from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64, DType
 
 if TYPE_CHECKING:
-    from staticgrad.fusion.legality import KernelPair
+    from staticgrad.fusion.neighbours import KernelPair
     from staticgrad.lowering.loops.driven import LoweredBodies
     from staticgrad.lowering.loops.time_loops import Stretch
 
@@ -89,7 +89,7 @@ class Fusion:
 
     def neighbours(self) -> list[KernelPair]:
         """Return every pair of steps in which one reads a result of the other, with the reason."""
-        from staticgrad.fusion.legality import neighbours
+        from staticgrad.fusion.neighbours import neighbours
 
         step = {number: place for place, number in enumerate(self.steps)}
         return [

@@ -9,6 +9,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.fusion.blocks import blocked
+from staticgrad.fusion.engine import Engine
 from staticgrad.fusion.grouping import group
 from staticgrad.ir.kernels.stages import Loop
 from staticgrad.ir.schedule import KernelStep
@@ -199,7 +200,8 @@ def test_blocks_of_masks_that_reach_differently_far_are_different_kernels():
 
 def blocks_in(outputs):
     graph = sg.compile(outputs, pipeline="").graph
-    return [each for each in blocked(group(graph)).all if each.kind == "block"]
+    groups = Engine(group(graph)).run([blocked])
+    return [each for each in groups.all if each.kind == "block"]
 
 
 NO_BLOCKS = {

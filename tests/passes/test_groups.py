@@ -15,6 +15,7 @@ from staticgrad.analysis.cost import cut_cycles, cycles
 from staticgrad.errors import FeedError
 from staticgrad.fusion import cutting
 from staticgrad.fusion.copies import with_copies, with_late_copies
+from staticgrad.fusion.engine import Engine
 from staticgrad.fusion.grouping import group
 from staticgrad.fusion.groups import Group, Home, Parts
 from staticgrad.fusion.merging import fused, merged
@@ -46,7 +47,7 @@ def check_steps(graph):
     """Every value is owned once, every step of fusion leaves the value before as it was."""
     first = group(graph)
     before = seen(first)
-    second = merged(first)
+    second = Engine(first).run([merged])
     assert seen(first) == before
     between = seen(second)
     placed = with_copies(second)
