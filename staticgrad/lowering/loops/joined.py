@@ -7,8 +7,7 @@ driver. Slices and stacks are accessed in place. A carry has one buffer if the k
 may overwrite what it reads, and the old value is not read later; else the next value has a buffer
 of its own, and is copied at the end of an iteration.
 
-``JoinedStages`` turns the stages of a step's kernel into those of the joined kernel. ``Steady``
-hoists loop-invariant expressions.
+``JoinedStages`` turns the stages of a step's kernel into those of the joined kernel.
 """
 
 from __future__ import annotations
@@ -54,64 +53,6 @@ from staticgrad.types.dtype import BOOL, I64, DType
 
 #: The loop over iterations.
 ITERATIONS: Final = "i0"
-#: Ops that are not hoisted: their values need no register.
-_AT_HAND: Final = ("literal", "index", "size")
-
-
-class Steady:
-    """Expressions of an iteration; the loop-invariant ones are hoisted out of the loop.
-
-    ``kept`` are the hoisted ones that an iteration reads.
-    """
-
-    def __init__(self, roots: Sequence[Expr]) -> None:
-        self.kept: list[Keep] = []
-        self._names = 0
-        self._inside: dict[int, Expr] = {}
-        self._steady: dict[int, bool] = {}
-        order = [*postorder(roots)]
-        for node in order:
-            self._steady[id(node)] = not _changes(node) and all(
-                self._steady[id(arg)] for arg in node.args
-            )
-        for node in order:
-            if not self._steady[id(node)]:
-                args = tuple(self.inside(arg) for arg in node.args)
-                same = all(a is b for a, b in zip(args, node.args, strict=True))
-                made = node if same else Expr(node.op, node.dtype, args, node.attribute)
-                self._inside[id(node)] = made
-
-    def inside(self, expr: Expr) -> Expr:
-        """Return an expression as an iteration reads it: by name if it is hoisted."""
-        if id(expr) not in self._inside:
-            self._inside[id(expr)] = expr
-            if expr.op not in _AT_HAND:
-                self._inside[id(expr)] = name = self.name(expr.dtype)
-                self.kept.append(Keep(str(name.attribute), expr))
-        return self._inside[id(expr)]
-
-    def named(self, body: list[Keep | Store | Check], value: Expr) -> Expr:
-        """Return a value of an iteration by a name, which ``body`` defines."""
-        after = self.inside(value)
-        if after.op in ("ref", "literal"):
-            return after
-        name = self.name(after.dtype)
-        body.append(Keep(str(name.attribute), after))
-        return name
-
-    def name(self, dtype: DType) -> Expr:
-        """Return a reference to a new name for a kept number."""
-        self._names += 1
-        return ex.ref(f"r{self._names - 1}", dtype)
-
-
-def _changes(expr: Expr) -> bool:
-    """Return whether an expression itself, without its arguments, varies by iteration."""
-    if isinstance(expr.attribute, Access):
-        return expr.attribute.stride(ITERATIONS) != 0
-    return expr.op == "ref" or (expr.op == "index" and expr.attribute == ITERATIONS)
-
-
 #: Loops of a joined kernel around the stages of the others.
 _AROUND: Final = 1
 

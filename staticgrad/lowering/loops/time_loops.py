@@ -13,12 +13,11 @@ through memory.
 The kernel of a loop, written out: its operands and arguments, its carries, its iterations.
 
 Carries are numbers in registers of the kernel; slices and stacks are accessed in place.
-Loop-invariant expressions are hoisted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -41,7 +40,7 @@ from staticgrad.ir.kernels.stages import (
 from staticgrad.ir.kernels.width import SHORT_STRIDE
 from staticgrad.ir.schedule import Buffer, Role, Schedule, Step
 from staticgrad.lowering.loops.driven import ENDLESS, LoweredBodies, readings
-from staticgrad.lowering.loops.joined import ITERATIONS, JoinedIterations, LoopBuilder, Steady
+from staticgrad.lowering.loops.joined import ITERATIONS, JoinedIterations, LoopBuilder
 from staticgrad.lowering.loops.written_out import (
     ROW,
     Found,
@@ -163,32 +162,30 @@ class WrittenLoop(LoopBuilder):
             if self._bodies.writes[carries + n] in self._bodies.stored
             for place, value in self._results(f"out.y{n}").items()
         ]
-        lookups = self._elements.lookups
-        checked = [expr for each in lookups for expr in (each.place, each.position)]
-        values = [value for _, _, value in stacked]
-        steady = Steady([*nexts.values(), *values, *checked])
-        body: list[Keep | Store | Check] = [self._check(each, steady) for each in lookups]
-        following = [
-            Carry(str(self._carry(*each).attribute), steady.named(body, value))
-            for each, value in nexts.items()
-        ]
+        body: list[Keep | Store | Check] = [*map(self._check, self._elements.lookups)]
+        following = []
+        for each, value in nexts.items():
+            if value.op not in ("ref", "literal"):
+                name = self._names.result(value.dtype)
+                body.append(Keep(str(name.attribute), value))
+                value = name
+            following.append(Carry(str(self._carry(*each).attribute), value))
         for number, place, value in stacked:
-            body.append(Store(self._result(number, place, True), steady.inside(value)))
+            body.append(Store(self._result(number, place, True), value))
         if not body:
             raise NotWrittenOutError
-        iterations = Loop(
-            self._loop(steady),
-            tuple(
-                Carry(str(self._carry(n, place).attribute), self._load(n, place, f"out.c{n}"))
-                for n, place in nexts
-            ),
-            (Scalar(tuple(body)),),
-            tuple(following),
-        )
-        before = [Scalar(tuple(steady.kept))] if steady.kept else []
-        last = self._last(nexts)
-        behind = [Scalar(tuple(last))] if last else []
-        return (*before, iterations, *behind)
+        first = [
+            Carry(str(self._carry(n, place).attribute), self._load(n, place, f"out.c{n}"))
+            for n, place in nexts
+        ]
+        limit, axis = self._loop()
+        iterations = Loop(axis, tuple(first), (Scalar(tuple(body)),), tuple(following))
+        last = [
+            Store(self._result(n, place, False), self._carry(n, place))
+            for n, place in nexts
+            if self._length or self._bodies.writes[n] in self._bodies.stored
+        ]
+        return (*limit, iterations, *([Scalar(tuple(last))] if last else []))
 
     def _nexts(self) -> dict[Carried, Expr]:
         nexts = {
@@ -202,34 +199,23 @@ class WrittenLoop(LoopBuilder):
             self._carry(*each)
         return nexts
 
-    def _last(self, nexts: Iterable[Carried]) -> list[Store]:
-        return [
-            Store(self._result(n, place, False), self._carry(n, place))
-            for n, place in nexts
-            if self._length or self._bodies.writes[n] in self._bodies.stored
-        ]
+    def _check(self, each: Lookup) -> Check:
+        operand = self._names.operand(each.words, I64, "check")
+        extent = self._names.argument(each.extent)
+        return Check(each.name, each.place, extent, each.position, operand, each.wrap)
 
-    def _check(self, each: Lookup, steady: Steady) -> Check:
-        operand, extent = (
-            self._names.operand(each.words, I64, "check"),
-            self._names.argument(each.extent),
-        )
-        index, position = steady.inside(each.place), steady.inside(each.position)
-        return Check(each.name, index, extent, position, operand, each.wrap)
-
-    def _loop(self, steady: Steady) -> Axis:
+    def _loop(self) -> tuple[Sequence[Scalar], Axis]:
+        """Return the loop over iterations, behind a stage that stores where a stretch ends."""
         extent = self._names.argument(self._iterations)
         if not self._length:
-            return Axis(ITERATIONS, extent)
+            return (), Axis(ITERATIONS, extent)
         total, made = ex.size(self._names.argument(self._bodies.iterations)), self._elements.made
         count = made("minimum", I64, (ex.size(extent), made("sub", I64, (total, self._begin()))))
-        limit = steady.name(I64)
-        name = str(limit.attribute)
+        name = str(self._names.result(I64).attribute)
         if not self._bodies.form.reverse:
-            steady.kept.append(Keep(name, count))
-            return Axis(ITERATIONS, extent, past=name)
-        steady.kept.append(Keep(name, made("sub", I64, (ex.size(extent), count))))
-        return Axis(ITERATIONS, extent, first=name)
+            return [Scalar((Keep(name, count),))], Axis(ITERATIONS, extent, past=name)
+        skipped = made("sub", I64, (ex.size(extent), count))
+        return [Scalar((Keep(name, skipped),))], Axis(ITERATIONS, extent, first=name)
 
     def _begin(self) -> Expr:
         number = ex.load(Access(self._names.operand(_NUMBER, I64, "in")), I64)
