@@ -124,19 +124,6 @@ class LoweredStep:
     touched: tuple[tuple[Key, Mode], ...]
     scratch: tuple[tuple[Key, DType, Size], ...] = ()
 
-    @classmethod
-    def of_loop(
-        cls,
-        kernel: Kernel,
-        operands: tuple[tuple[Key, Size], ...],
-        arguments: tuple[Size, ...],
-        scratch: tuple[tuple[Key, DType, Size], ...] = (),
-    ) -> LoweredStep:
-        """Return the step of a kernel that is written out from a loop's bodies."""
-        pairs = zip(operands, kernel.operands, strict=True)
-        touched = tuple([(key, operand.mode) for (key, _), operand in pairs])
-        return cls(kernel, operands, arguments, touched, scratch)
-
     @property
     def reads(self) -> tuple[Key, ...]:
         """The values that the kernel reads."""

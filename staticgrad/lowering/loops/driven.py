@@ -1,22 +1,17 @@
-"""Loops that the driver surely runs, decided without importing the modules that fuse loops.
-
-The steps of loops and branches: the buffers bound to their operands, and their schedules.
-"""
+"""The steps of loops and branches: the buffers bound to their operands, and their schedules."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
 from staticgrad.fusion.groups import Group, GroupValues, Home, Key
 from staticgrad.ir.bodies import BodyOperand
 from staticgrad.ir.forms import BodyForm
-from staticgrad.ir.kernels.stages import loops_of, nested
-from staticgrad.ir.schedule import Buffer, Schedule, Step
+from staticgrad.ir.schedule import Buffer, Schedule
 from staticgrad.records import dataclass
-from staticgrad.types.arrays import hint_value
-from staticgrad.types.dim import Size, divide_exactly
+from staticgrad.types.dim import Size
 from staticgrad.types.dtype import BOOL, I64
 
 #: Iterations of a loop that only its test ends.
@@ -88,39 +83,3 @@ def lower_bodies(
         tuple(results),
         group.stored,
     )
-
-
-#: Most expressions, and statements run, that are worth writing out; most places of one loop.
-MOST: Final = 6000
-LONGEST: Final = 512
-#: Numbers of rows that are tried, at most.
-_TRIED: Final = 3
-
-
-def readings(steps: Iterable[Step]) -> Iterator[tuple[Size | None, bool]]:
-    """Yield candidates for the rows of a body, the largest first; None means a single row."""
-    found: dict[Size, None] = {}
-    for step in steps:
-        if step.bodies() or len(step.kernels()) != 1:
-            return
-        (kernel,) = step.kernels()
-        sizes = dict(zip(kernel.arguments, step.arguments, strict=True))
-        stages = [stage for stage, _ in nested(kernel.stages)]
-        for axis in (*kernel.axes, *(axis for stage in stages for axis in loops_of(stage))):
-            extent = axis.extent if isinstance(axis.extent, int) else sizes[axis.extent]
-            if not isinstance(extent, int) or extent > 1:
-                found[extent] = None
-    for rows in sorted(found, key=hint_value, reverse=True)[:_TRIED]:
-        yield rows, True
-        yield rows, False
-    yield None, True
-
-
-def places_of(extent: Size, rows: Size | None) -> tuple[int, bool] | None:
-    """Return how many places of a loop are written out if there are ``rows`` rows, and whether
-    they are those of one row; None if the loop cannot be written out."""
-    if rows is not None:
-        count = divide_exactly(extent, rows)
-        if isinstance(count, int) and 1 <= count <= LONGEST:
-            return count, True
-    return (extent, False) if isinstance(extent, int) and extent <= LONGEST else None

@@ -104,7 +104,7 @@ class JoinedMemory(NamedTuple):
     """The location of a buffer: an operand, and its strides by iteration."""
 
     operand: str
-    strides: tuple[tuple[str, str], ...] = ()
+    strides: tuple[tuple[str, Extent], ...] = ()
     positions: tuple[Position, ...] = ()
     is_scratch: bool = False
 
@@ -307,6 +307,8 @@ class LoopBuilder:
 
     def __init__(self, bodies: LoweredBodies) -> None:
         self._bodies, self._names = bodies, JoinedNames()
+        self._body, self._node = bodies.schedules[-1], bodies.writes[0].node
+        self._iterations: Size = bodies.iterations
         self._used: dict[int | str, Operand] = {}
 
     @property
@@ -314,11 +316,51 @@ class LoopBuilder:
         """The integer arguments of the kernel."""
         return tuple(self._names.sizes)
 
+    def step(self) -> LoweredStep:
+        """Return the step that runs the loop."""
+        rooms = self._names.rooms
+        scratch = {name: ScratchBuffer(self._node, n) for n, name in enumerate(rooms)}
+        bound: list[tuple[Key, Size]] = []
+        for number in self._used:
+            if not isinstance(number, str):
+                bound.append(self._bodies.operands[number])
+            elif number in scratch:
+                bound.append((scratch[number], 0))
+            else:
+                origin = self._body.by_name[number].origin
+                bound.append((CheckBuffer(self._node, number, origin), 0))
+        modes = (operand.mode for operand in self.kernel.operands)
+        touched = tuple((key, mode) for (key, _), mode in zip(bound, modes, strict=True))
+        kept = tuple((scratch[name], *room) for name, room in rooms.items())
+        return LoweredStep(self.kernel, tuple(bound), self.arguments, touched, kept)
+
     def _finish(self, axes: tuple[Axis, ...], stages: tuple[Stage, ...]) -> None:
         read, operands = operands_read(stages), self._names.operands
         self._used = {n: o for n, o in operands.items() if o.mode != "in" or o.name in read}
         names = tuple(self._names.sizes.values())
         self.kernel = Kernel(tuple(self._used.values()), names, axes, stages)
+
+    def _number(self) -> Expr:
+        """Return the number of the iteration."""
+        if not self._bodies.form.reverse:
+            return ex.index(ITERATIONS)
+        last = ex.size(self._names.argument(self._iterations - 1))
+        return ex.apply("sub", last, ex.index(ITERATIONS))
+
+    def _operand(self, kind: str, number: int, buffer: Buffer) -> JoinedMemory:
+        """Return the location of an operand of the loop: that of a buffer of its body."""
+        form, inputs = self._bodies.form, self._bodies.inputs
+        first = {"in.x": form.carries, "in.p": form.carries + form.slices, "out.c": inputs}
+        first |= {"in.c": 0, "out.y": inputs + form.carries}
+        mode: Mode = "in" if kind.startswith("in") else "out"
+        operand = self._names.operand(first[kind] + number, buffer.dtype, mode)
+        if kind not in ("in.x", "out.y"):
+            return JoinedMemory(operand)
+        stride = self._names.argument(buffer.size)
+        if not form.reverse:
+            return JoinedMemory(operand, ((ITERATIONS, stride),))
+        last = self._names.argument(self._iterations - 1)
+        return JoinedMemory(operand, (), (Position(((ITERATIONS, -1),), last, stride),))
 
 
 class JoinedIterations(LoopBuilder):
@@ -330,9 +372,7 @@ class JoinedIterations(LoopBuilder):
     def __init__(self, bodies: LoweredBodies) -> None:
         """``bodies`` are those of a loop without a log."""
         super().__init__(bodies)
-        self._body = bodies.schedules[-1]
         self._is_tested = bodies.form.kind == "while"
-        self._node = bodies.writes[0].node
         self._carries = [self._body.by_name[f"out.c{n}"] for n in range(bodies.form.carries)]
         self._moved = [n for n in range(bodies.form.carries) if not self._has_one_place(n)]
 
@@ -344,40 +384,15 @@ class JoinedIterations(LoopBuilder):
             if not is_at_least(size, needed.get(self._names.operands[name].name, 0)):
                 raise NotWrittenOutError
 
-    @property
-    def iterations(self) -> Size:
-        """The maximum number of iterations."""
-        return self._bodies.iterations
-
-    def step(self) -> LoweredStep:
-        """Return the step that runs the loop."""
-        rooms = self._names.rooms
-        scratch = {name: ScratchBuffer(self._node, n) for n, name in enumerate(rooms)}
-        checks = {
-            each.name: CheckBuffer(self._node, each.name, each.origin)
-            for each in self._body.buffers
-            if each.role == "check"
-        }
-        own: dict[str, Key] = {**checks, **scratch}
-        bound = [
-            (own[n], 0) if isinstance(n, str) else self._bodies.operands[n] for n in self._used
-        ]
-        return LoweredStep.of_loop(
-            self.kernel,
-            tuple(bound),
-            self.arguments,
-            tuple((scratch[name], *room) for name, room in rooms.items()),
-        )
-
     # -- stages -----------------------------------------------------------------------------------
 
     def _stages(self) -> tuple[Stage, ...]:
         begin = [
-            self._copied(self._row(n), self._names.operand(n, each.dtype, "in"), each)
+            self._copied(self._row(n), self._operand("in.c", n, each).operand, each)
             for n, each in enumerate(self._carries)
         ]
         last = [
-            self._copied(self._out(n, each), self._row(n), each)
+            self._copied(self._operand("out.c", n, each).operand, self._row(n), each)
             for n, each in enumerate(self._carries)
             if self._bodies.writes[n] in self._bodies.stored
         ]
@@ -390,12 +405,6 @@ class JoinedIterations(LoopBuilder):
     @property
     def _axis(self) -> Axis:
         return Axis(ITERATIONS, self._names.argument(self._bodies.iterations))
-
-    def _number(self) -> Expr:
-        if not self._bodies.form.reverse:
-            return ex.index(ITERATIONS)
-        last = ex.size(self._names.argument(self._bodies.iterations - 1))
-        return ex.apply("sub", last, ex.index(ITERATIONS))
 
     def _iteration(self) -> list[Stage]:
         moved = [self._copied(self._row(n), self._next(n), self._carries[n]) for n in self._moved]
@@ -483,46 +492,24 @@ class JoinedIterations(LoopBuilder):
             return self._row(number)
         return self._names.scratch(f"next c{number}", each.dtype, each.size)
 
-    def _out(self, number: int, each: Buffer) -> str:
-        return self._names.operand(self._bodies.inputs + number, each.dtype, "out")
-
     def _memory(self, buffer: Buffer, schedule: Schedule) -> JoinedMemory:
         """Return the location of a buffer of a body."""
-        form, name, dtype = self._bodies.form, buffer.name, buffer.dtype
-        if buffer.role in ("temp", "scratch"):
-            own = "body" if schedule is self._body else "test"
-            return JoinedMemory(
-                self._names.scratch(f"{own} {name}", dtype, buffer.size), is_scratch=True
-            )
-        if buffer.role == "check" and schedule is self._body:
-            return JoinedMemory(self._names.operand(name, I64, "check"))
-        if name == "in.i":
-            return JoinedMemory(self._names.scratch(_NUMBER, I64, 1), is_scratch=True)
-        if name == "out.go":
-            return JoinedMemory(self._names.scratch(_GOES, BOOL, 1), is_scratch=True)
+        name, dtype = buffer.name, buffer.dtype
         kind = name.rstrip("0123456789")
         number = int(name.removeprefix(kind) or 0)
-        match kind:
-            case "in.c":
-                return JoinedMemory(self._row(number), is_scratch=True)
-            case "out.c":
-                return JoinedMemory(self._next(number), is_scratch=True)
-            case "in.p":
-                skipped = form.carries + form.slices
-                return JoinedMemory(self._names.operand(skipped + number, dtype, "in"))
-            case "in.x":
-                given = self._names.operand(form.carries + number, dtype, "in")
-                return self._by_iterations(given, buffer.size)
-            case "out.y":
-                stack = self._names.operand(
-                    self._bodies.inputs + form.carries + number, dtype, "out"
-                )
-                return self._by_iterations(stack, buffer.size)
-        raise NotWrittenOutError
-
-    def _by_iterations(self, operand: str, size: Size) -> JoinedMemory:
-        stride = self._names.argument(size)
-        if not self._bodies.form.reverse:
-            return JoinedMemory(operand, ((ITERATIONS, stride),))
-        last = self._names.argument(self._bodies.iterations - 1)
-        return JoinedMemory(operand, (), (Position(((ITERATIONS, -1),), last, stride),))
+        if buffer.role == "check" and schedule is self._body:
+            return JoinedMemory(self._names.operand(name, I64, "check"))
+        if kind in ("in.p", "in.x", "out.y"):
+            return self._operand(kind, number, buffer)
+        if buffer.role in ("temp", "scratch"):
+            own = "body" if schedule is self._body else "test"
+            operand = self._names.scratch(f"{own} {name}", dtype, buffer.size)
+        elif name == "in.i":
+            operand = self._names.scratch(_NUMBER, I64, 1)
+        elif name == "out.go":
+            operand = self._names.scratch(_GOES, BOOL, 1)
+        elif kind in ("in.c", "out.c"):
+            operand = self._row(number) if kind == "in.c" else self._next(number)
+        else:
+            raise NotWrittenOutError
+        return JoinedMemory(operand, is_scratch=True)

@@ -22,7 +22,6 @@ from dataclasses import replace
 from typing import Final
 
 from staticgrad.analysis.cost import FASTEST, ROWS, Rates, all_seconds, step_seconds
-from staticgrad.fusion.groups import CheckBuffer, Key
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr, Position
 from staticgrad.ir.kernels.kernel import Kernel
@@ -38,9 +37,14 @@ from staticgrad.ir.kernels.stages import (
     Store,
 )
 from staticgrad.ir.kernels.width import SHORT_STRIDE
-from staticgrad.ir.schedule import Buffer, Role, Schedule, Step
-from staticgrad.lowering.loops.driven import ENDLESS, LoweredBodies, readings
-from staticgrad.lowering.loops.joined import ITERATIONS, JoinedIterations, LoopBuilder
+from staticgrad.ir.schedule import Buffer, Role, Step
+from staticgrad.lowering.loops.driven import ENDLESS, LoweredBodies
+from staticgrad.lowering.loops.joined import (
+    ITERATIONS,
+    JoinedIterations,
+    JoinedMemory,
+    LoopBuilder,
+)
 from staticgrad.lowering.loops.written_out import (
     ROW,
     Found,
@@ -48,6 +52,7 @@ from staticgrad.lowering.loops.written_out import (
     NotWrittenOutError,
     RowPlace,
     WrittenOut,
+    readings,
     write_out,
 )
 from staticgrad.lowering.operands import LoweredStep
@@ -99,19 +104,17 @@ class WrittenLoop(LoopBuilder):
     ``length``: iterations of the stretch that the kernel runs; 0: all iterations.
     """
 
-    def __init__(
-        self, bodies: LoweredBodies, schedule: Schedule, reading: Reading, length: int = 0
-    ) -> None:
+    def __init__(self, bodies: LoweredBodies, reading: Reading, length: int = 0) -> None:
         super().__init__(bodies)
-        self._schedule, self._length = schedule, length
+        self._length = length
         self._rows, inner, self._ends = reading
         self._iterations = length or bodies.iterations
-        self._elements = WrittenOut(schedule, self._rows, inner, self._source, self._size)
+        self._elements = WrittenOut(self._body, self._rows, inner, self._source, self._size)
         self._carried: dict[Carried, Expr] = {}
 
     def write(self) -> None:
         """Make the kernel."""
-        write_out(self._elements, self._schedule.steps)
+        write_out(self._elements, self._body.steps)
         stages = self._stages()
         axes: tuple[Axis, ...] = ()
         if self._rows is not None:
@@ -128,28 +131,17 @@ class WrittenLoop(LoopBuilder):
 
     def _buffer(self, number: int | str) -> Buffer:
         if isinstance(number, str):
-            return self._schedule.by_name[number]
+            return self._body.by_name[number]
         if number == _NUMBER:
             return Buffer("in.i", "input", I64, 1, label="i")
         form, given = self._bodies.form, self._bodies.inputs
         ends = form.carries, form.carries + form.slices, given, given + form.carries
         kind = next((n for n, end in enumerate(ends) if number < end), len(ends))
         name = ("in.c", "in.x", "in.p", "out.c", "out.y")[kind] + str(number - (0, *ends)[kind])
-        found = self._schedule.by_name[name.replace("in.c", "out.c")]
+        found = self._body.by_name[name.replace("in.c", "out.c")]
         size = found.size * self._length if kind in (1, 4) else found.size
         role: Role = "input" if kind < 3 else "output"
         return Buffer(name, role, found.dtype, size, label=name.split(".")[1])
-
-    def step(self) -> LoweredStep:
-        """Return the step that runs the loop."""
-        bound = tuple(self._bound(number) for number in self._used)
-        return LoweredStep.of_loop(self.kernel, bound, self.arguments)
-
-    def _bound(self, number: int | str) -> tuple[Key, Size]:
-        if not isinstance(number, str):
-            return self._bodies.operands[number]
-        node, origin = self._bodies.writes[0].node, self._schedule.by_name[number].origin
-        return CheckBuffer(node, number, origin), 0
 
     # -- stages -----------------------------------------------------------------------------------
 
@@ -157,8 +149,8 @@ class WrittenLoop(LoopBuilder):
         nexts = self._nexts()
         carries = self._bodies.form.carries
         stacked = [
-            (carries + n, place, value)
-            for n in range(len(self._schedule.outputs) - carries)
+            Store(self._result("out.y", n, place), value)
+            for n in range(len(self._body.outputs) - carries)
             if self._bodies.writes[carries + n] in self._bodies.stored
             for place, value in self._results(f"out.y{n}").items()
         ]
@@ -170,18 +162,20 @@ class WrittenLoop(LoopBuilder):
                 body.append(Keep(str(name.attribute), value))
                 value = name
             following.append(Carry(str(self._carry(*each).attribute), value))
-        for number, place, value in stacked:
-            body.append(Store(self._result(number, place, True), value))
+        body += stacked
         if not body:
             raise NotWrittenOutError
         first = [
-            Carry(str(self._carry(n, place).attribute), self._load(n, place, f"out.c{n}"))
+            Carry(
+                str(self._carry(n, place).attribute),
+                self._load("in.c", n, self._body.by_name[f"out.c{n}"], place),
+            )
             for n, place in nexts
         ]
         limit, axis = self._loop()
         iterations = Loop(axis, tuple(first), (Scalar(tuple(body)),), tuple(following))
         last = [
-            Store(self._result(n, place, False), self._carry(n, place))
+            Store(self._result("out.c", n, place), self._carry(n, place))
             for n, place in nexts
             if self._length or self._bodies.writes[n] in self._bodies.stored
         ]
@@ -230,13 +224,13 @@ class WrittenLoop(LoopBuilder):
         if any(place.row != 0 for place in held):
             assert self._rows is not None
             count = len(held) * self._rows
-        if not held or count != self._schedule.by_name[name].size:
+        if not held or count != self._body.by_name[name].size:
             raise NotWrittenOutError  # also where it has no elements: no store would name it
         return held
 
     def _carry(self, number: int, place: RowPlace) -> Expr:
         if (number, place) not in self._carried:
-            dtype = self._schedule.by_name[f"out.c{number}"].dtype
+            dtype = self._body.by_name[f"out.c{number}"].dtype
             self._carried[number, place] = ex.ref(f"s{len(self._carried)}", dtype)
         return self._carried[number, place]
 
@@ -251,57 +245,40 @@ class WrittenLoop(LoopBuilder):
         return ex.size(self._names.argument(value))
 
     def _source(self, name: str, dtype: DType, place: RowPlace, indices: Found) -> Expr:
-        form = self._bodies.form
+        kind, number = name[:4], int(name[4:] or 0)
         if name == "in.i":
             return self._number()
-        kind, number = name[3], int(name[4:])
-        if kind == "c":
-            if indices:
-                raise NotWrittenOutError  # carries are not in memory
-            return self._carry(number, place)
-        skipped = {"x": form.carries, "p": form.carries + form.slices}[kind]
-        return self._load(skipped + number, place, name, kind == "x", indices)
+        if kind != "in.c":
+            return self._load(kind, number, self._body.by_name[name], place, indices)
+        if indices:
+            raise NotWrittenOutError  # carries are not in memory
+        return self._carry(number, place)
 
     def _number(self) -> Expr:
-        iteration = ex.index(ITERATIONS)
-        if self._bodies.form.reverse:
-            iteration = ex.apply(
-                "sub", ex.size(self._names.argument(self._iterations - 1)), iteration
-            )
-        return ex.apply("add", self._begin(), iteration) if self._length else iteration
+        within = super()._number()
+        return ex.apply("add", self._begin(), within) if self._length else within
 
     def _load(
-        self, number: int, place: RowPlace, name: str, sliced: bool = False, indices: Found = ()
+        self, kind: str, number: int, buffer: Buffer, place: RowPlace, indices: Found = ()
     ) -> Expr:
         """Return an element of an operand of the loop, or of the iteration's slice of it."""
-        buffer = self._schedule.by_name[name]
-        operand = self._names.operand(number, buffer.dtype, "in")
-        access = self._access(operand, place, buffer.size if sliced else 0)
+        access = self._access(self._operand(kind, number, buffer), place)
         strides = tuple(self._extent(stride) for _, stride in indices)
         at = tuple(index for index, _ in indices)
         return ex.load(replace(access, gather=strides), buffer.dtype, *at)
 
-    def _result(self, number: int, place: RowPlace, stacked: bool) -> Access:
-        form = self._bodies.form
-        name = f"out.y{number - form.carries}" if stacked else f"out.c{number}"
-        buffer = self._schedule.by_name[name]
-        operand = self._names.operand(self._bodies.inputs + number, buffer.dtype, "out")
-        access = self._access(operand, place, buffer.size if stacked else 0)
+    def _result(self, kind: str, number: int, place: RowPlace) -> Access:
+        buffer = self._body.by_name[f"{kind}{number}"]
+        access = self._access(self._operand(kind, number, buffer), place)
         if self._rows is None or place.row != 0:
             return access
         if (bounds(self._rows)[0] or 0) < 1 and not self._ends:
             raise NoFirstRowError
         first = Position(((ROW, 1),), 0, 0, 1)
-        return Access(operand, access.strides, (), (*access.positions, first))
+        return replace(access, positions=(*access.positions, first))
 
-    def _access(self, operand: str, place: RowPlace, slice_size: Size) -> Access:
-        strides: list[tuple[str, Extent]] = []
-        positions = []
-        if slice_size != 0 and self._bodies.form.reverse:
-            last = self._names.argument(self._iterations - 1)
-            positions.append(Position(((ITERATIONS, -1),), last, self._names.argument(slice_size)))
-        elif slice_size != 0:
-            strides.append((ITERATIONS, self._names.argument(slice_size)))
+    def _access(self, memory: JoinedMemory, place: RowPlace) -> Access:
+        strides, positions = [*memory.strides], [*memory.positions]
         if place.row != 0 and self._ends:
             assert self._rows is not None
             past = self._names.argument(self._rows)
@@ -309,11 +286,9 @@ class WrittenLoop(LoopBuilder):
         elif place.row != 0:
             strides.append((ROW, self._extent(place.row)))
         if place.at != 0:
-            start: Extent = (
-                place.at if isinstance(place.at, int) else self._names.argument(place.at)
-            )
+            start = place.at if isinstance(place.at, int) else self._names.argument(place.at)
             positions.append(Position((), start))
-        return Access(operand, tuple(strides), (), tuple(positions))
+        return Access(memory.operand, tuple(strides), (), tuple(positions))
 
 
 #: Predicted seconds of a kernel without stretches, at most.
@@ -356,7 +331,7 @@ def lower_time_loop(lowered: LoweredBodies) -> LoweredStep | Stretch | None:
         for ends in (False, True):
             reading = Reading(rows, inner, ends)
             try:
-                whole = WrittenLoop(lowered, schedule, reading)
+                whole = WrittenLoop(lowered, reading)
                 whole.write()
                 if rows is None and _one_lane_seconds(whole) > _otherwise(lowered, joined):
                     break
@@ -364,7 +339,7 @@ def lower_time_loop(lowered: LoweredBodies) -> LoweredStep | Stretch | None:
                 length = _SHORTEST if far else _stretch(lowered.iterations, _seconds(whole))
                 if not length:
                     return whole.step()
-                part = WrittenLoop(lowered, schedule, reading, length)
+                part = WrittenLoop(lowered, reading, length)
                 part.write()
                 return part.stretch()
             except NoFirstRowError:

@@ -14,10 +14,10 @@ trees of their sums, so that results are bitwise identical.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import reduce
 from itertools import count, product
-from math import isnan, prod
+from math import isnan
 from typing import Any, Final
 
 from staticgrad.analysis.interpret import interpret
@@ -47,11 +47,16 @@ from staticgrad.ir.kernels.stages import (
 )
 from staticgrad.ir.schedule import Schedule, Step
 from staticgrad.ir.summation import BLOCK, COLUMN_BLOCK, in_lanes, lanes
-from staticgrad.lowering.loops.driven import MOST, places_of
 from staticgrad.records import NamedTuple
-from staticgrad.types.dim import Size, bounds
+from staticgrad.types.arrays import hint_value
+from staticgrad.types.dim import Size, bounds, divide_exactly
 from staticgrad.types.dtype import I64, DType
 
+#: Most expressions, and statements run, that are worth writing out; most places of one loop.
+MOST: Final = 6000
+LONGEST: Final = 512
+#: Numbers of rows that are tried, at most.
+_TRIED: Final = 3
 #: Most runs of rows, one after the other, in a buffer.
 _RUNS: Final = 64
 
@@ -82,6 +87,25 @@ class Lookup(NamedTuple):
 Found = tuple[tuple[Expr, Size], ...]
 #: Returns an element of an input of a schedule, by the name of its buffer.
 Source = Callable[[str, DType, RowPlace, Found], Expr]
+
+
+def readings(steps: Iterable[Step]) -> Iterator[tuple[Size | None, bool]]:
+    """Yield candidates for the rows of a body, the largest first; None means a single row."""
+    found: dict[Size, None] = {}
+    for step in steps:
+        if step.bodies() or len(step.kernels()) != 1:
+            return
+        (kernel,) = step.kernels()
+        sizes = dict(zip(kernel.arguments, step.arguments, strict=True))
+        stages = [stage for stage, _ in nested(kernel.stages)]
+        for axis in (*kernel.axes, *(axis for stage in stages for axis in loops_of(stage))):
+            extent = axis.extent if isinstance(axis.extent, int) else sizes[axis.extent]
+            if not isinstance(extent, int) or extent > 1:
+                found[extent] = None
+    for rows in sorted(found, key=hint_value, reverse=True)[:_TRIED]:
+        yield rows, True
+        yield rows, False
+    yield None, True
 
 
 def bound_places(step: Step) -> dict[str, tuple[str, Size]]:
@@ -277,7 +301,6 @@ class _StepRun:
         """About how many expressions it takes."""
         count = 0
         for stage, around in nested(self.kernel.stages):
-            self._refuse(stage)
             exprs = postorder(root for s in statements(stage) for root in roots(s))
             each = sum(1 for _ in exprs) + len(statements(stage))
             for axis in (*self.kernel.axes, *around, *loops_of(stage)):
@@ -285,35 +308,16 @@ class _StepRun:
             count += each
         return count
 
-    def _refuse(self, stage: Stage) -> None:
-        """Stop where a stage cannot be written out, before anything is."""
-        axes: Sequence[Axis] = ()
-        match stage:
-            case Map(body=body, loops=loops) if any(isinstance(s, Accumulate) for s in body):
-                axes = loops
-            case Map() | Scalar():
-                pass
-            case Columns(rows=rows):
-                axes = rows
-            case Gemm(k=axes):
-                is_narrow = self.kernel.operand(stage.a.operand).dtype.is_storage
-                is_narrow |= self.kernel.operand(stage.b.operand).dtype.is_storage
-                if is_narrow or prod(len(self._along(axis)) for axis in axes) > GEMM_BLOCK:
-                    raise NotWrittenOutError
-            case Loop(axis=axis):
-                axes = [axis]
-                if stage.going:
-                    raise NotWrittenOutError  # which iterations are made, a run finds
-            case _:
-                raise NotWrittenOutError
-        if any(place.row != 0 for axis in axes for place in self._along(axis)):
-            raise NotWrittenOutError  # it would combine rows
-
     def _number(self, extent: Extent) -> Size:
         return extent if isinstance(extent, int) else self._sizes[extent]
 
-    def _places(self, axes: Sequence[Axis]) -> Iterator[dict[str, RowPlace]]:
+    def _places(
+        self, axes: Sequence[Axis], combined: bool = False
+    ) -> Iterator[dict[str, RowPlace]]:
+        """Yield the places of loops; raise if those that are ``combined`` are rows."""
         for places in product(*map(self._along, axes)):
+            if combined and any(place.row != 0 for place in places):
+                raise NotWrittenOutError
             self.elements.spend()
             yield {axis.name: place for axis, place in zip(axes, places, strict=True)}
 
@@ -321,14 +325,13 @@ class _StepRun:
         extent, rows = self._number(axis.extent), self.elements.rows
         if axis.limits:
             raise NotWrittenOutError
-        places = places_of(extent, rows)
-        if places is None:
+        count = None if rows is None else divide_exactly(extent, rows)
+        if rows is not None and isinstance(count, int) and 1 <= count <= LONGEST:
+            row, step = (count, 1) if self.elements.inner else (1, rows)
+            return [RowPlace(row, n * step) for n in range(count)]
+        if not isinstance(extent, int) or extent > LONGEST:
             raise NotWrittenOutError
-        count, of_row = places
-        if rows is None or not of_row:
-            return [RowPlace(0, n) for n in range(count)]
-        row, step = (count, 1) if self.elements.inner else (1, rows)
-        return [RowPlace(row, n * step) for n in range(count)]
+        return [RowPlace(0, n) for n in range(extent)]
 
     # -- stages -----------------------------------------------------------------------------------
 
@@ -352,7 +355,7 @@ class _StepRun:
         self, body: Sequence[Statement], loops: Sequence[Axis], at: Mapping[str, RowPlace]
     ) -> None:
         terms: dict[str, list[Expr]] = {s.name: [] for s in body if isinstance(s, Accumulate)}
-        for inner in self._places(loops):
+        for inner in self._places(loops, combined=bool(terms)):
             self._statements(body, {**at, **inner}, terms)
         for s in body:
             if isinstance(s, Accumulate):
@@ -386,7 +389,7 @@ class _StepRun:
     def _columns(self, stage: Columns, at: Mapping[str, RowPlace]) -> None:
         for inner in self._places([stage.axis]):
             here, terms = {**at, **inner}, {s.name: list[Expr]() for s in stage.body}
-            for row in self._places(stage.rows):
+            for row in self._places(stage.rows, combined=True):
                 self._statements(stage.body, {**here, **row}, terms)
             for s in stage.body:
                 self._results[s.name] = self.elements.combined(
@@ -396,7 +399,11 @@ class _StepRun:
 
     def _gemm(self, stage: Gemm, at: Mapping[str, RowPlace]) -> None:
         elements, dtype = self.elements, self.kernel.operand(stage.a.operand).dtype
-        chain = [*self._places(stage.k)]
+        chain = [*self._places(stage.k, combined=True)]
+        if dtype.is_storage or self.kernel.operand(stage.b.operand).dtype.is_storage:
+            raise NotWrittenOutError
+        if len(chain) > GEMM_BLOCK:
+            raise NotWrittenOutError
         for outer in self._places((*stage.i, *stage.j)):
             total = elements.literal(0, dtype)
             for inner in chain:
@@ -411,8 +418,10 @@ class _StepRun:
             self._statements(stage.stores, {**at, **outer}, {})
 
     def _loop(self, stage: Loop, at: Mapping[str, RowPlace]) -> None:
+        if stage.going:
+            raise NotWrittenOutError  # which iterations are made, a run finds
         self._carry(stage.first, at)
-        for iteration in self._places([stage.axis]):
+        for iteration in self._places([stage.axis], combined=True):
             self._stages(stage.stages, {**at, **iteration})
             self._carry(stage.following, {**at, **iteration})
 
