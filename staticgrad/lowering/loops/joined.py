@@ -67,7 +67,7 @@ class JoinedNames:
         self.operands: dict[int | str, Operand] = {}
         self.rooms: dict[str, tuple[DType, Size]] = {}
         self.sizes: dict[Size, str] = {}
-        self._results = self._states = self._checks = 0
+        self._counts: dict[str, int] = {}
 
     def operand(self, number: int | str, dtype: DType, mode: Mode) -> str:
         """Return the operand of a number, or of a name for scratch."""
@@ -84,20 +84,10 @@ class JoinedNames:
         """Return the argument that holds a size."""
         return self.sizes.setdefault(value, f"n{len(self.sizes)}")
 
-    def result(self, dtype: DType) -> Expr:
-        """Return a reference to a new result."""
-        self._results += 1
-        return ex.ref(f"r{self._results - 1}", dtype)
-
-    def state(self, dtype: DType) -> Expr:
-        """Return a reference to a new carry of a loop."""
-        self._states += 1
-        return ex.ref(f"s{self._states - 1}", dtype)
-
-    def check(self) -> Expr:
-        """Return a reference to a new checked index."""
-        self._checks += 1
-        return ex.ref(f"c{self._checks - 1}", I64)
+    def fresh(self, letter: str, dtype: DType) -> Expr:
+        """Return a reference to a new result (r), carry of a loop (s) or checked index (c)."""
+        self._counts[letter] = number = self._counts.get(letter, -1) + 1
+        return ex.ref(f"{letter}{number}", dtype)
 
 
 class JoinedMemory(NamedTuple):
@@ -181,20 +171,20 @@ class JoinedStages:
     def _carries(self, carries: Sequence[Carry]) -> tuple[Carry, ...]:
         for each in carries:
             if each.name not in self._refs:
-                self._refs[each.name] = self._names.state(each.value.dtype)
+                self._refs[each.name] = self._names.fresh("s", each.value.dtype)
         return tuple(
             Carry(str(self._refs[each.name].attribute), self._value(each.value)) for each in carries
         )
 
     def _result(self, statement: Accumulate | Keep) -> Statement:
         after = self._value(statement.value)
-        self._refs[statement.name] = name = self._names.result(after.dtype)
+        self._refs[statement.name] = name = self._names.fresh("r", after.dtype)
         return replace(statement, name=str(name.attribute), value=after)
 
     def _check(self, check: Check) -> Check:
         words = self._schedule.by_name[self._bound[check.operand][0]]
         index, position = self._value(check.index), self._value(check.position)
-        self._refs[check.name] = name = self._names.check()
+        self._refs[check.name] = name = self._names.fresh("c", I64)
         operand, extent = self._memory(words).operand, self._extent(check.extent)
         return Check(str(name.attribute), index, extent, position, operand, check.wrap)
 
@@ -416,7 +406,7 @@ class JoinedIterations(LoopBuilder):
         done = ex.apply("add", ex.index(ITERATIONS), ex.literal(1, I64))
         again, goes_on = self._tested(done)
         iteration = [*self._iteration(), *again]
-        going, count, made = names.state(BOOL), names.state(I64), names.result(I64)
+        going, count, made = names.fresh("s", BOOL), names.fresh("s", I64), names.fresh("r", I64)
         iteration.append(Scalar((Keep(str(made.attribute), done),)))
         last = []
         if self._bodies.writes[carries] in self._bodies.stored:
@@ -435,7 +425,7 @@ class JoinedIterations(LoopBuilder):
 
     def _tested(self, number: Expr) -> tuple[list[Stage], Expr]:
         stages = [*self._numbered(number), *self._joined(self._bodies.schedules[0])]
-        found = self._names.result(BOOL)
+        found = self._names.fresh("r", BOOL)
         goes = ex.load(Access(self._names.scratch(_GOES, BOOL, 1)), BOOL)
         return [*stages, Scalar((Keep(str(found.attribute), goes),))], found
 

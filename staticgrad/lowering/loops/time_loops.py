@@ -158,7 +158,7 @@ class WrittenLoop(LoopBuilder):
         following = []
         for each, value in nexts.items():
             if value.op not in ("ref", "literal"):
-                name = self._names.result(value.dtype)
+                name = self._names.fresh("r", value.dtype)
                 body.append(Keep(str(name.attribute), value))
                 value = name
             following.append(Carry(str(self._carry(*each).attribute), value))
@@ -205,7 +205,7 @@ class WrittenLoop(LoopBuilder):
             return (), Axis(ITERATIONS, extent)
         total, made = ex.size(self._names.argument(self._bodies.iterations)), self._elements.made
         count = made("minimum", I64, (ex.size(extent), made("sub", I64, (total, self._begin()))))
-        name = str(self._names.result(I64).attribute)
+        name = str(self._names.fresh("r", I64).attribute)
         if not self._bodies.form.reverse:
             return [Scalar((Keep(name, count),))], Axis(ITERATIONS, extent, past=name)
         skipped = made("sub", I64, (ex.size(extent), count))
