@@ -469,9 +469,8 @@ PATHS: Final = (
     ),
     Path(
         "few_terms",
-        _NEST + "products.direct:write_few_terms",
-        _returns(None),
-        always=True,
+        _NEST + "products.direct:DirectProduct.serves_few_terms",
+        _returns(False),
         row="small:update of 3 rows",
     ),
 )

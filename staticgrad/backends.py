@@ -1,7 +1,7 @@
 """Backends: named generators of the machine code of kernels.
 
 A backend takes a ``Kernel`` and gives ``Code``, the address of a function that runs it. ``vector``
-and ``numba`` compile the same source, ``codegen``'s, which is a Numba function and runs as plain
+and ``numba`` compile the same source, ``nest``'s, which is a Numba function and runs as plain
 Python, too: ``vector`` writes LLVM IR for it, ``numba`` gives it to Numba's own pipeline. ``auto``
 is ``vector``, because it takes a fraction of the time and imports no Numba, and ``numba`` for
 a source that ``vector`` refuses. All give the same bytes.

@@ -159,7 +159,7 @@ def repeated():
 
 
 def test_a_changed_source_of_the_package_makes_all_anew(tmp_path, reads, monkeypatch):
-    files = [tmp_path / each for each in ("staticgrad/codegen/a.py", "passes/rules/b.py")]
+    files = [tmp_path / each for each in ("staticgrad/nest/a.py", "passes/rules/b.py")]
     for file in files:
         file.parent.mkdir(parents=True)
         file.write_text("x = 1\n")
@@ -281,7 +281,7 @@ def test_another_process_finds_it(tmp_path):
             found = f.run({"x": np.ones((2, 3), "float32")})
             print(len(ran), found["loss"].tobytes().hex(), found["dw"].tobytes().hex())
             makers = [
-                f"staticgrad.{name}" for name in ("lowering.fuse", "fusion", "lowering", "codegen")
+                f"staticgrad.{name}" for name in ("lowering.fuse", "fusion", "lowering", "nest")
             ]
             print(*[each for each in makers if each in sys.modules])
             print(len(f.explain()) > 100, len(ran))
@@ -292,7 +292,7 @@ def test_another_process_finds_it(tmp_path):
     assert first[0].split()[1:] == second[0].split()[1:]
     assert [first[0][0], second[0][0]] == ["1", "0"]
     assert (first[1], second[1]) == (
-        "staticgrad.lowering.fuse staticgrad.fusion staticgrad.lowering staticgrad.codegen",
+        "staticgrad.lowering.fuse staticgrad.fusion staticgrad.lowering staticgrad.nest",
         "",
     )
     assert first[2] == second[2] == "True 1", "explain asks for the passes"

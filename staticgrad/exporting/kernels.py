@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
-from staticgrad.codegen.lines import position_source, scaled, total
 from staticgrad.errors import ExportError
 from staticgrad.exporting.expressions import (
     WORDS,
@@ -691,8 +690,18 @@ def _moves(check: Check, loops: Collection[str], body: Sequence[Statement]) -> b
     return False
 
 
+def scaled(position: str, stride: str | int) -> str:
+    """position * stride, as source."""
+    return "0" if stride == 0 else position if stride == 1 else f"{position} * {stride}"
+
+
+def total(*terms: str) -> str:
+    """The sum of int64 terms, as source."""
+    return " + ".join(term for term in terms if term != "0") or "0"
+
+
 def _along(position: Position) -> str:
-    text = position_source(position)
+    text = total(*(scaled(*term) for term in position.terms), str(position.start))
     return text if text.isalnum() else f"({text})"
 
 

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from staticgrad.codegen.block_functions import element
-from staticgrad.codegen.lines import VECTOR
 from staticgrad.ir.execution import Known
 from staticgrad.ir.expr import BLOCKS, Access, postorder
 from staticgrad.ir.forms import COMBINERS
 from staticgrad.ir.kernels.directives import Interleave
 from staticgrad.ir.kernels.stages import (
+    LANES,
     Accumulate,
     ColumnAccumulate,
     Columns,
@@ -26,6 +25,7 @@ from staticgrad.ir.kernels.stages import (
 )
 from staticgrad.ir.kernels.width import loads_across
 from staticgrad.ir.summation import BLOCK, COLUMN_BLOCK, GROUPS, SHORTEST_GROUP, lanes as sum_lanes
+from staticgrad.nest.block_functions import element
 from staticgrad.nest.directives import HELD, may_be_mixed, work
 from staticgrad.nest.records import Each, Name, Offset, UnsupportedError, copies_of, pick
 from staticgrad.nest.sums import LEVELS, WIDEST_BITS, in_blocks, is_by_key, key_dtype, levels_at
@@ -134,7 +134,7 @@ class ColumnSums:
         """A vector of each row into the accumulators of its columns, row after row."""
         b, lanes = self.nest.b, self.nest.kernel.lanes
         value, combine = values.vec(s.value), operation(COMBINERS[s.kind].combine)
-        index = self.nest.at[VECTOR]
+        index = self.nest.at[LANES]
         place = Offset((), index) if type(index) is int else Offset(((index, 1),))
         at = b.pointer(self.nest.pointers[s.scratch], place)
         grown = b.load(s.scratch, f"load{lanes}", *at)
@@ -258,7 +258,7 @@ class ColumnSums:
         if len(stage.rows) > 1 or len(stage.body) > 1:
             return None
         row = stage.rows[0].name
-        loads = tuple(loads_across(roots(stage.body[0]), row, VECTOR))
+        loads = tuple(loads_across(roots(stage.body[0]), row, LANES))
         return LoadedTiles.of(self.nest, loads, COLUMN_BLOCK) if loads else None
 
     def down(
@@ -314,7 +314,7 @@ class ColumnSums:
         loads = [e.attribute for e in exprs if isinstance(e.attribute, Access)]
         if len(exprs) > _FEW or any(e.op in BLOCKS for e in exprs) or not loads:
             return False
-        return all(a.stride(VECTOR) == 1 and not (a.gather or a.bounded) for a in loads)
+        return all(a.stride(LANES) == 1 and not (a.gather or a.bounded) for a in loads)
 
     def by_rows(self, stage: Columns, start: Any, stop: Any) -> None:
         """Chunks of columns, row after row: what grows meanwhile lies in local memory.
@@ -360,7 +360,7 @@ class ColumnSums:
                     )
 
             def body(values: Values) -> None:
-                j = self.nest.at[VECTOR]
+                j = self.nest.at[LANES]
                 for s in stage.body:
                     at = b.pointer(results[s.name], place(j))
                     found = b.variable("x", f"load{lanes}", *at)
@@ -399,7 +399,7 @@ class ColumnSums:
             self.nest.decode(stage.rows, numbers)
 
             def body(values: Values) -> None:
-                j = self.nest.at[VECTOR]
+                j = self.nest.at[LANES]
                 for s in sums:
                     combine = operation(COMBINERS[s.kind].combine)
                     value = self.nest.sums.key(s, values.vec(s.value))

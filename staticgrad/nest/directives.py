@@ -11,8 +11,6 @@ from functools import lru_cache
 from itertools import count
 from typing import Final, TypeVar
 
-from staticgrad.codegen.block_functions import function_text
-from staticgrad.codegen.lines import VECTOR
 from staticgrad.ir.expr import BLOCKS, LEAVES, Access, Expr, postorder
 from staticgrad.ir.kernels.directives import (
     Directive,
@@ -26,6 +24,7 @@ from staticgrad.ir.kernels.directives import (
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import (
     HALF_LINE,
+    LANES,
     Accumulate,
     Axis,
     Columns,
@@ -45,6 +44,7 @@ from staticgrad.ir.kernels.together import FEW_ALIVE, vectors_together, whole_ve
 from staticgrad.ir.kernels.verify import verify_kernel
 from staticgrad.ir.kernels.width import may_take_strips
 from staticgrad.native.machine import Machine
+from staticgrad.nest.block_functions import function_text
 from staticgrad.records import replace
 from staticgrad.types.dtype import DType
 
@@ -230,7 +230,7 @@ def may_be_mixed(statements: Sequence[Statement]) -> bool:
         return False
     stored = {access.operand: access for access in stores}
     return not any(a.bounded or stored.get(a.operand, a) != a for a in loads) and all(
-        access == stored[access.operand] and access.stride(VECTOR) != 0 for access in stores
+        access == stored[access.operand] and access.stride(LANES) != 0 for access in stores
     )
 
 
@@ -308,7 +308,7 @@ def _of_map(
     total = len(stage.body) + len(exprs) + sum(work(e) for e in exprs if e.op in BLOCKS)
     maps = [s for s, _ in nested(kernel.stages) if isinstance(s, Map)]
     far = stage.ahead is None and kernel.outer in ("lanes", "axes") and maps == [stage]
-    prefetch = Prefetch("*" if kernel.axes or stage.rows else VECTOR, FAR * kernel.lanes, number)
+    prefetch = Prefetch("*" if kernel.axes or stage.rows else LANES, FAR * kernel.lanes, number)
     if far and (kernel.streams or total > WAITING):
         yield prefetch
     if total <= SHORT:

@@ -6,18 +6,14 @@ counter, groups of rows in their order.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence, Set
+from contextlib import ExitStack
 from functools import partial
 from itertools import groupby
-from types import MappingProxyType
 from typing import Any, Final
 
-from staticgrad.codegen.block_functions import element
-from staticgrad.codegen.lines import LINE, VECTOR, Fragment, Lines, Unit
-from staticgrad.ir.execution import Known
-from staticgrad.ir.expr import BLOCKS, LEAVES, Access, Expr, Position, postorder
+from staticgrad.ir.execution import Known, known_of
+from staticgrad.ir.expr import BLOCKS, LEAVES, Access, Position, postorder
 from staticgrad.ir.kernels.directives import (
     Directives,
     Interleave,
@@ -29,6 +25,7 @@ from staticgrad.ir.kernels.directives import (
 from staticgrad.ir.kernels.interleaving import runs_of
 from staticgrad.ir.kernels.kernel import LANE_VECTORS, Kernel
 from staticgrad.ir.kernels.stages import (
+    LANES,
     Accumulate,
     Axis,
     Check,
@@ -53,6 +50,7 @@ from staticgrad.ir.kernels.stages import (
 from staticgrad.ir.kernels.together import whole_vectors
 from staticgrad.ir.kernels.width import half_registers
 from staticgrad.native.machine import Machine
+from staticgrad.nest.block_functions import element
 from staticgrad.nest.columns import ColumnSums
 from staticgrad.nest.directives import checked, defaults, may_be_mixed, work
 from staticgrad.nest.products.gemm import write_gemm
@@ -67,7 +65,6 @@ from staticgrad.nest.records import (
     Name,
     Nest,
     Offset,
-    Text,
     UnsupportedError,
     When,
     copies_of,
@@ -76,15 +73,12 @@ from staticgrad.nest.records import (
 from staticgrad.nest.runs import load_run, store_at_last
 from staticgrad.nest.sorting import Sorting
 from staticgrad.nest.sums import RowSums
-from staticgrad.nest.text import print_block
 from staticgrad.nest.transposed import TransposedRows
 from staticgrad.nest.values import Values, stored
 
 PARAMETERS: Final = ("t", "own", "begin", "end")
 #: Rows of so many times a prefetch's distance are fetched along themselves, others row by row.
 _LONG: Final = 8
-#: The numbers of names in source of others begin there.
-_TEXT_NAMES: Final = 10000
 #: A function, for it hardly ever runs.
 _NOTE: Final = "outlined_note"
 _NOTE_TEXT: Final = f"""\
@@ -92,8 +86,6 @@ def {_NOTE}(words, position, index):
     if words[0] < 0 or position < words[0]:
         store1(words, 0, i64x1(position))
         store1(words, 1, i64x1(index))"""
-_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
-_IDENTIFIER: Final = re.compile(r"[a-z_]\w*")
 #: Expressions of a stored value from which on such values are computed in turn.
 _LONG_VALUES: Final = 16
 #: Operations of a body that is written for vectors inside of ends, too, at most.
@@ -133,8 +125,7 @@ class KernelLowering:
         self.functions: dict[str, Any] = {}
         self.copies = 1
         self.on: Any = None
-        self.unit = Unit(self.functions, machine=machine, known={k.name: k for k in kernel.known})
-        self.unit.named = _TEXT_NAMES
+        self.known = {each.name: each for each in kernel.known}
         self.sums, self.column_sums = RowSums(self), ColumnSums(self)
         self.streamed = {d.operand for d in directives if isinstance(d, Stream)}
         self.in_strips = Strips() in directives
@@ -239,7 +230,9 @@ class KernelLowering:
 
     def told(self, extent: Extent) -> Known:
         """What is known of an extent."""
-        return self.unit.told(extent)
+        if isinstance(extent, int):
+            return known_of(str(extent), [extent])
+        return self.known.get(extent, Known(extent))
 
     def note(self) -> str:
         """The function that notes an index that does not fit, if it is the first."""
@@ -495,70 +488,6 @@ class KernelLowering:
         else:
             write_product(self, stage)
 
-    def text_unit(self) -> Unit:
-        """What the writers of source share."""
-        self.unit.write_vectors = self.text_of_vectors
-        return self.unit
-
-    def put_text(self, stage: Gemm, lines: Lines, named: Mapping[str, Any]) -> None:
-        """Lines of a product's source; ``named``: what some names stand for."""
-        unit, b = self.unit, self.b
-        once, unit.once.lines = [line[4:] for line in unit.once.lines], []
-        used = set(_IDENTIFIER.findall("\n".join([*once, *lines.lines])))
-        held = {**self.pointers, **self.words, **self.at, **self.refs}
-        own = {VECTOR, *(axis.name for axis in stage.loops)}
-        held = {name: value for name, value in held.items() if name not in own} | {**named}
-        bound: dict[str, Name | int] = {}
-        for name, value in held.items():
-            if name in used:
-                if type(value) is Each:
-                    raise UnsupportedError("products of rows side by side")
-                bound[name] = value
-        if once:
-            root = {name: value for name, value in bound.items() if name in self.b.reserved}
-            b.blocks[0].out.append(Text(tuple(once), tuple(root.items())))
-        b.text(lines.lines, bound, stored([stage]))
-
-    @contextmanager
-    def over_names(self) -> Iterator[Builder]:
-        """A builder of its own, over the names of a product's source."""
-        held = self.b, self.at, self.refs, self.pointers, self.words, self.vector_refs
-        self.b = Builder()
-        self.b.count = held[0].count
-        self.at = _Texts()
-        self.refs = _Texts()
-        self.pointers = {name: Name(name, 0) for name in held[3]}
-        self.words = {name: Name(name, 0) for name in held[4]}
-        self.vector_refs = set()
-        yield self.b
-        held[0].count = self.b.count
-        self.b, self.at, self.refs, self.pointers, self.words, self.vector_refs = held
-
-    def text_of_vectors(
-        self,
-        wanted: Sequence[Store | Expr],
-        inner: Sequence[str],
-        lanes: int,
-        mask: str = "m",
-        called: Mapping[str, str] = _NOTHING,
-    ) -> Fragment:
-        """The source of stores, or of the vectors of expressions, inside of loops over ``inner``.
-
-        ``called``: the names of results that are vectors there.
-        """
-        with self.over_names() as b, b.inside() as block:
-            self.at |= {axis: Name(axis, 1) for axis in inner}
-            self.refs |= {name: Name(text, 1) for name, text in called.items()}
-            self.vector_refs |= {*called}
-            values = Values(self, lanes, True, mask=Name(mask, 1))
-            names = list[str]()
-            for e in wanted:
-                if isinstance(e, Store):
-                    values.store(e)
-                else:
-                    names.append(str(values.vec(e)))
-            return Fragment(print_block(tuple(b.blocks[0].out)), print_block(tuple(block)), names)
-
     def scope(self) -> Values:
         """Values outside of vector loops: of one lane, or of the rows that are lanes."""
         a = self.around
@@ -719,7 +648,7 @@ class KernelLowering:
         exprs = [*postorder([root for s in stage.body for root in roots(s)])]
         accesses = [e.attribute for e in exprs if isinstance(e.attribute, Access)]
         accesses += [s.access for s in stage.body if isinstance(s, Store)]
-        found = dict.fromkeys(p for a in accesses for p in a.bounded if p.step(VECTOR) == 1)
+        found = dict.fromkeys(p for a in accesses for p in a.bounded if p.step(LANES) == 1)
         lines = len(stage.body) + len(exprs) + sum(work(e) for e in exprs if e.op in BLOCKS)
         extent, masks = stage.axis.extent, self.machine.has_mask_registers
         whole = isinstance(extent, int) and extent % self.kernel.lanes == 0
@@ -738,7 +667,7 @@ class KernelLowering:
     ) -> None:
         """Vectors that may cross an end, those that do not, and those that may again."""
         b, inner, outer = self.b, start, stop
-        self.at[VECTOR] = start
+        self.at[LANES] = start
         values = Values(self, lanes, True)
         for first, end in map(values.window, windows):
             inner = b.op("choose_lt", inner, first, first, inner)
@@ -751,12 +680,12 @@ class KernelLowering:
             first = b.op("choose_eq", part, 0, start, high)
             last = b.op("choose_eq", part, 0, b.least(low, stop), stop)
             with b.loop(first, last, lanes, written, "j") as index:
-                self.at[VECTOR] = index
+                self.at[LANES] = index
                 left = self.difference(stop, index)
                 body(Values(self, lanes, True, mask=b.op(f"mask{lanes}", left), left=left))
             first = b.op("choose_eq", part, 0, low, high)
             with b.loop(first, high, lanes, written, "j") as index:
-                self.at[VECTOR] = index
+                self.at[LANES] = index
                 body(Values(self, lanes, True, inside=True))
 
     def adds_rows(self, stage: Map) -> bool:
@@ -765,12 +694,12 @@ class KernelLowering:
         stores = [s for s in stage.body if isinstance(s, Store)]
         if not self.kernel.serial or stage.rows or stage.axis.extent == 1 or not stores:
             return False
-        if not all(s.combine and s.access.stride(VECTOR) == 1 for s in stores):
+        if not all(s.combine and s.access.stride(LANES) == 1 for s in stores):
             return False
         indices = [*postorder([index for s in stores for index in s.indices])]
         loads = [e.attribute for e in indices if isinstance(e.attribute, Access)]
-        along = any(e.op == "index" and e.attribute == VECTOR for e in indices)
-        moved = any(access.stride(VECTOR) != 0 for access in loads) or along
+        along = any(e.op == "index" and e.attribute == LANES for e in indices)
+        moved = any(access.stride(LANES) != 0 for access in loads) or along
         return not moved and not any(s.access.bounded for s in stores)
 
     def in_turn(self, stage: Map, values: Values) -> None:
@@ -822,7 +751,7 @@ class KernelLowering:
         multiple = told.multiple if from_zero else 1
 
         def one(index: Any, left: Any, loops: bool = True) -> None:
-            self.at[VECTOR] = index
+            self.at[LANES] = index
             mask = None if left is None else b.op(f"mask{lanes}", left)
             done = body(Values(self, lanes, True, mask=mask, left=left))
             if loops and done is not None:
@@ -845,7 +774,7 @@ class KernelLowering:
         exact = multiple % step == 0
         end = stop if exact else self.sum(start, self.multiple(self.difference(stop, start), step))
         with b.loop(start, end, step, written, "j") as index:
-            self.at[VECTOR] = index
+            self.at[LANES] = index
             done = body(Values(self, lanes, True, tuple(range(0, step, lanes))))
             if done is not None:
                 with b.branch("eq", done, 1):
@@ -857,7 +786,7 @@ class KernelLowering:
             while lanes > 1 and multiple % lanes:
                 lanes //= 2
                 with b.branch("le", b.op("add", at, lanes), stop):
-                    self.at[VECTOR] = at
+                    self.at[LANES] = at
                     body(Values(self, lanes, True))
                     b.assign(at, "add", at, lanes)
             return
@@ -877,7 +806,7 @@ class KernelLowering:
 
     def prefetch_next(self, stage: Map, values: Values) -> None:
         """Prefetch the next vectors of rows that run a vector each before any runs the next."""
-        self.prefetched(stage, values, [Prefetch(VECTOR, self.kernel.lanes)])
+        self.prefetched(stage, values, [Prefetch(LANES, self.kernel.lanes)])
 
     def prefetch(self, stage: Map, values: Values) -> None:
         """Prefetch what is touched further on, each line of memory once."""
@@ -899,7 +828,7 @@ class KernelLowering:
         done: dict[Any, None] = {}
         for d in ahead:
             for word, access in touched:
-                if access.stride(VECTOR) != 1 or access.gather or access.operand in scratch:
+                if access.stride(LANES) != 1 or access.gather or access.operand in scratch:
                     continue
                 far = self.far(stage, access, d)
                 if type(far) is int and far == 0:
@@ -907,7 +836,7 @@ class KernelLowering:
                 size = self.kernel.operand(access.operand).dtype.itemsize
                 for copy in range(values.copies):
                     place = values.place(access, (), copy)
-                    for first in range(0, values.lanes, LINE // size):
+                    for first in range(0, values.lanes, self.machine.line // size):
                         moved = self.moved(place, far, first)
                         key = (access.operand, moved, copy if self.copies > 1 else 0)
                         if key not in done:
@@ -965,13 +894,6 @@ def _with_loads_guarded(body: Block, test: Apply) -> Block:
         if isinstance(s, Let) and s.value.name.startswith("load"):
             return (*body[:at], When(test, body[at:]))
     return body
-
-
-class _Texts(dict[str, Any]):
-    """Names of a source by themselves."""
-
-    def __missing__(self, name: str) -> Name:
-        return Name(name, 0)
 
 
 def _results(stages: Sequence[Stage]) -> list[Accumulate | Keep]:

@@ -12,7 +12,7 @@ share one by accident. The builder does three things as it goes, each record tou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -29,7 +29,6 @@ from staticgrad.native.language.records import (
     Offset,
     Repeat,
     Statement,
-    Text,
     When,
     Word,
 )
@@ -49,7 +48,6 @@ __all__ = [
     "Nest",
     "Offset",
     "Repeat",
-    "Text",
     "UnsupportedError",
     "Value",
     "When",
@@ -117,7 +115,6 @@ class Builder:
     def __init__(self) -> None:
         self.blocks = [_Open(frozenset(), False)]
         self.reserved: set[str] = set()
-        self._texts: dict[str, Name] = {}
         self.count = self._inside = 0
         self._stores: dict[str, int] = {}
 
@@ -239,19 +236,6 @@ class Builder:
         """A variable (one for each copy, if operands differ), with its first value."""
         return self.new_variable(prefix, Apply(name, args))
 
-    def text(
-        self, lines: Sequence[str], bound: Mapping[str, Name | int], stores: Iterable[str]
-    ) -> None:
-        """Lines that somebody else wrote; what they assign is assigned in all loops around."""
-        for operand in stores:
-            self._stores[operand] = self._stores.get(operand, 0) + 1
-        names = [*bound, *(line.split()[0] for line in lines if " = " in line)]
-        for text in dict.fromkeys(names):
-            name = self._texts.setdefault(text, Name(text, 0, True))
-            for block in self.blocks:
-                block.assigned[name] = None
-        self.blocks[-1].out.append(Text(tuple(lines), tuple(bound.items())))
-
     def new_variable(self, prefix: str, value: Apply) -> Any:
         count = max((len(a) for a in value.args if type(a) is Each), default=0)
         if count:
@@ -332,6 +316,17 @@ class Builder:
         yield
         self.blocks.pop()
         self.blocks[-1].out.append(branch._replace(orelse=tuple(block.out)))
+
+    def cases(self, cases: Sequence[tuple[tuple[Any, ...], Callable[[], None]]]) -> None:
+        """What the first case whose test holds writes; the last one has no test."""
+        (test, write), *rest = cases
+        if not rest:
+            write()
+            return
+        with self.branch(*test):
+            write()
+        with self.otherwise():
+            self.cases(rest)
 
     def _enter(self, stored: frozenset[str], is_branch: bool) -> _Open:
         for operand in stored:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from staticgrad.codegen.block_functions import element
 from staticgrad.ir.execution import Known
 from staticgrad.ir.forms import COMBINERS
 from staticgrad.ir.kernels.stages import Accumulate, is_first
 from staticgrad.ir.summation import BLOCK, lanes as sum_lanes
+from staticgrad.nest.block_functions import element
 from staticgrad.nest.records import Apply, Each, Name, Offset, copies_of, pick
 from staticgrad.nest.values import Values, operation
 from staticgrad.types.dtype import DType

@@ -16,7 +16,6 @@ from staticgrad.nest.records import (
     Nest,
     Offset,
     Repeat,
-    Text,
     When,
 )
 
@@ -45,13 +44,6 @@ def print_function(function: Function) -> str:
 _shared: Final = lru_cache(maxsize=64)(print_function)
 
 
-def print_block(block: Block) -> list[str]:
-    """Return the lines of some statements."""
-    lines: list[str] = []
-    _print(block, "", lines)
-    return lines
-
-
 def _print(block: Block, margin: str, out: list[str]) -> None:
     for s in block:
         if isinstance(s, Let):
@@ -59,10 +51,6 @@ def _print(block: Block, margin: str, out: list[str]) -> None:
                 out.append(f"{margin}{s.name.text} = {_operation(s.value)}")
         elif isinstance(s, Do):
             out.append(f"{margin}{_operation(s.value)}")
-        elif isinstance(s, Text):
-            bound = [(name, _text(value)) for name, value in s.bound]
-            out += [f"{margin}{name} = {text}" for name, text in bound if name != text]
-            out += [f"{margin}{line}" for line in s.lines]
         else:
             if isinstance(s, For):
                 step = "" if s.step == 1 else f", {_text(s.step)}"

@@ -11,11 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from staticgrad.codegen.block_functions import element
-from staticgrad.codegen.lines import VECTOR
 from staticgrad.ir.expr import BLOCKS, Access, Expr, postorder
-from staticgrad.ir.kernels.stages import Map, Store, roots
+from staticgrad.ir.kernels.stages import LANES, Map, Store, roots
 from staticgrad.ir.kernels.together import MOST, whole_vectors
+from staticgrad.nest.block_functions import element
 from staticgrad.nest.directives import SHORT, work
 from staticgrad.nest.records import Apply, Each, Name, Offset, copies_of, pick
 from staticgrad.nest.values import Values
@@ -105,7 +104,7 @@ class LoadedTiles(NamedTuple):
             name, text = loading(dtype, lanes, whole)
             nest.functions[name] = text
             at = _place(nest, access)
-            stride = nest.number_of(access.stride(VECTOR))
+            stride = nest.number_of(access.stride(LANES))
             nest.b.do(name, *at, stride, high, wide, room)
 
     def read(self, values: Values, row: Any) -> None:
@@ -215,7 +214,7 @@ class TransposedRows:
         nest, b, lanes = self.nest, self.nest.b, self.kernel.lanes
         for s, *_ in self.stored.values():
             pointer, place = _place(nest, s.access)
-            stride = nest.number_of(s.access.stride(VECTOR))
+            stride = nest.number_of(s.access.stride(LANES))
             with b.loop(lanes, 2 * lanes, prefix="i") as line:
                 terms = (*place.terms, (line, stride))
                 for end in (0, self.rows - 1):
@@ -228,6 +227,6 @@ class TransposedRows:
         for s, room, left in self.stored.values():
             name, text = storing(s.value.dtype, lanes)
             nest.functions[name] = text
-            stride = nest.number_of(s.access.stride(VECTOR))
+            stride = nest.number_of(s.access.stride(LANES))
             at = _place(nest, s.access)
             nest.b.do(name, *at, stride, high, wide, room, left, stores=s.access.operand)

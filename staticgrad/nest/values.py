@@ -11,12 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from typing import TYPE_CHECKING, Any, Final
 
-from staticgrad.codegen.block_functions import element, function_name, function_text
-from staticgrad.codegen.lines import VECTOR
 from staticgrad.ir.expr import BLOCKS, CHOICES, Access, Expr, Position, not_met, postorder
 from staticgrad.ir.forms import COMBINERS
 from staticgrad.ir.kernels.stages import (
     HALF_LINE,
+    LANES,
     Check,
     ColumnAccumulate,
     Order,
@@ -27,6 +26,7 @@ from staticgrad.ir.kernels.stages import (
     roots,
     statements,
 )
+from staticgrad.nest.block_functions import element, function_name, function_text
 from staticgrad.nest.division import (
     DIVIDENDS,
     DIVISORS,
@@ -77,7 +77,7 @@ class Values:
     vector: bool = False
     offsets: tuple[int, ...] = (0,)
     mask: Name | None = None
-    axis: str = VECTOR
+    axis: str = LANES
     left: Any = None
     inside: bool = False
     runs: Mapping[Expr, Any] = field(default_factory=dict)

@@ -33,7 +33,7 @@ from staticgrad.native.language.kinds import (
 )
 from staticgrad.native.language.operations import FUNCTIONS, OPERATORS, Operation
 from staticgrad.native.language.reader import Procedure
-from staticgrad.native.language.records import Apply, Block, Do, For, Let, Name, Offset, Text, When
+from staticgrad.native.language.records import Apply, Block, Do, For, Let, Name, Offset, When
 from staticgrad.native.language.translation import (
     Arrival,
     Bound,
@@ -103,7 +103,7 @@ class FunctionWriter:
         """Lowers the body."""
         for name, value in zip(self.procedure.parameters, self.arguments, strict=True):
             self.bind(name.text, value)
-        self._read_parameters()
+            self.values[name] = value
         self.block(self.procedure.body)
         if self.open:
             self.give(Bound(NOTHING, ""))
@@ -116,11 +116,6 @@ class FunctionWriter:
         text = "\n".join([head, "entry:", *self.out.scratch, *self.out.lines, "}"])
         callees = tuple(self.out.callees.items())
         return Translated(symbol, result, text, {**self.out.externals}, callees)
-
-    def _read_parameters(self) -> None:
-        """Take what the parameters hold now: a text may assign the iterations of a call."""
-        for name in self.procedure.parameters:
-            self.values[name] = self.name(name.text)
 
     def failure(self, message: str) -> KernelSourceError:
         """The error of an operation."""
@@ -230,8 +225,6 @@ class FunctionWriter:
                 self._for(s)
             elif isinstance(s, When):
                 self._when(s)
-            elif isinstance(s, Text):
-                self._text(s)
             else:
                 if self.hoists:
                     self.out.enter()
@@ -255,17 +248,6 @@ class FunctionWriter:
                 self.open = False
             case _:
                 self.operation(op)
-
-    def _text(self, s: Text) -> None:
-        """Write lines of a source among other statements."""
-        for name, held in s.bound:
-            self.bind(name, self.arg(held))
-        found = reader.lines_of(s.lines)
-        self.assigned |= found.assigned
-        hoists, self.hoists = self.hoists, True
-        self.block(found.body)
-        self.hoists = hoists
-        self._read_parameters()
 
     def _when(self, s: When) -> None:
         only = s.body[0] if len(s.body) == 1 and not s.orelse else None

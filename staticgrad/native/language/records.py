@@ -130,15 +130,5 @@ class When(NamedTuple):
     orelse: Block = ()
 
 
-class Text(NamedTuple):
-    """Lines of a source, at no indentation.
-
-    ``bound``: what names of theirs stand for.
-    """
-
-    lines: tuple[str, ...]
-    bound: tuple[tuple[str, Name | int], ...] = ()
-
-
-Statement = Let | Do | For | Repeat | When | Text
+Statement = Let | Do | For | Repeat | When
 Block = tuple[Statement, ...]

@@ -13,23 +13,22 @@ after the last part of k. No result depends on their sizes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
-from staticgrad.codegen.block_functions import element
-from staticgrad.codegen.lines import FEW_WAYS, VECTOR, Lines
 from staticgrad.ir.execution import Known
 from staticgrad.ir.expr import postorder
 from staticgrad.ir.kernels.chain_parts import left_in, record_words
 from staticgrad.ir.kernels.kernel import GEMM_BLOCK
-from staticgrad.ir.kernels.stages import CHUNK, FEWEST, PANELS, Gemm
-from staticgrad.nest.products.direct import is_direct, write_direct, write_few_terms
+from staticgrad.ir.kernels.stages import CHUNK, FEWEST, LANES, PANELS, Gemm
+from staticgrad.nest.block_functions import element
+from staticgrad.nest.products.direct import DirectProduct, is_direct, write_direct
 from staticgrad.nest.products.loops import ProductLoops
 from staticgrad.nest.products.narrow import has_rows_for_lanes, write_rows_for_lanes
-from staticgrad.nest.products.packing import WAY
-from staticgrad.nest.products.plain import FEW_TERMS, TALL_ROWS, PlainProduct
-from staticgrad.nest.products.streams import write_few_rows, write_streams
-from staticgrad.nest.products.text_product import TextProduct
+from staticgrad.nest.products.packing import FEW_WAYS, WAY
+from staticgrad.nest.products.plain import FEW_TERMS, MATRIX, TALL_ROWS, PlainProduct
+from staticgrad.nest.products.streams import write_few_rows
 from staticgrad.nest.products.tiles import EVEN_TILE, MOST_EVEN
 from staticgrad.nest.records import Apply, Name, Word, copies_of
 from staticgrad.nest.values import Values, stored
@@ -47,28 +46,18 @@ FEW_ROWS: Final = 32
 FEWER: Final = 240
 #: Expressions of an epilogue up to which two vectors run side by side.
 PLAIN: Final = 8
-_MATRIX: Final = frozenset({"i", "j", "k"})
 _COLUMN: Final = frozenset({"i", "j"})
 
 
 def write_gemm(nest: KernelLowering, stage: Gemm, begin: Name, end: Name) -> None:
     """Write the loop over the iterations of a product of matrices."""
     product = MatrixProduct(nest, stage)
-    text = None
+    write = MatrixProduct.some_rows
     if has_rows_for_lanes(product):
-        text = write_rows_for_lanes
+        write = write_rows_for_lanes
     elif is_direct(product) and not product.in_panels:
-        text = write_direct
-    elif product.only_streams:
-        text = write_streams
-    if text is None:
-        product.write(begin, end)
-        return
-    with nest.b.loop(begin, end, 1, stored([stage]), "o") as turn:
-        nest.at["o"] = turn
-        lines = Lines()
-        text(TextProduct(nest.kernel, stage, nest.text_unit()), lines)
-        nest.put_text(stage, lines, {})
+        write = write_direct
+    product.write(begin, end, write)
 
 
 class MatrixProduct(PlainProduct, ProductLoops):
@@ -80,8 +69,8 @@ class MatrixProduct(PlainProduct, ProductLoops):
     """
 
     def __init__(self, nest: KernelLowering, stage: Gemm) -> None:
-        super().__init__(nest.kernel, stage, nest.unit)
-        self.nest, self.b = nest, nest.b
+        super().__init__(nest, stage)
+        self.b = nest.b
         self.rows_of_c, self.columns_of_c, self.terms = map(nest.number, (self.m, self.n, self.k))
         self.a_row, self.a_inner = nest.number_of(self.row), nest.number_of(self.inner)
         self.b_down, self.b_across = nest.number_of(self.down), nest.number_of(self.across)
@@ -153,64 +142,47 @@ class MatrixProduct(PlainProduct, ProductLoops):
 
     # an iteration
 
-    def write(self, begin: Name, end: Name) -> None:
+    def write(self, begin: Name, end: Name, inside: Callable[[MatrixProduct], None]) -> None:
         """All iterations: some rows times some columns each."""
         b = self.b
         self.cut(begin, end)
-        self._declare()
         # No load is moved before this test: operands may be empty where there are no iterations.
         loop = self.loop(self.begin, self.end, 1, "o")
         with b.branch("lt", self.begin, self.end), loop as turn:
             self.position(turn)
-            with b.branch("ge", turn, self.covered) if not self.in_panels else nullcontext():
-                self._some_rows()
+            inside(self)
 
-    def _some_rows(self) -> None:
+    def some_rows(self) -> None:
         """Rows and columns of an iteration, by what is best for their number."""
-        b, others = self.b, []
-        terms = self.terms
+        choose, few = self.choose, DirectProduct(self)
+        self.declare(self.room, self.packed * self.depth + self.lanes * self.columns)
+        cases: list[tuple[tuple[Any, ...], Callable[[], None]]] = []
         if self.streams:
-            rows = self.choose("gt", terms, 1, self.rows_of_c, self.streamed + 1)
-            others.append((("le", rows, self.streamed), write_few_rows))
-        if self.flat:
-            few = self.choose("gt", terms, 0, terms, FEW_TERMS + 1)
-            others.append((("le", few, FEW_TERMS), write_few_terms))
-        for test, write in others:
-            lines, product = Lines(), TextProduct(self.kernel, self.stage, self.nest.text_unit())
-            write(product, lines)
-            if lines.lines:
-                with b.branch(*test):
-                    both = Lines()
-                    both.extend(product.before)
-                    both.extend(lines)
-                    both.add("continue")
-                    self.nest.put_text(self.stage, both, self._names_in_text())
-        if not self.in_panels:
-            self._cover()
-        self._blocks()
+            rows = choose("gt", self.terms, 1, self.rows_of_c, self.streamed + 1)
+            cases.append((("le", rows, self.streamed), lambda: write_few_rows(self)))
+        if few.serves_few_terms:
+            terms = choose("gt", self.terms, 0, self.terms, FEW_TERMS + 1)
+            cases.append((("le", terms, FEW_TERMS), few.write))
+        if self.only_streams:
+            write_few_rows(self)
+        elif self.in_panels:
+            self.b.cases([*cases, ((), self._blocks)])
+        else:
+            self.covered = self.before_all("covered", self.begin)
+            with self.b.branch("ge", self.turn, self.covered):
+                self.b.cases([*cases, ((), self._blocks)])
 
-    def _names_in_text(self) -> dict[str, Word]:
-        """The words by their names in source."""
-        return {
-            "first_k": self.first_k, "past_k": self.past_k, "begin": self.begin, "end": self.end,
-            "chunks": self.chunks, "chunk": self.chunk, "group": self.group, "groups": self.groups,
-            "panels": self.panels_of_c, "left": self.left, "right": self.right,
-            "first_row": self.first_row, "last_row": self.last_row, "count": self.count,
-            "tile": self.tile, "panel": self.panel,
-        }  # fmt: skip
+    def declare(self, tile: int, panel: int) -> None:
+        """Local memory for results, and for panels."""
+        self.tile = self.b.named("tile", self.local, tile) if tile else None
+        self.panel = self.b.named("panel", self.local, panel) if panel else None
 
-    def _declare(self) -> None:
-        """Local memory for results and for what is packed; the iterations that are done."""
-        b = self.b
-        self.tile = b.named("tile", self.local, self.room)
-        panels = self.packed * self.depth + self.lanes * self.columns
-        self.panel = b.named("panel", self.local, panels)
-        self.packs: Word = 0
+    def _declare_packed(self) -> None:
+        """Local memory for what is packed."""
+        b, self.packs = self.b, 0
         if self.packs_rows:
             self.packed_rows = b.named("packed", self.local, self.packed_elements)
             self.packs = self._packs()
-        if not self.in_panels:
-            self.covered = b.variable("covered", "copy", self.begin)
         if self.widens_squares:
             stored = f"local_{element(self.b_stored)}"
             self.square = b.named("square", stored, self.lanes * self.lanes)
@@ -237,16 +209,19 @@ class MatrixProduct(PlainProduct, ProductLoops):
     def _blocks(self) -> None:
         """A block of panels at a time: blocks of inner indices, and their parts."""
         b, columns, terms = self.b, self.columns, self.terms
+        self._declare_packed()
+        if not self.in_panels:
+            self._cover()
         self.span: Word = columns
         if not self.is_one_panel:
             # Few rows go through each panel before the next is packed.
-            holds = self.unit.machine.l2 // self.dtype.itemsize
+            holds = self.nest.machine.l2 // self.dtype.itemsize
             small = self.choose("lt", self.count * terms, holds, self.count, FEWER)
             if self.packs_rows:
                 small = self.choose("eq", self.packs, 0, small, FEWER)
             self.span = self.choose("lt", small, FEWER, columns, self.packed)
             self._prefetch_panels()
-        self.width: Word = self.span if self.keeps_blocks else columns
+        self.width = self.span if self.keeps_blocks else columns
         most = self.choose("gt", terms, 0, terms, 1)  # of no inner indices sums are zeros
         with self.iterations(
             self.left, self.right, self.span, self.is_one_panel, "column"
@@ -297,7 +272,7 @@ class MatrixProduct(PlainProduct, ProductLoops):
                 self._pack_squares(j0)
                 return
             place = (
-                self.base_of(self.stage.b, _MATRIX)
+                self.base_of(self.stage.b, MATRIX)
                 + self.depth_at * self.b_down
                 + j0 * self.b_across
             )
@@ -312,7 +287,7 @@ class MatrixProduct(PlainProduct, ProductLoops):
         loop = self.loop(self.depth_at, self.past, lanes, "k")
         with self.loop(0, columns, lanes, "half") as half, loop as k:
             column = j0 + half
-            place = self.base_of(self.stage.b, _MATRIX) + k + column * self.b_across
+            place = self.base_of(self.stage.b, MATRIX) + k + column * self.b_across
             size = self.b_across, self.columns_of_c - column, self.past - k
             at = self.pointer(self.stage.b), self.nest.place_of(place)
             b.do(f"transpose{lanes}", *at, *size, self.square, 0, lanes, stores="square")
@@ -349,7 +324,7 @@ class MatrixProduct(PlainProduct, ProductLoops):
         b = self.b
         k = self.choose("eq", self.past, self.terms, 0, self.past)
         j = self.choose("eq", self.past, self.terms, self.last_column, self.first_column)
-        line = self.base_of(self.stage.b, _MATRIX) + k * self.b_down + j * self.b_across
+        line = self.base_of(self.stage.b, MATRIX) + k * self.b_down + j * self.b_across
         line = line + (0 if self.transposed else self.lanes - 1)
         self.next_last = line + (self.span - self.lanes) * self.b_across
         self.next_vector = b.variable("vector", "copy", line)
@@ -362,7 +337,7 @@ class MatrixProduct(PlainProduct, ProductLoops):
         The last tile prefetches the first one of the next part.
         """
         b, row, inner = self.b, self.a_row, self.a_inner
-        base, a = self.base_of(self.stage.a, _MATRIX), self.pointer(self.stage.a)
+        base, a = self.base_of(self.stage.a, MATRIX), self.pointer(self.stage.a)
         at = base + (self.first_row + self.top) * row + self.depth_at * inner
         first = base + self.first_row * row + self.past * inner
         self.line = self.choose("eq", self.under, self.count, first, at + self.tall * row)
@@ -440,7 +415,7 @@ class MatrixProduct(PlainProduct, ProductLoops):
                 "down": self.slot(j0),
                 "step": self.columns,
             }
-        down = self.base_of(self.stage.b, _MATRIX) + self.depth_at * self.b_down + j0
+        down = self.base_of(self.stage.b, MATRIX) + self.depth_at * self.b_down + j0
         lying = {"b": address, "down": down, "step": self.b_down}
         ahead = {"near": address, "hop": self.b_down, "leap": self.b_down * self.lanes}
         first = ahead | {"ahead": down + self.b_down * AHEAD + (self.lanes - 1)}
@@ -534,23 +509,21 @@ class MatrixProduct(PlainProduct, ProductLoops):
                         "tile", self.tile, cell + (half - whole), b.op("add", old, new)
                     )
         end = b.least(j0 + self.columns, self.last_column)
-        if self.one_part:
-            self.epilogue(j0, end, to)
-            return
-        with b.branch("eq", self.past, self.terms):
-            self.epilogue(j0, end, to - self.into)
+        rows = self.first_row + self.top, self.first_row + self.under
+        with nullcontext() if self.one_part else b.branch("eq", self.past, self.terms):
+            self.epilogue(rows, (j0, end), to if self.one_part else to - self.into, self.width)
 
-    def epilogue(self, j0: Word, end: Word, place: Word) -> None:
-        """The stores of the rows from ``top`` to ``under``, whose results begin at ``place``."""
-        nest, first = self.nest, self.first_row + self.top
-        with self.loop(first, self.first_row + self.under) as i:
+    def epilogue(
+        self, rows: tuple[Word, Word], columns: tuple[Word, Word], place: Word, width: Word
+    ) -> None:
+        """The stores of some rows and columns, whose results begin at ``place``."""
+        nest, (first, past), (j0, end) = self.nest, rows, columns
+        with self.loop(first, past) as i:
             nest.at["i"] = i
-            begun = place + (i - first) * self.width
+            begun = place + (i - first) * width
 
             def body(values: Values) -> None:
-                at = [
-                    begun + (values.nest.sum(nest.at[VECTOR], each) - j0) for each in values.offsets
-                ]
+                at = [begun + (nest.sum(nest.at[LANES], each) - j0) for each in values.offsets]
                 found = [self.local_load("tile", self.tile, each) for each in at]
                 self.store(values, copies_of(found))
 

@@ -23,16 +23,23 @@ from functools import cached_property
 from math import inf, prod
 from typing import TYPE_CHECKING, Any, Final
 
-from staticgrad.codegen.block_functions import element
-from staticgrad.codegen.lines import VECTOR
 from staticgrad.ir.expr import Access, Position, load
 from staticgrad.ir.kernels.kernel import GEMM_BLOCK
-from staticgrad.ir.kernels.stages import Axis, Extent, Gemm, gemm_chunk, nested, panel_columns
+from staticgrad.ir.kernels.stages import (
+    LANES,
+    Axis,
+    Extent,
+    Gemm,
+    gemm_chunk,
+    nested,
+    panel_columns,
+)
+from staticgrad.nest.block_functions import element
 from staticgrad.nest.products.loops import ProductLoops
 from staticgrad.nest.products.packing import Packing
 from staticgrad.nest.products.plain import stored_as_is
 from staticgrad.nest.products.tiles import Tiles
-from staticgrad.nest.records import Apply, Let, Name, UnsupportedError, Word
+from staticgrad.nest.records import Apply, Name, UnsupportedError, Word
 from staticgrad.nest.values import Values, stored
 
 if TYPE_CHECKING:
@@ -64,7 +71,7 @@ class LoopedProduct(ProductLoops):
 
     def __init__(self, nest: KernelLowering, stage: Gemm) -> None:
         self.nest, self.b, self.kernel, self.stage = nest, nest.b, nest.kernel, stage
-        self.unit, self.name = nest.unit, nest.unit.fresh("w")
+        self.name = nest.b.name("w", 0).text
         a, b = stage.a, stage.b
         #: How the factors lie: those of a dtype for storage are widened as they are read.
         self.a_stored, self.b_stored = (self.kernel.operand(f.operand).dtype for f in (a, b))
@@ -79,7 +86,7 @@ class LoopedProduct(ProductLoops):
         self.packs_rows = bool(a.bounded) or self.a_stored.is_storage
         places = not self.packs_rows and (len(stage.i) > 1 or self._step(0) is None)
         self.down = flat_step(self._steps(b), self.rest)
-        wide = self.lanes * self.dtype.bits <= self.unit.vector_bits
+        wide = self.lanes * self.dtype.bits <= nest.machine.vector_bits
         self.tiles = Tiles(self.element, self.lanes, self.dtype.is_float, wide, placed=places)
         self.lying = replace(self.tiles, looked=self.lies and self.down is None)
         self.rows = self.lying.highest
@@ -89,7 +96,7 @@ class LoopedProduct(ProductLoops):
         count = next(n for n in range(len(self.rest)) if self._step(n) is not None)
         self.around, self.along = self.rest[:count], self.rest[count:]
         self.run = self._product_of(self.along)
-        block = len(stage.k) == 1 and self.unit.told(stage.k[0].extent).short
+        block = len(stage.k) == 1 and self.nest.told(stage.k[0].extent).short
         #: Whether there is one block of k, one part of it.
         self.one_block, self.one_part = block, block and self.most(stage.k) <= self.depth
         #: Offsets of b by words: the steps along k of each table, and its memory.
@@ -110,7 +117,7 @@ class LoopedProduct(ProductLoops):
     def lies(self) -> bool:
         """True if whole panels of b are read in place."""
         b, packs = self.stage.b, self.packs_rows or self.b_stored.is_storage
-        lies = len(self.stage.j) == 1 and b.stride(VECTOR) == 1 and self.kernel.outer != "tiles"
+        lies = len(self.stage.j) == 1 and b.stride(LANES) == 1 and self.kernel.outer != "tiles"
         return lies and not (self.first or b.bounded or packs)
 
     def _step(self, first: int) -> Extent | None:
@@ -144,7 +151,10 @@ class LoopedProduct(ProductLoops):
         if not (self.lies and self.fills_vectors):
             room = self.depth * self.columns
             if self.keeps_panels:
-                self.kept, self.of = self._before_all("kept", 0), self._before_all("of", -1)
+                self.kept, self.of = (
+                    self.before_all(f"{self.name}_kept", 0),
+                    self.before_all(f"{self.name}_of", -1),
+                )
                 room = max(room, KEPT)
             self.panel = self._local("panel", self.element, room + self.lanes * self.columns)
         if self.packs_rows:
@@ -155,7 +165,7 @@ class LoopedProduct(ProductLoops):
         self.words = {name: self._local(f"{name}_t", "i64", GEMM_BLOCK) for name in self.tables}
         self.has_words = bool(self.tables) or self.tiles.placed
         if self.has_words:
-            self.tabled = self._before_all("tabled", -1)
+            self.tabled = self.before_all(f"{self.name}_tabled", -1)
 
     def _extent(self, axes: Sequence[Axis]) -> Word:
         """The positions of loops, of which the first may end early."""
@@ -165,12 +175,6 @@ class LoopedProduct(ProductLoops):
 
     def _local(self, name: str, code: str, count: int) -> Name:
         return self.b.named(f"{self.name}_{name}", f"local_{code}", count)
-
-    def _before_all(self, name: str, value: int) -> Name:
-        """A variable that is there before all loops."""
-        found = self.b.name(f"{self.name}_{name}", 0, True)
-        self.b.blocks[0].out.append(Let(found, Apply("copy", (value,))))
-        return found
 
     @cached_property
     def keeps_panels(self) -> bool:
@@ -194,14 +198,14 @@ class LoopedProduct(ProductLoops):
     def is_transposed(self) -> bool:
         """True if b is stored transposed: its panels are packed by squares."""
         b = self.stage.b
-        transposed = len(self.stage.j) == 1 and b.stride("k") == 1 != b.stride(VECTOR)
+        transposed = len(self.stage.j) == 1 and b.stride("k") == 1 != b.stride(LANES)
         return transposed and not b.bounded and not self.b_stored.is_storage
 
     def most(self, axes: Iterable[Axis]) -> float:
         """The positions of loops, at most."""
 
         def positions(extent: Extent) -> float:
-            return extent if isinstance(extent, int) else self.unit.told(extent).most or inf
+            return extent if isinstance(extent, int) else self.nest.told(extent).most or inf
 
         return prod(positions(axis.extent) for axis in axes)
 
@@ -209,7 +213,7 @@ class LoopedProduct(ProductLoops):
     def fills_vectors(self) -> bool:
         """True if columns are known to be whole vectors: the last panel may have one less."""
         (j, *more) = self.stage.j
-        return not (more or j.past) and self.unit.told(j.extent).multiple % self.lanes == 0
+        return not (more or j.past) and self.nest.told(j.extent).multiple % self.lanes == 0
 
     def write(self) -> None:
         """The chunks of rows, each panel by panel; or one of these."""
@@ -223,7 +227,7 @@ class LoopedProduct(ProductLoops):
             self._write_tile()
             return
         stage = self.stage
-        has_columns = all(not axis.limits and self.unit.told(axis.extent).short for axis in stage.j)
+        has_columns = all(not axis.limits and self.nest.told(axis.extent).short for axis in stage.j)
         once_panel = self.most(stage.j) <= columns and has_columns
         once_chunk = self.most(stage.i) <= chunk
         with (
@@ -451,12 +455,12 @@ class LoopedProduct(ProductLoops):
     def _pack_squares(self) -> None:
         """The same where b lies the other way round: squares, transposed in registers."""
         b, lanes, access = self.b, self.lanes, self.stage.b
-        pointer, step = self.pointer(access), self.nest.number_of(access.stride(VECTOR))
+        pointer, step = self.pointer(access), self.nest.number_of(access.stride(LANES))
         columns, halves = self.n, self.past - self.left
         if self.keeps_panels:  # other iterations may have more columns
             columns, halves = self.nest.number(self.stage.j[0].extent), self.columns
         if len(self.stage.k) == 1:
-            base = self.base_of(access, {VECTOR, *self.inner}) + self.begun + self.left * step
+            base = self.base_of(access, {LANES, *self.inner}) + self.begun + self.left * step
             packing = Packing(self.element, lanes, self.element)
             name = packing.panel(self.nest.functions, self.columns, "transposed")
             size = self.end - self.begun, columns - self.left, self.slot
@@ -464,7 +468,7 @@ class LoopedProduct(ProductLoops):
             return
 
         def squares(at: Word, run: Word) -> None:
-            base = self.base_of(access, {VECTOR})
+            base = self.base_of(access, {LANES})
             with self.loop(0, halves, lanes, "half") as half, self.loop(0, run, lanes, "k") as k:
                 place = self.nest.place_of(base + k + (self.left + half) * step)
                 to = self.slot + (at + k - self.begun) * self.columns + half
@@ -483,7 +487,7 @@ class LoopedProduct(ProductLoops):
             with self.loop(0, self.count, 1, "row") as row:
                 nest.decode(self.stage.i, self.top + row)
                 with self.loop(0, run, lanes, "v") as v:
-                    nest.at[VECTOR] = start + v
+                    nest.at[LANES] = start + v
                     mask = b.op(f"mask{lanes}", run - v)
                     values = Values(nest, lanes, True, mask=mask)
                     place = row * self.depth + (at + v - self.begun)
@@ -505,7 +509,7 @@ class LoopedProduct(ProductLoops):
         with b.repeat(Apply("lt", (over, self.past)), self.written):
             first = b.op("copy", over)
             nest.decode(j, first)
-            shift = nest.at[VECTOR] - first
+            shift = nest.at[LANES] - first
             end = b.least(nest.number(j[-1].extent) - shift, self.past)
             inside(first, end, shift)
             b.assign(over, "copy", end)
@@ -515,7 +519,7 @@ class LoopedProduct(ProductLoops):
     ) -> None:
         """The vectors of a run of columns."""
         with self.loop(first, end, self.lanes, "v") as v:
-            self.nest.at[VECTOR] = v + shift
+            self.nest.at[LANES] = v + shift
             body(v, self.b.op(f"mask{self.lanes}", end - v))
 
     def _inner_runs(self, body: Callable[[Word, Word], None]) -> None:
@@ -613,7 +617,7 @@ class LoopedProduct(ProductLoops):
                     continue
                 axis = self.stage.i[0].name
                 width = self.nest.number_of(to.stride(axis))
-                place = self.base_of(to, {VECTOR, axis}) + self.top * width + self.left + part
+                place = self.base_of(to, {LANES, axis}) + self.top * width + self.left + part
                 with b.branch("lt", self.top, self.kept_rows):
                     own = {"c": self.pointer(to), "to": place, "width": width}
                     call(named | own, to.operand)
@@ -648,7 +652,7 @@ class LoopedProduct(ProductLoops):
             return named
         pointer = self.pointer(access)
         named |= {"b": pointer, "near": pointer}
-        base = self.base_of(access, {VECTOR, *self.inner}) + self.left + part
+        base = self.base_of(access, {LANES, *self.inner}) + self.left + part
         if self.lying.looked:
             lead = self.begun - self.base
             named |= {"down": base, "reads": self.words["b"], "lead": lead}
@@ -662,8 +666,8 @@ class LoopedProduct(ProductLoops):
         """The panel that is packed next: the processor prefetches no rows so far apart. The first
         tile prefetches one half, and others the second one."""
         access = self.stage.b
-        across = self.nest.number_of(access.stride(VECTOR))
-        base = self.base_of(access, {VECTOR, *self.inner}) + self.begun
+        across = self.nest.number_of(access.stride(LANES))
+        base = self.base_of(access, {LANES, *self.inner}) + self.begun
         behind = self.choose("gt", self.top, self.first_row, across * self.lanes, 0)
         ahead = base + (self.left + self.columns) * across + behind
         hop, leap = self.packs * across, self.packs * self.lanes
@@ -679,7 +683,7 @@ class LoopedProduct(ProductLoops):
 
         if self.fills_vectors and self.kernel.outer != "tiles":
             with self._each_row() as row, self.loop(self.left, self.past, self.lanes, "v") as v:
-                self.nest.at[VECTOR] = v
+                self.nest.at[LANES] = v
                 results(row, v, None)
             return
 
@@ -717,7 +721,7 @@ def flat_step(steps: Mapping[str, Extent], axes: Sequence[Axis]) -> Extent | Non
 
 def along_vectors(access: Access) -> Access:
     """The access with the innermost k as the loop over lanes."""
-    names = {"k": VECTOR}
+    names = {"k": LANES}
     strides = tuple((names.get(axis, axis), stride) for axis, stride in access.strides)
     positions = tuple(
         Position(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from staticgrad.ir.expr import Access, Expr
 from staticgrad.ir.kernels.stages import Gemm, roots
 from staticgrad.ir.kernels.text import PRODUCT
-from staticgrad.nest.records import Builder, Name, Word
+from staticgrad.nest.records import Apply, Builder, Let, Name, Word
 from staticgrad.nest.values import Values
 
 if TYPE_CHECKING:
@@ -68,6 +68,12 @@ class ProductLoops:
             return
         with self.loop(start, stop, step, prefix) as index:
             yield index
+
+    def before_all(self, name: str, value: Word) -> Name:
+        """A variable that is there before all loops."""
+        found = self.b.name(name, 0, True)
+        self.b.blocks[0].out.append(Let(found, Apply("copy", (value,))))
+        return found
 
     def local_load(self, memory: str, pointer: Name, place: Word, more: int = 0) -> Any:
         """A vector of local memory."""

@@ -9,15 +9,16 @@ multiplied, the next ones of the same inner indices are prefetched.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from staticgrad.codegen.lines import Lines, scaled, total, write_iterations
 from staticgrad.ir.kernels.stages import LONE
 from staticgrad.nest.products.direct import FLAT
+from staticgrad.nest.products.plain import MATRIX
+from staticgrad.nest.records import Name, Word
 
 if TYPE_CHECKING:
+    from staticgrad.nest.products.gemm import MatrixProduct
     from staticgrad.nest.products.plain import PlainProduct
-    from staticgrad.nest.products.text_product import TextProduct
 
 
 def has_rows_for_lanes(product: PlainProduct) -> bool:
@@ -32,83 +33,67 @@ def has_rows_for_lanes(product: PlainProduct) -> bool:
     return product.rows == "across" and few and many and product.one_block and plain
 
 
-def write_rows_for_lanes(product: TextProduct, out: Lines) -> None:
-    """The body for one outer iteration ``o``: a chunk of rows, some vectors of them at a time."""
-    p, once, columns = product, product.unit.once, _width(product)
-    local, body, part, tops = f"local_{p.element}", Lines(), Lines(), Lines()
-    p.write_cut(once)
-    once.add(f"tile = {local}({columns * p.columns})")
-    once.add(f"sums = {local}({(p.most_columns + p.height) * columns})")
-    once.add(f"panel = {local}({(p.depth + p.lanes) * columns})")
-    p.write_position(out)
-    if p.one_part:
-        part.add(f"past = {p.k}")
-        part.add("fresh = 1")
-    else:
-        p.least(part, "past", f"depth + {p.depth}", str(p.k))
-        part.add("fresh = 1 if depth == 0 else 0")
-    _write_vectors(p, part)
-    vectors = max(p.tiles.heights)
-    p.least(tops, "last", f"{p.n} - top - 1", str(p.height - 1))
-    for start in range(0, columns, vectors * p.lanes):
-        name = p.tiles.function(p.unit.helpers, vectors)
-        tops.add(f"{name}({_arguments(p, start)})")
-    part.add(f"for top in range(0, {p.n}, {p.height}):")
-    part.extend(tops, 1)
-    write_iterations(body, "depth", ("0", str(p.k), p.depth), part, p.one_part)
-    turn = p.panels.panel(p.unit.helpers, p.columns, "transposed")
-    body.add(f"{turn}(sums, tile, 0, 1, {columns}, {columns}, {p.n}, 0)")
-    body.add("top = start - first_row")
-    body.add(f"rows = {columns}")
-    p.least(body, "under", f"top + {columns}", "count")
-    p.write_epilogue(body, "0", str(p.columns))
-    out.extend(p.before)
-    out.add("j0 = 0")
-    out.add(f"right_end = {p.n}")
-    out.add(f"for start in range(first_row, last_row, {columns}):")
-    out.extend(body, 1)
+def write_rows_for_lanes(p: MatrixProduct) -> None:
+    """An iteration: a chunk of rows, some vectors of them at a time."""
+    b, n = p.b, p.columns_of_c
+    columns = p.lanes if 0 < p.most_rows <= p.lanes else p.columns  # rows side by side
+    p.declare(columns * p.columns, (p.depth + p.lanes) * columns)
+    sums = b.named("sums", p.local, (p.most_columns + p.height) * columns)
+    turn = p.panels.panel(p.nest.functions, p.columns, "transposed")
+    with p.loop(p.first_row, p.last_row, columns, "start") as start:
+        with p.iterations(0, p.terms, p.depth, p.one_part, "depth") as depth:
+            past = b.least(depth + p.depth, p.terms)
+            vectors = _vectors(p, start, (depth, past), columns)
+            fresh = p.choose("eq", depth, 0, 1, 0)
+            with p.loop(0, n, p.height, "top") as top:
+                given = {"c": sums, "fresh": fresh, "depth": past - depth, **vectors}
+                _write_tile(p, top, depth, columns, given)
+        b.do(turn, sums, p.tile, 0, 1, columns, columns, n, 0, stores="tile")
+        past = b.least(start + columns, p.last_row)
+        p.epilogue((start, past), (0, n), 0, p.columns)
 
 
-def _width(p: TextProduct) -> int:
-    """Rows side by side: those of a vector, if there are never more."""
-    return p.lanes if 0 < p.most_rows <= p.lanes else p.columns
+def _vectors(
+    p: MatrixProduct, start: Name, span: tuple[Word, Word], columns: int
+) -> dict[str, Any]:
+    """The address of vectors of rows, which are packed if they exceed the rows."""
+    b, a, (depth, past) = p.b, p.pointer(p.stage.a), span
+    place = p.base_of(p.stage.a, MATRIX) + start + depth * p.a_inner
+    held = [
+        b.variable("b", "address", a),
+        b.variable("down", "copy", place),
+        b.variable("step", "copy", p.a_inner),
+    ]
+    with b.branch("gt", start + columns, p.rows_of_c):
+        pack = p.packing.panel(p.nest.functions, columns, "along")
+        size = past - depth, p.rows_of_c - start, 0
+        b.do(pack, a, p.panel, place, p.a_inner, 1, *size, stores="panel")
+        b.assign(held[0], "address", p.panel)
+        b.assign(held[1], "copy", 0)
+        b.assign(held[2], "copy", columns)
+    address, down, step = (b.op("copy", each) for each in held)
+    return {"b": b.op(f"ptr_{p.element}", address), "down": down, "step": step}
 
 
-def _write_vectors(p: TextProduct, out: Lines) -> None:
-    """Write the address of row vectors from ``depth`` on; pack them if they exceed the rows."""
-    a, columns = p.stage.a.operand, _width(p)
-    place = total(p.a, "start", scaled("depth", p.inner))
-    out.add(f"b_at = address({a})")
-    out.add(f"down = {place}")
-    out.add(f"step = {p.inner}")
-    out.add(f"if start + {columns} > {p.m}:")
-    pack = p.packing.panel(p.unit.helpers, columns, "along")
-    passed = f"{place}, {p.inner}, 1, past - depth, {p.m} - start, 0"
-    out.add(f"    {pack}({a}, panel, {passed})")
-    out.add("    b_at = address(panel)")
-    out.add("    down = 0")
-    out.add(f"    step = {columns}")
-
-
-def _arguments(p: TextProduct, start: int) -> str:
-    """Return the arguments of a tile, for vectors from ``start`` on."""
-    places, columns = (scaled("top", p.across), scaled("depth", p.down)), _width(p)
-    named = {
-        "a": p.stage.b.operand,
-        "b": f"ptr_{p.element}(b_at)",
-        "c": "sums",
-        "near": p.stage.a.operand,
-        "at": total(p.b, *places),
-        "row": str(p.across),
-        "inner": str(p.down),
-        "last": "last",
-        "wide": str(columns),
-        "down": total("down", str(start)),
-        "to": total(f"top * {columns}", str(start)),
-        "width": str(columns),
-        "depth": "past - depth",
-        "ahead": total("down", str(columns + p.lanes - 1)),
-        "hop": "step",
-        "leap": scaled("step", p.lanes),
+def _write_tile(
+    p: MatrixProduct, top: Name, depth: Word, columns: int, given: dict[str, Any]
+) -> None:
+    """Some columns of the product, which are the rows of a tile, for all vectors of rows."""
+    vectors, down = max(p.tiles.heights), given["down"]
+    given |= {
+        "a": p.pointer(p.stage.b),
+        "near": p.pointer(p.stage.a),
+        "at": p.base_of(p.stage.b, MATRIX) + top * p.b_across + depth * p.b_down,
+        "row": p.b_across,
+        "inner": p.b_down,
+        "last": p.b.least(p.columns_of_c - top - 1, p.height - 1),
+        "wide": columns,
+        "width": columns,
+        "ahead": down + (columns + p.lanes - 1),
+        "hop": given["step"],
+        "leap": given["step"] * p.lanes,
     }
-    return ", ".join(named.get(name, name) for name in p.tiles.arguments)
+    name = p.tiles.function(p.nest.functions, vectors)
+    for start in range(0, columns, vectors * p.lanes):
+        own = given | {"down": down + start, "to": top * columns + start}
+        p.b.do(name, *(own[each] for each in p.tiles.arguments), stores="sums")

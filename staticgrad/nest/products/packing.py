@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from staticgrad.codegen.lines import Unit
 from staticgrad.ir.execution import EVEN
 from staticgrad.nest.records import Builder, Function, Name, Word, function, place_at
 from staticgrad.records import NamedTuple, dataclass
+
+if TYPE_CHECKING:
+    from staticgrad.nest.lower import KernelLowering
 
 #: Arguments of what packs a panel, from ``to`` on: b from ``at``, an inner index is ``step``
 #: and a column ``across`` further; ``steps`` inner indices, ``wide`` columns to the matrix's end.
@@ -27,6 +29,8 @@ ROWS: Final = ("a", "packed", "at", "inner", "steps", "left")
 LINES: Final = ("a", "packed", "at", "row", "inner", "rows", "steps", "depth")
 #: Bytes between rows of which all lie in the same few lines of the nearest cache: a way of it.
 WAY: Final = 4096
+#: Lines of a set of L1 that are few: those of a tile's rows, and what passes beside.
+FEW_WAYS: Final = 8
 
 
 @dataclass(frozen=True)
@@ -40,10 +44,6 @@ class Packing:
     @property
     def _suffix(self) -> str:
         return self.element if self.stored == self.element else f"{self.element}_{self.stored}"
-
-    def widened(self, text: str) -> str:
-        """Stored elements as those that are multiplied."""
-        return text if self.stored == self.element else f"cast_{self.element}({text})"
 
     def widen(self, b: Builder, value: Name) -> Name:
         """Stored elements as those that are multiplied."""
@@ -196,8 +196,8 @@ def _lines(packing: Packing, name: str, along: bool) -> Function:
     return function(name, LINES, write)
 
 
-def may_collide(unit: Unit, stride: str | int, itemsize: int) -> bool:
+def may_collide(nest: KernelLowering, stride: str | int, itemsize: int) -> bool:
     """Return whether elements at this stride may map to the same lines of L1."""
     elements = WAY // itemsize
-    told = elements % EVEN == 0 and unit.told(stride).uneven
+    told = elements % EVEN == 0 and nest.told(stride).uneven
     return not (told or (isinstance(stride, int) and stride % elements != 0))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from staticgrad.codegen.block_functions import element
-from staticgrad.codegen.lines import VECTOR, Unit, has_small_sets
 from staticgrad.ir.expr import Access
 from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.ir.kernels.stages import CHUNK, Gemm, panel_columns, streamed_rows
+from staticgrad.ir.kernels.stages import CHUNK, LANES, Gemm, panel_columns, streamed_rows
 from staticgrad.ir.kernels.text import PRODUCT
-from staticgrad.nest.products.packing import Packing, may_collide
+from staticgrad.nest.block_functions import element
+from staticgrad.nest.products.packing import FEW_WAYS, Packing, may_collide
 from staticgrad.nest.products.tiles import Tiles
+
+if TYPE_CHECKING:
+    from staticgrad.nest.lower import KernelLowering
 
 #: Terms up to which a result takes no longer to compute than to store.
 FEW_TERMS: Final = 8
@@ -26,6 +28,8 @@ PANEL_BYTES: Final = 1 << 18
 KEPT_BYTES: Final = 7 << 15
 #: Rows from which on those across memory are packed; fewer ones take a tenth less where they lie.
 TALL_ROWS: Final = 112
+#: The loops of a product.
+MATRIX: Final = frozenset({"i", "j", "k"})
 
 
 def stored_as_is(kernel: Kernel, stage: Gemm) -> Access | None:
@@ -38,25 +42,27 @@ def stored_as_is(kernel: Kernel, stage: Gemm) -> Access | None:
     plain = value.op == "ref" and value.attribute == PRODUCT
     plain = plain and value.dtype == kernel.operand(to.operand).dtype
     simple = plain and not (store.indices or store.combine or to.bounded)
-    lies = to.stride(VECTOR) == 1 and to.stride(stage.i[0].name) != 0
+    lies = to.stride(LANES) == 1 and to.stride(stage.i[0].name) != 0
     return to if alone and simple and lies else None
 
 
 class PlainProduct:
     """One product of matrices."""
 
-    def __init__(self, kernel: Kernel, stage: Gemm, unit: Unit) -> None:
-        self.kernel, self.stage, self.unit = kernel, stage, unit
+    def __init__(self, nest: KernelLowering, stage: Gemm) -> None:
+        self.nest, self.kernel, self.stage = nest, nest.kernel, stage
         #: How the factors lie: those of a dtype for storage are widened while they are packed.
-        self.a_stored, self.b_stored = (kernel.operand(f.operand).dtype for f in (stage.a, stage.b))
+        self.a_stored, self.b_stored = (
+            nest.kernel.operand(f.operand).dtype for f in (stage.a, stage.b)
+        )
         self.is_narrow = self.a_stored.is_storage or self.b_stored.is_storage
         self.dtype = self.a_stored.compute
         self.lanes, self.element = self.dtype.lanes, element(self.dtype)
         self.columns = panel_columns(self.dtype)
         self.m, self.n, self.k = (axes[0].extent for axes in (stage.i, stage.j, stage.k))
         self.row, self.inner = stage.a.stride("i"), stage.a.stride("k")
-        self.down, self.across = stage.b.stride("k"), stage.b.stride(VECTOR)
-        wide = self.lanes * self.dtype.bits <= unit.vector_bits
+        self.down, self.across = stage.b.stride("k"), stage.b.stride(LANES)
+        wide = self.lanes * self.dtype.bits <= nest.machine.vector_bits
         self.tiles = Tiles(self.element, self.lanes, self.dtype.is_float, wide)
         self.packing, self.panels = (
             Packing(self.element, self.lanes, element(each))
@@ -65,7 +71,7 @@ class PlainProduct:
         self.rows = "along" if self.inner == 1 else "across" if self.row == 1 else "any"
         self.transposed = self.down == 1 != self.across
         self.height = self.tiles.highest
-        m, n, k = (unit.told(extent) for extent in (self.m, self.n, self.k))
+        m, n, k = (nest.told(extent) for extent in (self.m, self.n, self.k))
         self.most_rows, self.most_columns, self.most_terms = m.most, n.most, k.most
         #: Rows up to which b is read as it lies; whether there are always, or never, so few.
         self.streamed = streamed_rows(stage)
@@ -81,7 +87,7 @@ class PlainProduct:
         #: Whether an outer axis goes over panels of b that lie one behind the other.
         self.in_panels = self._lies_in_panels()
         #: Where tiles store their results themselves, if nothing follows them.
-        self.straight = stored_as_is(kernel, stage) if self.one_block else None
+        self.straight = stored_as_is(nest.kernel, stage) if self.one_block else None
         size = self.dtype.itemsize
         self.depth = DEPTH_BYTES[self.rows == "across"] // (self.lanes * size)
         self.one_part = self.one_block and 0 < k.most <= self.depth
@@ -102,9 +108,9 @@ class PlainProduct:
             (self.rows == "across" and not 0 < m.most <= TALL_ROWS)
             or self.a_stored.is_storage
             or (
-                has_small_sets(unit)
+                nest.machine.ways <= FEW_WAYS
                 and self.rows == "along"
-                and may_collide(unit, self.row, self.dtype.itemsize)
+                and may_collide(nest, self.row, self.dtype.itemsize)
             )
         )
 

@@ -5,134 +5,126 @@ Iterations are partitioned as for tiles, but one continues over those that follo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
 
-from staticgrad.codegen.lines import (
-    VECTOR,
-    Lines,
-    base_text,
-    scaled,
-    total,
-    write_vector_loop,
-)
+from staticgrad.ir.execution import Known
 from staticgrad.ir.expr import Access
 from staticgrad.ir.kernels.chain_parts import left_in
 from staticgrad.ir.kernels.kernel import GEMM_BLOCK
-from staticgrad.ir.kernels.stages import LONE
+from staticgrad.ir.kernels.stages import LANES, LONE
 from staticgrad.nest.products.packing import WAY
-from staticgrad.nest.products.plain import WIDEST
+from staticgrad.nest.products.plain import MATRIX, WIDEST
+from staticgrad.nest.records import Word
+from staticgrad.nest.values import Values
 
 if TYPE_CHECKING:
-    from staticgrad.nest.products.text_product import TextProduct
+    from staticgrad.nest.products.gemm import MatrixProduct
 
 #: Rows of which as long parts are taken again as there is room for.
 SOME: Final = 4
 
 
-def write_streams(product: TextProduct, out: Lines) -> None:
-    """The body for one outer iteration ``o`` of a product that always has few rows."""
-    few = Lines()
-    product.write_cut(product.unit.once)
-    product.declare_room(product.unit.once)
-    product.write_position(out)
-    write_few_rows(product, few)
-    out.extend(product.before)
-    out.extend(few)
-
-
-def _write_moves(product: TextProduct, out: Lines, to: Access, stores: bool) -> None:
-    """The chains of all rows and columns from where they were left, or to there."""
-    move, row = Lines(), Lines()
-    base = base_text(to, frozenset({"i", VECTOR}))
-    place = total(base, scaled("i", to.stride("i")), VECTOR)
-    tile = f"(i - first_row) * width + {VECTOR} - left"
-    if stores:
-        move.add(f"store({to.operand}, {place}, load{product.lanes}(tile, {tile}), m)")
-    else:
-        move.add(f"store{product.lanes}(tile, {tile}, load({to.operand}, {place}, m))")
-    write_vector_loop(row, "left", "right", product.lanes, move)
-    out.add("for i in range(first_row, last_row):")
-    out.extend(row, 1)
-
-
-def write_few_rows(product: TextProduct, out: Lines) -> None:
+def write_few_rows(p: MatrixProduct) -> None:
     """All columns of the iterations that follow: b is read in the order in which it lies."""
-    left = left_in(product.kernel)
-    start, past = ("0", str(product.k)) if left is None else ("first_k", "past_k")
-    block, row, body, lanes = Lines(), Lines(), Lines(), product.lanes
-    widest: int | str = WIDEST // LONE
-    if product.streamed > LONE:  # there is room for so many rows at most, and fewer longer ones
-        some = f"{WIDEST // SOME} if {product.m} <= {SOME} else {WIDEST // product.streamed}"
-        out.add(f"widest = {widest} if {product.m} <= {LONE} else {some}")
-        widest = "widest"
-    write_span(product, out, widest)
-    columns = product.columns
-    out.add(f"width = (right - left + {columns - 1}) // {columns} * {columns}")
-    out.add(f"if width % {WAY // product.dtype.itemsize} == 0:")
-    out.add(f"    width = width + {columns}")  # rows a page apart displace each other
-    product.least(block, "stop", f"block + {GEMM_BLOCK}", past)
-    block.add("into = 0")
-    block.add(f"if block > {start}:")
-    block.add(f"    into = {product.whole}")
-    place = total(product.a, scaled("first_row", product.row), scaled("block", product.inner))
-    named = {
-        "a": product.stage.a.operand,
-        "b": product.stage.b.operand,
-        "c": "tile",
-        "at": place,
-        "row": str(product.row),
-        "inner": str(product.inner),
-        "last": "count - 1",
-        "wide": "right - left",
-        "down": total(product.b, scaled("block", product.down), scaled("left", product.across)),
-        "step": str(product.across if product.transposed else product.down),
-        "to": "into",
-        "depth": "stop - block",
-        "fresh": "1" if left is None else "anew",
-        "width": "width",
+    m, widest = p.rows_of_c, WIDEST // LONE
+    if p.streamed > LONE:  # there is room for so many rows at most, and fewer longer ones
+        some = p.choose("le", m, SOME, WIDEST // SOME, WIDEST // p.streamed)
+        widest = p.choose("le", m, LONE, widest, some)
+    with spans(p, widest):
+        columns = p.columns
+        width = (p.right - p.left + (columns - 1)) // columns * columns
+        # Rows a page apart displace each other.
+        apart = p.choose("eq", width % (WAY // p.dtype.itemsize), 0, columns, 0)
+        _write_rows(p, width + apart)
+
+
+def _write_rows(p: MatrixProduct, width: Word) -> None:
+    """The sums of all rows, which are ``width`` apart in local memory, and what follows them."""
+    b, left, start, past = p.b, left_in(p.kernel), p.first_k, p.past_k
+    fresh: Word = 1
+    if left is not None:
+        fresh = p.choose("gt", start, 0, 0, 1)
+        with b.branch("eq", fresh, 0):
+            _move(p, left, width, stores=False)
+    with p.iterations(start, past, GEMM_BLOCK, p.one_block, "block") as block:
+        stop = b.least(block + GEMM_BLOCK, past)
+        into = 0 if p.one_block else p.choose("gt", block, start, p.whole, 0)
+        _call(p, (block, stop), {"to": into, "fresh": fresh, "width": width})
+        if not p.one_block:
+            with b.branch("gt", block, start), p.loop(0, p.count * width, p.lanes, "at") as at:
+                old, new = (p.local_load("tile", p.tile, at, more) for more in (0, p.whole))
+                p.local_store("tile", p.tile, at, b.op("add", old, new))
+
+    def end() -> None:
+        p.epilogue((p.first_row, p.last_row), (p.left, p.right), 0, width)
+
+    if left is None:
+        end()
+        return
+    with b.branch("lt", past, p.terms):
+        _move(p, left, width, stores=True)
+    with b.otherwise():
+        end()
+
+
+def _call(p: MatrixProduct, span: tuple[Word, Word], given: dict[str, Word]) -> None:
+    """The function for few rows, for some inner indices."""
+    a, b, (block, stop) = p.stage.a, p.stage.b, span
+    down = p.base_of(b, MATRIX) + block * p.b_down + p.left * p.b_across
+    named: dict[str, Any] = given | {
+        "a": p.pointer(a),
+        "b": p.pointer(b),
+        "c": p.tile,
+        "at": p.base_of(a, MATRIX) + p.first_row * p.a_row + block * p.a_inner,
+        "row": p.a_row,
+        "inner": p.a_inner,
+        "last": p.count - 1,
+        "wide": p.right - p.left,
+        "down": down,
+        "step": p.b_across if p.transposed else p.b_down,
+        "depth": stop - block,
     }
-    passed = [named[name] for name in product.tiles.stream_arguments]
-    if product.transposed:
-        stream = product.tiles.few_transposed_rows(product.unit.helpers)
-        passed.append("panel")
+    passed = [named[name] for name in p.tiles.stream_arguments]
+    functions = p.nest.functions
+    if p.transposed:
+        stream = p.tiles.few_transposed_rows(functions)
+        passed.append(p.panel)
     else:
-        stream = product.tiles.few_rows(product.unit.helpers, product.unit.machine.l2)
-    block.add(f"{stream}({', '.join(passed)})")
-    block.add(f"if block > {start}:")
-    block.add(f"    for at in range(0, count * width, {lanes}):")
-    both = f"load{lanes}(tile, at) + load{lanes}(tile, into + at)"
-    block.add(f"        store{lanes}(tile, at, {both})")
-    if left is not None:
-        moves = Lines()
-        _write_moves(product, moves, left, stores=False)
-        out.add("anew = 1")
-        out.add("if first_k > 0:")
-        out.add("    anew = 0")
-        out.extend(moves, 1)
-    out.add(f"for block in range({start}, {past}, {GEMM_BLOCK}):")
-    out.extend(block, 1)
-    if left is not None:
-        moves = Lines()
-        _write_moves(product, moves, left, stores=True)
-        out.add(f"if past_k < {product.k}:")
-        out.extend(moves, 1)
-        out.add("    continue")
-    body.add(f"acc = load{lanes}(tile, (i - first_row) * width + {VECTOR} - left)")
-    product.write_stores(body)
-    write_vector_loop(row, "left", "right", lanes, body)
-    out.add("for i in range(first_row, last_row):")
-    out.extend(row, 1)
+        stream = p.tiles.few_rows(functions, p.nest.machine.l2)
+    p.b.do(stream, *passed, stores="tile")
 
 
-def write_span(product: TextProduct, out: Lines, widest: int | str = WIDEST // LONE) -> None:
-    """Extend an iteration over the following ones, up to the next multiple of ``widest`` columns.
+def _move(p: MatrixProduct, to: Access, width: Word, stores: bool) -> None:
+    """The chains of all rows and columns from where they were left, or to there."""
+    nest, stride = p.nest, p.nest.number_of(to.stride("i"))
+    with p.loop(p.first_row, p.last_row) as i:
+
+        def move(values: Values) -> None:
+            j = nest.at[LANES]
+            at = p.pointer(to), nest.place_of(p.base_of(to, {"i", LANES}) + i * stride + j)
+            here = (i - p.first_row) * width + (j - p.left)
+            if stores:
+                value = p.local_load("tile", p.tile, here)
+                p.b.do("store", *at, value, values.full(), stores=to.operand)
+            else:
+                value = p.b.load(to.operand, "load", *at, values.full())
+                p.local_store("tile", p.tile, here, value)
+
+        nest.vectors(p.left, p.right, p.lanes, 1, Known(""), True, p.written, move)
+
+
+@contextmanager
+def spans(p: MatrixProduct, widest: Word) -> Iterator[None]:
+    """An iteration that covers the following ones, up to the next multiple of ``widest`` columns.
 
     ``widest`` is rounded down to whole iterations, so that no other begins within one.
     """
-    out.add(f"span = {widest} // group * group")
-    out.add("if left % span > 0 and o > begin:")
-    out.add("    continue")  # an earlier iteration went on here
-    out.add("right = left + (end - o) * group")
-    for most in ("(left // span + 1) * span", str(product.n)):
-        out.add(f"if right > {most}:")
-        out.add(f"    right = {most}")
+    b, right = p.b, p.right
+    span = b.quotient(widest, p.group) * p.group
+    with b.branch("eq", p.choose("gt", p.turn, p.begin, p.left % span, 0), 0):
+        past = b.least(p.left + (p.end - p.turn) * p.group, (p.left // span + 1) * span)
+        p.right = b.least(past, p.columns_of_c)
+        yield
+    p.right = right

@@ -14,7 +14,6 @@ from functools import cache
 from itertools import product
 from typing import Any, Final
 
-from staticgrad.codegen.lines import LINE
 from staticgrad.nest.records import Apply, Builder, Function, Name, Offset, Word, function, place_at
 from staticgrad.records import dataclass
 
@@ -91,11 +90,6 @@ class Tiles:
         """Bytes of an element."""
         return int(self.element[1:]) // 8
 
-    @property
-    def zero(self) -> str:
-        """A vector of zeros."""
-        return f"{self.element}x{self.lanes}({0.0 if self.floating else 0})"
-
     def zeros(self, b: Builder) -> Name:
         """A vector of zeros."""
         found: Name = b.op(f"{self.element}x{self.lanes}", 0.0 if self.floating else 0)
@@ -141,10 +135,6 @@ class Tiles:
         if name not in functions:
             functions[name] = _tile_function(self, name, vectors)
         return name
-
-    def added(self, x: str, y: str, to: str) -> str:
-        """x * y + to, as source; of floats rounded once."""
-        return f"fma({x}, {y}, {to})" if self.floating else f"{to} + {x} * {y}"
 
     def fma(self, b: Builder, x: Name, y: Name, to: Name) -> tuple[Any, ...]:
         """x * y + to, as an operation; of floats rounded once."""
@@ -203,17 +193,6 @@ class _Tile:
         """The bytes at which an element of a parameter lies."""
         found: Word = self.b.op("address", self.p[pointer]) + elements * self.size
         return found
-
-    def choose(self, cases: Sequence[tuple[tuple[Any, ...], Callable[[], None]]]) -> None:
-        """The first case whose test holds; the last one has none."""
-        (test, write), *rest = cases
-        if not rest:
-            write()
-            return
-        with self.b.branch(*test):
-            write()
-        with self.b.otherwise():
-            self.choose(rest)
 
     def exact(self, widths: Sequence[int]) -> None:
         """The highest tile where all of its rows are there, else lower ones, some rows at a time.
@@ -282,7 +261,7 @@ class _Tile:
         results: Sequence[Word] | None,
     ) -> None:
         """The least of these tiles that covers the row ``last``."""
-        self.choose(
+        self.b.cases(
             [
                 (
                     ("ge", last, under),
@@ -439,7 +418,7 @@ class _Tile:
 @cache
 def _few_rows(tiles: Tiles, name: str, l2: int) -> Function:
     lanes = tiles.lanes
-    large = 2 * l2 // LINE * lanes  # elements of two second caches
+    large = 2 * l2 // tiles.size  # elements of two second caches
 
     def write(b: Builder, *given: Name) -> None:
         p = dict(zip(tiles.stream_arguments, given, strict=True))

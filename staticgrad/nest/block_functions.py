@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from staticgrad.codegen.lines import Lines
 from staticgrad.ir.expr import BLOCKS, CHOICES, Expr, postorder, words_of
 from staticgrad.ir.scalar_loop import Iterated, ScalarLoop
 from staticgrad.types.dtype import BOOL, DType
@@ -25,6 +24,17 @@ _OPERATORS = {
     "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=",
 }  # fmt: skip
 _FUNCTIONS = {"abs": "absolute", "rarely": "select", "c_fmod": "fmod"}
+
+
+class _Lines:
+    """Source lines under construction, at one indentation."""
+
+    def __init__(self, indent: int = 0) -> None:
+        self.indent = indent
+        self.lines: list[str] = []
+
+    def add(self, text: str) -> None:
+        self.lines.append("    " * self.indent + text)
 
 
 def element(dtype: DType) -> str:
@@ -80,7 +90,7 @@ class _Body:
     """
 
     def __init__(self, root: Expr, model: DType, wide: bool) -> None:
-        self.lines = Lines(1)
+        self.lines = _Lines(1)
         self.model, self.wide = model, wide
         self.count = 0
         self.names: dict[Expr, str] = {}

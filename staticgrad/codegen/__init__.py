@@ -1,1 +1,0 @@
-"""Source of vector functions, in the kernel language that backends read."""
