@@ -22,9 +22,7 @@ Walks from sequences that are there, which move runs as well as drop and make ag
 
 A large value may have to wait only because what runs again stands in the wrong order. Walks
 (``staticgrad.planning.walks``) find other orders; each begins where the next cheaper sequence
-is far away, or at the smallest, and what it finds is kept where none is as good. Where much runs
-again, no small change leads from one good sequence to a better one: there, short *hot* walks begin
-at orders in which nothing does, as in ``staticgrad.planning.planner``.
+is far away, or at the smallest, and what it finds is kept where none is as good.
 """
 
 from __future__ import annotations
@@ -156,11 +154,6 @@ _WALKING: Final = 15_000
 _MOST: Final = 100  # walks from one sequence to one goal
 _DOWN: Final = 4  # of so many walks one goes below the smallest sequence
 _LOWER_LOAD: Final = 0.1  # by so much of its load at most
-#: Heats of hot walks, effort of one for each op, and how many there are at most.
-_HOT_HEATS: Final = (0.2, 0.1)
-_HOT_WALKING: Final = 50_000
-_HOT_WALKS: Final = 16
-_DEAR: Final = 1.15  # cost, in costs of all ops, from which on there are hot walks
 
 
 def walk(descents: Descents, cheapest: Cheapest, floor: int, random: Random, limit: int) -> None:
@@ -188,41 +181,6 @@ def walk(descents: Descents, cheapest: Cheapest, floor: int, random: Random, lim
             cheapest.add(Found(descents.peak, net.cost(found), tuple(found)))
 
 
-def walk_hot(
-    descents: Descents, known: Sequence[Found], orders: Sequence[Found], limit: int
-) -> list[Found]:
-    """Walk from orders, shortly and with much heat, to where dear sequences lie far apart."""
-    net, random, tried = descents.net, Random(1), Counter[int]()
-    cheapest = Cheapest()
-    cheapest.found = list(known)
-    each = _HOT_WALKING * len(net.ops)
-    for turn in range(min(_HOT_WALKS, limit // each)):
-        goal = _dearest_goal(cheapest.found, tried, _DEAR * net.total)
-        if goal is None:
-            break
-        tried[goal] += 1
-        start = orders[turn // 2 % len(orders)].ops
-        found = descents.walked(start, goal, _HOT_HEATS[turn % 2], random, each)
-        if descents.peak <= goal:
-            found = descents.trimmed(found, goal, random, 0.0, _TRIMMING)
-        descents.effort += _CALL + 5 * len(found)
-        if descents.peak < BEYOND_ALL:
-            cheapest.add(Found(descents.peak, net.cost(found), tuple(found)))
-    return cheapest.found
-
-
-def _dearest_goal(known: Sequence[Found], tried: Counter[int], dear: float) -> int | None:
-    """The load of a dear sequence, or the one just below that of the next cheaper one, where the
-    two differ most in cost for the times that the goal was tried; None where none is dear."""
-    best, highest = None, 0.0
-    for lower, upper in pairwise(known):
-        for goal in (lower.load, upper.load - 1) if lower.cost >= dear else ():
-            gain = (lower.cost - upper.cost) / (1 + tried[goal])
-            if gain > highest:
-                best, highest = goal, gain
-    return best
-
-
 _LEVELS: Final = 20  # of equal bytes, from the lowest order down
 _PARTS: Final = 2  # of the way from one level to the next, in a long schedule
 _LOWER: Final = 0.87  # ratio of levels where those would be further apart
@@ -234,11 +192,8 @@ _REBUILT: Final = 600  # ops up to which sequences are taken apart and built aga
 _FURTHER: Final = 450_000  # effort of such a search for each op beyond those that are improved
 #: Effort of exchanges and walks after that, as a share of that before, and at most.
 _IMPROVING: Final = (1.1, 160_000_000)
-#: Effort of hot walks beside that, as a share of that before, and at most.
-_HOT: Final = (0.9, 26_000_000)
 _ROUNDS: Final = 2  # of exchanges, then walks
 _EXCHANGING: Final = 0.5  # share of a round for exchanges
-_ANEW_SHARE: Final = 0.5  # of the effort of exchanges and walks, where hot walks found something
 #: Ops up to which there are any: beyond, they find little, and each point more is to be placed.
 _IMPROVED: Final = 150
 _STARTS: Final = 6  # sequences with repeats that descents begin with
@@ -381,24 +336,10 @@ class BudgetSearch:
             near[number] = self._rebuilt(start if start.load <= goal else best, best, goal)
 
     def _improve(self) -> None:
-        """Look for what is cheaper than the sequences that are there, or between them. Hot walks
-        find what others do not, but these find more without them, so that both begin at the same
-        sequences; then what they found together is improved again."""
-        share, most = _HOT
-        limit = min(int(self.effort * share), most)
-        apart = walk_hot(self.descents, self.cheapest.found, self.orders, limit)
-        self._exchange_and_walk(1.0)
-        before = self.cheapest.found
-        for found in apart:
-            self.cheapest.add(found)
-        if self.cheapest.found is not before:
-            self._exchange_and_walk(_ANEW_SHARE)
-
-    def _exchange_and_walk(self, part: float) -> None:
         """Alternate exchanges and walks; each begins with the results of the other."""
         share, most = _IMPROVING
         descents, exchanged = self.descents, dict[Place, int]()
-        stop = descents.effort + int(part * min(self.effort * share, most))
+        stop = descents.effort + int(min(self.effort * share, most))
         for left in range(_ROUNDS, 0, -1):
             end = descents.effort + (stop - descents.effort) // left
             limit = int((end - descents.effort) * _EXCHANGING)

@@ -387,13 +387,11 @@ class Descents:
         heat: float,
         random: Random,
         limit: int,
-        share: float = 1.0,
     ) -> list[int]:
         """The cheapest sequence whose load is at most ``most`` that a walk of so much effort from
         this one meets, or the one of the fewest bytes beyond; ``heat`` is how much dearer a change
-        may be at first, as a share of the cost of all ops. Bytes beyond ``share`` of ``most`` have
-        a price, which falls while none are beyond ``most``: with less than 1 sequences are flat."""
-        return self._walk(sequence, most, share, heat, random, limit)
+        may be at first, as a share of the cost of all ops."""
+        return self._walk(sequence, most, most, heat, random, limit)
 
     def flattened(
         self, sequence: Sequence[int], most: int, price: int, random: Random, limit: int
@@ -405,7 +403,7 @@ class Descents:
         arrays = self._arrays
         arrays.steady = price
         heat = _COOL / max(len(self.net.ops), 1)
-        found = self._walk(sequence, most, _FLAT, heat, random, limit)
+        found = self._walk(sequence, most, int(_FLAT * most), heat, random, limit)
         arrays.steady = 0
         return found
 
@@ -413,7 +411,7 @@ class Descents:
         self,
         sequence: Sequence[int],
         most: int,
-        share: float,
+        goal: int,
         heat: float,
         random: Random,
         limit: int,
@@ -423,7 +421,7 @@ class Descents:
         arrays.most = most
         arrays.hot = 1 + int(heat * sequences.SCALE)
         arrays.random = random.randrange(1, 1 << 31)
-        self._run(walk, sequence, int(share * most), limit)
+        self._run(walk, sequence, goal, limit)
         return self.laid_out(self._arrays.walked[: arrays.best_length].tolist())
 
     def _run(

@@ -76,13 +76,9 @@ def _held(net: Net) -> list[set[int]]:
     return held
 
 
-#: Heats of walks, of the cost of all ops, and the share of the budget from which on bytes have a
-#: price; of few ops, and of more.
-_OF_FEW: Final = (
-    *((0.02, 0.9), (0.005, 1.0), (0.01, 1.0), (0.005, 1.0)),
-    *((0.02, 0.95), (0.005, 1.0), (0.003, 1.0), (0.002, 1.0)),
-)
-_OF_MANY: Final = tuple((heat, 1.0) for heat in (0.003, 0.02, 0.01, 0.005, 0.05, 0.005, 0.01))
+#: Heats of walks, as shares of the cost of all ops: of few ops, and of more.
+_OF_FEW: Final = (0.02, 0.005, 0.01, 0.005, 0.02, 0.005, 0.003, 0.002)
+_OF_MANY: Final = (0.003, 0.02, 0.01, 0.005, 0.05, 0.005, 0.01)
 _WALKS: Final = 8
 _FEWEST: Final = 2
 _SHORT: Final = 150  # ops up to which there are most walks
@@ -97,20 +93,16 @@ def walked(
     start as well.
 
     How hot a walk has to be depends on the problem, so heats differ from walk to walk; problems of
-    few ops, of which a walk is short, get more of them. There, bytes near the budget have a price
-    in every fourth walk: that guides it better than the budget alone where much runs again.
+    few ops, of which a walk is short, get more of them.
     """
     count = max(_FEWEST, min(_WALKS, _WALKS * _SHORT // max(len(descents.net.ops), 1)))
-    ways = _OF_FEW if count == _WALKS else _OF_MANY
+    heats = _OF_FEW if count == _WALKS else _OF_MANY
     best: tuple[bool, float, list[int]] | None = None
     for turn in range(count):
         start = starts[turn // 2 % len(starts)]
         if turn % 2 and best is not None:
             start = best[2]
-        heat, share = ways[turn]
-        sequence = descents.walked(start, budget, heat, random, limit // count, share)
-        if share < 1.0:  # before it is trimmed, it is easier to place
-            yield descents.peak, descents.net.cost(sequence), sequence
+        sequence = descents.walked(start, budget, heats[turn], random, limit // count)
         peak, cost, sequence = _trimmed(descents, sequence, budget, random, limit // count)
         yield peak, cost, sequence
         new = peak > budget, cost if peak <= budget else peak, sequence

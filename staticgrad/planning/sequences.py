@@ -124,7 +124,6 @@ class SequenceArrays:
     best_cost: int = 0
     most: int = 0  # the load that is to be kept; the goal or more
     steady: int = 0  # a price of excess that stays, or 0; no change may exceed the limit then
-    over: int = 0  # bytes beyond the limit, added up over the steps
 
     @classmethod
     def of(cls, net: Net) -> SequenceArrays:

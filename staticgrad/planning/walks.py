@@ -2,9 +2,9 @@
 
 Annealing (Kirkpatrick, Gelatt and Vecchi, Optimization by simulated annealing, 1983) drops values
 across gaps, takes repeated runs out, moves runs and swaps them. Bytes beyond the goal have a price
-that rises while some are beyond the limit and falls while none are, as in the search over sequences
-of FastSA ("A fast heuristic to optimize time-space tradeoff for large models"), where the goal is
-the limit. In a flat walk that price stays, and no change may exceed the limit. A change is weighed
+that rises while some are beyond it and falls while none are, as in the search over sequences of
+FastSA ("A fast heuristic to optimize time-space tradeoff for large models"). In a flat walk that
+price stays, and no change may exceed a limit above the goal. A change is weighed
 by its window alone: what stands behind it needs the same values as before, and what the window
 needs from before lives longer, or less long, from its last event on.
 
@@ -213,8 +213,7 @@ def walk(s: SequenceArrays) -> int:
     s.price = 20_000
     if s.steady > 0:
         s.price = s.steady
-    _set_over(s)
-    s.best_over = s.over + 1
+    s.best_over = s.excess + 1
     s.best_cost = s.total_cost + 1
     _keep_best(s)
     s.heat = s.hot
@@ -225,7 +224,6 @@ def walk(s: SequenceArrays) -> int:
         tries = tries + 1
         s.effort = s.effort - 4
         if tries % _ROUND == 0:
-            _set_over(s)
             _set_price(s)
             _keep_best(s)
             while cooled < 100 and (100 - cooled) * whole > 100 * s.effort:
@@ -234,31 +232,18 @@ def walk(s: SequenceArrays) -> int:
         count = proposed(s)
         if count >= 0 and _weighed(s, count) == 1:
             _take(s, count)
-    _set_over(s)
     _keep_best(s)
     if s.best_over > 0:
         return 0
     return 1
 
 
-def _set_over(s: SequenceArrays) -> int:
-    """Add up the bytes beyond the limit; where the price stays, beyond the goal."""
-    s.over = s.excess
-    if s.most > s.goal and s.steady == 0:
-        over = 0
-        for t in range(0, s.length):
-            over = over + _beyond(s.load[t], s.most)
-        s.over = over
-        s.effort = s.effort - s.length // 4
-    return 0
-
-
 def _set_price(s: SequenceArrays) -> int:
-    """Raise the price of excess while bytes exceed the limit, lower it while they do not; a
+    """Raise the price of excess while bytes exceed the goal, lower it while they do not; a
     steady price stays."""
     if s.steady > 0:
         return 0
-    if s.over > 0:
+    if s.excess > 0:
         s.price = 1 + s.price * 108 // 100
         if s.price > _DEAREST:
             s.price = _DEAREST
@@ -275,7 +260,7 @@ def _keep_best(s: SequenceArrays) -> int:
         for t in range(0, s.length):
             s.walked[t] = s.sequence[t]
         s.best_length = s.length
-        s.best_over = s.over
+        s.best_over = s.excess
         s.best_cost = s.total_cost
         s.effort = s.effort - s.length // 2
     return 0
@@ -286,11 +271,11 @@ def _is_better(s: SequenceArrays) -> int:
     In steady mode, return whether its cost plus the price of its excess is lower."""
     if s.steady > 0:
         worse = s.total_cost - s.best_cost
-        if worse + _priced(s, s.over - s.best_over) < 0:
+        if worse + _priced(s, s.excess - s.best_over) < 0:
             return 1
         return 0
-    better = s.over < s.best_over
-    if s.over == 0 and s.best_over == 0:
+    better = s.excess < s.best_over
+    if s.excess == 0 and s.best_over == 0:
         better = s.total_cost < s.best_cost
     if better:
         return 1
