@@ -28,7 +28,7 @@ BENCHMARKS: Final = {
     "gemm_map": "matrix products of all sizes, beside OpenBLAS and MKL",
     "models": "twelve whole models, beside JAX and PyTorch",
     "optima": "plans under budgets, beside an integer program",
-    "plans": "checkpoint policies on abstract problems",
+    "plans": "plans of abstract problems under budgets",
     "ranks": "a training step on several ranks, beside a model of its time",
     "scaling": "time per node of each stage, build to plan",
     "scan_compilation": "compile time of a scan over that of one step, beside JAX",

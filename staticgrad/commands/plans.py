@@ -18,7 +18,7 @@ import click
 
 import staticgrad as sg
 from staticgrad.errors import BudgetInfeasible, StaticgradError
-from staticgrad.planning.planner import Effort, PolicyName, plan_abstract
+from staticgrad.planning.planner import Effort, plan_abstract
 from staticgrad.planning.problem import problem_document
 from staticgrad.reports.memory_page import memory_page
 
@@ -49,14 +49,12 @@ SIZES: Final = click.option(
 @click.command()
 @click.option("--abstract", "file", type=_FILE, required=True, help="The problem, as JSON.")
 @click.option("--budget", metavar="BYTES", help="Of the arena: 1000000, 64MiB or 50%.")
-@click.option("--policy", type=click.Choice(get_args(PolicyName)), default="optimal")
 @click.option("--effort", type=click.Choice(get_args(Effort)), default="default")
 @click.option("--align", type=click.IntRange(min=1), default=1, help="Of sizes and offsets.")
 @click.option("--json", "written", type=_FILE, help="Write the plan as JSON.")
 def plan(
     file: str,
     budget: str | None,
-    policy: PolicyName,
     effort: Effort,
     align: int,
     written: str | None,
@@ -67,7 +65,7 @@ def plan(
     code 1: the file is no problem, or no plan within the budget was found.
     """
     with _told():
-        found = plan_abstract(file, _bytes(budget), policy=policy, effort=effort, align=align)
+        found = plan_abstract(file, _bytes(budget), effort=effort, align=align)
     _write(written, lambda: _json(found.document()))
     click.echo(found.summary())
 

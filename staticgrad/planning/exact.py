@@ -11,18 +11,16 @@ SciPy's HiGHS (Huangfu and Hall, 2018) solves it.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, OptimizeResult, milp
+from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array
 
 from staticgrad.planning.problem import Net
 from staticgrad.records import dataclass
 
 _Terms = dict[int, float]
-_THRESHOLDS: Final = (0.5, 0.2, 0.8, 0.05, 0.95)
 
 
 @dataclass(frozen=True)
@@ -39,11 +37,6 @@ def solved(net: Net, order: Sequence[int], budget: int, seconds: float) -> Solve
     which a step runs at most once in a stage.
     """
     return _Model(net, order, budget).solved(seconds)
-
-
-def rounded(net: Net, order: Sequence[int], budget: int, seconds: float) -> Iterator[list[int]]:
-    """Sequences that rounding the relaxed program gives; their loads may exceed the budget."""
-    return _Model(net, order, budget).rounded(seconds)
 
 
 class _Model:
@@ -182,8 +175,23 @@ class _Model:
 
     def solved(self, seconds: float) -> Solved:
         """Call the solver."""
-        net, scale = self.net, self._scale
-        found = self._called(seconds, np.array(self.whole))
+        net, scale = self.net, max((*self.net.costs, 0.0)) or 1.0
+        price = np.zeros(len(self.upper))
+        for (kind, _, i, _), variable in self.names.items():
+            if kind == "R":
+                price[variable] = net.costs[self.order[i]] / scale
+        entries = [(r, v, f) for r, (row, _, _) in enumerate(self.rows) for v, f in row.items()]
+        at_row, at_variable, factors = zip(*entries, strict=True)
+        shape = len(self.rows), len(self.upper)
+        matrix = csr_array((factors, (at_row, at_variable)), shape=shape)
+        lows, highs = ([row[k] for row in self.rows] for k in (1, 2))
+        found = milp(
+            price,
+            integrality=np.array(self.whole),
+            bounds=Bounds(np.zeros(len(self.upper)), np.array(self.upper)),
+            constraints=LinearConstraint(matrix, lows, highs),
+            options={"time_limit": seconds, "mip_rel_gap": 1e-6},
+        )
         if found.status == 2:
             return Solved(None, float("inf"))
         bound = getattr(found, "mip_dual_bound", None)
@@ -191,62 +199,6 @@ class _Model:
         if found.x is None:
             return Solved(None, least)
         return Solved(self._sequence(found.x), least)
-
-    @property
-    def _scale(self) -> float:
-        return max((*self.net.costs, 0.0)) or 1.0
-
-    def _called(self, seconds: float, whole: np.ndarray) -> OptimizeResult:
-        """Return the solver's result; the variables in ``whole`` are integers."""
-        price = np.zeros(len(self.upper))
-        for (kind, _, i, _), variable in self.names.items():
-            if kind == "R":
-                price[variable] = self.net.costs[self.order[i]] / self._scale
-        entries = [(r, v, f) for r, (row, _, _) in enumerate(self.rows) for v, f in row.items()]
-        at_row, at_variable, factors = zip(*entries, strict=True)
-        shape = len(self.rows), len(self.upper)
-        matrix = csr_array((factors, (at_row, at_variable)), shape=shape)
-        lows, highs = ([row[k] for row in self.rows] for k in (1, 2))
-        return milp(
-            price,
-            integrality=whole,
-            bounds=Bounds(np.zeros(len(self.upper)), np.array(self.upper)),
-            constraints=LinearConstraint(matrix, lows, highs),
-            options={"time_limit": seconds, "mip_rel_gap": 1e-6},
-        )
-
-    def rounded(self, seconds: float) -> Iterator[list[int]]:
-        """Yield sequences that hold the values whose relaxed variable exceeds a threshold, and
-        recompute the missing ones (two-phase rounding)."""
-        x = self._called(seconds, np.zeros(len(self.upper))).x
-        if x is None:
-            return
-        for threshold in _THRESHOLDS:
-            held = {key[1:3] for key, v in self.names.items() if key[0] == "S" and x[v] > threshold}
-            yield self._completed(held)
-
-    def _completed(self, held: set[tuple[int, int]]) -> list[int]:
-        """Return the sequence whose stages hold (stage, value) and run the steps they need."""
-        net, there = self.net, set[int]()
-        found: list[int] = []
-        stages = len(self.order)
-        for t in range(stages + 1):
-            steps = [self.order[t]] if t < stages else []
-            wanted = {v for v, maker in enumerate(self.maker) if maker < t and (t + 1, v) in held}
-            if t == stages:
-                wanted = {v for v, kept in enumerate(net.kept) if kept}
-            steps += [net.producer[v] for v in sorted(wanted - there)]
-            marked = set(steps)
-            for step in steps:
-                missing = (net.producer[v] for v in net.reads[step] if v not in there)
-                fresh = [maker for maker in dict.fromkeys(missing) if maker not in marked]
-                steps += fresh
-                marked.update(fresh)
-            run = sorted(marked, key=self.place.__getitem__)
-            found += run
-            there |= {v for step in run for v in net.makes[step]}
-            there = {v for v in there if (t + 1, v) in held}
-        return found
 
     def _sequence(self, x: Sequence[float]) -> tuple[int, ...]:
         places = range(len(self.order))

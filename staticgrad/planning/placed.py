@@ -115,21 +115,6 @@ def without_idle(net: Net, sequence: Sequence[int]) -> list[int]:
     return left[::-1]
 
 
-def is_valid(net: Net, sequence: Sequence[int]) -> bool:
-    """Return whether steps have their inputs, read nothing overwritten, and keep their limits."""
-    made: set[int] = set()
-    ran: Counter[int] = Counter()
-    for step in sequence:
-        ran[step] += 1
-        if not made.issuperset(net.reads[step]) or ran[step] > net.limits[step]:
-            return False
-        if any(writer in ran for writer in net.after[step]):
-            return False
-        made.difference_update(net.ends[step])
-        made.update(net.makes[step])
-    return len(ran) == len(net.ops)
-
-
 #: More effort to place each block, and for all at most; and that of a short try for each block.
 _EACH: Final = 60_000
 _MOST: Final = 120_000_000

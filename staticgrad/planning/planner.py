@@ -1,4 +1,4 @@
-"""Plans of abstract problems: the forms of a budget, the choice of a policy, and the checks.
+"""Plans of abstract problems: the forms of a budget, the search, and the checks.
 
 The bytes that no plan can do without: while a step runs, its inputs, its outputs and its workspace
 are there, but for what it may write in place. What may be made only once, by an ancestor of the
@@ -312,9 +312,7 @@ def _ends(found: Sequence[Found], goal: int) -> list[Found]:
 
 
 Effort = Literal["fast", "default", "exact"]
-PolicyName = Literal["optimal", "store_all", "sqrt", "chen", "chain", "min_cut", "milp", "rounded"]
 _SOLVED: Final = 150  # ops up to which there is a mixed integer program
-_BY_SOLVER: Final = ("milp", "rounded")
 _SECONDS: Final = 60.0  # of the solver, for each order
 
 
@@ -323,7 +321,6 @@ def plan_abstract(
     problem: MemoryProblem | Mapping[str, object] | str | Path,
     budget: int | float | str | None = None,
     *,
-    policy: PolicyName = "optimal",
     effort: Effort = "default",
     align: int = 1,
     seed: int = 1,
@@ -339,10 +336,6 @@ def plan_abstract(
             (``staticgrad-memgraph/1``) or the file that describes them.
         budget: bytes of the arena: a number, or text as "64MiB"; "50%" and 0.5 are shares of what
             storing everything needs. None means unlimited.
-        policy: "optimal" searches for the ops to run again, "store_all" runs none again. The others
-            are from other planners (``staticgrad.planning.policies``) and do not use its search:
-            "sqrt" and "chen" make segments, "chain" is a dynamic program over blocks, "min_cut"
-            stores the fewest bytes; "milp" and "rounded" take a solver's minute, up to 150 ops.
         effort: "fast" for descents alone, "default" for a search after them, "exact" for a mixed
             integer program after that, up to 150 ops: ``MemoryPlan.least`` says what it proved.
         align: sizes are rounded up to multiples of it, and offsets are multiples of it.
@@ -365,7 +358,7 @@ def plan_abstract(
     >>> plan.sequence, plan.height
     ((0, 1, 2), 300)
     """
-    _check_arguments(policy, effort, align)
+    _check_arguments(effort, align)
     net = Net.of(_read(problem), align)
     if sum(net.sizes) + max(net.workspace, default=0) > MOST_BYTES:
         refuse(f"its values and a workspace need more than {MOST_BYTES:,} bytes")
@@ -374,36 +367,27 @@ def plan_abstract(
     limit = _limit(budget, everything.height)
     if everything.height <= limit:
         return everything
-    best, smallest = _found(net, limit, policy, effort, seed, bound, everything.height)
+    best, smallest = _found(net, limit, effort, seed, bound, everything.height)
     if best is None:
         raise _infeasible(net.problem, limit, smallest, bound)
     return best
 
 
 def _found(
-    net: Net, limit: int, policy: str, effort: str, seed: int, bound: int, smallest: int
+    net: Net, limit: int, effort: str, seed: int, bound: int, smallest: int
 ) -> tuple[MemoryPlan | None, int]:
-    """Return a policy's plan within a limit of bytes, and the smallest arena that it met."""
+    """Return the best plan within a limit of bytes, and the smallest arena that was met."""
     within = Within(net, limit, effort if limit >= bound else "fast", seed, bound, smallest)
-    if policy == "optimal":
-        within.seek()
-        if effort == "exact" and len(net.ops) <= _SOLVED:
-            return _proven(net, limit, bound, within.best), within.smallest
-    elif policy != "store_all" and (policy not in _BY_SOLVER or len(net.ops) <= _SOLVED):
-        from staticgrad.planning import policies
-
-        within.place(policies.proposed(within.descents, policy, limit))
+    within.seek()
+    if effort == "exact" and len(net.ops) <= _SOLVED:
+        return _proven(net, limit, bound, within.best), within.smallest
     return within.best, within.smallest
 
 
-def _check_arguments(policy: str, effort: str, align: int) -> None:
-    for label, given, known in (
-        ("policy", policy, get_args(PolicyName)),
-        ("effort", effort, get_args(Effort)),
-    ):
-        if given not in known:
-            names = ", ".join(map(repr, known))
-            raise ArgumentError(f"plan_abstract: {label}={given!r}", hint=f"it is one of {names}")
+def _check_arguments(effort: str, align: int) -> None:
+    if effort not in get_args(Effort):
+        names = ", ".join(map(repr, get_args(Effort)))
+        raise ArgumentError(f"plan_abstract: effort={effort!r}", hint=f"it is one of {names}")
     if align < 1:
         raise ArgumentError(f"plan_abstract: align={align!r}", hint="it is an integer from 1 on")
 

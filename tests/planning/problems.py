@@ -3,6 +3,7 @@
 import heapq
 import itertools
 import random
+from collections import Counter
 
 from staticgrad.planning.problem import MemoryOp, MemoryProblem, MemoryValue
 
@@ -115,3 +116,17 @@ def _moves(problem, state, budget):
                 left = there.union(op.outputs) - {old}
                 found.append((op.cost, (left, ran | {i}, after)))
     return found
+
+
+def is_valid(net, sequence):
+    """Return whether steps have their inputs, read nothing overwritten, and keep their limits."""
+    made, ran = set(), Counter()
+    for step in sequence:
+        ran[step] += 1
+        if not made.issuperset(net.reads[step]) or ran[step] > net.limits[step]:
+            return False
+        if any(writer in ran for writer in net.after[step]):
+            return False
+        made.difference_update(net.ends[step])
+        made.update(net.makes[step])
+    return len(ran) == len(net.ops)

@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings, strategies as st
 import staticgrad as sg
 from staticgrad.analysis.plan_report import Timeline
 from staticgrad.commands import cli
-from staticgrad.errors import ArgumentError, BudgetInfeasible, VerifyError
+from staticgrad.errors import ArgumentError, BudgetInfeasible, UnknownArgumentError, VerifyError
 from staticgrad.memory.planner import Planner
 from staticgrad.planning.checking import check_plan
 from staticgrad.planning.planner import plan_abstract
@@ -57,16 +57,16 @@ def test_what_cannot_be_planned_is_said_in_a_line(tmp_path):
     assert "cannot be written" in nowhere.stderr
 
 
-@pytest.mark.parametrize("wrong", [{"budget": 1.5}, {"policy": "best"}, {"align": 0}])
+@pytest.mark.parametrize("wrong", [{"budget": 1.5}, {"effort": "best"}, {"align": 0}])
 def test_wrong_arguments_are_named(wrong):
     with pytest.raises(ArgumentError, match=next(iter(wrong))):
         sg.plan_abstract(chain(3), **wrong)
 
 
-def test_store_all_runs_nothing_again():
-    with pytest.raises(BudgetInfeasible):
-        sg.plan_abstract(chain(12), 0.6, policy="store_all")
-    assert sg.plan_abstract(chain(12), policy="store_all").overhead == 0
+def test_without_a_budget_nothing_runs_again():
+    assert sg.plan_abstract(chain(12)).overhead == 0
+    with pytest.raises(UnknownArgumentError, match="there is no argument 'policy'"):
+        sg.plan_abstract(chain(12), policy="sqrt")
 
 
 def test_a_program_that_is_not_compiled_is_a_problem_that_names_its_lines(tmp_path):

@@ -19,7 +19,7 @@ from staticgrad.planning.offset_search import (
     placed_by_ejections,
 )
 from staticgrad.planning.offsets import ORDERS, Spans, best_fit, first_fit, fit, place
-from staticgrad.planning.placed import Runs, is_valid
+from staticgrad.planning.placed import Runs
 from staticgrad.planning.planner import lower_bound, plan_abstract
 from staticgrad.planning.problem import (
     MemoryOp,
@@ -30,7 +30,7 @@ from staticgrad.planning.problem import (
     problem_of,
 )
 from staticgrad.planning.walks import walk
-from tests.planning.problems import chain, optimum, random_problem
+from tests.planning.problems import chain, is_valid, optimum, random_problem
 
 seeds = st.integers(0, 10_000)
 
