@@ -299,6 +299,10 @@ class LoopBuilder:
         self._bodies, self._names = bodies, JoinedNames()
         self._body, self._node = bodies.schedules[-1], bodies.writes[0].node
         self._iterations: Size = bodies.iterations
+        #: The first operand of each kind: carries, slices, what all iterations read, results.
+        form, inputs = bodies.form, bodies.inputs
+        self._first = {"in.c": 0, "in.x": form.carries, "in.p": form.carries + form.slices}
+        self._first |= {"out.c": inputs, "out.y": inputs + form.carries}
         self._used: dict[int | str, Operand] = {}
 
     @property
@@ -339,15 +343,12 @@ class LoopBuilder:
 
     def _operand(self, kind: str, number: int, buffer: Buffer) -> JoinedMemory:
         """Return the location of an operand of the loop: that of a buffer of its body."""
-        form, inputs = self._bodies.form, self._bodies.inputs
-        first = {"in.x": form.carries, "in.p": form.carries + form.slices, "out.c": inputs}
-        first |= {"in.c": 0, "out.y": inputs + form.carries}
         mode: Mode = "in" if kind.startswith("in") else "out"
-        operand = self._names.operand(first[kind] + number, buffer.dtype, mode)
+        operand = self._names.operand(self._first[kind] + number, buffer.dtype, mode)
         if kind not in ("in.x", "out.y"):
             return JoinedMemory(operand)
         stride = self._names.argument(buffer.size)
-        if not form.reverse:
+        if not self._bodies.form.reverse:
             return JoinedMemory(operand, ((ITERATIONS, stride),))
         last = self._names.argument(self._iterations - 1)
         return JoinedMemory(operand, (), (Position(((ITERATIONS, -1),), last, stride),))

@@ -134,13 +134,11 @@ class WrittenLoop(LoopBuilder):
             return self._body.by_name[number]
         if number == _NUMBER:
             return Buffer("in.i", "input", I64, 1, label="i")
-        form, given = self._bodies.form, self._bodies.inputs
-        ends = form.carries, form.carries + form.slices, given, given + form.carries
-        kind = next((n for n, end in enumerate(ends) if number < end), len(ends))
-        name = ("in.c", "in.x", "in.p", "out.c", "out.y")[kind] + str(number - (0, *ends)[kind])
+        kind, first = [each for each in self._first.items() if each[1] <= number][-1]
+        name = f"{kind}{number - first}"
         found = self._body.by_name[name.replace("in.c", "out.c")]
-        size = found.size * self._length if kind in (1, 4) else found.size
-        role: Role = "input" if kind < 3 else "output"
+        size = found.size * self._length if kind in ("in.x", "out.y") else found.size
+        role: Role = "input" if kind.startswith("in") else "output"
         return Buffer(name, role, found.dtype, size, label=name.split(".")[1])
 
     # -- stages -----------------------------------------------------------------------------------
@@ -325,18 +323,20 @@ def lower_time_loop(lowered: LoweredBodies) -> LoweredStep | Stretch | None:
         return None
     if lowered.form.kind == "branch" or lowered.form.logged:
         return None
-    schedule = lowered.schedules[-1]
+    steps = lowered.schedules[-1].steps
     joined = _joined(lowered)
-    for rows, inner in () if tested else readings(schedule.steps):
+    for rows, inner in () if tested else readings(steps):
         for ends in (False, True):
             reading = Reading(rows, inner, ends)
             try:
                 whole = WrittenLoop(lowered, reading)
                 whole.write()
-                if rows is None and _one_lane_seconds(whole) > _otherwise(lowered, joined):
-                    break
+                if rows is None:
+                    driven = max(1, hint_value(lowered.iterations)) * _driven_seconds(steps)
+                    if _seconds(whole, _ONE_LANE) > min(driven, joined[0] if joined else driven):
+                        break
                 far = rows is not None and _is_far(lowered)
-                length = _SHORTEST if far else _stretch(lowered.iterations, _seconds(whole))
+                length = _SHORTEST if far else _stretch(lowered.iterations, _seconds(whole, ROWS))
                 if not length:
                     return whole.step()
                 part = WrittenLoop(lowered, reading, length)
@@ -347,13 +347,6 @@ def lower_time_loop(lowered: LoweredBodies) -> LoweredStep | Stretch | None:
             except NotWrittenOutError:
                 break
     return joined[1].step() if joined else None
-
-
-def _otherwise(lowered: LoweredBodies, joined: tuple[float, JoinedIterations] | None) -> float:
-    """Return the predicted seconds of the joined kernel or of the driver, of which is less."""
-    iterations = max(1, hint_value(lowered.iterations))
-    driven = iterations * _driven_seconds(lowered.schedules[-1].steps)
-    return min(driven, joined[0]) if joined else driven
 
 
 def _is_far(lowered: LoweredBodies) -> bool:
@@ -367,39 +360,27 @@ def _is_far(lowered: LoweredBodies) -> bool:
 
 def _joined(lowered: LoweredBodies) -> tuple[float, JoinedIterations] | None:
     """Return the predicted seconds and the kernel of a short loop of the bodies' stages; None if
-    it is not quicker than the driver."""
+    it is not quicker than the driver, or workers would share its steps."""
     steps = [step for schedule in lowered.schedules for step in schedule.steps]
-    iterations = max(1, hint_value(lowered.iterations))
-    if not isinstance(lowered.iterations, int) or _is_worth_sharing(steps):
+    kernels = [step for step in steps if not step.bodies()]
+    arguments = [tuple(map(hint_value, step.arguments)) for step in kernels]
+    if not isinstance(lowered.iterations, int):
+        return None
+    if max(all_seconds(kernels, arguments, FASTEST), default=0.0) >= _SHARED:
         return None
     loop = JoinedIterations(lowered)
     try:
         loop.write()
     except NotWrittenOutError:
         return None
-    alone = _seconds(loop)
-    sizes = [hint_value(size) for size in loop.arguments]
-    seconds = (
-        step_seconds(loop.kernel, sizes, _NEAR) + iterations * loop.stages_of_iteration * _STAGE
-    )
-    driven = iterations * _driven_seconds(steps, _NEAR_WAITING)
-    if seconds > _GAIN * driven or _stretch(lowered.iterations, alone):
-        return None
-    return seconds, loop
+    iterations = max(1, lowered.iterations)
+    seconds = _seconds(loop, _NEAR) + iterations * loop.stages_of_iteration * _STAGE
+    slow = seconds > _GAIN * iterations * _driven_seconds(steps, _NEAR_WAITING)
+    return None if slow or _stretch(iterations, _seconds(loop, ROWS)) else (seconds, loop)
 
 
-def _is_worth_sharing(steps: Sequence[Step]) -> bool:
-    kernels = [step for step in steps if not step.bodies()]
-    arguments = [tuple(map(hint_value, step.arguments)) for step in kernels]
-    return max(all_seconds(kernels, arguments, FASTEST), default=0.0) >= _SHARED
-
-
-def _one_lane_seconds(loop: WrittenLoop) -> float:
-    return step_seconds(loop.kernel, [hint_value(size) for size in loop.arguments], _ONE_LANE)
-
-
-def _seconds(loop: WrittenLoop | JoinedIterations) -> float:
-    return step_seconds(loop.kernel, [hint_value(size) for size in loop.arguments], ROWS)
+def _seconds(loop: LoopBuilder, machine: Rates) -> float:
+    return step_seconds(loop.kernel, [hint_value(size) for size in loop.arguments], machine)
 
 
 def _driven_seconds(steps: Sequence[Step], machine: Rates = _WAITING) -> float:

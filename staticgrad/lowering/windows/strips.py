@@ -34,7 +34,6 @@ from staticgrad.ir.kernels.stages import Axis, Gemm, Loop, Map, Stage, Store
 from staticgrad.lowering.operands import VECTOR, LoweredStep
 from staticgrad.lowering.windows.places import AxisPlace, StripAxis, Taps, along, map_over
 from staticgrad.lowering.windows.products import WindowProducts
-from staticgrad.records import dataclass
 from staticgrad.types.arrays import c_strides, hint_value
 from staticgrad.types.dim import Size, maximum, minimum
 
@@ -70,92 +69,74 @@ def has_phases(form: WindowProduct) -> bool:
     return form.result == "image" and known and apart and 1 < prod(steps) <= MOST_PHASES
 
 
-@dataclass(frozen=True)
-class _Shape:
-    """A convolution at likely sizes: images, extents of the result, reach of the taps along each
-    axis, numbers of copies and of taps, channels in and out."""
+class _Costs:
+    """The costs of a convolution at likely sizes, per image, in multiplications of vectors.
 
-    images: int
-    found: tuple[int, ...]
-    reaches: tuple[int, ...]
-    copies: int
-    taps: int
-    inner: int
-    out: int
-    lanes: int
+    ``copies``: the cheapest cut into rows and images of copies for each tap; ``once``: the cost of
+    strips that are copied once.
+    """
 
-    def columns(self, rows: int, images: int = 1, between: int = 0) -> int:
-        row = self._between * (self.found[-1] + between) * images
-        return -(-(rows * row - between) // self.lanes) * self.lanes
-
-    def elements(self, rows: int, images: int) -> int:
-        high = rows + self.reaches[0]
-        return self.copies * self.inner * self.columns(high, images)
+    def __init__(self, node: Node) -> None:
+        form = node.form
+        assert isinstance(form, WindowProduct)
+        over_windows = form.result == "windows"
+        first, second = (max(1, hint_value(size)) for size in node.args[1].type.shape[:2])
+        first = -(-first // form.groups)
+        self.out, self.inner = (first, second) if over_windows else (second, first)
+        axes = [StripAxis(axis, over_windows) for axis in form.axes]
+        self.found = [max(1, hint_value(axis.found)) for axis in axes]
+        self.reaches = [0 if axis.stride > 1 else hint_value(axis.reach) for axis in axes[:-1]]
+        self.reach = hint_value(axes[-1].reach)
+        self.copied = prod(
+            hint_value(a.copies) for k, a in enumerate(axes, 1) if k == len(axes) or a.stride > 1
+        )
+        self.taps = max(1, prod(hint_value(axis.taps) for axis in form.axes))
+        self.images = max(1, hint_value(node.args[0].type.shape[0]))
+        self.lanes = node.types[0].dtype.compute.lanes
+        self.between = prod(n + r for n, r in zip(self.found[1:-1], self.reaches[1:], strict=True))
 
     @property
-    def cuts(self) -> Iterator[tuple[int, int]]:
+    def copies(self) -> tuple[float, tuple[int, int]]:
+        cut = min(self._cuts, key=lambda cut: (self._cost(*cut), self._elements(*cut)))
+        return self._cost(*cut), cut
+
+    @property
+    def once(self) -> float:
+        each = max(self.inner, self.out) * (self.found[-1] + self.reach)
+        rows = -(-self.found[0] // -(-self.found[0] // max(STRIP // each, 1)))
+        return self._in_strips(rows, 1, self.reach, _COPIED_ONCE)
+
+    def _in_strips(self, rows: int, images: int, reach: int, copied: float) -> float:
+        """Return the cost of strips whose rows end in a border of ``reach``."""
+        columns = self._columns(rows, images, reach) // self.lanes
+        vectors = (
+            (rows + self.reaches[0]) * self.between * -(-(self.found[-1] + reach) // self.lanes)
+        )
+        cost = self.inner * (columns * self.out * self.taps + vectors * images * copied)
+        return cost * -(-self.found[0] // rows) / images
+
+    def _cost(self, rows: int, images: int) -> float:
+        return self._in_strips(rows, images, 0, self.copied * _COPIED)
+
+    def _columns(self, rows: int, images: int, reach: int) -> int:
+        row = self.between * (self.found[-1] + reach) * images
+        return -(-(rows * row - reach) // self.lanes) * self.lanes
+
+    def _elements(self, rows: int, images: int) -> int:
+        return self.copied * self.inner * self._columns(rows + self.reaches[0], images, 0)
+
+    @property
+    def _cuts(self) -> Iterator[tuple[int, int]]:
         high = self.found[0]
         yield 1, 1
         for rows in range(2, high + 1):
-            if self.elements(rows, 1) > _NEAR:
+            if self._elements(rows, 1) > _NEAR:
                 break
             yield -(-high // -(-high // rows)), 1
         for images in range(2, self.images // _WANTED + 1):
-            if self.elements(high, images) > _NEAR:
+            if self._elements(high, images) > _NEAR:
                 break
             yield high, images
-
-    def cost(self, cut: tuple[int, int]) -> float:
-        """Return the cost per image of copies for each tap, in multiplications of vectors."""
-        rows, images = cut
-        copied = self.copies * self._copied(rows, 0) * images * _COPIED
-        return (self._product(self.columns(rows, images)) + copied) * self._strips(rows) / images
-
-    @property
-    def cut(self) -> tuple[int, int]:
-        return min(self.cuts, key=lambda cut: (self.cost(cut), self.elements(*cut)))
-
-    @property
-    def cost_of_strips(self) -> float:
-        """The cost per image of strips that are copied once."""
-        reach = self.reaches[-1]
-        each = max(self.inner, self.out) * (self.found[-1] + reach)
-        rows = -(-self.found[0] // self._strips(max(STRIP // each, 1)))
-        copied = self._copied(rows, reach) * _COPIED_ONCE
-        return (self._product(self.columns(rows, 1, reach)) + copied) * self._strips(rows)
-
-    def _strips(self, rows: int) -> int:
-        return -(-self.found[0] // rows)
-
-    def _product(self, columns: int) -> int:
-        return columns // self.lanes * self.out * self.inner * self.taps
-
-    def _copied(self, rows: int, further: int) -> int:
-        vectors = -(-(self.found[-1] + further) // self.lanes)
-        return self.inner * (rows + self.reaches[0]) * self._between * vectors
-
-    @property
-    def _between(self) -> int:
-        return prod(n + r for n, r in zip(self.found[1:-1], self.reaches[1:-1], strict=True))
-
-
-def _shape_of(node: Node) -> _Shape:
-    form = node.form
-    assert isinstance(form, WindowProduct)
-    over_windows = form.result == "windows"
-    filters = [max(1, hint_value(size)) for size in node.args[1].type.shape[:2]]
-    filters[0] = -(-filters[0] // form.groups)
-    out, inner = filters if over_windows else filters[::-1]
-    axes = [StripAxis(axis, over_windows) for axis in form.axes]
-    found = tuple(max(1, hint_value(axis.found)) for axis in axes)
-    *before, last = axes
-    reaches = [0 if axis.stride > 1 else hint_value(axis.reach) for axis in before]
-    copies = prod(hint_value(axis.copies) for axis in axes if axis is last or axis.stride > 1)
-    dtype = node.types[0].dtype.compute
-    images = max(1, hint_value(node.args[0].type.shape[0]))
-    taps = max(1, prod(hint_value(axis.taps) for axis in form.axes))
-    reach = (*reaches, hint_value(last.reach))
-    return _Shape(images, found, reach, copies, taps, inner, out, dtype.lanes)
 
 
 def by_columns(node: Node) -> bool:
@@ -169,8 +150,8 @@ def by_columns(node: Node) -> bool:
     copies = StripAxis(form.axes[-1], form.result == "windows").copies
     if not isinstance(copies, int) or copies > _MOST_COPIES:
         return False
-    shape = _shape_of(node)
-    return shape.cost(shape.cut) < shape.cost_of_strips if strips else shape.out >= _ROWS_COPIED
+    costs = _Costs(node)
+    return costs.copies[0] < costs.once if strips else costs.out >= _ROWS_COPIED
 
 
 class WindowStrips(WindowProducts):
@@ -219,7 +200,7 @@ class WindowStrips(WindowProducts):
     def _cut(self) -> tuple[int, int]:
         """Return the rows of a strip and the images of an iteration."""
         if self.copies:
-            return _shape_of(self.anchor).cut
+            return _Costs(self.anchor).copies[1]
         axes, batch = self.axes, max(1, hint_value(self.first.type.shape[0]))
         row = prod(hint_value(axis.found) + hint_value(axis.reach) for axis in axes[1:])
         channels = max(hint_value(self.out) * axes[-1].step, hint_value(self.inner), 1)

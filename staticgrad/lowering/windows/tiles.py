@@ -42,7 +42,7 @@ from staticgrad.lowering.operands import VECTOR, LoweredStep
 from staticgrad.lowering.windows.places import AxisPlace, StripAxis, along, map_over
 from staticgrad.lowering.windows.products import WindowProducts
 from staticgrad.ops.convolution import CHANNELS_TOGETHER
-from staticgrad.records import dataclass
+from staticgrad.records import dataclass, replace
 from staticgrad.types.arrays import hint_value
 from staticgrad.types.dim import Size, minimum
 from staticgrad.types.dtype import DType
@@ -70,86 +70,62 @@ _FEWEST_VECTORS: Final = 2
 
 
 @dataclass(frozen=True)
-class Tiled:
-    """The result in tiles: rows of tiles, tiles of a row, images, channels (out, in), dtype."""
-
-    high: int
-    wide: int
-    images: int
-    channels: tuple[int, int]
-    dtype: DType
-
-
-def tiled(node: Node) -> Tiled:
-    """Return the tiles of a convolution, or of the image of one, at likely sizes."""
-    form = node.form
-    assert isinstance(form, WindowProduct)
-    of_image = form.result == "image"
-    first, second = (hint_value(size) for size in node.args[1].type.shape[:2])
-    extents = [hint_value(axis.image if of_image else axis.windows) for axis in form.axes]
-    high, wide = (max(1, -(-extent // RESULTS)) for extent in extents)
-    images = max(1, hint_value(node.args[0].type.shape[0]))
-    channels = (second, first) if of_image else (first, second)
-    return Tiled(high, wide, images, channels, node.types[0].dtype)
-
-
-@dataclass(frozen=True)
 class Cut:
     """Rows of tiles and images in an iteration; ``joined``: rows are contiguous, with an unused
-    tile of border between them."""
+    tile of border between them. ``parts``: each part of the result's channels has iterations of
+    its own if there are few strips; the image is copied and combined for each part."""
 
     rows: int
     images: int
     joined: bool
+    parts: int = 1
 
-    def tiles(self, of: Tiled) -> int:
-        """Return the number of tiles of an iteration, with those of borders."""
-        return self.images * self.rows * (of.wide + self.joined)
 
-    def cost(self, of: Tiled) -> float:
+def best_cut(node: Node) -> Cut:
+    """Return the cheapest cut of a convolution, or of the image of one, at likely sizes; if equal,
+    that of fewest tiles: each worker has scratch for them."""
+    form, dtype = node.form, node.types[0].dtype
+    assert isinstance(form, WindowProduct)
+    of_image, lanes = form.result == "image", dtype.lanes
+    out, inner = (hint_value(size) for size in node.args[1].type.shape[:2][:: 1 - 2 * of_image])
+    extents = [hint_value(axis.image if of_image else axis.windows) for axis in form.axes]
+    high, wide = (max(1, -(-extent // RESULTS)) for extent in extents)
+    batch = max(1, hint_value(node.args[0].type.shape[0]))
+    most = _NEAR // ((out + inner) * COMBINATIONS * dtype.itemsize)
+    most = max(_FEWEST_TILES, min(most, _MOST_TILES))
+
+    def tiles(cut: Cut) -> int:
+        return cut.images * cut.rows * (wide + cut.joined)
+
+    def cost(cut: Cut) -> float:
         """Return the cost per image in multiplications of vectors."""
-        lanes = of.dtype.lanes
-        out, inner = of.channels
-        vectors = max(_FEWEST_VECTORS, -(-self.tiles(of) // lanes))
-        runs, run = (1, self.rows * (of.wide + 1)) if self.joined else (self.rows, of.wide)
+        vectors = max(_FEWEST_VECTORS, -(-tiles(cut) // lanes))
+        runs, run = (1, cut.rows * (wide + 1)) if cut.joined else (cut.rows, wide)
         combined = runs * (run // lanes * _COMBINED + (run % lanes > 0) * _MASKED)
-        row = -(-RESULTS * of.wide // lanes) * RESULTS * _COPIED
-        strips, parts = -(-of.high // self.rows), self.parts(of)
-        given = parts * inner * (combined + (self.rows + 1) * row)
-        around = given + out * (combined + self.rows * row)
-        idle = max(1.0, WANTED / (self.iterations(of) * parts))
-        again = -(-of.images // self.images) * self.images / of.images
-        multiplied = vectors * COMBINATIONS * out * inner / self.images
-        return (multiplied + around) * strips * idle * again
+        row = -(-RESULTS * wide // lanes) * RESULTS * _COPIED
+        strips, turns = -(-high // cut.rows), -(-batch // cut.images)
+        given = cut.parts * inner * (combined + (cut.rows + 1) * row)
+        around = given + out * (combined + cut.rows * row)
+        idle = max(1.0, WANTED / (turns * strips * cut.parts))
+        multiplied = vectors * COMBINATIONS * out * inner / cut.images
+        return (multiplied + around) * strips * idle * (turns * cut.images / batch)
 
-    def iterations(self, of: Tiled) -> int:
-        """Return the number of strips of all images."""
-        return -(-of.images // self.images) * -(-of.high // self.rows)
+    def cuts() -> Iterator[Cut]:
+        for joined in (False, True):
+            for rows in range(1, max(1, min(high, most // (wide + joined))) + 1):
+                yield Cut(-(-high // -(-high // rows)), 1, joined)
+            shared = out >= WANTED * _MANY
+            for images in range(2, (batch if shared else batch // WANTED) + 1):
+                if images * high * (wide + joined) > most:
+                    break
+                yield Cut(high, images, joined)
 
-    def parts(self, of: Tiled) -> int:
-        """Return the number of parts of the result's channels, each a separate iteration if there
-        are few strips; the image is copied and combined for each part."""
-        out, wanted = of.channels[0], -(-WANTED // self.iterations(of))
-        return next(n for n in range(wanted, 0, -1) if n == 1 or out % (n * _ROWS) == 0)
+    def with_parts(cut: Cut) -> Cut:
+        wanted = -(-WANTED // (-(-batch // cut.images) * -(-high // cut.rows)))
+        fits = (n for n in range(wanted, 0, -1) if n == 1 or out % (n * _ROWS) == 0)
+        return replace(cut, parts=next(fits))
 
-
-def best_cut(of: Tiled) -> Cut:
-    """Return the cheapest cut; if equal, that of fewest tiles: each worker has scratch for them."""
-    return min(_cuts(of), key=lambda cut: (cut.cost(of), cut.tiles(of)))
-
-
-def _cuts(of: Tiled) -> Iterator[Cut]:
-    moved = sum(of.channels) * COMBINATIONS * of.dtype.itemsize
-    most = max(_FEWEST_TILES, min(_NEAR // moved, _MOST_TILES))
-    for kind in (False, True):
-        for rows in range(1, max(1, min(of.high, most // (of.wide + kind))) + 1):
-            yield Cut(-(-of.high // -(-of.high // rows)), 1, kind)
-        shared = of.channels[0] >= WANTED * _MANY
-        for images in range(2, (of.images if shared else of.images // WANTED) + 1):
-            cut = Cut(of.high, images, kind)
-            if cut.tiles(of) > most:
-                break
-            yield cut
+    return min(map(with_parts, cuts()), key=lambda cut: (cost(cut), tiles(cut)))
 
 
 #: Elements of the image that a tile needs along an axis.
@@ -191,11 +167,10 @@ class WindowTiles(WindowProducts):
     def _cut(self, high: Size) -> None:
         """Cut ``high`` rows of tiles into about equally long strips; take several images together
         if they are small; cut the channels into parts if there are few strips."""
-        of = tiled(self.anchor)
-        cut = best_cut(of)
+        cut = best_cut(self.anchor)
         self.rows, self.batch = cut.rows, self.first.type.shape[0]
         self.images: Size = cut.images
-        self.each = hint_value(self.out) // cut.parts(of)
+        self.each = hint_value(self.out) // cut.parts
         self.chunk = self.outer_loop(-(-self.batch // self.images))
         self.strip = self.outer_loop(-(-high // self.rows))
         self.part = self.outer_loop(self.out // self.each)
