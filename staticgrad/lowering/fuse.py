@@ -12,7 +12,7 @@ The facts are those common to all steps of a schedule, so that equal computation
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from staticgrad.errors import GraphError
@@ -45,7 +45,6 @@ from staticgrad.ir.schedule import (
     KernelStep,
     Role,
     Schedule,
-    Touch,
 )
 from staticgrad.kept import collection_paused
 from staticgrad.lowering.operands import LoweredStep
@@ -60,7 +59,6 @@ from staticgrad.types.dtype import I64, DType
 if TYPE_CHECKING:
     from staticgrad.fusion.neighbours import KernelPair
     from staticgrad.lowering.loops.driven import LoweredBodies
-    from staticgrad.lowering.loops.time_loops import Stretch
 
 
 @collection_paused()
@@ -149,19 +147,17 @@ def scheduled(placed: WithCopies) -> Fusion:
         raise GraphError(
             "the schedule has a cycle", hint="this is a defect of staticgrad; please report it"
         )
-    steps = _told([_renamed(work.step, builder.new_names) for work in ordered])
-    schedule = Schedule(graph.name, tuple(builder.buffers.values()), steps, builder.outputs)
-    numbers = tuple(work.group for work in ordered)
-    return Fusion(schedule, builder.groups, numbers, builder.late)
-
-
-def _told(steps: Sequence[BoundStep]) -> tuple[BoundStep, ...]:
-    uses = [(step.kernel, step.arguments) for step in steps if isinstance(step, KernelStep)]
-    told = kernels_told(uses)
-    return tuple(
+    steps = [_renamed(work.step, builder.new_names) for work in ordered]
+    kernels = [step for step in steps if isinstance(step, KernelStep)]
+    told = kernels_told([(step.kernel, step.arguments) for step in kernels])
+    steps = [
         replace(step, kernel=told[step.kernel]) if isinstance(step, KernelStep) else step
         for step in steps
-    )
+    ]
+    buffers = tuple(builder.buffers.values())
+    schedule = Schedule(graph.name, buffers, tuple(steps), builder.outputs)
+    numbers = tuple(work.group for work in ordered)
+    return Fusion(schedule, builder.groups, numbers, builder.late)
 
 
 class _Builder:
@@ -216,20 +212,17 @@ class _Builder:
         return self._names[key]
 
     def _make_buffer(self, key: Key) -> str:
+        origin, op = key.node.origin, key.node.op if isinstance(key, Home) else None
         if isinstance(key, CheckBuffer):
-            origin = key.origin or key.node.origin
-            return self._add("k", "check", I64, 2, origin=origin)
-        if not isinstance(key, Home):
-            return self._temporary(key)
-        kind, origin = self.placed.groups.value_type(key), key.node.origin
-        match key.node.op:
-            case Input(label=label):
-                name = f"in.{label}"
-                return self._add(name, "input", kind.dtype, kind.size, label=label, origin=origin)
-            case ParameterLeaf():
-                return self._parameter_buffer(Parameter(key.node))
-            case Constant(data=data):
-                return self._add("c", "constant", kind.dtype, kind.size, data=data, origin=origin)
+            return self._add("k", "check", I64, 2, origin=key.origin or origin)
+        if isinstance(op, ParameterLeaf):
+            return self._parameter_buffer(Parameter(key.node))
+        kind = self.placed.groups.value_type(key)
+        if isinstance(op, Input):
+            name, label = f"in.{op.label}", op.label
+            return self._add(name, "input", kind.dtype, kind.size, label=label, origin=origin)
+        if isinstance(op, Constant):
+            return self._add("c", "constant", kind.dtype, kind.size, data=op.data, origin=origin)
         return self._temporary(key)
 
     def _temporary(self, key: Key) -> str:
@@ -288,13 +281,20 @@ class _Builder:
                     self._inner[body.computation] = fuse(body, self.groups.fused)
             schedules = [self._inner[body.computation] for body in node.op.bodies]
             bodies = lower_bodies(groups, group, schedules)
-            whole = self._time_loop(bodies)
-            if not isinstance(whole, LoweredStep | None):
-                inner = self._stretched(group, whole)
-                bodies = lower_bodies(groups, group, [inner], whole.stretches)
-            kernel = whole if isinstance(whole, LoweredStep) else None
-            lowered = kernel or bodies
-            step = self._step(group, kernel) if kernel else self._body_step(group, bodies)
+            whole = None
+            if self.groups.fused:
+                from staticgrad.lowering.loops.time_loops import lower_time_loop
+
+                whole = lower_time_loop(bodies)
+            if isinstance(whole, LoweredStep):
+                lowered, step = whole, self._step(group, whole)
+            else:
+                if whole is not None:  # a kernel of several iterations
+                    bound = [Binding(buffer.name) for buffer in whole.buffers]
+                    each = KernelStep.of(whole.kernel, bound, whole.arguments, *_about(group))
+                    inner = Schedule("stretch", whole.buffers, (each,), whole.outputs)
+                    bodies = lower_bodies(groups, group, [inner], whole.stretches)
+                lowered, step = bodies, self._body_step(group, bodies)
         else:
             lowered = self._lowerings.lower(groups, group)
             step = self._step(group, lowered)
@@ -331,18 +331,6 @@ class _Builder:
         step = CallStep(routine, tuple(bound), *sizes, *_about(group))
         return step, tuple(dict.fromkeys(key for key, _ in read))
 
-    def _time_loop(self, bodies: LoweredBodies) -> LoweredStep | Stretch | None:
-        if not self.groups.fused:
-            return None
-        from staticgrad.lowering.loops.time_loops import lower_time_loop  # few have loops
-
-        return lower_time_loop(bodies)
-
-    def _stretched(self, group: Group, each: Stretch) -> Schedule:
-        bound = [Binding(buffer.name) for buffer in each.buffers]
-        step = KernelStep.of(each.kernel, bound, each.arguments, *_about(group))
-        return Schedule("stretch", each.buffers, (step,), each.outputs)
-
     def _body_step(self, group: Group, lowered: LoweredBodies) -> BodyStep:
         form = lowered.form
         bound = [Binding(self._buffer_of(key), offset) for key, offset in lowered.operands]
@@ -375,18 +363,14 @@ def _about(group: Group) -> tuple[int, str, tuple[Location, ...]]:
 def _renamed(step: BoundStep, new_names: Mapping[str, str]) -> BoundStep:
     if not any(binding.buffer in new_names for binding in step.operands):
         return step
-    operands = tuple(
-        _placed(access, binding, new_names[binding.buffer])
-        if binding.buffer in new_names
-        else binding
-        for access, binding in zip(step.accesses(), step.operands, strict=True)
-    )
-    return step.with_operands(operands)
-
-
-def _placed(access: Touch, binding: Binding, name: str) -> Binding:
-    updated = access.mode == "in" and name.startswith("param.")
-    return Binding(name, binding.offset, updated)
+    operands = []
+    for access, binding in zip(step.accesses(), step.operands, strict=True):
+        name = new_names.get(binding.buffer)
+        if name is not None:
+            updated = access.mode == "in" and name.startswith("param.")
+            binding = Binding(name, binding.offset, updated)
+        operands.append(binding)
+    return step.with_operands(tuple(operands))
 
 
 def kernels_told(uses: Iterable[tuple[Kernel, tuple[Size, ...]]]) -> dict[Kernel, Kernel]:
@@ -398,57 +382,34 @@ def kernels_told(uses: Iterable[tuple[Kernel, tuple[Size, ...]]]) -> dict[Kernel
 
 
 def _with_facts(kernel: Kernel, given: Sequence[tuple[Size, ...]]) -> Kernel:
-    asked: dict[Extent, bool] = {}
-    for extent, in_product in _asked(kernel):
-        asked[extent] = asked.get(extent, False) or in_product
-    apart = {*_apart(kernel)}
-    transposed = {kernel.axes[-1].extent} - asked.keys() if kernel.transposed else set()
-    halved = {*_halved(kernel)}
-    asked = {**dict.fromkeys([*apart, *transposed], False), **asked}
-    known = [
-        Known(name, known_of(name, column).multiple)  # squares of such rows are whole
-        if name in transposed
-        else _heard(
-            known_of(name, column),
-            asked[name],
-            name in apart,
-            [kernel.lanes // 2] * (name in halved) + [kernel.lanes],
-        )
-        for name, column in zip(kernel.arguments, zip(*given, strict=True), strict=True)
-        if name in asked
-    ]
-    found = tuple(each for each in known if not each.is_nothing)
-    return replace(kernel, known=found) if found else kernel
-
-
-def _heard(known: Known, in_product: bool, apart: bool, vectors: Sequence[int]) -> Known:
-    """Return the facts that code depends on: the narrowest of the ``vectors`` that rows fit in,
-    the bounds of products, and ``uneven`` for strides between rows."""
-    single = (lanes for lanes in vectors if known.short and 0 < known.most <= lanes)
-    most = known.most if in_product else next(single, 0)
-    return replace(known, most=most, uneven=known.uneven and apart)
-
-
-def _halved(kernel: Kernel) -> Iterator[Extent]:
-    """Yield the extents of rows that may be processed in half vectors."""
-    for stage, _ in nested(kernel.stages):
-        if isinstance(stage, Map) and half_registers(stage, kernel.operands, kernel.lanes):
-            yield stage.axis.extent
-
-
-def _apart(kernel: Kernel) -> Iterator[Extent]:
-    if kernel.listed is not None:
-        return
-    for stage, _ in nested(kernel.stages):
-        if isinstance(stage, Gemm) and stage.plain:
-            yield stage.a.stride(stage.i[0].name)
-
-
-def _asked(kernel: Kernel) -> Iterator[tuple[Extent, bool]]:
-    if kernel.outer == "lanes" or kernel.listed is not None:
-        return  # the loop over lanes is cut anywhere
+    """Return the kernel with the facts that code depends on: the narrowest vector that a row fits
+    in, the bounds of products, and which strides between rows of products are uneven."""
+    extents: dict[Extent, bool] = {}  # whether they are those of products
+    apart: set[Extent] = set()
+    halved: set[Extent] = set()
     for stage, _ in nested(kernel.stages):
         if isinstance(stage, Map):
-            yield stage.axis.extent, False
+            extents.setdefault(stage.axis.extent, False)
+            if half_registers(stage, kernel.operands, kernel.lanes):
+                halved.add(stage.axis.extent)
         elif isinstance(stage, Gemm):
-            yield from ((axis.extent, True) for axis in stage.loops)
+            extents |= dict.fromkeys((axis.extent for axis in stage.loops), True)
+            if stage.plain:
+                apart.add(stage.a.stride(stage.i[0].name))
+    if kernel.outer == "lanes" or kernel.listed is not None:
+        extents = {}  # the loop over lanes is cut anywhere
+    if kernel.listed is not None:
+        apart = set()
+    transposed = {kernel.axes[-1].extent} - extents.keys() if kernel.transposed else set()
+    found = []
+    for name, column in zip(kernel.arguments, zip(*given, strict=True), strict=True):
+        known = known_of(name, column)
+        if name in transposed:
+            found.append(Known(name, known.multiple))  # squares of such rows are whole
+        elif name in extents or name in apart:
+            vectors = [kernel.lanes // 2] * (name in halved) + [kernel.lanes]
+            single = (lanes for lanes in vectors if known.short and 0 < known.most <= lanes)
+            most = known.most if extents.get(name) else next(single, 0)
+            found.append(replace(known, most=most, uneven=known.uneven and name in apart))
+    facts = tuple(known for known in found if not known.is_nothing)
+    return replace(kernel, known=facts) if facts else kernel

@@ -339,12 +339,15 @@ class WindowLowering(Lowering):
         places = () if start == 0 else (Position((), self.argument(start)),)
         return Access(self.scratch[key], tuple(strides), (), (*more, *places))
 
+    def evaluate(self, anchor: Expr | None = None) -> None:
+        """Evaluate the nodes at the current places; the anchor's element may be given."""
+        for node in self.group.nodes:
+            given = anchor is not None and isinstance(node.form, WINDOWED)
+            self.memo[Home(node)] = anchor if given and anchor is not None else self.scalar(node)
+
     def stores(self, anchor: Expr) -> list[Store]:
         """Return the stores at the current places, where the anchor has this element."""
-        self.memo[Home(self.anchor)] = anchor
-        for node in self.group.nodes:
-            if node is not self.anchor:
-                self.memo[Home(node)] = self.scalar(node)
+        self.evaluate(anchor)
         return [self.put(key, walk) for key, walk in self.whole_walks(self.group.stored)]
 
     def merge_last(self, count: int, others: Sequence[Shape]) -> tuple[Shape, list[Shape]]:

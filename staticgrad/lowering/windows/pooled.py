@@ -14,7 +14,7 @@ from typing import Final, Self
 from staticgrad.fusion.groups import Group, GroupValues, Home, Key
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Expr, Position
-from staticgrad.ir.forms import WindowAxis, WindowProduct, WindowReduce
+from staticgrad.ir.forms import WindowAxis, WindowReduce
 from staticgrad.ir.kernels.stages import Axis, Map, Store
 from staticgrad.lowering.operands import LoweredStep
 from staticgrad.lowering.windows.maps import largest_of, place_of, sum_of
@@ -27,6 +27,8 @@ from staticgrad.types.dtype import DType
 
 #: The offset of a tap from the first one of its window, along each axis.
 Tap = tuple[int, ...]
+#: Where a tap is in the image, and the element of the product there, if there is one.
+At = tuple[Sequence[AxisPlace], Expr | None]
 
 
 class _Pooled(WindowLowering):
@@ -55,18 +57,17 @@ class _Pooled(WindowLowering):
         return [(0,) * (count - len(self.windows)) + tap for tap in taps]
 
     def pooled(
-        self, taps: Sequence[Tap], moved: Callable[[Tap], None], places: Sequence[AxisPlace]
+        self, taps: Sequence[Tap], image: Callable[[Tap], At], places: Sequence[AxisPlace]
     ) -> tuple[Store, ...]:
-        """Return the stores at the image's elements, and at the ``places`` of the windows.
-
-        ``moved`` moves to a tap and evaluates the image there.
-        """
+        """Return the stores at the image's elements, and at the ``places`` of the windows."""
         pools = [node for node in self.pools.nodes if isinstance(node.form, WindowReduce)]
         read = [self.groups.source(node.args[0]) for node in pools]
         found: dict[Key, list[Expr]] = {source.base: [] for source in read}
         stores: list[Store] = []
         for tap in taps:
-            moved(tap)
+            at, anchor = image(tap)
+            self.move_to(at)
+            self.evaluate(anchor)
             for source in dict.fromkeys(read):
                 found[source.base].append(self.widened(source))
             stores += self._stored()
@@ -79,15 +80,6 @@ class _Pooled(WindowLowering):
             else:
                 self.memo[Home(node)] = self.scalar(node)
         return (*stores, *self._stored())
-
-    def evaluated(self, places: Sequence[AxisPlace], anchor: Expr | None = None) -> None:
-        """Move to these places of the image and evaluate its nodes; the product's may be given."""
-        self.move_to(places)
-        for node in self.group.nodes:
-            if anchor is not None and isinstance(node.form, WindowProduct):
-                self.memo[Home(node)] = anchor
-            else:
-                self.memo[Home(node)] = self.scalar(node)
 
     def _stored(self) -> list[Store]:
         # What is stored of the image stands among the pools', too.
@@ -109,16 +101,16 @@ class PooledStrips(_Pooled, WindowStrips):
         i, loops = self.loop(self.each), self.nest(strip, *windows[1:])
         lead = (*along(self.n), self._channel(i, self.g))
 
-        def moved(tap: Tap) -> None:
+        def image(tap: Tap) -> At:
             terms = (self.strips, self.strip), (loops[0], steps[0])
             first = self.at(*terms, start=tap[0], extent=self.axes[0].found)
             others = zip(loops[1:], steps[1:], tap[1:], strict=True)
             rest = [self.at((loop, step), start=start) for loop, step, start in others]
-            self.evaluated((*lead, first, *rest), self._result(i, loops, tap))
+            return (*lead, first, *rest), self._result(i, loops, tap)
 
         first = self.at((self.strips, strip), (loops[0], 1), extent=windows[0])
         places = (*lead, first, *along(*loops[1:]))
-        return map_over([i, *loops], self.pooled(self.taps(count), moved, places))
+        return map_over([i, *loops], self.pooled(self.taps(count), image, places))
 
     def _result(self, i: Axis, loops: Sequence[Axis], tap: Tap) -> Expr:
         steps = self.steps(len(loops))
@@ -138,19 +130,19 @@ class PooledTiles(_Pooled, WindowTiles):
 
     def _followed(self) -> Map:
         high, wide = self.pools.domain[2:]
-        loops = o, image, row, column = self._over(self.each, wide)
-        lead = (self._image_of(image), self._channel_of(o))
+        loops = o, n, row, column = self._over(self.each, wide)
+        lead = (self._image_of(n), self._channel_of(o))
 
-        def moved(tap: Tap) -> None:
+        def image(tap: Tap) -> At:
             odd, place = tap
             across = self.at((column, RESULTS), start=place)
-            sums, start = self._result(o, image, row), odd * RESULTS * self.run
+            sums, start = self._result(o, n, row), odd * RESULTS * self.run
             result = self._every_second(TILES, sums, start, place, column)
-            self.evaluated((*lead, self._row_of_results(row, odd), across), result)
+            return (*lead, self._row_of_results(row, odd), across), result
 
         first = self.at((self.strip, self.rows), (row, 1), extent=high)
         places = (*lead, first, *along(column))
-        return map_over(loops, self.pooled(self.taps(2), moved, places))
+        return map_over(loops, self.pooled(self.taps(2), image, places))
 
 
 class PooledMaps(_Pooled):
@@ -161,25 +153,17 @@ class PooledMaps(_Pooled):
         domain = self.pools.domain
         loops, steps = self.nest(*domain), self.steps(len(domain))
 
-        def moved(tap: Tap) -> None:
+        def image(tap: Tap) -> At:
             found = zip(loops, steps, tap, strict=True)
-            self.evaluated([self.at((loop, step), start=start) for loop, step, start in found])
+            return [self.at((loop, step), start=start) for loop, step, start in found], None
 
-        stores = self.pooled(self.taps(len(domain)), moved, along(*loops))
+        stores = self.pooled(self.taps(len(domain)), image, along(*loops))
         lead = len(domain) - len(self.windows) or len(domain) - 1
         return self.finish([map_over(loops[lead:], stores)], loops[:lead])
 
 
-def _largest(values: Sequence[Expr], dtype: DType) -> Expr:
-    return largest_of(values)
-
-
-def _sum(values: Sequence[Expr], dtype: DType) -> Expr:
-    return sum_of(values)
-
-
 _POOLED: Final[dict[str, Callable[[Sequence[Expr], DType], Expr]]] = {
-    "sum": _sum,
-    "max": _largest,
+    "sum": lambda values, _: sum_of(values),
+    "max": lambda values, _: largest_of(values),
     "place": place_of,
 }
