@@ -29,8 +29,15 @@ _carriers: Final[set[CodeType]] = {boundary(signature).__code__}
 _DECORATORS: Final = contextlib.__file__
 
 
-def refuse_misfit(error: Exception, function: Callable[..., Any], args: Any, kwargs: Any) -> None:
+def refuse_misfit(
+    error: Exception, function: Callable[..., Any], args: Any, kwargs: Any, only_names: bool
+) -> None:
     """Replace an error of Python's own where the arguments do not fit the function that raised it.
+
+    Args:
+        error: the error.
+        function, args, kwargs: the call.
+        only_names: look at the names and number of arguments, not at their kinds.
 
     Raises:
         UnknownArgumentError: an argument is missing, unknown or given twice.
@@ -44,7 +51,7 @@ def refuse_misfit(error: Exception, function: Callable[..., Any], args: Any, kwa
         name = function.__qualname__.rpartition(".")[0].rpartition(".")[2]
     if isinstance(error, TypeError) and not raised_inside(error):
         check_arguments(name, ours, args, kwargs)
-    else:
+    elif not only_names:
         check_kinds(name, function, args, kwargs)
 
 

@@ -67,12 +67,12 @@ def cut(
     of Python's own that ``function`` raised is replaced where the arguments do not fit it.
     """
     caller = sys._getframe(1).f_back
-    if caller is not None and is_package_file(caller.f_code.co_filename):
-        return
+    is_ours = caller is not None and is_package_file(caller.f_code.co_filename)
     if not _is_cut(error):
-        if function is not None:
-            up("staticgrad.errors.calls").refuse_misfit(error, function, args, kwargs or {})
-    elif not _shown_whole():
+        if function is not None and (not is_ours or isinstance(error, TypeError)):
+            calls = up("staticgrad.errors.calls")
+            calls.refuse_misfit(error, function, args, kwargs or {}, only_names=is_ours)
+    elif not is_ours and not _shown_whole():
         _cut_chain(error)
 
 

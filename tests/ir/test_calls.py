@@ -128,7 +128,6 @@ def test_methods_have_the_places_of_numpys(name):
         lambda like: np.arange(0.0, 1.0, 0.25, like=like),
         lambda like: np.eye(3, 4, 1, like=like),
         lambda like: np.identity(3, like=like),
-        lambda like: np.tri(3, k=-1, like=like),
     ],
 )
 def test_like_gives_a_value_of_its_kind(make):
