@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence, Set
 from heapq import heapify, heappop, heappush
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any, Final, cast
 
 from staticgrad.fusion.groups import Group, Groups, Home, Key, stored_bytes
@@ -26,6 +26,8 @@ from staticgrad.types.arrays import TensorType
 #: Groups between two that are looked at, at most; two with more between them stay apart.
 _FARTHEST: Final = 4096
 _MOST_VISITS: Final = 512
+#: The largest number of groups with the same operand that are tried for a merge.
+_NEAREST: Final = 8
 
 
 class Precedence:
@@ -188,6 +190,7 @@ class Engine:
         self.written = {p.node: groups.source(value).base for p, value in groups.graph.updates}
         self.updated = {value.node for _, value in groups.graph.updates}
         self._roots = {groups.sources[key].base for key in groups.roots}
+        self._visited: dict[object, dict[int, None]] = {}
         self._free = max(groups.by_number, default=-1) + 1
         self._changed = False
 
@@ -260,6 +263,19 @@ class Engine:
     def order(self) -> Precedence:
         """The groups in an order in which they may run."""
         return Precedence(self.groups, self._edges(), self._place)
+
+    def beside(self, group: Group, keys: Iterable[object]) -> list[Group]:
+        """Return the groups visited last with one of these keys, latest first, and add this one."""
+        found: dict[int, None] = {}
+        for key in keys:
+            visited = self._visited.setdefault(key, {})
+            for number in [*islice(reversed(visited), _NEAREST)]:
+                if number not in self.groups:
+                    del visited[number]
+                elif number != group.number:
+                    found[number] = None
+            visited[group.number] = None
+        return [self.groups[number] for number in sorted(found, key=self._place, reverse=True)]
 
     def is_inner(self, key: Key) -> bool:
         """Return whether a value is neither a root nor kept for the user."""

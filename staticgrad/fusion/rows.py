@@ -29,9 +29,6 @@ from staticgrad.ir.kernels.stages import group_rows
 from staticgrad.records import replace
 from staticgrad.types.arrays import Shape, TensorType, product
 
-#: The largest number of neighbours of a group that are tried.
-_NEAREST: Final = 8
-
 
 def _join_earlier(engine: Engine, group: Group, across: bool) -> tuple[int, ...]:
     """Join a group to the latest one that it depends on and may share rows with."""
@@ -49,26 +46,18 @@ def _join_beside(engine: Engine, group: Group, across: bool) -> tuple[int, ...]:
     """Join a group to one that reads the same array of the shape of its domain."""
     if not (group.row or group.kind == "columns"):
         return ()
-    place = engine.order.place
-    found = {n for key in _whole_reads(engine, group, group.domain) for n in engine.readers[key]}
-    beside = [each for each in map(engine.groups.__getitem__, found) if each.domain == group.domain]
-    beside = [each for each in beside if each.row or each.kind == "columns"]
-    earlier = [each for each in beside if place(each.number) < place(group.number)]
-    earlier.sort(key=lambda each: place(each.number), reverse=True)
-    for other in earlier[:_NEAREST]:
+    arrays = [(across, key, group.domain) for key in _whole_reads(engine, group)]
+    for other in engine.beside(group, arrays):
         if _may_join(engine, other, group, across):
             pair = (group, other) if other.kind == "columns" else (other, group)
             return _join(engine, *pair)
     return ()
 
 
-def _whole_reads(engine: Engine, group: Group, domain: Shape) -> Set[Key]:
-    bases = {read.source.base for read in engine.now.reads(group)}
-    return {
-        base
-        for base in bases
-        if base not in engine.types and engine.now.value_type(base).shape == domain
-    }
+def _whole_reads(engine: Engine, group: Group) -> list[Key]:
+    bases = dict.fromkeys([read.source.base for read in engine.now.reads(group)])
+    homes = [base for base in bases if base not in engine.types]
+    return [base for base in homes if engine.now.value_type(base).shape == group.domain]
 
 
 def _may_join(engine: Engine, one: Group, other: Group, across: bool) -> bool:

@@ -52,22 +52,13 @@ LARGE: Final = 1 << 16
 _READ_PER_STORED: Final = 16
 #: Instructions of both, at most: of more, reading is a small part.
 _MOST_INSTRUCTIONS: Final = 48
-#: Groups that read one array in the same order and are looked at, at most.
-_NEAREST: Final = 8
-
-
 #: Large arrays that maps read, all of both, from which on they are one.
 _SHARED: Final = 2
 
 
 def read_together(engine: Engine, group: Group) -> tuple[int, ...]:
     """Merge a group with one that reduces or maps the same large arrays."""
-    mine = _arrays(engine.now, group)
-    bases = {walk.base for *_, walks in mine for walk in walks}
-    numbers = {number for base in bases for number in engine.readers[base]}
-    beside = [n for n in sorted(numbers) if n < group.number]
-    near = [engine.groups[n] for n in beside if mine & _arrays(engine.now, engine.groups[n])]
-    for other in near[:_NEAREST]:
+    for other in engine.beside(group, _arrays(engine.now, group)):
         if _may_be_one(engine, other, group):
             pair = (group, other) if _ends(engine, group) else (other, group)
             (number,) = engine.merge(pair, engine.in_one(pair))
@@ -88,15 +79,15 @@ def _later(engine: Engine, number: int) -> Iterator[int]:
             waiting += order.after(number)
 
 
-def _arrays(groups: Groups, group: Group) -> Set[tuple[Shape, int, bool, Set[Walk]]]:
+def _arrays(groups: Groups, group: Group) -> list[object]:
     """Return what groups that read the same arrays have in common."""
     if _may_share(groups, group):
         found = dict.fromkeys(operand_walks(groups, group))
         across = sums_across(groups, group)
         whole = [walk for walk in found if _is_whole(walk, group.domain)]
-        return {(group.domain, group.row, across, frozenset([walk])) for walk in whole}
+        return [(group.domain, group.row, across, walk) for walk in whole]
     walks = _mapped(groups, group)
-    return {(group.domain, group.phase, False, walks)} if walks else set()
+    return [(group.domain, group.phase, walks)] if walks else []
 
 
 def _may_share(groups: Groups, group: Group) -> bool:
