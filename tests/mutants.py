@@ -326,9 +326,6 @@ MUTANTS = (
     ),
     *_row(
         "optimizers and solvers",
-        ("radam-threshold", "staticgrad/optim", "trusted = freedom > 5.0",
-         "trusted = freedom > 4.0", "RAdam trusts its second moment a step early",
-         "tests/test_optimizers.py -k radam"),
         ("adam-bias", "staticgrad/optim",
          "scale = correction / functions.sqrt(1.0 - functions.power(self.beta2, t))",
          "scale = correction / functions.sqrt(1.0 - functions.power(self.beta2, t + 1.0))",

@@ -64,28 +64,6 @@ def adafactor(o, t, p, g, kept):
     return p - a * (u + o.weight_decay * p)
 
 
-def radam(o, t, p, g, kept):
-    g = g + o.weight_decay * p
-    m = kept["m"] = o.beta1 * kept.get("m", 0.0) + (1 - o.beta1) * g
-    v = kept["v"] = o.beta2 * kept.get("v", 0.0) + (1 - o.beta2) * g**2
-    most = 2 / (1 - o.beta2) - 1
-    freedom = most - 2 * t * o.beta2**t / (1 - o.beta2**t)
-    mean = m / (1 - o.beta1**t)
-    if freedom <= 5:
-        return p - o.learning_rate * mean
-    r = np.sqrt(((freedom - 4) * (freedom - 2) * most) / ((most - 4) * (most - 2) * freedom))
-    return p - o.learning_rate * mean * r * np.sqrt(1 - o.beta2**t) / (np.sqrt(v) + o.eps)
-
-
-def lamb(o, t, p, g, kept):
-    m = kept["m"] = o.beta1 * kept.get("m", 0.0) + (1 - o.beta1) * g
-    v = kept["v"] = o.beta2 * kept.get("v", 0.0) + (1 - o.beta2) * g**2
-    d = (m / (1 - o.beta1**t)) / (np.sqrt(v / (1 - o.beta2**t)) + o.eps) + o.weight_decay * p
-    lengths = np.linalg.norm(p), np.linalg.norm(d)
-    ratio = lengths[0] / lengths[1] if min(lengths) > 0 else 1.0
-    return p - o.learning_rate * ratio * d
-
-
 def muon(o, t, p, g, kept):
     if p.ndim != 2:
         return adam(o, t, p, g, kept)
@@ -108,8 +86,6 @@ RULES = {
     optim.Adagrad: adagrad,
     optim.Lion: lion,
     optim.Adafactor: adafactor,
-    optim.RAdam: radam,
-    optim.LAMB: lamb,
     optim.Muon: muon,
 }
 

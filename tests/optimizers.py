@@ -14,7 +14,6 @@ import numpy as np
 
 import staticgrad as sg
 from staticgrad.optim import (
-    LAMB,
     SGD,
     Adafactor,
     Adagrad,
@@ -25,7 +24,6 @@ from staticgrad.optim import (
     Muon,
     Optimizer,
     ParameterGroups,
-    RAdam,
     RMSProp,
     registered_optimizers,
 )
@@ -58,14 +56,6 @@ SAMPLES = {
             **{"learning_rate": 0.05, "decay": 0.7, "eps": 1e-20, "threshold": 0.5},
             **{"relative": False, "weight_decay": 0.01},
         },
-    ),
-    RAdam: (
-        {"learning_rate": 0.01, "beta1": 0.5, "beta2": 0.9, "eps": 1e-6},
-        {"beta2": 0.8, "weight_decay": 0.01, "name": "plain until the third step"}, {"beta2": 0.6},
-    ),
-    LAMB: (
-        {"learning_rate": 0.01, "beta1": 0.5, "beta2": 0.9, "eps": 1e-4},
-        {"learning_rate": 0.1, "weight_decay": 0.01, "max_norm": 0.5},
     ),
     Muon: (
         {"learning_rate": 0.02, "momentum": 0.9, "weight_decay": 0.01},

@@ -147,7 +147,9 @@ INSTEAD: Final = {
     ),
     "ReduceLROnPlateau": "sg.optim.Plateau",
     "clip_grad_norm_": "max_norm= of an optimizer",
-    **_each("Adamax NAdam Rprop Adadelta", "sg.optim.Adam, AdamW, RAdam, RMSProp, Adagrad"),
+    **_each(
+        "Adamax NAdam RAdam Rprop Adadelta LAMB", "sg.optim.Adam, AdamW, Lion, RMSProp, Adagrad"
+    ),
     "GradScaler": "sg.optim.LossScale, as loss_scale= of an optimizer",
 }
 

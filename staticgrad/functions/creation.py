@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Final, Literal, cast, overload
+from typing import Any, Final, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -350,36 +350,15 @@ def one_hot(labels: Operand[AnyValue], num_classes: Size, dtype: Any = F32) -> A
     return functions.astype(hit, dtype_of("one_hot", dtype))
 
 
-@overload
-def linspace(
-    start: Operand[AnyValue],
-    stop: Operand[AnyValue],
-    num: int = ...,
-    endpoint: bool = ...,
-    retstep: Literal[False] = ...,
-    dtype: Any = ...,
-    axis: int = ...,
-) -> AnyValue: ...
-@overload
-def linspace(
-    start: Operand[AnyValue],
-    stop: Operand[AnyValue],
-    num: int = ...,
-    endpoint: bool = ...,
-    *,
-    retstep: Literal[True],
-    dtype: Any = ...,
-    axis: int = ...,
-) -> tuple[AnyValue, AnyValue]: ...
 def linspace(
     start: Operand[AnyValue],
     stop: Operand[AnyValue],
     num: int = 50,
     endpoint: bool = True,
-    retstep: bool = False,
+    *,
     dtype: Any = None,
     axis: int = 0,
-) -> AnyValue | tuple[AnyValue, AnyValue]:
+) -> AnyValue:
     """``num`` numbers from ``start`` to ``stop`` at equal distances; float64 for integer ends.
 
     start + step * k, and exactly ``stop`` at the end; gradients flow to both ends.
@@ -388,20 +367,17 @@ def linspace(
         start, stop: the ends, which broadcast: numbers along a new axis for each of their elements.
         num: how many numbers, known when the graph is built.
         endpoint: whether ``stop`` is the last of them; else it would be the next one.
-        retstep: also return the distance.
         dtype: the element type of the result; towards integers it is rounded down.
         axis: which axis of the result the numbers stand along.
 
     Returns:
-        The numbers, along a new axis; with ``retstep`` a pair of them and the distance.
+        The numbers, along a new axis.
 
     >>> sg.evaluate(sg.linspace(0.0, 1.0, 3))
     array([0. , 0.5, 1. ])
     """
-    line, step = _line("linspace", start, stop, num, endpoint, axis)
-    if dtype is not None:
-        line = _converted("linspace", line, dtype)
-    return (line, step) if retstep else line
+    line = _line("linspace", start, stop, num, endpoint, axis)
+    return line if dtype is None else _converted("linspace", line, dtype)
 
 
 def _ends(op: str, start: Operand[AnyValue], stop: Operand[AnyValue]) -> tuple[AnyValue, AnyValue]:
@@ -419,18 +395,16 @@ def _count(op: str, num: Any) -> int:
 
 def _line(
     op: str, start: Operand[AnyValue], stop: Operand[AnyValue], num: Any, endpoint: bool, axis: int
-) -> tuple[AnyValue, AnyValue]:
-    """The numbers, and their distance."""
+) -> AnyValue:
     first, last = _ends(op, start, stop)
     count = _count(op, num)
     gaps = count - 1 if endpoint else count
-    step = (last - first) / float(gaps) if gaps > 0 else (last - first) * float("nan")
     positions = reshape(iota((count,), like=first), (count, *(1,) * first.ndim))
     places = functions.astype(positions, first.dtype)
     line = first + ((last - first) / float(max(gaps, 1))) * places
     if endpoint and count > 1:
         line = functions.where(positions == count - 1, last, line)
-    return moveaxis(line, 0, axis_of(op, axis, line)), step
+    return moveaxis(line, 0, axis_of(op, axis, line))
 
 
 def _converted(op: str, line: AnyValue, dtype: Any) -> AnyValue:

@@ -288,7 +288,7 @@ class Distributions:
             shape: that of the result without its last axis; that in which both meet by default.
             dtype: floating.
         """
-        from staticgrad.functions.linalg.matrices import cholesky  # LAPACK, loaded for this draw
+        from staticgrad.functions.linalg import cholesky  # LAPACK, loaded for this draw
 
         kind = floating_dtype("multivariate_normal", dtype)
         centre = functions.astype(self._operand("multivariate_normal", mean), kind)

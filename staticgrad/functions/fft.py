@@ -12,13 +12,14 @@ so that derivatives of any order are transforms again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from staticgrad.errors import ArgumentError, DTypeError
 from staticgrad.errors.hints import attributes
 from staticgrad.errors.wording import shown
 from staticgrad.families import like as same
 from staticgrad.functions.arrange import pad
+from staticgrad.functions.variants import named
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import OF_MODULES, functions
 from staticgrad.ir.kinds import AnyValue
@@ -85,182 +86,97 @@ def _resized(value: Any, axis: int, size: Size) -> Any:
     return pad(value, widths)
 
 
-def fft(
-    a: Operand[AnyValue], n: Size | None = None, axis: int = -1, norm: str | None = None
-) -> AnyValue:
-    """Compute the discrete Fourier transform along an axis.
+class AlongAxis(Protocol):
+    """A transform along an axis."""
 
-    Args:
-        a: numbers.
-        n: the length of the transform: elements along the axis are left out at the end, or zeros
-            added there. By default as many as there are.
-        axis: along which axis.
-        norm: where the number of elements divides: ``"backward"`` (the default) in the inverse
-            transform, ``"forward"`` in the other one, ``"ortho"`` its root in both.
-
-    Returns:
-        Complex values.
-
-    >>> sg.evaluate(sg.fft.fft([1.0, -1.0]))
-    array([0.+0.j, 2.+0.j])
-    """
-    return _transformed("fft", "c2c", a, _one(n), (axis,), norm, True)
+    def __call__(
+        self, a: Operand[AnyValue], n: Size | None = None, axis: int = -1, norm: str | None = None
+    ) -> AnyValue:
+        """Transform values."""
 
 
-def _one(n: Size | None) -> Sizes:
-    return None if n is None else (0 if n == -1 else n,)  # in NumPy's sizes of axes -1 is the whole
+class AlongAxes(Protocol):
+    """A transform along several axes."""
+
+    def __call__(
+        self, a: Operand[AnyValue], s: Sizes = None, axes: Axes = ..., norm: str | None = None
+    ) -> AnyValue:
+        """Transform values."""
 
 
-@same(fft)
-def ifft(
-    a: Operand[AnyValue], n: Size | None = None, axis: int = -1, norm: str | None = None
-) -> AnyValue:
-    """Compute the inverse of ``fft``.
+def _along_axis(name: str, text: str, kind: str = "c2c", forward: bool = False) -> AlongAxis:
+    def transform(
+        a: Operand[AnyValue], n: Size | None = None, axis: int = -1, norm: str | None = None
+    ) -> AnyValue:
+        whole = None if n is None else 0 if n == -1 else n  # in NumPy's sizes -1 is the whole
+        sizes = None if whole is None else (whole,)
+        return _transformed(name, kind, a, sizes, (axis,), norm, forward)
 
-    >>> sg.evaluate(sg.fft.ifft([0.0, 2.0]))
-    array([ 1.+0.j, -1.+0.j])
-    """
-    return _transformed("ifft", "c2c", a, _one(n), (axis,), norm, False)
-
-
-@same(fft)
-def rfft(
-    a: Operand[AnyValue], n: Size | None = None, axis: int = -1, norm: str | None = None
-) -> AnyValue:
-    """Compute the Fourier transform of real values: its first n // 2 + 1 elements.
-
-    >>> sg.evaluate(sg.fft.rfft([1.0, -1.0, 1.0, -1.0]))
-    array([0.+0.j, 0.+0.j, 4.+0.j])
-    """
-    return _transformed("rfft", "r2c", a, _one(n), (axis,), norm, True)
+    return named(transform, name, text + _ALONG_AXIS.format(_GIVES[kind]))
 
 
-@same(fft)
-def irfft(
-    a: Operand[AnyValue], n: Size | None = None, axis: int = -1, norm: str | None = None
-) -> AnyValue:
-    """Compute the inverse of ``rfft``: n real values, 2 * (m - 1) of m elements by default.
+def _along_axes(
+    name: str, text: str, kind: str = "c2c", forward: bool = False, by_default: Axes = None
+) -> AlongAxes:
+    def transform(
+        a: Operand[AnyValue], s: Sizes = None, axes: Axes = by_default, norm: str | None = None
+    ) -> AnyValue:
+        return _transformed(name, kind, a, s, axes, norm, forward)
 
-    Returns:
-        Real values.
-
-    >>> sg.evaluate(sg.fft.irfft([0.0, 0.0, 4.0]))
-    array([ 1., -1.,  1., -1.])
-    """
-    return _transformed("irfft", "c2r", a, _one(n), (axis,), norm, False)
-
-
-def fftn(
-    a: Operand[AnyValue], s: Sizes = None, axes: Axes = None, norm: str | None = None
-) -> AnyValue:
-    """Compute the discrete Fourier transform along several axes.
-
-    Args:
-        a: numbers.
-        s: the length along each axis, as ``n`` of ``fft``.
-        axes: along which axes: by default the last ones, as many as ``s`` has, or all.
-        norm: as of ``fft``.
-
-    Returns:
-        Complex values.
-
-    >>> sg.evaluate(sg.fft.fftn([[1.0, 0.0], [0.0, 0.0]]))
-    array([[1.+0.j, 1.+0.j],
-           [1.+0.j, 1.+0.j]])
-    """
-    return _transformed("fftn", "c2c", a, s, axes, norm, True)
+    default = (
+        "the last ones, as many as ``s`` has, or all" if by_default is None else "the last two"
+    )
+    return named(transform, name, text + _ALONG_AXES.format(default, _GIVES[kind]))
 
 
-@same(fftn)
-def ifftn(
-    a: Operand[AnyValue], s: Sizes = None, axes: Axes = None, norm: str | None = None
-) -> AnyValue:
-    """Compute the inverse of ``fftn``.
+_GIVES: Final = {"c2c": "Complex values.", "r2c": "Complex values.", "c2r": "Real values."}
+_ALONG_AXIS: Final = """
 
-    >>> sg.evaluate(sg.fft.ifftn([[4.0, 0.0], [0.0, 0.0]]))
-    array([[1.+0.j, 1.+0.j],
-           [1.+0.j, 1.+0.j]])
-    """
-    return _transformed("ifftn", "c2c", a, s, axes, norm, False)
+Args:
+    a: numbers.
+    n: the length of the transform: elements along the axis are left out at the end, or zeros
+        added there. By default as many as there are.
+    axis: along which axis.
+    norm: where the number of elements divides: ``"backward"`` (the default) in the inverse
+        transform, ``"forward"`` in the other one, ``"ortho"`` its root in both.
 
+Returns:
+    {}
+"""
+_ALONG_AXES: Final = """
 
-@same(fftn)
-def rfftn(
-    a: Operand[AnyValue], s: Sizes = None, axes: Axes = None, norm: str | None = None
-) -> AnyValue:
-    """Compute the transform of real values along several axes: of the last one its first half.
+Args:
+    a: numbers.
+    s: the length along each axis, as ``n`` of ``fft``.
+    axes: along which axes: by default {}.
+    norm: as of ``fft``.
 
-    >>> sg.evaluate(sg.fft.rfftn([[1.0, 0.0], [0.0, 0.0]])).shape
-    (2, 2)
-    """
-    return _transformed("rfftn", "r2c", a, s, axes, norm, True)
+Returns:
+    {}
+"""
 
+fft = _along_axis("fft", "Compute the discrete Fourier transform along an axis.", forward=True)
+ifft = _along_axis("ifft", "Compute the inverse of ``fft``.")
+_REAL: Final = "Compute the Fourier transform of real values: its first n // 2 + 1 elements."
+rfft = _along_axis("rfft", _REAL, "r2c", forward=True)
+_REAL_INVERSE: Final = (
+    "Compute the inverse of ``rfft``: n real values, 2 * (m - 1) of m elements by default."
+)
+irfft = _along_axis("irfft", _REAL_INVERSE, "c2r")
 
-@same(fftn)
-def irfftn(
-    a: Operand[AnyValue], s: Sizes = None, axes: Axes = None, norm: str | None = None
-) -> AnyValue:
-    """Compute the inverse of ``rfftn``.
+_SEVERAL: Final = "Compute the discrete Fourier transform along several axes."
+fftn = _along_axes("fftn", _SEVERAL, forward=True)
+ifftn = _along_axes("ifftn", "Compute the inverse of ``fftn``.")
+_HALF: Final = "Compute the transform of real values along {} axes: of the last one its first half."
+rfftn = _along_axes("rfftn", _HALF.format("several"), "r2c", forward=True)
+irfftn = _along_axes("irfftn", "Compute the inverse of ``rfftn``.", "c2r")
 
-    Returns:
-        Real values.
-
-    >>> sg.evaluate(sg.fft.irfftn([[4.0, 0.0], [0.0, 0.0]]))
-    array([[1., 1.],
-           [1., 1.]])
-    """
-    return _transformed("irfftn", "c2r", a, s, axes, norm, False)
-
-
-@same(fftn)
-def fft2(
-    a: Operand[AnyValue], s: Sizes = None, axes: Axes = (-2, -1), norm: str | None = None
-) -> AnyValue:
-    """Compute the discrete Fourier transform along two axes, by default the last ones.
-
-    >>> sg.evaluate(sg.fft.fft2([[1.0, 0.0], [0.0, 0.0]])).shape
-    (2, 2)
-    """
-    return _transformed("fft2", "c2c", a, s, axes, norm, True)
-
-
-@same(fft2)
-def ifft2(
-    a: Operand[AnyValue], s: Sizes = None, axes: Axes = (-2, -1), norm: str | None = None
-) -> AnyValue:
-    """Compute the inverse of ``fft2``.
-
-    >>> sg.evaluate(sg.fft.ifft2([[4.0, 0.0], [0.0, 0.0]])).real[0]
-    array([1., 1.])
-    """
-    return _transformed("ifft2", "c2c", a, s, axes, norm, False)
-
-
-@same(fft2)
-def rfft2(
-    a: Operand[AnyValue], s: Sizes = None, axes: Axes = (-2, -1), norm: str | None = None
-) -> AnyValue:
-    """Compute the transform of real values along two axes: of the last one its first half.
-
-    >>> sg.evaluate(sg.fft.rfft2([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])).shape
-    (2, 2)
-    """
-    return _transformed("rfft2", "r2c", a, s, axes, norm, True)
-
-
-@same(fft2)
-def irfft2(
-    a: Operand[AnyValue], s: Sizes = None, axes: Axes = (-2, -1), norm: str | None = None
-) -> AnyValue:
-    """Compute the inverse of ``rfft2``.
-
-    Returns:
-        Real values.
-
-    >>> sg.evaluate(sg.fft.irfft2([[4.0, 0.0], [0.0, 0.0]])).shape
-    (2, 2)
-    """
-    return _transformed("irfft2", "c2r", a, s, axes, norm, False)
+_LAST: Final = (-2, -1)
+_TWO: Final = "Compute the discrete Fourier transform along two axes."
+fft2 = _along_axes("fft2", _TWO, "c2c", True, _LAST)
+ifft2 = _along_axes("ifft2", "Compute the inverse of ``fft2``.", by_default=_LAST)
+rfft2 = _along_axes("rfft2", _HALF.format("two"), "r2c", True, _LAST)
+irfft2 = _along_axes("irfft2", "Compute the inverse of ``rfft2``.", "c2r", by_default=_LAST)
 
 
 def fftfreq(n: Size, d: float = 1.0) -> Any:

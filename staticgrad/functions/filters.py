@@ -6,7 +6,7 @@ op, and gradients are those of the parts.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from staticgrad.errors import ArgumentError, RankError, ShapeError
 from staticgrad.errors.wording import shown
@@ -17,7 +17,6 @@ from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.operands import (
     floating,
     integer,
-    is_number,
     promoted_values,
     related,
 )
@@ -142,7 +141,6 @@ def interp(
     fp: Operand[AnyValue],
     left: Operand[AnyValue] | None = None,
     right: Operand[AnyValue] | None = None,
-    period: float | None = None,
 ) -> AnyValue:
     """The broken line through the points (xp, fp), at x.
 
@@ -151,10 +149,9 @@ def interp(
 
     Args:
         x: where, of any shape.
-        xp: n places in ascending order (which is not checked), or in any order with ``period``.
+        xp: n places in ascending order (which is not checked).
         fp: n values.
         left, right: the value before the first place and behind the last; by default those there.
-        period: what x and xp are taken modulo; ``left`` and ``right`` are then without effect.
 
     >>> sg.evaluate(sg.interp(0.5, [0.0, 1.0], [10.0, 20.0]))
     array(15.)
@@ -170,9 +167,6 @@ def interp(
             f"interp: {places.shape[0]} places for {values.shape[0]} values",
             related=related(places, values),
         )
-    if period is not None:
-        at, places, values = _wrap_period(at, places, values, period)
-        left = right = None
     found = _between(at, places, values)
     first = values[0] if left is None else left
     last = values[-1] if right is None else right
@@ -194,19 +188,6 @@ def _between(at: AnyValue, places: AnyValue, values: AnyValue) -> AnyValue:
     slope = (high - low) / (there - here)
     line = low + slope * (where(inside, at, here) - here)
     return where(at == there, high, where(at == at, line, at))
-
-
-def _wrap_period(
-    at: AnyValue, places: AnyValue, values: AnyValue, period: Any
-) -> tuple[AnyValue, AnyValue, AnyValue]:
-    if not is_number(period) or period == 0:
-        raise ArgumentError(f"interp: period must be a non-zero number, got {shown(period)}")
-    turn = abs(period)
-    at, places = functions.remainder(at, turn), functions.remainder(places, turn)
-    order = functions.argsort(places)
-    places, values = functions.take(places, order), functions.take(values, order)
-    places = functions.concatenate([places[-1:] - turn, places, places[:1] + turn])
-    return at, places, functions.concatenate([values[-1:], values, values[:1]])
 
 
 def polyval(p: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:

@@ -20,7 +20,6 @@ import numpy as np
 from staticgrad.errors import (
     ArgumentError,
     AxisError,
-    DTypeError,
     IndexOutOfRange,
     ShapeError,
     UnknownAttributeError,
@@ -366,10 +365,11 @@ def _within(indices: Any, size: Size) -> Any:
     return functions.take(iota((size,), like=value), value, 0)
 
 
-#: Further names of updates -> the update.
+#: Further names of updates -> the call to write.
 _ALIASES: Final = {
-    **{"mul": "multiply", "div": "divide", "pow": "power", "sub": "subtract"},
-    **{"maximum": "max", "minimum": "min"},
+    **{"mul": "multiply(y)", "sub": "subtract(y)", "maximum": "max(y)", "minimum": "min(y)"},
+    **dict.fromkeys(("div", "divide"), "multiply(1 / y)"),
+    **dict.fromkeys(("pow", "power"), "set(x[key] ** y)"),
 }
 
 
@@ -408,9 +408,9 @@ class Place:
 
         @boundary
         def __getattr__(self, name: str) -> NoReturn:
-            hint = "x.at[key] has get, set, add, subtract, multiply, divide, power, max and min"
+            hint = "x.at[key] has get, set, add, subtract, multiply, max and min"
             if name in _ALIASES:
-                hint = f"x.at[key].{_ALIASES[name]}(y)"
+                hint = f"x.at[key].{_ALIASES[name]}"
             elif name == "apply":
                 hint = "x.at[key].set(f(x[key])); of a mask sg.where(mask, f(x), x)"
             raise _no_attribute("x.at[key]", name, hint)
@@ -451,32 +451,12 @@ class Place:
     @public
     def multiply(self, values: Operand) -> Value:
         """x with the elements multiplied by ``values``; by the product of those of one element."""
-        return self._by_products(values, functions.multiply)
-
-    @public
-    def divide(self, values: Operand) -> Value:
-        """x with the elements divided by ``values``; by the product of those of one element."""
-        if not self.x.dtype.is_float:
-            raise DTypeError(
-                f"x.at[key].divide: quotients of {self.x.dtype} are floating",
-                hint='x.astype("float64") first, or x.at[key].set(x[key] // y)',
-                related=related(self.x),
-            )
-        return self._by_products(values, functions.divide)
-
-    @public
-    def power(self, values: Operand) -> Value:
-        """Return x with the elements raised to ``values``; repeated elements to their product."""
-        return self._by_products(values, functions.power)
-
-    def _by_products(self, values: Operand, of_two: Callable[..., Any]) -> Value:
-        """x with ``of_two`` of each element and the product of its values."""
 
         def of_rows(rows: Any, flat: Any, many: Any) -> Any:
             ones = functions.ones(rows.shape, rows.dtype, like=rows)
-            return of_two(rows, _with_last(ones, *_running_products(flat, many, rows.shape[0])))
+            return rows * _with_last(ones, *_running_products(flat, many, rows.shape[0]))
 
-        return self._updated(values, of_two, of_rows)
+        return self._updated(values, functions.multiply, of_rows)
 
     @public
     def max(self, values: Operand) -> Value:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from string import ascii_lowercase, ascii_uppercase
 from typing import Any, Generic
 
 from staticgrad.errors import ArgumentError, RankError, ShapeError
@@ -121,31 +120,18 @@ def _at_least(op: str, value: Value, rank: int) -> None:
         raise RankError(f"{op}: {value.type} is not a {kind}", related=related(value))
 
 
-def cross(
-    a: Operand[AnyValue],
-    b: Operand[AnyValue],
-    axisa: int = -1,
-    axisb: int = -1,
-    axisc: int = -1,
-    axis: int | None = None,
-) -> AnyValue:
-    """The vector product along one axis of each, of size 3; other axes broadcast.
+def cross(a: Operand[AnyValue], b: Operand[AnyValue], *, axis: int = -1) -> AnyValue:
+    """The vector product along one axis, of size 3; other axes broadcast.
 
     Args:
         a, b: values.
-        axisa, axisb: the axes of the vectors.
-        axisc: the axis of the product.
-        axis: all three.
+        axis: that of the vectors, and of the product.
 
     >>> sg.evaluate(sg.cross([1, 0, 0], [0, 1, 0]))
     array([0, 0, 1])
     """
     left, right = promoted_values("cross", (a, b))
-    sides = (axisa, axisb) if axis is None else (axis, axis)
-    left, right = (
-        moveaxis(v, axis_of("cross", side, v), -1)
-        for v, side in zip((left, right), sides, strict=True)
-    )
+    left, right = (moveaxis(v, axis_of("cross", axis, v), -1) for v in (left, right))
     if any(v.shape[-1] != 3 for v in (left, right)):
         raise ArgumentError(
             f"cross: {left.type} and {right.type} are not vectors of 3",
@@ -153,7 +139,7 @@ def cross(
         )
     (a0, a1, a2), (b0, b1, b2) = (unstack(v, -1) for v in (left, right))
     found = stack([a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0], -1)
-    return moveaxis(found, -1, axis_of("cross", axisc if axis is None else axis, found))
+    return moveaxis(found, -1, axis_of("cross", axis, found))
 
 
 @dataclass(frozen=True)
@@ -170,29 +156,29 @@ class _Term(Generic[AnyValue]):
         return transpose(self.value, [self.labels.index(label) for label in labels])
 
 
-def einsum(
-    subscripts: str | Operand[AnyValue], *operands: Operand[AnyValue], dtype: Any = None
-) -> AnyValue:
+def einsum(subscripts: str, *operands: Operand[AnyValue], dtype: Any = None) -> AnyValue:
     """Sums of products over labelled axes, as ``np.einsum``: ``einsum("bij,bjk->bik", a, b)``.
 
     Args:
         subscripts: one letter per axis and operand, ``...`` for broadcast axes; after ``->`` the
             axes of the result (without it: the letters that occur once, in alphabetical order). A
             letter twice in one operand takes its diagonal.
-        operands: numbers; dtypes promote. An axis of literal size 1 stretches. NumPy's other form
-            is understood, too: ``einsum(a, [0, 1], b, [1, 2], [0, 2])``.
+        operands: numbers; dtypes promote. An axis of literal size 1 stretches.
         dtype: convert the operands to it first.
 
     >>> sg.evaluate(sg.einsum("ij,j->i", [[1.0, 2.0], [3.0, 4.0]], [1.0, 1.0]))
     array([3., 7.])
     """
-    text, operands = in_letters(subscripts, operands)
-    check_text(text)
+    if not isinstance(subscripts, str):
+        raise ArgumentError(
+            f"einsum: the subscripts come first, got {subscripts!r}",
+            hint='einsum("ij,jk->ik", a, b)',
+        )
     values = promoted_values("einsum", operands)
     if dtype is not None:
         wanted = dtype_of("einsum", dtype)
         values = tuple(functions.astype(value, wanted) for value in values)
-    parsed = Subscripts.of(text, [value.ndim for value in values])
+    parsed = Subscripts.of(subscripts, [value.ndim for value in values])
     terms = [_plain(v, labels) for v, labels in zip(values, parsed.inputs, strict=True)]
     sizes = _sizes(terms)
     terms = [_squeezed(term, sizes) for term in terms]
@@ -390,8 +376,6 @@ def kron(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
 
 
 _DOTS = "..."
-#: The letters that stand for numbers, in alphabetical order as they are sorted.
-_LETTERS = ascii_uppercase + ascii_lowercase
 
 
 @dataclass(frozen=True)
@@ -421,15 +405,6 @@ class Subscripts:
             output = (*_counted(stretched), *once)
         _check_output(inputs, output, text)
         return cls(inputs, output)
-
-
-def check_text(subscripts: object) -> None:
-    """Check that the subscripts are a string."""
-    if not isinstance(subscripts, str):
-        raise ArgumentError(
-            f"einsum: the subscripts come first, got {subscripts!r}",
-            hint='einsum("ij,jk->ik", a, b)',
-        )
 
 
 def _labels(part: str, rank: int, text: str) -> tuple[str, ...]:
@@ -462,28 +437,3 @@ def _check_output(inputs: Sequence[tuple[str, ...]], output: tuple[str, ...], te
             raise ArgumentError(f"einsum: {label!r} of the result in {text!r} is in no operand")
         if output.count(label) > 1:
             raise ArgumentError(f"einsum: {label!r} is twice in the result of {text!r}")
-
-
-def in_letters(first: Any, others: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
-    """The subscripts as text, and the operands, of either form of ``einsum``.
-
-    Lists of numbers, one behind each operand and perhaps one for the result, become letters.
-    What is neither form stays as it is.
-    """
-    if isinstance(first, str):
-        return first, others
-    given = (first, *others)
-    pairs = len(given) // 2
-    lists = [*given[1 : 2 * pairs : 2], *given[2 * pairs :]]
-    texts = []
-    for places in lists:
-        known = isinstance(places, list | tuple) and all(_is_place(place) for place in places)
-        if not known:
-            return first, others  # said by whoever reads the text
-        texts.append("".join(_DOTS if p is Ellipsis else _LETTERS[p] for p in places))
-    inputs = ",".join(texts[:pairs])
-    return (f"{inputs}->{texts[pairs]}" if len(given) % 2 else inputs), given[: 2 * pairs : 2]
-
-
-def _is_place(data: object) -> bool:
-    return data is Ellipsis or (isinstance(data, int) and 0 <= data < len(_LETTERS))

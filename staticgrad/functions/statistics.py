@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Final, Generic, Literal, overload
+from typing import Any, Final, Generic
 
 import numpy as np
 
@@ -50,34 +50,15 @@ from staticgrad.ops.positions import iota
 from staticgrad.ops.scans import CumProd
 from staticgrad.ops.selection import where
 from staticgrad.ops.sorting import searchsorted, sort
-from staticgrad.types.arrays import Shape, array_of, product
+from staticgrad.types.arrays import Shape, array_of
 from staticgrad.types.dim import Dim, Size, floordiv, maximum
 from staticgrad.types.dtype import BOOL, F64, I64
 
 
-@overload
-def average(
-    x: Operand[AnyValue],
-    axis: Axes = ...,
-    weights: Operand[AnyValue] | None = ...,
-    returned: Literal[False] = ...,
-    *,
-    keepdims: bool = ...,
-) -> AnyValue: ...
-@overload
-def average(
-    x: Operand[AnyValue],
-    axis: Axes = ...,
-    weights: Operand[AnyValue] | None = ...,
-    *,
-    returned: Literal[True],
-    keepdims: bool = ...,
-) -> tuple[AnyValue, AnyValue]: ...
 def average(
     x: Operand[Any],
     axis: Axes = None,
     weights: Operand[Any] | None = None,
-    returned: bool = False,
     *,
     keepdims: bool = False,
 ) -> Any:
@@ -86,29 +67,21 @@ def average(
     Args:
         x: a value.
         weights: one per element, or, where axes are named, one per place along these.
-        returned: also return the sum of the weights, in the shape of the mean.
 
     Returns:
-        The mean, a floating value; with ``returned`` the pair of it and the sum of weights.
+        The mean, a floating value.
 
     >>> sg.evaluate(sg.average([1.0, 2.0, 6.0], weights=[1.0, 1.0, 2.0]))
     array(3.75)
     """
     if weights is None:
-        value = as_value("average", x)
-        found = of.mean(value, axis, keepdims=keepdims)
-        if not returned:
-            return found
-        axes = axes_of("average", axis, value)
-        many = functions.size_value(product(value.shape[k] for k in axes), found.dtype)
-        return found, functions.full(found.shape, many, like=value)
+        return of.mean(as_value("average", x), axis, keepdims=keepdims)
     value, weight = (floating("average", v) for v in promoted_values("average", (x, weights)))
     if axis is not None and weight.shape != value.shape:
         weight = _along(weight, axis, value)
     value, weight = functions.broadcast_arrays(value, weight)
     total = of.sum(weight, axis, keepdims=keepdims)
-    found = of.sum(value * weight, axis, keepdims=keepdims) / total
-    return (found, total) if returned else found
+    return of.sum(value * weight, axis, keepdims=keepdims) / total
 
 
 def _along(weight: AnyValue, axis: Axes, x: AnyValue) -> AnyValue:
@@ -132,8 +105,6 @@ def cov(
     rowvar: bool = True,
     bias: bool = False,
     ddof: int | None = None,
-    fweights: Operand[AnyValue] | None = None,
-    aweights: Operand[AnyValue] | None = None,
     *,
     dtype: Any = None,
 ) -> AnyValue:
@@ -145,8 +116,6 @@ def cov(
         rowvar: whether variables are rows.
         bias: divide by n instead of n - 1.
         ddof: divide by n - ddof, whatever ``bias`` says.
-        fweights: how often each observation was made: integers [n].
-        aweights: how much each observation counts: numbers [n] that are not negative.
         dtype: a floating dtype to convert to first.
 
     >>> sg.evaluate(sg.cov([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]]))
@@ -160,39 +129,10 @@ def cov(
         more = _variables("cov", y, rowvar, dtype)
         rows = concatenate(list(promoted_values("cov", (rows, more))), 0)
     less = integer("cov", "ddof", ddof) if ddof is not None else 0 if bias else 1
-    weights = _weights(rows, fweights, aweights)
-    if weights is None:
-        away = rows - of.mean(rows, 1, keepdims=True)
-        left, count = away, _size(maximum(rows.shape[1] - less, 0), rows)
-    else:
-        total = of.sum(weights)
-        away = rows - of.sum(rows * weights, 1, keepdims=True) / total
-        left, count = away * weights, total - float(less)
-        if aweights is not None:
-            squares = of.sum(weights * as_values("cov", rows, aweights)[1]) / total
-            count = total - float(less) * squares
-        count = functions.maximum(count, 0.0)
-    found = matmul(left, functions.conj(transpose(away))) / count
+    away = rows - of.mean(rows, 1, keepdims=True)
+    count = _size(maximum(rows.shape[1] - less, 0), rows)
+    found = matmul(away, functions.conj(transpose(away))) / count
     return reshape(found, ()) if found.shape == (1, 1) else found
-
-
-def _weights(
-    rows: AnyValue, often: Operand[AnyValue] | None, much: Operand[AnyValue] | None
-) -> AnyValue | None:
-    """The weight of each observation, in the dtype of the variables."""
-    found: AnyValue | None = None
-    for name, given in (("fweights", often), ("aweights", much)):
-        if given is None:
-            continue
-        weight = as_values("cov", rows, given)[1]
-        if name == "fweights" and not weight.dtype.is_integer:
-            text = f"cov: fweights are integers, not {weight.dtype.numpy}"
-            raise DTypeError(text, hint="aweights may be any numbers", related=related(weight))
-        if weight.ndim != 1:
-            raise RankError(f"cov: {name} {weight.type} are no vector", related=related(weight))
-        weight = functions.astype(weight, rows.dtype)
-        found = weight if found is None else found * weight
-    return found
 
 
 def _size(size: Size, like: Value) -> Any:

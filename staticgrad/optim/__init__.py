@@ -27,7 +27,6 @@ from staticgrad.optim.gradients import (
 from staticgrad.optim.lbfgs import LBFGS
 from staticgrad.optim.optimizer import Optimizer, ParameterGroups, registered_optimizers
 from staticgrad.optim.rules import (
-    LAMB,
     SGD,
     Adafactor,
     Adagrad,
@@ -35,7 +34,6 @@ from staticgrad.optim.rules import (
     AdamW,
     Lion,
     Muon,
-    RAdam,
     RMSProp,
 )
 from staticgrad.optim.schedules import (
@@ -51,8 +49,8 @@ from staticgrad.optim.schedules import (
 from staticgrad.optim.state import slot
 
 __all__ = [
-    "Adafactor", "Adagrad", "Adam", "AdamW", "Average", "ParameterGroups", "LAMB", "LBFGS", "Lion",
-    "LossScale", "Muon", "Optimizer", "Plateau", "RAdam", "RMSProp", "SGD", "RateSchedule",
+    "Adafactor", "Adagrad", "Adam", "AdamW", "Average", "ParameterGroups", "LBFGS", "Lion",
+    "LossScale", "Muon", "Optimizer", "Plateau", "RMSProp", "SGD", "RateSchedule",
     "clip_by_global_norm", "clip_by_value", "constant", "cosine", "exponential", "global_norm",
     "one_cycle", "step_decay", "registered_optimizers", "slot", "warm_up",
 ]  # fmt: skip

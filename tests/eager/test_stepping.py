@@ -23,7 +23,6 @@ RULES = [
     (sg.optim.SGD, {"accumulate": 2, "max_value": 0.5}),
     (sg.optim.RMSProp, {}),
     (sg.optim.Lion, {}),
-    (sg.optim.LAMB, {}),
     (sg.optim.Adafactor, {}),
 ]
 SHAPES = [(7,), (3, 5000), (100, 130), (), (0, 4)]
@@ -53,7 +52,7 @@ def test_blocks_give_the_bits_of_whole_arrays(cls, options, order, dtype):
     def drawn():
         return [np.asarray(random.normal(size=s).astype(dtype), order=order) for s in SHAPES]
 
-    if (order == "F" and cls in (sg.optim.LAMB, sg.optim.Adafactor)) or options.get("max_norm"):
+    if (order == "F" and cls is sg.optim.Adafactor) or options.get("max_norm"):
         order = "C"  # sums over an array are added up as it lies in memory
     start, grads = drawn(), [drawn() for _ in range(4)]
     rule = cls(0.1, **options)

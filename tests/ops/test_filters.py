@@ -72,7 +72,6 @@ CASES = {
     "correlate": lambda x: sg.correlate(x[:2], x),
     "interp x": lambda x: sg.interp(x * 2.0 + 1.01, PLACES, HEIGHTS),
     "interp points": lambda x: sg.interp(np.array([0.3, 1.0, 4.4]), sg.cumsum(x**2), x),
-    "interp period": lambda x: sg.interp(x + 0.1, PLACES, HEIGHTS, period=6.0),
     "polyval": lambda x: sg.polyval(x[:4], x),
 }
 
@@ -126,7 +125,6 @@ def test_refusals():
         (RankError, "is not a vector", lambda: sg.correlate(x, np.ones((2, 2)))),
         (ShapeError, "no elements", lambda: sg.convolve(x, np.ones(0))),
         (ShapeError, "2 places for 3", lambda: sg.interp(x, [0.0, 1.0], [1.0, 2.0, 3.0])),
-        (ArgumentError, "period", lambda: sg.interp(x, PLACES, HEIGHTS, period=0)),
         (RankError, "is not a vector", lambda: sg.polyval(np.ones((2, 2)), x)),
     ]  # fmt: skip
     for error, words, call in cases:

@@ -18,7 +18,6 @@ from staticgrad.errors import ArgumentError, RankError, ShapeError
 from staticgrad.errors.wording import kind_of
 from staticgrad.families import like
 from staticgrad.functions import sparse
-from staticgrad.functions.linalg.matrices import lstsq
 from staticgrad.functions.loops.loops import fori_loop, while_loop
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import binding_kind
@@ -325,6 +324,8 @@ def _gmres(
 
         rows, coefficients = fori_loop(0, width, further, (rows, coefficients))
         right = functions.zeros((width + 1,), b.dtype, like=b).at[0].set(norm)
+        from staticgrad.functions.linalg import lstsq  # whose names these solvers are among
+
         weights = lstsq(coefficients.T, right).x
         change = weights @ rows[:width]
         x = x + (change if scaled is None else scaled(change))
